@@ -1,0 +1,173 @@
+/**
+ * The message as handlers, stores and the queue see it: envelope, content, and
+ * what the handlers decided about it. Owns no socket and no policy.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-2.3.1 | RFC 5321 section 2.3.1}
+ */
+
+import type { Address } from "../protocol/address.ts";
+import { MessageHeaders } from "../protocol/headers.ts";
+import type { MailParameters, RcptParameters } from "../protocol/parameters.ts";
+import type { SmtpReply } from "../protocol/reply.ts";
+import type { MessageStore } from "../store/store.ts";
+import { type BodyOptions, MessageBody } from "./body.ts";
+
+/** One accepted RCPT TO. */
+export interface Recipient {
+  /** The forward-path, source route dropped. */
+  readonly address: Address;
+  /** What came with it: NOTIFY and ORCPT. */
+  readonly parameters: RcptParameters;
+  /**
+   * LMTP only: the reply for this recipient after the message (RFC 2033
+   * section 4.2). Not set: the message's own reply.
+   */
+  reply?: SmtpReply | undefined;
+}
+
+/** What a new {@linkcode Message} is made of. */
+export interface MessageInit {
+  /** Unique name, letters, digits and `-` only. */
+  readonly id: string;
+  /** The reverse-path. */
+  readonly from: Address;
+  /** What came with MAIL FROM. */
+  readonly parameters: MailParameters;
+  /** All accepted recipients. */
+  readonly recipients: readonly Recipient[];
+  /** When the message began to arrive. */
+  readonly receivedAt: Date;
+  /** Header fields that the server puts in front of the content, complete with line ends; `""` for none. */
+  readonly trace: string;
+  /** Where the content goes. */
+  readonly body: BodyOptions;
+}
+
+/**
+ * One message in transit: its envelope, its content, and where it is to go.
+ *
+ * Its content is complete in `onMessage` and gone once the final reply is
+ * sent, unless a store or the queue has taken it.
+ */
+export class Message {
+  /** Unique name of this message on this server, as it stands in the Received field. */
+  readonly id: string;
+  /** The reverse-path; `from.isNull` for a bounce. */
+  readonly from: Address;
+  /** SIZE, BODY, SMTPUTF8, RET, ENVID and AUTH of MAIL FROM. */
+  readonly parameters: MailParameters;
+  /** All accepted recipients with their parameters, in the client's order. */
+  readonly recipients: readonly Recipient[];
+  /** When the message began to arrive. */
+  readonly receivedAt: Date;
+  /**
+   * The store that keeps the message, several, or none. Set it as late as
+   * `onMessageStart` or `onMessage`; the server's store is the default.
+   */
+  store: MessageStore | readonly MessageStore[] | undefined;
+  /**
+   * A file to keep the message in, beside any store: the component's
+   * `Filename`. `append` decides between mailbox and one file a message.
+   */
+  filename: string | undefined;
+  /** Whether `filename` is appended to (a mailbox file) or overwritten. */
+  append = false;
+  /** Anything the program wants to keep with the message. */
+  tag: unknown;
+  readonly #body: MessageBody;
+  readonly #bodyOptions: BodyOptions;
+  #trace: Uint8Array<ArrayBuffer>;
+  #replaced: MessageBody | undefined;
+
+  /** @param init What the message is made of */
+  constructor(init: MessageInit) {
+    this.id = init.id;
+    this.from = init.from;
+    this.parameters = init.parameters;
+    this.recipients = init.recipients;
+    this.receivedAt = init.receivedAt;
+    this.#trace = new TextEncoder().encode(init.trace);
+    this.#bodyOptions = init.body;
+    this.#body = new MessageBody(init.body);
+  }
+
+  /** The octets of the content, without the trace fields. For the session that fills it. */
+  get body(): MessageBody {
+    return this.#replaced ?? this.#body;
+  }
+
+  /** The trace fields that go in front of the content. Not to be changed. */
+  get trace(): Uint8Array<ArrayBuffer> {
+    return this.#trace;
+  }
+
+  /** Octets of the content as received, the server's own trace fields not counted. */
+  get size(): number {
+    return this.body.size;
+  }
+
+  /** A copy of the header block; to change what is kept, edit it in `onHeaders`. */
+  get headers(): MessageHeaders {
+    return MessageHeaders.parse(this.body.head);
+  }
+
+  /** The whole message with its trace fields, CRLF line ends. Meant for what fits in memory. */
+  async bytes(): Promise<Uint8Array<ArrayBuffer>> {
+    const all = new Uint8Array(this.#trace.length + this.size);
+    let at = 0;
+    for await (const chunk of this.chunks()) {
+      all.set(chunk, at);
+      at += chunk.length;
+    }
+    return all;
+  }
+
+  /** As {@linkcode Message.bytes}, decoded as UTF-8; octets that are not UTF-8 become U+FFFD. */
+  async text(): Promise<string> {
+    return new TextDecoder().decode(await this.bytes());
+  }
+
+  /** As {@linkcode Message.bytes}, as a stream: any size in little memory. */
+  stream(): ReadableStream<Uint8Array<ArrayBuffer>> {
+    return ReadableStream.from(this.chunks());
+  }
+
+  /** As {@linkcode Message.stream}, for a `for await` loop. The chunks are not to be changed. */
+  async *chunks(): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+    if (this.#trace.length > 0) yield this.#trace;
+    yield* this.body.chunks();
+  }
+
+  /**
+   * Replaces the content, trace fields included: what is kept and relayed from
+   * here on. In `onMessage`, before the final reply.
+   */
+  async replace(
+    content: string | Uint8Array | ReadableStream<Uint8Array>,
+  ): Promise<void> {
+    const body = new MessageBody(this.#bodyOptions);
+    try {
+      if (content instanceof ReadableStream) {
+        for await (const chunk of content) await body.write(chunk);
+      } else {
+        await body.write(
+          typeof content === "string"
+            ? new TextEncoder().encode(content)
+            : content,
+        );
+      }
+    } catch (error) {
+      await body.discard();
+      throw error;
+    }
+    await this.#replaced?.discard();
+    this.#replaced = body;
+    this.#trace = new Uint8Array(0);
+  }
+
+  /** Forgets the content and removes its temporary file. Idempotent; never throws. */
+  async discard(): Promise<void> {
+    await this.#body.discard();
+    await this.#replaced?.discard();
+  }
+}

@@ -1,0 +1,49 @@
+/**
+ * The one view of a connection that sessions and clients have: bytes in, bytes
+ * out, close. Whether a `Deno.Conn`, a `node:` stream, TLS or a pair in memory
+ * carries them is decided in this folder and nowhere else.
+ */
+
+/** An IP address and port, as `{ address: "192.0.2.1", port: 25 }`. */
+export interface SocketAddress {
+  /** The IP address, without brackets; `"unix"`, `"memory"` and the like for others. */
+  readonly address: string;
+  /** The port, 0 where there is none. */
+  readonly port: number;
+}
+
+/** What is known of a connection's encryption. */
+export interface TlsInfo {
+  /** The protocol, as `"TLSv1.3"`. */
+  readonly protocol: string;
+  /** The cipher suite's IANA name, as `"TLS_AES_256_GCM_SHA384"`; empty where the platform does not tell. */
+  readonly cipher: string;
+  /** The server name that the client asked for (SNI), if it did. */
+  readonly serverName?: string | undefined;
+  /** The peer's certificate in DER, if it presented one. */
+  readonly peerCertificate?: Uint8Array | undefined;
+  /** Whether the peer's certificate was verified against the trusted roots. */
+  readonly authorized: boolean;
+}
+
+/** A connection, as sessions and clients see it. */
+export interface Transport {
+  /** The other end. */
+  readonly remote: SocketAddress;
+  /** This end. */
+  readonly local: SocketAddress;
+  /** The encryption in force, `undefined` on a plain connection. */
+  readonly tls: TlsInfo | undefined;
+  /**
+   * Reads into `buffer`; resolves with the number of octets read, at least 1,
+   * or `null` at the end of the stream. One read at a time.
+   */
+  read(buffer: Uint8Array): Promise<number | null>;
+  /**
+   * Writes all of `bytes`. The caller leaves them alone until it resolves. One
+   * write at a time.
+   */
+  write(bytes: Uint8Array): Promise<void>;
+  /** Closes at once, in both directions. A read or write under way rejects. Idempotent. */
+  close(): void;
+}

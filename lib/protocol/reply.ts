@@ -1,0 +1,121 @@
+/**
+ * Replies: the three-digit code, the enhanced status code and the text of one
+ * answer of an SMTP server, made and parsed in one place.
+ *
+ * Never lets a peer's text through that could break out of the reply: line
+ * ends split the text into reply lines, other control characters become `?`.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.2 | RFC 5321 section 4.2},
+ * {@link https://www.rfc-editor.org/rfc/rfc2034 | RFC 2034},
+ * {@link https://www.rfc-editor.org/rfc/rfc3463 | RFC 3463}
+ */
+
+const encoder = new TextEncoder();
+const ENHANCED = /^([245])\.(\d{1,3})\.(\d{1,3})$/;
+/** Text of a reply line beside code, separator and line end (RFC 5321 4.5.3.1.5: 512 octets). */
+const MAX_TEXT = 500;
+
+/**
+ * One reply of an SMTP server. Immutable.
+ *
+ * @example A refusal with an enhanced status code
+ * ```ts
+ * import { SmtpReply } from "@smtp/server";
+ *
+ * const reply = new SmtpReply(550, "No such user", { enhanced: "5.1.1" });
+ * console.assert(String(reply) === "550 5.1.1 No such user");
+ * ```
+ */
+export class SmtpReply {
+  /** The three-digit code, 200 to 599. */
+  readonly code: number;
+  /** The enhanced status code, as `"5.7.1"`, or `undefined` for a reply that has none. */
+  readonly enhanced: string | undefined;
+  /** The text, one entry a reply line, without code, enhanced code and line ends. */
+  readonly lines: readonly string[];
+  #bytes: Uint8Array<ArrayBuffer> | undefined;
+
+  /**
+   * @param code The three-digit code
+   * @param text The text; a line end in it, or an array, makes a reply of several lines
+   * @throws {RangeError} If the code is not 200 to 599 or the enhanced code does not fit it
+   */
+  constructor(
+    code: number,
+    text: string | readonly string[],
+    options: SmtpReplyOptions = {},
+  ) {
+    if (!Number.isInteger(code) || code < 200 || code > 599) {
+      throw new RangeError(
+        `Cannot make a reply with code "${code}": want 200 to 599`,
+      );
+    }
+    const { enhanced } = options;
+    if (enhanced !== undefined && !fits(enhanced, code)) {
+      throw new RangeError(
+        `Cannot make a reply: enhanced code "${enhanced}" does not fit code ${code}`,
+      );
+    }
+    this.code = code;
+    this.enhanced = enhanced;
+    this.lines = splitText(text);
+  }
+
+  /** Whether the code is below 400: the request was taken. */
+  get isPositive(): boolean {
+    return this.code < 400;
+  }
+
+  /** Whether the code is 4xx: trying again later makes sense. */
+  get isTemporary(): boolean {
+    return this.code >= 400 && this.code < 500;
+  }
+
+  /** The octets on the wire, every line with its CRLF. The caller must not change them. */
+  encode(): Uint8Array<ArrayBuffer> {
+    this.#bytes ??= encoder.encode(this.#wire());
+    return this.#bytes;
+  }
+
+  #wire(): string {
+    const status = this.enhanced === undefined ? "" : `${this.enhanced} `;
+    const last = this.lines.length - 1;
+    let wire = "";
+    for (const [index, line] of this.lines.entries()) {
+      wire += `${this.code}${index === last ? " " : "-"}${status}${line}\r\n`;
+    }
+    return wire;
+  }
+
+  /** The reply as it reads on the wire, lines separated by a line feed. */
+  toString(): string {
+    return this.#wire().trimEnd().replaceAll("\r\n", "\n");
+  }
+}
+
+/** Options of {@linkcode SmtpReply}. */
+export interface SmtpReplyOptions {
+  /** The enhanced status code; its class must be the code's first digit (RFC 2034 section 4). */
+  enhanced?: string | undefined;
+}
+
+/** Whether `enhanced` is an enhanced status code of the class of `code`. */
+function fits(enhanced: string, code: number): boolean {
+  const match = ENHANCED.exec(enhanced);
+  return match !== null && match[1] === String(code)[0];
+}
+
+/** Splits text into reply lines of a length that fits, without control characters. */
+function splitText(text: string | readonly string[]): readonly string[] {
+  const lines: string[] = [];
+  for (const part of typeof text === "string" ? [text] : text) {
+    for (const line of part.split(/\r\n|\r|\n/)) {
+      // deno-lint-ignore no-control-regex
+      const clean = line.replace(/[\x00-\x08\x0b-\x1f\x7f]/g, "?");
+      for (let at = 0; at === 0 || at < clean.length; at += MAX_TEXT) {
+        lines.push(clean.slice(at, at + MAX_TEXT));
+      }
+    }
+  }
+  return lines.length === 0 ? [""] : lines;
+}

@@ -1,0 +1,48 @@
+/**
+ * What a store is: the one interface behind which messages are kept.
+ */
+
+import type { Message, Recipient } from "../message/message.ts";
+
+/** How a message is to be kept. */
+export interface SaveOptions {
+  /**
+   * Whether some recipients may get the message when others cannot (LMTP).
+   * Where not, a store that fails for one recipient leaves no copy behind if it can help it.
+   */
+  readonly partial: boolean;
+}
+
+/**
+ * Keeps messages. `save` resolves when the message is safe: written, synced,
+ * renamed and the folder synced; only then is the client told 250.
+ */
+export interface MessageStore {
+  /** What it is, for logs: `"maildir"`. */
+  readonly kind: string;
+  /**
+   * Keeps the message for all its recipients.
+   *
+   * @throws {StoreError} If some recipients' copies could not be kept
+   */
+  save(message: Message, options: SaveOptions): Promise<void>;
+  /** Waits for what is under way and gives back what is held open. */
+  close?(): Promise<void>;
+}
+
+/** A store kept the message for some recipients only, or for none. */
+export class StoreError extends Error {
+  override readonly name: string = "StoreError";
+  /** The recipients without a copy, and why. */
+  readonly failures: ReadonlyMap<Recipient, unknown>;
+
+  /** @param failures The recipients without a copy, and why */
+  constructor(
+    message: string,
+    failures: ReadonlyMap<Recipient, unknown>,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+    this.failures = failures;
+  }
+}
