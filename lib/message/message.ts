@@ -6,24 +6,13 @@
  */
 
 import type { Address } from "../protocol/address.ts";
+import type { Recipient } from "../protocol/envelope.ts";
 import { MessageHeaders } from "../protocol/headers.ts";
-import type { MailParameters, RcptParameters } from "../protocol/parameters.ts";
-import type { SmtpReply } from "../protocol/reply.ts";
+import type { MailParameters } from "../protocol/parameters.ts";
 import type { MessageStore } from "../store/store.ts";
 import { type BodyOptions, MessageBody } from "./body.ts";
 
-/** One accepted RCPT TO. */
-export interface Recipient {
-  /** The forward-path, source route dropped. */
-  readonly address: Address;
-  /** What came with it: NOTIFY and ORCPT. */
-  readonly parameters: RcptParameters;
-  /**
-   * LMTP only: the reply for this recipient after the message (RFC 2033
-   * section 4.2). Not set: the message's own reply.
-   */
-  reply?: SmtpReply | undefined;
-}
+export type { Recipient } from "../protocol/envelope.ts";
 
 /** What a new {@linkcode Message} is made of. */
 export interface MessageInit {
