@@ -81,13 +81,14 @@ export type CloseReason =
   | "error";
 
 /**
- * The answer to an ask: nothing accepts with the standard reply, a reply is
- * sent and decides by its code; the silent ones send nothing, because the
- * handler has done so; `"drop"` closes without a word (connect only).
+ * The answer to an ask: nothing accepts and `"deny"` refuses with the standard
+ * reply, a reply is sent and decides by its code; the silent ones send nothing,
+ * because the handler has done so; `"drop"` closes without a word (connect only).
  */
 export type Verdict =
   | undefined
   | SmtpReply
+  | "deny"
   | "silent-allow"
   | "silent-deny"
   | "drop";
