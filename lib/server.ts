@@ -119,7 +119,7 @@ export class SmtpServer {
   readonly #running = new Set<Promise<void>>();
   #listeners: { listener: Listener; kind: ListenerKind }[] = [];
   #accepting: Promise<void>[] = [];
-  #clock: number | undefined;
+  #clock: ReturnType<typeof setInterval> | undefined;
   #now = Date.now();
   #idPrefix = "";
   #lastId = 0;

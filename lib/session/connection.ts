@@ -36,7 +36,7 @@ export class Connection {
   /** The session as handlers see it. */
   readonly session: SmtpSession;
   /** When the client is given up on, by the clock of the context. */
-  deadline = Infinity;
+  deadline: number = Infinity;
   readonly #context: SessionContext;
   readonly #transport: Transport;
   readonly #protocol: ServerProtocol;

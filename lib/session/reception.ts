@@ -10,7 +10,7 @@ import { replies } from "../protocol/replies.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 import type { Verdict } from "../protocol/server_effects.ts";
 import type { ServerProtocol } from "../protocol/server_protocol.ts";
-import { formatDate, formatReceived, protocolName } from "../protocol/trace.ts";
+import { formatReceived, protocolName } from "../protocol/trace.ts";
 import { note, type SessionContext } from "./context.ts";
 import { type HeaderCheck, Intake } from "./intake.ts";
 import { keep } from "./keep.ts";
@@ -95,8 +95,10 @@ export class Reception {
         utf8: parameters.smtpUtf8 === true,
       }),
       id,
-      date: formatDate(receivedAt.getTime(), -receivedAt.getTimezoneOffset()),
-      ...(only === undefined ? {} : { for: only.address }),
+      recipient: only?.address,
+      receivedAt: receivedAt.getTime(),
+      offsetMinutes: -receivedAt.getTimezoneOffset(),
+      tls: this.#session.tls,
     });
   }
 
