@@ -120,6 +120,7 @@ export class SmtpServer {
   #listeners: { listener: Listener; kind: ListenerKind }[] = [];
   #accepting: Promise<void>[] = [];
   #clock: ReturnType<typeof setInterval> | undefined;
+  #endGrace: (() => void) | undefined;
   #now = Date.now();
   #idPrefix = "";
   #lastId = 0;
@@ -245,8 +246,15 @@ export class SmtpServer {
     if (this.#running.size === 0) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, ms);
+    this.#endGrace = resolve;
     await Promise.race([Promise.all(this.#running), promise]);
+    this.#endGrace = undefined;
     clearTimeout(timer);
+  }
+
+  /** Ends the grace of a stop under way: the sessions that still go on get 421 now. */
+  abort(): void {
+    this.#endGrace?.();
   }
 
   /** Stops without grace; see {@linkcode SmtpServer.stop}. */
