@@ -166,18 +166,12 @@ class Encoding {
 export function fromLine(from: Address, date: Date): string {
   // Readers take the date to begin after the first space, and a line end in the
   // sender would forge a message.
-  const sender = addressText(from).replace(/[\s\p{Cc}]/gu, "_");
+  const sender = from.toString().replace(/[\s\p{Cc}]/gu, "_");
   return `From ${sender === "" ? "MAILER-DAEMON" : sender} ${asctime(date)}`;
 }
 
-function addressText(address: Address): string {
-  return address.domain === ""
-    ? address.localPart
-    : `${address.localPart}@${address.domain}`;
-}
-
 function returnPathLine(from: Address): string {
-  return `Return-Path: <${addressText(from)}>\r\n`;
+  return `Return-Path: ${from.toPath()}\r\n`;
 }
 
 /** The form of C's `asctime`, in UTC: `Sun Nov 23 20:01:02 2025`, the day padded with a space. */

@@ -7,7 +7,7 @@ import {
   type MessageInit,
   type Recipient,
 } from "../../lib/message/message.ts";
-import type { Address } from "../../lib/protocol/address.ts";
+import { Address } from "../../lib/protocol/address.ts";
 
 /** What a test says of its message; everything else is made up. */
 export interface TestMessage extends Partial<Omit<MessageInit, "from">> {
@@ -23,18 +23,9 @@ export interface TestMessage extends Partial<Omit<MessageInit, "from">> {
 
 let count = 0;
 
-/** An address cut at its last `@`, whatever its syntax. */
-export function addressOf(text: string): Address {
-  const at = text.lastIndexOf("@");
-  const [localPart, domain] = at === -1
-    ? [text, ""]
-    : [text.slice(0, at), text.slice(at + 1)];
-  return { localPart, domain } as unknown as Address;
-}
-
 /** A recipient with that address. */
 export function recipientOf(text: string): Recipient {
-  return { address: addressOf(text), parameters: {} };
+  return { address: Address.parse(text), parameters: {} };
 }
 
 /** A message whose content is complete. */
@@ -46,7 +37,7 @@ export async function messageOf(init: TestMessage = {}): Promise<Message> {
     trace: "",
     body: { memoryLimit: init.memoryLimit ?? 1 << 20 },
     ...init,
-    from: addressOf(init.from ?? "sender@example.org"),
+    from: Address.parse(init.from ?? "sender@example.org"),
     recipients: (init.to ?? ["user@example.com"]).map(recipientOf),
   });
   const content = init.content ?? "Subject: test\r\n\r\nHello\r\n";
