@@ -58,7 +58,11 @@ export class MessageContent implements Writable {
   readonly #options: ContentOptions;
   #whole: { octets: Uint8Array<ArrayBuffer>; size: ContentSize } | undefined;
 
-  /** @param message The message, whose content is complete */
+  /**
+   * Reads nothing yet.
+   *
+   * @param message The message, whose content is complete
+   */
   constructor(message: Message, options: ContentOptions) {
     this.#message = message;
     this.#options = options;
