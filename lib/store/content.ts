@@ -12,6 +12,7 @@
 
 import type { Message } from "../message/message.ts";
 import type { Address } from "../protocol/address.ts";
+import { formatReturnPath } from "../protocol/trace.ts";
 import { FromQuoter, join, LineFeedEncoder } from "./line_encoding.ts";
 
 /** Line ends in a mailbox: `"lf"` as Unix programs want them, `"crlf"` as received. */
@@ -135,7 +136,7 @@ class Encoding {
       : new Uint8Array(0);
     this.#size += first.length;
     const fields = this.#options.returnPath
-      ? join(encoder.encode(returnPathLine(from)), trace)
+      ? join(encoder.encode(formatReturnPath(from)), trace)
       : trace;
     // Copied: the line end encoder gives out the buffer that it reuses.
     return join(first, this.encode(fields));
@@ -172,10 +173,6 @@ export function fromLine(from: Address, date: Date): string {
   // sender would forge a message.
   const sender = from.toString().replace(/[\s\p{Cc}]/gu, "_");
   return `From ${sender === "" ? "MAILER-DAEMON" : sender} ${asctime(date)}`;
-}
-
-function returnPathLine(from: Address): string {
-  return `Return-Path: ${from.toPath()}\r\n`;
 }
 
 /** The form of C's `asctime`, in UTC: `Sun Nov 23 20:01:02 2025`, the day padded with a space. */

@@ -81,15 +81,15 @@ interface Waiter {
  * import { MemoryStore, SmtpServer } from "@smtp/server";
  *
  * const store = new MemoryStore({ maxMessages: 100 });
- * await using server = new SmtpServer({
- *   listen: { hostname: "127.0.0.1", port: 0 },
- *   store,
- * });
+ * await using server = new SmtpServer({ listen: "127.0.0.1:0", store });
  * await server.start();
- * const arrived = store.next();
- * // Send something to server.addresses[0] here, then: (await arrived).text
- * arrived.catch(() => {});
- * console.assert(store.messages.length === 0);
+ * // Here the program under test sends its mail to server.addresses[0].
+ * const signal = AbortSignal.timeout(50);
+ * const text = await store.next({ signal }).then(
+ *   (message) => message.text,
+ *   () => "No mail in time",
+ * );
+ * console.assert(text === "No mail in time");
  * ```
  */
 export class MemoryStore implements MessageStore {

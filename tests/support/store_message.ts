@@ -10,9 +10,12 @@ import {
 import { Address } from "../../lib/protocol/address.ts";
 
 /** What a test says of its message; everything else is made up. */
-export interface TestMessage extends Partial<Omit<MessageInit, "from">> {
+export interface TestMessage
+  extends Partial<Omit<MessageInit, "from" | "trace">> {
   /** The reverse-path, `""` for the null sender. */
   readonly from?: string;
+  /** The trace fields, complete with line ends. */
+  readonly trace?: string;
   /** The forward-paths. */
   readonly to?: readonly string[];
   /** The content, without trace fields. */
@@ -34,9 +37,9 @@ export async function messageOf(init: TestMessage = {}): Promise<Message> {
     id: `test-${++count}`,
     parameters: {},
     receivedAt: new Date(Date.UTC(2025, 0, 2, 3, 4, 5)),
-    trace: "",
     body: { memoryLimit: init.memoryLimit ?? 1 << 20 },
     ...init,
+    trace: () => init.trace ?? "",
     from: Address.parse(init.from ?? "sender@example.org"),
     recipients: (init.to ?? ["user@example.com"]).map(recipientOf),
   });
