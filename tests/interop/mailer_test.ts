@@ -72,11 +72,15 @@ Deno.test("s-nail sends into one mailbox file", async () => {
     { cwd },
   );
   // s-nail encodes what a mail system might change; the rest goes as it is.
+  const plain = "First line\n\n..two dots\n.a\n\nlast line\n";
   const bodies = [
-    ["First line\n\n..two dots\n.a\n\nlast line\n"],
-    ["First line\n.\nFrom here\n", "First line\n=2E\n=46rom here\n"],
-  ] as const;
-  for (const [text] of bodies) {
+    { text: plain, sent: plain },
+    {
+      text: "First line\n.\nFrom here\n",
+      sent: "First line\n=2E\n=46rom here\n",
+    },
+  ];
+  for (const { text } of bodies) {
     await run("s-nail", [
       ...["-:/", "-S", "v15-compat", "-S", "smtp-auth=none"],
       ...["-S", `mta=smtp://127.0.0.1:${server.port}`],
@@ -88,8 +92,7 @@ Deno.test("s-nail sends into one mailbox file", async () => {
   assertEquals(stored.length, bodies.length);
   for (const [index, message] of stored.entries()) {
     const [head = "", ...rest] = message.split("\n\n");
-    const [text, encoded = text] = bodies[index]!;
-    assertEquals(rest.join("\n\n"), encoded);
+    assertEquals(rest.join("\n\n"), bodies[index]?.sent);
     assertMatch(head, /^Return-Path: <sender@example\.org>\nReceived: from /);
     assertStringIncludes(head, "\nSubject: From s-nail");
   }
