@@ -113,15 +113,17 @@ import "@std/fs"; import "http://f/g.ts"; import "node:net";`,
     ],
   },
   {
-    name: "mod.ts lists any room",
+    name: "mod.ts lists any room but the command line",
     file: "mod.ts",
-    source: `export { SmtpServer } from "./lib/server.ts";`,
-    want: [],
+    source: `export { SmtpServer } from "./lib/server.ts";
+export { serve } from "./lib/cli/serve.ts";`,
+    want: [["imports", `must not import "lib/cli/serve.ts"`]],
   },
   {
-    name: "cli.ts uses mod.ts, the manifest and packages, no room",
+    name: "cli.ts uses mod.ts, its own room, the manifest and packages",
     file: "cli.ts",
     source: `import { SmtpServer } from "./mod.ts";
+import { serve } from "./lib/cli/serve.ts";
 import manifest from "./deno.json" with { type: "json" };
 import { parseArgs } from "@std/cli/parse-args";
 import { FileSpool } from "./lib/queue/file_spool.ts";`,
@@ -200,7 +202,8 @@ const WORDING: readonly Row[] = [
     file: "lib/a.ts",
     source: `throw new RangeError(\`Cannot use port "\${p}": want 0 to 65535\`);
 throw new Deno.errors.NotFound("Cannot open it"); new TypeError(text);
-new TypeError(\`\${what} is odd, see \${where}\`); new Error();`,
+new TypeError(\`\${what} is odd, see \${where}\`); new Error();
+new UsageError(\`--\${name}: want a value\`);`,
     want: [],
   },
   {

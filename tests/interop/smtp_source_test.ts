@@ -33,6 +33,8 @@ async function assertAllStored(
     stored.map((text) => text.split("\n\n").slice(1).join("\n\n")),
   );
   assertEquals(bodies.size, 1);
+  // smtp-source puts a line end of its own after the payload.
+  assertEquals([...bodies][0]?.replaceAll("\n", "\r\n").length, LENGTH + 2);
   const names = new Set(
     stored.map((text) => /^Message-Id: (.*)$/mi.exec(text)?.[1]),
   );
@@ -47,7 +49,7 @@ Deno.test("smtp-source sends 10,000 messages, 20 at once", async () => {
   await using folder = await TemporaryFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start(["--quiet"], { cwd });
-  await assertAllStored(server, cwd, { count: COUNT, protocol: "ESMTP" });
+  await assertAllStored(server, cwd, { count: COUNT, protocol: "SMTP" });
 });
 
 Deno.test("smtp-source sends over connections that it keeps, to two threads", async () => {
@@ -58,7 +60,7 @@ Deno.test("smtp-source sends over connections that it keeps, to two threads", as
   await assertAllStored(server, cwd, {
     count: 2_000,
     flags: ["-d"],
-    protocol: "ESMTP",
+    protocol: "SMTP",
   });
 });
 

@@ -35,7 +35,7 @@ def dsn(client):
         SENDER,
         ["user@example.com"],
         MESSAGE,
-        mail_options=["RET=HDRS", "ENVID=QQ314159", f"SIZE={len(MESSAGE)}"],
+        mail_options=["RET=HDRS", "ENVID=QQ314159"],
         rcpt_options=[
             "NOTIFY=SUCCESS,FAILURE",
             "ORCPT=rfc822;user+2Btag@example.com",
