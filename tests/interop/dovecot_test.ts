@@ -82,17 +82,13 @@ async function removeSome(
   state: { done: boolean; taken: string[] },
 ): Promise<void> {
   while (!state.done) {
-    const client = await Pop3Client.connect(port);
-    try {
-      if (!await client.login(USER)) continue;
-      if (await client.count() > 0) {
-        state.taken.push(await client.retrieve(1));
-        await client.command("DELE 1");
-      }
-      await client.command("QUIT");
-    } finally {
-      client.close();
+    using client = await Pop3Client.connect(port);
+    if (!await client.login(USER)) continue;
+    if (await client.count() > 0) {
+      state.taken.push(await client.retrieve(1));
+      await client.command("DELE 1");
     }
+    await client.command("QUIT");
   }
 }
 
@@ -113,12 +109,15 @@ Deno.test("POP3 sessions of Dovecot remove from the mailbox that the server appe
   });
   const state = { done: false, taken: [] as string[] };
   const removing = removeSome(dovecot.port, state);
-  await run("smtp-source", [
-    ...["-s", "5", "-m", String(count), "-l", "3000", "-M", "client.example"],
-    ...["-f", "sender@example.org", "-t", USER, `127.0.0.1:${server.port}`],
-  ], { deadlineMs: 120_000 });
-  state.done = true;
-  await removing;
+  try {
+    await run("smtp-source", [
+      ...["-s", "5", "-m", String(count), "-l", "3000", "-M", "client.example"],
+      ...["-f", "sender@example.org", "-t", USER, `127.0.0.1:${server.port}`],
+    ], { deadlineMs: 120_000 });
+  } finally {
+    state.done = true;
+    await removing;
+  }
 
   // What Dovecot left in the file, its own header fields aside.
   const left = (await readMbox(mailbox)).filter((text) =>

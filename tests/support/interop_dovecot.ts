@@ -135,8 +135,8 @@ async function waitForPort(port: number): Promise<void> {
   const deadline = Date.now() + 10_000;
   for (;;) {
     try {
-      const client = await Pop3Client.connect(port);
-      await client.quit();
+      using client = await Pop3Client.connect(port);
+      await client.command("QUIT");
       return;
     } catch (error) {
       if (
@@ -149,21 +149,28 @@ async function waitForPort(port: number): Promise<void> {
 }
 
 /** Enough of POP3 to read and remove mail. Text is octets, one character each. */
-export class Pop3Client {
+export class Pop3Client implements Disposable {
   readonly #connection: Deno.Conn;
+  readonly #deadline: ReturnType<typeof setTimeout>;
   #buffered = "";
 
-  /** @param connection To the server */
+  /** @param connection To the server; it is closed after half a minute */
   constructor(connection: Deno.Conn) {
     this.#connection = connection;
+    this.#deadline = setTimeout(() => connection.close(), 30_000);
   }
 
   /** Connects and reads the greeting. */
   static async connect(port: number): Promise<Pop3Client> {
     const connection = await Deno.connect({ hostname: "127.0.0.1", port });
     const client = new Pop3Client(connection);
-    assertMatch(await client.#line(), /^\+OK/);
-    return client;
+    try {
+      assertMatch(await client.#line(), /^\+OK/);
+      return client;
+    } catch (error) {
+      client[Symbol.dispose]();
+      throw error;
+    }
   }
 
   /** Logs in; `false` where the mailbox cannot be had just now. */
@@ -201,15 +208,14 @@ export class Pop3Client {
     return answer;
   }
 
-  /** Ends the session, which removes what was marked, and closes. */
-  async quit(): Promise<void> {
-    await this.command("QUIT");
-    this.close();
-  }
-
   /** Closes without a word. */
-  close(): void {
-    this.#connection.close();
+  [Symbol.dispose](): void {
+    clearTimeout(this.#deadline);
+    try {
+      this.#connection.close();
+    } catch (error) {
+      if (!(error instanceof Deno.errors.BadResource)) throw error;
+    }
   }
 
   async #write(text: string): Promise<void> {
