@@ -7,10 +7,11 @@ import { BackgroundProcess, type Outcome, run } from "./process.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 
-/** The flag that this process got for the @std packages, for its children. */
-const importMap = import.meta.resolve("@std/assert").startsWith("jsr:")
-  ? []
-  : [`--import-map=${new URL(".ci/std_from_npm.json", ROOT).pathname}`];
+/** The flags that tell child processes where the @std packages are, as this process was told. */
+export const packageFlags: readonly string[] =
+  import.meta.resolve("@std/assert").startsWith("jsr:")
+    ? []
+    : [`--import-map=${new URL(".ci/std_from_npm.json", ROOT).pathname}`];
 
 /** A folder that is removed at the end. */
 export class TemporaryFolder implements AsyncDisposable {
@@ -62,7 +63,7 @@ export class InteropServer implements AsyncDisposable {
       `127.0.0.1:0/${kind}`,
     ]);
     const process = BackgroundProcess.start(Deno.execPath(), [
-      ...["run", "-A", ...importMap, new URL("cli.ts", ROOT).pathname],
+      ...["run", "-A", ...packageFlags, new URL("cli.ts", ROOT).pathname],
       ...["serve", "--hostname", "mx.test", ...listen, ...args],
     ], { cwd });
     try {
