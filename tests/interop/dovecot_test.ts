@@ -57,6 +57,7 @@ for (const kind of ["maildir", "mbox"]) {
         : `mbox:${cwd}/home/mail:INBOX=${cwd}/mail/%u`,
     });
     const fetched = await dovecot.fetch(USER);
+    assertEquals(await dovecot.complaints(), []);
     assertEquals(fetched.length, sent.length);
     for (const message of sent) {
       const [subject] = /^Subject: .*$/m.exec(message)!;
@@ -118,6 +119,8 @@ Deno.test("POP3 sessions of Dovecot remove from the mailbox that the server appe
     state.done = true;
     await removing;
   }
+
+  assertEquals(await dovecot.complaints(), []);
 
   // What Dovecot left in the file, its own header fields aside.
   const left = (await readMbox(mailbox)).filter((text) =>

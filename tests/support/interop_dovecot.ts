@@ -4,7 +4,7 @@
  * with one that the machine may run.
  */
 
-import { assertMatch } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { BackgroundProcess, run } from "./process.ts";
 
 /** Who the mail belongs to: Debian's system user `mail`. Dovecot serves no mail as root. */
@@ -62,15 +62,17 @@ export class Dovecot implements AsyncDisposable {
   readonly port: number;
   readonly #process: BackgroundProcess;
   readonly #configuration: string;
+  readonly #log: string;
 
   /**
    * @param process The master process
-   * @param options Its POP3 port and the path of its configuration
+   * @param options Its POP3 port, its folder and the path of its configuration
    */
   constructor(
     process: BackgroundProcess,
-    options: { port: number; configuration: string },
+    options: { port: number; folder: string; configuration: string },
   ) {
+    this.#log = `${options.folder}/log`;
     this.#process = process;
     this.port = options.port;
     this.#configuration = options.configuration;
@@ -85,7 +87,8 @@ export class Dovecot implements AsyncDisposable {
     const process = BackgroundProcess.start("dovecot", [
       ...["-F", "-c", configuration],
     ]);
-    const dovecot = new Dovecot(process, { port, configuration });
+    const { folder } = options;
+    const dovecot = new Dovecot(process, { port, folder, configuration });
     try {
       await waitForPort(port);
       return dovecot;
@@ -97,12 +100,21 @@ export class Dovecot implements AsyncDisposable {
 
   /** The messages in a user's INBOX as `doveadm fetch` gives them, LF line ends. */
   async fetch(user: string): Promise<string[]> {
-    const { stdout } = await run("doveadm", [
+    const { stdout, stderr } = await run("doveadm", [
       ...["-f", "json", "-c", this.#configuration, "fetch", "-u", user],
       ...["text", "mailbox", "INBOX", "ALL"],
     ]);
+    assertEquals(stderr, "");
     const rows = JSON.parse(stdout) as { text: string }[];
     return rows.map(({ text }) => text.replaceAll("\r\n", "\n"));
+  }
+
+  /** What it complained of so far: damage, locks, sizes that do not fit. */
+  async complaints(): Promise<string[]> {
+    const log = await Deno.readTextFile(this.#log);
+    return log.split("\n").filter((line) =>
+      /\b(Error|Warning|Panic|Fatal):/.test(line)
+    );
   }
 
   /** Ends it and all its processes. */
