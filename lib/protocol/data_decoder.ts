@@ -77,7 +77,9 @@ export class DataDecoder {
     while (at < end) {
       switch (position) {
         case "text":
-          at = this.#scanner.findControl(input, at, end);
+          // The scanner rounds down to whole words where a short run has no
+          // control: going back would read a line end twice, for ever.
+          at = Math.max(at, this.#scanner.findControl(input, at, end));
           if (at === end) break;
           if (input[at] === CR) {
             position = "cr";
