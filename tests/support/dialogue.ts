@@ -20,7 +20,7 @@ import type {
   Verdict,
 } from "../../lib/protocol/server_effects.ts";
 import { ServerProtocol } from "../../lib/protocol/server_protocol.ts";
-import { latin1, octets, pieces, utf8 } from "./random.ts";
+import { latin1, octets, utf8, waysToCut } from "./random.ts";
 
 /** What a test changes of the profile. */
 export interface ProfileInit
@@ -148,7 +148,6 @@ export class Driver {
           this.#note(`drop ${effect.refusal.code}`);
           break;
         case "reset":
-          this.#body = "";
           this.#note("reset");
           break;
         case "startTls":
@@ -213,8 +212,8 @@ export interface PlayOptions {
   readonly profile?: ProfileInit;
   /** Makes the policy, anew for each run. */
   readonly policy?: () => Policy;
-  /** Whether the client may also send everything at once. Default `true`. */
-  readonly pipelined?: boolean;
+  /** Whether the client's octets may also be cut elsewhere than between its turns. Default `true`. */
+  readonly recut?: boolean;
 }
 
 interface Step {
@@ -259,8 +258,8 @@ function unescape(text: string): string {
 }
 
 /**
- * Plays a script turn by turn, octet by octet, and (unless told otherwise) all
- * at once and in random pieces; what comes back must be the same each time.
+ * Plays a script turn by turn and, unless told otherwise, octet by octet, all
+ * at once, and in random pieces; what comes back must be the same each time.
  */
 export function play(script: string, options: PlayOptions = {}): void {
   const steps = parseScript(script);
@@ -285,16 +284,8 @@ export function play(script: string, options: PlayOptions = {}): void {
   const replies = steps.filter((it) => it.kind === "server")
     .map((it) => it.text);
   const stream = concat(client.map((it) => it.bytes));
-  const cuts: [string, Uint8Array[]][] = [
-    ["octet by octet", pieces(stream, { seed: 1, longest: 1 })],
-  ];
-  if (options.pipelined !== false) {
-    cuts.push(["at once", [stream]]);
-    for (let seed = 2; seed < 6; seed++) {
-      cuts.push([`seed ${seed}`, pieces(stream, { seed, longest: 40 })]);
-    }
-  }
-  for (const [way, cut] of cuts) {
+  if (options.recut === false) return;
+  for (const [way, cut] of waysToCut(stream)) {
     const driver = driverOf().feedAll(cut);
     assertReplies(driver.take(), replies, way);
     assertEquals(driver.events, turns.events, way);
