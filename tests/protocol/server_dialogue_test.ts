@@ -327,6 +327,15 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     E: drop 550`,
   ],
   [
+    "names the bare LF of a body that is too large as well",
+    `${ENVELOPE}
+    C: DATA
+    S: 354 ...
+    C: ${"x".repeat(1000)}
+    C| a\\nb\\r\\n.\\r\\n
+    S: 550 5.6.0 Message has a bare LF...`,
+  ],
+  [
     "refuses a bare CR by name, at the true end",
     `${ENVELOPE}
     C: DATA

@@ -288,9 +288,14 @@ export function play(script: string, options: PlayOptions = {}): void {
   for (const [way, cut] of waysToCut(stream)) {
     const driver = driverOf().feedAll(cut);
     assertReplies(driver.take(), replies, way);
-    assertEquals(driver.events, turns.events, way);
+    assertEquals(uncut(driver.events), uncut(turns.events), way);
     assertEquals(driver.closed, turns.closed, way);
   }
+}
+
+/** Events without what hangs on the cut: of two faults the one found first drops the body. */
+export function uncut(events: readonly string[]): string[] {
+  return events.map((event) => event.replace(/^drop .*/, "drop"));
 }
 
 /** Joins octets. */
