@@ -23,6 +23,7 @@ export class LogWriter {
   readonly #colours: boolean;
   readonly #write: (text: string) => void;
   #lines = "";
+  #clock = "";
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /**
@@ -65,17 +66,20 @@ export class LogWriter {
   }
 
   #textLine(record: LogRecord): string {
-    const time = new Date().toISOString().slice(11, 19);
-    const fields = Object.entries(record.fields ?? {})
-      .map(([name, value]) => ` ${name}=${printable(String(value))}`).join("");
-    const detail = record.error === undefined
-      ? ""
-      : `: ${record.error.replaceAll("\n", "\n    ")}`;
+    let text = `${this.#time()} ${record.level} ${printable(record.message)}`;
+    const { fields, error } = record;
+    for (const name in fields) text += ` ${name}=${printable(fields[name]!)}`;
+    if (error !== undefined) text += `: ${error.replaceAll("\n", "\n    ")}`;
     const colour = this.#colours ? COLOURS[record.level] : "";
-    const text = `${time} ${record.level} ${
-      printable(record.message)
-    }${fields}${detail}`;
     return colour === "" ? `${text}\n` : `${colour}${text}\x1b[0m\n`;
+  }
+
+  /** The time of day. Lines that are written together share it. */
+  #time(): string {
+    if (this.#lines === "") {
+      this.#clock = new Date().toISOString().slice(11, 19);
+    }
+    return this.#clock;
   }
 }
 
@@ -101,7 +105,7 @@ function jsonLine(record: LogRecord): string {
 }
 
 /** A peer's text must not become a line, or a command to the terminal. */
-function printable(text: string): string {
+function printable(value: string | number | boolean): string {
   // deno-lint-ignore no-control-regex
-  return text.replace(/[\x00-\x1f\x7f-\x9f]+/g, " ");
+  return String(value).replace(/[\x00-\x1f\x7f-\x9f]+/g, " ");
 }

@@ -14,9 +14,12 @@ export interface BodyOptions {
 
 const READ_SIZE = 65536;
 
+/** Shared: a typed array costs more to make than the rest of a body. */
+const NOTHING = new Uint8Array(0);
+
 /** The octets of one message, written once, in order, then read as often as wanted. */
 export class MessageBody {
-  #memory = new Uint8Array(0);
+  #memory: Uint8Array<ArrayBuffer> = NOTHING;
   #memoryUsed = 0;
   #size = 0;
   #file: Deno.FsFile | undefined;
@@ -108,7 +111,7 @@ export class MessageBody {
     this.#file?.close();
     this.#file = undefined;
     this.#path = undefined;
-    this.#memory = new Uint8Array(0);
+    this.#memory = NOTHING;
     this.#memoryUsed = 0;
     this.#size = 0;
     if (path !== undefined) await Deno.remove(path).catch(() => {});

@@ -33,7 +33,7 @@ export class SmtpReply {
   readonly enhanced: string | undefined;
   /** The text, one entry a reply line, without code, enhanced code and line ends. */
   readonly lines: readonly string[];
-  #bytes: Uint8Array<ArrayBuffer> | undefined;
+  #wire: string | undefined;
 
   /**
    * @param code The three-digit code
@@ -71,19 +71,23 @@ export class SmtpReply {
     return this.code >= 400 && this.code < 500;
   }
 
-  /** The octets on the wire, every line with its CRLF. The caller must not change them. */
+  /** The octets on the wire, every line with its CRLF. */
   encode(): Uint8Array<ArrayBuffer> {
-    this.#bytes ??= encoder.encode(this.wire);
-    return this.#bytes;
+    return encoder.encode(this.wire);
   }
 
   /** The reply as it goes over the wire, every line with its CRLF. */
   get wire(): string {
+    return this.#wire ??= this.#compose();
+  }
+
+  #compose(): string {
     const status = this.enhanced === undefined ? "" : `${this.enhanced} `;
     const last = this.lines.length - 1;
     let wire = "";
-    for (const [index, line] of this.lines.entries()) {
-      wire += `${this.code}${index === last ? " " : "-"}${status}${line}\r\n`;
+    for (let at = 0; at <= last; at++) {
+      const separator = at === last ? " " : "-";
+      wire += `${this.code}${separator}${status}${this.lines[at]}\r\n`;
     }
     return wire;
   }
@@ -106,8 +110,19 @@ function fits(enhanced: string, code: number): boolean {
   return match !== null && match[1] === String(code)[0];
 }
 
+/** Whether the text is one line of printable ASCII that fits: the common case, told cheaply. */
+function isPlainLine(text: string): boolean {
+  if (text.length > MAX_TEXT) return false;
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (code < 32 || code > 126) return false;
+  }
+  return true;
+}
+
 /** Splits text into reply lines of a length that fits, without control characters. */
 function splitText(text: string | readonly string[]): readonly string[] {
+  if (typeof text === "string" && isPlainLine(text)) return [text];
   const lines: string[] = [];
   for (const part of typeof text === "string" ? [text] : text) {
     for (const line of part.split(/\r\n|\r|\n/)) {

@@ -12,42 +12,53 @@ import type { ReadPhase } from "./server_states.ts";
 
 /** A question to the handlers. */
 export type ServerAsk =
-  | { readonly ask: "connect" }
-  | { readonly ask: "command"; readonly line: string }
-  | { readonly ask: "helo"; readonly name: string }
+  | { readonly effect: "ask"; readonly ask: "connect" }
+  | { readonly effect: "ask"; readonly ask: "command"; readonly line: string }
+  | { readonly effect: "ask"; readonly ask: "helo"; readonly name: string }
   | {
+    readonly effect: "ask";
     readonly ask: "mail";
     readonly address: Address;
     readonly parameters: MailParameters;
   }
   | {
+    readonly effect: "ask";
     readonly ask: "rcpt";
     readonly address: Address;
     readonly parameters: RcptParameters;
   }
   /** The body is about to come: the envelope is complete. */
-  | { readonly ask: "messageStart"; readonly via: "DATA" | "BDAT" }
+  | {
+    readonly effect: "ask";
+    readonly ask: "messageStart";
+    readonly via: "DATA" | "BDAT";
+  }
   /** The body is complete: the final verdict. */
-  | { readonly ask: "message" }
-  | { readonly ask: "verify"; readonly text: string }
-  | { readonly ask: "expand"; readonly text: string }
+  | { readonly effect: "ask"; readonly ask: "message" }
+  | { readonly effect: "ask"; readonly ask: "verify"; readonly text: string }
+  | { readonly effect: "ask"; readonly ask: "expand"; readonly text: string }
   /** An AUTH exchange begins; `initial` as sent, undecoded. */
   | {
+    readonly effect: "ask";
     readonly ask: "auth";
     readonly mechanism: string;
     readonly initial: string | undefined;
   }
   /** The client's next line of it, undecoded; `undefined` for one too long. */
-  | { readonly ask: "authLine"; readonly text: string | undefined };
+  | {
+    readonly effect: "ask";
+    readonly ask: "authLine";
+    readonly text: string | undefined;
+  };
 
 /** One thing for the session to do. */
 export type ServerEffect =
   /** Read from the peer and `receive` it; nothing else is left to do. */
   | { readonly effect: "read"; readonly phase: ReadPhase }
-  /** Write these octets; they are untouched until the next call. */
+  /** Write these octets; they are untouched until the next write effect. */
   | { readonly effect: "write"; readonly bytes: Uint8Array<ArrayBuffer> }
   /** Decide and `answer`. */
-  | ({ readonly effect: "ask" } & ServerAsk)
+  | ServerAsk
   /** Body octets, good until the next `receive`. */
   | { readonly effect: "body"; readonly bytes: Uint8Array }
   /** The body under way is refused and will be answered so at its end: drop what was collected. */

@@ -19,8 +19,6 @@ import type {
 /** Replies beyond this are written although more commands are waiting: 16 KiB. */
 const OUTPUT_LIMIT = 16384;
 
-const encoder = new TextEncoder();
-
 /** Replies and effects of one connection, in order. */
 export class Outbox {
   /** Whether the end of the session has been decided. */
@@ -67,17 +65,17 @@ export class Outbox {
   /** Asks; the machine stands still until the answer. */
   question(ask: ServerAsk): void {
     this.ask = ask;
-    this.#effects.push({ effect: "ask", ...ask });
+    this.#effects.push(ask);
   }
 
   /** Appends text as it is. */
   text(text: string): void {
-    this.#output.append(encoder.encode(text));
+    this.#output.appendText(text);
   }
 
   /** Appends a reply. */
   reply(reply: SmtpReply): void {
-    this.#output.append(reply.encode());
+    this.#output.appendText(reply.wire);
     // 421 is always the last word (RFC 5321 section 3.8).
     if (reply.code === 421) this.close("refused");
   }
@@ -92,7 +90,7 @@ export class Outbox {
   error(reply: SmtpReply): void {
     this.#errors++;
     if (this.#maxErrors > 0 && this.#errors > this.#maxErrors) {
-      this.#output.append(replies.tooManyErrors.encode());
+      this.#output.appendText(replies.tooManyErrors.wire);
       this.close("errors");
     } else {
       this.reply(reply);

@@ -75,6 +75,7 @@ export class ServerProtocol {
   #reading: ReadPhase = "command";
   #input: Uint8Array = NOTHING;
   #position = 0;
+  #end = 0;
   #refusedRecipients = 0;
   /** Whether the session holds a message that has begun. */
   #collecting = false;
@@ -87,7 +88,7 @@ export class ServerProtocol {
     );
     this.#body = new BodyReader(profile.maxSize, profile.bareNewlines);
     this.#outbox = new Outbox(profile.maxErrors);
-    this.#outbox.question({ ask: "connect" });
+    this.#outbox.question({ effect: "ask", ask: "connect" });
   }
 
   /** Where the conversation is. */
@@ -105,10 +106,14 @@ export class ServerProtocol {
     return this.#body.size;
   }
 
-  /** Takes octets from the peer; the machine may change them in place. Only after a read effect. */
-  receive(bytes: Uint8Array): void {
+  /**
+   * Takes octets from the peer, which the machine may change in place: the
+   * first `count` of `bytes`, or all. Only after a read effect.
+   */
+  receive(bytes: Uint8Array, count: number = bytes.length): void {
     this.#input = bytes;
     this.#position = 0;
+    this.#end = count;
   }
 
   /** The one thing to do now. Not while an ask is open. */
@@ -145,9 +150,13 @@ export class ServerProtocol {
     }
   }
 
-  #wait(): ServerEffect {
+  #forget(): void {
     this.#input = NOTHING;
-    this.#position = 0;
+    this.#position = this.#end = 0;
+  }
+
+  #wait(): ServerEffect {
+    this.#forget();
     return this.#outbox.flush() ?? { effect: "read", phase: this.#reading };
   }
 
@@ -155,7 +164,7 @@ export class ServerProtocol {
 
   #readLine(): ServerEffect | undefined {
     const lines = this.#lines;
-    const status = lines.next(this.#input, this.#position, this.#input.length);
+    const status = lines.next(this.#input, this.#position, this.#end);
     this.#position = lines.position;
     if (status === "more") return this.#wait();
     if (status === "endless") this.close(replies.endlessLine, "errors");
@@ -167,7 +176,7 @@ export class ServerProtocol {
 
   #line(line: string): void {
     if (this.#profile.asks.command) {
-      this.#outbox.question({ ask: "command", line });
+      this.#outbox.question({ effect: "ask", ask: "command", line });
     } else {
       this.#run(line);
     }
@@ -252,7 +261,7 @@ export class ServerProtocol {
     this.#resetTransaction();
     this.helo = argument;
     this.extended = verb !== "HELO";
-    this.#decide({ ask: "helo", name: argument });
+    this.#decide({ effect: "ask", ask: "helo", name: argument });
   }
 
   #mail(argument: string): void {
@@ -265,7 +274,8 @@ export class ServerProtocol {
     }
     const sender = checkMail(argument, this.#profile);
     if (sender instanceof SmtpReply) return this.#outbox.error(sender);
-    this.#decide({ ask: "mail", ...sender });
+    const { address, parameters } = sender;
+    this.#decide({ effect: "ask", ask: "mail", address, parameters });
   }
 
   #rcpt(argument: string): void {
@@ -279,7 +289,8 @@ export class ServerProtocol {
     if (envelope.recipients.length >= maxRecipients) {
       return this.#outbox.reply(replies.tooManyRecipients);
     }
-    this.#decide({ ask: "rcpt", ...candidate });
+    const { address, parameters } = candidate;
+    this.#decide({ effect: "ask", ask: "rcpt", address, parameters });
   }
 
   #help(): void {
@@ -299,7 +310,7 @@ export class ServerProtocol {
       return this.#outbox.error(replies.notImplemented);
     }
     const ask = verb === "VRFY" ? "verify" : "expand";
-    this.#outbox.question({ ask, text: argument });
+    this.#outbox.question({ effect: "ask", ask, text: argument });
   }
 
   // Bodies.
@@ -309,7 +320,7 @@ export class ServerProtocol {
     if (this.envelope!.parameters.body === "BINARYMIME") {
       return this.#outbox.error(replies.binaryNeedsBdat);
     }
-    this.#outbox.question({ ask: "messageStart", via: "DATA" });
+    this.#outbox.question({ effect: "ask", ask: "messageStart", via: "DATA" });
   }
 
   /**
@@ -329,16 +340,20 @@ export class ServerProtocol {
     else if (this.#phase === "bdat-lost") {
       this.#body.chunkRefusal = replies.bdatLost;
     } else if (this.#phase === "rcpt") {
-      this.#outbox.question({ ask: "messageStart", via: "BDAT" });
+      this.#outbox.question({
+        effect: "ask",
+        ask: "messageStart",
+        via: "BDAT",
+      });
     }
   }
 
   #readData(): ServerEffect | undefined {
-    if (this.#position === this.#input.length) return this.#wait();
+    if (this.#position === this.#end) return this.#wait();
     const octets = this.#body.readData(
       this.#input,
       this.#position,
-      this.#input.length,
+      this.#end,
     );
     this.#position = this.#body.position;
     if (this.#body.dataEnded) this.#endOfBody();
@@ -346,13 +361,13 @@ export class ServerProtocol {
   }
 
   #readChunk(): ServerEffect | undefined {
-    if (!this.#body.chunkEnded && this.#position === this.#input.length) {
+    if (!this.#body.chunkEnded && this.#position === this.#end) {
       return this.#wait();
     }
     const octets = this.#body.readChunk(
       this.#input,
       this.#position,
-      this.#input.length,
+      this.#end,
     );
     this.#position = this.#body.position;
     if (this.#body.chunkEnded) this.#endOfChunk();
@@ -391,7 +406,7 @@ export class ServerProtocol {
     const { refusal } = this.#body;
     this.#reading = "command";
     if (refusal === undefined) {
-      return this.#outbox.question({ ask: "message" });
+      return this.#outbox.question({ effect: "ask", ask: "message" });
     }
     this.#drop(refusal);
     this.#replyToBody(refusal);
@@ -431,13 +446,13 @@ export class ServerProtocol {
     if (this.authenticated) return this.#outbox.error(replies.outOfOrder);
     const request = checkAuth(argument);
     if (request instanceof SmtpReply) return this.#outbox.error(request);
-    this.#outbox.question({ ask: "auth", ...request });
+    this.#outbox.question({ effect: "ask", ask: "auth", ...request });
   }
 
   #authLine(status: LineStatus): void {
     this.#reading = "command";
     const text = status === "line" ? this.#lines.text : undefined;
-    this.#outbox.question({ ask: "authLine", text });
+    this.#outbox.question({ effect: "ask", ask: "authLine", text });
   }
 
   /** Goes on with AUTH: sends `challenge`, which is base64, and asks for the next line. */
@@ -455,8 +470,7 @@ export class ServerProtocol {
     if (argument !== "") return this.#outbox.error(replies.noArgument);
     // Whatever else came with the command came in the clear: it is dropped,
     // or an attacker's octets would be run as the client's (CVE-2011-0411).
-    this.#input = NOTHING;
-    this.#position = 0;
+    this.#forget();
     this.#outbox.reply(replies.startTls);
     this.#outbox.push({ effect: "startTls" });
   }
@@ -497,20 +511,13 @@ export class ServerProtocol {
   }
 
   #settle(ask: ServerAsk, verdict: Verdict): void {
-    const accepted = verdict === undefined || verdict === "silent-allow" ||
-      (verdict instanceof SmtpReply && verdict.isPositive);
-    const standard = this.#take(ask, { verdict, accepted });
+    const standard = this.#take(ask, verdict);
     if (standard !== undefined) this.#outbox.say(verdict, standard);
   }
 
   /** Carries out what was decided; returns the standard reply, if there is to be one. */
-  #take(
-    ask: ServerAsk,
-    { verdict, accepted }: {
-      readonly verdict: Verdict;
-      readonly accepted: boolean;
-    },
-  ): SmtpReply | undefined {
+  #take(ask: ServerAsk, verdict: Verdict): SmtpReply | undefined {
+    const accepted = accepts(verdict);
     switch (ask.ask) {
       case "connect":
         if (accepted) {
@@ -532,9 +539,9 @@ export class ServerProtocol {
       case "rcpt":
         return this.#takeRecipient(ask, accepted);
       case "messageStart":
-        return this.#takeStart(ask.via, { verdict, accepted });
+        return this.#takeStart(ask.via, verdict);
       case "message":
-        this.#takeMessage(verdict, accepted);
+        this.#takeMessage(verdict);
         return undefined;
       case "verify":
         return replies.cannotVerify;
@@ -567,11 +574,9 @@ export class ServerProtocol {
 
   #takeStart(
     via: "DATA" | "BDAT",
-    { verdict, accepted }: {
-      readonly verdict: Verdict;
-      readonly accepted: boolean;
-    },
+    verdict: Verdict,
   ): SmtpReply | undefined {
+    const accepted = accepts(verdict);
     this.#collecting = accepted;
     this.#body.start();
     if (via === "BDAT") {
@@ -591,14 +596,16 @@ export class ServerProtocol {
     return replies.startData;
   }
 
-  #takeMessage(verdict: Verdict, accepted: boolean): void {
+  #takeMessage(verdict: Verdict): void {
     const { refusal } = this.#body;
     this.#collecting = false;
     if (refusal !== undefined) {
       // The last octets came with the end, and were refused after the question.
       this.#replyToBody(refusal);
     } else if (verdict !== "silent-allow" && verdict !== "silent-deny") {
-      const standard = accepted ? replies.messageOk : replies.refusedMessage;
+      const standard = accepts(verdict)
+        ? replies.messageOk
+        : replies.refusedMessage;
       this.#replyToBody(verdict instanceof SmtpReply ? verdict : standard);
     }
     this.#endTransaction();
@@ -626,8 +633,7 @@ export class ServerProtocol {
   /** Ends the session: `reply` if given, then close. */
   close(reply: SmtpReply | undefined, reason: CloseReason): void {
     if (this.#outbox.closed) return;
-    this.#input = NOTHING;
-    this.#position = 0;
+    this.#forget();
     this.#resetTransaction();
     // The close must carry this reason, not the one a 421 would give it.
     if (reply !== undefined) this.#outbox.text(reply.wire);
@@ -648,6 +654,12 @@ export class ServerProtocol {
       this.#phase = "ready";
     }
   }
+}
+
+/** Whether a verdict accepts. */
+function accepts(verdict: Verdict): boolean {
+  return verdict === undefined || verdict === "silent-allow" ||
+    (verdict instanceof SmtpReply && verdict.isPositive);
 }
 
 /** The replies to lines that cannot be used. */

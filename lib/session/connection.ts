@@ -13,6 +13,7 @@ import { replies } from "../protocol/replies.ts";
 import type { SmtpReply } from "../protocol/reply.ts";
 import type {
   CloseReason,
+  ServerAsk,
   ServerEffect,
   Verdict,
 } from "../protocol/server_effects.ts";
@@ -46,6 +47,10 @@ export class Connection {
     COMMAND_BUFFER_SIZE,
   );
   #bodyBuffer: Uint8Array<ArrayBuffer> | undefined;
+  /** The one of the two that is read into. */
+  #buffer: Uint8Array<ArrayBuffer> = this.#commandBuffer;
+  /** The write under way. */
+  #writing: Promise<void> | undefined;
   /** The read that was begun before the greeting. */
   #early: Promise<number | null> | undefined;
   /** Whether the client spoke before the greeting. */
@@ -124,8 +129,13 @@ export class Connection {
       if (this.#context.handlers.onStateChange !== undefined) {
         this.#tellState();
       }
+      if (effect.effect === "read") {
+        this.#received(await this.#read(effect.phase));
+        continue;
+      }
       if (effect.effect === "close") {
         this.#reason ??= effect.reason;
+        await this.#writing;
         return;
       }
       const waiting = this.#carryOut(effect);
@@ -134,13 +144,12 @@ export class Connection {
   }
 
   /** Carries out one effect; a promise where it takes time. */
-  #carryOut(effect: ServerEffect): void | Promise<void> {
+  #carryOut(
+    effect: Exclude<ServerEffect, { readonly effect: "read" | "close" }>,
+  ): void | Promise<void> {
     switch (effect.effect) {
-      case "read":
-        return this.#read(effect.phase);
       case "write":
-        this.#extendDeadline();
-        return this.#transport.write(effect.bytes);
+        return this.#write(effect.bytes);
       case "ask":
         return this.#ask(effect);
       case "body":
@@ -150,25 +159,49 @@ export class Connection {
       case "reset":
         return this.#reception.reset();
       case "startTls":
-      case "close":
-        throw new TypeError(`Cannot carry out "${effect.effect}"`);
+        throw new TypeError("Cannot start TLS without a certificate");
     }
   }
 
-  /** Reads once and hands the octets to the machine. */
-  async #read(phase: ReadPhase): Promise<void> {
+  /**
+   * Begins to write and does not wait for it, unless the write before is still
+   * under way: reading on at once saves a turn of the event loop for every
+   * reply. A write that fails is noticed by the read.
+   */
+  #write(bytes: Uint8Array): void | Promise<void> {
+    if (this.#writing !== undefined) {
+      return this.#writing.then(() => this.#write(bytes));
+    }
+    this.#extendDeadline();
+    this.#writing = this.#transport.write(bytes).then(
+      this.#written,
+      this.#written,
+    );
+  }
+
+  readonly #written = () => {
+    this.#writing = undefined;
+  };
+
+  /** Begins to read; resolves with the number of octets, `null` at the end. */
+  #read(phase: ReadPhase): Promise<number | null> | null {
     if (this.#ending !== undefined) {
       const { reply, reason } = this.#ending;
-      return this.#protocol.close(reply, reason);
+      this.#protocol.close(reply, reason);
+      return null;
     }
-    const buffer = this.#bufferFor(phase);
     this.#extendDeadline();
+    this.#buffer = this.#bufferFor(phase);
     this.#reading = true;
-    const count = await (this.#early ?? this.#transport.read(buffer));
+    return this.#early ?? this.#transport.read(this.#buffer);
+  }
+
+  /** Hands what was read to the machine. */
+  #received(count: number | null): void {
     this.#reading = false;
     this.#early = undefined;
     if (count === null) this.#protocol.close(undefined, "disconnected");
-    else this.#protocol.receive(buffer.subarray(0, count));
+    else this.#protocol.receive(this.#buffer, count);
   }
 
   #extendDeadline(): void {
@@ -193,7 +226,7 @@ export class Connection {
   // Asks.
 
   #ask(
-    effect: ServerEffect & { readonly effect: "ask" },
+    effect: ServerAsk,
   ): void | Promise<void> {
     switch (effect.ask) {
       case "command": {

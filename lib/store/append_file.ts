@@ -133,7 +133,9 @@ async function workOff(path: string): Promise<void> {
   while (jobs.length > 0) {
     const batch = jobs.splice(0, batchLength(jobs));
     try {
-      await commit(path, batch);
+      // Settled when the locks are given back, not before: who waits for an
+      // append may want to remove the folder, or to lock the file itself.
+      for (const settle of await commit(path, batch)) settle();
     } catch (error) {
       for (const job of batch) job.reject(error);
     }
@@ -160,8 +162,11 @@ function terms(options: AppendOptions): string {
   return `${locks} ${lockTimeoutMs} ${staleLockMs} ${sync}`;
 }
 
-/** Settles the jobs, or throws where what happened concerns all that are left. */
-async function commit(path: string, batch: readonly Job[]): Promise<void> {
+/** Carries the jobs out; returns what settles them, or throws what is to reject them all. */
+async function commit(
+  path: string,
+  batch: readonly Job[],
+): Promise<readonly (() => void)[]> {
   const { options } = batch[0]!;
   const deadline = performance.now() + options.lockTimeoutMs;
   await using _lock = options.locks.includes("dotlock")
@@ -170,14 +175,18 @@ async function commit(path: string, batch: readonly Job[]): Promise<void> {
   const { file, made } = await openLocked(path, options, deadline);
   using _file = file;
   const start = await file.seek(0, Deno.SeekMode.End);
-  let done: readonly [Job, number, number][];
-  let mtime: number | undefined;
   try {
-    done = await changeAll(file, batch, start);
-    if (options.sync && done.length > 0) await file.syncData();
-    mtime = (await file.stat()).mtime?.getTime();
-    if (made && done.length === 0) await Deno.remove(path);
+    const outcomes = await changeAll(file, batch, start);
+    const changed = outcomes.some((outcome) => "end" in outcome);
+    if (options.sync && changed) await file.syncData();
+    const mtime = (await file.stat()).mtime?.getTime();
+    if (made && !changed) await Deno.remove(path);
     else if (made && options.sync) await syncFolder(dirname(path));
+    return outcomes.map((outcome) => () =>
+      "end" in outcome
+        ? outcome.job.resolve({ start: outcome.start, end: outcome.end, mtime })
+        : outcome.job.reject(outcome.reason)
+    );
   } catch (error) {
     try {
       await shorten(file, start);
@@ -188,30 +197,32 @@ async function commit(path: string, batch: readonly Job[]): Promise<void> {
     }
     throw error;
   }
-  for (const [job, from, to] of done) {
-    job.resolve({ start: from, end: to, mtime });
-  }
 }
 
-/** Makes the changes in order; one that fails is undone and rejected, and the others go on. */
+/** What became of a job: where its octets are, or why they are not. */
+type Outcome =
+  | { readonly job: Job; readonly start: number; readonly end: number }
+  | { readonly job: Job; readonly reason: unknown };
+
+/** Makes the changes in order; one that fails is taken back, and the others go on. */
 async function changeAll(
   file: Deno.FsFile,
   batch: readonly Job[],
   start: number,
-): Promise<readonly [Job, number, number][]> {
-  const done: [Job, number, number][] = [];
+): Promise<readonly Outcome[]> {
+  const outcomes: Outcome[] = [];
   let end = start;
   for (const job of batch) {
     try {
       const from = end;
       end = await job.change(file, from);
-      done.push([job, from, end]);
-    } catch (error) {
+      outcomes.push({ job, start: from, end });
+    } catch (reason) {
       await shorten(file, end);
-      job.reject(error);
+      outcomes.push({ job, reason });
     }
   }
-  return done;
+  return outcomes;
 }
 
 /** Takes back what was written beyond `length`. */

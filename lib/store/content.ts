@@ -12,6 +12,7 @@
 
 import type { Message } from "../message/message.ts";
 import type { Address } from "../protocol/address.ts";
+import { formatReturnPath } from "../protocol/trace.ts";
 import { FromQuoter, join, LineFeedEncoder } from "./line_encoding.ts";
 
 /** Line ends in a mailbox: `"lf"` as Unix programs want them, `"crlf"` as received. */
@@ -58,7 +59,11 @@ export class MessageContent implements Writable {
   readonly #options: ContentOptions;
   #whole: { octets: Uint8Array<ArrayBuffer>; size: ContentSize } | undefined;
 
-  /** @param message The message, whose content is complete */
+  /**
+   * Reads nothing yet.
+   *
+   * @param message The message, whose content is complete
+   */
   constructor(message: Message, options: ContentOptions) {
     this.#message = message;
     this.#options = options;
@@ -131,7 +136,7 @@ class Encoding {
       : new Uint8Array(0);
     this.#size += first.length;
     const fields = this.#options.returnPath
-      ? join(encoder.encode(returnPathLine(from)), trace)
+      ? join(encoder.encode(formatReturnPath(from)), trace)
       : trace;
     // Copied: the line end encoder gives out the buffer that it reuses.
     return join(first, this.encode(fields));
@@ -166,18 +171,8 @@ class Encoding {
 export function fromLine(from: Address, date: Date): string {
   // Readers take the date to begin after the first space, and a line end in the
   // sender would forge a message.
-  const sender = addressText(from).replace(/[\s\p{Cc}]/gu, "_");
+  const sender = from.toString().replace(/[\s\p{Cc}]/gu, "_");
   return `From ${sender === "" ? "MAILER-DAEMON" : sender} ${asctime(date)}`;
-}
-
-function addressText(address: Address): string {
-  return address.domain === ""
-    ? address.localPart
-    : `${address.localPart}@${address.domain}`;
-}
-
-function returnPathLine(from: Address): string {
-  return `Return-Path: <${addressText(from)}>\r\n`;
 }
 
 /** The form of C's `asctime`, in UTC: `Sun Nov 23 20:01:02 2025`, the day padded with a space. */

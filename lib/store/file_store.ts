@@ -97,6 +97,8 @@ export class FileStore implements MessageStore {
   readonly #underway = new Underway();
 
   /**
+   * Makes a store; touches nothing until the first message.
+   *
    * @param options Where messages go, and in which form
    * @throws {TypeError} If not exactly one of `folder` and `path` is given, or `append` with `folder`
    */

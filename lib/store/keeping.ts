@@ -35,7 +35,11 @@ export class Delivery {
   /** Why it has no copy, boxed: anything can be thrown. */
   failure: { readonly reason: unknown } | undefined;
 
-  /** @param mailbox The mailbox: one path component */
+  /**
+   * Plans a copy for nobody yet.
+   *
+   * @param mailbox The mailbox: one path component
+   */
   constructor(mailbox: string) {
     this.mailbox = mailbox;
   }

@@ -65,7 +65,11 @@ export class DotLock implements AsyncDisposable {
   readonly #path: string;
   readonly #file: Deno.FsFile;
 
-  /** @param file The lock file, just made, open as long as the lock is held */
+  /**
+   * Stands for a lock that has been taken.
+   *
+   * @param file The lock file, just made, open as long as the lock is held
+   */
   constructor(path: string, file: Deno.FsFile) {
     this.#path = path;
     this.#file = file;

@@ -99,7 +99,11 @@ export class MaildirStore implements MessageStore {
   readonly #known = new Set<string>();
   readonly #underway = new Underway();
 
-  /** @param options Where messages go, and in which form */
+  /**
+   * Makes a store; touches nothing until the first message.
+   *
+   * @param options Where messages go, and in which form
+   */
   constructor(options: MaildirStoreOptions) {
     const { newline = "lf", returnPath = true, sync = true } = options;
     this.#folder = resolve(options.folder);

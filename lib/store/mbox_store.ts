@@ -101,6 +101,8 @@ export class MboxStore implements MessageStore {
   readonly #underway = new Underway();
 
   /**
+   * Makes a store; touches nothing until the first message.
+   *
    * @param options Where messages go, and in which form
    * @throws {TypeError} If not exactly one of `folder` and `path` is given
    */

@@ -26,7 +26,11 @@ export class CollectedMessage {
   /** The message with its trace fields, CRLF line ends. */
   readonly bytes: Uint8Array<ArrayBuffer>;
 
-  /** @param bytes The message with its trace fields */
+  /**
+   * Takes the envelope from the message.
+   *
+   * @param bytes The message with its trace fields
+   */
   constructor(message: Message, bytes: Uint8Array<ArrayBuffer>) {
     this.id = message.id;
     this.from = message.from;
@@ -77,15 +81,15 @@ interface Waiter {
  * import { MemoryStore, SmtpServer } from "@smtp/server";
  *
  * const store = new MemoryStore({ maxMessages: 100 });
- * await using server = new SmtpServer({
- *   listen: { hostname: "127.0.0.1", port: 0 },
- *   store,
- * });
+ * await using server = new SmtpServer({ listen: "127.0.0.1:0", store });
  * await server.start();
- * const arrived = store.next();
- * // Send something to server.addresses[0] here, then: (await arrived).text
- * arrived.catch(() => {});
- * console.assert(store.messages.length === 0);
+ * // Here the program under test sends its mail to server.addresses[0].
+ * const signal = AbortSignal.timeout(50);
+ * const text = await store.next({ signal }).then(
+ *   (message) => message.text,
+ *   () => "No mail in time",
+ * );
+ * console.assert(text === "No mail in time");
  * ```
  */
 export class MemoryStore implements MessageStore {
@@ -100,7 +104,11 @@ export class MemoryStore implements MessageStore {
   #unread = 0;
   readonly #waiters = new Set<Waiter>();
 
-  /** @throws {RangeError} If a bound is not a positive number */
+  /**
+   * Makes an empty store.
+   *
+   * @throws {RangeError} If a bound is not a positive number
+   */
   constructor(options: MemoryStoreOptions = {}) {
     const { maxMessages = 1000, maxBytes = 64 * 1024 * 1024 } = options;
     for (const bound of [maxMessages, maxBytes]) {
@@ -119,7 +127,11 @@ export class MemoryStore implements MessageStore {
     return this.#messages.slice();
   }
 
-  /** @throws {StoreError} If the message alone is larger than the store may be */
+  /**
+   * Keeps a copy of the message.
+   *
+   * @throws {StoreError} If the message alone is larger than the store may be
+   */
   save(message: Message): Promise<void> {
     return this.#underway.track(this.#save(message));
   }

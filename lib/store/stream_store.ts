@@ -78,7 +78,11 @@ export class StreamStore implements MessageStore {
   #last: Promise<void> = Promise.resolve();
   #closed = false;
 
-  /** @param options Where the octets go, and in which form */
+  /**
+   * Makes a store; takes no stream until the first message.
+   *
+   * @param options Where the octets go, and in which form
+   */
   constructor(options: StreamStoreOptions) {
     this.#options = options;
   }

@@ -7,12 +7,15 @@ import {
   type MessageInit,
   type Recipient,
 } from "../../lib/message/message.ts";
-import type { Address } from "../../lib/protocol/address.ts";
+import { Address } from "../../lib/protocol/address.ts";
 
 /** What a test says of its message; everything else is made up. */
-export interface TestMessage extends Partial<Omit<MessageInit, "from">> {
+export interface TestMessage
+  extends Partial<Omit<MessageInit, "from" | "trace">> {
   /** The reverse-path, `""` for the null sender. */
   readonly from?: string;
+  /** The trace fields, complete with line ends. */
+  readonly trace?: string;
   /** The forward-paths. */
   readonly to?: readonly string[];
   /** The content, without trace fields. */
@@ -23,18 +26,9 @@ export interface TestMessage extends Partial<Omit<MessageInit, "from">> {
 
 let count = 0;
 
-/** An address cut at its last `@`, whatever its syntax. */
-export function addressOf(text: string): Address {
-  const at = text.lastIndexOf("@");
-  const [localPart, domain] = at === -1
-    ? [text, ""]
-    : [text.slice(0, at), text.slice(at + 1)];
-  return { localPart, domain } as unknown as Address;
-}
-
 /** A recipient with that address. */
 export function recipientOf(text: string): Recipient {
-  return { address: addressOf(text), parameters: {} };
+  return { address: Address.parse(text), parameters: {} };
 }
 
 /** A message whose content is complete. */
@@ -43,10 +37,10 @@ export async function messageOf(init: TestMessage = {}): Promise<Message> {
     id: `test-${++count}`,
     parameters: {},
     receivedAt: new Date(Date.UTC(2025, 0, 2, 3, 4, 5)),
-    trace: "",
     body: { memoryLimit: init.memoryLimit ?? 1 << 20 },
     ...init,
-    from: addressOf(init.from ?? "sender@example.org"),
+    trace: () => init.trace ?? "",
+    from: Address.parse(init.from ?? "sender@example.org"),
     recipients: (init.to ?? ["user@example.com"]).map(recipientOf),
   });
   const content = init.content ?? "Subject: test\r\n\r\nHello\r\n";
