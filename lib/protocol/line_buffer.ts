@@ -36,6 +36,8 @@ export type LineStatus =
 export class LineBuffer {
   /** The line without its CRLF, after the status `"line"`. */
   text = "";
+  /** Octets of that line, which in UTF-8 are more than its characters. */
+  octets = 0;
   /** Where in the input the next unread octet stands, after every call. */
   position = 0;
   /** Longest line that is taken, in octets, without CRLF. May be changed between lines. */
@@ -69,7 +71,7 @@ export class LineBuffer {
       if (feed < 0) {
         this.#keep(input, start, end);
         this.position = end;
-        return this.#swallowed > MAX_SWALLOWED ? "endless" : "more";
+        return this.#isEndless(0) ? "endless" : "more";
       }
       const before = feed > start ? input[feed - 1] : this.#lastOctet;
       if (before === CR) {
@@ -81,14 +83,20 @@ export class LineBuffer {
     }
   }
 
+  /** Whether the line is past hope, with `more` octets beside those taken in; a CR may come last. */
+  #isEndless(more: number): boolean {
+    return this.#used + this.#swallowed + more > MAX_SWALLOWED + 1;
+  }
+
   /** Ends the line whose line feed stands at `feed`. */
   #finish(input: Uint8Array, start: number, feed: number): LineStatus {
     let from = start;
     let to = feed - 1;
     let octets = input;
     if (this.#swallowed > 0 || this.#used + (feed - 1 - start) > this.limit) {
+      const endless = this.#isEndless(feed - start);
       this.reset();
-      return "too-long";
+      return endless ? "endless" : "too-long";
     }
     if (this.#used > 0) {
       this.#keep(input, start, feed);
@@ -101,6 +109,7 @@ export class LineBuffer {
     this.#used = this.#lastOctet = 0;
     this.#bare = false;
     if (bare) return "bare-newline";
+    this.octets = to - from;
     return this.#decode(octets, from, to);
   }
 
@@ -135,7 +144,8 @@ export class LineBuffer {
       return;
     }
     if (this.#partial === undefined || this.#partial.length < used) {
-      const grown = new Uint8Array(Math.max(used, 128));
+      // Doubled, or a line that comes octet by octet would be copied as often.
+      const grown = new Uint8Array(Math.max(used, 2 * this.#used, 128));
       if (this.#used > 0) grown.set(this.#partial!.subarray(0, this.#used));
       this.#partial = grown;
     }

@@ -72,9 +72,12 @@ export class BodyReader {
     const octets = this.#decoder.decode(input, start, end);
     this.position = this.#decoder.consumed;
     if (this.#rejectsBare && this.#decoder.bareNewline !== undefined) {
-      this.refusal ??= this.#decoder.bareNewline === "CR"
-        ? replies.bareCr
-        : replies.bareLf;
+      // Of two faults always this one, or the reply would hang on the packets.
+      if (this.refusal === undefined || this.refusal === replies.tooLarge) {
+        this.refusal = this.#decoder.bareNewline === "CR"
+          ? replies.bareCr
+          : replies.bareLf;
+      }
     }
     return this.#count(octets);
   }

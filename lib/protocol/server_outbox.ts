@@ -29,6 +29,7 @@ export class Outbox {
   readonly #effects: ServerEffect[] = [];
   readonly #maxErrors: number;
   #errors = 0;
+  #end: ServerEffect | undefined;
 
   /** @param maxErrors Errors of the client after which the session ends, 0 for no end */
   constructor(maxErrors: number) {
@@ -39,6 +40,7 @@ export class Outbox {
   next(): ServerEffect | undefined {
     const effect = this.#effects[0];
     if (effect === undefined) {
+      if (this.#end !== undefined) return this.flush() ?? this.#end;
       return this.#output.size > OUTPUT_LIMIT ? this.flush() : undefined;
     }
     // What ends or changes the connection must not overtake the reply before it.
@@ -100,6 +102,7 @@ export class Outbox {
     if (this.closed) return;
     this.closed = true;
     this.ask = undefined;
-    this.#effects.push({ effect: "close", reason });
+    this.#end = { effect: "close", reason };
+    this.#effects.push(this.#end);
   }
 }

@@ -120,7 +120,14 @@ export class ServerProtocol {
   next(): ServerEffect {
     for (;;) {
       const effect = this.#outbox.next() ?? this.#advance();
-      if (effect !== undefined) return effect;
+      if (effect === undefined) continue;
+      if (effect.effect !== "close" || this.envelope === undefined) {
+        return effect;
+      }
+      // A reply that ends the session may come at any point of a transaction.
+      this.#outbox.push(effect);
+      this.#endTransaction();
+      return { effect: "reset" };
     }
   }
 
@@ -177,7 +184,9 @@ export class ServerProtocol {
 
   #run(line: string): void {
     const { verb, argument } = parseCommand(line);
-    if (line.length > lineLimit(verb)) {
+    const lines = this.#lines;
+    const octets = line === lines.text ? lines.octets : line.length;
+    if (octets > lineLimit(verb)) {
       return this.#outbox.error(replies.lineTooLong);
     }
     if (verb === undefined) return this.#unknown(line);
@@ -201,8 +210,10 @@ export class ServerProtocol {
 
   #refuseOrder(verb: Verb): SmtpReply | undefined {
     const refusal = refuseOutOfOrder(verb, this.#phase);
-    // With every RCPT refused, DATA is told that and not "send RCPT".
-    return refusal === replies.noRecipients && this.#refusedRecipients > 0
+    // With every RCPT refused, DATA is told that and not "send RCPT"; in LMTP
+    // it must be 503 all the same (RFC 2033 section 4.2).
+    return refusal === replies.noRecipients && this.#refusedRecipients > 0 &&
+        this.#profile.protocol === "smtp"
       ? replies.noValidRecipients
       : refusal;
   }
@@ -372,8 +383,11 @@ export class ServerProtocol {
     const { refusal, chunkRefusal, lastChunk, size } = this.#body;
     this.#reading = "command";
     if (chunkRefusal !== undefined) {
-      if (lastChunk && this.#phase === "bdat-lost") this.#endTransaction();
-      this.#outbox.error(chunkRefusal);
+      if (!lastChunk || this.#phase !== "bdat-lost") {
+        return this.#outbox.error(chunkRefusal);
+      }
+      this.#replyToBody(chunkRefusal);
+      this.#endTransaction();
     } else if (lastChunk) {
       this.#endOfBody();
     } else if (refusal !== undefined) {
@@ -464,6 +478,7 @@ export class ServerProtocol {
   /** The connection is encrypted: forget all that was said in the clear (RFC 3207 section 4.2). */
   tlsStarted(): void {
     this.tls = true;
+    this.authenticated = false;
     this.#lines.reset();
     this.#resetTransaction();
     this.helo = undefined;
@@ -582,8 +597,12 @@ export class ServerProtocol {
   }
 
   #takeMessage(verdict: Verdict): void {
+    const { refusal } = this.#body;
     this.#collecting = false;
-    if (verdict !== "silent-allow" && verdict !== "silent-deny") {
+    if (refusal !== undefined) {
+      // The last octets came with the end, and were refused after the question.
+      this.#replyToBody(refusal);
+    } else if (verdict !== "silent-allow" && verdict !== "silent-deny") {
       const standard = accepts(verdict)
         ? replies.messageOk
         : replies.refusedMessage;

@@ -1,0 +1,243 @@
+import { assertEquals } from "@std/assert";
+import { SmtpReply } from "../../lib/protocol/reply.ts";
+import { noting, openSession, within } from "../support/server.ts";
+
+Deno.test("Connection refuses a client that speaks before the greeting", async () => {
+  for (const slow of [false, true]) {
+    const calls: string[] = [];
+    const gate = Promise.withResolvers<void>();
+    await using it = openSession({
+      handlers: {
+        onConnect: () => slow ? gate.promise : undefined,
+        onDisconnect: (_session, reason) => void calls.push(reason),
+      },
+    });
+    await it.client.send("EHLO x\r\n");
+    gate.resolve();
+    assertEquals(
+      await it.client.rest(),
+      "554 5.5.1 You spoke before the greeting\r\n",
+    );
+    await within(it.done, "the end");
+    assertEquals(calls, ["early"]);
+  }
+});
+
+Deno.test("Connection tells states, resets and the end in order", async () => {
+  const calls: string[] = [];
+  await using it = openSession({ handlers: noting(calls) });
+  await it.client.envelope();
+  await it.client.data("x");
+  await it.client.expect(["MAIL FROM:<a@b>", "250"], ["RSET", "250"]);
+  await it.client.expect(["MAIL FROM:<a@b>", "250"], ["QUIT", "221"]);
+  await within(it.done, "the end");
+  assertEquals(calls, [
+    "connecting > ready",
+    "ready > receiving",
+    "receiving > ready",
+    "reset",
+    "reset",
+    "ready > disconnected",
+    "end quit",
+  ]);
+});
+
+Deno.test("Connection tells once that the client is gone, wherever it was", async () => {
+  const places = [
+    "",
+    "HELO x\r\n",
+    "HELO x\r\nMAIL FROM:<a@b>\r\n",
+    "HELO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nhalf",
+    "HELO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nBDAT 10\r\nhalf",
+  ];
+  for (const [index, place] of places.entries()) {
+    const calls: string[] = [];
+    const it = openSession({
+      handlers: {
+        onReset: () => void calls.push("reset"),
+        onDisconnect: (_session, reason) => void calls.push(reason),
+      },
+    });
+    await it.client.reply();
+    if (place !== "") {
+      await it.client.send(place);
+      await it.client.reply();
+    }
+    it.client.close();
+    await within(it.done, "the end");
+    assertEquals(
+      calls,
+      index < 2 ? ["disconnected"] : ["reset", "disconnected"],
+    );
+    assertEquals(it.records.filter((it) => it.level === "error"), []);
+  }
+});
+
+Deno.test("SmtpSession tells who is there and keeps a tag", async () => {
+  const tags: unknown[] = [];
+  await using it = openSession({
+    handlers: {
+      onConnect: (session) => void (session.tag = { n: 1 }),
+      onMailFrom: (session) => void tags.push(session.tag),
+    },
+  });
+  const { session, client } = it;
+  assertEquals(session.state, "connecting");
+  await client.reply();
+  assertEquals(session.helo, undefined);
+  await client.say("EHLO client.test");
+  await client.say("MAIL FROM:<a@b>");
+  assertEquals(session.helo, "client.test");
+  assertEquals(session.extended, true);
+  assertEquals(session.state, "ready");
+  assertEquals(session.kind, "smtp");
+  assertEquals(session.tls, undefined);
+  assertEquals(session.username, undefined);
+  assertEquals([session.remoteAddress, session.remotePort], [
+    "192.0.2.1",
+    40000,
+  ]);
+  assertEquals([session.localAddress, session.localPort], ["192.0.2.2", 25]);
+  assertEquals(String(session), "ID1 [192.0.2.1]:40000");
+  assertEquals(tags, [{ n: 1 }]);
+  await client.say("QUIT");
+  await within(it.done, "the end");
+  assertEquals(session.state, "disconnected");
+});
+
+Deno.test("SmtpSession.close() ends the session, with a word or without", async () => {
+  for (const reply of [undefined, new SmtpReply(421, "Enough")]) {
+    // From outside, while the client is being waited for.
+    const calls: string[] = [];
+    await using it = openSession({ handlers: noting(calls) });
+    await it.client.envelope();
+    it.session.close(reply);
+    assertEquals(await it.client.rest(), reply?.wire ?? "");
+    await within(it.done, "the end");
+    assertEquals(calls.slice(1), [
+      "reset",
+      "ready > disconnected",
+      "end refused",
+    ]);
+    // From a handler, before its own answer is out.
+    await using other = openSession({
+      handlers: { onMailFrom: (session) => session.close(reply) },
+    });
+    await other.client.reply();
+    await other.client.say("HELO x");
+    await other.client.send("MAIL FROM:<a@b>\r\n");
+    assertEquals(
+      await other.client.rest(),
+      `250 2.1.0 Sender OK\r\n${reply?.wire ?? ""}`,
+    );
+  }
+});
+
+Deno.test("Connection.timeOut() says 421 4.4.2", async () => {
+  const calls: string[] = [];
+  await using it = openSession({ handlers: noting(calls) });
+  await it.client.envelope();
+  await it.client.expect(["DATA", "354"]);
+  it.connection.timeOut();
+  assertEquals(await it.client.rest(), "421 4.4.2 Timeout, closing\r\n");
+  await within(it.done, "the end");
+  assertEquals(calls.slice(-3), [
+    "reset",
+    "receiving > disconnected",
+    "end timeout",
+  ]);
+});
+
+Deno.test("Connection.deadline moves with the client, and rests in a handler", async () => {
+  let now = 100;
+  const gate = Promise.withResolvers<void>();
+  const entered = Promise.withResolvers<void>();
+  await using it = openSession({
+    now: () => now,
+    timeoutMs: 50,
+    handlers: {
+      onMailFrom() {
+        entered.resolve();
+        return gate.promise;
+      },
+    },
+  });
+  await it.client.reply();
+  assertEquals(it.connection.deadline, 150);
+  now = 120;
+  await it.client.say("HELO x");
+  assertEquals(it.connection.deadline, 170);
+  await it.client.send("MAIL FROM:<a@b>\r\n");
+  await within(entered.promise, "the handler");
+  assertEquals(it.connection.deadline, Infinity);
+  gate.resolve();
+  assertEquals(await it.client.reply(), "250 2.1.0 Sender OK");
+  assertEquals(it.connection.deadline, 170);
+});
+
+Deno.test("Connection.end() waits for a handler that is busy", async () => {
+  const gate = Promise.withResolvers<void>();
+  const entered = Promise.withResolvers<void>();
+  const calls: string[] = [];
+  await using it = openSession({
+    handlers: noting(calls, {
+      onMessage() {
+        entered.resolve();
+        return gate.promise;
+      },
+    }),
+  });
+  await it.client.envelope();
+  await it.client.expect(["DATA", "354"]);
+  await it.client.send("x\r\n.\r\n");
+  await within(entered.promise, "the handler");
+  it.connection.end(new SmtpReply(421, "Shutting down"), "shutdown");
+  gate.resolve();
+  assertEquals(
+    await it.client.rest(),
+    "250 2.0.0 Message accepted as ID2\r\n421 Shutting down\r\n",
+  );
+  await within(it.done, "the end");
+  assertEquals(calls.at(-1), "end shutdown");
+});
+
+Deno.test("Connection.abort() ends at once", async () => {
+  const calls: string[] = [];
+  await using it = openSession({ handlers: noting(calls) });
+  await it.client.envelope();
+  it.connection.abort("shutdown");
+  assertEquals(await it.client.rest(), "");
+  await within(it.done, "the end");
+  assertEquals(calls.at(-1), "end shutdown");
+});
+
+Deno.test("Connection ends after 421 from any handler, and tells the reset", async () => {
+  const calls: string[] = [];
+  await using it = openSession({
+    handlers: noting(calls, { onRcptTo: () => new SmtpReply(421, "Enough") }),
+  });
+  await it.client.reply();
+  await it.client.send(
+    "HELO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nNOOP\r\n",
+  );
+  assertEquals(
+    await it.client.rest(),
+    "250 mx.test\r\n250 2.1.0 Sender OK\r\n421 Enough\r\n",
+  );
+  await within(it.done, "the end");
+  assertEquals(calls.slice(1), [
+    "reset",
+    "ready > disconnected",
+    "end refused",
+  ]);
+});
+
+Deno.test("Connection logs connects and disconnects without a word of mail", async () => {
+  const it = openSession();
+  await it.client.envelope();
+  await it.client.say("QUIT");
+  await within(it.done, "the end");
+  it.client.close();
+  const events = it.records.map((it) => [it.level, it.event]);
+  assertEquals(events, [["debug", "connect"], ["debug", "disconnect"]]);
+});

@@ -1,0 +1,303 @@
+import { assert, assertEquals } from "@std/assert";
+import { SmtpError } from "../../lib/errors.ts";
+import { SmtpReply } from "../../lib/protocol/reply.ts";
+import {
+  DROP,
+  SILENT_ALLOW,
+  SILENT_DENY,
+  type SmtpHandlers,
+} from "../../lib/session/handlers.ts";
+import { openSession, within } from "../support/server.ts";
+
+type Answer = () => unknown;
+
+const REPLY = new SmtpReply(451, "My words", { enhanced: "4.7.1" });
+const ERROR = new SmtpError(550, "My words", { enhanced: "5.7.1" });
+
+/** The handlers that decide: the lines that lead there, the standard replies. */
+const DECISIONS: [
+  name: keyof SmtpHandlers,
+  before: readonly string[],
+  line: string,
+  accepted: string,
+  refused: string,
+][] = [
+  ["onHelo", [], "HELO x", "250 mx.test", "550 5.7.1 Not taken"],
+  [
+    "onMailFrom",
+    ["HELO x"],
+    "MAIL FROM:<a@b>",
+    "250 2.1.0 Sender OK",
+    "550 5.7.1 Sender refused",
+  ],
+  [
+    "onRcptTo",
+    ["HELO x", "MAIL FROM:<a@b>"],
+    "RCPT TO:<c@d>",
+    "250 2.1.5 Recipient OK",
+    "550 5.1.1 Recipient refused",
+  ],
+  [
+    "onMessageStart",
+    ["HELO x", "MAIL FROM:<a@b>", "RCPT TO:<c@d>"],
+    "DATA",
+    "354 End data with <CRLF>.<CRLF>",
+    "554 5.7.1 Message refused",
+  ],
+  [
+    "onHeaders",
+    ["HELO x", "MAIL FROM:<a@b>", "RCPT TO:<c@d>", "DATA"],
+    "A: b\r\n\r\nx\r\n.",
+    "250 2.0.0 Message accepted as ID1",
+    "554 5.7.1 Message refused for its header",
+  ],
+  [
+    "onMessage",
+    ["HELO x", "MAIL FROM:<a@b>", "RCPT TO:<c@d>", "DATA"],
+    "x\r\n.",
+    "250 2.0.0 Message accepted as ID1",
+    "554 5.7.1 Message refused",
+  ],
+];
+
+function raise(error: unknown): never {
+  throw error;
+}
+
+const ANSWERS: [
+  name: string,
+  answer: Answer,
+  want: (accepted: string, refused: string) => string,
+  logged?: true,
+][] = [
+  ["nothing", () => undefined, (accepted) => accepted],
+  ["true", () => true, (accepted) => accepted],
+  ["false", () => false, (_, refused) => refused],
+  ["a reply", () => REPLY, () => "451 4.7.1 My words"],
+  ["an SmtpError", () => ERROR, () => "550 5.7.1 My words"],
+  ["a thrown reply", () => raise(REPLY), () => "451 4.7.1 My words"],
+  ["a thrown SmtpError", () => raise(ERROR), () => "550 5.7.1 My words"],
+  [
+    "a thrown Error",
+    () => raise(new Error("secret")),
+    () => "451 4.3.0 Local error in processing, try again",
+    true,
+  ],
+  [
+    "a thrown string",
+    () => raise("secret"),
+    () => "451 4.3.0 Local error in processing, try again",
+    true,
+  ],
+  [
+    "a number",
+    () => 5,
+    () => "451 4.3.0 Local error in processing, try again",
+    true,
+  ],
+];
+
+for (const [handler, before, line, accepted, refused] of DECISIONS) {
+  for (const [name, answer, want, logged] of ANSWERS) {
+    Deno.test(`${handler}() may answer with ${name}`, async () => {
+      const later = () => Promise.resolve().then(answer);
+      for (const call of [answer, later]) {
+        await using it = openSession({
+          handlers: { [handler]: call } as SmtpHandlers,
+        });
+        await it.client.reply();
+        for (const said of before) await it.client.say(said);
+        const reply = await it.client.say(line);
+        assertEquals(reply, want(accepted, refused));
+        const errors = it.records.filter((record) => record.level === "error");
+        assertEquals(errors.length, logged ? 1 : 0);
+        if (logged) {
+          assertEquals(errors[0]!.message, `${handler} failed`);
+          assertEquals(errors[0]!.session, it.session.id);
+        }
+        if (line !== "DATA") {
+          assertEquals(await it.client.say("NOOP"), "250 2.0.0 OK");
+        }
+      }
+    });
+  }
+
+  if (handler === "onHeaders") continue;
+  Deno.test(`${handler}() may speak for itself`, async () => {
+    for (const [verdict, code] of [[SILENT_ALLOW, 299], [SILENT_DENY, 599]]) {
+      await using it = openSession({
+        handlers: {
+          [handler]: () => {
+            it.session.send(`${String(code)} My own words\r\n`);
+            return verdict;
+          },
+        } as SmtpHandlers,
+      });
+      await it.client.reply();
+      for (const said of before) await it.client.say(said);
+      assertEquals(await it.client.say(line), `${String(code)} My own words`);
+    }
+  });
+}
+
+const CONNECT: [name: string, answer: Answer, want: string][] = [
+  ["nothing", () => undefined, "220 mx.test ESMTP ready\r\n"],
+  ["false", () => false, "554 5.7.1 No service for you here\r\n"],
+  ["DROP", () => DROP, ""],
+  ["a reply", () => REPLY, "451 4.7.1 My words\r\n"],
+  ["a thrown SmtpError", () => raise(ERROR), "550 5.7.1 My words\r\n"],
+  [
+    "a thrown Error",
+    () => raise(new Error("x")),
+    "451 4.3.0 Local error in processing, try again\r\n",
+  ],
+];
+
+for (const [name, answer, want] of CONNECT) {
+  Deno.test(`onConnect() may answer with ${name}`, async () => {
+    for (const call of [answer, () => Promise.resolve().then(answer)]) {
+      const ends: string[] = [];
+      await using it = openSession({
+        handlers: {
+          onConnect: call as NonNullable<SmtpHandlers["onConnect"]>,
+          onDisconnect: (_session, reason) => void ends.push(reason),
+        },
+      });
+      if (want.startsWith("220")) {
+        assertEquals(`${await it.client.reply()}\r\n`, want);
+        continue;
+      }
+      assertEquals(await it.client.rest(), want);
+      await within(it.done, "the end");
+      assertEquals(ends, ["refused"]);
+    }
+  });
+}
+
+Deno.test("DROP is for onConnect() only", async () => {
+  await using it = openSession({
+    handlers: { onMessage: () => DROP as unknown as boolean },
+  });
+  await it.client.envelope();
+  assertEquals(
+    await it.client.data("x"),
+    "451 4.3.0 Local error in processing, try again",
+  );
+});
+
+const LOOK_UPS: [name: string, answer: Answer, want: string][] = [
+  ["a line", () => "Joe <joe@b>", "250 2.1.5 Joe <joe@b>"],
+  ["lines", () => ["a@b", "c@d"], "250-2.1.5 a@b\n250 2.1.5 c@d"],
+  ["a reply", () => REPLY, "451 4.7.1 My words"],
+  [
+    "a thrown Error",
+    () => raise(new Error("x")),
+    "451 4.3.0 Local error in processing, try again",
+  ],
+  [
+    "a list of numbers",
+    () => [1],
+    "451 4.3.0 Local error in processing, try again",
+  ],
+];
+
+for (const [verb, handler] of [["VRFY", "onVerify"], ["EXPN", "onExpand"]]) {
+  for (const [name, answer, want] of LOOK_UPS) {
+    Deno.test(`${handler}() may answer with ${name}`, async () => {
+      const asked: string[] = [];
+      await using it = openSession({
+        handlers: {
+          [handler!]: (_: unknown, text: string) => {
+            asked.push(text);
+            return Promise.resolve().then(answer);
+          },
+        } as SmtpHandlers,
+      });
+      await it.client.reply();
+      assertEquals(await it.client.say(`${verb} joe`), want);
+      assertEquals(asked, ["joe"]);
+    });
+  }
+}
+
+Deno.test("onVerify() that knows nothing gets 252", async () => {
+  await using it = openSession({ handlers: { onVerify: () => [] } });
+  await it.client.reply();
+  await it.client.expect(["VRFY joe", "252 2.1.5"]);
+});
+
+Deno.test("onCommand() sees each line and may change it", async () => {
+  const lines: string[] = [];
+  for (const later of [false, true]) {
+    lines.length = 0;
+    await using it = openSession({
+      handlers: {
+        onCommand(session, line) {
+          lines.push(line);
+          let changed: string | undefined;
+          if (line === "PING") changed = "NOOP";
+          if (line === "HUSH") {
+            session.send("299 Hushed\r\n");
+            changed = "";
+          }
+          if (line === "BUSY") throw new SmtpError(450, "Busy");
+          if (line === "FAIL") throw new Error("x");
+          return later ? Promise.resolve(changed) : changed;
+        },
+      },
+    });
+    await it.client.reply();
+    await it.client.expect(
+      ["HELO x", "250 mx.test"],
+      ["PING", "250 2.0.0 OK"],
+      ["HUSH", "299 Hushed"],
+      ["BUSY", "450 Busy"],
+      ["FAIL", "451 4.3.0"],
+      ["FOO", "500 5.5.2"],
+      ["QUIT", "221"],
+    );
+    assertEquals(lines, [
+      "HELO x",
+      "PING",
+      "HUSH",
+      "BUSY",
+      "FAIL",
+      "FOO",
+      "QUIT",
+    ]);
+  }
+});
+
+Deno.test("onCommand() never sees what AUTH carries", async () => {
+  const lines: string[] = [];
+  await using it = openSession({
+    profile: { authentication: "allowed" },
+    handlers: { onCommand: (_session, line) => void lines.push(line) },
+  });
+  await it.client.reply();
+  await it.client.say("HELO x");
+  await it.client.say("AUTH PLAIN AGpvZQBzZWNyZXQ=");
+  await it.client.say("auth  plain  AGpvZQBzZWNyZXQ=");
+  assertEquals(lines, ["HELO x", "AUTH PLAIN ***", "auth  plain  ***"]);
+});
+
+Deno.test("onReset() and onDisconnect() may throw", async () => {
+  const it = openSession({
+    handlers: {
+      onReset: () => raise(new Error("x")),
+      onDisconnect: () => Promise.reject(new Error("y")),
+      onStateChange: () => raise(new Error("z")),
+    },
+  });
+  await it.client.envelope();
+  await it.client.expect(["RSET", "250"], ["QUIT", "221"]);
+  await within(it.done, "the end");
+  it.client.close();
+  const failed = new Set(
+    it.records.filter((record) => record.level === "error")
+      .map((record) => record.message),
+  );
+  assert(failed.has("onReset failed"));
+  assert(failed.has("onDisconnect failed"));
+  assert(failed.has("onStateChange failed"));
+});

@@ -1,0 +1,259 @@
+/**
+ * Sessions and servers for tests: a client that speaks line by line and never
+ * waits for ever, a session over a pair in memory, a server on a free port.
+ */
+
+import { assertEquals } from "@std/assert";
+import type { LogRecord } from "../../lib/log.ts";
+import { DenoTransport } from "../../lib/net/deno_transport.ts";
+import { memoryPair } from "../../lib/net/memory_transport.ts";
+import type { Transport } from "../../lib/net/transport.ts";
+import { SmtpServer, type SmtpServerOptions } from "../../lib/server.ts";
+import { Connection } from "../../lib/session/connection.ts";
+import type { SessionContext } from "../../lib/session/context.ts";
+import type { SmtpHandlers } from "../../lib/session/handlers.ts";
+import type { SmtpSession } from "../../lib/session/session.ts";
+import { MemoryStore } from "../../lib/store/memory_store.ts";
+import { type ProfileInit, testProfile } from "./dialogue.ts";
+import { latin1, octets } from "./random.ts";
+
+/** How long anything may take before a test fails, in ms. */
+const DEADLINE_MS = 10_000;
+
+/** Waits for `promise`, but not for ever. */
+export async function within<T>(promise: Promise<T>, what: string): Promise<T> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(
+    () => reject(new Error(`Waited too long for ${what}`)),
+    DEADLINE_MS,
+  );
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** A client that says what it is told and gives back reply lines. */
+export class TestClient implements Disposable {
+  readonly #transport: Transport;
+  readonly #buffer: Uint8Array<ArrayBuffer> = new Uint8Array(65536);
+  #text = "";
+  #ended = false;
+
+  /** @param transport The client's end */
+  constructor(transport: Transport) {
+    this.#transport = transport;
+  }
+
+  /** Connects to a server of this machine. */
+  static async connect(server: SmtpServer, index = 0): Promise<TestClient> {
+    const { address, port } = server.addresses[index]!;
+    const conn = await within(
+      Deno.connect({ hostname: address, port }),
+      "a connection",
+    );
+    return new TestClient(new DenoTransport(conn));
+  }
+
+  /** Sends text, one character an octet. */
+  async send(text: string): Promise<void> {
+    await within(this.#transport.write(octets(text)), "a write");
+  }
+
+  /** The next reply: its lines, separated by a line feed. */
+  async reply(): Promise<string> {
+    const lines: string[] = [];
+    do {
+      lines.push(await this.#line());
+    } while (/^\d{3}-/.test(lines.at(-1)!));
+    return lines.join("\n");
+  }
+
+  /** Sends a line and gives the reply to it. */
+  async say(line: string): Promise<string> {
+    await this.send(`${line}\r\n`);
+    return await this.reply();
+  }
+
+  /** Says each line and wants a reply that begins so. */
+  async expect(...dialogue: [line: string, want: string][]): Promise<void> {
+    for (const [line, want] of dialogue) {
+      const reply = await this.say(line);
+      assertEquals(reply.slice(0, want.length), want, `${line}: ${reply}`);
+    }
+  }
+
+  /** Reads the greeting, says HELO and sends an envelope. */
+  async envelope(...recipients: string[]): Promise<void> {
+    await this.reply();
+    await this.expect(["HELO client.test", "250"], [
+      "MAIL FROM:<a@b.test>",
+      "250",
+    ]);
+    for (const recipient of recipients.length > 0 ? recipients : ["c@d.test"]) {
+      await this.expect([`RCPT TO:<${recipient}>`, "250"]);
+    }
+  }
+
+  /** Sends a message by DATA and gives the last reply. */
+  async data(content: string): Promise<string> {
+    await this.expect(["DATA", "354"]);
+    await this.send(`${content}\r\n.\r\n`);
+    return await this.reply();
+  }
+
+  /** Everything up to the end of the connection, by whatever kind of end. */
+  async rest(): Promise<string> {
+    while (!this.#ended) await this.#fill();
+    const { length } = this.#text;
+    const rest = this.#text.slice(0, length);
+    this.#text = "";
+    return rest;
+  }
+
+  async #line(): Promise<string> {
+    for (;;) {
+      const end = this.#text.indexOf("\r\n");
+      if (end >= 0) {
+        const line = this.#text.slice(0, end);
+        this.#text = this.#text.slice(end + 2);
+        return line;
+      }
+      if (this.#ended) {
+        throw new Error(`The connection ended within "${this.#text}"`);
+      }
+      await this.#fill();
+    }
+  }
+
+  async #fill(): Promise<void> {
+    try {
+      const count = await within(
+        this.#transport.read(this.#buffer),
+        "the server",
+      );
+      if (count === null) this.#ended = true;
+      else this.#text += latin1(this.#buffer.subarray(0, count));
+    } catch (error) {
+      if (!(error instanceof Deno.errors.ConnectionReset)) throw error;
+      this.#ended = true;
+    }
+  }
+
+  /** Closes; with replies unread that is a reset. */
+  close(): void {
+    this.#transport.close();
+  }
+
+  /** Closes. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/** What a test says of its session; everything else is made up. */
+export interface SessionInit
+  extends Partial<Omit<SessionContext, "profile" | "store">> {
+  /** What differs from the test profile. */
+  readonly profile?: ProfileInit;
+  /** Where messages go. */
+  readonly store?: SessionContext["store"];
+}
+
+/** A session over a pair in memory. */
+export interface TestSession extends AsyncDisposable {
+  /** The other end. */
+  readonly client: TestClient;
+  /** The session as handlers see it. */
+  readonly session: SmtpSession;
+  /** The connection under test. */
+  readonly connection: Connection;
+  /** The log. */
+  readonly records: LogRecord[];
+  /** Ends when the session has. */
+  readonly done: Promise<void>;
+}
+
+/** Which questions somebody answers, as a server finds out. */
+function asksOf(init: SessionInit): NonNullable<ProfileInit["asks"]> {
+  const { handlers = {}, isLocal } = init;
+  return {
+    command: handlers.onCommand !== undefined,
+    helo: handlers.onHelo !== undefined,
+    mail: handlers.onMailFrom !== undefined,
+    rcpt: handlers.onRcptTo !== undefined || isLocal !== undefined,
+    verify: handlers.onVerify !== undefined,
+    expand: handlers.onExpand !== undefined,
+  };
+}
+
+/** Starts a session over a pair in memory. */
+export function openSession(init: SessionInit = {}): TestSession {
+  const records: LogRecord[] = [];
+  const [serverEnd, clientEnd] = memoryPair();
+  const { profile, ...rest } = init;
+  let lastId = 0;
+  const context: SessionContext = {
+    kind: profile?.protocol === "lmtp" ? "lmtp" : "smtp",
+    profile: testProfile({
+      maxSize: 1_000_000,
+      asks: asksOf(init),
+      ...profile,
+    }),
+    hostname: "mx.test",
+    handlers: {},
+    store: new MemoryStore(),
+    addReceived: false,
+    body: { memoryLimit: 65536 },
+    timeoutMs: 1000,
+    log: (record) => records.push(record),
+    verbose: true,
+    nextId: () => `ID${++lastId}`,
+    now: () => 0,
+    ...rest,
+  };
+  const connection = new Connection(serverEnd, context);
+  const done = connection.run();
+  const client = new TestClient(clientEnd);
+  return {
+    client,
+    session: connection.session,
+    connection,
+    records,
+    done,
+    async [Symbol.asyncDispose]() {
+      client.close();
+      await within(done, "the end of the session");
+    },
+  };
+}
+
+/** Starts a server on a free port of the loopback address. */
+export async function startServer(
+  options: SmtpServerOptions = {},
+): Promise<SmtpServer> {
+  const server = new SmtpServer({
+    listen: "127.0.0.1:0",
+    hostname: "mx.test",
+    store: new MemoryStore(),
+    log: () => {},
+    ...options,
+  });
+  await server.start();
+  return server;
+}
+
+/** Handlers that write down their calls, in order. */
+export function noting(
+  calls: string[],
+  handlers: SmtpHandlers = {},
+): SmtpHandlers {
+  return {
+    onReset: () => void calls.push("reset"),
+    onDisconnect: (_session, reason) => void calls.push(`end ${reason}`),
+    onStateChange: (_session, state, previous) =>
+      void calls.push(`${previous} > ${state}`),
+    ...handlers,
+  };
+}
