@@ -59,9 +59,4 @@ export class ExpiringCache<V> {
     }
     this.#entries.set(key, entry);
   }
-
-  /** Forgets everything. */
-  clear(): void {
-    this.#entries.clear();
-  }
 }

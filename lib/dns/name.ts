@@ -36,9 +36,9 @@ const LABEL = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/;
  * ```
  */
 export function normalizeName(text: string): string | undefined {
-  // A U-label never has fewer code units than a quarter of its A-label's
-  // octets, so longer text cannot fit and is not worth converting.
-  if (text.length > MAX_NAME + 1) return undefined;
+  // U-labels can be longer than what they become, but not by much: without
+  // this a peer's megabyte would be converted before it is refused.
+  if (text.length > 4 * MAX_NAME) return undefined;
   const ascii = isAscii(text) ? text : domainToASCII(text);
   const name = ascii.replace(/\.$/, "").toLowerCase();
   if (name === "" || name.length > MAX_NAME) return undefined;
