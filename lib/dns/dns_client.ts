@@ -99,7 +99,9 @@ export interface DnsClientOptions {
 const EMPTY: DnsClientOptions = Object.freeze({});
 
 /**
- * Asks name servers. Requires `allow-net`. Holds nothing that must be closed.
+ * Asks name servers. Requires `allow-net`, and `allow-sys=networkInterfaces`
+ * to find the system's name servers if none are given. Holds nothing that must
+ * be closed.
  *
  * @example Where a domain takes its mail
  * ```ts

@@ -58,7 +58,9 @@ export function formatNameServer(server: NameServer): string {
 /**
  * The system's name servers, each once, read anew at every call; the machine
  * itself where none is configured, as resolv.conf(5) has it. One whose address
- * has a zone index is left out.
+ * has a zone index is left out. Requires `allow-sys=networkInterfaces`.
+ *
+ * @throws {Deno.errors.NotCapable} If that permission is missing
  */
 export function systemNameServers(): readonly NameServer[] {
   const servers = new Map<string, NameServer>();
