@@ -90,6 +90,8 @@ export class AccountList implements Accounts {
   readonly #secrets = new Map<string, string | ScramVerifier>();
 
   /**
+   * Makes a list.
+   *
    * @param accounts Names and their secrets, or `NAME:SECRET` texts; a secret
    * that begins with `SCRAM-SHA-256$` is a verifier
    * @throws {SyntaxError} If a name or secret is missing, has prohibited
@@ -100,9 +102,10 @@ export class AccountList implements Accounts {
       | Readonly<Record<string, string | ScramVerifier>>
       | readonly string[],
   ) {
-    const entries = Array.isArray(accounts)
-      ? accounts.map(splitAccount)
-      : Object.entries(accounts);
+    const entries: readonly [string, string | ScramVerifier][] =
+      Array.isArray(accounts)
+        ? accounts.map(splitAccount)
+        : Object.entries(accounts);
     for (const [name, secret] of entries) this.#add(name, secret);
     const verifier = this.#secrets.values()
       .find((secret) => secret instanceof ScramVerifier);
@@ -111,23 +114,11 @@ export class AccountList implements Accounts {
   }
 
   #add(name: string, secret: string | ScramVerifier): void {
-    const username = saslPrep(name);
-    if (!username || this.#secrets.has(username)) {
-      throw new SyntaxError(
-        `Cannot add the account "${name}": the name is empty, prohibited by SASLprep or there already`,
-      );
+    const username = prepareAccountName(name);
+    if (this.#secrets.has(username)) {
+      throw new SyntaxError(`Cannot add the account "${name}" twice`);
     }
-    if (typeof secret !== "string") {
-      this.#secrets.set(username, secret);
-    } else if (secret.startsWith("SCRAM-SHA-256$")) {
-      this.#secrets.set(username, ScramVerifier.parse(secret));
-    } else if (saslPrep(secret)) {
-      this.#secrets.set(username, secret);
-    } else {
-      throw new SyntaxError(
-        `Cannot add the account "${name}": the secret is empty or prohibited by SASLprep`,
-      );
-    }
+    this.#secrets.set(username, prepareSecret(name, secret));
   }
 
   /** How many accounts there are. */
@@ -177,24 +168,19 @@ export class AccountList implements Accounts {
  * ```
  */
 export function parseAccounts(text: string): AccountList {
-  const entries: Record<string, string> = Object.create(null);
-  for (
-    const [index, line] of text.replace(/^\ufeff/, "").split("\n").entries()
-  ) {
-    const content = line.replace(/\r$/, "").trimStart();
+  const accounts = new Map<string, string | ScramVerifier>();
+  const lines = text.replace(/^\ufeff/, "").split(/\r?\n/);
+  for (const [index, line] of lines.entries()) {
+    const content = line.trimStart();
     if (content === "" || content.startsWith("#")) continue;
     try {
       const [name, secret] = splitAccount(content);
-      if (name in entries) {
+      const username = prepareAccountName(name);
+      refuseForeignHash(name, secret);
+      if (accounts.has(username)) {
         throw new SyntaxError(`Cannot add the account "${name}" twice`);
       }
-      if (FOREIGN_HASH.test(secret)) {
-        throw new SyntaxError(
-          `Cannot add the account "${name}": the secret is a hash of another kind, want a plain secret or a SCRAM-SHA-256 verifier`,
-        );
-      }
-      new AccountList({ [name]: secret });
-      entries[name] = secret;
+      accounts.set(username, prepareSecret(name, secret));
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       throw new SyntaxError(
@@ -202,7 +188,7 @@ export function parseAccounts(text: string): AccountList {
       );
     }
   }
-  return new AccountList(entries);
+  return new AccountList(Object.fromEntries(accounts));
 }
 
 /** What other programs write in place of a password: crypt(3) and `{SCHEME}` forms. */
@@ -219,4 +205,40 @@ function splitAccount(text: string): [name: string, secret: string] {
     );
   }
   return [text.slice(0, colon), text.slice(colon + 1)];
+}
+
+/** An account's name as clients' names are compared with it. */
+function prepareAccountName(name: string): string {
+  const username = saslPrep(name);
+  if (username === undefined || username === "") {
+    throw new SyntaxError(
+      `Cannot add the account "${name}": the name is empty or prohibited by SASLprep`,
+    );
+  }
+  return username;
+}
+
+/** A secret as it is kept: checked, a verifier's text parsed. */
+function prepareSecret(
+  name: string,
+  secret: string | ScramVerifier,
+): string | ScramVerifier {
+  if (typeof secret !== "string") return secret;
+  if (secret.startsWith("SCRAM-SHA-256$")) return ScramVerifier.parse(secret);
+  const prepared = saslPrep(secret);
+  if (prepared === undefined || prepared === "") {
+    throw new SyntaxError(
+      `Cannot add the account "${name}": the secret is empty or prohibited by SASLprep`,
+    );
+  }
+  return secret;
+}
+
+/** The hash of a password is no password: whoever stole it could log in with it. */
+function refuseForeignHash(name: string, secret: string): void {
+  if (FOREIGN_HASH.test(secret)) {
+    throw new SyntaxError(
+      `Cannot add the account "${name}": the secret is a hash of another kind, want a plain secret or a SCRAM-SHA-256 verifier`,
+    );
+  }
 }

@@ -27,7 +27,11 @@ export class CramMd5Server implements ServerMechanism {
   readonly name = "CRAM-MD5";
   readonly #challenge: Uint8Array<ArrayBuffer>;
 
-  /** @param options The server's name, and the random part where it is given */
+  /**
+   * Makes a machine for one exchange.
+   *
+   * @param options The server's name, and the random part where it is given
+   */
   constructor(
     options: { readonly hostname: string; readonly nonce?: string | undefined },
   ) {
@@ -76,7 +80,11 @@ export class CramMd5Client implements ClientMechanism {
   readonly #password: string;
   #answered = false;
 
-  /** @param login Name and password */
+  /**
+   * Makes a machine for one exchange.
+   *
+   * @param login Name and password
+   */
   constructor(login: { readonly username: string; readonly password: string }) {
     this.#username = login.username;
     this.#password = login.password;

@@ -73,7 +73,11 @@ export class Credentials {
   readonly #token: string | undefined;
   readonly #check: SecretCheck;
 
-  /** @param init What they are made of */
+  /**
+   * Makes credentials.
+   *
+   * @param init What they are made of
+   */
   constructor(init: CredentialsInit) {
     this.mechanism = init.mechanism;
     this.username = init.username;

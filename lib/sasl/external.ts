@@ -23,7 +23,11 @@ export class ExternalServer implements ServerMechanism {
   readonly name = "EXTERNAL";
   readonly #certificate: Uint8Array | undefined;
 
-  /** @param options The client's certificate */
+  /**
+   * Makes a machine for one exchange.
+   *
+   * @param options The client's certificate
+   */
   constructor(options: { readonly certificate?: Uint8Array | undefined }) {
     this.#certificate = options.certificate;
   }
@@ -68,7 +72,11 @@ export class ExternalClient implements ClientMechanism {
   readonly name = "EXTERNAL";
   readonly #authorizationId: string;
 
-  /** @param login Whom to act for, `""` for the certificate's own identity */
+  /**
+   * Makes a machine for one exchange.
+   *
+   * @param login Whom to act for, `""` for the certificate's own identity
+   */
   constructor(login: { readonly authorizationId: string }) {
     this.#authorizationId = login.authorizationId;
   }

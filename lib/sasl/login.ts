@@ -26,7 +26,11 @@ export class LoginServer implements ServerMechanism {
   readonly #decoy: ScramVerifier | undefined;
   #username: string | undefined;
 
-  /** @param options What unknown users are compared with */
+  /**
+   * Makes a machine for one exchange.
+   *
+   * @param options What unknown users are compared with
+   */
   constructor(options: { readonly decoy?: ScramVerifier | undefined }) {
     this.#decoy = options.decoy;
   }
@@ -76,7 +80,11 @@ export class LoginClient implements ClientMechanism {
   readonly name = "LOGIN";
   readonly #answers: string[];
 
-  /** @param login Name and password */
+  /**
+   * Makes a machine for one exchange.
+   *
+   * @param login Name and password
+   */
   constructor(login: { readonly username: string; readonly password: string }) {
     this.#answers = [login.username, login.password];
   }

@@ -25,6 +25,8 @@ export class OAuthClient implements ClientMechanism {
   #refused = false;
 
   /**
+   * Makes a machine for one exchange.
+   *
    * @param name The mechanism
    * @param login Name and token, host and port
    * @throws {TypeError} If the name or the token cannot stand in a message

@@ -29,6 +29,8 @@ export class OAuthServer implements ServerMechanism {
   readonly #options: ServerMechanismOptions;
 
   /**
+   * Makes a machine for one exchange.
+   *
    * @param name The mechanism
    * @param options Scope and OpenID configuration for refused clients
    */

@@ -24,7 +24,11 @@ export class PlainServer implements ServerMechanism {
   readonly name = "PLAIN";
   readonly #decoy: ScramVerifier | undefined;
 
-  /** @param options What unknown users are compared with */
+  /**
+   * Makes a machine for one exchange.
+   *
+   * @param options What unknown users are compared with
+   */
   constructor(options: { readonly decoy?: ScramVerifier | undefined }) {
     this.#decoy = options.decoy;
   }
@@ -71,6 +75,8 @@ export class PlainClient implements ClientMechanism {
   readonly #message: Uint8Array<ArrayBuffer>;
 
   /**
+   * Makes a machine for one exchange.
+   *
    * @param login Names and password
    * @throws {TypeError} If one of them has a NUL in it
    */

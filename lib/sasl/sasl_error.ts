@@ -22,5 +22,6 @@
  * ```
  */
 export class SaslError extends Error {
+  /** Its name in a stack. */
   override readonly name: string = "SaslError";
 }

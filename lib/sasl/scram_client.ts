@@ -50,6 +50,8 @@ export class ScramClient implements ClientMechanism {
   #signature: Uint8Array | undefined;
 
   /**
+   * Makes a machine for one exchange.
+   *
    * @param name With or without channel binding
    * @param login Names, password, channel binding
    * @throws {TypeError} If a name or the password is empty or prohibited, or

@@ -66,6 +66,8 @@ export class ScramServer implements ServerMechanism {
   #proven: ScramVerifier | undefined;
 
   /**
+   * Makes a machine for one exchange.
+   *
    * @param name With or without channel binding
    * @param options Channel binding, decoy, salt key
    */

@@ -79,7 +79,11 @@ export class ScramVerifier {
   readonly #storedKey: Uint8Array;
   readonly #serverKey: Uint8Array;
 
-  /** @param keys What it is made of; {@linkcode ScramVerifier.create} and `parse` give it */
+  /**
+   * Makes a verifier of its parts.
+   *
+   * @param keys What it is made of; {@linkcode ScramVerifier.create} and `parse` give it
+   */
   constructor(keys: ScramKeys) {
     this.iterations = keys.iterations;
     this.salt = keys.salt;

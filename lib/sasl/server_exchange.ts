@@ -103,6 +103,8 @@ export class ServerExchange {
   #last: ExchangeResult | undefined;
 
   /**
+   * Makes an exchange; nothing happens before `start()`.
+   *
    * @param mechanism A new step machine
    * @param options Who judges
    */
