@@ -224,7 +224,16 @@ function prepareSecret(
   secret: string | ScramVerifier,
 ): string | ScramVerifier {
   if (typeof secret !== "string") return secret;
-  if (secret.startsWith("SCRAM-SHA-256$")) return ScramVerifier.parse(secret);
+  if (secret.startsWith("SCRAM-SHA-256$")) {
+    try {
+      return ScramVerifier.parse(secret);
+    } catch (cause) {
+      throw new SyntaxError(
+        `Cannot add the account "${name}": the verifier is malformed`,
+        { cause },
+      );
+    }
+  }
   const prepared = saslPrep(secret);
   if (prepared === undefined || prepared === "") {
     throw new SyntaxError(

@@ -21,7 +21,7 @@ import {
   scramKeys,
   xor,
 } from "./scram_verifier.ts";
-import { encodeUtf8 } from "./utf8.ts";
+import { decodeUtf8, encodeUtf8 } from "./utf8.ts";
 
 /** What the client's side of SCRAM needs. */
 export interface ScramLogin {
@@ -123,9 +123,7 @@ export class ScramClient implements ClientMechanism {
     this.#state = "final";
     const keys = scramKeys(await pbkdf2(this.#password, first));
     const withoutProof = `c=${this.#binding()},r=${first.nonce}`;
-    // The server's message is ASCII where it matters, and was valid UTF-8.
-    const serverFirst = new TextDecoder("utf-8", { ignoreBOM: true })
-      .decode(challenge);
+    const serverFirst = decodeUtf8(challenge) ?? "";
     const data = encodeUtf8(`${this.#bare},${serverFirst},${withoutProof}`);
     const signature = hmac("sha256", { key: keys.storedKey, data });
     this.#signature = hmac("sha256", { key: keys.serverKey, data });

@@ -14,7 +14,8 @@
  * The handler is called once, as soon as the client has named itself, and is
  * not awaited before the client's next words where the mechanism needs those
  * to answer `credentials.verify()` (SCRAM). So neither waits for the other for
- * ever, and the loop must not await the handler itself. No call rejects.
+ * ever, and the loop must not await the handler itself. A call rejects only
+ * when it comes out of turn.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc4954#section-4 | RFC 4954 section 4}
  */
@@ -97,6 +98,7 @@ export class ServerExchange {
   readonly #mechanism: ServerMechanism;
   readonly #options: ServerExchangeOptions;
   readonly #cancelled = Promise.withResolvers<ExchangeResult>();
+  #state: "new" | "busy" | "asked" | "over" = "new";
   #credentials: Credentials | undefined;
   #decision: Promise<Decision> | undefined;
   /** What the client's answer to the last challenge leads to. */
@@ -122,30 +124,30 @@ export class ServerExchange {
    * Begins.
    *
    * @param initial The initial response, decoded; `undefined` for none, empty for `=`
+   * @throws {Error} If it has begun
    */
   start(
     initial: Uint8Array | undefined,
   ): Promise<ExchangeChallenge | ExchangeResult> {
-    return this.#advance(this.#mechanism.start(initial));
+    return this.#advance("new", () => this.#mechanism.start(initial));
   }
 
   /**
    * Goes on with the client's answer to the last challenge.
    *
    * @param response The response, decoded
+   * @throws {Error} If no challenge is open
    */
   respond(
     response: Uint8Array,
   ): Promise<ExchangeChallenge | ExchangeResult> {
-    if (this.#last === undefined) {
-      return this.#advance(this.#mechanism.step(response));
-    }
-    // After the server's last word on success the client has nothing to say.
-    return Promise.resolve(
-      this.#last.ok && response.length > 0
+    return this.#advance("asked", () => {
+      if (this.#last === undefined) return this.#mechanism.step(response);
+      // After the server's last word on success the client has nothing to say.
+      return this.#last.ok && response.length > 0
         ? this.#failed("malformed", "The last response is not empty")
-        : this.#last,
-    );
+        : this.#last;
+    });
   }
 
   /**
@@ -153,14 +155,34 @@ export class ServerExchange {
    * the same result, and a handler that waits for the client gets `false`.
    */
   cancel(): ExchangeResult {
+    this.#state = "over";
     this.#mechanism.cancel();
     const result = this.#failed("cancelled", "The exchange was given up");
     this.#cancelled.resolve(result);
     return result;
   }
 
-  #advance(step: ServerStep): Promise<ExchangeChallenge | ExchangeResult> {
-    return Promise.race([this.#take(step), this.#cancelled.promise]);
+  /**
+   * Takes one turn. A turn out of order must not be taken: it could put a new
+   * name beside the judgement on an old one.
+   */
+  async #advance(
+    expected: "new" | "asked",
+    turn: () => ServerStep | ExchangeResult,
+  ): Promise<ExchangeChallenge | ExchangeResult> {
+    if (this.#state !== expected) {
+      throw new Error(
+        `Cannot go on with the ${this.mechanism} exchange: it is "${this.#state}", want "${expected}"`,
+      );
+    }
+    this.#state = "busy";
+    const taken = turn();
+    const step = await Promise.race([
+      "done" in taken ? taken : this.#take(taken),
+      this.#cancelled.promise,
+    ]);
+    this.#state = step.done ? "over" : "asked";
+    return step;
   }
 
   async #take(step: ServerStep): Promise<ExchangeChallenge | ExchangeResult> {
@@ -204,7 +226,10 @@ export class ServerExchange {
       this.#decision,
     ]);
     if (early?.failed) return this.#conclude(early);
-    if (early !== undefined) void credentials.verify(undefined);
+    if (early !== undefined) {
+      // The proof is checked against nothing, for the time that this takes.
+      this.#decision = credentials.verify(undefined).then(() => early);
+    }
     return { done: false, challenge: await challenge };
   }
 
