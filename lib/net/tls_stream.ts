@@ -55,6 +55,14 @@ export class TransportStream extends Duplex implements LayerBelow {
     this._read();
   }
 
+  /**
+   * Makes the TLS layer above send what it has. It looks for that only when
+   * something comes in, so an answer that it got later would stay in it.
+   */
+  nudge(): void {
+    if (!this.destroyed) this.emit("data", new Uint8Array(0));
+  }
+
   /** Reads once from the transport below. */
   override _read(): void {
     if (this.#held) {

@@ -109,7 +109,7 @@ export async function upgradeServer(
       rejectUnauthorized: false,
       ...(fallback && { secureContext: secureContext(fallback, policy) }),
       ...(certificates.dependsOnName &&
-        { SNICallback: chooseContext(certificates, policy) }),
+        { SNICallback: chooseContext(certificates, { policy, stream }) }),
     });
   }, (socket) => {
     const tls = serverInfo(socket, mode !== "none");
@@ -255,27 +255,31 @@ function snapshot(
     : new CertificateSet([certificates]);
 }
 
-function chooseContext(
-  certificates: CertificateSet,
-  policy: TlsPolicy,
-): (
+type SniCallback = (
   serverName: string,
   callback: (error: Error | null, context?: SecureContext) => void,
-) => void {
-  return async (serverName, callback) => {
-    let context: SecureContext;
-    try {
-      const certificate = await certificates.select(serverName);
+) => void;
+
+function chooseContext(
+  certificates: CertificateSet,
+  options: { readonly policy: TlsPolicy; readonly stream: TransportStream },
+): SniCallback {
+  return (serverName, callback) => {
+    const fail = (error: unknown) =>
+      callback(error instanceof Error ? error : new Error(String(error)));
+    const answer = (certificate: Certificate | undefined) => {
       if (certificate === undefined) {
         throw new Error(`no certificate for the name "${serverName}"`);
       }
-      context = secureContext(certificate, policy);
+      callback(null, secureContext(certificate, options.policy));
+    };
+    try {
+      const found = certificates.select(serverName);
+      if (!(found instanceof Promise)) return answer(found);
+      found.then(answer).catch(fail).then(() => options.stream.nudge());
     } catch (error) {
-      return callback(
-        error instanceof Error ? error : new Error(String(error)),
-      );
+      fail(error);
     }
-    callback(null, context);
   };
 }
 
