@@ -23,7 +23,12 @@ import {
   utf8String,
   value,
 } from "./der.ts";
-import { addressOctets, addressText, isAddress } from "./host_name.ts";
+import {
+  addressOctets,
+  addressText,
+  isAddress,
+  normalizeName,
+} from "./host_name.ts";
 import type { CertificateSigner } from "./private_key.ts";
 
 /**
@@ -131,7 +136,8 @@ export function writeRequest(
 }
 
 /**
- * The DNS names and IP addresses in a certificate's subjectAltName, in order.
+ * The DNS names and IP addresses in a certificate's subjectAltName, in order;
+ * what is neither a host name nor an address is left out.
  * Read from the DER: the platform's text cannot be told apart from a name with
  * a comma in it.
  *
@@ -145,7 +151,7 @@ export function readNames(certificate: Uint8Array): string[] {
     if (!id || !content || oidText(id.content) !== SUBJECT_ALT_NAME) continue;
     for (const name of readValues(readValues(content)[0]?.content ?? content)) {
       const text = name.tag === DNS_NAME
-        ? decoder.decode(name.content).toLowerCase()
+        ? normalizeName(decoder.decode(name.content))
         : name.tag === IP_ADDRESS
         ? addressText(name.content)
         : undefined;
