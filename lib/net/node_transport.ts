@@ -79,7 +79,11 @@ export class NodeTransport implements Transport {
   #reader: (Waiting<number | null> & { buffer: Uint8Array }) | undefined;
   #writer: Waiting<void> | undefined;
 
-  /** @param socket The socket, connected, its data untouched so far */
+  /**
+   * Takes `socket` over.
+   *
+   * @param socket The socket, connected, its data untouched so far
+   */
   constructor(socket: Socket, options: NodeTransportOptions = {}) {
     this.#socket = socket;
     this.#below = options.below;

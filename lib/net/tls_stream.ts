@@ -27,6 +27,8 @@ export class TransportStream extends Duplex implements LayerBelow {
   #wanted = false;
 
   /**
+   * Takes `inner` over.
+   *
    * @param inner The transport below
    * @param onEnd Called once the transport below is at its end
    */

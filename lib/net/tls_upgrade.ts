@@ -162,7 +162,7 @@ export async function upgradeClient(
     }), (socket) => {
     const certificate = Certificate.fromDer(peerChain(socket));
     const authorizationError = socket.authorized
-      ? nameError(certificate, serverName)
+      ? ownProblem(certificate, serverName)
       : `Certificate is not trusted: ${errorText(socket.authorizationError)}`;
     const transport = handshake.transport(socket, {
       ...sharedInfo(socket),
@@ -297,7 +297,8 @@ function serverInfo(socket: TLSSocket, asked: boolean): TlsInfo {
     ...sharedInfo(socket),
     serverName: servername || undefined,
     peerCertificate,
-    authorized: peerCertificate !== undefined && verified(socket),
+    authorized: peerCertificate !== undefined && verified(socket) &&
+      ownProblem(Certificate.fromDer(peerCertificate)) === undefined,
   };
 }
 
@@ -326,12 +327,17 @@ function peerChain(socket: TLSSocket): Uint8Array[] {
   return chain;
 }
 
-function nameError(
+/**
+ * What is wrong with the certificate itself, its dates or its names, in one
+ * line. The platform takes one that is trusted by name even after its time.
+ */
+function ownProblem(
   certificate: Certificate,
-  host: string,
+  host?: string,
 ): string | undefined {
-  return certificate.verify({ host }).find(({ code }) => code === "host")
-    ?.message;
+  // Others of the chain may be over: authorities send old roots along.
+  const [problem] = Certificate.fromDer(certificate.der).verify({ host });
+  return problem?.message;
 }
 
 function errorText(error: unknown): string {

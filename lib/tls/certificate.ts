@@ -108,7 +108,11 @@ export class Certificate {
   readonly #key: KeyObject | undefined;
   #names: readonly string[] | undefined;
 
-  /** @param material Chain and key that belong together; {@linkcode Certificate.parse} makes sure of it */
+  /**
+   * For the functions that make and read certificates, and make sure of what is in them.
+   *
+   * @param material Chain and key that belong together
+   */
   constructor(material: CertificateMaterial) {
     this.#chain = material.chain;
     this.#key = material.key;

@@ -25,6 +25,7 @@ import { isKeyBlock, publicKeyInfo, readKey } from "./private_key.ts";
  * ```
  */
 export class CertificateError extends Error {
+  /** Tells it from other errors in a text. */
   override readonly name: string = "CertificateError";
 }
 

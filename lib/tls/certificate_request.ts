@@ -86,7 +86,12 @@ export class CertificateRequest {
   readonly der: Uint8Array<ArrayBuffer>;
   readonly #key: KeyObject;
 
-  /** @param der The request in DER */
+  /**
+   * Puts together what {@linkcode Certificate.createRequest} made.
+   *
+   * @param der The request in DER
+   * @param key The key that signed it
+   */
   constructor(der: Uint8Array<ArrayBuffer>, key: KeyObject) {
     this.der = der;
     this.#key = key;

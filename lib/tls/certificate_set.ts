@@ -56,6 +56,8 @@ export class CertificateSet {
   readonly #choose: ChooseCertificate | undefined;
 
   /**
+   * Puts certificates together.
+   *
    * @param certificates Where two are for the same name the first one is taken
    * @throws {TypeError} If a certificate has no private key, or there is neither certificate nor `choose`
    */
@@ -138,6 +140,8 @@ export class CertificateSource {
   #current: CertificateSet;
 
   /**
+   * Starts with these certificates.
+   *
    * @param certificates What is in use from the start
    * @throws {TypeError} If a certificate has no private key
    */

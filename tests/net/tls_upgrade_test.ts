@@ -376,6 +376,34 @@ Deno.test("upgradeClient() tells why a certificate is not to be trusted", async 
   }
 });
 
+Deno.test("upgradeServer() and upgradeClient() tell of a certificate whose time is over", async () => {
+  const names = ["late.example"];
+  const late = await Certificate.selfSigned({ names, days: 1e-7 });
+  assert(late.isExpired(new Date(Date.now() + 1000)));
+  while (!late.isExpired()) {
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  const { client, server } = await connPair();
+  const [secured, upgraded] = await Promise.all([
+    upgradeServer(connTransport(server), {
+      certificates: late,
+      clientCertificate: { mode: "request", trusted: [late] },
+      ...LIMIT,
+    }),
+    upgradeClient(connTransport(client), {
+      serverName: "late.example",
+      trusted: [late],
+      clientCertificate: late,
+      ...LIMIT,
+    }),
+  ]);
+  assert(upgraded.authorizationError !== undefined);
+  assertEquals(upgraded.transport.tls?.authorized, false);
+  assertEquals(secured.tls?.peerCertificate, late.der);
+  assertEquals(secured.tls?.authorized, false);
+  await closeBoth(secured, upgraded.transport);
+});
+
 Deno.test("upgradeServer() and upgradeClient() reject when they cannot agree on a version", async () => {
   const { client, server } = await connPair();
   const conn = connTransport(client);
