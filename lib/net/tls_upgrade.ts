@@ -161,9 +161,14 @@ export async function upgradeClient(
       ...(name !== undefined && !isAddress(name) && { servername: name }),
     }), (socket) => {
     const certificate = Certificate.fromDer(peerChain(socket));
-    const authorizationError = socket.authorized
-      ? ownProblem(certificate, serverName)
+    const platformError = socket.authorized
+      ? undefined
       : `Certificate is not trusted: ${errorText(socket.authorizationError)}`;
+    const errors = [ownProblem(certificate, serverName), platformError]
+      .filter((text) => text !== undefined);
+    const authorizationError = errors.length === 0
+      ? undefined
+      : errors.join("; ");
     const transport = handshake.transport(socket, {
       ...sharedInfo(socket),
       serverName: name,
@@ -329,7 +334,7 @@ function peerChain(socket: TLSSocket): Uint8Array[] {
 
 /**
  * What is wrong with the certificate itself, its dates or its names, in one
- * line. The platform takes one that is trusted by name even after its time.
+ * line. The platform's verdict has no word for a time that is over.
  */
 function ownProblem(
   certificate: Certificate,
