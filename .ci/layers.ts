@@ -1,1 +1,341 @@
-export {};
+/**
+ * The rules of the house, as a plugin of `deno lint`: who may import whom, what
+ * the pure room must not name, and how errors are worded. It reads one file at
+ * a time and knows a file by its path below the folder of deno.json.
+ */
+
+/**
+ * Which room may import from which, beside itself. A room is a folder or a file
+ * below lib/; an entry with a slash is one file of a room, one that begins with
+ * `type ` may be used for types only, and `*` is every room but the command line.
+ */
+export const ROOMS: Readonly<Record<string, readonly string[]>> = {
+  "errors.ts": ["protocol/reply.ts"],
+  "log.ts": [],
+  "protocol": ["errors.ts"],
+  "sasl": ["errors.ts", "log.ts"],
+  "net": ["errors.ts", "log.ts", "tls"],
+  "tls": ["errors.ts", "log.ts", "net/ip.ts"],
+  "dns": ["errors.ts", "log.ts", "net/ip.ts"],
+  "message": ["errors.ts", "log.ts", "protocol", "type store"],
+  "store": ["errors.ts", "log.ts", "protocol", "message"],
+  "queue": ["errors.ts", "log.ts", "protocol", "message", "type store"],
+  "relay": ["errors.ts", "log.ts", "protocol", "sasl", "net", "tls", "dns"],
+  "session": [
+    ...["errors.ts", "log.ts", "protocol", "sasl", "net", "tls", "message"],
+    "store",
+  ],
+  "threads": [
+    ...["errors.ts", "log.ts", "protocol", "sasl", "net", "tls", "message"],
+    ...["store", "session"],
+  ],
+  "server.ts": [
+    ...["errors.ts", "log.ts", "protocol", "sasl", "net", "tls", "message"],
+    ...["store", "session", "threads", "queue", "relay", "dns"],
+  ],
+  "testing.ts": ["*"],
+  "mod.ts": ["*"],
+  "cli": ["*"],
+  "cli.ts": ["mod.ts", "cli"],
+};
+
+/** What `protocol/` must not name: clock, chance, input, output, time to come. */
+export const IMPURE: ReadonlySet<string> = new Set([
+  ...["Deno", "process", "globalThis", "self", "console", "fetch"],
+  ...["setTimeout", "setInterval", "setImmediate", "queueMicrotask"],
+  ...["clearTimeout", "clearInterval", "performance", "Date", "Temporal"],
+  ...["crypto", "Promise", "Worker", "AbortSignal", "AbortController"],
+]);
+
+/** Where a rule holds; anything else below the folder of deno.json is free. */
+const SCOPE = {
+  /** What users import. */
+  published: /^(lib\/|mod\.ts$|cli\.ts$)/,
+  /** What must run without a package. */
+  withoutPackages: /^(lib\/|mod\.ts$)/,
+  /** What must not write to the console; log.ts holds the logger that may. */
+  silent: /^(lib\/(?!log\.ts$)|mod\.ts$)/,
+  /** The pure room. */
+  pure: /^lib\/protocol\//,
+  /** Where a default export is the interface of the platform or of a handler module. */
+  defaultExport:
+    /^(\.ci\/layers\.ts|\.ci\/std\/[^/]+\.d\.ts|(examples|tests)\/(.*[/_])?handlers\.ts)$/,
+} as const;
+
+const ROOT = new URL("../", import.meta.url).pathname;
+
+/** The path below the folder of deno.json. */
+function relativePath(filename: string): string {
+  const path = filename.replaceAll("\\", "/");
+  return path.startsWith(ROOT) ? path.slice(ROOT.length) : path;
+}
+
+/** The room of a path, or `undefined` where it is in none: `lib/dns/client.ts` is in `dns`. */
+function roomOf(path: string): string | undefined {
+  if (path === "mod.ts" || path === "cli.ts") return path;
+  return /^lib\/([^/]+)/.exec(path)?.[1];
+}
+
+/** Resolves `./x` and `../x` against the path of the importing file. */
+function resolve(from: string, specifier: string): string {
+  return new URL(specifier, `file:///${from}`).pathname.slice(1);
+}
+
+/** Why the file at `from` may not import `specifier`, or `undefined`. */
+function importFault(
+  from: string,
+  specifier: string,
+  options: { typeOnly: boolean },
+): string | undefined {
+  const room = roomOf(from);
+  if (!/^\.{0,2}\//.test(specifier)) {
+    return packageFault(from, specifier);
+  }
+  const to = resolve(from, specifier);
+  const target = roomOf(to);
+  if (room === undefined || room === target || to === "deno.json") return;
+  const allowed = ROOMS[room];
+  if (allowed === undefined) {
+    return `Room "${room}" has no line in the table of rooms: give it one`;
+  }
+  if (target === undefined) {
+    return `"${from}" must not import "${to}": it is in none of the rooms`;
+  }
+  const ok = allowed.some((entry) => {
+    if (entry === "*") return !/^cli\b/.test(target);
+    if (!entry.startsWith("type ")) return covers(entry, to);
+    return options.typeOnly && covers(entry.slice(5), to);
+  });
+  if (ok) return;
+  const list = allowed.length === 0 ? "nothing" : allowed.join(", ");
+  return `"${room}" must not import "${to}": it may import ${list}`;
+}
+
+/** Whether the path is the entry's file or in the entry's room. */
+function covers(entry: string, path: string): boolean {
+  return entry.includes("/") ? path === `lib/${entry}` : roomOf(path) === entry;
+}
+
+/** Why a specifier that is no path may not stand in the file, or `undefined`. */
+function packageFault(from: string, specifier: string): string | undefined {
+  if (SCOPE.pure.test(from)) {
+    return `"${from}" must not import "${specifier}": protocol/ is pure`;
+  }
+  if (SCOPE.withoutPackages.test(from) && !specifier.startsWith("node:")) {
+    return `"${from}" must not import "${specifier}": want built-ins only`;
+  }
+}
+
+/** The pieces of text in a message between its expressions; `null` for an expression. */
+function textPieces(node: Deno.lint.Node): (string | null)[] {
+  if (node.type === "Literal") {
+    return [typeof node.value === "string" ? node.value : null];
+  }
+  if (node.type === "TemplateLiteral") {
+    return node.quasis.flatMap((part, index) => {
+      const text = part.cooked;
+      return index === 0 ? [text] : [null, text];
+    }).filter((piece) => piece !== "");
+  }
+  if (node.type === "BinaryExpression" && node.operator === "+") {
+    return [...textPieces(node.left), ...textPieces(node.right)];
+  }
+  return [null];
+}
+
+/** What is wrong with the wording of an error message, or `undefined`. */
+function messageFault(node: Deno.lint.Node): string | undefined {
+  const pieces = textPieces(node);
+  const first = pieces.at(0);
+  const last = pieces.at(-1);
+  // A message about an option begins with the option's name.
+  if (typeof first === "string" && !/^(\p{Lu}|--)/u.test(first)) {
+    return "An error message starts with an upper-case letter";
+  }
+  if (typeof last === "string" && /[.\s]$/.test(last)) {
+    return "An error message ends without a period or white space";
+  }
+}
+
+/** The class that `new` makes: `Error` of `new Deno.errors.NotFound()` is `NotFound`. */
+function isErrorClass(callee: Deno.lint.Node): boolean {
+  if (callee.type === "Identifier") return /Error$/.test(callee.name);
+  return callee.type === "MemberExpression" &&
+    callee.object.type === "MemberExpression" &&
+    callee.object.property.type === "Identifier" &&
+    callee.object.property.name === "errors";
+}
+
+/** Whether an identifier is a mere name of a member, and so names nothing global. */
+function isMemberName(node: Deno.lint.Identifier): boolean {
+  const { parent } = node;
+  switch (parent.type) {
+    case "MemberExpression":
+      return parent.property === node && !parent.computed;
+    case "Property":
+      return parent.key === node && !parent.computed && !parent.shorthand;
+    case "PropertyDefinition":
+    case "MethodDefinition":
+    case "TSPropertySignature":
+    case "TSMethodSignature":
+      return parent.key === node && !parent.computed;
+    default:
+      return false;
+  }
+}
+
+/** A rule for the files that `scope` fits. */
+function rule(
+  scope: RegExp,
+  create: (context: Deno.lint.RuleContext, path: string) => Visitor,
+): Deno.lint.Rule {
+  return {
+    create(context) {
+      const path = relativePath(context.filename);
+      return scope.test(path) ? create(context, path) : {};
+    },
+  };
+}
+
+type Visitor = Deno.lint.LintVisitor;
+type Named = { importKind?: string; exportKind?: string };
+
+/** Imports go in the direction of the table of rooms; lib/ and mod.ts use no package. */
+const imports: Deno.lint.Rule = rule(
+  /^(lib\/|mod\.ts|cli\.ts)/,
+  (context, path) => {
+    function check(node: Deno.lint.Node, source: Deno.lint.Node | null): void {
+      if (
+        source?.type !== "Literal" || typeof source.value !== "string"
+      ) return;
+      const { importKind, exportKind } = node as Named;
+      const typeOnly = importKind === "type" || exportKind === "type";
+      if (path === "cli.ts" && !source.value.startsWith(".")) return;
+      const message = importFault(path, source.value, { typeOnly });
+      if (message !== undefined) context.report({ node: source, message });
+    }
+    return {
+      ImportDeclaration: (node) => check(node, node.source),
+      ExportAllDeclaration: (node) => check(node, node.source),
+      ExportNamedDeclaration: (node) => check(node, node.source),
+      ImportExpression: (node) => check(node, node.source),
+      // A worker's entry is named by import.meta.resolve().
+      CallExpression(node) {
+        const { callee } = node;
+        if (
+          callee.type === "MemberExpression" &&
+          callee.object.type === "MetaProperty"
+        ) check(node, node.arguments[0] ?? null);
+      },
+    };
+  },
+);
+
+/** protocol/ names no clock, no chance, no input or output, and waits for nothing. */
+const purity: Deno.lint.Rule = rule(SCOPE.pure, (context) => {
+  function report(node: Deno.lint.Node, what: string): void {
+    context.report({ node, message: `protocol/ is pure: no ${what}` });
+  }
+  function checkAsync(node: Deno.lint.Node & { async: boolean }): void {
+    if (node.async) report(node, "async function");
+  }
+  return {
+    Identifier(node) {
+      if (IMPURE.has(node.name) && !isMemberName(node)) report(node, node.name);
+    },
+    MemberExpression(node) {
+      if (context.sourceCode.getText(node) === "Math.random") {
+        report(node, "Math.random");
+      }
+    },
+    AwaitExpression: (node) => report(node, "await"),
+    ForOfStatement(node) {
+      if (node.await) report(node, "for await");
+    },
+    FunctionDeclaration: checkAsync,
+    FunctionExpression: checkAsync,
+    ArrowFunctionExpression: checkAsync,
+  };
+});
+
+/** Error messages start upper-case and end without a period. */
+const errorMessage: Deno.lint.Rule = rule(SCOPE.published, (context) => {
+  function check(argument: Deno.lint.Node | undefined): void {
+    if (argument === undefined) return;
+    const message = messageFault(argument);
+    if (message !== undefined) context.report({ node: argument, message });
+  }
+  return {
+    NewExpression(node) {
+      if (isErrorClass(node.callee)) check(node.arguments[0]);
+    },
+    ClassDeclaration(node) {
+      const parent = node.superClass;
+      if (parent?.type !== "Identifier" || !/Error$/.test(parent.name)) return;
+      for (const member of node.body.body) {
+        if (member.type !== "MethodDefinition") continue;
+        for (const statement of member.value.body?.body ?? []) {
+          const call = statement.type === "ExpressionStatement" &&
+            statement.expression;
+          if (
+            call && call.type === "CallExpression" &&
+            call.callee.type === "Super"
+          ) check(call.arguments[0]);
+        }
+      }
+    },
+  };
+});
+
+/** Nothing but the command line, examples and tests writes to the console. */
+const silence: Deno.lint.Rule = rule(SCOPE.silent, (context) => ({
+  MemberExpression(node) {
+    if (node.object.type === "Identifier" && node.object.name === "console") {
+      const message = "The library is silent: log through its Logger";
+      context.report({ node, message });
+    }
+  },
+}));
+
+/** `#private` members, unions of literals, named exports. */
+const plainSyntax: Deno.lint.Rule = rule(/^/, (context, path) => {
+  function checkAccess(node: Deno.lint.Node): void {
+    if (!/^private\b/.test(context.sourceCode.getText(node))) return;
+    context.report({ node, message: "Use a #name in place of private" });
+  }
+  function checkDefault(node: Deno.lint.Node): void {
+    if (SCOPE.defaultExport.test(path)) return;
+    const message = "Only a handler module has a default export";
+    context.report({ node, message });
+  }
+  return {
+    PropertyDefinition: checkAccess,
+    MethodDefinition: checkAccess,
+    TSParameterProperty: checkAccess,
+    TSEnumDeclaration(node) {
+      const message = "Use a union of literals in place of enum";
+      context.report({ node, message });
+    },
+    ExportDefaultDeclaration: checkDefault,
+    ExportSpecifier(node) {
+      const { exported } = node;
+      if (exported.type === "Identifier" && exported.name === "default") {
+        checkDefault(node);
+      }
+    },
+  };
+});
+
+/** The plugin; its rules are named `house/imports` and so on. */
+const plugin: Deno.lint.Plugin = {
+  name: "house",
+  rules: {
+    "imports": imports,
+    "purity": purity,
+    "error-message": errorMessage,
+    "silence": silence,
+    "plain-syntax": plainSyntax,
+  },
+};
+
+export default plugin;

@@ -6,7 +6,4 @@ const reachable = await fetch("https://jsr.io/@std/assert/meta.json", {
   async (answer) => (await answer.body?.cancel(), answer.ok),
   () => false,
 );
-if (!reachable) {
-  // deno-lint-ignore no-console
-  console.log("--import-map=.ci/std_from_npm.json");
-}
+if (!reachable) console.log("--import-map=.ci/std_from_npm.json");

@@ -14,6 +14,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-2.3.8 | RFC 5321 section 2.3.8}
  */
 
+import { AFTER_LF, AFTER_TEXT, skipClean } from "./simd_scanner.ts";
 import { TextScanner } from "./text_scanner.ts";
 
 const CR = 13;
@@ -22,6 +23,9 @@ const DOT = 46;
 
 /** Where the octets so far leave the reader. */
 type Position = "text" | "cr" | "line-start" | "dot" | "dot-cr";
+
+/** Octets read the plain way where blocks of clean text were looked for in vain. */
+const PLAIN_RUN = 64;
 
 /** What happens to a body with a carriage return or line feed alone. */
 export type BareNewlinePolicy = "reject" | "normalize" | "keep";
@@ -37,7 +41,6 @@ export class DataDecoder {
   /** Which line end without its partner came first, if any did. */
   bareNewline: "CR" | "LF" | undefined;
   readonly #policy: BareNewlinePolicy;
-  readonly #scanner = new TextScanner();
   #position: Position = "line-start";
 
   /** @param policy What happens to a carriage return or line feed alone */
@@ -66,20 +69,32 @@ export class DataDecoder {
   }
 
   /**
-   * The straight way: finds line ends word by word and moves the text down
-   * where a dot went. Bare line ends are noted and stay as they are.
+   * The straight way: skips clean blocks, finds line ends word by word, and
+   * moves the text down where a dot went. Bare line ends are noted and stay as they are.
    */
   #compact(input: Uint8Array, start: number, end: number): Uint8Array {
     let at = start; // next octet to look at
     let out = start; // where the next kept octet belongs
     let from = start; // first octet kept but not yet moved to `out`
+    let skipFrom = start; // first octet from which clean blocks are looked for
     let position = this.#position;
+    const scanner = new TextScanner(input);
     while (at < end) {
+      if (
+        at >= skipFrom && (position === "text" || position === "line-start")
+      ) {
+        const after = position === "text" ? AFTER_TEXT : AFTER_LF;
+        const clean = skipClean(input, { at, end, after });
+        if (clean > at) {
+          at = clean;
+          position = positionAfter(input[at - 1]!);
+          continue;
+        }
+        skipFrom = at + PLAIN_RUN;
+      }
       switch (position) {
         case "text":
-          // The scanner rounds down to whole words where a short run has no
-          // control: going back would read a line end twice, for ever.
-          at = Math.max(at, this.#scanner.findControl(input, at, end));
+          at = scanner.find(at, end);
           if (at === end) break;
           if (input[at] === CR) {
             position = "cr";
@@ -195,6 +210,12 @@ export class DataDecoder {
     this.consumed = at;
     return used === 0 ? NOTHING : result.subarray(0, used);
   }
+}
+
+/** Where clean text leaves the reader, by its last octet. */
+function positionAfter(octet: number): Position {
+  if (octet === LF) return "line-start";
+  return octet === CR ? "cr" : "text";
 }
 
 /** Moves the octets from `from` to `to` down to `out`; returns where they end there. */

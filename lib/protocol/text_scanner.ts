@@ -9,27 +9,42 @@
 const BELOW = 0x0e0e0e0e;
 const HIGH = 0x80808080 | 0;
 
-/** Scans octets word by word. Keeps a view of the last buffer seen. */
-export class TextScanner {
-  #buffer: ArrayBufferLike | undefined;
-  #words: Int32Array = new Int32Array(0);
+/** The view of each read buffer: buffers go from session to session, their views with them. */
+const views = new WeakMap<ArrayBufferLike, Int32Array>();
 
-  /** Index of the first octet below 14 in `octets` from `start`, or `end`. */
-  findControl(octets: Uint8Array, start: number, end: number): number {
-    if (octets.buffer !== this.#buffer) {
-      this.#buffer = octets.buffer;
-      this.#words = new Int32Array(
-        octets.buffer,
-        0,
-        octets.buffer.byteLength >> 2,
-      );
-    }
-    const shift = octets.byteOffset;
+function wordsOf(buffer: ArrayBufferLike): Int32Array {
+  let words = views.get(buffer);
+  if (words === undefined) {
+    words = new Int32Array(buffer, 0, buffer.byteLength >> 2);
+    views.set(buffer, words);
+  }
+  return words;
+}
+
+/** Scans one run of octets, word by word. */
+export class TextScanner {
+  readonly #octets: Uint8Array;
+  readonly #words: Int32Array;
+  readonly #shift: number;
+
+  /** @param octets What will be scanned */
+  constructor(octets: Uint8Array) {
+    this.#octets = octets;
+    this.#words = wordsOf(octets.buffer);
+    this.#shift = octets.byteOffset;
+  }
+
+  /** Index of the first octet below 14 from `start`, or `end`. */
+  find(start: number, end: number): number {
+    const octets = this.#octets;
+    const shift = this.#shift;
     let at = start;
     while (at < end && ((at + shift) & 3) !== 0) {
       if (octets[at]! < 14) return at;
       at++;
     }
+    // A word is whole or not looked at: behind an odd end there is none.
+    if (at === end) return end;
     at = (firstWordWithControl(
       this.#words,
       (at + shift) >> 2,

@@ -5,23 +5,27 @@
  * with one of 64.
  */
 
+import {
+  ARENA_BUFFER_SIZE,
+  arenaBuffers,
+  isArenaBuffer,
+} from "../protocol/simd_scanner.ts";
+
 /** Enough for a pipelined envelope of some dozen recipients. */
 export const COMMAND_BUFFER_SIZE = 4096;
 
-/** Large enough that the cost of a read no longer matters. */
-export const BODY_BUFFER_SIZE = 65536;
+/** The large buffers at hand: those that are scanned fastest come first and always come back. */
+const spare: Uint8Array<ArrayBuffer>[] = arenaBuffers();
 
-/** Large buffers that are kept for the next borrower. */
-const KEPT = 32;
-
-const spare: Uint8Array<ArrayBuffer>[] = [];
+/** Most large buffers that are kept; others are left to the collector. */
+const KEPT = 64;
 
 /** Borrows a large buffer. Give it back with {@linkcode returnBodyBuffer}. */
 export function borrowBodyBuffer(): Uint8Array<ArrayBuffer> {
-  return spare.pop() ?? new Uint8Array(BODY_BUFFER_SIZE);
+  return spare.pop() ?? new Uint8Array(ARENA_BUFFER_SIZE);
 }
 
 /** Gives a borrowed buffer back. No read into it may be under way. */
 export function returnBodyBuffer(buffer: Uint8Array<ArrayBuffer>): void {
-  if (spare.length < KEPT) spare.push(buffer);
+  if (spare.length < KEPT || isArenaBuffer(buffer)) spare.push(buffer);
 }

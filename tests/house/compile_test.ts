@@ -1,0 +1,33 @@
+/** The compiled program carries what it loads at run time: what the task includes. */
+
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { packageFlags, TemporaryFolder } from "../support/interop_server.ts";
+import { run } from "../support/process.ts";
+
+const ROOT = new URL("../../", import.meta.url);
+
+Deno.test("deno compile embeds the command line and what the task includes", async () => {
+  await using folder = await TemporaryFolder.create();
+  const { tasks } = JSON.parse(
+    await Deno.readTextFile(new URL("deno.json", ROOT)),
+  );
+  const included = [...tasks.compile.matchAll(/--include (\S+)/g)]
+    .map(([, path]) => path as string);
+  assert(included.includes("lib/threads/worker.ts"), tasks.compile);
+  const output = `${folder.path}/smtp-server`;
+  // The runtime is not downloaded: any executable will do to see what is embedded.
+  const { stdout, stderr } = await run(Deno.execPath(), [
+    ...["compile", "-A", ...packageFlags],
+    ...included.flatMap((path) => ["--include", path]),
+    ...["--output", output, "cli.ts"],
+  ], {
+    cwd: ROOT.pathname,
+    deadlineMs: 60_000,
+    env: { DENORT_BIN: Deno.execPath(), NO_COLOR: "1" },
+  });
+  const [, listing = ""] = `${stdout}${stderr}`.split("Embedded Files");
+  for (const name of ["cli.ts", "deno.json", "threads"]) {
+    assertStringIncludes(listing, name);
+  }
+  assertEquals((await Deno.stat(output)).isFile, true);
+});

@@ -1,0 +1,324 @@
+/** The lint plugin of the house: each rule with code that it reports and code that it lets pass. */
+
+import { assertEquals } from "@std/assert";
+import plugin, { ROOMS } from "../../.ci/layers.ts";
+
+interface Row {
+  readonly name: string;
+  readonly file: string;
+  readonly source: string;
+  /** What is reported, in order: the rule and a part of the message. */
+  readonly want: readonly (readonly [rule: string, text: string])[];
+}
+
+const IMPORTS: readonly Row[] = [
+  {
+    name: "a room may import itself",
+    file: "lib/protocol/command.ts",
+    source: `import { SmtpReply } from "./reply.ts";`,
+    want: [],
+  },
+  {
+    name: "protocol may import errors",
+    file: "lib/protocol/address.ts",
+    source: `import { AddressSyntaxError } from "../errors.ts";`,
+    want: [],
+  },
+  {
+    name: "protocol may not import another room",
+    file: "lib/protocol/command.ts",
+    source: `import type { Transport } from "../net/transport.ts";`,
+    want: [["imports", `must not import "lib/net/transport.ts"`]],
+  },
+  {
+    name: "protocol may not import built-ins",
+    file: "lib/protocol/command.ts",
+    source: `import { Buffer } from "node:buffer";`,
+    want: [["imports", "protocol/ is pure"]],
+  },
+  {
+    name: "errors may import replies only",
+    file: "lib/errors.ts",
+    source: `import { SmtpReply } from "./protocol/reply.ts";
+import { Address } from "./protocol/address.ts";`,
+    want: [["imports", `must not import "lib/protocol/address.ts"`]],
+  },
+  {
+    name: "message may import the types of store only",
+    file: "lib/message/message.ts",
+    source: `import type { MessageStore } from "../store/store.ts";
+import { MemoryStore } from "../store/memory.ts";`,
+    want: [["imports", `must not import "lib/store/memory.ts"`]],
+  },
+  {
+    name: "queue may not import relay",
+    file: "lib/queue/queue.ts",
+    source: `import { deliver } from "../relay/delivery.ts";`,
+    want: [["imports", `"queue" must not import "lib/relay/delivery.ts"`]],
+  },
+  {
+    name: "session may not import the server",
+    file: "lib/session/connection.ts",
+    source: `import { SmtpServer } from "../server.ts";`,
+    want: [["imports", `"session" must not import "lib/server.ts"`]],
+  },
+  {
+    name: "an export from counts as an import",
+    file: "lib/store/store.ts",
+    source: `export { a } from "../queue/a.ts"; export * from "../dns/b.ts";`,
+    want: [["imports", "lib/queue/a.ts"], ["imports", "lib/dns/b.ts"]],
+  },
+  {
+    name: "a dynamic import and a resolved worker count as imports",
+    file: "lib/net/a.ts",
+    source: `await import("../server.ts");
+new Worker(import.meta.resolve("../threads/worker.ts"));`,
+    want: [["imports", "lib/server.ts"], ["imports", "lib/threads/worker.ts"]],
+  },
+  {
+    name: "one file of a room may be open to others",
+    file: "lib/dns/dns_client.ts",
+    source: `import { parseIp } from "../net/ip.ts";
+import type { Transport } from "../net/transport.ts";`,
+    want: [["imports", "lib/net/transport.ts"]],
+  },
+  {
+    name: "lib may not leave lib",
+    file: "lib/server.ts",
+    source: `import { a } from "../tests/support/a.ts";
+import { b } from "../cli.ts"; import { c } from "../mod.ts";`,
+    want: [
+      ["imports", `must not import "tests/support/a.ts"`],
+      ["imports", `must not import "cli.ts"`],
+      ["imports", `must not import "mod.ts"`],
+    ],
+  },
+  {
+    name: "a room without a line in the table is reported",
+    file: "lib/extra/a.ts",
+    source: `import { a } from "../log.ts";`,
+    want: [["imports", `Room "extra" has no line`]],
+  },
+  {
+    name: "lib and mod.ts use no packages",
+    file: "mod.ts",
+    source: `import "npm:a"; import "jsr:@b/c"; import "https://d/e.ts";
+import "@std/fs"; import "http://f/g.ts"; import "node:net";`,
+    want: [
+      ["imports", `must not import "npm:a"`],
+      ["imports", `must not import "jsr:@b/c"`],
+      ["imports", `must not import "https://d/e.ts"`],
+      ["imports", `must not import "@std/fs"`],
+      ["imports", `must not import "http://f/g.ts"`],
+    ],
+  },
+  {
+    name: "mod.ts lists any room but the command line",
+    file: "mod.ts",
+    source: `export { SmtpServer } from "./lib/server.ts";
+export { serve } from "./lib/cli/serve.ts";`,
+    want: [["imports", `must not import "lib/cli/serve.ts"`]],
+  },
+  {
+    name: "cli.ts uses mod.ts, its own room, the manifest and packages",
+    file: "cli.ts",
+    source: `import { SmtpServer } from "./mod.ts";
+import { serve } from "./lib/cli/serve.ts";
+import manifest from "./deno.json" with { type: "json" };
+import { parseArgs } from "@std/cli/parse-args";
+import { FileSpool } from "./lib/queue/file_spool.ts";`,
+    want: [["imports", "lib/queue/file_spool.ts"]],
+  },
+  {
+    name: "tests import what they like",
+    file: "tests/server_test.ts",
+    source: `import "npm:a"; import "../lib/net/a.ts"; import "@std/assert";`,
+    want: [],
+  },
+];
+
+const PURITY: readonly Row[] = [
+  {
+    name: "protocol names no clock, chance or platform",
+    file: "lib/protocol/a.ts",
+    source: `const a = [Deno.pid, new Date(), Math.random(), performance.now()];
+let timer = setTimeout(f, 1); crypto.getRandomValues(b); fetch(c);`,
+    want: [
+      ["purity", "no Deno"],
+      ["purity", "no Date"],
+      ["purity", "no Math.random"],
+      ["purity", "no performance"],
+      ["purity", "no setTimeout"],
+      ["purity", "no crypto"],
+      ["purity", "no fetch"],
+    ],
+  },
+  {
+    name: "protocol waits for nothing",
+    file: "lib/protocol/a.ts",
+    source: `async function f(): Promise<void> { await g(); }
+const h = async () => {};
+class I { async j() { for await (const k of l) m(k); } }`,
+    want: [
+      ["purity", "no async function"],
+      ["purity", "no Promise"],
+      ["purity", "no await"],
+      ["purity", "no async function"],
+      ["purity", "no async function"],
+      ["purity", "no for await"],
+    ],
+  },
+  {
+    name: "names of members are no globals",
+    file: "lib/protocol/a.ts",
+    source: `interface A { Date: string; crypto(): void; }
+const a = { console: 1, fetch() {} }; b.Date; c?.performance; Math.max(1, 2);`,
+    want: [],
+  },
+  {
+    name: "other rooms may be impure",
+    file: "lib/net/a.ts",
+    source:
+      `export const f = async () => { await Deno.stat("a"); new Date(); };`,
+    want: [],
+  },
+  {
+    name: "the library is silent",
+    file: "lib/net/a.ts",
+    source: `console.log("a"); this.console.log("b");`,
+    want: [["silence", "The library is silent"]],
+  },
+  {
+    name: "the command line, examples and tests may print",
+    file: "cli.ts",
+    source: `console.log("a");`,
+    want: [],
+  },
+];
+
+const WORDING: readonly Row[] = [
+  {
+    name: "a message that fits",
+    file: "lib/a.ts",
+    source: `throw new RangeError(\`Cannot use port "\${p}": want 0 to 65535\`);
+throw new Deno.errors.NotFound("Cannot open it"); new TypeError(text);
+new TypeError(\`\${what} is odd, see \${where}\`); new Error();
+new UsageError(\`--\${name}: want a value\`);`,
+    want: [],
+  },
+  {
+    name: "a message starts upper-case",
+    file: "lib/a.ts",
+    source: `new Error("bad port"); new RangeError(\`port \${p}\`);
+new AddressSyntaxError("a" + "b", 1); new Deno.errors.NotFound('"x" not found');`,
+    want: [
+      ["error-message", "starts with an upper-case letter"],
+      ["error-message", "starts with an upper-case letter"],
+      ["error-message", "starts with an upper-case letter"],
+      ["error-message", "starts with an upper-case letter"],
+    ],
+  },
+  {
+    name: "a message ends without a period",
+    file: "cli.ts",
+    source:
+      `new Error("Bad."); new Error(\`Bad \${port}.\`); new Error("Bad" + ".");`,
+    want: [
+      ["error-message", "ends without a period"],
+      ["error-message", "ends without a period"],
+      ["error-message", "ends without a period"],
+    ],
+  },
+  {
+    name: "a message handed to the parent class counts",
+    file: "lib/errors.ts",
+    source: `class A extends Error { constructor() { super("bad thing"); } }
+class B extends Shape { constructor() { super("bad thing"); } }`,
+    want: [["error-message", "starts with an upper-case letter"]],
+  },
+  {
+    name: "replies and other classes are no messages",
+    file: "lib/a.ts",
+    source:
+      `new SmtpReply(250, "ok."); new SmtpError(550, "no."); new URL("a.");`,
+    want: [],
+  },
+];
+
+const SYNTAX: readonly Row[] = [
+  {
+    name: "no private keyword",
+    file: "tests/a_test.ts",
+    source: `class A { private a = 1; private b() {} #c = 2; public d = 3;
+  constructor(private readonly e: string) {} }`,
+    want: [
+      ["plain-syntax", "#name"],
+      ["plain-syntax", "#name"],
+      ["plain-syntax", "#name"],
+    ],
+  },
+  {
+    name: "no enum",
+    file: "examples/a.ts",
+    source: `enum A { B } const enum C { D }`,
+    want: [["plain-syntax", "union"], ["plain-syntax", "union"]],
+  },
+  {
+    name: "no default export",
+    file: "lib/a.ts",
+    source: `export default 1; const b = 2; export { b as default };`,
+    want: [["plain-syntax", "default"], ["plain-syntax", "default"]],
+  },
+  {
+    name: "a handler module has a default export",
+    file: "examples/greylist_handlers.ts",
+    source: `export default {};`,
+    want: [],
+  },
+];
+
+function found(row: Row): string[] {
+  const diagnostics = Deno.lint.runPlugin(plugin, row.file, row.source);
+  return diagnostics.toSorted((a, b) => a.range[0] - b.range[0])
+    .map(({ id, message }) => `${id}: ${message}`);
+}
+
+for (const row of [...IMPORTS, ...PURITY, ...WORDING, ...SYNTAX]) {
+  Deno.test(`lint plugin: ${row.name}`, () => {
+    const reports = found(row);
+    const fits = reports.length === row.want.length &&
+      row.want.every(([rule, text], index) => {
+        const report = reports[index];
+        return report?.startsWith(`house/${rule}:`) && report.includes(text);
+      });
+    if (!fits) assertEquals(reports, row.want.map((want) => want.join(": ")));
+  });
+}
+
+Deno.test("lint plugin knows a file by its path below deno.json", () => {
+  const file = new URL("../../lib/queue/queue.ts", import.meta.url).pathname;
+  const source = `import { deliver } from "../relay/delivery.ts";`;
+  assertEquals(Deno.lint.runPlugin(plugin, file, source).length, 1);
+});
+
+Deno.test("table of rooms names existing rooms and has no cycle of values", () => {
+  const reach = (room: string, seen: Set<string>): Set<string> => {
+    for (const entry of ROOMS[room] ?? []) {
+      const next = entry.includes("/") || entry.startsWith("type ")
+        ? undefined
+        : entry;
+      if (next === undefined || next === "*" || seen.has(next)) continue;
+      assertEquals(next in ROOMS, true, `"${next}" has no line`);
+      seen.add(next);
+      reach(next, seen);
+    }
+    return seen;
+  };
+  for (const room of Object.keys(ROOMS)) {
+    assertEquals(
+      reach(room, new Set()).has(room),
+      false,
+      `"${room}" is in a cycle`,
+    );
+  }
+});

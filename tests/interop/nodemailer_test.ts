@@ -1,0 +1,40 @@
+/** nodemailer: messages at once over a pool of connections that it goes on using. */
+
+import { assertEquals } from "@std/assert";
+import { assertStored, readMaildir } from "../support/interop_mail.ts";
+import {
+  InteropServer,
+  runNode,
+  TemporaryFolder,
+} from "../support/interop_server.ts";
+
+Deno.test("nodemailer sends 40 messages over four connections", async () => {
+  await using folder = await TemporaryFolder.create();
+  const cwd = folder.path;
+  await using server = await InteropServer.start([], { cwd });
+  const { stdout } = await runNode("nodemailer_peer.cjs", [
+    ...["127.0.0.1", server.port],
+    40,
+  ]);
+  const sent = new Map<string, string>();
+  for (const text of JSON.parse(stdout) as string[]) {
+    const message = atob(text);
+    sent.set(subjectOf(message), message);
+  }
+  for (const name of ["user@example.com", "other@example.com"]) {
+    const stored = await readMaildir(`${cwd}/mail/${name}`);
+    assertEquals(stored.length, sent.size, name);
+    assertEquals(new Set(stored.map(subjectOf)).size, sent.size);
+    for (const message of stored) {
+      assertStored(message, {
+        sent: sent.get(subjectOf(message)) ?? "",
+        from: "sender@example.org",
+        protocol: "ESMTP",
+      });
+    }
+  }
+});
+
+function subjectOf(message: string): string {
+  return /^Subject: (.*?)\r?$/m.exec(message)?.[1] ?? "";
+}
