@@ -1,0 +1,441 @@
+/**
+ * The sending machine: a client's half of SMTP and LMTP, without a socket, a
+ * clock or a promise. Owns which octets go out, in which order, and which
+ * command each reply belongs to.
+ *
+ * Never decides what to do next: its owner gives orders (open, startTls,
+ * authenticate, transaction, quit), carries out one effect at a time, and is
+ * told when an order is done. Never throws on what the server sends; orders in
+ * the wrong state throw, for those are mistakes of the owner.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321 | RFC 5321},
+ * {@link https://www.rfc-editor.org/rfc/rfc2033 | RFC 2033},
+ * {@link https://www.rfc-editor.org/rfc/rfc2920 | RFC 2920},
+ * {@link https://www.rfc-editor.org/rfc/rfc3030 | RFC 3030},
+ * {@link https://www.rfc-editor.org/rfc/rfc3207 | RFC 3207},
+ * {@link https://www.rfc-editor.org/rfc/rfc4954 | RFC 4954}
+ */
+
+import { AuthExchange, responseLine } from "./client_auth.ts";
+import { ClientCapabilities } from "./client_capabilities.ts";
+import { ContentFlow } from "./client_content_flow.ts";
+import type { ClientEffect, ClientProtocolOptions } from "./client_effects.ts";
+import { CommandPipeline } from "./client_pipeline.ts";
+import { ReplyReader } from "./client_replies.ts";
+import {
+  type ClientFault,
+  type ClientOrder,
+  type ClientPhase,
+  type ClientState,
+  type ClientVerb,
+  MAX_IN_FLIGHT,
+  ORDER_STATES,
+  VERB_PHASE,
+  VERB_WANTS,
+} from "./client_states.ts";
+import {
+  type ClientCommand,
+  type ClientEnvelope,
+  ClientTransaction,
+  type RecipientOutcome,
+} from "./client_transaction.ts";
+import type { SmtpReply } from "./reply.ts";
+
+const EMPTY_MESSAGE = new TextEncoder().encode(".\r\n");
+
+/**
+ * A client's half of an SMTP session.
+ *
+ * @example Open a session by hand
+ * ```ts
+ * import { ClientProtocol } from "@smtp/server";
+ *
+ * const octets = (text: string) => new TextEncoder().encode(text);
+ * const client = new ClientProtocol({ hostname: "me.example" });
+ * client.open();
+ * console.assert(client.next().kind === "read");
+ * client.receive(octets("220 mx.example ESMTP\r\n"));
+ * const effect = client.next();
+ * console.assert(effect.kind === "write"); // EHLO me.example
+ * client.next();
+ * client.receive(octets("250-mx.example\r\n250 PIPELINING\r\n"));
+ * console.assert(client.next().kind === "done");
+ * console.assert(client.capabilities.has("PIPELINING"));
+ * ```
+ */
+export class ClientProtocol {
+  #state: ClientState = "new";
+  #capabilities = ClientCapabilities.NONE;
+  #replies = 0;
+  #effect: ClientEffect | undefined;
+  #fault: ClientFault | undefined;
+  #ended = false;
+  #odd = false;
+  #needsReset = false;
+  #transaction: ClientTransaction | undefined;
+  #content: ContentFlow | undefined;
+  #auth: AuthExchange | undefined;
+  readonly #pipeline = new CommandPipeline();
+  readonly #reader = new ReplyReader();
+  readonly #hostname: string;
+  readonly #lmtp: boolean;
+
+  /**
+   * @param options The own name, and whether to speak LMTP
+   * @throws {TypeError} If the name has characters that could end the command line
+   */
+  constructor(options: ClientProtocolOptions) {
+    this.#hostname = clean(options.hostname);
+    this.#lmtp = options.lmtp === true;
+  }
+
+  /** Where the session stands. */
+  get state(): ClientState {
+    return this.#state;
+  }
+
+  /** What the server offered in its last reply to EHLO. */
+  get capabilities(): ClientCapabilities {
+    return this.#capabilities;
+  }
+
+  /** Replies taken so far: whoever sets time limits sees progress here. */
+  get replies(): number {
+    return this.#replies;
+  }
+
+  /** Whether another transaction may begin: idle, and nothing odd ever happened. */
+  get isReusable(): boolean {
+    return this.#state === "ready" && !this.#odd && this.#reader.isEmpty;
+  }
+
+  /** The recipients of the last transaction, in order; `undefined` while not decided. */
+  get outcomes(): readonly (RecipientOutcome | undefined)[] {
+    return this.#transaction?.outcomes ?? [];
+  }
+
+  /** Order: wait for the greeting, then say EHLO (LHLO; HELO where EHLO is not known). */
+  open(): void {
+    this.#begin("open", "greeting");
+    this.#pipeline.push("greeting", "");
+  }
+
+  /** Order: STARTTLS. Ends in a `startTls` effect, or in `done` with the refusal. */
+  startTls(): void {
+    this.#begin("startTls", "startTls");
+    this.#pipeline.push("STARTTLS", "STARTTLS");
+  }
+
+  /** Order: TLS is up, say EHLO again. What the server offered before is forgotten. */
+  secured(): void {
+    this.#begin("secured", "greeting");
+    this.#hello();
+  }
+
+  /**
+   * Order: AUTH. Each `challenge` effect wants a {@linkcode ClientProtocol.respond}.
+   *
+   * @param initial The initial response; an empty one is not the same as none
+   */
+  authenticate(mechanism: string, initial?: Uint8Array): void {
+    const exchange = new AuthExchange(clean(mechanism), initial);
+    this.#begin("authenticate", "authenticating");
+    this.#auth = exchange;
+    this.#pipeline.push("AUTH", exchange.command);
+  }
+
+  /** Answers a challenge; `undefined` cancels the exchange. */
+  respond(response: Uint8Array | undefined): void {
+    this.#pipeline.push("AUTH", responseLine(response));
+  }
+
+  /**
+   * Order: one message. Wants content with `content` effects as soon as the
+   * server, or BDAT, allows it; `done` when every recipient is decided.
+   *
+   * @throws {TypeError} If there is no recipient, or a path or parameter could end its line
+   */
+  transaction(envelope: ClientEnvelope): void {
+    if (envelope.recipients.length === 0) {
+      throw new TypeError("Cannot start a transaction without a recipient");
+    }
+    const transaction = new ClientTransaction(envelope, { lmtp: this.#lmtp });
+    const commands = transaction.commands();
+    for (const { line } of commands) clean(line);
+    this.#begin("transaction", "transaction");
+    if (this.#needsReset) this.#pipeline.push("RSET", "RSET");
+    this.#pipeline.pushAll(commands);
+    this.#transaction = transaction;
+    this.#content = new ContentFlow(transaction, this.#pipeline);
+    this.#needsReset = true;
+  }
+
+  /** Order: QUIT. `done` when the server has answered, or has gone. */
+  quit(): void {
+    this.#begin("quit", "quitting");
+    this.#pipeline.push("QUIT", "QUIT");
+  }
+
+  /** Takes octets from the server; they are the caller's again at once. */
+  receive(bytes: Uint8Array): void {
+    this.#reader.push(bytes);
+  }
+
+  /** The server has closed the connection. */
+  end(): void {
+    this.#ended = true;
+  }
+
+  /** The owner gives up: a time limit passed or the network failed. */
+  fail(kind: "timeout" | "network", message: string): void {
+    this.#break(kind, message);
+  }
+
+  /** Takes the next piece of content, which belongs to the machine from here on. */
+  content(chunk: Uint8Array): void {
+    this.#openContent.add(chunk);
+  }
+
+  /** The content is complete. */
+  endContent(): void {
+    this.#openContent.end();
+  }
+
+  /** The one thing to do now. Call it again when that is done. */
+  next(): ClientEffect {
+    for (;;) {
+      if (this.#fault) return { kind: "failed", fault: this.#fault };
+      const bytes = this.#pipeline.takeOut();
+      if (bytes) return { kind: "write", bytes, phase: this.#phase };
+      const effect = this.#effect;
+      if (effect) {
+        this.#effect = undefined;
+        return effect;
+      }
+      const waits = this.#pipeline.inFlight > 0;
+      if (!waits && !this.#reader.isEmpty && this.#state !== "quitting") {
+        this.#takeUnasked();
+        continue;
+      }
+      const got = waits ? this.#reader.next() : undefined;
+      if (got) {
+        if ("fault" in got) this.#break("protocol", got.fault);
+        else this.#take(got.reply);
+        continue;
+      }
+      this.#send();
+      if (this.#pipeline.hasLines) continue;
+      const idle = this.#idleEffect();
+      if (idle) return idle;
+    }
+  }
+
+  /** What is left when there is nothing to write and no reply to take. */
+  #idleEffect(): ClientEffect | undefined {
+    if (this.#content?.isWanted) return { kind: "content" };
+    if (this.#pipeline.inFlight === 0) {
+      this.#finishTransaction();
+      return undefined;
+    }
+    if (!this.#ended) return { kind: "read", phase: this.#phase };
+    if (this.#state === "quitting") {
+      this.#pipeline.answer();
+      this.#finish("closed", undefined);
+    } else {
+      this.#break("closed", "The server closed the connection");
+    }
+    return undefined;
+  }
+
+  #begin(order: ClientOrder, state: ClientState): void {
+    if (!ORDER_STATES[order].includes(this.#state)) {
+      throw new Error(
+        `Cannot begin "${order}" in state "${this.#state}": want "${
+          ORDER_STATES[order].join('" or "')
+        }"`,
+      );
+    }
+    this.#state = state;
+    this.#pipeline.clear();
+    this.#transaction = undefined;
+    this.#effect = undefined;
+  }
+
+  /** Sends what may go now, and drops what has become pointless. */
+  #send(): void {
+    const pipeline = this.#pipeline;
+    const transaction = this.#transaction;
+    const limit = transaction && this.#capabilities.has("PIPELINING")
+      ? MAX_IN_FLIGHT
+      : 1;
+    for (;;) {
+      const { unsent, inFlight } = pipeline;
+      if (!unsent || inFlight >= limit) return;
+      if (transaction?.skips(unsent.verb, inFlight === 0)) {
+        return pipeline.dropUnsent();
+      }
+      pipeline.send();
+    }
+  }
+
+  #take(reply: SmtpReply): void {
+    const command = this.#pipeline.oldest!;
+    this.#replies++;
+    const { verb } = command;
+    if (reply.code === 421 && verb !== "QUIT") {
+      this.#break("closing", "The server closes the session", reply);
+      return;
+    }
+    const digit = Math.trunc(reply.code / 100);
+    if (reply.isPositive && !VERB_WANTS[verb].includes(digit)) {
+      this.#break("protocol", `Reply code ${reply.code} makes no sense here`);
+      return;
+    }
+    this.#pipeline.answer();
+    this.#dispatch(command, reply);
+  }
+
+  #dispatch(command: ClientCommand, reply: SmtpReply): void {
+    switch (command.verb) {
+      case "greeting":
+        if (reply.isPositive) this.#hello();
+        else this.#finish("refused", reply);
+        return;
+      case "EHLO":
+      case "LHLO":
+      case "HELO":
+        return this.#onHello(command.verb, reply);
+      case "STARTTLS":
+        return this.#onStartTls(reply);
+      case "AUTH":
+        return this.#onAuth(reply);
+      case "QUIT":
+        return this.#finish("closed", reply);
+      case "RSET":
+        if (!reply.isPositive) this.#break("protocol", "RSET was refused");
+        return;
+      default:
+        return this.#onTransaction(command, reply);
+    }
+  }
+
+  #hello(): void {
+    const verb = this.#lmtp ? "LHLO" : "EHLO";
+    this.#pipeline.push(verb, `${verb} ${this.#hostname}`);
+  }
+
+  #onHello(verb: ClientVerb, reply: SmtpReply): void {
+    if (reply.isPositive) {
+      this.#capabilities = verb === "HELO"
+        ? ClientCapabilities.NONE
+        : ClientCapabilities.parse(reply);
+      this.#finish("ready", reply);
+    } else if (verb === "EHLO" && !reply.isTemporary) {
+      this.#pipeline.push("HELO", `HELO ${this.#hostname}`);
+    } else {
+      this.#finish("refused", reply);
+    }
+  }
+
+  #onStartTls(reply: SmtpReply): void {
+    if (!reply.isPositive) return this.#finish("ready", reply);
+    if (!this.#reader.isEmpty) {
+      // Somebody in between may have put them there, to be taken for what the
+      // server says under TLS (RFC 3207 section 6).
+      this.#break("protocol", "Octets follow the reply to STARTTLS");
+      return;
+    }
+    this.#capabilities = ClientCapabilities.NONE;
+    this.#state = "securing";
+    this.#effect = { kind: "startTls" };
+  }
+
+  #onAuth(reply: SmtpReply): void {
+    const step = this.#auth!.take(reply);
+    if (step.kind === "line") return this.#pipeline.push("AUTH", step.line);
+    if (step.kind === "challenge") this.#effect = step;
+    else this.#finish("ready", reply);
+  }
+
+  #onTransaction(command: ClientCommand, reply: SmtpReply): void {
+    const transaction = this.#transaction!;
+    const { verb } = command;
+    if (
+      verb === "BDAT" && command.index === 1 && reply.isPositive &&
+      !transaction.hasAccepted
+    ) {
+      this.#odd = true;
+    }
+    transaction.answer(command, reply);
+    if (verb !== "DATA" || !transaction.isVoid) return;
+    this.#odd = true;
+    this.#pipeline.write(EMPTY_MESSAGE);
+    this.#pipeline.pushSent("dataEnd", 1);
+  }
+
+  /** A reply that nothing was sent for: the server gives up, or is out of step. */
+  #takeUnasked(): void {
+    const got = this.#reader.next();
+    if (got && "reply" in got && !got.reply.isPositive) {
+      this.#break("closing", "The server gives up unasked", got.reply);
+    } else {
+      this.#break("protocol", "The server answers what was not asked");
+    }
+  }
+
+  #finish(state: ClientState, reply: SmtpReply | undefined): void {
+    this.#state = state;
+    this.#effect = { kind: "done", reply };
+  }
+
+  #finishTransaction(): void {
+    if (this.#state !== "transaction") {
+      throw new Error(
+        `Cannot tell what is next in state "${this.#state}": want an order`,
+      );
+    }
+    this.#needsReset = this.#transaction!.needsReset;
+    this.#content = undefined;
+    this.#finish("ready", undefined);
+  }
+
+  #break(kind: ClientFault["kind"], message: string, reply?: SmtpReply): void {
+    if (this.#fault) return;
+    const fault: ClientFault = {
+      kind,
+      phase: this.#phase,
+      message,
+      ...(reply && { reply }),
+    };
+    this.#state = "broken";
+    this.#fault = fault;
+    this.#transaction?.abort(fault);
+  }
+
+  /** What is under way: the oldest command without an answer, else the content. */
+  get #phase(): ClientPhase {
+    const command = this.#pipeline.oldest;
+    if (command) return VERB_PHASE[command.verb];
+    return this.#transaction?.isOpen ? "body" : "reset";
+  }
+
+  get #openContent(): ContentFlow {
+    if (this.#content) return this.#content;
+    throw new Error(
+      `Cannot take content in state "${this.#state}": want a transaction`,
+    );
+  }
+}
+
+/** Lets nothing into a command line that could end it and begin another. */
+function clean(line: string): string {
+  // deno-lint-ignore no-control-regex
+  if (/[\x00-\x1f\x7f]/.test(line)) {
+    throw new TypeError(
+      `Cannot send "${
+        JSON.stringify(line).slice(1, 80)
+      }": want no control characters`,
+    );
+  }
+  return line;
+}
