@@ -1,7 +1,264 @@
-/** Address: stub of the fixed interface, to be written. */
+/**
+ * Addresses: the mailbox of a reverse-path or forward-path, parsed from the
+ * wire or from a program's text, and printed again.
+ *
+ * Never changes what was written: quotes and case stay, since only the
+ * destination host may interpret a local part. Never lets a control character
+ * through, so an address can stand in a command, a header field or a log.
+ * The grammar itself is in `address_scanner.ts`.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.2 | RFC 5321 sections 4.1.2},
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.3 | 4.1.3} and
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.1 | 4.5.3.1},
+ * {@link https://www.rfc-editor.org/rfc/rfc6531#section-3.3 | RFC 6531 section 3.3}
+ */
+
+import { AddressSyntaxError } from "../errors.ts";
+import { AddressScanner, isPostmaster } from "./address_scanner.ts";
+
+/** Octets of a path, angle brackets and source route included (RFC 5321 4.5.3.1.3). */
+const MAX_PATH = 256;
+
+const LESS = 0x3c;
+const GREATER = 0x3e;
+const AT = 0x40;
+const OPEN = 0x5b;
+
+/** Options of {@linkcode Address.parse}. */
+export interface AddressParseOptions {
+  /**
+   * Whether characters beyond ASCII may stand in the local part and the domain (RFC 6531).
+   *
+   * @default {true}
+   */
+  utf8?: boolean | undefined;
+}
+
+/**
+ * A mailbox, the null sender, or the bare `postmaster`. Immutable.
+ *
+ * @example Take an address apart
+ * ```ts
+ * import { Address } from "@smtp/server";
+ *
+ * const address = Address.parse('"a b"@Example.COM');
+ * console.assert(address.localPart === '"a b"');
+ * console.assert(address.domain === "example.com");
+ * console.assert(address.toPath() === '<"a b"@Example.COM>');
+ * ```
+ */
 export class Address {
-  /** Local part as written, quotes kept. */
-  readonly localPart: string = "";
-  /** Domain in lower case, or address literal with brackets; "" for the null sender and bare postmaster. */
-  readonly domain: string = "";
+  /** The null reverse-path `<>` of bounces (RFC 5321 4.5.5). */
+  static readonly NULL: Address = new Address("", "");
+
+  /** The local part as written, quotes kept; `""` for the null sender. */
+  readonly localPart: string;
+  /**
+   * The domain, ASCII letters in lower case, or the address literal with its
+   * brackets; `""` for the null sender and for the bare `postmaster`.
+   */
+  readonly domain: string;
+  readonly #written: string;
+
+  /**
+   * Makes an address of its two parts, and checks it.
+   *
+   * @param localPart The local part, quoted where RFC 5321 wants quotes
+   * @param domain The domain or address literal; `""` for the null sender and the bare `postmaster`
+   * @throws {AddressSyntaxError} If the two do not make an address
+   */
+  constructor(localPart: string, domain: string) {
+    const fault = findFault(localPart, domain);
+    if (fault !== undefined) {
+      throw syntaxError(
+        domain === "" ? localPart : `${localPart}@${domain}`,
+        fault,
+      );
+    }
+    this.localPart = localPart;
+    this.domain = lowerAscii(domain);
+    this.#written = domain;
+  }
+
+  /** Whether this is the null sender `<>`. */
+  get isNull(): boolean {
+    return this.localPart === "";
+  }
+
+  /** Whether the domain is an address literal, as `[192.0.2.1]`. */
+  get isLiteral(): boolean {
+    return this.domain.charCodeAt(0) === OPEN;
+  }
+
+  /** Whether the address can be sent without SMTPUTF8. */
+  get isAscii(): boolean {
+    return isPrintableAscii(this.localPart) && isPrintableAscii(this.#written);
+  }
+
+  /** The address as written, source route dropped; `""` for the null sender. */
+  toString(): string {
+    return this.#written === ""
+      ? this.localPart
+      : `${this.localPart}@${this.#written}`;
+  }
+
+  /** The path as it stands in a command: `<local@domain>`, `<>` for the null sender. */
+  toPath(): string {
+    return `<${this.toString()}>`;
+  }
+
+  /**
+   * Parses an address without angle brackets. `""` is the null sender and
+   * `postmaster` may stand alone, so `Address.parse(String(address))` always
+   * gives the address back.
+   *
+   * @throws {AddressSyntaxError} If the text is no address; it tells where
+   *
+   * @example
+   * ```ts
+   * import { Address } from "@smtp/server";
+   *
+   * console.assert(Address.parse("info@example.com").domain === "example.com");
+   * console.assert(Address.parse("").isNull);
+   * ```
+   */
+  static parse(text: string, options: AddressParseOptions = {}): Address {
+    if (text === "") return Address.NULL;
+    const scan = new AddressScanner(text, 0);
+    const split = scan.mailbox(true);
+    if (split >= 0) {
+      if (scan.at < text.length) scan.fail("Wanted the end of the address");
+      else if (scan.octets(0) > MAX_PATH - 2) {
+        scan.fail(`Address is longer than ${MAX_PATH - 2} octets`);
+      } else if (options.utf8 === false && scan.wide >= 0) {
+        scan.fail("Character needs SMTPUTF8", scan.wide);
+      }
+    }
+    if (scan.error !== "") {
+      throw syntaxError(text, { error: scan.error, offset: scan.at });
+    }
+    return new Address(text.slice(0, split), text.slice(split + 1));
+  }
+}
+
+/** How {@linkcode parsePath} reads. */
+export interface PathOptions {
+  /** Where the path stands: `<>` is right in MAIL only, `<postmaster>` in RCPT only. */
+  readonly kind: "reverse" | "forward";
+  /** Whether characters beyond ASCII are allowed: SMTPUTF8 is in force. */
+  readonly utf8: boolean;
+}
+
+/** What {@linkcode parsePath} found: the address and the offset behind the `>`. */
+export interface ParsedPath {
+  /** The address, source route dropped. */
+  readonly address: Address;
+  /** The offset behind the closing `>`. */
+  readonly end: number;
+}
+
+/** Why {@linkcode parsePath} found no path. */
+export interface PathFault {
+  /** What is wrong, without any of the peer's text. */
+  readonly error: string;
+  /** Where, from the beginning of the text. */
+  readonly offset: number;
+  /** The path would be right with SMTPUTF8: the reply is 553 5.6.7 (RFC 6531 section 3.5). */
+  readonly utf8?: true;
+}
+
+/**
+ * Parses the path `<...>` that begins at `text[start]`. Never throws. The text
+ * is the command line decoded as UTF-8; octets that were not UTF-8 (U+FFFD)
+ * are refused.
+ *
+ * @example
+ * ```ts ignore
+ * const path = parsePath("MAIL FROM:<a@b>", 10, { kind: "reverse", utf8: false });
+ * // { address: a@b, end: 15 }
+ * ```
+ */
+export function parsePath(
+  text: string,
+  start: number,
+  options: PathOptions,
+): ParsedPath | PathFault {
+  const forward = options.kind === "forward";
+  const scan = new AddressScanner(text, start);
+  if (text.charCodeAt(start) !== LESS) return fault(scan, 'Wanted "<"');
+  scan.at++;
+  if (text.charCodeAt(scan.at) === GREATER) {
+    if (forward) return fault(scan, "Recipient is empty");
+    return { address: Address.NULL, end: start + 2 };
+  }
+  const routed = text.charCodeAt(scan.at) === AT;
+  if (routed && !scan.sourceRoute()) return fault(scan, scan.error);
+  const from = scan.at;
+  const split = scan.mailbox(forward && !routed);
+  if (split < 0) return fault(scan, scan.error);
+  const to = scan.at;
+  if (text.charCodeAt(to) !== GREATER) {
+    return fault(scan, 'Wanted ">" after the address');
+  }
+  scan.at++;
+  if (scan.octets(start) > MAX_PATH) {
+    return fault(scan, `Path is longer than ${MAX_PATH} octets`);
+  }
+  if (!options.utf8 && scan.wide >= 0) {
+    const error = "Character needs SMTPUTF8";
+    return { error, offset: scan.wide, utf8: true };
+  }
+  const address = new Address(
+    text.slice(from, split),
+    split < to ? text.slice(split + 1, to) : "",
+  );
+  return { address, end: scan.at };
+}
+
+function fault(scan: AddressScanner, error: string): PathFault {
+  return { error, offset: scan.at };
+}
+
+/** What is wrong with the two parts of an address, `undefined` if nothing. */
+function findFault(localPart: string, domain: string): PathFault | undefined {
+  if (domain === "") {
+    if (localPart === "" || isPostmaster(localPart)) return undefined;
+    return { error: 'Wanted "@" and a domain', offset: localPart.length };
+  }
+  const local = new AddressScanner(localPart, 0);
+  if (!local.localPart()) return fault(local, local.error);
+  if (local.at < localPart.length) {
+    return fault(local, 'Wanted "@" after the local part');
+  }
+  const host = new AddressScanner(domain, 0);
+  if (host.domain() && host.at < domain.length) {
+    host.fail("Wanted the end of the address");
+  }
+  if (host.error === "") {
+    const octets = local.octets(0) + 1 + host.octets(0);
+    if (octets <= MAX_PATH - 2) return undefined;
+    host.fail(`Address is longer than ${MAX_PATH - 2} octets`);
+  }
+  return { error: host.error, offset: localPart.length + 1 + host.at };
+}
+
+function syntaxError(text: string, found: PathFault): AddressSyntaxError {
+  const shown = JSON.stringify(
+    text.length > 300 ? `${text.slice(0, 300)}...` : text,
+  );
+  return new AddressSyntaxError(
+    `Cannot parse the address ${shown}: ${found.error} at offset ${found.offset}`,
+    found.offset,
+  );
+}
+
+function isPrintableAscii(text: string): boolean {
+  return !/[^ -~]/.test(text);
+}
+
+/** `toLowerCase()` would also change letters beyond ASCII, and some of them into ASCII. */
+function lowerAscii(text: string): string {
+  return isPrintableAscii(text)
+    ? text.toLowerCase()
+    : text.replace(/[A-Z]+/g, (part) => part.toLowerCase());
 }

@@ -1,6 +1,51 @@
+/**
+ * The parameters of MAIL and RCPT: parsed from what follows the path, and
+ * printed again.
+ *
+ * Never throws on a peer's text: a parameter that is unknown or not offered
+ * gets 555, one that is malformed or given twice gets 501. No peer's keyword
+ * ever becomes the name of a property.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.2 | RFC 5321 section 4.1.2},
+ * {@link https://www.rfc-editor.org/rfc/rfc1870 | RFC 1870},
+ * {@link https://www.rfc-editor.org/rfc/rfc6152 | RFC 6152},
+ * {@link https://www.rfc-editor.org/rfc/rfc3030 | RFC 3030},
+ * {@link https://www.rfc-editor.org/rfc/rfc3461#section-4 | RFC 3461 section 4},
+ * {@link https://www.rfc-editor.org/rfc/rfc4954#section-5 | RFC 4954 section 5},
+ * {@link https://www.rfc-editor.org/rfc/rfc6531#section-3.4 | RFC 6531 section 3.4},
+ * {@link https://www.rfc-editor.org/rfc/rfc6533#section-3 | RFC 6533 section 3}
+ */
+
+import { parsePath } from "./address.ts";
+import { SmtpReply } from "./reply.ts";
+import { decodeXtext, encodeXtext } from "./xtext.ts";
+
+/** Characters of ENVID as it stands in the command (RFC 3461 4.4). */
+const MAX_ENVID = 100;
+/** Characters of ORCPT as it stands in the command (RFC 3461 4.2). */
+const MAX_ORCPT = 500;
+/** Invalid command arguments (RFC 3463 3.6). */
+const ENHANCED = { enhanced: "5.5.4" } as const;
+
+/** Without the flags `iu`: together they take U+017F and U+212A for `s` and `k`. */
+const PARAMETER = /^([A-Za-z\d][A-Za-z\d-]*)(?:=([!-<>-~\u00a0-\uffff]+))?$/;
+const SIZE = /^\d{1,20}$/;
+const BODY = /^(?:7BIT|8BITMIME|BINARYMIME)$/;
+const RET = /^(?:FULL|HDRS)$/;
+const NOTIFY =
+  /^(?:NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY)){0,2})$/;
+const ADDRESS_TYPE = /^[a-z\d!#$%&'*+\-/=?^_`{|}~]+$/i;
+const PRINTABLE = /^[ -~]+$/;
+const UNICODE_ADDRESS =
+  /^(?:[!-*,-<>-[\]-~\u00a0-\ud7ff\ue000-\ufffc\u{10000}-\u{10ffff}]|\\x\{[\dA-F]{2,6}\})+$/u;
+const EMBEDDED = /\\x\{([\dA-F]{2,6})\}/g;
+const NOT_PLAIN = /[^!-*,-<>-[\]-~]/gu;
+// deno-lint-ignore no-control-regex
+const CONTROL_OR_HALF = /[\x00-\x1f\x7f-\x9f\ufffd\p{Surrogate}]/u;
+
 /** What MAIL FROM may carry beside the address. */
 export interface MailParameters {
-  /** SIZE: octets announced (RFC 1870). */
+  /** SIZE: octets announced (RFC 1870). Above `Number.MAX_SAFE_INTEGER` it stays there. */
   readonly size?: number;
   /** BODY (RFC 6152, RFC 3030). */
   readonly body?: "7BIT" | "8BITMIME" | "BINARYMIME";
@@ -13,10 +58,327 @@ export interface MailParameters {
   /** AUTH=, xtext decoded; "<>" when given so (RFC 4954 section 5). */
   readonly auth?: string;
 }
+
 /** What RCPT TO may carry beside the address. */
 export interface RcptParameters {
   /** NOTIFY (RFC 3461). */
   readonly notify?: readonly ("NEVER" | "SUCCESS" | "FAILURE" | "DELAY")[];
   /** ORCPT, xtext decoded (RFC 3461). */
   readonly orcpt?: { readonly type: string; readonly address: string };
+}
+
+/** The parameters of MAIL that the server has offered. */
+export interface MailParameterRules {
+  /** SIZE (RFC 1870). */
+  readonly size: boolean;
+  /** 8BITMIME: BODY=7BIT and BODY=8BITMIME (RFC 6152). */
+  readonly eightBitMime: boolean;
+  /** BINARYMIME: BODY=BINARYMIME (RFC 3030). */
+  readonly binaryMime: boolean;
+  /** SMTPUTF8 (RFC 6531). */
+  readonly smtpUtf8: boolean;
+  /** DSN: RET and ENVID (RFC 3461). */
+  readonly dsn: boolean;
+  /** AUTH: AUTH=mailbox (RFC 4954). */
+  readonly auth: boolean;
+}
+
+/** The parameters of RCPT that the server has offered. */
+export interface RcptParameterRules {
+  /** DSN: NOTIFY and ORCPT (RFC 3461). */
+  readonly dsn: boolean;
+  /** Whether ORCPT may hold characters beyond ASCII as they are: SMTPUTF8 is in force (RFC 6533). */
+  readonly utf8: boolean;
+}
+
+type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
+/** A value for the parameters, or the refusal. */
+type Outcome<T> = { readonly parameters: T } | { readonly reply: SmtpReply };
+/** Takes one parameter; `undefined` when it was taken. */
+type Take<T> = (
+  taken: Writable<T>,
+  keyword: string,
+  value: string | undefined,
+) => SmtpReply | undefined;
+
+const NONE: { readonly parameters: Record<never, never> } = Object.freeze({
+  parameters: Object.freeze({}),
+});
+
+/**
+ * Parses what follows the path of MAIL, as ` SIZE=100 BODY=8BITMIME`. Never throws.
+ *
+ * @example
+ * ```ts ignore
+ * parseMailParameters(" SIZE=100", rules); // { parameters: { size: 100 } }
+ * parseMailParameters(" COLOR=RED", rules); // { reply: 555 5.5.4 ... }
+ * ```
+ */
+export function parseMailParameters(
+  text: string,
+  allowed: MailParameterRules,
+): { parameters: MailParameters } | { reply: SmtpReply } {
+  if (text === "") return NONE;
+  return parse<MailParameters>(
+    text,
+    (taken, keyword, value) => takeMail(taken, { keyword, value, allowed }),
+  );
+}
+
+/**
+ * Parses what follows the path of RCPT, as ` NOTIFY=NEVER`. Never throws.
+ *
+ * @example
+ * ```ts ignore
+ * parseRcptParameters(" NOTIFY=NEVER", { dsn: true, utf8: false });
+ * // { parameters: { notify: ["NEVER"] } }
+ * ```
+ */
+export function parseRcptParameters(
+  text: string,
+  allowed: RcptParameterRules,
+): { parameters: RcptParameters } | { reply: SmtpReply } {
+  if (text === "") return NONE;
+  return parse<RcptParameters>(
+    text,
+    (taken, keyword, value) => takeRcpt(taken, { keyword, value, allowed }),
+  );
+}
+
+function parse<T>(text: string, take: Take<T>): Outcome<T> {
+  if (text.charCodeAt(0) !== 0x20) {
+    return {
+      reply: new SmtpReply(501, "Wanted a space behind the path", ENHANCED),
+    };
+  }
+  const taken = {} as Writable<T>;
+  for (const part of text.split(" ")) {
+    if (part === "") continue;
+    const match = PARAMETER.exec(part);
+    if (match === null) return { reply: malformed(part.split("=", 1)[0]!) };
+    const reply = take(taken, match[1]!.toUpperCase(), match[2]);
+    if (reply !== undefined) return { reply };
+  }
+  return { parameters: taken };
+}
+
+interface Given<Rules> {
+  readonly keyword: string;
+  readonly value: string | undefined;
+  readonly allowed: Rules;
+}
+
+function takeMail(
+  taken: Writable<MailParameters>,
+  { keyword, value, allowed }: Given<MailParameterRules>,
+): SmtpReply | undefined {
+  switch (keyword) {
+    case "SIZE":
+      if (!allowed.size) break;
+      return put(taken, "size", { keyword, value: readSize(value) });
+    case "BODY":
+      if (!allowed.eightBitMime && !allowed.binaryMime) break;
+      return put(taken, "body", { keyword, value: readBody(value, allowed) });
+    case "SMTPUTF8":
+      if (!allowed.smtpUtf8) break;
+      return put(taken, "smtpUtf8", {
+        keyword,
+        value: value === undefined ? true : undefined,
+      });
+    case "RET":
+      if (!allowed.dsn) break;
+      return put(taken, "ret", { keyword, value: readRet(value) });
+    case "ENVID":
+      if (!allowed.dsn) break;
+      return put(taken, "envid", { keyword, value: readEnvid(value) });
+    case "AUTH":
+      if (!allowed.auth) break;
+      return put(taken, "auth", { keyword, value: readAuth(value) });
+  }
+  return unknown(keyword);
+}
+
+function takeRcpt(
+  taken: Writable<RcptParameters>,
+  { keyword, value, allowed }: Given<RcptParameterRules>,
+): SmtpReply | undefined {
+  if (allowed.dsn && keyword === "NOTIFY") {
+    return put(taken, "notify", { keyword, value: readNotify(value) });
+  }
+  if (allowed.dsn && keyword === "ORCPT") {
+    return put(taken, "orcpt", { keyword, value: readOrcpt(value, allowed) });
+  }
+  return unknown(keyword);
+}
+
+/** Keeps a value that is right and new; says what is wrong otherwise. */
+function put<T, Key extends keyof T>(
+  taken: T,
+  field: Key,
+  read: { keyword: string; value: NonNullable<T[Key]> | undefined },
+): SmtpReply | undefined {
+  if (read.value === undefined) return malformed(read.keyword);
+  if (taken[field] !== undefined) {
+    return new SmtpReply(
+      501,
+      `Parameter ${read.keyword} given twice`,
+      ENHANCED,
+    );
+  }
+  taken[field] = read.value;
+  return undefined;
+}
+
+/** Upper case of ASCII, `""` for all else: `toUpperCase()` makes ASCII of U+017F and U+0131. */
+function upper(text: string): string {
+  return PRINTABLE.test(text) ? text.toUpperCase() : "";
+}
+
+function readSize(value = ""): number | undefined {
+  if (!SIZE.test(value)) return undefined;
+  return Math.min(Number(value), Number.MAX_SAFE_INTEGER);
+}
+
+function readBody(
+  value = "",
+  allowed: MailParameterRules,
+): MailParameters["body"] {
+  const body = upper(value);
+  if (!BODY.test(body)) return undefined;
+  const offered = body === "BINARYMIME"
+    ? allowed.binaryMime
+    : allowed.eightBitMime;
+  return offered ? body as "7BIT" : undefined;
+}
+
+function readRet(value = ""): MailParameters["ret"] {
+  const ret = upper(value);
+  return RET.test(ret) ? ret as "FULL" : undefined;
+}
+
+/** Only printable ASCII may be behind the xtext: it goes into a header field of the report. */
+function readEnvid(value = ""): string | undefined {
+  if (value.length > MAX_ENVID) return undefined;
+  const envid = decodeXtext(value);
+  return envid !== undefined && PRINTABLE.test(envid) ? envid : undefined;
+}
+
+function readAuth(value = ""): string | undefined {
+  const auth = decodeXtext(value);
+  if (auth === undefined || auth === "<>") return auth;
+  const path = `<${auth}>`;
+  const parsed = parsePath(path, 0, { kind: "forward", utf8: true });
+  return "end" in parsed && parsed.end === path.length &&
+      parsed.address.toPath() === path
+    ? auth
+    : undefined;
+}
+
+function readNotify(value = ""): RcptParameters["notify"] {
+  const text = upper(value);
+  if (!NOTIFY.test(text)) return undefined;
+  const events = text.split(",") as NonNullable<RcptParameters["notify"]>;
+  return new Set(events).size === events.length ? events : undefined;
+}
+
+function readOrcpt(
+  value = "",
+  allowed: RcptParameterRules,
+): RcptParameters["orcpt"] {
+  const split = value.indexOf(";");
+  const type = value.slice(0, Math.max(split, 0));
+  if (value.length > MAX_ORCPT || !ADDRESS_TYPE.test(type)) return undefined;
+  const encoded = value.slice(split + 1);
+  if (type.toLowerCase() === "utf-8") {
+    const address = readUnicodeAddress(encoded, allowed);
+    return address === undefined ? undefined : { type, address };
+  }
+  const address = decodeXtext(encoded);
+  if (address === undefined || !PRINTABLE.test(address)) return undefined;
+  return { type, address };
+}
+
+/** utf-8-addr-xtext and utf-8-addr-unitext of RFC 6533 section 3. */
+function readUnicodeAddress(
+  encoded: string,
+  allowed: RcptParameterRules,
+): string | undefined {
+  if (!allowed.utf8 && /[^ -~]/.test(encoded)) return undefined;
+  if (!UNICODE_ADDRESS.test(encoded)) return undefined;
+  let right = true;
+  const address = encoded.replace(EMBEDDED, (_, hex: string) => {
+    const code = parseInt(hex, 16);
+    right &&= code <= 0x10ffff;
+    return right ? String.fromCodePoint(code) : "";
+  });
+  return right && !CONTROL_OR_HALF.test(address) ? address : undefined;
+}
+
+function malformed(keyword: string): SmtpReply {
+  return new SmtpReply(501, `Malformed parameter ${shown(keyword)}`, ENHANCED);
+}
+
+function unknown(keyword: string): SmtpReply {
+  const text = `Parameter ${shown(keyword)} is not recognized here`;
+  return new SmtpReply(555, text, ENHANCED);
+}
+
+/** A peer's keyword as it may stand in a reply: short, and ASCII. */
+function shown(keyword: string): string {
+  const text = keyword.replace(/[^!-~]/g, "?");
+  return text.length > 32 ? `${text.slice(0, 32)}...` : text;
+}
+
+/**
+ * Prints the parameters of MAIL as they follow the path, each with a space in
+ * front; `""` for none.
+ *
+ * @example
+ * ```ts ignore
+ * formatMailParameters({ size: 100, body: "8BITMIME" }); // " SIZE=100 BODY=8BITMIME"
+ * ```
+ */
+export function formatMailParameters(parameters: MailParameters): string {
+  const { size, body, smtpUtf8, ret, envid, auth } = parameters;
+  let text = "";
+  if (size !== undefined) text += ` SIZE=${size}`;
+  if (body !== undefined) text += ` BODY=${body}`;
+  if (smtpUtf8) text += " SMTPUTF8";
+  if (ret !== undefined) text += ` RET=${ret}`;
+  if (envid !== undefined) text += ` ENVID=${encodeXtext(envid)}`;
+  if (auth === "<>") text += " AUTH=<>";
+  else if (auth !== undefined) text += ` AUTH=${encodeXtext(auth)}`;
+  return text;
+}
+
+/**
+ * Prints the parameters of RCPT as they follow the path, each with a space in
+ * front; `""` for none. An ORCPT of type `utf-8` is printed in ASCII, which
+ * every server with DSN takes, with or without SMTPUTF8.
+ *
+ * @throws {TypeError} If the type of `orcpt` is not an atom
+ *
+ * @example
+ * ```ts ignore
+ * formatRcptParameters({ notify: ["FAILURE", "DELAY"] }); // " NOTIFY=FAILURE,DELAY"
+ * ```
+ */
+export function formatRcptParameters(parameters: RcptParameters): string {
+  const { notify, orcpt } = parameters;
+  let text = "";
+  if (notify !== undefined) text += ` NOTIFY=${notify.join(",")}`;
+  if (orcpt === undefined) return text;
+  if (!ADDRESS_TYPE.test(orcpt.type)) {
+    const type = JSON.stringify(orcpt.type);
+    throw new TypeError(`Cannot print ORCPT of type ${type}: want an atom`);
+  }
+  const address = orcpt.type.toLowerCase() === "utf-8"
+    ? orcpt.address.replace(NOT_PLAIN, embed)
+    : encodeXtext(orcpt.address);
+  return `${text} ORCPT=${orcpt.type};${address}`;
+}
+
+function embed(char: string): string {
+  const hex = char.codePointAt(0)!.toString(16).toUpperCase();
+  return `\\x{${hex.padStart(2, "0")}}`;
 }

@@ -1,0 +1,294 @@
+/**
+ * The grammar of addresses: local parts, domains, address literals and source
+ * routes, scanned by character code, once, without backtracking.
+ *
+ * Never makes a string on the way of an ordinary address, and never throws.
+ * Reads characters beyond ASCII always, and tells where the first one stands:
+ * whether they are allowed is for the caller to say.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.2 | RFC 5321 sections 4.1.2},
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.3 | 4.1.3} and
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.1 | 4.5.3.1},
+ * {@link https://www.rfc-editor.org/rfc/rfc5890#section-2.3.2.1 | RFC 5890 section 2.3.2.1}
+ */
+
+/** Octets of a local part, quotes included (RFC 5321 4.5.3.1.1). */
+const MAX_LOCAL_PART = 64;
+/** Octets of a domain or address literal (RFC 5321 4.5.3.1.2). */
+const MAX_DOMAIN = 255;
+/** Octets of a label (RFC 1035 2.3.4). */
+const MAX_LABEL = 63;
+/** Characters of a U-label: its A-label is `xn--` and at least one octet a character. */
+const MAX_U_LABEL = 59;
+
+const QUOTE = 0x22;
+const COMMA = 0x2c;
+const HYPHEN = 0x2d;
+const DOT = 0x2e;
+const COLON = 0x3a;
+const AT = 0x40;
+const OPEN = 0x5b;
+const BACKSLASH = 0x5c;
+const CLOSE = 0x5d;
+
+const ATEXT = 1;
+const LETTER_DIGIT = 2;
+const DCONTENT = 4;
+const CLASSES = classes();
+
+/** What RFC 5892 lets into a label beyond ASCII: letters, marks, digits and the contextual ones. */
+const LABEL_CHARACTER =
+  /^[\p{L}\p{M}\p{Nd}\u00b7\u0375\u05f3\u05f4\u200c\u200d\u30fb]$/u;
+const TAG = /^[a-z\d-]*[a-z\d]$/i;
+const DECIMAL_OCTET = /^(?:0|[1-9]\d{0,2})$/;
+const HEX_GROUP = /^[\da-f]{1,4}$/i;
+
+/** One pass over a text. Methods move `at`, or leave `error` set and `at` where the fault is. */
+export class AddressScanner {
+  /** What is scanned. */
+  readonly text: string;
+  /** The next character; after a fault, where that stands. */
+  at: number;
+  /** What is wrong, `""` as long as nothing is. */
+  error: string = "";
+  /** Where the first character beyond ASCII stands, -1 for none. */
+  wide: number = -1;
+  /** UTF-8 octets so far beyond one a UTF-16 unit. */
+  #extra = 0;
+
+  /**
+   * Makes a scanner.
+   *
+   * @param at Where to begin
+   */
+  constructor(text: string, at: number) {
+    this.text = text;
+    this.at = at;
+  }
+
+  /** Notes a fault. */
+  fail(error: string, at: number = this.at): false {
+    this.error = error;
+    this.at = at;
+    return false;
+  }
+
+  /** UTF-8 octets from `start`, where scanning began, to here. */
+  octets(start: number): number {
+    return this.at - start + this.#extra;
+  }
+
+  /** A mailbox. Returns where its `@` stands, or its end for a bare postmaster; -1 for a fault. */
+  mailbox(postmaster: boolean): number {
+    const start = this.at;
+    if (!this.localPart()) return -1;
+    const split = this.at;
+    if (this.text.charCodeAt(split) !== AT) {
+      if (postmaster && isPostmaster(this.text.slice(start, split))) {
+        return split;
+      }
+      this.fail('Wanted "@" after the local part');
+      return -1;
+    }
+    this.at++;
+    return this.domain() ? split : -1;
+  }
+
+  /** `@one,@two:`, which is checked and dropped (RFC 5321 4.1.2, appendix C). */
+  sourceRoute(): boolean {
+    for (;;) {
+      if (this.text.charCodeAt(this.at) !== AT) {
+        return this.fail('Wanted "@" in the source route');
+      }
+      this.at++;
+      if (this.text.charCodeAt(this.at) === OPEN) {
+        return this.fail("Wanted a domain in the source route");
+      }
+      if (!this.domain()) return false;
+      const next = this.text.charCodeAt(this.at);
+      if (next !== COMMA && next !== COLON) {
+        return this.fail('Wanted "," or ":" in the source route');
+      }
+      this.at++;
+      if (next === COLON) return true;
+    }
+  }
+
+  /** A local part: atoms with dots between them, or a quoted string. */
+  localPart(): boolean {
+    const start = this.at;
+    const extra = this.#extra;
+    const quoted = this.text.charCodeAt(start) === QUOTE;
+    if (!(quoted ? this.#quotedString() : this.#dotString())) return false;
+    return this.at - start + this.#extra - extra <= MAX_LOCAL_PART ||
+      this.fail(`Local part is longer than ${MAX_LOCAL_PART} octets`);
+  }
+
+  #dotString(): boolean {
+    for (;;) {
+      const atom = this.at;
+      if (!this.#atom()) return false;
+      if (this.at === atom) return this.fail("Wanted a local part character");
+      if (this.text.charCodeAt(this.at) !== DOT) return true;
+      this.at++;
+    }
+  }
+
+  #atom(): boolean {
+    const text = this.text;
+    for (; this.at < text.length; this.at++) {
+      const code = text.charCodeAt(this.at);
+      if (code >= 0x80) {
+        if (!this.#wideCharacter()) return false;
+      } else if (!(CLASSES[code]! & ATEXT)) break;
+    }
+    return true;
+  }
+
+  #quotedString(): boolean {
+    const text = this.text;
+    for (;;) {
+      let code = text.charCodeAt(++this.at);
+      if (code === QUOTE) {
+        this.at++;
+        return true;
+      }
+      if (code === BACKSLASH) code = text.charCodeAt(++this.at);
+      else if (code >= 0x80) {
+        if (!this.#wideCharacter()) return false;
+        continue;
+      }
+      if (!(code >= 0x20 && code <= 0x7e)) {
+        return this.fail("Wanted a printable character or a closing quote");
+      }
+    }
+  }
+
+  /** A domain or an address literal. */
+  domain(): boolean {
+    const start = this.at;
+    const extra = this.#extra;
+    const literal = this.text.charCodeAt(start) === OPEN;
+    if (!(literal ? this.#literal() : this.#labels())) return false;
+    return this.at - start + this.#extra - extra <= MAX_DOMAIN ||
+      this.fail(`Domain is longer than ${MAX_DOMAIN} octets`);
+  }
+
+  #labels(): boolean {
+    for (;;) {
+      if (!this.#label()) return false;
+      if (this.text.charCodeAt(this.at) !== DOT) return true;
+      this.at++;
+    }
+  }
+
+  #label(): boolean {
+    const text = this.text;
+    const start = this.at;
+    let length = 0;
+    let ascii = true;
+    for (; this.at < text.length; this.at++, length++) {
+      const code = text.charCodeAt(this.at);
+      if (code >= 0x80) {
+        const at = this.at;
+        if (!this.#wideCharacter()) return false;
+        if (!LABEL_CHARACTER.test(text.slice(at, this.at + 1))) {
+          return this.fail("Wanted a letter or digit in the domain", at);
+        }
+        ascii = false;
+      } else if (!(CLASSES[code]! & LETTER_DIGIT) && code !== HYPHEN) break;
+    }
+    if (length === 0) return this.fail("Wanted a letter or digit");
+    if (text.charCodeAt(start) === HYPHEN) {
+      return this.fail("Label of the domain begins with a hyphen", start);
+    }
+    if (text.charCodeAt(this.at - 1) === HYPHEN) {
+      return this.fail("Label of the domain ends in a hyphen", this.at - 1);
+    }
+    const limit = ascii ? MAX_LABEL : MAX_U_LABEL;
+    return length <= limit ||
+      this.fail(`Label of the domain is longer than ${limit} characters`);
+  }
+
+  #literal(): boolean {
+    const start = ++this.at;
+    while (CLASSES[this.text.charCodeAt(this.at)]! & DCONTENT) this.at++;
+    if (this.text.charCodeAt(this.at) !== CLOSE) {
+      return this.fail('Wanted "]" after the address literal');
+    }
+    if (!isLiteralContent(this.text.slice(start, this.at))) {
+      return this.fail("Wanted an IP address in the address literal", start);
+    }
+    this.at++;
+    return true;
+  }
+
+  /**
+   * Takes the character beyond ASCII at `at`; the caller steps over its last
+   * unit. C1 controls, half surrogate pairs and U+FFFD (octets that were not
+   * UTF-8) would come out as something else than went in: refused.
+   */
+  #wideCharacter(): boolean {
+    const code = this.text.codePointAt(this.at)!;
+    if (code < 0xa0 || (code >= 0xd800 && code < 0xe000) || code === 0xfffd) {
+      return this.fail("Character is a control or no UTF-8");
+    }
+    if (this.wide < 0) this.wide = this.at;
+    this.#extra += code < 0x800 ? 1 : 2;
+    if (code > 0xffff) this.at++;
+    return true;
+  }
+}
+
+/** Whether the text between the brackets is an IPv4 address, `IPv6:` and one, or `tag:content`. */
+function isLiteralContent(text: string): boolean {
+  const colon = text.indexOf(":");
+  if (colon < 0) return isIpv4(text);
+  const tag = text.slice(0, colon);
+  const content = text.slice(colon + 1);
+  if (tag.toLowerCase() === "ipv6") return isIpv6(content);
+  return TAG.test(tag) && content !== "";
+}
+
+/** Leading zeros are refused: some resolvers take them for octal. */
+function isIpv4(text: string): boolean {
+  const parts = text.split(".", 5);
+  return parts.length === 4 &&
+    parts.every((part) => DECIMAL_OCTET.test(part) && Number(part) <= 255);
+}
+
+function isIpv6(text: string): boolean {
+  if (text.length > 45) return false;
+  const halves = text.split("::");
+  if (halves.length > 2) return false;
+  let groups = 0;
+  for (const [index, half] of halves.entries()) {
+    if (half === "" && halves.length === 2) continue;
+    const parts = half.split(":");
+    const last = parts.at(-1)!;
+    if (index === halves.length - 1 && last.includes(".")) {
+      if (!isIpv4(last)) return false;
+      parts.pop();
+      groups += 2;
+    }
+    if (!parts.every((part) => HEX_GROUP.test(part))) return false;
+    groups += parts.length;
+  }
+  return halves.length === 2 ? groups <= 7 : groups === 8;
+}
+
+/** Whether the text is `postmaster`, which needs no domain (RFC 5321 4.5.1). */
+export function isPostmaster(text: string): boolean {
+  return text.length === 10 && text.toLowerCase() === "postmaster";
+}
+
+function classes(): Uint8Array {
+  const table = new Uint8Array(128);
+  for (let code = 0x21; code < 0x7f; code++) {
+    const char = String.fromCharCode(code);
+    if (/[a-z\d!#$%&'*+\-/=?^_`{|}~]/i.test(char)) table[code]! |= ATEXT;
+    if (/[a-z\d]/i.test(char)) table[code]! |= LETTER_DIGIT;
+    if (!/[[\\\]]/.test(char)) table[code]! |= DCONTENT;
+  }
+  return table;
+}

@@ -1,0 +1,62 @@
+/**
+ * xtext: text that may hold any octet, written so that it stands in one
+ * parameter of a command. Text is encoded as UTF-8 before and decoded after.
+ *
+ * Never guesses: what is not right xtext has no value.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc3461#section-4 | RFC 3461 section 4}
+ */
+
+const PLAIN = /^[!-*,-<>-~]*$/;
+const XTEXT = /^(?:[!-*,-<>-~]|\+[\dA-F]{2})*$/;
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/**
+ * Encodes text as xtext.
+ *
+ * @example
+ * ```ts ignore
+ * encodeXtext("a+b@example.com"); // "a+2Bb@example.com"
+ * ```
+ */
+export function encodeXtext(text: string): string {
+  if (PLAIN.test(text)) return text;
+  let encoded = "";
+  for (const octet of encoder.encode(text)) {
+    const char = String.fromCharCode(octet);
+    encoded += PLAIN.test(char)
+      ? char
+      : `+${octet.toString(16).toUpperCase().padStart(2, "0")}`;
+  }
+  return encoded;
+}
+
+/**
+ * Decodes xtext; `undefined` where it is none, or where its octets are not
+ * UTF-8. The result may hold control characters: look before printing it.
+ *
+ * @example
+ * ```ts ignore
+ * decodeXtext("a+2Bb@example.com"); // "a+b@example.com"
+ * decodeXtext("a=b"); // undefined
+ * ```
+ */
+export function decodeXtext(encoded: string): string | undefined {
+  if (PLAIN.test(encoded)) return encoded;
+  if (!XTEXT.test(encoded)) return undefined;
+  const octets = new Uint8Array(encoded.length);
+  let length = 0;
+  for (let at = 0; at < encoded.length; at++) {
+    const plus = encoded.charCodeAt(at) === 0x2b;
+    octets[length++] = plus
+      ? parseInt(encoded.slice(at + 1, at + 3), 16)
+      : encoded.charCodeAt(at);
+    if (plus) at += 2;
+  }
+  try {
+    return decoder.decode(octets.subarray(0, length));
+  } catch {
+    return undefined;
+  }
+}
