@@ -191,6 +191,19 @@ export class ClientProtocol {
     this.#break(kind, message);
   }
 
+  /**
+   * Writing failed: takes the replies that the server left before it closed,
+   * for they tell more than a broken pipe. `fail()` is to follow.
+   */
+  takeLastWords(): void {
+    for (let got = this.#reader.next(); got; got = this.#reader.next()) {
+      if (this.#fault || "fault" in got) return;
+      if (this.#pipeline.inFlight > 0) this.#take(got.reply);
+      else if (got.reply.isPositive) return;
+      else this.#break("closing", "The server gives up unasked", got.reply);
+    }
+  }
+
   /** Takes the next piece of content, which belongs to the machine from here on. */
   content(chunk: Uint8Array): void {
     this.#openContent.add(chunk);
