@@ -237,7 +237,12 @@ export class ClientProtocol {
         continue;
       }
       this.#send();
-      if (this.#pipeline.hasLines) continue;
+      if (this.#pipeline.hasLines) {
+        // Eager content leaves in one write with its envelope.
+        const { isEager = false } = this.#transaction ?? {};
+        if (isEager && this.#content?.isWanted) return { kind: "content" };
+        continue;
+      }
       const idle = this.#idleEffect();
       if (idle) return idle;
     }

@@ -43,6 +43,8 @@ export type OrderEnd = Extract<
 export interface OrderHelp {
   /** Gives the content, piece by piece. */
   readonly content?: AsyncIterator<Uint8Array> | undefined;
+  /** The content in one piece, instead: it goes out together with its end. */
+  readonly whole?: Uint8Array | undefined;
   /** Answers a challenge; `undefined` cancels. Must not reject. */
   readonly respond?:
     | ((challenge: Uint8Array) => Promise<Uint8Array | undefined>)
@@ -116,13 +118,10 @@ export class ClientSession {
           this.#tell(effect.phase, help);
           await this.#write(effect.bytes, effect.phase);
           break;
-        case "content": {
+        case "content":
           this.#tell("body", help);
-          const next = await help.content!.next();
-          if (next.done) protocol.endContent();
-          else protocol.content(next.value);
+          await this.#content(help);
           break;
-        }
         case "challenge":
           protocol.respond(await help.respond?.(effect.challenge));
           break;
@@ -130,6 +129,17 @@ export class ClientSession {
           return effect;
       }
     }
+  }
+
+  async #content({ whole, content }: OrderHelp): Promise<void> {
+    if (whole) {
+      this.protocol.content(whole);
+      this.protocol.endContent();
+      return;
+    }
+    const next = await content!.next();
+    if (next.done) this.protocol.endContent();
+    else this.protocol.content(next.value);
   }
 
   #tell(phase: ClientPhase, help: OrderHelp): void {

@@ -220,13 +220,14 @@ const CHUNKING = ["PIPELINING", "CHUNKING"];
 Deno.test("ClientProtocol sends BDAT eagerly in one write with the envelope", () => {
   const drive = opened({ capabilities: CHUNKING });
   drive.client.transaction({ ...ENVELOPE, framing: "bdat", eager: true });
-  assertEquals(drive.client.next().kind, "write");
+  assertEquals(drive.client.next().kind, "content");
   const plain = sent({ capabilities: CHUNKING }, {
     framing: "bdat",
     eager: true,
   });
   assertEquals(outcomes(plain), "ok, ok");
   assertEquals(plain.server.messages[0]?.content, ARRIVED);
+  assertEquals(plain.writes.length, 2);
   assertEquals(
     plain.writes.at(-1),
     `BDAT ${ARRIVED.length} LAST\r\n${ARRIVED}`,
