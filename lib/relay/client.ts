@@ -188,7 +188,8 @@ export class SmtpClient {
     recipients: readonly PreparedRecipient[],
   ): Promise<SendResult> {
     const { signal } = options;
-    const { chunking, lmtp, onProgress } = this.#options;
+    const { chunking, lmtp } = this.#options;
+    const onProgress = options.onProgress ?? this.#options.onProgress;
     signal?.throwIfAborted();
     const message = await prepareMessage(options, {
       capabilities: this.capabilities,

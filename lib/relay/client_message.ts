@@ -17,6 +17,7 @@ import {
 } from "../protocol/parameters.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 import { type Converted, convertTo7Bit, isAscii } from "./body_conversion.ts";
+import type { ClientProgress } from "./client_options.ts";
 import {
   planSending,
   rcptParameters,
@@ -59,6 +60,8 @@ export interface SendOptions {
    * @default {{}}
    */
   readonly parameters?: MailParameters | undefined;
+  /** Told of each step, instead of the session's own `onProgress`. */
+  readonly onProgress?: ((progress: ClientProgress) => void) | undefined;
   /** Ends sending; the promise rejects with the signal's reason, and the connection is closed. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -215,7 +218,6 @@ async function letGo(data: ClientData): Promise<void> {
   await data[Symbol.asyncIterator]().return?.();
 }
 
-// deno-lint-ignore require-await -- an iterator of promises is what is wanted
 async function* pieces(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < bytes.length; at += PIECE) {
     yield bytes.subarray(at, at + PIECE);
