@@ -434,6 +434,7 @@ export class ClientProtocol {
   get #phase(): ClientPhase {
     const command = this.#pipeline.oldest;
     if (command) return VERB_PHASE[command.verb];
+    if (this.#state === "startTls") return "startTls";
     return this.#transaction?.isOpen ? "body" : "reset";
   }
 

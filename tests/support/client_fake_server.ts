@@ -121,6 +121,10 @@ export class FakeServer {
         this.closed = true;
         return answer;
       }
+      case "STARTTLS":
+        return this.#answer(verb, "220 2.0.0 Go");
+      case "AUTH":
+        return this.#answer(verb, "235 2.7.0 Welcome");
       case "HELO":
         return this.#answer(verb, "250 fake");
       default:
@@ -141,9 +145,11 @@ export class FakeServer {
   }
 
   #data(): string | undefined {
+    if (this.#buffer === "") return undefined;
     if (this.#has("body")) {
-      this.#buffer = "";
-      return this.#answer("body", "");
+      const answer = this.#answer("body", "");
+      this.closed = true;
+      return answer;
     }
     const all = `\r\n${this.#buffer}`;
     const end = all.indexOf("\r\n.\r\n");
