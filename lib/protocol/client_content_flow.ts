@@ -77,3 +77,13 @@ export class ContentFlow {
     this.#pipeline.pushSent("BDAT", chunks, last);
   }
 }
+
+/**
+ * The flow that content goes to.
+ *
+ * @throws {Error} If there is no transaction
+ */
+export function openContent(flow: ContentFlow | undefined): ContentFlow {
+  if (flow) return flow;
+  throw new Error("Cannot take content: want a transaction first");
+}

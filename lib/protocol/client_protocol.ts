@@ -18,8 +18,18 @@
 
 import { AuthExchange, responseLine } from "./client_auth.ts";
 import { ClientCapabilities } from "./client_capabilities.ts";
-import { ContentFlow } from "./client_content_flow.ts";
+import { ContentFlow, openContent } from "./client_content_flow.ts";
 import type { ClientEffect, ClientProtocolOptions } from "./client_effects.ts";
+import {
+  checkLine,
+  checkOrder,
+  checkUnderWay,
+  CLOSED,
+  type FaultCause,
+  INJECTED,
+  replyFault,
+  unaskedFault,
+} from "./client_faults.ts";
 import { CommandPipeline } from "./client_pipeline.ts";
 import { ReplyReader } from "./client_replies.ts";
 import {
@@ -29,9 +39,7 @@ import {
   type ClientState,
   type ClientVerb,
   MAX_IN_FLIGHT,
-  ORDER_STATES,
   VERB_PHASE,
-  VERB_WANTS,
 } from "./client_states.ts";
 import {
   type ClientCommand,
@@ -55,9 +63,7 @@ const EMPTY_MESSAGE = new TextEncoder().encode(".\r\n");
  * client.open();
  * console.assert(client.next().kind === "read");
  * client.receive(octets("220 mx.example ESMTP\r\n"));
- * const effect = client.next();
- * console.assert(effect.kind === "write"); // EHLO me.example
- * client.next();
+ * console.assert(client.next().kind === "write"); // EHLO me.example
  * client.receive(octets("250-mx.example\r\n250 PIPELINING\r\n"));
  * console.assert(client.next().kind === "done");
  * console.assert(client.capabilities.has("PIPELINING"));
@@ -85,7 +91,7 @@ export class ClientProtocol {
    * @throws {TypeError} If the name has characters that could end the command line
    */
   constructor(options: ClientProtocolOptions) {
-    this.#hostname = clean(options.hostname);
+    this.#hostname = checkLine(options.hostname);
     this.#lmtp = options.lmtp === true;
   }
 
@@ -138,7 +144,7 @@ export class ClientProtocol {
    * @param initial The initial response; an empty one is not the same as none
    */
   authenticate(mechanism: string, initial?: Uint8Array): void {
-    const exchange = new AuthExchange(clean(mechanism), initial);
+    const exchange = new AuthExchange(checkLine(mechanism), initial);
     this.#begin("authenticate", "authenticating");
     this.#auth = exchange;
     this.#pipeline.push("AUTH", exchange.command);
@@ -161,7 +167,7 @@ export class ClientProtocol {
     }
     const transaction = new ClientTransaction(envelope, { lmtp: this.#lmtp });
     const commands = transaction.commands();
-    for (const { line } of commands) clean(line);
+    for (const { line } of commands) checkLine(line);
     this.#begin("transaction", "transaction");
     if (this.#needsReset) this.#pipeline.push("RSET", "RSET");
     this.#pipeline.pushAll(commands);
@@ -188,7 +194,7 @@ export class ClientProtocol {
 
   /** The owner gives up: a time limit passed or the network failed. */
   fail(kind: "timeout" | "network", message: string): void {
-    this.#break(kind, message);
+    this.#break({ kind, message });
   }
 
   /**
@@ -199,19 +205,18 @@ export class ClientProtocol {
     for (let got = this.#reader.next(); got; got = this.#reader.next()) {
       if (this.#fault || "fault" in got) return;
       if (this.#pipeline.inFlight > 0) this.#take(got.reply);
-      else if (got.reply.isPositive) return;
-      else this.#break("closing", "The server gives up unasked", got.reply);
+      else this.#break(unaskedFault(got));
     }
   }
 
   /** Takes the next piece of content, which belongs to the machine from here on. */
   content(chunk: Uint8Array): void {
-    this.#openContent.add(chunk);
+    openContent(this.#content).add(chunk);
   }
 
   /** The content is complete. */
   endContent(): void {
-    this.#openContent.end();
+    openContent(this.#content).end();
   }
 
   /** The one thing to do now. Call it again when that is done. */
@@ -227,13 +232,14 @@ export class ClientProtocol {
       }
       const waits = this.#pipeline.inFlight > 0;
       if (!waits && !this.#reader.isEmpty && this.#state !== "quitting") {
-        this.#takeUnasked();
+        this.#break(unaskedFault(this.#reader.next()));
         continue;
       }
       const got = waits ? this.#reader.next() : undefined;
       if (got) {
-        if ("fault" in got) this.#break("protocol", got.fault);
-        else this.#take(got.reply);
+        if ("fault" in got) {
+          this.#break({ kind: "protocol", message: got.fault });
+        } else this.#take(got.reply);
         continue;
       }
       this.#send();
@@ -260,19 +266,13 @@ export class ClientProtocol {
       this.#pipeline.answer();
       this.#finish("closed", undefined);
     } else {
-      this.#break("closed", "The server closed the connection");
+      this.#break(CLOSED);
     }
     return undefined;
   }
 
   #begin(order: ClientOrder, state: ClientState): void {
-    if (!ORDER_STATES[order].includes(this.#state)) {
-      throw new Error(
-        `Cannot begin "${order}" in state "${this.#state}": want "${
-          ORDER_STATES[order].join('" or "')
-        }"`,
-      );
-    }
+    checkOrder(order, this.#state);
     this.#state = state;
     this.#pipeline.clear();
     this.#transaction = undefined;
@@ -299,16 +299,8 @@ export class ClientProtocol {
   #take(reply: SmtpReply): void {
     const command = this.#pipeline.oldest!;
     this.#replies++;
-    const { verb } = command;
-    if (reply.code === 421 && verb !== "QUIT") {
-      this.#break("closing", "The server closes the session", reply);
-      return;
-    }
-    const digit = Math.trunc(reply.code / 100);
-    if (reply.isPositive && !VERB_WANTS[verb].includes(digit)) {
-      this.#break("protocol", `Reply code ${reply.code} makes no sense here`);
-      return;
-    }
+    const cause = replyFault(command.verb, reply);
+    if (cause) return this.#break(cause);
     this.#pipeline.answer();
     this.#dispatch(command, reply);
   }
@@ -316,9 +308,8 @@ export class ClientProtocol {
   #dispatch(command: ClientCommand, reply: SmtpReply): void {
     switch (command.verb) {
       case "greeting":
-        if (reply.isPositive) this.#hello();
-        else this.#finish("refused", reply);
-        return;
+        if (reply.isPositive) return this.#hello();
+        return this.#finish("refused", reply);
       case "EHLO":
       case "LHLO":
       case "HELO":
@@ -329,9 +320,6 @@ export class ClientProtocol {
         return this.#onAuth(reply);
       case "QUIT":
         return this.#finish("closed", reply);
-      case "RSET":
-        if (!reply.isPositive) this.#break("protocol", "RSET was refused");
-        return;
       default:
         return this.#onTransaction(command, reply);
     }
@@ -360,8 +348,7 @@ export class ClientProtocol {
     if (!this.#reader.isEmpty) {
       // Somebody in between may have put them there, to be taken for what the
       // server says under TLS (RFC 3207 section 6).
-      this.#break("protocol", "Octets follow the reply to STARTTLS");
-      return;
+      return this.#break(INJECTED);
     }
     this.#capabilities = ClientCapabilities.NONE;
     this.#state = "securing";
@@ -377,28 +364,11 @@ export class ClientProtocol {
 
   #onTransaction(command: ClientCommand, reply: SmtpReply): void {
     const transaction = this.#transaction!;
-    const { verb } = command;
-    if (
-      verb === "BDAT" && command.index === 1 && reply.isPositive &&
-      !transaction.hasAccepted
-    ) {
-      this.#odd = true;
-    }
     transaction.answer(command, reply);
-    if (verb !== "DATA" || !transaction.isVoid) return;
-    this.#odd = true;
+    if (transaction.isOdd) this.#odd = true;
+    if (command.verb !== "DATA" || !transaction.isVoid) return;
     this.#pipeline.write(EMPTY_MESSAGE);
     this.#pipeline.pushSent("dataEnd", 1);
-  }
-
-  /** A reply that nothing was sent for: the server gives up, or is out of step. */
-  #takeUnasked(): void {
-    const got = this.#reader.next();
-    if (got && "reply" in got && !got.reply.isPositive) {
-      this.#break("closing", "The server gives up unasked", got.reply);
-    } else {
-      this.#break("protocol", "The server answers what was not asked");
-    }
   }
 
   #finish(state: ClientState, reply: SmtpReply | undefined): void {
@@ -407,24 +377,15 @@ export class ClientProtocol {
   }
 
   #finishTransaction(): void {
-    if (this.#state !== "transaction") {
-      throw new Error(
-        `Cannot tell what is next in state "${this.#state}": want an order`,
-      );
-    }
+    checkUnderWay(this.#state);
     this.#needsReset = this.#transaction!.needsReset;
     this.#content = undefined;
     this.#finish("ready", undefined);
   }
 
-  #break(kind: ClientFault["kind"], message: string, reply?: SmtpReply): void {
+  #break(cause: FaultCause): void {
     if (this.#fault) return;
-    const fault: ClientFault = {
-      kind,
-      phase: this.#phase,
-      message,
-      ...(reply && { reply }),
-    };
+    const fault: ClientFault = { ...cause, phase: this.#phase };
     this.#state = "broken";
     this.#fault = fault;
     this.#transaction?.abort(fault);
@@ -437,24 +398,4 @@ export class ClientProtocol {
     if (this.#state === "startTls") return "startTls";
     return this.#transaction?.isOpen ? "body" : "reset";
   }
-
-  get #openContent(): ContentFlow {
-    if (this.#content) return this.#content;
-    throw new Error(
-      `Cannot take content in state "${this.#state}": want a transaction`,
-    );
-  }
-}
-
-/** Lets nothing into a command line that could end it and begin another. */
-function clean(line: string): string {
-  // deno-lint-ignore no-control-regex
-  if (/[\x00-\x1f\x7f]/.test(line)) {
-    throw new TypeError(
-      `Cannot send "${
-        JSON.stringify(line).slice(1, 80)
-      }": want no control characters`,
-    );
-  }
-  return line;
 }

@@ -75,6 +75,8 @@ export class ClientTransaction {
   needsReset = true;
   /** Whether content may be, or is being, sent: DATA got its 354, or BDAT may begin. */
   isOpen = false;
+  /** Whether the server took content for nobody: it should have refused. */
+  isOdd = false;
   /** Whether DATA got its 354 with no recipient accepted: an empty message must end it. */
   isVoid = false;
   readonly #outcomes: (RecipientOutcome | undefined)[];
@@ -200,12 +202,13 @@ export class ClientTransaction {
     } else if (this.hasAccepted) {
       this.isOpen = true;
     } else {
-      this.isVoid = true;
+      this.isVoid = this.isOdd = true;
     }
   }
 
   #answerChunk(last: boolean, reply: SmtpReply): void {
     if (reply.isPositive && !last) return;
+    if (reply.isPositive && !this.hasAccepted) this.isOdd = true;
     if (reply.isPositive) this.needsReset = false;
     else this.isOpen = false;
     this.#settleAll({

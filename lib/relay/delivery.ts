@@ -121,11 +121,11 @@ export class Delivery {
   }
 
   /**
-   * Delivers one job. What hosts, network and DNS do is in the report; it
-   * rejects only with the signal's reason, or when the content cannot be read.
+   * Delivers one job. What hosts, network and DNS do is in the report, and so
+   * is an abort: it stops soon, and who was not decided is deferred. Rejects
+   * only where the content cannot be opened, before anything was sent.
    */
   async deliver(job: RelayJob, signal?: AbortSignal): Promise<RelayReport> {
-    signal?.throwIfAborted();
     const content = await DeliveryContent.load(job.open);
     try {
       const hops = countReceived(MessageHeaders.parse(content.head));

@@ -103,4 +103,6 @@ export interface RelayReport {
   readonly recipients: readonly RecipientReport[];
   /** Whether no host of the destination took a message at all: others would fail, too. */
   readonly hostFailure: boolean;
+  /** What went wrong on this side, where that ended the job: the content could not be read. */
+  readonly error?: unknown;
 }

@@ -69,13 +69,23 @@ export class DeliveryWalk {
 
   /** Walks to the end. */
   async run(): Promise<RelayReport> {
-    const hops = await this.#hops();
-    if (hops instanceof SmtpReply) this.#stopAll(hops);
-    else await this.#walk(hops);
+    let failure: { error: unknown } | undefined;
+    try {
+      const hops = await this.#hops();
+      if (hops instanceof SmtpReply) this.#stopAll(hops);
+      else await this.#walk(hops);
+    } catch (error) {
+      // Some recipients may have the message. Whoever lost this report would
+      // send it to them once more.
+      const stopped = this.#options.signal?.aborted === true;
+      this.#stopAll(stopped ? STOPPED : UNREADABLE);
+      failure = stopped ? undefined : { error };
+    }
     const recipients = this.#reports.map((report, index) =>
       report ?? this.#waiting.get(index)!
     );
-    return { recipients, hostFailure: !this.#reached };
+    const hostFailure = !this.#reached && recipients.every(blamesHost);
+    return { recipients, hostFailure, ...failure };
   }
 
   /** The recipients that are not decided. */
@@ -309,6 +319,19 @@ export class DeliveryWalk {
         ((peer) => onCertificate(peer, this.#job)),
     };
   }
+}
+
+/** Why recipients wait when the job was stopped, or its content cannot be read. */
+const STOPPED = new SmtpReply(451, "Delivery was stopped", {
+  enhanced: "4.3.2",
+});
+const UNREADABLE = new SmtpReply(451, "Cannot read the message", {
+  enhanced: "4.3.0",
+});
+
+/** Whether it is not this side that ended the job. */
+function blamesHost({ reply }: RecipientReport): boolean {
+  return reply !== STOPPED && reply !== UNREADABLE;
 }
 
 /** Whether an idle session turned out to be closed: not one word of the server came. */

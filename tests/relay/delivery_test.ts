@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import type { DnsOutcome, MxOutcome } from "../../lib/dns/outcome.ts";
 import { Address } from "../../lib/protocol/address.ts";
 import { Delivery, type DeliveryOptions } from "../../lib/relay/delivery.ts";
@@ -353,20 +353,19 @@ Deno.test("Delivery.deliver() stops at an abort, and tells each step before", as
   const steps: string[] = [];
   const reason = new Error("Enough");
   await using delivery = new Delivery({ dns: TWO, connect: network.connect });
-  const error = await assertRejects(() =>
-    delivery.deliver(
-      job(CONTENT, {
-        onProgress: (step) => {
-          steps.push(step);
-          if (step === "connected") {
-            queueMicrotask(() => controller.abort(reason));
-          }
-        },
-      }),
-      controller.signal,
-    )
+  const report = await delivery.deliver(
+    job(CONTENT, {
+      onProgress: (step) => {
+        steps.push(step);
+        if (step === "connected") {
+          queueMicrotask(() => controller.abort(reason));
+        }
+      },
+    }),
+    controller.signal,
   );
-  assertEquals(error, reason);
+  assertEquals(short(report), "deferred 4.3.2@-, deferred 4.3.2@-");
+  assertEquals(report.hostFailure, false);
   assertEquals(network.open, 0);
   assertEquals(steps, [
     "resolving-mx",
@@ -374,4 +373,40 @@ Deno.test("Delivery.deliver() stops at an abort, and tells each step before", as
     "connecting",
     "connected",
   ]);
+});
+
+Deno.test("Delivery.deliver() keeps what is delivered when it is stopped or cannot go on", async () => {
+  const hosts: Record<string, FakeHost> = {
+    "10.0.0.1": { faults: { "RCPT 2": "450 x" } },
+    "10.0.0.2": "silent",
+  };
+  const network = new FakeNetwork(hosts);
+  const delivery = new Delivery({ dns: TWO, connect: network.connect });
+  const controller = new AbortController();
+  let connected = 0;
+  const onProgress = (step: string) => {
+    if (step === "connected" && ++connected === 2) {
+      queueMicrotask(() => controller.abort());
+    }
+  };
+  const stopped = await delivery.deliver(
+    job(CONTENT, { onProgress }),
+    controller.signal,
+  );
+  assertEquals(short(stopped), "ok@m1, deferred 4.3.2@-");
+
+  hosts["10.0.0.2"] = {};
+  let opened = 0;
+  const large = new TextEncoder().encode(CONTENT + "x\r\n".repeat(100_000));
+  const open = () => {
+    if (++opened === 2) throw new Deno.errors.NotFound("Gone");
+    return ReadableStream.from([large]);
+  };
+  const lost = await delivery.deliver(
+    job(CONTENT, { open, parameters: { body: "7BIT" } }),
+  );
+  assertEquals(short(lost), "ok@m1, deferred 4.3.0@-");
+  assert(lost.error instanceof Deno.errors.NotFound);
+  await delivery.close();
+  assertEquals(network.open, 0);
 });
