@@ -197,8 +197,9 @@ export class FileSpool implements Spool {
     const repairs = journal.badLines + damaged.size + leftovers.length +
       unknown + missing.length;
     const superfluous = journal.lines - this.#entries.size;
-    if (repairs > 0 || superfluous > this.#entries.size) await this.#rewrite();
-    else this.#setJournalLimit();
+    if (repairs > 0 || superfluous > this.#entries.size / 2) {
+      await this.#rewrite();
+    } else this.#setJournalLimit();
     if (journal.badLines === 0) return [];
     const reason = `${journal.badLines} of ${journal.lines} lines damaged; ` +
       "messages whose progress they told are delivered again";

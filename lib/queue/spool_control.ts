@@ -34,7 +34,8 @@ export async function inspectSpool(
   folder: string,
 ): Promise<ReadonlyMap<string, SpoolEntry>> {
   try {
-    return (await readSpool(DENO_FILES, spoolPaths(folder))).entries;
+    const paths = spoolPaths(folder);
+    return (await readSpool(DENO_FILES, paths, { trustSizes: true })).entries;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return new Map();
     throw error;
