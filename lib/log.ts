@@ -42,3 +42,11 @@ export type Logger = (record: LogRecord) => void;
 export function describeError(error: unknown): string {
   return error instanceof Error ? error.stack ?? String(error) : String(error);
 }
+
+/** The default logger: warnings and errors, to standard error. */
+export function consoleLogger(record: LogRecord): void {
+  if (record.level === "debug" || record.level === "info") return;
+  const detail = record.error === undefined ? "" : `: ${record.error}`;
+  // deno-lint-ignore no-console
+  console.error(`${record.level}: ${record.message}${detail}`);
+}

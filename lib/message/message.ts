@@ -6,24 +6,13 @@
  */
 
 import type { Address } from "../protocol/address.ts";
+import type { Recipient } from "../protocol/envelope.ts";
 import { MessageHeaders } from "../protocol/headers.ts";
-import type { MailParameters, RcptParameters } from "../protocol/parameters.ts";
-import type { SmtpReply } from "../protocol/reply.ts";
+import type { MailParameters } from "../protocol/parameters.ts";
 import type { MessageStore } from "../store/store.ts";
 import { type BodyOptions, MessageBody } from "./body.ts";
 
-/** One accepted RCPT TO. */
-export interface Recipient {
-  /** The forward-path, source route dropped. */
-  readonly address: Address;
-  /** What came with it: NOTIFY and ORCPT. */
-  readonly parameters: RcptParameters;
-  /**
-   * LMTP only: the reply for this recipient after the message (RFC 2033
-   * section 4.2). Not set: the message's own reply.
-   */
-  reply?: SmtpReply | undefined;
-}
+export type { Recipient } from "../protocol/envelope.ts";
 
 /** What a new {@linkcode Message} is made of. */
 export interface MessageInit {
@@ -37,8 +26,8 @@ export interface MessageInit {
   readonly recipients: readonly Recipient[];
   /** When the message began to arrive. */
   readonly receivedAt: Date;
-  /** Header fields that the server puts in front of the content, complete with line ends; `""` for none. */
-  readonly trace: string;
+  /** Makes the header fields that the server puts in front, complete with line ends; `""` for none. */
+  readonly trace: () => string;
   /** Where the content goes. */
   readonly body: BodyOptions;
 }
@@ -76,7 +65,8 @@ export class Message {
   tag: unknown;
   readonly #body: MessageBody;
   readonly #bodyOptions: BodyOptions;
-  #trace: Uint8Array<ArrayBuffer>;
+  #trace: Uint8Array<ArrayBuffer> | undefined;
+  readonly #makeTrace: () => string;
   #replaced: MessageBody | undefined;
 
   /** @param init What the message is made of */
@@ -86,7 +76,7 @@ export class Message {
     this.parameters = init.parameters;
     this.recipients = init.recipients;
     this.receivedAt = init.receivedAt;
-    this.#trace = new TextEncoder().encode(init.trace);
+    this.#makeTrace = init.trace;
     this.#bodyOptions = init.body;
     this.#body = new MessageBody(init.body);
   }
@@ -98,7 +88,7 @@ export class Message {
 
   /** The trace fields that go in front of the content. Not to be changed. */
   get trace(): Uint8Array<ArrayBuffer> {
-    return this.#trace;
+    return this.#trace ??= new TextEncoder().encode(this.#makeTrace());
   }
 
   /** Octets of the content as received, the server's own trace fields not counted. */
@@ -113,7 +103,7 @@ export class Message {
 
   /** The whole message with its trace fields, CRLF line ends. Meant for what fits in memory. */
   async bytes(): Promise<Uint8Array<ArrayBuffer>> {
-    const all = new Uint8Array(this.#trace.length + this.size);
+    const all = new Uint8Array(this.trace.length + this.size);
     let at = 0;
     for await (const chunk of this.chunks()) {
       all.set(chunk, at);
@@ -134,7 +124,7 @@ export class Message {
 
   /** As {@linkcode Message.stream}, for a `for await` loop. The chunks are not to be changed. */
   async *chunks(): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-    if (this.#trace.length > 0) yield this.#trace;
+    if (this.trace.length > 0) yield this.trace;
     yield* this.body.chunks();
   }
 

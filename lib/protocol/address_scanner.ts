@@ -50,13 +50,17 @@ export class AddressScanner {
   /** The next character; after a fault, where that stands. */
   at: number;
   /** What is wrong, `""` as long as nothing is. */
-  error = "";
+  error: string = "";
   /** Where the first character beyond ASCII stands, -1 for none. */
-  wide = -1;
+  wide: number = -1;
   /** UTF-8 octets so far beyond one a UTF-16 unit. */
   #extra = 0;
 
-  /** @param at Where to begin */
+  /**
+   * Makes a scanner.
+   *
+   * @param at Where to begin
+   */
   constructor(text: string, at: number) {
     this.text = text;
     this.at = at;

@@ -1,7 +1,289 @@
-/** Stub of the fixed interface, to be written. */
-export class MessageHeaders {
-  /** Parses. */
-  static parse(_block: Uint8Array): MessageHeaders {
-    return new MessageHeaders();
+/**
+ * The header block of a message: parsed, asked, edited, and printed again.
+ *
+ * Never changes a field that nobody edited: signatures cover the octets, so
+ * folding, odd spacing and octets that are no UTF-8 stay as they came. Never
+ * lets a line end into the block that is not folding: that would be another
+ * field. Knows nothing of what fields mean.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5322#section-2.2 | RFC 5322 sections 2.2},
+ * {@link https://www.rfc-editor.org/rfc/rfc5322#section-2.1.1 | 2.1.1} and
+ * {@link https://www.rfc-editor.org/rfc/rfc5322#section-4.5 | 4.5},
+ * {@link https://www.rfc-editor.org/rfc/rfc6532 | RFC 6532}
+ */
+
+import { foldField, isBlank, trimBlanks } from "./folding.ts";
+
+const CR = 13;
+const LF = 10;
+/** A field's beginning; white space in front of the colon is obsolete but read (RFC 5322 4.5). */
+const FIELD = /^([!-9;-~]+)[ \t]*:/;
+const NAME = /^[!-9;-~]+$/;
+const MBOX_FROM = /^>?From /;
+const LINE_END = new Uint8Array([CR, LF]);
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+/** One character an octet, so that offsets in the text are offsets in the octets. */
+const octetDecoder = new TextDecoder("latin1");
+
+interface Field {
+  readonly name: string;
+  /** The name in lower case, to compare. */
+  readonly key: string;
+  /** The whole field with its line end. */
+  readonly octets: Uint8Array;
+  /** Where the value begins, behind the colon. */
+  readonly valueAt: number;
+}
+
+/**
+ * The fields of a message's header block, in order. Names are compared without
+ * regard to case; a value is the field's text, unfolded, trimmed and decoded
+ * as UTF-8.
+ *
+ * What is no field is kept but not shown: an mbox `From ` line in front, and
+ * everything from the first other line that is no field (a body without an
+ * empty line before it). Edits go before that; once edited, the block has an
+ * empty line there, so that every reader agrees where the body begins.
+ *
+ * @example Mark a message
+ * ```ts
+ * import { MessageHeaders } from "@smtp/server";
+ *
+ * const block = new TextEncoder().encode("Subject: Hello\r\nX-Spam: no\r\n\r\nHi");
+ * const headers = MessageHeaders.parse(block);
+ * headers.set("X-Spam", "yes");
+ * console.assert(headers.get("subject") === "Hello");
+ * console.assert(headers.toString() === "Subject: Hello\r\nX-Spam: yes\r\n");
+ * ```
+ */
+export class MessageHeaders implements Iterable<[name: string, value: string]> {
+  #fields: Field[] = [];
+  #changed = false;
+  /** The mbox `From ` line. */
+  #before: Uint8Array = new Uint8Array(0);
+  /** What follows the last field and is none. */
+  #after: Uint8Array = new Uint8Array(0);
+
+  /**
+   * Parses the beginning of a message, up to the first empty line or the end.
+   * Never throws; copies what it keeps.
+   */
+  static parse(block: Uint8Array): MessageHeaders {
+    const end = findHeaderEnd(block, 0);
+    const octets = block.slice(0, end < 0 ? block.length : end - 2);
+    const text = octetDecoder.decode(octets);
+    const headers = new MessageHeaders();
+    let at = 0;
+    if (MBOX_FROM.test(text) && !FIELD.test(text)) {
+      at = lineEnd(text, 0);
+      headers.#before = octets.subarray(0, at);
+    }
+    while (at < text.length) {
+      const next = fieldEnd(text, at);
+      const match = FIELD.exec(text.slice(at, next));
+      if (match === null) break;
+      headers.#fields.push({
+        name: match[1]!,
+        key: match[1]!.toLowerCase(),
+        octets: octets.subarray(at, next),
+        valueAt: match[0].length,
+      });
+      at = next;
+    }
+    headers.#after = octets.subarray(at);
+    return headers;
   }
+
+  /** The number of fields. */
+  get count(): number {
+    return this.#fields.length;
+  }
+
+  /** Whether a field was added, replaced or removed since the block was parsed. */
+  get changed(): boolean {
+    return this.#changed;
+  }
+
+  /** The value of the first field of that name, `undefined` if there is none. */
+  get(name: string): string | undefined {
+    const key = name.toLowerCase();
+    const field = this.#fields.find((field) => field.key === key);
+    return field && valueOf(field);
+  }
+
+  /** The values of all fields of that name, in order. */
+  getAll(name: string): string[] {
+    const key = name.toLowerCase();
+    return this.#fields.filter((field) => field.key === key).map(valueOf);
+  }
+
+  /** Whether there is a field of that name. */
+  has(name: string): boolean {
+    const key = name.toLowerCase();
+    return this.#fields.some((field) => field.key === key);
+  }
+
+  /**
+   * Replaces the first field of that name and drops the others; appends where
+   * there is none.
+   *
+   * @throws {TypeError} If the name is no field name, or the value holds NUL or
+   * a CR or LF that is not folding (CRLF, then a space or tab and text)
+   * @throws {RangeError} If a line would be longer than 998 octets
+   */
+  set(name: string, value: string): void {
+    const field = makeField(name, value);
+    const index = this.#fields.findIndex(({ key }) => key === field.key);
+    if (index < 0) {
+      this.#fields.push(field);
+    } else {
+      this.#fields[index] = field;
+      this.#fields = this.#fields.filter((other, at) =>
+        at <= index || other.key !== field.key
+      );
+    }
+    this.#changed = true;
+  }
+
+  /**
+   * Appends a field behind the others.
+   *
+   * @throws {TypeError} As {@linkcode MessageHeaders.set}
+   * @throws {RangeError} As {@linkcode MessageHeaders.set}
+   */
+  add(name: string, value: string): void {
+    this.#fields.push(makeField(name, value));
+    this.#changed = true;
+  }
+
+  /**
+   * Puts a field in front of the others, as trace fields want it.
+   *
+   * @throws {TypeError} As {@linkcode MessageHeaders.set}
+   * @throws {RangeError} As {@linkcode MessageHeaders.set}
+   */
+  prepend(name: string, value: string): void {
+    this.#fields.unshift(makeField(name, value));
+    this.#changed = true;
+  }
+
+  /** Removes all fields of that name. Returns how many there were. */
+  remove(name: string): number {
+    const key = name.toLowerCase();
+    const before = this.#fields.length;
+    this.#fields = this.#fields.filter((field) => field.key !== key);
+    const removed = before - this.#fields.length;
+    if (removed > 0) this.#changed = true;
+    return removed;
+  }
+
+  /** Removes all fields. */
+  clear(): void {
+    if (this.#fields.length > 0) this.#changed = true;
+    this.#fields = [];
+  }
+
+  /** The fields in order, as name (as written) and value. */
+  *[Symbol.iterator](): IterableIterator<[name: string, value: string]> {
+    for (const field of this.#fields) yield [field.name, valueOf(field)];
+  }
+
+  /** The block as {@linkcode MessageHeaders.encode} gives it, decoded as UTF-8. */
+  toString(): string {
+    return decoder.decode(this.encode());
+  }
+
+  /**
+   * The octets of the block, without the empty line behind it. What nobody
+   * edited is as it came, octet for octet.
+   */
+  encode(): Uint8Array<ArrayBuffer> {
+    const parts = [this.#before, ...this.#fields.map(({ octets }) => octets)];
+    // The block may have been cut off inside its last field, and others added.
+    if (this.#changed) terminate(parts);
+    if (this.#changed && this.#after.length > 0) parts.push(LINE_END);
+    parts.push(this.#after);
+    return concat(parts);
+  }
+}
+
+/**
+ * The offset behind the empty line (CRLF CRLF) that ends a header block, -1 if
+ * it is not there yet. `from` is how many octets an earlier call has seen
+ * without finding it: those are not looked at again.
+ *
+ * @example
+ * ```ts ignore
+ * const bytes = new TextEncoder().encode("A: b\r\n\r\nbody");
+ * findHeaderEnd(bytes, 0); // 8
+ * ```
+ */
+export function findHeaderEnd(bytes: Uint8Array, from: number): number {
+  if (from < 2 && bytes[0] === CR && bytes[1] === LF) return 2;
+  let at = bytes.indexOf(LF, Math.max(from, 3));
+  while (at >= 0) {
+    if (
+      bytes[at - 1] === CR && bytes[at - 2] === LF && bytes[at - 3] === CR
+    ) return at + 1;
+    at = bytes.indexOf(LF, at + 1);
+  }
+  return -1;
+}
+
+/** Where the line that begins at `at` ends, its line end included. */
+function lineEnd(text: string, at: number): number {
+  const end = text.indexOf("\n", at);
+  return end < 0 ? text.length : end + 1;
+}
+
+/** Where the field that begins at `at` ends, its continuation lines included. */
+function fieldEnd(text: string, at: number): number {
+  let end = lineEnd(text, at);
+  while (end < text.length && isBlank(text.charCodeAt(end))) {
+    end = lineEnd(text, end);
+  }
+  return end;
+}
+
+function makeField(name: string, value: string): Field {
+  if (!NAME.test(name)) {
+    throw new TypeError(
+      `Cannot make a header field named ${
+        JSON.stringify(name)
+      }: want printable ASCII without ":"`,
+    );
+  }
+  return {
+    name,
+    key: name.toLowerCase(),
+    octets: encoder.encode(foldField(name, value)),
+    valueAt: name.length + 1,
+  };
+}
+
+function valueOf({ octets, valueAt }: Field): string {
+  return trimBlanks(
+    decoder.decode(octets.subarray(valueAt))
+      .replace(/\r?\n(?=[ \t])/g, "").replace(/\r?\n$/, ""),
+  );
+}
+
+/** Gives a line end to each part that lacks one. */
+function terminate(parts: Uint8Array[]): void {
+  for (let index = parts.length - 1; index >= 0; index--) {
+    const end = parts[index]!.at(-1);
+    if (end !== undefined && end !== LF) parts.splice(index + 1, 0, LINE_END);
+  }
+}
+
+function concat(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  const all = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
 }

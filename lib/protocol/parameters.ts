@@ -24,6 +24,8 @@ import { decodeXtext, encodeXtext } from "./xtext.ts";
 const MAX_ENVID = 100;
 /** Characters of ORCPT as it stands in the command (RFC 3461 4.2). */
 const MAX_ORCPT = 500;
+/** Invalid command arguments (RFC 3463 3.6). */
+const ENHANCED = { enhanced: "5.5.4" } as const;
 
 /** Without the flags `iu`: together they take U+017F and U+212A for `s` and `k`. */
 const PARAMETER = /^([A-Za-z\d][A-Za-z\d-]*)(?:=([!-<>-~\u00a0-\uffff]+))?$/;
@@ -311,8 +313,6 @@ function readUnicodeAddress(
   });
   return right && !CONTROL_OR_HALF.test(address) ? address : undefined;
 }
-
-const ENHANCED = { enhanced: "5.5.4" } as const;
 
 function malformed(keyword: string): SmtpReply {
   return new SmtpReply(501, `Malformed parameter ${shown(keyword)}`, ENHANCED);

@@ -73,11 +73,12 @@ export class SmtpReply {
 
   /** The octets on the wire, every line with its CRLF. The caller must not change them. */
   encode(): Uint8Array<ArrayBuffer> {
-    this.#bytes ??= encoder.encode(this.#wire());
+    this.#bytes ??= encoder.encode(this.wire);
     return this.#bytes;
   }
 
-  #wire(): string {
+  /** The reply as it goes over the wire, every line with its CRLF. */
+  get wire(): string {
     const status = this.enhanced === undefined ? "" : `${this.enhanced} `;
     const last = this.lines.length - 1;
     let wire = "";
@@ -89,7 +90,7 @@ export class SmtpReply {
 
   /** The reply as it reads on the wire, lines separated by a line feed. */
   toString(): string {
-    return this.#wire().trimEnd().replaceAll("\r\n", "\n");
+    return this.wire.trimEnd().replaceAll("\r\n", "\n");
   }
 }
 

@@ -1,0 +1,86 @@
+/**
+ * The command line of the server.
+ *
+ * ```sh
+ * deno run -A cli.ts --listen 127.0.0.1:2525 --store maildir:./mail
+ * ```
+ *
+ * @module
+ */
+
+import { parseArgs } from "@std/cli/parse-args";
+import manifest from "./deno.json" with { type: "json" };
+import { processOutput, serve } from "./lib/cli/serve.ts";
+import { SETTINGS, settingsOfConfig } from "./lib/cli/settings.ts";
+import { HELP, UsageError } from "./lib/cli/usage.ts";
+
+/** Option names of one form. */
+function names(form: string): string[] {
+  return Object.keys(SETTINGS).filter((name) => SETTINGS[name] === form);
+}
+
+/** The settings of the configuration file, overruled by those of the command line. */
+async function settings(
+  args: Readonly<Record<string, unknown>>,
+): Promise<Map<string, readonly string[]>> {
+  const file = args["config"];
+  const result = typeof file === "string"
+    ? settingsOfConfig(await readConfig(file), file)
+    : new Map<string, readonly string[]>();
+  for (const name of Object.keys(SETTINGS)) {
+    const value = args[name];
+    if (value === true) result.set(name, ["true"]);
+    else if (Array.isArray(value) && value.length > 0) result.set(name, value);
+  }
+  return result;
+}
+
+/** Reads a configuration file. */
+async function readConfig(file: string): Promise<unknown> {
+  try {
+    return JSON.parse(await Deno.readTextFile(file));
+  } catch (error) {
+    throw new UsageError(`--config ${file}: ${(error as Error).message}`);
+  }
+}
+
+/**
+ * Runs the command line; resolves with the exit code.
+ *
+ * @example Ask for the version
+ * ```ts
+ * import { main } from "@smtp/server/cli";
+ *
+ * console.assert(await main(["--version"]) === 0);
+ * ```
+ */
+export async function main(args: readonly string[]): Promise<number> {
+  try {
+    const parsed = parseArgs([...args], {
+      string: [...names("one"), ...names("many"), "config"],
+      boolean: [...names("flag"), "help", "version"],
+      collect: [...names("one"), ...names("many")],
+      unknown(argument: string, key?: string) {
+        if (key !== undefined) {
+          throw new UsageError(`${argument}: unknown option`);
+        }
+        return true;
+      },
+    });
+    if (parsed["help"]) return processOutput.out(HELP), 0;
+    if (parsed["version"]) {
+      return processOutput.out(`@smtp/server ${manifest.version}\n`), 0;
+    }
+    const [command = "serve", ...rest] = parsed._.map(String);
+    if (command !== "serve" || rest.length > 0) {
+      throw new UsageError(`${rest[0] ?? command}: unknown command`);
+    }
+    return await serve(await settings(parsed), processOutput);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    processOutput.err(`${error.message}; --help lists the options\n`);
+    return 2;
+  }
+}
+
+if (import.meta.main) Deno.exit(await main(Deno.args));

@@ -1,0 +1,107 @@
+/**
+ * Log records for people or programs, a line each, on standard error. Lines are
+ * gathered for a moment and written at once: a write a record would cost a busy
+ * server more than the mail itself.
+ */
+
+import type { LogLevel, LogRecord } from "../log.ts";
+
+/** How long lines are gathered, in ms. */
+const GATHER_MS = 20;
+
+const COLOURS: Readonly<Record<LogLevel, string>> = {
+  debug: "\x1b[2m",
+  info: "",
+  warn: "\x1b[33m",
+  error: "\x1b[31m",
+};
+
+/** Writes log records as text or as JSON, one a line. */
+export class LogWriter {
+  readonly #form: "text" | "json";
+  readonly #least: LogLevel;
+  readonly #colours: boolean;
+  readonly #write: (text: string) => void;
+  #lines = "";
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  /**
+   * @param options `form` of the records, `quiet` for warnings and errors only,
+   * `colours` for a terminal, `write` takes whole lines
+   */
+  constructor(options: {
+    readonly form: "text" | "json";
+    readonly quiet: boolean;
+    readonly colours: boolean;
+    readonly write: (text: string) => void;
+  }) {
+    this.#form = options.form;
+    // Connections by themselves are noise to a person, and facts to a program.
+    this.#least = options.quiet
+      ? "warn"
+      : options.form === "json"
+      ? "debug"
+      : "info";
+    this.#colours = options.colours;
+    this.#write = options.write;
+  }
+
+  /** Takes one record. */
+  log(record: LogRecord): void {
+    if (LEVELS[record.level] < LEVELS[this.#least]) return;
+    this.#lines += this.#form === "json"
+      ? jsonLine(record)
+      : this.#textLine(record);
+    this.#timer ??= setTimeout(() => this.flush(), GATHER_MS);
+  }
+
+  /** Writes what has been gathered. */
+  flush(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const lines = this.#lines;
+    this.#lines = "";
+    if (lines !== "") this.#write(lines);
+  }
+
+  #textLine(record: LogRecord): string {
+    const time = new Date().toISOString().slice(11, 19);
+    const fields = Object.entries(record.fields ?? {})
+      .map(([name, value]) => ` ${name}=${printable(String(value))}`).join("");
+    const detail = record.error === undefined
+      ? ""
+      : `: ${record.error.replaceAll("\n", "\n    ")}`;
+    const colour = this.#colours ? COLOURS[record.level] : "";
+    const text = `${time} ${record.level} ${
+      printable(record.message)
+    }${fields}${detail}`;
+    return colour === "" ? `${text}\n` : `${colour}${text}\x1b[0m\n`;
+  }
+}
+
+const LEVELS: Readonly<Record<LogLevel, number>> = {
+  debug: 0,
+  info: 1,
+  warn: 2,
+  error: 3,
+};
+
+function jsonLine(record: LogRecord): string {
+  const { level, event, message, session, fields, error } = record;
+  const time = new Date().toISOString();
+  return JSON.stringify({
+    time,
+    level,
+    event,
+    message,
+    session,
+    ...fields,
+    error,
+  }) + "\n";
+}
+
+/** A peer's text must not become a line, or a command to the terminal. */
+function printable(text: string): string {
+  // deno-lint-ignore no-control-regex
+  return text.replace(/[\x00-\x1f\x7f-\x9f]+/g, " ");
+}

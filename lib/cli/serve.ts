@@ -1,0 +1,165 @@
+/**
+ * `cli.ts serve`: starts the server that the settings describe, says where it
+ * listens, and stops it on a signal.
+ */
+
+import { describeError } from "../log.ts";
+import { formatHostPort } from "../net/listen_options.ts";
+import { SmtpServer } from "../server.ts";
+import type { SmtpHandlers } from "../session/handlers.ts";
+import { LogWriter } from "./log_writer.ts";
+import {
+  type RawSettings,
+  type ServeSettings,
+  serveSettings,
+} from "./settings.ts";
+import { UsageError } from "./usage.ts";
+
+/** How long sessions may go on after the first signal, in ms. */
+const GRACE_MS = 10_000;
+
+const encoder = new TextEncoder();
+
+/** Where the command writes: standard output and standard error. */
+export interface Output {
+  /** Writes to standard output. */
+  out(text: string): void;
+  /** Writes to standard error. */
+  err(text: string): void;
+}
+
+/** The output of this process. */
+export const processOutput: Output = {
+  out: (text) => void Deno.stdout.writeSync(encoder.encode(text)),
+  err: (text) => void Deno.stderr.writeSync(encoder.encode(text)),
+};
+
+/**
+ * Serves until a signal. Resolves with the exit code.
+ *
+ * @throws {UsageError} If a setting cannot be used
+ */
+export async function serve(
+  raw: RawSettings,
+  output: Output,
+): Promise<number> {
+  const settings = serveSettings(raw);
+  const handlers = await loadHandlers(settings.handlers);
+  const log = new LogWriter({
+    form: settings.log,
+    quiet: settings.quiet,
+    colours: settings.log === "text" && !Deno.noColor &&
+      Deno.stderr.isTerminal(),
+    write: output.err,
+  });
+  const server = new SmtpServer({
+    ...settings.options,
+    handlers,
+    log: (record) => log.log(record),
+  });
+  const stopped = stopOnSignal(server);
+  try {
+    await server.start();
+  } catch (error) {
+    stopped.cancel();
+    output.err(`error: ${(error as Error).message}\n`);
+    return 1;
+  }
+  tellFirst(server, { settings, output, log });
+  await stopped.done;
+  log.flush();
+  return 0;
+}
+
+/** The lines that scripts wait for, then what a person wants to know. */
+function tellFirst(
+  server: SmtpServer,
+  { settings, output, log }: {
+    readonly settings: ServeSettings;
+    readonly output: Output;
+    readonly log: LogWriter;
+  },
+): void {
+  for (const address of server.addresses) {
+    const at = formatHostPort(address);
+    output.out(`listening on ${at} (${address.kind})\n`);
+    if (settings.log === "json") {
+      log.log({
+        level: "info",
+        event: "listening",
+        message: `Listening on ${at}`,
+        fields: {
+          address: address.address,
+          port: address.port,
+          kind: address.kind,
+        },
+      });
+    }
+  }
+  if (settings.quiet) return;
+  const [first] = server.addresses;
+  const to = `you@${settings.options.domains?.[0] ?? "example.com"}`;
+  output.out(`${settings.keeps}
+send a test mail:
+  printf 'Subject: hello\\n\\nIt works.\\n' | curl --crlf --url smtp://${
+    formatHostPort(reachable(first!))
+  } --mail-from me@example.com --mail-rcpt ${to} --upload-file -
+stop with Ctrl-C
+`);
+}
+
+/** An address that a client on this machine can connect to. */
+function reachable(
+  at: { readonly address: string; readonly port: number },
+): { readonly address: string; readonly port: number } {
+  const { address, port } = at;
+  if (address === "0.0.0.0") return { address: "127.0.0.1", port };
+  return address === "::" ? { address: "::1", port } : at;
+}
+
+/** Stops the server on SIGINT or SIGTERM; a second signal ends the grace. */
+function stopOnSignal(
+  server: SmtpServer,
+): { readonly done: Promise<void>; cancel(): void } {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const signals: Deno.Signal[] = Deno.build.os === "windows"
+    ? ["SIGINT", "SIGBREAK"]
+    : ["SIGINT", "SIGTERM"];
+  let signalled = false;
+  const cancel = () => {
+    for (const signal of signals) Deno.removeSignalListener(signal, stop);
+  };
+  const stop = () => {
+    if (signalled) return void server.abort();
+    signalled = true;
+    server.stop({ graceMs: GRACE_MS }).then(resolve, reject).finally(cancel);
+  };
+  for (const signal of signals) Deno.addSignalListener(signal, stop);
+  return { done: promise, cancel };
+}
+
+/** Loads the module that `--handlers` names. */
+async function loadHandlers(
+  path: string | undefined,
+): Promise<SmtpHandlers | undefined> {
+  if (path === undefined) return undefined;
+  let loaded: { readonly default?: unknown };
+  try {
+    const url = /^[a-z]+:\/\//.test(path)
+      ? path
+      : new URL(path, `file://${Deno.cwd()}/`).href;
+    loaded = await import(url);
+  } catch (error) {
+    throw new UsageError(
+      `--handlers ${path}: cannot load it: ${
+        describeError(error).split("\n")[0]
+      }`,
+    );
+  }
+  if (typeof loaded.default !== "object" || loaded.default === null) {
+    throw new UsageError(
+      `--handlers ${path}: want a default export with handlers, as { onRcptTo() {} }`,
+    );
+  }
+  return loaded.default as SmtpHandlers;
+}

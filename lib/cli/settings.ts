@@ -1,0 +1,196 @@
+/**
+ * The settings of `serve`: one table of names for the command line and the
+ * configuration file, and what each becomes in the server's options. Opens no
+ * file and prints nothing.
+ */
+
+import { type ListenOptions, parseListen } from "../net/listen_options.ts";
+import type { SmtpServerOptions } from "../server.ts";
+import { DiscardStore } from "../store/discard_store.ts";
+import { FileStore } from "../store/file_store.ts";
+import { MaildirStore } from "../store/maildir_store.ts";
+import { MboxStore } from "../store/mbox_store.ts";
+import type { MessageStore } from "../store/store.ts";
+import { UsageError } from "./usage.ts";
+
+/** How a setting is written: `many` may be repeated, `flag` has no value. */
+type SettingForm = "one" | "many" | "flag";
+
+/** The settings of `serve`, by their name on the command line. */
+export const SETTINGS: Readonly<Record<string, SettingForm>> = {
+  listen: "many",
+  hostname: "one",
+  store: "one",
+  domain: "many",
+  handlers: "one",
+  "max-size": "one",
+  "max-recipients": "one",
+  "max-connections": "one",
+  timeout: "one",
+  log: "one",
+  quiet: "flag",
+};
+
+/** Settings as they were written: name and values. */
+export type RawSettings = ReadonlyMap<string, readonly string[]>;
+
+/** The settings of `serve`, checked. */
+export interface ServeSettings {
+  /** What the server gets; handlers and log are added by the caller. */
+  readonly options: SmtpServerOptions & {
+    readonly listen: readonly ListenOptions[];
+  };
+  /** Where mail goes, in words for the first screen. */
+  readonly keeps: string;
+  /** The handlers module, as given. */
+  readonly handlers: string | undefined;
+  /** The form of log records. */
+  readonly log: "text" | "json";
+  /** Whether only warnings and errors are told. */
+  readonly quiet: boolean;
+}
+
+/**
+ * Reads the settings of a configuration file: the same names in camelCase;
+ * values are strings, numbers, booleans or arrays of these.
+ *
+ * @throws {UsageError} If a name is unknown or a value has the wrong type
+ */
+export function settingsOfConfig(
+  config: unknown,
+  file: string,
+): Map<string, readonly string[]> {
+  if (typeof config !== "object" || config === null || Array.isArray(config)) {
+    throw new UsageError(`--config ${file}: want a JSON object`);
+  }
+  const settings = new Map<string, readonly string[]>();
+  for (const [key, value] of Object.entries(config)) {
+    const name = key.replace(/[A-Z]/g, (it) => `-${it.toLowerCase()}`);
+    if (!Object.hasOwn(SETTINGS, name)) {
+      throw new UsageError(`--config ${file}: unknown setting "${key}"`);
+    }
+    const values = Array.isArray(value) ? value : [value];
+    for (const it of values) {
+      if (!["string", "number", "boolean"].includes(typeof it)) {
+        throw new UsageError(
+          `--config ${file}: setting "${key}" wants a string, a number, a boolean or an array of these`,
+        );
+      }
+    }
+    if (value === false) continue;
+    settings.set(name, values.map(String));
+  }
+  return settings;
+}
+
+/**
+ * Checks the settings and makes the server's options of them.
+ *
+ * @throws {UsageError} If a value cannot be used
+ */
+export function serveSettings(raw: RawSettings): ServeSettings {
+  const listen = (raw.get("listen") ?? ["127.0.0.1:2525"]).map((text) =>
+    usable("listen", () => parseListen(text))
+  );
+  const domains = raw.get("domain");
+  const maxSize = wholeNumber(raw, "max-size", 0);
+  const timeout = wholeNumber(raw, "timeout", 1);
+  const log = one(raw, "log") ?? "text";
+  if (log !== "text" && log !== "json") {
+    throw new UsageError(`--log ${log}: want text or json`);
+  }
+  const { store, keeps } = storeOf(one(raw, "store") ?? "maildir:./mail");
+  return {
+    options: {
+      listen,
+      store,
+      domains,
+      hostname: one(raw, "hostname"),
+      maxSize,
+      maxRecipients: wholeNumber(raw, "max-recipients", 1),
+      maxConnections: wholeNumber(raw, "max-connections", 1),
+      timeoutMs: timeout === undefined ? undefined : timeout * 1000,
+    },
+    keeps,
+    handlers: one(raw, "handlers"),
+    log,
+    quiet: raw.has("quiet"),
+  };
+}
+
+function one(raw: RawSettings, name: string): string | undefined {
+  const values = raw.get(name);
+  if (values === undefined) return undefined;
+  if (values.length > 1) {
+    throw new UsageError(`--${name}: given ${values.length} times, want once`);
+  }
+  if (values[0] === "") throw new UsageError(`--${name}: want a value`);
+  return values[0];
+}
+
+function wholeNumber(
+  raw: RawSettings,
+  name: string,
+  least: number,
+): number | undefined {
+  const text = one(raw, name);
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value < least) {
+    throw new UsageError(
+      `--${name} ${text}: want a whole number from ${least}`,
+    );
+  }
+  return value;
+}
+
+/** Makes the store that `--store` names. */
+function storeOf(
+  text: string,
+): { readonly store: MessageStore; readonly keeps: string } {
+  const colon = text.indexOf(":");
+  const kind = colon < 0 ? text : text.slice(0, colon);
+  const path = colon < 0 ? "" : text.slice(colon + 1);
+  if (kind === "discard" && path === "") {
+    return {
+      store: new DiscardStore(),
+      keeps: "mail is accepted and discarded",
+    };
+  }
+  if (path === "" || !["maildir", "mbox", "file"].includes(kind)) {
+    throw new UsageError(
+      `--store ${text}: want maildir:DIR, mbox:DIR, mbox:FILE.mbox, file:DIR or discard`,
+    );
+  }
+  switch (kind) {
+    case "maildir":
+      return {
+        store: new MaildirStore({ folder: path }),
+        keeps: `mail is kept in ${path}, one Maildir a recipient`,
+      };
+    case "mbox":
+      return path.endsWith(".mbox")
+        ? {
+          store: new MboxStore({ path }),
+          keeps: `mail is kept in the mbox file ${path}`,
+        }
+        : {
+          store: new MboxStore({ folder: path }),
+          keeps: `mail is kept in ${path}, one mbox file a recipient`,
+        };
+    default:
+      return {
+        store: new FileStore({ folder: path }),
+        keeps: `mail is kept in ${path}, one .eml file a message`,
+      };
+  }
+}
+
+/** Runs a parser of the library; what it cannot read is wrong usage of the option. */
+function usable<T>(name: string, parse: () => T): T {
+  try {
+    return parse();
+  } catch (error) {
+    throw new UsageError(`--${name}: ${(error as Error).message}`);
+  }
+}

@@ -1,0 +1,44 @@
+/**
+ * What the command line cannot use: the error behind exit code 2, and the texts
+ * of `--help`.
+ */
+
+/** A wrong use of the command line; its message is the one line that the user gets. */
+export class UsageError extends Error {
+  override readonly name: string = "UsageError";
+}
+
+/** The text of `--help`. */
+export const HELP = `SMTP server
+
+  cli.ts [serve] [options]     receive mail
+
+Where
+  --listen HOST:PORT[/KIND]    repeatable; KIND smtp (default), submission, lmtp;
+                               port 0 takes any free one; default 127.0.0.1:2525
+  --hostname NAME              own name in greeting, EHLO and Received; default:
+                               this machine's
+What is kept, and for whom
+  --store KIND                 maildir:DIR   one Maildir a recipient under DIR
+                               mbox:DIR      one mbox file a recipient
+                               mbox:FILE.mbox  all in one mbox file
+                               file:DIR      one .eml file a message
+                               discard       nothing is kept
+                               default maildir:./mail
+  --domain NAME                repeatable; recipients here are local, others are
+                               refused; without any, every recipient is local
+  --handlers MODULE            file that default-exports SmtpHandlers
+Limits
+  --max-size BYTES             largest message; default 52428800, 0 for no limit
+  --max-recipients N           of a message; default 1000
+  --max-connections N          at once; default 10000
+  --timeout SECONDS            wait for a silent client; default 300
+Output
+  --log text|json              records on standard error; default text
+  --quiet                      no first screen, only warnings and errors
+  --config FILE.json           the same names in camelCase; options win over it
+  --version
+  --help
+
+Exit code: 0 stopped by SIGINT or SIGTERM, 1 failure, 2 wrong usage.
+`;

@@ -1,0 +1,64 @@
+/**
+ * A `Deno.Conn` as a {@linkcode Transport}: plain TCP by `Deno.listen` and
+ * `Deno.connect`, and TLS where `Deno.listenTls` made it.
+ */
+
+import type { SocketAddress, TlsInfo, Transport } from "./transport.ts";
+
+/** Carries a session over a `Deno.Conn`. */
+export class DenoTransport implements Transport {
+  /** The other end. */
+  readonly remote: SocketAddress;
+  /** This end. */
+  readonly local: SocketAddress;
+  /** The encryption in force. */
+  readonly tls: TlsInfo | undefined;
+  readonly #conn: Deno.Conn;
+  #closed = false;
+
+  /** @param tls What is known of the encryption, where the connection is a TLS one */
+  constructor(conn: Deno.Conn, tls?: TlsInfo) {
+    this.#conn = conn;
+    this.tls = tls;
+    this.remote = socketAddress(conn.remoteAddr);
+    this.local = socketAddress(conn.localAddr);
+    // Replies are whole when they are written: waiting for more only costs time.
+    if ("setNoDelay" in conn) (conn as Deno.TcpConn).setNoDelay(true);
+  }
+
+  /** See {@linkcode Transport.read}. */
+  read(buffer: Uint8Array): Promise<number | null> {
+    return this.#conn.read(buffer);
+  }
+
+  /** See {@linkcode Transport.write}. */
+  async write(bytes: Uint8Array): Promise<void> {
+    let written = await this.#conn.write(bytes);
+    while (written < bytes.length) {
+      written += await this.#conn.write(bytes.subarray(written));
+    }
+  }
+
+  /** See {@linkcode Transport.close}. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    try {
+      this.#conn.close();
+    } catch {
+      // The peer was faster.
+    }
+  }
+}
+
+/** The address of one end; IPv4 that came in over an IPv6 socket as plain IPv4. */
+export function socketAddress(address: Deno.Addr): SocketAddress {
+  if (!("port" in address)) return { address: address.transport, port: 0 };
+  const { hostname, port } = address as Deno.NetAddr;
+  return {
+    address: hostname.startsWith("::ffff:") && hostname.includes(".")
+      ? hostname.slice(7)
+      : hostname,
+    port,
+  };
+}

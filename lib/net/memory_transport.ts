@@ -1,0 +1,122 @@
+/**
+ * Two transports joined in memory: what one writes the other reads. For tests,
+ * the module's own and its users'.
+ */
+
+import type { SocketAddress, TlsInfo, Transport } from "./transport.ts";
+
+/** One direction: chunks waiting, and a reader that waits for them. */
+class Pipe {
+  readonly #chunks: Uint8Array[] = [];
+  #ended = false;
+  #wake: (() => void) | undefined;
+
+  push(bytes: Uint8Array): void {
+    if (bytes.length > 0) this.#chunks.push(bytes.slice());
+    this.#wake?.();
+  }
+
+  end(): void {
+    this.#ended = true;
+    this.#wake?.();
+  }
+
+  async pull(buffer: Uint8Array): Promise<number | null> {
+    while (this.#chunks.length === 0) {
+      if (this.#ended) return null;
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#wake = resolve;
+      await promise;
+    }
+    const chunk = this.#chunks[0]!;
+    const count = Math.min(chunk.length, buffer.length);
+    buffer.set(chunk.subarray(0, count));
+    if (count === chunk.length) this.#chunks.shift();
+    else this.#chunks[0] = chunk.subarray(count);
+    return count;
+  }
+}
+
+/** One end of a pair in memory. Made by {@linkcode memoryPair}. */
+export class MemoryTransport implements Transport {
+  /** The other end. */
+  readonly remote: SocketAddress;
+  /** This end. */
+  readonly local: SocketAddress;
+  /** The encryption that the pair pretends to have. */
+  readonly tls: TlsInfo | undefined;
+  readonly #inward: Pipe;
+  readonly #outward: Pipe;
+  #closed = false;
+
+  /** Made by {@linkcode memoryPair}. */
+  constructor(
+    pipes: { readonly inward: Pipe; readonly outward: Pipe },
+    ends: {
+      readonly remote: SocketAddress;
+      readonly local: SocketAddress;
+      readonly tls?: TlsInfo | undefined;
+    },
+  ) {
+    this.#inward = pipes.inward;
+    this.#outward = pipes.outward;
+    this.remote = ends.remote;
+    this.local = ends.local;
+    this.tls = ends.tls;
+  }
+
+  /** See {@linkcode Transport.read}. */
+  async read(buffer: Uint8Array): Promise<number | null> {
+    const count = await this.#inward.pull(buffer);
+    if (this.#closed) throw new Deno.errors.BadResource("Transport is closed");
+    return count;
+  }
+
+  /** See {@linkcode Transport.write}. */
+  write(bytes: Uint8Array): Promise<void> {
+    if (this.#closed) {
+      return Promise.reject(new Deno.errors.BadResource("Transport is closed"));
+    }
+    this.#outward.push(bytes);
+    return Promise.resolve();
+  }
+
+  /** See {@linkcode Transport.close}. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#outward.end();
+    this.#inward.end();
+  }
+}
+
+/**
+ * Joins two transports: the server's end first.
+ *
+ * @param ends The addresses that the pair pretends to have
+ */
+export function memoryPair(
+  ends: {
+    readonly client?: SocketAddress;
+    readonly server?: SocketAddress;
+    readonly tls?: TlsInfo;
+  } = {},
+): [server: MemoryTransport, client: MemoryTransport] {
+  const client = ends.client ?? { address: "192.0.2.1", port: 40000 };
+  const server = ends.server ?? { address: "192.0.2.2", port: 25 };
+  const up = new Pipe();
+  const down = new Pipe();
+  const { tls } = ends;
+  return [
+    new MemoryTransport({ inward: up, outward: down }, {
+      remote: client,
+      local: server,
+      tls,
+    }),
+    new MemoryTransport({ inward: down, outward: up }, {
+      remote: server,
+      local: client,
+      tls,
+    }),
+  ];
+}

@@ -1,0 +1,122 @@
+/**
+ * What the server offers: the extensions, switched on and off by keyword, and
+ * the EHLO reply that lists them. The rest of the machine asks here whether a
+ * verb or parameter is on, so that nothing works that is not offered.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.1.1 | RFC 5321 section 4.1.1.1}
+ */
+
+import type { MailParameterRules } from "./parameters.ts";
+import { SmtpReply } from "./reply.ts";
+
+/** The extensions that can be switched off, by their EHLO keyword. */
+export type ExtensionKeyword =
+  | "PIPELINING"
+  | "SIZE"
+  | "8BITMIME"
+  | "BINARYMIME"
+  | "CHUNKING"
+  | "SMTPUTF8"
+  | "ENHANCEDSTATUSCODES"
+  | "DSN"
+  | "LIMITS"
+  | "HELP";
+
+const ALL: readonly ExtensionKeyword[] = [
+  "PIPELINING",
+  "SIZE",
+  "8BITMIME",
+  "BINARYMIME",
+  "CHUNKING",
+  "SMTPUTF8",
+  "ENHANCEDSTATUSCODES",
+  "DSN",
+  "LIMITS",
+  "HELP",
+];
+
+/** What is on offer, apart from what the connection decides. */
+export interface CapabilityInit {
+  /** The server's own name. */
+  readonly hostname: string;
+  /** Largest message, in octets; 0 for no limit. */
+  readonly maxSize: number;
+  /** Most recipients of a message. */
+  readonly maxRecipients: number;
+  /** Extensions that are off. */
+  readonly disabled?: readonly ExtensionKeyword[];
+  /** Whether somebody answers EXPN. */
+  readonly expand?: boolean;
+}
+
+/** What of the offer depends on the connection. */
+export interface ConnectionOffer {
+  /** Whether STARTTLS is offered now. */
+  readonly startTls: boolean;
+  /** The SASL mechanisms offered now, none for no AUTH. */
+  readonly mechanisms: readonly string[];
+}
+
+/** The offer of one listener. */
+export class Capabilities {
+  /** The parameters that MAIL may have. AUTH is known wherever AUTH may be offered. */
+  readonly mailRules: MailParameterRules;
+  /** The reply to HELO, which knows no extensions. */
+  readonly plainHelloReply: SmtpReply;
+  readonly #init: CapabilityInit;
+  readonly #on: ReadonlySet<ExtensionKeyword>;
+  readonly #replies = new Map<string, SmtpReply>();
+
+  /** @param auth Whether AUTH is ever offered on this listener */
+  constructor(init: CapabilityInit, auth: boolean) {
+    this.#init = init;
+    this.plainHelloReply = new SmtpReply(250, init.hostname);
+    const on = new Set(ALL);
+    for (const keyword of init.disabled ?? []) on.delete(keyword);
+    // A binary body has no other way in than BDAT (RFC 3030 section 3).
+    if (!on.has("CHUNKING")) on.delete("BINARYMIME");
+    this.#on = on;
+    this.mailRules = {
+      size: on.has("SIZE"),
+      eightBitMime: on.has("8BITMIME"),
+      binaryMime: on.has("BINARYMIME"),
+      smtpUtf8: on.has("SMTPUTF8"),
+      dsn: on.has("DSN"),
+      auth,
+    };
+  }
+
+  /** Whether the extension is on. */
+  has(keyword: ExtensionKeyword): boolean {
+    return this.#on.has(keyword);
+  }
+
+  /** The reply to EHLO or LHLO. Made once for each state of the connection. */
+  helloReply(offer: ConnectionOffer): SmtpReply {
+    const key = `${offer.startTls} ${offer.mechanisms}`;
+    let reply = this.#replies.get(key);
+    if (reply === undefined) {
+      reply = new SmtpReply(250, this.#lines(offer));
+      this.#replies.set(key, reply);
+    }
+    return reply;
+  }
+
+  #lines(offer: ConnectionOffer): string[] {
+    const { hostname, maxSize, maxRecipients, expand } = this.#init;
+    const lines = [hostname];
+    for (const keyword of this.#on) {
+      if (keyword === "SIZE") lines.push(`SIZE ${maxSize}`);
+      else if (keyword === "LIMITS") {
+        lines.push(`LIMITS RCPTMAX=${maxRecipients}`);
+      } else if (keyword !== "HELP") lines.push(keyword);
+    }
+    if (expand) lines.push("EXPN");
+    if (offer.startTls) lines.push("STARTTLS");
+    if (offer.mechanisms.length > 0) {
+      lines.push(`AUTH ${offer.mechanisms.join(" ")}`);
+    }
+    if (this.#on.has("HELP")) lines.push("HELP");
+    return lines;
+  }
+}

@@ -1,0 +1,104 @@
+/**
+ * Command lines: the verb, its argument, and how long each may be.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1 | RFC 5321 section 4.1}
+ */
+
+/** The verbs that the server knows. */
+export type Verb =
+  | "HELO"
+  | "EHLO"
+  | "LHLO"
+  | "MAIL"
+  | "RCPT"
+  | "DATA"
+  | "BDAT"
+  | "RSET"
+  | "NOOP"
+  | "QUIT"
+  | "HELP"
+  | "VRFY"
+  | "EXPN"
+  | "AUTH"
+  | "STARTTLS";
+
+const VERBS: ReadonlyMap<string, Verb> = new Map(
+  ([
+    "HELO",
+    "EHLO",
+    "LHLO",
+    "MAIL",
+    "RCPT",
+    "DATA",
+    "BDAT",
+    "RSET",
+    "NOOP",
+    "QUIT",
+    "HELP",
+    "VRFY",
+    "EXPN",
+    "AUTH",
+    "STARTTLS",
+  ] as const).map((verb) => [verb, verb]),
+);
+
+/** First words of a web client that found the wrong port, or was sent to it. */
+const HTTP =
+  /^(?:GET|HEAD|POST|PUT|DELETE|CONNECT|OPTIONS|TRACE|PATCH) \S|^Host: |^PRI \* HTTP/;
+
+/** Longest command line without CRLF (RFC 5321 section 4.5.3.1.4: 512 with it). */
+const LINE_LIMIT = 510;
+
+/**
+ * What extensions add to MAIL and RCPT: SIZE 26, BODY 17, DSN 500, AUTH 500,
+ * SMTPUTF8 10, and for RCPT DSN 500.
+ */
+const LINE_EXTRA: Partial<Record<Verb, number>> = {
+  MAIL: 26 + 17 + 500 + 500 + 10,
+  RCPT: 500,
+};
+
+/** Longest line of an AUTH exchange without CRLF (RFC 4954 section 4). */
+export const AUTH_LINE_LIMIT = 12286;
+
+/** Longest of all command lines, without CRLF: what the line buffer must take. */
+export const COMMAND_LINE_LIMIT: number = LINE_LIMIT + LINE_EXTRA.MAIL!;
+
+/** A command line, taken apart. */
+export interface Command {
+  /** The verb in capitals, `undefined` for one that is not known. */
+  readonly verb: Verb | undefined;
+  /** What follows the verb, without the space before it and white space at the end. */
+  readonly argument: string;
+}
+
+/** Takes a command line apart. Verbs are known in any case. */
+export function parseCommand(line: string): Command {
+  const space = line.indexOf(" ");
+  const word = space < 0 ? line : line.slice(0, space);
+  return {
+    verb: VERBS.get(word) ?? VERBS.get(word.trimEnd().toUpperCase()),
+    argument: space < 0 ? "" : line.slice(space + 1).trimEnd(),
+  };
+}
+
+/** Longest line that `verb` may have, in octets without CRLF. */
+export function lineLimit(verb: Verb | undefined): number {
+  if (verb === undefined) return LINE_LIMIT;
+  if (verb === "AUTH") return AUTH_LINE_LIMIT;
+  return LINE_LIMIT + (LINE_EXTRA[verb] ?? 0);
+}
+
+/** Whether the line is the first of an HTTP request. */
+export function isHttp(line: string): boolean {
+  return HTTP.test(line);
+}
+
+/** The chunk that a BDAT argument announces, `undefined` where it cannot be read. */
+export function parseBdat(
+  argument: string,
+): { readonly size: number; readonly last: boolean } | undefined {
+  const match = /^(\d{1,15})(?: +(LAST))?$/i.exec(argument);
+  if (match === null) return undefined;
+  return { size: Number(match[1]), last: match[2] !== undefined };
+}

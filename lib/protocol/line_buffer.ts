@@ -1,0 +1,158 @@
+/**
+ * Cuts what a peer sends into lines. Owns the beginning of a line whose end has
+ * not arrived yet, and nothing else: whole lines are read where they lie.
+ *
+ * Only CRLF ends a line. A line feed or carriage return alone is part of the
+ * line and makes it wrong; were it a line end here and text elsewhere, one side
+ * would see commands where the other sees data. Memory is bounded by the limit,
+ * however long the line: what is beyond is counted and dropped.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-2.3.8 | RFC 5321 section 2.3.8},
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.1 | RFC 5321 section 4.5.3.1}
+ */
+
+const CR = 13;
+const LF = 10;
+
+/** Octets of one line that are swallowed before the peer is given up on. */
+const MAX_SWALLOWED = 65536;
+
+/** Storage for the beginning of a line that is kept between lines, in octets. */
+const KEPT_STORAGE = 1024;
+
+/**
+ * What {@linkcode LineBuffer.next} found: the end of the input, a line in
+ * `text`, or a line that cannot be used.
+ */
+export type LineStatus =
+  | "more"
+  | "line"
+  | "too-long"
+  | "endless"
+  | "bare-newline"
+  | "not-utf8";
+
+/** Cuts octets into CRLF lines, in constant memory. */
+export class LineBuffer {
+  /** The line without its CRLF, after the status `"line"`. */
+  text = "";
+  /** Where in the input the next unread octet stands, after every call. */
+  position = 0;
+  /** Longest line that is taken, in octets, without CRLF. May be changed between lines. */
+  limit: number;
+  #partial: Uint8Array<ArrayBuffer> | undefined;
+  #used = 0;
+  #swallowed = 0;
+  #lastOctet = 0;
+  #bare = false;
+
+  /** @param limit Longest line that is taken, in octets, without CRLF */
+  constructor(limit: number) {
+    this.limit = limit;
+  }
+
+  /** Forgets the line begun. */
+  reset(): void {
+    this.#used = this.#swallowed = this.#lastOctet = 0;
+    this.#bare = false;
+    this.#partial = undefined;
+  }
+
+  /**
+   * Reads on in `input` from `start` to `end`; leaves {@linkcode LineBuffer.position}
+   * behind the line, or at `end` for `"more"`. The input may be reused afterwards.
+   */
+  next(input: Uint8Array, start: number, end: number): LineStatus {
+    let from = start;
+    for (;;) {
+      const feed = indexOfLineFeed(input, from, end);
+      if (feed < 0) {
+        this.#keep(input, start, end);
+        this.position = end;
+        return this.#swallowed > MAX_SWALLOWED ? "endless" : "more";
+      }
+      const before = feed > start ? input[feed - 1] : this.#lastOctet;
+      if (before === CR) {
+        this.position = feed + 1;
+        return this.#finish(input, start, feed);
+      }
+      this.#bare = true;
+      from = feed + 1;
+    }
+  }
+
+  /** Ends the line whose line feed stands at `feed`. */
+  #finish(input: Uint8Array, start: number, feed: number): LineStatus {
+    let from = start;
+    let to = feed - 1;
+    let octets = input;
+    if (this.#swallowed > 0 || this.#used + (feed - 1 - start) > this.limit) {
+      this.reset();
+      return "too-long";
+    }
+    if (this.#used > 0) {
+      this.#keep(input, start, feed);
+      octets = this.#partial!;
+      from = 0;
+      to = this.#used - 1;
+    }
+    const bare = this.#bare;
+    if (to > KEPT_STORAGE) this.#partial = undefined;
+    this.#used = this.#lastOctet = 0;
+    this.#bare = false;
+    if (bare) return "bare-newline";
+    return this.#decode(octets, from, to);
+  }
+
+  #decode(octets: Uint8Array, from: number, to: number): LineStatus {
+    const line = octets.subarray(from, to);
+    for (let at = 0; at < line.length; at++) {
+      const octet = line[at]!;
+      if (octet === CR) return "bare-newline";
+      if (octet > 127) return this.#decodeUtf8(line);
+    }
+    this.text = String.fromCharCode.apply(null, line as unknown as number[]);
+    return "line";
+  }
+
+  #decodeUtf8(octets: Uint8Array): LineStatus {
+    if (octets.includes(CR)) return "bare-newline";
+    try {
+      this.text = utf8.decode(octets);
+      return "line";
+    } catch {
+      return "not-utf8";
+    }
+  }
+
+  /** Keeps the beginning of a line, as far as the limit allows, and counts the rest. */
+  #keep(input: Uint8Array, start: number, end: number): void {
+    if (end === start) return;
+    this.#lastOctet = input[end - 1]!;
+    const used = this.#used + (end - start);
+    // One more than the limit is room for the CR of a line that just fits.
+    if (this.#swallowed > 0 || used > this.limit + 1) {
+      this.#swallowed += end - start;
+      return;
+    }
+    if (this.#partial === undefined || this.#partial.length < used) {
+      const grown = new Uint8Array(Math.max(used, 128));
+      if (this.#used > 0) grown.set(this.#partial!.subarray(0, this.#used));
+      this.#partial = grown;
+    }
+    this.#partial.set(input.subarray(start, end), this.#used);
+    this.#used = used;
+  }
+}
+
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** Where the next line feed stands, -1 for none before `end`. */
+function indexOfLineFeed(
+  input: Uint8Array,
+  from: number,
+  end: number,
+): number {
+  const at = input.indexOf(LF, from);
+  return at < end ? at : -1;
+}

@@ -1,0 +1,138 @@
+/**
+ * What passes between the receiving machine and the session that carries it
+ * out: effects one way, verdicts the other.
+ */
+
+import type { Address } from "./address.ts";
+import type { Capabilities } from "./capabilities.ts";
+import type { BareNewlinePolicy } from "./data_decoder.ts";
+import type { MailParameters, RcptParameters } from "./parameters.ts";
+import type { SmtpReply } from "./reply.ts";
+import type { ReadPhase } from "./server_states.ts";
+
+/** A question to the handlers. */
+export type ServerAsk =
+  | { readonly ask: "connect" }
+  | { readonly ask: "command"; readonly line: string }
+  | { readonly ask: "helo"; readonly name: string }
+  | {
+    readonly ask: "mail";
+    readonly address: Address;
+    readonly parameters: MailParameters;
+  }
+  | {
+    readonly ask: "rcpt";
+    readonly address: Address;
+    readonly parameters: RcptParameters;
+  }
+  /** The body is about to come: the envelope is complete. */
+  | { readonly ask: "messageStart"; readonly via: "DATA" | "BDAT" }
+  /** The body is complete: the final verdict. */
+  | { readonly ask: "message" }
+  | { readonly ask: "verify"; readonly text: string }
+  | { readonly ask: "expand"; readonly text: string }
+  /** An AUTH exchange begins; `initial` as sent, undecoded. */
+  | {
+    readonly ask: "auth";
+    readonly mechanism: string;
+    readonly initial: string | undefined;
+  }
+  /** The client's next line of it, undecoded; `undefined` for one too long. */
+  | { readonly ask: "authLine"; readonly text: string | undefined };
+
+/** One thing for the session to do. */
+export type ServerEffect =
+  /** Read from the peer and `receive` it; nothing else is left to do. */
+  | { readonly effect: "read"; readonly phase: ReadPhase }
+  /** Write these octets; they are untouched until the next call. */
+  | { readonly effect: "write"; readonly bytes: Uint8Array<ArrayBuffer> }
+  /** Decide and `answer`. */
+  | ({ readonly effect: "ask" } & ServerAsk)
+  /** Body octets, good until the next `receive`. */
+  | { readonly effect: "body"; readonly bytes: Uint8Array }
+  /** The body under way is refused and will be answered so at its end: drop what was collected. */
+  | { readonly effect: "drop"; readonly refusal: SmtpReply }
+  /** A transaction is over without a message: RSET, HELO, the end of the session. */
+  | { readonly effect: "reset" }
+  /** Begin TLS, then call `tlsStarted`. Everything written has been flushed. */
+  | { readonly effect: "startTls" }
+  /** Close the connection. */
+  | { readonly effect: "close"; readonly reason: CloseReason };
+
+/** Why a session ended. */
+export type CloseReason =
+  /** The client said QUIT. */
+  | "quit"
+  /** The client closed, or the connection broke. */
+  | "disconnected"
+  /** A handler or the session's own policy refused the client. */
+  | "refused"
+  /** The client spoke before the greeting. */
+  | "early"
+  /** Too many errors, an HTTP request, an endless line. */
+  | "errors"
+  /** Nothing came, or it came too slowly. */
+  | "timeout"
+  /** The server is stopping. */
+  | "shutdown"
+  /** The TLS handshake failed. */
+  | "tls"
+  /** A fault of the server itself. */
+  | "error";
+
+/**
+ * The answer to an ask: nothing accepts and `"deny"` refuses with the standard
+ * reply, a reply is sent and decides by its code; the silent ones send nothing,
+ * because the handler has done so; `"drop"` closes without a word (connect only).
+ */
+export type Verdict =
+  | undefined
+  | SmtpReply
+  | "deny"
+  | "silent-allow"
+  | "silent-deny"
+  | "drop";
+
+/** Which asks somebody wants to decide; the others are accepted on the spot. */
+export interface AskFlags {
+  /** Before each command line is looked at. */
+  readonly command: boolean;
+  /** HELO, EHLO, LHLO. */
+  readonly helo: boolean;
+  /** MAIL. */
+  readonly mail: boolean;
+  /** RCPT. */
+  readonly rcpt: boolean;
+  /** VRFY. */
+  readonly verify: boolean;
+  /** EXPN. */
+  readonly expand: boolean;
+}
+
+/** What a listener's sessions have in common. Not changed once in use. */
+export interface ServerProfile {
+  /** Whether the conversation is SMTP or LMTP (RFC 2033). */
+  readonly protocol: "smtp" | "lmtp";
+  /** The greeting, 220. */
+  readonly greeting: SmtpReply;
+  /** The reply to QUIT, 221. */
+  readonly goodbye: SmtpReply;
+  /** The extensions. */
+  readonly capabilities: Capabilities;
+  /** Largest message in octets, 0 for no limit. */
+  readonly maxSize: number;
+  /** Most recipients of a message. */
+  readonly maxRecipients: number;
+  /** Errors after which a session ends; 0 for no end. */
+  readonly maxErrors: number;
+  /** What happens to bare CR and LF in a body. */
+  readonly bareNewlines: BareNewlinePolicy;
+  /** Which asks somebody wants to decide. */
+  readonly asks: AskFlags;
+  /** Whether STARTTLS is there, and whether MAIL and AUTH wait for it. */
+  readonly startTls: "none" | "allowed" | "required";
+  /** Whether AUTH is there, and whether MAIL waits for it. */
+  readonly authentication: "none" | "allowed" | "required";
+  /** The SASL mechanisms that can be served on this connection now. */
+  mechanisms(tls: boolean): readonly string[];
+}

@@ -1,0 +1,356 @@
+/**
+ * One inbound connection: the loop that carries out what the receiving machine
+ * asks for, one effect after the other. It owns the transport, the read buffers
+ * and the end of the session; it knows no verb and writes no reply of its own.
+ *
+ * Nothing is awaited that is not a promise: without handlers, a command costs
+ * the loop no turn of the event loop beside the read and the write.
+ */
+
+import { describeError } from "../log.ts";
+import type { Transport } from "../net/transport.ts";
+import { replies } from "../protocol/replies.ts";
+import type { SmtpReply } from "../protocol/reply.ts";
+import type {
+  CloseReason,
+  ServerEffect,
+  Verdict,
+} from "../protocol/server_effects.ts";
+import { ServerProtocol } from "../protocol/server_protocol.ts";
+import type { ReadPhase } from "../protocol/server_states.ts";
+import {
+  borrowBodyBuffer,
+  COMMAND_BUFFER_SIZE,
+  returnBodyBuffer,
+} from "./buffers.ts";
+import { note, type SessionContext } from "./context.ts";
+import { Questions } from "./questions.ts";
+import { Reception } from "./reception.ts";
+import { type SessionState, SmtpSession } from "./session.ts";
+import { ask, isPromise, verdictOfError } from "./verdicts.ts";
+
+const NOTHING = new Uint8Array(0);
+
+/** One inbound connection. */
+export class Connection {
+  /** The session as handlers see it. */
+  readonly session: SmtpSession;
+  /** When the client is given up on, by the clock of the context. */
+  deadline: number = Infinity;
+  readonly #context: SessionContext;
+  readonly #transport: Transport;
+  readonly #protocol: ServerProtocol;
+  readonly #questions: Questions;
+  readonly #reception: Reception;
+  readonly #commandBuffer: Uint8Array<ArrayBuffer> = new Uint8Array(
+    COMMAND_BUFFER_SIZE,
+  );
+  #bodyBuffer: Uint8Array<ArrayBuffer> | undefined;
+  /** The read that was begun before the greeting. */
+  #early: Promise<number | null> | undefined;
+  /** Whether the client spoke before the greeting. */
+  #spoke = false;
+  /** Whether a read is under way. */
+  #reading = false;
+  #reason: CloseReason | undefined;
+  /** The end that waits for the handler that is busy. */
+  #ending: { reply: SmtpReply | undefined; reason: CloseReason } | undefined;
+  #state: SessionState = "connecting";
+
+  /** @param context What the sessions of the listener have in common */
+  constructor(transport: Transport, context: SessionContext) {
+    this.#context = context;
+    this.#transport = transport;
+    const protocol = new ServerProtocol(context.profile);
+    const session = new SmtpSession({
+      id: context.nextId(),
+      remote: transport.remote,
+      local: transport.local,
+      kind: context.kind,
+      protocol,
+      close: (reply) => this.end(reply, "refused"),
+    });
+    if (transport.tls !== undefined) {
+      protocol.tls = true;
+      session.tls = transport.tls;
+    }
+    this.#protocol = protocol;
+    this.session = session;
+    this.#questions = new Questions(context, session);
+    this.#reception = new Reception(context, { session, protocol });
+  }
+
+  /** Runs the session to its end. Never rejects. */
+  async run(): Promise<void> {
+    try {
+      note(this.#context, () => ({
+        level: "debug",
+        event: "connect",
+        message: `Connection from ${this.session.remoteAddress}`,
+        session: this.session.id,
+        fields: {
+          address: this.session.remoteAddress,
+          port: this.session.remotePort,
+        },
+      }));
+      await this.#listenEarly();
+      await this.#loop();
+    } catch (error) {
+      this.#fail(error);
+      await this.#unwind();
+    }
+    await this.#finish();
+  }
+
+  /**
+   * Reads before anything is said, to learn whether the client waits for the
+   * greeting. The empty write is one turn of the event loop: enough for octets
+   * that are here already, and no wait for any that are not.
+   */
+  async #listenEarly(): Promise<void> {
+    this.#reading = true;
+    this.#early = this.#transport.read(this.#commandBuffer).then((count) => {
+      this.#spoke = count !== null;
+      return count;
+    });
+    // Whoever awaits it sees the failure; until then it is no unhandled one.
+    this.#early.catch(() => {});
+    await this.#transport.write(NOTHING);
+  }
+
+  async #loop(): Promise<void> {
+    for (;;) {
+      const effect = this.#protocol.next();
+      if (this.#context.handlers.onStateChange !== undefined) {
+        this.#tellState();
+      }
+      if (effect.effect === "close") {
+        this.#reason ??= effect.reason;
+        return;
+      }
+      const waiting = this.#carryOut(effect);
+      if (waiting !== undefined) await waiting;
+    }
+  }
+
+  /** Carries out one effect; a promise where it takes time. */
+  #carryOut(effect: ServerEffect): void | Promise<void> {
+    switch (effect.effect) {
+      case "read":
+        return this.#read(effect.phase);
+      case "write":
+        this.#extendDeadline();
+        return this.#transport.write(effect.bytes);
+      case "ask":
+        return this.#ask(effect);
+      case "body":
+        return this.#reception.take(effect.bytes);
+      case "drop":
+        return this.#reception.drop(effect.refusal);
+      case "reset":
+        return this.#reception.reset();
+      case "startTls":
+      case "close":
+        throw new TypeError(`Cannot carry out "${effect.effect}"`);
+    }
+  }
+
+  /** Reads once and hands the octets to the machine. */
+  async #read(phase: ReadPhase): Promise<void> {
+    if (this.#ending !== undefined) {
+      const { reply, reason } = this.#ending;
+      return this.#protocol.close(reply, reason);
+    }
+    const buffer = this.#bufferFor(phase);
+    this.#extendDeadline();
+    this.#reading = true;
+    const count = await (this.#early ?? this.#transport.read(buffer));
+    this.#reading = false;
+    this.#early = undefined;
+    if (count === null) this.#protocol.close(undefined, "disconnected");
+    else this.#protocol.receive(buffer.subarray(0, count));
+  }
+
+  #extendDeadline(): void {
+    this.deadline = this.#context.now() + this.#context.timeoutMs;
+  }
+
+  /** A large buffer while a body comes in, the session's own small one else. */
+  #bufferFor(phase: ReadPhase): Uint8Array<ArrayBuffer> {
+    if (phase === "data" || phase === "bdat") {
+      return this.#bodyBuffer ??= borrowBodyBuffer();
+    }
+    this.#returnBuffer();
+    return this.#commandBuffer;
+  }
+
+  #returnBuffer(): void {
+    if (this.#bodyBuffer === undefined) return;
+    returnBodyBuffer(this.#bodyBuffer);
+    this.#bodyBuffer = undefined;
+  }
+
+  // Asks.
+
+  #ask(
+    effect: ServerEffect & { readonly effect: "ask" },
+  ): void | Promise<void> {
+    switch (effect.ask) {
+      case "command": {
+        const line = this.#questions.command(effect.line);
+        return isPromise(line)
+          ? this.#await(line, (it) => this.#protocol.answerCommand(it))
+          : this.#protocol.answerCommand(line);
+      }
+      case "messageStart":
+        return this.#settle(this.#reception.start());
+      case "message":
+        return this.#settle(this.#reception.finish());
+      case "auth":
+      case "authLine":
+        return this.#settle("deny");
+      case "connect":
+        return this.#settleConnect(this.#questions.put(effect));
+      default:
+        return this.#settle(this.#questions.put(effect));
+    }
+  }
+
+  #settle(verdict: Verdict | Promise<Verdict>): void | Promise<void> {
+    return isPromise(verdict)
+      ? this.#await(verdict, (it) => this.#protocol.answer(it))
+      : this.#protocol.answer(verdict);
+  }
+
+  #settleConnect(verdict: Verdict | Promise<Verdict>): void | Promise<void> {
+    const answer = (it: Verdict) => {
+      if (this.#spoke && it === undefined) {
+        this.#reason = "early";
+        this.#protocol.answer(replies.earlyTalker);
+      } else {
+        this.#protocol.answer(it);
+      }
+    };
+    return isPromise(verdict) ? this.#await(verdict, answer) : answer(verdict);
+  }
+
+  /** Waits for a handler, as long as it takes: the client is not to blame. */
+  async #await<T>(
+    waiting: Promise<T>,
+    answer: (value: T) => void,
+  ): Promise<void> {
+    this.deadline = Infinity;
+    const value = await waiting;
+    // The session may have been ended meanwhile.
+    if (this.#protocol.phase !== "closed") answer(value);
+  }
+
+  // Ends.
+
+  /** The client has let its time pass. */
+  timeOut(): void {
+    this.deadline = Infinity;
+    // A client that does not read is not told, either.
+    if (this.#reading) this.end(replies.timeout, "timeout");
+    else this.abort("timeout");
+  }
+
+  /**
+   * Ends the session from outside, with `reply` if there is one: at once where
+   * the client is being waited for, else when the handler is done.
+   */
+  end(reply: SmtpReply | undefined, reason: CloseReason): void {
+    if (this.#reason !== undefined) return;
+    if (!this.#reading || this.#protocol.phase === "connecting") {
+      this.#ending ??= { reply, reason };
+      return;
+    }
+    this.#reason = reason;
+    const close = () => this.#transport.close();
+    if (reply === undefined) close();
+    else this.#transport.write(reply.encode()).then(close, close);
+  }
+
+  /** Ends the session without waiting for anything. */
+  abort(reason: CloseReason): void {
+    this.#reason ??= reason;
+    this.#transport.close();
+  }
+
+  /** Notes why the loop broke off: the client went away, or a fault of our own. */
+  #fail(error: unknown): void {
+    if (this.#reason === undefined && !isConnectionError(error)) {
+      this.#context.log({
+        level: "error",
+        event: "error",
+        message: "Session failed",
+        session: this.session.id,
+        error: describeError(error),
+      });
+      this.#reason = "error";
+    }
+    this.#reason ??= "disconnected";
+    this.#protocol.close(undefined, this.#reason);
+  }
+
+  /** Carries out what the machine still wants done for a client that is gone. */
+  async #unwind(): Promise<void> {
+    for (;;) {
+      const { effect } = this.#protocol.next();
+      if (effect === "reset") await this.#reception.reset();
+      if (effect === "close") return;
+    }
+  }
+
+  async #finish(): Promise<void> {
+    this.#transport.close();
+    // A read that is still under way owns its buffer.
+    if (!this.#reading) this.#returnBuffer();
+    const { handlers } = this.#context;
+    const { session } = this;
+    const reason = this.#reason ?? "disconnected";
+    if (handlers.onStateChange !== undefined) this.#tellState();
+    if (handlers.onDisconnect !== undefined) {
+      await ask(() => handlers.onDisconnect!(session, reason), {
+        log: this.#context.log,
+        session: session.id,
+        handler: "onDisconnect",
+      });
+    }
+    note(this.#context, () => ({
+      level: "debug",
+      event: "disconnect",
+      message: `Connection from ${session.remoteAddress} ended: ${reason}`,
+      session: session.id,
+      fields: { reason, messages: session.messages },
+    }));
+  }
+
+  #tellState(): void {
+    const { state } = this.session;
+    if (state === this.#state) return;
+    const previous = this.#state;
+    this.#state = state;
+    try {
+      this.#context.handlers.onStateChange!(this.session, state, previous);
+    } catch (error) {
+      verdictOfError(error, {
+        log: this.#context.log,
+        session: this.session.id,
+        handler: "onStateChange",
+      });
+    }
+  }
+}
+
+/** Whether an error of the transport only says that the client is gone. */
+function isConnectionError(error: unknown): boolean {
+  return error instanceof Deno.errors.ConnectionReset ||
+    error instanceof Deno.errors.ConnectionAborted ||
+    error instanceof Deno.errors.BrokenPipe ||
+    error instanceof Deno.errors.BadResource ||
+    error instanceof Deno.errors.Interrupted ||
+    error instanceof Deno.errors.UnexpectedEof ||
+    error instanceof Deno.errors.NotConnected ||
+    error instanceof Deno.errors.TimedOut;
+}

@@ -1,0 +1,52 @@
+/**
+ * What the sessions of one listener have in common: made once by the server,
+ * never changed by a session.
+ */
+
+import type { Logger, LogRecord } from "../log.ts";
+import type { ListenerKind } from "../net/listen_options.ts";
+import type { Address } from "../protocol/address.ts";
+import type { ServerProfile } from "../protocol/server_effects.ts";
+import type { MessageStore } from "../store/store.ts";
+import type { SmtpHandlers } from "./handlers.ts";
+
+/** What the sessions of one listener have in common. */
+export interface SessionContext {
+  /** What the listener is for. */
+  readonly kind: ListenerKind;
+  /** What the machines have in common. */
+  readonly profile: ServerProfile;
+  /** The server's own name. */
+  readonly hostname: string;
+  /** The program's decisions. */
+  readonly handlers: SmtpHandlers;
+  /** Where messages go that have no store of their own. */
+  readonly store: MessageStore;
+  /** Whether an address is for this server; every one is when not given. */
+  readonly isLocal?: ((address: Address) => boolean) | undefined;
+  /** Whether a Received field is put in front of each message. */
+  readonly addReceived: boolean;
+  /** Octets of a message kept in memory, and where the rest goes. */
+  readonly body: {
+    readonly memoryLimit: number;
+    readonly temporaryFolder?: string | undefined;
+  };
+  /** How long the session waits for the client, in ms. */
+  readonly timeoutMs: number;
+  /** Takes log records. */
+  readonly log: Logger;
+  /** Whether anybody reads records below a warning: if not, none is made. */
+  readonly verbose: boolean;
+  /** Gives the next unique name of a session or message. */
+  nextId(): string;
+  /** The time, in ms; may lag by a second. */
+  now(): number;
+}
+
+/** Writes a record below a warning, if anybody reads those. */
+export function note(
+  context: SessionContext,
+  record: () => LogRecord,
+): void {
+  if (context.verbose) context.log(record());
+}

@@ -1,0 +1,134 @@
+/**
+ * The handlers: the questions a program may answer about a session, and the
+ * one rule for all answers.
+ *
+ * The rule: return nothing (or `true`) to accept; return `false` to refuse with
+ * the standard reply; return or throw an `SmtpReply` or `SmtpError` to choose
+ * the reply; anything else that is thrown is 451 4.3.0 and a log record.
+ */
+
+import type { Message } from "../message/message.ts";
+import type { Address } from "../protocol/address.ts";
+import type { MessageHeaders } from "../protocol/headers.ts";
+import type { MailParameters, RcptParameters } from "../protocol/parameters.ts";
+import type { SmtpReply } from "../protocol/reply.ts";
+import type { CloseReason } from "../protocol/server_effects.ts";
+import type { SmtpError } from "../errors.ts";
+import type { SessionState, SmtpSession } from "./session.ts";
+
+/** Accepts, and says that the handler has sent its own reply with `session.send()`. */
+export const SILENT_ALLOW: unique symbol = Symbol("SILENT_ALLOW");
+
+/** Refuses, and says that the handler has sent its own reply with `session.send()`. */
+export const SILENT_DENY: unique symbol = Symbol("SILENT_DENY");
+
+/** From `onConnect` only: closes the connection without a word. */
+export const DROP: unique symbol = Symbol("DROP");
+
+/** What a handler may say. */
+export type HandlerVerdict =
+  | void
+  | undefined
+  | boolean
+  | SmtpReply
+  | SmtpError
+  | typeof SILENT_ALLOW
+  | typeof SILENT_DENY;
+
+/** A value, or a promise of it: handlers may be sync or async. */
+export type MaybePromise<T> = T | Promise<T>;
+
+/**
+ * The handlers of a server, every one optional, sync or async. A slow one
+ * delays its own session only.
+ *
+ * @example Take mail for one domain, refuse one sender
+ * ```ts
+ * import { type SmtpHandlers, SmtpReply } from "@smtp/server";
+ *
+ * const handlers: SmtpHandlers = {
+ *   onMailFrom(_session, address) {
+ *     if (address.domain === "spam.example") {
+ *       return new SmtpReply(550, "Not from you", { enhanced: "5.7.1" });
+ *     }
+ *   },
+ *   onRcptTo: (_session, address) => address.domain === "example.com",
+ * };
+ * console.assert(typeof handlers.onRcptTo === "function");
+ * ```
+ */
+export interface SmtpHandlers {
+  /** A client has connected and not been greeted. {@linkcode DROP} closes without a word. */
+  onConnect?(
+    session: SmtpSession,
+  ): MaybePromise<HandlerVerdict | typeof DROP>;
+  /**
+   * A command line has come, before anything is made of it. Return the line to
+   * run instead, `""` to run none (after a `session.send()` of your own), or
+   * nothing to run it as it is. What follows the mechanism of AUTH is replaced
+   * by `***`; such a line cannot be rewritten unless it is changed.
+   */
+  onCommand?(
+    session: SmtpSession,
+    line: string,
+  ): MaybePromise<string | void | undefined>;
+  /** HELO, EHLO or LHLO, with the name that the client gave itself. */
+  onHelo?(session: SmtpSession, name: string): MaybePromise<HandlerVerdict>;
+  /** MAIL FROM; `address.isNull` for a bounce. */
+  onMailFrom?(
+    session: SmtpSession,
+    address: Address,
+    parameters: MailParameters,
+  ): MaybePromise<HandlerVerdict>;
+  /** RCPT TO, once for each recipient. */
+  onRcptTo?(
+    session: SmtpSession,
+    address: Address,
+    parameters: RcptParameters,
+  ): MaybePromise<HandlerVerdict>;
+  /**
+   * The envelope is complete, the content comes next: the last moment to choose
+   * `message.store`, or `message.filename` and `message.append`.
+   */
+  onMessageStart?(
+    session: SmtpSession,
+    message: Message,
+  ): MaybePromise<HandlerVerdict>;
+  /**
+   * The header block is complete and nothing is stored yet. Edits of `headers`
+   * are what is kept; a refusal is sent when the client has finished sending.
+   */
+  onHeaders?(
+    session: SmtpSession,
+    message: Message,
+    headers: MessageHeaders,
+  ): MaybePromise<HandlerVerdict>;
+  /** The whole message is here and nothing has been answered yet. */
+  onMessage?(
+    session: SmtpSession,
+    message: Message,
+  ): MaybePromise<HandlerVerdict>;
+  /** A transaction is over without a message: RSET, another HELO, the end of the session. */
+  onReset?(session: SmtpSession): MaybePromise<void>;
+  /** The session is over: exactly once for each session that `onConnect` saw. */
+  onDisconnect?(
+    session: SmtpSession,
+    reason: CloseReason,
+  ): MaybePromise<void>;
+  /** VRFY. Return the lines of the answer, as `Real Name <mailbox>`; nothing for 252. */
+  onVerify?(
+    session: SmtpSession,
+    text: string,
+  ): MaybePromise<string | readonly string[] | HandlerVerdict>;
+  /** EXPN. Return the members of the list, a line each. */
+  onExpand?(
+    session: SmtpSession,
+    text: string,
+  ): MaybePromise<string | readonly string[] | HandlerVerdict>;
+  /** The session's state has changed. */
+  onStateChange?(
+    session: SmtpSession,
+    state: SessionState,
+    previous: SessionState,
+  ): void;
+}

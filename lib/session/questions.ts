@@ -1,0 +1,136 @@
+/**
+ * Puts the machine's questions to the handlers, and answers those that the
+ * server's own policy decides. A promise comes back only where a handler gave
+ * one.
+ */
+
+import { replies } from "../protocol/replies.ts";
+import { SmtpReply } from "../protocol/reply.ts";
+import type { ServerAsk, Verdict } from "../protocol/server_effects.ts";
+import { note, type SessionContext } from "./context.ts";
+import type { SmtpSession } from "./session.ts";
+import {
+  ask,
+  isPromise,
+  type VerdictContext,
+  verdictOfError,
+} from "./verdicts.ts";
+
+/** What is asked about a message is the reception's, a command line has an answer of its own. */
+type Question = Exclude<
+  ServerAsk,
+  { readonly ask: "command" | "messageStart" | "message" | "auth" | "authLine" }
+>;
+
+/** Asks the handlers of one session. */
+export class Questions {
+  readonly #context: SessionContext;
+  readonly #session: SmtpSession;
+
+  /** @param context What the sessions of the listener have in common */
+  constructor(context: SessionContext, session: SmtpSession) {
+    this.#context = context;
+    this.#session = session;
+  }
+
+  /** Puts one question. */
+  put(question: Question): Verdict | Promise<Verdict> {
+    const { handlers } = this.#context;
+    const session = this.#session;
+    switch (question.ask) {
+      case "connect":
+        return handlers.onConnect &&
+          this.#ask("onConnect", () => handlers.onConnect!(session));
+      case "helo":
+        return this.#ask(
+          "onHelo",
+          () => handlers.onHelo!(session, question.name),
+        );
+      case "mail":
+        return this.#ask(
+          "onMailFrom",
+          () =>
+            handlers.onMailFrom!(
+              session,
+              question.address,
+              question.parameters,
+            ),
+        );
+      case "rcpt":
+        return this.#recipient(question);
+      case "verify":
+        return this.#ask(
+          "onVerify",
+          () => handlers.onVerify!(session, question.text),
+          true,
+        );
+      case "expand":
+        return this.#ask(
+          "onExpand",
+          () => handlers.onExpand!(session, question.text),
+          true,
+        );
+    }
+  }
+
+  #recipient(
+    question: ServerAsk & { readonly ask: "rcpt" },
+  ): Verdict | Promise<Verdict> {
+    const { handlers, isLocal } = this.#context;
+    const { address, parameters } = question;
+    if (isLocal !== undefined && !isLocal(address)) {
+      note(this.#context, () => ({
+        level: "info",
+        event: "refused",
+        message: `Refused to relay to ${address}`,
+        session: this.#session.id,
+        fields: { address: this.#session.remoteAddress },
+      }));
+      return replies.relayingDenied;
+    }
+    return handlers.onRcptTo &&
+      this.#ask(
+        "onRcptTo",
+        () => handlers.onRcptTo!(this.#session, address, parameters),
+      );
+  }
+
+  /**
+   * Shows a command line to `onCommand`; gives the line to run, `""` for none.
+   * What AUTH carries is not shown.
+   */
+  command(line: string): string | Promise<string> {
+    const shown = line.replace(/^(AUTH +\S+ +).+$/i, "$1***");
+    const run = (changed: string | void) =>
+      changed === undefined || changed === shown ? line : changed;
+    try {
+      const changed = this.#context.handlers.onCommand!(this.#session, shown);
+      return isPromise(changed)
+        ? changed.then(run, (error) => this.#commandFailed(error))
+        : run(changed);
+    } catch (error) {
+      return this.#commandFailed(error);
+    }
+  }
+
+  /** The command is not run; what was thrown is the answer to it. */
+  #commandFailed(error: unknown): string {
+    const verdict = verdictOfError(error, this.#about("onCommand"));
+    if (verdict instanceof SmtpReply) this.#session.send(verdict.wire);
+    return "";
+  }
+
+  #ask(
+    handler: string,
+    call: () => unknown,
+    lines?: true,
+  ): Verdict | Promise<Verdict> {
+    return ask(call, this.#about(handler, lines));
+  }
+
+  #about(handler: string, lines?: true): VerdictContext {
+    const { log } = this.#context;
+    const about = { log, session: this.#session.id, handler };
+    return lines ? { ...about, lines } : about;
+  }
+}

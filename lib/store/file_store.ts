@@ -1,0 +1,187 @@
+/**
+ * The store that keeps messages in plain files: one `.eml` file a message in a
+ * folder, or one file that each message overwrites or is appended to.
+ *
+ * Never shows a half-written file under its final name, and never writes
+ * through a symbolic link.
+ */
+
+import { dirname, join, resolve } from "node:path";
+import type { Message } from "../message/message.ts";
+import { type AppendOptions, appendToFile } from "./append_file.ts";
+import {
+  type ContentOptions,
+  MessageContent,
+  type Newline,
+} from "./content.ts";
+import {
+  makeFolder,
+  requireKind,
+  syncFolder,
+  writeNewFile,
+} from "./durable.ts";
+import { failureOfOne, Underway } from "./keeping.ts";
+import { lockOptions, type LockSettings } from "./lock.ts";
+import { safeComponent } from "./mailbox_name.ts";
+import type { MessageStore } from "./store.ts";
+import { uniqueName } from "./unique_name.ts";
+
+/** Options of {@linkcode FileStore}: exactly one of `folder` and `path`. */
+export interface FileStoreOptions extends LockSettings {
+  /** The folder for one file a message, `TIME.ID.RANDOM.eml`; made where missing. */
+  readonly folder?: string | undefined;
+  /** The one file; its folder is made where missing. */
+  readonly path?: string | undefined;
+  /**
+   * Whether `path` is appended to, under locks; else each message takes the
+   * place of the one before.
+   *
+   * @default {false}
+   */
+  readonly append?: boolean | undefined;
+  /**
+   * Whether a message begins with the separator line of an mbox, has its own
+   * lines of that form quoted, and ends in a blank line. Without it nothing
+   * tells where a message in an appended file begins.
+   *
+   * @default {append}
+   */
+  readonly fromLine?: boolean | undefined;
+  /**
+   * Whether a message begins with a Return-Path field (RFC 5321 section 4.4).
+   *
+   * @default {true}
+   */
+  readonly returnPath?: boolean | undefined;
+  /**
+   * Line ends: `"crlf"` as received, `"lf"` as Unix programs want them.
+   *
+   * @default {"crlf"}
+   */
+  readonly newline?: Newline | undefined;
+  /**
+   * Whether a message is on the disk before it counts as kept. Without it a
+   * crash may lose mail that the client was told is safe: for tests.
+   *
+   * @default {true}
+   */
+  readonly sync?: boolean | undefined;
+}
+
+/**
+ * Keeps messages in plain files. Requires `allow-read` and `allow-write`.
+ *
+ * @example One file a message
+ * ```ts
+ * import { FileStore } from "@smtp/server";
+ *
+ * const store = new FileStore({ folder: "./mail" });
+ * console.assert(store.kind === "file");
+ * ```
+ * @example All messages in one file
+ * ```ts
+ * import { FileStore } from "@smtp/server";
+ *
+ * const store = new FileStore({ path: "./mail/all.mbox", append: true });
+ * console.assert(store.kind === "file");
+ * ```
+ */
+export class FileStore implements MessageStore {
+  /** `"file"`. */
+  readonly kind = "file";
+  readonly #folder: string | undefined;
+  readonly #path: string;
+  readonly #append: AppendOptions | undefined;
+  readonly #content: ContentOptions;
+  readonly #sync: boolean;
+  readonly #underway = new Underway();
+
+  /**
+   * @param options Where messages go, and in which form
+   * @throws {TypeError} If not exactly one of `folder` and `path` is given, or `append` with `folder`
+   */
+  constructor(options: FileStoreOptions) {
+    const { folder, path, append = false, fromLine = append } = options;
+    const { newline = "crlf", returnPath = true, sync = true } = options;
+    if ((folder === undefined) === (path === undefined)) {
+      throw new TypeError(
+        'Cannot make a file store: want either "folder" or "path"',
+      );
+    }
+    if (append && path === undefined) {
+      throw new TypeError(
+        'Cannot make a file store that appends: want "path"',
+      );
+    }
+    this.#folder = folder === undefined ? undefined : resolve(folder);
+    this.#path = resolve(path ?? "");
+    this.#content = { newline, returnPath, mbox: fromLine };
+    this.#sync = sync;
+    if (append) {
+      this.#append = {
+        sync,
+        separator: fromLine ? newline === "lf" ? "\n" : "\r\n" : undefined,
+        ...lockOptions(options),
+      };
+    }
+  }
+
+  /**
+   * Keeps one copy for all recipients.
+   *
+   * @throws {StoreError} If it could not be kept; the file is then as it was before
+   */
+  save(message: Message): Promise<void> {
+    return this.#underway.track(this.#save(message));
+  }
+
+  async #save(message: Message): Promise<void> {
+    const content = new MessageContent(message, this.#content);
+    try {
+      if (this.#append !== undefined) {
+        await appendToFile(this.#path, content, this.#append);
+      } else if (this.#folder !== undefined) {
+        await this.#place(content, join(this.#folder, fileName(message)));
+      } else {
+        await this.#place(content, this.#path);
+      }
+    } catch (reason) {
+      throw failureOfOne(message, reason);
+    }
+  }
+
+  /** Writes beside the final name and renames: nobody ever sees half a message there. */
+  async #place(content: MessageContent, path: string): Promise<void> {
+    const folder = dirname(path);
+    const temporary = join(folder, `.${uniqueName()}.tmp`);
+    const options = { sync: this.#sync };
+    await requireKind(path, "file");
+    try {
+      await writeNewFile(temporary, content, options);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+      await makeFolder(folder, options);
+      await writeNewFile(temporary, content, options);
+    }
+    try {
+      await Deno.rename(temporary, path);
+    } catch (error) {
+      await Deno.remove(temporary).catch(() => {});
+      throw error;
+    }
+    if (this.#sync) await syncFolder(folder);
+  }
+
+  /** Waits for what is being saved. */
+  close(): Promise<void> {
+    return this.#underway.settled();
+  }
+}
+
+/** A name that sorts by time and tells the message; random too, lest mail ever replace mail. */
+function fileName(message: Message): string {
+  const time = message.receivedAt.toISOString().replace(/[-:]/g, "");
+  const random = crypto.getRandomValues(new Uint32Array(1))[0]!;
+  const suffix = random.toString(16).padStart(8, "0");
+  return `${time}.${safeComponent(message.id)}.${suffix}.eml`;
+}

@@ -1,0 +1,218 @@
+/**
+ * Locks on mailbox files, such as other mail programs know: the dot-lock, a
+ * file `NAME.lock` beside the mailbox, and `flock(2)` on the mailbox itself.
+ * Both wait by asking again until a deadline, never for ever.
+ *
+ * Never breaks a lock whose owner may be alive.
+ */
+
+import process from "node:process";
+import { isSameFile, writeAll } from "./durable.ts";
+import { hostName, uniqueName } from "./unique_name.ts";
+
+/** A way to lock a mailbox file. */
+export type LockMethod = "dotlock" | "flock";
+
+/** How to lock, and for how long to try. */
+export interface LockOptions {
+  /** The locks to take; the dot-lock is taken first. */
+  readonly locks: readonly LockMethod[];
+  /** Milliseconds to wait for the locks of other programs. */
+  readonly lockTimeoutMs: number;
+  /** Milliseconds after which a dot-lock whose owner is dead is broken. */
+  readonly staleLockMs: number;
+}
+
+/** What a store's options may say of its locks. */
+export interface LockSettings {
+  /**
+   * The locks to take for appending. Programs that read the file must use one
+   * of them, and `"flock"` means `flock(2)`, not `fcntl(2)`.
+   *
+   * @default {["dotlock", "flock"]}
+   */
+  readonly locks?: readonly LockMethod[] | undefined;
+  /**
+   * Milliseconds to wait for locks that other programs hold.
+   *
+   * @default {30000}
+   */
+  readonly lockTimeoutMs?: number | undefined;
+  /**
+   * Milliseconds after which a dot-lock is broken whose owner is dead.
+   *
+   * @default {60000}
+   */
+  readonly staleLockMs?: number | undefined;
+}
+
+/** The settings with their defaults. */
+export function lockOptions(settings: LockSettings): LockOptions {
+  return {
+    locks: settings.locks ?? ["dotlock", "flock"],
+    lockTimeoutMs: settings.lockTimeoutMs ?? 30_000,
+    staleLockMs: settings.staleLockMs ?? 60_000,
+  };
+}
+
+const FIRST_WAIT_MS = 5;
+const LONGEST_WAIT_MS = 200;
+/** What this program and some others write into a dot-lock. */
+const OWNER = /^(\d{1,10}):(\S+)\s*$/;
+
+/** A dot-lock that is held; gives it back when disposed of. */
+export class DotLock implements AsyncDisposable {
+  readonly #path: string;
+  readonly #file: Deno.FsFile;
+
+  /** @param file The lock file, just made, open as long as the lock is held */
+  constructor(path: string, file: Deno.FsFile) {
+    this.#path = path;
+    this.#file = file;
+  }
+
+  /** Removes the lock, unless somebody else has broken it and has one of his own there. Never throws. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      if (await isSameFile(this.#file, this.#path)) {
+        await Deno.remove(this.#path);
+      }
+    } catch {
+      // The mailbox is in order; who finds the lock later breaks it as stale.
+    } finally {
+      this.#file.close();
+    }
+  }
+}
+
+/**
+ * Takes the dot-lock of the mailbox `path`.
+ *
+ * @param deadline When to give up, on the clock of `performance.now()`
+ * @throws {Deno.errors.TimedOut} If somebody holds it until the deadline
+ */
+export async function takeDotLock(
+  path: string,
+  options: { readonly deadline: number; readonly staleLockMs: number },
+): Promise<DotLock> {
+  const lockPath = `${path}.lock`;
+  for (let wait = FIRST_WAIT_MS;; wait = Math.min(wait * 2, LONGEST_WAIT_MS)) {
+    const lock = await makeDotLock(lockPath);
+    if (lock !== undefined) return lock;
+    if (await breakStale(lockPath, options.staleLockMs)) continue;
+    await pause(wait, options.deadline, lockPath);
+  }
+}
+
+/**
+ * Takes `flock(2)` on an open file, exclusively.
+ *
+ * @param deadline When to give up, on the clock of `performance.now()`
+ * @throws {Deno.errors.TimedOut} If somebody holds it until the deadline
+ */
+export async function takeFileLock(
+  file: Deno.FsFile,
+  options: { readonly deadline: number; readonly path: string },
+): Promise<void> {
+  // A blocking lock could not be given up at the deadline.
+  for (let wait = FIRST_WAIT_MS;; wait = Math.min(wait * 2, LONGEST_WAIT_MS)) {
+    if (await file.tryLock(true)) return;
+    await pause(wait, options.deadline, options.path);
+  }
+}
+
+async function pause(
+  wait: number,
+  deadline: number,
+  path: string,
+): Promise<void> {
+  const left = deadline - performance.now();
+  if (left <= 0) {
+    throw new Deno.errors.TimedOut(
+      `Cannot lock "${path}" in time: another program holds it`,
+    );
+  }
+  await new Promise((resolve) => setTimeout(resolve, Math.min(wait, left)));
+}
+
+async function makeDotLock(lockPath: string): Promise<DotLock | undefined> {
+  let file: Deno.FsFile;
+  try {
+    file = await Deno.open(lockPath, {
+      read: true,
+      write: true,
+      createNew: true,
+      mode: 0o644,
+    });
+  } catch (error) {
+    if (error instanceof Deno.errors.AlreadyExists) return undefined;
+    throw error;
+  }
+  const lock = new DotLock(lockPath, file);
+  try {
+    // Held as long as this lock is: shows that the owner lives even where its
+    // process identifier does not, because another thread or the next process
+    // in the same container has the same one.
+    await file.tryLock(true);
+    const owner = new TextEncoder().encode(`${Deno.pid}:${hostName()}`);
+    await writeAll(file, owner);
+    return lock;
+  } catch (error) {
+    await lock[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/**
+ * Removes the dot-lock if its owner is dead. Returns whether to try again at once.
+ *
+ * Danger: two who judge the same lock stale; the slower one would remove the
+ * lock that the faster one has made since. Rule: only who holds `flock` on the
+ * stale file may remove it, after seeing that the name still means that file;
+ * and it is renamed first, so that a replacement by other means is noticed and
+ * put back.
+ */
+async function breakStale(lockPath: string, staleMs: number): Promise<boolean> {
+  try {
+    if (!(await Deno.lstat(lockPath)).isFile) return false;
+    using file = await Deno.open(lockPath);
+    if (!(await file.tryLock(true))) return false;
+    if (!(await isStale(file, staleMs))) return false;
+    if (!(await isSameFile(file, lockPath))) return true;
+    const aside = `${lockPath}~${uniqueName()}`;
+    await Deno.rename(lockPath, aside);
+    const right = await isSameFile(file, aside);
+    if (!right) await Deno.link(aside, lockPath).catch(() => {});
+    await Deno.remove(aside);
+    return right;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return true;
+    // A lock that cannot be read belongs to another user: wait for it.
+    if (error instanceof Deno.errors.PermissionDenied) return false;
+    throw error;
+  }
+}
+
+async function isStale(file: Deno.FsFile, staleMs: number): Promise<boolean> {
+  const { mtime, size } = await file.stat();
+  if (mtime === null || Date.now() - mtime.getTime() < staleMs) return false;
+  // Made, and its owner killed before it wrote its name there.
+  if (size === 0) return true;
+  const octets = new Uint8Array(512);
+  const count = await file.read(octets) ?? 0;
+  const text = new TextDecoder().decode(octets.subarray(0, count));
+  const [, pid, host] = OWNER.exec(text) ?? [];
+  if (pid === undefined || host !== hostName()) return false;
+  return Number(pid) === Deno.pid || !isAlive(Number(pid));
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    // Anything else, such as a missing permission, tells nothing of the process.
+    return !(error instanceof Error && "code" in error &&
+      error.code === "ESRCH");
+  }
+}

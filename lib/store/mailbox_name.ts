@@ -1,0 +1,138 @@
+/**
+ * From an address to the name of its mailbox: one path component that is safe
+ * on every file system, readable for ordinary addresses, and the same for two
+ * addresses only where they mean the same mailbox.
+ *
+ * Never lets an address choose a path: what it returns has no separator, is
+ * neither `.` nor `..`, and begins with neither a dot nor a hyphen.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.2 | RFC 5321 section 4.1.2},
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-2.4 | RFC 5321 section 2.4}
+ */
+
+import { createHash } from "node:crypto";
+import type { Address } from "../protocol/address.ts";
+
+/** Octets that a name may have: 255 is the usual limit, and locks and suffixes need room. */
+const MAX_NAME = 200;
+/** Hexadecimal digits of the digest that ends a name cut short. */
+const DIGEST_DIGITS = 32;
+const UNSAFE = /[^A-Za-z0-9._+=@-]/gu;
+/** Device names of Windows, also with an extension behind them. */
+const RESERVED = /^(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)/i;
+const encoder = new TextEncoder();
+
+/** Options of {@linkcode mailboxName}. */
+export interface MailboxNameOptions {
+  /**
+   * Whether the local part keeps its case, so that `User` and `user` are two
+   * mailboxes. Not for file systems that ignore case.
+   *
+   * @default {false}
+   */
+  readonly keepCase?: boolean | undefined;
+}
+
+/**
+ * The name of an address's mailbox, as a file or folder: the address itself
+ * where that is safe, with everything else percent-encoded.
+ *
+ * Two addresses share a name only where quoting or, without `keepCase`, case is
+ * all that sets them apart. Names longer than 200 octets are cut and end in
+ * `~` and a digest of the whole.
+ *
+ * @throws {TypeError} If the address is the null sender, which has no mailbox
+ * @example The name of a mailbox
+ * ```ts
+ * import { Address, mailboxName } from "@smtp/server";
+ *
+ * console.assert(mailboxName(Address.parse("User@example.com")) === "user@example.com");
+ * console.assert(mailboxName(Address.parse('"../x"@example.com')) === "%2E.%2Fx@example.com");
+ * ```
+ */
+export function mailboxName(
+  address: Address,
+  options: MailboxNameOptions = {},
+): string {
+  const local = unquote(address.localPart);
+  const named = options.keepCase === true ? local : local.toLowerCase();
+  // An "@" inside a quoted local part must not pass for the separator.
+  const left = encodeUnsafe(named).replaceAll("@", "%40");
+  const domain = address.domain.toLowerCase();
+  return finish(domain === "" ? left : `${left}@${encodeUnsafe(domain)}`);
+}
+
+/**
+ * Any text as one safe path component, by the rules of {@linkcode mailboxName}:
+ * two texts never share a component, case aside on file systems that ignore it.
+ *
+ * @throws {TypeError} If the text is empty
+ * @example A name that tries to leave its folder
+ * ```ts
+ * import { safeComponent } from "@smtp/server";
+ *
+ * console.assert(safeComponent("../etc/passwd") === "%2E.%2Fetc%2Fpasswd");
+ * ```
+ */
+export function safeComponent(text: string): string {
+  return finish(encodeUnsafe(text));
+}
+
+/** Percent-encodes the octets of all characters that are not safe anywhere. */
+function encodeUnsafe(text: string): string {
+  // A lone surrogate has no UTF-8 form of its own: all of them would share the
+  // replacement character. "%u" can come from nothing else.
+  return text.replace(
+    UNSAFE,
+    (character) =>
+      isLoneSurrogate(character)
+        ? `%u${character.charCodeAt(0).toString(16)}`
+        : percent(character),
+  );
+}
+
+function isLoneSurrogate(character: string): boolean {
+  const unit = character.charCodeAt(0);
+  return character.length === 1 && unit >= 0xd800 && unit <= 0xdfff;
+}
+
+function percent(character: string): string {
+  let encoded = "";
+  for (const octet of encoder.encode(character)) {
+    encoded += `%${octet.toString(16).toUpperCase().padStart(2, "0")}`;
+  }
+  return encoded;
+}
+
+/** Makes safe what only the position makes unsafe, and cuts what is too long. */
+function finish(encoded: string): string {
+  if (encoded === "") {
+    throw new TypeError("Cannot name a mailbox: want an address, got none");
+  }
+  let name = encoded;
+  if (/^[.-]/.test(name) || RESERVED.test(name)) {
+    name = percent(name.slice(0, 1)) + name.slice(1);
+  }
+  if (name.endsWith(".")) name = `${name.slice(0, -1)}%2E`;
+  // "box.lock" is the lock of the mailbox "box".
+  if (/\.lock$/i.test(name)) {
+    name = `${name.slice(0, -5)}%2E${name.slice(-4)}`;
+  }
+  return name.length <= MAX_NAME ? name : cut(name);
+}
+
+function cut(name: string): string {
+  const digest = createHash("sha256").update(name).digest("hex")
+    .slice(0, DIGEST_DIGITS);
+  const kept = name.slice(0, MAX_NAME - DIGEST_DIGITS - 1)
+    .replace(/%[^%]?$/, "");
+  return `${kept}~${digest}`;
+}
+
+/** The local part that a quoted string stands for: `"a\"b"` is `a"b`. */
+function unquote(localPart: string): string {
+  return localPart.length >= 2 && localPart.startsWith('"') &&
+      localPart.endsWith('"')
+    ? localPart.slice(1, -1).replace(/\\(.)/gsu, "$1")
+    : localPart;
+}

@@ -1,0 +1,182 @@
+/**
+ * The store that appends messages to mbox files: one for all recipients or one
+ * for each. Owns the choice of the file; the form is the content's, locks and
+ * transactions are those of every append.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc4155 | RFC 4155}
+ */
+
+import { join, resolve } from "node:path";
+import type { Message } from "../message/message.ts";
+import {
+  type AppendOptions,
+  type AppendReceipt,
+  appendToFile,
+  undoAppend,
+} from "./append_file.ts";
+import {
+  type ContentOptions,
+  MessageContent,
+  type Newline,
+} from "./content.ts";
+import { requireKind } from "./durable.ts";
+import {
+  type Delivery,
+  failureOf,
+  failureOfAll,
+  failureOfOne,
+  forEachDelivery,
+  hasFailure,
+  type MailboxOptions,
+  planDeliveries,
+  Underway,
+} from "./keeping.ts";
+import { lockOptions, type LockSettings } from "./lock.ts";
+import type { MessageStore, SaveOptions } from "./store.ts";
+
+/** Options of {@linkcode MboxStore}: exactly one of `folder` and `path`. */
+export interface MboxStoreOptions extends MailboxOptions, LockSettings {
+  /** The folder for one file a recipient, named after the address; made where missing. */
+  readonly folder?: string | undefined;
+  /** The one file for all; its folder is made where missing. */
+  readonly path?: string | undefined;
+  /**
+   * Whether a message begins with a Return-Path field (RFC 5321 section 4.4).
+   *
+   * @default {true}
+   */
+  readonly returnPath?: boolean | undefined;
+  /**
+   * Line ends: `"lf"` as Unix programs want them, `"crlf"` as received. A
+   * BODY=BINARYMIME message is kept as received either way.
+   *
+   * @default {"lf"}
+   */
+  readonly newline?: Newline | undefined;
+  /**
+   * Whether a message is on the disk before it counts as kept. Without it a
+   * crash may lose mail that the client was told is safe: for tests.
+   *
+   * @default {true}
+   */
+  readonly sync?: boolean | undefined;
+}
+
+/**
+ * Appends messages to mbox files ("mboxrd": lines that look like a separator
+ * get one `>` more, so that reading can undo it). A message is kept when it is
+ * synced; one that fails leaves the file as long as it was.
+ *
+ * With one file a recipient a failure takes back the copies already made, as
+ * long as nobody has touched their files since. Requires `allow-read` and
+ * `allow-write`, and for breaking the locks of dead programs `allow-run` and
+ * `allow-sys=hostname`.
+ *
+ * @example One mbox for all mail
+ * ```ts
+ * import { MboxStore } from "@smtp/server";
+ *
+ * const store = new MboxStore({ path: "./mail/all.mbox" });
+ * console.assert(store.kind === "mbox");
+ * ```
+ * @example One mbox a recipient
+ * ```ts
+ * import { MboxStore } from "@smtp/server";
+ *
+ * const store = new MboxStore({
+ *   folder: "./mail",
+ *   mailboxOf: (address) => address.localPart,
+ * });
+ * console.assert(store.kind === "mbox");
+ * ```
+ */
+export class MboxStore implements MessageStore {
+  /** `"mbox"`. */
+  readonly kind = "mbox";
+  readonly #folder: string | undefined;
+  readonly #path: string;
+  readonly #mailboxes: MailboxOptions;
+  readonly #content: ContentOptions;
+  readonly #append: AppendOptions;
+  readonly #underway = new Underway();
+
+  /**
+   * @param options Where messages go, and in which form
+   * @throws {TypeError} If not exactly one of `folder` and `path` is given
+   */
+  constructor(options: MboxStoreOptions) {
+    const { folder, path, newline = "lf", returnPath = true } = options;
+    if ((folder === undefined) === (path === undefined)) {
+      throw new TypeError(
+        'Cannot make an mbox store: want either "folder" or "path"',
+      );
+    }
+    this.#folder = folder === undefined ? undefined : resolve(folder);
+    this.#path = resolve(path ?? "");
+    this.#mailboxes = options;
+    this.#content = { newline, returnPath, mbox: true };
+    this.#append = {
+      sync: options.sync ?? true,
+      separator: newline === "lf" ? "\n" : "\r\n",
+      ...lockOptions(options),
+    };
+  }
+
+  /**
+   * Appends the message to the file for all, or to that of each recipient.
+   *
+   * @throws {StoreError} If some recipients' copies could not be kept
+   */
+  save(message: Message, options: SaveOptions): Promise<void> {
+    const content = new MessageContent(message, this.#content);
+    return this.#underway.track(
+      this.#folder === undefined
+        ? this.#saveOne(message, content)
+        : this.#saveEach(message, content, this.#folder, options.partial),
+    );
+  }
+
+  async #saveOne(message: Message, content: MessageContent): Promise<void> {
+    try {
+      await appendToFile(this.#path, content, this.#append);
+    } catch (reason) {
+      throw failureOfOne(message, reason);
+    }
+  }
+
+  async #saveEach(
+    message: Message,
+    content: MessageContent,
+    folder: string,
+    partial: boolean,
+  ): Promise<void> {
+    const deliveries = planDeliveries(message.recipients, this.#mailboxes);
+    const pathOf = (delivery: Delivery) => join(folder, delivery.mailbox);
+    if (!partial && deliveries.length > 1) {
+      // What can be seen to fail is seen before the first copy is made.
+      await forEachDelivery(deliveries, async (delivery) => {
+        await requireKind(pathOf(delivery), "file");
+      });
+      if (hasFailure(deliveries)) throw failureOfAll(message, deliveries);
+    }
+    const receipts = new Map<Delivery, AppendReceipt>();
+    await forEachDelivery(deliveries, async (delivery) => {
+      const path = pathOf(delivery);
+      receipts.set(delivery, await appendToFile(path, content, this.#append));
+    });
+    if (partial || !hasFailure(deliveries)) {
+      const failure = failureOf(message, deliveries);
+      if (failure !== undefined) throw failure;
+      return;
+    }
+    for (const [delivery, receipt] of receipts) {
+      await undoAppend(pathOf(delivery), receipt, this.#append).catch(() => {});
+    }
+    throw failureOfAll(message, deliveries);
+  }
+
+  /** Waits for what is being saved. */
+  close(): Promise<void> {
+    return this.#underway.settled();
+  }
+}

@@ -1,0 +1,209 @@
+/**
+ * The store that keeps messages in memory: for tests, development inboxes and
+ * programs that look at mail and let it go. Bounded: the oldest messages make
+ * room for new ones. Never writes to a disk.
+ */
+
+import type { Message, Recipient } from "../message/message.ts";
+import type { Address } from "../protocol/address.ts";
+import { MessageHeaders } from "../protocol/headers.ts";
+import type { MailParameters } from "../protocol/parameters.ts";
+import { failureOfOne, Underway } from "./keeping.ts";
+import type { MessageStore } from "./store.ts";
+
+/** A message in a {@linkcode MemoryStore}: independent of the session it came in. */
+export class CollectedMessage {
+  /** The message's name on the server. */
+  readonly id: string;
+  /** The reverse-path. */
+  readonly from: Address;
+  /** What came with MAIL FROM. */
+  readonly parameters: MailParameters;
+  /** All accepted recipients. */
+  readonly recipients: readonly Recipient[];
+  /** When the message began to arrive. */
+  readonly receivedAt: Date;
+  /** The message with its trace fields, CRLF line ends. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+
+  /** @param bytes The message with its trace fields */
+  constructor(message: Message, bytes: Uint8Array<ArrayBuffer>) {
+    this.id = message.id;
+    this.from = message.from;
+    this.parameters = message.parameters;
+    this.recipients = message.recipients;
+    this.receivedAt = message.receivedAt;
+    this.bytes = bytes;
+  }
+
+  /** As {@linkcode CollectedMessage.bytes}, decoded as UTF-8. */
+  get text(): string {
+    return new TextDecoder().decode(this.bytes);
+  }
+
+  /** The header block, trace fields included. */
+  get headers(): MessageHeaders {
+    return MessageHeaders.parse(this.bytes);
+  }
+}
+
+/** Options of {@linkcode MemoryStore}. */
+export interface MemoryStoreOptions {
+  /**
+   * Messages kept; beyond that the oldest is forgotten.
+   *
+   * @default {1000}
+   */
+  readonly maxMessages?: number | undefined;
+  /**
+   * Octets kept in all; beyond that the oldest messages are forgotten, and a
+   * message larger than that is refused.
+   *
+   * @default {67108864}
+   */
+  readonly maxBytes?: number | undefined;
+}
+
+interface Waiter {
+  readonly resolve: (message: CollectedMessage) => void;
+  readonly reject: (reason: unknown) => void;
+}
+
+/**
+ * Keeps messages in memory, and lets a test wait for the next one.
+ *
+ * @example Wait for a message
+ * ```ts
+ * import { MemoryStore, SmtpServer } from "@smtp/server";
+ *
+ * const store = new MemoryStore({ maxMessages: 100 });
+ * await using server = new SmtpServer({
+ *   listen: { hostname: "127.0.0.1", port: 0 },
+ *   store,
+ * });
+ * await server.start();
+ * const arrived = store.next();
+ * // Send something to server.addresses[0] here, then: (await arrived).text
+ * arrived.catch(() => {});
+ * console.assert(store.messages.length === 0);
+ * ```
+ */
+export class MemoryStore implements MessageStore {
+  /** `"memory"`. */
+  readonly kind = "memory";
+  readonly #maxMessages: number;
+  readonly #maxBytes: number;
+  readonly #underway = new Underway();
+  #messages: CollectedMessage[] = [];
+  #bytes = 0;
+  /** How many of the last messages `next` has not given out. */
+  #unread = 0;
+  readonly #waiters = new Set<Waiter>();
+
+  /** @throws {RangeError} If a bound is not a positive number */
+  constructor(options: MemoryStoreOptions = {}) {
+    const { maxMessages = 1000, maxBytes = 64 * 1024 * 1024 } = options;
+    for (const bound of [maxMessages, maxBytes]) {
+      if (!(bound > 0)) {
+        throw new RangeError(
+          `Cannot bound a memory store by "${bound}": want more than 0`,
+        );
+      }
+    }
+    this.#maxMessages = maxMessages;
+    this.#maxBytes = maxBytes;
+  }
+
+  /** The messages kept, oldest first: a copy of the list. */
+  get messages(): readonly CollectedMessage[] {
+    return this.#messages.slice();
+  }
+
+  /** @throws {StoreError} If the message alone is larger than the store may be */
+  save(message: Message): Promise<void> {
+    return this.#underway.track(this.#save(message));
+  }
+
+  async #save(message: Message): Promise<void> {
+    const size = message.trace.length + message.size;
+    if (size > this.#maxBytes) {
+      const text =
+        `Cannot keep ${size} octets in memory: want at most ${this.#maxBytes}`;
+      throw failureOfOne(message, new RangeError(text));
+    }
+    let bytes: Uint8Array<ArrayBuffer>;
+    try {
+      bytes = await message.bytes();
+    } catch (reason) {
+      throw failureOfOne(message, reason);
+    }
+    this.#keep(new CollectedMessage(message, bytes));
+  }
+
+  #keep(message: CollectedMessage): void {
+    this.#messages.push(message);
+    this.#bytes += message.bytes.length;
+    while (
+      this.#messages.length > this.#maxMessages || this.#bytes > this.#maxBytes
+    ) {
+      this.#bytes -= this.#messages.shift()!.bytes.length;
+    }
+    const [waiter] = this.#waiters;
+    if (waiter === undefined) {
+      this.#unread = Math.min(this.#unread + 1, this.#messages.length);
+      return;
+    }
+    this.#waiters.delete(waiter);
+    waiter.resolve(message);
+  }
+
+  /**
+   * The next message that this method has not given out yet, in the order of
+   * arrival; waits for one to arrive if there is none. Each message goes to one
+   * caller, and a message that was forgotten meanwhile to none.
+   *
+   * @param options `signal` ends the waiting
+   * @throws {Deno.errors.Interrupted} If the store is closed while waiting
+   */
+  next(
+    options: { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<CollectedMessage> {
+    const { signal } = options;
+    if (signal?.aborted === true) return Promise.reject(signal.reason);
+    if (this.#unread > 0) {
+      return Promise.resolve(this.#messages.at(-this.#unread--)!);
+    }
+    const { promise, resolve, reject } = Promise.withResolvers<
+      CollectedMessage
+    >();
+    const waiter: Waiter = { resolve, reject };
+    this.#waiters.add(waiter);
+    if (signal === undefined) return promise;
+    const abort = () => {
+      this.#waiters.delete(waiter);
+      reject(signal.reason);
+    };
+    signal.addEventListener("abort", abort, { once: true });
+    return promise.finally(() => signal.removeEventListener("abort", abort));
+  }
+
+  /** Forgets all messages; those who wait in {@linkcode MemoryStore.next} go on waiting. */
+  clear(): void {
+    this.#messages = [];
+    this.#bytes = 0;
+    this.#unread = 0;
+  }
+
+  /** Waits for what is being saved, then ends all waiting. The messages stay. */
+  async close(): Promise<void> {
+    await this.#underway.settled();
+    for (const waiter of this.#waiters) {
+      waiter.reject(
+        new Deno.errors.Interrupted(
+          "Cannot wait for a message: the memory store is closed",
+        ),
+      );
+    }
+    this.#waiters.clear();
+  }
+}

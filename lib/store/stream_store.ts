@@ -1,0 +1,165 @@
+/**
+ * The store that hands messages to streams: one stream for all, message after
+ * message, or a stream of its own for each. Owns the order and the end of what
+ * it writes; never mixes two messages.
+ */
+
+import type { Message } from "../message/message.ts";
+import { MessageContent, type Newline } from "./content.ts";
+import { failureOfOne, Underway } from "./keeping.ts";
+import type { MessageStore } from "./store.ts";
+
+/** Makes the stream for one message; it is closed behind the message. */
+export type StreamFactory = (
+  message: Message,
+) => WritableStream<Uint8Array> | Promise<WritableStream<Uint8Array>>;
+
+/** Options of {@linkcode StreamStore}. */
+export interface StreamStoreOptions {
+  /**
+   * Where the octets go: one stream that gets every message, one after
+   * another, or a function that makes a stream for each message.
+   */
+  readonly stream: WritableStream<Uint8Array> | StreamFactory;
+  /**
+   * Whether {@linkcode StreamStore.close} leaves the one stream open.
+   *
+   * @default {false}
+   */
+  readonly preventClose?: boolean | undefined;
+  /**
+   * Whether each message begins with the separator line of an mbox, has its own
+   * lines of that form quoted, and ends in a blank line.
+   *
+   * @default {false}
+   */
+  readonly fromLine?: boolean | undefined;
+  /**
+   * Whether each message begins with a Return-Path field.
+   *
+   * @default {false}
+   */
+  readonly returnPath?: boolean | undefined;
+  /**
+   * Line ends: `"crlf"` as received, `"lf"` as Unix programs want them.
+   *
+   * @default {"crlf"}
+   */
+  readonly newline?: Newline | undefined;
+}
+
+/**
+ * Writes messages to a stream, in their order and never mixed, or each to a
+ * stream of its own; the latter may be under way side by side. A message is
+ * kept once the stream has taken all of it and, if it is the message's own, has
+ * closed.
+ *
+ * A message that fails half-way aborts its stream. Where that is the one stream
+ * of all, it is errored from then on and every later message is refused: what
+ * follows half a message could not be told from it.
+ *
+ * @example Print what arrives
+ * ```ts
+ * import { StreamStore } from "@smtp/server";
+ *
+ * const store = new StreamStore({
+ *   stream: Deno.stdout.writable,
+ *   preventClose: true,
+ *   newline: "lf",
+ * });
+ * console.assert(store.kind === "stream");
+ * ```
+ */
+export class StreamStore implements MessageStore {
+  /** `"stream"`. */
+  readonly kind = "stream";
+  readonly #options: StreamStoreOptions;
+  readonly #underway = new Underway();
+  #last: Promise<void> = Promise.resolve();
+  #closed = false;
+
+  /** @param options Where the octets go, and in which form */
+  constructor(options: StreamStoreOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Writes the message to its stream.
+   *
+   * @throws {StoreError} If the stream fails, is locked by somebody else, or the store is closed
+   */
+  save(message: Message): Promise<void> {
+    const { stream } = this.#options;
+    if (typeof stream === "function") {
+      return this.#underway.track(this.#saveToOwn(message, stream));
+    }
+    const mine = this.#last.then(() => this.#saveToShared(message, stream));
+    this.#last = mine.catch(() => {});
+    return this.#underway.track(mine);
+  }
+
+  async #saveToOwn(message: Message, factory: StreamFactory): Promise<void> {
+    try {
+      const writer = (await factory(message)).getWriter();
+      try {
+        await this.#write(message, writer);
+        await writer.close();
+      } finally {
+        writer.releaseLock();
+      }
+    } catch (reason) {
+      throw failureOfOne(message, reason);
+    }
+  }
+
+  async #saveToShared(
+    message: Message,
+    stream: WritableStream<Uint8Array>,
+  ): Promise<void> {
+    try {
+      // Held for one message only: between messages the stream is its owner's.
+      const writer = stream.getWriter();
+      try {
+        await this.#write(message, writer);
+      } finally {
+        writer.releaseLock();
+      }
+    } catch (reason) {
+      throw failureOfOne(message, reason);
+    }
+  }
+
+  async #write(
+    message: Message,
+    writer: WritableStreamDefaultWriter<Uint8Array>,
+  ): Promise<void> {
+    const { returnPath = false, newline = "crlf", fromLine = false } =
+      this.#options;
+    const content = new MessageContent(message, {
+      returnPath,
+      newline,
+      mbox: fromLine,
+    });
+    try {
+      await content.writeTo(async (octets) => {
+        await writer.ready;
+        // A sink may keep what it is given, and these octets are the message's
+        // own or will be overwritten.
+        await writer.write(octets.slice());
+      });
+    } catch (error) {
+      await writer.abort(error).catch(() => {});
+      throw error;
+    }
+  }
+
+  /** Waits for the messages under way, then closes the one stream unless `preventClose`. Idempotent. */
+  async close(): Promise<void> {
+    await this.#underway.settled();
+    const { stream, preventClose } = this.#options;
+    if (this.#closed || preventClose || typeof stream === "function") return;
+    this.#closed = true;
+    // One that has failed has told the message it failed with.
+    await stream.close().catch(() => {});
+  }
+}

@@ -1,0 +1,75 @@
+/**
+ * An SMTP server to put into a program: it receives mail from any client, asks
+ * the program who may send what to whom, and keeps each message safely.
+ *
+ * @example A server in eight lines
+ * ```ts ignore
+ * import { MaildirStore, SmtpServer } from "@smtp/server";
+ *
+ * const server = new SmtpServer({
+ *   listen: "127.0.0.1:2525",
+ *   domains: ["example.com"],
+ *   store: new MaildirStore({ folder: "./mail" }),
+ * });
+ * await server.start();
+ * ```
+ *
+ * @module
+ */
+
+export {
+  type ListeningAddress,
+  SmtpServer,
+  type SmtpServerOptions,
+  type StopOptions,
+} from "./lib/server.ts";
+export { AddressSyntaxError, SmtpError } from "./lib/errors.ts";
+export type { LogEvent, Logger, LogLevel, LogRecord } from "./lib/log.ts";
+
+export {
+  DROP,
+  type HandlerVerdict,
+  type MaybePromise,
+  SILENT_ALLOW,
+  SILENT_DENY,
+  type SmtpHandlers,
+} from "./lib/session/handlers.ts";
+export type { SessionState, SmtpSession } from "./lib/session/session.ts";
+export type { CloseReason } from "./lib/protocol/server_effects.ts";
+
+export type { Message, Recipient } from "./lib/message/message.ts";
+export { Address, type AddressParseOptions } from "./lib/protocol/address.ts";
+export { MessageHeaders } from "./lib/protocol/headers.ts";
+export type {
+  MailParameters,
+  RcptParameters,
+} from "./lib/protocol/parameters.ts";
+export { SmtpReply, type SmtpReplyOptions } from "./lib/protocol/reply.ts";
+
+export {
+  type MessageStore,
+  type SaveOptions,
+  StoreError,
+} from "./lib/store/store.ts";
+export { DiscardStore } from "./lib/store/discard_store.ts";
+export { FileStore, type FileStoreOptions } from "./lib/store/file_store.ts";
+export {
+  MaildirStore,
+  type MaildirStoreOptions,
+} from "./lib/store/maildir_store.ts";
+export { MboxStore, type MboxStoreOptions } from "./lib/store/mbox_store.ts";
+export {
+  CollectedMessage,
+  MemoryStore,
+  type MemoryStoreOptions,
+} from "./lib/store/memory_store.ts";
+export {
+  type StreamFactory,
+  StreamStore,
+  type StreamStoreOptions,
+} from "./lib/store/stream_store.ts";
+
+export type { ExtensionKeyword } from "./lib/protocol/capabilities.ts";
+export type { BareNewlinePolicy } from "./lib/protocol/data_decoder.ts";
+export type { ListenerKind, ListenOptions } from "./lib/net/listen_options.ts";
+export type { SocketAddress, TlsInfo } from "./lib/net/transport.ts";

@@ -1,0 +1,99 @@
+/**
+ * Messages for the tests of the stores, and what these find on the disk.
+ */
+
+import {
+  Message,
+  type MessageInit,
+  type Recipient,
+} from "../../lib/message/message.ts";
+import type { Address } from "../../lib/protocol/address.ts";
+
+/** What a test says of its message; everything else is made up. */
+export interface TestMessage extends Partial<Omit<MessageInit, "from">> {
+  /** The reverse-path, `""` for the null sender. */
+  readonly from?: string;
+  /** The forward-paths. */
+  readonly to?: readonly string[];
+  /** The content, without trace fields. */
+  readonly content?: string | Uint8Array;
+  /** Octets kept in memory, 0 for a content in a file. */
+  readonly memoryLimit?: number;
+}
+
+let count = 0;
+
+/** An address cut at its last `@`, whatever its syntax. */
+export function addressOf(text: string): Address {
+  const at = text.lastIndexOf("@");
+  const [localPart, domain] = at === -1
+    ? [text, ""]
+    : [text.slice(0, at), text.slice(at + 1)];
+  return { localPart, domain } as unknown as Address;
+}
+
+/** A recipient with that address. */
+export function recipientOf(text: string): Recipient {
+  return { address: addressOf(text), parameters: {} };
+}
+
+/** A message whose content is complete. */
+export async function messageOf(init: TestMessage = {}): Promise<Message> {
+  const message = new Message({
+    id: `test-${++count}`,
+    parameters: {},
+    receivedAt: new Date(Date.UTC(2025, 0, 2, 3, 4, 5)),
+    trace: "",
+    body: { memoryLimit: init.memoryLimit ?? 1 << 20 },
+    ...init,
+    from: addressOf(init.from ?? "sender@example.org"),
+    recipients: (init.to ?? ["user@example.com"]).map(recipientOf),
+  });
+  const content = init.content ?? "Subject: test\r\n\r\nHello\r\n";
+  await message.body.write(
+    typeof content === "string" ? new TextEncoder().encode(content) : content,
+  );
+  return message;
+}
+
+/** A folder that is gone after the test. */
+export async function temporaryFolder(): Promise<
+  { path: string } & AsyncDisposable
+> {
+  const path = await Deno.realPath(await Deno.makeTempDir());
+  return {
+    path,
+    [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }),
+  };
+}
+
+/** The names in a folder, sorted; none if there is no such folder. */
+export async function namesIn(path: string): Promise<string[]> {
+  try {
+    const names = await Array.fromAsync(Deno.readDir(path), (it) => it.name);
+    return names.sort();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
+}
+
+/** The only file in a folder, as text. */
+export async function onlyFileIn(path: string): Promise<string> {
+  const names = await namesIn(path);
+  if (names.length !== 1) {
+    throw new Error(`Found ${names.length} files in "${path}", want 1`);
+  }
+  return await Deno.readTextFile(`${path}/${names[0]}`);
+}
+
+/** Numbers from 0 (included) to 1 (excluded), the same for the same seed. */
+export function randomFrom(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
