@@ -16,7 +16,7 @@ import {
   type RelayLogin,
   type SpoolChange,
   type SpoolEntry,
-} from "./envelope.ts";
+} from "./stored_envelope.ts";
 import { Journal } from "./journal.ts";
 import {
   type DecodedHead,

@@ -8,7 +8,7 @@ import {
   type RelayLogin,
   type SpoolChange,
   type SpoolEntry,
-} from "./envelope.ts";
+} from "./stored_envelope.ts";
 import { isSpoolId } from "./record.ts";
 import {
   firstProgress,

@@ -17,12 +17,12 @@
 
 import { crc32 } from "node:zlib";
 import {
-  type Envelope,
   initialProgress,
   type Progress,
   type RelayLogin,
   type SpoolChange,
-} from "./envelope.ts";
+  type StoredEnvelope,
+} from "./stored_envelope.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true });
@@ -39,7 +39,7 @@ export function isSpoolId(id: string): boolean {
 /** What stands before the content of a record. */
 export interface RecordHead {
   /** The envelope. */
-  readonly envelope: Envelope;
+  readonly envelope: StoredEnvelope;
   /** The log-in for the next hop, if there is one. */
   readonly login?: RelayLogin | undefined;
   /** The progress that the message begins with, if it is not the usual one. */
@@ -101,7 +101,7 @@ export type JournalLine =
   /** A message that is in the spool, with its progress at the time. */
   | {
     readonly kind: "entry";
-    readonly envelope: Envelope;
+    readonly envelope: StoredEnvelope;
     readonly fileSize: number;
     readonly progress?: PackedProgress;
   }
@@ -137,7 +137,7 @@ export function packProgress(progress: Progress): PackedProgress | undefined {
 
 /** Puts back what {@linkcode packProgress} left out. */
 export function unpackProgress(
-  envelope: Envelope,
+  envelope: StoredEnvelope,
   packed: PackedProgress | undefined,
 ): Progress {
   const fresh = initialProgress(envelope);

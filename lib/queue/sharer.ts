@@ -3,7 +3,11 @@
  * equals what it was given.
  */
 
-import type { Envelope, RecipientAnswer, SpoolChange } from "./envelope.ts";
+import type {
+  RecipientAnswer,
+  SpoolChange,
+  StoredEnvelope,
+} from "./stored_envelope.ts";
 
 /** Values of which a large spool has few different ones. */
 const SHARED_MAX = 10_000;
@@ -16,7 +20,7 @@ export class Sharer {
   readonly #values = new Map<string, unknown>();
 
   /** The envelope, with shared parts. */
-  envelope(envelope: Envelope): Envelope {
+  envelope(envelope: StoredEnvelope): StoredEnvelope {
     return {
       ...envelope,
       from: this.#text(envelope.from),

@@ -6,13 +6,13 @@
 
 import { SmtpError } from "../errors.ts";
 import {
-  type Envelope,
   initialProgress,
   type Progress,
   type RelayLogin,
   type SpoolChange,
   type SpoolEntry,
-} from "./envelope.ts";
+  type StoredEnvelope,
+} from "./stored_envelope.ts";
 
 /** Something in the spool that was not as it should be. */
 export interface SpoolProblem {
@@ -38,7 +38,7 @@ export type SpoolAction = "retry" | "hold" | "release" | "remove";
 /** A message to be added. */
 export interface SpoolAddition {
   /** The envelope; its `size` is the octets of the content. */
-  readonly envelope: Envelope;
+  readonly envelope: StoredEnvelope;
   /** The log-in for the next hop. */
   readonly login?: RelayLogin | undefined;
   /** What the program keeps with the message: any JSON value. */

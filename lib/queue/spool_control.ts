@@ -6,7 +6,7 @@
  * Never writes into a spool that another process owns, except for requests.
  */
 
-import type { SpoolChange, SpoolEntry } from "./envelope.ts";
+import type { SpoolChange, SpoolEntry } from "./stored_envelope.ts";
 import { FileSpool } from "./file_spool.ts";
 import type { Spool, SpoolAction } from "./spool.ts";
 import { DENO_FILES } from "./spool_files.ts";

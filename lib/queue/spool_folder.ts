@@ -13,7 +13,11 @@
  * Never writes.
  */
 
-import { applyChange, type Envelope, type SpoolEntry } from "./envelope.ts";
+import {
+  applyChange,
+  type SpoolEntry,
+  type StoredEnvelope,
+} from "./stored_envelope.ts";
 import {
   type DecodedHead,
   decodeJournalLine,
@@ -197,7 +201,7 @@ async function readUnknown(
   const path = `${paths.messages}/${id}`;
   const head = await readRecordHead(files, path);
   if ("fault" in head) return head.fault;
-  const envelope: Envelope = head.envelope;
+  const envelope: StoredEnvelope = head.envelope;
   if (envelope.id !== id) return `Record is of message "${envelope.id}"`;
   const fileSize = head.length + envelope.size;
   const size = await files.size(path);

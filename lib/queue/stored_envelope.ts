@@ -73,7 +73,7 @@ export interface EnvelopeRecipient {
 }
 
 /** The envelope of one message in the spool. Written once. */
-export interface Envelope {
+export interface StoredEnvelope {
   /** Unique name in the spool: letters, digits and `-`, up to 100 of them. */
   readonly id: string;
   /** The reverse-path without brackets; `""` for the null sender. */
@@ -148,7 +148,7 @@ export interface Progress {
 /** One message of the spool. */
 export interface SpoolEntry {
   /** The envelope, without the secret of a log-in. */
-  readonly envelope: Envelope;
+  readonly envelope: StoredEnvelope;
   /** The progress; only {@linkcode applyChange} changes it. */
   readonly progress: Progress;
 }
@@ -178,7 +178,7 @@ export type SpoolChange =
   | { readonly kind: "tag"; readonly tag: unknown };
 
 /** The progress of a message nothing has happened to yet. */
-export function initialProgress(envelope: Envelope): Progress {
+export function initialProgress(envelope: StoredEnvelope): Progress {
   const nextTryAt = envelope.acceptedAt + (envelope.options.idleWaitMs ?? 0);
   return {
     held: false,
