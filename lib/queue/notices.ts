@@ -18,27 +18,39 @@ export type NoticeKind = "failed" | "delayed" | "succeeded";
 
 /** The recipients whose final status has not been dealt with, by what is to be done. */
 export interface OpenReports {
-  /** Failed, and the sender wants to know. */
+  /** All that failed: the program is to be told. */
   readonly failed: readonly number[];
+  /** Failed, and the sender wants to know. */
+  readonly toReturn: readonly number[];
   /** Delivered or relayed, and the sender asked to be told. */
   readonly succeeded: readonly number[];
 }
 
-/** What the sender is still to be told. */
+/** What the program and the sender are still to be told. */
 export function openReports(entry: SpoolEntry): OpenReports {
   const failed: number[] = [];
+  const toReturn: number[] = [];
   const succeeded: number[] = [];
+  for (const [index, one] of entry.progress.recipients.entries()) {
+    if (one.status === "failed" && !one.reported) failed.push(index);
+  }
   eachRecipient(entry, (recipient, progress, index) => {
     if (progress.reported) return;
     if (progress.status === "failed") {
-      if (wants(recipient, "FAILURE")) failed.push(index);
+      if (wants(recipient, "FAILURE")) toReturn.push(index);
     } else if (
       progress.status === "relayed" || progress.status === "delivered"
     ) {
       if (wants(recipient, "SUCCESS")) succeeded.push(index);
     }
   });
-  return { failed, succeeded };
+  return { failed, toReturn, succeeded };
+}
+
+/** Whether the program or the sender is still to be told of anything. */
+export function hasOpenReports(entry: SpoolEntry): boolean {
+  const { failed, succeeded } = openReports(entry);
+  return failed.length > 0 || succeeded.length > 0;
 }
 
 /** Those whom a notice of delay is about: tried in vain, and not opted out. */

@@ -5,6 +5,7 @@
  */
 
 import type { RelayState } from "./delivery_job.ts";
+import type { Relay } from "./relay.ts";
 import type { Work } from "./dispatcher.ts";
 import { routeOf, type SpoolEntry } from "./stored_envelope.ts";
 
@@ -35,6 +36,8 @@ export class RelayGroup implements Work {
   place: GroupPlace = "resting";
   /** When it wakes, in milliseconds since 1970; tells stale alarms from good ones. */
   wakeAt = 0;
+  /** Ends the delivery under way. */
+  abort: AbortController | undefined;
 
   /**
    * @param task The message
@@ -86,18 +89,20 @@ export class RelayTask {
   readonly entry: SpoolEntry;
   /** Its recipients, in groups; those that were done at the start are in none. */
   groups: RelayGroup[] = [];
-  /** Ends the jobs under way; made when there is one. */
-  abort: AbortController | undefined;
   /** The last step that a job of it reported. */
   state: RelayState = "idle-waiting";
   /** When its age is looked at next, in milliseconds since 1970. */
-  wakeAt = Infinity;
+  wakeAt: number = Infinity;
   /** When the notices that are due go out although deliveries are under way; 0: not asked for. */
   noticeAt = 0;
   /** Whether it is being settled. */
   settling = false;
+  /** Whether something happened to it while it was being settled. */
+  unsettled = false;
   /** Whether it has left the queue. */
   removed = false;
+  /** The program's handle, once it has asked for one. */
+  relay: Relay | undefined;
 
   /** @param entry What the spool knows of the message */
   constructor(entry: SpoolEntry) {
@@ -122,6 +127,18 @@ export class RelayTask {
       status === "pending"
     );
   }
+}
+
+/**
+ * When a message expires, in milliseconds since 1970.
+ *
+ * @param task The message
+ * @param usualMs How long messages live that say nothing of it, in milliseconds
+ */
+export function expiresAt(task: RelayTask, usualMs: number): number {
+  const { acceptedAt, options } = task.entry.envelope;
+  return acceptedAt + (options.idleWaitMs ?? 0) +
+    (options.expireAfterMs ?? usualMs);
 }
 
 /** Where a recipient's mail goes: the smarthost, or the address's domain. */

@@ -6,9 +6,10 @@
  * Never writes into a spool that another process owns, except for requests.
  */
 
-import type { SpoolChange, SpoolEntry } from "./stored_envelope.ts";
+import type { SpoolEntry } from "./stored_envelope.ts";
 import { FileSpool } from "./file_spool.ts";
 import type { Spool, SpoolAction } from "./spool.ts";
+import { changesFor } from "./spool_changes.ts";
 import { DENO_FILES } from "./spool_files.ts";
 import { readSpool, spoolPaths } from "./spool_folder.ts";
 import { leaveRequest } from "./spool_requests.ts";
@@ -102,23 +103,4 @@ async function act(
   for (const change of changesFor(entry, action, { now: Date.now(), isAll })) {
     await spool.change(id, change);
   }
-}
-
-/**
- * The steps of progress that an action means for a message. A retry lifts the
- * hold of a message that is named, but not of all: `retry all` is no release.
- */
-export function changesFor(
-  entry: SpoolEntry,
-  action: Exclude<SpoolAction, "remove">,
-  circumstances: { readonly now: number; readonly isAll: boolean },
-): readonly SpoolChange[] {
-  const { held } = entry.progress;
-  if (action === "hold") return held ? [] : [{ kind: "hold", held: true }];
-  const release: readonly SpoolChange[] = held
-    ? [{ kind: "hold", held: false }]
-    : [];
-  if (action === "release") return release;
-  if (held && circumstances.isAll) return [];
-  return [...release, { kind: "retry", at: circumstances.now }];
 }
