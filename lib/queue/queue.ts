@@ -71,9 +71,7 @@ export class RelayQueue implements AsyncDisposable {
     this.#config = configure(options);
     this.#runner = new QueueRunner(this.#config, (task) => this.#relay(task));
     this.#owner = {
-      retry: (task) => this.#act(task, "retry"),
-      setHeld: (task, held) => this.#act(task, held ? "hold" : "release"),
-      remove: (task) => this.#act(task, "remove"),
+      act: (task, action) => this.#act(task, { action, isAll: false }),
       reroute: (task, route) => this.#reroute(task, route),
       setTag: (task, tag) => this.#setTag(task, tag),
     };
@@ -253,10 +251,10 @@ export class RelayQueue implements AsyncDisposable {
   /** Carries out an action on one message, durably. */
   async #act(
     task: RelayTask,
-    action: SpoolAction,
-    isAll: boolean = false,
+    request: { readonly action: SpoolAction; readonly isAll: boolean },
   ): Promise<void> {
     if (task.removed) return;
+    const { action, isAll } = request;
     const { spool, clock } = this.#config;
     const { id } = task.entry.envelope;
     if (action === "remove") {
@@ -316,7 +314,7 @@ export class RelayQueue implements AsyncDisposable {
         const one = this.#tasks.get(id);
         const tasks = isAll ? [...this.#tasks.values()] : one ? [one] : [];
         await Promise.all(
-          tasks.map((task) => this.#act(task, action, isAll)),
+          tasks.map((task) => this.#act(task, { action, isAll })),
         );
         await request.done();
       }

@@ -28,6 +28,8 @@ import { WakeHeap } from "./wake_heap.ts";
 
 /** A timer of more than this is set again on the way: 32 bits of milliseconds are not enough for all. */
 const MAX_TIMER = 3_600_000;
+/** Milliseconds in which a message that is beyond its time already may be tried once more. */
+const LAST_TRY_MS = 60_000;
 /** Milliseconds until a late message that nobody could be told of is looked at again. */
 const RECHECK_MS = 900_000;
 
@@ -147,9 +149,12 @@ export class QueueRunner {
   #nextLook(task: RelayTask): number {
     const { held, delayReported } = task.entry.progress;
     if (held || !task.isPending) return Infinity;
-    const expiry = expiresAt(task, this.#config.expireAfterMs);
-    if (delayReported) return expiry;
     const now = this.#config.clock.now();
+    const usual = expiresAt(task, this.#config.expireAfterMs);
+    // What was held, or stood still with the server, beyond its time gets a
+    // last try before it is given up.
+    const expiry = usual > now ? usual : now + LAST_TRY_MS;
+    if (delayReported) return expiry;
     const delayAt = task.entry.envelope.acceptedAt + this.#config.delayNoticeMs;
     const delayLook = delayAt > now ? delayAt : now + RECHECK_MS;
     return Math.min(expiry, delayLook);

@@ -15,6 +15,7 @@ import type {
 import type { Message } from "../message/message.ts";
 import type { Recipient } from "../protocol/envelope.ts";
 import type { RelayTask } from "./relay_task.ts";
+import type { SpoolAction } from "./spool.ts";
 
 /** Options of {@linkcode Relays.add}. All of them survive a restart. */
 export interface RelayOptions extends RelayRoute {
@@ -73,12 +74,8 @@ export interface RelayRecipient {
 
 /** What a handle asks of its queue. */
 export interface RelayOwner {
-  /** Tries what is pending now. */
-  retry(task: RelayTask): Promise<void>;
-  /** Holds or releases. */
-  setHeld(task: RelayTask, held: boolean): Promise<void>;
-  /** Takes it out of the queue. */
-  remove(task: RelayTask): Promise<void>;
+  /** Carries out an action. */
+  act(task: RelayTask, action: SpoolAction): Promise<void>;
   /** Chooses another way. */
   reroute(task: RelayTask, route: RelayRoute): Promise<void>;
   /** Keeps the program's value. */
@@ -174,22 +171,22 @@ export class Relay {
 
   /** Tries what is pending now, held or not. Resolves when that is safe on disk. */
   async retry(): Promise<void> {
-    await this.#owner.retry(this.#task);
+    await this.#owner.act(this.#task, "retry");
   }
 
   /** Holds it: no further try, no expiry. A delivery under way goes on. */
   async hold(): Promise<void> {
-    await this.#owner.setHeld(this.#task, true);
+    await this.#owner.act(this.#task, "hold");
   }
 
   /** Ends {@linkcode Relay.hold}. */
   async release(): Promise<void> {
-    await this.#owner.setHeld(this.#task, false);
+    await this.#owner.act(this.#task, "release");
   }
 
   /** Takes it out of the queue without a notice to anybody; ends a delivery under way. */
   async remove(): Promise<void> {
-    await this.#owner.remove(this.#task);
+    await this.#owner.act(this.#task, "remove");
   }
 
   /** Sends what is pending another way from the next try on. */

@@ -86,17 +86,19 @@ export async function controlSpool(
   await using spool = new FileSpool(folder);
   await spool.open();
   const ids = id === "all" ? [...spool.entries.keys()] : [id];
-  const work = ids.map((one) => act(spool, action, one, id === "all"));
+  const work = ids.map((one) =>
+    act(spool, one, { action, isAll: id === "all" })
+  );
   await Promise.all(work);
   return "done";
 }
 
 async function act(
   spool: Spool,
-  action: SpoolAction,
   id: string,
-  isAll: boolean,
+  request: { readonly action: SpoolAction; readonly isAll: boolean },
 ): Promise<void> {
+  const { action, isAll } = request;
   if (action === "remove") return await spool.remove(id);
   const entry = spool.entries.get(id);
   if (entry === undefined) return;
