@@ -315,6 +315,32 @@ Deno.test("RelayQueue does not let notices wait for a delivery that takes long",
   await queue.stop();
 });
 
+Deno.test("RelayQueue reports what fails while a notice is being made", async () => {
+  const slow = Promise.withResolvers<void>();
+  const hook = Promise.withResolvers<void>();
+  const delivery = new FakeDelivery();
+  delivery.answer = (address) =>
+    address.startsWith("bad") ? { status: "failed" } : { status: "delivered" };
+  const { clock, queue } = await startQueue({
+    onRelayError: () => hook.promise,
+    deliver: async (job, signal) => {
+      if (job.destination === "slow.org") await slow.promise;
+      return await delivery.deliver(job, signal);
+    },
+  });
+  await queue.relays.add(
+    await makeMessage({ to: ["bad@slow.org", "bad@one.org"] }),
+  );
+  await clock.advance(2 * MINUTE);
+  slow.resolve();
+  await clock.advance(SECOND);
+  hook.resolve();
+  await clock.advance(SECOND);
+  assertEquals(delivery.notices.length, 2);
+  assertEquals(queue.relays.count, 0);
+  await queue.stop();
+});
+
 Deno.test("Relay.hold() stops tries, notices and expiry; release() goes on", async () => {
   const { clock, delivery, queue } = await startQueue();
   const relay = await queue.relays.add(

@@ -1,5 +1,6 @@
 /** A clock that stands still until a test moves it. */
 
+import { setImmediate } from "node:timers";
 import type { Clock } from "../../lib/queue/clock.ts";
 
 interface Timer {
@@ -50,6 +51,6 @@ export class FakeClock implements Clock {
 /** Lets every promise run that waits for nothing but others. */
 export async function settle(): Promise<void> {
   for (let turn = 0; turn < 2; turn++) {
-    await new Promise((resolve) => setTimeout(resolve, 0));
+    await new Promise<void>((resolve) => void setImmediate(resolve));
   }
 }
