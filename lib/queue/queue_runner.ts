@@ -3,11 +3,12 @@
  * down what came of it. Owns the timer, the dispatcher and the jobs under way.
  * Never opens a socket and never decides what a reply means.
  *
- * Theory: a group of recipients is *waiting* for its time, *ready* in line,
- * *active* with the delivery, or *resting*. Only this file moves it, and only
- * along waiting -> ready -> active -> waiting or resting; a hold rests whatever
- * is not active. A result is durable before its slot is given back, so a disk
- * that refuses stops deliveries instead of piling up what would be repeated.
+ * Theory: a message sleeps until something of it is due. Then those of its
+ * recipients whose time has come form groups, one a destination, which are
+ * *ready*, in line with the dispatcher, then *active* with the delivery, then
+ * over. Who is pending and in no group waits. A result is durable before its
+ * slot is given back, so a disk that refuses stops deliveries instead of piling
+ * up what would be repeated.
  */
 
 import { describeError } from "../log.ts";
@@ -18,10 +19,11 @@ import { hasOpenReports } from "./notices.ts";
 import type { QueueConfig } from "./queue_options.ts";
 import type { Relay } from "./relay.ts";
 import {
+  destinationOf,
   expiresAt,
-  regroup,
+  formGroups,
   type RelayGroup,
-  RelayTask,
+  type RelayTask,
 } from "./relay_task.ts";
 import type { Settlement } from "./settlement.ts";
 import { WakeHeap } from "./wake_heap.ts";
@@ -38,7 +40,7 @@ export class QueueRunner {
   readonly #config: QueueConfig;
   readonly #jobs: JobRunner;
   readonly #dispatcher: Dispatcher<RelayGroup>;
-  readonly #wakes = new WakeHeap<RelayGroup | RelayTask>();
+  readonly #wakes = new WakeHeap<RelayTask>();
   readonly #active = new Set<RelayGroup>();
   readonly #work = new Set<Promise<void>>();
   #settlement: Settlement | undefined;
@@ -81,20 +83,20 @@ export class QueueRunner {
     this.#settleLater(task);
   }
 
-  /** Forms the groups of a message anew and waits for their time. */
+  /** Looks anew at when a message is to be tried: something was changed. */
   reschedule(task: RelayTask): void {
-    regroup(task, this.#config.maxRecipients);
-    for (const group of task.groups) {
-      if (group.place === "resting") this.#wait(group);
-    }
-    this.wakeAt(task, this.#nextLook(task));
-    this.#arm();
+    task.dropReady();
+    this.#schedule(task);
   }
 
   /** Forgets the pauses of a message's destinations: somebody knows better. */
   revive(task: RelayTask): void {
     const now = this.#config.clock.now();
-    for (const { destination } of task.groups) {
+    const { recipients } = task.entry.envelope;
+    const destinations = new Set(
+      recipients.map(({ address }) => destinationOf(task.entry, address)),
+    );
+    for (const destination of destinations) {
       this.#dispatcher.revive(destination, now);
     }
   }
@@ -103,11 +105,11 @@ export class QueueRunner {
   abort(task: RelayTask): void {
     for (const group of task.groups) {
       group.abort?.abort(new DOMException("Message removed", "AbortError"));
-      if (group.place !== "active") group.place = "resting";
     }
+    task.dropReady();
   }
 
-  /** Looks at the age of a message at a time. */
+  /** Has a look at a message at a time, unless it has one before. */
   wakeAt(task: RelayTask, at: number): void {
     if (at === Infinity || task.wakeAt <= at) return;
     task.wakeAt = at;
@@ -131,33 +133,18 @@ export class QueueRunner {
     cancel();
   }
 
-  /** Puts a group to wait for its time. */
-  #wait(group: RelayGroup): void {
-    const { task } = group;
-    const at = group.nextTryAt();
-    if (at === Infinity || task.entry.progress.held || task.removed) {
-      group.place = "resting";
-      return;
-    }
-    group.place = "waiting";
-    group.wakeAt = at;
-    this.#wakes.push(group, at);
-    this.#arm();
-  }
-
-  /** When the age of a message matters next. */
-  #nextLook(task: RelayTask): number {
+  /** Sees to it that a message is looked at when something of it is due. */
+  #schedule(task: RelayTask): void {
     const { held, delayReported } = task.entry.progress;
-    if (held || !task.isPending) return Infinity;
-    const now = this.#config.clock.now();
-    const usual = expiresAt(task, this.#config.expireAfterMs);
-    // What was held, or stood still with the server, beyond its time gets a
-    // last try before it is given up.
-    const expiry = usual > now ? usual : now + LAST_TRY_MS;
-    if (delayReported) return expiry;
-    const delayAt = task.entry.envelope.acceptedAt + this.#config.delayNoticeMs;
-    const delayLook = delayAt > now ? delayAt : now + RECHECK_MS;
-    return Math.min(expiry, delayLook);
+    if (held || task.removed || !task.isPending) return;
+    const { clock, expireAfterMs, delayNoticeMs } = this.#config;
+    const now = clock.now();
+    this.wakeAt(task, task.nextTryAt());
+    const expiry = expiresAt(task, expireAfterMs);
+    this.wakeAt(task, expiry > now ? expiry : Math.max(task.giveUpAt, now));
+    if (delayReported) return;
+    const delayAt = task.entry.envelope.acceptedAt + delayNoticeMs;
+    this.wakeAt(task, delayAt > now ? delayAt : now + RECHECK_MS);
   }
 
   /** Sets the timer to the next thing that is due. */
@@ -183,12 +170,7 @@ export class QueueRunner {
     for (;;) {
       const wake = this.#wakes.take(now);
       if (wake === undefined) break;
-      if (wake.item.wakeAt !== wake.at) continue;
-      if (wake.item instanceof RelayTask) this.#look(wake.item);
-      else if (wake.item.place === "waiting") {
-        wake.item.place = "ready";
-        this.#dispatcher.add(wake.item);
-      }
+      if (wake.item.wakeAt === wake.at) this.#look(wake.item, now);
     }
     for (;;) {
       const group = this.#dispatcher.next(now);
@@ -211,62 +193,67 @@ export class QueueRunner {
     const { task } = group;
     const outcome = await this.#jobs.run(group, abort.signal);
     group.abort = undefined;
-    group.place = "resting";
+    task.drop(group);
     this.#active.delete(group);
     this.#dispatcher.done(group, outcome, this.#config.clock.now());
     if (!task.isActive) {
       const isOver = task.removed || !task.isPending;
       this.#jobs.setState(task, isOver ? "done" : "idle-waiting");
     }
-    this.#wait(group);
-    this.wakeAt(task, this.#nextLook(task));
+    this.#schedule(task);
     // Others need not wait for the notices of this one.
     this.#pump();
     await this.#settlement?.settle(task);
   }
 
-  /** Looks at the age of a message. */
-  #look(task: RelayTask): void {
+  /** Puts in line what is due of a message, and looks at its age. */
+  #look(task: RelayTask, now: number): void {
     task.wakeAt = Infinity;
     if (task.removed) return;
-    this.#track(this.#age(task));
+    const { progress, envelope } = task.entry;
+    const { maxRecipients, expireAfterMs, delayNoticeMs } = this.#config;
+    // Whoever holds a message has taken over the watch on its age.
+    const isExpired = !progress.held && now >= expiresAt(task, expireAfterMs);
+    const isLate = !progress.held && !progress.delayReported &&
+      now >= envelope.acceptedAt + delayNoticeMs;
+    if (!progress.held) {
+      // Before the expiry is looked at: what is due with it gets its last try.
+      for (const group of formGroups(task, now, { max: maxRecipients })) {
+        this.#dispatcher.add(group);
+      }
+    }
+    if (isExpired || isLate || task.noticeAt > 0 || !task.isPending) {
+      this.#track(this.#age(task, { isExpired, isLate }));
+    } else {
+      this.#schedule(task);
+    }
   }
 
-  async #age(task: RelayTask): Promise<void> {
-    const { clock, delayNoticeMs } = this.#config;
-    const { envelope, progress } = task.entry;
-    const now = clock.now();
+  async #age(
+    task: RelayTask,
+    age: { readonly isExpired: boolean; readonly isLate: boolean },
+  ): Promise<void> {
     try {
-      if (progress.held) {
-        // Whoever holds a message has taken over the watch on its age.
-      } else if (now >= expiresAt(task, this.#config.expireAfterMs)) {
-        await this.#expire(task, now);
-      } else if (
-        now >= envelope.acceptedAt + delayNoticeMs && !progress.delayReported
-      ) {
-        await this.#settlement?.reportDelay(task);
-      }
-      this.wakeAt(task, this.#nextLook(task));
+      if (age.isExpired) await this.#expire(task);
+      else if (age.isLate) await this.#settlement?.reportDelay(task);
+      this.#schedule(task);
     } catch (error) {
       this.#logError("Cannot deal with an old message", task, error);
-      this.wakeAt(task, now + RECHECK_MS);
+      this.wakeAt(task, this.#config.clock.now() + RECHECK_MS);
     }
     await this.#settlement?.settle(task);
   }
 
-  /** Gives up what is not being delivered at this moment. */
-  async #expire(task: RelayTask, now: number): Promise<void> {
-    const { progress, envelope } = task.entry;
-    const indices: number[] = [];
-    for (const group of task.groups) {
-      if (group.place === "active") continue;
-      group.place = "resting";
-      indices.push(...group.pending());
-    }
+  /** Gives up what is not being delivered, and what has had its chance of a last try. */
+  async #expire(task: RelayTask): Promise<void> {
+    const now = this.#config.clock.now();
+    if (task.giveUpAt > 0 && now >= task.giveUpAt) task.dropReady();
+    if (task.giveUpAt <= now) task.giveUpAt = now + LAST_TRY_MS;
+    const indices = [...task.waiting()].map(({ index }) => index);
     if (indices.length === 0) return;
-    await this.#config.spool.change(envelope.id, {
+    await this.#config.spool.change(task.entry.envelope.id, {
       kind: "result",
-      results: expiryResults(progress, indices, now),
+      results: expiryResults(task.entry.progress, indices, now),
     });
   }
 

@@ -15,47 +15,44 @@ const DEFAULT_PORT = 25;
 
 /** Where a group stands. */
 export type GroupPlace =
-  /** Until its next try. */
-  | "waiting"
   /** In line with the dispatcher. */
   | "ready"
   /** Being delivered. */
   | "active"
-  /** Held, or nothing is left to do. */
-  | "resting";
+  /** Done, or no longer wanted. */
+  | "over";
 
 /** Recipients of one message that go to one destination in one job. */
 export class RelayGroup implements Work {
   /** The message. */
   readonly task: RelayTask;
+  /** Whom it takes turns with: a sender with other senders, a huge message with everybody. */
+  readonly flow: string;
   /** Where it goes. */
   readonly destination: string;
   /** Indices of its recipients in the envelope. */
   readonly indices: readonly number[];
   /** Where it stands. */
-  place: GroupPlace = "resting";
-  /** When it wakes, in milliseconds since 1970; tells stale alarms from good ones. */
-  wakeAt = 0;
+  place: GroupPlace = "ready";
   /** Ends the delivery under way. */
   abort: AbortController | undefined;
 
   /**
    * @param task The message
-   * @param part Where it goes, and who goes there
+   * @param part Whose turn it takes, where it goes, and who goes there
    */
   constructor(
     task: RelayTask,
-    part: { readonly destination: string; readonly indices: readonly number[] },
+    part: {
+      readonly flow: string;
+      readonly destination: string;
+      readonly indices: readonly number[];
+    },
   ) {
     this.task = task;
+    this.flow = part.flow;
     this.destination = part.destination;
     this.indices = part.indices;
-  }
-
-  /** A sender takes turns with other senders; a huge message with everybody. */
-  get flow(): string {
-    const { entry, groups } = this.task;
-    return groups.length > HUGE ? `#${entry.envelope.id}` : entry.envelope.from;
   }
 
   /** Whether it is still wanted when its turn comes. */
@@ -70,31 +67,28 @@ export class RelayGroup implements Work {
       recipients[index]!.status === "pending"
     );
   }
-
-  /** When the next try is due, in milliseconds since 1970; `Infinity` when none is left. */
-  nextTryAt(): number {
-    const { recipients } = this.task.entry.progress;
-    let next = Infinity;
-    for (const index of this.indices) {
-      const { status, nextTryAt } = recipients[index]!;
-      if (status === "pending" && nextTryAt < next) next = nextTryAt;
-    }
-    return next;
-  }
 }
 
-/** One message in the running queue. */
+/** Shared by the many messages that wait. */
+const NO_GROUPS: readonly RelayGroup[] = [];
+
+/**
+ * One message in the running queue. Of the 100,000 that may wait, each is this
+ * and little more: groups are formed when their time has come.
+ */
 export class RelayTask {
   /** What the spool knows of it. */
   readonly entry: SpoolEntry;
-  /** Its recipients, in groups; those that were done at the start are in none. */
-  groups: RelayGroup[] = [];
+  /** The groups in line or being delivered. */
+  groups: readonly RelayGroup[] = NO_GROUPS;
   /** The last step that a job of it reported. */
   state: RelayState = "idle-waiting";
-  /** When its age is looked at next, in milliseconds since 1970. */
+  /** When it wakes, in milliseconds since 1970; tells stale alarms from good ones. */
   wakeAt: number = Infinity;
   /** When the notices that are due go out although deliveries are under way; 0: not asked for. */
   noticeAt = 0;
+  /** When an expired message is given up that could not be tried once more; 0: not expired. */
+  giveUpAt = 0;
   /** Whether it is being settled. */
   settling = false;
   /** Whether something happened to it while it was being settled. */
@@ -114,11 +108,9 @@ export class RelayTask {
     return this.groups.some(({ place }) => place === "active");
   }
 
-  /** Whether a delivery is under way or about to be. */
+  /** Whether a delivery is under way or in line. */
   get isBusy(): boolean {
-    return this.groups.some(({ place }) =>
-      place === "active" || place === "ready"
-    );
+    return this.groups.length > 0;
   }
 
   /** Whether a recipient is still to be tried. */
@@ -126,6 +118,40 @@ export class RelayTask {
     return this.entry.progress.recipients.some(({ status }) =>
       status === "pending"
     );
+  }
+
+  /** Indices of the recipients to be tried that are in no group, and their times. */
+  *waiting(): Generator<
+    { readonly index: number; readonly nextTryAt: number }
+  > {
+    const busy = new Set(this.groups.flatMap(({ indices }) => indices));
+    for (const [index, one] of this.entry.progress.recipients.entries()) {
+      if (one.status !== "pending" || busy.has(index)) continue;
+      yield { index, nextTryAt: one.nextTryAt };
+    }
+  }
+
+  /** When the next try is due of those in no group; `Infinity` when there is none. */
+  nextTryAt(): number {
+    let next = Infinity;
+    for (const { nextTryAt } of this.waiting()) {
+      next = Math.min(next, nextTryAt);
+    }
+    return next;
+  }
+
+  /** Takes a group away that is over. */
+  drop(group: RelayGroup): void {
+    group.place = "over";
+    const rest = this.groups.filter((one) => one !== group);
+    this.groups = rest.length === 0 ? NO_GROUPS : rest;
+  }
+
+  /** Takes the groups away that are in line. */
+  dropReady(): void {
+    for (const group of this.groups) {
+      if (group.place === "ready") this.drop(group);
+    }
   }
 }
 
@@ -153,33 +179,36 @@ export function destinationOf(entry: SpoolEntry, address: string): string {
 }
 
 /**
- * Forms the groups anew from the recipients that are pending, leaving out those
- * in a group that is being delivered.
+ * Forms groups of the recipients whose time has come.
  *
- * @param task The message
- * @param max The most recipients of a group
+ * @param task The message; gets the groups, in line
+ * @param now In milliseconds since 1970
+ * @param options `max`: the most recipients of a group
+ * @returns The new groups
  */
-export function regroup(task: RelayTask, max: number): void {
-  const active = task.groups.filter(({ place }) => place === "active");
-  const busy = new Set(active.flatMap(({ indices }) => indices));
-  for (const group of task.groups) {
-    if (group.place !== "active") group.place = "resting";
-  }
-  const parts = new Map<string, number[]>();
-  const groups: RelayGroup[] = [...active];
-  const { envelope, progress } = task.entry;
-  for (const [index, { address }] of envelope.recipients.entries()) {
-    if (progress.recipients[index]!.status !== "pending") continue;
-    if (busy.has(index)) continue;
-    const destination = destinationOf(task.entry, address);
-    const indices = parts.get(destination);
-    if (indices === undefined || indices.length === max) {
+export function formGroups(
+  task: RelayTask,
+  now: number,
+  options: { readonly max: number },
+): readonly RelayGroup[] {
+  const open = new Map<string, number[]>();
+  const parts: { destination: string; indices: number[] }[] = [];
+  const { id, from, recipients } = task.entry.envelope;
+  for (const { index, nextTryAt } of task.waiting()) {
+    if (nextTryAt > now) continue;
+    const destination = destinationOf(task.entry, recipients[index]!.address);
+    const indices = open.get(destination);
+    if (indices === undefined || indices.length === options.max) {
       const fresh = [index];
-      parts.set(destination, fresh);
-      groups.push(new RelayGroup(task, { destination, indices: fresh }));
+      open.set(destination, fresh);
+      parts.push({ destination, indices: fresh });
     } else {
       indices.push(index);
     }
   }
-  task.groups = groups;
+  if (parts.length === 0) return NO_GROUPS;
+  const flow = parts.length > HUGE ? `#${id}` : from;
+  const groups = parts.map((part) => new RelayGroup(task, { flow, ...part }));
+  task.groups = [...task.groups, ...groups];
+  return groups;
 }

@@ -46,10 +46,11 @@ Deno.test("Dispatcher lets one huge mailing delay others by one job", () => {
   const first = dispatcher.next(0)!;
   dispatcher.add(job("single", "one.org"));
   const order: string[] = [];
-  for (let current: Job | undefined = first, turn = 0; turn < 3; turn++) {
-    dispatcher.done(current!, "answered", 0);
-    current = dispatcher.next(0);
-    order.push(current!.flow);
+  let current = first;
+  for (let turn = 0; turn < 3; turn++) {
+    dispatcher.done(current, "answered", 0);
+    current = dispatcher.next(0)!;
+    order.push(current.flow);
   }
   assert(order.slice(0, 2).includes("single"), order.join(" "));
 });
