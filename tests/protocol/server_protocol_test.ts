@@ -116,6 +116,22 @@ for (const [question, input, outcomes] of VERDICTS) {
   }
 }
 
+Deno.test("ServerProtocol prints replies in UTF-8", () => {
+  const words = new SmtpReply(550, `Nö: ${"é".repeat(300)}`, {
+    enhanced: "5.7.1",
+  });
+  const driver = new Driver(
+    { asks: { mail: true } },
+    (ask) => ask.ask === "mail" ? words : undefined,
+  );
+  driver.feed("HELO x\r\n").take();
+  driver.feed("NOOP\r\nMAIL FROM:<a@b>\r\nNOOP\r\n");
+  assertEquals(
+    new TextDecoder().decode(octets(driver.output)),
+    `250 2.0.0 OK\r\n${words.wire}250 2.0.0 OK\r\n`,
+  );
+});
+
 /** A machine that has been greeted and waits. */
 function greeted(profile = testProfile()): ServerProtocol {
   const machine = new ServerProtocol(profile);

@@ -275,6 +275,29 @@ Deno.test("Connection.end() never writes while another write is under way", asyn
   await within(it.done, "the end");
 });
 
+Deno.test("Connection reports a fault of its own, and a lost client not", async () => {
+  const errors: [error: Error, reason: string, records: number][] = [
+    [new Deno.errors.ConnectionReset("x"), "disconnected", 0],
+    [new Deno.errors.TimedOut("x"), "disconnected", 0],
+    [new TypeError("x"), "error", 1],
+  ];
+  for (const [error, reason, records] of errors) {
+    const reasons: string[] = [];
+    await using it = openSession({
+      transport: { ...deafTransport(), read: () => Promise.reject(error) },
+      handlers: {
+        onDisconnect: (_session, reason) => void reasons.push(reason),
+      },
+    });
+    await within(it.done, "the end");
+    assertEquals(reasons, [reason]);
+    assertEquals(
+      it.records.filter((it) => it.level === "error").length,
+      records,
+    );
+  }
+});
+
 Deno.test("Connection logs connects and disconnects without a word of mail", async () => {
   const it = openSession();
   await it.client.envelope();
