@@ -19,6 +19,7 @@
 
 export {
   type ListeningAddress,
+  type ServeOptions,
   SmtpServer,
   type SmtpServerOptions,
   type StopOptions,
@@ -72,4 +73,4 @@ export {
 export type { ExtensionKeyword } from "./lib/protocol/capabilities.ts";
 export type { BareNewlinePolicy } from "./lib/protocol/data_decoder.ts";
 export type { ListenerKind, ListenOptions } from "./lib/net/listen_options.ts";
-export type { SocketAddress, TlsInfo } from "./lib/net/transport.ts";
+export type { SocketAddress, TlsInfo, Transport } from "./lib/net/transport.ts";

@@ -31,7 +31,8 @@ import type { MessageStore } from "./store/store.ts";
 export interface SmtpServerOptions {
   /**
    * Where to listen: `"127.0.0.1:2525"`, `"[::1]:0/lmtp"`, `{ port: 25 }`, or
-   * several of these.
+   * several of these; `[]` for none, where all connections come through
+   * {@linkcode SmtpServer.serve}.
    *
    * @default {":25"} Port 25 on all addresses
    */
@@ -85,6 +86,12 @@ export interface StopOptions {
   graceMs?: number | undefined;
 }
 
+/** Options of {@linkcode SmtpServer.serve}. */
+export interface ServeOptions {
+  /** What the session is for. Default `"smtp"`. */
+  kind?: ListenerKind | undefined;
+}
+
 /** One listening address. */
 export interface ListeningAddress extends SocketAddress {
   /** What the listener is for. */
@@ -119,13 +126,20 @@ export class SmtpServer {
   readonly #running = new Set<Promise<void>>();
   #listeners: { listener: Listener; kind: ListenerKind }[] = [];
   #accepting: Promise<void>[] = [];
+  #active = false;
+  #stopping: Promise<void> | undefined;
   #clock: ReturnType<typeof setInterval> | undefined;
   #endGrace: (() => void) | undefined;
   #now = Date.now();
   #idPrefix = "";
   #lastId = 0;
 
-  /** @param options How the server behaves */
+  /**
+   * Makes a server that does nothing yet; see {@linkcode SmtpServer.start}.
+   *
+   * @param options How the server behaves
+   * @throws {RangeError} If a number among the options makes no sense
+   */
   constructor(options: SmtpServerOptions = {}) {
     this.#options = options;
     this.#log = options.log ?? consoleLogger;
@@ -133,9 +147,9 @@ export class SmtpServer {
     checkNumbers(options);
   }
 
-  /** Whether the server is listening. */
+  /** Whether the server takes connections: it was started and not stopped. */
   get active(): boolean {
-    return this.#listeners.length > 0;
+    return this.#active;
   }
 
   /** Where the server listens, with the ports that were free. */
@@ -154,7 +168,7 @@ export class SmtpServer {
   /**
    * Binds and starts to accept. Requires `allow-net`, and what the stores need.
    *
-   * @throws {TypeError} If the server is active
+   * @throws {TypeError} If the server is active, or still stopping
    * @throws {SyntaxError} If `listen` cannot be read
    * @throws {Deno.errors.AddrInUse} If something listens there already
    */
@@ -164,8 +178,9 @@ export class SmtpServer {
   }
 
   #start(): void {
-    if (this.active) {
-      throw new TypeError("Cannot start the server: it is active");
+    if (this.#active || this.#stopping !== undefined) {
+      const state = this.#active ? "active" : "still stopping";
+      throw new TypeError(`Cannot start the server: it is ${state}`);
     }
     const { listen = ":25" } = this.#options;
     const wanted = isList(listen) ? listen : [listen];
@@ -180,6 +195,7 @@ export class SmtpServer {
       this.#listeners = [];
       throw error;
     }
+    this.#active = true;
     this.#idPrefix = newIdPrefix();
     this.#startClock();
     this.#accepting = this.#listeners.map((it) => this.#accept(it));
@@ -191,7 +207,7 @@ export class SmtpServer {
   ): Promise<void> {
     const context = this.#contextOf(kind);
     return listener.accept(
-      (transport) => this.#serve(transport, context),
+      (transport) => void this.#serve(transport, context),
       (error) =>
         this.#log({
           level: "error",
@@ -202,12 +218,42 @@ export class SmtpServer {
     );
   }
 
-  #serve(transport: Transport, context: SessionContext): void {
+  /**
+   * Runs a session on a connection that came through no listener: one from a
+   * socket of the program's own, or a pair in memory. Owns the transport from
+   * here on. Resolves when the session is over; never rejects for what a client
+   * does.
+   *
+   * @throws {TypeError} If the server is not active
+   *
+   * @example A session in memory
+   * ```ts
+   * import { SmtpServer } from "@smtp/server";
+   * import { memoryPair } from "@smtp/server/testing";
+   *
+   * await using server = new SmtpServer({ listen: [], log: () => {} });
+   * await server.start();
+   * const [inner, outer] = memoryPair();
+   * const session = server.serve(inner);
+   * outer.close();
+   * await session;
+   * ```
+   */
+  serve(transport: Transport, options: ServeOptions = {}): Promise<void> {
+    if (!this.#active) {
+      return Promise.reject(
+        new TypeError("Cannot serve a connection: the server is not active"),
+      );
+    }
+    return this.#serve(transport, this.#contextOf(options.kind ?? "smtp"));
+  }
+
+  #serve(transport: Transport, context: SessionContext): Promise<void> {
     const { maxConnections = 10_000 } = this.#options;
     if (this.#connections.size >= maxConnections) {
       const close = () => transport.close();
-      transport.write(replies.tooManyConnections.encode()).then(close, close);
-      return;
+      return transport.write(replies.tooManyConnections.encode())
+        .then(close, close);
     }
     const connection = new Connection(transport, context);
     this.#connections.add(connection);
@@ -216,16 +262,25 @@ export class SmtpServer {
       this.#running.delete(running);
     });
     this.#running.add(running);
+    return running;
   }
 
   /**
    * Stops: no new connections, sessions may finish within the grace, then they
    * get 421. The server may be started again. Does nothing on a server that is
-   * not active.
+   * not active; while a stop is under way, waits for that one.
    */
-  async stop(options: StopOptions = {}): Promise<void> {
-    const { graceMs = 10_000 } = options;
-    if (!this.active) return;
+  stop(options: StopOptions = {}): Promise<void> {
+    if (this.#active) {
+      this.#active = false;
+      this.#stopping = this.#stop(options.graceMs ?? 10_000).finally(() => {
+        this.#stopping = undefined;
+      });
+    }
+    return this.#stopping ?? Promise.resolve();
+  }
+
+  async #stop(graceMs: number): Promise<void> {
     for (const { listener } of this.#listeners) listener.close();
     this.#listeners = [];
     await Promise.all(this.#accepting);

@@ -1,0 +1,140 @@
+/**
+ * One question to one name server: the platform's resolver asked, its answer
+ * checked, its errors told apart.
+ *
+ * Never takes "not found" at its word when it can be confirmed: see
+ * {@link ./verdict.ts}.
+ */
+
+import type { DnsConfirm, DnsConfirmOptions } from "./confirm.ts";
+import { formatNameServer, type NameServer } from "./name_server.ts";
+import {
+  type DnsFailed,
+  type DnsFailureCode,
+  type DnsRecordType,
+  failed,
+} from "./outcome.ts";
+import { type AnyOutcome, readAnswer } from "./records.ts";
+import type { DnsQuestion } from "./verdict.ts";
+
+/**
+ * Asks for records, as `Deno.resolveDns` does: that function fits, and so does
+ * a table in a test. The name comes with a final dot. To say that there are no
+ * such records it throws `Deno.errors.NotFound`.
+ */
+export type DnsResolver = (
+  name: string,
+  type: DnsRecordType,
+  options: Deno.ResolveDnsOptions,
+) => Promise<readonly unknown[]>;
+
+/** What carries an exchange. */
+export interface ExchangeTools {
+  /** Asks for the records. */
+  readonly resolver: DnsResolver;
+  /** Finds out why there were none; without it "not found" is believed. */
+  readonly confirm: DnsConfirm | undefined;
+}
+
+/**
+ * Asks one name server once.
+ *
+ * @throws The signal's reason if the signal fired first
+ * @throws {Deno.errors.NotCapable} If the permission to ask is missing
+ */
+export async function exchange(
+  question: DnsQuestion,
+  options: DnsConfirmOptions & ExchangeTools,
+): Promise<AnyOutcome> {
+  const first = await resolve(question, options);
+  if (first !== undefined) return first;
+  if (options.confirm === undefined) return { status: "none", why: "unknown" };
+  const second = await confirm(question, options);
+  if (second !== undefined) return second;
+  // "Not found" first, records on being asked again: a server that failed
+  // while it was still fetching them has them now.
+  return await resolve(question, options) ??
+    failure("server-failure", question, {
+      server: options.server,
+      what: "contradicts itself on",
+    });
+}
+
+/** The outcome by the resolver, `undefined` for "not found". */
+async function resolve(
+  question: DnsQuestion,
+  options: DnsConfirmOptions & ExchangeTools,
+): Promise<AnyOutcome | undefined> {
+  const { resolver, server, signal } = options;
+  try {
+    // The final dot keeps the system's search list out.
+    const raw = await resolver(`${question.name}.`, question.type, {
+      nameServer: { ipAddr: server.address, port: server.port },
+      signal,
+    });
+    return readAnswer(question, raw);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    return explain(error, question, options);
+  }
+}
+
+/** The outcome by a second question, `undefined` if it says that there are records. */
+async function confirm(
+  question: DnsQuestion,
+  options: DnsConfirmOptions & ExchangeTools,
+): Promise<AnyOutcome | undefined> {
+  const { server, signal } = options;
+  try {
+    const verdict = await options.confirm?.(question, { server, signal });
+    if (verdict === undefined || verdict.kind === "records") return undefined;
+    if (verdict.kind !== "server-failure") {
+      return { status: "none", why: verdict.kind };
+    }
+    return failure("server-failure", question, {
+      server,
+      what: `answers with ${verdict.code} to`,
+    });
+  } catch (error) {
+    return explain(error, question, options);
+  }
+}
+
+/** Turns an error into a failure, unless it is none of the name server's doing. */
+function explain(
+  error: unknown,
+  question: DnsQuestion,
+  options: DnsConfirmOptions,
+): DnsFailed {
+  const { server, signal } = options;
+  if (signal.aborted) throw signal.reason;
+  if (error instanceof Deno.errors.NotCapable) throw error;
+  if (error instanceof Deno.errors.TimedOut) {
+    return noAnswer(question, server);
+  }
+  const detail = error instanceof Error ? error.message : String(error);
+  const what = "cannot be asked for";
+  const { reason, ...rest } = failure("unreachable", question, {
+    server,
+    what,
+  });
+  return { ...rest, reason: `${reason}: ${detail}` };
+}
+
+/** The failure of a name server that does not answer. */
+export function noAnswer(question: DnsQuestion, server: NameServer): DnsFailed {
+  return failure("timeout", question, { server, what: "does not answer to" });
+}
+
+function failure(
+  code: DnsFailureCode,
+  question: DnsQuestion,
+  options: { server: NameServer; what: string },
+): DnsFailed {
+  const { server, what } = options;
+  const asked = `${question.type} "${question.name}"`;
+  return failed(
+    code,
+    `Name server ${formatNameServer(server)} ${what} ${asked}`,
+  );
+}

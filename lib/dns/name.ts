@@ -1,0 +1,76 @@
+/**
+ * Domain names as they go to a name server and come back: checked, in lower
+ * case, A-labels for U-labels, no final dot.
+ *
+ * Never lets anything but letters, digits, hyphens, underscores and dots
+ * through in either direction: what peers write after an `@` must not reach
+ * the resolver, and what strangers publish in DNS must not reach a log, a
+ * greeting check or a connection.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc1035#section-2.3.4 | RFC 1035 section 2.3.4},
+ * {@link https://www.rfc-editor.org/rfc/rfc5890#section-2.3 | RFC 5890 section 2.3},
+ * {@link https://www.rfc-editor.org/rfc/rfc8552 | RFC 8552} (labels that start with an underscore)
+ */
+
+import { domainToASCII } from "node:url";
+import { canonicalIp, reverseName } from "../net/ip.ts";
+
+/** Octets of a name without its final dot: 255 on the wire has a length before and a root after. */
+const MAX_NAME = 253;
+const LABEL = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/;
+
+/**
+ * The name to ask for, or `undefined` if the text is no domain name: an empty
+ * label, one of over 63 octets, over 253 in all, other characters than
+ * letters, digits, hyphen and underscore, a hyphen at the end of a label, or
+ * a numeric last label, which is a mistyped IP address.
+ *
+ * @param text A domain name, with or without the final dot, U-labels or A-labels
+ *
+ * @example What goes to the name server
+ * ```ts
+ * import { normalizeName } from "@smtp/server";
+ *
+ * console.assert(normalizeName("Bücher.Example.") === "xn--bcher-kva.example");
+ * console.assert(normalizeName("two words.example") === undefined);
+ * ```
+ */
+export function normalizeName(text: string): string | undefined {
+  // U-labels can be longer than what they become, but not by much: without
+  // this a peer's megabyte would be converted before it is refused.
+  if (text.length > 4 * MAX_NAME) return undefined;
+  const ascii = isAscii(text) ? text : domainToASCII(text);
+  const name = ascii.replace(/\.$/, "").toLowerCase();
+  if (name === "" || name.length > MAX_NAME) return undefined;
+  const labels = name.split(".");
+  if (!labels.every((label) => LABEL.test(label))) return undefined;
+  return /^\d+$/.test(labels[labels.length - 1]!) ? undefined : name;
+}
+
+/**
+ * The name whose PTR records to ask for: an address is reversed, a name below
+ * `in-addr.arpa` or `ip6.arpa` is taken as it is.
+ *
+ * @param text An IP address or a name below one of the two reverse zones
+ * @returns The name, or `undefined` if the text is neither
+ *
+ * @example An address and its name
+ * ```ts
+ * import { pointerName } from "@smtp/server";
+ *
+ * console.assert(pointerName("192.0.2.1") === "1.2.0.192.in-addr.arpa");
+ * console.assert(pointerName("example.com") === undefined);
+ * ```
+ */
+export function pointerName(text: string): string | undefined {
+  if (canonicalIp(text) !== undefined) return reverseName(text);
+  const name = normalizeName(text);
+  return name !== undefined && /\.(?:in-addr|ip6)\.arpa$/.test(name)
+    ? name
+    : undefined;
+}
+
+function isAscii(text: string): boolean {
+  // deno-lint-ignore no-control-regex
+  return /^[\x00-\x7f]*$/.test(text);
+}

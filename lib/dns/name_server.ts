@@ -1,0 +1,77 @@
+/**
+ * Which name servers to ask: those of the configuration, or those of the
+ * system.
+ *
+ * Never falls back to a public resolver: mail routes would be told to a
+ * stranger.
+ */
+
+import { getServers } from "node:dns";
+import { formatIp, parseIp } from "../net/ip.ts";
+
+/** A name server's address and port. */
+export interface NameServer {
+  /** The IP address, canonical and without brackets. */
+  readonly address: string;
+  /** The port, 53 unless told otherwise. */
+  readonly port: number;
+}
+
+/**
+ * Parses the address of a name server.
+ *
+ * @param text As `"192.0.2.53"`, `"192.0.2.53:5353"`, `"2001:db8::53"` or
+ * `"[2001:db8::53]:5353"`
+ * @throws {SyntaxError} If it is none of these; a host name is refused,
+ * because it would take a name server to find it
+ *
+ * @example With and without a port
+ * ```ts
+ * import { parseNameServer } from "@smtp/server";
+ *
+ * console.assert(parseNameServer("192.0.2.53").port === 53);
+ * console.assert(parseNameServer("[::1]:5353").address === "::1");
+ * ```
+ */
+export function parseNameServer(text: string): NameServer {
+  const bare = parseIp(text);
+  if (bare !== undefined) return { address: formatIp(bare), port: 53 };
+  const match = /^(?:\[([^\]]*:[^\]]*)\]|([^:[\]]*))(?::([1-9]\d{0,4}))?$/
+    .exec(text);
+  const bytes = parseIp(match?.[1] ?? match?.[2] ?? "");
+  const port = Number(match?.[3] ?? 53);
+  if (bytes === undefined || port > 65535) {
+    throw new SyntaxError(
+      `Cannot parse name server "${text}": want "IP", "IP:PORT" or "[IPv6]:PORT"`,
+    );
+  }
+  return { address: formatIp(bytes), port };
+}
+
+/** The text of a name server, as {@linkcode parseNameServer} reads it. */
+export function formatNameServer(server: NameServer): string {
+  return server.address.includes(":")
+    ? `[${server.address}]:${server.port}`
+    : `${server.address}:${server.port}`;
+}
+
+/**
+ * The system's name servers, each once, read anew at every call; the machine
+ * itself where none is configured, as resolv.conf(5) has it. One whose address
+ * has a zone index is left out. Requires `allow-sys=networkInterfaces`.
+ *
+ * @throws {Deno.errors.NotCapable} If that permission is missing
+ */
+export function systemNameServers(): readonly NameServer[] {
+  const servers = new Map<string, NameServer>();
+  for (const text of getServers()) {
+    try {
+      servers.set(text, parseNameServer(text));
+    } catch {
+      continue;
+    }
+  }
+  return servers.size > 0
+    ? [...servers.values()]
+    : [{ address: "127.0.0.1", port: 53 }];
+}

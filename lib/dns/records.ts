@@ -1,0 +1,105 @@
+/**
+ * From what the resolver hands over to records that can be relied on.
+ *
+ * Never passes a record on unchecked: anybody publishes what he likes in his
+ * own zone. A record that is malformed is left out; where nothing is left, the
+ * answer is a failure and not a "none".
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-5.1 | RFC 5321 section 5.1},
+ * {@link https://www.rfc-editor.org/rfc/rfc7505#section-3 | RFC 7505 section 3}
+ */
+
+import { canonicalIp } from "../net/ip.ts";
+import { normalizeName } from "./name.ts";
+import {
+  type DnsNullMx,
+  type DnsOutcome,
+  type DnsRecordType,
+  failed,
+  type MxRecord,
+} from "./outcome.ts";
+import type { DnsQuestion } from "./verdict.ts";
+
+/** Any outcome of any question. */
+export type AnyOutcome = DnsOutcome<string | MxRecord> | DnsNullMx;
+
+/**
+ * The outcome of an answer.
+ *
+ * @param question What was asked
+ * @param raw The records as `Deno.resolveDns` gives them
+ */
+export function readAnswer(
+  question: DnsQuestion,
+  raw: readonly unknown[],
+): AnyOutcome {
+  if (question.type === "MX") return readMx(question, raw);
+  const read = READERS[question.type];
+  const records = new Set<string>();
+  for (const value of raw) {
+    const record = read(value);
+    if (record !== undefined) records.add(record);
+  }
+  return found(question, [...records]);
+}
+
+function readMx(question: DnsQuestion, raw: readonly unknown[]): AnyOutcome {
+  const records: MxRecord[] = [];
+  let rootOnly = raw.length > 0;
+  for (const value of raw) {
+    if (!isMx(value)) continue;
+    const isRoot = value.exchange === "." || value.exchange === "";
+    // One exchanger beside the root, and the domain does take mail.
+    rootOnly &&= isRoot;
+    const exchange = isRoot ? undefined : normalizeName(value.exchange);
+    if (exchange === undefined) continue;
+    records.push({ preference: value.preference, exchange });
+  }
+  if (rootOnly) return { status: "null-mx" };
+  records.sort((a, b) => a.preference - b.preference);
+  return found(question, records);
+}
+
+function isMx(value: unknown): value is MxRecord {
+  return typeof value === "object" && value !== null &&
+    "preference" in value && typeof value.preference === "number" &&
+    "exchange" in value && typeof value.exchange === "string";
+}
+
+const READERS: Readonly<
+  Record<
+    Exclude<DnsRecordType, "MX">,
+    (value: unknown) => string | undefined
+  >
+> = {
+  A: readAddress,
+  AAAA: readAddress,
+  CNAME: readName,
+  NS: readName,
+  PTR: readName,
+  TXT: readText,
+};
+
+function readAddress(value: unknown): string | undefined {
+  return typeof value === "string" ? canonicalIp(value) : undefined;
+}
+
+function readName(value: unknown): string | undefined {
+  return typeof value === "string" ? normalizeName(value) : undefined;
+}
+
+function readText(value: unknown): string | undefined {
+  return Array.isArray(value) ? value.join("") : undefined;
+}
+
+function found<R extends string | MxRecord>(
+  question: DnsQuestion,
+  records: readonly R[],
+): DnsOutcome<R> {
+  if (records.length > 0) {
+    // Frozen because the cache hands the same outcome to every caller.
+    return Object.freeze({ status: "found", records: Object.freeze(records) });
+  }
+  const { type, name } = question;
+  return failed("malformed", `Every ${type} record of "${name}" is malformed`);
+}

@@ -1,0 +1,105 @@
+/**
+ * Networks of IP addresses, as `10.0.0.0/8`: what access lists are made of.
+ *
+ * Never widens what was written: a network with bits set behind its prefix is
+ * refused, because it is a slip of the pen and either reading of it may be the
+ * wrong one. Pure: no platform calls.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc4632#section-3.1 | RFC 4632 section 3.1},
+ * {@link https://www.rfc-editor.org/rfc/rfc4291#section-2.3 | RFC 4291 section 2.3}
+ */
+
+import { formatIp, type IpBytes, parseIp, parseUnmapped } from "./ip.ts";
+
+const PREFIX = /^(?:0|[1-9]\d{0,2})$/;
+
+/**
+ * A network of IP addresses. Immutable; made by {@linkcode parseCidr}.
+ *
+ * @example Ask whether an address belongs to a network
+ * ```ts
+ * import { type Cidr, parseCidr } from "@smtp/server";
+ *
+ * const office: Cidr = parseCidr("2001:db8::/32");
+ * console.assert(office.contains("2001:db8::25"));
+ * console.assert(!office.contains("192.0.2.1"));
+ * ```
+ */
+export interface Cidr {
+  /** The first address of the network, canonical. */
+  readonly address: string;
+  /** The prefix length in bits: 0 to 32 for IPv4, 0 to 128 for IPv6. */
+  readonly prefix: number;
+  /**
+   * Whether an address lies in the network. An IPv4-mapped IPv6 address counts
+   * as its IPv4 address; text that is no address lies in no network.
+   */
+  contains(address: string): boolean;
+  /** The network as text, as `"10.0.0.0/8"`. */
+  toString(): string;
+}
+
+/**
+ * Parses a network in CIDR notation. An address without a prefix length is a
+ * network of one. An IPv4-mapped network with a prefix of 96 or more is the
+ * IPv4 network it maps.
+ *
+ * @param text As `"10.0.0.0/8"`, `"2001:db8::/32"` or `"192.0.2.1"`
+ * @throws {SyntaxError} If the address or the prefix length is malformed, or
+ * bits are set behind the prefix
+ *
+ * @example A network in private use
+ * ```ts
+ * import { parseCidr } from "@smtp/server";
+ *
+ * const network = parseCidr("10.0.0.0/8");
+ * console.assert(network.contains("10.1.2.3"));
+ * console.assert(network.contains("::ffff:10.1.2.3"));
+ * console.assert(!network.contains("11.0.0.1"));
+ * ```
+ */
+export function parseCidr(text: string): Cidr {
+  const slash = text.indexOf("/");
+  const written = parseIp(slash < 0 ? text : text.slice(0, slash));
+  if (written === undefined) throw badNetwork(text, `one like "10.0.0.0/8"`);
+  const width = written.length * 8;
+  const length = slash < 0 ? String(width) : text.slice(slash + 1);
+  if (!PREFIX.test(length) || Number(length) > width) {
+    throw badNetwork(text, `a prefix length of 0 to ${width}`);
+  }
+  const masked = mask(written, Number(length));
+  if (formatIp(masked) !== formatIp(written)) {
+    throw badNetwork(text, `"${formatIp(masked)}/${length}"`);
+  }
+  return network(masked, Number(length));
+}
+
+function network(written: IpBytes, length: number): Cidr {
+  const unmapped = parseUnmapped(formatIp(written)) ?? written;
+  const mapped = unmapped.length < written.length && length >= 96;
+  const base = mapped ? unmapped : written;
+  const prefix = mapped ? length - 96 : length;
+  const address = formatIp(base);
+  return Object.freeze({
+    address,
+    prefix,
+    contains(candidate: string): boolean {
+      const bytes = parseUnmapped(candidate);
+      return bytes?.length === base.length &&
+        mask(bytes, prefix).every((byte, index) => byte === base[index]);
+    },
+    toString: (): string => `${address}/${prefix}`,
+  });
+}
+
+/** The octets with every bit behind the first `prefix` bits cleared. */
+function mask(bytes: IpBytes, prefix: number): number[] {
+  return bytes.map((byte, index) => {
+    const bits = Math.min(Math.max(prefix - index * 8, 0), 8);
+    return byte & (0xff00 >> bits) & 0xff;
+  });
+}
+
+function badNetwork(text: string, want: string): SyntaxError {
+  return new SyntaxError(`Cannot parse network "${text}": want ${want}`);
+}

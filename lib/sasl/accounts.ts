@@ -1,0 +1,253 @@
+/**
+ * Who may log in, and with which secret: the accounts of a server that does not
+ * ask a program of its own. Reads text, not files.
+ *
+ * Never repeats a secret: not in an error, not in JSON, not on a console.
+ */
+
+import type { Credentials } from "./credentials.ts";
+import { redact } from "./redact.ts";
+import { saslPrep } from "./saslprep.ts";
+import { ScramVerifier } from "./scram_verifier.ts";
+
+/**
+ * Looks users up.
+ *
+ * @example Accounts from a database
+ * ```ts
+ * import { type Accounts, ScramVerifier } from "@smtp/server";
+ *
+ * const rows = new Map<string, string>();
+ * const accounts: Accounts = {
+ *   find: (username) => {
+ *     const row = rows.get(username);
+ *     return row === undefined ? undefined : ScramVerifier.parse(row);
+ *   },
+ * };
+ * console.assert(await accounts.find("nobody") === undefined);
+ * ```
+ */
+export interface Accounts {
+  /**
+   * The secret of a user: plain, or a verifier; `undefined` for no such user.
+   *
+   * @param username The name, prepared by SASLprep
+   */
+  find(
+    username: string,
+  ): KnownAccount | Promise<KnownAccount>;
+  /**
+   * What unknown users are compared with, so that they do not stand out among
+   * verifiers: {@linkcode ScramVerifier.decoy} of one of them. Not set: the
+   * secrets are stored plain.
+   */
+  readonly decoy?: ScramVerifier | undefined;
+}
+
+/** What {@linkcode Accounts.find} knows of a user. */
+export type KnownAccount = string | ScramVerifier | undefined;
+
+/**
+ * A judge for {@linkcode ServerExchange} that goes by accounts. An unknown user
+ * costs what a known one does.
+ *
+ * @param accounts The accounts
+ *
+ * @example The accounts of an exchange
+ * ```ts
+ * import { AccountList, authenticateWith } from "@smtp/server";
+ *
+ * const authenticate = authenticateWith(new AccountList({ ann: "secret" }));
+ * console.assert(typeof authenticate === "function");
+ * ```
+ */
+export function authenticateWith(
+  accounts: Accounts,
+): (credentials: Credentials) => Promise<boolean> {
+  return async (credentials) =>
+    await credentials.verify(await accounts.find(credentials.username));
+}
+
+/**
+ * Accounts in memory.
+ *
+ * A list of one kind (all plain, or all verifiers of the same rounds) does not
+ * tell by its answers who exists. One that mixes them shows by SCRAM's rounds
+ * and time which kind an account is.
+ *
+ * @example Two ways to write the same
+ * ```ts
+ * import { AccountList } from "@smtp/server";
+ *
+ * const byObject = new AccountList({ ann: "secret" });
+ * const byText = new AccountList(["ann:secret"]);
+ * console.assert(byObject.find("ann") === byText.find("ann"));
+ * ```
+ */
+export class AccountList implements Accounts {
+  /** A verifier that nothing fits, like those in the list; `undefined` where all secrets are plain. */
+  readonly decoy: ScramVerifier | undefined;
+  readonly #secrets = new Map<string, string | ScramVerifier>();
+
+  /**
+   * Makes a list.
+   *
+   * @param accounts Names and their secrets, or `NAME:SECRET` texts; a secret
+   * that begins with `SCRAM-SHA-256$` is a verifier
+   * @throws {SyntaxError} If a name or secret is missing, has prohibited
+   * characters, or a name comes twice
+   */
+  constructor(
+    accounts:
+      | Readonly<Record<string, string | ScramVerifier>>
+      | readonly string[],
+  ) {
+    const entries: readonly [string, string | ScramVerifier][] =
+      Array.isArray(accounts)
+        ? accounts.map(splitAccount)
+        : Object.entries(accounts);
+    for (const [name, secret] of entries) this.#add(name, secret);
+    const verifier = this.#secrets.values()
+      .find((secret) => secret instanceof ScramVerifier);
+    this.decoy = verifier && ScramVerifier.decoy(verifier);
+    redact(this, () => this.toString());
+  }
+
+  #add(name: string, secret: string | ScramVerifier): void {
+    const username = prepareAccountName(name);
+    if (this.#secrets.has(username)) {
+      throw new SyntaxError(`Cannot add the account "${name}" twice`);
+    }
+    this.#secrets.set(username, prepareSecret(name, secret));
+  }
+
+  /** How many accounts there are. */
+  get size(): number {
+    return this.#secrets.size;
+  }
+
+  /** Whether every secret is plain: CRAM-MD5 can be offered only then. */
+  get isPlain(): boolean {
+    return this.decoy === undefined;
+  }
+
+  /**
+   * The secret of a user.
+   *
+   * @param username The name, prepared by SASLprep
+   */
+  find(username: string): KnownAccount {
+    return this.#secrets.get(username);
+  }
+
+  /** A text without names and secrets. */
+  toString(): string {
+    return `[AccountList of ${this.size}]`;
+  }
+
+  /** A text without names and secrets. */
+  toJSON(): string {
+    return this.toString();
+  }
+}
+
+/**
+ * Reads an accounts file: a line is `NAME:SECRET`, empty or a comment that
+ * begins with `#`. The first colon ends the name; blanks in a secret count.
+ *
+ * @param text The text of the file
+ * @throws {SyntaxError} If a line is none of these, or its secret is the hash
+ * of another system, which would otherwise become a password; names the line
+ *
+ * @example Read accounts
+ * ```ts
+ * import { parseAccounts } from "@smtp/server";
+ *
+ * const accounts = parseAccounts("# staff\nann:secret\n");
+ * console.assert(accounts.size === 1);
+ * ```
+ */
+export function parseAccounts(text: string): AccountList {
+  const accounts = new Map<string, string | ScramVerifier>();
+  const lines = text.replace(/^\ufeff/, "").split(/\r?\n/);
+  for (const [index, line] of lines.entries()) {
+    const content = line.trimStart();
+    if (content === "" || content.startsWith("#")) continue;
+    try {
+      const [name, secret] = splitAccount(content);
+      const username = prepareAccountName(name);
+      refuseForeignHash(name, secret);
+      if (accounts.has(username)) {
+        throw new SyntaxError(`Cannot add the account "${name}" twice`);
+      }
+      accounts.set(username, prepareSecret(name, secret));
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new SyntaxError(
+        `Cannot parse line ${index + 1} of the accounts: ${reason}`,
+      );
+    }
+  }
+  return new AccountList(Object.fromEntries(accounts));
+}
+
+/** What other programs write in place of a password: crypt(3) and `{SCHEME}` forms. */
+const FOREIGN_HASH =
+  /^(?:\$(?:1|2[abxy]?|5|6|7|y|gy|apr1|argon2\w*|pbkdf2[\w-]*|scrypt)\$|\{[A-Z0-9][A-Z0-9.-]*\}|SCRAM-SHA-(?!256\$))/;
+
+/** Name and secret of a `NAME:SECRET` text. */
+function splitAccount(text: string): [name: string, secret: string] {
+  const colon = text.indexOf(":");
+  if (colon < 1) {
+    // A line without a colon can be a secret alone: it is not repeated.
+    throw new SyntaxError(
+      'Cannot read the account: want "NAME:SECRET"',
+    );
+  }
+  return [text.slice(0, colon), text.slice(colon + 1)];
+}
+
+/** An account's name as clients' names are compared with it. */
+function prepareAccountName(name: string): string {
+  const username = saslPrep(name);
+  if (username === undefined || username === "") {
+    throw new SyntaxError(
+      `Cannot add the account "${name}": the name is empty or prohibited by SASLprep`,
+    );
+  }
+  return username;
+}
+
+/** A secret as it is kept: checked, a verifier's text parsed. */
+function prepareSecret(
+  name: string,
+  secret: string | ScramVerifier,
+): string | ScramVerifier {
+  if (typeof secret !== "string") return secret;
+  if (secret.startsWith("SCRAM-SHA-256$")) {
+    try {
+      return ScramVerifier.parse(secret);
+    } catch (cause) {
+      throw new SyntaxError(
+        `Cannot add the account "${name}": the verifier is malformed`,
+        { cause },
+      );
+    }
+  }
+  const prepared = saslPrep(secret);
+  if (prepared === undefined || prepared === "") {
+    throw new SyntaxError(
+      `Cannot add the account "${name}": the secret is empty or prohibited by SASLprep`,
+    );
+  }
+  return secret;
+}
+
+/** The hash of a password is no password: whoever stole it could log in with it. */
+function refuseForeignHash(name: string, secret: string): void {
+  if (FOREIGN_HASH.test(secret)) {
+    throw new SyntaxError(
+      `Cannot add the account "${name}": the secret is a hash of another kind, want a plain secret or a SCRAM-SHA-256 verifier`,
+    );
+  }
+}

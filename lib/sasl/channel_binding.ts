@@ -1,0 +1,97 @@
+/**
+ * The channel binding of kind tls-server-end-point: a digest of the server's
+ * certificate, with the digest function that the certificate's signature uses.
+ * Reads as much of the certificate as that takes, and no more.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5929#section-4.1 | RFC 5929 section 4.1}
+ */
+
+import { digest, type DigestName } from "./digest.ts";
+
+const SEQUENCE = 0x30;
+const OBJECT_IDENTIFIER = 0x06;
+const FIRST_OPTIONAL = 0xa0;
+const RSA_PSS = "2a864886f70d01010a";
+
+/**
+ * Signature algorithms and, below, digest algorithms by the octets of their
+ * object identifiers. MD5 and SHA-1 count as SHA-256, as the RFC wants.
+ */
+const DIGESTS: ReadonlyMap<string, DigestName> = new Map([
+  ["2a864886f70d010104", "sha256"], // md5WithRSAEncryption
+  ["2a864886f70d010105", "sha256"], // sha1WithRSAEncryption
+  ["2a864886f70d01010b", "sha256"], // sha256WithRSAEncryption
+  ["2a864886f70d01010c", "sha384"], // sha384WithRSAEncryption
+  ["2a864886f70d01010d", "sha512"], // sha512WithRSAEncryption
+  ["2a8648ce3d0401", "sha256"], // ecdsa-with-SHA1
+  ["2a8648ce3d040302", "sha256"], // ecdsa-with-SHA256
+  ["2a8648ce3d040303", "sha384"], // ecdsa-with-SHA384
+  ["2a8648ce3d040304", "sha512"], // ecdsa-with-SHA512
+  ["2b0e03021a", "sha256"], // id-sha1
+  ["608648016503040201", "sha256"], // id-sha256
+  ["608648016503040202", "sha384"], // id-sha384
+  ["608648016503040203", "sha512"], // id-sha512
+]);
+
+/**
+ * The tls-server-end-point channel binding of a connection, for
+ * SCRAM-SHA-256-PLUS on either side.
+ *
+ * @param certificate The server's certificate in DER
+ * @returns The digest, or `undefined` where the octets are no certificate or
+ * its signature has no single digest function (Ed25519): then there is no
+ * binding, and SCRAM-SHA-256-PLUS is not to be offered
+ *
+ * @example No certificate, no binding
+ * ```ts
+ * import { tlsServerEndPoint } from "@smtp/server";
+ *
+ * console.assert(tlsServerEndPoint(new Uint8Array(0)) === undefined);
+ * ```
+ */
+export function tlsServerEndPoint(
+  certificate: Uint8Array,
+): Uint8Array<ArrayBuffer> | undefined {
+  const outer = readElement(certificate, SEQUENCE);
+  const signed = outer && readElement(outer.content, SEQUENCE);
+  const algorithm = signed && readElement(signed.rest, SEQUENCE);
+  const name = algorithm && signatureDigest(algorithm.content);
+  return name && digest(name, certificate);
+}
+
+/** The digest function of an AlgorithmIdentifier of a signature. */
+function signatureDigest(algorithm: Uint8Array): DigestName | undefined {
+  const identifier = readElement(algorithm, OBJECT_IDENTIFIER);
+  if (identifier?.content.toHex() !== RSA_PSS) {
+    return identifier && DIGESTS.get(identifier.content.toHex());
+  }
+  // RSASSA-PSS names its digest in the parameters; absent means SHA-1 (RFC 4055
+  // section 3.1).
+  const parameters = readElement(identifier.rest, SEQUENCE);
+  const hash = parameters && readElement(parameters.content, FIRST_OPTIONAL);
+  if (hash === undefined) return parameters && "sha256";
+  const inner = readElement(hash.content, SEQUENCE);
+  const digestName = inner && readElement(inner.content, OBJECT_IDENTIFIER);
+  return digestName && DIGESTS.get(digestName.content.toHex());
+}
+
+/** One DER element at the beginning of some octets, and what follows it. */
+interface Element {
+  readonly content: Uint8Array;
+  readonly rest: Uint8Array;
+}
+
+/** Reads an element with the tag `tag`; `undefined` for another or one that is cut off. */
+function readElement(bytes: Uint8Array, tag: number): Element | undefined {
+  const first = bytes[1];
+  if (bytes[0] !== tag || first === undefined) return undefined;
+  // Below 128 the octet is the length, above it says how many octets are.
+  const lengthOctets = first < 0x80 ? 0 : first - 0x80;
+  if (first === 0x80 || lengthOctets > 3) return undefined;
+  const start = 2 + lengthOctets;
+  let length = lengthOctets === 0 ? first : 0;
+  for (const octet of bytes.subarray(2, start)) length = length * 256 + octet;
+  const end = start + length;
+  if (end > bytes.length) return undefined;
+  return { content: bytes.subarray(start, end), rest: bytes.subarray(end) };
+}

@@ -1,0 +1,121 @@
+/**
+ * CRAM-MD5, both sides: the client proves that it knows the secret by a keyed
+ * digest of the server's challenge. The server must know the plain secret.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc2195 | RFC 2195}
+ */
+
+import type { ClientMechanism } from "./client_mechanism.ts";
+import { Credentials } from "./credentials.ts";
+import { hmac, randomBytes } from "./digest.ts";
+import { SaslError } from "./sasl_error.ts";
+import { keyedDigestCheck } from "./secret_check.ts";
+import type {
+  ServerEnd,
+  ServerMechanism,
+  ServerStep,
+} from "./server_mechanism.ts";
+import { challenge, malformed, prepareNames } from "./server_steps.ts";
+import { decodeUtf8, encodeUtf8 } from "./utf8.ts";
+
+/** Name, one space, digest; the name may have spaces of its own. */
+const RESPONSE = /^([^\0]+) ([0-9a-f]{32})$/;
+
+/** CRAM-MD5 on the server's side. */
+export class CramMd5Server implements ServerMechanism {
+  /** The mechanism's name. */
+  readonly name = "CRAM-MD5";
+  readonly #challenge: Uint8Array<ArrayBuffer>;
+
+  /**
+   * Makes a machine for one exchange.
+   *
+   * @param options The server's name, and the random part where it is given
+   */
+  constructor(
+    options: { readonly hostname: string; readonly nonce?: string | undefined },
+  ) {
+    const { hostname, nonce = randomBytes(16).toHex() } = options;
+    this.#challenge = encodeUtf8(`<${nonce}@${hostname}>`);
+  }
+
+  /** Sends the challenge; the mechanism has no initial response (RFC 4954 section 4). */
+  start(initial: Uint8Array | undefined): ServerStep {
+    return initial === undefined
+      ? challenge(this.#challenge)
+      : malformed("CRAM-MD5 takes no initial response");
+  }
+
+  /** Takes name and digest. */
+  step(response: Uint8Array): ServerStep {
+    const [, username = "", answer = ""] =
+      RESPONSE.exec(decodeUtf8(response) ?? "") ?? [];
+    if (answer === "") {
+      return malformed(
+        "The CRAM-MD5 response is not a name, a space and 32 hexadecimal digits",
+      );
+    }
+    const names = prepareNames({ username, authorizationId: "" });
+    if ("type" in names) return names;
+    const check = keyedDigestCheck({ challenge: this.#challenge, answer });
+    const mechanism = this.name;
+    const credentials = new Credentials({ mechanism, ...names, check });
+    return { type: "verify", credentials };
+  }
+
+  /** The judgement is the end. */
+  verified(ok: boolean): ServerEnd {
+    return { ok };
+  }
+
+  /** Nobody waits. */
+  cancel(): void {}
+}
+
+/** CRAM-MD5 on the client's side. */
+export class CramMd5Client implements ClientMechanism {
+  /** The mechanism's name. */
+  readonly name = "CRAM-MD5";
+  readonly #username: string;
+  readonly #password: string;
+  #answered = false;
+
+  /**
+   * Makes a machine for one exchange.
+   *
+   * @param login Name and password
+   */
+  constructor(login: { readonly username: string; readonly password: string }) {
+    this.#username = login.username;
+    this.#password = login.password;
+  }
+
+  /** Nothing: the server speaks first. */
+  start(): undefined {}
+
+  /** Answers the challenge. */
+  step(challenge: Uint8Array): Promise<Uint8Array> {
+    if (this.#answered || challenge.length === 0) {
+      return Promise.reject(
+        new SaslError("Cannot go on with CRAM-MD5: want one challenge"),
+      );
+    }
+    this.#answered = true;
+    const key = encodeUtf8(this.#password);
+    const answer = hmac("md5", { key, data: challenge }).toHex();
+    return Promise.resolve(encodeUtf8(`${this.#username} ${answer}`));
+  }
+
+  /**
+   * Checks that the server has asked.
+   *
+   * @throws {SaslError} If the server accepted without a challenge
+   */
+  finish(): void {
+    if (!this.#answered) {
+      throw new SaslError(
+        "Cannot trust the server: it ended CRAM-MD5 without a challenge",
+      );
+    }
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * EXTERNAL, both sides: the client is known by other means, here by its TLS
+ * certificate, and says at most whom it wants to act for.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc4422#appendix-A | RFC 4422 appendix A}
+ */
+
+import type { ClientMechanism } from "./client_mechanism.ts";
+import { Credentials } from "./credentials.ts";
+import { SaslError } from "./sasl_error.ts";
+import { saslPrep } from "./saslprep.ts";
+import type {
+  ServerEnd,
+  ServerMechanism,
+  ServerStep,
+} from "./server_mechanism.ts";
+import { challenge, malformed, refused } from "./server_steps.ts";
+import { decodeUtf8, encodeUtf8 } from "./utf8.ts";
+
+/** EXTERNAL on the server's side. */
+export class ExternalServer implements ServerMechanism {
+  /** The mechanism's name. */
+  readonly name = "EXTERNAL";
+  readonly #certificate: Uint8Array | undefined;
+
+  /**
+   * Makes a machine for one exchange.
+   *
+   * @param options The client's certificate
+   */
+  constructor(options: { readonly certificate?: Uint8Array | undefined }) {
+    this.#certificate = options.certificate;
+  }
+
+  /** Takes the authorization identity, or asks for it with an empty challenge. */
+  start(initial: Uint8Array | undefined): ServerStep {
+    return initial === undefined ? challenge("") : this.step(initial);
+  }
+
+  /** Takes the authorization identity; empty: that of the certificate. */
+  step(response: Uint8Array): ServerStep {
+    const text = decodeUtf8(response);
+    const name = text === undefined ? undefined : saslPrep(text);
+    if (name === undefined) {
+      return malformed("The EXTERNAL identity has prohibited characters");
+    }
+    if (this.#certificate === undefined) {
+      return refused("The client has presented no certificate");
+    }
+    const credentials = new Credentials({
+      mechanism: this.name,
+      username: name,
+      authorizationId: name,
+      certificate: this.#certificate,
+      check: () => Promise.resolve(false),
+    });
+    return { type: "verify", credentials };
+  }
+
+  /** The judgement is the end. */
+  verified(ok: boolean): ServerEnd {
+    return { ok };
+  }
+
+  /** Nobody waits. */
+  cancel(): void {}
+}
+
+/** EXTERNAL on the client's side. */
+export class ExternalClient implements ClientMechanism {
+  /** The mechanism's name. */
+  readonly name = "EXTERNAL";
+  readonly #authorizationId: string;
+
+  /**
+   * Makes a machine for one exchange.
+   *
+   * @param login Whom to act for, `""` for the certificate's own identity
+   */
+  constructor(login: { readonly authorizationId: string }) {
+    this.#authorizationId = login.authorizationId;
+  }
+
+  /** The authorization identity, perhaps empty. */
+  start(): Uint8Array {
+    return encodeUtf8(this.#authorizationId);
+  }
+
+  /** Rejects: there is nothing left to ask. */
+  step(_challenge: Uint8Array): Promise<Uint8Array> {
+    return Promise.reject(
+      new SaslError("Cannot go on with EXTERNAL: the server asks for more"),
+    );
+  }
+
+  /** Nothing is left to check. */
+  finish(): void {}
+}

@@ -1,0 +1,288 @@
+/**
+ * One AUTH exchange on the server's side, driven by the session loop: joins a
+ * mechanism's step machine with the handler that judges the credentials.
+ *
+ * How it is driven:
+ *
+ * 1. `start()` with the initial response; then `respond()` with each response
+ *    of the client, decoded from base64. One call at a time.
+ * 2. `done: false`: send `334` and the challenge in base64, flush, read a line,
+ *    call `respond()`. On `*` (RFC 4954 section 4) or lost connection call
+ *    `cancel()` instead.
+ * 3. `done: true`: the end. Send `235` or a refusal by `failure`.
+ *
+ * The handler is called once, as soon as the client has named itself, and is
+ * not awaited before the client's next words where the mechanism needs those
+ * to answer `credentials.verify()` (SCRAM). So neither waits for the other for
+ * ever, and the loop must not await the handler itself. A call rejects only
+ * when it comes out of turn.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc4954#section-4 | RFC 4954 section 4}
+ */
+
+import type { Credentials } from "./credentials.ts";
+import type { MechanismName } from "./mechanism_name.ts";
+import type { ServerMechanism, ServerStep } from "./server_mechanism.ts";
+
+/** Why an exchange has failed. */
+export type ExchangeFailure =
+  /** A message broke the mechanism's grammar: 501 5.5.2. */
+  | "malformed"
+  /** Wrong secret, unknown user, or not allowed: 535 5.7.8. */
+  | "refused"
+  /** The client gave up: 501 5.7.0. */
+  | "cancelled"
+  /** The handler threw: see {@linkcode ExchangeResult.error}. */
+  | "error";
+
+/** The exchange goes on. */
+export interface ExchangeChallenge {
+  /** It is not over. */
+  readonly done: false;
+  /** To be sent in base64 after 334; can be empty. */
+  readonly challenge: Uint8Array;
+}
+
+/** The exchange is over. */
+export interface ExchangeResult {
+  /** It is over. */
+  readonly done: true;
+  /** Whether the client is authenticated. */
+  readonly ok: boolean;
+  /** Who the session belongs to if `ok`, else who the client said it was; `""` if it never did. */
+  readonly username: string;
+  /** What was judged; `undefined` where the client never got that far. */
+  readonly credentials: Credentials | undefined;
+  /** Why it failed; `undefined` if `ok`. */
+  readonly failure: ExchangeFailure | undefined;
+  /** One sentence for the log, without secrets; `""` if `ok`. */
+  readonly reason: string;
+  /** What the handler threw, with the failure `"error"`. */
+  readonly error?: unknown;
+}
+
+/** Options of {@linkcode ServerExchange}. */
+export interface ServerExchangeOptions {
+  /**
+   * Judges the credentials. Anything but `true` refuses. With SCRAM, `true`
+   * alone is not enough: `credentials.verify()` must have given `true` too.
+   */
+  readonly authenticate: (
+    credentials: Credentials,
+  ) => boolean | Promise<boolean>;
+}
+
+/** What the handler made of the credentials. */
+interface Decision {
+  readonly ok: boolean;
+  readonly failed: boolean;
+  readonly error?: unknown;
+}
+
+/**
+ * One AUTH exchange.
+ *
+ * @example Log in by PLAIN
+ * ```ts
+ * import { createServerMechanism, ServerExchange } from "@smtp/server";
+ *
+ * const mechanism = createServerMechanism("PLAIN", { hostname: "mx.example" });
+ * const exchange = new ServerExchange(mechanism, {
+ *   authenticate: (credentials) => credentials.verify("secret"),
+ * });
+ * const step = await exchange.start(new TextEncoder().encode("\0ann\0secret"));
+ * console.assert(step.done && step.ok && step.username === "ann");
+ * ```
+ */
+export class ServerExchange {
+  readonly #mechanism: ServerMechanism;
+  readonly #options: ServerExchangeOptions;
+  readonly #cancelled = Promise.withResolvers<ExchangeResult>();
+  #state: "new" | "busy" | "asked" | "over" = "new";
+  #credentials: Credentials | undefined;
+  #decision: Promise<Decision> | undefined;
+  /** What the client's answer to the last challenge leads to. */
+  #last: ExchangeResult | undefined;
+
+  /**
+   * Makes an exchange; nothing happens before `start()`.
+   *
+   * @param mechanism A new step machine
+   * @param options Who judges
+   */
+  constructor(mechanism: ServerMechanism, options: ServerExchangeOptions) {
+    this.#mechanism = mechanism;
+    this.#options = options;
+  }
+
+  /** The mechanism in use. */
+  get mechanism(): MechanismName {
+    return this.#mechanism.name;
+  }
+
+  /**
+   * Begins.
+   *
+   * @param initial The initial response, decoded; `undefined` for none, empty for `=`
+   * @throws {Error} If it has begun
+   */
+  start(
+    initial: Uint8Array | undefined,
+  ): Promise<ExchangeChallenge | ExchangeResult> {
+    return this.#advance("new", () => this.#mechanism.start(initial));
+  }
+
+  /**
+   * Goes on with the client's answer to the last challenge.
+   *
+   * @param response The response, decoded
+   * @throws {Error} If no challenge is open
+   */
+  respond(
+    response: Uint8Array,
+  ): Promise<ExchangeChallenge | ExchangeResult> {
+    return this.#advance("asked", () => {
+      if (this.#last === undefined) return this.#mechanism.step(response);
+      // After the server's last word on success the client has nothing to say.
+      return this.#last.ok && response.length > 0
+        ? this.#failed("malformed", "The last response is not empty")
+        : this.#last;
+    });
+  }
+
+  /**
+   * Gives up: the client sent `*`, or is gone. A call under way resolves with
+   * the same result, and a handler that waits for the client gets `false`.
+   */
+  cancel(): ExchangeResult {
+    this.#state = "over";
+    this.#mechanism.cancel();
+    const result = this.#failed("cancelled", "The exchange was given up");
+    this.#cancelled.resolve(result);
+    return result;
+  }
+
+  /**
+   * Takes one turn. A turn out of order must not be taken: it could put a new
+   * name beside the judgement on an old one.
+   */
+  async #advance(
+    expected: "new" | "asked",
+    turn: () => ServerStep | ExchangeResult,
+  ): Promise<ExchangeChallenge | ExchangeResult> {
+    if (this.#state !== expected) {
+      throw new Error(
+        `Cannot go on with the ${this.mechanism} exchange: it is "${this.#state}", want "${expected}"`,
+      );
+    }
+    this.#state = "busy";
+    const taken = turn();
+    const step = await Promise.race([
+      "done" in taken ? taken : this.#take(taken),
+      this.#cancelled.promise,
+    ]);
+    this.#state = step.done ? "over" : "asked";
+    return step;
+  }
+
+  async #take(step: ServerStep): Promise<ExchangeChallenge | ExchangeResult> {
+    if (step.type === "challenge") {
+      return { done: false, challenge: step.bytes };
+    }
+    if (step.type === "failure") {
+      return this.#end(
+        this.#failed(step.failure, step.reason),
+        step.challenge,
+      );
+    }
+    this.#credentials = step.credentials;
+    this.#decision ??= this.#decide(step.credentials);
+    return step.challenge === undefined
+      ? this.#conclude(await this.#decision)
+      : await this.#askFirst(step.credentials, step.challenge);
+  }
+
+  /** Calls the handler; never rejects. */
+  async #decide(credentials: Credentials): Promise<Decision> {
+    try {
+      const ok = await this.#options.authenticate(credentials) === true;
+      return { ok, failed: false };
+    } catch (error) {
+      return { ok: false, failed: true, error };
+    }
+  }
+
+  /**
+   * Waits for the challenge that the handler's `verify()` brings about. A
+   * handler that has decided without it does not show: the client is asked for
+   * a proof all the same.
+   */
+  async #askFirst(
+    credentials: Credentials,
+    challenge: Promise<Uint8Array>,
+  ): Promise<ExchangeChallenge | ExchangeResult> {
+    const early = await Promise.race([
+      challenge.then(() => undefined),
+      this.#decision,
+    ]);
+    if (early?.failed) return this.#conclude(early);
+    if (early !== undefined) {
+      // The proof is checked against nothing, for the time that this takes.
+      this.#decision = credentials.verify(undefined).then(() => early);
+    }
+    return { done: false, challenge: await challenge };
+  }
+
+  #conclude(decision: Decision): ExchangeChallenge | ExchangeResult {
+    if (decision.failed) {
+      this.#mechanism.cancel();
+      const { error } = decision;
+      return { ...this.#failed("error", "The handler threw"), error };
+    }
+    const allowed = this.#mayAct();
+    const { ok, challenge } = this.#mechanism.verified(decision.ok && allowed);
+    const result = ok ? this.#succeeded() : this.#failed(
+      "refused",
+      decision.ok && !allowed
+        ? "The client may not act for another identity"
+        : "The credentials are wrong",
+    );
+    return this.#end(result, challenge);
+  }
+
+  /** Whether the identity that the client wants to act for is its own, or one the handler gave it. */
+  #mayAct(): boolean {
+    const { authorizationId = "", username, identity } = this.#credentials ??
+      {};
+    return authorizationId === "" || authorizationId === username ||
+      authorizationId === identity;
+  }
+
+  #end(
+    result: ExchangeResult,
+    challenge: Uint8Array | undefined,
+  ): ExchangeChallenge | ExchangeResult {
+    if (challenge === undefined) return result;
+    this.#last = result;
+    return { done: false, challenge };
+  }
+
+  #succeeded(): ExchangeResult {
+    const credentials = this.#credentials;
+    const username = credentials?.identity ?? "";
+    return {
+      done: true,
+      ok: true,
+      username,
+      credentials,
+      failure: undefined,
+      reason: "",
+    };
+  }
+
+  #failed(failure: ExchangeFailure, reason: string): ExchangeResult {
+    const credentials = this.#credentials;
+    const username = credentials?.username ?? "";
+    return { done: true, ok: false, username, credentials, failure, reason };
+  }
+}

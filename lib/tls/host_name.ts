@@ -1,0 +1,89 @@
+/**
+ * Names that a certificate can be for, host names and IP addresses: their one
+ * spelling, their octets, and whether a certificate's name covers a host.
+ *
+ * The common name is never looked at: only subjectAltName says what a
+ * certificate is for.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc9525#section-6.3 | RFC 9525 section 6.3},
+ * {@link https://www.rfc-editor.org/rfc/rfc5280#section-4.2.1.6 | RFC 5280 section 4.2.1.6}
+ */
+
+import { isIP } from "node:net";
+import { domainToASCII } from "node:url";
+
+const HOST_NAME =
+  /^(?=.{1,253}$)(\*\.)?([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*$/;
+
+/**
+ * The spelling in which names are compared: lower case, A-labels, no final
+ * dot; IP addresses without brackets, IPv6 shortened (RFC 5952).
+ *
+ * @returns The name, `undefined` if it is neither a host name (its first label may be `*`) nor an IP address
+ */
+export function normalizeName(name: string): string | undefined {
+  const bare = name.startsWith("[") && name.endsWith("]")
+    ? name.slice(1, -1)
+    : name;
+  const kind = isIP(bare);
+  if (kind === 4) return bare;
+  if (kind === 6) return bare.includes("%") ? undefined : shortIpv6(bare);
+  const dotless = name.endsWith(".") ? name.slice(0, -1) : name;
+  const ascii = /[^\x20-\x7e]/.test(dotless)
+    ? domainToASCII(dotless)
+    : dotless.toLowerCase();
+  return HOST_NAME.test(ascii) ? ascii : undefined;
+}
+
+/** Whether a name in its one spelling is an IP address. */
+export function isAddress(name: string): boolean {
+  return isIP(name) !== 0;
+}
+
+/** The 4 or 16 octets of an IP address in its one spelling. */
+export function addressOctets(address: string): Uint8Array {
+  if (isIP(address) === 4) return Uint8Array.from(address.split("."), Number);
+  const [head = "", tail] = address.split("::");
+  const before = head === "" ? [] : head.split(":");
+  const after = tail === undefined || tail === "" ? [] : tail.split(":");
+  const gap = new Array<string>(8 - before.length - after.length).fill("0");
+  const octets = new Uint8Array(16);
+  for (const [index, group] of [...before, ...gap, ...after].entries()) {
+    const word = parseInt(group, 16);
+    octets[index * 2] = word >> 8;
+    octets[index * 2 + 1] = word & 0xff;
+  }
+  return octets;
+}
+
+/** The text of the 4 or 16 octets of an IP address, `undefined` for another number of octets. */
+export function addressText(octets: Uint8Array): string | undefined {
+  if (octets.length === 4) return octets.join(".");
+  if (octets.length !== 16) return undefined;
+  const groups: string[] = [];
+  for (let at = 0; at < 16; at += 2) {
+    groups.push((octets[at]! * 256 + octets[at + 1]!).toString(16));
+  }
+  return shortIpv6(groups.join(":"));
+}
+
+/**
+ * Whether a certificate's name covers `host`. A `*` stands for exactly one
+ * label, the first, and only before two labels or more: `*.example.com`, never
+ * `*.com` nor `w*.example.com`. IP addresses are compared whole.
+ */
+export function nameCovers(name: string, host: string): boolean {
+  const want = normalizeName(host);
+  const have = normalizeName(name);
+  if (want === undefined || have === undefined) return false;
+  if (want === have) return !want.startsWith("*");
+  if (!have.startsWith("*.") || isAddress(want)) return false;
+  const dot = want.indexOf(".");
+  const parent = have.slice(2);
+  return dot > 0 && parent.includes(".") && want.slice(dot + 1) === parent &&
+    want[0] !== "*";
+}
+
+function shortIpv6(address: string): string {
+  return new URL(`http://[${address}]/`).hostname.slice(1, -1);
+}

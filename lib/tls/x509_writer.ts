@@ -1,0 +1,249 @@
+/**
+ * Writes X.509 certificates and PKCS#10 requests in DER, and reads back what
+ * the platform does not tell of a certificate: its alternative names and the
+ * algorithm of its signature. Makes no keys, no serial numbers, no clock.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5280 | RFC 5280},
+ * {@link https://www.rfc-editor.org/rfc/rfc2986 | RFC 2986}
+ */
+
+import { createHash } from "node:crypto";
+import {
+  bitString,
+  booleanTrue,
+  type Der,
+  integer,
+  namedBits,
+  oid,
+  oidText,
+  readValues,
+  sequence,
+  TAG,
+  time,
+  utf8String,
+  value,
+} from "./der.ts";
+import {
+  addressOctets,
+  addressText,
+  isAddress,
+  normalizeName,
+} from "./host_name.ts";
+import type { CertificateSigner } from "./private_key.ts";
+
+/**
+ * What a key may be used for
+ * ({@link https://www.rfc-editor.org/rfc/rfc5280#section-4.2.1.3 | RFC 5280 section 4.2.1.3}).
+ */
+export type KeyUsage =
+  | "digitalSignature"
+  | "nonRepudiation"
+  | "keyEncipherment"
+  | "dataEncipherment"
+  | "keyAgreement"
+  | "keyCertSign"
+  | "cRLSign";
+
+const KEY_USAGES: readonly KeyUsage[] = [
+  "digitalSignature",
+  "nonRepudiation",
+  "keyEncipherment",
+  "dataEncipherment",
+  "keyAgreement",
+  "keyCertSign",
+  "cRLSign",
+];
+const SUBJECT_ALT_NAME = "2.5.29.17";
+/** GeneralName [2] and [7], implicitly tagged. */
+const DNS_NAME = 0x82;
+const IP_ADDRESS = 0x87;
+/** [3] of TBSCertificate, and [0] of a request. */
+const EXTENSIONS = 0xa3;
+const ATTRIBUTES = 0xa0;
+const VERSION = 0xa0;
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("latin1");
+
+/** What certificate and request have in common. */
+export interface SubjectParts {
+  /** The common name; empty for a subject without one. */
+  readonly commonName: string;
+  /** Host names and IP addresses in their one spelling. */
+  readonly names: readonly string[];
+  /** The SubjectPublicKeyInfo, in DER. */
+  readonly publicKey: Uint8Array;
+  /** What the key may be used for. */
+  readonly keyUsage: readonly KeyUsage[];
+}
+
+/** What a self-signed certificate says. */
+export interface CertificateParts extends SubjectParts {
+  /** The serial number's octets; the first one below 0x80, at most 20 of them. */
+  readonly serial: Uint8Array;
+  /** Valid from then on. */
+  readonly notBefore: Date;
+  /** Valid up to then. */
+  readonly notAfter: Date;
+}
+
+/** A self-signed certificate for servers and clients, not an authority. */
+export function writeCertificate(
+  parts: CertificateParts,
+  signer: CertificateSigner,
+): Der {
+  const name = distinguishedName(parts.commonName);
+  const keyId = keyIdentifier(parts.publicKey);
+  return signed(
+    sequence(
+      value(VERSION, integer(Uint8Array.of(2))),
+      integer(parts.serial),
+      signer.identifier,
+      name,
+      sequence(time(parts.notBefore), time(parts.notAfter)),
+      name,
+      parts.publicKey,
+      value(
+        EXTENSIONS,
+        sequence(
+          ...commonExtensions(parts),
+          extension("2.5.29.14", value(TAG.octetString, keyId)),
+          extension("2.5.29.35", sequence(value(0x80, keyId))),
+        ),
+      ),
+    ),
+    signer,
+  );
+}
+
+/** A request for a certificate with these names. */
+export function writeRequest(
+  parts: SubjectParts,
+  signer: CertificateSigner,
+): Der {
+  const extensionRequest = sequence(
+    oid("1.2.840.113549.1.9.14"),
+    value(TAG.set, sequence(...commonExtensions(parts))),
+  );
+  return signed(
+    sequence(
+      integer(Uint8Array.of(0)),
+      distinguishedName(parts.commonName),
+      parts.publicKey,
+      value(ATTRIBUTES, extensionRequest),
+    ),
+    signer,
+  );
+}
+
+/**
+ * The DNS names and IP addresses in a certificate's subjectAltName, in order;
+ * what is neither a host name nor an address is left out.
+ * Read from the DER: the platform's text cannot be told apart from a name with
+ * a comma in it.
+ *
+ * @throws {SyntaxError} If the certificate is not DER
+ */
+export function readNames(certificate: Uint8Array): string[] {
+  const names: string[] = [];
+  for (const extensionValue of readExtensions(certificate)) {
+    const [id, ...rest] = readValues(extensionValue);
+    const content = rest.at(-1)?.content;
+    if (!id || !content || oidText(id.content) !== SUBJECT_ALT_NAME) continue;
+    for (const name of readValues(readValues(content)[0]?.content ?? content)) {
+      const text = name.tag === DNS_NAME
+        ? normalizeName(decoder.decode(name.content))
+        : name.tag === IP_ADDRESS
+        ? addressText(name.content)
+        : undefined;
+      if (text !== undefined) names.push(text);
+    }
+  }
+  return names;
+}
+
+/**
+ * The signature's AlgorithmIdentifier of a certificate: its OID and the DER
+ * of its parameters, if any.
+ *
+ * @throws {SyntaxError} If the certificate is not DER
+ */
+export function readSignatureAlgorithm(
+  certificate: Uint8Array,
+): SignatureAlgorithm {
+  const [, identifier] = readValues(
+    readValues(certificate)[0]?.content ?? certificate,
+  );
+  const [id, parameters] = readValues(identifier?.content ?? new Uint8Array());
+  if (id?.tag !== TAG.oid) {
+    throw new SyntaxError(
+      "Cannot read the certificate: no signature algorithm",
+    );
+  }
+  return { oid: oidText(id.content), parameters: parameters?.whole };
+}
+
+/** The algorithm of a signature. */
+export interface SignatureAlgorithm {
+  /** The dotted object identifier. */
+  readonly oid: string;
+  /** The parameters in DER, if there are any. */
+  readonly parameters: Uint8Array | undefined;
+}
+
+/** The contents of the Extension values of a certificate. */
+function readExtensions(certificate: Uint8Array): Uint8Array[] {
+  const [tbs] = readValues(readValues(certificate)[0]?.content ?? certificate);
+  const fields = readValues(tbs?.content ?? new Uint8Array());
+  const list = fields.find((field) => field.tag === EXTENSIONS);
+  if (list === undefined) return [];
+  const [extensions] = readValues(list.content);
+  return readValues(extensions?.content ?? new Uint8Array())
+    .map((entry) => entry.content);
+}
+
+function commonExtensions(parts: SubjectParts): Der[] {
+  const names = parts.names.map((name) =>
+    isAddress(name)
+      ? value(IP_ADDRESS, addressOctets(name))
+      : value(DNS_NAME, encoder.encode(name))
+  );
+  const bits = parts.keyUsage.map((usage) => KEY_USAGES.indexOf(usage));
+  return [
+    extension("2.5.29.19", sequence(), { critical: true }),
+    extension("2.5.29.15", namedBits(bits), { critical: true }),
+    extension(
+      "2.5.29.37",
+      sequence(oid("1.3.6.1.5.5.7.3.1"), oid("1.3.6.1.5.5.7.3.2")),
+    ),
+    // A subject without a name makes the alternative names critical (RFC 5280 4.2.1.6).
+    extension(SUBJECT_ALT_NAME, sequence(...names), {
+      critical: parts.commonName === "",
+    }),
+  ];
+}
+
+function extension(
+  id: string,
+  content: Uint8Array,
+  options: { readonly critical?: boolean } = {},
+): Der {
+  const critical = options.critical ? [booleanTrue()] : [];
+  return sequence(oid(id), ...critical, value(TAG.octetString, content));
+}
+
+function distinguishedName(commonName: string): Der {
+  if (commonName === "") return sequence();
+  const attribute = sequence(oid("2.5.4.3"), utf8String(commonName));
+  return sequence(value(TAG.set, attribute));
+}
+
+/** The leftmost 160 bits of the SHA-256 of the key's bits (RFC 7093 section 2, method 1). */
+function keyIdentifier(publicKey: Uint8Array): Uint8Array {
+  const [info] = readValues(publicKey);
+  const bits = readValues(info!.content)[1]!.content.subarray(1);
+  return createHash("sha256").update(bits).digest().subarray(0, 20);
+}
+
+function signed(body: Uint8Array, signer: CertificateSigner): Der {
+  return sequence(body, signer.identifier, bitString(signer.sign(body)));
+}

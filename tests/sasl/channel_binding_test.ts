@@ -1,0 +1,31 @@
+import { assertEquals } from "@std/assert";
+import { decodeBase64Strict } from "../../lib/sasl/base64.ts";
+import { tlsServerEndPoint } from "../../lib/sasl/channel_binding.ts";
+import { BINDING_ROWS } from "../support/sasl_certificates.ts";
+import { seeded } from "../support/sasl_dialogue.ts";
+
+for (const { name, certificate, want } of BINDING_ROWS) {
+  const der = decodeBase64Strict(certificate) ?? new Uint8Array(0);
+
+  Deno.test(`tlsServerEndPoint() chooses the digest for ${name}`, async () => {
+    assertEquals(der.length > 0, true);
+    assertEquals(
+      tlsServerEndPoint(der),
+      want === undefined
+        ? undefined
+        : new Uint8Array(await crypto.subtle.digest(want, der)),
+    );
+  });
+
+  Deno.test(`tlsServerEndPoint() takes ${name} cut off or changed`, () => {
+    for (let end = 0; end < der.length; end++) {
+      assertEquals(tlsServerEndPoint(der.subarray(0, end)), undefined);
+    }
+    const random = seeded(4);
+    for (let round = 0; round < 300; round++) {
+      const changed = der.slice();
+      changed[Math.floor(random() * der.length)] = random() * 256;
+      tlsServerEndPoint(changed);
+    }
+  });
+}

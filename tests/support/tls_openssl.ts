@@ -1,0 +1,62 @@
+/** Runs the openssl program, the other party of the TLS and certificate tests. */
+
+/** Whether there is an openssl program on this machine. */
+export const hasOpenssl: boolean = await (async () => {
+  try {
+    return (await openssl(["version"])).code === 0;
+  } catch {
+    return false;
+  }
+})();
+
+/** What a run of openssl gave. */
+export interface OpensslResult {
+  /** The exit code. */
+  code: number;
+  /** Standard output and standard error, one after the other. */
+  text: string;
+}
+
+/** Runs `openssl` to its end, `input` on its standard input. */
+export async function openssl(
+  args: readonly string[],
+  input = "",
+): Promise<OpensslResult> {
+  const child = new Deno.Command("openssl", {
+    args: [...args],
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const writer = child.stdin.getWriter();
+  const sent = writer.write(new TextEncoder().encode(input))
+    .then(() => writer.close()).catch(() => {});
+  const { code, stdout, stderr } = await child.output();
+  await sent;
+  const decoder = new TextDecoder();
+  return { code, text: decoder.decode(stdout) + decoder.decode(stderr) };
+}
+
+/** A folder that is removed in the end. */
+export interface TemporaryFolder extends AsyncDisposable {
+  /** Writes a file into it and gives its path. */
+  file(name: string, text: string): Promise<string>;
+  /** The path of a file in it. */
+  path(name: string): string;
+}
+
+/** Makes a folder for files that openssl reads. */
+export async function temporaryFolder(): Promise<TemporaryFolder> {
+  const folder = await Deno.makeTempDir({ prefix: "smtp-tls-" });
+  const path = (name: string) => `${folder}/${name}`;
+  return {
+    path,
+    async file(name, text) {
+      await Deno.writeTextFile(path(name), text);
+      return path(name);
+    },
+    async [Symbol.asyncDispose]() {
+      await Deno.remove(folder, { recursive: true });
+    },
+  };
+}

@@ -1,0 +1,188 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { Certificate } from "../../lib/tls/certificate.ts";
+import { CertificateError } from "../../lib/tls/certificate_material.ts";
+import { channelBinding } from "../../lib/tls/channel_binding.ts";
+import {
+  hasOpenssl,
+  openssl,
+  temporaryFolder,
+} from "../support/tls_openssl.ts";
+
+const ignore = !hasOpenssl;
+const ALGORITHMS = ["ecdsa-p256", "rsa-2048", "ed25519"] as const;
+
+async function run(args: readonly string[], input = ""): Promise<string> {
+  const { code, text } = await openssl(args, input);
+  assertEquals(code, 0, text);
+  return text;
+}
+
+Deno.test({
+  name: "Certificate.selfSigned() makes certificates that OpenSSL accepts",
+  ignore,
+  async fn() {
+    await using folder = await temporaryFolder();
+    for (const algorithm of ALGORITHMS) {
+      for (const days of [30, 36_500]) {
+        const certificate = await Certificate.selfSigned({
+          names: ["mail.example", "*.example.org", "192.0.2.1", "2001:db8::1"],
+          algorithm,
+          days,
+        });
+        const pem = certificate.toPem();
+        const text = await run(["x509", "-noout", "-text"], pem);
+        assert(
+          text.includes(
+            "DNS:mail.example, DNS:*.example.org, IP Address:192.0.2.1, IP Address:2001:DB8:0:0:0:0:0:1",
+          ),
+          text,
+        );
+        assert(text.includes("CA:FALSE"));
+        const file = await folder.file("one.pem", pem);
+        for (const purpose of ["sslserver", "sslclient"]) {
+          await run([
+            "verify",
+            "-x509_strict",
+            ...["-purpose", purpose],
+            ...["-verify_hostname", "mx.example.org"],
+            ...["-CAfile", file, file],
+          ]);
+        }
+        const key = await run(
+          ["pkey", "-pubout"],
+          certificate.keyPem(),
+        );
+        assertEquals(await run(["x509", "-noout", "-pubkey"], pem), key);
+      }
+    }
+  },
+});
+
+Deno.test({
+  name: "Certificate.createRequest() makes requests that an authority signs",
+  ignore,
+  async fn() {
+    await using folder = await temporaryFolder();
+    const config = await folder.file(
+      "ca.cnf",
+      "[req]\ndistinguished_name=dn\n[dn]\n[ca]\nbasicConstraints=critical,CA:TRUE\nkeyUsage=keyCertSign\nsubjectKeyIdentifier=hash\n",
+    );
+    const [caKey, caFile] = [folder.path("ca.key"), folder.path("ca.pem")];
+    await run([
+      ...["req", "-x509", "-newkey", "ec", "-pkeyopt"],
+      ...["ec_paramgen_curve:P-384", "-nodes", "-subj", "/CN=Test CA"],
+      ...["-config", config, "-extensions", "ca", "-sha384"],
+      ...["-keyout", caKey, "-out", caFile],
+    ]);
+    for (const algorithm of ALGORITHMS) {
+      const request = await Certificate.createRequest({
+        names: ["mail.example", "192.0.2.1"],
+        algorithm,
+      });
+      const text = await run(
+        ["req", "-verify", "-noout", "-text"],
+        request.toPem(),
+      );
+      assert(text.includes("verify OK"), text);
+      assert(text.includes("DNS:mail.example, IP Address:192.0.2.1"), text);
+      const signed = folder.path("signed.pem");
+      await run([
+        ...["x509", "-req", "-CA", caFile, "-CAkey", caKey, "-out", signed],
+        ...[
+          "-copy_extensions",
+          "copy",
+          "-days",
+          "10",
+          "-sha384",
+          "-CAcreateserial",
+        ],
+      ], request.toPem());
+      const chain = await Deno.readTextFile(signed) +
+        await Deno.readTextFile(caFile);
+      const certificate = Certificate.parse(chain, { key: request.keyPem() });
+      assertEquals(certificate.issuer, "CN=Test CA");
+      assertEquals(certificate.verify({ host: "mail.example" }), []);
+      // Signed with SHA-384, so bound with SHA-384.
+      assertEquals(channelBinding(certificate.der)?.length, 48);
+    }
+  },
+});
+
+Deno.test({
+  name: "Certificate.parse() reads keys in every form, encrypted or not",
+  ignore,
+  async fn() {
+    await using folder = await temporaryFolder();
+    const secret = "corréct horse";
+    const pass = ["-passout", `pass:${secret}`];
+    const forms: [string, string[], boolean][] = [
+      ["EC", ["ec"], false],
+      ["EC", ["ec", "-aes128", ...pass], true],
+      ["EC", ["pkcs8", "-topk8", ...pass], true],
+      ["EC", ["pkcs8", "-topk8", "-scrypt", ...pass], true],
+      ["EC", ["pkcs8", "-topk8", "-nocrypt"], false],
+      ["RSA", ["rsa", "-traditional"], false],
+      ["RSA", ["rsa", "-traditional", "-aes256", ...pass], true],
+      ["RSA", ["rsa", "-traditional", "-des3", ...pass], true],
+      ["RSA", ["pkcs8", "-topk8", ...pass], true],
+      ["ED25519", ["pkcs8", "-topk8", ...pass], true],
+    ];
+    for (const [kind, args, encrypted] of forms) {
+      const file = folder.path(`${kind}.pem`);
+      const options = kind === "EC"
+        ? ["-pkeyopt", "ec_paramgen_curve:P-256"]
+        : [];
+      await run([
+        ...["req", "-x509", "-newkey", kind, ...options, "-nodes"],
+        ...["-subj", "/CN=a.example", "-keyout", `${file}.key`, "-out", file],
+      ]);
+      const pem = await Deno.readTextFile(file);
+      const converted = folder.path("converted.key");
+      await run([...args, "-in", `${file}.key`, "-out", converted]);
+      const key = await Deno.readTextFile(converted);
+      const passphrase = encrypted ? secret : undefined;
+      assert(Certificate.parse(pem, { key, passphrase }).hasKey);
+      if (!encrypted) continue;
+      assertThrows(
+        () => Certificate.parse(pem, { key }),
+        CertificateError,
+        "the private key is encrypted, want a passphrase",
+      );
+      const error = assertThrows(
+        () => Certificate.parse(pem, { key, passphrase: "wrong secret" }),
+        CertificateError,
+        "the passphrase of the private key is wrong, or the key is damaged",
+      ) as Error;
+      assert(!error.message.includes("wrong secret"));
+    }
+  },
+});
+
+Deno.test({
+  name: "Certificate.names takes no name out of the subject or a comma",
+  ignore,
+  async fn() {
+    await using folder = await temporaryFolder();
+    const file = folder.path("odd.pem");
+    const config = await folder.file(
+      "odd.cnf",
+      "[req]\ndistinguished_name=dn\n[dn]\n[odd]\nsubjectAltName=@alt\n" +
+        "[alt]\nDNS.1=x.test, DNS:evil.test\nURI.1=https://u.test\nDNS.2=y.test\n",
+    );
+    await run([
+      ...["req", "-x509", "-newkey", "ec", "-pkeyopt"],
+      ...["ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=cn.test"],
+      ...["-config", config, "-extensions", "odd"],
+      ...["-keyout", folder.path("odd.key"), "-out", file],
+    ]);
+    const certificate = await Certificate.load({
+      certificateFile: file,
+      keyOptional: true,
+    });
+    assertEquals(certificate.names, ["y.test"]);
+    for (const host of ["cn.test", "evil.test", "x.test", "u.test"]) {
+      assertEquals(certificate.matches(host), false, host);
+    }
+    assertEquals(certificate.matches("y.test"), true);
+  },
+});
