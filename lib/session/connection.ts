@@ -347,10 +347,16 @@ export class Connection {
 
   /** The client has let its time pass. */
   timeOut(): void {
-    this.deadline = Infinity;
-    // A client that does not read is not told, either.
-    if (this.#reading) this.end(replies.timeout, "timeout");
-    else this.abort("timeout");
+    // A client that does not read is not told, either; nor is one told twice.
+    if (
+      this.#reading && this.#writing === undefined && this.#reason === undefined
+    ) {
+      this.#extendDeadline();
+      this.end(replies.timeout, "timeout");
+    } else {
+      this.deadline = Infinity;
+      this.abort("timeout");
+    }
   }
 
   /**
@@ -366,7 +372,11 @@ export class Connection {
     this.#reason = reason;
     const close = () => this.#transport.close();
     if (reply === undefined) close();
-    else this.#transport.write(reply.encode()).then(close, close);
+    else {
+      // One write at a time: a reply on its way goes first.
+      const write = () => this.#transport.write(reply.encode());
+      (this.#writing?.then(write) ?? write()).then(close, close);
+    }
   }
 
   /** Ends the session without waiting for anything. */
