@@ -17,13 +17,14 @@
  * @module
  */
 
-export {
-  type ListeningAddress,
-  type ServeOptions,
-  SmtpServer,
-  type SmtpServerOptions,
-  type StopOptions,
-} from "./lib/server.ts";
+export { SmtpServer } from "./lib/server.ts";
+export type {
+  ListeningAddress,
+  ReloadOptions,
+  ServeOptions,
+  SmtpServerOptions,
+  StopOptions,
+} from "./lib/server/options.ts";
 export { AddressSyntaxError, SmtpError } from "./lib/errors.ts";
 export type { LogEvent, Logger, LogLevel, LogRecord } from "./lib/log.ts";
 
@@ -72,5 +73,61 @@ export {
 
 export type { ExtensionKeyword } from "./lib/protocol/capabilities.ts";
 export type { BareNewlinePolicy } from "./lib/protocol/data_decoder.ts";
-export type { ListenerKind, ListenOptions } from "./lib/net/listen_options.ts";
+export type {
+  AuthenticationPolicy,
+  ListenerKind,
+  ListenerSecurity,
+  ListenOptions,
+} from "./lib/net/listen_options.ts";
 export type { SocketAddress, TlsInfo, Transport } from "./lib/net/transport.ts";
+
+export {
+  AccountList,
+  type Accounts,
+  authenticateWith,
+  type KnownAccount,
+  parseAccounts,
+} from "./lib/sasl/accounts.ts";
+export { Credentials, type CredentialsInit } from "./lib/sasl/credentials.ts";
+export type { KnownSecret, SecretCheck } from "./lib/sasl/secret_check.ts";
+export {
+  MECHANISM_NAMES,
+  type MechanismName,
+  parseMechanismName,
+} from "./lib/sasl/mechanism_name.ts";
+export { ScramVerifier } from "./lib/sasl/scram_verifier.ts";
+export {
+  chooseMechanism,
+  type ClientMechanism,
+  type ClientMechanismOptions,
+  createClientMechanism,
+} from "./lib/sasl/client_mechanism.ts";
+export {
+  createServerMechanism,
+  type ServerMechanism,
+  type ServerMechanismOptions,
+} from "./lib/sasl/server_mechanism.ts";
+export {
+  type ExchangeChallenge,
+  type ExchangeFailure,
+  type ExchangeResult,
+  ServerExchange,
+  type ServerExchangeOptions,
+} from "./lib/sasl/server_exchange.ts";
+export { SaslError } from "./lib/sasl/sasl_error.ts";
+export { saslPrep } from "./lib/sasl/saslprep.ts";
+export { decodeBase64Strict, encodeBase64 } from "./lib/sasl/base64.ts";
+export { tlsServerEndPoint } from "./lib/sasl/channel_binding.ts";
+
+export { Certificate } from "./lib/tls/certificate.ts";
+export {
+  CertificateSet,
+  type CertificateSetOptions,
+  CertificateSource,
+  type ChooseCertificate,
+} from "./lib/tls/certificate_set.ts";
+export type {
+  ClientCertificatePolicy,
+  TlsPolicy,
+  TlsVersion,
+} from "./lib/tls/tls_context.ts";

@@ -29,9 +29,13 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
     ...["errors.ts", "log.ts", "protocol", "sasl", "net", "tls", "message"],
     ...["store", "session"],
   ],
-  "server.ts": [
+  "server": [
     ...["errors.ts", "log.ts", "protocol", "sasl", "net", "tls", "message"],
     ...["store", "session", "threads", "queue", "relay", "dns"],
+  ],
+  "server.ts": [
+    ...["errors.ts", "log.ts", "protocol", "sasl", "net", "tls", "message"],
+    ...["store", "session", "threads", "queue", "relay", "dns", "server"],
   ],
   "testing.ts": ["*"],
   "mod.ts": ["*"],

@@ -4,99 +4,27 @@
  */
 
 import { consoleLogger, describeError, type Logger } from "./log.ts";
-import {
-  type ListenerKind,
-  type ListenOptions,
-  parseListen,
-} from "./net/listen_options.ts";
+import { type ListenOptions, parseListen } from "./net/listen_options.ts";
 import { Listener } from "./net/listener.ts";
-import type { SocketAddress, Transport } from "./net/transport.ts";
-import {
-  Capabilities,
-  type ExtensionKeyword,
-} from "./protocol/capabilities.ts";
-import type { BareNewlinePolicy } from "./protocol/data_decoder.ts";
+import type { Transport } from "./net/transport.ts";
 import { replies } from "./protocol/replies.ts";
-import { SmtpReply } from "./protocol/reply.ts";
-import type { ServerProfile } from "./protocol/server_effects.ts";
+import { contextOf, securityOf } from "./server/contexts.ts";
+import {
+  checkNumbers,
+  type ListeningAddress,
+  type ReloadOptions,
+  type ServeOptions,
+  type SmtpServerOptions,
+  type StopOptions,
+} from "./server/options.ts";
 import { Connection } from "./session/connection.ts";
 import type { SessionContext } from "./session/context.ts";
-import type { SmtpHandlers } from "./session/handlers.ts";
-import { localDomains } from "./session/local_domains.ts";
+import { LoginGuard } from "./session/login_guard.ts";
 import type { SmtpSession } from "./session/session.ts";
 import { DiscardStore } from "./store/discard_store.ts";
 import type { MessageStore } from "./store/store.ts";
-
-/** Options of {@linkcode SmtpServer}. Every one has a default. */
-export interface SmtpServerOptions {
-  /**
-   * Where to listen: `"127.0.0.1:2525"`, `"[::1]:0/lmtp"`, `{ port: 25 }`, or
-   * several of these; `[]` for none, where all connections come through
-   * {@linkcode SmtpServer.serve}.
-   *
-   * @default {":25"} Port 25 on all addresses
-   */
-  listen?: string | ListenOptions | readonly (string | ListenOptions)[];
-  /**
-   * The server's own name, in the greeting, the EHLO reply and Received.
-   *
-   * @default {Deno.hostname()} This machine's name
-   */
-  hostname?: string | undefined;
-  /** Text of the greeting behind the name. Default `"ESMTP ready"`, `"LMTP ready"`. */
-  greeting?: string | undefined;
-  /** Text of the reply to QUIT. Default `"Bye"`. */
-  goodbye?: string | undefined;
-  /** The program's decisions. */
-  handlers?: SmtpHandlers | undefined;
-  /** Where messages are kept. Default: nowhere, with a warning when the server starts. */
-  store?: MessageStore | undefined;
-  /**
-   * The domains whose mail is taken; recipients elsewhere get 550 5.7.1.
-   * Default: every recipient is taken.
-   */
-  domains?: readonly string[] | undefined;
-  /** Largest message, in octets; 0 for no limit. Default 52,428,800 (50 MiB). */
-  maxSize?: number | undefined;
-  /** Most recipients of a message. Default 1000. */
-  maxRecipients?: number | undefined;
-  /** Most sessions at once; the next gets 421. Default 10,000. */
-  maxConnections?: number | undefined;
-  /** Errors of a client after which its session ends; 0 for no end. Default 10. */
-  maxErrors?: number | undefined;
-  /** How long a session waits for its client, in ms. Default 300,000 (RFC 5321 section 4.5.3.2.7). */
-  timeoutMs?: number | undefined;
-  /** What happens to a body with a bare CR or LF. Default `"reject"`: 550 5.6.0. */
-  bareNewlines?: BareNewlinePolicy | undefined;
-  /** Extensions that are neither offered nor taken. Default: all are. */
-  disabledExtensions?: readonly ExtensionKeyword[] | undefined;
-  /** Whether a Received field is put in front of each message. Default `true`. */
-  addReceived?: boolean | undefined;
-  /** Octets of a message that are kept in memory; more goes to a temporary file. Default 262,144. */
-  memoryLimit?: number | undefined;
-  /** Folder of temporary files. Default: the system's. */
-  temporaryFolder?: string | undefined;
-  /** Takes log records. Default: warnings and errors go to standard error. */
-  log?: Logger | undefined;
-}
-
-/** Options of {@linkcode SmtpServer.stop}. */
-export interface StopOptions {
-  /** How long sessions may go on, in ms, before they get 421. Default 10,000. */
-  graceMs?: number | undefined;
-}
-
-/** Options of {@linkcode SmtpServer.serve}. */
-export interface ServeOptions {
-  /** What the session is for. Default `"smtp"`. */
-  kind?: ListenerKind | undefined;
-}
-
-/** One listening address. */
-export interface ListeningAddress extends SocketAddress {
-  /** What the listener is for. */
-  readonly kind: ListenerKind;
-}
+import { Certificate } from "./tls/certificate.ts";
+import { CertificateSource } from "./tls/certificate_set.ts";
 
 /** How long a session that was told to end may take to do so, in ms. */
 const END_MS = 1000;
@@ -119,12 +47,14 @@ const END_MS = 1000;
  * ```
  */
 export class SmtpServer {
-  readonly #options: SmtpServerOptions;
+  #options: SmtpServerOptions;
   readonly #log: Logger;
   readonly #store: MessageStore;
   readonly #connections = new Set<Connection>();
   readonly #running = new Set<Promise<void>>();
-  #listeners: { listener: Listener; kind: ListenerKind }[] = [];
+  readonly #guard = new LoginGuard();
+  #listeners: OpenListener[] = [];
+  #certificates: CertificateSource | undefined;
   #accepting: Promise<void>[] = [];
   #active = false;
   #stopping: Promise<void> | undefined;
@@ -154,9 +84,10 @@ export class SmtpServer {
 
   /** Where the server listens, with the ports that were free. */
   get addresses(): readonly ListeningAddress[] {
-    return this.#listeners.map(({ listener, kind }) => ({
+    return this.#listeners.map(({ listener, listen }) => ({
       ...listener.address,
-      kind,
+      kind: listen.kind ?? "smtp",
+      security: securityOf(listen, this.#options),
     }));
   }
 
@@ -182,13 +113,13 @@ export class SmtpServer {
       const state = this.#active ? "active" : "still stopping";
       throw new TypeError(`Cannot start the server: it is ${state}`);
     }
-    const { listen = ":25" } = this.#options;
-    const wanted = isList(listen) ? listen : [listen];
+    const { listen = ":25", certificate } = this.#options;
+    this.#certificates = sourceOf(certificate);
     try {
-      for (const entry of wanted) {
-        const options = typeof entry === "string" ? parseListen(entry) : entry;
-        const { host, port = 25, kind = "smtp" } = options;
-        this.#listeners.push({ listener: Listener.open({ host, port }), kind });
+      for (const entry of isList(listen) ? listen : [listen]) {
+        this.#listeners.push(
+          this.#open(typeof entry === "string" ? parseListen(entry) : entry),
+        );
       }
     } catch (error) {
       for (const { listener } of this.#listeners) listener.close();
@@ -202,12 +133,32 @@ export class SmtpServer {
     this.#warnOfDiscard();
   }
 
-  #accept(
-    { listener, kind }: { listener: Listener; kind: ListenerKind },
-  ): Promise<void> {
-    const context = this.#contextOf(kind);
-    return listener.accept(
-      (transport) => void this.#serve(transport, context),
+  #open(listen: ListenOptions): OpenListener {
+    const { host, port = 25 } = listen;
+    const context = this.#contextOf(listen);
+    const { certificate, clientCertificate, handshakeTimeoutMs } =
+      this.#options;
+    // One certificate that nobody can exchange: the platform's own TLS, which
+    // is about twice as fast.
+    const native = context.implicitTls && certificate instanceof Certificate &&
+      clientCertificate === undefined;
+    const listener = Listener.open({
+      host,
+      port,
+      tls: native
+        ? {
+          certificate: certificate.toPem(),
+          key: certificate.keyPem(),
+          handshakeTimeoutMs: handshakeTimeoutMs ?? 30_000,
+        }
+        : undefined,
+    });
+    return { listener, listen, context };
+  }
+
+  #accept(open: OpenListener): Promise<void> {
+    return open.listener.accept(
+      (transport) => void this.#serve(transport, open.context),
       (error) =>
         this.#log({
           level: "error",
@@ -216,6 +167,46 @@ export class SmtpServer {
           error: describeError(error),
         }),
     );
+  }
+
+  /**
+   * Takes over new settings while the server runs. Sessions that live keep
+   * theirs; the next ones get the new.
+   *
+   * A listener that speaks TLS from the first octet with one plain
+   * {@linkcode Certificate} is bound again for a new one, and what waits to be
+   * accepted in that moment is lost; give a {@linkcode CertificateSource} to the
+   * server where that matters.
+   *
+   * @throws {TypeError} If the settings do not fit the listeners
+   */
+  async reload(options: ReloadOptions): Promise<void> {
+    const before = this.#options;
+    this.#options = { ...before, ...options };
+    try {
+      await this.#renew(options);
+    } catch (error) {
+      this.#options = before;
+      throw error;
+    }
+  }
+
+  async #renew({ certificate }: ReloadOptions): Promise<void> {
+    if (certificate !== undefined) {
+      const source = sourceOf(certificate)!;
+      if (this.#certificates === undefined) this.#certificates = source;
+      else this.#certificates.replace(source.current);
+    }
+    for (const open of this.#listeners) {
+      open.context = this.#contextOf(open.listen);
+      if (certificate === undefined || !open.listener.isTls) continue;
+      const { port } = open.listener.address;
+      open.listener.close();
+      await Promise.resolve();
+      const renewed = this.#open({ ...open.listen, port });
+      open.listener = renewed.listener;
+      this.#accepting.push(this.#accept(open));
+    }
   }
 
   /**
@@ -245,7 +236,7 @@ export class SmtpServer {
         new TypeError("Cannot serve a connection: the server is not active"),
       );
     }
-    return this.#serve(transport, this.#contextOf(options.kind ?? "smtp"));
+    return this.#serve(transport, this.#contextOf(options));
   }
 
   #serve(transport: Transport, context: SessionContext): Promise<void> {
@@ -285,6 +276,7 @@ export class SmtpServer {
     this.#listeners = [];
     await Promise.all(this.#accepting);
     await this.#ended(graceMs);
+    this.#guard.release();
     for (const connection of this.#connections) {
       connection.end(replies.shutdown, "shutdown");
     }
@@ -332,28 +324,16 @@ export class SmtpServer {
     }, Math.min(1000, Math.max(20, timeoutMs / 4)));
   }
 
-  #contextOf(kind: ListenerKind): SessionContext {
-    const options = this.#options;
-    const hostname = options.hostname ?? ownName();
-    return {
-      kind,
-      hostname,
-      profile: profileOf(kind, { ...options, hostname }),
-      handlers: options.handlers ?? {},
+  #contextOf(listen: ListenOptions): SessionContext {
+    return contextOf(listen, this.#options, {
       store: this.#store,
-      isLocal: options.domains && localDomains(options.domains),
-      addReceived: options.addReceived ?? true,
-      body: {
-        memoryLimit: options.memoryLimit ?? 262_144,
-        temporaryFolder: options.temporaryFolder,
-      },
-      timeoutMs: options.timeoutMs ?? 300_000,
       log: this.#log,
-      verbose: options.log !== undefined,
+      certificates: this.#certificates,
+      guard: this.#guard,
       nextId: () =>
         this.#idPrefix + (++this.#lastId).toString(36).toUpperCase(),
       now: () => this.#now,
-    };
+    });
   }
 
   #warnOfDiscard(): void {
@@ -369,88 +349,31 @@ export class SmtpServer {
   }
 }
 
+/** A socket that listens, and what its sessions have in common. */
+interface OpenListener {
+  listener: Listener;
+  readonly listen: ListenOptions;
+  context: SessionContext;
+}
+
+/** The certificates as something that can be exchanged. */
+function sourceOf(
+  certificate: SmtpServerOptions["certificate"],
+): CertificateSource | undefined {
+  if (certificate === undefined) return undefined;
+  return certificate instanceof CertificateSource
+    ? certificate
+    : new CertificateSource(certificate);
+}
+
 function isList(
   listen: NonNullable<SmtpServerOptions["listen"]>,
 ): listen is readonly (string | ListenOptions)[] {
   return Array.isArray(listen);
 }
 
-/** What the machines of a listener's sessions have in common. */
-function profileOf(
-  kind: ListenerKind,
-  options: SmtpServerOptions & { readonly hostname: string },
-): ServerProfile {
-  const { hostname, handlers = {}, maxSize = 52_428_800 } = options;
-  const { maxRecipients = 1000, greeting, goodbye } = options;
-  const protocol = kind === "lmtp" ? "lmtp" : "smtp";
-  const text = greeting ?? (protocol === "lmtp" ? "LMTP ready" : "ESMTP ready");
-  return {
-    protocol,
-    greeting: new SmtpReply(220, `${hostname} ${text}`),
-    goodbye: goodbye === undefined
-      ? replies.goodbye
-      : new SmtpReply(221, goodbye, { enhanced: "2.0.0" }),
-    capabilities: new Capabilities({
-      hostname,
-      maxSize,
-      maxRecipients,
-      disabled: options.disabledExtensions ?? [],
-      expand: handlers.onExpand !== undefined,
-    }, false),
-    maxSize,
-    maxRecipients,
-    maxErrors: options.maxErrors ?? 10,
-    bareNewlines: options.bareNewlines ?? "reject",
-    asks: {
-      command: handlers.onCommand !== undefined,
-      helo: handlers.onHelo !== undefined,
-      mail: handlers.onMailFrom !== undefined,
-      rcpt: handlers.onRcptTo !== undefined || options.domains !== undefined,
-      verify: handlers.onVerify !== undefined,
-      expand: handlers.onExpand !== undefined,
-    },
-    startTls: "none",
-    authentication: "none",
-    mechanisms: () => [],
-  };
-}
-
-/** This machine's name, where the permission to ask for it is there. */
-function ownName(): string {
-  try {
-    return Deno.hostname();
-  } catch {
-    return "localhost";
-  }
-}
-
 /** A prefix that makes the ids of this server differ from those of any other: time, then chance. */
 function newIdPrefix(): string {
   const chance = crypto.getRandomValues(new Uint16Array(1))[0]!;
   return `${Date.now().toString(36)}${chance.toString(36)}-`.toUpperCase();
-}
-
-/** @throws {RangeError} If a number is not one that makes sense */
-function checkNumbers(options: SmtpServerOptions): void {
-  const wanted = [
-    "maxSize",
-    "maxRecipients",
-    "maxConnections",
-    "maxErrors",
-    "timeoutMs",
-    "memoryLimit",
-  ] as const;
-  for (const name of wanted) {
-    const value = options[name];
-    if (value === undefined) continue;
-    const least = name === "maxSize" || name === "maxErrors" ||
-        name === "memoryLimit"
-      ? 0
-      : 1;
-    if (!Number.isSafeInteger(value) || value < least) {
-      throw new RangeError(
-        `Cannot use ${name} "${value}": want a whole number from ${least}`,
-      );
-    }
-  }
 }

@@ -36,7 +36,8 @@
 import { memoryPair, type MemoryTransport } from "./net/memory_transport.ts";
 import type { ListenerKind } from "./net/listen_options.ts";
 import type { SocketAddress, TlsInfo } from "./net/transport.ts";
-import { SmtpServer, type SmtpServerOptions } from "./server.ts";
+import { SmtpServer } from "./server.ts";
+import type { SmtpServerOptions } from "./server/options.ts";
 import { type CollectedMessage, MemoryStore } from "./store/memory_store.ts";
 import type { MessageStore } from "./store/store.ts";
 import {

@@ -5,7 +5,7 @@
  */
 
 import { type ListenOptions, parseListen } from "../net/listen_options.ts";
-import type { SmtpServerOptions } from "../server.ts";
+import type { SmtpServerOptions } from "../server/options.ts";
 import { DiscardStore } from "../store/discard_store.ts";
 import { FileStore } from "../store/file_store.ts";
 import { MaildirStore } from "../store/maildir_store.ts";

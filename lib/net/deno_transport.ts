@@ -56,6 +56,34 @@ export class DenoTransport implements Transport {
   }
 }
 
+/** Carries a session over a connection of `Deno.listenTls`. */
+export class DenoTlsTransport extends DenoTransport {
+  readonly #conn: Deno.TlsConn;
+  readonly #timeoutMs: number;
+
+  /**
+   * Wraps a connection whose handshake has not been waited for.
+   *
+   * @param timeoutMs How long the handshake may take, in ms
+   */
+  constructor(conn: Deno.TlsConn, timeoutMs: number) {
+    // The platform does not tell version and cipher, only that there is TLS.
+    super(conn, { protocol: "TLS", cipher: "", authorized: false });
+    this.#conn = conn;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /** See {@linkcode Transport.handshake}. */
+  async handshake(): Promise<void> {
+    const timer = setTimeout(() => this.close(), this.#timeoutMs);
+    try {
+      await this.#conn.handshake();
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
 /** The address of one end; IPv4 that came in over an IPv6 socket as plain IPv4. */
 export function socketAddress(address: Deno.Addr): SocketAddress {
   if (!("port" in address)) return { address: address.transport, port: 0 };

@@ -10,6 +10,15 @@
  */
 export type ListenerKind = "smtp" | "submission" | "lmtp";
 
+/**
+ * What TLS means on a listener: `none`; STARTTLS `allowed`, or `required`
+ * before MAIL and AUTH; `implicit` from the first octet (RFC 8314).
+ */
+export type ListenerSecurity = "none" | "allowed" | "required" | "implicit";
+
+/** Whether clients of a listener may log in, or must before MAIL. */
+export type AuthenticationPolicy = "none" | "allowed" | "required";
+
 /** Where to listen, and as what. */
 export interface ListenOptions {
   /** The address to bind, `"127.0.0.1"`, `"::1"` or a name of this machine; all addresses when not given. */
@@ -18,9 +27,21 @@ export interface ListenOptions {
   readonly port?: number | undefined;
   /** What the listener is for. Default `"smtp"`. */
   readonly kind?: ListenerKind | undefined;
+  /** What TLS means there. Default: the server's `security`. */
+  readonly security?: ListenerSecurity | undefined;
+  /** Whether clients may or must log in there. Default: the server's `authentication`. */
+  readonly authentication?: AuthenticationPolicy | undefined;
 }
 
-const KINDS: readonly string[] = ["smtp", "submission", "lmtp"];
+/** The kinds by the names they have in text: a final `s` is TLS from the first octet. */
+const KINDS: ReadonlyMap<string, Pick<ListenOptions, "kind" | "security">> =
+  new Map([
+    ["smtp", { kind: "smtp" }],
+    ["smtps", { kind: "smtp", security: "implicit" }],
+    ["submission", { kind: "submission" }],
+    ["submissions", { kind: "submission", security: "implicit" }],
+    ["lmtp", { kind: "lmtp" }],
+  ]);
 
 /**
  * Parses `HOST:PORT[/KIND]`, as `127.0.0.1:2525`, `[::1]:0/lmtp`, `:25`.
@@ -32,16 +53,17 @@ export function parseListen(text: string): ListenOptions {
     text,
   );
   const port = Number(match?.[3]);
-  const kind = match?.[4] ?? "smtp";
+  const name = match?.[4] ?? "smtp";
+  const kind = KINDS.get(name);
   if (match === null || port > 65535) {
     throw new SyntaxError(
       `Cannot listen on "${text}": want HOST:PORT or HOST:PORT/KIND, as "127.0.0.1:2525" or "[::1]:2525/lmtp"`,
     );
   }
-  if (!KINDS.includes(kind)) {
+  if (kind === undefined) {
     throw new SyntaxError(
-      `Cannot listen on "${text}": unknown kind "${kind}", want one of ${
-        KINDS.join(", ")
+      `Cannot listen on "${text}": unknown kind "${name}", want one of ${
+        [...KINDS.keys()].join(", ")
       }`,
     );
   }
@@ -49,8 +71,18 @@ export function parseListen(text: string): ListenOptions {
   return {
     host: host === "" || host === "*" ? undefined : host,
     port,
-    kind: kind as ListenerKind,
+    ...kind,
   };
+}
+
+/** The name of a listener's kind, as {@linkcode parseListen} takes it. */
+export function kindName(
+  listener: {
+    readonly kind: ListenerKind;
+    readonly security: ListenerSecurity;
+  },
+): string {
+  return listener.security === "implicit" ? `${listener.kind}s` : listener.kind;
 }
 
 /** An address and port as they are written together: `192.0.2.1:25`, `[::1]:25`. */

@@ -3,25 +3,47 @@
  * to single connections. Knows nothing of SMTP.
  */
 
-import { DenoTransport, socketAddress } from "./deno_transport.ts";
+import {
+  DenoTlsTransport,
+  DenoTransport,
+  socketAddress,
+} from "./deno_transport.ts";
 import { formatHostPort } from "./listen_options.ts";
 import type { SocketAddress, Transport } from "./transport.ts";
 
 /** How long accepting rests after it failed, in ms: no descriptors are free, most likely. */
 const REST_MS = 100;
 
+/** TLS by the platform: one certificate, no choice by server name. */
+export interface NativeTls {
+  /** The certificate chain in PEM. */
+  readonly certificate: string;
+  /** Its key in PEM. */
+  readonly key: string;
+  /** How long a handshake may take, in ms. */
+  readonly handshakeTimeoutMs: number;
+}
+
 /** A listening TCP socket. */
 export class Listener {
   /** The address and port that it listens on. */
   readonly address: SocketAddress;
-  readonly #socket: Deno.TcpListener;
+  /** Whether connections are encrypted when they are accepted. */
+  readonly isTls: boolean;
+  readonly #socket: Deno.Listener<Deno.TcpConn | Deno.TlsConn>;
+  readonly #handshakeTimeoutMs: number;
   #closed = false;
   #rest: (() => void) | undefined;
 
   /** Made by {@linkcode Listener.open}. */
-  constructor(socket: Deno.TcpListener) {
+  constructor(
+    socket: Deno.Listener<Deno.TcpConn | Deno.TlsConn>,
+    tls: NativeTls | undefined,
+  ) {
     this.#socket = socket;
     this.address = socketAddress(socket.addr);
+    this.isTls = tls !== undefined;
+    this.#handshakeTimeoutMs = tls?.handshakeTimeoutMs ?? 0;
   }
 
   /**
@@ -31,11 +53,15 @@ export class Listener {
    * @throws {Deno.errors.PermissionDenied} If the port needs more rights
    */
   static open(
-    where: { readonly host?: string | undefined; readonly port: number },
+    where: {
+      readonly host?: string | undefined;
+      readonly port: number;
+      readonly tls?: NativeTls | undefined;
+    },
   ): Listener {
-    const { host, port } = where;
+    const { host, port, tls } = where;
     try {
-      return new Listener(bind(host, port));
+      return new Listener(bind(host, { port, tls }), tls);
     } catch (error) {
       const at = formatHostPort({ address: host ?? "*", port });
       if (error instanceof Error) {
@@ -56,7 +82,11 @@ export class Listener {
     while (!this.#closed) {
       try {
         const conn = await this.#socket.accept();
-        onTransport(new DenoTransport(conn));
+        onTransport(
+          "handshake" in conn
+            ? new DenoTlsTransport(conn, this.#handshakeTimeoutMs)
+            : new DenoTransport(conn),
+        );
       } catch (error) {
         if (this.#closed) return;
         // A client that is gone before it was accepted is no fault of ours.
@@ -94,10 +124,21 @@ function isClientGone(error: unknown): boolean {
 }
 
 /** Binds `host`, or all addresses of both families where the machine has both. */
-function bind(host: string | undefined, port: number): Deno.TcpListener {
-  if (host !== undefined) return Deno.listen({ hostname: host, port });
+function bind(
+  host: string | undefined,
+  how: { readonly port: number; readonly tls: NativeTls | undefined },
+): Deno.Listener<Deno.TcpConn | Deno.TlsConn> {
+  const { port, tls } = how;
+  const listen = (hostname: string) =>
+    tls === undefined ? Deno.listen({ hostname, port }) : Deno.listenTls({
+      hostname,
+      port,
+      cert: tls.certificate,
+      key: tls.key,
+    });
+  if (host !== undefined) return listen(host);
   try {
-    return Deno.listen({ hostname: "::", port });
+    return listen("::");
   } catch (error) {
     if (
       error instanceof Deno.errors.AddrInUse ||
@@ -106,6 +147,6 @@ function bind(host: string | undefined, port: number): Deno.TcpListener {
     ) {
       throw error;
     }
-    return Deno.listen({ hostname: "0.0.0.0", port });
+    return listen("0.0.0.0");
   }
 }

@@ -100,8 +100,9 @@ export async function upgradeServer(
   const policy: TlsPolicy = { minVersion, trusted: clientCertificate?.trusted };
   const certificates = snapshot(options.certificates);
   const handshake = new Handshake(inner, options);
+  const { fallback } = certificates;
+  let used = fallback;
   return await handshake.run("secure", (stream) => {
-    const { fallback } = certificates;
     return new TLSSocket(stream, {
       isServer: true,
       requestCert: mode !== "none",
@@ -109,10 +110,19 @@ export async function upgradeServer(
       rejectUnauthorized: false,
       ...(fallback && { secureContext: secureContext(fallback, policy) }),
       ...(certificates.dependsOnName &&
-        { SNICallback: chooseContext(certificates, { policy, stream }) }),
+        {
+          SNICallback: chooseContext(certificates, {
+            policy,
+            stream,
+            onChosen: (certificate) => used = certificate,
+          }),
+        }),
     });
   }, (socket) => {
-    const tls = serverInfo(socket, mode !== "none");
+    const tls = {
+      ...serverInfo(socket, mode !== "none"),
+      ownCertificate: used?.der,
+    };
     if (mode === "require" && !tls.authorized) {
       throw new Deno.errors.ConnectionAborted(
         tls.peerCertificate === undefined
@@ -267,7 +277,11 @@ type SniCallback = (
 
 function chooseContext(
   certificates: CertificateSet,
-  options: { readonly policy: TlsPolicy; readonly stream: TransportStream },
+  options: {
+    readonly policy: TlsPolicy;
+    readonly stream: TransportStream;
+    readonly onChosen: (certificate: Certificate) => void;
+  },
 ): SniCallback {
   return (serverName, callback) => {
     const fail = (error: unknown) =>
@@ -276,6 +290,7 @@ function chooseContext(
       if (certificate === undefined) {
         throw new Error(`no certificate for the name "${serverName}"`);
       }
+      options.onChosen(certificate);
       callback(null, secureContext(certificate, options.policy));
     };
     try {

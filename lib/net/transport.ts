@@ -20,6 +20,8 @@ export interface TlsInfo {
   readonly cipher: string;
   /** The server name that the client asked for (SNI), if it did. */
   readonly serverName?: string | undefined;
+  /** This end's certificate in DER, where the platform tells. */
+  readonly ownCertificate?: Uint8Array | undefined;
   /** The peer's certificate in DER, if it presented one. */
   readonly peerCertificate?: Uint8Array | undefined;
   /** Whether the peer's certificate was verified against the trusted roots. */
@@ -44,6 +46,8 @@ export interface Transport {
    * write at a time.
    */
   write(bytes: Uint8Array): Promise<void>;
+  /** Waits for the handshake, where the connection has one to come. */
+  handshake?(): Promise<void>;
   /** Closes at once, in both directions. A read or write under way rejects. Idempotent. */
   close(): void;
 }

@@ -144,6 +144,4 @@ export interface ServerProfile {
   readonly startTls: "none" | "allowed" | "required";
   /** Whether AUTH is there, and whether MAIL waits for it. */
   readonly authentication: "none" | "allowed" | "required";
-  /** The SASL mechanisms that can be served on this connection now. */
-  mechanisms(tls: boolean): readonly string[];
 }

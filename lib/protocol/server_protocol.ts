@@ -65,6 +65,8 @@ export class ServerProtocol {
   tls = false;
   /** Whether the client has authenticated. */
   authenticated = false;
+  /** The SASL mechanisms that can be served on the connection as it is now. */
+  mechanisms: readonly string[] = [];
   /** The transaction under way. */
   envelope: Envelope | undefined;
   readonly #profile: ServerProfile;
@@ -619,7 +621,7 @@ export class ServerProtocol {
       (startTls !== "required" || this.tls);
     return capabilities.helloReply({
       startTls: startTls !== "none" && !this.tls,
-      mechanisms: auth ? this.#profile.mechanisms(this.tls) : [],
+      mechanisms: auth ? this.mechanisms : [],
     });
   }
 

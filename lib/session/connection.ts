@@ -24,6 +24,7 @@ import {
   COMMAND_BUFFER_SIZE,
   returnBodyBuffer,
 } from "./buffers.ts";
+import { Authentication, type AuthenticationStep } from "./authentication.ts";
 import { note, type SessionContext } from "./context.ts";
 import { Questions } from "./questions.ts";
 import { Reception } from "./reception.ts";
@@ -39,10 +40,11 @@ export class Connection {
   /** When the client is given up on, by the clock of the context. */
   deadline: number = Infinity;
   readonly #context: SessionContext;
-  readonly #transport: Transport;
+  #transport: Transport;
   readonly #protocol: ServerProtocol;
   readonly #questions: Questions;
   readonly #reception: Reception;
+  readonly #authentication: Authentication | undefined;
   readonly #commandBuffer: Uint8Array<ArrayBuffer> = new Uint8Array(
     COMMAND_BUFFER_SIZE,
   );
@@ -75,14 +77,13 @@ export class Connection {
       protocol,
       close: (reply) => this.end(reply, "refused"),
     });
-    if (transport.tls !== undefined) {
-      protocol.tls = true;
-      session.tls = transport.tls;
-    }
     this.#protocol = protocol;
     this.session = session;
     this.#questions = new Questions(context, session);
     this.#reception = new Reception(context, { session, protocol });
+    this.#authentication = context.authentication &&
+      new Authentication(context.authentication, session);
+    this.#useTransport(transport);
   }
 
   /** Runs the session to its end. Never rejects. */
@@ -98,6 +99,7 @@ export class Connection {
           port: this.session.remotePort,
         },
       }));
+      if (!await this.#secureFirst()) return;
       await this.#listenEarly();
       await this.#loop();
     } catch (error) {
@@ -105,6 +107,58 @@ export class Connection {
       await this.#unwind();
     }
     await this.#finish();
+  }
+
+  /** Takes over a transport, and what it says of its encryption. */
+  #useTransport(transport: Transport): void {
+    this.#transport = transport;
+    this.session.tls = transport.tls;
+    this.#protocol.tls = transport.tls !== undefined;
+    this.#protocol.mechanisms = this.#authentication?.mechanisms ?? [];
+  }
+
+  /** TLS before the first octet, where the listener wants it; `false` if that failed. */
+  async #secureFirst(): Promise<boolean> {
+    const { implicitTls, secure } = this.#context;
+    const transport = this.#transport;
+    try {
+      if (transport.handshake !== undefined) await transport.handshake();
+      else if (implicitTls && transport.tls === undefined) {
+        this.#useTransport(await secure!(transport));
+      }
+      return true;
+    } catch (error) {
+      // Nobody has been told of the session yet, and nobody needs to be.
+      this.#tellTlsFailure(error);
+      transport.close();
+      return false;
+    }
+  }
+
+  /** TLS after STARTTLS. The peer's octets so far are forgotten by the machine. */
+  async #startTls(): Promise<void> {
+    await this.#writing;
+    this.deadline = Infinity;
+    try {
+      this.#useTransport(await this.#context.secure!(this.#transport));
+      this.#protocol.tlsStarted();
+    } catch (error) {
+      this.#tellTlsFailure(error);
+      this.#reason ??= "tls";
+      throw error;
+    }
+  }
+
+  #tellTlsFailure(error: unknown): void {
+    note(this.#context, () => ({
+      level: "info",
+      event: "refused",
+      message: `TLS handshake failed: ${
+        error instanceof Error ? error.message : error
+      }`,
+      session: this.session.id,
+      fields: { address: this.session.remoteAddress },
+    }));
   }
 
   /**
@@ -159,7 +213,7 @@ export class Connection {
       case "reset":
         return this.#reception.reset();
       case "startTls":
-        throw new TypeError("Cannot start TLS without a certificate");
+        return this.#startTls();
     }
   }
 
@@ -240,8 +294,9 @@ export class Connection {
       case "message":
         return this.#settle(this.#reception.finish());
       case "auth":
+        return this.#goOn(this.#authentication!.start(effect));
       case "authLine":
-        return this.#settle("deny");
+        return this.#goOn(this.#authentication!.line(effect.text));
       case "connect":
         return this.#settleConnect(this.#questions.put(effect));
       default:
@@ -253,6 +308,16 @@ export class Connection {
     return isPromise(verdict)
       ? this.#await(verdict, (it) => this.#protocol.answer(it))
       : this.#protocol.answer(verdict);
+  }
+
+  #goOn(
+    step: AuthenticationStep | Promise<AuthenticationStep>,
+  ): void | Promise<void> {
+    const answer = (it: AuthenticationStep) =>
+      "challenge" in it
+        ? this.#protocol.challenge(it.challenge)
+        : this.#protocol.answer(it.verdict);
+    return isPromise(step) ? this.#await(step, answer) : answer(step);
   }
 
   #settleConnect(verdict: Verdict | Promise<Verdict>): void | Promise<void> {
@@ -282,10 +347,16 @@ export class Connection {
 
   /** The client has let its time pass. */
   timeOut(): void {
-    this.deadline = Infinity;
-    // A client that does not read is not told, either.
-    if (this.#reading) this.end(replies.timeout, "timeout");
-    else this.abort("timeout");
+    // A client that does not read is not told, either; nor is one told twice.
+    if (
+      this.#reading && this.#writing === undefined && this.#reason === undefined
+    ) {
+      this.#extendDeadline();
+      this.end(replies.timeout, "timeout");
+    } else {
+      this.deadline = Infinity;
+      this.abort("timeout");
+    }
   }
 
   /**
@@ -301,7 +372,11 @@ export class Connection {
     this.#reason = reason;
     const close = () => this.#transport.close();
     if (reply === undefined) close();
-    else this.#transport.write(reply.encode()).then(close, close);
+    else {
+      // One write at a time: a reply on its way goes first.
+      const write = () => this.#transport.write(reply.encode());
+      (this.#writing?.then(write) ?? write()).then(close, close);
+    }
   }
 
   /** Ends the session without waiting for anything. */
@@ -337,6 +412,7 @@ export class Connection {
 
   async #finish(): Promise<void> {
     this.#transport.close();
+    this.#authentication?.end();
     // A read that is still under way owns its buffer.
     if (!this.#reading) this.#returnBuffer();
     const { handlers } = this.#context;

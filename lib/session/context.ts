@@ -5,9 +5,11 @@
 
 import type { Logger, LogRecord } from "../log.ts";
 import type { ListenerKind } from "../net/listen_options.ts";
+import type { Transport } from "../net/transport.ts";
 import type { Address } from "../protocol/address.ts";
 import type { ServerProfile } from "../protocol/server_effects.ts";
 import type { MessageStore } from "../store/store.ts";
+import type { AuthenticationContext } from "./authentication.ts";
 import type { SmtpHandlers } from "./handlers.ts";
 
 /** What the sessions of one listener have in common. */
@@ -37,6 +39,14 @@ export interface SessionContext {
   readonly log: Logger;
   /** Whether anybody reads records below a warning: if not, none is made. */
   readonly verbose: boolean;
+  /** Encrypts a connection, the server's side; `undefined` without a certificate. */
+  readonly secure?:
+    | ((transport: Transport) => Promise<Transport>)
+    | undefined;
+  /** Whether TLS comes before the first octet. */
+  readonly implicitTls: boolean;
+  /** Log-ins, `undefined` where there are none. */
+  readonly authentication: AuthenticationContext | undefined;
   /** Gives the next unique name of a session or message. */
   nextId(): string;
   /** The time, in ms; may lag by a second. */

@@ -14,6 +14,7 @@ import type { MailParameters, RcptParameters } from "../protocol/parameters.ts";
 import type { SmtpReply } from "../protocol/reply.ts";
 import type { CloseReason } from "../protocol/server_effects.ts";
 import type { SmtpError } from "../errors.ts";
+import type { Credentials } from "../sasl/credentials.ts";
 import type { SessionState, SmtpSession } from "./session.ts";
 
 /** Accepts, and says that the handler has sent its own reply with `session.send()`. */
@@ -74,6 +75,15 @@ export interface SmtpHandlers {
   ): MaybePromise<string | void | undefined>;
   /** HELO, EHLO or LHLO, with the name that the client gave itself. */
   onHelo?(session: SmtpSession, name: string): MaybePromise<HandlerVerdict>;
+  /**
+   * AUTH. Refuses unless it returns `true` or a 2xx reply. `credentials.verify()`
+   * compares with what the program knows, in constant time, whatever the
+   * mechanism; call it for unknown users too, with `undefined`.
+   */
+  onAuthenticate?(
+    session: SmtpSession,
+    credentials: Credentials,
+  ): MaybePromise<boolean | SmtpReply | SmtpError | void | undefined>;
   /** MAIL FROM; `address.isNull` for a bounce. */
   onMailFrom?(
     session: SmtpSession,

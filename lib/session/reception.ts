@@ -192,6 +192,8 @@ export class Reception {
       return verdictOfError(error, this.#about("onMessage"));
     } finally {
       await this.#forget();
+      // Accepted, it is no longer the session's; its temporary file still is.
+      await message.discard();
     }
   }
 

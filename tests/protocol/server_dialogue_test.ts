@@ -1,11 +1,4 @@
-import { assertEquals } from "@std/assert";
-import { SmtpReply } from "../../lib/protocol/reply.ts";
-import {
-  Driver,
-  ENVELOPE,
-  play,
-  type PlayOptions,
-} from "../support/dialogue.ts";
+import { ENVELOPE, play, type PlayOptions } from "../support/dialogue.ts";
 
 const GREETED = `
   S: 220 mx.test ESMTP ready
@@ -580,48 +573,3 @@ for (const [name, script, options] of DIALOGUES) {
     play(script, options);
   });
 }
-
-Deno.test("ServerProtocol answers 5,000 pipelined NOOPs in bounded writes", () => {
-  const driver = new Driver().feed("NOOP\r\n".repeat(5000));
-  const lines = driver.take();
-  assertEquals(lines.length, 5001);
-  assertEquals(lines[5000], "250 2.0.0 OK");
-  assertEquals(driver.largestWrite < 16384 + 512, true);
-});
-
-Deno.test("ServerProtocol puts the replies of one packet into one write", () => {
-  const driver = new Driver();
-  driver.largestWrite = 0;
-  driver.take();
-  driver.feed("NOOP\r\nNOOP\r\nNOOP\r\n");
-  assertEquals(driver.largestWrite, 3 * "250 2.0.0 OK\r\n".length);
-});
-
-Deno.test("ServerProtocol.send() puts text in its place among the replies", () => {
-  const driver = new Driver(
-    { asks: { mail: true } },
-    (ask, machine) => {
-      if (ask.ask !== "mail") return undefined;
-      machine.send("250 2.1.0 My own words\r\n");
-      return "silent-allow";
-    },
-  );
-  driver.feed("HELO x\r\nMAIL FROM:<a@b>\r\nNOOP\r\n");
-  assertEquals(driver.take().slice(2), [
-    "250 2.1.0 My own words",
-    "250 2.0.0 OK",
-  ]);
-  assertEquals(driver.machine.phase, "mail");
-});
-
-Deno.test("ServerProtocol sends the profile's greeting and goodbye", () => {
-  const driver = new Driver({
-    greeting: new SmtpReply(220, ["mx.test", "second line"]),
-    goodbye: new SmtpReply(221, "So long", { enhanced: "2.0.0" }),
-  }).feed("QUIT\r\n");
-  assertEquals(driver.take(), [
-    "220-mx.test",
-    "220 second line",
-    "221 2.0.0 So long",
-  ]);
-});

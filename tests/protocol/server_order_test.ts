@@ -1,4 +1,6 @@
 import { assertEquals } from "@std/assert";
+import { replies } from "../../lib/protocol/replies.ts";
+import { refuseOutOfOrder } from "../../lib/protocol/server_states.ts";
 import { Driver, type ProfileInit } from "../support/dialogue.ts";
 
 /** How the machine is brought into each phase. */
@@ -154,6 +156,14 @@ Deno.test("ServerProtocol serves no verb before the greeting is decided on", () 
   assertEquals(driver.take(), ["554 5.7.1 No service for you here"]);
   assertEquals(driver.closed, "refused");
   assertEquals(driver.machine.phase, "closed");
+});
+
+Deno.test("refuseOutOfOrder() refuses every verb before the greeting and after the end", () => {
+  for (const verb of ["HELO", "NOOP", "QUIT", "RSET", "MAIL"] as const) {
+    for (const phase of ["connecting", "closed"] as const) {
+      assertEquals(refuseOutOfOrder(verb, phase), replies.outOfOrder);
+    }
+  }
 });
 
 for (const authentication of ["allowed", "required"] as const) {

@@ -116,6 +116,22 @@ for (const [question, input, outcomes] of VERDICTS) {
   }
 }
 
+Deno.test("ServerProtocol prints replies in UTF-8", () => {
+  const words = new SmtpReply(550, `Nö: ${"é".repeat(300)}`, {
+    enhanced: "5.7.1",
+  });
+  const driver = new Driver(
+    { asks: { mail: true } },
+    (ask) => ask.ask === "mail" ? words : undefined,
+  );
+  driver.feed("HELO x\r\n").take();
+  driver.feed("NOOP\r\nMAIL FROM:<a@b>\r\nNOOP\r\n");
+  assertEquals(
+    new TextDecoder().decode(octets(driver.output)),
+    `250 2.0.0 OK\r\n${words.wire}250 2.0.0 OK\r\n`,
+  );
+});
+
 /** A machine that has been greeted and waits. */
 function greeted(profile = testProfile()): ServerProtocol {
   const machine = new ServerProtocol(profile);
@@ -370,4 +386,49 @@ Deno.test("ServerProtocol keeps the envelope until the last reply", () => {
   driver.feed(`${ENVELOPE}RCPT TO:<c@d>\r\nDATA\r\nx\r\n.\r\n`);
   assertEquals(driver.machine.envelope, undefined);
   assertEquals(driver.take().at(-1), "250 2.0.0 Message accepted");
+});
+
+Deno.test("ServerProtocol answers 5,000 pipelined NOOPs in bounded writes", () => {
+  const driver = new Driver().feed("NOOP\r\n".repeat(5000));
+  const lines = driver.take();
+  assertEquals(lines.length, 5001);
+  assertEquals(lines[5000], "250 2.0.0 OK");
+  assertEquals(driver.largestWrite < 16384 + 512, true);
+});
+
+Deno.test("ServerProtocol puts the replies of one packet into one write", () => {
+  const driver = new Driver();
+  driver.largestWrite = 0;
+  driver.take();
+  driver.feed("NOOP\r\nNOOP\r\nNOOP\r\n");
+  assertEquals(driver.largestWrite, 3 * "250 2.0.0 OK\r\n".length);
+});
+
+Deno.test("ServerProtocol.send() puts text in its place among the replies", () => {
+  const driver = new Driver(
+    { asks: { mail: true } },
+    (ask, machine) => {
+      if (ask.ask !== "mail") return undefined;
+      machine.send("250 2.1.0 My own words\r\n");
+      return "silent-allow";
+    },
+  );
+  driver.feed("HELO x\r\nMAIL FROM:<a@b>\r\nNOOP\r\n");
+  assertEquals(driver.take().slice(2), [
+    "250 2.1.0 My own words",
+    "250 2.0.0 OK",
+  ]);
+  assertEquals(driver.machine.phase, "mail");
+});
+
+Deno.test("ServerProtocol sends the profile's greeting and goodbye", () => {
+  const driver = new Driver({
+    greeting: new SmtpReply(220, ["mx.test", "second line"]),
+    goodbye: new SmtpReply(221, "So long", { enhanced: "2.0.0" }),
+  }).feed("QUIT\r\n");
+  assertEquals(driver.take(), [
+    "220-mx.test",
+    "220 second line",
+    "221 2.0.0 So long",
+  ]);
 });

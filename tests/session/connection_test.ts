@@ -1,26 +1,25 @@
 import { assertEquals } from "@std/assert";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
-import { noting, openSession, within } from "../support/server.ts";
+import type { Transport } from "../../lib/net/transport.ts";
+import { noting, openSession, until, within } from "../support/server.ts";
 
 Deno.test("Connection refuses a client that speaks before the greeting", async () => {
-  for (const slow of [false, true]) {
-    const calls: string[] = [];
-    const gate = Promise.withResolvers<void>();
-    await using it = openSession({
-      handlers: {
-        onConnect: () => slow ? gate.promise : undefined,
-        onDisconnect: (_session, reason) => void calls.push(reason),
-      },
-    });
-    await it.client.send("EHLO x\r\n");
-    gate.resolve();
-    assertEquals(
-      await it.client.rest(),
-      "554 5.5.1 You spoke before the greeting\r\n",
-    );
-    await within(it.done, "the end");
-    assertEquals(calls, ["early"]);
-  }
+  const calls: string[] = [];
+  const gate = Promise.withResolvers<void>();
+  await using it = openSession({
+    handlers: {
+      onConnect: () => gate.promise,
+      onDisconnect: (_session, reason) => void calls.push(reason),
+    },
+  });
+  await it.client.send("EHLO x\r\n");
+  gate.resolve();
+  assertEquals(
+    await it.client.rest(),
+    "554 5.5.1 You spoke before the greeting\r\n",
+  );
+  await within(it.done, "the end");
+  assertEquals(calls, ["early"]);
 });
 
 Deno.test("Connection tells states, resets and the end in order", async () => {
@@ -36,8 +35,8 @@ Deno.test("Connection tells states, resets and the end in order", async () => {
     "ready > receiving",
     "receiving > ready",
     "reset",
-    "reset",
     "ready > disconnected",
+    "reset",
     "end quit",
   ]);
 });
@@ -226,10 +225,77 @@ Deno.test("Connection ends after 421 from any handler, and tells the reset", asy
   );
   await within(it.done, "the end");
   assertEquals(calls.slice(1), [
-    "reset",
     "ready > disconnected",
+    "reset",
     "end refused",
   ]);
+});
+
+/** A transport whose peer reads nothing: writes end with the connection only. */
+function deafTransport(): Transport & { writes: number } {
+  const ended = Promise.withResolvers<never>();
+  ended.promise.catch(() => {});
+  return {
+    remote: { address: "192.0.2.1", port: 40000 },
+    local: { address: "192.0.2.2", port: 25 },
+    tls: undefined,
+    writes: 0,
+    read: () => ended.promise,
+    write(bytes) {
+      if (bytes.length === 0) return Promise.resolve();
+      this.writes++;
+      return ended.promise;
+    },
+    close: () => ended.reject(new Deno.errors.BadResource("Closed")),
+  };
+}
+
+Deno.test("Connection.timeOut() does not wait for a client that does not read", async () => {
+  const transport = deafTransport();
+  const reasons: string[] = [];
+  await using it = openSession({
+    transport,
+    handlers: { onDisconnect: (_session, reason) => void reasons.push(reason) },
+  });
+  await until(() => it.session.state === "ready");
+  it.connection.timeOut();
+  await within(it.done, "the end");
+  assertEquals(reasons, ["timeout"]);
+  assertEquals(transport.writes, 1);
+});
+
+Deno.test("Connection.end() never writes while another write is under way", async () => {
+  const transport = deafTransport();
+  await using it = openSession({ transport });
+  await until(() => it.session.state === "ready");
+  it.connection.end(new SmtpReply(421, "Shutting down"), "shutdown");
+  await until(() => true);
+  assertEquals(transport.writes, 1);
+  it.connection.abort("shutdown");
+  await within(it.done, "the end");
+});
+
+Deno.test("Connection reports a fault of its own, and a lost client not", async () => {
+  const errors: [error: Error, reason: string, records: number][] = [
+    [new Deno.errors.ConnectionReset("x"), "disconnected", 0],
+    [new Deno.errors.TimedOut("x"), "disconnected", 0],
+    [new TypeError("x"), "error", 1],
+  ];
+  for (const [error, reason, records] of errors) {
+    const reasons: string[] = [];
+    await using it = openSession({
+      transport: { ...deafTransport(), read: () => Promise.reject(error) },
+      handlers: {
+        onDisconnect: (_session, reason) => void reasons.push(reason),
+      },
+    });
+    await within(it.done, "the end");
+    assertEquals(reasons, [reason]);
+    assertEquals(
+      it.records.filter((it) => it.level === "error").length,
+      records,
+    );
+  }
 });
 
 Deno.test("Connection logs connects and disconnects without a word of mail", async () => {

@@ -244,7 +244,7 @@ function parseScript(script: string): Step[] {
 }
 
 function utf8OrOctets(text: string): Uint8Array {
-  return /[^\x00-\xff]/.test(text) ? utf8(text) : octets(text);
+  return /[\u0100-\uffff]/.test(text) ? utf8(text) : octets(text);
 }
 
 function unescape(text: string): string {

@@ -34,6 +34,15 @@ export async function within<T>(promise: Promise<T>, what: string): Promise<T> {
   }
 }
 
+/** Lets what is under way go on until `condition` holds, but not for ever. */
+export async function until(condition: () => boolean): Promise<void> {
+  for (let turns = 0; turns < 1000; turns++) {
+    await new Promise<void>((resolve) => setTimeout(resolve, 0));
+    if (condition()) return;
+  }
+  throw new Error("Waited too long for a condition");
+}
+
 /** A client that says what it is told and gives back reply lines. */
 export class TestClient implements Disposable {
   readonly #transport: Transport;
@@ -159,6 +168,8 @@ export interface SessionInit
   readonly profile?: ProfileInit;
   /** Where messages go. */
   readonly store?: SessionContext["store"];
+  /** The server's end, where it is no pair in memory. */
+  readonly transport?: Transport;
 }
 
 /** A session over a pair in memory. */
@@ -192,7 +203,7 @@ function asksOf(init: SessionInit): NonNullable<ProfileInit["asks"]> {
 export function openSession(init: SessionInit = {}): TestSession {
   const records: LogRecord[] = [];
   const [serverEnd, clientEnd] = memoryPair();
-  const { profile, ...rest } = init;
+  const { profile, transport = serverEnd, ...rest } = init;
   let lastId = 0;
   const context: SessionContext = {
     kind: profile?.protocol === "lmtp" ? "lmtp" : "smtp",
@@ -213,7 +224,7 @@ export function openSession(init: SessionInit = {}): TestSession {
     now: () => 0,
     ...rest,
   };
-  const connection = new Connection(serverEnd, context);
+  const connection = new Connection(transport, context);
   const done = connection.run();
   const client = new TestClient(clientEnd);
   return {
@@ -224,6 +235,7 @@ export function openSession(init: SessionInit = {}): TestSession {
     done,
     async [Symbol.asyncDispose]() {
       client.close();
+      init.transport?.close();
       await within(done, "the end of the session");
     },
   };

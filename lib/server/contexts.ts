@@ -1,0 +1,193 @@
+/**
+ * Makes what the sessions of a listener have in common out of the options: the
+ * machine's profile, the policy for TLS and for log-ins. No socket is touched.
+ */
+
+import type { Logger } from "../log.ts";
+import type {
+  AuthenticationPolicy,
+  ListenerSecurity,
+  ListenOptions,
+} from "../net/listen_options.ts";
+import { upgradeServer } from "../net/tls_upgrade.ts";
+import type { Transport } from "../net/transport.ts";
+import { Capabilities } from "../protocol/capabilities.ts";
+import { replies } from "../protocol/replies.ts";
+import { SmtpReply } from "../protocol/reply.ts";
+import type { ServerProfile } from "../protocol/server_effects.ts";
+import { authenticationContext } from "../session/authentication.ts";
+import type { SessionContext } from "../session/context.ts";
+import { localDomains } from "../session/local_domains.ts";
+import type { LoginGuard } from "../session/login_guard.ts";
+import type { MessageStore } from "../store/store.ts";
+import type { CertificateSource } from "../tls/certificate_set.ts";
+import type { SmtpServerOptions } from "./options.ts";
+
+/** What all listeners of a server share. */
+export interface SharedServices {
+  /** Where messages go that have no store of their own. */
+  readonly store: MessageStore;
+  /** Takes log records. */
+  readonly log: Logger;
+  /** The certificates, if there are any. */
+  readonly certificates: CertificateSource | undefined;
+  /** Counts failed log-ins. */
+  readonly guard: LoginGuard;
+  /** Gives the next unique name of a session or message. */
+  nextId(): string;
+  /** The time, in ms; may lag by a second. */
+  now(): number;
+}
+
+/** What TLS means on a listener. */
+export function securityOf(
+  listen: ListenOptions,
+  options: SmtpServerOptions,
+): ListenerSecurity {
+  const security = listen.security ?? options.security ??
+    (options.certificate === undefined ? "none" : "allowed");
+  if (security !== "none" && options.certificate === undefined) {
+    throw new TypeError(
+      `Cannot listen with security "${security}": no certificate is set`,
+    );
+  }
+  return security;
+}
+
+/** Whether clients of a listener may or must log in. */
+function authenticationOf(
+  listen: ListenOptions,
+  options: SmtpServerOptions,
+): AuthenticationPolicy {
+  const canServe = options.accounts !== undefined ||
+    options.handlers?.onAuthenticate !== undefined;
+  const policy = listen.authentication ??
+    (listen.kind === "submission" ? "required" : options.authentication) ??
+    (canServe ? "allowed" : "none");
+  if (policy === "required" && !canServe) {
+    throw new TypeError(
+      `Cannot require authentication${
+        listen.kind === "submission" ? " on a submission listener" : ""
+      }: neither accounts nor onAuthenticate is set`,
+    );
+  }
+  return policy;
+}
+
+/**
+ * The context of a listener's sessions.
+ *
+ * @throws {TypeError} If TLS is wanted without a certificate, or log-ins without accounts
+ */
+export function contextOf(
+  listen: ListenOptions,
+  options: SmtpServerOptions,
+  shared: SharedServices,
+): SessionContext {
+  const { kind = "smtp" } = listen;
+  const { handlers = {} } = options;
+  const hostname = options.hostname ?? ownName();
+  const security = securityOf(listen, options);
+  const authentication = authenticationOf(listen, options);
+  return {
+    kind,
+    hostname,
+    profile: profileOf(listen, { ...options, hostname }, {
+      security,
+      authentication,
+    }),
+    handlers,
+    store: shared.store,
+    isLocal: options.domains && localDomains(options.domains),
+    addReceived: options.addReceived ?? true,
+    body: {
+      memoryLimit: options.memoryLimit ?? 262_144,
+      temporaryFolder: options.temporaryFolder,
+    },
+    timeoutMs: options.timeoutMs ?? 300_000,
+    log: shared.log,
+    verbose: options.log !== undefined,
+    nextId: () => shared.nextId(),
+    now: () => shared.now(),
+    secure: shared.certificates && secureWith(shared.certificates, options),
+    implicitTls: security === "implicit",
+    authentication: authentication === "none"
+      ? undefined
+      : authenticationContext({
+        hostname,
+        accounts: options.accounts,
+        handlers,
+        mechanisms: options.mechanisms,
+        allowInsecure: options.allowInsecureAuth ?? false,
+        guard: shared.guard,
+        log: shared.log,
+      }),
+  };
+}
+
+/** The server's side of a TLS handshake, with the certificates in force when it begins. */
+function secureWith(
+  certificates: CertificateSource,
+  options: SmtpServerOptions,
+): (transport: Transport) => Promise<Transport> {
+  const { clientCertificate, handshakeTimeoutMs = 30_000 } = options;
+  return (transport) =>
+    upgradeServer(transport, {
+      certificates,
+      clientCertificate,
+      handshakeTimeoutMs,
+    });
+}
+
+/** What the machines of a listener's sessions have in common. */
+function profileOf(
+  listen: ListenOptions,
+  options: SmtpServerOptions & { readonly hostname: string },
+  policy: {
+    readonly security: ListenerSecurity;
+    readonly authentication: AuthenticationPolicy;
+  },
+): ServerProfile {
+  const { hostname, handlers = {}, maxSize = 52_428_800 } = options;
+  const { maxRecipients = 1000, greeting, goodbye } = options;
+  const protocol = listen.kind === "lmtp" ? "lmtp" : "smtp";
+  const text = greeting ?? (protocol === "lmtp" ? "LMTP ready" : "ESMTP ready");
+  const { security, authentication } = policy;
+  return {
+    protocol,
+    greeting: new SmtpReply(220, `${hostname} ${text}`),
+    goodbye: goodbye === undefined
+      ? replies.goodbye
+      : new SmtpReply(221, goodbye, { enhanced: "2.0.0" }),
+    capabilities: new Capabilities({
+      hostname,
+      maxSize,
+      maxRecipients,
+      disabled: options.disabledExtensions ?? [],
+      expand: handlers.onExpand !== undefined,
+    }, authentication !== "none"),
+    maxSize,
+    maxRecipients,
+    maxErrors: options.maxErrors ?? 10,
+    bareNewlines: options.bareNewlines ?? "reject",
+    asks: {
+      command: handlers.onCommand !== undefined,
+      helo: handlers.onHelo !== undefined,
+      mail: handlers.onMailFrom !== undefined,
+      rcpt: handlers.onRcptTo !== undefined || options.domains !== undefined,
+      verify: handlers.onVerify !== undefined,
+      expand: handlers.onExpand !== undefined,
+    },
+    startTls: security === "implicit" ? "none" : security,
+    authentication,
+  };
+}
+
+/** This machine's name, where the permission to ask for it is there. */
+function ownName(): string {
+  try {
+    return Deno.hostname();
+  } catch {
+    return "localhost";
+  }
+}

@@ -1,0 +1,172 @@
+/**
+ * The options of the server, and the check of those that are numbers. Every
+ * default that is not a matter of one room is written here.
+ */
+
+import type { Logger } from "../log.ts";
+import type {
+  AuthenticationPolicy,
+  ListenerKind,
+  ListenerSecurity,
+  ListenOptions,
+} from "../net/listen_options.ts";
+import type { SocketAddress } from "../net/transport.ts";
+import type { ExtensionKeyword } from "../protocol/capabilities.ts";
+import type { BareNewlinePolicy } from "../protocol/data_decoder.ts";
+import type { Accounts } from "../sasl/accounts.ts";
+import type { MechanismName } from "../sasl/mechanism_name.ts";
+import type { SmtpHandlers } from "../session/handlers.ts";
+import type { MessageStore } from "../store/store.ts";
+import type { Certificate } from "../tls/certificate.ts";
+import type {
+  CertificateSet,
+  CertificateSource,
+} from "../tls/certificate_set.ts";
+import type { ClientCertificatePolicy } from "../tls/tls_context.ts";
+
+/** Options of {@linkcode SmtpServer}. Every one has a default. */
+export interface SmtpServerOptions {
+  /**
+   * Where to listen: `"127.0.0.1:2525"`, `"[::1]:0/lmtp"`, `{ port: 25 }`, or
+   * several of these; `[]` for none, where all connections come through
+   * {@linkcode SmtpServer.serve}.
+   *
+   * @default {":25"} Port 25 on all addresses
+   */
+  listen?: string | ListenOptions | readonly (string | ListenOptions)[];
+  /**
+   * The server's own name, in the greeting, the EHLO reply and Received.
+   *
+   * @default {Deno.hostname()} This machine's name
+   */
+  hostname?: string | undefined;
+  /** Text of the greeting behind the name. Default `"ESMTP ready"`, `"LMTP ready"`. */
+  greeting?: string | undefined;
+  /** Text of the reply to QUIT. Default `"Bye"`. */
+  goodbye?: string | undefined;
+  /** The program's decisions. */
+  handlers?: SmtpHandlers | undefined;
+  /** Where messages are kept. Default: nowhere, with a warning when the server starts. */
+  store?: MessageStore | undefined;
+  /**
+   * The domains whose mail is taken; recipients elsewhere get 550 5.7.1.
+   * Default: every recipient is taken.
+   */
+  domains?: readonly string[] | undefined;
+  /**
+   * The certificate for TLS: one, several by server name, or a source whose
+   * certificates can be exchanged while connections are taken. Default: no TLS.
+   */
+  certificate?: Certificate | CertificateSet | CertificateSource | undefined;
+  /**
+   * STARTTLS on listeners that do not say otherwise: offered, or required
+   * before MAIL and AUTH. Default `"allowed"` with a certificate, else `"none"`.
+   */
+  security?: ListenerSecurity | undefined;
+  /** Whether clients are asked for a certificate of their own. Default: they are not. */
+  clientCertificate?: ClientCertificatePolicy | undefined;
+  /** How long a TLS handshake may take, in ms. Default 30,000. */
+  handshakeTimeoutMs?: number | undefined;
+  /**
+   * Who may log in, by name and secret; `onAuthenticate` decides instead where
+   * it is set.
+   */
+  accounts?: Accounts | undefined;
+  /**
+   * Whether clients may or must log in, on listeners that do not say otherwise.
+   * Default `"required"` on submission listeners; elsewhere `"allowed"` with
+   * accounts or `onAuthenticate`, else `"none"`.
+   */
+  authentication?: AuthenticationPolicy | undefined;
+  /**
+   * The SASL mechanisms. Default with accounts: those that the kind of their
+   * secrets allows; with `onAuthenticate` alone: PLAIN and LOGIN.
+   */
+  mechanisms?: readonly MechanismName[] | undefined;
+  /** Whether clients may log in without TLS. Default `false`. */
+  allowInsecureAuth?: boolean | undefined;
+  /** Largest message, in octets; 0 for no limit. Default 52,428,800 (50 MiB). */
+  maxSize?: number | undefined;
+  /** Most recipients of a message. Default 1000. */
+  maxRecipients?: number | undefined;
+  /** Most sessions at once; the next gets 421. Default 10,000. */
+  maxConnections?: number | undefined;
+  /** Errors of a client after which its session ends; 0 for no end. Default 10. */
+  maxErrors?: number | undefined;
+  /** How long a session waits for its client, in ms. Default 300,000 (RFC 5321 section 4.5.3.2.7). */
+  timeoutMs?: number | undefined;
+  /** What happens to a body with a bare CR or LF. Default `"reject"`: 550 5.6.0. */
+  bareNewlines?: BareNewlinePolicy | undefined;
+  /** Extensions that are neither offered nor taken. Default: all are. */
+  disabledExtensions?: readonly ExtensionKeyword[] | undefined;
+  /** Whether a Received field is put in front of each message. Default `true`. */
+  addReceived?: boolean | undefined;
+  /** Octets of a message that are kept in memory; more goes to a temporary file. Default 262,144. */
+  memoryLimit?: number | undefined;
+  /** Folder of temporary files. Default: the system's. */
+  temporaryFolder?: string | undefined;
+  /** Takes log records. Default: warnings and errors go to standard error. */
+  log?: Logger | undefined;
+}
+
+/** Options of {@linkcode SmtpServer.stop}. */
+export interface StopOptions {
+  /** How long sessions may go on, in ms, before they get 421. Default 10,000. */
+  graceMs?: number | undefined;
+}
+
+/** Options of {@linkcode SmtpServer.serve}. */
+export interface ServeOptions {
+  /** What the session is for. Default `"smtp"`. */
+  kind?: ListenerKind | undefined;
+}
+
+/** One listening address. */
+export interface ListeningAddress extends SocketAddress {
+  /** What the listener is for. */
+  readonly kind: ListenerKind;
+  /** What TLS means there. */
+  readonly security: ListenerSecurity;
+}
+
+/** Options of {@linkcode SmtpServer.reload}: what is not given stays as it is. */
+export type ReloadOptions = Pick<
+  SmtpServerOptions,
+  | "accounts"
+  | "allowInsecureAuth"
+  | "authentication"
+  | "certificate"
+  | "clientCertificate"
+  | "domains"
+  | "mechanisms"
+>;
+
+/**
+ * Checks the numbers among the options.
+ *
+ * @throws {RangeError} If one makes no sense
+ */
+export function checkNumbers(options: SmtpServerOptions): void {
+  const wanted = [
+    "maxSize",
+    "maxRecipients",
+    "maxConnections",
+    "maxErrors",
+    "timeoutMs",
+    "memoryLimit",
+    "handshakeTimeoutMs",
+  ] as const;
+  for (const name of wanted) {
+    const value = options[name];
+    if (value === undefined) continue;
+    const least = name === "maxSize" || name === "maxErrors" ||
+        name === "memoryLimit"
+      ? 0
+      : 1;
+    if (!Number.isSafeInteger(value) || value < least) {
+      throw new RangeError(
+        `Cannot use ${name} "${value}": want a whole number from ${least}`,
+      );
+    }
+  }
+}

@@ -1,0 +1,157 @@
+/**
+ * Counts failed log-ins, and says how long the next one has to wait or that it
+ * may not be tried at all. Guessing becomes slow, and memory stays bounded.
+ *
+ * Three counts run side by side, because each attack shows in one of them only:
+ *
+ * - one account from one address: somebody guesses a password. The delay
+ *   doubles with each failure, and after a budget the pair is refused;
+ * - one address: somebody tries many accounts. After a budget its unknown pairs
+ *   are refused; accounts that have logged in from there go on, so that one bad
+ *   neighbour behind a shared address does not lock out the others;
+ * - one account: many addresses guess together. Attempts are slowed, never
+ *   refused: else anybody could lock a user out.
+ *
+ * No network is exempt. Every count goes down by itself with time.
+ */
+
+import { parseUnmapped } from "../net/ip.ts";
+
+/** Failures of one account from one address, after which it is refused. */
+const PAIR_BUDGET = 10;
+/** Failures of one address, after which accounts that never logged in from it are refused. */
+const ADDRESS_BUDGET = 50;
+/** Failures of one account from anywhere, after which every attempt waits the longest. */
+const ACCOUNT_BUDGET = 100;
+/** How long one failure counts, in ms. */
+const FORGET_MS = 60_000;
+/** The wait after the first failure, in ms. */
+const FIRST_DELAY_MS = 250;
+/** The longest wait, in ms. */
+const LONGEST_DELAY_MS = 8_000;
+/** Counts that are kept; the oldest is forgotten for a new one. */
+const MOST_COUNTS = 100_000;
+
+/** What becomes of an attempt. */
+export type GuardDecision =
+  /** It may be tried. */
+  | "try"
+  /** The budget is used up: refuse it without a look at the secret. */
+  | "refuse";
+
+/** Who tries to log in. */
+export interface LoginAttempt {
+  /** The client's IP address. */
+  readonly address: string;
+  /** The account's name. */
+  readonly account: string;
+}
+
+/** Counts failed log-ins of one server. */
+export class LoginGuard {
+  readonly #counts = new Map<string, { failures: number; at: number }>();
+  /** Pairs that have logged in. */
+  readonly #known = new Map<string, true>();
+  readonly #waiting = new Set<() => void>();
+  readonly #now: () => number;
+
+  /**
+   * A guard that has seen nothing.
+   *
+   * @param now The time, in ms
+   */
+  constructor(now: () => number = Date.now) {
+    this.#now = now;
+  }
+
+  /** Whether an attempt may be made. */
+  decide(attempt: LoginAttempt): GuardDecision {
+    const pair = pairKey(attempt);
+    if (this.#failures(pair) >= PAIR_BUDGET) return "refuse";
+    const tooMany = this.#failures(addressKey(attempt)) >= ADDRESS_BUDGET;
+    return tooMany && !this.#known.has(pair) ? "refuse" : "try";
+  }
+
+  /** Notes a failure; resolves when the client may be told. */
+  fail(attempt: LoginAttempt): Promise<void> {
+    const failures = this.#add(pairKey(attempt));
+    this.#add(addressKey(attempt));
+    const everywhere = this.#add(accountKey(attempt));
+    const delay = everywhere >= ACCOUNT_BUDGET
+      ? LONGEST_DELAY_MS
+      : FIRST_DELAY_MS * 2 ** Math.min(failures - 1, 10);
+    return this.#wait(Math.min(delay, LONGEST_DELAY_MS));
+  }
+
+  /** Notes a success: the pair starts anew. */
+  succeed(attempt: LoginAttempt): void {
+    const pair = pairKey(attempt);
+    this.#counts.delete(pair);
+    this.#known.delete(pair);
+    remember(this.#known, pair, true);
+  }
+
+  /** Ends all waits: the server is stopping. */
+  release(): void {
+    for (const end of this.#waiting) end();
+  }
+
+  #failures(key: string): number {
+    const count = this.#counts.get(key);
+    if (count === undefined) return 0;
+    const forgotten = (this.#now() - count.at) / FORGET_MS;
+    return Math.max(0, count.failures - forgotten);
+  }
+
+  #add(key: string): number {
+    const failures = this.#failures(key) + 1;
+    // Put last: what is forgotten first is what has been quiet longest.
+    this.#counts.delete(key);
+    remember(this.#counts, key, { failures, at: this.#now() });
+    return Math.ceil(failures);
+  }
+
+  #wait(ms: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const end = () => {
+      clearTimeout(timer);
+      this.#waiting.delete(end);
+      resolve();
+    };
+    const timer = setTimeout(end, ms);
+    this.#waiting.add(end);
+    return promise;
+  }
+}
+
+/** Adds to a map that never grows past its bound. */
+function remember<T>(map: Map<string, T>, key: string, value: T): void {
+  if (map.size >= MOST_COUNTS) {
+    for (const oldest of map.keys()) {
+      map.delete(oldest);
+      break;
+    }
+  }
+  map.set(key, value);
+}
+
+/** The longest account name that is told apart; a client may send more, to fill memory. */
+const MAX_NAME = 64;
+
+function accountKey({ account }: LoginAttempt): string {
+  return `n ${account.slice(0, MAX_NAME)}`;
+}
+
+function addressKey({ address }: LoginAttempt): string {
+  return `a ${network(address)}`;
+}
+
+function pairKey({ address, account }: LoginAttempt): string {
+  return `p ${network(address)} ${account.slice(0, MAX_NAME)}`;
+}
+
+/** The address itself for IPv4, the /64 for IPv6, which is one customer. */
+function network(address: string): string {
+  const bytes = parseUnmapped(address);
+  return bytes?.length === 16 ? bytes.slice(0, 8).join(".") : address;
+}
