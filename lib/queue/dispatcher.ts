@@ -77,7 +77,11 @@ export class Dispatcher<W extends Work> {
   #active = 0;
   #revival = Infinity;
 
-  /** @param options The cap and the windows */
+  /**
+   * Makes a dispatcher with no work.
+   *
+   * @param options The cap and the windows
+   */
   constructor(options: DispatcherOptions = {}) {
     this.#maxJobs = options.maxJobs ?? 100;
     this.#limits = options.window ?? DEFAULT_WINDOW;

@@ -41,6 +41,7 @@ import {
   type SpoolPaths,
   spoolPaths,
   type StoredEntry,
+  storedEntryLine,
 } from "./spool_folder.ts";
 import { takeRequests } from "./spool_requests.ts";
 
@@ -108,7 +109,11 @@ export class FileSpool implements Spool {
   #journalLimit = Infinity;
   #unlock: (() => void) | undefined;
 
-  /** @param folder The spool folder; made when it is not there */
+  /**
+   * Makes a spool that is not open yet.
+   *
+   * @param folder The spool folder; made when it is not there
+   */
   constructor(folder: string, options: FileSpoolOptions = {}) {
     this.#paths = spoolPaths(folder);
     this.#files = options.files ?? DENO_FILES;
@@ -132,7 +137,7 @@ export class FileSpool implements Spool {
   async open(): Promise<readonly SpoolProblem[]> {
     const { root } = this.#paths;
     if (this.#unlock !== undefined) {
-      throw new SpoolError(`Cannot open spool "${root}": it is open already`);
+      throw new TypeError(`Cannot open spool "${root}": it is open already`);
     }
     try {
       await this.#makeFolders();
@@ -143,6 +148,7 @@ export class FileSpool implements Spool {
     if (this.#unlock === undefined) {
       throw new SpoolError(
         `Cannot open spool "${root}": another process has it`,
+        { isInUse: true },
       );
     }
     try {
@@ -166,9 +172,9 @@ export class FileSpool implements Spool {
     const paths = this.#paths;
     const problems: SpoolProblem[] = [];
     for (const name of await files.list(paths.incoming)) {
-      const reason = "Never accepted: half written when the process ended";
       await this.#setAside(`${paths.incoming}/${name}`, `${name}.incoming`);
-      problems.push({ name, reason: `${reason}; now in "damaged"` });
+      const reason = 'Half written, never accepted; now in "damaged"';
+      problems.push({ name, reason });
     }
     const content = await readSpool(files, paths);
     for (const [name, reason] of content.damaged) {
@@ -235,7 +241,7 @@ export class FileSpool implements Spool {
       );
       const entry: StoredEntry = { envelope, progress, fileSize };
       this.#entries.set(id, entry);
-      journal.note(entryLine(entry));
+      journal.note(storedEntryLine(entry));
       this.#rewriteIfLarge();
       return entry;
     } catch (cause) {
@@ -370,7 +376,7 @@ export class FileSpool implements Spool {
   }
 
   *#lines(): Generator<string> {
-    for (const entry of this.#entries.values()) yield entryLine(entry);
+    for (const entry of this.#entries.values()) yield storedEntryLine(entry);
     for (const id of this.#leaving.keys()) yield goneLine(id);
   }
 
@@ -378,17 +384,6 @@ export class FileSpool implements Spool {
     const size = this.#journal?.size ?? 0;
     this.#journalLimit = JOURNAL_GROWTH * Math.max(JOURNAL_MIN, size);
   }
-}
-
-function entryLine(entry: StoredEntry): string {
-  const { envelope, fileSize } = entry;
-  const progress = packProgress(entry.progress);
-  return encodeJournalLine({
-    kind: "entry",
-    envelope,
-    fileSize,
-    ...(progress === undefined ? {} : { progress }),
-  });
 }
 
 function goneLine(id: string): string {

@@ -39,6 +39,8 @@ export class JobRunner {
   readonly #host: JobHost;
 
   /**
+   * Makes a runner with nothing under way.
+   *
    * @param config The queue's options
    * @param host The queue
    */

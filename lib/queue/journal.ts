@@ -52,7 +52,11 @@ export class Journal {
   #troubled = false;
   #renamed = false;
 
-  /** @param file The open journal file */
+  /**
+   * Takes over an open file; {@linkcode Journal.open} opens one.
+   *
+   * @param file The open journal file
+   */
   constructor(init: JournalInit, file: SpoolFile) {
     this.#init = init;
     this.#file = file;

@@ -53,7 +53,11 @@ export class MemorySpool implements Spool {
   readonly #kept = new Map<string, Kept>();
   #used = 0;
 
-  /** @param options How much it holds */
+  /**
+   * Makes an empty spool.
+   *
+   * @param options How much it holds
+   */
   constructor(options: MemorySpoolOptions = {}) {
     this.#capacity = options.capacity ?? 64 * 1024 * 1024;
   }

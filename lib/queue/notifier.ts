@@ -46,7 +46,11 @@ export interface NoticeRequest {
 export class Notifier {
   readonly #init: NotifierInit;
 
-  /** @param init What it works with */
+  /**
+   * Makes a maker of notices.
+   *
+   * @param init What it works with
+   */
   constructor(init: NotifierInit) {
     this.#init = init;
   }

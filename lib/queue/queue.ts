@@ -64,6 +64,8 @@ export class RelayQueue implements AsyncDisposable {
   #stopped: Promise<void> | undefined;
 
   /**
+   * Makes a queue that is not running yet.
+   *
    * @param options Spool, delivery, and how to go about it
    * @throws {RangeError} If a number among the options makes no sense
    */

@@ -50,6 +50,8 @@ export class QueueRunner {
   #pumping = false;
 
   /**
+   * Makes a runner that stands still.
+   *
    * @param config The queue's options
    * @param relayOf The program's handle on a message
    */

@@ -25,6 +25,8 @@ export class RecordWriter {
   readonly #folder: FolderSync;
 
   /**
+   * Makes a writer for one spool.
+   *
    * @param files The file operations
    * @param paths Where the spool is
    */

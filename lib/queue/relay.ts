@@ -102,6 +102,8 @@ export class Relay {
   readonly #owner: RelayOwner;
 
   /**
+   * Made by the queue.
+   *
    * @param task The message
    * @param owner The queue
    */
@@ -225,7 +227,11 @@ export interface RelaySource {
 export class Relays implements Iterable<Relay> {
   readonly #source: RelaySource;
 
-  /** @param source The queue */
+  /**
+   * Made by the queue.
+   *
+   * @param source The queue
+   */
   constructor(source: RelaySource) {
     this.#source = source;
   }

@@ -38,6 +38,8 @@ export class RelayGroup implements Work {
   abort: AbortController | undefined;
 
   /**
+   * Makes a group that is in line.
+   *
    * @param task The message
    * @param part Whose turn it takes, where it goes, and who goes there
    */
@@ -98,7 +100,11 @@ export class RelayTask {
   /** The program's handle, once it has asked for one. */
   relay: Relay | undefined;
 
-  /** @param entry What the spool knows of the message */
+  /**
+   * Makes a task that sleeps.
+   *
+   * @param entry What the spool knows of the message
+   */
   constructor(entry: SpoolEntry) {
     this.entry = entry;
   }

@@ -68,6 +68,8 @@ export class RetrySchedule {
   readonly delays: readonly number[];
 
   /**
+   * Makes a schedule of delays.
+   *
    * @param delays Delays in milliseconds, each from 1 to 30 days; at least one
    * @throws {RangeError} If there is none, or one is out of range
    */

@@ -47,6 +47,8 @@ export class Settlement {
   readonly #host: SettlementHost;
 
   /**
+   * Makes a settlement for one queue.
+   *
    * @param config The queue's options
    * @param parts The maker of notices, and the queue
    */

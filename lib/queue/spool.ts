@@ -122,18 +122,35 @@ export interface Spool extends AsyncDisposable {
  * ```
  */
 export class SpoolError extends SmtpError {
+  /** The class's name, `"SpoolError"`. */
   override readonly name: string = "SpoolError";
+  /** What could not be done, for the operator. The client gets the reply instead. */
   override readonly message: string;
+  /** Whether another owner has the spool. */
+  readonly isInUse: boolean;
 
   /**
+   * Makes the error.
+   *
    * @param message What could not be done; for the operator, the client never sees it
-   * @param options The cause
+   * @param options The cause, and whether another owner is it
    */
-  constructor(message: string, options: ErrorOptions = {}) {
+  constructor(message: string, options: SpoolErrorOptions = {}) {
     super(452, "Insufficient system storage", {
       ...options,
       enhanced: "4.3.1",
     });
     this.message = message;
+    this.isInUse = options.isInUse ?? false;
   }
+}
+
+/** Options of {@linkcode SpoolError}. */
+export interface SpoolErrorOptions extends ErrorOptions {
+  /**
+   * Whether another owner has the spool.
+   *
+   * @default {false}
+   */
+  readonly isInUse?: boolean;
 }

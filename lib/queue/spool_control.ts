@@ -8,7 +8,7 @@
 
 import type { SpoolEntry } from "./stored_envelope.ts";
 import { FileSpool } from "./file_spool.ts";
-import type { Spool, SpoolAction } from "./spool.ts";
+import { type Spool, type SpoolAction, SpoolError } from "./spool.ts";
 import { changesFor } from "./spool_changes.ts";
 import { DENO_FILES } from "./spool_files.ts";
 import { readSpool, spoolPaths } from "./spool_folder.ts";
@@ -76,15 +76,14 @@ export async function controlSpool(
   const { action, id } = request;
   const entries = await inspectSpool(folder);
   if (id === "all" ? entries.size === 0 : !entries.has(id)) return "unknown";
-  const paths = spoolPaths(folder);
-  const unlock = await DENO_FILES.lock(paths.lock);
-  if (unlock === undefined) {
-    await leaveRequest(DENO_FILES, paths.control, { action, id });
+  await using spool = new FileSpool(folder);
+  try {
+    await spool.open();
+  } catch (error) {
+    if (!(error instanceof SpoolError && error.isInUse)) throw error;
+    await leaveRequest(DENO_FILES, spoolPaths(folder).control, request);
     return "asked";
   }
-  unlock();
-  await using spool = new FileSpool(folder);
-  await spool.open();
   const ids = id === "all" ? [...spool.entries.keys()] : [id];
   const work = ids.map((one) =>
     act(spool, one, { action, isAll: id === "all" })

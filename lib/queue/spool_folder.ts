@@ -22,8 +22,10 @@ import {
   type DecodedHead,
   decodeJournalLine,
   decodeRecordHead,
+  encodeJournalLine,
   isSpoolId,
   type JournalLine,
+  packProgress,
   unpackProgress,
 } from "./record.ts";
 import { Sharer } from "./sharer.ts";
@@ -73,6 +75,18 @@ export function spoolPaths(root: string): SpoolPaths {
 export interface StoredEntry extends SpoolEntry {
   /** Octets of the record file. */
   readonly fileSize: number;
+}
+
+/** The journal's line on a message, with all of its progress. */
+export function storedEntryLine(entry: StoredEntry): string {
+  const { envelope, fileSize } = entry;
+  const progress = packProgress(entry.progress);
+  return encodeJournalLine({
+    kind: "entry",
+    envelope,
+    fileSize,
+    ...(progress === undefined ? {} : { progress }),
+  });
 }
 
 /** What the journal says. */

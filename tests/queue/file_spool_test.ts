@@ -129,7 +129,7 @@ Deno.test("FileSpool is one process's alone", () =>
       SpoolError,
       "another process has it",
     );
-    await assertRejects(() => first.open(), SpoolError, "open already");
+    await assertRejects(() => first.open(), TypeError, "open already");
     await first.close();
     await second.open();
     await second.close();
