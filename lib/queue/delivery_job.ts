@@ -39,8 +39,9 @@ export interface DeliveryJob {
   /** The recipients, one at least. */
   readonly recipients: readonly Recipient[];
   /**
-   * Where it goes: the recipients' domain in lower case or, with a smarthost,
-   * its host and port as `"relay.example.com:587"`.
+   * Where it goes: the recipients' domain in lower case; with a smarthost, its
+   * host and port as `"relay.example.com:587"`; or the queue's
+   * `commonDestination`.
    */
   readonly destination: string;
   /** Smarthost and security chosen for this message. */

@@ -80,6 +80,14 @@ export interface RelayQueueOptions extends RelayHooks {
    */
   readonly maxRecipients?: number;
   /**
+   * The one destination of all mail that has no smarthost of its own, where the
+   * delivery sends everything the same way: it has one window then, and one
+   * delivery for all recipients of a message.
+   *
+   * @default {each recipient's domain}
+   */
+  readonly commonDestination?: string;
+  /**
    * How many deliveries one destination gets at a time.
    *
    * @default {5 at first, 20 at most}
@@ -128,11 +136,18 @@ export type QueueConfig =
   & Required<
     Omit<
       RelayQueueOptions,
-      "window" | "onRelayStateChange" | "onRelayDone" | "onRelayError"
+      | "window"
+      | "commonDestination"
+      | "onRelayStateChange"
+      | "onRelayDone"
+      | "onRelayError"
     >
   >
   & RelayHooks
-  & { readonly window: WindowLimits | undefined };
+  & {
+    readonly window: WindowLimits | undefined;
+    readonly commonDestination: string | undefined;
+  };
 
 /**
  * Fills in the defaults.
@@ -154,6 +169,7 @@ export function configure(options: RelayQueueOptions): QueueConfig {
     clock: SYSTEM_CLOCK,
     random: Math.random,
     window: undefined,
+    commonDestination: undefined,
     ...options,
   };
   checkAtLeast("maxJobs", config.maxJobs, 1);

@@ -96,7 +96,9 @@ export class QueueRunner {
     const now = this.#config.clock.now();
     const { recipients } = task.entry.envelope;
     const destinations = new Set(
-      recipients.map(({ address }) => destinationOf(task.entry, address)),
+      recipients.map(({ address }) =>
+        destinationOf(task.entry, address, this.#config)
+      ),
     );
     for (const destination of destinations) {
       this.#dispatcher.revive(destination, now);
@@ -213,16 +215,19 @@ export class QueueRunner {
     task.wakeAt = Infinity;
     if (task.removed) return;
     const { progress, envelope } = task.entry;
-    const { maxRecipients, expireAfterMs, delayNoticeMs } = this.#config;
+    const { maxRecipients, expireAfterMs, delayNoticeMs, commonDestination } =
+      this.#config;
     // Whoever holds a message has taken over the watch on its age.
     const isExpired = !progress.held && now >= expiresAt(task, expireAfterMs);
     const isLate = !progress.held && !progress.delayReported &&
       now >= envelope.acceptedAt + delayNoticeMs;
     if (!progress.held) {
       // Before the expiry is looked at: what is due with it gets its last try.
-      for (const group of formGroups(task, now, { max: maxRecipients })) {
-        this.#dispatcher.add(group);
-      }
+      const groups = formGroups(task, now, {
+        max: maxRecipients,
+        commonDestination,
+      });
+      for (const group of groups) this.#dispatcher.add(group);
     }
     if (isExpired || isLate || task.noticeAt > 0 || !task.isPending) {
       this.#track(this.#age(task, { isExpired, isLate }));

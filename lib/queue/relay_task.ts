@@ -173,15 +173,23 @@ export function expiresAt(task: RelayTask, usualMs: number): number {
     (options.expireAfterMs ?? usualMs);
 }
 
-/** Where a recipient's mail goes: the smarthost, or the address's domain. */
-export function destinationOf(entry: SpoolEntry, address: string): string {
+/**
+ * Where a recipient's mail goes: the message's smarthost, the destination that
+ * is common to all mail, or the address's domain.
+ */
+export function destinationOf(
+  entry: SpoolEntry,
+  address: string,
+  options: { readonly commonDestination: string | undefined },
+): string {
   const { smarthost } = routeOf(entry);
   if (smarthost !== undefined) {
     const host = smarthost.host.toLowerCase();
     const name = host.includes(":") ? `[${host}]` : host;
     return `${name}:${smarthost.port ?? DEFAULT_PORT}`;
   }
-  return address.slice(address.lastIndexOf("@") + 1).toLowerCase();
+  return options.commonDestination ??
+    address.slice(address.lastIndexOf("@") + 1).toLowerCase();
 }
 
 /**
@@ -189,20 +197,27 @@ export function destinationOf(entry: SpoolEntry, address: string): string {
  *
  * @param task The message; gets the groups, in line
  * @param now In milliseconds since 1970
- * @param options `max`: the most recipients of a group
+ * @param options `max`: the most recipients of a group; `commonDestination` as of {@linkcode destinationOf}
  * @returns The new groups
  */
 export function formGroups(
   task: RelayTask,
   now: number,
-  options: { readonly max: number },
+  options: {
+    readonly max: number;
+    readonly commonDestination: string | undefined;
+  },
 ): readonly RelayGroup[] {
   const open = new Map<string, number[]>();
   const parts: { destination: string; indices: number[] }[] = [];
   const { id, from, recipients } = task.entry.envelope;
   for (const { index, nextTryAt } of task.waiting()) {
     if (nextTryAt > now) continue;
-    const destination = destinationOf(task.entry, recipients[index]!.address);
+    const destination = destinationOf(
+      task.entry,
+      recipients[index]!.address,
+      options,
+    );
     const indices = open.get(destination);
     if (indices === undefined || indices.length === options.max) {
       const fresh = [index];
