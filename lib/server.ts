@@ -122,6 +122,7 @@ export class SmtpServer {
   readonly #options: SmtpServerOptions;
   readonly #log: Logger;
   readonly #store: MessageStore;
+  readonly #isLocal: SessionContext["isLocal"];
   readonly #connections = new Set<Connection>();
   readonly #running = new Set<Promise<void>>();
   #listeners: { listener: Listener; kind: ListenerKind }[] = [];
@@ -139,12 +140,15 @@ export class SmtpServer {
    *
    * @param options How the server behaves
    * @throws {RangeError} If a number among the options makes no sense
+   * @throws {TypeError} If `hostname` or one of `domains` is no name
    */
   constructor(options: SmtpServerOptions = {}) {
     this.#options = options;
     this.#log = options.log ?? consoleLogger;
     this.#store = options.store ?? new DiscardStore();
     checkNumbers(options);
+    checkHostname(options.hostname);
+    this.#isLocal = options.domains && localDomains(options.domains);
   }
 
   /** Whether the server takes connections: it was started and not stopped. */
@@ -341,7 +345,7 @@ export class SmtpServer {
       profile: profileOf(kind, { ...options, hostname }),
       handlers: options.handlers ?? {},
       store: this.#store,
-      isLocal: options.domains && localDomains(options.domains),
+      isLocal: this.#isLocal,
       addReceived: options.addReceived ?? true,
       body: {
         memoryLimit: options.memoryLimit ?? 262_144,
@@ -428,6 +432,22 @@ function ownName(): string {
 function newIdPrefix(): string {
   const chance = crypto.getRandomValues(new Uint16Array(1))[0]!;
   return `${Date.now().toString(36)}${chance.toString(36)}-`.toUpperCase();
+}
+
+/**
+ * A name with white space or brackets in it would be taken apart by whoever
+ * reads the greeting or the Received field.
+ *
+ * @throws {TypeError} If the server's own name is neither a name nor an address literal
+ */
+function checkHostname(hostname: string | undefined): void {
+  if (hostname === undefined) return;
+  const isName = /^[\p{L}\p{N}_-]+(?:\.[\p{L}\p{N}_-]+)*$/u.test(hostname);
+  const isLiteral = /^\[[0-9A-Za-z.:]+\]$/.test(hostname);
+  if ((isName || isLiteral) && hostname.length <= 255) return;
+  throw new TypeError(
+    `Cannot use hostname "${hostname}": want a name, as "mx.example.com"`,
+  );
 }
 
 /** @throws {RangeError} If a number is not one that makes sense */
