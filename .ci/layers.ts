@@ -34,6 +34,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
     ...["store", "session", "threads", "queue", "relay", "dns"],
   ],
   "testing.ts": ["*"],
+  "testing": ["*"],
   "mod.ts": ["*"],
   "cli": ["*"],
   "cli.ts": ["mod.ts", "cli"],
