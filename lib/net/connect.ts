@@ -1,0 +1,111 @@
+/**
+ * Outgoing TCP connections as a {@linkcode Transport}. Owns the bound on how
+ * long connecting may take; TLS is put on top elsewhere.
+ *
+ * Connects to the address it is given and never asks for names itself, beyond
+ * what the platform does for a host name.
+ */
+
+import type { SocketAddress, TlsInfo, Transport } from "./transport.ts";
+
+/** Options of {@linkcode connectTcp}. */
+export interface ConnectTcpOptions {
+  /** An IP address without brackets, or a host name. */
+  readonly host: string;
+  /** The port. */
+  readonly port: number;
+  /** How long connecting may take, in milliseconds. */
+  readonly timeoutMs: number;
+  /** Ends the attempt; it rejects with the signal's reason. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Opens a connection: the type of {@linkcode connectTcp}, for those who bring their own. */
+export type ConnectTransport = (
+  options: ConnectTcpOptions,
+) => Promise<Transport>;
+
+/**
+ * Connects. Requires `allow-net`.
+ *
+ * @throws {Deno.errors.TimedOut} If it takes longer than `timeoutMs`
+ * @throws {Error} If the platform cannot connect, with its own error class
+ *
+ * @example
+ * ```ts
+ * import { connectTcp } from "@smtp/server";
+ *
+ * using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * const { port } = listener.addr;
+ * const transport = await connectTcp({
+ *   host: "127.0.0.1",
+ *   port,
+ *   timeoutMs: 5000,
+ * });
+ * (await listener.accept()).close();
+ * transport.close();
+ * ```
+ */
+export async function connectTcp(
+  options: ConnectTcpOptions,
+): Promise<Transport> {
+  const { host, port, timeoutMs, signal } = options;
+  signal?.throwIfAborted();
+  const controller = new AbortController();
+  const timer = setTimeout(() => controller.abort(), timeoutMs);
+  const onAbort = () => controller.abort();
+  signal?.addEventListener("abort", onAbort);
+  try {
+    const conn = await Deno.connect({
+      hostname: host,
+      port,
+      signal: controller.signal,
+    });
+    return new TcpTransport(conn);
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (!controller.signal.aborted) throw error;
+    throw new Deno.errors.TimedOut(
+      `Cannot connect to "${host}" port ${port}: not done within ${timeoutMs} ms`,
+    );
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", onAbort);
+  }
+}
+
+/** A `Deno.TcpConn` as a transport. */
+class TcpTransport implements Transport {
+  readonly remote: SocketAddress;
+  readonly local: SocketAddress;
+  readonly tls: TlsInfo | undefined = undefined;
+  readonly #conn: Deno.TcpConn;
+  #closed = false;
+
+  constructor(conn: Deno.TcpConn) {
+    this.#conn = conn;
+    this.remote = socketAddress(conn.remoteAddr);
+    this.local = socketAddress(conn.localAddr);
+  }
+
+  read(buffer: Uint8Array): Promise<number | null> {
+    return this.#conn.read(buffer);
+  }
+
+  async write(bytes: Uint8Array): Promise<void> {
+    let written = await this.#conn.write(bytes);
+    while (written < bytes.length) {
+      written += await this.#conn.write(bytes.subarray(written));
+    }
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#conn.close();
+  }
+}
+
+function socketAddress(address: Deno.NetAddr): SocketAddress {
+  return { address: address.hostname, port: address.port };
+}

@@ -1,0 +1,186 @@
+/**
+ * Message content on its way out: line ends made CRLF, dots stuffed, the end of
+ * data written. Owns the promise that the next hop sees exactly one message,
+ * whatever octets stand in it.
+ *
+ * Never passes a bare CR or a bare LF on: a next hop that takes one for a line
+ * end would find commands in what we meant as text (SMTP smuggling). Never
+ * makes a string, nor anything else per line.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.2 | RFC 5321 section 4.5.2},
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-2.3.8 | section 2.3.8},
+ * {@link https://www.rfc-editor.org/rfc/rfc3030 | RFC 3030}
+ */
+
+const LF = 0x0a;
+const CR = 0x0d;
+const DOT = 0x2e;
+const END_OF_DATA = bytesOf(".\r\n");
+const CRLF = bytesOf("\r\n");
+const LINE_FEED = bytesOf("\n");
+const NOTHING = new Uint8Array(0);
+
+/** Options of {@linkcode DataEncoder}. */
+export interface DataEncoderOptions {
+  /**
+   * `"data"` stuffs dots and ends in a line with a dot; `"bdat"` leaves dots
+   * alone and writes no end, for BDAT counts the octets.
+   *
+   * @default {"data"}
+   */
+  readonly framing?: "data" | "bdat" | undefined;
+}
+
+/**
+ * Encodes one message, chunk by chunk. What comes out is the same however the
+ * message was cut into chunks.
+ *
+ * @example Encode a message in two chunks
+ * ```ts
+ * import { DataEncoder } from "@smtp/server";
+ *
+ * const encoder = new DataEncoder();
+ * const octets = (text: string) => new TextEncoder().encode(text);
+ * const parts = [
+ *   encoder.encode(octets("Hello\n")),
+ *   encoder.encode(octets(".\r\n")),
+ *   encoder.finish(),
+ * ];
+ * const wire = parts.map((part) => new TextDecoder().decode(part)).join("");
+ * console.assert(wire === "Hello\r\n..\r\n.\r\n");
+ * ```
+ */
+export class DataEncoder {
+  /** The last octet written. A message begins as if a line had just ended. */
+  #last = LF;
+  readonly #stuffs: boolean;
+
+  /** @param options How the message will be framed */
+  constructor(options: DataEncoderOptions = {}) {
+    this.#stuffs = options.framing !== "bdat";
+  }
+
+  /**
+   * Encodes the next chunk. Returns `chunk` itself where nothing in it has to
+   * change, which is the rule for well-formed mail.
+   */
+  encode(chunk: Uint8Array): Uint8Array {
+    const { length } = chunk;
+    if (length === 0) return chunk;
+    const start = this.#firstChange(chunk);
+    if (start === length) {
+      this.#last = chunk[length - 1]!;
+      return chunk;
+    }
+    return this.#rewrite(chunk, start);
+  }
+
+  /** Completes the last line, and ends the data unless BDAT does that. No more chunks after this. */
+  finish(): Uint8Array {
+    const rest = this.#last === LF
+      ? NOTHING
+      : this.#last === CR
+      ? LINE_FEED
+      : CRLF;
+    this.#last = LF;
+    if (!this.#stuffs) return rest;
+    const end = new Uint8Array(rest.length + END_OF_DATA.length);
+    end.set(rest);
+    end.set(END_OF_DATA, rest.length);
+    return end;
+  }
+
+  /** Where the first octet has to be put in, or the chunk's length. */
+  #firstChange(chunk: Uint8Array): number {
+    const { length } = chunk;
+    let at = 0;
+    let last = this.#last;
+    if (last === CR) {
+      if (chunk[0] !== LF) return 0;
+      last = LF;
+      at = 1;
+    }
+    if (last === LF && this.#stuffs && chunk[at] === DOT) return at;
+    const words = wordsOf(chunk);
+    for (;;) {
+      at = findControl(chunk, words, at);
+      if (at === length || chunk[at] === LF) return at;
+      if (chunk[at] !== CR) {
+        at++;
+        continue;
+      }
+      if (at + 1 === length) return length;
+      if (chunk[at + 1] !== LF) return at + 1;
+      at += 2;
+      if (chunk[at] === DOT && this.#stuffs) return at;
+    }
+  }
+
+  /** Copies the chunk with what is missing put in, from `start` on. */
+  #rewrite(chunk: Uint8Array, start: number): Uint8Array {
+    const { length } = chunk;
+    // Each octet brings at most one more ("\r." becomes "\r\n.."), and a CR of
+    // the chunk before its line feed.
+    const out = new Uint8Array(start + (length - start) * 2 + 1);
+    out.set(start === 0 ? NOTHING : chunk.subarray(0, start));
+    let last = start === 0 ? this.#last : chunk[start - 1]!;
+    let to = start;
+    for (let at = start; at < length; at++) {
+      const octet = chunk[at]!;
+      if (last === CR) {
+        out[to++] = last = LF;
+        if (octet === LF) continue;
+      }
+      if (octet === LF) out[to++] = CR;
+      else if (octet === DOT && last === LF && this.#stuffs) out[to++] = DOT;
+      out[to++] = last = octet;
+    }
+    this.#last = last;
+    return out.subarray(0, to);
+  }
+}
+
+/** The whole words of the chunk's buffer that lie inside the chunk, with the offset of the first. */
+interface Words {
+  readonly view: Int32Array;
+  readonly offset: number;
+}
+
+function wordsOf(chunk: Uint8Array): Words {
+  const offset = (4 - (chunk.byteOffset & 3)) & 3;
+  const count = Math.max(0, (chunk.length - offset) >> 2);
+  const from = count === 0 ? 0 : chunk.byteOffset + offset;
+  return { view: new Int32Array(chunk.buffer, from, count), offset };
+}
+
+/**
+ * The first octet at or after `from` that may be CR or LF (below 14), or the
+ * length. Looks at sixteen octets at a time, closer only where one of them is
+ * that small.
+ */
+function findControl(chunk: Uint8Array, words: Words, from: number): number {
+  const { view, offset } = words;
+  const { length } = chunk;
+  let at = from;
+  for (; at < length && (at < offset || ((at - offset) & 3) !== 0); at++) {
+    if (chunk[at]! < 14) return at;
+  }
+  let word = (at - offset) >> 2;
+  for (const end = view.length - 3; word < end; word += 4) {
+    const a = view[word]!;
+    const b = view[word + 1]!;
+    const c = view[word + 2]!;
+    const d = view[word + 3]!;
+    const small = (((a - 0x0e0e0e0e) & ~a) | ((b - 0x0e0e0e0e) & ~b) |
+      ((c - 0x0e0e0e0e) & ~c) | ((d - 0x0e0e0e0e) & ~d)) & 0x80808080;
+    if (small !== 0) break;
+  }
+  for (at = Math.max(at, offset + (word << 2)); at < length; at++) {
+    if (chunk[at]! < 14) return at;
+  }
+  return length;
+}
+
+function bytesOf(text: string): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(text);
+}

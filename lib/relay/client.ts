@@ -1,0 +1,301 @@
+/**
+ * The client: one session with one server, message after message. Owns the
+ * session's life; the rules of the dialogue are in `protocol/`.
+ *
+ * Never decides what a refusal means for a message (that is `outcome.ts`), and
+ * never sends on a session that has behaved oddly.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321 | RFC 5321},
+ * {@link https://www.rfc-editor.org/rfc/rfc6409 | RFC 6409},
+ * {@link https://www.rfc-editor.org/rfc/rfc2033 | RFC 2033}
+ */
+
+import type { SocketAddress, TlsInfo } from "../net/transport.ts";
+import type { Address } from "../protocol/address.ts";
+import type { ClientCapabilities } from "../protocol/client_capabilities.ts";
+import type { ClientPhase } from "../protocol/client_states.ts";
+import type { RecipientOutcome } from "../protocol/client_transaction.ts";
+import { SmtpReply } from "../protocol/reply.ts";
+import {
+  type ClientStage,
+  faultReply,
+  SmtpClientError,
+} from "./client_error.ts";
+import {
+  type PreparedRecipient,
+  prepareMessage,
+  prepareRecipients,
+  type SendOptions,
+} from "./client_message.ts";
+import { defaultSecurity, openSession } from "./client_opening.ts";
+import type { ClientProgress, SmtpClientOptions } from "./client_options.ts";
+import type { ClientSession } from "./client_session.ts";
+
+/** What became of one recipient. */
+export interface SentRecipient {
+  /** The recipient, as given. */
+  readonly address: Address;
+  /** Whether the server took the message for this recipient. */
+  readonly accepted: boolean;
+  /** The reply that decided: the server's, or one made here where there was none. */
+  readonly reply: SmtpReply;
+  /** Whether the reply is the server's. */
+  readonly fromPeer: boolean;
+  /** The step that decided. */
+  readonly stage: ClientStage;
+  /** Whether the session broke before the server had decided. */
+  readonly broken: boolean;
+}
+
+/** What became of a message. */
+export interface SendResult {
+  /** The recipients in the order given. */
+  readonly recipients: readonly SentRecipient[];
+  /** Whether the server took the message for all of them. */
+  readonly accepted: boolean;
+  /** Whether the server has taken over the duty to report (RFC 3461). */
+  readonly dsnPassedOn: boolean;
+}
+
+/** The progress that a phase of a transaction means. */
+const PROGRESS: Readonly<Partial<Record<ClientPhase, ClientProgress>>> = {
+  mail: "mail-from",
+  rcpt: "rcpt-to",
+  data: "data",
+  body: "sending-body",
+};
+
+/**
+ * A session with an SMTP or LMTP server.
+ *
+ * @example Send a message
+ * ```ts ignore
+ * import { SmtpClient } from "@smtp/server";
+ *
+ * await using client = await SmtpClient.connect({
+ *   host: "mail.example.com",
+ *   port: 587,
+ *   auth: { username: "ann", password: "secret" },
+ * });
+ * const { recipients } = await client.send({
+ *   from: "ann@example.com",
+ *   to: ["bob@example.org"],
+ *   data: "Subject: Hello\r\n\r\nHow are you?\r\n",
+ * });
+ * for (const { address, reply } of recipients) console.log(`${address}: ${reply}`);
+ * ```
+ */
+export class SmtpClient {
+  readonly #session: ClientSession;
+  readonly #options: SmtpClientOptions;
+  readonly #tlsFailure: SmtpClientError | undefined;
+  #busy = false;
+  #sent = 0;
+  #closed = false;
+
+  /** Use {@linkcode SmtpClient.connect}. */
+  constructor(
+    session: ClientSession,
+    options: SmtpClientOptions,
+    tlsFailure?: SmtpClientError,
+  ) {
+    this.#session = session;
+    this.#options = options;
+    this.#tlsFailure = tlsFailure;
+  }
+
+  /**
+   * Connects, and makes the session ready for a message. Requires `allow-net`.
+   *
+   * @throws {SmtpClientError} If no session comes about
+   */
+  static async connect(options: SmtpClientOptions): Promise<SmtpClient> {
+    try {
+      return new SmtpClient(await openSession(options), options);
+    } catch (error) {
+      const opportunistic = defaultSecurity(options) === "opportunistic" &&
+        !options.implicitTls;
+      const inTls = error instanceof SmtpClientError && error.stage === "tls";
+      if (!opportunistic || !inTls) throw error;
+      // The server offers TLS and cannot do it. Without TLS the message would
+      // have gone in the clear, too: once more, without.
+      const plain = { ...options, security: "none" as const };
+      return new SmtpClient(await openSession(plain), options, error);
+    }
+  }
+
+  /** What the server offers. */
+  get capabilities(): ClientCapabilities {
+    return this.#session.protocol.capabilities;
+  }
+
+  /** The server's address. */
+  get remote(): SocketAddress {
+    return this.#session.transport.remote;
+  }
+
+  /** The encryption in force, `undefined` without. */
+  get tls(): TlsInfo | undefined {
+    return this.#session.transport.tls;
+  }
+
+  /** Why opportunistic TLS was given up, `undefined` where it was not. */
+  get tlsFailure(): SmtpClientError | undefined {
+    return this.#tlsFailure;
+  }
+
+  /** Messages sent on this session, whatever became of them. */
+  get sent(): number {
+    return this.#sent;
+  }
+
+  /** Whether another message may be sent. */
+  get isReusable(): boolean {
+    return !this.#closed && !this.#busy && this.#session.protocol.isReusable;
+  }
+
+  /**
+   * Sends one message. What the server says to it, and a connection that
+   * breaks, is in the result; it does not throw for these.
+   *
+   * @throws {Error} If the session is closed, broken or busy
+   * @throws {TypeError} If there is no recipient
+   * @throws {AddressSyntaxError} If an address is none
+   */
+  async send(options: SendOptions): Promise<SendResult> {
+    if (!this.isReusable) {
+      throw new Error(
+        `Cannot send on a session that is ${
+          this.#busy ? "busy" : "closed or broken"
+        }: want one that is idle`,
+      );
+    }
+    if (options.to.length === 0) {
+      throw new TypeError("Cannot send a message without a recipient");
+    }
+    const recipients = prepareRecipients(options.to);
+    this.#busy = true;
+    try {
+      return await this.#send(options, recipients);
+    } finally {
+      this.#busy = false;
+      if (this.#session.protocol.state === "broken") this.close();
+    }
+  }
+
+  async #send(
+    options: SendOptions,
+    recipients: readonly PreparedRecipient[],
+  ): Promise<SendResult> {
+    const { signal } = options;
+    const { chunking, lmtp } = this.#options;
+    const onProgress = options.onProgress ?? this.#options.onProgress;
+    signal?.throwIfAborted();
+    const message = await prepareMessage(options, {
+      capabilities: this.capabilities,
+      // On a session that was idle the first flight may find it closed: content
+      // must not be part of it, or it might be delivered twice.
+      mayBeEager: chunking !== false && lmtp !== true && this.#sent === 0,
+      recipients,
+    });
+    if ("refusal" in message) return refuseAll(recipients, message.refusal);
+    const session = this.#session;
+    session.signal = signal;
+    session.protocol.transaction(message.envelope);
+    this.#sent++;
+    await session.run({
+      content: message.content,
+      whole: message.whole,
+      onPhase: (phase) => {
+        if (phase === "body") onProgress?.("sending-headers");
+        const progress = PROGRESS[phase];
+        if (progress) onProgress?.(progress);
+      },
+    }).finally(() => {
+      session.signal = undefined;
+      // A source that was not read to its end must be let go.
+      message.content.return?.()?.catch(() => {});
+    });
+    onProgress?.("done");
+    return this.#result(recipients, message.plan.dsn);
+  }
+
+  #result(
+    recipients: readonly PreparedRecipient[],
+    dsn: boolean,
+  ): SendResult {
+    const { outcomes } = this.#session.protocol;
+    const sent = recipients.map(({ address }, index) =>
+      describe(address, { outcome: outcomes[index]!, host: this.#options.host })
+    );
+    return {
+      recipients: sent,
+      accepted: sent.every(({ accepted }) => accepted),
+      dsnPassedOn: dsn,
+    };
+  }
+
+  /** Says QUIT and closes. Idempotent; never throws. */
+  async quit(): Promise<void> {
+    const { protocol } = this.#session;
+    if (!this.#closed && !this.#busy && protocol.state === "ready") {
+      this.#busy = true;
+      try {
+        protocol.quit();
+        await this.#session.run();
+      } catch {
+        // The server is not obliged to be there for our good-bye.
+      }
+    }
+    this.close();
+  }
+
+  /** Closes at once, without QUIT. A message under way fails. Idempotent. */
+  close(): void {
+    this.#closed = true;
+    this.#session.transport.close();
+  }
+
+  /** As {@linkcode SmtpClient.quit}. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.quit();
+  }
+}
+
+function describe(
+  address: Address,
+  facts: { outcome: RecipientOutcome; host: string },
+): SentRecipient {
+  const { accepted, phase, reply, fault } = facts.outcome;
+  return {
+    address,
+    accepted,
+    reply: reply ?? (fault ? faultReply(fault, facts.host) : UNDECIDED),
+    fromPeer: reply !== undefined,
+    stage: phase,
+    broken: fault !== undefined,
+  };
+}
+
+/** Stands where a server leaves a recipient without any answer. */
+const UNDECIDED = new SmtpReply(451, "The server gave no answer", {
+  enhanced: "4.5.0",
+});
+
+function refuseAll(
+  recipients: readonly PreparedRecipient[],
+  reply: SmtpReply,
+): SendResult {
+  return {
+    recipients: recipients.map(({ address }) => ({
+      address,
+      accepted: false,
+      reply,
+      fromPeer: false,
+      stage: "mail",
+      broken: false,
+    })),
+    accepted: false,
+    dsnPassedOn: false,
+  };
+}

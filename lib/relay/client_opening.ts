@@ -1,0 +1,265 @@
+/**
+ * From nothing to a session that is ready for a message: connect, TLS, EHLO,
+ * AUTH. Owns the order of these steps and what each failure is called.
+ *
+ * Never logs in over a connection that the policy does not accept, and leaves
+ * no connection open when it throws.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc3207 | RFC 3207},
+ * {@link https://www.rfc-editor.org/rfc/rfc4954 | RFC 4954},
+ * {@link https://www.rfc-editor.org/rfc/rfc8314 | RFC 8314}
+ */
+
+import { connectTcp } from "../net/connect.ts";
+import { upgradeClient } from "../net/tls_upgrade.ts";
+import type { Transport } from "../net/transport.ts";
+import { ClientProtocol } from "../protocol/client_protocol.ts";
+import {
+  chooseMechanism,
+  type ClientMechanism,
+  createClientMechanism,
+} from "../sasl/client_mechanism.ts";
+import { tlsServerEndPoint } from "../sasl/channel_binding.ts";
+import { faultError, localError, peerError } from "./client_error.ts";
+import type { ClientLogin, SmtpClientOptions } from "./client_options.ts";
+import {
+  ClientSession,
+  type ClientTimeouts,
+  DEFAULT_TIMEOUTS,
+  type OrderHelp,
+} from "./client_session.ts";
+import { acceptsCertificate, type TlsSecurity, tlsStep } from "./tls_policy.ts";
+
+/** The policy that holds where none was chosen: a log-in wants the right server. */
+export function defaultSecurity(options: SmtpClientOptions): TlsSecurity {
+  return options.security ?? (options.auth ? "verified" : "opportunistic");
+}
+
+/**
+ * Opens a session.
+ *
+ * @throws {SmtpClientError} If no session comes about
+ */
+export async function openSession(
+  options: SmtpClientOptions,
+): Promise<ClientSession> {
+  const opening = new Opening(options);
+  try {
+    await opening.run();
+    options.signal?.throwIfAborted();
+  } catch (error) {
+    opening.close();
+    throw error;
+  }
+  return opening.session!;
+}
+
+class Opening {
+  session: ClientSession | undefined;
+  #transport: Transport | undefined;
+  readonly #options: SmtpClientOptions;
+  readonly #security: TlsSecurity;
+  readonly #timeouts: ClientTimeouts;
+
+  constructor(options: SmtpClientOptions) {
+    this.#options = options;
+    this.#security = defaultSecurity(options);
+    this.#timeouts = { ...DEFAULT_TIMEOUTS, ...options.timeouts };
+  }
+
+  close(): void {
+    this.session?.transport.close();
+    this.#transport?.close();
+  }
+
+  async run(): Promise<void> {
+    const { implicitTls, lmtp, auth, signal } = this.#options;
+    await this.#connect();
+    if (implicitTls) await this.#upgrade();
+    const transport = this.#transport!;
+    const hostname = this.#options.hostname ?? literal(transport.local.address);
+    const protocol = new ClientProtocol({ hostname, lmtp });
+    const timeouts = this.#timeouts;
+    const session = new ClientSession(transport, { protocol, timeouts });
+    session.signal = signal;
+    this.session = session;
+    protocol.open();
+    await this.#order();
+    if (!implicitTls) await this.#startTls();
+    if (auth) await this.#authenticate(auth);
+    session.signal = undefined;
+  }
+
+  async #connect(): Promise<void> {
+    const options = this.#options;
+    const { host, implicitTls, signal } = options;
+    const port = options.port ?? (implicitTls ? 465 : 25);
+    options.onProgress?.("connecting");
+    const open = options.connect ?? connectTcp;
+    try {
+      this.#transport = await open({
+        host: options.address ?? host,
+        port,
+        timeoutMs: this.#timeouts.connect,
+        signal,
+      });
+    } catch (error) {
+      signal?.throwIfAborted();
+      const at = options.address ? `${host}" at "${options.address}` : host;
+      const text = `Cannot connect to "${at}" port ${port}: ${reason(error)}`;
+      throw localError("connect", "4.4.1", { text, cause: error });
+    }
+    options.onProgress?.("connected");
+  }
+
+  /** Runs the order just given to its end; throws where that is no good. */
+  async #order(help: OrderHelp = {}): Promise<"done" | "startTls"> {
+    const session = this.session!;
+    const { onProgress } = this.#options;
+    const end = await session.run({
+      ...help,
+      onPhase: (phase) => {
+        if (phase === "hello") onProgress?.("hello");
+      },
+    });
+    if (end.kind === "failed") {
+      throw faultError(end.fault, this.#options.host);
+    }
+    if (end.kind === "startTls") return "startTls";
+    if (session.protocol.state === "refused" && end.reply) {
+      const { reply } = end;
+      const greeted = session.protocol.replies > 1;
+      this.#sayQuit(session);
+      throw peerError(greeted ? "hello" : "greeting", reply);
+    }
+    return "done";
+  }
+
+  /** A server that refuses us is owed a QUIT, but nobody waits for its answer. */
+  #sayQuit({ protocol, transport }: ClientSession): void {
+    protocol.quit();
+    const effect = protocol.next();
+    if (effect.kind === "write") transport.write(effect.bytes).catch(() => {});
+  }
+
+  async #startTls(): Promise<void> {
+    const session = this.session!;
+    const { protocol } = session;
+    const { host } = this.#options;
+    const step = tlsStep(this.#security, protocol.capabilities.has("STARTTLS"));
+    if (step === "skip") return;
+    if (step === "refuse") {
+      const text = `TLS is required, but host "${host}" does not offer it`;
+      throw localError("startTls", "4.7.4", { text });
+    }
+    protocol.startTls();
+    if (await this.#order() === "done") {
+      if (this.#security === "opportunistic") return;
+      const text = `TLS is required, but host "${host}" refuses it`;
+      throw localError("startTls", "4.7.4", { text });
+    }
+    session.transport = await this.#upgrade();
+    protocol.secured();
+    await this.#order();
+  }
+
+  async #upgrade(): Promise<Transport> {
+    const options = this.#options;
+    const { host, clientCertificate, trusted, signal } = options;
+    const upgrade = options.upgrade ?? upgradeClient;
+    options.onProgress?.("negotiating-tls");
+    let upgraded;
+    try {
+      upgraded = await upgrade(this.#transport!, {
+        serverName: host,
+        handshakeTimeoutMs: this.#timeouts.tls,
+        clientCertificate,
+        trusted,
+        signal,
+      });
+    } catch (error) {
+      signal?.throwIfAborted();
+      const text = `Cannot begin TLS with host "${host}": ${reason(error)}`;
+      throw localError("tls", "4.7.5", { text, cause: error });
+    }
+    this.#transport = upgraded.transport;
+    const { certificate, authorizationError: error } = upgraded;
+    const verdict = await options.onCertificate?.({ host, certificate, error });
+    const facts = { error, verdict: verdict ?? undefined };
+    if (!acceptsCertificate(this.#security, facts)) {
+      const why = verdict === false ? "it was refused" : error;
+      const text = `Cannot accept the certificate of host "${host}": ${why}`;
+      throw localError("startTls", "4.7.5", { text });
+    }
+    options.onProgress?.("tls-established");
+    return upgraded.transport;
+  }
+
+  async #authenticate(login: ClientLogin): Promise<void> {
+    const { protocol } = this.session!;
+    const { host } = this.#options;
+    const mechanism = this.#mechanism(login);
+    this.#options.onProgress?.("authenticating");
+    let failure: unknown;
+    protocol.authenticate(mechanism.name, mechanism.start());
+    const { session } = this;
+    const end = await session!.run({
+      respond: async (challenge) => {
+        try {
+          return await mechanism.step(challenge);
+        } catch (error) {
+          failure = error;
+          return undefined;
+        }
+      },
+    });
+    if (end.kind === "failed") throw faultError(end.fault, host);
+    if (end.kind === "done" && end.reply?.isPositive) {
+      try {
+        mechanism.finish();
+        return;
+      } catch (error) {
+        failure = error;
+      }
+    }
+    if (failure === undefined && end.kind === "done" && end.reply) {
+      throw peerError("authenticate", end.reply);
+    }
+    const text = `Cannot log in at host "${host}": ${reason(failure)}`;
+    throw localError("authenticate", "4.7.0", { text, cause: failure });
+  }
+
+  #mechanism(login: ClientLogin): ClientMechanism {
+    const { transport, protocol } = this.session!;
+    const { host, port, allowInsecureAuth, clientCertificate } = this.#options;
+    const peer = transport.tls?.peerCertificate;
+    const options = {
+      ...login,
+      host,
+      port,
+      external: clientCertificate !== undefined,
+      channelBinding: peer && tlsServerEndPoint(peer),
+      secure: transport.tls !== undefined,
+      allowInsecure: allowInsecureAuth === true,
+    };
+    const offered = protocol.capabilities.mechanisms;
+    const name = chooseMechanism(offered, options);
+    if (name) return createClientMechanism(name, options);
+    const text = offered.length === 0
+      ? `Cannot log in at host "${host}": it does not offer AUTH`
+      : `Cannot log in at host "${host}": none of its mechanisms "${
+        offered.join(" ")
+      }" fits the login and the connection`;
+    throw localError("authenticate", "4.7.4", { text });
+  }
+}
+
+/** The address literal of an IP address (RFC 5321 section 4.1.3). */
+function literal(address: string): string {
+  if (address.includes(":")) return `[IPv6:${address.replace(/%.*$/, "")}]`;
+  return /^[\d.]+$/.test(address) ? `[${address}]` : "localhost";
+}
+
+function reason(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

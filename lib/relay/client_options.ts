@@ -1,0 +1,129 @@
+/**
+ * What a client is told: where to connect, how much TLS, who logs in. Types
+ * and their defaults only.
+ */
+
+import type { ConnectTransport } from "../net/connect.ts";
+import type {
+  UpgradeClientOptions,
+  UpgradedClient,
+} from "../net/tls_upgrade.ts";
+import type { Transport } from "../net/transport.ts";
+import type { ClientMechanismOptions } from "../sasl/client_mechanism.ts";
+import type { Certificate } from "../tls/certificate.ts";
+import type { ClientTimeouts } from "./client_session.ts";
+import type { TlsSecurity } from "./tls_policy.ts";
+
+/** Where a delivery stands, in the order of time. */
+export type ClientProgress =
+  | "connecting"
+  | "connected"
+  | "negotiating-tls"
+  | "tls-established"
+  | "hello"
+  | "authenticating"
+  | "mail-from"
+  | "rcpt-to"
+  | "data"
+  | "sending-headers"
+  | "sending-body"
+  | "done";
+
+/** A server's certificate, to be judged. */
+export interface PeerCertificate {
+  /** The host that was connected to, as the certificate should name it. */
+  readonly host: string;
+  /** The certificate and its chain. */
+  readonly certificate: Certificate;
+  /** Why it is not to be trusted, in one line; `undefined` if it is. */
+  readonly error: string | undefined;
+}
+
+/** Judges a certificate: `true` accepts, `false` refuses, nothing leaves it to the policy. */
+export type JudgeCertificate = (
+  peer: PeerCertificate,
+) => boolean | void | Promise<boolean | void>;
+
+/** Who logs in: `username` with `password` or `token`. */
+export type ClientLogin = Pick<
+  ClientMechanismOptions,
+  "username" | "password" | "token" | "authorizationId"
+>;
+
+/** Options of {@linkcode SmtpClient.connect}. */
+export interface SmtpClientOptions {
+  /** The server: a host name or an IP address. Its certificate must be for this. */
+  readonly host: string;
+  /**
+   * Where to connect, if that is known already: an IP address of `host`.
+   *
+   * @default {the host}
+   */
+  readonly address?: string | undefined;
+  /**
+   * The port.
+   *
+   * @default {25, with `implicitTls` 465}
+   */
+  readonly port?: number | undefined;
+  /**
+   * The own name for EHLO: a domain or an address literal.
+   *
+   * @default {the literal of the connection's own address}
+   */
+  readonly hostname?: string | undefined;
+  /**
+   * How much TLS.
+   *
+   * @default {"opportunistic", with `auth` "verified"}
+   */
+  readonly security?: TlsSecurity | undefined;
+  /**
+   * Whether TLS begins with the first octet (RFC 8314) instead of STARTTLS.
+   *
+   * @default {false}
+   */
+  readonly implicitTls?: boolean | undefined;
+  /** Who logs in; the strongest mechanism that both sides have is taken. Nobody when not given. */
+  readonly auth?: ClientLogin | undefined;
+  /**
+   * Whether a password or token may go over a connection without TLS.
+   *
+   * @default {false}
+   */
+  readonly allowInsecureAuth?: boolean | undefined;
+  /**
+   * Whether to speak LMTP (RFC 2033).
+   *
+   * @default {false}
+   */
+  readonly lmtp?: boolean | undefined;
+  /**
+   * Whether small messages may go in one flight with BDAT where the server has CHUNKING.
+   *
+   * @default {true}
+   */
+  readonly chunking?: boolean | undefined;
+  /** Time limits in milliseconds, instead of those of {@linkcode DEFAULT_TIMEOUTS}. */
+  readonly timeouts?: Partial<ClientTimeouts> | undefined;
+  /** The certificate to show where the server asks for one. */
+  readonly clientCertificate?: Certificate | undefined;
+  /** The authorities to trust; the platform's own when not given. */
+  readonly trusted?: readonly Certificate[] | undefined;
+  /** Judges the server's certificate. */
+  readonly onCertificate?: JudgeCertificate | undefined;
+  /** Told of each step. */
+  readonly onProgress?: ((progress: ClientProgress) => void) | undefined;
+  /** Ends connecting; the promise rejects with the signal's reason. */
+  readonly signal?: AbortSignal | undefined;
+  /** Opens the connection, instead of {@linkcode connectTcp}. */
+  readonly connect?: ConnectTransport | undefined;
+  /** Puts TLS on it, instead of the platform's own. */
+  readonly upgrade?: UpgradeTransport | undefined;
+}
+
+/** Puts TLS on a connection: the type of `upgradeClient`. */
+export type UpgradeTransport = (
+  inner: Transport,
+  options: UpgradeClientOptions,
+) => Promise<UpgradedClient>;

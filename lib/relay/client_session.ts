@@ -1,0 +1,225 @@
+/**
+ * The loop that carries out what the sending machine asks for, on a transport:
+ * reads and writes, each with its time limit. Owns the clock of a session and
+ * nothing of its rules.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.2 | RFC 5321 section 4.5.3.2}
+ */
+
+import type { Transport } from "../net/transport.ts";
+import type { ClientEffect } from "../protocol/client_effects.ts";
+import type { ClientProtocol } from "../protocol/client_protocol.ts";
+import {
+  CLIENT_TIME_LIMITS,
+  type ClientPhase,
+} from "../protocol/client_states.ts";
+
+const READ_SIZE = 4096;
+/** How long to look for a server's last words after a write has failed. */
+const LAST_WORDS_MS = 2000;
+
+/** The time limits of a client, in milliseconds. */
+export interface ClientTimeouts extends Readonly<Record<ClientPhase, number>> {
+  /** Making the connection. */
+  readonly connect: number;
+  /** The TLS handshake. */
+  readonly tls: number;
+}
+
+/** The limits of RFC 5321 section 4.5.3.2, and 30 s for the connection and for TLS each. */
+export const DEFAULT_TIMEOUTS: ClientTimeouts = {
+  ...CLIENT_TIME_LIMITS,
+  connect: 30_000,
+  tls: 30_000,
+};
+
+/** What an order of the machine ends in. */
+export type OrderEnd = Extract<
+  ClientEffect,
+  { kind: "done" | "failed" | "startTls" }
+>;
+
+/** What the loop asks for while it runs an order. */
+export interface OrderHelp {
+  /** Gives the content, piece by piece. */
+  readonly content?: AsyncIterator<Uint8Array> | undefined;
+  /** The content in one piece, instead: it goes out together with its end. */
+  readonly whole?: Uint8Array | undefined;
+  /** Answers a challenge; `undefined` cancels. Must not reject. */
+  readonly respond?:
+    | ((challenge: Uint8Array) => Promise<Uint8Array | undefined>)
+    | undefined;
+  /** Told what is under way whenever that changes. */
+  readonly onPhase?: ((phase: ClientPhase) => void) | undefined;
+}
+
+/** A machine on a transport. */
+export class ClientSession {
+  /** The connection; another one after STARTTLS. */
+  transport: Transport;
+  /** The machine. */
+  readonly protocol: ClientProtocol;
+  /** The caller's wish to stop, for the order that runs. */
+  signal: AbortSignal | undefined;
+  readonly #timeouts: ClientTimeouts;
+  readonly #buffer = new Uint8Array(READ_SIZE);
+  #deadline = 0;
+  #progress = -1;
+  #phase: ClientPhase | undefined;
+
+  /**
+   * @param transport The connection
+   * @param options The machine, and the time limits
+   */
+  constructor(
+    transport: Transport,
+    options: {
+      /** The machine. */
+      protocol: ClientProtocol;
+      /** The time limits. */
+      timeouts: ClientTimeouts;
+    },
+  ) {
+    this.transport = transport;
+    this.protocol = options.protocol;
+    this.#timeouts = options.timeouts;
+  }
+
+  /**
+   * Carries out effects until the order ends. What the server or the network
+   * does is a value; an abort and a failing content source throw, and the
+   * connection is closed then.
+   */
+  async run(help: OrderHelp = {}): Promise<OrderEnd> {
+    const onAbort = () => this.transport.close();
+    this.signal?.addEventListener("abort", onAbort);
+    try {
+      return await this.#run(help);
+    } catch (error) {
+      this.transport.close();
+      throw error;
+    } finally {
+      this.signal?.removeEventListener("abort", onAbort);
+    }
+  }
+
+  async #run(help: OrderHelp): Promise<OrderEnd> {
+    const { protocol } = this;
+    this.#progress = -1;
+    for (;;) {
+      this.signal?.throwIfAborted();
+      const effect = protocol.next();
+      switch (effect.kind) {
+        case "read":
+          this.#tell(effect.phase, help);
+          await this.#read(effect.phase);
+          break;
+        case "write":
+          this.#tell(effect.phase, help);
+          await this.#write(effect.bytes, effect.phase);
+          break;
+        case "content":
+          this.#tell("body", help);
+          await this.#content(help);
+          break;
+        case "challenge":
+          protocol.respond(await help.respond?.(effect.challenge));
+          break;
+        default:
+          return effect;
+      }
+    }
+  }
+
+  async #content({ whole, content }: OrderHelp): Promise<void> {
+    if (whole) {
+      this.protocol.content(whole);
+      this.protocol.endContent();
+      return;
+    }
+    const next = await content!.next();
+    if (next.done) this.protocol.endContent();
+    else this.protocol.content(next.value);
+  }
+
+  #tell(phase: ClientPhase, help: OrderHelp): void {
+    if (phase === this.#phase) return;
+    this.#phase = phase;
+    help.onPhase?.(phase);
+  }
+
+  async #read(phase: ClientPhase): Promise<void> {
+    const { protocol } = this;
+    const now = performance.now();
+    // The limit is for a reply, not for an octet: a server that sends one
+    // octet now and then must not hold a session for ever.
+    if (this.#progress !== protocol.replies) {
+      this.#progress = protocol.replies;
+      this.#deadline = now + this.#timeouts[phase];
+    }
+    const count = await this.#limited(
+      this.#deadline - now,
+      () => this.transport.read(this.#buffer),
+    );
+    if (count === null) protocol.end();
+    else if (typeof count === "number") {
+      protocol.receive(this.#buffer.subarray(0, count));
+    } else protocol.fail(count.kind, count.message);
+  }
+
+  async #write(bytes: Uint8Array, phase: ClientPhase): Promise<void> {
+    this.#progress = -1;
+    const failure = await this.#limited(
+      this.#timeouts[phase],
+      () => this.transport.write(bytes),
+    );
+    if (!failure) return;
+    if (failure.kind === "network") await this.#readLastWords();
+    if (this.protocol.state !== "broken") {
+      this.protocol.fail(failure.kind, failure.message);
+    }
+  }
+
+  /** A server that closes early may have said why: that decides, not the broken pipe. */
+  async #readLastWords(): Promise<void> {
+    const until = performance.now() + LAST_WORDS_MS;
+    for (;;) {
+      const count = await this.#limited(
+        until - performance.now(),
+        () => this.transport.read(this.#buffer),
+      );
+      if (typeof count !== "number") break;
+      this.protocol.receive(this.#buffer.subarray(0, count));
+    }
+    this.protocol.takeLastWords();
+  }
+
+  /** Runs one operation; its failure is a value. At the limit the connection is closed. */
+  async #limited<T>(
+    limitMs: number,
+    operation: () => Promise<T>,
+  ): Promise<T | Failure> {
+    let expired = false;
+    const timer = setTimeout(() => {
+      expired = true;
+      this.transport.close();
+    }, Math.max(0, limitMs));
+    try {
+      return await operation();
+    } catch (error) {
+      this.signal?.throwIfAborted();
+      if (expired) {
+        return { kind: "timeout", message: "The server takes too long" };
+      }
+      const reason = error instanceof Error ? error.message : String(error);
+      return { kind: "network", message: `The connection broke: ${reason}` };
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+interface Failure {
+  readonly kind: "timeout" | "network";
+  readonly message: string;
+}

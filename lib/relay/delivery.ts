@@ -1,0 +1,180 @@
+/**
+ * Deliveries: messages to the hosts of their destination, with sessions that
+ * are used again. Owns the pool and the memory of broken TLS; each job is
+ * walked in `delivery_walk.ts`.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-5 | RFC 5321 section 5},
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-6.3 | section 6.3}
+ */
+
+import { MessageHeaders } from "../protocol/headers.ts";
+import { SmtpReply } from "../protocol/reply.ts";
+import { countReceived } from "../protocol/trace.ts";
+import type { SmtpClientOptions } from "./client_options.ts";
+import { ClientPool, type ClientPoolOptions } from "./client_pool.ts";
+import { DeliveryContent } from "./delivery_content.ts";
+import type {
+  RelayDns,
+  RelayHost,
+  RelayJob,
+  RelayReport,
+} from "./delivery_job.ts";
+import type { PeerCertificate } from "./client_options.ts";
+import { DeliveryWalk } from "./delivery_walk.ts";
+import { BrokenTlsMemory } from "./tls_policy.ts";
+
+/** Options of {@linkcode Delivery}. */
+export interface DeliveryOptions extends
+  Pick<
+    SmtpClientOptions,
+    | "hostname"
+    | "security"
+    | "auth"
+    | "allowInsecureAuth"
+    | "chunking"
+    | "timeouts"
+    | "clientCertificate"
+    | "trusted"
+    | "connect"
+    | "upgrade"
+  > {
+  /** Answers DNS questions. */
+  readonly dns: RelayDns;
+  /**
+   * Further names of this server, besides `hostname`: where one is among a
+   * destination's hosts, only the better hosts are used.
+   *
+   * @default {[]}
+   */
+  readonly ownNames?: readonly string[] | undefined;
+  /** The next hops for all jobs, in order; each destination's own hosts when not given. */
+  readonly smarthosts?: readonly RelayHost[] | undefined;
+  /**
+   * The port of hosts found by DNS.
+   *
+   * @default {25}
+   */
+  readonly port?: number | undefined;
+  /**
+   * Received fields that a message may have before it is taken for one that loops.
+   *
+   * @default {100}
+   */
+  readonly hopLimit?: number | undefined;
+  /** How sessions are kept. */
+  readonly pool?: ClientPoolOptions | undefined;
+  /** Judges the certificate of a host; `job` is what made us connect. */
+  readonly onCertificate?:
+    | ((
+      peer: PeerCertificate,
+      job: RelayJob,
+    ) => boolean | void | Promise<boolean | void>)
+    | undefined;
+  /**
+   * The time in milliseconds.
+   *
+   * @default {Date.now}
+   */
+  readonly now?: (() => number) | undefined;
+  /**
+   * A random number from 0 to below 1.
+   *
+   * @default {Math.random}
+   */
+  readonly random?: (() => number) | undefined;
+}
+
+/**
+ * Delivers messages to the hosts of their destinations.
+ *
+ * @example
+ * ```ts ignore
+ * import { Address, Delivery, DnsClient } from "@smtp/server";
+ *
+ * await using delivery = new Delivery({
+ *   hostname: "mail.example.com",
+ *   dns: new DnsClient(),
+ * });
+ * const content = new TextEncoder().encode("Subject: Hello\r\n\r\nHello\r\n");
+ * const report = await delivery.deliver({
+ *   from: Address.parse("ann@example.com"),
+ *   parameters: {},
+ *   recipients: [{ address: Address.parse("bob@example.org"), parameters: {} }],
+ *   domain: "example.org",
+ *   size: content.length,
+ *   open: () => ReadableStream.from([content]),
+ * });
+ * console.log(report.recipients[0]?.status);
+ * ```
+ */
+export class Delivery {
+  /** The hosts whose TLS handshake failed lately. */
+  readonly brokenTls: BrokenTlsMemory = new BrokenTlsMemory();
+  /** The idle sessions. */
+  readonly pool: ClientPool;
+  readonly #options: DeliveryOptions;
+
+  /** @param options How to deliver */
+  constructor(options: DeliveryOptions) {
+    this.#options = options;
+    this.pool = new ClientPool(options.pool);
+  }
+
+  /**
+   * Delivers one job. What hosts, network and DNS do is in the report, and so
+   * is an abort: it stops soon, and who was not decided is deferred. Rejects
+   * only where the content cannot be opened, before anything was sent.
+   */
+  async deliver(job: RelayJob, signal?: AbortSignal): Promise<RelayReport> {
+    const content = await DeliveryContent.load(job.open);
+    try {
+      const hops = countReceived(MessageHeaders.parse(content.head));
+      const limit = this.#options.hopLimit ?? 100;
+      if (hops > limit) return refuseAll(job, tooManyHops(hops));
+      const walk = new DeliveryWalk(job, {
+        ...this.#options,
+        content,
+        signal,
+        pool: this.pool,
+        brokenTls: this.brokenTls,
+      });
+      return await walk.run();
+    } finally {
+      await content.release();
+    }
+  }
+
+  /** Ends idle sessions. Idempotent. */
+  async close(): Promise<void> {
+    await this.pool.close();
+  }
+
+  /** As {@linkcode Delivery.close}. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+function tooManyHops(hops: number): SmtpReply {
+  return new SmtpReply(
+    554,
+    `Message loops: it has been through ${hops} hosts`,
+    {
+      enhanced: "5.4.6",
+    },
+  );
+}
+
+function refuseAll(job: RelayJob, reply: SmtpReply): RelayReport {
+  return {
+    recipients: job.recipients.map(({ address }) => ({
+      address,
+      status: "failed",
+      reply,
+      fromPeer: false,
+      remoteMta: undefined,
+      dsnPassedOn: false,
+    })),
+    hostFailure: false,
+  };
+}

@@ -1,0 +1,97 @@
+/**
+ * The content of a message for several tries: in memory where it is small,
+ * opened anew for each try where it is not. Owns the stream between opening it
+ * for a look at the header and the first try.
+ */
+
+import type { ClientData } from "./client_message.ts";
+
+/** Content up to this size is kept for all tries, in octets. */
+const MAX_KEPT = 262144;
+
+/** Opens the content from its beginning. */
+export type OpenContent = () =>
+  | ReadableStream<Uint8Array>
+  | AsyncIterable<Uint8Array>;
+
+/** The content of one message. */
+export class DeliveryContent {
+  /** The beginning of the content: all of a small one. */
+  readonly head: Uint8Array;
+  readonly #open: OpenContent;
+  #rest: AsyncIterator<Uint8Array> | undefined;
+  readonly #isWhole: boolean;
+
+  /**
+   * @param open Opens the content
+   * @param read What was read of it, and where to read on
+   */
+  constructor(
+    open: OpenContent,
+    read: {
+      /** The beginning. */
+      head: Uint8Array;
+      /** The rest, `undefined` where there is none. */
+      rest: AsyncIterator<Uint8Array> | undefined;
+    },
+  ) {
+    this.#open = open;
+    this.head = read.head;
+    this.#rest = read.rest;
+    this.#isWhole = read.rest === undefined;
+  }
+
+  /** Opens the content and reads its beginning. */
+  static async load(open: OpenContent): Promise<DeliveryContent> {
+    const source = open()[Symbol.asyncIterator]();
+    const chunks: Uint8Array[] = [];
+    let size = 0;
+    let rest: AsyncIterator<Uint8Array> | undefined;
+    for (;;) {
+      const next = await source.next();
+      if (next.done) break;
+      chunks.push(next.value);
+      size += next.value.length;
+      if (size > MAX_KEPT) {
+        rest = source;
+        break;
+      }
+    }
+    const head = new Uint8Array(size);
+    let at = 0;
+    for (const chunk of chunks) {
+      head.set(chunk, at);
+      at += chunk.length;
+    }
+    return new DeliveryContent(open, { head, rest });
+  }
+
+  /** The content for one try. */
+  data(): ClientData {
+    if (this.#isWhole) return this.head;
+    const rest = this.#rest;
+    this.#rest = undefined;
+    return rest ? continued(this.head, rest) : this.#open();
+  }
+
+  /** Gives back the stream that no try has used. Idempotent. */
+  async release(): Promise<void> {
+    const rest = this.#rest;
+    this.#rest = undefined;
+    await rest?.return?.();
+  }
+}
+
+async function* continued(
+  head: Uint8Array,
+  rest: AsyncIterator<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
+  try {
+    yield head.slice();
+    for (let next = await rest.next(); !next.done; next = await rest.next()) {
+      yield next.value;
+    }
+  } finally {
+    await rest.return?.();
+  }
+}

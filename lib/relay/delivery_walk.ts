@@ -1,0 +1,359 @@
+/**
+ * One job walked from host to host, address to address, until every recipient
+ * is decided. Owns who is still waiting and why; what a failure means is asked
+ * of `outcome.ts`, where to go of `route.ts`.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-5.1 | RFC 5321 section 5.1}
+ */
+
+import { createHash } from "node:crypto";
+import { SmtpReply } from "../protocol/reply.ts";
+import { type SendResult, SmtpClient } from "./client.ts";
+import { SmtpClientError } from "./client_error.ts";
+import type { SmtpClientOptions } from "./client_options.ts";
+import type { ClientPool } from "./client_pool.ts";
+import type { DeliveryOptions } from "./delivery.ts";
+import type { DeliveryContent } from "./delivery_content.ts";
+import type {
+  RecipientReport,
+  RelayHost,
+  RelayJob,
+  RelayReport,
+} from "./delivery_job.ts";
+import {
+  type Failure,
+  isHostFailure,
+  isTooManyRecipients,
+  judgeFailure,
+} from "./outcome.ts";
+import { literalAddress, orderAddresses, routeDomain } from "./route.ts";
+import type { BrokenTlsMemory, TlsSecurity } from "./tls_policy.ts";
+
+/** What a walk needs beside the job. */
+export interface WalkOptions extends Omit<DeliveryOptions, "pool"> {
+  /** The content. */
+  readonly content: DeliveryContent;
+  /** The idle sessions. */
+  readonly pool: Pick<ClientPool, "take" | "give">;
+  /** The hosts whose TLS is broken. */
+  readonly brokenTls: BrokenTlsMemory;
+  /** Ends the walk. */
+  readonly signal: AbortSignal | undefined;
+}
+
+/** One address to try. */
+interface Place {
+  readonly hop: RelayHost;
+  readonly address: string;
+  readonly moreHosts: boolean;
+}
+
+/** Walks one job. */
+export class DeliveryWalk {
+  readonly #job: RelayJob;
+  readonly #options: WalkOptions;
+  readonly #reports: (RecipientReport | undefined)[];
+  /** Why those who wait do so: what is reported if no host is left. */
+  readonly #waiting = new Map<number, RecipientReport>();
+  #reached = false;
+
+  /**
+   * @param job The job
+   * @param options How to deliver it
+   */
+  constructor(job: RelayJob, options: WalkOptions) {
+    this.#job = job;
+    this.#options = options;
+    this.#reports = job.recipients.map(() => undefined);
+  }
+
+  /** Walks to the end. */
+  async run(): Promise<RelayReport> {
+    let failure: { error: unknown } | undefined;
+    try {
+      const hops = await this.#hops();
+      if (hops instanceof SmtpReply) this.#stopAll(hops);
+      else await this.#walk(hops);
+    } catch (error) {
+      // Some recipients may have the message. Whoever lost this report would
+      // send it to them once more.
+      const stopped = this.#options.signal?.aborted === true;
+      this.#stopAll(stopped ? STOPPED : UNREADABLE);
+      failure = stopped ? undefined : { error };
+    }
+    const recipients = this.#reports.map((report, index) =>
+      report ?? this.#waiting.get(index)!
+    );
+    const hostFailure = !this.#reached && recipients.every(blamesHost);
+    return { recipients, hostFailure, ...failure };
+  }
+
+  /** The recipients that are not decided. */
+  get #pending(): number[] {
+    return [...this.#reports.keys()].filter((index) => !this.#reports[index]);
+  }
+
+  get #smarthosts(): readonly RelayHost[] | undefined {
+    const own = this.#job.smarthosts ?? this.#options.smarthosts;
+    return own && own.length > 0 ? own : undefined;
+  }
+
+  async #hops(): Promise<readonly RelayHost[] | SmtpReply> {
+    const smarthosts = this.#smarthosts;
+    if (smarthosts) return smarthosts;
+    const { domain, onProgress } = this.#job;
+    const { dns, port, signal, hostname, ownNames = [] } = this.#options;
+    const literal = literalAddress(domain);
+    if (literal !== undefined) return [{ host: literal, port }];
+    onProgress?.("resolving-mx");
+    const route = routeDomain(domain, {
+      mx: await dns.mx(domain, { signal }),
+      ownNames: hostname === undefined ? ownNames : [hostname, ...ownNames],
+      random: this.#options.random ?? Math.random,
+    });
+    if ("reply" in route) return route.reply;
+    return route.hosts.map((host) => ({ host, port }));
+  }
+
+  async #walk(hops: readonly RelayHost[]): Promise<void> {
+    for (const [at, hop] of hops.entries()) {
+      const addresses = await this.#addresses(hop);
+      if (addresses instanceof SmtpReply) {
+        this.#noteLookup(addresses);
+        continue;
+      }
+      for (const [index, address] of addresses.entries()) {
+        const moreHosts = at + 1 < hops.length || index + 1 < addresses.length;
+        await this.#attempt({ hop, address, moreHosts });
+        if (this.#pending.length === 0) return;
+      }
+    }
+  }
+
+  async #addresses(
+    { host }: RelayHost,
+  ): Promise<readonly string[] | SmtpReply> {
+    if (literalAddress(`[${host}]`) !== undefined) return [host];
+    const { dns, signal } = this.#options;
+    this.#job.onProgress?.("resolving-a");
+    const found = orderAddresses(host, await dns.addresses(host, { signal }));
+    if (!(found instanceof SmtpReply) || !this.#smarthosts) return found;
+    // A person wrote the smarthost's name down: a mistake there must not
+    // return all mail.
+    return new SmtpReply(451, found.lines, { enhanced: "4.4.3" });
+  }
+
+  /** A host without an address counts for less than one that could not be reached. */
+  #noteLookup(reply: SmtpReply): void {
+    for (const index of this.#pending) {
+      if (this.#waiting.has(index) && !reply.isTemporary) continue;
+      this.#waiting.set(index, this.#report(index, { reply }));
+    }
+  }
+
+  async #attempt(place: Place): Promise<void> {
+    let again = true;
+    while (again && this.#pending.length > 0) {
+      again = await this.#session(place);
+    }
+  }
+
+  /** One session; tells whether another one with the same place makes sense. */
+  async #session(place: Place): Promise<boolean> {
+    const { pool } = this.#options;
+    const settings = this.#settings(place);
+    const key = poolKey(settings);
+    const idle = pool.take(key);
+    let client: SmtpClient;
+    try {
+      client = idle ?? await this.#connect(settings);
+    } catch (error) {
+      if (!(error instanceof SmtpClientError)) throw error;
+      const { stage, reply, fromPeer } = error;
+      this.#fail({ stage, reply, fromPeer, broken: !fromPeer }, place);
+      return false;
+    }
+    try {
+      for (;;) {
+        const sent = this.#pending;
+        const result = await this.#send(client, sent);
+        // The server had closed the idle session before it saw our message.
+        if (idle && idle.sent > 1 && isStale(result)) return true;
+        if (!this.#take(result, { sent, place })) return false;
+        if (!client.isReusable) return true;
+      }
+    } finally {
+      pool.give(key, client);
+    }
+  }
+
+  async #connect(settings: SmtpClientOptions): Promise<SmtpClient> {
+    const client = await SmtpClient.connect(settings);
+    if (client.tlsFailure) {
+      const now = this.#options.now ?? Date.now;
+      this.#options.brokenTls.remember(settings.host, now());
+    }
+    return client;
+  }
+
+  #send(client: SmtpClient, sent: readonly number[]): Promise<SendResult> {
+    const { from, parameters, recipients, size } = this.#job;
+    const { signal, content } = this.#options;
+    return client.send({
+      from,
+      parameters: { ...parameters, size },
+      to: sent.map((index) => recipients[index]!),
+      data: content.data(),
+      onProgress: this.#job.onProgress,
+      signal,
+    });
+  }
+
+  /** Notes a result; tells whether the rest should be sent to the same host at once. */
+  #take(
+    result: SendResult,
+    context: { sent: readonly number[]; place: Place },
+  ): boolean {
+    const { sent, place } = context;
+    let delivered = 0;
+    const tooMany: number[] = [];
+    for (const [at, index] of sent.entries()) {
+      const outcome = result.recipients[at]!;
+      const { reply, fromPeer, accepted } = outcome;
+      const report = this.#report(index, {
+        reply,
+        fromPeer,
+        host: place.hop.host,
+        dsnPassedOn: accepted && result.dsnPassedOn,
+      });
+      if (!isHostFailure(outcome)) this.#reached = true;
+      if (accepted) {
+        delivered++;
+        this.#reports[index] = { ...report, status: "delivered" };
+      } else {
+        if (isTooManyRecipients(outcome)) tooMany.push(index);
+        this.#settle(index, { report, failure: outcome, place });
+      }
+    }
+    if (delivered === 0 || tooMany.length === 0) return false;
+    for (const index of tooMany) this.#reports[index] = undefined;
+    return true;
+  }
+
+  /** A failure for all who wait. */
+  #fail(failure: Failure, place: Place): void {
+    if (!isHostFailure(failure)) this.#reached = true;
+    const { reply, fromPeer } = failure;
+    const host = failure.stage === "connect" ? undefined : place.hop.host;
+    for (const index of this.#pending) {
+      const report = this.#report(index, { reply, fromPeer, host });
+      this.#settle(index, { report, failure, place });
+    }
+  }
+
+  #settle(
+    index: number,
+    facts: { report: RecipientReport; failure: Failure; place: Place },
+  ): void {
+    const { report, failure, place } = facts;
+    const verdict = judgeFailure(failure, place);
+    if (verdict === "bounce") {
+      this.#reports[index] = { ...report, status: "failed" };
+    } else if (verdict === "defer") {
+      this.#reports[index] = { ...report, status: "deferred" };
+    } else {
+      this.#waiting.set(index, { ...report, status: "deferred" });
+    }
+  }
+
+  #stopAll(reply: SmtpReply): void {
+    for (const index of this.#pending) {
+      this.#reports[index] = this.#report(index, { reply });
+    }
+  }
+
+  #report(
+    index: number,
+    facts: {
+      reply: SmtpReply;
+      fromPeer?: boolean;
+      host?: string | undefined;
+      dsnPassedOn?: boolean;
+    },
+  ): RecipientReport {
+    const { reply, fromPeer = false, host, dsnPassedOn = false } = facts;
+    return {
+      address: this.#job.recipients[index]!.address,
+      status: reply.isTemporary ? "deferred" : "failed",
+      reply,
+      fromPeer,
+      remoteMta: host,
+      dsnPassedOn,
+    };
+  }
+
+  #settings({ hop, address }: Place): SmtpClientOptions {
+    const options = this.#options;
+    const { onProgress } = this.#job;
+    const login = this.#smarthosts && (this.#job.login ?? options.auth);
+    const wanted: TlsSecurity = this.#job.security ?? options.security ??
+      (login ? "verified" : "opportunistic");
+    const now = (options.now ?? Date.now)();
+    const { onCertificate } = options;
+    return {
+      ...hop,
+      address,
+      hostname: options.hostname,
+      security: options.brokenTls.apply(wanted, { host: hop.host, now }),
+      auth: login,
+      allowInsecureAuth: options.allowInsecureAuth,
+      chunking: options.chunking,
+      timeouts: options.timeouts,
+      clientCertificate: options.clientCertificate,
+      trusted: options.trusted,
+      connect: options.connect,
+      upgrade: options.upgrade,
+      signal: options.signal,
+      onProgress,
+      onCertificate: onCertificate &&
+        ((peer) => onCertificate(peer, this.#job)),
+    };
+  }
+}
+
+/** Why recipients wait when the job was stopped, or its content cannot be read. */
+const STOPPED = new SmtpReply(451, "Delivery was stopped", {
+  enhanced: "4.3.2",
+});
+const UNREADABLE = new SmtpReply(451, "Cannot read the message", {
+  enhanced: "4.3.0",
+});
+
+/** Whether it is not this side that ended the job. */
+function blamesHost({ reply }: RecipientReport): boolean {
+  return reply !== STOPPED && reply !== UNREADABLE;
+}
+
+/** Whether an idle session turned out to be closed: not one word of the server came. */
+function isStale(result: SendResult): boolean {
+  return result.recipients.every(({ broken, stage, reply, fromPeer }) =>
+    broken && (stage === "mail" || stage === "reset") &&
+    (!fromPeer || reply.code === 421)
+  );
+}
+
+/** What makes sessions alike. Credentials are part of it, but not readable in it. */
+function poolKey(settings: SmtpClientOptions): string {
+  const { host, address, port, implicitTls, lmtp, security, auth } = settings;
+  const login = auth &&
+    createHash("sha256").update(JSON.stringify(auth)).digest("base64");
+  return JSON.stringify([
+    host,
+    address,
+    port,
+    implicitTls,
+    lmtp,
+    security,
+    login,
+  ]);
+}
