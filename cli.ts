@@ -12,7 +12,7 @@ import { parseArgs } from "@std/cli/parse-args";
 import manifest from "./deno.json" with { type: "json" };
 import { processOutput, serve } from "./lib/cli/serve.ts";
 import { SETTINGS, settingsOfConfig } from "./lib/cli/settings.ts";
-import { HELP, UsageError } from "./lib/cli/usage.ts";
+import { HELP, oneLine, UsageError } from "./lib/cli/usage.ts";
 
 /** Option names of one form. */
 function names(form: string): string[] {
@@ -23,8 +23,12 @@ function names(form: string): string[] {
 async function settings(
   args: Readonly<Record<string, unknown>>,
 ): Promise<Map<string, readonly string[]>> {
-  const file = args["config"];
-  const result = typeof file === "string"
+  const files = args["config"];
+  const [file, another] = Array.isArray(files) ? files as string[] : [];
+  if (another !== undefined) {
+    throw new UsageError("--config: want it once");
+  }
+  const result = file !== undefined
     ? settingsOfConfig(await readConfig(file), file)
     : new Map<string, readonly string[]>();
   for (const name of Object.keys(SETTINGS)) {
@@ -37,10 +41,18 @@ async function settings(
 
 /** Reads a configuration file. */
 async function readConfig(file: string): Promise<unknown> {
+  let text: string;
   try {
-    return JSON.parse(await Deno.readTextFile(file));
+    text = await Deno.readTextFile(file);
   } catch (error) {
     throw new UsageError(`--config ${file}: ${(error as Error).message}`);
+  }
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    // The parser's message quotes the file, which is nobody else's to read.
+    const at = / \(line \d+ column \d+\)/.exec((error as Error).message);
+    throw new UsageError(`--config ${file}: it is not JSON${at?.[0] ?? ""}`);
   }
 }
 
@@ -59,10 +71,12 @@ export async function main(args: readonly string[]): Promise<number> {
     const parsed = parseArgs([...args], {
       string: [...names("one"), ...names("many"), "config"],
       boolean: [...names("flag"), "help", "version"],
-      collect: [...names("one"), ...names("many")],
+      collect: [...names("one"), ...names("many"), "config"],
       unknown(argument: string, key?: string) {
         if (key !== undefined) {
-          throw new UsageError(`${argument}: unknown option`);
+          // What stands behind "=" may be a secret.
+          const [name] = argument.split("=");
+          throw new UsageError(`${name}: unknown option`);
         }
         return true;
       },
@@ -78,7 +92,8 @@ export async function main(args: readonly string[]): Promise<number> {
     return await serve(await settings(parsed), processOutput);
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
-    processOutput.err(`${error.message}; --help lists the options\n`);
+    const message = oneLine(error.message);
+    processOutput.err(`${message}; --help lists the options\n`);
     return 2;
   }
 }

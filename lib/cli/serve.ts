@@ -5,7 +5,7 @@
 
 import { describeError } from "../log.ts";
 import { formatHostPort } from "../net/listen_options.ts";
-import { SmtpServer } from "../server.ts";
+import { SmtpServer, type SmtpServerOptions } from "../server.ts";
 import type { SmtpHandlers } from "../session/handlers.ts";
 import { LogWriter } from "./log_writer.ts";
 import {
@@ -13,7 +13,7 @@ import {
   type ServeSettings,
   serveSettings,
 } from "./settings.ts";
-import { UsageError } from "./usage.ts";
+import { oneLine, UsageError } from "./usage.ts";
 
 /** How long sessions may go on after the first signal, in ms. */
 const GRACE_MS = 10_000;
@@ -30,9 +30,25 @@ export interface Output {
 
 /** The output of this process. */
 export const processOutput: Output = {
-  out: (text) => void Deno.stdout.writeSync(encoder.encode(text)),
-  err: (text) => void Deno.stderr.writeSync(encoder.encode(text)),
+  out: (text) => writeAll(Deno.stdout, text),
+  err: (text) => writeAll(Deno.stderr, text),
 };
+
+/**
+ * Writes all of a text. A reader that is gone, as `head` when it has seen
+ * enough, is no reason to stop serving.
+ */
+function writeAll(
+  to: { writeSync(bytes: Uint8Array): number },
+  text: string,
+): void {
+  let bytes = encoder.encode(text);
+  try {
+    while (bytes.length > 0) bytes = bytes.subarray(to.writeSync(bytes));
+  } catch (error) {
+    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+  }
+}
 
 /**
  * Serves until a signal. Resolves with the exit code.
@@ -52,7 +68,7 @@ export async function serve(
       Deno.stderr.isTerminal(),
     write: output.err,
   });
-  const server = new SmtpServer({
+  const server = makeServer({
     ...settings.options,
     handlers,
     log: (record) => log.log(record),
@@ -62,13 +78,22 @@ export async function serve(
     await server.start();
   } catch (error) {
     stopped.cancel();
-    output.err(`error: ${(error as Error).message}\n`);
+    output.err(`error: ${oneLine((error as Error).message)}\n`);
     return 1;
   }
   tellFirst(server, { settings, output, log });
   await stopped.done;
   log.flush();
   return 0;
+}
+
+/** Makes the server; what it cannot use is wrong usage. */
+function makeServer(options: SmtpServerOptions): SmtpServer {
+  try {
+    return new SmtpServer(options);
+  } catch (error) {
+    throw new UsageError((error as Error).message, { cause: error });
+  }
 }
 
 /** The lines that scripts wait for, then what a person wants to know. */

@@ -6,6 +6,7 @@
 
 import { type ListenOptions, parseListen } from "../net/listen_options.ts";
 import type { SmtpServerOptions } from "../server/options.ts";
+import { localDomains } from "../session/local_domains.ts";
 import { DiscardStore } from "../store/discard_store.ts";
 import { FileStore } from "../store/file_store.ts";
 import { MaildirStore } from "../store/maildir_store.ts";
@@ -66,21 +67,42 @@ export function settingsOfConfig(
   const settings = new Map<string, readonly string[]>();
   for (const [key, value] of Object.entries(config)) {
     const name = key.replace(/[A-Z]/g, (it) => `-${it.toLowerCase()}`);
-    if (!Object.hasOwn(SETTINGS, name)) {
+    const form = Object.hasOwn(SETTINGS, name) ? SETTINGS[name] : undefined;
+    if (form === undefined || key.includes("-")) {
       throw new UsageError(`--config ${file}: unknown setting "${key}"`);
     }
-    const values = Array.isArray(value) ? value : [value];
-    for (const it of values) {
-      if (!["string", "number", "boolean"].includes(typeof it)) {
-        throw new UsageError(
-          `--config ${file}: setting "${key}" wants a string, a number, a boolean or an array of these`,
-        );
-      }
+    const values = valuesOf(form, value);
+    if (values === undefined) {
+      throw new UsageError(
+        `--config ${file}: setting "${key}" wants ${WANTED[form]}`,
+      );
     }
-    if (value === false) continue;
-    settings.set(name, values.map(String));
+    if (value !== false) settings.set(name, values);
   }
   return settings;
+}
+
+/** What a setting of each form may be in a configuration file. */
+const WANTED: Readonly<Record<SettingForm, string>> = {
+  one: "a string or a number",
+  many: "a string, or an array of at least one",
+  flag: "true or false",
+};
+
+/** The values of a setting as they would stand on the command line, if they fit its form. */
+function valuesOf(
+  form: SettingForm,
+  value: unknown,
+): readonly string[] | undefined {
+  if (form === "flag") {
+    return typeof value === "boolean" ? [String(value)] : undefined;
+  }
+  const values = form === "many" && Array.isArray(value) ? value : [value];
+  const fit = values.length > 0 &&
+    values.every((it) =>
+      typeof it === "string" || (form === "one" && typeof it === "number")
+    );
+  return fit ? values.map(String) : undefined;
 }
 
 /**
@@ -93,6 +115,7 @@ export function serveSettings(raw: RawSettings): ServeSettings {
     usable("listen", () => parseListen(text))
   );
   const domains = raw.get("domain");
+  usable("domain", () => localDomains(domains ?? []));
   const maxSize = wholeNumber(raw, "max-size", 0);
   const timeout = wholeNumber(raw, "timeout", 1);
   const log = one(raw, "log") ?? "text";

@@ -8,14 +8,20 @@ export class UsageError extends Error {
   override readonly name: string = "UsageError";
 }
 
+/** A text as one line: what a user gave, or a library said, may have several. */
+export function oneLine(text: string): string {
+  // deno-lint-ignore no-control-regex
+  return text.replace(/[\x00-\x1f\x7f-\x9f]+/g, " ");
+}
+
 /** The text of `--help`. */
 export const HELP = `SMTP server
 
   cli.ts [serve] [options]     receive mail
 
 Where
-  --listen HOST:PORT[/KIND]    repeatable; KIND smtp (default), submission, lmtp;
-                               port 0 takes any free one; default 127.0.0.1:2525
+  --listen HOST:PORT[/KIND]    repeatable; KIND smtp, submission or lmtp; port 0
+                               takes any free one; default 127.0.0.1:2525/smtp
   --hostname NAME              own name in greeting, EHLO and Received; default:
                                this machine's
 What is kept, and for whom
