@@ -4,15 +4,15 @@
  */
 
 import { describeError } from "../log.ts";
-import { formatHostPort } from "../net/listen_options.ts";
-import { SmtpServer, type SmtpServerOptions } from "../server.ts";
+import { formatHostPort, kindName } from "../net/listen_options.ts";
+import { SmtpServer } from "../server.ts";
+import type { SmtpServerOptions } from "../server/options.ts";
+import { CertificateSource } from "../tls/certificate_set.ts";
+import type { RawSettings } from "./raw_settings.ts";
+import { SecurityFiles } from "./security.ts";
 import type { SmtpHandlers } from "../session/handlers.ts";
 import { LogWriter } from "./log_writer.ts";
-import {
-  type RawSettings,
-  type ServeSettings,
-  serveSettings,
-} from "./settings.ts";
+import { type ServeSettings, serveSettings } from "./settings.ts";
 import { oneLine, UsageError } from "./usage.ts";
 
 /** How long sessions may go on after the first signal, in ms. */
@@ -61,6 +61,11 @@ export async function serve(
 ): Promise<number> {
   const settings = serveSettings(raw);
   const handlers = await loadHandlers(settings.handlers);
+  const files = new SecurityFiles(
+    raw,
+    settings.options.hostname ?? Deno.hostname(),
+  );
+  const security = await files.load();
   const log = new LogWriter({
     form: settings.log,
     quiet: settings.quiet,
@@ -70,6 +75,9 @@ export async function serve(
   });
   const server = makeServer({
     ...settings.options,
+    ...security,
+    certificate: security.certificate &&
+      new CertificateSource(security.certificate),
     handlers,
     log: (record) => log.log(record),
   });
@@ -82,9 +90,47 @@ export async function serve(
     return 1;
   }
   tellFirst(server, { settings, output, log });
+  const unwatch = reloadOnChange(server, { files, log });
   await stopped.done;
+  unwatch();
   log.flush();
   return 0;
+}
+
+/** Rereads certificates and accounts when their files change, and on SIGHUP. */
+function reloadOnChange(
+  server: SmtpServer,
+  { files, log }: { readonly files: SecurityFiles; readonly log: LogWriter },
+): () => void {
+  const reload = async () => {
+    try {
+      const { certificate, accounts } = await files.load();
+      await server.reload({
+        ...(certificate && { certificate }),
+        ...(accounts && { accounts }),
+      });
+      log.log({
+        level: "info",
+        event: "listening",
+        message: "Reread certificates and accounts",
+      });
+    } catch (error) {
+      // What was read before stays in force.
+      log.log({
+        level: "error",
+        event: "error",
+        message: `Cannot reread: ${oneLine((error as Error).message)}`,
+      });
+    }
+  };
+  const unwatch = files.watch(() => void reload());
+  if (Deno.build.os === "windows") return unwatch;
+  const onSignal = () => void reload();
+  Deno.addSignalListener("SIGHUP", onSignal);
+  return () => {
+    unwatch();
+    Deno.removeSignalListener("SIGHUP", onSignal);
+  };
 }
 
 /** Makes the server; what it cannot use is wrong usage. */
@@ -107,7 +153,7 @@ function tellFirst(
 ): void {
   for (const address of server.addresses) {
     const at = formatHostPort(address);
-    output.out(`listening on ${at} (${address.kind})\n`);
+    output.out(`listening on ${at} (${kindName(address)})\n`);
     if (settings.log === "json") {
       log.log({
         level: "info",
@@ -116,7 +162,7 @@ function tellFirst(
         fields: {
           address: address.address,
           port: address.port,
-          kind: address.kind,
+          kind: kindName(address),
         },
       });
     }

@@ -12,10 +12,14 @@ import { FileStore } from "../store/file_store.ts";
 import { MaildirStore } from "../store/maildir_store.ts";
 import { MboxStore } from "../store/mbox_store.ts";
 import type { MessageStore } from "../store/store.ts";
+import {
+  one,
+  type RawSettings,
+  type SettingForm,
+  usable,
+  wholeNumber,
+} from "./raw_settings.ts";
 import { UsageError } from "./usage.ts";
-
-/** How a setting is written: `many` may be repeated, `flag` has no value. */
-type SettingForm = "one" | "many" | "flag";
 
 /** The settings of `serve`, by their name on the command line. */
 export const SETTINGS: Readonly<Record<string, SettingForm>> = {
@@ -24,6 +28,14 @@ export const SETTINGS: Readonly<Record<string, SettingForm>> = {
   store: "one",
   domain: "many",
   handlers: "one",
+  user: "many",
+  users: "one",
+  auth: "one",
+  security: "one",
+  cert: "many",
+  key: "many",
+  "self-signed": "flag",
+  "allow-insecure-auth": "flag",
   "max-size": "one",
   "max-recipients": "one",
   "max-connections": "one",
@@ -31,9 +43,6 @@ export const SETTINGS: Readonly<Record<string, SettingForm>> = {
   log: "one",
   quiet: "flag",
 };
-
-/** Settings as they were written: name and values. */
-export type RawSettings = ReadonlyMap<string, readonly string[]>;
 
 /** The settings of `serve`, checked. */
 export interface ServeSettings {
@@ -141,32 +150,6 @@ export function serveSettings(raw: RawSettings): ServeSettings {
   };
 }
 
-function one(raw: RawSettings, name: string): string | undefined {
-  const values = raw.get(name);
-  if (values === undefined) return undefined;
-  if (values.length > 1) {
-    throw new UsageError(`--${name}: given ${values.length} times, want once`);
-  }
-  if (values[0] === "") throw new UsageError(`--${name}: want a value`);
-  return values[0];
-}
-
-function wholeNumber(
-  raw: RawSettings,
-  name: string,
-  least: number,
-): number | undefined {
-  const text = one(raw, name);
-  if (text === undefined) return undefined;
-  const value = Number(text);
-  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value < least) {
-    throw new UsageError(
-      `--${name} ${text}: want a whole number from ${least}`,
-    );
-  }
-  return value;
-}
-
 /** Makes the store that `--store` names. */
 function storeOf(
   text: string,
@@ -206,14 +189,5 @@ function storeOf(
         store: new FileStore({ folder: path }),
         keeps: `mail is kept in ${path}, one .eml file a message`,
       };
-  }
-}
-
-/** Runs a parser of the library; what it cannot read is wrong usage of the option. */
-function usable<T>(name: string, parse: () => T): T {
-  try {
-    return parse();
-  } catch (error) {
-    throw new UsageError(`--${name}: ${(error as Error).message}`);
   }
 }
