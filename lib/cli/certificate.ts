@@ -48,7 +48,7 @@ export async function certificate(
   if (verb === "show" && file !== undefined && more === undefined) {
     return await show(file, output);
   }
-  throw new UsageError(`certificate: want one of these:\n${USAGE}`);
+  throw new UsageError(`Command certificate: want one of these:\n${USAGE}`);
 }
 
 async function create(raw: RawSettings, output: Output): Promise<number> {
@@ -58,10 +58,12 @@ async function create(raw: RawSettings, output: Output): Promise<number> {
   const algorithm = word(raw, "algorithm", ALGORITHMS) ?? "ecdsa-p256";
   const days = wholeNumber(raw, "days", 1) ?? 365;
   if (names.length === 0) {
-    throw new UsageError("certificate create: want --name");
+    throw new UsageError("Command certificate create: want --name");
   }
   if (certificateFile === undefined || keyFile === undefined) {
-    throw new UsageError("certificate create: want --cert FILE and --key FILE");
+    throw new UsageError(
+      "Command certificate create: want --cert FILE and --key FILE",
+    );
   }
   const made = await make({
     names,
@@ -89,7 +91,9 @@ async function make(
       ? await Certificate.createRequest(rest)
       : await Certificate.selfSigned({ ...rest, days });
   } catch (error) {
-    throw new UsageError(`certificate create: ${(error as Error).message}`);
+    throw new UsageError(
+      `Command certificate create: ${(error as Error).message}`,
+    );
   }
 }
 

@@ -14,11 +14,13 @@ export async function verifier(
 ): Promise<number> {
   const [name, more] = args;
   if (name === undefined || more !== undefined || /[:\s]/.test(name)) {
-    throw new UsageError("verifier: want one NAME, without colon or blank");
+    throw new UsageError(
+      "Command verifier: want one NAME, without colon or blank",
+    );
   }
   const secret = await readSecret(output);
   if (secret === "") {
-    throw new UsageError("verifier: want a secret on standard input");
+    throw new UsageError("Command verifier: want a secret on standard input");
   }
   output.out(`${name}:${await ScramVerifier.create(secret)}\n`);
   return 0;
