@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { LogRecord } from "../lib/log.ts";
-import { SmtpServer, type SmtpServerOptions } from "../lib/server.ts";
+import { SmtpServer } from "../lib/server.ts";
+import type { SmtpServerOptions } from "../lib/server/options.ts";
 import { MemoryStore } from "../lib/store/memory_store.ts";
 import { startServer, TestClient, until, within } from "./support/server.ts";
 

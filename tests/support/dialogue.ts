@@ -63,7 +63,6 @@ export function testProfile(init: ProfileInit = {}): ServerProfile {
     bareNewlines: "reject",
     startTls: "none",
     authentication: "none",
-    mechanisms: () => ["PLAIN"],
     ...rest,
     asks: asks === "all" ? ALL_ASKS : { ...NO_ASKS, ...asks },
     capabilities: new Capabilities(
@@ -97,6 +96,7 @@ export class Driver {
   /** @param policy Answers the questions; everything is accepted by default */
   constructor(init: ProfileInit = {}, policy: Policy = () => undefined) {
     this.machine = new ServerProtocol(testProfile(init));
+    this.machine.mechanisms = ["PLAIN"];
     this.#policy = policy;
     this.#run();
   }

@@ -8,7 +8,8 @@ import type { LogRecord } from "../../lib/log.ts";
 import { DenoTransport } from "../../lib/net/deno_transport.ts";
 import { memoryPair } from "../../lib/net/memory_transport.ts";
 import type { Transport } from "../../lib/net/transport.ts";
-import { SmtpServer, type SmtpServerOptions } from "../../lib/server.ts";
+import { SmtpServer } from "../../lib/server.ts";
+import type { SmtpServerOptions } from "../../lib/server/options.ts";
 import { Connection } from "../../lib/session/connection.ts";
 import type { SessionContext } from "../../lib/session/context.ts";
 import type { SmtpHandlers } from "../../lib/session/handlers.ts";
@@ -207,6 +208,8 @@ export function openSession(init: SessionInit = {}): TestSession {
   let lastId = 0;
   const context: SessionContext = {
     kind: profile?.protocol === "lmtp" ? "lmtp" : "smtp",
+    implicitTls: false,
+    authentication: undefined,
     profile: testProfile({
       maxSize: 1_000_000,
       asks: asksOf(init),

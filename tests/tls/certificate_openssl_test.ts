@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { Certificate } from "../../lib/tls/certificate.ts";
 import { CertificateError } from "../../lib/tls/certificate_material.ts";
-import { channelBinding } from "../../lib/tls/channel_binding.ts";
+import { tlsServerEndPoint } from "../../lib/sasl/channel_binding.ts";
 import {
   hasOpenssl,
   openssl,
@@ -103,7 +103,7 @@ Deno.test({
       assertEquals(certificate.issuer, "CN=Test CA");
       assertEquals(certificate.verify({ host: "mail.example" }), []);
       // Signed with SHA-384, so bound with SHA-384.
-      assertEquals(channelBinding(certificate.der)?.length, 48);
+      assertEquals(tlsServerEndPoint(certificate.der)?.length, 48);
     }
   },
 });
@@ -146,7 +146,7 @@ Deno.test({
       assertThrows(
         () => Certificate.parse(pem, { key }),
         CertificateError,
-        "the private key is encrypted, want a passphrase",
+        "Private key is encrypted: want a passphrase",
       );
       const error = assertThrows(
         () => Certificate.parse(pem, { key, passphrase: "wrong secret" }),

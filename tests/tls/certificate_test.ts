@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { inspect } from "node:util";
 import { Certificate } from "../../lib/tls/certificate.ts";
 import { CertificateError } from "../../lib/tls/certificate_material.ts";
-import { channelBinding } from "../../lib/tls/channel_binding.ts";
+import { tlsServerEndPoint } from "../../lib/sasl/channel_binding.ts";
 import { temporaryFolder } from "../support/tls_openssl.ts";
 
 const one = await Certificate.selfSigned({
@@ -239,11 +239,11 @@ Deno.test("Certificate.createRequest() takes a key", async () => {
   );
 });
 
-Deno.test("channelBinding() hashes the certificate with its signature's digest", async () => {
+Deno.test("tlsServerEndPoint() hashes the certificate with its signature's digest", async () => {
   const want = new Uint8Array(
     await crypto.subtle.digest("SHA-256", one.der),
   );
-  assertEquals(channelBinding(one.der), want);
-  assertEquals(channelBinding(two.der), undefined);
-  assertThrows(() => channelBinding(new Uint8Array(3)), SyntaxError);
+  assertEquals(tlsServerEndPoint(one.der), want);
+  assertEquals(tlsServerEndPoint(two.der), undefined);
+  assertThrows(() => tlsServerEndPoint(new Uint8Array(3)), SyntaxError);
 });
