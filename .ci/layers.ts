@@ -39,7 +39,8 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   ],
   "server.ts": [
     ...["errors.ts", "log.ts", "protocol", "sasl", "net", "tls", "message"],
-    ...["store", "session", "threads", "queue", "relay", "dns", "server"],
+    ...["store", "session", "threads", "queue", "relay", "relaying", "dns"],
+    "server",
   ],
   "testing.ts": ["*"],
   "testing": ["*"],

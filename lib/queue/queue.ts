@@ -148,6 +148,11 @@ export class RelayQueue implements AsyncDisposable {
     return this.#stopped ??= this.#stop(options.graceMs ?? 10_000);
   }
 
+  /** Ends the deliveries under way, as the end of the grace of a stop does. */
+  abort(): void {
+    this.#runner.abortAll();
+  }
+
   async #stop(graceMs: number): Promise<void> {
     this.#isRunning = false;
     this.#cancelPoll?.();

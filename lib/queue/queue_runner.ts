@@ -121,17 +121,23 @@ export class QueueRunner {
     this.#arm();
   }
 
+  /** Ends all deliveries under way. */
+  abortAll(): void {
+    for (const group of this.#active) {
+      group.abort?.abort(new DOMException("Queue stops", "AbortError"));
+    }
+  }
+
   /** Stops: nothing new begins; what is under way has `graceMs` milliseconds to end. */
   async stop(graceMs: number): Promise<void> {
     this.#stopping = true;
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
     this.#timerAt = Infinity;
-    const cancel = this.#config.clock.setTimer(graceMs, () => {
-      for (const group of this.#active) {
-        group.abort?.abort(new DOMException("Queue stops", "AbortError"));
-      }
-    });
+    const cancel = this.#config.clock.setTimer(
+      graceMs,
+      () => this.abortAll(),
+    );
     // A job that ends may begin another piece of work, as a notice.
     while (this.#work.size > 0) await Promise.all(this.#work);
     cancel();

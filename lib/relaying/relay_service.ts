@@ -26,6 +26,7 @@ import { isLocalNotice, keepNotice, type LocalMail } from "./local_notices.ts";
 import { deliverJob } from "./queue_delivery.ts";
 import {
   deliveryOptions,
+  isOpenToClients,
   queueOptions,
   type RelayingOptions,
 } from "./relaying_options.ts";
@@ -58,8 +59,6 @@ const QUIT_MS = 1000;
 export class RelayService implements SessionRelaying {
   /** The messages to be relayed; the same object over restarts of the server. */
   readonly relays: Relays;
-  /** Whether any client may relay by the policy alone. */
-  readonly isOpenToClients: boolean;
   readonly #options: RelayingOptions;
   readonly #context: RelayServiceContext;
   readonly #hostname: string;
@@ -84,8 +83,6 @@ export class RelayService implements SessionRelaying {
     this.#context = context;
     this.#hostname = options.hostname ?? context.hostname;
     this.#from = (options.from ?? []).map(parseCidr);
-    this.isOpenToClients = options.allow === "authenticated" ||
-      this.#from.length > 0;
     this.#queueOptions = queueOptions(options);
     this.#spool = this.#makeSpool();
     // Made for its checks: wrong numbers are to be found before the start.
@@ -128,7 +125,7 @@ export class RelayService implements SessionRelaying {
   async start(): Promise<void> {
     this.#active = true;
     if (this.#options.spool === undefined) {
-      if (this.isOpenToClients) this.#warnOfMemory();
+      if (isOpenToClients(this.#options)) this.#warnOfMemory();
       // After a restart of the server there may be mail in it.
       if (this.#spool.entries.size === 0) return;
     }
@@ -154,6 +151,11 @@ export class RelayService implements SessionRelaying {
     this.#running = undefined;
   }
 
+  /** Ends the grace of a stop under way. Does nothing else. */
+  abort(): void {
+    if (!this.#active) this.#running?.queue.abort();
+  }
+
   #run(): Running {
     if (this.#running !== undefined) return this.#running;
     const delivery = this.#newDelivery();
@@ -173,7 +175,7 @@ export class RelayService implements SessionRelaying {
         `Cannot relay message "${message.id}": the server is not active`,
       );
     }
-    if (this.#running === undefined && !this.isOpenToClients) {
+    if (this.#running === undefined && !isOpenToClients(this.#options)) {
       this.#warnOfMemory();
     }
     const { queue, started } = this.#run();

@@ -122,6 +122,12 @@ export interface RelayingOptions extends
   maxRecipients?: number | undefined;
 }
 
+/** Whether any client may relay by the policy alone. */
+export function isOpenToClients(options: RelayingOptions): boolean {
+  const { allow, from = [] } = options;
+  return allow === "authenticated" || from.length > 0;
+}
+
 /** What of the options goes to the queue as it is; what is not given is left out. */
 export function queueOptions(
   options: RelayingOptions,
