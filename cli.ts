@@ -11,23 +11,75 @@
 import { parseArgs } from "@std/cli/parse-args";
 import manifest from "./deno.json" with { type: "json" };
 import { processOutput, serve } from "./lib/cli/serve.ts";
+import type { RawSettings, SettingForm } from "./lib/cli/raw_settings.ts";
+import { certificate, CERTIFICATE_SETTINGS } from "./lib/cli/certificate.ts";
 import { SETTINGS, settingsOfConfig } from "./lib/cli/settings.ts";
-import { HELP, UsageError } from "./lib/cli/usage.ts";
+import { verifier } from "./lib/cli/verifier.ts";
+import { HELP, oneLine, RunError, UsageError } from "./lib/cli/usage.ts";
 
-/** Option names of one form. */
-function names(form: string): string[] {
-  return Object.keys(SETTINGS).filter((name) => SETTINGS[name] === form);
+/** A command: the options it knows, and what it does. */
+interface Command {
+  readonly settings: Readonly<Record<string, SettingForm>>;
+  run(args: readonly string[], raw: RawSettings): Promise<number>;
+}
+
+/** The commands by their names. */
+const COMMANDS: Readonly<Record<string, Command>> = {
+  serve: {
+    settings: SETTINGS,
+    run([extra], raw) {
+      if (extra !== undefined) {
+        throw new UsageError(`${extra}: unknown command`);
+      }
+      return serve(raw, processOutput);
+    },
+  },
+  certificate: {
+    settings: CERTIFICATE_SETTINGS,
+    run: (args, raw) => certificate(args, raw, processOutput),
+  },
+  verifier: {
+    settings: {},
+    run: (args) => verifier(args, processOutput),
+  },
+};
+
+/** Takes the options of a command apart. */
+function parse(
+  args: readonly string[],
+  forms: Command["settings"],
+): ReturnType<typeof parseArgs> {
+  const names = (form: SettingForm) =>
+    Object.keys(forms).filter((name) => forms[name] === form);
+  return parseArgs([...args], {
+    string: [...names("one"), ...names("many"), "config"],
+    boolean: [...names("flag"), "help", "version"],
+    collect: [...names("one"), ...names("many"), "config"],
+    unknown(argument: string, key?: string) {
+      if (key !== undefined) {
+        // What stands behind "=" may be a secret.
+        const [name] = argument.split("=");
+        throw new UsageError(`${name}: unknown option`);
+      }
+      return true;
+    },
+  });
 }
 
 /** The settings of the configuration file, overruled by those of the command line. */
 async function settings(
   args: Readonly<Record<string, unknown>>,
-): Promise<Map<string, readonly string[]>> {
-  const file = args["config"];
-  const result = typeof file === "string"
+  forms: Command["settings"],
+): Promise<RawSettings> {
+  const files = args["config"];
+  const [file, another] = Array.isArray(files) ? files as string[] : [];
+  if (another !== undefined) {
+    throw new UsageError("--config: want it once");
+  }
+  const result = file !== undefined
     ? settingsOfConfig(await readConfig(file), file)
     : new Map<string, readonly string[]>();
-  for (const name of Object.keys(SETTINGS)) {
+  for (const name of Object.keys(forms)) {
     const value = args[name];
     if (value === true) result.set(name, ["true"]);
     else if (Array.isArray(value) && value.length > 0) result.set(name, value);
@@ -37,10 +89,18 @@ async function settings(
 
 /** Reads a configuration file. */
 async function readConfig(file: string): Promise<unknown> {
+  let text: string;
   try {
-    return JSON.parse(await Deno.readTextFile(file));
+    text = await Deno.readTextFile(file);
   } catch (error) {
     throw new UsageError(`--config ${file}: ${(error as Error).message}`);
+  }
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    // The parser's message quotes the file, which is nobody else's to read.
+    const at = / \(line \d+ column \d+\)/.exec((error as Error).message);
+    throw new UsageError(`--config ${file}: it is not JSON${at?.[0] ?? ""}`);
   }
 }
 
@@ -56,29 +116,26 @@ async function readConfig(file: string): Promise<unknown> {
  */
 export async function main(args: readonly string[]): Promise<number> {
   try {
-    const parsed = parseArgs([...args], {
-      string: [...names("one"), ...names("many"), "config"],
-      boolean: [...names("flag"), "help", "version"],
-      collect: [...names("one"), ...names("many")],
-      unknown(argument: string, key?: string) {
-        if (key !== undefined) {
-          throw new UsageError(`${argument}: unknown option`);
-        }
-        return true;
-      },
-    });
+    const named = args[0] !== undefined && !args[0].startsWith("-");
+    const name = named ? args[0]! : "serve";
+    const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+    if (command === undefined) throw new UsageError(`${name}: unknown command`);
+    const parsed = parse(named ? args.slice(1) : args, command.settings);
     if (parsed["help"]) return processOutput.out(HELP), 0;
     if (parsed["version"]) {
       return processOutput.out(`@smtp/server ${manifest.version}\n`), 0;
     }
-    const [command = "serve", ...rest] = parsed._.map(String);
-    if (command !== "serve" || rest.length > 0) {
-      throw new UsageError(`${rest[0] ?? command}: unknown command`);
-    }
-    return await serve(await settings(parsed), processOutput);
+    return await command.run(
+      parsed._.map(String),
+      await settings(parsed, command.settings),
+    );
   } catch (error) {
+    if (error instanceof RunError) {
+      return processOutput.err(`error: ${oneLine(error.message)}\n`), 1;
+    }
     if (!(error instanceof UsageError)) throw error;
-    processOutput.err(`${error.message}; --help lists the options\n`);
+    const message = oneLine(error.message);
+    processOutput.err(`${message}; --help lists the options\n`);
     return 2;
   }
 }

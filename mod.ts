@@ -48,6 +48,14 @@ export type {
 } from "./lib/protocol/parameters.ts";
 export { SmtpReply, type SmtpReplyOptions } from "./lib/protocol/reply.ts";
 
+export { type BodyOptions, MessageBody } from "./lib/message/body.ts";
+export type { Newline } from "./lib/store/content.ts";
+export type { MailboxOptions } from "./lib/store/keeping.ts";
+export type { LockMethod, LockSettings } from "./lib/store/lock.ts";
+export {
+  mailboxName,
+  type MailboxNameOptions,
+} from "./lib/store/mailbox_name.ts";
 export {
   type MessageStore,
   type SaveOptions,
@@ -95,17 +103,25 @@ export {
   type MechanismName,
   parseMechanismName,
 } from "./lib/sasl/mechanism_name.ts";
-export { ScramVerifier } from "./lib/sasl/scram_verifier.ts";
+export {
+  type ScramKeys,
+  ScramVerifier,
+  type ScramVerifierOptions,
+} from "./lib/sasl/scram_verifier.ts";
 export {
   chooseMechanism,
+  type ChooseMechanismOptions,
   type ClientMechanism,
   type ClientMechanismOptions,
   createClientMechanism,
 } from "./lib/sasl/client_mechanism.ts";
 export {
   createServerMechanism,
+  type ServerEnd,
+  type ServerFailure,
   type ServerMechanism,
   type ServerMechanismOptions,
+  type ServerStep,
 } from "./lib/sasl/server_mechanism.ts";
 export {
   type ExchangeChallenge,
@@ -119,7 +135,28 @@ export { saslPrep } from "./lib/sasl/saslprep.ts";
 export { decodeBase64Strict, encodeBase64 } from "./lib/sasl/base64.ts";
 export { tlsServerEndPoint } from "./lib/sasl/channel_binding.ts";
 
-export { Certificate } from "./lib/tls/certificate.ts";
+export {
+  Certificate,
+  type CertificateSummary,
+  type LoadCertificateOptions,
+  type ParseCertificateOptions,
+} from "./lib/tls/certificate.ts";
+export {
+  CertificateError,
+  type CertificateMaterial,
+} from "./lib/tls/certificate_material.ts";
+export {
+  CertificateRequest,
+  type CertificateRequestOptions,
+  type CertificateSubjectOptions,
+  type SelfSignedOptions,
+} from "./lib/tls/certificate_request.ts";
+export type {
+  CertificateProblem,
+  VerifyCertificateOptions,
+} from "./lib/tls/certificate_verify.ts";
+export type { KeyAlgorithm } from "./lib/tls/private_key.ts";
+export type { KeyUsage } from "./lib/tls/x509_writer.ts";
 export {
   CertificateSet,
   type CertificateSetOptions,

@@ -38,6 +38,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
     ...["store", "session", "threads", "queue", "relay", "dns", "server"],
   ],
   "testing.ts": ["*"],
+  "testing": ["*"],
   "mod.ts": ["*"],
   "cli": ["*"],
   "cli.ts": ["mod.ts", "cli"],

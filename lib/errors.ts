@@ -22,9 +22,12 @@ import { SmtpReply, type SmtpReplyOptions } from "./protocol/reply.ts";
 export class SmtpError extends Error {
   /** The reply that the peer gets, or gave. */
   readonly reply: SmtpReply;
+  /** `"SmtpError"`, or the name of a subclass. */
   override readonly name: string = "SmtpError";
 
   /**
+   * Makes an error of a code and text, or of a whole reply.
+   *
    * @param code The three-digit code, 400 to 599, or a whole reply
    * @param text The text of the reply
    * @throws {RangeError} If the code is not a refusal, or the enhanced code does not fit it
@@ -69,9 +72,14 @@ export class SmtpError extends Error {
 export class AddressSyntaxError extends SyntaxError {
   /** Where in the text the first octet that does not fit stands, from 0. */
   readonly offset: number;
+  /** `"AddressSyntaxError"`. */
   override readonly name: string = "AddressSyntaxError";
 
-  /** @param offset Where in the text the fault stands, from 0 */
+  /**
+   * Makes an error that points into the text.
+   *
+   * @param offset Where in the text the fault stands, from 0
+   */
   constructor(message: string, offset: number) {
     super(message);
     this.offset = offset;

@@ -10,7 +10,7 @@ import type { Transport } from "./net/transport.ts";
 import { replies } from "./protocol/replies.ts";
 import { contextOf, securityOf } from "./server/contexts.ts";
 import {
-  checkNumbers,
+  checkOptions,
   type ListeningAddress,
   type ReloadOptions,
   type ServeOptions,
@@ -69,12 +69,13 @@ export class SmtpServer {
    *
    * @param options How the server behaves
    * @throws {RangeError} If a number among the options makes no sense
+   * @throws {TypeError} If `hostname` or one of `domains` is no name
    */
   constructor(options: SmtpServerOptions = {}) {
     this.#options = options;
     this.#log = options.log ?? consoleLogger;
     this.#store = options.store ?? new DiscardStore();
-    checkNumbers(options);
+    checkOptions(options);
   }
 
   /** Whether the server takes connections: it was started and not stopped. */

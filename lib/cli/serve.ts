@@ -4,16 +4,16 @@
  */
 
 import { describeError } from "../log.ts";
-import { formatHostPort } from "../net/listen_options.ts";
+import { formatHostPort, kindName } from "../net/listen_options.ts";
 import { SmtpServer } from "../server.ts";
+import type { SmtpServerOptions } from "../server/options.ts";
+import { CertificateSource } from "../tls/certificate_set.ts";
+import type { RawSettings } from "./raw_settings.ts";
+import { SecurityFiles } from "./security.ts";
 import type { SmtpHandlers } from "../session/handlers.ts";
 import { LogWriter } from "./log_writer.ts";
-import {
-  type RawSettings,
-  type ServeSettings,
-  serveSettings,
-} from "./settings.ts";
-import { UsageError } from "./usage.ts";
+import { type ServeSettings, serveSettings } from "./settings.ts";
+import { oneLine, UsageError } from "./usage.ts";
 
 /** How long sessions may go on after the first signal, in ms. */
 const GRACE_MS = 10_000;
@@ -30,9 +30,25 @@ export interface Output {
 
 /** The output of this process. */
 export const processOutput: Output = {
-  out: (text) => void Deno.stdout.writeSync(encoder.encode(text)),
-  err: (text) => void Deno.stderr.writeSync(encoder.encode(text)),
+  out: (text) => writeAll(Deno.stdout, text),
+  err: (text) => writeAll(Deno.stderr, text),
 };
+
+/**
+ * Writes all of a text. A reader that is gone, as `head` when it has seen
+ * enough, is no reason to stop serving.
+ */
+function writeAll(
+  to: { writeSync(bytes: Uint8Array): number },
+  text: string,
+): void {
+  let bytes = encoder.encode(text);
+  try {
+    while (bytes.length > 0) bytes = bytes.subarray(to.writeSync(bytes));
+  } catch (error) {
+    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+  }
+}
 
 /**
  * Serves until a signal. Resolves with the exit code.
@@ -45,6 +61,11 @@ export async function serve(
 ): Promise<number> {
   const settings = serveSettings(raw);
   const handlers = await loadHandlers(settings.handlers);
+  const files = new SecurityFiles(
+    raw,
+    settings.options.hostname ?? Deno.hostname(),
+  );
+  const security = await files.load();
   const log = new LogWriter({
     form: settings.log,
     quiet: settings.quiet,
@@ -52,8 +73,11 @@ export async function serve(
       Deno.stderr.isTerminal(),
     write: output.err,
   });
-  const server = new SmtpServer({
+  const server = makeServer({
     ...settings.options,
+    ...security,
+    certificate: security.certificate &&
+      new CertificateSource(security.certificate),
     handlers,
     log: (record) => log.log(record),
   });
@@ -62,13 +86,60 @@ export async function serve(
     await server.start();
   } catch (error) {
     stopped.cancel();
-    output.err(`error: ${(error as Error).message}\n`);
+    output.err(`error: ${oneLine((error as Error).message)}\n`);
     return 1;
   }
   tellFirst(server, { settings, output, log });
+  const unwatch = reloadOnChange(server, { files, log });
   await stopped.done;
+  unwatch();
   log.flush();
   return 0;
+}
+
+/** Rereads certificates and accounts when their files change, and on SIGHUP. */
+function reloadOnChange(
+  server: SmtpServer,
+  { files, log }: { readonly files: SecurityFiles; readonly log: LogWriter },
+): () => void {
+  const reload = async () => {
+    try {
+      const { certificate, accounts } = await files.load();
+      await server.reload({
+        ...(certificate && { certificate }),
+        ...(accounts && { accounts }),
+      });
+      log.log({
+        level: "info",
+        event: "listening",
+        message: "Reread certificates and accounts",
+      });
+    } catch (error) {
+      // What was read before stays in force.
+      log.log({
+        level: "error",
+        event: "error",
+        message: `Cannot reread: ${oneLine((error as Error).message)}`,
+      });
+    }
+  };
+  const unwatch = files.watch(() => void reload());
+  if (Deno.build.os === "windows") return unwatch;
+  const onSignal = () => void reload();
+  Deno.addSignalListener("SIGHUP", onSignal);
+  return () => {
+    unwatch();
+    Deno.removeSignalListener("SIGHUP", onSignal);
+  };
+}
+
+/** Makes the server; what it cannot use is wrong usage. */
+function makeServer(options: SmtpServerOptions): SmtpServer {
+  try {
+    return new SmtpServer(options);
+  } catch (error) {
+    throw new UsageError((error as Error).message, { cause: error });
+  }
 }
 
 /** The lines that scripts wait for, then what a person wants to know. */
@@ -82,7 +153,7 @@ function tellFirst(
 ): void {
   for (const address of server.addresses) {
     const at = formatHostPort(address);
-    output.out(`listening on ${at} (${address.kind})\n`);
+    output.out(`listening on ${at} (${kindName(address)})\n`);
     if (settings.log === "json") {
       log.log({
         level: "info",
@@ -91,7 +162,7 @@ function tellFirst(
         fields: {
           address: address.address,
           port: address.port,
-          kind: address.kind,
+          kind: kindName(address),
         },
       });
     }

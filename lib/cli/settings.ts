@@ -6,15 +6,20 @@
 
 import { type ListenOptions, parseListen } from "../net/listen_options.ts";
 import type { SmtpServerOptions } from "../server/options.ts";
+import { localDomains } from "../session/local_domains.ts";
 import { DiscardStore } from "../store/discard_store.ts";
 import { FileStore } from "../store/file_store.ts";
 import { MaildirStore } from "../store/maildir_store.ts";
 import { MboxStore } from "../store/mbox_store.ts";
 import type { MessageStore } from "../store/store.ts";
+import {
+  one,
+  type RawSettings,
+  type SettingForm,
+  usable,
+  wholeNumber,
+} from "./raw_settings.ts";
 import { UsageError } from "./usage.ts";
-
-/** How a setting is written: `many` may be repeated, `flag` has no value. */
-type SettingForm = "one" | "many" | "flag";
 
 /** The settings of `serve`, by their name on the command line. */
 export const SETTINGS: Readonly<Record<string, SettingForm>> = {
@@ -23,6 +28,14 @@ export const SETTINGS: Readonly<Record<string, SettingForm>> = {
   store: "one",
   domain: "many",
   handlers: "one",
+  user: "many",
+  users: "one",
+  auth: "one",
+  security: "one",
+  cert: "many",
+  key: "many",
+  "self-signed": "flag",
+  "allow-insecure-auth": "flag",
   "max-size": "one",
   "max-recipients": "one",
   "max-connections": "one",
@@ -30,9 +43,6 @@ export const SETTINGS: Readonly<Record<string, SettingForm>> = {
   log: "one",
   quiet: "flag",
 };
-
-/** Settings as they were written: name and values. */
-export type RawSettings = ReadonlyMap<string, readonly string[]>;
 
 /** The settings of `serve`, checked. */
 export interface ServeSettings {
@@ -66,21 +76,42 @@ export function settingsOfConfig(
   const settings = new Map<string, readonly string[]>();
   for (const [key, value] of Object.entries(config)) {
     const name = key.replace(/[A-Z]/g, (it) => `-${it.toLowerCase()}`);
-    if (!Object.hasOwn(SETTINGS, name)) {
+    const form = Object.hasOwn(SETTINGS, name) ? SETTINGS[name] : undefined;
+    if (form === undefined || key.includes("-")) {
       throw new UsageError(`--config ${file}: unknown setting "${key}"`);
     }
-    const values = Array.isArray(value) ? value : [value];
-    for (const it of values) {
-      if (!["string", "number", "boolean"].includes(typeof it)) {
-        throw new UsageError(
-          `--config ${file}: setting "${key}" wants a string, a number, a boolean or an array of these`,
-        );
-      }
+    const values = valuesOf(form, value);
+    if (values === undefined) {
+      throw new UsageError(
+        `--config ${file}: setting "${key}" wants ${WANTED[form]}`,
+      );
     }
-    if (value === false) continue;
-    settings.set(name, values.map(String));
+    if (value !== false) settings.set(name, values);
   }
   return settings;
+}
+
+/** What a setting of each form may be in a configuration file. */
+const WANTED: Readonly<Record<SettingForm, string>> = {
+  one: "a string or a number",
+  many: "a string, or an array of at least one",
+  flag: "true or false",
+};
+
+/** The values of a setting as they would stand on the command line, if they fit its form. */
+function valuesOf(
+  form: SettingForm,
+  value: unknown,
+): readonly string[] | undefined {
+  if (form === "flag") {
+    return typeof value === "boolean" ? [String(value)] : undefined;
+  }
+  const values = form === "many" && Array.isArray(value) ? value : [value];
+  const fit = values.length > 0 &&
+    values.every((it) =>
+      typeof it === "string" || (form === "one" && typeof it === "number")
+    );
+  return fit ? values.map(String) : undefined;
 }
 
 /**
@@ -93,6 +124,7 @@ export function serveSettings(raw: RawSettings): ServeSettings {
     usable("listen", () => parseListen(text))
   );
   const domains = raw.get("domain");
+  usable("domain", () => localDomains(domains ?? []));
   const maxSize = wholeNumber(raw, "max-size", 0);
   const timeout = wholeNumber(raw, "timeout", 1);
   const log = one(raw, "log") ?? "text";
@@ -116,32 +148,6 @@ export function serveSettings(raw: RawSettings): ServeSettings {
     log,
     quiet: raw.has("quiet"),
   };
-}
-
-function one(raw: RawSettings, name: string): string | undefined {
-  const values = raw.get(name);
-  if (values === undefined) return undefined;
-  if (values.length > 1) {
-    throw new UsageError(`--${name}: given ${values.length} times, want once`);
-  }
-  if (values[0] === "") throw new UsageError(`--${name}: want a value`);
-  return values[0];
-}
-
-function wholeNumber(
-  raw: RawSettings,
-  name: string,
-  least: number,
-): number | undefined {
-  const text = one(raw, name);
-  if (text === undefined) return undefined;
-  const value = Number(text);
-  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value < least) {
-    throw new UsageError(
-      `--${name} ${text}: want a whole number from ${least}`,
-    );
-  }
-  return value;
 }
 
 /** Makes the store that `--store` names. */
@@ -183,14 +189,5 @@ function storeOf(
         store: new FileStore({ folder: path }),
         keeps: `mail is kept in ${path}, one .eml file a message`,
       };
-  }
-}
-
-/** Runs a parser of the library; what it cannot read is wrong usage of the option. */
-function usable<T>(name: string, parse: () => T): T {
-  try {
-    return parse();
-  } catch (error) {
-    throw new UsageError(`--${name}: ${(error as Error).message}`);
   }
 }

@@ -8,14 +8,29 @@ export class UsageError extends Error {
   override readonly name: string = "UsageError";
 }
 
+/** A text as one line: what a user gave, or a library said, may have several. */
+export function oneLine(text: string): string {
+  // deno-lint-ignore no-control-regex
+  return text.replace(/[\x00-\x1f\x7f-\x9f]+/g, " ");
+}
+
+/** What the command line was asked for cannot be done; its message is the one line, the exit code 1. */
+export class RunError extends Error {
+  override readonly name: string = "RunError";
+}
+
 /** The text of `--help`. */
 export const HELP = `SMTP server
 
   cli.ts [serve] [options]     receive mail
+  cli.ts certificate create|show ...
+                               make or inspect a certificate
+  cli.ts verifier NAME         make a line for --users from a secret on standard
+                               input
 
 Where
-  --listen HOST:PORT[/KIND]    repeatable; KIND smtp (default), submission, lmtp;
-                               port 0 takes any free one; default 127.0.0.1:2525
+  --listen HOST:PORT[/KIND]    repeatable; KIND smtp, submission or lmtp; port 0
+                               takes any free one; default 127.0.0.1:2525/smtp
   --hostname NAME              own name in greeting, EHLO and Received; default:
                                this machine's
 What is kept, and for whom
@@ -28,6 +43,18 @@ What is kept, and for whom
   --domain NAME                repeatable; recipients here are local, others are
                                refused; without any, every recipient is local
   --handlers MODULE            file that default-exports SmtpHandlers
+Who may send, and how it is protected
+  --user NAME:SECRET           repeatable; an account
+  --users FILE                 accounts, a NAME:SECRET a line; SECRET plain or what
+                               the command verifier makes
+  --auth none|allowed|required log-in; default allowed with accounts; submission
+                               listeners always require it
+  --allow-insecure-auth        log-in without TLS
+  --cert FILE --key FILE       certificate chain and key in PEM; repeatable, chosen
+                               by server name; reread when they change, and on SIGHUP
+  --self-signed                a certificate made for this run
+  --security none|allowed|required
+                               STARTTLS; default allowed with a certificate
 Limits
   --max-size BYTES             largest message; default 52428800, 0 for no limit
   --max-recipients N           of a message; default 1000

@@ -26,7 +26,11 @@ export class MessageBody {
   #path: string | undefined;
   readonly #options: BodyOptions;
 
-  /** @param options Where the octets go */
+  /**
+   * Makes an empty body.
+   *
+   * @param options Where the octets go
+   */
   constructor(options: BodyOptions) {
     this.#options = options;
   }

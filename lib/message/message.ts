@@ -69,7 +69,11 @@ export class Message {
   readonly #makeTrace: () => string;
   #replaced: MessageBody | undefined;
 
-  /** @param init What the message is made of */
+  /**
+   * Makes a message without content.
+   *
+   * @param init What the message is made of
+   */
   constructor(init: MessageInit) {
     this.id = init.id;
     this.from = init.from;

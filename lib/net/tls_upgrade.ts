@@ -288,7 +288,7 @@ function chooseContext(
       callback(error instanceof Error ? error : new Error(String(error)));
     const answer = (certificate: Certificate | undefined) => {
       if (certificate === undefined) {
-        throw new Error(`no certificate for the name "${serverName}"`);
+        throw new Error(`No certificate for the name "${serverName}"`);
       }
       options.onChosen(certificate);
       callback(null, secureContext(certificate, options.policy));

@@ -36,6 +36,8 @@ export class SmtpReply {
   #wire: string | undefined;
 
   /**
+   * Makes a reply.
+   *
    * @param code The three-digit code
    * @param text The text; a line end in it, or an array, makes a reply of several lines
    * @throws {RangeError} If the code is not 200 to 599 or the enhanced code does not fit it

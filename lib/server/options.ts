@@ -16,6 +16,7 @@ import type { BareNewlinePolicy } from "../protocol/data_decoder.ts";
 import type { Accounts } from "../sasl/accounts.ts";
 import type { MechanismName } from "../sasl/mechanism_name.ts";
 import type { SmtpHandlers } from "../session/handlers.ts";
+import { localDomains } from "../session/local_domains.ts";
 import type { MessageStore } from "../store/store.ts";
 import type { Certificate } from "../tls/certificate.ts";
 import type {
@@ -142,11 +143,18 @@ export type ReloadOptions = Pick<
 >;
 
 /**
- * Checks the numbers among the options.
+ * Checks what can be checked before the server starts.
  *
- * @throws {RangeError} If one makes no sense
+ * @throws {RangeError} If a number makes no sense
+ * @throws {TypeError} If `hostname` or one of `domains` is no name
  */
-export function checkNumbers(options: SmtpServerOptions): void {
+export function checkOptions(options: SmtpServerOptions): void {
+  checkNumbers(options);
+  checkHostname(options.hostname);
+  localDomains(options.domains ?? []);
+}
+
+function checkNumbers(options: SmtpServerOptions): void {
   const wanted = [
     "maxSize",
     "maxRecipients",
@@ -169,4 +177,15 @@ export function checkNumbers(options: SmtpServerOptions): void {
       );
     }
   }
+}
+
+/** A name with white space or brackets would be taken apart by who reads the greeting or Received. */
+function checkHostname(hostname: string | undefined): void {
+  if (hostname === undefined) return;
+  const isName = /^[\p{L}\p{N}_-]+(?:\.[\p{L}\p{N}_-]+)*$/u.test(hostname);
+  const isLiteral = /^\[[0-9A-Za-z.:]+\]$/.test(hostname);
+  if ((isName || isLiteral) && hostname.length <= 255) return;
+  throw new TypeError(
+    `Cannot use hostname "${hostname}": want a name, as "mx.example.com"`,
+  );
 }

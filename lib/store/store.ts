@@ -32,11 +32,16 @@ export interface MessageStore {
 
 /** A store kept the message for some recipients only, or for none. */
 export class StoreError extends Error {
+  /** `"StoreError"`. */
   override readonly name: string = "StoreError";
   /** The recipients without a copy, and why. */
   readonly failures: ReadonlyMap<Recipient, unknown>;
 
-  /** @param failures The recipients without a copy, and why */
+  /**
+   * Makes an error that names the recipients without a copy.
+   *
+   * @param failures The recipients without a copy, and why
+   */
   constructor(
     message: string,
     failures: ReadonlyMap<Recipient, unknown>,

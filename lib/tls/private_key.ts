@@ -94,7 +94,7 @@ export function readKey(block: PemBlock, passphrase?: string): KeyObject {
   const encrypted = block.label === "ENCRYPTED PRIVATE KEY" ||
     /^Proc-Type:.*ENCRYPTED/m.test(block.text);
   if (encrypted && (passphrase === undefined || passphrase === "")) {
-    throw new Error("the private key is encrypted, want a passphrase");
+    throw new Error("Private key is encrypted: want a passphrase");
   }
   try {
     return createPrivateKey({

@@ -146,7 +146,7 @@ Deno.test({
       assertThrows(
         () => Certificate.parse(pem, { key }),
         CertificateError,
-        "the private key is encrypted, want a passphrase",
+        "Private key is encrypted: want a passphrase",
       );
       const error = assertThrows(
         () => Certificate.parse(pem, { key, passphrase: "wrong secret" }),

@@ -1,0 +1,131 @@
+/**
+ * `cli.ts certificate create|show`: makes a self-signed certificate or a
+ * request, and tells what is in a certificate file.
+ */
+
+import { Certificate } from "../tls/certificate.ts";
+import type { KeyAlgorithm } from "../tls/private_key.ts";
+import {
+  one,
+  type RawSettings,
+  type SettingForm,
+  wholeNumber,
+  word,
+} from "./raw_settings.ts";
+import type { Output } from "./serve.ts";
+import { RunError, UsageError } from "./usage.ts";
+
+/** The settings of the command. */
+export const CERTIFICATE_SETTINGS: Readonly<Record<string, SettingForm>> = {
+  name: "many",
+  days: "one",
+  algorithm: "one",
+  cert: "one",
+  key: "one",
+  request: "flag",
+};
+
+const ALGORITHMS: readonly KeyAlgorithm[] = [
+  "ecdsa-p256",
+  "rsa-2048",
+  "ed25519",
+];
+
+/** The text of `certificate --help`. */
+const USAGE =
+  `certificate create --name NAME [--name ...] --cert FILE --key FILE
+                   [--days N] [--algorithm ecdsa-p256|rsa-2048|ed25519] [--request]
+certificate show FILE`;
+
+/** Runs the command; resolves with the exit code. */
+export async function certificate(
+  args: readonly string[],
+  raw: RawSettings,
+  output: Output,
+): Promise<number> {
+  const [verb, file, more] = args;
+  if (verb === "create" && file === undefined) return await create(raw, output);
+  if (verb === "show" && file !== undefined && more === undefined) {
+    return await show(file, output);
+  }
+  throw new UsageError(`Command certificate: want one of these:\n${USAGE}`);
+}
+
+async function create(raw: RawSettings, output: Output): Promise<number> {
+  const names = raw.get("name") ?? [];
+  const certificateFile = one(raw, "cert");
+  const keyFile = one(raw, "key");
+  const algorithm = word(raw, "algorithm", ALGORITHMS) ?? "ecdsa-p256";
+  const days = wholeNumber(raw, "days", 1) ?? 365;
+  if (names.length === 0) {
+    throw new UsageError("Command certificate create: want --name");
+  }
+  if (certificateFile === undefined || keyFile === undefined) {
+    throw new UsageError(
+      "Command certificate create: want --cert FILE and --key FILE",
+    );
+  }
+  const made = await make({
+    names,
+    days,
+    algorithm,
+    request: raw.has("request"),
+  });
+  await write(keyFile, made.keyPem(), 0o600);
+  await write(certificateFile, made.toPem(), 0o644);
+  output.out(`wrote ${certificateFile} and ${keyFile}\n`);
+  return 0;
+}
+
+async function make(
+  init: {
+    readonly names: readonly string[];
+    readonly days: number;
+    readonly algorithm: KeyAlgorithm;
+    readonly request: boolean;
+  },
+): Promise<{ toPem(): string; keyPem(): string }> {
+  const { request, days, ...rest } = init;
+  try {
+    return request
+      ? await Certificate.createRequest(rest)
+      : await Certificate.selfSigned({ ...rest, days });
+  } catch (error) {
+    throw new UsageError(
+      `Command certificate create: ${(error as Error).message}`,
+    );
+  }
+}
+
+/** Writes a new file: one that is there may be the only copy of a key. */
+async function write(path: string, text: string, mode: number): Promise<void> {
+  try {
+    await Deno.writeTextFile(path, text, { createNew: true, mode });
+  } catch (error) {
+    throw new RunError(`Cannot write "${path}": ${(error as Error).message}`);
+  }
+}
+
+async function show(file: string, output: Output): Promise<number> {
+  let shown: Certificate;
+  try {
+    shown = await Certificate.load({
+      certificateFile: file,
+      keyOptional: true,
+    });
+  } catch (error) {
+    throw new RunError((error as Error).message);
+  }
+  const problems = shown.verify().map((problem) => problem.message);
+  output.out(`subject      ${shown.subject}
+issuer       ${shown.issuer}
+names        ${shown.names.join(", ")}
+valid from   ${shown.validFrom.toISOString()}
+valid to     ${shown.validTo.toISOString()}
+algorithm    ${shown.algorithm}
+serial       ${shown.serialNumber}
+fingerprint  ${shown.fingerprint}
+problems     ${problems.length === 0 ? "none" : problems.join("; ")}
+`);
+  return 0;
+}

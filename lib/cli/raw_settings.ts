@@ -1,0 +1,60 @@
+/**
+ * Settings as they were written, on the command line or in a configuration
+ * file: names and texts, and how a text becomes a value or a complaint.
+ */
+
+import { UsageError } from "./usage.ts";
+
+/** How a setting is written: `many` may be repeated, `flag` has no value. */
+export type SettingForm = "one" | "many" | "flag";
+
+/** Settings as they were written: name and values. */
+export type RawSettings = ReadonlyMap<string, readonly string[]>;
+
+/** The text of a setting that may be given once. */
+export function one(raw: RawSettings, name: string): string | undefined {
+  const values = raw.get(name);
+  if (values === undefined) return undefined;
+  if (values.length > 1) {
+    throw new UsageError(`--${name}: given ${values.length} times, want once`);
+  }
+  if (values[0] === "") throw new UsageError(`--${name}: want a value`);
+  return values[0];
+}
+
+/** The number of a setting that may be given once. */
+export function wholeNumber(
+  raw: RawSettings,
+  name: string,
+  least: number,
+): number | undefined {
+  const text = one(raw, name);
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value < least) {
+    throw new UsageError(
+      `--${name} ${text}: want a whole number from ${least}`,
+    );
+  }
+  return value;
+}
+
+/** The text of a setting that is one of a few words. */
+export function word<T extends string>(
+  raw: RawSettings,
+  name: string,
+  words: readonly T[],
+): T | undefined {
+  const text = one(raw, name);
+  if (text === undefined || words.includes(text as T)) return text as T;
+  throw new UsageError(`--${name} ${text}: want ${words.join(", ")}`);
+}
+
+/** Runs a parser of the library; what it cannot read is wrong usage of the option. */
+export function usable<T>(name: string, parse: () => T): T {
+  try {
+    return parse();
+  } catch (error) {
+    throw new UsageError(`--${name}: ${(error as Error).message}`);
+  }
+}

@@ -1,0 +1,176 @@
+/**
+ * Certificates and accounts of `serve`: read from files, checked, and read again
+ * when the files change. No secret ever leaves here in a message.
+ */
+
+import { type AccountList, parseAccounts } from "../sasl/accounts.ts";
+import { Certificate } from "../tls/certificate.ts";
+import { CertificateSet } from "../tls/certificate_set.ts";
+import type { SmtpServerOptions } from "../server/options.ts";
+import { one, type RawSettings, word } from "./raw_settings.ts";
+import { RunError, UsageError } from "./usage.ts";
+
+/** What the server gets of it. */
+export interface SecurityOptions extends
+  Pick<
+    SmtpServerOptions,
+    "accounts" | "allowInsecureAuth" | "authentication" | "security"
+  > {
+  /** The certificates, if there are any. */
+  readonly certificate: CertificateSet | undefined;
+}
+
+/** How often files are looked at, in ms. */
+const POLL_MS = 1000;
+
+/** Certificates and accounts that come from files. */
+export class SecurityFiles {
+  readonly #raw: RawSettings;
+  readonly #hostname: string;
+  #seen = "";
+
+  /**
+   * Checks the settings; reads nothing yet.
+   *
+   * @throws {UsageError} If settings do not fit together
+   */
+  constructor(raw: RawSettings, hostname: string) {
+    this.#raw = raw;
+    this.#hostname = hostname;
+    const certs = raw.get("cert")?.length ?? 0;
+    const keys = raw.get("key")?.length ?? 0;
+    if (keys > 0 && keys !== certs) {
+      throw new UsageError(
+        `--key: given ${keys} times and --cert ${certs} times, want a key for each certificate`,
+      );
+    }
+    if (certs > 0 && raw.has("self-signed")) {
+      throw new UsageError("--self-signed: want it or --cert, not both");
+    }
+    checkUsers(raw.get("user") ?? []);
+    one(raw, "users");
+  }
+
+  /**
+   * Reads the files and makes the server's options of them.
+   *
+   * @throws {RunError} If a file cannot be used
+   * @throws {UsageError} If a word among the settings is not known
+   */
+  async load(): Promise<SecurityOptions> {
+    const raw = this.#raw;
+    const authentication = word(raw, "auth", ["none", "allowed", "required"]);
+    const security = word(raw, "security", ["none", "allowed", "required"]);
+    this.#seen = await this.#stamp();
+    const certificate = await this.#certificates();
+    const accounts = await this.#accounts();
+    if (security !== undefined && security !== "none" && !certificate) {
+      throw new UsageError(
+        `--security ${security}: want --cert and --key, or --self-signed`,
+      );
+    }
+    return {
+      authentication,
+      security,
+      certificate,
+      accounts,
+      allowInsecureAuth: raw.has("allow-insecure-auth"),
+    };
+  }
+
+  async #certificates(): Promise<CertificateSet | undefined> {
+    const files = this.#raw.get("cert") ?? [];
+    const keys = this.#raw.get("key") ?? [];
+    if (this.#raw.has("self-signed")) {
+      const names = new Set([this.#hostname, "localhost", "127.0.0.1", "::1"]);
+      const own = await Certificate.selfSigned({ names: [...names] });
+      return new CertificateSet([own]);
+    }
+    if (files.length === 0) return undefined;
+    const certificates: Certificate[] = [];
+    for (const [index, certificateFile] of files.entries()) {
+      certificates.push(await loadCertificate(certificateFile, keys[index]));
+    }
+    return new CertificateSet(certificates);
+  }
+
+  async #accounts(): Promise<AccountList | undefined> {
+    const users = this.#raw.get("user") ?? [];
+    const file = one(this.#raw, "users");
+    if (file === undefined && users.length === 0) return undefined;
+    try {
+      const text = file === undefined ? "" : await Deno.readTextFile(file);
+      return parseAccounts([text, ...users].join("\n"));
+    } catch (error) {
+      throw new RunError(`--users ${file}: ${(error as Error).message}`);
+    }
+  }
+
+  /** When each file was changed last. */
+  async #stamp(): Promise<string> {
+    const users = one(this.#raw, "users");
+    const files = [
+      ...this.#raw.get("cert") ?? [],
+      ...this.#raw.get("key") ?? [],
+      ...users === undefined ? [] : [users],
+    ];
+    const stamps = await Promise.all(files.map(async (file) => {
+      const info = await Deno.stat(file).catch(() => undefined);
+      return `${info?.mtime?.getTime()} ${info?.ino} ${info?.size}`;
+    }));
+    return stamps.join("\n");
+  }
+
+  /**
+   * Calls `changed` whenever a file has changed, until the returned function is
+   * called. Does nothing where no setting names a file.
+   */
+  watch(changed: () => void): () => void {
+    if (!["cert", "key", "users"].some((name) => this.#raw.has(name))) {
+      return () => {};
+    }
+    const timer = setInterval(async () => {
+      const stamp = await this.#stamp();
+      if (stamp === this.#seen) return;
+      this.#seen = stamp;
+      changed();
+    }, POLL_MS);
+    return () => clearInterval(timer);
+  }
+}
+
+/** Loads one certificate that can be served now. */
+async function loadCertificate(
+  certificateFile: string,
+  keyFile: string | undefined,
+): Promise<Certificate> {
+  let certificate: Certificate;
+  try {
+    certificate = await Certificate.load({
+      certificateFile,
+      ...(keyFile === undefined ? {} : { keyFile }),
+    });
+  } catch (error) {
+    throw new RunError((error as Error).message);
+  }
+  const [problem] = certificate.verify();
+  if (problem !== undefined) {
+    throw new RunError(
+      `Cannot use the certificate "${certificateFile}": ${problem.message}`,
+    );
+  }
+  return certificate;
+}
+
+/** Checks `--user` without a word of what was given: it may be a secret. */
+function checkUsers(users: readonly string[]): void {
+  for (const [index, user] of users.entries()) {
+    try {
+      parseAccounts(user);
+    } catch {
+      throw new UsageError(
+        `--user: number ${index + 1} cannot be used, want NAME:SECRET`,
+      );
+    }
+  }
+}

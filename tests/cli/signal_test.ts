@@ -1,0 +1,100 @@
+/** The end by a signal: nothing that was begun is lost without need. */
+
+import { assert, assertEquals } from "@std/assert";
+import type { ScriptedClient } from "@smtp/server/testing";
+import { CliServer, TestFolder } from "../support/cli.ts";
+
+const ignore = Deno.build.os === "windows";
+
+/** Brings a session into the middle of its message. */
+async function beginMessage(client: ScriptedClient): Promise<void> {
+  await client.script(`
+    S: 220
+    C: EHLO client.example
+    S: 250
+    C: MAIL FROM:<me@client.example>
+    S: 250
+    C: RCPT TO:<you@example.com>
+    S: 250
+    C: DATA
+    S: 354
+    C: Subject: hello
+    C:
+  `);
+}
+
+/** Waits until the server has taken the signal: it accepts nobody any more. */
+async function refused(server: CliServer): Promise<void> {
+  for (;;) {
+    try {
+      await using client = await server.connect();
+      await client.expect(220);
+    } catch {
+      return;
+    }
+  }
+}
+
+for (const signal of ["SIGTERM", "SIGINT"] as const) {
+  Deno.test({
+    name: `cli stops on ${signal} when the message under way is kept`,
+    ignore,
+    async fn() {
+      await using folder = await TestFolder.create();
+      await using server = await CliServer.start(["--store", "file:inbox"], {
+        cwd: folder.path,
+      });
+      await using client = await server.connect();
+      await beginMessage(client);
+      server.signal(signal);
+      await refused(server);
+      await client.script(`
+        C: It works.
+        C: .
+        S: 250 2.0.0 ...
+        C: QUIT
+        S: 221
+        S: <closed>
+      `);
+      assertEquals((await server.end()).code, 0);
+      const [file, ...more] = await folder.files();
+      assertEquals(more, []);
+      const text = await folder.read(file!);
+      assert(text.endsWith("\r\n\r\nIt works.\r\n"), text);
+    },
+  });
+}
+
+Deno.test({
+  name: "cli stops at once on a signal when nobody is connected",
+  ignore,
+  async fn() {
+    await using folder = await TestFolder.create();
+    await using server = await CliServer.start(["--log", "json"], {
+      cwd: folder.path,
+    });
+    assertEquals((await server.end("SIGTERM")).code, 0);
+    assertEquals(await folder.files(), []);
+  },
+});
+
+Deno.test({
+  name: "cli ends the sessions with 421 on a second signal",
+  ignore,
+  async fn() {
+    await using folder = await TestFolder.create();
+    await using server = await CliServer.start([], { cwd: folder.path });
+    await using idle = await server.connect();
+    await idle.expect(220);
+    await using busy = await server.connect();
+    await beginMessage(busy);
+    server.signal("SIGTERM");
+    await refused(server);
+    await idle.expect(250, "NOOP");
+    server.signal("SIGINT");
+    await idle.script("S: 421 4.3.2 ...\nS: <closed>");
+    await busy.script("S: 421 4.3.2 ...\nS: <closed>");
+    assertEquals((await server.end()).code, 0);
+    assertEquals(await folder.files(), []);
+  },
+});

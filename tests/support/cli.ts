@@ -1,0 +1,284 @@
+/**
+ * The command line as a child process: run to its end, or served from until the
+ * test is over. Every wait has a deadline, and a child is ended by its own id.
+ */
+
+import { ScriptedClient } from "@smtp/server/testing";
+
+const ROOT = new URL("../../", import.meta.url);
+const DEADLINE_MS = 20_000;
+
+/** The flag that this process got for the @std packages, for its children. */
+const importMap = import.meta.resolve("@std/assert").startsWith("jsr:")
+  ? []
+  : [`--import-map=${new URL(".ci/std_from_npm.json", ROOT).pathname}`];
+
+/** The arguments of `deno` that run the command line with `args`. */
+export function cliArgs(args: readonly string[]): string[] {
+  const program = new URL("cli.ts", ROOT).pathname;
+  return ["run", "-A", ...importMap, program, ...args];
+}
+
+/** Where and how a child runs. */
+export interface CliOptions {
+  /** Working folder. */
+  readonly cwd?: string;
+  /** Variables beside the inherited ones. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** Options of {@linkcode CliServer.start}. */
+export interface CliStartOptions extends CliOptions {
+  /** Listeners to wait for; 1 by default. */
+  readonly listeners?: number;
+  /** Whether standard output is closed at once; the port is then taken from `--log json`. */
+  readonly ignoreOutput?: boolean;
+}
+
+/** What a finished child left behind. */
+export interface CliOutcome {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function command(args: readonly string[], options: CliOptions): Deno.Command {
+  return new Deno.Command(Deno.execPath(), {
+    args: cliArgs(args),
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+    ...options,
+  });
+}
+
+/** Runs the command line to its end. */
+export async function runCli(
+  args: readonly string[],
+  options: CliOptions = {},
+): Promise<CliOutcome> {
+  const child = command(args, options).spawn();
+  const timer = setTimeout(() => child.kill("SIGKILL"), DEADLINE_MS);
+  const { code, stdout, stderr } = await child.output();
+  clearTimeout(timer);
+  const decoder = new TextDecoder();
+  return {
+    code,
+    stdout: decoder.decode(stdout),
+    stderr: decoder.decode(stderr),
+  };
+}
+
+/** A folder that is removed at the end. */
+export class TestFolder implements AsyncDisposable {
+  /** Where it is. */
+  readonly path: string;
+
+  /** @param path Where it is */
+  constructor(path: string) {
+    this.path = path;
+  }
+
+  /** Makes one. */
+  static async create(): Promise<TestFolder> {
+    return new TestFolder(await Deno.makeTempDir({ prefix: "smtp-cli-" }));
+  }
+
+  /** Writes a file into it; gives its path. */
+  async write(name: string, text: string): Promise<string> {
+    const path = `${this.path}/${name}`;
+    await Deno.writeTextFile(path, text);
+    return path;
+  }
+
+  /** The paths of all files below it, relative and sorted. */
+  async files(below = ""): Promise<string[]> {
+    const found: string[] = [];
+    for await (const entry of Deno.readDir(`${this.path}/${below}`)) {
+      const path = below === "" ? entry.name : `${below}/${entry.name}`;
+      if (entry.isDirectory) found.push(...await this.files(path));
+      else found.push(path);
+    }
+    return found.sort();
+  }
+
+  /** The text of a file in it. */
+  async read(name: string): Promise<string> {
+    return await Deno.readTextFile(`${this.path}/${name}`);
+  }
+
+  /** Removes it with all that is in it. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Deno.remove(this.path, { recursive: true });
+  }
+}
+
+/** Text that a child writes, to be waited for. */
+class Output {
+  text = "";
+  ended = false;
+  readonly done: Promise<void>;
+  #wake: () => void = () => {};
+
+  constructor(stream: ReadableStream<Uint8Array<ArrayBuffer>>) {
+    this.done = this.#read(stream);
+  }
+
+  async #read(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<void> {
+    const text = stream.pipeThrough(new TextDecoderStream());
+    for await (const piece of text) {
+      this.text += piece;
+      this.#wake();
+    }
+    this.ended = true;
+    this.#wake();
+  }
+
+  async waitFor(pattern: RegExp): Promise<RegExpExecArray> {
+    for (;;) {
+      const match = pattern.exec(this.text);
+      if (match !== null) return match;
+      if (this.ended) {
+        throw new Deno.errors.UnexpectedEof(
+          `Cannot find ${pattern} in what the command line wrote: "${this.text}"`,
+        );
+      }
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#wake = resolve;
+      await promise;
+    }
+  }
+}
+
+/** A command line that serves. Ended at the end of the test, if it has not ended by itself. */
+export class CliServer implements AsyncDisposable {
+  readonly #child: Deno.ChildProcess;
+  readonly #stdout: Output;
+  readonly #stderr: Output;
+  readonly #timer: ReturnType<typeof setTimeout>;
+  #ports: readonly number[] = [];
+  #over = false;
+
+  /** @param child The child process */
+  constructor(child: Deno.ChildProcess, ignoreOutput: boolean) {
+    this.#child = child;
+    this.#stdout = new Output(
+      ignoreOutput ? new Blob().stream() : child.stdout,
+    );
+    this.#stderr = new Output(child.stderr);
+    this.#timer = setTimeout(() => this.signal("SIGKILL"), DEADLINE_MS);
+  }
+
+  /** Starts one and waits until it listens on as many addresses as it is told of. */
+  static async start(
+    args: readonly string[],
+    options: CliStartOptions = {},
+  ): Promise<CliServer> {
+    const { listeners = 1, ignoreOutput = false, ...rest } = options;
+    const listen = args.includes("--listen") || args.includes("--config")
+      ? []
+      : ["--listen", "127.0.0.1:0"];
+    const child = command([...listen, ...args], rest).spawn();
+    if (ignoreOutput) await child.stdout.cancel();
+    const server = new CliServer(child, ignoreOutput);
+    try {
+      if (ignoreOutput) await server.#logsPort();
+      else await server.#listening(listeners);
+    } catch (cause) {
+      const { stderr } = await server.end("SIGKILL");
+      throw new Error(`Cannot start the command line: ${stderr}`, { cause });
+    }
+    return server;
+  }
+
+  async #listening(count: number): Promise<void> {
+    const lines = `(?:listening on \\S+ \\(\\w+\\)\\n){${count}}`;
+    await this.#stdout.waitFor(new RegExp(`^${lines}`));
+    this.#ports = [...this.stdout.matchAll(/^listening on \S+:(\d+) /gm)]
+      .map(([, port]) => Number(port));
+  }
+
+  async #logsPort(): Promise<void> {
+    const [, port] = await this.#stderr.waitFor(/"port":(\d+)/);
+    this.#ports = [Number(port)];
+  }
+
+  /** The ports, in the order of the lines that tell them. */
+  get ports(): readonly number[] {
+    return this.#ports;
+  }
+
+  /** What it has written to standard output so far. */
+  get stdout(): string {
+    return this.#stdout.text;
+  }
+
+  /** What it has written to standard error so far. */
+  get stderr(): string {
+    return this.#stderr.text;
+  }
+
+  /** Waits for a text on standard error. */
+  async logged(pattern: RegExp): Promise<RegExpExecArray> {
+    return await this.#stderr.waitFor(pattern);
+  }
+
+  /** Connects to one of its listeners. */
+  async connect(
+    where: { readonly listener?: number; readonly address?: string } = {},
+  ): Promise<ScriptedClient> {
+    const { listener = 0, address = "127.0.0.1" } = where;
+    return await ScriptedClient.connect(
+      { address, port: this.#ports[listener]! },
+      { timeoutMs: DEADLINE_MS / 2 },
+    );
+  }
+
+  /** Sends a signal to it. */
+  signal(name: Deno.Signal): void {
+    if (!this.#over) this.#child.kill(name);
+  }
+
+  /** Waits for its end, after a signal where one is named. */
+  async end(name?: Deno.Signal): Promise<CliOutcome> {
+    if (name !== undefined) this.signal(name);
+    const { code } = await this.#child.status;
+    this.#over = true;
+    clearTimeout(this.#timer);
+    await Promise.all([this.#stdout.done, this.#stderr.done]);
+    return { code, stdout: this.stdout, stderr: this.stderr };
+  }
+
+  /** Ends it, whatever it does. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.end("SIGKILL");
+  }
+}
+
+/** The dialogue of one message, from the greeting to QUIT. */
+export function messageTo(
+  recipients: readonly string[],
+  options: { readonly hello?: string; readonly lines?: readonly string[] } = {},
+): string {
+  const {
+    hello = "EHLO client.example",
+    lines = ["Subject: hello", "", "It works."],
+  } = options;
+  const finals = hello.startsWith("LHLO") ? recipients.length : 1;
+  return [
+    "S: 220",
+    `C: ${hello}`,
+    "S: 250",
+    "C: MAIL FROM:<me@client.example>",
+    "S: 250",
+    ...recipients.flatMap((it) => [`C: RCPT TO:<${it}>`, "S: 250"]),
+    "C: DATA",
+    "S: 354",
+    ...lines.map((line) => `C: ${line}`),
+    "C: .",
+    ...Array.from({ length: finals }, () => "S: 250 2.0.0 ..."),
+    "C: QUIT",
+    "S: 221",
+    "S: <closed>",
+  ].join("\n");
+}
