@@ -17,6 +17,7 @@ import {
   type SpoolChange,
   type SpoolEntry,
 } from "./stored_envelope.ts";
+import { FreshContent } from "./fresh_content.ts";
 import { Journal } from "./journal.ts";
 import {
   type DecodedHead,
@@ -104,6 +105,7 @@ export class FileSpool implements Spool {
    */
   readonly #leaving = new Map<string, boolean>();
   readonly #writer: RecordWriter;
+  readonly #fresh = new FreshContent();
   #journal: Journal | undefined;
   /** The size at which the journal is rewritten; `Infinity` while it is. */
   #journalLimit = Infinity;
@@ -161,9 +163,8 @@ export class FileSpool implements Spool {
 
   async #makeFolders(): Promise<void> {
     const { root, messages, incoming, control, damaged } = this.#paths;
-    for (const folder of [messages, incoming, control, damaged]) {
-      await this.#files.makeFolder(folder);
-    }
+    const folders = [messages, incoming, control, damaged];
+    for (const folder of folders) await this.#files.makeFolder(folder);
     await this.#files.syncFolder(root);
   }
 
@@ -202,8 +203,8 @@ export class FileSpool implements Spool {
     });
     const repairs = journal.badLines + damaged.size + leftovers.length +
       unknown + missing.length;
-    const superfluous = journal.lines - this.#entries.size;
-    if (repairs > 0 || superfluous > this.#entries.size / 2) {
+    const { size } = this.#entries;
+    if (repairs > 0 || journal.lines - size > size / 2) {
       await this.#rewrite();
     } else this.#setJournalLimit();
     if (journal.badLines === 0) return [];
@@ -235,11 +236,10 @@ export class FileSpool implements Spool {
     this.#adding.add(id);
     try {
       const { login, content } = message;
-      const fileSize = await this.#writer.write(
-        { envelope, login, progress: packProgress(progress) },
-        content,
-      );
-      const entry: StoredEntry = { envelope, progress, fileSize };
+      const head = { envelope, login, progress: packProgress(progress) };
+      const written = await this.#writer.write(head, content);
+      const entry = { envelope, progress, fileSize: written.size };
+      this.#fresh.keep(id, written.content);
       this.#entries.set(id, entry);
       journal.note(storedEntryLine(entry));
       this.#rewriteIfLarge();
@@ -256,6 +256,8 @@ export class FileSpool implements Spool {
     const entry = this.#entries.get(id);
     if (entry === undefined) return;
     applyChange(entry.progress, change);
+    // It has been tried: the next try is a while away.
+    if (change.kind === "result") this.#fresh.drop(id);
     await this.#append(id, encodeJournalLine({ kind: "change", id, change }));
     this.#rewriteIfLarge();
   }
@@ -263,6 +265,7 @@ export class FileSpool implements Spool {
   /** Forgets a message. No crash brings it back once it resolves. */
   async remove(id: string): Promise<void> {
     if (!this.#entries.delete(id)) return;
+    this.#fresh.drop(id);
     this.#leaving.set(id, false);
     await this.#append(id, goneLine(id));
     try {
@@ -296,6 +299,11 @@ export class FileSpool implements Spool {
    * @throws {SpoolError} If the record cannot be read, or is no longer whole
    */
   async *content(id: string): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+    const fresh = this.#fresh.get(id);
+    if (fresh !== undefined) {
+      yield fresh;
+      return;
+    }
     const { length, envelope } = await this.#head(id);
     let left = envelope.size;
     const chunks = this.#files.read(`${this.#paths.messages}/${id}`, {

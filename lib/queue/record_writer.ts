@@ -17,6 +17,14 @@ export interface RecordWriterOptions {
   readonly onTrouble: (error: unknown) => void;
 }
 
+/** What a {@linkcode RecordWriter} has written. */
+export interface WrittenRecord {
+  /** Octets of the record. */
+  readonly size: number;
+  /** The content, where it was small enough to go to the disk in one write. */
+  readonly content: Uint8Array<ArrayBuffer> | undefined;
+}
+
 /** Writes records. Many at a time share the syncs of their folder. */
 export class RecordWriter {
   readonly #files: SpoolFiles;
@@ -44,21 +52,22 @@ export class RecordWriter {
   /**
    * Writes a record; it is safe when this resolves.
    *
-   * @returns Octets of the record
+   * @returns Octets of the record, and the content where it is small
    * @throws {Error} As the file system says; then the record is not there
    */
   async write(
     head: RecordHead,
     content: AsyncIterable<Uint8Array>,
-  ): Promise<number> {
+  ): Promise<WrittenRecord> {
     const { id, size } = head.envelope;
     const temporary = `${this.#paths.incoming}/${id}`;
     const path = `${this.#paths.messages}/${id}`;
     const start = encodeRecordHead(head);
+    let written: Uint8Array<ArrayBuffer> | undefined;
     try {
       const file = await this.#files.create(temporary);
       try {
-        await writeContent(file, start, { content, size });
+        written = await writeContent(file, start, { content, size });
         await file.sync();
       } finally {
         file.close();
@@ -76,16 +85,19 @@ export class RecordWriter {
       await this.#files.remove(path).catch(this.#onTrouble);
       throw error;
     }
-    return start.length + size;
+    return {
+      size: start.length + size,
+      content: written?.subarray(start.length),
+    };
   }
 }
 
-/** Writes head and content; small pieces together. */
+/** Writes head and content, small pieces together; gives back what went in one write. */
 async function writeContent(
   file: SpoolFile,
   head: Uint8Array,
   body: { readonly content: AsyncIterable<Uint8Array>; readonly size: number },
-): Promise<void> {
+): Promise<Uint8Array<ArrayBuffer> | undefined> {
   const { content, size } = body;
   const joined = new Uint8Array(
     Math.min(JOIN_LIMIT, head.length + size),
@@ -111,6 +123,7 @@ async function writeContent(
   for await (const chunk of content) await take(chunk);
   if (written !== size) throw wrongSize(written, size);
   await file.write(joined.subarray(0, used));
+  return used === head.length + size ? joined : undefined;
 }
 
 function wrongSize(found: number, want: number): RangeError {
