@@ -204,7 +204,7 @@ export class Reception {
     note(this.#context, () => ({
       level: "info",
       event: "message",
-      message: `Accepted message ${message.id}`,
+      message: "Accepted message",
       session: this.#session.id,
       fields: {
         id: message.id,
