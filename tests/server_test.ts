@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { LogRecord } from "../lib/log.ts";
+import { AccountList } from "../lib/sasl/accounts.ts";
 import { SmtpServer } from "../lib/server.ts";
 import type { SmtpServerOptions } from "../lib/server/options.ts";
 import { MemoryStore } from "../lib/store/memory_store.ts";
@@ -31,6 +32,7 @@ Deno.test("SmtpServer listens on several addresses, each of its kind", async () 
       { host: "127.0.0.1", port: 0, kind: "lmtp" },
       "127.0.0.1:0/submission",
     ],
+    accounts: new AccountList({ ann: "secret" }),
   });
   assertEquals(server.active, true);
   assertEquals(server.addresses.map((it) => it.kind), [

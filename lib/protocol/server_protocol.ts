@@ -453,7 +453,9 @@ export class ServerProtocol {
 
   #authLine(status: LineStatus): void {
     this.#reading = "command";
-    const text = status === "line" ? this.#lines.text : undefined;
+    // What is no text is no base64, either.
+    const unreadable = status === "too-long" ? undefined : "\n";
+    const text = status === "line" ? this.#lines.text : unreadable;
     this.#outbox.question({ effect: "ask", ask: "authLine", text });
   }
 
@@ -550,7 +552,11 @@ export class ServerProtocol {
       case "auth":
       case "authLine":
         this.authenticated = accepted;
-        return accepted ? replies.authenticated : replies.authFailed;
+        if (accepted) return replies.authenticated;
+        this.#outbox.error(
+          verdict instanceof SmtpReply ? verdict : replies.authFailed,
+        );
+        return undefined;
       case "expand":
       case "command":
         return replies.notImplemented;

@@ -265,19 +265,6 @@ Deno.test("onCommand() sees each line and may change it", async () => {
   }
 });
 
-Deno.test("onCommand() never sees what AUTH carries", async () => {
-  const lines: string[] = [];
-  await using it = openSession({
-    profile: { authentication: "allowed" },
-    handlers: { onCommand: (_session, line) => void lines.push(line) },
-  });
-  await it.client.reply();
-  await it.client.say("HELO x");
-  await it.client.say("AUTH PLAIN AGpvZQBzZWNyZXQ=");
-  await it.client.say("auth  plain  AGpvZQBzZWNyZXQ=");
-  assertEquals(lines, ["HELO x", "AUTH PLAIN ***", "auth  plain  ***"]);
-});
-
 Deno.test("onReset() and onDisconnect() may throw", async () => {
   const it = openSession({
     handlers: {
