@@ -45,13 +45,14 @@ What is kept, and for whom
   --handlers MODULE            file that default-exports SmtpHandlers
 Who may send, and how it is protected
   --user NAME:SECRET           repeatable; an account
-  --users FILE                 accounts, a NAME:SECRET a line; SECRET plain or what
-                               the command verifier makes
+  --users FILE                 accounts, a NAME:SECRET a line; SECRET plain or
+                               what the command verifier makes
   --auth none|allowed|required log-in; default allowed with accounts; submission
                                listeners always require it
   --allow-insecure-auth        log-in without TLS
-  --cert FILE --key FILE       certificate chain and key in PEM; repeatable, chosen
-                               by server name; reread when they change, and on SIGHUP
+  --cert FILE                  certificate chain in PEM; repeatable, chosen by
+                               server name; reread on change and on SIGHUP
+  --key FILE                   its key in PEM, where the chain's file has none
   --self-signed                a certificate made for this run
   --security none|allowed|required
                                STARTTLS; default allowed with a certificate

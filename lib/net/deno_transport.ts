@@ -32,15 +32,10 @@ export class DenoTransport implements Transport {
   }
 
   /** See {@linkcode Transport.write}. */
-  write(bytes: Uint8Array): Promise<void> {
-    return this.#conn.write(bytes).then((written) =>
-      written < bytes.length ? this.#writeRest(bytes, written) : undefined
-    );
-  }
-
-  async #writeRest(bytes: Uint8Array, from: number): Promise<void> {
-    for (let at = from; at < bytes.length;) {
-      at += await this.#conn.write(bytes.subarray(at));
+  async write(bytes: Uint8Array): Promise<void> {
+    let written = await this.#conn.write(bytes);
+    while (written < bytes.length) {
+      written += await this.#conn.write(bytes.subarray(written));
     }
   }
 

@@ -14,7 +14,13 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-2.3.8 | RFC 5321 section 2.3.8}
  */
 
-import { AFTER_LF, AFTER_TEXT, skipClean } from "./simd_scanner.ts";
+import {
+  AFTER_CR,
+  AFTER_LF,
+  AFTER_TEXT,
+  compactBlocks,
+  type Compaction,
+} from "./simd_scanner.ts";
 import { TextScanner } from "./text_scanner.ts";
 
 const CR = 13;
@@ -69,25 +75,32 @@ export class DataDecoder {
   }
 
   /**
-   * The straight way: skips clean blocks, finds line ends word by word, and
-   * moves the text down where a dot went. Bare line ends are noted and stay as they are.
+   * The straight way: has clean blocks done by `simd_scanner.ts`, finds line
+   * ends word by word in the rest, and moves the text down where a dot went.
+   * Bare line ends are noted and stay as they are.
    */
   #compact(input: Uint8Array, start: number, end: number): Uint8Array {
     let at = start; // next octet to look at
     let out = start; // where the next kept octet belongs
     let from = start; // first octet kept but not yet moved to `out`
-    let skipFrom = start; // first octet from which clean blocks are looked for
+    let skipFrom = start; // first octet from which blocks are tried again
     let position = this.#position;
     const scanner = new TextScanner(input);
+    const blocks: Compaction = { at, out, after: AFTER_TEXT };
     while (at < end) {
       if (
         at >= skipFrom && (position === "text" || position === "line-start")
       ) {
-        const after = position === "text" ? AFTER_TEXT : AFTER_LF;
-        const clean = skipClean(input, { at, end, after });
-        if (clean > at) {
-          at = clean;
-          position = positionAfter(input[at - 1]!);
+        out = move(input, from, at, out);
+        from = at;
+        blocks.at = at;
+        blocks.out = out;
+        blocks.after = position === "text" ? AFTER_TEXT : AFTER_LF;
+        compactBlocks(input, blocks, end);
+        if (blocks.at > at) {
+          from = at = blocks.at;
+          out = blocks.out;
+          position = positionAfter(blocks.after);
           continue;
         }
         skipFrom = at + PLAIN_RUN;
@@ -212,10 +225,10 @@ export class DataDecoder {
   }
 }
 
-/** Where clean text leaves the reader, by its last octet. */
-function positionAfter(octet: number): Position {
-  if (octet === LF) return "line-start";
-  return octet === CR ? "cr" : "text";
+/** Where clean text leaves the reader. */
+function positionAfter(after: number): Position {
+  if (after === AFTER_LF) return "line-start";
+  return after === AFTER_CR ? "cr" : "text";
 }
 
 /** Moves the octets from `from` to `to` down to `out`; returns where they end there. */

@@ -10,7 +10,8 @@ const KEPT_STORAGE = 2048;
 
 /**
  * Gathers octets to be written, without an allocation per reply. Two storages
- * take turns: while one is being written the other fills.
+ * take turns: what a handler sends at any time must not change what is being
+ * written.
  */
 export class OutputBuffer {
   #octets: Uint8Array<ArrayBuffer> = new Uint8Array(0);

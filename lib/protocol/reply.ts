@@ -108,8 +108,8 @@ export interface SmtpReplyOptions {
 
 /** Whether `enhanced` is an enhanced status code of the class of `code`. */
 function fits(enhanced: string, code: number): boolean {
-  const match = ENHANCED.exec(enhanced);
-  return match !== null && match[1] === String(code)[0];
+  if (enhanced.charCodeAt(0) - 48 !== Math.floor(code / 100)) return false;
+  return enhanced === "2.0.0" || ENHANCED.test(enhanced);
 }
 
 /** Whether the text is one line of printable ASCII that fits: the common case, told cheaply. */

@@ -55,7 +55,7 @@ export type ServerAsk =
 export type ServerEffect =
   /** Read from the peer and `receive` it; nothing else is left to do. */
   | { readonly effect: "read"; readonly phase: ReadPhase }
-  /** Write these octets; they are untouched until the next write effect. */
+  /** Write these octets; they are untouched until the next call. */
   | { readonly effect: "write"; readonly bytes: Uint8Array<ArrayBuffer> }
   /** Decide and `answer`. */
   | ServerAsk

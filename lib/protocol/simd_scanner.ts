@@ -1,66 +1,104 @@
 /**
- * Skips clean text sixteen octets at a time, by a small WebAssembly module:
- * clean is text whose every CR is followed by LF, whose every LF follows a CR,
- * and in which no line begins with a dot. That is nearly all of every body, and
- * nothing in it is to be changed, so one comparison a block is all it needs.
+ * Takes stuffed dots out of text sixteen octets at a time, by a small
+ * WebAssembly module. It goes through clean text: every CR is followed by LF,
+ * every LF follows a CR, and no dot that begins a line is followed by CR. That
+ * is nearly all of every body. The end of data and every bare line end stop it;
+ * what they mean, `data_decoder.ts` decides octet by octet, which is also the
+ * measure for this module's test.
  *
  * WebAssembly sees its own memory only. That memory is therefore cut into the
- * read buffers for bodies: what the socket brings is scanned where it lies.
- * Octets anywhere else are left to the loop over words in `text_scanner.ts`,
- * which is also the measure for this module's test.
+ * read buffers for bodies: what the socket brings is changed where it lies.
+ * Octets anywhere else are left alone.
  */
 
 /** Octets of one buffer. */
 export const ARENA_BUFFER_SIZE = 65536;
 
-/** Buffers in the memory of the module: one page each. */
+/** Buffers in the memory of the module: one page each. One more page is its own. */
 const BUFFERS = 64;
 
-/** Tells {@linkcode skipClean} what the octet before the first was. */
+/** For each set of dots in half a block, which of its octets stay: 256 entries of 8 octets. */
+const KEPT_LOW = BUFFERS * ARENA_BUFFER_SIZE;
+/** The same for the upper half, counted from the start of the block. */
+const KEPT_HIGH = KEPT_LOW + 2048;
+/** Where the function leaves its second and third result. */
+const RESULTS = KEPT_HIGH + 2048;
+
+/** {@linkcode Compaction.after}: text, which a dot and a line end may not follow unnoticed. */
 export const AFTER_TEXT = 0;
-/** As {@linkcode AFTER_TEXT}: a CR. */
+/** {@linkcode Compaction.after}: a CR, whose LF must follow. */
 export const AFTER_CR = 1;
-/** As {@linkcode AFTER_TEXT}: the LF of a CRLF, so that a line begins. */
+/** {@linkcode Compaction.after}: the LF of a CRLF, so that a line begins. */
 export const AFTER_LF = 2;
 
-type Skip = (at: number, end: number, after: number) => number;
+/** How far the dots have been taken out; changed by {@linkcode compactBlocks}. */
+export interface Compaction {
+  /** The next octet to look at. */
+  at: number;
+  /** Where it belongs, at `at` or before. */
+  out: number;
+  /** What came before it: {@linkcode AFTER_TEXT}, {@linkcode AFTER_CR} or {@linkcode AFTER_LF}. */
+  after: number;
+}
+
+type Compact = (at: number, end: number, out: number, after: number) => number;
 
 // Instructions, by the names of the WebAssembly text format.
+
+/** A number in LEB128, as all numbers in a module are. */
+function unsigned(value: number): number[] {
+  return value < 128 ? [value] : [(value & 127) | 128, ...unsigned(value >> 7)];
+}
+
 const BLOCK = [0x02, 0x40];
 const LOOP = [0x03, 0x40];
+const IF = [0x04, 0x40];
+const ELSE = [0x05];
 const END = [0x0b];
 const BR = (depth: number) => [0x0c, depth];
 const BR_IF = (depth: number) => [0x0d, depth];
 const GET = (local: number) => [0x20, local];
 const SET = (local: number) => [0x21, local];
 const TEE = (local: number) => [0x22, local];
-const CONST = (small: number) => [0x41, small];
+const STORE = (place: number) => [0x36, 0x00, ...unsigned(place)];
+const CONST = (small: number) => [0x41, small]; // below 64: the number has a sign
+const CONST_FF = [0x41, 0xff, 0x01];
 const CONST_FFFF = [0x41, 0xff, 0xff, 0x03];
 const NE = [0x47];
 const GT_S = [0x4a];
+const POPCNT = [0x69];
 const ADD = [0x6a];
 const SUB = [0x6b];
 const AND = [0x71];
 const OR = [0x72];
 const SHL = [0x74];
 const SHR_U = [0x76];
-const V128_LOAD = [0xfd, 0x00, 0x00, 0x00];
+const V128_LOAD = (offset: number) => [0xfd, 0x00, 0x00, offset];
+const V128_LOAD64_ZERO = (place: number) => [
+  ...[0xfd, 0x5d, 0x00],
+  ...unsigned(place),
+];
+const V128_STORE = [0xfd, 0x0b, 0x00, 0x00];
+const V128_STORE64_LANE_0 = [0xfd, 0x5b, 0x00, 0x00, 0x00];
 const V128_CONST = (octet: number) => [0xfd, 0x0c, ...Array(16).fill(octet)];
+const I8X16_SWIZZLE = [0xfd, 0x0e];
 const I8X16_EQ = [0xfd, 0x23];
 const I8X16_BITMASK = [0xfd, 0x64];
 
-// Locals of the function.
+// Parameters and locals of the function.
 const AT = 0;
-const STOP = 1; // the parameter `end`, then the last place where a block begins
-const CR_BEFORE = 2; // the parameter `after`, then its first bit
-const LF_BEFORE = 3;
-const CR = 4; // a bit for each CR of the block
-const LF = 5;
-const BLOCK_OCTETS = 6;
+const STOP = 1; // the parameter `end`, then the last place where a block may begin
+const OUT = 2;
+const CR_BEFORE = 3; // the parameter `after`, then its first bit
+const LF_BEFORE = 4; // its second bit
+const CR = 5; // a bit for each CR of the block
+const LF = 6;
+const DROP = 7; // a bit for each stuffed dot
+const DROP_HALF = 8; // those of one half
+const OCTETS = 9; // the block
 
-/** A bit for each octet of the block that is `octet`. */
+/** A bit for each octet of the value on the stack that is `octet`. */
 const MASK_OF = (octet: number) => [
-  ...GET(BLOCK_OCTETS),
   ...V128_CONST(octet),
   ...I8X16_EQ,
   ...I8X16_BITMASK,
@@ -75,69 +113,124 @@ const AFTER = (mask: number, before: number) => [
   ...OR,
 ];
 
+/**
+ * Stores what stays of half a block, by the mask of its dots on the stack. Eight
+ * octets are stored whatever stays; what is too much lies within the block, which
+ * has been read, and is written over by what comes next.
+ */
+const STORE_HALF = (kept: number) => [
+  ...SET(DROP_HALF),
+  ...[...GET(OUT), ...GET(OCTETS)],
+  ...[...GET(DROP_HALF), ...CONST(3), ...SHL, ...V128_LOAD64_ZERO(kept)],
+  ...[...I8X16_SWIZZLE, ...V128_STORE64_LANE_0],
+  ...[...GET(OUT), ...CONST(8), ...ADD],
+  ...[...GET(DROP_HALF), ...POPCNT, ...SUB, ...SET(OUT)],
+];
+
 const BODY = [
-  ...[...GET(STOP), ...CONST(16), ...SUB, ...SET(STOP)],
+  // The octet behind a block is looked at too: it may be the CR after a dot.
+  ...[...GET(STOP), ...CONST(17), ...SUB, ...SET(STOP)],
   ...[...GET(CR_BEFORE), ...CONST(1), ...SHR_U, ...SET(LF_BEFORE)],
   ...[...GET(CR_BEFORE), ...CONST(1), ...AND, ...SET(CR_BEFORE)],
   ...BLOCK,
   ...LOOP,
-  // Less than a block is left: stop.
+  // Less than a block and an octet is left: stop.
   ...[...GET(AT), ...GET(STOP), ...GT_S, ...BR_IF(1)],
-  ...[...GET(AT), ...V128_LOAD, ...SET(BLOCK_OCTETS)],
-  ...[...MASK_OF(13), ...SET(CR)],
+  ...[...GET(AT), ...V128_LOAD(0), ...SET(OCTETS)],
+  ...[...GET(OCTETS), ...MASK_OF(13), ...SET(CR)],
   // LF stands just where a CR stood before, else one of them is bare: stop.
   ...AFTER(CR, CR_BEFORE),
   ...[...CONST_FFFF, ...AND],
-  ...[...MASK_OF(10), ...TEE(LF)],
+  ...[...GET(OCTETS), ...MASK_OF(10), ...TEE(LF)],
   ...[...NE, ...BR_IF(1)],
-  // A dot after LF begins a line: stop.
+  // A dot after LF is a stuffed one.
   ...AFTER(LF, LF_BEFORE),
-  ...[...MASK_OF(46), ...AND, ...BR_IF(1)],
+  ...[...GET(OCTETS), ...MASK_OF(46), ...AND, ...TEE(DROP)],
+  ...IF,
+  // With CR behind it, it may be the end of data: stop.
+  ...[...GET(AT), ...V128_LOAD(1), ...MASK_OF(13)],
+  ...[...GET(DROP), ...AND, ...BR_IF(2)],
+  ...[...GET(DROP), ...CONST_FF, ...AND, ...STORE_HALF(KEPT_LOW)],
+  ...[...GET(DROP), ...CONST(8), ...SHR_U, ...STORE_HALF(KEPT_HIGH)],
+  ...ELSE,
+  // Nothing is moved until the first dot is gone.
+  ...[...GET(OUT), ...GET(AT), ...NE],
+  ...IF,
+  ...[...GET(OUT), ...GET(OCTETS), ...V128_STORE],
+  ...END,
+  ...[...GET(OUT), ...CONST(16), ...ADD, ...SET(OUT)],
+  ...END,
   ...[...GET(CR), ...CONST(15), ...SHR_U, ...SET(CR_BEFORE)],
   ...[...GET(LF), ...CONST(15), ...SHR_U, ...SET(LF_BEFORE)],
   ...[...GET(AT), ...CONST(16), ...ADD, ...SET(AT)],
   ...BR(0),
   ...END,
   ...END,
+  ...[...CONST(0), ...GET(OUT), ...STORE(RESULTS)],
+  ...[...CONST(0), ...AFTER(LF_BEFORE, CR_BEFORE), ...STORE(RESULTS + 4)],
   ...GET(AT),
   ...END,
 ];
 
 const I32 = 0x7f;
 const V128 = 0x7b;
-const LOCALS = [2, 3, I32, 1, V128]; // LF_BEFORE, CR, LF; BLOCK_OCTETS
+const LOCALS = [2, 5, I32, 1, V128]; // LF_BEFORE to DROP_HALF; OCTETS
 const text = (ascii: string) => [
   ascii.length,
   ...Array.from(ascii, (it) => it.charCodeAt(0)),
 ];
-/** A length below 16,384 in LEB128, two octets wide. */
-const wide = (length: number) => [(length & 127) | 128, length >> 7];
 const section = (id: number, content: number[]) => [
   id,
-  ...wide(content.length),
+  ...unsigned(content.length),
   ...content,
 ];
 const FUNCTION = [...LOCALS, ...BODY];
+const PAGES = unsigned(BUFFERS + 1);
 
 const MODULE = new Uint8Array([
   ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00], // \0asm, version 1
-  ...section(1, [1, 0x60, 3, I32, I32, I32, 1, I32]), // its type
+  ...section(1, [1, 0x60, 4, I32, I32, I32, I32, 1, I32]), // its type
   ...section(3, [1, 0]), // one function of it
-  ...section(5, [1, 0x01, ...wide(BUFFERS), ...wide(BUFFERS)]), // memory, fixed
-  ...section(7, [2, ...text("m"), 2, 0, ...text("skip"), 0, 0]), // exports
-  ...section(10, [1, ...wide(FUNCTION.length), ...FUNCTION]), // code
+  ...section(5, [1, 0x01, ...PAGES, ...PAGES]), // memory, fixed
+  ...section(7, [2, ...text("m"), 2, 0, ...text("compact"), 0, 0]), // exports
+  ...section(10, [1, ...unsigned(FUNCTION.length), ...FUNCTION]), // code
 ]);
 
+/** The module at work. */
+interface Instance {
+  readonly memory: ArrayBuffer;
+  readonly results: Int32Array;
+  readonly compact: Compact;
+}
+
 /** The module at work, or nothing where the runtime has no WebAssembly SIMD. */
-function instantiate(): { memory: ArrayBuffer; skip: Skip } | undefined {
+function instantiate(): Instance | undefined {
   try {
     const { exports } = new WebAssembly.Instance(
       new WebAssembly.Module(MODULE),
     );
     const { buffer } = exports["m"] as WebAssembly.Memory;
-    return { memory: buffer as ArrayBuffer, skip: exports["skip"] as Skip };
+    fillTables(new Uint8Array(buffer));
+    return {
+      memory: buffer as ArrayBuffer,
+      results: new Int32Array(buffer, RESULTS, 2),
+      compact: exports["compact"] as Compact,
+    };
   } catch {
     return undefined;
+  }
+}
+
+/** Lists, for each set of dots in half a block, the octets between them. */
+function fillTables(memory: Uint8Array): void {
+  for (let dots = 0; dots < 256; dots++) {
+    let entry = dots * 8;
+    for (let octet = 0; octet < 8; octet++) {
+      if ((dots >> octet & 1) === 1) continue;
+      memory[KEPT_LOW + entry] = octet;
+      memory[KEPT_HIGH + entry] = octet + 8;
+      entry++;
+    }
   }
 }
 
@@ -160,18 +253,23 @@ export function isArenaBuffer(octets: Uint8Array): boolean {
 }
 
 /**
- * Skips whole blocks of clean text from `at`; returns where the first block
- * begins that is not clean, or that is not whole before `end`. Skips nothing in
- * octets outside the arena.
+ * Takes the stuffed dots out of whole blocks of clean text from `state.at` on,
+ * in place, and moves `state` on: to the first block that is not clean, or that
+ * is not whole before `end`, and never past a dot that may begin the end of
+ * data. Does nothing to octets outside the arena.
  *
- * @param range Where to begin and end, and what the octet before was
+ * @param state Where to begin; what lies between `out` and `at` is overwritten
  */
-export function skipClean(
+export function compactBlocks(
   octets: Uint8Array,
-  range: { readonly at: number; readonly end: number; readonly after: number },
-): number {
-  const { at, end, after } = range;
-  if (instance === undefined || octets.buffer !== instance.memory) return at;
+  state: Compaction,
+  end: number,
+): void {
+  if (instance === undefined || octets.buffer !== instance.memory) return;
+  const { compact, results } = instance;
   const shift = octets.byteOffset;
-  return instance.skip(at + shift, end + shift, after) - shift;
+  const { at, out, after } = state;
+  state.at = compact(at + shift, end + shift, out + shift, after) - shift;
+  state.out = results[0]! - shift;
+  state.after = results[1]!;
 }

@@ -51,8 +51,8 @@ export class Connection {
   #bodyBuffer: Uint8Array<ArrayBuffer> | undefined;
   /** The one of the two that is read into. */
   #buffer: Uint8Array<ArrayBuffer> = this.#commandBuffer;
-  /** The write under way. */
-  #writing: Promise<void> | undefined;
+  /** Whether a write is under way. */
+  #writing = false;
   /** The read that was begun before the greeting. */
   #early: Promise<number | null> | undefined;
   /** Whether the client spoke before the greeting. */
@@ -137,7 +137,6 @@ export class Connection {
 
   /** TLS after STARTTLS. The peer's octets so far are forgotten by the machine. */
   async #startTls(): Promise<void> {
-    await this.#writing;
     this.deadline = Infinity;
     try {
       this.#useTransport(await this.#context.secure!(this.#transport));
@@ -187,25 +186,29 @@ export class Connection {
       }
       if (effect.effect === "read") {
         this.#received(await this.#read(effect.phase));
-        continue;
-      }
-      if (effect.effect === "close") {
+      } else if (effect.effect === "write") {
+        this.#extendDeadline();
+        this.#writing = true;
+        await this.#transport.write(effect.bytes);
+        this.#writing = false;
+      } else if (effect.effect === "close") {
         this.#reason ??= effect.reason;
-        await this.#writing;
         return;
+      } else {
+        const waiting = this.#carryOut(effect);
+        if (waiting !== undefined) await waiting;
       }
-      const waiting = this.#carryOut(effect);
-      if (waiting !== undefined) await waiting;
     }
   }
 
   /** Carries out one effect; a promise where it takes time. */
   #carryOut(
-    effect: Exclude<ServerEffect, { readonly effect: "read" | "close" }>,
+    effect: Exclude<
+      ServerEffect,
+      { readonly effect: "read" | "write" | "close" }
+    >,
   ): void | Promise<void> {
     switch (effect.effect) {
-      case "write":
-        return this.#write(effect.bytes);
       case "ask":
         return this.#ask(effect);
       case "body":
@@ -218,26 +221,6 @@ export class Connection {
         return this.#startTls();
     }
   }
-
-  /**
-   * Begins to write and does not wait for it, unless the write before is still
-   * under way: reading on at once saves a turn of the event loop for every
-   * reply. A write that fails is noticed by the read.
-   */
-  #write(bytes: Uint8Array): void | Promise<void> {
-    if (this.#writing !== undefined) {
-      return this.#writing.then(() => this.#write(bytes));
-    }
-    this.#extendDeadline();
-    this.#writing = this.#transport.write(bytes).then(
-      this.#written,
-      this.#written,
-    );
-  }
-
-  readonly #written = () => {
-    this.#writing = undefined;
-  };
 
   /** Begins to read; resolves with the number of octets, `null` at the end. */
   #read(phase: ReadPhase): Promise<number | null> | null {
@@ -350,9 +333,7 @@ export class Connection {
   /** The client has let its time pass. */
   timeOut(): void {
     // A client that does not read is not told, either; nor is one told twice.
-    if (
-      this.#reading && this.#writing === undefined && this.#reason === undefined
-    ) {
+    if (this.#reading && !this.#writing && this.#reason === undefined) {
       this.#extendDeadline();
       this.end(replies.timeout, "timeout");
     } else {
@@ -367,18 +348,15 @@ export class Connection {
    */
   end(reply: SmtpReply | undefined, reason: CloseReason): void {
     if (this.#reason !== undefined) return;
-    if (!this.#reading || this.#protocol.phase === "connecting") {
+    const busy = !this.#reading || this.#writing;
+    if (busy || this.#protocol.phase === "connecting") {
       this.#ending ??= { reply, reason };
       return;
     }
     this.#reason = reason;
     const close = () => this.#transport.close();
     if (reply === undefined) close();
-    else {
-      // One write at a time: a reply on its way goes first.
-      const write = () => this.#transport.write(reply.encode());
-      (this.#writing?.then(write) ?? write()).then(close, close);
-    }
+    else this.#transport.write(reply.encode()).then(close, close);
   }
 
   /** Ends the session without waiting for anything. */

@@ -9,6 +9,7 @@ Deno.test("cli tells every listener first, one line each", async () => {
     ...["--listen", "127.0.0.1:0", "--listen", "[::1]:0"],
     ...["--listen", "127.0.0.1:0/lmtp", "--listen", "127.0.0.1:0/submission"],
     ...["--hostname", "mx.example", "--store", "discard"],
+    ...["--user", "ann:secret"],
   ], { cwd: folder.path, listeners: 4 });
   const lines = server.stdout.split("\n");
   assert(/^listening on 127\.0\.0\.1:[1-9]\d* \(smtp\)$/.test(lines[0]!));

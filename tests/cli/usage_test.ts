@@ -55,7 +55,7 @@ Deno.test("cli refuses options that it cannot use", async (t) => {
     {
       args: ["--listen", "127.0.0.1:0/imap"],
       want: '--listen: Cannot listen on "127.0.0.1:0/imap": unknown kind ' +
-        '"imap", want one of smtp, submission, lmtp',
+        '"imap", want one of smtp, smtps, submission, submissions, lmtp',
     },
     {
       args: ["--hostname"],

@@ -233,7 +233,7 @@ Deno.test("upgradeServer() ends the handshake for a name without a certificate",
   assertEquals(upgraded.status, "rejected");
   assertEquals(
     reasonOf(secured).message,
-    'Cannot complete the TLS handshake: no certificate for the name "no.example"',
+    'Cannot complete the TLS handshake: No certificate for the name "no.example"',
   );
 });
 

@@ -25,6 +25,7 @@ const INPUTS: readonly [name: string, mail: Uint8Array<ArrayBuffer>][] = [
   ],
   ["base64", fill(`${"QUJDRGVmZ2hpSktMbW5vcA+/".repeat(4).slice(0, 76)}\r\n`)],
   ["dotted lines", fill("..\r\n")],
+  ["lines of a dot and a letter", fill(".x\r\n")],
   ["2-character lines", fill("ab\r\n")],
   ["one endless line", fill("x")],
   ["bare LFs", fill("ab\n")],

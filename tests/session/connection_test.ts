@@ -284,7 +284,11 @@ Deno.test("Connection reports a fault of its own, and a lost client not", async 
   for (const [error, reason, records] of errors) {
     const reasons: string[] = [];
     await using it = openSession({
-      transport: { ...deafTransport(), read: () => Promise.reject(error) },
+      transport: {
+        ...deafTransport(),
+        write: () => Promise.resolve(),
+        read: () => Promise.reject(error),
+      },
       handlers: {
         onDisconnect: (_session, reason) => void reasons.push(reason),
       },

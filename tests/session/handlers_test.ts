@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { SmtpError } from "../../lib/errors.ts";
+import { AccountList } from "../../lib/sasl/accounts.ts";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
 import {
   DROP,
@@ -7,7 +8,12 @@ import {
   SILENT_DENY,
   type SmtpHandlers,
 } from "../../lib/session/handlers.ts";
-import { openSession, within } from "../support/server.ts";
+import {
+  openSession,
+  startServer,
+  TestClient,
+  within,
+} from "../support/server.ts";
 
 type Answer = () => unknown;
 
@@ -263,6 +269,20 @@ Deno.test("onCommand() sees each line and may change it", async () => {
       "QUIT",
     ]);
   }
+});
+
+Deno.test("onCommand() never sees what AUTH carries", async () => {
+  const lines: string[] = [];
+  await using server = await startServer({
+    accounts: new AccountList({ joe: "other" }),
+    handlers: { onCommand: (_session, line) => void lines.push(line) },
+  });
+  using client = await TestClient.connect(server);
+  await client.reply();
+  await client.say("HELO x");
+  await client.say("AUTH PLAIN AGpvZQBzZWNyZXQ=");
+  await client.say("auth  plain  AGpvZQBzZWNyZXQ=");
+  assertEquals(lines, ["HELO x", "AUTH PLAIN ***", "auth  plain  ***"]);
 });
 
 Deno.test("onReset() and onDisconnect() may throw", async () => {
