@@ -99,7 +99,15 @@ export class ServerCommands {
 
   /** Carries out the answer to a question. */
   settle(ask: CommandAsk, verdict: Verdict): void {
-    this.#outbox.say(verdict, this.#take(ask, accepts(verdict)));
+    const accepted = accepts(verdict);
+    const standard = this.#take(ask, accepted);
+    const logIn = ask.ask === "auth" || ask.ask === "authLine";
+    if (logIn && !accepted) {
+      // A log-in that fails, for whatever reason, counts as an error.
+      this.#outbox.error(verdict instanceof SmtpReply ? verdict : standard);
+    } else {
+      this.#outbox.say(verdict, standard);
+    }
   }
 
   /** Carries out what was decided; returns the standard reply. */

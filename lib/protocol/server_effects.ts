@@ -44,7 +44,7 @@ export type ServerAsk =
     readonly mechanism: string;
     readonly initial: string | undefined;
   }
-  /** The client's next line of it, undecoded; `undefined` for one too long. */
+  /** The client's next line of it, undecoded; `undefined` for one too long, a text that is no base64 for one that is no text. */
   | {
     readonly effect: "ask";
     readonly ask: "authLine";

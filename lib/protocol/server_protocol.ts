@@ -186,7 +186,9 @@ export class ServerProtocol {
     if (status === "more") return this.#wait();
     if (status === "endless") this.close(replies.endlessLine, "errors");
     else if (this.reading === "auth") {
-      this.#commands.authLine(status === "line" ? lines.text : undefined);
+      // What is no text is no base64, either.
+      const unreadable = status === "too-long" ? undefined : "\n";
+      this.#commands.authLine(status === "line" ? lines.text : unreadable);
     } else if (status === "line") this.#line(lines.text);
     else this.#outbox.error(BAD_LINE[status]);
     return undefined;

@@ -15,7 +15,7 @@ import { Capabilities } from "../protocol/capabilities.ts";
 import { replies } from "../protocol/replies.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 import type { ServerProfile } from "../protocol/server_effects.ts";
-import { authenticationContext } from "../session/authentication.ts";
+import { authenticationContext } from "../session/authentication_context.ts";
 import type { SessionContext } from "../session/context.ts";
 import { localDomains } from "../session/local_domains.ts";
 import type { LoginGuard } from "../session/login_guard.ts";

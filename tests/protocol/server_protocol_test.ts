@@ -315,10 +315,15 @@ Deno.test("ServerProtocol.challenge() goes through an AUTH exchange", () => {
 });
 
 Deno.test("ServerProtocol tells of an AUTH line that cannot be used", () => {
-  for (const line of ["x".repeat(12287), "\xff", "a\rb"]) {
+  const rows = [["x".repeat(12287), "undefined"], ["\xff", '"\\n"'], [
+    "a\rb",
+    '"\\n"',
+  ]] as const;
+  for (const [line, want] of rows) {
     const driver = new Driver({ authentication: "allowed" }, (ask, machine) => {
       if (ask.ask === "authLine") {
-        return ask.text === undefined ? replies.lineTooLong : undefined;
+        assertEquals(String(JSON.stringify(ask.text)), want);
+        return replies.lineTooLong;
       }
       if (ask.ask !== "auth") return undefined;
       machine.challenge("");
