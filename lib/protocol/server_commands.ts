@@ -24,6 +24,9 @@ import type { ServerAsk, Verdict } from "./server_effects.ts";
 import type { Outbox } from "./server_outbox.ts";
 import { refuseOutOfOrder } from "./server_states.ts";
 
+/** Names of a session that may be refused before it counts. */
+const FREE_REFUSALS = 20;
+
 /** The question `Name` to the session. */
 type Ask<Name extends ServerAsk["ask"]> = ServerAsk & { readonly ask: Name };
 
@@ -37,6 +40,7 @@ export class ServerCommands {
   readonly #conversation: Conversation;
   readonly #outbox: Outbox;
   readonly #content: ServerContent;
+  #refusedNames = 0;
 
   /** @param conversation Where things stand */
   constructor(conversation: Conversation, content: ServerContent) {
@@ -99,34 +103,34 @@ export class ServerCommands {
 
   /** Carries out the answer to a question. */
   settle(ask: CommandAsk, verdict: Verdict): void {
-    const accepted = accepts(verdict);
-    const standard = this.#take(ask, accepted);
-    const logIn = ask.ask === "auth" || ask.ask === "authLine";
-    if (logIn && !accepted) {
-      // A log-in that fails, for whatever reason, counts as an error.
-      this.#outbox.error(verdict instanceof SmtpReply ? verdict : standard);
-    } else {
-      this.#outbox.say(verdict, standard);
+    switch (ask.ask) {
+      case "helo":
+        return this.#settleHello(verdict);
+      case "mail":
+        return this.#settleSender(ask, verdict);
+      case "rcpt":
+        return this.#settleRecipient(ask, verdict);
+      case "verify":
+        return this.#settleVrfy(verdict);
+      case "expand":
+        return this.#settleExpn(verdict);
+      case "auth":
+      case "authLine":
+        return this.#settleLogIn(verdict);
     }
   }
 
-  /** Carries out what was decided; returns the standard reply. */
-  #take(ask: CommandAsk, accepted: boolean): SmtpReply {
-    switch (ask.ask) {
-      case "helo":
-        return this.#takeHello(accepted);
-      case "mail":
-        return this.#takeSender(ask, accepted);
-      case "rcpt":
-        return this.#takeRecipient(ask, accepted);
-      case "verify":
-        return replies.cannotVerify;
-      case "expand":
-        return replies.notImplemented;
-      case "auth":
-      case "authLine":
-        return this.#takeLogIn(accepted);
-    }
+  /**
+   * Refuses what was asked for by name. Nobody has to know all recipients, but
+   * who asks for more and more that are none is guessing: past
+   * {@linkcode FREE_REFUSALS}, a refusal for good counts as an error.
+   */
+  #refuseName(verdict: Verdict, standard: SmtpReply): void {
+    const { isTemporary } = verdict instanceof SmtpReply ? verdict : standard;
+    if (!isTemporary) this.#refusedNames++;
+    if (this.#refusedNames > FREE_REFUSALS) {
+      this.#outbox.refuse(verdict, standard);
+    } else this.#outbox.say(verdict, standard);
   }
 
   // HELO, EHLO, LHLO.
@@ -145,12 +149,19 @@ export class ServerCommands {
     this.#decide({ effect: "ask", ask: "helo", name: argument });
   }
 
-  #takeHello(accepted: boolean): SmtpReply {
-    this.#conversation.phase = accepted ? "ready" : "greeted";
-    return accepted ? this.#greet() : replies.refusedHelo;
+  #settleHello(verdict: Verdict): void {
+    const conversation = this.#conversation;
+    if (accepts(verdict)) {
+      conversation.phase = "ready";
+      return this.#outbox.say(verdict, this.#helloReply());
+    }
+    conversation.phase = "greeted";
+    conversation.helo = undefined;
+    conversation.extended = false;
+    this.#outbox.say(verdict, replies.refusedHelo);
   }
 
-  #greet(): SmtpReply {
+  #helloReply(): SmtpReply {
     const { profile, extended, tls, authenticated, mechanisms } =
       this.#conversation;
     const { capabilities, startTls, authentication } = profile;
@@ -179,10 +190,12 @@ export class ServerCommands {
     this.#decide({ effect: "ask", ask: "mail", address, parameters });
   }
 
-  #takeSender(sender: Ask<"mail">, accepted: boolean): SmtpReply {
-    if (!accepted) return replies.refusedSender;
+  #settleSender(sender: Ask<"mail">, verdict: Verdict): void {
+    if (!accepts(verdict)) {
+      return this.#outbox.say(verdict, replies.refusedSender);
+    }
     this.#conversation.begin(sender.address, sender.parameters);
-    return replies.senderOk;
+    this.#outbox.say(verdict, replies.senderOk);
   }
 
   // RCPT.
@@ -203,16 +216,16 @@ export class ServerCommands {
     this.#decide({ effect: "ask", ask: "rcpt", address, parameters });
   }
 
-  #takeRecipient(recipient: Ask<"rcpt">, accepted: boolean): SmtpReply {
+  #settleRecipient(recipient: Ask<"rcpt">, verdict: Verdict): void {
     const conversation = this.#conversation;
-    if (!accepted) {
+    if (!accepts(verdict)) {
       conversation.refusedRecipients++;
-      return replies.refusedRecipient;
+      return this.#refuseName(verdict, replies.refusedRecipient);
     }
     const { address, parameters } = recipient;
     conversation.envelope!.recipients.push({ address, parameters });
     conversation.phase = "rcpt";
-    return replies.recipientOk;
+    this.#outbox.say(verdict, replies.recipientOk);
   }
 
   // RSET, QUIT, HELP.
@@ -246,12 +259,22 @@ export class ServerCommands {
     this.#outbox.question({ effect: "ask", ask: "verify", text: argument });
   }
 
+  #settleVrfy(verdict: Verdict): void {
+    if (accepts(verdict)) this.#outbox.say(verdict, replies.cannotVerify);
+    else this.#refuseName(verdict, replies.noSuchUser);
+  }
+
   #expn(argument: string): void {
     if (argument === "") return this.#outbox.error(replies.wantText);
     if (!this.#conversation.profile.asks.expand) {
       return this.#outbox.error(replies.notImplemented);
     }
     this.#outbox.question({ effect: "ask", ask: "expand", text: argument });
+  }
+
+  #settleExpn(verdict: Verdict): void {
+    if (accepts(verdict)) this.#outbox.say(verdict, replies.cannotExpand);
+    else this.#refuseName(verdict, replies.noSuchList);
   }
 
   // AUTH.
@@ -282,9 +305,11 @@ export class ServerCommands {
     this.#outbox.question({ effect: "ask", ask: "authLine", text });
   }
 
-  #takeLogIn(accepted: boolean): SmtpReply {
+  #settleLogIn(verdict: Verdict): void {
+    const accepted = accepts(verdict);
     this.#conversation.authenticated = accepted;
-    return accepted ? replies.authenticated : replies.authFailed;
+    if (accepted) this.#outbox.say(verdict, replies.authenticated);
+    else this.#outbox.refuse(verdict, replies.authFailed);
   }
 
   // STARTTLS.

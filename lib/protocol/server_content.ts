@@ -20,6 +20,8 @@ export class ServerContent {
   readonly #conversation: Conversation;
   readonly #outbox: Outbox;
   readonly #body: BodyReader;
+  /** Whether a handler has itself sent the reply to the command whose octets come in. */
+  #silent = false;
 
   /** @param conversation Where things stand */
   constructor(conversation: Conversation) {
@@ -60,6 +62,7 @@ export class ServerContent {
       return conversation.close(replies.badBdat, "errors");
     }
     this.#body.startChunk(chunk);
+    this.#silent = false;
     conversation.reading = "bdat";
     if (refusal !== undefined) this.#body.chunkRefusal = refusal;
     else if (conversation.phase === "bdat-lost") {
@@ -82,57 +85,52 @@ export class ServerContent {
     const accepted = accepts(verdict);
     conversation.collecting = accepted;
     this.#body.start();
-    if (ask.via === "BDAT") {
-      conversation.phase = "bdat";
-      if (!accepted) {
-        this.#body.refusal = verdict instanceof SmtpReply
-          ? verdict
-          : replies.refusedMessage;
-      }
-      return;
-    }
-    if (accepted) {
-      conversation.reading = "data";
-      this.#outbox.say(verdict, replies.startData);
-    } else {
+    if (ask.via === "BDAT") return this.#startBdat(verdict);
+    this.#silent = false;
+    if (!accepted) {
       conversation.endTransaction();
-      this.#outbox.say(verdict, replies.refusedMessage);
+      return this.#outbox.say(verdict, replies.refusedMessage);
     }
+    conversation.reading = "data";
+    // After any other reply the client would not send, and both would wait.
+    const isOther = verdict instanceof SmtpReply && verdict.code !== 354;
+    this.#outbox.say(isOther ? undefined : verdict, replies.startData);
   }
 
-  /** Reads DATA content; `undefined` means: look again. Not without input. */
-  readData(): ServerEffect | undefined {
-    const { input } = this.#conversation;
-    const octets = this.#body.readData(
-      input.bytes,
-      input.position,
-      input.end,
-    );
-    input.position = this.#body.position;
-    if (this.#body.dataEnded) this.#endOfBody();
-    return this.#keep(octets);
+  /** The first chunk is decided on; what is to be said of it is said at its end. */
+  #startBdat(verdict: Verdict): void {
+    this.#conversation.phase = "bdat";
+    this.#silent = verdict === "silent-allow" || verdict === "silent-deny";
+    if (accepts(verdict)) return;
+    this.#body.refusal = verdict instanceof SmtpReply
+      ? verdict
+      : replies.refusedMessage;
   }
 
-  /** Whether the chunk is not complete. */
-  get wantsChunk(): boolean {
-    return !this.#body.chunkEnded;
+  /** Whether the end has been read, of the body in DATA or of the chunk in BDAT. */
+  get isComplete(): boolean {
+    return this.#conversation.reading === "data"
+      ? this.#body.dataEnded
+      : this.#body.chunkEnded;
   }
 
-  /** Reads BDAT content, as {@linkcode readData}. */
-  readChunk(): ServerEffect | undefined {
-    const { input } = this.#conversation;
-    const octets = this.#body.readChunk(
-      input.bytes,
-      input.position,
-      input.end,
-    );
-    input.position = this.#body.position;
-    if (this.#body.chunkEnded) this.#endOfChunk();
-    return this.#keep(octets);
-  }
-
-  #keep(octets: Uint8Array): ServerEffect | undefined {
-    if (this.#body.refusal !== undefined) this.#drop(this.#body.refusal);
+  /**
+   * Reads content; `undefined` means: look again. The end is dealt with one
+   * step after the last octets, which the session may have refused meanwhile.
+   */
+  read(): ServerEffect | undefined {
+    const { input, reading } = this.#conversation;
+    if (this.isComplete) {
+      if (reading === "data") this.#endOfBody();
+      else this.#endOfChunk();
+      return undefined;
+    }
+    const body = this.#body;
+    const octets = reading === "data"
+      ? body.readData(input.bytes, input.position, input.end)
+      : body.readChunk(input.bytes, input.position, input.end);
+    input.position = body.position;
+    if (body.refusal !== undefined) this.#drop(body.refusal);
     return octets.length === 0 ? undefined : { effect: "body", bytes: octets };
   }
 
@@ -151,8 +149,8 @@ export class ServerContent {
     } else if (refusal !== undefined) {
       this.#drop(refusal);
       conversation.phase = "bdat-lost";
-      this.#outbox.reply(refusal);
-    } else {
+      if (!this.#silent) this.#outbox.reply(refusal);
+    } else if (!this.#silent) {
       this.#outbox.reply(
         new SmtpReply(250, `${size} octets received`, { enhanced: "2.0.0" }),
       );
@@ -181,6 +179,7 @@ export class ServerContent {
 
   /** The reply to a whole body: in LMTP one for each recipient. */
   #reply(reply: SmtpReply): void {
+    if (this.#silent) return;
     const { profile, envelope } = this.#conversation;
     if (profile.protocol !== "lmtp") return this.#outbox.reply(reply);
     for (const recipient of envelope!.recipients) {
@@ -188,19 +187,20 @@ export class ServerContent {
     }
   }
 
-  /** Refuses the body that is coming in; it is read to its end first. */
-  refuse(reply: SmtpReply): void {
+  /**
+   * Refuses the body that is coming in; it is read to its end first.
+   *
+   * @param silent Whether the reply to the command under way has been sent
+   */
+  refuse(reply: SmtpReply, silent: boolean): void {
+    if (silent) this.#silent = true;
     this.#body.refusal ??= reply;
   }
 
   /** Carries out the final verdict on a message. */
   settleMessage(verdict: Verdict): void {
-    const { refusal } = this.#body;
     this.#conversation.collecting = false;
-    if (refusal !== undefined) {
-      // The last octets came with the end, and were refused after the question.
-      this.#reply(refusal);
-    } else if (verdict !== "silent-allow" && verdict !== "silent-deny") {
+    if (verdict !== "silent-allow" && verdict !== "silent-deny") {
       const standard = accepts(verdict)
         ? replies.messageOk
         : replies.refusedMessage;

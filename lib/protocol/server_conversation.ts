@@ -43,7 +43,7 @@ export class Conversation {
   /** @param profile What the listener's sessions have in common */
   constructor(profile: ServerProfile) {
     this.profile = profile;
-    this.outbox = new Outbox(profile.maxErrors);
+    this.outbox = new Outbox(profile);
   }
 
   /** Begins a transaction. */
@@ -74,9 +74,7 @@ export class Conversation {
     if (this.outbox.closed) return;
     this.input.forget();
     this.resetTransaction();
-    // The close must carry this reason, not the one a 421 would give it.
-    if (reply !== undefined) this.outbox.text(reply.wire);
-    this.outbox.close(reason);
+    this.outbox.close(reason, reply);
   }
 }
 

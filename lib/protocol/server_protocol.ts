@@ -43,8 +43,8 @@ import type { ServerInput } from "./server_input.ts";
 import type { Outbox } from "./server_outbox.ts";
 import type { Phase, ReadPhase } from "./server_states.ts";
 
-/** The first octets of a TLS record: a client that expects TLS from the start. */
-const TLS_HANDSHAKE = "\x16\x03";
+/** The first octets of a TLS record: a client that expects TLS where there is none. */
+const TLS_RECORD = [0x16, 0x03] as const;
 
 /** The receiving machine of one connection. */
 export class ServerProtocol {
@@ -55,6 +55,8 @@ export class ServerProtocol {
   readonly #content: ServerContent;
   readonly #commands: ServerCommands;
   readonly #lines: LineBuffer;
+  /** First octets of the line under way that are those of a TLS record; -1 for other octets. */
+  #tlsOctets = 0;
 
   /** @param profile What the listener's sessions have in common */
   constructor(profile: ServerProfile) {
@@ -165,11 +167,10 @@ export class ServerProtocol {
       case "auth":
         return this.#readLine();
       case "data":
-        return this.#input.isEmpty ? this.#wait() : content.readData();
       case "bdat":
-        return this.#input.isEmpty && content.wantsChunk
+        return this.#input.isEmpty && !content.isComplete
           ? this.#wait()
-          : content.readChunk();
+          : content.read();
     }
   }
 
@@ -181,9 +182,14 @@ export class ServerProtocol {
   #readLine(): ServerEffect | undefined {
     const input = this.#input;
     const lines = this.#lines;
+    if (this.#beginsTls()) {
+      this.close(replies.tlsOnPlain, "errors");
+      return undefined;
+    }
     const status = lines.next(input.bytes, input.position, input.end);
     input.position = lines.position;
     if (status === "more") return this.#wait();
+    this.#tlsOctets = 0;
     if (status === "endless") this.close(replies.endlessLine, "errors");
     else if (this.reading === "auth") {
       // What is no text is no base64, either.
@@ -192,6 +198,19 @@ export class ServerProtocol {
     } else if (status === "line") this.#line(lines.text);
     else this.#outbox.error(BAD_LINE[status]);
     return undefined;
+  }
+
+  /**
+   * Whether the line under way begins as TLS does. Told from its first octets:
+   * a handshake has no line end to wait for, and its client waits as well.
+   */
+  #beginsTls(): boolean {
+    const { bytes, position, end } = this.#input;
+    for (let at = position; at < end && this.#tlsOctets >= 0; at++) {
+      if (bytes[at] !== TLS_RECORD[this.#tlsOctets]) this.#tlsOctets = -1;
+      else if (++this.#tlsOctets === TLS_RECORD.length) return true;
+    }
+    return false;
   }
 
   #line(line: string): void {
@@ -219,9 +238,6 @@ export class ServerProtocol {
 
   #unknown(line: string): void {
     if (isHttp(line)) return this.close(replies.http, "errors");
-    if (line.startsWith(TLS_HANDSHAKE)) {
-      return this.close(replies.tlsOnPlain, "errors");
-    }
     this.#outbox.error(replies.unknownCommand);
   }
 
@@ -278,12 +294,17 @@ export class ServerProtocol {
   /** The connection is encrypted: forget all that was said in the clear (RFC 3207 section 4.2). */
   tlsStarted(): void {
     this.#lines.reset();
+    this.#tlsOctets = 0;
     this.#commands.tlsStarted();
   }
 
-  /** Refuses the body that is coming in; it is read to its end first. */
-  refuseBody(reply: SmtpReply): void {
-    this.#content.refuse(reply);
+  /**
+   * Refuses the body that is coming in; it is read to its end first.
+   *
+   * @param options `silent`: the reply to the command under way has been sent already
+   */
+  refuseBody(reply: SmtpReply, options: { readonly silent?: true } = {}): void {
+    this.#content.refuse(reply, options.silent === true);
   }
 
   /** Appends text to what is sent, as it is: the caller keeps to the protocol. */

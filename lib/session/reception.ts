@@ -141,7 +141,10 @@ export class Reception {
     const reply = verdict instanceof SmtpReply
       ? verdict
       : replies.refusedHeaders;
-    this.#protocol.refuseBody(reply);
+    this.#protocol.refuseBody(
+      reply,
+      verdict === "silent-deny" ? { silent: true } : {},
+    );
     return this.drop(reply);
   }
 
