@@ -8,7 +8,7 @@ import { type ListenOptions, parseListen } from "./net/listen_options.ts";
 import { Listener } from "./net/listener.ts";
 import type { Transport } from "./net/transport.ts";
 import { replies } from "./protocol/replies.ts";
-import { contextOf, securityOf } from "./server/contexts.ts";
+import { contextOf, securityOf, sourceOf } from "./server/contexts.ts";
 import {
   checkOptions,
   type ListeningAddress,
@@ -24,7 +24,7 @@ import type { SmtpSession } from "./session/session.ts";
 import { DiscardStore } from "./store/discard_store.ts";
 import type { MessageStore } from "./store/store.ts";
 import { Certificate } from "./tls/certificate.ts";
-import { CertificateSource } from "./tls/certificate_set.ts";
+import type { CertificateSource } from "./tls/certificate_set.ts";
 
 /** How long a session that was told to end may take to do so, in ms. */
 const END_MS = 1000;
@@ -55,7 +55,6 @@ export class SmtpServer {
   readonly #guard = new LoginGuard();
   #listeners: OpenListener[] = [];
   #certificates: CertificateSource | undefined;
-  #accepting: Promise<void>[] = [];
   #active = false;
   #stopping: Promise<void> | undefined;
   #clock: ReturnType<typeof setInterval> | undefined;
@@ -130,7 +129,7 @@ export class SmtpServer {
     this.#active = true;
     this.#idPrefix = newIdPrefix();
     this.#startClock();
-    this.#accepting = this.#listeners.map((it) => this.#accept(it));
+    for (const open of this.#listeners) this.#accept(open);
     this.#warnOfDiscard();
   }
 
@@ -150,6 +149,7 @@ export class SmtpServer {
         ? {
           certificate: certificate.toPem(),
           key: certificate.keyPem(),
+          der: certificate.der,
           handshakeTimeoutMs: handshakeTimeoutMs ?? 30_000,
         }
         : undefined,
@@ -157,8 +157,8 @@ export class SmtpServer {
     return { listener, listen, context };
   }
 
-  #accept(open: OpenListener): Promise<void> {
-    return open.listener.accept(
+  #accept(open: OpenListener): void {
+    open.accepting = open.listener.accept(
       (transport) => void this.#serve(transport, open.context),
       (error) =>
         this.#log({
@@ -183,31 +183,48 @@ export class SmtpServer {
    */
   async reload(options: ReloadOptions): Promise<void> {
     const before = this.#options;
-    this.#options = { ...before, ...options };
+    const certificates = this.#certificates;
     try {
+      this.#options = { ...before, ...options };
+      if (options.certificate !== undefined) {
+        this.#certificates = sourceOf(options.certificate);
+      }
       await this.#renew(options);
     } catch (error) {
       this.#options = before;
+      this.#certificates = certificates;
       throw error;
     }
   }
 
-  async #renew({ certificate }: ReloadOptions): Promise<void> {
-    if (certificate !== undefined) {
-      const source = sourceOf(certificate)!;
-      if (this.#certificates === undefined) this.#certificates = source;
-      else this.#certificates.replace(source.current);
+  /** Puts the new settings into force: all that can be wrong with them is found before any is. */
+  async #renew(
+    { certificate, clientCertificate }: ReloadOptions,
+  ): Promise<void> {
+    const contexts = this.#listeners.map(({ listen }) =>
+      this.#contextOf(listen)
+    );
+    const bound = certificate === undefined && clientCertificate === undefined
+      ? []
+      : this.#listeners.filter(({ listener }) => listener.isTls);
+    for (const { listen } of bound) {
+      this.#open({ ...listen, port: 0 }).listener.close();
     }
-    for (const open of this.#listeners) {
-      open.context = this.#contextOf(open.listen);
-      if (certificate === undefined || !open.listener.isTls) continue;
-      const { port } = open.listener.address;
-      open.listener.close();
-      await Promise.resolve();
-      const renewed = this.#open({ ...open.listen, port });
-      open.listener = renewed.listener;
-      this.#accepting.push(this.#accept(open));
+    for (const [index, open] of this.#listeners.entries()) {
+      open.context = contexts[index]!;
     }
+    for (const open of bound) await this.#rebind(open);
+  }
+
+  /** Binds a listener again where it was bound before. */
+  async #rebind(open: OpenListener): Promise<void> {
+    const { port } = open.listener.address;
+    open.listener.close();
+    // Until accepting has ended the port is not free.
+    await open.accepting;
+    if (!this.#active) return;
+    open.listener = this.#open({ ...open.listen, port }).listener;
+    this.#accept(open);
   }
 
   /**
@@ -244,6 +261,11 @@ export class SmtpServer {
     const { maxConnections = 10_000 } = this.#options;
     if (this.#connections.size >= maxConnections) {
       const close = () => transport.close();
+      if (context.implicitTls) {
+        // A word would need a handshake first, and that a client that is willing.
+        close();
+        return Promise.resolve();
+      }
       return transport.write(replies.tooManyConnections.encode())
         .then(close, close);
     }
@@ -273,9 +295,10 @@ export class SmtpServer {
   }
 
   async #stop(graceMs: number): Promise<void> {
-    for (const { listener } of this.#listeners) listener.close();
+    const listeners = this.#listeners;
+    for (const { listener } of listeners) listener.close();
     this.#listeners = [];
-    await Promise.all(this.#accepting);
+    await Promise.all(listeners.map((it) => it.accepting));
     await this.#ended(graceMs);
     this.#guard.release();
     for (const connection of this.#connections) {
@@ -355,16 +378,8 @@ interface OpenListener {
   listener: Listener;
   readonly listen: ListenOptions;
   context: SessionContext;
-}
-
-/** The certificates as something that can be exchanged. */
-function sourceOf(
-  certificate: SmtpServerOptions["certificate"],
-): CertificateSource | undefined {
-  if (certificate === undefined) return undefined;
-  return certificate instanceof CertificateSource
-    ? certificate
-    : new CertificateSource(certificate);
+  /** Ends when the listener is closed and the port free. */
+  accepting?: Promise<void>;
 }
 
 function isList(
