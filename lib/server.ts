@@ -15,12 +15,16 @@ import type { Transport } from "./net/transport.ts";
 import { replies } from "./protocol/replies.ts";
 import type { Relays } from "./queue/relay.ts";
 import type { RelayService } from "./relaying/relay_service.ts";
-import { contextOf, localTest, securityOf } from "./server/contexts.ts";
+import {
+  contextOf,
+  localTest,
+  securityOf,
+  sourceOf,
+} from "./server/contexts.ts";
 import { idSource } from "./server/ids.ts";
 import {
   type OpenListener,
   openListener,
-  sourceOf,
   wantedListeners,
 } from "./server/listeners.ts";
 import {
@@ -72,7 +76,6 @@ export class SmtpServer {
   readonly #relaying: RelayService;
   #listeners: OpenListener[] = [];
   #certificates: CertificateSource | undefined;
-  #accepting: Promise<void>[] = [];
   #active = false;
   #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
@@ -201,7 +204,7 @@ export class SmtpServer {
     this.#active = true;
     this.#nextId = idSource();
     this.#startClock();
-    this.#accepting = this.#listeners.map((it) => this.#accept(it));
+    for (const open of this.#listeners) this.#accept(open);
     this.#warnOfDiscard();
   }
 
@@ -209,8 +212,8 @@ export class SmtpServer {
     return openListener(listen, this.#options, this.#contextOf(listen));
   }
 
-  #accept(open: OpenListener): Promise<void> {
-    return open.listener.accept(
+  #accept(open: OpenListener): void {
+    open.accepting = open.listener.accept(
       (transport) => void this.#serve(transport, open.context),
       (error) =>
         this.#log({
@@ -235,31 +238,48 @@ export class SmtpServer {
    */
   async reload(options: ReloadOptions): Promise<void> {
     const before = this.#options;
-    this.#options = { ...before, ...options };
+    const certificates = this.#certificates;
     try {
+      this.#options = { ...before, ...options };
+      if (options.certificate !== undefined) {
+        this.#certificates = sourceOf(options.certificate);
+      }
       await this.#renew(options);
     } catch (error) {
       this.#options = before;
+      this.#certificates = certificates;
       throw error;
     }
   }
 
-  async #renew({ certificate }: ReloadOptions): Promise<void> {
-    if (certificate !== undefined) {
-      const source = sourceOf(certificate)!;
-      if (this.#certificates === undefined) this.#certificates = source;
-      else this.#certificates.replace(source.current);
+  /** Puts the new settings into force: all that can be wrong with them is found before any is. */
+  async #renew(
+    { certificate, clientCertificate }: ReloadOptions,
+  ): Promise<void> {
+    const contexts = this.#listeners.map(({ listen }) =>
+      this.#contextOf(listen)
+    );
+    const bound = certificate === undefined && clientCertificate === undefined
+      ? []
+      : this.#listeners.filter(({ listener }) => listener.isTls);
+    for (const { listen } of bound) {
+      this.#open({ ...listen, port: 0 }).listener.close();
     }
-    for (const open of this.#listeners) {
-      open.context = this.#contextOf(open.listen);
-      if (certificate === undefined || !open.listener.isTls) continue;
-      const { port } = open.listener.address;
-      open.listener.close();
-      await Promise.resolve();
-      const renewed = this.#open({ ...open.listen, port });
-      open.listener = renewed.listener;
-      this.#accepting.push(this.#accept(open));
+    for (const [index, open] of this.#listeners.entries()) {
+      open.context = contexts[index]!;
     }
+    for (const open of bound) await this.#rebind(open);
+  }
+
+  /** Binds a listener again where it was bound before. */
+  async #rebind(open: OpenListener): Promise<void> {
+    const { port } = open.listener.address;
+    open.listener.close();
+    // Until accepting has ended the port is not free.
+    await open.accepting;
+    if (!this.#active) return;
+    open.listener = this.#open({ ...open.listen, port }).listener;
+    this.#accept(open);
   }
 
   /**
@@ -296,6 +316,11 @@ export class SmtpServer {
     const { maxConnections = 10_000 } = this.#options;
     if (this.#connections.size >= maxConnections) {
       const close = () => transport.close();
+      if (context.implicitTls) {
+        // A word would need a handshake first, and that a client that is willing.
+        close();
+        return Promise.resolve();
+      }
       return transport.write(replies.tooManyConnections.encode())
         .then(close, close);
     }
@@ -330,9 +355,10 @@ export class SmtpServer {
 
   async #stop(graceMs: number): Promise<void> {
     this.#graceEnd = Date.now() + graceMs;
-    for (const { listener } of this.#listeners) listener.close();
+    const listeners = this.#listeners;
+    for (const { listener } of listeners) listener.close();
     this.#listeners = [];
-    await Promise.all(this.#accepting);
+    await Promise.all(listeners.map((it) => it.accepting));
     await this.#ended(graceMs);
     this.#guard.release();
     for (const connection of this.#connections) {

@@ -43,7 +43,9 @@ export async function lookup(
   const type = Object.hasOwn(TYPES, key) ? TYPES[key] : undefined;
   if (type === undefined || name === undefined || extra !== undefined) {
     throw new UsageError(
-      `lookup ${args.join(" ")}: want mx, a, aaaa, ptr or txt and a name`,
+      `Cannot run lookup ${
+        args.join(" ")
+      }: want mx, a, aaaa, ptr or txt and a name`,
     );
   }
   const dns = new DnsClient({ nameServers: nameServers(raw) });

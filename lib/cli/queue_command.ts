@@ -43,7 +43,7 @@ export async function queue(
   const isKnown = action === "show" || ACTIONS.includes(action);
   if (!isKnown || id === undefined || extra !== undefined) {
     throw new UsageError(
-      `queue ${
+      `Cannot run queue ${
         args.join(" ")
       }: want "list", or "show", "retry", "hold", "release" or "remove" and a message or "all"`,
     );

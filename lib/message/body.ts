@@ -1,7 +1,10 @@
 /**
  * The octets of one message: in memory up to a threshold, in a temporary file
- * beyond it. Owns that file and removes it in {@linkcode MessageBody.discard},
- * whatever happened before. Knows nothing of headers, envelopes or stores.
+ * beyond it. Knows nothing of headers, envelopes or stores.
+ *
+ * The file has no name: it is opened and removed at once, so that it is gone
+ * with the process, however that ends. Where a file that is open cannot be
+ * removed, {@linkcode MessageBody.discard} does it.
  */
 
 /** Where a body goes when it outgrows memory. */
@@ -23,7 +26,10 @@ export class MessageBody {
   #memoryUsed = 0;
   #size = 0;
   #file: Deno.FsFile | undefined;
+  /** The file's name, where it still has one. */
   #path: string | undefined;
+  /** Ends when nobody moves the file's position any more. */
+  #turn: Promise<void> = Promise.resolve();
   readonly #options: BodyOptions;
 
   /**
@@ -42,7 +48,7 @@ export class MessageBody {
 
   /** The whole body where it is in memory, else `undefined`. Not to be changed. */
   get memory(): Uint8Array<ArrayBuffer> | undefined {
-    return this.#path === undefined ? this.head : undefined;
+    return this.#file === undefined ? this.head : undefined;
   }
 
   /** The body's beginning: all of it, or as much as memory was allowed to keep. */
@@ -56,7 +62,7 @@ export class MessageBody {
    */
   write(chunk: Uint8Array): void | Promise<void> {
     this.#size += chunk.length;
-    if (this.#path === undefined) {
+    if (this.#file === undefined) {
       if (this.#size <= this.#options.memoryLimit) {
         return this.#keep(chunk);
       }
@@ -78,12 +84,14 @@ export class MessageBody {
 
   async #spill(chunk: Uint8Array): Promise<void> {
     const folder = this.#options.temporaryFolder;
-    this.#path = await Deno.makeTempFile({
+    const path = await Deno.makeTempFile({
       prefix: "smtp-",
       suffix: ".tmp",
       ...(folder === undefined ? {} : { dir: folder }),
     });
-    this.#file = await Deno.open(this.#path, { write: true, read: true });
+    this.#path = path;
+    this.#file = await Deno.open(path, { write: true, read: true });
+    await Deno.remove(path).then(() => this.#path = undefined, () => {});
     await this.#append(this.head);
     await this.#append(chunk);
   }
@@ -94,18 +102,47 @@ export class MessageBody {
     }
   }
 
-  /** The octets in order, in pieces that stay untouched. Each call starts at the beginning. */
+  /**
+   * The octets in order, in pieces that stay untouched. Each call starts at the beginning.
+   *
+   * @throws {Deno.errors.BadResource} If the body has been discarded meanwhile
+   */
   async *chunks(): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-    if (this.#path === undefined) {
+    if (this.#file === undefined) {
       if (this.#memoryUsed > 0) yield this.head;
       return;
     }
-    using file = await Deno.open(this.#path);
-    for (;;) {
+    const size = this.#size;
+    for (let at = 0; at < size;) {
       const chunk = new Uint8Array(READ_SIZE);
-      const count = await file.read(chunk);
-      if (count === null) return;
+      const count = await this.#readAt(at, chunk);
+      if (count === null) {
+        throw new Deno.errors.UnexpectedEof(
+          `Cannot read the content: it ends at octet ${at} of ${size}`,
+        );
+      }
       yield chunk.subarray(0, count);
+      at += count;
+    }
+  }
+
+  /** Reads at a place of the file. Several readers share its position, so they take turns. */
+  async #readAt(place: number, into: Uint8Array): Promise<number | null> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const before = this.#turn;
+    this.#turn = promise;
+    await before;
+    try {
+      const file = this.#file;
+      if (file === undefined) {
+        throw new Deno.errors.BadResource(
+          "Cannot read the content: the message is over",
+        );
+      }
+      await file.seek(place, Deno.SeekMode.Start);
+      return await file.read(into);
+    } finally {
+      resolve();
     }
   }
 

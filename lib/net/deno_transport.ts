@@ -59,20 +59,46 @@ export class DenoTlsTransport extends DenoTransport {
   /**
    * Wraps a connection whose handshake has not been waited for.
    *
-   * @param timeoutMs How long the handshake may take, in ms
+   * @param options How long the handshake may take, in ms, and this end's
+   * certificate in DER
    */
-  constructor(conn: Deno.TlsConn, timeoutMs: number) {
+  constructor(
+    conn: Deno.TlsConn,
+    options: {
+      readonly handshakeTimeoutMs: number;
+      readonly ownCertificate?: Uint8Array | undefined;
+    },
+  ) {
+    const { handshakeTimeoutMs, ownCertificate } = options;
     // The platform does not tell version and cipher, only that there is TLS.
-    super(conn, { protocol: "TLS", cipher: "", authorized: false });
+    super(conn, {
+      protocol: "TLS",
+      cipher: "",
+      authorized: false,
+      ownCertificate,
+    });
     this.#conn = conn;
-    this.#timeoutMs = timeoutMs;
+    this.#timeoutMs = handshakeTimeoutMs;
   }
 
-  /** See {@linkcode Transport.handshake}. */
+  /**
+   * See {@linkcode Transport.handshake}.
+   *
+   * @throws {Deno.errors.TimedOut} If it takes too long; the connection is closed
+   */
   async handshake(): Promise<void> {
-    const timer = setTimeout(() => this.close(), this.#timeoutMs);
+    let late = false;
+    const timer = setTimeout(() => {
+      late = true;
+      this.close();
+    }, this.#timeoutMs);
     try {
       await this.#conn.handshake();
+    } catch (error) {
+      if (!late) throw error;
+      throw new Deno.errors.TimedOut(
+        `Cannot complete the TLS handshake: not done within ${this.#timeoutMs} ms`,
+      );
     } finally {
       clearTimeout(timer);
     }

@@ -20,6 +20,8 @@ export interface NativeTls {
   readonly certificate: string;
   /** Its key in PEM. */
   readonly key: string;
+  /** The certificate itself in DER, for channel bindings. */
+  readonly der: Uint8Array;
   /** How long a handshake may take, in ms. */
   readonly handshakeTimeoutMs: number;
 }
@@ -31,7 +33,7 @@ export class Listener {
   /** Whether connections are encrypted when they are accepted. */
   readonly isTls: boolean;
   readonly #socket: Deno.Listener<Deno.TcpConn | Deno.TlsConn>;
-  readonly #handshakeTimeoutMs: number;
+  readonly #tls: NativeTls | undefined;
   #closed = false;
   #rest: (() => void) | undefined;
 
@@ -43,7 +45,7 @@ export class Listener {
     this.#socket = socket;
     this.address = socketAddress(socket.addr);
     this.isTls = tls !== undefined;
-    this.#handshakeTimeoutMs = tls?.handshakeTimeoutMs ?? 0;
+    this.#tls = tls;
   }
 
   /**
@@ -83,8 +85,11 @@ export class Listener {
       try {
         const conn = await this.#socket.accept();
         onTransport(
-          "handshake" in conn
-            ? new DenoTlsTransport(conn, this.#handshakeTimeoutMs)
+          "handshake" in conn && this.#tls !== undefined
+            ? new DenoTlsTransport(conn, {
+              handshakeTimeoutMs: this.#tls.handshakeTimeoutMs,
+              ownCertificate: this.#tls.der,
+            })
             : new DenoTransport(conn),
         );
       } catch (error) {

@@ -17,13 +17,13 @@ import { replies } from "../protocol/replies.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 import type { ServerProfile } from "../protocol/server_effects.ts";
 import { isOpenToClients } from "../relaying/relaying_options.ts";
-import { authenticationContext } from "../session/authentication.ts";
+import { authenticationContext } from "../session/authentication_context.ts";
 import type { SessionContext } from "../session/context.ts";
 import { localDomains } from "../session/local_domains.ts";
 import type { LoginGuard } from "../session/login_guard.ts";
 import type { SessionRelaying } from "../session/relaying.ts";
 import type { MessageStore } from "../store/store.ts";
-import type { CertificateSource } from "../tls/certificate_set.ts";
+import { CertificateSource } from "../tls/certificate_set.ts";
 import type { SmtpServerOptions } from "./options.ts";
 
 /** What all listeners of a server share. */
@@ -152,6 +152,16 @@ function secureWith(
       clientCertificate,
       handshakeTimeoutMs,
     });
+}
+
+/** The certificates as something that can be exchanged. */
+export function sourceOf(
+  certificate: SmtpServerOptions["certificate"],
+): CertificateSource | undefined {
+  if (certificate === undefined) return undefined;
+  return certificate instanceof CertificateSource
+    ? certificate
+    : new CertificateSource(certificate);
 }
 
 /** What the machines of a listener's sessions have in common. */

@@ -7,7 +7,6 @@ import { type ListenOptions, parseListen } from "../net/listen_options.ts";
 import { Listener } from "../net/listener.ts";
 import type { SessionContext } from "../session/context.ts";
 import { Certificate } from "../tls/certificate.ts";
-import { CertificateSource } from "../tls/certificate_set.ts";
 import type { SmtpServerOptions } from "./options.ts";
 
 /** A socket that listens, and what its sessions have in common. */
@@ -18,6 +17,8 @@ export interface OpenListener {
   readonly listen: ListenOptions;
   /** What its sessions have in common. */
   context: SessionContext;
+  /** Ends when the socket is closed and the port free. */
+  accepting?: Promise<void>;
 }
 
 /**
@@ -43,6 +44,7 @@ export function openListener(
       ? {
         certificate: certificate.toPem(),
         key: certificate.keyPem(),
+        der: certificate.der,
         handshakeTimeoutMs: handshakeTimeoutMs ?? 30_000,
       }
       : undefined,
@@ -68,14 +70,4 @@ function isList(
   listen: NonNullable<SmtpServerOptions["listen"]>,
 ): listen is readonly (string | ListenOptions)[] {
   return Array.isArray(listen);
-}
-
-/** The certificates as something that can be exchanged. */
-export function sourceOf(
-  certificate: SmtpServerOptions["certificate"],
-): CertificateSource | undefined {
-  if (certificate === undefined) return undefined;
-  return certificate instanceof CertificateSource
-    ? certificate
-    : new CertificateSource(certificate);
 }

@@ -1,28 +1,23 @@
 /**
- * AUTH in a session: which mechanisms are offered, the exchange behind each
- * command, and the replies. What the messages mean is the room `sasl`'s, who
- * may log in is the accounts' or the handler's.
+ * AUTH in a session: the exchange behind each command, and the replies. What
+ * the messages mean is the room `sasl`'s, who may log in is the accounts' or
+ * the handler's.
  *
  * Nothing that the client sends here reaches a log or a reply.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc4954 | RFC 4954}
  */
 
-import { describeError, type Logger } from "../log.ts";
+import { describeError } from "../log.ts";
 import { SmtpError } from "../errors.ts";
 import { replies } from "../protocol/replies.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 import type { ServerAsk, Verdict } from "../protocol/server_effects.ts";
-import {
-  AccountList,
-  type Accounts,
-  authenticateWith,
-} from "../sasl/accounts.ts";
+import { authenticateWith } from "../sasl/accounts.ts";
 import { decodeBase64Strict, encodeBase64 } from "../sasl/base64.ts";
 import { tlsServerEndPoint } from "../sasl/channel_binding.ts";
 import type { Credentials } from "../sasl/credentials.ts";
 import {
-  MECHANISM_NAMES,
   type MechanismName,
   parseMechanismName,
 } from "../sasl/mechanism_name.ts";
@@ -32,84 +27,36 @@ import {
   ServerExchange,
 } from "../sasl/server_exchange.ts";
 import { createServerMechanism } from "../sasl/server_mechanism.ts";
-import type { SmtpHandlers } from "./handlers.ts";
-import type { LoginGuard } from "./login_guard.ts";
+import type { AuthenticationContext } from "./authentication_context.ts";
+import type { LoginAttempt } from "./login_guard.ts";
 import type { SmtpSession } from "./session.ts";
+
+const NOTHING = new Uint8Array(0);
 
 /** Failed log-ins of one session, after which it ends. */
 const SESSION_BUDGET = 3;
-
-/** What a listener offers who has a handler and no accounts: what any handler can decide. */
-const HANDLER_MECHANISMS: readonly MechanismName[] = ["PLAIN", "LOGIN"];
-
-/** What the log-ins of a listener have in common. */
-export interface AuthenticationContext {
-  /** The server's own name. */
-  readonly hostname: string;
-  /** The accounts, if there are any. */
-  readonly accounts: Accounts | undefined;
-  /** The handler that decides instead, if there is one. */
-  readonly onAuthenticate: SmtpHandlers["onAuthenticate"];
-  /** The mechanisms that may be offered, strongest first. */
-  readonly mechanisms: readonly MechanismName[];
-  /** Whether AUTH is offered without TLS. */
-  readonly allowInsecure: boolean;
-  /** Counts failures. */
-  readonly guard: LoginGuard;
-  /** Takes log records. */
-  readonly log: Logger;
-}
-
-/** Makes the context of a listener's log-ins. */
-export function authenticationContext(
-  init: Omit<AuthenticationContext, "mechanisms" | "onAuthenticate"> & {
-    readonly handlers: SmtpHandlers;
-    readonly mechanisms: readonly MechanismName[] | undefined;
-  },
-): AuthenticationContext {
-  const { handlers, mechanisms, ...rest } = init;
-  return {
-    ...rest,
-    onAuthenticate: handlers.onAuthenticate &&
-      ((session, credentials) =>
-        handlers.onAuthenticate!(session, credentials)),
-    mechanisms: mechanisms === undefined
-      ? defaultMechanisms(init)
-      : MECHANISM_NAMES.filter((name) => mechanisms.includes(name)),
-  };
-}
-
-/** What can be served: with accounts, all that their secrets allow. */
-function defaultMechanisms(
-  { accounts, handlers }: {
-    readonly accounts: Accounts | undefined;
-    readonly handlers: SmtpHandlers;
-  },
-): readonly MechanismName[] {
-  if (handlers.onAuthenticate !== undefined || accounts === undefined) {
-    return HANDLER_MECHANISMS;
-  }
-  const plain = accounts instanceof AccountList && accounts.isPlain;
-  return [
-    "SCRAM-SHA-256-PLUS",
-    "SCRAM-SHA-256",
-    ...(plain ? ["CRAM-MD5" as const] : []),
-    "PLAIN",
-    "LOGIN",
-  ];
-}
 
 /** How an AUTH command goes on: an answer to the client, or another line from it. */
 export type AuthenticationStep =
   | { readonly challenge: string }
   | { readonly verdict: Verdict };
 
+/** One AUTH command. */
+interface Attempt {
+  readonly exchange: ServerExchange;
+  /** The handler's own reply, if it gave one. */
+  reply?: SmtpReply | undefined;
+  /** Set once the attempt has counted as a failed log-in: when the client may be told. */
+  counted?: Promise<void>;
+  /** Whether the client gave up, or is gone. */
+  given?: "up";
+}
+
 /** The log-ins of one session. */
 export class Authentication {
   readonly #context: AuthenticationContext;
   readonly #session: SmtpSession;
-  #exchange: ServerExchange | undefined;
-  #reply: SmtpReply | undefined;
+  #attempt: Attempt | undefined;
   #failures = 0;
 
   /**
@@ -124,8 +71,8 @@ export class Authentication {
 
   /** The mechanisms that can be served on the connection as it is now. */
   get mechanisms(): readonly MechanismName[] {
+    if (this.#needsTls) return [];
     const { tls } = this.#session;
-    if (tls === undefined && !this.#context.allowInsecure) return [];
     return this.#context.mechanisms.filter((name) =>
       name === "SCRAM-SHA-256-PLUS"
         ? this.#channelBinding() !== undefined
@@ -133,6 +80,10 @@ export class Authentication {
         ? tls?.peerCertificate !== undefined && tls.authorized
         : true
     );
+  }
+
+  get #needsTls(): boolean {
+    return this.#session.tls === undefined && !this.#context.allowInsecure;
   }
 
   #channelBinding(): Uint8Array | undefined {
@@ -144,27 +95,28 @@ export class Authentication {
   start(
     request: ServerAsk & { readonly ask: "auth" },
   ): AuthenticationStep | Promise<AuthenticationStep> {
-    const offered = this.mechanisms;
-    if (offered.length === 0) return { verdict: encryptionRequired };
+    if (this.#needsTls) return { verdict: encryptionRequired };
     const name = parseMechanismName(request.mechanism);
-    if (name === undefined || !offered.includes(name)) {
+    if (name === undefined || !this.mechanisms.includes(name)) {
       return { verdict: unknownMechanism };
     }
     const { initial } = request;
-    const response = initial === undefined || initial === "="
-      ? initial && new Uint8Array(0)
-      : decodeBase64Strict(initial);
+    if (initial !== undefined && name === "CRAM-MD5") {
+      return { verdict: notFirst };
+    }
+    const response = initial === "=" ? NOTHING : decode(initial);
     if (initial !== undefined && response === undefined) {
       return { verdict: notBase64 };
     }
-    const exchange = this.#newExchange(name);
-    this.#exchange = exchange;
-    return exchange.start(response || undefined).then((it) => this.#step(it));
+    const attempt = this.#newAttempt(name);
+    this.#attempt = attempt;
+    return attempt.exchange.start(response).then((it) =>
+      this.#step(attempt, it)
+    );
   }
 
-  #newExchange(name: MechanismName): ServerExchange {
+  #newAttempt(name: MechanismName): Attempt {
     const { hostname, accounts } = this.#context;
-    this.#reply = undefined;
     const mechanism = createServerMechanism(name, {
       hostname,
       channelBinding: this.mechanisms.includes("SCRAM-SHA-256-PLUS")
@@ -173,87 +125,139 @@ export class Authentication {
       certificate: this.#session.tls?.peerCertificate,
       decoy: accounts?.decoy,
     });
-    return new ServerExchange(mechanism, {
-      authenticate: (credentials) => this.#judge(credentials),
-    });
+    const attempt: Attempt = {
+      exchange: new ServerExchange(mechanism, {
+        authenticate: (credentials) => this.#judge(attempt, credentials),
+      }),
+    };
+    return attempt;
   }
 
   /** The client's next line; `undefined` for one too long. */
   line(
     text: string | undefined,
   ): AuthenticationStep | Promise<AuthenticationStep> {
-    const exchange = this.#exchange!;
-    if (text === undefined) {
-      exchange.cancel();
-      return { verdict: lineTooLong };
-    }
-    // RFC 4954 section 4: a single `*` gives up.
-    if (text === "*") {
-      exchange.cancel();
-      return { verdict: cancelled };
-    }
-    const response = decodeBase64Strict(text);
+    const attempt = this.#attempt!;
+    const response = decode(text);
     if (response === undefined) {
-      exchange.cancel();
-      return { verdict: notBase64 };
+      // RFC 4954 section 4: a single `*` gives up.
+      const why = text === undefined
+        ? lineTooLong
+        : text === "*"
+        ? cancelled
+        : notBase64;
+      this.#report(giveUp(attempt));
+      return this.#refuse(attempt, why);
     }
-    return exchange.respond(response).then((it) => this.#step(it));
+    return attempt.exchange.respond(response).then((it) =>
+      this.#step(attempt, it)
+    );
   }
 
   /** The session is over. */
   end(): void {
-    this.#exchange?.cancel();
+    if (this.#attempt !== undefined) giveUp(this.#attempt);
   }
 
-  async #judge(credentials: Credentials): Promise<boolean> {
-    const { accounts, onAuthenticate, guard } = this.#context;
-    const attempt = {
-      address: this.#session.remoteAddress,
-      account: credentials.username,
-    };
-    if (guard.decide(attempt) === "refuse") {
-      this.#reply = tooManyFailures;
-      return false;
+  /**
+   * Has the credentials judged. A failure counts here, before the client is
+   * told anything: one who gives up after that has had its guess.
+   */
+  async #judge(attempt: Attempt, credentials: Credentials): Promise<boolean> {
+    const { guard } = this.#context;
+    const who = this.#who(credentials.username);
+    if (!await guard.enter(who)) {
+      // At once, whatever the mechanism: SCRAM's salt for somebody who is not
+      // looked up would not be that of the account.
+      throw new SmtpError(tooManyFailures);
     }
+    let refused = false;
+    try {
+      const ok = await this.#ask(attempt, credentials);
+      refused = !ok && attempt.given === undefined;
+      return ok;
+    } catch (error) {
+      attempt.reply = replyOf(error);
+      refused = attempt.reply !== undefined;
+      throw error;
+    } finally {
+      // A 4xx says nothing of the secret.
+      if (refused && !attempt.reply?.isTemporary) {
+        attempt.counted = guard.fail(who);
+      }
+      guard.leave(who);
+    }
+  }
+
+  async #ask(attempt: Attempt, credentials: Credentials): Promise<boolean> {
+    const { accounts, onAuthenticate } = this.#context;
     if (onAuthenticate === undefined) {
       return await authenticateWith(accounts!)(credentials);
     }
     const result = await onAuthenticate(this.#session, credentials);
-    if (result instanceof SmtpReply) {
-      this.#reply = result;
-      return result.isPositive;
-    }
-    if (result instanceof SmtpError) this.#reply = result.reply;
-    return result === true;
+    attempt.reply = replyOf(result);
+    return result === true || attempt.reply?.code.toString()[0] === "2";
+  }
+
+  #who(account: string): LoginAttempt {
+    return { address: this.#session.remoteAddress, account };
   }
 
   async #step(
+    attempt: Attempt,
     step: ExchangeChallenge | ExchangeResult,
   ): Promise<AuthenticationStep> {
-    if (!step.done) return { challenge: encodeBase64(step.challenge) };
-    this.#exchange = undefined;
-    const { ok, username } = step;
-    const attempt = { address: this.#session.remoteAddress, account: username };
-    this.#report(step);
-    if (ok) {
-      this.#context.guard.succeed(attempt);
-      this.#session.username = username;
-      return { verdict: this.#reply };
+    const { guard } = this.#context;
+    if (!step.done) {
+      // The refusal of a token is a challenge.
+      await attempt.counted;
+      return { challenge: encodeBase64(step.challenge) };
     }
-    if (step.failure === "malformed") return { verdict: malformed };
-    if (step.failure === "cancelled") return { verdict: cancelled };
-    if (step.failure === "error") return { verdict: this.#thrown(step.error) };
-    if (this.#reply?.code === 421) return { verdict: this.#reply };
-    await this.#context.guard.fail(attempt);
-    this.#failures++;
-    if (this.#failures >= SESSION_BUDGET) return { verdict: tooManyFailures };
-    return { verdict: this.#reply ?? replies.authFailed };
+    this.#report(step);
+    const who = this.#who(step.username);
+    if (step.ok) {
+      guard.succeed(who);
+      this.#session.username = step.username;
+      return { verdict: attempt.reply };
+    }
+    const why = this.#reasonOf(attempt, step);
+    if (step.failure === "refused" && !why.isTemporary) {
+      // The judge may have been content and the exchange not.
+      attempt.counted ??= guard.fail(who);
+    }
+    await attempt.counted;
+    return this.#refuse(attempt, why);
+  }
+
+  /** The reply to an exchange that has failed. A handler's 2xx is none: it was not the last word. */
+  #reasonOf(attempt: Attempt, result: ExchangeResult): SmtpReply {
+    switch (result.failure) {
+      case "malformed":
+        return malformed;
+      case "cancelled":
+        return cancelled;
+      case "error":
+        return this.#thrown(result.error);
+      default:
+        return attempt.reply?.isPositive === false
+          ? attempt.reply
+          : replies.authFailed;
+    }
+  }
+
+  /** Ends an attempt; after too many that counted the session ends as well. */
+  #refuse(attempt: Attempt, why: SmtpReply): AuthenticationStep {
+    this.#attempt = undefined;
+    if (attempt.counted !== undefined) this.#failures++;
+    return {
+      verdict: this.#failures >= SESSION_BUDGET ? tooManyFailures : why,
+    };
   }
 
   /** What the handler threw is the answer where it is a reply, else 454. */
   #thrown(error: unknown): SmtpReply {
-    if (error instanceof SmtpError) return error.reply;
-    if (error instanceof SmtpReply) return error;
+    const own = replyOf(error);
+    if (own?.isPositive === false) return own;
     this.#context.log({
       level: "error",
       event: "error",
@@ -265,11 +269,12 @@ export class Authentication {
   }
 
   #report(result: ExchangeResult): void {
-    const { ok, username, reason, credentials } = result;
+    const { ok, username, reason, credentials, error } = result;
+    const why = error instanceof SmtpError ? error.message : reason;
     this.#context.log({
       level: "info",
       event: "auth",
-      message: ok ? "Logged in" : `Log-in failed: ${reason}`,
+      message: ok ? "Logged in" : `Log-in failed: ${why}`,
       session: this.#session.id,
       fields: {
         ok,
@@ -279,6 +284,23 @@ export class Authentication {
       },
     });
   }
+}
+
+/** Ends an exchange before its time. */
+function giveUp(attempt: Attempt): ExchangeResult {
+  attempt.given = "up";
+  return attempt.exchange.cancel();
+}
+
+/** The octets of a response; `undefined` for one that is missing or not base64. */
+function decode(text: string | undefined): Uint8Array | undefined {
+  return text === undefined ? undefined : decodeBase64Strict(text);
+}
+
+/** The reply in what a handler returned or threw. */
+function replyOf(value: unknown): SmtpReply | undefined {
+  if (value instanceof SmtpError) return value.reply;
+  return value instanceof SmtpReply ? value : undefined;
 }
 
 function reply(code: number, enhanced: string, text: string): SmtpReply {
@@ -291,6 +313,7 @@ const encryptionRequired = reply(
   "Encryption required for authentication",
 );
 const unknownMechanism = reply(504, "5.5.4", "Mechanism not offered");
+const notFirst = reply(501, "5.7.0", "The mechanism has no initial response");
 const notBase64 = reply(501, "5.5.2", "Response is not base64");
 const malformed = reply(501, "5.5.2", "Response cannot be read");
 const cancelled = reply(501, "5.7.0", "Authentication cancelled");

@@ -141,6 +141,8 @@ export class Connection {
     try {
       this.#useTransport(await this.#context.secure!(this.#transport));
       this.#protocol.tlsStarted();
+      // Who logged in in the clear has to do so again.
+      this.session.username = undefined;
     } catch (error) {
       this.#tellTlsFailure(error);
       this.#reason ??= "tls";

@@ -9,7 +9,7 @@ import type { Transport } from "../net/transport.ts";
 import type { Address } from "../protocol/address.ts";
 import type { ServerProfile } from "../protocol/server_effects.ts";
 import type { MessageStore } from "../store/store.ts";
-import type { AuthenticationContext } from "./authentication.ts";
+import type { AuthenticationContext } from "./authentication_context.ts";
 import type { SmtpHandlers } from "./handlers.ts";
 import type { SessionRelaying } from "./relaying.ts";
 

@@ -13,6 +13,10 @@
  *   refused: else anybody could lock a user out.
  *
  * No network is exempt. Every count goes down by itself with time.
+ *
+ * Attempts under way count as failures to come, or a thousand connections at
+ * once would guess a thousand times before the first failure is known: who
+ * could go past a budget that way waits until it is clear whether he does.
  */
 
 import { parseUnmapped } from "../net/ip.ts";
@@ -32,13 +36,6 @@ const LONGEST_DELAY_MS = 8_000;
 /** Counts that are kept; the oldest is forgotten for a new one. */
 const MOST_COUNTS = 100_000;
 
-/** What becomes of an attempt. */
-export type GuardDecision =
-  /** It may be tried. */
-  | "try"
-  /** The budget is used up: refuse it without a look at the secret. */
-  | "refuse";
-
 /** Who tries to log in. */
 export interface LoginAttempt {
   /** The client's IP address. */
@@ -47,9 +44,19 @@ export interface LoginAttempt {
   readonly account: string;
 }
 
+/** An attempt that waits for others. */
+interface Waiter {
+  readonly attempt: LoginAttempt;
+  resolve(mayTry: boolean): void;
+}
+
 /** Counts failed log-ins of one server. */
 export class LoginGuard {
   readonly #counts = new Map<string, { failures: number; at: number }>();
+  /** Attempts under way, by pair and by address. */
+  readonly #pending = new Map<string, number>();
+  /** Attempts that wait for those, by address. */
+  readonly #queues = new Map<string, Set<Waiter>>();
   /** Pairs that have logged in. */
   readonly #known = new Map<string, true>();
   readonly #waiting = new Set<() => void>();
@@ -64,12 +71,60 @@ export class LoginGuard {
     this.#now = now;
   }
 
-  /** Whether an attempt may be made. */
-  decide(attempt: LoginAttempt): GuardDecision {
+  /**
+   * Asks to make an attempt. After `true` it may be made, and
+   * {@linkcode LoginGuard.leave} must follow; `false` refuses it without a look
+   * at the secret, because a budget is used up.
+   */
+  enter(attempt: LoginAttempt): Promise<boolean> {
+    const decision = this.#decide(attempt);
+    if (decision !== "wait") return Promise.resolve(decision === "try");
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    const address = addressKey(attempt);
+    const queue = this.#queues.get(address) ?? new Set();
+    this.#queues.set(address, queue.add({ attempt, resolve }));
+    return promise;
+  }
+
+  /**
+   * Ends an attempt, after {@linkcode LoginGuard.fail} or
+   * {@linkcode LoginGuard.succeed} if it came to that.
+   */
+  leave(attempt: LoginAttempt): void {
+    for (const key of [pairKey(attempt), addressKey(attempt)]) {
+      const pending = this.#pending.get(key) ?? 0;
+      if (pending > 1) this.#pending.set(key, pending - 1);
+      else this.#pending.delete(key);
+    }
+    const queue = this.#queues.get(addressKey(attempt));
+    if (queue === undefined) return;
+    for (const waiter of queue) {
+      const decision = this.#decide(waiter.attempt);
+      if (decision === "wait") continue;
+      queue.delete(waiter);
+      waiter.resolve(decision === "try");
+    }
+    if (queue.size === 0) this.#queues.delete(addressKey(attempt));
+  }
+
+  /** What becomes of an attempt; one that may be made is under way from here on. */
+  #decide(attempt: LoginAttempt): "try" | "wait" | "refuse" {
     const pair = pairKey(attempt);
-    if (this.#failures(pair) >= PAIR_BUDGET) return "refuse";
-    const tooMany = this.#failures(addressKey(attempt)) >= ADDRESS_BUDGET;
-    return tooMany && !this.#known.has(pair) ? "refuse" : "try";
+    const address = addressKey(attempt);
+    const known = this.#known.has(pair);
+    const ofPair = this.#failures(pair);
+    const ofAddress = known ? 0 : this.#failures(address);
+    if (ofPair >= PAIR_BUDGET || ofAddress >= ADDRESS_BUDGET) return "refuse";
+    const pending = (key: string) => this.#pending.get(key) ?? 0;
+    if (
+      !known && (ofPair + pending(pair) >= PAIR_BUDGET ||
+        ofAddress + pending(address) >= ADDRESS_BUDGET)
+    ) {
+      return "wait";
+    }
+    this.#pending.set(pair, pending(pair) + 1);
+    this.#pending.set(address, pending(address) + 1);
+    return "try";
   }
 
   /** Notes a failure; resolves when the client may be told. */
@@ -94,6 +149,10 @@ export class LoginGuard {
   /** Ends all waits: the server is stopping. */
   release(): void {
     for (const end of this.#waiting) end();
+    for (const queue of this.#queues.values()) {
+      for (const { resolve } of queue) resolve(false);
+    }
+    this.#queues.clear();
   }
 
   #failures(key: string): number {
@@ -138,16 +197,21 @@ function remember<T>(map: Map<string, T>, key: string, value: T): void {
 /** The longest account name that is told apart; a client may send more, to fill memory. */
 const MAX_NAME = 64;
 
-function accountKey({ account }: LoginAttempt): string {
-  return `n ${account.slice(0, MAX_NAME)}`;
+/** The name as it counts: handlers may take it in any case, so other letters are no new budget. */
+function nameOf({ account }: LoginAttempt): string {
+  return account.slice(0, MAX_NAME).toLowerCase();
+}
+
+function accountKey(attempt: LoginAttempt): string {
+  return `n ${nameOf(attempt)}`;
 }
 
 function addressKey({ address }: LoginAttempt): string {
   return `a ${network(address)}`;
 }
 
-function pairKey({ address, account }: LoginAttempt): string {
-  return `p ${network(address)} ${account.slice(0, MAX_NAME)}`;
+function pairKey(attempt: LoginAttempt): string {
+  return `p ${network(attempt.address)} ${nameOf(attempt)}`;
 }
 
 /** The address itself for IPv4, the /64 for IPv6, which is one customer. */

@@ -101,7 +101,7 @@ export class Questions {
    * What AUTH carries is not shown.
    */
   command(line: string): string | Promise<string> {
-    const shown = line.replace(/^(AUTH +\S+ +).+$/i, "$1***");
+    const shown = line.replace(/^(\s*AUTH\s+\S+\s+)[^]+/i, "$1***");
     const run = (changed: string | void) =>
       changed === undefined || changed === shown ? line : changed;
     try {

@@ -1,0 +1,88 @@
+/**
+ * What the log-ins of one listener have in common: who decides, and which
+ * mechanisms that allows. Made once, never changed by a session.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc4954 | RFC 4954}
+ */
+
+import type { Logger } from "../log.ts";
+import { AccountList, type Accounts } from "../sasl/accounts.ts";
+import { MECHANISM_NAMES, type MechanismName } from "../sasl/mechanism_name.ts";
+import type { SmtpHandlers } from "./handlers.ts";
+import type { LoginGuard } from "./login_guard.ts";
+
+/** What a listener offers who has a handler and no accounts: what any handler can decide. */
+const HANDLER_MECHANISMS: readonly MechanismName[] = ["PLAIN", "LOGIN"];
+
+/** What the log-ins of a listener have in common. */
+export interface AuthenticationContext {
+  /** The server's own name. */
+  readonly hostname: string;
+  /** The accounts, if there are any. */
+  readonly accounts: Accounts | undefined;
+  /** The handler that decides instead, if there is one. */
+  readonly onAuthenticate: SmtpHandlers["onAuthenticate"];
+  /** The mechanisms that may be offered, strongest first. */
+  readonly mechanisms: readonly MechanismName[];
+  /** Whether AUTH is offered without TLS. */
+  readonly allowInsecure: boolean;
+  /** Counts failures. */
+  readonly guard: LoginGuard;
+  /** Takes log records. */
+  readonly log: Logger;
+}
+
+/** Makes the context of a listener's log-ins. */
+export function authenticationContext(
+  init: Omit<AuthenticationContext, "mechanisms" | "onAuthenticate"> & {
+    readonly handlers: SmtpHandlers;
+    readonly mechanisms: readonly MechanismName[] | undefined;
+  },
+): AuthenticationContext {
+  const { handlers, mechanisms, ...rest } = init;
+  return {
+    ...rest,
+    onAuthenticate: handlers.onAuthenticate &&
+      ((session, credentials) =>
+        handlers.onAuthenticate!(session, credentials)),
+    mechanisms: mechanisms === undefined
+      ? defaultMechanisms(init)
+      : MECHANISM_NAMES.filter((name) =>
+        mechanisms.includes(name) && canServe(name, init)
+      ),
+  };
+}
+
+/** Whether anybody can tell a right secret from a wrong one by this mechanism. */
+function canServe(
+  name: MechanismName,
+  { accounts, handlers }: {
+    readonly accounts: Accounts | undefined;
+    readonly handlers: SmtpHandlers;
+  },
+): boolean {
+  if (handlers.onAuthenticate !== undefined) return true;
+  if (name === "EXTERNAL") return false;
+  return name !== "CRAM-MD5" || !(accounts instanceof AccountList) ||
+    accounts.isPlain;
+}
+
+/** What can be served: with accounts, all that their secrets allow. */
+function defaultMechanisms(
+  { accounts, handlers }: {
+    readonly accounts: Accounts | undefined;
+    readonly handlers: SmtpHandlers;
+  },
+): readonly MechanismName[] {
+  if (handlers.onAuthenticate !== undefined || accounts === undefined) {
+    return HANDLER_MECHANISMS;
+  }
+  const plain = accounts instanceof AccountList && accounts.isPlain;
+  return [
+    "SCRAM-SHA-256-PLUS",
+    "SCRAM-SHA-256",
+    ...(plain ? ["CRAM-MD5" as const] : []),
+    "PLAIN",
+    "LOGIN",
+  ];
+}

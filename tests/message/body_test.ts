@@ -1,0 +1,65 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { MessageBody } from "../../lib/message/body.ts";
+
+const MEMORY_LIMIT = 1000;
+
+/** A body of `size` octets that differ, written in pieces of `piece`. */
+async function bodyOf(
+  size: number,
+  { piece = 700, folder }: { piece?: number; folder?: string } = {},
+): Promise<{ body: MessageBody; octets: Uint8Array }> {
+  const body = new MessageBody({
+    memoryLimit: MEMORY_LIMIT,
+    temporaryFolder: folder,
+  });
+  const octets = Uint8Array.from({ length: size }, (_, at) => at % 251);
+  for (let at = 0; at < size; at += piece) {
+    await body.write(octets.subarray(at, at + piece));
+  }
+  return { body, octets };
+}
+
+async function read(body: MessageBody): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of body.chunks()) chunks.push(chunk);
+  return Uint8Array.from(chunks.flatMap((chunk) => [...chunk]));
+}
+
+for (const size of [0, 1, MEMORY_LIMIT, MEMORY_LIMIT + 1, 200_000]) {
+  Deno.test(`MessageBody gives ${size} octets back as they came, as often as wanted`, async () => {
+    const { body, octets } = await bodyOf(size);
+    assertEquals(body.size, size);
+    assertEquals(body.memory !== undefined, size <= MEMORY_LIMIT);
+    assertEquals(await read(body), octets);
+    assertEquals(await read(body), octets);
+    await body.discard();
+    assertEquals(body.size, 0);
+  });
+}
+
+Deno.test("MessageBody.chunks() serves several readers at once", async () => {
+  const { body, octets } = await bodyOf(300_000);
+  const all = await Promise.all([read(body), read(body), read(body)]);
+  for (const one of all) assertEquals(one, octets);
+  await body.discard();
+});
+
+Deno.test("MessageBody leaves no name behind, not even while it is filled", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const { body } = await bodyOf(50_000, { folder });
+    assertEquals(await Array.fromAsync(Deno.readDir(folder)), []);
+    await body.discard();
+    await body.discard();
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("MessageBody.chunks() rejects rather than end early when the message is over", async () => {
+  const { body } = await bodyOf(200_000);
+  const reader = body.chunks();
+  await reader.next();
+  await body.discard();
+  await assertRejects(() => reader.next(), Deno.errors.BadResource);
+});
