@@ -128,22 +128,6 @@ export class SmtpServer {
   /**
    * The messages to be relayed. `add` one in `onMessage`: it resolves when the
    * message is safe, so the client may be told 250.
-   *
-   * @example A copy of everything to an archive elsewhere
-   * ```ts
-   * import { Address, type Message, SmtpServer } from "@smtp/server";
-   *
-   * const archive = Address.parse("archive@example.org");
-   * const server = new SmtpServer({
-   *   relay: { spool: "./spool" },
-   *   handlers: { onMessage: (_session, message) => copy(message) },
-   * });
-   * async function copy(message: Message): Promise<void> {
-   *   const recipients = [{ address: archive, parameters: {} }];
-   *   await server.relays.add(message, { recipients });
-   * }
-   * console.assert(server.relays.count === 0);
-   * ```
    */
   get relays(): Relays {
     return this.#relaying.relays;

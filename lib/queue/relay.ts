@@ -213,6 +213,22 @@ export interface RelaySource {
  * The messages to be relayed. A message leaves it when every recipient has been
  * dealt with and every notice is on its way.
  *
+ * @example A copy of everything to an archive elsewhere
+ * ```ts
+ * import { Address, type Message, SmtpServer } from "@smtp/server";
+ *
+ * const archive = Address.parse("archive@example.org");
+ * const server = new SmtpServer({
+ *   relay: { spool: "./spool" },
+ *   handlers: { onMessage: (_session, message) => copy(message) },
+ * });
+ * async function copy(message: Message): Promise<void> {
+ *   const recipients = [{ address: archive, parameters: {} }];
+ *   await server.relays.add(message, { recipients });
+ * }
+ * console.assert(server.relays.count === 0);
+ * ```
+ *
  * @example Relay what comes in
  * ```ts
  * import type { Message, Relays } from "@smtp/server";

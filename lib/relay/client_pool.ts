@@ -62,7 +62,11 @@ export class ClientPool {
   readonly #maxUses: number;
   #closed = false;
 
-  /** @param options How long, and how many */
+  /**
+   * Makes an empty pool.
+   *
+   * @param options How long, and how many
+   */
   constructor(options: ClientPoolOptions = {}) {
     this.#idleMs = options.idleMs ?? 5000;
     this.#maxIdlePerKey = options.maxIdlePerKey ?? 20;
