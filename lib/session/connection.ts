@@ -25,7 +25,7 @@ import {
   returnBodyBuffer,
 } from "./buffers.ts";
 import { Authentication, type AuthenticationStep } from "./authentication.ts";
-import { note, type SessionContext } from "./context.ts";
+import { noteDetail, type SessionContext } from "./context.ts";
 import { secureFirst, secureNow } from "./encryption.ts";
 import { Questions } from "./questions.ts";
 import { Reception } from "./reception.ts";
@@ -95,7 +95,7 @@ export class Connection {
   /** Runs the session to its end. Never rejects. */
   async run(): Promise<void> {
     try {
-      note(this.#context, () => ({
+      noteDetail(this.#context, () => ({
         level: "debug",
         event: "connect",
         message: `Connection from ${this.session.remoteAddress}`,
@@ -387,7 +387,7 @@ export class Connection {
         this.#about("onDisconnect"),
       );
     }
-    note(this.#context, () => ({
+    noteDetail(this.#context, () => ({
       level: "debug",
       event: "disconnect",
       message: `Connection from ${session.remoteAddress} ended: ${reason}`,
