@@ -168,3 +168,77 @@ export type {
   TlsPolicy,
   TlsVersion,
 } from "./lib/tls/tls_context.ts";
+
+export { DnsClient, type DnsClientOptions } from "./lib/dns/dns_client.ts";
+export type { AddressesOptions } from "./lib/dns/addresses.ts";
+export type {
+  BlocklistListed,
+  BlocklistOutcome,
+  BlocklistUnlisted,
+} from "./lib/dns/blocklist.ts";
+export type { ReverseOutcome } from "./lib/dns/reverse.ts";
+export { normalizeName, pointerName } from "./lib/dns/name.ts";
+export { type NameServer, parseNameServer } from "./lib/dns/name_server.ts";
+export {
+  DNS_RECORD_TYPES,
+  type DnsFailed,
+  type DnsFailureCode,
+  type DnsFound,
+  type DnsNone,
+  type DnsNullMx,
+  type DnsOutcome,
+  type DnsOutcomeOf,
+  type DnsQueryOptions,
+  type DnsRecords,
+  type DnsRecordType,
+  type MxOutcome,
+  type MxRecord,
+} from "./lib/dns/outcome.ts";
+export {
+  addressLiteral,
+  canonicalIp,
+  formatIp,
+  type IpBytes,
+  isLoopback,
+  parseAddressLiteral,
+  parseIp,
+  reverseLabels,
+  reverseName,
+} from "./lib/net/ip.ts";
+export { type Cidr, parseCidr } from "./lib/net/cidr.ts";
+export {
+  connectTcp,
+  type ConnectTcpOptions,
+  type ConnectTransport,
+} from "./lib/net/connect.ts";
+export type { DnsConfirm, DnsConfirmOptions } from "./lib/dns/confirm.ts";
+export type { DnsResolver } from "./lib/dns/exchange.ts";
+export type { DnsQuestion, DnsVerdict } from "./lib/dns/verdict.ts";
+export {
+  type SendResult,
+  type SentRecipient,
+  SmtpClient,
+} from "./lib/relay/client.ts";
+export type {
+  ClientLogin,
+  ClientProgress,
+  JudgeCertificate,
+  PeerCertificate,
+  SmtpClientOptions,
+  UpgradeTransport,
+} from "./lib/relay/client_options.ts";
+export type { ClientTimeouts } from "./lib/relay/client_session.ts";
+export type { ClientPhase } from "./lib/protocol/client_states.ts";
+export type {
+  TlsHandshakeOptions,
+  UpgradeClientOptions,
+  UpgradedClient,
+} from "./lib/net/tls_upgrade.ts";
+export type {
+  ClientData,
+  ClientDestination,
+  SendOptions,
+} from "./lib/relay/client_message.ts";
+export type { TlsSecurity } from "./lib/relay/tls_policy.ts";
+export { ClientCapabilities } from "./lib/protocol/client_capabilities.ts";
+export { type ClientStage, SmtpClientError } from "./lib/relay/client_error.ts";

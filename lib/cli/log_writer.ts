@@ -19,7 +19,8 @@ const COLOURS: Readonly<Record<LogLevel, string>> = {
 /** Writes log records as text or as JSON, one a line. */
 export class LogWriter {
   readonly #form: "text" | "json";
-  readonly #least: LogLevel;
+  /** The least level that is written. */
+  readonly least: LogLevel;
   readonly #colours: boolean;
   readonly #write: (text: string) => void;
   #lines = "";
@@ -38,7 +39,7 @@ export class LogWriter {
   }) {
     this.#form = options.form;
     // Connections by themselves are noise to a person, and facts to a program.
-    this.#least = options.quiet
+    this.least = options.quiet
       ? "warn"
       : options.form === "json"
       ? "debug"
@@ -49,7 +50,7 @@ export class LogWriter {
 
   /** Takes one record. */
   log(record: LogRecord): void {
-    if (LEVELS[record.level] < LEVELS[this.#least]) return;
+    if (LEVELS[record.level] < LEVELS[this.least]) return;
     this.#lines += this.#form === "json"
       ? jsonLine(record)
       : this.#textLine(record);
@@ -66,9 +67,10 @@ export class LogWriter {
   }
 
   #textLine(record: LogRecord): string {
-    let text = `${this.#time()} ${record.level} ${printable(record.message)}`;
+    let text = `${this.#time()} ${record.level} ${record.message}`;
     const { fields, error } = record;
-    for (const name in fields) text += ` ${name}=${printable(fields[name]!)}`;
+    for (const name in fields) text += ` ${name}=${fields[name]}`;
+    text = printable(text);
     if (error !== undefined) text += `: ${error.replaceAll("\n", "\n    ")}`;
     const colour = this.#colours ? COLOURS[record.level] : "";
     return colour === "" ? `${text}\n` : `${colour}${text}\x1b[0m\n`;
@@ -104,8 +106,12 @@ function jsonLine(record: LogRecord): string {
   }) + "\n";
 }
 
+// deno-lint-ignore no-control-regex
+const CONTROL = /[\x00-\x1f\x7f-\x9f]/;
+// deno-lint-ignore no-control-regex
+const CONTROLS = /[\x00-\x1f\x7f-\x9f]+/g;
+
 /** A peer's text must not become a line, or a command to the terminal. */
-function printable(value: string | number | boolean): string {
-  // deno-lint-ignore no-control-regex
-  return String(value).replace(/[\x00-\x1f\x7f-\x9f]+/g, " ");
+function printable(text: string): string {
+  return CONTROL.test(text) ? text.replace(CONTROLS, " ") : text;
 }

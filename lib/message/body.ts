@@ -112,7 +112,8 @@ export class MessageBody {
       if (this.#memoryUsed > 0) yield this.head;
       return;
     }
-    for (let at = 0, size = this.#size; at < size;) {
+    const size = this.#size;
+    for (let at = 0; at < size;) {
       const chunk = new Uint8Array(READ_SIZE);
       const count = await this.#readAt(at, chunk);
       if (count === null) {

@@ -25,7 +25,11 @@ export class ClientCapabilities {
   static readonly NONE: ClientCapabilities = new ClientCapabilities(new Map());
   readonly #keywords: ReadonlyMap<string, readonly string[]>;
 
-  /** @param keywords Upper-case keywords with their parameters as written */
+  /**
+   * Makes a list of what a server offers.
+   *
+   * @param keywords Upper-case keywords with their parameters as written
+   */
   constructor(keywords: ReadonlyMap<string, readonly string[]>) {
     this.#keywords = keywords;
   }

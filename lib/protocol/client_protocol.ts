@@ -55,7 +55,7 @@ const EMPTY_MESSAGE = new TextEncoder().encode(".\r\n");
  * A client's half of an SMTP session.
  *
  * @example Open a session by hand
- * ```ts
+ * ```ts ignore
  * import { ClientProtocol } from "@smtp/server";
  *
  * const octets = (text: string) => new TextEncoder().encode(text);

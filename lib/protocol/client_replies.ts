@@ -35,7 +35,7 @@ export type ReplyOrFault =
  * Collects a server's octets and takes replies out of them.
  *
  * @example Read a reply of two lines that came in two pieces
- * ```ts
+ * ```ts ignore
  * import { ReplyReader } from "@smtp/server";
  *
  * const reader = new ReplyReader();

@@ -72,14 +72,28 @@ export interface Command {
   readonly argument: string;
 }
 
+/** A verb in any case. Only ASCII: `toUpperCase()` makes S of U+017F and I of U+0131. */
+const WORD = /^[A-Za-z]{4,8}$/;
+
 /** Takes a command line apart. Verbs are known in any case. */
 export function parseCommand(line: string): Command {
   const space = line.indexOf(" ");
   const word = space < 0 ? line : line.slice(0, space);
   return {
-    verb: VERBS.get(word) ?? VERBS.get(word.trimEnd().toUpperCase()),
-    argument: space < 0 ? "" : line.slice(space + 1).trimEnd(),
+    verb: VERBS.get(word) ?? findVerb(trimEnd(word)),
+    argument: space < 0 ? "" : trimEnd(line.slice(space + 1)),
   };
+}
+
+function findVerb(word: string): Verb | undefined {
+  return WORD.test(word) ? VERBS.get(word.toUpperCase()) : undefined;
+}
+
+/** The text without spaces and tabs at its end; nothing else is white space in SMTP. */
+function trimEnd(text: string): string {
+  let end = text.length;
+  while (end > 0 && (text[end - 1] === " " || text[end - 1] === "\t")) end--;
+  return text.slice(0, end);
 }
 
 /** Longest line that `verb` may have, in octets without CRLF. */

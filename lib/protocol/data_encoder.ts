@@ -36,7 +36,7 @@ export interface DataEncoderOptions {
  * message was cut into chunks.
  *
  * @example Encode a message in two chunks
- * ```ts
+ * ```ts ignore
  * import { DataEncoder } from "@smtp/server";
  *
  * const encoder = new DataEncoder();

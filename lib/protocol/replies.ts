@@ -25,6 +25,11 @@ const TABLE = {
     "2.1.5",
     "Cannot verify, but will take mail and try to deliver it",
   ],
+  cannotExpand: [
+    252,
+    "2.1.5",
+    "Cannot expand, but will take mail and try to deliver it",
+  ],
   help: [
     214,
     "2.0.0",
@@ -74,6 +79,8 @@ const TABLE = {
   refusedHelo: [550, "5.7.1", "Not taken"],
   refusedSender: [550, "5.7.1", "Sender refused"],
   refusedRecipient: [550, "5.1.1", "Recipient refused"],
+  noSuchUser: [550, "5.1.1", "No such user"],
+  noSuchList: [550, "5.1.1", "No such mailing list"],
   refusedMessage: [554, "5.7.1", "Message refused"],
   refusedHeaders: [554, "5.7.1", "Message refused for its header"],
   relayingDenied: [550, "5.7.1", "Relaying denied"],

@@ -1,126 +1,341 @@
 /**
- * What the server makes of a command's argument: a question to be decided on,
- * or the reply that refuses it. Form only: order is in `server_states.ts`,
- * policy is the handlers'.
+ * What each verb does: what it wants, what it asks the session, and what is
+ * made of the answer. The rule for a verb is in one place here, with two
+ * exceptions: whether it may come now is in `server_states.ts`, and DATA and
+ * BDAT are in `server_content.ts`. The form of arguments is `server_arguments.ts`.
  *
- * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.2 | RFC 5321 section 4.1.2}
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.1 | RFC 5321 section 4.1.1},
+ * {@link https://www.rfc-editor.org/rfc/rfc3207 | RFC 3207} (STARTTLS),
+ * {@link https://www.rfc-editor.org/rfc/rfc4954 | RFC 4954} (AUTH)
  */
 
-import { type Address, parsePath } from "./address.ts";
-import type { Capabilities } from "./capabilities.ts";
-import type { Envelope } from "./envelope.ts";
-import {
-  type MailParameters,
-  parseMailParameters,
-  parseRcptParameters,
-  type RcptParameters,
-} from "./parameters.ts";
+import type { Verb } from "./command.ts";
 import { replies } from "./replies.ts";
 import { SmtpReply } from "./reply.ts";
+import {
+  checkAuth,
+  checkMail,
+  checkName,
+  checkRcpt,
+} from "./server_arguments.ts";
+import type { ServerContent } from "./server_content.ts";
+import { accepts, type Conversation } from "./server_conversation.ts";
+import type { ServerAsk, Verdict } from "./server_effects.ts";
+import type { Outbox } from "./server_outbox.ts";
+import { refuseOutOfOrder } from "./server_states.ts";
 
-/** Longest HELO name that is kept (RFC 5321 section 4.5.3.1.2). */
-const MAX_NAME = 255;
+/** Names of a session that may be refused before it counts. */
+const FREE_REFUSALS = 20;
 
-/** An address with its parameters, ready to be decided on. */
-export interface Sender {
-  /** The reverse-path. */
-  readonly address: Address;
-  /** What came with it. */
-  readonly parameters: MailParameters;
-}
+/** The question `Name` to the session. */
+type Ask<Name extends ServerAsk["ask"]> = ServerAsk & { readonly ask: Name };
 
-/** A recipient with its parameters, ready to be decided on. */
-export interface Candidate {
-  /** The forward-path. */
-  readonly address: Address;
-  /** What came with it. */
-  readonly parameters: RcptParameters;
-}
+/** A question that a command leads to. */
+export type CommandAsk = Ask<
+  "helo" | "mail" | "rcpt" | "verify" | "expand" | "auth" | "authLine"
+>;
 
-/**
- * Checks the name behind HELO, EHLO or LHLO: one word of printable characters.
- * Real clients send names that are no domain, so what it means is left to the
- * handler.
- */
-export function checkName(argument: string): SmtpReply | undefined {
-  const good = argument.length > 0 && argument.length <= MAX_NAME &&
-    // deno-lint-ignore no-control-regex
-    !/[\x00-\x20\x7f]/.test(argument);
-  return good ? undefined : replies.wantName;
-}
+/** The verbs of one connection. */
+export class ServerCommands {
+  readonly #conversation: Conversation;
+  readonly #outbox: Outbox;
+  readonly #content: ServerContent;
+  #refusedNames = 0;
 
-/** Checks the argument of MAIL. */
-export function checkMail(
-  argument: string,
-  offer: { readonly capabilities: Capabilities; readonly maxSize: number },
-): Sender | SmtpReply {
-  const start = pathStart(argument, /^FROM:/i);
-  if (start < 0) return replies.wantFrom;
-  const rules = offer.capabilities.mailRules;
-  const path = parsePath(argument, start, {
-    kind: "reverse",
-    utf8: rules.smtpUtf8,
-  });
-  if ("error" in path) return badPath(path, 1);
-  const result = parseMailParameters(argument.slice(path.end), rules);
-  if ("reply" in result) return result.reply;
-  const { parameters } = result;
-  if (!path.address.isAscii && parameters.smtpUtf8 !== true) {
-    return replies.needSmtpUtf8;
+  /** @param conversation Where things stand */
+  constructor(conversation: Conversation, content: ServerContent) {
+    this.#conversation = conversation;
+    this.#outbox = conversation.outbox;
+    this.#content = content;
   }
-  if (offer.maxSize > 0 && (parameters.size ?? 0) > offer.maxSize) {
-    return replies.tooLarge;
+
+  /** Runs a command. */
+  run(verb: Verb, argument: string): void {
+    const refusal = this.#refuseOrder(verb);
+    if (verb === "BDAT") return this.#content.startChunk(argument, refusal);
+    if (refusal !== undefined) return this.#outbox.error(refusal);
+    switch (verb) {
+      case "HELO":
+      case "EHLO":
+      case "LHLO":
+        return this.#hello(verb, argument);
+      case "MAIL":
+        return this.#mail(argument);
+      case "RCPT":
+        return this.#rcpt(argument);
+      case "DATA":
+        return this.#content.start(argument);
+      case "RSET":
+        return this.#rset(argument);
+      case "NOOP":
+        return this.#outbox.reply(replies.ok);
+      case "QUIT":
+        return this.#quit(argument);
+      case "HELP":
+        return this.#help();
+      case "VRFY":
+        return this.#vrfy(argument);
+      case "EXPN":
+        return this.#expn(argument);
+      case "AUTH":
+        return this.#auth(argument);
+      case "STARTTLS":
+        return this.#startTls(argument);
+    }
   }
-  return { address: path.address, parameters };
-}
 
-/** Checks the argument of RCPT. */
-export function checkRcpt(
-  argument: string,
-  context: { readonly capabilities: Capabilities; readonly envelope: Envelope },
-): Candidate | SmtpReply {
-  const start = pathStart(argument, /^TO:/i);
-  if (start < 0) return replies.wantTo;
-  const utf8 = context.envelope.parameters.smtpUtf8 === true;
-  const path = parsePath(argument, start, { kind: "forward", utf8 });
-  if ("error" in path) return badPath(path, 3);
-  const result = parseRcptParameters(argument.slice(path.end), {
-    dsn: context.capabilities.has("DSN"),
-    utf8,
-  });
-  if ("reply" in result) return result.reply;
-  return { address: path.address, parameters: result.parameters };
-}
+  #refuseOrder(verb: Verb): SmtpReply | undefined {
+    const { phase, refusedRecipients, profile } = this.#conversation;
+    const refusal = refuseOutOfOrder(verb, phase);
+    // With every RCPT refused, DATA is told that and not "send RCPT"; in LMTP
+    // it must be 503 all the same (RFC 2033 section 4.2).
+    return refusal === replies.noRecipients && refusedRecipients > 0 &&
+        profile.protocol === "smtp"
+      ? replies.noValidRecipients
+      : refusal;
+  }
 
-/** Checks the argument of AUTH: a mechanism, and perhaps an initial response. */
-export function checkAuth(
-  argument: string,
-):
-  | { readonly mechanism: string; readonly initial: string | undefined }
-  | SmtpReply {
-  const match = /^([A-Za-z0-9_-]{1,20})(?: +(\S+))?$/.exec(argument);
-  if (match === null) return replies.badArgument;
-  return { mechanism: match[1]!.toUpperCase(), initial: match[2] };
-}
+  /** Asks where somebody wants to decide, accepts on the spot where nobody does. */
+  #decide(ask: Ask<"helo" | "mail" | "rcpt">): void {
+    if (this.#conversation.profile.asks[ask.ask]) this.#outbox.question(ask);
+    else this.settle(ask, undefined);
+  }
 
-/**
- * Where the path begins behind `FROM:` or `TO:`, -1 without that. A space
- * between is not RFC 5321, but sent by so many that every server takes it.
- */
-function pathStart(argument: string, keyword: RegExp): number {
-  const length = keyword.exec(argument)?.[0].length ?? -1;
-  let at = length;
-  while (length > 0 && argument[at] === " ") at++;
-  return at;
-}
+  /** Carries out the answer to a question. */
+  settle(ask: CommandAsk, verdict: Verdict): void {
+    switch (ask.ask) {
+      case "helo":
+        return this.#settleHello(verdict);
+      case "mail":
+        return this.#settleSender(ask, verdict);
+      case "rcpt":
+        return this.#settleRecipient(ask, verdict);
+      case "verify":
+        return this.#settleVrfy(verdict);
+      case "expand":
+        return this.#settleExpn(verdict);
+      case "auth":
+      case "authLine":
+        return this.#settleLogIn(verdict);
+    }
+  }
 
-/** The reply to an address that cannot be read: 5.1.7 for a sender, 5.1.3 for a recipient. */
-function badPath(
-  path: { readonly error: string; readonly utf8?: true },
-  detail: 1 | 3,
-): SmtpReply {
-  if (path.utf8) return replies.needSmtpUtf8;
-  return new SmtpReply(501, path.error, {
-    enhanced: detail === 1 ? "5.1.7" : "5.1.3",
-  });
+  /**
+   * Refuses what was asked for by name. Nobody has to know all recipients, but
+   * who asks for more and more that are none is guessing: past
+   * {@linkcode FREE_REFUSALS}, a refusal for good counts as an error.
+   */
+  #refuseName(verdict: Verdict, standard: SmtpReply): void {
+    const { isTemporary } = verdict instanceof SmtpReply ? verdict : standard;
+    if (!isTemporary) this.#refusedNames++;
+    if (this.#refusedNames > FREE_REFUSALS) {
+      this.#outbox.refuse(verdict, standard);
+    } else this.#outbox.say(verdict, standard);
+  }
+
+  // HELO, EHLO, LHLO.
+
+  #hello(verb: "HELO" | "EHLO" | "LHLO", argument: string): void {
+    const conversation = this.#conversation;
+    const lmtp = conversation.profile.protocol === "lmtp";
+    if (lmtp !== (verb === "LHLO")) {
+      return this.#outbox.error(lmtp ? replies.useLhlo : replies.useEhlo);
+    }
+    const bad = checkName(argument);
+    if (bad !== undefined) return this.#outbox.error(bad);
+    conversation.resetTransaction();
+    conversation.helo = argument;
+    conversation.extended = verb !== "HELO";
+    this.#decide({ effect: "ask", ask: "helo", name: argument });
+  }
+
+  #settleHello(verdict: Verdict): void {
+    const conversation = this.#conversation;
+    if (accepts(verdict)) {
+      conversation.phase = "ready";
+      return this.#outbox.say(verdict, this.#helloReply());
+    }
+    conversation.phase = "greeted";
+    conversation.helo = undefined;
+    conversation.extended = false;
+    this.#outbox.say(verdict, replies.refusedHelo);
+  }
+
+  #helloReply(): SmtpReply {
+    const { profile, extended, tls, authenticated, mechanisms } =
+      this.#conversation;
+    const { capabilities, startTls, authentication } = profile;
+    if (!extended) return capabilities.plainHelloReply;
+    const auth = authentication !== "none" && !authenticated &&
+      (startTls !== "required" || tls);
+    return capabilities.helloReply({
+      startTls: startTls !== "none" && !tls,
+      mechanisms: auth ? mechanisms : [],
+    });
+  }
+
+  // MAIL.
+
+  #mail(argument: string): void {
+    const { profile, tls, authenticated } = this.#conversation;
+    if (profile.startTls === "required" && !tls) {
+      return this.#outbox.error(replies.needTls);
+    }
+    if (profile.authentication === "required" && !authenticated) {
+      return this.#outbox.error(replies.needAuth);
+    }
+    const sender = checkMail(argument, profile);
+    if (sender instanceof SmtpReply) return this.#outbox.error(sender);
+    const { address, parameters } = sender;
+    this.#decide({ effect: "ask", ask: "mail", address, parameters });
+  }
+
+  #settleSender(sender: Ask<"mail">, verdict: Verdict): void {
+    if (!accepts(verdict)) {
+      return this.#outbox.say(verdict, replies.refusedSender);
+    }
+    this.#conversation.begin(sender.address, sender.parameters);
+    this.#outbox.say(verdict, replies.senderOk);
+  }
+
+  // RCPT.
+
+  #rcpt(argument: string): void {
+    const conversation = this.#conversation;
+    const { capabilities, maxRecipients } = conversation.profile;
+    const envelope = conversation.envelope!;
+    const candidate = checkRcpt(argument, { capabilities, envelope });
+    if (candidate instanceof SmtpReply) {
+      conversation.refusedRecipients++;
+      return this.#outbox.error(candidate);
+    }
+    if (envelope.recipients.length >= maxRecipients) {
+      return this.#outbox.reply(replies.tooManyRecipients);
+    }
+    const { address, parameters } = candidate;
+    this.#decide({ effect: "ask", ask: "rcpt", address, parameters });
+  }
+
+  #settleRecipient(recipient: Ask<"rcpt">, verdict: Verdict): void {
+    const conversation = this.#conversation;
+    if (!accepts(verdict)) {
+      conversation.refusedRecipients++;
+      return this.#refuseName(verdict, replies.refusedRecipient);
+    }
+    const { address, parameters } = recipient;
+    conversation.envelope!.recipients.push({ address, parameters });
+    conversation.phase = "rcpt";
+    this.#outbox.say(verdict, replies.recipientOk);
+  }
+
+  // RSET, QUIT, HELP.
+
+  #rset(argument: string): void {
+    if (argument !== "") return this.#outbox.error(replies.noArgument);
+    this.#conversation.resetTransaction();
+    this.#outbox.reply(replies.reset);
+  }
+
+  #quit(argument: string): void {
+    if (argument !== "") return this.#outbox.error(replies.noArgument);
+    const conversation = this.#conversation;
+    conversation.close(conversation.profile.goodbye, "quit");
+  }
+
+  #help(): void {
+    if (this.#conversation.profile.capabilities.has("HELP")) {
+      return this.#outbox.reply(replies.help);
+    }
+    this.#outbox.error(replies.notImplemented);
+  }
+
+  // VRFY, EXPN.
+
+  #vrfy(argument: string): void {
+    if (argument === "") return this.#outbox.error(replies.wantText);
+    if (!this.#conversation.profile.asks.verify) {
+      return this.#outbox.reply(replies.cannotVerify);
+    }
+    this.#outbox.question({ effect: "ask", ask: "verify", text: argument });
+  }
+
+  #settleVrfy(verdict: Verdict): void {
+    if (accepts(verdict)) this.#outbox.say(verdict, replies.cannotVerify);
+    else this.#refuseName(verdict, replies.noSuchUser);
+  }
+
+  #expn(argument: string): void {
+    if (argument === "") return this.#outbox.error(replies.wantText);
+    if (!this.#conversation.profile.asks.expand) {
+      return this.#outbox.error(replies.notImplemented);
+    }
+    this.#outbox.question({ effect: "ask", ask: "expand", text: argument });
+  }
+
+  #settleExpn(verdict: Verdict): void {
+    if (accepts(verdict)) this.#outbox.say(verdict, replies.cannotExpand);
+    else this.#refuseName(verdict, replies.noSuchList);
+  }
+
+  // AUTH.
+
+  #auth(argument: string): void {
+    const { profile, tls, authenticated } = this.#conversation;
+    if (profile.authentication === "none") {
+      return this.#outbox.error(replies.notImplemented);
+    }
+    if (profile.startTls === "required" && !tls) {
+      return this.#outbox.error(replies.needTls);
+    }
+    if (authenticated) return this.#outbox.error(replies.outOfOrder);
+    const request = checkAuth(argument);
+    if (request instanceof SmtpReply) return this.#outbox.error(request);
+    this.#outbox.question({ effect: "ask", ask: "auth", ...request });
+  }
+
+  /** Goes on with AUTH: sends `challenge`, which is base64, and waits for the next line. */
+  challenge(challenge: string): void {
+    this.#conversation.reading = "auth";
+    this.#outbox.text(`334 ${challenge}\r\n`);
+  }
+
+  /** The line after a challenge, `undefined` for one that cannot be used. */
+  authLine(text: string | undefined): void {
+    this.#conversation.reading = "command";
+    this.#outbox.question({ effect: "ask", ask: "authLine", text });
+  }
+
+  #settleLogIn(verdict: Verdict): void {
+    const accepted = accepts(verdict);
+    this.#conversation.authenticated = accepted;
+    if (accepted) this.#outbox.say(verdict, replies.authenticated);
+    else this.#outbox.refuse(verdict, replies.authFailed);
+  }
+
+  // STARTTLS.
+
+  #startTls(argument: string): void {
+    const { profile, tls, input } = this.#conversation;
+    if (tls) return this.#outbox.error(replies.outOfOrder);
+    if (profile.startTls === "none") {
+      return this.#outbox.error(replies.notImplemented);
+    }
+    if (argument !== "") return this.#outbox.error(replies.noArgument);
+    // Whatever else came with the command came in the clear: it is dropped,
+    // or an attacker's octets would be run as the client's (CVE-2011-0411).
+    input.forget();
+    this.#outbox.reply(replies.startTls);
+    this.#outbox.push({ effect: "startTls" });
+  }
+
+  /** The connection is encrypted: forget all that was said in the clear (RFC 3207 section 4.2). */
+  tlsStarted(): void {
+    const conversation = this.#conversation;
+    conversation.tls = true;
+    conversation.authenticated = false;
+    conversation.resetTransaction();
+    conversation.helo = undefined;
+    conversation.extended = false;
+    if (conversation.phase !== "connecting") conversation.phase = "greeted";
+  }
 }

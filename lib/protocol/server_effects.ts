@@ -95,6 +95,7 @@ export type CloseReason =
  * The answer to an ask: nothing accepts and `"deny"` refuses with the standard
  * reply, a reply is sent and decides by its code; the silent ones send nothing,
  * because the handler has done so; `"drop"` closes without a word (connect only).
+ * Where content may come by DATA, a reply that accepts is sent only if it is a 354.
  */
 export type Verdict =
   | undefined
@@ -134,7 +135,10 @@ export interface ServerProfile {
   readonly maxSize: number;
   /** Most recipients of a message. */
   readonly maxRecipients: number;
-  /** Errors after which a session ends; 0 for no end. */
+  /**
+   * Errors after which a session ends; 0 for no end. Refused log-ins count, and
+   * names refused by RCPT, VRFY or EXPN past the twentieth; not what is put off.
+   */
   readonly maxErrors: number;
   /** What happens to bare CR and LF in a body. */
   readonly bareNewlines: BareNewlinePolicy;

@@ -13,6 +13,7 @@ import type {
   CloseReason,
   ServerAsk,
   ServerEffect,
+  ServerProfile,
   Verdict,
 } from "./server_effects.ts";
 
@@ -28,12 +29,14 @@ export class Outbox {
   readonly #output = new OutputBuffer();
   readonly #effects: ServerEffect[] = [];
   readonly #maxErrors: number;
+  readonly #enhanced: boolean;
   #errors = 0;
   #end: ServerEffect | undefined;
 
-  /** @param maxErrors Errors of the client after which the session ends, 0 for no end */
-  constructor(maxErrors: number) {
-    this.#maxErrors = maxErrors;
+  /** @param profile What the listener's sessions have in common */
+  constructor(profile: ServerProfile) {
+    this.#maxErrors = profile.maxErrors;
+    this.#enhanced = profile.capabilities.has("ENHANCEDSTATUSCODES");
   }
 
   /** The effect that comes next, `undefined` when the machine may read on. */
@@ -75,7 +78,7 @@ export class Outbox {
 
   /** Appends a reply. */
   reply(reply: SmtpReply): void {
-    this.#output.appendText(reply.wire);
+    this.#append(reply);
     // 421 is always the last word (RFC 5321 section 3.8).
     if (reply.code === 421) this.close("refused");
   }
@@ -88,21 +91,51 @@ export class Outbox {
 
   /** Appends the reply to an error of the client, which counts. */
   error(reply: SmtpReply): void {
-    this.#errors++;
-    if (this.#maxErrors > 0 && this.#errors > this.#maxErrors) {
-      this.#output.appendText(replies.tooManyErrors.wire);
-      this.close("errors");
-    } else {
-      this.reply(reply);
-    }
+    if (this.#isOneTooMany()) this.close("errors", replies.tooManyErrors);
+    else this.reply(reply);
   }
 
-  /** Ends the session when all that was said is written. */
-  close(reason: CloseReason): void {
+  /**
+   * As {@linkcode Outbox.say}, for a refusal that counts as an error of the
+   * client where it is one for good: who is told "later" has made none.
+   */
+  refuse(verdict: Verdict, standard: SmtpReply): void {
+    const { isTemporary } = verdict instanceof SmtpReply ? verdict : standard;
+    if (!isTemporary && this.#isOneTooMany()) {
+      this.close("errors", replies.tooManyErrors);
+    } else this.say(verdict, standard);
+  }
+
+  #isOneTooMany(): boolean {
+    this.#errors++;
+    return this.#maxErrors > 0 && this.#errors > this.#maxErrors;
+  }
+
+  #append(reply: SmtpReply): void {
+    this.#output.appendText(this.#enhanced ? reply.wire : plainWire(reply));
+  }
+
+  /** Ends the session when all that was said, and `reply` last, is written. */
+  close(reason: CloseReason, reply?: SmtpReply): void {
     if (this.closed) return;
     this.closed = true;
+    if (reply !== undefined) this.#append(reply);
     this.ask = undefined;
     this.#end = { effect: "close", reason };
     this.#effects.push(this.#end);
   }
+}
+
+/** Replies without their enhanced status code: most are standard ones and come again. */
+const plainWires = new WeakMap<SmtpReply, string>();
+
+/** The reply for a client that was not told of enhanced status codes (RFC 2034 section 3). */
+function plainWire(reply: SmtpReply): string {
+  if (reply.enhanced === undefined) return reply.wire;
+  let wire = plainWires.get(reply);
+  if (wire === undefined) {
+    wire = new SmtpReply(reply.code, reply.lines).wire;
+    plainWires.set(reply, wire);
+  }
+  return wire;
 }

@@ -47,7 +47,7 @@ export function isAscii(bytes: Uint8Array): boolean {
  * @param message The whole content, header first
  *
  * @example
- * ```ts
+ * ```ts ignore
  * import { convertTo7Bit } from "@smtp/server";
  *
  * const message = new TextEncoder().encode(

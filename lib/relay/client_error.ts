@@ -30,6 +30,7 @@ export type ClientStage = ClientPhase | "connect" | "tls";
  * ```
  */
 export class SmtpClientError extends SmtpError {
+  /** `"SmtpClientError"`. */
   override readonly name: string = "SmtpClientError";
   /** The step that failed. */
   readonly stage: ClientStage;
@@ -37,6 +38,8 @@ export class SmtpClientError extends SmtpError {
   readonly fromPeer: boolean;
 
   /**
+   * Makes an error of a reply.
+   *
    * @param reply The server's reply, or one made here
    * @param options The step, and who said so
    */

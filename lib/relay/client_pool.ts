@@ -46,7 +46,7 @@ interface Idle {
  * Keeps idle sessions.
  *
  * @example
- * ```ts
+ * ```ts ignore
  * import { ClientPool } from "@smtp/server";
  *
  * await using pool = new ClientPool({ idleMs: 1000 });

@@ -62,7 +62,7 @@ export function isHostFailure(failure: Failure): boolean {
  * @param options Whether there is another host to try
  *
  * @example A recipient that does not exist
- * ```ts
+ * ```ts ignore
  * import { judgeFailure, SmtpReply } from "@smtp/server";
  *
  * const reply = new SmtpReply(550, "No such user", { enhanced: "5.1.1" });

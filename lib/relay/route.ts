@@ -49,7 +49,7 @@ export function literalAddress(domain: string): string | undefined {
  * better ones are left: the others would send the message back.
  *
  * @example
- * ```ts
+ * ```ts ignore
  * import { routeDomain } from "@smtp/server";
  *
  * const route = routeDomain("example.org", {

@@ -3,7 +3,7 @@
  * default that is not a matter of one room is written here.
  */
 
-import type { Logger } from "../log.ts";
+import type { Logger, LogLevel } from "../log.ts";
 import type {
   AuthenticationPolicy,
   ListenerKind,
@@ -108,6 +108,8 @@ export interface SmtpServerOptions {
   temporaryFolder?: string | undefined;
   /** Takes log records. Default: warnings and errors go to standard error. */
   log?: Logger | undefined;
+  /** The least level of record that `log` wants; others are not even made. Default `"debug"`. */
+  logLevel?: LogLevel | undefined;
 }
 
 /** Options of {@linkcode SmtpServer.stop}. */

@@ -12,7 +12,7 @@ import { SmtpReply } from "../protocol/reply.ts";
 import type { Verdict } from "../protocol/server_effects.ts";
 import { isRefusal } from "./verdicts.ts";
 
-/** Largest header block that `onHeaders` gets, in octets: 256 KiB. */
+/** Largest header block that `onHeaders` gets, its blank line included, in octets: 256 KiB. */
 const HEADER_LIMIT = 262144;
 
 const headerTooLarge = new SmtpReply(552, "Header exceeds 256 KiB", {
@@ -32,7 +32,10 @@ export class Intake {
   readonly message: Message;
   readonly #collect: boolean;
   readonly #check: HeaderCheck | undefined;
+  /** What is held back; its storage has room to grow. */
   #head: Uint8Array<ArrayBuffer> | undefined;
+  /** Octets of it in use. */
+  #used = 0;
   #searched = 0;
 
   /**
@@ -72,27 +75,40 @@ export class Intake {
 
   /** The content is complete. */
   end(): Verdict | Promise<Verdict> {
-    return this.#head === undefined
-      ? undefined
-      : this.#decide(this.#head.length);
+    return this.#head === undefined ? undefined : this.#decide(this.#used);
   }
 
   #gather(bytes: Uint8Array): Verdict | Promise<Verdict> {
-    const before = this.#head!;
-    const head = new Uint8Array(before.length + bytes.length);
-    head.set(before);
-    head.set(bytes, before.length);
-    this.#head = head;
+    const head = this.#append(bytes);
     const end = findHeaderEnd(head, this.#searched);
+    // Without an end in what is here, it can only come behind.
+    if (end < 0 ? head.length >= HEADER_LIMIT : end > HEADER_LIMIT) {
+      return headerTooLarge;
+    }
     if (end >= 0) return this.#decide(end);
-    if (head.length > HEADER_LIMIT) return headerTooLarge;
     // The blank line may begin in what is here already.
     this.#searched = Math.max(0, head.length - 3);
     return undefined;
   }
 
+  /** Adds to what is held; returns all of it. */
+  #append(bytes: Uint8Array): Uint8Array {
+    const before = this.#used;
+    const used = before + bytes.length;
+    let head = this.#head!;
+    if (used > head.length) {
+      // Doubled, or a header that comes in small packets would be copied with each.
+      const grown = new Uint8Array(Math.max(used, 2 * head.length));
+      grown.set(head.subarray(0, before));
+      this.#head = head = grown;
+    }
+    head.set(bytes, before);
+    this.#used = used;
+    return head.subarray(0, used);
+  }
+
   async #decide(end: number): Promise<Verdict> {
-    const head = this.#head!;
+    const head = this.#head!.subarray(0, this.#used);
     this.#head = undefined;
     const headers = MessageHeaders.parse(head.subarray(0, end));
     const verdict = await this.#check!(headers);

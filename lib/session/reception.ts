@@ -141,7 +141,10 @@ export class Reception {
     const reply = verdict instanceof SmtpReply
       ? verdict
       : replies.refusedHeaders;
-    this.#protocol.refuseBody(reply);
+    this.#protocol.refuseBody(
+      reply,
+      verdict === "silent-deny" ? { silent: true } : {},
+    );
     return this.drop(reply);
   }
 
@@ -204,7 +207,7 @@ export class Reception {
     note(this.#context, () => ({
       level: "info",
       event: "message",
-      message: `Accepted message ${message.id}`,
+      message: "Accepted message",
       session: this.#session.id,
       fields: {
         id: message.id,

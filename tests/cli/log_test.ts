@@ -65,7 +65,7 @@ Deno.test("cli writes a line of text for each message", async () => {
   await client.script(messageTo(["you@example.com"]));
   const { stderr } = await server.end("SIGTERM");
   assert(
-    /^\d\d:\d\d:\d\d info Accepted message \S+ id=\S+ from=me@client\.example to=you@example\.com size=\d+\n$/
+    /^\d\d:\d\d:\d\d info Accepted message id=\S+ from=me@client\.example to=you@example\.com size=\d+\n$/
       .test(stderr),
     stderr,
   );

@@ -48,7 +48,7 @@ Deno.test("MessageBody leaves no name behind, not even while it is filled", asyn
   const folder = await Deno.makeTempDir();
   try {
     const { body } = await bodyOf(50_000, { folder });
-    assertEquals([...Deno.readDirSync(folder)], []);
+    assertEquals(await Array.fromAsync(Deno.readDir(folder)), []);
     await body.discard();
     await body.discard();
   } finally {

@@ -25,6 +25,15 @@ const COMMANDS: [line: string, verb: Command["verb"], argument: string][] = [
   ["STARTTLSFOO", undefined, ""],
   ["toString", undefined, ""],
   ["__proto__", undefined, ""],
+  // What upper case and trimming would make ASCII of, were they not only for it.
+  ["R\u017fET", undefined, ""],
+  ["QU\u0131T", undefined, ""],
+  ["NOOP\u00a0", undefined, ""],
+  ["NOOP\ufeff", undefined, ""],
+  ["NOOP\v", undefined, ""],
+  ["NOOP a\u00a0", "NOOP", "a\u00a0"],
+  ["NOOP a\f", "NOOP", "a\f"],
+  ["NOOP a \t ", "NOOP", "a"],
 ];
 
 for (const [line, verb, argument] of COMMANDS) {

@@ -1,3 +1,4 @@
+import { SmtpReply } from "../../lib/protocol/reply.ts";
 import { ENVELOPE, play, type PlayOptions } from "../support/dialogue.ts";
 
 const GREETED = `
@@ -473,6 +474,72 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     C| \\x16\\x03\\x01\\x02\\r\\n
     S: 421 4.7.0 ...
     E: close errors`,
+  ],
+  ...["S: 220 ...", "S: 220 ...\nC: HELO x\nS: 250 mx.test"]
+    .map((before, index): [string, string] => [
+      `hangs up on TLS in the clear at its first octets (${index})`,
+      `${before}
+      C| \\x16\\x03
+      S: 421 4.7.0 This port speaks plain SMTP first, closing
+      E: close errors`,
+    ]),
+  [
+    "takes a line for TLS only when both octets are there",
+    `S: 220 ...
+    C| \\x16
+    C: NOOP
+    S: 500 5.5.2 ...
+    C: \\x03\\x16
+    S: 500 5.5.2 ...
+    C: NOOP \\x16\\x03
+    S: 500 5.5.2 Control character in a command
+    C: NOOP
+    S: 250 2.0.0 OK`,
+  ],
+  [
+    "says no enhanced status code where they are off",
+    `S: 220 mx.test ESMTP ready
+    C: FOO
+    S: 500 Command not recognized
+    C: EHLO client.test
+    S: 250-mx.test
+    S: 250-PIPELINING
+    S: 250-SIZE 1000
+    S: 250-8BITMIME
+    S: 250-BINARYMIME
+    S: 250-CHUNKING
+    S: 250-SMTPUTF8
+    S: 250-DSN
+    S: 250-LIMITS RCPTMAX=5
+    S: 250 HELP
+    C: MAIL FROM:<a@b.test>
+    S: 250 Sender OK
+    C: RCPT TO:<c@d.test>
+    S: 451-My words
+    S: 451 in two lines
+    C: DATA
+    S: 554 No valid recipients
+    C: QUIT
+    S: 221 Bye`,
+    {
+      profile: { disabled: ["ENHANCEDSTATUSCODES"], asks: { rcpt: true } },
+      policy: () => (ask) =>
+        ask.ask === "rcpt"
+          ? new SmtpReply(451, "My words\nin two lines", { enhanced: "4.7.1" })
+          : undefined,
+    },
+  ],
+  [
+    "ends the session without an enhanced status code where they are off",
+    `S: 220 ...
+    C: FOO
+    S: 500 Command not recognized
+    C: FOO
+    S: 421 Too many errors, closing
+    E: close errors`,
+    {
+      profile: { disabled: ["ENHANCEDSTATUSCODES"], maxErrors: 1 },
+    },
   ],
   [
     "ends the session when the junk is too much",

@@ -63,6 +63,9 @@ const VERDICTS: [
     ["silent-allow", "", "rcpt"],
     ["silent-deny", "", "ready"],
     [WORDS, "451 4.7.1 My words", "ready"],
+    // A positive reply accepts, but only 354 makes the client send.
+    [TAKEN, "354 End data with <CRLF>.<CRLF>", "rcpt"],
+    [new SmtpReply(354, "Go"), "354 Go", "rcpt"],
     [LAST_WORDS, "421 4.7.0 My words", "closed"],
   ]],
   ["message", `${ENVELOPE}DATA\r\n.\r\n`, [
@@ -77,12 +80,14 @@ const VERDICTS: [
   ["verify", "VRFY a\r\n", [
     [TAKEN, "250 2.0.0 My words", "greeted"],
     [undefined, replies.cannotVerify.toString(), "greeted"],
+    ["deny", "550 5.1.1 No such user", "greeted"],
     [WORDS, "451 4.7.1 My words", "greeted"],
     ["silent-deny", "", "greeted"],
   ]],
   ["expand", "EXPN a\r\n", [
     [TAKEN, "250 2.0.0 My words", "greeted"],
-    ["deny", "502 5.5.1 Command not implemented", "greeted"],
+    [undefined, replies.cannotExpand.toString(), "greeted"],
+    ["deny", "550 5.1.1 No such mailing list", "greeted"],
     [WORDS, "451 4.7.1 My words", "greeted"],
   ]],
   ["auth", "HELO x\r\nAUTH PLAIN AAAA\r\n", [
@@ -115,6 +120,21 @@ for (const [question, input, outcomes] of VERDICTS) {
     });
   }
 }
+
+Deno.test("ServerProtocol forgets the name behind a refused HELO", () => {
+  const driver = new Driver(
+    { asks: { helo: true } },
+    (ask) => ask.ask === "helo" && ask.name === "bad" ? "deny" : undefined,
+  );
+  driver.feed("EHLO good\r\nEHLO bad\r\n");
+  const { machine } = driver;
+  assertEquals(
+    [machine.helo, machine.extended, machine.phase],
+    [undefined, false, "greeted"],
+  );
+  driver.feed("HELO good\r\n");
+  assertEquals([machine.helo, machine.extended], ["good", false]);
+});
 
 Deno.test("ServerProtocol prints replies in UTF-8", () => {
   const words = new SmtpReply(550, `Nö: ${"é".repeat(300)}`, {

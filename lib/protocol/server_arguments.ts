@@ -1,0 +1,126 @@
+/**
+ * What the server makes of a command's argument: a question to be decided on,
+ * or the reply that refuses it. Form only: order is in `server_states.ts`,
+ * policy is the handlers'.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.2 | RFC 5321 section 4.1.2}
+ */
+
+import { type Address, parsePath } from "./address.ts";
+import type { Capabilities } from "./capabilities.ts";
+import type { Envelope } from "./envelope.ts";
+import {
+  type MailParameters,
+  parseMailParameters,
+  parseRcptParameters,
+  type RcptParameters,
+} from "./parameters.ts";
+import { replies } from "./replies.ts";
+import { SmtpReply } from "./reply.ts";
+
+/** Longest HELO name that is kept (RFC 5321 section 4.5.3.1.2). */
+const MAX_NAME = 255;
+
+/** An address with its parameters, ready to be decided on. */
+export interface Sender {
+  /** The reverse-path. */
+  readonly address: Address;
+  /** What came with it. */
+  readonly parameters: MailParameters;
+}
+
+/** A recipient with its parameters, ready to be decided on. */
+export interface Candidate {
+  /** The forward-path. */
+  readonly address: Address;
+  /** What came with it. */
+  readonly parameters: RcptParameters;
+}
+
+/**
+ * Checks the name behind HELO, EHLO or LHLO: one word of printable characters.
+ * Real clients send names that are no domain, so what it means is left to the
+ * handler.
+ */
+export function checkName(argument: string): SmtpReply | undefined {
+  const good = argument.length > 0 && argument.length <= MAX_NAME &&
+    // deno-lint-ignore no-control-regex
+    !/[\x00-\x20\x7f]/.test(argument);
+  return good ? undefined : replies.wantName;
+}
+
+/** Checks the argument of MAIL. */
+export function checkMail(
+  argument: string,
+  offer: { readonly capabilities: Capabilities; readonly maxSize: number },
+): Sender | SmtpReply {
+  const start = pathStart(argument, /^FROM:/i);
+  if (start < 0) return replies.wantFrom;
+  const rules = offer.capabilities.mailRules;
+  const path = parsePath(argument, start, {
+    kind: "reverse",
+    utf8: rules.smtpUtf8,
+  });
+  if ("error" in path) return badPath(path, 1);
+  const result = parseMailParameters(argument.slice(path.end), rules);
+  if ("reply" in result) return result.reply;
+  const { parameters } = result;
+  if (!path.address.isAscii && parameters.smtpUtf8 !== true) {
+    return replies.needSmtpUtf8;
+  }
+  if (offer.maxSize > 0 && (parameters.size ?? 0) > offer.maxSize) {
+    return replies.tooLarge;
+  }
+  return { address: path.address, parameters };
+}
+
+/** Checks the argument of RCPT. */
+export function checkRcpt(
+  argument: string,
+  context: { readonly capabilities: Capabilities; readonly envelope: Envelope },
+): Candidate | SmtpReply {
+  const start = pathStart(argument, /^TO:/i);
+  if (start < 0) return replies.wantTo;
+  const utf8 = context.envelope.parameters.smtpUtf8 === true;
+  const path = parsePath(argument, start, { kind: "forward", utf8 });
+  if ("error" in path) return badPath(path, 3);
+  const result = parseRcptParameters(argument.slice(path.end), {
+    dsn: context.capabilities.has("DSN"),
+    utf8,
+  });
+  if ("reply" in result) return result.reply;
+  return { address: path.address, parameters: result.parameters };
+}
+
+/** Checks the argument of AUTH: a mechanism, and perhaps an initial response. */
+export function checkAuth(
+  argument: string,
+):
+  | { readonly mechanism: string; readonly initial: string | undefined }
+  | SmtpReply {
+  const match = /^([A-Za-z0-9_-]{1,20})(?: +(\S+))?$/.exec(argument);
+  if (match === null) return replies.badArgument;
+  return { mechanism: match[1]!.toUpperCase(), initial: match[2] };
+}
+
+/**
+ * Where the path begins behind `FROM:` or `TO:`, -1 without that. A space
+ * between is not RFC 5321, but sent by so many that every server takes it.
+ */
+function pathStart(argument: string, keyword: RegExp): number {
+  const length = keyword.exec(argument)?.[0].length ?? -1;
+  let at = length;
+  while (length > 0 && argument[at] === " ") at++;
+  return at;
+}
+
+/** The reply to an address that cannot be read: 5.1.7 for a sender, 5.1.3 for a recipient. */
+function badPath(
+  path: { readonly error: string; readonly utf8?: true },
+  detail: 1 | 3,
+): SmtpReply {
+  if (path.utf8) return replies.needSmtpUtf8;
+  return new SmtpReply(501, path.error, {
+    enhanced: detail === 1 ? "5.1.7" : "5.1.3",
+  });
+}
