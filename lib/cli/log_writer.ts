@@ -19,7 +19,8 @@ const COLOURS: Readonly<Record<LogLevel, string>> = {
 /** Writes log records as text or as JSON, one a line. */
 export class LogWriter {
   readonly #form: "text" | "json";
-  readonly #least: LogLevel;
+  /** The least level that is written. */
+  readonly least: LogLevel;
   readonly #colours: boolean;
   readonly #write: (text: string) => void;
   #lines = "";
@@ -38,7 +39,7 @@ export class LogWriter {
   }) {
     this.#form = options.form;
     // Connections by themselves are noise to a person, and facts to a program.
-    this.#least = options.quiet
+    this.least = options.quiet
       ? "warn"
       : options.form === "json"
       ? "debug"
@@ -49,7 +50,7 @@ export class LogWriter {
 
   /** Takes one record. */
   log(record: LogRecord): void {
-    if (LEVELS[record.level] < LEVELS[this.#least]) return;
+    if (LEVELS[record.level] < LEVELS[this.least]) return;
     this.#lines += this.#form === "json"
       ? jsonLine(record)
       : this.#textLine(record);

@@ -80,6 +80,7 @@ export async function serve(
       new CertificateSource(security.certificate),
     handlers,
     log: (record) => log.log(record),
+    logLevel: log.least,
   });
   const stopped = stopOnSignal(server);
   try {

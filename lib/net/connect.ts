@@ -6,7 +6,8 @@
  * what the platform does for a host name.
  */
 
-import type { SocketAddress, TlsInfo, Transport } from "./transport.ts";
+import { DenoTransport } from "./deno_transport.ts";
+import type { Transport } from "./transport.ts";
 
 /** Options of {@linkcode connectTcp}. */
 export interface ConnectTcpOptions {
@@ -61,7 +62,7 @@ export async function connectTcp(
       port,
       signal: controller.signal,
     });
-    return new TcpTransport(conn);
+    return new DenoTransport(conn);
   } catch (error) {
     signal?.throwIfAborted();
     if (!controller.signal.aborted) throw error;
@@ -72,40 +73,4 @@ export async function connectTcp(
     clearTimeout(timer);
     signal?.removeEventListener("abort", onAbort);
   }
-}
-
-/** A `Deno.TcpConn` as a transport. */
-class TcpTransport implements Transport {
-  readonly remote: SocketAddress;
-  readonly local: SocketAddress;
-  readonly tls: TlsInfo | undefined = undefined;
-  readonly #conn: Deno.TcpConn;
-  #closed = false;
-
-  constructor(conn: Deno.TcpConn) {
-    this.#conn = conn;
-    this.remote = socketAddress(conn.remoteAddr);
-    this.local = socketAddress(conn.localAddr);
-  }
-
-  read(buffer: Uint8Array): Promise<number | null> {
-    return this.#conn.read(buffer);
-  }
-
-  async write(bytes: Uint8Array): Promise<void> {
-    let written = await this.#conn.write(bytes);
-    while (written < bytes.length) {
-      written += await this.#conn.write(bytes.subarray(written));
-    }
-  }
-
-  close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#conn.close();
-  }
-}
-
-function socketAddress(address: Deno.NetAddr): SocketAddress {
-  return { address: address.hostname, port: address.port };
 }

@@ -51,3 +51,15 @@ export interface Transport {
   /** Closes at once, in both directions. A read or write under way rejects. Idempotent. */
   close(): void;
 }
+
+/** Whether an error of the transport only says that the client is gone. */
+export function isConnectionError(error: unknown): boolean {
+  return error instanceof Deno.errors.ConnectionReset ||
+    error instanceof Deno.errors.ConnectionAborted ||
+    error instanceof Deno.errors.BrokenPipe ||
+    error instanceof Deno.errors.BadResource ||
+    error instanceof Deno.errors.Interrupted ||
+    error instanceof Deno.errors.UnexpectedEof ||
+    error instanceof Deno.errors.NotConnected ||
+    error instanceof Deno.errors.TimedOut;
+}

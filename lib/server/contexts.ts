@@ -121,7 +121,8 @@ export function contextOf(
     },
     timeoutMs: options.timeoutMs ?? 300_000,
     log: shared.log,
-    verbose: options.log !== undefined,
+    verbose: reads(options, "info"),
+    debug: reads(options, "debug"),
     nextId: () => shared.nextId(),
     now: () => shared.now(),
     secure: shared.certificates && secureWith(shared.certificates, options),
@@ -138,6 +139,12 @@ export function contextOf(
         log: shared.log,
       }),
   };
+}
+
+/** Whether the program's logger wants records of a level. */
+function reads(options: SmtpServerOptions, level: "info" | "debug"): boolean {
+  const { log, logLevel = "debug" } = options;
+  return log !== undefined && (logLevel === "debug" || logLevel === level);
 }
 
 /** The server's side of a TLS handshake, with the certificates in force when it begins. */

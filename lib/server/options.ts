@@ -4,7 +4,7 @@
  */
 
 import type { DnsClientOptions } from "../dns/dns_client.ts";
-import type { Logger } from "../log.ts";
+import type { Logger, LogLevel } from "../log.ts";
 import type {
   AuthenticationPolicy,
   ListenerKind,
@@ -118,6 +118,8 @@ export interface SmtpServerOptions {
   temporaryFolder?: string | undefined;
   /** Takes log records. Default: warnings and errors go to standard error. */
   log?: Logger | undefined;
+  /** The least level of record that `log` wants; others are not even made. Default `"debug"`. */
+  logLevel?: LogLevel | undefined;
 }
 
 /** Options of {@linkcode SmtpServer.stop}. */

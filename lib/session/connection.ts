@@ -8,7 +8,7 @@
  */
 
 import { describeError } from "../log.ts";
-import type { Transport } from "../net/transport.ts";
+import { isConnectionError, type Transport } from "../net/transport.ts";
 import { replies } from "../protocol/replies.ts";
 import type { SmtpReply } from "../protocol/reply.ts";
 import type {
@@ -25,11 +25,17 @@ import {
   returnBodyBuffer,
 } from "./buffers.ts";
 import { Authentication, type AuthenticationStep } from "./authentication.ts";
-import { note, type SessionContext } from "./context.ts";
+import { noteDetail, type SessionContext } from "./context.ts";
+import { secureFirst, secureNow } from "./encryption.ts";
 import { Questions } from "./questions.ts";
 import { Reception } from "./reception.ts";
 import { type SessionState, SmtpSession } from "./session.ts";
-import { ask, isPromise, verdictOfError } from "./verdicts.ts";
+import {
+  ask,
+  isPromise,
+  type VerdictContext,
+  verdictOfError,
+} from "./verdicts.ts";
 
 const NOTHING = new Uint8Array(0);
 
@@ -89,7 +95,7 @@ export class Connection {
   /** Runs the session to its end. Never rejects. */
   async run(): Promise<void> {
     try {
-      note(this.#context, () => ({
+      noteDetail(this.#context, () => ({
         level: "debug",
         event: "connect",
         message: `Connection from ${this.session.remoteAddress}`,
@@ -99,7 +105,14 @@ export class Connection {
           port: this.session.remotePort,
         },
       }));
-      if (!await this.#secureFirst()) return;
+      const { session } = this;
+      const secured = await secureFirst(
+        this.#transport,
+        this.#context,
+        session,
+      );
+      if (secured === undefined) return;
+      if (secured !== this.#transport) this.#useTransport(secured);
       await this.#listenEarly();
       await this.#loop();
     } catch (error) {
@@ -117,49 +130,20 @@ export class Connection {
     this.#protocol.mechanisms = this.#authentication?.mechanisms ?? [];
   }
 
-  /** TLS before the first octet, where the listener wants it; `false` if that failed. */
-  async #secureFirst(): Promise<boolean> {
-    const { implicitTls, secure } = this.#context;
-    const transport = this.#transport;
-    try {
-      if (transport.handshake !== undefined) await transport.handshake();
-      else if (implicitTls && transport.tls === undefined) {
-        this.#useTransport(await secure!(transport));
-      }
-      return true;
-    } catch (error) {
-      // Nobody has been told of the session yet, and nobody needs to be.
-      this.#tellTlsFailure(error);
-      transport.close();
-      return false;
-    }
-  }
-
   /** TLS after STARTTLS. The peer's octets so far are forgotten by the machine. */
   async #startTls(): Promise<void> {
     this.deadline = Infinity;
     try {
-      this.#useTransport(await this.#context.secure!(this.#transport));
-      this.#protocol.tlsStarted();
-      // Who logged in in the clear has to do so again.
-      this.session.username = undefined;
+      this.#useTransport(
+        await secureNow(this.#transport, this.#context, this.session),
+      );
     } catch (error) {
-      this.#tellTlsFailure(error);
       this.#reason ??= "tls";
       throw error;
     }
-  }
-
-  #tellTlsFailure(error: unknown): void {
-    note(this.#context, () => ({
-      level: "info",
-      event: "refused",
-      message: `TLS handshake failed: ${
-        error instanceof Error ? error.message : error
-      }`,
-      session: this.session.id,
-      fields: { address: this.session.remoteAddress },
-    }));
+    this.#protocol.tlsStarted();
+    // Who logged in in the clear has to do so again.
+    this.session.username = undefined;
   }
 
   /**
@@ -264,9 +248,7 @@ export class Connection {
 
   // Asks.
 
-  #ask(
-    effect: ServerAsk,
-  ): void | Promise<void> {
+  #ask(effect: ServerAsk): void | Promise<void> {
     switch (effect.ask) {
       case "command": {
         const line = this.#questions.command(effect.line);
@@ -400,13 +382,12 @@ export class Connection {
     const reason = this.#reason ?? "disconnected";
     if (handlers.onStateChange !== undefined) this.#tellState();
     if (handlers.onDisconnect !== undefined) {
-      await ask(() => handlers.onDisconnect!(session, reason), {
-        log: this.#context.log,
-        session: session.id,
-        handler: "onDisconnect",
-      });
+      await ask(
+        () => handlers.onDisconnect!(session, reason),
+        this.#about("onDisconnect"),
+      );
     }
-    note(this.#context, () => ({
+    noteDetail(this.#context, () => ({
       level: "debug",
       event: "disconnect",
       message: `Connection from ${session.remoteAddress} ended: ${reason}`,
@@ -423,23 +404,11 @@ export class Connection {
     try {
       this.#context.handlers.onStateChange!(this.session, state, previous);
     } catch (error) {
-      verdictOfError(error, {
-        log: this.#context.log,
-        session: this.session.id,
-        handler: "onStateChange",
-      });
+      verdictOfError(error, this.#about("onStateChange"));
     }
   }
-}
 
-/** Whether an error of the transport only says that the client is gone. */
-function isConnectionError(error: unknown): boolean {
-  return error instanceof Deno.errors.ConnectionReset ||
-    error instanceof Deno.errors.ConnectionAborted ||
-    error instanceof Deno.errors.BrokenPipe ||
-    error instanceof Deno.errors.BadResource ||
-    error instanceof Deno.errors.Interrupted ||
-    error instanceof Deno.errors.UnexpectedEof ||
-    error instanceof Deno.errors.NotConnected ||
-    error instanceof Deno.errors.TimedOut;
+  #about(handler: string): VerdictContext {
+    return { log: this.#context.log, session: this.session.id, handler };
+  }
 }

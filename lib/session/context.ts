@@ -40,8 +40,10 @@ export interface SessionContext {
   readonly timeoutMs: number;
   /** Takes log records. */
   readonly log: Logger;
-  /** Whether anybody reads records below a warning: if not, none is made. */
+  /** Whether anybody reads records of the level info: if not, none is made. */
   readonly verbose: boolean;
+  /** Whether anybody reads records of the level debug. */
+  readonly debug: boolean;
   /** Encrypts a connection, the server's side; `undefined` without a certificate. */
   readonly secure?:
     | ((transport: Transport) => Promise<Transport>)
@@ -56,10 +58,18 @@ export interface SessionContext {
   now(): number;
 }
 
-/** Writes a record below a warning, if anybody reads those. */
+/** Writes a record of the level info, if anybody reads those. */
 export function note(
   context: SessionContext,
   record: () => LogRecord,
 ): void {
   if (context.verbose) context.log(record());
+}
+
+/** Writes a record of the level debug, if anybody reads those. */
+export function noteDetail(
+  context: SessionContext,
+  record: () => LogRecord,
+): void {
+  if (context.debug) context.log(record());
 }

@@ -20,6 +20,7 @@
  */
 
 import { parseUnmapped } from "../net/ip.ts";
+import { BoundedMap } from "./bounded_map.ts";
 
 /** Failures of one account from one address, after which it is refused. */
 const PAIR_BUDGET = 10;
@@ -52,13 +53,15 @@ interface Waiter {
 
 /** Counts failed log-ins of one server. */
 export class LoginGuard {
-  readonly #counts = new Map<string, { failures: number; at: number }>();
+  readonly #counts = new BoundedMap<{ failures: number; at: number }>(
+    MOST_COUNTS,
+  );
   /** Attempts under way, by pair and by address. */
   readonly #pending = new Map<string, number>();
   /** Attempts that wait for those, by address. */
   readonly #queues = new Map<string, Set<Waiter>>();
   /** Pairs that have logged in. */
-  readonly #known = new Map<string, true>();
+  readonly #known = new BoundedMap<true>(MOST_COUNTS);
   readonly #waiting = new Set<() => void>();
   readonly #now: () => number;
 
@@ -112,8 +115,9 @@ export class LoginGuard {
     const pair = pairKey(attempt);
     const address = addressKey(attempt);
     const known = this.#known.has(pair);
-    const ofPair = this.#failures(pair);
-    const ofAddress = known ? 0 : this.#failures(address);
+    // A failure that is not wholly forgotten counts.
+    const ofPair = Math.ceil(this.#failures(pair));
+    const ofAddress = known ? 0 : Math.ceil(this.#failures(address));
     if (ofPair >= PAIR_BUDGET || ofAddress >= ADDRESS_BUDGET) return "refuse";
     const pending = (key: string) => this.#pending.get(key) ?? 0;
     if (
@@ -142,8 +146,7 @@ export class LoginGuard {
   succeed(attempt: LoginAttempt): void {
     const pair = pairKey(attempt);
     this.#counts.delete(pair);
-    this.#known.delete(pair);
-    remember(this.#known, pair, true);
+    this.#known.set(pair, true);
   }
 
   /** Ends all waits: the server is stopping. */
@@ -164,9 +167,7 @@ export class LoginGuard {
 
   #add(key: string): number {
     const failures = this.#failures(key) + 1;
-    // Put last: what is forgotten first is what has been quiet longest.
-    this.#counts.delete(key);
-    remember(this.#counts, key, { failures, at: this.#now() });
+    this.#counts.set(key, { failures, at: this.#now() });
     return Math.ceil(failures);
   }
 
@@ -181,17 +182,6 @@ export class LoginGuard {
     this.#waiting.add(end);
     return promise;
   }
-}
-
-/** Adds to a map that never grows past its bound. */
-function remember<T>(map: Map<string, T>, key: string, value: T): void {
-  if (map.size >= MOST_COUNTS) {
-    for (const oldest of map.keys()) {
-      map.delete(oldest);
-      break;
-    }
-  }
-  map.set(key, value);
 }
 
 /** The longest account name that is told apart; a client may send more, to fill memory. */
@@ -217,5 +207,5 @@ function pairKey(attempt: LoginAttempt): string {
 /** The address itself for IPv4, the /64 for IPv6, which is one customer. */
 function network(address: string): string {
   const bytes = parseUnmapped(address);
-  return bytes?.length === 16 ? bytes.slice(0, 8).join(".") : address;
+  return bytes === undefined ? address : bytes.slice(0, 8).join(".");
 }

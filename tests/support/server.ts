@@ -223,6 +223,7 @@ export function openSession(init: SessionInit = {}): TestSession {
     timeoutMs: 1000,
     log: (record) => records.push(record),
     verbose: true,
+    debug: true,
     nextId: () => `ID${++lastId}`,
     now: () => 0,
     ...rest,
