@@ -25,6 +25,7 @@ import {
   isSpoolId,
   packProgress,
 } from "./record.ts";
+import { RecordReader } from "./record_reader.ts";
 import { RecordWriter } from "./record_writer.ts";
 import {
   firstProgress,
@@ -44,9 +45,9 @@ import {
   type StoredEntry,
   storedEntryLine,
 } from "./spool_folder.ts";
+import { SpoolReserve } from "./spool_reserve.ts";
 import { takeRequests } from "./spool_requests.ts";
 
-const READ_CHUNK = 65536;
 /** A journal smaller than this is not worth rewriting. */
 const JOURNAL_MIN = 4 * 1024 * 1024;
 /** A journal is rewritten when it has grown by this factor. */
@@ -105,6 +106,8 @@ export class FileSpool implements Spool {
    */
   readonly #leaving = new Map<string, boolean>();
   readonly #writer: RecordWriter;
+  readonly #reader: RecordReader;
+  readonly #reserve: SpoolReserve;
   readonly #fresh = new FreshContent();
   #journal: Journal | undefined;
   /** The size at which the journal is rewritten; `Infinity` while it is. */
@@ -121,6 +124,8 @@ export class FileSpool implements Spool {
     this.#files = options.files ?? DENO_FILES;
     this.#clock = options.clock ?? SYSTEM_CLOCK;
     this.#onTrouble = options.onTrouble ?? (() => {});
+    this.#reader = new RecordReader(this.#files, this.#paths.messages);
+    this.#reserve = new SpoolReserve(this.#files, this.#paths.reserve);
     this.#writer = new RecordWriter(this.#files, this.#paths, {
       onTrouble: this.#onTrouble,
     });
@@ -199,7 +204,10 @@ export class FileSpool implements Spool {
       folder: this.#paths.root,
       clock: this.#clock,
       size: journal.goodSize,
-      onTrouble: this.#onTrouble,
+      onTrouble: (error) => {
+        this.#reserve.release().catch(this.#onTrouble);
+        this.#onTrouble(error);
+      },
     });
     const repairs = journal.badLines + damaged.size + leftovers.length +
       unknown + missing.length;
@@ -236,6 +244,7 @@ export class FileSpool implements Spool {
     this.#adding.add(id);
     try {
       const { login, content } = message;
+      await this.#reserve.take();
       const head = { envelope, login, progress: packProgress(progress) };
       const written = await this.#writer.write(head, content);
       const entry = { envelope, progress, fileSize: written.size };
@@ -290,7 +299,7 @@ export class FileSpool implements Spool {
 
   /** The log-in that came with the message. */
   async login(id: string): Promise<RelayLogin | undefined> {
-    return (await this.#head(id)).login;
+    return (await this.#reader.head(id)).login;
   }
 
   /**
@@ -304,33 +313,7 @@ export class FileSpool implements Spool {
       yield fresh;
       return;
     }
-    const { length, envelope } = await this.#head(id);
-    let left = envelope.size;
-    const chunks = this.#files.read(`${this.#paths.messages}/${id}`, {
-      offset: length,
-      chunkSize: Math.max(1, Math.min(READ_CHUNK, left)),
-    });
-    for await (const chunk of chunks) {
-      left -= chunk.length;
-      yield chunk;
-    }
-    // A message cut short must fail, never go out as if it were whole.
-    if (left !== 0) {
-      throw new SpoolError(
-        `Cannot read message "${id}": ${left} octets of ${envelope.size} missing`,
-      );
-    }
-  }
-
-  async #head(id: string): Promise<DecodedHead> {
-    const head = await readRecordHead(
-      this.#files,
-      `${this.#paths.messages}/${id}`,
-    );
-    if ("fault" in head) {
-      throw new SpoolError(`Cannot read message "${id}": ${head.fault}`);
-    }
-    return head;
+    yield* this.#reader.content(id);
   }
 
   /** What was asked from outside, through files in the spool. */

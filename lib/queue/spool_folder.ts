@@ -48,6 +48,8 @@ export interface SpoolPaths {
   readonly lock: string;
   /** The journal. */
   readonly journal: string;
+  /** The room kept for the journal. */
+  readonly reserve: string;
   /** Folder of the records. */
   readonly messages: string;
   /** Folder of the records being written. */
@@ -64,6 +66,7 @@ export function spoolPaths(root: string): SpoolPaths {
     root,
     lock: `${root}/lock`,
     journal: `${root}/journal`,
+    reserve: `${root}/reserve`,
     messages: `${root}/messages`,
     incoming: `${root}/incoming`,
     control: `${root}/control`,

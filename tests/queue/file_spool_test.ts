@@ -159,7 +159,7 @@ Deno.test("FileSpool.add() refuses content that is not of the size announced", a
     const { content } = addition("a");
     await assertRejects(() => spool.add({ envelope, content }), SpoolError);
   }
-  assertEquals(disk.paths, ["/spool/journal"]);
+  assertEquals(disk.paths, ["/spool/journal", "/spool/reserve"]);
   await spool.close();
 });
 
