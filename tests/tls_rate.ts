@@ -13,7 +13,7 @@ import { Certificate, DiscardStore, SmtpServer } from "../mod.ts";
 
 const ROUNDS = 5;
 const CONNECTIONS = 8;
-const MESSAGES = 400; // of each connection in a round
+const MESSAGES = 1500; // of each connection in a round
 const BODY = `${(`${"x".repeat(78)}\r\n`).repeat(51)}.\r\n`;
 
 const encoder = new TextEncoder();
