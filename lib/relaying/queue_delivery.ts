@@ -30,7 +30,11 @@ export function relayJob(job: DeliveryJob): RelayJob {
     smarthosts: smarthost && [smarthost],
     security,
     login: job.login,
-    onProgress: (state) => job.onState(state),
+    // A session is done with a message that may have to be tried again: the
+    // queue knows when it is done for good.
+    onProgress: (state) => {
+      if (state !== "done") job.onState(state);
+    },
   };
 }
 

@@ -44,6 +44,14 @@ export async function until(condition: () => boolean): Promise<void> {
   throw new Error("Waited too long for a condition");
 }
 
+/** What a client connects to: a server, or another process. */
+interface Listening {
+  readonly addresses: readonly {
+    readonly address: string;
+    readonly port: number;
+  }[];
+}
+
 /** A client that says what it is told and gives back reply lines. */
 export class TestClient implements Disposable {
   readonly #transport: Transport;
@@ -57,7 +65,10 @@ export class TestClient implements Disposable {
   }
 
   /** Connects to a server of this machine. */
-  static async connect(server: SmtpServer, index = 0): Promise<TestClient> {
+  static async connect(
+    server: Listening,
+    index = 0,
+  ): Promise<TestClient> {
     const { address, port } = server.addresses[index]!;
     const conn = await within(
       Deno.connect({ hostname: address, port }),

@@ -1,0 +1,100 @@
+/**
+ * Each fault of Postfix's test server at each command, and what becomes of a
+ * message for two recipients at the first try.
+ */
+
+import { assertEquals } from "@std/assert";
+import type { Relay } from "../../lib/queue/relay.ts";
+import { MemoryStore } from "../../lib/store/memory_store.ts";
+import { freePort, peerProgram, startSink } from "../support/relay_peers.ts";
+import { startServer, TestClient, within } from "../support/server.ts";
+
+const DEFERRED = "pending";
+const REFUSED = "failed";
+const SOFT = "450 4.3.0 Error: command failed";
+const HARD = "500 5.3.0 Error: command failed";
+const CLOSING = "421 4.0.0 Server closing connection";
+
+/** What smtp-sink calls a step, and what a notice calls it. */
+const STEPS: readonly (readonly [step: string, name: string])[] = [
+  ["connect", "the greeting"],
+  ["ehlo,helo", "EHLO"],
+  ["mail", "MAIL FROM"],
+  ["rcpt", "RCPT TO"],
+  ["data", "DATA"],
+  [".", "the end of the message"],
+];
+
+/** Flags of the server, then what becomes of each recipient. */
+const ROWS: readonly (readonly [flags: readonly string[], want: string])[] = [
+  ...STEPS.flatMap(([step, name]) =>
+    [
+      [["-r", step], `${DEFERRED} ${SOFT}`],
+      [["-f", step], `${REFUSED} ${HARD}`],
+      [
+        ["-q", step],
+        `${DEFERRED} The server closed the connection (${name}, host "127.0.0.1")`,
+      ],
+      [["-Q", step], `${DEFERRED} ${CLOSING}`],
+    ] as const
+  ),
+  // EHLO alone: HELO is tried instead, and with it no delivery notices.
+  [["-f", "ehlo"], "relayed 250 2.0.0 "],
+  [["-w", "1"], "passed-on 250 2.0.0 "],
+  [["-q", "quit"], "passed-on 250 2.0.0 "],
+  [["-r", "rset"], "passed-on 250 2.0.0 "],
+];
+
+/** Sends a message to two recipients; tells what became of them at the first try. */
+async function firstTry(port: number): Promise<readonly string[]> {
+  const { promise, resolve } = Promise.withResolvers<readonly string[]>();
+  const notices = new MemoryStore();
+  await using near = await startServer({
+    hostname: "near.test",
+    domains: ["near.test"],
+    store: notices,
+    relay: {
+      from: ["127.0.0.1"],
+      smarthosts: [{ host: "127.0.0.1", port }],
+      schedule: "1h",
+    },
+    handlers: {
+      onRelayStateChange(relay, state) {
+        const isOver = state === "idle-waiting" || state === "done";
+        if (relay.from !== "" && isOver) resolve(textOf(relay));
+      },
+    },
+  });
+  using client = await TestClient.connect(near);
+  await client.reply();
+  await client.expect(
+    ["HELO client.test", "250"],
+    ["MAIL FROM:<me@near.test>", "250"],
+    ["RCPT TO:<one@dest.test>", "250"],
+    ["RCPT TO:<two@dest.test>", "250"],
+  );
+  await client.data("Subject: Hello\r\n\r\nText");
+  return await within(promise, "the first try");
+}
+
+function textOf(relay: Relay): readonly string[] {
+  return relay.recipients.map(({ status, answer }) =>
+    `${status} ${answer?.text}`
+  );
+}
+
+Deno.test({
+  name: "relay to smtp-sink, fault by fault",
+  ignore: peerProgram("smtp-sink") === undefined,
+  fn: async (t) => {
+    for (const [flags, want] of ROWS) {
+      await t.step(flags.join(" "), async () => {
+        const place = { address: "127.0.0.1", port: freePort(["127.0.0.1"]) };
+        await using _sink = await startSink(place, flags);
+        const [one, two] = await firstTry(place.port);
+        assertEquals(one!.slice(0, want.length), want);
+        assertEquals(two, one);
+      });
+    }
+  },
+});
