@@ -13,6 +13,9 @@ import manifest from "./deno.json" with { type: "json" };
 import { processOutput, serve } from "./lib/cli/serve.ts";
 import type { RawSettings, SettingForm } from "./lib/cli/raw_settings.ts";
 import { certificate, CERTIFICATE_SETTINGS } from "./lib/cli/certificate.ts";
+import { lookup, LOOKUP_SETTINGS } from "./lib/cli/lookup_command.ts";
+import { queue, QUEUE_SETTINGS } from "./lib/cli/queue_command.ts";
+import { send, SEND_SETTINGS } from "./lib/cli/send_command.ts";
 import { SETTINGS, settingsOfConfig } from "./lib/cli/settings.ts";
 import { verifier } from "./lib/cli/verifier.ts";
 import { HELP, oneLine, RunError, UsageError } from "./lib/cli/usage.ts";
@@ -37,6 +40,18 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   certificate: {
     settings: CERTIFICATE_SETTINGS,
     run: (args, raw) => certificate(args, raw, processOutput),
+  },
+  queue: {
+    settings: QUEUE_SETTINGS,
+    run: (args, raw) => queue(args, raw, processOutput),
+  },
+  lookup: {
+    settings: LOOKUP_SETTINGS,
+    run: (args, raw) => lookup(args, raw, processOutput),
+  },
+  send: {
+    settings: SEND_SETTINGS,
+    run: (args, raw) => send(args, raw, processOutput),
   },
   verifier: {
     settings: {},

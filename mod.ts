@@ -242,3 +242,76 @@ export type {
 export type { TlsSecurity } from "./lib/relay/tls_policy.ts";
 export { ClientCapabilities } from "./lib/protocol/client_capabilities.ts";
 export { type ClientStage, SmtpClientError } from "./lib/relay/client_error.ts";
+
+export type { RelayingOptions } from "./lib/relaying/relaying_options.ts";
+export {
+  type Relay,
+  type RelayOptions,
+  type RelayRecipient,
+  type Relays,
+} from "./lib/queue/relay.ts";
+export type {
+  EnvelopeOptions,
+  EnvelopeRecipient,
+  Progress,
+  RecipientAnswer,
+  RecipientProgress,
+  RecipientResult,
+  RecipientStatus,
+  RelayLogin,
+  RelayRoute,
+  RelaySecurity,
+  Smarthost,
+  SpoolChange,
+  SpoolEntry,
+  StoredEnvelope,
+} from "./lib/queue/stored_envelope.ts";
+export {
+  type Spool,
+  type SpoolAction,
+  type SpoolAddition,
+  SpoolError,
+  type SpoolProblem,
+  type SpoolRequest,
+} from "./lib/queue/spool.ts";
+export { FileSpool, type FileSpoolOptions } from "./lib/queue/file_spool.ts";
+export type { SpoolFile, SpoolFiles } from "./lib/queue/spool_files.ts";
+export {
+  MemorySpool,
+  type MemorySpoolOptions,
+} from "./lib/queue/memory_spool.ts";
+export {
+  type ControlOutcome,
+  controlSpool,
+  inspectSpool,
+} from "./lib/queue/spool_control.ts";
+export { parseDuration, RetrySchedule } from "./lib/queue/schedule.ts";
+export { RelayQueue } from "./lib/queue/queue.ts";
+export type {
+  RelayHooks,
+  RelayQueueOptions,
+} from "./lib/queue/queue_options.ts";
+export type { WindowLimits } from "./lib/queue/destination.ts";
+export type { Clock } from "./lib/queue/clock.ts";
+export type {
+  Deliver,
+  DeliveryJob,
+  DeliveryReport,
+  RecipientReport,
+  RelayState,
+} from "./lib/queue/delivery_job.ts";
+export { Delivery, type DeliveryOptions } from "./lib/relay/delivery.ts";
+export type {
+  RecipientReport as RelayRecipientReport,
+  RelayDns,
+  RelayHost,
+  RelayJob,
+  RelayProgress,
+  RelayReport,
+} from "./lib/relay/delivery_job.ts";
+export type { OpenContent } from "./lib/relay/delivery_content.ts";
+export { ClientPool, type ClientPoolOptions } from "./lib/relay/client_pool.ts";
+export {
+  BrokenTlsMemory,
+  type BrokenTlsMemoryOptions,
+} from "./lib/relay/tls_policy.ts";

@@ -21,9 +21,13 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "store": ["errors.ts", "log.ts", "protocol", "message"],
   "queue": ["errors.ts", "log.ts", "protocol", "message", "type store"],
   "relay": ["errors.ts", "log.ts", "protocol", "sasl", "net", "tls", "dns"],
+  "relaying": [
+    ...["errors.ts", "log.ts", "protocol", "net", "tls", "message", "store"],
+    ...["queue", "relay", "dns", "type session"],
+  ],
   "session": [
     ...["errors.ts", "log.ts", "protocol", "sasl", "net", "tls", "message"],
-    "store",
+    ...["store", "type queue", "type relay"],
   ],
   "threads": [
     ...["errors.ts", "log.ts", "protocol", "sasl", "net", "tls", "message"],
@@ -31,11 +35,12 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   ],
   "server": [
     ...["errors.ts", "log.ts", "protocol", "sasl", "net", "tls", "message"],
-    ...["store", "session", "threads", "queue", "relay", "dns"],
+    ...["store", "session", "threads", "queue", "relay", "relaying", "dns"],
   ],
   "server.ts": [
     ...["errors.ts", "log.ts", "protocol", "sasl", "net", "tls", "message"],
-    ...["store", "session", "threads", "queue", "relay", "dns", "server"],
+    ...["store", "session", "threads", "queue", "relay", "relaying", "dns"],
+    "server",
   ],
   "testing.ts": ["*"],
   "testing": ["*"],

@@ -3,12 +3,30 @@
  * stopped as one. It decides nothing about mail and parses nothing.
  */
 
+import { DnsClient } from "./dns/dns_client.ts";
+import type {
+  DnsOutcomeOf,
+  DnsQueryOptions,
+  DnsRecordType,
+} from "./dns/outcome.ts";
 import { consoleLogger, describeError, type Logger } from "./log.ts";
-import { type ListenOptions, parseListen } from "./net/listen_options.ts";
-import { Listener } from "./net/listener.ts";
+import type { ListenOptions } from "./net/listen_options.ts";
 import type { Transport } from "./net/transport.ts";
 import { replies } from "./protocol/replies.ts";
-import { contextOf, securityOf, sourceOf } from "./server/contexts.ts";
+import type { Relays } from "./queue/relay.ts";
+import type { RelayService } from "./relaying/relay_service.ts";
+import {
+  contextOf,
+  localTest,
+  securityOf,
+  sourceOf,
+} from "./server/contexts.ts";
+import { idSource } from "./server/ids.ts";
+import {
+  type OpenListener,
+  openListener,
+  wantedListeners,
+} from "./server/listeners.ts";
 import {
   checkOptions,
   type ListeningAddress,
@@ -17,13 +35,13 @@ import {
   type SmtpServerOptions,
   type StopOptions,
 } from "./server/options.ts";
+import { relayServiceOf } from "./server/relaying.ts";
 import { Connection } from "./session/connection.ts";
 import type { SessionContext } from "./session/context.ts";
 import { LoginGuard } from "./session/login_guard.ts";
 import type { SmtpSession } from "./session/session.ts";
 import { DiscardStore } from "./store/discard_store.ts";
 import type { MessageStore } from "./store/store.ts";
-import { Certificate } from "./tls/certificate.ts";
 import type { CertificateSource } from "./tls/certificate_set.ts";
 
 /** How long a session that was told to end may take to do so, in ms. */
@@ -47,21 +65,25 @@ const END_MS = 1000;
  * ```
  */
 export class SmtpServer {
+  /** Asks the DNS, as the options say. */
+  readonly dns: DnsClient;
   #options: SmtpServerOptions;
   readonly #log: Logger;
   readonly #store: MessageStore;
   readonly #connections = new Set<Connection>();
   readonly #running = new Set<Promise<void>>();
   readonly #guard = new LoginGuard();
+  readonly #relaying: RelayService;
   #listeners: OpenListener[] = [];
   #certificates: CertificateSource | undefined;
   #active = false;
+  #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
   #clock: ReturnType<typeof setInterval> | undefined;
   #endGrace: (() => void) | undefined;
+  #graceEnd = 0;
   #now = Date.now();
-  #idPrefix = "";
-  #lastId = 0;
+  #nextId = idSource();
 
   /**
    * Makes a server that does nothing yet; see {@linkcode SmtpServer.start}.
@@ -69,12 +91,19 @@ export class SmtpServer {
    * @param options How the server behaves
    * @throws {RangeError} If a number among the options makes no sense
    * @throws {TypeError} If `hostname` or one of `domains` is no name
+   * @throws {SyntaxError} If a network, a schedule or a name server cannot be read
    */
   constructor(options: SmtpServerOptions = {}) {
     this.#options = options;
     this.#log = options.log ?? consoleLogger;
     this.#store = options.store ?? new DiscardStore();
     checkOptions(options);
+    this.dns = new DnsClient(options.dns);
+    this.#relaying = relayServiceOf(() => this.#options, {
+      dns: this.dns,
+      store: this.#store,
+      log: this.#log,
+    });
   }
 
   /** Whether the server takes connections: it was started and not stopped. */
@@ -97,64 +126,74 @@ export class SmtpServer {
   }
 
   /**
-   * Binds and starts to accept. Requires `allow-net`, and what the stores need.
+   * The messages to be relayed. `add` one in `onMessage`: it resolves when the
+   * message is safe, so the client may be told 250.
+   */
+  get relays(): Relays {
+    return this.#relaying.relays;
+  }
+
+  /**
+   * Asks the DNS for the records of a type: short for `dns.query`.
    *
-   * @throws {TypeError} If the server is active, or still stopping
+   * @throws {RangeError} If `timeoutMs` is out of range
+   */
+  queryDns<T extends DnsRecordType>(
+    type: T,
+    name: string,
+    options?: DnsQueryOptions,
+  ): Promise<DnsOutcomeOf<T>> {
+    return this.dns.query(type, name, options);
+  }
+
+  /**
+   * Opens the spool, binds and starts to accept. Requires `allow-net`, and what
+   * the stores and the spool need.
+   *
+   * @throws {TypeError} If the server is active, starting, or still stopping
+   * @throws {SpoolError} If the spool cannot be opened
    * @throws {SyntaxError} If `listen` cannot be read
    * @throws {Deno.errors.AddrInUse} If something listens there already
    */
   start(): Promise<void> {
-    // Async in form, for what takes time to be ready.
-    return Promise.resolve().then(() => this.#start());
+    const isBusy = this.#starting !== undefined ||
+      this.#stopping !== undefined;
+    if (this.#active || isBusy) {
+      const state = this.#active
+        ? "active"
+        : `still ${this.#starting ? "starting" : "stopping"}`;
+      const error = new TypeError(`Cannot start the server: it is ${state}`);
+      return Promise.reject(error);
+    }
+    return this.#starting = this.#start().finally(() => {
+      this.#starting = undefined;
+    });
   }
 
-  #start(): void {
-    if (this.#active || this.#stopping !== undefined) {
-      const state = this.#active ? "active" : "still stopping";
-      throw new TypeError(`Cannot start the server: it is ${state}`);
-    }
-    const { listen = ":25", certificate } = this.#options;
+  async #start(): Promise<void> {
+    // Nobody may connect before there is a place for what they send.
+    await this.#relaying.start();
+    const { listen, certificate } = this.#options;
     this.#certificates = sourceOf(certificate);
     try {
-      for (const entry of isList(listen) ? listen : [listen]) {
-        this.#listeners.push(
-          this.#open(typeof entry === "string" ? parseListen(entry) : entry),
-        );
+      for (const one of wantedListeners(listen)) {
+        this.#listeners.push(this.#open(one));
       }
     } catch (error) {
       for (const { listener } of this.#listeners) listener.close();
       this.#listeners = [];
+      await this.#relaying.stop(0);
       throw error;
     }
     this.#active = true;
-    this.#idPrefix = newIdPrefix();
+    this.#nextId = idSource();
     this.#startClock();
     for (const open of this.#listeners) this.#accept(open);
     this.#warnOfDiscard();
   }
 
   #open(listen: ListenOptions): OpenListener {
-    const { host, port = 25 } = listen;
-    const context = this.#contextOf(listen);
-    const { certificate, clientCertificate, handshakeTimeoutMs } =
-      this.#options;
-    // One certificate that nobody can exchange: the platform's own TLS, which
-    // is about twice as fast.
-    const native = context.implicitTls && certificate instanceof Certificate &&
-      clientCertificate === undefined;
-    const listener = Listener.open({
-      host,
-      port,
-      tls: native
-        ? {
-          certificate: certificate.toPem(),
-          key: certificate.keyPem(),
-          der: certificate.der,
-          handshakeTimeoutMs: handshakeTimeoutMs ?? 30_000,
-        }
-        : undefined,
-    });
-    return { listener, listen, context };
+    return openListener(listen, this.#options, this.#contextOf(listen));
   }
 
   #accept(open: OpenListener): void {
@@ -281,10 +320,14 @@ export class SmtpServer {
 
   /**
    * Stops: no new connections, sessions may finish within the grace, then they
-   * get 421. The server may be started again. Does nothing on a server that is
+   * get 421; deliveries under way may end within what is left of the grace, and
+   * go on at the next start. The server may be started again. Does nothing on a server that is
    * not active; while a stop is under way, waits for that one.
    */
   stop(options: StopOptions = {}): Promise<void> {
+    if (this.#starting !== undefined) {
+      return this.#starting.then(() => this.stop(options), () => {});
+    }
     if (this.#active) {
       this.#active = false;
       this.#stopping = this.#stop(options.graceMs ?? 10_000).finally(() => {
@@ -295,6 +338,7 @@ export class SmtpServer {
   }
 
   async #stop(graceMs: number): Promise<void> {
+    this.#graceEnd = Date.now() + graceMs;
     const listeners = this.#listeners;
     for (const { listener } of listeners) listener.close();
     this.#listeners = [];
@@ -309,6 +353,7 @@ export class SmtpServer {
     await this.#ended(END_MS);
     clearInterval(this.#clock);
     this.#clock = undefined;
+    await this.#relaying.stop(Math.max(0, this.#graceEnd - Date.now()));
     await this.#store.close?.();
   }
 
@@ -323,8 +368,13 @@ export class SmtpServer {
     clearTimeout(timer);
   }
 
-  /** Ends the grace of a stop under way: the sessions that still go on get 421 now. */
+  /**
+   * Ends the grace of a stop under way: the sessions that still go on get 421
+   * now, deliveries are broken off.
+   */
   abort(): void {
+    this.#graceEnd = 0;
+    this.#relaying.abort();
     this.#endGrace?.();
   }
 
@@ -354,15 +404,17 @@ export class SmtpServer {
       log: this.#log,
       certificates: this.#certificates,
       guard: this.#guard,
-      nextId: () =>
-        this.#idPrefix + (++this.#lastId).toString(36).toUpperCase(),
+      relaying: this.#relaying,
+      nextId: this.#nextId,
       now: () => this.#now,
     });
   }
 
   #warnOfDiscard(): void {
-    const { store, handlers } = this.#options;
+    const { store, handlers, domains } = this.#options;
     if (store !== undefined) return;
+    // All mail is for others: there is nothing to store.
+    if (domains === undefined && localTest(this.#options)) return;
     if (handlers?.onMessageStart ?? handlers?.onMessage) return;
     this.#log({
       level: "warn",
@@ -371,25 +423,4 @@ export class SmtpServer {
         "Mail is accepted and discarded: no store is set and no handler keeps it",
     });
   }
-}
-
-/** A socket that listens, and what its sessions have in common. */
-interface OpenListener {
-  listener: Listener;
-  readonly listen: ListenOptions;
-  context: SessionContext;
-  /** Ends when the listener is closed and the port free. */
-  accepting?: Promise<void>;
-}
-
-function isList(
-  listen: NonNullable<SmtpServerOptions["listen"]>,
-): listen is readonly (string | ListenOptions)[] {
-  return Array.isArray(listen);
-}
-
-/** A prefix that makes the ids of this server differ from those of any other: time, then chance. */
-function newIdPrefix(): string {
-  const chance = crypto.getRandomValues(new Uint16Array(1))[0]!;
-  return `${Date.now().toString(36)}${chance.toString(36)}-`.toUpperCase();
 }

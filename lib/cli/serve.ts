@@ -87,7 +87,7 @@ export async function serve(
     await server.start();
   } catch (error) {
     stopped.cancel();
-    output.err(`error: ${oneLine((error as Error).message)}\n`);
+    output.err(`error: ${oneLine(withCause(error as Error))}\n`);
     return 1;
   }
   tellFirst(server, { settings, output, log });
@@ -96,6 +96,11 @@ export async function serve(
   unwatch();
   log.flush();
   return 0;
+}
+
+/** What went wrong, and why: a spool that cannot be opened has a reason. */
+function withCause({ message, cause }: Error): string {
+  return cause instanceof Error ? `${message}: ${cause.message}` : message;
 }
 
 /** Rereads certificates and accounts when their files change, and on SIGHUP. */

@@ -5,6 +5,10 @@
  */
 
 import { type ListenOptions, parseListen } from "../net/listen_options.ts";
+import {
+  isOpenToClients,
+  type RelayingOptions,
+} from "../relaying/relaying_options.ts";
 import type { SmtpServerOptions } from "../server/options.ts";
 import { localDomains } from "../session/local_domains.ts";
 import { DiscardStore } from "../store/discard_store.ts";
@@ -19,6 +23,7 @@ import {
   usable,
   wholeNumber,
 } from "./raw_settings.ts";
+import { RELAY_SETTINGS, relaySettings } from "./relay_settings.ts";
 import { UsageError } from "./usage.ts";
 
 /** The settings of `serve`, by their name on the command line. */
@@ -36,6 +41,7 @@ export const SETTINGS: Readonly<Record<string, SettingForm>> = {
   key: "many",
   "self-signed": "flag",
   "allow-insecure-auth": "flag",
+  ...RELAY_SETTINGS,
   "max-size": "one",
   "max-recipients": "one",
   "max-connections": "one",
@@ -132,6 +138,7 @@ export function serveSettings(raw: RawSettings): ServeSettings {
     throw new UsageError(`--log ${log}: want text or json`);
   }
   const { store, keeps } = storeOf(one(raw, "store") ?? "maildir:./mail");
+  const relaying = relaySettings(raw);
   return {
     options: {
       listen,
@@ -142,12 +149,29 @@ export function serveSettings(raw: RawSettings): ServeSettings {
       maxRecipients: wholeNumber(raw, "max-recipients", 1),
       maxConnections: wholeNumber(raw, "max-connections", 1),
       timeoutMs: timeout === undefined ? undefined : timeout * 1000,
+      ...relaying,
     },
-    keeps,
+    keeps: relaying.relay !== undefined && isOpenToClients(relaying.relay)
+      ? relayed(keeps, { domains, relay: relaying.relay })
+      : keeps,
     handlers: one(raw, "handlers"),
     log,
     quiet: raw.has("quiet"),
   };
+}
+
+/** Where mail goes when some of it goes elsewhere. */
+function relayed(
+  keeps: string,
+  { domains, relay }: {
+    readonly domains: readonly string[] | undefined;
+    readonly relay: RelayingOptions;
+  },
+): string {
+  const goes = `is relayed from the queue in ${relay.spool}`;
+  return domains === undefined
+    ? `mail ${goes}`
+    : `${keeps}; mail for other domains ${goes}`;
 }
 
 /** Makes the store that `--store` names. */

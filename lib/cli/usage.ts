@@ -25,6 +25,18 @@ export const HELP = `SMTP server
   cli.ts [serve] [options]     receive mail
   cli.ts certificate create|show ...
                                make or inspect a certificate
+  cli.ts queue list|show|retry|hold|release|remove [MESSAGE|all]
+         [--spool DIR] [--json]
+                               see and change what waits to be relayed, also
+                               beside a running server
+  cli.ts lookup mx|a|aaaa|ptr|txt NAME [--dns IP[:PORT]] [--json]
+                               ask the DNS as the server does; exit code 1
+                               without such records, 75 without an answer
+  cli.ts send [--server HOST:PORT[/smtps|/starttls|/none]] --from ADDRESS
+         --to ADDRESS [--user NAME:SECRET] [--dns IP[:PORT]] FILE|-
+                               send a message at once, without --server to the
+                               recipients' own; exit code 75 if somebody was
+                               refused for now, 69 if somebody was for good
   cli.ts verifier NAME         make a line for --users from a secret on standard
                                input
 
@@ -56,6 +68,21 @@ Who may send, and how it is protected
   --self-signed                a certificate made for this run
   --security none|allowed|required
                                STARTTLS; default allowed with a certificate
+What goes elsewhere
+  --relay                      take mail for other domains from clients that
+                               have logged in; without --domain, all of it
+  --relay-from CIDR            repeatable; and from these networks
+  --smarthost HOST:PORT[/smtps|/starttls|/none]
+                               send all of it there; repeatable, tried in order
+  --smarthost-user NAME:SECRET log in there, over verified TLS unless /none
+  --spool DIR                  where it waits; default ./spool
+  --dns IP[:PORT]              repeatable; name servers; default the system's
+  --retry "SCHEDULE"           default "30s 2m 5m 15m 30m 1h 2h 4h"; the last
+                               one repeats
+  --expire TIME                return it after this; default 5d
+  --bounce-from ADDRESS        sender of notices; default MAILER-DAEMON at the
+                               hostname
+  --remote-port PORT           port of other servers, for tests; default 25
 Limits
   --max-size BYTES             largest message; default 52428800, 0 for no limit
   --max-recipients N           of a message; default 1000

@@ -30,6 +30,12 @@ export interface MessageInit {
   readonly trace: () => string;
   /** Where the content goes. */
   readonly body: BodyOptions;
+  /**
+   * The content, where it exists already and belongs to somebody else.
+   *
+   * @default {empty, to be written}
+   */
+  readonly shared?: MessageBody | undefined;
 }
 
 /**
@@ -82,7 +88,7 @@ export class Message {
     this.receivedAt = init.receivedAt;
     this.#makeTrace = init.trace;
     this.#bodyOptions = init.body;
-    this.#body = new MessageBody(init.body);
+    this.#body = init.shared ?? new MessageBody(init.body);
   }
 
   /** The octets of the content, without the trace fields. For the session that fills it. */
@@ -157,6 +163,30 @@ export class Message {
     await this.#replaced?.discard();
     this.#replaced = body;
     this.#trace = new Uint8Array(0);
+  }
+
+  /**
+   * The same message for some of its recipients. The content is shared and
+   * stays this message's own: the other one is of no use after
+   * {@linkcode Message.discard}.
+   */
+  forRecipients(recipients: readonly Recipient[]): Message {
+    const message = new Message({
+      id: this.id,
+      from: this.from,
+      parameters: this.parameters,
+      recipients,
+      receivedAt: this.receivedAt,
+      trace: this.#makeTrace,
+      body: this.#bodyOptions,
+      shared: this.body,
+    });
+    message.store = this.store;
+    message.filename = this.filename;
+    message.append = this.append;
+    message.tag = this.tag;
+    message.#trace = this.trace;
+    return message;
   }
 
   /** Forgets the content and removes its temporary file. Idempotent; never throws. */

@@ -7,6 +7,7 @@
  */
 
 import type { MailParameterRules } from "./parameters.ts";
+import { RecentAddresses } from "./recent_addresses.ts";
 import { SmtpReply } from "./reply.ts";
 
 /** The extensions that can be switched off, by their EHLO keyword. */
@@ -61,6 +62,10 @@ export interface ConnectionOffer {
 export class Capabilities {
   /** The parameters that MAIL may have. AUTH is known wherever AUTH may be offered. */
   readonly mailRules: MailParameterRules;
+  /** The senders seen lately, by the argument of MAIL. */
+  readonly senders: RecentAddresses = new RecentAddresses();
+  /** The recipients seen lately, by the argument of RCPT. */
+  readonly recipients: RecentAddresses = new RecentAddresses();
   /** The reply to HELO, which knows no extensions. */
   readonly plainHelloReply: SmtpReply;
   readonly #init: CapabilityInit;

@@ -21,6 +21,9 @@ import { SmtpReply } from "./reply.ts";
 /** Longest HELO name that is kept (RFC 5321 section 4.5.3.1.2). */
 const MAX_NAME = 255;
 
+/** No parameters, for senders and recipients that were seen without. */
+const NONE: MailParameters & RcptParameters = Object.freeze({});
+
 /** An address with its parameters, ready to be decided on. */
 export interface Sender {
   /** The reverse-path. */
@@ -54,9 +57,11 @@ export function checkMail(
   argument: string,
   offer: { readonly capabilities: Capabilities; readonly maxSize: number },
 ): Sender | SmtpReply {
+  const { senders, mailRules: rules } = offer.capabilities;
+  const known = senders.find(argument);
+  if (known !== undefined) return { address: known, parameters: NONE };
   const start = pathStart(argument, /^FROM:/i);
   if (start < 0) return replies.wantFrom;
-  const rules = offer.capabilities.mailRules;
   const path = parsePath(argument, start, {
     kind: "reverse",
     utf8: rules.smtpUtf8,
@@ -71,6 +76,7 @@ export function checkMail(
   if (offer.maxSize > 0 && (parameters.size ?? 0) > offer.maxSize) {
     return replies.tooLarge;
   }
+  if (path.end === argument.length) senders.keep(argument, path.address);
   return { address: path.address, parameters };
 }
 
@@ -79,6 +85,9 @@ export function checkRcpt(
   argument: string,
   context: { readonly capabilities: Capabilities; readonly envelope: Envelope },
 ): Candidate | SmtpReply {
+  const { recipients } = context.capabilities;
+  const known = recipients.find(argument);
+  if (known !== undefined) return { address: known, parameters: NONE };
   const start = pathStart(argument, /^TO:/i);
   if (start < 0) return replies.wantTo;
   const utf8 = context.envelope.parameters.smtpUtf8 === true;
@@ -89,6 +98,10 @@ export function checkRcpt(
     utf8,
   });
   if ("reply" in result) return result.reply;
+  // An address in UTF-8 is not taken in the next transaction, perhaps.
+  if (path.end === argument.length && path.address.isAscii) {
+    recipients.keep(argument, path.address);
+  }
   return { address: path.address, parameters: result.parameters };
 }
 

@@ -206,11 +206,7 @@ export class SmtpClient {
     await session.run({
       content: message.content,
       whole: message.whole,
-      onPhase: (phase) => {
-        if (phase === "body") onProgress?.("sending-headers");
-        const progress = PROGRESS[phase];
-        if (progress) onProgress?.(progress);
-      },
+      onPhase: onProgress && tellSteps(onProgress),
     }).finally(() => {
       session.signal = undefined;
       // A source that was not read to its end must be let go.
@@ -260,6 +256,32 @@ export class SmtpClient {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.quit();
   }
+}
+
+/** The steps of a transaction in the order of time. */
+const STEPS: readonly ClientProgress[] = [
+  "mail-from",
+  "rcpt-to",
+  "data",
+  "sending-headers",
+  "sending-body",
+];
+
+/**
+ * Tells the steps that a transaction has reached, each once and in order. What
+ * goes out in one flight is answered from its beginning: the content may be on
+ * its way when the reply to MAIL is still awaited.
+ */
+function tellSteps(
+  onProgress: (progress: ClientProgress) => void,
+): (phase: ClientPhase) => void {
+  let told = 0;
+  return (phase) => {
+    const progress = PROGRESS[phase];
+    if (progress === undefined) return;
+    const reached = STEPS.indexOf(progress);
+    for (; told <= reached; told++) onProgress(STEPS[told]!);
+  };
 }
 
 function describe(

@@ -19,7 +19,7 @@ export interface ClientPoolOptions {
   /**
    * Idle sessions for one place.
    *
-   * @default {2}
+   * @default {20}
    */
   readonly maxIdlePerKey?: number | undefined;
   /**
@@ -62,10 +62,14 @@ export class ClientPool {
   readonly #maxUses: number;
   #closed = false;
 
-  /** @param options How long, and how many */
+  /**
+   * Makes an empty pool.
+   *
+   * @param options How long, and how many
+   */
   constructor(options: ClientPoolOptions = {}) {
     this.#idleMs = options.idleMs ?? 5000;
-    this.#maxIdlePerKey = options.maxIdlePerKey ?? 2;
+    this.#maxIdlePerKey = options.maxIdlePerKey ?? 20;
     this.#maxIdle = options.maxIdle ?? 100;
     this.#maxUses = options.maxUses ?? 100;
   }

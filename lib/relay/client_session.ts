@@ -64,6 +64,12 @@ export class ClientSession {
   readonly #timeouts: ClientTimeouts;
   readonly #buffer = new Uint8Array(READ_SIZE);
   #deadline = 0;
+  /** The limit of the operation under way; `Infinity` between operations. */
+  #limit = Infinity;
+  /** When the timer looks at the limit; `Infinity` when it is not set. */
+  #timerAt = Infinity;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #expired = false;
   #progress = -1;
   #phase: ClientPhase | undefined;
 
@@ -100,6 +106,7 @@ export class ClientSession {
       throw error;
     } finally {
       this.signal?.removeEventListener("abort", onAbort);
+      this.#disarm();
     }
   }
 
@@ -194,28 +201,47 @@ export class ClientSession {
     this.protocol.takeLastWords();
   }
 
-  /** Runs one operation; its failure is a value. At the limit the connection is closed. */
+  /**
+   * Runs one operation; its failure is a value. At the limit the connection is
+   * closed. The timer is one for many operations: they are short, and to set
+   * and clear one for each would cost as much as some of them.
+   */
   async #limited<T>(
     limitMs: number,
     operation: () => Promise<T>,
   ): Promise<T | Failure> {
-    let expired = false;
-    const timer = setTimeout(() => {
-      expired = true;
-      this.transport.close();
-    }, Math.max(0, limitMs));
+    this.#limit = performance.now() + limitMs;
+    if (this.#limit < this.#timerAt) this.#arm();
     try {
       return await operation();
     } catch (error) {
       this.signal?.throwIfAborted();
-      if (expired) {
+      if (this.#expired) {
         return { kind: "timeout", message: "The server takes too long" };
       }
       const reason = error instanceof Error ? error.message : String(error);
       return { kind: "network", message: `The connection broke: ${reason}` };
     } finally {
-      clearTimeout(timer);
+      this.#limit = Infinity;
     }
+  }
+
+  #arm(): void {
+    clearTimeout(this.#timer);
+    this.#timerAt = this.#limit;
+    this.#timer = setTimeout(() => {
+      this.#timerAt = Infinity;
+      if (this.#limit === Infinity) return;
+      // A timer may be early by a fraction; the operation may be a later one.
+      if (this.#limit - performance.now() > 1) return this.#arm();
+      this.#expired = true;
+      this.transport.close();
+    }, Math.max(0, this.#limit - performance.now()));
+  }
+
+  #disarm(): void {
+    clearTimeout(this.#timer);
+    this.#timerAt = Infinity;
   }
 }
 

@@ -114,7 +114,11 @@ export class Delivery {
   readonly pool: ClientPool;
   readonly #options: DeliveryOptions;
 
-  /** @param options How to deliver */
+  /**
+   * Makes one that has no session yet.
+   *
+   * @param options How to deliver
+   */
   constructor(options: DeliveryOptions) {
     this.#options = options;
     this.pool = new ClientPool(options.pool);

@@ -80,7 +80,11 @@ export class BrokenTlsMemory {
   readonly #lifeMs: number;
   readonly #maxHosts: number;
 
-  /** @param options How long, and how many */
+  /**
+   * Makes a memory that knows of no host.
+   *
+   * @param options How long, and how many
+   */
   constructor(options: BrokenTlsMemoryOptions = {}) {
     this.#lifeMs = options.lifeMs ?? 21_600_000;
     this.#maxHosts = options.maxHosts ?? 1000;

@@ -11,14 +11,17 @@ import type {
 } from "../net/listen_options.ts";
 import { upgradeServer } from "../net/tls_upgrade.ts";
 import type { Transport } from "../net/transport.ts";
+import type { Address } from "../protocol/address.ts";
 import { Capabilities } from "../protocol/capabilities.ts";
 import { replies } from "../protocol/replies.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 import type { ServerProfile } from "../protocol/server_effects.ts";
+import { isOpenToClients } from "../relaying/relaying_options.ts";
 import { authenticationContext } from "../session/authentication_context.ts";
 import type { SessionContext } from "../session/context.ts";
 import { localDomains } from "../session/local_domains.ts";
 import type { LoginGuard } from "../session/login_guard.ts";
+import type { SessionRelaying } from "../session/relaying.ts";
 import type { MessageStore } from "../store/store.ts";
 import { CertificateSource } from "../tls/certificate_set.ts";
 import type { SmtpServerOptions } from "./options.ts";
@@ -33,10 +36,21 @@ export interface SharedServices {
   readonly certificates: CertificateSource | undefined;
   /** Counts failed log-ins. */
   readonly guard: LoginGuard;
+  /** Takes mail for other servers. */
+  readonly relaying: SessionRelaying;
   /** Gives the next unique name of a session or message. */
   nextId(): string;
   /** The time, in ms; may lag by a second. */
   now(): number;
+}
+
+/** The test for the server's own addresses; `undefined` where every one is. */
+export function localTest(
+  options: SmtpServerOptions,
+): ((address: Address) => boolean) | undefined {
+  const { domains, relay = {} } = options;
+  if (domains !== undefined) return localDomains(domains);
+  return isOpenToClients(relay) ? localDomains([]) : undefined;
 }
 
 /** What TLS means on a listener. */
@@ -98,7 +112,8 @@ export function contextOf(
     }),
     handlers,
     store: shared.store,
-    isLocal: options.domains && localDomains(options.domains),
+    isLocal: localTest(options),
+    relaying: shared.relaying,
     addReceived: options.addReceived ?? true,
     body: {
       memoryLimit: options.memoryLimit ?? 262_144,
@@ -191,7 +206,7 @@ function profileOf(
       command: handlers.onCommand !== undefined,
       helo: handlers.onHelo !== undefined,
       mail: handlers.onMailFrom !== undefined,
-      rcpt: handlers.onRcptTo !== undefined || options.domains !== undefined,
+      rcpt: handlers.onRcptTo !== undefined || localTest(options) !== undefined,
       verify: handlers.onVerify !== undefined,
       expand: handlers.onExpand !== undefined,
     },
@@ -201,7 +216,7 @@ function profileOf(
 }
 
 /** This machine's name, where the permission to ask for it is there. */
-function ownName(): string {
+export function ownName(): string {
   try {
     return Deno.hostname();
   } catch {

@@ -3,6 +3,7 @@
  * default that is not a matter of one room is written here.
  */
 
+import type { DnsClientOptions } from "../dns/dns_client.ts";
 import type { Logger, LogLevel } from "../log.ts";
 import type {
   AuthenticationPolicy,
@@ -13,6 +14,7 @@ import type {
 import type { SocketAddress } from "../net/transport.ts";
 import type { ExtensionKeyword } from "../protocol/capabilities.ts";
 import type { BareNewlinePolicy } from "../protocol/data_decoder.ts";
+import type { RelayingOptions } from "../relaying/relaying_options.ts";
 import type { Accounts } from "../sasl/accounts.ts";
 import type { MechanismName } from "../sasl/mechanism_name.ts";
 import type { SmtpHandlers } from "../session/handlers.ts";
@@ -50,10 +52,18 @@ export interface SmtpServerOptions {
   /** Where messages are kept. Default: nowhere, with a warning when the server starts. */
   store?: MessageStore | undefined;
   /**
-   * The domains whose mail is taken; recipients elsewhere get 550 5.7.1.
-   * Default: every recipient is taken.
+   * The domains whose mail is taken; recipients elsewhere get 550 5.7.1, unless
+   * `relay` lets the client send there. Default: every recipient is taken; where
+   * `relay` is open to clients, only the bare `postmaster` is this server's own.
    */
   domains?: readonly string[] | undefined;
+  /**
+   * Relaying: who may, where it goes, how long it is tried. Default: what a
+   * handler adds to {@linkcode SmtpServer.relays}, and nothing else.
+   */
+  relay?: RelayingOptions | undefined;
+  /** How DNS questions are asked. Default: of the system's name servers. */
+  dns?: DnsClientOptions | undefined;
   /**
    * The certificate for TLS: one, several by server name, or a source whose
    * certificates can be exchanged while connections are taken. Default: no TLS.

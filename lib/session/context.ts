@@ -11,6 +11,7 @@ import type { ServerProfile } from "../protocol/server_effects.ts";
 import type { MessageStore } from "../store/store.ts";
 import type { AuthenticationContext } from "./authentication_context.ts";
 import type { SmtpHandlers } from "./handlers.ts";
+import type { SessionRelaying } from "./relaying.ts";
 
 /** What the sessions of one listener have in common. */
 export interface SessionContext {
@@ -26,6 +27,8 @@ export interface SessionContext {
   readonly store: MessageStore;
   /** Whether an address is for this server; every one is when not given. */
   readonly isLocal?: ((address: Address) => boolean) | undefined;
+  /** Takes mail for addresses that are not; nobody's when not given. */
+  readonly relaying?: SessionRelaying | undefined;
   /** Whether a Received field is put in front of each message. */
   readonly addReceived: boolean;
   /** Octets of a message kept in memory, and where the rest goes. */

@@ -14,6 +14,9 @@ import type { MailParameters, RcptParameters } from "../protocol/parameters.ts";
 import type { SmtpReply } from "../protocol/reply.ts";
 import type { CloseReason } from "../protocol/server_effects.ts";
 import type { SmtpError } from "../errors.ts";
+import type { RelayHooks } from "../queue/queue_options.ts";
+import type { Relay } from "../queue/relay.ts";
+import type { PeerCertificate } from "../relay/client_options.ts";
 import type { Credentials } from "../sasl/credentials.ts";
 import type { SessionState, SmtpSession } from "./session.ts";
 
@@ -41,7 +44,8 @@ export type MaybePromise<T> = T | Promise<T>;
 
 /**
  * The handlers of a server, every one optional, sync or async. A slow one
- * delays its own session only.
+ * delays its own session only. Those of relaying have rules of their own, told
+ * with each.
  *
  * @example Take mail for one domain, refuse one sender
  * ```ts
@@ -58,7 +62,7 @@ export type MaybePromise<T> = T | Promise<T>;
  * console.assert(typeof handlers.onRcptTo === "function");
  * ```
  */
-export interface SmtpHandlers {
+export interface SmtpHandlers extends RelayHooks {
   /** A client has connected and not been greeted. {@linkcode DROP} closes without a word. */
   onConnect?(
     session: SmtpSession,
@@ -141,4 +145,17 @@ export interface SmtpHandlers {
     state: SessionState,
     previous: SessionState,
   ): void;
+  /**
+   * A host that mail is relayed to has shown its certificate. Return `true` to
+   * go on, `false` to break off (another host or another try follows), nothing
+   * to leave it to the `security` in force. Asked once a session, which may
+   * carry other messages later on.
+   *
+   * @param relay The message that made us connect
+   * @param peer The host, its certificate, and why that is not to be trusted
+   */
+  onRelayCertificate?(
+    relay: Relay,
+    peer: PeerCertificate,
+  ): MaybePromise<boolean | void>;
 }

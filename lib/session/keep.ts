@@ -1,19 +1,27 @@
 /**
- * Keeps a complete message in all its stores, and turns what went wrong into
- * the reply that is true: 250 only when every store has it safely.
+ * Keeps a complete message: in all its stores for the recipients that are this
+ * server's own, in the queue for the others. Turns what went wrong into the
+ * reply that is true: 250 only when all of them have it safely.
  */
 
+import { SmtpError } from "../errors.ts";
 import { describeError, type Logger } from "../log.ts";
-import type { Message } from "../message/message.ts";
+import type { Message, Recipient } from "../message/message.ts";
+import type { Address } from "../protocol/address.ts";
 import { replies } from "../protocol/replies.ts";
 import type { SmtpReply } from "../protocol/reply.ts";
 import { FileStore } from "../store/file_store.ts";
 import { type MessageStore, StoreError } from "../store/store.ts";
+import type { SessionRelaying } from "./relaying.ts";
 
 /** What keeping needs to know. */
 export interface KeepContext {
   /** The server's store, for messages that have none of their own. */
   readonly store: MessageStore;
+  /** Whether an address is this server's own; every one is when not given. */
+  readonly isLocal?: ((address: Address) => boolean) | undefined;
+  /** Takes the message for addresses that are not. */
+  readonly relaying?: SessionRelaying | undefined;
   /** Whether each recipient has a reply of its own (LMTP). */
   readonly partial: boolean;
   /** Takes the record of a failure. */
@@ -44,8 +52,28 @@ function isSeveral(
 /**
  * Keeps the message; resolves with the reply that refuses it, or with nothing.
  * In LMTP a recipient whose copy failed gets its own reply.
+ *
+ * The stores come first: what they refuse must not be on its way to others,
+ * while a second copy in a mailbox is the lesser evil when the queue refuses.
  */
 export async function keep(
+  message: Message,
+  context: KeepContext,
+): Promise<SmtpReply | undefined> {
+  const { isLocal } = context;
+  const { recipients } = message;
+  const foreign = isLocal === undefined
+    ? []
+    : recipients.filter(({ address }) => !isLocal(address));
+  if (foreign.length === 0) return await keepLocal(message, context);
+  const local = recipients.filter((one) => !foreign.includes(one));
+  const failure = local.length === 0
+    ? undefined
+    : await keepLocal(message.forRecipients(local), context);
+  return failure ?? await relay(message, foreign, context);
+}
+
+async function keepLocal(
   message: Message,
   context: KeepContext,
 ): Promise<SmtpReply | undefined> {
@@ -53,13 +81,7 @@ export async function keep(
     try {
       await store.save(message, { partial: context.partial });
     } catch (error) {
-      context.log({
-        level: "error",
-        event: "error",
-        message: `Store "${store.kind}" failed for message ${message.id}`,
-        session: context.session,
-        error: describeError(error),
-      });
+      logFailure(`Store "${store.kind}"`, { message, context, error });
       if (!context.partial || !(error instanceof StoreError)) {
         return replyOf(error);
       }
@@ -71,8 +93,48 @@ export async function keep(
   return undefined;
 }
 
-/** 452 where there is no room, 451 for everything else: the client tries again. */
+/** Hands the message to the queue for recipients elsewhere. */
+async function relay(
+  message: Message,
+  recipients: readonly Recipient[],
+  context: KeepContext,
+): Promise<SmtpReply | undefined> {
+  const { relaying, partial } = context;
+  try {
+    if (relaying === undefined) {
+      throw new TypeError("Cannot relay: nobody takes mail for others");
+    }
+    await relaying.add(message, recipients);
+    return undefined;
+  } catch (error) {
+    logFailure("Queue", { message, context, error });
+    const reply = replyOf(error);
+    if (!partial) return reply;
+    for (const recipient of recipients) recipient.reply = reply;
+    return undefined;
+  }
+}
+
+function logFailure(
+  what: string,
+  { message, context, error }: {
+    readonly message: Message;
+    readonly context: KeepContext;
+    readonly error: unknown;
+  },
+): void {
+  context.log({
+    level: "error",
+    event: "error",
+    message: `${what} failed for message ${message.id}`,
+    session: context.session,
+    error: describeError(error),
+  });
+}
+
+/** What the error says; else 452 where there is no room, 451 for the rest: the client tries again. */
 function replyOf(error: unknown): SmtpReply {
+  if (error instanceof SmtpError) return error.reply;
   return isStorageFull(error) ? replies.storageFull : replies.localError;
 }
 

@@ -76,9 +76,10 @@ export class Questions {
   #recipient(
     question: ServerAsk & { readonly ask: "rcpt" },
   ): Verdict | Promise<Verdict> {
-    const { handlers, isLocal } = this.#context;
+    const { handlers, isLocal, relaying } = this.#context;
     const { address, parameters } = question;
-    if (isLocal !== undefined && !isLocal(address)) {
+    const isForeign = isLocal !== undefined && !isLocal(address);
+    if (isForeign && !relaying?.allows(this.#session)) {
       note(this.#context, () => ({
         level: "info",
         event: "refused",

@@ -104,8 +104,10 @@ export class Reception {
 
   /** Whether anybody will look at the content: if not, it is not even kept in memory. */
   #isWanted(message: Message): boolean {
-    const { handlers, store } = this.#context;
-    return handlers.onMessage !== undefined ||
+    const { handlers, store, isLocal } = this.#context;
+    const isForeign = isLocal !== undefined &&
+      !message.recipients.every(({ address }) => isLocal(address));
+    return isForeign || handlers.onMessage !== undefined ||
       message.filename !== undefined || message.store !== undefined ||
       store.kind !== "discard";
   }
@@ -170,7 +172,7 @@ export class Reception {
 
   async #finish(intake: Intake): Promise<Verdict> {
     const { message } = intake;
-    const { handlers, store, log, profile } = this.#context;
+    const { handlers, profile } = this.#context;
     try {
       let verdict = await intake.end();
       if (verdict === undefined && handlers.onMessage !== undefined) {
@@ -181,9 +183,8 @@ export class Reception {
       }
       if (!isRefusal(verdict)) {
         const failure = await keep(message, {
-          store,
+          ...this.#context,
           partial: profile.protocol === "lmtp",
-          log,
           session: this.#session.id,
         });
         if (failure === undefined) return this.#accept(message, verdict);

@@ -1,0 +1,67 @@
+/**
+ * A server to send to, as it is written on the command line: where it is and
+ * how much TLS it gets. Connects to nothing.
+ */
+
+import type { RelayHost } from "../relay/delivery_job.ts";
+import type { TlsSecurity } from "../relay/tls_policy.ts";
+
+/** A server, and what is sent over the connection to it. */
+export interface NextHop {
+  /** Where it is. */
+  readonly host: RelayHost;
+  /** How much TLS was asked for; `undefined` where nothing was. */
+  readonly tls: "smtps" | "starttls" | "none" | undefined;
+}
+
+const FORM =
+  /^(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/[\]]+))(?::(\d{1,5}))?(?:\/(smtps|starttls|none|lmtp))?$/;
+
+/**
+ * Reads `HOST[:PORT][/smtps|/starttls|/none|/lmtp]`.
+ *
+ * @throws {SyntaxError} If the text has another form
+ */
+export function parseNextHop(text: string): NextHop {
+  const match = FORM.exec(text);
+  const port = match?.[3] === undefined ? undefined : Number(match[3]);
+  if (match === null || port === 0 || (port ?? 0) > 65535) {
+    throw new SyntaxError(
+      `Cannot send to "${text}": want HOST:PORT, perhaps with /smtps, /starttls or /none, as "mail.example.com:587/starttls"`,
+    );
+  }
+  const suffix = match[4];
+  const host = {
+    host: (match[1] ?? match[2])!,
+    port,
+    implicitTls: suffix === "smtps",
+    lmtp: suffix === "lmtp",
+  };
+  return { host, tls: suffix === "lmtp" ? "none" : suffix as NextHop["tls"] };
+}
+
+/** The policy for what was asked for: a secret wants to know whom it is told. */
+export function securityFor(
+  tls: NextHop["tls"],
+  hasLogin: boolean,
+): TlsSecurity | undefined {
+  if (tls === "smtps" || tls === "starttls") {
+    return hasLogin ? "verified" : "required";
+  }
+  return tls;
+}
+
+/**
+ * Reads `NAME:SECRET`.
+ *
+ * @throws {SyntaxError} If it has another form; the text is not repeated
+ */
+export function parseLogin(
+  text: string,
+): { readonly username: string; readonly password: string } {
+  const colon = text.indexOf(":");
+  if (colon < 1 || colon === text.length - 1) {
+    throw new SyntaxError("Cannot use the account: want NAME:SECRET");
+  }
+  return { username: text.slice(0, colon), password: text.slice(colon + 1) };
+}

@@ -1,0 +1,191 @@
+/**
+ * `cli.ts send`: one message, at once, to a given server or to the mail
+ * exchangers of its recipients. Keeps nothing: what is deferred is the
+ * caller's to send again.
+ */
+
+import { DnsClient } from "../dns/dns_client.ts";
+import { Address } from "../protocol/address.ts";
+import { Delivery } from "../relay/delivery.ts";
+import type { RecipientReport } from "../relay/delivery_job.ts";
+import {
+  type NextHop,
+  parseLogin,
+  parseNextHop,
+  securityFor,
+} from "./next_hop.ts";
+import { ProgressBar } from "./progress.ts";
+import {
+  one,
+  type RawSettings,
+  type SettingForm,
+  usable,
+  wholeNumber,
+} from "./raw_settings.ts";
+import { nameServers } from "./relay_settings.ts";
+import type { Output } from "./serve.ts";
+import { oneLine, RunError, UsageError } from "./usage.ts";
+
+/** The settings of `send`. */
+export const SEND_SETTINGS: Readonly<Record<string, SettingForm>> = {
+  server: "one",
+  from: "one",
+  to: "many",
+  user: "one",
+  hostname: "one",
+  dns: "many",
+  "remote-port": "one",
+};
+
+/** Exit code where a recipient was refused for good. */
+const EX_UNAVAILABLE = 69;
+/** Exit code where a recipient was refused for the time being, and none for good. */
+const EX_TEMPFAIL = 75;
+
+/** A message to be sent. */
+interface Content {
+  readonly size: number;
+  open(): AsyncIterable<Uint8Array>;
+}
+
+/**
+ * Runs `send`; resolves with the exit code: 0 delivered to all, 75 deferred for
+ * some, 69 refused for some.
+ *
+ * @throws {UsageError} If the arguments do not say what to send to whom
+ * @throws {RunError} If the file cannot be read
+ */
+export async function send(
+  args: readonly string[],
+  raw: RawSettings,
+  output: Output,
+): Promise<number> {
+  const [file, extra] = args;
+  if (file === undefined || extra !== undefined) {
+    throw new UsageError(
+      "Cannot run send: want one file, or - for standard input",
+    );
+  }
+  const from = address("from", one(raw, "from") ?? "");
+  const to = (raw.get("to") ?? []).map((text) => address("to", text));
+  if (to.length === 0) throw new UsageError("--to: want at least one");
+  const server = one(raw, "server");
+  const hop = server === undefined
+    ? undefined
+    : usable("server", () => parseNextHop(server));
+  await using delivery = makeDelivery(raw, hop);
+  const content = await openContent(file);
+  const bar = new ProgressBar(
+    content.size,
+    Deno.stderr.isTerminal() ? output.err : undefined,
+  );
+  const reports: RecipientReport[] = [];
+  for (const group of groups(to, hop)) {
+    const report = await delivery.deliver({
+      from,
+      parameters: {},
+      recipients: group.map((it) => ({ address: it, parameters: {} })),
+      domain: group[0]!.domain,
+      size: content.size,
+      open: () => counted(content.open(), bar),
+    });
+    bar.end();
+    if (report.error !== undefined) {
+      throw new RunError((report.error as Error).message);
+    }
+    reports.push(...report.recipients);
+  }
+  for (const report of reports) output.out(line(report));
+  return exitCode(reports);
+}
+
+function address(name: string, text: string): Address {
+  if (name === "from" && (text === "" || text === "<>")) return Address.NULL;
+  return usable(name, () => {
+    const parsed = Address.parse(text);
+    if (parsed.domain !== "") return parsed;
+    throw new SyntaxError(`Cannot send to "${text}": want a domain, too`);
+  });
+}
+
+function makeDelivery(raw: RawSettings, hop: NextHop | undefined): Delivery {
+  const account = one(raw, "user");
+  if (account !== undefined && hop === undefined) {
+    throw new UsageError("--user: want --server, too");
+  }
+  const auth = account === undefined
+    ? undefined
+    : usable("user", () => parseLogin(account));
+  return new Delivery({
+    hostname: one(raw, "hostname") ?? Deno.hostname(),
+    dns: new DnsClient({ nameServers: nameServers(raw) }),
+    smarthosts: hop && [hop.host],
+    port: wholeNumber(raw, "remote-port", 1),
+    auth,
+    security: hop && securityFor(hop.tls, auth !== undefined),
+    allowInsecureAuth: hop?.tls === "none",
+  });
+}
+
+/** Recipients that go the same way. */
+function groups(
+  to: readonly Address[],
+  hop: NextHop | undefined,
+): readonly (readonly Address[])[] {
+  if (hop !== undefined) return [to];
+  return [...Map.groupBy(to, ({ domain }) => domain).values()];
+}
+
+/** A message that can be read more than once: a second host may be tried. */
+async function openContent(file: string): Promise<Content> {
+  if (file === "-") {
+    const bytes = await new Response(Deno.stdin.readable).bytes();
+    return {
+      size: bytes.length,
+      open: () => ReadableStream.from([bytes]),
+    };
+  }
+  try {
+    const { size, isDirectory } = await Deno.stat(file);
+    if (isDirectory) throw new TypeError("It is a folder");
+    (await Deno.open(file)).close();
+    return { size, open: () => chunksOf(file) };
+  } catch (error) {
+    throw new RunError(`Cannot read "${file}": ${(error as Error).message}`);
+  }
+}
+
+async function* chunksOf(file: string): AsyncGenerator<Uint8Array> {
+  const { readable } = await Deno.open(file);
+  yield* readable;
+}
+
+async function* counted(
+  chunks: AsyncIterable<Uint8Array>,
+  bar: ProgressBar,
+): AsyncGenerator<Uint8Array> {
+  bar.restart();
+  for await (const chunk of chunks) {
+    yield chunk;
+    bar.add(chunk.length);
+  }
+}
+
+const WORDS: Readonly<Record<RecipientReport["status"], string>> = {
+  delivered: "delivered",
+  deferred: "deferred",
+  failed: "refused",
+};
+
+function line(report: RecipientReport): string {
+  const { address, status, reply, remoteMta } = report;
+  const at = remoteMta === undefined ? "" : ` (${remoteMta})`;
+  return `${oneLine(String(address))}: ${WORDS[status]}: ${
+    oneLine(String(reply))
+  }${at}\n`;
+}
+
+function exitCode(reports: readonly RecipientReport[]): number {
+  if (reports.some(({ status }) => status === "failed")) return EX_UNAVAILABLE;
+  return reports.some(({ status }) => status === "deferred") ? EX_TEMPFAIL : 0;
+}

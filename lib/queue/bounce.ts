@@ -1,0 +1,192 @@
+/**
+ * The notice itself: a multipart/report with words for people, fields for
+ * programs, and the message or its header block. Pure: what goes in decides
+ * every octet that comes out.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc3464 | RFC 3464},
+ * {@link https://www.rfc-editor.org/rfc/rfc6522 | RFC 6522},
+ * {@link https://www.rfc-editor.org/rfc/rfc6533 | RFC 6533},
+ * {@link https://www.rfc-editor.org/rfc/rfc3834 | RFC 3834}
+ */
+
+import { formatDate } from "../protocol/trace.ts";
+import {
+  type DeliveryStatus,
+  formatDeliveryStatus,
+  isAscii,
+  needsGlobalStatus,
+  printable,
+} from "./delivery_status.ts";
+import type { NoticeKind } from "./notices.ts";
+
+const encoder = new TextEncoder();
+
+/** What a notice is made of. */
+export interface NoticeInit {
+  /** What it is about. */
+  readonly kind: NoticeKind;
+  /** The sender of the message, who gets the notice, without brackets. */
+  readonly to: string;
+  /** The address in its From field. */
+  readonly from: string;
+  /** When it is made, in milliseconds since 1970. */
+  readonly now: number;
+  /** Unique: names the notice in Message-ID and separates its parts. Letters and digits. */
+  readonly unique: string;
+  /** What is reported. */
+  readonly status: DeliveryStatus;
+  /** Whether the message came with SMTPUTF8. */
+  readonly smtpUtf8: boolean;
+  /** The octets that are returned: the header block, or the whole message. */
+  readonly returned: Uint8Array;
+  /** Whether {@linkcode NoticeInit.returned} is the whole message. */
+  readonly isWhole: boolean;
+}
+
+/** A notice, ready to be sent with the null reverse-path. */
+export interface Notice {
+  /** The octets, with CRLF line ends. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Whether it must be sent with SMTPUTF8. */
+  readonly smtpUtf8: boolean;
+  /** Whether it must be sent with BODY=8BITMIME. */
+  readonly eightBit: boolean;
+}
+
+/** Makes a notice. */
+export function makeNotice(init: NoticeInit): Notice {
+  const { status, returned } = init;
+  const global = needsGlobalStatus(status);
+  const eightBit = returned.some((octet) => octet > 127);
+  const isEightBit = eightBit || global || !isAscii(explain(init));
+  const boundary = `=_${init.unique}`;
+  const start = [
+    headerFields(init, { boundary, isEightBit }),
+    "This is a report in parts for mail programs.\r\n",
+    part(boundary, textType(init), explain(init)),
+    part(
+      boundary,
+      global
+        ? ["message/global-delivery-status", "8bit"]
+        : ["message/delivery-status", "7bit"],
+      formatDeliveryStatus(status),
+    ),
+    part(boundary, returnedType(init, { global, eightBit }), ""),
+  ].join("");
+  const bytes = join(
+    encoder.encode(start),
+    returned,
+    encoder.encode(`\r\n--${boundary}--\r\n`),
+  );
+  return {
+    bytes,
+    // UTF-8 within the parts needs 8BITMIME only; in the envelope and the
+    // header block it needs SMTPUTF8.
+    smtpUtf8: !isAscii(init.to) || !isAscii(init.from),
+    eightBit: isEightBit,
+  };
+}
+
+function headerFields(
+  init: NoticeInit,
+  form: { readonly boundary: string; readonly isEightBit: boolean },
+): string {
+  const { reportingMta } = init.status;
+  return [
+    `Date: ${formatDate(init.now, 0)}`,
+    `From: Mail delivery <${printable(init.from, true)}>`,
+    `To: <${printable(init.to, true)}>`,
+    `Subject: ${SUBJECTS[init.kind]}`,
+    `Message-ID: <${init.unique}@${printable(reportingMta, false)}>`,
+    "Auto-Submitted: auto-replied",
+    "MIME-Version: 1.0",
+    `Content-Type: multipart/report; report-type=${
+      needsGlobalStatus(init.status)
+        ? "global-delivery-status"
+        : "delivery-status"
+    };`,
+    `\tboundary="${form.boundary}"`,
+    `Content-Transfer-Encoding: ${form.isEightBit ? "8bit" : "7bit"}`,
+    "",
+    "",
+  ].join("\r\n");
+}
+
+const SUBJECTS: Readonly<Record<NoticeKind, string>> = {
+  failed: "Your message could not be delivered",
+  delayed: "Your message is delayed",
+  succeeded: "Your message has been delivered",
+};
+
+type PartType = readonly [type: string, encoding: string];
+
+function part(boundary: string, type: PartType, content: string): string {
+  return `\r\n--${boundary}\r\nContent-Type: ${type[0]}\r\n` +
+    `Content-Transfer-Encoding: ${type[1]}\r\n\r\n${content}`;
+}
+
+function textType(init: NoticeInit): PartType {
+  return isAscii(explain(init))
+    ? ["text/plain; charset=us-ascii", "7bit"]
+    : ["text/plain; charset=utf-8", "8bit"];
+}
+
+function returnedType(
+  init: NoticeInit,
+  needs: { readonly global: boolean; readonly eightBit: boolean },
+): PartType {
+  const utf8 = init.smtpUtf8 && (needs.global || needs.eightBit);
+  const type = init.isWhole
+    ? (utf8 ? "message/global" : "message/rfc822")
+    : (utf8 ? "message/global-headers" : "text/rfc822-headers");
+  return [type, needs.eightBit ? "8bit" : "7bit"];
+}
+
+/** The words for people. */
+function explain(init: NoticeInit): string {
+  const host = printable(init.status.reportingMta, false);
+  const lines = [
+    `This is the mail server at ${host}.`,
+    "",
+    ...INTRODUCTIONS[init.kind],
+  ];
+  for (const { address, answer, retryUntil } of init.status.recipients) {
+    const source = answer.remoteMta === undefined
+      ? ""
+      : `${printable(answer.remoteMta, false)} said: `;
+    lines.push("", `  ${printable(address, true)}`);
+    lines.push(`    ${source}${printable(answer.text, false)}`);
+    if (retryUntil !== undefined) {
+      lines.push(`    Tried until ${formatDate(retryUntil, 0)}`);
+    }
+  }
+  const what = init.isWhole ? "your message" : "the header of your message";
+  lines.push("", `A report for mail programs and ${what} follow.`);
+  return `${lines.join("\r\n")}\r\n`;
+}
+
+const INTRODUCTIONS: Readonly<Record<NoticeKind, readonly string[]>> = {
+  failed: [
+    "Your message could not be delivered to the recipients below.",
+    "Nothing further will be tried.",
+  ],
+  delayed: [
+    "Your message could not be delivered yet to the recipients below.",
+    "You need not send it again: the server goes on trying.",
+  ],
+  succeeded: [
+    "Your message has been delivered to the recipients below, or passed on",
+    "to a server from which no further report can be expected.",
+  ],
+};
+
+function join(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const length = parts.reduce((sum, { length }) => sum + length, 0);
+  const bytes = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
+}

@@ -1,0 +1,125 @@
+/**
+ * What passes between the queue and whoever delivers: a job for one
+ * destination, and the report of it. The queue knows nothing of sockets, the
+ * delivery nothing of schedules; these types are all they share.
+ */
+
+import type { Recipient } from "../protocol/envelope.ts";
+import type { Address } from "../protocol/address.ts";
+import type { MailParameters } from "../protocol/parameters.ts";
+import type { SmtpReply } from "../protocol/reply.ts";
+import type { RelayLogin, RelayRoute } from "./stored_envelope.ts";
+
+/** The steps of a delivery, in order of time. Some may be skipped. */
+export type RelayState =
+  | "idle-waiting"
+  | "resolving-mx"
+  | "resolving-a"
+  | "connecting"
+  | "connected"
+  | "negotiating-tls"
+  | "tls-established"
+  | "hello"
+  | "authenticating"
+  | "mail-from"
+  | "rcpt-to"
+  | "data"
+  | "sending-headers"
+  | "sending-body"
+  | "done";
+
+/** One delivery: a message, and those of its recipients that go the same way. */
+export interface DeliveryJob {
+  /** The message's name in the queue. */
+  readonly id: string;
+  /** The reverse-path. */
+  readonly from: Address;
+  /** What came with MAIL FROM, to be passed on as far as the next hop knows it. */
+  readonly parameters: MailParameters;
+  /** The recipients, one at least. */
+  readonly recipients: readonly Recipient[];
+  /**
+   * Where it goes: the recipients' domain in lower case; with a smarthost, its
+   * host and port as `"relay.example.com:587"`; or the queue's
+   * `commonDestination`.
+   */
+  readonly destination: string;
+  /** Smarthost and security chosen for this message. */
+  readonly route: RelayRoute;
+  /** The log-in chosen for this message. Not to be logged. */
+  readonly login?: RelayLogin | undefined;
+  /** Octets of the content. */
+  readonly size: number;
+  /** When the message was accepted, in milliseconds since 1970. */
+  readonly acceptedAt: number;
+  /** Which try this is, 1 for the first. */
+  readonly attempt: number;
+  /** The content with CRLF line ends. Each call begins at the beginning: once a host. */
+  content(): AsyncGenerator<Uint8Array<ArrayBuffer>>;
+  /** To be called at each step. Never throws. */
+  onState(state: RelayState): void;
+}
+
+/** How one recipient fared. */
+export interface RecipientReport {
+  /**
+   * `"delivered"`: the next hop has taken responsibility. `"deferred"`: to be
+   * tried again. `"failed"`: trying again makes no sense.
+   */
+  readonly status: "delivered" | "deferred" | "failed";
+  /** The reply that decided it, if there was one. */
+  readonly reply?: SmtpReply | undefined;
+  /** In words what decided it, where it was no reply. */
+  readonly reason?: string | undefined;
+  /** The enhanced status code, where the reply has none or there was no reply. */
+  readonly enhanced?: string | undefined;
+  /** Name of the host that decided it. */
+  readonly remoteMta?: string | undefined;
+  /**
+   * Delivered: whether the next hop knows delivery status notices and got
+   * NOTIFY, so that reporting is its duty from here on (RFC 3461 section 5.2.2).
+   */
+  readonly dsnPassedOn?: boolean | undefined;
+  /** Delivered: whether into the recipient's mailbox, and not to another hop. */
+  readonly inMailbox?: boolean | undefined;
+}
+
+/** How a job ended. */
+export interface DeliveryReport {
+  /** One report a recipient, in the job's order. One that is missing counts as deferred. */
+  readonly recipients: readonly RecipientReport[];
+  /**
+   * Whether the destination as a whole failed: no host of it could be reached
+   * or would speak. Shrinks its window; after some time it is left in peace.
+   */
+  readonly destinationFailed: boolean;
+}
+
+/**
+ * Delivers one job. Resolves with a report whatever the network does; what it
+ * throws is taken as a fault of the program: logged, and the job deferred.
+ *
+ * @param job The job
+ * @param signal Aborted when the queue stops or the message is removed; the
+ * report is wanted soon then, and what was not delivered by then is `"deferred"`
+ *
+ * @example A delivery that refuses everything
+ * ```ts
+ * import type { Deliver } from "@smtp/server";
+ *
+ * const refuse: Deliver = (job) =>
+ *   Promise.resolve({
+ *     recipients: job.recipients.map(() => ({
+ *       status: "failed",
+ *       reason: "No mail leaves this house",
+ *       enhanced: "5.7.1",
+ *     })),
+ *     destinationFailed: false,
+ *   });
+ * console.assert(typeof refuse === "function");
+ * ```
+ */
+export type Deliver = (
+  job: DeliveryJob,
+  signal: AbortSignal,
+) => Promise<DeliveryReport>;

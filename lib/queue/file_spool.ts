@@ -1,0 +1,399 @@
+/**
+ * The spool on files. A message is accepted by one rename: its record is
+ * written beside, synced, renamed into place, and the folder is synced. It is
+ * never written again; progress goes to a journal shared by all messages, where
+ * many results cost one sync. Owns the spool folder while it is open.
+ *
+ * Danger: the journal is an index of the records as well, and may be behind
+ * them after a crash. The records decide which messages exist, the journal how
+ * far they have come; a message that the journal calls gone stays gone even if
+ * its record is back after a loss of power.
+ */
+
+import { type Clock, SYSTEM_CLOCK } from "./clock.ts";
+import {
+  applyChange,
+  type RelayLogin,
+  type SpoolChange,
+  type SpoolEntry,
+} from "./stored_envelope.ts";
+import { FreshContent } from "./fresh_content.ts";
+import { Journal } from "./journal.ts";
+import {
+  type DecodedHead,
+  encodeJournalLine,
+  isSpoolId,
+  packProgress,
+} from "./record.ts";
+import { RecordWriter } from "./record_writer.ts";
+import {
+  firstProgress,
+  type Spool,
+  type SpoolAddition,
+  SpoolError,
+  type SpoolProblem,
+  type SpoolRequest,
+} from "./spool.ts";
+import { DENO_FILES, type SpoolFiles } from "./spool_files.ts";
+import {
+  readRecordHead,
+  readSpool,
+  type SpoolContent,
+  type SpoolPaths,
+  spoolPaths,
+  type StoredEntry,
+  storedEntryLine,
+} from "./spool_folder.ts";
+import { takeRequests } from "./spool_requests.ts";
+
+const READ_CHUNK = 65536;
+/** A journal smaller than this is not worth rewriting. */
+const JOURNAL_MIN = 4 * 1024 * 1024;
+/** A journal is rewritten when it has grown by this factor. */
+const JOURNAL_GROWTH = 3;
+
+/** Options of {@linkcode FileSpool}. */
+export interface FileSpoolOptions {
+  /**
+   * Is told when the disk refuses a write; the spool goes on trying.
+   *
+   * @default {nobody}
+   */
+  readonly onTrouble?: (error: unknown) => void;
+  /**
+   * Time, for the pause before a refused write is tried again.
+   *
+   * @default {the machine's clock}
+   */
+  readonly clock?: Clock;
+  /**
+   * The file operations.
+   *
+   * @default {the machine's files}
+   */
+  readonly files?: SpoolFiles;
+}
+
+/**
+ * A spool in a folder. Survives a crash or a loss of power at any moment: what
+ * was accepted is delivered at least once, at worst twice. All files have mode
+ * 0600. Requires `allow-read` and `allow-write` for the folder.
+ *
+ * @example Open a spool, see what is in it
+ * ```ts
+ * import { FileSpool } from "@smtp/server";
+ *
+ * const folder = await Deno.makeTempDir();
+ * await using spool = new FileSpool(folder);
+ * const problems = await spool.open();
+ * console.assert(problems.length === 0 && spool.entries.size === 0);
+ * ```
+ */
+export class FileSpool implements Spool {
+  /** What it is, for logs. */
+  readonly kind: string = "file";
+  readonly #paths: SpoolPaths;
+  readonly #files: SpoolFiles;
+  readonly #clock: Clock;
+  readonly #onTrouble: (error: unknown) => void;
+  #entries = new Map<string, StoredEntry>();
+  /** Names in use by messages that are not accepted yet. */
+  readonly #adding = new Set<string>();
+  /**
+   * Messages called gone whose record a loss of power could bring back; the
+   * value tells whether the record has been removed by now.
+   */
+  readonly #leaving = new Map<string, boolean>();
+  readonly #writer: RecordWriter;
+  readonly #fresh = new FreshContent();
+  #journal: Journal | undefined;
+  /** The size at which the journal is rewritten; `Infinity` while it is. */
+  #journalLimit = Infinity;
+  #unlock: (() => void) | undefined;
+
+  /**
+   * Makes a spool that is not open yet.
+   *
+   * @param folder The spool folder; made when it is not there
+   */
+  constructor(folder: string, options: FileSpoolOptions = {}) {
+    this.#paths = spoolPaths(folder);
+    this.#files = options.files ?? DENO_FILES;
+    this.#clock = options.clock ?? SYSTEM_CLOCK;
+    this.#onTrouble = options.onTrouble ?? (() => {});
+    this.#writer = new RecordWriter(this.#files, this.#paths, {
+      onTrouble: this.#onTrouble,
+    });
+  }
+
+  /** All messages, oldest first as far as the journal knows. */
+  get entries(): ReadonlyMap<string, SpoolEntry> {
+    return this.#entries;
+  }
+
+  /**
+   * Locks the folder, reads it, sets aside what is not whole.
+   *
+   * @throws {SpoolError} If another process has the spool, or it cannot be read
+   */
+  async open(): Promise<readonly SpoolProblem[]> {
+    const { root } = this.#paths;
+    if (this.#unlock !== undefined) {
+      throw new TypeError(`Cannot open spool "${root}": it is open already`);
+    }
+    try {
+      await this.#makeFolders();
+      this.#unlock = await this.#files.lock(this.#paths.lock);
+    } catch (cause) {
+      throw new SpoolError(`Cannot open spool "${root}"`, { cause });
+    }
+    if (this.#unlock === undefined) {
+      throw new SpoolError(
+        `Cannot open spool "${root}": another process has it`,
+        { isInUse: true },
+      );
+    }
+    try {
+      return await this.#recover();
+    } catch (cause) {
+      await this.close();
+      throw new SpoolError(`Cannot read spool "${root}"`, { cause });
+    }
+  }
+
+  async #makeFolders(): Promise<void> {
+    const { root, messages, incoming, control, damaged } = this.#paths;
+    const folders = [messages, incoming, control, damaged];
+    for (const folder of folders) await this.#files.makeFolder(folder);
+    await this.#files.syncFolder(root);
+  }
+
+  async #recover(): Promise<readonly SpoolProblem[]> {
+    const files = this.#files;
+    const paths = this.#paths;
+    const problems: SpoolProblem[] = [];
+    for (const name of await files.list(paths.incoming)) {
+      await this.#setAside(`${paths.incoming}/${name}`, `${name}.incoming`);
+      const reason = 'Half written, never accepted; now in "damaged"';
+      problems.push({ name, reason });
+    }
+    const content = await readSpool(files, paths);
+    for (const [name, reason] of content.damaged) {
+      await this.#setAside(`${paths.messages}/${name}`, name);
+      problems.push({ name, reason: `${reason}; now in "damaged"` });
+    }
+    for (const name of content.leftovers) {
+      await files.remove(`${paths.messages}/${name}`);
+    }
+    problems.push(...content.missing);
+    this.#entries = content.entries;
+    problems.push(...await this.#openJournal(content));
+    return problems;
+  }
+
+  async #openJournal(content: SpoolContent): Promise<readonly SpoolProblem[]> {
+    const { journal, damaged, leftovers, unknown, missing } = content;
+    this.#journal = await Journal.open({
+      files: this.#files,
+      path: this.#paths.journal,
+      folder: this.#paths.root,
+      clock: this.#clock,
+      size: journal.goodSize,
+      onTrouble: this.#onTrouble,
+    });
+    const repairs = journal.badLines + damaged.size + leftovers.length +
+      unknown + missing.length;
+    const { size } = this.#entries;
+    if (repairs > 0 || journal.lines - size > size / 2) {
+      await this.#rewrite();
+    } else this.#setJournalLimit();
+    if (journal.badLines === 0) return [];
+    const reason = `${journal.badLines} of ${journal.lines} lines damaged; ` +
+      "messages whose progress they told are delivered again";
+    return [{ name: "journal", reason }];
+  }
+
+  async #setAside(path: string, name: string): Promise<void> {
+    await this.#files.rename(path, `${this.#paths.damaged}/${name}`);
+  }
+
+  /**
+   * Takes a message: safe on disk when it resolves.
+   *
+   * @throws {SpoolError} If it could not be written; then there is no trace of it
+   * @throws {TypeError} If its name is not one, or is taken
+   */
+  async add(message: SpoolAddition): Promise<SpoolEntry> {
+    const { envelope } = message;
+    const { id } = envelope;
+    const journal = this.#open();
+    if (!isSpoolId(id) || this.#entries.has(id) || this.#adding.has(id)) {
+      throw new TypeError(
+        `Cannot add message "${id}": want a name of letters, digits and "-" that is not taken`,
+      );
+    }
+    const progress = firstProgress(message);
+    this.#adding.add(id);
+    try {
+      const { login, content } = message;
+      const head = { envelope, login, progress: packProgress(progress) };
+      const written = await this.#writer.write(head, content);
+      const entry = { envelope, progress, fileSize: written.size };
+      this.#fresh.keep(id, written.content);
+      this.#entries.set(id, entry);
+      journal.note(storedEntryLine(entry));
+      this.#rewriteIfLarge();
+      return entry;
+    } catch (cause) {
+      throw new SpoolError(`Cannot keep message "${id}"`, { cause });
+    } finally {
+      this.#adding.delete(id);
+    }
+  }
+
+  /** Takes a step of progress: at once in memory, durable when it resolves. */
+  async change(id: string, change: SpoolChange): Promise<void> {
+    const entry = this.#entries.get(id);
+    if (entry === undefined) return;
+    applyChange(entry.progress, change);
+    // It has been tried: the next try is a while away.
+    if (change.kind === "result") this.#fresh.drop(id);
+    await this.#append(id, encodeJournalLine({ kind: "change", id, change }));
+    this.#rewriteIfLarge();
+  }
+
+  /** Forgets a message. No crash brings it back once it resolves. */
+  async remove(id: string): Promise<void> {
+    if (!this.#entries.delete(id)) return;
+    this.#fresh.drop(id);
+    this.#leaving.set(id, false);
+    await this.#append(id, goneLine(id));
+    try {
+      await this.#files.remove(`${this.#paths.messages}/${id}`);
+      this.#leaving.set(id, true);
+    } catch (error) {
+      // The journal says that it is gone; the next start takes it away.
+      this.#onTrouble(error);
+    }
+    this.#rewriteIfLarge();
+  }
+
+  async #append(id: string, line: string): Promise<void> {
+    try {
+      await this.#open().append(line);
+    } catch (cause) {
+      throw new SpoolError(`Cannot write progress of message "${id}"`, {
+        cause,
+      });
+    }
+  }
+
+  /** The log-in that came with the message. */
+  async login(id: string): Promise<RelayLogin | undefined> {
+    return (await this.#head(id)).login;
+  }
+
+  /**
+   * The content, from the beginning.
+   *
+   * @throws {SpoolError} If the record cannot be read, or is no longer whole
+   */
+  async *content(id: string): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+    const fresh = this.#fresh.get(id);
+    if (fresh !== undefined) {
+      yield fresh;
+      return;
+    }
+    const { length, envelope } = await this.#head(id);
+    let left = envelope.size;
+    const chunks = this.#files.read(`${this.#paths.messages}/${id}`, {
+      offset: length,
+      chunkSize: Math.max(1, Math.min(READ_CHUNK, left)),
+    });
+    for await (const chunk of chunks) {
+      left -= chunk.length;
+      yield chunk;
+    }
+    // A message cut short must fail, never go out as if it were whole.
+    if (left !== 0) {
+      throw new SpoolError(
+        `Cannot read message "${id}": ${left} octets of ${envelope.size} missing`,
+      );
+    }
+  }
+
+  async #head(id: string): Promise<DecodedHead> {
+    const head = await readRecordHead(
+      this.#files,
+      `${this.#paths.messages}/${id}`,
+    );
+    if ("fault" in head) {
+      throw new SpoolError(`Cannot read message "${id}": ${head.fault}`);
+    }
+    return head;
+  }
+
+  /** What was asked from outside, through files in the spool. */
+  requests(): Promise<readonly SpoolRequest[]> {
+    return takeRequests(this.#files, this.#paths.control);
+  }
+
+  /** Writes down what is left and gives the folder free. Idempotent. */
+  async close(): Promise<void> {
+    const journal = this.#journal;
+    this.#journal = undefined;
+    await journal?.close();
+    this.#unlock?.();
+    this.#unlock = undefined;
+  }
+
+  /** As {@linkcode FileSpool.close}. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #open(): Journal {
+    if (this.#journal === undefined) {
+      throw new SpoolError(
+        `Cannot use spool "${this.#paths.root}": it is not open`,
+      );
+    }
+    return this.#journal;
+  }
+
+  #rewriteIfLarge(): void {
+    if (this.#journal === undefined) return;
+    if (this.#journal.size <= this.#journalLimit) return;
+    this.#rewrite().catch(this.#onTrouble);
+  }
+
+  /** Writes the journal anew, without what is no longer of interest. */
+  async #rewrite(): Promise<void> {
+    this.#journalLimit = Infinity;
+    try {
+      // Danger: a record that was removed comes back with a loss of power, and
+      // would be delivered again were the line dropped that calls it gone. The
+      // line may go only after a sync of the folder that began after the removal.
+      const removed = [...this.#leaving].filter(([, isRemoved]) => isRemoved);
+      await this.#files.syncFolder(this.#paths.messages);
+      for (const [id] of removed) this.#leaving.delete(id);
+      await this.#journal?.replace(() => this.#lines());
+    } finally {
+      this.#setJournalLimit();
+    }
+  }
+
+  *#lines(): Generator<string> {
+    for (const entry of this.#entries.values()) yield storedEntryLine(entry);
+    for (const id of this.#leaving.keys()) yield goneLine(id);
+  }
+
+  #setJournalLimit(): void {
+    const size = this.#journal?.size ?? 0;
+    this.#journalLimit = JOURNAL_GROWTH * Math.max(JOURNAL_MIN, size);
+  }
+}
+
+function goneLine(id: string): string {
+  return encodeJournalLine({ kind: "gone", id });
+}

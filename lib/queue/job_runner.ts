@@ -1,0 +1,207 @@
+/**
+ * One delivery from beginning to end: makes the job, has it delivered, and
+ * makes what came of it durable. Owns no time and no turns; decides nothing
+ * that the report and the schedule do not say.
+ */
+
+import { describeError } from "../log.ts";
+import { Address } from "../protocol/address.ts";
+import type {
+  DeliveryJob,
+  DeliveryReport,
+  RelayState,
+} from "./delivery_job.ts";
+import { resultsOf } from "./delivery_results.ts";
+import type { WorkOutcome } from "./dispatcher.ts";
+import { hasOpenReports } from "./notices.ts";
+import type { QueueConfig } from "./queue_options.ts";
+import type { Relay } from "./relay.ts";
+import { expiresAt, type RelayGroup, type RelayTask } from "./relay_task.ts";
+import { RetrySchedule } from "./schedule.ts";
+import {
+  applyChange,
+  type RecipientResult,
+  routeOf,
+  type SpoolChange,
+} from "./stored_envelope.ts";
+
+/** What a {@linkcode JobRunner} asks of the queue. */
+export interface JobHost {
+  /** The program's handle on a message. */
+  relayOf(task: RelayTask): Relay;
+  /** Lets a message go whose recipients are all dealt with. */
+  finish(task: RelayTask): Promise<void>;
+}
+
+/** Runs deliveries. */
+export class JobRunner {
+  readonly #config: QueueConfig;
+  readonly #host: JobHost;
+
+  /**
+   * Makes a runner with nothing under way.
+   *
+   * @param config The queue's options
+   * @param host The queue
+   */
+  constructor(config: QueueConfig, host: JobHost) {
+    this.#config = config;
+    this.#host = host;
+  }
+
+  /**
+   * Delivers what is pending of a group. Never rejects; the result is durable
+   * when it resolves.
+   */
+  async run(group: RelayGroup, signal: AbortSignal): Promise<WorkOutcome> {
+    const { task } = group;
+    const indices = group.pending();
+    if (indices.length === 0) return "unknown";
+    const report = await this.#report(group, { indices, signal });
+    if (report === undefined || task.removed) return "unknown";
+    try {
+      await this.#record(group, { indices, report });
+    } catch (error) {
+      this.#logError("Cannot write down the result of a delivery", task, error);
+    }
+    return report.destinationFailed ? "destination-failed" : "answered";
+  }
+
+  /** Shows the step that a message's delivery has reached. */
+  setState(task: RelayTask, state: RelayState): void {
+    const previous = task.state;
+    if (previous === state) return;
+    task.state = state;
+    try {
+      this.#config.onRelayStateChange?.(
+        this.#host.relayOf(task),
+        state,
+        previous,
+      );
+    } catch (error) {
+      this.#logError("A relay hook failed", task, error);
+    }
+  }
+
+  /** What came of a delivery; `undefined` where it was ended before it said. */
+  async #report(
+    group: RelayGroup,
+    run: { readonly indices: readonly number[]; readonly signal: AbortSignal },
+  ): Promise<DeliveryReport | undefined> {
+    const { indices, signal } = run;
+    try {
+      const job = await this.#job(group, indices);
+      return await this.#config.deliver(job, signal);
+    } catch (error) {
+      // What was ended on purpose is no failure: the message stands as it
+      // stood, and is tried again at the next start.
+      if (signal.aborted) return undefined;
+      this.#logError(
+        "A delivery failed in an unforeseen way",
+        group.task,
+        error,
+      );
+      const reason = "Internal error; see the log";
+      return {
+        recipients: indices.map(() => ({
+          status: "deferred",
+          reason,
+          enhanced: "4.3.0",
+        })),
+        destinationFailed: false,
+      };
+    }
+  }
+
+  async #job(
+    group: RelayGroup,
+    indices: readonly number[],
+  ): Promise<DeliveryJob> {
+    const { task, destination } = group;
+    const { envelope, progress } = task.entry;
+    const { id, size, acceptedAt, parameters, from, options } = envelope;
+    const { spool } = this.#config;
+    const login = options.hasLogin ? await spool.login(id) : undefined;
+    const { smarthost, security } = routeOf(task.entry);
+    return {
+      id,
+      from: from === "" ? Address.NULL : Address.parse(from),
+      parameters,
+      recipients: indices.map((index) => {
+        const { address, parameters } = envelope.recipients[index]!;
+        return { address: Address.parse(address), parameters };
+      }),
+      destination,
+      route: { smarthost, security },
+      login,
+      size,
+      acceptedAt,
+      attempt: 1 + progress.recipients[indices[0]!]!.attempts,
+      content: () => spool.content(id),
+      onState: (state) => this.setState(task, state),
+    };
+  }
+
+  /** Makes the report durable. */
+  async #record(
+    group: RelayGroup,
+    job: {
+      readonly indices: readonly number[];
+      readonly report: DeliveryReport;
+    },
+  ): Promise<void> {
+    const { task } = group;
+    const { envelope, progress } = task.entry;
+    const { clock, random, spool, schedule } = this.#config;
+    const own = envelope.options.schedule;
+    const results = resultsOf(progress, job, {
+      now: clock.now(),
+      expiresAt: expiresAt(task, this.#config.expireAfterMs),
+      schedule: own === undefined ? schedule : RetrySchedule.parse(own),
+      random,
+    });
+    this.#logResults(group, results);
+    const change: SpoolChange = { kind: "result", results };
+    applyChange(progress, change);
+    if (task.isPending || hasOpenReports(task.entry)) {
+      await spool.change(envelope.id, change);
+    } else {
+      // The last word on the message: that it is gone says it all, and costs
+      // one sync instead of two.
+      this.setState(task, "done");
+      await this.#host.finish(task);
+    }
+  }
+
+  #logResults(group: RelayGroup, results: readonly RecipientResult[]): void {
+    const failed = results.filter(({ status }) => status === "failed").length;
+    const deferred =
+      results.filter(({ status }) => status === "pending").length;
+    const telling =
+      results.find(({ status }) =>
+        status === "failed" || status === "pending"
+      ) ?? results[0];
+    this.#config.log({
+      level: failed > 0 ? "warn" : "info",
+      event: "relay",
+      message: telling?.answer?.text ?? "",
+      fields: {
+        id: group.task.entry.envelope.id,
+        destination: group.destination,
+        delivered: results.length - failed - deferred,
+        deferred,
+        failed,
+      },
+    });
+  }
+
+  #logError(message: string, task: RelayTask, error: unknown): void {
+    this.#config.log({
+      level: "error",
+      event: "error",
+      message,
+      fields: { id: task.entry.envelope.id },
+      error: describeError(error),
+    });
+  }
+}

@@ -1,0 +1,239 @@
+/**
+ * The spool's journal file: lines in, durable in groups. Owns the open file
+ * and the order of writes; knows nothing of what the lines say.
+ *
+ * Danger: a write or sync that failed may have left any part of its lines
+ * behind, and the kernel may have thrown away what it could not write. So a
+ * failed group is cut off and written again, whole, until the disk takes it;
+ * nobody is told "durable" before, and nothing is written behind a torn line.
+ */
+
+import type { Clock } from "./clock.ts";
+import type { SpoolFile, SpoolFiles } from "./spool_files.ts";
+
+/** Milliseconds until a disk that refused is tried again. */
+const RETRY_MS = 1000;
+/** Octets of a rewritten journal that go into one write. */
+const SLICE = 256 * 1024;
+
+/** What a {@linkcode Journal} is made of. */
+export interface JournalInit {
+  /** The file operations. */
+  readonly files: SpoolFiles;
+  /** The journal file. */
+  readonly path: string;
+  /** The folder it stands in. */
+  readonly folder: string;
+  /** For the pause before a refused write is tried again. */
+  readonly clock: Clock;
+  /** Octets of the file that are good; what is behind them is cut off. */
+  readonly size: number;
+  /** Is told of each refusal of the disk. Must not throw. */
+  readonly onTrouble: (error: unknown) => void;
+}
+
+interface Pending {
+  readonly text: string;
+  readonly resolve: (() => void) | undefined;
+  readonly reject: ((error: unknown) => void) | undefined;
+}
+
+/** An append-only file with group commit. */
+export class Journal {
+  readonly #init: JournalInit;
+  readonly #encoder = new TextEncoder();
+  #file: SpoolFile;
+  #size: number;
+  #pending: Pending[] = [];
+  #rewrite: (() => Iterable<string>) | undefined;
+  #running: Promise<void> | undefined;
+  #wake: (() => void) | undefined;
+  #closing = false;
+  #troubled = false;
+  #renamed = false;
+
+  /**
+   * Takes over an open file; {@linkcode Journal.open} opens one.
+   *
+   * @param file The open journal file
+   */
+  constructor(init: JournalInit, file: SpoolFile) {
+    this.#init = init;
+    this.#file = file;
+    this.#size = init.size;
+  }
+
+  /** Opens the journal, making the file if need be. */
+  static async open(init: JournalInit): Promise<Journal> {
+    const file = await init.files.append(init.path);
+    try {
+      await file.truncate(init.size);
+      await init.files.syncFolder(init.folder);
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+    return new Journal(init, file);
+  }
+
+  /** Octets of the file. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /**
+   * Appends a line. Resolves when it is durable; together with all lines that
+   * came while the one before was being written, it costs one sync.
+   */
+  append(text: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#push({ text, resolve, reject });
+    });
+  }
+
+  /** Appends a line that may be lost in a crash. */
+  note(text: string): void {
+    this.#push({ text, resolve: undefined, reject: undefined });
+  }
+
+  /**
+   * Replaces the whole file by other lines, in one step: after a crash it is
+   * the old one or the new one. Lines that come meanwhile go behind the new ones.
+   *
+   * @param lines Called when the file is about to be written
+   * @returns When it is done, or the disk has refused it
+   */
+  async replace(lines: () => Iterable<string>): Promise<void> {
+    this.#rewrite = lines;
+    this.#start();
+    await this.settled();
+  }
+
+  /** Resolves when nothing is left to write. */
+  async settled(): Promise<void> {
+    while (this.#running !== undefined) await this.#running;
+  }
+
+  /** Writes what is left, once more even on a disk that refuses, and closes the file. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    this.#wake?.();
+    await this.settled();
+    this.#file.close();
+  }
+
+  #push(pending: Pending): void {
+    this.#pending.push(pending);
+    this.#start();
+  }
+
+  #start(): void {
+    this.#running ??= this.#run().finally(() => this.#running = undefined);
+  }
+
+  /** Writes group after group. Never rejects. */
+  async #run(): Promise<void> {
+    // What comes in the same turn of the event loop goes into the same group.
+    await Promise.resolve();
+    while (this.#pending.length > 0 || this.#rewrite !== undefined) {
+      let group = this.#pending;
+      this.#pending = [];
+      try {
+        if (this.#troubled) await this.#recover();
+        if (group.length > 0) await this.#write(group);
+        for (const { resolve } of group) resolve?.();
+        group = [];
+        await this.#replaceNow();
+      } catch (error) {
+        this.#troubled = true;
+        this.#init.onTrouble(error);
+        if (this.#closing) {
+          for (const { reject } of group) reject?.(error);
+        } else {
+          this.#pending = [...group, ...this.#pending];
+          await this.#pause();
+        }
+      }
+    }
+  }
+
+  async #write(group: readonly Pending[]): Promise<void> {
+    const bytes = this.#encoder.encode(group.map(({ text }) => text).join(""));
+    await this.#file.write(bytes);
+    if (group.some(({ resolve }) => resolve !== undefined)) {
+      await this.#file.sync();
+    }
+    this.#size += bytes.length;
+  }
+
+  /** Makes the file end after the last good group, whatever went wrong before. */
+  async #recover(): Promise<void> {
+    const { files, path, folder } = this.#init;
+    this.#file.close();
+    this.#file = await files.append(path);
+    await this.#file.truncate(this.#size);
+    if (this.#renamed) await files.syncFolder(folder);
+    this.#renamed = false;
+    this.#troubled = false;
+  }
+
+  async #replaceNow(): Promise<void> {
+    const lines = this.#rewrite;
+    if (lines === undefined) return;
+    // It only saves space: a rewrite that fails waits for the next request.
+    this.#rewrite = undefined;
+    const { files, path, folder } = this.#init;
+    const temporary = `${path}.new`;
+    await files.remove(temporary);
+    const file = await files.create(temporary);
+    let size: number;
+    try {
+      size = await writeSlices(file, lines());
+      await file.sync();
+      file.close();
+      await files.rename(temporary, path);
+    } catch (error) {
+      file.close();
+      await files.remove(temporary).catch(() => {});
+      throw error;
+    }
+    // Until the folder is synced a loss of power brings the old file back, and
+    // what is written from here on would be gone with the new one.
+    this.#renamed = true;
+    this.#size = size;
+    this.#file.close();
+    this.#file = await files.append(path);
+    await files.syncFolder(folder);
+    this.#renamed = false;
+  }
+
+  async #pause(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const cancel = this.#init.clock.setTimer(RETRY_MS, resolve);
+    this.#wake = resolve;
+    await promise;
+    cancel();
+    this.#wake = undefined;
+  }
+}
+
+/** Writes lines in slices of a size that neither the disk nor the event loop minds. */
+async function writeSlices(
+  file: SpoolFile,
+  lines: Iterable<string>,
+): Promise<number> {
+  const encoder = new TextEncoder();
+  let size = 0;
+  let slice = "";
+  for (const line of lines) {
+    slice += line;
+    if (slice.length < SLICE) continue;
+    const bytes = encoder.encode(slice);
+    await file.write(bytes);
+    size += bytes.length;
+    slice = "";
+  }
+  const bytes = encoder.encode(slice);
+  await file.write(bytes);
+  return size + bytes.length;
+}

@@ -1,0 +1,293 @@
+/**
+ * Time and deliveries: wakes what is due, hands it out in fair turns, writes
+ * down what came of it. Owns the timer, the dispatcher and the jobs under way.
+ * Never opens a socket and never decides what a reply means.
+ *
+ * Theory: a message sleeps until something of it is due. Then those of its
+ * recipients whose time has come form groups, one a destination, which are
+ * *ready*, in line with the dispatcher, then *active* with the delivery, then
+ * over. Who is pending and in no group waits. A result is durable before its
+ * slot is given back, so a disk that refuses stops deliveries instead of piling
+ * up what would be repeated.
+ */
+
+import { describeError } from "../log.ts";
+import { expiryResults } from "./delivery_results.ts";
+import { Dispatcher } from "./dispatcher.ts";
+import { JobRunner } from "./job_runner.ts";
+import { hasOpenReports } from "./notices.ts";
+import type { QueueConfig } from "./queue_options.ts";
+import type { Relay } from "./relay.ts";
+import {
+  destinationOf,
+  expiresAt,
+  formGroups,
+  type RelayGroup,
+  type RelayTask,
+} from "./relay_task.ts";
+import type { Settlement } from "./settlement.ts";
+import { WakeHeap } from "./wake_heap.ts";
+
+/** A timer of more than this is set again on the way: 32 bits of milliseconds are not enough for all. */
+const MAX_TIMER = 3_600_000;
+/** Milliseconds in which a message that is beyond its time already may be tried once more. */
+const LAST_TRY_MS = 60_000;
+/** Milliseconds until a late message that nobody could be told of is looked at again. */
+const RECHECK_MS = 900_000;
+
+/** Delivers what is due. */
+export class QueueRunner {
+  readonly #config: QueueConfig;
+  readonly #jobs: JobRunner;
+  readonly #dispatcher: Dispatcher<RelayGroup>;
+  readonly #wakes = new WakeHeap<RelayTask>();
+  readonly #active = new Set<RelayGroup>();
+  readonly #work = new Set<Promise<void>>();
+  #settlement: Settlement | undefined;
+  #cancelTimer: (() => void) | undefined;
+  #timerAt = Infinity;
+  #stopping = true;
+  #pumping = false;
+
+  /**
+   * Makes a runner that stands still.
+   *
+   * @param config The queue's options
+   * @param relayOf The program's handle on a message
+   */
+  constructor(config: QueueConfig, relayOf: (task: RelayTask) => Relay) {
+    this.#config = config;
+    this.#jobs = new JobRunner(config, {
+      relayOf,
+      finish: async (task) => await this.#settlement?.finish(task),
+    });
+    const { maxJobs, window } = config;
+    this.#dispatcher = new Dispatcher({
+      maxJobs,
+      ...(window === undefined ? {} : { window }),
+    });
+  }
+
+  /** Deliveries under way. */
+  get active(): number {
+    return this.#active.size;
+  }
+
+  /** Begins to deliver. */
+  start(settlement: Settlement): void {
+    this.#settlement = settlement;
+    this.#stopping = false;
+  }
+
+  /** Takes a message that is safe in the spool. */
+  admit(task: RelayTask): void {
+    this.reschedule(task);
+    this.#settleLater(task);
+  }
+
+  /** Looks anew at when a message is to be tried: something was changed. */
+  reschedule(task: RelayTask): void {
+    task.dropReady();
+    this.#schedule(task);
+  }
+
+  /** Forgets the pauses of a message's destinations: somebody knows better. */
+  revive(task: RelayTask): void {
+    const now = this.#config.clock.now();
+    const { recipients } = task.entry.envelope;
+    const destinations = new Set(
+      recipients.map(({ address }) =>
+        destinationOf(task.entry, address, this.#config)
+      ),
+    );
+    for (const destination of destinations) {
+      this.#dispatcher.revive(destination, now);
+    }
+  }
+
+  /** Ends the deliveries under way of a message that is being removed. */
+  abort(task: RelayTask): void {
+    for (const group of task.groups) {
+      group.abort?.abort(new DOMException("Message removed", "AbortError"));
+    }
+    task.dropReady();
+  }
+
+  /** Has a look at a message at a time, unless it has one before. */
+  wakeAt(task: RelayTask, at: number): void {
+    if (at === Infinity || task.wakeAt <= at) return;
+    task.wakeAt = at;
+    this.#wakes.push(task, at);
+    this.#arm();
+  }
+
+  /** Ends all deliveries under way. */
+  abortAll(): void {
+    for (const group of this.#active) {
+      group.abort?.abort(new DOMException("Queue stops", "AbortError"));
+    }
+  }
+
+  /** Stops: nothing new begins; what is under way has `graceMs` milliseconds to end. */
+  async stop(graceMs: number): Promise<void> {
+    this.#stopping = true;
+    this.#cancelTimer?.();
+    this.#cancelTimer = undefined;
+    this.#timerAt = Infinity;
+    const cancel = this.#config.clock.setTimer(
+      graceMs,
+      () => this.abortAll(),
+    );
+    // A job that ends may begin another piece of work, as a notice.
+    while (this.#work.size > 0) await Promise.all(this.#work);
+    cancel();
+  }
+
+  /** Sees to it that a message is looked at when something of it is due. */
+  #schedule(task: RelayTask): void {
+    const { held, delayReported } = task.entry.progress;
+    if (held || task.removed || !task.isPending) return;
+    const { clock, expireAfterMs, delayNoticeMs } = this.#config;
+    const now = clock.now();
+    this.wakeAt(task, task.nextTryAt());
+    const expiry = expiresAt(task, expireAfterMs);
+    this.wakeAt(task, expiry > now ? expiry : Math.max(task.giveUpAt, now));
+    if (delayReported) return;
+    const delayAt = task.entry.envelope.acceptedAt + delayNoticeMs;
+    this.wakeAt(task, delayAt > now ? delayAt : now + RECHECK_MS);
+  }
+
+  /** Sets the timer to the next thing that is due. */
+  #arm(): void {
+    if (this.#stopping || this.#pumping) return;
+    const at = Math.min(this.#wakes.next, this.#dispatcher.nextRevival);
+    if (at >= this.#timerAt) return;
+    this.#cancelTimer?.();
+    this.#timerAt = at;
+    const { clock } = this.#config;
+    const wait = Math.min(MAX_TIMER, Math.max(0, at - clock.now()));
+    this.#cancelTimer = clock.setTimer(wait, () => this.#pump());
+  }
+
+  /** Wakes what is due and begins as many deliveries as may be under way. */
+  #pump(): void {
+    this.#cancelTimer?.();
+    this.#cancelTimer = undefined;
+    this.#timerAt = Infinity;
+    if (this.#stopping) return;
+    const now = this.#config.clock.now();
+    this.#pumping = true;
+    for (;;) {
+      const wake = this.#wakes.take(now);
+      if (wake === undefined) break;
+      if (wake.item.wakeAt === wake.at) this.#look(wake.item, now);
+    }
+    for (;;) {
+      const group = this.#dispatcher.next(now);
+      if (group === undefined) break;
+      this.#begin(group);
+    }
+    this.#pumping = false;
+    this.#arm();
+  }
+
+  #begin(group: RelayGroup): void {
+    group.place = "active";
+    const abort = new AbortController();
+    group.abort = abort;
+    this.#active.add(group);
+    this.#track(this.#deliver(group, abort));
+  }
+
+  async #deliver(group: RelayGroup, abort: AbortController): Promise<void> {
+    const { task } = group;
+    const outcome = await this.#jobs.run(group, abort.signal);
+    group.abort = undefined;
+    task.drop(group);
+    this.#active.delete(group);
+    this.#dispatcher.done(group, outcome, this.#config.clock.now());
+    if (!task.isActive) {
+      const isOver = task.removed || !task.isPending;
+      this.#jobs.setState(task, isOver ? "done" : "idle-waiting");
+    }
+    this.#schedule(task);
+    // Others need not wait for the notices of this one.
+    this.#pump();
+    await this.#settlement?.settle(task);
+  }
+
+  /** Puts in line what is due of a message, and looks at its age. */
+  #look(task: RelayTask, now: number): void {
+    task.wakeAt = Infinity;
+    if (task.removed) return;
+    const { progress, envelope } = task.entry;
+    const { maxRecipients, expireAfterMs, delayNoticeMs, commonDestination } =
+      this.#config;
+    // Whoever holds a message has taken over the watch on its age.
+    const isExpired = !progress.held && now >= expiresAt(task, expireAfterMs);
+    const isLate = !progress.held && !progress.delayReported &&
+      now >= envelope.acceptedAt + delayNoticeMs;
+    if (!progress.held) {
+      // Before the expiry is looked at: what is due with it gets its last try.
+      const groups = formGroups(task, now, {
+        max: maxRecipients,
+        commonDestination,
+      });
+      for (const group of groups) this.#dispatcher.add(group);
+    }
+    if (isExpired || isLate || task.noticeAt > 0 || !task.isPending) {
+      this.#track(this.#age(task, { isExpired, isLate }));
+    } else {
+      this.#schedule(task);
+    }
+  }
+
+  async #age(
+    task: RelayTask,
+    age: { readonly isExpired: boolean; readonly isLate: boolean },
+  ): Promise<void> {
+    try {
+      if (age.isExpired) await this.#expire(task);
+      else if (age.isLate) await this.#settlement?.reportDelay(task);
+      this.#schedule(task);
+    } catch (error) {
+      this.#logError("Cannot deal with an old message", task, error);
+      this.wakeAt(task, this.#config.clock.now() + RECHECK_MS);
+    }
+    await this.#settlement?.settle(task);
+  }
+
+  /** Gives up what is not being delivered, and what has had its chance of a last try. */
+  async #expire(task: RelayTask): Promise<void> {
+    const now = this.#config.clock.now();
+    if (task.giveUpAt > 0 && now >= task.giveUpAt) task.dropReady();
+    if (task.giveUpAt <= now) task.giveUpAt = now + LAST_TRY_MS;
+    const indices = [...task.waiting()].map(({ index }) => index);
+    if (indices.length === 0) return;
+    await this.#config.spool.change(task.entry.envelope.id, {
+      kind: "result",
+      results: expiryResults(task.entry.progress, indices, now),
+    });
+  }
+
+  #settleLater(task: RelayTask): void {
+    if (task.isPending && !hasOpenReports(task.entry)) return;
+    this.#track(this.#settlement?.settle(task) ?? Promise.resolve());
+  }
+
+  /** Remembers work so that a stop can wait for it. It never rejects. */
+  #track(work: Promise<void>): void {
+    this.#work.add(work);
+    work.finally(() => this.#work.delete(work));
+  }
+
+  #logError(message: string, task: RelayTask, error: unknown): void {
+    this.#config.log({
+      level: "error",
+      event: "error",
+      message,
+      fields: { id: task.entry.envelope.id },
+      error: describeError(error),
+    });
+  }
+}

@@ -1,0 +1,38 @@
+/**
+ * Makes a server's relaying out of its options. Opens nothing.
+ */
+
+import type { DnsClient } from "../dns/dns_client.ts";
+import type { Logger } from "../log.ts";
+import { RelayService } from "../relaying/relay_service.ts";
+import type { MessageStore } from "../store/store.ts";
+import { localTest, ownName } from "./contexts.ts";
+import type { SmtpServerOptions } from "./options.ts";
+
+/**
+ * The relaying of a server.
+ *
+ * @param options The server's options as they are now, asked for again after a reload
+ * @param services What the server has made
+ */
+export function relayServiceOf(
+  options: () => SmtpServerOptions,
+  services: {
+    readonly dns: DnsClient;
+    readonly store: MessageStore;
+    readonly log: Logger;
+  },
+): RelayService {
+  const { relay = {}, hostname = ownName(), handlers = {} } = options();
+  const { dns, store, log } = services;
+  return new RelayService(relay, {
+    hostname,
+    dns,
+    handlers,
+    local: {
+      isLocal: (address) => localTest(options())?.(address) ?? false,
+      store,
+    },
+    log,
+  });
+}

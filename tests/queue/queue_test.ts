@@ -1,0 +1,437 @@
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
+import { RelayQueue } from "../../lib/queue/queue.ts";
+import { SpoolError } from "../../lib/queue/spool.ts";
+import { FakeClock, settle } from "../support/queue_clock.ts";
+import { FakeDelivery, makeMessage } from "../support/queue_fixtures.ts";
+import {
+  DAY,
+  HOUR,
+  MINUTE,
+  SECOND,
+  startQueue,
+} from "../support/queue_start.ts";
+
+Deno.test("RelayQueue delivers each destination's recipients together", async () => {
+  const { clock, delivery, queue } = await startQueue();
+  const relay = await queue.relays.add(
+    await makeMessage({ to: ["a@one.org", "b@two.org", "c@ONE.org"] }),
+  );
+  assertEquals(relay.id, "m1");
+  await clock.advance(0);
+  assertEquals(delivery.log, [
+    "one.org: a@one.org c@ONE.org",
+    "two.org: b@two.org",
+  ]);
+  const text = "Received: from test\r\nSubject: Hello\r\n\r\nText\r\n";
+  assertEquals(delivery.seen[0]!.content, text);
+  assertEquals(delivery.seen[0]!.job.size, text.length);
+  assertEquals(queue.relays.count, 0);
+  assertEquals(relay.isQueued, false);
+  assertEquals(relay.state, "done");
+  await queue.stop();
+});
+
+Deno.test("RelayQueue tries a deferred delivery again by its schedule", async () => {
+  const clock = new FakeClock();
+  const delivery = new FakeDelivery();
+  delivery.answer = () => ({ status: "deferred", reason: "Busy" });
+  const start = clock.now();
+  const times: number[] = [];
+  const { queue } = await startQueue({
+    clock,
+    random: () => 0.5,
+    deliver: (job, signal) => {
+      times.push(clock.now() - start);
+      return delivery.deliver(job, signal);
+    },
+  });
+  const message = await makeMessage({ from: "", to: ["a@one.org"] });
+  const relay = await queue.relays.add(message);
+  await clock.advance(12 * HOUR);
+  // 30 s, 2, 5, 15, 30 min, 1 h, 2 h, 4 h after one another.
+  const minutes = [0, 0.5, 2.5, 7.5, 22.5, 52.5, 112.5, 232.5, 472.5, 712.5];
+  assertEquals(times.map((time) => time / MINUTE), minutes);
+  assertEquals(relay.recipients[0]!.attempts, 10);
+  assertEquals(relay.state, "idle-waiting");
+  await queue.stop();
+});
+
+Deno.test("RelayQueue tries only those again who were deferred", async () => {
+  const { clock, delivery, queue } = await startQueue();
+  delivery.answer = (address, attempt) =>
+    address.startsWith("slow") && attempt === 1
+      ? { status: "deferred", reason: "Greylisted" }
+      : { status: "delivered" };
+  await queue.relays.add(
+    await makeMessage({ to: ["a@one.org", "slow@one.org", "b@one.org"] }),
+  );
+  await clock.advance(MINUTE);
+  assertEquals(delivery.log, [
+    "one.org: a@one.org slow@one.org b@one.org",
+    "one.org: slow@one.org",
+  ]);
+  assertEquals(queue.relays.count, 0);
+  await queue.stop();
+});
+
+Deno.test("RelayQueue returns a failed message to its sender", async () => {
+  const { clock, delivery, queue } = await startQueue();
+  delivery.answer = (address) =>
+    address.endsWith("one.org")
+      ? { status: "failed", reason: "No such user", enhanced: "5.1.1" }
+      : { status: "delivered" };
+  await queue.relays.add(await makeMessage({ to: ["a@one.org", "b@one.org"] }));
+  await clock.advance(MINUTE);
+  assertEquals(delivery.log, [
+    "one.org: a@one.org b@one.org",
+    "example.com: sender@example.com",
+  ]);
+  const [notice] = delivery.notices;
+  assertStringIncludes(notice!, "Final-Recipient: rfc822; a@one.org\r\n");
+  assertStringIncludes(notice!, "Final-Recipient: rfc822; b@one.org\r\n");
+  assertStringIncludes(notice!, "Subject: Hello");
+  assertEquals(delivery.seen[1]!.job.recipients[0]!.parameters, {
+    notify: ["NEVER"],
+  });
+  assertEquals(queue.relays.count, 0);
+  await queue.stop();
+});
+
+Deno.test("RelayQueue never returns a notice", async () => {
+  const { clock, delivery, queue } = await startQueue();
+  delivery.answer = () => ({ status: "failed", reason: "No" });
+  await queue.relays.add(await makeMessage({ from: "", to: ["a@one.org"] }));
+  await queue.relays.add(await makeMessage({ id: "m2", to: ["a@one.org"] }));
+  await clock.advance(DAY);
+  // The notice of m2 fails as well; nobody is told of that.
+  assertEquals(delivery.log, [
+    "one.org: a@one.org",
+    "one.org: a@one.org",
+    "example.com: sender@example.com",
+  ]);
+  assertEquals(queue.relays.count, 0);
+  await queue.stop();
+});
+
+Deno.test("RelayQueue gives up after the expiry, with one last try", async () => {
+  const { clock, delivery, queue } = await startQueue();
+  delivery.answer = (address) =>
+    address.endsWith("one.org")
+      ? { status: "deferred", reason: "Busy", enhanced: "4.2.1" }
+      : { status: "delivered" };
+  await queue.relays.add(await makeMessage({ to: ["a@one.org"] }));
+  await clock.advance(5 * DAY - MINUTE);
+  assertEquals(queue.relays.count, 1);
+  const tries = delivery.seen.length;
+  await clock.advance(2 * MINUTE);
+  assertEquals(queue.relays.count, 0);
+  assertEquals(delivery.seen.length > tries, true);
+  // One when it was late, one when it was given up.
+  assertEquals(delivery.notices.length, 2);
+  const [late, final] = delivery.notices;
+  assertStringIncludes(late!, "Action: delayed\r\n");
+  assertStringIncludes(
+    late!,
+    "Will-Retry-Until: Tue, 06 Jan 2026 00:00:00 +0000\r\n",
+  );
+  assertStringIncludes(final!, "Action: failed\r\n");
+  assertStringIncludes(final!, "Status: 4.4.7\r\n");
+  await queue.stop();
+});
+
+Deno.test("RelayQueue tells of delay once, after four hours", async () => {
+  const { clock, delivery, queue } = await startQueue();
+  delivery.answer = (address) =>
+    address.endsWith("one.org")
+      ? { status: "deferred", reason: "Busy" }
+      : { status: "delivered" };
+  await queue.relays.add(
+    await makeMessage({
+      to: ["a@one.org", ["b@one.org", { notify: ["FAILURE"] }]],
+    }),
+  );
+  await clock.advance(4 * HOUR - SECOND);
+  assertEquals(delivery.notices.length, 0);
+  await clock.advance(2 * SECOND);
+  assertEquals(delivery.notices.length, 1);
+  assertStringIncludes(delivery.notices[0]!, "rfc822; a@one.org");
+  assert(!delivery.notices[0]!.includes("rfc822; b@one.org"));
+  await clock.advance(DAY);
+  assertEquals(delivery.notices.length, 1);
+  await queue.stop();
+});
+
+const NOTIFY_ROWS = [
+  {
+    name: "no NOTIFY, failed",
+    notify: undefined,
+    status: "failed",
+    want: "failed",
+  },
+  {
+    name: "no NOTIFY, delivered",
+    notify: undefined,
+    status: "delivered",
+    want: undefined,
+  },
+  {
+    name: "NEVER, failed",
+    notify: ["NEVER"],
+    status: "failed",
+    want: undefined,
+  },
+  {
+    name: "SUCCESS, failed",
+    notify: ["SUCCESS"],
+    status: "failed",
+    want: undefined,
+  },
+  {
+    name: "SUCCESS, delivered",
+    notify: ["SUCCESS"],
+    status: "delivered",
+    want: "relayed",
+  },
+  {
+    name: "SUCCESS, in the mailbox",
+    notify: ["SUCCESS"],
+    status: "delivered",
+    inMailbox: true,
+    want: "delivered",
+  },
+  {
+    name: "SUCCESS, passed on",
+    notify: ["SUCCESS"],
+    status: "delivered",
+    dsnPassedOn: true,
+    want: undefined,
+  },
+  {
+    name: "FAILURE, failed",
+    notify: ["FAILURE", "DELAY"],
+    status: "failed",
+    want: "failed",
+  },
+] as const;
+
+for (const row of NOTIFY_ROWS) {
+  Deno.test(`RelayQueue honours NOTIFY: ${row.name}`, async () => {
+    const { clock, delivery, queue } = await startQueue();
+    const { status, notify, want } = row;
+    const inMailbox = "inMailbox" in row;
+    const dsnPassedOn = "dsnPassedOn" in row;
+    delivery.answer = (address) =>
+      address.endsWith("one.org")
+        ? { status, inMailbox, dsnPassedOn }
+        : { status: "delivered" };
+    const parameters = notify === undefined ? {} : { notify };
+    await queue.relays.add(
+      await makeMessage({ to: [["a@one.org", parameters]] }),
+    );
+    await clock.advance(MINUTE);
+    const actions = delivery.notices.map((text) =>
+      /Action: (\w+)/.exec(text)?.[1]
+    );
+    assertEquals(actions, want === undefined ? [] : [want]);
+    assertEquals(queue.relays.count, 0);
+    await queue.stop();
+  });
+}
+
+Deno.test("RelayQueue gathers the failures of many destinations in one notice", async () => {
+  const { clock, delivery, queue } = await startQueue({ maxJobs: 2 });
+  delivery.answer = (address) =>
+    address.startsWith("bad") ? { status: "failed" } : { status: "delivered" };
+  const to = Array.from({ length: 20 }, (_, n) => `bad@host${n}.org`);
+  await queue.relays.add(await makeMessage({ to }));
+  await clock.advance(MINUTE);
+  assertEquals(delivery.notices.length, 1);
+  assertEquals(delivery.notices[0]!.match(/Final-Recipient/g)?.length, 20);
+  await queue.stop();
+});
+
+Deno.test("RelayQueue does not let notices wait for a delivery that takes long", async () => {
+  const hanging = Promise.withResolvers<void>();
+  const delivery = new FakeDelivery();
+  delivery.answer = (address) =>
+    address.startsWith("bad") ? { status: "failed" } : { status: "delivered" };
+  const { clock, queue } = await startQueue({
+    deliver: async (job, signal) => {
+      if (job.destination === "slow.org") await hanging.promise;
+      return await delivery.deliver(job, signal);
+    },
+  });
+  await queue.relays.add(
+    await makeMessage({ to: ["a@slow.org", "bad@one.org"] }),
+  );
+  await clock.advance(SECOND);
+  assertEquals(delivery.notices.length, 0);
+  await clock.advance(MINUTE);
+  assertEquals(delivery.notices.length, 1);
+  hanging.resolve();
+  await clock.advance(SECOND);
+  assertEquals(queue.relays.count, 0);
+  assertEquals(delivery.notices.length, 1);
+  await queue.stop();
+});
+
+Deno.test("RelayQueue reports what fails while a notice is being made", async () => {
+  const slow = Promise.withResolvers<void>();
+  const hook = Promise.withResolvers<void>();
+  const delivery = new FakeDelivery();
+  delivery.answer = (address) =>
+    address.startsWith("bad") ? { status: "failed" } : { status: "delivered" };
+  const { clock, queue } = await startQueue({
+    onRelayError: () => hook.promise,
+    deliver: async (job, signal) => {
+      if (job.destination === "slow.org") await slow.promise;
+      return await delivery.deliver(job, signal);
+    },
+  });
+  await queue.relays.add(
+    await makeMessage({ to: ["bad@slow.org", "bad@one.org"] }),
+  );
+  await clock.advance(2 * MINUTE);
+  slow.resolve();
+  await clock.advance(SECOND);
+  hook.resolve();
+  await clock.advance(SECOND);
+  assertEquals(delivery.notices.length, 2);
+  assertEquals(queue.relays.count, 0);
+  await queue.stop();
+});
+
+Deno.test("RelayQueue hooks see the steps, the end and the failures", async () => {
+  const seen: string[] = [];
+  const { clock, delivery, queue } = await startQueue({
+    onRelayStateChange: (relay, state, previous) => {
+      seen.push(`${relay.id} ${previous} > ${state}`);
+    },
+    onRelayDone: (relay) => void seen.push(`${relay.id} is done`),
+    onRelayError: (relay, failed) => {
+      seen.push(`${relay.id} failed: ${failed.map(({ address }) => address)}`);
+    },
+  });
+  delivery.answer = (address) =>
+    address.startsWith("bad") ? { status: "failed" } : { status: "delivered" };
+  await queue.relays.add(await makeMessage({ to: ["a@one.org"] }));
+  await clock.advance(0);
+  assertEquals(seen, [
+    "m1 idle-waiting > connecting",
+    "m1 connecting > sending-body",
+    "m1 sending-body > done",
+    "m1 is done",
+  ]);
+  seen.length = 0;
+  await queue.relays.add(
+    await makeMessage({ id: "m2", from: "", to: ["a@one.org", "bad@one.org"] }),
+  );
+  await clock.advance(0);
+  assertEquals(seen.slice(2), [
+    "m2 sending-body > done",
+    "m2 failed: bad@one.org",
+  ]);
+  await queue.stop();
+});
+
+Deno.test("RelayQueue keeps failed recipients when the hook says hold", async () => {
+  let verdict: "hold" | void = "hold";
+  const { clock, delivery, queue } = await startQueue({
+    onRelayError: () => Promise.resolve(verdict),
+  });
+  delivery.answer = () => ({ status: "failed", reason: "Bad route" });
+  const relay = await queue.relays.add(
+    await makeMessage({ to: ["a@one.org"] }),
+  );
+  await clock.advance(HOUR);
+  assertEquals([relay.held, relay.isQueued], [true, true]);
+  assertEquals(delivery.notices.length, 0);
+  verdict = undefined;
+  delivery.answer = () => ({ status: "delivered" });
+  await relay.reroute({ smarthost: { host: "other.example" } });
+  await relay.retry();
+  await clock.advance(0);
+  assertEquals(delivery.log.at(-1), "other.example:25: a@one.org");
+  assertEquals(queue.relays.count, 0);
+  await queue.stop();
+});
+
+Deno.test("RelayQueue survives hooks and deliveries that throw", async () => {
+  const logged: string[] = [];
+  const { clock, delivery, queue } = await startQueue({
+    log: ({ level, message }) =>
+      void (level === "error" && logged.push(message)),
+    onRelayStateChange: () => {
+      throw new Error("Hook");
+    },
+    onRelayDone: () => {
+      throw new Error("Hook");
+    },
+  });
+  delivery.answer = (_address, attempt) => {
+    if (attempt === 1) throw new Error("Delivery");
+    return { status: "delivered" };
+  };
+  await queue.relays.add(await makeMessage({ to: ["a@one.org"] }));
+  await clock.advance(MINUTE);
+  assertEquals(delivery.seen.length, 2);
+  assertEquals(queue.relays.count, 0);
+  assert(logged.includes("A delivery failed in an unforeseen way"));
+  assert(logged.includes("A relay hook failed"));
+  await queue.stop();
+});
+
+Deno.test("RelayQueue.stop() ends what takes longer than the grace, and keeps it", async () => {
+  const { clock, spool, queue } = await startQueue({
+    deliver: (_job, signal) =>
+      new Promise((_resolve, reject) => {
+        signal.addEventListener("abort", () => reject(signal.reason));
+      }),
+  });
+  await queue.relays.add(await makeMessage({ to: ["a@one.org"] }));
+  await clock.advance(0);
+  const stopped = queue.stop({ graceMs: SECOND });
+  await clock.advance(2 * SECOND);
+  await stopped;
+  const recipient = spool.entries.get("m1")!.progress.recipients[0]!;
+  assertEquals([recipient.status, recipient.attempts], ["pending", 0]);
+  const late = await makeMessage({ id: "m2", to: ["a@one.org"] });
+  await assertRejects(() => queue.relays.add(late), SpoolError, "not running");
+});
+
+Deno.test("RelayQueue goes on after a restart where it stood", async () => {
+  const { clock, delivery, spool, queue } = await startQueue();
+  delivery.answer = () => ({ status: "deferred", reason: "Busy" });
+  await queue.relays.add(await makeMessage({ to: ["a@one.org"] }));
+  await queue.relays.add(await makeMessage({ id: "m2", to: ["a@two.org"] }), {
+    held: true,
+    tag: 7,
+  });
+  await clock.advance(10 * MINUTE);
+  await queue.stop();
+  const second = new FakeDelivery();
+  const next = new RelayQueue({
+    spool,
+    clock,
+    deliver: second.deliver,
+    hostname: "mx.example.com",
+  });
+  await next.start();
+  assertEquals(next.relays.get("m1")!.recipients[0]!.attempts, 4);
+  assertEquals([next.relays.get("m2")!.held, next.relays.get("m2")!.tag], [
+    true,
+    7,
+  ]);
+  await clock.advance(0);
+  assertEquals(second.seen.length, 0);
+  await clock.advance(20 * MINUTE);
+  assertEquals(second.log, ["one.org: a@one.org"]);
+  assertEquals(second.seen[0]!.job.attempt, 5);
+  await next.stop();
+  await settle();
+});

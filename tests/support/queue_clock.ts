@@ -1,0 +1,56 @@
+/** A clock that stands still until a test moves it. */
+
+import { setImmediate } from "node:timers";
+import type { Clock } from "../../lib/queue/clock.ts";
+
+interface Timer {
+  readonly at: number;
+  readonly action: () => void;
+}
+
+/** Time under a test's control. */
+export class FakeClock implements Clock {
+  #now: number;
+  readonly #timers = new Set<Timer>();
+
+  constructor(now: number = Date.UTC(2026, 0, 1)) {
+    this.#now = now;
+  }
+
+  now(): number {
+    return this.#now;
+  }
+
+  setTimer(ms: number, action: () => void): () => void {
+    const timer = { at: this.#now + ms, action };
+    this.#timers.add(timer);
+    return () => void this.#timers.delete(timer);
+  }
+
+  /** Moves time on, firing each timer at its time, and lets promises run. */
+  async advance(ms: number): Promise<void> {
+    const end = this.#now + ms;
+    await settle();
+    for (;;) {
+      let next: Timer | undefined;
+      for (const timer of this.#timers) {
+        if (timer.at <= end && (next === undefined || timer.at < next.at)) {
+          next = timer;
+        }
+      }
+      if (next === undefined) break;
+      this.#timers.delete(next);
+      this.#now = Math.max(this.#now, next.at);
+      next.action();
+      await settle();
+    }
+    this.#now = end;
+  }
+}
+
+/** Lets every promise run that waits for nothing but others. */
+export async function settle(): Promise<void> {
+  for (let turn = 0; turn < 2; turn++) {
+    await new Promise<void>((resolve) => void setImmediate(resolve));
+  }
+}
