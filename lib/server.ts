@@ -242,14 +242,7 @@ export class SmtpServer {
   #serve(transport: Transport, context: SessionContext): Promise<void> {
     const { maxConnections = 10_000 } = this.#options;
     if (this.#connections.size >= maxConnections) {
-      const close = () => transport.close();
-      if (context.implicitTls) {
-        // A word would need a handshake first, and that a client that is willing.
-        close();
-        return Promise.resolve();
-      }
-      return transport.write(replies.tooManyConnections.encode())
-        .then(close, close);
+      return turnAway(transport, context);
     }
     const connection = new Connection(transport, context);
     this.#connections.add(connection);
@@ -365,4 +358,21 @@ export class SmtpServer {
         "Mail is accepted and discarded: no store is set and no handler keeps it",
     });
   }
+}
+
+/** Ends a connection that is one too many; says so where that costs little. */
+async function turnAway(
+  transport: Transport,
+  context: SessionContext,
+): Promise<void> {
+  try {
+    // The platform's TLS keeps a socket open that is closed before this.
+    if (transport.handshake !== undefined) await transport.handshake();
+    if (transport.tls !== undefined || !context.implicitTls) {
+      await transport.write(replies.tooManyConnections.encode());
+    }
+  } catch {
+    // It is gone, which is what was wanted.
+  }
+  transport.close();
 }

