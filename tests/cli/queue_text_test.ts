@@ -1,0 +1,116 @@
+import { assertEquals } from "@std/assert";
+import { fit, formatAge, formatSize } from "../../lib/cli/format.ts";
+import { jsonLine, listLines, showLines } from "../../lib/cli/queue_text.ts";
+import {
+  initialProgress,
+  type SpoolEntry,
+} from "../../lib/queue/stored_envelope.ts";
+
+const NOW = Date.UTC(2026, 0, 2, 12);
+const OPTIONS = { now: NOW, width: Infinity };
+
+function entry(id: string, to: readonly string[]): SpoolEntry {
+  const envelope = {
+    id,
+    from: "ann@example.com",
+    parameters: {},
+    recipients: to.map((address) => ({ address, parameters: {} })),
+    size: 4200,
+    acceptedAt: NOW - 2 * 3_600_000,
+    options: {},
+  };
+  return { envelope, progress: initialProgress(envelope) };
+}
+
+Deno.test("formatAge() and formatSize() use the unit that says most", () => {
+  const ages = [0, 999, 1000, 61_000, 3_600_000, 90_000_000];
+  assertEquals(ages.map(formatAge), [
+    "0 s",
+    "0 s",
+    "1 s",
+    "1 min",
+    "1 h",
+    "1 d",
+  ]);
+  const sizes = [0, 1023, 1024, 1024 ** 2 - 1, 1024 ** 2, 5 * 1024 ** 4];
+  assertEquals(sizes.map(formatSize), [
+    "0 B",
+    "1023 B",
+    "1.0 KiB",
+    "1.0 MiB",
+    "1.0 MiB",
+    "5120.0 GiB",
+  ]);
+  assertEquals([fit("abc", 3), fit("abcd", 3), fit("a", 0)], [
+    "abc",
+    "ab…",
+    "…",
+  ]);
+});
+
+Deno.test("listLines() tells age, size, next try and last answer", () => {
+  const one = entry("a1", ["bob@dest.test", "eve@dest.test"]);
+  const [bob, eve] = one.progress.recipients;
+  bob!.nextTryAt = NOW + 300_000;
+  bob!.answer = {
+    at: NOW,
+    text: "450 4.7.1 Try\x1b[31m later",
+    isReply: true,
+    status: "4.7.1",
+    remoteMta: "mx.dest.test",
+  };
+  eve!.status = "delivered";
+  const held = entry("a2", ["1", "2", "3", "4", "5", "6", "7"]);
+  held.progress.held = true;
+  assertEquals(
+    [...listLines([one, held], OPTIONS)].join(""),
+    [
+      "AGE     SIZE       NEXT TRY  MESSAGE AND SENDER\n",
+      "2 h     4.1 KiB    in 5 min  a1 <ann@example.com>\n",
+      "    bob@dest.test: 450 4.7.1 Try [31m later\n",
+      "2 h     4.1 KiB    held      a2 <ann@example.com>\n",
+      "    1\n    2\n    3\n    4\n    5\n    and 2 more\n",
+      "2 messages, 8.2 KiB\n",
+    ].join(""),
+  );
+  const narrow = [...listLines([one], { now: NOW, width: 20 })];
+  assertEquals(narrow[2], "    bob@dest.test: …\n");
+  assertEquals([...listLines([], OPTIONS)], ["The queue is empty\n"]);
+});
+
+Deno.test("showLines() tells every recipient", () => {
+  const one = entry("a1", ["bob@dest.test"]);
+  assertEquals(
+    [...showLines(one, OPTIONS)].join(""),
+    [
+      "message    a1\n",
+      "from       <ann@example.com>\n",
+      "size       4.1 KiB\n",
+      "accepted   2026-01-02T10:00:00.000Z (2 h ago)\n",
+      "to         <bob@dest.test>\n",
+      "  status   pending, 0 tries\n",
+      "  next     2026-01-02T10:00:00.000Z\n",
+    ].join(""),
+  );
+});
+
+Deno.test("jsonLine() is one line with everything but secrets", () => {
+  const line = jsonLine(entry("a1", ["bob@dest.test"]));
+  assertEquals(line.indexOf("\n"), line.length - 1);
+  assertEquals(JSON.parse(line), {
+    id: "a1",
+    from: "ann@example.com",
+    size: 4200,
+    acceptedAt: "2026-01-02T10:00:00.000Z",
+    held: false,
+    nextTryAt: "2026-01-02T10:00:00.000Z",
+    recipients: [{
+      address: "bob@dest.test",
+      status: "pending",
+      attempts: 0,
+      nextTryAt: "2026-01-02T10:00:00.000Z",
+      answer: null,
+      remoteMta: null,
+    }],
+  });
+});
