@@ -41,8 +41,8 @@ export const HELP = `SMTP server
                                input
 
 Where
-  --listen HOST:PORT[/KIND]    repeatable; KIND smtp, submission or lmtp, or with
-                               TLS from the first byte smtps or submissions;
+  --listen HOST:PORT[/KIND]    repeatable; KIND smtp, submission, lmtp, or with
+                               TLS from the first byte smtps, submissions;
                                port 0 takes any free one; default
                                127.0.0.1:2525/smtp
   --hostname NAME              own name in greeting, EHLO and Received; default:

@@ -156,7 +156,9 @@ Deno.test({
     });
     await submit(near);
     await within(done, "onRelayDone");
-    const files = [...Deno.readDirSync(`${folder.path}/mail/new`)];
+    const files = await Array.fromAsync(
+      Deno.readDir(`${folder.path}/mail/new`),
+    );
     assertEquals(files.length, 1);
     const text = await Deno.readTextFile(
       `${folder.path}/mail/new/${files[0]!.name}`,
