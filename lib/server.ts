@@ -9,24 +9,15 @@ import type {
   DnsQueryOptions,
   DnsRecordType,
 } from "./dns/outcome.ts";
-import { consoleLogger, describeError, type Logger } from "./log.ts";
+import { consoleLogger, type Logger } from "./log.ts";
 import type { ListenOptions } from "./net/listen_options.ts";
 import type { Transport } from "./net/transport.ts";
 import { replies } from "./protocol/replies.ts";
 import type { Relays } from "./queue/relay.ts";
 import type { RelayService } from "./relaying/relay_service.ts";
-import {
-  contextOf,
-  localTest,
-  securityOf,
-  sourceOf,
-} from "./server/contexts.ts";
+import { contextOf, localTest, sourceOf } from "./server/contexts.ts";
 import { idSource } from "./server/ids.ts";
-import {
-  type OpenListener,
-  openListener,
-  wantedListeners,
-} from "./server/listeners.ts";
+import { Listeners } from "./server/listeners.ts";
 import {
   checkOptions,
   type ListeningAddress,
@@ -74,7 +65,7 @@ export class SmtpServer {
   readonly #running = new Set<Promise<void>>();
   readonly #guard = new LoginGuard();
   readonly #relaying: RelayService;
-  #listeners: OpenListener[] = [];
+  readonly #listeners: Listeners;
   #certificates: CertificateSource | undefined;
   #active = false;
   #starting: Promise<void> | undefined;
@@ -99,6 +90,12 @@ export class SmtpServer {
     this.#store = options.store ?? new DiscardStore();
     checkOptions(options);
     this.dns = new DnsClient(options.dns);
+    this.#listeners = new Listeners({
+      options: () => this.#options,
+      contextOf: (listen) => this.#contextOf(listen),
+      serve: (transport, context) => void this.#serve(transport, context),
+      log: this.#log,
+    });
     this.#relaying = relayServiceOf(() => this.#options, {
       dns: this.dns,
       store: this.#store,
@@ -113,11 +110,7 @@ export class SmtpServer {
 
   /** Where the server listens, with the ports that were free. */
   get addresses(): readonly ListeningAddress[] {
-    return this.#listeners.map(({ listener, listen }) => ({
-      ...listener.address,
-      kind: listen.kind ?? "smtp",
-      security: securityOf(listen, this.#options),
-    }));
+    return this.#listeners.addresses;
   }
 
   /** The clients connected now. */
@@ -173,40 +166,18 @@ export class SmtpServer {
   async #start(): Promise<void> {
     // Nobody may connect before there is a place for what they send.
     await this.#relaying.start();
-    const { listen, certificate } = this.#options;
-    this.#certificates = sourceOf(certificate);
+    this.#certificates = sourceOf(this.#options.certificate);
     try {
-      for (const one of wantedListeners(listen)) {
-        this.#listeners.push(this.#open(one));
-      }
+      this.#listeners.open();
     } catch (error) {
-      for (const { listener } of this.#listeners) listener.close();
-      this.#listeners = [];
       await this.#relaying.stop(0);
       throw error;
     }
     this.#active = true;
     this.#nextId = idSource();
     this.#startClock();
-    for (const open of this.#listeners) this.#accept(open);
+    this.#listeners.accept();
     this.#warnOfDiscard();
-  }
-
-  #open(listen: ListenOptions): OpenListener {
-    return openListener(listen, this.#options, this.#contextOf(listen));
-  }
-
-  #accept(open: OpenListener): void {
-    open.accepting = open.listener.accept(
-      (transport) => void this.#serve(transport, open.context),
-      (error) =>
-        this.#log({
-          level: "error",
-          event: "error",
-          message: "Cannot accept connections for now",
-          error: describeError(error),
-        }),
-    );
   }
 
   /**
@@ -228,42 +199,14 @@ export class SmtpServer {
       if (options.certificate !== undefined) {
         this.#certificates = sourceOf(options.certificate);
       }
-      await this.#renew(options);
+      await this.#listeners.renew({
+        rebind: "certificate" in options || "clientCertificate" in options,
+      });
     } catch (error) {
       this.#options = before;
       this.#certificates = certificates;
       throw error;
     }
-  }
-
-  /** Puts the new settings into force: all that can be wrong with them is found before any is. */
-  async #renew(
-    { certificate, clientCertificate }: ReloadOptions,
-  ): Promise<void> {
-    const contexts = this.#listeners.map(({ listen }) =>
-      this.#contextOf(listen)
-    );
-    const bound = certificate === undefined && clientCertificate === undefined
-      ? []
-      : this.#listeners.filter(({ listener }) => listener.isTls);
-    for (const { listen } of bound) {
-      this.#open({ ...listen, port: 0 }).listener.close();
-    }
-    for (const [index, open] of this.#listeners.entries()) {
-      open.context = contexts[index]!;
-    }
-    for (const open of bound) await this.#rebind(open);
-  }
-
-  /** Binds a listener again where it was bound before. */
-  async #rebind(open: OpenListener): Promise<void> {
-    const { port } = open.listener.address;
-    open.listener.close();
-    // Until accepting has ended the port is not free.
-    await open.accepting;
-    if (!this.#active) return;
-    open.listener = this.#open({ ...open.listen, port }).listener;
-    this.#accept(open);
   }
 
   /**
@@ -299,14 +242,7 @@ export class SmtpServer {
   #serve(transport: Transport, context: SessionContext): Promise<void> {
     const { maxConnections = 10_000 } = this.#options;
     if (this.#connections.size >= maxConnections) {
-      const close = () => transport.close();
-      if (context.implicitTls) {
-        // A word would need a handshake first, and that a client that is willing.
-        close();
-        return Promise.resolve();
-      }
-      return transport.write(replies.tooManyConnections.encode())
-        .then(close, close);
+      return turnAway(transport, context);
     }
     const connection = new Connection(transport, context);
     this.#connections.add(connection);
@@ -339,16 +275,15 @@ export class SmtpServer {
 
   async #stop(graceMs: number): Promise<void> {
     this.#graceEnd = Date.now() + graceMs;
-    const listeners = this.#listeners;
-    for (const { listener } of listeners) listener.close();
-    this.#listeners = [];
-    await Promise.all(listeners.map((it) => it.accepting));
+    await this.#listeners.close();
     await this.#ended(graceMs);
     this.#guard.release();
     for (const connection of this.#connections) {
       connection.end(replies.shutdown, "shutdown");
     }
     await this.#ended(END_MS);
+    // Who has failed to log in since then waits no longer, either.
+    this.#guard.release();
     for (const connection of this.#connections) connection.abort("shutdown");
     await this.#ended(END_MS);
     clearInterval(this.#clock);
@@ -423,4 +358,21 @@ export class SmtpServer {
         "Mail is accepted and discarded: no store is set and no handler keeps it",
     });
   }
+}
+
+/** Ends a connection that is one too many; says so where that costs little. */
+async function turnAway(
+  transport: Transport,
+  context: SessionContext,
+): Promise<void> {
+  try {
+    // The platform's TLS keeps a socket open that is closed before this.
+    if (transport.handshake !== undefined) await transport.handshake();
+    if (transport.tls !== undefined || !context.implicitTls) {
+      await transport.write(replies.tooManyConnections.encode());
+    }
+  } catch {
+    // It is gone, which is what was wanted.
+  }
+  transport.close();
 }

@@ -41,8 +41,10 @@ export const HELP = `SMTP server
                                input
 
 Where
-  --listen HOST:PORT[/KIND]    repeatable; KIND smtp, submission or lmtp; port 0
-                               takes any free one; default 127.0.0.1:2525/smtp
+  --listen HOST:PORT[/KIND]    repeatable; KIND smtp, submission, lmtp, or with
+                               TLS from the first byte smtps, submissions;
+                               port 0 takes any free one; default
+                               127.0.0.1:2525/smtp
   --hostname NAME              own name in greeting, EHLO and Received; default:
                                this machine's
 What is kept, and for whom

@@ -55,18 +55,20 @@ export class DenoTransport implements Transport {
 export class DenoTlsTransport extends DenoTransport {
   readonly #conn: Deno.TlsConn;
   readonly #timeoutMs: number;
+  readonly #onStall: (() => void) | undefined;
 
   /**
    * Wraps a connection whose handshake has not been waited for.
    *
-   * @param options How long the handshake may take, in ms, and this end's
-   * certificate in DER
+   * @param options How long the handshake may take, in ms; this end's
+   * certificate in DER; who is told of a handshake that took too long
    */
   constructor(
     conn: Deno.TlsConn,
     options: {
       readonly handshakeTimeoutMs: number;
       readonly ownCertificate?: Uint8Array | undefined;
+      readonly onStall?: (() => void) | undefined;
     },
   ) {
     const { handshakeTimeoutMs, ownCertificate } = options;
@@ -79,12 +81,14 @@ export class DenoTlsTransport extends DenoTransport {
     });
     this.#conn = conn;
     this.#timeoutMs = handshakeTimeoutMs;
+    this.#onStall = options.onStall;
   }
 
   /**
    * See {@linkcode Transport.handshake}.
    *
-   * @throws {Deno.errors.TimedOut} If it takes too long; the connection is closed
+   * @throws {Deno.errors.TimedOut} If it takes too long; the connection is
+   * closed, but its socket stays open until the client closes it too
    */
   async handshake(): Promise<void> {
     let late = false;
@@ -96,6 +100,7 @@ export class DenoTlsTransport extends DenoTransport {
       await this.#conn.handshake();
     } catch (error) {
       if (!late) throw error;
+      this.#onStall?.();
       throw new Deno.errors.TimedOut(
         `Cannot complete the TLS handshake: not done within ${this.#timeoutMs} ms`,
       );

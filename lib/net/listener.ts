@@ -24,6 +24,8 @@ export interface NativeTls {
   readonly der: Uint8Array;
   /** How long a handshake may take, in ms. */
   readonly handshakeTimeoutMs: number;
+  /** Told of each handshake that took too long: the platform keeps its socket until the client ends it. */
+  onStall(): void;
 }
 
 /** A listening TCP socket. */
@@ -89,6 +91,7 @@ export class Listener {
             ? new DenoTlsTransport(conn, {
               handshakeTimeoutMs: this.#tls.handshakeTimeoutMs,
               ownCertificate: this.#tls.der,
+              onStall: () => this.#tls?.onStall(),
             })
             : new DenoTransport(conn),
         );

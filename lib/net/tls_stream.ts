@@ -12,7 +12,7 @@ import type { LayerBelow } from "./node_transport.ts";
 import type { Transport } from "./transport.ts";
 
 /** Fits commands; what an idle connection costs. */
-const SMALL_READ = 4096;
+const SMALL_READ = 8192;
 /** Fits several TLS records while a body comes in. */
 const LARGE_READ = 65536;
 

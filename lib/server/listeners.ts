@@ -1,55 +1,194 @@
 /**
  * The sockets that a server listens on, each with what its sessions have in
- * common.
+ * common: bound, exchanged for others while connections come in, and closed.
  */
 
+import { describeError, type Logger } from "../log.ts";
 import { type ListenOptions, parseListen } from "../net/listen_options.ts";
-import { Listener } from "../net/listener.ts";
+import { Listener, type NativeTls } from "../net/listener.ts";
+import type { Transport } from "../net/transport.ts";
 import type { SessionContext } from "../session/context.ts";
 import { Certificate } from "../tls/certificate.ts";
-import type { SmtpServerOptions } from "./options.ts";
+import { securityOf } from "./contexts.ts";
+import type { ListeningAddress, SmtpServerOptions } from "./options.ts";
+
+/** Handshakes that the platform's TLS may leave hanging before another one takes its place. */
+const MOST_STALLS = 64;
 
 /** A socket that listens, and what its sessions have in common. */
-export interface OpenListener {
+interface OpenListener {
   /** The socket; another one after it was bound again. */
   listener: Listener;
-  /** What was asked for. */
   readonly listen: ListenOptions;
-  /** What its sessions have in common. */
   context: SessionContext;
   /** Ends when the socket is closed and the port free. */
   accepting?: Promise<void>;
 }
 
-/**
- * Binds one.
- *
- * @throws {Deno.errors.AddrInUse} If something listens there already
- */
-export function openListener(
-  listen: ListenOptions,
-  options: SmtpServerOptions,
-  context: SessionContext,
-): OpenListener {
-  const { host, port = 25 } = listen;
-  const { certificate, clientCertificate, handshakeTimeoutMs } = options;
-  // One certificate that nobody can exchange: the platform's own TLS, which
-  // is about twice as fast.
-  const native = context.implicitTls && certificate instanceof Certificate &&
-    clientCertificate === undefined;
-  const listener = Listener.open({
-    host,
-    port,
-    tls: native
-      ? {
-        certificate: certificate.toPem(),
-        key: certificate.keyPem(),
-        der: certificate.der,
-        handshakeTimeoutMs: handshakeTimeoutMs ?? 30_000,
+/** What the listeners need of their server. */
+export interface ListenersInit {
+  /** The options as they are now. */
+  options(): SmtpServerOptions;
+  /** What the sessions of a listener have in common, as the options are now. */
+  contextOf(listen: ListenOptions): SessionContext;
+  /** Runs a session on a new connection. */
+  serve(transport: Transport, context: SessionContext): void;
+  /** Takes log records. */
+  readonly log: Logger;
+}
+
+/** The listeners of one server. */
+export class Listeners {
+  readonly #init: ListenersInit;
+  #open: OpenListener[] = [];
+  /** Bindings wait for each other: two at once would want the same port. */
+  #turn: Promise<void> = Promise.resolve();
+  /** Handshakes of the platform's TLS that have not come to an end in time. */
+  #stalls = 0;
+
+  /** Made by the server; nothing is bound before {@linkcode Listeners.open}. */
+  constructor(init: ListenersInit) {
+    this.#init = init;
+  }
+
+  /** Where the server listens. */
+  get addresses(): readonly ListeningAddress[] {
+    return this.#open.map(({ listener, listen }) => ({
+      ...listener.address,
+      kind: listen.kind ?? "smtp",
+      security: securityOf(listen, this.#init.options()),
+    }));
+  }
+
+  /**
+   * Binds what the options name, all or nothing.
+   *
+   * @throws {SyntaxError} If `listen` cannot be read
+   * @throws {Deno.errors.AddrInUse} If something listens there already
+   */
+  open(): void {
+    this.#stalls = 0;
+    try {
+      for (const listen of wantedListeners(this.#init.options().listen)) {
+        const context = this.#init.contextOf(listen);
+        const listener = this.#bind(listen, context);
+        this.#open.push({ listener, listen, context });
       }
-      : undefined,
-  });
-  return { listener, listen, context };
+    } catch (error) {
+      for (const { listener } of this.#open) listener.close();
+      this.#open = [];
+      throw error;
+    }
+  }
+
+  /** Begins to accept connections. */
+  accept(): void {
+    for (const open of this.#open) this.#accept(open);
+  }
+
+  /**
+   * Puts changed options into force. What can be wrong with them is found
+   * before anything changes.
+   *
+   * @param options Whether sockets that keep a certificate are bound again
+   */
+  async renew(options: { readonly rebind: boolean }): Promise<void> {
+    const { contextOf } = this.#init;
+    const contexts = this.#open.map(({ listen }) => contextOf(listen));
+    const bound = options.rebind
+      ? this.#open.filter(({ listener }) => listener.isTls)
+      : [];
+    for (const { listen } of bound) {
+      this.#bind({ ...listen, port: 0 }, contextOf(listen)).close();
+    }
+    for (const [index, open] of this.#open.entries()) {
+      open.context = contexts[index]!;
+    }
+    await this.#rebind(bound);
+  }
+
+  /** Stops listening; resolves when the ports are free. */
+  async close(): Promise<void> {
+    const closed = this.#open;
+    this.#open = [];
+    for (const { listener } of closed) listener.close();
+    await this.#turn;
+    await Promise.all(closed.map(({ accepting }) => accepting));
+  }
+
+  #bind(listen: ListenOptions, context: SessionContext): Listener {
+    const { host, port = 25 } = listen;
+    return Listener.open({ host, port, tls: this.#nativeTls(context) });
+  }
+
+  /**
+   * The platform's TLS, which is about twice as fast, for one certificate that
+   * nobody can exchange. It cannot end a handshake that stands still: the
+   * socket stays open for as long as the client likes.
+   */
+  #nativeTls(context: SessionContext): NativeTls | undefined {
+    const { certificate, clientCertificate, handshakeTimeoutMs = 30_000 } = this
+      .#init.options();
+    if (
+      !context.implicitTls || !(certificate instanceof Certificate) ||
+      clientCertificate !== undefined || this.#stalls >= MOST_STALLS
+    ) {
+      return undefined;
+    }
+    return {
+      certificate: certificate.toPem(),
+      key: certificate.keyPem(),
+      der: certificate.der,
+      handshakeTimeoutMs,
+      onStall: () => this.#countStall(),
+    };
+  }
+
+  #countStall(): void {
+    this.#stalls++;
+    if (this.#stalls !== MOST_STALLS) return;
+    this.#init.log({
+      level: "warn",
+      event: "error",
+      message:
+        `${MOST_STALLS} TLS handshakes came to no end: going on with the slower TLS, which can break them off`,
+    });
+    this.#rebind(this.#open.filter(({ listener }) => listener.isTls))
+      .catch((error) => this.#report("Cannot listen any more", error));
+  }
+
+  /** Binds listeners again where they were bound before. */
+  #rebind(listeners: readonly OpenListener[]): Promise<void> {
+    const turn = this.#turn.then(async () => {
+      for (const open of listeners) {
+        const { port } = open.listener.address;
+        open.listener.close();
+        // Until accepting has ended the port is not free.
+        await open.accepting;
+        if (!this.#open.includes(open)) continue;
+        open.listener = this.#bind({ ...open.listen, port }, open.context);
+        this.#accept(open);
+      }
+    });
+    this.#turn = turn.catch(() => {});
+    return turn;
+  }
+
+  #accept(open: OpenListener): void {
+    open.accepting = open.listener.accept(
+      (transport) => this.#init.serve(transport, open.context),
+      (error) => this.#report("Cannot accept connections for now", error),
+    );
+  }
+
+  #report(message: string, error: unknown): void {
+    this.#init.log({
+      level: "error",
+      event: "error",
+      message,
+      error: describeError(error),
+    });
+  }
 }
 
 /**
@@ -57,7 +196,7 @@ export function openListener(
  *
  * @throws {SyntaxError} If a text cannot be read
  */
-export function wantedListeners(
+function wantedListeners(
   listen: SmtpServerOptions["listen"] = ":25",
 ): readonly ListenOptions[] {
   const entries = isList(listen) ? listen : [listen];
