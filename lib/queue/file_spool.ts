@@ -19,12 +19,7 @@ import {
 } from "./stored_envelope.ts";
 import { FreshContent } from "./fresh_content.ts";
 import { Journal } from "./journal.ts";
-import {
-  type DecodedHead,
-  encodeJournalLine,
-  isSpoolId,
-  packProgress,
-} from "./record.ts";
+import { encodeJournalLine, isSpoolId, packProgress } from "./record.ts";
 import { RecordReader } from "./record_reader.ts";
 import { RecordWriter } from "./record_writer.ts";
 import {
@@ -37,7 +32,6 @@ import {
 } from "./spool.ts";
 import { DENO_FILES, type SpoolFiles } from "./spool_files.ts";
 import {
-  readRecordHead,
   readSpool,
   type SpoolContent,
   type SpoolPaths,
