@@ -78,6 +78,10 @@ export class NodeTransport implements Transport {
   #error: Error | undefined;
   #reader: (Waiting<number | null> & { buffer: Uint8Array }) | undefined;
   #writer: Waiting<void> | undefined;
+  /** The last write, for who has to wait for it. */
+  #written: Promise<void> | undefined;
+  readonly #onData = (chunk: Uint8Array) => this.#receive(chunk);
+  readonly #onEnd = () => this.#end();
 
   /**
    * Takes `socket` over.
@@ -94,9 +98,29 @@ export class NodeTransport implements Transport {
       socketAddress(socket.localAddress, socket.localPort);
     socket.setNoDelay(true);
     socket.on("error", (error) => this.#fail(error));
-    socket.on("end", () => this.#end());
+    socket.on("end", this.#onEnd);
     socket.on("close", () => this.#end());
-    socket.on("data", (chunk) => this.#receive(chunk));
+    socket.on("data", this.#onData);
+  }
+
+  /** Whether {@linkcode NodeTransport.surrender} makes sense: the socket is the connection itself. */
+  get isBare(): boolean {
+    return this.#below === undefined && this.tls === undefined;
+  }
+
+  /**
+   * Hands the socket over, when all that was written has left: for TLS, which
+   * is quicker on the socket itself than on a stream around it. What has come
+   * in and was not read is dropped; what comes in from the call on is the new
+   * owner's. {@linkcode NodeTransport.close} still ends it.
+   */
+  async surrender(): Promise<Socket> {
+    this.#socket.off("data", this.#onData);
+    this.#socket.off("end", this.#onEnd);
+    this.#socket.pause();
+    this.#chunks.length = this.#held = this.#offset = 0;
+    await this.#written?.catch(() => {});
+    return this.#socket;
   }
 
   /**
@@ -130,9 +154,9 @@ export class NodeTransport implements Transport {
       return Promise.reject(new TypeError("Cannot write twice at once"));
     }
     if (bytes.length === 0) return Promise.resolve();
-    return new Promise((resolve, reject) => {
+    return this.#written = new Promise((resolve, reject) => {
       this.#writer = { resolve, reject };
-      this.#socket.write(bytes, (error) => this.#written(error));
+      this.#socket.write(bytes, (error) => this.#endWrite(error));
     });
   }
 
@@ -204,7 +228,7 @@ export class NodeTransport implements Transport {
     else this.#below.release();
   }
 
-  #written(error: Error | null | undefined): void {
+  #endWrite(error: Error | null | undefined): void {
     const writer = this.#writer;
     if (writer === undefined) return;
     if (error) {

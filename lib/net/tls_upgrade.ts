@@ -11,6 +11,7 @@
  */
 
 import { Buffer } from "node:buffer";
+import type { Socket } from "node:net";
 import {
   connect,
   type DetailedPeerCertificate,
@@ -99,7 +100,7 @@ export async function upgradeServer(
   const mode = clientCertificate?.mode ?? "none";
   const policy: TlsPolicy = { minVersion, trusted: clientCertificate?.trusted };
   const certificates = snapshot(options.certificates);
-  const handshake = new Handshake(inner, options);
+  const handshake = await Handshake.over(inner, options);
   const { fallback } = certificates;
   let used = fallback;
   return await handshake.run("secure", (stream) => {
@@ -113,7 +114,7 @@ export async function upgradeServer(
         {
           SNICallback: chooseContext(certificates, {
             policy,
-            stream,
+            nudge: () => handshake.nudge(),
             onChosen: (certificate) => used = certificate,
           }),
         }),
@@ -193,24 +194,42 @@ export async function upgradeClient(
 class Handshake {
   readonly #inner: Transport;
   readonly #options: TlsHandshakeOptions;
-  readonly #stream: TransportStream;
+  readonly #stream: TransportStream | Socket;
   #fail: (error: unknown) => void = () => {};
 
-  constructor(inner: Transport, options: TlsHandshakeOptions) {
+  constructor(
+    inner: Transport,
+    options: TlsHandshakeOptions,
+    socket?: Socket,
+  ) {
     this.#inner = inner;
     this.#options = options;
-    this.#stream = new TransportStream(
-      inner,
-      () => this.#fail(aborted("the peer closed the connection")),
-    );
+    const onEnd = () => this.#fail(aborted("the peer closed the connection"));
+    this.#stream = socket ?? new TransportStream(inner, onEnd);
+    socket?.once("end", onEnd);
     // An error on a stream that nobody listens to would end the process.
     this.#stream.on("error", () => {});
+  }
+
+  /** One on the transport's own socket where it has one: half the turns of the event loop. */
+  static async over(
+    inner: Transport,
+    options: TlsHandshakeOptions,
+  ): Promise<Handshake> {
+    return inner instanceof NodeTransport && inner.isBare
+      ? new Handshake(inner, options, await inner.surrender())
+      : new Handshake(inner, options);
+  }
+
+  /** See {@linkcode TransportStream.nudge}. */
+  nudge(): void {
+    if (this.#stream instanceof TransportStream) this.#stream.nudge();
   }
 
   /** Starts the handshake, waits for it, and makes the result of it in the same turn. */
   async run<T>(
     event: "secure" | "secureConnect",
-    start: (stream: TransportStream) => TLSSocket,
+    start: (stream: TransportStream | Socket) => TLSSocket,
     finish: (socket: TLSSocket) => T,
   ): Promise<T> {
     const { signal, handshakeTimeoutMs } = this.#options;
@@ -256,7 +275,7 @@ class Handshake {
       tls,
       remote: this.#inner.remote,
       local: this.#inner.local,
-      below: this.#stream,
+      below: this.#stream instanceof TransportStream ? this.#stream : undefined,
     });
   }
 }
@@ -279,7 +298,7 @@ function chooseContext(
   certificates: CertificateSet,
   options: {
     readonly policy: TlsPolicy;
-    readonly stream: TransportStream;
+    readonly nudge: () => void;
     readonly onChosen: (certificate: Certificate) => void;
   },
 ): SniCallback {
@@ -296,7 +315,7 @@ function chooseContext(
     try {
       const found = certificates.select(serverName);
       if (!(found instanceof Promise)) return answer(found);
-      found.then(answer).catch(fail).then(() => options.stream.nudge());
+      found.then(answer).catch(fail).then(options.nudge);
     } catch (error) {
       fail(error);
     }
