@@ -57,9 +57,14 @@ export class TransportStream extends Duplex implements LayerBelow {
     this.#onEnd = onEnd;
   }
 
+  /** Whether all that was written has been taken below. */
+  get isDrained(): boolean {
+    return !this.#writing || this.destroyed;
+  }
+
   /** A promise for the moment when all that was written has been taken below; `undefined` if it has. */
   drained(): Promise<void> | undefined {
-    if (!this.#writing || this.destroyed) return undefined;
+    if (this.isDrained) return undefined;
     return new Promise((resolve) => this.#idle.push(resolve));
   }
 
