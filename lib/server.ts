@@ -369,7 +369,7 @@ async function turnAway(
     // The platform's TLS keeps a socket open that is closed before this.
     if (transport.handshake !== undefined) await transport.handshake();
     if (transport.tls !== undefined || !context.implicitTls) {
-      await transport.write(replies.tooManyConnections.encode());
+      await transport.write(replies.tooManyConnections.octets);
     }
   } catch {
     // It is gone, which is what was wanted.

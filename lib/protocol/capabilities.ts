@@ -8,6 +8,7 @@
 
 import type { MailParameterRules } from "./parameters.ts";
 import { RecentAddresses } from "./recent_addresses.ts";
+import { RecentLines } from "./recent_lines.ts";
 import { SmtpReply } from "./reply.ts";
 
 /** The extensions that can be switched off, by their EHLO keyword. */
@@ -62,6 +63,8 @@ export interface ConnectionOffer {
 export class Capabilities {
   /** The parameters that MAIL may have. AUTH is known wherever AUTH may be offered. */
   readonly mailRules: MailParameterRules;
+  /** The commands seen lately. */
+  readonly commands: RecentLines = new RecentLines();
   /** The senders seen lately, by the argument of MAIL. */
   readonly senders: RecentAddresses = new RecentAddresses();
   /** The recipients seen lately, by the argument of RCPT. */

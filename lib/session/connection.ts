@@ -338,7 +338,7 @@ export class Connection {
     this.#reason = reason;
     const close = () => this.#transport.close();
     if (reply === undefined) close();
-    else this.#transport.write(reply.encode()).then(close, close);
+    else this.#transport.write(reply.octets).then(close, close);
   }
 
   /** Ends the session without waiting for anything. */
