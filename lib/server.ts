@@ -26,6 +26,7 @@ import {
   type SmtpServerOptions,
   type StopOptions,
 } from "./server/options.ts";
+import { ProxyFront } from "./server/proxy_front.ts";
 import { relayServiceOf } from "./server/relaying.ts";
 import { Connection } from "./session/connection.ts";
 import type { SessionContext } from "./session/context.ts";
@@ -65,6 +66,7 @@ export class SmtpServer {
   readonly #running = new Set<Promise<void>>();
   readonly #guard = new LoginGuard();
   readonly #relaying: RelayService;
+  readonly #front: ProxyFront;
   readonly #listeners: Listeners;
   #certificates: CertificateSource | undefined;
   #active = false;
@@ -90,10 +92,16 @@ export class SmtpServer {
     this.#store = options.store ?? new DiscardStore();
     checkOptions(options);
     this.dns = new DnsClient(options.dns);
+    this.#front = new ProxyFront({
+      serve: (transport, context) => this.#serve(transport, context),
+      isFull: (waiting) =>
+        this.#connections.size + waiting >= (options.maxConnections ?? 10_000),
+      log: this.#log,
+    });
     this.#listeners = new Listeners({
       options: () => this.#options,
       contextOf: (listen) => this.#contextOf(listen),
-      serve: (transport, context) => void this.#serve(transport, context),
+      serve: (transport, context) => void this.#front.serve(transport, context),
       log: this.#log,
     });
     this.#relaying = relayServiceOf(() => this.#options, {
@@ -236,7 +244,7 @@ export class SmtpServer {
         new TypeError("Cannot serve a connection: the server is not active"),
       );
     }
-    return this.#serve(transport, this.#contextOf(options));
+    return this.#front.serve(transport, this.#contextOf(options));
   }
 
   #serve(transport: Transport, context: SessionContext): Promise<void> {
@@ -276,6 +284,7 @@ export class SmtpServer {
   async #stop(graceMs: number): Promise<void> {
     this.#graceEnd = Date.now() + graceMs;
     await this.#listeners.close();
+    await this.#front.close();
     await this.#ended(graceMs);
     this.#guard.release();
     for (const connection of this.#connections) {

@@ -20,7 +20,8 @@ export type Verb =
   | "VRFY"
   | "EXPN"
   | "AUTH"
-  | "STARTTLS";
+  | "STARTTLS"
+  | "XCLIENT";
 
 const VERBS: ReadonlyMap<string, Verb> = new Map(
   ([
@@ -39,6 +40,7 @@ const VERBS: ReadonlyMap<string, Verb> = new Map(
     "EXPN",
     "AUTH",
     "STARTTLS",
+    "XCLIENT",
   ] as const).map((verb) => [verb, verb]),
 );
 

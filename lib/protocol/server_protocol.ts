@@ -101,6 +101,15 @@ export class ServerProtocol {
     return this.#conversation.authenticated;
   }
 
+  /** Whether the client may say for whom it speaks, by XCLIENT. */
+  get mayImpersonate(): boolean {
+    return this.#conversation.mayImpersonate;
+  }
+
+  set mayImpersonate(may: boolean) {
+    this.#conversation.mayImpersonate = may;
+  }
+
   /** The SASL mechanisms that can be served on the connection as it is now. */
   get mechanisms(): readonly string[] {
     return this.#conversation.mechanisms;

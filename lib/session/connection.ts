@@ -27,9 +27,11 @@ import {
 import { Authentication, type AuthenticationStep } from "./authentication.ts";
 import { noteDetail, type SessionContext } from "./context.ts";
 import { secureFirst, secureNow } from "./encryption.ts";
+import { impersonate, mayImpersonate } from "./impersonation.ts";
+import { ProxiedTransport } from "./proxied_transport.ts";
 import { Questions } from "./questions.ts";
 import { Reception } from "./reception.ts";
-import { type SessionState, SmtpSession } from "./session.ts";
+import { type SessionInit, type SessionState, SmtpSession } from "./session.ts";
 import {
   ask,
   isPromise,
@@ -46,6 +48,7 @@ export class Connection {
   /** When the client is given up on, by the clock of the context. */
   deadline: number = Infinity;
   readonly #context: SessionContext;
+  readonly #init: SessionInit;
   #transport: Transport;
   readonly #protocol: ServerProtocol;
   readonly #questions: Questions;
@@ -75,14 +78,19 @@ export class Connection {
     this.#context = context;
     this.#transport = transport;
     const protocol = new ServerProtocol(context.profile);
-    const session = new SmtpSession({
+    this.#init = {
       id: context.nextId(),
       remote: transport.remote,
       local: transport.local,
+      proxy: transport instanceof ProxiedTransport
+        ? transport.proxy
+        : undefined,
       kind: context.kind,
       protocol,
       close: (reply) => this.end(reply, "refused"),
-    });
+    };
+    const session = new SmtpSession(this.#init);
+    protocol.mayImpersonate = mayImpersonate(context, session);
     this.#protocol = protocol;
     this.session = session;
     this.#questions = new Questions(context, session);
@@ -203,6 +211,12 @@ export class Connection {
         return this.#reception.reset();
       case "startTls":
         return this.#startTls();
+      case "xclient":
+        return impersonate(effect.attributes, {
+          init: this.#init,
+          session: this.session,
+          protocol: this.#protocol,
+        }, this.#context);
     }
   }
 
@@ -289,7 +303,9 @@ export class Connection {
 
   #settleConnect(verdict: Verdict | Promise<Verdict>): void | Promise<void> {
     const answer = (it: Verdict) => {
-      if (this.#spoke && it === undefined) {
+      // Later on, after XCLIENT, it is the client's turn to speak.
+      const early = this.#spoke && this.#early !== undefined;
+      if (early && it === undefined) {
         this.#reason = "early";
         this.#protocol.answer(replies.earlyTalker);
       } else {
