@@ -196,6 +196,7 @@ export class ServerProtocol {
       const unreadable = status === "too-long" ? undefined : "\n";
       this.#commands.authLine(status === "line" ? lines.text : unreadable);
     } else if (status === "line") this.#line(lines.text);
+    else if (BDAT.test(lines.head)) this.close(replies.badBdat, "errors");
     else this.#outbox.error(BAD_LINE[status]);
     return undefined;
   }
@@ -223,6 +224,8 @@ export class ServerProtocol {
 
   #run(line: string): void {
     const { verb, argument } = parseCommand(line);
+    // Whatever is wrong with it is told at the end of the chunk, not instead.
+    if (verb === "BDAT") return this.#commands.run(verb, argument);
     const lines = this.#lines;
     const octets = line === lines.text ? lines.octets : line.length;
     if (octets > lineLimit(verb)) {
@@ -238,6 +241,7 @@ export class ServerProtocol {
 
   #unknown(line: string): void {
     if (isHttp(line)) return this.close(replies.http, "errors");
+    if (BDAT.test(line)) return this.close(replies.badBdat, "errors");
     this.#outbox.error(replies.unknownCommand);
   }
 
@@ -317,6 +321,12 @@ export class ServerProtocol {
     this.#conversation.close(reply, reason);
   }
 }
+
+/**
+ * The beginning of a line that means BDAT to somebody: what follows such a line
+ * may be its chunk, of which nothing may run as a command.
+ */
+const BDAT = /^BDAT(?![!-~])/i;
 
 /** The replies to lines that cannot be used. */
 const BAD_LINE = {
