@@ -11,15 +11,12 @@ import { shares, TARGETS } from "./targets.ts";
 /** Octets of heap that may be more in use after a run than before it. */
 const MOST_GROWTH = 128 * 2 ** 20;
 
-const flags = parseArgs(Deno.args, {
-  string: ["count", "seed", "target"],
-  default: { count: "100000", seed: "1" },
-});
+const flags = parseArgs(Deno.args, { string: ["count", "seed", "target"] });
 const wanted = flags.target === undefined
   ? TARGETS
   : TARGETS.filter(({ name }) => name === flags.target);
-const seed = wholeNumber("seed", flags.seed);
-const count = wholeNumber("count", flags.count);
+const seed = wholeNumber("seed", flags.seed ?? "1");
+const count = wholeNumber("count", flags.count ?? "100000");
 if (wanted.length === 0) {
   const names = TARGETS.map(({ name }) => `"${name}"`).join(" or ");
   throw new TypeError(

@@ -11,7 +11,10 @@ import {
 } from "../../lib/protocol/parameters.ts";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
 import { makeNotice, type NoticeInit } from "../../lib/queue/bounce.ts";
-import { isAscii, type StatusRecipient } from "../../lib/queue/delivery_status.ts";
+import {
+  isAscii,
+  type StatusRecipient,
+} from "../../lib/queue/delivery_status.ts";
 import { latin1, octets, utf8 } from "../support/random.ts";
 import { chance, type FuzzTarget, mutate, pick, type Random } from "./fuzz.ts";
 import { readNotice } from "./notice_reader.ts";
