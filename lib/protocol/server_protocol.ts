@@ -214,8 +214,10 @@ export class ServerProtocol {
       // What is no text is no base64, either.
       const unreadable = status === "too-long" ? undefined : "\n";
       this.#commands.authLine(status === "line" ? lines.text : unreadable);
-    } else if (status !== "line") this.#outbox.error(BAD_LINE[status]);
-    else if (this.#profile.asks.command) {
+    } else if (status !== "line") {
+      if (BDAT.test(lines.head)) this.close(replies.badBdat, "errors");
+      else this.#outbox.error(BAD_LINE[status]);
+    } else if (this.#profile.asks.command) {
       this.#outbox.question({
         effect: "ask",
         ask: "command",
@@ -255,6 +257,8 @@ export class ServerProtocol {
   /** Takes a command apart; nothing where the refusal has been said. */
   #parse(line: string): KnownCommand | undefined {
     const { verb, argument } = parseCommand(line);
+    // Whatever is wrong with it is told at the end of the chunk, not instead.
+    if (verb === "BDAT") return { verb, argument };
     const lines = this.#lines;
     const octets = line === lines.text ? lines.octets : line.length;
     if (octets > lineLimit(verb)) this.#outbox.error(replies.lineTooLong);
@@ -268,6 +272,7 @@ export class ServerProtocol {
 
   #unknown(line: string): void {
     if (isHttp(line)) return this.close(replies.http, "errors");
+    if (BDAT.test(line)) return this.close(replies.badBdat, "errors");
     this.#outbox.error(replies.unknownCommand);
   }
 
@@ -350,6 +355,12 @@ export class ServerProtocol {
     this.#conversation.close(reply, reason);
   }
 }
+
+/**
+ * The beginning of a line that means BDAT to somebody: what follows such a line
+ * may be its chunk, of which nothing may run as a command.
+ */
+const BDAT = /^BDAT(?![!-~])/i;
 
 /** The replies to lines that cannot be used. */
 const BAD_LINE = {
