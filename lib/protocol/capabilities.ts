@@ -8,6 +8,7 @@
 
 import type { MailParameterRules } from "./parameters.ts";
 import { RecentAddresses } from "./recent_addresses.ts";
+import { RecentLines } from "./recent_lines.ts";
 import { SmtpReply } from "./reply.ts";
 import { XCLIENT_ATTRIBUTES } from "./xclient.ts";
 
@@ -65,6 +66,8 @@ export interface ConnectionOffer {
 export class Capabilities {
   /** The parameters that MAIL may have. AUTH is known wherever AUTH may be offered. */
   readonly mailRules: MailParameterRules;
+  /** The commands seen lately. */
+  readonly commands: RecentLines = new RecentLines();
   /** The senders seen lately, by the argument of MAIL. */
   readonly senders: RecentAddresses = new RecentAddresses();
   /** The recipients seen lately, by the argument of RCPT. */

@@ -74,6 +74,12 @@ export interface Command {
   readonly argument: string;
 }
 
+/** A command line whose verb is known. */
+export interface KnownCommand extends Command {
+  /** The verb in capitals. */
+  readonly verb: Verb;
+}
+
 /** A verb in any case. Only ASCII: `toUpperCase()` makes S of U+017F and I of U+0131. */
 const WORD = /^[A-Za-z]{4,8}$/;
 

@@ -100,6 +100,7 @@ const TABLE = {
   http: [421, "4.7.0", "This is SMTP, not HTTP, closing"],
   tlsOnPlain: [421, "4.7.0", "This port speaks plain SMTP first, closing"],
   endlessLine: [421, "4.7.0", "No end of line in 64 KiB, closing"],
+  noAnswer: [421, "4.3.0", "Local error in processing, closing"],
   timeout: [421, "4.4.2", "Timeout, closing"],
   shutdown: [421, "4.3.2", "Service shutting down, closing"],
   tooManyConnections: [421, "4.7.0", "Too many connections, try later"],

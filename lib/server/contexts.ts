@@ -123,6 +123,7 @@ export function contextOf(
       temporaryFolder: options.temporaryFolder,
     },
     timeoutMs: options.timeoutMs ?? 300_000,
+    handlerTimeoutMs: options.handlerTimeoutMs,
     log: shared.log,
     verbose: reads(options, "info"),
     debug: reads(options, "debug"),

@@ -122,6 +122,12 @@ export interface SmtpServerOptions {
   maxErrors?: number | undefined;
   /** How long a session waits for its client, in ms. Default 300,000 (RFC 5321 section 4.5.3.2.7). */
   timeoutMs?: number | undefined;
+  /**
+   * How long a handler or a store may take, in ms, before the session ends with
+   * 421 4.3.0. Default 600,000, past which no client waits for the reply to its
+   * message (RFC 5321 section 4.5.3.2.6).
+   */
+  handlerTimeoutMs?: number | undefined;
   /** What happens to a body with a bare CR or LF. Default `"reject"`: 550 5.6.0. */
   bareNewlines?: BareNewlinePolicy | undefined;
   /** Extensions that are neither offered nor taken. Default: all are. */
@@ -194,6 +200,7 @@ function checkNumbers(options: SmtpServerOptions): void {
     "timeoutMs",
     "memoryLimit",
     "handshakeTimeoutMs",
+    "handlerTimeoutMs",
   ] as const;
   for (const name of wanted) {
     const value = options[name];

@@ -39,6 +39,8 @@ export interface SessionContext {
   };
   /** How long the session waits for the client, in ms. */
   readonly timeoutMs: number;
+  /** How long a handler or a store may take, in ms; ten minutes by default. */
+  readonly handlerTimeoutMs?: number | undefined;
   /** Takes log records. */
   readonly log: Logger;
   /** Whether anybody reads records of the level info: if not, none is made. */
