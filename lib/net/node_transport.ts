@@ -165,7 +165,9 @@ export class NodeTransport implements Transport {
     if (bytes.length === 0) return WRITTEN;
     if (this.tls !== undefined && this.#fitsAhead(bytes.length)) {
       // A copy, because the caller may use its octets again from now on.
-      this.#socket.write(Buffer.from(bytes));
+      const copy = Buffer.allocUnsafe(bytes.length);
+      copy.set(bytes);
+      this.#socket.write(copy);
       return WRITTEN;
     }
     return this.#written = new Promise((resolve, reject) => {
