@@ -54,8 +54,8 @@ export class RecentLines {
       return undefined;
     }
     const { octets } = line;
-    for (let index = 0, from = start; from < at; index++, from++) {
-      if (octets[index] !== input[from]) return undefined;
+    for (let index = 0; index < octets.length; index++) {
+      if (octets[index] !== input[start + index]) return undefined;
     }
     return line.command;
   }
