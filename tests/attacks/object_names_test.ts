@@ -112,7 +112,8 @@ Deno.test("SmtpServer keeps mailboxes of those names apart", async () => {
   );
   await client.envelope(...recipients);
   assertEquals((await client.data("x")).slice(0, 3), "250");
-  const found = Array.from(Deno.readDirSync(folder.path), ({ name }) => name);
+  const found: string[] = [];
+  for await (const { name } of Deno.readDir(folder.path)) found.push(name);
   assertEquals(
     found.sort(),
     recipients.map((address) => address.toLowerCase()).sort(),
