@@ -26,6 +26,7 @@ import {
   type SmtpServerOptions,
   type StopOptions,
 } from "./server/options.ts";
+import { ProxyFront } from "./server/proxy_front.ts";
 import { relayServiceOf } from "./server/relaying.ts";
 import { Connection } from "./session/connection.ts";
 import type { SessionContext } from "./session/context.ts";
@@ -37,6 +38,8 @@ import type { CertificateSource } from "./tls/certificate_set.ts";
 
 /** How long a session that was told to end may take to do so, in ms. */
 const END_MS = 1000;
+/** The handlers that a session may still wait for when it is broken off. */
+const LAST_HANDLERS = 3;
 
 /**
  * An SMTP server.
@@ -65,6 +68,7 @@ export class SmtpServer {
   readonly #running = new Set<Promise<void>>();
   readonly #guard = new LoginGuard();
   readonly #relaying: RelayService;
+  readonly #front: ProxyFront;
   readonly #listeners: Listeners;
   #certificates: CertificateSource | undefined;
   #active = false;
@@ -73,7 +77,7 @@ export class SmtpServer {
   #clock: ReturnType<typeof setInterval> | undefined;
   #endGrace: (() => void) | undefined;
   #graceEnd = 0;
-  #now = Date.now();
+  #now = performance.now();
   #nextId = idSource();
 
   /**
@@ -90,10 +94,16 @@ export class SmtpServer {
     this.#store = options.store ?? new DiscardStore();
     checkOptions(options);
     this.dns = new DnsClient(options.dns);
+    this.#front = new ProxyFront({
+      serve: (transport, context) => this.#serve(transport, context),
+      isFull: (waiting) =>
+        this.#connections.size + waiting >= (options.maxConnections ?? 10_000),
+      log: this.#log,
+    });
     this.#listeners = new Listeners({
       options: () => this.#options,
       contextOf: (listen) => this.#contextOf(listen),
-      serve: (transport, context) => void this.#serve(transport, context),
+      serve: (transport, context) => void this.#front.serve(transport, context),
       log: this.#log,
     });
     this.#relaying = relayServiceOf(() => this.#options, {
@@ -236,7 +246,7 @@ export class SmtpServer {
         new TypeError("Cannot serve a connection: the server is not active"),
       );
     }
-    return this.#serve(transport, this.#contextOf(options));
+    return this.#front.serve(transport, this.#contextOf(options));
   }
 
   #serve(transport: Transport, context: SessionContext): Promise<void> {
@@ -274,8 +284,9 @@ export class SmtpServer {
   }
 
   async #stop(graceMs: number): Promise<void> {
-    this.#graceEnd = Date.now() + graceMs;
+    this.#graceEnd = performance.now() + graceMs;
     await this.#listeners.close();
+    await this.#front.close();
     await this.#ended(graceMs);
     this.#guard.release();
     for (const connection of this.#connections) {
@@ -284,11 +295,15 @@ export class SmtpServer {
     await this.#ended(END_MS);
     // Who has failed to log in since then waits no longer, either.
     this.#guard.release();
-    for (const connection of this.#connections) connection.abort("shutdown");
-    await this.#ended(END_MS);
+    // A handler that never answers is left behind; so are those that are asked
+    // for the end of the transaction and of the session thereafter.
+    for (let step = 0; step < LAST_HANDLERS; step++) {
+      for (const connection of this.#connections) connection.abort("shutdown");
+      await this.#ended(END_MS);
+    }
     clearInterval(this.#clock);
     this.#clock = undefined;
-    await this.#relaying.stop(Math.max(0, this.#graceEnd - Date.now()));
+    await this.#relaying.stop(Math.max(0, this.#graceEnd - performance.now()));
     await this.#store.close?.();
   }
 
@@ -320,17 +335,18 @@ export class SmtpServer {
 
   /**
    * One timer for all sessions: it moves the coarse clock that they set their
-   * deadlines by and ends those that are past theirs.
+   * deadlines by and ends those that are past theirs. Not the time of day: when
+   * that is set, nobody's time is up.
    */
   #startClock(): void {
-    const { timeoutMs = 300_000 } = this.#options;
-    this.#now = Date.now();
+    const { timeoutMs = 300_000, handlerTimeoutMs = timeoutMs } = this.#options;
+    this.#now = performance.now();
     this.#clock = setInterval(() => {
-      this.#now = Date.now();
+      this.#now = performance.now();
       for (const connection of this.#connections) {
         if (connection.deadline < this.#now) connection.timeOut();
       }
-    }, Math.min(1000, Math.max(20, timeoutMs / 4)));
+    }, Math.min(1000, Math.max(20, Math.min(timeoutMs, handlerTimeoutMs) / 4)));
   }
 
   #contextOf(listen: ListenOptions): SessionContext {
@@ -369,7 +385,7 @@ async function turnAway(
     // The platform's TLS keeps a socket open that is closed before this.
     if (transport.handshake !== undefined) await transport.handshake();
     if (transport.tls !== undefined || !context.implicitTls) {
-      await transport.write(replies.tooManyConnections.encode());
+      await transport.write(replies.tooManyConnections.octets);
     }
   } catch {
     // It is gone, which is what was wanted.

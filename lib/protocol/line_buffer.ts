@@ -58,6 +58,11 @@ export class LineBuffer {
     this.limit = limit;
   }
 
+  /** Whether the next octet begins a line. */
+  get isAtLineStart(): boolean {
+    return this.#used === 0 && this.#swallowed === 0 && !this.#bare;
+  }
+
   /** Forgets the line begun. */
   reset(): void {
     this.#used = this.#swallowed = this.#lastOctet = 0;
