@@ -27,6 +27,7 @@ import {
   type SmtpServerOptions,
   type StopOptions,
 } from "./server/options.ts";
+import { ProxyFront } from "./server/proxy_front.ts";
 import { relayServiceOf } from "./server/relaying.ts";
 import { Connection } from "./session/connection.ts";
 import type { SessionContext } from "./session/context.ts";
@@ -68,6 +69,7 @@ export class SmtpServer {
   readonly #running = new Set<Promise<void>>();
   readonly #guard = new LoginGuard();
   readonly #relaying: RelayService;
+  readonly #front: ProxyFront;
   readonly #listeners: Listeners;
   #certificates: CertificateSource | undefined;
   #active = false;
@@ -94,10 +96,16 @@ export class SmtpServer {
     this.#store = options.store ?? new DiscardStore();
     checkOptions(options);
     this.dns = new DnsClient(options.dns);
+    this.#front = new ProxyFront({
+      serve: (transport, context) => this.#serve(transport, context),
+      isFull: (waiting) =>
+        this.#connections.size + waiting >= (options.maxConnections ?? 10_000),
+      log: this.#log,
+    });
     this.#listeners = new Listeners({
       options: () => this.#options,
       contextOf: (listen) => this.#contextOf(listen),
-      serve: (transport, context) => void this.#serve(transport, context),
+      serve: (transport, context) => void this.#front.serve(transport, context),
       onCrowded: () => this.#makeRoom(),
       log: this.#log,
     });
@@ -241,7 +249,7 @@ export class SmtpServer {
         new TypeError("Cannot serve a connection: the server is not active"),
       );
     }
-    return this.#serve(transport, this.#contextOf(options));
+    return this.#front.serve(transport, this.#contextOf(options));
   }
 
   #serve(transport: Transport, context: SessionContext): Promise<void> {
@@ -282,6 +290,7 @@ export class SmtpServer {
   async #stop(graceMs: number): Promise<void> {
     this.#graceEnd = performance.now() + graceMs;
     await this.#listeners.close();
+    await this.#front.close();
     await this.#ended(graceMs);
     this.#guard.release();
     for (const connection of this.#connections) {
@@ -400,7 +409,7 @@ async function turnAway(
     // The platform's TLS keeps a socket open that is closed before this.
     if (transport.handshake !== undefined) await transport.handshake();
     if (transport.tls !== undefined || !context.implicitTls) {
-      await transport.write(replies.tooManyConnections.encode());
+      await transport.write(replies.tooManyConnections.octets);
     }
   } catch {
     // It is gone, which is what was wanted.

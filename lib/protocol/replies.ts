@@ -86,6 +86,7 @@ const TABLE = {
   relayingDenied: [550, "5.7.1", "Relaying denied"],
   tooManyRecipients: [452, "4.5.3", "Too many recipients"],
   tooLarge: [552, "5.3.4", "Message exceeds the size limit"],
+  xclientDenied: [550, "5.7.0", "You may not speak for others"],
   needTls: [530, "5.7.0", "Must issue a STARTTLS command first"],
   needAuth: [530, "5.7.0", "Authentication required"],
   authFailed: [535, "5.7.8", "Authentication credentials invalid"],

@@ -4,6 +4,7 @@
  */
 
 import type { Logger } from "../log.ts";
+import { parseCidr } from "../net/cidr.ts";
 import type {
   AuthenticationPolicy,
   ListenerSecurity,
@@ -100,13 +101,15 @@ export function contextOf(
 ): SessionContext {
   const { kind = "smtp" } = listen;
   const { handlers = {} } = options;
+  const { proxyProtocol = options.proxyProtocol, xclient = options.xclient } =
+    listen;
   const hostname = options.hostname ?? ownName();
   const security = securityOf(listen, options);
   const authentication = authenticationOf(listen, options);
   return {
     kind,
     hostname,
-    profile: profileOf(listen, { ...options, hostname }, {
+    profile: profileOf(listen, { ...options, hostname, xclient }, {
       security,
       authentication,
     }),
@@ -128,6 +131,8 @@ export function contextOf(
     now: () => shared.now(),
     secure: shared.certificates && secureWith(shared.certificates, options),
     implicitTls: security === "implicit",
+    proxies: proxyProtocol?.map(parseCidr),
+    xclients: xclient?.map(parseCidr),
     authentication: authentication === "none"
       ? undefined
       : authenticationContext({
@@ -213,6 +218,7 @@ function profileOf(
     },
     startTls: security === "implicit" ? "none" : security,
     authentication,
+    xclient: options.xclient !== undefined && options.xclient.length > 0,
   };
 }
 

@@ -21,15 +21,18 @@ import { ServerProtocol } from "../protocol/server_protocol.ts";
 import type { ReadPhase } from "../protocol/server_states.ts";
 import {
   borrowBodyBuffer,
-  COMMAND_BUFFER_SIZE,
+  borrowCommandBuffer,
   returnBodyBuffer,
+  returnCommandBuffer,
 } from "./buffers.ts";
 import { Authentication, type AuthenticationStep } from "./authentication.ts";
 import { noteDetail, type SessionContext } from "./context.ts";
 import { secureFirst, secureNow } from "./encryption.ts";
+import { impersonate, mayImpersonate } from "./impersonation.ts";
+import { ProxiedTransport } from "./proxied_transport.ts";
 import { Questions } from "./questions.ts";
 import { Reception } from "./reception.ts";
-import { type SessionState, SmtpSession } from "./session.ts";
+import { type SessionInit, type SessionState, SmtpSession } from "./session.ts";
 import {
   ask,
   isPromise,
@@ -50,14 +53,13 @@ export class Connection {
   /** When the client is given up on, by the clock of the context. */
   deadline: number = Infinity;
   readonly #context: SessionContext;
+  readonly #init: SessionInit;
   #transport: Transport;
   readonly #protocol: ServerProtocol;
   readonly #questions: Questions;
   readonly #reception: Reception;
   readonly #authentication: Authentication | undefined;
-  readonly #commandBuffer: Uint8Array<ArrayBuffer> = new Uint8Array(
-    COMMAND_BUFFER_SIZE,
-  );
+  readonly #commandBuffer: Uint8Array<ArrayBuffer> = borrowCommandBuffer();
   #bodyBuffer: Uint8Array<ArrayBuffer> | undefined;
   /** The one of the two that is read into. */
   #buffer: Uint8Array<ArrayBuffer> = this.#commandBuffer;
@@ -81,14 +83,19 @@ export class Connection {
     this.#context = context;
     this.#transport = transport;
     const protocol = new ServerProtocol(context.profile);
-    const session = new SmtpSession({
+    this.#init = {
       id: context.nextId(),
       remote: transport.remote,
       local: transport.local,
+      proxy: transport instanceof ProxiedTransport
+        ? transport.proxy
+        : undefined,
       kind: context.kind,
       protocol,
       close: (reply) => this.end(reply, "refused"),
-    });
+    };
+    const session = new SmtpSession(this.#init);
+    protocol.mayImpersonate = mayImpersonate(context, session);
     this.#protocol = protocol;
     this.session = session;
     this.#questions = new Questions(context, session);
@@ -211,6 +218,12 @@ export class Connection {
         return this.#await(this.#reception.reset(), nothing);
       case "startTls":
         return this.#startTls();
+      case "xclient":
+        return impersonate(effect.attributes, {
+          init: this.#init,
+          session: this.session,
+          protocol: this.#protocol,
+        }, this.#context);
     }
   }
 
@@ -297,7 +310,9 @@ export class Connection {
 
   #settleConnect(verdict: Verdict | Promise<Verdict>): void | Promise<void> {
     const answer = (it: Verdict) => {
-      if (this.#spoke && it === undefined) {
+      // Later on, after XCLIENT, it is the client's turn to speak.
+      const early = this.#spoke && this.#early !== undefined;
+      if (early && it === undefined) {
         this.#reason = "early";
         this.#protocol.answer(replies.earlyTalker);
       } else {
@@ -367,7 +382,7 @@ export class Connection {
     this.#reason = reason;
     const close = () => this.#transport.close();
     if (reply === undefined) close();
-    else this.#transport.write(reply.encode()).then(close, close);
+    else this.#transport.write(reply.octets).then(close, close);
   }
 
   /** Ends the session without waiting for anything, as a handler that is busy. */
@@ -408,7 +423,10 @@ export class Connection {
     this.#transport.close();
     this.#authentication?.end();
     // A read that is still under way owns its buffer.
-    if (!this.#reading) this.#returnBuffer();
+    if (!this.#reading) {
+      this.#returnBuffer();
+      returnCommandBuffer(this.#commandBuffer);
+    }
     const { handlers } = this.#context;
     const { session } = this;
     const reason = this.#reason ?? "disconnected";
