@@ -216,3 +216,44 @@ Deno.test("sharedName() never makes the name of a message, nor the same one twic
     assertEquals(sharedCount(name), undefined);
   }
 });
+
+Deno.test("FileSpool brings nobody back whose file was still there when the journal was written anew", async () => {
+  const disk = new SlowRemoval();
+  const spool = new FileSpool("/spool", { files: disk });
+  await spool.open();
+  await Promise.all(["a", "b"].map((id) => spool.add(addition(id))));
+  await spool.add(addition("c"));
+  const removals = ["a", "b"].map((id) => spool.remove(id));
+  await disk.reached;
+  // More than a journal may have before it is written anew.
+  await spool.change("c", { kind: "tag", tag: "x".repeat(13 * 1024 * 1024) });
+  await spool.change("c", { kind: "tag", tag: 1 });
+  await spool.close();
+  assert(disk.text("/spool/journal")!.length < 10_000);
+  assertEquals((await reopen(disk.afterPowerLoss())).texts, textsOf("c"));
+  disk.goOn();
+  await Promise.all(removals);
+});
+
+/** A disk that takes its time to remove the first record file. */
+class SlowRemoval extends SimulatedDisk {
+  readonly #reached = Promise.withResolvers<void>();
+  readonly #going = Promise.withResolvers<void>();
+
+  /** Resolves when a record file is about to be removed. */
+  get reached(): Promise<void> {
+    return this.#reached.promise;
+  }
+
+  goOn(): void {
+    this.#going.resolve();
+  }
+
+  override async remove(path: string): Promise<void> {
+    if (path.startsWith(FOLDER)) {
+      this.#reached.resolve();
+      await this.#going.promise;
+    }
+    await super.remove(path);
+  }
+}
