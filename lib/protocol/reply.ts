@@ -35,6 +35,7 @@ export class SmtpReply {
   readonly lines: readonly string[];
   #wire: string | undefined;
   #octets: Uint8Array<ArrayBuffer> | undefined;
+  #isKnown = false;
 
   /**
    * Makes a reply.
@@ -94,6 +95,16 @@ export class SmtpReply {
       wire += `${this.code}${separator}${status}${this.lines[at]}\r\n`;
     }
     return wire;
+  }
+
+  /**
+   * {@linkcode SmtpReply.octets}, but `undefined` the first time: of a reply
+   * that is said once, octets of its own would be wasted. For the server.
+   */
+  get standingOctets(): Uint8Array<ArrayBuffer> | undefined {
+    if (this.#isKnown) return this.octets;
+    this.#isKnown = true;
+    return undefined;
   }
 
   /** The reply as it reads on the wire, lines separated by a line feed. */

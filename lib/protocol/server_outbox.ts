@@ -27,8 +27,8 @@ export class Outbox {
   /** The question that waits for its answer. */
   ask: ServerAsk | undefined;
   readonly #output = new OutputBuffer();
-  /** The reply that waits, where it is the only one: it is written as it is, not copied. */
-  #single: SmtpReply | undefined;
+  /** The octets of the reply that waits, where it is the only one: written as they are, not copied. */
+  #single: Uint8Array<ArrayBuffer> | undefined;
   readonly #effects: ServerEffect[] = [];
   readonly #maxErrors: number;
   readonly #enhanced: boolean;
@@ -61,7 +61,7 @@ export class Outbox {
     const single = this.#single;
     if (single !== undefined) {
       this.#single = undefined;
-      return { effect: "write", bytes: single.octets };
+      return { effect: "write", bytes: single };
     }
     return this.#output.size === 0
       ? undefined
@@ -122,8 +122,9 @@ export class Outbox {
 
   #append(reply: SmtpReply): void {
     const said = this.#enhanced ? reply : plainReply(reply);
-    if (isStanding(said) && this.#isEmpty) {
-      this.#single = said;
+    const octets = this.#isEmpty ? said.standingOctets : undefined;
+    if (octets !== undefined) {
+      this.#single = octets;
     } else {
       this.#gather();
       this.#output.appendText(said.wire);
@@ -137,7 +138,7 @@ export class Outbox {
   /** More is to come behind the single reply: they go out together. */
   #gather(): void {
     if (this.#single === undefined) return;
-    this.#output.append(this.#single.octets);
+    this.#output.append(this.#single);
     this.#single = undefined;
   }
 
@@ -150,13 +151,6 @@ export class Outbox {
     this.#end = { effect: "close", reason };
     this.#effects.push(this.#end);
   }
-}
-
-/** The replies that come again and again; octets of their own would be wasted on others. */
-const standing = new Set<SmtpReply>(Object.values(replies));
-
-function isStanding(reply: SmtpReply): boolean {
-  return standing.has(reply);
 }
 
 /** Replies without their enhanced status code: most are standard ones and come again. */

@@ -21,8 +21,9 @@ import { ServerProtocol } from "../protocol/server_protocol.ts";
 import type { ReadPhase } from "../protocol/server_states.ts";
 import {
   borrowBodyBuffer,
-  COMMAND_BUFFER_SIZE,
+  borrowCommandBuffer,
   returnBodyBuffer,
+  returnCommandBuffer,
 } from "./buffers.ts";
 import { Authentication, type AuthenticationStep } from "./authentication.ts";
 import { noteDetail, type SessionContext } from "./context.ts";
@@ -58,9 +59,7 @@ export class Connection {
   readonly #questions: Questions;
   readonly #reception: Reception;
   readonly #authentication: Authentication | undefined;
-  readonly #commandBuffer: Uint8Array<ArrayBuffer> = new Uint8Array(
-    COMMAND_BUFFER_SIZE,
-  );
+  readonly #commandBuffer: Uint8Array<ArrayBuffer> = borrowCommandBuffer();
   #bodyBuffer: Uint8Array<ArrayBuffer> | undefined;
   /** The one of the two that is read into. */
   #buffer: Uint8Array<ArrayBuffer> = this.#commandBuffer;
@@ -424,7 +423,10 @@ export class Connection {
     this.#transport.close();
     this.#authentication?.end();
     // A read that is still under way owns its buffer.
-    if (!this.#reading) this.#returnBuffer();
+    if (!this.#reading) {
+      this.#returnBuffer();
+      returnCommandBuffer(this.#commandBuffer);
+    }
     const { handlers } = this.#context;
     const { session } = this;
     const reason = this.#reason ?? "disconnected";
