@@ -63,7 +63,11 @@ export type MaybePromise<T> = T | Promise<T>;
  * ```
  */
 export interface SmtpHandlers extends RelayHooks {
-  /** A client has connected and not been greeted. {@linkcode DROP} closes without a word. */
+  /**
+   * A client has connected and not been greeted. {@linkcode DROP} closes without
+   * a word. Asked again, for the same session, when XCLIENT has named another
+   * client: `session.xclient` tells.
+   */
   onConnect?(
     session: SmtpSession,
   ): MaybePromise<HandlerVerdict | typeof DROP>;
@@ -126,7 +130,7 @@ export interface SmtpHandlers extends RelayHooks {
   ): MaybePromise<HandlerVerdict>;
   /** A transaction is over without a message: RSET, another HELO, the end of the session. */
   onReset?(session: SmtpSession): MaybePromise<void>;
-  /** The session is over: exactly once for each session that `onConnect` saw. */
+  /** The session is over: exactly once for each session that `onConnect` saw, XCLIENT or not. */
   onDisconnect?(
     session: SmtpSession,
     reason: CloseReason,

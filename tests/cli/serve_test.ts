@@ -225,6 +225,35 @@ Deno.test("cli enforces --max-size, --max-recipients and --max-connections", asy
   assertEquals(files, []);
 });
 
+Deno.test("cli takes the client from --proxy-protocol and --xclient", async () => {
+  await using folder = await TestFolder.create();
+  await using server = await CliServer.start([
+    ...["--proxy-protocol", "127.0.0.0/8", "--proxy-protocol", "::1"],
+    ...["--xclient", "192.0.2.7", "--log", "json"],
+  ], { cwd: folder.path });
+  await using client = await server.connect();
+  await client.script(`
+    C: PROXY TCP4 192.0.2.7 192.0.2.2 40000 25
+    S: 220
+    C: XCLIENT ADDR=IPV6:2001:db8::7
+    S: 220
+    C: XCLIENT ADDR=192.0.2.8
+    S: 550 5.7.0 ...
+    C: QUIT
+    S: 221
+  `);
+  await using another = await server.connect();
+  await another.script("C: EHLO client.example\nS: <closed>");
+  const { stderr } = await server.end("SIGTERM");
+  const records = stderr.trim().split("\n").map((line) => JSON.parse(line));
+  const addresses = records.filter(({ event }) => event === "connect")
+    .map(({ address }) => address);
+  assertEquals(addresses, ["192.0.2.7", "2001:db8::7"]);
+  const [refused] = records.filter(({ event }) => event === "refused");
+  assertEquals(refused.level, "warn");
+  assertEquals(refused.address, "127.0.0.1");
+});
+
 Deno.test("cli --timeout ends the session of a silent client", async () => {
   await using folder = await TestFolder.create();
   await using server = await CliServer.start(["--timeout", "1"], {
