@@ -12,7 +12,7 @@ import { SmtpReply } from "../../lib/protocol/reply.ts";
 import { AccountList } from "../../lib/sasl/accounts.ts";
 import { latin1, utf8 } from "../support/random.ts";
 import { startPair } from "../support/relaying.ts";
-import { startServer, TestClient, until } from "../support/server.ts";
+import { startServer, TestClient, until, within } from "../support/server.ts";
 import { plainResponse } from "../support/tls_session.ts";
 
 /** What a terminal or a reader would take for something else than text. */
@@ -237,4 +237,43 @@ Deno.test("No way to write AUTH shows its secret to onCommand() or the log", asy
     assertFalse(said.includes(hidden), said);
   }
   assertEquals(lines.filter((line) => line.includes("***")).length, 10);
+});
+
+Deno.test("The log-in at a smarthost is in no log, no notice and no relay, refused or not", async () => {
+  const password = "hush-hush-42";
+  const shown = [password, btoa(password), plainResponse("ann", password)];
+  for (const known of [password, "another"]) {
+    await using far = await startServer({
+      accounts: new AccountList({ ann: known }),
+      allowInsecureAuth: true,
+      authentication: "required",
+      handlers: {
+        onRcptTo: () => new SmtpReply(550, "Who?", { enhanced: "5.1.1" }),
+      },
+    });
+    await using pair = await startPair({
+      near: { domains: ["near.test"] },
+      relay: {
+        smarthosts: [{ host: "127.0.0.1", port: far.addresses[0]!.port }],
+        login: { username: "ann", password },
+        security: "none",
+        allowInsecureAuth: true,
+        schedule: "20ms",
+        expireAfterMs: 100,
+      },
+    });
+    using client = await TestClient.connect(pair.near);
+    await client.envelope("you@dest.test");
+    await client.expect(["RSET", "250"], ["MAIL FROM:<me@near.test>", "250"], [
+      "RCPT TO:<you@dest.test>",
+      "250",
+    ]);
+    await client.data("Subject: x");
+    const seen: string[] = [];
+    for (const relay of pair.near.relays) seen.push(Deno.inspect(relay));
+    const notice = await within(pair.nearStore.next(), "the notice");
+    const said = JSON.stringify([pair.records, seen]) + notice.text;
+    assert(said.includes(known === password ? "Who?" : "535"), said);
+    for (const hidden of shown) assertFalse(said.includes(hidden), said);
+  }
 });
