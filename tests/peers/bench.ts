@@ -22,6 +22,9 @@ import { others, ours, type Peer, type RunningPeer } from "./peers.ts";
 const RIVALS = others.filter(({ name }) => name !== "Postfix");
 const MAX_SIZE = 64 << 20;
 
+/** What stands for a load that a server did not take to the end. */
+const FAILED: Measure = { rate: NaN, cost: NaN };
+
 /** A server under load, and what was measured, a list a load. */
 interface Contender {
   readonly peer: Peer;
@@ -41,12 +44,13 @@ async function race(contenders: readonly Contender[]): Promise<void> {
   for (const load of loads) {
     const counts: number[] = [];
     for (const { running: { port, pid } } of contenders) {
-      counts.push(await countFor(load, { port, pid, seconds }));
+      counts.push(await countFor(load, { port, pid, seconds }).catch(() => 0));
     }
     const results = contenders.map((): Measure[] => []);
     for (let round = 0; round < rounds; round++) {
       for (const [at, { running: { port, pid } }] of contenders.entries()) {
-        results[at]!.push(await send(load, { port, pid, count: counts[at]! }));
+        const target = { port, pid, count: counts[at]! };
+        results[at]!.push(await send(load, target).catch(() => FAILED));
       }
     }
     for (const [at, it] of contenders.entries()) it.measures.push(results[at]!);
@@ -60,7 +64,7 @@ function ratio(
   of: keyof Measure,
 ): string {
   const ratios = mine.map((it, round) => it[of] / theirs[round]![of]);
-  return median(ratios).toFixed(2);
+  return ratios.includes(NaN) ? "failed" : median(ratios).toFixed(2);
 }
 
 async function table(contenders: readonly Contender[]): Promise<string> {
@@ -107,7 +111,7 @@ async function main(): Promise<void> {
   await race(contenders);
   const note = absent.length === 0
     ? ""
-    : `\nNot run, as not installed: ${absent.join(", ")}.\n`;
+    : `\nNot run (not installed): ${absent.join(", ")}.\n`;
   const text = await table(contenders) + note;
   console.log(`${text}\n${figures(contenders)}`);
   if (Deno.args.includes("--write")) await writeToReadme("bench", text);
