@@ -7,6 +7,7 @@ const ROOT = new URL("../", import.meta.url);
 
 /** What stands for the @std modules that the published files import. */
 const SUBSTITUTES = {
+  "@std/assert": "npm:deno-std@1.4.0/assert/mod.js",
   "@std/cli/parse-args": "npm:deno-std@1.4.0/cli/parse_args.js",
   "@std/crypto/timing-safe-equal":
     "npm:deno-std@1.4.0/crypto/timing_safe_equal.js",

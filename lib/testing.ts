@@ -58,7 +58,17 @@ export interface NextMessageOptions {
   timeoutMs?: number | undefined;
 }
 
-/** What a server under test has been sent. */
+/**
+ * What a server under test has been sent.
+ *
+ * @example Nothing so far
+ * ```ts
+ * import { startTestServer } from "@smtp/server/testing";
+ *
+ * await using inbox = await startTestServer();
+ * console.assert(inbox.messages.length === 0);
+ * ```
+ */
 export class TestInbox {
   readonly #store: MemoryStore;
 
@@ -124,6 +134,15 @@ export class TestInbox {
 /**
  * A server for tests that listens on a free port. Made by
  * {@linkcode startTestServer}; stopped when disposed of.
+ *
+ * @example Where the program under test connects to
+ * ```ts
+ * import { startTestServer, type TestServer } from "@smtp/server/testing";
+ *
+ * const url = ({ address, port }: TestServer) => `smtp://${address}:${port}`;
+ * await using server = await startTestServer();
+ * console.assert(url(server).startsWith("smtp://127.0.0.1:"));
+ * ```
  */
 export class TestServer extends TestInbox implements AsyncDisposable {
   /** The server. */
@@ -225,6 +244,19 @@ export interface InMemoryOptions extends Omit<SmtpServerOptions, "listen"> {
 /**
  * A session in memory, with both of its ends. Made by
  * {@linkcode connectInMemory}; closed when disposed of.
+ *
+ * @example Until the server is done with the client
+ * ```ts
+ * import { connectInMemory, type InMemorySession } from "@smtp/server/testing";
+ *
+ * async function quit({ client, ended }: InMemorySession): Promise<void> {
+ *   await client.expect(220);
+ *   await client.expect(221, "QUIT");
+ *   await ended;
+ * }
+ * await using session = await connectInMemory();
+ * await quit(session);
+ * ```
  */
 export class InMemorySession extends TestInbox implements AsyncDisposable {
   /** The client's end. */

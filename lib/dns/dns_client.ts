@@ -119,11 +119,16 @@ const EMPTY: DnsClientOptions = Object.freeze({});
  * ```
  *
  * @example With name servers of one's own
- * ```ts ignore
+ * ```ts
  * import { DnsClient } from "@smtp/server";
  *
- * const dns = new DnsClient({ nameServers: ["127.0.0.1:5353", "[::1]"] });
- * console.log(await dns.mx("example.com"));
+ * const dns = new DnsClient({
+ *   nameServers: ["127.0.0.1:5353", "[::1]"],
+ *   timeoutMs: 10,
+ * });
+ * // Where nobody answers, that is the outcome: it does not throw.
+ * const { status } = await dns.a("example.com");
+ * console.assert(["found", "none", "failed"].includes(status));
  * ```
  */
 export class DnsClient {
@@ -263,11 +268,18 @@ export class DnsClient {
    * @throws {TypeError} If the zone is no domain name
    *
    * @example The test entry of RFC 5782
-   * ```ts ignore
+   * ```ts
    * import { DnsClient } from "@smtp/server";
    *
-   * const outcome = await new DnsClient()
-   *   .lookupBlocklist("127.0.0.2", "dnsbl.example");
+   * const listed = "2.0.0.127.dnsbl.example.";
+   * const dns = new DnsClient({
+   *   nameServers: ["127.0.0.1"],
+   *   resolver: async (name, type) => {
+   *     if (name === listed && type === "A") return await ["127.0.0.2"];
+   *     throw new Deno.errors.NotFound("no records");
+   *   },
+   * });
+   * const outcome = await dns.lookupBlocklist("127.0.0.2", "dnsbl.example");
    * console.assert(outcome.status === "listed");
    * ```
    */
@@ -286,12 +298,17 @@ export class DnsClient {
    * @param address The client's IP address
    *
    * @example A client's true name
-   * ```ts ignore
+   * ```ts
    * import { DnsClient } from "@smtp/server";
    *
-   * const { status, confirmed } = await new DnsClient()
-   *   .confirmReverse("192.0.2.1");
-   * console.log(status, confirmed);
+   * const dns = new DnsClient({
+   *   nameServers: ["127.0.0.1"],
+   *   resolver: async (_name, type) =>
+   *     await (type === "PTR" ? ["mail.example.com."] : ["192.0.2.1"]),
+   * });
+   * const { status, confirmed } = await dns.confirmReverse("192.0.2.1");
+   * console.assert(status === "confirmed");
+   * console.assert(confirmed[0] === "mail.example.com");
    * ```
    */
   confirmReverse(

@@ -40,7 +40,17 @@ export interface DnsRecords {
 /** A type of record that can be asked for. */
 export type DnsRecordType = keyof DnsRecords;
 
-/** The types of record that can be asked for, in upper case. */
+/**
+ * The types of record that can be asked for, in upper case.
+ *
+ * @example Is it one
+ * ```ts
+ * import { DNS_RECORD_TYPES } from "@smtp/server";
+ *
+ * const wanted = "mx".toUpperCase();
+ * console.assert(DNS_RECORD_TYPES.some((type) => type === wanted));
+ * ```
+ */
 export const DNS_RECORD_TYPES: readonly DnsRecordType[] = Object.freeze(
   ["A", "AAAA", "CNAME", "MX", "NS", "PTR", "TXT"] as const,
 );

@@ -20,7 +20,23 @@ const READ_SIZE = 65536;
 /** Shared: a typed array costs more to make than the rest of a body. */
 const NOTHING = new Uint8Array(0);
 
-/** The octets of one message, written once, in order, then read as often as wanted. */
+/**
+ * The octets of one message, written once, in order, then read as often as wanted.
+ *
+ * @example In memory up to a limit, in a temporary file beyond
+ * ```ts
+ * import type { SmtpHandlers } from "@smtp/server";
+ *
+ * let octets = 0;
+ * const handlers: SmtpHandlers = {
+ *   async onMessage(_session, { body }) {
+ *     for await (const chunk of body.chunks()) octets += chunk.length;
+ *     console.assert(octets === body.size);
+ *   },
+ * };
+ * console.assert(handlers.onMessage !== undefined);
+ * ```
+ */
 export class MessageBody {
   #memory: Uint8Array<ArrayBuffer> = NOTHING;
   #memoryUsed = 0;

@@ -43,6 +43,22 @@ export interface MessageInit {
  *
  * Its content is complete in `onMessage` and gone once the final reply is
  * sent, unless a store or the queue has taken it.
+ *
+ * @example Look at a message, and change it
+ * ```ts
+ * import type { SmtpHandlers } from "@smtp/server";
+ *
+ * const handlers: SmtpHandlers = {
+ *   onMessageStart(_session, message) {
+ *     message.filename = `./mail/${message.id}.eml`;
+ *   },
+ *   async onMessage(_session, message) {
+ *     if ((await message.text()).includes("lottery")) return false;
+ *     message.tag = message.recipients.length;
+ *   },
+ * };
+ * console.assert(handlers.onMessage !== undefined);
+ * ```
  */
 export class Message {
   /** Unique name of this message on this server, as it stands in the Received field. */

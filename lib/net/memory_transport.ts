@@ -37,7 +37,19 @@ class Pipe {
   }
 }
 
-/** One end of a pair in memory. Made by {@linkcode memoryPair}. */
+/**
+ * One end of a pair in memory. Made by {@linkcode memoryPair}.
+ *
+ * @example What one end writes, the other reads
+ * ```ts
+ * import { memoryPair, type MemoryTransport } from "@smtp/server/testing";
+ *
+ * const [server, client]: [MemoryTransport, MemoryTransport] = memoryPair();
+ * await client.write(new TextEncoder().encode("QUIT\r\n"));
+ * const count = await server.read(new Uint8Array(100));
+ * console.assert(count === 6);
+ * ```
+ */
 export class MemoryTransport implements Transport {
   /** The other end. */
   readonly remote: SocketAddress;
@@ -94,6 +106,15 @@ export class MemoryTransport implements Transport {
  * Joins two transports: the server's end first.
  *
  * @param ends The addresses that the pair pretends to have
+ *
+ * @example The end of a connection
+ * ```ts
+ * import { memoryPair } from "@smtp/server/testing";
+ *
+ * const [server, client] = memoryPair();
+ * client.close();
+ * console.assert(await server.read(new Uint8Array(1)) === null);
+ * ```
  */
 export function memoryPair(
   ends: {

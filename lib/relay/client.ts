@@ -69,20 +69,22 @@ const PROGRESS: Readonly<Partial<Record<ClientPhase, ClientProgress>>> = {
  * A session with an SMTP or LMTP server.
  *
  * @example Send a message
- * ```ts ignore
+ * ```ts
  * import { SmtpClient } from "@smtp/server";
+ * import { startTestServer } from "@smtp/server/testing";
  *
+ * await using server = await startTestServer();
  * await using client = await SmtpClient.connect({
- *   host: "mail.example.com",
- *   port: 587,
- *   auth: { username: "ann", password: "secret" },
+ *   host: server.address,
+ *   port: server.port,
+ *   // auth: { username: "ann", password: "secret" },
  * });
  * const { recipients } = await client.send({
  *   from: "ann@example.com",
  *   to: ["bob@example.org"],
  *   data: "Subject: Hello\r\n\r\nHow are you?\r\n",
  * });
- * for (const { address, reply } of recipients) console.log(`${address}: ${reply}`);
+ * console.assert(recipients[0]?.reply?.code === 250);
  * ```
  */
 export class SmtpClient {

@@ -45,8 +45,8 @@ interface Idle {
 /**
  * Keeps idle sessions.
  *
- * @example
- * ```ts ignore
+ * @example Sessions that wait for a second
+ * ```ts
  * import { ClientPool } from "@smtp/server";
  *
  * await using pool = new ClientPool({ idleMs: 1000 });

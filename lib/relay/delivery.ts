@@ -87,13 +87,16 @@ export interface DeliveryOptions extends
 /**
  * Delivers messages to the hosts of their destinations.
  *
- * @example
- * ```ts ignore
+ * @example Deliver to a fixed host
+ * ```ts
  * import { Address, Delivery, DnsClient } from "@smtp/server";
+ * import { startTestServer } from "@smtp/server/testing";
  *
+ * await using server = await startTestServer();
  * await using delivery = new Delivery({
  *   hostname: "mail.example.com",
  *   dns: new DnsClient(),
+ *   smarthosts: [{ host: server.address, port: server.port }],
  * });
  * const content = new TextEncoder().encode("Subject: Hello\r\n\r\nHello\r\n");
  * const report = await delivery.deliver({
@@ -104,7 +107,7 @@ export interface DeliveryOptions extends
  *   size: content.length,
  *   open: () => ReadableStream.from([content]),
  * });
- * console.log(report.recipients[0]?.status);
+ * console.assert(report.recipients[0]?.status === "delivered");
  * ```
  */
 export class Delivery {

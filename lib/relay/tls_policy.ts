@@ -66,7 +66,7 @@ export interface BrokenTlsMemoryOptions {
  * deliveries to them do without it from the start.
  *
  * @example Remember a host for an hour
- * ```ts ignore
+ * ```ts
  * import { BrokenTlsMemory } from "@smtp/server";
  *
  * const memory = new BrokenTlsMemory({ lifeMs: 3_600_000 });

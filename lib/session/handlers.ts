@@ -20,13 +20,58 @@ import type { PeerCertificate } from "../relay/client_options.ts";
 import type { Credentials } from "../sasl/credentials.ts";
 import type { SessionState, SmtpSession } from "./session.ts";
 
-/** Accepts, and says that the handler has sent its own reply with `session.send()`. */
+/**
+ * Accepts, and says that the handler has sent its own reply with `session.send()`.
+ *
+ * @example A reply in its own form
+ * ```ts
+ * import { SILENT_ALLOW, type SmtpHandlers } from "@smtp/server";
+ *
+ * const handlers: SmtpHandlers = {
+ *   onHelo(session, name) {
+ *     if (session.extended) return;
+ *     session.send(`250 Good day, ${name}\r\n`);
+ *     return SILENT_ALLOW;
+ *   },
+ * };
+ * console.assert(handlers.onHelo !== undefined);
+ * ```
+ */
 export const SILENT_ALLOW: unique symbol = Symbol("SILENT_ALLOW");
 
-/** Refuses, and says that the handler has sent its own reply with `session.send()`. */
+/**
+ * Refuses, and says that the handler has sent its own reply with `session.send()`.
+ *
+ * @example A refusal in its own form
+ * ```ts
+ * import { SILENT_DENY, type SmtpHandlers } from "@smtp/server";
+ *
+ * const handlers: SmtpHandlers = {
+ *   onRcptTo(session, address) {
+ *     if (address.localPart !== "old") return;
+ *     session.send("551 5.1.6 She has moved to ann@example.org\r\n");
+ *     return SILENT_DENY;
+ *   },
+ * };
+ * console.assert(handlers.onRcptTo !== undefined);
+ * ```
+ */
 export const SILENT_DENY: unique symbol = Symbol("SILENT_DENY");
 
-/** From `onConnect` only: closes the connection without a word. */
+/**
+ * From `onConnect` only: closes the connection without a word.
+ *
+ * @example Not to be found by some
+ * ```ts
+ * import { DROP, type SmtpHandlers } from "@smtp/server";
+ *
+ * const handlers: SmtpHandlers = {
+ *   onConnect: ({ remoteAddress }) =>
+ *     remoteAddress.startsWith("192.0.2.") ? DROP : undefined,
+ * };
+ * console.assert(handlers.onConnect !== undefined);
+ * ```
+ */
 export const DROP: unique symbol = Symbol("DROP");
 
 /** What a handler may say. */

@@ -43,7 +43,27 @@ export interface SessionInit {
   readonly close: (reply: SmtpReply | undefined) => void;
 }
 
-/** One connected client. */
+/**
+ * One connected client.
+ *
+ * @example Remember something for the length of a session
+ * ```ts
+ * import { type SmtpHandlers, SmtpReply } from "@smtp/server";
+ *
+ * const handlers: SmtpHandlers = {
+ *   onConnect(session) {
+ *     session.tag = 0;
+ *   },
+ *   onRcptTo(session) {
+ *     session.tag = session.tag as number + 1;
+ *     if (session.tag as number > 100) {
+ *       session.close(new SmtpReply(421, "Enough", { enhanced: "4.7.0" }));
+ *     }
+ *   },
+ * };
+ * console.assert(handlers.onRcptTo !== undefined);
+ * ```
+ */
 export class SmtpSession {
   /** Unique name of the session on this server, for logs. */
   readonly id: string;

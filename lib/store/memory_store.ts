@@ -11,7 +11,19 @@ import type { MailParameters } from "../protocol/parameters.ts";
 import { failureOfOne, Underway } from "./keeping.ts";
 import type { MessageStore } from "./store.ts";
 
-/** A message in a {@linkcode MemoryStore}: independent of the session it came in. */
+/**
+ * A message in a {@linkcode MemoryStore}: independent of the session it came in.
+ *
+ * @example What a message says
+ * ```ts
+ * import type { CollectedMessage } from "@smtp/server";
+ *
+ * function summary({ from, recipients, headers }: CollectedMessage): string {
+ *   return `${headers.get("Subject")}: ${from} to ${recipients.length}`;
+ * }
+ * console.assert(typeof summary === "function");
+ * ```
+ */
 export class CollectedMessage {
   /** The message's name on the server. */
   readonly id: string;

@@ -30,7 +30,33 @@ export interface MessageStore {
   close?(): Promise<void>;
 }
 
-/** A store kept the message for some recipients only, or for none. */
+/**
+ * A store kept the message for some recipients only, or for none.
+ *
+ * @example A store with a full mailbox
+ * ```ts
+ * import {
+ *   type MessageStore,
+ *   type Recipient,
+ *   SmtpError,
+ *   StoreError,
+ * } from "@smtp/server";
+ *
+ * const full = new SmtpError(452, "Mailbox full", { enhanced: "4.2.2" });
+ * const store: MessageStore = {
+ *   kind: "example",
+ *   save(message) {
+ *     const failures = new Map<Recipient, unknown>();
+ *     for (const recipient of message.recipients) {
+ *       if (recipient.address.localPart === "full") failures.set(recipient, full);
+ *     }
+ *     if (failures.size === 0) return Promise.resolve();
+ *     return Promise.reject(new StoreError("Cannot keep it for all", failures));
+ *   },
+ * };
+ * console.assert(store.kind === "example");
+ * ```
+ */
 export class StoreError extends Error {
   /** `"StoreError"`. */
   override readonly name: string = "StoreError";

@@ -47,21 +47,35 @@ function table(columns: readonly Column[]): string {
   );
 }
 
-async function main(): Promise<number> {
-  if (Deno.args.includes("--install")) await installPeers();
-  const all = Deno.args.includes("--alone") ? [ours] : [ours, ...others];
+/** Looks at each server; says of those that cannot be looked at why. */
+async function lookAtAll(
+  peers: readonly Peer[],
+): Promise<{ columns: Column[]; absent: string[] }> {
   const columns: Column[] = [];
   const absent: string[] = [];
-  for (const peer of all) {
+  for (const peer of peers) {
     if (peer.version() === undefined) {
-      absent.push(peer.name);
+      absent.push(`${peer.name} (not installed)`);
       continue;
     }
-    columns.push({ peer, findings: await lookAt(peer, { timed: true }) });
+    try {
+      columns.push({ peer, findings: await lookAt(peer, { timed: true }) });
+    } catch (error) {
+      if (peer === ours) throw error;
+      console.error(error);
+      absent.push(`${peer.name} (does not start)`);
+    }
   }
-  const note = absent.length === 0
-    ? ""
-    : `\nNot run, as not installed: ${absent.join(", ")}.\n`;
+  return { columns, absent };
+}
+
+async function main(): Promise<number> {
+  if (Deno.args.includes("--install")) await installPeers();
+  const isAlone = Deno.args.includes("--alone");
+  const { columns, absent } = await lookAtAll(
+    isAlone ? [ours] : [ours, ...others],
+  );
+  const note = absent.length === 0 ? "" : `\nNot run: ${absent.join(", ")}.\n`;
   const text = table(columns) + note;
   console.log(text);
   if (Deno.args.includes("--write")) await writeToReadme("conformance", text);

@@ -16,11 +16,15 @@ import { TemporaryFolder } from "../support/interop_server.ts";
 import { installPeers } from "./install.ts";
 import { countFor, loads, type Measure, peakMemory, send } from "./load.ts";
 import { markdownTable, writeToReadme } from "./markdown.ts";
-import { others, ours, type Peer, type RunningPeer } from "./peers.ts";
+import { others, ours, type Peer, postfix, type RunningPeer } from "./peers.ts";
+import { CountingSink, relay } from "./relay_load.ts";
 
 /** Postfix keeps what it takes, so it does other work than these. */
-const RIVALS = others.filter(({ name }) => name !== "Postfix");
+const RIVALS = others.filter((peer) => peer !== postfix);
 const MAX_SIZE = 64 << 20;
+
+/** What stands for a load that a server did not take to the end. */
+const FAILED: Measure = { rate: NaN, cost: NaN };
 
 /** A server under load, and what was measured, a list a load. */
 interface Contender {
@@ -41,12 +45,13 @@ async function race(contenders: readonly Contender[]): Promise<void> {
   for (const load of loads) {
     const counts: number[] = [];
     for (const { running: { port, pid } } of contenders) {
-      counts.push(await countFor(load, { port, pid, seconds }));
+      counts.push(await countFor(load, { port, pid, seconds }).catch(() => 0));
     }
     const results = contenders.map((): Measure[] => []);
     for (let round = 0; round < rounds; round++) {
       for (const [at, { running: { port, pid } }] of contenders.entries()) {
-        results[at]!.push(await send(load, { port, pid, count: counts[at]! }));
+        const target = { port, pid, count: counts[at]! };
+        results[at]!.push(await send(load, target).catch(() => FAILED));
       }
     }
     for (const [at, it] of contenders.entries()) it.measures.push(results[at]!);
@@ -60,7 +65,7 @@ function ratio(
   of: keyof Measure,
 ): string {
   const ratios = mine.map((it, round) => it[of] / theirs[round]![of]);
-  return median(ratios).toFixed(2);
+  return ratios.includes(NaN) ? "failed" : median(ratios).toFixed(2);
 }
 
 async function table(contenders: readonly Contender[]): Promise<string> {
@@ -89,8 +94,38 @@ function figures(contenders: readonly Contender[]): string {
   ).join("\n");
 }
 
-async function main(): Promise<void> {
-  if (Deno.args.includes("--install")) await installPeers();
+/** This server and Postfix as relays, in turn: theirs as shares of ours. */
+async function relayTable(): Promise<string> {
+  if (postfix.version() === undefined) return "";
+  await using stack = new AsyncDisposableStack();
+  const sink = stack.use(await CountingSink.start());
+  const peers = [ours, postfix];
+  const ports: number[] = [];
+  for (const peer of peers) {
+    const folder = stack.use(await TemporaryFolder.create());
+    const { path } = folder;
+    const options = { folder: path, maxSize: MAX_SIZE, next: sink.port };
+    ports.push(stack.use(await peer.start(options)).port);
+  }
+  const rates = peers.map((): number[] => []);
+  for (let round = -1; round < option("rounds", 3); round++) {
+    for (const [at, port] of ports.entries()) {
+      const count = round < 0 ? 200 : 2000;
+      const rate = await relay(sink, { port, count });
+      if (round >= 0) rates[at]!.push(rate);
+    }
+  }
+  return markdownTable(
+    ["server", "4 KiB, relayed, a session a message, 20 at once"],
+    peers.map((peer, at) => [
+      `${peer.name} ${peer.version()}`,
+      median(rates[at]!.map((it, round) => it / rates[0]![round]!)).toFixed(2),
+    ]),
+  );
+}
+
+/** All of them as sinks. */
+async function sinkTable(): Promise<{ text: string; details: string }> {
   await using folders = new AsyncDisposableStack();
   const contenders: Contender[] = [];
   const absent: string[] = [];
@@ -107,10 +142,19 @@ async function main(): Promise<void> {
   await race(contenders);
   const note = absent.length === 0
     ? ""
-    : `\nNot run, as not installed: ${absent.join(", ")}.\n`;
+    : `\nNot run (not installed): ${absent.join(", ")}.\n`;
   const text = await table(contenders) + note;
-  console.log(`${text}\n${figures(contenders)}`);
-  if (Deno.args.includes("--write")) await writeToReadme("bench", text);
+  return { text, details: figures(contenders) };
+}
+
+async function main(): Promise<void> {
+  if (Deno.args.includes("--install")) await installPeers();
+  const { text, details } = await sinkTable();
+  const relays = await relayTable();
+  console.log(`${text}\n${relays}\n${details}`);
+  if (!Deno.args.includes("--write")) return;
+  await writeToReadme("bench", text);
+  await writeToReadme("bench of relays", relays);
 }
 
 await main();

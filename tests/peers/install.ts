@@ -36,6 +36,10 @@ export async function installPeers(): Promise<void> {
   ], { deadlineMs });
   const env = { DEBIAN_FRONTEND: "noninteractive" };
   await run("apt-get", ["-q", "update"], { deadlineMs, env });
+  // Not configured, it is not started either.
+  await run("debconf-set-selections", [], {
+    input: "postfix postfix/main_mailer_type select No configuration\n",
+  });
   await run("apt-get", [
     ...["-q", "install", "-y", "--no-install-recommends", ...DEBIAN],
   ], { deadlineMs, env });

@@ -25,6 +25,11 @@ export interface PeerOptions {
   readonly mail?: string | undefined;
   /** Largest message, in octets. */
   readonly maxSize: number;
+  /**
+   * The port on 127.0.0.1 that everything is relayed to, from a queue on disk,
+   * in place of being kept.
+   */
+  readonly next?: number | undefined;
   /** Certificate and key, as files; without, there is no STARTTLS. */
   readonly tls?: { readonly cert: string; readonly key: string } | undefined;
 }
@@ -76,13 +81,18 @@ export const ours: Peer = {
   name: "@smtp/server",
   version: () =>
     JSON.parse(Deno.readTextFileSync(new URL("deno.json", ROOT))).version,
-  start({ folder, mail, maxSize, tls }) {
+  start({ folder, mail, next, maxSize, tls }) {
     const port = freePort([HOST]);
+    const relay = [
+      ...["--relay-from", "127.0.0.0/8", "--spool", `${folder}/spool`],
+      ...["--smarthost", `${HOST}:${next}/none`],
+    ];
     return launch(port, [
       ...[Deno.execPath(), "run", "-A", "--no-check", ...packageFlags],
       ...[new URL("cli.ts", ROOT).pathname, "serve", "--quiet"],
       ...["--listen", `${HOST}:${port}`, "--max-size", `${maxSize}`],
       ...["--store", mail === undefined ? "discard" : `file:${mail}`],
+      ...(next === undefined ? [] : relay),
       ...(tls ? ["--cert", tls.cert, "--key", tls.key] : []),
     ], { cwd: folder });
   },
@@ -160,7 +170,8 @@ const goSmtp: Peer = {
   },
 };
 
-const postfix: Peer = {
+/** Postfix, which keeps what it takes in a queue on disk. */
+export const postfix: Peer = {
   name: "Postfix",
   version: () => Deno.uid() === 0 ? debianVersion("postfix") : undefined,
   start: startPostfix,
@@ -171,18 +182,23 @@ export const others: readonly Peer[] = [
   ...[smtpServer, haraka, aiosmtpd, goSmtp, postfix],
 ];
 
-/** Postfix sends what it gets on, to a server that takes everything as it is. */
-async function startPostfix(options: PeerOptions): Promise<RunningPeer> {
-  const { folder, mail, maxSize, tls } = options;
-  const port = freePort([HOST]);
-  const next = new SmtpServer({
+/** A server that takes everything as it is, for Postfix to send to. */
+async function startKeeper(mail: string | undefined): Promise<SmtpServer> {
+  const keeper = new SmtpServer({
     listen: `${HOST}:0`,
     bareNewlines: "keep",
     log: () => {},
     ...(mail === undefined ? {} : { store: new FileStore({ folder: mail }) }),
   });
-  await next.start();
-  const nextPort = next.addresses[0]!.port;
+  await keeper.start();
+  return keeper;
+}
+
+async function startPostfix(options: PeerOptions): Promise<RunningPeer> {
+  const { folder, mail, next, maxSize, tls } = options;
+  const port = freePort([HOST]);
+  const keeper = next === undefined ? await startKeeper(mail) : undefined;
+  const nextPort = next ?? keeper!.addresses[0]!.port;
   await Deno.chmod(folder, 0o755);
   for (const name of ["spool", "data"]) await Deno.mkdir(`${folder}/${name}`);
   await run("chown", ["postfix", `${folder}/data`]);
@@ -208,7 +224,7 @@ async function startPostfix(options: PeerOptions): Promise<RunningPeer> {
     pid: Number(pid),
     async [Symbol.asyncDispose]() {
       await run("postfix", ["-c", folder, "stop"], { anyCode: true });
-      await next.stop({ graceMs: 0 });
+      await keeper?.stop({ graceMs: 0 });
     },
   };
 }
@@ -240,6 +256,7 @@ smtpd_peername_lookup = no
 smtputf8_enable = yes
 alias_maps =
 local_recipient_maps =
+default_destination_concurrency_limit = 20
 ${
     tls
       ? `smtpd_tls_security_level = may
