@@ -29,6 +29,9 @@ import type {
   SpoolEntry,
 } from "./stored_envelope.ts";
 
+/** Messages that are changed together when all of them are to be. */
+const ACTIONS_AT_ONCE = 1000;
+
 /**
  * A durable queue of messages to be relayed.
  *
@@ -265,7 +268,7 @@ export class RelayQueue implements AsyncDisposable {
     const { spool, clock } = this.#config;
     const { id } = task.entry.envelope;
     if (action === "remove") {
-      task.removed = true;
+      task.leave();
       this.#tasks.delete(id);
       this.#runner.abort(task);
       return await spool.remove(id);
@@ -320,9 +323,13 @@ export class RelayQueue implements AsyncDisposable {
         const isAll = id === "all";
         const one = this.#tasks.get(id);
         const tasks = isAll ? [...this.#tasks.values()] : one ? [one] : [];
-        await Promise.all(
-          tasks.map((task) => this.#act(task, { action, isAll })),
-        );
+        for (let at = 0; at < tasks.length; at += ACTIONS_AT_ONCE) {
+          await Promise.all(
+            tasks.slice(at, at + ACTIONS_AT_ONCE).map((task) =>
+              this.#act(task, { action, isAll })
+            ),
+          );
+        }
         await request.done();
       }
     } catch (error) {

@@ -27,7 +27,7 @@ import {
   type RelayTask,
 } from "./relay_task.ts";
 import type { Settlement } from "./settlement.ts";
-import { WakeHeap } from "./wake_heap.ts";
+import { cancelWake, WakeHeap } from "./wake_heap.ts";
 
 /** A timer of more than this is set again on the way: 32 bits of milliseconds are not enough for all. */
 const MAX_TIMER = 3_600_000;
@@ -121,9 +121,9 @@ export class QueueRunner {
 
   /** Has a look at a message at a time, unless it has one before. */
   wakeAt(task: RelayTask, at: number): void {
-    if (at === Infinity || task.wakeAt <= at) return;
-    task.wakeAt = at;
-    this.#wakes.push(task, at);
+    if (at === Infinity || task.removed || task.wakeAt <= at) return;
+    cancelWake(task.wake);
+    task.wake = this.#wakes.push(task, at);
     this.#arm();
   }
 
@@ -155,12 +155,16 @@ export class QueueRunner {
     if (held || task.removed || !task.isPending) return;
     const { clock, expireAfterMs, delayNoticeMs } = this.#config;
     const now = clock.now();
-    this.wakeAt(task, task.nextTryAt());
     const expiry = expiresAt(task, expireAfterMs);
-    this.wakeAt(task, expiry > now ? expiry : Math.max(task.giveUpAt, now));
-    if (delayReported) return;
     const delayAt = task.entry.envelope.acceptedAt + delayNoticeMs;
-    this.wakeAt(task, delayAt > now ? delayAt : now + RECHECK_MS);
+    this.wakeAt(
+      task,
+      Math.min(
+        task.nextTryAt(),
+        expiry > now ? expiry : Math.max(task.giveUpAt, now),
+        delayReported ? Infinity : delayAt > now ? delayAt : now + RECHECK_MS,
+      ),
+    );
   }
 
   /** Sets the timer to the next thing that is due. */
@@ -186,9 +190,9 @@ export class QueueRunner {
     if (isSetBack(this.#lastNow, now)) this.#wakeNear(now);
     this.#lastNow = now;
     for (;;) {
-      const wake = this.#wakes.take(now);
-      if (wake === undefined) break;
-      if (wake.item.wakeAt === wake.at) this.#look(wake.item, now);
+      const task = this.#wakes.take(now);
+      if (task === undefined) break;
+      this.#look(task, now);
     }
     for (;;) {
       const group = this.#dispatcher.next(now);
@@ -203,12 +207,12 @@ export class QueueRunner {
   #wakeNear(now: number): void {
     const sleeping = new Set<RelayTask>();
     for (;;) {
-      const wake = this.#wakes.take(Infinity);
-      if (wake === undefined) break;
-      if (wake.item.wakeAt === wake.at) sleeping.add(wake.item);
+      const task = this.#wakes.take(Infinity);
+      if (task === undefined) break;
+      sleeping.add(task);
     }
     for (const task of sleeping) {
-      task.wakeAt = Infinity;
+      task.wake = undefined;
       bringNear(task, now, this.#config.schedule);
       this.#schedule(task);
     }
@@ -242,7 +246,7 @@ export class QueueRunner {
 
   /** Puts in line what is due of a message, and looks at its age. */
   #look(task: RelayTask, now: number): void {
-    task.wakeAt = Infinity;
+    task.wake = undefined;
     if (task.removed) return;
     const { progress, envelope } = task.entry;
     const { maxRecipients, expireAfterMs, delayNoticeMs, commonDestination } =

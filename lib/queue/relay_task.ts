@@ -4,6 +4,7 @@
  * nothing and waits for nothing.
  */
 
+import { cancelWake, type Wake } from "./wake_heap.ts";
 import type { RelayState } from "./delivery_job.ts";
 import type { Relay } from "./relay.ts";
 import type { Work } from "./dispatcher.ts";
@@ -85,8 +86,8 @@ export class RelayTask {
   groups: readonly RelayGroup[] = NO_GROUPS;
   /** The last step that a job of it reported. */
   state: RelayState = "idle-waiting";
-  /** When it wakes, in milliseconds since 1970; tells stale alarms from good ones. */
-  wakeAt: number = Infinity;
+  /** Its place among those that are to be woken. */
+  wake: Wake<RelayTask> | undefined;
   /** When the notices that are due go out although deliveries are under way; 0: not asked for. */
   noticeAt = 0;
   /** When an expired message is given up that could not be tried once more; 0: not expired. */
@@ -95,8 +96,7 @@ export class RelayTask {
   settling = false;
   /** Whether something happened to it while it was being settled. */
   unsettled = false;
-  /** Whether it has left the queue. */
-  removed = false;
+  #removed = false;
   /** The program's handle, once it has asked for one. */
   relay: Relay | undefined;
 
@@ -107,6 +107,23 @@ export class RelayTask {
    */
   constructor(entry: SpoolEntry) {
     this.entry = entry;
+  }
+
+  /** Whether it has left the queue. */
+  get removed(): boolean {
+    return this.#removed;
+  }
+
+  /** Leaves the queue: nothing wakes it from here on. */
+  leave(): void {
+    this.#removed = true;
+    cancelWake(this.wake);
+    this.wake = undefined;
+  }
+
+  /** When it wakes, in milliseconds since 1970; `Infinity` when it does not. */
+  get wakeAt(): number {
+    return this.wake?.at ?? Infinity;
   }
 
   /** Whether a delivery is under way. */

@@ -94,7 +94,7 @@ export class Settlement {
   /** Lets a message go whose recipients are all dealt with. */
   async finish(task: RelayTask): Promise<void> {
     if (task.removed) return;
-    task.removed = true;
+    task.leave();
     try {
       await this.#config.spool.remove(task.entry.envelope.id);
     } finally {

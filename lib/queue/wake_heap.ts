@@ -2,34 +2,44 @@
  * What is to happen when, soonest first: a binary heap, so that 100,000
  * waiting deliveries need one timer and a few comparisons each.
  *
- * Nothing is ever taken out of the middle. Whoever changes its mind puts in a
- * second entry and recognizes the stale one by its time.
+ * Whoever changes its mind cancels its entry and puts in a second one. Danger:
+ * a cancelled entry may be due in days only. It holds on to nothing from then
+ * on, and is swept out when the heap has doubled.
  */
+
+/** A heap smaller than this is not worth a sweep. */
+const MIN_SWEPT = 1024;
 
 /** One entry: something, and when. */
 export interface Wake<T> {
   /** Milliseconds since 1970. */
   readonly at: number;
-  /** What is to be woken. */
-  readonly item: T;
+  /** What is to be woken; `undefined` once it is cancelled. */
+  readonly item: T | undefined;
+}
+
+interface Entry<T> extends Wake<T> {
+  item: T | undefined;
 }
 
 /** Entries in order of time. */
 export class WakeHeap<T> {
-  readonly #heap: Wake<T>[] = [];
+  #heap: Entry<T>[] = [];
+  #sweepAt = MIN_SWEPT;
 
-  /** How many entries there are, stale ones included. */
+  /** How many entries there are, cancelled ones included. */
   get length(): number {
     return this.#heap.length;
   }
 
-  /** The time of the soonest entry; `Infinity` when there is none. */
+  /** The time of the soonest entry, which may be a cancelled one; `Infinity` when there is none. */
   get next(): number {
     return this.#heap[0]?.at ?? Infinity;
   }
 
   /** Puts in an entry. */
-  push(item: T, at: number): void {
+  push(item: T, at: number): Wake<T> {
+    if (this.#heap.length >= this.#sweepAt) this.#sweep();
     const heap = this.#heap;
     const wake = { at, item };
     let hole = heap.length;
@@ -41,21 +51,33 @@ export class WakeHeap<T> {
       hole = parent;
     }
     heap[hole] = wake;
+    return wake;
   }
 
-  /** Takes the soonest entry if its time has come; `undefined` otherwise. */
-  take(now: number): Wake<T> | undefined {
-    const first = this.#heap[0];
-    if (first === undefined || first.at > now) return undefined;
-    const last = this.#heap.pop()!;
-    if (this.#heap.length > 0) this.#sink(last);
-    return first;
+  /** Takes the item of the soonest entry if its time has come; `undefined` otherwise. */
+  take(now: number): T | undefined {
+    for (;;) {
+      const first = this.#heap[0];
+      if (first === undefined || first.at > now) return undefined;
+      const last = this.#heap.pop()!;
+      if (this.#heap.length > 0) this.#sink(last, 0);
+      if (first.item !== undefined) return first.item;
+    }
   }
 
-  /** Lets `wake` sink from the top to its place. */
-  #sink(wake: Wake<T>): void {
+  /** Drops what was cancelled. */
+  #sweep(): void {
+    this.#heap = this.#heap.filter(({ item }) => item !== undefined);
+    for (let at = (this.#heap.length >> 1) - 1; at >= 0; at--) {
+      this.#sink(this.#heap[at]!, at);
+    }
+    this.#sweepAt = Math.max(MIN_SWEPT, 2 * this.#heap.length);
+  }
+
+  /** Lets `wake` sink from `from` to its place. */
+  #sink(wake: Entry<T>, from: number): void {
     const heap = this.#heap;
-    let hole = 0;
+    let hole = from;
     for (;;) {
       let child = 2 * hole + 1;
       if (child >= heap.length) break;
@@ -67,4 +89,9 @@ export class WakeHeap<T> {
     }
     heap[hole] = wake;
   }
+}
+
+/** Cancels an entry: its item is not woken, and no longer held. */
+export function cancelWake<T>(wake: Wake<T> | undefined): void {
+  if (wake !== undefined) (wake as Entry<T>).item = undefined;
 }

@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { DEFAULT_WINDOW } from "../../lib/queue/destination.ts";
 import { Dispatcher, type Work } from "../../lib/queue/dispatcher.ts";
 import { Fifo } from "../../lib/queue/fifo.ts";
-import { WakeHeap } from "../../lib/queue/wake_heap.ts";
+import { cancelWake, type Wake, WakeHeap } from "../../lib/queue/wake_heap.ts";
 import { seededRandom } from "../support/queue_disk.ts";
 
 interface Job extends Work {
@@ -158,13 +158,35 @@ Deno.test("WakeHeap gives what is due in order of time", () => {
   for (const [index, at] of times.entries()) heap.push(index, at);
   assertEquals(heap.next, Math.min(...times));
   const due: number[] = [];
-  for (let wake = heap.take(49); wake !== undefined; wake = heap.take(49)) {
-    assertEquals(times[wake.item], wake.at);
-    due.push(wake.at);
+  for (let index = heap.take(49); index !== undefined; index = heap.take(49)) {
+    due.push(times[index]!);
   }
   assertEquals(due, times.filter((at) => at < 50).sort((a, b) => a - b));
   assertEquals(heap.length, 500 - due.length);
   assertEquals(new WakeHeap().next, Infinity);
+});
+
+Deno.test("WakeHeap wakes nobody who was cancelled, and does not grow of them", () => {
+  const random = seededRandom(11);
+  const heap = new WakeHeap<number>();
+  const last = new Map<number, Wake<number>>();
+  for (let round = 0; round < 100_000; round++) {
+    const index = Math.floor(random() * 1000);
+    cancelWake(last.get(index));
+    last.set(index, heap.push(index, Math.floor(random() * 1e6)));
+  }
+  assert(heap.length < 4000, `${heap.length} entries of 1000`);
+  const woken: number[] = [];
+  for (let index = heap.take(1e6); index !== undefined;) {
+    woken.push(index);
+    index = heap.take(1e6);
+  }
+  const want = [...last].sort(([, a], [, b]) => a.at - b.at);
+  assertEquals(
+    woken.map((index) => last.get(index)!.at),
+    want.map(([, { at }]) => at),
+  );
+  assertEquals(new Set(woken).size, 1000);
 });
 
 Deno.test("Fifo gives in the order in which it took", () => {

@@ -40,6 +40,8 @@ export interface CliStartOptions extends CliOptions {
   readonly listeners?: number;
   /** Whether standard output is closed at once; the port is then taken from `--log json`. */
   readonly ignoreOutput?: boolean;
+  /** Milliseconds until it is killed; 20,000 by default. */
+  readonly deadlineMs?: number;
 }
 
 /** What a finished child left behind. */
@@ -173,13 +175,16 @@ export class CliServer implements AsyncDisposable {
   #over = false;
 
   /** @param child The child process */
-  constructor(child: Deno.ChildProcess, ignoreOutput: boolean) {
+  constructor(
+    child: Deno.ChildProcess,
+    { ignoreOutput = false, deadlineMs = DEADLINE_MS }: CliStartOptions,
+  ) {
     this.#child = child;
     this.#stdout = new Output(
       ignoreOutput ? new Blob().stream() : child.stdout,
     );
     this.#stderr = new Output(child.stderr);
-    this.#timer = setTimeout(() => this.signal("SIGKILL"), DEADLINE_MS);
+    this.#timer = setTimeout(() => this.signal("SIGKILL"), deadlineMs);
   }
 
   /** Starts one and waits until it listens on as many addresses as it is told of. */
@@ -187,13 +192,17 @@ export class CliServer implements AsyncDisposable {
     args: readonly string[],
     options: CliStartOptions = {},
   ): Promise<CliServer> {
-    const { listeners = 1, ignoreOutput = false, ...rest } = options;
+    const { listeners = 1, ignoreOutput = false, cwd, env } = options;
+    const where = {
+      ...(cwd === undefined ? {} : { cwd }),
+      ...(env === undefined ? {} : { env }),
+    };
     const listen = args.includes("--listen") || args.includes("--config")
       ? []
       : ["--listen", "127.0.0.1:0"];
-    const child = command([...listen, ...args], rest).spawn();
+    const child = command([...listen, ...args], where).spawn();
     if (ignoreOutput) await child.stdout.cancel();
-    const server = new CliServer(child, ignoreOutput);
+    const server = new CliServer(child, options);
     try {
       if (ignoreOutput) await server.#logsPort();
       else await server.#listening(listeners);
