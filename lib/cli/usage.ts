@@ -71,8 +71,8 @@ Who may send, and how it is protected
   --security none|allowed|required
                                STARTTLS; default allowed with a certificate
 Who stands in front
-  --proxy-protocol CIDR        repeatable; connections from there must begin with
-                               a PROXY header, which tells the real client
+  --proxy-protocol CIDR        repeatable; connections from there must begin
+                               with a PROXY header that tells the client
   --xclient CIDR               repeatable; clients there may say by XCLIENT for
                                whom they speak
 What goes elsewhere
