@@ -35,6 +35,8 @@ const MAX_TIMER = 3_600_000;
 const LAST_TRY_MS = 60_000;
 /** Milliseconds until a late message that nobody could be told of is looked at again. */
 const RECHECK_MS = 900_000;
+/** So many stale entries cost less than to look for them. */
+const FEW_WAKES = 100;
 
 /** Delivers what is due. */
 export class QueueRunner {
@@ -49,6 +51,8 @@ export class QueueRunner {
   #timerAt = Infinity;
   /** When the clock was last looked at, by itself. */
   #lastNow = -Infinity;
+  /** So many entries, and it is time to look for stale ones. */
+  #pruneAt = FEW_WAKES;
   #stopping = true;
   #pumping = false;
 
@@ -124,7 +128,14 @@ export class QueueRunner {
     if (at === Infinity || task.wakeAt <= at) return;
     task.wakeAt = at;
     this.#wakes.push(task, at);
+    if (this.#wakes.length > this.#pruneAt) this.#prune();
     this.#arm();
+  }
+
+  /** What was delivered would be held until it would have been late: hours. */
+  #prune(): void {
+    this.#wakes.prune(({ item, at }) => !item.removed && item.wakeAt === at);
+    this.#pruneAt = 2 * this.#wakes.length + FEW_WAKES;
   }
 
   /** Ends all deliveries under way. */

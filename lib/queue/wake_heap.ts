@@ -2,8 +2,9 @@
  * What is to happen when, soonest first: a binary heap, so that 100,000
  * waiting deliveries need one timer and a few comparisons each.
  *
- * Nothing is ever taken out of the middle. Whoever changes its mind puts in a
- * second entry and recognizes the stale one by its time.
+ * Nothing is taken out of the middle by itself. Whoever changes its mind puts in
+ * a second entry and recognizes the stale one by its time; from time to time
+ * all stale ones go at once.
  */
 
 /** One entry: something, and when. */
@@ -50,6 +51,13 @@ export class WakeHeap<T> {
     const last = this.#heap.pop()!;
     if (this.#heap.length > 0) this.#sink(last);
     return first;
+  }
+
+  /** Throws out the entries that nobody waits for any more, and what they hold. */
+  prune(isWanted: (wake: Wake<T>) => boolean): void {
+    const wanted = this.#heap.filter(isWanted);
+    this.#heap.length = 0;
+    for (const { item, at } of wanted) this.push(item, at);
   }
 
   /** Lets `wake` sink from the top to its place. */
