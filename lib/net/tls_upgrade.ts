@@ -261,7 +261,7 @@ class Handshake {
     } catch (error) {
       // The platform never lets go of a TLS socket that is destroyed in the
       // turn in which it was made, as where the peer is gone already.
-      if (socket !== undefined) await nextTurn();
+      await new Promise((resolve) => setTimeout(resolve, 0));
       socket?.destroy();
       this.#stream.destroy();
       throw error;
@@ -281,11 +281,6 @@ class Handshake {
       below: this.#stream instanceof TransportStream ? this.#stream : undefined,
     });
   }
-}
-
-/** The next turn of the event loop. */
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 0));
 }
 
 function snapshot(
