@@ -29,6 +29,8 @@ export class ServerProcess implements AsyncDisposable {
   readonly folder: string;
   readonly #sinkPort: number;
   #process: BackgroundProcess | undefined;
+  /** Mail folders that were moved out of the way. */
+  #moved = 0;
   /** Records of the level error, by message, and how often they came. */
   readonly errors: Map<string, number> = new Map();
 
@@ -125,10 +127,32 @@ export class ServerProcess implements AsyncDisposable {
     }
   }
 
+  /**
+   * Puts the mail folder back that was moved away for a file. The server may be
+   * faster and make a new one, which is then moved out of the way.
+   */
+  async restoreMail(): Promise<void> {
+    const mail = `${this.folder}/mail`;
+    await Deno.remove(mail);
+    for (;;) {
+      try {
+        return await Deno.rename(`${mail}.away`, mail);
+      } catch {
+        await Deno.rename(mail, `${mail}.${++this.#moved}`);
+      }
+    }
+  }
+
   /** Takes the messages out of the mailboxes. */
   async collect(ledger: Ledger): Promise<void> {
-    for (const mailbox of await namesIn(`${this.folder}/mail`)) {
-      const folder = `${this.folder}/mail/${mailbox}/new`;
+    for (const name of await namesIn(this.folder)) {
+      if (/^mail(\.\d+)?$/.test(name)) await this.#collectFrom(name, ledger);
+    }
+  }
+
+  async #collectFrom(mail: string, ledger: Ledger): Promise<void> {
+    for (const mailbox of await namesIn(`${this.folder}/${mail}`)) {
+      const folder = `${this.folder}/${mail}/${mailbox}/new`;
       for (const name of await namesIn(folder)) {
         const path = `${folder}/${name}`;
         const [, id] = /^X-Soak: (\S+)/m.exec(await Deno.readTextFile(path)) ??

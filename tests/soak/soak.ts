@@ -88,11 +88,11 @@ class Soak {
       await this.#server.kill();
       await this.#server.start();
       await this.#end();
-      await this.#phase(total * 0.25, ["sink", "folder"]);
+      await this.#phase(total * 0.4, ["sink", "folder"]);
       const before = await this.#measure("after the warm-up");
-      await this.#phase(total * 0.3, ["sink", "folder", "reload"]);
+      await this.#phase(total * 0.25, ["sink", "folder", "reload"]);
       await this.#measure("on the way");
-      await this.#phase(total * 0.3, ["folder", "sink", "reload"]);
+      await this.#phase(total * 0.2, ["folder", "sink", "reload"]);
       const after = await this.#measure("at the end");
       this.#compare(before, after);
       this.#account();
@@ -158,11 +158,10 @@ class Soak {
         return await this.#openSink();
       case "folder":
         this.#tell("the mail folder is a file");
-        await Deno.rename(`${folder}/mail`, `${folder}/away`);
+        await Deno.rename(`${folder}/mail`, `${folder}/mail.away`);
         await Deno.writeTextFile(`${folder}/mail`, "");
         await second();
-        await Deno.remove(`${folder}/mail`);
-        return await Deno.rename(`${folder}/away`, `${folder}/mail`);
+        return await this.#server.restoreMail();
       case "reload":
         this.#tell("certificates and accounts are reread");
         return this.#server.signal("SIGHUP");
