@@ -29,6 +29,7 @@ import {
 } from "./server/options.ts";
 import { ProxyFront } from "./server/proxy_front.ts";
 import { relayServiceOf } from "./server/relaying.ts";
+import { turnAway } from "./server/turn_away.ts";
 import { Connection } from "./session/connection.ts";
 import type { SessionContext } from "./session/context.ts";
 import { LoginGuard } from "./session/login_guard.ts";
@@ -398,21 +399,4 @@ export class SmtpServer {
         "Mail is accepted and discarded: no store is set and no handler keeps it",
     });
   }
-}
-
-/** Ends a connection that is one too many; says so where that costs little. */
-async function turnAway(
-  transport: Transport,
-  context: SessionContext,
-): Promise<void> {
-  try {
-    // The platform's TLS keeps a socket open that is closed before this.
-    if (transport.handshake !== undefined) await transport.handshake();
-    if (transport.tls !== undefined || !context.implicitTls) {
-      await transport.write(replies.tooManyConnections.octets);
-    }
-  } catch {
-    // It is gone, which is what was wanted.
-  }
-  transport.close();
 }

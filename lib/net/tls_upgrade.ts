@@ -259,6 +259,9 @@ class Handshake {
         });
       });
     } catch (error) {
+      // The platform never lets go of a TLS socket that is destroyed in the
+      // turn in which it was made, as where the peer is gone already.
+      await new Promise((resolve) => setTimeout(resolve, 0));
       socket?.destroy();
       this.#stream.destroy();
       throw error;

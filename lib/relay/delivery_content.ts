@@ -82,16 +82,26 @@ export class DeliveryContent {
   }
 }
 
-async function* continued(
+/**
+ * The beginning, then the rest. No generator: one that is let go before it was
+ * asked for anything never comes to its end, and the file behind stays open.
+ */
+function continued(
   head: Uint8Array,
   rest: AsyncIterator<Uint8Array>,
-): AsyncGenerator<Uint8Array> {
-  try {
-    yield head.slice();
-    for (let next = await rest.next(); !next.done; next = await rest.next()) {
-      yield next.value;
-    }
-  } finally {
-    await rest.return?.();
-  }
+): AsyncIterable<Uint8Array> {
+  let isBegun = false;
+  const iterator: AsyncIterator<Uint8Array> = {
+    next() {
+      if (isBegun) return rest.next();
+      isBegun = true;
+      return Promise.resolve({ done: false, value: head.slice() });
+    },
+    async return() {
+      isBegun = true;
+      await rest.return?.();
+      return { done: true, value: undefined };
+    },
+  };
+  return { [Symbol.asyncIterator]: () => iterator };
 }

@@ -4,6 +4,12 @@
  * memory with.
  */
 
+/**
+ * After so many changes the place of the oldest entry is looked for anew. The
+ * platform keeps all that a map was since its iterator was made.
+ */
+const CHANGES = 1024;
+
 /** A map of the entries that were set last. */
 export class BoundedMap<T> {
   readonly #bound: number;
@@ -13,6 +19,7 @@ export class BoundedMap<T> {
    * over the place of each that is gone, on every call.
    */
   #oldest: MapIterator<string> = this.#entries.keys();
+  #changes = 0;
 
   /** @param bound The most entries that are kept, at least 1 */
   constructor(bound: number) {
@@ -36,6 +43,10 @@ export class BoundedMap<T> {
 
   /** Sets a value, and puts the key last among those to be forgotten. */
   set(key: string, value: T): void {
+    if (++this.#changes >= CHANGES) {
+      this.#changes = 0;
+      this.#oldest = this.#entries.keys();
+    }
     this.#entries.delete(key);
     if (this.#entries.size >= this.#bound) this.#forget();
     this.#entries.set(key, value);

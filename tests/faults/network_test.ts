@@ -331,3 +331,26 @@ Deno.test("10,000 connects and drops cost no memory and no descriptor", async ()
   await client.envelope();
   assertStringIncludes(await client.data("Subject: after\r\n\r\nText"), "250");
 });
+
+Deno.test("resets right behind STARTTLS cost no memory", async () => {
+  let ended = 0;
+  await using server = await startServer({
+    certificate: CERTIFICATE,
+    handlers: { onDisconnect: () => void ended++ },
+  });
+  const drop = async (times: number) => {
+    const all = ended + times;
+    for (let number = 0; number < times; number++) {
+      using client = await TestClient.connect(server);
+      await client.reply();
+      // With the replies unread, closing is a reset.
+      await client.send("EHLO x\r\nSTARTTLS\r\n");
+    }
+    await until(() => ended === all);
+  };
+  await drop(50);
+  const before = await heapInUse();
+  await drop(300);
+  const grown = await heapInUse() - before;
+  assert(grown < 1_500_000, `${grown} octets more`);
+});

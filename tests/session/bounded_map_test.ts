@@ -1,4 +1,5 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
+import { heapInUse } from "../support/memory.ts";
 import { BoundedMap } from "../../lib/session/bounded_map.ts";
 import { seeded } from "../support/sasl_dialogue.ts";
 
@@ -36,4 +37,17 @@ Deno.test("BoundedMap does as a list would, whatever is set and deleted", () => 
     assertEquals(map.size, list.length);
     for (const [it, value] of list) assertEquals(map.get(it), value);
   }
+});
+
+Deno.test("BoundedMap of a key that is set again and again does not grow", async () => {
+  const map = new BoundedMap<number>(1000);
+  const set = (times: number) => {
+    for (let time = 0; time < times; time++) map.set(`key ${time % 3}`, time);
+  };
+  set(10_000);
+  const before = await heapInUse();
+  set(100_000);
+  const grown = await heapInUse() - before;
+  assert(grown < 500_000, `${grown} octets more`);
+  assertEquals(map.size, 3);
 });

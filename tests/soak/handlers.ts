@@ -1,0 +1,18 @@
+/**
+ * What the server under load tells about itself: VRFY answers with the memory
+ * that is needed once the rest has been collected.
+ */
+
+import type { SmtpHandlers } from "../../mod.ts";
+import { heapInUse, openFiles } from "../support/memory.ts";
+
+const handlers: SmtpHandlers = {
+  async onVerify(_session, text) {
+    if (text !== "memory") return false;
+    const needed = await heapInUse();
+    const { rss } = Deno.memoryUsage();
+    return `needed=${needed} resident=${rss} files=${openFiles() ?? 0}`;
+  },
+};
+
+export default handlers;

@@ -1,0 +1,239 @@
+/**
+ * The soak: an hour of mixed load and injected faults against the command line,
+ * at the end of which every acknowledged message must have arrived, and the
+ * memory and the descriptors must be those of the beginning.
+ *
+ * `deno task soak --minutes 60 --seed 1`; exit code 1 if anything is amiss.
+ */
+
+import { seededRandom } from "../support/queue_disk.ts";
+import { freePort } from "../support/relay_peers.ts";
+import { TemporaryFolder } from "../support/interop_server.ts";
+import { Ledger } from "./ledger.ts";
+import { Load } from "./load.ts";
+import { type Needs, ServerProcess } from "./server_process.ts";
+import { startSink } from "./sink.ts";
+
+/** Clients at once. */
+const CLIENTS = 16;
+/** How much more than after the warm-up may be in use at the end. */
+const GROWTH = 0.1;
+const COLLECT_MS = 500;
+/** How long queue and mailboxes may take to be empty when the load rests, in ms. */
+const DRAIN_MS = 60_000;
+
+/** A rest of some milliseconds. */
+function rest(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** Options of the run. */
+interface Options {
+  readonly minutes: number;
+  readonly seed: number;
+}
+
+function readOptions(args: readonly string[]): Options {
+  const value = (name: string, usual: number) => {
+    const at = args.indexOf(`--${name}`);
+    if (at < 0) return usual;
+    const number = Number(args[at + 1]);
+    if (!(number > 0)) {
+      throw new RangeError(
+        `Cannot use --${name} "${args[at + 1]}": want a number above 0`,
+      );
+    }
+    return number;
+  };
+  return { minutes: value("minutes", 60), seed: value("seed", 1) };
+}
+
+/** One run. */
+class Soak {
+  readonly #server: ServerProcess;
+  readonly #sinkPort: number;
+  readonly #ledger = new Ledger();
+  readonly #random: () => number;
+  readonly #load: Load;
+  readonly #faults: string[] = [];
+  #sink: Awaited<ReturnType<typeof startSink>> | undefined;
+  #loading = false;
+  #clients: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    server: ServerProcess,
+    init: { readonly sinkPort: number; readonly seed: number },
+  ) {
+    this.#server = server;
+    this.#sinkPort = init.sinkPort;
+    this.#random = seededRandom(init.seed);
+    this.#load = new Load({
+      server,
+      ledger: this.#ledger,
+      random: this.#random,
+    });
+  }
+
+  /** Runs it all; gives what is amiss. */
+  async run(minutes: number): Promise<string[]> {
+    const total = minutes * 60_000;
+    await this.#openSink();
+    await this.#server.start();
+    try {
+      // What a crash leaves behind is part of the beginning.
+      await this.#phase(total * 0.15, []);
+      this.#tell("killed and started again");
+      this.#begin();
+      await rest(1000);
+      await this.#server.kill();
+      await this.#server.start();
+      await this.#end();
+      await this.#phase(total * 0.4, ["sink", "folder"]);
+      const before = await this.#measure("after the warm-up");
+      await this.#phase(total * 0.25, ["sink", "folder", "reload"]);
+      await this.#measure("on the way");
+      await this.#phase(total * 0.2, ["folder", "sink", "reload"]);
+      const after = await this.#measure("at the end");
+      this.#compare(before, after);
+      this.#account();
+      const code = await this.#server.stop();
+      if (code !== 0) this.#faults.push(`exit code ${code} of the server`);
+    } finally {
+      await this.#end();
+      await this.#sink?.stop({ graceMs: 0 });
+    }
+    return this.#faults;
+  }
+
+  /** Load for a while, faults in its middle, until all is quiet again. */
+  async #phase(ms: number, faults: readonly string[]): Promise<void> {
+    const until = performance.now() + ms;
+    this.#begin();
+    for (const fault of faults) {
+      await rest(ms / (faults.length + 2));
+      await this.#inject(fault);
+    }
+    while (performance.now() < until) {
+      await rest(COLLECT_MS);
+      await this.#server.collect(this.#ledger);
+    }
+    await this.#end();
+    await this.#drain();
+  }
+
+  #begin(): void {
+    this.#loading = true;
+    this.#clients = Promise.all(
+      Array.from({ length: CLIENTS }, async () => {
+        while (this.#loading) await this.#load.one();
+      }),
+    );
+  }
+
+  async #end(): Promise<void> {
+    this.#loading = false;
+    await this.#clients;
+  }
+
+  /** Waits until queue and mailboxes are empty. */
+  async #drain(): Promise<void> {
+    const until = performance.now() + DRAIN_MS;
+    while (this.#server.waiting > 0 && performance.now() < until) {
+      // A destination that was found dead rests for a minute; nobody waits here.
+      await this.#server.retry();
+      await rest(COLLECT_MS);
+    }
+    await this.#server.collect(this.#ledger);
+    this.#ledger.sweep();
+  }
+
+  async #inject(fault: string): Promise<void> {
+    const { folder } = this.#server;
+    const second = () => rest(1000);
+    switch (fault) {
+      case "sink":
+        this.#tell("nobody takes relayed mail");
+        await this.#sink?.stop({ graceMs: 0 });
+        await second();
+        return await this.#openSink();
+      case "folder":
+        this.#tell("the mail folder is a file");
+        await Deno.rename(`${folder}/mail`, `${folder}/mail.away`);
+        await Deno.writeTextFile(`${folder}/mail`, "");
+        await second();
+        return await this.#server.restoreMail();
+      case "reload":
+        this.#tell("certificates and accounts are reread");
+        return this.#server.signal("SIGHUP");
+    }
+  }
+
+  async #openSink(): Promise<void> {
+    this.#sink = await startSink(this.#sinkPort, {
+      ledger: this.#ledger,
+      random: this.#random,
+    });
+  }
+
+  async #measure(when: string): Promise<Needs> {
+    const needs = await this.#server.needs();
+    const mib = (octets: number) => (octets / 1_048_576).toFixed(2);
+    this.#tell(
+      `${when}: ${mib(needs.needed)} MiB needed, ${mib(needs.resident)} MiB ` +
+        `resident, ${needs.files} descriptors, ` +
+        `${this.#ledger.acknowledged} messages acknowledged`,
+    );
+    return needs;
+  }
+
+  #compare(before: Needs, after: Needs): void {
+    for (const name of ["needed", "resident"] as const) {
+      const growth = after[name] / before[name] - 1;
+      this.#tell(`${name} memory: ${(growth * 100).toFixed(1)} % more`);
+      if (!(growth <= GROWTH)) {
+        this.#faults.push(
+          `${name} memory grew by ${(growth * 100).toFixed(1)} %`,
+        );
+      }
+    }
+    // A session of the pool may be open or not.
+    if (!(after.files <= before.files + 8)) {
+      this.#faults.push(`${after.files - before.files} more descriptors`);
+    }
+  }
+
+  #account(): void {
+    const { acknowledged, settled, extra, owed } = this.#ledger;
+    const { taken, refused, broken } = this.#load.ends;
+    this.#tell(
+      `${acknowledged} acknowledged, ${settled} arrived, ${extra} more ` +
+        `than once or unasked; sessions: ${taken} taken, ${refused} refused, ${broken} broken off`,
+    );
+    for (const [message, times] of this.#server.errors) {
+      this.#tell(`logged ${times} times: ${message}`);
+    }
+    if (acknowledged === 0) this.#faults.push("nothing was acknowledged");
+    if (owed.length > 0) {
+      const some = owed.slice(0, 10).join(" ");
+      this.#faults.push(`${owed.length} messages are lost: ${some}`);
+    }
+  }
+
+  #tell(text: string): void {
+    console.log(
+      `${(performance.now() / 1000).toFixed(0).padStart(5)} s  ${text}`,
+    );
+  }
+}
+
+if (import.meta.main) {
+  const { minutes, seed } = readOptions(Deno.args);
+  await using folder = await TemporaryFolder.create();
+  const [own, sink] = [freePort(["127.0.0.1"]), freePort(["127.0.0.1"])];
+  await using server = new ServerProcess(folder.path, { own, sink });
+  console.log(`soak of ${minutes} minutes, seed ${seed}`);
+  const faults = await new Soak(server, { sinkPort: sink, seed }).run(minutes);
+  for (const fault of faults) console.log(`amiss: ${fault}`);
+  console.log(faults.length === 0 ? "soak: all is well" : "soak: failed");
+  if (faults.length > 0) Deno.exitCode = 1;
+}
