@@ -27,8 +27,13 @@ import {
   type StopOptions,
 } from "./server/options.ts";
 import { relayServiceOf } from "./server/relaying.ts";
+import { TurnedAway } from "./server/turn_away.ts";
 import { Connection } from "./session/connection.ts";
 import type { SessionContext } from "./session/context.ts";
+import { Delays } from "./session/delays.ts";
+import { limitsOf } from "./session/limit_options.ts";
+import { refuseByLimit } from "./session/limit_reply.ts";
+import { AddressLimiter } from "./session/limits.ts";
 import { LoginGuard } from "./session/login_guard.ts";
 import type { SmtpSession } from "./session/session.ts";
 import { DiscardStore } from "./store/discard_store.ts";
@@ -64,6 +69,9 @@ export class SmtpServer {
   readonly #connections = new Set<Connection>();
   readonly #running = new Set<Promise<void>>();
   readonly #guard = new LoginGuard();
+  readonly #counts: AddressLimiter;
+  readonly #delays = new Delays();
+  readonly #turnedAway = new TurnedAway();
   readonly #relaying: RelayService;
   readonly #listeners: Listeners;
   #certificates: CertificateSource | undefined;
@@ -73,7 +81,7 @@ export class SmtpServer {
   #clock: ReturnType<typeof setInterval> | undefined;
   #endGrace: (() => void) | undefined;
   #graceEnd = 0;
-  #now = Date.now();
+  #now = performance.now();
   #nextId = idSource();
 
   /**
@@ -89,6 +97,7 @@ export class SmtpServer {
     this.#log = options.log ?? consoleLogger;
     this.#store = options.store ?? new DiscardStore();
     checkOptions(options);
+    this.#counts = new AddressLimiter(limitsOf(options.limits));
     this.dns = new DnsClient(options.dns);
     this.#listeners = new Listeners({
       options: () => this.#options,
@@ -199,11 +208,13 @@ export class SmtpServer {
       if (options.certificate !== undefined) {
         this.#certificates = sourceOf(options.certificate);
       }
+      this.#counts.limits = limitsOf(this.#options.limits);
       await this.#listeners.renew({
         rebind: "certificate" in options || "clientCertificate" in options,
       });
     } catch (error) {
       this.#options = before;
+      this.#counts.limits = limitsOf(before.limits);
       this.#certificates = certificates;
       throw error;
     }
@@ -240,13 +251,16 @@ export class SmtpServer {
   }
 
   #serve(transport: Transport, context: SessionContext): Promise<void> {
-    const { maxConnections = 10_000 } = this.#options;
-    if (this.#connections.size >= maxConnections) {
-      return turnAway(transport, context);
+    const { address } = transport.remote;
+    const ticket = this.#counts.admit(address);
+    if (typeof ticket === "string") {
+      const reply = refuseByLimit(ticket, context, { address });
+      return this.#turnedAway.end(transport, { context, reply });
     }
-    const connection = new Connection(transport, context);
+    const connection = new Connection(transport, context, { ticket });
     this.#connections.add(connection);
     const running = connection.run().finally(() => {
+      this.#counts.leave(connection.limits.ticket);
       this.#connections.delete(connection);
       this.#running.delete(running);
     });
@@ -276,14 +290,17 @@ export class SmtpServer {
   async #stop(graceMs: number): Promise<void> {
     this.#graceEnd = Date.now() + graceMs;
     await this.#listeners.close();
+    this.#turnedAway.close();
     await this.#ended(graceMs);
     this.#guard.release();
+    this.#delays.release();
     for (const connection of this.#connections) {
       connection.end(replies.shutdown, "shutdown");
     }
     await this.#ended(END_MS);
     // Who has failed to log in since then waits no longer, either.
     this.#guard.release();
+    this.#delays.release();
     for (const connection of this.#connections) connection.abort("shutdown");
     await this.#ended(END_MS);
     clearInterval(this.#clock);
@@ -323,14 +340,15 @@ export class SmtpServer {
    * deadlines by and ends those that are past theirs.
    */
   #startClock(): void {
-    const { timeoutMs = 300_000 } = this.#options;
-    this.#now = Date.now();
+    const { timeoutMs, mailTimeoutMs } = this.#counts.limits;
+    const shortest = Math.min(timeoutMs, mailTimeoutMs);
+    this.#now = performance.now();
     this.#clock = setInterval(() => {
-      this.#now = Date.now();
+      this.#now = performance.now();
       for (const connection of this.#connections) {
         if (connection.deadline < this.#now) connection.timeOut();
       }
-    }, Math.min(1000, Math.max(20, timeoutMs / 4)));
+    }, Math.min(1000, Math.max(20, shortest / 4)));
   }
 
   #contextOf(listen: ListenOptions): SessionContext {
@@ -339,6 +357,8 @@ export class SmtpServer {
       log: this.#log,
       certificates: this.#certificates,
       guard: this.#guard,
+      counts: this.#counts,
+      delays: this.#delays,
       relaying: this.#relaying,
       nextId: this.#nextId,
       now: () => this.#now,
@@ -358,21 +378,4 @@ export class SmtpServer {
         "Mail is accepted and discarded: no store is set and no handler keeps it",
     });
   }
-}
-
-/** Ends a connection that is one too many; says so where that costs little. */
-async function turnAway(
-  transport: Transport,
-  context: SessionContext,
-): Promise<void> {
-  try {
-    // The platform's TLS keeps a socket open that is closed before this.
-    if (transport.handshake !== undefined) await transport.handshake();
-    if (transport.tls !== undefined || !context.implicitTls) {
-      await transport.write(replies.tooManyConnections.encode());
-    }
-  } catch {
-    // It is gone, which is what was wanted.
-  }
-  transport.close();
 }

@@ -16,12 +16,12 @@ import { FileStore } from "../store/file_store.ts";
 import { MaildirStore } from "../store/maildir_store.ts";
 import { MboxStore } from "../store/mbox_store.ts";
 import type { MessageStore } from "../store/store.ts";
+import { LIMIT_SETTINGS, limitSettings } from "./limit_settings.ts";
 import {
   one,
   type RawSettings,
   type SettingForm,
   usable,
-  wholeNumber,
 } from "./raw_settings.ts";
 import { RELAY_SETTINGS, relaySettings } from "./relay_settings.ts";
 import { UsageError } from "./usage.ts";
@@ -42,10 +42,7 @@ export const SETTINGS: Readonly<Record<string, SettingForm>> = {
   "self-signed": "flag",
   "allow-insecure-auth": "flag",
   ...RELAY_SETTINGS,
-  "max-size": "one",
-  "max-recipients": "one",
-  "max-connections": "one",
-  timeout: "one",
+  ...LIMIT_SETTINGS,
   log: "one",
   quiet: "flag",
 };
@@ -131,8 +128,6 @@ export function serveSettings(raw: RawSettings): ServeSettings {
   );
   const domains = raw.get("domain");
   usable("domain", () => localDomains(domains ?? []));
-  const maxSize = wholeNumber(raw, "max-size", 0);
-  const timeout = wholeNumber(raw, "timeout", 1);
   const log = one(raw, "log") ?? "text";
   if (log !== "text" && log !== "json") {
     throw new UsageError(`--log ${log}: want text or json`);
@@ -145,10 +140,7 @@ export function serveSettings(raw: RawSettings): ServeSettings {
       store,
       domains,
       hostname: one(raw, "hostname"),
-      maxSize,
-      maxRecipients: wholeNumber(raw, "max-recipients", 1),
-      maxConnections: wholeNumber(raw, "max-connections", 1),
-      timeoutMs: timeout === undefined ? undefined : timeout * 1000,
+      limits: limitSettings(raw),
       ...relaying,
     },
     keeps: relaying.relay !== undefined && isOpenToClients(relaying.relay)

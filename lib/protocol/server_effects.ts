@@ -68,7 +68,12 @@ export type ServerEffect =
   /** Begin TLS, then call `tlsStarted`. Everything written has been flushed. */
   | { readonly effect: "startTls" }
   /** Close the connection. */
-  | { readonly effect: "close"; readonly reason: CloseReason };
+  | {
+    readonly effect: "close";
+    readonly reason: CloseReason;
+    /** The last word, where the machine has chosen it. */
+    readonly reply?: SmtpReply;
+  };
 
 /** Why a session ended. */
 export type CloseReason =
@@ -135,11 +140,12 @@ export interface ServerProfile {
   readonly maxSize: number;
   /** Most recipients of a message. */
   readonly maxRecipients: number;
-  /**
-   * Errors after which a session ends; 0 for no end. Refused log-ins count, and
-   * names refused by RCPT, VRFY or EXPN past the twentieth; not what is put off.
-   */
+  /** Errors that a session may make, refused log-ins among them; 0 for no end. */
   readonly maxErrors: number;
+  /** Names that RCPT, VRFY and EXPN may refuse for good in a session; 0 for no end. */
+  readonly maxRefusedRecipients: number;
+  /** Commands that may follow each other without a message being taken; 0 for no end. */
+  readonly maxCommandsWithoutMail: number;
   /** What happens to bare CR and LF in a body. */
   readonly bareNewlines: BareNewlinePolicy;
   /** Which asks somebody wants to decide. */

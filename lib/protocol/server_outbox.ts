@@ -7,7 +7,7 @@
  */
 
 import { OutputBuffer } from "./output_buffer.ts";
-import { replies } from "./replies.ts";
+import { tooMany } from "./replies.ts";
 import { SmtpReply } from "./reply.ts";
 import type {
   CloseReason,
@@ -91,7 +91,7 @@ export class Outbox {
 
   /** Appends the reply to an error of the client, which counts. */
   error(reply: SmtpReply): void {
-    if (this.#isOneTooMany()) this.close("errors", replies.tooManyErrors);
+    if (this.#isOneTooMany()) this.#endForErrors();
     else this.reply(reply);
   }
 
@@ -102,8 +102,12 @@ export class Outbox {
   refuse(verdict: Verdict, standard: SmtpReply): void {
     const { isTemporary } = verdict instanceof SmtpReply ? verdict : standard;
     if (!isTemporary && this.#isOneTooMany()) {
-      this.close("errors", replies.tooManyErrors);
+      this.#endForErrors();
     } else this.say(verdict, standard);
+  }
+
+  #endForErrors(): void {
+    this.close("errors", tooMany("errors", this.#maxErrors));
   }
 
   #isOneTooMany(): boolean {
@@ -111,8 +115,13 @@ export class Outbox {
     return this.#maxErrors > 0 && this.#errors > this.#maxErrors;
   }
 
+  /** A reply as it goes to this client. */
+  wireOf(reply: SmtpReply): string {
+    return wireOf(reply, this.#enhanced);
+  }
+
   #append(reply: SmtpReply): void {
-    this.#output.appendText(this.#enhanced ? reply.wire : plainWire(reply));
+    this.#output.appendText(this.wireOf(reply));
   }
 
   /** Ends the session when all that was said, and `reply` last, is written. */
@@ -121,15 +130,22 @@ export class Outbox {
     this.closed = true;
     if (reply !== undefined) this.#append(reply);
     this.ask = undefined;
-    this.#end = { effect: "close", reason };
+    this.#end = reply === undefined
+      ? { effect: "close", reason }
+      : { effect: "close", reason, reply };
     this.#effects.push(this.#end);
   }
+}
+
+/** A reply as it goes over the wire where the extension is on or off (RFC 2034 section 3). */
+export function wireOf(reply: SmtpReply, enhanced: boolean): string {
+  return enhanced ? reply.wire : plainWire(reply);
 }
 
 /** Replies without their enhanced status code: most are standard ones and come again. */
 const plainWires = new WeakMap<SmtpReply, string>();
 
-/** The reply for a client that was not told of enhanced status codes (RFC 2034 section 3). */
+/** The reply for a client that was not told of enhanced status codes. */
 function plainWire(reply: SmtpReply): string {
   if (reply.enhanced === undefined) return reply.wire;
   let wire = plainWires.get(reply);

@@ -46,6 +46,12 @@ import type { Phase, ReadPhase } from "./server_states.ts";
 /** The first octets of a TLS record: a client that expects TLS where there is none. */
 const TLS_RECORD = [0x16, 0x03] as const;
 
+/** Whether octets are those that a TLS connection begins with. */
+export function beginsTls(bytes: Uint8Array): boolean {
+  return bytes.length > 0 &&
+    TLS_RECORD.every((octet, at) => octet === (bytes[at] ?? octet));
+}
+
 /** The receiving machine of one connection. */
 export class ServerProtocol {
   readonly #profile: ServerProfile;
@@ -121,6 +127,13 @@ export class ServerProtocol {
   /** How the next octets will be read. */
   get reading(): ReadPhase {
     return this.#conversation.reading;
+  }
+
+  /** Whether what is waited for belongs to a message's content: the commands between BDAT chunks do. */
+  get awaitsContent(): boolean {
+    const { reading, phase } = this.#conversation;
+    return reading === "data" || reading === "bdat" ||
+      phase === "bdat" || phase === "bdat-lost";
   }
 
   /** Octets of body so far. */
@@ -310,6 +323,16 @@ export class ServerProtocol {
   /** Appends text to what is sent, as it is: the caller keeps to the protocol. */
   send(text: string): void {
     this.#outbox.text(text);
+  }
+
+  /** Appends a reply that no question led to; 421 ends the session. */
+  say(reply: SmtpReply): void {
+    this.#outbox.reply(reply);
+  }
+
+  /** A reply as this client is to see it. */
+  wireOf(reply: SmtpReply): string {
+    return this.#outbox.wireOf(reply);
   }
 
   /** Ends the session: `reply` if given, then close. */

@@ -127,8 +127,7 @@ export class Listeners {
    * socket stays open for as long as the client likes.
    */
   #nativeTls(context: SessionContext): NativeTls | undefined {
-    const { certificate, clientCertificate, handshakeTimeoutMs = 30_000 } = this
-      .#init.options();
+    const { certificate, clientCertificate } = this.#init.options();
     if (
       !context.implicitTls || !(certificate instanceof Certificate) ||
       clientCertificate !== undefined || this.#stalls >= MOST_STALLS
@@ -139,7 +138,7 @@ export class Listeners {
       certificate: certificate.toPem(),
       key: certificate.keyPem(),
       der: certificate.der,
-      handshakeTimeoutMs,
+      handshakeTimeoutMs: context.limits.handshakeTimeoutMs,
       onStall: () => this.#countStall(),
     };
   }

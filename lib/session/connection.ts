@@ -17,7 +17,7 @@ import type {
   ServerEffect,
   Verdict,
 } from "../protocol/server_effects.ts";
-import { ServerProtocol } from "../protocol/server_protocol.ts";
+import { beginsTls, ServerProtocol } from "../protocol/server_protocol.ts";
 import type { ReadPhase } from "../protocol/server_states.ts";
 import {
   borrowBodyBuffer,
@@ -25,11 +25,15 @@ import {
   returnBodyBuffer,
 } from "./buffers.ts";
 import { Authentication, type AuthenticationStep } from "./authentication.ts";
-import { noteDetail, type SessionContext } from "./context.ts";
+import type { SessionContext } from "./context.ts";
 import { secureFirst, secureNow } from "./encryption.ts";
+import { EXEMPT, type Ticket } from "./limits.ts";
+import { Patience } from "./patience.ts";
 import { Questions } from "./questions.ts";
 import { Reception } from "./reception.ts";
+import { noteConnect, noteEnd } from "./records.ts";
 import { type SessionState, SmtpSession } from "./session.ts";
+import { SessionLimits } from "./session_limits.ts";
 import {
   ask,
   isPromise,
@@ -38,6 +42,9 @@ import {
 } from "./verdicts.ts";
 
 const NOTHING = new Uint8Array(0);
+/** How long a client that is sent away may take to read why, in ms. */
+const FAREWELL_MS = 10_000;
+const encoder = new TextEncoder();
 
 /** One inbound connection. */
 export class Connection {
@@ -45,11 +52,14 @@ export class Connection {
   readonly session: SmtpSession;
   /** When the client is given up on, by the clock of the context. */
   deadline: number = Infinity;
+  /** What the session may do, by its address. */
+  readonly limits: SessionLimits;
   readonly #context: SessionContext;
   #transport: Transport;
   readonly #protocol: ServerProtocol;
   readonly #questions: Questions;
   readonly #reception: Reception;
+  readonly #patience: Patience;
   readonly #authentication: Authentication | undefined;
   readonly #commandBuffer: Uint8Array<ArrayBuffer> = new Uint8Array(
     COMMAND_BUFFER_SIZE,
@@ -61,17 +71,26 @@ export class Connection {
   #writing = false;
   /** The read that was begun before the greeting. */
   #early: Promise<number | null> | undefined;
-  /** Whether the client spoke before the greeting. */
-  #spoke = false;
+  /** Octets that came before the greeting. */
+  #spoke = 0;
   /** Whether a read is under way. */
   #reading = false;
   #reason: CloseReason | undefined;
+  /** What the client was told at last. */
+  #lastWord: SmtpReply | undefined;
   /** The end that waits for the handler that is busy. */
   #ending: { reply: SmtpReply | undefined; reason: CloseReason } | undefined;
   #state: SessionState = "connecting";
 
-  /** @param context What the sessions of the listener have in common */
-  constructor(transport: Transport, context: SessionContext) {
+  /**
+   * @param context What the sessions of the listener have in common
+   * @param options `ticket`: what the client was admitted with
+   */
+  constructor(
+    transport: Transport,
+    context: SessionContext,
+    options: { readonly ticket?: Ticket } = {},
+  ) {
     this.#context = context;
     this.#transport = transport;
     const protocol = new ServerProtocol(context.profile);
@@ -85,7 +104,11 @@ export class Connection {
     });
     this.#protocol = protocol;
     this.session = session;
-    this.#questions = new Questions(context, session);
+    const { ticket = EXEMPT } = options;
+    const limits = new SessionLimits(context, { session, ticket });
+    this.limits = limits;
+    this.#patience = new Patience(context.limits);
+    this.#questions = new Questions(context, { session, protocol, limits });
     this.#reception = new Reception(context, { session, protocol });
     this.#authentication = context.authentication &&
       new Authentication(context.authentication, session);
@@ -95,16 +118,7 @@ export class Connection {
   /** Runs the session to its end. Never rejects. */
   async run(): Promise<void> {
     try {
-      noteDetail(this.#context, () => ({
-        level: "debug",
-        event: "connect",
-        message: `Connection from ${this.session.remoteAddress}`,
-        session: this.session.id,
-        fields: {
-          address: this.session.remoteAddress,
-          port: this.session.remotePort,
-        },
-      }));
+      noteConnect(this.#context, this.session);
       const { session } = this;
       const secured = await secureFirst(
         this.#transport,
@@ -132,7 +146,6 @@ export class Connection {
 
   /** TLS after STARTTLS. The peer's octets so far are forgotten by the machine. */
   async #startTls(): Promise<void> {
-    this.deadline = Infinity;
     try {
       this.#useTransport(
         await secureNow(this.#transport, this.#context, this.session),
@@ -154,7 +167,7 @@ export class Connection {
   async #listenEarly(): Promise<void> {
     this.#reading = true;
     this.#early = this.#transport.read(this.#commandBuffer).then((count) => {
-      this.#spoke = count !== null;
+      this.#spoke = count ?? 0;
       return count;
     });
     // Whoever awaits it sees the failure; until then it is no unhandled one.
@@ -171,18 +184,27 @@ export class Connection {
       if (effect.effect === "read") {
         this.#received(await this.#read(effect.phase));
       } else if (effect.effect === "write") {
-        this.#extendDeadline();
+        this.deadline = this.#patience.write(this.#context.now());
         this.#writing = true;
         await this.#transport.write(effect.bytes);
         this.#writing = false;
       } else if (effect.effect === "close") {
         this.#reason ??= effect.reason;
+        this.#lastWord ??= effect.reply;
         return;
       } else {
         const waiting = this.#carryOut(effect);
-        if (waiting !== undefined) await waiting;
+        if (waiting !== undefined) await this.#takeTime(waiting);
       }
     }
+  }
+
+  /** Waits for the server itself, as long as it takes: the client is not to blame. */
+  async #takeTime(waiting: Promise<void>): Promise<void> {
+    const since = this.#context.now();
+    this.deadline = Infinity;
+    await waiting;
+    this.#patience.excuse(this.#context.now() - since);
   }
 
   /** Carries out one effect; a promise where it takes time. */
@@ -213,7 +235,10 @@ export class Connection {
       this.#protocol.close(reply, reason);
       return null;
     }
-    this.#extendDeadline();
+    this.deadline = this.#patience.wait(
+      this.#context.now(),
+      this.#protocol.awaitsContent ? "content" : "command",
+    );
     this.#buffer = this.#bufferFor(phase);
     this.#reading = true;
     return this.#early ?? this.#transport.read(this.#buffer);
@@ -223,12 +248,12 @@ export class Connection {
   #received(count: number | null): void {
     this.#reading = false;
     this.#early = undefined;
-    if (count === null) this.#protocol.close(undefined, "disconnected");
-    else this.#protocol.receive(this.#buffer, count);
-  }
-
-  #extendDeadline(): void {
-    this.deadline = this.#context.now() + this.#context.timeoutMs;
+    if (count === null) {
+      return this.#protocol.close(undefined, "disconnected");
+    }
+    this.#patience.received(this.#context.now(), count);
+    this.limits.octets(count);
+    this.#protocol.receive(this.#buffer, count);
   }
 
   /** A large buffer while a body comes in, the session's own small one else. */
@@ -249,6 +274,7 @@ export class Connection {
   // Asks.
 
   #ask(effect: ServerAsk): void | Promise<void> {
+    this.#patience.commandDone();
     switch (effect.ask) {
       case "command": {
         const line = this.#questions.command(effect.line);
@@ -259,6 +285,7 @@ export class Connection {
       case "messageStart":
         return this.#settle(this.#reception.start());
       case "message":
+        this.#patience.mailDone();
         return this.#settle(this.#reception.finish());
       case "auth":
         return this.#goOn(this.#authentication!.start(effect));
@@ -289,9 +316,13 @@ export class Connection {
 
   #settleConnect(verdict: Verdict | Promise<Verdict>): void | Promise<void> {
     const answer = (it: Verdict) => {
-      if (this.#spoke && it === undefined) {
+      if (this.#spoke > 0 && it === undefined) {
+        const said = this.#commandBuffer.subarray(0, this.#spoke);
         this.#reason = "early";
-        this.#protocol.answer(replies.earlyTalker);
+        this.#lastWord = beginsTls(said)
+          ? replies.tlsOnPlain
+          : replies.earlyTalker;
+        this.#protocol.answer(this.#lastWord);
       } else {
         this.#protocol.answer(it);
       }
@@ -299,12 +330,11 @@ export class Connection {
     return isPromise(verdict) ? this.#await(verdict, answer) : answer(verdict);
   }
 
-  /** Waits for a handler, as long as it takes: the client is not to blame. */
+  /** Waits for a handler. */
   async #await<T>(
     waiting: Promise<T>,
     answer: (value: T) => void,
   ): Promise<void> {
-    this.deadline = Infinity;
     const value = await waiting;
     // The session may have been ended meanwhile.
     if (this.#protocol.phase !== "closed") answer(value);
@@ -316,8 +346,10 @@ export class Connection {
   timeOut(): void {
     // A client that does not read is not told, either; nor is one told twice.
     if (this.#reading && !this.#writing && this.#reason === undefined) {
-      this.#extendDeadline();
-      this.end(replies.timeout, "timeout");
+      const now = this.#context.now();
+      const { timeoutMs } = this.#context.limits;
+      this.deadline = now + Math.min(FAREWELL_MS, timeoutMs);
+      this.end(this.#patience.reply(now), "timeout");
     } else {
       this.deadline = Infinity;
       this.abort("timeout");
@@ -337,8 +369,10 @@ export class Connection {
     }
     this.#reason = reason;
     const close = () => this.#transport.close();
-    if (reply === undefined) close();
-    else this.#transport.write(reply.encode()).then(close, close);
+    this.#lastWord = reply;
+    if (reply === undefined) return close();
+    const wire = encoder.encode(this.#protocol.wireOf(reply));
+    this.#transport.write(wire).then(close, close);
   }
 
   /** Ends the session without waiting for anything. */
@@ -387,13 +421,7 @@ export class Connection {
         this.#about("onDisconnect"),
       );
     }
-    noteDetail(this.#context, () => ({
-      level: "debug",
-      event: "disconnect",
-      message: `Connection from ${session.remoteAddress} ended: ${reason}`,
-      session: session.id,
-      fields: { reason, messages: session.messages },
-    }));
+    noteEnd(this.#context, session, { reason, said: this.#lastWord });
   }
 
   #tellState(): void {

@@ -138,7 +138,10 @@ Deno.test("Connection.timeOut() says 421 4.4.2", async () => {
   await it.client.envelope();
   await it.client.expect(["DATA", "354"]);
   it.connection.timeOut();
-  assertEquals(await it.client.rest(), "421 4.4.2 Timeout, closing\r\n");
+  assertEquals(
+    await it.client.rest(),
+    "421 4.4.2 Timeout, closing: less than 500 octets a second for 1 second\r\n",
+  );
   await within(it.done, "the end");
   assertEquals(calls.slice(-3), [
     "reset",
@@ -153,7 +156,7 @@ Deno.test("Connection.deadline moves with the client, and rests in a handler", a
   const entered = Promise.withResolvers<void>();
   await using it = openSession({
     now: () => now,
-    timeoutMs: 50,
+    limits: { timeoutMs: 50 },
     handlers: {
       onMailFrom() {
         entered.resolve();
