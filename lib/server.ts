@@ -70,7 +70,7 @@ export class SmtpServer {
   readonly #running = new Set<Promise<void>>();
   readonly #guard = new LoginGuard();
   readonly #counts: AddressLimiter;
-  readonly #delays = new Delays();
+  #delays = new Delays();
   readonly #turnedAway = new TurnedAway();
   readonly #relaying: RelayService;
   readonly #listeners: Listeners;
@@ -176,6 +176,7 @@ export class SmtpServer {
     // Nobody may connect before there is a place for what they send.
     await this.#relaying.start();
     this.#certificates = sourceOf(this.#options.certificate);
+    this.#delays = new Delays();
     try {
       this.#listeners.open();
     } catch (error) {
@@ -293,14 +294,13 @@ export class SmtpServer {
     this.#turnedAway.close();
     await this.#ended(graceMs);
     this.#guard.release();
-    this.#delays.release();
+    this.#delays.close();
     for (const connection of this.#connections) {
       connection.end(replies.shutdown, "shutdown");
     }
     await this.#ended(END_MS);
     // Who has failed to log in since then waits no longer, either.
     this.#guard.release();
-    this.#delays.release();
     for (const connection of this.#connections) connection.abort("shutdown");
     await this.#ended(END_MS);
     clearInterval(this.#clock);

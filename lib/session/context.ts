@@ -44,7 +44,7 @@ export interface SessionContext {
   /** What clients have done so far, by their addresses. */
   readonly counts: AddressLimits;
   /** Waits before a refusal is told. */
-  readonly delays: Delays;
+  readonly delays: Pick<Delays, "wait">;
   /** Takes log records. */
   readonly log: Logger;
   /** Whether anybody reads records of the level info: if not, none is made. */

@@ -7,8 +7,11 @@
 export class Delays {
   readonly #waiting = new Set<() => void>();
 
-  /** Resolves after `ms`, or when {@linkcode Delays.release} is called. */
+  #closed = false;
+
+  /** Resolves after `ms`, or when it is ended from outside. */
   wait(ms: number): Promise<void> {
+    if (this.#closed) return Promise.resolve();
     const { promise, resolve } = Promise.withResolvers<void>();
     const end = () => {
       clearTimeout(timer);
@@ -23,5 +26,11 @@ export class Delays {
   /** Ends all waits. */
   release(): void {
     for (const end of this.#waiting) end();
+  }
+
+  /** Ends all waits, and those to come: a client may have sent more than it has been told of. */
+  close(): void {
+    this.#closed = true;
+    this.release();
   }
 }
