@@ -26,6 +26,7 @@ import {
   type SmtpServerOptions,
   type StopOptions,
 } from "./server/options.ts";
+import { ProxyFront } from "./server/proxy_front.ts";
 import { relayServiceOf } from "./server/relaying.ts";
 import { TurnedAway } from "./server/turn_away.ts";
 import { Connection } from "./session/connection.ts";
@@ -42,6 +43,8 @@ import type { CertificateSource } from "./tls/certificate_set.ts";
 
 /** How long a session that was told to end may take to do so, in ms. */
 const END_MS = 1000;
+/** The handlers that a session may still wait for when it is broken off. */
+const LAST_HANDLERS = 3;
 
 /**
  * An SMTP server.
@@ -73,6 +76,7 @@ export class SmtpServer {
   #delays = new Delays();
   readonly #turnedAway = new TurnedAway();
   readonly #relaying: RelayService;
+  readonly #front: ProxyFront;
   readonly #listeners: Listeners;
   #certificates: CertificateSource | undefined;
   #active = false;
@@ -99,10 +103,16 @@ export class SmtpServer {
     checkOptions(options);
     this.#counts = new AddressLimiter(limitsOf(options.limits));
     this.dns = new DnsClient(options.dns);
+    this.#front = new ProxyFront({
+      serve: (transport, context) => this.#serve(transport, context),
+      isFull: (waiting) =>
+        this.#connections.size + waiting >= this.#counts.limits.maxConnections,
+      log: this.#log,
+    });
     this.#listeners = new Listeners({
       options: () => this.#options,
       contextOf: (listen) => this.#contextOf(listen),
-      serve: (transport, context) => void this.#serve(transport, context),
+      serve: (transport, context) => void this.#front.serve(transport, context),
       log: this.#log,
     });
     this.#relaying = relayServiceOf(() => this.#options, {
@@ -248,7 +258,7 @@ export class SmtpServer {
         new TypeError("Cannot serve a connection: the server is not active"),
       );
     }
-    return this.#serve(transport, this.#contextOf(options));
+    return this.#front.serve(transport, this.#contextOf(options));
   }
 
   #serve(transport: Transport, context: SessionContext): Promise<void> {
@@ -289,9 +299,10 @@ export class SmtpServer {
   }
 
   async #stop(graceMs: number): Promise<void> {
-    this.#graceEnd = Date.now() + graceMs;
+    this.#graceEnd = performance.now() + graceMs;
     await this.#listeners.close();
     this.#turnedAway.close();
+    await this.#front.close();
     await this.#ended(graceMs);
     this.#guard.release();
     this.#delays.close();
@@ -301,11 +312,15 @@ export class SmtpServer {
     await this.#ended(END_MS);
     // Who has failed to log in since then waits no longer, either.
     this.#guard.release();
-    for (const connection of this.#connections) connection.abort("shutdown");
-    await this.#ended(END_MS);
+    // A handler that never answers is left behind; so are those that are asked
+    // for the end of the transaction and of the session thereafter.
+    for (let step = 0; step < LAST_HANDLERS; step++) {
+      for (const connection of this.#connections) connection.abort("shutdown");
+      await this.#ended(END_MS);
+    }
     clearInterval(this.#clock);
     this.#clock = undefined;
-    await this.#relaying.stop(Math.max(0, this.#graceEnd - Date.now()));
+    await this.#relaying.stop(Math.max(0, this.#graceEnd - performance.now()));
     await this.#store.close?.();
   }
 
@@ -337,11 +352,12 @@ export class SmtpServer {
 
   /**
    * One timer for all sessions: it moves the coarse clock that they set their
-   * deadlines by and ends those that are past theirs.
+   * deadlines by and ends those that are past theirs. Not the time of day: when
+   * that is set, nobody's time is up.
    */
   #startClock(): void {
-    const { timeoutMs, mailTimeoutMs } = this.#counts.limits;
-    const shortest = Math.min(timeoutMs, mailTimeoutMs);
+    const { timeoutMs, mailTimeoutMs, handlerTimeoutMs } = this.#counts.limits;
+    const shortest = Math.min(timeoutMs, mailTimeoutMs, handlerTimeoutMs);
     this.#now = performance.now();
     this.#clock = setInterval(() => {
       this.#now = performance.now();

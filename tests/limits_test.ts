@@ -2,6 +2,7 @@
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { LogRecord } from "../lib/log.ts";
+import { memoryPair } from "../lib/net/memory_transport.ts";
 import { startServer, TestClient, until } from "./support/server.ts";
 
 /** The refusals in a log. */
@@ -45,6 +46,58 @@ Deno.test("SmtpServer says 421 past connectionsPerMinute, without enhanced codes
     await late.rest(),
     "421 Too many new connections from 127.0.0.1, at most 3 a minute\r\n",
   );
+});
+
+Deno.test("SmtpServer limits the clients behind a proxy, each for itself", async () => {
+  await using server = await startServer({
+    listen: [],
+    limits: { maxConnectionsPerIp: 1 },
+    proxyProtocol: ["192.0.2.1"],
+  });
+  const connect = async (address: string) => {
+    const [inner, outer] = memoryPair();
+    void server.serve(inner);
+    const client = new TestClient(outer);
+    await client.send(`PROXY TCP4 ${address} 198.51.100.2 40000 25\r\n`);
+    return client;
+  };
+  using first = await connect("203.0.113.1");
+  assertEquals((await first.reply()).slice(0, 3), "220");
+  using other = await connect("203.0.113.2");
+  assertEquals((await other.reply()).slice(0, 3), "220");
+  using second = await connect("203.0.113.1");
+  assertEquals(
+    await second.rest(),
+    "421 4.7.0 Too many connections from 203.0.113.1, at most 1\r\n",
+  );
+});
+
+Deno.test("SmtpServer admits the client that XCLIENT names as any other", async () => {
+  const records: LogRecord[] = [];
+  await using server = await startServer({
+    limits: { maxConnectionsPerIp: 1 },
+    xclient: ["127.0.0.0/8"],
+    log: (record) => records.push(record),
+  });
+  const front = async (address: string, want: string) => {
+    const client = await TestClient.connect(server);
+    await client.reply();
+    await client.expect(["EHLO x", "250"], [`XCLIENT ADDR=${address}`, want]);
+    return client;
+  };
+  const words = "421 4.7.0 Too many connections from 203.0.113.1, at most 1";
+  const first = await front("203.0.113.1", "220");
+  using _other = await front("203.0.113.2", "220");
+  using second = await front("203.0.113.1", words);
+  assertEquals(await second.rest(), "");
+  assertEquals(refusals(records), [words.slice(10)]);
+  // Its end frees the place of the one, and not that of somebody else.
+  await first.expect(["QUIT", "221"]);
+  first.close();
+  await until(() => server.sessions.length === 1);
+  using _third = await front("203.0.113.1", "220");
+  using fourth = await front("203.0.113.2", "421 4.7.0 Too many");
+  assertEquals(await fourth.rest(), "");
 });
 
 Deno.test("SmtpServer has no limits per address for loopback unless told so", async () => {
@@ -103,7 +156,7 @@ Deno.test("SmtpServer ends a session in every phase that a client stretches", as
 Deno.test("SmtpServer.stop() ends the delay of a client that guesses recipients", async () => {
   const server = await startServer({
     domains: ["example.com"],
-    limits: { exempt: [], tarpitMs: 3_600_000 },
+    limits: { exempt: [], tarpitMs: 60_000 },
   });
   using client = await TestClient.connect(server);
   await client.reply();

@@ -304,6 +304,19 @@ const WRONG: [name: keyof LimitOptions, value: number][] = [
   ["mailTimeoutMs", 0],
 ];
 
+Deno.test("SmtpServer refuses memoryLimit Infinity and tarpitMs of an hour", () => {
+  assertThrows(
+    () => new SmtpServer({ memoryLimit: Infinity }),
+    RangeError,
+    'Cannot use memoryLimit "Infinity": want a whole number from 0',
+  );
+  assertThrows(
+    () => new SmtpServer({ limits: { tarpitMs: 3_600_000 } }),
+    RangeError,
+    'Cannot use tarpitMs "3600000": want 60000 at most',
+  );
+});
+
 for (const [name, value] of WRONG) {
   Deno.test(`SmtpServer refuses ${name} ${value}`, () => {
     assertThrows(

@@ -4,6 +4,7 @@
  * file and prints nothing.
  */
 
+import { parseCidr } from "../net/cidr.ts";
 import { type ListenOptions, parseListen } from "../net/listen_options.ts";
 import {
   isOpenToClients,
@@ -43,6 +44,8 @@ export const SETTINGS: Readonly<Record<string, SettingForm>> = {
   "allow-insecure-auth": "flag",
   ...RELAY_SETTINGS,
   ...LIMIT_SETTINGS,
+  "proxy-protocol": "many",
+  xclient: "many",
   log: "one",
   quiet: "flag",
 };
@@ -141,6 +144,8 @@ export function serveSettings(raw: RawSettings): ServeSettings {
       domains,
       hostname: one(raw, "hostname"),
       limits: limitSettings(raw),
+      proxyProtocol: networks(raw, "proxy-protocol"),
+      xclient: networks(raw, "xclient"),
       ...relaying,
     },
     keeps: relaying.relay !== undefined && isOpenToClients(relaying.relay)
@@ -150,6 +155,16 @@ export function serveSettings(raw: RawSettings): ServeSettings {
     log,
     quiet: raw.has("quiet"),
   };
+}
+
+/** The networks of a setting, checked. */
+function networks(
+  raw: RawSettings,
+  name: string,
+): readonly string[] | undefined {
+  const texts = raw.get(name);
+  for (const text of texts ?? []) usable(name, () => parseCidr(text));
+  return texts;
 }
 
 /** Where mail goes when some of it goes elsewhere. */

@@ -85,6 +85,7 @@ const TABLE = {
   refusedHeaders: [554, "5.7.1", "Message refused for its header"],
   relayingDenied: [550, "5.7.1", "Relaying denied"],
   tooLarge: [552, "5.3.4", "Message exceeds the size limit"],
+  xclientDenied: [550, "5.7.0", "You may not speak for others"],
   needTls: [530, "5.7.0", "Must issue a STARTTLS command first"],
   needAuth: [530, "5.7.0", "Authentication required"],
   authFailed: [535, "5.7.8", "Authentication credentials invalid"],
@@ -97,6 +98,7 @@ const TABLE = {
   http: [421, "4.7.0", "This is SMTP, not HTTP, closing"],
   tlsOnPlain: [421, "4.7.0", "This port speaks plain SMTP first, closing"],
   endlessLine: [421, "4.7.0", "No end of line in 64 KiB, closing"],
+  noAnswer: [421, "4.3.0", "Local error in processing, closing"],
   shutdown: [421, "4.3.2", "Service shutting down, closing"],
 } as const;
 

@@ -34,6 +34,8 @@ export class SmtpReply {
   /** The text, one entry a reply line, without code, enhanced code and line ends. */
   readonly lines: readonly string[];
   #wire: string | undefined;
+  #octets: Uint8Array<ArrayBuffer> | undefined;
+  #isKnown = false;
 
   /**
    * Makes a reply.
@@ -73,9 +75,9 @@ export class SmtpReply {
     return this.code >= 400 && this.code < 500;
   }
 
-  /** The octets on the wire, every line with its CRLF. */
-  encode(): Uint8Array<ArrayBuffer> {
-    return encoder.encode(this.wire);
+  /** The octets on the wire, every line with its CRLF. Shared: not to be changed. */
+  get octets(): Uint8Array<ArrayBuffer> {
+    return this.#octets ??= encoder.encode(this.wire);
   }
 
   /** The reply as it goes over the wire, every line with its CRLF. */
@@ -86,12 +88,23 @@ export class SmtpReply {
   #compose(): string {
     const status = this.enhanced === undefined ? "" : `${this.enhanced} `;
     const last = this.lines.length - 1;
+    if (last === 0) return `${this.code} ${status}${this.lines[0]}\r\n`;
     let wire = "";
     for (let at = 0; at <= last; at++) {
       const separator = at === last ? " " : "-";
       wire += `${this.code}${separator}${status}${this.lines[at]}\r\n`;
     }
     return wire;
+  }
+
+  /**
+   * {@linkcode SmtpReply.octets}, but `undefined` the first time: of a reply
+   * that is said once, octets of its own would be wasted. For the server.
+   */
+  get standingOctets(): Uint8Array<ArrayBuffer> | undefined {
+    if (this.#isKnown) return this.octets;
+    this.#isKnown = true;
+    return undefined;
   }
 
   /** The reply as it reads on the wire, lines separated by a line feed. */

@@ -4,6 +4,7 @@
  */
 
 import type { Logger } from "../log.ts";
+import { parseCidr } from "../net/cidr.ts";
 import type {
   AuthenticationPolicy,
   ListenerSecurity,
@@ -110,13 +111,15 @@ export function contextOf(
 ): SessionContext {
   const { kind = "smtp" } = listen;
   const { handlers = {} } = options;
+  const { proxyProtocol = options.proxyProtocol, xclient = options.xclient } =
+    listen;
   const hostname = options.hostname ?? ownName();
   const security = securityOf(listen, options);
   const authentication = authenticationOf(listen, options);
   return {
     kind,
     hostname,
-    profile: profileOf(listen, { ...options, hostname }, {
+    profile: profileOf(listen, { ...options, hostname, xclient }, {
       security,
       authentication,
       limits: shared.counts.limits,
@@ -143,6 +146,8 @@ export function contextOf(
       handshakeTimeoutMs: shared.counts.limits.handshakeTimeoutMs,
     }),
     implicitTls: security === "implicit",
+    proxies: proxyProtocol?.map(parseCidr),
+    xclients: xclient?.map(parseCidr),
     authentication: authentication === "none"
       ? undefined
       : authenticationContext({
@@ -226,6 +231,7 @@ function profileOf(
     },
     startTls: security === "implicit" ? "none" : security,
     authentication,
+    xclient: options.xclient !== undefined && options.xclient.length > 0,
   };
 }
 

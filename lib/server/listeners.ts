@@ -124,13 +124,15 @@ export class Listeners {
   /**
    * The platform's TLS, which is about twice as fast, for one certificate that
    * nobody can exchange. It cannot end a handshake that stands still: the
-   * socket stays open for as long as the client likes.
+   * socket stays open for as long as the client likes. Nor can anything come
+   * before the handshake, as a proxy's header does.
    */
   #nativeTls(context: SessionContext): NativeTls | undefined {
     const { certificate, clientCertificate } = this.#init.options();
     if (
       !context.implicitTls || !(certificate instanceof Certificate) ||
-      clientCertificate !== undefined || this.#stalls >= MOST_STALLS
+      clientCertificate !== undefined || this.#stalls >= MOST_STALLS ||
+      (context.proxies ?? []).length > 0
     ) {
       return undefined;
     }

@@ -5,6 +5,7 @@
  */
 
 import type { DnsClientOptions } from "../dns/dns_client.ts";
+import { parseCidr } from "../net/cidr.ts";
 import type { Logger, LogLevel } from "../log.ts";
 import type {
   AuthenticationPolicy,
@@ -96,6 +97,21 @@ export interface SmtpServerOptions {
   mechanisms?: readonly MechanismName[] | undefined;
   /** Whether clients may log in without TLS. Default `false`. */
   allowInsecureAuth?: boolean | undefined;
+  /**
+   * The networks of the proxies in front of this server, as `["10.0.0.0/8"]`.
+   * Connections from there must begin with a header of the
+   * [PROXY protocol](https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt),
+   * version 1 or 2, before TLS where that comes first, or are closed without a
+   * word. The client that it tells is who is limited, logged and seen by
+   * handlers. Others connect as without this option. Default: there are none.
+   */
+  proxyProtocol?: readonly string[] | undefined;
+  /**
+   * The networks of those who may say for whom they speak, by
+   * [XCLIENT](https://www.postfix.org/XCLIENT_README.html). They are believed
+   * everything, log-ins too. Default: nobody may.
+   */
+  xclient?: readonly string[] | undefined;
   /** How much of everything, and how long. Default: see {@linkcode LimitOptions}. */
   limits?: LimitOptions | undefined;
   /** What happens to a body with a bare CR or LF. Default `"reject"`: 550 5.6.0. */
@@ -151,10 +167,12 @@ export type ReloadOptions = Pick<
  * Checks what can be checked before the server starts.
  *
  * @throws {RangeError} If a number makes no sense
- * @throws {SyntaxError} If a network without limits cannot be read
  * @throws {TypeError} If `hostname` or one of `domains` is no name
+ * @throws {SyntaxError} If one of `proxyProtocol`, `xclient` or `limits.exempt` is no network
  */
 export function checkOptions(options: SmtpServerOptions): void {
+  options.proxyProtocol?.forEach(parseCidr);
+  options.xclient?.forEach(parseCidr);
   limitsOf(options.limits);
   checkMemoryLimit(options.memoryLimit);
   checkHostname(options.hostname);

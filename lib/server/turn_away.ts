@@ -6,7 +6,7 @@
 
 import type { Transport } from "../net/transport.ts";
 import type { SmtpReply } from "../protocol/reply.ts";
-import { wireOf } from "../protocol/server_outbox.ts";
+import { asSaid } from "../protocol/server_outbox.ts";
 import type { SessionContext } from "../session/context.ts";
 
 /** Connections that are told at once; further ones are closed without a word. */
@@ -29,8 +29,7 @@ export class TurnedAway {
       // The platform's TLS keeps a socket open that is closed before this.
       if (transport.handshake !== undefined) await transport.handshake();
       if (transport.tls !== undefined || !about.context.implicitTls) {
-        const text = wireOf(about.reply, isEnhanced);
-        await transport.write(new TextEncoder().encode(text));
+        await transport.write(asSaid(about.reply, isEnhanced).octets);
       }
     } catch {
       // It is gone, which is what was wanted.

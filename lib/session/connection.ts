@@ -21,18 +21,21 @@ import { beginsTls, ServerProtocol } from "../protocol/server_protocol.ts";
 import type { ReadPhase } from "../protocol/server_states.ts";
 import {
   borrowBodyBuffer,
-  COMMAND_BUFFER_SIZE,
+  borrowCommandBuffer,
   returnBodyBuffer,
+  returnCommandBuffer,
 } from "./buffers.ts";
 import { Authentication, type AuthenticationStep } from "./authentication.ts";
 import type { SessionContext } from "./context.ts";
 import { secureFirst, secureNow } from "./encryption.ts";
+import { impersonate, mayImpersonate } from "./impersonation.ts";
 import { EXEMPT, type Ticket } from "./limits.ts";
 import { Patience } from "./patience.ts";
+import { ProxiedTransport } from "./proxied_transport.ts";
 import { Questions } from "./questions.ts";
 import { Reception } from "./reception.ts";
 import { noteConnect, noteEnd } from "./records.ts";
-import { type SessionState, SmtpSession } from "./session.ts";
+import { type SessionInit, type SessionState, SmtpSession } from "./session.ts";
 import { SessionLimits } from "./session_limits.ts";
 import {
   ask,
@@ -44,7 +47,8 @@ import {
 const NOTHING = new Uint8Array(0);
 /** How long a client that is sent away may take to read why, in ms. */
 const FAREWELL_MS = 10_000;
-const encoder = new TextEncoder();
+const GIVEN_UP = Symbol("given up");
+const nothing = () => {};
 
 /** One inbound connection. */
 export class Connection {
@@ -55,15 +59,14 @@ export class Connection {
   /** What the session may do, by its address. */
   readonly limits: SessionLimits;
   readonly #context: SessionContext;
+  readonly #init: SessionInit;
   #transport: Transport;
   readonly #protocol: ServerProtocol;
   readonly #questions: Questions;
   readonly #reception: Reception;
   readonly #patience: Patience;
   readonly #authentication: Authentication | undefined;
-  readonly #commandBuffer: Uint8Array<ArrayBuffer> = new Uint8Array(
-    COMMAND_BUFFER_SIZE,
-  );
+  readonly #commandBuffer: Uint8Array<ArrayBuffer> = borrowCommandBuffer();
   #bodyBuffer: Uint8Array<ArrayBuffer> | undefined;
   /** The one of the two that is read into. */
   #buffer: Uint8Array<ArrayBuffer> = this.#commandBuffer;
@@ -81,6 +84,8 @@ export class Connection {
   /** The end that waits for the handler that is busy. */
   #ending: { reply: SmtpReply | undefined; reason: CloseReason } | undefined;
   #state: SessionState = "connecting";
+  /** Ends the wait for a handler or a store, where there is one. */
+  #giveUp: (() => void) | undefined;
 
   /**
    * @param context What the sessions of the listener have in common
@@ -94,14 +99,19 @@ export class Connection {
     this.#context = context;
     this.#transport = transport;
     const protocol = new ServerProtocol(context.profile);
-    const session = new SmtpSession({
+    this.#init = {
       id: context.nextId(),
       remote: transport.remote,
       local: transport.local,
+      proxy: transport instanceof ProxiedTransport
+        ? transport.proxy
+        : undefined,
       kind: context.kind,
       protocol,
       close: (reply) => this.end(reply, "refused"),
-    });
+    };
+    const session = new SmtpSession(this.#init);
+    protocol.mayImpersonate = mayImpersonate(context, session);
     this.#protocol = protocol;
     this.session = session;
     const { ticket = EXEMPT } = options;
@@ -146,6 +156,7 @@ export class Connection {
 
   /** TLS after STARTTLS. The peer's octets so far are forgotten by the machine. */
   async #startTls(): Promise<void> {
+    this.deadline = Infinity;
     try {
       this.#useTransport(
         await secureNow(this.#transport, this.#context, this.session),
@@ -199,10 +210,9 @@ export class Connection {
     }
   }
 
-  /** Waits for the server itself, as long as it takes: the client is not to blame. */
+  /** Waits for the server itself: the client is not to blame. */
   async #takeTime(waiting: Promise<void>): Promise<void> {
     const since = this.#context.now();
-    this.deadline = Infinity;
     await waiting;
     this.#patience.excuse(this.#context.now() - since);
   }
@@ -217,14 +227,23 @@ export class Connection {
     switch (effect.effect) {
       case "ask":
         return this.#ask(effect);
-      case "body":
-        return this.#reception.take(effect.bytes);
+      case "body": {
+        const taking = this.#reception.take(effect.bytes);
+        return taking && this.#await(taking, nothing);
+      }
       case "drop":
         return this.#reception.drop(effect.refusal);
       case "reset":
-        return this.#reception.reset();
+        return this.#await(this.#reception.reset(), nothing);
       case "startTls":
         return this.#startTls();
+      case "xclient":
+        impersonate(effect.attributes, {
+          init: this.#init,
+          session: this.session,
+          protocol: this.#protocol,
+        }, this.#context);
+        return this.limits.readmit();
     }
   }
 
@@ -316,7 +335,9 @@ export class Connection {
 
   #settleConnect(verdict: Verdict | Promise<Verdict>): void | Promise<void> {
     const answer = (it: Verdict) => {
-      if (this.#spoke > 0 && it === undefined) {
+      // Later on, after XCLIENT, it is the client's turn to speak.
+      const early = this.#spoke > 0 && this.#early !== undefined;
+      if (early && it === undefined) {
         const said = this.#commandBuffer.subarray(0, this.#spoke);
         this.#reason = "early";
         this.#lastWord = beginsTls(said)
@@ -330,20 +351,42 @@ export class Connection {
     return isPromise(verdict) ? this.#await(verdict, answer) : answer(verdict);
   }
 
-  /** Waits for a handler. */
+  /**
+   * Waits for a handler or a store. The client is not to blame, but one that
+   * never answers must not hold the session for ever: past its time the session
+   * ends, and what comes then is the answer to nobody.
+   */
   async #await<T>(
     waiting: Promise<T>,
     answer: (value: T) => void,
   ): Promise<void> {
-    const value = await waiting;
+    const { now, limits } = this.#context;
+    this.deadline = now() + limits.handlerTimeoutMs;
+    const { promise, resolve } = Promise.withResolvers<typeof GIVEN_UP>();
+    this.#giveUp = () => resolve(GIVEN_UP);
+    const value = await Promise.race([waiting, promise]);
+    this.#giveUp = undefined;
     // The session may have been ended meanwhile.
-    if (this.#protocol.phase !== "closed") answer(value);
+    if (this.#protocol.phase === "closed") return;
+    if (value !== GIVEN_UP) answer(value);
+    else this.#protocol.close(replies.noAnswer, this.#reason ??= "error");
   }
 
   // Ends.
 
   /** The client has let its time pass. */
   timeOut(): void {
+    if (this.#giveUp !== undefined) {
+      this.#context.log({
+        level: "error",
+        event: "error",
+        message: "A handler or a store has not answered in time",
+        session: this.session.id,
+        fields: { state: this.session.state },
+      });
+      this.#giveUp();
+      return;
+    }
     // A client that does not read is not told, either; nor is one told twice.
     if (this.#reading && !this.#writing && this.#reason === undefined) {
       const now = this.#context.now();
@@ -371,14 +414,15 @@ export class Connection {
     const close = () => this.#transport.close();
     this.#lastWord = reply;
     if (reply === undefined) return close();
-    const wire = encoder.encode(this.#protocol.wireOf(reply));
-    this.#transport.write(wire).then(close, close);
+    this.#transport.write(this.#protocol.asSaid(reply).octets)
+      .then(close, close);
   }
 
-  /** Ends the session without waiting for anything. */
+  /** Ends the session without waiting for anything, as a handler that is busy. */
   abort(reason: CloseReason): void {
     this.#reason ??= reason;
     this.#transport.close();
+    this.#giveUp?.();
   }
 
   /** Notes why the loop broke off: the client went away, or a fault of our own. */
@@ -401,7 +445,9 @@ export class Connection {
   async #unwind(): Promise<void> {
     for (;;) {
       const { effect } = this.#protocol.next();
-      if (effect === "reset") await this.#reception.reset();
+      if (effect === "reset") {
+        await this.#await(this.#reception.reset(), nothing);
+      }
       if (effect === "close") return;
     }
   }
@@ -410,16 +456,20 @@ export class Connection {
     this.#transport.close();
     this.#authentication?.end();
     // A read that is still under way owns its buffer.
-    if (!this.#reading) this.#returnBuffer();
+    if (!this.#reading) {
+      this.#returnBuffer();
+      returnCommandBuffer(this.#commandBuffer);
+    }
     const { handlers } = this.#context;
     const { session } = this;
     const reason = this.#reason ?? "disconnected";
     if (handlers.onStateChange !== undefined) this.#tellState();
     if (handlers.onDisconnect !== undefined) {
-      await ask(
+      const told = ask(
         () => handlers.onDisconnect!(session, reason),
         this.#about("onDisconnect"),
       );
+      if (isPromise(told)) await this.#await(told, nothing);
     }
     noteEnd(this.#context, session, { reason, said: this.#lastWord });
   }

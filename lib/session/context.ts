@@ -4,6 +4,7 @@
  */
 
 import type { Logger, LogRecord } from "../log.ts";
+import type { Cidr } from "../net/cidr.ts";
 import type { ListenerKind } from "../net/listen_options.ts";
 import type { Transport } from "../net/transport.ts";
 import type { Address } from "../protocol/address.ts";
@@ -57,6 +58,10 @@ export interface SessionContext {
     | undefined;
   /** Whether TLS comes before the first octet. */
   readonly implicitTls: boolean;
+  /** Where proxies are, whose connections begin with a PROXY header. */
+  readonly proxies?: readonly Cidr[] | undefined;
+  /** Where those are who may say XCLIENT. */
+  readonly xclients?: readonly Cidr[] | undefined;
   /** Log-ins, `undefined` where there are none. */
   readonly authentication: AuthenticationContext | undefined;
   /** Gives the next unique name of a session or message. */

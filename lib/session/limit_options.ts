@@ -102,7 +102,7 @@ export interface LimitOptions {
   maxCommandsWithoutMail?: number | undefined;
   /**
    * Longest delay of a reply that refuses a recipient, in ms: it doubles with
-   * each that an address has guessed wrong, past the fifth. 0 for no delay.
+   * each that an address has guessed wrong, past the fifth. 0 for no delay, 60,000 at most.
    *
    * @default {8000}
    */
@@ -128,6 +128,14 @@ export interface LimitOptions {
    * @default {30000}
    */
   handshakeTimeoutMs?: number | undefined;
+  /**
+   * How long a handler or a store may take, in ms, before the session ends with
+   * 421 4.3.0. No client waits longer for the reply to its message (RFC 5321
+   * section 4.5.3.2.6).
+   *
+   * @default {600000}
+   */
+  handlerTimeoutMs?: number | undefined;
   /**
    * Slowest rate of the content of a message, in octets a second. 0 for no limit.
    *
@@ -173,9 +181,13 @@ export const DEFAULT_LIMITS: LimitNumbers & {
   timeoutMs: 300_000,
   mailTimeoutMs: 1_800_000,
   handshakeTimeoutMs: 30_000,
+  handlerTimeoutMs: 600_000,
   minBytesPerSecond: 500,
   exempt: ["127.0.0.0/8", "::1/128"],
 };
+
+/** A wait that is longer than this keeps more of the server than of the client. */
+const MOST_TARPIT_MS = 60_000;
 
 /** Those that must be there: without them there would be no service, or no end to a wait. */
 const AT_LEAST_ONE: ReadonlySet<string> = new Set([
@@ -184,6 +196,7 @@ const AT_LEAST_ONE: ReadonlySet<string> = new Set([
   "timeoutMs",
   "mailTimeoutMs",
   "handshakeTimeoutMs",
+  "handlerTimeoutMs",
 ]);
 
 /**
@@ -205,6 +218,11 @@ export function limitsOf(options: LimitOptions = {}): Limits {
       );
     }
     limits[name] = value;
+  }
+  if (limits.tarpitMs! > MOST_TARPIT_MS) {
+    throw new RangeError(
+      `Cannot use tarpitMs "${limits.tarpitMs}": want ${MOST_TARPIT_MS} at most`,
+    );
   }
   return { ...limits as LimitNumbers, exempt: exempt.map(parseCidr) };
 }

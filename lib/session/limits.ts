@@ -30,6 +30,9 @@ export type Ticket = number;
 /** The ticket of a connection without limits per address. */
 export const EXEMPT: Ticket = -1;
 
+/** What who has no ticket any more leaves with: nothing. */
+export const NO_TICKET: Ticket = -2;
+
 /** Failed recipients of an address that cost it nothing. */
 const FREE_REFUSALS = 5;
 /** The delay of the first that does, in ms. */
@@ -91,7 +94,7 @@ export class AddressLimiter implements AddressLimits {
       this.limits;
     if (this.#open >= maxConnections) return "maxConnections";
     const ticket = this.#ticketOf(address);
-    if (ticket !== EXEMPT) {
+    if (ticket >= 0) {
       const table = this.#table;
       if (isAt(maxConnectionsPerIp, table.get(ticket, FIELD.open))) {
         return "maxConnectionsPerIp";
@@ -116,13 +119,14 @@ export class AddressLimiter implements AddressLimits {
 
   /** See {@linkcode AddressLimits.leave}. */
   leave(ticket: Ticket): void {
+    if (ticket === NO_TICKET) return;
     this.#open--;
-    if (ticket !== EXEMPT) this.#table.add(ticket, FIELD.open, -1);
+    if (ticket >= 0) this.#table.add(ticket, FIELD.open, -1);
   }
 
   /** See {@linkcode AddressLimits.message}. */
   message(ticket: Ticket): LimitBreach | undefined {
-    if (ticket === EXEMPT) return undefined;
+    if (ticket < 0) return undefined;
     const table = this.#table;
     table.turn(ticket, this.#second());
     const { messagesPerMinute, bytesPerMinute } = this.limits;
@@ -136,7 +140,7 @@ export class AddressLimiter implements AddressLimits {
 
   /** See {@linkcode AddressLimits.recipient}. */
   recipient(ticket: Ticket): LimitBreach | undefined {
-    if (ticket === EXEMPT) return undefined;
+    if (ticket < 0) return undefined;
     const table = this.#table;
     table.turn(ticket, this.#second());
     const { recipientsPerMinute } = this.limits;
@@ -149,14 +153,14 @@ export class AddressLimiter implements AddressLimits {
 
   /** See {@linkcode AddressLimits.octets}. */
   octets(ticket: Ticket, count: number): void {
-    if (ticket === EXEMPT) return;
+    if (ticket < 0) return;
     this.#table.turn(ticket, this.#second());
     this.#table.addOctets(ticket, count);
   }
 
   /** See {@linkcode AddressLimits.refused}. */
   refused(ticket: Ticket): number {
-    if (ticket === EXEMPT) return 0;
+    if (ticket < 0) return 0;
     this.#table.turn(ticket, this.#second());
     const past = this.#table.add(ticket, FIELD.refused, 1) - FREE_REFUSALS;
     if (past <= 0) return 0;

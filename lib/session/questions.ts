@@ -53,8 +53,8 @@ export class Questions {
     const session = this.#session;
     switch (question.ask) {
       case "connect":
-        return handlers.onConnect &&
-          this.#ask("onConnect", () => handlers.onConnect!(session));
+        return this.#limits.notAdmitted ?? (handlers.onConnect &&
+          this.#ask("onConnect", () => handlers.onConnect!(session)));
       case "helo":
         return this.#ask(
           "onHelo",

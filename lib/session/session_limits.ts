@@ -7,7 +7,7 @@
 import type { SmtpReply } from "../protocol/reply.ts";
 import type { SessionContext } from "./context.ts";
 import { refuseByLimit } from "./limit_reply.ts";
-import type { LimitBreach, Ticket } from "./limits.ts";
+import { type LimitBreach, NO_TICKET, type Ticket } from "./limits.ts";
 import type { SmtpSession } from "./session.ts";
 
 /** The limits of one session. */
@@ -16,6 +16,7 @@ export class SessionLimits {
   ticket: Ticket;
   readonly #context: SessionContext;
   readonly #session: SmtpSession;
+  #notAdmitted: SmtpReply | undefined;
 
   /** @param context What the sessions of the listener have in common */
   constructor(
@@ -46,6 +47,21 @@ export class SessionLimits {
   tarpit(): Promise<void> | undefined {
     const ms = this.#context.counts.refused(this.ticket);
     return ms > 0 ? this.#context.delays.wait(ms) : undefined;
+  }
+
+  /** The session is another client's from here on, who has to be admitted as any. */
+  readmit(): void {
+    const { counts } = this.#context;
+    counts.leave(this.ticket);
+    const admitted = counts.admit(this.#session.remoteAddress);
+    const isAdmitted = typeof admitted === "number";
+    this.ticket = isAdmitted ? admitted : NO_TICKET;
+    this.#notAdmitted = isAdmitted ? undefined : this.#refuse(admitted);
+  }
+
+  /** The reply to a client that was not readmitted. */
+  get notAdmitted(): SmtpReply | undefined {
+    return this.#notAdmitted;
   }
 
   #refuse(breach: LimitBreach | undefined): SmtpReply | undefined {

@@ -41,8 +41,8 @@ for (const [name, make, wire] of WIRE) {
   Deno.test(`SmtpReply prints ${name}`, () => {
     const reply = make();
     assertEquals(reply.wire, wire);
-    assertEquals(new TextDecoder().decode(reply.encode()), wire);
-    assertEquals(reply.encode(), reply.encode());
+    assertEquals(new TextDecoder().decode(reply.octets), wire);
+    assertEquals(reply.octets, new TextEncoder().encode(reply.wire));
     assertEquals(
       String(reply).split("\n").length,
       wire.split("\r\n").length - 1,
