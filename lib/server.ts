@@ -101,7 +101,9 @@ export class SmtpServer {
     this.#log = options.log ?? consoleLogger;
     this.#store = options.store ?? new DiscardStore();
     checkOptions(options);
-    this.#counts = new AddressLimiter(limitsOf(options.limits));
+    this.#counts = new AddressLimiter(limitsOf(options.limits), {
+      now: () => this.#now,
+    });
     this.dns = new DnsClient(options.dns);
     this.#front = new ProxyFront({
       serve: (transport, context) => this.#serve(transport, context),

@@ -196,6 +196,8 @@ export class ServerCommands {
     }
     const sender = checkMail(argument, profile);
     if (sender instanceof SmtpReply) return this.#outbox.error(sender);
+    const excess = this.#conversation.gate?.message();
+    if (excess !== undefined) return this.#outbox.reply(excess);
     const { address, parameters } = sender;
     this.#decide({ effect: "ask", ask: "mail", address, parameters });
   }
@@ -222,6 +224,11 @@ export class ServerCommands {
     if (envelope.recipients.length >= maxRecipients) {
       if (this.#countRefused()) return;
       return this.#outbox.reply(tooManyRecipients(maxRecipients));
+    }
+    const excess = conversation.gate?.recipient();
+    if (excess !== undefined) {
+      if (this.#countRefused()) return;
+      return this.#outbox.reply(excess);
     }
     const { address, parameters } = candidate;
     this.#decide({ effect: "ask", ask: "rcpt", address, parameters });

@@ -7,7 +7,12 @@
 import type { Envelope } from "./envelope.ts";
 import { tooMany } from "./replies.ts";
 import { SmtpReply } from "./reply.ts";
-import type { CloseReason, ServerProfile, Verdict } from "./server_effects.ts";
+import type {
+  CloseReason,
+  CountingGate,
+  ServerProfile,
+  Verdict,
+} from "./server_effects.ts";
 import { ServerInput } from "./server_input.ts";
 import { Outbox } from "./server_outbox.ts";
 import type { Phase, ReadPhase } from "./server_states.ts";
@@ -40,6 +45,8 @@ export class Conversation {
   envelope: Envelope | undefined;
   /** RCPT commands of this transaction that were refused. */
   refusedRecipients = 0;
+  /** Counts messages and recipients, where somebody does. */
+  gate: CountingGate | undefined;
   /** Commands since the last message that was taken; see {@linkcode Conversation.countIdle}. */
   idleCommands = 0;
   /** Whether the session holds a message that has begun. */

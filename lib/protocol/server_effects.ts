@@ -113,6 +113,17 @@ export type Verdict =
   | "silent-deny"
   | "drop";
 
+/**
+ * Counts what a client begins, and refuses what is too much. It answers at once:
+ * nothing is asked for what every message has.
+ */
+export interface CountingGate {
+  /** A message begins; the reply that refuses it, if it is too much. */
+  message(): SmtpReply | undefined;
+  /** A recipient is named; the reply that refuses it, if it is too much. */
+  recipient(): SmtpReply | undefined;
+}
+
 /** Which asks somebody wants to decide; the others are accepted on the spot. */
 export interface AskFlags {
   /** Before each command line is looked at. */

@@ -25,6 +25,7 @@ import {
   type KnownCommand,
   lineLimit,
   parseCommand,
+  TLS_RECORD,
 } from "./command.ts";
 import type { Envelope } from "./envelope.ts";
 import { LineBuffer } from "./line_buffer.ts";
@@ -36,6 +37,7 @@ import { ServerContent } from "./server_content.ts";
 import { accepts, Conversation } from "./server_conversation.ts";
 import type {
   CloseReason,
+  CountingGate,
   ServerAsk,
   ServerEffect,
   ServerProfile,
@@ -44,15 +46,6 @@ import type {
 import type { ServerInput } from "./server_input.ts";
 import type { Outbox } from "./server_outbox.ts";
 import type { Phase, ReadPhase } from "./server_states.ts";
-
-/** The first octets of a TLS record: a client that expects TLS where there is none. */
-const TLS_RECORD = [0x16, 0x03] as const;
-
-/** Whether octets are those that a TLS connection begins with. */
-export function beginsTls(bytes: Uint8Array): boolean {
-  return bytes.length > 0 &&
-    TLS_RECORD.every((octet, at) => octet === (bytes[at] ?? octet));
-}
 
 /** The receiving machine of one connection. */
 export class ServerProtocol {
@@ -114,6 +107,15 @@ export class ServerProtocol {
 
   set mayImpersonate(may: boolean) {
     this.#conversation.mayImpersonate = may;
+  }
+
+  /** Counts messages and recipients; nobody does unless it is set. */
+  get gate(): CountingGate | undefined {
+    return this.#conversation.gate;
+  }
+
+  set gate(gate: CountingGate | undefined) {
+    this.#conversation.gate = gate;
   }
 
   /** The SASL mechanisms that can be served on the connection as it is now. */

@@ -223,9 +223,8 @@ function profileOf(
     asks: {
       command: handlers.onCommand !== undefined,
       helo: handlers.onHelo !== undefined,
-      // These two are counted.
-      mail: true,
-      rcpt: true,
+      mail: handlers.onMailFrom !== undefined,
+      rcpt: handlers.onRcptTo !== undefined || localTest(options) !== undefined,
       verify: handlers.onVerify !== undefined,
       expand: handlers.onExpand !== undefined,
     },

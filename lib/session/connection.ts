@@ -9,6 +9,7 @@
 
 import { describeError } from "../log.ts";
 import { isConnectionError, type Transport } from "../net/transport.ts";
+import { beginsTls } from "../protocol/command.ts";
 import { replies } from "../protocol/replies.ts";
 import type { SmtpReply } from "../protocol/reply.ts";
 import type {
@@ -17,7 +18,7 @@ import type {
   ServerEffect,
   Verdict,
 } from "../protocol/server_effects.ts";
-import { beginsTls, ServerProtocol } from "../protocol/server_protocol.ts";
+import { ServerProtocol } from "../protocol/server_protocol.ts";
 import type { ReadPhase } from "../protocol/server_states.ts";
 import {
   borrowBodyBuffer,
@@ -117,6 +118,7 @@ export class Connection {
     const { ticket = EXEMPT } = options;
     const limits = new SessionLimits(context, { session, ticket });
     this.limits = limits;
+    protocol.gate = limits;
     this.#patience = new Patience(context.limits);
     this.#questions = new Questions(context, { session, protocol, limits });
     this.#reception = new Reception(context, { session, protocol });

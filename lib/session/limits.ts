@@ -68,7 +68,7 @@ export class AddressLimiter implements AddressLimits {
   /**
    * Nothing has been counted.
    *
-   * @param options `now`: a time in ms that never goes back, from 0 on; `most`:
+   * @param options `now`: a time in ms that never goes back, from 0 on, which may lag by a second; `most`:
    * addresses whose counts are kept
    */
   constructor(

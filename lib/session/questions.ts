@@ -61,19 +61,17 @@ export class Questions {
           () => handlers.onHelo!(session, question.name),
         );
       case "mail":
-        return this.#limits.message() ?? (handlers.onMailFrom &&
-          this.#ask(
-            "onMailFrom",
-            () =>
-              handlers.onMailFrom!(
-                session,
-                question.address,
-                question.parameters,
-              ),
-          ));
+        return this.#ask(
+          "onMailFrom",
+          () =>
+            handlers.onMailFrom!(
+              session,
+              question.address,
+              question.parameters,
+            ),
+        );
       case "rcpt":
-        return this.#limits.recipient() ??
-          this.#afterTarpit(this.#recipient(question));
+        return this.#afterTarpit(this.#recipient(question));
       case "verify":
         return this.#afterTarpit(
           this.#ask(

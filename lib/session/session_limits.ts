@@ -5,13 +5,14 @@
  */
 
 import type { SmtpReply } from "../protocol/reply.ts";
+import type { CountingGate } from "../protocol/server_effects.ts";
 import type { SessionContext } from "./context.ts";
 import { refuseByLimit } from "./limit_reply.ts";
 import { type LimitBreach, NO_TICKET, type Ticket } from "./limits.ts";
 import type { SmtpSession } from "./session.ts";
 
 /** The limits of one session. */
-export class SessionLimits {
+export class SessionLimits implements CountingGate {
   /** What the client was admitted with. */
   ticket: Ticket;
   readonly #context: SessionContext;

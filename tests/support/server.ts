@@ -210,12 +210,12 @@ export interface TestSession extends AsyncDisposable {
 
 /** Which questions somebody answers, as a server finds out. */
 function asksOf(init: SessionInit): NonNullable<ProfileInit["asks"]> {
-  const { handlers = {} } = init;
+  const { handlers = {}, isLocal } = init;
   return {
     command: handlers.onCommand !== undefined,
     helo: handlers.onHelo !== undefined,
-    mail: true,
-    rcpt: true,
+    mail: handlers.onMailFrom !== undefined,
+    rcpt: handlers.onRcptTo !== undefined || isLocal !== undefined,
     verify: handlers.onVerify !== undefined,
     expand: handlers.onExpand !== undefined,
   };
