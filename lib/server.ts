@@ -17,6 +17,7 @@ import type { Relays } from "./queue/relay.ts";
 import type { RelayService } from "./relaying/relay_service.ts";
 import { contextOf, localTest, sourceOf } from "./server/contexts.ts";
 import { idSource } from "./server/ids.ts";
+import { Crowding } from "./server/crowding.ts";
 import { Listeners } from "./server/listeners.ts";
 import {
   checkOptions,
@@ -83,6 +84,7 @@ export class SmtpServer {
   #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
   #clock: ReturnType<typeof setInterval> | undefined;
+  readonly #crowding = new Crowding();
   #endGrace: (() => void) | undefined;
   #graceEnd = 0;
   #now = performance.now();
@@ -115,6 +117,7 @@ export class SmtpServer {
       options: () => this.#options,
       contextOf: (listen) => this.#contextOf(listen),
       serve: (transport, context) => void this.#front.serve(transport, context),
+      onCrowded: () => this.#makeRoom(),
       log: this.#log,
     });
     this.#relaying = relayServiceOf(() => this.#options, {
@@ -265,6 +268,10 @@ export class SmtpServer {
 
   #serve(transport: Transport, context: SessionContext): Promise<void> {
     const { address } = transport.remote;
+    if (this.#connections.size >= this.#crowding.room(this.#now)) {
+      const reply = replies.tooManyConnections;
+      return this.#turnedAway.end(transport, { context, reply });
+    }
     const ticket = this.#counts.admit(address);
     if (typeof ticket === "string") {
       const reply = refuseByLimit(ticket, context, { address });
@@ -380,6 +387,26 @@ export class SmtpServer {
       relaying: this.#relaying,
       nextId: this.#nextId,
       now: () => this.#now,
+    });
+  }
+
+  /**
+   * No descriptor is free: the newest sessions are ended, so that the others
+   * can keep their messages.
+   */
+  #makeRoom(): void {
+    const { size } = this.#connections;
+    const room = this.#crowding.shrink(size, this.#now);
+    const newest = [...this.#connections].slice(room);
+    for (const connection of newest) {
+      connection.end(replies.tooManyConnections, "refused");
+    }
+    if (newest.length === 0) return;
+    this.#log({
+      level: "error",
+      event: "error",
+      message:
+        `Out of file descriptors with ${size} sessions: going on with ${room} for a while; a higher limit (ulimit -n) or a lower maxConnections is needed`,
     });
   }
 

@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { LogRecord } from "../lib/log.ts";
 import { memoryPair } from "../lib/net/memory_transport.ts";
+import { AccountList } from "../lib/sasl/accounts.ts";
 import { startServer, TestClient, until } from "./support/server.ts";
 
 /** The refusals in a log. */
@@ -135,10 +136,13 @@ Deno.test("SmtpServer.reload() puts other limits into force, or none of them", a
 Deno.test("SmtpServer ends a session in every phase that a client stretches", async () => {
   await using server = await startServer({
     limits: { timeoutMs: 100, mailTimeoutMs: 10_000 },
+    accounts: new AccountList({ ann: "secret" }),
+    allowInsecureAuth: true,
   });
   const phases: (readonly string[])[] = [
     [],
     ["HELO x"],
+    ["EHLO x", "AUTH PLAIN"],
     ["HELO x", "MAIL FROM:<a@b>", "RCPT TO:<c@d>", "DATA"],
     ["HELO x", "MAIL FROM:<a@b>", "RCPT TO:<c@d>", "BDAT 1\r\nx"],
   ];

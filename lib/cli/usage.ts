@@ -72,7 +72,7 @@ Who may send, and how it is protected
                                STARTTLS; default allowed with a certificate
 Who stands in front
   --proxy-protocol CIDR        repeatable; connections from there must begin
-                               with a PROXY header, which tells the real client
+                               with a PROXY header that tells the client
   --xclient CIDR               repeatable; clients there may say by XCLIENT for
                                whom they speak
 What goes elsewhere

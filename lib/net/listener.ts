@@ -64,6 +64,7 @@ export class Listener {
     },
   ): Listener {
     const { host, port, tls } = where;
+    prepareStacks();
     try {
       return new Listener(bind(host, { port, tls }), tls);
     } catch (error) {
@@ -123,6 +124,14 @@ export class Listener {
     this.#socket.close();
     this.#rest?.();
   }
+}
+
+/**
+ * Has the platform make a stack trace while it can. The first one of a thread
+ * opens a file; where no descriptor is free for that, the process ends.
+ */
+function prepareStacks(): void {
+  void new Error("Stack trace made in time").stack;
 }
 
 function isClientGone(error: unknown): boolean {

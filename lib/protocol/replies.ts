@@ -99,6 +99,7 @@ const TABLE = {
   tlsOnPlain: [421, "4.7.0", "This port speaks plain SMTP first, closing"],
   endlessLine: [421, "4.7.0", "No end of line in 64 KiB, closing"],
   noAnswer: [421, "4.3.0", "Local error in processing, closing"],
+  tooManyConnections: [421, "4.7.0", "Too many connections, try later"],
   shutdown: [421, "4.3.2", "Service shutting down, closing"],
 } as const;
 

@@ -12,8 +12,8 @@
 
 const encoder = new TextEncoder();
 const ENHANCED = /^([245])\.(\d{1,3})\.(\d{1,3})$/;
-/** Text of a reply line beside code, separator and line end (RFC 5321 4.5.3.1.5: 512 octets). */
-const MAX_TEXT = 500;
+/** Octets of text of a reply line beside code, enhanced code and line end (RFC 5321 4.5.3.1.5: 512 in all). */
+const MAX_TEXT = 496;
 
 /**
  * One reply of an SMTP server. Immutable.
@@ -143,10 +143,19 @@ function splitText(text: string | readonly string[]): readonly string[] {
     for (const line of part.split(/\r\n|\r|\n/)) {
       // deno-lint-ignore no-control-regex
       const clean = line.replace(/[\x00-\x08\x0b-\x1f\x7f]/g, "?");
-      for (let at = 0; at === 0 || at < clean.length; at += MAX_TEXT) {
-        lines.push(clean.slice(at, at + MAX_TEXT));
-      }
+      lines.push(...cut(clean));
     }
   }
   return lines.length === 0 ? [""] : lines;
+}
+
+/** Cuts a text into pieces that fit, of whole characters. */
+function* cut(text: string): Generator<string> {
+  const octets = new Uint8Array(MAX_TEXT);
+  let rest = text;
+  do {
+    const { read } = encoder.encodeInto(rest, octets);
+    yield rest.slice(0, read);
+    rest = rest.slice(read);
+  } while (rest !== "");
 }

@@ -10,6 +10,7 @@ import type { Transport } from "../net/transport.ts";
 import type { SessionContext } from "../session/context.ts";
 import { Certificate } from "../tls/certificate.ts";
 import { securityOf } from "./contexts.ts";
+import { isOutOfDescriptors } from "./crowding.ts";
 import type { ListeningAddress, SmtpServerOptions } from "./options.ts";
 
 /** Handshakes that the platform's TLS may leave hanging before another one takes its place. */
@@ -33,6 +34,8 @@ export interface ListenersInit {
   contextOf(listen: ListenOptions): SessionContext;
   /** Runs a session on a new connection. */
   serve(transport: Transport, context: SessionContext): void;
+  /** Makes room: no descriptor is free for the next connection. */
+  onCrowded(): void;
   /** Takes log records. */
   readonly log: Logger;
 }
@@ -178,7 +181,10 @@ export class Listeners {
   #accept(open: OpenListener): void {
     open.accepting = open.listener.accept(
       (transport) => this.#init.serve(transport, open.context),
-      (error) => this.#report("Cannot accept connections for now", error),
+      (error) =>
+        isOutOfDescriptors(error)
+          ? this.#init.onCrowded()
+          : this.#report("Cannot accept connections for now", error),
     );
   }
 

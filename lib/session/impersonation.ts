@@ -56,6 +56,12 @@ export function impersonate(
   }));
 }
 
+/** The client's host name, where the one in front has told it. */
+export function toldName({ xclient }: SmtpSession): string | undefined {
+  // The words for a name that there is not stand in brackets.
+  return xclient?.name?.startsWith("[") ? undefined : xclient?.name;
+}
+
 /** The address after a command: what it did not tell stays as it was. */
 function changed(
   known: SocketAddress,

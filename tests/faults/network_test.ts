@@ -72,6 +72,11 @@ class Peer {
     await until(() => seen() >= count || this.#socket.destroyed);
   }
 
+  /** Reads no more. */
+  deafen(): void {
+    this.#socket.pause();
+  }
+
   /** Ends this direction only. */
   finish(): void {
     this.#socket.end();
@@ -174,6 +179,7 @@ for (const [name, text, replies, then] of STATES) {
     const { server, records, store, ends, leftovers } = it;
     const peer = await Peer.connect(server);
     if (replies > 0 || text !== "") await peer.replies(1);
+    if (replies === 0) peer.deafen();
     const sent = peer.send(text).catch(() => {});
     if (replies > 0) await peer.replies(replies);
     if (replies > 0) await sent;

@@ -29,6 +29,8 @@ const OTHERS = [
   ...["NOOP", "RSET", "HELP", "VRFY a", "EXPN list", "STARTTLS", "QUIT"],
   ...["AUTH PLAIN", "AUTH PLAIN AAAA", "AUTH X", "*", "", "__proto__"],
   ...["constructor", "GET / HTTP/1.1", "ETRN x", "EHLO x", "HELO y", "LHLO z"],
+  ...["XCLIENT ADDR=192.0.2.1", "XCLIENT LOGIN=a+2Bb HELO=x", "XCLIENT"],
+  ...["XCLIENT NAME=[TEMPUNAVAIL] PORT=1 PROTO=ESMTP", "XCLIENT __proto__=x"],
 ];
 const LINE_ENDS = ["\r\n", "\r\n", "\r\n", "\n", "\r", "\r\r\n", "\0\r\n"];
 const LINES = ["", ".", "..", ".x", "text", "Subject: x", "__proto__: y"];
@@ -105,6 +107,7 @@ export function profile(random: Random): ProfileInit {
     bareNewlines: pick(random, ["reject", "normalize", "keep"] as const),
     authentication: pick(random, POLICIES),
     startTls: pick(random, POLICIES),
+    xclient: chance(random, 2),
     asks: chance(random, 2) ? "all" : {},
     disabled: chance(random, 4) ? [pick(random, ["CHUNKING", "SMTPUTF8"])] : [],
   };

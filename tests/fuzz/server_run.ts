@@ -37,6 +37,7 @@ export class ServerRun {
   constructor(init: ProfileInit, decisions: number) {
     this.machine = new ServerProtocol(testProfile(init));
     this.machine.mechanisms = ["PLAIN"];
+    this.machine.mayImpersonate = init.xclient === true;
     this.#maxRecipients = init.maxRecipients ?? 5;
     this.#random = seeded(decisions);
     this.#run();
@@ -72,6 +73,9 @@ export class ServerRun {
           this.handshakes++;
           this.events.push("startTls");
           this.machine.tlsStarted();
+          break;
+        case "xclient":
+          this.events.push(JSON.stringify(effect));
           break;
         case "drop":
         case "reset":

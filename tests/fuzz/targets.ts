@@ -2,6 +2,7 @@
 
 import { clientTarget } from "./client_target.ts";
 import { dnsTarget } from "./dns_target.ts";
+import { frontTarget } from "./front_target.ts";
 import type { FuzzTarget } from "./fuzz.ts";
 import { noticeTarget } from "./notice_target.ts";
 import { serverTarget } from "./server_target.ts";
@@ -12,6 +13,7 @@ export const TARGETS: readonly FuzzTarget[] = [
   clientTarget,
   dnsTarget,
   noticeTarget,
+  frontTarget,
 ];
 
 /** Equal parts of `count` inputs, `count` in all. */

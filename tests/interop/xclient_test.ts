@@ -22,7 +22,7 @@ const WAYS: [name: string, flags: string[], want: RegExp][] = [
       ...["--xclient-helo", "spike.example", "--xclient-login", "ann+x"],
       ...["--xclient-destaddr", "192.0.2.2", "--xclient-destport", "25"],
     ],
-    /\(\[192\.0\.2\.7\]\)[^;]* with ESMTPA /,
+    /\(spike\.example \[192\.0\.2\.7\]\)[^;]* with ESMTPA /,
   ],
   [
     "several commands",

@@ -84,7 +84,7 @@ Deno.test("XCLIENT makes the session that of another client", async () => {
   ]);
   assertStringIncludes(
     store.messages[0]!.text,
-    "Received: from spike.test ([IPv6:2001:db8::7])\r\n\tby mx.test with ESMTPA",
+    "Received: from spike.test (spike.test [IPv6:2001:db8::7])\r\n\tby mx.test with ESMTPA",
   );
   const record = test.records.find(({ message }) => /XCLIENT/.test(message));
   assertEquals(

@@ -25,7 +25,10 @@ export function proxyBlock(init: BlockInit): Uint8Array<ArrayBuffer> {
 }
 
 /** A type-length-value vector. */
-export function tlv(type: number, value: string | Uint8Array): Uint8Array {
+export function tlv(
+  type: number,
+  value: string | Uint8Array,
+): Uint8Array<ArrayBuffer> {
   const bytes = typeof value === "string" ? octets(value) : value;
   return concat([
     Uint8Array.of(type, bytes.length >> 8, bytes.length & 255),
