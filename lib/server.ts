@@ -310,8 +310,8 @@ export class SmtpServer {
   async #stop(graceMs: number): Promise<void> {
     this.#graceEnd = performance.now() + graceMs;
     await this.#listeners.close();
-    this.#turnedAway.close();
     await this.#front.close();
+    this.#turnedAway.close();
     await this.#ended(graceMs);
     this.#guard.release();
     this.#delays.close();
