@@ -25,6 +25,7 @@ export type {
   SmtpServerOptions,
   StopOptions,
 } from "./lib/server/options.ts";
+export type { LimitOptions } from "./lib/session/limit_options.ts";
 export { AddressSyntaxError, SmtpError } from "./lib/errors.ts";
 export type { LogEvent, Logger, LogLevel, LogRecord } from "./lib/log.ts";
 

@@ -52,7 +52,7 @@ const [port = "2525"] = Deno.args;
 const server = new SmtpServer({
   listen: `127.0.0.1:${port}`,
   domains: ["example.com"],
-  maxSize: 10_000_000,
+  limits: { maxSize: 10_000_000 },
   handlers,
   store: new MboxStore({
     folder: "./mail",

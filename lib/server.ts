@@ -29,9 +29,13 @@ import {
 } from "./server/options.ts";
 import { ProxyFront } from "./server/proxy_front.ts";
 import { relayServiceOf } from "./server/relaying.ts";
-import { turnAway } from "./server/turn_away.ts";
+import { TurnedAway } from "./server/turn_away.ts";
 import { Connection } from "./session/connection.ts";
 import type { SessionContext } from "./session/context.ts";
+import { Delays } from "./session/delays.ts";
+import { limitsOf } from "./session/limit_options.ts";
+import { refuseByLimit } from "./session/limit_reply.ts";
+import { AddressLimiter } from "./session/limits.ts";
 import { LoginGuard } from "./session/login_guard.ts";
 import type { SmtpSession } from "./session/session.ts";
 import { DiscardStore } from "./store/discard_store.ts";
@@ -69,6 +73,9 @@ export class SmtpServer {
   readonly #connections = new Set<Connection>();
   readonly #running = new Set<Promise<void>>();
   readonly #guard = new LoginGuard();
+  readonly #counts: AddressLimiter;
+  #delays = new Delays();
+  readonly #turnedAway = new TurnedAway();
   readonly #relaying: RelayService;
   readonly #front: ProxyFront;
   readonly #listeners: Listeners;
@@ -96,11 +103,14 @@ export class SmtpServer {
     this.#log = options.log ?? consoleLogger;
     this.#store = options.store ?? new DiscardStore();
     checkOptions(options);
+    this.#counts = new AddressLimiter(limitsOf(options.limits), {
+      now: () => this.#now,
+    });
     this.dns = new DnsClient(options.dns);
     this.#front = new ProxyFront({
       serve: (transport, context) => this.#serve(transport, context),
       isFull: (waiting) =>
-        this.#connections.size + waiting >= (options.maxConnections ?? 10_000),
+        this.#connections.size + waiting >= this.#counts.limits.maxConnections,
       log: this.#log,
     });
     this.#listeners = new Listeners({
@@ -181,6 +191,7 @@ export class SmtpServer {
     // Nobody may connect before there is a place for what they send.
     await this.#relaying.start();
     this.#certificates = sourceOf(this.#options.certificate);
+    this.#delays = new Delays();
     try {
       this.#listeners.open();
     } catch (error) {
@@ -213,11 +224,13 @@ export class SmtpServer {
       if (options.certificate !== undefined) {
         this.#certificates = sourceOf(options.certificate);
       }
+      this.#counts.limits = limitsOf(this.#options.limits);
       await this.#listeners.renew({
         rebind: "certificate" in options || "clientCertificate" in options,
       });
     } catch (error) {
       this.#options = before;
+      this.#counts.limits = limitsOf(before.limits);
       this.#certificates = certificates;
       throw error;
     }
@@ -254,14 +267,20 @@ export class SmtpServer {
   }
 
   #serve(transport: Transport, context: SessionContext): Promise<void> {
-    const { maxConnections = 10_000 } = this.#options;
-    const room = Math.min(maxConnections, this.#crowding.room(this.#now));
-    if (this.#connections.size >= room) {
-      return turnAway(transport, context);
+    const { address } = transport.remote;
+    if (this.#connections.size >= this.#crowding.room(this.#now)) {
+      const reply = replies.tooManyConnections;
+      return this.#turnedAway.end(transport, { context, reply });
     }
-    const connection = new Connection(transport, context);
+    const ticket = this.#counts.admit(address);
+    if (typeof ticket === "string") {
+      const reply = refuseByLimit(ticket, context, { address });
+      return this.#turnedAway.end(transport, { context, reply });
+    }
+    const connection = new Connection(transport, context, { ticket });
     this.#connections.add(connection);
     const running = connection.run().finally(() => {
+      this.#counts.leave(connection.limits.ticket);
       this.#connections.delete(connection);
       this.#running.delete(running);
     });
@@ -292,8 +311,10 @@ export class SmtpServer {
     this.#graceEnd = performance.now() + graceMs;
     await this.#listeners.close();
     await this.#front.close();
+    this.#turnedAway.close();
     await this.#ended(graceMs);
     this.#guard.release();
+    this.#delays.close();
     for (const connection of this.#connections) {
       connection.end(replies.shutdown, "shutdown");
     }
@@ -344,14 +365,15 @@ export class SmtpServer {
    * that is set, nobody's time is up.
    */
   #startClock(): void {
-    const { timeoutMs = 300_000, handlerTimeoutMs = timeoutMs } = this.#options;
+    const { timeoutMs, mailTimeoutMs, handlerTimeoutMs } = this.#counts.limits;
+    const shortest = Math.min(timeoutMs, mailTimeoutMs, handlerTimeoutMs);
     this.#now = performance.now();
     this.#clock = setInterval(() => {
       this.#now = performance.now();
       for (const connection of this.#connections) {
         if (connection.deadline < this.#now) connection.timeOut();
       }
-    }, Math.min(1000, Math.max(20, Math.min(timeoutMs, handlerTimeoutMs) / 4)));
+    }, Math.min(1000, Math.max(20, shortest / 4)));
   }
 
   #contextOf(listen: ListenOptions): SessionContext {
@@ -360,6 +382,8 @@ export class SmtpServer {
       log: this.#log,
       certificates: this.#certificates,
       guard: this.#guard,
+      counts: this.#counts,
+      delays: this.#delays,
       relaying: this.#relaying,
       nextId: this.#nextId,
       now: () => this.#now,

@@ -3,6 +3,7 @@ import type { LogRecord } from "../lib/log.ts";
 import { AccountList } from "../lib/sasl/accounts.ts";
 import { SmtpServer } from "../lib/server.ts";
 import type { SmtpServerOptions } from "../lib/server/options.ts";
+import type { LimitOptions } from "../lib/session/limit_options.ts";
 import { MemoryStore } from "../lib/store/memory_store.ts";
 import { startServer, TestClient, until, within } from "./support/server.ts";
 
@@ -152,7 +153,7 @@ Deno.test("SmtpServer goes on when every handler throws", async () => {
 });
 
 Deno.test("SmtpServer hangs up on HTTP and on junk", async () => {
-  await using server = await startServer({ maxErrors: 3 });
+  await using server = await startServer({ limits: { maxErrors: 3 } });
   using web = await TestClient.connect(server);
   await web.reply();
   await web.send("GET / HTTP/1.1\r\nHost: mx.test\r\n\r\n");
@@ -166,11 +167,14 @@ Deno.test("SmtpServer hangs up on HTTP and on junk", async () => {
     await junk.expect(["FOO", "500 5.5.2"]);
   }
   await junk.send("FOO\r\n");
-  assertEquals(await junk.rest(), "421 4.7.0 Too many errors, closing\r\n");
+  assertEquals(
+    await junk.rest(),
+    "421 4.7.0 Too many errors, closing: at most 3\r\n",
+  );
 });
 
 Deno.test("SmtpServer says 421 past maxConnections, and serves the next again", async () => {
-  await using server = await startServer({ maxConnections: 2 });
+  await using server = await startServer({ limits: { maxConnections: 2 } });
   using first = await TestClient.connect(server);
   using second = await TestClient.connect(server);
   await first.reply();
@@ -178,7 +182,7 @@ Deno.test("SmtpServer says 421 past maxConnections, and serves the next again", 
   using third = await TestClient.connect(server);
   assertEquals(
     await third.rest(),
-    "421 4.7.0 Too many connections, try later\r\n",
+    "421 4.7.0 Too many connections, at most 2\r\n",
   );
   await first.expect(["QUIT", "221"]);
   await until(() => server.sessions.length === 1);
@@ -189,12 +193,15 @@ Deno.test("SmtpServer says 421 past maxConnections, and serves the next again", 
 Deno.test("SmtpServer says 421 4.4.2 to a client that has gone silent", async () => {
   const reasons: string[] = [];
   await using server = await startServer({
-    timeoutMs: 40,
+    limits: { timeoutMs: 40 },
     handlers: { onDisconnect: (_session, reason) => void reasons.push(reason) },
   });
   using client = await TestClient.connect(server);
   await client.reply();
-  assertEquals(await client.rest(), "421 4.4.2 Timeout, closing\r\n");
+  assertEquals(
+    await client.rest(),
+    "421 4.4.2 Timeout, closing: no whole command in 0.04 seconds\r\n",
+  );
   await until(() => reasons.length > 0);
   assertEquals(reasons, ["timeout"]);
 });
@@ -287,19 +294,33 @@ Deno.test("SmtpServer warns when mail would go nowhere", async () => {
   }
 });
 
-const WRONG: [name: keyof SmtpServerOptions, value: number][] = [
+const WRONG: [name: keyof LimitOptions, value: number][] = [
   ["maxSize", -1],
   ["maxRecipients", 0],
   ["maxConnections", 0],
   ["maxErrors", 1.5],
   ["timeoutMs", NaN],
-  ["memoryLimit", Infinity],
+  ["maxConnectionsPerIp", -1],
+  ["mailTimeoutMs", 0],
 ];
+
+Deno.test("SmtpServer refuses memoryLimit Infinity and tarpitMs of an hour", () => {
+  assertThrows(
+    () => new SmtpServer({ memoryLimit: Infinity }),
+    RangeError,
+    'Cannot use memoryLimit "Infinity": want a whole number from 0',
+  );
+  assertThrows(
+    () => new SmtpServer({ limits: { tarpitMs: 3_600_000 } }),
+    RangeError,
+    'Cannot use tarpitMs "3600000": want 60000 at most',
+  );
+});
 
 for (const [name, value] of WRONG) {
   Deno.test(`SmtpServer refuses ${name} ${value}`, () => {
     assertThrows(
-      () => new SmtpServer({ [name]: value }),
+      () => new SmtpServer({ limits: { [name]: value } }),
       RangeError,
       `Cannot use ${name} "${value}": want a whole number from`,
     );

@@ -181,7 +181,9 @@ Deno.test("SmtpServer.serve() wants an active server", async () => {
 });
 
 Deno.test("SmtpServer.serve() counts towards maxConnections", async () => {
-  await using session = await connectInMemory({ maxConnections: 1 });
+  await using session = await connectInMemory({
+    limits: { maxConnections: 1 },
+  });
   await session.client.expect(220);
   const [inner, outer] = memoryPair();
   await session.server.serve(inner);
@@ -191,7 +193,7 @@ Deno.test("SmtpServer.serve() counts towards maxConnections", async () => {
 });
 
 Deno.test("SmtpServer.serve() gives up on a silent client", async () => {
-  await using session = await connectInMemory({ timeoutMs: 20 });
+  await using session = await connectInMemory({ limits: { timeoutMs: 20 } });
   await session.client.expect(220);
   await session.client.expect(421);
   await session.ended;

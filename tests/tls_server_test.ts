@@ -245,7 +245,7 @@ Deno.test("SmtpServer leaves the platform's TLS once 64 handshakes came to no en
   await using server = await startServer({
     certificate,
     listen: LISTEN,
-    handshakeTimeoutMs: 100,
+    limits: { handshakeTimeoutMs: 100 },
     log: (record) => records.push(record),
   });
   const { addresses } = server;
@@ -274,7 +274,7 @@ Deno.test("SmtpServer turns clients away beyond maxConnections", async () => {
   await using server = await startServer({
     certificate,
     listen: LISTEN,
-    maxConnections: 1,
+    limits: { maxConnections: 1 },
   });
   using first = await connect(server, 1);
   using second = await connectTls(server, { index: 1 });

@@ -17,12 +17,12 @@ import { FileStore } from "../store/file_store.ts";
 import { MaildirStore } from "../store/maildir_store.ts";
 import { MboxStore } from "../store/mbox_store.ts";
 import type { MessageStore } from "../store/store.ts";
+import { LIMIT_SETTINGS, limitSettings } from "./limit_settings.ts";
 import {
   one,
   type RawSettings,
   type SettingForm,
   usable,
-  wholeNumber,
 } from "./raw_settings.ts";
 import { RELAY_SETTINGS, relaySettings } from "./relay_settings.ts";
 import { UsageError } from "./usage.ts";
@@ -43,12 +43,9 @@ export const SETTINGS: Readonly<Record<string, SettingForm>> = {
   "self-signed": "flag",
   "allow-insecure-auth": "flag",
   ...RELAY_SETTINGS,
+  ...LIMIT_SETTINGS,
   "proxy-protocol": "many",
   xclient: "many",
-  "max-size": "one",
-  "max-recipients": "one",
-  "max-connections": "one",
-  timeout: "one",
   log: "one",
   quiet: "flag",
 };
@@ -134,8 +131,6 @@ export function serveSettings(raw: RawSettings): ServeSettings {
   );
   const domains = raw.get("domain");
   usable("domain", () => localDomains(domains ?? []));
-  const maxSize = wholeNumber(raw, "max-size", 0);
-  const timeout = wholeNumber(raw, "timeout", 1);
   const log = one(raw, "log") ?? "text";
   if (log !== "text" && log !== "json") {
     throw new UsageError(`--log ${log}: want text or json`);
@@ -148,12 +143,9 @@ export function serveSettings(raw: RawSettings): ServeSettings {
       store,
       domains,
       hostname: one(raw, "hostname"),
+      limits: limitSettings(raw),
       proxyProtocol: networks(raw, "proxy-protocol"),
       xclient: networks(raw, "xclient"),
-      maxSize,
-      maxRecipients: wholeNumber(raw, "max-recipients", 1),
-      maxConnections: wholeNumber(raw, "max-connections", 1),
-      timeoutMs: timeout === undefined ? undefined : timeout * 1000,
       ...relaying,
     },
     keeps: relaying.relay !== undefined && isOpenToClients(relaying.relay)

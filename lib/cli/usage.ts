@@ -94,7 +94,16 @@ Limits
   --max-size BYTES             largest message; default 52428800, 0 for no limit
   --max-recipients N           of a message; default 1000
   --max-connections N          at once; default 10000
-  --timeout SECONDS            wait for a silent client; default 300
+  --max-connections-per-ip N   at once of one address; default 50; 0 means no
+                               limit, here and in what follows
+  --connections-per-minute N   new ones of one address; default 300
+  --messages-per-minute N      of one address; default 600
+  --recipients-per-minute N    of one address; default 5000
+  --bytes-per-minute BYTES     of one address; default 1073741824
+  --exempt CIDR|none           repeatable; networks without limits per address;
+                               default 127.0.0.0/8 and ::1
+  --max-errors N               of a session; default 10
+  --timeout SECONDS            wait for a whole command; default 300
 Output
   --log text|json              records on standard error; default text
   --quiet                      no first screen, only warnings and errors

@@ -124,3 +124,12 @@ export function parseBdat(
   if (match === null) return undefined;
   return { size: Number(match[1]), last: match[2] !== undefined };
 }
+
+/** The first octets of a TLS record: a client that expects TLS where there is none. */
+export const TLS_RECORD: readonly number[] = [0x16, 0x03];
+
+/** Whether octets are those that a TLS connection begins with. */
+export function beginsTls(bytes: Uint8Array): boolean {
+  return bytes.length > 0 &&
+    TLS_RECORD.every((octet, at) => octet === (bytes[at] ?? octet));
+}

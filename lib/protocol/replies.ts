@@ -84,7 +84,6 @@ const TABLE = {
   refusedMessage: [554, "5.7.1", "Message refused"],
   refusedHeaders: [554, "5.7.1", "Message refused for its header"],
   relayingDenied: [550, "5.7.1", "Relaying denied"],
-  tooManyRecipients: [452, "4.5.3", "Too many recipients"],
   tooLarge: [552, "5.3.4", "Message exceeds the size limit"],
   xclientDenied: [550, "5.7.0", "You may not speak for others"],
   needTls: [530, "5.7.0", "Must issue a STARTTLS command first"],
@@ -96,18 +95,35 @@ const TABLE = {
   // For now, or for good.
   localError: [451, "4.3.0", "Local error in processing, try again"],
   storageFull: [452, "4.3.1", "Insufficient system storage"],
-  tooManyErrors: [421, "4.7.0", "Too many errors, closing"],
   http: [421, "4.7.0", "This is SMTP, not HTTP, closing"],
   tlsOnPlain: [421, "4.7.0", "This port speaks plain SMTP first, closing"],
   endlessLine: [421, "4.7.0", "No end of line in 64 KiB, closing"],
   noAnswer: [421, "4.3.0", "Local error in processing, closing"],
-  timeout: [421, "4.4.2", "Timeout, closing"],
-  shutdown: [421, "4.3.2", "Service shutting down, closing"],
   tooManyConnections: [421, "4.7.0", "Too many connections, try later"],
+  shutdown: [421, "4.3.2", "Service shutting down, closing"],
 } as const;
 
 /** The name of a standard reply. */
 export type ReplyName = keyof typeof TABLE;
+
+/**
+ * The last reply of a session in which there was too much of something.
+ *
+ * @param what As `"errors"`
+ * @param most How many would have been borne
+ */
+export function tooMany(what: string, most: number): SmtpReply {
+  return new SmtpReply(421, `Too many ${what}, closing: at most ${most}`, {
+    enhanced: "4.7.0",
+  });
+}
+
+/** The reply to a recipient of a message that has as many as it may. */
+export function tooManyRecipients(most: number): SmtpReply {
+  return new SmtpReply(452, `Too many recipients, at most ${most}`, {
+    enhanced: "4.5.3",
+  });
+}
 
 /** The standard replies, by what they say. */
 export const replies: Readonly<Record<ReplyName, SmtpReply>> = Object

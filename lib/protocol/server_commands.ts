@@ -11,7 +11,7 @@
  */
 
 import type { Verb } from "./command.ts";
-import { replies } from "./replies.ts";
+import { replies, tooMany, tooManyRecipients } from "./replies.ts";
 import { SmtpReply } from "./reply.ts";
 import {
   checkAuth,
@@ -26,8 +26,11 @@ import type { Outbox } from "./server_outbox.ts";
 import { refuseOutOfOrder } from "./server_states.ts";
 import { parseXclient } from "./xclient.ts";
 
-/** Names of a session that may be refused before it counts. */
-const FREE_REFUSALS = 20;
+/** RCPT commands of a transaction that may be refused before they count as idle: a long list may be put off as a whole. */
+const FREE_REFUSALS = 1000;
+
+/** Verbs that do not count as commands without mail. */
+const HAS_OWN_LIMIT: ReadonlySet<Verb> = new Set(["RCPT", "BDAT", "QUIT"]);
 
 /** The question `Name` to the session. */
 type Ask<Name extends ServerAsk["ask"]> = ServerAsk & { readonly ask: Name };
@@ -53,6 +56,7 @@ export class ServerCommands {
 
   /** Runs a command. */
   run(verb: Verb, argument: string): void {
+    if (!HAS_OWN_LIMIT.has(verb) && this.#conversation.countIdle()) return;
     const refusal = this.#refuseOrder(verb);
     if (verb === "BDAT") return this.#content.startChunk(argument, refusal);
     if (refusal !== undefined) return this.#outbox.error(refusal);
@@ -126,15 +130,16 @@ export class ServerCommands {
 
   /**
    * Refuses what was asked for by name. Nobody has to know all recipients, but
-   * who asks for more and more that are none is guessing: past
-   * {@linkcode FREE_REFUSALS}, a refusal for good counts as an error.
+   * who asks for more and more that are none is guessing.
    */
   #refuseName(verdict: Verdict, standard: SmtpReply): void {
     const { isTemporary } = verdict instanceof SmtpReply ? verdict : standard;
-    if (!isTemporary) this.#refusedNames++;
-    if (this.#refusedNames > FREE_REFUSALS) {
-      this.#outbox.refuse(verdict, standard);
-    } else this.#outbox.say(verdict, standard);
+    const { maxRefusedRecipients: most } = this.#conversation.profile;
+    if (!isTemporary && ++this.#refusedNames > most && most > 0) {
+      const reply = tooMany("refused recipients", most);
+      return this.#conversation.close(reply, "errors");
+    }
+    this.#outbox.say(verdict, standard);
   }
 
   // HELO, EHLO, LHLO.
@@ -191,6 +196,8 @@ export class ServerCommands {
     }
     const sender = checkMail(argument, profile);
     if (sender instanceof SmtpReply) return this.#outbox.error(sender);
+    const excess = this.#conversation.gate?.message();
+    if (excess !== undefined) return this.#outbox.reply(excess);
     const { address, parameters } = sender;
     this.#decide({ effect: "ask", ask: "mail", address, parameters });
   }
@@ -215,7 +222,13 @@ export class ServerCommands {
       return this.#outbox.error(candidate);
     }
     if (envelope.recipients.length >= maxRecipients) {
-      return this.#outbox.reply(replies.tooManyRecipients);
+      if (this.#countRefused()) return;
+      return this.#outbox.reply(tooManyRecipients(maxRecipients));
+    }
+    const excess = conversation.gate?.recipient();
+    if (excess !== undefined) {
+      if (this.#countRefused()) return;
+      return this.#outbox.reply(excess);
     }
     const { address, parameters } = candidate;
     this.#decide({ effect: "ask", ask: "rcpt", address, parameters });
@@ -224,13 +237,20 @@ export class ServerCommands {
   #settleRecipient(recipient: Ask<"rcpt">, verdict: Verdict): void {
     const conversation = this.#conversation;
     if (!accepts(verdict)) {
-      conversation.refusedRecipients++;
+      if (this.#countRefused()) return;
       return this.#refuseName(verdict, replies.refusedRecipient);
     }
     const { address, parameters } = recipient;
     conversation.envelope!.recipients.push({ address, parameters });
     conversation.phase = "rcpt";
     this.#outbox.say(verdict, replies.recipientOk);
+  }
+
+  /** Counts a refused RCPT; says whether that was the end of the session. */
+  #countRefused(): boolean {
+    const conversation = this.#conversation;
+    return ++conversation.refusedRecipients > FREE_REFUSALS &&
+      conversation.countIdle();
   }
 
   // RSET, QUIT, HELP.

@@ -61,6 +61,8 @@ export class ServerContent {
     if (chunk === undefined) {
       return conversation.close(replies.badBdat, "errors");
     }
+    const isIdle = chunk.size === 0 && !chunk.last;
+    if (isIdle && conversation.countIdle()) return;
     this.#body.startChunk(chunk);
     this.#silent = false;
     conversation.reading = "bdat";
@@ -202,6 +204,7 @@ export class ServerContent {
   /** Carries out the final verdict on a message. */
   settleMessage(verdict: Verdict): void {
     this.#conversation.collecting = false;
+    if (accepts(verdict)) this.#conversation.idleCommands = 0;
     if (verdict !== "silent-allow" && verdict !== "silent-deny") {
       const standard = accepts(verdict)
         ? replies.messageOk

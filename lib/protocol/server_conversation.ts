@@ -5,8 +5,14 @@
  */
 
 import type { Envelope } from "./envelope.ts";
+import { tooMany } from "./replies.ts";
 import { SmtpReply } from "./reply.ts";
-import type { CloseReason, ServerProfile, Verdict } from "./server_effects.ts";
+import type {
+  CloseReason,
+  CountingGate,
+  ServerProfile,
+  Verdict,
+} from "./server_effects.ts";
 import { ServerInput } from "./server_input.ts";
 import { Outbox } from "./server_outbox.ts";
 import type { Phase, ReadPhase } from "./server_states.ts";
@@ -39,6 +45,10 @@ export class Conversation {
   envelope: Envelope | undefined;
   /** RCPT commands of this transaction that were refused. */
   refusedRecipients = 0;
+  /** Counts messages and recipients, where somebody does. */
+  gate: CountingGate | undefined;
+  /** Commands since the last message that was taken; see {@linkcode Conversation.countIdle}. */
+  idleCommands = 0;
   /** Whether the session holds a message that has begun. */
   collecting = false;
 
@@ -46,6 +56,17 @@ export class Conversation {
   constructor(profile: ServerProfile) {
     this.profile = profile;
     this.outbox = new Outbox(profile);
+  }
+
+  /**
+   * Counts a command that brings no message nearer; ends the session with the
+   * one that is too many, and says so.
+   */
+  countIdle(): boolean {
+    const { maxCommandsWithoutMail: most } = this.profile;
+    if (++this.idleCommands <= most || most === 0) return false;
+    this.close(tooMany("commands without mail", most), "errors");
+    return true;
   }
 
   /** Begins a transaction. */

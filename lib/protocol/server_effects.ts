@@ -71,7 +71,12 @@ export type ServerEffect =
   /** The client is another one from here on; the next question is whether it may connect. */
   | { readonly effect: "xclient"; readonly attributes: XclientAttributes }
   /** Close the connection. */
-  | { readonly effect: "close"; readonly reason: CloseReason };
+  | {
+    readonly effect: "close";
+    readonly reason: CloseReason;
+    /** The last word, where the machine has chosen it. */
+    readonly reply?: SmtpReply;
+  };
 
 /** Why a session ended. */
 export type CloseReason =
@@ -108,6 +113,17 @@ export type Verdict =
   | "silent-deny"
   | "drop";
 
+/**
+ * Counts what a client begins, and refuses what is too much. It answers at once:
+ * nothing is asked for what every message has.
+ */
+export interface CountingGate {
+  /** A message begins; the reply that refuses it, if it is too much. */
+  message(): SmtpReply | undefined;
+  /** A recipient is named; the reply that refuses it, if it is too much. */
+  recipient(): SmtpReply | undefined;
+}
+
 /** Which asks somebody wants to decide; the others are accepted on the spot. */
 export interface AskFlags {
   /** Before each command line is looked at. */
@@ -138,11 +154,12 @@ export interface ServerProfile {
   readonly maxSize: number;
   /** Most recipients of a message. */
   readonly maxRecipients: number;
-  /**
-   * Errors after which a session ends; 0 for no end. Refused log-ins count, and
-   * names refused by RCPT, VRFY or EXPN past the twentieth; not what is put off.
-   */
+  /** Errors that a session may make, refused log-ins among them; 0 for no end. */
   readonly maxErrors: number;
+  /** Names that RCPT, VRFY and EXPN may refuse for good in a session; 0 for no end. */
+  readonly maxRefusedRecipients: number;
+  /** Commands that may follow each other without a message being taken; 0 for no end. */
+  readonly maxCommandsWithoutMail: number;
   /** What happens to bare CR and LF in a body. */
   readonly bareNewlines: BareNewlinePolicy;
   /** Which asks somebody wants to decide. */

@@ -7,7 +7,7 @@
  */
 
 import { OutputBuffer } from "./output_buffer.ts";
-import { replies } from "./replies.ts";
+import { tooMany } from "./replies.ts";
 import { SmtpReply } from "./reply.ts";
 import type {
   CloseReason,
@@ -100,7 +100,7 @@ export class Outbox {
 
   /** Appends the reply to an error of the client, which counts. */
   error(reply: SmtpReply): void {
-    if (this.#isOneTooMany()) this.close("errors", replies.tooManyErrors);
+    if (this.#isOneTooMany()) this.#endForErrors();
     else this.reply(reply);
   }
 
@@ -111,8 +111,12 @@ export class Outbox {
   refuse(verdict: Verdict, standard: SmtpReply): void {
     const { isTemporary } = verdict instanceof SmtpReply ? verdict : standard;
     if (!isTemporary && this.#isOneTooMany()) {
-      this.close("errors", replies.tooManyErrors);
+      this.#endForErrors();
     } else this.say(verdict, standard);
+  }
+
+  #endForErrors(): void {
+    this.close("errors", tooMany("errors", this.#maxErrors));
   }
 
   #isOneTooMany(): boolean {
@@ -120,8 +124,13 @@ export class Outbox {
     return this.#maxErrors > 0 && this.#errors > this.#maxErrors;
   }
 
+  /** A reply as it goes to this client. */
+  asSaid(reply: SmtpReply): SmtpReply {
+    return asSaid(reply, this.#enhanced);
+  }
+
   #append(reply: SmtpReply): void {
-    const said = this.#enhanced ? reply : plainReply(reply);
+    const said = this.asSaid(reply);
     const octets = this.#isEmpty ? said.standingOctets : undefined;
     if (octets !== undefined) {
       this.#single = octets;
@@ -148,15 +157,22 @@ export class Outbox {
     this.closed = true;
     if (reply !== undefined) this.#append(reply);
     this.ask = undefined;
-    this.#end = { effect: "close", reason };
+    this.#end = reply === undefined
+      ? { effect: "close", reason }
+      : { effect: "close", reason, reply };
     this.#effects.push(this.#end);
   }
+}
+
+/** A reply as it is said where ENHANCEDSTATUSCODES is on or off (RFC 2034 section 3). */
+export function asSaid(reply: SmtpReply, enhanced: boolean): SmtpReply {
+  return enhanced ? reply : plainReply(reply);
 }
 
 /** Replies without their enhanced status code: most are standard ones and come again. */
 const plainReplies = new WeakMap<SmtpReply, SmtpReply>();
 
-/** The reply for a client that was not told of enhanced status codes (RFC 2034 section 3). */
+/** The reply for a client that was not told of enhanced status codes. */
 function plainReply(reply: SmtpReply): SmtpReply {
   if (reply.enhanced === undefined) return reply;
   let plain = plainReplies.get(reply);

@@ -25,6 +25,7 @@ import {
   type KnownCommand,
   lineLimit,
   parseCommand,
+  TLS_RECORD,
 } from "./command.ts";
 import type { Envelope } from "./envelope.ts";
 import { LineBuffer } from "./line_buffer.ts";
@@ -36,6 +37,7 @@ import { ServerContent } from "./server_content.ts";
 import { accepts, Conversation } from "./server_conversation.ts";
 import type {
   CloseReason,
+  CountingGate,
   ServerAsk,
   ServerEffect,
   ServerProfile,
@@ -44,9 +46,6 @@ import type {
 import type { ServerInput } from "./server_input.ts";
 import type { Outbox } from "./server_outbox.ts";
 import type { Phase, ReadPhase } from "./server_states.ts";
-
-/** The first octets of a TLS record: a client that expects TLS where there is none. */
-const TLS_RECORD = [0x16, 0x03] as const;
 
 /** The receiving machine of one connection. */
 export class ServerProtocol {
@@ -110,6 +109,15 @@ export class ServerProtocol {
     this.#conversation.mayImpersonate = may;
   }
 
+  /** Counts messages and recipients; nobody does unless it is set. */
+  get gate(): CountingGate | undefined {
+    return this.#conversation.gate;
+  }
+
+  set gate(gate: CountingGate | undefined) {
+    this.#conversation.gate = gate;
+  }
+
   /** The SASL mechanisms that can be served on the connection as it is now. */
   get mechanisms(): readonly string[] {
     return this.#conversation.mechanisms;
@@ -132,6 +140,13 @@ export class ServerProtocol {
   /** How the next octets will be read. */
   get reading(): ReadPhase {
     return this.#conversation.reading;
+  }
+
+  /** Whether what is waited for belongs to a message's content: the commands between BDAT chunks do. */
+  get awaitsContent(): boolean {
+    const { reading, phase } = this.#conversation;
+    return reading === "data" || reading === "bdat" ||
+      phase === "bdat" || phase === "bdat-lost";
   }
 
   /** Octets of body so far. */
@@ -348,6 +363,16 @@ export class ServerProtocol {
   /** Appends text to what is sent, as it is: the caller keeps to the protocol. */
   send(text: string): void {
     this.#outbox.text(text);
+  }
+
+  /** Appends a reply that no question led to; 421 ends the session. */
+  say(reply: SmtpReply): void {
+    this.#outbox.reply(reply);
+  }
+
+  /** A reply as this client is to see it. */
+  asSaid(reply: SmtpReply): SmtpReply {
+    return this.#outbox.asSaid(reply);
   }
 
   /** Ends the session: `reply` if given, then close. */

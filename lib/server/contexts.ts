@@ -10,7 +10,10 @@ import type {
   ListenerSecurity,
   ListenOptions,
 } from "../net/listen_options.ts";
-import { upgradeServer } from "../net/tls_upgrade.ts";
+import {
+  upgradeServer,
+  type UpgradeServerOptions,
+} from "../net/tls_upgrade.ts";
 import type { Transport } from "../net/transport.ts";
 import type { Address } from "../protocol/address.ts";
 import { Capabilities } from "../protocol/capabilities.ts";
@@ -20,6 +23,9 @@ import type { ServerProfile } from "../protocol/server_effects.ts";
 import { isOpenToClients } from "../relaying/relaying_options.ts";
 import { authenticationContext } from "../session/authentication_context.ts";
 import type { SessionContext } from "../session/context.ts";
+import type { Delays } from "../session/delays.ts";
+import type { Limits } from "../session/limit_options.ts";
+import type { AddressLimiter } from "../session/limits.ts";
 import { localDomains } from "../session/local_domains.ts";
 import type { LoginGuard } from "../session/login_guard.ts";
 import type { SessionRelaying } from "../session/relaying.ts";
@@ -37,11 +43,15 @@ export interface SharedServices {
   readonly certificates: CertificateSource | undefined;
   /** Counts failed log-ins. */
   readonly guard: LoginGuard;
+  /** Counts what clients do, and has the limits in force. */
+  readonly counts: AddressLimiter;
+  /** Waits before a refusal is told. */
+  readonly delays: Delays;
   /** Takes mail for other servers. */
   readonly relaying: SessionRelaying;
   /** Gives the next unique name of a session or message. */
   nextId(): string;
-  /** The time, in ms; may lag by a second. */
+  /** A time in ms that never goes back; may lag by a second. */
   now(): number;
 }
 
@@ -112,6 +122,7 @@ export function contextOf(
     profile: profileOf(listen, { ...options, hostname, xclient }, {
       security,
       authentication,
+      limits: shared.counts.limits,
     }),
     handlers,
     store: shared.store,
@@ -122,14 +133,18 @@ export function contextOf(
       memoryLimit: options.memoryLimit ?? 262_144,
       temporaryFolder: options.temporaryFolder,
     },
-    timeoutMs: options.timeoutMs ?? 300_000,
-    handlerTimeoutMs: options.handlerTimeoutMs,
+    limits: shared.counts.limits,
+    counts: shared.counts,
+    delays: shared.delays,
     log: shared.log,
     verbose: reads(options, "info"),
     debug: reads(options, "debug"),
     nextId: () => shared.nextId(),
     now: () => shared.now(),
-    secure: shared.certificates && secureWith(shared.certificates, options),
+    secure: shared.certificates && secureWith(shared.certificates, {
+      clientCertificate: options.clientCertificate,
+      handshakeTimeoutMs: shared.counts.limits.handshakeTimeoutMs,
+    }),
     implicitTls: security === "implicit",
     proxies: proxyProtocol?.map(parseCidr),
     xclients: xclient?.map(parseCidr),
@@ -156,15 +171,9 @@ function reads(options: SmtpServerOptions, level: "info" | "debug"): boolean {
 /** The server's side of a TLS handshake, with the certificates in force when it begins. */
 function secureWith(
   certificates: CertificateSource,
-  options: SmtpServerOptions,
+  policy: Omit<UpgradeServerOptions, "certificates">,
 ): (transport: Transport) => Promise<Transport> {
-  const { clientCertificate, handshakeTimeoutMs = 30_000 } = options;
-  return (transport) =>
-    upgradeServer(transport, {
-      certificates,
-      clientCertificate,
-      handshakeTimeoutMs,
-    });
+  return (transport) => upgradeServer(transport, { certificates, ...policy });
 }
 
 /** The certificates as something that can be exchanged. */
@@ -184,10 +193,11 @@ function profileOf(
   policy: {
     readonly security: ListenerSecurity;
     readonly authentication: AuthenticationPolicy;
+    readonly limits: Limits;
   },
 ): ServerProfile {
-  const { hostname, handlers = {}, maxSize = 52_428_800 } = options;
-  const { maxRecipients = 1000, greeting, goodbye } = options;
+  const { hostname, handlers = {}, greeting, goodbye } = options;
+  const { maxSize, maxRecipients } = policy.limits;
   const protocol = listen.kind === "lmtp" ? "lmtp" : "smtp";
   const text = greeting ?? (protocol === "lmtp" ? "LMTP ready" : "ESMTP ready");
   const { security, authentication } = policy;
@@ -206,7 +216,9 @@ function profileOf(
     }, authentication !== "none"),
     maxSize,
     maxRecipients,
-    maxErrors: options.maxErrors ?? 10,
+    maxErrors: policy.limits.maxErrors,
+    maxRefusedRecipients: policy.limits.maxRefusedRecipients,
+    maxCommandsWithoutMail: policy.limits.maxCommandsWithoutMail,
     bareNewlines: options.bareNewlines ?? "reject",
     asks: {
       command: handlers.onCommand !== undefined,

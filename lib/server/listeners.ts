@@ -131,8 +131,7 @@ export class Listeners {
    * before the handshake, as a proxy's header does.
    */
   #nativeTls(context: SessionContext): NativeTls | undefined {
-    const { certificate, clientCertificate, handshakeTimeoutMs = 30_000 } = this
-      .#init.options();
+    const { certificate, clientCertificate } = this.#init.options();
     if (
       !context.implicitTls || !(certificate instanceof Certificate) ||
       clientCertificate !== undefined || this.#stalls >= MOST_STALLS ||
@@ -144,7 +143,7 @@ export class Listeners {
       certificate: certificate.toPem(),
       key: certificate.keyPem(),
       der: certificate.der,
-      handshakeTimeoutMs,
+      handshakeTimeoutMs: context.limits.handshakeTimeoutMs,
       onStall: () => this.#countStall(),
     };
   }

@@ -1,6 +1,7 @@
 /**
- * The options of the server, and the check of those that are numbers. Every
- * default that is not a matter of one room is written here.
+ * The options of the server, and the check of what needs one. Every default that
+ * is not a matter of one room is written here; those of the limits are in
+ * `session/limit_options.ts`.
  */
 
 import type { DnsClientOptions } from "../dns/dns_client.ts";
@@ -19,6 +20,7 @@ import type { RelayingOptions } from "../relaying/relaying_options.ts";
 import type { Accounts } from "../sasl/accounts.ts";
 import type { MechanismName } from "../sasl/mechanism_name.ts";
 import type { SmtpHandlers } from "../session/handlers.ts";
+import { type LimitOptions, limitsOf } from "../session/limit_options.ts";
 import { localDomains } from "../session/local_domains.ts";
 import type { MessageStore } from "../store/store.ts";
 import type { Certificate } from "../tls/certificate.ts";
@@ -77,8 +79,6 @@ export interface SmtpServerOptions {
   security?: ListenerSecurity | undefined;
   /** Whether clients are asked for a certificate of their own. Default: they are not. */
   clientCertificate?: ClientCertificatePolicy | undefined;
-  /** How long a TLS handshake may take, in ms. Default 30,000. */
-  handshakeTimeoutMs?: number | undefined;
   /**
    * Who may log in, by name and secret; `onAuthenticate` decides instead where
    * it is set.
@@ -112,22 +112,8 @@ export interface SmtpServerOptions {
    * everything, log-ins too. Default: nobody may.
    */
   xclient?: readonly string[] | undefined;
-  /** Largest message, in octets; 0 for no limit. Default 52,428,800 (50 MiB). */
-  maxSize?: number | undefined;
-  /** Most recipients of a message. Default 1000. */
-  maxRecipients?: number | undefined;
-  /** Most sessions at once; the next gets 421. Default 10,000. */
-  maxConnections?: number | undefined;
-  /** Errors of a client after which its session ends; 0 for no end. Default 10. */
-  maxErrors?: number | undefined;
-  /** How long a session waits for its client, in ms. Default 300,000 (RFC 5321 section 4.5.3.2.7). */
-  timeoutMs?: number | undefined;
-  /**
-   * How long a handler or a store may take, in ms, before the session ends with
-   * 421 4.3.0. Default 600,000, past which no client waits for the reply to its
-   * message (RFC 5321 section 4.5.3.2.6).
-   */
-  handlerTimeoutMs?: number | undefined;
+  /** How much of everything, and how long. Default: see {@linkcode LimitOptions}. */
+  limits?: LimitOptions | undefined;
   /** What happens to a body with a bare CR or LF. Default `"reject"`: 550 5.6.0. */
   bareNewlines?: BareNewlinePolicy | undefined;
   /** Extensions that are neither offered nor taken. Default: all are. */
@@ -173,6 +159,7 @@ export type ReloadOptions = Pick<
   | "certificate"
   | "clientCertificate"
   | "domains"
+  | "limits"
   | "mechanisms"
 >;
 
@@ -181,40 +168,22 @@ export type ReloadOptions = Pick<
  *
  * @throws {RangeError} If a number makes no sense
  * @throws {TypeError} If `hostname` or one of `domains` is no name
- * @throws {SyntaxError} If one of `proxyProtocol` or `xclient` is no network
+ * @throws {SyntaxError} If one of `proxyProtocol`, `xclient` or `limits.exempt` is no network
  */
 export function checkOptions(options: SmtpServerOptions): void {
   options.proxyProtocol?.forEach(parseCidr);
   options.xclient?.forEach(parseCidr);
-  checkNumbers(options);
+  limitsOf(options.limits);
+  checkMemoryLimit(options.memoryLimit);
   checkHostname(options.hostname);
   localDomains(options.domains ?? []);
 }
 
-function checkNumbers(options: SmtpServerOptions): void {
-  const wanted = [
-    "maxSize",
-    "maxRecipients",
-    "maxConnections",
-    "maxErrors",
-    "timeoutMs",
-    "memoryLimit",
-    "handshakeTimeoutMs",
-    "handlerTimeoutMs",
-  ] as const;
-  for (const name of wanted) {
-    const value = options[name];
-    if (value === undefined) continue;
-    const least = name === "maxSize" || name === "maxErrors" ||
-        name === "memoryLimit"
-      ? 0
-      : 1;
-    if (!Number.isSafeInteger(value) || value < least) {
-      throw new RangeError(
-        `Cannot use ${name} "${value}": want a whole number from ${least}`,
-      );
-    }
-  }
+function checkMemoryLimit(memoryLimit: number = 0): void {
+  if (Number.isSafeInteger(memoryLimit) && memoryLimit >= 0) return;
+  throw new RangeError(
+    `Cannot use memoryLimit "${memoryLimit}": want a whole number from 0`,
+  );
 }
 
 /** A name with white space or brackets would be taken apart by who reads the greeting or Received. */

@@ -59,7 +59,7 @@ export class ProxyFront {
     transport: Transport,
     context: SessionContext,
   ): Promise<Transport | undefined> {
-    const limit = Math.min(HEADER_TIMEOUT_MS, context.timeoutMs);
+    const limit = Math.min(HEADER_TIMEOUT_MS, context.limits.timeoutMs);
     let isLate = false;
     const timer = setTimeout(() => {
       isLate = true;

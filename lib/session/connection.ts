@@ -9,6 +9,7 @@
 
 import { describeError } from "../log.ts";
 import { isConnectionError, type Transport } from "../net/transport.ts";
+import { beginsTls } from "../protocol/command.ts";
 import { replies } from "../protocol/replies.ts";
 import type { SmtpReply } from "../protocol/reply.ts";
 import type {
@@ -26,13 +27,17 @@ import {
   returnCommandBuffer,
 } from "./buffers.ts";
 import { Authentication, type AuthenticationStep } from "./authentication.ts";
-import { noteDetail, type SessionContext } from "./context.ts";
+import type { SessionContext } from "./context.ts";
 import { secureFirst, secureNow } from "./encryption.ts";
 import { impersonate, mayImpersonate } from "./impersonation.ts";
+import { EXEMPT, type Ticket } from "./limits.ts";
+import { Patience } from "./patience.ts";
 import { ProxiedTransport } from "./proxied_transport.ts";
 import { Questions } from "./questions.ts";
 import { Reception } from "./reception.ts";
+import { noteConnect, noteEnd } from "./records.ts";
 import { type SessionInit, type SessionState, SmtpSession } from "./session.ts";
+import { SessionLimits } from "./session_limits.ts";
 import {
   ask,
   isPromise,
@@ -41,8 +46,8 @@ import {
 } from "./verdicts.ts";
 
 const NOTHING = new Uint8Array(0);
-/** How long a handler or a store may take: past that no client waits any more (RFC 5321 section 4.5.3.2.6). */
-const HANDLER_TIMEOUT_MS = 600_000;
+/** How long a client that is sent away may take to read why, in ms. */
+const FAREWELL_MS = 10_000;
 const GIVEN_UP = Symbol("given up");
 const nothing = () => {};
 
@@ -52,12 +57,15 @@ export class Connection {
   readonly session: SmtpSession;
   /** When the client is given up on, by the clock of the context. */
   deadline: number = Infinity;
+  /** What the session may do, by its address. */
+  readonly limits: SessionLimits;
   readonly #context: SessionContext;
   readonly #init: SessionInit;
   #transport: Transport;
   readonly #protocol: ServerProtocol;
   readonly #questions: Questions;
   readonly #reception: Reception;
+  readonly #patience: Patience;
   readonly #authentication: Authentication | undefined;
   readonly #commandBuffer: Uint8Array<ArrayBuffer> = borrowCommandBuffer();
   #bodyBuffer: Uint8Array<ArrayBuffer> | undefined;
@@ -67,19 +75,28 @@ export class Connection {
   #writing = false;
   /** The read that was begun before the greeting. */
   #early: Promise<number | null> | undefined;
-  /** Whether the client spoke before the greeting. */
-  #spoke = false;
+  /** Octets that came before the greeting. */
+  #spoke = 0;
   /** Whether a read is under way. */
   #reading = false;
   #reason: CloseReason | undefined;
+  /** What the client was told at last. */
+  #lastWord: SmtpReply | undefined;
   /** The end that waits for the handler that is busy. */
   #ending: { reply: SmtpReply | undefined; reason: CloseReason } | undefined;
   #state: SessionState = "connecting";
   /** Ends the wait for a handler or a store, where there is one. */
   #giveUp: (() => void) | undefined;
 
-  /** @param context What the sessions of the listener have in common */
-  constructor(transport: Transport, context: SessionContext) {
+  /**
+   * @param context What the sessions of the listener have in common
+   * @param options `ticket`: what the client was admitted with
+   */
+  constructor(
+    transport: Transport,
+    context: SessionContext,
+    options: { readonly ticket?: Ticket } = {},
+  ) {
     this.#context = context;
     this.#transport = transport;
     const protocol = new ServerProtocol(context.profile);
@@ -98,7 +115,12 @@ export class Connection {
     protocol.mayImpersonate = mayImpersonate(context, session);
     this.#protocol = protocol;
     this.session = session;
-    this.#questions = new Questions(context, session);
+    const { ticket = EXEMPT } = options;
+    const limits = new SessionLimits(context, { session, ticket });
+    this.limits = limits;
+    protocol.gate = limits;
+    this.#patience = new Patience(context.limits);
+    this.#questions = new Questions(context, { session, protocol, limits });
     this.#reception = new Reception(context, { session, protocol });
     this.#authentication = context.authentication &&
       new Authentication(context.authentication, session);
@@ -108,16 +130,7 @@ export class Connection {
   /** Runs the session to its end. Never rejects. */
   async run(): Promise<void> {
     try {
-      noteDetail(this.#context, () => ({
-        level: "debug",
-        event: "connect",
-        message: `Connection from ${this.session.remoteAddress}`,
-        session: this.session.id,
-        fields: {
-          address: this.session.remoteAddress,
-          port: this.session.remotePort,
-        },
-      }));
+      noteConnect(this.#context, this.session);
       const { session } = this;
       const secured = await secureFirst(
         this.#transport,
@@ -167,7 +180,7 @@ export class Connection {
   async #listenEarly(): Promise<void> {
     this.#reading = true;
     this.#early = this.#transport.read(this.#commandBuffer).then((count) => {
-      this.#spoke = count !== null;
+      this.#spoke = count ?? 0;
       return count;
     });
     // Whoever awaits it sees the failure; until then it is no unhandled one.
@@ -184,18 +197,26 @@ export class Connection {
       if (effect.effect === "read") {
         this.#received(await this.#read(effect.phase));
       } else if (effect.effect === "write") {
-        this.#extendDeadline();
+        this.deadline = this.#patience.write(this.#context.now());
         this.#writing = true;
         await this.#transport.write(effect.bytes);
         this.#writing = false;
       } else if (effect.effect === "close") {
         this.#reason ??= effect.reason;
+        this.#lastWord ??= effect.reply;
         return;
       } else {
         const waiting = this.#carryOut(effect);
-        if (waiting !== undefined) await waiting;
+        if (waiting !== undefined) await this.#takeTime(waiting);
       }
     }
+  }
+
+  /** Waits for the server itself: the client is not to blame. */
+  async #takeTime(waiting: Promise<void>): Promise<void> {
+    const since = this.#context.now();
+    await waiting;
+    this.#patience.excuse(this.#context.now() - since);
   }
 
   /** Carries out one effect; a promise where it takes time. */
@@ -219,11 +240,12 @@ export class Connection {
       case "startTls":
         return this.#startTls();
       case "xclient":
-        return impersonate(effect.attributes, {
+        impersonate(effect.attributes, {
           init: this.#init,
           session: this.session,
           protocol: this.#protocol,
         }, this.#context);
+        return this.limits.readmit();
     }
   }
 
@@ -234,7 +256,10 @@ export class Connection {
       this.#protocol.close(reply, reason);
       return null;
     }
-    this.#extendDeadline();
+    this.deadline = this.#patience.wait(
+      this.#context.now(),
+      this.#protocol.awaitsContent ? "content" : "command",
+    );
     this.#buffer = this.#bufferFor(phase);
     this.#reading = true;
     return this.#early ?? this.#transport.read(this.#buffer);
@@ -244,12 +269,12 @@ export class Connection {
   #received(count: number | null): void {
     this.#reading = false;
     this.#early = undefined;
-    if (count === null) this.#protocol.close(undefined, "disconnected");
-    else this.#protocol.receive(this.#buffer, count);
-  }
-
-  #extendDeadline(): void {
-    this.deadline = this.#context.now() + this.#context.timeoutMs;
+    if (count === null) {
+      return this.#protocol.close(undefined, "disconnected");
+    }
+    this.#patience.received(this.#context.now(), count);
+    this.limits.octets(count);
+    this.#protocol.receive(this.#buffer, count);
   }
 
   /** A large buffer while a body comes in, the session's own small one else. */
@@ -270,6 +295,7 @@ export class Connection {
   // Asks.
 
   #ask(effect: ServerAsk): void | Promise<void> {
+    this.#patience.commandDone();
     switch (effect.ask) {
       case "command": {
         const line = this.#questions.command(effect.line);
@@ -280,6 +306,7 @@ export class Connection {
       case "messageStart":
         return this.#settle(this.#reception.start());
       case "message":
+        this.#patience.mailDone();
         return this.#settle(this.#reception.finish());
       case "auth":
         return this.#goOn(this.#authentication!.start(effect));
@@ -311,10 +338,14 @@ export class Connection {
   #settleConnect(verdict: Verdict | Promise<Verdict>): void | Promise<void> {
     const answer = (it: Verdict) => {
       // Later on, after XCLIENT, it is the client's turn to speak.
-      const early = this.#spoke && this.#early !== undefined;
+      const early = this.#spoke > 0 && this.#early !== undefined;
       if (early && it === undefined) {
+        const said = this.#commandBuffer.subarray(0, this.#spoke);
         this.#reason = "early";
-        this.#protocol.answer(replies.earlyTalker);
+        this.#lastWord = beginsTls(said)
+          ? replies.tlsOnPlain
+          : replies.earlyTalker;
+        this.#protocol.answer(this.#lastWord);
       } else {
         this.#protocol.answer(it);
       }
@@ -331,8 +362,8 @@ export class Connection {
     waiting: Promise<T>,
     answer: (value: T) => void,
   ): Promise<void> {
-    const { now, handlerTimeoutMs = HANDLER_TIMEOUT_MS } = this.#context;
-    this.deadline = now() + handlerTimeoutMs;
+    const { now, limits } = this.#context;
+    this.deadline = now() + limits.handlerTimeoutMs;
     const { promise, resolve } = Promise.withResolvers<typeof GIVEN_UP>();
     this.#giveUp = () => resolve(GIVEN_UP);
     const value = await Promise.race([waiting, promise]);
@@ -360,8 +391,10 @@ export class Connection {
     }
     // A client that does not read is not told, either; nor is one told twice.
     if (this.#reading && !this.#writing && this.#reason === undefined) {
-      this.#extendDeadline();
-      this.end(replies.timeout, "timeout");
+      const now = this.#context.now();
+      const { timeoutMs } = this.#context.limits;
+      this.deadline = now + Math.min(FAREWELL_MS, timeoutMs);
+      this.end(this.#patience.reply(now), "timeout");
     } else {
       this.deadline = Infinity;
       this.abort("timeout");
@@ -381,8 +414,10 @@ export class Connection {
     }
     this.#reason = reason;
     const close = () => this.#transport.close();
-    if (reply === undefined) close();
-    else this.#transport.write(reply.octets).then(close, close);
+    this.#lastWord = reply;
+    if (reply === undefined) return close();
+    this.#transport.write(this.#protocol.asSaid(reply).octets)
+      .then(close, close);
   }
 
   /** Ends the session without waiting for anything, as a handler that is busy. */
@@ -438,13 +473,7 @@ export class Connection {
       );
       if (isPromise(told)) await this.#await(told, nothing);
     }
-    noteDetail(this.#context, () => ({
-      level: "debug",
-      event: "disconnect",
-      message: `Connection from ${session.remoteAddress} ended: ${reason}`,
-      session: session.id,
-      fields: { reason, messages: session.messages },
-    }));
+    noteEnd(this.#context, session, { reason, said: this.#lastWord });
   }
 
   #tellState(): void {

@@ -11,7 +11,10 @@ import type { Address } from "../protocol/address.ts";
 import type { ServerProfile } from "../protocol/server_effects.ts";
 import type { MessageStore } from "../store/store.ts";
 import type { AuthenticationContext } from "./authentication_context.ts";
+import type { Delays } from "./delays.ts";
 import type { SmtpHandlers } from "./handlers.ts";
+import type { Limits } from "./limit_options.ts";
+import type { AddressLimits } from "./limits.ts";
 import type { SessionRelaying } from "./relaying.ts";
 
 /** What the sessions of one listener have in common. */
@@ -37,10 +40,12 @@ export interface SessionContext {
     readonly memoryLimit: number;
     readonly temporaryFolder?: string | undefined;
   };
-  /** How long the session waits for the client, in ms. */
-  readonly timeoutMs: number;
-  /** How long a handler or a store may take, in ms; ten minutes by default. */
-  readonly handlerTimeoutMs?: number | undefined;
+  /** The limits in force. */
+  readonly limits: Limits;
+  /** What clients have done so far, by their addresses. */
+  readonly counts: AddressLimits;
+  /** Waits before a refusal is told. */
+  readonly delays: Pick<Delays, "wait">;
   /** Takes log records. */
   readonly log: Logger;
   /** Whether anybody reads records of the level info: if not, none is made. */
@@ -61,7 +66,7 @@ export interface SessionContext {
   readonly authentication: AuthenticationContext | undefined;
   /** Gives the next unique name of a session or message. */
   nextId(): string;
-  /** The time, in ms; may lag by a second. */
+  /** A time in ms that never goes back; may lag by a second. */
   now(): number;
 }
 

@@ -21,6 +21,7 @@
 
 import { parseUnmapped } from "../net/ip.ts";
 import { BoundedMap } from "./bounded_map.ts";
+import { Delays } from "./delays.ts";
 
 /** Failures of one account from one address, after which it is refused. */
 const PAIR_BUDGET = 10;
@@ -62,7 +63,7 @@ export class LoginGuard {
   readonly #queues = new Map<string, Set<Waiter>>();
   /** Pairs that have logged in. */
   readonly #known = new BoundedMap<true>(MOST_COUNTS);
-  readonly #waiting = new Set<() => void>();
+  readonly #delays = new Delays();
   readonly #now: () => number;
 
   /**
@@ -139,7 +140,7 @@ export class LoginGuard {
     const delay = everywhere >= ACCOUNT_BUDGET
       ? LONGEST_DELAY_MS
       : FIRST_DELAY_MS * 2 ** Math.min(failures - 1, 10);
-    return this.#wait(Math.min(delay, LONGEST_DELAY_MS));
+    return this.#delays.wait(Math.min(delay, LONGEST_DELAY_MS));
   }
 
   /** Notes a success: the pair starts anew. */
@@ -151,7 +152,7 @@ export class LoginGuard {
 
   /** Ends all waits: the server is stopping. */
   release(): void {
-    for (const end of this.#waiting) end();
+    this.#delays.release();
     for (const queue of this.#queues.values()) {
       for (const { resolve } of queue) resolve(false);
     }
@@ -169,18 +170,6 @@ export class LoginGuard {
     const failures = this.#failures(key) + 1;
     this.#counts.set(key, { failures, at: this.#now() });
     return Math.ceil(failures);
-  }
-
-  #wait(ms: number): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const end = () => {
-      clearTimeout(timer);
-      this.#waiting.delete(end);
-      resolve();
-    };
-    const timer = setTimeout(end, ms);
-    this.#waiting.add(end);
-    return promise;
   }
 }
 

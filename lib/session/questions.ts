@@ -7,11 +7,14 @@
 import { replies } from "../protocol/replies.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 import type { ServerAsk, Verdict } from "../protocol/server_effects.ts";
+import type { ServerProtocol } from "../protocol/server_protocol.ts";
 import { note, type SessionContext } from "./context.ts";
+import type { SessionLimits } from "./session_limits.ts";
 import type { SmtpSession } from "./session.ts";
 import {
   ask,
   isPromise,
+  isRefusal,
   type VerdictContext,
   verdictOfError,
 } from "./verdicts.ts";
@@ -26,11 +29,22 @@ type Question = Exclude<
 export class Questions {
   readonly #context: SessionContext;
   readonly #session: SmtpSession;
+  readonly #protocol: ServerProtocol;
+  readonly #limits: SessionLimits;
 
   /** @param context What the sessions of the listener have in common */
-  constructor(context: SessionContext, session: SmtpSession) {
+  constructor(
+    context: SessionContext,
+    ends: {
+      readonly session: SmtpSession;
+      readonly protocol: ServerProtocol;
+      readonly limits: SessionLimits;
+    },
+  ) {
     this.#context = context;
-    this.#session = session;
+    this.#session = ends.session;
+    this.#protocol = ends.protocol;
+    this.#limits = ends.limits;
   }
 
   /** Puts one question. */
@@ -39,8 +53,8 @@ export class Questions {
     const session = this.#session;
     switch (question.ask) {
       case "connect":
-        return handlers.onConnect &&
-          this.#ask("onConnect", () => handlers.onConnect!(session));
+        return this.#limits.notAdmitted ?? (handlers.onConnect &&
+          this.#ask("onConnect", () => handlers.onConnect!(session)));
       case "helo":
         return this.#ask(
           "onHelo",
@@ -57,20 +71,34 @@ export class Questions {
             ),
         );
       case "rcpt":
-        return this.#recipient(question);
+        return this.#afterTarpit(this.#recipient(question));
       case "verify":
-        return this.#ask(
-          "onVerify",
-          () => handlers.onVerify!(session, question.text),
-          true,
+        return this.#afterTarpit(
+          this.#ask(
+            "onVerify",
+            () => handlers.onVerify!(session, question.text),
+            true,
+          ),
         );
       case "expand":
-        return this.#ask(
-          "onExpand",
-          () => handlers.onExpand!(session, question.text),
-          true,
+        return this.#afterTarpit(
+          this.#ask(
+            "onExpand",
+            () => handlers.onExpand!(session, question.text),
+            true,
+          ),
         );
     }
+  }
+
+  /** Who asks for names that are none waits longer and longer for the answers. */
+  #afterTarpit(
+    verdict: Verdict | Promise<Verdict>,
+  ): Verdict | Promise<Verdict> {
+    if (isPromise(verdict)) return verdict.then((it) => this.#afterTarpit(it));
+    const isTemporary = verdict instanceof SmtpReply && verdict.isTemporary;
+    if (isTemporary || !isRefusal(verdict)) return verdict;
+    return this.#limits.tarpit()?.then(() => verdict) ?? verdict;
   }
 
   #recipient(
@@ -117,7 +145,7 @@ export class Questions {
   /** The command is not run; what was thrown is the answer to it. */
   #commandFailed(error: unknown): string {
     const verdict = verdictOfError(error, this.#about("onCommand"));
-    if (verdict instanceof SmtpReply) this.#session.send(verdict.wire);
+    if (verdict instanceof SmtpReply) this.#protocol.say(verdict);
     return "";
   }
 

@@ -113,7 +113,7 @@ Deno.test("SmtpServer reads an address in one way, and keeps what it was given",
   await using server = await startServer({
     store,
     domains: ["near.test"],
-    maxErrors: 0,
+    limits: { maxErrors: 0 },
   });
   using client = await TestClient.connect(server);
   await client.reply();
@@ -144,7 +144,7 @@ Deno.test("SmtpServer reads an address in one way, and keeps what it was given",
 
 Deno.test("SmtpServer lets no CR, LF or NUL through in an address (CVE-2026-23829)", async () => {
   const store = new MemoryStore();
-  await using server = await startServer({ store, maxErrors: 0 });
+  await using server = await startServer({ store, limits: { maxErrors: 0 } });
   for (const octet of ["\r", "\n", "\0", "\x0b", "\x0c", "\x1b", "\x85"]) {
     for (
       const address of [

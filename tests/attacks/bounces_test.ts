@@ -156,7 +156,7 @@ for (
     await using pair = await startPair({
       near: {
         domains: ["near.test"],
-        maxSize: 1000,
+        limits: { maxSize: 1000 },
         handlers: {
           onMessage: (_session, message) => message.size < 500,
         },

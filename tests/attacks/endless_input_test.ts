@@ -106,7 +106,10 @@ Deno.test("SmtpServer takes 10,000 fields of one name and finds each", async () 
 
 Deno.test("SmtpServer refuses a body without an end by its size, and reads on to the true end", async () => {
   const store = new MemoryStore();
-  await using server = await startServer({ store, maxSize: 10_000 });
+  await using server = await startServer({
+    store,
+    limits: { maxSize: 10_000 },
+  });
   using client = await TestClient.connect(server);
   await client.envelope();
   await client.expect(["DATA", "354"]);

@@ -52,7 +52,7 @@ const RECEIVED =
 
 Deno.test("SmtpServer puts no HELO into Received that could be read as more", async () => {
   const store = new MemoryStore();
-  await using server = await startServer({ store, maxErrors: 0 });
+  await using server = await startServer({ store, limits: { maxErrors: 0 } });
   using client = await TestClient.connect(server);
   await client.reply();
   for (const hello of HELLOS) {
@@ -85,7 +85,7 @@ const BAD_HELLOS = [
 ];
 
 Deno.test("SmtpServer takes no HELO of several words or with control characters", async () => {
-  await using server = await startServer({ maxErrors: 0 });
+  await using server = await startServer({ limits: { maxErrors: 0 } });
   using client = await TestClient.connect(server);
   await client.reply();
   for (const hello of BAD_HELLOS) {
@@ -181,7 +181,7 @@ const STRANGE = {
 };
 
 Deno.test("SmtpServer takes no ENVID or ORCPT with a line end in it", async () => {
-  await using server = await startServer({ maxErrors: 0 });
+  await using server = await startServer({ limits: { maxErrors: 0 } });
   using client = await TestClient.connect(server);
   await client.reply();
   await client.expect(

@@ -123,7 +123,7 @@ Deno.test("SmtpServer's log of a hostile session is plain lines", async () => {
   let records = 0;
   await using server = await startServer({
     domains: ["near.test"],
-    maxErrors: 0,
+    limits: { maxErrors: 0 },
     accounts: new AccountList({ ann: "secret" }),
     allowInsecureAuth: true,
     log(record) {
@@ -202,7 +202,7 @@ Deno.test("No way to write AUTH shows its secret to onCommand() or the log", asy
   await using server = await startServer({
     accounts: new AccountList({ ann: "hush-hush" }),
     allowInsecureAuth: true,
-    maxErrors: 0,
+    limits: { maxErrors: 0 },
     log: (record) => void records.push(record),
     handlers: { onCommand: (_session, line) => void lines.push(line) },
   });

@@ -67,7 +67,7 @@ Deno.test("SmtpServer knows no command, keyword, mechanism or name of that kind"
   await using server = await startServer({
     accounts: new AccountList({ ann: "secret" }),
     allowInsecureAuth: true,
-    maxErrors: 0,
+    limits: { maxErrors: 0 },
     handlers: {
       onMailFrom: (_session, _address, given) => void parameters.push(given),
       onVerify: () => undefined,

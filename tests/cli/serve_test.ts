@@ -254,6 +254,32 @@ Deno.test("cli takes the client from --proxy-protocol and --xclient", async () =
   assertEquals(refused.address, "127.0.0.1");
 });
 
+Deno.test("cli --exempt none has limits for loopback, too", async () => {
+  await using folder = await TestFolder.create();
+  await folder.write("smtp.json", '{"exempt": "none", "messagesPerMinute": 1}');
+  await using server = await CliServer.start([
+    ...["--config", "smtp.json", "--max-connections-per-ip", "1"],
+    ...["--log", "json"],
+  ], { cwd: folder.path });
+  await using client = await server.connect();
+  await client.expect(220);
+  await using another = await server.connect();
+  await another.script(`
+    S: 421 4.7.0 Too many connections from 127.0.0.1, at most 1
+    S: <closed>
+  `);
+  await client.script(`
+    C: EHLO client.example
+    S: 250
+    C: MAIL FROM:<>
+    S: 250
+    C: RSET
+    S: 250
+    C: MAIL FROM:<>
+    S: 450 4.7.1 Too many messages from 127.0.0.1, at most 1 a minute
+  `);
+});
+
 Deno.test("cli --timeout ends the session of a silent client", async () => {
   await using folder = await TestFolder.create();
   await using server = await CliServer.start(["--timeout", "1"], {

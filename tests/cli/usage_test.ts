@@ -108,6 +108,18 @@ Deno.test("cli refuses options that it cannot use", async (t) => {
       want: 'Cannot use timeoutMs "9007199254740991000": want a whole number ' +
         "from 1",
     },
+    {
+      args: ["--max-connections-per-ip", "many"],
+      want: "--max-connections-per-ip many: want a whole number from 0",
+    },
+    {
+      args: ["--exempt", "10.0.0.1/8"],
+      want: '--exempt: Cannot parse network "10.0.0.1/8": want "10.0.0.0/8"',
+    },
+    {
+      args: ["--exempt", "none", "--exempt", "10.0.0.0/8"],
+      want: "--exempt none: want no other network beside it",
+    },
     { args: ["--log", "yaml\nx"], want: "--log yaml x: want text or json" },
   ], folder);
   assertEquals(await folder.files(), []);

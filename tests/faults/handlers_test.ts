@@ -81,7 +81,7 @@ for (const row of ROWS) {
     const records: LogRecord[] = [];
     await using server = await startServer({
       ...optionsOf(row, records),
-      handlerTimeoutMs: 40,
+      limits: { handlerTimeoutMs: 40 },
     });
     using client = await TestClient.connect(server);
     assertEquals(await saySome(client, row), row.want);
@@ -122,7 +122,7 @@ Deno.test("a store that answers when nobody waits any more does no harm", async 
   const kept = new MemoryStore();
   let saves = 0;
   await using server = await startServer({
-    handlerTimeoutMs: 40,
+    limits: { handlerTimeoutMs: 40 },
     log: (record) => records.push(record),
     store: {
       kind: "slow",

@@ -10,7 +10,13 @@ function open(
   init: ProfileInit = {},
 ): Driver {
   const driver = new Driver(
-    { asks: "all", authentication: "allowed", maxErrors: 10, ...init },
+    {
+      asks: "all",
+      authentication: "allowed",
+      maxErrors: 10,
+      maxRefusedRecipients: 30,
+      ...init,
+    },
     (it) => it.ask === ask ? verdict : undefined,
   );
   driver.feed("HELO x\r\nMAIL FROM:<a@b>\r\n").take();
@@ -26,7 +32,7 @@ function timesUntilEnd(driver: Driver, line: string): [number, string] {
   return [Infinity, ""];
 }
 
-const TOO_MANY = "421 4.7.0 Too many errors, closing";
+const TOO_MANY = "421 4.7.0 Too many refused recipients, closing: at most 30";
 const NO_SUCH = new SmtpReply(550, "No such user", { enhanced: "5.1.1" });
 const LATER = new SmtpReply(450, "Later", { enhanced: "4.2.0" });
 
@@ -53,8 +59,7 @@ for (const [name, ask, line, verdict, times] of BUDGETS) {
     const words = times === Infinity ? "" : TOO_MANY;
     assertEquals(timesUntilEnd(driver, line), [times, words]);
     if (words !== "") assertEquals(driver.closed, "errors");
-    // Where errors do not end a session, refusals do not, either.
-    const free = open(ask, verdict, { maxErrors: 0 });
+    const free = open(ask, verdict, { maxRefusedRecipients: 0 });
     assertEquals(timesUntilEnd(free, line), [Infinity, ""]);
   });
 }
@@ -83,4 +88,54 @@ Deno.test("ServerProtocol counts refused log-ins as errors", () => {
     const [got] = timesUntilEnd(driver, "AUTH PLAIN AAAA");
     assertEquals(got, times);
   }
+});
+
+const IDLE_WORDS =
+  "421 4.7.0 Too many commands without mail, closing: at most 5";
+
+/** Lines that bring no message nearer, and how often they may be said after HELO and MAIL. */
+const IDLE: [name: string, line: string, times: number][] = [
+  ["NOOP", "NOOP", 4],
+  ["RSET", "RSET", 4],
+  ["HELO", "HELO x", 4],
+  ["VRFY", "VRFY joe", 4],
+  ["chunks of nothing", "RCPT TO:<c@d>\r\nBDAT 0", 4],
+  ["recipients that are taken", "RCPT TO:<c@d>", Infinity],
+];
+
+for (const [name, line, times] of IDLE) {
+  Deno.test(`ServerProtocol bears ${name} without mail ${times - 1} times`, () => {
+    const profile = { maxCommandsWithoutMail: 5, maxRecipients: 1000 };
+    const driver = open("connect", undefined, { ...profile, maxErrors: 0 });
+    const words = times === Infinity ? "" : IDLE_WORDS;
+    assertEquals(timesUntilEnd(driver, line), [times, words]);
+  });
+}
+
+Deno.test("ServerProtocol counts commands without mail anew after each message", () => {
+  const driver = open("connect", undefined, { maxCommandsWithoutMail: 5 });
+  for (let round = 0; round < 10; round++) {
+    driver.feed("RCPT TO:<c@d>\r\nDATA\r\n.\r\nNOOP\r\nMAIL FROM:<a@b>\r\n");
+  }
+  assertEquals(driver.closed, undefined);
+  // What is refused is no message.
+  const refused = open("message", "deny", { maxCommandsWithoutMail: 5 });
+  refused.feed("RCPT TO:<c@d>\r\nDATA\r\n.\r\n");
+  refused.feed("MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n.\r\nNOOP\r\n");
+  assertEquals(refused.take().at(-1), IDLE_WORDS);
+});
+
+Deno.test("ServerProtocol always lets a client leave", () => {
+  const driver = open("connect", undefined, { maxCommandsWithoutMail: 2 });
+  driver.feed("QUIT\r\n");
+  assertEquals(driver.closed, "quit");
+});
+
+Deno.test("ServerProtocol puts off a thousand recipients of a message, then counts them", () => {
+  const init = { maxRecipients: 1, maxCommandsWithoutMail: 5 };
+  const driver = open("connect", undefined, init);
+  driver.feed("RCPT TO:<c@d>\r\n".repeat(1004));
+  assertEquals(driver.closed, undefined);
+  driver.feed("RCPT TO:<c@d>\r\n");
+  assertEquals(driver.take().at(-1), IDLE_WORDS);
 });

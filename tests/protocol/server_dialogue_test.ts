@@ -246,9 +246,9 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     C: RCPT TO:<1@d>
     S: 250 2.1.5 ...
     C: RCPT TO:<2@d>
-    S: 452 4.5.3 Too many recipients
+    S: 452 4.5.3 Too many recipients, at most 2
     C: RCPT TO:<3@d>
-    S: 452 4.5.3 Too many recipients
+    S: 452 4.5.3 Too many recipients, at most 2
     C: DATA
     S: 354 ...
     C: .
@@ -535,7 +535,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     C: FOO
     S: 500 Command not recognized
     C: FOO
-    S: 421 Too many errors, closing
+    S: 421 Too many errors, closing: at most 1
     E: close errors`,
     {
       profile: { disabled: ["ENHANCEDSTATUSCODES"], maxErrors: 1 },
@@ -553,7 +553,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     C: NOOP
     S: 250 2.0.0 OK
     C: BAR
-    S: 421 4.7.0 Too many errors, closing
+    S: 421 4.7.0 Too many errors, closing: at most 3
     C: NOOP
     E: close errors`,
     { profile: { maxErrors: 3 } },
@@ -567,7 +567,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     C: FOO
     S: 500 5.5.2 ...
     C: FOO
-    S: 421 4.7.0 Too many errors, closing
+    S: 421 4.7.0 Too many errors, closing: at most 1
     E: messageStart BDAT
     E: body "abc"
     E: reset

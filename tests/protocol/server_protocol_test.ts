@@ -3,6 +3,7 @@ import { replies } from "../../lib/protocol/replies.ts";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
 import type {
   CloseReason,
+  ServerEffect,
   Verdict,
 } from "../../lib/protocol/server_effects.ts";
 import { ServerProtocol } from "../../lib/protocol/server_protocol.ts";
@@ -181,15 +182,22 @@ Deno.test("ServerProtocol.next() gives one effect at a time", () => {
   assertEquals(machine.next().effect, "read");
 });
 
+/** The end after QUIT. */
+const CLOSED: ServerEffect = {
+  effect: "close",
+  reason: "quit",
+  reply: replies.goodbye,
+};
+
 Deno.test("ServerProtocol.next() goes on to say close after the end", () => {
   const machine = greeted();
   machine.receive(octets("QUIT\r\nNOOP\r\n"));
   assertEquals(machine.next().effect, "write");
   for (let round = 0; round < 3; round++) {
-    assertEquals(machine.next(), { effect: "close", reason: "quit" });
+    assertEquals(machine.next(), CLOSED);
   }
   machine.receive(octets("NOOP\r\n"));
-  assertEquals(machine.next(), { effect: "close", reason: "quit" });
+  assertEquals(machine.next(), CLOSED);
 });
 
 Deno.test("ServerProtocol.answer() throws when nothing was asked", () => {
@@ -253,10 +261,10 @@ for (const reason of REASONS) {
   Deno.test(`ServerProtocol.close() ends a transaction for "${reason}"`, () => {
     const driver = new Driver().feed(`${ENVELOPE}DATA\r\nhalf a bo`);
     driver.take();
-    driver.machine.close(replies.timeout, reason);
+    driver.machine.close(replies.shutdown, reason);
     driver.machine.close(replies.shutdown, "shutdown");
     driver.feed("");
-    assertEquals(driver.take(), ["421 4.4.2 Timeout, closing"]);
+    assertEquals(driver.take(), ["421 4.3.2 Service shutting down, closing"]);
     assertEquals(driver.events.slice(-3), [
       'body "half a bo"',
       "reset",

@@ -239,7 +239,7 @@ const ROWS: readonly Row[] = [
   },
   {
     name: "refused commands, which count as errors",
-    options: { maxErrors: 3 },
+    options: { limits: { maxErrors: 3 } },
     dialogue: [
       ["AUTH NONE", "504"],
       ["AUTH PLAIN !", "501"],

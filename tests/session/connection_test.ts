@@ -22,6 +22,55 @@ Deno.test("Connection refuses a client that speaks before the greeting", async (
   assertEquals(calls, ["early"]);
 });
 
+Deno.test("Connection tells a client that begins with TLS before the greeting to try elsewhere", async () => {
+  for (const hello of ["\x16", "\x16\x03", "\x16\x03\x01\x02\x00\x01"]) {
+    const gate = Promise.withResolvers<void>();
+    await using it = openSession({
+      handlers: { onConnect: () => gate.promise },
+    });
+    await it.client.send(hello);
+    gate.resolve();
+    assertEquals(
+      await it.client.rest(),
+      "421 4.7.0 This port speaks plain SMTP first, closing\r\n",
+    );
+    await within(it.done, "the end");
+  }
+});
+
+Deno.test("Connection leaves enhanced status codes out where they are off, at the end as well", async () => {
+  const last = new SmtpReply(421, "Shutting down", { enhanced: "4.3.2" });
+  await using it = openSession({
+    profile: { disabled: ["ENHANCEDSTATUSCODES"] },
+    handlers: {
+      onCommand(_session, line) {
+        if (line === "HELP") {
+          throw new SmtpReply(502, "No", { enhanced: "5.5.1" });
+        }
+      },
+    },
+  });
+  await it.client.reply();
+  assertEquals(await it.client.say("HELP"), "502 No");
+  it.connection.end(last, "shutdown");
+  assertEquals(await it.client.rest(), "421 Shutting down\r\n");
+});
+
+Deno.test("Connection ends after a 421 that onCommand throws", async () => {
+  const last = new SmtpReply(421, "Enough", { enhanced: "4.7.0" });
+  await using it = openSession({
+    handlers: {
+      onCommand(_session, line) {
+        if (line === "HELP") throw last;
+      },
+    },
+  });
+  await it.client.reply();
+  await it.client.send("HELP\r\nNOOP\r\n");
+  assertEquals(await it.client.rest(), "421 4.7.0 Enough\r\n");
+  await within(it.done, "the end");
+});
+
 Deno.test("Connection tells states, resets and the end in order", async () => {
   const calls: string[] = [];
   await using it = openSession({ handlers: noting(calls) });
@@ -138,7 +187,10 @@ Deno.test("Connection.timeOut() says 421 4.4.2", async () => {
   await it.client.envelope();
   await it.client.expect(["DATA", "354"]);
   it.connection.timeOut();
-  assertEquals(await it.client.rest(), "421 4.4.2 Timeout, closing\r\n");
+  assertEquals(
+    await it.client.rest(),
+    "421 4.4.2 Timeout, closing: less than 500 octets a second for 1 second\r\n",
+  );
   await within(it.done, "the end");
   assertEquals(calls.slice(-3), [
     "reset",
@@ -153,8 +205,7 @@ Deno.test("Connection.deadline moves with the client, and gives a handler time",
   const entered = Promise.withResolvers<void>();
   await using it = openSession({
     now: () => now,
-    timeoutMs: 50,
-    handlerTimeoutMs: 500,
+    limits: { timeoutMs: 50, handlerTimeoutMs: 500 },
     handlers: {
       onMailFrom() {
         entered.resolve();

@@ -170,7 +170,7 @@ for (const [name, sent, why] of FAULTS) {
 }
 
 Deno.test("SmtpServer does not wait for ever for a proxy's header", async () => {
-  await using front = await fromProxy({ timeoutMs: 20 });
+  await using front = await fromProxy({ limits: { timeoutMs: 20 } });
   await front.client.send("PROXY ");
   assertEquals(await front.client.rest(), "");
   await within(front.done, "the server");
@@ -188,7 +188,7 @@ Deno.test("SmtpServer stops while a proxy's header is waited for", async () => {
 });
 
 Deno.test("SmtpServer counts proxies whose header has not come", async () => {
-  await using front = await fromProxy({ maxConnections: 1 });
+  await using front = await fromProxy({ limits: { maxConnections: 1 } });
   const [inner, outer] = memoryPair();
   await within(front.server.serve(inner), "the second connection");
   using second = new TestClient(outer);

@@ -203,7 +203,7 @@ for (const [name, text] of Object.entries(BROKEN)) {
     const ends: string[] = [];
     await using server = await startServer({
       certificate,
-      handshakeTimeoutMs: 100,
+      limits: { handshakeTimeoutMs: 100 },
       log: (record) => records.push(record),
       handlers: { onDisconnect: (_session, reason) => void ends.push(reason) },
     });
@@ -230,7 +230,7 @@ Deno.test("A hundred dead handshakes delay nobody, and end at their deadline", a
   await using server = await startServer({
     certificate,
     listen: ["127.0.0.1:0", "127.0.0.1:0/smtps"],
-    handshakeTimeoutMs: 1000,
+    limits: { handshakeTimeoutMs: 1000 },
     log: (record) => records.push(record),
   });
   const dead = await Promise.all(

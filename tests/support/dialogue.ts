@@ -60,6 +60,8 @@ export function testProfile(init: ProfileInit = {}): ServerProfile {
     maxSize,
     maxRecipients,
     maxErrors: 0,
+    maxRefusedRecipients: 0,
+    maxCommandsWithoutMail: 0,
     bareNewlines: "reject",
     startTls: "none",
     authentication: "none",

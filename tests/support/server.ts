@@ -3,7 +3,7 @@
  * waits for ever, a session over a pair in memory, a server on a free port.
  */
 
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import type { LogRecord } from "../../lib/log.ts";
 import { DenoTransport } from "../../lib/net/deno_transport.ts";
 import { memoryPair } from "../../lib/net/memory_transport.ts";
@@ -14,6 +14,12 @@ import { Connection } from "../../lib/session/connection.ts";
 import type { SessionContext } from "../../lib/session/context.ts";
 import type { SmtpHandlers } from "../../lib/session/handlers.ts";
 import type { SmtpSession } from "../../lib/session/session.ts";
+import { Delays } from "../../lib/session/delays.ts";
+import {
+  type LimitOptions,
+  limitsOf,
+} from "../../lib/session/limit_options.ts";
+import { AddressLimiter } from "../../lib/session/limits.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { type ProfileInit, testProfile } from "./dialogue.ts";
 import { latin1, octets } from "./random.ts";
@@ -175,7 +181,11 @@ export class TestClient implements Disposable {
 
 /** What a test says of its session; everything else is made up. */
 export interface SessionInit
-  extends Partial<Omit<SessionContext, "profile" | "store">> {
+  extends Partial<Omit<SessionContext, "profile" | "store" | "limits">> {
+  /** Limits that differ from the defaults. */
+  readonly limits?: LimitOptions;
+  /** What the client is admitted as. Default: where its connection comes from. */
+  readonly address?: string;
   /** What differs from the test profile. */
   readonly profile?: ProfileInit;
   /** Where messages go. */
@@ -215,7 +225,12 @@ function asksOf(init: SessionInit): NonNullable<ProfileInit["asks"]> {
 export function openSession(init: SessionInit = {}): TestSession {
   const records: LogRecord[] = [];
   const [serverEnd, clientEnd] = memoryPair();
-  const { profile, transport = serverEnd, ...rest } = init;
+  const { profile, transport = serverEnd, address, ...rest } = init;
+  const limits = limitsOf({ timeoutMs: 1000, ...init.limits });
+  const counts = init.counts ??
+    new AddressLimiter(limits, { now: () => init.now?.() ?? 0 });
+  const ticket = counts.admit(address ?? transport.remote.address);
+  assert(typeof ticket === "number", `Not admitted: ${ticket}`);
   let lastId = 0;
   const context: SessionContext = {
     kind: profile?.protocol === "lmtp" ? "lmtp" : "smtp",
@@ -231,15 +246,17 @@ export function openSession(init: SessionInit = {}): TestSession {
     store: new MemoryStore(),
     addReceived: false,
     body: { memoryLimit: 65536 },
-    timeoutMs: 1000,
     log: (record) => records.push(record),
     verbose: true,
     debug: true,
     nextId: () => `ID${++lastId}`,
     now: () => 0,
+    delays: new Delays(),
     ...rest,
+    limits,
+    counts,
   };
-  const connection = new Connection(transport, context);
+  const connection = new Connection(transport, context, { ticket });
   const done = connection.run();
   const client = new TestClient(clientEnd);
   return {

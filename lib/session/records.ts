@@ -1,0 +1,58 @@
+/**
+ * The log records of a session's beginning and end. None carries a word of mail.
+ */
+
+import type { CloseReason } from "../protocol/server_effects.ts";
+import type { SmtpReply } from "../protocol/reply.ts";
+import { note, noteDetail, type SessionContext } from "./context.ts";
+import type { SmtpSession } from "./session.ts";
+
+/** Ends that a limit or a wrong beginning has brought about. */
+const REFUSALS: ReadonlySet<CloseReason> = new Set([
+  "errors",
+  "timeout",
+  "early",
+]);
+
+/** Notes that a client has connected. */
+export function noteConnect(
+  context: SessionContext,
+  session: SmtpSession,
+): void {
+  noteDetail(context, () => ({
+    level: "debug",
+    event: "connect",
+    message: `Connection from ${session.remoteAddress}`,
+    session: session.id,
+    fields: { address: session.remoteAddress, port: session.remotePort },
+  }));
+}
+
+/**
+ * Notes that a session is over, and that its client was sent away if it was.
+ *
+ * @param end Why, and what the client was told at last
+ */
+export function noteEnd(
+  context: SessionContext,
+  session: SmtpSession,
+  end: { readonly reason: CloseReason; readonly said: SmtpReply | undefined },
+): void {
+  const { reason, said } = end;
+  if (said !== undefined && REFUSALS.has(reason)) {
+    note(context, () => ({
+      level: "info",
+      event: "refused",
+      message: `Ended the session: ${said.lines[0]}`,
+      session: session.id,
+      fields: { address: session.remoteAddress, reason },
+    }));
+  }
+  noteDetail(context, () => ({
+    level: "debug",
+    event: "disconnect",
+    message: `Connection from ${session.remoteAddress} ended: ${reason}`,
+    session: session.id,
+    fields: { reason, messages: session.messages },
+  }));
+}

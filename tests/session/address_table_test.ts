@@ -1,0 +1,87 @@
+import { assert, assertEquals } from "@std/assert";
+import { AddressTable, FIELD } from "../../lib/session/address_table.ts";
+
+/** The key of a made-up address. */
+function key(low: number): { high: number; low: number } {
+  return { high: 7, low };
+}
+
+Deno.test("AddressTable keeps an address's counts in its place", () => {
+  const table = new AddressTable();
+  const first = table.take(key(1), 0);
+  const second = table.take(key(2), 0);
+  table.add(first, FIELD.messages, 2);
+  table.addOctets(first, 5_000_000_000);
+  assertEquals(table.take(key(1), 59), first);
+  assertEquals(table.get(first, FIELD.messages), 2);
+  assertEquals(table.octets(first), 5_000_000_000);
+  assertEquals(table.get(second, FIELD.messages), 0);
+  assertEquals(table.size, 2);
+});
+
+Deno.test("AddressTable begins anew after a minute, and forgets refusals by half", () => {
+  const table = new AddressTable();
+  const at = table.take(key(1), 100);
+  table.add(at, FIELD.open, 1);
+  table.add(at, FIELD.recipients, 5);
+  table.add(at, FIELD.refused, 8);
+  table.addOctets(at, 9);
+  const counts = () => [
+    table.get(at, FIELD.recipients),
+    table.octets(at),
+    table.get(at, FIELD.refused),
+    table.get(at, FIELD.open),
+  ];
+  table.turn(at, 159);
+  assertEquals(counts(), [5, 9, 8, 1]);
+  table.turn(at, 160);
+  assertEquals(counts(), [0, 0, 4, 1]);
+  table.turn(at, 280);
+  assertEquals(counts(), [0, 0, 1, 1]);
+  table.turn(at, 100_000);
+  assertEquals(counts(), [0, 0, 0, 1]);
+});
+
+Deno.test("AddressTable never gives away the place of an open connection", () => {
+  const table = new AddressTable(4);
+  const open = Array.from({ length: 6 }, (_, low) => {
+    const at = table.take(key(low), 0);
+    table.add(at, FIELD.open, 1);
+    return at;
+  });
+  assertEquals(new Set(open).size, 6);
+  for (let low = 100; low < 200; low++) table.take(key(low), 0);
+  for (const [low, at] of open.entries()) {
+    assertEquals(table.take(key(low), 0), at);
+    assertEquals(table.get(at, FIELD.open), 1);
+  }
+});
+
+Deno.test("AddressTable forgets those that tell least first", () => {
+  const table = new AddressTable(100);
+  const busy = table.take(key(0), 0);
+  table.add(busy, FIELD.refused, 50);
+  // A client with very many addresses uses each of them once.
+  for (let low = 1; low < 10_000; low++) {
+    table.add(table.take(key(low), 0), FIELD.connections, 1);
+  }
+  assertEquals(table.size, 100);
+  assertEquals(table.take(key(0), 0), busy);
+  assertEquals(table.get(busy, FIELD.refused), 50);
+});
+
+Deno.test("AddressTable finds each of a million addresses again, below 64 MiB", () => {
+  const table = new AddressTable();
+  for (let low = 0; low < 1_048_576; low++) {
+    table.add(table.take(key(low), 0), FIELD.messages, low & 7);
+  }
+  assertEquals(table.size, 1_048_576);
+  assert(table.bytes < 64 * 1024 * 1024, `${table.bytes} octets`);
+  for (let low = 0; low < 1_048_576; low += 997) {
+    assertEquals(table.get(table.take(key(low), 0), FIELD.messages), low & 7);
+  }
+  // Full as it is, it grows no more.
+  const { bytes } = table;
+  for (let low = 0; low < 100_000; low++) table.take({ high: 8, low }, 0);
+  assertEquals([table.size, table.bytes], [1_048_576, bytes]);
+});
