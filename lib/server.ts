@@ -20,19 +20,28 @@ import { idSource } from "./server/ids.ts";
 import { Listeners } from "./server/listeners.ts";
 import {
   checkOptions,
+  givenHandlers,
   type ListeningAddress,
   type ReloadOptions,
   type ServeOptions,
+  type SettledOptions,
   type SmtpServerOptions,
   type StopOptions,
 } from "./server/options.ts";
 import { relayServiceOf } from "./server/relaying.ts";
+import type { ThreadServices } from "./server/services.ts";
+import { formerOptions, loadHere, threadPoolOf } from "./server/threading.ts";
 import { Connection } from "./session/connection.ts";
 import type { SessionContext } from "./session/context.ts";
-import { LoginGuard } from "./session/login_guard.ts";
+import { handlerModuleUrl } from "./session/handler_module.ts";
+import { type LoginCounter, LoginGuard } from "./session/login_guard.ts";
+import { SessionCount } from "./session/session_count.ts";
 import type { SmtpSession } from "./session/session.ts";
 import { DiscardStore } from "./store/discard_store.ts";
 import type { MessageStore } from "./store/store.ts";
+import { Counters } from "./threads/counters.ts";
+import type { ThreadPool } from "./threads/pool.ts";
+import { encodeOptions } from "./threads/wire_options.ts";
 import type { CertificateSource } from "./tls/certificate_set.ts";
 
 /** How long a session that was told to end may take to do so, in ms. */
@@ -58,12 +67,19 @@ const END_MS = 1000;
 export class SmtpServer {
   /** Asks the DNS, as the options say. */
   readonly dns: DnsClient;
-  #options: SmtpServerOptions;
+  #options: SettledOptions;
+  /** The URL of the handler module, where handlers are one. */
+  readonly #module: string | undefined;
+  /** What another thread has for this server, where it is one of several. */
+  readonly #services: ThreadServices | undefined;
   readonly #log: Logger;
   readonly #store: MessageStore;
   readonly #connections = new Set<Connection>();
   readonly #running = new Set<Promise<void>>();
-  readonly #guard = new LoginGuard();
+  readonly #guard: LoginCounter;
+  readonly #counters: Counters;
+  readonly #count: SessionCount;
+  #pool: ThreadPool | undefined;
   readonly #relaying: RelayService;
   readonly #listeners: Listeners;
   #certificates: CertificateSource | undefined;
@@ -80,21 +96,32 @@ export class SmtpServer {
    * Makes a server that does nothing yet; see {@linkcode SmtpServer.start}.
    *
    * @param options How the server behaves
+   * @param services For the threads of a server: what there is one of for all of them
    * @throws {RangeError} If a number among the options makes no sense
    * @throws {TypeError} If `hostname` or one of `domains` is no name
    * @throws {SyntaxError} If a network, a schedule or a name server cannot be read
    */
-  constructor(options: SmtpServerOptions = {}) {
-    this.#options = options;
+  constructor(options: SmtpServerOptions = {}, services?: ThreadServices) {
+    const { handlers, threads = 0 } = options;
+    checkOptions(options);
+    const given = givenHandlers(options);
+    this.#options = { ...options, handlers: given };
+    this.#module = handlers === given
+      ? undefined
+      : handlerModuleUrl(handlers as string | URL);
+    this.#services = services;
+    this.#guard = services?.guard ?? new LoginGuard();
+    this.#counters = new Counters(threads + 1);
+    this.#count = services?.count ?? new SessionCount(this.#counters.sessions);
     this.#log = options.log ?? consoleLogger;
     this.#store = options.store ?? new DiscardStore();
-    checkOptions(options);
     this.dns = new DnsClient(options.dns);
     this.#listeners = new Listeners({
       options: () => this.#options,
       contextOf: (listen) => this.#contextOf(listen),
       serve: (transport, context) => void this.#serve(transport, context),
       log: this.#log,
+      share: services !== undefined,
     });
     this.#relaying = relayServiceOf(() => this.#options, {
       dns: this.dns,
@@ -110,12 +137,15 @@ export class SmtpServer {
 
   /** Where the server listens, with the ports that were free. */
   get addresses(): readonly ListeningAddress[] {
-    return this.#listeners.addresses;
+    return this.#pool?.addresses ?? this.#listeners.addresses;
   }
 
   /** The clients connected now. */
   get sessions(): readonly SmtpSession[] {
-    return [...this.#connections].map((connection) => connection.session);
+    return [
+      ...[...this.#connections].map((connection) => connection.session),
+      ...this.#pool?.sessions ?? [],
+    ];
   }
 
   /**
@@ -164,20 +194,43 @@ export class SmtpServer {
   }
 
   async #start(): Promise<void> {
+    if (this.#module !== undefined) {
+      const handlers = await loadHere(this.#module, this.relays);
+      this.#options = { ...this.#options, handlers };
+    }
     // Nobody may connect before there is a place for what they send.
-    await this.#relaying.start();
+    if (this.#services === undefined) await this.#relaying.start();
     this.#certificates = sourceOf(this.#options.certificate);
+    this.#nextId = idSource(this.#services?.prefix);
     try {
-      this.#listeners.open();
+      await this.#open();
     } catch (error) {
       await this.#relaying.stop(0);
       throw error;
     }
     this.#active = true;
-    this.#nextId = idSource();
     this.#startClock();
     this.#listeners.accept();
     this.#warnOfDiscard();
+  }
+
+  /** Binds, here or on the threads. */
+  async #open(): Promise<void> {
+    const { threads = 0 } = this.#options;
+    if (threads === 0) return await this.#listeners.open();
+    const pool = threadPoolOf({
+      module: this.#module,
+      listen: await this.#listeners.probe(),
+      counters: this.#counters,
+      store: this.#store,
+      guard: this.#guard,
+      relays: this.relays,
+      log: this.#log,
+      options: () => this.#options,
+      certificates: () => this.#certificates,
+    });
+    await pool.start();
+    this.#pool = pool;
   }
 
   /**
@@ -202,6 +255,10 @@ export class SmtpServer {
       await this.#listeners.renew({
         rebind: "certificate" in options || "clientCertificate" in options,
       });
+      await this.#pool?.reload(
+        encodeOptions(options, this.#options, this.#certificates),
+        formerOptions(before, options, certificates),
+      );
     } catch (error) {
       this.#options = before;
       this.#certificates = certificates;
@@ -241,14 +298,17 @@ export class SmtpServer {
 
   #serve(transport: Transport, context: SessionContext): Promise<void> {
     const { maxConnections = 10_000 } = this.#options;
-    if (this.#connections.size >= maxConnections) {
+    if (!this.#count.enter(maxConnections)) {
       return turnAway(transport, context);
     }
     const connection = new Connection(transport, context);
     this.#connections.add(connection);
+    this.#services?.opened(connection.session);
     const running = connection.run().finally(() => {
       this.#connections.delete(connection);
       this.#running.delete(running);
+      this.#count.leave();
+      this.#services?.closed(connection.session);
     });
     this.#running.add(running);
     return running;
@@ -275,6 +335,7 @@ export class SmtpServer {
 
   async #stop(graceMs: number): Promise<void> {
     this.#graceEnd = Date.now() + graceMs;
+    const threads = this.#pool?.stop(graceMs);
     await this.#listeners.close();
     await this.#ended(graceMs);
     this.#guard.release();
@@ -288,6 +349,8 @@ export class SmtpServer {
     await this.#ended(END_MS);
     clearInterval(this.#clock);
     this.#clock = undefined;
+    await threads;
+    this.#pool = undefined;
     await this.#relaying.stop(Math.max(0, this.#graceEnd - Date.now()));
     await this.#store.close?.();
   }
@@ -309,6 +372,7 @@ export class SmtpServer {
    */
   abort(): void {
     this.#graceEnd = 0;
+    this.#pool?.abort();
     this.#relaying.abort();
     this.#endGrace?.();
   }
@@ -339,7 +403,12 @@ export class SmtpServer {
       log: this.#log,
       certificates: this.#certificates,
       guard: this.#guard,
-      relaying: this.#relaying,
+      saltKey: this.#services?.saltKey,
+      relaying: this.#services === undefined ? this.#relaying : {
+        allows: (client) => this.#relaying.allows(client),
+        add: (message, recipients) =>
+          this.#services!.relay(message, recipients),
+      },
       nextId: this.#nextId,
       now: () => this.#now,
     });
@@ -347,7 +416,7 @@ export class SmtpServer {
 
   #warnOfDiscard(): void {
     const { store, handlers, domains } = this.#options;
-    if (store !== undefined) return;
+    if (store !== undefined || this.#services !== undefined) return;
     // All mail is for others: there is nothing to store.
     if (domains === undefined && localTest(this.#options)) return;
     if (handlers?.onMessageStart ?? handlers?.onMessage) return;

@@ -4,6 +4,7 @@
  */
 
 import type { Logger } from "../log.ts";
+import type { BodyOptions } from "../message/body.ts";
 import type {
   AuthenticationPolicy,
   ListenerSecurity,
@@ -20,11 +21,11 @@ import { isOpenToClients } from "../relaying/relaying_options.ts";
 import { authenticationContext } from "../session/authentication_context.ts";
 import type { SessionContext } from "../session/context.ts";
 import { localDomains } from "../session/local_domains.ts";
-import type { LoginGuard } from "../session/login_guard.ts";
+import type { LoginCounter } from "../session/login_guard.ts";
 import type { SessionRelaying } from "../session/relaying.ts";
 import type { MessageStore } from "../store/store.ts";
 import { CertificateSource } from "../tls/certificate_set.ts";
-import type { SmtpServerOptions } from "./options.ts";
+import type { SettledOptions } from "./options.ts";
 
 /** What all listeners of a server share. */
 export interface SharedServices {
@@ -35,7 +36,9 @@ export interface SharedServices {
   /** The certificates, if there are any. */
   readonly certificates: CertificateSource | undefined;
   /** Counts failed log-ins. */
-  readonly guard: LoginGuard;
+  readonly guard: LoginCounter;
+  /** Key of SCRAM's salts for unknown users, where threads share it. */
+  readonly saltKey?: Uint8Array | undefined;
   /** Takes mail for other servers. */
   readonly relaying: SessionRelaying;
   /** Gives the next unique name of a session or message. */
@@ -46,7 +49,7 @@ export interface SharedServices {
 
 /** The test for the server's own addresses; `undefined` where every one is. */
 export function localTest(
-  options: SmtpServerOptions,
+  options: SettledOptions,
 ): ((address: Address) => boolean) | undefined {
   const { domains, relay = {} } = options;
   if (domains !== undefined) return localDomains(domains);
@@ -56,7 +59,7 @@ export function localTest(
 /** What TLS means on a listener. */
 export function securityOf(
   listen: ListenOptions,
-  options: SmtpServerOptions,
+  options: SettledOptions,
 ): ListenerSecurity {
   const security = listen.security ?? options.security ??
     (options.certificate === undefined ? "none" : "allowed");
@@ -71,7 +74,7 @@ export function securityOf(
 /** Whether clients of a listener may or must log in. */
 function authenticationOf(
   listen: ListenOptions,
-  options: SmtpServerOptions,
+  options: SettledOptions,
 ): AuthenticationPolicy {
   const canServe = options.accounts !== undefined ||
     options.handlers?.onAuthenticate !== undefined;
@@ -95,7 +98,7 @@ function authenticationOf(
  */
 export function contextOf(
   listen: ListenOptions,
-  options: SmtpServerOptions,
+  options: SettledOptions,
   shared: SharedServices,
 ): SessionContext {
   const { kind = "smtp" } = listen;
@@ -115,10 +118,7 @@ export function contextOf(
     isLocal: localTest(options),
     relaying: shared.relaying,
     addReceived: options.addReceived ?? true,
-    body: {
-      memoryLimit: options.memoryLimit ?? 262_144,
-      temporaryFolder: options.temporaryFolder,
-    },
+    body: bodyOptions(options),
     timeoutMs: options.timeoutMs ?? 300_000,
     log: shared.log,
     verbose: reads(options, "info"),
@@ -136,13 +136,20 @@ export function contextOf(
         mechanisms: options.mechanisms,
         allowInsecure: options.allowInsecureAuth ?? false,
         guard: shared.guard,
+        saltKey: shared.saltKey,
         log: shared.log,
       }),
   };
 }
 
+/** Where the contents of messages go. */
+export function bodyOptions(options: SettledOptions): BodyOptions {
+  const { memoryLimit = 262_144, temporaryFolder } = options;
+  return { memoryLimit, temporaryFolder };
+}
+
 /** Whether the program's logger wants records of a level. */
-function reads(options: SmtpServerOptions, level: "info" | "debug"): boolean {
+function reads(options: SettledOptions, level: "info" | "debug"): boolean {
   const { log, logLevel = "debug" } = options;
   return log !== undefined && (logLevel === "debug" || logLevel === level);
 }
@@ -150,7 +157,7 @@ function reads(options: SmtpServerOptions, level: "info" | "debug"): boolean {
 /** The server's side of a TLS handshake, with the certificates in force when it begins. */
 function secureWith(
   certificates: CertificateSource,
-  options: SmtpServerOptions,
+  options: SettledOptions,
 ): (transport: Transport) => Promise<Transport> {
   const { clientCertificate, handshakeTimeoutMs = 30_000 } = options;
   return (transport) =>
@@ -163,7 +170,7 @@ function secureWith(
 
 /** The certificates as something that can be exchanged. */
 export function sourceOf(
-  certificate: SmtpServerOptions["certificate"],
+  certificate: SettledOptions["certificate"],
 ): CertificateSource | undefined {
   if (certificate === undefined) return undefined;
   return certificate instanceof CertificateSource
@@ -174,7 +181,7 @@ export function sourceOf(
 /** What the machines of a listener's sessions have in common. */
 function profileOf(
   listen: ListenOptions,
-  options: SmtpServerOptions & { readonly hostname: string },
+  options: SettledOptions & { readonly hostname: string },
   policy: {
     readonly security: ListenerSecurity;
     readonly authentication: AuthenticationPolicy;

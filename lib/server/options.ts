@@ -47,8 +47,22 @@ export interface SmtpServerOptions {
   greeting?: string | undefined;
   /** Text of the reply to QUIT. Default `"Bye"`. */
   goodbye?: string | undefined;
-  /** The program's decisions. */
-  handlers?: SmtpHandlers | undefined;
+  /**
+   * The program's decisions: handlers, or where the module is whose default
+   * export is handlers or a function that makes them ({@linkcode HandlerModule}).
+   * With `threads`, handlers that are given as an object stay on the main
+   * thread and are asked from there; a module is loaded by each thread, which
+   * spares the way.
+   */
+  handlers?: SmtpHandlers | string | URL | undefined;
+  /**
+   * Worker threads that accept and serve connections, all on the same ports;
+   * 0 for none: everything on the main thread. Queue and deliveries stay there.
+   * Linux only: elsewhere ports cannot be shared.
+   *
+   * @default {0}
+   */
+  threads?: number | undefined;
   /** Where messages are kept. Default: nowhere, with a warning when the server starts. */
   store?: MessageStore | undefined;
   /**
@@ -122,6 +136,21 @@ export interface SmtpServerOptions {
   logLevel?: LogLevel | undefined;
 }
 
+/** The options of a server whose handlers are known. */
+export type SettledOptions = Omit<SmtpServerOptions, "handlers"> & {
+  readonly handlers?: SmtpHandlers | undefined;
+};
+
+/** The handlers that were given, where they are no module. */
+export function givenHandlers(
+  options: SmtpServerOptions,
+): SmtpHandlers | undefined {
+  const { handlers } = options;
+  return typeof handlers === "string" || handlers instanceof URL
+    ? undefined
+    : handlers;
+}
+
 /** Options of {@linkcode SmtpServer.stop}. */
 export interface StopOptions {
   /** How long sessions may go on, in ms, before they get 421. Default 10,000. */
@@ -175,12 +204,13 @@ function checkNumbers(options: SmtpServerOptions): void {
     "timeoutMs",
     "memoryLimit",
     "handshakeTimeoutMs",
+    "threads",
   ] as const;
   for (const name of wanted) {
     const value = options[name];
     if (value === undefined) continue;
     const least = name === "maxSize" || name === "maxErrors" ||
-        name === "memoryLimit"
+        name === "memoryLimit" || name === "threads"
       ? 0
       : 1;
     if (!Number.isSafeInteger(value) || value < least) {

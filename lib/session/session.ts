@@ -21,6 +21,12 @@ export type SessionState =
   | "authenticating"
   | "disconnected";
 
+/** What a session shows of the machine behind it. */
+export type SessionProtocol = Pick<
+  ServerProtocol,
+  "helo" | "extended" | "phase" | "reading" | "send"
+>;
+
 /** What a session is made of. */
 export interface SessionInit {
   /** Unique name. */
@@ -32,9 +38,11 @@ export interface SessionInit {
   /** What the listener is for. */
   readonly kind: ListenerKind;
   /** The machine behind the session. */
-  readonly protocol: ServerProtocol;
+  readonly protocol: SessionProtocol;
   /** Ends the session. */
   readonly close: (reply: SmtpReply | undefined) => void;
+  /** When the client connected; now, when not given. */
+  readonly connectedAt?: Date | undefined;
 }
 
 /** One connected client. */
@@ -52,7 +60,7 @@ export class SmtpSession {
   /** What the listener is for: `"smtp"`, `"submission"` or `"lmtp"`. */
   readonly kind: ListenerKind;
   /** When the client connected. */
-  readonly connectedAt: Date = new Date();
+  readonly connectedAt: Date;
   /** The message under way: from `onMessageStart` to the final reply. */
   message: Message | undefined;
   /** Messages accepted in this session so far. */
@@ -63,7 +71,7 @@ export class SmtpSession {
   username: string | undefined;
   /** Anything the program wants to keep with the session. */
   tag: unknown;
-  readonly #protocol: ServerProtocol;
+  readonly #protocol: SessionProtocol;
   readonly #close: (reply: SmtpReply | undefined) => void;
 
   /** Made by the server. */
@@ -74,6 +82,7 @@ export class SmtpSession {
     this.localAddress = init.local.address;
     this.localPort = init.local.port;
     this.kind = init.kind;
+    this.connectedAt = init.connectedAt ?? new Date();
     this.#protocol = init.protocol;
     this.#close = init.close;
   }

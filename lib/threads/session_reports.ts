@@ -1,0 +1,106 @@
+/**
+ * What the main thread is told of the sessions of a worker: each once, and then
+ * what has changed. Those that end at once are never told of, or every
+ * connection would cost a message.
+ */
+
+import type { SmtpSession } from "../session/session.ts";
+import type { SessionChanges, SessionNews } from "./messages.ts";
+
+/** How long a session is kept quiet about that no handler was asked about, in ms. */
+const QUIET_MS = 20;
+/** How often changes are told that no handler was asked about, in ms. */
+const REFRESH_MS = 1000;
+
+/** Takes what there is to tell. */
+export interface ReportSink {
+  /** Sessions that are new, or have changed. */
+  sessions(news: readonly SessionNews[]): void;
+  /** A session that was told of has ended. */
+  closed(id: string): void;
+}
+
+/** Tells of the sessions of one worker. */
+export class SessionReports {
+  readonly #sink: ReportSink;
+  readonly #live = new Map<string, SmtpSession>();
+  /** What was told last; without an entry nothing was. */
+  readonly #told = new Map<string, SessionChanges>();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #nextRefresh = 0;
+
+  /** @param sink Takes what there is to tell */
+  constructor(sink: ReportSink) {
+    this.#sink = sink;
+  }
+
+  /** The session of that name. */
+  get(id: string): SmtpSession | undefined {
+    return this.#live.get(id);
+  }
+
+  /** A session has begun. */
+  opened(session: SmtpSession): void {
+    this.#live.set(session.id, session);
+    this.#schedule(QUIET_MS);
+  }
+
+  /** A session has ended. */
+  closed(session: SmtpSession): void {
+    this.#live.delete(session.id);
+    if (this.#told.delete(session.id)) this.#sink.closed(session.id);
+  }
+
+  /** What the main thread does not know of a session; from here on it does. */
+  news(session: SmtpSession): SessionNews {
+    const { id } = session;
+    const now = changesOf(session);
+    const before = this.#told.get(id);
+    this.#told.set(id, now);
+    if (before === undefined) return { ...factsOf(session), ...now };
+    const changed: Record<string, unknown> = { id };
+    for (const name of Object.keys(now) as (keyof SessionChanges)[]) {
+      if (now[name] !== before[name]) changed[name] = now[name];
+    }
+    return changed as SessionNews;
+  }
+
+  #schedule(ms: number): void {
+    this.#timer ??= setTimeout(() => this.#tell(), ms);
+  }
+
+  #tell(): void {
+    this.#timer = undefined;
+    const refresh = performance.now() >= this.#nextRefresh;
+    if (refresh) this.#nextRefresh = performance.now() + REFRESH_MS;
+    const news: SessionNews[] = [];
+    for (const session of this.#live.values()) {
+      const isNew = !this.#told.has(session.id);
+      if (!isNew && !refresh) continue;
+      const one = this.news(session);
+      if (isNew || Object.keys(one).length > 1) news.push(one);
+    }
+    if (news.length > 0) this.#sink.sessions(news);
+    if (this.#live.size > 0) this.#schedule(REFRESH_MS);
+  }
+
+  /** Tells nothing any more. */
+  stop(): void {
+    clearTimeout(this.#timer);
+  }
+}
+
+function changesOf(session: SmtpSession): SessionChanges {
+  const { helo, extended, state, username, messages, tls } = session;
+  return { helo, extended, state, username, messages, tls };
+}
+
+function factsOf(session: SmtpSession) {
+  return {
+    id: session.id,
+    remote: { address: session.remoteAddress, port: session.remotePort },
+    local: { address: session.localAddress, port: session.localPort },
+    kind: session.kind,
+    connectedAt: session.connectedAt.getTime(),
+  };
+}
