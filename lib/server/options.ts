@@ -27,6 +27,9 @@ import type {
 } from "../tls/certificate_set.ts";
 import type { ClientCertificatePolicy } from "../tls/tls_context.ts";
 
+/** More than any machine has use for. */
+const MOST_THREADS = 256;
+
 /** Options of {@linkcode SmtpServer}. Every one has a default. */
 export interface SmtpServerOptions {
   /**
@@ -191,6 +194,7 @@ export type ReloadOptions = Pick<
  */
 export function checkOptions(options: SmtpServerOptions): void {
   checkNumbers(options);
+  checkThreads(options.threads);
   checkHostname(options.hostname);
   localDomains(options.domains ?? []);
 }
@@ -219,6 +223,14 @@ function checkNumbers(options: SmtpServerOptions): void {
       );
     }
   }
+}
+
+/** Each thread is a program of its own: a slip of the pen must not start thousands. */
+function checkThreads(threads = 0): void {
+  if (threads <= MOST_THREADS) return;
+  throw new RangeError(
+    `Cannot use threads "${threads}": want at most ${MOST_THREADS}`,
+  );
 }
 
 /** A name with white space or brackets would be taken apart by who reads the greeting or Received. */
