@@ -93,7 +93,7 @@ Deno.test("cli --threads serves and stops", async () => {
   await using client = await server.connect();
   await client.script(messageTo(["you@example.com"]));
   await using other = await server.connect();
-  await other.script("S: 220\nC: HELO no1\nS: ...\nC: QUIT\nS: 221");
+  await other.script("S: 220\nC: HELO no0\nS: 250\nC: QUIT\nS: 221");
   const { code, stderr } = await server.end("SIGTERM");
   assertEquals({ code, stderr }, { code: 0, stderr: "" });
   const kept = [...Deno.readDirSync(`${folder.path}/mail/you@example.com/new`)];
