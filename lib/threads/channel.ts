@@ -58,6 +58,9 @@ type Parcel =
 /** Octets from which on storage is handed over in place of being copied. */
 const TRANSFER_FROM = 16_384;
 
+/** How long what is in no hurry may wait, in ms. */
+const LATER_MS = 20;
+
 /** What is still to be answered. */
 interface Pending {
   resolve(value: unknown): void;
@@ -81,6 +84,9 @@ export class Channel<Own extends Face, Other extends Face> {
   #lastCall = 0;
   #batch: Parcel[] = [];
   #transfer: Transferable[] = [];
+  /** Whether the end of the turn sends the batch. */
+  #isDue = false;
+  #later: ReturnType<typeof setTimeout> | undefined;
   #closed: Error | undefined;
 
   /**
@@ -114,6 +120,16 @@ export class Channel<Own extends Face, Other extends Face> {
     if (this.#closed === undefined) this.#say({ note: name, args });
   }
 
+  /** Tells the other side when there is something else to tell, or soon: a batch is not begun for it. */
+  noteLater<K extends keyof Other["notes"] & string>(
+    name: K,
+    args: Other["notes"][K],
+  ): void {
+    if (this.#closed !== undefined) return;
+    this.#batch.push({ note: name, args });
+    this.#later ??= setTimeout(() => this.flush(), LATER_MS);
+  }
+
   /** Takes a batch of the other side. */
   receive(batch: unknown): void {
     for (const parcel of batch as readonly Parcel[]) {
@@ -127,6 +143,7 @@ export class Channel<Own extends Face, Other extends Face> {
   close(error: Error): void {
     if (this.#closed !== undefined) return;
     this.#closed = error;
+    clearTimeout(this.#later);
     this.#batch = [];
     this.#transfer = [];
     for (const { reject } of this.#pending.values()) reject(error);
@@ -135,6 +152,9 @@ export class Channel<Own extends Face, Other extends Face> {
 
   /** Sends what has been said so far, without waiting for the end of the turn. */
   flush(): void {
+    this.#isDue = false;
+    clearTimeout(this.#later);
+    this.#later = undefined;
     if (this.#batch.length === 0) return;
     const batch = this.#batch;
     const transfer = this.#transfer;
@@ -148,7 +168,8 @@ export class Channel<Own extends Face, Other extends Face> {
     if (octets !== undefined && octets.length >= TRANSFER_FROM) {
       this.#transfer.push(octets.buffer as ArrayBuffer);
     }
-    if (this.#batch.length > 1) return;
+    if (this.#isDue) return;
+    this.#isDue = true;
     // Sessions that were woken in this turn say theirs a few steps later.
     queueMicrotask(() =>
       queueMicrotask(() => queueMicrotask(() => this.flush()))

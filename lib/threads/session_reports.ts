@@ -7,8 +7,8 @@
 import type { SmtpSession } from "../session/session.ts";
 import type { SessionChanges, SessionNews } from "./messages.ts";
 
-/** How long a session is kept quiet about that no handler was asked about, in ms. */
-const QUIET_MS = 20;
+/** How long a session is kept quiet about that no handler was asked about, in ms: twice that at most. */
+const QUIET_MS = 25;
 /** How often changes are told that no handler was asked about, in ms. */
 const REFRESH_MS = 1000;
 
@@ -26,6 +26,9 @@ export class SessionReports {
   readonly #live = new Map<string, SmtpSession>();
   /** What was told last; without an entry nothing was. */
   readonly #told = new Map<string, SessionChanges>();
+  /** Sessions that have begun since the last look, and those that had then. */
+  #fresh = new Set<SmtpSession>();
+  #aged = new Set<SmtpSession>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #nextRefresh = 0;
 
@@ -42,12 +45,17 @@ export class SessionReports {
   /** A session has begun. */
   opened(session: SmtpSession): void {
     this.#live.set(session.id, session);
-    this.#schedule(QUIET_MS);
+    this.#fresh.add(session);
+    if (this.#fresh.size > 1) return;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#tell(), QUIET_MS);
   }
 
   /** A session has ended. */
   closed(session: SmtpSession): void {
     this.#live.delete(session.id);
+    this.#fresh.delete(session);
+    this.#aged.delete(session);
     if (this.#told.delete(session.id)) this.#sink.closed(session.id);
   }
 
@@ -65,23 +73,29 @@ export class SessionReports {
     return changed as SessionNews;
   }
 
-  #schedule(ms: number): void {
-    this.#timer ??= setTimeout(() => this.#tell(), ms);
-  }
-
   #tell(): void {
-    this.#timer = undefined;
-    const refresh = performance.now() >= this.#nextRefresh;
-    if (refresh) this.#nextRefresh = performance.now() + REFRESH_MS;
-    const news: SessionNews[] = [];
-    for (const session of this.#live.values()) {
-      const isNew = !this.#told.has(session.id);
-      if (!isNew && !refresh) continue;
-      const one = this.news(session);
-      if (isNew || Object.keys(one).length > 1) news.push(one);
+    const news = [...this.#aged]
+      .filter(({ id }) => !this.#told.has(id))
+      .map((session) => this.news(session));
+    this.#aged = this.#fresh;
+    this.#fresh = new Set();
+    const now = performance.now();
+    if (now >= this.#nextRefresh) {
+      this.#nextRefresh = now + REFRESH_MS;
+      news.push(...this.#changes());
     }
     if (news.length > 0) this.#sink.sessions(news);
-    if (this.#live.size > 0) this.#schedule(REFRESH_MS);
+    this.#timer = this.#live.size === 0 ? undefined : setTimeout(
+      () => this.#tell(),
+      this.#aged.size > 0 ? QUIET_MS : REFRESH_MS,
+    );
+  }
+
+  /** What has changed in the sessions that were told of. */
+  #changes(): SessionNews[] {
+    return [...this.#told.keys()]
+      .map((id) => this.news(this.#live.get(id)!))
+      .filter((one) => Object.keys(one).length > 1);
   }
 
   /** Tells nothing any more. */

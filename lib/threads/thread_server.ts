@@ -48,7 +48,7 @@ export class ThreadServer {
     this.#decoder = new OptionDecoder(this.channel);
     this.#reports = new SessionReports({
       sessions: (news) => this.channel.note("sessions", news),
-      closed: (id) => this.channel.note("closed", id),
+      closed: (id) => this.channel.noteLater("closed", id),
     });
   }
 
@@ -77,7 +77,10 @@ export class ThreadServer {
 
   async #start(start: ThreadStart): Promise<readonly WireAddress[]> {
     const { channel } = this;
-    const log: Logger = (record) => channel.note("log", record);
+    const log: Logger = (record) =>
+      record.level === "debug" || record.level === "info"
+        ? channel.noteLater("log", record)
+        : channel.note("log", record);
     const access = { channel, bodies: this.#bodies };
     const relay = remoteRelay(access);
     const counters = new Counters(start.counters);
