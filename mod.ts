@@ -42,6 +42,16 @@ export type {
 } from "./lib/session/handler_module.ts";
 export type { SessionState, SmtpSession } from "./lib/session/session.ts";
 export type { CloseReason } from "./lib/protocol/server_effects.ts";
+export type { SessionProxy } from "./lib/session/proxied_transport.ts";
+export type {
+  ProxyEndpoint,
+  ProxyHeader,
+} from "./lib/protocol/proxy_header.ts";
+export type { ProxyTls, ProxyTlv } from "./lib/protocol/proxy_tlv.ts";
+export type {
+  XclientAttributes,
+  XclientUnavailable,
+} from "./lib/protocol/xclient.ts";
 
 export type { Message, Recipient } from "./lib/message/message.ts";
 export { Address, type AddressParseOptions } from "./lib/protocol/address.ts";

@@ -12,7 +12,7 @@
 export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "errors.ts": ["protocol/reply.ts"],
   "log.ts": [],
-  "protocol": ["errors.ts"],
+  "protocol": ["errors.ts", "net/ip.ts"],
   "sasl": ["errors.ts", "log.ts"],
   "net": ["errors.ts", "log.ts", "tls"],
   "tls": ["errors.ts", "log.ts", "net/ip.ts"],
@@ -67,8 +67,8 @@ const SCOPE = {
   withoutPackages: /^(lib\/|mod\.ts$)/,
   /** What must not write to the console; log.ts holds the logger that may. */
   silent: /^(lib\/(?!log\.ts$)|mod\.ts$)/,
-  /** The pure room. */
-  pure: /^lib\/protocol\//,
+  /** The pure room, and the one file of another that it uses. */
+  pure: /^lib\/(protocol\/|net\/ip\.ts$)/,
   /** Where a default export is the interface of the platform or of a handler module. */
   defaultExport:
     /^(\.ci\/layers\.ts|\.ci\/std\/[^/]+\.d\.ts|(examples|tests)\/(.*[/_])?handlers\.ts)$/,

@@ -2,6 +2,9 @@
  * Log records: what the server reports of its own doing, as plain fields. The
  * default logger writes nothing below a warning; the command line writes text
  * or JSON. No record carries a secret: there is no field for one.
+ *
+ * Danger: records quote what peers said. Whoever writes them as text must pass
+ * that through {@linkcode printable}.
  */
 
 /** How much a record matters. */
@@ -38,6 +41,25 @@ export interface LogRecord {
 /** Takes log records. Must not throw and must not block. */
 export type Logger = (record: LogRecord) => void;
 
+/**
+ * Control characters, and the marks that turn the direction of what follows: a
+ * terminal obeys the former, and the latter let a line read as another.
+ */
+const UNPRINTABLE =
+  // deno-lint-ignore no-control-regex
+  /[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/;
+const ALL_UNPRINTABLE = new RegExp(`${UNPRINTABLE.source}+`, "g");
+
+/** The text as it can stand in one line of a log, on a terminal too. */
+export function printable(text: string): string {
+  return UNPRINTABLE.test(text) ? text.replace(ALL_UNPRINTABLE, " ") : text;
+}
+
+/** As {@linkcode printable}, for a stack of several lines: all but the first are set off. */
+export function printableStack(text: string): string {
+  return text.split("\n").map(printable).join("\n    ");
+}
+
 /** The text of an error for a log record: its stack where it has one. */
 export function describeError(error: unknown): string {
   return error instanceof Error ? error.stack ?? String(error) : String(error);
@@ -46,7 +68,9 @@ export function describeError(error: unknown): string {
 /** The default logger: warnings and errors, to standard error. */
 export function consoleLogger(record: LogRecord): void {
   if (record.level === "debug" || record.level === "info") return;
-  const detail = record.error === undefined ? "" : `: ${record.error}`;
+  const detail = record.error === undefined
+    ? ""
+    : `: ${printableStack(record.error)}`;
   // deno-lint-ignore no-console
-  console.error(`${record.level}: ${record.message}${detail}`);
+  console.error(`${record.level}: ${printable(record.message)}${detail}`);
 }

@@ -17,6 +17,7 @@ import type { Relays } from "./queue/relay.ts";
 import type { RelayService } from "./relaying/relay_service.ts";
 import { contextOf, localTest, sourceOf } from "./server/contexts.ts";
 import { idSource } from "./server/ids.ts";
+import { Crowding } from "./server/crowding.ts";
 import { Listeners } from "./server/listeners.ts";
 import {
   checkOptions,
@@ -28,6 +29,7 @@ import {
   type SmtpServerOptions,
   type StopOptions,
 } from "./server/options.ts";
+import { ProxyFront } from "./server/proxy_front.ts";
 import { relayServiceOf } from "./server/relaying.ts";
 import type { ThreadServices } from "./server/services.ts";
 import { formerOptions, loadHere, threadPoolOf } from "./server/threading.ts";
@@ -46,6 +48,8 @@ import type { CertificateSource } from "./tls/certificate_set.ts";
 
 /** How long a session that was told to end may take to do so, in ms. */
 const END_MS = 1000;
+/** The handlers that a session may still wait for when it is broken off. */
+const LAST_HANDLERS = 3;
 
 /**
  * An SMTP server.
@@ -81,15 +85,17 @@ export class SmtpServer {
   readonly #count: SessionCount;
   #pool: ThreadPool | undefined;
   readonly #relaying: RelayService;
+  readonly #front: ProxyFront;
   readonly #listeners: Listeners;
   #certificates: CertificateSource | undefined;
   #active = false;
   #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
   #clock: ReturnType<typeof setInterval> | undefined;
+  readonly #crowding = new Crowding();
   #endGrace: (() => void) | undefined;
   #graceEnd = 0;
-  #now = Date.now();
+  #now = performance.now();
   #nextId = idSource();
 
   /**
@@ -116,10 +122,17 @@ export class SmtpServer {
     this.#log = options.log ?? consoleLogger;
     this.#store = options.store ?? new DiscardStore();
     this.dns = new DnsClient(options.dns);
+    this.#front = new ProxyFront({
+      serve: (transport, context) => this.#serve(transport, context),
+      isFull: (waiting) =>
+        this.#connections.size + waiting >= (options.maxConnections ?? 10_000),
+      log: this.#log,
+    });
     this.#listeners = new Listeners({
       options: () => this.#options,
       contextOf: (listen) => this.#contextOf(listen),
-      serve: (transport, context) => void this.#serve(transport, context),
+      serve: (transport, context) => void this.#front.serve(transport, context),
+      onCrowded: () => this.#makeRoom(),
       log: this.#log,
       share: services !== undefined,
     });
@@ -293,12 +306,13 @@ export class SmtpServer {
         new TypeError("Cannot serve a connection: the server is not active"),
       );
     }
-    return this.#serve(transport, this.#contextOf(options));
+    return this.#front.serve(transport, this.#contextOf(options));
   }
 
   #serve(transport: Transport, context: SessionContext): Promise<void> {
     const { maxConnections = 10_000 } = this.#options;
-    if (!this.#count.enter(maxConnections)) {
+    const room = Math.min(maxConnections, this.#crowding.room(this.#now));
+    if (this.#connections.size >= room || !this.#count.enter(maxConnections)) {
       return turnAway(transport, context);
     }
     const connection = new Connection(transport, context);
@@ -334,9 +348,10 @@ export class SmtpServer {
   }
 
   async #stop(graceMs: number): Promise<void> {
-    this.#graceEnd = Date.now() + graceMs;
+    this.#graceEnd = performance.now() + graceMs;
     const threads = this.#pool?.stop(graceMs);
     await this.#listeners.close();
+    await this.#front.close();
     await this.#ended(graceMs);
     this.#guard.release();
     for (const connection of this.#connections) {
@@ -345,13 +360,17 @@ export class SmtpServer {
     await this.#ended(END_MS);
     // Who has failed to log in since then waits no longer, either.
     this.#guard.release();
-    for (const connection of this.#connections) connection.abort("shutdown");
-    await this.#ended(END_MS);
+    // A handler that never answers is left behind; so are those that are asked
+    // for the end of the transaction and of the session thereafter.
+    for (let step = 0; step < LAST_HANDLERS; step++) {
+      for (const connection of this.#connections) connection.abort("shutdown");
+      await this.#ended(END_MS);
+    }
     clearInterval(this.#clock);
     this.#clock = undefined;
     await threads;
     this.#pool = undefined;
-    await this.#relaying.stop(Math.max(0, this.#graceEnd - Date.now()));
+    await this.#relaying.stop(Math.max(0, this.#graceEnd - performance.now()));
     await this.#store.close?.();
   }
 
@@ -384,17 +403,18 @@ export class SmtpServer {
 
   /**
    * One timer for all sessions: it moves the coarse clock that they set their
-   * deadlines by and ends those that are past theirs.
+   * deadlines by and ends those that are past theirs. Not the time of day: when
+   * that is set, nobody's time is up.
    */
   #startClock(): void {
-    const { timeoutMs = 300_000 } = this.#options;
-    this.#now = Date.now();
+    const { timeoutMs = 300_000, handlerTimeoutMs = timeoutMs } = this.#options;
+    this.#now = performance.now();
     this.#clock = setInterval(() => {
-      this.#now = Date.now();
+      this.#now = performance.now();
       for (const connection of this.#connections) {
         if (connection.deadline < this.#now) connection.timeOut();
       }
-    }, Math.min(1000, Math.max(20, timeoutMs / 4)));
+    }, Math.min(1000, Math.max(20, Math.min(timeoutMs, handlerTimeoutMs) / 4)));
   }
 
   #contextOf(listen: ListenOptions): SessionContext {
@@ -411,6 +431,26 @@ export class SmtpServer {
       },
       nextId: this.#nextId,
       now: () => this.#now,
+    });
+  }
+
+  /**
+   * No descriptor is free: the newest sessions are ended, so that the others
+   * can keep their messages.
+   */
+  #makeRoom(): void {
+    const { size } = this.#connections;
+    const room = this.#crowding.shrink(size, this.#now);
+    const newest = [...this.#connections].slice(room);
+    for (const connection of newest) {
+      connection.end(replies.tooManyConnections, "refused");
+    }
+    if (newest.length === 0) return;
+    this.#log({
+      level: "error",
+      event: "error",
+      message:
+        `Out of file descriptors with ${size} sessions: going on with ${room} for a while; a higher limit (ulimit -n) or a lower maxConnections is needed`,
     });
   }
 
@@ -438,7 +478,7 @@ async function turnAway(
     // The platform's TLS keeps a socket open that is closed before this.
     if (transport.handshake !== undefined) await transport.handshake();
     if (transport.tls !== undefined || !context.implicitTls) {
-      await transport.write(replies.tooManyConnections.encode());
+      await transport.write(replies.tooManyConnections.octets);
     }
   } catch {
     // It is gone, which is what was wanted.

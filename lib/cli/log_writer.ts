@@ -4,7 +4,12 @@
  * server more than the mail itself.
  */
 
-import type { LogLevel, LogRecord } from "../log.ts";
+import {
+  type LogLevel,
+  type LogRecord,
+  printable,
+  printableStack,
+} from "../log.ts";
 
 /** How long lines are gathered, in ms. */
 const GATHER_MS = 20;
@@ -71,7 +76,7 @@ export class LogWriter {
     const { fields, error } = record;
     for (const name in fields) text += ` ${name}=${fields[name]}`;
     text = printable(text);
-    if (error !== undefined) text += `: ${error.replaceAll("\n", "\n    ")}`;
+    if (error !== undefined) text += `: ${printableStack(error)}`;
     const colour = this.#colours ? COLOURS[record.level] : "";
     return colour === "" ? `${text}\n` : `${colour}${text}\x1b[0m\n`;
   }
@@ -103,15 +108,15 @@ function jsonLine(record: LogRecord): string {
     session,
     ...fields,
     error,
-  }) + "\n";
+  }).replace(UNESCAPED, escape) + "\n";
 }
 
-// deno-lint-ignore no-control-regex
-const CONTROL = /[\x00-\x1f\x7f-\x9f]/;
-// deno-lint-ignore no-control-regex
-const CONTROLS = /[\x00-\x1f\x7f-\x9f]+/g;
+/**
+ * JSON escapes the control characters of ASCII only; a terminal obeys others,
+ * and a reader may take U+2028 for the end of the line.
+ */
+const UNESCAPED = /[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
 
-/** A peer's text must not become a line, or a command to the terminal. */
-function printable(text: string): string {
-  return CONTROL.test(text) ? text.replace(CONTROLS, " ") : text;
+function escape(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
 }

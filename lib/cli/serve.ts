@@ -6,6 +6,7 @@
 import { describeError } from "../log.ts";
 import { formatHostPort, kindName } from "../net/listen_options.ts";
 import { SmtpServer } from "../server.ts";
+import { ownName } from "../server/contexts.ts";
 import type { SmtpServerOptions } from "../server/options.ts";
 import { CertificateSource } from "../tls/certificate_set.ts";
 import type { RawSettings } from "./raw_settings.ts";
@@ -63,7 +64,7 @@ export async function serve(
   const handlers = await handlersOf(settings.handlers);
   const files = new SecurityFiles(
     raw,
-    settings.options.hostname ?? Deno.hostname(),
+    settings.options.hostname ?? ownName(),
   );
   const security = await files.load();
   const log = new LogWriter({

@@ -4,6 +4,7 @@
  * file and prints nothing.
  */
 
+import { parseCidr } from "../net/cidr.ts";
 import { type ListenOptions, parseListen } from "../net/listen_options.ts";
 import {
   isOpenToClients,
@@ -43,6 +44,8 @@ export const SETTINGS: Readonly<Record<string, SettingForm>> = {
   "self-signed": "flag",
   "allow-insecure-auth": "flag",
   ...RELAY_SETTINGS,
+  "proxy-protocol": "many",
+  xclient: "many",
   "max-size": "one",
   "max-recipients": "one",
   "max-connections": "one",
@@ -146,6 +149,8 @@ export function serveSettings(raw: RawSettings): ServeSettings {
       store,
       domains,
       hostname: one(raw, "hostname"),
+      proxyProtocol: networks(raw, "proxy-protocol"),
+      xclient: networks(raw, "xclient"),
       maxSize,
       maxRecipients: wholeNumber(raw, "max-recipients", 1),
       maxConnections: wholeNumber(raw, "max-connections", 1),
@@ -160,6 +165,16 @@ export function serveSettings(raw: RawSettings): ServeSettings {
     log,
     quiet: raw.has("quiet"),
   };
+}
+
+/** The networks of a setting, checked. */
+function networks(
+  raw: RawSettings,
+  name: string,
+): readonly string[] | undefined {
+  const texts = raw.get(name);
+  for (const text of texts ?? []) usable(name, () => parseCidr(text));
+  return texts;
 }
 
 /** Where mail goes when some of it goes elsewhere. */

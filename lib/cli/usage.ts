@@ -71,6 +71,11 @@ Who may send, and how it is protected
   --self-signed                a certificate made for this run
   --security none|allowed|required
                                STARTTLS; default allowed with a certificate
+Who stands in front
+  --proxy-protocol CIDR        repeatable; connections from there must begin
+                               with a PROXY header that tells the client
+  --xclient CIDR               repeatable; clients there may say by XCLIENT for
+                               whom they speak
 What goes elsewhere
   --relay                      take mail for other domains from clients that
                                have logged in; without --domain, all of it

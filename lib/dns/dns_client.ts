@@ -91,7 +91,7 @@ export interface DnsClientOptions {
   /**
    * The clock of the cache, in milliseconds, in tests.
    *
-   * @default {Date.now}
+   * @default {performance.now}
    */
   now?: (() => number) | undefined;
 }
@@ -156,7 +156,7 @@ export class DnsClient {
       "negativeTtlMs",
       options.negativeTtlMs ?? 30_000,
     );
-    this.#now = options.now ?? Date.now;
+    this.#now = options.now ?? (() => performance.now());
     this.#cache = new ExpiringCache(
       checkNumber("cacheSize", options.cacheSize ?? 1_000),
     );

@@ -62,8 +62,14 @@ function readMx(question: DnsQuestion, raw: readonly unknown[]): AnyOutcome {
 
 function isMx(value: unknown): value is MxRecord {
   return typeof value === "object" && value !== null &&
-    "preference" in value && typeof value.preference === "number" &&
+    "preference" in value && isPreference(value.preference) &&
     "exchange" in value && typeof value.exchange === "string";
+}
+
+/** A number of 16 bits: with any other, records have no order. */
+function isPreference(value: unknown): value is number {
+  return typeof value === "number" && Number.isInteger(value) && value >= 0 &&
+    value <= 0xffff;
 }
 
 const READERS: Readonly<

@@ -13,6 +13,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc2308#section-2 | RFC 2308 section 2}
  */
 
+import { hasAliasLoop } from "./alias_loop.ts";
 import type { DnsRecordType } from "./outcome.ts";
 
 /** A question: a checked name and a type of record. */
@@ -114,6 +115,9 @@ function readRecords(answer: Uint8Array, asked: Uint8Array): DnsVerdict {
   // says nothing of the records.
   if (!authoritative && !recursive) {
     return { kind: "server-failure", code: "a referral" };
+  }
+  if (hasAliasLoop(answer, asked.length)) {
+    return { kind: "server-failure", code: "aliases in a circle" };
   }
   return { kind: "no-such-record" };
 }

@@ -31,6 +31,10 @@ export interface ListenOptions {
   readonly security?: ListenerSecurity | undefined;
   /** Whether clients may or must log in there. Default: the server's `authentication`. */
   readonly authentication?: AuthenticationPolicy | undefined;
+  /** The networks of the proxies in front of it. Default: the server's `proxyProtocol`. */
+  readonly proxyProtocol?: readonly string[] | undefined;
+  /** The networks of those who may say XCLIENT there. Default: the server's `xclient`. */
+  readonly xclient?: readonly string[] | undefined;
 }
 
 /** The kinds by the names they have in text: a final `s` is TLS from the first octet. */

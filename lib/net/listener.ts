@@ -62,6 +62,7 @@ export class Listener {
     },
   ): Listener {
     const { host, port, tls, share = false } = where;
+    prepareStacks();
     try {
       const socket = bind(host, { port, tls, share });
       return new Listener(new PlatformSocket(socket, tls), {
@@ -171,6 +172,14 @@ class PlatformSocket implements AcceptingSocket {
   close(): void {
     this.#listener.close();
   }
+}
+
+/**
+ * Has the platform make a stack trace while it can. The first one of a thread
+ * opens a file; where no descriptor is free for that, the process ends.
+ */
+function prepareStacks(): void {
+  void new Error("Stack trace made in time").stack;
 }
 
 function isClientGone(error: unknown): boolean {

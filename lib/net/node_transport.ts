@@ -6,19 +6,26 @@
  * and leaves no listener that could keep a closed socket alive.
  */
 
+import { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
 import type { SocketAddress, TlsInfo, Transport } from "./transport.ts";
 
 /** Octets read ahead before the socket is told to wait. */
 const READ_AHEAD = 65536;
+/** Octets of replies that may be on their way over TLS before a writer has to wait. */
+const WRITE_AHEAD = 16384;
 /** How long the farewell of a TLS connection may take before the socket is cut off, in milliseconds. */
 const FAREWELL_MS = 1000;
+
+const WRITTEN: Promise<void> = Promise.resolve();
 
 /**
  * What a socket on top of another stream cannot be asked for: its write
  * callbacks come too early, and its pause does not reach the stream below.
  */
 export interface LayerBelow {
+  /** Whether all that was written has left. */
+  readonly isDrained: boolean;
   /** A promise for the moment when all that was written has left; `undefined` if it has. */
   drained(): Promise<void> | undefined;
   /** Stops reading. */
@@ -78,6 +85,8 @@ export class NodeTransport implements Transport {
   #error: Error | undefined;
   #reader: (Waiting<number | null> & { buffer: Uint8Array }) | undefined;
   #writer: Waiting<void> | undefined;
+  /** What was written since all before it had left. */
+  #ahead = 0;
   /** The last write, for who has to wait for it. */
   #written: Promise<void> | undefined;
   readonly #onData = (chunk: Uint8Array) => this.#receive(chunk);
@@ -147,17 +156,34 @@ export class NodeTransport implements Transport {
    * @throws {Error} If the connection failed, or was closed
    */
   write(bytes: Uint8Array): Promise<void> {
-    if (this.#closed || this.#socket.destroyed) {
+    if (this.#closed || this.#socket.destroyed || this.#error !== undefined) {
       return Promise.reject(this.#error ?? closedError("write to"));
     }
     if (this.#writer !== undefined) {
       return Promise.reject(new TypeError("Cannot write twice at once"));
     }
-    if (bytes.length === 0) return Promise.resolve();
+    if (bytes.length === 0) return WRITTEN;
+    if (this.tls !== undefined && this.#fitsAhead(bytes.length)) {
+      // A copy, because the caller may use its octets again from now on.
+      this.#socket.write(Buffer.from(bytes));
+      return WRITTEN;
+    }
     return this.#written = new Promise((resolve, reject) => {
       this.#writer = { resolve, reject };
       this.#socket.write(bytes, (error) => this.#endWrite(error));
     });
+  }
+
+  /**
+   * Whether a write need not be waited for. That saves TLS two turns of the
+   * event loop a reply; a peer that does not read still stops the writer, and
+   * a failure shows at the next read or write.
+   */
+  #fitsAhead(length: number): boolean {
+    const isIdle = this.#socket.writableLength === 0 &&
+      this.#below?.isDrained !== false;
+    this.#ahead = length + (isIdle ? 0 : this.#ahead);
+    return this.#ahead <= WRITE_AHEAD;
   }
 
   /** Closes in both directions. With TLS the peer is told so first, within a second. Idempotent. */
@@ -179,17 +205,28 @@ export class NodeTransport implements Transport {
     };
     const timer = setTimeout(cut, FAREWELL_MS);
     this.#socket.once("close", cut);
-    this.#socket.end(cut);
+    this.#socket.end(() => {
+      const drained = this.#below?.drained();
+      if (drained === undefined) cut();
+      else drained.then(cut);
+    });
   }
 
   #receive(chunk: Uint8Array): void {
     if (this.#closed) return;
+    const reader = this.#reader;
+    if (reader !== undefined && chunk.length <= reader.buffer.length) {
+      // Nothing is held while somebody waits.
+      this.#reader = undefined;
+      reader.buffer.set(chunk);
+      reader.resolve(chunk.length);
+      return;
+    }
     this.#chunks.push(chunk);
     this.#held += chunk.length;
-    if (this.#reader !== undefined) {
-      const { resolve, buffer } = this.#reader;
+    if (reader !== undefined) {
       this.#reader = undefined;
-      resolve(this.#take(buffer));
+      reader.resolve(this.#take(reader.buffer));
     }
     if (this.#held >= READ_AHEAD && !this.#paused) this.#pause();
   }

@@ -4,7 +4,9 @@
  *
  * Owns the transport below from the moment it is made and closes it in the
  * end, whoever ended it. Reads only when asked to, so a slow reader above slows
- * the peer down.
+ * the peer down. It is a `Duplex` for its events, its end and its type, but
+ * carries octets past the queues of one: they cost a third of a STARTTLS
+ * session's time, and the TLS layer has queues of its own.
  */
 
 import { Duplex } from "node:stream";
@@ -16,15 +18,32 @@ const SMALL_READ = 8192;
 /** Fits several TLS records while a body comes in. */
 const LARGE_READ = 65536;
 
+type WriteCallback = (error?: Error | null) => void;
+
+/** A chunk that waits for those before it. */
+interface Outgoing {
+  readonly chunk: Uint8Array;
+  readonly callback: WriteCallback | undefined;
+}
+
 /** Carries a transport's octets as a `node:stream`. */
 export class TransportStream extends Duplex implements LayerBelow {
   readonly #inner: Transport;
   readonly #onEnd: () => void;
   #buffer = new Uint8Array(SMALL_READ);
-  #pending = 0;
-  #idle: (() => void) | undefined;
+  /** Whether the layer above takes data, as `pause()` and `resume()` say. */
+  #flowing = false;
   #held = false;
-  #wanted = false;
+  #reading = false;
+  #ended = false;
+  /** What came in after `pause()`. */
+  #kept: Uint8Array | undefined;
+  #writing = false;
+  #wantsDrain = false;
+  readonly #queue: Outgoing[] = [];
+  #idle: (() => void)[] = [];
+  readonly #onRead = (count: number | null) => this.#deliver(count);
+  readonly #onFailure = (error: Error) => void this.destroy(error);
 
   /**
    * Takes `inner` over.
@@ -38,10 +57,15 @@ export class TransportStream extends Duplex implements LayerBelow {
     this.#onEnd = onEnd;
   }
 
+  /** Whether all that was written has been taken below. */
+  get isDrained(): boolean {
+    return !this.#writing || this.destroyed;
+  }
+
   /** A promise for the moment when all that was written has been taken below; `undefined` if it has. */
   drained(): Promise<void> | undefined {
-    if (this.#pending === 0 || this.destroyed) return undefined;
-    return new Promise((resolve) => this.#idle = resolve);
+    if (this.isDrained) return undefined;
+    return new Promise((resolve) => this.#idle.push(resolve));
   }
 
   /** Stops reading, but for the read under way. */
@@ -52,9 +76,7 @@ export class TransportStream extends Duplex implements LayerBelow {
   /** Goes on reading. */
   release(): void {
     this.#held = false;
-    if (!this.#wanted) return;
-    this.#wanted = false;
-    this._read();
+    this.#read();
   }
 
   /**
@@ -65,68 +87,134 @@ export class TransportStream extends Duplex implements LayerBelow {
     if (!this.destroyed) this.emit("data", new Uint8Array(0));
   }
 
-  /** Reads once from the transport below. */
-  override _read(): void {
-    if (this.#held) {
-      this.#wanted = true;
-      return;
-    }
-    this.#inner.read(this.#buffer).then(
-      (count) => this.#deliver(count),
-      (error) => this.destroy(error),
-    );
+  // Incoming.
+
+  /** Lets `data` events come. */
+  override resume(): this {
+    this.#flowing = true;
+    // Whoever resumes may not be ready for data before it has returned.
+    if (this.#kept === undefined) this.#read();
+    else queueMicrotask(() => this.#deliverKept());
+    return this;
+  }
+
+  /** Lets no `data` events come, until they are wanted again. */
+  override pause(): this {
+    this.#flowing = false;
+    return this;
+  }
+
+  /** Nothing to do: `resume()` reads. */
+  override _read(): void {}
+
+  #read(): void {
+    if (!this.#flowing || this.#held || this.#reading || this.#ended) return;
+    if (this.destroyed || this.#kept !== undefined) return;
+    this.#reading = true;
+    this.#inner.read(this.#buffer).then(this.#onRead, this.#onFailure);
   }
 
   #deliver(count: number | null): void {
+    this.#reading = false;
     if (this.destroyed) return;
     if (count === null) {
-      this.push(null);
+      this.#ended = true;
+      this.emit("end");
       this.#onEnd();
-      return;
+    } else if (this.#flowing) {
+      this.#pass(this.#buffer.subarray(0, count));
+      this.#resize(count);
+      this.#read();
+    } else {
+      this.#kept = this.#buffer.slice(0, count);
     }
-    const buffer = this.#buffer;
-    if (count * 2 < buffer.length) {
-      // The stream may keep what it gets, so a buffer to be used again is copied from.
-      if (count < SMALL_READ / 4 && buffer.length > SMALL_READ) {
-        this.#buffer = new Uint8Array(SMALL_READ);
-      }
-      this.push(buffer.slice(0, count));
-      return;
-    }
-    const size = count === buffer.length ? buffer.length * 2 : buffer.length;
-    this.#buffer = new Uint8Array(Math.min(size, LARGE_READ));
-    this.push(buffer.subarray(0, count));
   }
 
-  /** Writes one chunk to the transport below. */
-  override _write(
+  /**
+   * Hands octets to the TLS layer, which copies them before it returns. If it
+   * ever did not, records would not decrypt: no octet can be taken for another.
+   */
+  #pass(bytes: Uint8Array): void {
+    try {
+      this.emit("data", bytes);
+    } catch (error) {
+      this.destroy(error as Error);
+    }
+  }
+
+  #deliverKept(): void {
+    if (!this.#flowing || this.#kept === undefined || this.destroyed) return;
+    const kept = this.#kept;
+    this.#kept = undefined;
+    this.#pass(kept);
+    this.#read();
+  }
+
+  /** A larger buffer for who fills it, a small one for who does not. */
+  #resize(count: number): void {
+    const { length } = this.#buffer;
+    if (count === length && length < LARGE_READ) {
+      this.#buffer = new Uint8Array(length * 2);
+    } else if (count < SMALL_READ / 4 && length > SMALL_READ) {
+      this.#buffer = new Uint8Array(SMALL_READ);
+    }
+  }
+
+  // Outgoing.
+
+  /** Writes a chunk after those before it; the callback comes when it has been taken below. */
+  override write(
     chunk: Uint8Array,
-    _encoding: string,
-    callback: (error?: Error | null) => void,
-  ): void {
-    this.#pending++;
-    this.#inner.write(chunk).then(
-      () => this.#done(callback),
-      (error) => this.#done(() => callback(error)),
-    );
+    encoding?: string | WriteCallback,
+    callback?: WriteCallback,
+  ): boolean {
+    const done = typeof encoding === "function" ? encoding : callback;
+    if (!this.#writing) {
+      this.#send(chunk, done);
+      return true;
+    }
+    this.#queue.push({ chunk, callback: done });
+    this.#wantsDrain = true;
+    return false;
   }
 
-  #done(callback: () => void): void {
-    this.#pending--;
-    callback();
-    if (this.#pending === 0) {
-      this.#idle?.();
-      this.#idle = undefined;
+  #send(chunk: Uint8Array, callback: WriteCallback | undefined): void {
+    this.#writing = true;
+    this.#inner.write(chunk).then(() => this.#sent(callback), this.#onFailure);
+  }
+
+  #sent(callback: WriteCallback | undefined): void {
+    const next = this.#queue.shift();
+    if (next === undefined) this.#writing = false;
+    else this.#send(next.chunk, next.callback);
+    callback?.();
+    if (this.#writing) return;
+    if (this.#wantsDrain) {
+      this.#wantsDrain = false;
+      this.emit("drain");
     }
+    this.#wake();
+  }
+
+  #wake(): void {
+    if (this.#idle.length === 0) return;
+    const idle = this.#idle;
+    this.#idle = [];
+    for (const resolve of idle) resolve();
+  }
+
+  /** Ends when all that was written has left. */
+  override _final(callback: WriteCallback): void {
+    const drained = this.drained();
+    if (drained === undefined) callback();
+    else drained.then(() => callback());
   }
 
   /** Closes the transport below. */
-  override _destroy(
-    error: Error | null,
-    callback: (error?: Error | null) => void,
-  ): void {
+  override _destroy(error: Error | null, callback: WriteCallback): void {
     this.#inner.close();
-    this.#idle?.();
+    this.#queue.length = 0;
+    this.#wake();
     callback(error);
   }
 }

@@ -8,7 +8,9 @@
 
 import type { MailParameterRules } from "./parameters.ts";
 import { RecentAddresses } from "./recent_addresses.ts";
+import { RecentLines } from "./recent_lines.ts";
 import { SmtpReply } from "./reply.ts";
+import { XCLIENT_ATTRIBUTES } from "./xclient.ts";
 
 /** The extensions that can be switched off, by their EHLO keyword. */
 export type ExtensionKeyword =
@@ -56,12 +58,16 @@ export interface ConnectionOffer {
   readonly startTls: boolean;
   /** The SASL mechanisms offered now, none for no AUTH. */
   readonly mechanisms: readonly string[];
+  /** Whether the client may say for whom it speaks. */
+  readonly xclient?: boolean;
 }
 
 /** The offer of one listener. */
 export class Capabilities {
   /** The parameters that MAIL may have. AUTH is known wherever AUTH may be offered. */
   readonly mailRules: MailParameterRules;
+  /** The commands seen lately. */
+  readonly commands: RecentLines = new RecentLines();
   /** The senders seen lately, by the argument of MAIL. */
   readonly senders: RecentAddresses = new RecentAddresses();
   /** The recipients seen lately, by the argument of RCPT. */
@@ -98,7 +104,7 @@ export class Capabilities {
 
   /** The reply to EHLO or LHLO. Made once for each state of the connection. */
   helloReply(offer: ConnectionOffer): SmtpReply {
-    const key = `${offer.startTls} ${offer.mechanisms}`;
+    const key = `${offer.startTls} ${offer.xclient} ${offer.mechanisms}`;
     let reply = this.#replies.get(key);
     if (reply === undefined) {
       reply = new SmtpReply(250, this.#lines(offer));
@@ -121,6 +127,7 @@ export class Capabilities {
     if (offer.mechanisms.length > 0) {
       lines.push(`AUTH ${offer.mechanisms.join(" ")}`);
     }
+    if (offer.xclient) lines.push(`XCLIENT ${XCLIENT_ATTRIBUTES}`);
     if (this.#on.has("HELP")) lines.push("HELP");
     return lines;
   }

@@ -6,7 +6,8 @@
  * Never decides what to do next: its owner gives orders (open, startTls,
  * authenticate, transaction, quit), carries out one effect at a time, and is
  * told when an order is done. Never throws on what the server sends; orders in
- * the wrong state throw, for those are mistakes of the owner.
+ * the wrong state throw, for those are mistakes of the owner. What the replies
+ * mean is in `client_conversation.ts`.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321 | RFC 5321},
  * {@link https://www.rfc-editor.org/rfc/rfc2033 | RFC 2033},
@@ -17,39 +18,19 @@
  */
 
 import { AuthExchange, responseLine } from "./client_auth.ts";
-import { ClientCapabilities } from "./client_capabilities.ts";
+import type { ClientCapabilities } from "./client_capabilities.ts";
 import { ContentFlow, openContent } from "./client_content_flow.ts";
+import { ClientConversation } from "./client_conversation.ts";
 import type { ClientEffect, ClientProtocolOptions } from "./client_effects.ts";
+import { checkLine, CLOSED, unaskedFault } from "./client_faults.ts";
+import type { CommandPipeline } from "./client_pipeline.ts";
+import type { ReplyReader } from "./client_replies.ts";
+import { type ClientState, MAX_IN_FLIGHT } from "./client_states.ts";
 import {
-  checkLine,
-  checkOrder,
-  checkUnderWay,
-  CLOSED,
-  type FaultCause,
-  INJECTED,
-  replyFault,
-  unaskedFault,
-} from "./client_faults.ts";
-import { CommandPipeline } from "./client_pipeline.ts";
-import { ReplyReader } from "./client_replies.ts";
-import {
-  type ClientFault,
-  type ClientOrder,
-  type ClientPhase,
-  type ClientState,
-  type ClientVerb,
-  MAX_IN_FLIGHT,
-  VERB_PHASE,
-} from "./client_states.ts";
-import {
-  type ClientCommand,
   type ClientEnvelope,
   ClientTransaction,
   type RecipientOutcome,
 } from "./client_transaction.ts";
-import type { SmtpReply } from "./reply.ts";
-
-const EMPTY_MESSAGE = new TextEncoder().encode(".\r\n");
 
 /**
  * A client's half of an SMTP session.
@@ -70,72 +51,63 @@ const EMPTY_MESSAGE = new TextEncoder().encode(".\r\n");
  * ```
  */
 export class ClientProtocol {
-  #state: ClientState = "new";
-  #capabilities = ClientCapabilities.NONE;
-  #replies = 0;
-  #effect: ClientEffect | undefined;
-  #fault: ClientFault | undefined;
+  readonly #conversation: ClientConversation;
+  readonly #pipeline: CommandPipeline;
+  readonly #reader: ReplyReader;
   #ended = false;
-  #odd = false;
-  #needsReset = false;
-  #transaction: ClientTransaction | undefined;
-  #content: ContentFlow | undefined;
-  #auth: AuthExchange | undefined;
-  readonly #pipeline = new CommandPipeline();
-  readonly #reader = new ReplyReader();
-  readonly #hostname: string;
-  readonly #lmtp: boolean;
 
   /**
    * @param options The own name, and whether to speak LMTP
    * @throws {TypeError} If the name has characters that could end the command line
    */
   constructor(options: ClientProtocolOptions) {
-    this.#hostname = checkLine(options.hostname);
-    this.#lmtp = options.lmtp === true;
+    this.#conversation = new ClientConversation(options);
+    this.#pipeline = this.#conversation.pipeline;
+    this.#reader = this.#conversation.reader;
   }
 
   /** Where the session stands. */
   get state(): ClientState {
-    return this.#state;
+    return this.#conversation.state;
   }
 
   /** What the server offered in its last reply to EHLO. */
   get capabilities(): ClientCapabilities {
-    return this.#capabilities;
+    return this.#conversation.capabilities;
   }
 
   /** Replies taken so far: whoever sets time limits sees progress here. */
   get replies(): number {
-    return this.#replies;
+    return this.#conversation.replies;
   }
 
   /** Whether another transaction may begin: idle, and nothing odd ever happened. */
   get isReusable(): boolean {
-    return this.#state === "ready" && !this.#odd && this.#reader.isEmpty;
+    return this.#conversation.state === "ready" && !this.#conversation.isOdd &&
+      this.#reader.isEmpty;
   }
 
   /** The recipients of the last transaction, in order; `undefined` while not decided. */
   get outcomes(): readonly (RecipientOutcome | undefined)[] {
-    return this.#transaction?.outcomes ?? [];
+    return this.#conversation.transaction?.outcomes ?? [];
   }
 
   /** Order: wait for the greeting, then say EHLO (LHLO; HELO where EHLO is not known). */
   open(): void {
-    this.#begin("open", "greeting");
+    this.#conversation.begin("open", "greeting");
     this.#pipeline.push("greeting", "");
   }
 
   /** Order: STARTTLS. Ends in a `startTls` effect, or in `done` with the refusal. */
   startTls(): void {
-    this.#begin("startTls", "startTls");
+    this.#conversation.begin("startTls", "startTls");
     this.#pipeline.push("STARTTLS", "STARTTLS");
   }
 
   /** Order: TLS is up, say EHLO again. What the server offered before is forgotten. */
   secured(): void {
-    this.#begin("secured", "greeting");
-    this.#hello();
+    this.#conversation.begin("secured", "greeting");
+    this.#conversation.hello();
   }
 
   /**
@@ -145,8 +117,8 @@ export class ClientProtocol {
    */
   authenticate(mechanism: string, initial?: Uint8Array): void {
     const exchange = new AuthExchange(checkLine(mechanism), initial);
-    this.#begin("authenticate", "authenticating");
-    this.#auth = exchange;
+    this.#conversation.begin("authenticate", "authenticating");
+    this.#conversation.auth = exchange;
     this.#pipeline.push("AUTH", exchange.command);
   }
 
@@ -162,23 +134,26 @@ export class ClientProtocol {
    * @throws {TypeError} If there is no recipient, or a path or parameter could end its line
    */
   transaction(envelope: ClientEnvelope): void {
+    const conversation = this.#conversation;
     if (envelope.recipients.length === 0) {
       throw new TypeError("Cannot start a transaction without a recipient");
     }
-    const transaction = new ClientTransaction(envelope, { lmtp: this.#lmtp });
+    const transaction = new ClientTransaction(envelope, {
+      lmtp: conversation.lmtp,
+    });
     const commands = transaction.commands();
     for (const { line } of commands) checkLine(line);
-    this.#begin("transaction", "transaction");
-    if (this.#needsReset) this.#pipeline.push("RSET", "RSET");
+    conversation.begin("transaction", "transaction");
+    if (conversation.needsReset) this.#pipeline.push("RSET", "RSET");
     this.#pipeline.pushAll(commands);
-    this.#transaction = transaction;
-    this.#content = new ContentFlow(transaction, this.#pipeline);
-    this.#needsReset = true;
+    conversation.transaction = transaction;
+    conversation.content = new ContentFlow(transaction, this.#pipeline);
+    conversation.needsReset = true;
   }
 
   /** Order: QUIT. `done` when the server has answered, or has gone. */
   quit(): void {
-    this.#begin("quit", "quitting");
+    this.#conversation.begin("quit", "quitting");
     this.#pipeline.push("QUIT", "QUIT");
   }
 
@@ -194,7 +169,7 @@ export class ClientProtocol {
 
   /** The owner gives up: a time limit passed or the network failed. */
   fail(kind: "timeout" | "network", message: string): void {
-    this.#break({ kind, message });
+    this.#conversation.break({ kind, message });
   }
 
   /**
@@ -202,51 +177,62 @@ export class ClientProtocol {
    * for they tell more than a broken pipe. `fail()` is to follow.
    */
   takeLastWords(): void {
+    const conversation = this.#conversation;
     for (let got = this.#reader.next(); got; got = this.#reader.next()) {
-      if (this.#fault || "fault" in got) return;
-      if (this.#pipeline.inFlight > 0) this.#take(got.reply);
-      else this.#break(unaskedFault(got));
+      if (conversation.fault || "fault" in got) return;
+      if (this.#pipeline.inFlight > 0) conversation.take(got.reply);
+      else conversation.break(unaskedFault(got));
     }
   }
 
   /** Takes the next piece of content, which belongs to the machine from here on. */
   content(chunk: Uint8Array): void {
-    openContent(this.#content).add(chunk);
+    openContent(this.#conversation.content).add(chunk);
   }
 
   /** The content is complete. */
   endContent(): void {
-    openContent(this.#content).end();
+    openContent(this.#conversation.content).end();
   }
 
   /** The one thing to do now. Call it again when that is done. */
   next(): ClientEffect {
+    const conversation = this.#conversation;
     for (;;) {
-      if (this.#fault) return { kind: "failed", fault: this.#fault };
+      if (conversation.fault) {
+        return { kind: "failed", fault: conversation.fault };
+      }
       const bytes = this.#pipeline.takeOut();
-      if (bytes) return { kind: "write", bytes, phase: this.#phase };
-      const effect = this.#effect;
+      if (bytes) {
+        return { kind: "write", bytes, phase: conversation.phase };
+      }
+      const effect = conversation.effect;
       if (effect) {
-        this.#effect = undefined;
+        conversation.effect = undefined;
         return effect;
       }
       const waits = this.#pipeline.inFlight > 0;
-      if (!waits && !this.#reader.isEmpty && this.#state !== "quitting") {
-        this.#break(unaskedFault(this.#reader.next()));
+      if (
+        !waits && !this.#reader.isEmpty &&
+        conversation.state !== "quitting"
+      ) {
+        conversation.break(unaskedFault(this.#reader.next()));
         continue;
       }
       const got = waits ? this.#reader.next() : undefined;
       if (got) {
         if ("fault" in got) {
-          this.#break({ kind: "protocol", message: got.fault });
-        } else this.#take(got.reply);
+          conversation.break({ kind: "protocol", message: got.fault });
+        } else conversation.take(got.reply);
         continue;
       }
       this.#send();
       if (this.#pipeline.hasLines) {
         // Eager content leaves in one write with its envelope.
-        const { isEager = false } = this.#transaction ?? {};
-        if (isEager && this.#content?.isWanted) return { kind: "content" };
+        const { isEager = false } = conversation.transaction ?? {};
+        if (isEager && conversation.content?.isWanted) {
+          return { kind: "content" };
+        }
         continue;
       }
       const idle = this.#idleEffect();
@@ -256,34 +242,27 @@ export class ClientProtocol {
 
   /** What is left when there is nothing to write and no reply to take. */
   #idleEffect(): ClientEffect | undefined {
-    if (this.#content?.isWanted) return { kind: "content" };
+    const conversation = this.#conversation;
+    if (conversation.content?.isWanted) return { kind: "content" };
     if (this.#pipeline.inFlight === 0) {
-      this.#finishTransaction();
+      conversation.finishTransaction();
       return undefined;
     }
-    if (!this.#ended) return { kind: "read", phase: this.#phase };
-    if (this.#state === "quitting") {
+    if (!this.#ended) return { kind: "read", phase: conversation.phase };
+    if (conversation.state === "quitting") {
       this.#pipeline.answer();
-      this.#finish("closed", undefined);
+      conversation.finish("closed", undefined);
     } else {
-      this.#break(CLOSED);
+      conversation.break(CLOSED);
     }
     return undefined;
-  }
-
-  #begin(order: ClientOrder, state: ClientState): void {
-    checkOrder(order, this.#state);
-    this.#state = state;
-    this.#pipeline.clear();
-    this.#transaction = undefined;
-    this.#effect = undefined;
   }
 
   /** Sends what may go now, and drops what has become pointless. */
   #send(): void {
     const pipeline = this.#pipeline;
-    const transaction = this.#transaction;
-    const limit = transaction && this.#capabilities.has("PIPELINING")
+    const { transaction, capabilities } = this.#conversation;
+    const limit = transaction && capabilities.has("PIPELINING")
       ? MAX_IN_FLIGHT
       : 1;
     for (;;) {
@@ -294,108 +273,5 @@ export class ClientProtocol {
       }
       pipeline.send();
     }
-  }
-
-  #take(reply: SmtpReply): void {
-    const command = this.#pipeline.oldest!;
-    this.#replies++;
-    const cause = replyFault(command.verb, reply);
-    if (cause) return this.#break(cause);
-    this.#pipeline.answer();
-    this.#dispatch(command, reply);
-  }
-
-  #dispatch(command: ClientCommand, reply: SmtpReply): void {
-    switch (command.verb) {
-      case "greeting":
-        if (reply.isPositive) return this.#hello();
-        return this.#finish("refused", reply);
-      case "EHLO":
-      case "LHLO":
-      case "HELO":
-        return this.#onHello(command.verb, reply);
-      case "STARTTLS":
-        return this.#onStartTls(reply);
-      case "AUTH":
-        return this.#onAuth(reply);
-      case "QUIT":
-        return this.#finish("closed", reply);
-      default:
-        return this.#onTransaction(command, reply);
-    }
-  }
-
-  #hello(): void {
-    const verb = this.#lmtp ? "LHLO" : "EHLO";
-    this.#pipeline.push(verb, `${verb} ${this.#hostname}`);
-  }
-
-  #onHello(verb: ClientVerb, reply: SmtpReply): void {
-    if (reply.isPositive) {
-      this.#capabilities = verb === "HELO"
-        ? ClientCapabilities.NONE
-        : ClientCapabilities.parse(reply);
-      this.#finish("ready", reply);
-    } else if (verb === "EHLO" && !reply.isTemporary) {
-      this.#pipeline.push("HELO", `HELO ${this.#hostname}`);
-    } else {
-      this.#finish("refused", reply);
-    }
-  }
-
-  #onStartTls(reply: SmtpReply): void {
-    if (!reply.isPositive) return this.#finish("ready", reply);
-    if (!this.#reader.isEmpty) {
-      // Somebody in between may have put them there, to be taken for what the
-      // server says under TLS (RFC 3207 section 6).
-      return this.#break(INJECTED);
-    }
-    this.#capabilities = ClientCapabilities.NONE;
-    this.#state = "securing";
-    this.#effect = { kind: "startTls" };
-  }
-
-  #onAuth(reply: SmtpReply): void {
-    const step = this.#auth!.take(reply);
-    if (step.kind === "line") return this.#pipeline.push("AUTH", step.line);
-    if (step.kind === "challenge") this.#effect = step;
-    else this.#finish("ready", reply);
-  }
-
-  #onTransaction(command: ClientCommand, reply: SmtpReply): void {
-    const transaction = this.#transaction!;
-    transaction.answer(command, reply);
-    if (transaction.isOdd) this.#odd = true;
-    if (command.verb !== "DATA" || !transaction.isVoid) return;
-    this.#pipeline.write(EMPTY_MESSAGE);
-    this.#pipeline.pushSent("dataEnd", 1);
-  }
-
-  #finish(state: ClientState, reply: SmtpReply | undefined): void {
-    this.#state = state;
-    this.#effect = { kind: "done", reply };
-  }
-
-  #finishTransaction(): void {
-    checkUnderWay(this.#state);
-    this.#needsReset = this.#transaction!.needsReset;
-    this.#content = undefined;
-    this.#finish("ready", undefined);
-  }
-
-  #break(cause: FaultCause): void {
-    if (this.#fault) return;
-    const fault: ClientFault = { ...cause, phase: this.#phase };
-    this.#state = "broken";
-    this.#fault = fault;
-    this.#transaction?.abort(fault);
-  }
-
-  /** What is under way: the oldest command without an answer, else the content. */
-  get #phase(): ClientPhase {
-    const command = this.#pipeline.oldest;
-    if (command) return VERB_PHASE[command.verb];
-    if (this.#state === "startTls") return "startTls";
-    return this.#transaction?.isOpen ? "body" : "reset";
   }
 }

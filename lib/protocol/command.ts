@@ -20,7 +20,8 @@ export type Verb =
   | "VRFY"
   | "EXPN"
   | "AUTH"
-  | "STARTTLS";
+  | "STARTTLS"
+  | "XCLIENT";
 
 const VERBS: ReadonlyMap<string, Verb> = new Map(
   ([
@@ -39,6 +40,7 @@ const VERBS: ReadonlyMap<string, Verb> = new Map(
     "EXPN",
     "AUTH",
     "STARTTLS",
+    "XCLIENT",
   ] as const).map((verb) => [verb, verb]),
 );
 
@@ -70,6 +72,12 @@ export interface Command {
   readonly verb: Verb | undefined;
   /** What follows the verb, without the space before it and white space at the end. */
   readonly argument: string;
+}
+
+/** A command line whose verb is known. */
+export interface KnownCommand extends Command {
+  /** The verb in capitals. */
+  readonly verb: Verb;
 }
 
 /** A verb in any case. Only ASCII: `toUpperCase()` makes S of U+017F and I of U+0131. */

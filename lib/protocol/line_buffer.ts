@@ -17,6 +17,9 @@ const LF = 10;
 /** Octets of one line that are swallowed before the peer is given up on. */
 const MAX_SWALLOWED = 65536;
 
+/** Octets that are told of a line that cannot be used: enough for a verb. */
+const HEAD = 4;
+
 /** Storage for the beginning of a line that is kept between lines, in octets. */
 const KEPT_STORAGE = 1024;
 
@@ -38,6 +41,8 @@ export class LineBuffer {
   text = "";
   /** Octets of that line, which in UTF-8 are more than its characters. */
   octets = 0;
+  /** The first four octets of a line that cannot be used, after any other status but `"more"`. */
+  head = "";
   /** Where in the input the next unread octet stands, after every call. */
   position = 0;
   /** Longest line that is taken, in octets, without CRLF. May be changed between lines. */
@@ -51,6 +56,11 @@ export class LineBuffer {
   /** @param limit Longest line that is taken, in octets, without CRLF */
   constructor(limit: number) {
     this.limit = limit;
+  }
+
+  /** Whether the next octet begins a line. */
+  get isAtLineStart(): boolean {
+    return this.#used === 0 && this.#swallowed === 0 && !this.#bare;
   }
 
   /** Forgets the line begun. */
@@ -95,6 +105,7 @@ export class LineBuffer {
     let octets = input;
     if (this.#swallowed > 0 || this.#used + (feed - 1 - start) > this.limit) {
       const endless = this.#isEndless(feed - start);
+      this.#tellHead(input, start, to);
       this.reset();
       return endless ? "endless" : "too-long";
     }
@@ -108,9 +119,18 @@ export class LineBuffer {
     if (to > KEPT_STORAGE) this.#partial = undefined;
     this.#used = this.#lastOctet = 0;
     this.#bare = false;
-    if (bare) return "bare-newline";
     this.octets = to - from;
-    return this.#decode(octets, from, to);
+    const status = bare ? "bare-newline" : this.#decode(octets, from, to);
+    if (status !== "line") this.#tellHead(octets, from, to);
+    return status;
+  }
+
+  /** Tells how a bad line begins: with what is kept of it, or else in `input`. */
+  #tellHead(input: Uint8Array, start: number, end: number): void {
+    const kept = this.#partial?.subarray(0, Math.min(this.#used, HEAD)) ?? [];
+    const left = this.#swallowed > 0 ? 0 : HEAD - kept.length;
+    const rest = input.subarray(start, Math.min(end, start + left));
+    this.head = String.fromCharCode(...kept, ...rest);
   }
 
   #decode(octets: Uint8Array, from: number, to: number): LineStatus {
@@ -140,7 +160,8 @@ export class LineBuffer {
     const used = this.#used + (end - start);
     // One more than the limit is room for the CR of a line that just fits.
     if (this.#swallowed > 0 || used > this.limit + 1) {
-      this.#swallowed += end - start;
+      if (this.#swallowed === 0) this.#keepHead(input, start);
+      this.#swallowed += used - this.#used;
       return;
     }
     if (this.#partial === undefined || this.#partial.length < used) {
@@ -151,6 +172,16 @@ export class LineBuffer {
     }
     this.#partial.set(input.subarray(start, end), this.#used);
     this.#used = used;
+  }
+
+  /** Keeps what the line begins with before the rest is swallowed. */
+  #keepHead(input: Uint8Array, start: number): void {
+    if (this.#used >= HEAD) return;
+    const head = new Uint8Array(HEAD);
+    if (this.#used > 0) head.set(this.#partial!.subarray(0, this.#used));
+    head.set(input.subarray(start, start + HEAD - this.#used), this.#used);
+    this.#partial = head;
+    this.#used = HEAD;
   }
 }
 

@@ -12,8 +12,8 @@
 
 const encoder = new TextEncoder();
 const ENHANCED = /^([245])\.(\d{1,3})\.(\d{1,3})$/;
-/** Text of a reply line beside code, separator and line end (RFC 5321 4.5.3.1.5: 512 octets). */
-const MAX_TEXT = 500;
+/** Octets of text of a reply line beside code, enhanced code and line end (RFC 5321 4.5.3.1.5: 512 in all). */
+const MAX_TEXT = 496;
 
 /**
  * One reply of an SMTP server. Immutable.
@@ -34,6 +34,8 @@ export class SmtpReply {
   /** The text, one entry a reply line, without code, enhanced code and line ends. */
   readonly lines: readonly string[];
   #wire: string | undefined;
+  #octets: Uint8Array<ArrayBuffer> | undefined;
+  #isKnown = false;
 
   /**
    * Makes a reply.
@@ -73,9 +75,9 @@ export class SmtpReply {
     return this.code >= 400 && this.code < 500;
   }
 
-  /** The octets on the wire, every line with its CRLF. */
-  encode(): Uint8Array<ArrayBuffer> {
-    return encoder.encode(this.wire);
+  /** The octets on the wire, every line with its CRLF. Shared: not to be changed. */
+  get octets(): Uint8Array<ArrayBuffer> {
+    return this.#octets ??= encoder.encode(this.wire);
   }
 
   /** The reply as it goes over the wire, every line with its CRLF. */
@@ -86,12 +88,23 @@ export class SmtpReply {
   #compose(): string {
     const status = this.enhanced === undefined ? "" : `${this.enhanced} `;
     const last = this.lines.length - 1;
+    if (last === 0) return `${this.code} ${status}${this.lines[0]}\r\n`;
     let wire = "";
     for (let at = 0; at <= last; at++) {
       const separator = at === last ? " " : "-";
       wire += `${this.code}${separator}${status}${this.lines[at]}\r\n`;
     }
     return wire;
+  }
+
+  /**
+   * {@linkcode SmtpReply.octets}, but `undefined` the first time: of a reply
+   * that is said once, octets of its own would be wasted. For the server.
+   */
+  get standingOctets(): Uint8Array<ArrayBuffer> | undefined {
+    if (this.#isKnown) return this.octets;
+    this.#isKnown = true;
+    return undefined;
   }
 
   /** The reply as it reads on the wire, lines separated by a line feed. */
@@ -130,10 +143,19 @@ function splitText(text: string | readonly string[]): readonly string[] {
     for (const line of part.split(/\r\n|\r|\n/)) {
       // deno-lint-ignore no-control-regex
       const clean = line.replace(/[\x00-\x08\x0b-\x1f\x7f]/g, "?");
-      for (let at = 0; at === 0 || at < clean.length; at += MAX_TEXT) {
-        lines.push(clean.slice(at, at + MAX_TEXT));
-      }
+      lines.push(...cut(clean));
     }
   }
   return lines.length === 0 ? [""] : lines;
+}
+
+/** Cuts a text into pieces that fit, of whole characters. */
+function* cut(text: string): Generator<string> {
+  const octets = new Uint8Array(MAX_TEXT);
+  let rest = text;
+  do {
+    const { read } = encoder.encodeInto(rest, octets);
+    yield rest.slice(0, read);
+    rest = rest.slice(read);
+  } while (rest !== "");
 }

@@ -6,7 +6,8 @@
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.1 | RFC 5321 section 4.1.1},
  * {@link https://www.rfc-editor.org/rfc/rfc3207 | RFC 3207} (STARTTLS),
- * {@link https://www.rfc-editor.org/rfc/rfc4954 | RFC 4954} (AUTH)
+ * {@link https://www.rfc-editor.org/rfc/rfc4954 | RFC 4954} (AUTH),
+ * {@link https://www.postfix.org/XCLIENT_README.html | Postfix XCLIENT Howto}
  */
 
 import type { Verb } from "./command.ts";
@@ -23,6 +24,7 @@ import { accepts, type Conversation } from "./server_conversation.ts";
 import type { ServerAsk, Verdict } from "./server_effects.ts";
 import type { Outbox } from "./server_outbox.ts";
 import { refuseOutOfOrder } from "./server_states.ts";
+import { parseXclient } from "./xclient.ts";
 
 /** Names of a session that may be refused before it counts. */
 const FREE_REFUSALS = 20;
@@ -81,6 +83,8 @@ export class ServerCommands {
         return this.#auth(argument);
       case "STARTTLS":
         return this.#startTls(argument);
+      case "XCLIENT":
+        return this.#xclient(argument);
     }
   }
 
@@ -171,6 +175,7 @@ export class ServerCommands {
     return capabilities.helloReply({
       startTls: startTls !== "none" && !tls,
       mechanisms: auth ? mechanisms : [],
+      xclient: this.#refuseXclient() === undefined,
     });
   }
 
@@ -337,5 +342,35 @@ export class ServerCommands {
     conversation.helo = undefined;
     conversation.extended = false;
     if (conversation.phase !== "connecting") conversation.phase = "greeted";
+  }
+
+  // XCLIENT.
+
+  #xclient(argument: string): void {
+    const refusal = this.#refuseXclient();
+    if (refusal !== undefined) return this.#outbox.error(refusal);
+    const attributes = parseXclient(argument);
+    if (attributes instanceof SmtpReply) return this.#outbox.error(attributes);
+    const conversation = this.#conversation;
+    const { helo, login } = attributes;
+    conversation.resetTransaction();
+    conversation.phase = "connecting";
+    conversation.helo = helo === "[UNAVAILABLE]" ? undefined : helo;
+    conversation.extended = false;
+    conversation.authenticated = login !== undefined &&
+      login !== "[UNAVAILABLE]";
+    this.#outbox.push({ effect: "xclient", attributes });
+    this.#outbox.question({ effect: "ask", ask: "connect" });
+  }
+
+  /** Why this client may not say XCLIENT now, if so. */
+  #refuseXclient(): SmtpReply | undefined {
+    const { profile, mayImpersonate, tls } = this.#conversation;
+    if (profile.xclient !== true) return replies.unknownCommand;
+    if (!mayImpersonate) return replies.xclientDenied;
+    // It may carry a log-in, which is not to be had in the clear.
+    return profile.startTls === "required" && !tls
+      ? replies.needTls
+      : undefined;
   }
 }

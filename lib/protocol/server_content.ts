@@ -100,7 +100,9 @@ export class ServerContent {
   /** The first chunk is decided on; what is to be said of it is said at its end. */
   #startBdat(verdict: Verdict): void {
     this.#conversation.phase = "bdat";
-    this.#silent = verdict === "silent-allow" || verdict === "silent-deny";
+    // Who lets an only chunk come in has not said what becomes of the message.
+    this.#silent = verdict === "silent-deny" ||
+      (verdict === "silent-allow" && !this.#body.lastChunk);
     if (accepts(verdict)) return;
     this.#body.refusal = verdict instanceof SmtpReply
       ? verdict

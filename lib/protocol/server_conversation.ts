@@ -31,6 +31,8 @@ export class Conversation {
   tls = false;
   /** Whether the client has authenticated. */
   authenticated = false;
+  /** Whether the client may say for whom it speaks. */
+  mayImpersonate = false;
   /** The SASL mechanisms that can be served on the connection as it is now. */
   mechanisms: readonly string[] = [];
   /** The transaction under way. */

@@ -9,6 +9,7 @@ import type { BareNewlinePolicy } from "./data_decoder.ts";
 import type { MailParameters, RcptParameters } from "./parameters.ts";
 import type { SmtpReply } from "./reply.ts";
 import type { ReadPhase } from "./server_states.ts";
+import type { XclientAttributes } from "./xclient.ts";
 
 /** A question to the handlers. */
 export type ServerAsk =
@@ -67,6 +68,8 @@ export type ServerEffect =
   | { readonly effect: "reset" }
   /** Begin TLS, then call `tlsStarted`. Everything written has been flushed. */
   | { readonly effect: "startTls" }
+  /** The client is another one from here on; the next question is whether it may connect. */
+  | { readonly effect: "xclient"; readonly attributes: XclientAttributes }
   /** Close the connection. */
   | { readonly effect: "close"; readonly reason: CloseReason };
 
@@ -148,4 +151,6 @@ export interface ServerProfile {
   readonly startTls: "none" | "allowed" | "required";
   /** Whether AUTH is there, and whether MAIL waits for it. */
   readonly authentication: "none" | "allowed" | "required";
+  /** Whether there is anybody who may say XCLIENT. */
+  readonly xclient?: boolean;
 }

@@ -27,6 +27,8 @@ export class Outbox {
   /** The question that waits for its answer. */
   ask: ServerAsk | undefined;
   readonly #output = new OutputBuffer();
+  /** The octets of the reply that waits, where it is the only one: written as they are, not copied. */
+  #single: Uint8Array<ArrayBuffer> | undefined;
   readonly #effects: ServerEffect[] = [];
   readonly #maxErrors: number;
   readonly #enhanced: boolean;
@@ -48,13 +50,19 @@ export class Outbox {
     }
     // What ends or changes the connection must not overtake the reply before it.
     const last = effect.effect === "close" || effect.effect === "startTls";
-    if (last && this.#output.size > 0) return this.flush();
+    const before = last ? this.flush() : undefined;
+    if (before !== undefined) return before;
     this.#effects.shift();
     return effect;
   }
 
   /** The octets to be written before the machine waits, if there are any. */
   flush(): ServerEffect | undefined {
+    const single = this.#single;
+    if (single !== undefined) {
+      this.#single = undefined;
+      return { effect: "write", bytes: single };
+    }
     return this.#output.size === 0
       ? undefined
       : { effect: "write", bytes: this.#output.take() };
@@ -73,6 +81,7 @@ export class Outbox {
 
   /** Appends text as it is. */
   text(text: string): void {
+    this.#gather();
     this.#output.appendText(text);
   }
 
@@ -112,7 +121,25 @@ export class Outbox {
   }
 
   #append(reply: SmtpReply): void {
-    this.#output.appendText(this.#enhanced ? reply.wire : plainWire(reply));
+    const said = this.#enhanced ? reply : plainReply(reply);
+    const octets = this.#isEmpty ? said.standingOctets : undefined;
+    if (octets !== undefined) {
+      this.#single = octets;
+    } else {
+      this.#gather();
+      this.#output.appendText(said.wire);
+    }
+  }
+
+  get #isEmpty(): boolean {
+    return this.#single === undefined && this.#output.size === 0;
+  }
+
+  /** More is to come behind the single reply: they go out together. */
+  #gather(): void {
+    if (this.#single === undefined) return;
+    this.#output.append(this.#single);
+    this.#single = undefined;
   }
 
   /** Ends the session when all that was said, and `reply` last, is written. */
@@ -127,15 +154,15 @@ export class Outbox {
 }
 
 /** Replies without their enhanced status code: most are standard ones and come again. */
-const plainWires = new WeakMap<SmtpReply, string>();
+const plainReplies = new WeakMap<SmtpReply, SmtpReply>();
 
 /** The reply for a client that was not told of enhanced status codes (RFC 2034 section 3). */
-function plainWire(reply: SmtpReply): string {
-  if (reply.enhanced === undefined) return reply.wire;
-  let wire = plainWires.get(reply);
-  if (wire === undefined) {
-    wire = new SmtpReply(reply.code, reply.lines).wire;
-    plainWires.set(reply, wire);
+function plainReply(reply: SmtpReply): SmtpReply {
+  if (reply.enhanced === undefined) return reply;
+  let plain = plainReplies.get(reply);
+  if (plain === undefined) {
+    plain = new SmtpReply(reply.code, reply.lines);
+    plainReplies.set(reply, plain);
   }
-  return wire;
+  return plain;
 }

@@ -22,11 +22,13 @@ import {
   AUTH_LINE_LIMIT,
   COMMAND_LINE_LIMIT,
   isHttp,
+  type KnownCommand,
   lineLimit,
   parseCommand,
 } from "./command.ts";
 import type { Envelope } from "./envelope.ts";
 import { LineBuffer } from "./line_buffer.ts";
+import type { RecentLines } from "./recent_lines.ts";
 import { replies } from "./replies.ts";
 import type { SmtpReply } from "./reply.ts";
 import { ServerCommands } from "./server_commands.ts";
@@ -97,6 +99,15 @@ export class ServerProtocol {
   /** Whether the client has authenticated. */
   get authenticated(): boolean {
     return this.#conversation.authenticated;
+  }
+
+  /** Whether the client may say for whom it speaks, by XCLIENT. */
+  get mayImpersonate(): boolean {
+    return this.#conversation.mayImpersonate;
+  }
+
+  set mayImpersonate(may: boolean) {
+    this.#conversation.mayImpersonate = may;
   }
 
   /** The SASL mechanisms that can be served on the connection as it is now. */
@@ -182,6 +193,14 @@ export class ServerProtocol {
   #readLine(): ServerEffect | undefined {
     const input = this.#input;
     const lines = this.#lines;
+    const recent = this.#recentLines();
+    const start = input.position;
+    const known = recent?.find(input.bytes, start, input.end);
+    if (known !== undefined) {
+      input.position = start + recent!.length;
+      this.#commands.run(known.verb, known.argument);
+      return undefined;
+    }
     if (this.#beginsTls()) {
       this.close(replies.tlsOnPlain, "errors");
       return undefined;
@@ -195,9 +214,31 @@ export class ServerProtocol {
       // What is no text is no base64, either.
       const unreadable = status === "too-long" ? undefined : "\n";
       this.#commands.authLine(status === "line" ? lines.text : unreadable);
-    } else if (status === "line") this.#line(lines.text);
-    else this.#outbox.error(BAD_LINE[status]);
+    } else if (status !== "line") {
+      if (BDAT.test(lines.head)) this.close(replies.badBdat, "errors");
+      else this.#outbox.error(BAD_LINE[status]);
+    } else if (this.#profile.asks.command) {
+      this.#outbox.question({
+        effect: "ask",
+        ask: "command",
+        line: lines.text,
+      });
+    } else {
+      const command = this.#parse(lines.text);
+      if (command === undefined) return undefined;
+      recent?.keep(input.bytes, start, command);
+      this.#commands.run(command.verb, command.argument);
+    }
     return undefined;
+  }
+
+  /** Where the next line may be found, if it is a command and begins here. */
+  #recentLines(): RecentLines | undefined {
+    const { asks, capabilities } = this.#profile;
+    return this.reading === "command" && !asks.command &&
+        this.#lines.isAtLineStart
+      ? capabilities.commands
+      : undefined;
   }
 
   /**
@@ -213,31 +254,25 @@ export class ServerProtocol {
     return false;
   }
 
-  #line(line: string): void {
-    if (this.#profile.asks.command) {
-      this.#outbox.question({ effect: "ask", ask: "command", line });
-    } else {
-      this.#run(line);
-    }
-  }
-
-  #run(line: string): void {
+  /** Takes a command apart; nothing where the refusal has been said. */
+  #parse(line: string): KnownCommand | undefined {
     const { verb, argument } = parseCommand(line);
+    // Whatever is wrong with it is told at the end of the chunk, not instead.
+    if (verb === "BDAT") return { verb, argument };
     const lines = this.#lines;
     const octets = line === lines.text ? lines.octets : line.length;
-    if (octets > lineLimit(verb)) {
-      return this.#outbox.error(replies.lineTooLong);
-    }
-    if (verb === undefined) return this.#unknown(line);
+    if (octets > lineLimit(verb)) this.#outbox.error(replies.lineTooLong);
+    else if (verb === undefined) this.#unknown(line);
     // deno-lint-ignore no-control-regex
-    if (/[\x00-\x08\x0a-\x1f\x7f]/.test(argument)) {
-      return this.#outbox.error(replies.controlCharacter);
-    }
-    this.#commands.run(verb, argument);
+    else if (/[\x00-\x08\x0a-\x1f\x7f]/.test(argument)) {
+      this.#outbox.error(replies.controlCharacter);
+    } else return { verb, argument };
+    return undefined;
   }
 
   #unknown(line: string): void {
     if (isHttp(line)) return this.close(replies.http, "errors");
+    if (BDAT.test(line)) return this.close(replies.badBdat, "errors");
     this.#outbox.error(replies.unknownCommand);
   }
 
@@ -282,7 +317,10 @@ export class ServerProtocol {
   /** Answers the ask "command" with the line to run instead; `""` runs none. */
   answerCommand(line: string): void {
     this.#outbox.ask = undefined;
-    if (line !== "") this.#run(line);
+    const command = line === "" ? undefined : this.#parse(line);
+    if (command !== undefined) {
+      this.#commands.run(command.verb, command.argument);
+    }
   }
 
   /** Goes on with AUTH: sends `challenge`, which is base64, and asks for the next line. */
@@ -317,6 +355,12 @@ export class ServerProtocol {
     this.#conversation.close(reply, reason);
   }
 }
+
+/**
+ * The beginning of a line that means BDAT to somebody: what follows such a line
+ * may be its chunk, of which nothing may run as a command.
+ */
+const BDAT = /^BDAT(?![!-~])/i;
 
 /** The replies to lines that cannot be used. */
 const BAD_LINE = {

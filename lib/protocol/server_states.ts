@@ -13,6 +13,9 @@
  * Everything that decides on order is in this file; the machine asks it and
  * never compares phases itself.
  *
+ * One command goes back to the very beginning: after XCLIENT there is another
+ * client, who has not been decided on.
+ *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.4 | RFC 5321 section 4.1.4}
  */
 
@@ -83,6 +86,7 @@ const ORDER: Readonly<Record<Verb, Row>> = {
   BDAT: row(sayHello, noMail, noRecipients, RUN, RUN),
   AUTH: row(sayHello, RUN, outOfOrder, outOfOrder, outOfOrder),
   STARTTLS: row(RUN, RUN, outOfOrder, outOfOrder, outOfOrder),
+  XCLIENT: row(RUN, RUN, nested, nested, nested),
 };
 
 /** The reply that refuses `verb` in `phase`, `undefined` where it may run. */

@@ -64,6 +64,7 @@ const STORE = (place: number) => [0x36, 0x00, ...unsigned(place)];
 const CONST = (small: number) => [0x41, small]; // below 64: the number has a sign
 const CONST_FF = [0x41, 0xff, 0x01];
 const CONST_FFFF = [0x41, 0xff, 0xff, 0x03];
+const EQZ = [0x45];
 const NE = [0x47];
 const GT_S = [0x4a];
 const POPCNT = [0x69];
@@ -83,7 +84,9 @@ const V128_STORE64_LANE_0 = [0xfd, 0x5b, 0x00, 0x00, 0x00];
 const V128_CONST = (octet: number) => [0xfd, 0x0c, ...Array(16).fill(octet)];
 const I8X16_SWIZZLE = [0xfd, 0x0e];
 const I8X16_EQ = [0xfd, 0x23];
+const I8X16_LE_U = [0xfd, 0x2a];
 const I8X16_BITMASK = [0xfd, 0x64];
+const V128_ANY_TRUE = [0xfd, 0x53];
 
 // Parameters and locals of the function.
 const AT = 0;
@@ -127,6 +130,17 @@ const STORE_HALF = (kept: number) => [
   ...[...GET(DROP_HALF), ...POPCNT, ...SUB, ...SET(OUT)],
 ];
 
+/** Stores the whole block, unless it is where it belongs: nothing is moved until the first dot is gone. */
+const STORE_BLOCK = [
+  ...[...GET(OUT), ...GET(AT), ...NE],
+  ...IF,
+  ...[...GET(OUT), ...GET(OCTETS), ...V128_STORE],
+  ...END,
+  ...[...GET(OUT), ...CONST(16), ...ADD, ...SET(OUT)],
+];
+
+const NEXT_BLOCK = [...GET(AT), ...CONST(16), ...ADD, ...SET(AT)];
+
 const BODY = [
   // The octet behind a block is looked at too: it may be the CR after a dot.
   ...[...GET(STOP), ...CONST(17), ...SUB, ...SET(STOP)],
@@ -137,6 +151,12 @@ const BODY = [
   // Less than a block and an octet is left: stop.
   ...[...GET(AT), ...GET(STOP), ...GT_S, ...BR_IF(1)],
   ...[...GET(AT), ...V128_LOAD(0), ...SET(OCTETS)],
+  // Four of five blocks lie within a line: no CR or LF, and none before.
+  ...[...GET(OCTETS), ...V128_CONST(13), ...I8X16_LE_U, ...V128_ANY_TRUE],
+  ...[...GET(CR_BEFORE), ...OR, ...GET(LF_BEFORE), ...OR, ...EQZ],
+  ...IF,
+  ...[...STORE_BLOCK, ...NEXT_BLOCK, ...BR(1)],
+  ...END,
   ...[...GET(OCTETS), ...MASK_OF(13), ...SET(CR)],
   // LF stands just where a CR stood before, else one of them is bare: stop.
   ...AFTER(CR, CR_BEFORE),
@@ -153,17 +173,11 @@ const BODY = [
   ...[...GET(DROP), ...CONST_FF, ...AND, ...STORE_HALF(KEPT_LOW)],
   ...[...GET(DROP), ...CONST(8), ...SHR_U, ...STORE_HALF(KEPT_HIGH)],
   ...ELSE,
-  // Nothing is moved until the first dot is gone.
-  ...[...GET(OUT), ...GET(AT), ...NE],
-  ...IF,
-  ...[...GET(OUT), ...GET(OCTETS), ...V128_STORE],
-  ...END,
-  ...[...GET(OUT), ...CONST(16), ...ADD, ...SET(OUT)],
+  ...STORE_BLOCK,
   ...END,
   ...[...GET(CR), ...CONST(15), ...SHR_U, ...SET(CR_BEFORE)],
   ...[...GET(LF), ...CONST(15), ...SHR_U, ...SET(LF_BEFORE)],
-  ...[...GET(AT), ...CONST(16), ...ADD, ...SET(AT)],
-  ...BR(0),
+  ...[...NEXT_BLOCK, ...BR(0)],
   ...END,
   ...END,
   ...[...CONST(0), ...GET(OUT), ...STORE(RESULTS)],

@@ -59,7 +59,7 @@ export function makeNotice(init: NoticeInit): Notice {
   const global = needsGlobalStatus(status);
   const eightBit = returned.some((octet) => octet > 127);
   const isEightBit = eightBit || global || !isAscii(explain(init));
-  const boundary = `=_${init.unique}`;
+  const boundary = freeBoundary(init);
   const start = [
     headerFields(init, { boundary, isEightBit }),
     "This is a report in parts for mail programs.\r\n",
@@ -85,6 +85,14 @@ export function makeNotice(init: NoticeInit): Notice {
     smtpUtf8: !isAscii(init.to) || !isAscii(init.from),
     eightBit: isEightBit,
   };
+}
+
+/** A boundary that is not in what is returned: its sender may have guessed the next one. */
+function freeBoundary({ unique, returned }: NoticeInit): string {
+  const text = new TextDecoder("latin1").decode(returned);
+  let boundary = `=_${unique}`;
+  while (text.includes(`--${boundary}`)) boundary += "_";
+  return boundary;
 }
 
 function headerFields(
@@ -153,9 +161,9 @@ function explain(init: NoticeInit): string {
   for (const { address, answer, retryUntil } of init.status.recipients) {
     const source = answer.remoteMta === undefined
       ? ""
-      : `${printable(answer.remoteMta, false)} said: `;
+      : `${answer.remoteMta} said: `;
     lines.push("", `  ${printable(address, true)}`);
-    lines.push(`    ${source}${printable(answer.text, false)}`);
+    lines.push(`    ${printable(source + answer.text, false)}`);
     if (retryUntil !== undefined) {
       lines.push(`    Tried until ${formatDate(retryUntil, 0)}`);
     }

@@ -20,6 +20,7 @@ import type { RecipientAnswer } from "./stored_envelope.ts";
 const WANTED = 78;
 /** Octets of a line that no folding can shorten further (RFC 5321 section 4.5.3.1.6). */
 const LIMIT = 900;
+const encoder = new TextEncoder();
 
 /** What is said of one recipient. */
 export interface StatusRecipient {
@@ -125,6 +126,8 @@ function field(name: string, value: string, global: boolean): string {
 export function printable(text: string, utf8: boolean): string {
   // deno-lint-ignore no-control-regex
   const clean = text.replace(/[\x00-\x1f\x7f-\x9f\u2028\u2029]/g, " ");
-  const bounded = clean.slice(0, LIMIT);
-  return utf8 ? bounded : bounded.replace(/[^\x20-\x7e]/gu, "?");
+  if (!utf8) return clean.slice(0, LIMIT).replace(/[^\x20-\x7e]/gu, "?");
+  // Octets count, and none may be cut off its character.
+  const { read } = encoder.encodeInto(clean, new Uint8Array(LIMIT));
+  return clean.slice(0, read);
 }

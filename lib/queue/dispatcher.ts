@@ -166,6 +166,11 @@ export class Dispatcher<W extends Work> {
     this.#unpark(known, now);
   }
 
+  /** Ends the pauses of all destinations: their ends were set by a clock that was wrong. */
+  reviveAll(now: number): void {
+    for (const { key } of [...this.#dead]) this.revive(key, now);
+  }
+
   #destination(key: string): Destination<W> {
     let destination = this.#destinations.get(key);
     if (destination === undefined) {

@@ -1,8 +1,9 @@
 /**
  * The spool on files. A message is accepted by one rename: its record is
- * written beside, synced, renamed into place, and the folder is synced. It is
- * never written again; progress goes to a journal shared by all messages, where
- * many results cost one sync. Owns the spool folder while it is open.
+ * written beside, synced, renamed into place, and the folder is synced; records
+ * of messages that come together are one file. It is never written again;
+ * progress goes to a journal shared by all messages, where many results cost
+ * one sync. Owns the spool folder while it is open.
  *
  * Danger: the journal is an index of the records as well, and may be behind
  * them after a crash. The records decide which messages exist, the journal how
@@ -19,7 +20,9 @@ import {
 } from "./stored_envelope.ts";
 import { FreshContent } from "./fresh_content.ts";
 import { Journal } from "./journal.ts";
-import { encodeJournalLine, isSpoolId, packProgress } from "./record.ts";
+import { goneLine, sharedLine, storedEntryLine } from "./journal_content.ts";
+import { encodeJournalLine, isSpoolId } from "./record.ts";
+import type { KeptRecord } from "./record_groups.ts";
 import { RecordReader } from "./record_reader.ts";
 import { RecordWriter } from "./record_writer.ts";
 import {
@@ -32,13 +35,12 @@ import {
 } from "./spool.ts";
 import { DENO_FILES, type SpoolFiles } from "./spool_files.ts";
 import {
-  readSpool,
-  type SpoolContent,
+  recordFile,
   type SpoolPaths,
   spoolPaths,
   type StoredEntry,
-  storedEntryLine,
 } from "./spool_folder.ts";
+import { readSpool, type SpoolContent } from "./spool_reading.ts";
 import { SpoolReserve } from "./spool_reserve.ts";
 import { takeRequests } from "./spool_requests.ts";
 
@@ -46,6 +48,8 @@ import { takeRequests } from "./spool_requests.ts";
 const JOURNAL_MIN = 4 * 1024 * 1024;
 /** A journal is rewritten when it has grown by this factor. */
 const JOURNAL_GROWTH = 3;
+
+const COPY_CHUNK = 256 * 1024;
 
 /** Options of {@linkcode FileSpool}. */
 export interface FileSpoolOptions {
@@ -95,8 +99,8 @@ export class FileSpool implements Spool {
   /** Names in use by messages that are not accepted yet. */
   readonly #adding = new Set<string>();
   /**
-   * Messages called gone whose record a loss of power could bring back; the
-   * value tells whether the record has been removed by now.
+   * Record files of messages called gone that a loss of power could bring
+   * back; the value tells whether the file has been removed by now.
    */
   readonly #leaving = new Map<string, boolean>();
   readonly #writer: RecordWriter;
@@ -122,6 +126,7 @@ export class FileSpool implements Spool {
     this.#reserve = new SpoolReserve(this.#files, this.#paths.reserve);
     this.#writer = new RecordWriter(this.#files, this.#paths, {
       onTrouble: this.#onTrouble,
+      onKept: (kept) => this.#keep(kept),
     });
   }
 
@@ -177,8 +182,10 @@ export class FileSpool implements Spool {
       problems.push({ name, reason });
     }
     const content = await readSpool(files, paths);
-    for (const [name, reason] of content.damaged) {
-      await this.#setAside(`${paths.messages}/${name}`, name);
+    for (const [name, { reason, isInUse }] of content.damaged) {
+      const path = `${paths.messages}/${name}`;
+      if (isInUse) await copyFile(files, path, `${paths.damaged}/${name}`);
+      else await this.#setAside(path, name);
       problems.push({ name, reason: `${reason}; now in "damaged"` });
     }
     for (const name of content.leftovers) {
@@ -228,7 +235,7 @@ export class FileSpool implements Spool {
   async add(message: SpoolAddition): Promise<SpoolEntry> {
     const { envelope } = message;
     const { id } = envelope;
-    const journal = this.#open();
+    this.#open();
     if (!isSpoolId(id) || this.#entries.has(id) || this.#adding.has(id)) {
       throw new TypeError(
         `Cannot add message "${id}": want a name of letters, digits and "-" that is not taken`,
@@ -239,19 +246,27 @@ export class FileSpool implements Spool {
     try {
       const { login, content } = message;
       await this.#reserve.take();
-      const head = { envelope, login, progress: packProgress(progress) };
-      const written = await this.#writer.write(head, content);
-      const entry = { envelope, progress, fileSize: written.size };
-      this.#fresh.keep(id, written.content);
-      this.#entries.set(id, entry);
-      journal.note(storedEntryLine(entry));
-      this.#rewriteIfLarge();
-      return entry;
+      return await this.#writer.write({ envelope, login, progress, content });
     } catch (cause) {
       throw new SpoolError(`Cannot keep message "${id}"`, { cause });
     } finally {
       this.#adding.delete(id);
     }
+  }
+
+  /** Messages are safe: from here on they are in the spool, all of a file at once. */
+  #keep(kept: readonly KeptRecord[]): void {
+    for (const { entry, content } of kept) {
+      this.#fresh.keep(entry.envelope.id, content);
+      this.#entries.set(entry.envelope.id, entry);
+    }
+    const entries = kept.map(({ entry }) => entry);
+    const file = entries[0]?.place?.file.name;
+    const lines = file === undefined
+      ? entries.map(storedEntryLine).join("")
+      : sharedLine(file, entries);
+    this.#journal?.note(lines);
+    this.#rewriteIfLarge();
   }
 
   /** Takes a step of progress: at once in memory, durable when it resolves. */
@@ -267,18 +282,28 @@ export class FileSpool implements Spool {
 
   /** Forgets a message. No crash brings it back once it resolves. */
   async remove(id: string): Promise<void> {
-    if (!this.#entries.delete(id)) return;
+    const entry = this.#entries.get(id);
+    if (entry === undefined) return;
+    this.#entries.delete(id);
     this.#fresh.drop(id);
-    this.#leaving.set(id, false);
+    const shared = entry.place?.file;
+    const isLast = shared === undefined || --shared.left === 0;
+    const file = recordFile(entry);
+    if (isLast) this.#leaving.set(file, false);
     await this.#append(id, goneLine(id));
+    // What the journal says is in order: the others in the file are gone, too.
+    if (isLast) await this.#removeFile(file);
+    this.#rewriteIfLarge();
+  }
+
+  async #removeFile(name: string): Promise<void> {
     try {
-      await this.#files.remove(`${this.#paths.messages}/${id}`);
-      this.#leaving.set(id, true);
+      await this.#files.remove(`${this.#paths.messages}/${name}`);
+      this.#leaving.set(name, true);
     } catch (error) {
       // The journal says that it is gone; the next start takes it away.
       this.#onTrouble(error);
     }
-    this.#rewriteIfLarge();
   }
 
   async #append(id: string, line: string): Promise<void> {
@@ -293,7 +318,7 @@ export class FileSpool implements Spool {
 
   /** The log-in that came with the message. */
   async login(id: string): Promise<RelayLogin | undefined> {
-    return (await this.#reader.head(id)).login;
+    return (await this.#reader.head(this.#entry(id))).login;
   }
 
   /**
@@ -307,7 +332,15 @@ export class FileSpool implements Spool {
       yield fresh;
       return;
     }
-    yield* this.#reader.content(id);
+    yield* this.#reader.content(this.#entry(id));
+  }
+
+  #entry(id: string): StoredEntry {
+    const entry = this.#entries.get(id);
+    if (entry === undefined) {
+      throw new SpoolError(`Cannot read message "${id}": it is not there`);
+    }
+    return entry;
   }
 
   /** What was asked from outside, through files in the spool. */
@@ -371,6 +404,18 @@ export class FileSpool implements Spool {
   }
 }
 
-function goneLine(id: string): string {
-  return encodeJournalLine({ kind: "gone", id });
+/** Copies a file, replacing one that has the name. */
+async function copyFile(
+  files: SpoolFiles,
+  from: string,
+  to: string,
+): Promise<void> {
+  await files.remove(to);
+  const copy = await files.create(to);
+  try {
+    const chunks = files.read(from, { offset: 0, chunkSize: COPY_CHUNK });
+    for await (const chunk of chunks) await copy.write(chunk);
+  } finally {
+    copy.close();
+  }
 }

@@ -13,6 +13,8 @@ import type { SpoolFile, SpoolFiles } from "./spool_files.ts";
 
 /** Milliseconds until a disk that refused is tried again. */
 const RETRY_MS = 1000;
+/** Lines that nobody waits for, kept back at most: each may be a file to be read at the next start. */
+const MAX_NOTES = 64;
 /** Octets of a rewritten journal that go into one write. */
 const SLICE = 256 * 1024;
 
@@ -38,6 +40,11 @@ interface Pending {
   readonly reject: ((error: unknown) => void) | undefined;
 }
 
+/** Whether somebody waits for it. */
+function isUrgent({ resolve }: Pending): boolean {
+  return resolve !== undefined;
+}
+
 /** An append-only file with group commit. */
 export class Journal {
   readonly #init: JournalInit;
@@ -45,6 +52,8 @@ export class Journal {
   #file: SpoolFile;
   #size: number;
   #pending: Pending[] = [];
+  /** How many of those that wait are waited for. */
+  #urgent = 0;
   #rewrite: (() => Iterable<string>) | undefined;
   #running: Promise<void> | undefined;
   #wake: (() => void) | undefined;
@@ -87,13 +96,19 @@ export class Journal {
    */
   append(text: string): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#push({ text, resolve, reject });
+      this.#pending.push({ text, resolve, reject });
+      this.#urgent++;
+      this.#start();
     });
   }
 
-  /** Appends a line that may be lost in a crash. */
+  /**
+   * Appends a line that may be lost in a crash. It goes to the disk with the
+   * next one that must not be, or when many have gathered.
+   */
   note(text: string): void {
-    this.#push({ text, resolve: undefined, reject: undefined });
+    this.#pending.push({ text, resolve: undefined, reject: undefined });
+    if (this.#isDue) this.#start();
   }
 
   /**
@@ -118,13 +133,16 @@ export class Journal {
   async close(): Promise<void> {
     this.#closing = true;
     this.#wake?.();
+    this.#start();
     await this.settled();
     this.#file.close();
   }
 
-  #push(pending: Pending): void {
-    this.#pending.push(pending);
-    this.#start();
+  /** Whether there is something that must be written by now. */
+  get #isDue(): boolean {
+    const count = this.#pending.length;
+    return this.#urgent > 0 || this.#rewrite !== undefined ||
+      count >= MAX_NOTES || (this.#closing && count > 0);
   }
 
   #start(): void {
@@ -135,9 +153,10 @@ export class Journal {
   async #run(): Promise<void> {
     // What comes in the same turn of the event loop goes into the same group.
     await Promise.resolve();
-    while (this.#pending.length > 0 || this.#rewrite !== undefined) {
+    while (this.#isDue) {
       let group = this.#pending;
       this.#pending = [];
+      this.#urgent = 0;
       try {
         if (this.#troubled) await this.#recover();
         if (group.length > 0) await this.#write(group);
@@ -151,6 +170,7 @@ export class Journal {
           for (const { reject } of group) reject?.(error);
         } else {
           this.#pending = [...group, ...this.#pending];
+          this.#urgent = this.#pending.filter(isUrgent).length;
           await this.#pause();
         }
       }
@@ -160,9 +180,7 @@ export class Journal {
   async #write(group: readonly Pending[]): Promise<void> {
     const bytes = this.#encoder.encode(group.map(({ text }) => text).join(""));
     await this.#file.write(bytes);
-    if (group.some(({ resolve }) => resolve !== undefined)) {
-      await this.#file.sync();
-    }
+    if (group.some(isUrgent)) await this.#file.sync();
     this.#size += bytes.length;
   }
 

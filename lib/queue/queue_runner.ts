@@ -12,6 +12,7 @@
  */
 
 import { describeError } from "../log.ts";
+import { bringNear, isSetBack } from "./clock_jump.ts";
 import { expiryResults } from "./delivery_results.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { JobRunner } from "./job_runner.ts";
@@ -46,6 +47,8 @@ export class QueueRunner {
   #settlement: Settlement | undefined;
   #cancelTimer: (() => void) | undefined;
   #timerAt = Infinity;
+  /** When the clock was last looked at, by itself. */
+  #lastNow = -Infinity;
   #stopping = true;
   #pumping = false;
 
@@ -81,6 +84,9 @@ export class QueueRunner {
 
   /** Takes a message that is safe in the spool. */
   admit(task: RelayTask): void {
+    const { clock, schedule } = this.#config;
+    // What is read from the spool may have been put off by a clock that was ahead.
+    bringNear(task, clock.now(), schedule);
     this.reschedule(task);
     this.#settleLater(task);
   }
@@ -177,6 +183,8 @@ export class QueueRunner {
     if (this.#stopping) return;
     const now = this.#config.clock.now();
     this.#pumping = true;
+    if (isSetBack(this.#lastNow, now)) this.#wakeNear(now);
+    this.#lastNow = now;
     for (;;) {
       const wake = this.#wakes.take(now);
       if (wake === undefined) break;
@@ -189,6 +197,22 @@ export class QueueRunner {
     }
     this.#pumping = false;
     this.#arm();
+  }
+
+  /** Wakes everything that sleeps, to look at the new time. */
+  #wakeNear(now: number): void {
+    const sleeping = new Set<RelayTask>();
+    for (;;) {
+      const wake = this.#wakes.take(Infinity);
+      if (wake === undefined) break;
+      if (wake.item.wakeAt === wake.at) sleeping.add(wake.item);
+    }
+    for (const task of sleeping) {
+      task.wakeAt = Infinity;
+      bringNear(task, now, this.#config.schedule);
+      this.#schedule(task);
+    }
+    this.#dispatcher.reviveAll(now);
   }
 
   #begin(group: RelayGroup): void {

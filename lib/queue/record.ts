@@ -4,13 +4,18 @@
  * decodes, touches no file. What does not decode is a value that says why, and
  * is never guessed at.
  *
- * A record file is
+ * A record is
  *
  * ```text
  * smtp-spool-record 1 CRC LENGTH LF
  * LENGTH octets of JSON: envelope, log-in and first progress, then LF
  * the content, exactly `envelope.size` octets
  * ```
+ *
+ * A record file is one record and has the message's name, or is several records
+ * one after the other, of messages that came together, and is named after the
+ * first, their number, and eight digits that no other such file has:
+ * `a1.3.9f3a01bc`.
  *
  * A journal line is eight hexadecimal digits of CRC-32, a blank, JSON, LF.
  */
@@ -34,6 +39,22 @@ const LF = 10;
 /** Whether `id` can name a message: it becomes a file name. */
 export function isSpoolId(id: string): boolean {
   return ID.test(id);
+}
+
+const SHARED_NAME = /^[A-Za-z0-9-]{1,100}\.(\d{1,4})\.[0-9a-f]{8}$/;
+
+/** A name for a file of several records. */
+export function sharedName(firstId: string, count: number): string {
+  // A message's name may come again while an older file of that name still
+  // holds others: to replace that one would lose them.
+  const [random] = crypto.getRandomValues(new Uint32Array(1));
+  return `${firstId}.${count}.${random!.toString(16).padStart(8, "0")}`;
+}
+
+/** How many records a file of this name has; `undefined` where it is none of several. */
+export function sharedCount(name: string): number | undefined {
+  const count = SHARED_NAME.exec(name)?.[1];
+  return count === undefined ? undefined : Number(count);
 }
 
 /** What stands before the content of a record. */
@@ -96,14 +117,34 @@ export function decodeRecordHead(
   }
 }
 
+/** What the journal says of a message that is in the spool. */
+export interface JournalEntry {
+  /** The envelope. */
+  readonly envelope: StoredEnvelope;
+  /** Octets of its record. */
+  readonly fileSize: number;
+  /** Its progress at the time, if it is not the usual one. */
+  readonly progress?: PackedProgress;
+}
+
+/** What the journal says of a message whose record is in a file with others. */
+export interface SharedEntry extends JournalEntry {
+  /** Where the record begins in the file. */
+  readonly offset: number;
+}
+
 /** One line of the journal. */
 export type JournalLine =
-  /** A message that is in the spool, with its progress at the time. */
+  /** A message that is in the spool. */
+  | JournalEntry & { readonly kind: "entry" }
+  /**
+   * Messages whose records are in one file. Names all of those that have not
+   * left by then: no record of that file is unknown from here on.
+   */
   | {
-    readonly kind: "entry";
-    readonly envelope: StoredEnvelope;
-    readonly fileSize: number;
-    readonly progress?: PackedProgress;
+    readonly kind: "shared";
+    readonly file: string;
+    readonly entries: readonly SharedEntry[];
   }
   /** A step of progress. */
   | {
@@ -111,7 +152,7 @@ export type JournalLine =
     readonly id: string;
     readonly change: SpoolChange;
   }
-  /** A message that has left the spool. */
+  /** A message that has left the spool, or a file of several that all have. */
   | { readonly kind: "gone"; readonly id: string };
 
 /** Progress as it is written: what is as at the beginning is left out. */

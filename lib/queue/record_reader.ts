@@ -1,14 +1,17 @@
 /**
  * Reads the record of one message out of a spool folder, piece by piece. Never
- * passes off a part of a message as the whole.
+ * passes off a part of a message as the whole, nor another message as this one.
  */
 
-import type { DecodedHead } from "./record.ts";
+import { type DecodedHead, decodeRecordHead } from "./record.ts";
 import { SpoolError } from "./spool.ts";
 import type { SpoolFiles } from "./spool_files.ts";
-import { readRecordHead } from "./spool_folder.ts";
+import { recordFile, type StoredEntry } from "./spool_folder.ts";
 
 const READ_CHUNK = 65536;
+const HEAD_CHUNK = 4096;
+/** An envelope of 100,000 recipients has about 10 MiB; a record whose head claims more is garbage. */
+const HEAD_MAX = 64 * 1024 * 1024;
 
 /** Reads records. */
 export class RecordReader {
@@ -31,10 +34,18 @@ export class RecordReader {
    *
    * @throws {SpoolError} If it cannot be read
    */
-  async head(id: string): Promise<DecodedHead> {
-    const head = await readRecordHead(this.#files, `${this.#folder}/${id}`);
+  async head(entry: StoredEntry): Promise<DecodedHead> {
+    const { id } = entry.envelope;
+    const path = `${this.#folder}/${recordFile(entry)}`;
+    const offset = entry.place?.offset ?? 0;
+    const head = await readRecordHead(this.#files, path, offset);
     if ("fault" in head) {
       throw new SpoolError(`Cannot read message "${id}": ${head.fault}`);
+    }
+    if (head.envelope.id !== id) {
+      throw new SpoolError(
+        `Cannot read message "${id}": record is of message "${head.envelope.id}"`,
+      );
     }
     return head;
   }
@@ -44,22 +55,52 @@ export class RecordReader {
    *
    * @throws {SpoolError} If the record cannot be read, or is no longer whole
    */
-  async *content(id: string): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-    const { length, envelope } = await this.head(id);
+  async *content(entry: StoredEntry): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+    const { length, envelope } = await this.head(entry);
     let left = envelope.size;
-    const chunks = this.#files.read(`${this.#folder}/${id}`, {
-      offset: length,
-      chunkSize: Math.max(1, Math.min(READ_CHUNK, left)),
+    if (left === 0) return;
+    const chunks = this.#files.read(`${this.#folder}/${recordFile(entry)}`, {
+      offset: (entry.place?.offset ?? 0) + length,
+      chunkSize: Math.min(READ_CHUNK, left),
     });
     for await (const chunk of chunks) {
-      left -= chunk.length;
-      yield chunk;
+      // What follows may be another message's.
+      const own = chunk.length > left ? chunk.subarray(0, left) : chunk;
+      left -= own.length;
+      yield own;
+      if (left === 0) return;
     }
     // A message cut short must fail, never go out as if it were whole.
-    if (left !== 0) {
-      throw new SpoolError(
-        `Cannot read message "${id}": ${left} octets of ${envelope.size} missing`,
-      );
-    }
+    throw new SpoolError(
+      `Cannot read message "${envelope.id}": ${left} octets of ${envelope.size} missing`,
+    );
   }
+}
+
+/** Reads the head of the record at `offset` of a file, or says what is wrong with it. */
+export async function readRecordHead(
+  files: SpoolFiles,
+  path: string,
+  offset: number,
+): Promise<DecodedHead | { readonly fault: string }> {
+  let buffer = new Uint8Array(HEAD_CHUNK);
+  let used = 0;
+  let want = 1;
+  for await (
+    const chunk of files.read(path, { offset, chunkSize: HEAD_CHUNK })
+  ) {
+    if (used + chunk.length > buffer.length) {
+      const grown = new Uint8Array(2 * buffer.length + chunk.length);
+      grown.set(buffer.subarray(0, used));
+      buffer = grown;
+    }
+    buffer.set(chunk, used);
+    used += chunk.length;
+    if (used < want) continue;
+    const head = decodeRecordHead(buffer.subarray(0, used));
+    if (!("want" in head)) return head;
+    if (head.want > HEAD_MAX) break;
+    want = head.want;
+  }
+  return { fault: "Record ends within its head" };
 }

@@ -11,7 +11,8 @@ import { FileSpool } from "./file_spool.ts";
 import { type Spool, type SpoolAction, SpoolError } from "./spool.ts";
 import { changesFor } from "./spool_changes.ts";
 import { DENO_FILES } from "./spool_files.ts";
-import { readSpool, spoolPaths } from "./spool_folder.ts";
+import { spoolPaths } from "./spool_folder.ts";
+import { readSpool } from "./spool_reading.ts";
 import { leaveRequest } from "./spool_requests.ts";
 
 /**

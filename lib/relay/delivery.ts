@@ -73,7 +73,7 @@ export interface DeliveryOptions extends
   /**
    * The time in milliseconds.
    *
-   * @default {Date.now}
+   * @default {performance.now}
    */
   readonly now?: (() => number) | undefined;
   /**

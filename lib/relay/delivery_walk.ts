@@ -29,6 +29,9 @@ import {
 import { literalAddress, orderAddresses, routeDomain } from "./route.ts";
 import type { BrokenTlsMemory, TlsSecurity } from "./tls_policy.ts";
 
+/** The clock of what is remembered: not the time of day, which may be set. */
+const monotonic = () => performance.now();
+
 /** What a walk needs beside the job. */
 export interface WalkOptions extends Omit<DeliveryOptions, "pool"> {
   /** The content. */
@@ -190,7 +193,7 @@ export class DeliveryWalk {
   async #connect(settings: SmtpClientOptions): Promise<SmtpClient> {
     const client = await SmtpClient.connect(settings);
     if (client.tlsFailure) {
-      const now = this.#options.now ?? Date.now;
+      const now = this.#options.now ?? monotonic;
       this.#options.brokenTls.remember(settings.host, now());
     }
     return client;
@@ -298,7 +301,7 @@ export class DeliveryWalk {
     const login = this.#smarthosts && (this.#job.login ?? options.auth);
     const wanted: TlsSecurity = this.#job.security ?? options.security ??
       (login ? "verified" : "opportunistic");
-    const now = (options.now ?? Date.now)();
+    const now = (options.now ?? monotonic)();
     const { onCertificate } = options;
     return {
       ...hop,

@@ -5,6 +5,7 @@
 
 import type { Logger } from "../log.ts";
 import type { BodyOptions } from "../message/body.ts";
+import { parseCidr } from "../net/cidr.ts";
 import type {
   AuthenticationPolicy,
   ListenerSecurity,
@@ -103,13 +104,15 @@ export function contextOf(
 ): SessionContext {
   const { kind = "smtp" } = listen;
   const { handlers = {} } = options;
+  const { proxyProtocol = options.proxyProtocol, xclient = options.xclient } =
+    listen;
   const hostname = options.hostname ?? ownName();
   const security = securityOf(listen, options);
   const authentication = authenticationOf(listen, options);
   return {
     kind,
     hostname,
-    profile: profileOf(listen, { ...options, hostname }, {
+    profile: profileOf(listen, { ...options, hostname, xclient }, {
       security,
       authentication,
     }),
@@ -120,6 +123,7 @@ export function contextOf(
     addReceived: options.addReceived ?? true,
     body: bodyOptions(options),
     timeoutMs: options.timeoutMs ?? 300_000,
+    handlerTimeoutMs: options.handlerTimeoutMs,
     log: shared.log,
     verbose: reads(options, "info"),
     debug: reads(options, "debug"),
@@ -127,6 +131,8 @@ export function contextOf(
     now: () => shared.now(),
     secure: shared.certificates && secureWith(shared.certificates, options),
     implicitTls: security === "implicit",
+    proxies: proxyProtocol?.map(parseCidr),
+    xclients: xclient?.map(parseCidr),
     authentication: authentication === "none"
       ? undefined
       : authenticationContext({
@@ -219,6 +225,7 @@ function profileOf(
     },
     startTls: security === "implicit" ? "none" : security,
     authentication,
+    xclient: options.xclient !== undefined && options.xclient.length > 0,
   };
 }
 

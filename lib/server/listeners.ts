@@ -11,6 +11,7 @@ import type { Transport } from "../net/transport.ts";
 import type { SessionContext } from "../session/context.ts";
 import { Certificate } from "../tls/certificate.ts";
 import { securityOf } from "./contexts.ts";
+import { isOutOfDescriptors } from "./crowding.ts";
 import type { ListeningAddress, SettledOptions } from "./options.ts";
 
 /** Handshakes that the platform's TLS may leave hanging before another one takes its place. */
@@ -34,6 +35,8 @@ export interface ListenersInit {
   contextOf(listen: ListenOptions): SessionContext;
   /** Runs a session on a new connection. */
   serve(transport: Transport, context: SessionContext): void;
+  /** Makes room: no descriptor is free for the next connection. */
+  onCrowded(): void;
   /** Takes log records. */
   readonly log: Logger;
   /** Whether other threads listen on the same ports. */
@@ -144,14 +147,16 @@ export class Listeners {
   /**
    * The platform's TLS, which is about twice as fast, for one certificate that
    * nobody can exchange. It cannot end a handshake that stands still: the
-   * socket stays open for as long as the client likes.
+   * socket stays open for as long as the client likes. Nor can anything come
+   * before the handshake, as a proxy's header does.
    */
   #nativeTls(context: SessionContext): NativeTls | undefined {
     const { certificate, clientCertificate, handshakeTimeoutMs = 30_000 } = this
       .#init.options();
     if (
       !context.implicitTls || !(certificate instanceof Certificate) ||
-      clientCertificate !== undefined || this.#stalls >= MOST_STALLS
+      clientCertificate !== undefined || this.#stalls >= MOST_STALLS ||
+      (context.proxies ?? []).length > 0
     ) {
       return undefined;
     }
@@ -200,7 +205,10 @@ export class Listeners {
   #accept(open: OpenListener): void {
     open.accepting = open.listener.accept(
       (transport) => this.#init.serve(transport, open.context),
-      (error) => this.#report("Cannot accept connections for now", error),
+      (error) =>
+        isOutOfDescriptors(error)
+          ? this.#init.onCrowded()
+          : this.#report("Cannot accept connections for now", error),
     );
   }
 

@@ -4,6 +4,7 @@
  */
 
 import type { DnsClientOptions } from "../dns/dns_client.ts";
+import { parseCidr } from "../net/cidr.ts";
 import type { Logger, LogLevel } from "../log.ts";
 import type {
   AuthenticationPolicy,
@@ -113,6 +114,21 @@ export interface SmtpServerOptions {
   mechanisms?: readonly MechanismName[] | undefined;
   /** Whether clients may log in without TLS. Default `false`. */
   allowInsecureAuth?: boolean | undefined;
+  /**
+   * The networks of the proxies in front of this server, as `["10.0.0.0/8"]`.
+   * Connections from there must begin with a header of the
+   * [PROXY protocol](https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt),
+   * version 1 or 2, before TLS where that comes first, or are closed without a
+   * word. The client that it tells is who is limited, logged and seen by
+   * handlers. Others connect as without this option. Default: there are none.
+   */
+  proxyProtocol?: readonly string[] | undefined;
+  /**
+   * The networks of those who may say for whom they speak, by
+   * [XCLIENT](https://www.postfix.org/XCLIENT_README.html). They are believed
+   * everything, log-ins too. Default: nobody may.
+   */
+  xclient?: readonly string[] | undefined;
   /** Largest message, in octets; 0 for no limit. Default 52,428,800 (50 MiB). */
   maxSize?: number | undefined;
   /** Most recipients of a message. Default 1000. */
@@ -123,6 +139,12 @@ export interface SmtpServerOptions {
   maxErrors?: number | undefined;
   /** How long a session waits for its client, in ms. Default 300,000 (RFC 5321 section 4.5.3.2.7). */
   timeoutMs?: number | undefined;
+  /**
+   * How long a handler or a store may take, in ms, before the session ends with
+   * 421 4.3.0. Default 600,000, past which no client waits for the reply to its
+   * message (RFC 5321 section 4.5.3.2.6).
+   */
+  handlerTimeoutMs?: number | undefined;
   /** What happens to a body with a bare CR or LF. Default `"reject"`: 550 5.6.0. */
   bareNewlines?: BareNewlinePolicy | undefined;
   /** Extensions that are neither offered nor taken. Default: all are. */
@@ -191,8 +213,11 @@ export type ReloadOptions = Pick<
  *
  * @throws {RangeError} If a number makes no sense
  * @throws {TypeError} If `hostname` or one of `domains` is no name
+ * @throws {SyntaxError} If one of `proxyProtocol` or `xclient` is no network
  */
 export function checkOptions(options: SmtpServerOptions): void {
+  options.proxyProtocol?.forEach(parseCidr);
+  options.xclient?.forEach(parseCidr);
   checkNumbers(options);
   checkThreads(options.threads);
   checkHostname(options.hostname);
@@ -209,6 +234,7 @@ function checkNumbers(options: SmtpServerOptions): void {
     "memoryLimit",
     "handshakeTimeoutMs",
     "threads",
+    "handlerTimeoutMs",
   ] as const;
   for (const name of wanted) {
     const value = options[name];

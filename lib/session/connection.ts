@@ -21,15 +21,18 @@ import { ServerProtocol } from "../protocol/server_protocol.ts";
 import type { ReadPhase } from "../protocol/server_states.ts";
 import {
   borrowBodyBuffer,
-  COMMAND_BUFFER_SIZE,
+  borrowCommandBuffer,
   returnBodyBuffer,
+  returnCommandBuffer,
 } from "./buffers.ts";
 import { Authentication, type AuthenticationStep } from "./authentication.ts";
 import { noteDetail, type SessionContext } from "./context.ts";
 import { secureFirst, secureNow } from "./encryption.ts";
+import { impersonate, mayImpersonate } from "./impersonation.ts";
+import { ProxiedTransport } from "./proxied_transport.ts";
 import { Questions } from "./questions.ts";
 import { Reception } from "./reception.ts";
-import { type SessionState, SmtpSession } from "./session.ts";
+import { type SessionInit, type SessionState, SmtpSession } from "./session.ts";
 import {
   ask,
   isPromise,
@@ -38,6 +41,10 @@ import {
 } from "./verdicts.ts";
 
 const NOTHING = new Uint8Array(0);
+/** How long a handler or a store may take: past that no client waits any more (RFC 5321 section 4.5.3.2.6). */
+const HANDLER_TIMEOUT_MS = 600_000;
+const GIVEN_UP = Symbol("given up");
+const nothing = () => {};
 
 /** One inbound connection. */
 export class Connection {
@@ -46,14 +53,13 @@ export class Connection {
   /** When the client is given up on, by the clock of the context. */
   deadline: number = Infinity;
   readonly #context: SessionContext;
+  readonly #init: SessionInit;
   #transport: Transport;
   readonly #protocol: ServerProtocol;
   readonly #questions: Questions;
   readonly #reception: Reception;
   readonly #authentication: Authentication | undefined;
-  readonly #commandBuffer: Uint8Array<ArrayBuffer> = new Uint8Array(
-    COMMAND_BUFFER_SIZE,
-  );
+  readonly #commandBuffer: Uint8Array<ArrayBuffer> = borrowCommandBuffer();
   #bodyBuffer: Uint8Array<ArrayBuffer> | undefined;
   /** The one of the two that is read into. */
   #buffer: Uint8Array<ArrayBuffer> = this.#commandBuffer;
@@ -69,20 +75,27 @@ export class Connection {
   /** The end that waits for the handler that is busy. */
   #ending: { reply: SmtpReply | undefined; reason: CloseReason } | undefined;
   #state: SessionState = "connecting";
+  /** Ends the wait for a handler or a store, where there is one. */
+  #giveUp: (() => void) | undefined;
 
   /** @param context What the sessions of the listener have in common */
   constructor(transport: Transport, context: SessionContext) {
     this.#context = context;
     this.#transport = transport;
     const protocol = new ServerProtocol(context.profile);
-    const session = new SmtpSession({
+    this.#init = {
       id: context.nextId(),
       remote: transport.remote,
       local: transport.local,
+      proxy: transport instanceof ProxiedTransport
+        ? transport.proxy
+        : undefined,
       kind: context.kind,
       protocol,
       close: (reply) => this.end(reply, "refused"),
-    });
+    };
+    const session = new SmtpSession(this.#init);
+    protocol.mayImpersonate = mayImpersonate(context, session);
     this.#protocol = protocol;
     this.session = session;
     this.#questions = new Questions(context, session);
@@ -195,14 +208,22 @@ export class Connection {
     switch (effect.effect) {
       case "ask":
         return this.#ask(effect);
-      case "body":
-        return this.#reception.take(effect.bytes);
+      case "body": {
+        const taking = this.#reception.take(effect.bytes);
+        return taking && this.#await(taking, nothing);
+      }
       case "drop":
         return this.#reception.drop(effect.refusal);
       case "reset":
-        return this.#reception.reset();
+        return this.#await(this.#reception.reset(), nothing);
       case "startTls":
         return this.#startTls();
+      case "xclient":
+        return impersonate(effect.attributes, {
+          init: this.#init,
+          session: this.session,
+          protocol: this.#protocol,
+        }, this.#context);
     }
   }
 
@@ -289,7 +310,9 @@ export class Connection {
 
   #settleConnect(verdict: Verdict | Promise<Verdict>): void | Promise<void> {
     const answer = (it: Verdict) => {
-      if (this.#spoke && it === undefined) {
+      // Later on, after XCLIENT, it is the client's turn to speak.
+      const early = this.#spoke && this.#early !== undefined;
+      if (early && it === undefined) {
         this.#reason = "early";
         this.#protocol.answer(replies.earlyTalker);
       } else {
@@ -299,21 +322,42 @@ export class Connection {
     return isPromise(verdict) ? this.#await(verdict, answer) : answer(verdict);
   }
 
-  /** Waits for a handler, as long as it takes: the client is not to blame. */
+  /**
+   * Waits for a handler or a store. The client is not to blame, but one that
+   * never answers must not hold the session for ever: past its time the session
+   * ends, and what comes then is the answer to nobody.
+   */
   async #await<T>(
     waiting: Promise<T>,
     answer: (value: T) => void,
   ): Promise<void> {
-    this.deadline = Infinity;
-    const value = await waiting;
+    const { now, handlerTimeoutMs = HANDLER_TIMEOUT_MS } = this.#context;
+    this.deadline = now() + handlerTimeoutMs;
+    const { promise, resolve } = Promise.withResolvers<typeof GIVEN_UP>();
+    this.#giveUp = () => resolve(GIVEN_UP);
+    const value = await Promise.race([waiting, promise]);
+    this.#giveUp = undefined;
     // The session may have been ended meanwhile.
-    if (this.#protocol.phase !== "closed") answer(value);
+    if (this.#protocol.phase === "closed") return;
+    if (value !== GIVEN_UP) answer(value);
+    else this.#protocol.close(replies.noAnswer, this.#reason ??= "error");
   }
 
   // Ends.
 
   /** The client has let its time pass. */
   timeOut(): void {
+    if (this.#giveUp !== undefined) {
+      this.#context.log({
+        level: "error",
+        event: "error",
+        message: "A handler or a store has not answered in time",
+        session: this.session.id,
+        fields: { state: this.session.state },
+      });
+      this.#giveUp();
+      return;
+    }
     // A client that does not read is not told, either; nor is one told twice.
     if (this.#reading && !this.#writing && this.#reason === undefined) {
       this.#extendDeadline();
@@ -338,13 +382,14 @@ export class Connection {
     this.#reason = reason;
     const close = () => this.#transport.close();
     if (reply === undefined) close();
-    else this.#transport.write(reply.encode()).then(close, close);
+    else this.#transport.write(reply.octets).then(close, close);
   }
 
-  /** Ends the session without waiting for anything. */
+  /** Ends the session without waiting for anything, as a handler that is busy. */
   abort(reason: CloseReason): void {
     this.#reason ??= reason;
     this.#transport.close();
+    this.#giveUp?.();
   }
 
   /** Notes why the loop broke off: the client went away, or a fault of our own. */
@@ -367,7 +412,9 @@ export class Connection {
   async #unwind(): Promise<void> {
     for (;;) {
       const { effect } = this.#protocol.next();
-      if (effect === "reset") await this.#reception.reset();
+      if (effect === "reset") {
+        await this.#await(this.#reception.reset(), nothing);
+      }
       if (effect === "close") return;
     }
   }
@@ -376,16 +423,20 @@ export class Connection {
     this.#transport.close();
     this.#authentication?.end();
     // A read that is still under way owns its buffer.
-    if (!this.#reading) this.#returnBuffer();
+    if (!this.#reading) {
+      this.#returnBuffer();
+      returnCommandBuffer(this.#commandBuffer);
+    }
     const { handlers } = this.#context;
     const { session } = this;
     const reason = this.#reason ?? "disconnected";
     if (handlers.onStateChange !== undefined) this.#tellState();
     if (handlers.onDisconnect !== undefined) {
-      await ask(
+      const told = ask(
         () => handlers.onDisconnect!(session, reason),
         this.#about("onDisconnect"),
       );
+      if (isPromise(told)) await this.#await(told, nothing);
     }
     noteDetail(this.#context, () => ({
       level: "debug",

@@ -4,6 +4,7 @@
  */
 
 import type { Logger, LogRecord } from "../log.ts";
+import type { Cidr } from "../net/cidr.ts";
 import type { ListenerKind } from "../net/listen_options.ts";
 import type { Transport } from "../net/transport.ts";
 import type { Address } from "../protocol/address.ts";
@@ -38,6 +39,8 @@ export interface SessionContext {
   };
   /** How long the session waits for the client, in ms. */
   readonly timeoutMs: number;
+  /** How long a handler or a store may take, in ms; ten minutes by default. */
+  readonly handlerTimeoutMs?: number | undefined;
   /** Takes log records. */
   readonly log: Logger;
   /** Whether anybody reads records of the level info: if not, none is made. */
@@ -50,6 +53,10 @@ export interface SessionContext {
     | undefined;
   /** Whether TLS comes before the first octet. */
   readonly implicitTls: boolean;
+  /** Where proxies are, whose connections begin with a PROXY header. */
+  readonly proxies?: readonly Cidr[] | undefined;
+  /** Where those are who may say XCLIENT. */
+  readonly xclients?: readonly Cidr[] | undefined;
   /** Log-ins, `undefined` where there are none. */
   readonly authentication: AuthenticationContext | undefined;
   /** Gives the next unique name of a session or message. */

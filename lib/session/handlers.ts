@@ -103,6 +103,8 @@ export interface SmtpHandlers extends RelayHooks {
   /**
    * The envelope is complete, the content comes next: the last moment to choose
    * `message.store`, or `message.filename` and `message.append`.
+   * {@linkcode SILENT_ALLOW} stands for the 354, or the reply to the first of
+   * several chunks; the message gets its final reply all the same.
    */
   onMessageStart?(
     session: SmtpSession,

@@ -76,7 +76,7 @@ export class LoginGuard {
    *
    * @param now The time, in ms
    */
-  constructor(now: () => number = Date.now) {
+  constructor(now: () => number = () => performance.now()) {
     this.#now = now;
   }
 

@@ -12,6 +12,7 @@ import type { Verdict } from "../protocol/server_effects.ts";
 import type { ServerProtocol } from "../protocol/server_protocol.ts";
 import { formatReceived, protocolName } from "../protocol/trace.ts";
 import { note, type SessionContext } from "./context.ts";
+import { toldName } from "./impersonation.ts";
 import { type HeaderCheck, Intake } from "./intake.ts";
 import { keep } from "./keep.ts";
 import type { SmtpSession } from "./session.ts";
@@ -85,6 +86,7 @@ export class Reception {
     const only = recipients.length === 1 ? recipients[0] : undefined;
     return formatReceived({
       helo: protocol.helo ?? "",
+      remoteName: toldName(this.#session),
       remoteAddress: this.#session.remoteAddress,
       hostname: this.#context.hostname,
       protocol: protocolName({

@@ -8,6 +8,8 @@ import type { ListenerKind } from "../net/listen_options.ts";
 import type { SocketAddress, TlsInfo } from "../net/transport.ts";
 import type { SmtpReply } from "../protocol/reply.ts";
 import type { ServerProtocol } from "../protocol/server_protocol.ts";
+import type { XclientAttributes } from "../protocol/xclient.ts";
+import type { SessionProxy } from "./proxied_transport.ts";
 
 /**
  * Where a session is: `connecting` before the greeting, `ready` between
@@ -27,14 +29,18 @@ export type SessionProtocol = Pick<
   "helo" | "extended" | "phase" | "reading" | "send"
 >;
 
-/** What a session is made of. */
+/** What a session is made of. The session looks into it: XCLIENT changes the client. */
 export interface SessionInit {
   /** Unique name. */
   readonly id: string;
   /** The client's address and port. */
-  readonly remote: SocketAddress;
+  remote: SocketAddress;
   /** The address and port it connected to. */
-  readonly local: SocketAddress;
+  local: SocketAddress;
+  /** What the proxy in front told, if there is one. */
+  readonly proxy?: SessionProxy | undefined;
+  /** What the client in front told by XCLIENT. */
+  xclient?: XclientAttributes | undefined;
   /** What the listener is for. */
   readonly kind: ListenerKind;
   /** The machine behind the session. */
@@ -49,14 +55,6 @@ export interface SessionInit {
 export class SmtpSession {
   /** Unique name of the session on this server, for logs. */
   readonly id: string;
-  /** The client's IP address. */
-  readonly remoteAddress: string;
-  /** The client's port. */
-  readonly remotePort: number;
-  /** The address the client connected to. */
-  readonly localAddress: string;
-  /** The port the client connected to. */
-  readonly localPort: number;
   /** What the listener is for: `"smtp"`, `"submission"` or `"lmtp"`. */
   readonly kind: ListenerKind;
   /** When the client connected. */
@@ -71,20 +69,46 @@ export class SmtpSession {
   username: string | undefined;
   /** Anything the program wants to keep with the session. */
   tag: unknown;
+  readonly #init: SessionInit;
   readonly #protocol: SessionProtocol;
-  readonly #close: (reply: SmtpReply | undefined) => void;
 
   /** Made by the server. */
   constructor(init: SessionInit) {
     this.id = init.id;
-    this.remoteAddress = init.remote.address;
-    this.remotePort = init.remote.port;
-    this.localAddress = init.local.address;
-    this.localPort = init.local.port;
     this.kind = init.kind;
     this.connectedAt = init.connectedAt ?? new Date();
+    this.#init = init;
     this.#protocol = init.protocol;
-    this.#close = init.close;
+  }
+
+  /** The client's IP address, as the proxy in front tells it, or XCLIENT; `"unknown"` where that does not know. */
+  get remoteAddress(): string {
+    return this.#init.remote.address;
+  }
+
+  /** The client's port. */
+  get remotePort(): number {
+    return this.#init.remote.port;
+  }
+
+  /** The address the client connected to. */
+  get localAddress(): string {
+    return this.#init.local.address;
+  }
+
+  /** The port the client connected to. */
+  get localPort(): number {
+    return this.#init.local.port;
+  }
+
+  /** What the proxy in front told of the connection; `undefined` without one. */
+  get proxy(): SessionProxy | undefined {
+    return this.#init.proxy;
+  }
+
+  /** What was told of the client by XCLIENT; `undefined` before that. */
+  get xclient(): XclientAttributes | undefined {
+    return this.#init.xclient;
   }
 
   /** The name the client gave in HELO, EHLO or LHLO; `undefined` before it. */
@@ -121,6 +145,6 @@ export class SmtpSession {
 
   /** Ends the session: with `reply`, usually a 421, or without a word. */
   close(reply?: SmtpReply): void {
-    this.#close(reply);
+    this.#init.close(reply);
   }
 }

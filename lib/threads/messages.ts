@@ -13,7 +13,7 @@ import type { MailParameters, RcptParameters } from "../protocol/parameters.ts";
 import type { MechanismName } from "../sasl/mechanism_name.ts";
 import type { SmtpHandlers } from "../session/handlers.ts";
 import type { LoginAttempt } from "../session/login_guard.ts";
-import type { SessionState } from "../session/session.ts";
+import type { SessionState, SmtpSession } from "../session/session.ts";
 import type { StoreDescription } from "../store/description.ts";
 import type { WireError, WireReply } from "./wire_errors.ts";
 
@@ -37,16 +37,24 @@ export interface SessionChanges {
   readonly messages: number;
   /** The encryption in force. */
   readonly tls: TlsInfo | undefined;
+  /** The client's address. */
+  readonly remoteAddress: string;
+  /** The client's port. */
+  readonly remotePort: number;
+  /** The address that it connected to. */
+  readonly localAddress: string;
+  /** The port that it connected to. */
+  readonly localPort: number;
+  /** What was told of the client by XCLIENT. */
+  readonly xclient: SmtpSession["xclient"];
 }
 
 /** A session that the main thread has not been told of. */
 export interface SessionFacts extends SessionChanges {
   /** Its name. */
   readonly id: string;
-  /** The client. */
-  readonly remote: SocketAddress;
-  /** Where it connected to. */
-  readonly local: SocketAddress;
+  /** What the proxy in front told. */
+  readonly proxy: SmtpSession["proxy"];
   /** What the listener is for. */
   readonly kind: ListenerKind;
   /** When it connected, in ms. */

@@ -68,8 +68,16 @@ export class Mirror {
     this.#messages = messages;
     this.session = new SmtpSession({
       id: facts.id,
-      remote: facts.remote,
-      local: facts.local,
+      get remote() {
+        return { address: shown.remoteAddress, port: shown.remotePort };
+      },
+      get local() {
+        return { address: shown.localAddress, port: shown.localPort };
+      },
+      get xclient() {
+        return shown.xclient;
+      },
+      proxy: facts.proxy,
       kind: facts.kind,
       connectedAt: new Date(facts.connectedAt),
       close: (reply) => links.close(facts.id, reply),
@@ -165,7 +173,7 @@ export class Mirrors {
       known.update(news);
       return known;
     }
-    if (!("remote" in news)) return undefined;
+    if (!("connectedAt" in news)) return undefined;
     const mirror = new Mirror(news, {
       links: this.#links,
       messages: this.#messages,

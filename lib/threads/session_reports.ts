@@ -105,15 +105,18 @@ export class SessionReports {
 }
 
 function changesOf(session: SmtpSession): SessionChanges {
-  const { helo, extended, state, username, messages, tls } = session;
-  return { helo, extended, state, username, messages, tls };
+  const { helo, extended, state, username, messages, tls, xclient } = session;
+  const { remoteAddress, remotePort, localAddress, localPort } = session;
+  return {
+    ...{ helo, extended, state, username, messages, tls, xclient },
+    ...{ remoteAddress, remotePort, localAddress, localPort },
+  };
 }
 
 function factsOf(session: SmtpSession) {
   return {
     id: session.id,
-    remote: { address: session.remoteAddress, port: session.remotePort },
-    local: { address: session.localAddress, port: session.localPort },
+    proxy: session.proxy,
     kind: session.kind,
     connectedAt: session.connectedAt.getTime(),
   };

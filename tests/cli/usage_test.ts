@@ -78,6 +78,16 @@ Deno.test("cli refuses options that it cannot use", async (t) => {
         'want a name, as "example.com"',
     },
     {
+      args: ["--proxy-protocol", "10.0.0.1/8"],
+      want: '--proxy-protocol: Cannot parse network "10.0.0.1/8": want ' +
+        '"10.0.0.0/8"',
+    },
+    {
+      args: ["--xclient", "localhost"],
+      want: '--xclient: Cannot parse network "localhost": want one like ' +
+        '"10.0.0.0/8"',
+    },
+    {
       args: ["--max-size", "10M"],
       want: "--max-size 10M: want a whole number from 0",
     },

@@ -1,4 +1,4 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { replies, type ReplyName } from "../../lib/protocol/replies.ts";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
 
@@ -32,8 +32,8 @@ const WIRE: [
   ["a tab", () => new SmtpReply(250, "a\tb"), "250 a\tb\r\n"],
   [
     "a long line",
-    () => new SmtpReply(250, "x".repeat(501)),
-    `250-${"x".repeat(500)}\r\n250 x\r\n`,
+    () => new SmtpReply(250, "x".repeat(497)),
+    `250-${"x".repeat(496)}\r\n250 x\r\n`,
   ],
 ];
 
@@ -41,8 +41,8 @@ for (const [name, make, wire] of WIRE) {
   Deno.test(`SmtpReply prints ${name}`, () => {
     const reply = make();
     assertEquals(reply.wire, wire);
-    assertEquals(new TextDecoder().decode(reply.encode()), wire);
-    assertEquals(reply.encode(), reply.encode());
+    assertEquals(new TextDecoder().decode(reply.octets), wire);
+    assertEquals(reply.octets, new TextEncoder().encode(reply.wire));
     assertEquals(
       String(reply).split("\n").length,
       wire.split("\r\n").length - 1,
@@ -95,5 +95,16 @@ Deno.test("replies fit a reply line and tell their class", () => {
       bare.includes(name as ReplyName),
       name,
     );
+  }
+});
+
+Deno.test("SmtpReply keeps every line to 512 octets of whole characters", () => {
+  for (const text of ["x", "\u00fc", "\u4f60", "\u{1f600}", "a\u4f60"]) {
+    const long = text.repeat(1500);
+    const reply = new SmtpReply(550, long, { enhanced: "5.999.999" });
+    for (const line of reply.wire.split(/(?<=\r\n)/)) {
+      assert(new TextEncoder().encode(line).length <= 512, line);
+    }
+    assertEquals(reply.lines.join(""), long);
   }
 });

@@ -34,6 +34,7 @@ const DIALOGUES: [name: string, verdict: Verdict, script: string][] = [
     `C: BDAT 3 LAST
     S: 250 Said already
     C| abc
+    S: 250 2.0.0 Message accepted
     C: NOOP
     S: 250 2.0.0 OK
     E: messageStart BDAT
@@ -66,7 +67,7 @@ const DIALOGUES: [name: string, verdict: Verdict, script: string][] = [
 ];
 
 for (const [name, verdict, script] of DIALOGUES) {
-  Deno.test(`ServerProtocol adds nothing to a handler's words for ${name}`, () => {
+  Deno.test(`ServerProtocol says no more than a handler has left to say of ${name}`, () => {
     play(`${ENVELOPE}${script}`, { policy: startWith(verdict) });
   });
 }
@@ -77,6 +78,7 @@ Deno.test("ServerProtocol says 354 again after a silent chunk", () => {
     C: BDAT 1 LAST
     S: 250 Said already
     C| x
+    S: 250 2.0.0 Message accepted
     C: MAIL FROM:<a@b.test>
     S: 250 2.1.0 Sender OK
     C: RCPT TO:<c@d.test>

@@ -247,3 +247,28 @@ print(json.dumps(out))
   assertEquals(seen[0].to, "sender@example.com");
   assertStringIncludes(seen[2].final, "utf-8; größe@exämple.org");
 });
+
+Deno.test("makeNotice() makes no line of over 998 octets, whatever is long", () => {
+  for (const text of ["w", "\u4f60", "\u{1f600}"]) {
+    const long = text.repeat(3000);
+    const { bytes } = makeNotice(notice({
+      smtpUtf8: true,
+      status: status({
+        envid: long,
+        recipients: [{
+          address: "gr\u00f6\u00dfe@one.org",
+          parameters: { orcpt: { type: "utf-8", address: long } },
+          action: "failed",
+          answer: { ...ANSWER, text: long, remoteMta: long },
+        }],
+      }),
+    }));
+    for (let start = 0; start < bytes.length;) {
+      const end = bytes.indexOf(10, start) + 1 || bytes.length;
+      assert(end - start <= 1000, `${end - start} octets`);
+      start = end;
+    }
+    // No character was cut in two.
+    new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  }
+});

@@ -18,32 +18,81 @@ interface Promises {
   readonly removed: Set<string>;
 }
 
-/** Adds, delivers and removes; notes what was promised. */
-async function work(spool: FileSpool, kept: Promises): Promise<void> {
-  await spool.open();
-  for (const id of ["a", "b", "c"]) {
+type Work = (open: () => FileSpool, kept: Promises) => Promise<void>;
+
+/** Adds messages that come together; they are promised when all of them are. */
+async function addAll(
+  spool: FileSpool,
+  ids: readonly string[],
+  kept: Promises,
+): Promise<void> {
+  await Promise.all(ids.map(async (id) => {
     await spool.add(addition(id));
     kept.added.add(id);
-  }
-  const deliver = async (id: string) => {
-    const status = "relayed";
-    await spool.change(id, {
-      kind: "result",
-      results: [{ index: 0, status, attempts: 1, nextTryAt: 0 }],
-    });
-    kept.delivered.add(id);
-  };
-  await Promise.all([deliver("a"), deliver("b"), spool.add(addition("d"))]);
-  kept.added.add("d");
-  for (const id of ["a", "d"]) {
-    kept.removing.add(id);
-    await spool.remove(id);
-    kept.removed.add(id);
-  }
-  await spool.add(addition("e"));
-  kept.added.add("e");
-  await spool.close();
+  }));
 }
+
+async function deliver(
+  spool: FileSpool,
+  id: string,
+  kept: Promises,
+): Promise<void> {
+  const status = "relayed";
+  await spool.change(id, {
+    kind: "result",
+    results: [{ index: 0, status, attempts: 1, nextTryAt: 0 }],
+  });
+  kept.delivered.add(id);
+}
+
+async function remove(
+  spool: FileSpool,
+  id: string,
+  kept: Promises,
+): Promise<void> {
+  kept.removing.add(id);
+  await spool.remove(id);
+  kept.removed.add(id);
+}
+
+const WORK: Readonly<Record<string, Work>> = {
+  async "one after the other"(open, kept) {
+    const spool = open();
+    await spool.open();
+    for (const id of ["a", "b", "c"]) await addAll(spool, [id], kept);
+    await Promise.all([
+      deliver(spool, "a", kept),
+      deliver(spool, "b", kept),
+      addAll(spool, ["d"], kept),
+    ]);
+    for (const id of ["a", "d"]) await remove(spool, id, kept);
+    await addAll(spool, ["e"], kept);
+    await spool.close();
+  },
+  async "in shared files"(open, kept) {
+    const spool = open();
+    await spool.open();
+    await addAll(spool, ["a", "b", "c"], kept);
+    await Promise.all([
+      deliver(spool, "b", kept),
+      addAll(spool, ["d", "e"], kept),
+      remove(spool, "a", kept),
+    ]);
+    await Promise.all([
+      remove(spool, "d", kept),
+      remove(spool, "e", kept),
+      addAll(spool, ["f", "g"], kept),
+    ]);
+    await spool.close();
+    // The journal is written anew, without those that have left.
+    const next = open();
+    await next.open();
+    await addAll(next, ["h", "i"], kept);
+    await remove(next, "b", kept);
+    await Promise.all(["c", "g"].map((id) => remove(next, id, kept)));
+    await next.close();
+  },
+};
 
 async function checkPromises(spool: FileSpool, kept: Promises): Promise<void> {
   for (const id of kept.added) {
@@ -61,39 +110,49 @@ async function checkPromises(spool: FileSpool, kept: Promises): Promise<void> {
   }
 }
 
-Deno.test("FileSpool keeps its promises whatever the moment of a loss of power", async () => {
-  for (let seed = 1; seed <= 20; seed++) {
-    for (let crashAt = 1;; crashAt++) {
-      const disk = new SimulatedDisk(seededRandom(seed * 1000 + crashAt));
-      disk.crashAt = crashAt;
-      const clock = new FakeClock();
-      const kept: Promises = {
-        added: new Set(),
-        delivered: new Set(),
-        removing: new Set(),
-        removed: new Set(),
-      };
-      const files = disk;
-      const done = work(new FileSpool("/spool", { files, clock }), kept);
+for (const [how, work] of Object.entries(WORK)) {
+  Deno.test(`FileSpool keeps its promises whatever the moment of a loss of power: messages ${how}`, async () => {
+    for (let seed = 1; seed <= 20; seed++) {
       let isDone = false;
-      await Promise.race([
-        done.then(() => isDone = true, () => {}),
-        disk.crashed,
-      ]);
-      // Twice: the recovery itself may be cut off as well.
-      let survivor = disk.afterPowerLoss();
-      survivor.crashAt = 1 + (crashAt * seed) % 12;
-      const half = new FileSpool("/spool", { files: survivor, clock });
-      await Promise.race([half.open().catch(() => {}), survivor.crashed]);
-      survivor = survivor.afterPowerLoss();
-      const spool = new FileSpool("/spool", { files: survivor, clock });
-      await spool.open();
-      await checkPromises(spool, kept);
-      await spool.close();
-      if (isDone) break;
+      for (let crashAt = 1; !isDone; crashAt++) {
+        isDone = await crash(work, { seed, crashAt });
+      }
     }
-  }
-});
+  });
+}
+
+/** Has the power fail at an operation; tells whether the work was done before. */
+async function crash(
+  work: Work,
+  { seed, crashAt }: { readonly seed: number; readonly crashAt: number },
+): Promise<boolean> {
+  const disk = new SimulatedDisk(seededRandom(seed * 1000 + crashAt));
+  disk.crashAt = crashAt;
+  const clock = new FakeClock();
+  const kept: Promises = {
+    added: new Set(),
+    delivered: new Set(),
+    removing: new Set(),
+    removed: new Set(),
+  };
+  const open = () => new FileSpool("/spool", { files: disk, clock });
+  let isDone = false;
+  await Promise.race([
+    work(open, kept).then(() => isDone = true, () => {}),
+    disk.crashed,
+  ]);
+  // Twice: the recovery itself may be cut off as well.
+  let survivor = disk.afterPowerLoss();
+  survivor.crashAt = 1 + (crashAt * seed) % 12;
+  const half = new FileSpool("/spool", { files: survivor, clock });
+  await Promise.race([half.open().catch(() => {}), survivor.crashed]);
+  survivor = survivor.afterPowerLoss();
+  const spool = new FileSpool("/spool", { files: survivor, clock });
+  await spool.open();
+  await checkPromises(spool, kept);
+  await spool.close();
+  return isDone;
+}
 
 Deno.test("RelayQueue delivers or returns all that it accepted, whatever the crash", async () => {
   for (let crashAt = 8;; crashAt++) {

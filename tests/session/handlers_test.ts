@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { SmtpError } from "../../lib/errors.ts";
 import { AccountList } from "../../lib/sasl/accounts.ts";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
@@ -8,6 +8,7 @@ import {
   SILENT_DENY,
   type SmtpHandlers,
 } from "../../lib/session/handlers.ts";
+import { MemoryStore } from "../../lib/store/memory_store.ts";
 import {
   openSession,
   startServer,
@@ -304,4 +305,16 @@ Deno.test("onReset() and onDisconnect() may throw", async () => {
   assert(failed.has("onReset failed"));
   assert(failed.has("onDisconnect failed"));
   assert(failed.has("onStateChange failed"));
+});
+
+Deno.test("SILENT_ALLOW of onMessageStart leaves the final reply to the server", async () => {
+  const store = new MemoryStore();
+  await using test = openSession({
+    store,
+    handlers: { onMessageStart: () => SILENT_ALLOW },
+  });
+  await test.client.envelope();
+  await test.client.send("BDAT 3 LAST\r\nx\r\n");
+  assertMatch(await test.client.reply(), /^250 2\.0\.0 Message accepted as /);
+  assertEquals(store.messages.length, 1);
 });

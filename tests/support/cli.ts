@@ -14,9 +14,12 @@ const importMap = import.meta.resolve("@std/assert").startsWith("jsr:")
   : [`--import-map=${new URL(".ci/std_from_npm.json", ROOT).pathname}`];
 
 /** The arguments of `deno` that run the command line with `args`. */
-export function cliArgs(args: readonly string[]): string[] {
+export function cliArgs(
+  args: readonly string[],
+  permissions: readonly string[] = ["-A"],
+): string[] {
   const program = new URL("cli.ts", ROOT).pathname;
-  return ["run", "-A", ...importMap, program, ...args];
+  return ["run", ...permissions, ...importMap, program, ...args];
 }
 
 /** Where and how a child runs. */
@@ -25,6 +28,10 @@ export interface CliOptions {
   readonly cwd?: string;
   /** Variables beside the inherited ones. */
   readonly env?: Readonly<Record<string, string>>;
+  /** The permission flags; `-A` by default. */
+  readonly permissions?: readonly string[];
+  /** The most open files (`ulimit -n`); the machine's limit by default. */
+  readonly maxFiles?: number;
 }
 
 /** Options of {@linkcode CliServer.start}. */
@@ -43,12 +50,18 @@ export interface CliOutcome {
 }
 
 function command(args: readonly string[], options: CliOptions): Deno.Command {
-  return new Deno.Command(Deno.execPath(), {
-    args: cliArgs(args),
+  const { permissions, maxFiles, ...rest } = options;
+  const line = cliArgs(args, permissions);
+  // The shell gives way to the program, so that the child is the program.
+  const limited = ["-c", `ulimit -n ${maxFiles} && exec "$0" "$@"`];
+  return new Deno.Command(maxFiles === undefined ? Deno.execPath() : "sh", {
+    args: maxFiles === undefined
+      ? line
+      : [...limited, Deno.execPath(), ...line],
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
-    ...options,
+    ...rest,
   });
 }
 
@@ -206,6 +219,11 @@ export class CliServer implements AsyncDisposable {
   /** The ports, in the order of the lines that tell them. */
   get ports(): readonly number[] {
     return this.#ports;
+  }
+
+  /** Its process id. */
+  get pid(): number {
+    return this.#child.pid;
   }
 
   /** What it has written to standard output so far. */

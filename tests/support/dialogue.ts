@@ -97,6 +97,7 @@ export class Driver {
   constructor(init: ProfileInit = {}, policy: Policy = () => undefined) {
     this.machine = new ServerProtocol(testProfile(init));
     this.machine.mechanisms = ["PLAIN"];
+    this.machine.mayImpersonate = init.xclient === true;
     this.#policy = policy;
     this.#run();
   }
@@ -149,6 +150,9 @@ export class Driver {
           break;
         case "reset":
           this.#note("reset");
+          break;
+        case "xclient":
+          this.#note(`xclient ${JSON.stringify(effect.attributes)}`);
           break;
         case "startTls":
           this.#note("startTls");

@@ -6,7 +6,9 @@ import { createSocket } from "node:dgram";
 export type WireAnswer =
   | { readonly rcode: number; readonly from?: "elsewhere" }
   | { readonly address: readonly [number, number, number, number] }
-  | "silence";
+  | "silence"
+  /** The packet as it is to go out, made of the question. */
+  | ((question: Uint8Array) => Uint8Array);
 
 /** A name server that runs. */
 export interface WireServer extends AsyncDisposable {
@@ -29,6 +31,10 @@ export async function startWireServer(
     asked.push(name);
     const given = answer(name, before);
     if (given === "silence") return;
+    if (typeof given === "function") {
+      socket.send(given(question.slice(0, end)), from.port, from.address);
+      return;
+    }
     const elsewhere = "from" in given && given.from === "elsewhere";
     const bytes = makeAnswer(question.subarray(0, end), given);
     (elsewhere ? other : socket).send(bytes, from.port, from.address);
@@ -57,7 +63,7 @@ function readName(question: Uint8Array): { name: string; end: number } {
 
 function makeAnswer(
   question: Uint8Array,
-  given: Exclude<WireAnswer, "silence">,
+  given: Exclude<WireAnswer, string | ((question: Uint8Array) => Uint8Array)>,
 ): Uint8Array {
   const record = "address" in given
     ? [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, ...given.address]

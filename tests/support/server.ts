@@ -19,7 +19,7 @@ import { type ProfileInit, testProfile } from "./dialogue.ts";
 import { latin1, octets } from "./random.ts";
 
 /** How long anything may take before a test fails, in ms. */
-const DEADLINE_MS = 10_000;
+const DEADLINE_MS = 60_000;
 
 /** Waits for `promise`, but not for ever. */
 export async function within<T>(promise: Promise<T>, what: string): Promise<T> {

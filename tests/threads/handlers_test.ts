@@ -163,9 +163,9 @@ testModes("Handlers choose stores", async (mode) => {
         "452 4.3.1",
       );
     }
-    const maildir = [
-      ...Deno.readDirSync(`${folder}/chosen/in+maildir@b.test/new`),
-    ];
+    const maildir = await Array.fromAsync(
+      Deno.readDir(`${folder}/chosen/in+maildir@b.test/new`),
+    );
     assertEquals(maildir.length, 1);
     assertStringIncludes(
       await Deno.readTextFile(`${folder}/chosen.eml`),

@@ -96,7 +96,9 @@ Deno.test("cli --threads serves and stops", async () => {
   await other.script("S: 220\nC: HELO no0\nS: 250\nC: QUIT\nS: 221");
   const { code, stderr } = await server.end("SIGTERM");
   assertEquals({ code, stderr }, { code: 0, stderr: "" });
-  const kept = [...Deno.readDirSync(`${folder.path}/mail/you@example.com/new`)];
+  const kept = await Array.fromAsync(
+    Deno.readDir(`${folder.path}/mail/you@example.com/new`),
+  );
   assertEquals(kept.length, 1);
 });
 

@@ -1,0 +1,72 @@
+/**
+ * Who may come in, by what the DNS says of the client's address: blocklists
+ * (RFC 5782) turn it away, and one without a name that leads back to it may
+ * send small messages only. Asked once a session, before the greeting, and no
+ * other session waits for the answers.
+ *
+ * ```sh
+ * deno run -A examples/spam_check.ts
+ * ```
+ *
+ * A port other than 2525 may follow, and a name server other than the system's.
+ */
+
+import {
+  MaildirStore,
+  type SmtpHandlers,
+  SmtpReply,
+  SmtpServer,
+} from "@smtp/server";
+
+/** Blocklists that may be asked; read their terms before you do. */
+const BLOCKLISTS = ["dnsbl.example"];
+
+/** Octets that a client without a name may send. */
+const SMALL = 100_000;
+
+/** What is known of a client. */
+interface Standing {
+  readonly confirmed: boolean;
+}
+
+const handlers: SmtpHandlers = {
+  async onConnect(session) {
+    const { remoteAddress } = session;
+    const [reverse, ...listings] = await Promise.all([
+      server.dns.confirmReverse(remoteAddress),
+      ...BLOCKLISTS.map((zone) =>
+        server.dns.lookupBlocklist(remoteAddress, zone)
+      ),
+    ]);
+    const listing = listings.find(({ status }) => status === "listed");
+    if (listing !== undefined) {
+      const text = `Address ${remoteAddress} is on a blocklist`;
+      return new SmtpReply(554, text, { enhanced: "5.7.1" });
+    }
+    // A name server that does not answer is not the client's fault.
+    const confirmed = reverse.status === "confirmed" ||
+      reverse.status === "failed";
+    session.tag = { confirmed } satisfies Standing;
+  },
+  onMessage(session, message) {
+    const { confirmed } = session.tag as Standing;
+    if (confirmed || message.size <= SMALL) return;
+    return new SmtpReply(
+      554,
+      "Too much for a host whose name does not lead back to it",
+      { enhanced: "5.7.25" },
+    );
+  },
+};
+
+const [port = "2525", nameServer] = Deno.args;
+const server = new SmtpServer({
+  listen: `127.0.0.1:${port}`,
+  handlers,
+  store: new MaildirStore({ folder: "./mail" }),
+  dns: nameServer === undefined
+    ? { timeoutMs: 3000 }
+    : { nameServers: [nameServer] },
+});
+await server.start();
+console.log(`listening on port ${server.addresses[0]!.port}`);

@@ -1,0 +1,56 @@
+/**
+ * A submission server: users log in, under TLS, and may send as themselves
+ * only. What they send is given to whoever it is for: here, a Maildir for each
+ * recipient; with the option `relay`, the world.
+ *
+ * ```sh
+ * deno run -A examples/submission.ts
+ * ```
+ *
+ * A port other than 2525 may follow.
+ */
+
+import {
+  AccountList,
+  Certificate,
+  MaildirStore,
+  ScramVerifier,
+  type SmtpHandlers,
+  SmtpReply,
+  SmtpServer,
+} from "@smtp/server";
+
+/** What users may send as, beside their own address. */
+const FURTHER_ADDRESSES: ReadonlyMap<string, readonly string[]> = new Map([
+  ["ann@example.com", ["info@example.com"]],
+]);
+
+// What is stored of a secret is enough to check it, and not to log in with it.
+const accounts = new AccountList({
+  "ann@example.com": await ScramVerifier.create("a secret of Ann"),
+  "bob@example.com": await ScramVerifier.create("a secret of Bob"),
+});
+
+const handlers: SmtpHandlers = {
+  onMailFrom(session, address) {
+    const { username = "" } = session;
+    const own = [username, ...FURTHER_ADDRESSES.get(username) ?? []];
+    if (address.isNull || own.includes(address.toString())) return;
+    return new SmtpReply(553, `Not an address of ${username}`, {
+      enhanced: "5.7.1",
+    });
+  },
+};
+
+const [port = "2525"] = Deno.args;
+const server = new SmtpServer({
+  listen: `127.0.0.1:${port}/submission`,
+  // For a name of your own: Certificate.load({ certificateFile, keyFile }).
+  certificate: await Certificate.selfSigned({ names: ["localhost"] }),
+  security: "required",
+  accounts,
+  handlers,
+  store: new MaildirStore({ folder: "./mail" }),
+});
+await server.start();
+console.log(`listening on port ${server.addresses[0]!.port}`);

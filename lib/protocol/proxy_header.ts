@@ -1,0 +1,255 @@
+/**
+ * The header that a proxy puts in front of a connection to tell whose it is:
+ * the PROXY protocol, the text of version 1 and the block of version 2. Owns
+ * where the header ends, to the octet: what follows belongs to the client.
+ *
+ * Never searches for a header and never does without one: whoever reads it has
+ * decided beforehand that one must come. Anything else is told at the first
+ * octet that does not fit, so that a wrong peer costs no waiting.
+ *
+ * {@link https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt | PROXY protocol, sections 2.1 and 2.2}
+ */
+
+import { formatIp, type IpBytes, parseUnmapped } from "../net/ip.ts";
+import {
+  authorityOf,
+  isIntact,
+  parseTlvs,
+  type ProxyTls,
+  proxyTlsOf,
+  type ProxyTlv,
+} from "./proxy_tlv.ts";
+
+/** One end of the connection that a proxy has taken. */
+export interface ProxyEndpoint {
+  /** The IP address, without brackets; the path of a UNIX socket. */
+  readonly address: string;
+  /** The port; 0 for a UNIX socket. */
+  readonly port: number;
+}
+
+/** What a proxy tells of a connection. */
+export interface ProxyHeader {
+  /** The version of the PROXY protocol. */
+  readonly version: 1 | 2;
+  /** `"PROXY"` for the connection of a client, `"LOCAL"` for one of the proxy's own, as a health check. */
+  readonly command: "PROXY" | "LOCAL";
+  /** The kind of the addresses; `"unspec"` where the proxy does not know or does not tell. */
+  readonly family: "inet" | "inet6" | "unix" | "unspec";
+  /** The client; `undefined` where the proxy does not tell. */
+  readonly source?: ProxyEndpoint | undefined;
+  /** Where the client connected to, at the proxy; `undefined` where that does not tell. */
+  readonly destination?: ProxyEndpoint | undefined;
+  /** The server name that the client asked the proxy for (SNI), if the proxy tells. */
+  readonly authority?: string | undefined;
+  /** The TLS between client and proxy, if the proxy tells. */
+  readonly tls?: ProxyTls | undefined;
+  /** All that version 2 says beside the addresses, in order, without padding. */
+  readonly tlvs: readonly ProxyTlv[];
+}
+
+/** What {@linkcode ProxyHeaderReader.read} found. */
+export type ProxyHeaderStatus = "more" | "header" | "malformed";
+
+const LF = 10;
+const encoder = new TextEncoder();
+/** How a header of version 1 begins. */
+const PREFIX = encoder.encode("PROXY ");
+/** How a header of version 2 begins. */
+const SIGNATURE = encoder.encode("\r\n\r\n\0\r\nQUIT\n");
+/** Octets of version 2 before the addresses: signature, command, family, length. */
+const FIXED = 16;
+/** Longest header of version 1, with its CRLF. */
+const MAX_LINE = 107;
+
+const PORT = "(0|[1-9]\\d{0,4})";
+const LINE = new RegExp(
+  `^PROXY (TCP4|TCP6) ([\\dA-Fa-f.:]+) ([\\dA-Fa-f.:]+) ${PORT} ${PORT}\r\n$`,
+);
+/** What stands behind UNKNOWN is not looked at. */
+const UNKNOWN_LINE = /^PROXY UNKNOWN(?: [^\r\n]*)?\r\n$/;
+
+const COMMANDS = ["LOCAL", "PROXY"] as const;
+const FAMILIES = ["unspec", "inet", "inet6", "unix"] as const;
+/** Octets of both addresses and ports, by family. */
+const ADDRESS_SIZE = { unspec: 0, inet: 12, inet6: 36, unix: 216 } as const;
+/** Transport protocols: unspecified, stream, datagram. */
+const STREAM = 1;
+const LAST_TRANSPORT = 2;
+
+/** Reads one PROXY header. */
+export class ProxyHeaderReader {
+  /** The header, after the status `"header"`. */
+  header: ProxyHeader | undefined;
+  /** Octets of the last input that were the header's. */
+  position = 0;
+  #held: Uint8Array<ArrayBuffer> = new Uint8Array(MAX_LINE);
+  #used = 0;
+  /** Octets after which there is something to decide. */
+  #wanted = 1;
+
+  /** Whether anything has come at all. */
+  get hasBegun(): boolean {
+    return this.#used > 0;
+  }
+
+  /** Reads on in `input`, up to the end of the header. Not to be called after that. */
+  read(input: Uint8Array): ProxyHeaderStatus {
+    this.position = 0;
+    while (this.position < input.length) {
+      const missing = this.#wanted - this.#used;
+      const part = input.subarray(this.position, this.position + missing);
+      this.#held.set(part, this.#used);
+      this.#used += part.length;
+      this.position += part.length;
+      if (this.#used < this.#wanted) break;
+      const held = this.#held.subarray(0, this.#used);
+      const status = held[0] === PREFIX[0]
+        ? this.#readLine(held)
+        : this.#readBlock(held);
+      if (status !== "more") return status;
+    }
+    return "more";
+  }
+
+  /** Looks at what is there of version 1, one octet more than the last time. */
+  #readLine(held: Uint8Array): ProxyHeaderStatus {
+    const last = held.length - 1;
+    if (last < PREFIX.length && held[last] !== PREFIX[last]) return "malformed";
+    if (held[last] === LF) return this.#end(parseLine(held));
+    if (held.length === MAX_LINE) return "malformed";
+    this.#wanted++;
+    return "more";
+  }
+
+  /** Looks at what is there of version 2: a little more, or all of it. */
+  #readBlock(held: Uint8Array): ProxyHeaderStatus {
+    const { length } = held;
+    if (length <= SIGNATURE.length) {
+      if (held[length - 1] !== SIGNATURE[length - 1]) return "malformed";
+      this.#wanted = length < SIGNATURE.length ? length + 1 : FIXED;
+      return "more";
+    }
+    const whole = FIXED + (held[14]! << 8 | held[15]!);
+    if (length === whole) return this.#end(parseBlock(held));
+    if (!isKnown(held)) return "malformed";
+    this.#wanted = whole;
+    const grown = new Uint8Array(whole);
+    grown.set(held);
+    this.#held = grown;
+    return "more";
+  }
+
+  #end(header: ProxyHeader | undefined): ProxyHeaderStatus {
+    this.header = header;
+    return header === undefined ? "malformed" : "header";
+  }
+}
+
+function parseLine(octets: Uint8Array): ProxyHeader | undefined {
+  const text = String.fromCharCode(...octets);
+  if (UNKNOWN_LINE.test(text)) {
+    return { version: 1, command: "PROXY", family: "unspec", tlvs: [] };
+  }
+  const match = LINE.exec(text);
+  if (match === null) return undefined;
+  const [, protocol, from = "", to = "", fromPort, toPort] = match;
+  const family = protocol === "TCP4" ? "inet" : "inet6";
+  const source = endpointOf({ address: from, port: Number(fromPort) }, family);
+  const destination = endpointOf({ address: to, port: Number(toPort) }, family);
+  if (source === undefined || destination === undefined) return undefined;
+  return {
+    version: 1,
+    command: "PROXY",
+    family,
+    source,
+    destination,
+    tlvs: [],
+  };
+}
+
+/** An end written as text. IPv4 that is mapped into IPv6 becomes plain IPv4. */
+function endpointOf(
+  { address, port }: ProxyEndpoint,
+  family: "inet" | "inet6",
+): ProxyEndpoint | undefined {
+  const bytes = parseUnmapped(address);
+  const isFamily = address.includes(":") === (family === "inet6");
+  if (bytes === undefined || !isFamily || port > 65535) return undefined;
+  return { address: formatIp(bytes), port };
+}
+
+/** Whether version, command, family and transport are those that there are. */
+function isKnown(block: Uint8Array): boolean {
+  const version = block[12]! >> 4;
+  const command = block[12]! & 15;
+  return version === 2 && command < COMMANDS.length &&
+    block[13]! >> 4 < FAMILIES.length && (block[13]! & 15) <= LAST_TRANSPORT;
+}
+
+function parseBlock(block: Uint8Array): ProxyHeader | undefined {
+  if (!isKnown(block)) return undefined;
+  const command = COMMANDS[block[12]! & 15]!;
+  if (command === "LOCAL") {
+    // What it says beside that is not to be used.
+    return { version: 2, command, family: "unspec", tlvs: [] };
+  }
+  const family = FAMILIES[block[13]! >> 4]!;
+  const start = FIXED + ADDRESS_SIZE[family];
+  if (block.length < start) return undefined;
+  let tlvs = parseTlvs(block.subarray(start));
+  // There may be addresses of a kind that nobody knows the length of.
+  if (tlvs === undefined && family === "unspec") tlvs = [];
+  else if (tlvs === undefined || !isIntact(block, start)) return undefined;
+  return {
+    version: 2,
+    command,
+    family,
+    // Datagrams carry no SMTP: such a header does not tell who the client is.
+    ...((block[13]! & 15) === STREAM && endsOf(block.subarray(FIXED), family)),
+    authority: authorityOf(tlvs),
+    tls: proxyTlsOf(tlvs),
+    tlvs,
+  };
+}
+
+function endsOf(
+  octets: Uint8Array,
+  family: ProxyHeader["family"],
+): Pick<ProxyHeader, "source" | "destination"> {
+  if (family === "unspec") return {};
+  if (family === "unix") {
+    return {
+      source: { address: pathOf(octets.subarray(0, 108)), port: 0 },
+      destination: { address: pathOf(octets.subarray(108, 216)), port: 0 },
+    };
+  }
+  const size = family === "inet" ? 4 : 16;
+  const port = (at: number) => octets[at]! << 8 | octets[at + 1]!;
+  return {
+    source: {
+      address: addressOf([...octets.subarray(0, size)]),
+      port: port(2 * size),
+    },
+    destination: {
+      address: addressOf([...octets.subarray(size, 2 * size)]),
+      port: port(2 * size + 2),
+    },
+  };
+}
+
+function addressOf(bytes: IpBytes): string {
+  const text = formatIp(bytes);
+  return formatIp(parseUnmapped(text) ?? bytes);
+}
+
+/** A path up to its NUL, one character an octet; one of the abstract kind begins with `@`. */
+function pathOf(octets: Uint8Array): string {
+  const isAbstract = octets[0] === 0 && octets[1] !== 0;
+  const named = isAbstract ? octets.subarray(1) : octets;
+  const end = named.indexOf(0);
+  const path = String.fromCharCode(
+    ...named.subarray(0, end < 0 ? undefined : end),
+  );
+  return isAbstract ? `@${path}` : path;
+}

@@ -1,0 +1,131 @@
+/**
+ * XCLIENT: how somebody in front of the server, who is trusted to, says whom it
+ * speaks for. Parses the command's argument; who may say it and what becomes of
+ * it is decided elsewhere.
+ *
+ * Never takes half of a command: one attribute that is wrong refuses all.
+ *
+ * {@link https://www.postfix.org/XCLIENT_README.html | Postfix XCLIENT Howto}
+ */
+
+import { formatIp, parseUnmapped } from "../net/ip.ts";
+import { SmtpReply } from "./reply.ts";
+import { decodeXtext } from "./xtext.ts";
+
+/** What the one in front does not know. */
+export type XclientUnavailable = "[UNAVAILABLE]";
+
+/** The attributes of an XCLIENT command: those that were given. */
+export interface XclientAttributes {
+  /** The client's host name; `"[UNAVAILABLE]"` where it has none, `"[TEMPUNAVAIL]"` where that could not be found out. */
+  readonly name?: string | undefined;
+  /** The client's IP address, or `"[UNAVAILABLE]"`. */
+  readonly addr?: string | undefined;
+  /** The client's port. */
+  readonly port?: number | XclientUnavailable | undefined;
+  /** What the client spoke. */
+  readonly proto?: "SMTP" | "ESMTP" | undefined;
+  /** What the client said in HELO or EHLO, or `"[UNAVAILABLE]"`. */
+  readonly helo?: string | undefined;
+  /** Who the client has logged in as, or `"[UNAVAILABLE]"` for nobody. */
+  readonly login?: string | undefined;
+  /** The IP address that the client connected to, or `"[UNAVAILABLE]"`. */
+  readonly destaddr?: string | undefined;
+  /** The port that the client connected to. */
+  readonly destport?: number | XclientUnavailable | undefined;
+}
+
+type Name = keyof XclientAttributes;
+
+const UNAVAILABLE = "[UNAVAILABLE]";
+const TEMPORARY = "[TEMPUNAVAIL]";
+/** Longest value, encoded and decoded. */
+const MAX_VALUE = 255;
+const PAIR = /^([A-Za-z]+)=(.+)$/;
+const HOST = /^[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?$/;
+const WORD = /^[^\p{C}\p{Z}]+$/u;
+const TEXT = /^[^\p{Cc}\p{Zl}\p{Zp}\p{Cs}]+$/u;
+const PORT = /^\d{1,5}$/;
+
+/** How each attribute is read; `undefined` for what it cannot be. */
+const READERS: {
+  readonly [Key in Name]: (value: string) => XclientAttributes[Key];
+} = {
+  name: (value) =>
+    unavailable(value) ?? temporary(value) ?? matching(value, HOST),
+  addr: (value) => unavailable(value) ?? addressOf(value),
+  port: (value) => unavailable(value) ?? portOf(value),
+  proto: (value) => {
+    const proto = value.toUpperCase();
+    return proto === "SMTP" || proto === "ESMTP" ? proto : undefined;
+  },
+  helo: (value) => unavailable(value) ?? matching(value, WORD),
+  login: (value) => unavailable(value) ?? matching(value, TEXT),
+  destaddr: (value) => unavailable(value) ?? addressOf(value),
+  destport: (value) => unavailable(value) ?? portOf(value),
+};
+
+/** The attributes, as EHLO lists them behind XCLIENT. */
+export const XCLIENT_ATTRIBUTES: string = Object.keys(READERS).join(" ")
+  .toUpperCase();
+
+/**
+ * Parses the argument of XCLIENT; a reply refuses what cannot be read.
+ *
+ * @example
+ * ```ts ignore
+ * parseXclient("NAME=[UNAVAILABLE] ADDR=IPV6:2001:db8::1");
+ * // { name: "[UNAVAILABLE]", addr: "2001:db8::1" }
+ * ```
+ */
+export function parseXclient(argument: string): XclientAttributes | SmtpReply {
+  const attributes: { [Key in Name]?: XclientAttributes[Name] } = {};
+  for (const pair of argument.split(/ +/)) {
+    const [, word = "", encoded = ""] = PAIR.exec(pair) ?? [];
+    if (word === "") return refusal("Syntax: XCLIENT attribute=value...");
+    const name = word.toLowerCase();
+    if (!isName(name)) return refusal(`Bad XCLIENT attribute name: ${word}`);
+    const text = encoded.length > MAX_VALUE ? undefined : decodeXtext(encoded);
+    const value = text === undefined ? undefined : READERS[name](text);
+    if (value === undefined) return refusal(`Bad ${word.toUpperCase()} syntax`);
+    if (Object.hasOwn(attributes, name)) {
+      return refusal(`${word.toUpperCase()} given twice`);
+    }
+    attributes[name] = value;
+  }
+  return attributes as XclientAttributes;
+}
+
+function isName(name: string): name is Name {
+  return Object.hasOwn(READERS, name);
+}
+
+/** The special value, in any case. */
+function unavailable(value: string): XclientUnavailable | undefined {
+  return value.toUpperCase() === UNAVAILABLE ? UNAVAILABLE : undefined;
+}
+
+function temporary(value: string): string | undefined {
+  return value.toUpperCase() === TEMPORARY ? TEMPORARY : undefined;
+}
+
+function matching(value: string, form: RegExp): string | undefined {
+  return value.length <= MAX_VALUE && form.test(value) ? value : undefined;
+}
+
+/** IPv4 as it is, IPv6 behind its tag; IPv4 that is mapped into IPv6 becomes plain IPv4. */
+function addressOf(value: string): string | undefined {
+  const tagged = /^IPV6:/i.test(value);
+  const text = tagged ? value.slice(5) : value;
+  const bytes = text.includes(":") === tagged ? parseUnmapped(text) : undefined;
+  return bytes && formatIp(bytes);
+}
+
+function portOf(value: string): number | undefined {
+  const port = PORT.test(value) ? Number(value) : Infinity;
+  return port <= 65535 ? port : undefined;
+}
+
+function refusal(text: string): SmtpReply {
+  return new SmtpReply(501, text, { enhanced: "5.5.4" });
+}

@@ -1,0 +1,193 @@
+/**
+ * What the journal says: its lines into messages, and messages into lines.
+ * Reads the one file; never writes.
+ *
+ * Danger: messages that share a file come in one line, so that a crash leaves
+ * all of them known or none. A record of a file that the journal names, and no
+ * message to it, is that of a message that has left.
+ */
+
+import { applyChange } from "./stored_envelope.ts";
+import {
+  decodeJournalLine,
+  encodeJournalLine,
+  isSpoolId,
+  type JournalEntry,
+  type JournalLine,
+  packProgress,
+  unpackProgress,
+} from "./record.ts";
+import { Sharer } from "./sharer.ts";
+import type { RecordPlace, SharedFile, StoredEntry } from "./spool_folder.ts";
+import type { SpoolFiles } from "./spool_files.ts";
+
+const READ_CHUNK = 128 * 1024;
+const LF = 10;
+
+/** The journal's line on a message, with all of its progress. */
+export function storedEntryLine(entry: StoredEntry): string {
+  const { place } = entry;
+  return place === undefined
+    ? encodeJournalLine({ kind: "entry", ...packEntry(entry) })
+    : sharedLine(place.file.name, [entry]);
+}
+
+/** The journal's line on all messages of a file. */
+export function sharedLine(
+  file: string,
+  entries: readonly StoredEntry[],
+): string {
+  return encodeJournalLine({
+    kind: "shared",
+    file,
+    entries: entries.map((entry) => ({
+      offset: entry.place!.offset,
+      ...packEntry(entry),
+    })),
+  });
+}
+
+/** The journal's line on a message that leaves, or on a file that all have left. */
+export function goneLine(id: string): string {
+  return encodeJournalLine({ kind: "gone", id });
+}
+
+function packEntry(
+  { envelope, fileSize, progress }: StoredEntry,
+): JournalEntry {
+  const packed = packProgress(progress);
+  return {
+    envelope,
+    fileSize,
+    ...(packed === undefined ? {} : { progress: packed }),
+  };
+}
+
+/** What the journal says. */
+export interface JournalContent {
+  /** The messages, in the order in which they came. */
+  readonly entries: Map<string, StoredEntry>;
+  /** Messages and files that have left; a record of theirs must not come back to life. */
+  readonly gone: Set<string>;
+  /** The files of several records that the journal names. */
+  readonly shared: Map<string, SharedFile>;
+  /** Octets up to the end of the last whole line. */
+  readonly goodSize: number;
+  /** Lines that do not decode, a torn one at the end not counted. */
+  readonly badLines: number;
+  /** Whole lines. */
+  readonly lines: number;
+}
+
+/** Reads the journal; an absent one is an empty one. */
+export async function readJournal(
+  files: SpoolFiles,
+  path: string,
+): Promise<JournalContent> {
+  const into: Replay = {
+    entries: new Map(),
+    gone: new Set(),
+    shared: new Map(),
+    sharer: new Sharer(),
+  };
+  let goodSize = 0;
+  let badLines = 0;
+  let lines = 0;
+  if (await files.size(path) !== undefined) {
+    for await (const { text, end } of readLines(files, path)) {
+      goodSize = end;
+      lines++;
+      const line = decodeJournalLine(text);
+      if (line === undefined) badLines++;
+      else replay(line, into);
+    }
+  }
+  const { entries, gone, shared } = into;
+  return { entries, gone, shared, goodSize, badLines, lines };
+}
+
+interface Replay extends Pick<JournalContent, "entries" | "gone" | "shared"> {
+  readonly sharer: Sharer;
+}
+
+function replay(line: JournalLine, into: Replay): void {
+  switch (line.kind) {
+    case "entry":
+      replayEntry(line, into, undefined);
+      return;
+    case "shared": {
+      const file = sharedFile(into.shared, line.file);
+      for (const entry of line.entries) {
+        replayEntry(entry, into, { file, offset: entry.offset });
+      }
+      return;
+    }
+    case "change": {
+      const entry = into.entries.get(line.id);
+      if (entry !== undefined) {
+        applyChange(entry.progress, into.sharer.change(line.change));
+      }
+      return;
+    }
+    case "gone":
+      into.entries.delete(line.id);
+      into.gone.add(line.id);
+      return;
+  }
+}
+
+function replayEntry(
+  line: JournalEntry,
+  into: Replay,
+  place: RecordPlace | undefined,
+): void {
+  const { fileSize } = line;
+  const envelope = into.sharer.envelope(line.envelope);
+  const { id } = envelope;
+  if (!isSpoolId(id)) return;
+  const progress = unpackProgress(envelope, line.progress);
+  into.entries.set(id, { envelope, progress, fileSize, place });
+  into.gone.delete(id);
+}
+
+/** The one object that stands for a file. */
+export function sharedFile(
+  shared: Map<string, SharedFile>,
+  name: string,
+): SharedFile {
+  let file = shared.get(name);
+  if (file === undefined) {
+    file = { name, left: 0 };
+    shared.set(name, file);
+  }
+  return file;
+}
+
+/** The whole lines of a file; a last one without line end is not one. */
+async function* readLines(
+  files: SpoolFiles,
+  path: string,
+): AsyncGenerator<{ readonly text: string; readonly end: number }> {
+  const decoder = new TextDecoder();
+  let rest = new Uint8Array(0);
+  let end = 0;
+  for await (
+    const piece of files.read(path, { offset: 0, chunkSize: READ_CHUNK })
+  ) {
+    let chunk: Uint8Array = piece;
+    if (rest.length > 0) {
+      chunk = new Uint8Array(rest.length + piece.length);
+      chunk.set(rest);
+      chunk.set(piece, rest.length);
+    }
+    let start = 0;
+    for (;;) {
+      const at = chunk.indexOf(LF, start);
+      if (at === -1) break;
+      end += at + 1 - start;
+      yield { text: decoder.decode(chunk.subarray(start, at)), end };
+      start = at + 1;
+    }
+    rest = chunk.slice(start);
+  }
+}

@@ -1,0 +1,89 @@
+/**
+ * Answers from name servers, which anybody can make who owns a zone or guesses
+ * a port: what is no answer is ignored, and what is published is checked before
+ * it becomes a host to connect to, a name in a log, or an order to try in.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5452#section-9.1 | RFC 5452 section 9.1}
+ */
+
+import { assertEquals } from "@std/assert";
+import { readAnswer } from "../../lib/dns/records.ts";
+import { encodeQuestion, readVerdict } from "../../lib/dns/verdict.ts";
+
+const question = { type: "MX", name: "victim.test" } as const;
+const asked = encodeQuestion(question, { id: 0x1234 });
+
+/** The question sent back as an answer, changed. */
+function forged(change: (bytes: Uint8Array) => Uint8Array | void): Uint8Array {
+  const bytes = asked.slice();
+  bytes[2] = 0x85;
+  bytes[3] = 0x83;
+  return change(bytes) ?? bytes;
+}
+
+Deno.test("A forged datagram says nothing of the question", () => {
+  assertEquals(readVerdict(forged(() => {}), asked)?.kind, "no-such-name");
+  const forgeries: Readonly<Record<string, Uint8Array>> = {
+    "another number": forged((bytes) => void (bytes[1]! ^= 1)),
+    "a question, no answer": forged((bytes) => void (bytes[2] = 0x05)),
+    "another kind of answer": forged((bytes) => void (bytes[2] = 0xa5)),
+    "another name": forged((bytes) => void (bytes[13]! ^= 1)),
+    "another type": forged((bytes) => void (bytes[asked.length - 3] = 1)),
+    "no question": forged((bytes) => void (bytes[5] = 0)),
+    "two questions": forged((bytes) => void (bytes[5] = 2)),
+    "half a question": forged((bytes) => bytes.slice(0, -3)),
+    "half a header": forged((bytes) => bytes.slice(0, 5)),
+    "nothing": forged(() => new Uint8Array(0)),
+  };
+  for (const [name, bytes] of Object.entries(forgeries)) {
+    assertEquals(readVerdict(bytes, asked), undefined, name);
+  }
+});
+
+Deno.test("An answer that points into itself, or past its end, is read to an end", () => {
+  for (let octet = 0; octet < 256; octet++) {
+    const bytes = forged((it) => {
+      it[3] = 0x80;
+      it[6] = it[7] = 0xff;
+      return new Uint8Array([...it, ...new Uint8Array(64).fill(octet)]);
+    });
+    const { kind } = readVerdict(bytes, asked)!;
+    assertEquals(
+      ["records", "no-such-record"].includes(kind),
+      true,
+      `${octet}`,
+    );
+  }
+});
+
+const EXCHANGES: readonly unknown[] = [
+  ...["mx.test\r\nRSET", "mx test", "mx\0.test", "a..b", "-a.test", "a_-.test"],
+  ...["192.0.2.1", "[192.0.2.1]", "x".repeat(64), `${"a.".repeat(127)}b`, null],
+  ...["\ud800.test", "mx.test/../x", "mx.test:25", "user@mx.test", 7, {}, []],
+];
+
+Deno.test("What is no host name is no mail exchanger", () => {
+  for (const exchange of EXCHANGES) {
+    const outcome = readAnswer(question, [
+      { preference: 0, exchange },
+      { preference: 10, exchange: "good.test." },
+    ]);
+    assertEquals(outcome, {
+      status: "found",
+      records: [{ preference: 10, exchange: "good.test" }],
+    }, JSON.stringify(exchange));
+  }
+});
+
+Deno.test("A preference that is no number of 16 bits gives no record a place", () => {
+  for (const preference of [NaN, -1, 65536, 0.5, Infinity, "0", null]) {
+    const outcome = readAnswer(question, [
+      { preference, exchange: "bad.test." },
+      { preference: 65535, exchange: "good.test." },
+    ]);
+    assertEquals(outcome, {
+      status: "found",
+      records: [{ preference: 65535, exchange: "good.test" }],
+    }, `${preference}`);
+  }
+});

@@ -1,0 +1,156 @@
+/**
+ * Input without an end: a line, a header, a reply, a list of commands that goes
+ * on for ever costs a bounded amount of memory and ends in a refusal
+ * (CVE-2026-38728 smtp-server, GHSA-w878-pj84-3j5v and GHSA-r553-m4fv-5v97
+ * Mailpit). Memory is judged by what a machine can be seen to hold: whether it
+ * goes on asking for more.
+ */
+
+import { assert, assertEquals } from "@std/assert";
+import { ClientProtocol } from "../../lib/protocol/client_protocol.ts";
+import { MemoryStore } from "../../lib/store/memory_store.ts";
+import { Driver } from "../support/dialogue.ts";
+import { octets } from "../support/random.ts";
+import { startServer, TestClient } from "../support/server.ts";
+
+/** Octets of one line that are enough for the server to give up. */
+const ENOUGH = 70_000;
+
+const FLOODS = ["x", "\r", "\n", "\0", "\xff", " ", "NOOP ", "AUTH PLAIN A"];
+
+Deno.test("SmtpServer hangs up on a line without an end (CVE-2026-38728)", async () => {
+  await using server = await startServer();
+  for (const flood of FLOODS) {
+    using client = await TestClient.connect(server);
+    await client.reply();
+    await client.send(flood.repeat(Math.ceil(ENOUGH / flood.length)));
+    const said = await client.rest();
+    assert(
+      /^(?:500 5\.5\.2|421)/.test(said),
+      `${JSON.stringify(flood)} ${said}`,
+    );
+  }
+  assertEquals(server.sessions.length, 0);
+});
+
+Deno.test("ServerProtocol holds no more of a line, however it comes", () => {
+  for (const flood of FLOODS) {
+    for (const piece of [1, 7, 1000]) {
+      const driver = new Driver();
+      let fed = 0;
+      while (driver.closed === undefined && fed < 2 * ENOUGH) {
+        driver.feed(octets(flood.repeat(piece)));
+        fed += flood.length * piece;
+      }
+      assertEquals(driver.closed, "errors", JSON.stringify(flood));
+      assert(fed <= ENOUGH + flood.length * piece, `${fed} octets`);
+    }
+  }
+});
+
+Deno.test("ServerProtocol ends an AUTH exchange whose line has no end", () => {
+  const driver = new Driver(
+    { authentication: "allowed" },
+    (ask, machine) => {
+      if (ask.ask !== "auth") return undefined;
+      machine.challenge("");
+      return "handled";
+    },
+  );
+  driver.feed("EHLO x\r\nAUTH PLAIN\r\n");
+  let fed = 0;
+  for (; driver.closed === undefined && fed < 2 * ENOUGH; fed += 1000) {
+    driver.feed("A".repeat(1000));
+  }
+  assertEquals(driver.closed, "errors");
+});
+
+Deno.test("SmtpServer hands no endless header to onHeaders()", async () => {
+  const store = new MemoryStore();
+  let headers = 0;
+  await using server = await startServer({
+    store,
+    handlers: { onHeaders: () => void headers++ },
+  });
+  for (
+    const header of [
+      "X: y\r\n".repeat(60_000),
+      `X: ${"y".repeat(300_000)}\r\n`,
+      `X: y\r\n${" z\r\n".repeat(90_000)}`,
+      `${"x".repeat(300_000)}: y\r\n`,
+    ]
+  ) {
+    using client = await TestClient.connect(server);
+    await client.envelope();
+    const reply = await client.data(`${header}\r\ntext`);
+    assertEquals(reply, "552 5.3.4 Header exceeds 256 KiB");
+    await client.expect(["NOOP", "250"]);
+  }
+  assertEquals([headers, store.messages.length], [0, 0]);
+});
+
+Deno.test("SmtpServer takes 10,000 fields of one name and finds each", async () => {
+  const counts: number[] = [];
+  await using server = await startServer({
+    handlers: {
+      onHeaders: (_session, _message, headers) =>
+        void counts.push(headers.getAll("X").length, headers.count),
+    },
+  });
+  using client = await TestClient.connect(server);
+  await client.envelope();
+  const reply = await client.data("X: y\r\n".repeat(10_000));
+  assertEquals(reply.slice(0, 3), "250");
+  assertEquals(counts, [10_000, 10_000]);
+});
+
+Deno.test("SmtpServer refuses a body without an end by its size, and reads on to the true end", async () => {
+  const store = new MemoryStore();
+  await using server = await startServer({ store, maxSize: 10_000 });
+  using client = await TestClient.connect(server);
+  await client.envelope();
+  await client.expect(["DATA", "354"]);
+  for (let left = 20; left > 0; left--) {
+    await client.send(`${"x".repeat(65_534)}\r\n`);
+  }
+  await client.send("\r\n.\r\n");
+  assertEquals((await client.reply()).slice(0, 9), "552 5.3.4");
+  await client.expect(["NOOP", "250"]);
+  assertEquals(store.messages.length, 0);
+});
+
+Deno.test("SmtpServer hangs up on one who only makes errors", async () => {
+  await using server = await startServer();
+  using client = await TestClient.connect(server);
+  await client.reply();
+  await client.send("JUNK\r\n".repeat(2000));
+  const replies = (await client.rest()).split("\r\n");
+  assertEquals(replies.length, 12);
+  assertEquals(replies[10]!.slice(0, 3), "421");
+});
+
+const ENDLESS_REPLIES = [
+  "250-x\r\n",
+  "2",
+  `250-${"x".repeat(1000)}\r\n`,
+  "250 x",
+  "250-\n",
+];
+
+Deno.test("ClientProtocol gives up on a reply without an end", () => {
+  for (const flood of ENDLESS_REPLIES) {
+    const client = new ClientProtocol({ hostname: "me.test" });
+    client.open();
+    client.next();
+    client.receive(octets("220 x\r\n"));
+    let fed = 0;
+    for (;;) {
+      const { kind } = client.next();
+      if (kind === "failed") break;
+      if (kind === "write") continue;
+      client.receive(octets(flood));
+      fed += flood.length;
+      assert(fed < 200_000, `${JSON.stringify(flood)}: ${fed} octets`);
+    }
+  }
+});

@@ -1,0 +1,131 @@
+/**
+ * SMTP smuggling, the receiving side: a line end that is none must end no data,
+ * be the octets cut into packets as they may (CVE-2023-51764 Postfix,
+ * CVE-2023-51765 Sendmail, CVE-2023-51766 Exim, CVE-2024-27305 aiosmtpd). What
+ * is smuggled in is one message too many, so the tests count messages.
+ *
+ * The sending side is in `smuggling_out_test.ts`.
+ */
+
+import { assertEquals } from "@std/assert";
+import type { BareNewlinePolicy } from "../../lib/protocol/data_decoder.ts";
+import { MemoryStore } from "../../lib/store/memory_store.ts";
+import { Driver } from "../support/dialogue.ts";
+import { octets, single } from "../support/random.ts";
+import { startServer, TestClient } from "../support/server.ts";
+
+/** What one server or another has taken for the end of a line. */
+const ENDS = [
+  ...["\r\n", "\n", "\r", "\r\r\n", "\n\r", "\r\n\r", "\n\n", "\r\r", "\r\n\n"],
+  ...["\0\r\n", "\r\0\n", "\r\n\0", "\x85", "\xe2\x80\xa8", "\v", "\f"],
+];
+
+/** What might stand for the dot. */
+const DOTS = [".", "..", ". ", ".\0", " .", "\0.", "\x2e\r"];
+
+const SMUGGLED =
+  "MAIL FROM:<evil@b.test>\r\nRCPT TO:<victim@b.test>\r\nDATA\r\nSubject: smuggled\r\n";
+
+interface Attack {
+  readonly name: string;
+  readonly content: string;
+}
+
+/** Every end of data that is not CRLF.CRLF. */
+const ATTACKS: readonly Attack[] = ENDS.flatMap((before) =>
+  DOTS.flatMap((dot) =>
+    ENDS.map((after) => ({
+      name: JSON.stringify(before + dot + after),
+      content: `Subject: x\r\n\r\ntext${before}${dot}${after}${SMUGGLED}`,
+    }))
+  )
+).filter(({ content }) => !content.includes("\r\n.\r\n"));
+
+const ENVELOPE = "EHLO x\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\n";
+
+/** The senders of the messages that a client's octets come to. */
+function senders(
+  pieces: readonly Uint8Array[],
+  bareNewlines: BareNewlinePolicy,
+): { readonly asked: string[]; readonly replies: string[] } {
+  const asked: string[] = [];
+  const driver = new Driver({ bareNewlines, maxSize: 0 }, (ask, machine) => {
+    if (ask.ask === "message") asked.push(`${machine.envelope!.from}`);
+    return undefined;
+  }).feedAll(pieces);
+  const replies = driver.take().map((line) => line.slice(0, 3));
+  return { asked, replies: replies.slice(replies.lastIndexOf("354") + 1) };
+}
+
+for (const bareNewlines of ["reject", "normalize", "keep"] as const) {
+  Deno.test(`No bare CR, LF or NUL ends the data, "${bareNewlines}", at once and octet by octet (CVE-2023-51764, -51765, -51766)`, () => {
+    for (const { name, content } of ATTACKS) {
+      const stream = octets(`${ENVELOPE}DATA\r\n${content}\r\n.\r\n`);
+      for (const pieces of [[stream.slice()], single(stream)]) {
+        const { asked, replies } = senders(pieces, bareNewlines);
+        const isBare = /\r(?!\n)|(?<!\r)\n/.test(content);
+        const taken = !isBare || bareNewlines !== "reject";
+        assertEquals(asked, taken ? ["a@b.test"] : [], name);
+        assertEquals(replies, [taken ? "250" : "550"], name);
+      }
+    }
+  });
+}
+
+Deno.test("No end of data hangs on where a packet ends (CVE-2024-27305, and the dots of two packets)", () => {
+  for (const { name, content } of ATTACKS) {
+    const stream = octets(`${ENVELOPE}DATA\r\n${content}\r\n.\r\n`);
+    const from = ENVELOPE.length + "DATA\r\nSubject: x\r\n\r\ntext".length;
+    const to = stream.length - SMUGGLED.length;
+    const want = senders([stream.slice()], "reject");
+    for (let at = from; at < to; at++) {
+      const pieces = [stream.slice(0, at), stream.slice(at)];
+      assertEquals(senders(pieces, "reject"), want, `${name} at ${at}`);
+    }
+  }
+});
+
+Deno.test("A first line of dots ends nothing, alone in its packet or not", () => {
+  for (const line of ["..", "...", "..\r\n.", ".\r"]) {
+    const parts = [`${ENVELOPE}DATA\r\n`, line, ".\r\n", "x\r\n.\r\n"];
+    const { asked } = senders(parts.map(octets), "keep");
+    assertEquals(asked, ["a@b.test"], line);
+  }
+});
+
+Deno.test("SmtpServer keeps one message of every smuggling attempt, and stays in step", async () => {
+  const store = new MemoryStore();
+  await using server = await startServer({
+    store,
+    bareNewlines: "keep",
+    addReceived: false,
+  });
+  using client = await TestClient.connect(server);
+  await client.reply();
+  await client.expect(["EHLO client.test", "250"]);
+  for (const { name, content } of ATTACKS.filter((_, at) => at % 7 === 0)) {
+    store.clear();
+    await client.expect(
+      ["MAIL FROM:<a@b.test>", "250"],
+      ["RCPT TO:<c@d.test>", "250"],
+    );
+    assertEquals((await client.data(content)).slice(0, 3), "250", name);
+    await client.expect(["NOOP", "250"]);
+    assertEquals(
+      [...store.messages].map(({ from }) => `${from}`),
+      ["a@b.test"],
+      name,
+    );
+  }
+});
+
+Deno.test("SmtpServer refuses a body with a bare line end after its true end, by default", async () => {
+  const store = new MemoryStore();
+  await using server = await startServer({ store });
+  using client = await TestClient.connect(server);
+  await client.envelope();
+  const reply = await client.data(`x\n.\r\n${SMUGGLED}`);
+  assertEquals(reply.slice(0, 9), "550 5.6.0");
+  await client.expect(["RCPT TO:<c@d.test>", "503"], ["NOOP", "250"]);
+  assertEquals([...store.messages].length, 0);
+});

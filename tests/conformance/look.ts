@@ -1,0 +1,101 @@
+/**
+ * Looks at one server: starts it with a certificate, a limit of 1 MB and a
+ * folder for its mail, and goes through the rows.
+ */
+
+import { Certificate } from "../../lib/tls/certificate.ts";
+import type { Peer } from "../peers/peers.ts";
+import { TemporaryFolder } from "../support/interop_server.ts";
+import { latin1 } from "../support/random.ts";
+import { commandRows } from "./command_rows.ts";
+import { connectionRows } from "./connection_rows.ts";
+import { contentRows } from "./content_rows.ts";
+import { envelopeRows } from "./envelope_rows.ts";
+import type { Finding, Row, Subject } from "./row.ts";
+
+/** All rows, in the order of the table. */
+export const rows: readonly Row[] = [
+  ...connectionRows,
+  ...commandRows,
+  ...envelopeRows,
+  ...contentRows,
+];
+
+const MAX_SIZE = 1_000_000;
+const DELIVERY_MS = 10_000;
+
+/** Looks at a server; one finding a row, `undefined` for the rows left out. */
+export async function lookAt(
+  peer: Peer,
+  options: { timed: boolean },
+): Promise<(Finding | undefined)[]> {
+  await using folder = await TemporaryFolder.create();
+  const mail = `${folder.path}/mail`;
+  const home = `${folder.path}/home`;
+  for (const path of [mail, home]) await Deno.mkdir(path);
+  const tls = await writeCertificate(folder.path);
+  await using running = await peer.start({
+    folder: home,
+    mail,
+    maxSize: MAX_SIZE,
+    tls,
+  });
+  const findings: (Finding | undefined)[] = [];
+  for (const row of rows) {
+    if (row.timed && !options.timed) {
+      findings.push(undefined);
+      continue;
+    }
+    const { port, pid } = running;
+    const delivered = await nextFile(mail);
+    findings.push(await finding(row, { port, pid, delivered }));
+  }
+  return findings;
+}
+
+/** What a row sees; a server that is gone or talks nonsense has missed it. */
+async function finding(row: Row, subject: Subject): Promise<Finding> {
+  try {
+    return await row.look(subject);
+  } catch (error) {
+    const { name } = error as Error;
+    return { seen: `failed: ${name}`, good: false };
+  }
+}
+
+async function writeCertificate(
+  folder: string,
+): Promise<{ cert: string; key: string }> {
+  const certificate = await Certificate.selfSigned({ names: ["peer.test"] });
+  const [cert, key] = [`${folder}/cert.pem`, `${folder}/key.pem`];
+  await Deno.writeTextFile(cert, certificate.toPem());
+  await Deno.writeTextFile(key, certificate.keyPem());
+  await Deno.chmod(key, 0o644);
+  return { cert, key };
+}
+
+/** Gives the first message that was not in the folder before. */
+async function nextFile(folder: string): Promise<Subject["delivered"]> {
+  const before = new Set(await messages(folder));
+  return async () => {
+    const deadline = performance.now() + DELIVERY_MS;
+    for (;;) {
+      const name = (await messages(folder)).find((it) => !before.has(it));
+      if (name !== undefined) {
+        return latin1(await Deno.readFile(`${folder}/${name}`));
+      }
+      if (performance.now() > deadline) {
+        throw new Deno.errors.TimedOut("Waited too long for a message");
+      }
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  };
+}
+
+async function messages(folder: string): Promise<string[]> {
+  const names: string[] = [];
+  for await (const { name } of Deno.readDir(folder)) {
+    if (name.endsWith(".eml")) names.push(name);
+  }
+  return names;
+}

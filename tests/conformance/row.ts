@@ -1,0 +1,45 @@
+/**
+ * What a row of the table is: a look at a running server, and how what is seen
+ * compares with what is wanted.
+ */
+
+/** The server that is looked at. */
+export interface Subject {
+  /** Its port on 127.0.0.1. */
+  readonly port: number;
+  /** The first of its processes. */
+  readonly pid: number;
+  /** The content of the next message it delivers, one character an octet. */
+  readonly delivered: () => Promise<string>;
+}
+
+/** What was seen. */
+export interface Finding {
+  /** In a few words. */
+  readonly seen: string;
+  /** Whether it is what is wanted. */
+  readonly good: boolean;
+}
+
+/** A row of the table. */
+export interface Row {
+  /** What is done, as Markdown. */
+  readonly name: string;
+  /** What is wanted, as Markdown. */
+  readonly target: string;
+  /** Whether it measures time, which a busy machine may spoil. */
+  readonly timed?: boolean;
+  /** Looks. */
+  readonly look: (subject: Subject) => Promise<Finding>;
+}
+
+/** The median of numbers. */
+export function median(numbers: readonly number[]): number {
+  const sorted = numbers.toSorted((a, b) => a - b);
+  return sorted[sorted.length >> 1]!;
+}
+
+/** A reply code, or what stands for it, as it is shown. */
+export function shown(code: number | string): string {
+  return code === "silent" ? "no answer" : `${code}`;
+}

@@ -1,0 +1,107 @@
+/**
+ * A process that runs out of file descriptors: it goes on, serves who was there
+ * first, tells the others to come back, and recovers.
+ */
+
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { Crowding, isOutOfDescriptors } from "../../lib/server/crowding.ts";
+import { CliServer, messageTo, TestFolder } from "../support/cli.ts";
+import { openFiles } from "../support/memory.ts";
+
+const MAX_FILES = 120;
+const ignore = openFiles() === undefined;
+
+/** Connects until the server has more clients than it can have files. */
+async function crowd(server: CliServer): Promise<Deno.Conn[]> {
+  const conns: Deno.Conn[] = [];
+  for (let number = 0; number < 2 * MAX_FILES; number++) {
+    conns.push(
+      await Deno.connect({ hostname: "127.0.0.1", port: server.ports[0]! }),
+    );
+  }
+  return conns;
+}
+
+/** What the server said to a client before it closed, or has said so far. */
+async function firstWords(conn: Deno.Conn): Promise<string> {
+  const buffer = new Uint8Array(1000);
+  const count = await conn.read(buffer).catch(() => null);
+  return new TextDecoder().decode(buffer.subarray(0, count ?? 0));
+}
+
+for (const kind of ["maildir:mail", "mbox:mail", "file:mail"]) {
+  Deno.test({
+    name: `--store ${kind} keeps serving when no descriptor is free`,
+    ignore,
+    async fn() {
+      await using folder = await TestFolder.create();
+      await using server = await CliServer.start(["--store", kind], {
+        cwd: folder.path,
+        maxFiles: MAX_FILES,
+      });
+      const usual = openFiles(server.pid)!;
+      await using early = await server.connect();
+      await early.script(`
+        S: 220
+        C: EHLO client.example
+        S: 250
+      `);
+      const conns = await crowd(server);
+      await server.logged(/Out of file descriptors with \d+ sessions/);
+      for (let number = 0; number < 3; number++) {
+        await early.script(`
+          C: MAIL FROM:<me@client.example>
+          S: 250
+          C: RCPT TO:<you@example.com>
+          S: 250
+          C: DATA
+          S: 354
+          C: Subject: crowded
+          C: .
+          S: 250 2.0.0 ...
+        `);
+      }
+      // The last ones are told, once it is their turn.
+      const words = await firstWords(conns.at(-1)!);
+      assertStringIncludes(words, "421 4.7.0 Too many connections, try later");
+      for (const conn of conns) conn.close();
+      while (openFiles(server.pid)! > usual + 2) {
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+      await using late = await server.connect();
+      await late.script(messageTo(["you@example.com"]));
+      early.close();
+      const { code, stderr } = await server.end("SIGTERM");
+      assertEquals(code, 0);
+      let kept = 0;
+      for (const file of await folder.files()) {
+        kept += (await folder.read(file)).match(/^Subject: /gm)?.length ?? 0;
+      }
+      assertEquals(kept, 4);
+      const lines = stderr.split("\n").filter((it) => it.includes(" error "));
+      // One a shortage, not one a connection.
+      assert(lines.length < 12, lines.join("\n"));
+    },
+  });
+}
+
+Deno.test("Crowding leaves room free, and lets all in again after a while", () => {
+  const crowding = new Crowding();
+  assertEquals(crowding.room(0), Infinity);
+  assertEquals(crowding.shrink(1000, 0), 875);
+  assertEquals(crowding.room(59_999), 875);
+  assertEquals(crowding.room(60_000), Infinity);
+  assertEquals(crowding.shrink(1000, 70_000), 875);
+  assertEquals(crowding.shrink(875, 71_000), 765);
+  assertEquals(crowding.room(130_500), 765);
+  assertEquals(crowding.shrink(3, 200_000), 1);
+});
+
+Deno.test("isOutOfDescriptors() knows the two errors of the system", () => {
+  assert(isOutOfDescriptors(new Error("Too many open files (os error 24)")));
+  assert(isOutOfDescriptors(new Error("File table overflow (os error 23)")));
+  assert(
+    !isOutOfDescriptors(new Error("No space left on device (os error 28)")),
+  );
+  assert(!isOutOfDescriptors(undefined));
+});

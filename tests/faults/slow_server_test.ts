@@ -1,0 +1,228 @@
+/**
+ * Mail servers that take their time: an octet now and then, a reply without an
+ * end, content that nobody reads. Each try has its limit, the message waits,
+ * and goes when the server is well again.
+ */
+
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import type { LogRecord } from "../../lib/log.ts";
+import { startServer, TestClient, within } from "../support/server.ts";
+
+/** How long a client waits for each reply, in ms: an octet's time is a tenth of it. */
+const LIMIT_MS = 200;
+const DRIP_MS = LIMIT_MS / 10;
+
+/** What a server does in place of a reply. */
+type Manner =
+  | "drips"
+  | "never ends a reply"
+  | "never ends a line"
+  | "says nothing"
+  | "reads nothing";
+
+const REPLIES: Readonly<Record<string, string>> = {
+  greeting: "220 slow.test ESMTP",
+  EHLO: "250-slow.test\r\n250 SIZE 99999999",
+  MAIL: "250 2.1.0 Sender ok",
+  RCPT: "250 2.1.5 Recipient ok",
+  DATA: "354 Go on",
+  end: "250 2.0.0 Taken",
+  QUIT: "221 2.0.0 Bye",
+  RSET: "250 2.0.0 Reset",
+};
+
+/** A server whose first connection goes wrong at a step. */
+class SlowServer implements AsyncDisposable {
+  readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  readonly #conns = new Set<Deno.Conn>();
+  readonly #running: Promise<void>;
+  readonly #step: string;
+  readonly #manner: Manner;
+  #timers = new Set<() => void>();
+  /** Connections so far. */
+  connections = 0;
+  /** Contents that were taken. */
+  readonly taken: string[] = [];
+
+  constructor(step: string, manner: Manner) {
+    this.#step = step;
+    this.#manner = manner;
+    this.#running = this.#accept();
+  }
+
+  get port(): number {
+    return this.#listener.addr.port;
+  }
+
+  async #accept(): Promise<void> {
+    const sessions: Promise<void>[] = [];
+    for await (const conn of this.#listener) {
+      const isFirst = this.connections++ === 0;
+      this.#conns.add(conn);
+      sessions.push(this.#serve(conn, isFirst).catch(() => {}));
+    }
+    await Promise.all(sessions);
+  }
+
+  async #serve(conn: Deno.Conn, isFirst: boolean): Promise<void> {
+    const say = async (step: string) => {
+      const reply = `${REPLIES[step] ?? "502 What"}\r\n`;
+      if (isFirst && step === this.#step) await this.#misbehave(conn, reply);
+      await conn.write(new TextEncoder().encode(reply));
+    };
+    try {
+      await say("greeting");
+      let content: string | undefined;
+      for await (const line of linesOf(conn)) {
+        if (content !== undefined) {
+          if (line !== ".") {
+            content += `${line}\r\n`;
+            continue;
+          }
+          this.taken.push(content);
+          content = undefined;
+          await say("end");
+          continue;
+        }
+        const verb = line.split(" ")[0]!;
+        if (verb === "DATA") {
+          content = "";
+          if (isFirst && this.#manner === "reads nothing") {
+            await conn.write(new TextEncoder().encode("354 Go on\r\n"));
+            return await this.#until(conn);
+          }
+        }
+        await say(verb);
+      }
+    } finally {
+      this.#conns.delete(conn);
+      conn.close();
+    }
+  }
+
+  /** Never comes to an end by itself. */
+  async #misbehave(conn: Deno.Conn, reply: string): Promise<never> {
+    if (this.#manner === "says nothing") await this.#until(conn);
+    const piece = {
+      "drips": reply.slice(0, 1),
+      "never ends a reply": `${reply.slice(0, 3)}-${"x".repeat(60)}\r\n`,
+      "never ends a line": `${reply.slice(0, 3)}-${"x".repeat(60)}`,
+    }[this.#manner as "drips"];
+    const bytes = new TextEncoder().encode(piece);
+    for (let at = 0;; at++) {
+      // A reply that drips is made of the right octets, as far as they go.
+      const octet = reply.charCodeAt(Math.min(at, 9));
+      await conn.write(
+        this.#manner === "drips" ? new Uint8Array([octet]) : bytes,
+      );
+      await this.#pause(DRIP_MS);
+    }
+  }
+
+  /** Waits until the client has gone. */
+  async #until(conn: Deno.Conn): Promise<never> {
+    while (this.#conns.has(conn)) await this.#pause(DRIP_MS);
+    throw new Deno.errors.Interrupted("The client has gone");
+  }
+
+  #pause(ms: number): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const end = () => {
+      clearTimeout(timer);
+      reject(new Deno.errors.Interrupted("The server ends"));
+    };
+    const timer = setTimeout(() => {
+      this.#timers.delete(end);
+      resolve();
+    }, ms);
+    this.#timers.add(end);
+    return promise;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#listener.close();
+    for (const end of this.#timers) end();
+    for (const conn of this.#conns) {
+      try {
+        conn.close();
+      } catch {
+        // It was closed already.
+      }
+    }
+    await this.#running;
+  }
+}
+
+async function* linesOf(conn: Deno.Conn): AsyncGenerator<string> {
+  const buffer = new Uint8Array(65536);
+  let rest = "";
+  for (;;) {
+    const count = await conn.read(buffer);
+    if (count === null) return;
+    const lines = (rest + new TextDecoder().decode(buffer.subarray(0, count)))
+      .split("\r\n");
+    rest = lines.pop()!;
+    yield* lines;
+  }
+}
+
+const LIMITS = Object.fromEntries(
+  [
+    ...[
+      "connect",
+      "tls",
+      "greeting",
+      "hello",
+      "authenticate",
+      "startTls",
+      "mail",
+    ],
+    ...["rcpt", "data", "body", "dataEnd", "reset", "quit"],
+  ].map((phase) => [phase, LIMIT_MS]),
+);
+
+const STEPS = ["greeting", "EHLO", "MAIL", "RCPT", "DATA", "end"];
+const MANNERS: readonly Manner[] = [
+  "drips",
+  "never ends a reply",
+  "never ends a line",
+  "says nothing",
+];
+const ROWS: readonly (readonly [step: string, manner: Manner])[] = [
+  ...STEPS.flatMap((step) => MANNERS.map((manner) => [step, manner] as const)),
+  ["body", "reads nothing"],
+];
+
+for (const [step, manner] of ROWS) {
+  Deno.test(`a mail server that ${manner} at ${step} delays a message, no more`, async () => {
+    const records: LogRecord[] = [];
+    await using slow = new SlowServer(step, manner);
+    const done = Promise.withResolvers<void>();
+    await using near = await startServer({
+      log: (record) => records.push(record),
+      relay: {
+        from: ["127.0.0.1"],
+        smarthosts: [{ host: "127.0.0.1", port: slow.port }],
+        timeouts: LIMITS,
+        schedule: "1ms",
+      },
+      handlers: { onRelayDone: () => done.resolve() },
+    });
+    using client = await TestClient.connect(near);
+    await client.envelope("you@dest.test");
+    // More than the buffers of a connection that nobody reads from.
+    const lines = manner === "reads nothing" ? 150_000 : 1;
+    const content = `Subject: a\r\n\r\n${"y".repeat(70)}${
+      "\r\ny".repeat(lines)
+    }${lines > 1 ? `\r\n${"z".repeat(990)}`.repeat(8000) : ""}`;
+    assertStringIncludes(await client.data(content), "250");
+    await within(done.promise, "the delivery");
+    assert(slow.connections >= 2, `${slow.connections} connections`);
+    // A server that took the message and did not say so gets it again.
+    assertEquals(slow.taken.length, step === "end" ? 2 : 1);
+    const tries = records.filter(({ event }) => event === "relay");
+    const first = tries.find(({ fields }) => fields?.["deferred"] === 1);
+    assert(first !== undefined, JSON.stringify(tries));
+    assertEquals(records.filter(({ level }) => level === "error"), []);
+  });
+}

@@ -1,0 +1,94 @@
+/**
+ * What every fuzz target is, and how it is run: a seed decides one input and
+ * the property that must hold for it, so that a seed is all that a failure
+ * needs to be repeated.
+ */
+
+import { seeded } from "../support/tables.ts";
+
+/** A source of numbers from 0 to below `limit`. */
+export type Random = (limit: number) => number;
+
+/** One machine under test. */
+export interface FuzzTarget {
+  /** Its name on the command line. */
+  readonly name: string;
+  /** Makes one input and checks what becomes of it; throws where a property is broken. */
+  readonly check: (random: Random) => void;
+}
+
+/** Options of {@linkcode fuzz}. */
+export interface FuzzOptions {
+  /** The first seed. */
+  readonly seed: number;
+  /** How many seeds, one after the other. */
+  readonly count: number;
+}
+
+/** Runs a target over its seeds; the error of a failure names the seed. */
+export function fuzz(target: FuzzTarget, options: FuzzOptions): void {
+  const end = options.seed + options.count;
+  for (let seed = options.seed; seed < end; seed++) {
+    try {
+      target.check(seeded(seed));
+    } catch (cause) {
+      throw new Error(
+        `Cannot pass seed ${seed}: repeat it with "deno task fuzz --target ${target.name} --seed ${seed} --count 1"`,
+        { cause },
+      );
+    }
+  }
+}
+
+/** One of the items. */
+export function pick<T>(random: Random, items: readonly T[]): T {
+  return items[random(items.length)]!;
+}
+
+/** Whether something happens that does so once in `odds`. */
+export function chance(random: Random, odds: number): boolean {
+  return random(odds) === 0;
+}
+
+/** Octets that have meant something to some parser, one character each. */
+const SPECIAL = [
+  ..."\r\n\0\t .:;,<>@\"\\()[]=+-%&'/_{}~\x1b\x7f\x80\x9b\xa0\xc3\xe2\xff",
+  "\r\n",
+  "\r\n.\r\n",
+  "\n.\n",
+  "\r.\r",
+  "__proto__",
+  "constructor",
+  "=?utf-8?q?=0d=0a?=",
+  "\x16\x03\x01",
+  "9007199254740993",
+  "-1",
+];
+
+/** A text with up to three faults: cut, doubled, exchanged, or with something put in. */
+export function mutate(random: Random, text: string): string {
+  let mutant = text;
+  for (let left = random(4); left > 0; left--) {
+    const at = random(mutant.length + 1);
+    const length = 1 + random(chance(random, 3) ? 40 : 2);
+    const [before, after] = [mutant.slice(0, at), mutant.slice(at)];
+    switch (random(5)) {
+      case 0:
+        mutant = before + after.slice(length);
+        break;
+      case 1:
+        mutant = before + pick(random, SPECIAL) + after;
+        break;
+      case 2:
+        mutant = before + String.fromCharCode(random(256)) + after.slice(1);
+        break;
+      case 3:
+        mutant = before + after.slice(0, length) + after;
+        break;
+      case 4:
+        mutant = before + pick(random, SPECIAL).repeat(length) + after;
+        break;
+    }
+  }
+  return mutant;
+}

@@ -1,0 +1,139 @@
+/**
+ * Fuzz of the receiving machine. Each dialogue is run octet by octet beside the
+ * oracle, whole, and in random pieces, with octets injected behind STARTTLS:
+ * what is replied, asked and kept is the same each time, and what is kept is
+ * what the oracle makes of the octets.
+ */
+
+import type { BareNewlinePolicy } from "../../lib/protocol/data_decoder.ts";
+import { concat, type ProfileInit } from "../support/dialogue.ts";
+import { octets, pieces } from "../support/random.ts";
+import { type FuzzTarget, mutate, type Random } from "./fuzz.ts";
+import { dialogue, profile } from "./server_dialogues.ts";
+import { decodeData, readBdat } from "./server_oracle.ts";
+import { checkReplies, ServerRun } from "./server_run.ts";
+
+/** Valid dialogues and their mutants, and octets at random. */
+export const serverTarget: FuzzTarget = {
+  name: "server",
+  check(random) {
+    const init = profile(random);
+    const decisions = random(2 ** 31);
+    const input = random(8) === 0
+      ? noise(random)
+      : dialogue(random, init.protocol ?? "smtp");
+    const bytes = octets(input);
+    const stepped = new ServerRun(init, decisions);
+    const handshakes = followed(stepped, input, init);
+    checkReplies(stepped.output);
+    for (const longest of [Infinity, 2 + random(60)]) {
+      const run = new ServerRun(init, decisions);
+      let start = 0;
+      for (const end of [...handshakes, input.length]) {
+        const part = bytes.subarray(start, end);
+        const cut = pieces(part, { seed: random(2 ** 31), longest });
+        const injected = end < input.length ? noise(random) : "";
+        for (const [index, piece] of cut.entries()) {
+          const isLast = index === cut.length - 1;
+          run.feed(isLast ? concat([piece, octets(injected)]) : piece);
+        }
+        start = end;
+      }
+      checkSame(run, stepped);
+    }
+  },
+};
+
+function noise(random: Random): string {
+  let text = "";
+  for (let left = random(300); left > 0; left--) {
+    text += String.fromCharCode(random(random(4) === 0 ? 32 : 256));
+  }
+  return mutate(random, text);
+}
+
+function checkSame(run: ServerRun, other: ServerRun): void {
+  const seen = (it: ServerRun) =>
+    JSON.stringify([it.output, it.events, it.bodies, it.closed]);
+  if (seen(run) === seen(other)) return;
+  throw new Error(
+    `What is seen hangs on the packets: ${seen(run)}, not ${seen(other)}`,
+  );
+}
+
+/**
+ * Runs octet by octet, and keeps count of where commands and contents begin.
+ * Returns where TLS began.
+ */
+function followed(
+  run: ServerRun,
+  input: string,
+  init: ProfileInit,
+): readonly number[] {
+  const { bareNewlines = "reject" } = init;
+  /** Where the line under way begins, or the content behind 354. */
+  let start = 0;
+  let wanted = "";
+  const handshakes: number[] = [];
+  for (let at = 0; at < input.length && !run.closed; at++) {
+    const { reading, phase } = run.machine;
+    const known = run.bodies.length;
+    run.feed(octets(input[at]!));
+    const end = at + 1;
+    const last = run.bodies.length > known ? run.bodies.at(-1) : undefined;
+    if (reading === "data") {
+      checkDataStep(input.slice(start, end), {
+        bareNewlines,
+        isOver: run.closed || run.machine.reading !== "data",
+        body: last,
+      });
+      if (run.machine.reading !== "data") start = end;
+      continue;
+    }
+    if (reading === "bdat") {
+      if (last !== undefined) checkBody(last, wanted);
+      if (run.machine.reading !== "bdat") start = end;
+      continue;
+    }
+    if (input.slice(end - 2, end) !== "\r\n" || end - 2 < start) continue;
+    const line = input.slice(start, end - 2);
+    start = end;
+    const chunk = reading === "command" ? readBdat(line) : undefined;
+    if (chunk === "unreadable" && !run.closed) {
+      throw new Error(`Goes on after ${JSON.stringify(line)}`);
+    }
+    if (phase === "rcpt") wanted = "";
+    if (
+      typeof chunk === "number" && (phase === "rcpt" || phase === "bdat")
+    ) wanted += input.slice(end, end + chunk);
+    if (last !== undefined) checkBody(last, wanted);
+    if (run.handshakes > handshakes.length) handshakes.push(end);
+  }
+  return handshakes;
+}
+
+function checkDataStep(
+  sent: string,
+  step: {
+    readonly bareNewlines: BareNewlinePolicy;
+    readonly isOver: boolean;
+    readonly body: string | undefined;
+  },
+): void {
+  const { length, body } = decodeData(sent, step.bareNewlines);
+  if (step.isOver !== (length === sent.length)) {
+    throw new Error(`Data ends elsewhere: ${JSON.stringify(sent)}`);
+  }
+  if (step.body === undefined) return;
+  if (body === undefined) {
+    throw new Error(`Kept what is to be refused: ${JSON.stringify(sent)}`);
+  }
+  checkBody(step.body, body);
+}
+
+function checkBody(got: string, want: string): void {
+  if (got === want) return;
+  throw new Error(
+    `Kept ${JSON.stringify(got)}, wanted ${JSON.stringify(want)}`,
+  );
+}

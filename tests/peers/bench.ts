@@ -1,0 +1,116 @@
+/**
+ * How fast this server and those of others take messages and throw them away,
+ * each in turn, under the same load on the same machine. Prints a table of
+ * ratios: absolute rates are a machine's own.
+ *
+ * ```sh
+ * deno task bench:peers [--install] [--write] [--rounds=3] [--seconds=2]
+ * ```
+ *
+ * `--install` gets the others first (npm, and Debian as root), `--write` puts
+ * the table into README.md.
+ */
+
+import { median } from "../conformance/row.ts";
+import { TemporaryFolder } from "../support/interop_server.ts";
+import { installPeers } from "./install.ts";
+import { countFor, loads, type Measure, peakMemory, send } from "./load.ts";
+import { markdownTable, writeToReadme } from "./markdown.ts";
+import { others, ours, type Peer, type RunningPeer } from "./peers.ts";
+
+/** Postfix keeps what it takes, so it does other work than these. */
+const RIVALS = others.filter(({ name }) => name !== "Postfix");
+const MAX_SIZE = 64 << 20;
+
+/** A server under load, and what was measured, a list a load. */
+interface Contender {
+  readonly peer: Peer;
+  readonly running: RunningPeer;
+  readonly measures: Measure[][];
+}
+
+function option(name: string, value: number): number {
+  const prefix = `--${name}=`;
+  const text = Deno.args.find((it) => it.startsWith(prefix));
+  return text === undefined ? value : Number(text.slice(prefix.length));
+}
+
+/** Runs every load on every server in turn, round after round. */
+async function race(contenders: readonly Contender[]): Promise<void> {
+  const [rounds, seconds] = [option("rounds", 3), option("seconds", 2)];
+  for (const load of loads) {
+    const counts: number[] = [];
+    for (const { running: { port, pid } } of contenders) {
+      counts.push(await countFor(load, { port, pid, seconds }));
+    }
+    const results = contenders.map((): Measure[] => []);
+    for (let round = 0; round < rounds; round++) {
+      for (const [at, { running: { port, pid } }] of contenders.entries()) {
+        results[at]!.push(await send(load, { port, pid, count: counts[at]! }));
+      }
+    }
+    for (const [at, it] of contenders.entries()) it.measures.push(results[at]!);
+  }
+}
+
+/** Ours against theirs, round by round; the median. */
+function ratio(
+  mine: readonly Measure[],
+  theirs: readonly Measure[],
+  of: keyof Measure,
+): string {
+  const ratios = mine.map((it, round) => it[of] / theirs[round]![of]);
+  return median(ratios).toFixed(2);
+}
+
+async function table(contenders: readonly Contender[]): Promise<string> {
+  const mine = contenders[0]!.measures;
+  const rows = contenders.map(({ peer, measures }) => [
+    `${peer.name} ${peer.version()}`,
+    ...measures.map((it, load) => ratio(it, mine[load]!, "rate")),
+  ]);
+  for (const [at, { running }] of contenders.entries()) {
+    rows[at]!.push(`${Math.round(await peakMemory(running.pid))} MiB`);
+  }
+  return markdownTable(
+    ["server", ...loads.map(({ name }) => name), "memory at most"],
+    rows,
+  );
+}
+
+/** The same in absolute figures, for who runs it. */
+function figures(contenders: readonly Contender[]): string {
+  return contenders.flatMap(({ peer, measures }) =>
+    measures.map((it, at) =>
+      `${peer.name}, ${loads[at]!.name}: ` +
+      `${Math.round(median(it.map(({ rate }) => rate)))} messages/s, ` +
+      `${Math.round(median(it.map(({ cost }) => cost)))} us of processor each`
+    )
+  ).join("\n");
+}
+
+async function main(): Promise<void> {
+  if (Deno.args.includes("--install")) await installPeers();
+  await using folders = new AsyncDisposableStack();
+  const contenders: Contender[] = [];
+  const absent: string[] = [];
+  for (const peer of [ours, ...RIVALS]) {
+    if (peer.version() === undefined) {
+      absent.push(peer.name);
+      continue;
+    }
+    const folder = folders.use(await TemporaryFolder.create());
+    const options = { folder: folder.path, maxSize: MAX_SIZE };
+    const running = folders.use(await peer.start(options));
+    contenders.push({ peer, running, measures: [] });
+  }
+  await race(contenders);
+  const note = absent.length === 0
+    ? ""
+    : `\nNot run, as not installed: ${absent.join(", ")}.\n`;
+  const text = await table(contenders) + note;
+  console.log(`${text}\n${figures(contenders)}`);
+  if (Deno.args.includes("--write")) await writeToReadme("bench", text);
+}
+
+await main();
