@@ -37,6 +37,10 @@ export {
   SILENT_DENY,
   type SmtpHandlers,
 } from "./lib/session/handlers.ts";
+export type {
+  HandlerContext,
+  HandlerModule,
+} from "./lib/session/handler_module.ts";
 export type { SessionState, SmtpSession } from "./lib/session/session.ts";
 export type { CloseReason } from "./lib/protocol/server_effects.ts";
 export type { SessionProxy } from "./lib/session/proxied_transport.ts";

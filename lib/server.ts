@@ -21,25 +21,33 @@ import { Crowding } from "./server/crowding.ts";
 import { Listeners } from "./server/listeners.ts";
 import {
   checkOptions,
+  givenHandlers,
   type ListeningAddress,
   type ReloadOptions,
   type ServeOptions,
+  type SettledOptions,
   type SmtpServerOptions,
   type StopOptions,
 } from "./server/options.ts";
 import { ProxyFront } from "./server/proxy_front.ts";
 import { relayServiceOf } from "./server/relaying.ts";
 import { TurnedAway } from "./server/turn_away.ts";
+import type { ThreadServices } from "./server/services.ts";
+import { formerOptions, loadHere, threadPoolOf } from "./server/threading.ts";
 import { Connection } from "./session/connection.ts";
 import type { SessionContext } from "./session/context.ts";
 import { Delays } from "./session/delays.ts";
+import { handlerModuleUrl } from "./session/handler_module.ts";
 import { limitsOf } from "./session/limit_options.ts";
 import { refuseByLimit } from "./session/limit_reply.ts";
 import { AddressLimiter } from "./session/limits.ts";
-import { LoginGuard } from "./session/login_guard.ts";
+import { type LoginCounter, LoginGuard } from "./session/login_guard.ts";
 import type { SmtpSession } from "./session/session.ts";
 import { DiscardStore } from "./store/discard_store.ts";
 import type { MessageStore } from "./store/store.ts";
+import { Counters } from "./threads/counters.ts";
+import type { ThreadPool } from "./threads/pool.ts";
+import { encodeOptions } from "./threads/wire_options.ts";
 import type { CertificateSource } from "./tls/certificate_set.ts";
 
 /** How long a session that was told to end may take to do so, in ms. */
@@ -67,15 +75,21 @@ const LAST_HANDLERS = 3;
 export class SmtpServer {
   /** Asks the DNS, as the options say. */
   readonly dns: DnsClient;
-  #options: SmtpServerOptions;
+  #options: SettledOptions;
+  /** The URL of the handler module, where handlers are one. */
+  readonly #module: string | undefined;
+  /** What another thread has for this server, where it is one of several. */
+  readonly #services: ThreadServices | undefined;
   readonly #log: Logger;
   readonly #store: MessageStore;
   readonly #connections = new Set<Connection>();
   readonly #running = new Set<Promise<void>>();
-  readonly #guard = new LoginGuard();
+  readonly #guard: LoginCounter;
+  readonly #counters: Counters | undefined;
   readonly #counts: AddressLimiter;
   #delays = new Delays();
   readonly #turnedAway = new TurnedAway();
+  #pool: ThreadPool | undefined;
   readonly #relaying: RelayService;
   readonly #front: ProxyFront;
   readonly #listeners: Listeners;
@@ -94,23 +108,33 @@ export class SmtpServer {
    * Makes a server that does nothing yet; see {@linkcode SmtpServer.start}.
    *
    * @param options How the server behaves
+   * @param services For the threads of a server: what there is one of for all of them
    * @throws {RangeError} If a number among the options makes no sense
    * @throws {TypeError} If `hostname` or one of `domains` is no name
    * @throws {SyntaxError} If a network, a schedule or a name server cannot be read
    */
-  constructor(options: SmtpServerOptions = {}) {
-    this.#options = options;
+  constructor(options: SmtpServerOptions = {}, services?: ThreadServices) {
+    const { handlers, threads = 0 } = options;
+    checkOptions(options);
+    const given = givenHandlers(options);
+    this.#options = { ...options, handlers: given };
+    this.#module = handlers === given
+      ? undefined
+      : handlerModuleUrl(handlers as string | URL);
+    this.#services = services;
+    this.#guard = services?.guard ?? new LoginGuard();
+    this.#counters = threads > 0 ? new Counters(threads + 1) : undefined;
     this.#log = options.log ?? consoleLogger;
     this.#store = options.store ?? new DiscardStore();
-    checkOptions(options);
     this.#counts = new AddressLimiter(limitsOf(options.limits), {
-      now: () => this.#now,
+      now: services?.now ?? (() => this.#now),
+      shared: services?.counts ?? this.#counters?.counts,
     });
     this.dns = new DnsClient(options.dns);
     this.#front = new ProxyFront({
       serve: (transport, context) => this.#serve(transport, context),
       isFull: (waiting) =>
-        this.#connections.size + waiting >= this.#counts.limits.maxConnections,
+        this.#counts.open + waiting >= this.#counts.limits.maxConnections,
       log: this.#log,
     });
     this.#listeners = new Listeners({
@@ -119,6 +143,7 @@ export class SmtpServer {
       serve: (transport, context) => void this.#front.serve(transport, context),
       onCrowded: () => this.#makeRoom(),
       log: this.#log,
+      share: services !== undefined,
     });
     this.#relaying = relayServiceOf(() => this.#options, {
       dns: this.dns,
@@ -134,12 +159,15 @@ export class SmtpServer {
 
   /** Where the server listens, with the ports that were free. */
   get addresses(): readonly ListeningAddress[] {
-    return this.#listeners.addresses;
+    return this.#pool?.addresses ?? this.#listeners.addresses;
   }
 
   /** The clients connected now. */
   get sessions(): readonly SmtpSession[] {
-    return [...this.#connections].map((connection) => connection.session);
+    return [
+      ...[...this.#connections].map((connection) => connection.session),
+      ...this.#pool?.sessions ?? [],
+    ];
   }
 
   /**
@@ -188,21 +216,45 @@ export class SmtpServer {
   }
 
   async #start(): Promise<void> {
+    if (this.#module !== undefined) {
+      const handlers = await loadHere(this.#module, this.relays);
+      this.#options = { ...this.#options, handlers };
+    }
     // Nobody may connect before there is a place for what they send.
-    await this.#relaying.start();
+    if (this.#services === undefined) await this.#relaying.start();
     this.#certificates = sourceOf(this.#options.certificate);
     this.#delays = new Delays();
+    this.#nextId = idSource(this.#services?.prefix);
     try {
-      this.#listeners.open();
+      await this.#open();
     } catch (error) {
       await this.#relaying.stop(0);
       throw error;
     }
     this.#active = true;
-    this.#nextId = idSource();
     this.#startClock();
     this.#listeners.accept();
     this.#warnOfDiscard();
+  }
+
+  /** Binds, here or on the threads. */
+  async #open(): Promise<void> {
+    const counters = this.#counters;
+    if (counters === undefined) return await this.#listeners.open();
+    const pool = threadPoolOf({
+      module: this.#module,
+      listen: await this.#listeners.probe(),
+      counters,
+      counts: this.#counts,
+      store: this.#store,
+      guard: this.#guard,
+      relays: this.relays,
+      log: this.#log,
+      options: () => this.#options,
+      certificates: () => this.#certificates,
+    });
+    await pool.start();
+    this.#pool = pool;
   }
 
   /**
@@ -228,6 +280,10 @@ export class SmtpServer {
       await this.#listeners.renew({
         rebind: "certificate" in options || "clientCertificate" in options,
       });
+      await this.#pool?.reload(
+        encodeOptions(options, this.#options, this.#certificates),
+        formerOptions(before, options, certificates),
+      );
     } catch (error) {
       this.#options = before;
       this.#counts.limits = limitsOf(before.limits);
@@ -279,10 +335,12 @@ export class SmtpServer {
     }
     const connection = new Connection(transport, context, { ticket });
     this.#connections.add(connection);
+    this.#services?.opened(connection.session);
     const running = connection.run().finally(() => {
       this.#counts.leave(connection.limits.ticket);
       this.#connections.delete(connection);
       this.#running.delete(running);
+      this.#services?.closed(connection.session);
     });
     this.#running.add(running);
     return running;
@@ -309,6 +367,7 @@ export class SmtpServer {
 
   async #stop(graceMs: number): Promise<void> {
     this.#graceEnd = performance.now() + graceMs;
+    const threads = this.#pool?.stop(graceMs);
     await this.#listeners.close();
     await this.#front.close();
     this.#turnedAway.close();
@@ -329,6 +388,8 @@ export class SmtpServer {
     }
     clearInterval(this.#clock);
     this.#clock = undefined;
+    await threads;
+    this.#pool = undefined;
     await this.#relaying.stop(Math.max(0, this.#graceEnd - performance.now()));
     await this.#store.close?.();
   }
@@ -350,6 +411,7 @@ export class SmtpServer {
    */
   abort(): void {
     this.#graceEnd = 0;
+    this.#pool?.abort();
     this.#relaying.abort();
     this.#endGrace?.();
   }
@@ -384,7 +446,12 @@ export class SmtpServer {
       guard: this.#guard,
       counts: this.#counts,
       delays: this.#delays,
-      relaying: this.#relaying,
+      saltKey: this.#services?.saltKey,
+      relaying: this.#services === undefined ? this.#relaying : {
+        allows: (client) => this.#relaying.allows(client),
+        add: (message, recipients) =>
+          this.#services!.relay(message, recipients),
+      },
       nextId: this.#nextId,
       now: () => this.#now,
     });
@@ -412,7 +479,7 @@ export class SmtpServer {
 
   #warnOfDiscard(): void {
     const { store, handlers, domains } = this.#options;
-    if (store !== undefined) return;
+    if (store !== undefined || this.#services !== undefined) return;
     // All mail is for others: there is nothing to store.
     if (domains === undefined && localTest(this.#options)) return;
     if (handlers?.onMessageStart ?? handlers?.onMessage) return;

@@ -11,7 +11,7 @@ import type { SmtpServerOptions } from "../server/options.ts";
 import { CertificateSource } from "../tls/certificate_set.ts";
 import type { RawSettings } from "./raw_settings.ts";
 import { SecurityFiles } from "./security.ts";
-import type { SmtpHandlers } from "../session/handlers.ts";
+import { handlerModuleUrl } from "../session/handler_module.ts";
 import { LogWriter } from "./log_writer.ts";
 import { type ServeSettings, serveSettings } from "./settings.ts";
 import { oneLine, UsageError } from "./usage.ts";
@@ -61,7 +61,7 @@ export async function serve(
   output: Output,
 ): Promise<number> {
   const settings = serveSettings(raw);
-  const handlers = await loadHandlers(settings.handlers);
+  const handlers = await handlersOf(settings.handlers);
   const files = new SecurityFiles(
     raw,
     settings.options.hostname ?? ownName(),
@@ -216,28 +216,31 @@ function stopOnSignal(
   return { done: promise, cancel };
 }
 
-/** Loads the module that `--handlers` names. */
-async function loadHandlers(
-  path: string | undefined,
-): Promise<SmtpHandlers | undefined> {
-  if (path === undefined) return undefined;
+/**
+ * The URL of the module that `--handlers` names. It is loaded here to find what
+ * is wrong with it; the server, and each of its threads, loads it again.
+ */
+async function handlersOf(
+  module: string | undefined,
+): Promise<string | undefined> {
+  if (module === undefined) return undefined;
+  const url = handlerModuleUrl(module);
   let loaded: { readonly default?: unknown };
   try {
-    const url = /^[a-z]+:\/\//.test(path)
-      ? path
-      : new URL(path, `file://${Deno.cwd()}/`).href;
     loaded = await import(url);
   } catch (error) {
     throw new UsageError(
-      `--handlers ${path}: cannot load it: ${
+      `--handlers ${module}: cannot load it: ${
         describeError(error).split("\n")[0]
       }`,
     );
   }
-  if (typeof loaded.default !== "object" || loaded.default === null) {
+  const { default: given } = loaded;
+  if (typeof given === "function") return url;
+  if (typeof given !== "object" || given === null) {
     throw new UsageError(
-      `--handlers ${path}: want a default export with handlers, as { onRcptTo() {} }`,
+      `--handlers ${module}: want a default export with handlers, as { onRcptTo() {} }`,
     );
   }
-  return loaded.default as SmtpHandlers;
+  return url;
 }

@@ -23,6 +23,7 @@ import {
   type RawSettings,
   type SettingForm,
   usable,
+  wholeNumber,
 } from "./raw_settings.ts";
 import { RELAY_SETTINGS, relaySettings } from "./relay_settings.ts";
 import { UsageError } from "./usage.ts";
@@ -34,6 +35,7 @@ export const SETTINGS: Readonly<Record<string, SettingForm>> = {
   store: "one",
   domain: "many",
   handlers: "one",
+  threads: "one",
   user: "many",
   users: "one",
   auth: "one",
@@ -146,6 +148,7 @@ export function serveSettings(raw: RawSettings): ServeSettings {
       limits: limitSettings(raw),
       proxyProtocol: networks(raw, "proxy-protocol"),
       xclient: networks(raw, "xclient"),
+      threads: wholeNumber(raw, "threads", 0),
       ...relaying,
     },
     keeps: relaying.relay !== undefined && isOpenToClients(relaying.relay)

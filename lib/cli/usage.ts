@@ -57,6 +57,7 @@ What is kept, and for whom
   --domain NAME                repeatable; recipients here are local, others are
                                refused; without any, every recipient is local
   --handlers MODULE            file that default-exports SmtpHandlers
+  --threads N                  threads that receive; default 0: one for all
 Who may send, and how it is protected
   --user NAME:SECRET           repeatable; an account
   --users FILE                 accounts, a NAME:SECRET a line; SECRET plain or

@@ -9,6 +9,7 @@ import {
   socketAddress,
 } from "./deno_transport.ts";
 import { formatHostPort } from "./listen_options.ts";
+import { type AcceptingSocket, shareByNode } from "./shared_port.ts";
 import type { SocketAddress, Transport } from "./transport.ts";
 
 /** How long accepting rests after it failed, in ms: no descriptors are free, most likely. */
@@ -34,20 +35,15 @@ export class Listener {
   readonly address: SocketAddress;
   /** Whether connections are encrypted when they are accepted. */
   readonly isTls: boolean;
-  readonly #socket: Deno.Listener<Deno.TcpConn | Deno.TlsConn>;
-  readonly #tls: NativeTls | undefined;
+  readonly #socket: AcceptingSocket;
   #closed = false;
   #rest: (() => void) | undefined;
 
   /** Made by {@linkcode Listener.open}. */
-  constructor(
-    socket: Deno.Listener<Deno.TcpConn | Deno.TlsConn>,
-    tls: NativeTls | undefined,
-  ) {
+  constructor(socket: AcceptingSocket, options: { readonly isTls: boolean }) {
     this.#socket = socket;
-    this.address = socketAddress(socket.addr);
-    this.isTls = tls !== undefined;
-    this.#tls = tls;
+    this.address = socket.address;
+    this.isTls = options.isTls;
   }
 
   /**
@@ -61,18 +57,36 @@ export class Listener {
       readonly host?: string | undefined;
       readonly port: number;
       readonly tls?: NativeTls | undefined;
+      /** Whether other threads listen on the same port, each for a part of the connections. */
+      readonly share?: boolean | undefined;
     },
   ): Listener {
-    const { host, port, tls } = where;
+    const { host, port, tls, share = false } = where;
     prepareStacks();
     try {
-      return new Listener(bind(host, { port, tls }), tls);
+      const socket = bind(host, { port, tls, share });
+      return new Listener(new PlatformSocket(socket, tls), {
+        isTls: tls !== undefined,
+      });
     } catch (error) {
-      const at = formatHostPort({ address: host ?? "*", port });
-      if (error instanceof Error) {
-        error.message = `Cannot listen on ${at}: ${error.message}`;
-      }
-      throw error;
+      throw told(error, where);
+    }
+  }
+
+  /**
+   * As {@linkcode Listener.open} with `share`, where the platform's own
+   * listener may not share: see `platformShares`. No TLS.
+   *
+   * @throws {Deno.errors.AddrInUse} If something listens there that does not share
+   */
+  static async openByNode(
+    where: { readonly host?: string | undefined; readonly port: number },
+  ): Promise<Listener> {
+    try {
+      const socket = await shareByNode(where.host, where.port);
+      return new Listener(socket, { isTls: false });
+    } catch (error) {
+      throw told(error, where);
     }
   }
 
@@ -86,16 +100,7 @@ export class Listener {
   ): Promise<void> {
     while (!this.#closed) {
       try {
-        const conn = await this.#socket.accept();
-        onTransport(
-          "handshake" in conn && this.#tls !== undefined
-            ? new DenoTlsTransport(conn, {
-              handshakeTimeoutMs: this.#tls.handshakeTimeoutMs,
-              ownCertificate: this.#tls.der,
-              onStall: () => this.#tls?.onStall(),
-            })
-            : new DenoTransport(conn),
-        );
+        onTransport(await this.#socket.accept());
       } catch (error) {
         if (this.#closed) return;
         // A client that is gone before it was accepted is no fault of ours.
@@ -126,6 +131,49 @@ export class Listener {
   }
 }
 
+/** Says in the error where we wanted to listen. */
+function told(
+  error: unknown,
+  { host, port }: { readonly host?: string | undefined; readonly port: number },
+): unknown {
+  const at = formatHostPort({ address: host ?? "*", port });
+  if (error instanceof Error) {
+    error.message = `Cannot listen on ${at}: ${error.message}`;
+  }
+  return error;
+}
+
+/** A listener of the platform, plain or with TLS. */
+class PlatformSocket implements AcceptingSocket {
+  readonly address: SocketAddress;
+  readonly #listener: Deno.Listener<Deno.TcpConn | Deno.TlsConn>;
+  readonly #tls: NativeTls | undefined;
+
+  constructor(
+    listener: Deno.Listener<Deno.TcpConn | Deno.TlsConn>,
+    tls: NativeTls | undefined,
+  ) {
+    this.#listener = listener;
+    this.#tls = tls;
+    this.address = socketAddress(listener.addr);
+  }
+
+  async accept(): Promise<Transport> {
+    const conn = await this.#listener.accept();
+    return "handshake" in conn && this.#tls !== undefined
+      ? new DenoTlsTransport(conn, {
+        handshakeTimeoutMs: this.#tls.handshakeTimeoutMs,
+        ownCertificate: this.#tls.der,
+        onStall: () => this.#tls?.onStall(),
+      })
+      : new DenoTransport(conn);
+  }
+
+  close(): void {
+    this.#listener.close();
+  }
+}
+
 /**
  * Has the platform make a stack trace while it can. The first one of a thread
  * opens a file; where no descriptor is free for that, the process ends.
@@ -143,16 +191,25 @@ function isClientGone(error: unknown): boolean {
 /** Binds `host`, or all addresses of both families where the machine has both. */
 function bind(
   host: string | undefined,
-  how: { readonly port: number; readonly tls: NativeTls | undefined },
+  how: {
+    readonly port: number;
+    readonly tls: NativeTls | undefined;
+    readonly share: boolean;
+  },
 ): Deno.Listener<Deno.TcpConn | Deno.TlsConn> {
   const { port, tls } = how;
+  // Without the unstable flag the option ends the process, whatever its value.
+  const share = how.share ? { reusePort: true } : {};
   const listen = (hostname: string) =>
-    tls === undefined ? Deno.listen({ hostname, port }) : Deno.listenTls({
-      hostname,
-      port,
-      cert: tls.certificate,
-      key: tls.key,
-    });
+    tls === undefined
+      ? Deno.listen({ hostname, port, ...share })
+      : Deno.listenTls({
+        hostname,
+        port,
+        cert: tls.certificate,
+        key: tls.key,
+        ...share,
+      });
   if (host !== undefined) return listen(host);
   try {
     return listen("::");

@@ -178,6 +178,19 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
     return removed;
   }
 
+  /**
+   * Puts another block in the place of this one: what
+   * {@linkcode MessageHeaders.encode} gave for a block that was changed.
+   */
+  assign(block: Uint8Array): void {
+    const other = MessageHeaders.parse(block);
+    const end = findHeaderEnd(block, 0);
+    this.#fields = other.#fields;
+    this.#before = other.#before;
+    this.#after = end < 0 ? other.#after : block.slice(end);
+    this.#changed = true;
+  }
+
   /** Removes all fields. */
   clear(): void {
     if (this.#fields.length > 0) this.#changed = true;

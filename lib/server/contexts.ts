@@ -4,6 +4,7 @@
  */
 
 import type { Logger } from "../log.ts";
+import type { BodyOptions } from "../message/body.ts";
 import { parseCidr } from "../net/cidr.ts";
 import type {
   AuthenticationPolicy,
@@ -27,11 +28,11 @@ import type { Delays } from "../session/delays.ts";
 import type { Limits } from "../session/limit_options.ts";
 import type { AddressLimiter } from "../session/limits.ts";
 import { localDomains } from "../session/local_domains.ts";
-import type { LoginGuard } from "../session/login_guard.ts";
+import type { LoginCounter } from "../session/login_guard.ts";
 import type { SessionRelaying } from "../session/relaying.ts";
 import type { MessageStore } from "../store/store.ts";
 import { CertificateSource } from "../tls/certificate_set.ts";
-import type { SmtpServerOptions } from "./options.ts";
+import type { SettledOptions } from "./options.ts";
 
 /** What all listeners of a server share. */
 export interface SharedServices {
@@ -42,11 +43,13 @@ export interface SharedServices {
   /** The certificates, if there are any. */
   readonly certificates: CertificateSource | undefined;
   /** Counts failed log-ins. */
-  readonly guard: LoginGuard;
+  readonly guard: LoginCounter;
   /** Counts what clients do, and has the limits in force. */
   readonly counts: AddressLimiter;
   /** Waits before a refusal is told. */
   readonly delays: Delays;
+  /** Key of SCRAM's salts for unknown users, where threads share it. */
+  readonly saltKey?: Uint8Array | undefined;
   /** Takes mail for other servers. */
   readonly relaying: SessionRelaying;
   /** Gives the next unique name of a session or message. */
@@ -57,7 +60,7 @@ export interface SharedServices {
 
 /** The test for the server's own addresses; `undefined` where every one is. */
 export function localTest(
-  options: SmtpServerOptions,
+  options: SettledOptions,
 ): ((address: Address) => boolean) | undefined {
   const { domains, relay = {} } = options;
   if (domains !== undefined) return localDomains(domains);
@@ -67,7 +70,7 @@ export function localTest(
 /** What TLS means on a listener. */
 export function securityOf(
   listen: ListenOptions,
-  options: SmtpServerOptions,
+  options: SettledOptions,
 ): ListenerSecurity {
   const security = listen.security ?? options.security ??
     (options.certificate === undefined ? "none" : "allowed");
@@ -82,7 +85,7 @@ export function securityOf(
 /** Whether clients of a listener may or must log in. */
 function authenticationOf(
   listen: ListenOptions,
-  options: SmtpServerOptions,
+  options: SettledOptions,
 ): AuthenticationPolicy {
   const canServe = options.accounts !== undefined ||
     options.handlers?.onAuthenticate !== undefined;
@@ -106,7 +109,7 @@ function authenticationOf(
  */
 export function contextOf(
   listen: ListenOptions,
-  options: SmtpServerOptions,
+  options: SettledOptions,
   shared: SharedServices,
 ): SessionContext {
   const { kind = "smtp" } = listen;
@@ -129,10 +132,7 @@ export function contextOf(
     isLocal: localTest(options),
     relaying: shared.relaying,
     addReceived: options.addReceived ?? true,
-    body: {
-      memoryLimit: options.memoryLimit ?? 262_144,
-      temporaryFolder: options.temporaryFolder,
-    },
+    body: bodyOptions(options),
     limits: shared.counts.limits,
     counts: shared.counts,
     delays: shared.delays,
@@ -157,13 +157,20 @@ export function contextOf(
         mechanisms: options.mechanisms,
         allowInsecure: options.allowInsecureAuth ?? false,
         guard: shared.guard,
+        saltKey: shared.saltKey,
         log: shared.log,
       }),
   };
 }
 
+/** Where the contents of messages go. */
+export function bodyOptions(options: SettledOptions): BodyOptions {
+  const { memoryLimit = 262_144, temporaryFolder } = options;
+  return { memoryLimit, temporaryFolder };
+}
+
 /** Whether the program's logger wants records of a level. */
-function reads(options: SmtpServerOptions, level: "info" | "debug"): boolean {
+function reads(options: SettledOptions, level: "info" | "debug"): boolean {
   const { log, logLevel = "debug" } = options;
   return log !== undefined && (logLevel === "debug" || logLevel === level);
 }
@@ -178,7 +185,7 @@ function secureWith(
 
 /** The certificates as something that can be exchanged. */
 export function sourceOf(
-  certificate: SmtpServerOptions["certificate"],
+  certificate: SettledOptions["certificate"],
 ): CertificateSource | undefined {
   if (certificate === undefined) return undefined;
   return certificate instanceof CertificateSource
@@ -189,7 +196,7 @@ export function sourceOf(
 /** What the machines of a listener's sessions have in common. */
 function profileOf(
   listen: ListenOptions,
-  options: SmtpServerOptions & { readonly hostname: string },
+  options: SettledOptions & { readonly hostname: string },
   policy: {
     readonly security: ListenerSecurity;
     readonly authentication: AuthenticationPolicy;

@@ -6,12 +6,13 @@
 import { describeError, type Logger } from "../log.ts";
 import { type ListenOptions, parseListen } from "../net/listen_options.ts";
 import { Listener, type NativeTls } from "../net/listener.ts";
+import { platformShares } from "../net/shared_port.ts";
 import type { Transport } from "../net/transport.ts";
 import type { SessionContext } from "../session/context.ts";
 import { Certificate } from "../tls/certificate.ts";
 import { securityOf } from "./contexts.ts";
 import { isOutOfDescriptors } from "./crowding.ts";
-import type { ListeningAddress, SmtpServerOptions } from "./options.ts";
+import type { ListeningAddress, SettledOptions } from "./options.ts";
 
 /** Handshakes that the platform's TLS may leave hanging before another one takes its place. */
 const MOST_STALLS = 64;
@@ -29,7 +30,7 @@ interface OpenListener {
 /** What the listeners need of their server. */
 export interface ListenersInit {
   /** The options as they are now. */
-  options(): SmtpServerOptions;
+  options(): SettledOptions;
   /** What the sessions of a listener have in common, as the options are now. */
   contextOf(listen: ListenOptions): SessionContext;
   /** Runs a session on a new connection. */
@@ -38,6 +39,8 @@ export interface ListenersInit {
   onCrowded(): void;
   /** Takes log records. */
   readonly log: Logger;
+  /** Whether other threads listen on the same ports. */
+  readonly share?: boolean | undefined;
 }
 
 /** The listeners of one server. */
@@ -69,12 +72,12 @@ export class Listeners {
    * @throws {SyntaxError} If `listen` cannot be read
    * @throws {Deno.errors.AddrInUse} If something listens there already
    */
-  open(): void {
+  async open(): Promise<void> {
     this.#stalls = 0;
     try {
       for (const listen of wantedListeners(this.#init.options().listen)) {
         const context = this.#init.contextOf(listen);
-        const listener = this.#bind(listen, context);
+        const listener = await this.#bind(listen, context);
         this.#open.push({ listener, listen, context });
       }
     } catch (error) {
@@ -82,6 +85,17 @@ export class Listeners {
       this.#open = [];
       throw error;
     }
+  }
+
+  /**
+   * Tries what {@linkcode Listeners.open} does and lets go again: whoever
+   * shares a port is not told that another server has it. Gives what to listen on.
+   */
+  async probe(): Promise<readonly ListenOptions[]> {
+    await this.open();
+    const wanted = this.#open.map(({ listen }) => listen);
+    await this.close();
+    return wanted;
   }
 
   /** Begins to accept connections. */
@@ -102,7 +116,7 @@ export class Listeners {
       ? this.#open.filter(({ listener }) => listener.isTls)
       : [];
     for (const { listen } of bound) {
-      this.#bind({ ...listen, port: 0 }, contextOf(listen)).close();
+      (await this.#bind({ ...listen, port: 0 }, contextOf(listen))).close();
     }
     for (const [index, open] of this.#open.entries()) {
       open.context = contexts[index]!;
@@ -119,9 +133,15 @@ export class Listeners {
     await Promise.all(closed.map(({ accepting }) => accepting));
   }
 
-  #bind(listen: ListenOptions, context: SessionContext): Listener {
+  #bind(
+    listen: ListenOptions,
+    context: SessionContext,
+  ): Listener | Promise<Listener> {
     const { host, port = 25 } = listen;
-    return Listener.open({ host, port, tls: this.#nativeTls(context) });
+    const { share = false } = this.#init;
+    return share && !platformShares()
+      ? Listener.openByNode({ host, port })
+      : Listener.open({ host, port, tls: this.#nativeTls(context), share });
   }
 
   /**
@@ -170,7 +190,10 @@ export class Listeners {
         // Until accepting has ended the port is not free.
         await open.accepting;
         if (!this.#open.includes(open)) continue;
-        open.listener = this.#bind({ ...open.listen, port }, open.context);
+        open.listener = await this.#bind(
+          { ...open.listen, port },
+          open.context,
+        );
         this.#accept(open);
       }
     });
@@ -204,7 +227,7 @@ export class Listeners {
  * @throws {SyntaxError} If a text cannot be read
  */
 function wantedListeners(
-  listen: SmtpServerOptions["listen"] = ":25",
+  listen: SettledOptions["listen"] = ":25",
 ): readonly ListenOptions[] {
   const entries = isList(listen) ? listen : [listen];
   return entries.map((entry) =>
@@ -213,7 +236,7 @@ function wantedListeners(
 }
 
 function isList(
-  listen: NonNullable<SmtpServerOptions["listen"]>,
+  listen: NonNullable<SettledOptions["listen"]>,
 ): listen is readonly (string | ListenOptions)[] {
   return Array.isArray(listen);
 }

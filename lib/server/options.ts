@@ -30,6 +30,9 @@ import type {
 } from "../tls/certificate_set.ts";
 import type { ClientCertificatePolicy } from "../tls/tls_context.ts";
 
+/** More than any machine has use for. */
+const MOST_THREADS = 256;
+
 /** Options of {@linkcode SmtpServer}. Every one has a default. */
 export interface SmtpServerOptions {
   /**
@@ -50,8 +53,22 @@ export interface SmtpServerOptions {
   greeting?: string | undefined;
   /** Text of the reply to QUIT. Default `"Bye"`. */
   goodbye?: string | undefined;
-  /** The program's decisions. */
-  handlers?: SmtpHandlers | undefined;
+  /**
+   * The program's decisions: handlers, or where the module is whose default
+   * export is handlers or a function that makes them ({@linkcode HandlerModule}).
+   * With `threads`, handlers that are given as an object stay on the main
+   * thread and are asked from there; a module is loaded by each thread, which
+   * spares the way.
+   */
+  handlers?: SmtpHandlers | string | URL | undefined;
+  /**
+   * Worker threads that accept and serve connections, all on the same ports;
+   * 0 for none: everything on the main thread. Queue and deliveries stay there.
+   * Linux only: elsewhere ports cannot be shared.
+   *
+   * @default {0}
+   */
+  threads?: number | undefined;
   /** Where messages are kept. Default: nowhere, with a warning when the server starts. */
   store?: MessageStore | undefined;
   /**
@@ -130,6 +147,21 @@ export interface SmtpServerOptions {
   logLevel?: LogLevel | undefined;
 }
 
+/** The options of a server whose handlers are known. */
+export type SettledOptions = Omit<SmtpServerOptions, "handlers"> & {
+  readonly handlers?: SmtpHandlers | undefined;
+};
+
+/** The handlers that were given, where they are no module. */
+export function givenHandlers(
+  options: SmtpServerOptions,
+): SmtpHandlers | undefined {
+  const { handlers } = options;
+  return typeof handlers === "string" || handlers instanceof URL
+    ? undefined
+    : handlers;
+}
+
 /** Options of {@linkcode SmtpServer.stop}. */
 export interface StopOptions {
   /** How long sessions may go on, in ms, before they get 421. Default 10,000. */
@@ -175,6 +207,7 @@ export function checkOptions(options: SmtpServerOptions): void {
   options.xclient?.forEach(parseCidr);
   limitsOf(options.limits);
   checkMemoryLimit(options.memoryLimit);
+  checkThreads(options.threads);
   checkHostname(options.hostname);
   localDomains(options.domains ?? []);
 }
@@ -183,6 +216,14 @@ function checkMemoryLimit(memoryLimit: number = 0): void {
   if (Number.isSafeInteger(memoryLimit) && memoryLimit >= 0) return;
   throw new RangeError(
     `Cannot use memoryLimit "${memoryLimit}": want a whole number from 0`,
+  );
+}
+
+/** Each thread is a program of its own: a slip of the pen must not start thousands. */
+function checkThreads(threads = 0): void {
+  if (threads <= MOST_THREADS) return;
+  throw new RangeError(
+    `Cannot use threads "${threads}": want at most ${MOST_THREADS}`,
   );
 }
 

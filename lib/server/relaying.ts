@@ -7,7 +7,7 @@ import type { Logger } from "../log.ts";
 import { RelayService } from "../relaying/relay_service.ts";
 import type { MessageStore } from "../store/store.ts";
 import { localTest, ownName } from "./contexts.ts";
-import type { SmtpServerOptions } from "./options.ts";
+import type { SettledOptions } from "./options.ts";
 
 /**
  * The relaying of a server.
@@ -16,19 +16,22 @@ import type { SmtpServerOptions } from "./options.ts";
  * @param services What the server has made
  */
 export function relayServiceOf(
-  options: () => SmtpServerOptions,
+  options: () => SettledOptions,
   services: {
     readonly dns: DnsClient;
     readonly store: MessageStore;
     readonly log: Logger;
   },
 ): RelayService {
-  const { relay = {}, hostname = ownName(), handlers = {} } = options();
+  const { relay = {}, hostname = ownName() } = options();
   const { dns, store, log } = services;
   return new RelayService(relay, {
     hostname,
     dns,
-    handlers,
+    // A module of handlers is loaded when the server starts.
+    get handlers() {
+      return options().handlers ?? {};
+    },
     local: {
       isLocal: (address) => localTest(options())?.(address) ?? false,
       store,

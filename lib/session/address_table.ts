@@ -1,12 +1,16 @@
 /**
- * Counts per client address in bounded memory: a hash table of plain numbers,
- * so that a million addresses cost 48 octets each and nothing for the garbage
- * collector. It knows no limit and no clock.
+ * Counts per client address in bounded memory: a hash table of plain numbers in
+ * one piece, so that a million addresses cost 44 octets each, nothing for the
+ * garbage collector, and all threads of a server can count in it. It knows no
+ * limit and no clock.
  *
  * When it is full, the entry that tells least makes room: never one with an open
  * connection, else the one with the smallest counts among the next few. Who
  * walks through a million addresses pushes out his own traces before those of
  * an address that has counted up to a limit.
+ *
+ * Danger: a thread may be ended in the middle of anything. So every single write
+ * leaves a table that can be walked, and nobody waits for ever for the lock.
  */
 
 /** The numbers of an entry, by their place in it. */
@@ -33,10 +37,7 @@ const KEY_LOW = 1;
 const NEXT = 2;
 /** Numbers of an entry. */
 const WIDTH = 9;
-/** Entries are made room for by the page: what is not used costs nothing. */
-const PAGE_BITS = 10;
-const PAGE_MASK = (1 << PAGE_BITS) - 1;
-const BUCKET_BITS = 16;
+const BUCKETS = 1 << 16;
 /** Entries among which the one that tells least is looked for. */
 const CANDIDATES = 16;
 /** How long counts are counts, in seconds. */
@@ -45,39 +46,90 @@ const MINUTE = 60;
 /** A place in a chain that leads on to nothing. */
 const NONE = 0xffffffff;
 
-/** Entries of {@linkcode AddressTable} unless told otherwise: 2^20. */
+/** Numbers about the table, by their place at its beginning. */
+const HEAD = { lock: 0, size: 1, hand: 2, seed: 3, length: 4 } as const;
+
+/** Entries unless told otherwise: 2^20. */
 export const MOST_ADDRESSES = 1_048_576;
+/** How long to wait for the lock, in ms: whoever has it so long has ended. */
+const LOCK_MS = 1000;
+
+/**
+ * Memory for an {@linkcode AddressTable}, which any number of threads may use
+ * at once. The system gives it out as it is written to.
+ *
+ * @param most Entries that are kept
+ */
+export function addressMemory(
+  most: number = MOST_ADDRESSES,
+): SharedArrayBuffer {
+  const numbers = HEAD.length + BUCKETS + most * WIDTH;
+  const memory = new SharedArrayBuffer(8 * Math.ceil(numbers / 2) + 8 * most);
+  const head = new Uint32Array(memory, 0, HEAD.length + BUCKETS);
+  // Where nobody can foresee which addresses share a chain.
+  const [seed] = crypto.getRandomValues(new Uint32Array(1));
+  head.fill(NONE, HEAD.length);
+  head[HEAD.seed] = seed!;
+  return memory;
+}
 
 /** Counts per address. An entry is named by its place, which it keeps while a connection is open. */
 export class AddressTable {
   readonly #most: number;
-  /** Where nobody can foresee which addresses share a chain. */
-  readonly #seed: number = crypto.getRandomValues(new Uint32Array(1))[0]!;
-  readonly #buckets: Uint32Array = new Uint32Array(1 << BUCKET_BITS).fill(NONE);
-  readonly #pages: Uint32Array[] = [];
-  readonly #octets: Float64Array[] = [];
-  #size = 0;
-  #hand = 0;
+  readonly #lock: Int32Array;
+  readonly #head: Uint32Array;
+  readonly #buckets: Uint32Array;
+  readonly #entries: Uint32Array;
+  readonly #octets: Float64Array;
+  readonly #seed: number;
 
-  /** @param most Entries that are kept; more only where all of them have open connections */
-  constructor(most: number = MOST_ADDRESSES) {
-    this.#most = most;
+  /** @param memory That of another thread, or some of its own */
+  constructor(memory: SharedArrayBuffer = addressMemory()) {
+    const fixed = 4 * (HEAD.length + BUCKETS);
+    // An odd number of entries ends in the middle of an octet count.
+    this.#most = Math.floor((memory.byteLength - fixed) / (WIDTH * 4 + 8));
+    this.#lock = new Int32Array(memory, 0, 1);
+    this.#head = new Uint32Array(memory, 0, HEAD.length);
+    this.#buckets = new Uint32Array(memory, 4 * HEAD.length, BUCKETS);
+    this.#entries = new Uint32Array(memory, fixed, this.#most * WIDTH);
+    this.#octets = new Float64Array(
+      memory,
+      memory.byteLength - 8 * this.#most,
+      this.#most,
+    );
+    this.#seed = this.#head[HEAD.seed]!;
   }
 
   /** How many entries there are. */
   get size(): number {
-    return this.#size;
+    return this.#head[HEAD.size]!;
   }
 
-  /** The memory that the entries take, in octets. */
+  /** The memory that the table takes when it is full, in octets. */
   get bytes(): number {
-    const page = (WIDTH * 4 + 8) << PAGE_BITS;
-    return this.#buckets.byteLength + this.#pages.length * page;
+    return this.#octets.buffer.byteLength;
+  }
+
+  /** Keeps other threads out until {@linkcode AddressTable.unlock}. */
+  lock(): void {
+    if (Atomics.compareExchange(this.#lock, 0, 0, 1) === 0) return;
+    const until = performance.now() + LOCK_MS;
+    // Held for less than a microsecond, unless its thread is interrupted there.
+    while (Atomics.compareExchange(this.#lock, 0, 0, 1) !== 0) {
+      if (performance.now() > until) return;
+      Atomics.wait(this.#lock, 0, 1, 1);
+    }
+  }
+
+  /** Lets other threads in. */
+  unlock(): void {
+    Atomics.store(this.#lock, 0, 0);
   }
 
   /**
    * The place of an address's entry, made if there is none; its counts are
-   * those of the minute that `second` lies in.
+   * those of the minute that `second` lies in. `undefined` where there is no
+   * room, because every entry has open connections.
    *
    * @param key The address in two numbers of 32 bits
    * @param second The time, in whole seconds from any beginning
@@ -85,106 +137,98 @@ export class AddressTable {
   take(
     key: { readonly high: number; readonly low: number },
     second: number,
-  ): number {
+  ): number | undefined {
     const { high, low } = key;
     const bucket = this.#bucketOf(high, low);
     for (
       let at = this.#buckets[bucket]!;
       at !== NONE;
-      at = this.#read(at, NEXT)
+      at = this.get(at, NEXT)
     ) {
-      if (
-        this.#read(at, KEY_LOW) === low && this.#read(at, KEY_HIGH) === high
-      ) {
+      if (this.get(at, KEY_LOW) === low && this.get(at, KEY_HIGH) === high) {
         this.turn(at, second);
         return at;
       }
     }
     const at = this.#room(second);
-    const page = this.#pages[at >>> PAGE_BITS]!;
-    const start = (at & PAGE_MASK) * WIDTH;
-    page.fill(0, start, start + WIDTH);
-    page[start + KEY_HIGH] = high;
-    page[start + KEY_LOW] = low;
-    page[start + NEXT] = this.#buckets[bucket]!;
-    page[start + FIELD.minute] = second;
-    this.#octets[at >>> PAGE_BITS]![at & PAGE_MASK] = 0;
+    if (at === undefined) return undefined;
+    const start = at * WIDTH;
+    this.#entries.fill(0, start, start + WIDTH);
+    this.#entries[start + KEY_HIGH] = high;
+    this.#entries[start + KEY_LOW] = low;
+    this.#entries[start + NEXT] = this.#buckets[bucket]!;
+    this.#entries[start + FIELD.minute] = second;
+    this.#octets[at] = 0;
     this.#buckets[bucket] = at;
     return at;
   }
 
   /** Begins a new minute of an entry, if the one that is counted is over. */
   turn(at: number, second: number): void {
-    const page = this.#pages[at >>> PAGE_BITS]!;
-    const start = (at & PAGE_MASK) * WIDTH;
-    const passed = second - page[start + FIELD.minute]!;
+    const entries = this.#entries;
+    const start = at * WIDTH;
+    const passed = second - entries[start + FIELD.minute]!;
     if (passed < MINUTE) return;
-    page[start + FIELD.minute] = second;
-    page[start + FIELD.connections] = 0;
-    page[start + FIELD.messages] = 0;
-    page[start + FIELD.recipients] = 0;
-    page[start + FIELD.refused]! >>>= Math.min(31, Math.floor(passed / MINUTE));
-    this.#octets[at >>> PAGE_BITS]![at & PAGE_MASK] = 0;
+    entries[start + FIELD.minute] = second;
+    entries[start + FIELD.connections] = 0;
+    entries[start + FIELD.messages] = 0;
+    entries[start + FIELD.recipients] = 0;
+    entries[start + FIELD.refused]! >>>= Math.min(
+      31,
+      Math.floor(passed / MINUTE),
+    );
+    this.#octets[at] = 0;
   }
 
   /** A number of an entry. */
-  get(at: number, field: Field): number {
-    return this.#read(at, field);
+  get(
+    at: number,
+    field: Field | typeof KEY_HIGH | typeof KEY_LOW | typeof NEXT,
+  ): number {
+    return this.#entries[at * WIDTH + field]!;
   }
 
   /** Adds to a number of an entry; returns what it is then. */
   add(at: number, field: Field, count: number): number {
-    const page = this.#pages[at >>> PAGE_BITS]!;
-    return page[(at & PAGE_MASK) * WIDTH + field]! += count;
+    return this.#entries[at * WIDTH + field]! += count;
   }
 
   /** Octets of an entry in this minute. */
   octets(at: number): number {
-    return this.#octets[at >>> PAGE_BITS]![at & PAGE_MASK]!;
+    return this.#octets[at]!;
   }
 
   /** Adds to the octets of an entry. */
   addOctets(at: number, count: number): void {
-    this.#octets[at >>> PAGE_BITS]![at & PAGE_MASK]! += count;
-  }
-
-  #read(at: number, field: number): number {
-    return this.#pages[at >>> PAGE_BITS]![(at & PAGE_MASK) * WIDTH + field]!;
+    this.#octets[at]! += count;
   }
 
   #bucketOf(high: number, low: number): number {
     let hash = Math.imul(high ^ this.#seed, 0x85ebca6b);
     hash = Math.imul(hash ^ (hash >>> 15) ^ low, 0xc2b2ae35);
     hash = Math.imul(hash ^ (hash >>> 13) ^ this.#seed, 0x27d4eb2f);
-    return (hash ^ (hash >>> 16)) & ((1 << BUCKET_BITS) - 1);
+    return (hash ^ (hash >>> 16)) & (BUCKETS - 1);
   }
 
   /** A place for a new entry. */
-  #room(second: number): number {
-    if (this.#size >= this.#most) {
-      const least = this.#least(second);
-      if (least !== undefined) {
-        this.#unlink(least);
-        return least;
-      }
-    }
-    const at = this.#size++;
-    if (at >>> PAGE_BITS === this.#pages.length) {
-      this.#pages.push(new Uint32Array(WIDTH << PAGE_BITS));
-      this.#octets.push(new Float64Array(1 << PAGE_BITS));
-    }
-    return at;
+  #room(second: number): number | undefined {
+    const { size } = this;
+    if (size < this.#most) return this.#head[HEAD.size]!++;
+    const least = this.#least(second);
+    if (least !== undefined) this.#unlink(least);
+    return least;
   }
 
   /** The entry that tells least of the next few; `undefined` where all have open connections. */
   #least(second: number): number | undefined {
+    const { size } = this;
     let least: number | undefined;
     let smallest = Infinity;
     let seen = 0;
-    for (let step = 0; step < this.#size; step++) {
-      const at = this.#hand;
-      this.#hand = at + 1 === this.#size ? 0 : at + 1;
-      if (this.#read(at, FIELD.open) > 0) continue;
+    for (let step = 0; step < size; step++) {
+      const at = this.#head[HEAD.hand]!;
+      this.#head[HEAD.hand] = at + 1 === size ? 0 : at + 1;
+      if (this.get(at, FIELD.open) > 0) continue;
       const worth = this.#worth(at, second);
       if (worth < smallest) [least, smallest] = [at, worth];
       if (smallest === 0 || ++seen === CANDIDATES) break;
@@ -194,27 +238,27 @@ export class AddressTable {
 
   /** How much would be forgotten with an entry. */
   #worth(at: number, second: number): number {
-    const refused = this.#read(at, FIELD.refused);
-    const age = second - this.#read(at, FIELD.minute);
+    const refused = this.get(at, FIELD.refused);
+    const age = second - this.get(at, FIELD.minute);
     if (age >= MINUTE) {
       return refused >>> Math.min(31, Math.floor(age / MINUTE));
     }
-    return this.#read(at, FIELD.connections) + this.#read(at, FIELD.messages) +
-      this.#read(at, FIELD.recipients) + refused + this.octets(at) / 1_000_000;
+    return this.get(at, FIELD.connections) + this.get(at, FIELD.messages) +
+      this.get(at, FIELD.recipients) + refused + this.octets(at) / 1_000_000;
   }
 
   #unlink(gone: number): void {
     const bucket = this.#bucketOf(
-      this.#read(gone, KEY_HIGH),
-      this.#read(gone, KEY_LOW),
+      this.get(gone, KEY_HIGH),
+      this.get(gone, KEY_LOW),
     );
-    const next = this.#read(gone, NEXT);
+    const next = this.get(gone, NEXT);
     let at = this.#buckets[bucket]!;
     if (at === gone) {
       this.#buckets[bucket] = next;
       return;
     }
-    while (this.#read(at, NEXT) !== gone) at = this.#read(at, NEXT);
-    this.#pages[at >>> PAGE_BITS]![(at & PAGE_MASK) * WIDTH + NEXT] = next;
+    while (at !== NONE && this.get(at, NEXT) !== gone) at = this.get(at, NEXT);
+    if (at !== NONE) this.#entries[at * WIDTH + NEXT] = next;
   }
 }

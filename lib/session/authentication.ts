@@ -116,7 +116,7 @@ export class Authentication {
   }
 
   #newAttempt(name: MechanismName): Attempt {
-    const { hostname, accounts } = this.#context;
+    const { hostname, accounts, saltKey } = this.#context;
     const mechanism = createServerMechanism(name, {
       hostname,
       channelBinding: this.mechanisms.includes("SCRAM-SHA-256-PLUS")
@@ -124,6 +124,7 @@ export class Authentication {
         : undefined,
       certificate: this.#session.tls?.peerCertificate,
       decoy: accounts?.decoy,
+      saltKey,
     });
     const attempt: Attempt = {
       exchange: new ServerExchange(mechanism, {

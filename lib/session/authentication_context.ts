@@ -9,7 +9,7 @@ import type { Logger } from "../log.ts";
 import { AccountList, type Accounts } from "../sasl/accounts.ts";
 import { MECHANISM_NAMES, type MechanismName } from "../sasl/mechanism_name.ts";
 import type { SmtpHandlers } from "./handlers.ts";
-import type { LoginGuard } from "./login_guard.ts";
+import type { LoginCounter } from "./login_guard.ts";
 
 /** What a listener offers who has a handler and no accounts: what any handler can decide. */
 const HANDLER_MECHANISMS: readonly MechanismName[] = ["PLAIN", "LOGIN"];
@@ -27,7 +27,9 @@ export interface AuthenticationContext {
   /** Whether AUTH is offered without TLS. */
   readonly allowInsecure: boolean;
   /** Counts failures. */
-  readonly guard: LoginGuard;
+  readonly guard: LoginCounter;
+  /** Key of SCRAM's salts for unknown users, which threads of one server share; the thread's own when not given. */
+  readonly saltKey?: Uint8Array | undefined;
   /** Takes log records. */
   readonly log: Logger;
 }

@@ -1,8 +1,7 @@
 /**
  * Decides, per client address, who may connect and how much may be sent: the one
- * owner of these counts for a whole server. Questions and answers are plain
- * values, so that sessions in another thread can ask as well. It makes no reply,
- * waits for nothing and never looks at what is sent.
+ * owner of these counts. The threads of a server have one each, on the same
+ * memory. It makes no reply, waits for nothing and never looks at what is sent.
  *
  * A minute begins with the first thing that is counted in it; what was refused
  * is not counted, so who goes on trying is let in again with the next one.
@@ -11,6 +10,8 @@
 import { type IpBytes, parseUnmapped } from "../net/ip.ts";
 import { AddressTable, FIELD } from "./address_table.ts";
 import type { Limits } from "./limit_options.ts";
+import { SessionCount } from "./session_count.ts";
+import type { TicketLedger } from "./ticket_ledger.ts";
 
 /** The limit that was met. */
 export type LimitBreach =
@@ -22,7 +23,7 @@ export type LimitBreach =
   | "bytesPerMinute";
 
 /**
- * What a connection that was admitted is named by: the place of its address's
+ * What a connection that was admitted is named by: what leads to its address's
  * counts, or {@linkcode EXEMPT}.
  */
 export type Ticket = number;
@@ -57,120 +58,187 @@ export interface AddressLimits {
   refused(ticket: Ticket): number;
 }
 
+/** What the threads of a server count in together. */
+export interface SharedCounts {
+  /** Counts sessions. */
+  readonly count: SessionCount;
+  /** The counts per address. */
+  readonly memory: SharedArrayBuffer;
+  /** This thread's tickets; those of a thread that cannot end by itself need not be written down. */
+  readonly ledger?: TicketLedger | undefined;
+}
+
 /** The counts of one server. */
 export class AddressLimiter implements AddressLimits {
   /** The limits in force; may be exchanged at any time. */
   limits: Limits;
-  readonly #table: AddressTable;
   readonly #now: () => number;
-  #open = 0;
+  readonly #count: SessionCount;
+  readonly #memory: SharedArrayBuffer | undefined;
+  readonly #ledger: TicketLedger | undefined;
+  #lazyTable: AddressTable | undefined;
 
   /**
    * Nothing has been counted.
    *
-   * @param options `now`: a time in ms that never goes back, from 0 on, which may lag by a second; `most`:
-   * addresses whose counts are kept
+   * @param options `now`: a time in ms that never goes back, from 0 on, the same for all threads, which may
+   * lag by a second; `shared`: what is counted in, if others do so as well
    */
   constructor(
     limits: Limits,
     options: {
       readonly now?: (() => number) | undefined;
-      readonly most?: number | undefined;
+      readonly shared?: SharedCounts | undefined;
     } = {},
   ) {
+    const { now, shared } = options;
     this.limits = limits;
-    this.#now = options.now ?? (() => performance.now());
-    this.#table = new AddressTable(options.most);
+    this.#now = now ?? (() => performance.now());
+    this.#count = shared?.count ?? new SessionCount();
+    this.#memory = shared?.memory;
+    this.#ledger = shared?.ledger;
   }
 
-  /** The memory that the counts take, in octets. */
-  get bytes(): number {
-    return this.#table.bytes;
+  /** Where only exempt clients come, there is none. */
+  get #table(): AddressTable {
+    return this.#lazyTable ??= new AddressTable(this.#memory);
+  }
+
+  /** Sessions that were admitted, of all threads. */
+  get open(): number {
+    return this.#count.total;
   }
 
   /** See {@linkcode AddressLimits.admit}. */
   admit(address: string): Ticket | LimitBreach {
-    const { maxConnections, maxConnectionsPerIp, connectionsPerMinute } =
-      this.limits;
-    if (this.#open >= maxConnections) return "maxConnections";
+    if (!this.#count.enter(this.limits.maxConnections)) return "maxConnections";
     const ticket = this.#ticketOf(address);
-    if (ticket >= 0) {
-      const table = this.#table;
-      if (isAt(maxConnectionsPerIp, table.get(ticket, FIELD.open))) {
-        return "maxConnectionsPerIp";
-      }
-      if (isAt(connectionsPerMinute, table.get(ticket, FIELD.connections))) {
-        return "connectionsPerMinute";
-      }
-      table.add(ticket, FIELD.open, 1);
-      table.add(ticket, FIELD.connections, 1);
-    }
-    this.#open++;
+    if (typeof ticket === "string") this.#count.leave();
     return ticket;
   }
 
-  #ticketOf(address: string): Ticket {
+  #ticketOf(address: string): Ticket | LimitBreach {
     const bytes = parseUnmapped(address);
     // What has no address, as a pair in memory, is the program's own.
     if (bytes === undefined) return EXEMPT;
     if (this.limits.exempt.some((it) => it.contains(address))) return EXEMPT;
-    return this.#table.take(keyOf(bytes), this.#second());
+    if (this.#ledger?.isFull) return "maxConnections";
+    const table = this.#table;
+    table.lock();
+    const entry = this.#enter(keyOf(bytes));
+    table.unlock();
+    // A million addresses with open connections: there are none left to count.
+    if (entry === undefined) return EXEMPT;
+    if (typeof entry === "string") return entry;
+    return this.#ledger?.issue(entry) ?? entry;
+  }
+
+  #enter(key: AddressKey): number | LimitBreach | undefined {
+    const { maxConnectionsPerIp, connectionsPerMinute } = this.limits;
+    const table = this.#table;
+    const entry = table.take(key, this.#second());
+    if (entry === undefined) return undefined;
+    if (isAt(maxConnectionsPerIp, table.get(entry, FIELD.open))) {
+      return "maxConnectionsPerIp";
+    }
+    if (isAt(connectionsPerMinute, table.get(entry, FIELD.connections))) {
+      return "connectionsPerMinute";
+    }
+    table.add(entry, FIELD.open, 1);
+    table.add(entry, FIELD.connections, 1);
+    return entry;
   }
 
   /** See {@linkcode AddressLimits.leave}. */
   leave(ticket: Ticket): void {
     if (ticket === NO_TICKET) return;
-    this.#open--;
-    if (ticket >= 0) this.#table.add(ticket, FIELD.open, -1);
+    this.#count.leave();
+    if (ticket < 0) return;
+    const entry = this.#entryOf(ticket);
+    this.#ledger?.close(ticket);
+    this.#depart(entry);
+  }
+
+  #depart(entry: number): void {
+    const table = this.#table;
+    table.lock();
+    table.add(entry, FIELD.open, -1);
+    table.unlock();
+  }
+
+  /** The connections of a thread that has ended are over. */
+  departAll(ledger: TicketLedger): void {
+    for (const entry of ledger.openEntries()) this.#depart(entry);
+  }
+
+  #entryOf(ticket: Ticket): number {
+    return this.#ledger?.entryOf(ticket) ?? ticket;
   }
 
   /** See {@linkcode AddressLimits.message}. */
   message(ticket: Ticket): LimitBreach | undefined {
     if (ticket < 0) return undefined;
-    const table = this.#table;
-    table.turn(ticket, this.#second());
     const { messagesPerMinute, bytesPerMinute } = this.limits;
-    if (isAt(messagesPerMinute, table.get(ticket, FIELD.messages))) {
-      return "messagesPerMinute";
-    }
-    if (isAt(bytesPerMinute, table.octets(ticket))) return "bytesPerMinute";
-    table.add(ticket, FIELD.messages, 1);
-    return undefined;
+    const table = this.#table;
+    const entry = this.#lockEntry(ticket);
+    const messages = table.get(entry, FIELD.messages);
+    let breach: LimitBreach | undefined;
+    if (isAt(messagesPerMinute, messages)) breach = "messagesPerMinute";
+    else if (isAt(bytesPerMinute, table.octets(entry))) {
+      breach = "bytesPerMinute";
+    } else table.add(entry, FIELD.messages, 1);
+    table.unlock();
+    return breach;
   }
 
   /** See {@linkcode AddressLimits.recipient}. */
   recipient(ticket: Ticket): LimitBreach | undefined {
     if (ticket < 0) return undefined;
     const table = this.#table;
-    table.turn(ticket, this.#second());
-    const { recipientsPerMinute } = this.limits;
-    if (isAt(recipientsPerMinute, table.get(ticket, FIELD.recipients))) {
-      return "recipientsPerMinute";
-    }
-    table.add(ticket, FIELD.recipients, 1);
-    return undefined;
+    const entry = this.#lockEntry(ticket);
+    const recipients = table.get(entry, FIELD.recipients);
+    const isFull = isAt(this.limits.recipientsPerMinute, recipients);
+    if (!isFull) table.add(entry, FIELD.recipients, 1);
+    table.unlock();
+    return isFull ? "recipientsPerMinute" : undefined;
   }
 
   /** See {@linkcode AddressLimits.octets}. */
   octets(ticket: Ticket, count: number): void {
     if (ticket < 0) return;
-    this.#table.turn(ticket, this.#second());
-    this.#table.addOctets(ticket, count);
+    const entry = this.#lockEntry(ticket);
+    this.#table.addOctets(entry, count);
+    this.#table.unlock();
   }
 
   /** See {@linkcode AddressLimits.refused}. */
   refused(ticket: Ticket): number {
     if (ticket < 0) return 0;
-    this.#table.turn(ticket, this.#second());
-    const past = this.#table.add(ticket, FIELD.refused, 1) - FREE_REFUSALS;
+    const entry = this.#lockEntry(ticket);
+    const past = this.#table.add(entry, FIELD.refused, 1) - FREE_REFUSALS;
+    this.#table.unlock();
     if (past <= 0) return 0;
     const delay = FIRST_DELAY_MS * 2 ** Math.min(past - 1, 20);
     return Math.min(delay, this.limits.tarpitMs);
   }
 
+  /** The entry of a ticket, at the minute that it is; the table is to be unlocked. */
+  #lockEntry(ticket: Ticket): number {
+    const entry = this.#entryOf(ticket);
+    this.#table.lock();
+    this.#table.turn(entry, this.#second());
+    return entry;
+  }
+
   #second(): number {
     return Math.floor(this.#now() / 1000);
   }
+}
+
+/** An address in two numbers. */
+interface AddressKey {
+  readonly high: number;
+  readonly low: number;
 }
 
 /** Whether a count has come to its limit; 0 is none. */
@@ -182,9 +250,7 @@ function isAt(limit: number, count: number): boolean {
  * The address in two numbers: all of an IPv4 one, the /64 of an IPv6 one. No
  * client comes from an IPv6 address that begins as those of the former.
  */
-function keyOf(
-  bytes: IpBytes,
-): { readonly high: number; readonly low: number } {
+function keyOf(bytes: IpBytes): AddressKey {
   return bytes.length === 4
     ? { high: 0xffffffff, low: word(bytes, 0) }
     : { high: word(bytes, 0), low: word(bytes, 4) };

@@ -46,6 +46,12 @@ export interface LoginAttempt {
   readonly account: string;
 }
 
+/** What a session needs of a {@linkcode LoginGuard}, which may be on another thread. */
+export type LoginCounter = Pick<
+  LoginGuard,
+  "enter" | "leave" | "fail" | "succeed" | "release"
+>;
+
 /** An attempt that waits for others. */
 interface Waiter {
   readonly attempt: LoginAttempt;

@@ -23,6 +23,12 @@ export type SessionState =
   | "authenticating"
   | "disconnected";
 
+/** What a session shows of the machine behind it. */
+export type SessionProtocol = Pick<
+  ServerProtocol,
+  "helo" | "extended" | "phase" | "reading" | "send"
+>;
+
 /** What a session is made of. The session looks into it: XCLIENT changes the client. */
 export interface SessionInit {
   /** Unique name. */
@@ -38,9 +44,11 @@ export interface SessionInit {
   /** What the listener is for. */
   readonly kind: ListenerKind;
   /** The machine behind the session. */
-  readonly protocol: ServerProtocol;
+  readonly protocol: SessionProtocol;
   /** Ends the session. */
   readonly close: (reply: SmtpReply | undefined) => void;
+  /** When the client connected; now, when not given. */
+  readonly connectedAt?: Date | undefined;
 }
 
 /**
@@ -70,7 +78,7 @@ export class SmtpSession {
   /** What the listener is for: `"smtp"`, `"submission"` or `"lmtp"`. */
   readonly kind: ListenerKind;
   /** When the client connected. */
-  readonly connectedAt: Date = new Date();
+  readonly connectedAt: Date;
   /** The message under way: from `onMessageStart` to the final reply. */
   message: Message | undefined;
   /** Messages accepted in this session so far. */
@@ -82,12 +90,13 @@ export class SmtpSession {
   /** Anything the program wants to keep with the session. */
   tag: unknown;
   readonly #init: SessionInit;
-  readonly #protocol: ServerProtocol;
+  readonly #protocol: SessionProtocol;
 
   /** Made by the server. */
   constructor(init: SessionInit) {
     this.id = init.id;
     this.kind = init.kind;
+    this.connectedAt = init.connectedAt ?? new Date();
     this.#init = init;
     this.#protocol = init.protocol;
   }

@@ -23,6 +23,7 @@ import {
 import { failureOfOne, Underway } from "./keeping.ts";
 import { lockOptions, type LockSettings } from "./lock.ts";
 import { safeComponent } from "./mailbox_name.ts";
+import { noteOrigin } from "./origin.ts";
 import type { MessageStore } from "./store.ts";
 import { uniqueName } from "./unique_name.ts";
 
@@ -126,6 +127,11 @@ export class FileStore implements MessageStore {
         ...lockOptions(options),
       };
     }
+    noteOrigin(this, {
+      ...options,
+      folder: this.#folder,
+      path: path === undefined ? undefined : this.#path,
+    });
   }
 
   /**

@@ -30,6 +30,7 @@ import {
   planDeliveries,
   Underway,
 } from "./keeping.ts";
+import { noteOrigin } from "./origin.ts";
 import type { MessageStore, SaveOptions } from "./store.ts";
 import { hostName, safeHost, uniqueName } from "./unique_name.ts";
 
@@ -113,6 +114,7 @@ export class MaildirStore implements MessageStore {
     this.#hostname = options.hostname === undefined
       ? hostName()
       : safeHost(options.hostname);
+    noteOrigin(this, { ...options, folder: this.#folder });
   }
 
   /**

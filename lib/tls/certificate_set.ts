@@ -89,6 +89,11 @@ export class CertificateSet {
     this.#choose = choose;
   }
 
+  /** Whether names that no certificate is for are asked about. */
+  get isOpen(): boolean {
+    return this.#choose !== undefined;
+  }
+
   /** Whether the server name can make a difference. */
   get dependsOnName(): boolean {
     return this.#choose !== undefined || this.fallback === undefined ||
@@ -138,6 +143,7 @@ export class CertificateSet {
  */
 export class CertificateSource {
   #current: CertificateSet;
+  readonly #listeners = new Set<() => void>();
 
   /**
    * Starts with these certificates.
@@ -161,6 +167,13 @@ export class CertificateSource {
    */
   replace(certificates: Certificate | CertificateSet): void {
     this.#current = toSet(certificates);
+    for (const listener of this.#listeners) listener();
+  }
+
+  /** Tells of each exchange, once it is done. Returns what ends that. */
+  onReplace(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 }
 

@@ -13,6 +13,7 @@ import type { SmtpServer } from "../../lib/server.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
 import { heapInUse, openFiles } from "../support/memory.ts";
+import { givenHandlers } from "../../lib/server/options.ts";
 import { startServer, TestClient, until, within } from "../support/server.ts";
 
 const CERTIFICATE = await Certificate.selfSigned({ names: ["mx.test"] });
@@ -118,7 +119,7 @@ async function watched(
   const ends: string[] = [];
   const store = new MemoryStore();
   const temporaryFolder = await Deno.makeTempDir({ prefix: "smtp-faults-" });
-  const { handlers, ...rest } = options;
+  const { handlers: _, ...rest } = options;
   const server = await startServer({
     store,
     temporaryFolder,
@@ -127,7 +128,7 @@ async function watched(
     allowInsecureAuth: true,
     accounts: { find: () => undefined },
     handlers: {
-      ...handlers,
+      ...givenHandlers(options),
       onDisconnect: (_session, reason) => void ends.push(reason),
     },
     log: (record) => records.push(record),

@@ -1,5 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
-import { AddressTable, FIELD } from "../../lib/session/address_table.ts";
+import {
+  addressMemory,
+  AddressTable,
+  FIELD,
+} from "../../lib/session/address_table.ts";
 
 /** The key of a made-up address. */
 function key(low: number): { high: number; low: number } {
@@ -8,11 +12,11 @@ function key(low: number): { high: number; low: number } {
 
 Deno.test("AddressTable keeps an address's counts in its place", () => {
   const table = new AddressTable();
-  const first = table.take(key(1), 0);
-  const second = table.take(key(2), 0);
+  const first = table.take(key(1), 0)!;
+  const second = table.take(key(2), 0)!;
   table.add(first, FIELD.messages, 2);
   table.addOctets(first, 5_000_000_000);
-  assertEquals(table.take(key(1), 59), first);
+  assertEquals(table.take(key(1), 59)!, first);
   assertEquals(table.get(first, FIELD.messages), 2);
   assertEquals(table.octets(first), 5_000_000_000);
   assertEquals(table.get(second, FIELD.messages), 0);
@@ -21,7 +25,7 @@ Deno.test("AddressTable keeps an address's counts in its place", () => {
 
 Deno.test("AddressTable begins anew after a minute, and forgets refusals by half", () => {
   const table = new AddressTable();
-  const at = table.take(key(1), 100);
+  const at = table.take(key(1), 100)!;
   table.add(at, FIELD.open, 1);
   table.add(at, FIELD.recipients, 5);
   table.add(at, FIELD.refused, 8);
@@ -43,45 +47,85 @@ Deno.test("AddressTable begins anew after a minute, and forgets refusals by half
 });
 
 Deno.test("AddressTable never gives away the place of an open connection", () => {
-  const table = new AddressTable(4);
-  const open = Array.from({ length: 6 }, (_, low) => {
-    const at = table.take(key(low), 0);
+  const table = new AddressTable(addressMemory(4));
+  const open = Array.from({ length: 4 }, (_, low) => {
+    const at = table.take(key(low), 0)!;
     table.add(at, FIELD.open, 1);
     return at;
   });
-  assertEquals(new Set(open).size, 6);
-  for (let low = 100; low < 200; low++) table.take(key(low), 0);
+  assertEquals(new Set(open).size, 4);
+  for (let low = 100; low < 200; low++) {
+    assertEquals(table.take(key(low), 0), undefined);
+  }
   for (const [low, at] of open.entries()) {
     assertEquals(table.take(key(low), 0), at);
     assertEquals(table.get(at, FIELD.open), 1);
   }
+  table.add(open[2]!, FIELD.open, -1);
+  assertEquals(table.take(key(100), 0), open[2]);
+});
+
+Deno.test("AddressTable counts what threads count in the same memory", async () => {
+  const memory = addressMemory(8);
+  const table = new AddressTable(memory);
+  const module = import.meta.resolve("../support/count_addresses.ts");
+  const counting = Array.from({ length: 3 }, () => {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const worker = new Worker(module, { type: "module" });
+    worker.onerror = (event) => reject(new Error(event.message));
+    worker.onmessage = () => {
+      worker.terminate();
+      resolve();
+    };
+    worker.postMessage(memory);
+    return promise;
+  });
+  await Promise.all(counting);
+  // Each has counted in four addresses 5,000 times.
+  for (let low = 0; low < 4; low++) {
+    const at = table.take(key(low), 0)!;
+    assertEquals(table.get(at, FIELD.messages), 15_000);
+    assertEquals(table.octets(at), 150_000);
+  }
+  assertEquals(table.size, 4);
+});
+
+Deno.test("AddressTable goes on where a thread has ended with the lock in its hands", () => {
+  const memory = addressMemory(8);
+  new AddressTable(memory).lock();
+  const table = new AddressTable(memory);
+  table.lock();
+  table.add(table.take(key(1), 0)!, FIELD.messages, 1);
+  table.unlock();
+  table.lock();
+  assertEquals(table.get(table.take(key(1), 0)!, FIELD.messages), 1);
 });
 
 Deno.test("AddressTable forgets those that tell least first", () => {
-  const table = new AddressTable(100);
-  const busy = table.take(key(0), 0);
+  const table = new AddressTable(addressMemory(100));
+  const busy = table.take(key(0), 0)!;
   table.add(busy, FIELD.refused, 50);
   // A client with very many addresses uses each of them once.
   for (let low = 1; low < 10_000; low++) {
-    table.add(table.take(key(low), 0), FIELD.connections, 1);
+    table.add(table.take(key(low), 0)!, FIELD.connections, 1);
   }
   assertEquals(table.size, 100);
-  assertEquals(table.take(key(0), 0), busy);
+  assertEquals(table.take(key(0), 0)!, busy);
   assertEquals(table.get(busy, FIELD.refused), 50);
 });
 
 Deno.test("AddressTable finds each of a million addresses again, below 64 MiB", () => {
   const table = new AddressTable();
   for (let low = 0; low < 1_048_576; low++) {
-    table.add(table.take(key(low), 0), FIELD.messages, low & 7);
+    table.add(table.take(key(low), 0)!, FIELD.messages, low & 7);
   }
   assertEquals(table.size, 1_048_576);
   assert(table.bytes < 64 * 1024 * 1024, `${table.bytes} octets`);
   for (let low = 0; low < 1_048_576; low += 997) {
-    assertEquals(table.get(table.take(key(low), 0), FIELD.messages), low & 7);
+    assertEquals(table.get(table.take(key(low), 0)!, FIELD.messages), low & 7);
   }
   // Full as it is, it grows no more.
   const { bytes } = table;
-  for (let low = 0; low < 100_000; low++) table.take({ high: 8, low }, 0);
+  for (let low = 0; low < 100_000; low++) table.take({ high: 8, low }, 0)!;
   assertEquals([table.size, table.bytes], [1_048_576, bytes]);
 });

@@ -6,7 +6,10 @@ import { AccountList } from "../../lib/sasl/accounts.ts";
 import type { MechanismName } from "../../lib/sasl/mechanism_name.ts";
 import { ScramVerifier } from "../../lib/sasl/scram_verifier.ts";
 import type { SmtpServer } from "../../lib/server.ts";
-import type { SmtpServerOptions } from "../../lib/server/options.ts";
+import {
+  givenHandlers,
+  type SmtpServerOptions,
+} from "../../lib/server/options.ts";
 import { authenticationContext } from "../../lib/session/authentication_context.ts";
 import {
   type LoginAttempt,
@@ -570,7 +573,7 @@ function listening(options: SmtpServerOptions = {}): {
       log: (record) => records.push(record),
       handlers: {
         onCommand: (_session, line) => void lines.push(line),
-        ...options.handlers,
+        ...givenHandlers(options),
       },
     },
     said: () => JSON.stringify([records, lines]),

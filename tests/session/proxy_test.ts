@@ -10,7 +10,10 @@ import {
 import type { LogRecord } from "../../lib/log.ts";
 import { memoryPair } from "../../lib/net/memory_transport.ts";
 import { SmtpServer } from "../../lib/server.ts";
-import type { SmtpServerOptions } from "../../lib/server/options.ts";
+import {
+  givenHandlers,
+  type SmtpServerOptions,
+} from "../../lib/server/options.ts";
 import type { SmtpSession } from "../../lib/session/session.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
@@ -42,7 +45,7 @@ async function fromProxy(options: SmtpServerOptions = {}): Promise<Front> {
     log: (record) => records.push(record),
     ...options,
     handlers: {
-      ...options.handlers,
+      ...givenHandlers(options),
       onConnect: (session) => void sessions.push(session),
     },
   });

@@ -2,7 +2,10 @@ import { assert, assertEquals } from "@std/assert";
 import type { LogRecord } from "../../lib/log.ts";
 import { AccountList } from "../../lib/sasl/accounts.ts";
 import type { SmtpServer } from "../../lib/server.ts";
-import type { SmtpServerOptions } from "../../lib/server/options.ts";
+import {
+  givenHandlers,
+  type SmtpServerOptions,
+} from "../../lib/server/options.ts";
 import { startServer, TestClient, until } from "../support/server.ts";
 import {
   certificate,
@@ -25,7 +28,7 @@ async function startTlsServer(
     certificate,
     handlers: {
       onCommand: (_session, line) => void commands.push(line),
-      ...options.handlers,
+      ...givenHandlers(options),
     },
     ...options,
   });

@@ -1,0 +1,77 @@
+/**
+ * Handlers that are a module of their own: found by path or URL, loaded, and
+ * told what the server has for them. Every thread of a server loads its own.
+ */
+
+import { isAbsolute } from "node:path";
+import { pathToFileURL } from "node:url";
+import type { Message } from "../message/message.ts";
+import type { RelayOptions } from "../queue/relay.ts";
+import type { MaybePromise, SmtpHandlers } from "./handlers.ts";
+
+/**
+ * What a handler module gets of its server, the same on every thread.
+ *
+ * @example Send everything on
+ * ```ts
+ * import type { HandlerContext, SmtpHandlers } from "@smtp/server";
+ *
+ * // A module says `export default` in place of `const handlers =`.
+ * const handlers = ({ relays }: HandlerContext): SmtpHandlers => ({
+ *   async onMessage(_session, message) {
+ *     await relays.add(message);
+ *   },
+ * });
+ * console.assert(handlers.length === 1);
+ * ```
+ */
+export interface HandlerContext {
+  /** The messages to be relayed. */
+  readonly relays: {
+    /**
+     * Hands a message to the server's queue, with its options as
+     * `server.relays.add` takes them. Resolves with the name that it has there,
+     * when it is safe: the client may be told 250.
+     *
+     * @throws {SmtpError} If it could not be kept: 452 4.3.1 to the client
+     */
+    add(message: Message, options?: RelayOptions): Promise<string>;
+  };
+  /** Which thread has loaded the module: 0 is the main one, which serves nobody where there are others. */
+  readonly thread: number;
+}
+
+/** What a handler module exports as default: the handlers, or what makes them. */
+export type HandlerModule =
+  | SmtpHandlers
+  | ((context: HandlerContext) => MaybePromise<SmtpHandlers>);
+
+/** The URL of a handler module; a path is taken from the working directory. */
+export function handlerModuleUrl(module: string | URL): string {
+  const text = String(module);
+  // A drive letter is no scheme.
+  if (!isAbsolute(text) && /^[a-z][a-z0-9+.-]+:/i.test(text)) return text;
+  return pathToFileURL(text).href;
+}
+
+/**
+ * Loads a handler module and makes its handlers.
+ *
+ * @param url Where it is
+ * @param context What it gets
+ * @throws {TypeError} If it has no default export that is handlers or makes them
+ */
+export async function loadHandlerModule(
+  url: string,
+  context: HandlerContext,
+): Promise<SmtpHandlers> {
+  const loaded: { readonly default?: unknown } = await import(url);
+  const { default: given } = loaded;
+  const handlers = typeof given === "function" ? await given(context) : given;
+  if (typeof handlers !== "object" || handlers === null) {
+    throw new TypeError(
+      `Cannot use the handler module "${url}": want a default export with handlers, as { onRcptTo() {} }, or a function that makes them`,
+    );
+  }
+  return handlers;
+}

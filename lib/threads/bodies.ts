@@ -1,0 +1,156 @@
+/**
+ * Bodies of messages across threads: offered on the thread that has the octets
+ * for as long as a call lasts, read on the other one. What is in memory goes
+ * along with the call; a file is read piece by piece, each asked for.
+ */
+
+import { type BodyOptions, MessageBody } from "../message/body.ts";
+import type { BodyFacts, BodyRead } from "./messages.ts";
+
+/** Reads on in a body of the other thread. */
+export type ReadBody = (read: BodyRead) => Promise<Uint8Array | undefined>;
+
+function overError(): Error {
+  return new Deno.errors.BadResource(
+    "Cannot read the content: the message is over",
+  );
+}
+
+/** The bodies that the other thread may read now. */
+export class OfferedBodies {
+  readonly #bodies = new Map<number, MessageBody>();
+  /** Bodies that are done with once they have been read. */
+  readonly #once = new Set<number>();
+  readonly #readers = new Map<string, AsyncGenerator<Uint8Array>>();
+  #lastKey = 0;
+
+  /** Offers a body until {@linkcode OfferedBodies.withdraw}. */
+  offer(body: MessageBody): BodyFacts {
+    const key = ++this.#lastKey;
+    this.#bodies.set(key, body);
+    // A view would take the whole of its storage along.
+    return { key, size: body.size, head: body.head.slice() };
+  }
+
+  /** Gives a body away: it is discarded once the other thread has read all of it. */
+  giveAway(body: MessageBody): BodyFacts {
+    const facts = this.offer(body);
+    if (facts.head.length === facts.size) this.#end(facts.key);
+    else this.#once.add(facts.key);
+    return facts;
+  }
+
+  /** Discards what was given away and not read to its end: the other thread is gone. */
+  discard(): void {
+    for (const key of this.#once) this.#end(key);
+  }
+
+  #end(key: number): void {
+    this.#once.delete(key);
+    this.#bodies.get(key)?.discard();
+    this.#bodies.delete(key);
+  }
+
+  /** Ends an offer: a reader that comes later is told that the message is over. */
+  withdraw({ key }: BodyFacts): void {
+    this.#bodies.delete(key);
+    for (const [name, reader] of this.#readers) {
+      if (!name.startsWith(`${key} `)) continue;
+      this.#readers.delete(name);
+      reader.return(undefined).catch(() => {});
+    }
+  }
+
+  /** The next octets for a reader; `undefined` at the end. */
+  async read({ key, reader }: BodyRead): Promise<Uint8Array | undefined> {
+    const body = this.#bodies.get(key);
+    if (body === undefined) throw overError();
+    const name = `${key} ${reader}`;
+    let chunks = this.#readers.get(name);
+    if (chunks === undefined) this.#readers.set(name, chunks = body.chunks());
+    const { value, done } = await chunks.next();
+    if (!done) return body.memory === undefined ? value : value.slice();
+    this.#readers.delete(name);
+    if (this.#once.has(key)) this.#end(key);
+    return undefined;
+  }
+}
+
+let lastReader = 0;
+
+/** The octets of a body on another thread, from its first to its last. */
+export async function* readBody(
+  facts: BodyFacts,
+  read: ReadBody,
+): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  if (facts.head.length === facts.size) {
+    if (facts.size > 0) yield facts.head as Uint8Array<ArrayBuffer>;
+    return;
+  }
+  const reader = ++lastReader;
+  for (;;) {
+    const chunk = await read({ key: facts.key, reader });
+    if (chunk === undefined) return;
+    yield chunk as Uint8Array<ArrayBuffer>;
+  }
+}
+
+/** A body whose octets are another thread's. Nobody writes to it here. */
+export class RemoteBody extends MessageBody {
+  readonly #read: ReadBody;
+  #facts: BodyFacts | undefined;
+  #over = false;
+
+  /**
+   * Empty until {@linkcode RemoteBody.fill}.
+   *
+   * @param options Where a replacement would go
+   * @param read Asks the other thread for octets
+   */
+  constructor(options: BodyOptions, read: ReadBody) {
+    super(options);
+    this.#read = read;
+  }
+
+  /** Octets in all. */
+  override get size(): number {
+    return this.#facts?.size ?? 0;
+  }
+
+  /** The whole body where it came along, else `undefined`. */
+  override get memory(): Uint8Array<ArrayBuffer> | undefined {
+    const { head } = this;
+    return head.length === this.size && !this.#over ? head : undefined;
+  }
+
+  /** As much as came along. */
+  override get head(): Uint8Array<ArrayBuffer> {
+    return (this.#facts?.head ?? new Uint8Array(0)) as Uint8Array<ArrayBuffer>;
+  }
+
+  /** The other thread offers the octets. */
+  fill(facts: BodyFacts): void {
+    this.#facts = facts;
+    this.#over = false;
+  }
+
+  /** The offer is over, and what came along is let go. */
+  forget(): void {
+    if (this.#facts === undefined) return;
+    this.#facts = { ...this.#facts, head: new Uint8Array(0) };
+    this.#over = true;
+  }
+
+  /** The octets in order; each call starts at the beginning. */
+  override async *chunks(): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+    const facts = this.#facts;
+    if (this.#over) throw overError();
+    if (facts !== undefined) yield* readBody(facts, this.#read);
+  }
+
+  /** Lets go of the octets that came along. */
+  override discard(): Promise<void> {
+    this.forget();
+    return Promise.resolve();
+  }
+}

@@ -1,0 +1,155 @@
+/**
+ * Asks the handlers of the main thread for a worker: shows them the mirror of
+ * the session, and tells the worker what they said and did. A handler may take
+ * its time; the worker goes on with its other sessions meanwhile.
+ */
+
+import type { Message } from "../message/message.ts";
+import { Address } from "../protocol/address.ts";
+import { MessageHeaders } from "../protocol/headers.ts";
+import type { CloseReason } from "../protocol/server_effects.ts";
+import { Credentials } from "../sasl/credentials.ts";
+import type { SmtpHandlers } from "../session/handlers.ts";
+import type { SmtpSession } from "../session/session.ts";
+import type { MessageStore } from "../store/store.ts";
+import type { OfferedBodies } from "./bodies.ts";
+import type {
+  HandlerAnswer,
+  HandlerCall,
+  MessageChanges,
+  WireSecret,
+} from "./messages.ts";
+import type { Mirror } from "./mirrors.ts";
+import { encodeSecret, encodeThrown, encodeVerdict } from "./wire.ts";
+import { encodeReply } from "./wire_errors.ts";
+
+/** What asking handlers for a worker takes. */
+export interface HandlerHostInit {
+  /** The handlers as they are now. */
+  handlers(): SmtpHandlers;
+  /** Asks the worker whether the client of a session knows a secret. */
+  verify(session: string, secret: WireSecret): Promise<boolean>;
+  /** Offers replaced contents to the worker. */
+  readonly bodies: OfferedBodies;
+}
+
+/** What a handler is called with, made of a call. */
+interface Arguments {
+  readonly session: SmtpSession;
+  readonly message: Message | undefined;
+  readonly headers: MessageHeaders | undefined;
+  readonly credentials: Credentials | undefined;
+}
+
+/** Asks one handler. Never rejects. */
+export async function askHandler(
+  call: HandlerCall,
+  mirror: Mirror,
+  init: HandlerHostInit,
+): Promise<HandlerAnswer> {
+  const { session } = mirror;
+  const message = mirror.useMessage(call.message);
+  if (call.body !== undefined) mirror.content?.fill(call.body);
+  const given: Arguments = {
+    session,
+    message,
+    headers: call.headers && MessageHeaders.parse(call.headers),
+    credentials: credentialsOf(call, init),
+  };
+  mirror.isAsked = true;
+  if (call.name === "onDisconnect") mirror.isTold = true;
+  const { username } = session;
+  const body = message?.body;
+  let verdict: HandlerAnswer["verdict"];
+  try {
+    verdict = encodeVerdict(await run(init.handlers(), call, given));
+  } catch (error) {
+    verdict = encodeThrown(error);
+  }
+  const replaced = message?.body !== body && message
+    ? init.bodies.giveAway(message.body)
+    : undefined;
+  mirror.content?.forget();
+  return {
+    verdict,
+    username: session.username === username
+      ? undefined
+      : session.username ?? null,
+    identity: given.credentials?.identity,
+    message: message && changesOf(message, replaced),
+    headers: given.headers?.changed ? given.headers.encode() : undefined,
+  };
+}
+
+/** Calls the handler of that name with what it wants. */
+function run(
+  handlers: SmtpHandlers,
+  { name, text = "", parameters = {} }: HandlerCall,
+  { session, message, headers, credentials }: Arguments,
+): unknown {
+  switch (name) {
+    case "onConnect":
+    case "onReset":
+      return handlers[name]?.(session);
+    case "onHelo":
+    case "onCommand":
+    case "onVerify":
+    case "onExpand":
+      return handlers[name]?.(session, text);
+    case "onMailFrom":
+    case "onRcptTo":
+      return handlers[name]?.(session, Address.parse(text), parameters);
+    case "onMessageStart":
+    case "onMessage":
+      return handlers[name]?.(session, message!);
+    case "onHeaders":
+      return handlers.onHeaders?.(session, message!, headers!);
+    case "onAuthenticate":
+      return handlers.onAuthenticate?.(session, credentials!);
+    case "onDisconnect":
+      return handlers.onDisconnect?.(session, text as CloseReason);
+    case "onStateChange":
+      // Told by a note: nobody waits for it.
+      return undefined;
+  }
+}
+
+/** Credentials whose secret is compared in the worker, where the exchange is. */
+function credentialsOf(
+  { credentials, session }: HandlerCall,
+  { verify }: HandlerHostInit,
+): Credentials | undefined {
+  if (credentials === undefined) return undefined;
+  const { mechanism, ...shown } = credentials;
+  return new Credentials({
+    ...shown,
+    mechanism,
+    check: (secret) => verify(session.id, encodeSecret(secret)),
+  });
+}
+
+/** What a handler has made of a message. */
+function changesOf(
+  message: Message,
+  replaced: MessageChanges["replaced"],
+): MessageChanges {
+  const { filename, append } = message;
+  return {
+    filename,
+    append,
+    stores: chosenStores(message)?.map(({ kind }) => kind),
+    replaced,
+    replies: message.recipients.flatMap(({ reply }, index) =>
+      reply === undefined ? [] : [[index, encodeReply(reply)] as const]
+    ),
+  };
+}
+
+/** The stores that a handler chose, as a list. */
+export function chosenStores(
+  message: Message,
+): readonly MessageStore[] | undefined {
+  const { store } = message;
+  if (store === undefined) return undefined;
+  return Array.isArray(store) ? store : [store as MessageStore];
+}

@@ -1,0 +1,200 @@
+/**
+ * The options of a server in a form that can cross threads: what is data goes
+ * as it is, certificates as PEM, and what has to stay on the main thread as a
+ * word that it is there. The other way they become options again.
+ */
+
+import type { SettledOptions, SmtpServerOptions } from "../server/options.ts";
+import { authenticationContext } from "../session/authentication_context.ts";
+import { LoginGuard } from "../session/login_guard.ts";
+import { Certificate } from "../tls/certificate.ts";
+import { CertificateSet, CertificateSource } from "../tls/certificate_set.ts";
+import type { Channel } from "./channel.ts";
+import type {
+  MainFace,
+  PlainOptions,
+  WireCertificate,
+  WireCertificates,
+  WireOptions,
+  WorkerFace,
+} from "./messages.ts";
+import { RemoteAccounts } from "./remote_services.ts";
+
+/** What does not go as it is: it is treated here, or it stays on the main thread. */
+const SPECIAL: ReadonlySet<string> = new Set<keyof SmtpServerOptions>([
+  ...["accounts", "certificate", "clientCertificate", "dns"] as const,
+  ...["handlers", "listen", "log", "mechanisms"] as const,
+  ...["relay", "store", "threads"] as const,
+]);
+
+/**
+ * Options to send to a worker.
+ *
+ * @param wanted Those that it has to know, by name
+ * @param options All of them as they are now
+ * @param certificates The certificates in use
+ * @throws {TypeError} If one of them cannot leave its thread
+ */
+export function encodeOptions(
+  wanted: SmtpServerOptions,
+  options: SettledOptions,
+  certificates: CertificateSource | undefined,
+): WireOptions {
+  const { accounts, clientCertificate } = options;
+  const has = (name: keyof SmtpServerOptions) => name in wanted;
+  const judged = has("accounts") || has("mechanisms") || has("handlers");
+  return {
+    plain: {
+      ...plainOptions(wanted),
+      ...(judged ? { mechanisms: mechanismsOf(options) } : {}),
+      ...(has("relay") ? { relay: admission(options) } : {}),
+    },
+    ...(has("certificate") && certificates !== undefined
+      ? {
+        certificates: encodeCertificates(
+          certificates,
+          options.certificate instanceof Certificate,
+        ),
+      }
+      : {}),
+    ...(has("clientCertificate") && clientCertificate !== undefined
+      ? {
+        clientCertificate: {
+          mode: clientCertificate.mode,
+          trusted: clientCertificate.trusted?.map((one) => one.toPem()),
+        },
+      }
+      : {}),
+    ...(has("accounts") && accounts !== undefined
+      ? { accounts: { decoy: accounts.decoy?.toString() } }
+      : {}),
+  };
+}
+
+function plainOptions(options: SmtpServerOptions): PlainOptions {
+  const plain: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(options)) {
+    if (SPECIAL.has(name) || value === undefined) continue;
+    try {
+      plain[name] = structuredClone(value);
+    } catch (cause) {
+      throw new TypeError(
+        `Cannot use option "${name}" with threads: want plain data`,
+        { cause },
+      );
+    }
+  }
+  return plain;
+}
+
+/** Which mechanisms can be served is known where the accounts are. */
+function mechanismsOf(options: SettledOptions): readonly string[] {
+  const { accounts, handlers = {}, mechanisms } = options;
+  return authenticationContext({
+    hostname: "",
+    accounts,
+    handlers,
+    mechanisms,
+    allowInsecure: false,
+    guard: new LoginGuard(),
+    log: () => {},
+  }).mechanisms;
+}
+
+/** Who may relay; the queue stays on the main thread. */
+function admission(options: SettledOptions): SmtpServerOptions["relay"] {
+  const { allow, from } = options.relay ?? {};
+  return { allow, from };
+}
+
+/** The certificates in use, to send to a worker. */
+export function encodeCertificates(
+  source: CertificateSource,
+  isSingle: boolean,
+): WireCertificates {
+  const { certificates, fallback, isOpen } = source.current;
+  const all = fallback === undefined || certificates.includes(fallback)
+    ? certificates
+    : [...certificates, fallback];
+  return {
+    list: all.map(encodeCertificate),
+    fallback: fallback === undefined ? -1 : all.indexOf(fallback),
+    isOpen,
+    isSingle,
+  };
+}
+
+/** A certificate with its key, to send to a worker. */
+export function encodeCertificate(certificate: Certificate): WireCertificate {
+  return { pem: certificate.toPem(), key: certificate.keyPem() };
+}
+
+/** Makes options of what the main thread sent. */
+export class OptionDecoder {
+  readonly #channel: Channel<WorkerFace, MainFace>;
+  /** Those made here: a context for TLS is made once for each. */
+  readonly #known = new Map<string, Certificate>();
+  #source: CertificateSource | undefined;
+
+  /** @param channel To the main thread */
+  constructor(channel: Channel<WorkerFace, MainFace>) {
+    this.#channel = channel;
+  }
+
+  /** The options that were sent. */
+  decode(wire: WireOptions): SmtpServerOptions {
+    const { certificates, clientCertificate, accounts } = wire;
+    return {
+      ...wire.plain,
+      ...(certificates && { certificate: this.#certificate(certificates) }),
+      ...(clientCertificate && {
+        clientCertificate: {
+          mode: clientCertificate.mode,
+          trusted: clientCertificate.trusted?.map((pem) =>
+            Certificate.parse(pem, { keyOptional: true })
+          ),
+        },
+      }),
+      ...(accounts && {
+        accounts: new RemoteAccounts(this.#channel, accounts.decoy),
+      }),
+    };
+  }
+
+  /** Other certificates are in use. */
+  exchange(wire: WireCertificates): void {
+    this.#source?.replace(this.#set(wire));
+  }
+
+  #certificate(wire: WireCertificates): SmtpServerOptions["certificate"] {
+    if (wire.isSingle) return this.#one(wire.list[0]!);
+    return this.#source = new CertificateSource(this.#set(wire));
+  }
+
+  #set(wire: WireCertificates): CertificateSet {
+    const all = wire.list.map((one) => this.#one(one));
+    const choose = async (name: string) => {
+      const found = await this.#channel.call("choose", name);
+      return found && this.#one(found);
+    };
+    const fallback = wire.fallback < 0 ? null : all[wire.fallback]!;
+    return new CertificateSet(all, {
+      fallback,
+      ...(wire.isOpen ? { choose } : {}),
+    });
+  }
+
+  #one(wire: WireCertificate): Certificate {
+    let certificate = this.#known.get(wire.pem);
+    if (certificate === undefined) {
+      certificate = Certificate.parse(wire.pem, { key: wire.key });
+      // More than this many at once is a server that chooses among many.
+      if (this.#known.size >= MOST_KNOWN) this.#known.clear();
+      this.#known.set(wire.pem, certificate);
+    }
+    return certificate;
+  }
+}
+
+/** Certificates that a worker remembers. */
+const MOST_KNOWN = 1000;

@@ -1,0 +1,20 @@
+/** Counts in a table of addresses that other threads count in as well. */
+
+import { AddressTable, FIELD } from "../../lib/session/address_table.ts";
+
+const scope = globalThis as unknown as {
+  onmessage: (event: MessageEvent<SharedArrayBuffer>) => void;
+  postMessage(message: string): void;
+};
+
+scope.onmessage = ({ data }) => {
+  const table = new AddressTable(data);
+  for (let round = 0; round < 20_000; round++) {
+    table.lock();
+    const at = table.take({ high: 7, low: round % 4 }, 0)!;
+    table.add(at, FIELD.messages, 1);
+    table.addOctets(at, 10);
+    table.unlock();
+  }
+  scope.postMessage("done");
+};

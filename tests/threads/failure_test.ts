@@ -1,0 +1,234 @@
+/** Threads that fail: what they lose, and that nobody else loses anything. */
+
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { SmtpServer } from "../../lib/server.ts";
+import { TestClient } from "../support/server.ts";
+import {
+  eventually,
+  MODES,
+  type ModeServer,
+  startMode,
+} from "../support/threads.ts";
+
+const [MAIN, MODULE] = MODES.slice(2) as [
+  (typeof MODES)[number],
+  (typeof MODES)[number],
+];
+
+/** Waits for log records that say a thread was replaced. */
+async function replaced(it: ModeServer, times = 1): Promise<string[]> {
+  const failures = () =>
+    it.records.filter(({ message }) =>
+      /has failed and is replaced/.test(message)
+    );
+  await eventually(() => failures().length >= times);
+  return failures().map(({ error }) => error ?? "");
+}
+
+/** Connects until every thread has a session: the kernel chooses. */
+async function clientsOnBoth(it: ModeServer): Promise<TestClient[]> {
+  const clients: TestClient[] = [];
+  const threadOf = (id: string) => id.split("-")[1];
+  for (;;) {
+    const client = await TestClient.connect(it.server);
+    await client.reply();
+    await client.expect(["EHLO client.test", "250"]);
+    clients.push(client);
+    await eventually(() => it.server.sessions.length === clients.length);
+    const threads = new Set(it.server.sessions.map(({ id }) => threadOf(id)));
+    if (threads.size === 2) return clients;
+    assert(clients.length < 64, "All connections went to one thread");
+  }
+}
+
+for (const how of ["XCRASH", "XEXIT"]) {
+  Deno.test(`A thread that fails by ${how} is replaced, the other goes on`, async () => {
+    await using it = await startMode(MODULE);
+    const clients = await clientsOnBoth(it);
+    const [first] = clients;
+    await first!.send(`${how}\r\n`);
+    const [error] = await replaced(it);
+    assert(
+      how === "XCRASH"
+        ? error!.includes("Nobody catches this")
+        : error!.includes("Deno.exit()"),
+      error,
+    );
+    assertEquals(await first!.rest(), "");
+    // Those of the other thread never noticed.
+    const alive = await Promise.all(
+      clients.slice(1).map(async (client) => {
+        try {
+          return (await client.say("NOOP")).startsWith("250");
+        } catch {
+          return false;
+        }
+      }),
+    );
+    assert(alive.includes(true));
+    // Its place is taken: both serve.
+    for (const client of clients) client.close();
+    await eventually(() => it.server.sessions.length === 0);
+    for (const client of await clientsOnBoth(it)) {
+      await client.expect(["QUIT", "221"]);
+      client.close();
+    }
+  });
+}
+
+/** Workers that a test makes, so that it can break them. */
+class Workers implements Disposable {
+  readonly made: Worker[] = [];
+  readonly #original = globalThis.Worker;
+
+  constructor() {
+    const { made } = this;
+    globalThis.Worker = class extends this.#original {
+      constructor(url: string | URL, options?: WorkerOptions) {
+        super(url, options);
+        made.push(this);
+      }
+    };
+  }
+
+  /** Has the worker that was made last fail of itself. */
+  breakLast(): void {
+    this.made.at(-1)!.postMessage([{ note: "nothing that it knows" }]);
+  }
+
+  [Symbol.dispose](): void {
+    globalThis.Worker = this.#original;
+  }
+}
+
+Deno.test("The end of a thread is told to handlers once a session", async () => {
+  using workers = new Workers();
+  const ends: string[] = [];
+  const connected: string[] = [];
+  const waiting = Promise.withResolvers<void>();
+  await using it = await startMode(MAIN, {
+    threads: 1,
+    // Neither place is free before that of the first session is given back.
+    limits: { maxConnections: 1, maxConnectionsPerIp: 1, exempt: [] },
+    handlers: {
+      onConnect: (session) => void connected.push(session.id),
+      onHelo: () => waiting.promise,
+      onDisconnect: ({ id }, reason) => void ends.push(`${id} ${reason}`),
+    },
+  });
+  using client = await TestClient.connect(it.server);
+  await client.reply();
+  await client.send("EHLO x\r\n");
+  await eventually(() => it.server.sessions.length === 1);
+  const [session] = it.server.sessions;
+  workers.breakLast();
+  await replaced(it);
+  assertEquals(await client.rest(), "");
+  assertEquals(ends, [`${connected[0]} error`]);
+  assertEquals(session!.state, "disconnected");
+  assertEquals(it.server.sessions, []);
+  // What a handler says to a session whose thread is gone goes nowhere.
+  session!.send("250 nobody hears this\r\n");
+  waiting.resolve();
+  // Another thread takes its place, and its session's place is free.
+  await eventually(() => workers.made.length === 2);
+  using next = await connectAgain(it);
+  await next.expect(["QUIT", "221"]);
+});
+
+/** Connects to a port that nobody may listen on for a moment. */
+async function connectAgain(it: ModeServer): Promise<TestClient> {
+  for (;;) {
+    try {
+      const client = await TestClient.connect(it.server);
+      await client.reply();
+      return client;
+    } catch (error) {
+      if (!(error instanceof Deno.errors.ConnectionRefused)) throw error;
+    }
+  }
+}
+
+Deno.test("What was acknowledged is there when its thread is not", async () => {
+  using workers = new Workers();
+  const spool = await Deno.makeTempDir();
+  try {
+    const relay = { from: ["127.0.0.0/8"], spool, idleWaitMs: 1e9 };
+    const options = { threads: 1, domains: ["here.test"], relay };
+    await using it = await startMode({ ...MAIN, options }, {});
+    using client = await TestClient.connect(it.server);
+    await client.envelope("b@here.test", "c@elsewhere.test");
+    assertEquals((await client.data("Subject: x\r\n\r\nx")).slice(0, 3), "250");
+    workers.breakLast();
+    await replaced(it);
+    assertEquals(it.store.messages.length, 1);
+    assertEquals(it.server.relays.count, 1);
+  } finally {
+    await Deno.remove(spool, { recursive: true });
+  }
+});
+
+Deno.test("A thread that cannot be replaced is tried again", async () => {
+  using workers = new Workers();
+  await using it = await startMode(MAIN, { threads: 1 });
+  const { port } = it.server.addresses[0]!;
+  workers.breakLast();
+  const taken = await takePort(port);
+  await eventually(() =>
+    it.records.some(({ message }) =>
+      message.endsWith("cannot be replaced for now")
+    )
+  );
+  taken.close();
+  using client = await connectAgain(it);
+  await client.expect(["QUIT", "221"]);
+});
+
+/** Listens on a port as soon as nobody else does. */
+async function takePort(port: number): Promise<Deno.Listener> {
+  const deadline = performance.now() + 10_000;
+  for (;;) {
+    try {
+      return Deno.listen({ hostname: "127.0.0.1", port });
+    } catch (error) {
+      if (performance.now() > deadline) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 0));
+    }
+  }
+}
+
+Deno.test("A server whose threads cannot start leaves nothing behind", async () => {
+  using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const server = new SmtpServer({
+    listen: ["127.0.0.1:0", `127.0.0.1:${taken.addr.port}`],
+    threads: 2,
+    log: () => {},
+  });
+  await assertRejects(() => server.start(), Deno.errors.AddrInUse);
+  assertEquals([server.active, server.addresses], [false, []]);
+});
+
+Deno.test("A module that cannot be loaded fails the start", async () => {
+  for (const threads of [0, 1]) {
+    const server = new SmtpServer({
+      listen: "127.0.0.1:0",
+      threads,
+      handlers: new URL("./nothing_here.ts", import.meta.url),
+      log: () => {},
+    });
+    await assertRejects(() => server.start(), TypeError, "nothing_here.ts");
+    assertEquals(server.active, false);
+  }
+});
+
+Deno.test("Options that cannot cross threads are refused at the start", async () => {
+  const greeting = (() => "Hello") as unknown as string;
+  const server = new SmtpServer({
+    listen: "127.0.0.1:0",
+    threads: 1,
+    greeting,
+    log: () => {},
+  });
+  await assertRejects(() => server.start(), TypeError, '"greeting"');
+  assert(!server.active);
+});
