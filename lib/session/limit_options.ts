@@ -97,7 +97,7 @@ export interface LimitOptions {
    * ends the session with 421. RCPT and BDAT have limits of their own. 0 for no
    * limit.
    *
-   * @default {100}
+   * @default {10000}
    */
   maxCommandsWithoutMail?: number | undefined;
   /**
@@ -176,7 +176,7 @@ export const DEFAULT_LIMITS: LimitNumbers & {
   maxRecipients: 1000,
   maxRefusedRecipients: 30,
   maxErrors: 10,
-  maxCommandsWithoutMail: 100,
+  maxCommandsWithoutMail: 10_000,
   tarpitMs: 8000,
   timeoutMs: 300_000,
   mailTimeoutMs: 1_800_000,

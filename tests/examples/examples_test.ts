@@ -211,3 +211,32 @@ Deno.test("examples/submission.ts takes nothing in the clear, or without a log-i
     S: 530
   `);
 });
+
+Deno.test("examples/threads.ts asks its handler module on each thread", async () => {
+  await using example = await Example.start("threads.ts", ["0", "2"]);
+  await using client = await example.connect();
+  await client.script(`
+    S: 220
+    C: HELO client.example
+    S: 250
+    C: MAIL FROM:<me@client.example>
+    S: 250
+    C: RCPT TO:<nobody@example.com>
+    S: 550
+    C: RCPT TO:<you@example.com>
+    S: 250
+    C: DATA
+    S: 354
+    C: Subject: The inheritance of a prince
+    C:
+    C: It was won in the lottery.
+    C: .
+    S: 554 5.7.1 Refused, the 1 here
+  `);
+  const clients = Array.from({ length: 20 }, async () => {
+    await using one = await example.connect();
+    await one.script(messageTo(["you@example.com"]));
+  });
+  await Promise.all(clients);
+  assertEquals((await example.folder.files()).length, 20);
+});

@@ -192,11 +192,8 @@ export class CliServer implements AsyncDisposable {
     args: readonly string[],
     options: CliStartOptions = {},
   ): Promise<CliServer> {
-    const { listeners = 1, ignoreOutput = false, cwd, env } = options;
-    const where = {
-      ...(cwd === undefined ? {} : { cwd }),
-      ...(env === undefined ? {} : { env }),
-    };
+    const { listeners = 1, ignoreOutput = false, deadlineMs: _, ...where } =
+      options;
     const listen = args.includes("--listen") || args.includes("--config")
       ? []
       : ["--listen", "127.0.0.1:0"];
