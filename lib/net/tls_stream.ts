@@ -28,6 +28,12 @@ interface Outgoing {
 
 /** Carries a transport's octets as a `node:stream`. */
 export class TransportStream extends Duplex implements LayerBelow {
+  /**
+   * Whether the transport below is closed with this. Not so during a handshake:
+   * of one that fails, the platform destroys this first and writes the alert
+   * that tells the peer why thereafter.
+   */
+  closesBelow = true;
   readonly #inner: Transport;
   readonly #onEnd: () => void;
   #buffer = new Uint8Array(SMALL_READ);
@@ -39,6 +45,7 @@ export class TransportStream extends Duplex implements LayerBelow {
   /** What came in after `pause()`. */
   #kept: Uint8Array | undefined;
   #writing = false;
+  #hasWritten = false;
   #wantsDrain = false;
   readonly #queue: Outgoing[] = [];
   #idle: (() => void)[] = [];
@@ -60,6 +67,11 @@ export class TransportStream extends Duplex implements LayerBelow {
   /** Whether all that was written has been taken below. */
   get isDrained(): boolean {
     return !this.#writing || this.destroyed;
+  }
+
+  /** Whether anything was ever written. */
+  get hasWritten(): boolean {
+    return this.#hasWritten;
   }
 
   /** A promise for the moment when all that was written has been taken below; `undefined` if it has. */
@@ -180,6 +192,7 @@ export class TransportStream extends Duplex implements LayerBelow {
 
   #send(chunk: Uint8Array, callback: WriteCallback | undefined): void {
     this.#writing = true;
+    this.#hasWritten = true;
     this.#inner.write(chunk).then(() => this.#sent(callback), this.#onFailure);
   }
 
@@ -210,9 +223,9 @@ export class TransportStream extends Duplex implements LayerBelow {
     else drained.then(() => callback());
   }
 
-  /** Closes the transport below. */
+  /** Closes the transport below, if it may. */
   override _destroy(error: Error | null, callback: WriteCallback): void {
-    this.#inner.close();
+    if (this.closesBelow) this.#inner.close();
     this.#queue.length = 0;
     this.#wake();
     callback(error);

@@ -32,6 +32,12 @@ import { NodeTransport } from "./node_transport.ts";
 import { TransportStream } from "./tls_stream.ts";
 import type { TlsInfo, Transport } from "./transport.ts";
 
+/**
+ * A record with the fatal alert handshake_failure
+ * ({@link https://www.rfc-editor.org/rfc/rfc8446#section-6 | RFC 8446 section 6}).
+ */
+const HANDSHAKE_FAILURE = Uint8Array.of(0x15, 3, 3, 0, 2, 2, 40);
+
 /** Authorities beyond this many in a chain are left out. */
 const MAX_CHAIN = 10;
 
@@ -235,9 +241,11 @@ class Handshake {
     const { signal, handshakeTimeoutMs } = this.#options;
     let socket: TLSSocket | undefined;
     let timer: ReturnType<typeof setTimeout> | undefined;
+    let refused = false;
     const onAbort = () => this.#fail(signal?.reason);
     try {
       signal?.throwIfAborted();
+      this.#holdBelow(true);
       socket = start(this.#stream);
       const begun = socket;
       return await new Promise<T>((resolve, reject) => {
@@ -247,12 +255,16 @@ class Handshake {
           handshakeTimeoutMs,
         );
         signal?.addEventListener("abort", onAbort);
-        begun.on("error", (error) => reject(aborted(errorText(error), error)));
+        begun.on("error", (error) => {
+          refused = true;
+          reject(aborted(errorText(error), error));
+        });
         begun.on("close", () => reject(aborted("the connection was closed")));
         // Octets after the handshake may follow at once: nothing may come between.
         begun.once(event, () => {
           try {
             resolve(finish(begun));
+            this.#holdBelow(false);
           } catch (error) {
             reject(error);
           }
@@ -260,16 +272,35 @@ class Handshake {
       });
     } catch (error) {
       // The platform never lets go of a TLS socket that is destroyed in the
-      // turn in which it was made, as where the peer is gone already.
+      // turn in which it was made, as where the peer is gone already; nor has
+      // it told the peer yet what was wrong.
       await new Promise((resolve) => setTimeout(resolve, 0));
+      if (refused) this.#alert();
       socket?.destroy();
       this.#stream.destroy();
+      this.#inner.close();
       throw error;
     } finally {
       clearTimeout(timer);
       signal?.removeEventListener("abort", onAbort);
       this.#fail = () => {};
     }
+  }
+
+  /**
+   * Says that the handshake has failed, if the platform has said nothing at all:
+   * it does not where it looked for the client's server name first.
+   */
+  #alert(): void {
+    const stream = this.#stream;
+    if (!(stream instanceof TransportStream) || stream.hasWritten) return;
+    this.#inner.write(HANDSHAKE_FAILURE).catch(() => {});
+  }
+
+  /** Whether the transport below stays open when the platform is done with it. */
+  #holdBelow(isHeld: boolean): void {
+    const stream = this.#stream;
+    if (stream instanceof TransportStream) stream.closesBelow = !isHeld;
   }
 
   /** The transport on top of the handshake's socket. */
