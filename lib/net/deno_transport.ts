@@ -16,14 +16,32 @@ export class DenoTransport implements Transport {
   readonly #conn: Deno.Conn;
   #closed = false;
 
-  /** @param tls What is known of the encryption, where the connection is a TLS one */
-  constructor(conn: Deno.Conn, tls?: TlsInfo) {
+  /**
+   * Wraps a connection.
+   *
+   * @param options `tls`: what is known of the encryption, where the connection is a TLS one;
+   * `isLeisurely`: whether there is no hurry before {@linkcode Transport.hurry}
+   */
+  constructor(
+    conn: Deno.Conn,
+    options: {
+      readonly tls?: TlsInfo;
+      readonly isLeisurely?: boolean;
+    } = {},
+  ) {
     this.#conn = conn;
-    this.tls = tls;
+    this.tls = options.tls;
     this.remote = socketAddress(conn.remoteAddr);
     this.local = socketAddress(conn.localAddr);
+    if (!options.isLeisurely) this.hurry();
+  }
+
+  /** See {@linkcode Transport.hurry}. */
+  hurry(): void {
     // Replies are whole when they are written: waiting for more only costs time.
-    if ("setNoDelay" in conn) (conn as Deno.TcpConn).setNoDelay(true);
+    if ("setNoDelay" in this.#conn) {
+      (this.#conn as Deno.TcpConn).setNoDelay(true);
+    }
   }
 
   /** See {@linkcode Transport.read}. */
@@ -74,10 +92,7 @@ export class DenoTlsTransport extends DenoTransport {
     const { handshakeTimeoutMs, ownCertificate } = options;
     // The platform does not tell version and cipher, only that there is TLS.
     super(conn, {
-      protocol: "TLS",
-      cipher: "",
-      authorized: false,
-      ownCertificate,
+      tls: { protocol: "TLS", cipher: "", authorized: false, ownCertificate },
     });
     this.#conn = conn;
     this.#timeoutMs = handshakeTimeoutMs;

@@ -166,7 +166,7 @@ class PlatformSocket implements AcceptingSocket {
         ownCertificate: this.#tls.der,
         onStall: () => this.#tls?.onStall(),
       })
-      : new DenoTransport(conn);
+      : new DenoTransport(conn, { isLeisurely: true });
   }
 
   close(): void {

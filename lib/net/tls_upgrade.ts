@@ -106,6 +106,7 @@ export async function upgradeServer(
   const mode = clientCertificate?.mode ?? "none";
   const policy: TlsPolicy = { minVersion, trusted: clientCertificate?.trusted };
   const certificates = snapshot(options.certificates);
+  inner.hurry?.();
   const handshake = await Handshake.over(inner, options);
   const { fallback } = certificates;
   let used = fallback;

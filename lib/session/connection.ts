@@ -79,6 +79,8 @@ export class Connection {
   #spoke = 0;
   /** Whether a read is under way. */
   #reading = false;
+  /** Whether replies go out at once; see {@linkcode Transport.hurry}. */
+  #hurried = false;
   #reason: CloseReason | undefined;
   /** What the client was told at last. */
   #lastWord: SmtpReply | undefined;
@@ -199,6 +201,7 @@ export class Connection {
       } else if (effect.effect === "write") {
         this.deadline = this.#patience.write(this.#context.now());
         this.#writing = true;
+        if (!this.#hurried) this.#hurryIfPipelined();
         await this.#transport.write(effect.bytes);
         this.#writing = false;
       } else if (effect.effect === "close") {
@@ -210,6 +213,13 @@ export class Connection {
         if (waiting !== undefined) await this.#takeTime(waiting);
       }
     }
+  }
+
+  /** Who knows of PIPELINING may have two replies on their way; after HELO nobody does. */
+  #hurryIfPipelined(): void {
+    if (!this.#protocol.extended) return;
+    this.#hurried = true;
+    this.#transport.hurry?.();
   }
 
   /** Waits for the server itself: the client is not to blame. */

@@ -70,6 +70,11 @@ export class ProxiedTransport implements Transport {
     return this.#inner.write(bytes);
   }
 
+  /** See {@linkcode Transport.hurry}. */
+  hurry(): void {
+    this.#inner.hurry?.();
+  }
+
   /** See {@linkcode Transport.close}. */
   close(): void {
     this.#inner.close();
