@@ -5,6 +5,8 @@
 
 import type { SocketAddress, TlsInfo, Transport } from "./transport.ts";
 
+const NOTHING = new Uint8Array(0) as Uint8Array;
+
 /** Carries a session over a `Deno.Conn`. */
 export class DenoTransport implements Transport {
   /** The other end. */
@@ -15,6 +17,12 @@ export class DenoTransport implements Transport {
   readonly tls: TlsInfo | undefined;
   readonly #conn: Deno.Conn;
   #closed = false;
+  /** What is being written. */
+  #bytes = NOTHING;
+  /** Made once: an async function for each write would cost 2 % of a message. */
+  readonly #onWritten = (count: number): void | Promise<void> => {
+    if (count < this.#bytes.length) return this.#writeRest(count);
+  };
 
   /**
    * Wraps a connection.
@@ -50,8 +58,13 @@ export class DenoTransport implements Transport {
   }
 
   /** See {@linkcode Transport.write}. */
-  async write(bytes: Uint8Array): Promise<void> {
-    let written = await this.#conn.write(bytes);
+  write(bytes: Uint8Array): Promise<void> {
+    this.#bytes = bytes;
+    return this.#conn.write(bytes).then(this.#onWritten);
+  }
+
+  async #writeRest(written: number): Promise<void> {
+    const bytes = this.#bytes;
     while (written < bytes.length) {
       written += await this.#conn.write(bytes.subarray(written));
     }
