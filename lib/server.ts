@@ -11,6 +11,7 @@ import type {
 } from "./dns/outcome.ts";
 import { consoleLogger, type Logger } from "./log.ts";
 import type { ListenOptions } from "./net/listen_options.ts";
+import { platformShares } from "./net/shared_port.ts";
 import type { Transport } from "./net/transport.ts";
 import { replies } from "./protocol/replies.ts";
 import type { Relays } from "./queue/relay.ts";
@@ -255,6 +256,7 @@ export class SmtpServer {
     });
     await pool.start();
     this.#pool = pool;
+    this.#warnOfFlag();
   }
 
   /**
@@ -474,6 +476,17 @@ export class SmtpServer {
       event: "error",
       message:
         `Out of file descriptors with ${size} sessions: going on with ${room} for a while; a higher limit (ulimit -n) or a lower maxConnections is needed`,
+    });
+  }
+
+  /** Where the platform may not share a port itself, its other listener never recovers from a shortage. */
+  #warnOfFlag(): void {
+    if (platformShares()) return;
+    this.#log({
+      level: "warn",
+      event: "listening",
+      message:
+        "Threads without --unstable-net: one that runs out of file descriptors accepts nobody any more",
     });
   }
 

@@ -8,6 +8,7 @@
 
 import { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
+import { platformError } from "./node_errors.ts";
 import type { SocketAddress, TlsInfo, Transport } from "./transport.ts";
 
 /** Octets read ahead before the socket is told to wait. */
@@ -272,7 +273,7 @@ export class NodeTransport implements Transport {
     if (writer === undefined) return;
     if (error) {
       this.#writer = undefined;
-      writer.reject(this.#error ?? error);
+      writer.reject(this.#error ?? platformError(error));
       return;
     }
     const drained = this.#below?.drained();
@@ -298,8 +299,8 @@ export class NodeTransport implements Transport {
   }
 
   #fail(error: Error): void {
-    this.#error ??= error;
-    this.#settle(error);
+    this.#error ??= platformError(error);
+    this.#settle(this.#error);
   }
 
   #settle(error: Error): void {

@@ -5,6 +5,7 @@
  */
 
 import { createServer, type Server } from "node:net";
+import { platformError } from "./node_errors.ts";
 import { NodeTransport } from "./node_transport.ts";
 import type { SocketAddress, Transport } from "./transport.ts";
 
@@ -104,18 +105,5 @@ class NodeSocket implements AcceptingSocket {
     this.#fail(this.#failure);
     for (const transport of this.#arrived.splice(0)) transport.close();
     this.#server.close();
-  }
-}
-
-/** What `node:net` reports, as the class that `Deno.listen` would throw. */
-function platformError(error: Error): Error {
-  const { code } = error as { code?: unknown };
-  switch (code) {
-    case "EADDRINUSE":
-      return new Deno.errors.AddrInUse(error.message, { cause: error });
-    case "EACCES":
-      return new Deno.errors.PermissionDenied(error.message, { cause: error });
-    default:
-      return error;
   }
 }

@@ -13,6 +13,7 @@ import { Certificate, MemoryStore, SmtpServer } from ${
   JSON.stringify(MOD.href)
 };
 const store = new MemoryStore();
+const warnings = [];
 const certificate = await Certificate.parse(Deno.env.get("PEM"), {
   key: Deno.env.get("KEY"),
 });
@@ -21,7 +22,7 @@ await using server = new SmtpServer({
   threads: 2,
   store,
   certificate,
-  log: () => {},
+  log: ({ level, message }) => level !== "info" && warnings.push(message),
 });
 await server.start();
 const [plain, tls] = server.addresses;
@@ -55,6 +56,7 @@ console.log(JSON.stringify({
   shares: typeof Deno.listenDatagram,
   threads: prefixes.size,
   stored: store.messages.length > 1,
+  warned: warnings.some((it) => it.includes("--unstable-net")),
   greeting: new TextDecoder().decode(buffer.subarray(0, 3)),
 }));
 `;
@@ -76,6 +78,7 @@ for (const flags of [[], ["--unstable-net"]]) {
       shares: flags.length === 0 ? "undefined" : "function",
       threads: 2,
       stored: true,
+      warned: flags.length === 0,
       greeting: "220",
     });
   });
