@@ -11,15 +11,13 @@ import type {
 } from "./dns/outcome.ts";
 import { consoleLogger, type Logger } from "./log.ts";
 import type { ListenOptions } from "./net/listen_options.ts";
-import { platformShares } from "./net/shared_port.ts";
 import type { Transport } from "./net/transport.ts";
-import { replies } from "./protocol/replies.ts";
 import type { Relays } from "./queue/relay.ts";
 import type { RelayService } from "./relaying/relay_service.ts";
-import { contextOf, localTest, sourceOf } from "./server/contexts.ts";
+import { contextOf, sourceOf } from "./server/contexts.ts";
 import { idSource } from "./server/ids.ts";
-import { Crowding } from "./server/crowding.ts";
 import { Listeners } from "./server/listeners.ts";
+import { LiveSessions } from "./server/live_sessions.ts";
 import {
   checkOptions,
   givenHandlers,
@@ -32,15 +30,12 @@ import {
 } from "./server/options.ts";
 import { ProxyFront } from "./server/proxy_front.ts";
 import { relayServiceOf } from "./server/relaying.ts";
-import { TurnedAway } from "./server/turn_away.ts";
+import { warningsOf } from "./server/warnings.ts";
 import type { ThreadServices } from "./server/services.ts";
 import { formerOptions, loadHere, threadPoolOf } from "./server/threading.ts";
-import { Connection } from "./session/connection.ts";
 import type { SessionContext } from "./session/context.ts";
-import { Delays } from "./session/delays.ts";
 import { handlerModuleUrl } from "./session/handler_module.ts";
 import { limitsOf } from "./session/limit_options.ts";
-import { refuseByLimit } from "./session/limit_reply.ts";
 import { AddressLimiter } from "./session/limits.ts";
 import { type LoginCounter, LoginGuard } from "./session/login_guard.ts";
 import type { SmtpSession } from "./session/session.ts";
@@ -50,11 +45,6 @@ import { Counters } from "./threads/counters.ts";
 import type { ThreadPool } from "./threads/pool.ts";
 import { encodeOptions } from "./threads/wire_options.ts";
 import type { CertificateSource } from "./tls/certificate_set.ts";
-
-/** How long a session that was told to end may take to do so, in ms. */
-const END_MS = 1000;
-/** The handlers that a session may still wait for when it is broken off. */
-const LAST_HANDLERS = 3;
 
 /**
  * An SMTP server.
@@ -83,13 +73,10 @@ export class SmtpServer {
   readonly #services: ThreadServices | undefined;
   readonly #log: Logger;
   readonly #store: MessageStore;
-  readonly #connections = new Set<Connection>();
-  readonly #running = new Set<Promise<void>>();
   readonly #guard: LoginCounter;
   readonly #counters: Counters | undefined;
   readonly #counts: AddressLimiter;
-  #delays = new Delays();
-  readonly #turnedAway = new TurnedAway();
+  readonly #live: LiveSessions;
   #pool: ThreadPool | undefined;
   readonly #relaying: RelayService;
   readonly #front: ProxyFront;
@@ -98,11 +85,7 @@ export class SmtpServer {
   #active = false;
   #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
-  #clock: ReturnType<typeof setInterval> | undefined;
-  readonly #crowding = new Crowding();
-  #endGrace: (() => void) | undefined;
   #graceEnd = 0;
-  #now = performance.now();
   #nextId = idSource();
 
   /**
@@ -128,12 +111,19 @@ export class SmtpServer {
     this.#log = options.log ?? consoleLogger;
     this.#store = options.store ?? new DiscardStore();
     this.#counts = new AddressLimiter(limitsOf(options.limits), {
-      now: services?.now ?? (() => this.#now),
+      now: services?.now ?? (() => this.#live.now),
       shared: services?.counts ?? this.#counters?.counts,
+    });
+    this.#live = new LiveSessions({
+      counts: this.#counts,
+      guard: this.#guard,
+      log: this.#log,
+      opened: services?.opened,
+      closed: services?.closed,
     });
     this.dns = new DnsClient(options.dns);
     this.#front = new ProxyFront({
-      serve: (transport, context) => this.#serve(transport, context),
+      serve: (transport, context) => this.#live.serve(transport, context),
       isFull: (waiting) =>
         this.#counts.open + waiting >= this.#counts.limits.maxConnections,
       log: this.#log,
@@ -142,7 +132,7 @@ export class SmtpServer {
       options: () => this.#options,
       contextOf: (listen) => this.#contextOf(listen),
       serve: (transport, context) => void this.#front.serve(transport, context),
-      onCrowded: () => this.#makeRoom(),
+      onCrowded: () => this.#live.makeRoom(),
       log: this.#log,
       share: services !== undefined,
     });
@@ -166,7 +156,7 @@ export class SmtpServer {
   /** The clients connected now. */
   get sessions(): readonly SmtpSession[] {
     return [
-      ...[...this.#connections].map((connection) => connection.session),
+      ...this.#live.all,
       ...this.#pool?.sessions ?? [],
     ];
   }
@@ -224,7 +214,6 @@ export class SmtpServer {
     // Nobody may connect before there is a place for what they send.
     if (this.#services === undefined) await this.#relaying.start();
     this.#certificates = sourceOf(this.#options.certificate);
-    this.#delays = new Delays();
     this.#nextId = idSource(this.#services?.prefix);
     try {
       await this.#open();
@@ -233,9 +222,9 @@ export class SmtpServer {
       throw error;
     }
     this.#active = true;
-    this.#startClock();
+    this.#live.startClock();
     this.#listeners.accept();
-    this.#warnOfDiscard();
+    if (this.#services === undefined) this.#warn();
   }
 
   /** Binds, here or on the threads. */
@@ -256,7 +245,12 @@ export class SmtpServer {
     });
     await pool.start();
     this.#pool = pool;
-    this.#warnOfFlag();
+  }
+
+  #warn(): void {
+    for (const message of warningsOf(this.#options)) {
+      this.#log({ level: "warn", event: "listening", message });
+    }
   }
 
   /**
@@ -324,30 +318,6 @@ export class SmtpServer {
     return this.#front.serve(transport, this.#contextOf(options));
   }
 
-  #serve(transport: Transport, context: SessionContext): Promise<void> {
-    const { address } = transport.remote;
-    if (this.#connections.size >= this.#crowding.room(this.#now)) {
-      const reply = replies.tooManyConnections;
-      return this.#turnedAway.end(transport, { context, reply });
-    }
-    const ticket = this.#counts.admit(address);
-    if (typeof ticket === "string") {
-      const reply = refuseByLimit(ticket, context, { address });
-      return this.#turnedAway.end(transport, { context, reply });
-    }
-    const connection = new Connection(transport, context, { ticket });
-    this.#connections.add(connection);
-    this.#services?.opened(connection.session);
-    const running = connection.run().finally(() => {
-      this.#counts.leave(connection.limits.ticket);
-      this.#connections.delete(connection);
-      this.#running.delete(running);
-      this.#services?.closed(connection.session);
-    });
-    this.#running.add(running);
-    return running;
-  }
-
   /**
    * Stops: no new connections, sessions may finish within the grace, then they
    * get 421; deliveries under way may end within what is left of the grace, and
@@ -372,39 +342,11 @@ export class SmtpServer {
     const threads = this.#pool?.stop(graceMs);
     await this.#listeners.close();
     await this.#front.close();
-    this.#turnedAway.close();
-    await this.#ended(graceMs);
-    this.#guard.release();
-    this.#delays.close();
-    for (const connection of this.#connections) {
-      connection.end(replies.shutdown, "shutdown");
-    }
-    await this.#ended(END_MS);
-    // Who has failed to log in since then waits no longer, either.
-    this.#guard.release();
-    // A handler that never answers is left behind; so are those that are asked
-    // for the end of the transaction and of the session thereafter.
-    for (let step = 0; step < LAST_HANDLERS; step++) {
-      for (const connection of this.#connections) connection.abort("shutdown");
-      await this.#ended(END_MS);
-    }
-    clearInterval(this.#clock);
-    this.#clock = undefined;
+    await this.#live.end(graceMs);
     await threads;
     this.#pool = undefined;
     await this.#relaying.stop(Math.max(0, this.#graceEnd - performance.now()));
     await this.#store.close?.();
-  }
-
-  /** Waits until all sessions have ended, `ms` at most. */
-  async #ended(ms: number): Promise<void> {
-    if (this.#running.size === 0) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, ms);
-    this.#endGrace = resolve;
-    await Promise.race([Promise.all(this.#running), promise]);
-    this.#endGrace = undefined;
-    clearTimeout(timer);
   }
 
   /**
@@ -415,29 +357,12 @@ export class SmtpServer {
     this.#graceEnd = 0;
     this.#pool?.abort();
     this.#relaying.abort();
-    this.#endGrace?.();
+    this.#live.endGrace();
   }
 
   /** Stops without grace; see {@linkcode SmtpServer.stop}. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop({ graceMs: 0 });
-  }
-
-  /**
-   * One timer for all sessions: it moves the coarse clock that they set their
-   * deadlines by and ends those that are past theirs. Not the time of day: when
-   * that is set, nobody's time is up.
-   */
-  #startClock(): void {
-    const { timeoutMs, mailTimeoutMs, handlerTimeoutMs } = this.#counts.limits;
-    const shortest = Math.min(timeoutMs, mailTimeoutMs, handlerTimeoutMs);
-    this.#now = performance.now();
-    this.#clock = setInterval(() => {
-      this.#now = performance.now();
-      for (const connection of this.#connections) {
-        if (connection.deadline < this.#now) connection.timeOut();
-      }
-    }, Math.min(1000, Math.max(20, shortest / 4)));
   }
 
   #contextOf(listen: ListenOptions): SessionContext {
@@ -447,7 +372,7 @@ export class SmtpServer {
       certificates: this.#certificates,
       guard: this.#guard,
       counts: this.#counts,
-      delays: this.#delays,
+      delays: this.#live.delays,
       saltKey: this.#services?.saltKey,
       relaying: this.#services === undefined ? this.#relaying : {
         allows: (client) => this.#relaying.allows(client),
@@ -455,52 +380,7 @@ export class SmtpServer {
           this.#services!.relay(message, recipients),
       },
       nextId: this.#nextId,
-      now: () => this.#now,
-    });
-  }
-
-  /**
-   * No descriptor is free: the newest sessions are ended, so that the others
-   * can keep their messages.
-   */
-  #makeRoom(): void {
-    const { size } = this.#connections;
-    const room = this.#crowding.shrink(size, this.#now);
-    const newest = [...this.#connections].slice(room);
-    for (const connection of newest) {
-      connection.end(replies.tooManyConnections, "refused");
-    }
-    if (newest.length === 0) return;
-    this.#log({
-      level: "error",
-      event: "error",
-      message:
-        `Out of file descriptors with ${size} sessions: going on with ${room} for a while; a higher limit (ulimit -n) or a lower maxConnections is needed`,
-    });
-  }
-
-  /** Where the platform may not share a port itself, its other listener never recovers from a shortage. */
-  #warnOfFlag(): void {
-    if (platformShares()) return;
-    this.#log({
-      level: "warn",
-      event: "listening",
-      message:
-        "Threads without --unstable-net: one that runs out of file descriptors accepts nobody any more",
-    });
-  }
-
-  #warnOfDiscard(): void {
-    const { store, handlers, domains } = this.#options;
-    if (store !== undefined || this.#services !== undefined) return;
-    // All mail is for others: there is nothing to store.
-    if (domains === undefined && localTest(this.#options)) return;
-    if (handlers?.onMessageStart ?? handlers?.onMessage) return;
-    this.#log({
-      level: "warn",
-      event: "listening",
-      message:
-        "Mail is accepted and discarded: no store is set and no handler keeps it",
+      now: () => this.#live.now,
     });
   }
 }

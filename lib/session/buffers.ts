@@ -10,6 +10,7 @@ import {
   arenaBuffers,
   isArenaBuffer,
 } from "../protocol/simd_scanner.ts";
+import type { ReadPhase } from "../protocol/server_states.ts";
 
 /** Enough for a pipelined envelope of some dozen recipients. */
 const COMMAND_BUFFER_SIZE = 4096;
@@ -21,31 +22,41 @@ const spareSmall: Uint8Array<ArrayBuffer>[] = [];
 /** Most buffers of a kind that are kept; others are left to the collector. */
 const KEPT = 64;
 
-/** Borrows a large buffer. Give it back with {@linkcode returnBodyBuffer}. */
-export function borrowBodyBuffer(): Uint8Array<ArrayBuffer> {
-  return spareLarge.pop() ?? new Uint8Array(ARENA_BUFFER_SIZE);
-}
+/** The buffers of one session. */
+export class SessionBuffers {
+  /**
+   * A small one, borrowed for the length of the session: making one costs as
+   * much as the rest of the session's beginning.
+   */
+  readonly command: Uint8Array<ArrayBuffer> = spareSmall.pop() ??
+    new Uint8Array(COMMAND_BUFFER_SIZE);
+  /** The one that is read into. */
+  current: Uint8Array<ArrayBuffer> = this.command;
+  #body: Uint8Array<ArrayBuffer> | undefined;
 
-/** Gives a borrowed buffer back. No read into it may be under way. */
-export function returnBodyBuffer(buffer: Uint8Array<ArrayBuffer>): void {
-  if (spareLarge.length < KEPT || isArenaBuffer(buffer)) {
-    spareLarge.push(buffer);
+  /** Chooses the buffer to read into: a large one while a body comes in. */
+  use(phase: ReadPhase): Uint8Array<ArrayBuffer> {
+    if (phase === "data" || phase === "bdat") {
+      this.#body ??= spareLarge.pop() ?? new Uint8Array(ARENA_BUFFER_SIZE);
+      return this.current = this.#body;
+    }
+    this.#returnBody();
+    return this.current = this.command;
   }
-}
 
-/**
- * Borrows a small buffer, for the length of a session: making one costs as much
- * as the rest of the session's beginning. Give it back with
- * {@linkcode returnCommandBuffer}.
- */
-export function borrowCommandBuffer(): Uint8Array<ArrayBuffer> {
-  return spareSmall.pop() ?? new Uint8Array(COMMAND_BUFFER_SIZE);
-}
+  #returnBody(): void {
+    const body = this.#body;
+    if (body === undefined) return;
+    this.#body = undefined;
+    if (spareLarge.length < KEPT || isArenaBuffer(body)) spareLarge.push(body);
+  }
 
-/**
- * Gives a borrowed buffer back, without what the last client said. No read into
- * it may be under way.
- */
-export function returnCommandBuffer(buffer: Uint8Array<ArrayBuffer>): void {
-  if (spareSmall.length < KEPT) spareSmall.push(buffer.fill(0));
+  /**
+   * Gives the buffers back, without what the client said. No read into one of
+   * them may be under way.
+   */
+  giveBack(): void {
+    this.#returnBody();
+    if (spareSmall.length < KEPT) spareSmall.push(this.command.fill(0));
+  }
 }

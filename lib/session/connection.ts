@@ -14,19 +14,14 @@ import { replies } from "../protocol/replies.ts";
 import type { SmtpReply } from "../protocol/reply.ts";
 import type {
   CloseReason,
-  ServerAsk,
   ServerEffect,
   Verdict,
 } from "../protocol/server_effects.ts";
 import { ServerProtocol } from "../protocol/server_protocol.ts";
 import type { ReadPhase } from "../protocol/server_states.ts";
-import {
-  borrowBodyBuffer,
-  borrowCommandBuffer,
-  returnBodyBuffer,
-  returnCommandBuffer,
-} from "./buffers.ts";
-import { Authentication, type AuthenticationStep } from "./authentication.ts";
+import { Asks } from "./asks.ts";
+import { Authentication } from "./authentication.ts";
+import { SessionBuffers } from "./buffers.ts";
 import type { SessionContext } from "./context.ts";
 import { secureFirst, secureNow } from "./encryption.ts";
 import { impersonate, mayImpersonate } from "./impersonation.ts";
@@ -48,8 +43,6 @@ import {
 const NOTHING = new Uint8Array(0);
 /** How long a client that is sent away may take to read why, in ms. */
 const FAREWELL_MS = 10_000;
-const GIVEN_UP = Symbol("given up");
-const nothing = () => {};
 
 /** One inbound connection. */
 export class Connection {
@@ -63,14 +56,11 @@ export class Connection {
   readonly #init: SessionInit;
   #transport: Transport;
   readonly #protocol: ServerProtocol;
-  readonly #questions: Questions;
+  readonly #asks: Asks;
   readonly #reception: Reception;
   readonly #patience: Patience;
   readonly #authentication: Authentication | undefined;
-  readonly #commandBuffer: Uint8Array<ArrayBuffer> = borrowCommandBuffer();
-  #bodyBuffer: Uint8Array<ArrayBuffer> | undefined;
-  /** The one of the two that is read into. */
-  #buffer: Uint8Array<ArrayBuffer> = this.#commandBuffer;
+  readonly #buffers = new SessionBuffers();
   /** Whether a write is under way. */
   #writing = false;
   /** The read that was begun before the greeting. */
@@ -87,8 +77,6 @@ export class Connection {
   /** The end that waits for the handler that is busy. */
   #ending: { reply: SmtpReply | undefined; reason: CloseReason } | undefined;
   #state: SessionState = "connecting";
-  /** Ends the wait for a handler or a store, where there is one. */
-  #giveUp: (() => void) | undefined;
 
   /**
    * @param context What the sessions of the listener have in common
@@ -122,10 +110,19 @@ export class Connection {
     this.limits = limits;
     protocol.gate = limits;
     this.#patience = new Patience(context.limits);
-    this.#questions = new Questions(context, { session, protocol, limits });
     this.#reception = new Reception(context, { session, protocol });
     this.#authentication = context.authentication &&
       new Authentication(context.authentication, session);
+    this.#asks = new Asks({
+      ...{ context, session, protocol },
+      questions: new Questions(context, { session, protocol, limits }),
+      reception: this.#reception,
+      authentication: this.#authentication,
+      patience: this.#patience,
+      greet: (verdict) => this.#greet(verdict),
+      waits: (deadline) => this.deadline = deadline,
+      givenUp: () => protocol.close(replies.noAnswer, this.#reason ??= "error"),
+    });
     this.#useTransport(transport);
   }
 
@@ -181,7 +178,7 @@ export class Connection {
    */
   async #listenEarly(): Promise<void> {
     this.#reading = true;
-    this.#early = this.#transport.read(this.#commandBuffer).then((count) => {
+    this.#early = this.#transport.read(this.#buffers.command).then((count) => {
       this.#spoke = count ?? 0;
       return count;
     });
@@ -238,15 +235,15 @@ export class Connection {
   ): void | Promise<void> {
     switch (effect.effect) {
       case "ask":
-        return this.#ask(effect);
+        return this.#asks.put(effect);
       case "body": {
         const taking = this.#reception.take(effect.bytes);
-        return taking && this.#await(taking, nothing);
+        return taking && this.#asks.wait(taking);
       }
       case "drop":
         return this.#reception.drop(effect.refusal);
       case "reset":
-        return this.#await(this.#reception.reset(), nothing);
+        return this.#asks.wait(this.#reception.reset());
       case "startTls":
         return this.#startTls();
       case "xclient":
@@ -270,9 +267,9 @@ export class Connection {
       this.#context.now(),
       this.#protocol.awaitsContent ? "content" : "command",
     );
-    this.#buffer = this.#bufferFor(phase);
+    const buffer = this.#buffers.use(phase);
     this.#reading = true;
-    return this.#early ?? this.#transport.read(this.#buffer);
+    return this.#early ?? this.#transport.read(buffer);
   }
 
   /** Hands what was read to the machine. */
@@ -284,121 +281,25 @@ export class Connection {
     }
     this.#patience.received(this.#context.now(), count);
     this.limits.octets(count);
-    this.#protocol.receive(this.#buffer, count);
+    this.#protocol.receive(this.#buffers.current, count);
   }
 
-  /** A large buffer while a body comes in, the session's own small one else. */
-  #bufferFor(phase: ReadPhase): Uint8Array<ArrayBuffer> {
-    if (phase === "data" || phase === "bdat") {
-      return this.#bodyBuffer ??= borrowBodyBuffer();
-    }
-    this.#returnBuffer();
-    return this.#commandBuffer;
-  }
-
-  #returnBuffer(): void {
-    if (this.#bodyBuffer === undefined) return;
-    returnBodyBuffer(this.#bodyBuffer);
-    this.#bodyBuffer = undefined;
-  }
-
-  // Asks.
-
-  #ask(effect: ServerAsk): void | Promise<void> {
-    this.#patience.commandDone();
-    switch (effect.ask) {
-      case "command": {
-        const line = this.#questions.command(effect.line);
-        return isPromise(line)
-          ? this.#await(line, (it) => this.#protocol.answerCommand(it))
-          : this.#protocol.answerCommand(line);
-      }
-      case "messageStart":
-        return this.#settle(this.#reception.start());
-      case "message":
-        this.#patience.mailDone();
-        return this.#settle(this.#reception.finish());
-      case "auth":
-        return this.#goOn(this.#authentication!.start(effect));
-      case "authLine":
-        return this.#goOn(this.#authentication!.line(effect.text));
-      case "connect":
-        return this.#settleConnect(this.#questions.put(effect));
-      default:
-        return this.#settle(this.#questions.put(effect));
-    }
-  }
-
-  #settle(verdict: Verdict | Promise<Verdict>): void | Promise<void> {
-    return isPromise(verdict)
-      ? this.#await(verdict, (it) => this.#protocol.answer(it))
-      : this.#protocol.answer(verdict);
-  }
-
-  #goOn(
-    step: AuthenticationStep | Promise<AuthenticationStep>,
-  ): void | Promise<void> {
-    const answer = (it: AuthenticationStep) =>
-      "challenge" in it
-        ? this.#protocol.challenge(it.challenge)
-        : this.#protocol.answer(it.verdict);
-    return isPromise(step) ? this.#await(step, answer) : answer(step);
-  }
-
-  #settleConnect(verdict: Verdict | Promise<Verdict>): void | Promise<void> {
-    const answer = (it: Verdict) => {
-      // Later on, after XCLIENT, it is the client's turn to speak.
-      const early = this.#spoke > 0 && this.#early !== undefined;
-      if (early && it === undefined) {
-        const said = this.#commandBuffer.subarray(0, this.#spoke);
-        this.#reason = "early";
-        this.#lastWord = beginsTls(said)
-          ? replies.tlsOnPlain
-          : replies.earlyTalker;
-        this.#protocol.answer(this.#lastWord);
-      } else {
-        this.#protocol.answer(it);
-      }
-    };
-    return isPromise(verdict) ? this.#await(verdict, answer) : answer(verdict);
-  }
-
-  /**
-   * Waits for a handler or a store. The client is not to blame, but one that
-   * never answers must not hold the session for ever: past its time the session
-   * ends, and what comes then is the answer to nobody.
-   */
-  async #await<T>(
-    waiting: Promise<T>,
-    answer: (value: T) => void,
-  ): Promise<void> {
-    const { now, limits } = this.#context;
-    this.deadline = now() + limits.handlerTimeoutMs;
-    const { promise, resolve } = Promise.withResolvers<typeof GIVEN_UP>();
-    this.#giveUp = () => resolve(GIVEN_UP);
-    const value = await Promise.race([waiting, promise]);
-    this.#giveUp = undefined;
-    // The session may have been ended meanwhile.
-    if (this.#protocol.phase === "closed") return;
-    if (value !== GIVEN_UP) answer(value);
-    else this.#protocol.close(replies.noAnswer, this.#reason ??= "error");
+  /** Lets the client in or not: one that speaks before it is spoken to goes. */
+  #greet(verdict: Verdict): void {
+    // Later on, after XCLIENT, it is the client's turn to speak.
+    const early = this.#spoke > 0 && this.#early !== undefined;
+    if (!early || verdict !== undefined) return this.#protocol.answer(verdict);
+    const said = this.#buffers.command.subarray(0, this.#spoke);
+    this.#reason = "early";
+    this.#lastWord = beginsTls(said) ? replies.tlsOnPlain : replies.earlyTalker;
+    this.#protocol.answer(this.#lastWord);
   }
 
   // Ends.
 
   /** The client has let its time pass. */
   timeOut(): void {
-    if (this.#giveUp !== undefined) {
-      this.#context.log({
-        level: "error",
-        event: "error",
-        message: "A handler or a store has not answered in time",
-        session: this.session.id,
-        fields: { state: this.session.state },
-      });
-      this.#giveUp();
-      return;
-    }
+    if (this.#asks.isWaiting) return this.#asks.timeOut();
     // A client that does not read is not told, either; nor is one told twice.
     if (this.#reading && !this.#writing && this.#reason === undefined) {
       const now = this.#context.now();
@@ -434,7 +335,7 @@ export class Connection {
   abort(reason: CloseReason): void {
     this.#reason ??= reason;
     this.#transport.close();
-    this.#giveUp?.();
+    this.#asks.giveUp();
   }
 
   /** Notes why the loop broke off: the client went away, or a fault of our own. */
@@ -458,7 +359,7 @@ export class Connection {
     for (;;) {
       const { effect } = this.#protocol.next();
       if (effect === "reset") {
-        await this.#await(this.#reception.reset(), nothing);
+        await this.#asks.wait(this.#reception.reset());
       }
       if (effect === "close") return;
     }
@@ -468,10 +369,7 @@ export class Connection {
     this.#transport.close();
     this.#authentication?.end();
     // A read that is still under way owns its buffer.
-    if (!this.#reading) {
-      this.#returnBuffer();
-      returnCommandBuffer(this.#commandBuffer);
-    }
+    if (!this.#reading) this.#buffers.giveBack();
     const { handlers } = this.#context;
     const { session } = this;
     const reason = this.#reason ?? "disconnected";
@@ -481,7 +379,7 @@ export class Connection {
         () => handlers.onDisconnect!(session, reason),
         this.#about("onDisconnect"),
       );
-      if (isPromise(told)) await this.#await(told, nothing);
+      if (isPromise(told)) await this.#asks.wait(told);
     }
     noteEnd(this.#context, session, { reason, said: this.#lastWord });
   }
