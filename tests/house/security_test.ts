@@ -72,9 +72,12 @@ async function start(
   where: {
     readonly cwd: string;
     readonly ports?: Readonly<Record<string, number>>;
+    readonly threads?: boolean;
   },
 ): Promise<CliServer> {
-  const { folders, permissions, args } = modeOf(name);
+  const { folders, permissions, args } = where.threads
+    ? withThreads(modeOf(name))
+    : modeOf(name);
   const ports: Readonly<Record<string, number>> = {
     2525: somePort(),
     ...where.ports,
@@ -92,6 +95,19 @@ async function start(
     permissions: free(permissions),
     env: { TMPDIR: "/tmp" },
   });
+}
+
+/** The mode with what SECURITY.md says of threads, run from a folder. */
+function withThreads(mode: Mode): Mode {
+  const lib = new URL("lib", ROOT).pathname;
+  const permissions = mode.permissions.map((flag) =>
+    flag.startsWith("--allow-read=") ? `${flag},${lib}` : flag
+  );
+  return {
+    ...mode,
+    permissions: ["--unstable-net", ...permissions],
+    args: [...mode.args, "--threads", "2"],
+  };
 }
 
 /** Sends a small and a large message; the second waits in a temporary file. */
@@ -133,20 +149,24 @@ Deno.test("SECURITY.md names each mode once, and no mode has more than it needs"
   }
 });
 
-Deno.test({
-  name: "Maildir is served with the permissions of SECURITY.md",
-  ignore,
-  async fn() {
-    await using folder = await TestFolder.create();
-    await using server = await start("Receive into Maildir", {
-      cwd: folder.path,
-    });
-    await send(server, "you@example.com");
-    await endQuietly(server);
-    const kept = (await folder.files()).filter((it) => it.includes("/new/"));
-    assertEquals(kept.length, 2);
-  },
-});
+for (const threads of [false, true]) {
+  const how = threads ? " by two threads" : "";
+  Deno.test({
+    name: `Maildir is served${how} with the permissions of SECURITY.md`,
+    ignore: ignore || (threads && Deno.build.os !== "linux"),
+    async fn() {
+      await using folder = await TestFolder.create();
+      await using server = await start("Receive into Maildir", {
+        cwd: folder.path,
+        threads,
+      });
+      await send(server, "you@example.com");
+      await endQuietly(server);
+      const kept = (await folder.files()).filter((it) => it.includes("/new/"));
+      assertEquals(kept.length, 2);
+    },
+  });
+}
 
 Deno.test({
   name: "each permission of SECURITY.md is needed to serve Maildir",
