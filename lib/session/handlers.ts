@@ -120,7 +120,8 @@ export interface SmtpHandlers extends RelayHooks {
    * A command line has come, before anything is made of it. Return the line to
    * run instead, `""` to run none (after a `session.send()` of your own), or
    * nothing to run it as it is. What follows the mechanism of AUTH is replaced
-   * by `***`; such a line cannot be rewritten unless it is changed.
+   * by `***`; such a line cannot be rewritten unless it is changed. So are lines
+   * in base64 behind an AUTH that was refused, which are its answers.
    */
   onCommand?(
     session: SmtpSession,

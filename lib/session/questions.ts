@@ -4,6 +4,7 @@
  * one.
  */
 
+import { parseCommand } from "../protocol/command.ts";
 import { replies } from "../protocol/replies.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 import type { ServerAsk, Verdict } from "../protocol/server_effects.ts";
@@ -25,12 +26,19 @@ type Question = Exclude<
   { readonly ask: "command" | "messageStart" | "message" | "auth" | "authLine" }
 >;
 
+/** The lines of AUTH LOGIN: user and password. */
+const MOST_ANSWERS = 2;
+const BASE64 =
+  /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
+
 /** Asks the handlers of one session. */
 export class Questions {
   readonly #context: SessionContext;
   readonly #session: SmtpSession;
   readonly #protocol: ServerProtocol;
   readonly #limits: SessionLimits;
+  /** Lines to come that may be answers to an AUTH that was refused. */
+  #answers = 0;
 
   /** @param context What the sessions of the listener have in common */
   constructor(
@@ -126,10 +134,10 @@ export class Questions {
 
   /**
    * Shows a command line to `onCommand`; gives the line to run, `""` for none.
-   * What AUTH carries is not shown.
+   * What AUTH carries is not shown, nor what comes behind one that is refused.
    */
   command(line: string): string | Promise<string> {
-    const shown = line.replace(/^(\s*AUTH\s+\S+\s+)[^]+/i, "$1***");
+    const shown = this.#withoutSecret(line);
     const run = (changed: string | void) =>
       changed === undefined || changed === shown ? line : changed;
     try {
@@ -140,6 +148,18 @@ export class Questions {
     } catch (error) {
       return this.#commandFailed(error);
     }
+  }
+
+  /** The line as it may be shown. A client may send user and password along with AUTH, and wait for nothing. */
+  #withoutSecret(line: string): string {
+    if (/^\s*AUTH\b/i.test(line)) {
+      this.#answers = MOST_ANSWERS;
+      return line.replace(/^(\s*AUTH\s+\S+\s+)[^]+/i, "$1***");
+    }
+    const isAnswer = this.#answers > 0 && !this.#protocol.authenticated &&
+      parseCommand(line).verb === undefined;
+    this.#answers = isAnswer ? this.#answers - 1 : 0;
+    return isAnswer && BASE64.test(line) ? "***" : line;
   }
 
   /** The command is not run; what was thrown is the answer to it. */

@@ -232,11 +232,22 @@ Deno.test("No way to write AUTH shows its secret to onCommand() or the log", asy
     await client.expect(["EHLO client.test", "250"], ["AUTH PLAIN", "334"]);
     await client.say(answers[0]!);
   }
+  // Sent along with an AUTH that is refused, they are commands; the next ones are shown.
+  {
+    using client = await TestClient.connect(server);
+    await client.reply();
+    await client.expect(["EHLO client.test", "250"], [
+      `AUTH NTLM\r\n${btoa("ann")}\r\n${secret}\r\nXAPPLE12`,
+      "504",
+    ]);
+    await client.expect(["NOOP", "500"]);
+  }
+  assert(lines.includes("XAPPLE12"), lines.join("\n"));
   const said = JSON.stringify([lines, records]);
   for (const hidden of [secret, secret.slice(0, 12), "hush-hush"]) {
     assertFalse(said.includes(hidden), said);
   }
-  assertEquals(lines.filter((line) => line.includes("***")).length, 10);
+  assertEquals(lines.filter((line) => line.includes("***")).length, 12);
 });
 
 Deno.test("The log-in at a smarthost is in no log, no notice and no relay, refused or not", async () => {
