@@ -244,8 +244,8 @@ export type {
 } from "./lib/relay/client_options.ts";
 export type { ClientTimeouts } from "./lib/relay/client_session.ts";
 export type { ClientPhase } from "./lib/protocol/client_states.ts";
+export type { TlsHandshakeOptions } from "./lib/net/tls_handshake.ts";
 export type {
-  TlsHandshakeOptions,
   UpgradeClientOptions,
   UpgradedClient,
 } from "./lib/net/tls_upgrade.ts";

@@ -33,7 +33,7 @@ import {
   type SpoolProblem,
   type SpoolRequest,
 } from "./spool.ts";
-import { DENO_FILES, type SpoolFiles } from "./spool_files.ts";
+import { copyFile, DENO_FILES, type SpoolFiles } from "./spool_files.ts";
 import {
   recordFile,
   type SpoolPaths,
@@ -48,8 +48,6 @@ import { takeRequests } from "./spool_requests.ts";
 const JOURNAL_MIN = 4 * 1024 * 1024;
 /** A journal is rewritten when it has grown by this factor. */
 const JOURNAL_GROWTH = 3;
-
-const COPY_CHUNK = 256 * 1024;
 
 /** Options of {@linkcode FileSpool}. */
 export interface FileSpoolOptions {
@@ -401,21 +399,5 @@ export class FileSpool implements Spool {
   #setJournalLimit(): void {
     const size = this.#journal?.size ?? 0;
     this.#journalLimit = JOURNAL_GROWTH * Math.max(JOURNAL_MIN, size);
-  }
-}
-
-/** Copies a file, replacing one that has the name. */
-async function copyFile(
-  files: SpoolFiles,
-  from: string,
-  to: string,
-): Promise<void> {
-  await files.remove(to);
-  const copy = await files.create(to);
-  try {
-    const chunks = files.read(from, { offset: 0, chunkSize: COPY_CHUNK });
-    for await (const chunk of chunks) await copy.write(chunk);
-  } finally {
-    copy.close();
   }
 }

@@ -141,3 +141,22 @@ function wrap(file: Deno.FsFile): SpoolFile {
     },
   };
 }
+
+/** Octets that are copied at once. */
+const COPY_CHUNK = 256 * 1024;
+
+/** Copies a file, replacing one that has the name. */
+export async function copyFile(
+  files: SpoolFiles,
+  from: string,
+  to: string,
+): Promise<void> {
+  await files.remove(to);
+  const copy = await files.create(to);
+  try {
+    const chunks = files.read(from, { offset: 0, chunkSize: COPY_CHUNK });
+    for await (const chunk of chunks) await copy.write(chunk);
+  } finally {
+    copy.close();
+  }
+}

@@ -1,0 +1,170 @@
+/**
+ * One TLS handshake on a connection that is open: its deadline, its failure, and
+ * the transport that comes of it. Knows no certificate and neither side's rules.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc8446 | RFC 8446}
+ */
+
+import type { Socket } from "node:net";
+import type { TLSSocket } from "node:tls";
+import type { TlsVersion } from "../tls/tls_context.ts";
+import { NodeTransport } from "./node_transport.ts";
+import { TransportStream } from "./tls_stream.ts";
+import type { TlsInfo, Transport } from "./transport.ts";
+
+/**
+ * A record with the fatal alert handshake_failure
+ * ({@link https://www.rfc-editor.org/rfc/rfc8446#section-6 | RFC 8446 section 6}).
+ */
+const HANDSHAKE_FAILURE = Uint8Array.of(0x15, 3, 3, 0, 2, 2, 40);
+
+/** Options that both sides of a handshake have. */
+export interface TlsHandshakeOptions {
+  /** How long the handshake may take, in milliseconds. */
+  handshakeTimeoutMs: number;
+  /**
+   * The oldest version accepted.
+   *
+   * @default {"TLSv1.2"}
+   */
+  minVersion?: TlsVersion | undefined;
+  /** Ends the handshake; it rejects with the signal's reason. */
+  signal?: AbortSignal | undefined;
+}
+
+/** One handshake: what it waits for, and how it ends. */
+export class Handshake {
+  readonly #inner: Transport;
+  readonly #options: TlsHandshakeOptions;
+  readonly #stream: TransportStream | Socket;
+  #fail: (error: unknown) => void = () => {};
+
+  /** @param socket The socket that `inner` had, where it has handed it over */
+  constructor(
+    inner: Transport,
+    options: TlsHandshakeOptions,
+    socket?: Socket,
+  ) {
+    this.#inner = inner;
+    this.#options = options;
+    const onEnd = () => this.#fail(aborted("the peer closed the connection"));
+    this.#stream = socket ?? new TransportStream(inner, onEnd);
+    socket?.once("end", onEnd);
+    // An error on a stream that nobody listens to would end the process.
+    this.#stream.on("error", () => {});
+  }
+
+  /** One on the transport's own socket where it has one: half the turns of the event loop. */
+  static async over(
+    inner: Transport,
+    options: TlsHandshakeOptions,
+  ): Promise<Handshake> {
+    return inner instanceof NodeTransport && inner.isBare
+      ? new Handshake(inner, options, await inner.surrender())
+      : new Handshake(inner, options);
+  }
+
+  /** See {@linkcode TransportStream.nudge}. */
+  nudge(): void {
+    if (this.#stream instanceof TransportStream) this.#stream.nudge();
+  }
+
+  /** Starts the handshake, waits for it, and makes the result of it in the same turn. */
+  async run<T>(
+    event: "secure" | "secureConnect",
+    start: (stream: TransportStream | Socket) => TLSSocket,
+    finish: (socket: TLSSocket) => T,
+  ): Promise<T> {
+    const { signal, handshakeTimeoutMs } = this.#options;
+    let socket: TLSSocket | undefined;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    let refused = false;
+    const onAbort = () => this.#fail(signal?.reason);
+    try {
+      signal?.throwIfAborted();
+      this.#holdBelow(true);
+      socket = start(this.#stream);
+      const begun = socket;
+      return await new Promise<T>((resolve, reject) => {
+        this.#fail = reject;
+        timer = setTimeout(
+          () => reject(timedOut(handshakeTimeoutMs)),
+          handshakeTimeoutMs,
+        );
+        signal?.addEventListener("abort", onAbort);
+        begun.on("error", (error) => {
+          refused = true;
+          reject(aborted(errorText(error), error));
+        });
+        begun.on("close", () => reject(aborted("the connection was closed")));
+        // Octets after the handshake may follow at once: nothing may come between.
+        begun.once(event, () => {
+          try {
+            resolve(finish(begun));
+            this.#holdBelow(false);
+          } catch (error) {
+            reject(error);
+          }
+        });
+      });
+    } catch (error) {
+      // The platform never lets go of a TLS socket that is destroyed in the
+      // turn in which it was made, as where the peer is gone already; nor has
+      // it told the peer yet what was wrong.
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      if (refused) this.#alert();
+      socket?.destroy();
+      this.#stream.destroy();
+      this.#inner.close();
+      throw error;
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", onAbort);
+      this.#fail = () => {};
+    }
+  }
+
+  /**
+   * Says that the handshake has failed, if the platform has said nothing at all:
+   * it does not where it looked for the client's server name first.
+   */
+  #alert(): void {
+    const stream = this.#stream;
+    if (!(stream instanceof TransportStream) || stream.hasWritten) return;
+    this.#inner.write(HANDSHAKE_FAILURE).catch(() => {});
+  }
+
+  /** Whether the transport below stays open when the platform is done with it. */
+  #holdBelow(isHeld: boolean): void {
+    const stream = this.#stream;
+    if (stream instanceof TransportStream) stream.closesBelow = !isHeld;
+  }
+
+  /** The transport on top of the handshake's socket. */
+  transport(socket: TLSSocket, tls: TlsInfo): Transport {
+    return new NodeTransport(socket, {
+      tls,
+      remote: this.#inner.remote,
+      local: this.#inner.local,
+      below: this.#stream instanceof TransportStream ? this.#stream : undefined,
+    });
+  }
+}
+
+/** What an error says. */
+export function errorText(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function aborted(reason: string, cause?: unknown): Error {
+  return new Deno.errors.ConnectionAborted(
+    `Cannot complete the TLS handshake: ${reason}`,
+    { cause },
+  );
+}
+
+function timedOut(limit: number): Error {
+  return new Deno.errors.TimedOut(
+    `Cannot complete the TLS handshake: not done within ${limit} ms`,
+  );
+}
