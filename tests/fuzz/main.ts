@@ -16,7 +16,7 @@ const wanted = flags.target === undefined
   ? TARGETS
   : TARGETS.filter(({ name }) => name === flags.target);
 const seed = wholeNumber("seed", flags.seed ?? "1");
-const count = wholeNumber("count", flags.count ?? "100000");
+const count = wholeNumber("count", flags.count ?? "1000000");
 if (wanted.length === 0) {
   const names = TARGETS.map(({ name }) => `"${name}"`).join(" or ");
   throw new TypeError(
