@@ -121,16 +121,19 @@ export class MessageBody {
   /**
    * The octets in order, in pieces that stay untouched. Each call starts at the beginning.
    *
+   * @param buffer Where pieces of a file go, each of which is gone with the next then; new memory for each when not given
    * @throws {Deno.errors.BadResource} If the body has been discarded meanwhile
    */
-  async *chunks(): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  async *chunks(
+    buffer?: Uint8Array<ArrayBuffer>,
+  ): AsyncGenerator<Uint8Array<ArrayBuffer>> {
     if (this.#file === undefined) {
       if (this.#memoryUsed > 0) yield this.head;
       return;
     }
     const size = this.#size;
     for (let at = 0; at < size;) {
-      const chunk = new Uint8Array(READ_SIZE);
+      const chunk = buffer ?? new Uint8Array(READ_SIZE);
       const count = await this.#readAt(at, chunk);
       if (count === null) {
         throw new Deno.errors.UnexpectedEof(

@@ -45,6 +45,8 @@ export interface Writable {
   writeTo(sink: Sink): Promise<ContentSize>;
 }
 
+/** Octets of a file that are read at once. */
+const READ_SIZE = 65536;
 const encoder = new TextEncoder();
 const LF = 10;
 const DAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
@@ -80,7 +82,8 @@ export class MessageContent implements Writable {
     const encoding = new Encoding(this.#message, this.#options);
     const opening = encoding.begin();
     if (opening.length > 0) await sink(opening);
-    for await (const chunk of this.#message.body.chunks()) {
+    const buffer = new Uint8Array(READ_SIZE);
+    for await (const chunk of this.#message.body.chunks(buffer)) {
       const encoded = encoding.encode(chunk);
       if (encoded.length > 0) await sink(encoded);
     }

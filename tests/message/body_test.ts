@@ -44,6 +44,19 @@ Deno.test("MessageBody.chunks() serves several readers at once", async () => {
   await body.discard();
 });
 
+Deno.test("MessageBody.chunks() reads all of a file into one buffer", async () => {
+  const { body, octets } = await bodyOf(200_001);
+  const buffer = new Uint8Array(5000);
+  let at = 0;
+  for await (const chunk of body.chunks(buffer)) {
+    assertEquals(chunk.buffer, buffer.buffer);
+    assertEquals(chunk, octets.slice(at, at + chunk.length));
+    at += chunk.length;
+  }
+  assertEquals(at, octets.length);
+  await body.discard();
+});
+
 Deno.test("MessageBody leaves no name behind, not even while it is filled", async () => {
   const folder = await Deno.makeTempDir();
   try {
