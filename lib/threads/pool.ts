@@ -246,9 +246,8 @@ export class ThreadPool {
     const changed: RemoteThread[] = [];
     try {
       // One after the other: what the first refuses, the others never see.
-      for (const one of this.#threads.values()) {
-        await one.channel.call("reload", options);
-        changed.push(one);
+      for (const one of [...this.#threads.values()]) {
+        if (await this.#reloadOne(one, options)) changed.push(one);
       }
       this.#watchCertificates();
     } catch (error) {
@@ -256,6 +255,17 @@ export class ThreadPool {
         await channel.call("reload", before).catch(() => {});
       }
       throw error;
+    }
+  }
+
+  /** Whether the worker has the settings; one that has ended is replaced by one that begins with them. */
+  async #reloadOne(one: RemoteThread, options: WireOptions): Promise<boolean> {
+    try {
+      await one.channel.call("reload", options);
+      return true;
+    } catch (error) {
+      if (this.#threads.get(one.thread) === one) throw error;
+      return false;
     }
   }
 

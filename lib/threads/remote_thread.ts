@@ -69,6 +69,7 @@ export class RemoteThread {
   readonly #bodies = new OfferedBodies();
   /** Attempts to log in that are under way. */
   readonly #attempts = new Map<string, LoginAttempt[]>();
+  #over = false;
 
   /**
    * Starts a worker, which does nothing before {@linkcode RemoteThread.start}.
@@ -124,6 +125,7 @@ export class RemoteThread {
 
   /** Ends the worker at once, with whatever it has open. Its sessions end as by a fault. */
   end(): void {
+    this.#over = true;
     this.#worker.terminate();
     this.channel.close(
       new Deno.errors.Interrupted(`Thread ${this.thread} has ended`),
@@ -210,6 +212,11 @@ export class RemoteThread {
   async #enter(attempt: LoginAttempt): Promise<boolean> {
     const { guard } = this.#services;
     if (!await guard.enter(attempt)) return false;
+    if (this.#over) {
+      // Nobody is left to make it.
+      guard.leave(attempt);
+      return false;
+    }
     const key = keyOf(attempt);
     this.#attempts.set(key, [...this.#attempts.get(key) ?? [], attempt]);
     return true;

@@ -19,6 +19,7 @@ import type {
   MainFace,
   ThreadStart,
   WireAddress,
+  WireOptions,
   WorkerFace,
 } from "./messages.ts";
 import { remoteHandlers } from "./remote_handlers.ts";
@@ -40,6 +41,7 @@ export class ThreadServer {
   readonly #reports: SessionReports;
   readonly #decoder: OptionDecoder;
   #server: SmtpServer | undefined;
+  #started: Promise<unknown> | undefined;
   #pulse: ReturnType<typeof setInterval> | undefined;
 
   /** @param port To the main thread */
@@ -56,9 +58,8 @@ export class ThreadServer {
     const session = (id: string) => this.#reports.get(id);
     return {
       calls: {
-        start: (start) => this.#start(start),
-        reload: (options) =>
-          this.#server!.reload(this.#decoder.decode(options)),
+        start: (start) => this.#started = this.#start(start),
+        reload: (options) => this.#reload(options),
         stop: (graceMs) => this.#stop(graceMs),
         verify: async ({ session, secret }) =>
           await this.#logins.get(session)?.verify(decodeSecret(secret)) ??
@@ -137,7 +138,14 @@ export class ThreadServer {
     });
   }
 
+  /** New settings may come while the thread still begins. */
+  async #reload(options: WireOptions): Promise<void> {
+    await this.#started;
+    await this.#server!.reload(this.#decoder.decode(options));
+  }
+
   async #stop(graceMs: number): Promise<void> {
+    await this.#started?.catch(() => {});
     await this.#server?.stop({ graceMs });
     clearInterval(this.#pulse);
     this.#reports.stop();

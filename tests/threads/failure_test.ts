@@ -168,6 +168,25 @@ Deno.test("What was acknowledged is there when its thread is not", async () => {
   }
 });
 
+Deno.test("A reload while a thread is replaced holds for the one that comes", async () => {
+  using workers = new Workers();
+  // A module takes its time to load.
+  await using it = await startMode(MODULE, {
+    threads: 1,
+    domains: ["here.test"],
+  });
+  workers.breakLast();
+  await eventually(() => workers.made.length === 2);
+  await it.server.reload({ domains: ["there.test"] });
+  using client = await connectAgain(it);
+  await client.expect(
+    ["EHLO client.test", "250"],
+    ["MAIL FROM:<a@here.test>", "250"],
+    ["RCPT TO:<b@here.test>", "550"],
+    ["RCPT TO:<b@there.test>", "250"],
+  );
+});
+
 Deno.test("A thread that cannot be replaced is tried again", async () => {
   using workers = new Workers();
   await using it = await startMode(MAIN, { threads: 1 });
