@@ -20,7 +20,7 @@ import {
 } from "./stored_envelope.ts";
 import { FreshContent } from "./fresh_content.ts";
 import { Journal } from "./journal.ts";
-import { goneLine, sharedLine, storedEntryLine } from "./journal_content.ts";
+import { goneLine, journalLines, keptLines } from "./journal_content.ts";
 import { encodeJournalLine, isSpoolId } from "./record.ts";
 import type { KeptRecord } from "./record_groups.ts";
 import { RecordReader } from "./record_reader.ts";
@@ -258,12 +258,7 @@ export class FileSpool implements Spool {
       this.#fresh.keep(entry.envelope.id, content);
       this.#entries.set(entry.envelope.id, entry);
     }
-    const entries = kept.map(({ entry }) => entry);
-    const file = entries[0]?.place?.file.name;
-    const lines = file === undefined
-      ? entries.map(storedEntryLine).join("")
-      : sharedLine(file, entries);
-    this.#journal?.note(lines);
+    this.#journal?.note(keptLines(kept.map(({ entry }) => entry)));
     this.#rewriteIfLarge();
   }
 
@@ -385,15 +380,12 @@ export class FileSpool implements Spool {
       const removed = [...this.#leaving].filter(([, isRemoved]) => isRemoved);
       await this.#files.syncFolder(this.#paths.messages);
       for (const [id] of removed) this.#leaving.delete(id);
-      await this.#journal?.replace(() => this.#lines());
+      await this.#journal?.replace(() =>
+        journalLines(this.#entries.values(), this.#leaving.keys())
+      );
     } finally {
       this.#setJournalLimit();
     }
-  }
-
-  *#lines(): Generator<string> {
-    for (const entry of this.#entries.values()) yield storedEntryLine(entry);
-    for (const id of this.#leaving.keys()) yield goneLine(id);
   }
 
   #setJournalLimit(): void {

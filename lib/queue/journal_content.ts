@@ -25,7 +25,7 @@ const READ_CHUNK = 128 * 1024;
 const LF = 10;
 
 /** The journal's line on a message, with all of its progress. */
-export function storedEntryLine(entry: StoredEntry): string {
+function storedEntryLine(entry: StoredEntry): string {
   const { place } = entry;
   return place === undefined
     ? encodeJournalLine({ kind: "entry", ...packEntry(entry) })
@@ -33,7 +33,7 @@ export function storedEntryLine(entry: StoredEntry): string {
 }
 
 /** The journal's line on all messages of a file. */
-export function sharedLine(
+function sharedLine(
   file: string,
   entries: readonly StoredEntry[],
 ): string {
@@ -47,9 +47,26 @@ export function sharedLine(
   });
 }
 
+/** The journal's lines on messages that are new, all of one file or each of its own. */
+export function keptLines(entries: readonly StoredEntry[]): string {
+  const file = entries[0]?.place?.file.name;
+  return file === undefined
+    ? entries.map(storedEntryLine).join("")
+    : sharedLine(file, entries);
+}
+
 /** The journal's line on a message that leaves, or on a file that all have left. */
 export function goneLine(id: string): string {
   return encodeJournalLine({ kind: "gone", id });
+}
+
+/** The lines of a journal that is written anew. */
+export function* journalLines(
+  entries: Iterable<StoredEntry>,
+  leaving: Iterable<string>,
+): Generator<string> {
+  for (const entry of entries) yield storedEntryLine(entry);
+  for (const id of leaving) yield goneLine(id);
 }
 
 function packEntry(

@@ -7,7 +7,6 @@
  * the loop no turn of the event loop beside the read and the write.
  */
 
-import { describeError } from "../log.ts";
 import { isConnectionError, type Transport } from "../net/transport.ts";
 import { beginsTls } from "../protocol/command.ts";
 import { replies } from "../protocol/replies.ts";
@@ -30,7 +29,7 @@ import { Patience } from "./patience.ts";
 import { ProxiedTransport } from "./proxied_transport.ts";
 import { Questions } from "./questions.ts";
 import { Reception } from "./reception.ts";
-import { noteConnect, noteEnd } from "./records.ts";
+import { noteConnect, noteEnd, noteFailure } from "./records.ts";
 import { type SessionInit, type SessionState, SmtpSession } from "./session.ts";
 import { SessionLimits } from "./session_limits.ts";
 import {
@@ -341,13 +340,7 @@ export class Connection {
   /** Notes why the loop broke off: the client went away, or a fault of our own. */
   #fail(error: unknown): void {
     if (this.#reason === undefined && !isConnectionError(error)) {
-      this.#context.log({
-        level: "error",
-        event: "error",
-        message: "Session failed",
-        session: this.session.id,
-        error: describeError(error),
-      });
+      noteFailure(this.#context, this.session, error);
       this.#reason = "error";
     }
     this.#reason ??= "disconnected";

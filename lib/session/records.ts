@@ -1,7 +1,8 @@
 /**
- * The log records of a session's beginning and end. None carries a word of mail.
+ * The log records of a session's beginning, failure and end. None carries a word of mail.
  */
 
+import { describeError } from "../log.ts";
 import type { CloseReason } from "../protocol/server_effects.ts";
 import type { SmtpReply } from "../protocol/reply.ts";
 import { note, noteDetail, type SessionContext } from "./context.ts";
@@ -26,6 +27,21 @@ export function noteConnect(
     session: session.id,
     fields: { address: session.remoteAddress, port: session.remotePort },
   }));
+}
+
+/** Notes that a session has broken off by a fault of our own. */
+export function noteFailure(
+  context: SessionContext,
+  session: SmtpSession,
+  error: unknown,
+): void {
+  context.log({
+    level: "error",
+    event: "error",
+    message: "Session failed",
+    session: session.id,
+    error: describeError(error),
+  });
 }
 
 /**
