@@ -33,6 +33,10 @@ export interface LayerBelow {
   hold(): void;
   /** Goes on reading. */
   release(): void;
+  /** Whether the socket may learn late that something has left. */
+  relax(isRelaxed: boolean): void;
+  /** Has the socket learn it, as there is more to write; `isQueued`: which waits for that. */
+  moreToWrite(isQueued: boolean): void;
 }
 
 /** Options of {@linkcode NodeTransport}. */
@@ -111,6 +115,26 @@ export class NodeTransport implements Transport {
     socket.on("end", this.#onEnd);
     socket.on("close", () => this.#end());
     socket.on("data", this.#onData);
+    // What is there already comes as an event.
+    if (this.#below !== undefined && socket.readableLength === 0) {
+      this.#shorten(this.#below);
+    }
+  }
+
+  /**
+   * Takes octets from the TLS layer as it has them. The queue in between, which
+   * looks for more after each, costs a twentieth of a message's time; nothing is
+   * ever in it, because the layer below is paused, not this one.
+   */
+  #shorten(below: LayerBelow): void {
+    const socket = this.#socket;
+    const push = socket.push;
+    socket.push = (chunk: Uint8Array | null, encoding?: BufferEncoding) => {
+      if (chunk === null) return push.call(socket, chunk, encoding);
+      this.#receive(chunk);
+      return true;
+    };
+    below.relax(true);
   }
 
   /** Whether {@linkcode NodeTransport.surrender} makes sense: the socket is the connection itself. */
@@ -164,13 +188,16 @@ export class NodeTransport implements Transport {
       return Promise.reject(new TypeError("Cannot write twice at once"));
     }
     if (bytes.length === 0) return WRITTEN;
-    if (this.tls !== undefined && this.#fitsAhead(bytes.length)) {
+    const isQueued = this.#socket.writableLength > 0;
+    if (this.tls !== undefined && this.#fitsAhead(bytes.length, isQueued)) {
       // A copy, because the caller may use its octets again from now on.
       const copy = Buffer.allocUnsafe(bytes.length);
       copy.set(bytes);
       this.#socket.write(copy);
+      this.#below?.moreToWrite(isQueued);
       return WRITTEN;
     }
+    this.#below?.relax(false);
     return this.#written = new Promise((resolve, reject) => {
       this.#writer = { resolve, reject };
       this.#socket.write(bytes, (error) => this.#endWrite(error));
@@ -182,9 +209,8 @@ export class NodeTransport implements Transport {
    * event loop a reply; a peer that does not read still stops the writer, and
    * a failure shows at the next read or write.
    */
-  #fitsAhead(length: number): boolean {
-    const isIdle = this.#socket.writableLength === 0 &&
-      this.#below?.isDrained !== false;
+  #fitsAhead(length: number, isQueued: boolean): boolean {
+    const isIdle = !isQueued && this.#below?.isDrained !== false;
     this.#ahead = length + (isIdle ? 0 : this.#ahead);
     return this.#ahead <= WRITE_AHEAD;
   }
@@ -208,6 +234,7 @@ export class NodeTransport implements Transport {
     };
     const timer = setTimeout(cut, FAREWELL_MS);
     this.#socket.once("close", cut);
+    this.#below?.relax(false);
     this.#socket.end(() => {
       const drained = this.#below?.drained();
       if (drained === undefined) cut();
@@ -270,6 +297,7 @@ export class NodeTransport implements Transport {
 
   #endWrite(error: Error | null | undefined): void {
     const writer = this.#writer;
+    if (!this.#closed) this.#below?.relax(true);
     if (writer === undefined) return;
     if (error) {
       this.#writer = undefined;

@@ -48,8 +48,19 @@ export class TransportStream extends Duplex implements LayerBelow {
   #hasWritten = false;
   #wantsDrain = false;
   readonly #queue: Outgoing[] = [];
+  /** The callback of the chunk that is being written. */
+  #callback: WriteCallback | undefined;
+  /** Whether a callback waits until the layer above has more to write. */
+  #isRelaxed = false;
+  /** The callback that waits. */
+  #waiting: WriteCallback | undefined;
+  /** The one that waited at the read before. */
+  #waited: WriteCallback | undefined;
+  /** Whether the next callback must not wait. */
+  #isUrgent = false;
   #idle: (() => void)[] = [];
   readonly #onRead = (count: number | null) => this.#deliver(count);
+  readonly #onSent = () => this.#sent();
   readonly #onFailure = (error: Error) => void this.destroy(error);
 
   /**
@@ -92,6 +103,33 @@ export class TransportStream extends Duplex implements LayerBelow {
   }
 
   /**
+   * Whether the layer above may learn late that a chunk was taken. On learning
+   * it, it looks for more: three calls into the platform that find nothing where
+   * a command follows each reply, a seventh of a message's time. It learns when
+   * it has more to write ({@linkcode TransportStream.moreToWrite}), or after the
+   * second read from then.
+   */
+  relax(isRelaxed: boolean): void {
+    this.#isRelaxed = isRelaxed;
+    if (!isRelaxed) this.moreToWrite(true);
+  }
+
+  /**
+   * Tells the layer above what it has not learned yet, as it has more to write.
+   *
+   * @param isQueued Whether that waits above for what was written before
+   */
+  moreToWrite(isQueued: boolean): void {
+    const waiting = this.#waiting;
+    if (waiting === undefined) {
+      this.#isUrgent ||= isQueued || this.#writing;
+      return;
+    }
+    this.#waiting = undefined;
+    waiting();
+  }
+
+  /**
    * Makes the TLS layer above send what it has. It looks for that only when
    * something comes in, so an answer that it got later would stay in it.
    */
@@ -131,10 +169,16 @@ export class TransportStream extends Duplex implements LayerBelow {
     if (this.destroyed) return;
     if (count === null) {
       this.#ended = true;
+      this.relax(false);
       this.emit("end");
       this.#onEnd();
     } else if (this.#flowing) {
       this.#pass(this.#buffer.subarray(0, count));
+      const waiting = this.#waiting;
+      if (waiting !== undefined && waiting === this.#waited) {
+        this.moreToWrite(false);
+      }
+      this.#waited = waiting;
       this.#resize(count);
       this.#read();
     } else {
@@ -193,14 +237,21 @@ export class TransportStream extends Duplex implements LayerBelow {
   #send(chunk: Uint8Array, callback: WriteCallback | undefined): void {
     this.#writing = true;
     this.#hasWritten = true;
-    this.#inner.write(chunk).then(() => this.#sent(callback), this.#onFailure);
+    this.#callback = callback;
+    this.#inner.write(chunk).then(this.#onSent, this.#onFailure);
   }
 
-  #sent(callback: WriteCallback | undefined): void {
+  #sent(): void {
+    const callback = this.#callback;
     const next = this.#queue.shift();
     if (next === undefined) this.#writing = false;
     else this.#send(next.chunk, next.callback);
-    callback?.();
+    if (this.#isRelaxed && !this.#isUrgent && !this.#writing) {
+      this.#waiting = callback;
+    } else {
+      this.#isUrgent = false;
+      callback?.();
+    }
     if (this.#writing) return;
     if (this.#wantsDrain) {
       this.#wantsDrain = false;
@@ -227,6 +278,7 @@ export class TransportStream extends Duplex implements LayerBelow {
   override _destroy(error: Error | null, callback: WriteCallback): void {
     if (this.closesBelow) this.#inner.close();
     this.#queue.length = 0;
+    this.#waiting = undefined;
     this.#wake();
     callback(error);
   }

@@ -23,6 +23,20 @@ const two = await Certificate.selfSigned({
   algorithm: "rsa-2048",
 });
 
+/** The text that is read until it ends in `ending`. */
+async function readUntil(
+  reader: ReadableStreamDefaultReader<Uint8Array>,
+  ending: string,
+): Promise<string> {
+  let text = "";
+  while (!text.endsWith(ending)) {
+    const { value, done } = await reader.read();
+    if (done) throw new Error(`It ended after ${JSON.stringify(text)}`);
+    text += decoder.decode(value);
+  }
+  return text;
+}
+
 /** What the server saw of a run of `openssl s_client`, and what that printed. */
 interface Meeting {
   server: Transport | Error;
@@ -84,6 +98,48 @@ Deno.test({
         assert(suite.test(tls?.cipher ?? ""), tls?.cipher);
       }
     }
+  },
+});
+
+Deno.test({
+  name: "upgradeServer() goes on when openssl s_client changes the keys",
+  ignore,
+  async fn() {
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    await using child = new Deno.Command("openssl", {
+      args: [
+        ...["s_client", "-quiet", "-no_ign_eof", "-tls1_3"],
+        ...["-connect", `127.0.0.1:${listener.addr.port}`],
+      ],
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    const server = await upgradeServer(
+      connTransport(await listener.accept()),
+      { certificates: one, handshakeTimeoutMs: 20_000 },
+    );
+    const typing = child.stdin.getWriter();
+    const replies = child.stdout.getReader();
+    const notes = child.stderr.getReader();
+    const buffer = new Uint8Array(100);
+    // "K" has the server answer with new keys of its own; "k" does not.
+    for (const key of ["K", "k", "K", "K"]) {
+      await typing.write(encoder.encode(`${key}\n`));
+      // A command that it reads together with the key is lost.
+      await readUntil(notes, "KEYUPDATE\n");
+      await typing.write(encoder.encode("NOOP\n"));
+      const count = await server.read(buffer);
+      assertEquals(decoder.decode(buffer.subarray(0, count!)), "NOOP\n");
+      await server.write(encoder.encode("250 OK\n"));
+      await server.write(encoder.encode("250 again\n"));
+      const text = await readUntil(replies, "again\n");
+      assertEquals(text, "250 OK\n250 again\n");
+    }
+    server.close();
+    await typing.close().catch(() => {});
+    assertEquals((await replies.read()).done, true);
+    await notes.cancel();
   },
 });
 

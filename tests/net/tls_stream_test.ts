@@ -121,6 +121,38 @@ Deno.test("TransportStream.write() keeps the order, one write below at a time", 
   stream.destroy();
 });
 
+Deno.test("TransportStream.relax() has a chunk told late, but always told", async () => {
+  const { inner, stream } = open();
+  const taken: string[] = [];
+  let written = 0;
+  const write = async (text: string) => {
+    stream.write(encoder.encode(text), () => taken.push(text));
+    inner.writes[written++]!.resolve();
+    await turn();
+  };
+  stream.relax(true);
+  stream.resume();
+  await write("first");
+  await inner.give("command");
+  assertEquals(taken, []);
+  stream.moreToWrite(false);
+  assertEquals(taken, ["first"]);
+  await write("second");
+  await inner.give("part of a body");
+  assertEquals(taken, ["first"]);
+  await inner.give("more of it");
+  assertEquals(taken, ["first", "second"]);
+  stream.moreToWrite(true);
+  await write("others wait for this");
+  assertEquals(taken.length, 3);
+  await write("last");
+  stream.relax(false);
+  assertEquals(taken.at(-1), "last");
+  await write("at once");
+  assertEquals(taken.at(-1), "at once");
+  stream.destroy();
+});
+
 Deno.test("TransportStream.end() waits for what was written", async () => {
   const { inner, stream, events } = open();
   stream.write(encoder.encode("bye"));
@@ -263,6 +295,26 @@ Deno.test("Replies over TLS are written ahead, but not without bound", async () 
   await writing;
   server.close();
   assertEquals(await reading, replies.join(""));
+  client.close();
+});
+
+Deno.test("Replies arrive that no command came between", async () => {
+  const { server, client } = await stallingPair();
+  const buffer = new Uint8Array(100);
+  // At once, and long after the one before has left.
+  for (const pause of [false, true, true]) {
+    for (const reply of ["250 1\r\n", "250 2\r\n", "421 3\r\n"]) {
+      await server.write(encoder.encode(reply));
+      if (pause) await turn();
+    }
+    let text = "";
+    while (!text.includes("421 3\r\n")) {
+      const count = await client.read(buffer);
+      text += decoder.decode(buffer.subarray(0, count!));
+    }
+    assertEquals(text, "250 1\r\n250 2\r\n421 3\r\n");
+  }
+  server.close();
   client.close();
 });
 
