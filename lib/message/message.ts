@@ -88,6 +88,7 @@ export class Message {
   readonly #body: MessageBody;
   readonly #bodyOptions: BodyOptions;
   #trace: Uint8Array<ArrayBuffer> | undefined;
+  #traceText: string | undefined;
   readonly #makeTrace: () => string;
   #replaced: MessageBody | undefined;
 
@@ -112,9 +113,14 @@ export class Message {
     return this.#replaced ?? this.#body;
   }
 
+  /** The trace fields that go in front of the content, as text. */
+  get traceText(): string {
+    return this.#traceText ??= this.#makeTrace();
+  }
+
   /** The trace fields that go in front of the content. Not to be changed. */
   get trace(): Uint8Array<ArrayBuffer> {
-    return this.#trace ??= new TextEncoder().encode(this.#makeTrace());
+    return this.#trace ??= new TextEncoder().encode(this.traceText);
   }
 
   /** Octets of the content as received, the server's own trace fields not counted. */
@@ -178,7 +184,8 @@ export class Message {
     }
     await this.#replaced?.discard();
     this.#replaced = body;
-    this.#trace = new Uint8Array(0);
+    this.#trace = undefined;
+    this.#traceText = "";
   }
 
   /**
@@ -193,7 +200,7 @@ export class Message {
       parameters: this.parameters,
       recipients,
       receivedAt: this.receivedAt,
-      trace: this.#makeTrace,
+      trace: () => this.traceText,
       body: this.#bodyOptions,
       shared: this.body,
     });
@@ -201,7 +208,7 @@ export class Message {
     message.filename = this.filename;
     message.append = this.append;
     message.tag = this.tag;
-    message.#trace = this.trace;
+    message.#trace = this.#trace;
     return message;
   }
 

@@ -117,9 +117,12 @@ export class Asks {
   ): Promise<void> {
     const { context, protocol, waits, givenUp } = this.#init;
     waits(context.now() + context.limits.handlerTimeoutMs);
-    const { promise, resolve } = Promise.withResolvers<typeof GIVEN_UP>();
+    const { promise, resolve, reject } = Promise.withResolvers<
+      T | typeof GIVEN_UP
+    >();
     this.#giveUp = () => resolve(GIVEN_UP);
-    const value = await Promise.race([waiting, promise]);
+    waiting.then(resolve, reject);
+    const value = await promise;
     this.#giveUp = undefined;
     // The session may have been ended meanwhile.
     if (protocol.phase === "closed") return;

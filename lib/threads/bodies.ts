@@ -6,9 +6,12 @@
 
 import { type BodyOptions, MessageBody } from "../message/body.ts";
 import type { BodyFacts, BodyRead } from "./messages.ts";
+import { TRANSFER_FROM } from "./shared_port.ts";
 
 /** Reads on in a body of the other thread. */
 export type ReadBody = (read: BodyRead) => Promise<Uint8Array | undefined>;
+
+const NOTHING = new Uint8Array(0);
 
 function overError(): Error {
   return new Deno.errors.BadResource(
@@ -28,15 +31,13 @@ export class OfferedBodies {
   offer(body: MessageBody): BodyFacts {
     const key = ++this.#lastKey;
     this.#bodies.set(key, body);
-    // A view would take the whole of its storage along.
-    return { key, size: body.size, head: body.head.slice() };
+    return { key, size: body.size };
   }
 
   /** Gives a body away: it is discarded once the other thread has read all of it. */
   giveAway(body: MessageBody): BodyFacts {
     const facts = this.offer(body);
-    if (facts.head.length === facts.size) this.#end(facts.key);
-    else this.#once.add(facts.key);
+    this.#once.add(facts.key);
     return facts;
   }
 
@@ -76,20 +77,22 @@ export class OfferedBodies {
   }
 }
 
+/** What goes along with a call about a body: storage of its own where it is handed over. */
+export function headOf(body: MessageBody): Uint8Array {
+  const { head } = body;
+  return head.length < TRANSFER_FROM ? head : head.slice();
+}
+
 let lastReader = 0;
 
 /** The octets of a body on another thread, from its first to its last. */
 export async function* readBody(
-  facts: BodyFacts,
+  { key }: BodyFacts,
   read: ReadBody,
 ): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-  if (facts.head.length === facts.size) {
-    if (facts.size > 0) yield facts.head as Uint8Array<ArrayBuffer>;
-    return;
-  }
   const reader = ++lastReader;
   for (;;) {
-    const chunk = await read({ key: facts.key, reader });
+    const chunk = await read({ key, reader });
     if (chunk === undefined) return;
     yield chunk as Uint8Array<ArrayBuffer>;
   }
@@ -99,6 +102,7 @@ export async function* readBody(
 export class RemoteBody extends MessageBody {
   readonly #read: ReadBody;
   #facts: BodyFacts | undefined;
+  #head = NOTHING;
   #over = false;
 
   /**
@@ -125,19 +129,20 @@ export class RemoteBody extends MessageBody {
 
   /** As much as came along. */
   override get head(): Uint8Array<ArrayBuffer> {
-    return (this.#facts?.head ?? new Uint8Array(0)) as Uint8Array<ArrayBuffer>;
+    return this.#head;
   }
 
-  /** The other thread offers the octets. */
-  fill(facts: BodyFacts): void {
+  /** The other thread offers the octets, and has sent the first of them, or all. */
+  fill(facts: BodyFacts, head: Uint8Array = NOTHING): void {
     this.#facts = facts;
+    this.#head = head as Uint8Array<ArrayBuffer>;
     this.#over = false;
   }
 
   /** The offer is over, and what came along is let go. */
   forget(): void {
     if (this.#facts === undefined) return;
-    this.#facts = { ...this.#facts, head: new Uint8Array(0) };
+    this.#head = NOTHING;
     this.#over = true;
   }
 
@@ -145,7 +150,9 @@ export class RemoteBody extends MessageBody {
   override async *chunks(): AsyncGenerator<Uint8Array<ArrayBuffer>> {
     const facts = this.#facts;
     if (this.#over) throw overError();
-    if (facts !== undefined) yield* readBody(facts, this.#read);
+    if (facts === undefined || facts.size === 0) return;
+    if (this.memory === undefined) yield* readBody(facts, this.#read);
+    else yield this.memory;
   }
 
   /** Lets go of the octets that came along. */

@@ -21,6 +21,7 @@ export type Implementation<F extends Face> = {
   readonly calls: {
     readonly [K in keyof F["calls"]]: (
       args: F["calls"][K][0],
+      octets: Uint8Array | undefined,
     ) => F["calls"][K][1] | Promise<F["calls"][K][1]>;
   };
   readonly notes: {
@@ -28,10 +29,28 @@ export type Implementation<F extends Face> = {
   };
 };
 
+/** What goes to the other thread at one time. */
+export interface Batch {
+  /** What is said: JSON, unless it is rich. */
+  readonly parcels: readonly unknown[];
+  /** The octets that go along, each a piece of its own. */
+  readonly octets: readonly Uint8Array[];
+  /** Whether the parcels hold more than JSON can say. */
+  readonly isRich: boolean;
+}
+
 /** One end of what connects two threads. */
-export interface Port {
-  /** Sends a message to the other end. */
-  postMessage(message: unknown, transfer: Transferable[]): void;
+export interface BatchPort {
+  /** Sends a batch to the other end. */
+  send(batch: Batch): void;
+}
+
+/** What goes along with a call. */
+export interface CallExtras {
+  /** Octets that the other side gets beside the arguments, not to be changed until then. */
+  readonly octets?: Uint8Array | undefined;
+  /** Whether the arguments hold more than JSON can say. */
+  readonly isRich?: boolean;
 }
 
 /** A question. */
@@ -39,12 +58,16 @@ interface CallParcel {
   readonly call: number;
   readonly name: string;
   readonly args: unknown;
+  /** Which of the octets of the batch go with it. */
+  readonly octets: number | undefined;
 }
 
 /** The answer to one. */
 interface AnswerParcel {
   readonly answer: number;
   readonly value?: unknown;
+  /** In place of a value: which of the octets of the batch are it. */
+  readonly octets?: number | undefined;
   /** In place of a value: what was thrown. */
   readonly error?: WireError;
 }
@@ -54,9 +77,6 @@ type Parcel =
   | CallParcel
   | AnswerParcel
   | { readonly note: string; readonly args: unknown };
-
-/** Octets from which on storage is handed over in place of being copied. */
-const TRANSFER_FROM = 16_384;
 
 /** How long what is in no hurry may wait, in ms. */
 const LATER_MS = 20;
@@ -73,17 +93,18 @@ interface Pending {
  * @example Ask another thread
  * ```ts ignore
  * const channel = new Channel<Mine, Theirs>(port, { calls: {}, notes: {} });
- * port.onmessage = ({ data }) => channel.receive(data);
+ * port.onbatch = (batch) => channel.receive(batch);
  * await channel.call("double", 21);
  * ```
  */
 export class Channel<Own extends Face, Other extends Face> {
-  readonly #port: Port;
+  readonly #port: BatchPort;
   readonly #face: Implementation<Own>;
   readonly #pending = new Map<number, Pending>();
   #lastCall = 0;
-  #batch: Parcel[] = [];
-  #transfer: Transferable[] = [];
+  #parcels: Parcel[] = [];
+  #octets: Uint8Array[] = [];
+  #isRich = false;
   /** Whether the end of the turn sends the batch. */
   #isDue = false;
   #later: ReturnType<typeof setTimeout> | undefined;
@@ -93,7 +114,7 @@ export class Channel<Own extends Face, Other extends Face> {
    * @param port Where batches go; those that come are given to {@linkcode Channel.receive}
    * @param face What the other side may ask
    */
-  constructor(port: Port, face: Implementation<Own>) {
+  constructor(port: BatchPort, face: Implementation<Own>) {
     this.#port = port;
     this.#face = face;
   }
@@ -102,11 +123,12 @@ export class Channel<Own extends Face, Other extends Face> {
   call<K extends keyof Other["calls"] & string>(
     name: K,
     args: Other["calls"][K][0],
-    octets?: Uint8Array,
+    { octets, isRich = false }: CallExtras = {},
   ): Promise<Other["calls"][K][1]> {
     if (this.#closed !== undefined) return Promise.reject(this.#closed);
     const call = ++this.#lastCall;
-    this.#say({ call, name, args }, octets);
+    this.#isRich ||= isRich;
+    this.#say({ call, name, args, octets: this.#add(octets) });
     return new Promise((resolve, reject) => {
       this.#pending.set(call, { resolve, reject });
     });
@@ -126,16 +148,16 @@ export class Channel<Own extends Face, Other extends Face> {
     args: Other["notes"][K],
   ): void {
     if (this.#closed !== undefined) return;
-    this.#batch.push({ note: name, args });
+    this.#parcels.push({ note: name, args });
     this.#later ??= setTimeout(() => this.flush(), LATER_MS);
   }
 
   /** Takes a batch of the other side. */
-  receive(batch: unknown): void {
-    for (const parcel of batch as readonly Parcel[]) {
-      if ("call" in parcel) this.#carryOut(parcel);
+  receive({ parcels, octets }: Batch): void {
+    for (const parcel of parcels as readonly Parcel[]) {
+      if ("call" in parcel) this.#carryOut(parcel, octets);
       else if ("note" in parcel) this.#hear(parcel.note, parcel.args);
-      else this.#settle(parcel);
+      else this.#settle(parcel, octets);
     }
   }
 
@@ -144,8 +166,7 @@ export class Channel<Own extends Face, Other extends Face> {
     if (this.#closed !== undefined) return;
     this.#closed = error;
     clearTimeout(this.#later);
-    this.#batch = [];
-    this.#transfer = [];
+    this.#takeBatch();
     for (const { reject } of this.#pending.values()) reject(error);
     this.#pending.clear();
   }
@@ -155,19 +176,29 @@ export class Channel<Own extends Face, Other extends Face> {
     this.#isDue = false;
     clearTimeout(this.#later);
     this.#later = undefined;
-    if (this.#batch.length === 0) return;
-    const batch = this.#batch;
-    const transfer = this.#transfer;
-    this.#batch = [];
-    this.#transfer = [];
-    this.#port.postMessage(batch, transfer);
+    if (this.#parcels.length > 0) this.#port.send(this.#takeBatch());
   }
 
-  #say(parcel: Parcel, octets?: Uint8Array): void {
-    this.#batch.push(parcel);
-    if (octets !== undefined && octets.length >= TRANSFER_FROM) {
-      this.#transfer.push(octets.buffer as ArrayBuffer);
-    }
+  /** What has been said so far, which is no longer to be sent. */
+  #takeBatch(): Batch {
+    const batch = {
+      parcels: this.#parcels,
+      octets: this.#octets,
+      isRich: this.#isRich,
+    };
+    this.#parcels = [];
+    this.#octets = [];
+    this.#isRich = false;
+    return batch;
+  }
+
+  /** Puts octets into the batch; which ones they are there. */
+  #add(octets: Uint8Array | undefined): number | undefined {
+    return octets && this.#octets.push(octets) - 1;
+  }
+
+  #say(parcel: Parcel): void {
+    this.#parcels.push(parcel);
     if (this.#isDue) return;
     this.#isDue = true;
     // Sessions that were woken in this turn say theirs a few steps later.
@@ -181,23 +212,36 @@ export class Channel<Own extends Face, Other extends Face> {
     notes[note]!(args as Own["notes"][string]);
   }
 
-  async #carryOut({ call, name, args }: CallParcel): Promise<void> {
+  async #carryOut(
+    { call, name, args, octets }: CallParcel,
+    all: readonly Uint8Array[],
+  ): Promise<void> {
     const { calls } = this.#face;
+    const piece = octets === undefined ? undefined : all[octets];
     try {
-      const value = await calls[name]!(args as Own["calls"][string][0]);
+      const value = await calls[name]!(
+        args as Own["calls"][string][0],
+        piece,
+      );
       if (this.#closed !== undefined) return;
-      const octets = value instanceof Uint8Array ? value : undefined;
-      this.#say({ answer: call, value }, octets);
+      this.#say(
+        value instanceof Uint8Array
+          ? { answer: call, octets: this.#add(value) }
+          : { answer: call, value },
+      );
     } catch (error) {
       if (this.#closed !== undefined) return;
       this.#say({ answer: call, error: encodeError(error) });
     }
   }
 
-  #settle(parcel: AnswerParcel): void {
-    const pending = this.#pending.get(parcel.answer);
-    this.#pending.delete(parcel.answer);
-    if (parcel.error !== undefined) pending?.reject(decodeError(parcel.error));
-    else pending?.resolve(parcel.value);
+  #settle(
+    { answer, value, octets, error }: AnswerParcel,
+    all: readonly Uint8Array[],
+  ): void {
+    const pending = this.#pending.get(answer);
+    this.#pending.delete(answer);
+    if (error !== undefined) pending?.reject(decodeError(error));
+    else pending?.resolve(octets === undefined ? value : all[octets]);
   }
 }

@@ -20,7 +20,12 @@ import type {
   WireSecret,
 } from "./messages.ts";
 import type { Mirror } from "./mirrors.ts";
-import { encodeSecret, encodeThrown, encodeVerdict } from "./wire.ts";
+import {
+  decodeOctets,
+  encodeSecret,
+  encodeThrown,
+  encodeVerdict,
+} from "./wire.ts";
 import { encodeReply } from "./wire_errors.ts";
 
 /** What asking handlers for a worker takes. */
@@ -43,17 +48,23 @@ interface Arguments {
 
 /** Asks one handler. Never rejects. */
 export async function askHandler(
-  call: HandlerCall,
+  { call, octets }: {
+    readonly call: HandlerCall;
+    /** The content, as much as came along. */
+    readonly octets: Uint8Array | undefined;
+  },
   mirror: Mirror,
   init: HandlerHostInit,
 ): Promise<HandlerAnswer> {
   const { session } = mirror;
   const message = mirror.useMessage(call.message);
-  if (call.body !== undefined) mirror.content?.fill(call.body);
+  if (call.body !== undefined) mirror.content?.fill(call.body, octets);
   const given: Arguments = {
     session,
     message,
-    headers: call.headers && MessageHeaders.parse(call.headers),
+    headers: call.headers === undefined
+      ? undefined
+      : MessageHeaders.parse(Uint8Array.fromBase64(call.headers)),
     credentials: credentialsOf(call, init),
   };
   mirror.isAsked = true;
@@ -76,8 +87,10 @@ export async function askHandler(
       ? undefined
       : session.username ?? null,
     identity: given.credentials?.identity,
-    message: message && changesOf(message, replaced),
-    headers: given.headers?.changed ? given.headers.encode() : undefined,
+    message: message && changesOf(message, { mirror, replaced }),
+    headers: given.headers?.changed
+      ? given.headers.encode().toBase64()
+      : undefined,
   };
 }
 
@@ -120,29 +133,34 @@ function credentialsOf(
   { verify }: HandlerHostInit,
 ): Credentials | undefined {
   if (credentials === undefined) return undefined;
-  const { mechanism, ...shown } = credentials;
+  const { mechanism, certificate, ...shown } = credentials;
   return new Credentials({
     ...shown,
     mechanism,
+    certificate: decodeOctets(certificate),
     check: (secret) => verify(session.id, encodeSecret(secret)),
   });
 }
 
-/** What a handler has made of a message. */
+/** What handlers have made of a message; nothing where none of them has made anything of it. */
 function changesOf(
   message: Message,
-  replaced: MessageChanges["replaced"],
-): MessageChanges {
+  { mirror, replaced }: {
+    readonly mirror: Mirror;
+    readonly replaced: MessageChanges["replaced"];
+  },
+): MessageChanges | undefined {
   const { filename, append } = message;
-  return {
-    filename,
-    append,
-    stores: chosenStores(message)?.map(({ kind }) => kind),
-    replaced,
-    replies: message.recipients.flatMap(({ reply }, index) =>
-      reply === undefined ? [] : [[index, encodeReply(reply)] as const]
-    ),
-  };
+  const stores = chosenStores(message)?.map(({ kind }) => kind);
+  const replies = message.recipients.flatMap(({ reply }, index) =>
+    reply === undefined ? [] : [[index, encodeReply(reply)] as const]
+  );
+  // What one handler changed, a later one may have changed back.
+  mirror.isChanged ||= filename !== undefined || append ||
+    stores !== undefined || replaced !== undefined || replies.length > 0;
+  return mirror.isChanged
+    ? { filename, append, stores, replaced, replies }
+    : undefined;
 }
 
 /** The stores that a handler chose, as a list. */

@@ -1,6 +1,7 @@
 /**
  * What crosses between the main thread and its workers: the two faces, and the
- * plain data that goes there. Types only.
+ * plain data that goes there, as JSON unless it is rich (`start`, `reload`,
+ * `relay`). Types only.
  *
  * Sessions live in the worker that accepted them. The main thread has a mirror
  * of those that it was told of, for handlers and for `server.sessions`.
@@ -23,6 +24,18 @@ export type SessionHandlerName = Exclude<
   `onRelay${string}`
 >;
 
+/** Octets in base64: calls are text, but for the one piece that may go along. */
+export type Base64 = string;
+
+/** What is known of a connection's encryption. */
+export interface WireTls
+  extends Omit<TlsInfo, "ownCertificate" | "peerCertificate"> {
+  /** This end's certificate in DER. */
+  readonly ownCertificate: Base64 | undefined;
+  /** The peer's certificate in DER. */
+  readonly peerCertificate: Base64 | undefined;
+}
+
 /** What changes in a session while it lives. */
 export interface SessionChanges {
   /** The name of HELO. */
@@ -36,7 +49,7 @@ export interface SessionChanges {
   /** Messages accepted so far. */
   readonly messages: number;
   /** The encryption in force. */
-  readonly tls: TlsInfo | undefined;
+  readonly tls: WireTls | undefined;
   /** The client's address. */
   readonly remoteAddress: string;
   /** The client's port. */
@@ -61,19 +74,22 @@ export interface SessionFacts extends SessionChanges {
   readonly connectedAt: number;
 }
 
+/** What is new about a session; `null` where there is nothing any more, as what is `undefined` gets lost on its way. */
+export type SessionUpdate = {
+  readonly [K in keyof SessionChanges]?: SessionChanges[K] | null;
+};
+
 /** A session in a call: what is new about it. */
 export type SessionNews =
   & { readonly id: string }
-  & (SessionFacts | Partial<SessionChanges>);
+  & (SessionFacts | SessionUpdate);
 
-/** The octets of a message: those in memory here, the rest to be asked for by `key`. */
+/** The octets of a message: those in memory go along with the call, the rest is asked for by `key`. */
 export interface BodyFacts {
   /** By which name the other thread gives the octets, while the call lasts. */
   readonly key: number;
   /** Octets in all. */
   readonly size: number;
-  /** The beginning; all of them where `size` says so. */
-  readonly head: Uint8Array;
 }
 
 /** A message. */
@@ -105,7 +121,7 @@ export interface CredentialsFacts {
   /** The token, where one was sent. */
   readonly token: string | undefined;
   /** The client's certificate. */
-  readonly certificate: Uint8Array | undefined;
+  readonly certificate: Base64 | undefined;
 }
 
 /** A secret that is known of a user: plain, or the text of a verifier. */
@@ -129,7 +145,7 @@ export interface HandlerCall {
   /** The parameters of MAIL or RCPT. */
   readonly parameters?: MailParameters | RcptParameters | undefined;
   /** The header block. */
-  readonly headers?: Uint8Array | undefined;
+  readonly headers?: Base64 | undefined;
   /** What is shown in AUTH. */
   readonly credentials?: CredentialsFacts | undefined;
 }
@@ -154,7 +170,7 @@ export interface MessageChanges {
   readonly append: boolean;
   /** The kinds of the stores that it chose, which are on its thread. */
   readonly stores: readonly string[] | undefined;
-  /** The content that takes the place of the one there was. */
+  /** The content that takes the place of the one there was, all of it to be asked for. */
   readonly replaced: BodyFacts | undefined;
   /** Replies for recipients, by their place. */
   readonly replies: readonly (readonly [number, WireReply])[];
@@ -171,7 +187,7 @@ export interface HandlerAnswer {
   /** What it did to the message. */
   readonly message?: MessageChanges | undefined;
   /** The header block that it wants. */
-  readonly headers?: Uint8Array | undefined;
+  readonly headers?: Base64 | undefined;
 }
 
 /** A message for a store or the queue of the main thread. */

@@ -14,8 +14,9 @@ import type {
   SessionChanges,
   SessionFacts,
   SessionNews,
+  SessionUpdate,
 } from "./messages.ts";
-import { decodeMessage } from "./wire.ts";
+import { decodeMessage, decodeTls } from "./wire.ts";
 
 /** What mirrors do to the sessions they show. */
 export interface MirrorLinks {
@@ -42,6 +43,8 @@ export class Mirror {
   content: RemoteBody | undefined;
   /** The message that handlers were asked about last. */
   message: Message | undefined;
+  /** Whether the worker has been told that a handler changed the message. */
+  isChanged = false;
   /** Whether handlers know of the session. */
   isAsked = false;
   /** Whether handlers know of its end. */
@@ -101,12 +104,18 @@ export class Mirror {
   }
 
   /** Takes over what has changed. */
-  update(news: Partial<SessionChanges>): void {
+  update(news: SessionUpdate): void {
     const { session } = this;
-    Object.assign(this.#shown, news);
-    if ("username" in news) session.username = news.username;
-    if ("tls" in news) session.tls = news.tls;
-    if (news.messages !== undefined) session.messages = news.messages;
+    const shown = this.#shown as Record<string, unknown>;
+    for (const name in news) {
+      shown[name] = news[name as keyof SessionUpdate] ?? undefined;
+    }
+    const { username, tls, messages } = news;
+    if (username !== undefined) session.username = username ?? undefined;
+    if (tls !== undefined) {
+      session.tls = tls === null ? undefined : decodeTls(tls);
+    }
+    if (typeof messages === "number") session.messages = messages;
   }
 
   /** The session's connection is gone. */
@@ -121,6 +130,7 @@ export class Mirror {
     if (this.message !== undefined && this.message.id !== id) {
       this.#messages.delete(this.message.id);
       this.message = this.content = undefined;
+      this.isChanged = false;
     }
     if (typeof message === "object") {
       const body = this.#links.body();

@@ -31,6 +31,9 @@ const RETRY_MS = 1000;
 /** How long a worker may take to stop beyond the grace, in ms. */
 const STOP_MS = 3000;
 
+/** Settings are more than JSON can say. */
+const RICH = { isRich: true };
+
 /** What a {@linkcode ThreadPool} is made of. */
 export interface ThreadPoolInit {
   /** How many workers. */
@@ -252,7 +255,7 @@ export class ThreadPool {
       this.#watchCertificates();
     } catch (error) {
       for (const { channel } of changed) {
-        await channel.call("reload", before).catch(() => {});
+        await channel.call("reload", before, RICH).catch(() => {});
       }
       throw error;
     }
@@ -261,7 +264,7 @@ export class ThreadPool {
   /** Whether the worker has the settings; one that has ended is replaced by one that begins with them. */
   async #reloadOne(one: RemoteThread, options: WireOptions): Promise<boolean> {
     try {
-      await one.channel.call("reload", options);
+      await one.channel.call("reload", options, RICH);
       return true;
     } catch (error) {
       if (this.#threads.get(one.thread) === one) throw error;

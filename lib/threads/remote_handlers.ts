@@ -10,7 +10,7 @@ import type { Credentials } from "../sasl/credentials.ts";
 import type { SmtpHandlers } from "../session/handlers.ts";
 import type { SmtpSession } from "../session/session.ts";
 import type { MessageStore } from "../store/store.ts";
-import { type OfferedBodies, readBody } from "./bodies.ts";
+import { headOf, type OfferedBodies, readBody } from "./bodies.ts";
 import type { Channel } from "./channel.ts";
 import type {
   HandlerAnswer,
@@ -99,15 +99,16 @@ class RemoteHandlers {
     name: SessionHandlerName,
     session: SmtpSession,
     about: About,
+    octets?: Uint8Array,
   ): Promise<HandlerAnswer> {
     const { channel, reports } = this.#init;
     const { message } = session;
+    const { body, text, parameters, headers, credentials } = about;
     const answer = await channel.call("handler", {
-      name,
-      session: reports.news(session),
+      ...{ name, session: reports.news(session) },
       message: message && this.#tell(message),
-      ...about,
-    }, about.body?.head);
+      ...{ body, text, parameters, headers, credentials },
+    }, { octets });
     const { username } = answer;
     if (username !== undefined) session.username = username ?? undefined;
     return answer;
@@ -149,8 +150,8 @@ class RemoteHandlers {
     try {
       const answer = await this.#call("onAuthenticate", session, {
         credentials: {
-          ...{ mechanism, username, authorizationId, certificate },
-          ...{ password, token },
+          ...{ mechanism, username, authorizationId, password, token },
+          certificate: certificate?.toBase64(),
         },
       });
       if (answer.identity !== undefined) credentials.identity = answer.identity;
@@ -168,10 +169,12 @@ class RemoteHandlers {
   ): Promise<any> {
     const { message, headers } = about;
     const answer = await this.#call(name, session, {
-      headers: headers?.encode(),
+      headers: headers?.encode().toBase64(),
     });
     await this.#change(message, answer.message);
-    if (answer.headers !== undefined) headers?.assign(answer.headers);
+    if (answer.headers !== undefined) {
+      headers?.assign(Uint8Array.fromBase64(answer.headers));
+    }
     return decodeVerdict(answer.verdict);
   }
 
@@ -180,7 +183,8 @@ class RemoteHandlers {
     const { bodies } = this.#init;
     const body = bodies.offer(message.body);
     try {
-      const answer = await this.#call("onMessage", session, { body });
+      const head = headOf(message.body);
+      const answer = await this.#call("onMessage", session, { body }, head);
       await this.#change(message, answer.message);
       return decodeVerdict(answer.verdict);
     } finally {

@@ -9,7 +9,7 @@ import { ScramVerifier } from "../sasl/scram_verifier.ts";
 import type { Accounts, KnownAccount } from "../sasl/accounts.ts";
 import type { LoginAttempt, LoginCounter } from "../session/login_guard.ts";
 import type { MessageStore, SaveOptions } from "../store/store.ts";
-import type { OfferedBodies } from "./bodies.ts";
+import { headOf, type OfferedBodies } from "./bodies.ts";
 import type { Channel } from "./channel.ts";
 import type { MainFace, MessageCall, WorkerFace } from "./messages.ts";
 import { decodeSecret, encodeMessage } from "./wire.ts";
@@ -68,7 +68,7 @@ export class RemoteStore implements MessageStore {
           ...offer,
           partial: options.partial,
           chosen: this.#chosen,
-        }, offer.body.head),
+        }, { octets: headOf(message.body) }),
     );
     if (failure !== undefined) throw decodeError(failure, message.recipients);
   }
@@ -90,7 +90,7 @@ export function remoteRelay(
           options: schedule === undefined
             ? rest
             : { ...rest, schedule: schedule.toString() },
-        }, offer.body.head),
+        }, { octets: headOf(message.body), isRich: true }),
     );
   };
 }

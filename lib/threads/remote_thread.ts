@@ -30,6 +30,7 @@ import type {
   WorkerFace,
 } from "./messages.ts";
 import { Mirrors } from "./mirrors.ts";
+import { sharedMemory, SharedPort } from "./shared_port.ts";
 import { decodeMessage, encodeSecret } from "./wire.ts";
 import { encodeError, encodeReply } from "./wire_errors.ts";
 import { encodeCertificate } from "./wire_options.ts";
@@ -64,6 +65,7 @@ export class RemoteThread {
   readonly channel: Channel<MainFace, WorkerFace>;
   readonly #fail: (reason: string) => void;
   readonly #worker: Worker;
+  readonly #port: SharedPort;
   readonly #services: MainServices;
   readonly #mirrors: Mirrors;
   readonly #bodies = new OfferedBodies();
@@ -86,7 +88,13 @@ export class RemoteThread {
       type: "module",
       name: `smtp-${thread}`,
     });
-    this.channel = new Channel(this.#worker, this.#face());
+    const [mine, theirs] = sharedMemory();
+    this.#worker.postMessage(theirs);
+    this.#port = new SharedPort(this.#worker, {
+      memory: mine,
+      receive: (batch) => this.channel.receive(batch),
+    });
+    this.channel = new Channel(this.#port, this.#face());
     const { channel } = this;
     this.#mirrors = new Mirrors({
       send: (session, text) => channel.note("send", { session, text }),
@@ -95,7 +103,7 @@ export class RemoteThread {
       read: (read) => channel.call("read", read),
       body: () => services.body(),
     });
-    this.#worker.onmessage = ({ data }) => channel.receive(data);
+    this.#worker.onmessage = ({ data }) => this.#port.posted(data);
     this.#worker.onerror = (event) => {
       // Else the error of one thread would end all of them.
       event.preventDefault();
@@ -120,13 +128,17 @@ export class RemoteThread {
     });
     // The worker may fail later on, when nobody waits here any more.
     ended.catch(() => {});
-    return await Promise.race([this.channel.call("start", start), ended]);
+    return await Promise.race([
+      this.channel.call("start", start, { isRich: true }),
+      ended,
+    ]);
   }
 
   /** Ends the worker at once, with whatever it has open. Its sessions end as by a fault. */
   end(): void {
     this.#over = true;
     this.#worker.terminate();
+    this.#port.close();
     this.channel.close(
       new Deno.errors.Interrupted(`Thread ${this.thread} has ended`),
     );
@@ -171,10 +183,14 @@ export class RemoteThread {
     };
     return {
       calls: {
-        handler: (call) =>
-          askHandler(call, this.#mirrors.update(call.session)!, host),
-        save: (call) => this.#save(call),
-        relay: (call) => this.#relay(call),
+        handler: (call, octets) =>
+          askHandler(
+            { call, octets },
+            this.#mirrors.update(call.session)!,
+            host,
+          ),
+        save: (call, octets) => this.#save(call, octets),
+        relay: (call, octets) => this.#relay(call, octets),
         find: async (username) =>
           encodeSecret(await services.accounts()?.find(username)),
         enter: (attempt) => this.#enter(attempt),
@@ -233,8 +249,9 @@ export class RemoteThread {
 
   async #save(
     call: MainFace["calls"]["save"][0],
+    octets: Uint8Array | undefined,
   ): Promise<MainFace["calls"]["save"][1]> {
-    const { seen, message, done } = this.#receive(call);
+    const { seen, message, done } = this.#receive(call, octets);
     const { partial, chosen } = call;
     try {
       const store = chosen === undefined
@@ -252,8 +269,11 @@ export class RemoteThread {
     }
   }
 
-  async #relay(call: MainFace["calls"]["relay"][0]): Promise<string> {
-    const { message, done } = this.#receive(call);
+  async #relay(
+    call: MainFace["calls"]["relay"][0],
+    octets: Uint8Array | undefined,
+  ): Promise<string> {
+    const { message, done } = this.#receive(call, octets);
     const { schedule, ...options } = call.options as { schedule?: string };
     try {
       const relay = await this.#services.relays.add(message, {
@@ -270,14 +290,14 @@ export class RemoteThread {
   }
 
   /** A message that came across, and the one that handlers have seen of that name. */
-  #receive(call: MessageCall) {
+  #receive(call: MessageCall, octets: Uint8Array | undefined) {
     const seen = this.#mirrors.messageOf(call.message.id);
     const body = this.#services.body();
     const content = new RemoteBody(
       body,
       (read) => this.channel.call("read", read),
     );
-    content.fill(call.body);
+    content.fill(call.body, octets);
     const message = decodeMessage(call.message, { body, content });
     if (seen !== undefined) {
       const { tag, store, filename, append } = seen;

@@ -5,12 +5,31 @@
  */
 
 import type { SmtpSession } from "../session/session.ts";
-import type { SessionChanges, SessionNews } from "./messages.ts";
+import type {
+  SessionChanges,
+  SessionFacts,
+  SessionNews,
+  WireTls,
+} from "./messages.ts";
+import { encodeTls } from "./wire.ts";
 
 /** How long a session is kept quiet about that no handler was asked about, in ms: twice that at most. */
 const QUIET_MS = 25;
 /** How often changes are told that no handler was asked about, in ms. */
 const REFRESH_MS = 1000;
+
+/** What a session was like when it was told of. */
+type Shown = Pick<SmtpSession, keyof SessionChanges>;
+
+/** What is looked at for changes. */
+const CHANGING: readonly (keyof SessionChanges)[] = [
+  ...["state", "helo", "extended", "username", "messages", "tls"] as const,
+];
+/** What changes with XCLIENT alone. */
+const CHANGING_BY_XCLIENT: readonly (keyof SessionChanges)[] = [
+  ...["xclient", "remoteAddress", "remotePort"] as const,
+  ...["localAddress", "localPort"] as const,
+];
 
 /** Takes what there is to tell. */
 export interface ReportSink {
@@ -25,7 +44,7 @@ export class SessionReports {
   readonly #sink: ReportSink;
   readonly #live = new Map<string, SmtpSession>();
   /** What was told last; without an entry nothing was. */
-  readonly #told = new Map<string, SessionChanges>();
+  readonly #told = new Map<string, Shown>();
   /** Sessions that have begun since the last look, and those that had then. */
   #fresh = new Set<SmtpSession>();
   #aged = new Set<SmtpSession>();
@@ -62,14 +81,21 @@ export class SessionReports {
   /** What the main thread does not know of a session; from here on it does. */
   news(session: SmtpSession): SessionNews {
     const { id } = session;
-    const now = changesOf(session);
-    const before = this.#told.get(id);
-    this.#told.set(id, now);
-    if (before === undefined) return { ...factsOf(session), ...now };
-    const changed: Record<string, unknown> = { id };
-    for (const name of Object.keys(now) as (keyof SessionChanges)[]) {
-      if (now[name] !== before[name]) changed[name] = now[name];
+    const told = this.#told.get(id);
+    if (told === undefined) {
+      const shown = shownOf(session);
+      this.#told.set(id, shown);
+      return factsOf(session, shown);
     }
+    const changed: Record<string, unknown> = { id };
+    const look = (name: keyof SessionChanges) => {
+      const value = session[name];
+      if (value === told[name]) return;
+      Object.assign(told, { [name]: value });
+      changed[name] = (name === "tls" ? tlsOf(session) : value) ?? null;
+    };
+    CHANGING.forEach(look);
+    if (session.xclient !== told.xclient) CHANGING_BY_XCLIENT.forEach(look);
     return changed as SessionNews;
   }
 
@@ -104,7 +130,7 @@ export class SessionReports {
   }
 }
 
-function changesOf(session: SmtpSession): SessionChanges {
+function shownOf(session: SmtpSession): Shown {
   const { helo, extended, state, username, messages, tls, xclient } = session;
   const { remoteAddress, remotePort, localAddress, localPort } = session;
   return {
@@ -113,11 +139,15 @@ function changesOf(session: SmtpSession): SessionChanges {
   };
 }
 
-function factsOf(session: SmtpSession) {
+function factsOf(session: SmtpSession, shown: Shown): SessionFacts {
+  const { id, proxy, kind, connectedAt } = session;
   return {
-    id: session.id,
-    proxy: session.proxy,
-    kind: session.kind,
-    connectedAt: session.connectedAt.getTime(),
+    ...{ id, proxy, kind, connectedAt: connectedAt.getTime() },
+    ...shown,
+    tls: tlsOf(session),
   };
+}
+
+function tlsOf({ tls }: SmtpSession): WireTls | undefined {
+  return tls && encodeTls(tls);
 }

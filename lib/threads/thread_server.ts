@@ -14,7 +14,7 @@ import { SessionCount } from "../session/session_count.ts";
 import { TicketLedger } from "../session/ticket_ledger.ts";
 import { makeStore } from "../store/description.ts";
 import { OfferedBodies } from "./bodies.ts";
-import { Channel, type Implementation, type Port } from "./channel.ts";
+import { Channel, type Implementation } from "./channel.ts";
 import type {
   MainFace,
   ThreadStart,
@@ -25,6 +25,11 @@ import type {
 import { remoteHandlers } from "./remote_handlers.ts";
 import { RemoteGuard, remoteRelay, RemoteStore } from "./remote_services.ts";
 import { SessionReports } from "./session_reports.ts";
+import {
+  type PostingPort,
+  type SharedMemory,
+  SharedPort,
+} from "./shared_port.ts";
 import { decodeSecret } from "./wire.ts";
 import { decodeReply } from "./wire_errors.ts";
 import { OptionDecoder } from "./wire_options.ts";
@@ -34,6 +39,8 @@ const PULSE_MS = 1000;
 
 /** The server of one worker. */
 export class ThreadServer {
+  /** Carries the channel. */
+  readonly port: SharedPort;
   /** To the main thread. */
   readonly channel: Channel<WorkerFace, MainFace>;
   readonly #bodies = new OfferedBodies();
@@ -44,9 +51,16 @@ export class ThreadServer {
   #started: Promise<unknown> | undefined;
   #pulse: ReturnType<typeof setInterval> | undefined;
 
-  /** @param port To the main thread */
-  constructor(port: Port) {
-    this.channel = new Channel(port, this.#face());
+  /**
+   * @param port To the main thread
+   * @param memory What it shares with this one
+   */
+  constructor(port: PostingPort, memory: SharedMemory) {
+    this.port = new SharedPort(port, {
+      memory,
+      receive: (batch) => this.channel.receive(batch),
+    });
+    this.channel = new Channel(this.port, this.#face());
     this.#decoder = new OptionDecoder(this.channel);
     this.#reports = new SessionReports({
       sessions: (news) => this.channel.note("sessions", news),

@@ -6,21 +6,26 @@
 import { SmtpError } from "../errors.ts";
 import type { BodyOptions } from "../message/body.ts";
 import { Message } from "../message/message.ts";
+import type { TlsInfo } from "../net/transport.ts";
 import { Address } from "../protocol/address.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 import type { KnownSecret } from "../sasl/secret_check.ts";
 import { ScramVerifier } from "../sasl/scram_verifier.ts";
 import { DROP, SILENT_ALLOW, SILENT_DENY } from "../session/handlers.ts";
 import type { RemoteBody } from "./bodies.ts";
-import type { MessageFacts, WireSecret, WireVerdict } from "./messages.ts";
+import type {
+  Base64,
+  MessageFacts,
+  WireSecret,
+  WireTls,
+  WireVerdict,
+} from "./messages.ts";
 import {
   decodeError,
   decodeReply,
   encodeError,
   encodeReply,
 } from "./wire_errors.ts";
-
-const decoder = new TextDecoder();
 
 /** A message without its content, to send to another thread. */
 export function encodeMessage(message: Message): MessageFacts {
@@ -32,7 +37,7 @@ export function encodeMessage(message: Message): MessageFacts {
       [address.toString(), parameters] as const
     ),
     receivedAt: message.receivedAt.getTime(),
-    trace: decoder.decode(message.trace),
+    trace: message.traceText,
   };
 }
 
@@ -102,4 +107,28 @@ export function encodeSecret(secret: KnownSecret): WireSecret {
 export function decodeSecret(wire: WireSecret): KnownSecret {
   if (wire === undefined) return undefined;
   return "plain" in wire ? wire.plain : ScramVerifier.parse(wire.verifier);
+}
+
+/** What is known of a connection's encryption, to send to another thread. */
+export function encodeTls(tls: TlsInfo): WireTls {
+  const { ownCertificate, peerCertificate, ...others } = tls;
+  return {
+    ...others,
+    ownCertificate: ownCertificate?.toBase64(),
+    peerCertificate: peerCertificate?.toBase64(),
+  };
+}
+
+/** What another thread knows of a connection's encryption. */
+export function decodeTls(wire: WireTls): TlsInfo {
+  return {
+    ...wire,
+    ownCertificate: decodeOctets(wire.ownCertificate),
+    peerCertificate: decodeOctets(wire.peerCertificate),
+  };
+}
+
+/** Octets that came as text, if they did. */
+export function decodeOctets(text: Base64 | undefined): Uint8Array | undefined {
+  return text === undefined ? undefined : Uint8Array.fromBase64(text);
 }

@@ -3,6 +3,7 @@
  * like the command line; nobody imports it.
  */
 
+import type { SharedMemory } from "./shared_port.ts";
 import { ThreadServer } from "./thread_server.ts";
 
 /** What a worker finds around it. */
@@ -13,13 +14,17 @@ interface WorkerScope {
 }
 
 const scope = globalThis as unknown as WorkerScope;
-const server = new ThreadServer(scope);
-scope.onmessage = ({ data }) => server.channel.receive(data);
+let server: ThreadServer | undefined;
+// The first message brings the memory that is shared from then on.
+scope.onmessage = ({ data }) => {
+  const { port } = server = new ThreadServer(scope, data as SharedMemory);
+  scope.onmessage = ({ data }) => port.posted(data);
+};
 
 /** The main thread does not see by itself that a worker ends without an error. */
 function announce(what: string): void {
-  server.channel.note("ending", what);
-  server.channel.flush();
+  server?.channel.note("ending", what);
+  server?.channel.flush();
 }
 
 const close = scope.close.bind(scope);
