@@ -53,6 +53,9 @@ export async function connectTcp(
   const { host, port, timeoutMs, signal } = options;
   signal?.throwIfAborted();
   const controller = new AbortController();
+  // Deno 2.9 looks at the signal once more when it has connected, and would
+  // throw the open connection away without closing it.
+  controller.signal.throwIfAborted = () => {};
   const timer = setTimeout(() => controller.abort(), timeoutMs);
   const onAbort = () => controller.abort();
   signal?.addEventListener("abort", onAbort);
@@ -62,15 +65,16 @@ export async function connectTcp(
       port,
       signal: controller.signal,
     });
-    return new DenoTransport(conn);
+    if (!controller.signal.aborted) return new DenoTransport(conn);
+    conn.close();
   } catch (error) {
-    signal?.throwIfAborted();
     if (!controller.signal.aborted) throw error;
-    throw new Deno.errors.TimedOut(
-      `Cannot connect to "${host}" port ${port}: not done within ${timeoutMs} ms`,
-    );
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener("abort", onAbort);
   }
+  signal?.throwIfAborted();
+  throw new Deno.errors.TimedOut(
+    `Cannot connect to "${host}" port ${port}: not done within ${timeoutMs} ms`,
+  );
 }

@@ -1,0 +1,65 @@
+import { assertRejects } from "@std/assert";
+import { connectTcp } from "../../lib/net/connect.ts";
+
+/** A listener that accepts and closes. */
+function listen(): { port: number; stop: () => Promise<void> } {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const accepting = (async () => {
+    for await (const conn of listener) conn.close();
+  })();
+  return {
+    port: (listener.addr as Deno.NetAddr).port,
+    async stop() {
+      listener.close();
+      await accepting;
+    },
+  };
+}
+
+Deno.test("connectTcp() closes a connection that comes when it is no longer wanted", async () => {
+  const { port, stop } = listen();
+  const controller = new AbortController();
+  const { connect } = Deno;
+  // As the platform does it where both happen in one turn of the event loop.
+  Deno.connect = (async ({ signal, ...where }: Deno.ConnectOptions) => {
+    const conn = await connect(where);
+    controller.abort(new Error("Enough"));
+    signal!.throwIfAborted();
+    return conn;
+  }) as typeof Deno.connect;
+  try {
+    const { signal } = controller;
+    const where = { host: "127.0.0.1", port, timeoutMs: 5000 };
+    await assertRejects(
+      () => connectTcp({ ...where, signal }),
+      Error,
+      "Enough",
+    );
+  } finally {
+    Deno.connect = connect;
+    await stop();
+  }
+});
+
+Deno.test("connectTcp() rejects with the reason of a signal that was aborted before", async () => {
+  await assertRejects(
+    () =>
+      connectTcp({
+        host: "127.0.0.1",
+        port: 1,
+        timeoutMs: 5000,
+        signal: AbortSignal.abort(new Error("Too late")),
+      }),
+    Error,
+    "Too late",
+  );
+});
+
+Deno.test("connectTcp() tells why the platform cannot connect", async () => {
+  const { port, stop } = listen();
+  await stop();
+  await assertRejects(
+    () => connectTcp({ host: "127.0.0.1", port, timeoutMs: 5000 }),
+    Deno.errors.ConnectionRefused,
+  );
+});
