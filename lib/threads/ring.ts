@@ -2,9 +2,8 @@
  * A queue in memory that two threads share: one writes, the other reads. An
  * entry is a number, a text and pieces of octets, all of them copied in and out.
  *
- * A message of the platform costs a thread about 20 us before what is in it
- * counts; an entry costs two. The writer wakes the reader only where that has
- * gone to sleep: a reader that is busy finds what has come by itself.
+ * The writer wakes the reader only where that has gone to sleep: a reader that
+ * is busy finds what has come by itself.
  *
  * Whoever writes must be one thread, and whoever reads must be one: the places
  * they have reached are all they tell each other, each stored by its owner

@@ -3,8 +3,9 @@
  * both see, the others as messages of the platform, and all arrive in the order
  * in which they were said. Knows nothing of what is in them.
  *
- * To copy a call takes the platform about 12 us on both sides together; JSON and
- * the memory take three.
+ * In a server under load, messages of the platform took 17 us of a call on both
+ * sides together; JSON and the memory take 8. `tests/threads/ring_bench.ts`
+ * compares the two alone.
  */
 
 import { setImmediate as nextTurn } from "node:timers/promises";

@@ -1,0 +1,36 @@
+/** What a question to another thread costs before it is answered: ours against the platform's copy. */
+
+import { Ring, ringMemory } from "../../lib/threads/ring.ts";
+
+/** As many questions as go in one batch under load. */
+const parcels = Array.from({ length: 4 }, (_, index) => ({
+  call: index,
+  name: "handler",
+  args: {
+    name: "onRcptTo",
+    session: { id: `1-${index}`, state: "receiving" },
+    text: "bob@example.org",
+    parameters: {},
+  },
+}));
+const memory = ringMemory();
+const [writer, reader] = [new Ring(memory), new Ring(memory)];
+
+Deno.bench({
+  name: "JSON through shared memory",
+  group: "4 questions to another thread",
+  baseline: true,
+  fn() {
+    const text = JSON.stringify(parcels);
+    writer.write({ number: 0, text, octets: [] });
+    JSON.parse(reader.take()!.text);
+  },
+});
+
+Deno.bench({
+  name: "structuredClone",
+  group: "4 questions to another thread",
+  fn() {
+    structuredClone(parcels);
+  },
+});
