@@ -53,6 +53,8 @@ export class SharedPort implements BatchPort {
   #said = 0;
   /** The number of the next batch that comes in. */
   #expected = 0;
+  /** Ends the wait for a message that was said before what is in the memory. */
+  #arrived: (() => void) | undefined;
   #closed = false;
 
   /**
@@ -96,24 +98,38 @@ export class SharedPort implements BatchPort {
     this.#drain();
     this.#take(message as PostedBatch);
     this.#drain();
+    this.#arrived?.();
   }
 
   /** Takes nothing more in. */
   close(): void {
     this.#closed = true;
     this.#incoming.wake();
+    this.#arrived?.();
   }
 
   async #listen(): Promise<void> {
+    // Whoever makes the port has to have it before anything comes.
+    await undefined;
     let rounds = 0;
     while (!this.#closed) {
       this.#drain();
+      // One that came just now is no such gap: it is the one expected.
+      const { next = this.#expected } = this.#incoming;
+      if (next !== this.#expected) await this.#arrival();
       const asleep = this.#incoming.sleep();
       await asleep;
       rounds = asleep === undefined ? rounds + 1 : 0;
       // A thread that is told something without end must see to its sockets, too.
       if (rounds % MOST_ROUNDS === MOST_ROUNDS - 1) await nextTurn();
     }
+  }
+
+  /** Waits for the next message; see {@linkcode SharedPort.posted}. */
+  #arrival(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#arrived = resolve;
+    return promise;
   }
 
   /** Takes what is there; what was said after a message that is still on its way has to wait. */

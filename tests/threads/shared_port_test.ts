@@ -113,3 +113,43 @@ Deno.test("SharedPort takes nothing in after it was closed", async () => {
   await wake();
   assertEquals(way.received, []);
 });
+
+Deno.test("SharedPort keeps the order between two threads at full speed", async () => {
+  const worker = new Worker(
+    new URL("../support/threads_port_echo.ts", import.meta.url),
+    { type: "module" },
+  );
+  const [mine, theirs] = sharedMemory();
+  worker.postMessage(theirs);
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const [total, most] = [20_000, 50];
+  let [sent, got] = [0, 0];
+  const port = new SharedPort(worker, {
+    memory: mine,
+    receive: ({ parcels: [number] }) => {
+      if (number !== got++) reject(new Error(`Got ${number}, not ${got - 1}`));
+      if (got === total) resolve();
+      say();
+    },
+  });
+  worker.onmessage = ({ data }) => port.posted(data);
+  const say = () => {
+    while (sent < total && sent < got + most) {
+      const parcels = [sent++];
+      const isRich = sent < total / 2 && sent % 7 === 0;
+      port.send({ parcels, octets: [], isRich });
+    }
+  };
+  say();
+  const timer = setTimeout(
+    () => reject(new Error(`Stuck after ${got} of ${sent}`)),
+    60_000,
+  );
+  try {
+    await promise;
+  } finally {
+    clearTimeout(timer);
+    worker.terminate();
+    port.close();
+  }
+});
