@@ -14,6 +14,7 @@ import type { MailParameters, RcptParameters } from "../protocol/parameters.ts";
 import type { MechanismName } from "../sasl/mechanism_name.ts";
 import type { SmtpHandlers } from "../session/handlers.ts";
 import type { LoginAttempt } from "../session/login_guard.ts";
+import type { SessionProxy } from "../session/proxied_transport.ts";
 import type { SessionState, SmtpSession } from "../session/session.ts";
 import type { StoreDescription } from "../store/description.ts";
 import type { WireError, WireReply } from "./wire_errors.ts";
@@ -34,6 +35,12 @@ export interface WireTls
   readonly ownCertificate: Base64 | undefined;
   /** The peer's certificate in DER. */
   readonly peerCertificate: Base64 | undefined;
+}
+
+/** What a proxy told of a connection. */
+export interface WireProxy extends Omit<SessionProxy, "tlvs"> {
+  /** Types and values. */
+  readonly tlvs: readonly (readonly [number, Base64])[];
 }
 
 /** What changes in a session while it lives. */
@@ -67,7 +74,7 @@ export interface SessionFacts extends SessionChanges {
   /** Its name. */
   readonly id: string;
   /** What the proxy in front told. */
-  readonly proxy: SmtpSession["proxy"];
+  readonly proxy: WireProxy | undefined;
   /** What the listener is for. */
   readonly kind: ListenerKind;
   /** When it connected, in ms. */

@@ -16,7 +16,7 @@ import type {
   SessionNews,
   SessionUpdate,
 } from "./messages.ts";
-import { decodeMessage, decodeTls } from "./wire.ts";
+import { decodeMessage, decodeProxy, decodeTls } from "./wire.ts";
 
 /** What mirrors do to the sessions they show. */
 export interface MirrorLinks {
@@ -80,7 +80,7 @@ export class Mirror {
       get xclient() {
         return shown.xclient;
       },
-      proxy: facts.proxy,
+      proxy: facts.proxy && decodeProxy(facts.proxy),
       kind: facts.kind,
       connectedAt: new Date(facts.connectedAt),
       close: (reply) => links.close(facts.id, reply),

@@ -11,7 +11,7 @@ import type {
   SessionNews,
   WireTls,
 } from "./messages.ts";
-import { encodeTls } from "./wire.ts";
+import { encodeProxy, encodeTls } from "./wire.ts";
 
 /** How long a session is kept quiet about that no handler was asked about, in ms: twice that at most. */
 const QUIET_MS = 25;
@@ -142,7 +142,8 @@ function shownOf(session: SmtpSession): Shown {
 function factsOf(session: SmtpSession, shown: Shown): SessionFacts {
   const { id, proxy, kind, connectedAt } = session;
   return {
-    ...{ id, proxy, kind, connectedAt: connectedAt.getTime() },
+    ...{ id, kind, connectedAt: connectedAt.getTime() },
+    proxy: proxy && encodeProxy(proxy),
     ...shown,
     tls: tlsOf(session),
   };

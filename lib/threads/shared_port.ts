@@ -83,8 +83,10 @@ export class SharedPort implements BatchPort {
     this.#said = (number + 1) | 0;
     const large = octets.filter(({ length }) => length >= TRANSFER_FROM);
     if (!isRich && large.length === 0) {
-      const text = JSON.stringify(parcels);
-      if (this.#outgoing.write({ number, text, octets })) return;
+      const text = textOf(parcels);
+      if (
+        text !== undefined && this.#outgoing.write({ number, text, octets })
+      ) return;
     }
     const posted: PostedBatch = { number, parcels, octets, isRich };
     this.#port.postMessage(
@@ -143,5 +145,14 @@ export class SharedPort implements BatchPort {
   #take(batch: Batch): void {
     this.#expected = (this.#expected + 1) | 0;
     if (!this.#closed) this.#receive(batch);
+  }
+}
+
+/** The JSON; nothing where a program has put something else into a value than its type says. */
+function textOf(parcels: readonly unknown[]): string | undefined {
+  try {
+    return JSON.stringify(parcels);
+  } catch {
+    return undefined;
   }
 }

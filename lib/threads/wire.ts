@@ -12,10 +12,12 @@ import { SmtpReply } from "../protocol/reply.ts";
 import type { KnownSecret } from "../sasl/secret_check.ts";
 import { ScramVerifier } from "../sasl/scram_verifier.ts";
 import { DROP, SILENT_ALLOW, SILENT_DENY } from "../session/handlers.ts";
+import type { SessionProxy } from "../session/proxied_transport.ts";
 import type { RemoteBody } from "./bodies.ts";
 import type {
   Base64,
   MessageFacts,
+  WireProxy,
   WireSecret,
   WireTls,
   WireVerdict,
@@ -125,6 +127,25 @@ export function decodeTls(wire: WireTls): TlsInfo {
     ...wire,
     ownCertificate: decodeOctets(wire.ownCertificate),
     peerCertificate: decodeOctets(wire.peerCertificate),
+  };
+}
+
+/** What a proxy told of a connection, to send to another thread. */
+export function encodeProxy(proxy: SessionProxy): WireProxy {
+  return {
+    ...proxy,
+    tlvs: proxy.tlvs.map(({ type, value }) => [type, value.toBase64()]),
+  };
+}
+
+/** What a proxy told another thread of a connection. */
+export function decodeProxy(wire: WireProxy): SessionProxy {
+  return {
+    ...wire,
+    tlvs: wire.tlvs.map(([type, value]) => ({
+      type,
+      value: Uint8Array.fromBase64(value),
+    })),
   };
 }
 

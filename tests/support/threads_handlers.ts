@@ -94,6 +94,25 @@ const COMMANDS: Readonly<
     session.send(`250 ${[...facts, tls !== undefined].join(" ")}\r\n`);
     return "";
   },
+  XPROXY(session) {
+    const { tls, tlvs = [] } = session.proxy ?? {};
+    const [{ type, value } = { type: 0, value: undefined }] = tlvs;
+    const isOctets = value instanceof Uint8Array;
+    session.send(
+      `250 ${tls?.protocol} ${type} ${isOctets && value.toHex()}\r\n`,
+    );
+    return "";
+  },
+  XTLS(session) {
+    const { protocol, ownCertificate, peerCertificate } = session.tls ?? {};
+    const isOctets = ownCertificate instanceof Uint8Array;
+    session.send(
+      `250 ${protocol} ${
+        isOctets && ownCertificate.length > 100
+      } ${peerCertificate}\r\n`,
+    );
+    return "";
+  },
   XCLOSE(session) {
     session.close(new SmtpReply(421, "Closed by the handler"));
     return "";

@@ -1,6 +1,11 @@
 /** Handlers say and do the same wherever they are: here, or across threads. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { DenoTransport } from "../../lib/net/deno_transport.ts";
+import { Certificate } from "../../lib/tls/certificate.ts";
+import { concat } from "../support/dialogue.ts";
+import { proxyBlock, tlv } from "../support/proxy.ts";
+import { latin1 } from "../support/random.ts";
 import { TestClient } from "../support/server.ts";
 import { eventually, startMode, testModes } from "../support/threads.ts";
 
@@ -40,6 +45,33 @@ testModes("Handlers decide on addresses", async (mode) => {
     "onMailFrom failed",
   ]);
   assertStringIncludes(errors[0]!.error!, "A fault of the handler");
+});
+
+testModes("Handlers see what a proxy tells, octets included", async (mode) => {
+  await using it = await startMode(mode, { proxyProtocol: ["127.0.0.1"] });
+  using client = await TestClient.connect(it.server);
+  const addresses = Uint8Array.of(192, 0, 2, 7, 127, 0, 0, 1, 48, 57, 0, 25);
+  const vector = tlv(0x05, Uint8Array.of(0, 128, 255));
+  const header = proxyBlock({ octets: concat([addresses, vector]) });
+  await client.send(latin1(header));
+  await client.reply();
+  await client.expect(["XPROXY", "250 undefined 5 0080ff"]);
+});
+
+testModes("Handlers see the encryption, octets included", async (mode) => {
+  const certificate = await Certificate.selfSigned({ names: ["mx.test"] });
+  await using it = await startMode(mode, {
+    certificate,
+    listen: "127.0.0.1:0/smtps",
+  });
+  const { address, port } = it.server.addresses[0]!;
+  const conn = await Deno.startTls(
+    await Deno.connect({ hostname: address, port }),
+    { hostname: "mx.test", caCerts: [certificate.toPem()] },
+  );
+  using client = new TestClient(new DenoTransport(conn));
+  await client.reply();
+  await client.expect(["XTLS", "250 TLS true undefined"]);
 });
 
 testModes("Handlers rewrite, swallow and end", async (mode) => {
