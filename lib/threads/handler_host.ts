@@ -59,12 +59,11 @@ export async function askHandler(
   const { session } = mirror;
   const message = mirror.useMessage(call.message);
   if (call.body !== undefined) mirror.content?.fill(call.body, octets);
+  const headers = decodeOctets(call.headers);
   const given: Arguments = {
     session,
     message,
-    headers: call.headers === undefined
-      ? undefined
-      : MessageHeaders.parse(Uint8Array.fromBase64(call.headers)),
+    headers: headers && MessageHeaders.parse(headers),
     credentials: credentialsOf(call, init),
   };
   mirror.isAsked = true;

@@ -70,17 +70,14 @@ export class Ring {
     const head = 4 * (ENTRY_HEAD + octets.length);
     let most = head + text.length * UTF8_MOST + 3;
     for (const piece of octets) most += piece.length;
-    let written = places[WRITTEN]!;
-    let free = this.#octets.length -
-      ((written - Atomics.load(places, READ)) | 0);
+    const written = places[WRITTEN]!;
+    const used = (written - Atomics.load(places, READ)) | 0;
     const toEnd = this.#octets.length - (written & this.#mask);
-    if (most > toEnd) {
-      free -= toEnd;
-      if (most > free) return false;
-      this.#heads[(written & this.#mask) >> 2] = GO_ROUND;
-      written = (written + toEnd) | 0;
-    } else if (most > free) return false;
-    const start = written & this.#mask;
+    // An entry is in one piece: where it would not fit, the rest stays empty.
+    const skipped = most > toEnd ? toEnd : 0;
+    if (used + skipped + most > this.#octets.length) return false;
+    if (skipped > 0) this.#heads[(written & this.#mask) >> 2] = GO_ROUND;
+    const start = (written + skipped) & this.#mask;
     let at = start + head;
     const room = this.#octets.subarray(at, start + most);
     const textSize = encoder.encodeInto(text, room).written;
@@ -98,7 +95,7 @@ export class Ring {
     }
     const size = (at - start + 3) & ~3;
     heads[sizeAt] = size;
-    Atomics.store(places, WRITTEN, (written + size) | 0);
+    Atomics.store(places, WRITTEN, (written + skipped + size) | 0);
     this.wake();
     return true;
   }

@@ -111,24 +111,22 @@ export class SharedPort implements BatchPort {
   }
 
   async #listen(): Promise<void> {
-    // Whoever makes the port has to have it before anything comes.
-    await undefined;
     let rounds = 0;
     while (!this.#closed) {
-      this.#drain();
-      // One that came just now is no such gap: it is the one expected.
-      const { next = this.#expected } = this.#incoming;
-      if (next !== this.#expected) await this.#arrival();
-      const asleep = this.#incoming.sleep();
-      await asleep;
-      rounds = asleep === undefined ? rounds + 1 : 0;
+      const waiting = this.#wait();
+      await waiting;
+      rounds = waiting === undefined ? rounds + 1 : 0;
       // A thread that is told something without end must see to its sockets, too.
       if (rounds % MOST_ROUNDS === MOST_ROUNDS - 1) await nextTurn();
+      this.#drain();
     }
   }
 
-  /** Waits for the next message; see {@linkcode SharedPort.posted}. */
-  #arrival(): Promise<void> {
+  /** Waits until there may be something to take; nothing where there is. */
+  #wait(): Promise<unknown> | undefined {
+    const { next = this.#expected } = this.#incoming;
+    if (next === this.#expected) return this.#incoming.sleep();
+    // The one before is on its way as a message.
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#arrived = resolve;
     return promise;
