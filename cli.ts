@@ -8,10 +8,14 @@
  * @module
  */
 
-import { parseArgs } from "@std/cli/parse-args";
 import manifest from "./deno.json" with { type: "json" };
 import { processOutput, serve } from "./lib/cli/serve.ts";
-import type { RawSettings, SettingForm } from "./lib/cli/raw_settings.ts";
+import { parseArguments } from "./lib/cli/arguments.ts";
+import {
+  flag,
+  type RawSettings,
+  type SettingForm,
+} from "./lib/cli/raw_settings.ts";
 import { certificate, CERTIFICATE_SETTINGS } from "./lib/cli/certificate.ts";
 import { lookup, LOOKUP_SETTINGS } from "./lib/cli/lookup_command.ts";
 import { queue, QUEUE_SETTINGS } from "./lib/cli/queue_command.ts";
@@ -59,45 +63,24 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   },
 };
 
-/** Takes the options of a command apart. */
-function parse(
-  args: readonly string[],
-  forms: Command["settings"],
-): ReturnType<typeof parseArgs> {
-  const names = (form: SettingForm) =>
-    Object.keys(forms).filter((name) => forms[name] === form);
-  return parseArgs([...args], {
-    string: [...names("one"), ...names("many"), "config"],
-    boolean: [...names("flag"), "help", "version"],
-    collect: [...names("one"), ...names("many"), "config"],
-    unknown(argument: string, key?: string) {
-      if (key !== undefined) {
-        // What stands behind "=" may be a secret.
-        const [name] = argument.split("=");
-        throw new UsageError(`${name}: unknown option`);
-      }
-      return true;
-    },
-  });
-}
+/** The options of every command. */
+const COMMON: Command["settings"] = {
+  config: "one",
+  help: "flag",
+  version: "flag",
+};
 
 /** The settings of the configuration file, overruled by those of the command line. */
-async function settings(
-  args: Readonly<Record<string, unknown>>,
-  forms: Command["settings"],
-): Promise<RawSettings> {
-  const files = args["config"];
-  const [file, another] = Array.isArray(files) ? files as string[] : [];
+async function settings(given: RawSettings): Promise<RawSettings> {
+  const [file, another] = given.get("config") ?? [];
   if (another !== undefined) {
     throw new UsageError("--config: want it once");
   }
   const result = file !== undefined
     ? settingsOfConfig(await readConfig(file), file)
     : new Map<string, readonly string[]>();
-  for (const name of Object.keys(forms)) {
-    const value = args[name];
-    if (value === true) result.set(name, ["true"]);
-    else if (Array.isArray(value) && value.length > 0) result.set(name, value);
+  for (const [name, values] of given) {
+    if (!Object.hasOwn(COMMON, name)) result.set(name, values);
   }
   return result;
 }
@@ -135,15 +118,15 @@ export async function main(args: readonly string[]): Promise<number> {
     const name = named ? args[0]! : "serve";
     const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
     if (command === undefined) throw new UsageError(`${name}: unknown command`);
-    const parsed = parse(named ? args.slice(1) : args, command.settings);
-    if (parsed["help"]) return processOutput.out(HELP), 0;
-    if (parsed["version"]) {
+    const { words, given } = parseArguments(named ? args.slice(1) : args, {
+      ...command.settings,
+      ...COMMON,
+    });
+    if (flag(given, "help")) return processOutput.out(HELP), 0;
+    if (flag(given, "version")) {
       return processOutput.out(`@smtp/server ${manifest.version}\n`), 0;
     }
-    return await command.run(
-      parsed._.map(String),
-      await settings(parsed, command.settings),
-    );
+    return await command.run(words, await settings(given));
   } catch (error) {
     if (error instanceof RunError) {
       return processOutput.err(`error: ${oneLine(error.message)}\n`), 1;

@@ -6,6 +6,7 @@
 import { Certificate } from "../tls/certificate.ts";
 import type { KeyAlgorithm } from "../tls/private_key.ts";
 import {
+  flag,
   one,
   type RawSettings,
   type SettingForm,
@@ -69,7 +70,7 @@ async function create(raw: RawSettings, output: Output): Promise<number> {
     names,
     days,
     algorithm,
-    request: raw.has("request"),
+    request: flag(raw, "request"),
   });
   await write(keyFile, made.keyPem(), 0o600);
   await write(certificateFile, made.toPem(), 0o644);

@@ -5,7 +5,7 @@
 
 import { DnsClient } from "../dns/dns_client.ts";
 import type { DnsRecordType } from "../dns/outcome.ts";
-import type { RawSettings, SettingForm } from "./raw_settings.ts";
+import { flag, type RawSettings, type SettingForm } from "./raw_settings.ts";
 import { nameServers } from "./relay_settings.ts";
 import type { Output } from "./serve.ts";
 import { oneLine, UsageError } from "./usage.ts";
@@ -50,15 +50,15 @@ export async function lookup(
   }
   const dns = new DnsClient({ nameServers: nameServers(raw) });
   const outcome = await dns.query(type, name);
-  if (raw.has("json")) output.out(`${JSON.stringify(outcome)}\n`);
+  if (flag(raw, "json")) output.out(`${JSON.stringify(outcome)}\n`);
   switch (outcome.status) {
     case "found":
-      if (!raw.has("json")) {
+      if (!flag(raw, "json")) {
         for (const record of outcome.records) output.out(text(record));
       }
       return 0;
     case "null-mx":
-      if (!raw.has("json")) output.out("0 . (takes no mail)\n");
+      if (!flag(raw, "json")) output.out("0 . (takes no mail)\n");
       return 0;
     case "none":
       output.err(

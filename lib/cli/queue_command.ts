@@ -8,7 +8,12 @@ import { controlSpool, inspectSpool } from "../queue/spool_control.ts";
 import { type SpoolAction, SpoolError } from "../queue/spool.ts";
 import type { SpoolEntry } from "../queue/stored_envelope.ts";
 import { jsonLine, listLines, showLines } from "./queue_text.ts";
-import { one, type RawSettings, type SettingForm } from "./raw_settings.ts";
+import {
+  flag,
+  one,
+  type RawSettings,
+  type SettingForm,
+} from "./raw_settings.ts";
 import { DEFAULT_SPOOL } from "./relay_settings.ts";
 import type { Output } from "./serve.ts";
 import { oneLine, RunError, UsageError } from "./usage.ts";
@@ -36,7 +41,7 @@ export async function queue(
 ): Promise<number> {
   const [action = "list", id, extra] = args;
   const folder = one(raw, "spool") ?? DEFAULT_SPOOL;
-  const json = raw.has("json");
+  const json = flag(raw, "json");
   if (action === "list" && id === undefined) {
     return await list(folder, json, output);
   }

@@ -5,7 +5,7 @@
 
 import { UsageError } from "./usage.ts";
 
-/** How a setting is written: `many` may be repeated, `flag` has no value. */
+/** How a setting is written: `many` may be repeated, `flag` is on by itself and may be given yes or no. */
 export type SettingForm = "one" | "many" | "flag";
 
 /** Settings as they were written: name and values. */
@@ -20,6 +20,42 @@ export function one(raw: RawSettings, name: string): string | undefined {
   }
   if (values[0] === "") throw new UsageError(`--${name}: want a value`);
   return values[0];
+}
+
+/** What a flag may be given, and what it means. */
+const FLAG_WORDS: ReadonlyMap<string, boolean> = new Map([
+  ...["yes", "true", "on", "1"].map((word) => [word, true] as const),
+  ...["no", "false", "off", "0"].map((word) => [word, false] as const),
+]);
+
+/**
+ * Whether the values of a flag turn it on.
+ *
+ * Danger: flags open what is shut by default. A value that is not understood
+ * must never count as yes.
+ *
+ * @param name What the user calls it, for the error
+ * @throws {UsageError} If a value is not yes or no, or two contradict
+ */
+export function flagOf(name: string, values: readonly string[]): boolean {
+  const meant = values.map((value) => {
+    const isOn = FLAG_WORDS.get(value.toLowerCase());
+    if (isOn !== undefined) return isOn;
+    throw new UsageError(
+      `${name} ${value || '""'}: want yes, true, on, 1, no, false, off or 0`,
+    );
+  });
+  if (new Set(meant).size > 1) {
+    throw new UsageError(
+      `${name}: given with yes and with no, want one of them`,
+    );
+  }
+  return meant[0] ?? false;
+}
+
+/** Whether a flag is on. */
+export function flag(raw: RawSettings, name: string): boolean {
+  return flagOf(`--${name}`, raw.get(name) ?? []);
 }
 
 /** The number of a setting that may be given once. */

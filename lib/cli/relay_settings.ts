@@ -11,6 +11,7 @@ import type { RelayingOptions } from "../relaying/relaying_options.ts";
 import type { SmtpServerOptions } from "../server/options.ts";
 import { parseLogin, parseNextHop, securityFor } from "./next_hop.ts";
 import {
+  flag,
   one,
   type RawSettings,
   type SettingForm,
@@ -49,12 +50,12 @@ export function relaySettings(
   for (const network of from ?? []) {
     usable("relay-from", () => parseCidr(network));
   }
-  const isWanted = ["relay", "relay-from", "smarthost", "spool"]
-    .some((name) => raw.has(name));
+  const isWanted = flag(raw, "relay") ||
+    ["relay-from", "smarthost", "spool"].some((name) => raw.has(name));
   return {
     dns: { nameServers: nameServers(raw) },
     relay: {
-      allow: raw.has("relay") ? "authenticated" : "none",
+      allow: flag(raw, "relay") ? "authenticated" : "none",
       from,
       spool: isWanted ? one(raw, "spool") ?? DEFAULT_SPOOL : undefined,
       ...smarthosts(raw),

@@ -7,7 +7,7 @@ import { type AccountList, parseAccounts } from "../sasl/accounts.ts";
 import { Certificate } from "../tls/certificate.ts";
 import { CertificateSet } from "../tls/certificate_set.ts";
 import type { SmtpServerOptions } from "../server/options.ts";
-import { one, type RawSettings, word } from "./raw_settings.ts";
+import { flag, one, type RawSettings, word } from "./raw_settings.ts";
 import { RunError, UsageError } from "./usage.ts";
 
 /** What the server gets of it. */
@@ -44,7 +44,7 @@ export class SecurityFiles {
         `--key: given ${keys} times and --cert ${certs} times, want a key for each certificate`,
       );
     }
-    if (certs > 0 && raw.has("self-signed")) {
+    if (certs > 0 && flag(raw, "self-signed")) {
       throw new UsageError("--self-signed: want it or --cert, not both");
     }
     checkUsers(raw.get("user") ?? []);
@@ -74,14 +74,14 @@ export class SecurityFiles {
       security,
       certificate,
       accounts,
-      allowInsecureAuth: raw.has("allow-insecure-auth"),
+      allowInsecureAuth: flag(raw, "allow-insecure-auth"),
     };
   }
 
   async #certificates(): Promise<CertificateSet | undefined> {
     const files = this.#raw.get("cert") ?? [];
     const keys = this.#raw.get("key") ?? [];
-    if (this.#raw.has("self-signed")) {
+    if (flag(this.#raw, "self-signed")) {
       const names = new Set([this.#hostname, "localhost", "127.0.0.1", "::1"]);
       const own = await Certificate.selfSigned({ names: [...names] });
       return new CertificateSet([own]);

@@ -19,6 +19,8 @@ import { MboxStore } from "../store/mbox_store.ts";
 import type { MessageStore } from "../store/store.ts";
 import { LIMIT_SETTINGS, limitSettings } from "./limit_settings.ts";
 import {
+  flag,
+  flagOf,
   one,
   type RawSettings,
   type SettingForm,
@@ -89,12 +91,12 @@ export function settingsOfConfig(
       throw new UsageError(`--config ${file}: unknown setting "${key}"`);
     }
     const values = valuesOf(form, value);
+    const at = `--config ${file}: setting "${key}"`;
     if (values === undefined) {
-      throw new UsageError(
-        `--config ${file}: setting "${key}" wants ${WANTED[form]}`,
-      );
+      throw new UsageError(`${at} wants ${WANTED[form]}`);
     }
-    if (value !== false) settings.set(name, values);
+    if (form === "flag") flagOf(at, values);
+    settings.set(name, values);
   }
   return settings;
 }
@@ -112,7 +114,8 @@ function valuesOf(
   value: unknown,
 ): readonly string[] | undefined {
   if (form === "flag") {
-    return typeof value === "boolean" ? [String(value)] : undefined;
+    const fits = ["boolean", "string", "number"].includes(typeof value);
+    return fits ? [String(value)] : undefined;
   }
   const values = form === "many" && Array.isArray(value) ? value : [value];
   const fit = values.length > 0 &&
@@ -156,7 +159,7 @@ export function serveSettings(raw: RawSettings): ServeSettings {
       : keeps,
     handlers: one(raw, "handlers"),
     log,
-    quiet: raw.has("quiet"),
+    quiet: flag(raw, "quiet"),
   };
 }
 

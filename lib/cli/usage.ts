@@ -112,5 +112,7 @@ Output
   --version
   --help
 
+An option without a value is on; =no, =false, =off or =0 turns it off.
+
 Exit code: 0 stopped by SIGINT or SIGTERM, 1 failure, 2 wrong usage.
 `;

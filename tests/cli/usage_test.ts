@@ -35,7 +35,10 @@ Deno.test("cli refuses options that it cannot use", async (t) => {
     "want maildir:DIR, mbox:DIR, mbox:FILE.mbox, file:DIR or discard";
   await runRows(t, [
     { args: ["--no-such-option"], want: "--no-such-option: unknown option" },
-    { args: ["--no-quiet"], want: "--no-quiet: unknown option" },
+    {
+      args: ["--no-quiet"],
+      want: "--no-quiet: unknown option, want --quiet=no",
+    },
     { args: ["-x"], want: "-x: unknown option" },
     // What is behind the sign may be a secret.
     {
@@ -158,7 +161,11 @@ Deno.test("cli refuses configuration files that it cannot use", async (t) => {
       '{"domain": [1]}',
       'setting "domain" wants a string, or an array of at least one',
     ],
-    "flag.json": ['{"quiet": "no"}', 'setting "quiet" wants true or false'],
+    "flag.json": ['{"quiet": null}', 'setting "quiet" wants true or false'],
+    "flag_list.json": [
+      '{"quiet": [true]}',
+      'setting "quiet" wants true or false',
+    ],
     "text.json": ["alice:sesame", "it is not JSON"],
   };
   for (const [name, [text]] of Object.entries(files)) {

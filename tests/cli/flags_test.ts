@@ -1,0 +1,144 @@
+/** What turns a flag on, what turns it off, and what is refused. */
+
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { parseArguments } from "../../lib/cli/arguments.ts";
+import { CERTIFICATE_SETTINGS } from "../../lib/cli/certificate.ts";
+import { LOOKUP_SETTINGS } from "../../lib/cli/lookup_command.ts";
+import { QUEUE_SETTINGS } from "../../lib/cli/queue_command.ts";
+import { flag, type SettingForm } from "../../lib/cli/raw_settings.ts";
+import { relaySettings } from "../../lib/cli/relay_settings.ts";
+import { SEND_SETTINGS } from "../../lib/cli/send_command.ts";
+import { SETTINGS, settingsOfConfig } from "../../lib/cli/settings.ts";
+import { UsageError } from "../../lib/cli/usage.ts";
+import { CliServer, runCli, TestFolder } from "../support/cli.ts";
+
+const COMMANDS: Readonly<
+  Record<string, Readonly<Record<string, SettingForm>>>
+> = {
+  serve: SETTINGS,
+  certificate: CERTIFICATE_SETTINGS,
+  lookup: LOOKUP_SETTINGS,
+  queue: QUEUE_SETTINGS,
+  send: SEND_SETTINGS,
+};
+
+const ON = ["yes", "true", "on", "1", "YES", "True"];
+const OFF = ["no", "false", "off", "0", "NO", "False", "oFF"];
+const NEITHER = ["", "maybe", "2", "-1", "none", "nein", " no", "no ", "null"];
+const WANT = "want yes, true, on, 1, no, false, off or 0";
+
+/** Every flag of every command. */
+function* flags(): Generator<
+  readonly [name: string, forms: Readonly<Record<string, SettingForm>>]
+> {
+  for (const forms of Object.values(COMMANDS)) {
+    for (const [name, form] of Object.entries(forms)) {
+      if (form === "flag") yield [name, forms];
+    }
+  }
+}
+
+Deno.test("parseArguments() reads yes and no of every flag, and refuses the rest", () => {
+  let count = 0;
+  for (const [name, forms] of flags()) {
+    count++;
+    const read = (...args: string[]) =>
+      flag(parseArguments(args, forms).given, name);
+    assertEquals(read(), false);
+    assertEquals(read(`--${name}`), true);
+    for (const value of ON) assertEquals(read(`--${name}=${value}`), true);
+    for (const value of OFF) assertEquals(read(`--${name}=${value}`), false);
+    for (const value of NEITHER) {
+      const error = assertThrows(() => read(`--${name}=${value}`), UsageError);
+      assertEquals(error.message, `--${name} ${value || '""'}: ${WANT}`);
+    }
+    // Twice is no harm, unless it is both.
+    assertEquals(read(`--${name}`, `--${name}=1`), true);
+    assertEquals(read(`--${name}=no`, `--${name}=0`), false);
+    assertThrows(
+      () => read(`--${name}=no`, `--${name}`),
+      UsageError,
+      `--${name}: given with yes and with no`,
+    );
+    assertThrows(
+      () => read(`--no-${name}`),
+      UsageError,
+      `--no-${name}: unknown option, want --${name}=no`,
+    );
+    // What follows a flag is not its value.
+    assertEquals(parseArguments([`--${name}`, "no"], forms).words, ["no"]);
+  }
+  assertEquals(count > 5, true);
+});
+
+Deno.test("settingsOfConfig() reads yes and no of every flag, and refuses the rest", () => {
+  const names = Object.entries(SETTINGS)
+    .filter(([, form]) => form === "flag").map(([name]) => name);
+  for (const name of names) {
+    const key = name.replace(/-./g, (dash) => dash[1]!.toUpperCase());
+    const read = (value: unknown) =>
+      flag(settingsOfConfig({ [key]: value }, "smtp.json"), name);
+    for (const value of [...ON, true, 1]) assertEquals(read(value), true);
+    for (const value of [...OFF, false, 0]) assertEquals(read(value), false);
+    for (const value of [...NEITHER, 2, null, [], [true], {}]) {
+      const error = assertThrows(() => read(value), UsageError);
+      assertStringIncludes(error.message, "smtp.json");
+      assertStringIncludes(error.message, `"${key}"`);
+    }
+  }
+});
+
+Deno.test("relaySettings() leaves shut what --relay=no shuts", () => {
+  for (const value of OFF) {
+    const { relay } = relaySettings(new Map([["relay", [value]]]));
+    assertEquals([relay?.allow, relay?.spool], ["none", undefined]);
+  }
+});
+
+Deno.test("cli refuses a flag whose value is not yes or no", async (t) => {
+  await using folder = await TestFolder.create();
+  const rows = [
+    ["--relay=maybe"],
+    ["--allow-insecure-auth=nope"],
+    ["--self-signed="],
+    ["--help=perhaps"],
+    ["queue", "list", "--json=2"],
+    ["lookup", "mx", "example.com", "--json=x"],
+    ["certificate", "create", "--request=x"],
+  ];
+  for (const args of rows) {
+    await t.step(args.join(" "), async () => {
+      const { code, stdout, stderr } = await runCli(args, { cwd: folder.path });
+      const [name, value] = args.at(-1)!.split("=");
+      assertEquals([code, stdout], [2, ""]);
+      assertEquals(
+        stderr,
+        `${name} ${value || '""'}: ${WANT}; --help lists the options\n`,
+      );
+    });
+  }
+  assertEquals(await folder.files(), []);
+});
+
+Deno.test("cli turns nothing on that is given as no", async () => {
+  await using folder = await TestFolder.create();
+  await folder.write(
+    "smtp.json",
+    JSON.stringify({ relay: true, quiet: 1, selfSigned: "no" }),
+  );
+  await using server = await CliServer.start([
+    ...["--listen", "127.0.0.1:0", "--config", "smtp.json"],
+    ...["--user", "ann:secret", "--domain", "example.com", "--relay=no"],
+    ...["--allow-insecure-auth=no", "--self-signed=off", "--quiet=0"],
+  ], { cwd: folder.path });
+  assertStringIncludes(server.stdout, "listening on");
+  await using client = await server.connect();
+  await client.expect(220);
+  const { lines } = await client.expect(250, "EHLO client.example");
+  assertEquals(lines.filter((line) => /^(AUTH|STARTTLS)/.test(line)), []);
+  await client.expect(221, "QUIT");
+  const { stdout } = await server.end("SIGTERM");
+  assertStringIncludes(stdout, "stop with Ctrl-C");
+  // Neither mail nor a spool.
+  assertEquals(await folder.files(), ["smtp.json"]);
+});
