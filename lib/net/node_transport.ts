@@ -137,22 +137,25 @@ export class NodeTransport implements Transport {
     below.relax(true);
   }
 
-  /** Whether {@linkcode NodeTransport.surrender} makes sense: the socket is the connection itself. */
+  /**
+   * Whether {@linkcode NodeTransport.surrender} makes sense: the socket is the
+   * connection itself, and no bytes are held that the new owner would miss.
+   */
   get isBare(): boolean {
-    return this.#below === undefined && this.tls === undefined;
+    return this.#below === undefined && this.tls === undefined &&
+      this.#held === 0;
   }
 
   /**
    * Hands the socket over, when all that was written has left: for TLS, which
-   * is quicker on the socket itself than on a stream around it. What has come
-   * in and was not read is dropped; what comes in from the call on is the new
-   * owner's. {@linkcode NodeTransport.close} still ends it.
+   * is quicker on the socket itself than on a stream around it. What comes in
+   * from the call on is the new owner's. {@linkcode NodeTransport.close} still
+   * ends it.
    */
   async surrender(): Promise<Socket> {
     this.#socket.off("data", this.#onData);
     this.#socket.off("end", this.#onEnd);
     this.#socket.pause();
-    this.#chunks.length = this.#held = this.#offset = 0;
     await this.#written?.catch(() => {});
     return this.#socket;
   }

@@ -6,6 +6,7 @@
  */
 
 import type { Socket } from "node:net";
+import { nextTick } from "node:process";
 import type { TLSSocket } from "node:tls";
 import type { TlsVersion } from "../tls/tls_context.ts";
 import { NodeTransport } from "./node_transport.ts";
@@ -49,6 +50,8 @@ export class Handshake {
     this.#options = options;
     const onEnd = () => this.#fail(aborted("the peer closed the connection"));
     this.#stream = socket ?? new TransportStream(inner, onEnd);
+    // Danger: bytes that the TLS layer gets before it has started end the process.
+    if (this.#stream instanceof TransportStream) this.#stream.hold();
     socket?.once("end", onEnd);
     // An error on a stream that nobody listens to would end the process.
     this.#stream.on("error", () => {});
@@ -84,6 +87,8 @@ export class Handshake {
       signal?.throwIfAborted();
       this.#holdBelow(true);
       socket = start(this.#stream);
+      guardStart(socket);
+      this.#releaseAfterStart();
       const begun = socket;
       return await new Promise<T>((resolve, reject) => {
         this.#fail = reject;
@@ -125,6 +130,15 @@ export class Handshake {
   }
 
   /**
+   * Lets bytes in once the TLS layer has started. On the server's side it does
+   * that on a tick of its own, which is queued before this one.
+   */
+  #releaseAfterStart(): void {
+    const stream = this.#stream;
+    if (stream instanceof TransportStream) nextTick(() => stream.release());
+  }
+
+  /**
    * Says that the handshake has failed, if the platform has said nothing at all:
    * it does not where it looked for the client's server name first.
    */
@@ -149,6 +163,24 @@ export class Handshake {
       below: this.#stream instanceof TransportStream ? this.#stream : undefined,
     });
   }
+}
+
+/**
+ * Has an exception at the start of the TLS layer end this connection only. The
+ * platform starts it outside of every promise, so the exception would end the
+ * process: a failure inside the start takes away what the start goes on with.
+ */
+function guardStart(socket: TLSSocket): void {
+  const guarded = socket as { _start?: () => void };
+  const start = guarded._start;
+  if (start === undefined) return;
+  guarded._start = () => {
+    try {
+      start.call(socket);
+    } catch (error) {
+      socket.destroy(error as Error);
+    }
+  };
 }
 
 /** What an error says. */

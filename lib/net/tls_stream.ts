@@ -59,8 +59,21 @@ export class TransportStream extends Duplex implements LayerBelow {
   /** Whether the next callback must not wait. */
   #isUrgent = false;
   #idle: (() => void)[] = [];
-  readonly #onRead = (count: number | null) => this.#deliver(count);
-  readonly #onSent = () => this.#sent();
+  // No promise owns what the TLS layer throws: it ends this connection here.
+  readonly #onRead = (count: number | null) => {
+    try {
+      this.#deliver(count);
+    } catch (error) {
+      this.destroy(error as Error);
+    }
+  };
+  readonly #onSent = () => {
+    try {
+      this.#sent();
+    } catch (error) {
+      this.destroy(error as Error);
+    }
+  };
   readonly #onFailure = (error: Error) => void this.destroy(error);
 
   /**
@@ -134,7 +147,7 @@ export class TransportStream extends Duplex implements LayerBelow {
    * something comes in, so an answer that it got later would stay in it.
    */
   nudge(): void {
-    if (!this.destroyed) this.emit("data", new Uint8Array(0));
+    if (!this.destroyed) this.#pass(new Uint8Array(0));
   }
 
   // Incoming.
@@ -238,7 +251,11 @@ export class TransportStream extends Duplex implements LayerBelow {
     this.#writing = true;
     this.#hasWritten = true;
     this.#callback = callback;
-    this.#inner.write(chunk).then(this.#onSent, this.#onFailure);
+    try {
+      this.#inner.write(chunk).then(this.#onSent, this.#onFailure);
+    } catch (error) {
+      this.destroy(error as Error);
+    }
   }
 
   #sent(): void {
