@@ -65,6 +65,7 @@ export { SmtpReply, type SmtpReplyOptions } from "./lib/protocol/reply.ts";
 
 export { type BodyOptions, MessageBody } from "./lib/message/body.ts";
 export type { Newline } from "./lib/store/content.ts";
+export type { MailboxOwners } from "./lib/files/trust.ts";
 export type { MailboxOptions } from "./lib/store/keeping.ts";
 export type { LockMethod, LockSettings } from "./lib/store/lock.ts";
 export {

@@ -13,16 +13,20 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "errors.ts": ["protocol/reply.ts"],
   "log.ts": [],
   "spelling.ts": [],
+  "files": [],
   "protocol": ["errors.ts", "net/ip.ts"],
   "sasl": ["errors.ts", "log.ts", "spelling.ts"],
   "net": ["errors.ts", "log.ts", "spelling.ts", "tls"],
   "tls": ["errors.ts", "log.ts", "spelling.ts", "net/ip.ts"],
   "dns": ["errors.ts", "log.ts", "spelling.ts", "net/ip.ts"],
   "message": ["errors.ts", "log.ts", "spelling.ts", "protocol", "type store"],
-  "store": ["errors.ts", "log.ts", "spelling.ts", "protocol", "message"],
+  "store": [
+    ...["errors.ts", "log.ts", "spelling.ts", "files", "protocol"],
+    "message",
+  ],
   "queue": [
-    ...["errors.ts", "log.ts", "spelling.ts", "protocol", "message"],
-    "type store",
+    ...["errors.ts", "log.ts", "spelling.ts", "files", "protocol"],
+    ...["message", "type store"],
   ],
   "relay": [
     ...["errors.ts", "log.ts", "spelling.ts", "protocol", "sasl", "net"],

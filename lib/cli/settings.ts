@@ -14,6 +14,7 @@ import type { SmtpServerOptions } from "../server/options.ts";
 import { localDomains } from "../session/local_domains.ts";
 import { DiscardStore } from "../store/discard_store.ts";
 import { FileStore } from "../store/file_store.ts";
+import type { MailboxOwners } from "../files/trust.ts";
 import { MaildirStore } from "../store/maildir_store.ts";
 import { MboxStore } from "../store/mbox_store.ts";
 import type { MessageStore } from "../store/store.ts";
@@ -35,6 +36,7 @@ export const SETTINGS: Readonly<Record<string, SettingForm>> = {
   listen: "many",
   hostname: "one",
   store: "one",
+  "store-owner": "many",
   domain: "many",
   handlers: "one",
   threads: "one",
@@ -140,7 +142,10 @@ export function serveSettings(raw: RawSettings): ServeSettings {
   if (log !== "text" && log !== "json") {
     throw new UsageError(`--log ${log}: want text or json`);
   }
-  const { store, keeps } = storeOf(one(raw, "store") ?? "maildir:./mail");
+  const { store, keeps } = storeOf(
+    one(raw, "store") ?? "maildir:./mail",
+    storeOwners(raw.get("store-owner")),
+  );
   const relaying = relaySettings(raw);
   return {
     options: {
@@ -187,9 +192,24 @@ function relayed(
     : `${keeps}; mail for other domains ${goes}`;
 }
 
+/** The users whose mailboxes are used beside the server's own. */
+function storeOwners(
+  texts: readonly string[] | undefined,
+): MailboxOwners | undefined {
+  if (texts === undefined) return undefined;
+  for (const text of texts) {
+    if (text === "any" || (/^\d{1,10}$/.test(text))) continue;
+    throw new UsageError(
+      `--store-owner ${text}: want the number of a user, or any`,
+    );
+  }
+  return texts.includes("any") ? "any" : texts.map(Number);
+}
+
 /** Makes the store that `--store` names. */
 function storeOf(
   text: string,
+  owners: MailboxOwners | undefined,
 ): { readonly store: MessageStore; readonly keeps: string } {
   const colon = text.indexOf(":");
   const kind = colon < 0 ? text : text.slice(0, colon);
@@ -208,17 +228,17 @@ function storeOf(
   switch (kind) {
     case "maildir":
       return {
-        store: new MaildirStore({ folder: path }),
+        store: new MaildirStore({ folder: path, owners }),
         keeps: `mail is kept in ${path}, one Maildir a recipient`,
       };
     case "mbox":
       return path.endsWith(".mbox")
         ? {
-          store: new MboxStore({ path }),
+          store: new MboxStore({ path, owners }),
           keeps: `mail is kept in the mbox file ${path}`,
         }
         : {
-          store: new MboxStore({ folder: path }),
+          store: new MboxStore({ folder: path, owners }),
           keeps: `mail is kept in ${path}, one mbox file a recipient`,
         };
     default:

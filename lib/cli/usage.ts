@@ -54,6 +54,9 @@ What is kept, and for whom
                                file:DIR      one .eml file a message
                                discard       nothing is kept
                                default maildir:./mail
+  --store-owner UID|any        repeatable; users whose mailboxes get mail, too;
+                               default: this process's, root and the owner of
+                               the folder
   --domain NAME                repeatable; recipients here are local, others are
                                refused; without any, every recipient is local
   --handlers MODULE            file that default-exports SmtpHandlers

@@ -164,10 +164,21 @@ export class FileSpool implements Spool {
   }
 
   async #makeFolders(): Promise<void> {
+    const files = this.#files;
     const { root, messages, incoming, control, damaged } = this.#paths;
-    const folders = [messages, incoming, control, damaged];
-    for (const folder of folders) await this.#files.makeFolder(folder);
-    await this.#files.syncFolder(root);
+    const { lock, journal, reserve } = this.#paths;
+    await files.makeFolder(root);
+    await files.requireOurs(root, "folder", root);
+    for (const folder of [messages, incoming, control, damaged]) {
+      // Looked at first: a link that leads nowhere must not be followed.
+      await files.requireOurs(folder, "folder", root);
+      await files.makeFolder(folder);
+      await files.requireOurs(folder, "folder", root);
+    }
+    for (const file of [lock, journal, reserve]) {
+      await files.requireOurs(file, "file", root);
+    }
+    await files.syncFolder(root);
   }
 
   async #recover(): Promise<readonly SpoolProblem[]> {

@@ -5,6 +5,10 @@
  * nothing.
  */
 
+import { resolve } from "node:path";
+import { FILE_MODE, makeFolderAgain, syncFolder } from "../files/durable.ts";
+import { isWritableByOthers, lookAt, trustedOwners } from "../files/trust.ts";
+
 /** A file open for writing. */
 export interface SpoolFile {
   /** Writes all of `bytes` at the end. After a failure any part of them may be there. */
@@ -19,8 +23,23 @@ export interface SpoolFile {
 
 /** File operations, each as atomic as the file system makes it. */
 export interface SpoolFiles {
-  /** Makes a folder with mode 0700, and those above it; nothing if it is there. */
+  /**
+   * Makes a folder with mode 0700, and those above it; nothing if it is there.
+   * Resolves when their names survive a loss of power.
+   */
   makeFolder(path: string): Promise<void>;
+  /**
+   * Refuses what is at `path` if another user may have put it there, or may
+   * change it; passes if there is nothing.
+   *
+   * @param folder The spool folder
+   * @throws {Error} If it is a symbolic link, of another kind, another user's, or writable by others
+   */
+  requireOurs(
+    path: string,
+    kind: "folder" | "file",
+    folder: string,
+  ): Promise<void>;
   /** The names of the files in a folder. */
   list(path: string): Promise<string[]>;
   /** The size of a file in octets; `undefined` if it is not there. */
@@ -51,7 +70,33 @@ export interface SpoolFiles {
 /** The real thing. */
 export const DENO_FILES: SpoolFiles = {
   async makeFolder(path: string): Promise<void> {
-    await Deno.mkdir(path, { recursive: true, mode: 0o700 });
+    await makeFolderAgain(resolve(path), { sync: true });
+  },
+  async requireOurs(
+    path: string,
+    kind: "folder" | "file",
+    folder: string,
+  ): Promise<void> {
+    // The folder itself may be reached by a link: whoever named it chose that.
+    const info = path === folder
+      ? await Deno.stat(path)
+      : await lookAt(path, kind, `use "${path}"`);
+    if (info === undefined || info.uid === null) return;
+    const mode = (info.mode! & 0o7777).toString(8).padStart(4, "0");
+    if (isWritableByOthers(info)) {
+      throw new Deno.errors.PermissionDenied(
+        `Cannot use "${path}": it is writable by others (mode ${mode}), want a mode such as 0700`,
+      );
+    }
+    if (info.isFile && (info.nlink ?? 1) > 1) {
+      throw new Deno.errors.PermissionDenied(
+        `Cannot use "${path}": it has ${info.nlink} names (hard links), want one`,
+      );
+    }
+    if ((await trustedOwners(folder)).has(info.uid)) return;
+    throw new Deno.errors.PermissionDenied(
+      `Cannot use "${path}": it belongs to user ${info.uid}, want this process's own`,
+    );
   },
   async list(path: string): Promise<string[]> {
     const names: string[] = [];
@@ -70,12 +115,12 @@ export const DENO_FILES: SpoolFiles = {
   },
   async create(path: string): Promise<SpoolFile> {
     return wrap(
-      await Deno.open(path, { write: true, createNew: true, mode: 0o600 }),
+      await Deno.open(path, { write: true, createNew: true, mode: FILE_MODE }),
     );
   },
   async append(path: string): Promise<SpoolFile> {
     return wrap(
-      await Deno.open(path, { append: true, create: true, mode: 0o600 }),
+      await Deno.open(path, { append: true, create: true, mode: FILE_MODE }),
     );
   },
   async *read(
@@ -104,16 +149,13 @@ export const DENO_FILES: SpoolFiles = {
     }
   },
   async syncFolder(path: string): Promise<void> {
-    // Windows has no folder to sync: names are in a journal of their own there.
-    if (Deno.build.os === "windows") return;
-    using folder = await Deno.open(path);
-    await folder.sync();
+    await syncFolder(path);
   },
   async lock(path: string): Promise<(() => void) | undefined> {
     const file = await Deno.open(path, {
       write: true,
       create: true,
-      mode: 0o600,
+      mode: FILE_MODE,
     });
     // The lock belongs to the open file, not to its name or content: a file
     // left behind by a process that was killed locks nobody out.

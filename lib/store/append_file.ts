@@ -9,15 +9,17 @@
  */
 
 import { basename, dirname, join } from "node:path";
-import type { Writable } from "./content.ts";
 import {
+  identityOf,
   isSameFile,
   makeFolder,
+  makeFolderAgain,
   openForUpdate,
-  requireKind,
   syncFolder,
   writeAll,
-} from "./durable.ts";
+} from "../files/durable.ts";
+import { lookAt, type MailboxOwners, requireTrusted } from "../files/trust.ts";
+import type { Writable } from "./content.ts";
 import { type LockOptions, takeDotLock, takeFileLock } from "./lock.ts";
 
 /** How to append. */
@@ -26,6 +28,8 @@ export interface AppendOptions extends LockOptions {
   readonly sync: boolean;
   /** Line end, wherever the file must be brought to a blank line first; `undefined` for no such care. */
   readonly separator: string | undefined;
+  /** Further user ids whose files are appended to. */
+  readonly owners: MailboxOwners | undefined;
 }
 
 /** Where an append went: enough to take it back while nothing has changed since. */
@@ -100,11 +104,12 @@ export async function undoAppend(
 /** One name for one file, however its folder was named. */
 async function canonicalPath(path: string, sync: boolean): Promise<string> {
   const folder = dirname(path);
+  await makeFolder(folder, { sync });
   try {
     return join(await Deno.realPath(folder), basename(path));
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
-    await makeFolder(folder, { sync });
+    await makeFolderAgain(folder, { sync });
     return join(await Deno.realPath(folder), basename(path));
   }
 }
@@ -158,8 +163,8 @@ function batchLength(jobs: readonly Job[]): number {
 }
 
 function terms(options: AppendOptions): string {
-  const { locks, lockTimeoutMs, staleLockMs, sync } = options;
-  return `${locks} ${lockTimeoutMs} ${staleLockMs} ${sync}`;
+  const { locks, lockTimeoutMs, staleLockMs, sync, owners } = options;
+  return `${locks} ${lockTimeoutMs} ${staleLockMs} ${sync} ${owners}`;
 }
 
 /** Carries the jobs out; returns what settles them, or throws what is to reject them all. */
@@ -181,7 +186,7 @@ async function commit(
     if (options.sync && changed) await file.syncData();
     const mtime = (await file.stat()).mtime?.getTime();
     if (made && !changed) await Deno.remove(path);
-    else if (made && options.sync) await syncFolder(dirname(path));
+    else if (options.sync) await makeNameDurable(path, file, { made });
     return outcomes.map((outcome) => () =>
       "end" in outcome
         ? outcome.job.resolve({ start: outcome.start, end: outcome.end, mtime })
@@ -197,6 +202,27 @@ async function commit(
     }
     throw error;
   }
+}
+
+/** By path: the file whose name is known to be on the disk. */
+const durableNames = new Map<string, string>();
+/** Names remembered as durable. */
+const MAX_DURABLE = 10_000;
+
+/**
+ * Syncs the folder, unless this thread knows that the file's name is on the
+ * disk: another thread or program may have made it and not synced it yet.
+ */
+async function makeNameDurable(
+  path: string,
+  file: Deno.FsFile,
+  options: { readonly made: boolean },
+): Promise<void> {
+  const identity = identityOf(await file.stat());
+  if (!options.made && durableNames.get(path) === identity) return;
+  await syncFolder(dirname(path));
+  if (durableNames.size >= MAX_DURABLE) durableNames.clear();
+  durableNames.set(path, identity);
 }
 
 /** What became of a job: where its octets are, or why they are not. */
@@ -245,8 +271,17 @@ async function openLocked(
 ): Promise<{ file: Deno.FsFile; made: boolean }> {
   for (;;) {
     // Before opening: a named pipe would block, and a link would be followed.
-    const made = !(await requireKind(path, "file"));
-    const file = await openForUpdate(path);
+    const info = await lookAt(path, "file", `keep mail in "${path}"`);
+    const made = info === undefined;
+    if (info !== undefined) {
+      const { owners } = options;
+      await requireTrusted(path, info, { folder: dirname(path), owners });
+    }
+    const file = await openUnlessChanged(path, { createNew: made });
+    if (file === undefined) {
+      requireTime(path, deadline);
+      continue;
+    }
     try {
       if (options.locks.includes("flock")) {
         await takeFileLock(file, { deadline, path });
@@ -257,12 +292,31 @@ async function openLocked(
       throw error;
     }
     file.close();
-    if (performance.now() > deadline) {
-      throw new Deno.errors.TimedOut(
-        `Cannot lock "${path}" in time: another program keeps replacing it`,
-      );
-    }
+    requireTime(path, deadline);
   }
+}
+
+/** Opens the file; `undefined` if it has come, or gone, since it was looked at. */
+async function openUnlessChanged(
+  path: string,
+  options: { readonly createNew: boolean },
+): Promise<Deno.FsFile | undefined> {
+  try {
+    return await openForUpdate(path, options);
+  } catch (error) {
+    const changed = options.createNew
+      ? Deno.errors.AlreadyExists
+      : Deno.errors.NotFound;
+    if (error instanceof changed) return undefined;
+    throw error;
+  }
+}
+
+function requireTime(path: string, deadline: number): void {
+  if (performance.now() <= deadline) return;
+  throw new Deno.errors.TimedOut(
+    `Cannot lock "${path}" in time: another program keeps replacing it`,
+  );
 }
 
 /** What is missing for the file to end in a blank line, as it must before a separator line. */

@@ -7,6 +7,14 @@
  */
 
 import { dirname, join, resolve } from "node:path";
+import {
+  makeFolder,
+  makeFolderAgain,
+  syncFolder,
+  writeAll,
+  writeNewFile,
+} from "../files/durable.ts";
+import { lookAt, type MailboxOwners } from "../files/trust.ts";
 import type { Message } from "../message/message.ts";
 import { type AppendOptions, appendToFile } from "./append_file.ts";
 import {
@@ -14,12 +22,6 @@ import {
   MessageContent,
   type Newline,
 } from "./content.ts";
-import {
-  makeFolder,
-  requireKind,
-  syncFolder,
-  writeNewFile,
-} from "./durable.ts";
 import { failureOfOne, Underway } from "./keeping.ts";
 import { lockOptions, type LockSettings } from "./lock.ts";
 import { safeComponent } from "./mailbox_name.ts";
@@ -67,6 +69,13 @@ export interface FileStoreOptions extends LockSettings {
    * @default {true}
    */
   readonly sync?: boolean | undefined;
+  /**
+   * User ids to whose file mail is appended beside those of this process, of
+   * root and of the owner of its folder; `"any"` for files of every user.
+   *
+   * @default {[]}
+   */
+  readonly owners?: MailboxOwners | undefined;
 }
 
 /**
@@ -124,6 +133,7 @@ export class FileStore implements MessageStore {
       this.#append = {
         sync,
         separator: fromLine ? newline === "lf" ? "\n" : "\r\n" : undefined,
+        owners: options.owners,
         ...lockOptions(options),
       };
     }
@@ -163,21 +173,56 @@ export class FileStore implements MessageStore {
     const folder = dirname(path);
     const temporary = join(folder, `.${uniqueName()}.tmp`);
     const options = { sync: this.#sync };
-    await requireKind(path, "file");
+    const before = await lookAt(path, "file", `keep mail in "${path}"`);
+    await makeFolder(folder, options);
+    const write = () =>
+      writeNewFile(
+        temporary,
+        (file) => content.writeTo((bytes) => writeAll(file, bytes)),
+        options,
+      );
     try {
-      await writeNewFile(temporary, content, options);
+      await write();
     } catch (error) {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
-      await makeFolder(folder, options);
-      await writeNewFile(temporary, content, options);
+      await makeFolderAgain(folder, options);
+      await write();
     }
+    if (before === undefined) await this.#put(temporary, path);
+    else await this.#exchange(temporary, path);
+  }
+
+  /** Gives a new message its name, and takes it back if that cannot be made durable. */
+  async #put(temporary: string, path: string): Promise<void> {
+    await renameOrRemove(temporary, path);
+    if (!this.#sync) return;
     try {
-      await Deno.rename(temporary, path);
+      await syncFolder(dirname(path));
+    } catch (error) {
+      await Deno.remove(path).catch(() => {});
+      throw error;
+    }
+  }
+
+  /** As {@linkcode FileStore.#put}, in the place of an older message, which comes back on a failure. */
+  async #exchange(temporary: string, path: string): Promise<void> {
+    if (!this.#sync) return await renameOrRemove(temporary, path);
+    const older = `${temporary}.older`;
+    try {
+      await Deno.link(path, older);
     } catch (error) {
       await Deno.remove(temporary).catch(() => {});
       throw error;
     }
-    if (this.#sync) await syncFolder(folder);
+    try {
+      await renameOrRemove(temporary, path);
+      await syncFolder(dirname(path));
+    } catch (error) {
+      await Deno.rename(older, path).catch(() => {});
+      throw error;
+    } finally {
+      await Deno.remove(older).catch(() => {});
+    }
   }
 
   /** Waits for what is being saved. */
@@ -192,4 +237,13 @@ function fileName(message: Message): string {
   const random = crypto.getRandomValues(new Uint32Array(1))[0]!;
   const suffix = random.toString(16).padStart(8, "0");
   return `${time}.${safeComponent(message.id)}.${suffix}.eml`;
+}
+
+async function renameOrRemove(from: string, to: string): Promise<void> {
+  try {
+    await Deno.rename(from, to);
+  } catch (error) {
+    await Deno.remove(from).catch(() => {});
+    throw error;
+  }
 }

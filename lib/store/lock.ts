@@ -7,7 +7,7 @@
  */
 
 import process from "node:process";
-import { isSameFile, writeAll } from "./durable.ts";
+import { isSameFile, writeAll } from "../files/durable.ts";
 import { hostName, uniqueName } from "./unique_name.ts";
 
 /** A way to lock a mailbox file. */

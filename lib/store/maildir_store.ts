@@ -8,18 +8,22 @@
  */
 
 import { join, resolve } from "node:path";
+import {
+  identityOf,
+  makeFolder,
+  makeFolderAgain,
+  makeOne,
+  syncFolder,
+  writeAll,
+  writeNewFile,
+} from "../files/durable.ts";
+import { lookAt, type MailboxOwners, requireTrusted } from "../files/trust.ts";
 import type { Message } from "../message/message.ts";
 import {
   type ContentOptions,
   MessageContent,
   type Newline,
 } from "./content.ts";
-import {
-  makeFolder,
-  requireKind,
-  syncFolder,
-  writeNewFile,
-} from "./durable.ts";
 import {
   type Delivery,
   failureOf,
@@ -60,10 +64,20 @@ export interface MaildirStoreOptions extends MailboxOptions {
   readonly sync?: boolean | undefined;
   /** The host's name in file names; this machine's when not given. */
   readonly hostname?: string | undefined;
+  /**
+   * User ids whose mailboxes are used beside those of this process, of root and
+   * of the owner of `folder`; `"any"` for mailboxes of every user. Mail for
+   * another user's mailbox is refused with 451.
+   *
+   * @default {[]}
+   */
+  readonly owners?: MailboxOwners | undefined;
 }
 
-/** Mailboxes known to be there: enough to spare most messages the look. */
+/** Mailboxes whose folders are known to be durable and trusted. */
 const MAX_KNOWN = 10_000;
+/** The folders of a Maildir that mail passes through, and the Maildir itself. */
+const USED_PARTS = ["", "tmp", "new"];
 
 /** Where one mailbox's copy is on its way. */
 interface Copy {
@@ -97,7 +111,9 @@ export class MaildirStore implements MessageStore {
   readonly #content: ContentOptions;
   readonly #sync: boolean;
   readonly #hostname: string;
-  readonly #known = new Set<string>();
+  readonly #owners: MailboxOwners | undefined;
+  /** By mailbox: the identity of its folders. */
+  readonly #known = new Map<string, string>();
   readonly #underway = new Underway();
 
   /**
@@ -114,6 +130,7 @@ export class MaildirStore implements MessageStore {
     this.#hostname = options.hostname === undefined
       ? hostName()
       : safeHost(options.hostname);
+    this.#owners = options.owners;
     noteOrigin(this, { ...options, folder: this.#folder });
   }
 
@@ -157,41 +174,61 @@ export class MaildirStore implements MessageStore {
     const root = join(this.#folder, mailbox);
     const name = uniqueName(this.#hostname);
     const temporary = join(root, "tmp", name);
-    const options = { sync: this.#sync };
-    const known = this.#known.has(mailbox);
-    if (!known) await this.#prepare(mailbox, root);
-    let size;
-    try {
-      size = await writeNewFile(temporary, content, options);
-    } catch (error) {
-      if (!known || !(error instanceof Deno.errors.NotFound)) throw error;
-      // It has been there, and somebody has removed it since.
+    // Looked at for each message: another program may have put something else there.
+    const identity = await this.#identity(root);
+    if (identity === undefined || identity !== this.#known.get(mailbox)) {
       await this.#prepare(mailbox, root);
-      size = await writeNewFile(temporary, content, options);
     }
-    const virtual = size.virtualSize === undefined
-      ? ""
-      : `,W=${size.virtualSize}`;
-    const final = join(root, "new", `${name},S=${size.size}${virtual}`);
+    const { size, virtualSize } = await writeNewFile(
+      temporary,
+      (file) => content.writeTo((bytes) => writeAll(file, bytes)),
+      { sync: this.#sync },
+    );
+    const virtual = virtualSize === undefined ? "" : `,W=${virtualSize}`;
+    const final = join(root, "new", `${name},S=${size}${virtual}`);
     return { temporary, final, placed: false };
+  }
+
+  /** What tells a Maildir's folders from any others of the same names; `undefined` if one is missing. */
+  async #identity(root: string): Promise<string | undefined> {
+    const infos = await Promise.all(
+      USED_PARTS.map((part) => look(join(root, part))),
+    );
+    return infos.includes(undefined)
+      ? undefined
+      : infos.map((info) => `${identityOf(info!)}:${info!.uid}`).join();
   }
 
   /** Makes the Maildir where it is missing, and refuses what only looks like one. */
   async #prepare(mailbox: string, root: string): Promise<void> {
-    const options = { sync: this.#sync };
+    const sync = this.#sync;
+    this.#known.delete(mailbox);
+    await makeFolder(this.#folder, { sync });
+    try {
+      await Deno.stat(this.#folder);
+    } catch {
+      await makeFolderAgain(this.#folder, { sync });
+    }
     for (const part of ["", "tmp", "new", "cur"]) {
       const path = join(root, part);
-      if (await requireKind(path, "folder")) continue;
-      await makeFolder(path, options);
-      await requireKind(path, "folder");
+      const isMade = await makeOne(path);
+      const info = await look(path);
+      if (isMade || info === undefined) continue;
+      await requireTrusted(path, info, {
+        folder: this.#folder,
+        owners: this.#owners,
+      });
     }
+    // Even where all was there: whoever made it may not have synced it yet.
+    if (sync) await Promise.all([this.#folder, root].map(syncFolder));
     if (this.#known.size >= MAX_KNOWN) {
-      for (const oldest of this.#known) {
+      for (const oldest of this.#known.keys()) {
         this.#known.delete(oldest);
         break;
       }
     }
-    this.#known.add(mailbox);
+    const identity = await this.#identity(root);
+    if (identity !== undefined) this.#known.set(mailbox, identity);
   }
 
   async #place(copy: Copy): Promise<void> {
@@ -212,4 +249,9 @@ export class MaildirStore implements MessageStore {
 /** Removes a copy wherever it is; one that its reader has moved already stays. */
 async function withdraw(copy: Copy): Promise<void> {
   await Deno.remove(copy.placed ? copy.final : copy.temporary).catch(() => {});
+}
+
+/** A folder of a Maildir; `undefined` where there is nothing, an error where there is something else. */
+function look(path: string): Promise<Deno.FileInfo | undefined> {
+  return lookAt(path, "folder", `keep mail in "${path}"`);
 }

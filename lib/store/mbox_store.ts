@@ -7,6 +7,7 @@
  */
 
 import { join, resolve } from "node:path";
+import { lookAt, type MailboxOwners } from "../files/trust.ts";
 import type { Message } from "../message/message.ts";
 import {
   type AppendOptions,
@@ -19,7 +20,6 @@ import {
   MessageContent,
   type Newline,
 } from "./content.ts";
-import { requireKind } from "./durable.ts";
 import {
   type Delivery,
   failureOf,
@@ -60,6 +60,14 @@ export interface MboxStoreOptions extends MailboxOptions, LockSettings {
    * @default {true}
    */
   readonly sync?: boolean | undefined;
+  /**
+   * User ids whose mbox files are used beside those of this process, of root
+   * and of the owner of their folder; `"any"` for files of every user. Mail for
+   * another user's file is refused with 451.
+   *
+   * @default {[]}
+   */
+  readonly owners?: MailboxOwners | undefined;
 }
 
 /**
@@ -120,6 +128,7 @@ export class MboxStore implements MessageStore {
     this.#append = {
       sync: options.sync ?? true,
       separator: newline === "lf" ? "\n" : "\r\n",
+      owners: options.owners,
       ...lockOptions(options),
     };
   }
@@ -157,7 +166,8 @@ export class MboxStore implements MessageStore {
     if (!partial && deliveries.length > 1) {
       // What can be seen to fail is seen before the first copy is made.
       await forEachDelivery(deliveries, async (delivery) => {
-        await requireKind(pathOf(delivery), "file");
+        const path = pathOf(delivery);
+        await lookAt(path, "file", `keep mail in "${path}"`);
       });
       if (hasFailure(deliveries)) throw failureOfAll(message, deliveries);
     }

@@ -107,6 +107,10 @@ export class SimulatedDisk implements SpoolFiles {
     await this.#step();
   }
 
+  async requireOurs(): Promise<void> {
+    await this.#step();
+  }
+
   async list(path: string): Promise<string[]> {
     await Promise.resolve();
     const start = `${path}/`;

@@ -1,0 +1,140 @@
+/**
+ * Whose a file or folder is, and what it is: looked at before anything is
+ * written into it. Another user of the machine who made it, or put a symbolic
+ * link in its place, could read what is written there or choose where it goes.
+ *
+ * Stands alone because stores and spool need the same rules. Changes nothing.
+ */
+
+/** Permission to write for the group and for all others. */
+const WRITABLE_BY_OTHERS = 0o022;
+
+/**
+ * What is at `path`, if it is of the kind that is wanted; `undefined` if there
+ * is nothing.
+ *
+ * @param path Not followed if it is a symbolic link
+ * @param purpose For the error: what was tried, as `Keep mail in "PATH"`
+ * @throws {Deno.errors.NotADirectory} If a folder is wanted and it is something else
+ * @throws {Deno.errors.IsADirectory} If a file is wanted and it is a folder
+ * @throws {TypeError} If a file is wanted and it is something else
+ */
+export async function lookAt(
+  path: string,
+  kind: "folder" | "file",
+  purpose: string,
+): Promise<Deno.FileInfo | undefined> {
+  let info: Deno.FileInfo;
+  try {
+    info = await Deno.lstat(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+  if (kind === "folder" ? info.isDirectory : info.isFile) return info;
+  const found = info.isDirectory
+    ? "a folder"
+    : info.isSymlink
+    ? "a symbolic link"
+    : info.isFile
+    ? "a file"
+    : "a device";
+  const text = `Cannot ${purpose}: want a ${kind}, found ${found}`;
+  if (kind === "folder") throw new Deno.errors.NotADirectory(text);
+  if (info.isDirectory) throw new Deno.errors.IsADirectory(text);
+  throw new TypeError(text);
+}
+
+/**
+ * Whether another user can change what is in a folder. Always false on a system
+ * that has no modes.
+ */
+export function isWritableByOthers(info: Deno.FileInfo): boolean {
+  return ((info.mode ?? 0) & WRITABLE_BY_OTHERS) !== 0;
+}
+
+/** Owners by folder: of the folder itself, and of what this process makes in it. */
+const owners = new Map<string, Promise<ReadonlySet<number>>>();
+/** Folders whose owners are remembered. */
+const MAX_OWNERS = 1000;
+
+/**
+ * The user ids whose files in `folder` are trusted: root, the folder's owner
+ * (who may do in it whatever they like), and this process. `undefined` on a
+ * system without user ids.
+ *
+ * The id of the process is taken from a file made in the folder: some file
+ * systems map ids, and asking for it wants a permission of its own.
+ */
+export async function trustedOwners(
+  folder: string,
+): Promise<ReadonlySet<number>> {
+  let found = owners.get(folder);
+  if (found === undefined) {
+    found = findOwners(folder);
+    if (owners.size >= MAX_OWNERS) owners.clear();
+    owners.set(folder, found);
+    found.catch(() => owners.delete(folder));
+  }
+  return await found;
+}
+
+async function findOwners(folder: string): Promise<ReadonlySet<number>> {
+  const found = new Set([0]);
+  const { uid } = await Deno.stat(folder);
+  if (uid !== null) found.add(uid);
+  const own = await ownId(folder);
+  if (own !== null) found.add(own);
+  return found;
+}
+
+async function ownId(folder: string): Promise<number | null> {
+  const name = crypto.randomUUID();
+  const path = `${folder}/.${name}.tmp`;
+  try {
+    using file = await Deno.open(path, {
+      write: true,
+      createNew: true,
+      mode: 0o600,
+    });
+    return (await file.stat()).uid;
+  } catch (error) {
+    // Files in it may be writable even so; of those, only its owner's are trusted.
+    if (error instanceof Deno.errors.PermissionDenied) return null;
+    throw error;
+  } finally {
+    await Deno.remove(path).catch(() => {});
+  }
+}
+
+/** Whose mailboxes mail is put into. */
+export type MailboxOwners = readonly number[] | "any";
+
+/**
+ * Refuses a mailbox of a user that is not trusted, and a file with a second
+ * name, which may be somebody's file elsewhere.
+ *
+ * @param folder The store's folder, in which the mailbox stands
+ * @throws {Deno.errors.PermissionDenied} If it is another user's, or has several names
+ */
+export async function requireTrusted(
+  path: string,
+  info: Deno.FileInfo,
+  options: {
+    readonly folder: string;
+    readonly owners: MailboxOwners | undefined;
+  },
+): Promise<void> {
+  const { folder, owners: named = [] } = options;
+  if (named === "any" || info.uid === null) return;
+  if (info.isFile && (info.nlink ?? 1) > 1) {
+    throw new Deno.errors.PermissionDenied(
+      `Cannot keep mail in "${path}": it has ${info.nlink} names (hard links), want one`,
+    );
+  }
+  if (named.includes(info.uid)) return;
+  if ((await trustedOwners(folder)).has(info.uid)) return;
+  throw new Deno.errors.PermissionDenied(
+    `Cannot keep mail in "${path}": it belongs to user ${info.uid}, want this process's own or one of "owners"`,
+  );
+}

@@ -1,0 +1,235 @@
+/**
+ * What every store promises when `save` resolves: nothing of the message is
+ * lost with the power, not even where another program has just made the mailbox;
+ * and what it refuses is not there.
+ */
+
+import { assertEquals } from "@std/assert";
+import { FileStore } from "../../lib/store/file_store.ts";
+import { MaildirStore } from "../../lib/store/maildir_store.ts";
+import { MboxStore } from "../../lib/store/mbox_store.ts";
+import { type MessageStore, StoreError } from "../../lib/store/store.ts";
+import { DiskWatch } from "../support/disk_watch.ts";
+import { messageOf, temporaryFolder } from "../support/store_message.ts";
+
+const ALL = { partial: false };
+const MAILBOX = "user@example.com";
+
+/** Every kind of store on files, below two folders that are not there yet. */
+const STORES: readonly {
+  readonly name: string;
+  /** Where its mailboxes are. */
+  readonly folder: string;
+  /** Folders that another program may make in advance. */
+  readonly folders: readonly string[];
+  readonly make: (root: string) => MessageStore;
+}[] = [
+  {
+    name: "Maildir",
+    folder: `a/mail/${MAILBOX}/new`,
+    folders: [MAILBOX, `${MAILBOX}/tmp`, `${MAILBOX}/new`, `${MAILBOX}/cur`],
+    make: (root) => new MaildirStore({ folder: `${root}/a/mail` }),
+  },
+  {
+    name: "one mbox a recipient",
+    folder: "a/mail",
+    folders: [],
+    make: (root) => new MboxStore({ folder: `${root}/a/mail` }),
+  },
+  {
+    name: "one mbox for all",
+    folder: "a/mail",
+    folders: [],
+    make: (root) => new MboxStore({ path: `${root}/a/mail/all.mbox` }),
+  },
+  {
+    name: "one file a message",
+    folder: "a/mail",
+    folders: [],
+    make: (root) => new FileStore({ folder: `${root}/a/mail` }),
+  },
+  {
+    name: "one file for the newest message",
+    folder: "a/mail",
+    folders: [],
+    make: (root) => new FileStore({ path: `${root}/a/mail/newest.eml` }),
+  },
+  {
+    name: "one file appended to",
+    folder: "a/mail",
+    folders: [],
+    make: (root) =>
+      new FileStore({ path: `${root}/a/mail/all.txt`, append: true }),
+  },
+];
+
+async function filesIn(path: string): Promise<string[]> {
+  const names: string[] = [];
+  try {
+    for await (const { name, isFile } of Deno.readDir(path)) {
+      if (isFile) names.push(name);
+    }
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  return names.sort();
+}
+
+async function assertKept(watch: DiskWatch, root: string, folder: string) {
+  const names = await filesIn(`${root}/${folder}`);
+  assertEquals(names.length > 0, true, "No message was kept");
+  for (const name of names) {
+    assertEquals(await watch.losses(`${folder}/${name}`), []);
+  }
+}
+
+for (const { name, folder, folders, make } of STORES) {
+  Deno.test(`A message is on the disk when it is kept: ${name}, new mailbox`, async () => {
+    await using temporary = await temporaryFolder();
+    using watch = new DiskWatch(temporary.path);
+    await make(temporary.path).save(await messageOf({}), ALL);
+    await assertKept(watch, temporary.path, folder);
+  });
+
+  Deno.test(`A message is on the disk when it is kept: ${name}, mailbox in use`, async () => {
+    await using temporary = await temporaryFolder();
+    using watch = new DiskWatch(temporary.path);
+    const store = make(temporary.path);
+    await store.save(await messageOf({}), ALL);
+    await store.save(await messageOf({}), ALL);
+    await assertKept(watch, temporary.path, folder);
+  });
+
+  Deno.test(`A message is on the disk when it is kept: ${name}, mailbox that another has just made`, async () => {
+    await using temporary = await temporaryFolder();
+    using watch = new DiskWatch(temporary.path);
+    for (
+      const path of [
+        "a",
+        "a/mail",
+        ...folders.map((at) => `a/mail/${at}`),
+      ]
+    ) {
+      await Deno.mkdir(`${temporary.path}/${path}`);
+    }
+    await make(temporary.path).save(await messageOf({}), ALL);
+    await assertKept(watch, temporary.path, folder);
+  });
+
+  Deno.test(`A message is on the disk when it is kept: ${name}, mailbox removed and made again by another`, async () => {
+    await using temporary = await temporaryFolder();
+    using watch = new DiskWatch(temporary.path);
+    const store = make(temporary.path);
+    await store.save(await messageOf({}), ALL);
+    await Deno.remove(`${temporary.path}/a/mail`, { recursive: true });
+    await store.save(await messageOf({}), ALL);
+    await assertKept(watch, temporary.path, folder);
+    for (const path of folders.toReversed()) {
+      await Deno.remove(`${temporary.path}/a/mail/${path}`, {
+        recursive: true,
+      });
+    }
+    for (const path of folders) {
+      await Deno.mkdir(`${temporary.path}/a/mail/${path}`);
+    }
+    await store.save(await messageOf({}), ALL);
+    await assertKept(watch, temporary.path, folder);
+  });
+
+  Deno.test(`A message that is refused is not there: ${name}, a disk that cannot sync`, async () => {
+    await using temporary = await temporaryFolder();
+    using watch = new DiskWatch(temporary.path);
+    const store = make(temporary.path);
+    // Every sync in turn fails, in a new mailbox and in one with a message.
+    for (const isUsed of [false, true]) {
+      if (isUsed) await store.save(await messageOf({}), ALL);
+      const before = await contents(`${temporary.path}/${folder}`);
+      for (let failing = 1;; failing++) {
+        let count = 0;
+        watch.before = (step) => {
+          if (!step.startsWith("sync ") || ++count !== failing) return;
+          throw new Error("Input/output error");
+        };
+        const message = await messageOf({ content: "Subject: no\r\n\r\nno" });
+        if (!isUsed) {
+          await Deno.remove(`${temporary.path}/a`, { recursive: true }).catch(
+            () => {},
+          );
+        }
+        const failure = await store.save(message, ALL).then(
+          () => undefined,
+          (error) => error,
+        );
+        watch.before = () => {};
+        if (count < failing) break;
+        assertEquals(failure instanceof StoreError, true, String(failure));
+        assertEquals(await contents(`${temporary.path}/${folder}`), before);
+      }
+    }
+  });
+}
+
+async function contents(path: string): Promise<string[]> {
+  const texts: string[] = [];
+  for (const name of await filesIn(path)) {
+    texts.push(await Deno.readTextFile(`${path}/${name}`));
+  }
+  return texts;
+}
+
+Deno.test("What the stores make is their user's alone to read, whatever the umask", async () => {
+  const old = Deno.umask(0);
+  try {
+    for (const { make } of STORES) {
+      await using temporary = await temporaryFolder();
+      await make(temporary.path).save(await messageOf({}), ALL);
+      await assertPrivate(`${temporary.path}/a`);
+    }
+  } finally {
+    Deno.umask(old);
+  }
+});
+
+async function assertPrivate(path: string): Promise<void> {
+  const { mode } = await Deno.stat(path);
+  assertEquals((mode! & 0o7777).toString(8), "700", path);
+  for await (const entry of Deno.readDir(path)) {
+    const inner = `${path}/${entry.name}`;
+    if (entry.isDirectory) await assertPrivate(inner);
+    else {
+      const { mode } = await Deno.stat(inner);
+      assertEquals((mode! & 0o7777).toString(8), "600", inner);
+    }
+  }
+}
+
+Deno.test("Two stores that make one mailbox at the same time both wait until it is on the disk", async () => {
+  await using temporary = await temporaryFolder();
+  using watch = new DiskWatch(temporary.path);
+  const make = () => new MaildirStore({ folder: `${temporary.path}/mail` });
+  const held = Promise.withResolvers<void>();
+  const reached = Promise.withResolvers<void>();
+  watch.before = async (step) => {
+    if (step !== "sync mail") return;
+    reached.resolve();
+    await held.promise;
+  };
+  const kept: string[] = [];
+  const first = make().save(await messageOf({}), ALL).then(() =>
+    kept.push("first")
+  );
+  await reached.promise;
+  const second = make().save(await messageOf({}), ALL).then(() =>
+    kept.push("second")
+  );
+  // The second has found the mailbox there, and all its own work is done.
+  while (!watch.steps.some((step) => step.startsWith("sync mail/"))) {
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  assertEquals(kept, []);
+  held.resolve();
+  await Promise.all([first, second]);
+  for (const name of await filesIn(`${temporary.path}/mail/${MAILBOX}/new`)) {
+    assertEquals(await watch.losses(`mail/${MAILBOX}/new/${name}`), []);
+  }
+});
