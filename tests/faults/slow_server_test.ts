@@ -72,21 +72,21 @@ class SlowServer implements AsyncDisposable {
     };
     try {
       await say("greeting");
-      let content: string | undefined;
+      let content: string[] | undefined;
       for await (const line of linesOf(conn)) {
         if (content !== undefined) {
           if (line !== ".") {
-            content += `${line}\r\n`;
+            content.push(line);
             continue;
           }
-          this.taken.push(content);
+          this.taken.push(content.join("\r\n"));
           content = undefined;
           await say("end");
           continue;
         }
         const verb = line.split(" ")[0]!;
         if (verb === "DATA") {
-          content = "";
+          content = [];
           if (isFirst && this.#manner === "reads nothing") {
             await conn.write(new TextEncoder().encode("354 Go on\r\n"));
             return await this.#until(conn);
@@ -203,7 +203,10 @@ for (const [step, manner] of ROWS) {
       relay: {
         from: ["127.0.0.1"],
         smarthosts: [{ host: "127.0.0.1", port: slow.port }],
-        timeouts: LIMITS,
+        // A large body takes the machine longer than a reply does.
+        timeouts: manner === "reads nothing"
+          ? { ...LIMITS, body: 20 * LIMIT_MS, dataEnd: 20 * LIMIT_MS }
+          : LIMITS,
         schedule: "1ms",
       },
       handlers: { onRelayDone: () => done.resolve() },
@@ -211,10 +214,8 @@ for (const [step, manner] of ROWS) {
     using client = await TestClient.connect(near);
     await client.envelope("you@dest.test");
     // More than the buffers of a connection that nobody reads from.
-    const lines = manner === "reads nothing" ? 150_000 : 1;
-    const content = `Subject: a\r\n\r\n${"y".repeat(70)}${
-      "\r\ny".repeat(lines)
-    }${lines > 1 ? `\r\n${"z".repeat(990)}`.repeat(8000) : ""}`;
+    const lines = manner === "reads nothing" ? 8500 : 1;
+    const content = `Subject: a\r\n${`\r\n${"y".repeat(990)}`.repeat(lines)}`;
     assertStringIncludes(await client.data(content), "250");
     await within(done.promise, "the delivery");
     assert(slow.connections >= 2, `${slow.connections} connections`);
