@@ -91,9 +91,14 @@ export async function serve(
     output.err(`error: ${oneLine(withCause(error as Error))}\n`);
     return 1;
   }
+  const withdraw = keepGoing(log);
   tellFirst(server, { settings, output, log });
   const unwatch = reloadOnChange(server, { files, log });
-  await stopped.done;
+  try {
+    await stopped.done;
+  } finally {
+    withdraw();
+  }
   unwatch();
   log.flush();
   return 0;
@@ -102,6 +107,32 @@ export async function serve(
 /** What went wrong, and why: a spool that cannot be opened has a reason. */
 function withCause({ message, cause }: Error): string {
   return cause instanceof Error ? `${message}: ${cause.message}` : message;
+}
+
+/**
+ * Logs what is thrown outside of every promise, as by a timer of a handler, and
+ * goes on: it would end the process, and with it the sessions of all others.
+ * For the command line only; a program decides that for itself.
+ */
+function keepGoing(log: LogWriter): () => void {
+  const report = (event: Event, error: unknown) => {
+    event.preventDefault();
+    log.log({
+      level: "error",
+      event: "error",
+      message: "Going on after an exception that nothing caught",
+      error: describeError(error),
+    });
+  };
+  const onError = (event: ErrorEvent) => report(event, event.error);
+  const onRejection = (event: PromiseRejectionEvent) =>
+    report(event, event.reason);
+  globalThis.addEventListener("error", onError);
+  globalThis.addEventListener("unhandledrejection", onRejection);
+  return () => {
+    globalThis.removeEventListener("error", onError);
+    globalThis.removeEventListener("unhandledrejection", onRejection);
+  };
 }
 
 /** Rereads certificates and accounts when their files change, and on SIGHUP. */

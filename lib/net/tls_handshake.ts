@@ -7,7 +7,7 @@
 
 import type { Socket } from "node:net";
 import { nextTick } from "node:process";
-import type { TLSSocket } from "node:tls";
+import { TLSSocket } from "node:tls";
 import type { TlsVersion } from "../tls/tls_context.ts";
 import { NodeTransport } from "./node_transport.ts";
 import { TransportStream } from "./tls_stream.ts";
@@ -48,7 +48,7 @@ export class Handshake {
   ) {
     this.#inner = inner;
     this.#options = options;
-    const onEnd = () => this.#fail(aborted("the peer closed the connection"));
+    const onEnd = () => this.#fail(closedByPeer());
     this.#stream = socket ?? new TransportStream(inner, onEnd);
     // Danger: bytes that the TLS layer gets before it has started end the process.
     if (this.#stream instanceof TransportStream) this.#stream.hold();
@@ -102,9 +102,15 @@ export class Handshake {
           reject(aborted(errorText(error), error));
         });
         begun.on("close", () => reject(aborted("the connection was closed")));
+        // Nothing reads yet, so the end of a socket's stream comes as no event.
+        begun.push = (chunk: Uint8Array | null, encoding?: BufferEncoding) => {
+          if (chunk === null) this.#fail(closedByPeer());
+          return TLSSocket.prototype.push.call(begun, chunk, encoding);
+        };
         // Octets after the handshake may follow at once: nothing may come between.
         begun.once(event, () => {
           try {
+            delete (begun as Partial<TLSSocket>).push;
             resolve(finish(begun));
             this.#holdBelow(false);
           } catch (error) {
@@ -193,6 +199,10 @@ function aborted(reason: string, cause?: unknown): Error {
     `Cannot complete the TLS handshake: ${reason}`,
     { cause },
   );
+}
+
+function closedByPeer(): Error {
+  return aborted("the peer closed the connection");
 }
 
 function timedOut(limit: number): Error {

@@ -14,7 +14,11 @@ export interface FuzzTarget {
   /** Its name on the command line. */
   readonly name: string;
   /** Makes one input and checks what becomes of it; throws where a property is broken. */
-  readonly check: (random: Random) => void;
+  readonly check: (random: Random) => void | Promise<void>;
+  /** Opens what all inputs share; resolves with what closes it. */
+  readonly start?: () => Promise<() => Promise<void>>;
+  /** How many inputs of the others one of its own costs. Default: 1. */
+  readonly cost?: number;
 }
 
 /** Options of {@linkcode fuzz}. */
@@ -26,17 +30,26 @@ export interface FuzzOptions {
 }
 
 /** Runs a target over its seeds; the error of a failure names the seed. */
-export function fuzz(target: FuzzTarget, options: FuzzOptions): void {
+export async function fuzz(
+  target: FuzzTarget,
+  options: FuzzOptions,
+): Promise<void> {
+  const close = await target.start?.();
   const end = options.seed + options.count;
-  for (let seed = options.seed; seed < end; seed++) {
-    try {
-      target.check(seeded(seed));
-    } catch (cause) {
-      throw new Error(
-        `Cannot pass seed ${seed}: repeat it with "deno task fuzz --target ${target.name} --seed ${seed} --count 1"`,
-        { cause },
-      );
+  try {
+    for (let seed = options.seed; seed < end; seed++) {
+      try {
+        const checking = target.check(seeded(seed));
+        if (checking !== undefined) await checking;
+      } catch (cause) {
+        throw new Error(
+          `Cannot pass seed ${seed}: repeat it with "deno task fuzz --target ${target.name} --seed ${seed} --count 1"`,
+          { cause },
+        );
+      }
     }
+  } finally {
+    await close?.();
   }
 }
 

@@ -23,7 +23,9 @@ if (wanted.length === 0) {
     `Cannot fuzz target "${flags.target}": want ${names}`,
   );
 }
-for (const [target, share] of shares(wanted, count)) report(target, share);
+for (const [target, share] of shares(wanted, count)) {
+  await report(target, share);
+}
 
 /** The heap in use, garbage left out where the engine lets us (`--expose-gc`). */
 function heapUsed(): number {
@@ -31,10 +33,10 @@ function heapUsed(): number {
   return Deno.memoryUsage().heapUsed;
 }
 
-function report(target: FuzzTarget, share: number): void {
+async function report(target: FuzzTarget, share: number): Promise<void> {
   const before = heapUsed();
   const start = performance.now();
-  fuzz(target, { seed, count: share });
+  await fuzz(target, { seed, count: share });
   const seconds = ((performance.now() - start) / 1000).toFixed(1);
   const growth = heapUsed() - before;
   console.log(

@@ -1,5 +1,6 @@
 /** The fuzz targets, and how inputs are shared out among them. */
 
+import { borderTarget } from "./border_target.ts";
 import { clientTarget } from "./client_target.ts";
 import { dnsTarget } from "./dns_target.ts";
 import { frontTarget } from "./front_target.ts";
@@ -14,16 +15,28 @@ export const TARGETS: readonly FuzzTarget[] = [
   dnsTarget,
   noticeTarget,
   frontTarget,
+  borderTarget,
 ];
 
-/** Equal parts of `count` inputs, `count` in all. */
+/**
+ * Equal parts of `count` inputs, `count` in all. A target whose inputs cost more
+ * gets its part of as many beside them, unless it is alone.
+ */
 export function shares(
   targets: readonly FuzzTarget[],
   count: number,
 ): [target: FuzzTarget, share: number][] {
-  return targets.map((target, index) => [
-    target,
-    Math.floor((count * (index + 1)) / targets.length) -
-    Math.floor((count * index) / targets.length),
-  ]);
+  if (targets.length === 1) return [[targets[0]!, count]];
+  const cheap = targets.filter(({ cost }) => cost === undefined);
+  return targets.map((target) => {
+    if (target.cost !== undefined) {
+      return [target, Math.floor(count / target.cost)];
+    }
+    const index = cheap.indexOf(target);
+    return [
+      target,
+      Math.floor((count * (index + 1)) / cheap.length) -
+      Math.floor((count * index) / cheap.length),
+    ];
+  });
 }

@@ -1,6 +1,9 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createServer, type Socket } from "node:net";
 import { NodeTransport } from "../../lib/net/node_transport.ts";
+import { upgradeServer } from "../../lib/net/tls_upgrade.ts";
+import { within } from "../support/server.ts";
+import { certificate } from "../support/tls_session.ts";
 
 /** A Transport on an accepted node socket, and the Deno connection at its other end. */
 interface Pair extends AsyncDisposable {
@@ -131,4 +134,39 @@ Deno.test("NodeTransport.write() rejects when the peer does not read and the con
   }
   transport.close();
   await outcome;
+});
+
+for (const said of ["", "\x16\x03\x01", "\x16\x03\x01\x00\x10\x01"]) {
+  Deno.test(`A handshake on a NodeTransport ends when the peer closes after ${said.length} bytes of it`, async () => {
+    await using ends = await pair();
+    const { transport, conn } = ends;
+    const handshake = assertRejects(
+      () =>
+        upgradeServer(transport, {
+          certificates: certificate,
+          handshakeTimeoutMs: 600_000,
+        }),
+      Deno.errors.ConnectionAborted,
+    );
+    await conn.write(encoder.encode(said));
+    conn.close();
+    await within(handshake, "the end of the handshake");
+  });
+}
+
+Deno.test("A handshake on a NodeTransport takes what came in before it", async () => {
+  await using ends = await pair();
+  const { transport, conn } = ends;
+  await conn.write(encoder.encode("no TLS at all\r\n"));
+  // Some of it is read, the rest is held.
+  assertEquals(await transport.read(new Uint8Array(3)), 3);
+  const handshake = assertRejects(
+    () =>
+      upgradeServer(transport, {
+        certificates: certificate,
+        handshakeTimeoutMs: 600_000,
+      }),
+    Deno.errors.ConnectionAborted,
+  );
+  await within(handshake, "the end of the handshake");
 });

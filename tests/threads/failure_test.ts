@@ -76,6 +76,20 @@ for (const how of ["XCRASH", "XEXIT"]) {
   });
 }
 
+Deno.test("A thread goes on after an exception of the platform's own", async () => {
+  await using it = await startMode(MODULE);
+  const clients = await clientsOnBoth(it);
+  await clients[0]!.send("XPLATFORM\r\n");
+  const told = () =>
+    it.records.filter(({ message }) => message.startsWith("Going on after"));
+  await eventually(() => told().length === 1);
+  assert(told()[0]!.error!.includes("SyntaxError"));
+  for (const client of clients) {
+    await client.expect(["NOOP", "250"]);
+    client.close();
+  }
+});
+
 /** Workers that a test makes, so that it can break them. */
 class Workers implements Disposable {
   readonly made: Worker[] = [];
