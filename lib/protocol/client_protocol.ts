@@ -17,7 +17,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc4954 | RFC 4954}
  */
 
-import { AuthExchange, responseLine } from "./client_auth.ts";
+import { AuthExchange } from "./client_auth.ts";
 import type { ClientCapabilities } from "./client_capabilities.ts";
 import { ContentFlow, openContent } from "./client_content_flow.ts";
 import { ClientConversation } from "./client_conversation.ts";
@@ -124,7 +124,8 @@ export class ClientProtocol {
 
   /** Answers a challenge; `undefined` cancels the exchange. */
   respond(response: Uint8Array | undefined): void {
-    this.#pipeline.push("AUTH", responseLine(response));
+    const line = this.#conversation.auth!.respond(response);
+    this.#pipeline.push("AUTH", line);
   }
 
   /**

@@ -203,6 +203,7 @@ export class SmtpClient {
     if ("refusal" in message) return refuseAll(recipients, message.refusal);
     const session = this.#session;
     session.signal = signal;
+    session.allow("message");
     session.protocol.transaction(message.envelope);
     this.#sent++;
     await session.run({
@@ -239,6 +240,7 @@ export class SmtpClient {
     if (!this.#closed && !this.#busy && protocol.state === "ready") {
       this.#busy = true;
       try {
+        this.#session.allow("quit");
         protocol.quit();
         await this.#session.run();
       } catch {

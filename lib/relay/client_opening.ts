@@ -25,7 +25,7 @@ import type { ClientLogin, SmtpClientOptions } from "./client_options.ts";
 import {
   ClientSession,
   type ClientTimeouts,
-  DEFAULT_TIMEOUTS,
+  clientTimeouts,
   type OrderHelp,
 } from "./client_session.ts";
 import { acceptsCertificate, type TlsSecurity, tlsStep } from "./tls_policy.ts";
@@ -64,7 +64,7 @@ class Opening {
   constructor(options: SmtpClientOptions) {
     this.#options = options;
     this.#security = defaultSecurity(options);
-    this.#timeouts = { ...DEFAULT_TIMEOUTS, ...options.timeouts };
+    this.#timeouts = clientTimeouts(options.timeouts);
   }
 
   close(): void {
@@ -82,6 +82,7 @@ class Opening {
     const timeouts = this.#timeouts;
     const session = new ClientSession(transport, { protocol, timeouts });
     session.signal = signal;
+    session.allow("opening");
     this.session = session;
     protocol.open();
     await this.#order();

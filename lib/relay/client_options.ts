@@ -104,7 +104,7 @@ export interface SmtpClientOptions {
    * @default {true}
    */
   readonly chunking?: boolean | undefined;
-  /** Time limits in milliseconds, instead of those of {@linkcode DEFAULT_TIMEOUTS}. */
+  /** Time limits in milliseconds, instead of those of RFC 5321 section 4.5.3.2. */
   readonly timeouts?: Partial<ClientTimeouts> | undefined;
   /** The certificate to show where the server asks for one. */
   readonly clientCertificate?: Certificate | undefined;

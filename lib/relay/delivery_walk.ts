@@ -20,6 +20,7 @@ import type {
   RelayJob,
   RelayReport,
 } from "./delivery_job.ts";
+import { clientTimeouts } from "./client_session.ts";
 import {
   type Failure,
   isHostFailure,
@@ -58,6 +59,8 @@ export class DeliveryWalk {
   readonly #reports: (RecipientReport | undefined)[];
   /** Why those who wait do so: what is reported if no host is left. */
   readonly #waiting = new Map<number, RecipientReport>();
+  /** When no further session may begin. */
+  readonly #end: number;
   #reached = false;
 
   /**
@@ -68,6 +71,7 @@ export class DeliveryWalk {
     this.#job = job;
     this.#options = options;
     this.#reports = job.recipients.map(() => undefined);
+    this.#end = performance.now() + clientTimeouts(options.timeouts).delivery;
   }
 
   /** Walks to the end. */
@@ -123,13 +127,30 @@ export class DeliveryWalk {
       const addresses = await this.#addresses(hop);
       if (addresses instanceof SmtpReply) {
         this.#noteLookup(addresses);
+        if (this.#isLate) return this.#stopWaiting();
         continue;
       }
       for (const [index, address] of addresses.entries()) {
         const moreHosts = at + 1 < hops.length || index + 1 < addresses.length;
         await this.#attempt({ hop, address, moreHosts });
         if (this.#pending.length === 0) return;
+        if (this.#isLate) return this.#stopWaiting();
       }
+    }
+  }
+
+  /** Whether the job has had its time: what is left waits for the next try. */
+  get #isLate(): boolean {
+    return performance.now() >= this.#end;
+  }
+
+  /** Defers what is left: there are hosts that were not asked. */
+  #stopWaiting(): void {
+    for (const index of this.#pending) {
+      const waiting = this.#waiting.get(index);
+      this.#reports[index] = waiting?.status === "deferred"
+        ? waiting
+        : this.#report(index, { reply: LATE });
     }
   }
 
@@ -156,7 +177,7 @@ export class DeliveryWalk {
 
   async #attempt(place: Place): Promise<void> {
     let again = true;
-    while (again && this.#pending.length > 0) {
+    while (again && this.#pending.length > 0 && !this.#isLate) {
       again = await this.#session(place);
     }
   }
@@ -327,6 +348,9 @@ export class DeliveryWalk {
 /** Why recipients wait when the job was stopped, or its content cannot be read. */
 const STOPPED = new SmtpReply(451, "Delivery was stopped", {
   enhanced: "4.3.2",
+});
+const LATE = new SmtpReply(451, "The hosts took too long", {
+  enhanced: "4.4.7",
 });
 const UNREADABLE = new SmtpReply(451, "Cannot read the message", {
   enhanced: "4.3.0",
