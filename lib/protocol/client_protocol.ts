@@ -25,7 +25,11 @@ import type { ClientEffect, ClientProtocolOptions } from "./client_effects.ts";
 import { checkLine, CLOSED, unaskedFault } from "./client_faults.ts";
 import type { CommandPipeline } from "./client_pipeline.ts";
 import type { ReplyReader } from "./client_replies.ts";
-import { type ClientState, MAX_IN_FLIGHT } from "./client_states.ts";
+import {
+  type ClientFault,
+  type ClientState,
+  MAX_IN_FLIGHT,
+} from "./client_states.ts";
 import {
   type ClientEnvelope,
   ClientTransaction,
@@ -69,6 +73,11 @@ export class ClientProtocol {
   /** Where the session stands. */
   get state(): ClientState {
     return this.#conversation.state;
+  }
+
+  /** Why the session is broken, if it is. */
+  get fault(): ClientFault | undefined {
+    return this.#conversation.fault;
   }
 
   /** What the server offered in its last reply to EHLO. */

@@ -161,7 +161,24 @@ class Opening {
     }
     session.transport = await this.#upgrade();
     protocol.secured();
-    await this.#order();
+    await this.#helloUnderTls();
+  }
+
+  /** EHLO under TLS. A server that wants another certificate of us ends the session here. */
+  async #helloUnderTls(): Promise<void> {
+    try {
+      await this.#order();
+    } catch (error) {
+      const { fault } = this.session!.protocol;
+      const kind = fault?.kind;
+      if (fault?.reply || (kind !== "closed" && kind !== "network")) {
+        throw error;
+      }
+      const { host } = this.#options;
+      const text =
+        `Host "${host}" ends the session right after the TLS handshake`;
+      throw localError("tls", "4.7.5", { text, cause: error });
+    }
   }
 
   async #upgrade(): Promise<Transport> {

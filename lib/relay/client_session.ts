@@ -128,6 +128,9 @@ export class ClientSession {
   #expired = false;
   #progress = -1;
   #phase: ClientPhase | undefined;
+  /** A read that began while the session was idle, and what it has brought. */
+  #ahead: { read: Promise<number | null>; isOver: boolean } | undefined;
+  #isIdle = true;
 
   /**
    * @param transport The connection
@@ -152,6 +155,26 @@ export class ClientSession {
     this.#end = performance.now() + this.#timeouts[total];
   }
 
+  /** Reads while no order runs; calls `onEnd` when the server says or does anything. */
+  watch(onEnd: () => void): void {
+    if (this.#ahead !== undefined) return;
+    const read = this.transport.read(this.#buffer);
+    const ahead = { read, isOver: false };
+    this.#ahead = ahead;
+    const end = () => {
+      ahead.isOver = true;
+      if (this.#isIdle) onEnd();
+    };
+    read.then(end, end);
+  }
+
+  /** The read that has begun already, else a new one. */
+  #readNext(): Promise<number | null> {
+    const read = this.#ahead?.read ?? this.transport.read(this.#buffer);
+    this.#ahead = undefined;
+    return read;
+  }
+
   /**
    * Carries out effects until the order ends. What the server or the network
    * does is a value; an abort and a failing content source throw, and the
@@ -160,7 +183,10 @@ export class ClientSession {
   async run(help: OrderHelp = {}): Promise<OrderEnd> {
     const onAbort = () => this.transport.close();
     this.signal?.addEventListener("abort", onAbort);
+    this.#isIdle = false;
     try {
+      // What came before the first command answers none.
+      if (this.#ahead?.isOver) await this.#read("reset");
       return await this.#run(help);
     } catch (error) {
       this.transport.close();
@@ -168,6 +194,7 @@ export class ClientSession {
     } finally {
       this.signal?.removeEventListener("abort", onAbort);
       this.#disarm();
+      this.#isIdle = true;
     }
   }
 
@@ -227,7 +254,7 @@ export class ClientSession {
     }
     const count = await this.#limited(
       Math.min(this.#deadline, this.#end) - now,
-      () => this.transport.read(this.#buffer),
+      () => this.#readNext(),
     );
     if (count === null) protocol.end();
     else if (typeof count === "number") {
@@ -257,7 +284,7 @@ export class ClientSession {
     for (;;) {
       const count = await this.#limited(
         until - performance.now(),
-        () => this.transport.read(this.#buffer),
+        () => this.#readNext(),
       );
       if (typeof count !== "number") break;
       this.protocol.receive(this.#buffer.subarray(0, count));
