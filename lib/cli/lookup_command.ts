@@ -8,6 +8,7 @@ import type { DnsRecordType } from "../dns/outcome.ts";
 import type { RawSettings, SettingForm } from "./raw_settings.ts";
 import { nameServers } from "./relay_settings.ts";
 import type { Output } from "./serve.ts";
+import { printableJson } from "../log.ts";
 import { oneLine, UsageError } from "./usage.ts";
 
 /** The settings of `lookup`. */
@@ -50,7 +51,7 @@ export async function lookup(
   }
   const dns = new DnsClient({ nameServers: nameServers(raw) });
   const outcome = await dns.query(type, name);
-  if (raw.has("json")) output.out(`${JSON.stringify(outcome)}\n`);
+  if (raw.has("json")) output.out(`${printableJson(outcome)}\n`);
   switch (outcome.status) {
     case "found":
       if (!raw.has("json")) {

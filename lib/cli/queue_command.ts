@@ -11,6 +11,7 @@ import { jsonLine, listLines, showLines } from "./queue_text.ts";
 import { one, type RawSettings, type SettingForm } from "./raw_settings.ts";
 import { DEFAULT_SPOOL } from "./relay_settings.ts";
 import type { Output } from "./serve.ts";
+import { printableJson } from "../log.ts";
 import { oneLine, RunError, UsageError } from "./usage.ts";
 
 /** The settings of `queue`. */
@@ -108,7 +109,7 @@ async function act(
   if (outcome === "unknown" && id !== "all") throw unknown(id, folder);
   output.out(
     json
-      ? `${JSON.stringify({ action, id, outcome })}\n`
+      ? `${printableJson({ action, id, outcome })}\n`
       : `${action} ${id}: ${TEXTS[outcome]}\n`,
   );
   return 0;

@@ -3,6 +3,8 @@
  * of `--help`.
  */
 
+import { printable } from "../log.ts";
+
 /** A wrong use of the command line; its message is the one line that the user gets. */
 export class UsageError extends Error {
   override readonly name: string = "UsageError";
@@ -10,8 +12,7 @@ export class UsageError extends Error {
 
 /** A text as one line: what a user gave, or a library said, may have several. */
 export function oneLine(text: string): string {
-  // deno-lint-ignore no-control-regex
-  return text.replace(/[\x00-\x1f\x7f-\x9f]+/g, " ");
+  return printable(text);
 }
 
 /** What the command line was asked for cannot be done; its message is the one line, the exit code 1. */

@@ -66,7 +66,7 @@ Deno.test("relaySettings() makes options of the command line", () => {
     ],
     [
       {
-        smarthost: ["a.test"],
+        smarthost: ["a.test/starttls"],
         "smarthost-user": ["ann:b"],
         "smarthost-mechanisms": ["plain, LOGIN"],
         "no-chunking": [],
