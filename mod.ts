@@ -256,7 +256,10 @@ export type {
   SendOptions,
 } from "./lib/relay/client_message.ts";
 export type { TlsSecurity } from "./lib/relay/tls_policy.ts";
-export { ClientCapabilities } from "./lib/protocol/client_capabilities.ts";
+export {
+  ClientCapabilities,
+  type ClientLimits,
+} from "./lib/protocol/client_capabilities.ts";
 export { type ClientStage, SmtpClientError } from "./lib/relay/client_error.ts";
 
 export type { RelayingOptions } from "./lib/relaying/relaying_options.ts";

@@ -3,8 +3,9 @@
  * default logger writes nothing below a warning; the command line writes text
  * or JSON. No record carries a secret: there is no field for one.
  *
- * Danger: records quote what peers said. Whoever writes them as text must pass
- * that through {@linkcode printable}.
+ * Danger: records quote what peers said. What is written as text must pass
+ * through {@linkcode printable}, JSON through {@linkcode printableJson}: the one
+ * filter for logs, terminals and JSON alike.
  */
 
 /** How much a record matters. */
@@ -47,12 +48,27 @@ export type Logger = (record: LogRecord) => void;
  */
 const UNPRINTABLE =
   // deno-lint-ignore no-control-regex
-  /[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/;
+  /[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]/;
 const ALL_UNPRINTABLE = new RegExp(`${UNPRINTABLE.source}+`, "g");
+const EACH_UNPRINTABLE = new RegExp(UNPRINTABLE.source, "g");
 
 /** The text as it can stand in one line of a log, on a terminal too. */
 export function printable(text: string): string {
   return UNPRINTABLE.test(text) ? text.replace(ALL_UNPRINTABLE, " ") : text;
+}
+
+/**
+ * A value as JSON that can stand in one line and on a terminal: what JSON leaves
+ * as it is, and a terminal obeys or a reader takes for the end of the line, is
+ * escaped. It reads back as the same value.
+ */
+export function printableJson(value: unknown): string {
+  const text = JSON.stringify(value);
+  return UNPRINTABLE.test(text) ? text.replace(EACH_UNPRINTABLE, escape) : text;
+}
+
+function escape(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
 }
 
 /** As {@linkcode printable}, for a stack of several lines: all but the first are set off. */

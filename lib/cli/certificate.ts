@@ -14,7 +14,7 @@ import {
   word,
 } from "./raw_settings.ts";
 import type { Output } from "./serve.ts";
-import { RunError, UsageError } from "./usage.ts";
+import { oneLine, RunError, UsageError } from "./usage.ts";
 
 /** The settings of the command. */
 export const CERTIFICATE_SETTINGS: Readonly<Record<string, SettingForm>> = {
@@ -118,9 +118,9 @@ async function show(file: string, output: Output): Promise<number> {
     throw new RunError((error as Error).message);
   }
   const problems = shown.verify().map((problem) => problem.message);
-  output.out(`subject      ${shown.subject}
-issuer       ${shown.issuer}
-names        ${shown.names.join(", ")}
+  output.out(`subject      ${oneLine(shown.subject)}
+issuer       ${oneLine(shown.issuer)}
+names        ${oneLine(shown.names.join(", "))}
 valid from   ${shown.validFrom.toISOString()}
 valid to     ${shown.validTo.toISOString()}
 algorithm    ${shown.algorithm}

@@ -8,6 +8,7 @@ import {
   type LogLevel,
   type LogRecord,
   printable,
+  printableJson,
   printableStack,
 } from "../log.ts";
 
@@ -74,7 +75,7 @@ export class LogWriter {
   #textLine(record: LogRecord): string {
     let text = `${this.#time()} ${record.level} ${record.message}`;
     const { fields, error } = record;
-    for (const name in fields) text += ` ${name}=${fields[name]}`;
+    for (const name in fields) text += ` ${name}=${valueText(fields[name])}`;
     text = printable(text);
     if (error !== undefined) text += `: ${printableStack(error)}`;
     const colour = this.#colours ? COLOURS[record.level] : "";
@@ -90,6 +91,14 @@ export class LogWriter {
   }
 }
 
+/** A value as it stands behind its name: in quotes where it could be read as more than one. */
+function valueText(value: string | number | boolean | undefined): string {
+  const text = printable(String(value));
+  return text === "" || /[\s"=\\]/.test(text)
+    ? `"${text.replace(/["\\]/g, "\\$&")}"`
+    : text;
+}
+
 const LEVELS: Readonly<Record<LogLevel, number>> = {
   debug: 0,
   info: 1,
@@ -100,7 +109,7 @@ const LEVELS: Readonly<Record<LogLevel, number>> = {
 function jsonLine(record: LogRecord): string {
   const { level, event, message, session, fields, error } = record;
   const time = new Date().toISOString();
-  return JSON.stringify({
+  return printableJson({
     time,
     level,
     event,
@@ -108,15 +117,5 @@ function jsonLine(record: LogRecord): string {
     session,
     ...fields,
     error,
-  }).replace(UNESCAPED, escape) + "\n";
-}
-
-/**
- * JSON escapes the control characters of ASCII only; a terminal obeys others,
- * and a reader may take U+2028 for the end of the line.
- */
-const UNESCAPED = /[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
-
-function escape(character: string): string {
-  return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  }) + "\n";
 }

@@ -8,6 +8,7 @@ import type { DnsRecordType } from "../dns/outcome.ts";
 import { flag, type RawSettings, type SettingForm } from "./raw_settings.ts";
 import { nameServers } from "./relay_settings.ts";
 import type { Output } from "./serve.ts";
+import { printableJson } from "../log.ts";
 import { oneLine, UsageError } from "./usage.ts";
 
 /** The settings of `lookup`. */
@@ -50,7 +51,8 @@ export async function lookup(
   }
   const dns = new DnsClient({ nameServers: nameServers(raw) });
   const outcome = await dns.query(type, name);
-  if (flag(raw, "json")) output.out(`${JSON.stringify(outcome)}\n`);
+  if (flag(raw, "json")) output.out(`${printableJson(outcome)}
+`);
   switch (outcome.status) {
     case "found":
       if (!flag(raw, "json")) {

@@ -4,6 +4,7 @@
  */
 
 import type { RelayHost } from "../relay/delivery_job.ts";
+import { MECHANISM_NAMES, type MechanismName } from "../sasl/mechanism_name.ts";
 import type { TlsSecurity } from "../relay/tls_policy.ts";
 
 /** A server, and what is sent over the connection to it. */
@@ -64,4 +65,20 @@ export function parseLogin(
     throw new SyntaxError("Cannot use the account: want NAME:SECRET");
   }
   return { username: text.slice(0, colon), password: text.slice(colon + 1) };
+}
+
+/**
+ * Reads the names of mechanisms, apart by blanks or commas.
+ *
+ * @throws {SyntaxError} If one is not known
+ */
+export function parseMechanisms(text: string): readonly MechanismName[] {
+  const names = text.split(/[\s,]+/).filter((name) => name !== "");
+  return names.map((name) => {
+    const known = MECHANISM_NAMES.find((it) => it === name.toUpperCase());
+    if (known !== undefined) return known;
+    throw new SyntaxError(
+      `Cannot log in with "${name}": want some of ${MECHANISM_NAMES.join(" ")}`,
+    );
+  });
 }

@@ -16,6 +16,7 @@ import {
 } from "./raw_settings.ts";
 import { DEFAULT_SPOOL } from "./relay_settings.ts";
 import type { Output } from "./serve.ts";
+import { printableJson } from "../log.ts";
 import { oneLine, RunError, UsageError } from "./usage.ts";
 
 /** The settings of `queue`. */
@@ -113,7 +114,7 @@ async function act(
   if (outcome === "unknown" && id !== "all") throw unknown(id, folder);
   output.out(
     json
-      ? `${JSON.stringify({ action, id, outcome })}\n`
+      ? `${printableJson({ action, id, outcome })}\n`
       : `${action} ${id}: ${TEXTS[outcome]}\n`,
   );
   return 0;

@@ -7,6 +7,7 @@ import type {
   RecipientProgress,
   SpoolEntry,
 } from "../queue/stored_envelope.ts";
+import { printableJson } from "../log.ts";
 import { fit, formatAge, formatSize } from "./format.ts";
 import { oneLine } from "./usage.ts";
 
@@ -104,7 +105,7 @@ export function* showLines(
   yield `accepted   ${accepted} (${age} ago)\n`;
   const { smarthost, security } = progress.route ?? envelope.options;
   if (smarthost !== undefined) {
-    yield `smarthost  ${smarthost.host}:${smarthost.port ?? 25}\n`;
+    yield `smarthost  ${oneLine(smarthost.host)}:${smarthost.port ?? 25}\n`;
   }
   if (security !== undefined) yield `security   ${security}\n`;
   for (const [index, recipient] of progress.recipients.entries()) {
@@ -128,7 +129,7 @@ export function* showLines(
 /** A message as one line of JSON. No secret is in it: an entry holds none. */
 export function jsonLine({ envelope, progress }: SpoolEntry): string {
   const at = nextTryAt(progress.recipients);
-  return JSON.stringify({
+  return printableJson({
     id: envelope.id,
     from: envelope.from,
     size: envelope.size,

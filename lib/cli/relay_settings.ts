@@ -9,7 +9,12 @@ import { Address } from "../protocol/address.ts";
 import { parseDuration, RetrySchedule } from "../queue/schedule.ts";
 import type { RelayingOptions } from "../relaying/relaying_options.ts";
 import type { SmtpServerOptions } from "../server/options.ts";
-import { parseLogin, parseNextHop, securityFor } from "./next_hop.ts";
+import {
+  parseLogin,
+  parseMechanisms,
+  parseNextHop,
+  securityFor,
+} from "./next_hop.ts";
 import {
   flag,
   one,
@@ -26,6 +31,8 @@ export const RELAY_SETTINGS: Readonly<Record<string, SettingForm>> = {
   "relay-from": "many",
   smarthost: "many",
   "smarthost-user": "one",
+  "smarthost-mechanisms": "one",
+  "no-chunking": "flag",
   spool: "one",
   dns: "many",
   retry: "one",
@@ -59,6 +66,7 @@ export function relaySettings(
       from,
       spool: isWanted ? one(raw, "spool") ?? DEFAULT_SPOOL : undefined,
       ...smarthosts(raw),
+      ...(raw.has("no-chunking") && { chunking: false }),
       ...times(raw),
       bounceFrom: bounceFrom(raw),
       remotePort: wholeNumber(raw, "remote-port", 1),
@@ -86,16 +94,28 @@ function smarthosts(
   );
   const [first] = hops;
   const account = one(raw, "smarthost-user");
+  const mechanisms = one(raw, "smarthost-mechanisms");
   if (first === undefined) {
-    if (account === undefined) return {};
-    throw new UsageError("--smarthost-user: want --smarthost, too");
+    if (account !== undefined) {
+      throw new UsageError("--smarthost-user: want --smarthost, too");
+    }
   }
+  if (mechanisms !== undefined && account === undefined) {
+    throw new UsageError("--smarthost-mechanisms: want --smarthost-user, too");
+  }
+  if (first === undefined) return {};
   if (hops.some(({ tls }) => (tls === "none") !== (first.tls === "none"))) {
     throw new UsageError("--smarthost: want /none for all or for none of them");
   }
-  const login = account === undefined
-    ? undefined
-    : usable("smarthost-user", () => parseLogin(account));
+  const login = account === undefined ? undefined : {
+    ...usable("smarthost-user", () => parseLogin(account)),
+    ...(mechanisms !== undefined && {
+      mechanisms: usable(
+        "smarthost-mechanisms",
+        () => parseMechanisms(mechanisms),
+      ),
+    }),
+  };
   // One that is to be kept safe is kept safe at all of them.
   const tls = hops.find((hop) => hop.tls !== undefined)?.tls;
   return {

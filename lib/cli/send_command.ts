@@ -11,6 +11,7 @@ import type { RecipientReport } from "../relay/delivery_job.ts";
 import {
   type NextHop,
   parseLogin,
+  parseMechanisms,
   parseNextHop,
   securityFor,
 } from "./next_hop.ts";
@@ -32,6 +33,8 @@ export const SEND_SETTINGS: Readonly<Record<string, SettingForm>> = {
   from: "one",
   to: "many",
   user: "one",
+  mechanisms: "one",
+  "no-chunking": "flag",
   hostname: "one",
   dns: "many",
   "remote-port": "one",
@@ -113,15 +116,23 @@ function makeDelivery(raw: RawSettings, hop: NextHop | undefined): Delivery {
   if (account !== undefined && hop === undefined) {
     throw new UsageError("--user: want --server, too");
   }
-  const auth = account === undefined
-    ? undefined
-    : usable("user", () => parseLogin(account));
+  const mechanisms = one(raw, "mechanisms");
+  if (mechanisms !== undefined && account === undefined) {
+    throw new UsageError("--mechanisms: want --user, too");
+  }
+  const auth = account === undefined ? undefined : {
+    ...usable("user", () => parseLogin(account)),
+    mechanisms: mechanisms === undefined
+      ? undefined
+      : usable("mechanisms", () => parseMechanisms(mechanisms)),
+  };
   return new Delivery({
     hostname: one(raw, "hostname") ?? Deno.hostname(),
     dns: new DnsClient({ nameServers: nameServers(raw) }),
     smarthosts: hop && [hop.host],
     port: wholeNumber(raw, "remote-port", 1),
     auth,
+    chunking: raw.has("no-chunking") ? false : undefined,
     security: hop && securityFor(hop.tls, auth !== undefined),
     allowInsecureAuth: hop?.tls === "none",
   });

@@ -3,6 +3,8 @@
  * of `--help`.
  */
 
+import { printable } from "../log.ts";
+
 /** A wrong use of the command line; its message is the one line that the user gets. */
 export class UsageError extends Error {
   override readonly name: string = "UsageError";
@@ -10,8 +12,7 @@ export class UsageError extends Error {
 
 /** A text as one line: what a user gave, or a library said, may have several. */
 export function oneLine(text: string): string {
-  // deno-lint-ignore no-control-regex
-  return text.replace(/[\x00-\x1f\x7f-\x9f]+/g, " ");
+  return printable(text);
 }
 
 /** What the command line was asked for cannot be done; its message is the one line, the exit code 1. */
@@ -33,7 +34,8 @@ export const HELP = `SMTP server
                                ask the DNS as the server does; exit code 1
                                without such records, 75 without an answer
   cli.ts send [--server HOST:PORT[/smtps|/starttls|/none]] --from ADDRESS
-         --to ADDRESS [--user NAME:SECRET] [--dns IP[:PORT]] FILE|-
+         --to ADDRESS [--user NAME:SECRET]
+         [--mechanisms NAMES] [--no-chunking] [--dns IP[:PORT]] FILE|-
                                send a message at once, without --server to the
                                recipients' own; exit code 75 if somebody was
                                refused for now, 69 if somebody was for good
@@ -86,6 +88,9 @@ What goes elsewhere
   --smarthost HOST:PORT[/smtps|/starttls|/none]
                                send all of it there; repeatable, tried in order
   --smarthost-user NAME:SECRET log in there, over verified TLS unless /none
+  --smarthost-mechanisms NAMES to log in with, in the order to try them, as
+                               "PLAIN LOGIN"; default all, the strongest first
+  --no-chunking                content by DATA alone, never by BDAT
   --spool DIR                  where it waits; default ./spool
   --dns IP[:PORT]              repeatable; name servers; default the system's
   --retry "SCHEDULE"           default "30s 2m 5m 15m 30m 1h 2h 4h"; the last

@@ -67,10 +67,49 @@ export class ClientCapabilities {
       : undefined;
   }
 
+  /**
+   * The limits of sessions and transactions (LIMITS).
+   * {@link https://www.rfc-editor.org/rfc/rfc9422#section-4 | RFC 9422 section 4}
+   */
+  get limits(): ClientLimits {
+    const given = this.parameters("LIMITS");
+    const find = (name: string): number => {
+      const values = given.flatMap((text) => {
+        const match = /^([A-Z0-9-]+)=(\d{1,6})$/i.exec(text);
+        return match?.[1]?.toUpperCase() === name ? [Number(match[2])] : [];
+      });
+      // A limit of 0 says nothing that could be kept to.
+      return Math.min(...values.filter((value) => value > 0));
+    };
+    return {
+      mailMax: find("MAILMAX"),
+      rcptMax: find("RCPTMAX"),
+      rcptDomainMax: find("RCPTDOMAINMAX"),
+    };
+  }
+
+  /** The same without some keywords: what is not to be used. */
+  without(...keywords: readonly string[]): ClientCapabilities {
+    const names = new Set(keywords.map((keyword) => keyword.toUpperCase()));
+    return new ClientCapabilities(
+      new Map([...this.#keywords].filter(([keyword]) => !names.has(keyword))),
+    );
+  }
+
   /** The SASL mechanisms of AUTH, in upper case. */
   get mechanisms(): readonly string[] {
     return this.parameters("AUTH").map((name) => name.toUpperCase());
   }
+}
+
+/** What a server says of the transactions it takes (RFC 9422); `Infinity` where it says nothing. */
+export interface ClientLimits {
+  /** Transactions in one session. */
+  readonly mailMax: number;
+  /** Recipients in one transaction. */
+  readonly rcptMax: number;
+  /** Different domains among the recipients of one transaction. */
+  readonly rcptDomainMax: number;
 }
 
 /** The words of a line; `AUTH=PLAIN`, an old way of writing, counts as two. */

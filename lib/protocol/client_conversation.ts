@@ -20,6 +20,7 @@ import {
   type FaultCause,
   INJECTED,
   replyFault,
+  STUCK,
 } from "./client_faults.ts";
 import { CommandPipeline } from "./client_pipeline.ts";
 import { ReplyReader } from "./client_replies.ts";
@@ -153,6 +154,7 @@ export class ClientConversation {
     const step = this.auth!.take(reply);
     if (step.kind === "line") return this.pipeline.push("AUTH", step.line);
     if (step.kind === "challenge") this.effect = step;
+    else if (step.kind === "stuck") this.break(STUCK);
     else this.finish("ready", reply);
   }
 
@@ -193,6 +195,7 @@ export class ClientConversation {
     const command = this.pipeline.oldest;
     if (command) return VERB_PHASE[command.verb];
     if (this.state === "startTls") return "startTls";
+    if (this.state === "authenticating") return "authenticate";
     return this.transaction?.isOpen ? "body" : "reset";
   }
 }

@@ -31,6 +31,12 @@ export const INJECTED: FaultCause = {
   message: "Octets follow the reply to STARTTLS",
 };
 
+/** A challenge came after the exchange was cancelled with `*` (RFC 4954 section 4). */
+export const STUCK: FaultCause = {
+  kind: "protocol",
+  message: "The server goes on with an exchange that was cancelled",
+};
+
 /** Why the reply to a command breaks the session, `undefined` if it does not. */
 export function replyFault(
   verb: ClientVerb,

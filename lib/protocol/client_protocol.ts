@@ -17,7 +17,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc4954 | RFC 4954}
  */
 
-import { AuthExchange, responseLine } from "./client_auth.ts";
+import { AuthExchange } from "./client_auth.ts";
 import type { ClientCapabilities } from "./client_capabilities.ts";
 import { ContentFlow, openContent } from "./client_content_flow.ts";
 import { ClientConversation } from "./client_conversation.ts";
@@ -25,7 +25,11 @@ import type { ClientEffect, ClientProtocolOptions } from "./client_effects.ts";
 import { checkLine, CLOSED, unaskedFault } from "./client_faults.ts";
 import type { CommandPipeline } from "./client_pipeline.ts";
 import type { ReplyReader } from "./client_replies.ts";
-import { type ClientState, MAX_IN_FLIGHT } from "./client_states.ts";
+import {
+  type ClientFault,
+  type ClientState,
+  MAX_IN_FLIGHT,
+} from "./client_states.ts";
 import {
   type ClientEnvelope,
   ClientTransaction,
@@ -69,6 +73,11 @@ export class ClientProtocol {
   /** Where the session stands. */
   get state(): ClientState {
     return this.#conversation.state;
+  }
+
+  /** Why the session is broken, if it is. */
+  get fault(): ClientFault | undefined {
+    return this.#conversation.fault;
   }
 
   /** What the server offered in its last reply to EHLO. */
@@ -124,7 +133,8 @@ export class ClientProtocol {
 
   /** Answers a challenge; `undefined` cancels the exchange. */
   respond(response: Uint8Array | undefined): void {
-    this.#pipeline.push("AUTH", responseLine(response));
+    const line = this.#conversation.auth!.respond(response);
+    this.#pipeline.push("AUTH", line);
   }
 
   /**

@@ -211,6 +211,10 @@ export class ClientTransaction {
     if (reply.isPositive && !this.hasAccepted) this.isOdd = true;
     if (reply.isPositive) this.needsReset = false;
     else this.isOpen = false;
+    // A server that does not know BDAT takes the chunk for commands.
+    if (!this.isSettled && reply.code >= 500 && reply.code <= 504) {
+      this.isOdd = true;
+    }
     this.#settleAll({
       accepted: reply.isPositive,
       phase: "dataEnd",

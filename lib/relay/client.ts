@@ -30,6 +30,8 @@ import {
 import { defaultSecurity, openSession } from "./client_opening.ts";
 import type { ClientProgress, SmtpClientOptions } from "./client_options.ts";
 import type { ClientSession } from "./client_session.ts";
+import { refusesBdat } from "./outcome.ts";
+import { fittingRecipients, type SendingPlan } from "./sending_plan.ts";
 
 /** What became of one recipient. */
 export interface SentRecipient {
@@ -55,6 +57,12 @@ export interface SendResult {
   readonly accepted: boolean;
   /** Whether the server has taken over the duty to report (RFC 3461). */
   readonly dsnPassedOn: boolean;
+  /**
+   * Whether a server that offers CHUNKING failed at BDAT: `"refused"` where it
+   * does not know the command, `"no-answer"` where it did not answer. The next
+   * session should have `chunking: false`.
+   */
+  readonly bdatFailure?: "refused" | "no-answer" | undefined;
 }
 
 /** The progress that a phase of a transaction means. */
@@ -117,12 +125,22 @@ export class SmtpClient {
     } catch (error) {
       const opportunistic = defaultSecurity(options) === "opportunistic" &&
         !options.implicitTls;
-      const inTls = error instanceof SmtpClientError && error.stage === "tls";
-      if (!opportunistic || !inTls) throw error;
+      if (!opportunistic || !isTlsFailure(error)) throw error;
+      let failure = error;
+      if (error.cause instanceof SmtpClientError) {
+        // TLS came about, and the server ended the session: that may have been
+        // chance. A second time it is not.
+        try {
+          return new SmtpClient(await openSession(options), options);
+        } catch (second) {
+          if (!isTlsFailure(second)) throw second;
+          failure = second;
+        }
+      }
       // The server offers TLS and cannot do it. Without TLS the message would
       // have gone in the clear, too: once more, without.
       const plain = { ...options, security: "none" as const };
-      return new SmtpClient(await openSession(plain), options, error);
+      return new SmtpClient(await openSession(plain), options, failure);
     }
   }
 
@@ -153,12 +171,32 @@ export class SmtpClient {
 
   /** Whether another message may be sent. */
   get isReusable(): boolean {
-    return !this.#closed && !this.#busy && this.#session.protocol.isReusable;
+    return !this.#closed && !this.#busy &&
+      this.#session.protocol.isReusable &&
+      this.#sent < this.capabilities.limits.mailMax;
+  }
+
+  /**
+   * Watches the session until the next message: a server that ends an idle
+   * session may say so first, and that must not be taken for the answer to a
+   * later command. The session is closed then. A read is pending meanwhile: a
+   * session that is watched must be closed in the end.
+   *
+   * @param onEnd Called when the server ended the session, or said what was not asked
+   */
+  watch(onEnd: () => void): void {
+    if (!this.isReusable) return;
+    this.#session.watch(() => {
+      this.close();
+      onEnd();
+    });
   }
 
   /**
    * Sends one message. What the server says to it, and a connection that
-   * breaks, is in the result; it does not throw for these.
+   * breaks, is in the result; it does not throw for these. Recipients beyond
+   * what the server takes in one transaction (RFC 9422) are answered with
+   * 452 4.5.3 here: send to them again.
    *
    * @throws {Error} If the session is closed, broken or busy
    * @throws {TypeError} If there is no recipient
@@ -176,9 +214,24 @@ export class SmtpClient {
       throw new TypeError("Cannot send a message without a recipient");
     }
     const recipients = prepareRecipients(options.to);
+    const fitting = fittingRecipients(
+      recipients.map(({ wire }) => wire.domain),
+      this.capabilities.limits,
+    );
     this.#busy = true;
     try {
-      return await this.#send(options, recipients);
+      if (fitting.length === recipients.length) {
+        return await this.#send(options, recipients);
+      }
+      const result = await this.#send(
+        options,
+        fitting.map((index) => recipients[index]!),
+      );
+      const all = [...refuseAll(recipients, BEYOND_LIMIT, "rcpt").recipients];
+      for (const [at, index] of fitting.entries()) {
+        all[index] = result.recipients[at]!;
+      }
+      return { ...result, recipients: all, accepted: false };
     } finally {
       this.#busy = false;
       if (this.#session.protocol.state === "broken") this.close();
@@ -193,16 +246,21 @@ export class SmtpClient {
     const { chunking, lmtp } = this.#options;
     const onProgress = options.onProgress ?? this.#options.onProgress;
     signal?.throwIfAborted();
+    // BDAT is not for LMTP: one chunk would have many replies.
+    const chunks = chunking !== false && lmtp !== true;
     const message = await prepareMessage(options, {
-      capabilities: this.capabilities,
+      capabilities: chunks
+        ? this.capabilities
+        : this.capabilities.without("CHUNKING", "BINARYMIME"),
       // On a session that was idle the first flight may find it closed: content
       // must not be part of it, or it might be delivered twice.
-      mayBeEager: chunking !== false && lmtp !== true && this.#sent === 0,
+      mayBeEager: chunks && this.#sent === 0,
       recipients,
     });
     if ("refusal" in message) return refuseAll(recipients, message.refusal);
     const session = this.#session;
     session.signal = signal;
+    session.allow("message");
     session.protocol.transaction(message.envelope);
     this.#sent++;
     await session.run({
@@ -215,12 +273,12 @@ export class SmtpClient {
       message.content.return?.()?.catch(() => {});
     });
     onProgress?.("done");
-    return this.#result(recipients, message.plan.dsn);
+    return this.#result(recipients, message.plan);
   }
 
   #result(
     recipients: readonly PreparedRecipient[],
-    dsn: boolean,
+    plan: SendingPlan,
   ): SendResult {
     const { outcomes } = this.#session.protocol;
     const sent = recipients.map(({ address }, index) =>
@@ -229,7 +287,8 @@ export class SmtpClient {
     return {
       recipients: sent,
       accepted: sent.every(({ accepted }) => accepted),
-      dsnPassedOn: dsn,
+      dsnPassedOn: plan.dsn,
+      bdatFailure: plan.framing === "data" ? undefined : bdatFailure(sent),
     };
   }
 
@@ -239,6 +298,7 @@ export class SmtpClient {
     if (!this.#closed && !this.#busy && protocol.state === "ready") {
       this.#busy = true;
       try {
+        this.#session.allow("quit");
         protocol.quit();
         await this.#session.run();
       } catch {
@@ -301,6 +361,29 @@ function describe(
   };
 }
 
+/** Whether TLS failed, or the session ended right behind its handshake. */
+function isTlsFailure(error: unknown): error is SmtpClientError {
+  return error instanceof SmtpClientError && error.stage === "tls";
+}
+
+/** How BDAT failed for those that wait for the end of the content, if it did. */
+function bdatFailure(
+  sent: readonly SentRecipient[],
+): SendResult["bdatFailure"] {
+  if (sent.some(refusesBdat)) return "refused";
+  const unanswered = sent.some(({ stage, broken, fromPeer }) =>
+    stage === "dataEnd" && broken && !fromPeer
+  );
+  return unanswered ? "no-answer" : undefined;
+}
+
+/** Stands where there are more recipients than the server takes. */
+const BEYOND_LIMIT = new SmtpReply(
+  452,
+  "More recipients than the server takes in one transaction",
+  { enhanced: "4.5.3" },
+);
+
 /** Stands where a server leaves a recipient without any answer. */
 const UNDECIDED = new SmtpReply(451, "The server gave no answer", {
   enhanced: "4.5.0",
@@ -309,6 +392,7 @@ const UNDECIDED = new SmtpReply(451, "The server gave no answer", {
 function refuseAll(
   recipients: readonly PreparedRecipient[],
   reply: SmtpReply,
+  stage: ClientStage = "mail",
 ): SendResult {
   return {
     recipients: recipients.map(({ address }) => ({
@@ -316,7 +400,7 @@ function refuseAll(
       accepted: false,
       reply,
       fromPeer: false,
-      stage: "mail",
+      stage,
       broken: false,
     })),
     accepted: false,

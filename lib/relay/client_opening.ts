@@ -19,13 +19,19 @@ import {
   type ClientMechanism,
   createClientMechanism,
 } from "../sasl/client_mechanism.ts";
+import { MECHANISM_NAMES } from "../sasl/mechanism_name.ts";
 import { tlsServerEndPoint } from "../sasl/channel_binding.ts";
-import { faultError, localError, peerError } from "./client_error.ts";
+import {
+  faultError,
+  localError,
+  peerError,
+  type SmtpClientError,
+} from "./client_error.ts";
 import type { ClientLogin, SmtpClientOptions } from "./client_options.ts";
 import {
   ClientSession,
   type ClientTimeouts,
-  DEFAULT_TIMEOUTS,
+  clientTimeouts,
   type OrderHelp,
 } from "./client_session.ts";
 import { acceptsCertificate, type TlsSecurity, tlsStep } from "./tls_policy.ts";
@@ -64,7 +70,7 @@ class Opening {
   constructor(options: SmtpClientOptions) {
     this.#options = options;
     this.#security = defaultSecurity(options);
-    this.#timeouts = { ...DEFAULT_TIMEOUTS, ...options.timeouts };
+    this.#timeouts = clientTimeouts(options.timeouts);
   }
 
   close(): void {
@@ -82,6 +88,7 @@ class Opening {
     const timeouts = this.#timeouts;
     const session = new ClientSession(transport, { protocol, timeouts });
     session.signal = signal;
+    session.allow("opening");
     this.session = session;
     protocol.open();
     await this.#order();
@@ -160,7 +167,24 @@ class Opening {
     }
     session.transport = await this.#upgrade();
     protocol.secured();
-    await this.#order();
+    await this.#helloUnderTls();
+  }
+
+  /** EHLO under TLS. A server that wants another certificate of us ends the session here. */
+  async #helloUnderTls(): Promise<void> {
+    try {
+      await this.#order();
+    } catch (error) {
+      const { fault } = this.session!.protocol;
+      const kind = fault?.kind;
+      if (fault?.reply || (kind !== "closed" && kind !== "network")) {
+        throw error;
+      }
+      const { host } = this.#options;
+      const text =
+        `Host "${host}" ends the session right after the TLS handshake`;
+      throw localError("tls", "4.7.5", { text, cause: error });
+    }
   }
 
   async #upgrade(): Promise<Transport> {
@@ -195,15 +219,31 @@ class Opening {
     return upgraded.transport;
   }
 
+  /** Logs in with one mechanism after the other, as far as refusals allow. */
   async #authenticate(login: ClientLogin): Promise<void> {
-    const { protocol } = this.session!;
-    const { host } = this.#options;
-    const mechanism = this.#mechanism(login);
     this.#options.onProgress?.("authenticating");
+    let left = login.mechanisms ?? MECHANISM_NAMES;
+    let refusal: SmtpClientError | undefined;
+    for (;;) {
+      const mechanism = this.#mechanism({ ...login, mechanisms: left });
+      if (!mechanism) throw refusal ?? this.#noMechanism();
+      refusal = await this.#logIn(mechanism);
+      if (!refusal) return;
+      if (!this.#mayTryAnother(refusal)) throw refusal;
+      const { name } = mechanism;
+      left = left.filter((other) => other !== name);
+    }
+  }
+
+  /** Runs one exchange; gives the server's refusal. */
+  async #logIn(
+    mechanism: ClientMechanism,
+  ): Promise<SmtpClientError | undefined> {
+    const session = this.session!;
+    const { host } = this.#options;
     let failure: unknown;
-    protocol.authenticate(mechanism.name, mechanism.start());
-    const { session } = this;
-    const end = await session!.run({
+    session.protocol.authenticate(mechanism.name, mechanism.start());
+    const end = await session.run({
       respond: async (challenge) => {
         try {
           return await mechanism.step(challenge);
@@ -217,19 +257,29 @@ class Opening {
     if (end.kind === "done" && end.reply?.isPositive) {
       try {
         mechanism.finish();
-        return;
+        return undefined;
       } catch (error) {
         failure = error;
       }
     }
     if (failure === undefined && end.kind === "done" && end.reply) {
-      throw peerError("authenticate", end.reply);
+      return peerError("authenticate", end.reply);
     }
     const text = `Cannot log in at host "${host}": ${reason(failure)}`;
     throw localError("authenticate", "4.7.0", { text, cause: failure });
   }
 
-  #mechanism(login: ClientLogin): ClientMechanism {
+  /**
+   * Whether a refusal may be about the mechanism. In the clear 535 is not: what
+   * looks like it may come from somebody who wants a weaker mechanism.
+   */
+  #mayTryAnother({ reply }: SmtpClientError): boolean {
+    const { code } = reply;
+    const isSecure = this.session!.transport.tls !== undefined;
+    return code === 504 || code === 534 || (code === 535 && isSecure);
+  }
+
+  #mechanism(login: ClientLogin): ClientMechanism | undefined {
     const { transport, protocol } = this.session!;
     const { host, port, allowInsecureAuth, clientCertificate } = this.#options;
     const peer = transport.tls?.peerCertificate;
@@ -242,15 +292,19 @@ class Opening {
       secure: transport.tls !== undefined,
       allowInsecure: allowInsecureAuth === true,
     };
-    const offered = protocol.capabilities.mechanisms;
-    const name = chooseMechanism(offered, options);
-    if (name) return createClientMechanism(name, options);
+    const name = chooseMechanism(protocol.capabilities.mechanisms, options);
+    return name && createClientMechanism(name, options);
+  }
+
+  #noMechanism(): SmtpClientError {
+    const { host } = this.#options;
+    const offered = this.session!.protocol.capabilities.mechanisms;
     const text = offered.length === 0
       ? `Cannot log in at host "${host}": it does not offer AUTH`
       : `Cannot log in at host "${host}": none of its mechanisms "${
         offered.join(" ")
       }" fits the login and the connection`;
-    throw localError("authenticate", "4.7.4", { text });
+    return localError("authenticate", "4.7.4", { text });
   }
 }
 

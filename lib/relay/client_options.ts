@@ -10,6 +10,7 @@ import type {
 } from "../net/tls_upgrade.ts";
 import type { Transport } from "../net/transport.ts";
 import type { ClientMechanismOptions } from "../sasl/client_mechanism.ts";
+import type { MechanismName } from "../sasl/mechanism_name.ts";
 import type { Certificate } from "../tls/certificate.ts";
 import type { ClientTimeouts } from "./client_session.ts";
 import type { TlsSecurity } from "./tls_policy.ts";
@@ -45,10 +46,19 @@ export type JudgeCertificate = (
 ) => boolean | void | Promise<boolean | void>;
 
 /** Who logs in: `username` with `password` or `token`. */
-export type ClientLogin = Pick<
-  ClientMechanismOptions,
-  "username" | "password" | "token" | "authorizationId"
->;
+export interface ClientLogin extends
+  Pick<
+    ClientMechanismOptions,
+    "username" | "password" | "token" | "authorizationId"
+  > {
+  /**
+   * The mechanisms that may be used, in the order to try them. One that the
+   * server refuses (504, 534, under TLS also 535) gives way to the next.
+   *
+   * @default {all, the strongest first}
+   */
+  readonly mechanisms?: readonly MechanismName[] | undefined;
+}
 
 /** Options of {@linkcode SmtpClient.connect}. */
 export interface SmtpClientOptions {
@@ -104,7 +114,7 @@ export interface SmtpClientOptions {
    * @default {true}
    */
   readonly chunking?: boolean | undefined;
-  /** Time limits in milliseconds, instead of those of {@linkcode DEFAULT_TIMEOUTS}. */
+  /** Time limits in milliseconds, instead of those of RFC 5321 section 4.5.3.2. */
   readonly timeouts?: Partial<ClientTimeouts> | undefined;
   /** The certificate to show where the server asks for one. */
   readonly clientCertificate?: Certificate | undefined;

@@ -3,7 +3,8 @@
  * credentials. Owns their end: after a while, after enough messages, or when
  * there are too many.
  *
- * Never keeps a session that has behaved oddly.
+ * Never keeps a session that has behaved oddly: one on which the server says
+ * anything while it is idle is closed at once.
  */
 
 import type { SmtpClient } from "./client.ts";
@@ -104,6 +105,7 @@ export class ClientPool {
     }, this.#idleMs);
     const idle: Idle = { key, client, timer };
     this.#idle.add(idle);
+    client.watch(() => this.#forget(idle));
     for (const oldest of this.#idle) {
       if (this.#idle.size <= this.#maxIdle) return;
       this.#forget(oldest);

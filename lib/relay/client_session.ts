@@ -24,14 +24,68 @@ export interface ClientTimeouts extends Readonly<Record<ClientPhase, number>> {
   readonly connect: number;
   /** The TLS handshake. */
   readonly tls: number;
+  /**
+   * From the greeting to the end of the log-in, all replies together. When not
+   * given: twice the longest of the limits of these steps, at least 5 s.
+   */
+  readonly opening: number;
+  /**
+   * One message, from MAIL to the last reply, all replies and writes together;
+   * each 4 KiB of content add a second. When not given: three times the longest
+   * of the limits of these steps, at least 5 s.
+   */
+  readonly message: number;
+  /**
+   * One message to all hosts of its destination together: when it has passed,
+   * no further session begins. When not given: twice `message`.
+   */
+  readonly delivery: number;
 }
 
-/** The limits of RFC 5321 section 4.5.3.2, and 30 s for the connection and for TLS each. */
-export const DEFAULT_TIMEOUTS: ClientTimeouts = {
-  ...CLIENT_TIME_LIMITS,
-  connect: 30_000,
-  tls: 30_000,
-};
+const SECOND = 1000;
+/** A total is never shorter than this, however short the limits of its steps. */
+const MIN_TOTAL = 5 * SECOND;
+/** Content that goes out slower than this, in bytes a second, uses up the total of its message. */
+const MIN_RATE = 4096;
+/** The platform's timers take no more. */
+const MAX_TIMER = 2 ** 31 - 1;
+const OPENING: readonly ClientPhase[] = [
+  "greeting",
+  "hello",
+  "startTls",
+  "authenticate",
+];
+const MESSAGE: readonly ClientPhase[] = [
+  "reset",
+  "mail",
+  "rcpt",
+  "data",
+  "body",
+  "dataEnd",
+];
+
+/**
+ * All limits: those of RFC 5321 section 4.5.3.2, and 30 s for the connection
+ * and for TLS each, where others are not given.
+ */
+export function clientTimeouts(
+  given: Partial<ClientTimeouts> = {},
+): ClientTimeouts {
+  const steps = {
+    ...CLIENT_TIME_LIMITS,
+    connect: 30 * SECOND,
+    tls: 30 * SECOND,
+    ...given,
+  };
+  const longest = (phases: readonly ClientPhase[]) =>
+    Math.max(...phases.map((phase) => steps[phase]));
+  const {
+    opening = Math.max(2 * longest(OPENING), MIN_TOTAL),
+    message = Math.max(3 * longest(MESSAGE), MIN_TOTAL),
+    delivery = 2 * message,
+  } = given;
+  return { ...steps, opening, message, delivery };
+}
 
 /** What an order of the machine ends in. */
 export type OrderEnd = Extract<
@@ -64,6 +118,8 @@ export class ClientSession {
   readonly #timeouts: ClientTimeouts;
   readonly #buffer = new Uint8Array(READ_SIZE);
   #deadline = 0;
+  /** When the order under way must be over. */
+  #end = Infinity;
   /** The limit of the operation under way; `Infinity` between operations. */
   #limit = Infinity;
   /** When the timer looks at the limit; `Infinity` when it is not set. */
@@ -72,6 +128,9 @@ export class ClientSession {
   #expired = false;
   #progress = -1;
   #phase: ClientPhase | undefined;
+  /** A read that began while the session was idle, and what it has brought. */
+  #ahead: { read: Promise<number | null>; isOver: boolean } | undefined;
+  #isIdle = true;
 
   /**
    * @param transport The connection
@@ -91,6 +150,31 @@ export class ClientSession {
     this.#timeouts = options.timeouts;
   }
 
+  /** Gives what follows a time in all, from now on. */
+  allow(total: "opening" | "message" | "quit"): void {
+    this.#end = performance.now() + this.#timeouts[total];
+  }
+
+  /** Reads while no order runs; calls `onEnd` when the server says or does anything. */
+  watch(onEnd: () => void): void {
+    if (this.#ahead !== undefined) return;
+    const read = this.transport.read(this.#buffer);
+    const ahead = { read, isOver: false };
+    this.#ahead = ahead;
+    const end = () => {
+      ahead.isOver = true;
+      if (this.#isIdle) onEnd();
+    };
+    read.then(end, end);
+  }
+
+  /** The read that has begun already, else a new one. */
+  #readNext(): Promise<number | null> {
+    const read = this.#ahead?.read ?? this.transport.read(this.#buffer);
+    this.#ahead = undefined;
+    return read;
+  }
+
   /**
    * Carries out effects until the order ends. What the server or the network
    * does is a value; an abort and a failing content source throw, and the
@@ -99,7 +183,10 @@ export class ClientSession {
   async run(help: OrderHelp = {}): Promise<OrderEnd> {
     const onAbort = () => this.transport.close();
     this.signal?.addEventListener("abort", onAbort);
+    this.#isIdle = false;
     try {
+      // What came before the first command answers none.
+      if (this.#ahead?.isOver) await this.#read("reset");
       return await this.#run(help);
     } catch (error) {
       this.transport.close();
@@ -107,6 +194,7 @@ export class ClientSession {
     } finally {
       this.signal?.removeEventListener("abort", onAbort);
       this.#disarm();
+      this.#isIdle = true;
     }
   }
 
@@ -165,8 +253,8 @@ export class ClientSession {
       this.#deadline = now + this.#timeouts[phase];
     }
     const count = await this.#limited(
-      this.#deadline - now,
-      () => this.transport.read(this.#buffer),
+      Math.min(this.#deadline, this.#end) - now,
+      () => this.#readNext(),
     );
     if (count === null) protocol.end();
     else if (typeof count === "number") {
@@ -177,10 +265,13 @@ export class ClientSession {
   async #write(bytes: Uint8Array, phase: ClientPhase): Promise<void> {
     this.#progress = -1;
     const failure = await this.#limited(
-      this.#timeouts[phase],
+      Math.min(this.#timeouts[phase], this.#end - performance.now()),
       () => this.transport.write(bytes),
     );
-    if (!failure) return;
+    if (!failure) {
+      this.#end += bytes.length * SECOND / MIN_RATE;
+      return;
+    }
     if (failure.kind === "network") await this.#readLastWords();
     if (this.protocol.state !== "broken") {
       this.protocol.fail(failure.kind, failure.message);
@@ -193,7 +284,7 @@ export class ClientSession {
     for (;;) {
       const count = await this.#limited(
         until - performance.now(),
-        () => this.transport.read(this.#buffer),
+        () => this.#readNext(),
       );
       if (typeof count !== "number") break;
       this.protocol.receive(this.#buffer.subarray(0, count));
@@ -210,15 +301,17 @@ export class ClientSession {
     limitMs: number,
     operation: () => Promise<T>,
   ): Promise<T | Failure> {
+    if (limitMs <= 0) {
+      this.transport.close();
+      return TOO_LONG;
+    }
     this.#limit = performance.now() + limitMs;
     if (this.#limit < this.#timerAt) this.#arm();
     try {
       return await operation();
     } catch (error) {
       this.signal?.throwIfAborted();
-      if (this.#expired) {
-        return { kind: "timeout", message: "The server takes too long" };
-      }
+      if (this.#expired) return TOO_LONG;
       const reason = error instanceof Error ? error.message : String(error);
       return { kind: "network", message: `The connection broke: ${reason}` };
     } finally {
@@ -236,7 +329,7 @@ export class ClientSession {
       if (this.#limit - performance.now() > 1) return this.#arm();
       this.#expired = true;
       this.transport.close();
-    }, Math.max(0, this.#limit - performance.now()));
+    }, Math.min(Math.max(0, this.#limit - performance.now()), MAX_TIMER));
   }
 
   #disarm(): void {
@@ -249,3 +342,8 @@ interface Failure {
   readonly kind: "timeout" | "network";
   readonly message: string;
 }
+
+const TOO_LONG: Failure = {
+  kind: "timeout",
+  message: "The server takes too long",
+};

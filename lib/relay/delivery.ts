@@ -21,6 +21,7 @@ import type {
 } from "./delivery_job.ts";
 import type { PeerCertificate } from "./client_options.ts";
 import { DeliveryWalk } from "./delivery_walk.ts";
+import { HostMemory } from "./host_memory.ts";
 import { BrokenTlsMemory } from "./tls_policy.ts";
 
 /** Options of {@linkcode Delivery}. */
@@ -115,6 +116,7 @@ export class Delivery {
   readonly brokenTls: BrokenTlsMemory = new BrokenTlsMemory();
   /** The idle sessions. */
   readonly pool: ClientPool;
+  readonly #noChunking = new HostMemory();
   readonly #options: DeliveryOptions;
 
   /**
@@ -144,6 +146,7 @@ export class Delivery {
         signal,
         pool: this.pool,
         brokenTls: this.brokenTls,
+        noChunking: this.#noChunking,
       });
       return await walk.run();
     } finally {

@@ -20,13 +20,19 @@ import type {
   RelayJob,
   RelayReport,
 } from "./delivery_job.ts";
+import { clientTimeouts } from "./client_session.ts";
+import type { HostMemory } from "./host_memory.ts";
 import {
   type Failure,
   isHostFailure,
   isTooManyRecipients,
   judgeFailure,
+  mayEndSession,
+  refusesBdat,
+  refusesManner,
 } from "./outcome.ts";
 import { literalAddress, orderAddresses, routeDomain } from "./route.ts";
+import { fittingRecipients } from "./sending_plan.ts";
 import type { BrokenTlsMemory, TlsSecurity } from "./tls_policy.ts";
 
 /** The clock of what is remembered: not the time of day, which may be set. */
@@ -40,6 +46,8 @@ export interface WalkOptions extends Omit<DeliveryOptions, "pool"> {
   readonly pool: Pick<ClientPool, "take" | "give">;
   /** The hosts whose TLS is broken. */
   readonly brokenTls: BrokenTlsMemory;
+  /** The hosts that offer CHUNKING and fail at BDAT. */
+  readonly noChunking: HostMemory;
   /** Ends the walk. */
   readonly signal: AbortSignal | undefined;
 }
@@ -51,6 +59,32 @@ interface Place {
   readonly moreHosts: boolean;
 }
 
+/** What is to be done at one place. */
+interface Round {
+  /** The recipients to send to. */
+  readonly left: readonly number[];
+  /** Whether an idle session will do. */
+  readonly mayReuse: boolean;
+}
+
+/** One transaction that is over. */
+interface Transaction {
+  readonly sent: readonly number[];
+  readonly place: Place;
+  readonly client: SmtpClient;
+  readonly settings: SmtpClientOptions;
+}
+
+/** What follows a transaction. */
+interface Taken {
+  /** The recipients to send to again at the same place. */
+  readonly again: readonly number[];
+  /** Whether that wants a session that is new. */
+  readonly needsSession: boolean;
+  /** Why no recipient would fare better. */
+  readonly failure: Failure | undefined;
+}
+
 /** Walks one job. */
 export class DeliveryWalk {
   readonly #job: RelayJob;
@@ -58,6 +92,8 @@ export class DeliveryWalk {
   readonly #reports: (RecipientReport | undefined)[];
   /** Why those who wait do so: what is reported if no host is left. */
   readonly #waiting = new Map<number, RecipientReport>();
+  /** When no further session may begin. */
+  readonly #end: number;
   #reached = false;
 
   /**
@@ -68,6 +104,7 @@ export class DeliveryWalk {
     this.#job = job;
     this.#options = options;
     this.#reports = job.recipients.map(() => undefined);
+    this.#end = performance.now() + clientTimeouts(options.timeouts).delivery;
   }
 
   /** Walks to the end. */
@@ -123,13 +160,30 @@ export class DeliveryWalk {
       const addresses = await this.#addresses(hop);
       if (addresses instanceof SmtpReply) {
         this.#noteLookup(addresses);
+        if (this.#isLate) return this.#stopWaiting();
         continue;
       }
       for (const [index, address] of addresses.entries()) {
         const moreHosts = at + 1 < hops.length || index + 1 < addresses.length;
         await this.#attempt({ hop, address, moreHosts });
         if (this.#pending.length === 0) return;
+        if (this.#isLate) return this.#stopWaiting();
       }
+    }
+  }
+
+  /** Whether the job has had its time: what is left waits for the next try. */
+  get #isLate(): boolean {
+    return performance.now() >= this.#end;
+  }
+
+  /** Defers what is left: there are hosts that were not asked. */
+  #stopWaiting(): void {
+    for (const index of this.#pending) {
+      const waiting = this.#waiting.get(index);
+      this.#reports[index] = waiting?.status === "deferred"
+        ? waiting
+        : this.#report(index, { reply: LATE });
     }
   }
 
@@ -155,39 +209,62 @@ export class DeliveryWalk {
   }
 
   async #attempt(place: Place): Promise<void> {
-    let again = true;
-    while (again && this.#pending.length > 0) {
-      again = await this.#session(place);
+    let round: Round | undefined = { left: this.#pending, mayReuse: true };
+    while (round && round.left.length > 0 && !this.#isLate) {
+      round = await this.#session(place, round);
     }
   }
 
-  /** One session; tells whether another one with the same place makes sense. */
-  async #session(place: Place): Promise<boolean> {
+  /** One session; gives what is left for another one with the same place. */
+  async #session(place: Place, round: Round): Promise<Round | undefined> {
     const { pool } = this.#options;
     const settings = this.#settings(place);
     const key = poolKey(settings);
-    const idle = pool.take(key);
+    const idle = round.mayReuse ? pool.take(key) : undefined;
+    let { left } = round;
     let client: SmtpClient;
     try {
       client = idle ?? await this.#connect(settings);
     } catch (error) {
       if (!(error instanceof SmtpClientError)) throw error;
       const { stage, reply, fromPeer } = error;
-      this.#fail({ stage, reply, fromPeer, broken: !fromPeer }, place);
-      return false;
+      const failure = { stage, reply, fromPeer, broken: !fromPeer };
+      this.#fail(failure, { left, place });
+      return undefined;
     }
+    let isWelcome = true;
     try {
-      for (;;) {
-        const sent = this.#pending;
+      while (left.length > 0 && !this.#isLate) {
+        const sent = this.#fitting(client, left);
         const result = await this.#send(client, sent);
-        // The server had closed the idle session before it saw our message.
-        if (idle && idle.sent > 1 && isStale(result)) return true;
-        if (!this.#take(result, { sent, place })) return false;
-        if (!client.isReusable) return true;
+        // As we came on this session, nothing will be taken.
+        isWelcome = !result.recipients.some(refusesManner);
+        const rest = left.filter((index) => !sent.includes(index));
+        const taken = this.#take(result, { sent, place, client, settings });
+        left = [...taken.again, ...rest];
+        if (taken.failure) {
+          // Another transaction would end as this one did.
+          this.#fail(taken.failure, { left, place });
+          return undefined;
+        }
+        if (!client.isReusable || taken.needsSession) {
+          return { left, mayReuse: !taken.needsSession };
+        }
       }
+      return { left, mayReuse: true };
     } finally {
-      pool.give(key, client);
+      if (isWelcome) pool.give(key, client);
+      else await client.quit();
     }
+  }
+
+  /** The recipients that one transaction may have. */
+  #fitting(client: SmtpClient, left: readonly number[]): readonly number[] {
+    const domains = left.map((index) =>
+      this.#job.recipients[index]!.address.domain
+    );
+    const { limits } = client.capabilities;
+    return fittingRecipients(domains, limits).map((at) => left[at]!);
   }
 
   async #connect(settings: SmtpClientOptions): Promise<SmtpClient> {
@@ -212,17 +289,22 @@ export class DeliveryWalk {
     });
   }
 
-  /** Notes a result; tells whether the rest should be sent to the same host at once. */
-  #take(
-    result: SendResult,
-    context: { sent: readonly number[]; place: Place },
-  ): boolean {
-    const { sent, place } = context;
-    let delivered = 0;
+  /** Notes a result; gives those who must be sent to again at the same place. */
+  #take(result: SendResult, context: Transaction): Taken {
+    const { sent, place, client, settings } = context;
+    this.#learn(result, settings);
+    const isUsed = client.sent > 1;
+    const ended: number[] = [];
     const tooMany: number[] = [];
+    let delivered = 0;
     for (const [at, index] of sent.entries()) {
       const outcome = result.recipients[at]!;
       const { reply, fromPeer, accepted } = outcome;
+      const isBdat = result.bdatFailure === "refused" && refusesBdat(outcome);
+      if (!accepted && (isBdat || isUsed && mayEndSession(outcome))) {
+        ended.push(index);
+        continue;
+      }
       const report = this.#report(index, {
         reply,
         fromPeer,
@@ -238,17 +320,39 @@ export class DeliveryWalk {
         this.#settle(index, { report, failure: outcome, place });
       }
     }
-    if (delivered === 0 || tooMany.length === 0) return false;
-    for (const index of tooMany) this.#reports[index] = undefined;
-    return true;
+    const more = delivered > 0 ? tooMany : [];
+    for (const index of more) this.#reports[index] = undefined;
+    const isBroken = ended.length === 0 &&
+      result.recipients.every(isHostFailure);
+    return {
+      again: [...ended, ...more],
+      needsSession: ended.length > 0,
+      failure: isBroken ? result.recipients[0] : undefined,
+    };
   }
 
-  /** A failure for all who wait. */
-  #fail(failure: Failure, place: Place): void {
+  /** Remembers of a host what its answers tell. */
+  #learn(result: SendResult, { host }: SmtpClientOptions): void {
+    const now = (this.#options.now ?? monotonic)();
+    if (result.bdatFailure) this.#options.noChunking.remember(host, now);
+    // It wants TLS: that TLS failed once must not keep all mail from it.
+    const wantsTls = result.recipients.some(refusesManner);
+    if (wantsTls) this.#options.brokenTls.forget(host);
+  }
+
+  /** A failure for all who are left. */
+  #fail(
+    failure: Failure,
+    facts: { left: readonly number[]; place: Place },
+  ): void {
+    const { left, place } = facts;
+    if (refusesManner(failure)) {
+      this.#options.brokenTls.forget(place.hop.host);
+    }
     if (!isHostFailure(failure)) this.#reached = true;
     const { reply, fromPeer } = failure;
     const host = failure.stage === "connect" ? undefined : place.hop.host;
-    for (const index of this.#pending) {
+    for (const index of left) {
       const report = this.#report(index, { reply, fromPeer, host });
       this.#settle(index, { report, failure, place });
     }
@@ -259,7 +363,10 @@ export class DeliveryWalk {
     facts: { report: RecipientReport; failure: Failure; place: Place },
   ): void {
     const { report, failure, place } = facts;
-    const verdict = judgeFailure(failure, place);
+    const verdict = judgeFailure(failure, {
+      moreHosts: place.moreHosts,
+      smarthost: this.#smarthosts !== undefined,
+    });
     if (verdict === "bounce") {
       this.#reports[index] = { ...report, status: "failed" };
     } else if (verdict === "defer") {
@@ -310,7 +417,8 @@ export class DeliveryWalk {
       security: options.brokenTls.apply(wanted, { host: hop.host, now }),
       auth: login,
       allowInsecureAuth: options.allowInsecureAuth,
-      chunking: options.chunking,
+      chunking: options.chunking !== false &&
+        !options.noChunking.has(hop.host, now),
       timeouts: options.timeouts,
       clientCertificate: options.clientCertificate,
       trusted: options.trusted,
@@ -328,6 +436,9 @@ export class DeliveryWalk {
 const STOPPED = new SmtpReply(451, "Delivery was stopped", {
   enhanced: "4.3.2",
 });
+const LATE = new SmtpReply(451, "The hosts took too long", {
+  enhanced: "4.4.7",
+});
 const UNREADABLE = new SmtpReply(451, "Cannot read the message", {
   enhanced: "4.3.0",
 });
@@ -335,14 +446,6 @@ const UNREADABLE = new SmtpReply(451, "Cannot read the message", {
 /** Whether it is not this side that ended the job. */
 function blamesHost({ reply }: RecipientReport): boolean {
   return reply !== STOPPED && reply !== UNREADABLE;
-}
-
-/** Whether an idle session turned out to be closed: not one word of the server came. */
-function isStale(result: SendResult): boolean {
-  return result.recipients.every(({ broken, stage, reply, fromPeer }) =>
-    broken && (stage === "mail" || stage === "reset") &&
-    (!fromPeer || reply.code === 421)
-  );
 }
 
 /** What makes sessions alike. Credentials are part of it, but not readable in it. */

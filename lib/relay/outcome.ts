@@ -14,6 +14,10 @@
  * | the end of the content: a reply | next | defer | bounce | bounce |
  * | the end of the content: no reply | defer | defer | - | - |
  *
+ * A refusal of how we came is none of the message: no TLS, no log-in (530, 538,
+ * 5.7.10, 5.7.11), or a smarthost, which is the same for all mail, that refuses
+ * the greeting or EHLO. It counts as soft, and as a failure of the host.
+ *
  * A log-in that is refused for good is deferred: a person put a wrong secret
  * there, and all mail would come back. When the end of the content gets no
  * reply, the server may have the message; another host would deliver it twice.
@@ -43,6 +47,7 @@ export interface Failure {
 
 /** Whether a failure is of the host rather than of the message: other messages would fail, too. */
 export function isHostFailure(failure: Failure): boolean {
+  if (refusesManner(failure)) return true;
   switch (failure.stage) {
     case "mail":
     case "rcpt":
@@ -55,11 +60,21 @@ export function isHostFailure(failure: Failure): boolean {
   }
 }
 
+/** Codes and statuses that ask for TLS or a log-in first (RFC 4954 section 6, RFC 3207 section 4, RFC 5248). */
+const MANNER_CODES: ReadonlySet<number> = new Set([523, 524, 530, 538]);
+const MANNER_STATUS: ReadonlySet<string> = new Set(["5.7.10", "5.7.11"]);
+
+/** Whether a host refuses not the message but how we came: without TLS, or without a log-in. */
+export function refusesManner({ reply, fromPeer }: Failure): boolean {
+  return fromPeer && (MANNER_CODES.has(reply.code) ||
+    (reply.code >= 500 && MANNER_STATUS.has(reply.enhanced ?? "")));
+}
+
 /**
  * What to do about a failure.
  *
  * @param failure The failure
- * @param options Whether there is another host to try
+ * @param options Whether there is another host to try, and whether a person named the host
  *
  * @example A recipient that does not exist
  * ```ts ignore
@@ -75,6 +90,13 @@ export function judgeFailure(
   options: {
     /** Whether there is another host to try. */
     moreHosts: boolean;
+    /**
+     * Whether the host is a smarthost: what it says before MAIL is about this
+     * server, and would return all mail.
+     *
+     * @default {false}
+     */
+    smarthost?: boolean | undefined;
   },
 ): Verdict {
   const { stage } = failure;
@@ -84,7 +106,7 @@ export function judgeFailure(
     case "greeting":
     case "hello":
       if (options.moreHosts) return "next";
-      return hard ? "bounce" : "defer";
+      return hard && options.smarthost !== true ? "bounce" : "defer";
     case "mail":
     case "rcpt":
     case "data":
@@ -116,9 +138,38 @@ export function isTooManyRecipients(failure: Failure): boolean {
 }
 
 /** RFC 5321 section 4.5.3.1.10: 552 to RCPT once meant "too many", and is to be read as 452. */
-function isSoft({ stage, reply }: Failure): boolean {
+function isSoft(failure: Failure): boolean {
+  const { stage, reply } = failure;
+  if (refusesManner(failure)) return true;
   if (reply.isTemporary || reply.isPositive) return true;
   const { code, enhanced } = reply;
   return stage === "rcpt" && code === 552 &&
     (enhanced === undefined || enhanced === "5.5.3");
+}
+
+/** What a host may answer to BDAT that has the keyword CHUNKING and not the command. */
+const NO_BDAT: ReadonlySet<number> = new Set([500, 502, 503, 504]);
+
+/** Whether a host that offers CHUNKING does not know, or not follow, BDAT. */
+export function refusesBdat({ stage, reply, fromPeer }: Failure): boolean {
+  return stage === "dataEnd" && fromPeer && NO_BDAT.has(reply.code);
+}
+
+/**
+ * Whether a failure on a session that has carried messages before may be the
+ * end of that session, and no word about this message: another session will
+ * tell. Content was not complete, so nothing is delivered twice.
+ */
+export function mayEndSession(failure: Failure): boolean {
+  const { stage, broken, fromPeer } = failure;
+  switch (stage) {
+    case "reset":
+    case "mail":
+      return broken || fromPeer;
+    case "rcpt":
+    case "data":
+      return broken;
+    default:
+      return false;
+  }
 }

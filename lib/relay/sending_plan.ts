@@ -9,7 +9,10 @@
  * {@link https://www.rfc-editor.org/rfc/rfc3030 | RFC 3030}
  */
 
-import type { ClientCapabilities } from "../protocol/client_capabilities.ts";
+import type {
+  ClientCapabilities,
+  ClientLimits,
+} from "../protocol/client_capabilities.ts";
 import type { MailParameters, RcptParameters } from "../protocol/parameters.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 
@@ -98,6 +101,29 @@ export function planSending(
       eager,
     },
   };
+}
+
+/**
+ * The recipients that fit into one transaction, as indexes (RFC 9422 section 4).
+ *
+ * @param domains The domain of each recipient
+ * @param limits What the server allows
+ */
+export function fittingRecipients(
+  domains: readonly string[],
+  limits: ClientLimits,
+): number[] {
+  const { rcptMax, rcptDomainMax } = limits;
+  const seen = new Set<string>();
+  const fitting: number[] = [];
+  for (const [index, domain] of domains.entries()) {
+    if (fitting.length >= rcptMax) break;
+    const name = domain.toLowerCase();
+    if (!seen.has(name) && seen.size >= rcptDomainMax) continue;
+    seen.add(name);
+    fitting.push(index);
+  }
+  return fitting;
 }
 
 /** The parameters of RCPT that a server knows. */

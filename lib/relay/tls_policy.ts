@@ -9,6 +9,8 @@
  * {@link https://www.rfc-editor.org/rfc/rfc3207 | RFC 3207}
  */
 
+import { HostMemory } from "./host_memory.ts";
+
 /**
  * How much TLS: `none` never asks for it; `opportunistic` takes it where it is
  * offered, without a look at the certificate, and goes on in the clear where
@@ -76,9 +78,7 @@ export interface BrokenTlsMemoryOptions {
  * ```
  */
 export class BrokenTlsMemory {
-  readonly #until = new Map<string, number>();
-  readonly #lifeMs: number;
-  readonly #maxHosts: number;
+  readonly #hosts: HostMemory;
 
   /**
    * Makes a memory that knows of no host.
@@ -86,23 +86,22 @@ export class BrokenTlsMemory {
    * @param options How long, and how many
    */
   constructor(options: BrokenTlsMemoryOptions = {}) {
-    this.#lifeMs = options.lifeMs ?? 21_600_000;
-    this.#maxHosts = options.maxHosts ?? 1000;
+    this.#hosts = new HostMemory(options);
   }
 
   /** Hosts remembered, those whose time has passed included. */
   get size(): number {
-    return this.#until.size;
+    return this.#hosts.size;
   }
 
   /** Notes that the handshake with a host failed at `now`, in milliseconds. */
   remember(host: string, now: number): void {
-    this.#until.delete(host);
-    this.#until.set(host, now + this.#lifeMs);
-    for (const oldest of this.#until.keys()) {
-      if (this.#until.size <= this.#maxHosts) return;
-      this.#until.delete(oldest);
-    }
+    this.#hosts.remember(host, now);
+  }
+
+  /** Forgets a host: it wants TLS, so its TLS is to be tried again. */
+  forget(host: string): void {
+    this.#hosts.forget(host);
   }
 
   /** The policy to use for a host now: `none` instead of `opportunistic` where TLS is known to fail. */
@@ -115,10 +114,7 @@ export class BrokenTlsMemory {
       now: number;
     },
   ): TlsSecurity {
-    const until = this.#until.get(place.host);
-    if (until === undefined || security !== "opportunistic") return security;
-    if (place.now < until) return "none";
-    this.#until.delete(place.host);
-    return security;
+    if (security !== "opportunistic") return security;
+    return this.#hosts.has(place.host, place.now) ? "none" : security;
   }
 }

@@ -139,6 +139,12 @@ export interface ChooseMechanismOptions {
    * @default {false}
    */
   readonly allowInsecure?: boolean | undefined;
+  /**
+   * The mechanisms to choose from, the first that will do is taken.
+   *
+   * @default {MECHANISM_NAMES}
+   */
+  readonly mechanisms?: readonly MechanismName[] | undefined;
 }
 
 /** What shows a password or token to everybody who can read the connection. */
@@ -150,7 +156,8 @@ const REVEALING: ReadonlySet<MechanismName> = new Set([
 ]);
 
 /**
- * The strongest mechanism that the server offers and the credentials serve.
+ * The strongest mechanism that the server offers and the credentials serve, or
+ * the first such one of `mechanisms`.
  *
  * @param offered The names after AUTH in the server's EHLO reply, in any letter case
  * @param options Who logs in and with what, and whether the connection is encrypted
@@ -176,7 +183,7 @@ export function chooseMechanism(
 ): MechanismName | undefined {
   const names = new Set(Array.from(offered, (name) => name.toUpperCase()));
   const open = options.secure || options.allowInsecure === true;
-  return MECHANISM_NAMES.find((name) =>
+  return (options.mechanisms ?? MECHANISM_NAMES).find((name) =>
     names.has(name) && serves(name, options) && (open || !REVEALING.has(name))
   );
 }

@@ -152,7 +152,7 @@ Deno.test("LogWriter lets no peer's text become a line or a command to the termi
     fields: { name: "\x1b[2J\u009bx" },
   });
   writer.flush();
-  assertEquals(text.slice(9), "info a 12:00:00 error b name= [2J x\n");
+  assertEquals(text.slice(9), 'info a 12:00:00 error b name=" [2J x"\n');
 });
 
 Deno.test("LogWriter writes nothing below its least level", () => {
@@ -171,5 +171,40 @@ Deno.test("LogWriter writes nothing below its least level", () => {
     }
     writer.flush();
     assertEquals(text.split("\n").length - 1, want, `${form} ${quiet}`);
+  }
+});
+
+Deno.test("LogWriter quotes values that could be read as further fields", () => {
+  const rows: readonly (readonly [string | number, string])[] = [
+    ["bob", "bob"],
+    [7, "7"],
+    ["", '""'],
+    [
+      "bob mechanism=PLAIN address=203.0.113.66 x=",
+      '"bob mechanism=PLAIN address=203.0.113.66 x="',
+    ],
+    ["a=b", '"a=b"'],
+    ['a"b', '"a\\"b"'],
+    ["a\\", '"a\\\\"'],
+    ["a\tb", '"a b"'],
+    ["a\u00a0b", '"a\u00a0b"'],
+    ["a\u2028address=x", '"a address=x"'],
+  ];
+  for (const [value, want] of rows) {
+    let text = "";
+    const writer = new LogWriter({
+      form: "text",
+      quiet: false,
+      colours: false,
+      write: (lines) => void (text += lines),
+    });
+    writer.log({
+      level: "info",
+      event: "auth",
+      message: "m",
+      fields: { user: value },
+    });
+    writer.flush();
+    assertEquals(text.slice(9), `info m user=${want}\n`);
   }
 });

@@ -114,3 +114,28 @@ Deno.test("jsonLine() is one line with everything but secrets", () => {
     }],
   });
 });
+
+Deno.test("No answer of another server reaches a terminal unfiltered, as text or JSON", () => {
+  const one = entry("a1", ["bob@dest.test"]);
+  const evil = "450 4.1.1 \u009b31m \u202eevil \u2066x\u2028y\x1b[2J";
+  one.progress.recipients[0]!.answer = {
+    at: NOW,
+    text: evil,
+    isReply: true,
+    status: "4.1.1",
+    remoteMta: "mx\u202e.test",
+  };
+  // deno-lint-ignore no-control-regex
+  const unfiltered = /[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]/;
+  const json = jsonLine(one);
+  for (
+    const text of [
+      [...listLines([one], OPTIONS)].join(""),
+      [...showLines(one, OPTIONS)].join(""),
+      json,
+    ]
+  ) {
+    assertEquals(unfiltered.exec(text), null);
+  }
+  assertEquals(JSON.parse(json).recipients[0].answer, evil);
+});

@@ -65,6 +65,26 @@ Deno.test("relaySettings() makes options of the command line", () => {
       },
     ],
     [
+      {
+        smarthost: ["a.test/starttls"],
+        "smarthost-user": ["ann:b"],
+        "smarthost-mechanisms": ["plain, LOGIN"],
+        "no-chunking": [],
+      },
+      {
+        ...spooled,
+        chunking: false,
+        smarthosts: [host("a.test")],
+        login: {
+          username: "ann",
+          password: "b",
+          mechanisms: ["PLAIN", "LOGIN"],
+        },
+        security: "verified",
+        allowInsecureAuth: false,
+      },
+    ],
+    [
       { smarthost: ["a.test/none"] },
       {
         ...spooled,
@@ -103,6 +123,18 @@ Deno.test("relaySettings() says which option it cannot use, and no secret", () =
     [
       { smarthost: ["a.test"], "smarthost-user": ["sesame"] },
       "--smarthost-user: ",
+    ],
+    [
+      { smarthost: ["a.test"], "smarthost-mechanisms": ["PLAIN"] },
+      "--smarthost-mechanisms: want --smarthost-user",
+    ],
+    [
+      {
+        smarthost: ["a.test"],
+        "smarthost-user": ["ann:sesame"],
+        "smarthost-mechanisms": ["PLAINN"],
+      },
+      "--smarthost-mechanisms: ",
     ],
     [{ dns: ["ns.test"] }, "--dns: "],
     [{ retry: ["soon"] }, "--retry: "],

@@ -402,3 +402,77 @@ Deno.test("SmtpClient.send() speaks LMTP", async () => {
   assertEquals(recipients.map(({ accepted }) => accepted), [true, false]);
   await client.quit();
 });
+
+Deno.test("SmtpClient.connect() goes from mechanism to mechanism, as far as refusals are about them", async () => {
+  const auth = { username: "ann", password: "secret" };
+  const clear = { security: "none", allowInsecureAuth: true } as const;
+  const tls = { security: "required" } as const;
+  const offer = "AUTH CRAM-MD5 PLAIN LOGIN";
+  const rows: [
+    string,
+    Partial<SmtpClientOptions>,
+    Record<string, string>,
+    string[],
+    string,
+  ][] = [
+    ["504", clear, { "AUTH CRAM-MD5": "504 x" }, ["CRAM-MD5", "PLAIN"], "ok"],
+    ["534", clear, { "AUTH CRAM-MD5": "534 x" }, ["CRAM-MD5", "PLAIN"], "ok"],
+    ["535 in the clear", clear, { "AUTH CRAM-MD5": "535 x" }, [
+      "CRAM-MD5",
+    ], "535"],
+    ["535 under TLS", tls, { "AUTH CRAM-MD5": "535 x" }, [
+      "CRAM-MD5",
+      "PLAIN",
+    ], "ok"],
+    ["454", tls, { "AUTH CRAM-MD5": "454 x" }, ["CRAM-MD5"], "454"],
+    ["all", tls, { AUTH: "535 x" }, ["CRAM-MD5", "PLAIN", "LOGIN"], "535"],
+    [
+      "no password in the clear",
+      { security: "none" },
+      { "AUTH CRAM-MD5": "504 x" },
+      ["CRAM-MD5"],
+      "504",
+    ],
+    [
+      "chosen",
+      { ...tls, auth: { ...auth, mechanisms: ["LOGIN", "PLAIN"] } },
+      { "AUTH LOGIN": "504 x" },
+      ["LOGIN", "PLAIN"],
+      "ok",
+    ],
+    [
+      "none of those chosen",
+      { ...tls, auth: { ...auth, mechanisms: ["SCRAM-SHA-256"] } },
+      {},
+      [],
+      "451",
+    ],
+  ];
+  for (const [name, options, faults, said, want] of rows) {
+    const network = new FakeNetwork({
+      [HOST]: { capabilities: ["STARTTLS", offer], faults },
+    });
+    let got = "ok";
+    try {
+      const client = await SmtpClient.connect({
+        host: HOST,
+        hostname: "me.example",
+        connect: network.connect,
+        upgrade: upgradeTo("self signed"),
+        auth,
+        ...options,
+      });
+      await client.quit();
+    } catch (error) {
+      assert(error instanceof SmtpClientError, String(error));
+      got = String(error.reply.code);
+    }
+    assertEquals(got, want, name);
+    assertEquals(
+      network.servers[0]!.lines.filter((line) => line.startsWith("AUTH"))
+        .map((line) => line.split(" ")[1]),
+      said,
+      name,
+    );
+  }
+});

@@ -7,7 +7,7 @@ export type Fault = string | "drop";
 export interface FakeServerOptions {
   /** Lines of the EHLO reply after the first. */
   capabilities?: string[];
-  /** Answers by command: `greeting`, a verb, `RCPT 2` for the second RCPT, `end`, `end 2` (LMTP). */
+  /** Answers by command: `greeting`, a verb, `RCPT 2` for the second RCPT, `AUTH PLAIN` for a mechanism, `end`, `end 2` (LMTP). */
   faults?: Record<string, Fault>;
   /** Whether to speak LMTP. */
   lmtp?: boolean;
@@ -123,8 +123,10 @@ export class FakeServer {
       }
       case "STARTTLS":
         return this.#answer(verb, "220 2.0.0 Go");
-      case "AUTH":
-        return this.#answer(verb, "235 2.7.0 Welcome");
+      case "AUTH": {
+        const key = `AUTH ${line.split(" ")[1]}`;
+        return this.#answer(this.#has(key) ? key : verb, "235 2.7.0 Welcome");
+      }
       case "HELO":
         return this.#answer(verb, "250 fake");
       default:

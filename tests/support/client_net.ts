@@ -44,6 +44,7 @@ class FakeConnection implements Transport {
 
   write(bytes: Uint8Array): Promise<void> {
     if (this.closed || this.#server.closed) {
+      this.#wake?.();
       return Promise.reject(new Deno.errors.BrokenPipe("Broken pipe"));
     }
     if (!this.#silent) {
