@@ -310,11 +310,11 @@ Deno.test("Dispatcher gives an address of many domains a share, in turns of the 
   assert(held.length < 80, `${held.length} slots for one address`);
   let late = 0;
   let turns = 0;
-  for (let current = held; current.length > 0 && late < 20; turns++) {
-    const one = current.shift()!;
+  for (; held.length > 0 && late < 20; turns++) {
+    const one = held.shift()!;
     if (one.flow === "late") late++;
     dispatcher.done(one, "answered", 0);
-    current.push(...drain(dispatcher));
+    held.push(...drain(dispatcher));
   }
   assert(turns < 1000, `${late} of the late sender in ${turns} turns`);
 });
