@@ -139,6 +139,7 @@ export class SmtpServer {
     this.#relaying = relayServiceOf(() => this.#options, {
       dns: this.dns,
       store: this.#store,
+      addresses: () => this.addresses,
       log: this.#log,
     });
   }

@@ -51,8 +51,10 @@ export async function lookup(
   }
   const dns = new DnsClient({ nameServers: nameServers(raw) });
   const outcome = await dns.query(type, name);
-  if (flag(raw, "json")) output.out(`${printableJson(outcome)}
+  if (flag(raw, "json")) {
+    output.out(`${printableJson(outcome)}
 `);
+  }
   switch (outcome.status) {
     case "found":
       if (!flag(raw, "json")) {

@@ -39,6 +39,7 @@ export const RELAY_SETTINGS: Readonly<Record<string, SettingForm>> = {
   expire: "one",
   "bounce-from": "one",
   "remote-port": "one",
+  "allow-loopback": "flag",
 };
 
 /** Where the queue is, unless told otherwise. */
@@ -70,6 +71,7 @@ export function relaySettings(
       ...times(raw),
       bounceFrom: bounceFrom(raw),
       remotePort: wholeNumber(raw, "remote-port", 1),
+      allowLoopback: raw.has("allow-loopback") || undefined,
     },
   };
 }

@@ -99,6 +99,8 @@ What goes elsewhere
   --bounce-from ADDRESS        sender of notices; default MAILER-DAEMON at the
                                hostname
   --remote-port PORT           port of other servers, for tests; default 25
+  --allow-loopback             send where MX records lead to 127.0.0.1 and the
+                               like, for tests
 Limits
   --max-size BYTES             largest message; default 52428800, 0 for no limit
   --max-recipients N           of a message; default 1000

@@ -15,7 +15,10 @@
 export interface MxRecord {
   /** The preference, 0 to 65535; the lowest is tried first. */
   readonly preference: number;
-  /** The host name, in lower case and without the final dot. */
+  /**
+   * The host name, in lower case and without the final dot; its IP address
+   * where the domain publishes that in place of a name.
+   */
   readonly exchange: string;
 }
 

@@ -9,7 +9,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc7505#section-3 | RFC 7505 section 3}
  */
 
-import { canonicalIp } from "../net/ip.ts";
+import { canonicalIp, parseAddressLiteral } from "../net/ip.ts";
 import { normalizeName } from "./name.ts";
 import {
   type DnsNullMx,
@@ -51,13 +51,19 @@ function readMx(question: DnsQuestion, raw: readonly unknown[]): AnyOutcome {
     const isRoot = value.exchange === "." || value.exchange === "";
     // One exchanger beside the root, and the domain does take mail.
     rootOnly &&= isRoot;
-    const exchange = isRoot ? undefined : normalizeName(value.exchange);
+    const exchange = isRoot ? undefined : readExchange(value.exchange);
     if (exchange === undefined) continue;
     records.push({ preference: value.preference, exchange });
   }
   if (rootOnly) return { status: "null-mx" };
   records.sort((a, b) => a.preference - b.preference);
   return found(question, records);
+}
+
+/** A host name, or the address that some publish in its place. */
+function readExchange(text: string): string | undefined {
+  const bare = text.replace(/\.$/, "");
+  return normalizeName(text) ?? canonicalIp(bare) ?? parseAddressLiteral(bare);
 }
 
 function isMx(value: unknown): value is MxRecord {

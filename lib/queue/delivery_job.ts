@@ -56,8 +56,22 @@ export interface DeliveryJob {
   readonly attempt: number;
   /** The content with CRLF line ends. Each call begins at the beginning: once a host. */
   content(): AsyncGenerator<Uint8Array<ArrayBuffer>>;
-  /** To be called at each step. Never throws. */
+  /**
+   * Whether somebody has asked for this try: hosts that were found silent lately
+   * are to be called all the same.
+   */
+  readonly isUrged?: boolean;
+  /**
+   * To be called at each step. Never throws. A delivery that has reached
+   * `"hello"` is taken for one whose host speaks; before that, and after a second
+   * without a step unless content is being sent, its slot is lent to others.
+   */
   onState(state: RelayState): void;
+  /**
+   * To be called with the IP address that is called, before it is: destinations
+   * that lead to one address share the slots. Never throws.
+   */
+  onHost?(address: string): void;
 }
 
 /** How one recipient fared. */
@@ -101,7 +115,9 @@ export interface DeliveryReport {
  *
  * @param job The job
  * @param signal Aborted when the queue stops or the message is removed; the
- * report is wanted soon then, and what was not delivered by then is `"deferred"`
+ * report is wanted soon then, and what was not delivered by then is `"deferred"`.
+ * With a `TimeoutError` as its reason no host has said a word for so long that
+ * others are to be let go: the destination has failed
  *
  * @example A delivery that refuses everything
  * ```ts

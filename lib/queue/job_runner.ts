@@ -31,6 +31,10 @@ export interface JobHost {
   relayOf(task: RelayTask): Relay;
   /** Lets a message go whose recipients are all dealt with. */
   finish(task: RelayTask): Promise<void>;
+  /** A delivery has made a step. */
+  onStep(group: RelayGroup, state: RelayState): void;
+  /** A delivery has found an address to go to. */
+  onHost(group: RelayGroup, address: string): void;
 }
 
 /** Runs deliveries. */
@@ -95,7 +99,9 @@ export class JobRunner {
     } catch (error) {
       // What was ended on purpose is no failure: the message stands as it
       // stood, and is tried again at the next start.
-      if (signal.aborted) return undefined;
+      if (signal.aborted) {
+        return isOverdue(signal) ? nobodySpoke(indices.length) : undefined;
+      }
       this.#logError(
         "A delivery failed in an unforeseen way",
         group.task,
@@ -138,7 +144,12 @@ export class JobRunner {
       acceptedAt,
       attempt: 1 + progress.recipients[indices[0]!]!.attempts,
       content: () => spool.content(id),
-      onState: (state) => this.setState(task, state),
+      isUrged: group.isUrged,
+      onState: (state) => {
+        this.#host.onStep(group, state);
+        this.setState(task, state);
+      },
+      onHost: (address) => this.#host.onHost(group, address),
     };
   }
 
@@ -204,4 +215,21 @@ export class JobRunner {
       error: describeError(error),
     });
   }
+}
+
+/** Whether a delivery was ended because no host had said a word. */
+function isOverdue({ reason }: AbortSignal): boolean {
+  return reason instanceof DOMException && reason.name === "TimeoutError";
+}
+
+function nobodySpoke(count: number): DeliveryReport {
+  const recipient = {
+    status: "deferred",
+    reason: "No host said a word in time",
+    enhanced: "4.4.1",
+  } as const;
+  return {
+    recipients: Array.from({ length: count }, () => recipient),
+    destinationFailed: true,
+  };
 }

@@ -68,7 +68,8 @@ export interface RelayQueueOptions extends RelayHooks {
    */
   readonly idleWaitMs?: number;
   /**
-   * The most deliveries under way.
+   * The most deliveries under way, beside those that wait for a word of the
+   * other side: these are twice as many at most.
    *
    * @default {100}
    */

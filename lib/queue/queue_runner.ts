@@ -12,9 +12,11 @@
  */
 
 import { describeError } from "../log.ts";
+import { monotonic } from "./clock.ts";
 import { bringNear, isSetBack } from "./clock_jump.ts";
 import { expiryResults } from "./delivery_results.ts";
-import { Dispatcher } from "./dispatcher.ts";
+import type { RelayState } from "./delivery_job.ts";
+import { Dispatcher, type WorkPhase } from "./dispatcher.ts";
 import { JobRunner } from "./job_runner.ts";
 import { hasOpenReports } from "./notices.ts";
 import type { QueueConfig } from "./queue_options.ts";
@@ -36,6 +38,23 @@ const LAST_TRY_MS = 60_000;
 /** Milliseconds until a late message that nobody could be told of is looked at again. */
 const RECHECK_MS = 900_000;
 
+/** What a delivery waits for after each of its steps. */
+const PHASES: Readonly<Partial<Record<RelayState, WorkPhase>>> = {
+  "resolving-mx": "calling",
+  "resolving-a": "calling",
+  "connecting": "calling",
+  "connected": "calling",
+  "negotiating-tls": "calling",
+  "tls-established": "calling",
+  "hello": "talking",
+  "authenticating": "talking",
+  "mail-from": "talking",
+  "rcpt-to": "talking",
+  "data": "talking",
+  "sending-headers": "sending",
+  "sending-body": "sending",
+};
+
 /** Delivers what is due. */
 export class QueueRunner {
   readonly #config: QueueConfig;
@@ -46,6 +65,8 @@ export class QueueRunner {
   readonly #work = new Set<Promise<void>>();
   #settlement: Settlement | undefined;
   #cancelTimer: (() => void) | undefined;
+  #cancelWatch: (() => void) | undefined;
+  /** When the timer goes off, by the clock that is never set. */
   #timerAt = Infinity;
   /** When the clock was last looked at, by itself. */
   #lastNow = -Infinity;
@@ -63,6 +84,8 @@ export class QueueRunner {
     this.#jobs = new JobRunner(config, {
       relayOf,
       finish: async (task) => await this.#settlement?.finish(task),
+      onStep: (group, state) => this.#step(group, state),
+      onHost: (group, address) => this.#dispatcher.reach(group, address),
     });
     const { maxJobs, window } = config;
     this.#dispatcher = new Dispatcher({
@@ -80,6 +103,7 @@ export class QueueRunner {
   start(settlement: Settlement): void {
     this.#settlement = settlement;
     this.#stopping = false;
+    this.#cancelWatch = this.#config.clock.onJump?.(() => this.#pump());
   }
 
   /** Takes a message that is safe in the spool. */
@@ -99,7 +123,8 @@ export class QueueRunner {
 
   /** Forgets the pauses of a message's destinations: somebody knows better. */
   revive(task: RelayTask): void {
-    const now = this.#config.clock.now();
+    const now = monotonic(this.#config.clock);
+    task.isUrged = true;
     const { recipients } = task.entry.envelope;
     const destinations = new Set(
       recipients.map(({ address }) =>
@@ -121,7 +146,9 @@ export class QueueRunner {
 
   /** Has a look at a message at a time, unless it has one before. */
   wakeAt(task: RelayTask, at: number): void {
-    if (at === Infinity || task.removed || task.wakeAt <= at) return;
+    if (at === Infinity || task.removed) return;
+    // Its timer may have been set by a clock that is another one by now.
+    if (task.wakeAt <= at) return this.#arm();
     cancelWake(task.wake);
     task.wake = this.#wakes.push(task, at);
     this.#arm();
@@ -140,6 +167,7 @@ export class QueueRunner {
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
     this.#timerAt = Infinity;
+    this.#cancelWatch?.();
     const cancel = this.#config.clock.setTimer(
       graceMs,
       () => this.abortAll(),
@@ -170,22 +198,28 @@ export class QueueRunner {
   /** Sets the timer to the next thing that is due. */
   #arm(): void {
     if (this.#stopping || this.#pumping) return;
-    const at = Math.min(this.#wakes.next, this.#dispatcher.nextRevival);
+    const { clock } = this.#config;
+    const present = monotonic(clock);
+    const at = Math.min(
+      present + Math.max(0, this.#wakes.next - clock.now()),
+      this.#dispatcher.nextLook,
+    );
     if (at >= this.#timerAt) return;
     this.#cancelTimer?.();
     this.#timerAt = at;
-    const { clock } = this.#config;
-    const wait = Math.min(MAX_TIMER, Math.max(0, at - clock.now()));
+    const wait = Math.min(MAX_TIMER, Math.max(0, at - present));
     this.#cancelTimer = clock.setTimer(wait, () => this.#pump());
   }
 
   /** Wakes what is due and begins as many deliveries as may be under way. */
   #pump(): void {
+    if (this.#pumping) return;
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
     this.#timerAt = Infinity;
     if (this.#stopping) return;
-    const now = this.#config.clock.now();
+    const { clock } = this.#config;
+    const now = clock.now();
     this.#pumping = true;
     if (isSetBack(this.#lastNow, now)) this.#wakeNear(now);
     this.#lastNow = now;
@@ -194,10 +228,14 @@ export class QueueRunner {
       if (task === undefined) break;
       this.#look(task, now);
     }
+    const present = monotonic(clock);
     for (;;) {
-      const group = this.#dispatcher.next(now);
+      const group = this.#dispatcher.next(present);
       if (group === undefined) break;
       this.#begin(group);
+    }
+    for (const { abort } of this.#dispatcher.takeOverdue()) {
+      abort?.abort(new DOMException("No word in time", "TimeoutError"));
     }
     this.#pumping = false;
     this.#arm();
@@ -216,7 +254,18 @@ export class QueueRunner {
       bringNear(task, now, this.#config.schedule);
       this.#schedule(task);
     }
-    this.#dispatcher.reviveAll(now);
+  }
+
+  /** A delivery has made a step: others may be let go for it. */
+  #step(group: RelayGroup, state: RelayState): void {
+    const phase = PHASES[state];
+    if (phase === undefined) return;
+    const isFirstWord = this.#dispatcher.step(
+      group,
+      phase,
+      monotonic(this.#config.clock),
+    );
+    if (isFirstWord) this.#pump();
   }
 
   #begin(group: RelayGroup): void {
@@ -233,7 +282,8 @@ export class QueueRunner {
     group.abort = undefined;
     task.drop(group);
     this.#active.delete(group);
-    this.#dispatcher.done(group, outcome, this.#config.clock.now());
+    const { clock } = this.#config;
+    this.#dispatcher.done(group, outcome, monotonic(clock));
     if (!task.isActive) {
       const isOver = task.removed || !task.isPending;
       this.#jobs.setState(task, isOver ? "done" : "idle-waiting");

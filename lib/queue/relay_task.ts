@@ -33,6 +33,8 @@ export class RelayGroup implements Work {
   readonly destination: string;
   /** Indices of its recipients in the envelope. */
   readonly indices: readonly number[];
+  /** Whether somebody has asked for the try. */
+  readonly isUrged: boolean;
   /** Where it stands. */
   place: GroupPlace = "ready";
   /** Ends the delivery under way. */
@@ -56,6 +58,7 @@ export class RelayGroup implements Work {
     this.flow = part.flow;
     this.destination = part.destination;
     this.indices = part.indices;
+    this.isUrged = task.isUrged;
   }
 
   /** Whether it is still wanted when its turn comes. */
@@ -92,6 +95,8 @@ export class RelayTask {
   noticeAt = 0;
   /** When an expired message is given up that could not be tried once more; 0: not expired. */
   giveUpAt = 0;
+  /** Whether somebody has asked for the next try. */
+  isUrged = false;
   /** Whether it is being settled. */
   settling = false;
   /** Whether something happened to it while it was being settled. */
@@ -247,6 +252,7 @@ export function formGroups(
   if (parts.length === 0) return NO_GROUPS;
   const flow = parts.length > HUGE ? `#${id}` : from;
   const groups = parts.map((part) => new RelayGroup(task, { flow, ...part }));
+  task.isUrged = false;
   task.groups = [...task.groups, ...groups];
   return groups;
 }

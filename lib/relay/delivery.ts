@@ -22,6 +22,7 @@ import type {
 import type { PeerCertificate } from "./client_options.ts";
 import { DeliveryWalk } from "./delivery_walk.ts";
 import { HostMemory } from "./host_memory.ts";
+import { SilentHosts } from "./silent_hosts.ts";
 import { BrokenTlsMemory } from "./tls_policy.ts";
 
 /** Options of {@linkcode Delivery}. */
@@ -42,12 +43,30 @@ export interface DeliveryOptions extends
   /** Answers DNS questions. */
   readonly dns: RelayDns;
   /**
-   * Further names of this server, besides `hostname`: where one is among a
-   * destination's hosts, only the better hosts are used.
+   * Further names of this server, besides `hostname`, and IP addresses that
+   * lead to it without being its own, as behind a router that translates them:
+   * where one is among a destination's hosts, only the better hosts are used.
    *
    * @default {[]}
    */
   readonly ownNames?: readonly string[] | undefined;
+  /**
+   * Whether this server itself listens at an IP address and port: a domain
+   * whose best host is there gets no mail from here, it would come back.
+   *
+   * @default {no address is}
+   */
+  readonly isOwnAddress?:
+    | ((address: string, port: number) => boolean)
+    | undefined;
+  /**
+   * Whether hosts of a domain may be on the loopback or at an unspecified
+   * address. Anybody can publish such a host and so send mail to ports of this
+   * machine. Smarthosts may be there in any case.
+   *
+   * @default {false}
+   */
+  readonly allowLoopback?: boolean | undefined;
   /** The next hops for all jobs, in order; each destination's own hosts when not given. */
   readonly smarthosts?: readonly RelayHost[] | undefined;
   /**
@@ -117,6 +136,7 @@ export class Delivery {
   /** The idle sessions. */
   readonly pool: ClientPool;
   readonly #noChunking = new HostMemory();
+  readonly #silent = new SilentHosts();
   readonly #options: DeliveryOptions;
 
   /**
@@ -147,6 +167,7 @@ export class Delivery {
         pool: this.pool,
         brokenTls: this.brokenTls,
         noChunking: this.#noChunking,
+        silent: this.#silent,
       });
       return await walk.run();
     } finally {

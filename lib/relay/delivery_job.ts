@@ -77,6 +77,10 @@ export interface RelayJob {
   readonly security?: TlsSecurity | undefined;
   /** Who logs in; the delivery's own login where not given, and only at smarthosts. */
   readonly login?: ClientLogin | undefined;
+  /** Whether hosts are to be called that were silent a short while ago. */
+  readonly isUrged?: boolean | undefined;
+  /** Told the IP address that is called, or whose session is used again. */
+  readonly onHost?: ((address: string) => void) | undefined;
   /** Told of each step. */
   readonly onProgress?: ((progress: RelayProgress) => void) | undefined;
 }

@@ -31,8 +31,15 @@ import {
   refusesBdat,
   refusesManner,
 } from "./outcome.ts";
-import { literalAddress, orderAddresses, routeDomain } from "./route.ts";
+import {
+  isNobodysAddress,
+  literalAddress,
+  loopReply,
+  orderAddresses,
+  routeDomain,
+} from "./route.ts";
 import { fittingRecipients } from "./sending_plan.ts";
+import type { SilentHosts } from "./silent_hosts.ts";
 import type { BrokenTlsMemory, TlsSecurity } from "./tls_policy.ts";
 
 /** The clock of what is remembered: not the time of day, which may be set. */
@@ -48,6 +55,8 @@ export interface WalkOptions extends Omit<DeliveryOptions, "pool"> {
   readonly brokenTls: BrokenTlsMemory;
   /** The hosts that offer CHUNKING and fail at BDAT. */
   readonly noChunking: HostMemory;
+  /** The addresses that were silent lately. */
+  readonly silent: SilentHosts;
   /** Ends the walk. */
   readonly signal: AbortSignal | undefined;
 }
@@ -95,6 +104,8 @@ export class DeliveryWalk {
   /** When no further session may begin. */
   readonly #end: number;
   #reached = false;
+  /** Whether a host of the domain turned out to be this server. */
+  #leadsBack = false;
 
   /**
    * @param job The job
@@ -118,7 +129,9 @@ export class DeliveryWalk {
       // Some recipients may have the message. Whoever lost this report would
       // send it to them once more.
       const stopped = this.#options.signal?.aborted === true;
-      this.#stopAll(stopped ? STOPPED : UNREADABLE);
+      this.#stopAll(
+        stopped ? this.#isOverdue ? OVERDUE : STOPPED : UNREADABLE,
+      );
       failure = stopped ? undefined : { error };
     }
     const recipients = this.#reports.map((report, index) =>
@@ -131,6 +144,12 @@ export class DeliveryWalk {
   /** The recipients that are not decided. */
   get #pending(): number[] {
     return [...this.#reports.keys()].filter((index) => !this.#reports[index]);
+  }
+
+  /** Whether the job was ended because no host has said a word for too long. */
+  get #isOverdue(): boolean {
+    const reason = this.#options.signal?.reason;
+    return reason instanceof DOMException && reason.name === "TimeoutError";
   }
 
   get #smarthosts(): readonly RelayHost[] | undefined {
@@ -160,6 +179,7 @@ export class DeliveryWalk {
       const addresses = await this.#addresses(hop);
       if (addresses instanceof SmtpReply) {
         this.#noteLookup(addresses);
+        if (this.#leadsBack) return;
         if (this.#isLate) return this.#stopWaiting();
         continue;
       }
@@ -190,14 +210,40 @@ export class DeliveryWalk {
   async #addresses(
     { host }: RelayHost,
   ): Promise<readonly string[] | SmtpReply> {
-    if (literalAddress(`[${host}]`) !== undefined) return [host];
+    const literal = literalAddress(`[${host}]`);
+    if (literal !== undefined) return this.#reachable(host, [literal]);
     const { dns, signal } = this.#options;
     this.#job.onProgress?.("resolving-a");
     const found = orderAddresses(host, await dns.addresses(host, { signal }));
-    if (!(found instanceof SmtpReply) || !this.#smarthosts) return found;
+    if (!(found instanceof SmtpReply)) return this.#reachable(host, found);
+    if (!this.#smarthosts) return found;
     // A person wrote the smarthost's name down: a mistake there must not
     // return all mail.
     return new SmtpReply(451, found.lines, { enhanced: "4.4.3" });
+  }
+
+  /**
+   * The addresses that mail may be sent to. What a stranger published may lead
+   * back here, or to a port of this machine that was never meant for him; what
+   * a person wrote down as a smarthost is followed.
+   */
+  #reachable(
+    host: string,
+    addresses: readonly string[],
+  ): readonly string[] | SmtpReply {
+    if (this.#smarthosts) return addresses;
+    const { port = 25, isOwnAddress, allowLoopback } = this.#options;
+    if (addresses.some((address) => isOwnAddress?.(address, port))) {
+      this.#leadsBack = true;
+      return loopReply(this.#job.domain);
+    }
+    if (allowLoopback) return addresses;
+    const open = addresses.filter((address) => !isNobodysAddress(address));
+    if (open.length > 0) return open;
+    const text = `Mail loops: host "${host}" is at "${
+      addresses[0]
+    }", which is every machine's own address`;
+    return new SmtpReply(554, text, { enhanced: "5.4.6" });
   }
 
   /** A host without an address counts for less than one that could not be reached. */
@@ -222,9 +268,11 @@ export class DeliveryWalk {
     const key = poolKey(settings);
     const idle = round.mayReuse ? pool.take(key) : undefined;
     let { left } = round;
+    if (!idle && this.#isSilent(place, left)) return undefined;
+    this.#job.onHost?.(place.address);
     let client: SmtpClient;
     try {
-      client = idle ?? await this.#connect(settings);
+      client = idle ?? await this.#connect(settings, place);
     } catch (error) {
       if (!(error instanceof SmtpClientError)) throw error;
       const { stage, reply, fromPeer } = error;
@@ -267,13 +315,50 @@ export class DeliveryWalk {
     return fittingRecipients(domains, limits).map((at) => left[at]!);
   }
 
-  async #connect(settings: SmtpClientOptions): Promise<SmtpClient> {
-    const client = await SmtpClient.connect(settings);
-    if (client.tlsFailure) {
-      const now = this.#options.now ?? monotonic;
-      this.#options.brokenTls.remember(settings.host, now());
+  /** Whether nobody answered there a short while ago, so that a call would only waste time. */
+  #isSilent(place: Place, left: readonly number[]): boolean {
+    const { silent, now = monotonic } = this.#options;
+    if (this.#job.isUrged || !silent.has(nameOf(place), now())) return false;
+    const reply = new SmtpReply(
+      451,
+      `Host "${place.hop.host}" at "${place.address}" did not answer a short while ago`,
+      { enhanced: "4.4.1" },
+    );
+    this.#fail(
+      { stage: "connect", reply, fromPeer: false, broken: true },
+      { left, place },
+    );
+    return true;
+  }
+
+  async #connect(
+    settings: SmtpClientOptions,
+    place: Place,
+  ): Promise<SmtpClient> {
+    const { silent, brokenTls, signal, now = monotonic } = this.#options;
+    const began = now();
+    let heard = false;
+    const { onProgress } = settings;
+    try {
+      const client = await SmtpClient.connect({
+        ...settings,
+        onProgress: (progress) => {
+          heard ||= progress === "hello";
+          onProgress?.(progress);
+        },
+      });
+      if (client.tlsFailure) brokenTls.remember(settings.host, now());
+      return client;
+    } catch (error) {
+      const stopped = signal?.aborted === true && !this.#isOverdue;
+      const spoke = error instanceof SmtpClientError && error.fromPeer;
+      if (!heard && !spoke && !stopped) {
+        silent.note(nameOf(place), { began, ended: now() });
+      }
+      throw error;
+    } finally {
+      if (heard) silent.forget(nameOf(place));
     }
-    return client;
   }
 
   #send(client: SmtpClient, sent: readonly number[]): Promise<SendResult> {
@@ -439,13 +524,23 @@ const STOPPED = new SmtpReply(451, "Delivery was stopped", {
 const LATE = new SmtpReply(451, "The hosts took too long", {
   enhanced: "4.4.7",
 });
+/** Why they wait when no host has said a word for so long that others were let go. */
+const OVERDUE = new SmtpReply(451, "No host said a word in time", {
+  enhanced: "4.4.1",
+});
 const UNREADABLE = new SmtpReply(451, "Cannot read the message", {
   enhanced: "4.3.0",
 });
 
-/** Whether it is not this side that ended the job. */
-function blamesHost({ reply }: RecipientReport): boolean {
-  return reply !== STOPPED && reply !== UNREADABLE;
+/** A place as it is remembered. */
+function nameOf({ hop, address }: Place): string {
+  return `${address} ${hop.port ?? (hop.implicitTls ? 465 : 25)}`;
+}
+
+/** Whether it is not this side that ended the job, or knows for good that there is no host. */
+function blamesHost({ reply, status, fromPeer }: RecipientReport): boolean {
+  return reply !== STOPPED && reply !== UNREADABLE &&
+    (fromPeer || status === "deferred");
 }
 
 /** What makes sessions alike. Credentials are part of it, but not readable in it. */

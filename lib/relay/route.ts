@@ -7,6 +7,7 @@
  */
 
 import type { DnsOutcome, MxOutcome, MxRecord } from "../dns/outcome.ts";
+import { isLoopback, parseIp, parseUnmapped } from "../net/ip.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 
 /** Hosts tried for one message and destination. */
@@ -40,7 +41,20 @@ export interface RouteFacts {
 /** The IP address of an address literal's domain, `undefined` for a name. */
 export function literalAddress(domain: string): string | undefined {
   const match = /^\[(?:IPv6:)?([0-9a-fA-F:.]+)\]$/i.exec(domain);
-  return match?.[1];
+  const address = match?.[1];
+  // Names may be made of hexadecimal digits, too.
+  return address && parseIp(address) && address;
+}
+
+/**
+ * Whether an address is that of no host on the network: the loopback, or not
+ * specified.
+ */
+export function isNobodysAddress(address: string): boolean {
+  if (isLoopback(address)) return true;
+  const bytes = parseUnmapped(address);
+  return bytes !== undefined &&
+    (bytes.length === 4 ? bytes[0] === 0 : bytes.every((byte) => byte === 0));
 }
 
 /**
@@ -73,6 +87,14 @@ export function routeDomain(domain: string, facts: RouteFacts): Route {
     case "null-mx":
       return refuse(556, "5.1.10", `Domain "${domain}" takes no mail`);
     case "failed":
+      // What is published there is nonsense, today and tomorrow.
+      if (mx.code === "malformed") {
+        return refuse(
+          550,
+          "5.1.2",
+          `Domain "${domain}" has no usable host: ${mx.reason}`,
+        );
+      }
       return refuse(
         451,
         "4.4.3",
@@ -128,12 +150,17 @@ export function orderAddresses(
   }
 }
 
-function loop(domain: string): Route {
-  return refuse(
+/** Why mail is not sent that would come back here. */
+export function loopReply(domain: string): SmtpReply {
+  return new SmtpReply(
     554,
-    "5.4.6",
     `Mail for "${domain}" loops: this server is its best host`,
+    { enhanced: "5.4.6" },
   );
+}
+
+function loop(domain: string): Route {
+  return { reply: loopReply(domain) };
 }
 
 function refuse(code: number, enhanced: string, text: string): Route {

@@ -30,6 +30,8 @@ export function relayJob(job: DeliveryJob): RelayJob {
     smarthosts: smarthost && [smarthost],
     security,
     login: job.login,
+    isUrged: job.isUrged,
+    onHost: job.onHost && ((address) => job.onHost!(address)),
     // A session is done with a message that may have to be tried again: the
     // queue knows when it is done for good.
     onProgress: (state) => {

@@ -20,8 +20,10 @@ import type { RelayHooks, RelayQueueOptions } from "../queue/queue_options.ts";
 import { type Relay, type RelayOptions, Relays } from "../queue/relay.ts";
 import { type Spool, SpoolError } from "../queue/spool.ts";
 import type { PeerCertificate } from "../relay/client_options.ts";
+import type { SocketAddress } from "../net/transport.ts";
 import { Delivery } from "../relay/delivery.ts";
 import type { RelayDns, RelayJob } from "../relay/delivery_job.ts";
+import { ownAddressTest } from "./own_addresses.ts";
 import { isLocalNotice, keepNotice, type LocalMail } from "./local_notices.ts";
 import { deliverJob } from "./queue_delivery.ts";
 import {
@@ -41,6 +43,8 @@ export interface RelayServiceContext {
   readonly handlers: SmtpHandlers;
   /** The server's own mailboxes; `undefined` where nothing is known of them. */
   readonly local: LocalMail | undefined;
+  /** Where the server listens, now. */
+  readonly addresses: () => readonly SocketAddress[];
   /** Takes log records. */
   readonly log: Logger;
 }
@@ -205,6 +209,10 @@ export class RelayService implements SessionRelaying {
       ...deliveryOptions(this.#options),
       hostname: this.#hostname,
       dns,
+      isOwnAddress: ownAddressTest(
+        this.#context.addresses,
+        this.#options.ownNames,
+      ),
       onCertificate: onRelayCertificate &&
         ((peer, job) => this.#judge(peer, job)),
     });

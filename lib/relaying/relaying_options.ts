@@ -18,6 +18,7 @@ export interface RelayingOptions extends
   Pick<
     DeliveryOptions,
     | "allowInsecureAuth"
+    | "allowLoopback"
     | "chunking"
     | "clientCertificate"
     | "hopLimit"
@@ -102,7 +103,8 @@ export interface RelayingOptions extends
    */
   bounceFrom?: string | undefined;
   /**
-   * The most deliveries under way.
+   * The most deliveries under way, beside those that wait for a word of the
+   * other side: these are twice as many at most.
    *
    * @default {100}
    */
@@ -164,6 +166,7 @@ export function deliveryOptions(
     clientCertificate: options.clientCertificate,
     trusted: options.trusted,
     ownNames: options.ownNames,
+    allowLoopback: options.allowLoopback,
     smarthosts: options.smarthosts,
     port: options.remotePort,
     hopLimit: options.hopLimit,

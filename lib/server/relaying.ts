@@ -4,6 +4,7 @@
 
 import type { DnsClient } from "../dns/dns_client.ts";
 import type { Logger } from "../log.ts";
+import type { SocketAddress } from "../net/transport.ts";
 import { RelayService } from "../relaying/relay_service.ts";
 import type { MessageStore } from "../store/store.ts";
 import { localTest, ownName } from "./contexts.ts";
@@ -20,11 +21,12 @@ export function relayServiceOf(
   services: {
     readonly dns: DnsClient;
     readonly store: MessageStore;
+    readonly addresses: () => readonly SocketAddress[];
     readonly log: Logger;
   },
 ): RelayService {
   const { relay = {}, hostname = ownName() } = options();
-  const { dns, store, log } = services;
+  const { dns, store, addresses, log } = services;
   return new RelayService(relay, {
     hostname,
     dns,
@@ -36,6 +38,7 @@ export function relayServiceOf(
       isLocal: (address) => localTest(options())?.(address) ?? false,
       store,
     },
+    addresses,
     log,
   });
 }

@@ -99,6 +99,7 @@ Deno.test("relaySettings() makes options of the command line", () => {
         expire: ["2d"],
         "bounce-from": ["Postmaster@near.test"],
         "remote-port": ["2525"],
+        "allow-loopback": [],
       },
       {
         ...none,
@@ -106,6 +107,7 @@ Deno.test("relaySettings() makes options of the command line", () => {
         expireAfterMs: 172_800_000,
         bounceFrom: "Postmaster@near.test",
         remotePort: 2525,
+        allowLoopback: true,
       },
     ],
   ];

@@ -65,12 +65,14 @@ Deno.test("DnsClient.mx() tells a null MX from everything else", async () => {
   assertEquals(nothing.status === "failed" && nothing.code, "malformed");
 });
 
-Deno.test("DnsClient leaves malformed records out", async () => {
+Deno.test("DnsClient leaves malformed records out, and takes an address in place of an exchanger's name", async () => {
   const { dns } = makeClient({
     "MX a.example": [
       mx(10, "192.0.2.1."),
       mx(20, "mx\n.a.example"),
       mx(30, "mx.a.example."),
+      mx(40, "[IPv6:2001:DB8::2]."),
+      mx(50, "[192.0.2.300]"),
       1,
       null,
     ],
@@ -85,7 +87,11 @@ Deno.test("DnsClient leaves malformed records out", async () => {
   const records = async (
     outcome: Promise<{ status: string; records?: unknown }>,
   ) => (await outcome).records;
-  assertEquals(await records(dns.mx("a.example")), [mx(30, "mx.a.example")]);
+  assertEquals(await records(dns.mx("a.example")), [
+    mx(10, "192.0.2.1"),
+    mx(30, "mx.a.example"),
+    mx(40, "2001:db8::2"),
+  ]);
   assertEquals(await records(dns.a("a.example")), ["192.0.2.1"]);
   assertEquals(await records(dns.aaaa("a.example")), ["2001:db8::1"]);
   assertEquals(await records(dns.txt("a.example")), ["v=spf1 -all", "two"]);

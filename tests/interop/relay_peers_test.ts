@@ -101,7 +101,12 @@ for (const peer of PEERS) {
       await using near = await startServer({
         hostname: "near.test",
         dns: { nameServers: [dns.nameServer] },
-        relay: { from: ["127.0.0.0/8"], remotePort: port, schedule: "200ms" },
+        relay: {
+          from: ["127.0.0.0/8"],
+          remotePort: port,
+          allowLoopback: true,
+          schedule: "200ms",
+        },
       });
       const got = within(store.next(), "the message");
       await submit(near);
@@ -151,7 +156,12 @@ Deno.test({
     await using near = await startServer({
       hostname: "near.test",
       dns: { nameServers: [dns.nameServer] },
-      relay: { from: ["127.0.0.0/8"], remotePort: port, schedule: "200ms" },
+      relay: {
+        from: ["127.0.0.0/8"],
+        remotePort: port,
+        allowLoopback: true,
+        schedule: "200ms",
+      },
       handlers: { onRelayDone: () => resolve() },
     });
     await submit(near);

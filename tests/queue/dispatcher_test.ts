@@ -24,12 +24,13 @@ function drain(dispatcher: Dispatcher<Job>, now = 0): Job[] {
 }
 
 Deno.test("Dispatcher keeps within the window and the cap", () => {
-  const dispatcher = new Dispatcher<Job>({ maxJobs: 7 });
+  const window = { ...DEFAULT_WINDOW, initial: 2 };
+  const dispatcher = new Dispatcher<Job>({ maxJobs: 3, window });
   for (let n = 0; n < 10; n++) dispatcher.add(job("s", "one.org"));
-  assertEquals(drain(dispatcher).length, 5);
-  for (let n = 0; n < 10; n++) dispatcher.add(job("s", "two.org"));
   assertEquals(drain(dispatcher).length, 2);
-  assertEquals(dispatcher.active, 7);
+  for (let n = 0; n < 10; n++) dispatcher.add(job("s", "two.org"));
+  assertEquals(drain(dispatcher).length, 1);
+  assertEquals(dispatcher.active, 3);
 });
 
 Deno.test("Dispatcher lets one slow destination hold up nobody else", () => {
@@ -87,14 +88,14 @@ Deno.test("Dispatcher leaves a dead destination in peace, then tries one job", (
     for (const one of jobs) dispatcher.done(one, "destination-failed", 0);
   }
   assert(tries >= 6 && tries < 12, `${tries} tries`);
-  const at = dispatcher.nextRevival;
+  const at = dispatcher.nextLook;
   assertEquals(at, 60_000);
   assertEquals(drain(dispatcher, at - 1).length, 0);
   const [probe, ...others] = drain(dispatcher, at);
   assertEquals(others.length, 0);
   dispatcher.done(probe!, "destination-failed", at);
   assertEquals(drain(dispatcher, at).length, 0);
-  assertEquals(dispatcher.nextRevival, at + 120_000);
+  assertEquals(dispatcher.nextLook, at + 120_000);
   dispatcher.revive("dead.org", at);
   const [second] = drain(dispatcher, at);
   dispatcher.done(second!, "answered", at);
@@ -143,8 +144,8 @@ Deno.test("Dispatcher hands out each job once, and all of them, in any order of 
           isFailure ? "destination-failed" : "answered",
           now,
         );
-      } else if (dispatcher.nextRevival < Infinity) {
-        now = Math.max(now, dispatcher.nextRevival);
+      } else if (dispatcher.nextLook < Infinity) {
+        now = Math.max(now, dispatcher.nextLook);
       }
       assert(step < 100_000, "Work is stuck");
     }
@@ -199,4 +200,161 @@ Deno.test("Fifo gives in the order in which it took", () => {
   while (fifo.length > 0) assertEquals(fifo.shift(), next++);
   assertEquals(next, 1000);
   assertEquals(fifo.shift(), undefined);
+});
+
+/** A dispatcher of 100 slots in which `count` jobs of one flow wait for a first word. */
+function silentHosts(
+  count: number,
+  options: { flows?: number; address?: string } = {},
+): { dispatcher: Dispatcher<Job>; calls: Job[] } {
+  const dispatcher = new Dispatcher<Job>();
+  for (let n = 0; n < count; n++) {
+    dispatcher.add(job(`bulk${n % (options.flows ?? 1)}`, `dead${n}.org`));
+  }
+  const calls = drain(dispatcher);
+  for (const one of calls) {
+    dispatcher.step(one, "calling", 0);
+    if (options.address) dispatcher.reach(one, options.address);
+  }
+  return { dispatcher, calls };
+}
+
+Deno.test("Dispatcher leaves slots to others whatever one sender asks for", () => {
+  const { dispatcher, calls } = silentHosts(1000);
+  assert(calls.length >= 50 && calls.length < 100, `${calls.length}`);
+  const other = job("other", "dead0.org");
+  dispatcher.add(other);
+  assertEquals(drain(dispatcher).length, 0, "to a destination not heard of");
+  dispatcher.step(calls[0]!, "talking", 0);
+  assert(drain(dispatcher).includes(other));
+});
+
+Deno.test("Dispatcher gives good hosts their turn beside any number of silent ones", () => {
+  const dispatcher = new Dispatcher<Job>();
+  dispatcher.add(job("first", "good.org"));
+  const [first] = drain(dispatcher);
+  dispatcher.step(first!, "talking", 0);
+  dispatcher.done(first!, "answered", 0);
+  for (let n = 0; n < 5000; n++) {
+    dispatcher.add(job(`bulk${n % 22}`, `dead${n}.org`));
+  }
+  for (const one of drain(dispatcher)) dispatcher.step(one, "calling", 0);
+  let delivered = 0;
+  for (let n = 0; n < 1000; n++) {
+    dispatcher.add(job(`s${n % 10}`, "good.org"));
+    for (const one of drain(dispatcher)) {
+      assertEquals(one.destination, "good.org");
+      dispatcher.step(one, "talking", 0);
+      dispatcher.done(one, "answered", 0);
+      delivered++;
+    }
+  }
+  assertEquals(delivered, 1000, "while the clock stood still");
+});
+
+Deno.test("Dispatcher lends the slots of those that wait, and takes them back", () => {
+  const { dispatcher, calls } = silentHosts(1000);
+  assertEquals(drain(dispatcher, 900).length, 0);
+  assert(dispatcher.nextLook <= 1100, "nobody would look again");
+  const more = drain(dispatcher, 1100);
+  assertEquals(more.length, calls.length);
+  // What has come to life counts again.
+  for (const one of calls) dispatcher.step(one, "talking", 1200);
+  for (const one of more) dispatcher.done(one, "unknown", 1200);
+  assertEquals(drain(dispatcher, 1200).length, 0);
+});
+
+Deno.test("Dispatcher never lends the slot of a job that sends content or says nothing of its steps", () => {
+  const dispatcher = new Dispatcher<Job>({ maxJobs: 2 });
+  for (let n = 0; n < 4; n++) dispatcher.add(job(`s${n}`, `host${n}.org`));
+  const [one] = drain(dispatcher);
+  dispatcher.step(one!, "sending", 0);
+  drain(dispatcher, 50);
+  assertEquals(drain(dispatcher, 3_600_000).length, 0);
+});
+
+Deno.test("Dispatcher bounds those that wait, and gives up the ones that have waited longest", () => {
+  const { dispatcher } = silentHosts(5000, { flows: 22 });
+  let now = 0;
+  const overdue: Job[] = [];
+  while (now < 60_000) {
+    now += 100;
+    for (const one of drain(dispatcher, now)) {
+      dispatcher.step(one, "calling", now);
+    }
+    for (const one of dispatcher.takeOverdue()) {
+      overdue.push(one);
+      dispatcher.done(one, "destination-failed", now);
+    }
+    assert(dispatcher.active <= 300, `${dispatcher.active} at ${now}`);
+    assert(now >= 5000 || overdue.length === 0, "before its time");
+  }
+  assert(overdue.length >= 1000, `${overdue.length}`);
+});
+
+Deno.test("Dispatcher gives an address of many domains a share, in turns of the senders", () => {
+  const { dispatcher, calls } = silentHosts(60, {
+    flows: 30,
+    address: "192.0.2.1",
+  });
+  for (const one of calls) {
+    dispatcher.step(one, "talking", 0);
+    dispatcher.done(one, "answered", 0);
+  }
+  for (let n = 0; n < 2000; n++) {
+    dispatcher.add(job(`bulk${n % 30}`, `dead${n % 60}.org`));
+  }
+  for (let n = 0; n < 60; n++) dispatcher.add(job("late", `dead${n}.org`));
+  const held = drain(dispatcher);
+  for (const one of held) dispatcher.step(one, "sending", 0);
+  assert(held.length < 80, `${held.length} slots for one address`);
+  let late = 0;
+  let turns = 0;
+  for (; held.length > 0 && late < 20; turns++) {
+    const one = held.shift()!;
+    if (one.flow === "late") late++;
+    dispatcher.done(one, "answered", 0);
+    held.push(...drain(dispatcher));
+  }
+  assert(turns < 1000, `${late} of the late sender in ${turns} turns`);
+});
+
+Deno.test("Dispatcher brings every job to its end when addresses, silence and failure mix", () => {
+  for (let seed = 1; seed <= 20; seed++) {
+    const random = seededRandom(seed);
+    const pick = (count: number) => Math.floor(random() * count);
+    const dispatcher = new Dispatcher<Job>({ maxJobs: 8 });
+    const active: Job[] = [];
+    let [now, left] = [0, 0];
+    for (let step = 0; step < 1500 || left > 0; step++) {
+      if (step < 1500 && random() < 0.7) {
+        left++;
+        dispatcher.add(job(`flow${pick(6)}`, `host${pick(40)}`));
+      }
+      for (const one of drain(dispatcher, now)) {
+        if (random() < 0.8) dispatcher.reach(one, `address${pick(3)}`);
+        const phases = ["calling", "talking", "sending"] as const;
+        if (random() < 0.8) dispatcher.step(one, phases[pick(3)]!, now);
+        active.push(one);
+      }
+      now += pick(300);
+      for (const one of dispatcher.takeOverdue()) {
+        if (!active.includes(one)) continue;
+        active.splice(active.indexOf(one), 1);
+        dispatcher.done(one, "destination-failed", now);
+        left--;
+      }
+      if (active.length > 0) {
+        const [one] = active.splice(pick(active.length), 1);
+        if (random() < 0.2) dispatcher.step(one!, "talking", now);
+        const failed = step < 1500 && random() < 0.3;
+        dispatcher.done(one!, failed ? "destination-failed" : "answered", now);
+        left--;
+      } else if (dispatcher.nextLook < Infinity) {
+        now = Math.max(now, dispatcher.nextLook);
+      }
+      assert(step < 50_000, `${left} jobs are stuck with seed ${seed}`);
+    }
+    assertEquals(dispatcher.active, 0);
+  }
 });

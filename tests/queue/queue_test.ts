@@ -4,7 +4,9 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
+import { SYSTEM_CLOCK } from "../../lib/queue/clock.ts";
 import { RelayQueue } from "../../lib/queue/queue.ts";
+import { RetrySchedule } from "../../lib/queue/schedule.ts";
 import { SpoolError } from "../../lib/queue/spool.ts";
 import { FakeClock, settle } from "../support/queue_clock.ts";
 import { FakeDelivery, makeMessage } from "../support/queue_fixtures.ts";
@@ -34,6 +36,125 @@ Deno.test("RelayQueue delivers each destination's recipients together", async ()
   assertEquals(relay.isQueued, false);
   assertEquals(relay.state, "done");
   await queue.stop();
+});
+
+Deno.test("RelayQueue delivers at once what is due by a clock that was set forwards", async () => {
+  for (const silently of [false, true]) {
+    const { clock, delivery, queue } = await startQueue({
+      schedule: RetrySchedule.parse("1h"),
+    });
+    delivery.answer = () => ({ status: "deferred", reason: "Busy" });
+    await queue.relays.add(await makeMessage({ id: "m1", to: ["a@one.org"] }));
+    await clock.advance(0);
+    assertEquals(delivery.seen.length, 1);
+    delivery.answer = () => ({ status: "delivered" });
+    await clock.set(2 * HOUR, { silently });
+    // Whoever is not told of it notices with the next thing that happens.
+    if (silently) {
+      const message = await makeMessage({ id: "m2", to: ["b@two.org"] });
+      await queue.relays.add(message);
+    }
+    await clock.advance(0);
+    assertEquals(queue.relays.count, 0, `silently: ${silently}`);
+    await queue.stop();
+  }
+});
+
+Deno.test("Relay.retry() is heeded after the clock was set forwards, and new mail goes", async () => {
+  for (const hours of [2, -2, 20, -20]) {
+    const { clock, delivery, queue } = await startQueue({
+      schedule: RetrySchedule.parse("30h"),
+    });
+    delivery.answer = () => ({ status: "deferred", reason: "Busy" });
+    const first = await queue.relays.add(
+      await makeMessage({ id: "m1", to: ["a@one.org"] }),
+    );
+    await clock.advance(0);
+    delivery.answer = () => ({ status: "delivered" });
+    await clock.set(hours * HOUR, { silently: true });
+    await first.retry();
+    await clock.advance(0);
+    assertEquals(first.isQueued, false, `${hours} h: what is asked for`);
+    await queue.relays.add(await makeMessage({ id: "m2", to: ["b@two.org"] }));
+    await clock.advance(0);
+    assertEquals(queue.relays.count, 0, `${hours} h: what is new`);
+    await queue.stop();
+  }
+});
+
+Deno.test("RelayQueue tries again in time what waits when the clock is set back", async () => {
+  const { clock, delivery, queue } = await startQueue({
+    schedule: RetrySchedule.parse("1h"),
+  });
+  delivery.answer = () => ({ status: "deferred", reason: "Busy" });
+  await queue.relays.add(await makeMessage({ to: ["a@one.org"] }));
+  await clock.advance(0);
+  delivery.answer = () => ({ status: "delivered" });
+  await clock.set(-48 * HOUR);
+  await clock.advance(0);
+  assertEquals(queue.relays.count, 0);
+  await queue.stop();
+});
+
+Deno.test("SYSTEM_CLOCK tells when the time of day is set, either way", async () => {
+  const dateNow = Date.now;
+  try {
+    for (const ms of [7_200_000, -7_200_000]) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const end = SYSTEM_CLOCK.onJump!(resolve);
+      const before = Date.now;
+      Date.now = () => before() + ms;
+      await promise;
+      end();
+    }
+  } finally {
+    Date.now = dateNow;
+  }
+});
+
+Deno.test("RelayQueue goes on with good mail beside any number of silent hosts", async () => {
+  let waiting = 0;
+  const delivered: string[] = [];
+  const { clock, queue } = await startQueue({
+    deliver: async (job, signal) => {
+      job.onState("connecting");
+      if (job.destination.startsWith("dead")) {
+        waiting++;
+        await new Promise((_, reject) =>
+          signal.addEventListener("abort", () => reject(signal.reason))
+        ).finally(() => waiting--);
+      }
+      job.onState("hello");
+      delivered.push(job.destination);
+      return {
+        recipients: [{ status: "delivered" }],
+        destinationFailed: false,
+      };
+    },
+  });
+  const add = async (id: string, from: string, to: string) =>
+    await queue.relays.add(await makeMessage({ id, from, to: [to] }));
+  for (let n = 0; n < 700; n++) {
+    await add(`d${n}`, `s${n % 22}@a.org`, `a@dead${n}.org`);
+  }
+  await clock.advance(0);
+  for (let n = 0; n < 50; n++) await add(`g${n}`, "s@b.org", `a@good${n}.org`);
+  await clock.advance(2 * SECOND);
+  assertEquals(delivered.length, 50, "good mail within two seconds");
+  await clock.advance(MINUTE);
+  assert(waiting <= 300, `${waiting} under way`);
+  // Each was called and given up, and is tried again later.
+  const relays = [...queue.relays];
+  assertEquals(relays.length, 700);
+  const tried = relays.filter(({ recipients }) => recipients[0]!.attempts > 0);
+  assert(tried.length >= 400, `${tried.length} tried`);
+  assertStringIncludes(
+    tried[0]!.recipients[0]!.answer!.text,
+    "No host said a word in time",
+  );
+  const stopped = queue.stop({ graceMs: 0 });
+  await clock.advance(0);
+  await stopped;
 });
 
 Deno.test("RelayQueue tries a deferred delivery again by its schedule", async () => {

@@ -410,3 +410,66 @@ Deno.test("Delivery.deliver() keeps what is delivered when it is stopped or cann
   await delivery.close();
   assertEquals(network.open, 0);
 });
+
+Deno.test("Delivery leaves an address in peace that let it wait, whatever domain leads there", async () => {
+  const network = new FakeNetwork({ "10.0.0.1": "silent", "10.0.0.2": {} });
+  let time = 0;
+  await using delivery = new Delivery({
+    hostname: "me.example",
+    dns: dns({ "d.example": ["m1", "m2"], "e.example": ["m3", "m2"] }, {
+      m1: ["10.0.0.1"],
+      m2: ["10.0.0.2"],
+      m3: ["10.0.0.1"],
+    }),
+    connect: network.connect,
+    random: () => 0,
+    timeouts: { greeting: 5 },
+    now: () => time += 1000,
+    pool: { maxUses: 1 },
+  });
+  const calls = async (change: Partial<RelayJob> = {}) => {
+    network.connects.length = 0;
+    const report = await delivery.deliver(job(CONTENT, change));
+    assertEquals(short(report), "ok@m2, ok@m2");
+    return network.connects;
+  };
+  assertEquals(await calls(), ["10.0.0.1", "10.0.0.2"]);
+  assertEquals(await calls({ domain: "e.example" }), ["10.0.0.2"]);
+  assertEquals(await calls({ isUrged: true }), ["10.0.0.1", "10.0.0.2"]);
+  time += 60_000;
+  assertEquals(await calls(), ["10.0.0.1", "10.0.0.2"], "after its pause");
+  time += 61_000;
+  assertEquals(await calls(), ["10.0.0.2"], "the next pause is longer");
+});
+
+Deno.test("Delivery says of a call that was given up for others that the destination failed", async () => {
+  const network = new FakeNetwork({ "10.0.0.1": "silent", "10.0.0.2": {} });
+  const abort = new AbortController();
+  const connects: string[] = [];
+  let time = 0;
+  await using delivery = new Delivery({
+    hostname: "me.example",
+    dns: TWO,
+    connect: network.connect,
+    random: () => 0,
+    now: () => time += 1000,
+  });
+  const report = await delivery.deliver(
+    job(CONTENT, {
+      onHost: (address) => void connects.push(address),
+      onProgress: (step) => {
+        if (step !== "connected") return;
+        queueMicrotask(() =>
+          abort.abort(new DOMException("No word", "TimeoutError"))
+        );
+      },
+    }),
+    abort.signal,
+  );
+  assertEquals(short(report), "deferred 4.4.1@-, deferred 4.4.1@-");
+  assertEquals(report.hostFailure, true);
+  // The next try goes to the host behind it.
+  assertEquals(short(await delivery.deliver(job(CONTENT))), "ok@m2, ok@m2");
+  assertEquals(connects, ["10.0.0.1"]);
+  assertEquals(network.connects, ["10.0.0.1", "10.0.0.2"]);
+});

@@ -11,14 +11,34 @@ interface Timer {
 /** Time under a test's control. */
 export class FakeClock implements Clock {
   #now: number;
+  #offset = 0;
   readonly #timers = new Set<Timer>();
+  readonly #watchers = new Set<() => void>();
 
   constructor(now: number = Date.UTC(2026, 0, 1)) {
     this.#now = now;
   }
 
   now(): number {
+    return this.#now + this.#offset;
+  }
+
+  monotonic(): number {
     return this.#now;
+  }
+
+  onJump(action: () => void): () => void {
+    this.#watchers.add(action);
+    return () => void this.#watchers.delete(action);
+  }
+
+  /** Sets the time of day forwards, or back; no timer notices. */
+  async set(ms: number, options: { silently?: boolean } = {}): Promise<void> {
+    this.#offset += ms;
+    if (!options.silently) {
+      for (const action of this.#watchers) action();
+    }
+    await settle();
   }
 
   setTimer(ms: number, action: () => void): () => void {

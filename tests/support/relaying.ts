@@ -56,6 +56,7 @@ export async function startPair(options: PairOptions = {}): Promise<Pair> {
     relay: {
       from: ["127.0.0.0/8"],
       remotePort: far.addresses[0]!.port,
+      allowLoopback: true,
       schedule: SOON,
       ...options.relay,
     },

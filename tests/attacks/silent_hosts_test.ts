@@ -1,0 +1,67 @@
+/**
+ * Domains whose hosts take a connection and never say a word, which costs
+ * their owner nothing: other people's mail goes on.
+ */
+
+import { assert, assertEquals } from "@std/assert";
+import type { DnsResolver } from "../../lib/dns/exchange.ts";
+import { startPair } from "../support/relaying.ts";
+import { TestClient, within } from "../support/server.ts";
+
+/** Listens at addresses of the loopback, all at one port, and says nothing. */
+function silentHosts(port: number, count: number): Disposable {
+  const listeners = Array.from(
+    { length: count },
+    (_, n) =>
+      Deno.listen({ hostname: `127.77.${n >> 7}.${1 + (n & 127)}`, port }),
+  );
+  return {
+    [Symbol.dispose]: () => {
+      for (const listener of listeners) listener.close();
+    },
+  };
+}
+
+/** `deadN.test` leads to silent host N, or to the only one; `dest.test` and `goodN.test` to 127.0.0.1. */
+function resolver(isOne: boolean): DnsResolver {
+  return (name, type) => {
+    if (type === "MX") {
+      return Promise.resolve([{ preference: 10, exchange: `mx.${name}` }]);
+    }
+    const number = /^mx\.dead(\d+)\.test\.$/.exec(name)?.[1];
+    if (type !== "A") return Promise.reject(new Deno.errors.NotFound("none"));
+    if (number === undefined) return Promise.resolve(["127.0.0.1"]);
+    const n = isOne ? 0 : Number(number);
+    return Promise.resolve([`127.77.${n >> 7}.${1 + (n & 127)}`]);
+  };
+}
+
+for (const isOne of [true, false]) {
+  const where = isOne ? "one silent address" : "as many silent addresses";
+  Deno.test(`SmtpServer relays good mail beside 130 domains at ${where}`, async () => {
+    await using pair = await startPair({
+      near: { dns: { resolver: resolver(isOne) } },
+      relay: { schedule: "1h" },
+    });
+    const { port } = pair.far.addresses[0]!;
+    using _silent = silentHosts(port, isOne ? 1 : 130);
+    for (let sender = 0; sender < (isOne ? 1 : 13); sender++) {
+      const count = isOne ? 130 : 10;
+      for (let n = 0; n < count; n++) {
+        using client = await TestClient.connect(pair.near);
+        await client.envelope(`a@dead${sender * count + n}.test`);
+        assert((await client.data("Subject: x\r\n\r\nx")).startsWith("250"));
+      }
+    }
+    const began = performance.now();
+    for (let n = 0; n < 30; n++) {
+      using client = await TestClient.connect(pair.near);
+      await client.envelope(`you@good${n}.test`);
+      await client.data("Subject: x\r\n\r\nx");
+    }
+    for (let n = 0; n < 30; n++) await within(pair.farStore.next(), "mail");
+    // A greeting may take five minutes; this is a bound for a busy machine.
+    assert(performance.now() - began < 20_000);
+    assertEquals(pair.farStore.messages.length, 30);
+  });
+}
