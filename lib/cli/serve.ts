@@ -93,10 +93,13 @@ export async function serve(
   }
   tellFirst(server, { settings, output, log });
   const unwatch = reloadOnChange(server, { files, log });
-  await stopped.done;
+  const code = await stopped.done.then(() => 0, (error) => {
+    output.err(`error: ${oneLine(withCause(error as Error))}\n`);
+    return 1;
+  });
   unwatch();
   log.flush();
-  return 0;
+  return code;
 }
 
 /** What went wrong, and why: a spool that cannot be opened has a reason. */
