@@ -324,6 +324,9 @@ export class SmtpServer {
    * get 421; deliveries under way may end within what is left of the grace, and
    * go on at the next start. The server may be started again. Does nothing on a server that is
    * not active; while a stop is under way, waits for that one.
+   *
+   * @throws {SpoolError} If the disk of the spool did not take all that came of
+   * the deliveries; the server is stopped nevertheless
    */
   stop(options: StopOptions = {}): Promise<void> {
     if (this.#starting !== undefined) {
@@ -346,8 +349,12 @@ export class SmtpServer {
     await this.#live.end(graceMs);
     await threads;
     this.#pool = undefined;
-    await this.#relaying.stop(Math.max(0, this.#graceEnd - performance.now()));
-    await this.#store.close?.();
+    try {
+      const left = Math.max(0, this.#graceEnd - performance.now());
+      await this.#relaying.stop(left);
+    } finally {
+      await this.#store.close?.();
+    }
   }
 
   /**

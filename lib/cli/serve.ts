@@ -94,14 +94,14 @@ export async function serve(
   const withdraw = keepGoing(log);
   tellFirst(server, { settings, output, log });
   const unwatch = reloadOnChange(server, { files, log });
-  try {
-    await stopped.done;
-  } finally {
-    withdraw();
-  }
+  const code = await stopped.done.then(() => 0, (error) => {
+    output.err(`error: ${oneLine(withCause(error as Error))}
+`);
+    return 1;
+  }).finally(withdraw);
   unwatch();
   log.flush();
-  return 0;
+  return code;
 }
 
 /** What went wrong, and why: a spool that cannot be opened has a reason. */

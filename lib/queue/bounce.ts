@@ -159,9 +159,10 @@ function explain(init: NoticeInit): string {
     ...INTRODUCTIONS[init.kind],
   ];
   for (const { address, answer, retryUntil } of init.status.recipients) {
-    const source = answer.remoteMta === undefined
-      ? ""
-      : `${answer.remoteMta} said: `;
+    // What was found out here is not to be laid at a host's door.
+    const source = answer.isReply && answer.remoteMta !== undefined
+      ? `${answer.remoteMta} said: `
+      : "";
     lines.push("", `  ${printable(address, true)}`);
     lines.push(`    ${printable(source + answer.text, false)}`);
     if (retryUntil !== undefined) {

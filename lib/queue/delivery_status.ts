@@ -95,7 +95,8 @@ function recipientFields(recipient: StatusRecipient, global: boolean): Field[] {
   const type = global && !isAscii(address) ? "utf-8" : "rfc822";
   fields.push(["Final-Recipient", `${type}; ${address}`]);
   fields.push(["Action", action], ["Status", answer.status]);
-  if (answer.remoteMta !== undefined) {
+  // The host that reported the status (RFC 3464 section 2.3.5), if one did.
+  if (answer.isReply && answer.remoteMta !== undefined) {
     fields.push(["Remote-MTA", `dns; ${answer.remoteMta}`]);
   }
   const origin = answer.isReply ? "smtp" : "x-local";

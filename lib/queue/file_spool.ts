@@ -158,7 +158,7 @@ export class FileSpool implements Spool {
     try {
       return await this.#recover();
     } catch (cause) {
-      await this.close();
+      await this.close().catch(this.#onTrouble);
       throw new SpoolError(`Cannot read spool "${root}"`, { cause });
     }
   }
@@ -352,13 +352,21 @@ export class FileSpool implements Spool {
     return takeRequests(this.#files, this.#paths.control);
   }
 
-  /** Writes down what is left and gives the folder free. Idempotent. */
+  /**
+   * Writes down what is left and gives the folder free. Idempotent.
+   *
+   * @throws {SpoolError} If the disk did not take all of it; the folder is free nevertheless
+   */
   async close(): Promise<void> {
     const journal = this.#journal;
     this.#journal = undefined;
-    await journal?.close();
+    const lost = await journal?.close() ?? 0;
     this.#unlock?.();
     this.#unlock = undefined;
+    if (lost === 0) return;
+    throw new SpoolError(
+      `Cannot write the last ${lost} steps of progress to spool "${this.#paths.root}": messages they tell of may be sent again`,
+    );
   }
 
   /** As {@linkcode FileSpool.close}. */

@@ -15,6 +15,8 @@ import type { SpoolFile, SpoolFiles } from "./spool_files.ts";
 const RETRY_MS = 1000;
 /** Lines that nobody waits for, kept back at most: each may be a file to be read at the next start. */
 const MAX_NOTES = 64;
+/** Milliseconds that the disk gets to answer when the journal is closed. */
+const CLOSE_MS = 3000;
 /** Octets of a rewritten journal that go into one write. */
 const SLICE = 256 * 1024;
 
@@ -52,12 +54,15 @@ export class Journal {
   #file: SpoolFile;
   #size: number;
   #pending: Pending[] = [];
+  /** What is being written. */
+  #group: Pending[] = [];
   /** How many of those that wait are waited for. */
   #urgent = 0;
   #rewrite: (() => Iterable<string>) | undefined;
   #running: Promise<void> | undefined;
   #wake: (() => void) | undefined;
   #closing = false;
+  #lost = 0;
   #troubled = false;
   #renamed = false;
 
@@ -129,13 +134,37 @@ export class Journal {
     while (this.#running !== undefined) await this.#running;
   }
 
-  /** Writes what is left, once more even on a disk that refuses, and closes the file. */
-  async close(): Promise<void> {
+  /**
+   * Writes what is left, once more even on a disk that refuses, and closes the
+   * file. Does not wait for a disk that gives no answer.
+   *
+   * @returns How many lines are not written
+   */
+  async close(): Promise<number> {
     this.#closing = true;
     this.#wake?.();
     this.#start();
-    await this.settled();
-    this.#file.close();
+    const { promise: late, resolve } = Promise.withResolvers<void>();
+    const cancel = this.#init.clock.setTimer(CLOSE_MS, resolve);
+    await Promise.race([this.settled(), late]);
+    cancel();
+    if (this.#running === undefined) this.#file.close();
+    else {
+      this.#running.finally(() => this.#file.close());
+      this.#rewrite = undefined;
+      const left = [...this.#group, ...this.#pending];
+      this.#group = [];
+      this.#pending = [];
+      this.#urgent = 0;
+      this.#lose(left, new Error(`No answer from the disk in ${CLOSE_MS} ms`));
+    }
+    return this.#lost;
+  }
+
+  /** Gives lines up: who waits for them is told. */
+  #lose(lines: readonly Pending[], error: unknown): void {
+    this.#lost += lines.length;
+    for (const { reject } of lines) reject?.(error);
   }
 
   /** Whether there is something that must be written by now. */
@@ -154,22 +183,24 @@ export class Journal {
     // What comes in the same turn of the event loop goes into the same group.
     await Promise.resolve();
     while (this.#isDue) {
-      let group = this.#pending;
+      const group = this.#pending;
+      this.#group = group;
       this.#pending = [];
       this.#urgent = 0;
       try {
         if (this.#troubled) await this.#recover();
         if (group.length > 0) await this.#write(group);
         for (const { resolve } of group) resolve?.();
-        group = [];
+        this.#group = [];
         await this.#replaceNow();
       } catch (error) {
         this.#troubled = true;
         this.#init.onTrouble(error);
-        if (this.#closing) {
-          for (const { reject } of group) reject?.(error);
-        } else {
-          this.#pending = [...group, ...this.#pending];
+        const left = this.#group;
+        this.#group = [];
+        if (this.#closing) this.#lose(left, error);
+        else {
+          this.#pending = [...left, ...this.#pending];
           this.#urgent = this.#pending.filter(isUrgent).length;
           await this.#pause();
         }

@@ -53,11 +53,20 @@ export function hasOpenReports(entry: SpoolEntry): boolean {
   return failed.length > 0 || succeeded.length > 0;
 }
 
-/** Those whom a notice of delay is about: tried in vain, and not opted out. */
-export function delayedRecipients(entry: SpoolEntry): readonly number[] {
+/**
+ * Those whom a notice of delay is about: tried in vain, and not opted out.
+ *
+ * @param isStuck Whether those count that are in line and could not even be
+ * tried: their destination has not answered when others were
+ */
+export function delayedRecipients(
+  entry: SpoolEntry,
+  isStuck: boolean,
+): readonly number[] {
   const delayed: number[] = [];
   eachRecipient(entry, (recipient, progress, index) => {
-    if (progress.status !== "pending" || progress.attempts === 0) return;
+    const { status, attempts } = progress;
+    if (status !== "pending" || (attempts === 0 && !isStuck)) return;
     if (wants(recipient, "DELAY")) delayed.push(index);
   });
   return delayed;

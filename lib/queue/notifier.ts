@@ -166,9 +166,9 @@ function statusOf(
 
 const NOTHING_HEARD: RecipientAnswer = {
   at: 0,
-  text: "No answer",
+  text: "Not tried yet: its destination did not answer, or is busy",
   isReply: false,
-  status: "4.0.0",
+  status: "4.4.1",
 };
 
 async function* once(

@@ -63,7 +63,6 @@ export class RelayQueue implements AsyncDisposable {
   readonly #runner: QueueRunner;
   #isRunning = false;
   #cancelPoll: (() => void) | undefined;
-  #polling: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
 
   /**
@@ -146,6 +145,7 @@ export class RelayQueue implements AsyncDisposable {
    *
    * @param options `graceMs`: milliseconds until deliveries under way are ended,
    * 10,000 by default; a message cut off that way is tried again at the next start
+   * @throws {SpoolError} If the disk did not take all that came of the deliveries; it is stopped nevertheless
    */
   stop(options: { readonly graceMs?: number } = {}): Promise<void> {
     return this.#stopped ??= this.#stop(options.graceMs ?? 10_000);
@@ -159,9 +159,15 @@ export class RelayQueue implements AsyncDisposable {
   async #stop(graceMs: number): Promise<void> {
     this.#isRunning = false;
     this.#cancelPoll?.();
-    await this.#polling;
     await this.#runner.stop(graceMs);
-    await this.#config.spool.close();
+    try {
+      await this.#config.spool.close();
+    } catch (error) {
+      this.#logError("The spool is not up to date", error);
+      throw error;
+    } finally {
+      await this.#runner.end();
+    }
   }
 
   /** As {@linkcode RelayQueue.stop}. */
@@ -308,10 +314,7 @@ export class RelayQueue implements AsyncDisposable {
     const { spool, clock, pollMs } = this.#config;
     if (spool.requests === undefined || !this.#isRunning) return;
     this.#cancelPoll = clock.setTimer(pollMs, () => {
-      this.#polling = this.#poll().finally(() => {
-        this.#polling = undefined;
-        this.#pollLater();
-      });
+      this.#runner.track(this.#poll().finally(() => this.#pollLater()));
     });
   }
 

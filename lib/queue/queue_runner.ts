@@ -35,6 +35,8 @@ import { cancelWake, WakeHeap } from "./wake_heap.ts";
 const MAX_TIMER = 3_600_000;
 /** Milliseconds in which a message that is beyond its time already may be tried once more. */
 const LAST_TRY_MS = 60_000;
+/** Milliseconds that the end of deliveries gets which were broken off, and what comes of it. */
+const AFTER_MS = 1000;
 /** Milliseconds until a late message that nobody could be told of is looked at again. */
 const RECHECK_MS = 900_000;
 
@@ -65,6 +67,7 @@ export class QueueRunner {
   readonly #work = new Set<Promise<void>>();
   #settlement: Settlement | undefined;
   #cancelTimer: (() => void) | undefined;
+  #endGrace: (() => void) | undefined;
   #cancelWatch: (() => void) | undefined;
   /** When the timer goes off, by the clock that is never set. */
   #timerAt = Infinity;
@@ -154,27 +157,48 @@ export class QueueRunner {
     this.#arm();
   }
 
-  /** Ends all deliveries under way. */
+  /** Ends all deliveries under way; with them the grace of a stop. */
   abortAll(): void {
+    this.#endGrace?.();
     for (const group of this.#active) {
       group.abort?.abort(new DOMException("Queue stops", "AbortError"));
     }
   }
 
-  /** Stops: nothing new begins; what is under way has `graceMs` milliseconds to end. */
+  /**
+   * Stops: nothing new begins; what is under way has `graceMs` milliseconds to
+   * end. What waits for a disk that refuses is still under way after that.
+   */
   async stop(graceMs: number): Promise<void> {
     this.#stopping = true;
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
     this.#timerAt = Infinity;
     this.#cancelWatch?.();
-    const cancel = this.#config.clock.setTimer(
-      graceMs,
-      () => this.abortAll(),
-    );
+    const { clock } = this.#config;
+    const { promise: over, resolve } = Promise.withResolvers<void>();
+    let cancelEnd: (() => void) | undefined;
+    this.#endGrace = () => {
+      cancelEnd ??= clock.setTimer(AFTER_MS, resolve);
+    };
+    const cancel = clock.setTimer(graceMs, () => this.abortAll());
+    await Promise.race([this.#idle(), over]);
+    cancel();
+    cancelEnd?.();
+    this.#endGrace = undefined;
+  }
+
+  /** Waits a little for what a closed spool has ended. */
+  async end(): Promise<void> {
+    const { promise: over, resolve } = Promise.withResolvers<void>();
+    const cancel = this.#config.clock.setTimer(AFTER_MS, resolve);
+    await Promise.race([this.#idle(), over]);
+    cancel();
+  }
+
+  async #idle(): Promise<void> {
     // A job that ends may begin another piece of work, as a notice.
     while (this.#work.size > 0) await Promise.all(this.#work);
-    cancel();
   }
 
   /** Sees to it that a message is looked at when something of it is due. */
@@ -273,7 +297,7 @@ export class QueueRunner {
     const abort = new AbortController();
     group.abort = abort;
     this.#active.add(group);
-    this.#track(this.#deliver(group, abort));
+    this.track(this.#deliver(group, abort));
   }
 
   async #deliver(group: RelayGroup, abort: AbortController): Promise<void> {
@@ -314,7 +338,7 @@ export class QueueRunner {
       for (const group of groups) this.#dispatcher.add(group);
     }
     if (isExpired || isLate || task.noticeAt > 0 || !task.isPending) {
-      this.#track(this.#age(task, { isExpired, isLate }));
+      this.track(this.#age(task, { isExpired, isLate }));
     } else {
       this.#schedule(task);
     }
@@ -350,11 +374,11 @@ export class QueueRunner {
 
   #settleLater(task: RelayTask): void {
     if (task.isPending && !hasOpenReports(task.entry)) return;
-    this.#track(this.#settlement?.settle(task) ?? Promise.resolve());
+    this.track(this.#settlement?.settle(task) ?? Promise.resolve());
   }
 
   /** Remembers work so that a stop can wait for it. It never rejects. */
-  #track(work: Promise<void>): void {
+  track(work: Promise<void>): void {
     this.#work.add(work);
     work.finally(() => this.#work.delete(work));
   }

@@ -95,6 +95,8 @@ export class RelayTask {
   noticeAt = 0;
   /** When an expired message is given up that could not be tried once more; 0: not expired. */
   giveUpAt = 0;
+  /** Since when something of it is in line, in milliseconds since 1970; 0: nothing was yet. */
+  dueSince = 0;
   /** Whether somebody has asked for the next try. */
   isUrged = false;
   /** Whether it is being settled. */
@@ -253,6 +255,7 @@ export function formGroups(
   const flow = parts.length > HUGE ? `#${id}` : from;
   const groups = parts.map((part) => new RelayGroup(task, { flow, ...part }));
   task.isUrged = false;
+  if (task.dueSince === 0) task.dueSince = now;
   task.groups = [...task.groups, ...groups];
   return groups;
 }

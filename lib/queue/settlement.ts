@@ -23,6 +23,11 @@ import type { SpoolEntry } from "./stored_envelope.ts";
 
 /** Milliseconds for which notices wait, so that one tells of many recipients. */
 export const GATHER_MS = 60_000;
+/**
+ * Milliseconds in line after which a message is stuck: one that is late
+ * because nothing ran here may be delivered in a moment.
+ */
+const STUCK_MS = 900_000;
 /** Milliseconds until notices that could not be written are tried again. */
 const RETRY_MS = 60_000;
 
@@ -107,7 +112,9 @@ export class Settlement {
 
   /** Tells the sender that a message is late; nothing if nobody is to be told. */
   async reportDelay(task: RelayTask): Promise<void> {
-    const indices = delayedRecipients(task.entry);
+    const { dueSince } = task;
+    const inLine = dueSince === 0 ? 0 : this.#config.clock.now() - dueSince;
+    const indices = delayedRecipients(task.entry, inLine >= STUCK_MS);
     if (indices.length === 0) return;
     await this.#send(task, "delayed", indices);
     await this.#config.spool.change(task.entry.envelope.id, {

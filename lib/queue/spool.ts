@@ -104,7 +104,13 @@ export interface Spool extends AsyncDisposable {
   content(id: string): AsyncGenerator<Uint8Array<ArrayBuffer>>;
   /** What was asked from outside and is not done yet, in order. */
   requests?(): Promise<readonly SpoolRequest[]>;
-  /** Writes down what is left and gives the spool free. Idempotent. */
+  /**
+   * Writes down what is left and gives the spool free, whatever the disk says:
+   * does not wait for one that gives no answer. Who waits for a step that could
+   * not be written is told. Idempotent.
+   *
+   * @throws {SpoolError} If something could not be written
+   */
   close(): Promise<void>;
 }
 

@@ -144,15 +144,20 @@ export class RelayService implements SessionRelaying {
   /**
    * Begins no further delivery, lets those under way end within `graceMs`
    * milliseconds, says good-bye to idle sessions and closes the spool.
+   *
+   * @throws {SpoolError} If the spool did not take all that came of the deliveries
    */
   async stop(graceMs: number): Promise<void> {
     this.#active = false;
     const running = this.#running;
     if (running === undefined) return;
     await running.started.catch(() => {});
-    await running.queue.stop({ graceMs });
-    await atMost(QUIT_MS, running.delivery.close());
-    this.#running = undefined;
+    try {
+      await running.queue.stop({ graceMs });
+    } finally {
+      await atMost(QUIT_MS, running.delivery.close());
+      this.#running = undefined;
+    }
   }
 
   /** Ends the grace of a stop under way. Does nothing else. */

@@ -272,3 +272,17 @@ Deno.test("makeNotice() makes no line of over 998 octets, whatever is long", () 
     new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   }
 });
+
+Deno.test("makeNotice() says of a host only what it said", () => {
+  const of = (isReply: boolean) => {
+    const answer = { ...ANSWER, text: "Needs SMTPUTF8", isReply };
+    const [recipient] = status().recipients;
+    return textOf(notice({
+      status: status({ recipients: [{ ...recipient!, answer }] }),
+    }));
+  };
+  assertStringIncludes(of(true), "mx.one.org said: Needs SMTPUTF8");
+  assertStringIncludes(of(true), "Remote-MTA: dns; mx.one.org");
+  assertStringIncludes(of(false), "    Needs SMTPUTF8\r\n");
+  assertEquals(/said|Remote-MTA/.test(of(false)), false);
+});

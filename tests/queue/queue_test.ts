@@ -5,11 +5,20 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { SYSTEM_CLOCK } from "../../lib/queue/clock.ts";
+import { MemorySpool } from "../../lib/queue/memory_spool.ts";
 import { RelayQueue } from "../../lib/queue/queue.ts";
 import { RetrySchedule } from "../../lib/queue/schedule.ts";
 import { SpoolError } from "../../lib/queue/spool.ts";
+import type { LogRecord } from "../../lib/log.ts";
+import { FileSpool } from "../../lib/queue/file_spool.ts";
+import type { SpoolFile } from "../../lib/queue/spool_files.ts";
+import { SimulatedDisk } from "../support/queue_disk.ts";
 import { FakeClock, settle } from "../support/queue_clock.ts";
-import { FakeDelivery, makeMessage } from "../support/queue_fixtures.ts";
+import {
+  addition,
+  FakeDelivery,
+  makeMessage,
+} from "../support/queue_fixtures.ts";
 import {
   DAY,
   HOUR,
@@ -555,4 +564,118 @@ Deno.test("RelayQueue goes on after a restart where it stood", async () => {
   assertEquals(second.seen[0]!.job.attempt, 5);
   await next.stop();
   await settle();
+});
+
+/** A disk whose journal cannot be synced from a moment on. */
+class SickDisk extends SimulatedDisk {
+  how: "well" | "refuses" | "silent" = "well";
+
+  override async append(path: string): Promise<SpoolFile> {
+    const file = await super.append(path);
+    return {
+      write: (bytes) => file.write(bytes),
+      truncate: (size) => file.truncate(size),
+      close: () => file.close(),
+      sync: async () => {
+        if (this.how === "silent") return await new Promise<never>(() => {});
+        if (this.how === "refuses") throw new Error("Input/output error");
+        await file.sync();
+      },
+    };
+  }
+}
+
+Deno.test("RelayQueue.stop() ends in its time whatever the disk says, and tells what was not written", async () => {
+  for (const how of ["refuses", "silent"] as const) {
+    for (const isUrgent of [false, true]) {
+      const clock = new FakeClock();
+      const disk = new SickDisk();
+      const records: LogRecord[] = [];
+      const delivery = new FakeDelivery();
+      delivery.answer = () => ({ status: "deferred", reason: "Busy" });
+      const queue = new RelayQueue({
+        spool: new FileSpool("/spool", { files: disk, clock }),
+        clock,
+        deliver: delivery.deliver,
+        hostname: "mx.example.com",
+        log: (record) => records.push(record),
+      });
+      await queue.start();
+      await queue.relays.add(await makeMessage({ to: ["a@one.org"] }));
+      disk.how = how;
+      await clock.advance(2 * SECOND);
+      assertEquals(delivery.seen.length, 1);
+      const stopped = assertRejects(
+        () => queue.stop({ graceMs: isUrgent ? HOUR : 10 * SECOND }),
+        SpoolError,
+        "may be sent again",
+      );
+      await settle();
+      if (isUrgent) queue.abort();
+      await clock.advance(15 * SECOND);
+      await stopped;
+      const told = records.map(({ message }) => message).join("\n");
+      assertStringIncludes(told, "The spool is not up to date", how);
+      assertStringIncludes(told, "Cannot write down the result", how);
+      // It is free, and what was accepted is there.
+      disk.how = "well";
+      const next = new FileSpool("/spool", { files: disk });
+      await next.open();
+      assertEquals([...next.entries.keys()], ["m1"]);
+      await next.close();
+    }
+  }
+});
+
+Deno.test("RelayQueue tells every sender of delay whose mail waits for a destination that is dead", async () => {
+  const { clock, delivery, queue } = await startQueue();
+  delivery.answer = (address) =>
+    address.endsWith("@dead.org")
+      ? { status: "deferred", reason: "Cannot connect" }
+      : { status: "delivered" };
+  delivery.destinationFailed = (destination) => destination === "dead.org";
+  for (let n = 0; n < 25; n++) {
+    const from = `s${n}@example.com`;
+    await queue.relays.add(
+      await makeMessage({ id: `m${n}`, from, to: ["a@dead.org"] }),
+    );
+  }
+  await clock.advance(4 * HOUR + 20 * MINUTE);
+  const told = delivery.seen.filter(({ job }) => job.from.isNull).flatMap((
+    { job },
+  ) => job.recipients.map(({ address }) => String(address)));
+  assertEquals(told.length, 25);
+  assertEquals(new Set(told).size, 25);
+  const untried = [...queue.relays].filter(({ recipients }) =>
+    recipients[0]!.attempts === 0
+  );
+  assert(untried.length > 0, "all were tried");
+  const text = delivery.notices.join("");
+  assertStringIncludes(text, "Not tried yet: its destination did not answer");
+  await queue.stop();
+});
+
+Deno.test("RelayQueue tells nobody of delay that a restart makes up for", async () => {
+  const clock = new FakeClock();
+  const delivery = new FakeDelivery();
+  const spool = new MemorySpool();
+  await spool.open();
+  const message = addition("m1");
+  const acceptedAt = clock.now();
+  await spool.add({
+    ...message,
+    envelope: { ...message.envelope, acceptedAt },
+  });
+  await clock.advance(5 * HOUR);
+  const queue = new RelayQueue({
+    spool,
+    clock,
+    deliver: delivery.deliver,
+    hostname: "mx.example.com",
+  });
+  await queue.start();
+  await clock.advance(MINUTE);
+  assertEquals(delivery.log, ["example.org: m1@example.org"]);
+  assertEquals(queue.relays.count, 0);
+  await queue.stop();
 });
