@@ -22,7 +22,13 @@ import { queue, QUEUE_SETTINGS } from "./lib/cli/queue_command.ts";
 import { send, SEND_SETTINGS } from "./lib/cli/send_command.ts";
 import { SETTINGS, settingsOfConfig } from "./lib/cli/settings.ts";
 import { verifier } from "./lib/cli/verifier.ts";
-import { HELP, oneLine, RunError, UsageError } from "./lib/cli/usage.ts";
+import {
+  helpOf,
+  hint,
+  oneLine,
+  RunError,
+  UsageError,
+} from "./lib/cli/usage.ts";
 
 /** A command: the options it knows, and what it does. */
 interface Command {
@@ -35,9 +41,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   serve: {
     settings: SETTINGS,
     run([extra], raw) {
-      if (extra !== undefined) {
-        throw new UsageError(`${extra}: unknown command`);
-      }
+      if (extra !== undefined) throw new UsageError(strayWord(extra));
       return serve(raw, processOutput);
     },
   },
@@ -62,6 +66,26 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     run: (args) => verifier(args, processOutput),
   },
 };
+
+/** What is wrong with a word that `serve` has no use for. */
+function strayWord(word: string): string {
+  return Object.hasOwn(COMMANDS, word) && word !== "serve"
+    ? `${word}: want the command before its options`
+    : unknownCommand(word);
+}
+
+function unknownCommand(word: string): string {
+  const names = [...Object.keys(COMMANDS), "help"];
+  return `${word || '""'}: unknown command${hint(word, names)}`;
+}
+
+/** The text that `help` with these words asks for. */
+function help([command]: readonly string[]): string {
+  if (command !== undefined && !Object.hasOwn(COMMANDS, command)) {
+    throw new UsageError(unknownCommand(command));
+  }
+  return helpOf(command);
+}
 
 /** The options of every command. */
 const COMMON: Command["settings"] = {
@@ -114,15 +138,22 @@ async function readConfig(file: string): Promise<unknown> {
  */
 export async function main(args: readonly string[]): Promise<number> {
   try {
-    const named = args[0] !== undefined && !args[0].startsWith("-");
-    const name = named ? args[0]! : "serve";
+    const isNamed = args[0] !== undefined && !args[0].startsWith("-");
+    const name = isNamed ? args[0]! : "serve";
+    const rest = isNamed ? args.slice(1) : args;
+    if (name === "help") {
+      const isPlain = (arg: string) => !arg.startsWith("-");
+      return processOutput.out(help(rest.filter(isPlain))), 0;
+    }
     const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
-    if (command === undefined) throw new UsageError(`${name}: unknown command`);
-    const { words, given } = parseArguments(named ? args.slice(1) : args, {
+    if (command === undefined) throw new UsageError(unknownCommand(name));
+    const { words, given } = parseArguments(rest, {
       ...command.settings,
       ...COMMON,
     });
-    if (flag(given, "help")) return processOutput.out(HELP), 0;
+    if (flag(given, "help")) {
+      return processOutput.out(helpOf(isNamed ? name : undefined)), 0;
+    }
     if (flag(given, "version")) {
       return processOutput.out(`@smtp/server ${manifest.version}\n`), 0;
     }

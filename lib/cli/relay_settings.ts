@@ -34,6 +34,9 @@ export const RELAY_SETTINGS: Readonly<Record<string, SettingForm>> = {
   "remote-port": "one",
 };
 
+/** What the port of another server may be. */
+export const PORTS = { least: 1, most: 65535 } as const;
+
 /** Where the queue is, unless told otherwise. */
 export const DEFAULT_SPOOL = "./spool";
 
@@ -61,7 +64,7 @@ export function relaySettings(
       ...smarthosts(raw),
       ...times(raw),
       bounceFrom: bounceFrom(raw),
-      remotePort: wholeNumber(raw, "remote-port", 1),
+      remotePort: wholeNumber(raw, "remote-port", PORTS),
     },
   };
 }

@@ -22,7 +22,7 @@ import {
   usable,
   wholeNumber,
 } from "./raw_settings.ts";
-import { nameServers } from "./relay_settings.ts";
+import { nameServers, PORTS } from "./relay_settings.ts";
 import type { Output } from "./serve.ts";
 import { oneLine, RunError, UsageError } from "./usage.ts";
 
@@ -120,7 +120,7 @@ function makeDelivery(raw: RawSettings, hop: NextHop | undefined): Delivery {
     hostname: one(raw, "hostname") ?? Deno.hostname(),
     dns: new DnsClient({ nameServers: nameServers(raw) }),
     smarthosts: hop && [hop.host],
-    port: wholeNumber(raw, "remote-port", 1),
+    port: wholeNumber(raw, "remote-port", PORTS),
     auth,
     security: hop && securityFor(hop.tls, auth !== undefined),
     allowInsecureAuth: hop?.tls === "none",

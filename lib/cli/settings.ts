@@ -26,9 +26,10 @@ import {
   type SettingForm,
   usable,
   wholeNumber,
+  word,
 } from "./raw_settings.ts";
 import { RELAY_SETTINGS, relaySettings } from "./relay_settings.ts";
-import { UsageError } from "./usage.ts";
+import { hint, UsageError } from "./usage.ts";
 
 /** The settings of `serve`, by their name on the command line. */
 export const SETTINGS: Readonly<Record<string, SettingForm>> = {
@@ -136,10 +137,7 @@ export function serveSettings(raw: RawSettings): ServeSettings {
   );
   const domains = raw.get("domain");
   usable("domain", () => localDomains(domains ?? []));
-  const log = one(raw, "log") ?? "text";
-  if (log !== "text" && log !== "json") {
-    throw new UsageError(`--log ${log}: want text or json`);
-  }
+  const log = word(raw, "log", ["text", "json"]) ?? "text";
   const { store, keeps } = storeOf(one(raw, "store") ?? "maildir:./mail");
   const relaying = relaySettings(raw);
   return {
@@ -151,7 +149,7 @@ export function serveSettings(raw: RawSettings): ServeSettings {
       limits: limitSettings(raw),
       proxyProtocol: networks(raw, "proxy-protocol"),
       xclient: networks(raw, "xclient"),
-      threads: wholeNumber(raw, "threads", 0),
+      threads: wholeNumber(raw, "threads", { least: 0 }),
       ...relaying,
     },
     keeps: relaying.relay !== undefined && isOpenToClients(relaying.relay)
@@ -187,6 +185,9 @@ function relayed(
     : `${keeps}; mail for other domains ${goes}`;
 }
 
+/** The kinds of store. */
+const STORES: readonly string[] = ["maildir", "mbox", "file", "discard"];
+
 /** Makes the store that `--store` names. */
 function storeOf(
   text: string,
@@ -200,9 +201,11 @@ function storeOf(
       keeps: "mail is accepted and discarded",
     };
   }
-  if (path === "" || !["maildir", "mbox", "file"].includes(kind)) {
+  if (path === "" || !STORES.includes(kind) || kind === "discard") {
     throw new UsageError(
-      `--store ${text}: want maildir:DIR, mbox:DIR, mbox:FILE.mbox, file:DIR or discard`,
+      `--store ${text}: want maildir:DIR, mbox:DIR, mbox:FILE.mbox, file:DIR or discard${
+        hint(kind, STORES)
+      }`,
     );
   }
   switch (kind) {

@@ -1,6 +1,9 @@
 /** Wrong usage: exit code 2, one line on standard error, nothing on standard output. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { parseSize } from "../../lib/cli/format.ts";
+import { limitSettings } from "../../lib/cli/limit_settings.ts";
+import { helpOf } from "../../lib/cli/usage.ts";
 import { type CliOutcome, runCli, TestFolder } from "../support/cli.ts";
 
 /** Runs rows a few at a time, each in a folder that must stay empty but for what it was given. */
@@ -31,6 +34,9 @@ Deno.test("cli refuses options that it cannot use", async (t) => {
   await using folder = await TestFolder.create();
   const listen = 'want HOST:PORT or HOST:PORT/KIND, as "127.0.0.1:2525" or ' +
     '"[::1]:2525/lmtp"';
+  const time =
+    "want a whole number from 1 to 2073600, perhaps with ms, s, m, " +
+    "h or d";
   const stores =
     "want maildir:DIR, mbox:DIR, mbox:FILE.mbox, file:DIR or discard";
   await runRows(t, [
@@ -45,7 +51,48 @@ Deno.test("cli refuses options that it cannot use", async (t) => {
       args: ["--no-such-option=sesame"],
       want: "--no-such-option: unknown option",
     },
+    {
+      args: ["--lisen", "127.0.0.1:0"],
+      want: "--lisen: unknown option (did you mean --listen?)",
+    },
+    {
+      args: ["-listen", "127.0.0.1:0"],
+      want: "-listen: unknown option (did you mean --listen?)",
+    },
+    {
+      args: ["--maxSize=1"],
+      want: "--maxSize: unknown option (did you mean --max-size?)",
+    },
+    {
+      args: ["queue", "list", "--jsn"],
+      want: "--jsn: unknown option (did you mean --json?)",
+    },
     { args: ["fetch"], want: "fetch: unknown command" },
+    { args: [""], want: '"": unknown command' },
+    { args: ["serv"], want: "serv: unknown command (did you mean serve?)" },
+    {
+      args: ["help", "queu"],
+      want: "queu: unknown command (did you mean queue?)",
+    },
+    {
+      args: ["--quiet", "queue"],
+      want: "queue: want the command before its options",
+    },
+    {
+      args: ["queue", "lsit"],
+      want: 'Cannot run queue lsit: want "list", or "show", "retry", "hold", ' +
+        '"release" or "remove" and a message or "all" (did you mean list?)',
+    },
+    {
+      args: ["lookup", "mxx", "example.com"],
+      want: "Cannot run lookup mxx example.com: want mx, a, aaaa, ptr or txt " +
+        "and a name (did you mean mx?)",
+    },
+    {
+      args: ["certificate", "creat"],
+      want: 'Cannot run certificate creat: want "create", or "show" and a ' +
+        "file (did you mean create?)",
+    },
     { args: ["serve", "more"], want: "more: unknown command" },
     {
       args: ["--listen", "2525"],
@@ -53,8 +100,43 @@ Deno.test("cli refuses options that it cannot use", async (t) => {
     },
     {
       args: ["--listen", "127.0.0.1:65536"],
-      want: `--listen: Cannot listen on "127.0.0.1:65536": ${listen}`,
+      want:
+        '--listen: Cannot listen on "127.0.0.1:65536": want a port from 0 ' +
+        "to 65535",
     },
+    {
+      args: ["--listen", "127.0.0.1:-1"],
+      want: '--listen: Cannot listen on "127.0.0.1:-1": want a port from 0 ' +
+        "to 65535",
+    },
+    {
+      args: ["--listen", "127.0.0.1:0/smpt"],
+      want: '--listen: Cannot listen on "127.0.0.1:0/smpt": unknown kind ' +
+        '"smpt", want one of smtp, smtps, submission, submissions, lmtp ' +
+        "(did you mean smtp?)",
+    },
+    {
+      args: ["--relay", "--smarthost", "mx.example:99999"],
+      want:
+        '--smarthost: Cannot send to "mx.example:99999": want a port from ' +
+        "1 to 65535",
+    },
+    {
+      args: ["--dns", "127.0.0.1:0"],
+      want: '--dns: Cannot parse name server "127.0.0.1:0": want "IP", ' +
+        '"IP:PORT" or "[IPv6]:PORT", the port from 1 to 65535',
+    },
+    {
+      args: ["--remote-port", "99999"],
+      want: "--remote-port 99999: want a whole number from 1 to 65535",
+    },
+    { args: ["--retry", ""], want: "--retry: want a value" },
+    { args: ["--retry="], want: "--retry: want a value" },
+    {
+      args: ["--threads", "-1"],
+      want: "--threads -1: want a whole number from 0",
+    },
+    { args: ["--users", "--quiet"], want: "--users: want a value" },
     {
       args: ["--listen", "127.0.0.1:0/imap"],
       want: '--listen: Cannot listen on "127.0.0.1:0/imap": unknown kind ' +
@@ -69,6 +151,10 @@ Deno.test("cli refuses options that it cannot use", async (t) => {
       want: 'Cannot use hostname "two words": want a name, as "mx.example.com"',
     },
     { args: ["--store", "redis:x"], want: `--store redis:x: ${stores}` },
+    {
+      args: ["--store", "mailder:x"],
+      want: `--store mailder:x: ${stores} (did you mean maildir?)`,
+    },
     { args: ["--store", "maildir:"], want: `--store maildir:: ${stores}` },
     { args: ["--store", "discard:x"], want: `--store discard:x: ${stores}` },
     {
@@ -91,8 +177,15 @@ Deno.test("cli refuses options that it cannot use", async (t) => {
         '"10.0.0.0/8"',
     },
     {
-      args: ["--max-size", "10M"],
-      want: "--max-size 10M: want a whole number from 0",
+      args: ["--max-size", "10X"],
+      want:
+        "--max-size 10X: want a whole number from 0, perhaps with k, M or G",
+    },
+    {
+      args: ["--bytes-per-minute", "0.3"],
+      want:
+        "--bytes-per-minute 0.3: want a whole number from 0, perhaps with " +
+        "k, M or G",
     },
     {
       args: ["--max-recipients", "0"],
@@ -104,12 +197,14 @@ Deno.test("cli refuses options that it cannot use", async (t) => {
     },
     {
       args: ["--timeout=-1"],
-      want: "--timeout -1: want a whole number from 1",
+      want: `--timeout -1: ${time}`,
     },
+    { args: ["--timeout", "0s"], want: `--timeout 0s: ${time}` },
+    { args: ["--timeout", "25d"], want: `--timeout 25d: ${time}` },
+    { args: ["--timeout", "5 parsecs"], want: `--timeout 5 parsecs: ${time}` },
     {
       args: ["--timeout", "9007199254740991"],
-      want: 'Cannot use timeoutMs "9007199254740991000": want a whole number ' +
-        "from 1",
+      want: `--timeout 9007199254740991: ${time}`,
     },
     {
       args: ["--max-connections-per-ip", "many"],
@@ -224,12 +319,89 @@ Deno.test("cli refuses handlers that it cannot load", async (t) => {
 Deno.test("cli --help lists every option, --version tells name and version", async () => {
   const help = await runCli(["--help"]);
   assertEquals([help.code, help.stderr], [0, ""]);
-  for (const line of help.stdout.split("\n")) assert(line.length <= 80, line);
   const { SETTINGS } = await import("../../lib/cli/settings.ts");
   for (const name of [...Object.keys(SETTINGS), "config", "version", "help"]) {
     assertStringIncludes(help.stdout, `  --${name}`);
   }
+  for (const args of [["-h"], ["help"], ["--quiet", "-h"]]) {
+    assertEquals(await runCli(args), help, args.join(" "));
+  }
   const version = await runCli(["--version"]);
   assertEquals([version.code, version.stderr], [0, ""]);
   assert(/^@smtp\/server \d+\.\d+\.\d+\S*\n$/.test(version.stdout));
+  assertEquals(await runCli(["-v"]), version);
+});
+
+Deno.test("cli tells of each command what it takes", async (t) => {
+  const forms = {
+    serve: (await import("../../lib/cli/settings.ts")).SETTINGS,
+    certificate:
+      (await import("../../lib/cli/certificate.ts")).CERTIFICATE_SETTINGS,
+    queue: (await import("../../lib/cli/queue_command.ts")).QUEUE_SETTINGS,
+    lookup: (await import("../../lib/cli/lookup_command.ts")).LOOKUP_SETTINGS,
+    send: (await import("../../lib/cli/send_command.ts")).SEND_SETTINGS,
+    verifier: {},
+  };
+  for (const [name, settings] of Object.entries(forms)) {
+    await t.step(name, async () => {
+      const text = helpOf(name);
+      assertStringIncludes(
+        text,
+        `cli.ts ${name === "serve" ? "[serve]" : name}`,
+      );
+      for (const option of Object.keys(settings)) {
+        assertStringIncludes(text, `--${option}`);
+      }
+      const want = { code: 0, stdout: text, stderr: "" };
+      assertEquals(await runCli(["help", name]), want);
+      assertEquals(await runCli([name, "--help"]), want);
+      assertEquals(await runCli([name, "list", "-h"]), want);
+      assertStringIncludes(helpOf(), name);
+    });
+  }
+  for (const name of [undefined, ...Object.keys(forms)]) {
+    for (const line of helpOf(name).split("\n")) {
+      assert(line.length <= 80, line);
+    }
+  }
+});
+
+Deno.test("parseSize() reads sizes with and without units", () => {
+  const rows: readonly (readonly [string, number])[] = [
+    ["0", 0],
+    ["4096", 4096],
+    ["10k", 10_240],
+    ["10K", 10_240],
+    ["10KiB", 10_240],
+    ["10 kb", 10_000],
+    ["10M", 10_485_760],
+    ["10MiB", 10_485_760],
+    ["10MB", 10_000_000],
+    ["1.5G", 1_610_612_736],
+    ["1T", 2 ** 40],
+    ["7b", 7],
+    ...["", "M", "-1", "1e3", "0x10", "1,5k", "10MM", "10iB", "1.k", "Infinity"]
+      .map((text) => [text, NaN] as const),
+  ];
+  for (const [text, want] of rows) assertEquals(parseSize(text), want, text);
+});
+
+Deno.test("limitSettings() reads sizes and times with units", () => {
+  const limits = limitSettings(
+    new Map([
+      ["max-size", ["10M"]],
+      ["bytes-per-minute", ["1GiB"]],
+      ["timeout", ["2m"]],
+    ]),
+  );
+  assertEquals(
+    [limits.maxSize, limits.bytesPerMinute, limits.timeoutMs],
+    [10_485_760, 2 ** 30, 120_000],
+  );
+  const timeout = (text: string) =>
+    limitSettings(new Map([["timeout", [text]]])).timeoutMs;
+  assertEquals(timeout("5"), 5000);
+  assertEquals(timeout("5s"), 5000);
+  assertEquals(timeout("250ms"), 250);
+  assertEquals(timeout("1h30m"), 5_400_000);
 });
