@@ -4,6 +4,7 @@
  * caller's to send again.
  */
 
+import { userInfo } from "node:os";
 import { DnsClient } from "../dns/dns_client.ts";
 import { Address } from "../protocol/address.ts";
 import { Delivery } from "../relay/delivery.ts";
@@ -66,15 +67,20 @@ export async function send(
       "Cannot run send: want one file, or - for standard input",
     );
   }
-  const from = address("from", one(raw, "from") ?? "");
   const to = (raw.get("to") ?? []).map((text) => address("to", text));
   if (to.length === 0) throw new UsageError("--to: want at least one");
   const server = one(raw, "server");
   const hop = server === undefined
     ? undefined
     : usable("server", () => parseNextHop(server));
+  const { from, isGuess } = senderOf(raw);
   await using delivery = makeDelivery(raw, hop);
   const content = await openContent(file);
+  if (isGuess) {
+    output.err(
+      `note: --from is not given, sending as ${oneLine(String(from))}\n`,
+    );
+  }
   const bar = new ProgressBar(
     content.size,
     Deno.stderr.isTerminal() ? output.err : undefined,
@@ -99,8 +105,49 @@ export async function send(
   return exitCode(reports);
 }
 
+/**
+ * The sender: what `--from` says, the null address where that is empty. Without
+ * it the account, or this machine's user: a message from the null address is
+ * for the receiver a notice, and nobody is told when it is lost.
+ */
+function senderOf(
+  raw: RawSettings,
+): { readonly from: Address; readonly isGuess: boolean } {
+  const given = raw.get("from");
+  if (given?.length === 1 && (given[0] === "" || given[0] === "<>")) {
+    return { from: Address.NULL, isGuess: false };
+  }
+  const text = one(raw, "from");
+  if (text !== undefined) {
+    return { from: address("from", text), isGuess: false };
+  }
+  const account = loginOf(raw)?.username;
+  const host = one(raw, "hostname") ?? Deno.hostname();
+  const candidates = [
+    ...account === undefined ? [] : [account, `${account}@${host}`],
+    `${userName()}@${host}`,
+  ];
+  for (const candidate of candidates) {
+    try {
+      return { from: address("from", candidate), isGuess: true };
+    } catch {
+      continue;
+    }
+  }
+  throw new UsageError('--from: want an address, or "" for the null address');
+}
+
+/** The name of the user whose program this is. */
+function userName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    // Nothing in the system's list: a container may run as any number.
+    return "postmaster";
+  }
+}
+
 function address(name: string, text: string): Address {
-  if (name === "from" && (text === "" || text === "<>")) return Address.NULL;
   return usable(name, () => {
     const parsed = Address.parse(text);
     if (parsed.domain !== "") return parsed;
@@ -108,14 +155,18 @@ function address(name: string, text: string): Address {
   });
 }
 
-function makeDelivery(raw: RawSettings, hop: NextHop | undefined): Delivery {
+function loginOf(raw: RawSettings): ReturnType<typeof parseLogin> | undefined {
   const account = one(raw, "user");
-  if (account !== undefined && hop === undefined) {
-    throw new UsageError("--user: want --server, too");
-  }
-  const auth = account === undefined
+  return account === undefined
     ? undefined
     : usable("user", () => parseLogin(account));
+}
+
+function makeDelivery(raw: RawSettings, hop: NextHop | undefined): Delivery {
+  const auth = loginOf(raw);
+  if (auth !== undefined && hop === undefined) {
+    throw new UsageError("--user: want --server, too");
+  }
   return new Delivery({
     hostname: one(raw, "hostname") ?? Deno.hostname(),
     dns: new DnsClient({ nameServers: nameServers(raw) }),
