@@ -4,7 +4,7 @@
  * effect. Leaves nothing behind.
  */
 
-import { basename, dirname, join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import type { ListenOptions } from "../net/listen_options.ts";
 import type { SmtpServerOptions } from "../server/options.ts";
 import type { SmtpHandlers } from "../session/handlers.ts";
@@ -57,22 +57,30 @@ async function checkFolder(path: string): Promise<void> {
   }
 }
 
-/** Makes the folder and those above it where they are missing; tells which. */
+/**
+ * Makes the folder and those above it where they are missing; tells which.
+ * Looks at no folder above one that is there: it may be out of bounds.
+ */
 async function makeMissing(path: string, made: string[]): Promise<void> {
-  try {
-    const { isDirectory } = await Deno.stat(path);
-    if (isDirectory) return;
-    throw new TypeError(`"${basename(path)}" is not a folder`);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-  const parent = dirname(path);
-  if (parent !== path) await makeMissing(parent, made);
-  try {
+  const make = async () => {
     await Deno.mkdir(path, { mode: 0o700 });
     made.push(path);
+  };
+  try {
+    await make();
   } catch (error) {
-    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+    if (error instanceof Deno.errors.AlreadyExists) {
+      if ((await Deno.stat(path)).isDirectory) return;
+      throw new TypeError(`The path "${path}" is not a folder`);
+    }
+    const parent = dirname(path);
+    if (!(error instanceof Deno.errors.NotFound) || parent === path) {
+      throw error;
+    }
+    await makeMissing(parent, made);
+    await make().catch((error) => {
+      if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+    });
   }
 }
 
