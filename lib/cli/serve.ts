@@ -245,7 +245,7 @@ function reloadOnChange(
       });
       unwatch();
       unwatch = next.files.watch(rereadFiles);
-      say("info", "Reread the settings, certificates and accounts");
+      say("info", "Reread certificates and accounts, domains and limits");
       const waiting = changed(plan.raw, next.raw);
       if (certificate === undefined && plan.security.certificate) {
         waiting.push("cert");

@@ -46,7 +46,7 @@ async function ask(
   return { codes, lines };
 }
 
-const REREAD = /Reread the settings/;
+const REREAD = /Reread certificates and accounts, domains and limits/;
 
 for (const threads of [0, 1]) {
   Deno.test({
