@@ -11,6 +11,7 @@
 import manifest from "./deno.json" with { type: "json" };
 import { processOutput, serve } from "./lib/cli/serve.ts";
 import { parseArguments } from "./lib/cli/arguments.ts";
+import { atItsPlace, placedSettings } from "./lib/cli/config_file.ts";
 import {
   flag,
   type RawSettings,
@@ -20,42 +21,65 @@ import { certificate, CERTIFICATE_SETTINGS } from "./lib/cli/certificate.ts";
 import { lookup, LOOKUP_SETTINGS } from "./lib/cli/lookup_command.ts";
 import { queue, QUEUE_SETTINGS } from "./lib/cli/queue_command.ts";
 import { send, SEND_SETTINGS } from "./lib/cli/send_command.ts";
-import { SETTINGS, settingsOfConfig } from "./lib/cli/settings.ts";
+import { SETTINGS } from "./lib/cli/settings.ts";
 import { verifier } from "./lib/cli/verifier.ts";
-import { HELP, oneLine, RunError, UsageError } from "./lib/cli/usage.ts";
+import {
+  helpOf,
+  hint,
+  oneLine,
+  RunError,
+  UsageError,
+} from "./lib/cli/usage.ts";
 
 /** A command: the options it knows, and what it does. */
 interface Command {
   readonly settings: Readonly<Record<string, SettingForm>>;
-  run(args: readonly string[], raw: RawSettings): Promise<number>;
+  run(args: readonly string[], given: RawSettings): Promise<number>;
+}
+
+/** Runs a command that takes its settings once, from the server's file too. */
+function withConfig(
+  run: (
+    args: readonly string[],
+    raw: RawSettings,
+    output: typeof processOutput,
+  ) => Promise<number>,
+): Command["run"] {
+  return async (args, given) => {
+    const { raw, places } = await placedSettings(given, SETTINGS);
+    try {
+      return await run(args, raw, processOutput);
+    } catch (error) {
+      throw atItsPlace(error, places);
+    }
+  };
 }
 
 /** The commands by their names. */
 const COMMANDS: Readonly<Record<string, Command>> = {
   serve: {
-    settings: SETTINGS,
-    run([extra], raw) {
-      if (extra !== undefined) {
-        throw new UsageError(`${extra}: unknown command`);
-      }
-      return serve(raw, processOutput);
+    settings: { ...SETTINGS, check: "flag" },
+    run([extra], given) {
+      if (extra !== undefined) throw new UsageError(strayWord(extra));
+      const read = () => placedSettings(given, SETTINGS);
+      return serve({ read, check: flag(given, "check") }, processOutput);
     },
   },
   certificate: {
     settings: CERTIFICATE_SETTINGS,
-    run: (args, raw) => certificate(args, raw, processOutput),
+    run: withConfig(certificate),
   },
   queue: {
     settings: QUEUE_SETTINGS,
-    run: (args, raw) => queue(args, raw, processOutput),
+    run: withConfig(queue),
   },
   lookup: {
     settings: LOOKUP_SETTINGS,
-    run: (args, raw) => lookup(args, raw, processOutput),
+    run: withConfig(lookup),
   },
   send: {
     settings: SEND_SETTINGS,
-    run: (args, raw) => send(args, raw, processOutput),
+    run: withConfig(send),
   },
   verifier: {
     settings: {},
@@ -63,44 +87,32 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   },
 };
 
+/** What is wrong with a word that `serve` has no use for. */
+function strayWord(word: string): string {
+  return Object.hasOwn(COMMANDS, word) && word !== "serve"
+    ? `${word}: want the command before its options`
+    : unknownCommand(word);
+}
+
+function unknownCommand(word: string): string {
+  const names = [...Object.keys(COMMANDS), "help"];
+  return `${word || '""'}: unknown command${hint(word, names)}`;
+}
+
+/** The text that `help` with these words asks for. */
+function help([command]: readonly string[]): string {
+  if (command !== undefined && !Object.hasOwn(COMMANDS, command)) {
+    throw new UsageError(unknownCommand(command));
+  }
+  return helpOf(command);
+}
+
 /** The options of every command. */
 const COMMON: Command["settings"] = {
   config: "one",
   help: "flag",
   version: "flag",
 };
-
-/** The settings of the configuration file, overruled by those of the command line. */
-async function settings(given: RawSettings): Promise<RawSettings> {
-  const [file, another] = given.get("config") ?? [];
-  if (another !== undefined) {
-    throw new UsageError("--config: want it once");
-  }
-  const result = file !== undefined
-    ? settingsOfConfig(await readConfig(file), file)
-    : new Map<string, readonly string[]>();
-  for (const [name, values] of given) {
-    if (!Object.hasOwn(COMMON, name)) result.set(name, values);
-  }
-  return result;
-}
-
-/** Reads a configuration file. */
-async function readConfig(file: string): Promise<unknown> {
-  let text: string;
-  try {
-    text = await Deno.readTextFile(file);
-  } catch (error) {
-    throw new UsageError(`--config ${file}: ${(error as Error).message}`);
-  }
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    // The parser's message quotes the file, which is nobody else's to read.
-    const at = / \(line \d+ column \d+\)/.exec((error as Error).message);
-    throw new UsageError(`--config ${file}: it is not JSON${at?.[0] ?? ""}`);
-  }
-}
 
 /**
  * Runs the command line; resolves with the exit code.
@@ -114,19 +126,26 @@ async function readConfig(file: string): Promise<unknown> {
  */
 export async function main(args: readonly string[]): Promise<number> {
   try {
-    const named = args[0] !== undefined && !args[0].startsWith("-");
-    const name = named ? args[0]! : "serve";
+    const isNamed = args[0] !== undefined && !args[0].startsWith("-");
+    const name = isNamed ? args[0]! : "serve";
+    const rest = isNamed ? args.slice(1) : args;
+    if (name === "help") {
+      const isPlain = (arg: string) => !arg.startsWith("-");
+      return processOutput.out(help(rest.filter(isPlain))), 0;
+    }
     const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
-    if (command === undefined) throw new UsageError(`${name}: unknown command`);
-    const { words, given } = parseArguments(named ? args.slice(1) : args, {
+    if (command === undefined) throw new UsageError(unknownCommand(name));
+    const { words, given } = parseArguments(rest, {
       ...command.settings,
       ...COMMON,
     });
-    if (flag(given, "help")) return processOutput.out(HELP), 0;
+    if (flag(given, "help")) {
+      return processOutput.out(helpOf(isNamed ? name : undefined)), 0;
+    }
     if (flag(given, "version")) {
       return processOutput.out(`@smtp/server ${manifest.version}\n`), 0;
     }
-    return await command.run(words, await settings(given));
+    return await command.run(words, given);
   } catch (error) {
     if (error instanceof RunError) {
       return processOutput.err(`error: ${oneLine(error.message)}\n`), 1;

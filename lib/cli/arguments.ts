@@ -5,7 +5,7 @@
  */
 
 import { flagOf, type SettingForm } from "./raw_settings.ts";
-import { UsageError } from "./usage.ts";
+import { hint, UsageError } from "./usage.ts";
 
 /** Arguments of a command. */
 export interface Arguments {
@@ -64,17 +64,28 @@ export function parseArguments(
   return { words, given };
 }
 
+/** The options that have a short form. */
+const SHORT: ReadonlyMap<string, string> = new Map([
+  ["-h", "help"],
+  ["-v", "version"],
+]);
+
 /** The name of an option as it was written. */
 function nameOf(
   option: string,
   forms: Readonly<Record<string, SettingForm>>,
 ): string {
-  const name = option.slice(2);
-  if (option.startsWith("--") && Object.hasOwn(forms, name)) return name;
+  const name = SHORT.get(option) ?? option.slice(2);
+  const isForm = option.startsWith("--") || SHORT.has(option);
+  if (isForm && Object.hasOwn(forms, name)) return name;
   const positive = name.slice("no-".length);
   const isOff = name.startsWith("no-") && Object.hasOwn(forms, positive) &&
     forms[positive] === "flag";
   throw new UsageError(
-    `${option}: unknown option${isOff ? `, want --${positive}=no` : ""}`,
+    `${option}: unknown option${
+      isOff
+        ? `, want --${positive}=no`
+        : hint(option, Object.keys(forms).map((known) => `--${known}`))
+    }`,
   );
 }

@@ -6,15 +6,15 @@
 import { Certificate } from "../tls/certificate.ts";
 import type { KeyAlgorithm } from "../tls/private_key.ts";
 import {
+  duration,
   flag,
   one,
   type RawSettings,
   type SettingForm,
-  wholeNumber,
   word,
 } from "./raw_settings.ts";
 import type { Output } from "./serve.ts";
-import { oneLine, RunError, UsageError } from "./usage.ts";
+import { hint, oneLine, RunError, UsageError } from "./usage.ts";
 
 /** The settings of the command. */
 export const CERTIFICATE_SETTINGS: Readonly<Record<string, SettingForm>> = {
@@ -26,17 +26,14 @@ export const CERTIFICATE_SETTINGS: Readonly<Record<string, SettingForm>> = {
   request: "flag",
 };
 
+/** A day in ms. */
+const DAY = 86_400_000;
+
 const ALGORITHMS: readonly KeyAlgorithm[] = [
   "ecdsa-p256",
   "rsa-2048",
   "ed25519",
 ];
-
-/** The text of `certificate --help`. */
-const USAGE =
-  `certificate create --name NAME [--name ...] --cert FILE --key FILE
-                   [--days N] [--algorithm ecdsa-p256|rsa-2048|ed25519] [--request]
-certificate show FILE`;
 
 /** Runs the command; resolves with the exit code. */
 export async function certificate(
@@ -49,7 +46,13 @@ export async function certificate(
   if (verb === "show" && file !== undefined && more === undefined) {
     return await show(file, output);
   }
-  throw new UsageError(`Command certificate: want one of these:\n${USAGE}`);
+  throw new UsageError(
+    `Cannot run certificate ${
+      args.join(" ")
+    }: want "create", or "show" and a file${
+      hint(verb ?? "", ["create", "show"])
+    }`,
+  );
 }
 
 async function create(raw: RawSettings, output: Output): Promise<number> {
@@ -57,7 +60,8 @@ async function create(raw: RawSettings, output: Output): Promise<number> {
   const certificateFile = one(raw, "cert");
   const keyFile = one(raw, "key");
   const algorithm = word(raw, "algorithm", ALGORITHMS) ?? "ecdsa-p256";
-  const days = wholeNumber(raw, "days", 1) ?? 365;
+  const validity = duration(raw, "days", { unit: DAY, most: 36_500 * DAY });
+  const days = Math.ceil((validity ?? 365 * DAY) / DAY);
   if (names.length === 0) {
     throw new UsageError("Command certificate create: want --name");
   }

@@ -34,3 +34,20 @@ export function fit(text: string, width: number): string {
     ? text
     : `${text.slice(0, Math.max(0, width - 1))}…`;
 }
+
+const SIZE = /^(\d{1,15}(?:\.\d{1,6})?) ?([kmgt]?)(i?b?)$/i;
+
+/**
+ * The bytes of a size: `4096`, `10k`, `10M`, `1.5GiB`. k, M, G and T are powers
+ * of 1024, with or without `i` and `iB`; `kB`, `MB`, `GB` and `TB` are powers of 1000.
+ * `NaN` where the text is no size; may have a fraction.
+ */
+export function parseSize(text: string): number {
+  const match = SIZE.exec(text);
+  if (match === null) return NaN;
+  const [, digits, unit, rest] = match;
+  const power = " kmgt".indexOf(unit!.toLowerCase() || " ");
+  if (power === 0 && /i/i.test(rest!)) return NaN;
+  const base = /^b$/i.test(rest!) ? 1000 : 1024;
+  return Number(digits) * base ** power;
+}

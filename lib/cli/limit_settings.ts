@@ -6,8 +6,10 @@
 import { parseCidr } from "../net/cidr.ts";
 import type { LimitNumbers, LimitOptions } from "../session/limit_options.ts";
 import {
+  duration,
   type RawSettings,
   type SettingForm,
+  size,
   usable,
   wholeNumber,
 } from "./raw_settings.ts";
@@ -19,20 +21,26 @@ const NUMBERS: readonly (readonly [
   option: keyof LimitNumbers,
   least: number,
 ])[] = [
-  ["max-size", "maxSize", 0],
   ["max-recipients", "maxRecipients", 1],
   ["max-connections", "maxConnections", 1],
   ["max-connections-per-ip", "maxConnectionsPerIp", 0],
   ["connections-per-minute", "connectionsPerMinute", 0],
   ["messages-per-minute", "messagesPerMinute", 0],
   ["recipients-per-minute", "recipientsPerMinute", 0],
-  ["bytes-per-minute", "bytesPerMinute", 0],
   ["max-errors", "maxErrors", 0],
 ];
+
+/** The limits that are sizes. */
+const SIZES: readonly (readonly [flag: string, option: keyof LimitNumbers])[] =
+  [["max-size", "maxSize"], ["bytes-per-minute", "bytesPerMinute"]];
+
+/** The longest wait that a timer can be trusted with: 24 days, in ms. */
+const MAX_WAIT = 24 * 86_400_000;
 
 /** The settings, by their name on the command line. */
 export const LIMIT_SETTINGS: Readonly<Record<string, SettingForm>> = {
   ...Object.fromEntries(NUMBERS.map(([flag]) => [flag, "one" as const])),
+  ...Object.fromEntries(SIZES.map(([flag]) => [flag, "one" as const])),
   timeout: "one",
   exempt: "many",
 };
@@ -45,10 +53,12 @@ export const LIMIT_SETTINGS: Readonly<Record<string, SettingForm>> = {
 export function limitSettings(raw: RawSettings): LimitOptions {
   const limits: LimitOptions = { exempt: exemptions(raw) };
   for (const [flag, option, least] of NUMBERS) {
-    limits[option] = wholeNumber(raw, flag, least);
+    limits[option] = wholeNumber(raw, flag, { least });
   }
-  const timeout = wholeNumber(raw, "timeout", 1);
-  if (timeout !== undefined) limits.timeoutMs = timeout * 1000;
+  for (const [flag, option] of SIZES) {
+    limits[option] = size(raw, flag, { least: 0 });
+  }
+  limits.timeoutMs = duration(raw, "timeout", { unit: 1000, most: MAX_WAIT });
   return limits;
 }
 

@@ -9,7 +9,7 @@ import { flag, type RawSettings, type SettingForm } from "./raw_settings.ts";
 import { nameServers } from "./relay_settings.ts";
 import type { Output } from "./serve.ts";
 import { printableJson } from "../log.ts";
-import { oneLine, UsageError } from "./usage.ts";
+import { hint, oneLine, UsageError } from "./usage.ts";
 
 /** The settings of `lookup`. */
 export const LOOKUP_SETTINGS: Readonly<Record<string, SettingForm>> = {
@@ -46,7 +46,9 @@ export async function lookup(
     throw new UsageError(
       `Cannot run lookup ${
         args.join(" ")
-      }: want mx, a, aaaa, ptr or txt and a name`,
+      }: want mx, a, aaaa, ptr or txt and a name${
+        type === undefined ? hint(key, Object.keys(TYPES)) : ""
+      }`,
     );
   }
   const dns = new DnsClient({ nameServers: nameServers(raw) });

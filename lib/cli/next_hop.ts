@@ -16,7 +16,7 @@ export interface NextHop {
 }
 
 const FORM =
-  /^(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/[\]]+))(?::(\d{1,5}))?(?:\/(smtps|starttls|none|lmtp))?$/;
+  /^(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/[\]]+))(?::(-?\d+))?(?:\/(smtps|starttls|none|lmtp))?$/;
 
 /**
  * Reads `HOST[:PORT][/smtps|/starttls|/none|/lmtp]`.
@@ -26,9 +26,14 @@ const FORM =
 export function parseNextHop(text: string): NextHop {
   const match = FORM.exec(text);
   const port = match?.[3] === undefined ? undefined : Number(match[3]);
-  if (match === null || port === 0 || (port ?? 0) > 65535) {
+  if (match === null) {
     throw new SyntaxError(
       `Cannot send to "${text}": want HOST:PORT, perhaps with /smtps, /starttls or /none, as "mail.example.com:587/starttls"`,
+    );
+  }
+  if (port !== undefined && !(port >= 1 && port <= 65535)) {
+    throw new SyntaxError(
+      `Cannot send to "${text}": want a port from 1 to 65535`,
     );
   }
   const suffix = match[4];

@@ -17,7 +17,7 @@ import {
 import { DEFAULT_SPOOL } from "./relay_settings.ts";
 import type { Output } from "./serve.ts";
 import { printableJson } from "../log.ts";
-import { oneLine, RunError, UsageError } from "./usage.ts";
+import { hint, oneLine, RunError, UsageError } from "./usage.ts";
 
 /** The settings of `queue`. */
 export const QUEUE_SETTINGS: Readonly<Record<string, SettingForm>> = {
@@ -51,7 +51,9 @@ export async function queue(
     throw new UsageError(
       `Cannot run queue ${
         args.join(" ")
-      }: want "list", or "show", "retry", "hold", "release" or "remove" and a message or "all"`,
+      }: want "list", or "show", "retry", "hold", "release" or "remove" and a message or "all"${
+        isKnown ? "" : hint(action, ["list", "show", ...ACTIONS])
+      }`,
     );
   }
   if (action === "show") return await show(folder, { id, json }, output);

@@ -3,7 +3,9 @@
  * file: names and texts, and how a text becomes a value or a complaint.
  */
 
-import { UsageError } from "./usage.ts";
+import { parseDuration } from "../queue/schedule.ts";
+import { parseSize } from "./format.ts";
+import { hint, UsageError } from "./usage.ts";
 
 /** How a setting is written: `many` may be repeated, `flag` is on by itself and may be given yes or no. */
 export type SettingForm = "one" | "many" | "flag";
@@ -62,17 +64,68 @@ export function flag(raw: RawSettings, name: string): boolean {
 export function wholeNumber(
   raw: RawSettings,
   name: string,
-  least: number,
+  range: { readonly least: number; readonly most?: number },
 ): number | undefined {
   const text = one(raw, name);
   if (text === undefined) return undefined;
-  const value = Number(text);
-  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value < least) {
-    throw new UsageError(
-      `--${name} ${text}: want a whole number from ${least}`,
-    );
+  const value = /^\d+$/.test(text) ? Number(text) : NaN;
+  return within(value, { name, text, ...range });
+}
+
+/** The bytes of a setting that may be given once: `10485760`, `10M` or `10MiB`. */
+export function size(
+  raw: RawSettings,
+  name: string,
+  range: { readonly least: number },
+): number | undefined {
+  const text = one(raw, name);
+  if (text === undefined) return undefined;
+  const units = ", perhaps with k, M or G";
+  return within(parseSize(text), { name, text, units, ...range });
+}
+
+/**
+ * The milliseconds of a setting that may be given once: `90s`, `2m`, or a plain
+ * number of `unit` ms.
+ */
+export function duration(
+  raw: RawSettings,
+  name: string,
+  range: { readonly unit: number; readonly most: number },
+): number | undefined {
+  const text = one(raw, name);
+  if (text === undefined) return undefined;
+  const { unit, most } = range;
+  const units = ", perhaps with ms, s, m, h or d";
+  let ms = NaN;
+  try {
+    ms = /^\d+$/.test(text) ? Number(text) * unit : parseDuration(text);
+  } catch {
+    // Told below, with what was wanted.
   }
-  return value;
+  if (ms >= 1 && ms <= most) return ms;
+  return within(NaN, { name, text, units, least: 1, most: most / unit });
+}
+
+/** The value, if it is a whole number in its range. */
+function within(
+  value: number,
+  told: {
+    readonly name: string;
+    readonly text: string;
+    readonly units?: string;
+    readonly least: number;
+    readonly most?: number;
+  },
+): number {
+  const { name, text, units = "", least, most } = told;
+  const isIn = Number.isSafeInteger(value) && value >= least &&
+    value <= (most ?? Infinity);
+  if (isIn) return value;
+  const to = most === undefined ? "" : ` to ${most}`;
+  throw new UsageError(
+    `--${name} ${text}: want a whole number from ${least}${to}${units}`,
+  );
 }
 
 /** The text of a setting that is one of a few words. */
@@ -83,7 +136,10 @@ export function word<T extends string>(
 ): T | undefined {
   const text = one(raw, name);
   if (text === undefined || words.includes(text as T)) return text as T;
-  throw new UsageError(`--${name} ${text}: want ${words.join(", ")}`);
+  const list = `${words.slice(0, -1).join(", ")} or ${words.at(-1)}`;
+  throw new UsageError(
+    `--${name} ${text}: want ${list}${hint(text, words)}`,
+  );
 }
 
 /** Runs a parser of the library; what it cannot read is wrong usage of the option. */

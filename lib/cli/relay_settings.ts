@@ -32,7 +32,7 @@ export const RELAY_SETTINGS: Readonly<Record<string, SettingForm>> = {
   smarthost: "many",
   "smarthost-user": "one",
   "smarthost-mechanisms": "one",
-  "no-chunking": "flag",
+  chunking: "flag",
   spool: "one",
   dns: "many",
   retry: "one",
@@ -41,6 +41,9 @@ export const RELAY_SETTINGS: Readonly<Record<string, SettingForm>> = {
   "remote-port": "one",
   "allow-loopback": "flag",
 };
+
+/** What the port of another server may be. */
+export const PORTS = { least: 1, most: 65535 } as const;
 
 /** Where the queue is, unless told otherwise. */
 export const DEFAULT_SPOOL = "./spool";
@@ -67,11 +70,11 @@ export function relaySettings(
       from,
       spool: isWanted ? one(raw, "spool") ?? DEFAULT_SPOOL : undefined,
       ...smarthosts(raw),
-      ...(raw.has("no-chunking") && { chunking: false }),
+      chunking: raw.has("chunking") ? flag(raw, "chunking") : undefined,
       ...times(raw),
       bounceFrom: bounceFrom(raw),
-      remotePort: wholeNumber(raw, "remote-port", 1),
-      allowLoopback: raw.has("allow-loopback") || undefined,
+      remotePort: wholeNumber(raw, "remote-port", PORTS),
+      allowLoopback: flag(raw, "allow-loopback") || undefined,
     },
   };
 }

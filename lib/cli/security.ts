@@ -4,6 +4,7 @@
  */
 
 import { type AccountList, parseAccounts } from "../sasl/accounts.ts";
+import { saslPrep } from "../sasl/saslprep.ts";
 import { Certificate } from "../tls/certificate.ts";
 import { CertificateSet } from "../tls/certificate_set.ts";
 import type { SmtpServerOptions } from "../server/options.ts";
@@ -97,12 +98,23 @@ export class SecurityFiles {
   async #accounts(): Promise<AccountList | undefined> {
     const users = this.#raw.get("user") ?? [];
     const file = one(this.#raw, "users");
-    if (file === undefined && users.length === 0) return undefined;
+    if (file === undefined) {
+      return users.length === 0 ? undefined : parseAccounts(users.join("\n"));
+    }
+    let text: string;
     try {
-      const text = file === undefined ? "" : await Deno.readTextFile(file);
-      return parseAccounts([text, ...users].join("\n"));
+      text = await Deno.readTextFile(file);
+      parseAccounts(text);
     } catch (error) {
       throw new RunError(`--users ${file}: ${(error as Error).message}`);
+    }
+    try {
+      return parseAccounts([...users, text].join("\n"));
+    } catch {
+      // Each by itself is right: a name is in both.
+      throw new RunError(
+        `--user: a name is also in --users ${file}, want it in one of them`,
+      );
     }
   }
 
@@ -162,15 +174,30 @@ async function loadCertificate(
   return certificate;
 }
 
-/** Checks `--user` without a word of what was given: it may be a secret. */
+/** Checks `--user` without a word of what was given but the name: it may be a secret. */
 function checkUsers(users: readonly string[]): void {
+  const seen = new Map<string, number>();
   for (const [index, user] of users.entries()) {
+    const number = index + 1;
+    let isUsable = false;
     try {
-      parseAccounts(user);
+      // One that reads as a comment or as nothing would be no account.
+      isUsable = parseAccounts(user).size === 1;
     } catch {
+      // Told below, without the reason: it quotes what was given.
+    }
+    if (!isUsable) {
       throw new UsageError(
-        `--user: number ${index + 1} cannot be used, want NAME:SECRET`,
+        `--user: number ${number} cannot be used, want NAME:SECRET`,
       );
     }
+    const name = saslPrep(user.slice(0, user.indexOf(":")).trimStart())!;
+    const before = seen.get(name);
+    if (before !== undefined) {
+      throw new UsageError(
+        `--user: number ${number} has the name of number ${before}, "${name}", want each name once`,
+      );
+    }
+    seen.set(name, number);
   }
 }

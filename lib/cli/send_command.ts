@@ -4,8 +4,10 @@
  * caller's to send again.
  */
 
+import { userInfo } from "node:os";
 import { DnsClient } from "../dns/dns_client.ts";
 import { Address } from "../protocol/address.ts";
+import type { SmtpClientOptions } from "../relay/client_options.ts";
 import { Delivery } from "../relay/delivery.ts";
 import type { RecipientReport } from "../relay/delivery_job.ts";
 import {
@@ -17,13 +19,14 @@ import {
 } from "./next_hop.ts";
 import { ProgressBar } from "./progress.ts";
 import {
+  flag,
   one,
   type RawSettings,
   type SettingForm,
   usable,
   wholeNumber,
 } from "./raw_settings.ts";
-import { nameServers } from "./relay_settings.ts";
+import { nameServers, PORTS } from "./relay_settings.ts";
 import type { Output } from "./serve.ts";
 import { oneLine, RunError, UsageError } from "./usage.ts";
 
@@ -34,7 +37,7 @@ export const SEND_SETTINGS: Readonly<Record<string, SettingForm>> = {
   to: "many",
   user: "one",
   mechanisms: "one",
-  "no-chunking": "flag",
+  chunking: "flag",
   hostname: "one",
   dns: "many",
   "remote-port": "one",
@@ -69,15 +72,20 @@ export async function send(
       "Cannot run send: want one file, or - for standard input",
     );
   }
-  const from = address("from", one(raw, "from") ?? "");
   const to = (raw.get("to") ?? []).map((text) => address("to", text));
   if (to.length === 0) throw new UsageError("--to: want at least one");
   const server = one(raw, "server");
   const hop = server === undefined
     ? undefined
     : usable("server", () => parseNextHop(server));
+  const { from, isGuess } = senderOf(raw);
   await using delivery = makeDelivery(raw, hop);
   const content = await openContent(file);
+  if (isGuess) {
+    output.err(
+      `note: --from is not given, sending as ${oneLine(String(from))}\n`,
+    );
+  }
   const bar = new ProgressBar(
     content.size,
     Deno.stderr.isTerminal() ? output.err : undefined,
@@ -102,8 +110,49 @@ export async function send(
   return exitCode(reports);
 }
 
+/**
+ * The sender: what `--from` says, the null address where that is empty. Without
+ * it the account, or this machine's user: a message from the null address is
+ * for the receiver a notice, and nobody is told when it is lost.
+ */
+function senderOf(
+  raw: RawSettings,
+): { readonly from: Address; readonly isGuess: boolean } {
+  const given = raw.get("from");
+  if (given?.length === 1 && (given[0] === "" || given[0] === "<>")) {
+    return { from: Address.NULL, isGuess: false };
+  }
+  const text = one(raw, "from");
+  if (text !== undefined) {
+    return { from: address("from", text), isGuess: false };
+  }
+  const account = loginOf(raw)?.username;
+  const host = one(raw, "hostname") ?? Deno.hostname();
+  const candidates = [
+    ...account === undefined ? [] : [account, `${account}@${host}`],
+    `${userName()}@${host}`,
+  ];
+  for (const candidate of candidates) {
+    try {
+      return { from: address("from", candidate), isGuess: true };
+    } catch {
+      continue;
+    }
+  }
+  throw new UsageError('--from: want an address, or "" for the null address');
+}
+
+/** The name of the user whose program this is. */
+function userName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    // Nothing in the system's list: a container may run as any number.
+    return "postmaster";
+  }
+}
+
 function address(name: string, text: string): Address {
-  if (name === "from" && (text === "" || text === "<>")) return Address.NULL;
   return usable(name, () => {
     const parsed = Address.parse(text);
     if (parsed.domain !== "") return parsed;
@@ -111,28 +160,32 @@ function address(name: string, text: string): Address {
   });
 }
 
-function makeDelivery(raw: RawSettings, hop: NextHop | undefined): Delivery {
+function loginOf(raw: RawSettings): SmtpClientOptions["auth"] {
   const account = one(raw, "user");
-  if (account !== undefined && hop === undefined) {
-    throw new UsageError("--user: want --server, too");
-  }
   const mechanisms = one(raw, "mechanisms");
   if (mechanisms !== undefined && account === undefined) {
     throw new UsageError("--mechanisms: want --user, too");
   }
-  const auth = account === undefined ? undefined : {
+  return account === undefined ? undefined : {
     ...usable("user", () => parseLogin(account)),
     mechanisms: mechanisms === undefined
       ? undefined
       : usable("mechanisms", () => parseMechanisms(mechanisms)),
   };
+}
+
+function makeDelivery(raw: RawSettings, hop: NextHop | undefined): Delivery {
+  const auth = loginOf(raw);
+  if (auth !== undefined && hop === undefined) {
+    throw new UsageError("--user: want --server, too");
+  }
   return new Delivery({
     hostname: one(raw, "hostname") ?? Deno.hostname(),
     dns: new DnsClient({ nameServers: nameServers(raw) }),
     smarthosts: hop && [hop.host],
-    port: wholeNumber(raw, "remote-port", 1),
+    port: wholeNumber(raw, "remote-port", PORTS),
     auth,
-    chunking: raw.has("no-chunking") ? false : undefined,
+    chunking: raw.has("chunking") ? flag(raw, "chunking") : undefined,
     security: hop && securityFor(hop.tls, auth !== undefined),
     allowInsecureAuth: hop?.tls === "none",
     // Whoever runs the command has chosen the recipients.

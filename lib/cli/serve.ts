@@ -6,15 +6,23 @@
 import { describeError } from "../log.ts";
 import { formatHostPort, kindName } from "../net/listen_options.ts";
 import { SmtpServer } from "../server.ts";
-import { ownName } from "../server/contexts.ts";
+import { ownName, policyOf } from "../server/contexts.ts";
 import type { SmtpServerOptions } from "../server/options.ts";
 import { CertificateSource } from "../tls/certificate_set.ts";
+import { handlerModuleUrl, moduleFault } from "../session/handler_module.ts";
+import {
+  authenticates,
+  type CheckedOptions,
+  checkPlace,
+  withoutEffect,
+} from "./checks.ts";
+import { atItsPlace, placed, type PlacedSettings } from "./config_file.ts";
+import { LIMIT_SETTINGS } from "./limit_settings.ts";
 import type { RawSettings } from "./raw_settings.ts";
-import { SecurityFiles } from "./security.ts";
-import { handlerModuleUrl } from "../session/handler_module.ts";
+import { SecurityFiles, type SecurityOptions } from "./security.ts";
 import { LogWriter } from "./log_writer.ts";
-import { type ServeSettings, serveSettings } from "./settings.ts";
-import { oneLine, UsageError } from "./usage.ts";
+import { type ServeSettings, serveSettings, SETTINGS } from "./settings.ts";
+import { oneLine, RunError, UsageError } from "./usage.ts";
 
 /** How long sessions may go on after the first signal, in ms. */
 const GRACE_MS = 10_000;
@@ -51,22 +59,66 @@ function writeAll(
   }
 }
 
+/** What `serve` is told beside its settings. */
+export interface ServeRequest {
+  /** Reads the settings: once at the start, and on SIGHUP. */
+  read(): Promise<PlacedSettings>;
+  /** Whether to check the settings and end. */
+  readonly check: boolean;
+}
+
 /**
  * Serves until a signal. Resolves with the exit code.
  *
  * @throws {UsageError} If a setting cannot be used
+ * @throws {RunError} If a file cannot be used
  */
 export async function serve(
-  raw: RawSettings,
+  request: ServeRequest,
   output: Output,
 ): Promise<number> {
-  const settings = serveSettings(raw);
+  const plan = await planOf(await request.read());
+  try {
+    return await serveBy(plan, request, output);
+  } catch (error) {
+    throw atItsPlace(error, plan.places);
+  }
+}
+
+/** What is to be served, read and checked; nothing is open yet. */
+interface Plan extends PlacedSettings {
+  readonly settings: ServeSettings;
+  readonly files: SecurityFiles;
+  readonly security: SecurityOptions;
+}
+
+async function planOf(placed: PlacedSettings): Promise<Plan> {
+  const { raw, places } = placed;
+  try {
+    const settings = serveSettings(raw);
+    const hostname = settings.options.hostname ?? ownName();
+    const files = new SecurityFiles(raw, hostname);
+    const security = await files.load();
+    return { ...placed, settings, files, security };
+  } catch (error) {
+    throw atItsPlace(error, places);
+  }
+}
+
+async function serveBy(
+  plan: Plan,
+  request: ServeRequest,
+  output: Output,
+): Promise<number> {
+  const { raw, places, settings, security } = plan;
   const handlers = await handlersOf(settings.handlers);
-  const files = new SecurityFiles(
-    raw,
-    settings.options.hostname ?? ownName(),
-  );
-  const security = await files.load();
+  const options = {
+    ...settings.options,
+    ...security,
+    certificate: security.certificate &&
+      new CertificateSource(security.certificate),
+    handlers: handlers?.url,
+  };
   const log = new LogWriter({
     form: settings.log,
     quiet: settings.quiet,
@@ -75,33 +127,68 @@ export async function serve(
     write: output.err,
   });
   const server = makeServer({
-    ...settings.options,
-    ...security,
-    certificate: security.certificate &&
-      new CertificateSource(security.certificate),
-    handlers,
+    ...options,
     log: (record) => log.log(record),
     logLevel: log.least,
   });
+  await checkPlaces(raw, settings);
+  const warnings = withoutEffect(raw, { options, handlers: handlers?.exported })
+    .map((warning) => placed(warning, places));
+  if (request.check) {
+    checkListeners(options, handlers?.exported);
+    for (const warning of warnings) output.err(`warning: ${warning}\n`);
+    output.out("the settings can be used\n");
+    return 0;
+  }
+  for (const message of warnings) {
+    log.log({ level: "warn", event: "listening", message });
+  }
   const stopped = stopOnSignal(server);
   try {
     await server.start();
   } catch (error) {
     stopped.cancel();
+    log.flush();
     output.err(`error: ${oneLine(withCause(error as Error))}\n`);
     return 1;
   }
   const withdraw = keepGoing(log);
   tellFirst(server, { settings, output, log });
-  const unwatch = reloadOnChange(server, { files, log });
+  const unwatch = reloadOnChange(server, { plan, request, log });
   const code = await stopped.done.then(() => 0, (error) => {
-    output.err(`error: ${oneLine(withCause(error as Error))}
-`);
+    output.err(`error: ${oneLine(withCause(error as Error))}\n`);
     return 1;
   }).finally(withdraw);
   unwatch();
   log.flush();
   return code;
+}
+
+/** Checks that store and spool can be written to. */
+async function checkPlaces(
+  raw: RawSettings,
+  { keepsIn, options }: ServeSettings,
+): Promise<void> {
+  if (keepsIn !== undefined) {
+    const store = raw.get("store")?.[0] ?? `maildir:${keepsIn.path}`;
+    await checkPlace(`--store ${store}`, keepsIn);
+  }
+  const spool = options.relay?.spool;
+  if (typeof spool === "string") {
+    await checkPlace(`--spool ${spool}`, { path: spool, isFile: false });
+  }
+}
+
+/** What is wrong with a listener, as its start would tell it. */
+function checkListeners(options: CheckedOptions, exported: unknown): void {
+  const handlers = authenticates(exported)
+    ? { onAuthenticate: () => false }
+    : {};
+  try {
+    for (const it of options.listen) policyOf(it, { ...options, handlers });
+  } catch (error) {
+    throw new RunError((error as Error).message);
+  }
 }
 
 /** What went wrong, and why: a spool that cannot be opened has a reason. */
@@ -135,40 +222,94 @@ function keepGoing(log: LogWriter): () => void {
   };
 }
 
-/** Rereads certificates and accounts when their files change, and on SIGHUP. */
+/** The settings that take effect without a restart. */
+const RELOADED: ReadonlySet<string> = new Set([
+  ...["domain", "user", "users", "auth", "allow-insecure-auth"],
+  ...["cert", "key", ...Object.keys(LIMIT_SETTINGS)],
+]);
+
+/**
+ * Rereads certificates and accounts when their files change; on SIGHUP all
+ * settings.
+ */
 function reloadOnChange(
   server: SmtpServer,
-  { files, log }: { readonly files: SecurityFiles; readonly log: LogWriter },
+  { plan, request, log }: {
+    readonly plan: Plan;
+    readonly request: ServeRequest;
+    readonly log: LogWriter;
+  },
 ): () => void {
-  const reload = async () => {
-    try {
-      const { certificate, accounts } = await files.load();
+  let current = plan;
+  let turn = Promise.resolve();
+  const say = (level: "info" | "warn" | "error", message: string) =>
+    log.log({
+      level,
+      event: level === "error" ? "error" : "listening",
+      message,
+    });
+  const attempt = (act: () => Promise<void>) => {
+    turn = turn.then(act).catch((error: Error) =>
+      // What was read before stays in force.
+      say("error", `Cannot reread: ${oneLine(error.message)}`)
+    );
+  };
+  const rereadFiles = () =>
+    attempt(async () => {
+      const { certificate, accounts } = await current.files.load();
       await server.reload({
         ...(certificate && { certificate }),
         ...(accounts && { accounts }),
       });
-      log.log({
-        level: "info",
-        event: "listening",
-        message: "Reread certificates and accounts",
+      say("info", "Reread certificates and accounts");
+    });
+  let unwatch = current.files.watch(rereadFiles);
+  const rereadAll = () =>
+    attempt(async () => {
+      const next = await planOf(await request.read());
+      const { domains, limits } = next.settings.options;
+      const { certificate, accounts, authentication, allowInsecureAuth } =
+        next.security;
+      await server.reload({
+        ...{ domains, limits, accounts, authentication, allowInsecureAuth },
+        ...(certificate && { certificate }),
       });
-    } catch (error) {
-      // What was read before stays in force.
-      log.log({
-        level: "error",
-        event: "error",
-        message: `Cannot reread: ${oneLine((error as Error).message)}`,
-      });
-    }
-  };
-  const unwatch = files.watch(() => void reload());
-  if (Deno.build.os === "windows") return unwatch;
-  const onSignal = () => void reload();
-  Deno.addSignalListener("SIGHUP", onSignal);
+      unwatch();
+      unwatch = next.files.watch(rereadFiles);
+      say("info", "Reread certificates and accounts, domains and limits");
+      const waiting = changed(plan.raw, next.raw);
+      if (certificate === undefined && plan.security.certificate) {
+        waiting.push("cert");
+      }
+      if (waiting.length > 0) {
+        say(
+          "warn",
+          `Not in force before a restart: ${
+            waiting.map((name) => `--${name}`).join(", ")
+          }`,
+        );
+      }
+      current = next;
+    });
+  if (Deno.build.os !== "windows") {
+    Deno.addSignalListener("SIGHUP", rereadAll);
+  }
   return () => {
     unwatch();
-    Deno.removeSignalListener("SIGHUP", onSignal);
+    if (Deno.build.os === "windows") return;
+    Deno.removeSignalListener("SIGHUP", rereadAll);
   };
+}
+
+/** The settings that differ from those of the start, and want a restart. */
+function changed(before: RawSettings, after: RawSettings): string[] {
+  const names = new Set([...before.keys(), ...after.keys()]);
+  const text = (raw: RawSettings, name: string) =>
+    JSON.stringify(raw.get(name) ?? []);
+  return [...names].filter((name) =>
+    Object.hasOwn(SETTINGS, name) && !RELOADED.has(name) &&
+    text(before, name) !== text(after, name)
+  );
 }
 
 /** Makes the server; what it cannot use is wrong usage. */
@@ -248,12 +389,12 @@ function stopOnSignal(
 }
 
 /**
- * The URL of the module that `--handlers` names. It is loaded here to find what
- * is wrong with it; the server, and each of its threads, loads it again.
+ * The module that `--handlers` names, loaded to find what is wrong with it; the
+ * server, and each of its threads, loads it again.
  */
 async function handlersOf(
   module: string | undefined,
-): Promise<string | undefined> {
+): Promise<{ readonly url: string; readonly exported: unknown } | undefined> {
   if (module === undefined) return undefined;
   const url = handlerModuleUrl(module);
   let loaded: { readonly default?: unknown };
@@ -261,17 +402,15 @@ async function handlersOf(
     loaded = await import(url);
   } catch (error) {
     throw new UsageError(
-      `--handlers ${module}: cannot load it: ${
-        describeError(error).split("\n")[0]
-      }`,
+      `--handlers ${module}: cannot load it: ${moduleFault(error)}`,
     );
   }
-  const { default: given } = loaded;
-  if (typeof given === "function") return url;
-  if (typeof given !== "object" || given === null) {
+  const { default: exported } = loaded;
+  if (typeof exported === "function") return { url, exported };
+  if (typeof exported !== "object" || exported === null) {
     throw new UsageError(
       `--handlers ${module}: want a default export with handlers, as { onRcptTo() {} }`,
     );
   }
-  return url;
+  return { url, exported };
 }

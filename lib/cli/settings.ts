@@ -10,7 +10,7 @@ import {
   isOpenToClients,
   type RelayingOptions,
 } from "../relaying/relaying_options.ts";
-import type { SmtpServerOptions } from "../server/options.ts";
+import { checkHostname, type SmtpServerOptions } from "../server/options.ts";
 import { localDomains } from "../session/local_domains.ts";
 import { DiscardStore } from "../store/discard_store.ts";
 import { FileStore } from "../store/file_store.ts";
@@ -21,15 +21,15 @@ import type { MessageStore } from "../store/store.ts";
 import { LIMIT_SETTINGS, limitSettings } from "./limit_settings.ts";
 import {
   flag,
-  flagOf,
   one,
   type RawSettings,
   type SettingForm,
   usable,
   wholeNumber,
+  word,
 } from "./raw_settings.ts";
 import { RELAY_SETTINGS, relaySettings } from "./relay_settings.ts";
-import { UsageError } from "./usage.ts";
+import { hint, UsageError } from "./usage.ts";
 
 /** The settings of `serve`, by their name on the command line. */
 export const SETTINGS: Readonly<Record<string, SettingForm>> = {
@@ -56,6 +56,14 @@ export const SETTINGS: Readonly<Record<string, SettingForm>> = {
   quiet: "flag",
 };
 
+/** The folder or file that a store writes to. */
+export interface StorePlace {
+  /** Where it is. */
+  readonly path: string;
+  /** Whether it is one file, and not a folder. */
+  readonly isFile: boolean;
+}
+
 /** The settings of `serve`, checked. */
 export interface ServeSettings {
   /** What the server gets; handlers and log are added by the caller. */
@@ -64,67 +72,14 @@ export interface ServeSettings {
   };
   /** Where mail goes, in words for the first screen. */
   readonly keeps: string;
+  /** What `--store` writes to; `undefined` where nothing is kept. */
+  readonly keepsIn: StorePlace | undefined;
   /** The handlers module, as given. */
   readonly handlers: string | undefined;
   /** The form of log records. */
   readonly log: "text" | "json";
   /** Whether only warnings and errors are told. */
   readonly quiet: boolean;
-}
-
-/**
- * Reads the settings of a configuration file: the same names in camelCase;
- * values are strings, numbers, booleans or arrays of these.
- *
- * @throws {UsageError} If a name is unknown or a value has the wrong type
- */
-export function settingsOfConfig(
-  config: unknown,
-  file: string,
-): Map<string, readonly string[]> {
-  if (typeof config !== "object" || config === null || Array.isArray(config)) {
-    throw new UsageError(`--config ${file}: want a JSON object`);
-  }
-  const settings = new Map<string, readonly string[]>();
-  for (const [key, value] of Object.entries(config)) {
-    const name = key.replace(/[A-Z]/g, (it) => `-${it.toLowerCase()}`);
-    const form = Object.hasOwn(SETTINGS, name) ? SETTINGS[name] : undefined;
-    if (form === undefined || key.includes("-")) {
-      throw new UsageError(`--config ${file}: unknown setting "${key}"`);
-    }
-    const values = valuesOf(form, value);
-    const at = `--config ${file}: setting "${key}"`;
-    if (values === undefined) {
-      throw new UsageError(`${at} wants ${WANTED[form]}`);
-    }
-    if (form === "flag") flagOf(at, values);
-    settings.set(name, values);
-  }
-  return settings;
-}
-
-/** What a setting of each form may be in a configuration file. */
-const WANTED: Readonly<Record<SettingForm, string>> = {
-  one: "a string or a number",
-  many: "a string, or an array of at least one",
-  flag: "true or false",
-};
-
-/** The values of a setting as they would stand on the command line, if they fit its form. */
-function valuesOf(
-  form: SettingForm,
-  value: unknown,
-): readonly string[] | undefined {
-  if (form === "flag") {
-    const fits = ["boolean", "string", "number"].includes(typeof value);
-    return fits ? [String(value)] : undefined;
-  }
-  const values = form === "many" && Array.isArray(value) ? value : [value];
-  const fit = values.length > 0 &&
-    values.every((it) =>
-      typeof it === "string" || (form === "one" && typeof it === "number")
-    );
-  return fit ? values.map(String) : undefined;
 }
 
 /**
@@ -138,30 +93,30 @@ export function serveSettings(raw: RawSettings): ServeSettings {
   );
   const domains = raw.get("domain");
   usable("domain", () => localDomains(domains ?? []));
-  const log = one(raw, "log") ?? "text";
-  if (log !== "text" && log !== "json") {
-    throw new UsageError(`--log ${log}: want text or json`);
-  }
-  const { store, keeps } = storeOf(
+  const log = word(raw, "log", ["text", "json"]) ?? "text";
+  const { store, keeps, keepsIn } = storeOf(
     one(raw, "store") ?? "maildir:./mail",
     storeOwners(raw.get("store-owner")),
   );
+  const hostname = one(raw, "hostname");
+  usable("hostname", () => checkHostname(hostname));
   const relaying = relaySettings(raw);
   return {
     options: {
       listen,
       store,
       domains,
-      hostname: one(raw, "hostname"),
+      hostname,
       limits: limitSettings(raw),
       proxyProtocol: networks(raw, "proxy-protocol"),
       xclient: networks(raw, "xclient"),
-      threads: wholeNumber(raw, "threads", 0),
+      threads: wholeNumber(raw, "threads", { least: 0 }),
       ...relaying,
     },
     keeps: relaying.relay !== undefined && isOpenToClients(relaying.relay)
       ? relayed(keeps, { domains, relay: relaying.relay })
       : keeps,
+    keepsIn,
     handlers: one(raw, "handlers"),
     log,
     quiet: flag(raw, "quiet"),
@@ -205,12 +160,14 @@ function storeOwners(
   }
   return texts.includes("any") ? "any" : texts.map(Number);
 }
+/** The kinds of store. */
+const STORES: readonly string[] = ["maildir", "mbox", "file", "discard"];
 
 /** Makes the store that `--store` names. */
 function storeOf(
   text: string,
   owners: MailboxOwners | undefined,
-): { readonly store: MessageStore; readonly keeps: string } {
+): Pick<ServeSettings, "keeps" | "keepsIn"> & { readonly store: MessageStore } {
   const colon = text.indexOf(":");
   const kind = colon < 0 ? text : text.slice(0, colon);
   const path = colon < 0 ? "" : text.slice(colon + 1);
@@ -218,31 +175,39 @@ function storeOf(
     return {
       store: new DiscardStore(),
       keeps: "mail is accepted and discarded",
+      keepsIn: undefined,
     };
   }
-  if (path === "" || !["maildir", "mbox", "file"].includes(kind)) {
+  if (path === "" || !STORES.includes(kind) || kind === "discard") {
     throw new UsageError(
-      `--store ${text}: want maildir:DIR, mbox:DIR, mbox:FILE.mbox, file:DIR or discard`,
+      `--store ${text}: want maildir:DIR, mbox:DIR, mbox:FILE.mbox, file:DIR or discard${
+        hint(kind, STORES)
+      }`,
     );
   }
+  const keepsIn = { path, isFile: kind === "mbox" && path.endsWith(".mbox") };
   switch (kind) {
     case "maildir":
       return {
+        keepsIn,
         store: new MaildirStore({ folder: path, owners }),
         keeps: `mail is kept in ${path}, one Maildir a recipient`,
       };
     case "mbox":
-      return path.endsWith(".mbox")
+      return keepsIn.isFile
         ? {
+          keepsIn,
           store: new MboxStore({ path, owners }),
           keeps: `mail is kept in the mbox file ${path}`,
         }
         : {
+          keepsIn,
           store: new MboxStore({ folder: path, owners }),
           keeps: `mail is kept in ${path}, one mbox file a recipient`,
         };
     default:
       return {
+        keepsIn,
         store: new FileStore({ folder: path }),
         keeps: `mail is kept in ${path}, one .eml file a message`,
       };

@@ -4,10 +4,19 @@
  */
 
 import { printable } from "../log.ts";
+import { nearest } from "../spelling.ts";
 
 /** A wrong use of the command line; its message is the one line that the user gets. */
 export class UsageError extends Error {
   override readonly name: string = "UsageError";
+}
+
+/** The known name that a mistyped one was meant to be, as a hint behind an error; empty where none is near. */
+export function hint(name: string, known: Iterable<string>): string {
+  const meant = nearest(name, known);
+  return meant === undefined || meant === name
+    ? ""
+    : ` (did you mean ${meant}?)`;
 }
 
 /** A text as one line: what a user gave, or a library said, may have several. */
@@ -20,29 +29,8 @@ export class RunError extends Error {
   override readonly name: string = "RunError";
 }
 
-/** The text of `--help`. */
-export const HELP = `SMTP server
-
-  cli.ts [serve] [options]     receive mail
-  cli.ts certificate create|show ...
-                               make or inspect a certificate
-  cli.ts queue list|show|retry|hold|release|remove [MESSAGE|all]
-         [--spool DIR] [--json]
-                               see and change what waits to be relayed, also
-                               beside a running server
-  cli.ts lookup mx|a|aaaa|ptr|txt NAME [--dns IP[:PORT]] [--json]
-                               ask the DNS as the server does; exit code 1
-                               without such records, 75 without an answer
-  cli.ts send [--server HOST:PORT[/smtps|/starttls|/none]] --from ADDRESS
-         --to ADDRESS [--user NAME:SECRET]
-         [--mechanisms NAMES] [--no-chunking] [--dns IP[:PORT]] FILE|-
-                               send a message at once, without --server to the
-                               recipients' own; exit code 75 if somebody was
-                               refused for now, 69 if somebody was for good
-  cli.ts verifier NAME         make a line for --users from a secret on standard
-                               input
-
-Where
+/** The options of `serve`. */
+const OPTIONS = `Where
   --listen HOST:PORT[/KIND]    repeatable; KIND smtp, submission, lmtp, or with
                                TLS from the first byte smtps, submissions;
                                port 0 takes any free one; default
@@ -90,7 +78,7 @@ What goes elsewhere
   --smarthost-user NAME:SECRET log in there, over verified TLS unless /none
   --smarthost-mechanisms NAMES to log in with, in the order to try them, as
                                "PLAIN LOGIN"; default all, the strongest first
-  --no-chunking                content by DATA alone, never by BDAT
+  --chunking=no                content by DATA alone, never by BDAT
   --spool DIR                  where it waits; default ./spool
   --dns IP[:PORT]              repeatable; name servers; default the system's
   --retry "SCHEDULE"           default "30s 2m 5m 15m 30m 1h 2h 4h"; the last
@@ -102,7 +90,7 @@ What goes elsewhere
   --allow-loopback             send where MX records lead to 127.0.0.1 and the
                                like, for tests
 Limits
-  --max-size BYTES             largest message; default 52428800, 0 for no limit
+  --max-size SIZE              largest message; default 50M, 0 for no limit
   --max-recipients N           of a message; default 1000
   --max-connections N          at once; default 10000
   --max-connections-per-ip N   at once of one address; default 50; 0 means no
@@ -110,19 +98,128 @@ Limits
   --connections-per-minute N   new ones of one address; default 300
   --messages-per-minute N      of one address; default 600
   --recipients-per-minute N    of one address; default 5000
-  --bytes-per-minute BYTES     of one address; default 1073741824
+  --bytes-per-minute SIZE      of one address; default 1G
   --exempt CIDR|none           repeatable; networks without limits per address;
                                default 127.0.0.0/8 and ::1
   --max-errors N               of a session; default 10
-  --timeout SECONDS            wait for a whole command; default 300
+  --timeout TIME               wait for a whole command, in seconds without a
+                               unit; default 300
 Output
   --log text|json              records on standard error; default text
   --quiet                      no first screen, only warnings and errors
   --config FILE.json           the same names in camelCase; options win over it
-  --version
-  --help
+  --version, -v
+  --help, -h
+`;
 
-An option without a value is on; =no, =false, =off or =0 turns it off.
+/** The texts of `COMMAND --help`. */
+const HELPS: Readonly<Record<string, string>> = {
+  serve: `cli.ts [serve] [options]     receive mail
+cli.ts serve --check [options]
+                             check all that can be checked, and end
+
+${OPTIONS}
+An option without a value is on; =no, =false, =off or =0 turns it off. Sizes may
+end in k, M or G (KiB, MiB, GiB), times in ms, s, m, h or d.
+
+SIGHUP rereads the files, --config too, and says what wants a restart.
+Exit code: 0 stopped by SIGINT or SIGTERM, 1 failure, 2 wrong usage.
+`,
+  certificate:
+    `cli.ts certificate create --name NAME [--name ...] --cert FILE --key FILE
+                             make a self-signed certificate and its key
+  --name NAME                repeatable; a host name or IP address it is for
+  --cert FILE, --key FILE    where they are written; files that exist stay
+  --days N                   how long it is valid; default 365
+  --algorithm NAME           ecdsa-p256, rsa-2048 or ed25519; default ecdsa-p256
+  --request                  a request for a certificate in place of one
+
+cli.ts certificate show FILE tell what is in a certificate
+
+Exit code: 0 done, 1 failure, 2 wrong usage.
+`,
+  queue:
+    `cli.ts queue [list]          what waits to be relayed, also beside a running
+                             server
+cli.ts queue show MESSAGE|all
+                             all that is known of a message
+cli.ts queue retry MESSAGE|all
+                             try it at once
+cli.ts queue hold MESSAGE|all
+                             do not try it until it is released
+cli.ts queue release MESSAGE|all
+                             end that
+cli.ts queue remove MESSAGE|all
+                             forget it, without a notice to the sender
+
+  --spool DIR                where it waits; default ./spool
+  --json                     an object a line
+  --config FILE.json         the server's settings
+
+Exit code: 0 done, 1 failure or no such message, 2 wrong usage.
+`,
+  lookup: `cli.ts lookup mx|a|aaaa|ptr|txt NAME
+                             ask the DNS as the server does
+
+  --dns IP[:PORT]            repeatable; name servers; default the system's
+  --json                     the answer as an object
+
+Exit code: 0 found, 1 no such record, 2 wrong usage, 75 no answer.
+`,
+  send: `cli.ts send --to ADDRESS FILE|-
+                             send a message at once; - is standard input
+
+  --to ADDRESS               repeatable
+  --from ADDRESS             the sender; default the account of --user, or this
+                             user at this machine; "" for the null address
+  --server HOST:PORT[/smtps|/starttls|/none]
+                             where to send it; default the servers of the
+                             recipients' domains
+  --user NAME:SECRET         log in to --server
+  --mechanisms NAMES         to log in with, in the order to try them
+  --chunking=no              content by DATA alone, never by BDAT
+  --hostname NAME            own name in EHLO; default this machine's
+  --dns IP[:PORT]            repeatable; name servers; default the system's
+  --remote-port PORT         port of other servers, for tests; default 25
+
+Exit code: 0 taken for all, 69 refused for some, 75 refused for now for some,
+1 failure, 2 wrong usage.
+`,
+  verifier:
+    `cli.ts verifier NAME         make a line for --users from a secret on
+                             standard input
+
+Exit code: 0 done, 2 wrong usage.
+`,
+};
+
+/** The text of `--help` without a command. */
+const HELP = `SMTP server
+
+  cli.ts [serve] [options]     receive mail
+  cli.ts serve --check [options]
+                               check the settings, and end
+  cli.ts queue list|show|retry|hold|release|remove [MESSAGE|all]
+                               see and change what waits to be relayed
+  cli.ts send --to ADDRESS FILE|-
+                               send a message at once
+  cli.ts lookup mx|a|aaaa|ptr|txt NAME
+                               ask the DNS as the server does
+  cli.ts certificate create|show ...
+                               make or inspect a certificate
+  cli.ts verifier NAME         make a line for --users
+  cli.ts help COMMAND          what a command takes
+
+Options of serve
+
+${OPTIONS}
+An option without a value is on; =no, =false, =off or =0 turns it off. Sizes may
+end in k, M or G (KiB, MiB, GiB), times in ms, s, m, h or d.
 
 Exit code: 0 stopped by SIGINT or SIGTERM, 1 failure, 2 wrong usage.
 `;
+
+/** The text of `--help`, of a command where one is named. */
+export function helpOf(command?: string): string {
+  return command === undefined ? HELP : HELPS[command]!;
+}

@@ -3,6 +3,8 @@
  * the `listen` option share.
  */
 
+import { nearest } from "../spelling.ts";
+
 /**
  * What a listener is for: `smtp` takes mail from anybody (MX, port 25),
  * `submission` from users who log in (RFC 6409), `lmtp` from a mail system
@@ -53,22 +55,28 @@ const KINDS: ReadonlyMap<string, Pick<ListenOptions, "kind" | "security">> =
  * @throws {SyntaxError} If the text has another form
  */
 export function parseListen(text: string): ListenOptions {
-  const match = /^(?:\[([^\]]*)\]|([^:/[\]]*)):(\d{1,5})(?:\/([a-z]+))?$/.exec(
+  const match = /^(?:\[([^\]]*)\]|([^:/[\]]*)):(-?\d+)(?:\/([^/]*))?$/.exec(
     text,
   );
   const port = Number(match?.[3]);
   const name = match?.[4] ?? "smtp";
-  const kind = KINDS.get(name);
-  if (match === null || port > 65535) {
+  const kind = KINDS.get(name.toLowerCase());
+  if (match === null) {
     throw new SyntaxError(
       `Cannot listen on "${text}": want HOST:PORT or HOST:PORT/KIND, as "127.0.0.1:2525" or "[::1]:2525/lmtp"`,
     );
   }
+  if (!(port >= 0 && port <= 65535)) {
+    throw new SyntaxError(
+      `Cannot listen on "${text}": want a port from 0 to 65535`,
+    );
+  }
   if (kind === undefined) {
+    const meant = nearest(name, KINDS.keys());
     throw new SyntaxError(
       `Cannot listen on "${text}": unknown kind "${name}", want one of ${
         [...KINDS.keys()].join(", ")
-      }`,
+      }${meant === undefined ? "" : ` (did you mean ${meant}?)`}`,
     );
   }
   const host = match[1] ?? match[2];

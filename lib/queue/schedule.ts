@@ -11,9 +11,11 @@ const UNITS: Readonly<Record<string, number>> = {
   m: 60_000,
   h: 3_600_000,
   d: 86_400_000,
+  w: 604_800_000,
 };
-const DURATION = /^(\d{1,9})(ms|s|m|h|d)$/;
-const STEP = /^(\d{1,9}(?:ms|s|m|h|d))(?:\*(\d{1,4}))?$/;
+const DURATION = /^(?:\d{1,9}(?:ms|[smhdw]))+$/;
+const PART = /(\d+)(ms|[smhdw])/g;
+const STEP = /^([^*]+)(?:\*(\d{1,4}))?$/;
 /** A schedule is read by people; more steps than this are a mistake. */
 const MAX_STEPS = 1000;
 /** The longest delay that makes sense, and that a timer can be trusted with. */
@@ -21,9 +23,10 @@ const MAX_DELAY = 30 * 86_400_000;
 const JITTER = 0.1;
 
 /**
- * Reads a length of time: digits and one of `ms`, `s`, `m`, `h`, `d`.
+ * Reads a length of time: digits and one of `ms`, `s`, `m`, `h`, `d`,
+ * `w`, as often as is needed.
  *
- * @param text As `"5d"` or `"90s"`
+ * @param text As `"5d"`, `"90s"` or `"1h30m"`
  * @returns Milliseconds
  * @throws {SyntaxError} If the text is no length of time
  *
@@ -35,13 +38,16 @@ const JITTER = 0.1;
  * ```
  */
 export function parseDuration(text: string): number {
-  const match = DURATION.exec(text);
-  if (match === null) {
+  if (!DURATION.test(text)) {
     throw new SyntaxError(
       `Cannot read duration "${text}": want digits and ms, s, m, h or d, as "30s"`,
     );
   }
-  return Number(match[1]) * UNITS[match[2]!]!;
+  let ms = 0;
+  for (const [, digits, unit] of text.matchAll(PART)) {
+    ms += Number(digits) * UNITS[unit!]!;
+  }
+  return ms;
 }
 
 /**

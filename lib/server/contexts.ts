@@ -82,6 +82,24 @@ export function securityOf(
   return security;
 }
 
+/**
+ * What a listener's clients may or must do.
+ *
+ * @throws {TypeError} If TLS is wanted without a certificate, or log-ins without accounts
+ */
+export function policyOf(
+  listen: ListenOptions,
+  options: SettledOptions,
+): {
+  readonly security: ListenerSecurity;
+  readonly authentication: AuthenticationPolicy;
+} {
+  return {
+    security: securityOf(listen, options),
+    authentication: authenticationOf(listen, options),
+  };
+}
+
 /** Whether clients of a listener may or must log in. */
 function authenticationOf(
   listen: ListenOptions,

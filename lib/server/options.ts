@@ -228,7 +228,7 @@ function checkThreads(threads = 0): void {
 }
 
 /** A name with white space or brackets would be taken apart by who reads the greeting or Received. */
-function checkHostname(hostname: string | undefined): void {
+export function checkHostname(hostname: string | undefined): void {
   if (hostname === undefined) return;
   const isName = /^[\p{L}\p{N}_-]+(?:\.[\p{L}\p{N}_-]+)*$/u.test(hostname);
   const isLiteral = /^\[[0-9A-Za-z.:]+\]$/.test(hostname);

@@ -65,7 +65,15 @@ export async function loadHandlerModule(
   url: string,
   context: HandlerContext,
 ): Promise<SmtpHandlers> {
-  const loaded: { readonly default?: unknown } = await import(url);
+  let loaded: { readonly default?: unknown };
+  try {
+    loaded = await import(url);
+  } catch (error) {
+    throw new TypeError(
+      `Cannot load the handler module "${url}": ${moduleFault(error)}`,
+      { cause: error },
+    );
+  }
   const { default: given } = loaded;
   const handlers = typeof given === "function" ? await given(context) : given;
   if (typeof handlers !== "object" || handlers === null) {
@@ -74,4 +82,36 @@ export async function loadHandlerModule(
     );
   }
   return handlers;
+}
+
+/** A place in a file, as the platform writes it into messages and stacks. */
+const PLACE = /(?:[a-z][a-z0-9+.-]+:\/\/)[^\s()]*:\d+:\d+/i;
+
+/**
+ * Why a module could not be loaded, in one line, with file, line and column
+ * where the platform knows them: of a syntax error, in the module or in one
+ * that it imports, and of what threw.
+ */
+export function moduleFault(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  // deno-lint-ignore no-control-regex
+  const plain = (text: string) => text.replace(/\x1b\[[\d;]*m/g, "");
+  const { name } = error;
+  const [reason = ""] = plain(error.message).split("\n");
+  const told = /^\w*Error: /.test(reason) ? reason : `${name}: ${reason}`;
+  const place = PLACE.exec(plain(error.message).slice(reason.length)) ??
+    PLACE.exec(stackOf(error));
+  return place === null ? told : `${told} (${pathOf(place[0])})`;
+}
+
+/** The calls of an error that are not this program's own. */
+function stackOf({ stack = "" }: Error): string {
+  return stack.split("\n").slice(1)
+    .filter((line) => !line.includes(import.meta.url)).join("\n");
+}
+
+function pathOf(place: string): string {
+  return place.startsWith("file://")
+    ? decodeURIComponent(place.slice("file://".length))
+    : place;
 }

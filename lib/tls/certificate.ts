@@ -173,13 +173,15 @@ export class Certificate {
     const { certificateFile, keyFile } = options;
     const action = `Cannot load the certificate "${certificateFile}"`;
     const certificates = await readPemFile(certificateFile, action);
-    const key = keyFile === undefined
+    const keyAction = keyFile === undefined
       ? undefined
-      : await readPemFile(keyFile, `Cannot load the private key "${keyFile}"`);
+      : `Cannot load the private key "${keyFile}"`;
+    const key = keyAction && await readPemFile(keyFile!, keyAction);
     const { passphrase, keyOptional } = options;
-    return new Certificate(
-      assemble({ certificates, key, passphrase, keyOptional, action }),
-    );
+    return new Certificate(assemble({
+      ...{ certificates, key, passphrase, keyOptional },
+      ...{ action, keyAction },
+    }));
   }
 
   /**

@@ -47,6 +47,8 @@ export interface MaterialSource {
   readonly passphrase?: string | undefined;
   /** What was tried, for the error text: `Cannot load the certificate "x.pem"`. */
   readonly action: string;
+  /** What was tried with a key of its own: `Cannot load the private key "x.key"`; `action` when not given. */
+  readonly keyAction?: string | undefined;
   /** Whether a text without a key will do. */
   readonly keyOptional?: boolean | undefined;
 }
@@ -58,6 +60,7 @@ export interface MaterialSource {
  */
 export function assemble(source: MaterialSource): CertificateMaterial {
   const fail = failure(source.action);
+  const failKey = failure(source.keyAction ?? source.action);
   const blocks = readPem(source.certificates);
   const keyBlocks = source.key === undefined ? blocks : readPem(source.key);
   if (blocks.length === 0) fail("not PEM, want a BEGIN CERTIFICATE line");
@@ -78,17 +81,23 @@ export function assemble(source: MaterialSource): CertificateMaterial {
   const block = keyBlocks.find(isKeyBlock);
   if (block === undefined) {
     if (source.keyOptional) return { chain, key: undefined };
-    fail(
+    failKey(
       source.key === undefined
         ? "no private key beside it"
-        : "no private key in the text given for it",
+        : source.keyAction === undefined
+        ? "no private key in the text given for it"
+        : keyBlocks.length === 0
+        ? "not PEM, want a BEGIN PRIVATE KEY line"
+        : `no private key in it, only "${keyBlocks[0]!.label}"`,
     );
   }
   let key: KeyObject;
   try {
     key = readKey(block!, source.passphrase);
   } catch (error) {
-    fail(error instanceof Error ? error.message : "the private key is damaged");
+    failKey(
+      error instanceof Error ? error.message : "the private key is damaged",
+    );
   }
   requireMatch(chain, key!, fail);
   return { chain, key: key! };

@@ -2,13 +2,14 @@
 
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { parseArguments } from "../../lib/cli/arguments.ts";
+import { parseConfig } from "../../lib/cli/config_file.ts";
 import { CERTIFICATE_SETTINGS } from "../../lib/cli/certificate.ts";
 import { LOOKUP_SETTINGS } from "../../lib/cli/lookup_command.ts";
 import { QUEUE_SETTINGS } from "../../lib/cli/queue_command.ts";
 import { flag, type SettingForm } from "../../lib/cli/raw_settings.ts";
 import { relaySettings } from "../../lib/cli/relay_settings.ts";
 import { SEND_SETTINGS } from "../../lib/cli/send_command.ts";
-import { SETTINGS, settingsOfConfig } from "../../lib/cli/settings.ts";
+import { SETTINGS } from "../../lib/cli/settings.ts";
 import { UsageError } from "../../lib/cli/usage.ts";
 import { CliServer, runCli, TestFolder } from "../support/cli.ts";
 
@@ -71,19 +72,24 @@ Deno.test("parseArguments() reads yes and no of every flag, and refuses the rest
   assertEquals(count > 5, true);
 });
 
-Deno.test("settingsOfConfig() reads yes and no of every flag, and refuses the rest", () => {
+Deno.test("parseConfig() reads yes and no of every flag, and refuses the rest", () => {
   const names = Object.entries(SETTINGS)
     .filter(([, form]) => form === "flag").map(([name]) => name);
   for (const name of names) {
     const key = name.replace(/-./g, (dash) => dash[1]!.toUpperCase());
     const read = (value: unknown) =>
-      flag(settingsOfConfig({ [key]: value }, "smtp.json"), name);
+      flag(
+        parseConfig(JSON.stringify({ [key]: value }), {
+          file: "smtp.json",
+          forms: SETTINGS,
+        }).raw,
+        name,
+      );
     for (const value of [...ON, true, 1]) assertEquals(read(value), true);
     for (const value of [...OFF, false, 0]) assertEquals(read(value), false);
     for (const value of [...NEITHER, 2, null, [], [true], {}]) {
       const error = assertThrows(() => read(value), UsageError);
-      assertStringIncludes(error.message, "smtp.json");
-      assertStringIncludes(error.message, `"${key}"`);
+      assertStringIncludes(error.message, `smtp.json:1: ${key}`);
     }
   }
 });

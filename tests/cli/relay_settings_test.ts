@@ -69,7 +69,7 @@ Deno.test("relaySettings() makes options of the command line", () => {
         smarthost: ["a.test/starttls"],
         "smarthost-user": ["ann:b"],
         "smarthost-mechanisms": ["plain, LOGIN"],
-        "no-chunking": [],
+        chunking: ["no"],
       },
       {
         ...spooled,
@@ -99,7 +99,7 @@ Deno.test("relaySettings() makes options of the command line", () => {
         expire: ["2d"],
         "bounce-from": ["Postmaster@near.test"],
         "remote-port": ["2525"],
-        "allow-loopback": [],
+        "allow-loopback": ["true"],
       },
       {
         ...none,

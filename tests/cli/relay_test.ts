@@ -168,6 +168,72 @@ Deno.test("cli send tells by its exit code what became of the message", async (t
   assertEquals(store.messages[0]!.text.endsWith("\r\n\r\nText\r\n"), true);
 });
 
+Deno.test("cli send without --from sends as the account or this user, and says so", async (t) => {
+  await using folder = await TestFolder.create();
+  const file = await folder.write("m.eml", "Subject: Hello\n\nText\n");
+  const seen: string[] = [];
+  await using far = await startServer({
+    store: new MemoryStore(),
+    allowInsecureAuth: true,
+    handlers: {
+      onAuthenticate: () => true,
+      onMailFrom(_session, address) {
+        seen.push(String(address));
+      },
+    },
+  });
+  const { port } = far.addresses[0]!;
+  const login = (name: string) => ["--user", `${name}:secret`];
+  const host = ["--hostname", "here.example"];
+  const rows: readonly {
+    readonly args: readonly string[];
+    readonly from: RegExp;
+    readonly isTold: boolean;
+  }[] = [
+    { args: host, from: /^<?\S+@here\.example>?$/, isTold: true },
+    {
+      args: login("ann@near.test"),
+      from: /^<?ann@near\.test>?$/,
+      isTold: true,
+    },
+    {
+      args: [...login("ann"), ...host],
+      from: /^<?ann@here\.example>?$/,
+      isTold: true,
+    },
+    {
+      args: [...login("ann smith"), ...host],
+      from: /^<?(?!ann)\S+@here\.example>?$/,
+      isTold: true,
+    },
+    {
+      args: [...login("ann"), "--from", "bob@near.test"],
+      from: /^<?bob@near\.test>?$/,
+      isTold: false,
+    },
+    {
+      args: [...login("ann@near.test"), "--from", ""],
+      from: /^(<>)?$/,
+      isTold: false,
+    },
+    { args: ["--from="], from: /^(<>)?$/, isTold: false },
+    { args: ["--from", "<>"], from: /^(<>)?$/, isTold: false },
+  ];
+  for (const { args, from, isTold } of rows) {
+    await t.step(args.join(" "), async () => {
+      const { code, stderr } = await runCli([
+        ...["send", "--server", `127.0.0.1:${port}/none`],
+        ...["--to", "you@dest.test", ...args, file],
+      ]);
+      assertEquals(code, 0, stderr);
+      const sender = seen.pop()!;
+      assert(from.test(sender), sender);
+      const note = `note: --from is not given, sending as ${sender}\n`;
+      assertEquals(stderr, isTold ? note : "");
+    });
+  }
+});
+
 Deno.test("cli serve does not start on a spool that another server has", async () => {
   await using folder = await TestFolder.create();
   const spool = await spoolWith(folder);

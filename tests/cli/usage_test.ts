@@ -1,6 +1,14 @@
 /** Wrong usage: exit code 2, one line on standard error, nothing on standard output. */
 
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
+import { parseSize } from "../../lib/cli/format.ts";
+import { limitSettings } from "../../lib/cli/limit_settings.ts";
+import { helpOf } from "../../lib/cli/usage.ts";
 import { type CliOutcome, runCli, TestFolder } from "../support/cli.ts";
 
 /** Runs rows a few at a time, each in a folder that must stay empty but for what it was given. */
@@ -31,6 +39,9 @@ Deno.test("cli refuses options that it cannot use", async (t) => {
   await using folder = await TestFolder.create();
   const listen = 'want HOST:PORT or HOST:PORT/KIND, as "127.0.0.1:2525" or ' +
     '"[::1]:2525/lmtp"';
+  const time =
+    "want a whole number from 1 to 2073600, perhaps with ms, s, m, " +
+    "h or d";
   const stores =
     "want maildir:DIR, mbox:DIR, mbox:FILE.mbox, file:DIR or discard";
   await runRows(t, [
@@ -45,7 +56,48 @@ Deno.test("cli refuses options that it cannot use", async (t) => {
       args: ["--no-such-option=sesame"],
       want: "--no-such-option: unknown option",
     },
+    {
+      args: ["--lisen", "127.0.0.1:0"],
+      want: "--lisen: unknown option (did you mean --listen?)",
+    },
+    {
+      args: ["-listen", "127.0.0.1:0"],
+      want: "-listen: unknown option (did you mean --listen?)",
+    },
+    {
+      args: ["--maxSize=1"],
+      want: "--maxSize: unknown option (did you mean --max-size?)",
+    },
+    {
+      args: ["queue", "list", "--jsn"],
+      want: "--jsn: unknown option (did you mean --json?)",
+    },
     { args: ["fetch"], want: "fetch: unknown command" },
+    { args: [""], want: '"": unknown command' },
+    { args: ["serv"], want: "serv: unknown command (did you mean serve?)" },
+    {
+      args: ["help", "queu"],
+      want: "queu: unknown command (did you mean queue?)",
+    },
+    {
+      args: ["--quiet", "queue"],
+      want: "queue: want the command before its options",
+    },
+    {
+      args: ["queue", "lsit"],
+      want: 'Cannot run queue lsit: want "list", or "show", "retry", "hold", ' +
+        '"release" or "remove" and a message or "all" (did you mean list?)',
+    },
+    {
+      args: ["lookup", "mxx", "example.com"],
+      want: "Cannot run lookup mxx example.com: want mx, a, aaaa, ptr or txt " +
+        "and a name (did you mean mx?)",
+    },
+    {
+      args: ["certificate", "creat"],
+      want: 'Cannot run certificate creat: want "create", or "show" and a ' +
+        "file (did you mean create?)",
+    },
     { args: ["serve", "more"], want: "more: unknown command" },
     {
       args: ["--listen", "2525"],
@@ -53,8 +105,43 @@ Deno.test("cli refuses options that it cannot use", async (t) => {
     },
     {
       args: ["--listen", "127.0.0.1:65536"],
-      want: `--listen: Cannot listen on "127.0.0.1:65536": ${listen}`,
+      want:
+        '--listen: Cannot listen on "127.0.0.1:65536": want a port from 0 ' +
+        "to 65535",
     },
+    {
+      args: ["--listen", "127.0.0.1:-1"],
+      want: '--listen: Cannot listen on "127.0.0.1:-1": want a port from 0 ' +
+        "to 65535",
+    },
+    {
+      args: ["--listen", "127.0.0.1:0/smpt"],
+      want: '--listen: Cannot listen on "127.0.0.1:0/smpt": unknown kind ' +
+        '"smpt", want one of smtp, smtps, submission, submissions, lmtp ' +
+        "(did you mean smtp?)",
+    },
+    {
+      args: ["--relay", "--smarthost", "mx.example:99999"],
+      want:
+        '--smarthost: Cannot send to "mx.example:99999": want a port from ' +
+        "1 to 65535",
+    },
+    {
+      args: ["--dns", "127.0.0.1:0"],
+      want: '--dns: Cannot parse name server "127.0.0.1:0": want "IP", ' +
+        '"IP:PORT" or "[IPv6]:PORT", the port from 1 to 65535',
+    },
+    {
+      args: ["--remote-port", "99999"],
+      want: "--remote-port 99999: want a whole number from 1 to 65535",
+    },
+    { args: ["--retry", ""], want: "--retry: want a value" },
+    { args: ["--retry="], want: "--retry: want a value" },
+    {
+      args: ["--threads", "-1"],
+      want: "--threads -1: want a whole number from 0",
+    },
+    { args: ["--users", "--quiet"], want: "--users: want a value" },
     {
       args: ["--listen", "127.0.0.1:0/imap"],
       want: '--listen: Cannot listen on "127.0.0.1:0/imap": unknown kind ' +
@@ -66,9 +153,14 @@ Deno.test("cli refuses options that it cannot use", async (t) => {
     },
     {
       args: ["--hostname", "two words"],
-      want: 'Cannot use hostname "two words": want a name, as "mx.example.com"',
+      want:
+        '--hostname: Cannot use hostname "two words": want a name, as "mx.example.com"',
     },
     { args: ["--store", "redis:x"], want: `--store redis:x: ${stores}` },
+    {
+      args: ["--store", "mailder:x"],
+      want: `--store mailder:x: ${stores} (did you mean maildir?)`,
+    },
     { args: ["--store", "maildir:"], want: `--store maildir:: ${stores}` },
     { args: ["--store", "discard:x"], want: `--store discard:x: ${stores}` },
     {
@@ -91,8 +183,15 @@ Deno.test("cli refuses options that it cannot use", async (t) => {
         '"10.0.0.0/8"',
     },
     {
-      args: ["--max-size", "10M"],
-      want: "--max-size 10M: want a whole number from 0",
+      args: ["--max-size", "10X"],
+      want:
+        "--max-size 10X: want a whole number from 0, perhaps with k, M or G",
+    },
+    {
+      args: ["--bytes-per-minute", "0.3"],
+      want:
+        "--bytes-per-minute 0.3: want a whole number from 0, perhaps with " +
+        "k, M or G",
     },
     {
       args: ["--max-recipients", "0"],
@@ -104,12 +203,14 @@ Deno.test("cli refuses options that it cannot use", async (t) => {
     },
     {
       args: ["--timeout=-1"],
-      want: "--timeout -1: want a whole number from 1",
+      want: `--timeout -1: ${time}`,
     },
+    { args: ["--timeout", "0s"], want: `--timeout 0s: ${time}` },
+    { args: ["--timeout", "25d"], want: `--timeout 25d: ${time}` },
+    { args: ["--timeout", "5 parsecs"], want: `--timeout 5 parsecs: ${time}` },
     {
       args: ["--timeout", "9007199254740991"],
-      want: 'Cannot use timeoutMs "9007199254740991000": want a whole number ' +
-        "from 1",
+      want: `--timeout 9007199254740991: ${time}`,
     },
     {
       args: ["--max-connections-per-ip", "many"],
@@ -123,59 +224,167 @@ Deno.test("cli refuses options that it cannot use", async (t) => {
       args: ["--exempt", "none", "--exempt", "10.0.0.0/8"],
       want: "--exempt none: want no other network beside it",
     },
+    {
+      args: ["--user", "ann:a", "--user", "ann:b"],
+      want:
+        '--user: number 2 has the name of number 1, "ann", want each name ' +
+        "once",
+    },
+    // A name with a soft hyphen is the same name; a secret alone is not told.
+    {
+      args: ["--user", "bob:a", "--user", "bo\u00adb:b"],
+      want:
+        '--user: number 2 has the name of number 1, "bob", want each name ' +
+        "once",
+    },
+    {
+      args: ["--user", "ann:a", "--user", "sesame"],
+      want: "--user: number 2 cannot be used, want NAME:SECRET",
+    },
+    {
+      args: ["--user", "#ann:a"],
+      want: "--user: number 1 cannot be used, want NAME:SECRET",
+    },
+    {
+      args: ["--auth", "alowed"],
+      want:
+        "--auth alowed: want none, allowed or required (did you mean allowed?)",
+    },
     { args: ["--log", "yaml\nx"], want: "--log yaml x: want text or json" },
   ], folder);
   assertEquals(await folder.files(), []);
 });
 
-Deno.test("cli refuses configuration files that it cannot use", async (t) => {
+Deno.test("cli refuses configuration files that it cannot use, by file, line and key", async (t) => {
   await using folder = await TestFolder.create();
-  const files: Record<string, [text: string, want: string]> = {
-    "list.json": ["[]", "want a JSON object"],
-    "null.json": ["null", "want a JSON object"],
-    "key.json": ['{"colour": 1}', 'unknown setting "colour"'],
-    "kebab.json": ['{"max-size": 1}', 'unknown setting "max-size"'],
-    "proto.json": ['{"__proto__": 1}', 'unknown setting "__proto__"'],
-    "config.json": ['{"config": "x"}', 'unknown setting "config"'],
-    "one.json": [
-      '{"store": ["a"]}',
-      'setting "store" wants a string or a number',
+  const shape = "want a JSON object";
+  const text = "want a string or a number";
+  const many = "want a string, or an array of at least one";
+  const truth = "want true or false";
+  const rows: Record<string, readonly [text: string, want: string]> = {
+    "list.json": ["[]", `--config list.json: ${shape}`],
+    "null.json": ["null", `--config null.json: ${shape}`],
+    "key.json": [
+      '{\n  "quiet": true,\n  "colour": 1\n}',
+      'key.json:3: unknown setting "colour"',
     ],
+    "near.json": [
+      '{"lisen": ":0"}',
+      'near.json:1: unknown setting "lisen" (did you mean listen?)',
+    ],
+    "kebab.json": [
+      '{"max-size": 1}',
+      'kebab.json:1: unknown setting "max-size" (did you mean maxSize?)',
+    ],
+    "proto.json": [
+      '{"__proto__": 1}',
+      'proto.json:1: unknown setting "__proto__"',
+    ],
+    "config.json": [
+      '{"config": "x"}',
+      'config.json:1: unknown setting "config"',
+    ],
+    "check.json": [
+      '{"check": true}',
+      'check.json:1: unknown setting "check"',
+    ],
+    "one.json": ['{"store": ["a"]}', `one.json:1: store: ${text}`],
     "null_value.json": [
       '{"hostname": null}',
-      'setting "hostname" wants a string or a number',
+      `null_value.json:1: hostname: ${text}`,
     ],
-    "truth.json": [
-      '{"maxSize": true}',
-      'setting "maxSize" wants a string or a number',
-    ],
-    "many.json": [
-      '{"listen": false}',
-      'setting "listen" wants a string, or an array of at least one',
-    ],
-    "none.json": [
-      '{"domain": []}',
-      'setting "domain" wants a string, or an array of at least one',
-    ],
-    "numbers.json": [
-      '{"domain": [1]}',
-      'setting "domain" wants a string, or an array of at least one',
-    ],
-    "flag.json": ['{"quiet": null}', 'setting "quiet" wants true or false'],
+    "truth.json": ['{"maxSize": true}', `truth.json:1: maxSize: ${text}`],
+    "many.json": ['{"listen": false}', `many.json:1: listen: ${many}`],
+    "none.json": ['{"domain": []}', `none.json:1: domain: ${many}`],
+    "numbers.json": ['{"domain": [1]}', `numbers.json:1: domain: ${many}`],
+    "flag.json": ['{"quiet": null}', `flag.json:1: quiet: ${truth}`],
     "flag_list.json": [
       '{"quiet": [true]}',
-      'setting "quiet" wants true or false',
+      `flag_list.json:1: quiet: ${truth}`,
     ],
-    "text.json": ["alice:sesame", "it is not JSON"],
+    "flag_word.json": [
+      '{\n"relay": "maybe"}',
+      "flag_word.json:2: relay maybe: want yes, true, on, 1, no, false, off or 0",
+    ],
+    "twice.json": [
+      '{"relay": false,\n"relay": true}',
+      "twice.json:2: relay: given twice",
+    ],
+    // A file that is not JSON may be one with secrets: nothing of it is told.
+    "text.json": [
+      "alice:sesame",
+      "text.json:1: it is not JSON, want a value",
+    ],
+    "comma.json": [
+      '{\n  "quiet": true,\n}\n',
+      "comma.json:3: it is not JSON, want a name in double quotes",
+    ],
+    "no_comma.json": [
+      '{\n  "quiet": true\n  "store": "discard"\n}\n',
+      'no_comma.json:3: it is not JSON, want "," or "}"',
+    ],
+    "comment.json": [
+      '{\n  // secret\n  "quiet": true\n}\n',
+      "comment.json:2: it is not JSON, want a name in double quotes",
+    ],
+    "open.json": [
+      '{\n  "domain": ["a.example",\n',
+      "open.json:3: it is not JSON, want a value",
+    ],
+    "colon.json": ['{"quiet" true}', 'colon.json:1: it is not JSON, want ":"'],
+    "rest.json": [
+      '{}\n{"quiet": true}',
+      "rest.json:2: it is not JSON, want the end of the file",
+    ],
+    "empty.json": ["", "empty.json:1: it is not JSON, want a value"],
+    "escape.json": [
+      '{"store": "a\\x41"}',
+      "escape.json:1: it is not JSON, want a text without unknown escapes",
+    ],
+    "quote.json": [
+      '{"store": "a\n"}',
+      "quote.json:1: it is not JSON, want the end of the text",
+    ],
+    "deep.json": [
+      `{"store": ${"[".repeat(200)}`,
+      "deep.json:1: it is not JSON, want fewer levels",
+    ],
+    // What only the option itself can judge.
+    "size.json": [
+      '{\n\n"maxSize": -1}',
+      "size.json:3: maxSize -1: want a whole number from 0, perhaps with k, M " +
+      "or G",
+    ],
+    "listen.json": [
+      '{"quiet": true,\n"listen": ["127.0.0.1:0", "127.0.0.1:99999"]}',
+      'listen.json:2: listen: Cannot listen on "127.0.0.1:99999": want a port ' +
+      "from 0 to 65535",
+    ],
+    "hostname.json": [
+      '{\n"hostname": "two words"}',
+      'hostname.json:2: hostname: Cannot use hostname "two words": want a ' +
+      'name, as "mx.example.com"',
+    ],
+    "user.json": [
+      '{\n"user": ["ann:a", "bob:b", "ann:c"]}',
+      'user.json:2: user: number 3 has the name of number 1, "ann", want each ' +
+      "name once",
+    ],
+    "handlers.json": [
+      '{\n"handlers": "./none.ts"}',
+      "handlers.json:2: handlers ./none.ts: want a default export with " +
+      "handlers, as { onRcptTo() {} }",
+    ],
   };
-  for (const [name, [text]] of Object.entries(files)) {
+  await folder.write("none.ts", "export const handlers = {};");
+  for (const [name, [text]] of Object.entries(rows)) {
     await folder.write(name, text);
   }
   await runRows(
     t,
-    Object.entries(files).map(([name, [, want]]) => ({
+    Object.entries(rows).map(([name, [, want]]) => ({
       args: ["--config", name],
-      want: `--config ${name}: ${want}`,
+      want,
     })),
     folder,
   );
@@ -184,12 +393,17 @@ Deno.test("cli refuses configuration files that it cannot use", async (t) => {
       args: ["--config", "list.json", "--config", "null.json"],
       want: "--config: want it once",
     },
+    // An option that wins over the file is told as an option.
+    {
+      args: ["--config", "size.json", "--max-size", "x"],
+      want: "--max-size x: want a whole number from 0, perhaps with k, M or G",
+    },
+    {
+      args: ["queue", "--config", "size.json", "lsit"],
+      want: 'Cannot run queue lsit: want "list", or "show", "retry", "hold", ' +
+        '"release" or "remove" and a message or "all" (did you mean list?)',
+    },
   ], folder);
-  // A value that no form forbids is checked as on the command line.
-  await folder.write("value.json", '{"maxSize": -1}');
-  const value = await runCli(["--config", "value.json"], { cwd: folder.path });
-  assertEquals([value.code, value.stdout], [2, ""]);
-  assertStringIncludes(value.stderr, "--max-size -1: want a whole number");
 });
 
 Deno.test("cli refuses a configuration file that cannot be read", async () => {
@@ -198,17 +412,27 @@ Deno.test("cli refuses a configuration file that cannot be read", async () => {
   assert(/^--config no\/such\.json: .+\n$/.test(stderr), stderr);
 });
 
-Deno.test("cli refuses handlers that it cannot load", async (t) => {
+Deno.test("cli refuses handlers that it cannot load, by file and line", async (t) => {
   await using folder = await TestFolder.create();
   await folder.write("none.ts", "export const handlers = {};");
   await folder.write("number.ts", "export default 5;");
-  await folder.write("throws.ts", 'throw new Error("Cannot\\nbegin");');
-  const wants = {
-    "missing.ts": /^--handlers missing\.ts: cannot load it: .+\n$/,
-    "throws.ts": /^--handlers throws\.ts: cannot load it: Error: Cannot.*\n$/,
-    "none.ts": /^--handlers none\.ts: want a default export with handlers.+\n$/,
-    "number.ts":
-      /^--handlers number\.ts: want a default export with handlers.+\n$/,
+  await folder.write("throws.ts", '\nthrow new Error("Cannot\\nbegin");');
+  await folder.write("syntax.ts", "export default {\n  onRcptTo( {\n");
+  await folder.write("syntax.js", "const x = 1;\nexport default ];\n");
+  await folder.write("deep.ts", 'import "./syntax.ts";\nexport default {};');
+  await folder.write("gone.ts", '\nimport "./missing.ts";\nexport default {};');
+  const at = (name: string, line: number) =>
+    `.+ \\(/\\S+/${name.replace(".", "\\.")}:${line}:\\d+\\)`;
+  const load = "cannot load it: ";
+  const wants: Record<string, string> = {
+    "missing.ts": `${load}.+`,
+    "throws.ts": `${load}Error: Cannot${at("throws.ts", 2).slice(2)}`,
+    "syntax.ts": `${load}SyntaxError: ${at("syntax.ts", 2)}`,
+    "syntax.js": `${load}SyntaxError: ${at("syntax.js", 2)}`,
+    "deep.ts": `${load}SyntaxError: ${at("syntax.ts", 2)}`,
+    "gone.ts": `${load}TypeError: Module not found${at("gone.ts", 2)}`,
+    "none.ts": "want a default export with handlers.+",
+    "number.ts": "want a default export with handlers.+",
   };
   for (const [name, want] of Object.entries(wants)) {
     await t.step(name, async () => {
@@ -216,7 +440,10 @@ Deno.test("cli refuses handlers that it cannot load", async (t) => {
         cwd: folder.path,
       });
       assertEquals([code, stdout], [2, ""]);
-      assert(want.test(stderr), stderr);
+      assertMatch(
+        stderr,
+        new RegExp(`^--handlers ${name}: ${want}; --help lists the options\n$`),
+      );
     });
   }
 });
@@ -224,12 +451,89 @@ Deno.test("cli refuses handlers that it cannot load", async (t) => {
 Deno.test("cli --help lists every option, --version tells name and version", async () => {
   const help = await runCli(["--help"]);
   assertEquals([help.code, help.stderr], [0, ""]);
-  for (const line of help.stdout.split("\n")) assert(line.length <= 80, line);
   const { SETTINGS } = await import("../../lib/cli/settings.ts");
   for (const name of [...Object.keys(SETTINGS), "config", "version", "help"]) {
     assertStringIncludes(help.stdout, `  --${name}`);
   }
+  for (const args of [["-h"], ["help"], ["--quiet", "-h"]]) {
+    assertEquals(await runCli(args), help, args.join(" "));
+  }
   const version = await runCli(["--version"]);
   assertEquals([version.code, version.stderr], [0, ""]);
   assert(/^@smtp\/server \d+\.\d+\.\d+\S*\n$/.test(version.stdout));
+  assertEquals(await runCli(["-v"]), version);
+});
+
+Deno.test("cli tells of each command what it takes", async (t) => {
+  const forms = {
+    serve: (await import("../../lib/cli/settings.ts")).SETTINGS,
+    certificate:
+      (await import("../../lib/cli/certificate.ts")).CERTIFICATE_SETTINGS,
+    queue: (await import("../../lib/cli/queue_command.ts")).QUEUE_SETTINGS,
+    lookup: (await import("../../lib/cli/lookup_command.ts")).LOOKUP_SETTINGS,
+    send: (await import("../../lib/cli/send_command.ts")).SEND_SETTINGS,
+    verifier: {},
+  };
+  for (const [name, settings] of Object.entries(forms)) {
+    await t.step(name, async () => {
+      const text = helpOf(name);
+      assertStringIncludes(
+        text,
+        `cli.ts ${name === "serve" ? "[serve]" : name}`,
+      );
+      for (const option of Object.keys(settings)) {
+        assertStringIncludes(text, `--${option}`);
+      }
+      const want = { code: 0, stdout: text, stderr: "" };
+      assertEquals(await runCli(["help", name]), want);
+      assertEquals(await runCli([name, "--help"]), want);
+      assertEquals(await runCli([name, "list", "-h"]), want);
+      assertStringIncludes(helpOf(), name);
+    });
+  }
+  for (const name of [undefined, ...Object.keys(forms)]) {
+    for (const line of helpOf(name).split("\n")) {
+      assert(line.length <= 80, line);
+    }
+  }
+});
+
+Deno.test("parseSize() reads sizes with and without units", () => {
+  const rows: readonly (readonly [string, number])[] = [
+    ["0", 0],
+    ["4096", 4096],
+    ["10k", 10_240],
+    ["10K", 10_240],
+    ["10KiB", 10_240],
+    ["10 kb", 10_000],
+    ["10M", 10_485_760],
+    ["10MiB", 10_485_760],
+    ["10MB", 10_000_000],
+    ["1.5G", 1_610_612_736],
+    ["1T", 2 ** 40],
+    ["7b", 7],
+    ...["", "M", "-1", "1e3", "0x10", "1,5k", "10MM", "10iB", "1.k", "Infinity"]
+      .map((text) => [text, NaN] as const),
+  ];
+  for (const [text, want] of rows) assertEquals(parseSize(text), want, text);
+});
+
+Deno.test("limitSettings() reads sizes and times with units", () => {
+  const limits = limitSettings(
+    new Map([
+      ["max-size", ["10M"]],
+      ["bytes-per-minute", ["1GiB"]],
+      ["timeout", ["2m"]],
+    ]),
+  );
+  assertEquals(
+    [limits.maxSize, limits.bytesPerMinute, limits.timeoutMs],
+    [10_485_760, 2 ** 30, 120_000],
+  );
+  const timeout = (text: string) =>
+    limitSettings(new Map([["timeout", [text]]])).timeoutMs;
+  assertEquals(timeout("5"), 5000);
+  assertEquals(timeout("5s"), 5000);
+  assertEquals(timeout("250ms"), 250);
+  assertEquals(timeout("1h30m"), 5_400_000);
 });

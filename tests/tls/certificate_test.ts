@@ -182,6 +182,32 @@ Deno.test("Certificate.load() reads files", async () => {
     CertificateError,
     `Cannot load the certificate "${certificateFile}": no private key beside it`,
   );
+  // What is wrong with the key is said of the key's file.
+  const damaged = one.keyPem().replace(/\n[^-\n]{8}/, "\nAAAAAAAA");
+  for (
+    const [text, want] of [
+      ["", "not PEM, want a BEGIN PRIVATE KEY line"],
+      ["garbage", "not PEM, want a BEGIN PRIVATE KEY line"],
+      [one.toPem(), 'no private key in it, only "CERTIFICATE"'],
+      [damaged, "the private key is damaged or of a kind not supported"],
+    ] as const
+  ) {
+    const wrong = `${keyFile}.wrong`;
+    await Deno.writeTextFile(wrong, text);
+    await assertRejects(
+      () => Certificate.load({ certificateFile, keyFile: wrong }),
+      CertificateError,
+      `Cannot load the private key "${wrong}": ${want}`,
+    );
+    // And of the certificate's file what is wrong there.
+    await assertRejects(
+      () => Certificate.load({ certificateFile: wrong, keyFile: wrong }),
+      CertificateError,
+      `Cannot load the ${
+        text === one.toPem() ? "private key" : "certificate"
+      } "${wrong}": `,
+    );
+  }
 });
 
 Deno.test("Certificate.verify() tells of dates, chain and host", () => {

@@ -1,0 +1,183 @@
+/**
+ * What `serve` looks at before it serves, and `serve --check` without serving:
+ * whether mail can be kept where it is to be kept, and which settings have no
+ * effect. Leaves nothing behind.
+ */
+
+import { dirname, join, resolve } from "node:path";
+import type { ListenOptions } from "../net/listen_options.ts";
+import type { SmtpServerOptions } from "../server/options.ts";
+import type { SmtpHandlers } from "../session/handlers.ts";
+import { flag, type RawSettings } from "./raw_settings.ts";
+import type { StorePlace } from "./settings.ts";
+import { RunError } from "./usage.ts";
+
+/**
+ * Writes to the folder or file of a store or spool, and takes that back.
+ * Folders that are missing are made and removed again. A full disk is no
+ * reason to refuse: mail is then deferred, and the queue may still go out.
+ *
+ * @param what What is checked, for the error: `--store maildir:./mail`
+ * @throws {RunError} If it cannot be written to
+ */
+export async function checkPlace(
+  what: string,
+  place: StorePlace,
+): Promise<void> {
+  const path = resolve(place.path);
+  try {
+    if (place.isFile) await checkFile(path);
+    await checkFolder(place.isFile ? dirname(path) : path);
+  } catch (error) {
+    if (isFull(error)) return;
+    throw new RunError(`${what}: cannot write to it: ${reasonOf(error)}`);
+  }
+}
+
+async function checkFile(path: string): Promise<void> {
+  try {
+    (await Deno.open(path, { append: true })).close();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
+async function checkFolder(path: string): Promise<void> {
+  const made: string[] = [];
+  try {
+    await makeMissing(path, made);
+    const probe = join(path, `.check-${crypto.randomUUID()}`);
+    (await Deno.open(probe, { createNew: true, write: true })).close();
+    await Deno.remove(probe);
+  } finally {
+    // One that another program has filled meanwhile stays.
+    for (const folder of made.reverse()) {
+      await Deno.remove(folder).catch(() => {});
+    }
+  }
+}
+
+/**
+ * Makes the folder and those above it where they are missing; tells which.
+ * Looks at no folder above one that is there: it may be out of bounds.
+ */
+async function makeMissing(path: string, made: string[]): Promise<void> {
+  const make = async () => {
+    await Deno.mkdir(path, { mode: 0o700 });
+    made.push(path);
+  };
+  try {
+    await make();
+  } catch (error) {
+    if (error instanceof Deno.errors.AlreadyExists) {
+      if ((await Deno.stat(path)).isDirectory) return;
+      throw new TypeError(`The path "${path}" is not a folder`);
+    }
+    const parent = dirname(path);
+    if (!(error instanceof Deno.errors.NotFound) || parent === path) {
+      throw error;
+    }
+    await makeMissing(parent, made);
+    await make().catch((error) => {
+      if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+    });
+  }
+}
+
+/** Whether a disk or a quota is full. */
+function isFull(error: unknown): boolean {
+  const { code } = error as { readonly code?: unknown };
+  return code === "ENOSPC" || code === "EDQUOT";
+}
+
+function reasonOf(error: unknown): string {
+  const { message } = error as Error;
+  // The platform adds its call and the path: `: mkdir "/x"`.
+  return message.replace(/ \(os error \d+\).*/s, "");
+}
+
+/** The options that are looked at, the listeners parsed. */
+export type CheckedOptions =
+  & Pick<
+    SmtpServerOptions,
+    | "accounts"
+    | "allowInsecureAuth"
+    | "authentication"
+    | "certificate"
+    | "security"
+  >
+  & { readonly listen: readonly ListenOptions[] };
+
+/** What the settings have become, as far as others depend on it. */
+export interface ServeFacts {
+  /** The server's options. */
+  readonly options: CheckedOptions;
+  /** What `--handlers` exports; `undefined` without it. */
+  readonly handlers: unknown;
+}
+
+/** Settings of relaying that tell how mail goes, not that it does. */
+const HOW_TO_RELAY: readonly string[] = [
+  ...["smarthost", "smarthost-user", "retry", "expire", "bounce-from"],
+  "remote-port",
+];
+
+/** The settings that have no effect, or not the one that was wanted: a sentence each. */
+export function withoutEffect(
+  raw: RawSettings,
+  { options, handlers }: ServeFacts,
+): string[] {
+  const found: string[] = [];
+  const mayAsk = authenticates(handlers);
+  const hasAccounts = options.accounts !== undefined;
+  const account = raw.has("user") ? "--user" : "--users";
+  const mayRelay = flag(raw, "relay") || raw.has("relay-from") ||
+    handlers !== undefined;
+  if (!mayRelay) {
+    for (const name of HOW_TO_RELAY.filter((it) => raw.has(it))) {
+      found.push(
+        `--${name}: nothing is taken for other domains without --relay or --relay-from`,
+      );
+    }
+  }
+  const loginIsOff = options.authentication === "none" &&
+    !options.listen.some(({ kind }) => kind === "submission");
+  const noLogin = !hasAccounts && !mayAsk
+    ? "without --user or --users"
+    : loginIsOff
+    ? "with --auth none"
+    : undefined;
+  if (flag(raw, "relay") && !raw.has("relay-from") && noLogin !== undefined) {
+    found.push(
+      `--relay: no client can log in ${noLogin}, and --relay-from is not given: nothing is relayed`,
+    );
+  }
+  if (flag(raw, "allow-insecure-auth") && noLogin !== undefined) {
+    found.push(`--allow-insecure-auth: no client can log in ${noLogin}`);
+  }
+  if (hasAccounts && loginIsOff) {
+    found.push(`${account}: no client can log in with --auth none`);
+  } else if (hasAccounts && !hasTls(options) && !options.allowInsecureAuth) {
+    found.push(
+      `${account}: no client can log in without TLS: want --cert or --self-signed, or --allow-insecure-auth`,
+    );
+  }
+  if (options.certificate !== undefined && !hasTls(options)) {
+    const name = raw.has("cert") ? "--cert" : "--self-signed";
+    found.push(`${name}: TLS is not offered with --security none`);
+  }
+  return found;
+}
+
+/** Whether the export of a handler module judges log-ins, or may turn out to. */
+export function authenticates(exported: unknown): boolean {
+  return typeof exported === "function" ||
+    (exported as SmtpHandlers | undefined)?.onAuthenticate !== undefined;
+}
+
+/** Whether a listener offers TLS. */
+function hasTls({ certificate, security, listen }: CheckedOptions): boolean {
+  if (certificate === undefined) return false;
+  return security !== "none" ||
+    listen.some((it) => it.security === "implicit");
+}

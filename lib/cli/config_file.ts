@@ -1,0 +1,254 @@
+/**
+ * The configuration file: JSON, read with the line of each setting, so that
+ * what is wrong with it is told by file, line and key. A message never quotes
+ * the file where it is not JSON: it may be another file, with secrets in it.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc8259 | RFC 8259}
+ */
+
+import { flagOf, type RawSettings, type SettingForm } from "./raw_settings.ts";
+import { hint, RunError, UsageError } from "./usage.ts";
+
+/** Settings, and where those stand that a file has. */
+export interface PlacedSettings {
+  /** Name and values. */
+  readonly raw: RawSettings;
+  /** The place of each setting that comes from a file: `smtp.json:3: maxSize`. */
+  readonly places: ReadonlyMap<string, string>;
+}
+
+/**
+ * The settings of the command line, and those of the file that `--config` names
+ * where the command line has none.
+ *
+ * @param given What the command line gave
+ * @param forms The settings that a file may have
+ * @throws {UsageError} If the file cannot be read or used
+ */
+export async function placedSettings(
+  given: RawSettings,
+  forms: Readonly<Record<string, SettingForm>>,
+): Promise<PlacedSettings> {
+  const [file, another] = given.get("config") ?? [];
+  if (another !== undefined) throw new UsageError("--config: want it once");
+  if (file === undefined) return { raw: given, places: new Map() };
+  let text: string;
+  try {
+    text = await Deno.readTextFile(file);
+  } catch (error) {
+    throw new UsageError(`--config ${file}: ${(error as Error).message}`);
+  }
+  const { raw, places } = parseConfig(text, { file, forms });
+  return {
+    raw: new Map([...raw, ...given]),
+    places: new Map([...places].filter(([name]) => !given.has(name))),
+  };
+}
+
+/**
+ * Reads a configuration file: the names of the command line in camelCase;
+ * values are strings, numbers, booleans or arrays of these.
+ *
+ * @throws {UsageError} If it is no JSON object, a name is unknown or given
+ * twice, or a value has the wrong type
+ */
+export function parseConfig(
+  text: string,
+  options: {
+    readonly file: string;
+    readonly forms: Readonly<Record<string, SettingForm>>;
+  },
+): PlacedSettings {
+  const { file, forms } = options;
+  const raw = new Map<string, readonly string[]>();
+  const places = new Map<string, string>();
+  for (const { key, value, line } of new JsonReader(text, file).entries()) {
+    const at = `${file}:${line}`;
+    const name = key.replace(/[A-Z]/g, (it) => `-${it.toLowerCase()}`);
+    const form = Object.hasOwn(forms, name) ? forms[name] : undefined;
+    if (form === undefined || key.includes("-")) {
+      throw new UsageError(
+        `${at}: unknown setting "${key}"${
+          hint(key, Object.keys(forms).map(keyOf))
+        }`,
+      );
+    }
+    if (raw.has(name)) throw new UsageError(`${at}: ${key}: given twice`);
+    const values = valuesOf(form, value);
+    if (values === undefined) {
+      throw new UsageError(`${at}: ${key}: want ${WANTED[form]}`);
+    }
+    if (form === "flag") flagOf(`${at}: ${key}`, values);
+    raw.set(name, values);
+    places.set(name, `${at}: ${key}`);
+  }
+  return { raw, places };
+}
+
+/** The name of a setting in a file: `maxSize` for `max-size`. */
+function keyOf(name: string): string {
+  return name.replace(/-./g, (dash) => dash[1]!.toUpperCase());
+}
+
+/**
+ * A message about `--name`, with the place in the file where the setting comes
+ * from there: `smtp.json:3: maxSize -1: want ...`.
+ */
+export function placed(
+  message: string,
+  places: PlacedSettings["places"],
+): string {
+  const name = /^--([a-z-]+)/.exec(message)?.[1] ?? "";
+  const place = places.get(name);
+  return place === undefined
+    ? message
+    : `${place}${message.slice("--".length + name.length)}`;
+}
+
+/** An error about a setting of a file, with its place there. */
+export function atItsPlace(
+  error: unknown,
+  places: PlacedSettings["places"],
+): unknown {
+  if (error instanceof UsageError || error instanceof RunError) {
+    error.message = placed(error.message, places);
+  }
+  return error;
+}
+
+/** What a setting of each form may be in a configuration file. */
+const WANTED: Readonly<Record<SettingForm, string>> = {
+  one: "a string or a number",
+  many: "a string, or an array of at least one",
+  flag: "true or false",
+};
+
+/** The values of a setting as they would stand on the command line, if they fit its form. */
+function valuesOf(
+  form: SettingForm,
+  value: unknown,
+): readonly string[] | undefined {
+  if (form === "flag") {
+    const fits = ["boolean", "string", "number"].includes(typeof value);
+    return fits ? [String(value)] : undefined;
+  }
+  const values = form === "many" && Array.isArray(value) ? value : [value];
+  const fit = values.length > 0 &&
+    values.every((it) =>
+      typeof it === "string" || (form === "one" && typeof it === "number")
+    );
+  return fit ? values.map(String) : undefined;
+}
+
+const BLANKS = /[ \t\r\n]*/y;
+// deno-lint-ignore no-control-regex
+const STRING = /"(?:[^"\\\x00-\x1f]|\\.)*"/y;
+const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
+const WORD = /true|false|null/y;
+/** Objects and arrays within each other; no setting needs two. */
+const MAX_DEPTH = 100;
+
+/** Reads the members of a JSON object, each with its line. */
+class JsonReader {
+  readonly #text: string;
+  readonly #file: string;
+  #at = 0;
+
+  constructor(text: string, file: string) {
+    this.#text = text.replace(/^\ufeff/, "");
+    this.#file = file;
+  }
+
+  *entries(): Generator<{ key: string; value: unknown; line: number }> {
+    if (!/^\s*\{/.test(this.#text)) {
+      this.#value(0);
+      throw new UsageError(`--config ${this.#file}: want a JSON object`);
+    }
+    yield* this.#members(0);
+    this.#match(BLANKS);
+    if (this.#at < this.#text.length) this.#fail("the end of the file");
+  }
+
+  *#members(
+    depth: number,
+  ): Generator<{ key: string; value: unknown; line: number }> {
+    this.#punctuation("{");
+    if (this.#skip("}")) return;
+    do {
+      this.#match(BLANKS);
+      const line = this.#line();
+      const key = this.#string() ?? this.#fail("a name in double quotes");
+      if (!this.#skip(":")) this.#fail('":"');
+      yield { key, value: this.#value(depth + 1), line };
+    } while (this.#skip(","));
+    if (!this.#skip("}")) this.#fail('"," or "}"');
+  }
+
+  #value(depth: number): unknown {
+    if (depth > MAX_DEPTH) this.#fail("fewer levels");
+    this.#match(BLANKS);
+    const next = this.#text[this.#at];
+    if (next === "{") {
+      const entries = [...this.#members(depth)];
+      return Object.fromEntries(entries.map(({ key, value }) => [key, value]));
+    }
+    if (next === "[") return this.#array(depth);
+    if (next === '"') {
+      return this.#string() ?? this.#fail("the end of the text");
+    }
+    const literal = this.#match(NUMBER) ?? this.#match(WORD);
+    return literal === undefined
+      ? this.#fail("a value")
+      : JSON.parse(literal) as unknown;
+  }
+
+  #array(depth: number): unknown[] {
+    this.#punctuation("[");
+    const values: unknown[] = [];
+    if (this.#skip("]")) return values;
+    do values.push(this.#value(depth + 1)); while (this.#skip(","));
+    if (!this.#skip("]")) this.#fail('"," or "]"');
+    return values;
+  }
+
+  /** A text in quotes; `undefined` where there is none. */
+  #string(): string | undefined {
+    const before = this.#at;
+    const quoted = this.#match(STRING);
+    if (quoted === undefined) return undefined;
+    try {
+      return JSON.parse(quoted) as string;
+    } catch {
+      this.#at = before;
+      return this.#fail("a text without unknown escapes");
+    }
+  }
+
+  #punctuation(sign: string): void {
+    if (!this.#skip(sign)) this.#fail(`"${sign}"`);
+  }
+
+  #skip(sign: string): boolean {
+    this.#match(BLANKS);
+    const isThere = this.#text[this.#at] === sign;
+    if (isThere) this.#at++;
+    return isThere;
+  }
+
+  #match(pattern: RegExp): string | undefined {
+    pattern.lastIndex = this.#at;
+    const match = pattern.exec(this.#text)?.[0];
+    this.#at += match?.length ?? 0;
+    return match;
+  }
+
+  #line(): number {
+    return this.#text.slice(0, this.#at).split("\n").length;
+  }
+
+  #fail(want: string): never {
+    throw new UsageError(
+      `${this.#file}:${this.#line()}: it is not JSON, want ${want}`,
+    );
+  }
+}
