@@ -12,6 +12,7 @@ import { CertificateSource } from "../tls/certificate_set.ts";
 import type { RawSettings } from "./raw_settings.ts";
 import { SecurityFiles } from "./security.ts";
 import { handlerModuleUrl } from "../session/handler_module.ts";
+import { HANDLERS_RULE } from "../session/handlers.ts";
 import { LogWriter } from "./log_writer.ts";
 import { type ServeSettings, serveSettings } from "./settings.ts";
 import { oneLine, UsageError } from "./usage.ts";
@@ -272,6 +273,11 @@ async function handlersOf(
     throw new UsageError(
       `--handlers ${module}: want a default export with handlers, as { onRcptTo() {} }`,
     );
+  }
+  try {
+    HANDLERS_RULE.check(given, { path: "", of: module, secret: false });
+  } catch (error) {
+    throw new UsageError(`--handlers: ${(error as Error).message}`);
   }
   return url;
 }

@@ -20,9 +20,18 @@ import {
 import { lookAt, type MailboxOwners, requireTrusted } from "../files/trust.ts";
 import type { Message } from "../message/message.ts";
 import {
+  checkOptions,
+  flag,
+  path,
+  required,
+  type Rules,
+  text,
+} from "../options.ts";
+import {
   type ContentOptions,
   MessageContent,
   type Newline,
+  NEWLINE_RULE,
 } from "./content.ts";
 import {
   type Delivery,
@@ -30,7 +39,9 @@ import {
   failureOfAll,
   forEachDelivery,
   hasFailure,
+  MAILBOX_RULES,
   type MailboxOptions,
+  OWNERS_RULE,
   planDeliveries,
   Underway,
 } from "./keeping.ts";
@@ -86,6 +97,16 @@ interface Copy {
   placed: boolean;
 }
 
+const RULES: Rules<MaildirStoreOptions> = {
+  ...MAILBOX_RULES,
+  folder: required(path),
+  returnPath: flag,
+  owners: OWNERS_RULE,
+  newline: NEWLINE_RULE,
+  sync: flag,
+  hostname: text(),
+};
+
 /**
  * Keeps one Maildir a recipient. File names tell the size (`,S=`) and, where
  * line ends were turned into LF, the size with CRLF (`,W=`), which spares
@@ -122,6 +143,7 @@ export class MaildirStore implements MessageStore {
    * @param options Where messages go, and in which form
    */
   constructor(options: MaildirStoreOptions) {
+    checkOptions("MaildirStore", options, RULES, '{ folder: "./mail" }');
     const { newline = "lf", returnPath = true, sync = true } = options;
     this.#folder = resolve(options.folder);
     this.#mailboxes = options;

@@ -11,6 +11,17 @@
 
 import type { KeyObject, X509Certificate } from "node:crypto";
 import {
+  checkOptions,
+  flag,
+  optionError,
+  path,
+  required,
+  type Rules,
+  secret,
+  text,
+  where,
+} from "../options.ts";
+import {
   assemble,
   CertificateError,
   type CertificateMaterial,
@@ -67,6 +78,22 @@ export interface ParseCertificateOptions {
    */
   keyOptional?: boolean | undefined;
 }
+
+const LOAD_RULES: Rules<LoadCertificateOptions> = {
+  certificateFile: required(path),
+  keyFile: path,
+  passphrase: secret(text()),
+  keyOptional: flag,
+};
+const PARSE_RULES: Rules<ParseCertificateOptions> = {
+  key: secret(text("a private key in PEM")),
+  passphrase: secret(text()),
+  keyOptional: flag,
+};
+const VERIFY_RULES: Rules<VerifyCertificateOptions> = {
+  host: text(),
+  at: where("a Date", (value) => value instanceof Date),
+};
 
 /** What {@linkcode Certificate.toJSON} gives. */
 export interface CertificateSummary {
@@ -170,6 +197,12 @@ export class Certificate {
    * ```
    */
   static async load(options: LoadCertificateOptions): Promise<Certificate> {
+    checkOptions(
+      "Certificate.load",
+      options,
+      LOAD_RULES,
+      '{ certificateFile: "mail.pem", keyFile: "mail.key" }',
+    );
     const { certificateFile, keyFile } = options;
     const action = `Cannot load the certificate "${certificateFile}"`;
     const certificates = await readPemFile(certificateFile, action);
@@ -201,6 +234,11 @@ export class Certificate {
     pem: string,
     options: ParseCertificateOptions = {},
   ): Certificate {
+    if (typeof pem !== "string") {
+      const at = { path: "pem", of: "Certificate.parse", secret: true };
+      throw optionError(at, pem, { want: "the text of a certificate in PEM" });
+    }
+    checkOptions("Certificate.parse", options, PARSE_RULES);
     return new Certificate(assemble({
       ...options,
       certificates: pem,
@@ -304,6 +342,7 @@ export class Certificate {
    * ```
    */
   verify(options: VerifyCertificateOptions = {}): CertificateProblem[] {
+    checkOptions("Certificate.verify", options, VERIFY_RULES);
     return findProblems({ chain: this.#chain, names: this.names }, options);
   }
 
