@@ -206,6 +206,8 @@ function toSet(certificates: Certificate | CertificateSet): CertificateSet {
 function requireKey(certificate: Certificate): void {
   if (certificate.hasKey) return;
   throw new TypeError(
-    `Cannot serve with the certificate of "${certificate.subject}": it has no private key`,
+    `Cannot serve with the certificate of "${
+      certificate.subject || certificate.names.join(", ")
+    }": it has no private key`,
   );
 }
