@@ -106,6 +106,11 @@ export class Address {
       : `${this.localPart}@${this.#written}`;
   }
 
+  /** The address as {@linkcode Address.toString} gives it, for JSON. */
+  toJSON(): string {
+    return this.toString();
+  }
+
   /** The path as it stands in a command: `<local@domain>`, `<>` for the null sender. */
   toPath(): string {
     return `<${this.toString()}>`;

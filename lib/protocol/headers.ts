@@ -202,6 +202,11 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
     for (const field of this.#fields) yield [field.name, valueOf(field)];
   }
 
+  /** The fields in order, as pairs of name and value, for JSON. */
+  toJSON(): [name: string, value: string][] {
+    return [...this];
+  }
+
   /** The block as {@linkcode MessageHeaders.encode} gives it, decoded as UTF-8. */
   toString(): string {
     return decoder.decode(this.encode());
