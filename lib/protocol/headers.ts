@@ -13,7 +13,13 @@
  */
 
 import { checkOptions, flag, type Rules } from "../options.ts";
-import { foldField, isBlank, trimBlanks } from "./folding.ts";
+import {
+  checkFieldLines,
+  checkFieldValue,
+  foldField,
+  isBlank,
+  trimBlanks,
+} from "./folding.ts";
 import { encodeField } from "./header_encoding.ts";
 
 const CR = 13;
@@ -332,15 +338,27 @@ function makeField(name: string, value: string, utf8: boolean): Field {
       }: want printable ASCII without ":"`,
     );
   }
-  const octets = encoder.encode(foldField(name, value));
   return {
     name,
     key: name.toLowerCase(),
-    octets: utf8 || octets.every((octet) => octet < 128)
-      ? octets
-      : encodeField(octets),
+    octets: utf8 || isAscii(value)
+      ? encoder.encode(foldField(name, value))
+      : encodedField(name, value),
     valueAt: name.length + 1,
   };
+}
+
+function isAscii(value: string): boolean {
+  // deno-lint-ignore no-control-regex
+  return !/[^\x00-\x7f]/.test(value);
+}
+
+/** A field without SMTPUTF8. What is a line too long in UTF-8 may be none then. */
+function encodedField(name: string, value: string): Uint8Array {
+  checkFieldValue(name, value);
+  const octets = encodeField(encoder.encode(`${name}: ${value}\r\n`));
+  checkFieldLines(name, decoder.decode(octets).trimEnd());
+  return octets;
 }
 
 function valueOf({ octets, valueAt }: Field): string {

@@ -55,7 +55,7 @@ Deno.test("onHeaders may set any text: it is kept in a form that every host take
         "Content-Type",
         'text/plain; charset=utf-8; name="Größe 1.txt"',
       );
-      headers.add("X-Long", "ü".repeat(400));
+      headers.add("X-Long", "漢".repeat(400));
     },
   });
   // deno-lint-ignore no-control-regex
@@ -67,7 +67,7 @@ Deno.test("onHeaders may set any text: it is kept in a form that every host take
     "Müller, Änne <ann@b.example>, bob@b.example",
   );
   assertEquals(shown(headers.get("X-Note")), "plain ü plain");
-  assertEquals(shown(headers.get("X-Long")), "ü".repeat(400));
+  assertEquals(shown(headers.get("X-Long")), "漢".repeat(400));
   assertEquals(
     headers.get("Content-Type"),
     "text/plain; charset=utf-8; name*=utf-8''Gr%C3%B6%C3%9Fe%201.txt",
