@@ -56,7 +56,7 @@ export type {
 
 export type { Message, Recipient } from "./lib/message/message.ts";
 export { Address, type AddressParseOptions } from "./lib/protocol/address.ts";
-export { MessageHeaders } from "./lib/protocol/headers.ts";
+export { type HeaderOptions, MessageHeaders } from "./lib/protocol/headers.ts";
 export type {
   MailParameters,
   RcptParameters,

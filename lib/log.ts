@@ -76,9 +76,37 @@ export function printableStack(text: string): string {
   return text.split("\n").map(printable).join("\n    ");
 }
 
-/** The text of an error for a log record: its stack where it has one. */
+/** Errors behind an error that are told, at most: a cause may lead back to itself. */
+const MOST_CAUSES = 8;
+
+/**
+ * The text of an error for a log record: its stack where it has one, then those
+ * of what caused it, and of the errors that it puts together.
+ */
 export function describeError(error: unknown): string {
-  return error instanceof Error ? error.stack ?? String(error) : String(error);
+  const told = new Set<unknown>();
+  const texts: string[] = [];
+  const tell = (one: unknown, why: string) => {
+    if (told.has(one) || texts.length > MOST_CAUSES) return;
+    told.add(one);
+    texts.push(why + errorText(one));
+    if (!(one instanceof Error)) return;
+    if (one instanceof AggregateError) {
+      for (const part of one.errors) tell(part, "One of its errors: ");
+    }
+    if (one.cause !== undefined) tell(one.cause, "Caused by: ");
+  };
+  tell(error, "");
+  return texts.join("\n");
+}
+
+function errorText(error: unknown): string {
+  try {
+    if (error instanceof Error) return error.stack ?? String(error);
+    return String(error);
+  } catch {
+    return "A value that has no text";
+  }
 }
 
 /** The default logger: warnings and errors, to standard error. */

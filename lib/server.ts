@@ -19,7 +19,10 @@ import { idSource } from "./server/ids.ts";
 import { Listeners } from "./server/listeners.ts";
 import { LiveSessions } from "./server/live_sessions.ts";
 import {
-  checkOptions,
+  checkReloadOptions,
+  checkServeOptions,
+  checkServerOptions,
+  checkStopOptions,
   givenHandlers,
   type ListeningAddress,
   type ReloadOptions,
@@ -94,12 +97,13 @@ export class SmtpServer {
    * @param options How the server behaves
    * @param services For the threads of a server: what there is one of for all of them
    * @throws {RangeError} If a number among the options makes no sense
-   * @throws {TypeError} If `hostname` or one of `domains` is no name
-   * @throws {SyntaxError} If a network, a schedule or a name server cannot be read
+   * @throws {TypeError} If an option is unknown or of the wrong kind, or
+   * `hostname` or one of `domains` is no name
+   * @throws {SyntaxError} If `listen`, a network, a schedule or a name server cannot be read
    */
   constructor(options: SmtpServerOptions = {}, services?: ThreadServices) {
+    checkServerOptions(options);
     const { handlers, threads = 0 } = options;
-    checkOptions(options);
     const given = givenHandlers(options);
     this.#options = { ...options, handlers: given };
     this.#module = handlers === given
@@ -189,7 +193,6 @@ export class SmtpServer {
    *
    * @throws {TypeError} If the server is active, starting, or still stopping
    * @throws {SpoolError} If the spool cannot be opened
-   * @throws {SyntaxError} If `listen` cannot be read
    * @throws {Deno.errors.AddrInUse} If something listens there already
    */
   start(): Promise<void> {
@@ -263,9 +266,11 @@ export class SmtpServer {
    * accepted in that moment is lost; give a {@linkcode CertificateSource} to the
    * server where that matters.
    *
-   * @throws {TypeError} If the settings do not fit the listeners
+   * @throws {TypeError} If a setting is unknown, of the wrong kind, or does not
+   * fit the listeners
    */
   async reload(options: ReloadOptions): Promise<void> {
+    checkReloadOptions(options);
     const before = this.#options;
     const certificates = this.#certificates;
     try {
@@ -310,13 +315,17 @@ export class SmtpServer {
    * await session;
    * ```
    */
-  serve(transport: Transport, options: ServeOptions = {}): Promise<void> {
+  async serve(
+    transport: Transport,
+    options: ServeOptions = {},
+  ): Promise<void> {
+    checkServeOptions(options);
     if (!this.#active) {
-      return Promise.reject(
-        new TypeError("Cannot serve a connection: the server is not active"),
+      throw new TypeError(
+        "Cannot serve a connection: the server is not active",
       );
     }
-    return this.#front.serve(transport, this.#contextOf(options));
+    await this.#front.serve(transport, this.#contextOf(options));
   }
 
   /**
@@ -328,9 +337,10 @@ export class SmtpServer {
    * @throws {SpoolError} If the disk of the spool did not take all that came of
    * the deliveries; the server is stopped nevertheless
    */
-  stop(options: StopOptions = {}): Promise<void> {
+  async stop(options: StopOptions = {}): Promise<void> {
+    checkStopOptions(options);
     if (this.#starting !== undefined) {
-      return this.#starting.then(() => this.stop(options), () => {});
+      return await this.#starting.then(() => this.stop(options), () => {});
     }
     if (this.#active) {
       this.#active = false;
@@ -338,7 +348,7 @@ export class SmtpServer {
         this.#stopping = undefined;
       });
     }
-    return this.#stopping ?? Promise.resolve();
+    await this.#stopping;
   }
 
   async #stop(graceMs: number): Promise<void> {

@@ -34,8 +34,18 @@
  */
 
 import { memoryPair, type MemoryTransport } from "./net/memory_transport.ts";
-import type { ListenerKind } from "./net/listen_options.ts";
+import { KIND_RULE, type ListenerKind } from "./net/listen_options.ts";
 import type { SocketAddress, TlsInfo } from "./net/transport.ts";
+import {
+  checkOptions,
+  number,
+  object,
+  required,
+  type Rules,
+  text,
+  where,
+  whole,
+} from "./options.ts";
 import { SmtpServer } from "./server.ts";
 import type { SmtpServerOptions } from "./server/options.ts";
 import { type CollectedMessage, MemoryStore } from "./store/memory_store.ts";
@@ -57,6 +67,8 @@ export interface NextMessageOptions {
    */
   timeoutMs?: number | undefined;
 }
+
+const NEXT_RULES: Rules<NextMessageOptions> = { timeoutMs: number() };
 
 /**
  * What a server under test has been sent.
@@ -107,6 +119,7 @@ export class TestInbox {
   async nextMessage(
     options: NextMessageOptions = {},
   ): Promise<CollectedMessage> {
+    checkOptions("nextMessage", options, NEXT_RULES);
     const { timeoutMs = 5000 } = options;
     const controller = new AbortController();
     const timer = setTimeout(
@@ -241,6 +254,18 @@ export interface InMemoryOptions extends Omit<SmtpServerOptions, "listen"> {
   replyTimeoutMs?: number | undefined;
 }
 
+const OWN_RULES: Rules<
+  Omit<InMemoryOptions, keyof SmtpServerOptions>
+> = {
+  kind: KIND_RULE,
+  clientAddress: object<SocketAddress>({
+    address: required(text("an IP address")),
+    port: required(whole(0, 65535)),
+  }, '{ address: "192.0.2.1", port: 40000 }'),
+  tls: where("an object", (value) => typeof value === "object"),
+  replyTimeoutMs: number(),
+};
+
 /**
  * A session in memory, with both of its ends. Made by
  * {@linkcode connectInMemory}; closed when disposed of.
@@ -317,6 +342,8 @@ export async function connectInMemory(
   options: InMemoryOptions = {},
 ): Promise<InMemorySession> {
   const { kind, clientAddress, tls, replyTimeoutMs, ...rest } = options;
+  const own = { kind, clientAddress, tls, replyTimeoutMs };
+  checkOptions("connectInMemory", own, OWN_RULES);
   const store = new MemoryStore();
   const server = new SmtpServer({
     hostname: "test.example",

@@ -122,11 +122,12 @@ async function show(file: string, output: Output): Promise<number> {
     throw new RunError((error as Error).message);
   }
   const problems = shown.verify().map((problem) => problem.message);
-  output.out(`subject      ${oneLine(shown.subject)}
-issuer       ${oneLine(shown.issuer)}
-names        ${oneLine(shown.names.join(", "))}
-valid from   ${shown.validFrom.toISOString()}
-valid to     ${shown.validTo.toISOString()}
+  const { subject, issuer, names, validFrom, validTo } = shown.toJSON();
+  output.out(`subject      ${oneLine(subject) || "none"}
+issuer       ${oneLine(issuer) || "none"}
+names        ${oneLine(names.join(", ")) || "none"}
+valid from   ${validFrom || "unknown"}
+valid to     ${validTo || "unknown"}
 algorithm    ${shown.algorithm}
 serial       ${shown.serialNumber}
 fingerprint  ${shown.fingerprint}

@@ -20,6 +20,7 @@ import { atItsPlace, placed, type PlacedSettings } from "./config_file.ts";
 import { LIMIT_SETTINGS } from "./limit_settings.ts";
 import type { RawSettings } from "./raw_settings.ts";
 import { SecurityFiles, type SecurityOptions } from "./security.ts";
+import { HANDLERS_RULE } from "../session/handlers.ts";
 import { LogWriter } from "./log_writer.ts";
 import { type ServeSettings, serveSettings, SETTINGS } from "./settings.ts";
 import { oneLine, RunError, UsageError } from "./usage.ts";
@@ -411,6 +412,11 @@ async function handlersOf(
     throw new UsageError(
       `--handlers ${module}: want a default export with handlers, as { onRcptTo() {} }`,
     );
+  }
+  try {
+    HANDLERS_RULE.check(exported, { path: "", of: module, secret: false });
+  } catch (error) {
+    throw new UsageError(`--handlers: ${(error as Error).message}`);
   }
   return { url, exported };
 }

@@ -17,6 +17,18 @@ import { ExpiringCache } from "./cache.ts";
 import { confirmByDatagram, type DnsConfirm } from "./confirm.ts";
 import { Deadline, MAX_TIMEOUT_MS } from "./deadline.ts";
 import type { DnsResolver } from "./exchange.ts";
+import {
+  abortSignal,
+  anyNumber,
+  callable,
+  checkOptions,
+  list,
+  object,
+  type Rule,
+  type Rules,
+  text,
+  where,
+} from "../options.ts";
 import { FailOver, type FailOverAskOptions } from "./fail_over.ts";
 import { Flights } from "./flights.ts";
 import { normalizeName, pointerName } from "./name.ts";
@@ -96,6 +108,35 @@ export interface DnsClientOptions {
   now?: (() => number) | undefined;
 }
 
+const RULES: Rules<DnsClientOptions> = {
+  nameServers: list(text(), 'an array of addresses, as ["192.0.2.53"]'),
+  timeoutMs: anyNumber,
+  attempts: anyNumber,
+  cacheSize: anyNumber,
+  maxTtlMs: anyNumber,
+  negativeTtlMs: anyNumber,
+  resolver: callable(),
+  confirm: callable(),
+  now: callable(),
+};
+const EXAMPLE = '{ nameServers: ["192.0.2.53"] }';
+
+/** What {@linkcode DnsClientOptions} must be, inside other options. */
+export const DNS_RULE: Rule = object(RULES, EXAMPLE);
+
+const QUERY_RULES: Rules<DnsQueryOptions> = {
+  timeoutMs: anyNumber,
+  signal: abortSignal,
+};
+const ADDRESSES_RULES: Rules<AddressesOptions> = {
+  ...QUERY_RULES,
+  families: list(
+    where("4 or 6", (value) => value === 4 || value === 6),
+    "an array of 4 and 6",
+  ),
+};
+const EMPTY_QUERY: DnsQueryOptions = Object.freeze({});
+
 const EMPTY: DnsClientOptions = Object.freeze({});
 
 /**
@@ -149,6 +190,7 @@ export class DnsClient {
    * servers is empty
    */
   constructor(options: DnsClientOptions = EMPTY) {
+    checkOptions("DnsClient", options, RULES, EXAMPLE);
     const given = options.nameServers?.map(parseNameServer);
     if (given?.length === 0) {
       throw new RangeError(
@@ -187,8 +229,11 @@ export class DnsClient {
   async query<T extends DnsRecordType>(
     type: T,
     name: string,
-    options: DnsQueryOptions = {},
+    options: DnsQueryOptions = EMPTY_QUERY,
   ): Promise<DnsOutcomeOf<T>> {
+    if (options !== EMPTY_QUERY) {
+      checkOptions("DnsClient.query", options, QUERY_RULES);
+    }
     const timeoutMs = checkTimeout(options.timeoutMs ?? this.#timeoutMs);
     options.signal?.throwIfAborted();
     const asked = type === "PTR" ? pointerName(name) : normalizeName(name);
@@ -256,6 +301,9 @@ export class DnsClient {
     host: string,
     options?: AddressesOptions,
   ): Promise<DnsOutcome<string>> {
+    if (options !== undefined) {
+      checkOptions("DnsClient.addresses", options, ADDRESSES_RULES);
+    }
     return lookupAddresses(this, { ...options, host });
   }
 

@@ -128,9 +128,12 @@ export class Message {
     return this.body.size;
   }
 
-  /** A copy of the header block; to change what is kept, edit it in `onHeaders`. */
+  /**
+   * A copy of the header block. Edits of it throw: to change what is kept, edit
+   * what `onHeaders` gets, or {@linkcode Message.replace} the content.
+   */
   get headers(): MessageHeaders {
-    return MessageHeaders.parse(this.body.head);
+    return MessageHeaders.parse(this.body.head).freeze();
   }
 
   /** The whole message with its trace fields, CRLF line ends. Meant for what fits in memory. */

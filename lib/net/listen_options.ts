@@ -4,6 +4,16 @@
  */
 
 import { nearest } from "../spelling.ts";
+import {
+  either,
+  list,
+  object,
+  oneOf,
+  type Rule,
+  type Rules,
+  text,
+  whole,
+} from "../options.ts";
 
 /**
  * What a listener is for: `smtp` takes mail from anybody (MX, port 25),
@@ -38,6 +48,52 @@ export interface ListenOptions {
   /** The networks of those who may say XCLIENT there. Default: the server's `xclient`. */
   readonly xclient?: readonly string[] | undefined;
 }
+
+/** What the `security` of a listener can be. */
+export const SECURITY_RULE: Rule = oneOf(
+  "none",
+  "allowed",
+  "required",
+  "implicit",
+);
+
+/** What the `authentication` of a listener can be. */
+export const AUTHENTICATION_RULE: Rule = oneOf("none", "allowed", "required");
+
+/** What the `kind` of a listener can be. */
+export const KIND_RULE: Rule = oneOf("smtp", "submission", "lmtp");
+
+/** What lists of networks must be. */
+export const NETWORKS_RULE: Rule = list(
+  text(),
+  'an array of networks, as ["10.0.0.0/8"]',
+);
+
+const RULES: Rules<ListenOptions> = {
+  host: text('a host, as "127.0.0.1"'),
+  port: whole(0, 65535),
+  kind: KIND_RULE,
+  security: SECURITY_RULE,
+  authentication: AUTHENTICATION_RULE,
+  proxyProtocol: NETWORKS_RULE,
+  xclient: NETWORKS_RULE,
+};
+
+const LISTEN_WANT =
+  'HOST:PORT, as "127.0.0.1:2525", an object, as { host: "127.0.0.1", port: 2525 }, or an array of these';
+/** A text that {@linkcode parseListen} takes. */
+const LISTEN_TEXT: Rule = {
+  want: LISTEN_WANT,
+  check: (value) => void parseListen(String(value)),
+};
+const LISTENER_RULE = object(RULES, '{ host: "127.0.0.1", port: 2525 }');
+
+/** What the option `listen` must be. */
+export const LISTEN_RULE: Rule = either({
+  text: LISTEN_TEXT,
+  object: LISTENER_RULE,
+  list: list(either({ text: LISTEN_TEXT, object: LISTENER_RULE }, LISTEN_WANT)),
+}, LISTEN_WANT);
 
 /** The kinds by the names they have in text: a final `s` is TLS from the first octet. */
 const KINDS: ReadonlyMap<string, Pick<ListenOptions, "kind" | "security">> =

@@ -13,6 +13,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc6531#section-3.3 | RFC 6531 section 3.3}
  */
 
+import { checkOptions, flag, type Rules } from "../options.ts";
 import { AddressSyntaxError } from "../errors.ts";
 import { AddressScanner, isPostmaster } from "./address_scanner.ts";
 
@@ -33,6 +34,9 @@ export interface AddressParseOptions {
    */
   utf8?: boolean | undefined;
 }
+
+const RULES: Rules<AddressParseOptions> = { utf8: flag };
+const NO_OPTIONS: AddressParseOptions = Object.freeze({});
 
 /**
  * A mailbox, the null sender, or the bare `postmaster`. Immutable.
@@ -102,6 +106,11 @@ export class Address {
       : `${this.localPart}@${this.#written}`;
   }
 
+  /** The address as {@linkcode Address.toString} gives it, for JSON. */
+  toJSON(): string {
+    return this.toString();
+  }
+
   /** The path as it stands in a command: `<local@domain>`, `<>` for the null sender. */
   toPath(): string {
     return `<${this.toString()}>`;
@@ -122,7 +131,11 @@ export class Address {
    * console.assert(Address.parse("").isNull);
    * ```
    */
-  static parse(text: string, options: AddressParseOptions = {}): Address {
+  static parse(
+    text: string,
+    options: AddressParseOptions = NO_OPTIONS,
+  ): Address {
+    if (options !== NO_OPTIONS) checkOptions("Address.parse", options, RULES);
     if (text === "") return Address.NULL;
     const scan = new AddressScanner(text, 0);
     const split = scan.mailbox(true);

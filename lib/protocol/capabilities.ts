@@ -25,7 +25,8 @@ export type ExtensionKeyword =
   | "LIMITS"
   | "HELP";
 
-const ALL: readonly ExtensionKeyword[] = [
+/** All of them, in the order of the EHLO reply. */
+export const EXTENSION_KEYWORDS: readonly ExtensionKeyword[] = [
   "PIPELINING",
   "SIZE",
   "8BITMIME",
@@ -82,7 +83,7 @@ export class Capabilities {
   constructor(init: CapabilityInit, auth: boolean) {
     this.#init = init;
     this.plainHelloReply = new SmtpReply(250, init.hostname);
-    const on = new Set(ALL);
+    const on = new Set(EXTENSION_KEYWORDS);
     for (const keyword of init.disabled ?? []) on.delete(keyword);
     // A binary body has no other way in than BDAT (RFC 3030 section 3).
     if (!on.has("CHUNKING")) on.delete("BINARYMIME");

@@ -28,6 +28,20 @@ const encoder = new TextEncoder();
  * ```
  */
 export function foldField(name: string, value: string): string {
+  checkFieldValue(name, value);
+  const folded = value.includes("\r\n")
+    ? `${name}: ${value}`
+    : fold(name, value);
+  checkFieldLines(name, folded);
+  return `${folded}\r\n`;
+}
+
+/**
+ * Checks that a value stays inside its field.
+ *
+ * @throws {TypeError} If the value holds NUL or a CR or LF that is not folding
+ */
+export function checkFieldValue(name: string, value: string): void {
   const lines = value.split("\r\n");
   for (const [index, line] of lines.entries()) {
     const folding = index === 0 || /^[ \t]+[^ \t]/.test(line);
@@ -37,8 +51,15 @@ export function foldField(name: string, value: string): string {
       );
     }
   }
-  const folded = lines.length > 1 ? `${name}: ${value}` : fold(name, value);
-  for (const line of folded.split("\r\n")) {
+}
+
+/**
+ * Checks the lines of a field.
+ *
+ * @throws {RangeError} If one is longer than 998 octets
+ */
+export function checkFieldLines(name: string, field: string): void {
+  for (const line of field.split("\r\n")) {
     if (line.length * 3 <= LIMIT) continue;
     const { length } = encoder.encode(line);
     if (length > LIMIT) {
@@ -47,7 +68,6 @@ export function foldField(name: string, value: string): string {
       );
     }
   }
-  return `${folded}\r\n`;
 }
 
 /** Blanks at the value's end are left out: a line of them alone would be taken for the end of the block by some. */

@@ -12,7 +12,15 @@
  * {@link https://www.rfc-editor.org/rfc/rfc6532 | RFC 6532}
  */
 
-import { foldField, isBlank, trimBlanks } from "./folding.ts";
+import { checkOptions, flag, type Rules } from "../options.ts";
+import {
+  checkFieldLines,
+  checkFieldValue,
+  foldField,
+  isBlank,
+  trimBlanks,
+} from "./folding.ts";
+import { encodeField } from "./header_encoding.ts";
 
 const CR = 13;
 const LF = 10;
@@ -25,6 +33,22 @@ const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 /** One character an octet, so that offsets in the text are offsets in the octets. */
 const octetDecoder = new TextDecoder("latin1");
+
+/** Options of {@linkcode MessageHeaders.parse}. */
+export interface HeaderOptions {
+  /**
+   * Whether fields that are set may be UTF-8 (RFC 6532). If not, text beyond
+   * ASCII becomes encoded words, and in parameters the form of RFC 2231; what
+   * has neither form (an address, a message identifier) is written in UTF-8 all
+   * the same.
+   *
+   * @default {true}
+   */
+  readonly utf8?: boolean | undefined;
+}
+
+const RULES: Rules<HeaderOptions> = { utf8: flag };
+const NO_OPTIONS: HeaderOptions = Object.freeze({});
 
 interface Field {
   readonly name: string;
@@ -60,6 +84,8 @@ interface Field {
 export class MessageHeaders implements Iterable<[name: string, value: string]> {
   #fields: Field[] = [];
   #changed = false;
+  #utf8 = true;
+  #isFrozen = false;
   /** The mbox `From ` line. */
   #before: Uint8Array = new Uint8Array(0);
   /** What follows the last field and is none. */
@@ -67,13 +93,23 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
 
   /**
    * Parses the beginning of a message, up to the first empty line or the end.
-   * Never throws; copies what it keeps.
+   * Never throws on a block; copies what it keeps.
+   *
+   * @param block The octets
+   * @param options In which form fields are written that are set later
    */
-  static parse(block: Uint8Array): MessageHeaders {
+  static parse(
+    block: Uint8Array,
+    options: HeaderOptions = NO_OPTIONS,
+  ): MessageHeaders {
+    if (options !== NO_OPTIONS) {
+      checkOptions("MessageHeaders.parse", options, RULES);
+    }
     const end = findHeaderEnd(block, 0);
     const octets = block.slice(0, end < 0 ? block.length : end - 2);
     const text = octetDecoder.decode(octets);
     const headers = new MessageHeaders();
+    headers.#utf8 = options.utf8 ?? true;
     let at = 0;
     if (MBOX_FROM.test(text) && !FIELD.test(text)) {
       at = lineEnd(text, 0);
@@ -124,16 +160,44 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
     return this.#fields.some((field) => field.key === key);
   }
 
+  /** Whether edits are refused: they would change nothing that is kept. */
+  get isFrozen(): boolean {
+    return this.#isFrozen;
+  }
+
+  /** Refuses all edits from here on. Returns itself. */
+  freeze(): this {
+    this.#isFrozen = true;
+    return this;
+  }
+
+  #edit(): void {
+    if (this.#isFrozen) {
+      throw new TypeError(
+        "Cannot edit the header fields of a message here: edit those that onHeaders gets, or give message.replace() new content",
+      );
+    }
+    this.#changed = true;
+  }
+
+  #make(name: string, value: string): Field {
+    return makeField(name, value, this.#utf8);
+  }
+
   /**
    * Replaces the first field of that name and drops the others; appends where
-   * there is none.
+   * there is none. In a message without SMTPUTF8 the value may be any text, too:
+   * what is not ASCII goes as encoded words (RFC 2047).
    *
    * @throws {TypeError} If the name is no field name, or the value holds NUL or
-   * a CR or LF that is not folding (CRLF, then a space or tab and text)
+   * a CR or LF that is not folding (CRLF, then a space or tab and text), or the
+   * fields are a copy: those of {@linkcode Message.headers}, or of `onHeaders`
+   * when that is over
    * @throws {RangeError} If a line would be longer than 998 octets
    */
   set(name: string, value: string): void {
-    const field = makeField(name, value);
+    const field = this.#make(name, value);
+    this.#edit();
     const index = this.#fields.findIndex(({ key }) => key === field.key);
     if (index < 0) {
       this.#fields.push(field);
@@ -143,7 +207,6 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
         at <= index || other.key !== field.key
       );
     }
-    this.#changed = true;
   }
 
   /**
@@ -153,8 +216,9 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
    * @throws {RangeError} As {@linkcode MessageHeaders.set}
    */
   add(name: string, value: string): void {
-    this.#fields.push(makeField(name, value));
-    this.#changed = true;
+    const field = this.#make(name, value);
+    this.#edit();
+    this.#fields.push(field);
   }
 
   /**
@@ -164,17 +228,19 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
    * @throws {RangeError} As {@linkcode MessageHeaders.set}
    */
   prepend(name: string, value: string): void {
-    this.#fields.unshift(makeField(name, value));
-    this.#changed = true;
+    const field = this.#make(name, value);
+    this.#edit();
+    this.#fields.unshift(field);
   }
 
   /** Removes all fields of that name. Returns how many there were. */
   remove(name: string): number {
     const key = name.toLowerCase();
-    const before = this.#fields.length;
-    this.#fields = this.#fields.filter((field) => field.key !== key);
-    const removed = before - this.#fields.length;
-    if (removed > 0) this.#changed = true;
+    const rest = this.#fields.filter((field) => field.key !== key);
+    const removed = this.#fields.length - rest.length;
+    if (removed === 0) return 0;
+    this.#edit();
+    this.#fields = rest;
     return removed;
   }
 
@@ -183,23 +249,28 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
    * {@linkcode MessageHeaders.encode} gave for a block that was changed.
    */
   assign(block: Uint8Array): void {
+    this.#edit();
     const other = MessageHeaders.parse(block);
     const end = findHeaderEnd(block, 0);
     this.#fields = other.#fields;
     this.#before = other.#before;
     this.#after = end < 0 ? other.#after : block.slice(end);
-    this.#changed = true;
   }
 
   /** Removes all fields. */
   clear(): void {
-    if (this.#fields.length > 0) this.#changed = true;
+    if (this.#fields.length > 0) this.#edit();
     this.#fields = [];
   }
 
   /** The fields in order, as name (as written) and value. */
   *[Symbol.iterator](): IterableIterator<[name: string, value: string]> {
     for (const field of this.#fields) yield [field.name, valueOf(field)];
+  }
+
+  /** The fields in order, as pairs of name and value, for JSON. */
+  toJSON(): [name: string, value: string][] {
+    return [...this];
   }
 
   /** The block as {@linkcode MessageHeaders.encode} gives it, decoded as UTF-8. */
@@ -259,7 +330,7 @@ function fieldEnd(text: string, at: number): number {
   return end;
 }
 
-function makeField(name: string, value: string): Field {
+function makeField(name: string, value: string, utf8: boolean): Field {
   if (!NAME.test(name)) {
     throw new TypeError(
       `Cannot make a header field named ${
@@ -270,9 +341,24 @@ function makeField(name: string, value: string): Field {
   return {
     name,
     key: name.toLowerCase(),
-    octets: encoder.encode(foldField(name, value)),
+    octets: utf8 || isAscii(value)
+      ? encoder.encode(foldField(name, value))
+      : encodedField(name, value),
     valueAt: name.length + 1,
   };
+}
+
+function isAscii(value: string): boolean {
+  // deno-lint-ignore no-control-regex
+  return !/[^\x00-\x7f]/.test(value);
+}
+
+/** A field without SMTPUTF8. What is a line too long in UTF-8 may be none then. */
+function encodedField(name: string, value: string): Uint8Array {
+  checkFieldValue(name, value);
+  const octets = encodeField(encoder.encode(`${name}: ${value}\r\n`));
+  checkFieldLines(name, decoder.decode(octets).trimEnd());
+  return octets;
 }
 
 function valueOf({ octets, valueAt }: Field): string {

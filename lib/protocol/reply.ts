@@ -10,6 +10,8 @@
  * {@link https://www.rfc-editor.org/rfc/rfc3463 | RFC 3463}
  */
 
+import { checkOptions, type Rules, text as textRule } from "../options.ts";
+
 const encoder = new TextEncoder();
 const ENHANCED = /^([245])\.(\d{1,3})\.(\d{1,3})$/;
 /** Octets of text of a reply line beside code, enhanced code and line end (RFC 5321 4.5.3.1.5: 512 in all). */
@@ -47,7 +49,7 @@ export class SmtpReply {
   constructor(
     code: number,
     text: string | readonly string[],
-    options: SmtpReplyOptions = {},
+    options: SmtpReplyOptions = NO_OPTIONS,
   ) {
     if (!Number.isInteger(code) || code < 200 || code > 599) {
       throw new RangeError(
@@ -55,6 +57,10 @@ export class SmtpReply {
       );
     }
     const { enhanced } = options;
+    // Replies are made by the thousand: what is plainly right is not looked at.
+    if (options !== NO_OPTIONS && typeof enhanced !== "string") {
+      checkOptions("SmtpReply", options, RULES, '{ enhanced: "5.7.1" }');
+    }
     if (enhanced !== undefined && !fits(enhanced, code)) {
       throw new RangeError(
         `Cannot make a reply: enhanced code "${enhanced}" does not fit code ${code}`,
@@ -118,6 +124,11 @@ export interface SmtpReplyOptions {
   /** The enhanced status code; its class must be the code's first digit (RFC 2034 section 4). */
   enhanced?: string | undefined;
 }
+
+const RULES: Rules<SmtpReplyOptions> = {
+  enhanced: textRule('an enhanced status code, as "5.7.1"'),
+};
+const NO_OPTIONS: SmtpReplyOptions = Object.freeze({});
 
 /** Whether `enhanced` is an enhanced status code of the class of `code`. */
 function fits(enhanced: string, code: number): boolean {

@@ -11,6 +11,13 @@
  * its record is back after a loss of power.
  */
 
+import {
+  callable,
+  checkOptions,
+  having,
+  path,
+  type Rules,
+} from "../options.ts";
 import { type Clock, SYSTEM_CLOCK } from "./clock.ts";
 import {
   applyChange,
@@ -71,6 +78,12 @@ export interface FileSpoolOptions {
   readonly files?: SpoolFiles;
 }
 
+const RULES: Rules<FileSpoolOptions> = {
+  onTrouble: callable(),
+  clock: having("a Clock", "now", "setTimer"),
+  files: having("file operations"),
+};
+
 /**
  * A spool in a folder. Survives a crash or a loss of power at any moment: what
  * was accepted is delivered at least once, at worst twice. All files have mode
@@ -116,6 +129,8 @@ export class FileSpool implements Spool {
    * @param folder The spool folder; made when it is not there
    */
   constructor(folder: string, options: FileSpoolOptions = {}) {
+    path.check(folder, { path: "folder", of: "FileSpool", secret: false });
+    checkOptions("FileSpool", options, RULES);
     this.#paths = spoolPaths(folder);
     this.#files = options.files ?? DENO_FILES;
     this.#clock = options.clock ?? SYSTEM_CLOCK;

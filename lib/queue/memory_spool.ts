@@ -3,6 +3,7 @@
  * than touch the disk. Nothing in it survives the process.
  */
 
+import { checkOptions, number, type Rules } from "../options.ts";
 import {
   applyChange,
   type RelayLogin,
@@ -27,6 +28,8 @@ export interface MemorySpoolOptions {
    */
   readonly capacity?: number;
 }
+
+const RULES: Rules<MemorySpoolOptions> = { capacity: number() };
 
 interface Kept {
   readonly login: RelayLogin | undefined;
@@ -59,6 +62,7 @@ export class MemorySpool implements Spool {
    * @param options How much it holds
    */
   constructor(options: MemorySpoolOptions = {}) {
+    checkOptions("MemorySpool", options, RULES);
     this.#capacity = options.capacity ?? 64 * 1024 * 1024;
   }
 

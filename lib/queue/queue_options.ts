@@ -2,12 +2,24 @@
  * What a queue can be told: options, hooks, and their defaults in one place.
  */
 
+import {
+  anyNumber,
+  callable,
+  checkOptions,
+  having,
+  number,
+  object,
+  required,
+  type Rules,
+  text,
+  where,
+} from "../options.ts";
 import { type Clock, SYSTEM_CLOCK } from "./clock.ts";
 import type { Deliver, RelayState } from "./delivery_job.ts";
 import type { WindowLimits } from "./destination.ts";
 import type { Relay, RelayRecipient } from "./relay.ts";
 import { RetrySchedule } from "./schedule.ts";
-import type { Spool } from "./spool.ts";
+import { type Spool, SPOOL_RULE } from "./spool.ts";
 import type { Logger } from "../log.ts";
 
 const HOUR = 3_600_000;
@@ -132,6 +144,42 @@ export interface RelayQueueOptions extends RelayHooks {
   readonly random?: () => number;
 }
 
+const HOOK_RULES: Rules<RelayHooks> = {
+  onRelayStateChange: callable(),
+  onRelayDone: callable(),
+  onRelayError: callable(),
+};
+const WINDOW_RULES: Rules<WindowLimits> = {
+  initial: required(number()),
+  max: required(number()),
+  failedCohorts: required(number()),
+  deadMs: required(number()),
+  deadMaxMs: required(number()),
+};
+const RULES: Rules<RelayQueueOptions> = {
+  ...HOOK_RULES,
+  spool: required(SPOOL_RULE),
+  deliver: required(callable()),
+  hostname: required(text()),
+  schedule: where(
+    "a RetrySchedule",
+    (value) => value instanceof RetrySchedule,
+  ),
+  expireAfterMs: anyNumber,
+  delayNoticeMs: anyNumber,
+  idleWaitMs: anyNumber,
+  maxJobs: anyNumber,
+  maxRecipients: anyNumber,
+  commonDestination: text(),
+  window: object(WINDOW_RULES),
+  bounceFrom: text(),
+  returnLimit: anyNumber,
+  pollMs: anyNumber,
+  log: callable(),
+  clock: having("a Clock", "now", "setTimer"),
+  random: callable(),
+};
+
 /** Options with every default filled in. */
 export type QueueConfig =
   & Required<
@@ -156,6 +204,7 @@ export type QueueConfig =
  * @throws {RangeError} If a number makes no sense
  */
 export function configure(options: RelayQueueOptions): QueueConfig {
+  checkOptions("RelayQueue", options, RULES);
   const config: QueueConfig = {
     schedule: RetrySchedule.DEFAULT,
     expireAfterMs: 5 * 24 * HOUR,

@@ -4,14 +4,28 @@
  * pass wishes on.
  */
 
+import {
+  anyNumber,
+  anything,
+  checkOptions,
+  flag,
+  list,
+  object,
+  required,
+  type Rules,
+  secret,
+  text,
+  where,
+} from "../options.ts";
 import type { RelayState } from "./delivery_job.ts";
-import type { RetrySchedule } from "./schedule.ts";
+import { RetrySchedule } from "./schedule.ts";
 import type {
   RecipientAnswer,
   RecipientStatus,
   RelayLogin,
   RelayRoute,
 } from "./stored_envelope.ts";
+import { ROUTE_RULES } from "./stored_envelope.ts";
 import type { Message } from "../message/message.ts";
 import type { Recipient } from "../protocol/envelope.ts";
 import type { RelayTask } from "./relay_task.ts";
@@ -57,6 +71,31 @@ export interface RelayOptions extends RelayRoute {
   /** Anything to be kept with it that is a JSON value. */
   readonly tag?: unknown;
 }
+
+const RULES: Rules<RelayOptions> = {
+  ...ROUTE_RULES,
+  recipients: list(
+    where("{ address, parameters }", (value) => {
+      if (typeof value !== "object" || value === null) return false;
+      const { address, parameters } = value as Partial<Recipient>;
+      return typeof address?.toPath === "function" &&
+        typeof parameters === "object";
+    }),
+    "an array of recipients, as [{ address: Address.parse(text), parameters: {} }]",
+  ),
+  login: secret(object<RelayLogin>({
+    username: required(text()),
+    password: required(text()),
+  }, '{ username: "ann", password: "..." }')),
+  idleWaitMs: anyNumber,
+  schedule: where(
+    "a RetrySchedule",
+    (value) => value instanceof RetrySchedule,
+  ),
+  expireAfterMs: anyNumber,
+  held: flag,
+  tag: anything,
+};
 
 /** One recipient of a {@linkcode Relay}. */
 export interface RelayRecipient {
@@ -193,6 +232,7 @@ export class Relay {
 
   /** Sends what is pending another way from the next try on. */
   async reroute(route: RelayRoute): Promise<void> {
+    checkOptions("Relay.reroute", route, ROUTE_RULES);
     await this.#owner.reroute(this.#task, route);
   }
 }
@@ -262,9 +302,11 @@ export class Relays implements Iterable<Relay> {
    * be told 250; takes a copy, so that the message may be forgotten then.
    *
    * @throws {SpoolError} If it could not be kept: 452 4.3.1 to the client
+   * @throws {TypeError} If an option is unknown or of the wrong kind
    */
-  add(message: Message, options?: RelayOptions): Promise<Relay> {
-    return this.#source.add(message, options);
+  async add(message: Message, options?: RelayOptions): Promise<Relay> {
+    if (options !== undefined) checkOptions("relays.add", options, RULES);
+    return await this.#source.add(message, options);
   }
 
   /** The message of that name; `undefined` when it is not there, or no longer. */

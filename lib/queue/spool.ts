@@ -4,6 +4,7 @@
  * with group commit, a database or plain memory can stand behind it.
  */
 
+import { having, type Rule } from "../options.ts";
 import { SmtpError } from "../errors.ts";
 import {
   initialProgress,
@@ -56,6 +57,17 @@ export function firstProgress(message: SpoolAddition): Progress {
   progress.tag = message.tag;
   return progress;
 }
+
+/** What a {@linkcode Spool} must be, inside other options. */
+export const SPOOL_RULE: Rule = having(
+  'a spool, as new FileSpool("./spool")',
+  "open",
+  "add",
+  "change",
+  "remove",
+  "content",
+  "close",
+);
 
 /**
  * Keeps the messages of a queue. One owner at a time.

@@ -5,6 +5,15 @@
  * running queue as in the replay of a journal, so the two cannot differ.
  */
 
+import {
+  flag,
+  object,
+  oneOf,
+  port,
+  required,
+  type Rules,
+  text,
+} from "../options.ts";
 import type { MailParameters, RcptParameters } from "../protocol/parameters.ts";
 
 /** How TLS is used towards the next hop. */
@@ -51,6 +60,18 @@ export interface RelayRoute {
   /** How TLS is used; without it the delivery's own default. */
   readonly security?: RelaySecurity | undefined;
 }
+
+const SMARTHOST_RULES: Rules<Smarthost> = {
+  host: required(text('a host, as "mail.example.com"')),
+  port,
+  implicitTls: flag,
+};
+
+/** What a {@linkcode RelayRoute} must be. */
+export const ROUTE_RULES: Rules<RelayRoute> = {
+  smarthost: object(SMARTHOST_RULES, '{ host: "mail.example.com" }'),
+  security: oneOf("none", "opportunistic", "required", "verified"),
+};
 
 /** Choices that stand in the envelope. */
 export interface EnvelopeOptions extends RelayRoute {

@@ -10,6 +10,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc2033 | RFC 2033}
  */
 
+import { checkOptions } from "../options.ts";
 import type { SocketAddress, TlsInfo } from "../net/transport.ts";
 import type { Address } from "../protocol/address.ts";
 import type { ClientCapabilities } from "../protocol/client_capabilities.ts";
@@ -25,10 +26,15 @@ import {
   type PreparedRecipient,
   prepareMessage,
   prepareRecipients,
+  SEND_RULES,
   type SendOptions,
 } from "./client_message.ts";
 import { defaultSecurity, openSession } from "./client_opening.ts";
-import type { ClientProgress, SmtpClientOptions } from "./client_options.ts";
+import {
+  CLIENT_RULES,
+  type ClientProgress,
+  type SmtpClientOptions,
+} from "./client_options.ts";
 import type { ClientSession } from "./client_session.ts";
 import { refusesBdat } from "./outcome.ts";
 import { fittingRecipients, type SendingPlan } from "./sending_plan.ts";
@@ -118,8 +124,15 @@ export class SmtpClient {
    * Connects, and makes the session ready for a message. Requires `allow-net`.
    *
    * @throws {SmtpClientError} If no session comes about
+   * @throws {TypeError} If an option is unknown or of the wrong kind
    */
   static async connect(options: SmtpClientOptions): Promise<SmtpClient> {
+    checkOptions(
+      "SmtpClient.connect",
+      options,
+      CLIENT_RULES,
+      '{ host: "mail.example.com" }',
+    );
     try {
       return new SmtpClient(await openSession(options), options);
     } catch (error) {
@@ -199,7 +212,7 @@ export class SmtpClient {
    * 452 4.5.3 here: send to them again.
    *
    * @throws {Error} If the session is closed, broken or busy
-   * @throws {TypeError} If there is no recipient
+   * @throws {TypeError} If there is no recipient, or an option is unknown or of the wrong kind
    * @throws {AddressSyntaxError} If an address is none
    */
   async send(options: SendOptions): Promise<SendResult> {
@@ -210,6 +223,7 @@ export class SmtpClient {
         }: want one that is idle`,
       );
     }
+    checkOptions("SmtpClient.send", options, SEND_RULES, "{ from, to, data }");
     if (options.to.length === 0) {
       throw new TypeError("Cannot send a message without a recipient");
     }

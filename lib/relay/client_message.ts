@@ -7,6 +7,20 @@
  */
 
 import { domainToASCII } from "node:url";
+import {
+  abortSignal,
+  callable,
+  list,
+  object,
+  oneOf,
+  optionError,
+  required,
+  type Rule,
+  type Rules,
+  text,
+  where,
+  whole,
+} from "../options.ts";
 import { Address } from "../protocol/address.ts";
 import type { ClientEnvelope } from "../protocol/client_transaction.ts";
 import {
@@ -65,6 +79,54 @@ export interface SendOptions {
   /** Ends sending; the promise rejects with the signal's reason, and the connection is closed. */
   readonly signal?: AbortSignal | undefined;
 }
+
+const ADDRESS_RULE: Rule = where(
+  'an address, as "ann@example.com"',
+  (value) => typeof value === "string" || value instanceof Address,
+);
+const MAIL_RULES: Rules<MailParameters> = {
+  size: whole(),
+  body: oneOf("7BIT", "8BITMIME", "BINARYMIME"),
+  smtpUtf8: where("true", (value) => value === true),
+  ret: oneOf("FULL", "HDRS"),
+  envid: text(),
+  auth: text(),
+};
+const RCPT_RULES: Rules<RcptParameters> = {
+  notify: list(oneOf("NEVER", "SUCCESS", "FAILURE", "DELAY")),
+  orcpt: object({ type: required(text()), address: required(text()) }),
+};
+const DESTINATION_WANT =
+  'an address, as "bob@example.com", or { address, parameters }';
+const DESTINATION_RULE = object(
+  { address: required(ADDRESS_RULE), parameters: object(RCPT_RULES) },
+  '{ address: "bob@example.com" }',
+);
+
+/** What {@linkcode SendOptions} must be. */
+export const SEND_RULES: Rules<SendOptions> = {
+  from: required(ADDRESS_RULE),
+  to: required(list({
+    want: DESTINATION_WANT,
+    check(value, at) {
+      if (typeof value === "string" || value instanceof Address) return;
+      if (typeof value !== "object" || value === null) {
+        throw optionError(at, value, { want: DESTINATION_WANT });
+      }
+      DESTINATION_RULE.check(value, at);
+    },
+  }, 'an array of addresses, as ["bob@example.com"]')),
+  data: required(where(
+    "the content as a string, a Uint8Array or a stream of them",
+    (value) =>
+      typeof value === "string" || value instanceof Uint8Array ||
+      typeof value === "object" && value !== null &&
+        Symbol.asyncIterator in value,
+  )),
+  parameters: object(MAIL_RULES, '{ body: "8BITMIME" }'),
+  onProgress: callable(),
+  signal: abortSignal,
+};
 
 /** A message that can go, or the reason why it cannot. */
 export type Prepared =

@@ -3,6 +3,20 @@
  * and their defaults only.
  */
 
+import {
+  abortSignal,
+  callable,
+  flag,
+  list,
+  object,
+  oneOf,
+  port,
+  required,
+  type Rule,
+  type Rules,
+  secret,
+  text,
+} from "../options.ts";
 import type { ConnectTransport } from "../net/connect.ts";
 import type {
   UpgradeClientOptions,
@@ -10,10 +24,11 @@ import type {
 } from "../net/tls_upgrade.ts";
 import type { Transport } from "../net/transport.ts";
 import type { ClientMechanismOptions } from "../sasl/client_mechanism.ts";
-import type { MechanismName } from "../sasl/mechanism_name.ts";
+import { MECHANISM_NAMES, type MechanismName } from "../sasl/mechanism_name.ts";
 import type { Certificate } from "../tls/certificate.ts";
-import type { ClientTimeouts } from "./client_session.ts";
-import type { TlsSecurity } from "./tls_policy.ts";
+import { CERTIFICATE_RULE, TRUSTED_RULE } from "../tls/tls_context.ts";
+import { type ClientTimeouts, TIMEOUTS_RULE } from "./client_session.ts";
+import { TLS_SECURITY_RULE, type TlsSecurity } from "./tls_policy.ts";
 
 /** Where a delivery stands, in the order of time. */
 export type ClientProgress =
@@ -137,3 +152,38 @@ export type UpgradeTransport = (
   inner: Transport,
   options: UpgradeClientOptions,
 ) => Promise<UpgradedClient>;
+
+const LOGIN_RULES: Rules<ClientLogin> = {
+  username: required(text()),
+  password: text(),
+  token: text(),
+  authorizationId: text(),
+  mechanisms: list(oneOf(...MECHANISM_NAMES)),
+};
+
+/** What a {@linkcode ClientLogin} must be, inside other options. */
+export const LOGIN_RULE: Rule = secret(
+  object(LOGIN_RULES, '{ username: "ann", password: "..." }'),
+);
+
+/** What {@linkcode SmtpClientOptions} must be. */
+export const CLIENT_RULES: Rules<SmtpClientOptions> = {
+  host: required(text('a host, as "mail.example.com"')),
+  address: text("an IP address"),
+  port,
+  hostname: text(),
+  security: TLS_SECURITY_RULE,
+  implicitTls: flag,
+  auth: LOGIN_RULE,
+  allowInsecureAuth: flag,
+  lmtp: flag,
+  chunking: flag,
+  timeouts: TIMEOUTS_RULE,
+  clientCertificate: CERTIFICATE_RULE,
+  trusted: TRUSTED_RULE,
+  onCertificate: callable(),
+  onProgress: callable(),
+  signal: abortSignal,
+  connect: callable(),
+  upgrade: callable(),
+};

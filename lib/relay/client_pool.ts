@@ -7,6 +7,14 @@
  * anything while it is idle is closed at once.
  */
 
+import {
+  checkOptions,
+  milliseconds,
+  object,
+  type Rule,
+  type Rules,
+  whole,
+} from "../options.ts";
 import type { SmtpClient } from "./client.ts";
 
 /** Options of {@linkcode ClientPool}. */
@@ -36,6 +44,16 @@ export interface ClientPoolOptions {
    */
   readonly maxUses?: number | undefined;
 }
+
+const RULES: Rules<ClientPoolOptions> = {
+  idleMs: milliseconds,
+  maxIdlePerKey: whole(),
+  maxIdle: whole(),
+  maxUses: whole(1),
+};
+
+/** What {@linkcode ClientPoolOptions} must be, inside other options. */
+export const POOL_RULE: Rule = object(RULES, "{ idleMs: 5000 }");
 
 interface Idle {
   readonly key: string;
@@ -69,6 +87,7 @@ export class ClientPool {
    * @param options How long, and how many
    */
   constructor(options: ClientPoolOptions = {}) {
+    checkOptions("ClientPool", options, RULES);
     this.#idleMs = options.idleMs ?? 5000;
     this.#maxIdlePerKey = options.maxIdlePerKey ?? 20;
     this.#maxIdle = options.maxIdle ?? 100;

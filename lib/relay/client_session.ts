@@ -6,6 +6,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.2 | RFC 5321 section 4.5.3.2}
  */
 
+import { number, object, type Rule, type Rules } from "../options.ts";
 import type { Transport } from "../net/transport.ts";
 import type { ClientEffect } from "../protocol/client_effects.ts";
 import type { ClientProtocol } from "../protocol/client_protocol.ts";
@@ -86,6 +87,28 @@ export function clientTimeouts(
   } = given;
   return { ...steps, opening, message, delivery };
 }
+
+const RULES: Rules<ClientTimeouts> = {
+  connect: number(),
+  tls: number(),
+  greeting: number(),
+  hello: number(),
+  startTls: number(),
+  authenticate: number(),
+  reset: number(),
+  mail: number(),
+  rcpt: number(),
+  data: number(),
+  body: number(),
+  dataEnd: number(),
+  quit: number(),
+  opening: number(),
+  message: number(),
+  delivery: number(),
+};
+
+/** What {@linkcode ClientTimeouts} must be, inside other options. */
+export const TIMEOUTS_RULE: Rule = object(RULES, "{ connect: 10_000 }");
 
 /** What an order of the machine ends in. */
 export type OrderEnd = Extract<

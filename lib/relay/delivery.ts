@@ -7,19 +7,40 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-6.3 | section 6.3}
  */
 
+import {
+  callable,
+  checkOptions,
+  flag,
+  having,
+  list,
+  port,
+  required,
+  type Rule,
+  type Rules,
+  text,
+  whole,
+} from "../options.ts";
 import { MessageHeaders } from "../protocol/headers.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 import { countReceived } from "../protocol/trace.ts";
-import type { SmtpClientOptions } from "./client_options.ts";
-import { ClientPool, type ClientPoolOptions } from "./client_pool.ts";
+import {
+  CLIENT_RULES,
+  type PeerCertificate,
+  type SmtpClientOptions,
+} from "./client_options.ts";
+import {
+  ClientPool,
+  type ClientPoolOptions,
+  POOL_RULE,
+} from "./client_pool.ts";
 import { DeliveryContent } from "./delivery_content.ts";
-import type {
-  RelayDns,
-  RelayHost,
-  RelayJob,
-  RelayReport,
+import {
+  HOSTS_RULE,
+  type RelayDns,
+  type RelayHost,
+  type RelayJob,
+  type RelayReport,
 } from "./delivery_job.ts";
-import type { PeerCertificate } from "./client_options.ts";
 import { DeliveryWalk } from "./delivery_walk.ts";
 import { HostMemory } from "./host_memory.ts";
 import { SilentHosts } from "./silent_hosts.ts";
@@ -104,6 +125,40 @@ export interface DeliveryOptions extends
   readonly random?: (() => number) | undefined;
 }
 
+/** What the names of this server must be, inside other options. */
+export const NAMES_RULE: Rule = list(
+  text(),
+  'an array of names, as ["mail.example.com"]',
+);
+
+const {
+  hostname,
+  security,
+  auth,
+  allowInsecureAuth,
+  chunking,
+  timeouts,
+  clientCertificate,
+  trusted,
+  connect,
+  upgrade,
+} = CLIENT_RULES;
+const RULES: Rules<DeliveryOptions> = {
+  ...{ hostname, security, auth, allowInsecureAuth, chunking, timeouts },
+  ...{ clientCertificate, trusted, connect, upgrade },
+  dns: required(having("a DnsClient", "mx", "addresses")),
+  ownNames: NAMES_RULE,
+  isOwnAddress: callable(),
+  allowLoopback: flag,
+  smarthosts: HOSTS_RULE,
+  port,
+  hopLimit: whole(1),
+  pool: POOL_RULE,
+  onCertificate: callable(),
+  now: callable(),
+  random: callable(),
+};
+
 /**
  * Delivers messages to the hosts of their destinations.
  *
@@ -145,6 +200,7 @@ export class Delivery {
    * @param options How to deliver
    */
   constructor(options: DeliveryOptions) {
+    checkOptions("Delivery", options, RULES, "{ dns: new DnsClient() }");
     this.#options = options;
     this.pool = new ClientPool(options.pool);
   }

@@ -3,6 +3,16 @@
  * can be joined to it without either importing the other's code.
  */
 
+import {
+  flag,
+  list,
+  object,
+  port,
+  required,
+  type Rule,
+  type Rules,
+  text,
+} from "../options.ts";
 import type { DnsOutcome, MxOutcome } from "../dns/outcome.ts";
 import type { Address } from "../protocol/address.ts";
 import type { MailParameters, RcptParameters } from "../protocol/parameters.ts";
@@ -48,6 +58,19 @@ export interface RelayHost {
    */
   readonly lmtp?: boolean | undefined;
 }
+
+const HOST_RULES: Rules<RelayHost> = {
+  host: required(text('a host, as "mail.example.com"')),
+  port,
+  implicitTls: flag,
+  lmtp: flag,
+};
+
+/** What lists of {@linkcode RelayHost} must be, inside other options. */
+export const HOSTS_RULE: Rule = list(
+  object(HOST_RULES, '{ host: "mail.example.com", port: 587 }'),
+  'an array of hosts, as [{ host: "mail.example.com", port: 587 }]',
+);
 
 /** Where a delivery stands, in the order of time. */
 export type RelayProgress = "resolving-mx" | "resolving-a" | ClientProgress;

@@ -9,6 +9,14 @@
  * {@link https://www.rfc-editor.org/rfc/rfc3207 | RFC 3207}
  */
 
+import {
+  checkOptions,
+  number,
+  oneOf,
+  type Rule,
+  type Rules,
+  whole,
+} from "../options.ts";
 import { HostMemory } from "./host_memory.ts";
 
 /**
@@ -18,6 +26,14 @@ import { HostMemory } from "./host_memory.ts";
  * wants a certificate that is trusted and made out to the host.
  */
 export type TlsSecurity = "none" | "opportunistic" | "required" | "verified";
+
+/** What a {@linkcode TlsSecurity} must be, inside other options. */
+export const TLS_SECURITY_RULE: Rule = oneOf(
+  "none",
+  "opportunistic",
+  "required",
+  "verified",
+);
 
 /** What to do after EHLO. */
 export type TlsStep = "use" | "skip" | "refuse";
@@ -63,6 +79,11 @@ export interface BrokenTlsMemoryOptions {
   readonly maxHosts?: number | undefined;
 }
 
+const RULES: Rules<BrokenTlsMemoryOptions> = {
+  lifeMs: number(),
+  maxHosts: whole(),
+};
+
 /**
  * The hosts whose TLS handshake failed lately, so that opportunistic
  * deliveries to them do without it from the start.
@@ -86,6 +107,7 @@ export class BrokenTlsMemory {
    * @param options How long, and how many
    */
   constructor(options: BrokenTlsMemoryOptions = {}) {
+    checkOptions("BrokenTlsMemory", options, RULES);
     this.#hosts = new HostMemory(options);
   }
 

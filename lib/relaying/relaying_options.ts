@@ -3,15 +3,31 @@
  * acts on them is in `relay_service.ts`.
  */
 
-import { formatHostPort } from "../net/listen_options.ts";
+import {
+  anyNumber,
+  flag,
+  object,
+  oneOf,
+  path,
+  port,
+  type Rule,
+  type Rules,
+  text,
+  where,
+  whole,
+} from "../options.ts";
+import { formatHostPort, NETWORKS_RULE } from "../net/listen_options.ts";
 import { DEFAULT_WINDOW, type WindowLimits } from "../queue/destination.ts";
 import type { RelayQueueOptions } from "../queue/queue_options.ts";
 import { RetrySchedule } from "../queue/schedule.ts";
-import type { Spool } from "../queue/spool.ts";
-import type { ClientLogin } from "../relay/client_options.ts";
-import type { DeliveryOptions } from "../relay/delivery.ts";
-import type { RelayHost } from "../relay/delivery_job.ts";
-import type { TlsSecurity } from "../relay/tls_policy.ts";
+import { type Spool, SPOOL_RULE } from "../queue/spool.ts";
+import { type ClientLogin, LOGIN_RULE } from "../relay/client_options.ts";
+import { POOL_RULE } from "../relay/client_pool.ts";
+import { TIMEOUTS_RULE } from "../relay/client_session.ts";
+import { type DeliveryOptions, NAMES_RULE } from "../relay/delivery.ts";
+import { HOSTS_RULE, type RelayHost } from "../relay/delivery_job.ts";
+import { TLS_SECURITY_RULE, type TlsSecurity } from "../relay/tls_policy.ts";
+import { CERTIFICATE_RULE, TRUSTED_RULE } from "../tls/tls_context.ts";
 
 /** Options of relaying: who may, where it goes, how long it is tried. */
 export interface RelayingOptions extends
@@ -123,6 +139,44 @@ export interface RelayingOptions extends
    */
   maxRecipients?: number | undefined;
 }
+
+const RULES: Rules<RelayingOptions> = {
+  allow: oneOf("authenticated", "none"),
+  from: NETWORKS_RULE,
+  spool: {
+    want: 'a folder, as "./spool", or a spool',
+    check: (value, at) =>
+      (typeof value === "object" ? SPOOL_RULE : path).check(value, at),
+  },
+  smarthosts: HOSTS_RULE,
+  login: LOGIN_RULE,
+  security: TLS_SECURITY_RULE,
+  remotePort: port,
+  hostname: text(),
+  schedule: where(
+    'delays, as "30s 5m*3 1h*12 4h", or a RetrySchedule',
+    (value) => typeof value === "string" || value instanceof RetrySchedule,
+  ),
+  expireAfterMs: anyNumber,
+  delayNoticeMs: anyNumber,
+  idleWaitMs: anyNumber,
+  bounceFrom: text(),
+  maxConcurrent: anyNumber,
+  maxPerDestination: anyNumber,
+  maxRecipients: anyNumber,
+  allowInsecureAuth: flag,
+  allowLoopback: flag,
+  chunking: flag,
+  clientCertificate: CERTIFICATE_RULE,
+  hopLimit: whole(1),
+  ownNames: NAMES_RULE,
+  pool: POOL_RULE,
+  timeouts: TIMEOUTS_RULE,
+  trusted: TRUSTED_RULE,
+};
+
+/** What {@linkcode RelayingOptions} must be, inside other options. */
+export const RELAYING_RULE: Rule = object(RULES, '{ allow: "authenticated" }');
 
 /** Whether any client may relay by the policy alone. */
 export function isOpenToClients(options: RelayingOptions): boolean {

@@ -5,6 +5,14 @@
  * Never repeats a secret: not in an error, not in JSON, not on a console.
  */
 
+import {
+  either,
+  isOptions,
+  list,
+  optionError,
+  type Rule,
+  text,
+} from "../options.ts";
 import type { Credentials } from "./credentials.ts";
 import { redact } from "./redact.ts";
 import { saslPrep } from "./saslprep.ts";
@@ -102,6 +110,8 @@ export class AccountList implements Accounts {
       | Readonly<Record<string, string | ScramVerifier>>
       | readonly string[],
   ) {
+    const at = { path: "accounts", of: "AccountList", secret: true };
+    ACCOUNTS_RULE.check(accounts, at);
     const entries: readonly [string, string | ScramVerifier][] =
       Array.isArray(accounts)
         ? accounts.map(splitAccount)
@@ -150,6 +160,24 @@ export class AccountList implements Accounts {
     return this.toString();
   }
 }
+
+const ACCOUNTS_RULE: Rule = either({
+  object: {
+    want: 'names with their secrets, as { ann: "..." }',
+    check(value, at) {
+      if (!isOptions(value)) throw optionError(at, value, this);
+      for (const [name, secret] of Object.entries(value)) {
+        if (typeof secret === "string" || secret instanceof ScramVerifier) {
+          continue;
+        }
+        throw optionError({ ...at, path: `the secret of "${name}"` }, secret, {
+          want: "a string or a ScramVerifier",
+        });
+      }
+    },
+  },
+  list: list(text('"NAME:SECRET"')),
+}, 'names with their secrets, as { ann: "..." } or ["ann:..."]');
 
 /**
  * Reads an accounts file: a line is `NAME:SECRET`, empty or a comment that

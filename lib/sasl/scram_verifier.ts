@@ -10,6 +10,13 @@
  * {@link https://www.rfc-editor.org/rfc/rfc7677 | RFC 7677}
  */
 
+import {
+  anyNumber,
+  checkOptions,
+  type Rules,
+  secret,
+  where,
+} from "../options.ts";
 import { decodeBase64Strict, encodeBase64 } from "./base64.ts";
 import { digest, equalSecrets, hmac, pbkdf2, randomBytes } from "./digest.ts";
 import { redact } from "./redact.ts";
@@ -43,6 +50,11 @@ export interface ScramVerifierOptions {
    */
   readonly salt?: Uint8Array | undefined;
 }
+
+const RULES: Rules<ScramVerifierOptions> = {
+  iterations: anyNumber,
+  salt: secret(where("octets", (value) => value instanceof Uint8Array)),
+};
 
 /** What a {@linkcode ScramVerifier} is made of. */
 export interface ScramKeys {
@@ -103,6 +115,7 @@ export class ScramVerifier {
     secret: string,
     options: ScramVerifierOptions = {},
   ): Promise<ScramVerifier> {
+    checkOptions("ScramVerifier.create", options, RULES);
     const { iterations = DEFAULT_ITERATIONS, salt = randomBytes(SALT_LENGTH) } =
       options;
     const prepared = saslPrep(secret);

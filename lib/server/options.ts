@@ -4,23 +4,54 @@
  * `session/limit_options.ts`.
  */
 
-import type { DnsClientOptions } from "../dns/dns_client.ts";
+import { DNS_RULE, type DnsClientOptions } from "../dns/dns_client.ts";
 import { parseCidr } from "../net/cidr.ts";
 import type { Logger, LogLevel } from "../log.ts";
-import type {
-  AuthenticationPolicy,
-  ListenerKind,
-  ListenerSecurity,
-  ListenOptions,
+import {
+  AUTHENTICATION_RULE,
+  type AuthenticationPolicy,
+  KIND_RULE,
+  LISTEN_RULE,
+  type ListenerKind,
+  type ListenerSecurity,
+  type ListenOptions,
+  NETWORKS_RULE,
+  SECURITY_RULE,
 } from "../net/listen_options.ts";
+import {
+  anyNumber,
+  callable,
+  checkOptions,
+  flag,
+  has,
+  list,
+  number,
+  oneOf,
+  optionError,
+  path,
+  type Rules,
+  secret,
+  text,
+  where,
+} from "../options.ts";
 import type { SocketAddress } from "../net/transport.ts";
-import type { ExtensionKeyword } from "../protocol/capabilities.ts";
+import {
+  EXTENSION_KEYWORDS,
+  type ExtensionKeyword,
+} from "../protocol/capabilities.ts";
 import type { BareNewlinePolicy } from "../protocol/data_decoder.ts";
-import type { RelayingOptions } from "../relaying/relaying_options.ts";
+import {
+  RELAYING_RULE,
+  type RelayingOptions,
+} from "../relaying/relaying_options.ts";
 import type { Accounts } from "../sasl/accounts.ts";
-import type { MechanismName } from "../sasl/mechanism_name.ts";
-import type { SmtpHandlers } from "../session/handlers.ts";
-import { type LimitOptions, limitsOf } from "../session/limit_options.ts";
+import { MECHANISM_NAMES, type MechanismName } from "../sasl/mechanism_name.ts";
+import { HANDLERS_RULE, type SmtpHandlers } from "../session/handlers.ts";
+import {
+  LIMIT_RULE,
+  type LimitOptions,
+  limitsOf,
+} from "../session/limit_options.ts";
 import { localDomains } from "../session/local_domains.ts";
 import type { MessageStore } from "../store/store.ts";
 import type { Certificate } from "../tls/certificate.ts";
@@ -28,7 +59,10 @@ import type {
   CertificateSet,
   CertificateSource,
 } from "../tls/certificate_set.ts";
-import type { ClientCertificatePolicy } from "../tls/tls_context.ts";
+import {
+  CLIENT_CERTIFICATE_RULE,
+  type ClientCertificatePolicy,
+} from "../tls/tls_context.ts";
 
 /** More than any machine has use for. */
 const MOST_THREADS = 256;
@@ -147,6 +181,70 @@ export interface SmtpServerOptions {
   logLevel?: LogLevel | undefined;
 }
 
+/** What tells a certificate, a set and a source from anything else. */
+const CERTIFICATE_METHODS = [["toPem", "keyPem"], ["select"], ["replace"]];
+
+const RULES: Rules<SmtpServerOptions> = {
+  listen: LISTEN_RULE,
+  hostname: text('a name, as "mx.example.com"'),
+  greeting: text(),
+  goodbye: text(),
+  handlers: {
+    want: "handlers, as { onRcptTo() {} }, or the path or URL of a module",
+    check(value, at) {
+      if (value instanceof URL) return;
+      if (typeof value === "string") return path.check(value, at);
+      if (typeof value !== "object" || value === null) {
+        throw optionError(at, value, this);
+      }
+      HANDLERS_RULE.check(value, at);
+    },
+  },
+  threads: anyNumber,
+  store: where(
+    'a store, as new MaildirStore({ folder: "./mail" })',
+    (value) => {
+      const store = value as Partial<MessageStore> | null;
+      return typeof store?.kind === "string" &&
+        typeof store.save === "function";
+    },
+  ),
+  domains: list(text(), 'an array of domains, as ["example.com"]'),
+  relay: RELAYING_RULE,
+  dns: DNS_RULE,
+  certificate: where(
+    "a Certificate, as Certificate.load() gives it, a CertificateSet or a CertificateSource",
+    (value) => CERTIFICATE_METHODS.some((methods) => has(value, methods)),
+  ),
+  security: SECURITY_RULE,
+  clientCertificate: CLIENT_CERTIFICATE_RULE,
+  accounts: secret(where(
+    "accounts, as new AccountList({ ann: secret })",
+    (value) =>
+      !Array.isArray(value) &&
+      typeof (value as Partial<Accounts> | null)?.find === "function",
+  )),
+  authentication: AUTHENTICATION_RULE,
+  mechanisms: list(
+    oneOf(...MECHANISM_NAMES),
+    'an array of mechanisms, as ["PLAIN"]',
+  ),
+  allowInsecureAuth: flag,
+  proxyProtocol: NETWORKS_RULE,
+  xclient: NETWORKS_RULE,
+  limits: LIMIT_RULE,
+  bareNewlines: oneOf("reject", "normalize", "keep"),
+  disabledExtensions: list(
+    oneOf(...EXTENSION_KEYWORDS),
+    'an array of EHLO keywords, as ["CHUNKING"]',
+  ),
+  addReceived: flag,
+  memoryLimit: anyNumber,
+  temporaryFolder: path,
+  log: callable("a function, as (record) => console.log(record)"),
+  logLevel: oneOf("debug", "info", "warn", "error"),
+};
+
 /** The options of a server whose handlers are known. */
 export type SettledOptions = Omit<SmtpServerOptions, "handlers"> & {
   readonly handlers?: SmtpHandlers | undefined;
@@ -168,11 +266,15 @@ export interface StopOptions {
   graceMs?: number | undefined;
 }
 
+const STOP_RULES: Rules<StopOptions> = { graceMs: number() };
+
 /** Options of {@linkcode SmtpServer.serve}. */
 export interface ServeOptions {
   /** What the session is for. Default `"smtp"`. */
   kind?: ListenerKind | undefined;
 }
+
+const SERVE_RULES: Rules<ServeOptions> = { kind: KIND_RULE };
 
 /** One listening address. */
 export interface ListeningAddress extends SocketAddress {
@@ -195,14 +297,28 @@ export type ReloadOptions = Pick<
   | "mechanisms"
 >;
 
+const RELOAD_RULES: Rules<ReloadOptions> = {
+  accounts: RULES.accounts,
+  allowInsecureAuth: RULES.allowInsecureAuth,
+  authentication: RULES.authentication,
+  certificate: RULES.certificate,
+  clientCertificate: RULES.clientCertificate,
+  domains: RULES.domains,
+  limits: RULES.limits,
+  mechanisms: RULES.mechanisms,
+};
+
 /**
  * Checks what can be checked before the server starts.
  *
  * @throws {RangeError} If a number makes no sense
- * @throws {TypeError} If `hostname` or one of `domains` is no name
- * @throws {SyntaxError} If one of `proxyProtocol`, `xclient` or `limits.exempt` is no network
+ * @throws {TypeError} If an option is unknown or of the wrong kind, or
+ * `hostname` or one of `domains` is no name
+ * @throws {SyntaxError} If one of `proxyProtocol`, `xclient` or `limits.exempt`
+ * is no network
  */
-export function checkOptions(options: SmtpServerOptions): void {
+export function checkServerOptions(options: SmtpServerOptions): void {
+  checkOptions("", options, RULES, '{ listen: "127.0.0.1:2525" }');
   options.proxyProtocol?.forEach(parseCidr);
   options.xclient?.forEach(parseCidr);
   limitsOf(options.limits);
@@ -210,6 +326,26 @@ export function checkOptions(options: SmtpServerOptions): void {
   checkThreads(options.threads);
   checkHostname(options.hostname);
   localDomains(options.domains ?? []);
+}
+
+/**
+ * Checks the options of {@linkcode SmtpServer.reload}.
+ *
+ * @throws {TypeError} If one is unknown or of the wrong kind, or cannot change while the server runs
+ */
+export function checkReloadOptions(options: ReloadOptions): void {
+  checkOptions("SmtpServer.reload", options, RELOAD_RULES, "{ domains }");
+  localDomains(options.domains ?? []);
+}
+
+/** Checks the options of {@linkcode SmtpServer.stop}. */
+export function checkStopOptions(options: StopOptions): void {
+  checkOptions("SmtpServer.stop", options, STOP_RULES, "{ graceMs: 1000 }");
+}
+
+/** Checks the options of {@linkcode SmtpServer.serve}. */
+export function checkServeOptions(options: ServeOptions): void {
+  checkOptions("SmtpServer.serve", options, SERVE_RULES, '{ kind: "lmtp" }');
 }
 
 function checkMemoryLimit(memoryLimit: number = 0): void {
@@ -221,9 +357,12 @@ function checkMemoryLimit(memoryLimit: number = 0): void {
 
 /** Each thread is a program of its own: a slip of the pen must not start thousands. */
 function checkThreads(threads = 0): void {
-  if (threads <= MOST_THREADS) return;
+  const isWhole = Number.isInteger(threads) && threads >= 0;
+  if (isWhole && threads <= MOST_THREADS) return;
   throw new RangeError(
-    `Cannot use threads "${threads}": want at most ${MOST_THREADS}`,
+    `Cannot use threads "${threads}": want ${
+      isWhole ? `at most ${MOST_THREADS}` : "a whole number from 0"
+    }`,
   );
 }
 

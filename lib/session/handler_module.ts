@@ -7,7 +7,11 @@ import { isAbsolute } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Message } from "../message/message.ts";
 import type { RelayOptions } from "../queue/relay.ts";
-import type { MaybePromise, SmtpHandlers } from "./handlers.ts";
+import {
+  HANDLERS_RULE,
+  type MaybePromise,
+  type SmtpHandlers,
+} from "./handlers.ts";
 
 /**
  * What a handler module gets of its server, the same on every thread.
@@ -59,7 +63,8 @@ export function handlerModuleUrl(module: string | URL): string {
  *
  * @param url Where it is
  * @param context What it gets
- * @throws {TypeError} If it has no default export that is handlers or makes them
+ * @throws {TypeError} If it has no default export that is handlers or makes
+ * them, or one of them has a name that no handler has
  */
 export async function loadHandlerModule(
   url: string,
@@ -81,6 +86,8 @@ export async function loadHandlerModule(
       `Cannot use the handler module "${url}": want a default export with handlers, as { onRcptTo() {} }, or a function that makes them`,
     );
   }
+  const of = `the handler module "${url}"`;
+  HANDLERS_RULE.check(handlers, { path: "", of, secret: false });
   return handlers;
 }
 

@@ -7,6 +7,14 @@
  * the reply; anything else that is thrown is 451 4.3.0 and a log record.
  */
 
+import {
+  isOptions,
+  optionError,
+  type Place,
+  type Rule,
+  unknownOption,
+} from "../options.ts";
+import { nearest } from "../spelling.ts";
 import type { Message } from "../message/message.ts";
 import type { Address } from "../protocol/address.ts";
 import type { MessageHeaders } from "../protocol/headers.ts";
@@ -210,4 +218,80 @@ export interface SmtpHandlers extends RelayHooks {
     relay: Relay,
     peer: PeerCertificate,
   ): MaybePromise<boolean | void>;
+}
+
+/** Every handler there is: one that is missing here, or is none, does not compile. */
+const HANDLERS: Readonly<Record<keyof SmtpHandlers, true>> = {
+  onConnect: true,
+  onCommand: true,
+  onHelo: true,
+  onAuthenticate: true,
+  onMailFrom: true,
+  onRcptTo: true,
+  onMessageStart: true,
+  onHeaders: true,
+  onMessage: true,
+  onReset: true,
+  onDisconnect: true,
+  onVerify: true,
+  onExpand: true,
+  onStateChange: true,
+  onRelayCertificate: true,
+  onRelayStateChange: true,
+  onRelayDone: true,
+  onRelayError: true,
+};
+const HANDLER_NAMES: readonly string[] = Object.keys(HANDLERS);
+
+/**
+ * Handlers: a plain object, a module, or an instance whose class has them. What
+ * else the object has is its own affair, unless its name is that of a handler
+ * with a slip in it.
+ */
+export const HANDLERS_RULE: Rule = {
+  want: "handlers, as { onRcptTo() {} }",
+  check(value, at) {
+    if (!isOptions(value)) throw optionError(at, value, this);
+    let owner: object | null = value;
+    while (owner !== null && owner !== Object.prototype) {
+      for (const name of Object.getOwnPropertyNames(owner)) {
+        checkHandler(owner, { name, at, isPlain: isPlain(value) });
+      }
+      owner = Object.getPrototypeOf(owner);
+    }
+  },
+};
+
+/** Whether all that the object has was written down for it. */
+function isPlain(value: object): boolean {
+  const prototype = Object.getPrototypeOf(value);
+  return prototype === null || prototype === Object.prototype;
+}
+
+function checkHandler(
+  owner: object,
+  facts: { readonly name: string; readonly at: Place; isPlain: boolean },
+): void {
+  const { name, at } = facts;
+  // Not read: a getter may do anything.
+  const { value, get } = Object.getOwnPropertyDescriptor(owner, name)!;
+  if (value === undefined && get === undefined) return;
+  const place = { ...at, path: at.path === "" ? name : `${at.path}.${name}` };
+  if (Object.hasOwn(HANDLERS, name)) {
+    if (value !== undefined && typeof value !== "function") {
+      throw optionError(place, value, { want: "a function" });
+    }
+    return;
+  }
+  // `one`, `once` and `only` are words, `onhelo` is a slip.
+  const begins = /^on(?:[A-Z]|.{4})|^O[Nn]./.test(name);
+  const lower = (begins ? name : `on${name}`).toLowerCase();
+  const meant = begins
+    ? nearest(name, HANDLER_NAMES)
+    : facts.isPlain && typeof value === "function"
+    ? HANDLER_NAMES.find((known) => known.toLowerCase() === lower)
+    : undefined;
+  if (meant !== undefined || /^on[A-Z]/.test(name)) {
+    throw unknownOption(at, name, { known: HANDLER_NAMES, meant });
+  }
 }

@@ -110,8 +110,12 @@ export class Intake {
   async #decide(end: number): Promise<Verdict> {
     const head = this.#head!.subarray(0, this.#used);
     this.#head = undefined;
-    const headers = MessageHeaders.parse(head.subarray(0, end));
+    const headers = MessageHeaders.parse(head.subarray(0, end), {
+      utf8: this.message.parameters.smtpUtf8 === true,
+    });
     const verdict = await this.#check!(headers);
+    // Edits that come later would be lost.
+    headers.freeze();
     if (isRefusal(verdict)) return verdict;
     const { body } = this.message;
     if (headers.changed) {

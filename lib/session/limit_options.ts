@@ -7,6 +7,14 @@
  */
 
 import { type Cidr, parseCidr } from "../net/cidr.ts";
+import {
+  anyNumber,
+  list,
+  object,
+  type Rule,
+  type Rules,
+  text,
+} from "../options.ts";
 
 /**
  * The limits of {@linkcode SmtpServer}. Each is on by default, with room for
@@ -150,6 +158,30 @@ export interface LimitOptions {
    */
   exempt?: readonly string[] | undefined;
 }
+
+const RULES: Rules<LimitOptions> = {
+  maxConnections: anyNumber,
+  maxConnectionsPerIp: anyNumber,
+  connectionsPerMinute: anyNumber,
+  messagesPerMinute: anyNumber,
+  recipientsPerMinute: anyNumber,
+  bytesPerMinute: anyNumber,
+  maxSize: anyNumber,
+  maxRecipients: anyNumber,
+  maxRefusedRecipients: anyNumber,
+  maxErrors: anyNumber,
+  maxCommandsWithoutMail: anyNumber,
+  tarpitMs: anyNumber,
+  timeoutMs: anyNumber,
+  mailTimeoutMs: anyNumber,
+  handshakeTimeoutMs: anyNumber,
+  handlerTimeoutMs: anyNumber,
+  minBytesPerSecond: anyNumber,
+  exempt: list(text(), 'an array of networks, as ["10.0.0.0/8"]'),
+};
+
+/** What {@linkcode LimitOptions} must be; the ranges of numbers are checked by {@linkcode limitsOf}. */
+export const LIMIT_RULE: Rule = object(RULES, "{ maxSize: 10_000_000 }");
 
 /** The limits that are numbers. */
 export type LimitNumbers = Readonly<

@@ -10,6 +10,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc4155 | RFC 4155}
  */
 
+import { oneOf, type Rule } from "../options.ts";
 import type { Message } from "../message/message.ts";
 import type { Address } from "../protocol/address.ts";
 import { formatReturnPath } from "../protocol/trace.ts";
@@ -17,6 +18,9 @@ import { FromQuoter, join, LineFeedEncoder } from "./line_encoding.ts";
 
 /** Line ends in a mailbox: `"lf"` as Unix programs want them, `"crlf"` as received. */
 export type Newline = "lf" | "crlf";
+
+/** What a {@linkcode Newline} must be, inside other options. */
+export const NEWLINE_RULE: Rule = oneOf("lf", "crlf");
 
 /** What a message is written as. */
 export interface ContentOptions {

@@ -16,14 +16,16 @@ import {
 } from "../files/durable.ts";
 import { lookAt, type MailboxOwners } from "../files/trust.ts";
 import type { Message } from "../message/message.ts";
+import { checkOptions, flag, path, type Rules } from "../options.ts";
 import { type AppendOptions, appendToFile } from "./append_file.ts";
 import {
   type ContentOptions,
   MessageContent,
   type Newline,
+  NEWLINE_RULE,
 } from "./content.ts";
-import { failureOfOne, Underway } from "./keeping.ts";
-import { lockOptions, type LockSettings } from "./lock.ts";
+import { failureOfOne, OWNERS_RULE, Underway } from "./keeping.ts";
+import { LOCK_RULES, lockOptions, type LockSettings } from "./lock.ts";
 import { safeComponent } from "./mailbox_name.ts";
 import { noteOrigin } from "./origin.ts";
 import type { MessageStore } from "./store.ts";
@@ -78,6 +80,18 @@ export interface FileStoreOptions extends LockSettings {
   readonly owners?: MailboxOwners | undefined;
 }
 
+const RULES: Rules<FileStoreOptions> = {
+  ...LOCK_RULES,
+  folder: path,
+  path,
+  append: flag,
+  fromLine: flag,
+  returnPath: flag,
+  owners: OWNERS_RULE,
+  newline: NEWLINE_RULE,
+  sync: flag,
+};
+
 /**
  * Keeps messages in plain files. Requires `allow-read` and `allow-write`.
  *
@@ -113,6 +127,7 @@ export class FileStore implements MessageStore {
    * @throws {TypeError} If not exactly one of `folder` and `path` is given, or `append` with `folder`
    */
   constructor(options: FileStoreOptions) {
+    checkOptions("FileStore", options, RULES, '{ folder: "./mail" }');
     const { folder, path, append = false, fromLine = append } = options;
     const { newline = "crlf", returnPath = true, sync = true } = options;
     if ((folder === undefined) === (path === undefined)) {

@@ -5,6 +5,15 @@
  */
 
 import type { Message, Recipient } from "../message/message.ts";
+import {
+  callable,
+  flag,
+  list,
+  optionError,
+  type Rule,
+  type Rules,
+  whole,
+} from "../options.ts";
 import type { Address } from "../protocol/address.ts";
 import { mailboxName, safeComponent } from "./mailbox_name.ts";
 import { StoreError } from "./store.ts";
@@ -25,6 +34,22 @@ export interface MailboxOptions {
    */
   readonly keepCase?: boolean | undefined;
 }
+
+/** What the `owners` of a store must be. */
+export const OWNERS_RULE: Rule = {
+  want: 'an array of user numbers, or "any"',
+  check(value, at) {
+    if (value === "any") return;
+    if (!Array.isArray(value)) throw optionError(at, value, this);
+    list(whole()).check(value, at);
+  },
+};
+
+/** What {@linkcode MailboxOptions} must be. */
+export const MAILBOX_RULES: Rules<MailboxOptions> = {
+  mailboxOf: callable("a function that gives an address its mailbox"),
+  keepCase: flag,
+};
 
 /** One mailbox that is to get a copy, and how that went. */
 export class Delivery {

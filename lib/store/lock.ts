@@ -8,6 +8,7 @@
 
 import process from "node:process";
 import { isSameFile, writeAll } from "../files/durable.ts";
+import { list, milliseconds, oneOf, type Rules } from "../options.ts";
 import { hostName, uniqueName } from "./unique_name.ts";
 
 /** A way to lock a mailbox file. */
@@ -45,6 +46,16 @@ export interface LockSettings {
    */
   readonly staleLockMs?: number | undefined;
 }
+
+/** What {@linkcode LockSettings} must be. */
+export const LOCK_RULES: Rules<LockSettings> = {
+  locks: list(
+    oneOf("dotlock", "flock"),
+    'an array of "dotlock" and "flock"',
+  ),
+  lockTimeoutMs: milliseconds,
+  staleLockMs: milliseconds,
+};
 
 /** The settings with their defaults. */
 export function lockOptions(settings: LockSettings): LockOptions {

@@ -20,9 +20,18 @@ import {
 import { lookAt, type MailboxOwners, requireTrusted } from "../files/trust.ts";
 import type { Message } from "../message/message.ts";
 import {
+  checkOptions,
+  flag,
+  path,
+  required,
+  type Rules,
+  text,
+} from "../options.ts";
+import {
   type ContentOptions,
   MessageContent,
   type Newline,
+  NEWLINE_RULE,
 } from "./content.ts";
 import {
   type Delivery,
@@ -30,7 +39,9 @@ import {
   failureOfAll,
   forEachDelivery,
   hasFailure,
+  MAILBOX_RULES,
   type MailboxOptions,
+  OWNERS_RULE,
   planDeliveries,
   Underway,
 } from "./keeping.ts";
@@ -76,8 +87,8 @@ export interface MaildirStoreOptions extends MailboxOptions {
 
 /** Mailboxes whose folders are known to be durable and trusted. */
 const MAX_KNOWN = 10_000;
-/** The folders of a Maildir that mail passes through, and the Maildir itself. */
-const USED_PARTS = ["", "tmp", "new"];
+/** The folders of a Maildir that mail passes through. */
+const USED_PARTS = ["tmp", "new"];
 
 /** Where one mailbox's copy is on its way. */
 interface Copy {
@@ -85,6 +96,16 @@ interface Copy {
   readonly final: string;
   placed: boolean;
 }
+
+const RULES: Rules<MaildirStoreOptions> = {
+  ...MAILBOX_RULES,
+  folder: required(path),
+  returnPath: flag,
+  owners: OWNERS_RULE,
+  newline: NEWLINE_RULE,
+  sync: flag,
+  hostname: text(),
+};
 
 /**
  * Keeps one Maildir a recipient. File names tell the size (`,S=`) and, where
@@ -122,6 +143,7 @@ export class MaildirStore implements MessageStore {
    * @param options Where messages go, and in which form
    */
   constructor(options: MaildirStoreOptions) {
+    checkOptions("MaildirStore", options, RULES, '{ folder: "./mail" }');
     const { newline = "lf", returnPath = true, sync = true } = options;
     this.#folder = resolve(options.folder);
     this.#mailboxes = options;
@@ -191,9 +213,12 @@ export class MaildirStore implements MessageStore {
 
   /** What tells a Maildir's folders from any others of the same names; `undefined` if one is missing. */
   async #identity(root: string): Promise<string | undefined> {
-    const infos = await Promise.all(
-      USED_PARTS.map((part) => look(join(root, part))),
-    );
+    const own = await look(root);
+    if (own === undefined) return undefined;
+    const infos = [
+      own,
+      ...await Promise.all(USED_PARTS.map((part) => look(join(root, part)))),
+    ];
     return infos.includes(undefined)
       ? undefined
       : infos.map((info) => `${identityOf(info!)}:${info!.uid}`).join();

@@ -9,6 +9,7 @@
 import { join, resolve } from "node:path";
 import { lookAt, type MailboxOwners } from "../files/trust.ts";
 import type { Message } from "../message/message.ts";
+import { checkOptions, flag, path, type Rules } from "../options.ts";
 import {
   type AppendOptions,
   type AppendReceipt,
@@ -19,6 +20,7 @@ import {
   type ContentOptions,
   MessageContent,
   type Newline,
+  NEWLINE_RULE,
 } from "./content.ts";
 import {
   type Delivery,
@@ -27,11 +29,13 @@ import {
   failureOfOne,
   forEachDelivery,
   hasFailure,
+  MAILBOX_RULES,
   type MailboxOptions,
+  OWNERS_RULE,
   planDeliveries,
   Underway,
 } from "./keeping.ts";
-import { lockOptions, type LockSettings } from "./lock.ts";
+import { LOCK_RULES, lockOptions, type LockSettings } from "./lock.ts";
 import type { MessageStore, SaveOptions } from "./store.ts";
 
 /** Options of {@linkcode MboxStore}: exactly one of `folder` and `path`. */
@@ -69,6 +73,17 @@ export interface MboxStoreOptions extends MailboxOptions, LockSettings {
    */
   readonly owners?: MailboxOwners | undefined;
 }
+
+const RULES: Rules<MboxStoreOptions> = {
+  ...MAILBOX_RULES,
+  ...LOCK_RULES,
+  folder: path,
+  path,
+  returnPath: flag,
+  owners: OWNERS_RULE,
+  newline: NEWLINE_RULE,
+  sync: flag,
+};
 
 /**
  * Appends messages to mbox files ("mboxrd": lines that look like a separator
@@ -115,6 +130,7 @@ export class MboxStore implements MessageStore {
    * @throws {TypeError} If not exactly one of `folder` and `path` is given
    */
   constructor(options: MboxStoreOptions) {
+    checkOptions("MboxStore", options, RULES, '{ folder: "./mail" }');
     const { folder, path, newline = "lf", returnPath = true } = options;
     if ((folder === undefined) === (path === undefined)) {
       throw new TypeError(

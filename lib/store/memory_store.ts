@@ -5,6 +5,7 @@
  */
 
 import type { Message, Recipient } from "../message/message.ts";
+import { anyNumber, checkOptions, type Rules } from "../options.ts";
 import type { Address } from "../protocol/address.ts";
 import { MessageHeaders } from "../protocol/headers.ts";
 import type { MailParameters } from "../protocol/parameters.ts";
@@ -85,6 +86,11 @@ interface Waiter {
   readonly reject: (reason: unknown) => void;
 }
 
+const RULES: Rules<MemoryStoreOptions> = {
+  maxMessages: anyNumber,
+  maxBytes: anyNumber,
+};
+
 /**
  * Keeps messages in memory, and lets a test wait for the next one.
  *
@@ -122,6 +128,7 @@ export class MemoryStore implements MessageStore {
    * @throws {RangeError} If a bound is not a positive number
    */
   constructor(options: MemoryStoreOptions = {}) {
+    checkOptions("MemoryStore", options, RULES);
     const { maxMessages = 1000, maxBytes = 64 * 1024 * 1024 } = options;
     for (const bound of [maxMessages, maxBytes]) {
       if (!(bound > 0)) {

@@ -5,7 +5,8 @@
  */
 
 import type { Message } from "../message/message.ts";
-import { MessageContent, type Newline } from "./content.ts";
+import { checkOptions, flag, required, type Rules, where } from "../options.ts";
+import { MessageContent, type Newline, NEWLINE_RULE } from "./content.ts";
 import { failureOfOne, Underway } from "./keeping.ts";
 import type { MessageStore } from "./store.ts";
 
@@ -48,6 +49,20 @@ export interface StreamStoreOptions {
   readonly newline?: Newline | undefined;
 }
 
+const RULES: Rules<StreamStoreOptions> = {
+  stream: required(where(
+    "a WritableStream, or a function that makes one",
+    (value) =>
+      typeof value === "function" ||
+      typeof (value as Partial<WritableStream> | null)?.getWriter ===
+        "function",
+  )),
+  preventClose: flag,
+  fromLine: flag,
+  returnPath: flag,
+  newline: NEWLINE_RULE,
+};
+
 /**
  * Writes messages to a stream, in their order and never mixed, or each to a
  * stream of its own; the latter may be under way side by side. A message is
@@ -84,6 +99,7 @@ export class StreamStore implements MessageStore {
    * @param options Where the octets go, and in which form
    */
   constructor(options: StreamStoreOptions) {
+    checkOptions("StreamStore", options, RULES, "{ stream }");
     this.#options = options;
   }
 

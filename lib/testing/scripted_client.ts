@@ -6,6 +6,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.2 | RFC 5321 section 4.2}
  */
 
+import { anyNumber, checkOptions, type Rules } from "../options.ts";
 import { AssertionError } from "node:assert";
 import { DenoTransport } from "../net/deno_transport.ts";
 import { formatHostPort } from "../net/listen_options.ts";
@@ -23,6 +24,8 @@ export interface ScriptedClientOptions {
    */
   timeoutMs?: number | undefined;
 }
+
+const RULES: Rules<ScriptedClientOptions> = { timeoutMs: anyNumber };
 
 const READ_SIZE = 4096;
 const encoder = new TextEncoder();
@@ -66,6 +69,7 @@ export class ScriptedClient implements AsyncDisposable {
    * @param transport The connection, which the client owns from here on
    */
   constructor(transport: Transport, options: ScriptedClientOptions = {}) {
+    checkOptions("ScriptedClient", options, RULES);
     this.#transport = transport;
     this.#timeoutMs = options.timeoutMs ?? 5000;
     if (!(this.#timeoutMs > 0)) {
@@ -96,6 +100,7 @@ export class ScriptedClient implements AsyncDisposable {
     target: SocketAddress | Transport,
     options: ScriptedClientOptions = {},
   ): Promise<ScriptedClient> {
+    checkOptions("ScriptedClient", options, RULES);
     if ("read" in target) return new ScriptedClient(target, options);
     const { address, port } = target;
     const { timeoutMs = 5000 } = options;

@@ -63,7 +63,9 @@ export async function askHandler(
   const given: Arguments = {
     session,
     message,
-    headers: headers && MessageHeaders.parse(headers),
+    headers: headers && MessageHeaders.parse(headers, {
+      utf8: message?.parameters.smtpUtf8 === true,
+    }),
     credentials: credentialsOf(call, init),
   };
   mirror.isAsked = true;
@@ -76,6 +78,8 @@ export async function askHandler(
   } catch (error) {
     verdict = encodeThrown(error);
   }
+  // Edits that come later would be lost.
+  given.headers?.freeze();
   const replaced = message?.body !== body && message
     ? init.bodies.giveAway(message.body)
     : undefined;

@@ -4,6 +4,7 @@
  */
 
 import { SmtpError } from "../errors.ts";
+import { describeError } from "../log.ts";
 import type { Recipient } from "../protocol/envelope.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 import { StoreError } from "../store/store.ts";
@@ -34,9 +35,14 @@ export interface WireError {
   readonly reply?: WireReply | undefined;
   /** What caused it. */
   readonly cause?: WireError | undefined;
+  /** What it puts together. */
+  readonly errors?: readonly WireError[] | undefined;
   /** Of a store: recipients by their place in the message, and why each went without. */
   readonly failures?: readonly (readonly [number, WireError])[] | undefined;
 }
+
+/** Errors behind an error that cross with it, at most. */
+const MOST_CAUSES = 8;
 
 /** A reply to send to another thread. */
 export function encodeReply(reply: SmtpReply): WireReply {
@@ -53,10 +59,12 @@ export function decodeReply({ code, enhanced, lines }: WireReply): SmtpReply {
  * What was thrown, to send to another thread.
  *
  * @param recipients Those of the message that a store was given
+ * @param depth How many errors this one is behind
  */
 export function encodeError(
   error: unknown,
   recipients: readonly Recipient[] = [],
+  depth = 0,
 ): WireError {
   if (error instanceof SmtpReply) {
     return {
@@ -67,7 +75,7 @@ export function encodeError(
     };
   }
   if (!(error instanceof Error)) {
-    return { kind: "value", name: "", message: String(error) };
+    return { kind: "value", name: "", message: describeError(error) };
   }
   const { name, message, stack, cause } = error;
   const { code } = error as { code?: unknown };
@@ -78,7 +86,15 @@ export function encodeError(
     stack,
     code: typeof code === "string" ? code : undefined,
     reply: error instanceof SmtpError ? encodeReply(error.reply) : undefined,
-    cause: cause === undefined ? undefined : encodeError(cause, recipients),
+    // A cause may lead back to itself.
+    cause: cause === undefined || depth >= MOST_CAUSES
+      ? undefined
+      : encodeError(cause, recipients, depth + 1),
+    errors: error instanceof AggregateError && depth < MOST_CAUSES
+      ? error.errors.slice(0, MOST_CAUSES).map((part) =>
+        encodeError(part, recipients, MOST_CAUSES)
+      )
+      : undefined,
     failures: error instanceof StoreError
       ? [...error.failures].map(([recipient, why]) =>
         [recipients.indexOf(recipient), encodeError(why)] as const
@@ -124,6 +140,10 @@ function errorOf(
       return recipient ? [[recipient, decodeError(why)] as const] : [];
     });
     return new StoreError(message, new Map(known), options);
+  }
+  if (wire.errors !== undefined) {
+    const errors = wire.errors.map((part) => decodeError(part, recipients));
+    return new AggregateError(errors, message, options);
   }
   return new (classOf(name))(message, options);
 }

@@ -11,6 +11,17 @@
 
 import type { KeyObject, X509Certificate } from "node:crypto";
 import {
+  checkOptions,
+  flag,
+  optionError,
+  path,
+  required,
+  type Rules,
+  secret,
+  text,
+  where,
+} from "../options.ts";
+import {
   assemble,
   CertificateError,
   type CertificateMaterial,
@@ -29,6 +40,7 @@ import {
 import {
   certificateDate,
   type CertificateProblem,
+  dateText,
   findProblems,
   type VerifyCertificateOptions,
 } from "./certificate_verify.ts";
@@ -68,17 +80,33 @@ export interface ParseCertificateOptions {
   keyOptional?: boolean | undefined;
 }
 
+const LOAD_RULES: Rules<LoadCertificateOptions> = {
+  certificateFile: required(path),
+  keyFile: path,
+  passphrase: secret(text()),
+  keyOptional: flag,
+};
+const PARSE_RULES: Rules<ParseCertificateOptions> = {
+  key: secret(text("a private key in PEM")),
+  passphrase: secret(text()),
+  keyOptional: flag,
+};
+const VERIFY_RULES: Rules<VerifyCertificateOptions> = {
+  host: text(),
+  at: where("a Date", (value) => value instanceof Date),
+};
+
 /** What {@linkcode Certificate.toJSON} gives. */
 export interface CertificateSummary {
-  /** Whom it is for, as `"CN=mail.example"`. */
+  /** Whom it is for, as `"CN=mail.example"`; `""` where only `names` tell. */
   readonly subject: string;
-  /** Who signed it. */
+  /** Who signed it; `""` for an authority without a name. */
   readonly issuer: string;
   /** The host names and IP addresses it is for. */
   readonly names: readonly string[];
-  /** ISO 8601. */
+  /** ISO 8601; `""` for a date that cannot be read. */
   readonly validFrom: string;
-  /** ISO 8601. */
+  /** ISO 8601; `""` for a date that cannot be read. */
   readonly validTo: string;
   /** SHA-256 of the DER. */
   readonly fingerprint: string;
@@ -170,6 +198,12 @@ export class Certificate {
    * ```
    */
   static async load(options: LoadCertificateOptions): Promise<Certificate> {
+    checkOptions(
+      "Certificate.load",
+      options,
+      LOAD_RULES,
+      '{ certificateFile: "mail.pem", keyFile: "mail.key" }',
+    );
     const { certificateFile, keyFile } = options;
     const action = `Cannot load the certificate "${certificateFile}"`;
     const certificates = await readPemFile(certificateFile, action);
@@ -203,6 +237,11 @@ export class Certificate {
     pem: string,
     options: ParseCertificateOptions = {},
   ): Certificate {
+    if (typeof pem !== "string") {
+      const at = { path: "pem", of: "Certificate.parse", secret: true };
+      throw optionError(at, pem, { want: "the text of a certificate in PEM" });
+    }
+    checkOptions("Certificate.parse", options, PARSE_RULES);
     return new Certificate(assemble({
       ...options,
       certificates: pem,
@@ -224,7 +263,11 @@ export class Certificate {
     return new Certificate({ chain, key: undefined });
   }
 
-  /** Whom it is for, as `"O=Example, CN=mail.example"`. Control characters are shown as `?`. */
+  /**
+   * Whom it is for, as `"O=Example, CN=mail.example"`; `""` for a certificate
+   * whose {@linkcode Certificate.names} alone tell. Control characters are shown
+   * as `?`.
+   */
   get subject(): string {
     return distinguishedName(this.#leaf.subject);
   }
@@ -234,9 +277,17 @@ export class Certificate {
     return distinguishedName(this.#leaf.issuer);
   }
 
-  /** The host names and IP addresses it is for (subjectAltName), in order. */
+  /** The host names and IP addresses it is for (subjectAltName), in order; none where it has no list that can be read. */
   get names(): readonly string[] {
-    this.#names ??= Object.freeze(readNames(this.#leaf.raw));
+    if (this.#names === undefined) {
+      let names: string[] = [];
+      try {
+        names = readNames(this.#leaf.raw);
+      } catch {
+        // A list that cannot be read is for nobody.
+      }
+      this.#names = Object.freeze(names);
+    }
     return this.#names;
   }
 
@@ -279,7 +330,7 @@ export class Certificate {
 
   /** Whether its time is over. The other way round, see {@linkcode Certificate.verify}. */
   isExpired(at: Date = new Date()): boolean {
-    return at > this.validTo;
+    return !(at <= this.validTo);
   }
 
   /**
@@ -306,6 +357,7 @@ export class Certificate {
    * ```
    */
   verify(options: VerifyCertificateOptions = {}): CertificateProblem[] {
+    checkOptions("Certificate.verify", options, VERIFY_RULES);
     return findProblems({ chain: this.#chain, names: this.names }, options);
   }
 
@@ -322,7 +374,7 @@ export class Certificate {
   keyPem(): string {
     if (this.#key === undefined) {
       throw new CertificateError(
-        `Cannot give the private key of "${this.subject}": there is none`,
+        `Cannot give the private key of "${this.#title}": there is none`,
       );
     }
     return keyText(this.#key);
@@ -330,7 +382,9 @@ export class Certificate {
 
   /** One line for people. */
   toString(): string {
-    return `${this.subject} (${this.algorithm}, valid to ${this.validTo.toISOString()})`;
+    return `${this.#title} (${this.algorithm}, valid to ${
+      dateText(this.validTo) || "an unknown date"
+    })`;
   }
 
   /** What it says, as plain values; never the key. */
@@ -339,12 +393,18 @@ export class Certificate {
       subject: this.subject,
       issuer: this.issuer,
       names: this.names,
-      validFrom: this.validFrom.toISOString(),
-      validTo: this.validTo.toISOString(),
+      validFrom: dateText(this.validFrom),
+      validTo: dateText(this.validTo),
       fingerprint: this.fingerprint,
       serialNumber: this.serialNumber,
       algorithm: this.algorithm,
     };
+  }
+
+  /** What it is called in a sentence. */
+  get #title(): string {
+    return this.subject || this.names.join(", ") ||
+      `serial number ${this.serialNumber}`;
   }
 
   get #leaf(): X509Certificate {
@@ -352,9 +412,9 @@ export class Certificate {
   }
 }
 
-/** The platform's one part a line, on one line. */
-function distinguishedName(lines: string): string {
-  return lines.trimEnd().replaceAll("\n", ", ")
+/** The platform's one part a line, on one line; it gives nothing at all for an empty name. */
+function distinguishedName(lines: string | undefined): string {
+  return (lines ?? "").trimEnd().replaceAll("\n", ", ")
     // deno-lint-ignore no-control-regex
     .replace(/[\x00-\x1f\x7f]/g, "?");
 }

@@ -7,6 +7,16 @@
  */
 
 import type { KeyObject } from "node:crypto";
+import {
+  anyNumber,
+  checkOptions,
+  list,
+  oneOf,
+  required,
+  type Rules,
+  secret,
+  text,
+} from "../options.ts";
 import { CertificateError } from "./certificate_material.ts";
 import type { Der } from "./der.ts";
 import { isAddress, normalizeName } from "./host_name.ts";
@@ -21,6 +31,7 @@ import {
   signer,
 } from "./private_key.ts";
 import {
+  KEY_USAGES,
   type KeyUsage,
   type SubjectParts,
   writeCertificate,
@@ -68,6 +79,23 @@ export interface CertificateRequestOptions extends CertificateSubjectOptions {
   /** Decrypts `key`. */
   passphrase?: string | undefined;
 }
+
+const SUBJECT_RULES: Rules<CertificateSubjectOptions> = {
+  names: required(list(text(), 'an array of names, as ["mail.example.com"]')),
+  algorithm: oneOf("ecdsa-p256", "rsa-2048", "ed25519"),
+  commonName: text(),
+  keyUsage: list(oneOf(...KEY_USAGES)),
+};
+const SELF_SIGNED_RULES: Rules<SelfSignedOptions> = {
+  ...SUBJECT_RULES,
+  days: anyNumber,
+};
+const REQUEST_RULES: Rules<CertificateRequestOptions> = {
+  ...SUBJECT_RULES,
+  key: secret(text("a private key in PEM")),
+  passphrase: secret(text()),
+};
+const EXAMPLE = '{ names: ["mail.example.com"] }';
 
 /**
  * A certificate request (PKCS#10) and the private key that it was made with.
@@ -125,6 +153,7 @@ export interface MadeCertificate {
 export async function makeSelfSigned(
   options: SelfSignedOptions,
 ): Promise<MadeCertificate> {
+  checkOptions("Certificate.selfSigned", options, SELF_SIGNED_RULES, EXAMPLE);
   const names = certificateNames(options.names);
   const { days = 365 } = options;
   const now = Date.now();
@@ -148,6 +177,7 @@ export async function makeSelfSigned(
 export async function makeRequest(
   options: CertificateRequestOptions,
 ): Promise<CertificateRequest> {
+  checkOptions("Certificate.createRequest", options, REQUEST_RULES, EXAMPLE);
   const names = certificateNames(options.names);
   const key = options.key === undefined
     ? await makeKey(options.algorithm ?? "ecdsa-p256")

@@ -6,8 +6,10 @@
  * {@link https://www.rfc-editor.org/rfc/rfc6066#section-3 | RFC 6066 section 3}
  */
 
+import { callable, checkOptions, type Rules } from "../options.ts";
 import type { Certificate } from "./certificate.ts";
 import { nameCovers, normalizeName } from "./host_name.ts";
+import { CERTIFICATE_RULE, TRUSTED_RULE } from "./tls_context.ts";
 
 /**
  * Finds the certificate for a server name that no certificate of the set is
@@ -30,6 +32,16 @@ export interface CertificateSetOptions {
   /** Asked for a name that no certificate of the set is for, before the fallback. */
   choose?: ChooseCertificate | undefined;
 }
+
+const RULES: Rules<CertificateSetOptions> = {
+  fallback: {
+    want: "a Certificate or null",
+    check(value, at) {
+      if (value !== null) CERTIFICATE_RULE.check(value, at);
+    },
+  },
+  choose: callable(),
+};
 
 /**
  * Certificates by server name. Immutable: to exchange one, make a new set and
@@ -65,6 +77,13 @@ export class CertificateSet {
     certificates: readonly Certificate[],
     options: CertificateSetOptions = {},
   ) {
+    const of = "CertificateSet";
+    TRUSTED_RULE.check(certificates, {
+      path: "certificates",
+      of,
+      secret: true,
+    });
+    checkOptions(of, options, RULES);
     const { choose, fallback = certificates[0] } = options;
     if (certificates.length === 0 && !choose && !fallback) {
       throw new TypeError(
@@ -178,14 +197,17 @@ export class CertificateSource {
 }
 
 function toSet(certificates: Certificate | CertificateSet): CertificateSet {
-  return certificates instanceof CertificateSet
-    ? certificates
-    : new CertificateSet([certificates]);
+  if (certificates instanceof CertificateSet) return certificates;
+  const at = { path: "certificates", of: "CertificateSource", secret: true };
+  CERTIFICATE_RULE.check(certificates, at);
+  return new CertificateSet([certificates]);
 }
 
 function requireKey(certificate: Certificate): void {
   if (certificate.hasKey) return;
   throw new TypeError(
-    `Cannot serve with the certificate of "${certificate.subject}": it has no private key`,
+    `Cannot serve with the certificate of "${
+      certificate.subject || certificate.names.join(", ")
+    }": it has no private key`,
   );
 }

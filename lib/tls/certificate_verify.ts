@@ -73,6 +73,11 @@ export function certificateDate(text: string): Date {
   return new Date(text);
 }
 
+/** The date in ISO 8601; `""` for one that the platform could not read. */
+export function dateText(date: Date): string {
+  return Number.isNaN(date.getTime()) ? "" : date.toISOString();
+}
+
 function dateProblems(
   certificate: X509Certificate,
   options: { readonly at: Date; readonly index: number },
@@ -83,6 +88,9 @@ function dateProblems(
     : `Certificate ${index + 1} of the chain`;
   const from = certificateDate(certificate.validFrom);
   const to = certificateDate(certificate.validTo);
+  if (!(from <= to)) {
+    return [{ code: "expired", message: `${which} is valid at no time` }];
+  }
   if (at < from) {
     return [{
       code: "not-yet-valid",

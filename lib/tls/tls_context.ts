@@ -11,6 +11,15 @@
  */
 
 import { createSecureContext, type SecureContext } from "node:tls";
+import {
+  having,
+  list,
+  object,
+  oneOf,
+  required,
+  type Rule,
+  type Rules,
+} from "../options.ts";
 import type { Certificate } from "./certificate.ts";
 
 /** The versions of TLS that can be asked for. */
@@ -52,6 +61,30 @@ export interface ClientCertificatePolicy {
   /** The authorities that vouch for clients; the platform's own when not given. */
   readonly trusted?: readonly Certificate[] | undefined;
 }
+
+/** What a certificate must be, inside other options. */
+export const CERTIFICATE_RULE: Rule = having(
+  "a Certificate, as Certificate.load() gives it",
+  "toPem",
+  "matches",
+);
+
+/** What a list of authorities must be, inside other options. */
+export const TRUSTED_RULE: Rule = list(
+  CERTIFICATE_RULE,
+  "an array of Certificate",
+);
+
+const CLIENT_RULES: Rules<ClientCertificatePolicy> = {
+  mode: required(oneOf("none", "request", "require")),
+  trusted: TRUSTED_RULE,
+};
+
+/** What a {@linkcode ClientCertificatePolicy} must be, inside other options. */
+export const CLIENT_CERTIFICATE_RULE: Rule = object(
+  CLIENT_RULES,
+  '{ mode: "request" }',
+);
 
 /** Contexts by certificate, then by trusted authorities, then by version. */
 type Cache = WeakMap<object, Map<TlsVersion, SecureContext>>;

@@ -44,7 +44,8 @@ export type KeyUsage =
   | "keyCertSign"
   | "cRLSign";
 
-const KEY_USAGES: readonly KeyUsage[] = [
+/** All of them, in the order of their bits. */
+export const KEY_USAGES: readonly KeyUsage[] = [
   "digitalSignature",
   "nonRepudiation",
   "keyEncipherment",

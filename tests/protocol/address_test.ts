@@ -297,3 +297,12 @@ Deno.test("parsePath() never throws, and what it takes it prints", () => {
     assert(!/[\x00-\x1f\x7f-\x9f]/.test(printed), text);
   }
 });
+
+Deno.test("an Address in JSON is its text", () => {
+  const from = Address.parse('"a b"@Example.COM');
+  const all = { from, to: [Address.NULL, new Address("postmaster", "")] };
+  assertEquals(
+    JSON.stringify(all),
+    '{"from":"\\"a b\\"@Example.COM","to":["","postmaster"]}',
+  );
+});

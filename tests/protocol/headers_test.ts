@@ -284,3 +284,11 @@ Deno.test("MessageHeaders never throws on a block, and keeps its octets", () => 
     assertEquals([...again], [...fields, ["X-Added", "1"]]);
   }
 });
+
+Deno.test("MessageHeaders in JSON are their names and values, in order", () => {
+  const headers = MessageHeaders.parse(octets("B: 2\r\nA: 1\r\n 3\r\n\r\n"));
+  assertEquals(
+    JSON.stringify({ headers }),
+    '{"headers":[["B","2"],["A","1 3"]]}',
+  );
+});

@@ -1,5 +1,9 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { certificate as certificateCommand } from "../../lib/cli/certificate.ts";
+import { SmtpClient } from "../../lib/relay/client.ts";
+import { startTestServer } from "../../lib/testing.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
+import { CertificateSet } from "../../lib/tls/certificate_set.ts";
 import { CertificateError } from "../../lib/tls/certificate_material.ts";
 import { tlsServerEndPoint } from "../../lib/sasl/channel_binding.ts";
 import {
@@ -184,5 +188,80 @@ Deno.test({
       assertEquals(certificate.matches(host), false, host);
     }
     assertEquals(certificate.matches("y.test"), true);
+  },
+});
+
+Deno.test({
+  name: "a certificate whose names alone tell is one like any other",
+  ignore,
+  async fn(t) {
+    await using folder = await temporaryFolder();
+    const keyFile = folder.path("key");
+    const withNames = folder.path("names");
+    const without = folder.path("bare");
+    const make = ["req", "-x509", "-newkey", "ec", "-nodes", "-subj", "/"];
+    const curve = ["-pkeyopt", "ec_paramgen_curve:P-256", "-keyout", keyFile];
+    const names = ["-addext", "subjectAltName=DNS:mail.example"];
+    for (
+      const args of [["-out", withNames, ...names], ["-out", without]]
+    ) {
+      await run([...make, ...curve, ...args]);
+      // The last key is that of the last certificate.
+      if (args.includes(withNames)) await Deno.copyFile(keyFile, `${keyFile}1`);
+    }
+    const certificate = await Certificate.load({
+      certificateFile: withNames,
+      keyFile: `${keyFile}1`,
+    });
+    await t.step("in texts", async () => {
+      const summary = JSON.parse(JSON.stringify(certificate));
+      assertEquals([summary.subject, summary.issuer], ["", ""]);
+      assertEquals(summary.names, ["mail.example"]);
+      assertMatch(
+        String(certificate),
+        /^mail\.example \(ecdsa-p256, valid to /,
+      );
+      assertEquals(certificate.verify({ host: "mail.example" }), []);
+      const bare = await Certificate.load({
+        certificateFile: without,
+        keyOptional: true,
+      });
+      assertEquals([bare.subject, bare.names.length], ["", 0]);
+      assertMatch(String(bare), /^serial number [0-9A-F]+ \(/);
+      assertEquals(JSON.parse(JSON.stringify(bare)).subject, "");
+      assertThrows(() => new CertificateSet([bare]), TypeError, "no private");
+    });
+    await t.step("by certificate show", async () => {
+      const lines: string[] = [];
+      const output = { out: (text: string) => lines.push(text), err() {} };
+      await certificateCommand(["show", without], new Map(), output);
+      assertMatch(lines.join(""), /^subject {6}none\nissuer {7}none\nnames /);
+    });
+    await t.step("of a server, and of a client", async () => {
+      const seen: string[] = [];
+      const note = (der: Uint8Array | undefined) =>
+        void seen.push(String(Certificate.fromDer(der!)).split(" ")[0]!);
+      await using server = await startTestServer({
+        certificate,
+        clientCertificate: { mode: "require", trusted: [certificate] },
+        handlers: {
+          onMailFrom: ({ tls }) => note(tls?.peerCertificate),
+        },
+      });
+      await using client = await SmtpClient.connect({
+        host: "mail.example",
+        address: server.address,
+        port: server.port,
+        security: "verified",
+        clientCertificate: certificate,
+        trusted: [certificate],
+        onCertificate: ({ certificate }) => void seen.push(certificate.subject),
+      });
+      note(client.tls?.peerCertificate);
+      const to = ["ann@mail.example"];
+      const { accepted } = await client.send({ from: "", to, data: "Hello" });
+      assertEquals(accepted, true);
+      assertEquals(seen, ["", "mail.example", "mail.example"]);
+    });
   },
 });
