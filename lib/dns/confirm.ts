@@ -30,13 +30,28 @@ export type DnsConfirm = (
   options: DnsConfirmOptions,
 ) => Promise<DnsVerdict>;
 
-/** Asks a name server over UDP. Requires `allow-net`. */
+/** Asks a name server over UDP why it had no records. Requires `allow-net`. */
 export function confirmByDatagram(
   question: DnsQuestion,
   options: DnsConfirmOptions,
 ): Promise<DnsVerdict> {
+  return askByDatagram(question, options, readVerdict);
+}
+
+/**
+ * Asks a name server over UDP. Requires `allow-net`.
+ *
+ * @param question The question
+ * @param options The name server, and what ends the wait
+ * @param read Reads an answer; `undefined` for what is none, which is passed over
+ */
+export function askByDatagram<T>(
+  question: DnsQuestion,
+  options: DnsConfirmOptions,
+  read: (answer: Uint8Array, asked: Uint8Array) => T | undefined,
+): Promise<T> {
   const { server, signal } = options;
-  const { promise, resolve, reject } = Promise.withResolvers<DnsVerdict>();
+  const { promise, resolve, reject } = Promise.withResolvers<T>();
   if (signal.aborted) return Promise.reject(signal.reason);
   const [id] = crypto.getRandomValues(new Uint16Array(1));
   const asked = encodeQuestion(question, { id: id! });
@@ -49,8 +64,8 @@ export function confirmByDatagram(
     // Anybody can send to the port: only the server that was asked counts.
     if (from.port !== server.port) return;
     if (canonicalIp(from.address) !== server.address) return;
-    const verdict = readVerdict(bytes, asked);
-    if (verdict !== undefined) resolve(verdict);
+    const got = read(bytes, asked);
+    if (got !== undefined) resolve(got);
   });
   socket.send(asked, server.port, server.address, (error: Error | null) => {
     if (error) reject(error);

@@ -44,6 +44,7 @@ import {
 import type { AnyOutcome } from "./records.ts";
 import { confirmReverse, type ReverseOutcome } from "./reverse.ts";
 import type { DnsQuestion } from "./verdict.ts";
+import { resolveAny } from "./wire_resolver.ts";
 
 /** Options of {@linkcode DnsClient}. */
 export interface DnsClientOptions {
@@ -210,7 +211,7 @@ export class DnsClient {
     this.#servers = new FailOver({
       servers: given ? () => given : systemNameServers,
       attempts: checkNumber("attempts", options.attempts ?? 2, { least: 1 }),
-      resolver: options.resolver ?? Deno.resolveDns,
+      resolver: options.resolver ?? resolveAny,
       confirm: options.confirm ??
         (options.resolver ? undefined : confirmByDatagram),
     });

@@ -138,7 +138,7 @@ function holdsType(answer: Uint8Array, asked: Uint8Array): boolean {
 }
 
 /** Where the octets after a name begin; past the end if the name is cut off. */
-function skipName(answer: Uint8Array, start: number): number {
+export function skipName(answer: Uint8Array, start: number): number {
   let at = start;
   while (at < answer.length) {
     const length = answer[at]!;

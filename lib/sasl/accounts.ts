@@ -79,9 +79,9 @@ export function authenticateWith(
 /**
  * Accounts in memory.
  *
- * A list of one kind (all plain, or all verifiers of the same rounds) does not
- * tell by its answers who exists. One that mixes them shows by SCRAM's rounds
- * and time which kind an account is.
+ * A list does not tell by its answers or their time which names exist, plain
+ * secrets and verifiers mixed or not, as long as all verifiers have the same
+ * rounds and length of salt.
  *
  * @example Two ways to write the same
  * ```ts

@@ -13,7 +13,7 @@
 
 import { encodeBase64 } from "./base64.ts";
 import { Credentials } from "./credentials.ts";
-import { equalSecrets, hmac, pbkdf2, randomBytes } from "./digest.ts";
+import { digest, equalSecrets, hmac, pbkdf2, randomBytes } from "./digest.ts";
 import type { Gs2Header } from "./gs2.ts";
 import { saslPrep } from "./saslprep.ts";
 import {
@@ -170,7 +170,10 @@ export class ScramServer implements ServerMechanism {
   }
 
   #saltFor(username: string, length: number): Uint8Array {
-    const key = this.#options.saltKey ?? processSaltKey;
+    const { saltKey, decoy } = this.#options;
+    // Verifiers keep their salts over a restart: unknown users must, too.
+    const key = saltKey ??
+      (decoy ? digest("sha256", encodeUtf8(decoy.toString())) : processSaltKey);
     return hmac("sha256", { key, data: encodeUtf8(username) })
       .subarray(0, length);
   }
@@ -180,11 +183,13 @@ export class ScramServer implements ServerMechanism {
     secret: KnownSecret,
     sent: Parameters,
   ): Promise<ScramVerifier> {
-    if (secret instanceof ScramVerifier) return secret;
     const { decoy } = this.#options;
-    if (secret === undefined && decoy !== undefined) return decoy;
-    const prepared = saslPrep(secret ?? "");
+    const prepared = typeof secret === "string" ? saslPrep(secret) : undefined;
+    // Where some secrets are plain, those pay the rounds here: so do the
+    // others, or the time would tell them apart.
     const keys = scramKeys(await pbkdf2(prepared ?? "", sent));
+    if (secret instanceof ScramVerifier) return secret;
+    if (secret === undefined && decoy !== undefined) return decoy;
     return prepared === undefined || prepared === ""
       ? ScramVerifier.decoy(sent)
       : new ScramVerifier({ ...sent, ...keys });

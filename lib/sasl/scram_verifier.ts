@@ -167,18 +167,30 @@ export class ScramVerifier {
 
   /**
    * A verifier that no password fits, for users that do not exist: checking it
-   * costs as much as checking `like`.
+   * costs as much as checking `like`. Of a verifier it is always the same, so
+   * that what unknown users are told stays the same over a restart and on all
+   * threads.
    *
    * @param like Whose rounds and salt length to copy
    */
   static decoy(
     like: { readonly iterations: number; readonly salt: Uint8Array },
   ): ScramVerifier {
+    // The keys of a verifier are secret: what is derived of them is, too.
+    const seed = like instanceof ScramVerifier
+      ? encodeUtf8(like.toString())
+      : randomBytes(32);
+    const derive = (text: string) =>
+      hmac("sha256", { key: seed, data: encodeUtf8(`Decoy ${text}`) });
+    const salt = new Uint8Array(like.salt.length);
+    for (let at = 0; at < salt.length; at += 32) {
+      salt.set(derive(`salt ${at}`).subarray(0, salt.length - at), at);
+    }
     return new ScramVerifier({
       iterations: like.iterations,
-      salt: randomBytes(like.salt.length),
-      storedKey: randomBytes(32),
-      serverKey: randomBytes(32),
+      salt,
+      storedKey: derive("stored key"),
+      serverKey: derive("server key"),
     });
   }
 

@@ -105,7 +105,7 @@ export interface ServerMechanismOptions {
    * Threads that serve one port must share it, or unknown users are found out
    * by a salt that changes.
    *
-   * @default {random, one for this process or thread}
+   * @default {of the decoy where there is one, else random, one for this process or thread}
    */
   readonly saltKey?: Uint8Array | undefined;
   /** The scope that a client with a bad token is told to ask for. */

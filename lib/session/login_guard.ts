@@ -9,14 +9,17 @@
  * - one address: somebody tries many accounts. After a budget its unknown pairs
  *   are refused; accounts that have logged in from there go on, so that one bad
  *   neighbour behind a shared address does not lock out the others;
- * - one account: many addresses guess together. Attempts are slowed, never
- *   refused: else anybody could lock a user out.
+ * - one account: many addresses guess together. After a budget, attempts from
+ *   networks that never logged in to it take turns, one in a few seconds over
+ *   all of them; what would wait too long is refused for now. Networks that have
+ *   logged in go on: else anybody could lock a user out.
  *
  * No network is exempt. Every count goes down by itself with time.
  *
  * Attempts under way count as failures to come, or a thousand connections at
- * once would guess a thousand times before the first failure is known: who
- * could go past a budget that way waits until it is clear whether he does.
+ * once would guess a thousand times before the first failure is known. An
+ * attempt that could go past a budget that way waits until that is clear; a
+ * network that has logged in is no exception to the budget of its pair.
  */
 
 import { parseUnmapped } from "../net/ip.ts";
@@ -27,8 +30,12 @@ import { Delays } from "./delays.ts";
 const PAIR_BUDGET = 10;
 /** Failures of one address, after which accounts that never logged in from it are refused. */
 const ADDRESS_BUDGET = 50;
-/** Failures of one account from anywhere, after which every attempt waits the longest. */
-const ACCOUNT_BUDGET = 100;
+/** Failures of one account from anywhere, after which attempts from new networks take turns. */
+const ACCOUNT_BUDGET = 50;
+/** From one of those turns to the next, in ms. */
+const TURN_MS = 2_000;
+/** The longest wait for a turn, in ms. */
+const LONGEST_TURN_MS = 30_000;
 /** How long one failure counts, in ms. */
 const FORGET_MS = 60_000;
 /** The wait after the first failure, in ms. */
@@ -55,7 +62,7 @@ export type LoginCounter = Pick<
 /** An attempt that waits for others. */
 interface Waiter {
   readonly attempt: LoginAttempt;
-  resolve(mayTry: boolean): void;
+  resolve(mayTry: Promise<boolean>): void;
 }
 
 /** Counts failed log-ins of one server. */
@@ -69,6 +76,8 @@ export class LoginGuard {
   readonly #queues = new Map<string, Set<Waiter>>();
   /** Pairs that have logged in. */
   readonly #known = new BoundedMap<true>(MOST_COUNTS);
+  /** When the next turn of an account is. */
+  readonly #turns = new BoundedMap<number>(MOST_COUNTS);
   readonly #delays = new Delays();
   readonly #now: () => number;
 
@@ -88,7 +97,7 @@ export class LoginGuard {
    */
   enter(attempt: LoginAttempt): Promise<boolean> {
     const decision = this.#decide(attempt);
-    if (decision !== "wait") return Promise.resolve(decision === "try");
+    if (decision !== "wait") return this.#admit(decision);
     const { promise, resolve } = Promise.withResolvers<boolean>();
     const address = addressKey(attempt);
     const queue = this.#queues.get(address) ?? new Set();
@@ -101,7 +110,13 @@ export class LoginGuard {
    * {@linkcode LoginGuard.succeed} if it came to that.
    */
   leave(attempt: LoginAttempt): void {
-    for (const key of [pairKey(attempt), addressKey(attempt)]) {
+    for (
+      const key of [
+        pairKey(attempt),
+        addressKey(attempt),
+        accountKey(attempt),
+      ]
+    ) {
       const pending = this.#pending.get(key) ?? 0;
       if (pending > 1) this.#pending.set(key, pending - 1);
       else this.#pending.delete(key);
@@ -112,15 +127,25 @@ export class LoginGuard {
       const decision = this.#decide(waiter.attempt);
       if (decision === "wait") continue;
       queue.delete(waiter);
-      waiter.resolve(decision === "try");
+      waiter.resolve(this.#admit(decision));
     }
     if (queue.size === 0) this.#queues.delete(addressKey(attempt));
   }
 
-  /** What becomes of an attempt; one that may be made is under way from here on. */
-  #decide(attempt: LoginAttempt): "try" | "wait" | "refuse" {
+  async #admit(decision: "refuse" | number): Promise<boolean> {
+    if (decision === "refuse") return false;
+    if (decision > 0) await this.#delays.wait(decision);
+    return true;
+  }
+
+  /**
+   * What becomes of an attempt: milliseconds until it may be made. It is under
+   * way from here on.
+   */
+  #decide(attempt: LoginAttempt): number | "wait" | "refuse" {
     const pair = pairKey(attempt);
     const address = addressKey(attempt);
+    const account = accountKey(attempt);
     const known = this.#known.has(pair);
     // A failure that is not wholly forgotten counts.
     const ofPair = Math.ceil(this.#failures(pair));
@@ -128,14 +153,29 @@ export class LoginGuard {
     if (ofPair >= PAIR_BUDGET || ofAddress >= ADDRESS_BUDGET) return "refuse";
     const pending = (key: string) => this.#pending.get(key) ?? 0;
     if (
-      !known && (ofPair + pending(pair) >= PAIR_BUDGET ||
-        ofAddress + pending(address) >= ADDRESS_BUDGET)
+      ofPair + pending(pair) >= PAIR_BUDGET ||
+      (!known && ofAddress + pending(address) >= ADDRESS_BUDGET)
     ) {
       return "wait";
     }
-    this.#pending.set(pair, pending(pair) + 1);
-    this.#pending.set(address, pending(address) + 1);
-    return "try";
+    const ofAccount = Math.ceil(this.#failures(account)) + pending(account);
+    const turn = known || ofAccount < ACCOUNT_BUDGET
+      ? 0
+      : this.#takeTurn(account);
+    if (turn === undefined) return "refuse";
+    for (const key of [pair, address, account]) {
+      this.#pending.set(key, pending(key) + 1);
+    }
+    return turn;
+  }
+
+  /** Milliseconds until the account's next turn, `undefined` if that is too long. */
+  #takeTurn(account: string): number | undefined {
+    const now = this.#now();
+    const at = Math.max(now, this.#turns.get(account) ?? 0);
+    if (at - now > LONGEST_TURN_MS) return undefined;
+    this.#turns.set(account, at + TURN_MS);
+    return at - now;
   }
 
   /** Notes a failure; resolves when the client may be told. */
@@ -143,7 +183,8 @@ export class LoginGuard {
     const failures = this.#add(pairKey(attempt));
     this.#add(addressKey(attempt));
     const everywhere = this.#add(accountKey(attempt));
-    const delay = everywhere >= ACCOUNT_BUDGET
+    const known = this.#known.has(pairKey(attempt));
+    const delay = everywhere >= ACCOUNT_BUDGET && !known
       ? LONGEST_DELAY_MS
       : FIRST_DELAY_MS * 2 ** Math.min(failures - 1, 10);
     return this.#delays.wait(Math.min(delay, LONGEST_DELAY_MS));
@@ -160,7 +201,7 @@ export class LoginGuard {
   release(): void {
     this.#delays.release();
     for (const queue of this.#queues.values()) {
-      for (const { resolve } of queue) resolve(false);
+      for (const { resolve } of queue) resolve(Promise.resolve(false));
     }
     this.#queues.clear();
   }

@@ -1,0 +1,181 @@
+/**
+ * Records of names that the platform's resolver does not ask for: it refuses a
+ * label with an underscore inside (`mx_1.example.com`), and such hosts take
+ * mail. The question goes out as a datagram of our own, and by TCP where the
+ * answer does not fit.
+ *
+ * Never trusts an answer: what is not the answer to the question is ignored,
+ * and reading it ends whatever its bytes. It stands alone because everything
+ * else in this folder goes through the platform.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc1035#section-4 | RFC 1035 section 4}
+ */
+
+import { askByDatagram, type DnsConfirmOptions } from "./confirm.ts";
+import type { DnsResolver } from "./exchange.ts";
+import type { NameServer } from "./name_server.ts";
+import type { DnsRecordType, MxRecord } from "./outcome.ts";
+import {
+  type DnsQuestion,
+  encodeQuestion,
+  readVerdict,
+  skipName,
+} from "./verdict.ts";
+
+const TRUNCATED = 2;
+/** More pointers than this in one name lead in a circle. */
+const MAX_POINTERS = 32;
+
+/** `Deno.resolveDns`, and for names that it refuses a question of our own. */
+export const resolveAny: DnsResolver = (name, type, options) => {
+  const { nameServer } = options;
+  if (!isRefused(name, type) || nameServer === undefined) {
+    return Deno.resolveDns(name, type as "A", options);
+  }
+  const { ipAddr: address, port = 53 } = nameServer;
+  const signal = options.signal ?? new AbortController().signal;
+  const question = { type, name: name.replace(/\.$/, "") };
+  return resolveByWire(question, { server: { address, port }, signal });
+};
+
+/** An answer, and the bytes of its question. */
+interface Got {
+  readonly answer: Uint8Array;
+  readonly asked: Uint8Array;
+}
+
+function isRefused(name: string, type: DnsRecordType): boolean {
+  return (type === "A" || type === "AAAA" || type === "MX") &&
+    name.includes("_");
+}
+
+/**
+ * The records, as `Deno.resolveDns` gives them.
+ *
+ * @throws {Deno.errors.NotFound} If the answer has none
+ */
+async function resolveByWire(
+  question: DnsQuestion,
+  options: DnsConfirmOptions,
+): Promise<readonly (string | MxRecord)[]> {
+  const take = (answer: Uint8Array, asked: Uint8Array): Got | undefined =>
+    readVerdict(answer, asked) && { answer: answer.slice(), asked };
+  let got = await askByDatagram(question, options, take);
+  if ((got.answer[2]! & TRUNCATED) !== 0) {
+    const asked = encodeQuestion(question, { id: 0 });
+    const answer = await askByStream(asked, options);
+    if (readVerdict(answer, asked) === undefined) {
+      throw new Error("The answer by TCP is not to the question");
+    }
+    got = { answer, asked };
+  }
+  const records = readRecords(got.answer, { ...got, type: question.type });
+  if (records.length > 0) return records;
+  throw new Deno.errors.NotFound(`No ${question.type} record`);
+}
+
+/** One question and its answer by TCP (RFC 7766). */
+async function askByStream(
+  asked: Uint8Array,
+  options: { server: NameServer; signal: AbortSignal },
+): Promise<Uint8Array> {
+  const { server, signal } = options;
+  signal.throwIfAborted();
+  const conn = await Deno.connect({
+    hostname: server.address,
+    port: server.port,
+    signal,
+  });
+  const end = () => conn.close();
+  signal.addEventListener("abort", end);
+  try {
+    const out = new Uint8Array([asked.length >> 8, asked.length, ...asked]);
+    for (let at = 0; at < out.length;) at += await conn.write(out.subarray(at));
+    const [high, low] = await readFully(conn, 2);
+    return await readFully(conn, (high! << 8) | low!);
+  } catch (error) {
+    throw signal.aborted ? signal.reason : error;
+  } finally {
+    signal.removeEventListener("abort", end);
+    if (!signal.aborted) conn.close();
+  }
+}
+
+async function readFully(conn: Deno.Conn, length: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(length);
+  for (let at = 0; at < length;) {
+    const count = await conn.read(bytes.subarray(at));
+    if (count === null) throw new Deno.errors.UnexpectedEof("Answer cut off");
+    at += count;
+  }
+  return bytes;
+}
+
+/** The records of the type asked for in the answer section. */
+function readRecords(
+  answer: Uint8Array,
+  question: { asked: Uint8Array; type: DnsRecordType },
+): (string | MxRecord)[] {
+  const { asked, type } = question;
+  const number = asked[asked.length - 3]!;
+  const found: (string | MxRecord)[] = [];
+  let at = asked.length;
+  for (let left = word(answer, 6); left > 0; left--) {
+    at = skipName(answer, at);
+    const start = at + 10;
+    const end = start + word(answer, at + 8);
+    if (start > answer.length || end > answer.length) break;
+    if (word(answer, at) === number && word(answer, at + 2) === 1) {
+      const record = readData(answer, { type, start, end });
+      if (record !== undefined) found.push(record);
+    }
+    at = end;
+  }
+  return found;
+}
+
+function readData(
+  answer: Uint8Array,
+  record: { type: DnsRecordType; start: number; end: number },
+): string | MxRecord | undefined {
+  const { type, start, end } = record;
+  const data = answer.subarray(start, end);
+  if (type === "A") return data.length === 4 ? data.join(".") : undefined;
+  if (type === "AAAA") {
+    if (data.length !== 16) return undefined;
+    return [0, 2, 4, 6, 8, 10, 12, 14]
+      .map((at) => word(data, at).toString(16)).join(":");
+  }
+  const exchange = readName(answer, start + 2);
+  return exchange === undefined || data.length < 3
+    ? undefined
+    : { preference: word(data, 0), exchange };
+}
+
+/** A name, its pointers followed; `undefined` if it has no end. */
+function readName(answer: Uint8Array, start: number): string | undefined {
+  let name = "";
+  let at = start;
+  for (let pointers = 0; pointers <= MAX_POINTERS;) {
+    const length = answer[at];
+    if (length === undefined || name.length > 255) return undefined;
+    if (length === 0) return name === "" ? "." : name;
+    if (length >= 0xc0) {
+      at = word(answer, at) & 0x3fff;
+      pointers++;
+      continue;
+    }
+    const label = answer.subarray(at + 1, at + 1 + length);
+    // A dot inside a label would move its border: no host has one.
+    if (length > 63 || label.length < length || label.includes(0x2e)) {
+      return undefined;
+    }
+    name += `${String.fromCharCode(...label)}.`;
+    at += length + 1;
+  }
+  return undefined;
+}
+
+function word(bytes: Uint8Array, at: number): number {
+  return ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);
+}

@@ -1,0 +1,94 @@
+/** Hosts with an underscore in their name, which the platform does not ask for. */
+
+import { assertEquals } from "@std/assert";
+import { DnsClient } from "../../lib/dns/dns_client.ts";
+import { startWireServer } from "../support/dns_wire_server.ts";
+
+/** An answer with records of the question's own type: `[type, ...data]` each. */
+function records(
+  question: Uint8Array,
+  ...given: (readonly [number, ...number[]])[]
+): Uint8Array {
+  const bytes = new Uint8Array([
+    ...question,
+    ...given.flatMap(([type, ...data]) => [
+      ...[0xc0, 12, 0, type, 0, 1, 0, 0, 0, 60, 0, data.length],
+      ...data,
+    ]),
+  ]);
+  bytes.set([0x81, 0x80, 0, 1, 0, given.length, 0, 0, 0, 0], 2);
+  return bytes;
+}
+
+/** The type of a question. */
+function typeOf(question: Uint8Array): number {
+  return question[question.length - 3]!;
+}
+
+Deno.test("DnsClient finds the addresses of a host with an underscore", async () => {
+  await using server = await startWireServer(() => (question) =>
+    typeOf(question) === 1
+      // An alias first: the address behind it counts.
+      ? records(question, [5, 1, 0x61, 0], [1, 192, 0, 2, 7])
+      : records(question, [28, 0x20, 1, 0xd, 0xb8, ...Array(11).fill(0), 1])
+  );
+  const dns = new DnsClient({ nameServers: [server.nameServer] });
+  for (const host of ["mx_1.example.com", "MX_1.Example.com."]) {
+    const found = await dns.addresses(host);
+    assertEquals(
+      found.status === "found" && [...found.records].sort(),
+      ["192.0.2.7", "2001:db8::1"],
+    );
+  }
+});
+
+Deno.test("DnsClient finds the exchangers of a domain with an underscore", async () => {
+  await using server = await startWireServer(() => (question) =>
+    records(
+      question,
+      [15, 0, 20, 4, 0x6d, 0x78, 0x5f, 0x32, 0xc0, 12],
+      [15, 0, 10, 4, 0x6d, 0x78, 0x5f, 0x31, 0xc0, 12],
+      // A name that points to itself.
+      [15, 0, 5, 0xc0, question.length + 63],
+    )
+  );
+  const dns = new DnsClient({ nameServers: [server.nameServer] });
+  const found = await dns.mx("my_shop.example.com");
+  assertEquals(found.status === "found" && found.records.slice(-2), [
+    { preference: 10, exchange: "mx_1.my_shop.example.com" },
+    { preference: 20, exchange: "mx_2.my_shop.example.com" },
+  ]);
+});
+
+Deno.test("DnsClient tells why a host with an underscore has no address", async () => {
+  for (
+    const [rcode, want] of [[3, "none"], [0, "none"], [2, "failed"]] as const
+  ) {
+    await using server = await startWireServer(() => ({ rcode }));
+    const dns = new DnsClient({ nameServers: [server.nameServer] });
+    assertEquals((await dns.query("A", "mx_1.example.com")).status, want);
+  }
+});
+
+Deno.test("DnsClient asks by TCP what does not fit into a datagram", async () => {
+  await using server = await startWireServer(() => (question) => {
+    const bytes = records(question);
+    bytes[2]! |= 2;
+    return bytes;
+  });
+  const port = Number(server.nameServer.split(":")[1]);
+  using listener = Deno.listen({ hostname: "127.0.0.1", port });
+  const served = (async () => {
+    using conn = await listener.accept();
+    const buffer = new Uint8Array(512);
+    const count = (await conn.read(buffer))!;
+    const answer = records(buffer.slice(2, count), [1, 192, 0, 2, 8]);
+    // In two pieces: a length that is cut off is no length.
+    await conn.write(new Uint8Array([answer.length >> 8]));
+    await conn.write(new Uint8Array([answer.length, ...answer]));
+  })();
+  const dns = new DnsClient({ nameServers: [server.nameServer] });
+  const found = await dns.query("A", "mx_1.example.com");
+  assertEquals(found.status === "found" && found.records, ["192.0.2.8"]);
+  await served;
+});
