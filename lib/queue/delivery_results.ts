@@ -125,3 +125,21 @@ export function expiryResults(
     };
   });
 }
+
+/** The results for a message whose content is lost: all that was still to be tried has failed. */
+export function lossResults(
+  progress: Progress,
+  now: number,
+): RecipientResult[] {
+  const answer: RecipientAnswer = {
+    at: now,
+    text: "The message was damaged on the disk of this server",
+    isReply: false,
+    status: "5.3.0",
+  };
+  return progress.recipients.flatMap(({ status, attempts }, index) =>
+    status === "pending"
+      ? [{ index, status: "failed", attempts, nextTryAt: now, answer }]
+      : []
+  );
+}

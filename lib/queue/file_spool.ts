@@ -206,11 +206,11 @@ export class FileSpool implements Spool {
       problems.push({ name, reason });
     }
     const content = await readSpool(files, paths);
-    for (const [name, { reason, isInUse }] of content.damaged) {
+    for (const [name, { reason, isInUse, lost }] of content.damaged) {
       const path = `${paths.messages}/${name}`;
       if (isInUse) await copyFile(files, path, `${paths.damaged}/${name}`);
       else await this.#setAside(path, name);
-      problems.push({ name, reason: `${reason}; now in "damaged"` });
+      problems.push({ name, reason: `${reason}; now in "damaged"`, lost });
     }
     for (const name of content.leftovers) {
       await files.remove(`${paths.messages}/${name}`);

@@ -9,6 +9,8 @@
 
 import { describeError } from "../log.ts";
 import type { Message } from "../message/message.ts";
+import { lossResults } from "./delivery_results.ts";
+import { openReports } from "./notices.ts";
 import { Notifier } from "./notifier.ts";
 import {
   configure,
@@ -22,6 +24,7 @@ import { RelayTask } from "./relay_task.ts";
 import { Settlement } from "./settlement.ts";
 import { type SpoolAction, SpoolError, type SpoolProblem } from "./spool.ts";
 import { changesFor } from "./spool_changes.ts";
+import { applyChange } from "./stored_envelope.ts";
 import type {
   EnvelopeOptions,
   RelayRoute,
@@ -122,6 +125,9 @@ export class RelayQueue implements AsyncDisposable {
       returnLimit,
       newId: () => this.#newId(),
     });
+    for (const { lost = [] } of problems) {
+      for (const entry of lost) await this.#tellLoss(entry, notifier);
+    }
     const settlement = new Settlement(this.#config, {
       notifier,
       host: {
@@ -211,6 +217,36 @@ export class RelayQueue implements AsyncDisposable {
       return this.#relay(this.#admit(entry));
     } finally {
       this.#names.delete(id);
+    }
+  }
+
+  /** Tells the sender of a message that it was accepted and is lost. Never rejects. */
+  async #tellLoss(entry: SpoolEntry, notifier: Notifier): Promise<void> {
+    const { spool, clock, log } = this.#config;
+    const { id } = entry.envelope;
+    const now = clock.now();
+    applyChange(entry.progress, {
+      kind: "result",
+      results: lossResults(entry.progress, now),
+    });
+    const indices = openReports(entry).toReturn;
+    if (indices.length === 0) return;
+    try {
+      const notice = await notifier.make(entry, {
+        kind: "failed",
+        indices,
+        now,
+        expiresAt: now,
+      });
+      await spool.add(notice);
+      log({
+        level: "info",
+        event: "bounce",
+        message: "Told the sender: lost",
+        fields: { id, notice: notice.envelope.id, recipients: indices.length },
+      });
+    } catch (error) {
+      this.#logError("Cannot tell the sender of a lost message", error);
     }
   }
 

@@ -21,6 +21,13 @@ export interface SpoolProblem {
   readonly name: string;
   /** What is wrong, and what was done with it. */
   readonly reason: string;
+  /**
+   * Messages that are lost by it and whose envelope could be read: their senders
+   * are to be told.
+   *
+   * @default {[]}
+   */
+  readonly lost?: readonly SpoolEntry[];
 }
 
 /** What somebody outside the process wants done. */

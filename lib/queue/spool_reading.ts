@@ -34,6 +34,8 @@ export interface FileDamage {
   readonly reason: string;
   /** Whether records of it are whole, and wait to be delivered from it. */
   readonly isInUse: boolean;
+  /** Messages in it that are not whole, and whose envelope is known. */
+  readonly lost: readonly StoredEntry[];
 }
 
 /** The messages of a spool, and what is wrong with it. */
@@ -83,7 +85,8 @@ export async function readSpool(
     }
     entries.delete(id);
     if (progress.recipients.some(({ status }) => status === "pending")) {
-      missing.push({ name: id, reason: "Record file is not there" });
+      const reason = "Record file is not there";
+      missing.push({ name: id, reason, lost: [entry] });
     }
   }
   return { entries, journal, damaged, leftovers, unknown, missing };
@@ -162,6 +165,7 @@ class Survey {
     this.damaged.set(name, {
       reason: `Record has ${size} octets, want ${end}`,
       isInUse: cut.length < living.length,
+      lost: cut,
     });
     for (const { envelope } of cut) entries.delete(envelope.id);
   }
@@ -180,7 +184,9 @@ class Survey {
       ? `Record has ${size} octets, want ${found.fileSize}`
       : undefined;
     if (fault !== undefined) {
-      this.damaged.set(name, { reason: fault, isInUse: false });
+      const isOwn = typeof found !== "string" && found.envelope.id === name;
+      const lost = isOwn ? [found] : [];
+      this.damaged.set(name, { reason: fault, isInUse: false, lost });
     } else this.#add(found as StoredEntry);
   }
 
@@ -192,6 +198,7 @@ class Survey {
     let offset = 0;
     let fault: string | undefined;
     let living = 0;
+    const lost: StoredEntry[] = [];
     for (let number = 1; fault === undefined && number <= count; number++) {
       const found = await this.#record(name, { file, offset });
       if (typeof found === "string") {
@@ -199,6 +206,7 @@ class Survey {
       } else if (offset + found.fileSize > size) {
         fault = `Record ${number} of ${count} has ${size - offset} octets, ` +
           `want ${found.fileSize}`;
+        if (!this.#journal.gone.has(found.envelope.id)) lost.push(found);
       } else {
         offset += found.fileSize;
         if (this.#isLiving(found, name)) living++;
@@ -208,8 +216,14 @@ class Survey {
       fault = `File has ${size} octets, want ${offset}`;
     }
     if (fault !== undefined) {
-      this.#dropFrom(name, offset);
-      this.damaged.set(name, { reason: fault, isInUse: living > 0 });
+      const known = this.#dropFrom(name, offset);
+      const names = new Set(known.map(({ envelope }) => envelope.id));
+      const read = lost.filter(({ envelope }) => !names.has(envelope.id));
+      this.damaged.set(name, {
+        reason: fault,
+        isInUse: living > 0,
+        lost: [...known, ...read],
+      });
     } else if (living === 0) this.leftovers.push(name);
   }
 
@@ -225,11 +239,14 @@ class Survey {
   }
 
   /** Forgets what the journal says of records that are not whole any more. */
-  #dropFrom(name: string, offset: number): void {
-    for (const { envelope, place } of this.#living.get(name) ?? []) {
-      if (place!.offset < offset) continue;
+  #dropFrom(name: string, offset: number): StoredEntry[] {
+    const dropped = (this.#living.get(name) ?? []).filter(({ place }) =>
+      place!.offset >= offset
+    );
+    for (const { envelope } of dropped) {
       this.#journal.entries.delete(envelope.id);
     }
+    return dropped;
   }
 
   async #record(

@@ -58,11 +58,17 @@ Deno.test("An answer that points into itself, or past its end, is read to an end
 
 const EXCHANGES: readonly unknown[] = [
   ...["mx.test\r\nRSET", "mx test", "mx\0.test", "a..b", "-a.test", "a_-.test"],
-  ...["192.0.2.1", "[192.0.2.1]", "x".repeat(64), `${"a.".repeat(127)}b`, null],
+  ...[
+    "192.0.2.1:25",
+    "[192.0.2.300]",
+    "x".repeat(64),
+    `${"a.".repeat(127)}b`,
+    null,
+  ],
   ...["\ud800.test", "mx.test/../x", "mx.test:25", "user@mx.test", 7, {}, []],
 ];
 
-Deno.test("What is no host name is no mail exchanger", () => {
+Deno.test("What is neither a host name nor an address is no mail exchanger", () => {
   for (const exchange of EXCHANGES) {
     const outcome = readAnswer(question, [
       { preference: 0, exchange },

@@ -679,3 +679,60 @@ Deno.test("RelayQueue tells nobody of delay that a restart makes up for", async 
   assertEquals(queue.relays.count, 0);
   await queue.stop();
 });
+
+Deno.test("RelayQueue tells the sender of a message that was accepted and is lost on the disk", async () => {
+  const rows: [string, (disk: SimulatedDisk) => unknown][] = [
+    ["its content is cut short", (disk) => {
+      const whole = disk.text("/spool/messages/m1")!;
+      disk.put("/spool/messages/m1", whole.slice(0, -3));
+    }],
+    ["the same, and the journal is gone", async (disk) => {
+      const whole = disk.text("/spool/messages/m1")!;
+      disk.put("/spool/messages/m1", whole.slice(0, -3));
+      await disk.remove("/spool/journal");
+    }],
+    ["its record is garbage", (disk) => {
+      disk.put("/spool/messages/m1", "garbage");
+    }],
+    ["its record is not there", (disk) => disk.remove("/spool/messages/m1")],
+  ];
+  for (const [name, damage] of rows) {
+    const clock = new FakeClock();
+    const disk = new SimulatedDisk();
+    const delivery = new FakeDelivery();
+    const start = async () => {
+      const queue = new RelayQueue({
+        spool: new FileSpool("/spool", { files: disk, clock }),
+        clock,
+        deliver: delivery.deliver,
+        hostname: "mx.example.com",
+      });
+      await queue.start();
+      return queue;
+    };
+    const first = await start();
+    await first.relays.add(
+      await makeMessage({
+        from: "ann@example.com",
+        to: ["a@one.org", ["b@two.org", { notify: ["NEVER"] }]],
+        content: `Subject: x\r\n\r\n${"x".repeat(70_000)}\r\n`,
+      }),
+      { held: true },
+    );
+    await first.stop();
+    await damage(disk);
+    const second = await start();
+    await clock.advance(MINUTE);
+    assertEquals(delivery.log, ["example.com: ann@example.com"], name);
+    const [notice] = delivery.notices;
+    assertStringIncludes(notice!, "was damaged on the disk of this server");
+    assertStringIncludes(notice!, "a@one.org");
+    assertEquals(notice!.includes("b@two.org"), false);
+    assertEquals(second.relays.count, 0);
+    await second.stop();
+    const third = await start();
+    await clock.advance(MINUTE);
+    assertEquals(delivery.log.length, 1, "told twice");
+    await third.stop();
+  }
+});
