@@ -193,6 +193,8 @@ export type ReloadOptions = Pick<
   | "domains"
   | "limits"
   | "mechanisms"
+  | "proxyProtocol"
+  | "xclient"
 >;
 
 /**
