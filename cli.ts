@@ -89,7 +89,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
 
 /** What is wrong with a word that `serve` has no use for. */
 function strayWord(word: string): string {
-  return Object.hasOwn(COMMANDS, word) && word !== "serve"
+  return Object.hasOwn(COMMANDS, word)
     ? `${word}: want the command before its options`
     : unknownCommand(word);
 }

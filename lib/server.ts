@@ -280,7 +280,9 @@ export class SmtpServer {
       }
       this.#counts.limits = limitsOf(this.#options.limits);
       await this.#listeners.renew({
-        rebind: "certificate" in options || "clientCertificate" in options,
+        // A proxy's header comes before TLS: the platform's own cannot wait.
+        rebind: ["certificate", "clientCertificate", "proxyProtocol"]
+          .some((name) => name in options),
       });
       await this.#pool?.reload(
         encodeOptions(options, this.#options, this.#certificates),

@@ -226,7 +226,8 @@ function keepGoing(log: LogWriter): () => void {
 /** The settings that take effect without a restart. */
 const RELOADED: ReadonlySet<string> = new Set([
   ...["domain", "user", "users", "auth", "allow-insecure-auth"],
-  ...["cert", "key", ...Object.keys(LIMIT_SETTINGS)],
+  ...["cert", "key", "proxy-protocol", "xclient"],
+  ...Object.keys(LIMIT_SETTINGS),
 ]);
 
 /**
@@ -268,11 +269,12 @@ function reloadOnChange(
   const rereadAll = () =>
     attempt(async () => {
       const next = await planOf(await request.read());
-      const { domains, limits } = next.settings.options;
+      const { domains, limits, proxyProtocol, xclient } = next.settings.options;
       const { certificate, accounts, authentication, allowInsecureAuth } =
         next.security;
       await server.reload({
         ...{ domains, limits, accounts, authentication, allowInsecureAuth },
+        ...{ proxyProtocol, xclient },
         ...(certificate && { certificate }),
       });
       unwatch();

@@ -295,6 +295,8 @@ export type ReloadOptions = Pick<
   | "domains"
   | "limits"
   | "mechanisms"
+  | "proxyProtocol"
+  | "xclient"
 >;
 
 const RELOAD_RULES: Rules<ReloadOptions> = {

@@ -302,8 +302,8 @@ export interface WireOptions {
     readonly mode: "none" | "request" | "require";
     readonly trusted: readonly string[] | undefined;
   } | undefined;
-  /** Whether there are accounts, and what unknown users are compared with. */
-  readonly accounts?: { readonly decoy: string | undefined } | undefined;
+  /** What unknown users are compared with, where there are accounts; `null` where there are none. */
+  readonly accounts?: { readonly decoy: string | undefined } | null | undefined;
 }
 
 /** How a worker begins. */

@@ -65,8 +65,8 @@ export function encodeOptions(
         },
       }
       : {}),
-    ...(has("accounts") && accounts !== undefined
-      ? { accounts: { decoy: accounts.decoy?.toString() } }
+    ...(has("accounts")
+      ? { accounts: accounts ? { decoy: accounts.decoy?.toString() } : null }
       : {}),
   };
 }
@@ -74,7 +74,8 @@ export function encodeOptions(
 function plainOptions(options: SmtpServerOptions): PlainOptions {
   const plain: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(options)) {
-    if (SPECIAL.has(name) || value === undefined) continue;
+    // One that is not set goes, too: a reload may take it back.
+    if (SPECIAL.has(name)) continue;
     try {
       plain[name] = structuredClone(value);
     } catch (cause) {
@@ -155,8 +156,10 @@ export class OptionDecoder {
           ),
         },
       }),
-      ...(accounts && {
-        accounts: new RemoteAccounts(this.#channel, accounts.decoy),
+      ...(accounts !== undefined && {
+        accounts: accounts === null
+          ? undefined
+          : new RemoteAccounts(this.#channel, accounts.decoy),
       }),
     };
   }

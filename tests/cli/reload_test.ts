@@ -76,6 +76,14 @@ for (const threads of [0, 1]) {
       assertEquals(after.codes, [550, 250]);
       assert(after.lines.includes("SIZE 2048"), after.lines.join());
       assert(after.lines.some((line) => line.startsWith("AUTH")));
+      // What is no longer given has its default again.
+      await change({ ...base, xclient: "127.0.0.0/8" });
+      await server.logged(/(?:Reread[^]+){2}/);
+      const last = await ask(server, "you@a.example", "you@b.example");
+      assertEquals(last.codes, [250, 250]);
+      assert(last.lines.includes("SIZE 52428800"), last.lines.join());
+      assert(!last.lines.some((line) => line.startsWith("AUTH")));
+      assert(last.lines.some((line) => line.startsWith("XCLIENT")));
       assertEquals(server.stderr.includes("restart"), false);
       await server.end("SIGTERM");
     },
@@ -119,7 +127,7 @@ Deno.test({
     const base = { listen: "127.0.0.1:0", store: "discard" };
     const { server, change } = await start(
       folder,
-      { ...base, domain: "a.example", xclient: "10.0.0.0/8" },
+      { ...base, domain: "a.example", relayFrom: "10.0.0.0/8" },
       ["--hostname", "mx.example"],
     );
     await using _ = server;
@@ -129,10 +137,10 @@ Deno.test({
     });
     // An option of the command line has won, and wins again.
     await server.logged(
-      /warn Not in force before a restart: --listen, --store, --xclient\n/,
+      /warn Not in force before a restart: --listen, --store, --relay-from\n/,
     );
     assertEquals((await ask(server, "you@b.example")).codes, [250]);
-    await change({ ...base, domain: "b.example", xclient: "10.0.0.0/8" });
+    await change({ ...base, domain: "b.example", relayFrom: "10.0.0.0/8" });
     await server.logged(/Reread[^]+Reread/);
     assertEquals(server.stderr.match(/restart/g)?.length, 1);
   },
