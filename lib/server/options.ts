@@ -308,6 +308,8 @@ const RELOAD_RULES: Rules<ReloadOptions> = {
   domains: RULES.domains,
   limits: RULES.limits,
   mechanisms: RULES.mechanisms,
+  proxyProtocol: RULES.proxyProtocol,
+  xclient: RULES.xclient,
 };
 
 /**
