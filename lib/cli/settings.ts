@@ -35,6 +35,7 @@ import { hint, UsageError } from "./usage.ts";
 export const SETTINGS: Readonly<Record<string, SettingForm>> = {
   listen: "many",
   hostname: "one",
+  "bare-newlines": "one",
   store: "one",
   "store-owner": "many",
   domain: "many",
@@ -110,6 +111,7 @@ export function serveSettings(raw: RawSettings): ServeSettings {
       limits: limitSettings(raw),
       proxyProtocol: networks(raw, "proxy-protocol"),
       xclient: networks(raw, "xclient"),
+      bareNewlines: word(raw, "bare-newlines", ["normalize", "reject", "keep"]),
       threads: wholeNumber(raw, "threads", { least: 0 }),
       ...relaying,
     },

@@ -7,7 +7,11 @@
  * {@link https://www.rfc-editor.org/rfc/rfc3030 | RFC 3030}
  */
 
-import { type BareNewlinePolicy, DataDecoder } from "./data_decoder.ts";
+import {
+  type BareNewlinePolicy,
+  type ContentFraming,
+  DataDecoder,
+} from "./data_decoder.ts";
 import { replies } from "./replies.ts";
 import type { SmtpReply } from "./reply.ts";
 
@@ -27,25 +31,35 @@ export class BodyReader {
   lastChunk = false;
   readonly #maxSize: number;
   readonly #decoder: DataDecoder;
-  readonly #rejectsBare: boolean;
+  readonly #policy: BareNewlinePolicy;
+  /** Whether BDAT brings the content of the message as it is to be kept. */
+  #verbatim = false;
   #chunkLeft = 0;
 
   /**
    * @param maxSize Largest body in octets, 0 for no limit
-   * @param bareNewlines What happens to bare line ends in DATA. What BDAT brings
-   * has a length instead of an end mark and is kept as it is.
+   * @param bareNewlines What happens to bare line ends, except in BODY=BINARYMIME
    */
   constructor(maxSize: number, bareNewlines: BareNewlinePolicy) {
     this.#maxSize = maxSize;
     this.#decoder = new DataDecoder(bareNewlines);
-    this.#rejectsBare = bareNewlines === "reject";
+    this.#policy = bareNewlines;
   }
 
-  /** Begins a body. */
-  start(): void {
+  /**
+   * Begins a body.
+   *
+   * @param options `binary`: whether it came with BODY=BINARYMIME, which has no lines
+   */
+  start(
+    framing: ContentFraming,
+    options: { readonly binary: boolean },
+  ): void {
     this.size = 0;
     this.refusal = undefined;
-    this.#decoder.reset();
+    this.#verbatim = framing === "bdat" &&
+      (options.binary || this.#policy === "keep");
+    this.#decoder.reset(framing);
   }
 
   /** Begins a BDAT chunk. */
@@ -67,28 +81,46 @@ export class BodyReader {
     return this.#chunkLeft === 0;
   }
 
-  /** Reads DATA content from `input`; returns body octets to keep, possibly none. */
+  /**
+   * Reads DATA content from `input`; returns body octets to keep, possibly none.
+   * What it left unread, from {@linkcode BodyReader.position} on, is read next.
+   */
   readData(input: Uint8Array, start: number, end: number): Uint8Array {
     const octets = this.#decoder.decode(input, start, end);
     this.position = this.#decoder.consumed;
-    if (this.#rejectsBare && this.#decoder.bareNewline !== undefined) {
+    return this.#judge(octets);
+  }
+
+  /** Reads BDAT content from `input`, as {@linkcode BodyReader.readData}. */
+  readChunk(input: Uint8Array, start: number, end: number): Uint8Array {
+    const stop = Math.min(end, start + this.#chunkLeft);
+    const decodes = !this.#verbatim && this.chunkRefusal === undefined;
+    const octets = decodes
+      ? this.#decoder.decode(input, start, stop)
+      : input.subarray(start, stop);
+    this.position = decodes ? this.#decoder.consumed : stop;
+    this.#chunkLeft -= this.position - start;
+    if (this.chunkRefusal !== undefined) return NOTHING;
+    return decodes ? this.#judge(octets) : this.#count(octets);
+  }
+
+  /** The last chunk has been read: what of its octets had to wait for more. */
+  endChunks(): Uint8Array {
+    return this.#verbatim || this.chunkRefusal !== undefined
+      ? NOTHING
+      : this.#judge(this.#decoder.end());
+  }
+
+  /** Refuses what the policy refuses. */
+  #judge(octets: Uint8Array): Uint8Array {
+    const { bareNewline } = this.#decoder;
+    if (bareNewline !== undefined && this.#policy === "reject") {
       // Of two faults always this one, or the reply would hang on the packets.
       if (this.refusal === undefined || this.refusal === replies.tooLarge) {
-        this.refusal = this.#decoder.bareNewline === "CR"
-          ? replies.bareCr
-          : replies.bareLf;
+        this.refusal = bareNewline === "CR" ? replies.bareCr : replies.bareLf;
       }
     }
     return this.#count(octets);
-  }
-
-  /** Reads BDAT content from `input`; returns body octets to keep, possibly none. */
-  readChunk(input: Uint8Array, start: number, end: number): Uint8Array {
-    const stop = Math.min(end, start + this.#chunkLeft);
-    this.#chunkLeft -= stop - start;
-    this.position = stop;
-    if (this.chunkRefusal !== undefined) return NOTHING;
-    return this.#count(input.subarray(start, stop));
   }
 
   #count(octets: Uint8Array): Uint8Array {

@@ -244,7 +244,7 @@ function profileOf(
     maxErrors: policy.limits.maxErrors,
     maxRefusedRecipients: policy.limits.maxRefusedRecipients,
     maxCommandsWithoutMail: policy.limits.maxCommandsWithoutMail,
-    bareNewlines: options.bareNewlines ?? "reject",
+    bareNewlines: options.bareNewlines ?? "normalize",
     asks: {
       command: handlers.onCommand !== undefined,
       helo: handlers.onHelo !== undefined,

@@ -131,7 +131,13 @@ export interface SmtpServerOptions {
   xclient?: readonly string[] | undefined;
   /** How much of everything, and how long. Default: see {@linkcode LimitOptions}. */
   limits?: LimitOptions | undefined;
-  /** What happens to a body with a bare CR or LF. Default `"reject"`: 550 5.6.0. */
+  /**
+   * What happens to content with a CR or LF alone, by DATA and by BDAT;
+   * BODY=BINARYMIME is kept as it comes. `"normalize"` makes an LF a CRLF and a CR
+   * a blank; `"reject"` refuses the message with 550 5.6.0; `"keep"` stores it as
+   * it came. Only CRLF "." CRLF ends DATA, and no CR or LF alone is relayed,
+   * whatever is chosen (RFC 5321 section 2.3.8). Default `"normalize"`.
+   */
   bareNewlines?: BareNewlinePolicy | undefined;
   /** Extensions that are neither offered nor taken. Default: all are. */
   disabledExtensions?: readonly ExtensionKeyword[] | undefined;
