@@ -36,6 +36,7 @@ export const SETTINGS: Readonly<Record<string, SettingForm>> = {
   listen: "many",
   hostname: "one",
   "bare-newlines": "one",
+  complete: "one",
   store: "one",
   "store-owner": "many",
   domain: "many",
@@ -112,6 +113,7 @@ export function serveSettings(raw: RawSettings): ServeSettings {
       proxyProtocol: networks(raw, "proxy-protocol"),
       xclient: networks(raw, "xclient"),
       bareNewlines: word(raw, "bare-newlines", ["normalize", "reject", "keep"]),
+      complete: completeOf(raw),
       threads: wholeNumber(raw, "threads", { least: 0 }),
       ...relaying,
     },
@@ -123,6 +125,12 @@ export function serveSettings(raw: RawSettings): ServeSettings {
     log,
     quiet: flag(raw, "quiet"),
   };
+}
+
+/** Whether headers are completed; `undefined` where that is not said. */
+function completeOf(raw: RawSettings): boolean | undefined {
+  const text = word(raw, "complete", ["yes", "no"]);
+  return text === undefined ? undefined : text === "yes";
 }
 
 /** The networks of a setting, checked. */

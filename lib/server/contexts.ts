@@ -150,6 +150,9 @@ export function contextOf(
     isLocal: localTest(options),
     relaying: shared.relaying,
     addReceived: options.addReceived ?? true,
+    complete: options.complete ?? kind === "submission"
+      ? { domain: options.domains?.[0] ?? hostname }
+      : undefined,
     body: bodyOptions(options),
     limits: shared.counts.limits,
     counts: shared.counts,

@@ -143,6 +143,13 @@ export interface SmtpServerOptions {
   disabledExtensions?: readonly ExtensionKeyword[] | undefined;
   /** Whether a Received field is put in front of each message. Default `true`. */
   addReceived?: boolean | undefined;
+  /**
+   * Whether headers are completed: Date and Message-ID where they are missing,
+   * and the domain of addresses in From, Sender and Reply-To that have none,
+   * which becomes the first of `domains`, else `hostname` (RFC 6409 section 8).
+   * Default: on submission listeners only.
+   */
+  complete?: boolean | undefined;
   /** Octets of a message that are kept in memory; more goes to a temporary file. Default 262,144. */
   memoryLimit?: number | undefined;
   /** Folder of temporary files. Default: the system's. */
