@@ -95,7 +95,8 @@ function openingOf(bytes: Uint8Array): Opening {
   if (isField) return "fine";
   const isFrom = beginsMailbox(line);
   if (isField === undefined || isFrom === undefined) {
-    return line.length > LINE_LIMIT ? "text" : undefined;
+    // No name is as long; it joins no field, for it does not begin with a blank.
+    return line.length > LINE_LIMIT ? "fine" : undefined;
   }
   return isFrom ? "mailbox-line" : "text";
 }

@@ -2,6 +2,7 @@
  * A message body on its way in, by DATA or by BDAT chunks: where it ends, how
  * large it is, and whether it must be refused. It always reads to the true end,
  * refused or not: whoever stops earlier reads the rest of a body as commands.
+ * Where that end is too far behind a refusal, only the session can end.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.1.4 | RFC 5321 section 4.1.1.4},
  * {@link https://www.rfc-editor.org/rfc/rfc3030 | RFC 3030}
@@ -16,6 +17,10 @@ import { replies } from "./replies.ts";
 import type { SmtpReply } from "./reply.ts";
 
 const NOTHING = new Uint8Array(0);
+/** Bytes of refused content that are read at least, 4 MiB: the client is to see why. */
+const LEAST_REFUSED = 4_194_304;
+/** Bytes of refused content that are read where messages have no limit, 1 GiB. */
+const MOST_REFUSED = 1_073_741_824;
 
 /** Reads bodies, one after the other. */
 export class BodyReader {
@@ -27,6 +32,8 @@ export class BodyReader {
   refusal: SmtpReply | undefined;
   /** Why the chunk under way is refused, the transaction being none of it. */
   chunkRefusal: SmtpReply | undefined;
+  /** Bytes read since the content, or the chunk, was refused. */
+  #refused = 0;
   /** Whether the chunk under way is the last. */
   lastChunk = false;
   readonly #maxSize: number;
@@ -56,6 +63,7 @@ export class BodyReader {
     options: { readonly binary: boolean },
   ): void {
     this.size = 0;
+    this.#refused = 0;
     this.refusal = undefined;
     this.#verbatim = framing === "bdat" &&
       (options.binary || this.#policy === "keep");
@@ -69,6 +77,17 @@ export class BodyReader {
     this.#chunkLeft = chunk.size;
     this.lastChunk = chunk.last;
     this.chunkRefusal = undefined;
+  }
+
+  /**
+   * Whether more has come behind a refusal than is read for its sake: as much as
+   * a message may have.
+   */
+  get isEndless(): boolean {
+    const most = this.#maxSize === 0
+      ? MOST_REFUSED
+      : Math.max(this.#maxSize, LEAST_REFUSED);
+    return this.#refused > most;
   }
 
   /** Whether the end of DATA has been read. */
@@ -88,6 +107,7 @@ export class BodyReader {
   readData(input: Uint8Array, start: number, end: number): Uint8Array {
     const octets = this.#decoder.decode(input, start, end);
     this.position = this.#decoder.consumed;
+    this.#countRefused(this.position - start);
     return this.#judge(octets);
   }
 
@@ -100,6 +120,7 @@ export class BodyReader {
       : input.subarray(start, stop);
     this.position = decodes ? this.#decoder.consumed : stop;
     this.#chunkLeft -= this.position - start;
+    this.#countRefused(this.position - start);
     if (this.chunkRefusal !== undefined) return NOTHING;
     return decodes ? this.#judge(octets) : this.#count(octets);
   }
@@ -121,6 +142,12 @@ export class BodyReader {
       }
     }
     return this.#count(octets);
+  }
+
+  #countRefused(read: number): void {
+    if (this.refusal !== undefined || this.chunkRefusal !== undefined) {
+      this.#refused += read;
+    }
   }
 
   #count(octets: Uint8Array): Uint8Array {

@@ -139,6 +139,10 @@ export class ServerContent {
       : body.readChunk(input.bytes, input.position, input.end);
     input.position = body.position;
     if (body.refusal !== undefined) this.#drop(body.refusal);
+    if (body.isEndless && !body.dataEnded) {
+      this.#conversation.close(replies.endlessContent, "errors");
+      return undefined;
+    }
     return octets.length === 0 ? undefined : { effect: "body", bytes: octets };
   }
 

@@ -61,7 +61,9 @@ export interface LimitOptions {
    */
   recipientsPerMinute?: number | undefined;
   /**
-   * Octets of one address in a minute after which MAIL gets 450. 0 for no limit.
+   * Octets of one address in a minute after which MAIL gets 450. A session that
+   * goes on sending gets 421 when it is past it by as much again, or by a message
+   * of `maxSize` where that is less. 0 for no limit.
    *
    * @default {1073741824}
    */
@@ -123,6 +125,12 @@ export interface LimitOptions {
    */
   mailTimeoutMs?: number | undefined;
   /**
+   * How long the content of one message may take, in ms, however fast it comes.
+   *
+   * @default {7200000}
+   */
+  contentTimeoutMs?: number | undefined;
+  /**
    * How long a TLS handshake may take, in ms.
    *
    * @default {30000}
@@ -180,6 +188,7 @@ export const DEFAULT_LIMITS: LimitNumbers & {
   tarpitMs: 8000,
   timeoutMs: 300_000,
   mailTimeoutMs: 1_800_000,
+  contentTimeoutMs: 7_200_000,
   handshakeTimeoutMs: 30_000,
   handlerTimeoutMs: 600_000,
   minBytesPerSecond: 500,
@@ -195,6 +204,7 @@ const AT_LEAST_ONE: ReadonlySet<string> = new Set([
   "maxRecipients",
   "timeoutMs",
   "mailTimeoutMs",
+  "contentTimeoutMs",
   "handshakeTimeoutMs",
   "handlerTimeoutMs",
 ]);

@@ -37,7 +37,7 @@ export function decodeData(
 }
 
 /** A line without bare line ends; behind a bare LF one of two dots is a stuffed one. */
-export function normalized(line: string): string {
+function normalized(line: string): string {
   return line.replaceAll("\r", " ").replaceAll("\n..", "\n.")
     .replaceAll("\n", "\r\n");
 }

@@ -10,7 +10,7 @@ import { concat, type ProfileInit } from "../support/dialogue.ts";
 import { octets, pieces } from "../support/random.ts";
 import { type FuzzTarget, mutate, type Random } from "./fuzz.ts";
 import { dialogue, profile } from "./server_dialogues.ts";
-import { decodeData, normalized, readBdat } from "./server_oracle.ts";
+import { decodeData, readBdat } from "./server_oracle.ts";
 import { checkReplies, ServerRun } from "./server_run.ts";
 
 /** Valid dialogues and their mutants, and octets at random. */

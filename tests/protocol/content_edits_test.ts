@@ -67,12 +67,12 @@ const OPENINGS:
     [
       "a long line",
       `${"x".repeat(3000)}: y\r\n`,
-      `\r\n${"x".repeat(3000)}: y\r\n`,
+      `${"x".repeat(3000)}: y\r\n`,
     ],
     [
       "many quotes",
       `${">".repeat(3000)}From x\r\n`,
-      `\r\n${">".repeat(3000)}From x\r\n`,
+      `${">".repeat(3000)}From x\r\n`,
     ],
   ];
 

@@ -255,9 +255,7 @@ Deno.test("Stores write the one Return-Path, whatever the content begins with", 
     await new MaildirStore({ folder: path }).save(message, ALL);
     await new FileStore({ path: `${path}/one.eml` }).save(message);
     await new MboxStore({ path: `${path}/all.mbox` }).save(message, ALL);
-    const [name = ""] = [
-      ...Deno.readDirSync(`${path}/user@example.com/new`),
-    ].map(({ name }) => name);
+    const [name] = await namesIn(`${path}/user@example.com/new`);
     const stored = await Deno.readTextFile(
       `${path}/user@example.com/new/${name}`,
     );
