@@ -36,7 +36,7 @@ export const SETTINGS: Readonly<Record<string, SettingForm>> = {
   listen: "many",
   hostname: "one",
   "bare-newlines": "one",
-  complete: "one",
+  complete: "flag",
   store: "one",
   "store-owner": "many",
   domain: "many",
@@ -113,7 +113,7 @@ export function serveSettings(raw: RawSettings): ServeSettings {
       proxyProtocol: networks(raw, "proxy-protocol"),
       xclient: networks(raw, "xclient"),
       bareNewlines: word(raw, "bare-newlines", ["normalize", "reject", "keep"]),
-      complete: completeOf(raw),
+      complete: raw.has("complete") ? flag(raw, "complete") : undefined,
       threads: wholeNumber(raw, "threads", { least: 0 }),
       ...relaying,
     },
@@ -125,12 +125,6 @@ export function serveSettings(raw: RawSettings): ServeSettings {
     log,
     quiet: flag(raw, "quiet"),
   };
-}
-
-/** Whether headers are completed; `undefined` where that is not said. */
-function completeOf(raw: RawSettings): boolean | undefined {
-  const text = word(raw, "complete", ["yes", "no"]);
-  return text === undefined ? undefined : text === "yes";
 }
 
 /** The networks of a setting, checked. */

@@ -53,7 +53,7 @@ What is kept, and for whom
                                content with LF or CR alone: made CRLF and a
                                blank, refused, or stored as it came; default
                                normalize
-  --complete yes|no            add Date, Message-ID and the author's domain
+  --complete[=no]              add Date, Message-ID and the author's domain
                                where they are missing; default: on submission
                                listeners only
   --handlers MODULE            file that default-exports SmtpHandlers
