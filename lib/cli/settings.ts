@@ -35,6 +35,8 @@ import { hint, UsageError } from "./usage.ts";
 export const SETTINGS: Readonly<Record<string, SettingForm>> = {
   listen: "many",
   hostname: "one",
+  "bare-newlines": "one",
+  complete: "flag",
   store: "one",
   "store-owner": "many",
   domain: "many",
@@ -110,6 +112,8 @@ export function serveSettings(raw: RawSettings): ServeSettings {
       limits: limitSettings(raw),
       proxyProtocol: networks(raw, "proxy-protocol"),
       xclient: networks(raw, "xclient"),
+      bareNewlines: word(raw, "bare-newlines", ["normalize", "reject", "keep"]),
+      complete: raw.has("complete") ? flag(raw, "complete") : undefined,
       threads: wholeNumber(raw, "threads", { least: 0 }),
       ...relaying,
     },

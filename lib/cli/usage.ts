@@ -49,6 +49,13 @@ What is kept, and for whom
                                the folder
   --domain NAME                repeatable; recipients here are local, others are
                                refused; without any, every recipient is local
+  --bare-newlines normalize|reject|keep
+                               content with LF or CR alone: made CRLF and a
+                               blank, refused, or stored as it came; default
+                               normalize
+  --complete[=no]              add Date, Message-ID and the author's domain
+                               where they are missing; default: on submission
+                               listeners only
   --handlers MODULE            file that default-exports SmtpHandlers
   --threads N                  threads that receive; default 0: one for all
 Who may send, and how it is protected

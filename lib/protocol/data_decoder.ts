@@ -1,14 +1,20 @@
 /**
- * The body behind DATA: finds the end, takes out the stuffed dots, and watches
- * for line ends that are none. One chunk in, at most one slice of it out;
- * nothing is copied unless a dot was removed, nothing is allocated per line.
+ * The content behind DATA or BDAT: finds the end of data, takes out the stuffed
+ * dots, and treats line ends that are none. One chunk in, at most one slice of
+ * it out; nothing is copied unless a dot was removed or an LF had no CR, nothing
+ * is allocated per line.
  *
  * The danger is smuggling: an end of data that another server would not see,
  * or a dot removed where the next hop would then see an end. So only CRLF "."
- * CRLF ends the data, and only a dot right after CRLF is removed. A carriage
- * return or line feed alone is noted in {@linkcode DataDecoder.bareNewline} and
- * treated after the policy; reading goes on to the true end in any case, so
- * that the two sides never fall out of step.
+ * CRLF ends the data. A CR or LF alone is noted in
+ * {@linkcode DataDecoder.bareNewline} and treated by the policy; reading goes on
+ * to the true end in any case, so that the two sides never fall out of step.
+ *
+ * With the policy `"normalize"` an LF alone ends a line, so it becomes CRLF, and
+ * a CR alone, which ends none, becomes a blank: made a line end, it would add
+ * fields to a header. Clients that send lines with LF disagree about dots: some
+ * stuff them, some do not. Of two dots behind a bare LF the first is taken for a
+ * stuffed one; a single dot stays. Neither ends the data.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.2 | RFC 5321 section 4.5.2},
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-2.3.8 | RFC 5321 section 2.3.8}
@@ -27,64 +33,124 @@ const CR = 13;
 const LF = 10;
 const DOT = 46;
 
-/** Where the octets so far leave the reader. */
-type Position = "text" | "cr" | "line-start" | "dot" | "dot-cr";
+/**
+ * Where the bytes so far leave the reader. `bare-lf` and `bare-lf-dot` occur
+ * with the policy `"normalize"` only.
+ */
+type Position =
+  | "text"
+  | "cr"
+  | "line-start"
+  | "dot"
+  | "dot-cr"
+  | "bare-lf"
+  | "bare-lf-dot";
 
-/** Octets read the plain way where blocks of clean text were looked for in vain. */
+/** Bytes read the plain way where blocks of clean text were looked for in vain. */
 const PLAIN_RUN = 64;
 
-/** What happens to a body with a carriage return or line feed alone. */
+/**
+ * What happens to content with a CR or LF alone: `"normalize"` makes an LF a
+ * CRLF and a CR a blank, `"reject"` refuses the message with 550, `"keep"`
+ * stores it as it came.
+ */
 export type BareNewlinePolicy = "reject" | "normalize" | "keep";
 
-const NOTHING = new Uint8Array(0);
+/** How the content ends: by a line with a dot, or by its length. */
+export type ContentFraming = "data" | "bdat";
 
-/** Undoes the transparency procedure of DATA, chunk by chunk. */
+const SPACE = 32;
+const NOTHING = new Uint8Array(0);
+const CRLF = new Uint8Array([CR, LF]);
+const BARE_CR = new Uint8Array([CR]);
+const BLANK = new Uint8Array([SPACE]);
+
+/** Decodes content, chunk by chunk. */
 export class DataDecoder {
   /** Whether the end of data has been read. */
   done = false;
-  /** Where in the last input the octet after the end of data, or after the input, stands. */
+  /** Index in the last input of the first byte that is still to be decoded. */
   consumed = 0;
-  /** Which line end without its partner came first, if any did. */
+  /** The first line end without its partner, if there was one. */
   bareNewline: "CR" | "LF" | undefined;
-  readonly #policy: BareNewlinePolicy;
+  readonly #normalizes: boolean;
+  /** What a CR alone becomes. */
+  readonly #strayCr: Uint8Array;
+  #stuffed = true;
   #position: Position = "line-start";
 
-  /** @param policy What happens to a carriage return or line feed alone */
+  /** @param policy What happens to a CR or LF alone */
   constructor(policy: BareNewlinePolicy) {
-    this.#policy = policy;
+    this.#normalizes = policy === "normalize";
+    this.#strayCr = this.#normalizes ? BLANK : BARE_CR;
   }
 
-  /** Makes it ready for the next body. */
-  reset(): void {
+  /** Makes it ready for the next content. */
+  reset(framing: ContentFraming = "data"): void {
     this.done = false;
     this.consumed = 0;
     this.bareNewline = undefined;
+    this.#stuffed = framing === "data";
     this.#position = "line-start";
   }
 
   /**
-   * Decodes `input` from `start` to `end`, changing it in place, and returns
-   * the body octets. With the policy `"reject"` what comes out after a bare
-   * line end is of no use: the message is to be refused.
+   * Decodes `input` from `start` on, changing it in place, and returns content.
+   * It may stop before `end`: unless {@linkcode DataDecoder.done}, call it again
+   * from {@linkcode DataDecoder.consumed}, even where nothing was returned. The
+   * result is not to be changed.
+   *
+   * @param end More than `start`
    */
   decode(input: Uint8Array, start: number, end: number): Uint8Array {
-    if (this.#policy !== "reject" && this.#mayBeBare(input, start, end)) {
-      return this.#rewrite(input, start, end);
+    if (this.#position === "cr" && this.#normalizes) {
+      return this.#settleCr(input[start]!, start);
+    }
+    if (this.#position === "dot-cr" && input[start] !== LF) {
+      this.consumed = start;
+      return this.#takeStrayCr();
     }
     return this.#compact(input, start, end);
+  }
+
+  /** The rest of content that has a length: a CR as its last byte has waited for its LF. */
+  end(): Uint8Array {
+    if (this.#position !== "cr") return NOTHING;
+    const rest = this.#takeStrayCr();
+    // It was given out already where it stays a CR.
+    return this.#normalizes ? rest : NOTHING;
+  }
+
+  #takeStrayCr(): Uint8Array {
+    this.bareNewline ??= "CR";
+    this.#position = "text";
+    return this.#strayCr;
+  }
+
+  /** The chunk before ended in a CR, which was held back. */
+  #settleCr(next: number, start: number): Uint8Array {
+    if (next !== LF) {
+      this.consumed = start;
+      return this.#takeStrayCr();
+    }
+    this.consumed = start + 1;
+    this.#position = "line-start";
+    return CRLF;
   }
 
   /**
    * The straight way: has clean blocks done by `simd_scanner.ts`, finds line
    * ends word by word in the rest, and moves the text down where a dot went.
-   * Bare line ends are noted and stay as they are.
+   * A bare LF that is to become CRLF ends it: `#insertCr` goes on.
    */
   #compact(input: Uint8Array, start: number, end: number): Uint8Array {
-    let at = start; // next octet to look at
-    let out = start; // where the next kept octet belongs
-    let from = start; // first octet kept but not yet moved to `out`
-    let skipFrom = start; // first octet from which blocks are tried again
+    let at = start; // next byte to look at
+    let out = start; // where the next kept byte belongs
+    let from = start; // first byte kept but not yet moved to `out`
+    // First byte from which blocks are tried again.
+    let skipFrom = this.#stuffed ? start : end;
     let position = this.#position;
+    const normalizes = this.#normalizes;
     const scanner = new TextScanner(input);
     const blocks: Compaction = { at, out, after: AFTER_TEXT };
     while (at < end) {
@@ -113,6 +179,14 @@ export class DataDecoder {
             position = "cr";
           } else if (input[at] === LF) {
             this.bareNewline ??= "LF";
+            if (normalizes) {
+              this.#position = position;
+              this.consumed = at;
+              out = move(input, from, at, out);
+              return out > start
+                ? input.subarray(start, out)
+                : this.#insertCr(input, at, end);
+            }
           }
           at++;
           break;
@@ -122,12 +196,14 @@ export class DataDecoder {
             at++;
           } else {
             this.bareNewline ??= "CR";
+            // The CR may have been moved already.
+            if (normalizes) input[at > from ? at - 1 : out - 1] = SPACE;
             position = "text";
           }
           break;
         case "line-start":
           position = "text";
-          if (input[at] === DOT) {
+          if (input[at] === DOT && this.#stuffed) {
             out = move(input, from, at, out);
             from = ++at;
             position = "dot";
@@ -149,79 +225,96 @@ export class DataDecoder {
             this.consumed = at + 1;
             return input.subarray(start, out);
           }
-          // Not the end: the CR was a bare one and belongs to the text. Its
-          // place in front of `at` is free, unless it came with another chunk.
+          // Not the end: the CR was a bare one and belongs to the text. It
+          // came with this chunk; its place in front of `at` is free.
           this.bareNewline ??= "CR";
-          if (at > start) from = at - 1;
+          from = at - 1;
+          if (normalizes) input[from] = SPACE;
           position = "text";
+          break;
+        case "bare-lf":
+          position = "text";
+          if (input[at] === DOT && this.#stuffed) {
+            at++;
+            position = "bare-lf-dot";
+          }
+          break;
+        case "bare-lf-dot":
+          position = "text";
+          if (input[at] === DOT) {
+            out = move(input, from, at, out);
+            from = ++at;
+          }
           break;
       }
     }
     this.#position = position;
     this.consumed = end;
-    return input.subarray(start, move(input, from, end, out));
+    out = move(input, from, end, out);
+    // What a CR at the end becomes hangs on the next byte.
+    return input.subarray(
+      start,
+      position === "cr" && normalizes ? out - 1 : out,
+    );
   }
 
-  /** Whether this input needs the slow way: it has, or completes, a bare line end. */
-  #mayBeBare(input: Uint8Array, start: number, end: number): boolean {
-    let previous = this.#position === "cr" || this.#position === "dot-cr"
-      ? CR
-      : 0;
-    for (let at = start; at < end; at++) {
-      const octet = input[at]!;
-      if ((octet === LF) !== (previous === CR)) return true;
-      previous = octet;
-    }
-    return false;
-  }
-
-  /** The slow way, for the policies that keep bodies with bare line ends. */
-  #rewrite(input: Uint8Array, start: number, end: number): Uint8Array {
-    // Every octet becomes two at most, and a CR may be held from before.
-    const result = new Uint8Array(2 * (end - start) + 2);
+  /** The slow way, from a bare LF on: copies, with a CR in front of each bare LF. */
+  #insertCr(input: Uint8Array, start: number, end: number): Uint8Array {
+    // Every byte becomes two at most.
+    const result = new Uint8Array(2 * (end - start));
     let used = 0;
-    const put = (octet: number) => result[used++] = octet;
-    const fix = this.#policy === "normalize";
     let position = this.#position;
     let at = start;
-    for (; at < end && !this.done; at++) {
+    while (at < end) {
       const octet = input[at]!;
-      if (position === "dot" && octet === CR) {
-        position = "dot-cr";
-        continue;
-      }
       if (position === "dot-cr") {
         if (octet === LF) {
+          at++;
           this.done = true;
+          break;
+        }
+        this.bareNewline ??= "CR";
+        result[used++] = SPACE;
+        position = "text";
+      } else if (position === "cr") {
+        if (octet !== LF) this.bareNewline ??= "CR";
+        position = "text";
+        if (octet === LF) {
+          result[used++] = CR;
+          result[used++] = LF;
+          position = "line-start";
+          at++;
           continue;
         }
-        put(CR);
-        position = "cr";
-      }
-      if (position === "cr" && octet !== LF) {
-        this.bareNewline ??= "CR";
-        if (fix) put(LF);
-        position = "text";
-      }
-      if (position === "line-start" && octet === DOT) {
-        position = "dot";
-        continue;
-      }
-      if (octet === LF) {
-        if (position !== "cr") {
-          this.bareNewline ??= "LF";
-          if (fix) put(CR);
+        result[used++] = SPACE;
+      } else if (octet === DOT && this.#stuffed) {
+        if (position === "line-start" || position === "bare-lf-dot") {
+          position = position === "line-start" ? "dot" : "text";
+          at++;
+          continue;
         }
-        put(LF);
-        position = position === "cr" ? "line-start" : "text";
+        if (position === "bare-lf") {
+          result[used++] = DOT;
+          position = "bare-lf-dot";
+          at++;
+          continue;
+        }
+      }
+      at++;
+      if (octet === CR) {
+        position = position === "dot" ? "dot-cr" : "cr";
+      } else if (octet === LF) {
+        result[used++] = CR;
+        result[used++] = LF;
+        position = "bare-lf";
       } else {
-        put(octet);
-        position = octet === CR ? "cr" : "text";
+        result[used++] = octet;
+        position = "text";
       }
     }
     this.#position = position;
     this.consumed = at;
-    return used === 0 ? NOTHING : result.subarray(0, used);
+    return result.subarray(0, used);
   }
 }
 

@@ -1,9 +1,10 @@
 /**
- * Message content on its way out: line ends made CRLF, dots stuffed, the end of
- * data written. Owns the promise that the next hop sees exactly one message,
+ * Message content on its way out: each LF made CRLF, each CR without LF made a
+ * blank, dots stuffed, the end of data written. Owns the promise that the next hop sees exactly one message,
  * whatever octets stand in it.
  *
- * Never passes a bare CR or a bare LF on: a next hop that takes one for a line
+ * Never passes a bare CR or a bare LF on, and makes no line end of a bare CR, which
+ * would add a field to a header: a next hop that takes one for a line
  * end would find commands in what we meant as text (SMTP smuggling). Never
  * makes a string, nor anything else per line.
  *
@@ -15,9 +16,10 @@
 const LF = 0x0a;
 const CR = 0x0d;
 const DOT = 0x2e;
+const SPACE = 0x20;
 const END_OF_DATA = bytesOf(".\r\n");
 const CRLF = bytesOf("\r\n");
-const LINE_FEED = bytesOf("\n");
+const BLANK_CRLF = bytesOf(" \r\n");
 const NOTHING = new Uint8Array(0);
 
 /** Options of {@linkcode DataEncoder}. */
@@ -51,7 +53,10 @@ export interface DataEncoderOptions {
  * ```
  */
 export class DataEncoder {
-  /** The last octet written. A message begins as if a line had just ended. */
+  /**
+   * The last byte taken. A CR is not written yet: the next byte tells what it
+   * is. A message begins as if a line had just ended.
+   */
   #last = LF;
   readonly #stuffs: boolean;
 
@@ -72,6 +77,10 @@ export class DataEncoder {
       this.#last = chunk[length - 1]!;
       return chunk;
     }
+    if (start === length - 1 && chunk[start] === CR && this.#last !== CR) {
+      this.#last = CR;
+      return chunk.subarray(0, start);
+    }
     return this.#rewrite(chunk, start);
   }
 
@@ -80,7 +89,7 @@ export class DataEncoder {
     const rest = this.#last === LF
       ? NOTHING
       : this.#last === CR
-      ? LINE_FEED
+      ? BLANK_CRLF
       : CRLF;
     this.#last = LF;
     if (!this.#stuffs) return rest;
@@ -90,17 +99,12 @@ export class DataEncoder {
     return end;
   }
 
-  /** Where the first octet has to be put in, or the chunk's length. */
+  /** Index of the first byte that cannot stay as it is, or the chunk's length. */
   #firstChange(chunk: Uint8Array): number {
     const { length } = chunk;
     let at = 0;
-    let last = this.#last;
-    if (last === CR) {
-      if (chunk[0] !== LF) return 0;
-      last = LF;
-      at = 1;
-    }
-    if (last === LF && this.#stuffs && chunk[at] === DOT) return at;
+    if (this.#last === CR) return 0;
+    if (this.#last === LF && this.#stuffs && chunk[at] === DOT) return at;
     const words = wordsOf(chunk);
     for (;;) {
       at = findControl(chunk, words, at);
@@ -109,31 +113,27 @@ export class DataEncoder {
         at++;
         continue;
       }
-      if (at + 1 === length) return length;
-      if (chunk[at + 1] !== LF) return at + 1;
+      if (chunk[at + 1] !== LF) return at;
       at += 2;
       if (chunk[at] === DOT && this.#stuffs) return at;
     }
   }
 
-  /** Copies the chunk with what is missing put in, from `start` on. */
+  /** Copies the chunk, with what has to change from `start` on. */
   #rewrite(chunk: Uint8Array, start: number): Uint8Array {
     const { length } = chunk;
-    // Each octet brings at most one more ("\r." becomes "\r\n.."), and a CR of
-    // the chunk before its line feed.
+    // Each byte becomes two at most, and a CR of the chunk before comes first.
     const out = new Uint8Array(start + (length - start) * 2 + 1);
     out.set(start === 0 ? NOTHING : chunk.subarray(0, start));
     let last = start === 0 ? this.#last : chunk[start - 1]!;
     let to = start;
     for (let at = start; at < length; at++) {
       const octet = chunk[at]!;
-      if (last === CR) {
-        out[to++] = last = LF;
-        if (octet === LF) continue;
-      }
+      if (last === CR && octet !== LF) out[to++] = last = SPACE;
       if (octet === LF) out[to++] = CR;
       else if (octet === DOT && last === LF && this.#stuffs) out[to++] = DOT;
-      out[to++] = last = octet;
+      last = octet;
+      if (octet !== CR) out[to++] = octet;
     }
     this.#last = last;
     return out.subarray(0, to);

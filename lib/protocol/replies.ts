@@ -97,6 +97,7 @@ const TABLE = {
   storageFull: [452, "4.3.1", "Insufficient system storage"],
   http: [421, "4.7.0", "This is SMTP, not HTTP, closing"],
   tlsOnPlain: [421, "4.7.0", "This port speaks plain SMTP first, closing"],
+  endlessContent: [421, "4.7.0", "No end of refused content, closing"],
   endlessLine: [421, "4.7.0", "No end of line in 64 KiB, closing"],
   noAnswer: [421, "4.3.0", "Local error in processing, closing"],
   tooManyConnections: [421, "4.7.0", "Too many connections, try later"],

@@ -2,16 +2,25 @@
  * A message body on its way in, by DATA or by BDAT chunks: where it ends, how
  * large it is, and whether it must be refused. It always reads to the true end,
  * refused or not: whoever stops earlier reads the rest of a body as commands.
+ * Where that end is too far behind a refusal, only the session can end.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.1.4 | RFC 5321 section 4.1.1.4},
  * {@link https://www.rfc-editor.org/rfc/rfc3030 | RFC 3030}
  */
 
-import { type BareNewlinePolicy, DataDecoder } from "./data_decoder.ts";
+import {
+  type BareNewlinePolicy,
+  type ContentFraming,
+  DataDecoder,
+} from "./data_decoder.ts";
 import { replies } from "./replies.ts";
 import type { SmtpReply } from "./reply.ts";
 
 const NOTHING = new Uint8Array(0);
+/** Bytes of refused content that are read at least, 4 MiB: the client is to see why. */
+const LEAST_REFUSED = 4_194_304;
+/** Bytes of refused content that are read where messages have no limit, 1 GiB. */
+const MOST_REFUSED = 1_073_741_824;
 
 /** Reads bodies, one after the other. */
 export class BodyReader {
@@ -23,29 +32,42 @@ export class BodyReader {
   refusal: SmtpReply | undefined;
   /** Why the chunk under way is refused, the transaction being none of it. */
   chunkRefusal: SmtpReply | undefined;
+  /** Bytes read since the content, or the chunk, was refused. */
+  #refused = 0;
   /** Whether the chunk under way is the last. */
   lastChunk = false;
   readonly #maxSize: number;
   readonly #decoder: DataDecoder;
-  readonly #rejectsBare: boolean;
+  readonly #policy: BareNewlinePolicy;
+  /** Whether BDAT brings the content of the message as it is to be kept. */
+  #verbatim = false;
   #chunkLeft = 0;
 
   /**
    * @param maxSize Largest body in octets, 0 for no limit
-   * @param bareNewlines What happens to bare line ends in DATA. What BDAT brings
-   * has a length instead of an end mark and is kept as it is.
+   * @param bareNewlines What happens to bare line ends, except in BODY=BINARYMIME
    */
   constructor(maxSize: number, bareNewlines: BareNewlinePolicy) {
     this.#maxSize = maxSize;
     this.#decoder = new DataDecoder(bareNewlines);
-    this.#rejectsBare = bareNewlines === "reject";
+    this.#policy = bareNewlines;
   }
 
-  /** Begins a body. */
-  start(): void {
+  /**
+   * Begins a body.
+   *
+   * @param options `binary`: whether it came with BODY=BINARYMIME, which has no lines
+   */
+  start(
+    framing: ContentFraming,
+    options: { readonly binary: boolean },
+  ): void {
     this.size = 0;
+    this.#refused = 0;
     this.refusal = undefined;
-    this.#decoder.reset();
+    this.#verbatim = framing === "bdat" &&
+      (options.binary || this.#policy === "keep");
+    this.#decoder.reset(framing);
   }
 
   /** Begins a BDAT chunk. */
@@ -55,6 +77,17 @@ export class BodyReader {
     this.#chunkLeft = chunk.size;
     this.lastChunk = chunk.last;
     this.chunkRefusal = undefined;
+  }
+
+  /**
+   * Whether more has come behind a refusal than is read for its sake: as much as
+   * a message may have.
+   */
+  get isEndless(): boolean {
+    const most = this.#maxSize === 0
+      ? MOST_REFUSED
+      : Math.max(this.#maxSize, LEAST_REFUSED);
+    return this.#refused > most;
   }
 
   /** Whether the end of DATA has been read. */
@@ -67,28 +100,54 @@ export class BodyReader {
     return this.#chunkLeft === 0;
   }
 
-  /** Reads DATA content from `input`; returns body octets to keep, possibly none. */
+  /**
+   * Reads DATA content from `input`; returns body octets to keep, possibly none.
+   * What it left unread, from {@linkcode BodyReader.position} on, is read next.
+   */
   readData(input: Uint8Array, start: number, end: number): Uint8Array {
     const octets = this.#decoder.decode(input, start, end);
     this.position = this.#decoder.consumed;
-    if (this.#rejectsBare && this.#decoder.bareNewline !== undefined) {
+    this.#countRefused(this.position - start);
+    return this.#judge(octets);
+  }
+
+  /** Reads BDAT content from `input`, as {@linkcode BodyReader.readData}. */
+  readChunk(input: Uint8Array, start: number, end: number): Uint8Array {
+    const stop = Math.min(end, start + this.#chunkLeft);
+    const decodes = !this.#verbatim && this.chunkRefusal === undefined;
+    const octets = decodes
+      ? this.#decoder.decode(input, start, stop)
+      : input.subarray(start, stop);
+    this.position = decodes ? this.#decoder.consumed : stop;
+    this.#chunkLeft -= this.position - start;
+    this.#countRefused(this.position - start);
+    if (this.chunkRefusal !== undefined) return NOTHING;
+    return decodes ? this.#judge(octets) : this.#count(octets);
+  }
+
+  /** The last chunk has been read: what of its octets had to wait for more. */
+  endChunks(): Uint8Array {
+    return this.#verbatim || this.chunkRefusal !== undefined
+      ? NOTHING
+      : this.#judge(this.#decoder.end());
+  }
+
+  /** Refuses what the policy refuses. */
+  #judge(octets: Uint8Array): Uint8Array {
+    const { bareNewline } = this.#decoder;
+    if (bareNewline !== undefined && this.#policy === "reject") {
       // Of two faults always this one, or the reply would hang on the packets.
       if (this.refusal === undefined || this.refusal === replies.tooLarge) {
-        this.refusal = this.#decoder.bareNewline === "CR"
-          ? replies.bareCr
-          : replies.bareLf;
+        this.refusal = bareNewline === "CR" ? replies.bareCr : replies.bareLf;
       }
     }
     return this.#count(octets);
   }
 
-  /** Reads BDAT content from `input`; returns body octets to keep, possibly none. */
-  readChunk(input: Uint8Array, start: number, end: number): Uint8Array {
-    const stop = Math.min(end, start + this.#chunkLeft);
-    this.#chunkLeft -= stop - start;
-    this.position = stop;
-    if (this.chunkRefusal !== undefined) return NOTHING;
-    return this.#count(input.subarray(start, stop));
+  #countRefused(read: number): void {
+    if (this.refusal !== undefined || this.chunkRefusal !== undefined) {
+      this.#refused += read;
+    }
   }
 
   #count(octets: Uint8Array): Uint8Array {

@@ -86,7 +86,9 @@ export class ServerContent {
     const conversation = this.#conversation;
     const accepted = accepts(verdict);
     conversation.collecting = accepted;
-    this.#body.start();
+    this.#body.start(ask.via === "BDAT" ? "bdat" : "data", {
+      binary: conversation.envelope!.parameters.body === "BINARYMIME",
+    });
     if (ask.via === "BDAT") return this.#startBdat(verdict);
     this.#silent = false;
     if (!accepted) {
@@ -124,18 +126,33 @@ export class ServerContent {
    */
   read(): ServerEffect | undefined {
     const { input, reading } = this.#conversation;
+    const body = this.#body;
     if (this.isComplete) {
+      const rest = reading === "data" ? undefined : this.#endOfChunks();
+      if (rest !== undefined) return { effect: "body", bytes: rest };
       if (reading === "data") this.#endOfBody();
       else this.#endOfChunk();
       return undefined;
     }
-    const body = this.#body;
     const octets = reading === "data"
       ? body.readData(input.bytes, input.position, input.end)
       : body.readChunk(input.bytes, input.position, input.end);
     input.position = body.position;
     if (body.refusal !== undefined) this.#drop(body.refusal);
+    if (body.isEndless && !body.dataEnded) {
+      this.#conversation.close(replies.endlessContent, "errors");
+      return undefined;
+    }
     return octets.length === 0 ? undefined : { effect: "body", bytes: octets };
+  }
+
+  /** What the last chunk still has to give, if anything. */
+  #endOfChunks(): Uint8Array | undefined {
+    const body = this.#body;
+    if (!body.lastChunk) return undefined;
+    const rest = body.endChunks();
+    if (body.refusal !== undefined) this.#drop(body.refusal);
+    return rest.length === 0 ? undefined : rest;
   }
 
   #endOfChunk(): void {

@@ -150,6 +150,9 @@ export function contextOf(
     isLocal: localTest(options),
     relaying: shared.relaying,
     addReceived: options.addReceived ?? true,
+    complete: options.complete ?? kind === "submission"
+      ? { domain: options.domains?.[0] ?? hostname }
+      : undefined,
     body: bodyOptions(options),
     limits: shared.counts.limits,
     counts: shared.counts,
@@ -244,7 +247,7 @@ function profileOf(
     maxErrors: policy.limits.maxErrors,
     maxRefusedRecipients: policy.limits.maxRefusedRecipients,
     maxCommandsWithoutMail: policy.limits.maxCommandsWithoutMail,
-    bareNewlines: options.bareNewlines ?? "reject",
+    bareNewlines: options.bareNewlines ?? "normalize",
     asks: {
       command: handlers.onCommand !== undefined,
       helo: handlers.onHelo !== undefined,

@@ -165,12 +165,25 @@ export interface SmtpServerOptions {
   xclient?: readonly string[] | undefined;
   /** How much of everything, and how long. Default: see {@linkcode LimitOptions}. */
   limits?: LimitOptions | undefined;
-  /** What happens to a body with a bare CR or LF. Default `"reject"`: 550 5.6.0. */
+  /**
+   * What happens to content with a CR or LF alone, by DATA and by BDAT;
+   * BODY=BINARYMIME is kept as it comes. `"normalize"` makes an LF a CRLF and a CR
+   * a blank; `"reject"` refuses the message with 550 5.6.0; `"keep"` stores it as
+   * it came. Only CRLF "." CRLF ends DATA, and no CR or LF alone is relayed,
+   * whatever is chosen (RFC 5321 section 2.3.8). Default `"normalize"`.
+   */
   bareNewlines?: BareNewlinePolicy | undefined;
   /** Extensions that are neither offered nor taken. Default: all are. */
   disabledExtensions?: readonly ExtensionKeyword[] | undefined;
   /** Whether a Received field is put in front of each message. Default `true`. */
   addReceived?: boolean | undefined;
+  /**
+   * Whether headers are completed: Date and Message-ID where they are missing,
+   * and the domain of addresses in From, Sender and Reply-To that have none,
+   * which becomes the first of `domains`, else `hostname` (RFC 6409 section 8).
+   * Default: on submission listeners only.
+   */
+  complete?: boolean | undefined;
   /** Octets of a message that are kept in memory; more goes to a temporary file. Default 262,144. */
   memoryLimit?: number | undefined;
   /** Folder of temporary files. Default: the system's. */
@@ -239,6 +252,7 @@ const RULES: Rules<SmtpServerOptions> = {
     'an array of EHLO keywords, as ["CHUNKING"]',
   ),
   addReceived: flag,
+  complete: flag,
   memoryLimit: anyNumber,
   temporaryFolder: path,
   log: callable("a function, as (record) => console.log(record)"),

@@ -279,7 +279,8 @@ export class Connection {
       return this.#protocol.close(undefined, "disconnected");
     }
     this.#patience.received(this.#context.now(), count);
-    this.limits.octets(count);
+    const tooMany = this.limits.octets(count);
+    if (tooMany !== undefined) return this.#protocol.close(tooMany, "refused");
     this.#protocol.receive(this.#buffers.current, count);
   }
 

@@ -35,6 +35,11 @@ export interface SessionContext {
   readonly relaying?: SessionRelaying | undefined;
   /** Whether a Received field is put in front of each message. */
   readonly addReceived: boolean;
+  /** How headers are completed; they stay as they are when not given. */
+  readonly complete?: {
+    /** The domain for addresses of the author that have none. */
+    readonly domain: string;
+  } | undefined;
   /** Octets of a message kept in memory, and where the rest goes. */
   readonly body: {
     readonly memoryLimit: number;

@@ -69,7 +69,9 @@ export interface LimitOptions {
    */
   recipientsPerMinute?: number | undefined;
   /**
-   * Octets of one address in a minute after which MAIL gets 450. 0 for no limit.
+   * Octets of one address in a minute after which MAIL gets 450. A session that
+   * goes on sending gets 421 when it is past it by as much again, or by a message
+   * of `maxSize` where that is less. 0 for no limit.
    *
    * @default {1073741824}
    */
@@ -131,6 +133,12 @@ export interface LimitOptions {
    */
   mailTimeoutMs?: number | undefined;
   /**
+   * How long the content of one message may take, in ms, however fast it comes.
+   *
+   * @default {7200000}
+   */
+  contentTimeoutMs?: number | undefined;
+  /**
    * How long a TLS handshake may take, in ms.
    *
    * @default {30000}
@@ -174,6 +182,7 @@ const RULES: Rules<LimitOptions> = {
   tarpitMs: anyNumber,
   timeoutMs: anyNumber,
   mailTimeoutMs: anyNumber,
+  contentTimeoutMs: anyNumber,
   handshakeTimeoutMs: anyNumber,
   handlerTimeoutMs: anyNumber,
   minBytesPerSecond: anyNumber,
@@ -212,6 +221,7 @@ export const DEFAULT_LIMITS: LimitNumbers & {
   tarpitMs: 8000,
   timeoutMs: 300_000,
   mailTimeoutMs: 1_800_000,
+  contentTimeoutMs: 7_200_000,
   handshakeTimeoutMs: 30_000,
   handlerTimeoutMs: 600_000,
   minBytesPerSecond: 500,
@@ -227,6 +237,7 @@ const AT_LEAST_ONE: ReadonlySet<string> = new Set([
   "maxRecipients",
   "timeoutMs",
   "mailTimeoutMs",
+  "contentTimeoutMs",
   "handshakeTimeoutMs",
   "handlerTimeoutMs",
 ]);

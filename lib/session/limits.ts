@@ -52,8 +52,8 @@ export interface AddressLimits {
   message(ticket: Ticket): LimitBreach | undefined;
   /** A recipient is named: counts it, or gives the limit in its way. */
   recipient(ticket: Ticket): LimitBreach | undefined;
-  /** Octets have come. */
-  octets(ticket: Ticket, count: number): void;
+  /** Octets have come: counts them, or gives the limit that they go far beyond. */
+  octets(ticket: Ticket, count: number): LimitBreach | undefined;
   /** A recipient was refused for good: how long the client has to wait for that reply, in ms. */
   refused(ticket: Ticket): number;
 }
@@ -204,11 +204,19 @@ export class AddressLimiter implements AddressLimits {
   }
 
   /** See {@linkcode AddressLimits.octets}. */
-  octets(ticket: Ticket, count: number): void {
-    if (ticket < 0) return;
+  octets(ticket: Ticket, count: number): LimitBreach | undefined {
+    if (ticket < 0) return undefined;
+    const { bytesPerMinute, maxSize } = this.limits;
+    const table = this.#table;
     const entry = this.#lockEntry(ticket);
-    this.#table.addOctets(entry, count);
-    this.#table.unlock();
+    table.addOctets(entry, count);
+    const octets = table.octets(entry);
+    table.unlock();
+    // A message that began in time may come to its end.
+    const more = maxSize === 0
+      ? bytesPerMinute
+      : Math.min(bytesPerMinute, maxSize);
+    return isAt(bytesPerMinute, octets - more) ? "bytesPerMinute" : undefined;
   }
 
   /** See {@linkcode AddressLimits.refused}. */

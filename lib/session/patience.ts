@@ -8,7 +8,8 @@
  *   So has each line of an AUTH exchange.
  * - The content of a message, all of its BDAT chunks and the waits between them
  *   together, begins with `timeoutMs` of credit. Each octet adds to it what it
- *   may take at the slowest rate, never past `timeoutMs`.
+ *   may take at the slowest rate, never past `timeoutMs`. All of it has
+ *   `contentTimeoutMs`.
  * - All commands since the greeting, or since the last message, have
  *   `mailTimeoutMs`.
  *
@@ -21,10 +22,15 @@ import { SmtpReply } from "../protocol/reply.ts";
 import type { Limits } from "./limit_options.ts";
 
 /** The limits that are times and rates. */
-export type TimeLimits = Pick<
-  Limits,
-  "timeoutMs" | "mailTimeoutMs" | "minBytesPerSecond"
->;
+export type TimeLimits =
+  & Pick<
+    Limits,
+    "timeoutMs" | "mailTimeoutMs" | "minBytesPerSecond"
+  >
+  & {
+    /** For all of a message's content; without end when not given. */
+    readonly contentTimeoutMs?: number | undefined;
+  };
 
 /** How long one client is waited for. All times are in ms. */
 export class Patience {
@@ -33,6 +39,8 @@ export class Patience {
   #commandEnd: number | undefined;
   /** When the credit of the content under way is used up. */
   #contentEnd: number | undefined;
+  /** When the content under way must be whole. */
+  #contentOver: number | undefined;
   /** When a message must have come. */
   #mailEnd: number | undefined;
 
@@ -45,10 +53,15 @@ export class Patience {
   wait(now: number, what: "command" | "content"): number {
     const { timeoutMs, mailTimeoutMs, minBytesPerSecond } = this.#limits;
     if (what === "content") {
-      if (minBytesPerSecond === 0) return now + timeoutMs;
-      return this.#contentEnd ??= now + timeoutMs;
+      this.#contentOver ??= now +
+        (this.#limits.contentTimeoutMs ?? Infinity);
+      const end = minBytesPerSecond === 0
+        ? now + timeoutMs
+        : this.#contentEnd ??= now + timeoutMs;
+      return Math.min(end, this.#contentOver);
     }
     this.#contentEnd = undefined;
+    this.#contentOver = undefined;
     this.#mailEnd ??= now + mailTimeoutMs;
     this.#commandEnd ??= now + timeoutMs;
     return Math.min(this.#commandEnd, this.#mailEnd);
@@ -83,13 +96,18 @@ export class Patience {
   /** The server itself has taken `ms`, and the client could do nothing. */
   excuse(ms: number): void {
     if (this.#contentEnd !== undefined) this.#contentEnd += ms;
+    if (this.#contentOver !== undefined) this.#contentOver += ms;
     if (this.#mailEnd !== undefined) this.#mailEnd += ms;
   }
 
   /** The last word to a client whose time is over at `now`. */
   reply(now: number): SmtpReply {
-    const { timeoutMs, mailTimeoutMs, minBytesPerSecond } = this.#limits;
-    const why = this.#contentEnd !== undefined
+    const { timeoutMs, mailTimeoutMs, minBytesPerSecond, contentTimeoutMs } =
+      this.#limits;
+    const why = contentTimeoutMs !== undefined &&
+        this.#contentOver !== undefined && this.#contentOver <= now
+      ? `content for more than ${seconds(contentTimeoutMs)}`
+      : this.#contentEnd !== undefined
       ? `less than ${minBytesPerSecond} octets a second for ${
         seconds(timeoutMs)
       }`

@@ -10,10 +10,10 @@ import { replies } from "../protocol/replies.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 import type { Verdict } from "../protocol/server_effects.ts";
 import type { ServerProtocol } from "../protocol/server_protocol.ts";
-import { formatReceived, protocolName } from "../protocol/trace.ts";
+import { formatDate, formatReceived, protocolName } from "../protocol/trace.ts";
 import { note, type SessionContext } from "./context.ts";
 import { toldName } from "./impersonation.ts";
-import { type HeaderCheck, Intake } from "./intake.ts";
+import { type HeaderCheck, Intake, type IntakeOptions } from "./intake.ts";
 import { keep } from "./keep.ts";
 import type { SmtpSession } from "./session.ts";
 import { ask, isPromise, isRefusal, verdictOfError } from "./verdicts.ts";
@@ -59,9 +59,30 @@ export class Reception {
       this.#intake = new Intake(message, {
         collect: this.#isWanted(message),
         check: this.#headerCheck(message),
+        ...this.#submissionEdits(message),
       });
     }
     return verdict;
+  }
+
+  /** What is done to the header of a message that is submitted (RFC 6409 section 8). */
+  #submissionEdits(
+    message: Message,
+  ): Pick<IntakeOptions, "complete" | "dropBlind"> | undefined {
+    const { kind, complete, hostname } = this.#context;
+    const dropBlind = kind === "submission" || this.#protocol.authenticated;
+    if (!dropBlind && complete === undefined) return undefined;
+    return {
+      dropBlind,
+      complete: complete && (() => ({
+        date: formatDate(
+          message.receivedAt.getTime(),
+          -message.receivedAt.getTimezoneOffset(),
+        ),
+        messageId: `<${message.id}@${hostname}>`,
+        domain: complete.domain,
+      })),
+    };
   }
 
   #newMessage(): Message {

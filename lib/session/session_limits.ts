@@ -4,7 +4,7 @@
  * ticket, which whoever admitted the client takes back at the end.
  */
 
-import type { SmtpReply } from "../protocol/reply.ts";
+import { SmtpReply } from "../protocol/reply.ts";
 import type { CountingGate } from "../protocol/server_effects.ts";
 import type { SessionContext } from "./context.ts";
 import { refuseByLimit } from "./limit_reply.ts";
@@ -39,9 +39,12 @@ export class SessionLimits implements CountingGate {
     return this.#refuse(this.#context.counts.recipient(this.ticket));
   }
 
-  /** Octets have come. */
-  octets(count: number): void {
-    this.#context.counts.octets(this.ticket, count);
+  /** Octets have come; the reply that ends the session, if they are far too many. */
+  octets(count: number): SmtpReply | undefined {
+    const breach = this.#context.counts.octets(this.ticket, count);
+    if (breach === undefined) return undefined;
+    const reply = this.#refuse(breach)!;
+    return new SmtpReply(421, reply.lines, { enhanced: "4.7.0" });
   }
 
   /** A name was refused for good: a wait before the client is told, if there is one. */

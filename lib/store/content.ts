@@ -12,6 +12,11 @@
 
 import { oneOf, type Rule } from "../options.ts";
 import type { Message } from "../message/message.ts";
+import {
+  FieldFilter,
+  type FieldNames,
+  fieldNames,
+} from "../protocol/content_edits.ts";
 import type { Address } from "../protocol/address.ts";
 import { formatReturnPath } from "../protocol/trace.ts";
 import { FromQuoter, join, LineFeedEncoder } from "./line_encoding.ts";
@@ -47,6 +52,22 @@ export type Sink = (octets: Uint8Array) => Promise<void>;
 export interface Writable {
   /** Gives everything to `sink`, in order. */
   writeTo(sink: Sink): Promise<ContentSize>;
+}
+
+/** The field that final delivery writes itself (RFC 5321 section 4.4). */
+const RETURN_PATH = fieldNames("Return-Path");
+/**
+ * The fields in which readers of an mbox keep the length and the state of a
+ * message. From a stranger they would hide the next message, or mark this one.
+ */
+const MBOX_FIELDS = fieldNames(
+  ...["Content-Length", "Status", "X-IMAP", "X-IMAPbase"],
+  ...["X-Keywords", "X-Status", "X-UID"],
+);
+
+/** The fields of strangers that are left out. */
+function droppedFields({ returnPath, mbox }: ContentOptions): FieldNames {
+  return [...(returnPath ? RETURN_PATH : []), ...(mbox ? MBOX_FIELDS : [])];
 }
 
 /** Octets of a file that are read at once. */
@@ -119,7 +140,10 @@ class Encoding {
   readonly #options: ContentOptions;
   readonly #lineFeeds: LineFeedEncoder | undefined;
   readonly #quoter: FromQuoter | undefined;
+  readonly #strangers: FieldFilter;
   #size = 0;
+  /** Bytes given out behind the line end encoder. */
+  #behind = 0;
   #last = LF;
 
   constructor(message: Message, options: ContentOptions) {
@@ -130,10 +154,15 @@ class Encoding {
       this.#lineFeeds = new LineFeedEncoder();
     }
     if (options.mbox) this.#quoter = new FromQuoter();
+    this.#strangers = new FieldFilter(droppedFields(options));
   }
 
   get size(): ContentSize {
-    return { size: this.#size, virtualSize: this.#lineFeeds?.virtualSize };
+    const { virtualSize } = this.#lineFeeds ?? {};
+    return {
+      size: this.#size,
+      virtualSize: virtualSize && virtualSize + this.#behind,
+    };
   }
 
   begin(): Uint8Array<ArrayBuffer> {
@@ -146,16 +175,23 @@ class Encoding {
       ? join(encoder.encode(formatReturnPath(from)), trace)
       : trace;
     // Copied: the line end encoder gives out the buffer that it reuses.
-    return join(first, this.encode(fields));
+    return join(first, this.#write(fields));
   }
 
   encode(chunk: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+    return this.#write(this.#strangers.take(chunk));
+  }
+
+  #write(chunk: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
     const lines = this.#lineFeeds?.encode(chunk) ?? chunk;
     return this.#count(this.#quoter?.quote(lines) ?? lines);
   }
 
   end(): Uint8Array<ArrayBuffer> {
-    const rest = this.#lineFeeds?.end() ?? new Uint8Array(0);
+    // The beginning of a last line, which has no line end to encode.
+    const held = this.#strangers.end();
+    this.#behind = held.length;
+    const rest = join(held, this.#lineFeeds?.end() ?? new Uint8Array(0));
     if (this.#quoter === undefined) return this.#count(rest);
     let all = this.#count(this.#quoter.quote(rest));
     all = join(all, this.#count(this.#quoter.end()));

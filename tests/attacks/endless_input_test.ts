@@ -157,3 +157,80 @@ Deno.test("ClientProtocol gives up on a reply without an end", () => {
     }
   }
 });
+
+/** What refuses content, so that the rest of it is read for nothing. */
+const REFUSED: readonly (readonly [name: string, before: string])[] = [
+  ["past the limit", "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n"],
+  [
+    "in a chunk past the limit",
+    "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nBDAT 999999999999999\r\n",
+  ],
+  ["in a chunk before MAIL", "BDAT 999999999999999\r\n"],
+  [
+    "in a chunk before RCPT",
+    "MAIL FROM:<a@b>\r\nBDAT 999999999999999 LAST\r\n",
+  ],
+];
+
+for (const [name, before] of REFUSED) {
+  Deno.test(`ServerProtocol hangs up on content without an end, ${name}`, () => {
+    for (
+      const [maxSize, most] of [[1000, 4_400_000], [
+        5_000_000,
+        10_200_000,
+      ]] as const
+    ) {
+      const driver = new Driver({ maxSize });
+      driver.feed(`EHLO x\r\n${before}`);
+      const piece = octets(`${"x".repeat(998)}\r\n`.repeat(100));
+      let fed = 0;
+      while (driver.closed === undefined && fed < 2 * most) {
+        driver.feed(piece);
+        fed += piece.length;
+      }
+      assertEquals(driver.closed, "errors");
+      assert(fed > maxSize && fed <= most, `${fed} octets`);
+      assertEquals(
+        driver.take().at(-1),
+        "421 4.7.0 No end of refused content, closing",
+      );
+    }
+  });
+}
+
+Deno.test("ServerProtocol hangs up on refused chunks that come one after the other", () => {
+  const driver = new Driver();
+  driver.feed("EHLO x\r\n");
+  const chunk = octets(`BDAT 100000\r\n${"x".repeat(100_000)}`);
+  let chunks = 0;
+  while (driver.closed === undefined && chunks < 100) {
+    driver.feed(chunk);
+    chunks++;
+  }
+  assertEquals([driver.closed, chunks], ["errors", 42]);
+});
+
+for (const before of [["DATA"], ["BDAT 999999999"]]) {
+  Deno.test(`SmtpServer hangs up on an address that is far past its bytes a minute, in ${before}`, async () => {
+    await using server = await startServer({
+      limits: { bytesPerMinute: 1_000_000, exempt: [] },
+    });
+    using client = await TestClient.connect(server);
+    await client.envelope();
+    await client.send(`${before}\r\n`);
+    if (before[0] === "DATA") await client.reply();
+    const piece = `${"x".repeat(998)}\r\n`.repeat(100);
+    let sent = 0;
+    const rest = client.rest();
+    try {
+      for (; sent < 100; sent++) await client.send(piece);
+    } catch {
+      // The server has closed.
+    }
+    const said = await rest;
+    // What it says may be lost where it closes while octets are on their way.
+    assert(said === "" || said.startsWith("421 4.7.0 Too many octets"), said);
+    assert(sent < 100, "It took all of it");
+    assertEquals(server.sessions.length, 0);
+  });
+}

@@ -6,10 +6,17 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.4 | RFC 5321 section 4.4}
  */
 
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
 import { join } from "node:path";
 import { MessageHeaders } from "../../lib/protocol/headers.ts";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
+import { FileStore } from "../../lib/store/file_store.ts";
+import { MaildirStore } from "../../lib/store/maildir_store.ts";
 import { MboxStore } from "../../lib/store/mbox_store.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { readNotice } from "../fuzz/notice_reader.ts";
@@ -227,3 +234,65 @@ Deno.test("SmtpServer lets no reply of another server add to a notice", async ()
   assertEquals(groups[0]![0], ["Original-Envelope-Id", "a+b"]);
   assertStringIncludes(returned, "Subject: x");
 });
+
+Deno.test("The first line of a message joins no field that the server puts in front", async () => {
+  for (
+    const line of [
+      " (forged); Thu, 01 Jan 1970 00:00:00 +0000",
+      "\tby forged.example",
+      "hello world",
+      "   ",
+      "From ann@b.example Mon Nov 30 10:00:00 2026",
+      ">From ann@b.example Mon Nov 30 10:00:00 2026",
+    ]
+  ) {
+    const folder = await Deno.makeTempDir();
+    const memory = new MemoryStore();
+    await using server = await startServer({
+      store: memory,
+      handlers: {
+        onMessage(_session, message) {
+          message.store = [
+            memory,
+            new FileStore({ folder: `${folder}/eml` }),
+            new MaildirStore({ folder: `${folder}/maildir` }),
+            new MboxStore({ path: `${folder}/all.mbox` }),
+          ];
+        },
+      },
+    });
+    using client = await TestClient.connect(server);
+    await client.envelope();
+    const content = `${line}\r\nSubject: text\r\n`;
+    await client.send(`BDAT ${content.length} LAST\r\n${content}`);
+    assertEquals((await client.reply()).slice(0, 3), "250");
+    const files = await filesIn(folder);
+    assertEquals(files.length, 3);
+    for (const text of [memory.messages[0]!.text, ...files]) {
+      const headers = MessageHeaders.parse(
+        utf8(text.replace(/^From .*\n/, "").replace(/\r?\n/g, "\r\n")),
+      );
+      const names = [...headers].map(([name]) => name)
+        .filter((name) => name !== "Return-Path");
+      const want = line.includes("From ")
+        ? ["Received", "X-Mailbox-Line", "Subject"]
+        : ["Received"];
+      assertEquals(names, want, `${line}: ${text}`);
+      assertMatch(headers.get("Received")!, /\d{4} [\d:]{8} [+-]\d{4}$/);
+    }
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+/** The texts of all files below a folder. */
+async function filesIn(folder: string): Promise<string[]> {
+  const texts: string[] = [];
+  for await (const { name, isFile, isDirectory } of Deno.readDir(folder)) {
+    const path = `${folder}/${name}`;
+    if (isDirectory) texts.push(...await filesIn(path));
+    if (isFile && !name.endsWith(".lock")) {
+      texts.push(await Deno.readTextFile(path));
+    }
+  }
+  return texts;
+}

@@ -11,7 +11,7 @@ import { assertEquals } from "@std/assert";
 import type { BareNewlinePolicy } from "../../lib/protocol/data_decoder.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { Driver } from "../support/dialogue.ts";
-import { octets, single } from "../support/random.ts";
+import { latin1, octets, single } from "../support/random.ts";
 import { startServer, TestClient } from "../support/server.ts";
 
 /** What one server or another has taken for the end of a line. */
@@ -119,13 +119,86 @@ Deno.test("SmtpServer keeps one message of every smuggling attempt, and stays in
   }
 });
 
-Deno.test("SmtpServer refuses a body with a bare line end after its true end, by default", async () => {
+/** A bare CR or LF, in text of one character an octet. */
+const BARE = /\r(?!\n)|(?<!\r)\n/;
+
+Deno.test("SmtpServer makes one message without bare CR or LF of every attempt, by DATA and by BDAT", async () => {
   const store = new MemoryStore();
-  await using server = await startServer({ store });
+  await using server = await startServer({ store, addReceived: false });
+  using client = await TestClient.connect(server);
+  await client.reply();
+  await client.expect(["EHLO client.test", "250"]);
+  for (const { name, content } of ATTACKS.filter((_, at) => at % 5 === 0)) {
+    for (const way of ["DATA", "BDAT"]) {
+      store.clear();
+      await client.expect(
+        ["MAIL FROM:<a@b.test>", "250"],
+        ["RCPT TO:<c@d.test>", "250"],
+      );
+      const reply = way === "DATA"
+        ? await client.data(content)
+        : await sendChunks(client, octets(`${content}\r`));
+      assertEquals(reply.slice(0, 3), "250", name);
+      await client.expect(["NOOP", "250"]);
+      const kept = [...store.messages];
+      assertEquals(kept.map(({ from }) => `${from}`), ["a@b.test"], name);
+      const text = latin1(kept[0]!.bytes);
+      assertEquals(BARE.exec(text), null, `${way} ${name}`);
+      assertEquals(text.includes("Subject: smuggled"), true, name);
+    }
+  }
+});
+
+/** Sends content in chunks of 7 octets; the reply to the last. */
+async function sendChunks(
+  client: TestClient,
+  content: Uint8Array,
+): Promise<string> {
+  for (let at = 0; at < content.length; at += 7) {
+    await client.send(`BDAT ${Math.min(7, content.length - at)}\r\n`);
+    await client.send(latin1(content.subarray(at, at + 7)));
+    await client.reply();
+  }
+  await client.send("BDAT 0 LAST\r\n");
+  return await client.reply();
+}
+
+Deno.test("A bare LF ends a line of content, a bare CR becomes a blank, in one packet and in many", () => {
+  for (
+    const [sent, kept] of [
+      ["a\nb\n\r\n", "a\r\nb\r\n\r\n"],
+      ["a\n.\r\nb\r\n", "a\r\n.\r\nb\r\n"],
+      ["a\n.\nb\r\n", "a\r\n.\r\nb\r\n"],
+      ["a\n..\nb\r\n", "a\r\n.\r\nb\r\n"],
+      ["a\n.b\r\n", "a\r\n.b\r\n"],
+      ["X: y\rBcc: z\r\r\n\r\n", "X: y Bcc: z \r\n\r\n"],
+    ] as const
+  ) {
+    const stream = octets(`${ENVELOPE}DATA\r\n${sent}.\r\n`);
+    for (const pieces of [[stream.slice()], single(stream)]) {
+      const driver = new Driver({ bareNewlines: "normalize" });
+      driver.feedAll(pieces);
+      const body = driver.events.filter((event) => event.startsWith("body"));
+      assertEquals(body, [`body ${JSON.stringify(kept)}`]);
+    }
+  }
+});
+
+Deno.test("SmtpServer refuses content with a bare line end after its true end where told to, by DATA and by BDAT", async () => {
+  const store = new MemoryStore();
+  await using server = await startServer({ store, bareNewlines: "reject" });
   using client = await TestClient.connect(server);
   await client.envelope();
   const reply = await client.data(`x\n.\r\n${SMUGGLED}`);
   assertEquals(reply.slice(0, 9), "550 5.6.0");
+  for (const content of ["Subject: x\n\nx\n.\n", "a\rb\r\n", "a\r"]) {
+    await client.expect(
+      ["MAIL FROM:<a@b.test>", "250"],
+      ["RCPT TO:<c@d.test>", "250"],
+    );
+    await client.send(`BDAT ${content.length} LAST\r\n${content}`);
+    assertEquals((await client.reply()).slice(0, 9), "550 5.6.0");
+  }
   await client.expect(["RCPT TO:<c@d.test>", "503"], ["NOOP", "250"]);
   assertEquals([...store.messages].length, 0);
 });

@@ -10,26 +10,30 @@ import { type Finding, type Row, shown, type Subject } from "./row.ts";
 const HEAD = "Subject: x\r\n\r\n";
 
 /** What becomes of a message with `end` inside and a command behind it. */
-async function falseEnd(port: number, end: string): Promise<string> {
-  using probe = await Probe.greet(port);
+async function falseEnd(subject: Subject, end: string): Promise<string> {
+  using probe = await Probe.greet(subject.port);
   const codes = await probe.message(
     `${HEAD}a${end}NOOP\r\nx\r\n.\r\nQUIT\r\n`,
   );
   const [first = "silent", second] = codes;
   if (second === 250) return "ends the message";
-  if (first === 250) return "kept";
+  if (first === 250) {
+    const isRepaired = end.includes("\n") &&
+      !/(?<!\r)\n|\r(?!\n)/.test(await subject.delivered());
+    return isRepaired ? "made CRLF" : "kept";
+  }
   return `refused, ${shown(first)}`;
 }
 
 function falseEnds(
   ends: readonly string[],
 ): (subject: Subject) => Promise<Finding> {
-  return async ({ port }) => {
+  return async (subject) => {
     const seen = new Set<string>();
-    for (const end of ends) seen.add(await falseEnd(port, end));
+    for (const end of ends) seen.add(await falseEnd(subject, end));
     return {
       seen: [...seen].join("; "),
-      good: [...seen].every((it) => it.startsWith("refused")),
+      good: [...seen].every((it) => /^(?:refused|made)/.test(it)),
     };
   };
 }
@@ -114,13 +118,13 @@ async function beforeGoAhead({ port }: Subject): Promise<Finding> {
 export const contentRows: readonly Row[] = [
   {
     name: "`LF . LF`, `LF . CRLF`, `CRLF . LF` in content",
-    target: "refused, in step",
+    target: "refused or made CRLF, in step",
     look: falseEnds(["\n.\n", "\n.\r\n", "\r\n.\n"]),
   },
   {
     name:
       "`CR . CR`, `CRLF . CR`, `CR . CRLF`, `CRLF NUL . CRLF`, `CR CRLF . CR CRLF`",
-    target: "refused or kept, in step",
+    target: "refused or one message, in step",
     look: async (subject) => {
       const found = await falseEnds([
         ...["\r.\r", "\r\n.\r", "\r.\r\n", "\r\n\0.\r\n", "\r\r\n.\r\r\n"],

@@ -130,7 +130,7 @@ function isBegun(sent: string, want: string): boolean {
 
 /** Every line end as CRLF, one at the end. */
 function crlf(text: string): string {
-  const lines = text.replaceAll(/\r\n|\r|\n/g, "\n");
+  const lines = text.replaceAll("\r\n", "\n").replaceAll("\r", " ");
   const closed = lines === "" || lines.endsWith("\n") ? lines : `${lines}\n`;
   return closed.replaceAll("\n", "\r\n");
 }

@@ -31,9 +31,15 @@ export function decodeData(
   const isBare = lines.some((line) => /[\r\n]/.test(line));
   if (isBare && policy === "reject") return { length, body: undefined };
   const body = policy === "normalize"
-    ? lines.map((line) => line.replace(/[\r\n]/g, "\r\n")).join("\r\n")
+    ? lines.map(normalized).join("\r\n")
     : lines.join("\r\n");
   return { length, body };
+}
+
+/** A line without bare line ends; behind a bare LF one of two dots is a stuffed one. */
+function normalized(line: string): string {
+  return line.replaceAll("\r", " ").replaceAll("\n..", "\n.")
+    .replaceAll("\n", "\r\n");
 }
 
 /**

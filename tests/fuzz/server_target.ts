@@ -74,9 +74,15 @@ function followed(
   /** Where the line under way begins, or the content behind 354. */
   let start = 0;
   let wanted = "";
+  let isBinary = false;
   const handshakes: number[] = [];
   for (let at = 0; at < input.length && !run.closed; at++) {
-    const { reading, phase } = run.machine;
+    const { reading, phase, envelope } = run.machine;
+    const chunks = () =>
+      checkBody(
+        run.bodies.at(-1)!,
+        chunked(wanted, isBinary ? "keep" : bareNewlines),
+      );
     const known = run.bodies.length;
     run.feed(octets(input[at]!));
     const end = at + 1;
@@ -91,7 +97,7 @@ function followed(
       continue;
     }
     if (reading === "bdat") {
-      if (last !== undefined) checkBody(last, wanted);
+      if (last !== undefined) chunks();
       if (run.machine.reading !== "bdat") start = end;
       continue;
     }
@@ -105,8 +111,11 @@ function followed(
     if (phase === "rcpt") wanted = "";
     if (
       typeof chunk === "number" && (phase === "rcpt" || phase === "bdat")
-    ) wanted += input.slice(end, end + chunk);
-    if (last !== undefined) checkBody(last, wanted);
+    ) {
+      wanted += input.slice(end, end + chunk);
+      isBinary = envelope?.parameters.body === "BINARYMIME";
+    }
+    if (last !== undefined) chunks();
     if (run.handshakes > handshakes.length) handshakes.push(end);
   }
   return handshakes;
@@ -129,6 +138,22 @@ function checkDataStep(
     throw new Error(`Kept what is to be refused: ${JSON.stringify(sent)}`);
   }
   checkBody(step.body, body);
+}
+
+/** What is kept of the content of chunks. */
+function chunked(sent: string, policy: BareNewlinePolicy): string {
+  if (policy === "keep") return sent;
+  const lines = sent.split("\r\n");
+  if (policy === "normalize") {
+    return lines.map((line) =>
+      line.replaceAll("\r", " ").replaceAll("\n", "\r\n")
+    )
+      .join("\r\n");
+  }
+  if (lines.some((line) => /[\r\n]/.test(line))) {
+    throw new Error(`Kept what is to be refused: ${JSON.stringify(sent)}`);
+  }
+  return sent;
 }
 
 function checkBody(got: string, want: string): void {

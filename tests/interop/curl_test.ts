@@ -40,6 +40,29 @@ Deno.test("curl uploads a file", async () => {
   });
 });
 
+Deno.test("curl uploads a file whose lines end with LF", async () => {
+  await using folder = await TemporaryFolder.create();
+  const cwd = folder.path;
+  await using server = await InteropServer.start(["--store", "file:eml"], {
+    cwd,
+  });
+  const message = "Subject: LF\n\n.\n.leading dot\nText\n";
+  await Deno.writeFile(`${cwd}/message`, toBytes(message));
+  await run("curl", [
+    ...["-sS", `smtp://127.0.0.1:${server.port}/client.example`, ...ENVELOPE],
+    ...[...recipients("user@example.com"), "--upload-file", `${cwd}/message`],
+  ]);
+  const stored = await readFolder(`${cwd}/eml`);
+  assertEquals(stored.length, 1);
+  assertStored(stored[0], {
+    // Where the last line does not end with CRLF, curl adds one.
+    sent: `${message.replaceAll("\n", "\r\n")}\r\n`,
+    from: "sender@example.org",
+    protocol: "ESMTP",
+    newline: "\r\n",
+  });
+});
+
 Deno.test("curl sends 5 MB from a pipe to several recipients", async () => {
   await using folder = await TemporaryFolder.create();
   const cwd = folder.path;

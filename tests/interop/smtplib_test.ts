@@ -39,6 +39,24 @@ const ROWS: readonly Row[] = [
     protocol: "UTF8SMTP",
   },
   { name: "eight_bit", sent: `${MESSAGE}${HIGH}\r\n` },
+  {
+    name: "line_feeds",
+    sent: [
+      "From: sender@example.org",
+      "Subject: smtplib",
+      'Content-Type: text/plain; charset="utf-8"',
+      "Content-Transfer-Encoding: 7bit",
+      "MIME-Version: 1.0",
+      "",
+      ".one dot",
+      "..two dots",
+      ".",
+      "Text",
+      // Where the last line does not end with CRLF, smtplib adds one.
+      "",
+      "",
+    ].join("\r\n"),
+  },
   { name: "dsn" },
   {
     name: "many",

@@ -28,8 +28,12 @@ function oracle(input: string, policy: BareNewlinePolicy): Decoded {
   const raw = done ? framed.slice(0, end + 2) : framed;
   const marked = raw.replace(/\r\n\.?/g, "\n\0").slice(2);
   const bare = /\r|(?<!^)\n(?!\0)|^\n(?!\0)/.exec(marked)?.[0];
+  // Behind a bare LF only the first of two dots is a stuffed one.
   const fixed = policy === "normalize"
-    ? marked.replace(/\n\0|\r|\n/g, (it) => it.length === 2 ? it : "\n\0")
+    ? marked.replace(
+      /\n\0|\r|\n(\.(?=\.))?/g,
+      (it) => it === "\n\0" ? it : it === "\r" ? " " : "\n\0",
+    )
     : marked;
   return {
     body: fixed.replace(/\n\0/g, "\r\n"),
@@ -62,9 +66,12 @@ function decode(
   let consumed = 0;
   for (const part of parts) {
     if (decoder.done) break;
-    const result = decoder.decode(part, 0, part.length);
-    out.push(result.slice());
-    consumed += decoder.consumed;
+    let at = 0;
+    while (at < part.length && !decoder.done) {
+      out.push(decoder.decode(part, at, part.length).slice());
+      at = decoder.consumed;
+    }
+    consumed += at;
   }
   const body = latin1(concat(out));
   return { body, done: decoder.done, consumed, bare: decoder.bareNewline };
@@ -94,22 +101,22 @@ const ROWS: [
   ["a stuffed dot", "..\r\n.\r\n", ".\r\n", undefined, ".\r\n"],
   [".x becomes x", ".x\r\n.\r\n", "x\r\n", undefined, "x\r\n"],
   ["dots inside", "a.b..\r\n.\r\n", "a.b..\r\n", undefined, "a.b..\r\n"],
-  ["CR CR LF", "a\r\r\n.\r\n", "a\r\r\n", "CR", "a\r\n\r\n"],
-  [". CR X", ".\rX\r\n.\r\n", "\rX\r\n", "CR", "\r\nX\r\n"],
-  [". CR CR LF", ".\r\r\n.\r\n", "\r\r\n", "CR", "\r\n\r\n"],
+  ["CR CR LF", "a\r\r\n.\r\n", "a\r\r\n", "CR", "a \r\n"],
+  [". CR X", ".\rX\r\n.\r\n", "\rX\r\n", "CR", " X\r\n"],
+  [". CR CR LF", ".\r\r\n.\r\n", "\r\r\n", "CR", " \r\n"],
   [". LF", ".\nx\r\n.\r\n", "\nx\r\n", "LF", "\r\nx\r\n"],
   ["LF . CR LF", "a\n.\r\n.\r\n", "a\n.\r\n", "LF", "a\r\n.\r\n"],
   ["CR LF . LF", "a\r\n.\nb\r\n.\r\n", "a\r\n\nb\r\n", "LF", "a\r\n\r\nb\r\n"],
   ["LF . LF", "a\n.\nb\r\n.\r\n", "a\n.\nb\r\n", "LF", "a\r\n.\r\nb\r\n"],
-  ["CR . CR", "a\r.\rb\r\n.\r\n", "a\r.\rb\r\n", "CR", "a\r\n.\r\nb\r\n"],
+  ["CR . CR", "a\r.\rb\r\n.\r\n", "a\r.\rb\r\n", "CR", "a . b\r\n"],
   [
     "CR . CR LF",
     "a\r.\r\nb\r\n.\r\n",
     "a\r.\r\nb\r\n",
     "CR",
-    "a\r\n.\r\nb\r\n",
+    "a .\r\nb\r\n",
   ],
-  ["CR LF . CR", "a\r\n.\rb\r\n.\r\n", "a\r\n\rb\r\n", "CR", "a\r\n\r\nb\r\n"],
+  ["CR LF . CR", "a\r\n.\rb\r\n.\r\n", "a\r\n\rb\r\n", "CR", "a\r\n b\r\n"],
   [
     "CR LF NUL . CR LF",
     "\r\n\0.\r\n.\r\n",
@@ -118,18 +125,20 @@ const ROWS: [
     "\r\n\0.\r\n",
   ],
   [
-    "no un-stuffing after LF",
+    "two dots after LF",
     "a\n..\r\n.\r\n",
     "a\n..\r\n",
     "LF",
-    "a\r\n..\r\n",
+    "a\r\n.\r\n",
   ],
+  ["LF . x", "a\n.x\r\n.\r\n", "a\n.x\r\n", "LF", "a\r\n.x\r\n"],
+  ["LF ... x", "a\n...x\r\n.\r\n", "a\n...x\r\n", "LF", "a\r\n..x\r\n"],
   [
     "no un-stuffing after CR",
     "a\r..\r\n.\r\n",
     "a\r..\r\n",
     "CR",
-    "a\r\n..\r\n",
+    "a ..\r\n",
   ],
   ["LF first", "\n\r\n.\r\n", "\n\r\n", "LF", "\r\n\r\n"],
   [
@@ -137,7 +146,7 @@ const ROWS: [
     "\r\n\na\rb\r\n.\r\n",
     "\r\n\na\rb\r\n",
     "LF",
-    "\r\n\r\na\r\nb\r\n",
+    "\r\n\r\na b\r\n",
   ],
   [
     "a long line of dots",

@@ -26,7 +26,10 @@ function encode(
 
 /** The rules by whole-string replacement, the slow and obvious way. */
 function oracle(text: string, framing: "data" | "bdat" = "data"): string {
-  let lines = text.replace(/\r\n|\r|\n/g, "\r\n");
+  let lines = text.replace(
+    /\r\n|\r|\n/g,
+    (end) => end === "\r" ? " " : "\r\n",
+  );
   if (lines !== "" && !lines.endsWith("\r\n")) lines += "\r\n";
   if (framing === "bdat") return lines;
   return lines.replace(/^\./, "..").replaceAll("\r\n.", "\r\n..") + ".\r\n";
@@ -37,7 +40,7 @@ const ROWS: readonly (readonly [name: string, input: string, want: string])[] =
     ["empty message", "", ".\r\n"],
     ["plain lines", "a\r\nb\r\n", "a\r\nb\r\n.\r\n"],
     ["no final line end", "a", "a\r\n.\r\n"],
-    ["final CR", "a\r", "a\r\n.\r\n"],
+    ["final CR", "a\r", "a \r\n.\r\n"],
     ["final LF", "a\n", "a\r\n.\r\n"],
     ["leading dot", ".a\r\n", "..a\r\n.\r\n"],
     ["only a dot", ".", "..\r\n.\r\n"],
@@ -47,13 +50,13 @@ const ROWS: readonly (readonly [name: string, input: string, want: string])[] =
     ["smuggling LF . LF", "a\n.\nb", "a\r\n..\r\nb\r\n.\r\n"],
     ["smuggling LF . CRLF", "a\n.\r\nb", "a\r\n..\r\nb\r\n.\r\n"],
     ["smuggling CRLF . LF", "a\r\n.\nb", "a\r\n..\r\nb\r\n.\r\n"],
-    ["smuggling CR . CR", "a\r.\rb", "a\r\n..\r\nb\r\n.\r\n"],
-    ["smuggling CR . CRLF", "a\r.\r\nb", "a\r\n..\r\nb\r\n.\r\n"],
-    ["smuggling CRLF . CR", "a\r\n.\rb", "a\r\n..\r\nb\r\n.\r\n"],
-    ["smuggling CR CR LF .", "a\r\r\n.\r\nb", "a\r\n\r\n..\r\nb\r\n.\r\n"],
+    ["smuggling CR . CR", "a\r.\rb", "a . b\r\n.\r\n"],
+    ["smuggling CR . CRLF", "a\r.\r\nb", "a .\r\nb\r\n.\r\n"],
+    ["smuggling CRLF . CR", "a\r\n.\rb", "a\r\n.. b\r\n.\r\n"],
+    ["smuggling CR CR LF .", "a\r\r\n.\r\nb", "a \r\n..\r\nb\r\n.\r\n"],
     ["smuggling NUL", "a\r\n\0.\r\nb", "a\r\n\0.\r\nb\r\n.\r\n"],
-    ["only CR", "\r", "\r\n.\r\n"],
-    ["LF CR", "\n\r", "\r\n\r\n.\r\n"],
+    ["only CR", "\r", " \r\n.\r\n"],
+    ["LF CR", "\n\r", "\r\n \r\n.\r\n"],
     ["eight-bit octets", "\xff\xe4.\r\n\x80", "\xff\xe4.\r\n\x80\r\n.\r\n"],
     ["tab and other controls", "\ta\v\r\n\b", "\ta\v\r\n\b\r\n.\r\n"],
   ];

@@ -51,14 +51,51 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     E: message`,
   ],
   [
-    "keeps dots, NUL and bare line ends: a chunk has a length",
+    "keeps dots and NUL: a chunk has a length; bare line ends go by the policy",
     `${ENVELOPE}
     C: BDAT 16 LAST
     C| ..\\r\\n.\\r\\na\\nb\\rc\\0\\r\\n\\xff
     S: 250 2.0.0 Message accepted
     E: messageStart BDAT
-    E: body "..\\r\\n.\\r\\na\\nb\\rc\\u0000\\r\\nÿ"
+    E: body "..\\r\\n.\\r\\na\\r\\nb c\\u0000\\r\\nÿ"
     E: message`,
+    { profile: { bareNewlines: "normalize" } },
+  ],
+  [
+    "keeps bare line ends of a chunk when told so",
+    `${ENVELOPE}
+    C: BDAT 8 LAST
+    C| a\\nb\\rc\\n.\\n
+    S: 250 2.0.0 Message accepted
+    E: messageStart BDAT
+    E: body "a\\nb\\rc\\n.\\n"
+    E: message`,
+    { profile: { bareNewlines: "keep" } },
+  ],
+  [
+    "refuses a bare CR as the last octet at the end of the last chunk",
+    `${ENVELOPE}
+    C: BDAT 2
+    C| a\\r
+    S: 250 2.0.0 2 octets received
+    C: BDAT 0 LAST
+    S: 550 5.6.0 Message has a bare CR...
+    C: NOOP
+    S: 250 2.0.0 OK`,
+  ],
+  [
+    "takes CRLF cut by the end of a chunk for one line end",
+    `${ENVELOPE}
+    C: BDAT 2
+    C| a\\r
+    S: 250 2.0.0 ...
+    C: BDAT 1 LAST
+    C| \\n
+    S: 250 2.0.0 Message accepted
+    E: messageStart BDAT
+    E: body "a\\r\\n"
+    E: message`,
+    { profile: { bareNewlines: "normalize" } },
   ],
   [
     "takes a binary message by BDAT only",

@@ -362,7 +362,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     C: .
     S: 250 2.0.0 ...
     E: messageStart DATA
-    E: body "a\\r\\n..\\r\\nb\\r\\n"
+    E: body "a\\r\\n. b\\r\\n"
     E: message`,
     { profile: { bareNewlines: "normalize" } },
   ],

@@ -100,3 +100,26 @@ Deno.test("Patience with no slowest rate waits for each octet", () => {
   const client = { what: "content", everyMs: 299_000, count: 1 } as const;
   assertEquals(endOf(patience, client), Infinity);
 });
+
+Deno.test("Patience has a time for all of a message's content, however fast it comes", () => {
+  const limits = { ...LIMITS, contentTimeoutMs: 3_600_000 };
+  for (const minBytesPerSecond of [0, 500]) {
+    const patience = new Patience({ ...limits, minBytesPerSecond });
+    const client = { what: "content", everyMs: 1000, count: 5000 } as const;
+    assertEquals(endOf(patience, client), 3_600_000);
+    assertEquals(
+      patience.reply(3_600_000).toString(),
+      "421 4.4.2 Timeout, closing: content for more than 3600 seconds",
+    );
+  }
+});
+
+Deno.test("Patience begins a new time with the content of the next message", () => {
+  const patience = new Patience({ ...LIMITS, contentTimeoutMs: 400_000 });
+  patience.wait(0, "content");
+  patience.excuse(50_000);
+  patience.received(390_000, 1_000_000);
+  assertEquals(patience.wait(390_000, "content"), 350_000 + 50_000 + 50_000);
+  patience.wait(400_000, "command");
+  assertEquals(patience.wait(500_000, "content"), 800_000);
+});

@@ -52,9 +52,10 @@ Deno.test("onMessage() gets all recipients with their parameters", async () => {
         ["c@d", { notify: ["NEVER"] }],
         ["e@f", { orcpt: { type: "rfc822", address: "g@h" } }],
       ],
-      3,
+      // With the empty line in front of text without a header.
+      5,
     ],
-    ["", {}, [["i@j", {}]], 4],
+    ["", {}, [["i@j", {}]], 6],
   ]);
 });
 
@@ -75,11 +76,11 @@ Deno.test("onMessageStart() and onMessage() choose where a message goes", async 
     });
     await it.client.envelope("c@d", "e@f");
     await it.client.data("x");
-    assertEquals(only(chosen!), "x\r\n");
-    assertEquals(only(second!), "x\r\n");
+    assertEquals(only(chosen!), "\r\nx\r\n");
+    assertEquals(only(second!), "\r\nx\r\n");
     assertEquals(usual!.messages.length, 0);
     const kept = await Deno.readTextFile(`${folder.path}/one.eml`);
-    assertEquals(kept, "Return-Path: <a@b.test>\r\nx\r\n");
+    assertEquals(kept, "Return-Path: <a@b.test>\r\n\r\nx\r\n");
   }
 });
 
@@ -108,6 +109,18 @@ const EDITS: [
     (_session, _message, headers) => headers.set("Subject", "new"),
     "Subject: old\r\n",
     "Subject: new\r\n\r\n",
+  ],
+  [
+    "an edit where text follows without a blank line",
+    (_session, _message, headers) => headers.set("Subject", "new"),
+    "Subject: old\r\nhello world\r\n",
+    "Subject: new\r\n\r\nhello world\r\n",
+  ],
+  [
+    "an edit of text without a header",
+    (_session, _message, headers) => headers.set("Subject", "new"),
+    " (forged)\r\nhello world\r\n",
+    "Subject: new\r\n\r\n (forged)\r\nhello world\r\n",
   ],
   [
     "nothing to a body without a header",

@@ -5,6 +5,8 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
+import { FileStore } from "../../lib/store/file_store.ts";
+import { MboxStore } from "../../lib/store/mbox_store.ts";
 import { MaildirStore } from "../../lib/store/maildir_store.ts";
 import { StoreError } from "../../lib/store/store.ts";
 import {
@@ -240,4 +242,35 @@ Deno.test("MaildirStore saves many messages at once, each under its own name", a
   const names = await namesIn(`${folder.path}/user@example.com/new`);
   assertEquals(names.length, 50);
   await Promise.all(saves);
+});
+
+Deno.test("Stores write the one Return-Path, whatever the content begins with", async () => {
+  const content = "Subject: x\r\nreturn-path: <evil@b.test>\r\n" +
+    "Return-Path:\r\n <evil@b.test>\r\nStatus: RO\r\n\r\nReturn-Path: text\r\n";
+  const rest = "Subject: x\nStatus: RO\n\nReturn-Path: text\n";
+  for (const memoryLimit of [0, 1000]) {
+    await using folder = await temporaryFolder();
+    const { path } = folder;
+    const message = await messageOf({ content, memoryLimit });
+    await new MaildirStore({ folder: path }).save(message, ALL);
+    await new FileStore({ path: `${path}/one.eml` }).save(message);
+    await new MboxStore({ path: `${path}/all.mbox` }).save(message, ALL);
+    const [name] = await namesIn(`${path}/user@example.com/new`);
+    const stored = await Deno.readTextFile(
+      `${path}/user@example.com/new/${name}`,
+    );
+    const want = `Return-Path: <sender@example.org>\n${rest}`;
+    assertEquals(stored, want);
+    assertEquals(
+      await Deno.readTextFile(`${path}/one.eml`),
+      want.replaceAll("\n", "\r\n"),
+    );
+    assertEquals(
+      (await Deno.readTextFile(`${path}/all.mbox`)).split("\n").slice(1).join(
+        "\n",
+      ),
+      `${want.replace("Status: RO\n", "")}\n`,
+    );
+    await message.discard();
+  }
 });

@@ -51,6 +51,14 @@ Deno.test("MboxStore writes the form that readers want", async (t) => {
       want: `${SEPARATOR}\n\n>From a\n>>From b\n> From c\nFrom: d\n\n`,
     },
     {
+      name: "fields that only a reader of the mailbox may write",
+      content: "Content-Length: 99999\r\n" +
+        "X-IMAPbase: 1111 4294967294\r\nX-UID:\r\n 4294967294\r\nX-IMAP: 1\r\n" +
+        "Subject: x\r\nstatus: RO\r\nX-Status: D\r\nX-Keywords: a\r\n\r\nStatus: O\r\n",
+      init: { trace: "Received: y\r\n" },
+      want: `${SEPARATOR}\nReceived: y\nSubject: x\n\nStatus: O\n\n`,
+    },
+    {
       name: "no final newline",
       content: "Subject: x\r\n\r\nHi",
       want: `${SEPARATOR}\nSubject: x\n\nHi\n\n`,

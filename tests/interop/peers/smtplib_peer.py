@@ -3,6 +3,7 @@
 import json
 import smtplib
 import sys
+from email.message import EmailMessage
 
 SENDER = "sender@example.org"
 MESSAGE = b"From: Sender <sender@example.org>\r\nSubject: smtplib\r\n\r\n.\r\nText\r\n"
@@ -28,6 +29,14 @@ def eight_bit(client):
     client.sendmail(
         SENDER, ["user@example.com"], message, mail_options=["BODY=8BITMIME"]
     )
+
+
+def line_feeds(client):
+    message = EmailMessage()
+    message["From"] = SENDER
+    message["Subject"] = "smtplib"
+    message.set_content(".one dot\n..two dots\n.\nText\n")
+    client.sendmail(SENDER, ["user@example.com"], message.as_bytes())
 
 
 def dsn(client):
