@@ -6,6 +6,7 @@
 import {
   DenoTlsTransport,
   DenoTransport,
+  type HandshakeWatch,
   socketAddress,
 } from "./deno_transport.ts";
 import { formatHostPort } from "./listen_options.ts";
@@ -25,8 +26,8 @@ export interface NativeTls {
   readonly der: Uint8Array;
   /** How long a handshake may take, in ms. */
   readonly handshakeTimeoutMs: number;
-  /** Told of each handshake that took too long: the platform keeps its socket until the client ends it. */
-  onStall(): void;
+  /** Told of each handshake. */
+  readonly watch: HandshakeWatch;
 }
 
 /** A listening TCP socket. */
@@ -164,7 +165,7 @@ class PlatformSocket implements AcceptingSocket {
       ? new DenoTlsTransport(conn, {
         handshakeTimeoutMs: this.#tls.handshakeTimeoutMs,
         ownCertificate: this.#tls.der,
-        onStall: () => this.#tls?.onStall(),
+        watch: this.#tls.watch,
       })
       : new DenoTransport(conn, { isLeisurely: true });
   }

@@ -51,6 +51,8 @@ export class Listeners {
   #turn: Promise<void> = Promise.resolve();
   /** Handshakes of the platform's TLS that have not come to an end in time. */
   #stalls = 0;
+  /** Those that are under way, by the client's address; without those that stalled. */
+  readonly #underWay = new Map<string, number>();
 
   /** Made by the server; nothing is bound before {@linkcode Listeners.open}. */
   constructor(init: ListenersInit) {
@@ -74,6 +76,7 @@ export class Listeners {
    */
   async open(): Promise<void> {
     this.#stalls = 0;
+    this.#underWay.clear();
     try {
       for (const listen of wantedListeners(this.#init.options().listen)) {
         const context = this.#init.contextOf(listen);
@@ -164,18 +167,52 @@ export class Listeners {
       key: certificate.keyPem(),
       der: certificate.der,
       handshakeTimeoutMs: context.limits.handshakeTimeoutMs,
-      onStall: () => this.#countStall(),
+      watch: {
+        begun: (address) => this.#countBegun(address, context),
+        ended: (address) => this.#countEnded(address),
+        stalled: () => {
+          if (++this.#stalls === MOST_STALLS) {
+            this.#leaveNativeTls(
+              `${MOST_STALLS} TLS handshakes came to no end`,
+            );
+          }
+        },
+      },
     };
   }
 
-  #countStall(): void {
-    this.#stalls++;
-    if (this.#stalls !== MOST_STALLS) return;
+  /**
+   * An address that has half of its connections in handshakes is served by the
+   * slower TLS from then on: connections beyond the limit could not be ended.
+   */
+  #countBegun(address: string, { limits }: SessionContext): void {
+    const { maxConnectionsPerIp, exempt } = limits;
+    if (maxConnectionsPerIp === 0 || this.#stalls >= MOST_STALLS) return;
+    if (exempt.some((network) => network.contains(address))) return;
+    const count = (this.#underWay.get(address) ?? 0) + 1;
+    this.#underWay.set(address, count);
+    if (count <= maxConnectionsPerIp / 2) return;
+    this.#stalls = MOST_STALLS;
+    this.#leaveNativeTls(
+      `${count} TLS handshakes of ${address} are under way at once`,
+    );
+  }
+
+  #countEnded(address: string): void {
+    const count = this.#underWay.get(address) ?? 0;
+    if (count > 1) this.#underWay.set(address, count - 1);
+    else this.#underWay.delete(address);
+  }
+
+  #leaveNativeTls(reason: string): void {
+    this.#underWay.clear();
+    // The handshakes of a server that stops come to no end, either.
+    if (this.#open.length === 0) return;
     this.#init.log({
       level: "warn",
       event: "error",
       message:
-        `${MOST_STALLS} TLS handshakes came to no end: going on with the slower TLS, which can break them off`,
+        `${reason}: going on with the slower TLS, which can break them off`,
     });
     this.#rebind(this.#open.filter(({ listener }) => listener.isTls))
       .catch((error) => this.#report("Cannot listen any more", error));
