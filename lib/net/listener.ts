@@ -10,7 +10,6 @@ import {
   socketAddress,
 } from "./deno_transport.ts";
 import { formatHostPort } from "./listen_options.ts";
-import { type AcceptingSocket, shareByNode } from "./shared_port.ts";
 import type { SocketAddress, Transport } from "./transport.ts";
 
 /** How long accepting rests after it failed, in ms: no descriptors are free, most likely. */
@@ -36,12 +35,12 @@ export class Listener {
   readonly address: SocketAddress;
   /** Whether connections are encrypted when they are accepted. */
   readonly isTls: boolean;
-  readonly #socket: AcceptingSocket;
+  readonly #socket: PlatformSocket;
   #closed = false;
   #rest: (() => void) | undefined;
 
   /** Made by {@linkcode Listener.open}. */
-  constructor(socket: AcceptingSocket, options: { readonly isTls: boolean }) {
+  constructor(socket: PlatformSocket, options: { readonly isTls: boolean }) {
     this.#socket = socket;
     this.address = socket.address;
     this.isTls = options.isTls;
@@ -69,23 +68,6 @@ export class Listener {
       return new Listener(new PlatformSocket(socket, tls), {
         isTls: tls !== undefined,
       });
-    } catch (error) {
-      throw told(error, where);
-    }
-  }
-
-  /**
-   * As {@linkcode Listener.open} with `share`, where the platform's own
-   * listener may not share: see `platformShares`. No TLS.
-   *
-   * @throws {Deno.errors.AddrInUse} If something listens there that does not share
-   */
-  static async openByNode(
-    where: { readonly host?: string | undefined; readonly port: number },
-  ): Promise<Listener> {
-    try {
-      const socket = await shareByNode(where.host, where.port);
-      return new Listener(socket, { isTls: false });
     } catch (error) {
       throw told(error, where);
     }
@@ -145,7 +127,7 @@ function told(
 }
 
 /** A listener of the platform, plain or with TLS. */
-class PlatformSocket implements AcceptingSocket {
+class PlatformSocket {
   readonly address: SocketAddress;
   readonly #listener: Deno.Listener<Deno.TcpConn | Deno.TlsConn>;
   readonly #tls: NativeTls | undefined;

@@ -6,7 +6,6 @@
 import { describeError, type Logger } from "../log.ts";
 import { type ListenOptions, parseListen } from "../net/listen_options.ts";
 import { Listener, type NativeTls } from "../net/listener.ts";
-import { platformShares } from "../net/shared_port.ts";
 import type { Transport } from "../net/transport.ts";
 import type { SessionContext } from "../session/context.ts";
 import { Certificate } from "../tls/certificate.ts";
@@ -74,13 +73,13 @@ export class Listeners {
    * @throws {SyntaxError} If `listen` cannot be read
    * @throws {Deno.errors.AddrInUse} If something listens there already
    */
-  async open(): Promise<void> {
+  open(): void {
     this.#stalls = 0;
     this.#underWay.clear();
     try {
       for (const listen of wantedListeners(this.#init.options().listen)) {
         const context = this.#init.contextOf(listen);
-        const listener = await this.#bind(listen, context);
+        const listener = this.#bind(listen, context);
         this.#open.push({ listener, listen, context });
       }
     } catch (error) {
@@ -95,7 +94,7 @@ export class Listeners {
    * shares a port is not told that another server has it. Gives what to listen on.
    */
   async probe(): Promise<readonly ListenOptions[]> {
-    await this.open();
+    this.open();
     const wanted = this.#open.map(({ listen }) => listen);
     await this.close();
     return wanted;
@@ -119,7 +118,7 @@ export class Listeners {
       ? this.#open.filter(({ listener }) => listener.isTls)
       : [];
     for (const { listen } of bound) {
-      (await this.#bind({ ...listen, port: 0 }, contextOf(listen))).close();
+      this.#bind({ ...listen, port: 0 }, contextOf(listen)).close();
     }
     for (const [index, open] of this.#open.entries()) {
       open.context = contexts[index]!;
@@ -139,12 +138,13 @@ export class Listeners {
   #bind(
     listen: ListenOptions,
     context: SessionContext,
-  ): Listener | Promise<Listener> {
+  ): Listener {
     const { host, port = 25 } = listen;
     const { share = false } = this.#init;
-    return share && !platformShares()
-      ? Listener.openByNode({ host, port })
-      : Listener.open({ host, port, tls: this.#nativeTls(context), share });
+    return Listener.open({
+      ...{ host, port, share },
+      tls: this.#nativeTls(context),
+    });
   }
 
   /**
@@ -227,7 +227,7 @@ export class Listeners {
         // Until accepting has ended the port is not free.
         await open.accepting;
         if (!this.#open.includes(open)) continue;
-        open.listener = await this.#bind(
+        open.listener = this.#bind(
           { ...open.listen, port },
           open.context,
         );
