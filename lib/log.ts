@@ -109,12 +109,85 @@ function errorText(error: unknown): string {
   }
 }
 
-/** The default logger: warnings and errors, to standard error. */
+/** Characters that may wait for a reader that does not read. */
+const MOST_WAITING = 1 << 20;
+
+/**
+ * Writes lines to a pipe that may have no reader: never blocks, keeps 1 MiB at
+ * most, and tells how many lines it had to drop once they are read again.
+ */
+export class BackgroundWriter {
+  readonly #to: { write(bytes: Uint8Array): Promise<number> };
+  readonly #dropNote: (count: number) => string;
+  readonly #encoder = new TextEncoder();
+  #waiting = "";
+  #dropped = 0;
+  #writing: Promise<void> | undefined;
+
+  /** @param options `to`: where to write; `dropNote`: the line that tells how many lines were dropped */
+  constructor(options: {
+    readonly to: { write(bytes: Uint8Array): Promise<number> };
+    readonly dropNote: (count: number) => string;
+  }) {
+    this.#to = options.to;
+    this.#dropNote = options.dropNote;
+  }
+
+  /** Takes whole lines. */
+  write(lines: string): void {
+    if (this.#waiting.length + lines.length > MOST_WAITING) {
+      this.#dropped += lines.split("\n").length - 1;
+      return;
+    }
+    this.#waiting += lines;
+    this.#writing ??= this.#run();
+  }
+
+  /** Resolves when all is written, or after `ms`. */
+  async drain(ms: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, ms);
+    await Promise.race([this.#writing, promise]);
+    clearTimeout(timer);
+  }
+
+  async #run(): Promise<void> {
+    try {
+      while (this.#waiting !== "") {
+        let bytes = this.#encoder.encode(this.#waiting);
+        this.#waiting = "";
+        while (bytes.length > 0) {
+          bytes = bytes.subarray(await this.#to.write(bytes));
+        }
+        if (this.#dropped === 0) continue;
+        this.#waiting += this.#dropNote(this.#dropped);
+        this.#dropped = 0;
+      }
+    } catch {
+      // A reader that is gone, as `head` when it has seen enough.
+      this.#waiting = "";
+    }
+    this.#writing = undefined;
+  }
+}
+
+const standardError = new BackgroundWriter({
+  to: Deno.stderr,
+  dropNote: (count) => `warn: ${droppedText(count)}\n`,
+});
+
+/** What is said of log records that were dropped. */
+export function droppedText(count: number): string {
+  return `${count} log lines were dropped: nothing read them`;
+}
+
+/** The default logger: warnings and errors, to standard error. Never blocks. */
 export function consoleLogger(record: LogRecord): void {
   if (record.level === "debug" || record.level === "info") return;
   const detail = record.error === undefined
     ? ""
     : `: ${printableStack(record.error)}`;
-  // deno-lint-ignore no-console
-  console.error(`${record.level}: ${printable(record.message)}${detail}`);
+  standardError.write(
+    `${record.level}: ${printable(record.message)}${detail}\n`,
+  );
 }

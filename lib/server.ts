@@ -234,7 +234,7 @@ export class SmtpServer {
   /** Binds, here or on the threads. */
   async #open(): Promise<void> {
     const counters = this.#counters;
-    if (counters === undefined) return await this.#listeners.open();
+    if (counters === undefined) return this.#listeners.open();
     const pool = threadPoolOf({
       module: this.#module,
       listen: await this.#listeners.probe(),

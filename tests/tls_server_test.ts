@@ -270,6 +270,37 @@ Deno.test("SmtpServer leaves the platform's TLS once 64 handshakes came to no en
   assertEquals(records.filter((it) => it.level === "error"), []);
 });
 
+for (const maxConnectionsPerIp of [1, 2, 8, 50]) {
+  Deno.test(`SmtpServer holds ${maxConnectionsPerIp} connections of an address that says nothing where TLS begins`, async () => {
+    await using server = await startServer({
+      certificate,
+      listen: LISTEN,
+      limits: { maxConnectionsPerIp, exempt: [] },
+    });
+    const { port } = server.addresses[1]!;
+    const conns: Deno.TcpConn[] = [];
+    let closed = 0;
+    for (let count = 0; count < 2 * maxConnectionsPerIp + 10; count++) {
+      let conn;
+      try {
+        conn = await Deno.connect({ hostname: "127.0.0.1", port });
+      } catch {
+        // The port is bound again at this moment.
+        continue;
+      }
+      conns.push(conn);
+      const ended = () => void closed++;
+      conn.read(new Uint8Array(1)).then(ended, ended);
+    }
+    await until(() => closed >= conns.length - maxConnectionsPerIp);
+    assertEquals(server.sessions.length <= maxConnectionsPerIp, true);
+    for (const conn of conns) conn.close();
+    await until(() => server.sessions.length === 0);
+    using honest = await connect(server, 1);
+    await honest.client.expect(["EHLO x", "250"]);
+  });
+}
+
 Deno.test("SmtpServer turns clients away beyond maxConnections", async () => {
   await using server = await startServer({
     certificate,

@@ -57,10 +57,13 @@ export class LogWriter {
   /** Takes one record. */
   log(record: LogRecord): void {
     if (LEVELS[record.level] < LEVELS[this.least]) return;
-    this.#lines += this.#form === "json"
-      ? jsonLine(record)
-      : this.#textLine(record);
+    this.#lines += this.line(record);
     this.#timer ??= setTimeout(() => this.flush(), GATHER_MS);
+  }
+
+  /** The line of a record. */
+  line(record: LogRecord): string {
+    return this.#form === "json" ? jsonLine(record) : this.#textLine(record);
   }
 
   /** Writes what has been gathered. */

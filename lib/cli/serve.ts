@@ -3,7 +3,7 @@
  * listens, and stops it on a signal.
  */
 
-import { describeError } from "../log.ts";
+import { BackgroundWriter, describeError, droppedText } from "../log.ts";
 import { formatHostPort, kindName } from "../net/listen_options.ts";
 import { SmtpServer } from "../server.ts";
 import { ownName, policyOf } from "../server/contexts.ts";
@@ -27,6 +27,9 @@ import { oneLine, RunError, UsageError } from "./usage.ts";
 
 /** How long sessions may go on after the first signal, in ms. */
 const GRACE_MS = 10_000;
+
+/** How long the last log lines may take to be read, in ms. */
+const DRAIN_MS = 1000;
 
 const encoder = new TextEncoder();
 
@@ -120,12 +123,22 @@ async function serveBy(
       new CertificateSource(security.certificate),
     handlers: handlers?.url,
   };
-  const log = new LogWriter({
+  const errors = new BackgroundWriter({
+    to: Deno.stderr,
+    dropNote: (count) =>
+      log.line({
+        level: "warn",
+        event: "error",
+        message: droppedText(count),
+        fields: { dropped: count },
+      }),
+  });
+  const log: LogWriter = new LogWriter({
     form: settings.log,
     quiet: settings.quiet,
     colours: settings.log === "text" && !Deno.noColor &&
       Deno.stderr.isTerminal(),
-    write: output.err,
+    write: (lines) => errors.write(lines),
   });
   const server = makeServer({
     ...options,
@@ -150,18 +163,21 @@ async function serveBy(
   } catch (error) {
     stopped.cancel();
     log.flush();
-    output.err(`error: ${oneLine(withCause(error as Error))}\n`);
+    errors.write(`error: ${oneLine(withCause(error as Error))}\n`);
+    await errors.drain(DRAIN_MS);
     return 1;
   }
   const withdraw = keepGoing(log);
   tellFirst(server, { settings, output, log });
   const unwatch = reloadOnChange(server, { plan, request, log });
   const code = await stopped.done.then(() => 0, (error) => {
-    output.err(`error: ${oneLine(withCause(error as Error))}\n`);
+    log.flush();
+    errors.write(`error: ${oneLine(withCause(error as Error))}\n`);
     return 1;
   }).finally(withdraw);
   unwatch();
   log.flush();
+  await errors.drain(DRAIN_MS);
   return code;
 }
 

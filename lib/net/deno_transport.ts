@@ -82,24 +82,36 @@ export class DenoTransport implements Transport {
   }
 }
 
+/** Told of the handshakes of the platform's TLS, which cannot be broken off. */
+export interface HandshakeWatch {
+  /** A connection of this address has come; its handshake begins. */
+  begun(address: string): void;
+  /** The handshake of a connection of this address has come to its end. */
+  ended(address: string): void;
+  /** A connection was closed before that: its socket stays open until the client ends it. */
+  stalled(): void;
+}
+
 /** Carries a session over a connection of `Deno.listenTls`. */
 export class DenoTlsTransport extends DenoTransport {
   readonly #conn: Deno.TlsConn;
   readonly #timeoutMs: number;
-  readonly #onStall: (() => void) | undefined;
+  readonly #watch: HandshakeWatch | undefined;
+  /** Whether the handshake may still hold the socket. */
+  #isUnderWay = true;
 
   /**
    * Wraps a connection whose handshake has not been waited for.
    *
    * @param options How long the handshake may take, in ms; this end's
-   * certificate in DER; who is told of a handshake that took too long
+   * certificate in DER; what is told of the handshake
    */
   constructor(
     conn: Deno.TlsConn,
     options: {
       readonly handshakeTimeoutMs: number;
       readonly ownCertificate?: Uint8Array | undefined;
-      readonly onStall?: (() => void) | undefined;
+      readonly watch?: HandshakeWatch | undefined;
     },
   ) {
     const { handshakeTimeoutMs, ownCertificate } = options;
@@ -109,7 +121,8 @@ export class DenoTlsTransport extends DenoTransport {
     });
     this.#conn = conn;
     this.#timeoutMs = handshakeTimeoutMs;
-    this.#onStall = options.onStall;
+    this.#watch = options.watch;
+    this.#watch?.begun(this.remote.address);
   }
 
   /**
@@ -126,15 +139,33 @@ export class DenoTlsTransport extends DenoTransport {
     }, this.#timeoutMs);
     try {
       await this.#conn.handshake();
+      this.#end();
     } catch (error) {
-      if (!late) throw error;
-      this.#onStall?.();
+      if (!late) {
+        this.#end();
+        throw error;
+      }
       throw new Deno.errors.TimedOut(
         `Cannot complete the TLS handshake: not done within ${this.#timeoutMs} ms`,
       );
     } finally {
       clearTimeout(timer);
     }
+  }
+
+  #end(): void {
+    if (!this.#isUnderWay) return;
+    this.#isUnderWay = false;
+    this.#watch?.ended(this.remote.address);
+  }
+
+  /** See {@linkcode Transport.close}. */
+  override close(): void {
+    if (this.#isUnderWay) {
+      this.#isUnderWay = false;
+      this.#watch?.stalled();
+    }
+    super.close();
   }
 }
 

@@ -6,10 +6,10 @@
 import {
   DenoTlsTransport,
   DenoTransport,
+  type HandshakeWatch,
   socketAddress,
 } from "./deno_transport.ts";
 import { formatHostPort } from "./listen_options.ts";
-import { type AcceptingSocket, shareByNode } from "./shared_port.ts";
 import type { SocketAddress, Transport } from "./transport.ts";
 
 /** How long accepting rests after it failed, in ms: no descriptors are free, most likely. */
@@ -25,8 +25,8 @@ export interface NativeTls {
   readonly der: Uint8Array;
   /** How long a handshake may take, in ms. */
   readonly handshakeTimeoutMs: number;
-  /** Told of each handshake that took too long: the platform keeps its socket until the client ends it. */
-  onStall(): void;
+  /** Told of each handshake. */
+  readonly watch: HandshakeWatch;
 }
 
 /** A listening TCP socket. */
@@ -35,12 +35,12 @@ export class Listener {
   readonly address: SocketAddress;
   /** Whether connections are encrypted when they are accepted. */
   readonly isTls: boolean;
-  readonly #socket: AcceptingSocket;
+  readonly #socket: PlatformSocket;
   #closed = false;
   #rest: (() => void) | undefined;
 
   /** Made by {@linkcode Listener.open}. */
-  constructor(socket: AcceptingSocket, options: { readonly isTls: boolean }) {
+  constructor(socket: PlatformSocket, options: { readonly isTls: boolean }) {
     this.#socket = socket;
     this.address = socket.address;
     this.isTls = options.isTls;
@@ -68,23 +68,6 @@ export class Listener {
       return new Listener(new PlatformSocket(socket, tls), {
         isTls: tls !== undefined,
       });
-    } catch (error) {
-      throw told(error, where);
-    }
-  }
-
-  /**
-   * As {@linkcode Listener.open} with `share`, where the platform's own
-   * listener may not share: see `platformShares`. No TLS.
-   *
-   * @throws {Deno.errors.AddrInUse} If something listens there that does not share
-   */
-  static async openByNode(
-    where: { readonly host?: string | undefined; readonly port: number },
-  ): Promise<Listener> {
-    try {
-      const socket = await shareByNode(where.host, where.port);
-      return new Listener(socket, { isTls: false });
     } catch (error) {
       throw told(error, where);
     }
@@ -144,7 +127,7 @@ function told(
 }
 
 /** A listener of the platform, plain or with TLS. */
-class PlatformSocket implements AcceptingSocket {
+class PlatformSocket {
   readonly address: SocketAddress;
   readonly #listener: Deno.Listener<Deno.TcpConn | Deno.TlsConn>;
   readonly #tls: NativeTls | undefined;
@@ -164,7 +147,7 @@ class PlatformSocket implements AcceptingSocket {
       ? new DenoTlsTransport(conn, {
         handshakeTimeoutMs: this.#tls.handshakeTimeoutMs,
         ownCertificate: this.#tls.der,
-        onStall: () => this.#tls?.onStall(),
+        watch: this.#tls.watch,
       })
       : new DenoTransport(conn, { isLeisurely: true });
   }

@@ -6,7 +6,6 @@
 import { describeError, type Logger } from "../log.ts";
 import { type ListenOptions, parseListen } from "../net/listen_options.ts";
 import { Listener, type NativeTls } from "../net/listener.ts";
-import { platformShares } from "../net/shared_port.ts";
 import type { Transport } from "../net/transport.ts";
 import type { SessionContext } from "../session/context.ts";
 import { Certificate } from "../tls/certificate.ts";
@@ -51,6 +50,8 @@ export class Listeners {
   #turn: Promise<void> = Promise.resolve();
   /** Handshakes of the platform's TLS that have not come to an end in time. */
   #stalls = 0;
+  /** Those that are under way, by the client's address; without those that stalled. */
+  readonly #underWay = new Map<string, number>();
 
   /** Made by the server; nothing is bound before {@linkcode Listeners.open}. */
   constructor(init: ListenersInit) {
@@ -72,12 +73,13 @@ export class Listeners {
    * @throws {SyntaxError} If `listen` cannot be read
    * @throws {Deno.errors.AddrInUse} If something listens there already
    */
-  async open(): Promise<void> {
+  open(): void {
     this.#stalls = 0;
+    this.#underWay.clear();
     try {
       for (const listen of wantedListeners(this.#init.options().listen)) {
         const context = this.#init.contextOf(listen);
-        const listener = await this.#bind(listen, context);
+        const listener = this.#bind(listen, context);
         this.#open.push({ listener, listen, context });
       }
     } catch (error) {
@@ -92,7 +94,7 @@ export class Listeners {
    * shares a port is not told that another server has it. Gives what to listen on.
    */
   async probe(): Promise<readonly ListenOptions[]> {
-    await this.open();
+    this.open();
     const wanted = this.#open.map(({ listen }) => listen);
     await this.close();
     return wanted;
@@ -116,7 +118,7 @@ export class Listeners {
       ? this.#open.filter(({ listener }) => listener.isTls)
       : [];
     for (const { listen } of bound) {
-      (await this.#bind({ ...listen, port: 0 }, contextOf(listen))).close();
+      this.#bind({ ...listen, port: 0 }, contextOf(listen)).close();
     }
     for (const [index, open] of this.#open.entries()) {
       open.context = contexts[index]!;
@@ -136,12 +138,13 @@ export class Listeners {
   #bind(
     listen: ListenOptions,
     context: SessionContext,
-  ): Listener | Promise<Listener> {
+  ): Listener {
     const { host, port = 25 } = listen;
     const { share = false } = this.#init;
-    return share && !platformShares()
-      ? Listener.openByNode({ host, port })
-      : Listener.open({ host, port, tls: this.#nativeTls(context), share });
+    return Listener.open({
+      ...{ host, port, share },
+      tls: this.#nativeTls(context),
+    });
   }
 
   /**
@@ -164,18 +167,52 @@ export class Listeners {
       key: certificate.keyPem(),
       der: certificate.der,
       handshakeTimeoutMs: context.limits.handshakeTimeoutMs,
-      onStall: () => this.#countStall(),
+      watch: {
+        begun: (address) => this.#countBegun(address, context),
+        ended: (address) => this.#countEnded(address),
+        stalled: () => {
+          if (++this.#stalls === MOST_STALLS) {
+            this.#leaveNativeTls(
+              `${MOST_STALLS} TLS handshakes came to no end`,
+            );
+          }
+        },
+      },
     };
   }
 
-  #countStall(): void {
-    this.#stalls++;
-    if (this.#stalls !== MOST_STALLS) return;
+  /**
+   * An address that has half of its connections in handshakes is served by the
+   * slower TLS from then on: connections beyond the limit could not be ended.
+   */
+  #countBegun(address: string, { limits }: SessionContext): void {
+    const { maxConnectionsPerIp, exempt } = limits;
+    if (maxConnectionsPerIp === 0 || this.#stalls >= MOST_STALLS) return;
+    if (exempt.some((network) => network.contains(address))) return;
+    const count = (this.#underWay.get(address) ?? 0) + 1;
+    this.#underWay.set(address, count);
+    if (count <= maxConnectionsPerIp / 2) return;
+    this.#stalls = MOST_STALLS;
+    this.#leaveNativeTls(
+      `${count} TLS handshakes of ${address} are under way at once`,
+    );
+  }
+
+  #countEnded(address: string): void {
+    const count = this.#underWay.get(address) ?? 0;
+    if (count > 1) this.#underWay.set(address, count - 1);
+    else this.#underWay.delete(address);
+  }
+
+  #leaveNativeTls(reason: string): void {
+    this.#underWay.clear();
+    // The handshakes of a server that stops come to no end, either.
+    if (this.#open.length === 0) return;
     this.#init.log({
       level: "warn",
       event: "error",
       message:
-        `${MOST_STALLS} TLS handshakes came to no end: going on with the slower TLS, which can break them off`,
+        `${reason}: going on with the slower TLS, which can break them off`,
     });
     this.#rebind(this.#open.filter(({ listener }) => listener.isTls))
       .catch((error) => this.#report("Cannot listen any more", error));
@@ -190,7 +227,7 @@ export class Listeners {
         // Until accepting has ended the port is not free.
         await open.accepting;
         if (!this.#open.includes(open)) continue;
-        open.listener = await this.#bind(
+        open.listener = this.#bind(
           { ...open.listen, port },
           open.context,
         );

@@ -1,6 +1,5 @@
 /** What a program is warned of when its server starts. Decides from the options alone. */
 
-import { platformShares } from "../net/shared_port.ts";
 import { localTest } from "./contexts.ts";
 import type { SettledOptions } from "./options.ts";
 
@@ -10,12 +9,6 @@ export function warningsOf(options: SettledOptions): readonly string[] {
   if (discards(options)) {
     warnings.push(
       "Mail is accepted and discarded: no store is set and no handler keeps it",
-    );
-  }
-  // The other listener there is never recovers from a shortage.
-  if ((options.threads ?? 0) > 0 && !platformShares()) {
-    warnings.push(
-      "Threads without --unstable-net: one that runs out of file descriptors accepts nobody any more",
     );
   }
   return warnings;

@@ -90,11 +90,13 @@ for (const form of ["text", "json"] as const) {
   });
 }
 
-Deno.test("The default log obeys no peer, either", () => {
-  // deno-lint-ignore no-console
-  const { error } = console;
-  const said: string[] = [];
-  console.error = (text: string) => void said.push(text);
+Deno.test("The default log obeys no peer, either", async () => {
+  const { write } = Deno.stderr;
+  let written = "";
+  Deno.stderr.write = (bytes) => {
+    written += new TextDecoder().decode(bytes);
+    return Promise.resolve(bytes.length);
+  };
   try {
     for (const evil of EVIL) {
       consoleLogger({ level: "warn", event: "error", message: evil });
@@ -105,9 +107,14 @@ Deno.test("The default log obeys no peer, either", () => {
         error: `Error: ${evil}`,
       });
     }
+    await until(() =>
+      written.split(/^(?:warn|error): /m).length > 2 * EVIL.length
+    );
   } finally {
-    console.error = error;
+    Deno.stderr.write = write;
   }
+  const said = written.split(/^(?:warn|error): /m).slice(1)
+    .map((text) => text.trimEnd());
   assertEquals(said.length, 2 * EVIL.length);
   for (const text of said) {
     assertFalse(UNPRINTABLE.test(text), JSON.stringify(text));

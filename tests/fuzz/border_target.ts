@@ -125,7 +125,7 @@ class World {
     }
   }
 
-  /** As on a port that is shared without the unstable flag. */
+  /** As a program does that accepts by `node:net`. */
   async #serveByNode(
     hello: Way["hello"],
     certificates: CertificateSet,
