@@ -15,7 +15,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "spelling.ts": [],
   "files": [],
   "protocol": ["errors.ts", "net/ip.ts"],
-  "sasl": ["errors.ts", "log.ts", "spelling.ts"],
+  "sasl": ["errors.ts", "log.ts", "spelling.ts", "protocol/domain.ts"],
   "net": ["errors.ts", "log.ts", "spelling.ts", "tls"],
   "tls": ["errors.ts", "log.ts", "spelling.ts", "net/ip.ts"],
   "dns": ["errors.ts", "log.ts", "spelling.ts", "net/ip.ts"],

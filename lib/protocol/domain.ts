@@ -12,12 +12,14 @@ import { addressLiteral, parseAddressLiteral } from "../net/ip.ts";
 
 /** Characters that would end or change the host of a URL; no domain has them. */
 const NOT_HOST = /[\s/?#@:\\[\]%]/;
-const IPV4 = /^\d+(?:\.\d+){3}$/;
+/** Characters that conversion drops; joiners count. */
+const IGNORED = /(?![\u200c\u200d])\p{Default_Ignorable_Code_Point}/u;
 
 /**
  * A domain with A-labels in place of U-labels, in lower case, without a final
  * dot; an address literal in its shortest form, in lower case. Text that is no
- * domain comes back in lower case. Never throws.
+ * domain comes back with its ASCII letters in lower case: so do look-alikes,
+ * such as wide letters, which are a domain of their own. Never throws.
  *
  * @param domain A domain or an address literal, `""` included
  *
@@ -33,15 +35,27 @@ export function asciiDomain(domain: string): string {
   if (domain.charCodeAt(0) === 0x5b) return literal(domain);
   const name = domain.endsWith(".") ? domain.slice(0, -1) : domain;
   if (isAscii(name)) return name.toLowerCase();
-  if (NOT_HOST.test(name)) return lowerAscii(name);
+  return (isSpelling(name) && convert(name)) || lowerAscii(name);
+}
+
+/** Whether case and composition alone set the text apart from its U-labels. */
+function isSpelling(name: string): boolean {
+  return !NOT_HOST.test(name) && !IGNORED.test(name) &&
+    name.normalize("NFKC") === name.normalize("NFC");
+}
+
+/** The name with A-labels, `""` where a label has none. */
+function convert(name: string): string {
   try {
-    const host = new URL(`http://${name}`).hostname.replace(/\.$/, "");
-    // Wide digits alone would become an IP address, which no domain is.
-    if (!IPV4.test(host)) return host;
+    const host = new URL(`http://${name}`).hostname;
+    const labels = host.split(".");
+    const right = name.split(".").every((label, at) =>
+      isAscii(label) || labels[at]?.startsWith("xn--")
+    );
+    return right ? host : "";
   } catch {
-    // Labels that have no A-label: a domain of its own.
+    return "";
   }
-  return lowerAscii(name);
 }
 
 /** Lower case of ASCII letters; others stay: some of them would become ASCII letters. */

@@ -4,6 +4,7 @@
  */
 
 import { formatHostPort } from "../net/listen_options.ts";
+import { asciiDomain } from "../protocol/domain.ts";
 import { DEFAULT_WINDOW, type WindowLimits } from "../queue/destination.ts";
 import type { RelayQueueOptions } from "../queue/queue_options.ts";
 import { RetrySchedule } from "../queue/schedule.ts";
@@ -186,7 +187,7 @@ function windowOf(max: number): WindowLimits {
 
 function nameOf({ host, port, implicitTls }: RelayHost): string {
   return formatHostPort({
-    address: host.toLowerCase(),
+    address: asciiDomain(host),
     port: port ?? (implicitTls ? 465 : 25),
   });
 }

@@ -114,7 +114,8 @@ export class Questions {
   ): Verdict | Promise<Verdict> {
     const { handlers, isLocal, relaying } = this.#context;
     const { address, parameters } = question;
-    const isForeign = isLocal !== undefined && !isLocal(address);
+    const isForeign = isLocal !== undefined &&
+      !isLocal(address, this.#session.localAddress);
     if (isForeign && !relaying?.allows(this.#session)) {
       note(this.#context, () => ({
         level: "info",

@@ -77,7 +77,7 @@ const PATHS: readonly [path: string, want: Verdict, stored?: string][] = [
   [`<v@${"l.".repeat(126)}ll>`, "refused"],
   [`<${"v".repeat(64)}@near.test>`, "taken", `${"v".repeat(64)}@near.test`],
   [`<${"v".repeat(65)}@near.test>`, "refused"],
-  ["<v@[127.0.0.1]>", "not local"],
+  ["<v@[127.0.0.2]>", "not local"],
   ["<v@[127.1]>", "refused"],
   ["<v@[0177.0.0.1]>", "refused"],
   ["<v@[0x7f.0.0.1]>", "refused"],

@@ -24,6 +24,12 @@ const SPELLINGS: [text: string, want: string][] = [
   ["bü@example.com", "bü@example.com"],
   ["Bü:25", "bü:25"],
   ["１９２.0.2.1", "１９２.0.2.1"],
+  ["\uff4eear.test", "\uff4eear.test"],
+  ["near.te\u017ft", "near.te\u017ft"],
+  ["\u212aim.test", "\u212aim.test"],
+  ["near\ufe0f.test", "near\ufe0f.test"],
+  ["b\u00fccher\ufe0f.test", "b\u00fccher\ufe0f.test"],
+  ["\uff42\u00fccher.test", "\uff42\u00fccher.test"],
   ["\u200d.X", "\u200d.x"],
 ];
 
