@@ -167,11 +167,18 @@ Deno.test("SmtpServer lets no CR, LF or NUL through in an address (CVE-2026-2382
       await client.reply();
       await client.expect(["EHLO client.test", "250"]);
       const name = JSON.stringify(address);
-      const mail = await client.say(`MAIL FROM:<${address}>`);
-      assert(/^5/.test(mail), `${name}: ${mail}`);
+      // A line feed alone is answered at once, and what stands behind it is refused.
+      const replies = octet === "\n" ? 2 : 1;
+      const refused = async (line: string) => {
+        await client.send(`${line}\r\n`);
+        for (let left = replies; left > 0; left--) {
+          const reply = await client.reply();
+          assert(/^5/.test(reply), `${name}: ${reply}`);
+        }
+      };
+      await refused(`MAIL FROM:<${address}>`);
       await client.expect(["MAIL FROM:<a@b.test> SMTPUTF8", "250"]);
-      const rcpt = await client.say(`RCPT TO:<${address}>`);
-      assert(/^5/.test(rcpt), `${name}: ${rcpt}`);
+      await refused(`RCPT TO:<${address}>`);
       await client.expect(["DATA", "5"]);
     }
   }
