@@ -224,6 +224,31 @@ for (const [verb, handler] of [["VRFY", "onVerify"], ["EXPN", "onExpand"]]) {
   }
 }
 
+for (const [verb, handler] of [["VRFY", "onVerify"], ["EXPN", "onExpand"]]) {
+  for (
+    const [name, answer] of [
+      ["lines", () => Array.from({ length: 100_000 }, (_, at) => `line ${at}`)],
+      ["text", () => "x".repeat(10_000_000)],
+      ["lines of text", () => Array(1000).fill("y\r\n".repeat(1000))],
+      ["a reply", () => new SmtpReply(250, Array(5000).fill("z"))],
+      ["a refusal", () => {
+        throw new SmtpReply(550, Array(5000).fill("z"));
+      }],
+    ] as const
+  ) {
+    Deno.test(`${handler}() that answers without end is cut to 100 lines: ${name}`, async () => {
+      await using it = openSession({
+        handlers: { [handler!]: answer } as SmtpHandlers,
+      });
+      await it.client.reply();
+      const reply = await it.client.say(`${verb} joe`);
+      assert(reply.split("\n").length <= 100, `${reply.length}`);
+      assert(it.records.some(({ level }) => level === "warn"));
+      await it.client.expect(["NOOP", "250"]);
+    });
+  }
+}
+
 Deno.test("onVerify() that knows nothing gets 252", async () => {
   await using it = openSession({ handlers: { onVerify: () => [] } });
   await it.client.reply();
