@@ -311,6 +311,53 @@ Deno.test("onCommand() never sees what AUTH carries", async () => {
   assertEquals(lines, ["HELO x", "AUTH PLAIN ***", "auth  plain  ***"]);
 });
 
+/** Lines with a secret, and what is shown of them. */
+const SECRETS: [said: readonly string[], shown: readonly string[]][] = [
+  [["AUTH=PLAIN hunter2"], ["AUTH ***"]],
+  [["AUTH hunter2"], ["AUTH ***"]],
+  [["AUTH PLAIN=hunter2"], ["AUTH ***"]],
+  [["AUTHPLAIN hunter2"], ["AUTH ***"]],
+  [["AUTH\tPLAIN\thunter2"], ["AUTH\tPLAIN\t***"]],
+  [[" AUTH PLAIN hunter2"], [" AUTH PLAIN ***"]],
+  [["AUTH: PLAIN hunter2"], ["AUTH ***"]],
+  [["AUTH PLAINhunter2"], ["AUTH ***"]],
+  [["AUTH LOGIN"], ["AUTH LOGIN"]],
+  [["AUTH FOO", "hunter2!", "NOOP"], ["AUTH ***", "***", "NOOP"]],
+  [["AUTH FOO", "help hunter2", "VRFY hunter2"], ["AUTH ***", "***", "***"]],
+  [
+    ["AUTH FOO", "a", "b", "c", "QUIT"],
+    ["AUTH ***", "***", "***", "***", "QUIT"],
+  ],
+  // What no base64 is ends the exchange, and the password comes all the same.
+  [["AUTH LOGIN", "ann!", "hunter2", "RSET"], ["AUTH LOGIN", "***", "RSET"]],
+  // 503: the client is logged in.
+  [
+    ["AUTH PLAIN AGFubgBodW50ZXIy", "AUTH PLAIN", "hunter2", "NOOP", "XFOO"],
+    ["AUTH PLAIN ***", "AUTH PLAIN", "***", "NOOP", "XFOO"],
+  ],
+  [["AUTH PLAIN AGFubgBodW50ZXIy", "XFOO a"], ["AUTH PLAIN ***", "XFOO a"]],
+];
+
+for (const [said, shown] of SECRETS) {
+  Deno.test(`onCommand() and the log see no secret: ${JSON.stringify(said)}`, async () => {
+    const lines: string[] = [];
+    const records: unknown[] = [];
+    await using server = await startServer({
+      accounts: new AccountList({ ann: "hunter2" }),
+      allowInsecureAuth: true,
+      limits: { maxErrors: 0 },
+      log: (record) => records.push(record),
+      handlers: { onCommand: (_session, line) => void lines.push(line) },
+    });
+    using client = await TestClient.connect(server);
+    await client.reply();
+    await client.say("EHLO x");
+    for (const line of said) await client.say(line);
+    assertEquals(lines, ["EHLO x", ...shown]);
+    assert(!JSON.stringify(records).includes("hunter2"));
+  });
+}
+
 Deno.test("onReset() and onDisconnect() may throw", async () => {
   const it = openSession({
     handlers: {
