@@ -73,6 +73,8 @@ export class ServerCommands {
 
   /** Runs a command. */
   run(verb: Verb, argument: string): void {
+    this.#outbox.verb = verb;
+    this.#outbox.argument = argument;
     if (!HAS_OWN_LIMIT.has(verb) && this.#conversation.countIdle()) return;
     const refusal = this.#refuseEarly(verb) ?? this.#refuseOrder(verb);
     if (verb === "BDAT") return this.#content.startChunk(argument, refusal);
@@ -220,7 +222,7 @@ export class ServerCommands {
     const sender = checkMail(argument, profile);
     if (sender instanceof SmtpReply) return this.#outbox.error(sender);
     const excess = this.#conversation.gate?.message();
-    if (excess !== undefined) return this.#outbox.reply(excess);
+    if (excess !== undefined) return this.#refuseExcess(excess);
     const { address, parameters } = sender;
     this.#decide({ effect: "ask", ask: "mail", address, parameters });
   }
@@ -231,6 +233,12 @@ export class ServerCommands {
     }
     this.#conversation.begin(sender.address, sender.parameters);
     this.#outbox.say(verdict, replies.senderOk);
+  }
+
+  /** Refuses what the gate counts as too much; the gate has told of it. */
+  #refuseExcess(excess: SmtpReply): void {
+    this.#outbox.verb = undefined;
+    this.#outbox.reply(excess);
   }
 
   // RCPT.
@@ -251,7 +259,7 @@ export class ServerCommands {
     const excess = conversation.gate?.recipient();
     if (excess !== undefined) {
       if (this.#countRefused()) return;
-      return this.#outbox.reply(excess);
+      return this.#refuseExcess(excess);
     }
     const { address, parameters } = candidate;
     this.#decide({ effect: "ask", ask: "rcpt", address, parameters });

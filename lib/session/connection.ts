@@ -29,7 +29,7 @@ import { Patience } from "./patience.ts";
 import { ProxiedTransport } from "./proxied_transport.ts";
 import { Questions } from "./questions.ts";
 import { Reception } from "./reception.ts";
-import { noteConnect, noteEnd, noteFailure } from "./records.ts";
+import { noteConnect, noteEnd, noteFailure, noteRefusal } from "./records.ts";
 import { type SessionInit, type SessionState, SmtpSession } from "./session.ts";
 import { SessionLimits } from "./session_limits.ts";
 import {
@@ -108,6 +108,10 @@ export class Connection {
     const limits = new SessionLimits(context, { session, ticket });
     this.limits = limits;
     protocol.gate = limits;
+    if (context.verbose) {
+      protocol.onRefusal = (reply, command) =>
+        noteRefusal(context, session, { reply, ...command });
+    }
     this.#patience = new Patience(context.limits);
     this.#reception = new Reception(context, { session, protocol });
     this.#authentication = context.authentication &&

@@ -9,7 +9,7 @@ import { SmtpReply } from "../protocol/reply.ts";
 import type { ServerAsk, Verdict } from "../protocol/server_effects.ts";
 import type { ServerProtocol } from "../protocol/server_protocol.ts";
 import { parseMechanismName } from "../sasl/mechanism_name.ts";
-import { note, type SessionContext } from "./context.ts";
+import type { SessionContext } from "./context.ts";
 import type { SessionLimits } from "./session_limits.ts";
 import type { SmtpSession } from "./session.ts";
 import {
@@ -120,13 +120,6 @@ export class Questions {
     const isForeign = isLocal !== undefined &&
       !isLocal(address, this.#session.localAddress);
     if (isForeign && !relaying?.allows(this.#session)) {
-      note(this.#context, () => ({
-        level: "info",
-        event: "refused",
-        message: `Refused to relay to ${address}`,
-        session: this.#session.id,
-        fields: { address: this.#session.remoteAddress },
-      }));
       return replies.relayingDenied;
     }
     return handlers.onRcptTo &&
