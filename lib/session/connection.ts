@@ -73,6 +73,8 @@ export class Connection {
   #reason: CloseReason | undefined;
   /** What the client was told at last. */
   #lastWord: SmtpReply | undefined;
+  /** Whether the session is to end as soon as no transaction is under way. */
+  #leaving = false;
   /** The end that waits for the handler that is busy. */
   #ending: { reply: SmtpReply | undefined; reason: CloseReason } | undefined;
   #state: SessionState = "connecting";
@@ -261,6 +263,9 @@ export class Connection {
 
   /** Begins to read; resolves with the number of octets, `null` at the end. */
   #read(phase: ReadPhase): Promise<number | null> | null {
+    if (this.#leaving && this.#protocol.envelope === undefined) {
+      this.#ending ??= { reply: replies.shutdown, reason: "shutdown" };
+    }
     if (this.#ending !== undefined) {
       const { reply, reason } = this.#ending;
       this.#protocol.close(reply, reason);
@@ -332,6 +337,17 @@ export class Connection {
     if (reply === undefined) return close();
     this.#transport.write(this.#protocol.asSaid(reply).octets)
       .then(close, close);
+  }
+
+  /**
+   * The server is stopping: ends the session with 421 at once where no
+   * transaction is under way, else after it.
+   */
+  leave(): void {
+    this.#leaving = true;
+    if (this.#protocol.envelope === undefined) {
+      this.end(replies.shutdown, "shutdown");
+    }
   }
 
   /** Ends the session without waiting for anything, as a handler that is busy. */
