@@ -16,7 +16,10 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "options.ts": ["log.ts", "spelling.ts"],
   "files": [],
   "protocol": ["errors.ts", "options.ts", "net/ip.ts"],
-  "sasl": ["errors.ts", "log.ts", "options.ts", "spelling.ts"],
+  "sasl": [
+    ...["errors.ts", "log.ts", "options.ts", "spelling.ts"],
+    "protocol/domain.ts",
+  ],
   "net": ["errors.ts", "log.ts", "options.ts", "spelling.ts", "tls"],
   "tls": ["errors.ts", "log.ts", "options.ts", "spelling.ts", "net/ip.ts"],
   "dns": ["errors.ts", "log.ts", "options.ts", "spelling.ts", "net/ip.ts"],

@@ -331,8 +331,8 @@ export class SmtpServer {
   }
 
   /**
-   * Stops: no new connections, sessions may finish within the grace, then they
-   * get 421; deliveries under way may end within what is left of the grace, and
+   * Stops: no new connections; sessions without a transaction get 421 at once,
+   * the others may finish theirs within the grace; deliveries under way may end within what is left of the grace, and
    * go on at the next start. The server may be started again. Does nothing on a server that is
    * not active; while a stop is under way, waits for that one.
    *

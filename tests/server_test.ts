@@ -215,9 +215,33 @@ Deno.test("SmtpServer.stop() lets a session finish within the grace", async () =
   assertEquals(server.active, false);
   await assertRejects(() => TestClient.connect(server));
   assert((await client.data("x")).startsWith("250 2.0.0"));
-  await client.expect(["QUIT", "221"]);
+  assertEquals(
+    await client.rest(),
+    "421 4.3.2 Service shutting down, closing\r\n",
+  );
   await within(stopped, "the stop");
   assertEquals(store.messages.length, 1);
+});
+
+Deno.test("SmtpServer.stop() says 421 at once to sessions without a transaction", async () => {
+  await using server = await startServer();
+  using greeted = await TestClient.connect(server);
+  await greeted.reply();
+  using ready = await TestClient.connect(server);
+  await ready.envelope();
+  await ready.expect(["RSET", "250"]);
+  using inside = await TestClient.connect(server);
+  await inside.envelope();
+  const stopped = server.stop({ graceMs: 600_000 });
+  for (const client of [greeted, ready]) {
+    assertEquals(
+      await client.rest(),
+      "421 4.3.2 Service shutting down, closing\r\n",
+    );
+  }
+  await inside.expect(["RCPT TO:<e@f.test>", "250"], ["RSET", "250"]);
+  assertEquals((await inside.rest()).slice(0, 9), "421 4.3.2");
+  await within(stopped, "the stop");
 });
 
 Deno.test("SmtpServer.stop() says 421 after the grace", async () => {
@@ -239,7 +263,7 @@ Deno.test("SmtpServer.stop() says 421 after the grace", async () => {
 Deno.test("SmtpServer.abort() ends the grace of a stop", async () => {
   const server = await startServer();
   using client = await TestClient.connect(server);
-  await client.reply();
+  await client.envelope();
   const stopped = server.stop({ graceMs: 60_000 });
   await until(() => !server.active);
   await until(() => {

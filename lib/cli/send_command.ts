@@ -96,7 +96,7 @@ export async function send(
       from,
       parameters: {},
       recipients: group.map((it) => ({ address: it, parameters: {} })),
-      domain: group[0]!.domain,
+      domain: group[0]!.asciiDomain,
       size: content.size,
       open: () => counted(content.open(), bar),
     });
@@ -199,7 +199,7 @@ function groups(
   hop: NextHop | undefined,
 ): readonly (readonly Address[])[] {
   if (hop !== undefined) return [to];
-  return [...Map.groupBy(to, ({ domain }) => domain).values()];
+  return [...Map.groupBy(to, ({ asciiDomain }) => asciiDomain).values()];
 }
 
 /** A message that can be read more than once: a second host may be tried. */

@@ -16,6 +16,8 @@
 import { checkOptions, flag, type Rules } from "../options.ts";
 import { AddressSyntaxError } from "../errors.ts";
 import { AddressScanner, isPostmaster } from "./address_scanner.ts";
+import { isBlank, skipBlanks } from "./command.ts";
+import { asciiDomain, lowerAscii } from "./domain.ts";
 
 /** Octets of a path, angle brackets and source route included (RFC 5321 4.5.3.1.3). */
 const MAX_PATH = 256;
@@ -94,6 +96,23 @@ export class Address {
     return this.domain.charCodeAt(0) === OPEN;
   }
 
+  /**
+   * The domain in the spelling in which domains are compared: A-labels, lower
+   * case, address literals in their shortest form (RFC 5890 section 2.3.2.1).
+   *
+   * @example Both spellings of one domain
+   * ```ts
+   * import { Address } from "@smtp/server";
+   *
+   * const address = Address.parse("ann@Bücher.example");
+   * console.assert(address.domain === "bücher.example");
+   * console.assert(address.asciiDomain === "xn--bcher-kva.example");
+   * ```
+   */
+  get asciiDomain(): string {
+    return asciiDomain(this.domain);
+  }
+
   /** Whether the address can be sent without SMTPUTF8. */
   get isAscii(): boolean {
     return isPrintableAscii(this.localPart) && isPrintableAscii(this.#written);
@@ -166,7 +185,7 @@ export interface PathOptions {
 export interface ParsedPath {
   /** The address, source route dropped. */
   readonly address: Address;
-  /** The offset behind the closing `>`. */
+  /** The offset behind the closing `>`, or behind an address without brackets. */
   readonly end: number;
 }
 
@@ -181,9 +200,11 @@ export interface PathFault {
 }
 
 /**
- * Parses the path `<...>` that begins at `text[start]`. Never throws. The text
- * is the command line decoded as UTF-8; octets that were not UTF-8 (U+FFFD)
- * are refused.
+ * Parses the path that begins at `text[start]`: `<...>`, or an address without
+ * brackets up to a blank, a tab or the end, as many clients send it. Blanks and
+ * tabs may stand inside the brackets at both ends. Never throws. The text is
+ * the command line decoded as UTF-8; octets that were not UTF-8 (U+FFFD) are
+ * refused.
  *
  * @example
  * ```ts ignore
@@ -198,11 +219,12 @@ export function parsePath(
 ): ParsedPath | PathFault {
   const forward = options.kind === "forward";
   const scan = new AddressScanner(text, start);
-  if (text.charCodeAt(start) !== LESS) return fault(scan, 'Wanted "<"');
-  scan.at++;
-  if (text.charCodeAt(scan.at) === GREATER) {
+  const bracketed = text.charCodeAt(start) === LESS;
+  if (bracketed) scan.at = skipBlanks(text, start + 1);
+  const first = scan.at;
+  if (bracketed && text.charCodeAt(scan.at) === GREATER) {
     if (forward) return fault(scan, "Recipient is empty");
-    return { address: Address.NULL, end: start + 2 };
+    return { address: Address.NULL, end: scan.at + 1 };
   }
   const routed = text.charCodeAt(scan.at) === AT;
   if (routed && !scan.sourceRoute()) return fault(scan, scan.error);
@@ -210,11 +232,15 @@ export function parsePath(
   const split = scan.mailbox(forward && !routed);
   if (split < 0) return fault(scan, scan.error);
   const to = scan.at;
-  if (text.charCodeAt(to) !== GREATER) {
-    return fault(scan, 'Wanted ">" after the address');
+  const octets = scan.octets(first) + 2;
+  const end = bracketed ? skipBlanks(text, to) : to;
+  const isEnded = bracketed
+    ? text.charCodeAt(end) === GREATER
+    : end === text.length || isBlank(text.charCodeAt(end));
+  if (!isEnded) {
+    return fault(scan, whyNotEnded(text.charCodeAt(to), bracketed));
   }
-  scan.at++;
-  if (scan.octets(start) > MAX_PATH) {
+  if (octets > MAX_PATH) {
     return fault(scan, `Path is longer than ${MAX_PATH} octets`);
   }
   if (!options.utf8 && scan.wide >= 0) {
@@ -225,7 +251,18 @@ export function parsePath(
     text.slice(from, split),
     split < to ? text.slice(split + 1, to) : "",
   );
-  return { address, end: scan.at };
+  return { address, end: bracketed ? end + 1 : end };
+}
+
+/** What is wrong with a path that goes on with `code` behind its address. */
+function whyNotEnded(code: number, bracketed: boolean): string {
+  if (code === AT) return 'Second "@" in the address';
+  if (code === GREATER) return 'Wanted "<" before the address';
+  if (Number.isNaN(code)) return 'Wanted ">" after the address';
+  if (isBlank(code)) return "Blank in the address";
+  return bracketed
+    ? 'Character that may not stand in a domain: wanted ">"'
+    : "Character that may not stand in a domain";
 }
 
 function fault(scan: AddressScanner, error: string): PathFault {
@@ -267,11 +304,4 @@ function syntaxError(text: string, found: PathFault): AddressSyntaxError {
 
 function isPrintableAscii(text: string): boolean {
   return !/[^ -~]/.test(text);
-}
-
-/** `toLowerCase()` would also change letters beyond ASCII, and some of them into ASCII. */
-function lowerAscii(text: string): string {
-  return isPrintableAscii(text)
-    ? text.toLowerCase()
-    : text.replace(/[A-Z]+/g, (part) => part.toLowerCase());
 }

@@ -12,8 +12,6 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5890#section-2.3.2.1 | RFC 5890 section 2.3.2.1}
  */
 
-/** Octets of a local part, quotes included (RFC 5321 4.5.3.1.1). */
-const MAX_LOCAL_PART = 64;
 /** Octets of a domain or address literal (RFC 5321 4.5.3.1.2). */
 const MAX_DOMAIN = 255;
 /** Octets of a label (RFC 1035 2.3.4). */
@@ -26,15 +24,21 @@ const COMMA = 0x2c;
 const HYPHEN = 0x2d;
 const DOT = 0x2e;
 const COLON = 0x3a;
+const GREATER = 0x3e;
 const AT = 0x40;
 const OPEN = 0x5b;
 const BACKSLASH = 0x5c;
 const CLOSE = 0x5d;
 
 const ATEXT = 1;
-const LETTER_DIGIT = 2;
+const LABEL_ASCII = 2;
 const DCONTENT = 4;
 const CLASSES = classes();
+/** What may stand behind a domain in a path. */
+const DOMAIN_ENDS: ReadonlySet<number> = new Set([
+  ...[0x09, 0x20, COMMA, COLON, GREATER],
+]);
+const NOT_LOCAL = "Character that may not stand in a local part without quotes";
 
 /** What RFC 5892 lets into a label beyond ASCII: letters, marks, digits and the contextual ones. */
 const LABEL_CHARACTER =
@@ -87,11 +91,21 @@ export class AddressScanner {
       if (postmaster && isPostmaster(this.text.slice(start, split))) {
         return split;
       }
-      this.fail('Wanted "@" after the local part');
+      this.fail(this.#whyNoAt(start));
       return -1;
     }
     this.at++;
     return this.domain() ? split : -1;
+  }
+
+  #whyNoAt(start: number): string {
+    const code = this.text.charCodeAt(this.at);
+    if (Number.isNaN(code) || code === GREATER) {
+      return 'Wanted "@" and a domain after the local part';
+    }
+    return this.text.charCodeAt(start) === QUOTE
+      ? 'Wanted "@" after the local part'
+      : NOT_LOCAL;
   }
 
   /** `@one,@two:`, which is checked and dropped (RFC 5321 4.1.2, appendix C). */
@@ -114,24 +128,38 @@ export class AddressScanner {
     }
   }
 
-  /** A local part: atoms with dots between them, or a quoted string. */
+  /**
+   * A local part: atoms with dots between them, or a quoted string. Only the
+   * path bounds its length: 64 octets are what every server must take, and
+   * forwarders and mailing lists make longer ones (RFC 5321 4.5.3.1).
+   */
   localPart(): boolean {
-    const start = this.at;
-    const extra = this.#extra;
-    const quoted = this.text.charCodeAt(start) === QUOTE;
-    if (!(quoted ? this.#quotedString() : this.#dotString())) return false;
-    return this.at - start + this.#extra - extra <= MAX_LOCAL_PART ||
-      this.fail(`Local part is longer than ${MAX_LOCAL_PART} octets`);
+    return this.text.charCodeAt(this.at) === QUOTE
+      ? this.#quotedString()
+      : this.#dotString();
   }
 
   #dotString(): boolean {
     for (;;) {
       const atom = this.at;
       if (!this.#atom()) return false;
-      if (this.at === atom) return this.fail("Wanted a local part character");
+      if (this.at === atom) return this.fail(this.#whyNoAtom());
       if (this.text.charCodeAt(this.at) !== DOT) return true;
       this.at++;
     }
+  }
+
+  #whyNoAtom(): string {
+    const { text, at } = this;
+    const code = text.charCodeAt(at);
+    const behindDot = text.charCodeAt(at - 1) === DOT;
+    if (code === DOT) {
+      return behindDot
+        ? "Two dots in a row in the local part"
+        : "Local part begins with a dot";
+    }
+    if (code !== AT && at < text.length) return NOT_LOCAL;
+    return behindDot ? "Local part ends in a dot" : "Local part is empty";
   }
 
   #atom(): boolean {
@@ -196,9 +224,9 @@ export class AddressScanner {
           return this.fail("Wanted a letter or digit in the domain", at);
         }
         ascii = false;
-      } else if (!(CLASSES[code]! & LETTER_DIGIT) && code !== HYPHEN) break;
+      } else if (!(CLASSES[code]! & LABEL_ASCII)) break;
     }
-    if (length === 0) return this.fail("Wanted a letter or digit");
+    if (length === 0) return this.fail(this.#whyNoLabel());
     if (text.charCodeAt(start) === HYPHEN) {
       return this.fail("Label of the domain begins with a hyphen", start);
     }
@@ -208,6 +236,21 @@ export class AddressScanner {
     const limit = ascii ? MAX_LABEL : MAX_U_LABEL;
     return length <= limit ||
       this.fail(`Label of the domain is longer than ${limit} characters`);
+  }
+
+  #whyNoLabel(): string {
+    const { text, at } = this;
+    const code = text.charCodeAt(at);
+    const behindDot = text.charCodeAt(at - 1) === DOT;
+    if (code === DOT) {
+      return behindDot
+        ? "Two dots in a row in the domain"
+        : "Domain begins with a dot";
+    }
+    if (!Number.isNaN(code) && !DOMAIN_ENDS.has(code)) {
+      return "Character that may not stand in a domain";
+    }
+    return behindDot ? "Domain ends in a dot" : "Domain is empty";
   }
 
   #literal(): boolean {
@@ -287,7 +330,8 @@ function classes(): Uint8Array {
   for (let code = 0x21; code < 0x7f; code++) {
     const char = String.fromCharCode(code);
     if (/[a-z\d!#$%&'*+\-/=?^_`{|}~]/i.test(char)) table[code]! |= ATEXT;
-    if (/[a-z\d]/i.test(char)) table[code]! |= LETTER_DIGIT;
+    // Underscores are no RFC 5321, but hosts are named so, and send mail.
+    if (/[a-z\d_-]/i.test(char)) table[code]! |= LABEL_ASCII;
     if (!/[[\\\]]/.test(char)) table[code]! |= DCONTENT;
   }
   return table;

@@ -70,7 +70,7 @@ export const COMMAND_LINE_LIMIT: number = LINE_LIMIT + LINE_EXTRA.MAIL!;
 export interface Command {
   /** The verb in capitals, `undefined` for one that is not known. */
   readonly verb: Verb | undefined;
-  /** What follows the verb, without the space before it and white space at the end. */
+  /** What follows the verb, without the blanks and tabs before it and at the end. */
   readonly argument: string;
 }
 
@@ -83,24 +83,40 @@ export interface KnownCommand extends Command {
 /** A verb in any case. Only ASCII: `toUpperCase()` makes S of U+017F and I of U+0131. */
 const WORD = /^[A-Za-z]{4,8}$/;
 
-/** Takes a command line apart. Verbs are known in any case. */
+/**
+ * Takes a command line apart. Verbs are known in any case; any run of blanks
+ * and tabs may stand behind them.
+ */
 export function parseCommand(line: string): Command {
-  const space = line.indexOf(" ");
-  const word = space < 0 ? line : line.slice(0, space);
+  let end = 0;
+  while (end < line.length && !isBlank(line.charCodeAt(end))) end++;
+  const word = line.slice(0, end);
   return {
-    verb: VERBS.get(word) ?? findVerb(trimEnd(word)),
-    argument: space < 0 ? "" : trimEnd(line.slice(space + 1)),
+    verb: VERBS.get(word) ?? findVerb(word),
+    argument: trimEnd(line.slice(skipBlanks(line, end))),
   };
+}
+
+/** Where the text goes on behind the blanks and tabs that stand at `at`. */
+export function skipBlanks(text: string, at: number): number {
+  let next = at;
+  while (isBlank(text.charCodeAt(next))) next++;
+  return next;
+}
+
+/** Whether a character is a blank or a tab; nothing else is white space in SMTP. */
+export function isBlank(code: number): boolean {
+  return code === 0x20 || code === 0x09;
 }
 
 function findVerb(word: string): Verb | undefined {
   return WORD.test(word) ? VERBS.get(word.toUpperCase()) : undefined;
 }
 
-/** The text without spaces and tabs at its end; nothing else is white space in SMTP. */
+/** The text without blanks and tabs at its end. */
 function trimEnd(text: string): string {
   let end = text.length;
-  while (end > 0 && (text[end - 1] === " " || text[end - 1] === "\t")) end--;
+  while (end > 0 && isBlank(text.charCodeAt(end - 1))) end--;
   return text.slice(0, end);
 }
 
@@ -120,7 +136,7 @@ export function isHttp(line: string): boolean {
 export function parseBdat(
   argument: string,
 ): { readonly size: number; readonly last: boolean } | undefined {
-  const match = /^(\d{1,15})(?: +(LAST))?$/i.exec(argument);
+  const match = /^(\d{1,15})(?:[ \t]+(LAST))?$/i.exec(argument);
   if (match === null) return undefined;
   return { size: Number(match[1]), last: match[2] !== undefined };
 }

@@ -2,10 +2,12 @@
  * Cuts what a peer sends into lines. Owns the beginning of a line whose end has
  * not arrived yet, and nothing else: whole lines are read where they lie.
  *
- * Only CRLF ends a line. A line feed or carriage return alone is part of the
- * line and makes it wrong; were it a line end here and text elsewhere, one side
- * would see commands where the other sees data. Memory is bounded by the limit,
- * however long the line: what is beyond is counted and dropped.
+ * Only CRLF ends a line. A carriage return alone is part of the line and makes
+ * it wrong. A line feed alone is told at once, as a client whose lines end so
+ * waits for an answer, and what follows it up to the next CRLF is wrong as well:
+ * were it a line of its own here and text elsewhere, one side would see commands
+ * where the other sees data. Memory is bounded by the limit, however long the
+ * line: what is beyond is counted and dropped.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-2.3.8 | RFC 5321 section 2.3.8},
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.1 | RFC 5321 section 4.5.3.1}
@@ -25,7 +27,8 @@ const KEPT_STORAGE = 1024;
 
 /**
  * What {@linkcode LineBuffer.next} found: the end of the input, a line in
- * `text`, or a line that cannot be used.
+ * `text`, or a line that cannot be used: also what a line feed alone ends, and
+ * what comes behind that up to the next CRLF.
  */
 export type LineStatus =
   | "more"
@@ -51,7 +54,8 @@ export class LineBuffer {
   #used = 0;
   #swallowed = 0;
   #lastOctet = 0;
-  #bare = false;
+  /** Octets of lines that ended with a line feed alone, since the last CRLF. */
+  #behindFeed = 0;
 
   /** @param limit Longest line that is taken, in octets, without CRLF */
   constructor(limit: number) {
@@ -60,13 +64,18 @@ export class LineBuffer {
 
   /** Whether the next octet begins a line. */
   get isAtLineStart(): boolean {
-    return this.#used === 0 && this.#swallowed === 0 && !this.#bare;
+    return this.#used === 0 && this.#swallowed === 0 &&
+      this.#behindFeed === 0;
   }
 
   /** Forgets the line begun. */
   reset(): void {
+    this.#forgetLine();
+    this.#behindFeed = 0;
+  }
+
+  #forgetLine(): void {
     this.#used = this.#swallowed = this.#lastOctet = 0;
-    this.#bare = false;
     this.#partial = undefined;
   }
 
@@ -75,22 +84,14 @@ export class LineBuffer {
    * behind the line, or at `end` for `"more"`. The input may be reused afterwards.
    */
   next(input: Uint8Array, start: number, end: number): LineStatus {
-    let from = start;
-    for (;;) {
-      const feed = indexOfLineFeed(input, from, end);
-      if (feed < 0) {
-        this.#keep(input, start, end);
-        this.position = end;
-        return this.#isEndless(0) ? "endless" : "more";
-      }
-      const before = feed > start ? input[feed - 1] : this.#lastOctet;
-      if (before === CR) {
-        this.position = feed + 1;
-        return this.#finish(input, start, feed);
-      }
-      this.#bare = true;
-      from = feed + 1;
+    const feed = indexOfLineFeed(input, start, end);
+    if (feed < 0) {
+      this.#keep(input, start, end);
+      this.position = end;
+      return this.#isEndless(0) ? "endless" : "more";
     }
+    this.position = feed + 1;
+    return this.#finish(input, start, feed);
   }
 
   /** Whether the line is past hope, with `more` octets beside those taken in; a CR may come last. */
@@ -100,27 +101,37 @@ export class LineBuffer {
 
   /** Ends the line whose line feed stands at `feed`. */
   #finish(input: Uint8Array, start: number, feed: number): LineStatus {
+    const before = feed > start ? input[feed - 1] : this.#lastOctet;
+    const isWhole = before === CR;
+    const bare = !isWhole || this.#behindFeed > 0;
+    this.#behindFeed = isWhole
+      ? 0
+      : this.#behindFeed + this.#used + this.#swallowed + feed - start + 1;
+    const ending = isWhole ? 1 : 0;
     let from = start;
-    let to = feed - 1;
+    let to = feed - ending;
     let octets = input;
-    if (this.#swallowed > 0 || this.#used + (feed - 1 - start) > this.limit) {
-      const endless = this.#isEndless(feed - start);
+    if (this.#swallowed > 0 || this.#used + (to - start) > this.limit) {
+      const endless = this.#isEndless(feed - start) ||
+        this.#behindFeed > MAX_SWALLOWED;
       this.#tellHead(input, start, to);
-      this.reset();
+      this.#forgetLine();
       return endless ? "endless" : "too-long";
     }
     if (this.#used > 0) {
       this.#keep(input, start, feed);
       octets = this.#partial!;
       from = 0;
-      to = this.#used - 1;
+      to = this.#used - ending;
     }
-    const bare = this.#bare;
     if (to > KEPT_STORAGE) this.#partial = undefined;
     this.#used = this.#lastOctet = 0;
-    this.#bare = false;
     this.octets = to - from;
-    const status = bare ? "bare-newline" : this.#decode(octets, from, to);
+    const status = this.#behindFeed > MAX_SWALLOWED
+      ? "endless"
+      : bare
+      ? "bare-newline"
+      : this.#decode(octets, from, to);
     if (status !== "line") this.#tellHead(octets, from, to);
     return status;
   }

@@ -17,6 +17,7 @@
  */
 
 import { parsePath } from "./address.ts";
+import { isBlank } from "./command.ts";
 import { SmtpReply } from "./reply.ts";
 import { decodeXtext, encodeXtext } from "./xtext.ts";
 
@@ -33,11 +34,11 @@ const SIZE = /^\d{1,20}$/;
 const BODY = /^(?:7BIT|8BITMIME|BINARYMIME)$/;
 const RET = /^(?:FULL|HDRS)$/;
 const NOTIFY =
-  /^(?:NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY)){0,2})$/;
+  /^(?:NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY))*)$/;
 const ADDRESS_TYPE = /^[a-z\d!#$%&'*+\-/=?^_`{|}~]+$/i;
-const PRINTABLE = /^[ -~]+$/;
+const PRINTABLE = /^[ -~]*$/;
 const UNICODE_ADDRESS =
-  /^(?:[!-*,-<>-[\]-~\u00a0-\ud7ff\ue000-\ufffc\u{10000}-\u{10ffff}]|\\x\{[\dA-F]{2,6}\})+$/u;
+  /^(?:[!-*,-<>-[\]-~\u00a0-\ud7ff\ue000-\ufffc\u{10000}-\u{10ffff}]|\\x\{[\dA-F]{2,6}\})*$/u;
 const EMBEDDED = /\\x\{([\dA-F]{2,6})\}/g;
 const NOT_PLAIN = /[^!-*,-<>-[\]-~]/gu;
 // deno-lint-ignore no-control-regex
@@ -55,15 +56,15 @@ export interface MailParameters {
   readonly ret?: "FULL" | "HDRS";
   /** ENVID, xtext decoded (RFC 3461). */
   readonly envid?: string;
-  /** AUTH=, xtext decoded; "<>" when given so (RFC 4954 section 5). */
+  /** AUTH=, xtext decoded; "<>" when given so, or when it is no mailbox (RFC 4954 section 5). */
   readonly auth?: string;
 }
 
 /** What RCPT TO may carry beside the address. */
 export interface RcptParameters {
-  /** NOTIFY (RFC 3461). */
+  /** NOTIFY, each event once (RFC 3461). */
   readonly notify?: readonly ("NEVER" | "SUCCESS" | "FAILURE" | "DELAY")[];
-  /** ORCPT, xtext decoded (RFC 3461). */
+  /** ORCPT, xtext decoded; the address may be empty (RFC 3461). */
   readonly orcpt?: { readonly type: string; readonly address: string };
 }
 
@@ -146,13 +147,13 @@ export function parseRcptParameters(
 }
 
 function parse<T>(text: string, take: Take<T>): Outcome<T> {
-  if (text.charCodeAt(0) !== 0x20) {
+  if (!isBlank(text.charCodeAt(0))) {
     return {
       reply: new SmtpReply(501, "Wanted a space behind the path", ENHANCED),
     };
   }
   const taken = {} as Writable<T>;
-  for (const part of text.split(" ")) {
+  for (const part of text.split(/[ \t]/)) {
     if (part === "") continue;
     const match = PARAMETER.exec(part);
     if (match === null) return { reply: malformed(part.split("=", 1)[0]!) };
@@ -263,22 +264,23 @@ function readEnvid(value = ""): string | undefined {
   return envid !== undefined && PRINTABLE.test(envid) ? envid : undefined;
 }
 
+/** Some clients give the name of the account: no mailbox, so the sender is not known. */
 function readAuth(value = ""): string | undefined {
   const auth = decodeXtext(value);
-  if (auth === undefined || auth === "<>") return auth;
+  if (auth === undefined || CONTROL_OR_HALF.test(auth)) return undefined;
   const path = `<${auth}>`;
   const parsed = parsePath(path, 0, { kind: "forward", utf8: true });
   return "end" in parsed && parsed.end === path.length &&
       parsed.address.toPath() === path
     ? auth
-    : undefined;
+    : "<>";
 }
 
 function readNotify(value = ""): RcptParameters["notify"] {
   const text = upper(value);
   if (!NOTIFY.test(text)) return undefined;
   const events = text.split(",") as NonNullable<RcptParameters["notify"]>;
-  return new Set(events).size === events.length ? events : undefined;
+  return [...new Set(events)];
 }
 
 function readOrcpt(

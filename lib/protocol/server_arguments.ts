@@ -7,6 +7,7 @@
  */
 
 import { type Address, parsePath } from "./address.ts";
+import { skipBlanks } from "./command.ts";
 import type { Capabilities } from "./capabilities.ts";
 import type { Envelope } from "./envelope.ts";
 import {
@@ -61,7 +62,7 @@ export function checkMail(
   const known = senders.find(argument);
   if (known !== undefined) return { address: known, parameters: NONE };
   const start = pathStart(argument, /^FROM:/i);
-  if (start < 0) return replies.wantFrom;
+  if (start < 0 || start === argument.length) return replies.wantFrom;
   const path = parsePath(argument, start, {
     kind: "reverse",
     utf8: rules.smtpUtf8,
@@ -89,7 +90,7 @@ export function checkRcpt(
   const known = recipients.find(argument);
   if (known !== undefined) return { address: known, parameters: NONE };
   const start = pathStart(argument, /^TO:/i);
-  if (start < 0) return replies.wantTo;
+  if (start < 0 || start === argument.length) return replies.wantTo;
   const utf8 = context.envelope.parameters.smtpUtf8 === true;
   const path = parsePath(argument, start, { kind: "forward", utf8 });
   if ("error" in path) return badPath(path, 3);
@@ -111,20 +112,18 @@ export function checkAuth(
 ):
   | { readonly mechanism: string; readonly initial: string | undefined }
   | SmtpReply {
-  const match = /^([A-Za-z0-9_-]{1,20})(?: +(\S+))?$/.exec(argument);
+  const match = /^([A-Za-z0-9_-]{1,20})(?:[ \t]+(\S+))?$/.exec(argument);
   if (match === null) return replies.badArgument;
   return { mechanism: match[1]!.toUpperCase(), initial: match[2] };
 }
 
 /**
- * Where the path begins behind `FROM:` or `TO:`, -1 without that. A space
- * between is not RFC 5321, but sent by so many that every server takes it.
+ * Where the path begins behind `FROM:` or `TO:`, -1 without that. Blanks and
+ * tabs between are not RFC 5321, but sent by so many that every server takes them.
  */
 function pathStart(argument: string, keyword: RegExp): number {
-  const length = keyword.exec(argument)?.[0].length ?? -1;
-  let at = length;
-  while (length > 0 && argument[at] === " ") at++;
-  return at;
+  const found = keyword.exec(argument);
+  return found === null ? -1 : skipBlanks(argument, found[0].length);
 }
 
 /** The reply to an address that cannot be read: 5.1.7 for a sender, 5.1.3 for a recipient. */

@@ -32,6 +32,23 @@ const FREE_REFUSALS = 1000;
 /** Verbs that do not count as commands without mail. */
 const HAS_OWN_LIMIT: ReadonlySet<Verb> = new Set(["RCPT", "BDAT", "QUIT"]);
 
+/**
+ * What may be said before TLS where TLS is required; all else gets 530 (RFC 3207
+ * section 4). HELO tells as little as EHLO; XCLIENT has a rule of its own.
+ */
+const BEFORE_TLS: ReadonlySet<Verb> = new Set([
+  ...["HELO", "EHLO", "LHLO", "NOOP", "STARTTLS", "QUIT", "XCLIENT"] as const,
+]);
+
+/**
+ * What may be said before the log-in where one is required; all else gets 530
+ * (RFC 4954 section 6).
+ */
+const BEFORE_LOGIN: ReadonlySet<Verb> = new Set([
+  ...["HELO", "EHLO", "LHLO", "AUTH", "NOOP", "RSET", "QUIT"] as const,
+  ...["STARTTLS", "XCLIENT"] as const,
+]);
+
 /** The question `Name` to the session. */
 type Ask<Name extends ServerAsk["ask"]> = ServerAsk & { readonly ask: Name };
 
@@ -56,8 +73,10 @@ export class ServerCommands {
 
   /** Runs a command. */
   run(verb: Verb, argument: string): void {
+    this.#outbox.verb = verb;
+    this.#outbox.argument = argument;
     if (!HAS_OWN_LIMIT.has(verb) && this.#conversation.countIdle()) return;
-    const refusal = this.#refuseOrder(verb);
+    const refusal = this.#refuseEarly(verb) ?? this.#refuseOrder(verb);
     if (verb === "BDAT") return this.#content.startChunk(argument, refusal);
     if (refusal !== undefined) return this.#outbox.error(refusal);
     switch (verb) {
@@ -90,6 +109,18 @@ export class ServerCommands {
       case "XCLIENT":
         return this.#xclient(argument);
     }
+  }
+
+  /** Why a verb has to wait for TLS or the log-in, if so. */
+  #refuseEarly(verb: Verb): SmtpReply | undefined {
+    const { profile, tls, authenticated } = this.#conversation;
+    if (profile.startTls === "required" && !tls && !BEFORE_TLS.has(verb)) {
+      return replies.needTls;
+    }
+    return profile.authentication === "required" && !authenticated &&
+        !BEFORE_LOGIN.has(verb)
+      ? replies.needAuth
+      : undefined;
   }
 
   #refuseOrder(verb: Verb): SmtpReply | undefined {
@@ -187,17 +218,11 @@ export class ServerCommands {
   // MAIL.
 
   #mail(argument: string): void {
-    const { profile, tls, authenticated } = this.#conversation;
-    if (profile.startTls === "required" && !tls) {
-      return this.#outbox.error(replies.needTls);
-    }
-    if (profile.authentication === "required" && !authenticated) {
-      return this.#outbox.error(replies.needAuth);
-    }
+    const { profile } = this.#conversation;
     const sender = checkMail(argument, profile);
     if (sender instanceof SmtpReply) return this.#outbox.error(sender);
     const excess = this.#conversation.gate?.message();
-    if (excess !== undefined) return this.#outbox.reply(excess);
+    if (excess !== undefined) return this.#refuseExcess(excess);
     const { address, parameters } = sender;
     this.#decide({ effect: "ask", ask: "mail", address, parameters });
   }
@@ -208,6 +233,12 @@ export class ServerCommands {
     }
     this.#conversation.begin(sender.address, sender.parameters);
     this.#outbox.say(verdict, replies.senderOk);
+  }
+
+  /** Refuses what the gate counts as too much; the gate has told of it. */
+  #refuseExcess(excess: SmtpReply): void {
+    this.#outbox.verb = undefined;
+    this.#outbox.reply(excess);
   }
 
   // RCPT.
@@ -228,7 +259,7 @@ export class ServerCommands {
     const excess = conversation.gate?.recipient();
     if (excess !== undefined) {
       if (this.#countRefused()) return;
-      return this.#outbox.reply(excess);
+      return this.#refuseExcess(excess);
     }
     const { address, parameters } = candidate;
     this.#decide({ effect: "ask", ask: "rcpt", address, parameters });
@@ -305,12 +336,9 @@ export class ServerCommands {
   // AUTH.
 
   #auth(argument: string): void {
-    const { profile, tls, authenticated } = this.#conversation;
+    const { profile, authenticated } = this.#conversation;
     if (profile.authentication === "none") {
       return this.#outbox.error(replies.notImplemented);
-    }
-    if (profile.startTls === "required" && !tls) {
-      return this.#outbox.error(replies.needTls);
     }
     if (authenticated) return this.#outbox.error(replies.outOfOrder);
     const request = checkAuth(argument);

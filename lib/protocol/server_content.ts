@@ -196,6 +196,8 @@ export class ServerContent {
     if (!this.#conversation.collecting) return;
     this.#conversation.collecting = false;
     this.#outbox.push({ effect: "drop", refusal });
+    // The session tells of the message, so the command is not told of.
+    this.#outbox.verb = undefined;
   }
 
   /** The reply to a whole body: in LMTP one for each recipient. */
@@ -220,6 +222,7 @@ export class ServerContent {
 
   /** Carries out the final verdict on a message. */
   settleMessage(verdict: Verdict): void {
+    this.#outbox.verb = undefined;
     this.#conversation.collecting = false;
     if (accepts(verdict)) this.#conversation.idleCommands = 0;
     if (verdict !== "silent-allow" && verdict !== "silent-deny") {

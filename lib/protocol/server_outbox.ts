@@ -20,12 +20,24 @@ import type {
 /** Replies beyond this are written although more commands are waiting: 16 KiB. */
 const OUTPUT_LIMIT = 16384;
 
+/** Is told that a command was refused, and how. */
+export type RefusalListener = (
+  reply: SmtpReply,
+  command: { readonly verb: string; readonly argument: string },
+) => void;
+
 /** Replies and effects of one connection, in order. */
 export class Outbox {
   /** Whether the end of the session has been decided. */
   closed = false;
   /** The question that waits for its answer. */
   ask: ServerAsk | undefined;
+  /** Told of each refusal of a command, where there is somebody to be told. */
+  onRefusal: RefusalListener | undefined;
+  /** The verb of the command under way, `""` for a line without a known one; `undefined` where refusals are told otherwise. */
+  verb: string | undefined;
+  /** What stood behind the verb. */
+  argument = "";
   readonly #output = new OutputBuffer();
   /** The octets of the reply that waits, where it is the only one: written as they are, not copied. */
   #single: Uint8Array<ArrayBuffer> | undefined;
@@ -88,6 +100,9 @@ export class Outbox {
   /** Appends a reply. */
   reply(reply: SmtpReply): void {
     this.#append(reply);
+    if (reply.code >= 400 && this.verb !== undefined) {
+      this.onRefusal?.(reply, { verb: this.verb, argument: this.argument });
+    }
     // 421 is always the last word (RFC 5321 section 3.8).
     if (reply.code === 421) this.close("refused");
   }

@@ -44,7 +44,7 @@ import type {
   Verdict,
 } from "./server_effects.ts";
 import type { ServerInput } from "./server_input.ts";
-import type { Outbox } from "./server_outbox.ts";
+import type { Outbox, RefusalListener } from "./server_outbox.ts";
 import type { Phase, ReadPhase } from "./server_states.ts";
 
 /** The receiving machine of one connection. */
@@ -116,6 +116,11 @@ export class ServerProtocol {
 
   set gate(gate: CountingGate | undefined) {
     this.#conversation.gate = gate;
+  }
+
+  /** Is told of each refusal of a command; nobody unless it is set. */
+  set onRefusal(listener: RefusalListener) {
+    this.#outbox.onRefusal = listener;
   }
 
   /** The SASL mechanisms that can be served on the connection as it is now. */
@@ -224,6 +229,9 @@ export class ServerProtocol {
     input.position = lines.position;
     if (status === "more") return this.#wait();
     this.#tlsOctets = 0;
+    if (this.reading === "command") {
+      this.#outbox.verb = this.#outbox.argument = "";
+    }
     if (status === "endless") this.close(replies.endlessLine, "errors");
     else if (this.reading === "auth") {
       // What is no text is no base64, either.
@@ -276,6 +284,7 @@ export class ServerProtocol {
     if (verb === "BDAT") return { verb, argument };
     const lines = this.#lines;
     const octets = line === lines.text ? lines.octets : line.length;
+    this.#outbox.verb = verb ?? "";
     if (octets > lineLimit(verb)) this.#outbox.error(replies.lineTooLong);
     else if (verb === undefined) this.#unknown(line);
     // deno-lint-ignore no-control-regex

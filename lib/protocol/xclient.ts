@@ -80,7 +80,7 @@ export const XCLIENT_ATTRIBUTES: string = Object.keys(READERS).join(" ")
  */
 export function parseXclient(argument: string): XclientAttributes | SmtpReply {
   const attributes: { [Key in Name]?: XclientAttributes[Name] } = {};
-  for (const pair of argument.split(/ +/)) {
+  for (const pair of argument.split(/[ \t]+/)) {
     const [, word = "", encoded = ""] = PAIR.exec(pair) ?? [];
     if (word === "") return refusal("Syntax: XCLIENT attribute=value...");
     const name = word.toLowerCase();

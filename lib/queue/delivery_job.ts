@@ -39,7 +39,7 @@ export interface DeliveryJob {
   /** The recipients, one at least. */
   readonly recipients: readonly Recipient[];
   /**
-   * Where it goes: the recipients' domain in lower case; with a smarthost, its
+   * Where it goes: the recipients' domain with A-labels in lower case; with a smarthost, its
    * host and port as `"relay.example.com:587"`; or the queue's
    * `commonDestination`.
    */

@@ -89,7 +89,7 @@ function recipientFields(recipient: StatusRecipient, global: boolean): Field[] {
   const { address, action, answer, retryUntil } = recipient;
   const { orcpt } = recipient.parameters;
   const fields: Field[] = [];
-  if (orcpt !== undefined) {
+  if (orcpt !== undefined && orcpt.address !== "") {
     fields.push(["Original-Recipient", `${orcpt.type}; ${orcpt.address}`]);
   }
   const type = global && !isAscii(address) ? "utf-8" : "rfc822";

@@ -4,6 +4,7 @@
  * nothing and waits for nothing.
  */
 
+import { asciiDomain } from "../protocol/domain.ts";
 import { cancelWake, type Wake } from "./wake_heap.ts";
 import type { RelayState } from "./delivery_job.ts";
 import type { Relay } from "./relay.ts";
@@ -208,12 +209,12 @@ export function destinationOf(
 ): string {
   const { smarthost } = routeOf(entry);
   if (smarthost !== undefined) {
-    const host = smarthost.host.toLowerCase();
+    const host = asciiDomain(smarthost.host);
     const name = host.includes(":") ? `[${host}]` : host;
     return `${name}:${smarthost.port ?? DEFAULT_PORT}`;
   }
   return options.commonDestination ??
-    address.slice(address.lastIndexOf("@") + 1).toLowerCase();
+    asciiDomain(address.slice(address.lastIndexOf("@") + 1));
 }
 
 /**

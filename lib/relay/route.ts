@@ -8,6 +8,7 @@
 
 import type { DnsOutcome, MxOutcome, MxRecord } from "../dns/outcome.ts";
 import { isLoopback, parseIp, parseUnmapped } from "../net/ip.ts";
+import { asciiDomain } from "../protocol/domain.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 
 /** Hosts tried for one message and destination. */
@@ -82,7 +83,7 @@ export function isNobodysAddress(address: string): boolean {
  */
 export function routeDomain(domain: string, facts: RouteFacts): Route {
   const { mx } = facts;
-  const own = new Set(facts.ownNames.map(normalize));
+  const own = new Set(facts.ownNames.map(asciiDomain));
   switch (mx.status) {
     case "null-mx":
       return refuse(556, "5.1.10", `Domain "${domain}" takes no mail`);
@@ -104,14 +105,14 @@ export function routeDomain(domain: string, facts: RouteFacts): Route {
       if (mx.why === "no-such-name" || mx.why === "not-a-name") {
         return refuse(550, "5.1.2", `There is no domain "${domain}"`);
       }
-      return own.has(normalize(domain))
+      return own.has(asciiDomain(domain))
         ? loop(domain)
-        : { hosts: [domain], fromMx: false };
+        : { hosts: [asciiDomain(domain)], fromMx: false };
     case "found": {
       const records = cutLoop(mx.records, own);
       if (records.length === 0) return loop(domain);
       const names = order(records, facts.random).map(({ exchange }) =>
-        normalize(exchange)
+        asciiDomain(exchange)
       );
       const hosts = [...new Set(names)].slice(0, MAX_HOSTS);
       return { hosts, fromMx: true };
@@ -172,7 +173,7 @@ function cutLoop(
   records: readonly MxRecord[],
   own: ReadonlySet<string>,
 ): MxRecord[] {
-  const mine = records.filter(({ exchange }) => own.has(normalize(exchange)));
+  const mine = records.filter(({ exchange }) => own.has(asciiDomain(exchange)));
   const limit = Math.min(...mine.map(({ preference }) => preference));
   return records.filter(({ preference }) => preference < limit);
 }
@@ -187,8 +188,4 @@ function order(records: readonly MxRecord[], random: () => number): MxRecord[] {
     shuffled[other] = kept;
   }
   return shuffled.sort((a, b) => a.preference - b.preference);
-}
-
-function normalize(name: string): string {
-  return name.toLowerCase().replace(/\.$/, "");
 }

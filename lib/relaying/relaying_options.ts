@@ -17,6 +17,7 @@ import {
   whole,
 } from "../options.ts";
 import { formatHostPort, NETWORKS_RULE } from "../net/listen_options.ts";
+import { asciiDomain } from "../protocol/domain.ts";
 import { DEFAULT_WINDOW, type WindowLimits } from "../queue/destination.ts";
 import type { RelayQueueOptions } from "../queue/queue_options.ts";
 import { RetrySchedule } from "../queue/schedule.ts";
@@ -240,7 +241,7 @@ function windowOf(max: number): WindowLimits {
 
 function nameOf({ host, port, implicitTls }: RelayHost): string {
   return formatHostPort({
-    address: host.toLowerCase(),
+    address: asciiDomain(host),
     port: port ?? (implicitTls ? 465 : 25),
   });
 }

@@ -13,6 +13,7 @@ import {
   type Rule,
   text,
 } from "../options.ts";
+import { asciiDomain } from "../protocol/domain.ts";
 import type { Credentials } from "./credentials.ts";
 import { redact } from "./redact.ts";
 import { saslPrep } from "./saslprep.ts";
@@ -124,11 +125,11 @@ export class AccountList implements Accounts {
   }
 
   #add(name: string, secret: string | ScramVerifier): void {
-    const username = prepareAccountName(name);
-    if (this.#secrets.has(username)) {
+    const key = canonicalAccount(prepareAccountName(name));
+    if (this.#secrets.has(key)) {
       throw new SyntaxError(`Cannot add the account "${name}" twice`);
     }
-    this.#secrets.set(username, prepareSecret(name, secret));
+    this.#secrets.set(key, prepareSecret(name, secret));
   }
 
   /** How many accounts there are. */
@@ -147,7 +148,7 @@ export class AccountList implements Accounts {
    * @param username The name, prepared by SASLprep
    */
   find(username: string): KnownAccount {
-    return this.#secrets.get(username);
+    return this.#secrets.get(canonicalAccount(username));
   }
 
   /** A text without names and secrets. */
@@ -203,12 +204,12 @@ export function parseAccounts(text: string): AccountList {
     if (content === "" || content.startsWith("#")) continue;
     try {
       const [name, secret] = splitAccount(content);
-      const username = prepareAccountName(name);
+      const key = canonicalAccount(prepareAccountName(name));
       refuseForeignHash(name, secret);
-      if (accounts.has(username)) {
+      if (accounts.has(key)) {
         throw new SyntaxError(`Cannot add the account "${name}" twice`);
       }
-      accounts.set(username, prepareSecret(name, secret));
+      accounts.set(key, prepareSecret(name, secret));
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       throw new SyntaxError(
@@ -233,6 +234,19 @@ function splitAccount(text: string): [name: string, secret: string] {
     );
   }
   return [text.slice(0, colon), text.slice(colon + 1)];
+}
+
+/**
+ * The spelling in which account names are compared: where a name has a domain,
+ * it is one account in every spelling of that domain.
+ *
+ * @param username The name, prepared by SASLprep
+ */
+export function canonicalAccount(username: string): string {
+  const at = username.lastIndexOf("@");
+  return at < 1
+    ? username
+    : `${username.slice(0, at)}@${asciiDomain(username.slice(at + 1))}`;
 }
 
 /** An account's name as clients' names are compared with it. */

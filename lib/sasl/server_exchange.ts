@@ -20,6 +20,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc4954#section-4 | RFC 4954 section 4}
  */
 
+import { canonicalAccount } from "./accounts.ts";
 import type { Credentials } from "./credentials.ts";
 import type { MechanismName } from "./mechanism_name.ts";
 import type { ServerMechanism, ServerStep } from "./server_mechanism.ts";
@@ -252,10 +253,11 @@ export class ServerExchange {
 
   /** Whether the identity that the client wants to act for is its own, or one the handler gave it. */
   #mayAct(): boolean {
-    const { authorizationId = "", username, identity } = this.#credentials ??
-      {};
-    return authorizationId === "" || authorizationId === username ||
-      authorizationId === identity;
+    const { authorizationId = "", username = "", identity } =
+      this.#credentials ??
+        {};
+    return authorizationId === "" || authorizationId === identity ||
+      canonicalAccount(authorizationId) === canonicalAccount(username);
   }
 
   #end(

@@ -16,7 +16,6 @@ import {
   type UpgradeServerOptions,
 } from "../net/tls_upgrade.ts";
 import type { Transport } from "../net/transport.ts";
-import type { Address } from "../protocol/address.ts";
 import { Capabilities } from "../protocol/capabilities.ts";
 import { replies } from "../protocol/replies.ts";
 import { SmtpReply } from "../protocol/reply.ts";
@@ -27,7 +26,7 @@ import type { SessionContext } from "../session/context.ts";
 import type { Delays } from "../session/delays.ts";
 import type { Limits } from "../session/limit_options.ts";
 import type { AddressLimiter } from "../session/limits.ts";
-import { localDomains } from "../session/local_domains.ts";
+import { localDomains, type LocalTest } from "../session/local_domains.ts";
 import type { LoginCounter } from "../session/login_guard.ts";
 import type { SessionRelaying } from "../session/relaying.ts";
 import type { MessageStore } from "../store/store.ts";
@@ -61,7 +60,7 @@ export interface SharedServices {
 /** The test for the server's own addresses; `undefined` where every one is. */
 export function localTest(
   options: SettledOptions,
-): ((address: Address) => boolean) | undefined {
+): LocalTest | undefined {
   const { domains, relay = {} } = options;
   if (domains !== undefined) return localDomains(domains);
   return isOpenToClients(relay) ? localDomains([]) : undefined;

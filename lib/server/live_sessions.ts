@@ -127,10 +127,14 @@ export class LiveSessions {
     });
   }
 
-  /** Ends all sessions: they may finish for `graceMs`, then they get 421. */
+  /**
+   * Ends all sessions. Those in a transaction may finish it for `graceMs`; the
+   * others, and those that have, get 421 at once.
+   */
   async end(graceMs: number): Promise<void> {
     const { guard } = this.#init;
     this.#turnedAway.close();
+    for (const connection of this.#connections) connection.leave();
     await this.#ended(graceMs);
     guard.release();
     this.delays.close();

@@ -276,7 +276,7 @@ export function givenHandlers(
 
 /** Options of {@linkcode SmtpServer.stop}. */
 export interface StopOptions {
-  /** How long sessions may go on, in ms, before they get 421. Default 10,000. */
+  /** How long sessions may go on with a transaction, in ms, before they get 421; the others get it at once. Default 10,000. */
   graceMs?: number | undefined;
 }
 

@@ -29,7 +29,7 @@ import { Patience } from "./patience.ts";
 import { ProxiedTransport } from "./proxied_transport.ts";
 import { Questions } from "./questions.ts";
 import { Reception } from "./reception.ts";
-import { noteConnect, noteEnd, noteFailure } from "./records.ts";
+import { noteConnect, noteEnd, noteFailure, noteRefusal } from "./records.ts";
 import { type SessionInit, type SessionState, SmtpSession } from "./session.ts";
 import { SessionLimits } from "./session_limits.ts";
 import {
@@ -73,6 +73,8 @@ export class Connection {
   #reason: CloseReason | undefined;
   /** What the client was told at last. */
   #lastWord: SmtpReply | undefined;
+  /** Whether the session is to end as soon as no transaction is under way. */
+  #leaving = false;
   /** The end that waits for the handler that is busy. */
   #ending: { reply: SmtpReply | undefined; reason: CloseReason } | undefined;
   #state: SessionState = "connecting";
@@ -108,6 +110,10 @@ export class Connection {
     const limits = new SessionLimits(context, { session, ticket });
     this.limits = limits;
     protocol.gate = limits;
+    if (context.verbose) {
+      protocol.onRefusal = (reply, command) =>
+        noteRefusal(context, session, { reply, ...command });
+    }
     this.#patience = new Patience(context.limits);
     this.#reception = new Reception(context, { session, protocol });
     this.#authentication = context.authentication &&
@@ -257,6 +263,9 @@ export class Connection {
 
   /** Begins to read; resolves with the number of octets, `null` at the end. */
   #read(phase: ReadPhase): Promise<number | null> | null {
+    if (this.#leaving && this.#protocol.envelope === undefined) {
+      this.#ending ??= { reply: replies.shutdown, reason: "shutdown" };
+    }
     if (this.#ending !== undefined) {
       const { reply, reason } = this.#ending;
       this.#protocol.close(reply, reason);
@@ -329,6 +338,17 @@ export class Connection {
     if (reply === undefined) return close();
     this.#transport.write(this.#protocol.asSaid(reply).octets)
       .then(close, close);
+  }
+
+  /**
+   * The server is stopping: ends the session with 421 at once where no
+   * transaction is under way, else after it.
+   */
+  leave(): void {
+    this.#leaving = true;
+    if (this.#protocol.envelope === undefined) {
+      this.end(replies.shutdown, "shutdown");
+    }
   }
 
   /** Ends the session without waiting for anything, as a handler that is busy. */

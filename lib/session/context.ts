@@ -7,13 +7,13 @@ import type { Logger, LogRecord } from "../log.ts";
 import type { Cidr } from "../net/cidr.ts";
 import type { ListenerKind } from "../net/listen_options.ts";
 import type { Transport } from "../net/transport.ts";
-import type { Address } from "../protocol/address.ts";
 import type { ServerProfile } from "../protocol/server_effects.ts";
 import type { MessageStore } from "../store/store.ts";
 import type { AuthenticationContext } from "./authentication_context.ts";
 import type { Delays } from "./delays.ts";
 import type { SmtpHandlers } from "./handlers.ts";
 import type { Limits } from "./limit_options.ts";
+import type { LocalTest } from "./local_domains.ts";
 import type { AddressLimits } from "./limits.ts";
 import type { SessionRelaying } from "./relaying.ts";
 
@@ -30,7 +30,7 @@ export interface SessionContext {
   /** Where messages go that have no store of their own. */
   readonly store: MessageStore;
   /** Whether an address is for this server; every one is when not given. */
-  readonly isLocal?: ((address: Address) => boolean) | undefined;
+  readonly isLocal?: LocalTest | undefined;
   /** Takes mail for addresses that are not; nobody's when not given. */
   readonly relaying?: SessionRelaying | undefined;
   /** Whether a Received field is put in front of each message. */

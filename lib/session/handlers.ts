@@ -189,12 +189,12 @@ export interface SmtpHandlers extends RelayHooks {
     session: SmtpSession,
     reason: CloseReason,
   ): MaybePromise<void>;
-  /** VRFY. Return the lines of the answer, as `Real Name <mailbox>`; nothing for 252. */
+  /** VRFY. Return the lines of the answer, as `Real Name <mailbox>`, at most 100; nothing for 252. */
   onVerify?(
     session: SmtpSession,
     text: string,
   ): MaybePromise<string | readonly string[] | HandlerVerdict>;
-  /** EXPN. Return the members of the list, a line each. */
+  /** EXPN. Return the members of the list, a line each, at most 100. */
   onExpand?(
     session: SmtpSession,
     text: string,

@@ -7,11 +7,11 @@
 import { SmtpError } from "../errors.ts";
 import { describeError, type Logger } from "../log.ts";
 import type { Message, Recipient } from "../message/message.ts";
-import type { Address } from "../protocol/address.ts";
 import { replies } from "../protocol/replies.ts";
 import type { SmtpReply } from "../protocol/reply.ts";
 import { FileStore } from "../store/file_store.ts";
 import { type MessageStore, StoreError } from "../store/store.ts";
+import type { LocalTest } from "./local_domains.ts";
 import type { SessionRelaying } from "./relaying.ts";
 
 /** What keeping needs to know. */
@@ -19,7 +19,9 @@ export interface KeepContext {
   /** The server's store, for messages that have none of their own. */
   readonly store: MessageStore;
   /** Whether an address is this server's own; every one is when not given. */
-  readonly isLocal?: ((address: Address) => boolean) | undefined;
+  readonly isLocal?: LocalTest | undefined;
+  /** The IP address that the client connected to. */
+  readonly ownIp: string;
   /** Takes the message for addresses that are not. */
   readonly relaying?: SessionRelaying | undefined;
   /** Whether each recipient has a reply of its own (LMTP). */
@@ -60,11 +62,11 @@ export async function keep(
   message: Message,
   context: KeepContext,
 ): Promise<SmtpReply | undefined> {
-  const { isLocal } = context;
+  const { isLocal, ownIp } = context;
   const { recipients } = message;
   const foreign = isLocal === undefined
     ? []
-    : recipients.filter(({ address }) => !isLocal(address));
+    : recipients.filter(({ address }) => !isLocal(address, ownIp));
   if (foreign.length === 0) return await keepLocal(message, context);
   const local = recipients.filter((one) => !foreign.includes(one));
   const failure = local.length === 0

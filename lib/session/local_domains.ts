@@ -3,18 +3,27 @@
  * Everything else is foreign, and refused unless relaying says otherwise.
  */
 
+import { parseAddressLiteral, parseUnmapped } from "../net/ip.ts";
 import type { Address } from "../protocol/address.ts";
+import { asciiDomain } from "../protocol/domain.ts";
 
 /**
- * Makes the test from a list of domains. `postmaster` without a domain is
- * always local (RFC 5321 section 4.5.1). Tricks in the local part (`%`, `!`,
- * quoted `@`) do not matter: only the domain is looked at.
+ * Tells whether an address is this server's own.
+ *
+ * @param address The address
+ * @param ownIp The IP address that the client connected to, where there is a client
+ */
+export type LocalTest = (address: Address, ownIp?: string) => boolean;
+
+/**
+ * Makes the test from a list of domains. Always local: `postmaster` without a
+ * domain (RFC 5321 section 4.5.1), and the address literal of the IP address
+ * that the client connected to (RFC 1123 section 5.2.17). Tricks in the local
+ * part (`%`, `!`, quoted `@`) do not matter: only the domain is looked at.
  *
  * @throws {TypeError} If an entry is not a domain
  */
-export function localDomains(
-  domains: readonly string[],
-): (address: Address) => boolean {
+export function localDomains(domains: readonly string[]): LocalTest {
   const names = new Set<string>();
   for (const domain of domains) {
     if (!/^[^\s@<>]+$/.test(domain)) {
@@ -22,7 +31,22 @@ export function localDomains(
         `Cannot use "${domain}" as a local domain: want a name, as "example.com"`,
       );
     }
-    names.add(domain.toLowerCase());
+    names.add(asciiDomain(domain));
   }
-  return (address) => address.domain === "" || names.has(address.domain);
+  return (address, ownIp) => {
+    const { domain } = address;
+    // Most domains are in lower case and ASCII already.
+    if (domain === "" || names.has(domain)) return true;
+    return names.has(address.asciiDomain) ||
+      (address.isLiteral && isLiteralOf(domain, ownIp));
+  };
+}
+
+/** Whether an address literal is that of an IP address, mapped or not. */
+function isLiteralOf(domain: string, ip: string | undefined): boolean {
+  const literal = parseAddressLiteral(domain);
+  if (literal === undefined || ip === undefined) return false;
+  const bytes = parseUnmapped(literal);
+  return bytes !== undefined &&
+    bytes.join() === parseUnmapped(ip)?.join();
 }

@@ -23,6 +23,7 @@
  */
 
 import { parseUnmapped } from "../net/ip.ts";
+import { canonicalAccount } from "../sasl/accounts.ts";
 import { BoundedMap } from "./bounded_map.ts";
 import { Delays } from "./delays.ts";
 
@@ -225,7 +226,7 @@ const MAX_NAME = 64;
 
 /** The name as it counts: handlers may take it in any case, so other letters are no new budget. */
 function nameOf({ account }: LoginAttempt): string {
-  return account.slice(0, MAX_NAME).toLowerCase();
+  return canonicalAccount(account.slice(0, MAX_NAME)).toLowerCase();
 }
 
 function accountKey(attempt: LoginAttempt): string {

@@ -4,12 +4,12 @@
  * one.
  */
 
-import { parseCommand } from "../protocol/command.ts";
 import { replies } from "../protocol/replies.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 import type { ServerAsk, Verdict } from "../protocol/server_effects.ts";
 import type { ServerProtocol } from "../protocol/server_protocol.ts";
-import { note, type SessionContext } from "./context.ts";
+import { parseMechanismName } from "../sasl/mechanism_name.ts";
+import type { SessionContext } from "./context.ts";
 import type { SessionLimits } from "./session_limits.ts";
 import type { SmtpSession } from "./session.ts";
 import {
@@ -26,10 +26,11 @@ type Question = Exclude<
   { readonly ask: "command" | "messageStart" | "message" | "auth" | "authLine" }
 >;
 
-/** The lines of AUTH LOGIN: user and password. */
-const MOST_ANSWERS = 2;
-const BASE64 =
-  /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
+/** A line that begins as AUTH does, and what may be shown of it beside the name of a mechanism. */
+const AUTH = /^([^A-Za-z]*AUTH)(?:([ \t]+)([A-Za-z0-9_-]+)([ \t]*))?/i;
+/** Whole commands as clients send them; nothing else behind AUTH is shown. */
+const COMMAND =
+  /^(?:(?:EHLO|HELO|LHLO)[ \t]+\S+|MAIL[ \t]+FROM:.*|RCPT[ \t]+TO:.*|BDAT[ \t]+\d+(?:[ \t]+LAST)?|DATA|RSET|NOOP|QUIT|HELP|STARTTLS)[ \t]*$/i;
 
 /** Asks the handlers of one session. */
 export class Questions {
@@ -37,8 +38,10 @@ export class Questions {
   readonly #session: SmtpSession;
   readonly #protocol: ServerProtocol;
   readonly #limits: SessionLimits;
-  /** Lines to come that may be answers to an AUTH that was refused. */
-  #answers = 0;
+  /** Whether the lines to come may be answers to an AUTH that was refused. */
+  #afterAuth = false;
+  /** Whether the client had logged in when it said AUTH. */
+  #wasLoggedIn = false;
 
   /** @param context What the sessions of the listener have in common */
   constructor(
@@ -114,15 +117,9 @@ export class Questions {
   ): Verdict | Promise<Verdict> {
     const { handlers, isLocal, relaying } = this.#context;
     const { address, parameters } = question;
-    const isForeign = isLocal !== undefined && !isLocal(address);
+    const isForeign = isLocal !== undefined &&
+      !isLocal(address, this.#session.localAddress);
     if (isForeign && !relaying?.allows(this.#session)) {
-      note(this.#context, () => ({
-        level: "info",
-        event: "refused",
-        message: `Refused to relay to ${address}`,
-        session: this.#session.id,
-        fields: { address: this.#session.remoteAddress },
-      }));
       return replies.relayingDenied;
     }
     return handlers.onRcptTo &&
@@ -152,14 +149,19 @@ export class Questions {
 
   /** The line as it may be shown. A client may send user and password along with AUTH, and wait for nothing. */
   #withoutSecret(line: string): string {
-    if (/^\s*AUTH\b/i.test(line)) {
-      this.#answers = MOST_ANSWERS;
-      return line.replace(/^(\s*AUTH\s+\S+\s+)[^]+/i, "$1***");
+    const { authenticated } = this.#protocol;
+    const match = AUTH.exec(line);
+    if (match !== null) {
+      this.#afterAuth = true;
+      this.#wasLoggedIn = authenticated;
+      return hideAuth(line, match);
     }
-    const isAnswer = this.#answers > 0 && !this.#protocol.authenticated &&
-      parseCommand(line).verb === undefined;
-    this.#answers = isAnswer ? this.#answers - 1 : 0;
-    return isAnswer && BASE64.test(line) ? "***" : line;
+    // After the log-in, or a whole command, the client has no answer to give.
+    if (authenticated !== this.#wasLoggedIn || COMMAND.test(line)) {
+      this.#afterAuth = false;
+      this.#wasLoggedIn = authenticated;
+    }
+    return this.#afterAuth ? "***" : line;
   }
 
   /** The command is not run; what was thrown is the answer to it. */
@@ -182,4 +184,14 @@ export class Questions {
     const about = { log, session: this.#session.id, handler };
     return lines ? { ...about, lines } : about;
   }
+}
+
+/** An AUTH line without all that may be a secret: everything but the name of a mechanism. */
+function hideAuth(line: string, match: RegExpExecArray): string {
+  const [whole, verb = "", blanks = "", name = "", rest = ""] = match;
+  const isName = name !== "" && parseMechanismName(name) !== undefined &&
+    (rest !== "" || whole === line);
+  const shown = isName ? `${verb}${blanks}${name}${rest}` : verb;
+  if (shown === line) return line;
+  return isName ? `${shown}***` : `${shown} ***`;
 }

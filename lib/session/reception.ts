@@ -129,7 +129,9 @@ export class Reception {
   #isWanted(message: Message): boolean {
     const { handlers, store, isLocal } = this.#context;
     const isForeign = isLocal !== undefined &&
-      !message.recipients.every(({ address }) => isLocal(address));
+      !message.recipients.every(({ address }) =>
+        isLocal(address, this.#session.localAddress)
+      );
     return isForeign || handlers.onMessage !== undefined ||
       message.filename !== undefined || message.store !== undefined ||
       store.kind !== "discard";
@@ -209,6 +211,7 @@ export class Reception {
           ...this.#context,
           partial: profile.protocol === "lmtp",
           session: this.#session.id,
+          ownIp: this.#session.localAddress,
         });
         if (failure === undefined) return this.#accept(message, verdict);
         verdict = failure;

@@ -1,5 +1,6 @@
 /**
- * The log records of a session's beginning, failure and end. None carries a word of mail.
+ * The log records of a session's beginning, refusals, failure and end. None
+ * carries a word of mail, nor of what stands behind AUTH.
  */
 
 import { describeError } from "../log.ts";
@@ -26,6 +27,40 @@ export function noteConnect(
     message: `Connection from ${session.remoteAddress}`,
     session: session.id,
     fields: { address: session.remoteAddress, port: session.remotePort },
+  }));
+}
+
+/** Verbs whose argument is no secret, and tells what was refused. */
+const TOLD: ReadonlySet<string> = new Set([
+  ...["HELO", "EHLO", "LHLO", "MAIL", "RCPT", "BDAT", "VRFY", "EXPN"],
+]);
+
+/** Longest argument of a command in a record, in characters. */
+const LONGEST_ARGUMENT = 300;
+
+/** Notes that a command has been refused: by form, order, limit or policy. */
+export function noteRefusal(
+  context: SessionContext,
+  session: SmtpSession,
+  refused: {
+    readonly verb: string;
+    readonly argument: string;
+    readonly reply: SmtpReply;
+  },
+): void {
+  const { verb, reply } = refused;
+  const argument = TOLD.has(verb)
+    ? refused.argument.slice(0, LONGEST_ARGUMENT)
+    : "";
+  const what = argument === "" ? verb || "a line" : `${verb} ${argument}`;
+  const said = `${reply.code} ${reply.enhanced ?? ""} ${reply.lines[0]}`
+    .replace("  ", " ");
+  note(context, () => ({
+    level: "info",
+    event: "refused",
+    message: `Refused ${what}: ${said}`,
+    session: session.id,
+    fields: { address: session.remoteAddress, verb, reply: said },
   }));
 }
 

@@ -10,6 +10,11 @@ import { SmtpReply } from "../protocol/reply.ts";
 import type { Verdict } from "../protocol/server_effects.ts";
 import { DROP, SILENT_ALLOW, SILENT_DENY } from "./handlers.ts";
 
+/** Lines of an answer to VRFY or EXPN that are sent. */
+const MOST_LINES = 100;
+/** Characters of a text that is cut before it is split into lines of at most 512 bytes. */
+const LONGEST_LINE = 512;
+
 /** Where an error of a handler is reported. */
 export interface VerdictContext {
   /** Takes the record of an unexpected error. */
@@ -54,12 +59,12 @@ export function isPromise(value: unknown): value is Promise<unknown> {
 function verdictOf(value: unknown, context: VerdictContext): Verdict {
   if (value === undefined || value === null || value === true) return undefined;
   if (value === false) return "deny";
-  if (value instanceof SmtpReply) return value;
-  if (value instanceof SmtpError) return value.reply;
+  if (value instanceof SmtpReply) return bounded(value, context);
+  if (value instanceof SmtpError) return bounded(value.reply, context);
   if (value === SILENT_ALLOW) return "silent-allow";
   if (value === SILENT_DENY) return "silent-deny";
   if (value === DROP) return "drop";
-  if (context.lines && isLines(value)) return linesReply(value);
+  if (context.lines && isLines(value)) return linesReply(value, context);
   return verdictOfError(
     new TypeError(
       `Cannot use what ${context.handler} returned: want nothing, a boolean, an SmtpReply or an SmtpError`,
@@ -74,10 +79,29 @@ function isLines(value: unknown): value is string | readonly string[] {
     (Array.isArray(value) && value.every((line) => typeof line === "string"));
 }
 
-function linesReply(lines: string | readonly string[]): Verdict {
-  return lines.length === 0
-    ? undefined
-    : new SmtpReply(250, lines, { enhanced: "2.1.5" });
+function linesReply(
+  lines: string | readonly string[],
+  context: VerdictContext,
+): Verdict {
+  if (lines.length === 0) return undefined;
+  const some = typeof lines === "string"
+    ? lines.slice(0, MOST_LINES * LONGEST_LINE)
+    : lines.slice(0, MOST_LINES + 1);
+  return bounded(new SmtpReply(250, some, { enhanced: "2.1.5" }), context);
+}
+
+/** An answer to VRFY or EXPN, cut where it has more lines than any client reads. */
+function bounded(reply: SmtpReply, context: VerdictContext): SmtpReply {
+  if (context.lines !== true || reply.lines.length <= MOST_LINES) return reply;
+  context.log({
+    level: "warn",
+    event: "error",
+    message:
+      `${context.handler} gave a long answer: cut to ${MOST_LINES} lines`,
+    session: context.session,
+  });
+  const { code, enhanced, lines } = reply;
+  return new SmtpReply(code, lines.slice(0, MOST_LINES), { enhanced });
 }
 
 /** The verdict after an error: its reply if it has one, else 451 and a record. */
@@ -85,8 +109,8 @@ export function verdictOfError(
   error: unknown,
   context: VerdictContext,
 ): Verdict {
-  if (error instanceof SmtpError) return error.reply;
-  if (error instanceof SmtpReply) return error;
+  if (error instanceof SmtpError) return bounded(error.reply, context);
+  if (error instanceof SmtpReply) return bounded(error, context);
   context.log({
     level: "error",
     event: "error",

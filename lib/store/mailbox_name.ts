@@ -12,6 +12,7 @@
 
 import { createHash } from "node:crypto";
 import type { Address } from "../protocol/address.ts";
+import { asciiDomain, lowerAscii } from "../protocol/domain.ts";
 
 /** Octets that a name may have: 255 is the usual limit, and locks and suffixes need room. */
 const MAX_NAME = 200;
@@ -37,8 +38,9 @@ export interface MailboxNameOptions {
  * The name of an address's mailbox, as a file or folder: the address itself
  * where that is safe, with everything else percent-encoded.
  *
- * Two addresses share a name only where quoting or, without `keepCase`, the case
- * of ASCII letters is all that sets them apart. Names longer than 200 octets are cut and end in
+ * Two addresses share a name only where quoting, the spelling of the domain or,
+ * without `keepCase`, the case of ASCII letters is all that sets them apart. The
+ * domain has A-labels. Names longer than 200 octets are cut and end in
  * `~` and a digest of the whole.
  *
  * @throws {TypeError} If the address is the null sender, which has no mailbox
@@ -58,13 +60,8 @@ export function mailboxName(
   const named = options.keepCase === true ? local : lowerAscii(local);
   // An "@" inside a quoted local part must not pass for the separator.
   const left = encodeUnsafe(named).replaceAll("@", "%40");
-  const { domain } = address;
+  const domain = asciiDomain(address.domain);
   return finish(domain === "" ? left : `${left}@${encodeUnsafe(domain)}`);
-}
-
-/** Letters beyond ASCII keep their case: some of them would become ASCII, and another's name. */
-function lowerAscii(text: string): string {
-  return text.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
 }
 
 /**

@@ -35,8 +35,14 @@ const PATHS: readonly [path: string, want: Verdict, stored?: string][] = [
   ["<v@(x)near.test>", "refused"],
   ["<v @near.test>", "refused"],
   ["<v@ near.test>", "refused"],
-  ["< v@near.test>", "refused"],
-  ["<v@near.test >", "refused"],
+  ["< v@near.test>", "taken", "v@near.test"],
+  ["<v@near.test\t >", "taken", "v@near.test"],
+  ["v@near.test", "taken", "v@near.test"],
+  ['"v@evil.test"@near.test', "taken", '"v@evil.test"@near.test'],
+  ["v@near.test,w@evil.test", "refused"],
+  ["v@near.test w@evil.test", "refused"],
+  ["v@near.test>", "refused"],
+  ["v@near.test <w@evil.test>", "refused"],
   // Several addresses, or an address with a name.
   ["<v@near.test,w@evil.test>", "refused"],
   ["<v@near.test;w@evil.test>", "refused"],
@@ -70,14 +76,15 @@ const PATHS: readonly [path: string, want: Verdict, stored?: string][] = [
   ["<v@.near.test>", "refused"],
   ["<v@near..test>", "refused"],
   ["<v@-near.test>", "refused"],
-  ["<v@near_test>", "refused"],
+  ["<v@near_test>", "not local"],
   ["<v@near.test\\@evil.test>", "refused"],
   [`<v@${"l".repeat(63)}.test>`, "not local"],
   [`<v@${"l".repeat(64)}.test>`, "refused"],
   [`<v@${"l.".repeat(126)}ll>`, "refused"],
   [`<${"v".repeat(64)}@near.test>`, "taken", `${"v".repeat(64)}@near.test`],
-  [`<${"v".repeat(65)}@near.test>`, "refused"],
-  ["<v@[127.0.0.1]>", "not local"],
+  [`<${"v".repeat(244)}@near.test>`, "taken", `${"v".repeat(244)}@near.test`],
+  [`<${"v".repeat(245)}@near.test>`, "refused"],
+  ["<v@[127.0.0.2]>", "not local"],
   ["<v@[127.1]>", "refused"],
   ["<v@[0177.0.0.1]>", "refused"],
   ["<v@[0x7f.0.0.1]>", "refused"],
@@ -160,11 +167,18 @@ Deno.test("SmtpServer lets no CR, LF or NUL through in an address (CVE-2026-2382
       await client.reply();
       await client.expect(["EHLO client.test", "250"]);
       const name = JSON.stringify(address);
-      const mail = await client.say(`MAIL FROM:<${address}>`);
-      assert(/^5/.test(mail), `${name}: ${mail}`);
+      // A line feed alone is answered at once, and what stands behind it is refused.
+      const replies = octet === "\n" ? 2 : 1;
+      const refused = async (line: string) => {
+        await client.send(`${line}\r\n`);
+        for (let left = replies; left > 0; left--) {
+          const reply = await client.reply();
+          assert(/^5/.test(reply), `${name}: ${reply}`);
+        }
+      };
+      await refused(`MAIL FROM:<${address}>`);
       await client.expect(["MAIL FROM:<a@b.test> SMTPUTF8", "250"]);
-      const rcpt = await client.say(`RCPT TO:<${address}>`);
-      assert(/^5/.test(rcpt), `${name}: ${rcpt}`);
+      await refused(`RCPT TO:<${address}>`);
       await client.expect(["DATA", "5"]);
     }
   }

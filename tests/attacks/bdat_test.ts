@@ -99,7 +99,7 @@ Deno.test("The chunk of a refused message is swallowed", async () => {
 const UNREADABLE = [
   ...["BDAT", "BDAT ", "BDAT LAST", "BDAT x", "BDAT -1", "BDAT +5", "BDAT 5.0"],
   ...["BDAT 0x10", "BDAT 1e3", "BDAT 5,0", "BDAT 5 FIRST", "BDAT 5 LAST LAST"],
-  ...["BDAT 5LAST", "BDAT LAST 5", "BDAT 5\tLAST", "BDAT\t5", "BDAT 5;LAST"],
+  ...["BDAT 5LAST", "BDAT LAST 5", "BDAT 5;LAST"],
   ...["BDAT 9007199254740993", "BDAT 18446744073709551616", "BDAT NaN"],
   ...["BDAT Infinity", `BDAT ${"9".repeat(400)}`, `BDAT ${"0".repeat(16)}5`],
   ...["BDAT \u0665", "BDAT \uff15", "BDAT 5\u00a0LAST", "BDAT\u00a05"],
@@ -133,6 +133,7 @@ Deno.test("Without CHUNKING, BDAT ends the session, and its chunk is not run", (
 
 const READABLE: readonly [line: string, size: number][] = [
   ["BDAT 5 LAST", 5],
+  ["BDAT\t5\t LAST", 5],
   ["bdat 005 last", 5],
   ["BDAT 000000000000005 LAST", 5],
   ["BDAT 5  LAST  ", 5],

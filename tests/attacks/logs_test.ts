@@ -239,7 +239,7 @@ Deno.test("No way to write AUTH shows its secret to onCommand() or the log", asy
     await client.expect(["EHLO client.test", "250"], ["AUTH PLAIN", "334"]);
     await client.say(answers[0]!);
   }
-  // Sent along with an AUTH that is refused, they are commands; the next ones are shown.
+  // Sent along with an AUTH that is refused, they are commands; a whole command is shown again.
   {
     using client = await TestClient.connect(server);
     await client.reply();
@@ -247,14 +247,17 @@ Deno.test("No way to write AUTH shows its secret to onCommand() or the log", asy
       `AUTH NTLM\r\n${btoa("ann")}\r\n${secret}\r\nXAPPLE12`,
       "504",
     ]);
-    await client.expect(["NOOP", "500"]);
+    for (let left = 3; left > 0; left--) {
+      assertEquals((await client.reply()).slice(0, 3), "500");
+    }
+    await client.expect(["NOOP", "250"]);
   }
-  assert(lines.includes("XAPPLE12"), lines.join("\n"));
+  assertEquals(lines.at(-1), "NOOP");
   const said = JSON.stringify([lines, records]);
   for (const hidden of [secret, secret.slice(0, 12), "hush-hush"]) {
     assertFalse(said.includes(hidden), said);
   }
-  assertEquals(lines.filter((line) => line.includes("***")).length, 12);
+  assertEquals(lines.filter((line) => line.includes("***")).length, 14);
 });
 
 Deno.test("The log-in at a smarthost is in no log, no notice and no relay, refused or not", async () => {

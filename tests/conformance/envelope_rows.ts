@@ -73,6 +73,24 @@ export const envelopeRows: readonly Row[] = [
     look: mail([`<${"x".repeat(300)}@example.com>`], refused),
   },
   {
+    name: "A local part of 200 octets",
+    target: "250",
+    look: mail([`<${"x".repeat(200)}@example.com>`], (code) => code === 250),
+  },
+  {
+    name: "`MAIL FROM: a@example.com` and `MAIL FROM:< a@example.com >`",
+    target: "250",
+    look: mail(
+      [" a@example.com", "< a@example.com >"],
+      (code) => code === 250,
+    ),
+  },
+  {
+    name: "`<a..b@example.com>` and `<a@example.com.>`",
+    target: "refused",
+    look: mail(["<a..b@example.com>", "<a@example.com.>"], refused),
+  },
+  {
     name: "`SIZE=` beyond the limit",
     target: "552",
     look: mail(["<a@example.com> SIZE=1300000"], (code) => code === 552),

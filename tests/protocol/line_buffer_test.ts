@@ -37,11 +37,13 @@ const ROWS: [name: string, input: string, want: Found[]][] = [
   ["an empty line", "\r\n", [""]],
   ["lines", "NOOP\r\nRSET\r\n", ["NOOP", "RSET"]],
   ["a line without its end", "NOOP\r\nRSET\r", ["NOOP"]],
-  ["a bare LF", "NOOP\nRSET\r\nQUIT\r\n", [BARE, "QUIT"]],
-  ["a bare LF alone", "\n\r\nQUIT\r\n", [BARE, "QUIT"]],
+  ["a bare LF at once", "NOOP\n", [BARE]],
+  ["bare LFs, each at once", "NOOP\nRSET\nQU", [BARE, BARE]],
+  ["a bare LF", "NOOP\nRSET\r\nQUIT\r\n", [BARE, BARE, "QUIT"]],
+  ["a bare LF alone", "\n\r\nQUIT\r\n", [BARE, BARE, "QUIT"]],
   ["a bare CR", "NO\rOP\r\nQUIT\r\n", [BARE, "QUIT"]],
   ["CR CR LF", "NOOP\r\r\nQUIT\r\n", [BARE, "QUIT"]],
-  ["LF CR", "NOOP\n\rQUIT\r\nQUIT\r\n", [BARE, "QUIT"]],
+  ["LF CR", "NOOP\n\rQUIT\r\nQUIT\r\n", [BARE, BARE, "QUIT"]],
   ["white space as it is", " NOOP \t\r\n", [" NOOP \t"]],
   ["NUL as it is", "NO\0OP\r\n", ["NO\0OP"]],
   ["UTF-8", "\xc3\xa9\r\n", ["é"]],
@@ -54,7 +56,17 @@ const ROWS: [name: string, input: string, want: Found[]][] = [
   ["UTF-8 and a bare CR", "\xc3\xa9\ra\r\n", [BARE]],
   ["a line that just fits", `${"a".repeat(20)}\r\n`, ["a".repeat(20)]],
   ["a line one too long", `${"a".repeat(21)}\r\nNOOP\r\n`, [LONG, "NOOP"]],
-  ["a bare LF in a long line", `${"a".repeat(30)}\na\r\n`, [LONG]],
+  ["a bare LF in a long line", `${"a".repeat(30)}\na\r\nb\r\n`, [
+    LONG,
+    BARE,
+    "b",
+  ]],
+  ["a bare LF behind what just fits", `${"a".repeat(20)}\nb\r\n`, [BARE, BARE]],
+  ["a long line behind a bare LF", `a\n${"b".repeat(21)}\r\nc\r\n`, [
+    BARE,
+    LONG,
+    "c",
+  ]],
   ["a long line after a short", `a\r\n${"b".repeat(99)}\r\nc\r\n`, [
     "a",
     LONG,
@@ -121,7 +133,8 @@ Deno.test("LineBuffer.next() gives up on an endless line, in pieces of any size"
 Deno.test("LineBuffer.reset() forgets the line begun", () => {
   for (const begun of ["STARTTLS", "a\n", "a\r", "a".repeat(99)]) {
     const buffer = new LineBuffer(20);
-    assertEquals(buffer.next(octets(begun), 0, begun.length), "more");
+    buffer.next(octets(begun), 0, begun.length);
+    assertEquals(buffer.position, begun.length);
     buffer.reset();
     assertEquals(buffer.next(octets("NOOP\r\n"), 0, 6), "line");
     assertEquals(buffer.text, "NOOP");

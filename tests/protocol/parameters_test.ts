@@ -55,6 +55,9 @@ const MAIL: [name: string, text: string, want: MailParameters][] = [
   }],
   ["spaces", "   SIZE=1  RET=FULL ", { size: 1, ret: "FULL" }],
   ["spaces only", "  ", {}],
+  ["tabs", "\tSIZE=1\t RET=FULL\t", { size: 1, ret: "FULL" }],
+  ["AUTH with the name of an account", " AUTH=ann", { auth: "<>" }],
+  ["AUTH with a route", " AUTH=@a:b@c", { auth: "<>" }],
 ];
 
 const MAIL_REFUSED: [name: string, text: string, want: string][] = [
@@ -70,7 +73,6 @@ const MAIL_REFUSED: [name: string, text: string, want: string][] = [
     `555 5.5.4 Parameter ${"X".repeat(32)}... is`,
   ],
   ["controls", " \x01a\x7fé", "501 5.5.4 Malformed parameter ?a??"],
-  ["a tab", " SIZE=1\tRET=FULL", "501 5.5.4 Malformed parameter SIZE"],
   ["no keyword", " =1", "501 5.5.4 Malformed"],
   ["empty value", " SIZE=", "501 5.5.4 Malformed parameter SIZE"],
   ["two equals signs", " SIZE=1=2", "501 5.5.4 Malformed parameter SIZE"],
@@ -94,15 +96,23 @@ const MAIL_REFUSED: [name: string, text: string, want: string][] = [
   ["ENVID not xtext", " ENVID=a+2", "501 5.5.4 Malformed"],
   ["ENVID with a line end", " ENVID=a+0D+0AX:", "501 5.5.4 Malformed"],
   ["ENVID beyond ASCII", " ENVID=+C3+A9", "501 5.5.4 Malformed"],
-  ["AUTH no mailbox", " AUTH=a", "501 5.5.4 Malformed parameter AUTH"],
+  ["AUTH not xtext", " AUTH=a+2", "501 5.5.4 Malformed parameter AUTH"],
   ["AUTH with a line end", " AUTH=a+0D+0A@b", "501 5.5.4 Malformed"],
-  ["AUTH with route", " AUTH=@a:b@c", "501 5.5.4 Malformed"],
 ];
 
 const RCPT: [name: string, text: string, want: RcptParameters][] = [
   ["NOTIFY=NEVER", " NOTIFY=never", { notify: ["NEVER"] }],
   ["NOTIFY list", " NOTIFY=DELAY,Failure,SUCCESS", {
     notify: ["DELAY", "FAILURE", "SUCCESS"],
+  }],
+  ["NOTIFY with doubles", " NOTIFY=FAILURE,failure,DELAY,FAILURE", {
+    notify: ["FAILURE", "DELAY"],
+  }],
+  ["ORCPT with an empty address", " ORCPT=rfc822;", {
+    orcpt: { type: "rfc822", address: "" },
+  }],
+  ["ORCPT utf-8 with an empty address", " ORCPT=utf-8;", {
+    orcpt: { type: "utf-8", address: "" },
   }],
   ["ORCPT", " ORCPT=rfc822;Bob+2Bx@example.com", {
     orcpt: { type: "rfc822", address: "Bob+x@example.com" },
@@ -122,12 +132,10 @@ const RCPT_REFUSED: [name: string, text: string][] = [
   ["NOTIFY without value", " NOTIFY"],
   ["NOTIFY unknown", " NOTIFY=ALWAYS"],
   ["NOTIFY NEVER and more", " NOTIFY=NEVER,DELAY"],
-  ["NOTIFY with a double", " NOTIFY=DELAY,DELAY"],
   ["NOTIFY with a comma last", " NOTIFY=DELAY,"],
   ["NOTIFY with long s", " NOTIFY=\u017fUCCESS"],
   ["ORCPT without type", " ORCPT=a@b"],
   ["ORCPT with empty type", " ORCPT=;a@b"],
-  ["ORCPT with empty address", " ORCPT=rfc822;"],
   ["ORCPT with a type no atom", " ORCPT=rfc(822;a@b"],
   ["ORCPT with a line end", " ORCPT=rfc822;a+0D+0AX:@b"],
   ["ORCPT of 501", ` ORCPT=rfc822;${"a".repeat(494)}`],

@@ -143,12 +143,20 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     C: MAIL FROM
     S: 501 5.5.4 ...
     C: MAIL FROM:
-    S: 501 5.1.7 ...
-    C: MAIL FROM:a@b
-    S: 501 5.1.7 ...
+    S: 501 5.5.4 Syntax: MAIL FROM:<address>
+    C: MAIL FROM: \t
+    S: 501 5.5.4 ...
+    C: MAIL FROM :<a@b>
+    S: 501 5.5.4 ...
+    C: MAIL FROM:<a@b>SIZE=1
+    S: 501 5.5.4 Wanted a space behind the path
     C: MAIL FROM:<a b@c>
     S: 501 5.1.7 ...
-    C: MAIL FROM:<${"a".repeat(65)}@b>
+    C: MAIL FROM:<foo..bar@b>
+    S: 501 5.1.7 Two dots in a row in the local part
+    C: MAIL FROM:<a@b.example.>
+    S: 501 5.1.7 Domain ends in a dot
+    C: MAIL FROM:<${"a".repeat(253)}@b>
     S: 501 5.1.7 ...
     C: MAIL FROM:<"a b"@c>
     S: 250 2.1.0 ...
@@ -163,6 +171,46 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     C: RCPT TO:<@relay:a@b>
     S: 250 2.1.5 ...`,
     { profile: { asks: { rcpt: true } } },
+  ],
+  [
+    "takes any run of blanks and tabs, and addresses without brackets",
+    `
+    S: 220 mx.test ESMTP ready
+    C: EHLO \x09 client.test
+    S: 250-...
+    S: 250-PIPELINING
+    S: 250-SIZE 1000
+    S: 250-8BITMIME
+    S: 250-BINARYMIME
+    S: 250-CHUNKING
+    S: 250-SMTPUTF8
+    S: 250-ENHANCEDSTATUSCODES
+    S: 250-DSN
+    S: 250-LIMITS RCPTMAX=5
+    S: 250 HELP
+    C: MAIL  FROM: \x09a@b.test \x09SIZE=10\x09BODY=8BITMIME
+    S: 250 2.1.0 ...
+    C: RCPT\x09TO:c@d_e.test
+    S: 250 2.1.5 ...
+    C: RCPT TO:\x09< @relay.test:f@g.test\x09> NOTIFY=FAILURE,FAILURE ORCPT=rfc822;
+    S: 250 2.1.5 ...
+    C: RCPT TO: Postmaster
+    S: 250 2.1.5 ...
+    C: RCPT TO:<${"v".repeat(200)}@b.test>
+    S: 250 2.1.5 ...
+    C: BDAT\x09 0 \x09LAST
+    S: 250 2.0.0 ...
+    C: MAIL FROM:< >
+    S: 250 2.1.0 ...
+    E: mail <a@b.test> {"size":10,"body":"8BITMIME"}
+    E: rcpt <c@d_e.test>
+    E: rcpt <f@g.test> {"notify":["FAILURE"],"orcpt":{"type":"rfc822","address":""}}
+    E: rcpt <Postmaster>
+    E: rcpt <${"v".repeat(200)}@b.test>
+    E: messageStart BDAT
+    E: message
+    E: mail <>`,
+    { profile: { asks: { mail: true, rcpt: true } } },
   ],
   [
     "refuses parameters that it does not know",
@@ -403,7 +451,15 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
   [
     "ends a line with CRLF only",
     `S: 220 ...
-    C| NOOP\\nNOOP\\r\\n
+    C| NOOP\\n
+    S: 500 5.5.2 Bare CR or LF...
+    C| NOOP\\r\\n
+    S: 500 5.5.2 Bare CR or LF...
+    C| HELO client.test\\n
+    S: 500 5.5.2 Bare CR or LF...
+    C| EHLO client.test\\n
+    S: 500 5.5.2 Bare CR or LF...
+    C| NOOP\\r\\n
     S: 500 5.5.2 Bare CR or LF...
     C| NOOP\\rNOOP\\r\\n
     S: 500 5.5.2 Bare CR or LF...

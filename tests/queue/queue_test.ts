@@ -166,6 +166,20 @@ Deno.test("RelayQueue goes on with good mail beside any number of silent hosts",
   await stopped;
 });
 
+Deno.test("RelayQueue takes the spellings of one domain for one destination", async () => {
+  const { clock, delivery, queue } = await startQueue();
+  await queue.relays.add(
+    await makeMessage({
+      to: ["a@bücher.test", "b@XN--Bcher-KVA.test", "c@BÜCHER.Test"],
+    }),
+  );
+  await clock.advance(0);
+  assertEquals(delivery.log, [
+    "xn--bcher-kva.test: a@bücher.test b@XN--Bcher-KVA.test c@BÜCHER.Test",
+  ]);
+  await queue.stop();
+});
+
 Deno.test("RelayQueue tries a deferred delivery again by its schedule", async () => {
   const clock = new FakeClock();
   const delivery = new FakeDelivery();

@@ -125,6 +125,12 @@ Deno.test("routeDomain() orders hosts, or fails at once", () => {
     ["own preference cuts", mx([10, "a"], [20, "me"], [20, "b"]), ["me"], "a"],
     ["own name best", mx([10, "me"], [20, "b"]), ["me."], "554 5.4.6"],
     [
+      "own name in another spelling",
+      mx([10, "xn--bcher-kva.test"], [20, "b"]),
+      ["Bücher.test"],
+      "554 5.4.6",
+    ],
+    [
       "own domain",
       { status: "none", why: "no-such-record" },
       ["d.example"],

@@ -25,7 +25,7 @@ const ROWS: readonly (readonly [
     "percent hack, literal",
     "<a@b.test>",
     "<you%dest.test@[127.0.0.1]>",
-    "550 5.7.1",
+    "local",
   ],
   ["quoted address", "<a@b.test>", `<"you@dest.test">`, "syntax"],
   ["quoted percent", "<a@b.test>", `<"you%dest.test">`, "syntax"],
@@ -50,7 +50,7 @@ const ROWS: readonly (readonly [
     "bang path, literal",
     "<a@b.test>",
     "<dest.test!you@[127.0.0.1]>",
-    "550 5.7.1",
+    "local",
   ],
   ["literal", "<a@b.test>", "<you@[192.0.2.1]>", "550 5.7.1"],
   [

@@ -24,6 +24,17 @@ Deno.test("AccountList finds names in their prepared form", () => {
   assertEquals(new AccountList({ "\u2168": "a" }).find("IX"), "a");
 });
 
+Deno.test("AccountList finds an address as a name in every spelling of its domain", () => {
+  const list = new AccountList({ "ann@bücher.test": "a", "Bob@X.test": "b" });
+  assertEquals(list.find("ann@XN--bcher-kva.test"), "a");
+  assertEquals(list.find("ann@BÜCHER.test"), "a");
+  assertEquals(list.find("Ann@bücher.test"), undefined);
+  assertEquals(list.find("Bob@x.TEST"), "b");
+  assertEquals(list.find("bob@x.test"), undefined);
+  const read = parseAccounts("ann@xn--bcher-kva.test:a");
+  assertEquals(read.find("ann@bücher.test"), "a");
+});
+
 Deno.test("AccountList refuses what is no account, without the secret", () => {
   const rows = [
     ["hunter2"],
@@ -32,6 +43,7 @@ Deno.test("AccountList refuses what is no account, without the secret", () => {
     ["ann:hunter2\u0007"],
     ["a\u0007:hunter2"],
     ["ann:hunter2", "ann:x"],
+    ["ann@bücher.test:hunter2", "ann@xn--bcher-kva.test:x"],
     ["\u2168:hunter2", "IX:hunter2"],
     ["ann:SCRAM-SHA-256$hunter2"],
   ];

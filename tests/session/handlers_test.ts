@@ -224,6 +224,31 @@ for (const [verb, handler] of [["VRFY", "onVerify"], ["EXPN", "onExpand"]]) {
   }
 }
 
+for (const [verb, handler] of [["VRFY", "onVerify"], ["EXPN", "onExpand"]]) {
+  for (
+    const [name, answer] of [
+      ["lines", () => Array.from({ length: 100_000 }, (_, at) => `line ${at}`)],
+      ["text", () => "x".repeat(10_000_000)],
+      ["lines of text", () => Array(1000).fill("y\r\n".repeat(1000))],
+      ["a reply", () => new SmtpReply(250, Array(5000).fill("z"))],
+      ["a refusal", () => {
+        throw new SmtpReply(550, Array(5000).fill("z"));
+      }],
+    ] as const
+  ) {
+    Deno.test(`${handler}() that answers without end is cut to 100 lines: ${name}`, async () => {
+      await using it = openSession({
+        handlers: { [handler!]: answer } as SmtpHandlers,
+      });
+      await it.client.reply();
+      const reply = await it.client.say(`${verb} joe`);
+      assert(reply.split("\n").length <= 100, `${reply.length}`);
+      assert(it.records.some(({ level }) => level === "warn"));
+      await it.client.expect(["NOOP", "250"]);
+    });
+  }
+}
+
 Deno.test("onVerify() that knows nothing gets 252", async () => {
   await using it = openSession({ handlers: { onVerify: () => [] } });
   await it.client.reply();
@@ -285,6 +310,53 @@ Deno.test("onCommand() never sees what AUTH carries", async () => {
   await client.say("auth  plain  AGpvZQBzZWNyZXQ=");
   assertEquals(lines, ["HELO x", "AUTH PLAIN ***", "auth  plain  ***"]);
 });
+
+/** Lines with a secret, and what is shown of them. */
+const SECRETS: [said: readonly string[], shown: readonly string[]][] = [
+  [["AUTH=PLAIN hunter2"], ["AUTH ***"]],
+  [["AUTH hunter2"], ["AUTH ***"]],
+  [["AUTH PLAIN=hunter2"], ["AUTH ***"]],
+  [["AUTHPLAIN hunter2"], ["AUTH ***"]],
+  [["AUTH\tPLAIN\thunter2"], ["AUTH\tPLAIN\t***"]],
+  [[" AUTH PLAIN hunter2"], [" AUTH PLAIN ***"]],
+  [["AUTH: PLAIN hunter2"], ["AUTH ***"]],
+  [["AUTH PLAINhunter2"], ["AUTH ***"]],
+  [["AUTH LOGIN"], ["AUTH LOGIN"]],
+  [["AUTH FOO", "hunter2!", "NOOP"], ["AUTH ***", "***", "NOOP"]],
+  [["AUTH FOO", "help hunter2", "VRFY hunter2"], ["AUTH ***", "***", "***"]],
+  [
+    ["AUTH FOO", "a", "b", "c", "QUIT"],
+    ["AUTH ***", "***", "***", "***", "QUIT"],
+  ],
+  // What no base64 is ends the exchange, and the password comes all the same.
+  [["AUTH LOGIN", "ann!", "hunter2", "RSET"], ["AUTH LOGIN", "***", "RSET"]],
+  // 503: the client is logged in.
+  [
+    ["AUTH PLAIN AGFubgBodW50ZXIy", "AUTH PLAIN", "hunter2", "NOOP", "XFOO"],
+    ["AUTH PLAIN ***", "AUTH PLAIN", "***", "NOOP", "XFOO"],
+  ],
+  [["AUTH PLAIN AGFubgBodW50ZXIy", "XFOO a"], ["AUTH PLAIN ***", "XFOO a"]],
+];
+
+for (const [said, shown] of SECRETS) {
+  Deno.test(`onCommand() and the log see no secret: ${JSON.stringify(said)}`, async () => {
+    const lines: string[] = [];
+    const records: unknown[] = [];
+    await using server = await startServer({
+      accounts: new AccountList({ ann: "hunter2" }),
+      allowInsecureAuth: true,
+      limits: { maxErrors: 0 },
+      log: (record) => records.push(record),
+      handlers: { onCommand: (_session, line) => void lines.push(line) },
+    });
+    using client = await TestClient.connect(server);
+    await client.reply();
+    await client.say("EHLO x");
+    for (const line of said) await client.say(line);
+    assertEquals(lines, ["EHLO x", ...shown]);
+    assert(!JSON.stringify(records).includes("hunter2"));
+  });
+}
 
 Deno.test("onReset() and onDisconnect() may throw", async () => {
   const it = openSession({

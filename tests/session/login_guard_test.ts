@@ -52,6 +52,20 @@ class Bench implements Disposable {
   }
 }
 
+Deno.test("LoginGuard counts the spellings of a domain in a name as one account", async () => {
+  using bench = new Bench();
+  const names = [
+    "ann@bücher.test",
+    "ann@xn--bcher-kva.test",
+    "ANN@BÜCHER.TEST",
+  ];
+  const allowed = await bench.allowed(
+    30,
+    (at) => ({ address: "192.0.2.1", account: names[at % 3]! }),
+  );
+  assertEquals(allowed, 10);
+});
+
 Deno.test("LoginGuard doubles the wait of an account from an address, up to 8 s", async () => {
   using bench = new Bench();
   await bench.allowed(9, () => ({ address: "192.0.2.1", account: "ann" }));

@@ -42,7 +42,10 @@ Deno.test("MAIL gets 450 past messagesPerMinute, and is taken in the next minute
     ["MAIL FROM:<a@b>", `450 4.7.1 ${words}`],
     ["RCPT TO:<c@d>", "503"],
   );
-  assertEquals(refusals(it), [[words, "messagesPerMinute"]]);
+  assertEquals(refusals(it), [
+    [words, "messagesPerMinute"],
+    ["Refused RCPT TO:<c@d>: 503 5.5.1 Need MAIL first", undefined],
+  ]);
   clock.ms = 60_000;
   await client.expect(["MAIL FROM:<a@b>", "250"]);
 });
@@ -229,6 +232,7 @@ Deno.test("The log tells why a session was ended", async () => {
   await it.client.rest();
   await within(it.done, "the end");
   assertEquals(refusals(it), [
+    ["Refused a line: 500 5.5.2 Command not recognized", undefined],
     ["Ended the session: Too many errors, closing: at most 1", undefined],
   ]);
 });

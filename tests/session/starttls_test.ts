@@ -155,6 +155,7 @@ Deno.test("STARTTLS may be required", async () => {
     security: "required",
     accounts,
     allowInsecureAuth: true,
+    handlers: { onVerify: () => "Ann <a@b.test>", onExpand: () => ["a", "b"] },
   });
   await using _stop = server;
   using client = await TestClient.connect(server);
@@ -165,9 +166,12 @@ Deno.test("STARTTLS may be required", async () => {
     ["MAIL FROM:<a@b.test>", "530 5.7.0 Must issue a STARTTLS"],
     [LOGIN, "530 5.7.0"],
     ["AUTH NONE", "530 5.7.0"],
-    ["RCPT TO:<a@b.test>", "503"],
+    ["RCPT TO:<a@b.test>", "530"],
+    ["VRFY ann", "530 5.7.0 Must issue a STARTTLS"],
+    ["EXPN list", "530"],
+    ["HELP", "530"],
+    ["RSET", "530"],
     ["NOOP", "250"],
-    ["RSET", "250"],
   );
   using secured = await connectStartTls(server);
   await secured.client.expect(

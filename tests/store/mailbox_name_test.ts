@@ -27,6 +27,10 @@ const addresses: readonly [address: string, want: string][] = [
   ["user@[IPv6:2001:db8::1]", "user@%5Bipv6%3A2001%3Adb8%3A%3A1%5D"],
   ["box@example.lock", "box@example%2Elock"],
   ["jürgen@example.com", "j%C3%BCrgen@example.com"],
+  ["jürgen@bücher.example", "j%C3%BCrgen@xn--bcher-kva.example"],
+  ["ann@BÜCHER.example", "ann@xn--bcher-kva.example"],
+  ["ann@XN--Bcher-KVA.example", "ann@xn--bcher-kva.example"],
+  ["ann@[IPv6:2001:DB8:0::1]", "ann@%5Bipv6%3A2001%3Adb8%3A%3A1%5D"],
   ["\u212Aim@example.com", "%E2%84%AAim@example.com"],
 ];
 
