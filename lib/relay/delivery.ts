@@ -34,6 +34,7 @@ export interface DeliveryOptions extends
     | "auth"
     | "allowInsecureAuth"
     | "chunking"
+    | "longLines"
     | "timeouts"
     | "clientCertificate"
     | "trusted"

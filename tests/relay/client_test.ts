@@ -314,7 +314,7 @@ Deno.test("SmtpClient.send() passes on the parameters that the server knows", as
     [[], "MAIL FROM:<a@me.example>", "RCPT TO:<b@fake.example>", false],
     [
       ["SIZE", "DSN", "AUTH PLAIN"],
-      "MAIL FROM:<a@me.example> SIZE=20 RET=HDRS ENVID=e+2B1 AUTH=<>",
+      "MAIL FROM:<a@me.example> SIZE=25 RET=HDRS ENVID=e+2B1 AUTH=<>",
       "RCPT TO:<b@fake.example> NOTIFY=FAILURE ORCPT=rfc822;o@x",
       true,
     ],
@@ -336,7 +336,7 @@ Deno.test("SmtpClient.send() refuses here what the server cannot take", async ()
     [[], { to: ["b@grün.example"] }, {}, "ok"],
     [[], { data: "Subject: grün\n\nx" }, { smtpUtf8: true }, "5.6.9"],
     [[], {}, { smtpUtf8: true }, "ok"],
-    [[], { data: "Subject: grün\n\nx" }, {}, "5.6.3"],
+    [[], { data: "Subject: grün\n\nx" }, {}, "ok"],
     [[], { data: "Subject: x\n\ngrün" }, {}, "ok"],
   ];
   for (const [capabilities, message, parameters, want] of rows) {

@@ -1,0 +1,414 @@
+/**
+ * Header fields with bytes above 127, made ASCII: encoded words in texts,
+ * phrases and comments, the forms of RFC 2231 in parameters. The character set
+ * is UTF-8 where the bytes are UTF-8, else ISO-8859-1.
+ *
+ * Never touches a field that has no such form (an address, a message
+ * identifier, a trace field, a signature), nor a boundary, which must stay
+ * equal to the lines of the body: those go as they are.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc2047#section-5 | RFC 2047 section 5},
+ * {@link https://www.rfc-editor.org/rfc/rfc2231#section-4 | RFC 2231 section 4}
+ */
+
+/** Characters of an encoded word: RFC 2047 allows 75, and 76 in its line with the field's name. */
+const MAX_WORD = 60;
+/** Characters of a line. */
+const MAX_LINE = 76;
+/** Characters of the value of one section of a parameter. */
+const MAX_SECTION = 50;
+
+const encoder = new TextEncoder();
+const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** Fields made of addresses: phrases and comments in them may be encoded. */
+const ADDRESS_FIELDS =
+  /^(?:resent-)?(?:from|sender|reply-to|to|cc|bcc)$|^(?:mail-followup-to|disposition-notification-to|return-receipt-to|errors-to)$/;
+/** Fields with parameters. */
+const PARAMETER_FIELDS = /^content-(?:type|disposition)$/;
+/** Fields whose syntax has no place for encoded words. */
+const RIGID_FIELDS =
+  /^(?:received|return-path|delivered-to|date|message-id|in-reply-to|references|mime-version|content-transfer-encoding|content-id|content-location|content-md5|dkim-.*|arc-.*|authentication-results|received-spf|domainkey-.*|list-.*|resent-date|resent-message-id|auto-submitted|x-original-to|original-.*|final-.*|newsgroups|path|xref)$/;
+
+/** Text with its character set. */
+interface Decoded {
+  readonly text: string;
+  readonly charset: "utf-8" | "iso-8859-1";
+}
+
+/**
+ * The field with its bytes above 127 encoded where its syntax allows that; the
+ * same bytes where nothing can be done.
+ *
+ * @param field One whole field, with its line ends
+ *
+ * @example
+ * ```ts ignore
+ * const field = new TextEncoder().encode("Subject: Grüße\r\n");
+ * encodeField(field); // Subject: =?utf-8?Q?Gr=C3=BC=C3=9Fe?=
+ * ```
+ */
+export function encodeField(field: Uint8Array): Uint8Array {
+  const { text, charset } = decodeField(field);
+  const match = /^([!-9;-~]+)[ \t]*:/.exec(text);
+  if (match === null) return field;
+  const name = match[1]!;
+  const key = name.toLowerCase();
+  if (RIGID_FIELDS.test(key)) return field;
+  const value = text.slice(match[0].length)
+    .replace(/\r?\n(?=[ \t])/g, "").replace(/\r?\n$/, "");
+  const decoded = { text: value, charset };
+  const line = new FoldedLine(`${name}:`);
+  if (PARAMETER_FIELDS.test(key)) encodeParameters(decoded, line);
+  else if (ADDRESS_FIELDS.test(key)) encodeAddresses(decoded, line);
+  else encodeText(decoded, line);
+  return bytesOf(`${line.text}\r\n`, charset);
+}
+
+function decodeField(field: Uint8Array): Decoded {
+  try {
+    return { text: strictUtf8.decode(field), charset: "utf-8" };
+  } catch {
+    return { text: latin1Text(field), charset: "iso-8859-1" };
+  }
+}
+
+/** One character a byte; the platform's "latin1" is windows-1252. */
+function latin1Text(bytes: Uint8Array): string {
+  const parts: string[] = [];
+  for (let at = 0; at < bytes.length; at += 4096) {
+    parts.push(String.fromCharCode(...bytes.subarray(at, at + 4096)));
+  }
+  return parts.join("");
+}
+
+function bytesOf(text: string, charset: Decoded["charset"]): Uint8Array {
+  return charset === "utf-8"
+    ? encoder.encode(text)
+    : Uint8Array.from(text, (char) => char.charCodeAt(0));
+}
+
+/** Lines that grow word by word, broken before a word that has a blank in front. */
+class FoldedLine {
+  readonly #parts: string[];
+  #column: number;
+  #isEmpty = true;
+
+  /** @param start What stands at the beginning */
+  constructor(start: string) {
+    this.#parts = [start];
+    this.#column = start.length;
+  }
+
+  get text(): string {
+    return this.#parts.join("");
+  }
+
+  /** Appends `word` behind `blanks`, on a new line where it does not fit. */
+  add(blanks: string, word: string): void {
+    const gap = this.#isEmpty && blanks === "" ? " " : blanks;
+    const width = gap.length + word.length;
+    const breaks = !this.#isEmpty && gap !== "" && word !== "" &&
+      this.#column + width > MAX_LINE;
+    if (breaks) this.#parts.push("\r\n");
+    this.#parts.push(gap, word);
+    this.#column = breaks ? width : this.#column + width;
+    this.#isEmpty = false;
+  }
+}
+
+/** Words with the blanks in front of them. */
+function wordsOf(text: string): { blanks: string; word: string }[] {
+  const words: { blanks: string; word: string }[] = [];
+  let at = 0;
+  while (at < text.length) {
+    const from = at;
+    while (at < text.length && isBlank(text.charCodeAt(at))) at++;
+    const start = at;
+    while (at < text.length && !isBlank(text.charCodeAt(at))) at++;
+    if (start < at) {
+      words.push({
+        blanks: text.slice(from, start),
+        word: text.slice(start, at),
+      });
+    }
+  }
+  return words;
+}
+
+/** A text without structure, or the words of a phrase. */
+function encodeText(
+  { text, charset }: Decoded,
+  line: FoldedLine,
+  isPhrase = false,
+): void {
+  const words = wordsOf(text);
+  for (let at = 0; at < words.length;) {
+    const { blanks, word } = words[at]!;
+    if (isAscii(word)) {
+      line.add(blanks, word);
+      at++;
+      continue;
+    }
+    // Readers drop blanks between two encoded words: those belong into one.
+    let run = at > 0 && isEncodedWord(words[at - 1]!.word) ? blanks : "";
+    run += word;
+    let next = at + 1;
+    for (; next < words.length && !isAscii(words[next]!.word); next++) {
+      run += words[next]!.blanks + words[next]!.word;
+    }
+    if (next < words.length && isEncodedWord(words[next]!.word)) {
+      run += words[next]!.blanks;
+    }
+    addEncoded(line, { blanks, run: { text: run, charset }, isPhrase });
+    at = next;
+  }
+}
+
+function addEncoded(
+  line: FoldedLine,
+  what: { blanks: string; run: Decoded; isPhrase: boolean },
+): void {
+  const encoded = encodedWords(what.run, what.isPhrase);
+  for (const [index, word] of encoded.entries()) {
+    line.add(index === 0 ? what.blanks : " ", word);
+  }
+}
+
+/** Encoded words for a text; no character is cut. */
+function encodedWords({ text, charset }: Decoded, isPhrase: boolean): string[] {
+  const bytes = bytesOf(text, charset);
+  const quoted = bytes.reduce(
+    (sum, byte) => sum + (standsForItself(byte, isPhrase) ? 1 : 3),
+    0,
+  );
+  const isQ = quoted <= Math.ceil(bytes.length / 3) * 4;
+  const room = MAX_WORD - `=?${charset}?Q??=`.length;
+  const out: string[] = [];
+  let chunk: number[] = [];
+  let width = 0;
+  const flush = () => {
+    const body = isQ
+      ? chunk.map((byte) => quotedByte(byte, isPhrase)).join("")
+      : Uint8Array.from(chunk).toBase64();
+    out.push(`=?${charset}?${isQ ? "Q" : "B"}?${body}?=`);
+    chunk = [];
+    width = 0;
+  };
+  for (const char of text) {
+    const next = bytesOf(char, charset);
+    let more = 0;
+    for (const byte of next) more += standsForItself(byte, isPhrase) ? 1 : 3;
+    const fits = isQ
+      ? width + more <= room
+      : Math.ceil((chunk.length + next.length) / 3) * 4 <= room;
+    if (!fits) flush();
+    chunk.push(...next);
+    width += more;
+  }
+  if (chunk.length > 0) flush();
+  return out;
+}
+
+/** In a phrase only letters, digits and `!*+-/` (RFC 2047 section 5 (3)). */
+function standsForItself(byte: number, isPhrase: boolean): boolean {
+  if (byte === 0x20) return true;
+  const char = String.fromCharCode(byte);
+  return isPhrase
+    ? /[A-Za-z0-9!*+/-]/.test(char)
+    : byte > 0x20 && byte < 0x7f && !/[=?_()"]/.test(char);
+}
+
+function quotedByte(byte: number, isPhrase: boolean): string {
+  if (byte === 0x20) return "_";
+  if (standsForItself(byte, isPhrase)) return String.fromCharCode(byte);
+  return `=${byte.toString(16).toUpperCase().padStart(2, "0")}`;
+}
+
+function isEncodedWord(word: string): boolean {
+  return word.startsWith("=?") && word.endsWith("?=");
+}
+
+/**
+ * A list of addresses: names and comments are encoded, addresses stay. Phrases
+ * end at the characters that separate.
+ */
+function encodeAddresses({ text, charset }: Decoded, line: FoldedLine): void {
+  let at = 0;
+  let blanks = "";
+  let phrase: { blanks: string; text: string } | undefined;
+  const put = (word: string) => {
+    line.add(blanks, word);
+    blanks = "";
+  };
+  const flush = () => {
+    if (phrase === undefined) return;
+    const kept = blanks;
+    blanks = phrase.blanks;
+    const whole = { text: phrase.text, charset };
+    if (isAscii(phrase.text) || phrase.text.includes("@")) {
+      for (const { blanks: gap, word } of wordsOf(phrase.text)) {
+        blanks += gap;
+        put(word);
+      }
+    } else {
+      addEncoded(line, {
+        blanks,
+        run: { ...whole, text: unquote(phrase.text) },
+        isPhrase: true,
+      });
+    }
+    blanks = kept;
+    phrase = undefined;
+  };
+  while (at < text.length) {
+    const from = at;
+    const char = text[at]!;
+    if (isBlank(text.charCodeAt(at))) {
+      while (at < text.length && isBlank(text.charCodeAt(at))) at++;
+      blanks += text.slice(from, at);
+      continue;
+    }
+    if (char === "(" || char === "<" || ",:;".includes(char)) {
+      flush();
+      at = char === "("
+        ? commentEnd(text, at)
+        : char === "<"
+        ? angleEnd(text, at)
+        : at + 1;
+      const piece = text.slice(from, at);
+      if (char !== "(" || isAscii(piece)) put(piece);
+      else {
+        const inner = piece.slice(1, piece.endsWith(")") ? -1 : undefined);
+        put(`(${encodedWords({ text: inner, charset }, true).join(" ")})`);
+      }
+      continue;
+    }
+    at = char === '"' ? quotedEnd(text, at) : wordEnd(text, at);
+    const word = text.slice(from, at);
+    if (phrase === undefined) phrase = { blanks, text: word };
+    else phrase.text += blanks + word;
+    blanks = "";
+  }
+  flush();
+}
+
+/** The text of a phrase without the quotes around its words. */
+function unquote(phrase: string): string {
+  const parts: string[] = [];
+  for (let at = 0; at < phrase.length;) {
+    const from = at;
+    if (phrase[at] === '"') {
+      at = quotedEnd(phrase, at);
+      const end = at > from + 1 && phrase[at - 1] === '"' ? at - 1 : at;
+      parts.push(phrase.slice(from + 1, end).replace(/\\([^])/g, "$1"));
+    } else {
+      while (at < phrase.length && phrase[at] !== '"') at++;
+      parts.push(phrase.slice(from, at));
+    }
+  }
+  return parts.join("");
+}
+
+function quotedEnd(text: string, start: number): number {
+  for (let at = start + 1; at < text.length; at++) {
+    if (text[at] === "\\") at++;
+    else if (text[at] === '"') return at + 1;
+  }
+  return text.length;
+}
+
+function commentEnd(text: string, start: number): number {
+  let depth = 0;
+  for (let at = start; at < text.length; at++) {
+    if (text[at] === "\\") at++;
+    else if (text[at] === "(") depth++;
+    else if (text[at] === ")" && --depth === 0) return at + 1;
+  }
+  return text.length;
+}
+
+function angleEnd(text: string, start: number): number {
+  const end = text.indexOf(">", start);
+  return end < 0 ? text.length : end + 1;
+}
+
+function wordEnd(text: string, start: number): number {
+  let at = start;
+  while (at < text.length && !/[\s"(<,:;]/.test(text[at]!)) at++;
+  return Math.max(at, start + 1);
+}
+
+/** A value with parameters: those that are not ASCII in the form of RFC 2231. */
+function encodeParameters({ text, charset }: Decoded, line: FoldedLine): void {
+  for (const [index, piece] of splitAtSemicolons(text).entries()) {
+    const gap = index === 0 ? "" : " ";
+    const before = index === 0 ? "" : ";";
+    const trimmed = piece.trim();
+    if (before !== "") line.add("", before);
+    const match = /^([^\s=*"()]+)\s*=\s*([^]*)$/.exec(trimmed);
+    if (
+      isAscii(trimmed) || match === null ||
+      match[1]!.toLowerCase() === "boundary"
+    ) {
+      if (trimmed !== "") line.add(gap, trimmed);
+      continue;
+    }
+    const value = unquote(match[2]!);
+    const sections = percentSections({ text: value, charset });
+    for (const [number, section] of sections.entries()) {
+      const star = sections.length === 1 ? "*" : `*${number}*`;
+      const head = number === 0 ? `${charset}''` : "";
+      if (number > 0) line.add("", ";");
+      line.add(" ", `${match[1]}${star}=${head}${section}`);
+    }
+  }
+}
+
+function splitAtSemicolons(text: string): string[] {
+  const pieces: string[] = [];
+  let from = 0;
+  for (let at = 0; at < text.length;) {
+    if (text[at] === '"') at = quotedEnd(text, at);
+    else if (text[at] === "(") at = commentEnd(text, at);
+    else {
+      if (text[at] === ";") {
+        pieces.push(text.slice(from, at));
+        from = at + 1;
+      }
+      at++;
+    }
+  }
+  pieces.push(text.slice(from));
+  return pieces;
+}
+
+function percentSections({ text, charset }: Decoded): string[] {
+  const sections: string[] = [];
+  let section = "";
+  for (const char of text) {
+    let form = "";
+    for (const byte of bytesOf(char, charset)) {
+      const plain = String.fromCharCode(byte);
+      form += /[A-Za-z0-9!#$&+.^_`{|}~-]/.test(plain)
+        ? plain
+        : `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
+    }
+    if (section.length + form.length > MAX_SECTION) {
+      sections.push(section);
+      section = "";
+    }
+    section += form;
+  }
+  sections.push(section);
+  return sections;
+}
+
+function isBlank(code: number): boolean {
+  return code === 0x20 || code === 0x09;
+}
+
+function isAscii(text: string): boolean {
+  // deno-lint-ignore no-control-regex
+  return !/[^\x00-\x7f]/.test(text);
+}
