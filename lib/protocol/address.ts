@@ -15,6 +15,7 @@
 
 import { AddressSyntaxError } from "../errors.ts";
 import { AddressScanner, isPostmaster } from "./address_scanner.ts";
+import { asciiDomain, lowerAscii } from "./domain.ts";
 
 /** Octets of a path, angle brackets and source route included (RFC 5321 4.5.3.1.3). */
 const MAX_PATH = 256;
@@ -88,6 +89,23 @@ export class Address {
   /** Whether the domain is an address literal, as `[192.0.2.1]`. */
   get isLiteral(): boolean {
     return this.domain.charCodeAt(0) === OPEN;
+  }
+
+  /**
+   * The domain in the spelling in which domains are compared: A-labels, lower
+   * case, address literals in their shortest form (RFC 5890 section 2.3.2.1).
+   *
+   * @example Both spellings of one domain
+   * ```ts
+   * import { Address } from "@smtp/server";
+   *
+   * const address = Address.parse("ann@Bücher.example");
+   * console.assert(address.domain === "bücher.example");
+   * console.assert(address.asciiDomain === "xn--bcher-kva.example");
+   * ```
+   */
+  get asciiDomain(): string {
+    return asciiDomain(this.domain);
   }
 
   /** Whether the address can be sent without SMTPUTF8. */
@@ -254,11 +272,4 @@ function syntaxError(text: string, found: PathFault): AddressSyntaxError {
 
 function isPrintableAscii(text: string): boolean {
   return !/[^ -~]/.test(text);
-}
-
-/** `toLowerCase()` would also change letters beyond ASCII, and some of them into ASCII. */
-function lowerAscii(text: string): string {
-  return isPrintableAscii(text)
-    ? text.toLowerCase()
-    : text.replace(/[A-Z]+/g, (part) => part.toLowerCase());
 }

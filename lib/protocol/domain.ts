@@ -1,0 +1,63 @@
+/**
+ * The one spelling in which domains are compared: what stands behind the `@`
+ * of an address, in an option or in a table is the same domain if this says the
+ * same of both. It stands alone because sessions, stores, the queue and the
+ * relay all compare domains, and none of them may do so by a rule of its own.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5890#section-2.3.2.1 | RFC 5890 section 2.3.2.1},
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.3 | RFC 5321 section 4.1.3}
+ */
+
+import { addressLiteral, parseAddressLiteral } from "../net/ip.ts";
+
+/** Characters that would end or change the host of a URL; no domain has them. */
+const NOT_HOST = /[\s/?#@:\\[\]%]/;
+const IPV4 = /^\d+(?:\.\d+){3}$/;
+
+/**
+ * A domain with A-labels in place of U-labels, in lower case, without a final
+ * dot; an address literal in its shortest form, in lower case. Text that is no
+ * domain comes back in lower case. Never throws.
+ *
+ * @param domain A domain or an address literal, `""` included
+ *
+ * @example One domain, three spellings
+ * ```ts ignore
+ * asciiDomain("bücher.example"); // "xn--bcher-kva.example"
+ * asciiDomain("BÜCHER.example."); // "xn--bcher-kva.example"
+ * asciiDomain("XN--Bcher-KVA.Example"); // "xn--bcher-kva.example"
+ * asciiDomain("[IPv6:2001:DB8:0::1]"); // "[ipv6:2001:db8::1]"
+ * ```
+ */
+export function asciiDomain(domain: string): string {
+  if (domain.charCodeAt(0) === 0x5b) return literal(domain);
+  const name = domain.endsWith(".") ? domain.slice(0, -1) : domain;
+  if (isAscii(name)) return name.toLowerCase();
+  if (NOT_HOST.test(name)) return lowerAscii(name);
+  try {
+    const host = new URL(`http://${name}`).hostname.replace(/\.$/, "");
+    // Wide digits alone would become an IP address, which no domain is.
+    if (!IPV4.test(host)) return host;
+  } catch {
+    // Labels that have no A-label: a domain of its own.
+  }
+  return lowerAscii(name);
+}
+
+/** Lower case of ASCII letters; others stay: some of them would become ASCII letters. */
+export function lowerAscii(text: string): string {
+  return isAscii(text)
+    ? text.toLowerCase()
+    : text.replace(/[A-Z]+/g, (part) => part.toLowerCase());
+}
+
+function literal(domain: string): string {
+  const ip = parseAddressLiteral(domain);
+  const shortest = ip === undefined ? domain : addressLiteral(ip) ?? domain;
+  return lowerAscii(shortest);
+}
+
+function isAscii(text: string): boolean {
+  // deno-lint-ignore no-control-regex
+  return !/[^\x00-\x7f]/.test(text);
+}
