@@ -22,6 +22,7 @@ export interface RelayingOptions extends
     | "chunking"
     | "clientCertificate"
     | "hopLimit"
+    | "longLines"
     | "ownNames"
     | "pool"
     | "timeouts"
@@ -162,6 +163,7 @@ export function deliveryOptions(
     auth: options.login,
     allowInsecureAuth: options.allowInsecureAuth,
     chunking: options.chunking,
+    longLines: options.longLines,
     timeouts: options.timeouts,
     clientCertificate: options.clientCertificate,
     trusted: options.trusted,

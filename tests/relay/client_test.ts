@@ -355,6 +355,47 @@ Deno.test("SmtpClient.send() refuses here what the server cannot take", async ()
   }
 });
 
+Deno.test("SmtpClient.send() knows the same of content wherever it is", async () => {
+  const line = "a line of text that is ASCII throughout\r\n";
+  const text = `Subject: x\r\n\r\n${line.repeat(8000)}`;
+  const bytes = new TextEncoder().encode(text);
+  const sources = [
+    () => text,
+    () => bytes,
+    () => ReadableStream.from([bytes.slice()]),
+    () => () => ReadableStream.from([bytes.slice()]),
+  ];
+  for (const source of sources) {
+    const [network, client] = await connect({ capabilities: ["SIZE"] });
+    const { accepted } = await client.send({
+      ...MESSAGE,
+      data: source(),
+      parameters: { smtpUtf8: true, body: "8BITMIME" },
+    });
+    assert(accepted);
+    assertEquals(
+      network.servers[0]?.messages[0]?.mail,
+      `MAIL FROM:<a@me.example> SIZE=${bytes.length}`,
+    );
+    assertEquals(network.messages[0]?.content, text);
+    await client.quit();
+  }
+});
+
+Deno.test("SmtpClient.send() encodes long lines where it is told to", async () => {
+  const data = `Subject: x\r\n\r\n${"x".repeat(2000)}\r\n`;
+  for (const longLines of ["keep", "encode"] as const) {
+    const [network, client] = await connect({ capabilities: ["8BITMIME"] }, {
+      longLines,
+    });
+    await client.send({ ...MESSAGE, data });
+    const content = network.messages[0]!.content;
+    assertEquals(content === data, longLines === "keep");
+    assertEquals(content.includes("x=\r\nx"), longLines === "encode");
+    await client.quit();
+  }
+});
+
 Deno.test("SmtpClient.send() fails with its content source, and sends no end", async () => {
   const [network, client] = await connect({ capabilities: ["8BITMIME"] });
   // deno-lint-ignore require-yield
