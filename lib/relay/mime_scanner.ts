@@ -507,7 +507,7 @@ export class MimeScanner {
     const isBinary = encoding === "binary" && this.#options.to7Bit;
     if (!is8Bit && !isLong && !isBinary) return this.#put("copy", to);
     if (this.#isSigned(entity)) {
-      if (is8Bit || isBinary) this.#refuse("it is signed or encrypted");
+      if (is8Bit) this.#refuse("it is signed or encrypted");
       return this.#put("copy", to);
     }
     if (entity.kind === "message/partial" && is8Bit) {
@@ -576,7 +576,7 @@ export class MimeScanner {
     const { change } = entity.place;
     const { parent } = entity;
     if (change === undefined) return;
-    const holds = entity.shape !== "leaf";
+    const holds = entity.shape !== "leaf" && !this.#isSigned(entity);
     if (holds && change.encoding === undefined) {
       const isOff = this.#options.to7Bit && entity.encoding === "binary";
       if (entity.isRaw) change.encoding = "8bit";
