@@ -22,6 +22,7 @@ import {
   type SettingForm,
   usable,
   wholeNumber,
+  word,
 } from "./raw_settings.ts";
 import { UsageError } from "./usage.ts";
 
@@ -38,6 +39,7 @@ export const RELAY_SETTINGS: Readonly<Record<string, SettingForm>> = {
   retry: "one",
   expire: "one",
   "bounce-from": "one",
+  "long-lines": "one",
   "remote-port": "one",
   "allow-loopback": "flag",
 };
@@ -73,6 +75,7 @@ export function relaySettings(
       chunking: raw.has("chunking") ? flag(raw, "chunking") : undefined,
       ...times(raw),
       bounceFrom: bounceFrom(raw),
+      longLines: word(raw, "long-lines", ["keep", "encode"]),
       remotePort: wholeNumber(raw, "remote-port", PORTS),
       allowLoopback: flag(raw, "allow-loopback") || undefined,
     },

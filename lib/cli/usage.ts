@@ -93,6 +93,7 @@ What goes elsewhere
   --expire TIME                return it after this; default 5d
   --bounce-from ADDRESS        sender of notices; default MAILER-DAEMON at the
                                hostname
+  --long-lines keep|encode     lines of over 998 bytes; default keep
   --remote-port PORT           port of other servers, for tests; default 25
   --allow-loopback             send where MX records lead to 127.0.0.1 and the
                                like, for tests

@@ -75,3 +75,22 @@ function isAscii(text: string): boolean {
   // deno-lint-ignore no-control-regex
   return !/[^\x00-\x7f]/.test(text);
 }
+
+/**
+ * An address with A-labels in place of U-labels where its local part is ASCII,
+ * as it can stand in a field or notice that must be ASCII; else as it is.
+ *
+ * @param address The address without angle brackets
+ *
+ * @example
+ * ```ts ignore
+ * asciiMailbox("ann@bücher.example"); // "ann@xn--bcher-kva.example"
+ * asciiMailbox("Ann@Example.COM"); // "Ann@Example.COM"
+ * ```
+ */
+export function asciiMailbox(address: string): string {
+  if (isAscii(address)) return address;
+  const at = address.lastIndexOf("@") + 1;
+  const changed = address.slice(0, at) + asciiDomain(address.slice(at));
+  return isAscii(changed) ? changed : address;
+}

@@ -103,3 +103,75 @@ export function trimBlanks(text: string): string {
 export function isBlank(code: number): boolean {
   return code === 0x20 || code === 0x09;
 }
+
+/**
+ * Lines of a header block with no line longer than `limit`: broken before a
+ * blank where there is one, else cut. Lines that fit stay byte for byte.
+ *
+ * @param block Whole lines
+ * @param limit Bytes of a line without its line end
+ *
+ * @example
+ * ```ts ignore
+ * foldLongLines(new TextEncoder().encode(`X: ${"a ".repeat(3000)}\r\n`), 998);
+ * ```
+ */
+export function foldLongLines(block: Uint8Array, limit: number): Uint8Array {
+  const pieces: Uint8Array[] = [];
+  let kept = 0;
+  for (let at = 0; at < block.length;) {
+    const feed = block.indexOf(0x0a, at);
+    const next = feed < 0 ? block.length : feed + 1;
+    let end = feed < 0 ? next : feed;
+    if (end > at && block[end - 1] === 0x0d) end--;
+    if (end - at > limit) {
+      pieces.push(block.subarray(kept, at));
+      foldLine(block.subarray(at, end), { limit, pieces });
+      kept = end;
+    }
+    at = next;
+  }
+  if (kept === 0) return block;
+  pieces.push(block.subarray(kept));
+  const all = new Uint8Array(pieces.reduce((sum, one) => sum + one.length, 0));
+  let to = 0;
+  for (const piece of pieces) {
+    all.set(piece, to);
+    to += piece.length;
+  }
+  return all;
+}
+
+/** Puts a line into pieces, with line ends and a blank at the start of each further line. */
+function foldLine(
+  line: Uint8Array,
+  { limit, pieces }: { limit: number; pieces: Uint8Array[] },
+): void {
+  let end = line.length;
+  while (end > 0 && isBlank(line[end - 1]!)) end--;
+  // One byte of each line is for the blank where the line is cut inside a word.
+  const room = limit - 1;
+  for (let at = 0; at < end;) {
+    if (end - at <= room) {
+      pieces.push(line.subarray(at, end));
+      return;
+    }
+    let text = at;
+    while (isBlank(line[text]!)) text++;
+    let cut = at + room;
+    while (cut > text && !isBlank(line[cut]!)) cut--;
+    if (cut > text) {
+      pieces.push(line.subarray(at, cut), LINE_END);
+    } else if (text >= at + room) {
+      // Blanks alone would end the block for some readers.
+      cut = text - 1;
+    } else {
+      cut = at + room;
+      pieces.push(line.subarray(at, cut), FOLD);
+    }
+    at = cut;
+  }
+}
+
+const LINE_END = encoder.encode("\r\n");
+const FOLD = encoder.encode("\r\n ");

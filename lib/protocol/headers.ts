@@ -24,15 +24,13 @@ import { encodeField } from "./header_encoding.ts";
 
 const CR = 13;
 const LF = 10;
-/** A field's beginning; white space in front of the colon is obsolete but read (RFC 5322 4.5). */
-const FIELD = /^([!-9;-~]+)[ \t]*:/;
+const COLON = 58;
 const NAME = /^[!-9;-~]+$/;
 const MBOX_FROM = /^>?From /;
 const LINE_END = new Uint8Array([CR, LF]);
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
-/** One character an octet, so that offsets in the text are offsets in the octets. */
-const octetDecoder = new TextDecoder("latin1");
+const byteDecoder = new TextDecoder("latin1");
 
 /** Options of {@linkcode MessageHeaders.parse}. */
 export interface HeaderOptions {
@@ -50,13 +48,20 @@ export interface HeaderOptions {
 const RULES: Rules<HeaderOptions> = { utf8: flag };
 const NO_OPTIONS: HeaderOptions = Object.freeze({});
 
+/**
+ * One field: a place in a block. No view of the block and no text: a block may
+ * have 65,000 fields, and most of them are never asked for.
+ */
 interface Field {
-  readonly name: string;
-  /** The name in lower case, to compare. */
-  readonly key: string;
-  /** The whole field with its line end. */
-  readonly octets: Uint8Array;
-  /** Where the value begins, behind the colon. */
+  /** The block it is in. */
+  readonly block: Uint8Array;
+  /** Where it begins. */
+  readonly from: number;
+  /** Where it ends, behind its line end. */
+  readonly to: number;
+  /** Where its name ends. */
+  readonly nameEnd: number;
+  /** Where its value begins, behind the colon. */
   readonly valueAt: number;
 }
 
@@ -106,28 +111,21 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
       checkOptions("MessageHeaders.parse", options, RULES);
     }
     const end = findHeaderEnd(block, 0);
-    const octets = block.slice(0, end < 0 ? block.length : end - 2);
-    const text = octetDecoder.decode(octets);
+    const bytes = block.slice(0, end < 0 ? block.length : end - 2);
     const headers = new MessageHeaders();
     headers.#utf8 = options.utf8 ?? true;
     let at = 0;
-    if (MBOX_FROM.test(text) && !FIELD.test(text)) {
-      at = lineEnd(text, 0);
-      headers.#before = octets.subarray(0, at);
+    if (isMboxFrom(bytes)) {
+      at = lineEnd(bytes, 0);
+      headers.#before = bytes.subarray(0, at);
     }
-    while (at < text.length) {
-      const next = fieldEnd(text, at);
-      const match = FIELD.exec(text.slice(at, next));
-      if (match === null) break;
-      headers.#fields.push({
-        name: match[1]!,
-        key: match[1]!.toLowerCase(),
-        octets: octets.subarray(at, next),
-        valueAt: match[0].length,
-      });
-      at = next;
+    while (at < bytes.length) {
+      const field = fieldAt(bytes, at);
+      if (field === undefined) break;
+      headers.#fields.push(field);
+      at = field.to;
     }
-    headers.#after = octets.subarray(at);
+    headers.#after = bytes.subarray(at);
     return headers;
   }
 
@@ -143,21 +141,21 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
 
   /** The value of the first field of that name, `undefined` if there is none. */
   get(name: string): string | undefined {
-    const key = name.toLowerCase();
-    const field = this.#fields.find((field) => field.key === key);
+    const key = keyOf(name);
+    const field = this.#fields.find((field) => isNamed(field, key));
     return field && valueOf(field);
   }
 
   /** The values of all fields of that name, in order. */
   getAll(name: string): string[] {
-    const key = name.toLowerCase();
-    return this.#fields.filter((field) => field.key === key).map(valueOf);
+    const key = keyOf(name);
+    return this.#fields.filter((field) => isNamed(field, key)).map(valueOf);
   }
 
   /** Whether there is a field of that name. */
   has(name: string): boolean {
-    const key = name.toLowerCase();
-    return this.#fields.some((field) => field.key === key);
+    const key = keyOf(name);
+    return this.#fields.some((field) => isNamed(field, key));
   }
 
   /** Whether edits are refused: they would change nothing that is kept. */
@@ -198,13 +196,14 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
   set(name: string, value: string): void {
     const field = this.#make(name, value);
     this.#edit();
-    const index = this.#fields.findIndex(({ key }) => key === field.key);
+    const key = keyOf(name);
+    const index = this.#fields.findIndex((other) => isNamed(other, key));
     if (index < 0) {
       this.#fields.push(field);
     } else {
       this.#fields[index] = field;
       this.#fields = this.#fields.filter((other, at) =>
-        at <= index || other.key !== field.key
+        at <= index || !isNamed(other, key)
       );
     }
   }
@@ -235,8 +234,8 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
 
   /** Removes all fields of that name. Returns how many there were. */
   remove(name: string): number {
-    const key = name.toLowerCase();
-    const rest = this.#fields.filter((field) => field.key !== key);
+    const key = keyOf(name);
+    const rest = this.#fields.filter((field) => !isNamed(field, key));
     const removed = this.#fields.length - rest.length;
     if (removed === 0) return 0;
     this.#edit();
@@ -265,7 +264,7 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
 
   /** The fields in order, as name (as written) and value. */
   *[Symbol.iterator](): IterableIterator<[name: string, value: string]> {
-    for (const field of this.#fields) yield [field.name, valueOf(field)];
+    for (const field of this.#fields) yield [nameOf(field), valueOf(field)];
   }
 
   /** The fields in order, as pairs of name and value, for JSON. */
@@ -283,7 +282,7 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
    * edited is as it came, octet for octet.
    */
   encode(): Uint8Array<ArrayBuffer> {
-    const parts = [this.#before, ...this.#fields.map(({ octets }) => octets)];
+    const parts = [this.#before, ...runs(this.#fields)];
     // The block may have been cut off inside its last field, and others added.
     if (this.#changed) terminate(parts);
     if (this.#changed && this.#after.length > 0) parts.push(LINE_END);
@@ -316,18 +315,84 @@ export function findHeaderEnd(bytes: Uint8Array, from: number): number {
 }
 
 /** Where the line that begins at `at` ends, its line end included. */
-function lineEnd(text: string, at: number): number {
-  const end = text.indexOf("\n", at);
-  return end < 0 ? text.length : end + 1;
+function lineEnd(bytes: Uint8Array, at: number): number {
+  const end = bytes.indexOf(LF, at);
+  return end < 0 ? bytes.length : end + 1;
 }
 
-/** Where the field that begins at `at` ends, its continuation lines included. */
-function fieldEnd(text: string, at: number): number {
-  let end = lineEnd(text, at);
-  while (end < text.length && isBlank(text.charCodeAt(end))) {
-    end = lineEnd(text, end);
+/** The field that begins at `from`; white space in front of the colon is obsolete but read (RFC 5322 4.5). */
+function fieldAt(block: Uint8Array, from: number): Field | undefined {
+  const nameEnd = skipName(block, from);
+  let valueAt = nameEnd;
+  while (isBlank(block[valueAt]!)) valueAt++;
+  if (nameEnd === from || block[valueAt] !== COLON) return undefined;
+  valueAt++;
+  let to = valueAt;
+  // Short lines are searched here: a call for each would cost more.
+  for (;;) {
+    const near = Math.min(block.length, to + NEAR);
+    while (to < near && block[to] !== LF) to++;
+    to = to < near ? to + 1 : lineEnd(block, to);
+    if (to >= block.length || !isBlank(block[to]!)) break;
   }
-  return end;
+  return { block, from, to, nameEnd, valueAt };
+}
+
+/** Bytes of a line that are searched one by one. */
+const NEAR = 32;
+
+function skipName(block: Uint8Array, from: number): number {
+  let at = from;
+  for (;;) {
+    const byte = block[at];
+    if (byte === undefined || byte < 33 || byte > 126 || byte === COLON) {
+      return at;
+    }
+    at++;
+  }
+}
+
+/** Whether a block begins with the `From ` line of an mbox, and not with a field. */
+function isMboxFrom(block: Uint8Array): boolean {
+  return MBOX_FROM.test(byteDecoder.decode(block.subarray(0, 6))) &&
+    fieldAt(block, 0) === undefined;
+}
+
+/** A name in lower case, to compare. */
+function keyOf(name: string): Uint8Array {
+  return encoder.encode(name.toLowerCase());
+}
+
+function isNamed({ block, from, nameEnd }: Field, key: Uint8Array): boolean {
+  const { length } = key;
+  if (nameEnd - from !== length) return false;
+  for (let at = 0; at < length; at++) {
+    const byte = block[from + at]!;
+    const lower = byte >= 0x41 && byte <= 0x5a ? byte | 0x20 : byte;
+    if (lower !== key[at]) return false;
+  }
+  return true;
+}
+
+function nameOf({ block, from, nameEnd }: Field): string {
+  return byteDecoder.decode(block.subarray(from, nameEnd));
+}
+
+/** The bytes of fields; those that follow each other in one block in one piece. */
+function runs(fields: readonly Field[]): Uint8Array[] {
+  const pieces: Uint8Array[] = [];
+  for (let at = 0; at < fields.length;) {
+    const { block, from } = fields[at]!;
+    let { to } = fields[at]!;
+    at++;
+    for (; at < fields.length; at++) {
+      const next = fields[at]!;
+      if (next.block !== block || next.from !== to) break;
+      to = next.to;
+    }
+    pieces.push(block.subarray(from, to));
+  }
+  return pieces;
 }
 
 function makeField(name: string, value: string, utf8: boolean): Field {
@@ -338,12 +403,14 @@ function makeField(name: string, value: string, utf8: boolean): Field {
       }: want printable ASCII without ":"`,
     );
   }
+  const block = utf8 || isAscii(value)
+    ? encoder.encode(foldField(name, value))
+    : encodedField(name, value);
   return {
-    name,
-    key: name.toLowerCase(),
-    octets: utf8 || isAscii(value)
-      ? encoder.encode(foldField(name, value))
-      : encodedField(name, value),
+    block,
+    from: 0,
+    to: block.length,
+    nameEnd: name.length,
     valueAt: name.length + 1,
   };
 }
@@ -361,9 +428,9 @@ function encodedField(name: string, value: string): Uint8Array {
   return octets;
 }
 
-function valueOf({ octets, valueAt }: Field): string {
+function valueOf({ block, to, valueAt }: Field): string {
   return trimBlanks(
-    decoder.decode(octets.subarray(valueAt))
+    decoder.decode(block.subarray(valueAt, to))
       .replace(/\r?\n(?=[ \t])/g, "").replace(/\r?\n$/, ""),
   );
 }

@@ -13,6 +13,7 @@
  */
 
 import type { Address } from "./address.ts";
+import { asciiMailbox } from "./domain.ts";
 import type { MessageHeaders } from "./headers.ts";
 
 const WEEKDAYS = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"] as const;
@@ -96,7 +97,7 @@ export function formatReceived(init: ReceivedInit): string {
   const { tls, recipient } = init;
   const literal = addressLiteral(init.remoteAddress);
   const name = init.remoteName ? `${clean(init.remoteName, 255)} ` : "";
-  const by = [`\tby ${clean(init.hostname, 255)}`];
+  const by = [`\tby ${clean(asciiMailbox(init.hostname), 255)}`];
   if (init.product) by.push(`(${comment(init.product)})`);
   by.push(`with ${clean(init.protocol, 32)}`);
   if (tls !== undefined) {
@@ -104,7 +105,7 @@ export function formatReceived(init: ReceivedInit): string {
   }
   by.push(`id ${clean(init.id, 128)}`);
   if (recipient !== undefined && !recipient.isNull) {
-    by.push(`for ${recipient.toPath()}`);
+    by.push(`for <${asciiMailbox(String(recipient))}>`);
   }
   const last = by.length - 1;
   by[last] = `${by[last]};`;
@@ -181,7 +182,7 @@ export function formatDate(epochMs: number, offsetMinutes: number): string {
  * ```
  */
 export function formatReturnPath(address: Address): string {
-  return `Return-Path: ${address.toPath()}\r\n`;
+  return `Return-Path: <${asciiMailbox(String(address))}>\r\n`;
 }
 
 /**

@@ -9,6 +9,9 @@
  * {@link https://www.rfc-editor.org/rfc/rfc3834 | RFC 3834}
  */
 
+import { asciiMailbox } from "../protocol/domain.ts";
+import { foldLongLines } from "../protocol/folding.ts";
+import { findHeaderEnd } from "../protocol/headers.ts";
 import { formatDate } from "../protocol/trace.ts";
 import {
   type DeliveryStatus,
@@ -16,9 +19,12 @@ import {
   isAscii,
   needsGlobalStatus,
   printable,
+  type StatusRecipient,
 } from "./delivery_status.ts";
 import type { NoticeKind } from "./notices.ts";
 
+/** Bytes of a line without its line end (RFC 5322 section 2.1.1). */
+export const MAX_LINE = 998;
 const encoder = new TextEncoder();
 
 /** What a notice is made of. */
@@ -54,7 +60,8 @@ export interface Notice {
 }
 
 /** Makes a notice. */
-export function makeNotice(init: NoticeInit): Notice {
+export function makeNotice(given: NoticeInit): Notice {
+  const init = inAscii(given);
   const { status, returned } = init;
   const global = needsGlobalStatus(status);
   const eightBit = returned.some((octet) => octet > 127);
@@ -86,6 +93,86 @@ export function makeNotice(init: NoticeInit): Notice {
     eightBit: isEightBit,
   };
 }
+
+/** The same with A-labels wherever a local part is ASCII, and no long line in the header. */
+function inAscii(init: NoticeInit): NoticeInit {
+  const { status, returned } = init;
+  const end = init.isWhole ? findHeaderEnd(returned, 0) : returned.length;
+  const head = end < 0 ? returned.length : end;
+  return {
+    ...init,
+    to: asciiMailbox(init.to),
+    from: asciiMailbox(init.from),
+    status: {
+      ...status,
+      reportingMta: asciiMailbox(status.reportingMta),
+      recipients: status.recipients.map(asciiRecipient),
+    },
+    returned: join(
+      foldLongLines(returned.subarray(0, head), MAX_LINE),
+      returned.subarray(head),
+    ),
+  };
+}
+
+function asciiRecipient(recipient: StatusRecipient): StatusRecipient {
+  const { address, parameters } = recipient;
+  const { orcpt } = parameters;
+  if (isAscii(address) && isAscii(orcpt?.address ?? "")) return recipient;
+  const original = orcpt && asciiMailbox(orcpt.address);
+  const isChanged = original !== undefined && original !== orcpt!.address;
+  return {
+    ...recipient,
+    address: asciiMailbox(address),
+    parameters: isChanged
+      ? { ...parameters, orcpt: { type: "rfc822", address: original } }
+      : parameters,
+  };
+}
+
+/**
+ * A notice with less of the message in it: its header block in place of the
+ * whole, or nothing of it. `undefined` for what is no such notice, and for one
+ * that has nothing to leave out.
+ *
+ * @param notice A notice of {@linkcode makeNotice}
+ */
+export function reduceNotice(
+  notice: Uint8Array,
+): Uint8Array<ArrayBuffer> | undefined {
+  const text = latin1.decode(notice);
+  const boundary = /\r\n\tboundary="(=_[^"\r\n]+)"\r\n/.exec(text)?.[1];
+  if (boundary === undefined || !text.includes(AUTOMATIC)) return undefined;
+  const last = text.lastIndexOf(`\r\n--${boundary}\r\n`);
+  const part = PART.exec(text.slice(last));
+  if (last < 0 || part === null) return undefined;
+  const start = encoder.encode(`\r\n--${boundary}\r\n`).length;
+  const end = encoder.encode(`\r\n--${boundary}--\r\n`);
+  const before = notice.subarray(0, last);
+  const [whole, type, encoding] = part;
+  if (type!.endsWith("headers")) return join(before, end);
+  const body = notice.subarray(last + whole.length);
+  const header = findHeaderEnd(body, 0);
+  if (header < 0) return join(before, end);
+  const headersType = type === "message/global"
+    ? "message/global-headers"
+    : "text/rfc822-headers";
+  return join(
+    notice.subarray(0, last + start),
+    encoder.encode(
+      `Content-Type: ${headersType}\r\n` +
+        `Content-Transfer-Encoding: ${encoding}\r\n\r\n`,
+    ),
+    body.subarray(0, Math.max(0, header - 2)),
+    end,
+  );
+}
+
+/** The beginning of the part with what is returned, and nothing but that. */
+const PART =
+  /^\r\n--[^\r\n]+\r\nContent-Type: (message\/rfc822|message\/global|text\/rfc822-headers|message\/global-headers)\r\nContent-Transfer-Encoding: ([78]bit)\r\n\r\n/;
+const AUTOMATIC = "\r\nAuto-Submitted: auto-replied\r\n";
+const latin1 = new TextDecoder("latin1");
 
 /** A boundary that is not in what is returned: its sender may have guessed the next one. */
 function freeBoundary({ unique, returned }: NoticeInit): string {

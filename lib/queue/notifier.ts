@@ -5,7 +5,8 @@
  * {@link https://www.rfc-editor.org/rfc/rfc3461#section-6 | RFC 3461 section 6}
  */
 
-import { makeNotice } from "./bounce.ts";
+import { asciiMailbox } from "../protocol/domain.ts";
+import { makeNotice, MAX_LINE, reduceNotice } from "./bounce.ts";
 import type { StatusRecipient } from "./delivery_status.ts";
 import { findHeaderEnd } from "../protocol/headers.ts";
 import type { NoticeKind } from "./notices.ts";
@@ -64,7 +65,13 @@ export class Notifier {
     const { hostname, from, newId } = this.#init;
     const id = newId();
     const { kind, now } = request;
-    const isWhole = this.#isWholeReturned(entry, kind);
+    let isWhole = this.#isWholeReturned(entry, kind);
+    let returned = await this.#returned(entry, isWhole);
+    if (isWhole && hasLongBodyLines(returned)) {
+      // A notice must not fail for what it returns.
+      isWhole = false;
+      returned = returned.subarray(0, headerLength(returned, returned.length));
+    }
     const notice = makeNotice({
       kind,
       to: envelope.from,
@@ -80,7 +87,7 @@ export class Notifier {
         ),
       },
       smtpUtf8: envelope.parameters.smtpUtf8 ?? false,
-      returned: await this.#returned(entry, isWhole),
+      returned,
       isWhole,
     });
     const { bytes } = notice;
@@ -92,10 +99,40 @@ export class Notifier {
           ...(notice.eightBit ? { body: "8BITMIME" } : {}),
           ...(notice.smtpUtf8 ? { smtpUtf8: true } : {}),
         },
-        recipients: [{ address: envelope.from, parameters: NEVER }],
+        recipients: [{
+          address: asciiMailbox(envelope.from),
+          parameters: NEVER,
+        }],
         size: bytes.length,
         acceptedAt: now,
         options: {},
+      },
+      content: once(bytes),
+    };
+  }
+
+  /**
+   * The same notice with less of the message in it, for a sender's host that
+   * has refused the notice as it is; `undefined` where there is nothing to
+   * leave out, or the message is no notice of this queue.
+   */
+  async makeSmaller(
+    entry: SpoolEntry,
+    now: number,
+  ): Promise<SpoolAddition | undefined> {
+    const { envelope } = entry;
+    const limit = this.#init.returnLimit + 4 * HEADER_LIMIT;
+    if (envelope.from !== "" || envelope.size > limit) return undefined;
+    const bytes = reduceNotice(
+      await this.#returned(entry, true),
+    );
+    if (bytes === undefined) return undefined;
+    return {
+      envelope: {
+        ...envelope,
+        id: this.#init.newId(),
+        size: bytes.length,
+        acceptedAt: now,
       },
       content: once(bytes),
     };
@@ -137,6 +174,18 @@ function headerLength(bytes: Uint8Array, used: number): number {
   const end = findHeaderEnd(head, 0);
   if (end >= 2) return end - 2;
   return head.lastIndexOf(10) + 1;
+}
+
+/** Whether a line behind the header is longer than a server must take. */
+function hasLongBodyLines(bytes: Uint8Array): boolean {
+  let line = headerLength(bytes, bytes.length);
+  for (;;) {
+    const feed = bytes.indexOf(10, line);
+    const end = feed < 0 ? bytes.length : feed - 1;
+    if (end - line > MAX_LINE) return true;
+    if (feed < 0) return false;
+    line = feed + 1;
+  }
 }
 
 function statusOf(

@@ -31,6 +31,11 @@ const STUCK_MS = 900_000;
 /** Milliseconds until notices that could not be written are tried again. */
 const RETRY_MS = 60_000;
 
+/** Permanent failures that may be those of the content: not of an address, mailbox or host. */
+const MAY_BE_CONTENT = /^5\.(?:2\.3|3\.4|6|7)/;
+/** Replies without such a status that are often about content. */
+const CONTENT_REPLY = /^55[24][ -]/;
+
 /** What a settlement asks of the queue. */
 export interface SettlementHost {
   /** Begins to deliver a message that is new in the spool. */
@@ -135,6 +140,7 @@ export class Settlement {
     task.noticeAt = 0;
     if (open.failed.length > 0 && await this.#isKept(task, open.failed)) return;
     if (task.removed) return;
+    await this.#sendSmaller(task, open.failed);
     await this.#send(task, "failed", open.toReturn);
     await this.#send(task, "succeeded", open.succeeded);
     await this.#config.spool.change(task.entry.envelope.id, {
@@ -197,6 +203,31 @@ export class Settlement {
         notice: notice.envelope.id,
         recipients: indices.length,
       },
+    });
+  }
+
+  /** A notice that was refused for what is in it goes again with less. */
+  async #sendSmaller(
+    task: RelayTask,
+    failed: readonly number[],
+  ): Promise<void> {
+    const { envelope, progress } = task.entry;
+    if (envelope.from !== "" || envelope.recipients.length !== 1) return;
+    const answer = progress.recipients[failed[0] ?? -1]?.answer;
+    if (answer === undefined) return;
+    const mayBeContent = MAY_BE_CONTENT.test(answer.status) ||
+      (answer.isReply && answer.status === "5.0.0" &&
+        CONTENT_REPLY.test(answer.text));
+    if (!mayBeContent) return;
+    const { spool, clock, log } = this.#config;
+    const notice = await this.#notifier.makeSmaller(task.entry, clock.now());
+    if (notice === undefined) return;
+    this.#host.admit(await spool.add(notice));
+    log({
+      level: "info",
+      event: "bounce",
+      message: "A notice was refused; it goes again with less in it",
+      fields: { id: envelope.id, notice: notice.envelope.id },
     });
   }
 

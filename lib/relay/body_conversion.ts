@@ -1,9 +1,14 @@
 /**
- * Content made 7-bit for a server without 8BITMIME: text becomes
- * quoted-printable, everything else base64, part by part. Pure.
+ * Content changed for a server that does not take it as it is: made 7-bit for
+ * one without 8BITMIME, or its long lines encoded. Text becomes
+ * quoted-printable, everything else base64, part by part.
  *
- * Never touches what is signed or encrypted as a whole, and never guesses: what
- * cannot be converted is refused, to be returned with 5.6.3.
+ * Content is read twice, once to look and once to change, and is never held:
+ * memory does not grow with its size. Both are done in pieces that leave the
+ * event loop to the sessions in between.
+ *
+ * Never touches what is signed or encrypted as a whole: that is returned with
+ * 5.6.3. All else goes: what cannot be read is text, or stays as it is.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc6152#section-3 | RFC 6152 section 3},
  * {@link https://www.rfc-editor.org/rfc/rfc2045#section-6 | RFC 2045 section 6},
@@ -11,175 +16,196 @@
  * {@link https://www.rfc-editor.org/rfc/rfc1428 | RFC 1428}
  */
 
-import { MessageHeaders } from "../protocol/headers.ts";
 import { SmtpReply } from "../protocol/reply.ts";
-import { findBoundary, splitMultipart } from "./multipart.ts";
-import { toBase64Lines, toQuotedPrintable } from "./transfer_encoding.ts";
+import { HeaderRewriter } from "./header_rewriter.ts";
+import { loopShare } from "./loop_share.ts";
+import { MimeScanner, type Place, type ScanOptions } from "./mime_scanner.ts";
+import {
+  Base64Encoder,
+  QuotedPrintableEncoder,
+  type TransferEncoder,
+} from "./transfer_encoding.ts";
 
-const CR = 0x0d;
-const LF = 0x0a;
-/** Deeper nesting is an attack, not mail. */
-const MAX_DEPTH = 30;
+/** Bytes that are worked on in one go. */
+const PIECE = 8192;
+const NOTHING = new Uint8Array(0);
 
-/** The outcome of a conversion. */
+/** Gives the same content, from its beginning, each time. */
+export type Reopen = () => AsyncIterable<Uint8Array>;
+
+/** The outcome of a look at content. */
 export type Converted =
   | {
-    /** The content, all of it below 128, with the line ends it had. */
-    readonly content: Uint8Array<ArrayBuffer>;
+    /** The changed content, from its beginning each time. */
+    readonly open: Reopen;
   }
   | {
-    /** Why it cannot be converted. */
+    /** Why it must not be changed. */
     readonly reply: SmtpReply;
   };
 
-/** Thrown and caught in this file alone: the way out of the recursion. */
-class CannotConvert extends Error {}
-
-/** Whether all octets are below 128. */
-export function isAscii(bytes: Uint8Array): boolean {
-  const end = bytes.length;
-  let at = 0;
-  // Eight octets a step: this looks at every message that is relayed.
-  for (; at + 8 <= end; at += 8) {
-    const all = bytes[at]! | bytes[at + 1]! | bytes[at + 2]! | bytes[at + 3]! |
-      bytes[at + 4]! | bytes[at + 5]! | bytes[at + 6]! | bytes[at + 7]!;
-    if (all > 127) return false;
-  }
-  for (; at < end; at++) if (bytes[at]! > 127) return false;
-  return true;
-}
-
 /**
- * Converts a message.
+ * Looks at a message and says how it goes.
  *
- * @param message The whole content, header first
+ * @param open Gives the whole content, header first; called once for this and
+ * once for each reading of what comes out
+ * @param options What is to be changed
  *
  * @example
  * ```ts ignore
- * import { convertTo7Bit } from "@smtp/server";
- *
  * const message = new TextEncoder().encode(
  *   "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n" +
  *     "Content-Transfer-Encoding: 8bit\r\n\r\nGrüße\r\n",
  * );
- * const converted = convertTo7Bit(message);
- * const text = "content" in converted
- *   ? new TextDecoder().decode(converted.content)
- *   : "";
- * console.assert(text.endsWith("\r\n\r\nGr=C3=BC=C3=9Fe\r\n"));
+ * const converted = await convertContent(() => ReadableStream.from([message]), {
+ *   to7Bit: true,
+ *   shortLines: false,
+ *   touchesSigned: false,
+ * });
  * ```
  */
-export function convertTo7Bit(message: Uint8Array): Converted {
-  try {
-    return { content: concat(convertEntity(message, 0)) };
-  } catch (error) {
-    if (!(error instanceof CannotConvert)) throw error;
+export async function convertContent(
+  open: Reopen,
+  options: ScanOptions,
+): Promise<Converted> {
+  const scanner = new MimeScanner(options);
+  for await (const piece of inPieces(open())) {
+    await loopShare.run(() => scanner.push(piece));
+  }
+  const scanned = await loopShare.run(() => scanner.end());
+  if ("refusal" in scanned) {
     return {
       reply: new SmtpReply(
         554,
-        `Message is not 7-bit, the server takes nothing else, and ${error.message}`,
+        `Message must be changed for the server, and ${scanned.refusal}`,
         { enhanced: "5.6.3" },
       ),
     };
   }
+  return { open: () => changed(open(), scanned.places) };
 }
 
-/** One entity, a message or a part, as pieces. What is 7-bit already stays as it is. */
-function convertEntity(entity: Uint8Array, depth: number): Uint8Array[] {
-  if (depth > MAX_DEPTH) throw new CannotConvert("its parts nest too deep");
-  const start = bodyStart(entity);
-  const body = entity.subarray(start);
-  const headers = MessageHeaders.parse(entity.subarray(0, start));
-  const encoding = (headers.get("Content-Transfer-Encoding") ?? "7bit")
-    .trim().toLowerCase();
-  if (!isAscii(entity.subarray(0, start))) {
-    throw new CannotConvert("its header cannot be converted");
-  }
-  if (isAscii(body) && encoding !== "binary") return [entity];
-  const type = headers.get("Content-Type")?.trim() ?? "";
-  const kind = (/^[^\s;]+/.exec(type)?.[0] ?? "text/plain").toLowerCase();
-  if (kind === "multipart/signed" || kind === "multipart/encrypted") {
-    throw new CannotConvert("it is signed or encrypted");
-  }
-  if (kind === "message/partial") {
-    throw new CannotConvert("it is a fragment of another");
-  }
-  if (!["7bit", "8bit", "binary"].includes(encoding)) {
-    throw new CannotConvert("its encoding is not what its header says");
-  }
-  if (kind.startsWith("multipart/")) {
-    return convertMultipart(headers, { body, type, depth });
-  }
-  if (kind === "message/rfc822") {
-    setHeaders(headers, "7bit", depth);
-    return [block(headers), ...convertEntity(body, depth + 1)];
-  }
-  if (type === "") {
-    headers.set("Content-Type", "text/plain; charset=unknown-8bit");
-  }
-  // Quoted-printable text cannot keep a bare CR or LF apart from a line end.
-  if (kind.startsWith("text/") && encoding !== "binary") {
-    setHeaders(headers, "quoted-printable", depth);
-    return [block(headers), toQuotedPrintable(body)];
-  }
-  setHeaders(headers, "base64", depth);
-  return [block(headers), toBase64Lines(body)];
-}
-
-function convertMultipart(
-  headers: MessageHeaders,
-  entity: {
-    body: Uint8Array;
-    type: string;
-    depth: number;
-  },
-): Uint8Array[] {
-  const boundary = findBoundary(entity.type);
-  const pieces = boundary && splitMultipart(entity.body, boundary);
-  if (!pieces) throw new CannotConvert("its parts cannot be told apart");
-  setHeaders(headers, "7bit", entity.depth);
-  const out: Uint8Array[] = [block(headers)];
-  for (const { kind, bytes } of pieces) {
-    if (kind === "part") out.push(...convertEntity(bytes, entity.depth + 1));
-    else out.push(isAscii(bytes) ? bytes : masked(bytes));
-  }
-  return out;
-}
-
-function setHeaders(
-  headers: MessageHeaders,
-  encoding: string,
-  depth: number,
-): void {
-  headers.set("Content-Transfer-Encoding", encoding);
-  if (depth === 0 && !headers.has("MIME-Version")) {
-    headers.set("MIME-Version", "1.0");
+/** Pieces small enough to be worked on in one go. */
+async function* inPieces(
+  content: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
+  for await (const chunk of content) {
+    for (let at = 0; at < chunk.length; at += PIECE) {
+      yield chunk.subarray(at, at + PIECE);
+    }
   }
 }
 
-/** The header block with the empty line after it. */
-function block(headers: MessageHeaders): Uint8Array {
-  return concat([headers.encode(), new Uint8Array([CR, LF])]);
-}
-
-/** Text around the parts, which no reader shows. */
-function masked(bytes: Uint8Array): Uint8Array {
-  return bytes.map((octet) => octet > 127 ? 0x3f : octet);
-}
-
-/** Where the body begins: after the first empty line, or at the end. */
-function bodyStart(entity: Uint8Array): number {
-  if (entity[0] === LF) return 1;
-  if (entity[0] === CR && entity[1] === LF) return 2;
-  for (let at = entity.indexOf(LF); at >= 0; at = entity.indexOf(LF, at + 1)) {
-    if (entity[at + 1] === LF) return at + 2;
-    if (entity[at + 1] === CR && entity[at + 2] === LF) return at + 3;
+async function* changed(
+  content: AsyncIterable<Uint8Array>,
+  places: readonly Place[],
+): AsyncGenerator<Uint8Array> {
+  const walk = new PlaceWalk(places);
+  for await (const piece of inPieces(content)) {
+    const bytes = await loopShare.run(() => walk.take(piece));
+    if (bytes.length > 0) yield bytes;
   }
-  return entity.length;
+  const rest = walk.end();
+  if (rest.length > 0) yield rest;
 }
 
-/** One array of all the pieces. */
-function concat(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+/** Walks through the places of a message as its content comes. */
+class PlaceWalk {
+  readonly #places: readonly Place[];
+  #index = 0;
+  #at = 0;
+  #encoder: TransferEncoder | undefined;
+
+  /** @param places All places of the message */
+  constructor(places: readonly Place[]) {
+    this.#places = places;
+  }
+
+  /** What a piece becomes. */
+  take(piece: Uint8Array): Uint8Array {
+    const out: Uint8Array[] = [];
+    for (let at = 0; at < piece.length;) {
+      this.#skipEmpty(out);
+      const place = this.#places[this.#index];
+      // Longer than when it was looked at: not the content of this message.
+      if (place === undefined) break;
+      const size = Math.min(piece.length - at, place.to - this.#at);
+      out.push(this.#change(place, piece.subarray(at, at + size)));
+      at += size;
+      this.#at += size;
+      if (this.#at === place.to) this.#leave(out);
+    }
+    return joined(out);
+  }
+
+  /** What is left. */
+  end(): Uint8Array {
+    const out: Uint8Array[] = [];
+    this.#skipEmpty(out);
+    return joined(out);
+  }
+
+  /** A header that was not there has only what is added to it. */
+  #skipEmpty(out: Uint8Array[]): void {
+    for (;;) {
+      const place = this.#places[this.#index];
+      if (place === undefined || place.to > this.#at) return;
+      this.#encoder = encoderOf(place);
+      this.#leave(out);
+    }
+  }
+
+  #change(place: Place, bytes: Uint8Array): Uint8Array {
+    switch (place.kind) {
+      case "copy":
+        return bytes;
+      case "mask":
+        return bytes.map((byte) => byte > 127 ? 0x3f : byte);
+      case "escape":
+        return escaped(bytes);
+      default:
+        this.#encoder ??= encoderOf(place)!;
+        return this.#encoder.encode(bytes);
+    }
+  }
+
+  #leave(out: Uint8Array[]): void {
+    if (this.#encoder !== undefined) out.push(this.#encoder.finish());
+    this.#encoder = undefined;
+    this.#index++;
+  }
+}
+
+function encoderOf({ kind, change }: Place): TransferEncoder | undefined {
+  switch (kind) {
+    case "header":
+      return new HeaderRewriter(change!);
+    case "quoted-printable":
+      return new QuotedPrintableEncoder();
+    case "base64":
+      return new Base64Encoder();
+    default:
+      return undefined;
+  }
+}
+
+/** Quoted-printable that has bytes above 127 in it. */
+function escaped(bytes: Uint8Array): Uint8Array {
+  const out: number[] = [];
+  for (const byte of bytes) {
+    if (byte < 128) out.push(byte);
+    else {
+      const hex = byte.toString(16).toUpperCase();
+      out.push(0x3d, hex.charCodeAt(0), hex.charCodeAt(1));
+    }
+  }
+  return Uint8Array.from(out);
+}
+
+/** One array of all the pieces; the piece itself where there is one. */
+function joined(pieces: readonly Uint8Array[]): Uint8Array {
+  if (pieces.length === 0) return NOTHING;
+  if (pieces.length === 1) return pieces[0]!;
   const size = pieces.reduce((sum, piece) => sum + piece.length, 0);
   const all = new Uint8Array(size);
   let at = 0;

@@ -269,7 +269,11 @@ export class SmtpClient {
       // On a session that was idle the first flight may find it closed: content
       // must not be part of it, or it might be delivered twice.
       mayBeEager: chunks && this.#sent === 0,
+      encodesLongLines: this.#options.longLines === "encode",
       recipients,
+    }).catch((error) => {
+      this.close();
+      throw error;
     });
     if ("refusal" in message) return refuseAll(recipients, message.refusal);
     const session = this.#session;

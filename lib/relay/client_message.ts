@@ -30,26 +30,37 @@ import {
   type RcptParameters,
 } from "../protocol/parameters.ts";
 import { SmtpReply } from "../protocol/reply.ts";
-import { type Converted, convertTo7Bit, isAscii } from "./body_conversion.ts";
+import { convertContent, type Reopen } from "./body_conversion.ts";
+import { heldBytes } from "./byte_budget.ts";
 import type { ClientProgress } from "./client_options.ts";
+import { type ContentFacts, ContentMeter } from "./delivery_content.ts";
+import { loopShare } from "./loop_share.ts";
+import { isAscii } from "./mime_scanner.ts";
 import {
+  needsFacts,
   planSending,
   rcptParameters,
   type SendingPlan,
   type SessionFacts,
 } from "./sending_plan.ts";
 
-/** Content larger than this is not read into memory to be converted, in octets. */
-const MAX_CONVERTED = 64 * 1024 * 1024;
+/** A stream that can be read once and is larger than this is not converted, in bytes. */
+const MAX_HELD = 64 * 1024 * 1024;
 /** Pieces in which content from memory is written. */
 const PIECE = 262144;
 
-/** The content of a message: text is sent as UTF-8. Line ends may be CRLF, LF or CR. */
+/**
+ * The content of a message: text is sent as UTF-8. Line ends may be CRLF, LF or
+ * CR. A function opens the content from its beginning each time it is called:
+ * content of any size can then be converted for a server that needs that, while
+ * a stream must be read into memory for it, up to 64 MiB.
+ */
 export type ClientData =
   | string
   | Uint8Array
   | ReadableStream<Uint8Array>
-  | AsyncIterable<Uint8Array>;
+  | AsyncIterable<Uint8Array>
+  | (() => ReadableStream<Uint8Array> | AsyncIterable<Uint8Array>);
 
 /** A recipient, with or without parameters. */
 export type ClientDestination = string | Address | {
@@ -177,56 +188,148 @@ export async function prepareMessage(
   },
 ): Promise<Prepared> {
   const { recipients } = session;
+  const { signal } = options;
   const from = asciiAddress(toAddress(options.from));
-  let data: ClientData = typeof options.data === "string"
-    ? new TextEncoder().encode(options.data)
-    : options.data;
+  const asciiAddresses = from.isAscii &&
+    recipients.every(({ wire }) => wire.isAscii);
   let parameters = options.parameters ?? {};
-  for (;;) {
-    const bytes: Uint8Array | undefined = data instanceof Uint8Array
-      ? data
-      : undefined;
-    const planned = planSending({
-      parameters,
-      asciiAddresses: from.isAscii &&
-        recipients.every(({ wire }) => wire.isAscii),
-      size: bytes?.length ?? parameters.size,
-      isAscii: bytes && isAscii(bytes),
-      headerIsAscii: bytes && headerIsAscii(bytes),
-    }, session);
-    if (planned.kind === "refuse") {
-      await letGo(data);
-      return { refusal: planned.reply };
+  let source: Source = sourceOf(options.data);
+  if ("stream" in source && needsFacts(parameters, session)) {
+    const held = await hold(source.stream, signal);
+    if (held === undefined) return { refusal: TOO_LARGE };
+    source = held;
+  }
+  try {
+    for (let isConverted = false;; isConverted = true) {
+      const isBinary = parameters.body === "BINARYMIME";
+      const isLookedAt = "bytes" in source || needsFacts(parameters, session);
+      const facts = isLookedAt
+        ? await lookAt(source as Held, { isBinary, signal })
+        : undefined;
+      const planned = planSending({
+        parameters,
+        asciiAddresses,
+        size: parameters.size,
+        isAscii: undefined,
+        headerIsAscii: undefined,
+        hasLongLines: undefined,
+        ...facts,
+        isConverted,
+      }, session);
+      if (planned.kind === "refuse") {
+        await letGo(source);
+        return { refusal: planned.reply };
+      }
+      if (planned.kind === "send") {
+        const { plan } = planned;
+        const whole = "bytes" in source && source.bytes.length <= PIECE
+          ? source.bytes
+          : undefined;
+        return {
+          envelope: makeEnvelope(from, { recipients, plan }),
+          plan,
+          content: contentOf(source),
+          whole,
+        };
+      }
+      // A stream that is to be converted was read above.
+      const kept = source as Held;
+      const open = openerOf(kept);
+      const converted = await convertContent(() => untilAbort(open(), signal), {
+        to7Bit: planned.to7Bit,
+        shortLines: planned.shortLines,
+        // A notice is lost where it is refused, and what it returns is an
+        // extract for its reader.
+        touchesSigned: from.isNull,
+      });
+      if ("reply" in converted) {
+        await letGo(source);
+        return { refusal: converted.reply };
+      }
+      source = await reopened(converted.open, kept);
+      if (planned.to7Bit) {
+        const { body: _converted, ...others } = parameters;
+        parameters = others;
+      }
     }
-    if (planned.kind === "send") {
-      const { plan } = planned;
-      const content = bytes
-        ? pieces(bytes)
-        : (data as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]();
-      return {
-        envelope: makeEnvelope(from, { recipients, plan }),
-        plan,
-        content,
-        whole: bytes && bytes.length <= PIECE ? bytes : undefined,
-      };
-    }
-    const whole: Uint8Array | undefined = bytes ??
-      await collect(data as AsyncIterable<Uint8Array>);
-    const converted: Converted = whole ? convertTo7Bit(whole) : TOO_LARGE;
-    if ("reply" in converted) return { refusal: converted.reply };
-    data = converted.content;
-    const { body: _converted, ...others } = parameters;
-    parameters = others;
+  } catch (error) {
+    await letGo(source);
+    throw error;
   }
 }
 
-const TOO_LARGE = {
-  reply: new SmtpReply(
-    554,
-    "Message is too large to be converted for a server that takes 7-bit content only",
-    { enhanced: "5.6.3" },
-  ),
-};
+/** Content that can be read more than once. */
+type Held =
+  | { readonly bytes: Uint8Array; readonly release?: (() => void) | undefined }
+  | { readonly open: Reopen; readonly release?: (() => void) | undefined };
+
+/** Content, wherever it comes from. */
+type Source = Held | { readonly stream: AsyncIterable<Uint8Array> };
+
+function sourceOf(data: ClientData): Source {
+  if (typeof data === "string") {
+    return { bytes: new TextEncoder().encode(data) };
+  }
+  if (data instanceof Uint8Array) return { bytes: data };
+  if (typeof data === "function") return { open: data };
+  return { stream: data };
+}
+
+function openerOf(source: Held): Reopen {
+  return "bytes" in source ? () => pieces(source.bytes) : source.open;
+}
+
+/** Converted content: in memory where it was small before. */
+async function reopened(open: Reopen, before: Held): Promise<Held> {
+  const { release } = before;
+  if (!("bytes" in before) || before.bytes.length > PIECE) {
+    return { open, release };
+  }
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of open()) chunks.push(chunk);
+  return { bytes: joined(chunks), release };
+}
+
+/** Finds out what is known of content by reading it. */
+async function lookAt(source: Held, { isBinary, signal }: {
+  readonly isBinary: boolean;
+  readonly signal: AbortSignal | undefined;
+}): Promise<ContentFacts> {
+  const meter = new ContentMeter({ isBinary });
+  if ("bytes" in source && source.bytes.length <= PIECE) {
+    meter.push(source.bytes);
+    return meter.end();
+  }
+  for await (const piece of untilAbort(openerOf(source)(), signal)) {
+    await loopShare.run(() => meter.push(piece));
+  }
+  return meter.end();
+}
+
+/** The content for the wire; gives back what it holds at its end. */
+function contentOf(source: Source): AsyncIterator<Uint8Array> {
+  const inner = "stream" in source
+    ? source.stream[Symbol.asyncIterator]()
+    : openerOf(source)()[Symbol.asyncIterator]();
+  const release = "stream" in source ? undefined : source.release;
+  if (release === undefined) return inner;
+  // No generator: one that is let go before it was asked for anything never
+  // comes to its end.
+  return {
+    next: () => inner.next(),
+    async return() {
+      release();
+      await inner.return?.();
+      return { done: true, value: undefined };
+    },
+  };
+}
+
+const TOO_LARGE = new SmtpReply(
+  554,
+  "Message is too large to be converted for a server that takes 7-bit content only",
+  { enhanced: "5.6.3" },
+);
 
 function makeEnvelope(
   from: Address,
@@ -263,21 +366,11 @@ function isAsciiText(text: string): boolean {
   return isAscii(new TextEncoder().encode(text));
 }
 
-function headerIsAscii(bytes: Uint8Array): boolean {
-  let end = bytes.length;
-  for (let at = bytes.indexOf(10); at >= 0; at = bytes.indexOf(10, at + 1)) {
-    const next = bytes[at + 1] === 13 ? bytes[at + 2] : bytes[at + 1];
-    if (next !== 10) continue;
-    end = at;
-    break;
-  }
-  return isAscii(bytes.subarray(0, end));
-}
-
-/** Gives back what a stream holds that nobody will read. */
-async function letGo(data: ClientData): Promise<void> {
-  if (typeof data === "string" || data instanceof Uint8Array) return;
-  await data[Symbol.asyncIterator]().return?.();
+/** Gives back what will not be read. */
+async function letGo(source: Source): Promise<void> {
+  if ("stream" in source) {
+    await source.stream[Symbol.asyncIterator]().return?.();
+  } else source.release?.();
 }
 
 async function* pieces(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
@@ -286,18 +379,58 @@ async function* pieces(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   }
 }
 
-/** All of a stream, `undefined` where it is too much. */
-async function collect(
-  data: AsyncIterable<Uint8Array>,
-): Promise<Uint8Array | undefined> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of data) {
-    size += chunk.length;
-    if (size > MAX_CONVERTED) return undefined;
-    chunks.push(chunk.slice());
+/** Content that ends with the signal's reason, even where its source has stopped to answer. */
+async function* untilAbort(
+  content: AsyncIterable<Uint8Array>,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array> {
+  if (signal === undefined) return yield* content;
+  const source = content[Symbol.asyncIterator]();
+  const aborted = Promise.withResolvers<never>();
+  aborted.promise.catch(() => {});
+  const onAbort = () => aborted.reject(signal.reason);
+  signal.addEventListener("abort", onAbort);
+  try {
+    for (;;) {
+      signal.throwIfAborted();
+      const next = await Promise.race([source.next(), aborted.promise]);
+      if (next.done) return;
+      yield next.value;
+    }
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+    // Not waited for: a source that does not answer does not end either.
+    source.return?.()?.catch(() => {});
   }
-  const all = new Uint8Array(size);
+}
+
+/** A stream in memory, within the budget of all; `undefined` where it is too much. */
+async function hold(
+  data: AsyncIterable<Uint8Array>,
+  signal: AbortSignal | undefined,
+): Promise<Held | undefined> {
+  const release = await heldBytes.take(MAX_HELD, signal);
+  try {
+    const chunks: Uint8Array[] = [];
+    let size = 0;
+    for await (const chunk of untilAbort(data, signal)) {
+      size += chunk.length;
+      if (size > MAX_HELD) break;
+      chunks.push(chunk.slice());
+    }
+    if (size > MAX_HELD) {
+      release();
+      return undefined;
+    }
+    return { bytes: joined(chunks), release };
+  } catch (error) {
+    release();
+    throw error;
+  }
+}
+
+function joined(chunks: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const all = new Uint8Array(chunks.reduce((sum, one) => sum + one.length, 0));
   let at = 0;
   for (const chunk of chunks) {
     all.set(chunk, at);

@@ -129,6 +129,15 @@ export interface SmtpClientOptions {
    * @default {true}
    */
   readonly chunking?: boolean | undefined;
+  /**
+   * What becomes of lines of over 998 bytes (RFC 5321 section 4.5.3.1.6):
+   * `"keep"` sends them as they are; `"encode"` makes the parts that have them
+   * quoted-printable or base64, and folds header lines. What is signed or
+   * encrypted stays as it is.
+   *
+   * @default {"keep"}
+   */
+  readonly longLines?: "keep" | "encode" | undefined;
   /** Time limits in milliseconds, instead of those of RFC 5321 section 4.5.3.2. */
   readonly timeouts?: Partial<ClientTimeouts> | undefined;
   /** The certificate to show where the server asks for one. */
@@ -178,6 +187,7 @@ export const CLIENT_RULES: Rules<SmtpClientOptions> = {
   allowInsecureAuth: flag,
   lmtp: flag,
   chunking: flag,
+  longLines: oneOf("keep", "encode"),
   timeouts: TIMEOUTS_RULE,
   clientCertificate: CERTIFICATE_RULE,
   trusted: TRUSTED_RULE,

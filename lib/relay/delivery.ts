@@ -55,6 +55,7 @@ export interface DeliveryOptions extends
     | "auth"
     | "allowInsecureAuth"
     | "chunking"
+    | "longLines"
     | "timeouts"
     | "clientCertificate"
     | "trusted"
@@ -137,6 +138,7 @@ const {
   auth,
   allowInsecureAuth,
   chunking,
+  longLines,
   timeouts,
   clientCertificate,
   trusted,
@@ -145,6 +147,7 @@ const {
 } = CLIENT_RULES;
 const RULES: Rules<DeliveryOptions> = {
   ...{ hostname, security, auth, allowInsecureAuth, chunking, timeouts },
+  longLines,
   ...{ clientCertificate, trusted, connect, upgrade },
   dns: required(having("a DnsClient", "mx", "addresses")),
   ownNames: NAMES_RULE,

@@ -361,10 +361,16 @@ export class DeliveryWalk {
     }
   }
 
-  #send(client: SmtpClient, sent: readonly number[]): Promise<SendResult> {
-    const { from, parameters, recipients, size } = this.#job;
+  async #send(
+    client: SmtpClient,
+    sent: readonly number[],
+  ): Promise<SendResult> {
+    const { from, parameters, recipients } = this.#job;
     const { signal, content } = this.#options;
-    return client.send({
+    const size = parameters.body === "BINARYMIME"
+      ? this.#job.size
+      : await content.wireSize(this.#job.size);
+    return await client.send({
       from,
       parameters: { ...parameters, size },
       to: sent.map((index) => recipients[index]!),
@@ -504,6 +510,7 @@ export class DeliveryWalk {
       allowInsecureAuth: options.allowInsecureAuth,
       chunking: options.chunking !== false &&
         !options.noChunking.has(hop.host, now),
+      longLines: options.longLines,
       timeouts: options.timeouts,
       clientCertificate: options.clientCertificate,
       trusted: options.trusted,

@@ -25,12 +25,16 @@ export interface MessageFacts {
   readonly parameters: MailParameters;
   /** Whether every address, made ASCII where that is possible, is ASCII. */
   readonly asciiAddresses: boolean;
-  /** Octets of the content, where known. */
+  /** Bytes of the content, where known. */
   readonly size: number | undefined;
-  /** Whether all octets are below 128, where the content was looked at. */
+  /** Whether all bytes are below 128, where the content was looked at. */
   readonly isAscii: boolean | undefined;
   /** Whether those of the header are, where it was looked at. */
   readonly headerIsAscii: boolean | undefined;
+  /** Whether it has lines of over 998 bytes, where it was looked at. */
+  readonly hasLongLines: boolean | undefined;
+  /** Whether the content has been changed already: what it still holds goes as it is. */
+  readonly isConverted: boolean;
 }
 
 /** What is known of the session. */
@@ -39,6 +43,8 @@ export interface SessionFacts {
   readonly capabilities: ClientCapabilities;
   /** Whether content may go before its envelope is answered. */
   readonly mayBeEager: boolean;
+  /** Whether long lines are encoded. */
+  readonly encodesLongLines: boolean;
 }
 
 /** How the message goes. */
@@ -62,8 +68,12 @@ export type Planned =
     readonly plan: SendingPlan;
   }
   | {
-    /** The content must be made 7-bit first; then plan again. */
+    /** The content must be changed first; then plan again. */
     readonly kind: "convert";
+    /** Whether it must be made 7-bit. */
+    readonly to7Bit: boolean;
+    /** Whether its long lines must be encoded. */
+    readonly shortLines: boolean;
   }
   | {
     /** It cannot go to this server. */
@@ -82,12 +92,14 @@ export function planSending(
     refuseUtf8(message, capabilities);
   if (refusal) return { kind: "refuse", reply: refusal };
   const binary = message.parameters.body === "BINARYMIME";
-  if (binary) {
-    if (!capabilities.has("BINARYMIME") || !capabilities.has("CHUNKING")) {
-      return { kind: "convert" };
-    }
-  } else if (needs8Bit(message) && !capabilities.has("8BITMIME")) {
-    return { kind: "convert" };
+  const to7Bit = binary
+    ? !capabilities.has("BINARYMIME") || !capabilities.has("CHUNKING")
+    : needs8Bit(message) && !capabilities.has("8BITMIME");
+  const shortLines = session.encodesLongLines &&
+    message.hasLongLines === true &&
+    (!binary || to7Bit);
+  if ((to7Bit || shortLines) && !message.isConverted) {
+    return { kind: "convert", to7Bit, shortLines };
   }
   const eager = !binary && session.mayBeEager &&
     capabilities.has("PIPELINING") && capabilities.has("CHUNKING") &&
@@ -134,7 +146,21 @@ export function rcptParameters(
   return plan.dsn ? parameters : {};
 }
 
-/** Whether the content has, or may have, octets above 127. */
+/**
+ * Whether what a server offers makes it necessary to look at content that came
+ * without a look: what it holds must not depend on where it is held.
+ */
+export function needsFacts(
+  parameters: MailParameters,
+  { capabilities, encodesLongLines }: SessionFacts,
+): boolean {
+  const { body, smtpUtf8 } = parameters;
+  return encodesLongLines || !capabilities.has("8BITMIME") ||
+    (smtpUtf8 === true && !capabilities.has("SMTPUTF8")) ||
+    (body === "BINARYMIME" && !capabilities.has("BINARYMIME"));
+}
+
+/** Whether the content has, or may have, bytes above 127. */
 function needs8Bit({ parameters, isAscii }: MessageFacts): boolean {
   return isAscii === undefined ? parameters.body !== "7BIT" : !isAscii;
 }
@@ -176,7 +202,7 @@ function refuseSize(
   if (size === undefined || maxSize === undefined || size <= maxSize) return;
   return new SmtpReply(
     552,
-    `Message of ${size} octets is larger than the ${maxSize} that the server takes`,
+    `Message of ${size} bytes is larger than the ${maxSize} that the server takes`,
     { enhanced: "5.3.4" },
   );
 }

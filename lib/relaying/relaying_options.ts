@@ -39,6 +39,7 @@ export interface RelayingOptions extends
     | "chunking"
     | "clientCertificate"
     | "hopLimit"
+    | "longLines"
     | "ownNames"
     | "pool"
     | "timeouts"
@@ -168,6 +169,7 @@ const RULES: Rules<RelayingOptions> = {
   allowInsecureAuth: flag,
   allowLoopback: flag,
   chunking: flag,
+  longLines: oneOf("keep", "encode"),
   clientCertificate: CERTIFICATE_RULE,
   hopLimit: whole(1),
   ownNames: NAMES_RULE,
@@ -217,6 +219,7 @@ export function deliveryOptions(
     auth: options.login,
     allowInsecureAuth: options.allowInsecureAuth,
     chunking: options.chunking,
+    longLines: options.longLines,
     timeouts: options.timeouts,
     clientCertificate: options.clientCertificate,
     trusted: options.trusted,

@@ -33,6 +33,7 @@ Deno.test("relaySettings() makes options of the command line", () => {
     [{}, none],
     [{ relay: ["true"] }, { allow: "authenticated", spool: "./spool" }],
     [{ spool: ["/var/q"] }, { ...none, spool: "/var/q" }],
+    [{ "long-lines": ["encode"] }, { ...none, longLines: "encode" }],
     [
       { "relay-from": ["10.0.0.0/8", "::1"] },
       { ...spooled, from: ["10.0.0.0/8", "::1"] },

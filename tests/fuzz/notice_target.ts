@@ -4,6 +4,7 @@
  * fields of RFC 3464 and no others.
  */
 
+import { asciiMailbox } from "../../lib/protocol/domain.ts";
 import { Address } from "../../lib/protocol/address.ts";
 import {
   parseMailParameters,
@@ -43,7 +44,7 @@ export const noticeTarget: FuzzTarget = {
     const to = new TextDecoder().decode(
       octets(read.header.find(([name]) => name === "To")?.[1] ?? ""),
     );
-    want(to === `<${init.to}>`, "another addressee", to);
+    want(to === `<${asciiMailbox(init.to)}>`, "another addressee", to);
   },
 };
 

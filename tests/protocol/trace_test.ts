@@ -45,6 +45,16 @@ const RECEIVED: [name: string, init: Partial<ReceivedInit>, want: string][] = [
     "\tThu, 01 Jan 1970 01:00:00 +0100\r\n",
   ],
   [
+    "domains of other letters",
+    {
+      hostname: "mx.bücher.example",
+      recipient: Address.parse("u@Bücher.example"),
+    },
+    "Received: from client.example ([192.0.2.1])\r\n" +
+    "\tby mx.xn--bcher-kva.example with ESMTP id m1 for <u@xn--bcher-kva.example>;\r\n" +
+    `\t${EPOCH}\r\n`,
+  ],
+  [
     "IPv6",
     { helo: "[IPv6:2001:db8::1]", remoteAddress: "2001:db8::1" },
     "Received: from [IPv6:2001:db8::1] ([IPv6:2001:db8::1])\r\n" +

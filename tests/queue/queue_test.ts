@@ -246,6 +246,45 @@ Deno.test("RelayQueue returns a failed message to its sender", async () => {
   await queue.stop();
 });
 
+Deno.test("RelayQueue sends a notice that is refused for what is in it again with less", async () => {
+  const { clock, delivery, queue } = await startQueue();
+  delivery.answer = (address) =>
+    address === "sender@example.com"
+      ? { status: "failed", reason: "Too large", enhanced: "5.3.4" }
+      : { status: "failed", reason: "No such user", enhanced: "5.1.1" };
+  await queue.relays.add(
+    await makeMessage({ to: ["a@one.org"], parameters: { ret: "FULL" } }),
+  );
+  await clock.advance(DAY);
+  const [whole, header, alone, ...others] = delivery.notices;
+  assertStringIncludes(whole!, "message/rfc822\r\n");
+  assertStringIncludes(whole!, "\r\n\r\nText\r\n");
+  assertStringIncludes(header!, "text/rfc822-headers\r\n");
+  assertStringIncludes(header!, "Subject: Hello\r\n");
+  assert(!header!.includes("Text\r\n"));
+  assert(!alone!.includes("rfc822-headers") && !alone!.includes("Hello"));
+  for (const notice of [whole, header, alone]) {
+    assertStringIncludes(notice!, "Final-Recipient: rfc822; a@one.org\r\n");
+    assert(/\r\n--=_[^\r]*--\r\n$/.test(notice!), notice);
+  }
+  assertEquals(others, []);
+  assertEquals(queue.relays.count, 0);
+  await queue.stop();
+});
+
+Deno.test("RelayQueue makes nothing smaller of what somebody else sent without a sender", async () => {
+  const { clock, delivery, queue } = await startQueue();
+  delivery.answer = () => ({
+    status: "failed",
+    reason: "x",
+    enhanced: "5.3.4",
+  });
+  await queue.relays.add(await makeMessage({ from: "", to: ["a@one.org"] }));
+  await clock.advance(DAY);
+  assertEquals(delivery.log, ["one.org: a@one.org"]);
+  await queue.stop();
+});
+
 Deno.test("RelayQueue never returns a notice", async () => {
   const { clock, delivery, queue } = await startQueue();
   delivery.answer = () => ({ status: "failed", reason: "No" });

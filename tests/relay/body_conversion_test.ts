@@ -1,9 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
-import { convertTo7Bit } from "../../lib/relay/body_conversion.ts";
-import { findBoundary, splitMultipart } from "../../lib/relay/multipart.ts";
+import { convertContent } from "../../lib/relay/body_conversion.ts";
+import type { ScanOptions } from "../../lib/relay/mime_scanner.ts";
 import {
-  toBase64Lines,
-  toQuotedPrintable,
+  Base64Encoder,
+  QuotedPrintableEncoder,
 } from "../../lib/relay/transfer_encoding.ts";
 import { octets, textOf } from "../support/client_drive.ts";
 import { join, seeded } from "../support/client_split.ts";
@@ -39,10 +39,32 @@ async function readByPython(messages: Uint8Array[]): Promise<Seen[]> {
   return textOf(stdout).trim().split("\n").map((line) => JSON.parse(line));
 }
 
-function converted(message: string): Uint8Array {
-  const result = convertTo7Bit(octets(message));
-  if ("reply" in result) throw new Error(String(result.reply));
-  return result.content;
+const TO_7_BIT = { to7Bit: true, shortLines: false, touchesSigned: false };
+
+/** Converts a message that comes in pieces of `size` bytes; the text of the refusal where it is one. */
+async function convert(
+  message: string,
+  options: { size?: number; scan?: ScanOptions } = {},
+): Promise<Uint8Array | string> {
+  const { size = 65536, scan = TO_7_BIT } = options;
+  const bytes = octets(message);
+  const open = async function* () {
+    for (let at = 0; at < bytes.length; at += size) {
+      yield await Promise.resolve(bytes.slice(at, at + size));
+    }
+  };
+  const result = await convertContent(open, scan);
+  if ("reply" in result) return String(result.reply);
+  return join(await Array.fromAsync(result.open()));
+}
+
+async function converted(
+  message: string,
+  options: { size?: number; scan?: ScanOptions } = {},
+): Promise<Uint8Array> {
+  const result = await convert(message, options);
+  if (typeof result === "string") throw new Error(result);
+  return result;
 }
 
 /** The octets of `text` as UTF-8, one character each. */
@@ -118,9 +140,9 @@ const ROWS: readonly (readonly [
   ],
 ];
 
-Deno.test("convertTo7Bit() makes what Python's email package reads back", async () => {
+Deno.test("convertContent() makes what Python's email package reads back", async () => {
   const seen = await readByPython(
-    ROWS.map(([, message]) => converted(message)),
+    await Promise.all(ROWS.map(([, message]) => converted(message))),
   );
   for (const [at, [name, , want]] of ROWS.entries()) {
     const { ascii, longest, mime, parts } = seen[at]!;
@@ -136,35 +158,207 @@ Deno.test("convertTo7Bit() makes what Python's email package reads back", async 
   }
 });
 
-Deno.test("convertTo7Bit() leaves 7-bit content as it is", () => {
+Deno.test("convertContent() leaves 7-bit content as it is", async () => {
   for (const [name, message] of ROWS) {
-    const once = converted(message);
-    assertEquals(textOf(converted(textOf(once))), textOf(once), name);
+    const once = await converted(message);
+    assertEquals(textOf(await converted(textOf(once))), textOf(once), name);
   }
 });
 
-Deno.test("convertTo7Bit() refuses what it must not touch", () => {
+Deno.test("convertContent() gives the same however the content comes in pieces", async () => {
+  const random = seeded(7);
+  for (const [name, message] of ROWS) {
+    const want = textOf(await converted(message));
+    for (const size of [1, 2, 3, 7, 1 + Math.floor(random() * 60)]) {
+      assertEquals(textOf(await converted(message, { size })), want, name);
+    }
+  }
+});
+
+Deno.test("convertContent() refuses what it must not touch", async () => {
   const part = `\r\n--b\r\n${EIGHT}\r\n\xe4\r\n--b--\r\n`;
   const rows: [string, string][] = [
     [`Content-Type: multipart/signed; boundary=b\r\n${part}`, "signed"],
     [`Content-Type: multipart/encrypted; boundary=b\r\n${part}`, "encrypted"],
     ["Content-Type: message/partial\r\n\r\n\xe4", "fragment"],
-    ["Content-Transfer-Encoding: base64\r\n\r\n\xe4", "encoding"],
-    ["Content-Transfer-Encoding: x-odd\r\n\r\n\xe4", "encoding"],
-    ["Subject: \xe4\r\n\r\nx", "header"],
-    ["Content-Type: multipart/mixed\r\n\r\n\xe4", "parts"],
-    ["Content-Type: multipart/mixed; boundary=none\r\n\r\n\xe4", "parts"],
-    ["Content-Type: message/rfc822\r\n\r\n".repeat(40) + "\r\n\xe4", "nest"],
   ];
   for (const [message, why] of rows) {
-    const result = convertTo7Bit(octets(message));
-    const reply = "reply" in result ? String(result.reply) : "converted";
-    assert(reply.startsWith("554 5.6.3 "), reply);
+    const reply = await convert(message);
+    assert(typeof reply === "string" && reply.startsWith("554 5.6.3 "), why);
     assert(reply.includes(why), reply);
   }
 });
 
-Deno.test("convertTo7Bit() never throws and never leaves an octet above 127", () => {
+Deno.test("convertContent() takes what is signed apart where it is only returned to its sender", async () => {
+  const message = `${HEAD}Content-Type: multipart/signed; boundary=b\r\n\r\n` +
+    `--b\r\n${EIGHT}\r\n\xe4\r\n--b--\r\n`;
+  const scan = { ...TO_7_BIT, touchesSigned: true };
+  assert(
+    textOf(await converted(message, { scan })).includes("\r\n\r\n=E4\r\n--b--"),
+  );
+});
+
+/** What cannot be read, or is written oddly, and what must be in what goes out. */
+const ODD: readonly (readonly [name: string, message: string, want: string])[] =
+  [
+    [
+      "an encoding with a comment",
+      `${HEAD}Content-Transfer-Encoding: 8bit (x)\r\n\r\n\xe4`,
+      "\r\n\r\n=E4",
+    ],
+    [
+      "an encoding with a semicolon",
+      `${HEAD}Content-Transfer-Encoding: 8bit;\r\n\r\n\xe4`,
+      "\r\n\r\n=E4",
+    ],
+    [
+      "an encoding with a hyphen",
+      `${HEAD}Content-Transfer-Encoding: 8-bit\r\n\r\n\xe4`,
+      "\r\n\r\n=E4",
+    ],
+    [
+      "an encoding nobody knows",
+      `${HEAD}Content-Transfer-Encoding: x-odd\r\n\r\n\xe4`,
+      "x-odd\r\n\r\n\xe4",
+    ],
+    [
+      "quoted-printable with 8-bit bytes",
+      `${HEAD}Content-Transfer-Encoding: quoted-printable\r\n\r\n=C3=BC\xe4`,
+      "\r\n\r\n=C3=BC=E4",
+    ],
+    [
+      "base64 with 8-bit bytes",
+      `${HEAD}Content-Transfer-Encoding: base64\r\n\r\nAAEC\xe4`,
+      "\r\n\r\nAAEC?",
+    ],
+    [
+      "a multipart without a boundary",
+      `${HEAD}Content-Type: multipart/mixed\r\n\r\n\xe4`,
+      "Content-Type: text/plain; charset=unknown-8bit\r\n" +
+      "Content-Transfer-Encoding: quoted-printable\r\n\r\n=E4",
+    ],
+    [
+      "a multipart whose boundary never comes",
+      `${HEAD}Content-Type: multipart/mixed; boundary=none\r\n\r\n\xe4`,
+      "Content-Type: text/plain; charset=unknown-8bit\r\n" +
+      "Content-Transfer-Encoding: quoted-printable\r\n\r\n=E4",
+    ],
+    [
+      "a boundary behind a file name",
+      `${HEAD}Content-Type: multipart/mixed; name="x; boundary=no"; boundary=yes\r\n\r\n` +
+      `--yes\r\n\r\n\xe4\r\n--yes--\r\n`,
+      "\r\n\r\n=E4\r\n--yes--\r\n",
+    ],
+    [
+      "a boundary in sections",
+      `${HEAD}Content-Type: multipart/mixed; boundary*0="a b"; boundary*1=c\r\n\r\n` +
+      `--a bc\r\n\r\n\xe4\r\n--a bc--\r\n`,
+      "\r\n\r\n=E4\r\n--a bc--\r\n",
+    ],
+    [
+      "a comment before the type",
+      `${HEAD}Content-Type: (c) multipart/mixed; boundary=b\r\n\r\n` +
+      `--b\r\n\r\n\xe4\r\n--b--\r\n`,
+      "\r\n\r\n=E4\r\n--b--\r\n",
+    ],
+    [
+      "an untyped part of a digest",
+      `${HEAD}Content-Type: multipart/digest; boundary=b\r\n\r\n` +
+      `--b\r\n\r\nSubject: in\r\n\r\n\xe4\r\n--b--\r\n`,
+      "7bit\r\n\r\nSubject: in\r\nContent-Type: text/plain; charset=unknown-8bit\r\n" +
+      "Content-Transfer-Encoding: quoted-printable\r\n\r\n=E4\r\n--b--\r\n",
+    ],
+    [
+      "a status that is 8-bit",
+      `${HEAD}Content-Type: message/delivery-status\r\n\r\nReporting-MTA: \xe4\r\n`,
+      "Content-Type: message/delivery-status\r\n\r\nReporting-MTA: \xe4\r\n",
+    ],
+    [
+      "messages that nest too deep",
+      `${HEAD}${"Content-Type: message/rfc822\r\n\r\n".repeat(60)}\r\n\xe4`,
+      "=E4",
+    ],
+    [
+      "a type that is no type",
+      `${HEAD}Content-Type: text\r\n\r\n\xe4`,
+      "Content-Type: text\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n=E4",
+    ],
+    [
+      "line ends that are LF",
+      `From: a@b\nMIME-Version: 1.0\nContent-Type: text/plain\n\n\xe4\nx\n`,
+      "From: a@b\nMIME-Version: 1.0\nContent-Type: text/plain\n" +
+      "Content-Transfer-Encoding: quoted-printable\r\n\n=E4\r\nx\r\n",
+    ],
+    [
+      "text that begins without a blank line",
+      `${HEAD}hello \xe4`,
+      `${HEAD}Content-Type: text/plain; charset=unknown-8bit\r\n` +
+      "Content-Transfer-Encoding: quoted-printable\r\n\r\nhello =E4",
+    ],
+    [
+      "a part without a header or a blank line",
+      `${HEAD}Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\xe4 x\r\n--b--\r\n`,
+      "quoted-printable\r\n\r\n=E4 x\r\n--b--\r\n",
+    ],
+  ];
+
+for (const [name, message, want] of ODD) {
+  Deno.test(`convertContent() lets it go: ${name}`, async () => {
+    for (const size of [65536, 1]) {
+      const text = textOf(await converted(message, { size }));
+      assert(text.includes(want), text);
+    }
+  });
+}
+
+Deno.test("convertContent() encodes header fields that have a form for it, and leaves the others", async () => {
+  const message = `Subject: ${utf8("Grüße")}\r\nFrom: \xfc <a@b.example>\r\n` +
+    `Message-ID: <\xfc@x>\r\nX-Plain: as  it is\r\n\r\nx\r\n`;
+  assertEquals(
+    textOf(await converted(message)),
+    "Subject: =?utf-8?B?R3LDvMOfZQ==?=\r\n" +
+      "From: =?iso-8859-1?Q?=FC?= <a@b.example>\r\n" +
+      "Message-ID: <\xfc@x>\r\nX-Plain: as  it is\r\n\r\nx\r\n",
+  );
+});
+
+Deno.test("convertContent() encodes file names of parts", async () => {
+  const message =
+    `${HEAD}Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n` +
+    `Content-Type: text/plain; name="\xfc.txt"\r\n` +
+    `Content-Disposition: attachment; filename="${
+      utf8("ü b.txt")
+    }"\r\n\r\nx\r\n--b--\r\n`;
+  const text = textOf(await converted(message));
+  assert(text.includes("text/plain; name*=iso-8859-1''%FC.txt\r\n"), text);
+  assert(
+    text.includes("attachment; filename*=utf-8''%C3%BC%20b.txt\r\n"),
+    text,
+  );
+});
+
+Deno.test("convertContent() encodes long lines where only these are in the way", async () => {
+  const scan = { to7Bit: false, shortLines: true, touchesSigned: false };
+  const message = `${HEAD}X-Long: ${"word ".repeat(400)}end\r\n` +
+    `Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n${
+      "x".repeat(3000)
+    }\r\n--b\r\nContent-Type: image/x\r\n\r\n${"y".repeat(3000)}\r\n` +
+    `--b\r\n\r\n\xe4 short\r\n--b--\r\n`;
+  for (const size of [65536, 100, 1]) {
+    const text = textOf(await converted(message, { scan, size }));
+    for (const line of text.split("\r\n")) assert(line.length <= 998, line);
+    assert(text.includes("\r\n\r\n\xe4 short\r\n--b--\r\n"));
+    const [, first, second] = text.split("--b\r\n");
+    assert(first!.includes("quoted-printable\r\n\r\nxxx"), first);
+    assert(second!.includes("base64\r\n\r\n"), second);
+    assertEquals(
+      text.slice(0, text.indexOf("Content-Type")).replaceAll("\r\n ", " "),
+      message.slice(0, message.indexOf("Content-Type")),
+    );
+  }
+});
+
+Deno.test("convertContent() never throws, and what it can read is 7-bit afterwards", async () => {
   const random = seeded(11);
   const pieces = [
     "Content-Type: ",
@@ -181,51 +375,32 @@ Deno.test("convertTo7Bit() never throws and never leaves an octet above 127", ()
     "x".repeat(90),
     "message/rfc822\r\n",
   ];
-  for (let round = 0; round < 3000; round++) {
+  for (let round = 0; round < 500; round++) {
     let message = "";
     while (random() < 0.93) {
       message += pieces[Math.floor(random() * pieces.length)];
     }
-    const result = convertTo7Bit(octets(message));
-    if ("content" in result) {
-      assert(result.content.every((octet) => octet < 128), message);
-    }
+    const once = await converted(message);
+    const again = textOf(await converted(message, { size: 1 }));
+    assertEquals(textOf(once), again, message);
+    const scan = { to7Bit: false, shortLines: false, touchesSigned: false };
+    assertEquals(textOf(await converted(message, { scan })), message);
   }
 });
 
-Deno.test("splitMultipart() gives pieces that make the body again", () => {
-  const rows = [
-    "--b\r\nx\r\n--b--\r\n",
-    "pre\r\n--b\r\n\r\n--b \t\r\ny\n--b--post",
-    "--b\n--b\n--b--",
-    "--bb\r\n--b\r\nnever closed",
-  ];
-  for (const body of rows) {
-    const pieces = splitMultipart(octets(body), "b");
-    assertEquals(textOf(join(pieces!.map(({ bytes }) => bytes))), body);
-  }
-  assertEquals(splitMultipart(octets("--bb\r\n"), "b"), undefined);
-});
-
-Deno.test("findBoundary() reads the parameter", () => {
-  const rows: [string, string | undefined][] = [
-    ["multipart/mixed; boundary=abc", "abc"],
-    ['multipart/mixed; charset=x; BOUNDARY = "a;b\\"c"; x=y', 'a;b"c'],
-    ["multipart/mixed", undefined],
-    ['multipart/mixed; boundary=""', undefined],
-    [`multipart/mixed; boundary=${"x".repeat(101)}`, undefined],
-  ];
-  for (const [type, want] of rows) assertEquals(findBoundary(type), want);
-});
-
-Deno.test("toQuotedPrintable() and toBase64Lines() keep lines short", () => {
+Deno.test("transfer encodings keep lines short, however the content is cut", () => {
   for (const unit of ["\xe4", "x", " ", "=", ".", "\t ", "a\r"]) {
     const text = octets(unit.repeat(500));
-    for (const encoded of [toQuotedPrintable(text), toBase64Lines(text)]) {
-      for (const line of textOf(encoded).split("\r\n")) {
+    for (const make of [QuotedPrintableEncoder, Base64Encoder]) {
+      const whole = new make();
+      const encoded = textOf(join([whole.encode(text), whole.finish()]));
+      for (const line of encoded.split("\r\n")) {
         assert(line.length <= 76);
         assert(!/[ \t]$/.test(line));
       }
+      const cut = new make();
+      const parts = Array.from(text, (byte) => cut.encode(Uint8Array.of(byte)));
+      assertEquals(textOf(join([...parts, cut.finish()])), encoded);
     }
   }
 });

@@ -1,5 +1,8 @@
 import { assertEquals } from "@std/assert";
-import { DeliveryContent } from "../../lib/relay/delivery_content.ts";
+import {
+  DeliveryContent,
+  type OpenContent,
+} from "../../lib/relay/delivery_content.ts";
 
 const PIECE = new Uint8Array(65536).fill(65);
 
@@ -22,7 +25,7 @@ function counted(pieces: number) {
 Deno.test("DeliveryContent lets go of what a try was given and did not begin to read", async () => {
   const { counts, open } = counted(100);
   const content = await DeliveryContent.load(open);
-  const data = content.data() as AsyncIterable<Uint8Array>;
+  const data = (content.data() as OpenContent)() as AsyncIterable<Uint8Array>;
   await data[Symbol.asyncIterator]().return?.();
   await content.release();
   assertEquals(counts, { opened: 1, ended: 1 });
@@ -33,7 +36,7 @@ Deno.test("DeliveryContent gives all of it, in order, and again to another try",
   const content = await DeliveryContent.load(open);
   for (let round = 1; round <= 2; round++) {
     let size = 0;
-    for await (const piece of content.data() as AsyncIterable<Uint8Array>) {
+    for await (const piece of (content.data() as OpenContent)()) {
       size += piece.length;
     }
     assertEquals(size, 100 * PIECE.length);

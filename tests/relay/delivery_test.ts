@@ -399,7 +399,8 @@ Deno.test("Delivery.deliver() keeps what is delivered when it is stopped or cann
   let opened = 0;
   const large = new TextEncoder().encode(CONTENT + "x\r\n".repeat(100_000));
   const open = () => {
-    if (++opened === 2) throw new Deno.errors.NotFound("Gone");
+    // The first host is looked at and sent to: the third reading is the second host's.
+    if (++opened === 3) throw new Deno.errors.NotFound("Gone");
     return ReadableStream.from([large]);
   };
   const lost = await delivery.deliver(

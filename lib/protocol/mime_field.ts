@@ -1,0 +1,291 @@
+/**
+ * The fields of MIME that have a value and parameters: Content-Type,
+ * Content-Transfer-Encoding, Content-Disposition. The one parser for all of
+ * them: comments, quoted strings, and the continuations, character sets and
+ * percent forms of RFC 2231.
+ *
+ * Never throws and never fails: what is wrong is read as most mail programs
+ * read it, and what cannot be read at all is left out. Takes time linear in the
+ * length of the text. It stands alone because every reader of MIME needs it.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc2045#section-5.1 | RFC 2045 section 5.1},
+ * {@link https://www.rfc-editor.org/rfc/rfc2231 | RFC 2231}
+ */
+
+/** Parameters that are read; more are an attack. */
+const MAX_PARAMETERS = 1000;
+/** Sections of one parameter that is continued. */
+const MAX_SECTIONS = 1000;
+
+const LATIN1 = new TextDecoder("latin1");
+
+/** A field that is read. */
+export interface MimeField {
+  /** The value in lower case, without comments and blanks, as `"text/plain"`; `""` where there is none. */
+  readonly value: string;
+  /** The parameters: names in lower case, values decoded. Of two with the same name the first counts. */
+  readonly parameters: ReadonlyMap<string, string>;
+}
+
+/** One parameter as it is written. */
+interface Written {
+  readonly name: string;
+  readonly value: string;
+}
+
+/**
+ * Reads a field.
+ *
+ * @param text What stands behind the colon, folded or not
+ *
+ * @example
+ * ```ts ignore
+ * const field = parseMimeField('multipart/mixed (parts); boundary="a;b"');
+ * field.value; // "multipart/mixed"
+ * field.parameters.get("boundary"); // "a;b"
+ * ```
+ */
+export function parseMimeField(text: string): MimeField {
+  const scan = new FieldScanner(text);
+  const value = scan.value().toLowerCase();
+  const written: Written[] = [];
+  for (let count = 0; count < MAX_PARAMETERS; count++) {
+    const parameter = scan.parameter();
+    if (parameter === undefined) break;
+    if (parameter.name !== "") written.push(parameter);
+  }
+  return { value, parameters: gather(written) };
+}
+
+/**
+ * The encoding that a Content-Transfer-Encoding names, in its usual spelling:
+ * `"7bit"` where there is no field or nothing in it (RFC 2045 section 6.1).
+ *
+ * @param text What stands behind the colon; `undefined` without a field
+ */
+export function parseTransferEncoding(text: string | undefined): string {
+  const { value } = parseMimeField(text ?? "");
+  if (value === "") return "7bit";
+  return ODD_ENCODINGS[value] ?? value;
+}
+
+/** What some programs write. */
+const ODD_ENCODINGS: Readonly<Record<string, string | undefined>> = {
+  __proto__: null as unknown as string,
+  "7-bit": "7bit",
+  "8-bit": "8bit",
+  "7bits": "7bit",
+  "8bits": "8bit",
+  "quoted_printable": "quoted-printable",
+  "quotedprintable": "quoted-printable",
+  "base-64": "base64",
+};
+
+/** Reads a field from its beginning to its end. */
+class FieldScanner {
+  readonly #text: string;
+  #at = 0;
+
+  /** @param text The field behind its colon */
+  constructor(text: string) {
+    this.#text = text;
+  }
+
+  /** All up to the first `;`, without comments and blanks; a second word ends it. */
+  value(): string {
+    let value = "";
+    for (;;) {
+      this.#skip();
+      const char = this.#text[this.#at];
+      if (char === undefined || char === ";") return value;
+      if (char === '"') {
+        value += this.#quoted();
+        continue;
+      }
+      const from = this.#at;
+      const word = this.#token();
+      // Nothing between two words but blanks: the second is a parameter
+      // without its semicolon.
+      if (
+        value !== "" && !value.endsWith("/") && !word.startsWith("/")
+      ) {
+        this.#at = from;
+        return value;
+      }
+      value += word;
+    }
+  }
+
+  /** The next parameter; its name is `""` where it cannot be read. */
+  parameter(): Written | undefined {
+    const text = this.#text;
+    for (;;) {
+      this.#skip();
+      if (text[this.#at] !== ";") break;
+      this.#at++;
+    }
+    if (this.#at >= text.length) return undefined;
+    const from = this.#at;
+    const name = this.#name();
+    this.#skip();
+    if (text[this.#at] !== "=") {
+      // A word that is no parameter: on to what follows.
+      if (this.#at === from) this.#at++;
+      return { name: "", value: "" };
+    }
+    this.#at++;
+    this.#skip();
+    const quoted = text[this.#at] === '"';
+    const value = quoted ? this.#quoted() : this.#token();
+    return { name: name.toLowerCase(), value };
+  }
+
+  /** Skips blanks, line ends and comments. */
+  #skip(): void {
+    const text = this.#text;
+    for (; this.#at < text.length; this.#at++) {
+      const code = text.charCodeAt(this.#at);
+      if (code === 0x28) this.#comment();
+      else if (!isSpace(code)) return;
+    }
+  }
+
+  /** Skips a comment up to its closing parenthesis; they nest. */
+  #comment(): void {
+    const text = this.#text;
+    let depth = 0;
+    for (; this.#at < text.length; this.#at++) {
+      const char = text[this.#at];
+      if (char === "\\") this.#at++;
+      else if (char === "(") depth++;
+      else if (char === ")" && --depth === 0) return;
+    }
+  }
+
+  /** A quoted string without its quotes; one without an end goes to the end. */
+  #quoted(): string {
+    const text = this.#text;
+    const parts: string[] = [];
+    let from = ++this.#at;
+    for (; this.#at < text.length; this.#at++) {
+      const char = text[this.#at];
+      if (char === '"') break;
+      if (char !== "\\") continue;
+      parts.push(text.slice(from, this.#at));
+      from = ++this.#at;
+    }
+    parts.push(text.slice(from, this.#at));
+    this.#at++;
+    return parts.join("");
+  }
+
+  /** A word up to a blank, `;` or a comment: some write in it what should be quoted. */
+  #token(): string {
+    return this.#until((code) => code === 0x3b || code === 0x28);
+  }
+
+  #name(): string {
+    return this.#until((code) =>
+      code === 0x3b || code === 0x28 || code === 0x3d || code === 0x22
+    );
+  }
+
+  #until(ends: (code: number) => boolean): string {
+    const text = this.#text;
+    const from = this.#at;
+    for (; this.#at < text.length; this.#at++) {
+      const code = text.charCodeAt(this.#at);
+      if (isSpace(code) || ends(code)) break;
+    }
+    return text.slice(from, this.#at);
+  }
+}
+
+function isSpace(code: number): boolean {
+  return code === 0x20 || code === 0x09 || code === 0x0d || code === 0x0a;
+}
+
+/** Joins continued parameters and decodes extended ones. */
+function gather(written: readonly Written[]): Map<string, string> {
+  const plain = new Map<string, string>();
+  const sections = new Map<string, Map<number, Section>>();
+  for (const { name, value } of written) {
+    const match = /^([^*]+)\*(?:(\d{1,4})(\*)?)?$/.exec(name);
+    if (match === null) {
+      if (!plain.has(name)) plain.set(name, value);
+      continue;
+    }
+    const base = match[1]!;
+    const isWhole = match[2] === undefined;
+    const number = isWhole ? 0 : Number(match[2]);
+    if (number >= MAX_SECTIONS) continue;
+    const of = sections.get(base) ?? new Map<number, Section>();
+    sections.set(base, of);
+    if (!of.has(number)) {
+      of.set(number, { value, encoded: isWhole || match[3] !== undefined });
+    }
+  }
+  // The extended form says more than the plain one beside it.
+  for (const [name, of] of sections) {
+    const value = join(of);
+    if (value !== undefined) plain.set(name, value);
+  }
+  return plain;
+}
+
+interface Section {
+  readonly value: string;
+  /** Whether it has percent forms. */
+  readonly encoded: boolean;
+}
+
+/** The value of a parameter in sections; `undefined` without the first. */
+function join(sections: ReadonlyMap<number, Section>): string | undefined {
+  const first = sections.get(0);
+  if (first === undefined) return undefined;
+  let charset = "";
+  let text = first.value;
+  if (first.encoded) {
+    const match = /^([^']*)'[^']*'([^]*)$/.exec(text);
+    charset = match?.[1] ?? "";
+    text = match?.[2] ?? text;
+  }
+  const bytes: number[] = [];
+  const plain: string[] = [];
+  const flush = () => {
+    if (bytes.length > 0) plain.push(decode(Uint8Array.from(bytes), charset));
+    bytes.length = 0;
+  };
+  for (let number = 0;; number++) {
+    const section = sections.get(number);
+    if (section === undefined) break;
+    const value = number === 0 ? text : section.value;
+    if (!section.encoded) {
+      flush();
+      plain.push(value);
+      continue;
+    }
+    for (let at = 0; at < value.length; at++) {
+      const hex = value[at] === "%" ? value.slice(at + 1, at + 3) : "";
+      if (/^[0-9A-Fa-f]{2}$/.test(hex)) {
+        bytes.push(parseInt(hex, 16));
+        at += 2;
+      } else if (value.charCodeAt(at) < 128) {
+        bytes.push(value.charCodeAt(at));
+      } else {
+        flush();
+        plain.push(value[at]!);
+      }
+    }
+  }
+  flush();
+  return plain.join("");
+}
+
+function decode(bytes: Uint8Array, charset: string): string {
+  try {
+    return new TextDecoder(charset || "utf-8").decode(bytes);
+  } catch {
+    return LATIN1.decode(bytes);
+  }
+}
