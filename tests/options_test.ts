@@ -141,12 +141,12 @@ Deno.test("SmtpServer takes undefined for what is not given, whatever its name",
 });
 
 Deno.test("SmtpServer names a listening address that it cannot read when it is made", () => {
-  for (const listen of ["localhost", ["127.0.0.1:0", "127.0.0.1:99999"]]) {
-    assertThrows(
-      () => new SmtpServer({ listen }),
-      SyntaxError,
-      "want HOST:PORT",
-    );
+  const rows: readonly [listen: string | string[], want: string][] = [
+    ["localhost", "want HOST:PORT"],
+    [["127.0.0.1:0", "127.0.0.1:99999"], "want a port from 0 to 65535"],
+  ];
+  for (const [listen, want] of rows) {
+    assertThrows(() => new SmtpServer({ listen }), SyntaxError, want);
   }
 });
 
@@ -325,7 +325,7 @@ const ROWS: [run: () => unknown, begins: string, ends: string][] = [
   [
     () => new SmtpServer().reload({ store: 1 }),
     "Cannot use store of SmtpServer.reload: no such option, want one of acc",
-    "mechanisms",
+    "xclient",
   ],
   [
     () => new SmtpServer().reload({ limits: { maxsize: 1 } }),

@@ -202,6 +202,8 @@ Deno.test("SmtpServer.serve() gives up on a silent client", async () => {
 Deno.test("SmtpServer.stop() is waited for by whoever calls it again", async () => {
   const session = await connectInMemory();
   await session.client.expect(220);
+  await session.client.expect(250, "EHLO client.test");
+  await session.client.expect(250, "MAIL FROM:<a@b.test>");
   const first = session.server.stop({ graceMs: 5000 });
   assertEquals(session.server.active, false);
   await assertRejects(
@@ -213,7 +215,8 @@ Deno.test("SmtpServer.stop() is waited for by whoever calls it again", async () 
   const second = session.server.stop().then(() => done = true);
   await session.client.expect(250, "NOOP");
   assertEquals(done, false);
-  await session.client.expect(221, "QUIT");
+  await session.client.expect(250, "RSET");
+  await session.client.expect(421);
   await Promise.all([first, second]);
   await session.server.start();
   assert(session.server.active);

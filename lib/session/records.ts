@@ -38,7 +38,10 @@ const TOLD: ReadonlySet<string> = new Set([
 /** Longest argument of a command in a record, in characters. */
 const LONGEST_ARGUMENT = 300;
 
-/** Notes that a command has been refused: by form, order, limit or policy. */
+/**
+ * Notes that a command has been refused: by form, order or policy. A reply that
+ * ends the session has a record of its own, with the reason.
+ */
 export function noteRefusal(
   context: SessionContext,
   session: SmtpSession,
@@ -49,6 +52,7 @@ export function noteRefusal(
   },
 ): void {
   const { verb, reply } = refused;
+  if (reply.code === 421) return;
   const argument = TOLD.has(verb)
     ? refused.argument.slice(0, LONGEST_ARGUMENT)
     : "";

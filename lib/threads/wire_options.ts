@@ -33,7 +33,6 @@ const SPECIAL: ReadonlySet<string> = new Set<keyof SmtpServerOptions>([
  * @param wanted Those that it has to know, by name
  * @param options All of them as they are now
  * @param certificates The certificates in use
- * @throws {TypeError} If one of them cannot leave its thread
  */
 export function encodeOptions(
   wanted: SmtpServerOptions,
@@ -76,14 +75,7 @@ function plainOptions(options: SmtpServerOptions): PlainOptions {
   for (const [name, value] of Object.entries(options)) {
     // One that is not set goes, too: a reload may take it back.
     if (SPECIAL.has(name)) continue;
-    try {
-      plain[name] = structuredClone(value);
-    } catch (cause) {
-      throw new TypeError(
-        `Cannot use option "${name}" with threads: want plain data`,
-        { cause },
-      );
-    }
+    plain[name] = structuredClone(value);
   }
   return plain;
 }

@@ -156,6 +156,7 @@ for (
     await using pair = await startPair({
       near: {
         domains: ["near.test"],
+        bareNewlines: "reject",
         limits: { maxSize: 1000 },
         handlers: {
           onMessage: (_session, message) => message.size < 500,

@@ -99,12 +99,14 @@ Deno.test("SmtpServer that requires TLS runs nothing in the clear but what leads
   using client = await TestClient.connect(server);
   await client.reply();
   await client.expect(
-    ["MAIL FROM:<a@b.test>", "503"],
+    ["MAIL FROM:<a@b.test>", "530"],
     ["EHLO client.test", "250"],
     ["MAIL FROM:<a@b.test>", "530"],
-    ["AUTH PLAIN AAAA", "5"],
-    ["RCPT TO:<c@d.test>", "503"],
-    ["DATA", "503"],
+    ["AUTH PLAIN AAAA", "530"],
+    ["RCPT TO:<c@d.test>", "530"],
+    ["DATA", "530"],
+    ["VRFY ann", "530"],
+    ["RSET", "530"],
     ["NOOP", "250"],
   );
 });

@@ -128,31 +128,6 @@ for (const store of STORES) {
       assertEquals((await server.end("SIGTERM")).code, 0);
     },
   });
-
-  Deno.test({
-    name:
-      `--store ${store} without the permission to write: 451, and the server goes on`,
-    ignore,
-    async fn() {
-      await using folder = await TestFolder.create();
-      await Deno.mkdir(`${folder.path}/mail`);
-      await using server = await CliServer.start(["--store", store], {
-        cwd: folder.path,
-        permissions: [
-          "--no-prompt",
-          "--allow-net",
-          "--allow-read",
-          "--allow-sys",
-        ],
-      });
-      await send(server, { subject: "one", want: FAILED });
-      await send(server, { subject: "two", want: FAILED });
-      const { code, stderr } = await server.end("SIGTERM");
-      assertEquals(code, 0);
-      assert(stderr.includes("Requires write access"), stderr);
-      assertEquals(await kept(folder), []);
-    },
-  });
 }
 
 Deno.test({

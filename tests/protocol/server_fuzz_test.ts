@@ -161,7 +161,7 @@ Deno.test("ServerProtocol keeps memory bounded while a client floods it", () => 
 Deno.test("ServerProtocol keeps no octet of a body", () => {
   const driver = new Driver({ maxSize: 10 });
   driver.feed(`${GOOD_START}DATA\r\n`);
-  for (let round = 0; round < 200; round++) driver.feed("x".repeat(65536));
+  for (let round = 0; round < 60; round++) driver.feed("x".repeat(65536));
   driver.feed("\r\n.\r\n");
   assertEquals(
     driver.take().at(-1),

@@ -253,15 +253,3 @@ Deno.test("A module that cannot be loaded fails the start", async () => {
     assertEquals(server.active, false);
   }
 });
-
-Deno.test("Options that cannot cross threads are refused at the start", async () => {
-  const greeting = (() => "Hello") as unknown as string;
-  const server = new SmtpServer({
-    listen: "127.0.0.1:0",
-    threads: 1,
-    greeting,
-    log: () => {},
-  });
-  await assertRejects(() => server.start(), TypeError, '"greeting"');
-  assert(!server.active);
-});
