@@ -105,8 +105,13 @@ export class Intake {
   }
 
   /** The content is complete. */
-  async end(): Promise<Verdict> {
+  end(): Verdict | Promise<Verdict> {
     const opened = this.#opening.end();
+    const isPlain = this.#blind === undefined && this.#head === undefined;
+    return isPlain && opened.length === 0 ? undefined : this.#finish(opened);
+  }
+
+  async #finish(opened: Uint8Array): Promise<Verdict> {
     let verdict = await this.#take(this.#blind?.take(opened) ?? opened);
     verdict ??= await this.#take(this.#blind?.end() ?? NOTHING);
     if (isRefusal(verdict) || this.#head === undefined) return verdict;
