@@ -97,6 +97,7 @@ export {
 
 export type { ExtensionKeyword } from "./lib/protocol/capabilities.ts";
 export type { BareNewlinePolicy } from "./lib/protocol/data_decoder.ts";
+export type { EarlyTalkerPolicy } from "./lib/session/context.ts";
 export type {
   AuthenticationPolicy,
   ListenerKind,

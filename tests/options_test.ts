@@ -43,6 +43,11 @@ const SERVER_ROWS: [options: unknown, begins: string, ends: string][] = [
     '"keep"',
   ],
   [
+    { earlyTalkers: "accept" },
+    'Cannot use earlyTalkers "accept": want "refuse" or "allow"',
+    '"allow"',
+  ],
+  [
     { limits: { maxsize: 1 } },
     "Cannot use limits.maxsize 1: no such option",
     'did you mean "limits.maxSize"?',

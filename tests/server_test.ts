@@ -56,6 +56,7 @@ Deno.test("SmtpServer refuses who speaks before the greeting, and greets all oth
   }
   const gate = Promise.withResolvers<void>();
   await using slow = await startServer({
+    limits: { exempt: [] },
     handlers: { onConnect: () => gate.promise },
   });
   using hasty = await TestClient.connect(slow);

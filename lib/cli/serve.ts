@@ -242,7 +242,7 @@ function keepGoing(log: LogWriter): () => void {
 /** The settings that take effect without a restart. */
 const RELOADED: ReadonlySet<string> = new Set([
   ...["domain", "user", "users", "auth", "allow-insecure-auth"],
-  ...["cert", "key", "proxy-protocol", "xclient"],
+  ...["cert", "key", "early-talkers", "proxy-protocol", "xclient"],
   ...Object.keys(LIMIT_SETTINGS),
 ]);
 
@@ -285,12 +285,13 @@ function reloadOnChange(
   const rereadAll = () =>
     attempt(async () => {
       const next = await planOf(await request.read());
-      const { domains, limits, proxyProtocol, xclient } = next.settings.options;
+      const { domains, earlyTalkers, limits, proxyProtocol, xclient } =
+        next.settings.options;
       const { certificate, accounts, authentication, allowInsecureAuth } =
         next.security;
       await server.reload({
         ...{ domains, limits, accounts, authentication, allowInsecureAuth },
-        ...{ proxyProtocol, xclient },
+        ...{ earlyTalkers, proxyProtocol, xclient },
         ...(certificate && { certificate }),
       });
       unwatch();

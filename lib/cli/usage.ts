@@ -109,6 +109,8 @@ Limits
   --bytes-per-minute SIZE      of one address; default 1G
   --exempt CIDR|none           repeatable; networks without limits per address;
                                default 127.0.0.0/8 and ::1
+  --early-talkers refuse|allow clients that speak before the greeting; exempt
+                               networks may; default refuse
   --max-errors N               of a session; default 10
   --timeout TIME               wait for a whole command, in seconds without a
                                unit; default 300

@@ -154,6 +154,7 @@ export function contextOf(
       : undefined,
     body: bodyOptions(options),
     limits: shared.counts.limits,
+    earlyTalkers: options.earlyTalkers ?? "refuse",
     counts: shared.counts,
     delays: shared.delays,
     log: shared.log,

@@ -46,6 +46,7 @@ import {
 } from "../relaying/relaying_options.ts";
 import type { Accounts } from "../sasl/accounts.ts";
 import { MECHANISM_NAMES, type MechanismName } from "../sasl/mechanism_name.ts";
+import type { EarlyTalkerPolicy } from "../session/context.ts";
 import { HANDLERS_RULE, type SmtpHandlers } from "../session/handlers.ts";
 import {
   LIMIT_RULE,
@@ -173,6 +174,22 @@ export interface SmtpServerOptions {
    * whatever is chosen (RFC 5321 section 2.3.8). Default `"normalize"`.
    */
   bareNewlines?: BareNewlinePolicy | undefined;
+  /**
+   * What becomes of a client that speaks before the greeting, as bulk senders
+   * do (RFC 5321 section 3.1): `"refuse"` tells it 554 5.5.1, `"allow"` reads
+   * what came as commands after the greeting. Networks of `limits.exempt` are
+   * not judged; a client that begins with TLS on a plain listener gets 421 in any case.
+   * Default `"refuse"`.
+   *
+   * @example A port for scripts that do not wait
+   * ```ts
+   * import { SmtpServer } from "@smtp/server";
+   *
+   * const server = new SmtpServer({ earlyTalkers: "allow" });
+   * console.assert(!server.active);
+   * ```
+   */
+  earlyTalkers?: EarlyTalkerPolicy | undefined;
   /** Extensions that are neither offered nor taken. Default: all are. */
   disabledExtensions?: readonly ExtensionKeyword[] | undefined;
   /** Whether a Received field is put in front of each message. Default `true`. */
@@ -247,6 +264,7 @@ const RULES: Rules<SmtpServerOptions> = {
   xclient: NETWORKS_RULE,
   limits: LIMIT_RULE,
   bareNewlines: oneOf("reject", "normalize", "keep"),
+  earlyTalkers: oneOf("refuse", "allow"),
   disabledExtensions: list(
     oneOf(...EXTENSION_KEYWORDS),
     'an array of EHLO keywords, as ["CHUNKING"]',
@@ -307,6 +325,7 @@ export type ReloadOptions = Pick<
   | "certificate"
   | "clientCertificate"
   | "domains"
+  | "earlyTalkers"
   | "limits"
   | "mechanisms"
   | "proxyProtocol"
@@ -320,6 +339,7 @@ const RELOAD_RULES: Rules<ReloadOptions> = {
   certificate: RULES.certificate,
   clientCertificate: RULES.clientCertificate,
   domains: RULES.domains,
+  earlyTalkers: RULES.earlyTalkers,
   limits: RULES.limits,
   mechanisms: RULES.mechanisms,
   proxyProtocol: RULES.proxyProtocol,

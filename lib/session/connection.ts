@@ -297,11 +297,27 @@ export class Connection {
   #greet(verdict: Verdict): void {
     // Later on, after XCLIENT, it is the client's turn to speak.
     const early = this.#spoke > 0 && this.#early !== undefined;
-    if (!early || verdict !== undefined) return this.#protocol.answer(verdict);
+    const refusal = early && verdict === undefined
+      ? this.#judgeEarly()
+      : undefined;
+    if (refusal !== undefined) {
+      this.#reason = "early";
+      this.#lastWord = refusal;
+    }
+    this.#protocol.answer(verdict ?? refusal);
+  }
+
+  /** The reply to a client that has spoken before the greeting; `undefined` where that is read as commands. */
+  #judgeEarly(): SmtpReply | undefined {
+    // No command begins like TLS: an answer in the clear helps most before any other.
     const said = this.#buffers.command.subarray(0, this.#spoke);
-    this.#reason = "early";
-    this.#lastWord = beginsTls(said) ? replies.tlsOnPlain : replies.earlyTalker;
-    this.#protocol.answer(this.#lastWord);
+    if (beginsTls(said)) return replies.tlsOnPlain;
+    const { earlyTalkers, limits } = this.#context;
+    if (earlyTalkers === "allow") return undefined;
+    const { remoteAddress } = this.session;
+    return limits.exempt.some((it) => it.contains(remoteAddress))
+      ? undefined
+      : replies.earlyTalker;
   }
 
   // Ends.

@@ -17,6 +17,9 @@ import type { LocalTest } from "./local_domains.ts";
 import type { AddressLimits } from "./limits.ts";
 import type { SessionRelaying } from "./relaying.ts";
 
+/** What becomes of a client that speaks before the greeting. */
+export type EarlyTalkerPolicy = "refuse" | "allow";
+
 /** What the sessions of one listener have in common. */
 export interface SessionContext {
   /** What the listener is for. */
@@ -47,6 +50,8 @@ export interface SessionContext {
   };
   /** The limits in force. */
   readonly limits: Limits;
+  /** What becomes of clients that speak before the greeting; exempt networks are not judged. */
+  readonly earlyTalkers: EarlyTalkerPolicy;
   /** What clients have done so far, by their addresses. */
   readonly counts: AddressLimits;
   /** Waits before a refusal is told. */

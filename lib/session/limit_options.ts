@@ -159,8 +159,9 @@ export interface LimitOptions {
    */
   minBytesPerSecond?: number | undefined;
   /**
-   * Networks without limits per address, as `"10.0.0.0/8"`; `[]` for none. The
-   * limits of a session and those of failed log-ins hold for them as well.
+   * Networks without limits per address, as `"10.0.0.0/8"`; `[]` for none.
+   * Their clients may speak before the greeting, too. The limits of a session
+   * and those of failed log-ins hold for them as well.
    *
    * @default {["127.0.0.0/8", "::1/128"]}
    */

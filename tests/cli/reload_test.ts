@@ -69,7 +69,7 @@ for (const threads of [0, 1]) {
       await change({
         ...base,
         ...{ domain: ["b.example"], maxSize: "2k", user: "ann:secret" },
-        ...{ allowInsecureAuth: true },
+        ...{ allowInsecureAuth: true, earlyTalkers: "allow" },
       });
       await server.logged(REREAD);
       const after = await ask(server, "you@a.example", "you@b.example");

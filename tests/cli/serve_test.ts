@@ -256,6 +256,30 @@ Deno.test("cli takes the client from --proxy-protocol and --xclient", async () =
   );
 });
 
+Deno.test("cli --early-talkers allow takes what comes before the greeting, as earlyTalkers of a file does", async () => {
+  await using folder = await TestFolder.create();
+  await folder.write("smtp.json", '{"earlyTalkers": "allow"}');
+  const proxy = ["--proxy-protocol", "127.0.0.0/8", "--store", "discard"];
+  const rows: [args: string[], first: number][] = [
+    [[], 554],
+    [["--early-talkers", "allow"], 220],
+    [["--config", "smtp.json"], 220],
+    [["--config", "smtp.json", "--early-talkers", "refuse"], 554],
+  ];
+  for (const [args, first] of rows) {
+    await using server = await CliServer.start([...proxy, ...args], {
+      cwd: folder.path,
+    });
+    await using client = await server.connect();
+    // What comes in one write with the header of a proxy is there before the greeting.
+    await client.send(
+      "PROXY TCP4 192.0.2.7 192.0.2.2 40000 25\r\nEHLO client.example",
+    );
+    await client.expect(first);
+    if (first === 220) await client.expect(250);
+  }
+});
+
 Deno.test("cli --exempt none has limits for loopback, too", async () => {
   await using folder = await TestFolder.create();
   await folder.write("smtp.json", '{"exempt": "none", "messagesPerMinute": 1}');

@@ -217,6 +217,10 @@ Deno.test("cli refuses options that it cannot use", async (t) => {
       want: "--max-connections-per-ip many: want a whole number from 0",
     },
     {
+      args: ["--early-talkers", "alow"],
+      want: "--early-talkers alow: want refuse or allow (did you mean allow?)",
+    },
+    {
       args: ["--exempt", "10.0.0.1/8"],
       want: '--exempt: Cannot parse network "10.0.0.1/8": want "10.0.0.0/8"',
     },

@@ -38,6 +38,7 @@ export async function lookAt(
     folder: home,
     mail,
     maxSize: MAX_SIZE,
+    strangers: true,
     tls,
   });
   const findings: (Finding | undefined)[] = [];

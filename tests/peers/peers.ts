@@ -30,6 +30,8 @@ export interface PeerOptions {
    * in place of being kept.
    */
   readonly next?: number | undefined;
+  /** Whether clients of this machine get no more than strangers, where a server can tell. */
+  readonly strangers?: boolean | undefined;
   /** Certificate and key, as files; without, there is no STARTTLS. */
   readonly tls?: { readonly cert: string; readonly key: string } | undefined;
 }
@@ -81,7 +83,7 @@ export const ours: Peer = {
   name: "@smtp/server",
   version: () =>
     JSON.parse(Deno.readTextFileSync(new URL("deno.json", ROOT))).version,
-  start({ folder, mail, next, maxSize, tls }) {
+  start({ folder, mail, next, maxSize, strangers, tls }) {
     const port = freePort([HOST]);
     const relay = [
       ...["--relay-from", "127.0.0.0/8", "--spool", `${folder}/spool`],
@@ -93,6 +95,7 @@ export const ours: Peer = {
       ...["--listen", `${HOST}:${port}`, "--max-size", `${maxSize}`],
       ...["--store", mail === undefined ? "discard" : `file:${mail}`],
       ...(next === undefined ? [] : relay),
+      ...(strangers ? ["--exempt", "none"] : []),
       ...(tls ? ["--cert", tls.cert, "--key", tls.key] : []),
     ], { cwd: folder });
   },

@@ -252,6 +252,7 @@ export function openSession(init: SessionInit = {}): TestSession {
     nextId: () => `ID${++lastId}`,
     now: () => 0,
     delays: new Delays(),
+    earlyTalkers: "refuse",
     ...rest,
     limits,
     counts,
