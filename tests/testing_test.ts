@@ -41,7 +41,7 @@ const MESSAGE = `
 `;
 
 /** A client whose other end is the test's own. */
-function clientAlone(timeoutMs = 5000) {
+function clientAlone(timeoutMs = 60_000) {
   const [server, outer] = memoryPair();
   const client = new ScriptedClient(outer, { timeoutMs });
   const say = (text: string) => server.write(new TextEncoder().encode(text));

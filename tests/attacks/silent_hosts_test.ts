@@ -53,15 +53,13 @@ for (const isOne of [true, false]) {
         assert((await client.data("Subject: x\r\n\r\nx")).startsWith("250"));
       }
     }
-    const began = performance.now();
     for (let n = 0; n < 30; n++) {
       using client = await TestClient.connect(pair.near);
       await client.envelope(`you@good${n}.test`);
       await client.data("Subject: x\r\n\r\nx");
     }
+    // A greeting may take five minutes: mail behind it would be late for this.
     for (let n = 0; n < 30; n++) await within(pair.farStore.next(), "mail");
-    // A greeting may take five minutes; this is a bound for a busy machine.
-    assert(performance.now() - began < 20_000);
     assertEquals(pair.farStore.messages.length, 30);
   });
 }

@@ -95,7 +95,7 @@ async function onTerminal(env: Record<string, string>): Promise<string> {
     cwd: folder.path,
     env,
   }).spawn();
-  const timer = setTimeout(() => child.kill("SIGKILL"), 20_000);
+  const timer = setTimeout(() => child.kill("SIGKILL"), 120_000);
   let text = "";
   let port: string | undefined;
   for await (

@@ -22,7 +22,7 @@ export const rows: readonly Row[] = [
 ];
 
 const MAX_SIZE = 1_000_000;
-const DELIVERY_MS = 10_000;
+const DELIVERY_MS = 60_000;
 
 /** Looks at a server; one finding a row, `undefined` for the rows left out. */
 export async function lookAt(

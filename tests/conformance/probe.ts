@@ -111,7 +111,7 @@ export class Probe implements Disposable {
   async startTls(): Promise<void> {
     const { transport } = await upgradeClient(this.#transport, {
       serverName: "peer.test",
-      handshakeTimeoutMs: 10_000,
+      handshakeTimeoutMs: 60_000,
     });
     this.#transport = transport;
     this.#text = "";

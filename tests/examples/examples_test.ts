@@ -17,7 +17,7 @@ function converse(
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   const socket = connect({ host: "127.0.0.1", ...target });
   let text = "";
-  socket.setTimeout(20_000, () => socket.destroy(new Error(`Late: ${text}`)));
+  socket.setTimeout(60_000, () => socket.destroy(new Error(`Late: ${text}`)));
   socket.once("data", () => socket.write(lines.join("")));
   socket.on("data", (octets) => text += octets.toString());
   socket.on("close", () => resolve(text));

@@ -6,9 +6,10 @@
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { LogRecord } from "../../lib/log.ts";
+import type { ClientTimeouts } from "../../lib/relay/client_session.ts";
 import { startServer, TestClient, within } from "../support/server.ts";
 
-/** How long a client waits for each reply, in ms: an octet's time is a tenth of it. */
+/** How long a client waits at the step that goes wrong, in ms: a byte's time is a tenth of it. */
 const LIMIT_MS = 200;
 const DRIP_MS = LIMIT_MS / 10;
 
@@ -166,20 +167,16 @@ async function* linesOf(conn: Deno.Conn): AsyncGenerator<string> {
   }
 }
 
-const LIMITS = Object.fromEntries(
-  [
-    ...[
-      "connect",
-      "tls",
-      "greeting",
-      "hello",
-      "authenticate",
-      "startTls",
-      "mail",
-    ],
-    ...["rcpt", "data", "body", "dataEnd", "reset", "quit"],
-  ].map((phase) => [phase, LIMIT_MS]),
-);
+/** The limit that a step is under. */
+const LIMIT_OF: Readonly<Record<string, keyof ClientTimeouts>> = {
+  greeting: "greeting",
+  EHLO: "hello",
+  MAIL: "mail",
+  RCPT: "rcpt",
+  DATA: "data",
+  body: "body",
+  end: "dataEnd",
+};
 
 const STEPS = ["greeting", "EHLO", "MAIL", "RCPT", "DATA", "end"];
 const MANNERS: readonly Manner[] = [
@@ -203,10 +200,10 @@ for (const [step, manner] of ROWS) {
       relay: {
         from: ["127.0.0.1"],
         smarthosts: [{ host: "127.0.0.1", port: slow.port }],
-        // A large body takes the machine longer than a reply does.
-        timeouts: manner === "reads nothing"
-          ? { ...LIMITS, body: 20 * LIMIT_MS, dataEnd: 20 * LIMIT_MS }
-          : LIMITS,
+        // The other steps have the time that a busy machine may need.
+        timeouts: {
+          [LIMIT_OF[step]!]: step === "body" ? 10 * LIMIT_MS : LIMIT_MS,
+        },
         schedule: "1ms",
       },
       handlers: { onRelayDone: () => done.resolve() },
@@ -220,7 +217,8 @@ for (const [step, manner] of ROWS) {
     await within(done.promise, "the delivery");
     assert(slow.connections >= 2, `${slow.connections} connections`);
     // A server that took the message and did not say so gets it again.
-    assertEquals(slow.taken.length, step === "end" ? 2 : 1);
+    if (step === "end") assert(slow.taken.length >= 2);
+    else assertEquals(slow.taken.length, 1);
     const tries = records.filter(({ event }) => event === "relay");
     const first = tries.find(({ fields }) => fields?.["deferred"] === 1);
     assert(first !== undefined, JSON.stringify(tries));

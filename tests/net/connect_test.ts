@@ -29,7 +29,7 @@ Deno.test("connectTcp() closes a connection that comes when it is no longer want
   }) as typeof Deno.connect;
   try {
     const { signal } = controller;
-    const where = { host: "127.0.0.1", port, timeoutMs: 5000 };
+    const where = { host: "127.0.0.1", port, timeoutMs: 60_000 };
     await assertRejects(
       () => connectTcp({ ...where, signal }),
       Error,
@@ -47,7 +47,7 @@ Deno.test("connectTcp() rejects with the reason of a signal that was aborted bef
       connectTcp({
         host: "127.0.0.1",
         port: 1,
-        timeoutMs: 5000,
+        timeoutMs: 60_000,
         signal: AbortSignal.abort(new Error("Too late")),
       }),
     Error,
@@ -59,7 +59,7 @@ Deno.test("connectTcp() tells why the platform cannot connect", async () => {
   const { port, stop } = listen();
   await stop();
   await assertRejects(
-    () => connectTcp({ host: "127.0.0.1", port, timeoutMs: 5000 }),
+    () => connectTcp({ host: "127.0.0.1", port, timeoutMs: 60_000 }),
     Deno.errors.ConnectionRefused,
   );
 });

@@ -54,7 +54,7 @@ async function meet(
     try {
       const server = await upgradeServer(
         connTransport(await listener.accept()),
-        { certificates: one, handshakeTimeoutMs: 20_000, ...options },
+        { certificates: one, handshakeTimeoutMs: 60_000, ...options },
       );
       const buffer = new Uint8Array(100);
       const count = await server.read(buffer);
@@ -117,7 +117,7 @@ Deno.test({
     }).spawn();
     const server = await upgradeServer(
       connTransport(await listener.accept()),
-      { certificates: one, handshakeTimeoutMs: 20_000 },
+      { certificates: one, handshakeTimeoutMs: 60_000 },
     );
     const typing = child.stdin.getWriter();
     const replies = child.stdout.getReader();
@@ -228,7 +228,7 @@ Deno.test({
         serverName: "one.example",
         trusted: [one],
         clientCertificate: two,
-        handshakeTimeoutMs: 20_000,
+        handshakeTimeoutMs: 60_000,
       },
     );
     assertEquals(authorizationError, undefined);
@@ -242,7 +242,7 @@ Deno.test({
     await assertRejects(async () => {
       const { transport } = await upgradeClient(await open(), {
         serverName: "one.example",
-        handshakeTimeoutMs: 20_000,
+        handshakeTimeoutMs: 60_000,
       });
       try {
         if (await transport.read(buffer) === null) throw new Error("End");

@@ -5,7 +5,7 @@ import type { Transport } from "../../lib/net/transport.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
 import { connPair, connTransport } from "../support/tls_conn.ts";
 
-const LIMIT = { handshakeTimeoutMs: 20_000 };
+const LIMIT = { handshakeTimeoutMs: 60_000 };
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 

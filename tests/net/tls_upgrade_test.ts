@@ -8,7 +8,7 @@ import {
 } from "../../lib/tls/certificate_set.ts";
 import { connPair, connTransport } from "../support/tls_conn.ts";
 
-const LIMIT = { handshakeTimeoutMs: 20_000 };
+const LIMIT = { handshakeTimeoutMs: 60_000 };
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 const certificate = await Certificate.selfSigned({ names: ["mail.example"] });

@@ -33,7 +33,7 @@ async function serve(
       if (server.lines.at(-1) !== "STARTTLS") continue;
       transport = await upgradeServer(transport, {
         certificates: certificate,
-        handshakeTimeoutMs: 10_000,
+        handshakeTimeoutMs: 60_000,
       });
     }
   } catch {

@@ -6,7 +6,7 @@
 import { ScriptedClient } from "@smtp/server/testing";
 
 const ROOT = new URL("../../", import.meta.url);
-const DEADLINE_MS = 20_000;
+const DEADLINE_MS = 120_000;
 
 /** The flag that this process got for the @std packages, for its children. */
 const importMap = import.meta.resolve("@std/assert").startsWith("jsr:")

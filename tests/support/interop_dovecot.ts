@@ -144,7 +144,7 @@ function freePort(): number {
 
 /** Connects until someone listens. */
 async function waitForPort(port: number): Promise<void> {
-  const deadline = Date.now() + 10_000;
+  const deadline = Date.now() + 60_000;
   for (;;) {
     try {
       using client = await Pop3Client.connect(port);
@@ -169,7 +169,7 @@ export class Pop3Client implements Disposable {
   /** @param connection To the server; it is closed after half a minute */
   constructor(connection: Deno.Conn) {
     this.#connection = connection;
-    this.#deadline = setTimeout(() => connection.close(), 30_000);
+    this.#deadline = setTimeout(() => connection.close(), 120_000);
   }
 
   /** Connects and reads the greeting. */

@@ -18,13 +18,13 @@ export interface ProcessOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Working folder. */
   readonly cwd?: string;
-  /** Milliseconds until the program is killed and the test fails; 30,000 by default. */
+  /** Milliseconds until the program is killed and the test fails; 120,000 by default. */
   readonly deadlineMs?: number;
   /** Whether an exit code other than 0 is given back; it is an error otherwise. */
   readonly anyCode?: boolean;
 }
 
-const DEADLINE_MS = 30_000;
+const DEADLINE_MS = 120_000;
 const PATH = `${Deno.env.get("PATH") ?? ""}:/usr/sbin:/sbin`;
 
 function spawn(
@@ -199,7 +199,7 @@ export class BackgroundProcess implements AsyncDisposable {
 
   /** Asks it to stop, waits, and kills it where it does not. */
   async stop(options: { deadlineMs?: number } = {}): Promise<number> {
-    const { deadlineMs = 15_000 } = options;
+    const { deadlineMs = 60_000 } = options;
     signal(this.#child, "SIGTERM");
     const timer = setTimeout(() => signal(this.#child, "SIGKILL"), deadlineMs);
     const { code } = await this.#child.status;

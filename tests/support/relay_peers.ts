@@ -205,7 +205,7 @@ export async function startSink(
 
 /** Waits until something listens there. */
 export async function listening(address: string, port: number): Promise<void> {
-  const deadline = performance.now() + 20_000;
+  const deadline = performance.now() + 60_000;
   for (;;) {
     try {
       (await Deno.connect({ hostname: address, port })).close();

@@ -43,7 +43,8 @@ export async function within<T>(promise: Promise<T>, what: string): Promise<T> {
 
 /** Lets what is under way go on until `condition` holds, but not for ever. */
 export async function until(condition: () => boolean): Promise<void> {
-  for (let turns = 0; turns < 1000; turns++) {
+  const deadline = performance.now() + DEADLINE_MS;
+  while (performance.now() < deadline) {
     await new Promise<void>((resolve) => setTimeout(resolve, 0));
     if (condition()) return;
   }

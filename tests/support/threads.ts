@@ -72,7 +72,7 @@ export async function startMode(
 }
 
 /** How long anything may take that needs a thread to begin, in ms. */
-export const DEADLINE_MS = 30_000;
+export const DEADLINE_MS = 120_000;
 
 /** Lets what is under way go on until `condition` holds, as long as a thread may take to begin. */
 export async function eventually(condition: () => boolean): Promise<void> {

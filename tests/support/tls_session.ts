@@ -49,7 +49,7 @@ export async function secure(
   const { serverName = "mx.test", ...rest } = options;
   const upgraded = await upgradeClient(transport, {
     serverName,
-    handshakeTimeoutMs: 30_000,
+    handshakeTimeoutMs: 60_000,
     ...rest,
   });
   const client = new TestClient(upgraded.transport);
