@@ -70,24 +70,30 @@ export function checkFieldLines(name: string, field: string): void {
   }
 }
 
-/** Blanks at the value's end are left out: a line of them alone would be taken for the end of the block by some. */
+/**
+ * Blanks at the value's end are left out: a line of them alone would be taken
+ * for the end of the block by some. Cut by index, as a value may have 256 KiB.
+ */
 function fold(name: string, value: string): string {
-  let text = `${name}:`;
-  let column = text.length;
-  const words = trimBlanks(value).match(/[ \t]*[^ \t]+/g) ?? [];
-  for (const [index, word] of words.entries()) {
-    if (index === 0) {
-      text += ` ${word}`;
-      column += 1 + word.length;
-    } else if (column + word.length > WANTED) {
-      text += `\r\n${word}`;
-      column = word.length;
-    } else {
-      text += word;
-      column += word.length;
+  const text = trimBlanks(value);
+  const lines: string[] = [];
+  /** Where the line under way begins. */
+  let from = 0;
+  let column = name.length + 1;
+  for (let at = 0; at < text.length;) {
+    const start = at;
+    while (isBlank(text.charCodeAt(at))) at++;
+    while (at < text.length && !isBlank(text.charCodeAt(at))) at++;
+    const width = at - start + (start === 0 ? 1 : 0);
+    if (start > 0 && column + width > WANTED) {
+      lines.push(text.slice(from, start));
+      from = start;
+      column = 0;
     }
+    column += width;
   }
-  return text;
+  lines.push(text.slice(from));
+  return text === "" ? `${name}:` : `${name}: ${lines.join("\r\n")}`;
 }
 
 /** The text without spaces and tabs at its ends. By index: an expression for trailing blanks takes quadratic time on inner ones. */

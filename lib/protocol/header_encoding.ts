@@ -178,52 +178,73 @@ function addEncoded(
 /** Encoded words for a text; no character is cut. */
 function encodedWords({ text, charset }: Decoded, isPhrase: boolean): string[] {
   const bytes = bytesOf(text, charset);
-  const quoted = bytes.reduce(
-    (sum, byte) => sum + (standsForItself(byte, isPhrase) ? 1 : 3),
-    0,
-  );
+  const forms = isPhrase ? PHRASE_FORMS : TEXT_FORMS;
+  let quoted = 0;
+  for (const byte of bytes) quoted += forms[byte]!.length;
   const isQ = quoted <= Math.ceil(bytes.length / 3) * 4;
   const room = MAX_WORD - `=?${charset}?Q??=`.length;
   const out: string[] = [];
-  let chunk: number[] = [];
-  let width = 0;
-  const flush = () => {
-    const body = isQ
-      ? chunk.map((byte) => quotedByte(byte, isPhrase)).join("")
-      : Uint8Array.from(chunk).toBase64();
+  let from = 0;
+  let body = "";
+  const flush = (to: number) => {
+    if (!isQ) body = bytes.subarray(from, to).toBase64();
     out.push(`=?${charset}?${isQ ? "Q" : "B"}?${body}?=`);
-    chunk = [];
-    width = 0;
+    from = to;
+    body = "";
   };
-  for (const char of text) {
-    const next = bytesOf(char, charset);
-    let more = 0;
-    for (const byte of next) more += standsForItself(byte, isPhrase) ? 1 : 3;
+  for (let at = 0; at < bytes.length;) {
+    const next = charEnd(bytes, at, charset);
+    let form = "";
+    if (isQ) {
+      for (let index = at; index < next; index++) form += forms[bytes[index]!]!;
+    }
     const fits = isQ
-      ? width + more <= room
-      : Math.ceil((chunk.length + next.length) / 3) * 4 <= room;
-    if (!fits) flush();
-    chunk.push(...next);
-    width += more;
+      ? body.length + form.length <= room
+      : Math.ceil((next - from) / 3) * 4 <= room;
+    if (!fits) flush(at);
+    body += form;
+    at = next;
   }
-  if (chunk.length > 0) flush();
+  if (from < bytes.length) flush(bytes.length);
   return out;
 }
 
-/** In a phrase only letters, digits and `!*+-/` (RFC 2047 section 5 (3)). */
-function standsForItself(byte: number, isPhrase: boolean): boolean {
-  if (byte === 0x20) return true;
-  const char = String.fromCharCode(byte);
-  return isPhrase
-    ? /[A-Za-z0-9!*+/-]/.test(char)
-    : byte > 0x20 && byte < 0x7f && !/[=?_()"]/.test(char);
+/** Where the character that begins at `at` ends. */
+function charEnd(
+  bytes: Uint8Array,
+  at: number,
+  charset: Decoded["charset"],
+): number {
+  let end = at + 1;
+  if (charset === "iso-8859-1") return end;
+  while (end < bytes.length && (bytes[end]! & 0xc0) === 0x80) end++;
+  return end;
 }
 
-function quotedByte(byte: number, isPhrase: boolean): string {
-  if (byte === 0x20) return "_";
-  if (standsForItself(byte, isPhrase)) return String.fromCharCode(byte);
-  return `=${byte.toString(16).toUpperCase().padStart(2, "0")}`;
+/** What each byte is in quoted text: a table, as a field may have 256 KiB. */
+function formsOf(plain: RegExp, escape: string): readonly string[] {
+  return Array.from({ length: 256 }, (_, byte) => {
+    const char = String.fromCharCode(byte);
+    return plain.test(char)
+      ? char
+      : escape + byte.toString(16).toUpperCase().padStart(2, "0");
+  });
 }
+
+/** Encoded words in a text: `_` is a blank. */
+const TEXT_FORMS = formsOf(/[!-~]/, "=").map((form, byte) =>
+  byte === 0x20
+    ? "_"
+    : /^[=?_()"]$/.test(form)
+    ? `=${byte.toString(16).toUpperCase()}`
+    : form
+);
+/** In a phrase only letters, digits and `!*+-/` (RFC 2047 section 5 (3)). */
+const PHRASE_FORMS = formsOf(/[A-Za-z0-9!*+/-]/, "=").map((form, byte) =>
+  byte === 0x20 ? "_" : form
+);
+/** The value of a parameter (RFC 2231 section 7). */
+const PARAMETER_FORMS = formsOf(/[A-Za-z0-9!#$&+.^_`{|}~-]/, "%");
 
 function isEncodedWord(word: string): boolean {
   return word.startsWith("=?") && word.endsWith("?=");
@@ -333,9 +354,13 @@ function angleEnd(text: string, start: number): number {
   return end < 0 ? text.length : end + 1;
 }
 
+const ENDS_WORD: ReadonlySet<number> = new Set(
+  Array.from(' \t\r\n\v\f\u00a0"(<,:;', (char) => char.charCodeAt(0)),
+);
+
 function wordEnd(text: string, start: number): number {
   let at = start;
-  while (at < text.length && !/[\s"(<,:;]/.test(text[at]!)) at++;
+  while (at < text.length && !ENDS_WORD.has(text.charCodeAt(at))) at++;
   return Math.max(at, start + 1);
 }
 
@@ -384,16 +409,13 @@ function splitAtSemicolons(text: string): string[] {
 }
 
 function percentSections({ text, charset }: Decoded): string[] {
+  const bytes = bytesOf(text, charset);
   const sections: string[] = [];
   let section = "";
-  for (const char of text) {
+  for (let at = 0; at < bytes.length;) {
+    const next = charEnd(bytes, at, charset);
     let form = "";
-    for (const byte of bytesOf(char, charset)) {
-      const plain = String.fromCharCode(byte);
-      form += /[A-Za-z0-9!#$&+.^_`{|}~-]/.test(plain)
-        ? plain
-        : `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
-    }
+    for (; at < next; at++) form += PARAMETER_FORMS[bytes[at]!]!;
     if (section.length + form.length > MAX_SECTION) {
       sections.push(section);
       section = "";

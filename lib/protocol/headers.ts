@@ -375,7 +375,8 @@ function isNamed({ block, from, nameEnd }: Field, key: Uint8Array): boolean {
 }
 
 function nameOf({ block, from, nameEnd }: Field): string {
-  return byteDecoder.decode(block.subarray(from, nameEnd));
+  return shortAscii(block, from, nameEnd) ??
+    byteDecoder.decode(block.subarray(from, nameEnd));
 }
 
 /** The bytes of fields; those that follow each other in one block in one piece. */
@@ -429,10 +430,37 @@ function encodedField(name: string, value: string): Uint8Array {
 }
 
 function valueOf({ block, to, valueAt }: Field): string {
-  return trimBlanks(
-    decoder.decode(block.subarray(valueAt, to))
+  let end = to;
+  if (block[end - 1] === LF) end -= block[end - 2] === CR ? 2 : 1;
+  let from = valueAt;
+  while (from < end && isBlank(block[from]!)) from++;
+  while (end > from && isBlank(block[end - 1]!)) end--;
+  return shortAscii(block, from, end) ?? trimBlanks(
+    decoder.decode(block.subarray(from, to))
       .replace(/\r?\n(?=[ \t])/g, "").replace(/\r?\n$/, ""),
   );
+}
+
+/** Bytes of a text that are put together one by one. */
+const SHORT = 32;
+
+/**
+ * A short text without control characters, `undefined` for all else. A call of
+ * the decoder costs more, which tells in a block of 65,000 fields.
+ */
+function shortAscii(
+  block: Uint8Array,
+  from: number,
+  to: number,
+): string | undefined {
+  if (to - from > SHORT) return undefined;
+  let text = "";
+  for (let at = from; at < to; at++) {
+    const byte = block[at]!;
+    if (byte < 32 || byte > 126) return undefined;
+    text += String.fromCharCode(byte);
+  }
+  return text;
 }
 
 /** Gives a line end to each part that lacks one. */

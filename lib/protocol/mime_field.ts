@@ -93,27 +93,28 @@ class FieldScanner {
 
   /** All up to the first `;`, without comments and blanks; a second word ends it. */
   value(): string {
-    let value = "";
+    const words: string[] = [];
+    /** The last word that is not empty; all of them together are not looked at. */
+    let last = "";
     for (;;) {
       this.#skip();
       const char = this.#text[this.#at];
-      if (char === undefined || char === ";") return value;
-      if (char === '"') {
-        value += this.#quoted();
-        continue;
-      }
+      if (char === undefined || char === ";") break;
       const from = this.#at;
-      const word = this.#token();
+      const word = char === '"' ? this.#quoted() : this.#token();
       // Nothing between two words but blanks: the second is a parameter
       // without its semicolon.
       if (
-        value !== "" && !value.endsWith("/") && !word.startsWith("/")
+        char !== '"' && last !== "" && !last.endsWith("/") &&
+        !word.startsWith("/")
       ) {
         this.#at = from;
-        return value;
+        break;
       }
-      value += word;
+      words.push(word);
+      if (word !== "") last = word;
     }
+    return words.join("");
   }
 
   /** The next parameter; its name is `""` where it cannot be read. */

@@ -23,6 +23,9 @@ export interface Completion {
   readonly domain: string;
 }
 
+/** Characters of an address list that is completed: a longer one would cost others' time. */
+const MAX_LIST = 16_384;
+
 /** Adds Date and Message-ID where they are missing or empty, and domains to the author's addresses. */
 export function completeHeaders(
   headers: MessageHeaders,
@@ -32,7 +35,7 @@ export function completeHeaders(
   if (!headers.get("Message-ID")) headers.set("Message-ID", messageId);
   for (const name of ["From", "Sender", "Reply-To"]) {
     const values = headers.getAll(name);
-    if (values.length !== 1) continue;
+    if (values.length !== 1 || values[0]!.length > MAX_LIST) continue;
     const complete = completeAddresses(values[0]!, domain);
     if (complete !== values[0]) headers.set(name, complete);
   }

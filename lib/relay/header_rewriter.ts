@@ -15,7 +15,7 @@ const LF = 0x0a;
 const SPACE = 0x20;
 const TAB = 0x09;
 /** Bytes of a field that is changed; a longer one goes as it is. */
-const MAX_FIELD = 65536;
+const MAX_FIELD = 32_768;
 const encoder = new TextEncoder();
 const NOTHING = new Uint8Array(0);
 

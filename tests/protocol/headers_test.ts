@@ -292,3 +292,16 @@ Deno.test("MessageHeaders in JSON are their names and values, in order", () => {
     '{"headers":[["B","2"],["A","1 3"]]}',
   );
 });
+
+Deno.test("MessageHeaders reads values in all lengths and bytes alike", () => {
+  for (
+    const value of ["", "x", "x\u00fc", "x".repeat(32), "x".repeat(33), "a\tb"]
+  ) {
+    for (const end of ["\r\n", "\n", "", " \t\r\n", "\r\n \r\n"]) {
+      const block = new TextEncoder().encode(
+        `${"N".repeat(33)}: ${value}${end}`,
+      );
+      assertEquals([...MessageHeaders.parse(block)], [["N".repeat(33), value]]);
+    }
+  }
+});

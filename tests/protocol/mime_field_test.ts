@@ -140,3 +140,17 @@ Deno.test("foldLongLines() breaks long lines and leaves the others", () => {
     assertEquals(textOf(foldLongLines(octets(block), 6)), want);
   }
 });
+
+Deno.test("parseMimeField() and encodeField() take time that grows with the length alone", () => {
+  const end = performance.now() + 30_000;
+  const type = `a/${" /b".repeat(700_000)}`;
+  assertEquals(parseMimeField(type).value, type.replaceAll(" ", ""));
+  for (const unit of ["ü ", "(ü)", '"ü" ', "ü <a@b.example>, ", "ü(", ';ü="']) {
+    for (const name of ["Subject", "To", "Content-Type"]) {
+      encodeField(
+        new TextEncoder().encode(`${name}: ${unit.repeat(100_000)}\r\n`),
+      );
+    }
+  }
+  assertEquals(performance.now() < end, true);
+});

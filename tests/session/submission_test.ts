@@ -92,6 +92,16 @@ Deno.test("A submitted message that has all of it stays as it is, however large 
   assertEquals((await kept(large, init)).text, `${large}\r\n`);
 });
 
+Deno.test("An author's field of more than 16 KiB is not completed, its message is", async () => {
+  const list = "ann, ".repeat(4000).trimEnd();
+  const { text } = await kept(`From: ${list}\r\n\r\nText\r\n`, {
+    complete: { domain: "b.example" },
+  });
+  const headers = MessageHeaders.parse(new TextEncoder().encode(text));
+  assertEquals(headers.get("From"), list);
+  assertEquals(headers.get("Message-ID"), "<ID2@mx.test>");
+});
+
 Deno.test("Headers are completed on submission listeners unless told otherwise, and elsewhere only if told so", async () => {
   for (
     const [complete, want] of [
