@@ -7,6 +7,7 @@
 
 import type { Address } from "../protocol/address.ts";
 import type { Recipient } from "../protocol/envelope.ts";
+import { HeaderEdit } from "../protocol/content_edits.ts";
 import { MessageHeaders } from "../protocol/headers.ts";
 import type { MailParameters } from "../protocol/parameters.ts";
 import type { MessageStore } from "../store/store.ts";
@@ -165,22 +166,28 @@ export class Message {
 
   /**
    * Replaces the content, trace fields included: what is kept and relayed from
-   * here on. In `onMessage`, before the final reply.
+   * here on. In `onMessage`, before the final reply. Where text follows no header,
+   * or no empty line, an empty line comes before it.
    */
   async replace(
     content: string | Uint8Array | ReadableStream<Uint8Array>,
   ): Promise<void> {
     const body = new MessageBody(this.#bodyOptions);
+    // Text without a header would stand among the fields in front of it.
+    const header = new HeaderEdit();
     try {
       if (content instanceof ReadableStream) {
-        for await (const chunk of content) await body.write(chunk);
+        for await (const chunk of content) await body.write(header.take(chunk));
       } else {
         await body.write(
-          typeof content === "string"
-            ? new TextEncoder().encode(content)
-            : content,
+          header.take(
+            typeof content === "string"
+              ? new TextEncoder().encode(content)
+              : content,
+          ),
         );
       }
+      await body.write(header.end());
     } catch (error) {
       await body.discard();
       throw error;

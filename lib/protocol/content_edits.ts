@@ -1,6 +1,6 @@
 /**
- * Edits of the header of a message while it goes by in chunks: the opening put
- * right where its first line is no field, and fields left out by name.
+ * Edits of the header of a message while it goes by in chunks: an empty line where
+ * text begins without one, and fields left out by name.
  *
  * Holds no more than the beginning of one line, and gives a chunk back as it is
  * where nothing in it changes. Never touches the body, and never adds anything
@@ -16,110 +16,130 @@ const TAB = 9;
 const SPACE = 32;
 const COLON = 58;
 const GREATER = 62;
-/** Longest line (RFC 5322 section 2.1.1): a name without its colon by then is none. */
-const LINE_LIMIT = 998;
+/** A name without its colon within this many bytes is none. */
+const NAME_LIMIT = 8192;
 const NOTHING = new Uint8Array(0);
 const CRLF = new Uint8Array([CR, LF]);
 const MAILBOX_LINE = new TextEncoder().encode("X-Mailbox-Line: ");
 const FROM = new TextEncoder().encode("From ");
 
-/** What a message begins with; `undefined` where more bytes must tell. */
-type Opening = "fine" | "text" | "mailbox-line" | undefined;
+/** What a line of a header is; `undefined` where more bytes must tell. */
+type Line = "field" | "separator" | "empty" | "text" | undefined;
+
+/** Where the reader of a header is. */
+type HeaderPlace = "opening" | "separator" | "line-start" | "line" | "body";
 
 /**
- * Puts the opening of a message right. A first line that is neither empty nor a
- * field would join the trace fields in front of it, or stand among them: an empty
- * line comes first. The separator line of an mbox, quoted or not, becomes the
- * field `X-Mailbox-Line`.
+ * Puts a header right. Its first line that is neither empty nor part of a field
+ * is where the text begins: an empty line comes before it, so that it neither
+ * joins the trace fields in front of the message nor stands among the fields, and
+ * every reader finds the same header. The separator line of an mbox in front,
+ * quoted or not, becomes the field `X-Mailbox-Line`.
  */
-export class OpeningEdit {
-  /** Whether the opening is behind. */
-  #done = false;
-  /** Whether the rest of a separator line is going by. */
-  #inLine = false;
+export class HeaderEdit {
+  #place: HeaderPlace = "opening";
   #held: Uint8Array = NOTHING;
 
   /** Takes the next chunk; gives what goes on. */
   take(chunk: Uint8Array): Uint8Array {
-    return this.#done ? chunk : this.#take(chunk, false);
+    return this.#place === "body" ? chunk : this.#take(chunk, false);
   }
 
   /** The content is complete: what was held. */
   end(): Uint8Array {
-    return this.#done || this.#held.length === 0
-      ? NOTHING
-      : this.#take(NOTHING, true);
+    return this.#held.length === 0 ? NOTHING : this.#take(NOTHING, true);
   }
 
   #take(chunk: Uint8Array, isEnd: boolean): Uint8Array {
-    let rest = join([this.#held, chunk]);
+    const bytes = this.#held.length === 0 ? chunk : join([this.#held, chunk]);
     this.#held = NOTHING;
     const parts: Uint8Array[] = [];
-    while (rest.length > 0) {
-      if (this.#inLine) {
-        const end = rest.indexOf(LF) + 1;
-        parts.push(end === 0 ? rest : rest.subarray(0, end));
+    let from = 0; // first byte that is not among the parts
+    let at = 0;
+    while (at < bytes.length && this.#place !== "body") {
+      if (this.#place === "line" || this.#place === "separator") {
+        const end = bytes.indexOf(LF, at) + 1;
         if (end === 0) break;
-        rest = rest.subarray(end);
-        this.#inLine = false;
+        at = end;
+        this.#place = this.#place === "line" ? "line-start" : "opening";
         continue;
       }
-      const opening = openingOf(rest) ?? (isEnd ? "text" : undefined);
-      if (opening === undefined) {
-        this.#held = rest.slice();
+      const line = lineAt(bytes, at, this.#place) ??
+        (isEnd ? "text" : undefined);
+      if (line === undefined) {
+        this.#held = bytes.slice(at);
         break;
       }
-      if (opening === "mailbox-line") {
-        parts.push(MAILBOX_LINE);
-        this.#inLine = true;
+      if (line === "field") {
+        this.#place = "line";
         continue;
       }
-      this.#done = true;
-      if (opening === "text") parts.push(CRLF);
-      parts.push(rest);
-      break;
+      this.#place = line === "separator" ? line : "body";
+      if (line === "empty") continue;
+      parts.push(
+        bytes.subarray(from, at),
+        line === "separator" ? MAILBOX_LINE : CRLF,
+      );
+      from = at;
     }
+    const rest = bytes.subarray(from, bytes.length - this.#held.length);
+    if (parts.length === 0) return rest;
+    parts.push(rest);
     return join(parts);
   }
 }
 
-function openingOf(bytes: Uint8Array): Opening {
-  if (bytes[0] === LF) return "fine";
-  if (bytes[0] === CR) {
-    if (bytes.length === 1) return undefined;
-    return bytes[1] === LF ? "fine" : "text";
+function lineAt(
+  bytes: Uint8Array,
+  start: number,
+  place: "opening" | "line-start",
+): Line {
+  const first = bytes[start]!;
+  if (first === LF) return "empty";
+  if (first === CR) {
+    if (start + 1 === bytes.length) return undefined;
+    return bytes[start + 1] === LF ? "empty" : "text";
   }
+  const isOpening = place === "opening";
+  if (isBlank(first)) return isOpening ? "text" : "field";
   // The same however much has come: what stands further behind is not looked at.
-  const line = bytes.subarray(0, LINE_LIMIT + 1);
-  const isField = beginsField(line, 0);
-  if (isField) return "fine";
-  const isFrom = beginsMailbox(line);
+  const end = Math.min(bytes.length, start + NAME_LIMIT);
+  const isField = beginsField(bytes, start, end);
+  if (isField) return "field";
+  const isFrom = isOpening ? beginsMailbox(bytes, start, end) : false;
   if (isField === undefined || isFrom === undefined) {
-    // No name is as long; it joins no field, for it does not begin with a blank.
-    return line.length > LINE_LIMIT ? "fine" : undefined;
+    return end < bytes.length ? "text" : undefined;
   }
-  return isFrom ? "mailbox-line" : "text";
+  return isFrom ? "separator" : "text";
 }
 
 /** Whether a line is `From ` behind any number of `>`; `undefined` where more bytes must tell. */
-function beginsMailbox(bytes: Uint8Array): boolean | undefined {
-  let at = 0;
-  while (bytes[at] === GREATER) at++;
+function beginsMailbox(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): boolean | undefined {
+  let at = start;
+  while (at < end && bytes[at] === GREATER) at++;
   for (const octet of FROM) {
-    if (at === bytes.length) return undefined;
+    if (at === end) return undefined;
     if (bytes[at++] !== octet) return false;
   }
   return true;
 }
 
-/** Whether a name and a colon, maybe behind blanks, are at `start`; `undefined` where more bytes must tell. */
-function beginsField(bytes: Uint8Array, start: number): boolean | undefined {
+/** Whether a name and a colon, maybe behind blanks, are at `start`; `undefined` where bytes from `end` on must tell. */
+function beginsField(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): boolean | undefined {
   let at = start;
-  while (at < bytes.length && isNameByte(bytes[at]!)) at++;
-  const end = at;
-  while (at < bytes.length && isBlank(bytes[at]!)) at++;
-  if (at === bytes.length) return undefined;
-  return bytes[at] === COLON && end > start;
+  while (at < end && isNameByte(bytes[at]!)) at++;
+  const nameEnd = at;
+  while (at < end && isBlank(bytes[at]!)) at++;
+  if (at === end) return undefined;
+  return bytes[at] === COLON && nameEnd > start;
 }
 
 function isNameByte(octet: number): boolean {
@@ -138,7 +158,7 @@ export function fieldNames(...names: readonly string[]): FieldNames {
   return names.map((name) => new TextEncoder().encode(name.toLowerCase()));
 }
 
-/** Where the reader of a header is. */
+/** Where the filter of a header is. */
 type Place = "line-start" | "kept-line" | "dropped-line" | "body";
 
 /**
@@ -231,10 +251,9 @@ export class FieldFilter {
         const next = bytes[start + at]!;
         if (next === COLON) return true;
         if (!isBlank(next)) continue;
-        // Blanks without end: the line is longer than any field's.
-        const line = bytes.subarray(start, start + LINE_LIMIT + 1);
-        return beginsField(line, 0) ??
-          (line.length > LINE_LIMIT ? true : undefined);
+        const end = Math.min(bytes.length, start + NAME_LIMIT);
+        return beginsField(bytes, start, end) ??
+          (end < bytes.length ? true : undefined);
       }
     }
     return isOpen ? undefined : false;

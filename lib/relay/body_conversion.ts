@@ -7,8 +7,10 @@
  * memory does not grow with its size. Both are done in pieces that leave the
  * event loop to the sessions in between.
  *
- * Never touches what is signed or encrypted as a whole: that is returned with
- * 5.6.3. All else goes: what cannot be read is text, or stays as it is.
+ * Never touches what is signed, encrypted or a fragment: its reader would have
+ * no use for another form, and servers that say nothing of 8BITMIME pass 8-bit
+ * bytes on. What cannot be read is text, or stays as it is. So nothing is
+ * returned for how it is made.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc6152#section-3 | RFC 6152 section 3},
  * {@link https://www.rfc-editor.org/rfc/rfc2045#section-6 | RFC 2045 section 6},
@@ -16,7 +18,6 @@
  * {@link https://www.rfc-editor.org/rfc/rfc1428 | RFC 1428}
  */
 
-import { SmtpReply } from "../protocol/reply.ts";
 import { HeaderRewriter } from "./header_rewriter.ts";
 import { loopShare } from "./loop_share.ts";
 import { MimeScanner, type Place, type ScanOptions } from "./mime_scanner.ts";
@@ -33,19 +34,8 @@ const NOTHING = new Uint8Array(0);
 /** Gives the same content, from its beginning, each time. */
 export type Reopen = () => AsyncIterable<Uint8Array>;
 
-/** The outcome of a look at content. */
-export type Converted =
-  | {
-    /** The changed content, from its beginning each time. */
-    readonly open: Reopen;
-  }
-  | {
-    /** Why it must not be changed. */
-    readonly reply: SmtpReply;
-  };
-
 /**
- * Looks at a message and says how it goes.
+ * Looks at a message; resolves with what gives the changed content.
  *
  * @param open Gives the whole content, header first; called once for this and
  * once for each reading of what comes out
@@ -67,22 +57,13 @@ export type Converted =
 export async function convertContent(
   open: Reopen,
   options: ScanOptions,
-): Promise<Converted> {
+): Promise<Reopen> {
   const scanner = new MimeScanner(options);
   for await (const piece of inPieces(open())) {
     await loopShare.run(() => scanner.push(piece));
   }
-  const scanned = await loopShare.run(() => scanner.end());
-  if ("refusal" in scanned) {
-    return {
-      reply: new SmtpReply(
-        554,
-        `Message must be changed for the server, and ${scanned.refusal}`,
-        { enhanced: "5.6.3" },
-      ),
-    };
-  }
-  return { open: () => changed(open(), scanned.places) };
+  const places = await loopShare.run(() => scanner.end());
+  return () => changed(open(), places);
 }
 
 /** Pieces small enough to be worked on in one go. */

@@ -243,11 +243,7 @@ export async function prepareMessage(
         // extract for its reader.
         touchesSigned: from.isNull,
       });
-      if ("reply" in converted) {
-        await letGo(source);
-        return { refusal: converted.reply };
-      }
-      source = await reopened(converted.open, kept);
+      source = await reopened(converted, kept);
       if (planned.to7Bit) {
         const { body: _converted, ...others } = parameters;
         parameters = others;

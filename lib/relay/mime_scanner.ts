@@ -8,7 +8,8 @@
  * nesting and for what changes, not for its size: a message is what a stranger
  * sends. What nests too deep, or has too many parts, is one text.
  *
- * Never refuses what it cannot read: such a part is a text, or goes as it is.
+ * Refuses nothing: what it cannot read is a text or goes as it is, and what is
+ * signed, encrypted or a fragment goes as it is.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc2046#section-5.1.1 | RFC 2046 section 5.1.1},
  * {@link https://www.rfc-editor.org/rfc/rfc2045#section-6.4 | RFC 2045 section 6.4},
@@ -77,17 +78,6 @@ export interface HeaderChange {
   folds: boolean;
 }
 
-/** What a scan finds. */
-export type Scanned =
-  | {
-    /** The places in order, without a gap. */
-    readonly places: readonly Place[];
-  }
-  | {
-    /** Why the message must not be changed. */
-    readonly refusal: string;
-  };
-
 /** Whether all bytes are below 128. */
 export function isAscii(bytes: Uint8Array): boolean {
   const end = bytes.length;
@@ -143,7 +133,6 @@ export class MimeScanner {
   readonly #options: ScanOptions;
   readonly #places: Place[] = [];
   #changes = 0;
-  #refusal: string | undefined;
   /** Bytes seen, what is carried included. */
   #seen = 0;
   #carry: Uint8Array = new Uint8Array(0);
@@ -153,7 +142,7 @@ export class MimeScanner {
   #state: "header" | "body" = "header";
   /** The multiparts around, outermost first. */
   #open: Entity[] = [];
-  /** Signed or encrypted around: nothing inside is looked at. */
+  /** The field of interest under way. */
   #field: { name: string; parts: Uint8Array[]; size: number } | undefined;
   #lines = 0;
   /** Where the body, or the text between parts, begins. */
@@ -207,8 +196,8 @@ export class MimeScanner {
     this.#carry = at === data.length ? NOTHING : data.slice(at);
   }
 
-  /** The message is at its end. */
-  end(): Scanned {
+  /** The message is at its end: the places in order, without a gap. */
+  end(): readonly Place[] {
     const data = this.#carry;
     const base = this.#base = this.#seen - data.length;
     this.#lookedAt = 0;
@@ -223,9 +212,7 @@ export class MimeScanner {
       this.#endBody(this.#seen);
     }
     this.#closeTo(undefined);
-    if (this.#refusal !== undefined) return { refusal: this.#refusal };
-    if (this.#changes > MAX_CHANGES) return { places: this.#asOneText() };
-    return { places: this.#finished() };
+    return this.#changes > MAX_CHANGES ? this.#asOneText() : this.#finished();
   }
 
   /** Whether no line of the body can matter. */
@@ -354,17 +341,17 @@ export class MimeScanner {
     const entity = this.#entity;
     entity.place.to = at;
     entity.bodyFrom = at;
+    const isSealed = this.#isSigned(entity.parent);
+    // A signature covers its bytes as they are.
+    if (isSealed && entity.headerIs8Bit) entity.isRaw = true;
     entity.place.change = {
       encoding: undefined,
       retype: false,
       needsVersion: entity.parent === undefined && !entity.hasVersion,
       needsBlank: how === "text",
-      encodesFields: this.#options.to7Bit && entity.headerIs8Bit,
-      folds: this.#options.shortLines && entity.headerIsLong,
+      encodesFields: this.#options.to7Bit && entity.headerIs8Bit && !isSealed,
+      folds: this.#options.shortLines && entity.headerIsLong && !isSealed,
     };
-    if (entity.place.change.encodesFields && this.#isSigned(entity.parent)) {
-      this.#refuse("it is signed or encrypted");
-    }
     const field = parseMimeField(entity.type ?? "");
     // A type that is no type is that of plain text (RFC 2045 section 5.2).
     entity.kind = /^[^/]+\/[^/]+$/.test(field.value)
@@ -494,7 +481,7 @@ export class MimeScanner {
     const isLong = this.#isLong && this.#options.shortLines;
     if (entity.shape === "multipart") {
       if (!is8Bit) return this.#put("copy", to);
-      if (this.#isSigned(entity)) this.#refuse("it is signed or encrypted");
+      if (this.#isSigned(entity)) return this.#leave(entity, true, to);
       if (!entity.isOpened) {
         // Its boundary never came: it is one text.
         entity.place.change!.retype = true;
@@ -506,13 +493,7 @@ export class MimeScanner {
     const { encoding } = entity;
     const isBinary = encoding === "binary" && this.#options.to7Bit;
     if (!is8Bit && !isLong && !isBinary) return this.#put("copy", to);
-    if (this.#isSigned(entity)) {
-      if (is8Bit) this.#refuse("it is signed or encrypted");
-      return this.#put("copy", to);
-    }
-    if (entity.kind === "message/partial" && is8Bit) {
-      this.#refuse("it is a fragment of another");
-    }
+    if (this.#isSigned(entity)) return this.#leave(entity, is8Bit, to);
     if (encoding === "quoted-printable") {
       return is8Bit ? this.#touch(entity, "escape", to) : this.#put("copy", to);
     }
@@ -606,10 +587,6 @@ export class MimeScanner {
     const before = places[at - 1];
     if (before?.kind !== "copy") return;
     before.to = places.pop()!.to;
-  }
-
-  #refuse(why: string): void {
-    this.#refusal ??= why;
   }
 
   /** The message as a header and one text. */

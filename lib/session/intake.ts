@@ -1,5 +1,5 @@
 /**
- * A message coming in: puts its opening right, leaves out the fields that must
+ * A message coming in: puts its header right, leaves out the fields that must
  * not go on, holds the header block back until it is complete and decided on,
  * where somebody decides or it is to be completed, and hands the rest on as it
  * comes.
@@ -9,7 +9,7 @@
  */
 
 import type { Message } from "../message/message.ts";
-import { FieldFilter, OpeningEdit } from "../protocol/content_edits.ts";
+import { FieldFilter, HeaderEdit } from "../protocol/content_edits.ts";
 import { findHeaderEnd, MessageHeaders } from "../protocol/headers.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 import type { Verdict } from "../protocol/server_effects.ts";
@@ -54,7 +54,7 @@ export class Intake {
   readonly #collect: boolean;
   readonly #check: HeaderCheck | undefined;
   readonly #complete: (() => Completion) | undefined;
-  readonly #opening = new OpeningEdit();
+  readonly #header = new HeaderEdit();
   readonly #blind: FieldFilter | undefined;
   /** What is held back; its storage has room to grow. */
   #head: Uint8Array<ArrayBuffer> | undefined;
@@ -89,8 +89,8 @@ export class Intake {
    */
   write(bytes: Uint8Array): Verdict | Promise<Verdict> {
     if (this.isIdle) return undefined;
-    const opened = this.#opening.take(bytes);
-    return this.#take(this.#blind?.take(opened) ?? opened);
+    const edited = this.#header.take(bytes);
+    return this.#take(this.#blind?.take(edited) ?? edited);
   }
 
   #take(bytes: Uint8Array): Verdict | Promise<Verdict> {
@@ -106,13 +106,13 @@ export class Intake {
 
   /** The content is complete. */
   end(): Verdict | Promise<Verdict> {
-    const opened = this.#opening.end();
+    const edited = this.#header.end();
     const isPlain = this.#blind === undefined && this.#head === undefined;
-    return isPlain && opened.length === 0 ? undefined : this.#finish(opened);
+    return isPlain && edited.length === 0 ? undefined : this.#finish(edited);
   }
 
-  async #finish(opened: Uint8Array): Promise<Verdict> {
-    let verdict = await this.#take(this.#blind?.take(opened) ?? opened);
+  async #finish(edited: Uint8Array): Promise<Verdict> {
+    let verdict = await this.#take(this.#blind?.take(edited) ?? edited);
     verdict ??= await this.#take(this.#blind?.end() ?? NOTHING);
     if (isRefusal(verdict) || this.#head === undefined) return verdict;
     return await this.#decide(this.#used, { isWhole: false });

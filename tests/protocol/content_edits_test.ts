@@ -2,7 +2,7 @@ import { assertEquals, assertStrictEquals } from "@std/assert";
 import {
   FieldFilter,
   fieldNames,
-  OpeningEdit,
+  HeaderEdit,
 } from "../../lib/protocol/content_edits.ts";
 import {
   completeAddresses,
@@ -72,13 +72,42 @@ const OPENINGS:
     [
       "many quotes",
       `${">".repeat(3000)}From x\r\n`,
-      `${">".repeat(3000)}From x\r\n`,
+      `X-Mailbox-Line: ${">".repeat(3000)}From x\r\n`,
     ],
+    [
+      "a word of 1,200 bytes",
+      `${"x".repeat(1200)}\r\n`,
+      `\r\n${"x".repeat(1200)}\r\n`,
+    ],
+    [
+      "a word of 9,000 bytes",
+      `${"x".repeat(9000)}: y\r\n`,
+      `\r\n${"x".repeat(9000)}: y\r\n`,
+    ],
+    [
+      "fields and then text",
+      "Subject: a\r\n b\r\nthis is text\r\nTo: c@d\r\n\r\nx\r\n",
+      "Subject: a\r\n b\r\n\r\nthis is text\r\nTo: c@d\r\n\r\nx\r\n",
+    ],
+    ["fields and a word", "A: b\r\nword", "A: b\r\n\r\nword"],
+    ["fields and a colon", "A: b\r\n: c\r\n", "A: b\r\n\r\n: c\r\n"],
+    [
+      "a separator line behind a field",
+      "A: b\r\nFrom c\r\nD: e\r\n",
+      "A: b\r\n\r\nFrom c\r\nD: e\r\n",
+    ],
+    [
+      "a line of blanks in a field",
+      "A: b\r\n \r\nC: d\r\n\r\nword\r\n",
+      "A: b\r\n \r\nC: d\r\n\r\nword\r\n",
+    ],
+    ["lines that end in LF", "A: b\nC : d\n\nword\n", "A: b\nC : d\n\nword\n"],
+    ["a field without a line end", "A: b\r\nC: d", "A: b\r\nC: d"],
   ];
 
 for (const [name, input, want] of OPENINGS) {
   Deno.test(`A message that begins with ${name} cannot join the fields in front of it`, () => {
-    edited(() => new OpeningEdit(), input, want);
+    edited(() => new HeaderEdit(), input, want);
   });
 }
 
@@ -130,7 +159,7 @@ for (const [name, input, want] of FILTERED) {
 
 Deno.test("Edits give a chunk back where nothing in it changes", () => {
   const chunk = octets("A: b\r\n\r\nbody");
-  assertStrictEquals(new OpeningEdit().take(chunk).buffer, chunk.buffer);
+  assertStrictEquals(new HeaderEdit().take(chunk).buffer, chunk.buffer);
   assertStrictEquals(new FieldFilter(NAMES).take(chunk).buffer, chunk.buffer);
 });
 

@@ -41,11 +41,11 @@ async function readByPython(messages: Uint8Array[]): Promise<Seen[]> {
 
 const TO_7_BIT = { to7Bit: true, shortLines: false, touchesSigned: false };
 
-/** Converts a message that comes in pieces of `size` bytes; the text of the refusal where it is one. */
-async function convert(
+/** Converts a message that comes in pieces of `size` bytes. */
+async function converted(
   message: string,
   options: { size?: number; scan?: ScanOptions } = {},
-): Promise<Uint8Array | string> {
+): Promise<Uint8Array> {
   const { size = 65536, scan = TO_7_BIT } = options;
   const bytes = octets(message);
   const open = async function* () {
@@ -53,18 +53,8 @@ async function convert(
       yield await Promise.resolve(bytes.slice(at, at + size));
     }
   };
-  const result = await convertContent(open, scan);
-  if ("reply" in result) return String(result.reply);
-  return join(await Array.fromAsync(result.open()));
-}
-
-async function converted(
-  message: string,
-  options: { size?: number; scan?: ScanOptions } = {},
-): Promise<Uint8Array> {
-  const result = await convert(message, options);
-  if (typeof result === "string") throw new Error(result);
-  return result;
+  const changed = await convertContent(open, scan);
+  return join(await Array.fromAsync(changed()));
 }
 
 /** The octets of `text` as UTF-8, one character each. */
@@ -175,18 +165,33 @@ Deno.test("convertContent() gives the same however the content comes in pieces",
   }
 });
 
-Deno.test("convertContent() refuses what it must not touch", async () => {
-  const part = `\r\n--b\r\n${EIGHT}\r\n\xe4\r\n--b--\r\n`;
-  const rows: [string, string][] = [
-    [`Content-Type: multipart/signed; boundary=b\r\n${part}`, "signed"],
-    [`Content-Type: multipart/encrypted; boundary=b\r\n${part}`, "encrypted"],
-    ["Content-Type: message/partial\r\n\r\n\xe4", "fragment"],
+Deno.test("convertContent() lets what is signed, encrypted or a fragment go as it is", async () => {
+  const part = `\r\n--b\r\nContent-Type: text/plain; name="\xfc"\r\n` +
+    `${EIGHT}\r\n\xe4\r\n--b--\r\n`;
+  const rows = [
+    `Content-Type: multipart/signed; boundary=b\r\n${part}`,
+    `Content-Type: multipart/encrypted; boundary=b\r\n${part}`,
+    `Content-Type: multipart/signed; boundary=b\r\n\r\n\xe4\r\n${part}`,
+    `Content-Type: multipart/signed; boundary=b\r\n\r\n--b\r\n` +
+    `Content-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\n\r\n\xe4\r\n` +
+    `--c--\r\n--b--\r\n`,
+    "Content-Type: message/partial\r\n\r\n\xe4",
   ];
-  for (const [message, why] of rows) {
-    const reply = await convert(message);
-    assert(typeof reply === "string" && reply.startsWith("554 5.6.3 "), why);
-    assert(reply.includes(why), reply);
+  for (const message of rows) {
+    assertEquals(textOf(await converted(message)), message);
+    const inside = `${HEAD}Content-Type: multipart/mixed; boundary=o\r\n\r\n` +
+      `--o\r\n${EIGHT}\r\n\xe4\r\n--o\r\n${message}\r\n--o--\r\n`;
+    const text = textOf(await converted(inside));
+    assert(text.includes(`=E4\r\n--o\r\n${message}\r\n--o--`), text);
+    // It is not all 7-bit, and says so.
+    assert(text.startsWith(inside.slice(0, inside.indexOf("\r\n\r\n"))), text);
+    assert(text.indexOf("8bit") < text.indexOf("--o"), text);
   }
+  const subject = "Subject: \xfc\r\n";
+  assertEquals(
+    textOf(await converted(subject + rows[0])),
+    `Subject: =?iso-8859-1?Q?=FC?=\r\n${rows[0]}`,
+  );
 });
 
 Deno.test("convertContent() takes what is signed apart where it is only returned to its sender", async () => {

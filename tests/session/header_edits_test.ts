@@ -10,6 +10,7 @@ import { connectInMemory } from "../../lib/testing.ts";
 async function keep(
   handlers: SmtpHandlers,
   parameters = "",
+  content = "Subject: =?utf-8?Q?Gr=C3=BC?=\r\n\r\nBody",
 ): Promise<{ text: string }> {
   await using session = await connectInMemory({
     handlers,
@@ -21,7 +22,7 @@ async function keep(
   await client.expect(250, `MAIL FROM:<a@b.example>${parameters}`);
   await client.expect(250, "RCPT TO:<c@d.example>");
   await client.expect(354, "DATA");
-  await client.expect(250, "Subject: =?utf-8?Q?Gr=C3=BC?=\r\n\r\nBody\r\n.");
+  await client.expect(250, `${content}\r\n.`);
   const [message] = session.messages;
   return { text: message!.text };
 }
@@ -113,5 +114,51 @@ Deno.test("edits of header fields that would be lost throw, and change nothing",
       assertEquals(seen, 2);
       assertEquals(text, "Subject: =?utf-8?Q?Gr=C3=BC?=\r\n\r\nBody\r\n");
     });
+  }
+});
+
+Deno.test("text that follows fields without an empty line gets one, edits or not", async () => {
+  const content = "Subject: a\r\nhello world\r\nTo: b@c.example\r\n\r\nmore";
+  const text = "hello world\r\nTo: b@c.example\r\n\r\nmore\r\n";
+  const plain = await keep({}, "", content);
+  assertEquals(plain.text, `Subject: a\r\n\r\n${text}`);
+  const edited = await keep(
+    {
+      onHeaders(_session, _message, headers) {
+        assertEquals([...headers], [["Subject", "a"]]);
+        headers.set("X-A", "b");
+      },
+    },
+    "",
+    content,
+  );
+  assertEquals(edited.text, `Subject: a\r\nX-A: b\r\n\r\n${text}`);
+});
+
+Deno.test("content that replaces a message joins no field in front of it", async () => {
+  for (
+    const [content, want] of [
+      ["hello world\r\n", "\r\nhello world\r\n"],
+      [" (forged)\r\n", "\r\n (forged)\r\n"],
+      ["A: b\r\nhello\r\n", "A: b\r\n\r\nhello\r\n"],
+      ["A: b\r\n\r\nhello", "A: b\r\n\r\nhello"],
+      ["hello", "\r\nhello"],
+    ] as const
+  ) {
+    for (
+      const given of [
+        content,
+        ReadableStream.from([...new TextEncoder().encode(content)]).pipeThrough(
+          new TransformStream<number, Uint8Array>({
+            transform: (byte, to) => to.enqueue(Uint8Array.of(byte)),
+          }),
+        ),
+      ]
+    ) {
+      const { text } = await keep({
+        onMessage: (_session, message) => message.replace(given),
+      });
+      assertEquals(text, want);
+    }
   }
 });
