@@ -128,9 +128,10 @@ export const SEND_RULES: Rules<SendOptions> = {
     },
   }, 'an array of addresses, as ["bob@example.com"]')),
   data: required(where(
-    "the content as a string, a Uint8Array or a stream of them",
+    "the content as a string, a Uint8Array, a stream of them or a function that opens one",
     (value) =>
-      typeof value === "string" || value instanceof Uint8Array ||
+      typeof value === "string" || typeof value === "function" ||
+      value instanceof Uint8Array ||
       typeof value === "object" && value !== null &&
         Symbol.asyncIterator in value,
   )),
