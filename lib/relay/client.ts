@@ -26,6 +26,7 @@ import {
   type PreparedRecipient,
   prepareMessage,
   prepareRecipients,
+  prepareSender,
   SEND_RULES,
   type SendOptions,
 } from "./client_message.ts";
@@ -227,6 +228,7 @@ export class SmtpClient {
     if (options.to.length === 0) {
       throw new TypeError("Cannot send a message without a recipient");
     }
+    const from = prepareSender(options.from);
     const recipients = prepareRecipients(options.to);
     const fitting = fittingRecipients(
       recipients.map(({ wire }) => wire.domain),
@@ -235,12 +237,12 @@ export class SmtpClient {
     this.#busy = true;
     try {
       if (fitting.length === recipients.length) {
-        return await this.#send(options, recipients);
+        return await this.#send(options, { from, recipients });
       }
-      const result = await this.#send(
-        options,
-        fitting.map((index) => recipients[index]!),
-      );
+      const result = await this.#send(options, {
+        from,
+        recipients: fitting.map((index) => recipients[index]!),
+      });
       const all = [...refuseAll(recipients, BEYOND_LIMIT, "rcpt").recipients];
       for (const [at, index] of fitting.entries()) {
         all[index] = result.recipients[at]!;
@@ -254,8 +256,12 @@ export class SmtpClient {
 
   async #send(
     options: SendOptions,
-    recipients: readonly PreparedRecipient[],
+    envelope: {
+      readonly from: Address;
+      readonly recipients: readonly PreparedRecipient[];
+    },
   ): Promise<SendResult> {
+    const { recipients } = envelope;
     const { signal } = options;
     const { chunking, lmtp } = this.#options;
     const onProgress = options.onProgress ?? this.#options.onProgress;
@@ -270,7 +276,7 @@ export class SmtpClient {
       // must not be part of it, or it might be delivered twice.
       mayBeEager: chunks && this.#sent === 0,
       encodesLongLines: this.#options.longLines === "encode",
-      recipients,
+      ...envelope,
     }).catch((error) => {
       this.close();
       throw error;

@@ -167,6 +167,11 @@ export interface PreparedRecipient {
   readonly parameters: RcptParameters;
 }
 
+/** The sender as it goes on the wire. */
+export function prepareSender(from: string | Address): Address {
+  return asciiAddress(toAddress(from));
+}
+
 /** The recipients of a message. */
 export function prepareRecipients(
   to: readonly ClientDestination[],
@@ -184,13 +189,14 @@ export function prepareRecipients(
 export async function prepareMessage(
   options: SendOptions,
   session: SessionFacts & {
+    /** The sender, as {@linkcode prepareSender} gives it. */
+    from: Address;
     /** The recipients. */
     recipients: readonly PreparedRecipient[];
   },
 ): Promise<Prepared> {
-  const { recipients } = session;
+  const { from, recipients } = session;
   const { signal } = options;
-  const from = asciiAddress(toAddress(options.from));
   const asciiAddresses = from.isAscii &&
     recipients.every(({ wire }) => wire.isAscii);
   let parameters = options.parameters ?? {};

@@ -94,6 +94,10 @@ class Opening {
     await this.#order();
     if (!implicitTls) await this.#startTls();
     if (auth) await this.#authenticate(auth);
+    if (!protocol.isReusable) {
+      const text = `Host "${this.#options.host}" answers what was not asked`;
+      throw localError("hello", "4.5.0", { text });
+    }
     session.signal = undefined;
   }
 
@@ -160,29 +164,29 @@ class Opening {
       throw localError("startTls", "4.7.4", { text });
     }
     protocol.startTls();
-    if (await this.#order() === "done") {
+    const end = await this.#tlsOrder("instead of beginning TLS");
+    if (end === "done") {
       if (this.#security === "opportunistic") return;
       const text = `TLS is required, but host "${host}" refuses it`;
       throw localError("startTls", "4.7.4", { text });
     }
     session.transport = await this.#upgrade();
     protocol.secured();
-    await this.#helloUnderTls();
+    // A server that wants another certificate of us ends the session here.
+    await this.#tlsOrder("right after the TLS handshake");
   }
 
-  /** EHLO under TLS. A server that wants another certificate of us ends the session here. */
-  async #helloUnderTls(): Promise<void> {
+  /** An order of TLS: a server that ends the session there fails at TLS. */
+  async #tlsOrder(when: string): Promise<"done" | "startTls"> {
     try {
-      await this.#order();
+      return await this.#order();
     } catch (error) {
       const { fault } = this.session!.protocol;
       const kind = fault?.kind;
       if (fault?.reply || (kind !== "closed" && kind !== "network")) {
         throw error;
       }
-      const { host } = this.#options;
-      const text =
-        `Host "${host}" ends the session right after the TLS handshake`;
+      const text = `Host "${this.#options.host}" ends the session ${when}`;
       throw localError("tls", "4.7.5", { text, cause: error });
     }
   }

@@ -283,8 +283,11 @@ export class DeliveryWalk {
     let isWelcome = true;
     try {
       while (left.length > 0 && !this.#isLate) {
+        const size = await this.#size();
+        // An idle session may have ended meanwhile.
+        if (idle && !client.isReusable) return { left, mayReuse: false };
         const sent = this.#fitting(client, left);
-        const result = await this.#send(client, sent);
+        const result = await this.#send(client, { sent, size });
         // As we came on this session, nothing will be taken.
         isWelcome = !result.recipients.some(refusesManner);
         const rest = left.filter((index) => !sent.includes(index));
@@ -361,15 +364,21 @@ export class DeliveryWalk {
     }
   }
 
+  /** Bytes of the content as they go over the wire. */
+  async #size(): Promise<number> {
+    const { size, parameters } = this.#job;
+    return parameters.body === "BINARYMIME"
+      ? size
+      : await this.#options.content.wireSize(size);
+  }
+
   async #send(
     client: SmtpClient,
-    sent: readonly number[],
+    message: { readonly sent: readonly number[]; readonly size: number },
   ): Promise<SendResult> {
+    const { sent, size } = message;
     const { from, parameters, recipients } = this.#job;
     const { signal, content } = this.#options;
-    const size = parameters.body === "BINARYMIME"
-      ? this.#job.size
-      : await content.wireSize(this.#job.size);
     return await client.send({
       from,
       parameters: { ...parameters, size },

@@ -3,7 +3,7 @@
  * machine that was never meant for strangers: anybody can publish one.
  */
 
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { DnsResolver } from "../../lib/dns/exchange.ts";
 import type { RelayingOptions } from "../../lib/relaying/relaying_options.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
@@ -107,10 +107,14 @@ Deno.test("SmtpServer returns at once what leads to this machine, and calls no p
 Deno.test("SmtpServer returns at once what is for an address literal of this machine", async () => {
   await using port = trap("127.0.0.1");
   const relay = { remotePort: port.port };
-  for (const literal of ["[127.0.0.1]", "[127.1.2.3]", "[IPv6:::1]"]) {
+  for (const literal of ["[127.1.2.3]", "[IPv6:::1]", "[0.0.0.0]"]) {
     const notice = await noticeFor(`you@${literal}`, { relay });
     assertStringIncludes(notice, "5.4.6", literal);
   }
+  // That of the address that the client came to is local (RFC 1123 5.2.17).
+  const kept = await noticeFor("you@[127.0.0.1]", { relay });
+  assertStringIncludes(kept, "for <you@[127.0.0.1]>");
+  assert(!kept.includes("5.4.6"));
   assertEquals(port.calls.count, 0);
 });
 

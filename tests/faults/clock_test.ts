@@ -30,6 +30,10 @@ class WallClock implements Clock {
     return this.#true.now() + this.ahead;
   }
 
+  monotonic(): number {
+    return this.#true.now();
+  }
+
   setTimer(ms: number, action: () => void): () => void {
     return this.#true.setTimer(ms, action);
   }

@@ -17,6 +17,7 @@ import { Certificate } from "../../lib/tls/certificate.ts";
 import type { FakeServerOptions } from "../support/client_fake_server.ts";
 import { type FakeHost, FakeNetwork } from "../support/client_net.ts";
 import { ScriptedHop } from "../support/scripted_hop.ts";
+import { until } from "../support/server.ts";
 
 const certificate = await Certificate.selfSigned({ names: ["hop"] });
 const CONTENT = "Subject: x\r\n\r\nx\r\n";
@@ -162,6 +163,81 @@ Deno.test("Delivery goes on in the clear when a host ends two sessions right aft
     assertEquals([network.connects.length, upgrades], [connects, handshakes]);
   }
   await delivery.close();
+});
+
+Deno.test("Delivery goes on in the clear when a host ends two sessions in place of an answer to STARTTLS", async () => {
+  const [delivery, network] = start({
+    capabilities: ["STARTTLS"],
+    faults: { STARTTLS: "drop" },
+  });
+  assertEquals(short(await delivery.deliver(job())), "ok");
+  assertEquals(network.connects.length, 3);
+  assertEquals(delivery.brokenTls.size, 1);
+  await delivery.close();
+  for (const security of ["required", "verified"] as const) {
+    const [strict, other] = start({
+      capabilities: ["STARTTLS"],
+      faults: { STARTTLS: "drop" },
+    }, { security });
+    assertEquals(short(await strict.deliver(job())), "deferred 451");
+    assertEquals(other.servers[0]!.lines, ["EHLO me.example", "STARTTLS"]);
+    await strict.close();
+  }
+});
+
+Deno.test("Delivery leaves a host that says more than it was asked for the next one", async () => {
+  const network = new FakeNetwork({
+    "10.0.0.1": { faults: { EHLO: "250 fake\r\n250 more" } },
+    "10.0.0.2": {},
+  });
+  await using delivery = new Delivery({
+    hostname: "me.example",
+    dns: {
+      ...DNS,
+      addresses: () =>
+        Promise.resolve({ status: "found", records: ["10.0.0.1", "10.0.0.2"] }),
+    },
+    connect: network.connect,
+  });
+  assertEquals(short(await delivery.deliver(job())), "ok");
+  network.hosts["10.0.0.2"] = "refused";
+  await delivery.pool.close();
+  const report = await delivery.deliver(job());
+  assertEquals(report.error, undefined);
+  assertEquals(report.recipients[0]!.status, "deferred");
+});
+
+Deno.test("Delivery asks a new session when an idle one ends while the content is looked at", async () => {
+  await using hop = new ScriptedHop((line) =>
+    /^(EHLO|MAIL|RCPT|QUIT|\.$)/.test(line)
+      ? "250 ok"
+      : line === "DATA"
+      ? "354 go"
+      : undefined
+  );
+  await using delivery = new Delivery({
+    hostname: "me.example",
+    dns: DNS,
+    smarthosts: [{ host: "127.0.0.1", port: hop.port }],
+  });
+  assertEquals(short(await delivery.deliver(job())), "ok");
+  // Line ends that are to be repaired, and too much to be held: it is read once more for its size.
+  const piece = new TextEncoder().encode("x\n".repeat(20_000));
+  let opened = 0;
+  const report = await delivery.deliver(job(undefined, {
+    size: 10 * piece.length,
+    open: async function* () {
+      if (++opened === 2) {
+        await hop.say("421 4.4.2 idle too long");
+        // Our side has closed it.
+        await until(() => hop.open === 0);
+      }
+      for (let count = 0; count < 10; count++) yield piece;
+    },
+  }));
+  assertEquals(report.error, undefined);
+  assertEquals(short(report), "ok");
+  assertEquals(hop.connections, 2);
 });
 
 Deno.test("Delivery keeps TLS when a host ended only one session after its handshake", async () => {

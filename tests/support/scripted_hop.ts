@@ -41,6 +41,11 @@ export class ScriptedHop implements AsyncDisposable {
     return this.#listener.addr.port;
   }
 
+  /** Connections that are open. */
+  get open(): number {
+    return this.#conns.size;
+  }
+
   /** Says something unasked on all connections. */
   async say(text: string): Promise<void> {
     const bytes = new TextEncoder().encode(`${text}\r\n`);
