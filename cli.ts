@@ -24,9 +24,9 @@ import { send, SEND_SETTINGS } from "./lib/cli/send_command.ts";
 import { SETTINGS } from "./lib/cli/settings.ts";
 import { verifier } from "./lib/cli/verifier.ts";
 import {
+  complaint,
   helpOf,
   hint,
-  oneLine,
   RunError,
   UsageError,
 } from "./lib/cli/usage.ts";
@@ -96,11 +96,12 @@ function strayWord(word: string): string {
 
 function unknownCommand(word: string): string {
   const names = [...Object.keys(COMMANDS), "help"];
-  return `${word || '""'}: unknown command${hint(word, names)}`;
+  return `${word.trim() || `"${word}"`}: unknown command${hint(word, names)}`;
 }
 
 /** The text that `help` with these words asks for. */
 function help([command]: readonly string[]): string {
+  if (command === "help") return helpOf();
   if (command !== undefined && !Object.hasOwn(COMMANDS, command)) {
     throw new UsageError(unknownCommand(command));
   }
@@ -130,8 +131,8 @@ export async function main(args: readonly string[]): Promise<number> {
     const name = isNamed ? args[0]! : "serve";
     const rest = isNamed ? args.slice(1) : args;
     if (name === "help") {
-      const isPlain = (arg: string) => !arg.startsWith("-");
-      return processOutput.out(help(rest.filter(isPlain))), 0;
+      const { words } = parseArguments(rest, COMMON);
+      return processOutput.out(help(words)), 0;
     }
     const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
     if (command === undefined) throw new UsageError(unknownCommand(name));
@@ -148,11 +149,10 @@ export async function main(args: readonly string[]): Promise<number> {
     return await command.run(words, given);
   } catch (error) {
     if (error instanceof RunError) {
-      return processOutput.err(`error: ${oneLine(error.message)}\n`), 1;
+      return processOutput.err(`error: ${complaint(error)}\n`), 1;
     }
     if (!(error instanceof UsageError)) throw error;
-    const message = oneLine(error.message);
-    processOutput.err(`${message}; --help lists the options\n`);
+    processOutput.err(`${complaint(error)}; --help lists the options\n`);
     return 2;
   }
 }

@@ -21,7 +21,10 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
     "protocol/domain.ts",
   ],
   "net": ["errors.ts", "log.ts", "options.ts", "spelling.ts", "tls"],
-  "tls": ["errors.ts", "log.ts", "options.ts", "spelling.ts", "net/ip.ts"],
+  "tls": [
+    ...["errors.ts", "log.ts", "options.ts", "spelling.ts", "net/ip.ts"],
+    "files/small_file.ts",
+  ],
   "dns": ["errors.ts", "log.ts", "options.ts", "spelling.ts", "net/ip.ts"],
   "message": [
     "errors.ts",

@@ -3,6 +3,7 @@
  * request, and tells what is in a certificate file.
  */
 
+import { resolve } from "node:path";
 import { Certificate } from "../tls/certificate.ts";
 import type { KeyAlgorithm } from "../tls/private_key.ts";
 import {
@@ -14,7 +15,7 @@ import {
   word,
 } from "./raw_settings.ts";
 import type { Output } from "./serve.ts";
-import { hint, oneLine, RunError, UsageError } from "./usage.ts";
+import { hint, oneLine, reasonOf, RunError, UsageError } from "./usage.ts";
 
 /** The settings of the command. */
 export const CERTIFICATE_SETTINGS: Readonly<Record<string, SettingForm>> = {
@@ -47,8 +48,8 @@ export async function certificate(
     return await show(file, output);
   }
   throw new UsageError(
-    `Cannot run certificate ${
-      args.join(" ")
+    `Cannot run ${
+      ["certificate", ...args].join(" ")
     }: want "create", or "show" and a file${
       hint(verb ?? "", ["create", "show"])
     }`,
@@ -70,14 +71,25 @@ async function create(raw: RawSettings, output: Output): Promise<number> {
       "Command certificate create: want --cert FILE and --key FILE",
     );
   }
+  if (resolve(certificateFile) === resolve(keyFile)) {
+    throw new UsageError(
+      `--key ${keyFile}: want another file than that of --cert`,
+    );
+  }
   const made = await make({
     names,
     days,
     algorithm,
     request: flag(raw, "request"),
   });
-  await write(keyFile, made.keyPem(), 0o600);
-  await write(certificateFile, made.toPem(), 0o644);
+  await write("key", keyFile, { text: made.keyPem(), mode: 0o600 });
+  try {
+    await write("cert", certificateFile, { text: made.toPem(), mode: 0o644 });
+  } catch (error) {
+    // A key without its certificate would be in the way of the next run.
+    await Deno.remove(keyFile).catch(() => {});
+    throw error;
+  }
   output.out(`wrote ${certificateFile} and ${keyFile}\n`);
   return 0;
 }
@@ -103,11 +115,17 @@ async function make(
 }
 
 /** Writes a new file: one that is there may be the only copy of a key. */
-async function write(path: string, text: string, mode: number): Promise<void> {
+async function write(
+  option: "cert" | "key",
+  path: string,
+  { text, mode }: { readonly text: string; readonly mode: number },
+): Promise<void> {
   try {
     await Deno.writeTextFile(path, text, { createNew: true, mode });
   } catch (error) {
-    throw new RunError(`Cannot write "${path}": ${(error as Error).message}`);
+    throw new RunError(
+      `--${option} ${path}: cannot write it: ${reasonOf(error)}`,
+    );
   }
 }
 

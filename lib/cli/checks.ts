@@ -10,7 +10,7 @@ import type { SmtpServerOptions } from "../server/options.ts";
 import type { SmtpHandlers } from "../session/handlers.ts";
 import { flag, type RawSettings } from "./raw_settings.ts";
 import type { StorePlace } from "./settings.ts";
-import { RunError } from "./usage.ts";
+import { reasonOf, RunError } from "./usage.ts";
 
 /**
  * Writes to the folder or file of a store or spool, and takes that back.
@@ -27,7 +27,11 @@ export async function checkPlace(
   const path = resolve(place.path);
   try {
     if (place.isFile) await checkFile(path);
-    await checkFolder(place.isFile ? dirname(path) : path);
+    await checkFolder(place.isFile ? dirname(path) : path).catch((error) => {
+      // Another program that checks the same folder has removed it.
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+      return checkFolder(place.isFile ? dirname(path) : path);
+    });
   } catch (error) {
     if (isFull(error)) return;
     throw new RunError(`${what}: cannot write to it: ${reasonOf(error)}`);
@@ -88,12 +92,6 @@ async function makeMissing(path: string, made: string[]): Promise<void> {
 function isFull(error: unknown): boolean {
   const { code } = error as { readonly code?: unknown };
   return code === "ENOSPC" || code === "EDQUOT";
-}
-
-function reasonOf(error: unknown): string {
-  const { message } = error as Error;
-  // The platform adds its call and the path: `: mkdir "/x"`.
-  return message.replace(/ \(os error \d+\).*/s, "");
 }
 
 /** The options that are looked at, the listeners parsed. */

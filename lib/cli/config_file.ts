@@ -7,7 +7,8 @@
  */
 
 import { flagOf, type RawSettings, type SettingForm } from "./raw_settings.ts";
-import { hint, RunError, UsageError } from "./usage.ts";
+import { readSmallFile } from "../files/small_file.ts";
+import { hint, reasonOf, RunError, UsageError } from "./usage.ts";
 
 /** Settings, and where those stand that a file has. */
 export interface PlacedSettings {
@@ -32,11 +33,12 @@ export async function placedSettings(
   const [file, another] = given.get("config") ?? [];
   if (another !== undefined) throw new UsageError("--config: want it once");
   if (file === undefined) return { raw: given, places: new Map() };
+  if (file === "") throw new UsageError("--config: want a value");
   let text: string;
   try {
-    text = await Deno.readTextFile(file);
+    text = await readSmallFile(file);
   } catch (error) {
-    throw new UsageError(`--config ${file}: ${(error as Error).message}`);
+    throw new UsageError(`--config ${file}: ${reasonOf(error)}`);
   }
   const { raw, places } = parseConfig(text, { file, forms });
   return {

@@ -42,10 +42,10 @@ export async function lookup(
   const [word = "", name, extra] = args;
   const key = word.toLowerCase();
   const type = Object.hasOwn(TYPES, key) ? TYPES[key] : undefined;
-  if (type === undefined || name === undefined || extra !== undefined) {
+  if (type === undefined || !name?.trim() || extra !== undefined) {
     throw new UsageError(
-      `Cannot run lookup ${
-        args.join(" ")
+      `Cannot run ${
+        ["lookup", ...args].join(" ")
       }: want mx, a, aaaa, ptr or txt and a name${
         type === undefined ? hint(key, Object.keys(TYPES)) : ""
       }`,

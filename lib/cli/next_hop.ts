@@ -3,6 +3,7 @@
  * how much TLS it gets. Connects to nothing.
  */
 
+import { isHost } from "../net/listen_options.ts";
 import type { RelayHost } from "../relay/delivery_job.ts";
 import { MECHANISM_NAMES, type MechanismName } from "../sasl/mechanism_name.ts";
 import type { TlsSecurity } from "../relay/tls_policy.ts";
@@ -26,7 +27,7 @@ const FORM =
 export function parseNextHop(text: string): NextHop {
   const match = FORM.exec(text);
   const port = match?.[3] === undefined ? undefined : Number(match[3]);
-  if (match === null) {
+  if (match === null || !isHost((match[1] ?? match[2])!)) {
     throw new SyntaxError(
       `Cannot send to "${text}": want HOST:PORT, perhaps with /smtps, /starttls or /none, as "mail.example.com:587/starttls"`,
     );

@@ -3,13 +3,14 @@
  * when the files change. No secret ever leaves here in a message.
  */
 
+import { readSmallFile } from "../files/small_file.ts";
 import { type AccountList, parseAccounts } from "../sasl/accounts.ts";
 import { saslPrep } from "../sasl/saslprep.ts";
 import { Certificate } from "../tls/certificate.ts";
 import { CertificateSet } from "../tls/certificate_set.ts";
 import type { SmtpServerOptions } from "../server/options.ts";
 import { flag, one, type RawSettings, word } from "./raw_settings.ts";
-import { RunError, UsageError } from "./usage.ts";
+import { reasonOf, RunError, UsageError } from "./usage.ts";
 
 /** What the server gets of it. */
 export interface SecurityOptions extends
@@ -47,6 +48,11 @@ export class SecurityFiles {
     }
     if (certs > 0 && flag(raw, "self-signed")) {
       throw new UsageError("--self-signed: want it or --cert, not both");
+    }
+    for (const name of ["cert", "key"]) {
+      if (raw.get(name)?.includes("")) {
+        throw new UsageError(`--${name}: want a value`);
+      }
     }
     checkUsers(raw.get("user") ?? []);
     one(raw, "users");
@@ -103,10 +109,10 @@ export class SecurityFiles {
     }
     let text: string;
     try {
-      text = await Deno.readTextFile(file);
+      text = await readSmallFile(file);
       parseAccounts(text);
     } catch (error) {
-      throw new RunError(`--users ${file}: ${(error as Error).message}`);
+      throw new RunError(`--users ${file}: ${reasonOf(error)}`);
     }
     try {
       return parseAccounts([...users, text].join("\n"));
@@ -163,12 +169,15 @@ async function loadCertificate(
       ...(keyFile === undefined ? {} : { keyFile }),
     });
   } catch (error) {
-    throw new RunError((error as Error).message);
+    const { message } = error as Error;
+    const isOfKey = keyFile !== undefined &&
+      message.startsWith("Cannot load the private key");
+    throw new RunError(`--${isOfKey ? "key" : "cert"}: ${message}`);
   }
   const [problem] = certificate.verify();
   if (problem !== undefined) {
     throw new RunError(
-      `Cannot use the certificate "${certificateFile}": ${problem.message}`,
+      `--cert: Cannot use the certificate "${certificateFile}": ${problem.message}`,
     );
   }
   return certificate;

@@ -17,6 +17,7 @@ import {
   parseNextHop,
   securityFor,
 } from "./next_hop.ts";
+import { checkHostname } from "../server/options.ts";
 import { ProgressBar } from "./progress.ts";
 import {
   flag,
@@ -28,7 +29,7 @@ import {
 } from "./raw_settings.ts";
 import { nameServers, PORTS } from "./relay_settings.ts";
 import type { Output } from "./serve.ts";
-import { oneLine, RunError, UsageError } from "./usage.ts";
+import { oneLine, reasonOf, RunError, UsageError } from "./usage.ts";
 
 /** The settings of `send`. */
 export const SEND_SETTINGS: Readonly<Record<string, SettingForm>> = {
@@ -78,6 +79,7 @@ export async function send(
   const hop = server === undefined
     ? undefined
     : usable("server", () => parseNextHop(server));
+  usable("hostname", () => checkHostname(one(raw, "hostname")));
   const { from, isGuess } = senderOf(raw);
   await using delivery = makeDelivery(raw, hop);
   const content = await openContent(file);
@@ -217,7 +219,7 @@ async function openContent(file: string): Promise<Content> {
     (await Deno.open(file)).close();
     return { size, open: () => chunksOf(file) };
   } catch (error) {
-    throw new RunError(`Cannot read "${file}": ${(error as Error).message}`);
+    throw new RunError(`Cannot read "${file}": ${reasonOf(error)}`);
   }
 }
 

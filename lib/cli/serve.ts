@@ -4,12 +4,21 @@
  */
 
 import { BackgroundWriter, describeError, droppedText } from "../log.ts";
-import { formatHostPort, kindName } from "../net/listen_options.ts";
+import {
+  formatHostPort,
+  kindName,
+  type ListenOptions,
+} from "../net/listen_options.ts";
+import { checkThreads } from "../net/shared_port.ts";
 import { SmtpServer } from "../server.ts";
 import { ownName, policyOf } from "../server/contexts.ts";
 import type { SmtpServerOptions } from "../server/options.ts";
 import { CertificateSource } from "../tls/certificate_set.ts";
-import { handlerModuleUrl, moduleFault } from "../session/handler_module.ts";
+import {
+  handlerModuleUrl,
+  loadHandlerModule,
+  moduleFault,
+} from "../session/handler_module.ts";
 import {
   authenticates,
   type CheckedOptions,
@@ -148,8 +157,9 @@ async function serveBy(
   await checkPlaces(raw, settings);
   const warnings = withoutEffect(raw, { options, handlers: handlers?.exported })
     .map((warning) => placed(warning, places));
+  checkListeners(options, handlers?.exported);
   if (request.check) {
-    checkListeners(options, handlers?.exported);
+    if (handlers !== undefined) await tryHandlers(handlers, settings);
     for (const warning of warnings) output.err(`warning: ${warning}\n`);
     output.out("the settings can be used\n");
     return 0;
@@ -158,10 +168,17 @@ async function serveBy(
     log.log({ level: "warn", event: "listening", message });
   }
   const stopped = stopOnSignal(server);
+  const started = Promise.withResolvers<void>();
+  // SIGHUP would end a process that does not listen for it yet.
+  const unwatch = reloadOnChange(server, {
+    ...{ plan, request, log },
+    started: started.promise,
+  });
   try {
     await server.start();
   } catch (error) {
     stopped.cancel();
+    unwatch();
     log.flush();
     errors.write(`error: ${oneLine(withCause(error as Error))}\n`);
     await errors.drain(DRAIN_MS);
@@ -169,7 +186,7 @@ async function serveBy(
   }
   const withdraw = keepGoing(log);
   tellFirst(server, { settings, output, log });
-  const unwatch = reloadOnChange(server, { plan, request, log });
+  started.resolve();
   const code = await stopped.done.then(() => 0, (error) => {
     log.flush();
     errors.write(`error: ${oneLine(withCause(error as Error))}\n`);
@@ -196,21 +213,72 @@ async function checkPlaces(
   }
 }
 
-/** What is wrong with a listener, as its start would tell it. */
-function checkListeners(options: CheckedOptions, exported: unknown): void {
-  const handlers = authenticates(exported)
-    ? { onAuthenticate: () => false }
-    : {};
+/** What is wrong with a listener or the threads, before anything is open. */
+function checkListeners(
+  options: CheckedOptions & Pick<SmtpServerOptions, "threads">,
+  exported: unknown,
+): void {
+  const { listen, threads = 0, authentication } = options;
+  const mayLogIn = authenticates(exported) || options.accounts !== undefined;
+  const handlers = mayLogIn ? { onAuthenticate: () => false } : {};
+  for (const it of listen) {
+    if (it.security === "implicit" && options.certificate === undefined) {
+      throw new RunError(
+        `${optionOf(it)}: no certificate is set, want --cert or --self-signed`,
+      );
+    }
+    try {
+      policyOf(it, { ...options, handlers });
+    } catch (error) {
+      const option = it.kind !== "submission" && authentication === "required"
+        ? "--auth required"
+        : optionOf(it);
+      throw new RunError(
+        mayLogIn
+          ? `${option}: ${(error as Error).message}`
+          : `${option}: no client can log in, want --user or --users, or --handlers with onAuthenticate`,
+      );
+    }
+  }
+  if (threads === 0) return;
   try {
-    for (const it of options.listen) policyOf(it, { ...options, handlers });
+    checkThreads(threads);
   } catch (error) {
-    throw new RunError((error as Error).message);
+    throw new RunError(`--threads: ${(error as Error).message}`);
+  }
+}
+
+/** The option that names a listener. */
+function optionOf(
+  { host = "", port = 25, kind = "smtp", security = "none" }: ListenOptions,
+): string {
+  const at = host === "" ? `:${port}` : formatHostPort({ address: host, port });
+  return `--listen ${at}/${kindName({ kind, security })}`;
+}
+
+/** Makes the handlers as the start does, to find what is wrong with them. */
+async function tryHandlers(
+  { url, exported }: { readonly url: string; readonly exported: unknown },
+  { handlers }: ServeSettings,
+): Promise<void> {
+  if (typeof exported !== "function") return;
+  const add = () =>
+    Promise.reject(new Error("Cannot relay: the settings are only checked"));
+  try {
+    await loadHandlerModule(url, { relays: { add }, thread: 0 });
+  } catch (error) {
+    throw new UsageError(
+      `--handlers ${handlers}: ${(error as Error).message}`,
+      { cause: error },
+    );
   }
 }
 
 /** What went wrong, and why: a spool that cannot be opened has a reason. */
 function withCause({ message, cause }: Error): string {
-  return cause instanceof Error ? `${message}: ${cause.message}` : message;
+  return cause instanceof Error && !message.includes(cause.message)
+    ? `${message}: ${cause.message}`
+    : message;
 }
 
 /**
@@ -252,14 +320,16 @@ const RELOADED: ReadonlySet<string> = new Set([
  */
 function reloadOnChange(
   server: SmtpServer,
-  { plan, request, log }: {
+  { plan, request, log, started }: {
     readonly plan: Plan;
     readonly request: ServeRequest;
     readonly log: LogWriter;
+    /** Resolves when the server serves: nothing is reread before. */
+    readonly started: Promise<void>;
   },
 ): () => void {
   let current = plan;
-  let turn = Promise.resolve();
+  let turn = started;
   const say = (level: "info" | "warn" | "error", message: string) =>
     log.log({
       level,
@@ -408,6 +478,25 @@ function stopOnSignal(
   return { done: promise, cancel };
 }
 
+/** How long the top level of a handler module may take, in ms. */
+const LOAD_MS = 30_000;
+
+/** Loads a module; one that waits for ever at its top level would end the process without a word. */
+async function loadedInTime(
+  url: string,
+): Promise<{ readonly default?: unknown }> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(
+    () => reject(new Error(`It still waits after ${LOAD_MS / 1000} s`)),
+    LOAD_MS,
+  );
+  try {
+    return await Promise.race([import(url), promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 /**
  * The module that `--handlers` names, loaded to find what is wrong with it; the
  * server, and each of its threads, loads it again.
@@ -419,7 +508,7 @@ async function handlersOf(
   const url = handlerModuleUrl(module);
   let loaded: { readonly default?: unknown };
   try {
-    loaded = await import(url);
+    loaded = await loadedInTime(url);
   } catch (error) {
     throw new UsageError(
       `--handlers ${module}: cannot load it: ${moduleFault(error)}`,

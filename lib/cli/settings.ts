@@ -10,7 +10,11 @@ import {
   isOpenToClients,
   type RelayingOptions,
 } from "../relaying/relaying_options.ts";
-import { checkHostname, type SmtpServerOptions } from "../server/options.ts";
+import {
+  checkHostname,
+  MOST_THREADS,
+  type SmtpServerOptions,
+} from "../server/options.ts";
 import { localDomains } from "../session/local_domains.ts";
 import { DiscardStore } from "../store/discard_store.ts";
 import { FileStore } from "../store/file_store.ts";
@@ -94,6 +98,7 @@ export function serveSettings(raw: RawSettings): ServeSettings {
   const listen = (raw.get("listen") ?? ["127.0.0.1:2525"]).map((text) =>
     usable("listen", () => parseListen(text))
   );
+  checkDistinct(listen);
   const domains = raw.get("domain");
   usable("domain", () => localDomains(domains ?? []));
   const log = word(raw, "log", ["text", "json"]) ?? "text";
@@ -116,7 +121,7 @@ export function serveSettings(raw: RawSettings): ServeSettings {
       bareNewlines: word(raw, "bare-newlines", ["normalize", "reject", "keep"]),
       earlyTalkers: word(raw, "early-talkers", ["refuse", "allow"]),
       complete: raw.has("complete") ? flag(raw, "complete") : undefined,
-      threads: wholeNumber(raw, "threads", { least: 0 }),
+      threads: wholeNumber(raw, "threads", { least: 0, most: MOST_THREADS }),
       ...relaying,
     },
     keeps: relaying.relay !== undefined && isOpenToClients(relaying.relay)
@@ -127,6 +132,18 @@ export function serveSettings(raw: RawSettings): ServeSettings {
     log,
     quiet: flag(raw, "quiet"),
   };
+}
+
+/** The second listener of an address and port could not start. */
+function checkDistinct(listen: readonly ListenOptions[]): void {
+  const seen = new Set<string>();
+  for (const { host = "", port } of listen) {
+    const at = `${host.includes(":") ? `[${host}]` : host}:${port}`;
+    if (port !== 0 && seen.has(at)) {
+      throw new UsageError(`--listen ${at}: given twice, want once`);
+    }
+    seen.add(at);
+  }
 }
 
 /** The networks of a setting, checked. */
@@ -161,7 +178,7 @@ function storeOwners(
   for (const text of texts) {
     if (text === "any" || (/^\d{1,10}$/.test(text))) continue;
     throw new UsageError(
-      `--store-owner ${text}: want the number of a user, or any`,
+      `--store-owner ${text || '""'}: want the number of a user, or any`,
     );
   }
   return texts.includes("any") ? "any" : texts.map(Number);

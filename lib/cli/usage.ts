@@ -24,6 +24,22 @@ export function oneLine(text: string): string {
   return printable(text);
 }
 
+/** The most characters of a complaint: it may quote what was given. */
+const MOST_CHARACTERS = 2000;
+
+/** The message of an error as the one line that the user gets. */
+export function complaint(error: Error): string {
+  const line = oneLine(error.message);
+  return line.length > MOST_CHARACTERS
+    ? `${line.slice(0, MOST_CHARACTERS)}...`
+    : line;
+}
+
+/** Why a file cannot be used, without the call of the platform and the path that it adds. */
+export function reasonOf(error: unknown): string {
+  return (error as Error).message.replace(/ \(os error \d+\).*/s, "");
+}
+
 /** What the command line was asked for cannot be done; its message is the one line, the exit code 1. */
 export class RunError extends Error {
   override readonly name: string = "RunError";

@@ -5,7 +5,12 @@
 
 import { ScramVerifier } from "../sasl/scram_verifier.ts";
 import type { Output } from "./serve.ts";
-import { UsageError } from "./usage.ts";
+import { oneLine, reasonOf, RunError, UsageError } from "./usage.ts";
+
+/** The most bytes of a secret. */
+const MOST_BYTES = 1024;
+
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** Runs the command; resolves with the exit code. */
 export async function verifier(
@@ -13,7 +18,7 @@ export async function verifier(
   output: Output,
 ): Promise<number> {
   const [name, more] = args;
-  if (name === undefined || more !== undefined || /[:\s]/.test(name)) {
+  if (name === undefined || more !== undefined || /^$|[:\s]/.test(name)) {
     throw new UsageError(
       "Command verifier: want one NAME, without colon or blank",
     );
@@ -22,7 +27,13 @@ export async function verifier(
   if (secret === "") {
     throw new UsageError("Command verifier: want a secret on standard input");
   }
-  output.out(`${name}:${await ScramVerifier.create(secret)}\n`);
+  let made: ScramVerifier;
+  try {
+    made = await ScramVerifier.create(secret);
+  } catch (error) {
+    throw new RunError(oneLine((error as Error).message));
+  }
+  output.out(`${name}:${made}\n`);
   return 0;
 }
 
@@ -39,8 +50,16 @@ async function readSecret(output: Output): Promise<string> {
     while (await Deno.stdin.read(one) !== null) {
       if (one[0] === 10 || one[0] === 13) break;
       bytes.push(one[0]!);
+      if (bytes.length > MOST_BYTES) {
+        throw new RunError(
+          `Cannot use the secret: want at most ${MOST_BYTES} bytes`,
+        );
+      }
     }
-    return new TextDecoder().decode(new Uint8Array(bytes));
+    return decoder.decode(new Uint8Array(bytes));
+  } catch (error) {
+    if (error instanceof RunError) throw error;
+    throw new RunError(`Cannot read the secret: ${reasonOf(error)}`);
   } finally {
     if (terminal) {
       Deno.stdin.setRaw(false);

@@ -4,6 +4,7 @@
  */
 
 import { nearest } from "../spelling.ts";
+import { parseIp } from "./ip.ts";
 import {
   either,
   list,
@@ -12,6 +13,7 @@ import {
   type Rule,
   type Rules,
   text,
+  where,
   whole,
 } from "../options.ts";
 
@@ -70,7 +72,10 @@ export const NETWORKS_RULE: Rule = list(
 );
 
 const RULES: Rules<ListenOptions> = {
-  host: text('a host, as "127.0.0.1"'),
+  host: where(
+    'a host, as "127.0.0.1"',
+    (value) => typeof value === "string" && (value === "" || isHost(value)),
+  ),
   port: whole(0, 65535),
   kind: KIND_RULE,
   security: SECURITY_RULE,
@@ -136,11 +141,23 @@ export function parseListen(text: string): ListenOptions {
     );
   }
   const host = match[1] ?? match[2];
+  if (host !== "" && host !== "*" && !isHost(host!)) {
+    throw new SyntaxError(
+      `Cannot listen on "${text}": want an IP address or a name of this machine`,
+    );
+  }
   return {
     host: host === "" || host === "*" ? undefined : host,
     port,
     ...kind,
   };
+}
+
+/** An IP address, or what may be the name of a host: digits and dots alone are none. */
+export function isHost(text: string): boolean {
+  if (parseIp(text) !== undefined) return true;
+  return /^[\p{L}\p{N}_-]+(?:\.[\p{L}\p{N}_-]+)*\.?$/u.test(text) &&
+    !/^[\d.]+$/.test(text);
 }
 
 /** The name of a listener's kind, as {@linkcode parseListen} takes it. */

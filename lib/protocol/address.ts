@@ -156,6 +156,11 @@ export class Address {
   ): Address {
     if (options !== NO_OPTIONS) checkOptions("Address.parse", options, RULES);
     if (text === "") return Address.NULL;
+    if (typeof text !== "string") {
+      throw new TypeError(
+        'Cannot parse an address: want a string, as "ann@example.com"',
+      );
+    }
     const scan = new AddressScanner(text, 0);
     const split = scan.mailbox(true);
     if (split >= 0) {

@@ -80,6 +80,11 @@ export class RetrySchedule {
    * @throws {RangeError} If there is none, or one is out of range
    */
   constructor(delays: readonly number[]) {
+    if (!Array.isArray(delays)) {
+      throw new TypeError(
+        'Cannot make a schedule: want an array of milliseconds, or RetrySchedule.parse("30s 5m")',
+      );
+    }
     if (delays.length === 0 || delays.length > MAX_STEPS) {
       throw new RangeError(
         `Cannot make a schedule of ${delays.length} delays: want 1 to ${MAX_STEPS}`,
@@ -104,6 +109,9 @@ export class RetrySchedule {
    * @throws {RangeError} If there are too many steps, or one is out of range
    */
   static parse(text: string): RetrySchedule {
+    if (typeof text !== "string") {
+      throw new TypeError('Cannot read a schedule: want a string, as "30s 5m"');
+    }
     const delays: number[] = [];
     for (const step of text.trim().split(/\s+/)) {
       const match = STEP.exec(step);

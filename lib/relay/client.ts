@@ -36,7 +36,7 @@ import {
   type ClientProgress,
   type SmtpClientOptions,
 } from "./client_options.ts";
-import type { ClientSession } from "./client_session.ts";
+import { ClientSession } from "./client_session.ts";
 import { refusesBdat } from "./outcome.ts";
 import { fittingRecipients, type SendingPlan } from "./sending_plan.ts";
 
@@ -116,6 +116,11 @@ export class SmtpClient {
     options: SmtpClientOptions,
     tlsFailure?: SmtpClientError,
   ) {
+    if (!(session instanceof ClientSession)) {
+      throw new TypeError(
+        "Cannot make a SmtpClient by new: want await SmtpClient.connect({ host })",
+      );
+    }
     this.#session = session;
     this.#options = options;
     this.#tlsFailure = tlsFailure;

@@ -66,7 +66,7 @@ import {
 } from "../tls/tls_context.ts";
 
 /** More than any machine has use for. */
-const MOST_THREADS = 256;
+export const MOST_THREADS = 256;
 
 /** Options of {@linkcode SmtpServer}. Every one has a default. */
 export interface SmtpServerOptions {

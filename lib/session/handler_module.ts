@@ -80,7 +80,9 @@ export async function loadHandlerModule(
     );
   }
   const { default: given } = loaded;
-  const handlers = typeof given === "function" ? await given(context) : given;
+  const handlers = typeof given === "function"
+    ? await made(url, () => given(context))
+    : given;
   if (typeof handlers !== "object" || handlers === null) {
     throw new TypeError(
       `Cannot use the handler module "${url}": want a default export with handlers, as { onRcptTo() {} }, or a function that makes them`,
@@ -89,6 +91,21 @@ export async function loadHandlerModule(
   const of = `the handler module "${url}"`;
   HANDLERS_RULE.check(handlers, { path: "", of, secret: false });
   return handlers;
+}
+
+/** What the function of a module makes, or why it makes nothing. */
+async function made(
+  url: string,
+  make: () => MaybePromise<unknown>,
+): Promise<unknown> {
+  try {
+    return await make();
+  } catch (error) {
+    throw new TypeError(
+      `Cannot make the handlers of the module "${url}": ${moduleFault(error)}`,
+      { cause: error },
+    );
+  }
 }
 
 /** A place in a file, as the platform writes it into messages and stacks. */
@@ -111,10 +128,15 @@ export function moduleFault(error: unknown): string {
   return place === null ? told : `${told} (${pathOf(place[0])})`;
 }
 
+/** Where this program's own modules are. */
+const OWN: readonly string[] = ["../", "../../cli.ts"].map((path) =>
+  new URL(path, import.meta.url).href
+);
+
 /** The calls of an error that are not this program's own. */
 function stackOf({ stack = "" }: Error): string {
   return stack.split("\n").slice(1)
-    .filter((line) => !line.includes(import.meta.url)).join("\n");
+    .filter((line) => !OWN.some((url) => line.includes(url))).join("\n");
 }
 
 function pathOf(place: string): string {

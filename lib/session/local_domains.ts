@@ -15,6 +15,9 @@ import { asciiDomain } from "../protocol/domain.ts";
  */
 export type LocalTest = (address: Address, ownIp?: string) => boolean;
 
+/** A domain: labels between dots, the last one perhaps empty. No pattern, no list. */
+const NAME = /^[\p{L}\p{M}\p{N}_-]+(?:\.[\p{L}\p{M}\p{N}_-]+)*\.?$/u;
+
 /**
  * Makes the test from a list of domains. Always local: `postmaster` without a
  * domain (RFC 5321 section 4.5.1), and the address literal of the IP address
@@ -26,7 +29,7 @@ export type LocalTest = (address: Address, ownIp?: string) => boolean;
 export function localDomains(domains: readonly string[]): LocalTest {
   const names = new Set<string>();
   for (const domain of domains) {
-    if (!/^[^\s@<>]+$/.test(domain)) {
+    if (!NAME.test(domain) && !domain.startsWith("[")) {
       throw new TypeError(
         `Cannot use "${domain}" as a local domain: want a name, as "example.com"`,
       );

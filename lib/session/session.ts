@@ -155,6 +155,17 @@ export class SmtpSession {
     return `${this.id} [${this.remoteAddress}]:${this.remotePort}`;
   }
 
+  /** What is known of the session, for logs: no secret, and not the `tag`. */
+  toJSON(): Record<string, unknown> {
+    const { id, kind, state, helo, username, connectedAt, messages } = this;
+    const { remoteAddress, remotePort, localAddress, localPort, tls } = this;
+    return {
+      ...{ id, kind, state },
+      ...{ remoteAddress, remotePort, localAddress, localPort },
+      ...{ helo, username, tls, connectedAt, messages },
+    };
+  }
+
   /**
    * Sends text to the client as it is, in its place among the replies. The
    * caller supplies the line ends and keeps to the protocol.

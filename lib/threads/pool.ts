@@ -6,7 +6,7 @@
 
 import type { Logger } from "../log.ts";
 import type { ListenOptions } from "../net/listen_options.ts";
-import { canSharePort, platformShares } from "../net/shared_port.ts";
+import { checkThreads } from "../net/shared_port.ts";
 import type { SmtpHandlers } from "../session/handlers.ts";
 import type { AddressLimiter } from "../session/limits.ts";
 import type { SmtpSession } from "../session/session.ts";
@@ -84,16 +84,7 @@ export class ThreadPool {
    * @throws {Deno.errors.NotSupported} If the platform does not share ports, or may not without its flag
    */
   constructor(init: ThreadPoolInit) {
-    if (!canSharePort()) {
-      throw new Deno.errors.NotSupported(
-        `Cannot serve with ${init.threads} threads on "${Deno.build.os}": want Linux, which spreads connections over the listeners of a port`,
-      );
-    }
-    if (!platformShares()) {
-      throw new Deno.errors.NotSupported(
-        `Cannot serve with ${init.threads} threads without --unstable-net: want that flag behind "deno run", or "unstable": ["net"] in deno.json`,
-      );
-    }
+    checkThreads(init.threads);
     this.#init = init;
     this.#log = init.services.log;
     this.#watchCertificates();

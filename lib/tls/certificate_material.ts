@@ -6,6 +6,7 @@
 
 import { Buffer } from "node:buffer";
 import { type KeyObject, X509Certificate } from "node:crypto";
+import { readSmallFile } from "../files/small_file.ts";
 import { type PemBlock, readPem } from "./pem.ts";
 import { isKeyBlock, publicKeyInfo, readKey } from "./private_key.ts";
 
@@ -113,13 +114,15 @@ export async function readPemFile(
   action: string,
 ): Promise<string> {
   try {
-    return await Deno.readTextFile(path);
+    return await readSmallFile(path);
   } catch (error) {
     const reason = error instanceof Deno.errors.NotFound
       ? "no such file"
       : error instanceof Deno.errors.PermissionDenied ||
           error instanceof Deno.errors.NotCapable
       ? "no permission to read it"
+      : error instanceof RangeError
+      ? "the file is larger than 16 MiB"
       : "the file cannot be read";
     throw new CertificateError(`${action}: ${reason}`, { cause: error });
   }

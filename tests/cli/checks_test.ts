@@ -196,16 +196,46 @@ Deno.test("cli serve --check checks everything and listens nowhere", async (t) =
     [2, /^--max-size x: /, "--max-size", "x"],
     [2, /^--handlers .*bad\.ts:\d+:\d+/, "--handlers", "bad.ts"],
     [1, /^error: --users users: .* line 2 /, "--users", "users"],
-    [1, /^error: Cannot load the certificate "no\.pem"/, "--cert", "no.pem"],
     [
       1,
-      /^error: Cannot listen with security "implicit"/,
-      "--listen",
-      ":0/smtps",
+      /^error: --cert: Cannot load the certificate "no\.pem"/,
+      ...["--cert", "no.pem"],
     ],
-    [1, /^error: Cannot require authentication/, "--listen", ":0/submission"],
-    [1, /^error: Cannot require authentication/, "--auth", "required"],
+    [
+      1,
+      /^error: --listen :0\/smtps: no certificate .* want --cert/,
+      ...["--listen", ":0/smtps"],
+    ],
+    [
+      1,
+      /^error: --listen :0\/submission: no client can log in, want --user/,
+      ...["--listen", ":0/submission"],
+    ],
+    [1, /^error: --auth required: no client can log in/, "--auth", "required"],
+    [
+      2,
+      /^--listen 127\.0\.0\.1:2525: given twice/,
+      ...["--listen", "127.0.0.1:2525", "--listen", "127.0.0.1:2525/lmtp"],
+    ],
+    // What a function makes is made for the check, too.
+    [
+      2,
+      /^--handlers throws\.ts: .+: Error: no database \(.+throws\.ts:2:\d+\)/,
+      ...["--handlers", "throws.ts"],
+    ],
+    [2, /^--handlers near\.ts: .+ mean "onRcptTo"/, "--handlers", "near.ts"],
+    [
+      2,
+      /^--handlers class\.ts: .+ without 'new'; --help/,
+      ...["--handlers", "class.ts"],
+    ],
   ];
+  await folder.write(
+    "throws.ts",
+    'export default () => {\n  throw new Error("no database");\n};\n',
+  );
+  await folder.write("near.ts", "export default () => ({ onRcpt() {} });");
+  await folder.write("class.ts", "export default class { onRcptTo() {} }");
   for (const [want, pattern, ...args] of rows) {
     await t.step(args.join(" "), async () => {
       const { code, stdout, stderr } = await check(...args);
@@ -214,7 +244,8 @@ Deno.test("cli serve --check checks everything and listens nowhere", async (t) =
       assertEquals(stderr.trimEnd().split("\n").length, 1);
     });
   }
-  assertEquals(await folder.files(), ["bad.ts", "users"]);
+  const own = ["bad.ts", "class.ts", "near.ts", "throws.ts", "users"];
+  assertEquals(await folder.files(), own);
 });
 
 Deno.test("cli serve --check goes beside a server with the same store and spool", async () => {

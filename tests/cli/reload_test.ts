@@ -179,7 +179,7 @@ Deno.test({
     // The files of the new settings are watched from now on.
     await Deno.writeTextFile(`${folder.path}/b.key`, "garbage");
     await server.logged(
-      /Cannot reread: Cannot load the private key "b\.key": not PEM/,
+      /Cannot reread: --key: Cannot load the private key "b\.key": not PEM/,
     );
     await server.end("SIGTERM");
   },

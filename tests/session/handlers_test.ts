@@ -390,3 +390,35 @@ Deno.test("SILENT_ALLOW of onMessageStart leaves the final reply to the server",
   assertMatch(await test.client.reply(), /^250 2\.0\.0 Message accepted as /);
   assertEquals(store.messages.length, 1);
 });
+
+Deno.test("a session in JSON tells where it comes from and how far it is, and not the tag", async () => {
+  let text = "";
+  await using server = await startServer({
+    accounts: new AccountList({ ann: "hunter2" }),
+    allowInsecureAuth: true,
+    handlers: {
+      onMailFrom(session) {
+        session.tag = "hunter2";
+        text = JSON.stringify(session);
+      },
+    },
+  });
+  using client = await TestClient.connect(server);
+  await client.reply();
+  await client.say("EHLO x");
+  await client.say("AUTH PLAIN AGFubgBodW50ZXIy");
+  await client.say("MAIL FROM:<a@b.example>");
+  const { id, localPort, connectedAt, ...rest } = JSON.parse(text);
+  assertMatch(id, /^\w+-\d+$/);
+  assertEquals(localPort, server.addresses[0]!.port);
+  assert(Math.abs(Date.parse(connectedAt) - Date.now()) < 3_600_000);
+  const { remoteAddress, kind, helo, username, messages } = rest;
+  assertEquals(
+    { remoteAddress, kind, helo, username, messages },
+    {
+      remoteAddress: "127.0.0.1",
+      ...{ kind: "smtp", helo: "x", username: "ann", messages: 0 },
+    },
+  );
+  assert(!text.includes("hunter2"));
+});
