@@ -22,6 +22,9 @@ import { asciiDomain, lowerAscii } from "./domain.ts";
 /** Octets of a path, angle brackets and source route included (RFC 5321 4.5.3.1.3). */
 const MAX_PATH = 256;
 
+const QUOTE = 0x22;
+const OPEN_ROUND = 0x28;
+const DOT = 0x2e;
 const LESS = 0x3c;
 const GREATER = 0x3e;
 const AT = 0x40;
@@ -235,7 +238,7 @@ export function parsePath(
   if (routed && !scan.sourceRoute()) return fault(scan, scan.error);
   const from = scan.at;
   const split = scan.mailbox(forward && !routed);
-  if (split < 0) return fault(scan, scan.error);
+  if (split < 0) return fault(scan, whyNoMailbox(scan, from, bracketed));
   const to = scan.at;
   const octets = scan.octets(first) + 2;
   const end = bracketed ? skipBlanks(text, to) : to;
@@ -259,10 +262,32 @@ export function parsePath(
   return { address, end: bracketed ? end + 1 : end };
 }
 
+/** What is wrong with a mailbox, by what stands where reading it ended. */
+function whyNoMailbox(
+  { text, at, error }: AddressScanner,
+  from: number,
+  bracketed: boolean,
+): string {
+  const code = text.charCodeAt(at);
+  if (!bracketed && text.indexOf("<", at) >= 0) {
+    return "Text before the address: wanted <address> alone";
+  }
+  if (code === OPEN_ROUND) return "Comment in the address";
+  if (code === LESS) return 'Second "<" before the address';
+  const isDotEnd = text.charCodeAt(at - 1) === DOT;
+  if (isBlank(code) && !isDotEnd && text.charCodeAt(from) !== QUOTE) {
+    return "Blank in the address";
+  }
+  return code === QUOTE && at > from
+    ? "Quotes around a part of the local part: wanted them around all of it"
+    : error;
+}
+
 /** What is wrong with a path that goes on with `code` behind its address. */
 function whyNotEnded(code: number, bracketed: boolean): string {
   if (code === AT) return 'Second "@" in the address';
   if (code === GREATER) return 'Wanted "<" before the address';
+  if (code === OPEN_ROUND) return "Comment in the address";
   if (Number.isNaN(code)) return 'Wanted ">" after the address';
   if (isBlank(code)) return "Blank in the address";
   return bracketed

@@ -12,6 +12,8 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5890#section-2.3.2.1 | RFC 5890 section 2.3.2.1}
  */
 
+import { skipBlanks } from "./command.ts";
+
 /** Octets of a domain or address literal (RFC 5321 4.5.3.1.2). */
 const MAX_DOMAIN = 255;
 /** Octets of a label (RFC 1035 2.3.4). */
@@ -108,7 +110,10 @@ export class AddressScanner {
       : NOT_LOCAL;
   }
 
-  /** `@one,@two:`, which is checked and dropped (RFC 5321 4.1.2, appendix C). */
+  /**
+   * `@one,@two:`, which is checked and dropped (RFC 5321 4.1.2, appendix C).
+   * Blanks and tabs may stand behind each.
+   */
   sourceRoute(): boolean {
     for (;;) {
       if (this.text.charCodeAt(this.at) !== AT) {
@@ -123,7 +128,7 @@ export class AddressScanner {
       if (next !== COMMA && next !== COLON) {
         return this.fail('Wanted "," or ":" in the source route');
       }
-      this.at++;
+      this.at = skipBlanks(this.text, this.at + 1);
       if (next === COLON) return true;
     }
   }
@@ -259,7 +264,11 @@ export class AddressScanner {
     if (this.text.charCodeAt(this.at) !== CLOSE) {
       return this.fail('Wanted "]" after the address literal');
     }
-    if (!isLiteralContent(this.text.slice(start, this.at))) {
+    const content = this.text.slice(start, this.at);
+    if (isIpv6(content)) {
+      return this.fail('Wanted "IPv6:" in the address literal', start);
+    }
+    if (!isLiteralContent(content)) {
       return this.fail("Wanted an IP address in the address literal", start);
     }
     this.at++;

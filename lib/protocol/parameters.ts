@@ -3,8 +3,8 @@
  * printed again.
  *
  * Never throws on a peer's text: a parameter that is unknown or not offered
- * gets 555, one that is malformed or given twice gets 501. No peer's keyword
- * ever becomes the name of a property.
+ * gets 555, one that is malformed or given twice with two values gets 501. No
+ * peer's keyword ever becomes the name of a property.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.2 | RFC 5321 section 4.1.2},
  * {@link https://www.rfc-editor.org/rfc/rfc1870 | RFC 1870},
@@ -30,6 +30,8 @@ const ENHANCED = { enhanced: "5.5.4" } as const;
 
 /** Without the flags `iu`: together they take U+017F and U+212A for `s` and `k`. */
 const PARAMETER = /^([A-Za-z\d][A-Za-z\d-]*)(?:=([!-<>-~\u00a0-\uffff]+))?$/;
+/** What a client sends that has no name of its account at hand. */
+const EMPTY_AUTH = /^([Aa][Uu][Tt][Hh])=()$/;
 const SIZE = /^\d{1,20}$/;
 const BODY = /^(?:7BIT|8BITMIME|BINARYMIME)$/;
 const RET = /^(?:FULL|HDRS)$/;
@@ -155,7 +157,7 @@ function parse<T>(text: string, take: Take<T>): Outcome<T> {
   const taken = {} as Writable<T>;
   for (const part of text.split(/[ \t]/)) {
     if (part === "") continue;
-    const match = PARAMETER.exec(part);
+    const match = PARAMETER.exec(part) ?? EMPTY_AUTH.exec(part);
     if (match === null) return { reply: malformed(part.split("=", 1)[0]!) };
     const reply = take(taken, match[1]!.toUpperCase(), match[2]);
     if (reply !== undefined) return { reply };
@@ -176,13 +178,16 @@ function takeMail(
   switch (keyword) {
     case "SIZE":
       if (!allowed.size) break;
-      return put(taken, "size", { keyword, value: readSize(value) });
+      return putSize(taken, readSize(value));
     case "BODY":
       if (!allowed.eightBitMime && !allowed.binaryMime) break;
-      return put(taken, "body", { keyword, value: readBody(value, allowed) });
+      return putAlike(taken, "body", {
+        keyword,
+        value: readBody(value, allowed),
+      });
     case "SMTPUTF8":
       if (!allowed.smtpUtf8) break;
-      return put(taken, "smtpUtf8", {
+      return putAlike(taken, "smtpUtf8", {
         keyword,
         value: value === undefined ? true : undefined,
       });
@@ -192,9 +197,12 @@ function takeMail(
     case "ENVID":
       if (!allowed.dsn) break;
       return put(taken, "envid", { keyword, value: readEnvid(value) });
-    case "AUTH":
-      if (!allowed.auth) break;
-      return put(taken, "auth", { keyword, value: readAuth(value) });
+    case "AUTH": {
+      const auth = readAuth(value);
+      // Without log-ins it says nothing, and some clients send it all the same.
+      if (!allowed.auth && auth !== undefined) return undefined;
+      return putAlike(taken, "auth", { keyword, value: auth });
+    }
   }
   return unknown(keyword);
 }
@@ -227,6 +235,30 @@ function put<T, Key extends keyof T>(
     );
   }
   taken[field] = read.value;
+  return undefined;
+}
+
+/**
+ * Keeps a value that may be given again as it was: libraries add parameters to
+ * those that a program gives, as Python's smtplib does. Those of DSN may not
+ * (RFC 3461 section 5.1).
+ */
+function putAlike<T, Key extends keyof T>(
+  taken: T,
+  field: Key,
+  read: { keyword: string; value: NonNullable<T[Key]> | undefined },
+): SmtpReply | undefined {
+  const isAlike = read.value !== undefined && taken[field] === read.value;
+  return isAlike ? undefined : put(taken, field, read);
+}
+
+/** Keeps the largest of the sizes that are given: each is an estimate (RFC 1870 section 6.1). */
+function putSize(
+  taken: Writable<MailParameters>,
+  size: number | undefined,
+): SmtpReply | undefined {
+  if (size === undefined) return malformed("SIZE");
+  taken.size = Math.max(taken.size ?? 0, size);
   return undefined;
 }
 
@@ -264,10 +296,14 @@ function readEnvid(value = ""): string | undefined {
   return envid !== undefined && PRINTABLE.test(envid) ? envid : undefined;
 }
 
-/** Some clients give the name of the account: no mailbox, so the sender is not known. */
+/**
+ * Some clients give the name of the account, or an address that is no xtext: no
+ * mailbox, so the sender is not known.
+ */
 function readAuth(value = ""): string | undefined {
   const auth = decodeXtext(value);
-  if (auth === undefined || CONTROL_OR_HALF.test(auth)) return undefined;
+  if (auth === undefined) return "<>";
+  if (CONTROL_OR_HALF.test(auth)) return undefined;
   const path = `<${auth}>`;
   const parsed = parsePath(path, 0, { kind: "forward", utf8: true });
   return "end" in parsed && parsed.end === path.length &&

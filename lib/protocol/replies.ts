@@ -38,6 +38,7 @@ const TABLE = {
 
   // Refused for its form.
   unknownCommand: [500, "5.5.2", "Command not recognized"],
+  blankBeforeCommand: [500, "5.5.2", "Blank before the command"],
   lineTooLong: [500, "5.5.2", "Line too long"],
   bareNewlineInCommand: [
     500,
@@ -48,7 +49,11 @@ const TABLE = {
   controlCharacter: [500, "5.5.2", "Control character in a command"],
   badArgument: [501, "5.5.4", "Syntax error in parameters"],
   noArgument: [501, "5.5.4", "This command takes no parameters"],
-  wantName: [501, "5.5.4", "Syntax: EHLO hostname"],
+  wantHelo: [501, "5.5.4", "Syntax: HELO hostname"],
+  wantEhlo: [501, "5.5.4", "Syntax: EHLO hostname"],
+  wantLhlo: [501, "5.5.4", "Syntax: LHLO hostname"],
+  nameWithBlank: [501, "5.5.4", "Blank in the name: wanted one word"],
+  nameTooLong: [501, "5.5.4", "Name is longer than 255 octets"],
   wantFrom: [501, "5.5.4", "Syntax: MAIL FROM:<address>"],
   wantTo: [501, "5.5.4", "Syntax: RCPT TO:<address>"],
   wantText: [501, "5.5.4", "Wanted: a name or an address"],

@@ -22,6 +22,13 @@ import { SmtpReply } from "./reply.ts";
 /** Longest HELO name that is kept (RFC 5321 section 4.5.3.1.2). */
 const MAX_NAME = 255;
 
+/** The replies to a greeting without a name. */
+const WANT_NAME = {
+  HELO: replies.wantHelo,
+  EHLO: replies.wantEhlo,
+  LHLO: replies.wantLhlo,
+} as const;
+
 /** No parameters, for senders and recipients that were seen without. */
 const NONE: MailParameters & RcptParameters = Object.freeze({});
 
@@ -46,11 +53,13 @@ export interface Candidate {
  * Real clients send names that are no domain, so what it means is left to the
  * handler.
  */
-export function checkName(argument: string): SmtpReply | undefined {
-  const good = argument.length > 0 && argument.length <= MAX_NAME &&
-    // deno-lint-ignore no-control-regex
-    !/[\x00-\x20\x7f]/.test(argument);
-  return good ? undefined : replies.wantName;
+export function checkName(
+  verb: "HELO" | "EHLO" | "LHLO",
+  argument: string,
+): SmtpReply | undefined {
+  if (argument === "") return WANT_NAME[verb];
+  if (argument.length > MAX_NAME) return replies.nameTooLong;
+  return /[ \t]/.test(argument) ? replies.nameWithBlank : undefined;
 }
 
 /** Checks the argument of MAIL. */

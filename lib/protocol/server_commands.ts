@@ -181,7 +181,7 @@ export class ServerCommands {
     if (lmtp !== (verb === "LHLO")) {
       return this.#outbox.error(lmtp ? replies.useLhlo : replies.useEhlo);
     }
-    const bad = checkName(argument);
+    const bad = checkName(verb, argument);
     if (bad !== undefined) return this.#outbox.error(bad);
     conversation.resetTransaction();
     conversation.helo = argument;

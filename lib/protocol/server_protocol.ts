@@ -21,10 +21,12 @@
 import {
   AUTH_LINE_LIMIT,
   COMMAND_LINE_LIMIT,
+  isBlank,
   isHttp,
   type KnownCommand,
   lineLimit,
   parseCommand,
+  skipBlanks,
   TLS_RECORD,
 } from "./command.ts";
 import type { Envelope } from "./envelope.ts";
@@ -287,8 +289,7 @@ export class ServerProtocol {
     this.#outbox.verb = verb ?? "";
     if (octets > lineLimit(verb)) this.#outbox.error(replies.lineTooLong);
     else if (verb === undefined) this.#unknown(line);
-    // deno-lint-ignore no-control-regex
-    else if (/[\x00-\x08\x0a-\x1f\x7f]/.test(argument)) {
+    else if (CONTROL.test(argument)) {
       this.#outbox.error(replies.controlCharacter);
     } else return { verb, argument };
     return undefined;
@@ -297,7 +298,7 @@ export class ServerProtocol {
   #unknown(line: string): void {
     if (isHttp(line)) return this.close(replies.http, "errors");
     if (BDAT.test(line)) return this.close(replies.badBdat, "errors");
-    this.#outbox.error(replies.unknownCommand);
+    this.#outbox.error(whyUnknown(line));
   }
 
   // What the session has decided or done.
@@ -395,6 +396,18 @@ export class ServerProtocol {
  * may be its chunk, of which nothing may run as a command.
  */
 const BDAT = /^BDAT(?![!-~])/i;
+
+/** Control characters but the tab. */
+// deno-lint-ignore no-control-regex
+const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/;
+
+/** Why a line has no verb that is known. */
+function whyUnknown(line: string): SmtpReply {
+  if (CONTROL.test(line)) return replies.controlCharacter;
+  const isBehindBlank = isBlank(line.charCodeAt(0)) &&
+    parseCommand(line.slice(skipBlanks(line, 0))).verb !== undefined;
+  return isBehindBlank ? replies.blankBeforeCommand : replies.unknownCommand;
+}
 
 /** The replies to lines that cannot be used. */
 const BAD_LINE = {

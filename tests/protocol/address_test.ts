@@ -116,6 +116,7 @@ const WRONG: [name: string, before: string, after: string][] = [
   ["IPv4 with leading zero", "<a@[", "1.2.3.04]>"],
   ["IPv4 empty", "<a@[", "]>"],
   ["IPv6 without tag", "<a@[", "::1]>"],
+  ["IPv6 that looks like a tag", "<a@[", "2001:db8::1]>"],
   ["IPv6 of seven", "<a@[", "IPv6:1:2:3:4:5:6:7]>"],
   ["IPv6 of nine", "<a@[", "IPv6:1:2:3:4:5:6:7:8:9]>"],
   ["IPv6 twice ::", "<a@[", "IPv6:1::2::3]>"],
@@ -172,7 +173,7 @@ for (const [name, before, after] of WRONG) {
 }
 
 Deno.test("parsePath() drops a source route", () => {
-  for (const route of ["@a:", "@a,@b.c:"]) {
+  for (const route of ["@a:", "@a,@b.c:", "@a, @b.c:\t", "@a: "]) {
     const text = `<${route}c@d>`;
     const path = parsePath(text, 0, { kind: "forward", utf8: false });
     assertEquals(path, { address: Address.parse("c@d"), end: text.length });
@@ -215,9 +216,28 @@ const NAMED: [path: string, error: string][] = [
   ["<a@.x>", "Domain begins with a dot"],
   ["<a@x+y>", 'Character that may not stand in a domain: wanted ">"'],
   ["<a@+y>", "Character that may not stand in a domain"],
-  ["<a b@x>", "Character that may not stand in a local part without quotes"],
-  ["<<a@x>>", "Character that may not stand in a local part without quotes"],
+  ["<a;b@x>", "Character that may not stand in a local part without quotes"],
+  ["<a b@x>", "Blank in the address"],
+  ["<a @x>", "Blank in the address"],
+  ["<a@ x>", "Blank in the address"],
+  ["<a@\tx>", "Blank in the address"],
   ["<a@x y>", "Blank in the address"],
+  ["<<a@x>>", 'Second "<" before the address'],
+  ["<a(c)@x>", "Comment in the address"],
+  ["<(c)a@x>", "Comment in the address"],
+  ["<a@x(c)>", "Comment in the address"],
+  ["<a@(c)x>", "Comment in the address"],
+  ["a@x(c)", "Comment in the address"],
+  ["Ann <a@x>", "Text before the address: wanted <address> alone"],
+  ['"Ann B" <a@x>', "Text before the address: wanted <address> alone"],
+  ["(Ann) <a@x>", "Text before the address: wanted <address> alone"],
+  [
+    '<a."b"@x>',
+    "Quotes around a part of the local part: wanted them around all of it",
+  ],
+  ['<"a".b@x>', 'Wanted "@" after the local part'],
+  ["<a@[2001:db8::1]>", 'Wanted "IPv6:" in the address literal'],
+  ["<a@[::1]>", 'Wanted "IPv6:" in the address literal'],
   ["<a@x@y>", 'Second "@" in the address'],
   ["<a>", 'Wanted "@" and a domain after the local part'],
   ["<a@x", 'Wanted ">" after the address'],

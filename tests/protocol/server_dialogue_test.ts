@@ -50,6 +50,24 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     E: message`,
   ],
   [
+    "names what is wrong with a name and with a line",
+    `S: 220 ...
+    C: HELO
+    S: 501 5.5.4 Syntax: HELO hostname
+    C: EHLO
+    S: 501 5.5.4 Syntax: EHLO hostname
+    C: EHLO my pc
+    S: 501 5.5.4 Blank in the name: wanted one word
+    C: EHLO ${"x".repeat(256)}
+    S: 501 5.5.4 Name is longer than 255 octets
+    C:  NOOP
+    S: 500 5.5.2 Blank before the command
+    C:  FOO
+    S: 500 5.5.2 Command not recognized
+    C: NOOP\0
+    S: 500 5.5.2 Control character in a command`,
+  ],
+  [
     "tells its extensions",
     `S: 220 mx.test ESMTP ready
     C: EHLO client.test
@@ -105,7 +123,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     C:
     S: 500 5.5.2 Command not recognized
     C:  NOOP
-    S: 500 5.5.2 Command not recognized
+    S: 500 5.5.2 Blank before the command
     C: AUTH PLAIN AAAA
     S: 503 5.5.1 ...
     C: STARTTLS
@@ -217,7 +235,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     `${GREETED}
     C: MAIL FROM:<a@b> FOO=BAR
     S: 555 5.5.4 ...
-    C: MAIL FROM:<a@b> AUTH=<>
+    C: MAIL FROM:<a@b> AUTHOR=<>
     S: 555 5.5.4 ...
     C: MAIL FROM:<a@b> SIZE=x
     S: 501 5.5.4 ...
