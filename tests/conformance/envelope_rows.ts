@@ -91,6 +91,19 @@ export const envelopeRows: readonly Row[] = [
     look: mail(["<a..b@example.com>", "<a@example.com.>"], refused),
   },
   {
+    name: "`<a@example.com>` with `BODY=8BITMIME` twice",
+    target: "250",
+    look: mail(
+      ["<a@example.com> BODY=8BITMIME BODY=8BITMIME"],
+      (code) => code === 250,
+    ),
+  },
+  {
+    name: "`<a@example.com> AUTH=ann`",
+    target: "250",
+    look: mail(["<a@example.com> AUTH=ann"], (code) => code === 250),
+  },
+  {
     name: "`SIZE=` beyond the limit",
     target: "552",
     look: mail(["<a@example.com> SIZE=1300000"], (code) => code === 552),
