@@ -183,7 +183,10 @@ Deno.test("SmtpSession.close() ends the session, with a word or without", async 
 
 Deno.test("Connection.timeOut() says 421 4.4.2", async () => {
   const calls: string[] = [];
-  await using it = openSession({ handlers: noting(calls) });
+  await using it = openSession({
+    limits: { timeoutMs: 1000 },
+    handlers: noting(calls),
+  });
   await it.client.envelope();
   await it.client.expect(["DATA", "354"]);
   it.connection.timeOut();

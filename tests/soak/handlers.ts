@@ -1,12 +1,16 @@
 /**
  * What the server under load tells about itself: VRFY answers with the memory
- * that is needed once the rest has been collected.
+ * that is needed once the rest has been collected. Headers are looked at, as a
+ * filter does.
  */
 
 import type { SmtpHandlers } from "../../mod.ts";
 import { heapInUse, openFiles } from "../support/memory.ts";
 
 const handlers: SmtpHandlers = {
+  onHeaders(_session, _message, headers) {
+    headers.get("Subject");
+  },
   async onVerify(_session, text) {
     if (text !== "memory") return false;
     const needed = await heapInUse();

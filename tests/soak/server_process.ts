@@ -3,10 +3,11 @@
  * that it keeps over restarts, and the folder it keeps its mail in.
  */
 
-import { BackgroundProcess, run } from "../support/process.ts";
+import { controlSpool, inspectSpool } from "../../mod.ts";
 import { packageFlags } from "../support/interop_server.ts";
 import { listening } from "../support/relay_peers.ts";
-import { TestClient } from "../support/server.ts";
+import { TestClient, until, within } from "../support/server.ts";
+import { PROXY_ADDRESS } from "./attacks.ts";
 import type { Ledger } from "./ledger.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
@@ -25,10 +26,20 @@ export interface Needs {
 export class ServerProcess implements AsyncDisposable {
   /** The port it listens on. */
   readonly port: number;
+  /** The port for TLS from the first byte. */
+  readonly tlsPort: number;
   /** The folder of its mail and its queue. */
   readonly folder: string;
-  readonly #sinkPort: number;
-  #process: BackgroundProcess | undefined;
+  readonly #nextPort: number;
+  readonly #nameServer: string;
+  #process: Deno.ChildProcess | undefined;
+  /** Ends when its output does. */
+  #output: Promise<unknown> = Promise.resolve();
+  #isListening = false;
+  /** Whether its log is read; where not, it must not wait for that. */
+  readsLog = true;
+  /** Records that it says it has dropped. */
+  droppedNotes = 0;
   /** Mail folders that were moved out of the way. */
   #moved = 0;
   /** Records of the level error, by message, and how often they came. */
@@ -36,32 +47,107 @@ export class ServerProcess implements AsyncDisposable {
 
   /**
    * @param folder Where mail and queue are kept
-   * @param ports The server's own, and that of the server it relays to
+   * @param init The server's own ports, that of the servers it relays to, and
+   * the name server that leads there
    */
   constructor(
     folder: string,
-    ports: { readonly own: number; readonly sink: number },
+    init: {
+      readonly own: number;
+      readonly tls: number;
+      readonly next: number;
+      readonly nameServer: string;
+    },
   ) {
     this.folder = folder;
-    this.port = ports.own;
-    this.#sinkPort = ports.sink;
+    this.port = init.own;
+    this.tlsPort = init.tls;
+    this.#nextPort = init.next;
+    this.#nameServer = init.nameServer;
   }
 
   /** Starts it and waits until it listens. */
   async start(): Promise<void> {
-    this.#process = BackgroundProcess.start(Deno.execPath(), [
-      ...["run", "-A", ...packageFlags, `${ROOT}cli.ts`],
-      ...["--listen", `127.0.0.1:${this.port}`, "--hostname", "mx.test"],
-      ...["--store", `maildir:${this.folder}/mail`, "--domain", "near.test"],
-      ...["--user", "ann:secret", "--self-signed", "--timeout", "5"],
-      ...["--relay", "--relay-from", "127.0.0.1/32"],
-      ...["--spool", `${this.folder}/spool`, "--retry", "200ms*20 1s"],
-      ...["--smarthost", `127.0.0.1:${this.#sinkPort}/none`],
-      ...["--handlers", `${ROOT}tests/soak/handlers.ts`, "--quiet"],
-      ...["--max-size", "4000000", "--log", "json"],
-    ], { cwd: this.folder });
-    await this.#process.waitFor((text) => text.includes("listening on"));
+    this.#isListening = false;
+    const child = new Deno.Command(Deno.execPath(), {
+      args: [
+        ...["run", "-A", ...packageFlags, `${ROOT}cli.ts`],
+        ...["--listen", `127.0.0.1:${this.port}`, "--hostname", "mx.test"],
+        ...["--listen", `127.0.0.1:${this.tlsPort}/smtps`],
+        ...["--proxy-protocol", `${PROXY_ADDRESS}/32`],
+        ...["--store", `maildir:${this.folder}/mail`, "--domain", "near.test"],
+        ...["--user", "ann:secret", "--self-signed", "--timeout", "5"],
+        ...["--relay", "--relay-from", "127.0.0.1/32"],
+        ...["--spool", `${this.folder}/spool`, "--retry", "200ms*20 1s"],
+        ...["--dns", this.#nameServer, "--allow-loopback"],
+        ...["--remote-port", `${this.#nextPort}`],
+        ...["--handlers", `${ROOT}tests/soak/handlers.ts`],
+        ...["--max-size", "4000000", "--log", "json"],
+      ],
+      cwd: this.folder,
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    this.#process = child;
+    this.#output = Promise.all([
+      this.#readScreen(child.stdout),
+      this.#readLog(child.stderr),
+    ]);
+    const ended = child.status.then(({ code }) => {
+      throw new Error(`The server ended with code ${code} at its start`);
+    });
+    ended.catch(() => {});
+    await Promise.race([until(() => this.#isListening), ended]);
     await listening("127.0.0.1", this.port);
+  }
+
+  /** Its process id, while it runs. */
+  get pid(): number | undefined {
+    return this.#process?.pid;
+  }
+
+  /** Whether it runs. */
+  get isAlive(): boolean {
+    try {
+      Deno.kill(this.#process!.pid, "SIGCONT");
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  async #readScreen(stream: ReadableStream<Uint8Array>): Promise<void> {
+    let text = "";
+    for await (const piece of stream.pipeThrough(new TextDecoderStream())) {
+      if (!this.#isListening) text += piece;
+      if (text.includes("listening on")) this.#isListening = true;
+    }
+  }
+
+  /** Reads its log while it is wanted, and counts what tells of faults. */
+  async #readLog(stream: ReadableStream<Uint8Array>): Promise<void> {
+    let rest = "";
+    for await (const piece of stream.pipeThrough(new TextDecoderStream())) {
+      const lines = (rest + piece).split("\n");
+      rest = lines.pop()!;
+      for (const line of lines) this.#look(line);
+      while (!this.readsLog) await new Promise((done) => setTimeout(done, 20));
+    }
+    if (rest !== "") this.#look(rest);
+  }
+
+  #look(line: string): void {
+    if (line.includes("dropped")) this.droppedNotes++;
+    if (line.startsWith("{") && !line.includes('"level":"error"')) return;
+    let kind = line;
+    try {
+      const { message } = JSON.parse(line) as { message: string };
+      kind = message.replace(/ message \S+/, "");
+    } catch {
+      // What is no record was written by the platform.
+    }
+    this.errors.set(kind, (this.errors.get(kind) ?? 0) + 1);
   }
 
   /** Ends it without a chance to write anything down. */
@@ -69,7 +155,7 @@ export class ServerProcess implements AsyncDisposable {
     const child = this.#process!;
     Deno.kill(child.pid, "SIGKILL");
     await child.status;
-    this.#countErrors(child);
+    await this.#output;
   }
 
   /** Sends it a signal. */
@@ -80,8 +166,9 @@ export class ServerProcess implements AsyncDisposable {
   /** Stops it as a service manager would; gives the exit code. */
   async stop(): Promise<number> {
     const child = this.#process!;
-    const code = await child.stop();
-    this.#countErrors(child);
+    Deno.kill(child.pid, "SIGTERM");
+    const { code } = await within(child.status, "the server to stop");
+    await this.#output;
     this.#process = undefined;
     return code;
   }
@@ -111,10 +198,18 @@ export class ServerProcess implements AsyncDisposable {
 
   /** Has everything in its queue tried now, as an administrator would. */
   async retry(): Promise<void> {
-    await run(Deno.execPath(), [
-      ...["run", "-A", ...packageFlags, `${ROOT}cli.ts`],
-      ...["queue", "retry", "all", "--spool", `${this.folder}/spool`],
-    ], { anyCode: true });
+    await controlSpool(`${this.folder}/spool`, { action: "retry", id: "all" });
+  }
+
+  /** Takes mail out of its queue that can never arrive, as an administrator would. */
+  async purge(isHopeless: (recipient: string) => boolean): Promise<void> {
+    const spool = `${this.folder}/spool`;
+    for (const [id, { envelope }] of await inspectSpool(spool)) {
+      if (!envelope.recipients.some(({ address }) => isHopeless(address))) {
+        continue;
+      }
+      await controlSpool(spool, { action: "remove", id });
+    }
   }
 
   /** Messages that wait in its queue. */
@@ -124,6 +219,23 @@ export class ServerProcess implements AsyncDisposable {
     } catch (error) {
       if (error instanceof Deno.errors.NotFound) return 0;
       throw error;
+    }
+  }
+
+  /**
+   * Puts a file in the place of the mail folder. The server may be faster and
+   * make a new folder, which is then moved out of the way.
+   */
+  async takeMail(): Promise<void> {
+    const mail = `${this.folder}/mail`;
+    await Deno.rename(mail, `${mail}.away`);
+    for (;;) {
+      try {
+        return await Deno.writeTextFile(mail, "", { createNew: true });
+      } catch (error) {
+        if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+        await Deno.rename(mail, `${mail}.${++this.#moved}`);
+      }
     }
   }
 
@@ -163,18 +275,10 @@ export class ServerProcess implements AsyncDisposable {
     }
   }
 
-  #countErrors(child: BackgroundProcess): void {
-    for (const line of child.stderr.split("\n")) {
-      if (!line.includes('"level":"error"')) continue;
-      const { message } = JSON.parse(line) as { message: string };
-      const kind = message.replace(/ message \S+/, "");
-      this.errors.set(kind, (this.errors.get(kind) ?? 0) + 1);
-    }
-  }
-
   /** Ends it. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#process?.stop();
+    if (this.#process === undefined || !this.isAlive) return;
+    await this.kill();
   }
 }
 

@@ -5,6 +5,7 @@
 
 import { SmtpReply, SmtpServer } from "../../mod.ts";
 import { DiscardStore } from "../../lib/store/discard_store.ts";
+import { SINK } from "./hops.ts";
 import type { Ledger } from "./ledger.ts";
 
 const BUSY = new SmtpReply(450, "Come back", { enhanced: "4.2.0" });
@@ -19,7 +20,7 @@ export async function startSink(
 ): Promise<SmtpServer> {
   const fails = () => random() < 0.05 ? BUSY : undefined;
   const sink = new SmtpServer({
-    listen: `127.0.0.1:${port}`,
+    listen: `${SINK}:${port}`,
     hostname: "sink.test",
     store: new DiscardStore(),
     log: () => {},

@@ -227,7 +227,7 @@ export function openSession(init: SessionInit = {}): TestSession {
   const records: LogRecord[] = [];
   const [serverEnd, clientEnd] = memoryPair();
   const { profile, transport = serverEnd, address, ...rest } = init;
-  const limits = limitsOf({ timeoutMs: 1000, ...init.limits });
+  const limits = limitsOf({ timeoutMs: 60_000, ...init.limits });
   const counts = init.counts ??
     new AddressLimiter(limits, { now: () => init.now?.() ?? 0 });
   const ticket = counts.admit(address ?? transport.remote.address);
