@@ -23,6 +23,9 @@ const CRLF = new Uint8Array([CR, LF]);
 const MAILBOX_LINE = new TextEncoder().encode("X-Mailbox-Line: ");
 const FROM = new TextEncoder().encode("From ");
 
+/** Separator lines in a row that become fields: more are text, not what a program left in front. */
+const MAX_MAILBOX_LINES = 100;
+
 /** What a message begins with; `undefined` where more bytes must tell. */
 type Opening = "fine" | "text" | "mailbox-line" | undefined;
 
@@ -37,6 +40,7 @@ export class OpeningEdit {
   #done = false;
   /** Whether the rest of a separator line is going by. */
   #inLine = false;
+  #mailboxLines = 0;
   #held: Uint8Array = NOTHING;
 
   /** Takes the next chunk; gives what goes on. */
@@ -64,11 +68,14 @@ export class OpeningEdit {
         this.#inLine = false;
         continue;
       }
-      const opening = openingOf(rest) ?? (isEnd ? "text" : undefined);
+      let opening = openingOf(rest) ?? (isEnd ? "text" : undefined);
       if (opening === undefined) {
         this.#held = rest.slice();
         break;
       }
+      if (
+        opening === "mailbox-line" && this.#mailboxLines++ >= MAX_MAILBOX_LINES
+      ) opening = "text";
       if (opening === "mailbox-line") {
         parts.push(MAILBOX_LINE);
         this.#inLine = true;
