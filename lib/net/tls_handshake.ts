@@ -19,6 +19,9 @@ import type { TlsInfo, Transport } from "./transport.ts";
  */
 const HANDSHAKE_FAILURE = Uint8Array.of(0x15, 3, 3, 0, 2, 2, 40);
 
+/** Bytes that may come in before a handshake is complete: 256 KiB. Chains of certificates have a few. */
+const MAX_HANDSHAKE = 262_144;
+
 /** Options that both sides of a handshake have. */
 export interface TlsHandshakeOptions {
   /** How long the handshake may take, in milliseconds. */
@@ -48,11 +51,14 @@ export class Handshake {
   ) {
     this.#inner = inner;
     this.#options = options;
-    const onEnd = () => this.#fail(closedByPeer());
+    const onEnd = (error = closedByPeer()) => this.#fail(error);
     this.#stream = socket ?? new TransportStream(inner, onEnd);
-    // Danger: bytes that the TLS layer gets before it has started end the process.
-    if (this.#stream instanceof TransportStream) this.#stream.hold();
-    socket?.once("end", onEnd);
+    if (this.#stream instanceof TransportStream) {
+      // Danger: bytes that the TLS layer gets before it has started end the process.
+      this.#stream.hold();
+      this.#stream.room = MAX_HANDSHAKE;
+    }
+    socket?.once("end", () => onEnd());
     // An error on a stream that nobody listens to would end the process.
     this.#stream.on("error", () => {});
   }
@@ -113,6 +119,7 @@ export class Handshake {
             delete (begun as Partial<TLSSocket>).push;
             resolve(finish(begun));
             this.#holdBelow(false);
+            this.#openWide();
           } catch (error) {
             reject(error);
           }
@@ -158,6 +165,12 @@ export class Handshake {
   #holdBelow(isHeld: boolean): void {
     const stream = this.#stream;
     if (stream instanceof TransportStream) stream.closesBelow = !isHeld;
+  }
+
+  /** The handshake is over: any number of bytes may come. */
+  #openWide(): void {
+    const stream = this.#stream;
+    if (stream instanceof TransportStream) stream.room = Infinity;
   }
 
   /** The transport on top of the handshake's socket. */

@@ -34,8 +34,13 @@ export class TransportStream extends Duplex implements LayerBelow {
    * that tells the peer why thereafter.
    */
   closesBelow = true;
+  /**
+   * Bytes that may still come in, during a handshake: the platform keeps what it
+   * cannot use yet, however much that is.
+   */
+  room: number = Infinity;
   readonly #inner: Transport;
-  readonly #onEnd: () => void;
+  readonly #onEnd: (error?: Error) => void;
   #buffer = new Uint8Array(SMALL_READ);
   /** Whether the layer above takes data, as `pause()` and `resume()` say. */
   #flowing = false;
@@ -80,9 +85,9 @@ export class TransportStream extends Duplex implements LayerBelow {
    * Takes `inner` over.
    *
    * @param inner The transport below
-   * @param onEnd Called once the transport below is at its end
+   * @param onEnd Called once the transport below is at its end, or with the error where more came in than there was room
    */
-  constructor(inner: Transport, onEnd: () => void) {
+  constructor(inner: Transport, onEnd: (error?: Error) => void) {
     super({ allowHalfOpen: true });
     this.#inner = inner;
     this.#onEnd = onEnd;
@@ -185,7 +190,15 @@ export class TransportStream extends Duplex implements LayerBelow {
       this.relax(false);
       this.emit("end");
       this.#onEnd();
+    } else if (count > this.room) {
+      this.#ended = true;
+      this.#onEnd(
+        new Deno.errors.ConnectionAborted(
+          "Cannot complete the TLS handshake: the other side sends without end",
+        ),
+      );
     } else if (this.#flowing) {
+      this.room -= count;
       this.#pass(this.#buffer.subarray(0, count));
       const waiting = this.#waiting;
       if (waiting !== undefined && waiting === this.#waited) {

@@ -23,6 +23,9 @@ const CRLF = new Uint8Array([CR, LF]);
 const MAILBOX_LINE = new TextEncoder().encode("X-Mailbox-Line: ");
 const FROM = new TextEncoder().encode("From ");
 
+/** Separator lines in a row that become fields: more are text, not what a program left in front. */
+const MAX_MAILBOX_LINES = 100;
+
 /** What a line of a header is; `undefined` where more bytes must tell. */
 type Line = "field" | "separator" | "empty" | "text" | undefined;
 
@@ -38,6 +41,7 @@ type HeaderPlace = "opening" | "separator" | "line-start" | "line" | "body";
  */
 export class HeaderEdit {
   #place: HeaderPlace = "opening";
+  #separators = 0;
   #held: Uint8Array = NOTHING;
 
   /** Takes the next chunk; gives what goes on. */
@@ -64,11 +68,14 @@ export class HeaderEdit {
         this.#place = this.#place === "line" ? "line-start" : "opening";
         continue;
       }
-      const line = lineAt(bytes, at, this.#place) ??
+      let line = lineAt(bytes, at, this.#place) ??
         (isEnd ? "text" : undefined);
       if (line === undefined) {
         this.#held = bytes.slice(at);
         break;
+      }
+      if (line === "separator" && this.#separators++ >= MAX_MAILBOX_LINES) {
+        line = "text";
       }
       if (line === "field") {
         this.#place = "line";

@@ -22,25 +22,31 @@ scope.onmessage = ({ data }) => {
   scope.onmessage = ({ data }) => port.posted(data);
 };
 
+/** Where the server's own modules are. */
+const OWN = new URL("..", import.meta.url).href;
+/** The place of a module in a stack. */
+const MODULE = /\b(?:file|https?|data|blob|jsr|npm):[^\s()]*/g;
+
 /**
- * Whether no module was running when it was thrown, neither a handler's nor the
- * server's: then it is about one of the platform's objects, as a connection.
+ * Whether only the server's own modules were running when it was thrown. Then
+ * nothing is known of the state of this thread; else it is about a connection
+ * of the platform's, or the handlers' own.
  */
-function isPlatformOnly(error: unknown): boolean {
-  return error instanceof Error && error.stack !== undefined &&
-    !/\b(?:file|https?|data|blob|jsr|npm):/.test(
-      error.stack.slice(error.message.length),
-    );
+function isOwnFault(error: unknown): boolean {
+  if (!(error instanceof Error) || error.stack === undefined) return false;
+  const modules = error.stack.slice(error.message.length).match(MODULE) ?? [];
+  return modules.length > 0 &&
+    modules.every((module) => module.startsWith(OWN));
 }
 
-/** Logs what the platform throws outside of every promise; all else ends the thread. */
+/** Logs what is thrown outside of every promise, by handlers and the platform; a fault of our own ends the thread. */
 function keepGoing(event: Event, error: unknown): void {
-  if (server === undefined || !isPlatformOnly(error)) return;
+  if (server === undefined || isOwnFault(error)) return;
   event.preventDefault();
   server.channel.note("log", {
     level: "error",
     event: "error",
-    message: "Going on after an exception of the platform",
+    message: "Going on after an exception that nothing caught",
     error: describeError(error),
   });
 }

@@ -5,7 +5,7 @@
  * behind a proxy's header, on threads, and on the sending side.
  */
 
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { SmtpClient } from "../../lib/relay/client.ts";
 import { SmtpClientError } from "../../lib/relay/client_error.ts";
 import type { LogRecord } from "../../lib/log.ts";
@@ -182,5 +182,67 @@ Deno.test("SmtpClient gives up a server that goes on in the clear where TLS begi
       );
       await within(served, "the hop to see the end");
     }
+  }
+});
+
+/** Records of a handshake that never ends: the platform would keep them all. */
+const ENDLESS_RECORD = octets(
+  "\x16\x03\x03\x40\x00\x02\x00\xff\xff" + "a".repeat(16_380),
+);
+
+/** Sends records until the other side closes; how many bytes it took. */
+async function sendRecords(conn: Deno.Conn): Promise<number> {
+  let sent = 0;
+  try {
+    while (sent < 256 * 1024 * 1024) sent += await conn.write(ENDLESS_RECORD);
+  } catch {
+    // Closed.
+  }
+  return sent;
+}
+
+Deno.test("SmtpClient gives up a server whose TLS handshake has no end", async () => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const serving = (async () => {
+    using conn = await listener.accept();
+    const buffer = new Uint8Array(4096);
+    await conn.write(octets("220 hop.test\r\n"));
+    await conn.read(buffer);
+    await conn.write(octets("250-hop.test\r\n250 STARTTLS\r\n"));
+    await conn.read(buffer);
+    await conn.write(octets("220 Go\r\n"));
+    await conn.read(buffer);
+    return await sendRecords(conn);
+  })();
+  const error = await assertRejects(
+    () =>
+      SmtpClient.connect({
+        host: "127.0.0.1",
+        port: listener.addr.port,
+        security: "required",
+      }),
+    SmtpClientError,
+  );
+  assertMatch(error.message, /without end/);
+  assert(await within(serving, "the hop to see the end") < 64 * 1024 * 1024);
+});
+
+Deno.test("SmtpServer ends a TLS handshake without end on every way to TLS", async () => {
+  await using server = await startServer({
+    certificate,
+    listen: ["127.0.0.1:0", "127.0.0.1:0/smtps"],
+  });
+  for (const [index, isImplicit] of [false, true].entries()) {
+    const { address, port } = server.addresses[index]!;
+    using conn = await Deno.connect({ hostname: address, port });
+    if (!isImplicit) {
+      const buffer = new Uint8Array(4096);
+      await conn.read(buffer);
+      await conn.write(octets("STARTTLS\r\n"));
+      await conn.read(buffer);
+    }
+    const taken = await within(sendRecords(conn), "the server to close");
+    assert(taken < 64 * 1024 * 1024, `${taken} bytes`);
+    await honest(server, index, { front: "", isImplicit });
   }
 });

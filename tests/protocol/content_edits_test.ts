@@ -45,6 +45,12 @@ const OPENINGS:
     ["one word without a line end", "hello", "\r\nhello"],
     ["a colon alone", ":x\r\n", "\r\n:x\r\n"],
     ["bytes above 127", "Gr\xfc\xdfe: x\r\n", "\r\nGr\xfc\xdfe: x\r\n"],
+    [
+      "more separator lines than a program leaves",
+      ">From x\r\n".repeat(102),
+      "X-Mailbox-Line: >From x\r\n".repeat(100) + "\r\n" +
+      ">From x\r\n".repeat(2),
+    ],
     ["a CR", "\rx\r\n", "\r\n\rx\r\n"],
     ["a CR alone", "\r", "\r\n\r"],
     [

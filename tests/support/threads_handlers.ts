@@ -126,6 +126,10 @@ const COMMANDS: Readonly<
     }, 0);
     return "";
   },
+  XREJECT() {
+    Promise.reject(new Error("Nobody awaits this"));
+    return "";
+  },
   /** As the platform would: none of our code is running when it is thrown. */
   XPLATFORM() {
     setTimeout(JSON.parse as () => void, 0);
