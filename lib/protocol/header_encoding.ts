@@ -3,13 +3,16 @@
  * phrases and comments, the forms of RFC 2231 in parameters. The character set
  * is UTF-8 where the bytes are UTF-8, else ISO-8859-1.
  *
- * Never touches a field that has no such form (an address, a message
- * identifier, a trace field, a signature), nor a boundary, which must stay
- * equal to the lines of the body: those go as they are.
+ * Domains of addresses get A-labels where the local part is ASCII. Never touches
+ * what has no such form (another address, a message identifier, a trace field, a
+ * signature), nor a boundary, which must stay equal to the lines of the body:
+ * those go as they are.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc2047#section-5 | RFC 2047 section 5},
  * {@link https://www.rfc-editor.org/rfc/rfc2231#section-4 | RFC 2231 section 4}
  */
+
+import { asciiMailbox } from "./domain.ts";
 
 /** Characters of an encoded word: RFC 2047 allows 75, and 76 in its line with the field's name. */
 const MAX_WORD = 60;
@@ -23,12 +26,12 @@ const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** Fields made of addresses: phrases and comments in them may be encoded. */
 const ADDRESS_FIELDS =
-  /^(?:resent-)?(?:from|sender|reply-to|to|cc|bcc)$|^(?:mail-followup-to|disposition-notification-to|return-receipt-to|errors-to)$/;
+  /^(?:resent-)?(?:from|sender|reply-to|to|cc|bcc)$|^(?:mail-followup-to|disposition-notification-to|return-receipt-to|errors-to|list-id)$/;
 /** Fields with parameters. */
 const PARAMETER_FIELDS = /^content-(?:type|disposition)$/;
 /** Fields whose syntax has no place for encoded words. */
 const RIGID_FIELDS =
-  /^(?:received|return-path|delivered-to|date|message-id|in-reply-to|references|mime-version|content-transfer-encoding|content-id|content-location|content-md5|dkim-.*|arc-.*|authentication-results|received-spf|domainkey-.*|list-.*|resent-date|resent-message-id|auto-submitted|x-original-to|original-.*|final-.*|newsgroups|path|xref)$/;
+  /^(?:received|return-path|delivered-to|date|message-id|in-reply-to|references|mime-version|content-transfer-encoding|content-id|content-location|content-md5|dkim-.*|arc-.*|authentication-results|received-spf|domainkey-.*|list-(?!id$).*|resent-date|resent-message-id|auto-submitted|x-original-to|original-.*|final-.*|newsgroups|path|xref)$/;
 
 /** Text with its character set. */
 interface Decoded {
@@ -262,15 +265,15 @@ function encodeAddresses({ text, charset }: Decoded, line: FoldedLine): void {
     line.add(blanks, word);
     blanks = "";
   };
-  const flush = () => {
+  const flush = (isName = false) => {
     if (phrase === undefined) return;
     const kept = blanks;
     blanks = phrase.blanks;
     const whole = { text: phrase.text, charset };
-    if (isAscii(phrase.text) || phrase.text.includes("@")) {
+    if (isAscii(phrase.text) || (!isName && phrase.text.includes("@"))) {
       for (const { blanks: gap, word } of wordsOf(phrase.text)) {
         blanks += gap;
-        put(word);
+        put(asciiAddress(word));
       }
     } else {
       addEncoded(line, {
@@ -291,14 +294,15 @@ function encodeAddresses({ text, charset }: Decoded, line: FoldedLine): void {
       continue;
     }
     if (char === "(" || char === "<" || ",:;".includes(char)) {
-      flush();
+      flush(char === "<");
       at = char === "("
         ? commentEnd(text, at)
         : char === "<"
         ? angleEnd(text, at)
         : at + 1;
       const piece = text.slice(from, at);
-      if (char !== "(" || isAscii(piece)) put(piece);
+      if (char === "<") put(asciiAddress(piece));
+      else if (char !== "(" || isAscii(piece)) put(piece);
       else {
         const inner = piece.slice(1, piece.endsWith(")") ? -1 : undefined);
         put(`(${encodedWords({ text: inner, charset }, true).join(" ")})`);
@@ -312,6 +316,14 @@ function encodeAddresses({ text, charset }: Decoded, line: FoldedLine): void {
     blanks = "";
   }
   flush();
+}
+
+/** A word that may be an address, in angle brackets or not. */
+function asciiAddress(word: string): string {
+  if (isAscii(word) || !word.includes("@")) return word;
+  return word.startsWith("<") && word.endsWith(">")
+    ? `<${asciiMailbox(word.slice(1, -1))}>`
+    : asciiMailbox(word);
 }
 
 /** The text of a phrase without the quotes around its words. */

@@ -12,6 +12,8 @@ import type { RelayClient, SessionRelaying } from "../session/relaying.ts";
 import { describeError, type Logger } from "../log.ts";
 import type { Message, Recipient } from "../message/message.ts";
 import { type Cidr, parseCidr } from "../net/cidr.ts";
+import { parseAddressLiteral } from "../net/ip.ts";
+import type { Address } from "../protocol/address.ts";
 import type { DeliveryJob, DeliveryReport } from "../queue/delivery_job.ts";
 import { FileSpool } from "../queue/file_spool.ts";
 import { MemorySpool } from "../queue/memory_spool.ts";
@@ -71,6 +73,8 @@ export class RelayService implements SessionRelaying {
   readonly #spool: Spool;
   /** Which message a delivery is about, for the hook that judges certificates. */
   readonly #jobs = new WeakMap<RelayJob, string>();
+  /** Whether the server itself is at an address and port. */
+  readonly #isOwnAddress: (address: string, port: number) => boolean;
   #active = false;
   #running: Running | undefined;
 
@@ -89,6 +93,7 @@ export class RelayService implements SessionRelaying {
     this.#from = (options.from ?? []).map(parseCidr);
     this.#queueOptions = queueOptions(options);
     this.#spool = this.#makeSpool();
+    this.#isOwnAddress = ownAddressTest(context.addresses, options.ownNames);
     // Made for its checks: wrong numbers are to be found before the start.
     this.#newQueue(this.#newDelivery());
     const running = () => this.#running?.queue.relays;
@@ -214,10 +219,7 @@ export class RelayService implements SessionRelaying {
       ...deliveryOptions(this.#options),
       hostname: this.#hostname,
       dns,
-      isOwnAddress: ownAddressTest(
-        this.#context.addresses,
-        this.#options.ownNames,
-      ),
+      isOwnAddress: this.#isOwnAddress,
       onCertificate: onRelayCertificate &&
         ((peer, job) => this.#judge(peer, job)),
     });
@@ -258,12 +260,26 @@ export class RelayService implements SessionRelaying {
     signal: AbortSignal,
   ): Promise<DeliveryReport> {
     const { local, log, handlers } = this.#context;
-    if (local !== undefined && isLocalNotice(job, local)) {
+    const isLocal = (address: Address) =>
+      local!.isLocal(address) || this.#isOwnLiteral(address);
+    if (
+      local !== undefined &&
+      isLocalNotice(job, { isLocal, store: local.store })
+    ) {
       return keepNotice(job, local.store);
     }
     const onJob = handlers.onRelayCertificate &&
       ((wanted: RelayJob) => void this.#jobs.set(wanted, job.id));
     return deliverJob(delivery, job, { signal, log, onJob });
+  }
+
+  /** Whether an address is at the literal of one of the server's own (RFC 1123 section 5.2.17). */
+  #isOwnLiteral({ domain, isLiteral }: Address): boolean {
+    const ip = isLiteral ? parseAddressLiteral(domain) : undefined;
+    return ip !== undefined &&
+      this.#context.addresses().some(({ port }) =>
+        this.#isOwnAddress(ip, port)
+      );
   }
 
   /** Shows a certificate to the program; what it throws refuses. */

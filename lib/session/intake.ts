@@ -89,8 +89,8 @@ export class Intake {
    */
   write(bytes: Uint8Array): Verdict | Promise<Verdict> {
     if (this.isIdle) return undefined;
-    const edited = this.#header.take(bytes);
-    return this.#take(this.#blind?.take(edited) ?? edited);
+    // Blind recipients first: a line that is no field hides none behind it.
+    return this.#take(this.#header.take(this.#blind?.take(bytes) ?? bytes));
   }
 
   #take(bytes: Uint8Array): Verdict | Promise<Verdict> {
@@ -106,14 +106,16 @@ export class Intake {
 
   /** The content is complete. */
   end(): Verdict | Promise<Verdict> {
-    const edited = this.#header.end();
-    const isPlain = this.#blind === undefined && this.#head === undefined;
-    return isPlain && edited.length === 0 ? undefined : this.#finish(edited);
+    const held = this.#header.take(this.#blind?.end() ?? NOTHING);
+    const last = this.#header.end();
+    const isPlain = held.length === 0 && last.length === 0 &&
+      this.#head === undefined;
+    return isPlain ? undefined : this.#finish(held, last);
   }
 
-  async #finish(edited: Uint8Array): Promise<Verdict> {
-    let verdict = await this.#take(this.#blind?.take(edited) ?? edited);
-    verdict ??= await this.#take(this.#blind?.end() ?? NOTHING);
+  async #finish(held: Uint8Array, last: Uint8Array): Promise<Verdict> {
+    let verdict = await this.#take(held);
+    verdict ??= await this.#take(last);
     if (isRefusal(verdict) || this.#head === undefined) return verdict;
     return await this.#decide(this.#used, { isWhole: false });
   }

@@ -88,6 +88,21 @@ const FIELDS: readonly (readonly [field: string, want: string])[] = [
     'Content-Type: multipart/mixed; boundary="\xc3\xbc"\r\n',
     'Content-Type: multipart/mixed; boundary="\xc3\xbc"\r\n',
   ],
+  [
+    "From: x <ann@b\xc3\xbccher.example>, bob@B\xc3\x9cCHER.example\r\n",
+    "From: x <ann@xn--bcher-kva.example>, bob@xn--bcher-kva.example\r\n",
+  ],
+  ["To: ann@b\xfccher.example\r\n", "To: ann@xn--bcher-kva.example\r\n"],
+  ["To: <\xc3\xbc@x>, <\xc3\xbc>\r\n", "To: <\xc3\xbc@x>, <\xc3\xbc>\r\n"],
+  ["To: \xc3\xbc a@b\r\n", "To: \xc3\xbc a@b\r\n"],
+  [
+    'From: "\xc3\xbc@x" <a@b>, \xc3\xbc @home <c@d>\r\n',
+    "From: =?utf-8?Q?=C3=BC=40x?= <a@b>, =?utf-8?Q?=C3=BC_=40home?= <c@d>\r\n",
+  ],
+  [
+    "List-Id: \xc3\xbc list <l.example>\r\n",
+    "List-Id: =?utf-8?Q?=C3=BC_list?= <l.example>\r\n",
+  ],
   ["Message-ID: <\xfc@x>\r\n", "Message-ID: <\xfc@x>\r\n"],
   ["DKIM-Signature: \xfc\r\n", "DKIM-Signature: \xfc\r\n"],
   ["no field \xfc\r\n", "no field \xfc\r\n"],

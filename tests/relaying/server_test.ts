@@ -253,32 +253,34 @@ Deno.test("SmtpServer passes delivery status parameters on", async () => {
   assertStringIncludes(rcpt!, "ORCPT=rfc822;x@y.test");
 });
 
-Deno.test("SmtpServer puts a notice to a sender of its own into its own store", async () => {
-  await using pair = await startPair({
-    near: { domains: ["near.test"] },
-    far: {
-      handlers: {
-        onRcptTo: () => new SmtpReply(550, "Who?", { enhanced: "5.1.1" }),
+for (const sender of ["me@near.test", "me@[127.0.0.1]"]) {
+  Deno.test(`SmtpServer puts a notice to ${sender}, one of its own, into its own store`, async () => {
+    await using pair = await startPair({
+      near: { domains: ["near.test"] },
+      far: {
+        handlers: {
+          onRcptTo: () => new SmtpReply(550, "Who?", { enhanced: "5.1.1" }),
+        },
       },
-    },
+    });
+    using client = await TestClient.connect(pair.near);
+    await client.reply();
+    await client.expect(
+      ["HELO client.test", "250"],
+      [`MAIL FROM:<${sender}>`, "250"],
+      ["RCPT TO:<you@dest.test>", "250"],
+    );
+    await client.data(HELLO);
+    const notice = await within(pair.nearStore.next(), "the notice");
+    assert(notice.from.isNull);
+    assertEquals(notice.recipients.map(({ address }) => `${address}`), [
+      sender,
+    ]);
+    const text = notice.text;
+    assertStringIncludes(text, "Final-Recipient: rfc822; you@dest.test");
+    assertStringIncludes(text, "550 5.1.1 Who?");
   });
-  using client = await TestClient.connect(pair.near);
-  await client.reply();
-  await client.expect(
-    ["HELO client.test", "250"],
-    ["MAIL FROM:<me@near.test>", "250"],
-    ["RCPT TO:<you@dest.test>", "250"],
-  );
-  await client.data(HELLO);
-  const notice = await within(pair.nearStore.next(), "the notice");
-  assert(notice.from.isNull);
-  assertEquals(notice.recipients.map(({ address }) => `${address}`), [
-    "me@near.test",
-  ]);
-  const text = notice.text;
-  assertStringIncludes(text, "Final-Recipient: rfc822; you@dest.test");
-  assertStringIncludes(text, "550 5.1.1 Who?");
-});
+}
 
 Deno.test("SmtpServer tries again after a reply for the time being", async () => {
   let tries = 0;

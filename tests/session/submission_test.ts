@@ -138,3 +138,13 @@ Deno.test("Headers are completed on submission listeners unless told otherwise, 
     assertEquals(seen, [...want]);
   }
 });
+
+Deno.test("Bcc is left out behind a line that is no field, too", async () => {
+  const content =
+    "From: ann@b.example\r\nno field\r\nBcc: x@y\r\n\r\nBcc: z\r\n";
+  const { text } = await kept(content, { kind: "submission" }, "BDAT");
+  assertEquals(
+    text,
+    "From: ann@b.example\r\n\r\nno field\r\n\r\nBcc: z\r\n",
+  );
+});
