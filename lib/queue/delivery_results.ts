@@ -63,6 +63,9 @@ export function resultsOf(
   });
 }
 
+/** What a sender is told whose message is not whole any more. */
+export const DAMAGED = "The message was damaged on the disk of this server";
+
 const NO_REPORT: RecipientReport = {
   status: "deferred",
   reason: "The delivery did not say what became of this recipient",
@@ -133,7 +136,7 @@ export function lossResults(
 ): RecipientResult[] {
   const answer: RecipientAnswer = {
     at: now,
-    text: "The message was damaged on the disk of this server",
+    text: DAMAGED,
     isReply: false,
     status: "5.3.0",
   };

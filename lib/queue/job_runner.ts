@@ -11,13 +11,14 @@ import type {
   DeliveryReport,
   RelayState,
 } from "./delivery_job.ts";
-import { resultsOf } from "./delivery_results.ts";
+import { DAMAGED, resultsOf } from "./delivery_results.ts";
 import type { WorkOutcome } from "./dispatcher.ts";
 import { hasOpenReports } from "./notices.ts";
 import type { QueueConfig } from "./queue_options.ts";
 import type { Relay } from "./relay.ts";
 import { expiresAt, type RelayGroup, type RelayTask } from "./relay_task.ts";
 import { RetrySchedule } from "./schedule.ts";
+import { SpoolError } from "./spool.ts";
 import {
   applyChange,
   type RecipientResult,
@@ -63,8 +64,23 @@ export class JobRunner {
     if (indices.length === 0) return "unknown";
     const report = await this.#report(group, { indices, signal });
     if (report === undefined || task.removed) return "unknown";
+    // Who was not decided when the delivery was ended on purpose has had no
+    // try: the message stands as it stood, and is due at the next start.
+    const isEnded = signal.aborted && !isOverdue(signal);
+    const decided = isEnded
+      ? [...indices.keys()].filter((at) =>
+        report.recipients[at]?.status !== "deferred"
+      )
+      : [...indices.keys()];
+    if (decided.length === 0) return "unknown";
     try {
-      await this.#record(group, { indices, report });
+      await this.#record(group, {
+        indices: decided.map((at) => indices[at]!),
+        report: {
+          ...report,
+          recipients: decided.map((at) => report.recipients[at]!),
+        },
+      });
     } catch (error) {
       this.#logError("Cannot write down the result of a delivery", task, error);
     }
@@ -97,8 +113,7 @@ export class JobRunner {
       const job = await this.#job(group, indices);
       return await this.#config.deliver(job, signal);
     } catch (error) {
-      // What was ended on purpose is no failure: the message stands as it
-      // stood, and is tried again at the next start.
+      // What was ended on purpose is no failure.
       if (signal.aborted) {
         return isOverdue(signal) ? nobodySpoke(indices.length) : undefined;
       }
@@ -107,13 +122,21 @@ export class JobRunner {
         group.task,
         error,
       );
-      const reason = "Internal error; see the log";
-      return {
-        recipients: indices.map(() => ({
+      // What is damaged today is so tomorrow: the sender is told now.
+      const isDamaged = error instanceof SpoolError && error.isDamaged;
+      const recipient = isDamaged
+        ? {
+          status: "failed",
+          reason: DAMAGED,
+          enhanced: "5.3.0",
+        } as const
+        : {
           status: "deferred",
-          reason,
+          reason: "Internal error; see the log",
           enhanced: "4.3.0",
-        })),
+        } as const;
+      return {
+        recipients: indices.map(() => recipient),
         destinationFailed: false,
       };
     }

@@ -40,11 +40,14 @@ export class RecordReader {
     const offset = entry.place?.offset ?? 0;
     const head = await readRecordHead(this.#files, path, offset);
     if ("fault" in head) {
-      throw new SpoolError(`Cannot read message "${id}": ${head.fault}`);
+      throw new SpoolError(`Cannot read message "${id}": ${head.fault}`, {
+        isDamaged: true,
+      });
     }
     if (head.envelope.id !== id) {
       throw new SpoolError(
         `Cannot read message "${id}": record is of message "${head.envelope.id}"`,
+        { isDamaged: true },
       );
     }
     return head;
@@ -73,6 +76,7 @@ export class RecordReader {
     // A message cut short must fail, never go out as if it were whole.
     throw new SpoolError(
       `Cannot read message "${envelope.id}": ${left} octets of ${envelope.size} missing`,
+      { isDamaged: true },
     );
   }
 }

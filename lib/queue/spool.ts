@@ -153,12 +153,14 @@ export class SpoolError extends SmtpError {
   override readonly message: string;
   /** Whether another owner has the spool. */
   readonly isInUse: boolean;
+  /** Whether what is stored of a message is not whole any more. */
+  readonly isDamaged: boolean;
 
   /**
    * Makes the error.
    *
    * @param message What could not be done; for the operator, the client never sees it
-   * @param options The cause, and whether another owner is it
+   * @param options The cause, and whether another owner or damage is it
    */
   constructor(message: string, options: SpoolErrorOptions = {}) {
     super(452, "Insufficient system storage", {
@@ -167,6 +169,7 @@ export class SpoolError extends SmtpError {
     });
     this.message = message;
     this.isInUse = options.isInUse ?? false;
+    this.isDamaged = options.isDamaged ?? false;
   }
 }
 
@@ -178,4 +181,11 @@ export interface SpoolErrorOptions extends ErrorOptions {
    * @default {false}
    */
   readonly isInUse?: boolean;
+  /**
+   * Whether what is stored of a message is not whole any more: reading it
+   * again will not help, and its sender is told.
+   *
+   * @default {false}
+   */
+  readonly isDamaged?: boolean;
 }

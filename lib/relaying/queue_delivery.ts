@@ -10,6 +10,7 @@ import type {
   DeliveryReport,
   RecipientReport,
 } from "../queue/delivery_job.ts";
+import { SpoolError } from "../queue/spool.ts";
 import type { Delivery } from "../relay/delivery.ts";
 import type {
   RecipientReport as HostReport,
@@ -59,13 +60,17 @@ export async function deliverJob(
   const wanted = relayJob(job);
   options.onJob?.(wanted);
   const report = await delivery.deliver(wanted, options.signal);
-  if (report.error !== undefined) {
+  const { error } = report;
+  // The queue knows what damage means, as long as no host has the message.
+  const isKept = report.recipients.every(({ status }) => status === "deferred");
+  if (error instanceof SpoolError && error.isDamaged && isKept) throw error;
+  if (error !== undefined) {
     options.log({
       level: "error",
       event: "error",
       message: `Cannot deliver message ${job.id}: its content failed`,
       fields: { id: job.id },
-      error: describeError(report.error),
+      error: describeError(error),
     });
   }
   return {

@@ -789,3 +789,76 @@ Deno.test("RelayQueue tells the sender of a message that was accepted and is los
     await third.stop();
   }
 });
+
+Deno.test("RelayQueue tells the sender of a message whose record is found damaged by its delivery", async () => {
+  for (const at of [0, 30, 60, 150]) {
+    const clock = new FakeClock();
+    const disk = new SimulatedDisk();
+    const delivery = new FakeDelivery();
+    const start = async () => {
+      const queue = new RelayQueue({
+        spool: new FileSpool("/spool", { files: disk, clock }),
+        clock,
+        deliver: delivery.deliver,
+        hostname: "mx.example.com",
+      });
+      await queue.start();
+      return queue;
+    };
+    const first = await start();
+    await first.relays.add(
+      await makeMessage({ from: "ann@example.com", to: ["a@one.org"] }),
+      { held: true },
+    );
+    await first.stop();
+    const path = disk.paths.find((path) => path.includes("/messages/"))!;
+    const bytes = disk.bytes(path)!.slice();
+    bytes[at]! ^= 1;
+    disk.put(path, bytes);
+    const second = await start();
+    for (const relay of second.relays) await relay.release();
+    await clock.advance(MINUTE);
+    assertEquals(delivery.log, ["example.com: ann@example.com"], `octet ${at}`);
+    assertStringIncludes(delivery.notices[0]!, "was damaged on the disk");
+    assertStringIncludes(delivery.notices[0]!, "a@one.org");
+    assertEquals(second.relays.count, 0);
+    await second.stop();
+  }
+});
+
+Deno.test("RelayQueue tries at once after a restart what a stop has broken off", async () => {
+  const spool = new MemorySpool();
+  const clock = new FakeClock();
+  const init = { spool, clock, hostname: "mx.example.com" };
+  const first = new RelayQueue({
+    ...init,
+    deliver: async (job, signal) => {
+      await new Promise((resolve) => signal.addEventListener("abort", resolve));
+      return {
+        recipients: job.recipients.map((_one, at) =>
+          at === 0 ? { status: "delivered" } : {
+            status: "deferred",
+            reason: "Delivery was stopped",
+          }
+        ),
+        destinationFailed: false,
+      };
+    },
+  });
+  await first.start();
+  await first.relays.add(
+    await makeMessage({ to: ["a@one.org", "b@one.org", "c@one.org"] }),
+  );
+  await clock.advance(0);
+  const stopped = first.stop({ graceMs: 0 });
+  await clock.advance(0);
+  await stopped;
+  const delivery = new FakeDelivery();
+  const second = new RelayQueue({ ...init, deliver: delivery.deliver });
+  await second.start();
+  const [relay] = second.relays;
+  assertEquals(relay!.recipients.map(({ attempts }) => attempts), [1, 0, 0]);
+  await clock.advance(0);
+  assertEquals(delivery.log, ["one.org: b@one.org c@one.org"]);
+  await second.stop();
+});
