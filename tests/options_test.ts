@@ -403,3 +403,26 @@ Deno.test("server.relays.add() refuses recipients that are texts", async () => {
   assertEquals(server.relays.count, 0);
   await assertRejects(() => client.send({ from: "", to: [], data: "" }));
 });
+
+Deno.test("what is given no text, or no session, says what it wants", () => {
+  const { Address, RetrySchedule } = mod;
+  const loose = (value: unknown) => value as never;
+  const rows: readonly (readonly [call: () => unknown, want: string])[] = [
+    [
+      () => new SmtpClient(loose({ host: "x" }), loose({})),
+      "SmtpClient.connect",
+    ],
+    [() => new RetrySchedule(loose(null)), "want an array of milliseconds"],
+    [() => RetrySchedule.parse(loose(5)), 'want a string, as "30s 5m"'],
+    [() => Address.parse(loose(5)), 'want a string, as "ann@example.com"'],
+    [
+      () => new SmtpServer({ listen: { host: "256.1.1.1", port: 0 } }),
+      'Cannot use listen.host "256.1.1.1": want a host',
+    ],
+    [
+      () => new SmtpServer({ domains: ["*.example"] }),
+      'Cannot use "*.example" as a local domain',
+    ],
+  ];
+  for (const [call, want] of rows) assertThrows(call, TypeError, want);
+});
