@@ -181,6 +181,36 @@ export function droppedText(count: number): string {
   return `${count} log lines were dropped: nothing read them`;
 }
 
+/**
+ * A logger that never throws: of one that fails, or whose promise does, the
+ * records go on to {@linkcode consoleLogger}, and its first failure is told.
+ */
+export function safeLogger(log: Logger): Logger {
+  let isTold = false;
+  const onFailure = (record: LogRecord, error: unknown) => {
+    if (!isTold) {
+      isTold = true;
+      consoleLogger({
+        level: "error",
+        event: "error",
+        message: "Cannot log by the option log: it has failed",
+        error: describeError(error),
+      });
+    }
+    consoleLogger(record);
+  };
+  return (record) => {
+    try {
+      const result: unknown = log(record);
+      if (result instanceof Promise) {
+        result.catch((error) => onFailure(record, error));
+      }
+    } catch (error) {
+      onFailure(record, error);
+    }
+  };
+}
+
 /** The default logger: warnings and errors, to standard error. Never blocks. */
 export function consoleLogger(record: LogRecord): void {
   if (record.level === "debug" || record.level === "info") return;

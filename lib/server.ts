@@ -9,7 +9,7 @@ import type {
   DnsQueryOptions,
   DnsRecordType,
 } from "./dns/outcome.ts";
-import { consoleLogger, type Logger } from "./log.ts";
+import { consoleLogger, type Logger, safeLogger } from "./log.ts";
 import type { ListenOptions } from "./net/listen_options.ts";
 import type { Transport } from "./net/transport.ts";
 import type { Relays } from "./queue/relay.ts";
@@ -112,7 +112,7 @@ export class SmtpServer {
     this.#services = services;
     this.#guard = services?.guard ?? new LoginGuard();
     this.#counters = threads > 0 ? new Counters(threads + 1) : undefined;
-    this.#log = options.log ?? consoleLogger;
+    this.#log = options.log ? safeLogger(options.log) : consoleLogger;
     this.#store = options.store ?? new DiscardStore();
     this.#counts = new AddressLimiter(limitsOf(options.limits), {
       now: services?.now ?? (() => this.#live.now),

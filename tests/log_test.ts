@@ -66,3 +66,23 @@ Deno.test("describeError() ends where causes lead in a circle, and takes anythin
   assertEquals(describeError("text"), "text");
   assertEquals(describeError(Object.create(null)), "A value that has no text");
 });
+
+for (const how of ["throws", "rejects"] as const) {
+  Deno.test(`A log function that ${how} ends no session`, async () => {
+    const seen: string[] = [];
+    await using server = new SmtpServer({
+      listen: "127.0.0.1:0",
+      log: ({ event }) => {
+        seen.push(event);
+        const error = new Error("Log is full");
+        if (how === "throws") throw error;
+        return Promise.reject(error);
+      },
+    });
+    await server.start();
+    using client = await TestClient.connect(server);
+    await client.reply();
+    await client.expect(["EHLO x", "250"], ["XBAD", "500"], ["QUIT", "221"]);
+    assert(seen.includes("connect"));
+  });
+}
