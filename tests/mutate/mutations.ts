@@ -854,7 +854,7 @@ const PROTOCOL: readonly Mutation[] = [
   ...of("protocol/server_protocol.ts", "protocol/server_dialogue", [
     [
       "control characters stand in a command",
-      "else if (/[\\x00-\\x08\\x0a-\\x1f\\x7f]/.test(argument)) {",
+      "else if (CONTROL.test(argument)) {",
       "else if (false) {",
     ],
   ]),
