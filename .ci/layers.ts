@@ -1,7 +1,8 @@
 /**
  * The rules of the house, as a plugin of `deno lint`: who may import whom, what
- * the pure room must not name, and how errors are worded. It reads one file at
- * a time and knows a file by its path below the folder of deno.json.
+ * the pure room must not name, how errors are worded, and how secrets are
+ * compared. It reads one file at a time and knows a file by its path below the
+ * folder of deno.json.
  */
 
 /**
@@ -120,6 +121,10 @@ const SCOPE = {
   silent: /^(lib\/(?!log\.ts$)|mod\.ts$)/,
   /** The pure room, and the one file of another that it uses. */
   pure: /^lib\/(protocol\/|net\/ip\.ts$)/,
+  /** Where secrets are held against each other. */
+  secrets: /^lib\/(sasl\/|session\/authentication)/,
+  /** The one file that may do it by itself. */
+  comparison: /^lib\/sasl\/digest\.ts$/,
   /** Where a default export is the interface of the platform or of a handler module. */
   defaultExport:
     /^(\.ci\/layers\.ts|\.ci\/std\/[^/]+\.d\.ts|(examples|tests)\/(.*[/_])?handlers\.ts)$/,
@@ -360,6 +365,134 @@ const silence: Deno.lint.Rule = rule(SCOPE.silent, (context) => ({
   },
 }));
 
+/** Words that a name of something secret has. */
+const SECRET_WORDS: ReadonlySet<string> = new Set([
+  ...["secret", "password", "passphrase", "token", "credential", "credentials"],
+  ...["proof", "signature", "digest", "hash", "mac", "hmac", "md5", "sha256"],
+]);
+/** Words that make a key of a SCRAM verifier of `key` behind them. */
+const KEY_WORDS: ReadonlySet<string> = new Set([
+  ...["stored", "server", "client", "private"],
+]);
+/** Methods that tell by their time where two texts, or two rows of bytes, differ. */
+const COMPARING: ReadonlySet<string> = new Set([
+  ...["includes", "indexOf", "lastIndexOf", "startsWith", "endsWith"],
+  ...["localeCompare", "equals", "compare", "match", "search", "is"],
+]);
+/** Methods whose result is of the same secrecy as what they are called on. */
+const SAME = /^(to\w+|slice|subarray|trim\w*|normalize|at|concat|valueOf)$/;
+
+/** Whether a name, as `givenPassword` or `#storedKey`, is one of something secret. */
+function namesSecret(name: string): boolean {
+  const words = name.replace(/([a-z\d])([A-Z])/g, "$1 $2").toLowerCase()
+    .split(/[^a-z\d]+/);
+  return words.some((word, at) =>
+    SECRET_WORDS.has(word) || (KEY_WORDS.has(word) && words[at + 1] === "key")
+  );
+}
+
+/** The name of a member that is not computed. */
+function memberName(node: Deno.lint.MemberExpression): string | undefined {
+  const { property } = node;
+  if (property.type === "PrivateIdentifier") return property.name;
+  return !node.computed && property.type === "Identifier"
+    ? property.name
+    : undefined;
+}
+
+/** Whether the value of an expression is, or has in it, what a name calls secret. */
+function isSecret(node: Deno.lint.Node): boolean {
+  switch (node.type) {
+    case "Identifier":
+      return namesSecret(node.name);
+    case "MemberExpression": {
+      // `secret.length` and the like are facts about it.
+      const name = memberName(node);
+      return name === undefined ? isSecret(node.object) : namesSecret(name);
+    }
+    case "CallExpression": {
+      const { callee } = node;
+      const object = callee.type === "MemberExpression" &&
+          SAME.test(memberName(callee) ?? "")
+        ? [callee.object]
+        : [];
+      return [...object, ...node.arguments].some(isSecret);
+    }
+    case "TemplateLiteral":
+      return node.expressions.some(isSecret);
+    case "BinaryExpression":
+      return node.operator === "+" &&
+        (isSecret(node.left) || isSecret(node.right));
+    case "LogicalExpression":
+      return isSecret(node.left) || isSecret(node.right);
+    case "ConditionalExpression":
+      return isSecret(node.consequent) || isSecret(node.alternate);
+    case "ChainExpression":
+    case "TSNonNullExpression":
+    case "TSAsExpression":
+      return isSecret(node.expression);
+    case "AwaitExpression":
+      return node.argument !== null && isSecret(node.argument);
+    default:
+      return false;
+  }
+}
+
+/** Whether a value stands in the code, or is the kind of one: nothing is found out by its time. */
+function isOpen(node: Deno.lint.Node): boolean {
+  return node.type === "Literal" ||
+    (node.type === "Identifier" && node.name === "undefined") ||
+    (node.type === "UnaryExpression" && node.operator === "typeof") ||
+    (node.type === "TemplateLiteral" && node.expressions.length === 0);
+}
+
+/** Secrets are held against each other by `equalSecrets` and nothing else. */
+const constantTime: Deno.lint.Rule = rule(/^lib\//, (context, path) => {
+  const isComparison = SCOPE.comparison.test(path);
+  const isScope = SCOPE.secrets.test(path);
+  function report(node: Deno.lint.Node): void {
+    const message =
+      "The time of this tells secrets: use equalSecrets of sasl/digest.ts";
+    context.report({ node, message });
+  }
+  /** In the file of the comparison its operands have names that tell nothing. */
+  function check(
+    node: Deno.lint.Node,
+    left: Deno.lint.Node,
+    right: Deno.lint.Node,
+  ): void {
+    if (!isScope || isOpen(left) || isOpen(right)) return;
+    if (isComparison || isSecret(left) || isSecret(right)) report(node);
+  }
+  return {
+    ImportSpecifier(node) {
+      const { imported } = node;
+      const name = imported.type === "Identifier"
+        ? imported.name
+        : imported.value;
+      if (name === "timingSafeEqual" && !isComparison) report(node);
+    },
+    BinaryExpression(node) {
+      if (/^[!=]==?$/.test(node.operator)) check(node, node.left, node.right);
+    },
+    CallExpression(node) {
+      const { callee } = node;
+      if (callee.type !== "MemberExpression") return;
+      if (!COMPARING.has(memberName(callee) ?? "")) return;
+      const [first, second] = node.arguments;
+      if (first !== undefined) check(node, callee.object, first);
+      if (second !== undefined && first !== undefined) {
+        check(node, first, second);
+      }
+    },
+    SwitchStatement(node) {
+      for (const { test } of node.cases) {
+        if (test !== null) check(test, node.discriminant, test);
+      }
+    },
+  };
+});
+
 /** `#private` members, unions of literals, named exports. */
 const plainSyntax: Deno.lint.Rule = rule(/^/, (context, path) => {
   function checkAccess(node: Deno.lint.Node): void {
@@ -398,6 +531,7 @@ const plugin: Deno.lint.Plugin = {
     "error-message": errorMessage,
     "silence": silence,
     "plain-syntax": plainSyntax,
+    "constant-time": constantTime,
   },
 };
 

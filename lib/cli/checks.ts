@@ -51,7 +51,8 @@ async function checkFolder(path: string): Promise<void> {
   try {
     await makeMissing(path, made);
     const probe = join(path, `.check-${crypto.randomUUID()}`);
-    (await Deno.open(probe, { createNew: true, write: true })).close();
+    (await Deno.open(probe, { createNew: true, write: true, mode: 0o600 }))
+      .close();
     await Deno.remove(probe);
   } finally {
     // One that another program has filled meanwhile stays.

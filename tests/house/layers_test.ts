@@ -1,6 +1,6 @@
 /** The lint plugin of the house: each rule with code that it reports and code that it lets pass. */
 
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import plugin, { ROOMS } from "../../.ci/layers.ts";
 
 interface Row {
@@ -277,13 +277,86 @@ const SYNTAX: readonly Row[] = [
   },
 ];
 
+const SECRETS: readonly Row[] = [
+  {
+    name: "secrets are not compared by an operator",
+    file: "lib/sasl/a.ts",
+    source: `if (secret === given || a.password !== b) c();
+if (known == token || this.#signature != theirs || row[0] === proof[0]) c();
+const same = want.toHex() === digest.toHex() || \`\${mac}\` === d + e;
+switch (storedKey) { case known: c(); }`,
+    want: [
+      ["constant-time", "equalSecrets"],
+      ["constant-time", "equalSecrets"],
+      ["constant-time", "equalSecrets"],
+      ["constant-time", "equalSecrets"],
+      ["constant-time", "equalSecrets"],
+      ["constant-time", "equalSecrets"],
+      ["constant-time", "equalSecrets"],
+      ["constant-time", "equalSecrets"],
+    ],
+  },
+  {
+    name: "secrets are not compared by a method",
+    file: "lib/session/authentication.ts",
+    source: `list.includes(password); secret.localeCompare(given);
+stored.startsWith(token); Buffer.compare(a, hash); a.equals(proof!);
+Object.is(await b, userPassword); secrets.indexOf(secret ?? "");`,
+    want: [
+      ["constant-time", "equalSecrets"],
+      ["constant-time", "equalSecrets"],
+      ["constant-time", "equalSecrets"],
+      ["constant-time", "equalSecrets"],
+      ["constant-time", "equalSecrets"],
+      ["constant-time", "equalSecrets"],
+      ["constant-time", "equalSecrets"],
+    ],
+  },
+  {
+    name: "facts about a secret may be compared",
+    file: "lib/sasl/a.ts",
+    source: `if (secret === undefined || secret === "" || proof === null) a();
+if (typeof secret === "string" && proof.length === signature.length) a();
+if (verifier.iterations === sent.iterations || final.nonce !== nonce) a();
+if (password.startsWith("SCRAM-SHA-256$") || equalSecrets(secret, given)) a();`,
+    want: [],
+  },
+  {
+    name: "the one comparison of secrets compares nothing by itself",
+    file: "lib/sasl/digest.ts",
+    source: `import { timingSafeEqual } from "node:crypto";
+const a = timingSafeEqual(left, right) && typeof left === "string";
+for (const at of left) if (left[at] !== right[at]) b();
+const c = String(left) === String(right) || left.length === right.length;`,
+    want: [
+      ["constant-time", "equalSecrets"],
+      ["constant-time", "equalSecrets"],
+      ["constant-time", "equalSecrets"],
+    ],
+  },
+  {
+    name: "no second file compares in constant time",
+    file: "lib/store/a.ts",
+    source: `import { timingSafeEqual } from "node:crypto";`,
+    want: [["constant-time", "equalSecrets"]],
+  },
+  {
+    name: "elsewhere names may be compared",
+    file: "lib/queue/a.ts",
+    source: `if (token === other || digest !== known) a();`,
+    want: [],
+  },
+];
+
 function found(row: Row): string[] {
   const diagnostics = Deno.lint.runPlugin(plugin, row.file, row.source);
   return diagnostics.toSorted((a, b) => a.range[0] - b.range[0])
     .map(({ id, message }) => `${id}: ${message}`);
 }
 
-for (const row of [...IMPORTS, ...PURITY, ...WORDING, ...SYNTAX]) {
+for (
+  const row of [...IMPORTS, ...PURITY, ...WORDING, ...SYNTAX, ...SECRETS]
+) {
   Deno.test(`lint plugin: ${row.name}`, () => {
     const reports = found(row);
     const fits = reports.length === row.want.length &&
@@ -321,4 +394,27 @@ Deno.test("table of rooms names existing rooms and has no cycle of values", () =
       `"${room}" is in a cycle`,
     );
   }
+});
+
+Deno.test("nothing that logs in compares secrets but by the one function that takes the same time for all", async () => {
+  const reports: string[] = [];
+  let count = 0;
+  for (const folder of ["lib/sasl", "lib/session"]) {
+    const root = new URL(`../../${folder}/`, import.meta.url);
+    for await (const { name } of Deno.readDir(root)) {
+      const source = await Deno.readTextFile(new URL(name, root));
+      const file = `${folder}/${name}`;
+      count++;
+      for (const { id, range } of Deno.lint.runPlugin(plugin, file, source)) {
+        reports.push(`${file}: ${id}: ${source.slice(...range)}`);
+      }
+    }
+  }
+  assertEquals(reports, []);
+  assertEquals(count > 20, true);
+  const digest = new URL("../../lib/sasl/digest.ts", import.meta.url);
+  assertMatch(
+    await Deno.readTextFile(digest),
+    /function equalSecrets\([^{]+\{\s*return timingSafeEqual\(/,
+  );
 });

@@ -398,6 +398,16 @@ Deno.test("ServerProtocol.tlsStarted() forgets what was said in the clear", () =
   assertEquals(lines.includes("250-STARTTLS"), false);
 });
 
+Deno.test("ServerProtocol.tlsStarted() forgets the line that had begun in the clear", () => {
+  const driver = new Driver({ startTls: "allowed" });
+  for (const begun of ["QU", "NOOP\n", "\x16"]) {
+    driver.feed(begun).take();
+    driver.machine.tlsStarted();
+    driver.feed("QUIT x\r\n");
+    assertEquals(driver.take(), ["501 5.5.4 This command takes no parameters"]);
+  }
+});
+
 Deno.test("ServerProtocol.tlsStarted() before the greeting is implicit TLS", () => {
   const machine = new ServerProtocol(testProfile());
   machine.tlsStarted();

@@ -78,4 +78,46 @@ Deno.test("FileSpool puts a rewritten journal in place with its name on the disk
     true,
   );
   assertEquals(await watch.losses(`${SPOOL}/journal`), []);
+  // Records that are gone stay gone before the journal forgets them.
+  const sync = watch.steps.indexOf(`sync ${SPOOL}/messages`);
+  const rename = watch.steps.indexOf(
+    `rename ${SPOOL}/journal.new ${SPOOL}/journal`,
+  );
+  assertEquals(sync >= 0 && sync < rename, true);
+});
+
+Deno.test("FileSpool.remove() takes the record off the disk", async () => {
+  await using folder = await temporaryFolder();
+  await using spool = new FileSpool(`${folder.path}/${SPOOL}`);
+  await spool.open();
+  await spool.add(addition("a"));
+  await spool.add(addition("b", { text: "x".repeat(300_000) }));
+  await spool.remove("a");
+  await spool.remove("b");
+  assertEquals(await namesIn(`${folder.path}/${SPOOL}/messages`), []);
+});
+
+Deno.test("What the spool makes is its user's alone to read, whatever the umask", async () => {
+  const old = Deno.umask(0);
+  try {
+    await using folder = await temporaryFolder();
+    const root = `${folder.path}/a`;
+    await using spool = new FileSpool(`${folder.path}/${SPOOL}`);
+    await spool.open();
+    await spool.add(addition("a"));
+    await spool.add(addition("b", { text: "x".repeat(300_000) }));
+    await spool.change("a", { kind: "hold", held: true });
+    const found = new Map<string, string>();
+    const look = async (path: string): Promise<void> => {
+      const { mode, isDirectory } = await Deno.stat(path);
+      const want = isDirectory ? 0o700 : 0o600;
+      if ((mode! & 0o7777) !== want) found.set(path, mode!.toString(8));
+      if (!isDirectory) return;
+      for (const name of await namesIn(path)) await look(`${path}/${name}`);
+    };
+    await look(root);
+    assertEquals([...found], []);
+  } finally {
+    Deno.umask(old);
+  }
 });

@@ -16,6 +16,7 @@ import {
   makeMessage,
   textOf,
 } from "../support/queue_fixtures.ts";
+import { temporaryFolder } from "../support/store_message.ts";
 
 /** How long anything may take on a machine that is busy with other things. */
 const DEADLINE_MS = 60_000;
@@ -410,3 +411,26 @@ Deno.test("FileSpool.open() says which folder it cannot use", () =>
     const error = await assertRejects(() => spool.open(), SpoolError);
     assertStringIncludes(error.message, "Cannot open spool");
   }));
+
+Deno.test("FileSpool never gives out the content of another message, nor a part as if it were whole", async () => {
+  await using folder = await temporaryFolder();
+  await using spool = new FileSpool(folder.path);
+  await spool.open();
+  const size = 300_000;
+  await spool.add(addition("a", { text: "a".repeat(size) }));
+  await spool.add(addition("b", { text: "b".repeat(size) }));
+  assertEquals(await textOf(spool.content("a")), "a".repeat(size));
+  const path = `${folder.path}/messages`;
+  await Deno.copyFile(`${path}/b`, `${path}/a`);
+  await assertRejects(
+    () => textOf(spool.content("a")),
+    SpoolError,
+    'record is of message "b"',
+  );
+  await Deno.truncate(`${path}/b`, size - 1);
+  await assertRejects(
+    () => textOf(spool.content("b")),
+    SpoolError,
+    "missing",
+  );
+});

@@ -409,3 +409,24 @@ Deno.test("transfer encodings keep lines short, however the content is cut", () 
     }
   }
 });
+
+Deno.test("Quoted-printable lines end in no blank and begin with nothing that a host on the way may change", () => {
+  const rows: [string, string][] = [
+    [".\r\n..a\r\n", "=2E\r\n=2E.a\r\n"],
+    ["From a\r\nfrom b\r\n", "=46rom a\r\nfrom b\r\n"],
+    ["a \r\nb\t\r\nc d\r\n", "a=20\r\nb=09\r\nc d\r\n"],
+    ["end ", "end=20"],
+  ];
+  for (const [text, want] of rows) {
+    for (let cut = 0; cut <= text.length; cut++) {
+      const encoder = new QuotedPrintableEncoder();
+      const parts = [text.slice(0, cut), text.slice(cut)].map((part) =>
+        encoder.encode(new TextEncoder().encode(part))
+      );
+      const got = [...parts, encoder.finish()].map((part) =>
+        new TextDecoder().decode(part)
+      ).join("");
+      assertEquals(got, want);
+    }
+  }
+});

@@ -6,6 +6,7 @@ import {
   isHostFailure,
   isTooManyRecipients,
   judgeFailure,
+  mayEndSession,
 } from "../../lib/relay/outcome.ts";
 import {
   literalAddress,
@@ -89,6 +90,64 @@ Deno.test("judgeFailure() reads 552 to RCPT as 452", () => {
     } as const;
     assertEquals(judgeFailure(failure, { moreHosts: false }), verdict);
     assertEquals(isTooManyRecipients(failure), tooMany);
+  }
+});
+
+Deno.test("judgeFailure() never takes a refusal of how we came for one of the message", () => {
+  const stages = ["greeting", "hello", "mail", "rcpt", "data", "body"] as const;
+  const rows: [number, string | undefined][] = [
+    ...[523, 524, 530, 538].map((
+      code,
+    ): [number, undefined] => [code, undefined]),
+    [550, "5.7.10"],
+    [554, "5.7.11"],
+  ];
+  for (const stage of stages) {
+    for (const [code, enhanced] of rows) {
+      const reply = new SmtpReply(code, "x", { enhanced });
+      const failure = { stage, reply, fromPeer: true, broken: false } as const;
+      const name = `${code} ${enhanced} to ${stage}`;
+      assertEquals(judgeFailure(failure, { moreHosts: false }), "defer", name);
+      assertEquals(judgeFailure(failure, { moreHosts: true }), "next", name);
+      assertEquals(isHostFailure(failure), true, name);
+    }
+  }
+});
+
+Deno.test("judgeFailure() returns no mail for what a smarthost says before MAIL", () => {
+  for (const stage of ["greeting", "hello"] as const) {
+    const failure = failed(stage, "hard", 554);
+    const options = { moreHosts: false, smarthost: true };
+    assertEquals(judgeFailure(failure, options), "defer");
+  }
+  const failure = failed("mail", "hard");
+  const options = { moreHosts: false, smarthost: true };
+  assertEquals(judgeFailure(failure, options), "bounce");
+});
+
+Deno.test("judgeFailure() returns no mail for a session that broke, whatever was said before", () => {
+  for (const stage of ["mail", "rcpt", "data"] as const) {
+    const failure = { ...failed(stage, "hard"), broken: true };
+    assertEquals(judgeFailure(failure, { moreHosts: false }), "defer", stage);
+    assertEquals(judgeFailure(failure, { moreHosts: true }), "next", stage);
+  }
+});
+
+Deno.test("mayEndSession() takes what MAIL and RSET of a used session are told for its end", () => {
+  const rows: [Failure["stage"], string, boolean][] = [
+    ["reset", "hard", true],
+    ["mail", "hard", true],
+    ["mail", "soft", true],
+    ["mail", "none", true],
+    ["rcpt", "hard", false],
+    ["rcpt", "none", true],
+    ["data", "soft", false],
+    ["data", "none", true],
+    ["dataEnd", "none", false],
+    ["body", "none", false],
+  ];
+  for (const [stage, what, want] of rows) {
+    assertEquals(mayEndSession(failed(stage, what)), want, `${stage} ${what}`);
   }
 });
 

@@ -4,6 +4,13 @@ import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { AccountList } from "../../lib/sasl/accounts.ts";
 import { encodeBase64 } from "../../lib/sasl/base64.ts";
 import { ScramServer } from "../../lib/sasl/scram_server.ts";
+import { hmac } from "../../lib/sasl/digest.ts";
+import {
+  keyedDigestCheck,
+  type KnownSecret,
+  passwordCheck,
+  tokenCheck,
+} from "../../lib/sasl/secret_check.ts";
 import { ScramVerifier } from "../../lib/sasl/scram_verifier.ts";
 
 const VERIFIER = String(
@@ -32,8 +39,8 @@ async function exchange(accounts: AccountList, user: string): Promise<string> {
   return said;
 }
 
-Deno.test("SCRAM derives as many keys for an unknown name as for one of either kind", async () => {
-  const accounts = mixed();
+/** The rounds of each PBKDF2 while `work` runs. */
+async function roundsOf(work: () => Promise<unknown>): Promise<number[]> {
   const { subtle } = crypto;
   const own = subtle.deriveBits;
   const rounds: number[] = [];
@@ -42,13 +49,55 @@ Deno.test("SCRAM derives as many keys for an unknown name as for one of either k
     return own.apply(subtle, args);
   };
   try {
-    for (const user of ["ann", "bob", "eve"]) {
-      rounds.length = 0;
-      await exchange(accounts, user);
-      assertEquals(rounds, [4096], user);
-    }
+    await work();
   } finally {
     subtle.deriveBits = own;
+  }
+  return rounds;
+}
+
+Deno.test("A password costs as many rounds for an unknown name as for one of either kind, right or wrong", async () => {
+  const decoy = mixed().decoy!;
+  const kinds: KnownSecret[] = [
+    "secret",
+    ScramVerifier.parse(VERIFIER),
+    undefined,
+  ];
+  for (const secret of kinds) {
+    for (const password of ["secret", "geheim", "wrong"]) {
+      const check = passwordCheck({ password, decoy });
+      assertEquals(await roundsOf(() => check(secret)), [4096]);
+    }
+  }
+});
+
+Deno.test("No secret that is empty or unknown lets anybody in", async () => {
+  const challenge = new TextEncoder().encode("<1@mx.example>");
+  const key = new Uint8Array(0);
+  const answer = hmac("md5", { key, data: challenge }).toHex();
+  for (const secret of [undefined, ""]) {
+    for (const decoy of [undefined, mixed().decoy]) {
+      assertEquals(await passwordCheck({ password: "", decoy })(secret), false);
+      // Soft hyphens are mapped to nothing, a control character to no password at all.
+      for (const password of ["\u00ad", "\u0007"]) {
+        assertEquals(await passwordCheck({ password, decoy })(secret), false);
+      }
+    }
+    assertEquals(await tokenCheck("")(secret), false);
+    assertEquals(await keyedDigestCheck({ challenge, answer })(secret), false);
+  }
+  const known = hmac("md5", {
+    key: new TextEncoder().encode("secret"),
+    data: challenge,
+  }).toHex();
+  const check = keyedDigestCheck({ challenge, answer: known });
+  assertEquals(await check("secret"), true);
+});
+
+Deno.test("SCRAM derives as many keys for an unknown name as for one of either kind", async () => {
+  const accounts = mixed();
+  for (const user of ["ann", "bob", "eve"]) {
+    assertEquals(await roundsOf(() => exchange(accounts, user)), [4096], user);
   }
 });
 

@@ -5,6 +5,7 @@
  */
 
 import { assertEquals } from "@std/assert";
+import { syncFolder } from "../../lib/files/durable.ts";
 import { FileStore } from "../../lib/store/file_store.ts";
 import { MaildirStore } from "../../lib/store/maildir_store.ts";
 import { MboxStore } from "../../lib/store/mbox_store.ts";
@@ -232,4 +233,25 @@ Deno.test("Two stores that make one mailbox at the same time both wait until it 
   for (const name of await filesIn(`${temporary.path}/mail/${MAILBOX}/new`)) {
     assertEquals(await watch.losses(`mail/${MAILBOX}/new/${name}`), []);
   }
+});
+
+Deno.test("A sync of a folder that is under way does not stand for one that is asked for later", async () => {
+  await using temporary = await temporaryFolder();
+  using watch = new DiskWatch(temporary.path);
+  const path = `${temporary.path}/mail`;
+  await Deno.mkdir(path);
+  const held = Promise.withResolvers<void>();
+  const reached = Promise.withResolvers<void>();
+  watch.before = async (step) => {
+    if (step !== "sync mail") return;
+    reached.resolve();
+    await held.promise;
+  };
+  const first = syncFolder(path);
+  await reached.promise;
+  // What is renamed into the folder now may be too late for the first.
+  const later = [syncFolder(path), syncFolder(path)];
+  held.resolve();
+  await Promise.all([first, ...later]);
+  assertEquals(watch.steps.filter((step) => step === "sync mail").length, 2);
 });

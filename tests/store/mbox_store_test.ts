@@ -1,6 +1,7 @@
 import {
   assert,
   assertEquals,
+  assertMatch,
   assertRejects,
   assertStringIncludes,
   assertThrows,
@@ -298,6 +299,33 @@ Deno.test({
     const names = await namesIn(folder.path);
     assertEquals(names, ["box-missing", "box-target", "target"]);
   },
+});
+
+Deno.test("MboxStore appends to the mailbox that has taken the place of the one it has opened", async () => {
+  await using folder = await temporaryFolder();
+  const path = `${folder.path}/box`;
+  await Deno.writeTextFile(path, "");
+  const store = new MboxStore({ path, locks: ["flock"], sync: false });
+  // A mail program has the lock, and puts a new mailbox in place of the old one.
+  const opened = Promise.withResolvers<void>();
+  const real = Deno.open;
+  Deno.open = async (file, options) => {
+    const result = await real(file, options);
+    if (file === path) opened.resolve();
+    return result;
+  };
+  let saving: Promise<void>;
+  {
+    using reader = await real(path, { read: true, write: true });
+    await reader.lock(true);
+    saving = store.save(await messageOf(), ALL);
+    await opened.promise;
+    Deno.open = real;
+    await Deno.writeTextFile(`${path}.new`, "");
+    await Deno.rename(`${path}.new`, path);
+  }
+  await saving;
+  assertMatch(await Deno.readTextFile(path), /^From /);
 });
 
 Deno.test("MboxStore wants one of folder and path", () => {

@@ -52,20 +52,30 @@ export class InteropServer implements AsyncDisposable {
     this.ports = ports;
   }
 
-  /** Starts one: `listeners` are kinds, as `["smtp", "lmtp"]`. */
+  /**
+   * Starts one: `listeners` are kinds, as `["smtp", "lmtp"]`; `under` is a
+   * program that runs it, with its arguments, and gives way to it.
+   */
   static async start(
     args: readonly string[],
-    options: { cwd: string; listeners?: readonly string[] },
+    options: {
+      cwd: string;
+      listeners?: readonly string[];
+      under?: readonly string[];
+      env?: Readonly<Record<string, string>>;
+    },
   ): Promise<InteropServer> {
-    const { cwd, listeners = ["smtp"] } = options;
+    const { cwd, listeners = ["smtp"], under = [], env = {} } = options;
     const listen = listeners.flatMap((kind) => [
       "--listen",
       `127.0.0.1:0/${kind}`,
     ]);
-    const process = BackgroundProcess.start(Deno.execPath(), [
-      ...["run", "-A", ...packageFlags, new URL("cli.ts", ROOT).pathname],
-      ...["serve", "--hostname", "mx.test", ...listen, ...args],
-    ], { cwd });
+    const [program, ...line] = [
+      ...[...under, Deno.execPath(), "run", "-A", ...packageFlags],
+      ...[new URL("cli.ts", ROOT).pathname, "serve", "--hostname", "mx.test"],
+      ...[...listen, ...args],
+    ] as const;
+    const process = BackgroundProcess.start(program!, line, { cwd, env });
     try {
       const ports = await process.waitFor((stdout) => {
         const lines = [

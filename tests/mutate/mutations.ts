@@ -1,0 +1,980 @@
+/**
+ * Ways to break the code, each with the tests that must notice it. A row is one
+ * place: `find` stands in the file once, and `put` takes its place.
+ *
+ * A new promise gets its row here; a change of the code that moves a place moves
+ * the row with it, for `mutations_test.ts` fails until it fits again.
+ */
+
+/** One way to break the code. */
+export interface Mutation {
+  /** What is broken, in a few words. */
+  readonly name: string;
+  /** The file, below the folder of deno.json. */
+  readonly file: string;
+  /** Stands in the file exactly once. */
+  readonly find: string;
+  /** What takes its place. */
+  readonly put: string;
+  /** Test files, below the folder of deno.json, of which one must fail. */
+  readonly tests: readonly string[];
+}
+
+/**
+ * The source with the mutation in it.
+ *
+ * @throws {Error} If the place is not there, or there more than once
+ */
+export function applyTo(source: string, mutation: Mutation): string {
+  const { name, file, find, put } = mutation;
+  const count = source.split(find).length - 1;
+  if (count === 1) return source.replace(find, () => put);
+  throw new Error(
+    `Cannot apply "${name}": found its text ${count} times in "${file}", want 1`,
+  );
+}
+
+/** One file of `lib/` with the tests that watch it, and rows of name, `find`, `put`. */
+function of(
+  file: string,
+  tests: string | readonly string[],
+  rows: readonly (readonly [name: string, find: string, put: string])[],
+): Mutation[] {
+  const files = typeof tests === "string" ? [tests] : tests;
+  return rows.map(([name, find, put]) => ({
+    name,
+    file: `lib/${file}`,
+    find,
+    put,
+    tests: files.map((test) => `tests/${test}_test.ts`),
+  }));
+}
+
+const STORES: readonly Mutation[] = [
+  ...of("files/durable.ts", "store/durability", [
+    [
+      "new files are not synced",
+      "if (options.sync) await file.syncData();",
+      "",
+    ],
+    [
+      "the parent of a made folder is not synced",
+      "await syncNames(parent, { isMade });",
+      "void isMade;",
+    ],
+    [
+      "files may be read by all",
+      "export const FILE_MODE = 0o600;",
+      "export const FILE_MODE = 0o644;",
+    ],
+    [
+      "folders may be read by all",
+      "export const FOLDER_MODE = 0o700;",
+      "export const FOLDER_MODE = 0o755;",
+    ],
+  ]),
+  ...of("files/durable.ts", "store/durability", [
+    [
+      "a sync of a folder that has begun serves those that come later",
+      "under.next ??= under.current.then(\n    () => startSync(path),\n    () => startSync(path),\n  );\n  return under.next;",
+      "return under.current;",
+    ],
+  ]),
+  ...of("store/maildir_store.ts", "store/durability", [
+    [
+      "Maildir's new/ is not synced",
+      'if (this.#sync) await syncFolder(join(this.#folder, mailbox, "new"));',
+      "",
+    ],
+    [
+      "a Maildir's own names are not synced",
+      "if (sync) await Promise.all([this.#folder, root].map(syncFolder));",
+      "",
+    ],
+  ]),
+  ...of("store/maildir_store.ts", "attacks/planted_files", [
+    [
+      "a Maildir that was looked at once is trusted for good",
+      "if (identity === undefined || identity !== this.#known.get(mailbox)) {",
+      "if (!this.#known.has(mailbox)) {",
+    ],
+    [
+      "a Maildir of another user is used",
+      "if (isMade || info === undefined) continue;",
+      "if (isMade || info !== undefined) continue;",
+    ],
+  ]),
+  ...of("store/maildir_store.ts", "store/maildir_store", [
+    [
+      "a Maildir keeps the copies of a message that is refused",
+      "await Promise.all([...copies.values()].map(withdraw));",
+      "",
+    ],
+  ]),
+  ...of("store/file_store.ts", "store/durability", [
+    [
+      "FileStore's folder is not synced",
+      "if (!this.#sync) return;",
+      "return;",
+    ],
+    [
+      "FileStore's folder is not synced where a message takes another's place",
+      "await renameOrRemove(temporary, path);\n      await syncFolder(dirname(path));",
+      "await renameOrRemove(temporary, path);",
+    ],
+    [
+      "FileStore keeps a message that it has refused",
+      "await Deno.remove(path).catch(() => {});",
+      "",
+    ],
+    [
+      "FileStore does not bring the older message back",
+      "await Deno.rename(older, path).catch(() => {});",
+      "",
+    ],
+  ]),
+  ...of("store/append_file.ts", "store/durability", [
+    [
+      "the folder of an mbox is not synced",
+      "await syncFolder(dirname(path));",
+      "",
+    ],
+    [
+      "what is appended is not synced",
+      "if (options.sync && changed) await file.syncData();",
+      "",
+    ],
+    [
+      "a refused append stays",
+      "await shorten(file, start);\n      if (made)",
+      "if (made)",
+    ],
+  ]),
+  ...of("store/append_file.ts", "attacks/planted_files", [
+    [
+      "an mbox of another user is appended to",
+      "await requireTrusted(path, info, { folder: dirname(path), owners });",
+      "void owners;",
+    ],
+  ]),
+  ...of("store/append_file.ts", "store/mbox_store", [
+    [
+      "a renamed mbox is appended to under its old name",
+      "if (await isSameFile(file, path)) return { file, made };",
+      "return { file, made };",
+    ],
+    [
+      "one failed append spoils the others of its group",
+      "await shorten(file, end);",
+      "",
+    ],
+    [
+      "an mbox is not brought to a blank line first",
+      "newline.repeat(missing)",
+      "newline.repeat(0 * missing)",
+    ],
+  ]),
+  ...of("files/trust.ts", "attacks/planted_files", [
+    [
+      "a file with a second name is written to",
+      "if (info.isFile && (info.nlink ?? 1) > 1) {",
+      "if (info.isFile && (info.nlink ?? 1) > 2) {",
+    ],
+    [
+      "a folder that the group may write to is trusted",
+      "const WRITABLE_BY_OTHERS = 0o022;",
+      "const WRITABLE_BY_OTHERS = 0o002;",
+    ],
+    [
+      "symbolic links are followed",
+      "info = await Deno.lstat(path);",
+      "info = await Deno.stat(path);",
+    ],
+  ]),
+  ...of("store/content.ts", "store/mbox_store", [
+    [
+      "fields that only a reader may write stay in an mbox",
+      "...(mbox ? MBOX_FIELDS : [])",
+      "",
+    ],
+    [
+      "a line end in the sender forges a separator",
+      '.replace(/[\\s\\p{Cc}]/gu, "_")',
+      "",
+    ],
+  ]),
+  ...of("store/content.ts", ["store/maildir_store", "store/file_store"], [
+    [
+      "a Return-Path of the client stays",
+      "...(returnPath ? RETURN_PATH : []), ",
+      "",
+    ],
+  ]),
+  ...of("store/line_encoding.ts", "store/line_encoding", [
+    [
+      "a quoted separator is not quoted again",
+      "while (octets[at] === GREATER) at++;",
+      "",
+    ],
+    [
+      "a separator cut in two is not quoted",
+      "this.#held = matched;\n        break;",
+      "break;",
+    ],
+  ]),
+  ...of("store/mailbox_name.ts", "store/mailbox_name", [
+    [
+      "an @ in a local part passes for the separator",
+      '.replaceAll("@", "%40")',
+      "",
+    ],
+    [
+      "a mailbox may be hidden or a flag",
+      "if (/^[.-]/.test(name) || RESERVED.test(name)) {",
+      "if (RESERVED.test(name)) {",
+    ],
+    [
+      "a mailbox may be another's lock",
+      "if (/\\.lock$/i.test(name)) {",
+      "if (/\\.lock$/.test(name)) {",
+    ],
+  ]),
+  ...of("store/lock.ts", "store/lock", [
+    [
+      "a lock of another machine is broken",
+      "if (pid === undefined || host !== hostName()) return false;",
+      "if (pid === undefined) return false;",
+    ],
+    [
+      "a young lock is broken",
+      "if (mtime === null || Date.now() - mtime.getTime() < staleMs) return false;",
+      "if (mtime === null) return false;",
+    ],
+  ]),
+  ...of("store/keeping.ts", "store/maildir_store", [
+    [
+      "two names of one mailbox get two copies",
+      "plan.set(name, delivery = new Delivery(name));",
+      "plan.set(`${name} ${plan.size}`, delivery = new Delivery(name));",
+    ],
+  ]),
+];
+
+const SPOOL: readonly Mutation[] = [
+  ...of("queue/spool_files.ts", "queue/durability", [
+    [
+      "the spool's sync does nothing",
+      "sync: () => file.syncData(),",
+      "sync: () => Promise.resolve(),",
+    ],
+    [
+      "the spool's folder sync does nothing",
+      "await syncFolder(path);",
+      "",
+    ],
+    [
+      "the spool's folders are not durable",
+      "await makeFolderAgain(resolve(path), { sync: true });",
+      "await makeFolderAgain(resolve(path), { sync: false });",
+    ],
+    [
+      "spool files may be read by all",
+      "await Deno.open(path, { write: true, createNew: true, mode: FILE_MODE }),",
+      "await Deno.open(path, { write: true, createNew: true, mode: 0o644 }),",
+    ],
+    [
+      "the journal may be read by all",
+      "await Deno.open(path, { append: true, create: true, mode: FILE_MODE }),",
+      "await Deno.open(path, { append: true, create: true, mode: 0o644 }),",
+    ],
+  ]),
+  ...of("queue/journal.ts", ["queue/durability", "queue/file_spool_crash"], [
+    [
+      "the folder is not synced after the journal's rename",
+      "this.#file = await files.append(path);\n    await files.syncFolder(folder);",
+      "this.#file = await files.append(path);",
+    ],
+    [
+      "a rewritten journal is not synced before its rename",
+      "await file.sync();\n      file.close();",
+      "file.close();",
+    ],
+    [
+      "a line is durable before it is synced",
+      "if (group.some(isUrgent)) await this.#file.sync();",
+      "",
+    ],
+  ]),
+  ...of("queue/journal.ts", "queue/file_spool", [
+    [
+      "a line is written behind a torn one",
+      "if (this.#troubled) await this.#recover();",
+      "",
+    ],
+    [
+      "a refused line is not written again",
+      "this.#pending = [...left, ...this.#pending];",
+      "",
+    ],
+  ]),
+  ...of("queue/file_spool.ts", [
+    "queue/durability",
+    "queue/file_spool_crash",
+  ], [
+    [
+      "a message is forgotten before the journal says so",
+      "await this.#append(id, goneLine(id));",
+      "this.#append(id, goneLine(id)).catch(() => {});",
+    ],
+    [
+      "a step of progress is not waited for",
+      'await this.#append(id, encodeJournalLine({ kind: "change", id, change }));',
+      'this.#append(id, encodeJournalLine({ kind: "change", id, change })).catch(() => {});',
+    ],
+    [
+      "the journal forgets what a loss of power brings back",
+      "await this.#files.syncFolder(this.#paths.messages);\n      for",
+      "for",
+    ],
+  ]),
+  ...of("queue/file_spool.ts", "queue/file_spool", [
+    [
+      "two messages may have one name",
+      "if (!isSpoolId(id) || this.#entries.has(id) || this.#adding.has(id)) {",
+      "if (!isSpoolId(id) || this.#adding.has(id)) {",
+    ],
+  ]),
+  ...of("queue/file_spool.ts", "queue/durability", [
+    [
+      "the record of a message that has left stays",
+      "if (isLast) await this.#removeFile(file);",
+      "",
+    ],
+  ]),
+  ...of("queue/file_spool.ts", "attacks/planted_files", [
+    [
+      "a planted journal is followed",
+      'await files.requireOurs(file, "file", root);',
+      "",
+    ],
+  ]),
+  ...of("queue/record_reader.ts", "queue/file_spool", []),
+  ...of("queue/record_reader.ts", "queue/file_spool", [
+    [
+      "a record of another message is sent",
+      "if (head.envelope.id !== id) {",
+      "if (false) {",
+    ],
+  ]),
+  ...of("queue/record_reader.ts", "queue/file_spool", [
+    [
+      "a message that is cut short goes out as if it were whole",
+      'throw new SpoolError(\n      `Cannot read message "${envelope.id}": ${left}',
+      'void (\n      `Cannot read message "${envelope.id}": ${left}',
+    ],
+  ]),
+  ...of("queue/record_writer.ts", "queue/file_spool", [
+    [
+      "content that is too short is kept",
+      "if (used !== size) throw wrongSize(used, size);",
+      "",
+    ],
+  ]),
+];
+
+const QUEUE: readonly Mutation[] = [
+  ...of("queue/schedule.ts", "queue/schedule", [
+    ["the first delay is left out", "failures - 1, last", "failures, last"],
+    ["delays only grow", "1 - JITTER + 2 * JITTER", "1 + JITTER"],
+    [
+      "a schedule may be endless",
+      "const MAX_STEPS = 1000;",
+      "const MAX_STEPS = 1e9;",
+    ],
+  ]),
+  ...of("queue/notices.ts", "queue/queue", [
+    [
+      "a notice is answered with a notice",
+      'if (entry.envelope.from === "") return;',
+      "",
+    ],
+    [
+      "NOTIFY=NEVER is not heeded",
+      'notify === undefined ? what !== "SUCCESS" : notify.includes(what)',
+      'notify === undefined ? what !== "SUCCESS" : true',
+    ],
+    [
+      "success is told without being asked for",
+      'notify === undefined ? what !== "SUCCESS" : notify.includes(what)',
+      "notify === undefined || notify.includes(what)",
+    ],
+  ]),
+  ...of("relay/outcome.ts", "relay/policies", [
+    [
+      "a message that may have arrived is sent again",
+      'if (failure.broken && !failure.fromPeer) return "defer";',
+      "",
+    ],
+    [
+      "a smarthost's greeting returns all mail",
+      'return hard && options.smarthost !== true ? "bounce" : "defer";',
+      'return hard ? "bounce" : "defer";',
+    ],
+    [
+      "a greeting is the last word of all hosts",
+      'if (options.moreHosts) return "next";\n',
+      "",
+    ],
+    [
+      "a wish for TLS returns mail",
+      "new Set([523, 524, 530, 538])",
+      "new Set([523, 524, 538])",
+    ],
+    [
+      "552 to RCPT is for good",
+      'return stage === "rcpt" && code === 552 &&',
+      "return false &&",
+    ],
+    [
+      "a refusal of the content is tried again",
+      'return failure.fromPeer && !isSoft(failure) ? "bounce" : soft;',
+      "return soft;",
+    ],
+    [
+      "a session that ended is a word about the message",
+      "return broken || fromPeer;",
+      "return broken;",
+    ],
+    [
+      "a broken session returns mail",
+      "const hard = !failure.broken && !isSoft(failure);",
+      "const hard = !isSoft(failure);",
+    ],
+  ]),
+  ...of("relay/transfer_encoding.ts", "relay/body_conversion", [
+    [
+      "a dot at the start of an encoded line stays",
+      "(byte !== DOT && byte !== CAPITAL_F)",
+      "byte !== CAPITAL_F",
+    ],
+    [
+      "a blank at the end of a line is lost on the way",
+      "held !== CR && !ends",
+      "held !== CR",
+    ],
+    [
+      "encoded lines have no end",
+      "if (this.#column + width > MAX_LINE - 1) {",
+      "if (false) {",
+    ],
+  ]),
+  ...of("relay/outcome.ts", "relay/policies", [
+    [
+      "552 to RCPT with another reason asks for a second transaction",
+      'return reply.enhanced === undefined || reply.enhanced === "4.5.3";',
+      "return true;",
+    ],
+    [
+      "a refused recipient is a failure of the host",
+      "return failure.broken;\n    default:",
+      "return true;\n    default:",
+    ],
+  ]),
+  ...of("relay/tls_policy.ts", "relay/policies", [
+    [
+      "required TLS goes without",
+      'return security === "opportunistic" ? "skip" : "refuse";',
+      'return "skip";',
+    ],
+    [
+      "verified takes any certificate",
+      'security !== "verified" || !facts.error',
+      "true",
+    ],
+    [
+      "broken TLS overrides what is required",
+      'if (security !== "opportunistic") return security;',
+      "",
+    ],
+  ]),
+];
+
+const SASL: readonly Mutation[] = [
+  ...of("sasl/digest.ts", "house/layers", [
+    [
+      "secrets are compared in a time that tells",
+      "return timingSafeEqual(comparable(left), comparable(right));",
+      "return String(left) === String(right);",
+    ],
+  ]),
+  ...of("sasl/digest.ts", "sasl/digest", [
+    [
+      "all secrets are the same",
+      "return timingSafeEqual(comparable(left), comparable(right));",
+      "return comparable(left).length === comparable(right).length;",
+    ],
+  ]),
+  ...of("sasl/secret_check.ts", "sasl/unknown_users", [
+    [
+      "an unknown user logs in by CRAM-MD5 with an empty secret",
+      'return Promise.resolve(same && known !== "");',
+      "return Promise.resolve(same);",
+    ],
+    [
+      "an unknown user logs in with an empty password",
+      'return same && known !== undefined && known !== "" && given !== undefined;',
+      "return same;",
+    ],
+  ]),
+  ...of("sasl/secret_check.ts", "sasl/unknown_users", [
+    [
+      "a plain secret costs no rounds",
+      'await pbkdf2(given ?? "", { salt: DUMMY_SALT, iterations });',
+      "void iterations;",
+    ],
+  ]),
+  ...of("sasl/scram_server.ts", ["sasl/malformed", "sasl/server_exchange"], [
+    [
+      "SCRAM takes the binding of another connection",
+      "if (!this.#bindsChannel(final, first.header)) {",
+      "if (false) {",
+    ],
+    [
+      "SCRAM does not notice a list of mechanisms that was cut",
+      'return header.flag === "y" && channelBinding !== undefined',
+      "return false",
+    ],
+    [
+      "SCRAM succeeds without a proof",
+      "if (!proven || !usable) return false;",
+      "if (!usable) return false;",
+    ],
+    [
+      "SCRAM succeeds against the program's judgement",
+      "!ok || this.#proven === undefined ||",
+      "this.#proven === undefined ||",
+    ],
+  ]),
+  ...of("sasl/scram_server.ts", "sasl/scram_server", [
+    [
+      "SCRAM takes another's nonce",
+      "if (final.nonce !== first.nonce + this.#nonce) {",
+      "if (false) {",
+    ],
+  ]),
+  ...of("sasl/scram_client.ts", "sasl/client_mechanism", [
+    [
+      "the client takes any signature",
+      "signature === undefined || !equalSecrets(signature, this.#signature)",
+      "signature === undefined",
+    ],
+    [
+      "the client takes a foreign nonce",
+      "first === undefined || !first.nonce.startsWith(this.#nonce) ||",
+      "first === undefined ||",
+    ],
+    [
+      "the client proves itself with one round",
+      "first.iterations < MIN_ITERATIONS || ",
+      "",
+    ],
+    [
+      "the client does without a signature",
+      'if (this.#state !== "signed") {',
+      'if (this.#state === "first") {',
+    ],
+  ]),
+  ...of("sasl/gs2.ts", "sasl/scram_server", [
+    [
+      "a SCRAM name is unescaped twice",
+      'text.replaceAll("=2C", ",").replaceAll("=3D", "=")',
+      'text.replaceAll("=3D", "=").replaceAll("=2C", ",")',
+    ],
+  ]),
+  ...of("session/login_guard.ts", "session/login_guard", [
+    [
+      "guesses at one account never end",
+      "const PAIR_BUDGET = 10;",
+      "const PAIR_BUDGET = 1000;",
+    ],
+    [
+      "guesses under way do not count",
+      "ofPair + pending(pair) >= PAIR_BUDGET ||",
+      "",
+    ],
+    [
+      "another case of a name is a new budget",
+      "canonicalAccount(account.slice(0, MAX_NAME)).toLowerCase()",
+      "canonicalAccount(account.slice(0, MAX_NAME))",
+    ],
+    [
+      "each address of a /64 has its own budget",
+      'bytes.slice(0, 8).join(".")',
+      'bytes.join(".")',
+    ],
+    [
+      "an account may be guessed at from everywhere at once",
+      "this.#turns.set(account, at + TURN_MS);",
+      "",
+    ],
+    [
+      "anybody locks a user out",
+      "const turn = known || ofAccount < ACCOUNT_BUDGET",
+      "const turn = ofAccount < ACCOUNT_BUDGET",
+    ],
+  ]),
+];
+
+const LIMITS: readonly Mutation[] = [
+  ...of("session/authentication.ts", "session/authentication", [
+    [
+      "a log-in in the clear is told as refused for good",
+      "  538,\n",
+      "  534,\n",
+    ],
+    [
+      "an unknown mechanism is told as a wrong line",
+      'reply(504, "5.5.4", "Mechanism',
+      'reply(501, "5.5.4", "Mechanism',
+    ],
+    [
+      "a log-in that was given up is told as wrong",
+      'reply(501, "5.7.0", "Authentication cancelled")',
+      'reply(535, "5.7.8", "Authentication cancelled")',
+    ],
+    [
+      "a session may guess without end",
+      "const SESSION_BUDGET = 3;",
+      "const SESSION_BUDGET = 300;",
+    ],
+  ]),
+  ...of("session/limits.ts", "session/limits", [
+    ["one more than the limit is let in", "count >= limit", "count > limit"],
+    ["0 is a limit", "return limit > 0 && count", "return count"],
+    [
+      "a refused connection is counted for ever",
+      'if (typeof ticket === "string") this.#count.leave();',
+      "",
+    ],
+    [
+      "networks that are exempt are limited",
+      "if (this.limits.exempt.some((it) => it.contains(address))) return EXEMPT;",
+      "",
+    ],
+    [
+      "the delay of refusals has no end",
+      "return Math.min(delay, this.limits.tarpitMs);",
+      "return delay;",
+    ],
+    [
+      "messages are not counted",
+      "} else table.add(entry, FIELD.messages, 1);",
+      "}",
+    ],
+  ]),
+];
+
+const PROTOCOL: readonly Mutation[] = [
+  ...of("protocol/replies.ts", "protocol/replies", [
+    [
+      "no such user is told as another trouble",
+      'noSuchUser: [550, "5.1.1", "No such user"],',
+      'noSuchUser: [550, "5.2.1", "No such user"],',
+    ],
+    [
+      "a wrong password is told as another trouble",
+      'authFailed: [535, "5.7.8",',
+      'authFailed: [535, "5.7.0",',
+    ],
+  ]),
+  ...of("protocol/data_decoder.ts", "protocol/data_decoder", [
+    [
+      "a bare LF is not noticed",
+      'this.bareNewline ??= "LF";',
+      "",
+    ],
+    [
+      "a bare CR before the end of data becomes a line end",
+      "if (normalizes) input[from] = SPACE;",
+      "",
+    ],
+    [
+      "a dot behind a bare LF ends the data",
+      'result[used++] = DOT;\n          position = "bare-lf-dot";',
+      'position = "dot";',
+    ],
+  ]),
+  ...of("protocol/data_decoder.ts", "protocol/server_bdat", [
+    [
+      "a dot is taken out of a chunk",
+      "if (input[at] === DOT && this.#stuffed) {\n            out = move",
+      "if (input[at] === DOT) {\n            out = move",
+    ],
+  ]),
+  ...of("protocol/data_encoder.ts", "protocol/data_encoder", [
+    [
+      "a dot at the start of a line goes out bare",
+      "else if (octet === DOT && last === LF && this.#stuffs) out[to++] = DOT;",
+      "",
+    ],
+    [
+      "a stray CR goes out",
+      "out[to++] = last = SPACE;",
+      "out[to++] = CR;",
+    ],
+    [
+      "a CR at the end becomes a line end",
+      "? BLANK_CRLF",
+      "? CRLF",
+    ],
+    [
+      "a dot at the start of a chunk goes out bare",
+      "if (this.#last === LF && this.#stuffs && chunk[at] === DOT) return at;",
+      "",
+    ],
+  ]),
+  ...of("protocol/line_buffer.ts", "protocol/line_buffer", [
+    [
+      "a bare CR stands in a command",
+      'if (octet === CR) return "bare-newline";',
+      "",
+    ],
+    [
+      "a line without end is taken in for ever",
+      'return this.#isEndless(0) ? "endless" : "more";',
+      'return "more";',
+    ],
+    [
+      "what follows a bare LF is a command",
+      "const bare = !isWhole || this.#behindFeed > 0;",
+      "const bare = !isWhole;",
+    ],
+    [
+      "a line may be one byte too long",
+      "this.#used + (to - start) > this.limit",
+      "this.#used + (to - start) > this.limit + 1",
+    ],
+  ]),
+  ...of("protocol/xtext.ts", "protocol/xtext", [
+    [
+      "a plus is not encoded",
+      "const PLAIN = /^[!-*,-<>-~]*$/;",
+      "const PLAIN = /^[!-<>-~]*$/;",
+    ],
+  ]),
+  ...of("protocol/server_states.ts", "protocol/server_order", [
+    [
+      "MAIL comes before the greeting",
+      "MAIL: row(sayHello, RUN,",
+      "MAIL: row(RUN, RUN,",
+    ],
+    [
+      "STARTTLS comes inside a transaction",
+      "STARTTLS: row(RUN, RUN, outOfOrder, outOfOrder,",
+      "STARTTLS: row(RUN, RUN, outOfOrder, RUN,",
+    ],
+    [
+      "DATA comes without a recipient",
+      "DATA: row(sayHello, noMail, noRecipients,",
+      "DATA: row(sayHello, noMail, RUN,",
+    ],
+  ]),
+  ...of("protocol/server_commands.ts", [
+    "protocol/server_protocol",
+    "protocol/server_order",
+  ], [
+    [
+      "a name from the clear is believed under TLS",
+      "conversation.helo = undefined;\n    conversation.extended = false;\n    if (conversation.phase",
+      "if (conversation.phase",
+    ],
+    [
+      "TLS that is required is not",
+      'if (profile.startTls === "required" && !tls && !BEFORE_TLS.has(verb)) {',
+      "if (false) {",
+    ],
+    [
+      "a log-in that is required is not",
+      "!BEFORE_LOGIN.has(verb)",
+      "false",
+    ],
+    [
+      "a session logs in twice",
+      "if (authenticated) return this.#outbox.error(replies.outOfOrder);",
+      "",
+    ],
+  ]),
+  ...of("protocol/server_commands.ts", "protocol/server_budget", [
+    [
+      "names may be guessed without end",
+      "++this.#refusedNames > most && most > 0",
+      "false",
+    ],
+  ]),
+  ...of("protocol/server_commands.ts", "protocol/server_budget", [
+    [
+      "one recipient more than the limit is taken",
+      "if (envelope.recipients.length >= maxRecipients) {",
+      "if (envelope.recipients.length > maxRecipients) {",
+    ],
+  ]),
+  ...of("protocol/server_commands.ts", "attacks/starttls_injection", [
+    [
+      "commands in the clear are run under TLS",
+      "input.forget();\n    this.#outbox.reply(replies.startTls);",
+      "this.#outbox.reply(replies.startTls);",
+    ],
+  ]),
+  ...of("protocol/server_content.ts", [
+    "protocol/server_lmtp",
+    "protocol/server_bdat",
+  ], [
+    [
+      "LMTP says the same of all recipients",
+      "this.#outbox.reply(recipient.reply ?? reply);",
+      "this.#outbox.reply(reply);",
+    ],
+    [
+      "BINARYMIME is taken by DATA",
+      'if (this.#conversation.envelope!.parameters.body === "BINARYMIME") {',
+      "if (false) {",
+    ],
+  ]),
+  ...of("protocol/server_content.ts", "attacks/endless_input", [
+    [
+      "refused content comes without end",
+      "if (body.isEndless && !body.dataEnded) {",
+      "if (false) {",
+    ],
+  ]),
+  ...of("protocol/server_protocol.ts", [
+    "protocol/server_protocol",
+    "protocol/server_bdat",
+  ], []),
+  ...of("protocol/server_protocol.ts", "protocol/server_dialogue", [
+    [
+      "control characters stand in a command",
+      "else if (CONTROL.test(argument)) {",
+      "else if (false) {",
+    ],
+  ]),
+  ...of("protocol/server_protocol.ts", "protocol/server_protocol", [
+    [
+      "half a line from the clear goes on under TLS",
+      "this.#lines.reset();\n    this.#tlsOctets = 0;",
+      "this.#tlsOctets = 0;",
+    ],
+  ]),
+  ...of("protocol/parameters.ts", "protocol/parameters", [
+    [
+      "a parameter may be given twice",
+      "if (taken[field] !== undefined) {",
+      "if (false) {",
+    ],
+    [
+      "parameters are taken that were not offered",
+      "if (!allowed.smtpUtf8) break;",
+      "",
+    ],
+    [
+      "an ENVID brings a line end into the notice",
+      "return envid !== undefined && PRINTABLE.test(envid) ? envid : undefined;",
+      "return envid;",
+    ],
+    [
+      "an ORCPT brings a line end into the notice",
+      "if (address === undefined || !PRINTABLE.test(address)) return undefined;",
+      "if (address === undefined) return undefined;",
+    ],
+    [
+      "a SIZE beyond all numbers is kept as it is",
+      "return Math.min(Number(value), Number.MAX_SAFE_INTEGER);",
+      "return Number(value);",
+    ],
+  ]),
+  ...of("protocol/trace.ts", "protocol/trace", [
+    [
+      "the client's name adds a field",
+      'const from = ["Received: from", clean(init.helo, 255), `(${name}${literal})`];',
+      'const from = ["Received: from", init.helo, `(${name}${literal})`];',
+    ],
+    [
+      "a log-in is not told in Received",
+      '${init.authenticated ? "A" : ""}',
+      "",
+    ],
+    [
+      "dates in zones west of UTC are told as east",
+      'const sign = offsetMinutes < 0 ? "-" : "+";',
+      'const sign = "+";',
+    ],
+  ]),
+  ...of("protocol/server_body.ts", "protocol/server_bdat", [
+    [
+      "BDAT goes around the policy of bare line ends",
+      '(options.binary || this.#policy === "keep");',
+      "true;",
+    ],
+    [
+      "a chunk runs on into the next command",
+      "const stop = Math.min(end, start + this.#chunkLeft);",
+      "const stop = end;",
+    ],
+  ]),
+  ...of("session/local_domains.ts", "session/local_domains", [
+    [
+      "every address literal is local",
+      "bytes.join() === parseUnmapped(ip)?.join();",
+      "true;",
+    ],
+    [
+      "only one spelling of a domain is local",
+      "return names.has(address.asciiDomain) ||",
+      "return",
+    ],
+  ]),
+  ...of("protocol/proxy_header.ts", "protocol/proxy_header", [
+    [
+      "a health check of the proxy is believed",
+      'if (command === "LOCAL") {',
+      "if (false) {",
+    ],
+    [
+      "a PROXY port beyond 65535 is taken",
+      " || port > 65535) return undefined;",
+      ") return undefined;",
+    ],
+    [
+      "a damaged PROXY header is taken",
+      "else if (tlvs === undefined || !isIntact(block, start)) return undefined;",
+      "else if (tlvs === undefined) return undefined;",
+    ],
+    [
+      "a PROXY line has no end",
+      "const MAX_LINE = 107;",
+      "const MAX_LINE = 1007;",
+    ],
+  ]),
+  ...of("protocol/domain.ts", "protocol/domain", [
+    [
+      "a dot at the end makes another domain",
+      'domain.endsWith(".") ? domain.slice(0, -1) : domain',
+      "domain",
+    ],
+    [
+      "look-alikes are one domain",
+      "return (isSpelling(name) && convert(name)) || lowerAscii(name);",
+      "return convert(name) || lowerAscii(name);",
+    ],
+  ]),
+];
+
+/** All of them. */
+export const MUTATIONS: readonly Mutation[] = [
+  ...STORES,
+  ...SPOOL,
+  ...QUEUE,
+  ...SASL,
+  ...LIMITS,
+  ...PROTOCOL,
+];
