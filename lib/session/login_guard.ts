@@ -224,9 +224,13 @@ export class LoginGuard {
 /** The longest account name that is told apart; a client may send more, to fill memory. */
 const MAX_NAME = 64;
 
-/** The name as it counts: handlers may take it in any case, so other letters are no new budget. */
+/**
+ * The name as it counts. A handler may compare as its database does, without
+ * case, accents and blanks at the ends: no such spelling has a budget of its own.
+ */
 function nameOf({ account }: LoginAttempt): string {
-  return canonicalAccount(account.slice(0, MAX_NAME)).toLowerCase();
+  const name = canonicalAccount(account.slice(0, MAX_NAME).trim());
+  return name.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
 }
 
 function accountKey(attempt: LoginAttempt): string {
