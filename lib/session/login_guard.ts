@@ -22,7 +22,7 @@
  * network that has logged in is no exception to the budget of its pair.
  */
 
-import { parseUnmapped } from "../net/ip.ts";
+import { customerOf } from "../net/ip.ts";
 import { canonicalAccount } from "../sasl/accounts.ts";
 import { BoundedMap } from "./bounded_map.ts";
 import { Delays } from "./delays.ts";
@@ -238,15 +238,9 @@ function accountKey(attempt: LoginAttempt): string {
 }
 
 function addressKey({ address }: LoginAttempt): string {
-  return `a ${network(address)}`;
+  return `a ${customerOf(address)}`;
 }
 
 function pairKey(attempt: LoginAttempt): string {
-  return `p ${network(attempt.address)} ${nameOf(attempt)}`;
-}
-
-/** The address itself for IPv4, the /64 for IPv6, which is one customer. */
-function network(address: string): string {
-  const bytes = parseUnmapped(address);
-  return bytes === undefined ? address : bytes.slice(0, 8).join(".");
+  return `p ${customerOf(attempt.address)} ${nameOf(attempt)}`;
 }
