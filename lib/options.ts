@@ -135,6 +135,7 @@ export function isOptions(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null &&
     !(Symbol.iterator in value) && !(value instanceof Date) &&
     !(value instanceof URL) && !(value instanceof RegExp) &&
+    !(value instanceof Boolean) && !(value instanceof Number) &&
     !(value instanceof Error) && !ArrayBuffer.isView(value) &&
     typeof Reflect.get(value, "then") !== "function";
 }
@@ -184,8 +185,16 @@ export function object<T>(rules: Rules<T>, example?: string): Rule {
       for (const name in all) {
         const rule = all[name]!;
         const given = value[name];
-        if (given !== undefined) rule.check(given, inside(at, name));
-        else if (rule.required) {
+        if (given !== undefined) {
+          // A copy would be without it: what was checked would not hold.
+          if (!Object.prototype.propertyIsEnumerable.call(value, name)) {
+            throw optionError(inside(at, name), given, {
+              want:
+                "a property of the object itself, neither inherited nor hidden",
+            });
+          }
+          rule.check(given, inside(at, name));
+        } else if (rule.required) {
           throw optionError(inside(at, name), given, rule);
         }
       }
@@ -248,7 +257,22 @@ export const anyNumber: Rule = where(
 /** A path of a file or folder. */
 export const path: Rule = where(
   "a path that is not empty",
-  (value) => typeof value === "string" && value !== "",
+  (value) => typeof value === "string" && value !== "" && !value.includes("\0"),
+);
+
+/** A host to bind or to connect to. */
+export const host: Rule = where(
+  'a host, as "127.0.0.1"',
+  (value) => typeof value === "string" && /^[^\s\p{Cc}]+$/u.test(value),
+);
+
+/** An own name: white space or brackets would be taken apart by those who read a greeting, EHLO or Received. */
+export const ownName: Rule = where(
+  'a name, as "mx.example.com"',
+  (value) =>
+    typeof value === "string" && value.length <= 255 &&
+    (/^[\p{L}\p{N}_-]+(?:\.[\p{L}\p{N}_-]+)*$/u.test(value) ||
+      /^\[[0-9A-Za-z.:]+\]$/.test(value)),
 );
 
 /** A port to connect to. */

@@ -129,7 +129,9 @@ export class SmtpServer {
     this.#front = new ProxyFront({
       serve: (transport, context) => this.#live.serve(transport, context),
       isFull: (waiting) =>
-        this.#counts.open + waiting >= this.#counts.limits.maxConnections,
+        waiting >= this.#counts.shareOf(
+          this.#counts.limits.maxConnections - this.#counts.open,
+        ),
       log: this.#log,
     });
     this.#listeners = new Listeners({
@@ -139,6 +141,7 @@ export class SmtpServer {
       onCrowded: () => this.#live.makeRoom(),
       log: this.#log,
       share: services !== undefined,
+      shareOf: (total) => this.#counts.shareOf(total),
     });
     this.#relaying = relayServiceOf(() => this.#options, {
       dns: this.dns,

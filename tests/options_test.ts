@@ -126,6 +126,27 @@ const SERVER_ROWS: [options: unknown, begins: string, ends: string][] = [
   [{ toString: 1 }, "Cannot use toString: no such option", "logLevel"],
   ["127.0.0.1:25", 'Cannot use the options "127.0.0.1:25"', "}"],
   [null, "Cannot use the options null", "}"],
+  [
+    Object.create({ domains: ["a.example"] }),
+    "Cannot use domains (an array): want a property of the object itself",
+    "hidden",
+  ],
+  [
+    Object.defineProperty({}, "authentication", { value: "required" }),
+    'Cannot use authentication "required": want a property of the object',
+    "hidden",
+  ],
+  [{ relay: new Boolean(false) }, "Cannot use relay (an object)", "}"],
+  [{ accounts: new Uint8Array(2) }, "Cannot use accounts: want", ")"],
+  [{ certificate: new String("a") }, "Cannot use certificate (an", "Source"],
+  [{ temporaryFolder: "a\0b" }, 'Cannot use temporaryFolder "a', "empty"],
+  [{ domains: ["*"] }, 'Cannot use "*" as a local domain', '"'],
+  [{ domains: ["a.example,b.example"] }, 'Cannot use "a.example,b', '"'],
+  [{ hostname: "a\r\nb" }, 'Cannot use hostname "a', '"'],
+  [{ relay: { hostname: "a\r\nQUIT" } }, "Cannot use relay.hostname", '"'],
+  [{ relay: { bounceFrom: "a@b\r\nX: y" } }, "Cannot use relay.bounceF", '"'],
+  [{ relay: { bounceFrom: "" } }, 'Cannot use relay.bounceFrom ""', '"'],
+  [{ relay: { smarthosts: [{ host: "" }] } }, "Cannot use relay.smart", '"'],
   [new Map([["listen", ":25"]]), "Cannot use the options (an object)", "}"],
 ];
 
@@ -136,6 +157,78 @@ Deno.test("SmtpServer refuses options that it does not understand, and names the
       assert(text.startsWith(begins), text);
       assert(text.endsWith(ends), text);
       assert(!/hunter2|12345/.test(text), text);
+    });
+  }
+});
+
+Deno.test("waits that no timer can hold are refused, not ended at once", async (t) => {
+  const server = new SmtpServer({ listen: [], log() {} });
+  const rows: [name: string, give: (ms: number) => unknown][] = [
+    ...[
+      "timeoutMs",
+      "mailTimeoutMs",
+      "contentTimeoutMs",
+      "handshakeTimeoutMs",
+      "handlerTimeoutMs",
+      "tarpitMs",
+    ].flatMap((name): [string, (ms: number) => unknown][] => [
+      [name, (ms) => new SmtpServer({ limits: { [name]: ms } })],
+      [`reload ${name}`, (ms) => server.reload({ limits: { [name]: ms } })],
+    ]),
+    ["graceMs", (graceMs) => server.stop({ graceMs })],
+    [
+      "connect",
+      (connect) => new SmtpServer({ relay: { timeouts: { connect } } }),
+    ],
+    [
+      "data",
+      (data) => SmtpClient.connect({ host: "127.0.0.1", timeouts: { data } }),
+    ],
+    ["dns", (timeoutMs) => new SmtpServer({ dns: { timeoutMs } })],
+    ["pool", (idleMs) => new SmtpServer({ relay: { pool: { idleMs } } })],
+  ];
+  for (const [name, give] of rows) {
+    await t.step(name, async () => {
+      for (const ms of [2 ** 31, 2 ** 53 - 1, Infinity, NaN, -1]) {
+        const error = await assertRejects(async () => {
+          await give(ms);
+        }, RangeError);
+        assert(error.message.startsWith("Cannot "), error.message);
+      }
+    });
+  }
+});
+
+Deno.test("networks are read when they are given, wherever they stand", async (t) => {
+  const networks = ["10.0.0.1/8"];
+  const server = new SmtpServer({ listen: [], log() {} });
+  const rows: [path: string, give: () => unknown][] = [
+    ["proxyProtocol[0]", () => new SmtpServer({ proxyProtocol: networks })],
+    ["xclient[0]", () => server.reload({ xclient: networks })],
+    ["proxyProtocol[0]", () => server.reload({ proxyProtocol: networks })],
+    [
+      "listen.xclient[0]",
+      () => new SmtpServer({ listen: { xclient: networks } }),
+    ],
+    [
+      "listen[0].proxyProtocol[0]",
+      () => new SmtpServer({ listen: [{ proxyProtocol: networks }] }),
+    ],
+    [
+      "limits.exempt[0]",
+      () => new SmtpServer({ limits: { exempt: networks } }),
+    ],
+    ["relay.from[0]", () => new SmtpServer({ relay: { from: networks } })],
+  ];
+  for (const [path, give] of rows) {
+    await t.step(path, async () => {
+      await assertRejects(
+        async () => {
+          await give();
+        },
+        SyntaxError,
+        `Cannot use ${path}: Cannot parse network "10.0.0.1/8"`,
+      );
     });
   }
 });
@@ -193,6 +286,8 @@ Deno.test("a misspelt handler is an error wherever it stands", async (t) => {
     ["of a class", new Inherited(), "onRcptTo"],
     ["of a class above", new Below(), "onRcptTo"],
     ["without on", { rcptTo() {} }, "onRcptTo"],
+    ["none of them", { rcpt() {} }, "rcpt: no such option, want one of on"],
+    ["a module", { default: { onRcptTo() {} } }, "default: no such option"],
     ["a getter", {
       get onMesage(): never {
         throw new Error("Read");
@@ -209,6 +304,31 @@ Deno.test("a misspelt handler is an error wherever it stands", async (t) => {
       const text = await slip(() => new SmtpServer({ handlers }));
       assert(text.startsWith("Cannot use handlers."), text);
       assert(text.includes(meant), text);
+    });
+  }
+});
+
+Deno.test("a handler module that is no default export with handlers does not start", async (t) => {
+  for (
+    const source of [
+      "export default class { onRcptTo() {} }",
+      "export const onRcptTo = () => {};",
+      "export default { onHelo() {} }; export const onRcptTo = () => {};",
+      "export default { default: { onRcptTo() {} } };",
+      "export default () => {};",
+      "export default [];",
+    ]
+  ) {
+    await t.step(source, async () => {
+      const url = `data:text/javascript,${encodeURIComponent(source)}`;
+      const server = new SmtpServer({ listen: [], handlers: url });
+      const text = await slip(() => server.start());
+      assert(
+        text.includes(" of the handler module") ||
+          text.includes("the handler module"),
+        text,
+      );
+      assert(text.includes("want"), text);
     });
   }
 });

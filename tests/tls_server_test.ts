@@ -301,6 +301,36 @@ for (const maxConnectionsPerIp of [1, 2, 8, 50]) {
   });
 }
 
+for (const maxConnections of [9, 20]) {
+  for (const threads of [0, 2]) {
+    Deno.test(`SmtpServer holds ${maxConnections} connections that say nothing where TLS begins, exempt ones too, ${threads} threads`, async () => {
+      await using server = await startServer({
+        certificate,
+        threads,
+        listen: LISTEN,
+        limits: { maxConnections },
+      });
+      const { port } = server.addresses[1]!;
+      const conns: Deno.TcpConn[] = [];
+      let closed = 0;
+      for (let count = 0; count < 3 * maxConnections; count++) {
+        let conn;
+        try {
+          conn = await Deno.connect({ hostname: "127.0.0.1", port });
+        } catch {
+          // The port is bound again at this moment.
+          continue;
+        }
+        conns.push(conn);
+        const ended = () => void closed++;
+        conn.read(new Uint8Array(1)).then(ended, ended);
+      }
+      await until(() => closed >= conns.length - maxConnections);
+      for (const conn of conns) conn.close();
+    });
+  }
+}
+
 Deno.test("SmtpServer turns clients away beyond maxConnections", async () => {
   await using server = await startServer({
     certificate,

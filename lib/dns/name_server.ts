@@ -6,6 +6,7 @@
  * stranger.
  */
 
+import { printable } from "../log.ts";
 import { getServers } from "node:dns";
 import { formatIp, parseIp } from "../net/ip.ts";
 
@@ -42,7 +43,9 @@ export function parseNameServer(text: string): NameServer {
   const port = Number(match?.[3] ?? 53);
   if (bytes === undefined || port > 65535) {
     throw new SyntaxError(
-      `Cannot parse name server "${text}": want "IP", "IP:PORT" or "[IPv6]:PORT", the port from 1 to 65535`,
+      `Cannot parse name server "${
+        printable(text)
+      }": want "IP", "IP:PORT" or "[IPv6]:PORT", the port from 1 to 65535`,
     );
   }
   return { address: formatIp(bytes), port };

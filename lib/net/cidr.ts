@@ -9,6 +9,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc4291#section-2.3 | RFC 4291 section 2.3}
  */
 
+import { printable } from "../log.ts";
 import { formatIp, type IpBytes, parseIp, parseUnmapped } from "./ip.ts";
 
 const PREFIX = /^(?:0|[1-9]\d{0,2})$/;
@@ -101,5 +102,7 @@ function mask(bytes: IpBytes, prefix: number): number[] {
 }
 
 function badNetwork(text: string, want: string): SyntaxError {
-  return new SyntaxError(`Cannot parse network "${text}": want ${want}`);
+  return new SyntaxError(
+    `Cannot parse network "${printable(text)}": want ${want}`,
+  );
 }

@@ -265,6 +265,12 @@ export function parseUnmapped(text: string): IpBytes | undefined {
   return bytes && isMapped(bytes) ? bytes.slice(12) : bytes;
 }
 
+/** Whose an address is, as text: itself for IPv4, the /64 for IPv6, which is one customer's. */
+export function customerOf(address: string): string {
+  const bytes = parseUnmapped(address);
+  return bytes === undefined ? address : bytes.slice(0, 8).join(".");
+}
+
 /** Whether octets are an IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2). */
 function isMapped(bytes: IpBytes): boolean {
   return bytes.length === 16 && bytes[10] === 0xff && bytes[11] === 0xff &&

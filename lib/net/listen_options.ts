@@ -5,6 +5,8 @@
 
 import { nearest } from "../spelling.ts";
 import { parseIp } from "./ip.ts";
+import { parseCidr } from "./cidr.ts";
+import { printable } from "../log.ts";
 import {
   either,
   list,
@@ -67,7 +69,18 @@ export const KIND_RULE: Rule = oneOf("smtp", "submission", "lmtp");
 
 /** What lists of networks must be. */
 export const NETWORKS_RULE: Rule = list(
-  text(),
+  {
+    want: "a network",
+    check(value, at) {
+      text('a network, as "10.0.0.0/8"').check(value, at);
+      try {
+        parseCidr(String(value));
+      } catch (error) {
+        const reason = error instanceof Error ? error.message : String(error);
+        throw new SyntaxError(`Cannot use ${at.path}: ${reason}`);
+      }
+    },
+  },
   'an array of networks, as ["10.0.0.0/8"]',
 );
 
@@ -116,28 +129,31 @@ const KINDS: ReadonlyMap<string, Pick<ListenOptions, "kind" | "security">> =
  * @throws {SyntaxError} If the text has another form
  */
 export function parseListen(text: string): ListenOptions {
-  const match = /^(?:\[([^\]]*)\]|([^:/[\]]*)):(-?\d+)(?:\/([^/]*))?$/.exec(
+  const match = /^(?:\[([^\]\s]*)\]|([^:/[\]\s]*)):(-?\d+)(?:\/([^/]*))?$/.exec(
     text,
   );
+  const given = printable(text);
   const port = Number(match?.[3]);
   const name = match?.[4] ?? "smtp";
   const kind = KINDS.get(name.toLowerCase());
   if (match === null) {
     throw new SyntaxError(
-      `Cannot listen on "${text}": want HOST:PORT or HOST:PORT/KIND, as "127.0.0.1:2525" or "[::1]:2525/lmtp"`,
+      `Cannot listen on "${given}": want HOST:PORT or HOST:PORT/KIND, as "127.0.0.1:2525" or "[::1]:2525/lmtp"`,
     );
   }
   if (!(port >= 0 && port <= 65535)) {
     throw new SyntaxError(
-      `Cannot listen on "${text}": want a port from 0 to 65535`,
+      `Cannot listen on "${given}": want a port from 0 to 65535`,
     );
   }
   if (kind === undefined) {
     const meant = nearest(name, KINDS.keys());
     throw new SyntaxError(
-      `Cannot listen on "${text}": unknown kind "${name}", want one of ${
-        [...KINDS.keys()].join(", ")
-      }${meant === undefined ? "" : ` (did you mean ${meant}?)`}`,
+      `Cannot listen on "${given}": unknown kind "${
+        printable(name)
+      }", want one of ${[...KINDS.keys()].join(", ")}${
+        meant === undefined ? "" : ` (did you mean ${meant}?)`
+      }`,
     );
   }
   const host = match[1] ?? match[2];

@@ -2,6 +2,7 @@
  * What a queue can be told: options, hooks, and their defaults in one place.
  */
 
+import { Address } from "../protocol/address.ts";
 import {
   anyNumber,
   callable,
@@ -10,6 +11,7 @@ import {
   number,
   object,
   required,
+  type Rule,
   type Rules,
   text,
   where,
@@ -149,6 +151,19 @@ const HOOK_RULES: Rules<RelayHooks> = {
   onRelayDone: callable(),
   onRelayError: callable(),
 };
+/** What the sender of notices must be, inside other options: it stands in a header field. */
+export const BOUNCE_FROM_RULE: Rule = where(
+  'an address, as "postmaster@example.com"',
+  (value) => {
+    if (typeof value !== "string" || value === "") return false;
+    try {
+      return Address.parse(value).domain !== "";
+    } catch {
+      return false;
+    }
+  },
+);
+
 const WINDOW_RULES: Rules<WindowLimits> = {
   initial: required(number()),
   max: required(number()),
@@ -172,7 +187,7 @@ const RULES: Rules<RelayQueueOptions> = {
   maxRecipients: anyNumber,
   commonDestination: text(),
   window: object(WINDOW_RULES),
-  bounceFrom: text(),
+  bounceFrom: BOUNCE_FROM_RULE,
   returnLimit: anyNumber,
   pollMs: anyNumber,
   log: callable(),

@@ -5,11 +5,11 @@
  */
 
 import {
-  anyNumber,
   anything,
   checkOptions,
   flag,
   list,
+  number,
   object,
   required,
   type Rules,
@@ -87,12 +87,12 @@ const RULES: Rules<RelayOptions> = {
     username: required(text()),
     password: required(text()),
   }, '{ username: "ann", password: "..." }')),
-  idleWaitMs: anyNumber,
+  idleWaitMs: number(0, Number.MAX_SAFE_INTEGER),
   schedule: where(
     "a RetrySchedule",
     (value) => value instanceof RetrySchedule,
   ),
-  expireAfterMs: anyNumber,
+  expireAfterMs: number(1, Number.MAX_SAFE_INTEGER),
   held: flag,
   tag: anything,
 };

@@ -7,9 +7,11 @@ import {
   abortSignal,
   callable,
   flag,
+  host,
   list,
   object,
   oneOf,
+  ownName,
   port,
   required,
   type Rule,
@@ -177,10 +179,10 @@ export const LOGIN_RULE: Rule = secret(
 
 /** What {@linkcode SmtpClientOptions} must be. */
 export const CLIENT_RULES: Rules<SmtpClientOptions> = {
-  host: required(text('a host, as "mail.example.com"')),
-  address: text("an IP address"),
+  host: required(host),
+  address: host,
   port,
-  hostname: text(),
+  hostname: ownName,
   security: TLS_SECURITY_RULE,
   implicitTls: flag,
   auth: LOGIN_RULE,

@@ -6,7 +6,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.2 | RFC 5321 section 4.5.3.2}
  */
 
-import { number, object, type Rule, type Rules } from "../options.ts";
+import { milliseconds, object, type Rule, type Rules } from "../options.ts";
 import type { Transport } from "../net/transport.ts";
 import type { ClientEffect } from "../protocol/client_effects.ts";
 import type { ClientProtocol } from "../protocol/client_protocol.ts";
@@ -89,22 +89,22 @@ export function clientTimeouts(
 }
 
 const RULES: Rules<ClientTimeouts> = {
-  connect: number(),
-  tls: number(),
-  greeting: number(),
-  hello: number(),
-  startTls: number(),
-  authenticate: number(),
-  reset: number(),
-  mail: number(),
-  rcpt: number(),
-  data: number(),
-  body: number(),
-  dataEnd: number(),
-  quit: number(),
-  opening: number(),
-  message: number(),
-  delivery: number(),
+  connect: milliseconds,
+  tls: milliseconds,
+  greeting: milliseconds,
+  hello: milliseconds,
+  startTls: milliseconds,
+  authenticate: milliseconds,
+  reset: milliseconds,
+  mail: milliseconds,
+  rcpt: milliseconds,
+  data: milliseconds,
+  body: milliseconds,
+  dataEnd: milliseconds,
+  quit: milliseconds,
+  opening: milliseconds,
+  message: milliseconds,
+  delivery: milliseconds,
 };
 
 /** What {@linkcode ClientTimeouts} must be, inside other options. */

@@ -5,13 +5,13 @@
 
 import {
   flag,
+  host,
   list,
   object,
   port,
   required,
   type Rule,
   type Rules,
-  text,
 } from "../options.ts";
 import type { DnsOutcome, MxOutcome } from "../dns/outcome.ts";
 import type { Address } from "../protocol/address.ts";
@@ -60,7 +60,7 @@ export interface RelayHost {
 }
 
 const HOST_RULES: Rules<RelayHost> = {
-  host: required(text('a host, as "mail.example.com"')),
+  host: required(host),
   port,
   implicitTls: flag,
   lmtp: flag,

@@ -4,22 +4,25 @@
  */
 
 import {
-  anyNumber,
   flag,
+  number,
   object,
   oneOf,
+  ownName,
   path,
   port,
   type Rule,
   type Rules,
-  text,
   where,
   whole,
 } from "../options.ts";
 import { formatHostPort, NETWORKS_RULE } from "../net/listen_options.ts";
 import { asciiDomain } from "../protocol/domain.ts";
 import { DEFAULT_WINDOW, type WindowLimits } from "../queue/destination.ts";
-import type { RelayQueueOptions } from "../queue/queue_options.ts";
+import {
+  BOUNCE_FROM_RULE,
+  type RelayQueueOptions,
+} from "../queue/queue_options.ts";
 import { RetrySchedule } from "../queue/schedule.ts";
 import { type Spool, SPOOL_RULE } from "../queue/spool.ts";
 import { type ClientLogin, LOGIN_RULE } from "../relay/client_options.ts";
@@ -154,18 +157,18 @@ const RULES: Rules<RelayingOptions> = {
   login: LOGIN_RULE,
   security: TLS_SECURITY_RULE,
   remotePort: port,
-  hostname: text(),
+  hostname: ownName,
   schedule: where(
     'delays, as "30s 5m*3 1h*12 4h", or a RetrySchedule',
     (value) => typeof value === "string" || value instanceof RetrySchedule,
   ),
-  expireAfterMs: anyNumber,
-  delayNoticeMs: anyNumber,
-  idleWaitMs: anyNumber,
-  bounceFrom: text(),
-  maxConcurrent: anyNumber,
-  maxPerDestination: anyNumber,
-  maxRecipients: anyNumber,
+  expireAfterMs: number(1, Number.MAX_SAFE_INTEGER),
+  delayNoticeMs: number(),
+  idleWaitMs: number(0, Number.MAX_SAFE_INTEGER),
+  bounceFrom: BOUNCE_FROM_RULE,
+  maxConcurrent: whole(1),
+  maxPerDestination: whole(1),
+  maxRecipients: whole(1),
   allowInsecureAuth: flag,
   allowLoopback: flag,
   chunking: flag,
@@ -234,11 +237,6 @@ export function deliveryOptions(
 
 /** Few deliveries at first, so that a destination in trouble is not flooded. */
 function windowOf(max: number): WindowLimits {
-  if (!Number.isSafeInteger(max) || max < 1) {
-    throw new RangeError(
-      `Cannot use maxPerDestination "${max}": want a whole number from 1`,
-    );
-  }
   return { ...DEFAULT_WINDOW, max };
 }
 

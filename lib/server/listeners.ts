@@ -5,6 +5,7 @@
 
 import { describeError, type Logger } from "../log.ts";
 import { type ListenOptions, parseListen } from "../net/listen_options.ts";
+import { customerOf } from "../net/ip.ts";
 import { Listener, type NativeTls } from "../net/listener.ts";
 import type { Transport } from "../net/transport.ts";
 import type { SessionContext } from "../session/context.ts";
@@ -15,6 +16,8 @@ import type { ListeningAddress, SettledOptions } from "./options.ts";
 
 /** Handshakes that the platform's TLS may leave hanging before another one takes its place. */
 const MOST_STALLS = 64;
+/** A limit of connections below this is reached in handshakes alone by chance. */
+const FEW = 8;
 
 /** A socket that listens, and what its sessions have in common. */
 interface OpenListener {
@@ -40,6 +43,8 @@ export interface ListenersInit {
   readonly log: Logger;
   /** Whether other threads listen on the same ports. */
   readonly share?: boolean | undefined;
+  /** The part of a number for all threads that is this one's. */
+  shareOf(total: number): number;
 }
 
 /** The listeners of one server. */
@@ -50,8 +55,10 @@ export class Listeners {
   #turn: Promise<void> = Promise.resolve();
   /** Handshakes of the platform's TLS that have not come to an end in time. */
   #stalls = 0;
-  /** Those that are under way, by the client's address; without those that stalled. */
+  /** Those that are under way, by customer; without those that stalled. */
   readonly #underWay = new Map<string, number>();
+  /** All of them. */
+  #allUnderWay = 0;
 
   /** Made by the server; nothing is bound before {@linkcode Listeners.open}. */
   constructor(init: ListenersInit) {
@@ -75,7 +82,7 @@ export class Listeners {
    */
   open(): void {
     this.#stalls = 0;
-    this.#underWay.clear();
+    this.#forgetUnderWay();
     try {
       for (const listen of wantedListeners(this.#init.options().listen)) {
         const context = this.#init.contextOf(listen);
@@ -171,6 +178,7 @@ export class Listeners {
         begun: (address) => this.#countBegun(address, context),
         ended: (address) => this.#countEnded(address),
         stalled: () => {
+          if (this.#allUnderWay > 0) this.#allUnderWay--;
           if (++this.#stalls === MOST_STALLS) {
             this.#leaveNativeTls(
               `${MOST_STALLS} TLS handshakes came to no end`,
@@ -182,16 +190,28 @@ export class Listeners {
   }
 
   /**
-   * An address that has half of its connections in handshakes is served by the
-   * slower TLS from then on: connections beyond the limit could not be ended.
+   * When half of the connections that an address may have, or that there may be
+   * at all, are in handshakes, the slower TLS serves from then on: connections
+   * beyond the limit could not be ended.
    */
   #countBegun(address: string, { limits }: SessionContext): void {
-    const { maxConnectionsPerIp, exempt } = limits;
-    if (maxConnectionsPerIp === 0 || this.#stalls >= MOST_STALLS) return;
+    if (this.#stalls >= MOST_STALLS) return;
+    const { maxConnections, maxConnectionsPerIp, exempt } = limits;
+    const share = this.#init.shareOf(maxConnections);
+    // Where there is room for a few only, they may all come at once.
+    const most = share < FEW && !this.#init.share ? share : share / 2;
+    if (++this.#allUnderWay > most) {
+      this.#stalls = MOST_STALLS;
+      return this.#leaveNativeTls(
+        `${this.#allUnderWay} TLS handshakes are under way at once`,
+      );
+    }
+    if (maxConnectionsPerIp === 0) return;
     if (exempt.some((network) => network.contains(address))) return;
-    const count = (this.#underWay.get(address) ?? 0) + 1;
-    this.#underWay.set(address, count);
-    if (count <= maxConnectionsPerIp / 2) return;
+    const customer = customerOf(address);
+    const count = (this.#underWay.get(customer) ?? 0) + 1;
+    this.#underWay.set(customer, count);
+    if (count <= this.#init.shareOf(maxConnectionsPerIp) / 2) return;
     this.#stalls = MOST_STALLS;
     this.#leaveNativeTls(
       `${count} TLS handshakes of ${address} are under way at once`,
@@ -199,13 +219,20 @@ export class Listeners {
   }
 
   #countEnded(address: string): void {
-    const count = this.#underWay.get(address) ?? 0;
-    if (count > 1) this.#underWay.set(address, count - 1);
-    else this.#underWay.delete(address);
+    if (this.#allUnderWay > 0) this.#allUnderWay--;
+    const customer = customerOf(address);
+    const count = this.#underWay.get(customer) ?? 0;
+    if (count > 1) this.#underWay.set(customer, count - 1);
+    else this.#underWay.delete(customer);
+  }
+
+  #forgetUnderWay(): void {
+    this.#underWay.clear();
+    this.#allUnderWay = 0;
   }
 
   #leaveNativeTls(reason: string): void {
-    this.#underWay.clear();
+    this.#forgetUnderWay();
     // The handshakes of a server that stops come to no end, either.
     if (this.#open.length === 0) return;
     this.#init.log({

@@ -5,7 +5,6 @@
  */
 
 import { DNS_RULE, type DnsClientOptions } from "../dns/dns_client.ts";
-import { parseCidr } from "../net/cidr.ts";
 import type { Logger, LogLevel } from "../log.ts";
 import {
   AUTHENTICATION_RULE,
@@ -25,9 +24,10 @@ import {
   flag,
   has,
   list,
-  number,
+  milliseconds,
   oneOf,
   optionError,
+  ownName,
   path,
   type Rules,
   secret,
@@ -216,7 +216,7 @@ const CERTIFICATE_METHODS = [["toPem", "keyPem"], ["select"], ["replace"]];
 
 const RULES: Rules<SmtpServerOptions> = {
   listen: LISTEN_RULE,
-  hostname: text('a name, as "mx.example.com"'),
+  hostname: ownName,
   greeting: text(),
   goodbye: text(),
   handlers: {
@@ -244,14 +244,16 @@ const RULES: Rules<SmtpServerOptions> = {
   dns: DNS_RULE,
   certificate: where(
     "a Certificate, as Certificate.load() gives it, a CertificateSet or a CertificateSource",
-    (value) => CERTIFICATE_METHODS.some((methods) => has(value, methods)),
+    (value) =>
+      !(value instanceof String) &&
+      CERTIFICATE_METHODS.some((methods) => has(value, methods)),
   ),
   security: SECURITY_RULE,
   clientCertificate: CLIENT_CERTIFICATE_RULE,
   accounts: secret(where(
     "accounts, as new AccountList({ ann: secret })",
     (value) =>
-      !Array.isArray(value) &&
+      !Array.isArray(value) && !ArrayBuffer.isView(value) &&
       typeof (value as Partial<Accounts> | null)?.find === "function",
   )),
   authentication: AUTHENTICATION_RULE,
@@ -298,7 +300,7 @@ export interface StopOptions {
   graceMs?: number | undefined;
 }
 
-const STOP_RULES: Rules<StopOptions> = { graceMs: number() };
+const STOP_RULES: Rules<StopOptions> = { graceMs: milliseconds };
 
 /** Options of {@linkcode SmtpServer.serve}. */
 export interface ServeOptions {
@@ -357,12 +359,9 @@ const RELOAD_RULES: Rules<ReloadOptions> = {
  */
 export function checkServerOptions(options: SmtpServerOptions): void {
   checkOptions("", options, RULES, '{ listen: "127.0.0.1:2525" }');
-  options.proxyProtocol?.forEach(parseCidr);
-  options.xclient?.forEach(parseCidr);
   limitsOf(options.limits);
   checkMemoryLimit(options.memoryLimit);
   checkThreads(options.threads);
-  checkHostname(options.hostname);
   localDomains(options.domains ?? []);
 }
 
@@ -373,6 +372,7 @@ export function checkServerOptions(options: SmtpServerOptions): void {
  */
 export function checkReloadOptions(options: ReloadOptions): void {
   checkOptions("SmtpServer.reload", options, RELOAD_RULES, "{ domains }");
+  limitsOf(options.limits);
   localDomains(options.domains ?? []);
 }
 
@@ -404,13 +404,8 @@ function checkThreads(threads = 0): void {
   );
 }
 
-/** A name with white space or brackets would be taken apart by who reads the greeting or Received. */
+/** Checks the own name by itself: white space or brackets would be taken apart by who reads the greeting or Received. */
 export function checkHostname(hostname: string | undefined): void {
   if (hostname === undefined) return;
-  const isName = /^[\p{L}\p{N}_-]+(?:\.[\p{L}\p{N}_-]+)*$/u.test(hostname);
-  const isLiteral = /^\[[0-9A-Za-z.:]+\]$/.test(hostname);
-  if ((isName || isLiteral) && hostname.length <= 255) return;
-  throw new TypeError(
-    `Cannot use hostname "${hostname}": want a name, as "mx.example.com"`,
-  );
+  ownName.check(hostname, { path: "hostname", of: "", secret: false });
 }

@@ -9,6 +9,7 @@ import type { Message } from "../message/message.ts";
 import type { RelayOptions } from "../queue/relay.ts";
 import {
   HANDLERS_RULE,
+  isHandler,
   type MaybePromise,
   type SmtpHandlers,
 } from "./handlers.ts";
@@ -80,9 +81,17 @@ export async function loadHandlerModule(
     );
   }
   const { default: given } = loaded;
-  const handlers = typeof given === "function"
-    ? await made(url, () => given(context))
-    : given;
+  const aside = Object.keys(loaded).find(isHandler);
+  if (aside !== undefined) {
+    throw new TypeError(
+      `Cannot use the export "${aside}" of the handler module "${url}": want it in the default export, as { ${aside}() {} }`,
+    );
+  }
+  const handlers = typeof given !== "function"
+    ? given
+    : isClass(given)
+    ? undefined
+    : await made(url, () => given(context));
   if (typeof handlers !== "object" || handlers === null) {
     throw new TypeError(
       `Cannot use the handler module "${url}": want a default export with handlers, as { onRcptTo() {} }, or a function that makes them`,
@@ -106,6 +115,11 @@ async function made(
       { cause: error },
     );
   }
+}
+
+/** Whether a function is a class, which is not called but made an instance of. */
+function isClass(given: object): boolean {
+  return /^class\b/.test(Function.prototype.toString.call(given));
 }
 
 /** A place in a file, as the platform writes it into messages and stacks. */

@@ -243,6 +243,11 @@ const HANDLERS: Readonly<Record<keyof SmtpHandlers, true>> = {
 };
 const HANDLER_NAMES: readonly string[] = Object.keys(HANDLERS);
 
+/** Whether a handler has this name. */
+export function isHandler(name: string): boolean {
+  return Object.hasOwn(HANDLERS, name);
+}
+
 /**
  * Handlers: a plain object, a module, or an instance whose class has them. What
  * else the object has is its own affair, unless its name is that of a handler
@@ -253,11 +258,21 @@ export const HANDLERS_RULE: Rule = {
   check(value, at) {
     if (!isOptions(value)) throw optionError(at, value, this);
     let owner: object | null = value;
+    const members: string[] = [];
     while (owner !== null && owner !== Object.prototype) {
       for (const name of Object.getOwnPropertyNames(owner)) {
-        checkHandler(owner, { name, at, isPlain: isPlain(value) });
+        const isGiven = checkHandler(owner, {
+          name,
+          at,
+          isPlain: isPlain(value),
+        });
+        if (isGiven && name !== "constructor") members.push(name);
       }
       owner = Object.getPrototypeOf(owner);
+    }
+    // `{ default: handlers }` and `{ rcpt() {} }` would never be asked.
+    if (members.length > 0 && !members.some(isHandler)) {
+      throw unknownOption(at, members[0]!, { known: HANDLER_NAMES });
     }
   },
 };
@@ -268,20 +283,21 @@ function isPlain(value: object): boolean {
   return prototype === null || prototype === Object.prototype;
 }
 
+/** Checks a member; whether there is one. */
 function checkHandler(
   owner: object,
   facts: { readonly name: string; readonly at: Place; isPlain: boolean },
-): void {
+): boolean {
   const { name, at } = facts;
   // Not read: a getter may do anything.
   const { value, get } = Object.getOwnPropertyDescriptor(owner, name)!;
-  if (value === undefined && get === undefined) return;
+  if (value === undefined && get === undefined) return false;
   const place = { ...at, path: at.path === "" ? name : `${at.path}.${name}` };
-  if (Object.hasOwn(HANDLERS, name)) {
+  if (isHandler(name)) {
     if (value !== undefined && typeof value !== "function") {
       throw optionError(place, value, { want: "a function" });
     }
-    return;
+    return true;
   }
   // `one`, `once` and `only` are words, `onhelo` is a slip.
   const begins = /^on(?:[A-Z]|.{4})|^O[Nn]./.test(name);
@@ -294,4 +310,5 @@ function checkHandler(
   if (meant !== undefined || /^on[A-Z]/.test(name)) {
     throw unknownOption(at, name, { known: HANDLER_NAMES, meant });
   }
+  return true;
 }

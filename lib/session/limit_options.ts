@@ -7,14 +7,8 @@
  */
 
 import { type Cidr, parseCidr } from "../net/cidr.ts";
-import {
-  anyNumber,
-  list,
-  object,
-  type Rule,
-  type Rules,
-  text,
-} from "../options.ts";
+import { NETWORKS_RULE } from "../net/listen_options.ts";
+import { anyNumber, object, type Rule, type Rules } from "../options.ts";
 
 /**
  * The limits of {@linkcode SmtpServer}. Each is on by default, with room for
@@ -187,7 +181,7 @@ const RULES: Rules<LimitOptions> = {
   handshakeTimeoutMs: anyNumber,
   handlerTimeoutMs: anyNumber,
   minBytesPerSecond: anyNumber,
-  exempt: list(text(), 'an array of networks, as ["10.0.0.0/8"]'),
+  exempt: NETWORKS_RULE,
 };
 
 /** What {@linkcode LimitOptions} must be; the ranges of numbers are checked by {@linkcode limitsOf}. */
@@ -229,6 +223,9 @@ export const DEFAULT_LIMITS: LimitNumbers & {
   exempt: ["127.0.0.0/8", "::1/128"],
 };
 
+/** A timer holds no more: it would end at once. */
+const MOST_MS = 2_147_483_647;
+
 /** A wait that is longer than this keeps more of the server than of the client. */
 const MOST_TARPIT_MS = 60_000;
 
@@ -256,9 +253,12 @@ export function limitsOf(options: LimitOptions = {}): Limits {
     if (typeof standard !== "number") continue;
     const value = numbers[name as keyof typeof numbers] ?? standard;
     const least = AT_LEAST_ONE.has(name) ? 1 : 0;
-    if (!Number.isSafeInteger(value) || value < least) {
+    const most = name.endsWith("Ms") ? MOST_MS : Number.MAX_SAFE_INTEGER;
+    if (!Number.isSafeInteger(value) || value < least || value > most) {
       throw new RangeError(
-        `Cannot use ${name} "${value}": want a whole number from ${least}`,
+        `Cannot use ${name} "${value}": want a whole number from ${least}${
+          most === MOST_MS ? ` to ${most}` : ""
+        }`,
       );
     }
     limits[name] = value;

@@ -104,6 +104,11 @@ export class AddressLimiter implements AddressLimits {
     return this.#lazyTable ??= new AddressTable(this.#memory);
   }
 
+  /** The part of a number for all threads that is one thread's. */
+  shareOf(total: number): number {
+    return total / this.#count.threads;
+  }
+
   /** Sessions that were admitted, of all threads. */
   get open(): number {
     return this.#count.total;

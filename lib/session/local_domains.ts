@@ -3,6 +3,7 @@
  * Everything else is foreign, and refused unless relaying says otherwise.
  */
 
+import { printable } from "../log.ts";
 import { parseAddressLiteral, parseUnmapped } from "../net/ip.ts";
 import type { Address } from "../protocol/address.ts";
 import { asciiDomain } from "../protocol/domain.ts";
@@ -31,7 +32,9 @@ export function localDomains(domains: readonly string[]): LocalTest {
   for (const domain of domains) {
     if (!NAME.test(domain) && !domain.startsWith("[")) {
       throw new TypeError(
-        `Cannot use "${domain}" as a local domain: want a name, as "example.com"`,
+        `Cannot use "${
+          printable(domain)
+        }" as a local domain: want a name, as "example.com"`,
       );
     }
     names.add(asciiDomain(domain));

@@ -22,7 +22,7 @@
  * network that has logged in is no exception to the budget of its pair.
  */
 
-import { parseUnmapped } from "../net/ip.ts";
+import { customerOf } from "../net/ip.ts";
 import { canonicalAccount } from "../sasl/accounts.ts";
 import { BoundedMap } from "./bounded_map.ts";
 import { Delays } from "./delays.ts";
@@ -224,9 +224,13 @@ export class LoginGuard {
 /** The longest account name that is told apart; a client may send more, to fill memory. */
 const MAX_NAME = 64;
 
-/** The name as it counts: handlers may take it in any case, so other letters are no new budget. */
+/**
+ * The name as it counts. A handler may compare as its database does, without
+ * case, accents and blanks at the ends: no such spelling has a budget of its own.
+ */
 function nameOf({ account }: LoginAttempt): string {
-  return canonicalAccount(account.slice(0, MAX_NAME)).toLowerCase();
+  const name = canonicalAccount(account.slice(0, MAX_NAME).trim());
+  return name.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
 }
 
 function accountKey(attempt: LoginAttempt): string {
@@ -234,15 +238,9 @@ function accountKey(attempt: LoginAttempt): string {
 }
 
 function addressKey({ address }: LoginAttempt): string {
-  return `a ${network(address)}`;
+  return `a ${customerOf(address)}`;
 }
 
 function pairKey(attempt: LoginAttempt): string {
-  return `p ${network(attempt.address)} ${nameOf(attempt)}`;
-}
-
-/** The address itself for IPv4, the /64 for IPv6, which is one customer. */
-function network(address: string): string {
-  const bytes = parseUnmapped(address);
-  return bytes === undefined ? address : bytes.slice(0, 8).join(".");
+  return `p ${customerOf(attempt.address)} ${nameOf(attempt)}`;
 }

@@ -19,6 +19,11 @@ export class SessionCount {
     this.#own = own;
   }
 
+  /** Threads that serve clients: the main one does only where it is alone. */
+  get threads(): number {
+    return Math.max(1, this.#slots.length - 1);
+  }
+
   /** Sessions of all threads. */
   get total(): number {
     let total = 0;

@@ -47,7 +47,7 @@ import {
 import { nameCovers } from "./host_name.ts";
 import { writePem } from "./pem.ts";
 import { keyAlgorithm } from "./private_key.ts";
-import { readNames } from "./x509_writer.ts";
+import { readNames, readParties } from "./x509_writer.ts";
 
 /** Options of {@linkcode Certificate.load}. */
 export interface LoadCertificateOptions {
@@ -265,16 +265,16 @@ export class Certificate {
 
   /**
    * Whom it is for, as `"O=Example, CN=mail.example"`; `""` for a certificate
-   * whose {@linkcode Certificate.names} alone tell. Control characters are shown
-   * as `?`.
+   * whose {@linkcode Certificate.names} alone tell. What a terminal would obey is
+   * shown as `?`; a comma or other sign within a part has a backslash (RFC 4514).
    */
   get subject(): string {
-    return distinguishedName(this.#leaf.subject);
+    return readParties(this.#leaf.raw).subject;
   }
 
   /** Who signed it; the same as {@linkcode Certificate.subject} where it did itself. */
   get issuer(): string {
-    return distinguishedName(this.#leaf.issuer);
+    return readParties(this.#leaf.raw).issuer;
   }
 
   /** The host names and IP addresses it is for (subjectAltName), in order; none where it has no list that can be read. */
@@ -410,11 +410,4 @@ export class Certificate {
   get #leaf(): X509Certificate {
     return this.#chain[0]!;
   }
-}
-
-/** The platform's one part a line, on one line; it gives nothing at all for an empty name. */
-function distinguishedName(lines: string | undefined): string {
-  return (lines ?? "").trimEnd().replaceAll("\n", ", ")
-    // deno-lint-ignore no-control-regex
-    .replace(/[\x00-\x1f\x7f]/g, "?");
 }

@@ -162,6 +162,92 @@ export function readNames(certificate: Uint8Array): string[] {
   return names;
 }
 
+/** Short names of the parts of a distinguished name (RFC 4514 section 3, RFC 4519). */
+const PART_NAMES: Readonly<Record<string, string>> = {
+  "2.5.4.3": "CN",
+  "2.5.4.4": "SN",
+  "2.5.4.5": "serialNumber",
+  "2.5.4.6": "C",
+  "2.5.4.7": "L",
+  "2.5.4.8": "ST",
+  "2.5.4.9": "street",
+  "2.5.4.10": "O",
+  "2.5.4.11": "OU",
+  "2.5.4.12": "title",
+  "2.5.4.42": "GN",
+  "0.9.2342.19200300.100.1.1": "UID",
+  "0.9.2342.19200300.100.1.25": "DC",
+  "1.2.840.113549.1.9.1": "emailAddress",
+};
+
+/** How the kinds of string in a distinguished name are decoded. */
+const STRINGS: ReadonlyMap<number, string> = new Map([
+  [TAG.utf8String, "utf-8"],
+  [0x12, "utf-8"], // NumericString
+  [0x13, "utf-8"], // PrintableString
+  [0x14, "iso-8859-1"], // TeletexString
+  [0x16, "utf-8"], // IA5String
+  [0x1a, "utf-8"], // VisibleString
+  [0x1e, "utf-16be"], // BMPString
+]);
+
+/** The most parts of a name that are shown. */
+const MAX_PARTS = 50;
+/** The longest part that is shown, in bytes. */
+const MAX_PART = 1000;
+
+/** Whom a certificate is for, and who signed it. */
+export interface Parties {
+  /** The subject, `""` for none. */
+  readonly subject: string;
+  /** The issuer, `""` for none. */
+  readonly issuer: string;
+}
+
+/**
+ * Whom a certificate is for, and who signed it, each on one line. What cannot
+ * be read is shown as well as it can: a stranger wrote it, and it never throws.
+ * The platform's text is not taken, because it has none for damaged letters,
+ * and a line end in a name is a part of its own there.
+ */
+export function readParties(certificate: Uint8Array): Parties {
+  try {
+    const [body] = readValues(readValues(certificate)[0]!.content);
+    const fields = readValues(body!.content);
+    // The version, in a tag of its own, may be left out.
+    const at = fields[0]?.tag === 0xa0 ? 1 : 0;
+    return {
+      issuer: nameText(fields[at + 2]!.content),
+      subject: nameText(fields[at + 4]!.content),
+    };
+  } catch {
+    return { subject: "?", issuer: "?" };
+  }
+}
+
+/** A distinguished name as text; nothing in a part can pass for another part. */
+function nameText(content: Uint8Array): string {
+  const parts = readValues(content);
+  const shown = parts.slice(0, MAX_PARTS).map((set) =>
+    readValues(set.content).map(partText).join(" + ")
+  );
+  return shown.concat(parts.length > MAX_PARTS ? ["..."] : []).join(", ");
+}
+
+function partText(part: { readonly content: Uint8Array }): string {
+  const [id, text] = readValues(part.content);
+  const type = oidText(id!.content);
+  const coding = STRINGS.get(text!.tag);
+  const octets = text!.content.subarray(0, MAX_PART);
+  const plain = coding === undefined
+    ? `#${octets.toHex()}`
+    : new TextDecoder(coding).decode(octets).replace(/[,+"\\<>;]/g, "\\$&");
+  const end = octets.length < text!.content.length ? "..." : "";
+  return `${PART_NAMES[type] ?? type}=${
+    plain.replace(/[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu, "?")
+  }${end}`;
+}
+
 /**
  * The signature's AlgorithmIdentifier of a certificate: its OID and the DER
  * of its parameters, if any.

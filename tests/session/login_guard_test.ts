@@ -99,6 +99,14 @@ const BUDGETS: readonly {
     want: 10,
   },
   {
+    name: "one account with accents and blanks that databases pass over",
+    who: (at) => ({
+      address: "192.0.2.1",
+      account: ["ann", "ann ", " \u00e1nn", "a\u0301nn"][at % 4]!,
+    }),
+    want: 10,
+  },
+  {
     name: "names that differ behind 64 characters",
     who: (at) => ({ address: "192.0.2.1", account: "a".repeat(64) + at }),
     want: 10,

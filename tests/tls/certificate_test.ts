@@ -42,7 +42,7 @@ Deno.test("Certificate.selfSigned() takes days, common name and algorithm", asyn
     keyUsage: ["digitalSignature"],
   });
   assertEquals(certificate.algorithm, "rsa-2048");
-  assertEquals(certificate.subject, "CN=Poststelle Süd, Ö");
+  assertEquals(certificate.subject, "CN=Poststelle Süd\\, Ö");
   assert(certificate.validTo.getUTCFullYear() > 2100);
   assert(certificate.matches("mail.example"));
 });
@@ -272,4 +272,35 @@ Deno.test("tlsServerEndPoint() hashes the certificate with its signature's diges
   assertEquals(tlsServerEndPoint(one.der), want);
   assertEquals(tlsServerEndPoint(two.der), undefined);
   assertEquals(tlsServerEndPoint(new Uint8Array(3)), undefined);
+});
+
+Deno.test("a certificate can be shown whatever a stranger wrote into its names", async (t) => {
+  const { der } = await Certificate.selfSigned({ names: ["localhost.test"] });
+  const name = new TextEncoder().encode("localhost.test");
+  const rows: [octets: string, shown: string][] = [
+    ["loc\xff\xfe\x80\x9b", "CN=loc\ufffd\ufffd\ufffd\ufffd"],
+    ["local\x00host", "CN=local?host"],
+    ["loc\x1b[31m\x07", "CN=loc?[31m?"],
+    ["loc\r\nCN=bank", "CN=loc??CN=bank"],
+    ["loc, O=bank", "CN=loc\\, O=bank"],
+    ["a\xe2\x80\xaeb", "CN=a?b"],
+  ];
+  for (const [octets, shown] of rows) {
+    await t.step(shown, () => {
+      const text = octets.padEnd(name.length, "x");
+      const changed = der.slice();
+      for (let at = 0; at < der.length; at++) {
+        if (!name.every((byte, index) => der[at + index] === byte)) continue;
+        for (let index = 0; index < name.length; index++) {
+          changed[at + index] = text.charCodeAt(index);
+        }
+      }
+      const certificate = Certificate.fromDer(changed);
+      const { subject } = JSON.parse(JSON.stringify(certificate));
+      assert(subject.startsWith(shown), subject);
+      assert(/^CN=[^\n]*x*$/.test(subject), subject);
+      assertEquals(certificate.issuer, subject);
+      assert(String(certificate).startsWith(subject));
+    });
+  }
 });
