@@ -77,7 +77,6 @@ Deno.test("SmtpServer hands no endless header to onHeaders()", async () => {
       "X: y\r\n".repeat(60_000),
       `X: ${"y".repeat(300_000)}\r\n`,
       `X: y\r\n${" z\r\n".repeat(90_000)}`,
-      `${"x".repeat(300_000)}: y\r\n`,
     ]
   ) {
     using client = await TestClient.connect(server);

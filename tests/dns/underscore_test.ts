@@ -71,13 +71,13 @@ Deno.test("DnsClient tells why a host with an underscore has no address", async 
 });
 
 Deno.test("DnsClient asks by TCP what does not fit into a datagram", async () => {
-  await using server = await startWireServer(() => (question) => {
+  const { server, listener } = await startOnBoth((question) => {
     const bytes = records(question);
     bytes[2]! |= 2;
     return bytes;
   });
-  const port = Number(server.nameServer.split(":")[1]);
-  using listener = Deno.listen({ hostname: "127.0.0.1", port });
+  await using _server = server;
+  using _listener = listener;
   const served = (async () => {
     using conn = await listener.accept();
     const buffer = new Uint8Array(512);
@@ -92,3 +92,23 @@ Deno.test("DnsClient asks by TCP what does not fit into a datagram", async () =>
   assertEquals(found.status === "found" && found.records, ["192.0.2.8"]);
   await served;
 });
+
+/** A name server by UDP, and a listener on the TCP port of the same number, which others may have. */
+async function startOnBoth(
+  answer: (question: Uint8Array) => Uint8Array,
+): Promise<{
+  server: Awaited<ReturnType<typeof startWireServer>>;
+  listener: Deno.TcpListener;
+}> {
+  for (;;) {
+    const server = await startWireServer(() => answer);
+    const port = Number(server.nameServer.split(":")[1]);
+    try {
+      const listener = Deno.listen({ hostname: "127.0.0.1", port });
+      return { server, listener };
+    } catch (error) {
+      await server[Symbol.asyncDispose]();
+      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+    }
+  }
+}
