@@ -44,9 +44,14 @@ function withConfig(
     raw: RawSettings,
     output: typeof processOutput,
   ) => Promise<number>,
+  /** Settings that mean something else in the server's file. */
+  others: readonly string[] = [],
 ): Command["run"] {
   return async (args, given) => {
-    const { raw, places } = await placedSettings(given, SETTINGS);
+    const { raw: all, places } = await placedSettings(given, SETTINGS);
+    const raw = new Map(
+      [...all].filter(([name]) => given.has(name) || !others.includes(name)),
+    );
     try {
       return await run(args, raw, processOutput);
     } catch (error) {
@@ -79,7 +84,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   },
   send: {
     settings: SEND_SETTINGS,
-    run: withConfig(send),
+    run: withConfig(send, ["user"]),
   },
   verifier: {
     settings: {},

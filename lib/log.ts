@@ -135,8 +135,10 @@ export class BackgroundWriter {
 
   /** Takes whole lines. */
   write(lines: string): void {
-    if (this.#waiting.length + lines.length > MOST_WAITING) {
-      this.#dropped += lines.split("\n").length - 1;
+    if (lines === "") return;
+    const isBusy = this.#writing !== undefined;
+    if (isBusy && this.#waiting.length + lines.length > MOST_WAITING) {
+      this.#dropped += countLines(lines);
       return;
     }
     this.#waiting += lines;
@@ -165,10 +167,15 @@ export class BackgroundWriter {
       }
     } catch {
       // A reader that is gone, as `head` when it has seen enough.
+      this.#dropped += countLines(this.#waiting);
       this.#waiting = "";
     }
     this.#writing = undefined;
   }
+}
+
+function countLines(text: string): number {
+  return text.split("\n").length - 1;
 }
 
 const standardError = new BackgroundWriter({

@@ -49,6 +49,8 @@ const SHOWN = 60;
 /** A value as an error shows it. */
 function shown(value: unknown): string {
   if (typeof value === "string") {
+    // A text in place of a certificate may have its key in it.
+    if (value.includes("-----BEGIN ")) return "(a text in PEM)";
     const text = value.length > SHOWN ? `${value.slice(0, SHOWN)}...` : value;
     return JSON.stringify(printable(text));
   }

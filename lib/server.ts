@@ -49,6 +49,9 @@ import type { ThreadPool } from "./threads/pool.ts";
 import { encodeOptions } from "./threads/wire_options.ts";
 import type { CertificateSource } from "./tls/certificate_set.ts";
 
+/** How long a store may take to close beyond the grace of a stop, in ms. */
+const STORE_GRACE_MS = 1000;
+
 /**
  * An SMTP server.
  *
@@ -218,9 +221,10 @@ export class SmtpServer {
       const handlers = await loadHere(this.#module, this.relays);
       this.#options = { ...this.#options, handlers };
     }
+    // What can be wrong with it is found before anything is open.
+    this.#certificates = sourceOf(this.#options.certificate);
     // Nobody may connect before there is a place for what they send.
     if (this.#services === undefined) await this.#relaying.start();
-    this.#certificates = sourceOf(this.#options.certificate);
     this.#nextId = idSource(this.#services?.prefix);
     try {
       await this.#open();
@@ -335,9 +339,11 @@ export class SmtpServer {
 
   /**
    * Stops: no new connections; sessions without a transaction get 421 at once,
-   * the others may finish theirs within the grace; deliveries under way may end within what is left of the grace, and
-   * go on at the next start. The server may be started again. Does nothing on a server that is
-   * not active; while a stop is under way, waits for that one.
+   * the others may finish theirs within the grace; deliveries under way may end
+   * within what is left of the grace, and go on at the next start. A store that
+   * is still busy at its end is left behind, with a record in the log. The
+   * server may be started again. Does nothing on a server that is not active;
+   * while a stop is under way, waits for that one.
    *
    * @throws {SpoolError} If the disk of the spool did not take all that came of
    * the deliveries; the server is stopped nevertheless
@@ -368,7 +374,28 @@ export class SmtpServer {
       const left = Math.max(0, this.#graceEnd - performance.now());
       await this.#relaying.stop(left);
     } finally {
-      await this.#store.close?.();
+      await this.#closeStore();
+    }
+  }
+
+  /** Closes the store; one whose disk does not answer is not waited for without end. */
+  async #closeStore(): Promise<void> {
+    const closed = Promise.resolve(this.#store.close?.());
+    const left = Math.max(0, this.#graceEnd - performance.now());
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<"late">((resolve) => {
+      timer = setTimeout(() => resolve("late"), left + STORE_GRACE_MS);
+    });
+    try {
+      if (await Promise.race([closed, late]) !== "late") return;
+      closed.catch(() => {});
+      this.#log({
+        level: "error",
+        event: "error",
+        message: "The store is still busy: stopping without it",
+      });
+    } finally {
+      clearTimeout(timer);
     }
   }
 

@@ -6,6 +6,7 @@ import type { SmtpServerOptions } from "../lib/server/options.ts";
 import type { LimitOptions } from "../lib/session/limit_options.ts";
 import { MemoryStore } from "../lib/store/memory_store.ts";
 import { startServer, TestClient, until, within } from "./support/server.ts";
+import { certificate } from "./support/tls_session.ts";
 
 Deno.test("SmtpServer takes a message and keeps it", async () => {
   const store = new MemoryStore();
@@ -243,6 +244,37 @@ Deno.test("SmtpServer.stop() says 421 at once to sessions without a transaction"
   await inside.expect(["RCPT TO:<e@f.test>", "250"], ["RSET", "250"]);
   assertEquals((await inside.rest()).slice(0, 9), "421 4.3.2");
   await within(stopped, "the stop");
+});
+
+Deno.test("SmtpServer.stop() waits for no TLS handshake", async () => {
+  await using server = await startServer({
+    certificate,
+    listen: ["127.0.0.1:0", "127.0.0.1:0/smtps"],
+  });
+  using silent = await TestClient.connect(server, 1);
+  using begun = await TestClient.connect(server);
+  await begun.reply();
+  await begun.expect(["EHLO x", "250"], ["STARTTLS", "220"]);
+  await until(() => server.sessions.length === 2);
+  await within(server.stop({ graceMs: 600_000 }), "the stop");
+  assertEquals([await silent.rest(), await begun.rest()], ["", ""]);
+});
+
+Deno.test("SmtpServer.stop() leaves a store behind that never closes", async () => {
+  const records: LogRecord[] = [];
+  const server = await startServer({
+    store: {
+      kind: "stuck",
+      save: () => Promise.resolve(),
+      close: () => new Promise(() => {}),
+    },
+    log: (record) => records.push(record),
+  });
+  await within(server.stop({ graceMs: 0 }), "the stop");
+  assertEquals(
+    records.filter(({ level }) => level === "error").map((one) => one.message),
+    ["The store is still busy: stopping without it"],
+  );
 });
 
 Deno.test("SmtpServer.stop() says 421 after the grace", async () => {

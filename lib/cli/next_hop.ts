@@ -26,15 +26,17 @@ const FORM =
  */
 export function parseNextHop(text: string): NextHop {
   const match = FORM.exec(text);
+  // A URL may have a log-in in front of the host.
+  const shown = text.replace(/^.*@/s, "...@");
   const port = match?.[3] === undefined ? undefined : Number(match[3]);
   if (match === null || !isHost((match[1] ?? match[2])!)) {
     throw new SyntaxError(
-      `Cannot send to "${text}": want HOST:PORT, perhaps with /smtps, /starttls or /none, as "mail.example.com:587/starttls"`,
+      `Cannot send to "${shown}": want HOST:PORT, perhaps with /smtps, /starttls or /none, as "mail.example.com:587/starttls"`,
     );
   }
   if (port !== undefined && !(port >= 1 && port <= 65535)) {
     throw new SyntaxError(
-      `Cannot send to "${text}": want a port from 1 to 65535`,
+      `Cannot send to "${shown}": want a port from 1 to 65535`,
     );
   }
   const suffix = match[4];

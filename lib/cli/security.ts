@@ -25,6 +25,9 @@ export interface SecurityOptions extends
 /** How often files are looked at, in ms. */
 const POLL_MS = 1000;
 
+/** By host name: the certificates made for this run. */
+const ownCertificates = new Map<string, Promise<Certificate>>();
+
 /** Certificates and accounts that come from files. */
 export class SecurityFiles {
   readonly #raw: RawSettings;
@@ -90,8 +93,10 @@ export class SecurityFiles {
     const keys = this.#raw.get("key") ?? [];
     if (flag(this.#raw, "self-signed")) {
       const names = new Set([this.#hostname, "localhost", "127.0.0.1", "::1"]);
-      const own = await Certificate.selfSigned({ names: [...names] });
-      return new CertificateSet([own]);
+      const own = ownCertificates.get(this.#hostname) ??
+        Certificate.selfSigned({ names: [...names] });
+      ownCertificates.set(this.#hostname, own);
+      return new CertificateSet([await own]);
     }
     if (files.length === 0) return undefined;
     const certificates: Certificate[] = [];

@@ -258,10 +258,9 @@ function optionOf(
 
 /** Makes the handlers as the start does, to find what is wrong with them. */
 async function tryHandlers(
-  { url, exported }: { readonly url: string; readonly exported: unknown },
+  { url }: { readonly url: string },
   { handlers }: ServeSettings,
 ): Promise<void> {
-  if (typeof exported !== "function") return;
   const add = () =>
     Promise.reject(new Error("Cannot relay: the settings are only checked"));
   try {
@@ -310,7 +309,8 @@ function keepGoing(log: LogWriter): () => void {
 /** The settings that take effect without a restart. */
 const RELOADED: ReadonlySet<string> = new Set([
   ...["domain", "user", "users", "auth", "allow-insecure-auth"],
-  ...["cert", "key", "early-talkers", "proxy-protocol", "xclient"],
+  ...["cert", "key", "self-signed", "early-talkers", "proxy-protocol"],
+  "xclient",
   ...Object.keys(LIMIT_SETTINGS),
 ]);
 
@@ -369,7 +369,7 @@ function reloadOnChange(
       say("info", "Reread certificates and accounts, domains and limits");
       const waiting = changed(plan.raw, next.raw);
       if (certificate === undefined && plan.security.certificate) {
-        waiting.push("cert");
+        waiting.push(plan.raw.has("cert") ? "cert" : "self-signed");
       }
       if (waiting.length > 0) {
         say(

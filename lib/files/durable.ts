@@ -168,7 +168,13 @@ async function makeDurable(path: string): Promise<void> {
     await makeFolderAgain(parent, { sync: true });
     isMade = await makeOne(path);
   }
-  await syncNames(parent, { isMade });
+  try {
+    await syncNames(parent, { isMade });
+  } catch (error) {
+    // Left there, the next use would take it for one that others have made.
+    if (isMade) await Deno.remove(path).catch(() => {});
+    throw error;
+  }
 }
 
 /**
@@ -187,7 +193,7 @@ export async function makeOne(path: string): Promise<boolean> {
 }
 
 /** Syncs the names in a folder, as far as it lets itself be synced where nothing was made in it. */
-async function syncNames(
+export async function syncNames(
   path: string,
   options: { readonly isMade: boolean },
 ): Promise<void> {

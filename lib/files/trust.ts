@@ -135,6 +135,6 @@ export async function requireTrusted(
   if (named.includes(info.uid)) return;
   if ((await trustedOwners(folder)).has(info.uid)) return;
   throw new Deno.errors.PermissionDenied(
-    `Cannot keep mail in "${path}": it belongs to user ${info.uid}, want this process's own or one of "owners"`,
+    `Cannot keep mail in "${path}": it belongs to user ${info.uid}, want one of "owners", root, the owner of the folder, or this process, where it may make files there`,
   );
 }

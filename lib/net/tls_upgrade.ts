@@ -213,7 +213,8 @@ function chooseContext(
     try {
       const found = certificates.select(serverName);
       if (!(found instanceof Promise)) return answer(found);
-      found.then(answer).catch(fail).then(options.nudge);
+      found.then(answer).catch(fail).then(options.nudge)
+        .catch(() => {});
     } catch (error) {
       fail(error);
     }

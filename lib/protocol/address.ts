@@ -16,7 +16,8 @@
 import { checkOptions, flag, type Rules } from "../options.ts";
 import { AddressSyntaxError } from "../errors.ts";
 import { AddressScanner, isPostmaster } from "./address_scanner.ts";
-import { isBlank, skipBlanks } from "./command.ts";
+import { skipBlanks } from "./command.ts";
+import { isBlank } from "./text.ts";
 import { asciiDomain, lowerAscii } from "./domain.ts";
 
 /** Octets of a path, angle brackets and source route included (RFC 5321 4.5.3.1.3). */

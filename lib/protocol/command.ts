@@ -4,6 +4,8 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1 | RFC 5321 section 4.1}
  */
 
+import { isBlank } from "./text.ts";
+
 /** The verbs that the server knows. */
 export type Verb =
   | "HELO"
@@ -102,11 +104,6 @@ export function skipBlanks(text: string, at: number): number {
   let next = at;
   while (isBlank(text.charCodeAt(next))) next++;
   return next;
-}
-
-/** Whether a character is a blank or a tab; nothing else is white space in SMTP. */
-export function isBlank(code: number): boolean {
-  return code === 0x20 || code === 0x09;
 }
 
 function findVerb(word: string): Verb | undefined {

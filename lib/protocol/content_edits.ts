@@ -10,9 +10,10 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5322#section-4.5 | section 4.5}
  */
 
+import { isBlank } from "./text.ts";
+
 const CR = 13;
 const LF = 10;
-const TAB = 9;
 const SPACE = 32;
 const COLON = 58;
 const GREATER = 62;
@@ -151,10 +152,6 @@ function beginsField(
 
 function isNameByte(octet: number): boolean {
   return octet > SPACE && octet < 127 && octet !== COLON;
-}
-
-function isBlank(octet: number): boolean {
-  return octet === SPACE || octet === TAB;
 }
 
 /** Names of fields, in lower case, as bytes. */

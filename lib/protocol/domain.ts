@@ -8,6 +8,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.3 | RFC 5321 section 4.1.3}
  */
 
+import { isAscii } from "./text.ts";
 import { addressLiteral, parseAddressLiteral } from "../net/ip.ts";
 
 /** Characters that would end or change the host of a URL; no domain has them. */
@@ -69,11 +70,6 @@ function literal(domain: string): string {
   const ip = parseAddressLiteral(domain);
   const shortest = ip === undefined ? domain : addressLiteral(ip) ?? domain;
   return lowerAscii(shortest);
-}
-
-function isAscii(text: string): boolean {
-  // deno-lint-ignore no-control-regex
-  return !/[^\x00-\x7f]/.test(text);
 }
 
 /**

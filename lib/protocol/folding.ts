@@ -9,6 +9,8 @@
  * and {@link https://www.rfc-editor.org/rfc/rfc5322#section-2.1.1 | 2.1.1}
  */
 
+import { isBlank } from "./text.ts";
+
 /** Characters that a line should not pass. */
 const WANTED = 78;
 /** Octets that a line must not pass. */
@@ -103,11 +105,6 @@ export function trimBlanks(text: string): string {
   while (start < end && isBlank(text.charCodeAt(start))) start++;
   while (end > start && isBlank(text.charCodeAt(end - 1))) end--;
   return text.slice(start, end);
-}
-
-/** Whether the character code is that of a space or tab. */
-export function isBlank(code: number): boolean {
-  return code === 0x20 || code === 0x09;
 }
 
 /**

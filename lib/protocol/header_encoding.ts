@@ -12,6 +12,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc2231#section-4 | RFC 2231 section 4}
  */
 
+import { isAscii, isBlank } from "./text.ts";
 import { asciiMailbox } from "./domain.ts";
 
 /** Characters of an encoded word: RFC 2047 allows 75, and 76 in its line with the field's name. */
@@ -267,7 +268,7 @@ function encodeAddresses({ text, charset }: Decoded, line: FoldedLine): void {
   };
   const flush = (isName = false) => {
     if (phrase === undefined) return;
-    const kept = blanks;
+    let kept = blanks;
     blanks = phrase.blanks;
     const whole = { text: phrase.text, charset };
     if (isAscii(phrase.text) || (!isName && phrase.text.includes("@"))) {
@@ -281,6 +282,8 @@ function encodeAddresses({ text, charset }: Decoded, line: FoldedLine): void {
         run: { ...whole, text: unquote(phrase.text) },
         isPhrase: true,
       });
+      // An encoded word ends at a blank only (RFC 2047 section 5).
+      if (kept === "" && isName) kept = " ";
     }
     blanks = kept;
     phrase = undefined;
@@ -305,7 +308,13 @@ function encodeAddresses({ text, charset }: Decoded, line: FoldedLine): void {
       else if (char !== "(" || isAscii(piece)) put(piece);
       else {
         const inner = piece.slice(1, piece.endsWith(")") ? -1 : undefined);
-        put(`(${encodedWords({ text: inner, charset }, true).join(" ")})`);
+        const words = encodedWords({ text: inner, charset }, true);
+        words[0] = `(${words[0]}`;
+        words[words.length - 1] += ")";
+        for (const [index, word] of words.entries()) {
+          if (index > 0) blanks = " ";
+          put(word);
+        }
       }
       continue;
     }
@@ -436,13 +445,4 @@ function percentSections({ text, charset }: Decoded): string[] {
   }
   sections.push(section);
   return sections;
-}
-
-function isBlank(code: number): boolean {
-  return code === 0x20 || code === 0x09;
-}
-
-function isAscii(text: string): boolean {
-  // deno-lint-ignore no-control-regex
-  return !/[^\x00-\x7f]/.test(text);
 }

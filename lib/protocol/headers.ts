@@ -12,12 +12,12 @@
  * {@link https://www.rfc-editor.org/rfc/rfc6532 | RFC 6532}
  */
 
+import { isAscii, isBlank } from "./text.ts";
 import { checkOptions, flag, type Rules } from "../options.ts";
 import {
   checkFieldLines,
   checkFieldValue,
   foldField,
-  isBlank,
   trimBlanks,
 } from "./folding.ts";
 import { encodeField } from "./header_encoding.ts";
@@ -414,11 +414,6 @@ function makeField(name: string, value: string, utf8: boolean): Field {
     nameEnd: name.length,
     valueAt: name.length + 1,
   };
-}
-
-function isAscii(value: string): boolean {
-  // deno-lint-ignore no-control-regex
-  return !/[^\x00-\x7f]/.test(value);
 }
 
 /** A field without SMTPUTF8. What is a line too long in UTF-8 may be none then. */

@@ -253,8 +253,9 @@ function join(sections: ReadonlyMap<number, Section>): string | undefined {
   }
   const bytes: number[] = [];
   const plain: string[] = [];
+  const decoder = decoderOf(charset);
   const flush = () => {
-    if (bytes.length > 0) plain.push(decode(Uint8Array.from(bytes), charset));
+    if (bytes.length > 0) plain.push(decoder.decode(Uint8Array.from(bytes)));
     bytes.length = 0;
   };
   for (let number = 0;; number++) {
@@ -283,10 +284,10 @@ function join(sections: ReadonlyMap<number, Section>): string | undefined {
   return plain.join("");
 }
 
-function decode(bytes: Uint8Array, charset: string): string {
+function decoderOf(charset: string): TextDecoder {
   try {
-    return new TextDecoder(charset || "utf-8").decode(bytes);
+    return new TextDecoder(charset || "utf-8");
   } catch {
-    return LATIN1.decode(bytes);
+    return LATIN1;
   }
 }

@@ -17,7 +17,7 @@
  */
 
 import { parsePath } from "./address.ts";
-import { isBlank } from "./command.ts";
+import { isBlank } from "./text.ts";
 import { SmtpReply } from "./reply.ts";
 import { decodeXtext, encodeXtext } from "./xtext.ts";
 
@@ -293,7 +293,7 @@ function readRet(value = ""): MailParameters["ret"] {
 function readEnvid(value = ""): string | undefined {
   if (value.length > MAX_ENVID) return undefined;
   const envid = decodeXtext(value);
-  return envid !== undefined && PRINTABLE.test(envid) ? envid : undefined;
+  return envid && PRINTABLE.test(envid) ? envid : undefined;
 }
 
 /**

@@ -65,6 +65,7 @@ export class BodyReader {
     this.size = 0;
     this.#refused = 0;
     this.refusal = undefined;
+    this.chunkRefusal = undefined;
     this.#verbatim = framing === "bdat" &&
       (options.binary || this.#policy === "keep");
     this.#decoder.reset(framing);

@@ -139,7 +139,7 @@ export class ServerContent {
       : body.readChunk(input.bytes, input.position, input.end);
     input.position = body.position;
     if (body.refusal !== undefined) this.#drop(body.refusal);
-    if (body.isEndless && !body.dataEnded) {
+    if (body.isEndless && !this.isComplete) {
       this.#conversation.close(replies.endlessContent, "errors");
       return undefined;
     }

@@ -18,10 +18,10 @@
  * {@link https://www.rfc-editor.org/rfc/rfc2033 | RFC 2033} (LMTP)
  */
 
+import { isBlank } from "./text.ts";
 import {
   AUTH_LINE_LIMIT,
   COMMAND_LINE_LIMIT,
-  isBlank,
   isHttp,
   type KnownCommand,
   lineLimit,

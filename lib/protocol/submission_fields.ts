@@ -36,6 +36,8 @@ export function completeHeaders(
   for (const name of ["From", "Sender", "Reply-To"]) {
     const values = headers.getAll(name);
     if (values.length !== 1 || values[0]!.length > MAX_LIST) continue;
+    // Bytes that are no UTF-8 would be lost.
+    if (values[0]!.includes("\ufffd")) continue;
     const complete = completeAddresses(values[0]!, domain);
     if (complete !== values[0]) headers.set(name, complete);
   }

@@ -9,6 +9,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc3834 | RFC 3834}
  */
 
+import { isAscii } from "../protocol/text.ts";
 import { asciiMailbox } from "../protocol/domain.ts";
 import { foldLongLines } from "../protocol/folding.ts";
 import { findHeaderEnd } from "../protocol/headers.ts";
@@ -16,7 +17,6 @@ import { formatDate } from "../protocol/trace.ts";
 import {
   type DeliveryStatus,
   formatDeliveryStatus,
-  isAscii,
   needsGlobalStatus,
   printable,
   type StatusRecipient,

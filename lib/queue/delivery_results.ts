@@ -89,12 +89,15 @@ export function answerOf(
     : `${reply.code} ${reply.enhanced ? `${reply.enhanced} ` : ""}${
       reply.lines.join(" ")
     }`;
+  const status = report.enhanced ?? reply?.enhanced ??
+    DEFAULT_STATUS[report.status];
   return {
     at: now,
     // deno-lint-ignore no-control-regex
     text: text.replace(/[\x00-\x1f\x7f]+/g, " ").slice(0, MAX_TEXT),
     isReply: reply !== undefined,
-    status: report.enhanced ?? reply?.enhanced ?? DEFAULT_STATUS[report.status],
+    // What is tried again is no permanent failure, whatever a host calls it.
+    status: report.status === "deferred" ? status.replace(/^5/, "4") : status,
     ...(remoteMta === undefined ? {} : { remoteMta }),
   };
 }

@@ -12,6 +12,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc6533#section-3 | RFC 6533 section 3}
  */
 
+import { isAscii } from "../protocol/text.ts";
 import { formatDate } from "../protocol/trace.ts";
 import type { RcptParameters } from "../protocol/parameters.ts";
 import type { RecipientAnswer } from "./stored_envelope.ts";
@@ -53,12 +54,6 @@ export function needsGlobalStatus(status: DeliveryStatus): boolean {
   return status.recipients.some(({ address, parameters }) =>
     !isAscii(address) || !isAscii(parameters.orcpt?.address ?? "")
   );
-}
-
-/** Whether a text is ASCII throughout. */
-export function isAscii(text: string): boolean {
-  // deno-lint-ignore no-control-regex
-  return /^[\x00-\x7f]*$/.test(text);
 }
 
 /** Prints the fields, with CRLF line ends. */

@@ -18,7 +18,7 @@
  * for somebody else whatever the number of those that want all. And a slot
  * whose job has waited for a second for a word of the other side is *lent* to
  * others; only so many jobs may wait on lent slots, and when there are more,
- * those that have waited longest for a first word are *overdue*.
+ * those that have waited longest for a word are *overdue*.
  */
 
 import {
@@ -118,6 +118,10 @@ const MAX_IDLE_DESTINATIONS = 10_000;
 const SHARE = 3;
 /** Milliseconds without a step after which a slot is lent. */
 const LEND_MS = 1000;
+/** Milliseconds without a step after which even a slot is lent whose content should be flowing. */
+const STALL_MS = 30_000;
+/** Milliseconds that a job may wait for the reply of a host that has spoken, where others want to go. */
+const TALK_PATIENCE_MS = 60_000;
 /** Milliseconds that every job may wait for a first word. */
 const PATIENCE_MS = 5000;
 /** Milliseconds between two looks at who waits. */
@@ -187,7 +191,8 @@ export class Dispatcher<W extends Work> {
   #held = 0;
   #lent = 0;
   #heldByNew = 0;
-  #parkedAtPlaces = 0;
+  /** Addresses that lanes wait for. */
+  readonly #crowded = new Set<Place<W>>();
   #isNewNext = false;
   #revival = Infinity;
   /** When slots may have to be lent; `Infinity` while nobody waits for one. */
@@ -256,7 +261,7 @@ export class Dispatcher<W extends Work> {
       const { place, isHeard } = destination;
       if (place !== undefined && !this.#mayTake(place.held)) {
         place.parked.push(lane);
-        this.#parkedAtPlaces++;
+        this.#crowded.add(place);
         continue;
       }
       if (!isHeard && !this.#mayTake(this.#heldByNew)) {
@@ -275,7 +280,7 @@ export class Dispatcher<W extends Work> {
       else destination.lanes.delete(lane.flow);
       return work;
     }
-    const waiting = this.#known.size + this.#new.size + this.#parkedAtPlaces;
+    const waiting = this.#known.size + this.#new.size + this.#crowded.size;
     if (waiting === 0) this.#lookAt = Infinity;
     else if (this.#lookAt === Infinity) this.#lookAt = now + LOOK_MS;
     return undefined;
@@ -321,7 +326,7 @@ export class Dispatcher<W extends Work> {
     return isFirst;
   }
 
-  /** Takes the jobs that have waited too long for a first word while others want to go. */
+  /** Takes the jobs that have waited too long for a word while others want to go. */
   takeOverdue(): W[] {
     const overdue = this.#overdue;
     if (overdue.length > 0) this.#overdue = [];
@@ -391,18 +396,22 @@ export class Dispatcher<W extends Work> {
   /** Wakes a lane that waits for an address: a slot there is free, or was not used. */
   #unparkAt(place: Place<W> | undefined): void {
     const lane = place?.parked.shift();
-    if (lane === undefined) return;
-    this.#parkedAtPlaces--;
-    this.#list(lane);
+    if (place?.parked.size === 0) this.#crowded.delete(place);
+    if (lane !== undefined) this.#list(lane);
   }
 
   /** Lends the slots of jobs that wait, and finds those that have waited too long. */
   #relieve(now: number): void {
+    // A lane that was woken may have gone elsewhere, and woken no other.
+    for (const place of this.#crowded) {
+      let free = SHARE * (this.#maxJobs - this.#held) - place.held;
+      for (; free > 0 && place.parked.size > 0; free--) this.#unparkAt(place);
+    }
     let wanting = 0;
     for (const active of this.#active.values()) {
       const { phase, isLent, since } = active;
-      const isWaiting = phase === "calling" || phase === "talking";
-      if (isLent || !isWaiting || now - since < LEND_MS) continue;
+      const lendAfter = phase === "sending" ? STALL_MS : LEND_MS;
+      if (isLent || phase === undefined || now - since < lendAfter) continue;
       if (this.#lent === this.#maxWaiting) {
         wanting++;
         continue;
@@ -425,8 +434,11 @@ export class Dispatcher<W extends Work> {
     const destinations = new Set<string>();
     for (const active of this.#active.values()) {
       if (now - active.startedAt < PATIENCE_MS) return;
-      const { phase, isLent, isOverdue, work } = active;
-      if (phase !== "calling" || isOverdue) continue;
+      const { phase, isLent, isOverdue, work, since } = active;
+      // A job that talks has sent no content: it can end without a second copy.
+      const isStuck = phase === "calling" ||
+        (phase === "talking" && now - since >= TALK_PATIENCE_MS);
+      if (!isStuck || isOverdue) continue;
       if (wanting <= 0 && !destinations.has(work.destination)) continue;
       destinations.add(work.destination);
       active.isOverdue = true;
@@ -486,6 +498,9 @@ export class Dispatcher<W extends Work> {
         this.#dead.delete(destination);
         return;
       }
+      // Looked at last from now on: those with work must not hide the others.
+      this.#destinations.delete(key);
+      this.#destinations.set(key, destination);
       if (--looks === 0) return;
     }
   }

@@ -242,9 +242,18 @@ export class QueueRunner {
     this.#cancelTimer = undefined;
     this.#timerAt = Infinity;
     if (this.#stopping) return;
+    this.#pumping = true;
+    try {
+      this.#runDue();
+    } finally {
+      this.#pumping = false;
+      this.#arm();
+    }
+  }
+
+  #runDue(): void {
     const { clock } = this.#config;
     const now = clock.now();
-    this.#pumping = true;
     if (isSetBack(this.#lastNow, now)) this.#wakeNear(now);
     this.#lastNow = now;
     for (;;) {
@@ -261,8 +270,6 @@ export class QueueRunner {
     for (const { abort } of this.#dispatcher.takeOverdue()) {
       abort?.abort(new DOMException("No word in time", "TimeoutError"));
     }
-    this.#pumping = false;
-    this.#arm();
   }
 
   /** Wakes everything that sleeps, to look at the new time. */

@@ -86,7 +86,9 @@ export async function readSpool(
     entries.delete(id);
     if (progress.recipients.some(({ status }) => status === "pending")) {
       const reason = "Record file is not there";
-      missing.push({ name: id, reason, lost: [entry] });
+      // A line that is damaged may be the one that called the message gone.
+      const lost = journal.badLines > 0 ? [] : [entry];
+      missing.push({ name: id, reason, lost });
     }
   }
   return { entries, journal, damaged, leftovers, unknown, missing };

@@ -6,7 +6,6 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5891 | RFC 5891} (IDNA)
  */
 
-import { domainToASCII } from "node:url";
 import {
   abortSignal,
   callable,
@@ -21,6 +20,8 @@ import {
   where,
   whole,
 } from "../options.ts";
+import { asciiMailbox } from "../protocol/domain.ts";
+import { isAscii } from "../protocol/text.ts";
 import { Address } from "../protocol/address.ts";
 import type { ClientEnvelope } from "../protocol/client_transaction.ts";
 import {
@@ -35,7 +36,6 @@ import { heldBytes } from "./byte_budget.ts";
 import type { ClientProgress } from "./client_options.ts";
 import { type ContentFacts, ContentMeter } from "./delivery_content.ts";
 import { loopShare } from "./loop_share.ts";
-import { isAscii } from "./mime_scanner.ts";
 import {
   needsFacts,
   planSending,
@@ -358,15 +358,9 @@ function toAddress(address: string | Address): Address {
 
 /** A domain of other letters has a spelling in ASCII; a local part has none. */
 function asciiAddress(address: Address): Address {
-  if (address.isAscii || !isAsciiText(address.localPart)) return address;
-  const domain = domainToASCII(address.domain);
-  return domain === ""
-    ? address
-    : Address.parse(`${address.localPart}@${domain}`);
-}
-
-function isAsciiText(text: string): boolean {
-  return isAscii(new TextEncoder().encode(text));
+  if (address.isAscii) return address;
+  const text = asciiMailbox(String(address));
+  return isAscii(text) ? Address.parse(text) : address;
 }
 
 /** Gives back what will not be read. */

@@ -274,13 +274,14 @@ class Opening {
   }
 
   /**
-   * Whether a refusal may be about the mechanism. In the clear 535 is not: what
-   * looks like it may come from somebody who wants a weaker mechanism.
+   * Whether a refusal may be about the mechanism: any for good, but that of the
+   * missing TLS. In the clear 535 is not: what looks like it may come from
+   * somebody who wants a weaker mechanism.
    */
   #mayTryAnother({ reply }: SmtpClientError): boolean {
     const { code } = reply;
-    const isSecure = this.session!.transport.tls !== undefined;
-    return code === 504 || code === 534 || (code === 535 && isSecure);
+    if (code === 535) return this.session!.transport.tls !== undefined;
+    return code >= 500 && code !== 530;
   }
 
   #mechanism(login: ClientLogin): ClientMechanism | undefined {

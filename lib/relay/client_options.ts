@@ -70,7 +70,7 @@ export interface ClientLogin extends
   > {
   /**
    * The mechanisms that may be used, in the order to try them. One that the
-   * server refuses (504, 534, under TLS also 535) gives way to the next.
+   * server refuses (5xx but 530; 535 under TLS only) gives way to the next.
    *
    * @default {all, the strongest first}
    */

@@ -354,7 +354,9 @@ export class DeliveryWalk {
       return client;
     } catch (error) {
       const stopped = signal?.aborted === true && !this.#isOverdue;
-      const spoke = error instanceof SmtpClientError && error.fromPeer;
+      // A certificate that is not accepted is a word, too.
+      const spoke = error instanceof SmtpClientError &&
+        (error.fromPeer || error.stage === "startTls");
       if (!heard && !spoke && !stopped) {
         silent.note(nameOf(place), { began, ended: now() });
       }

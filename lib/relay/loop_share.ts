@@ -30,6 +30,8 @@ class LoopShare {
       return work();
     } finally {
       this.#spentMs += performance.now() - start;
+      // What is left of the share is the next one's.
+      if (this.#spentMs < SHARE_MS) this.#waiting.shift()?.();
       this.#turn();
     }
   }
@@ -43,7 +45,7 @@ class LoopShare {
   #next(): void {
     this.#isTurning = false;
     this.#spentMs = 0;
-    // One a turn: what it costs is known only when it is done.
+    // One, which lets the next one go if it leaves any of the share.
     const next = this.#waiting.shift();
     if (next === undefined) return;
     next();

@@ -7,7 +7,8 @@
  * | failed | soft, more hosts | soft, last host | hard, more hosts | hard, last host |
  * |---|---|---|---|---|
  * | connection, TLS, session (no word of the server) | next | defer | - | - |
- * | greeting, EHLO | next | defer | next | bounce |
+ * | greeting | next | defer | next | defer; 521 bounce |
+ * | EHLO | next | defer | next | bounce |
  * | TLS or log-in wanted and not to be had | next | defer | next | defer |
  * | MAIL, RCPT, DATA | next | defer | bounce | bounce |
  * | the content, before its last octet | next | defer | bounce | bounce |
@@ -16,7 +17,9 @@
  *
  * A refusal of how we came is none of the message: no TLS, no log-in (530, 538,
  * 5.7.10, 5.7.11), or a smarthost, which is the same for all mail, that refuses
- * the greeting or EHLO. It counts as soft, and as a failure of the host.
+ * the greeting or EHLO. It counts as soft, and as a failure of the host. A
+ * greeting that refuses is about this client, too: 521 alone says that the host
+ * never takes mail (RFC 7504 section 3).
  *
  * A log-in that is refused for good is deferred: a person put a wrong secret
  * there, and all mail would come back. When the end of the content gets no
@@ -104,9 +107,11 @@ export function judgeFailure(
   const hard = !failure.broken && !isSoft(failure);
   switch (stage) {
     case "greeting":
-    case "hello":
+    case "hello": {
       if (options.moreHosts) return "next";
-      return hard && options.smarthost !== true ? "bounce" : "defer";
+      const isFinal = stage === "hello" || failure.reply.code === 521;
+      return hard && isFinal && options.smarthost !== true ? "bounce" : "defer";
+    }
     case "mail":
     case "rcpt":
     case "data":

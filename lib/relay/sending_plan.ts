@@ -157,7 +157,8 @@ export function needsFacts(
   const { body, smtpUtf8 } = parameters;
   return encodesLongLines || !capabilities.has("8BITMIME") ||
     (smtpUtf8 === true && !capabilities.has("SMTPUTF8")) ||
-    (body === "BINARYMIME" && !capabilities.has("BINARYMIME"));
+    (body === "BINARYMIME" &&
+      !(capabilities.has("BINARYMIME") && capabilities.has("CHUNKING")));
 }
 
 /** Whether the content has, or may have, bytes above 127. */

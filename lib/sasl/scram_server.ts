@@ -11,6 +11,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5929#section-4 | RFC 5929 section 4}
  */
 
+import { canonicalAccount } from "./accounts.ts";
 import { encodeBase64 } from "./base64.ts";
 import { Credentials } from "./credentials.ts";
 import { digest, equalSecrets, hmac, pbkdf2, randomBytes } from "./digest.ts";
@@ -170,12 +171,15 @@ export class ScramServer implements ServerMechanism {
   }
 
   #saltFor(username: string, length: number): Uint8Array {
-    const { saltKey, decoy } = this.#options;
-    // Verifiers keep their salts over a restart: unknown users must, too.
-    const key = saltKey ??
-      (decoy ? digest("sha256", encodeUtf8(decoy.toString())) : processSaltKey);
-    return hmac("sha256", { key, data: encodeUtf8(username) })
-      .subarray(0, length);
+    const { saltKey = processSaltKey, decoy } = this.#options;
+    // Verifiers keep their salts over a restart: unknown users must, too. The
+    // decoy is the same on all threads.
+    const key = decoy === undefined
+      ? saltKey
+      : digest("sha256", encodeUtf8(decoy.toString()));
+    // As accounts are looked up: all spellings of one name have one salt.
+    const data = encodeUtf8(canonicalAccount(username));
+    return hmac("sha256", { key, data }).subarray(0, length);
   }
 
   /** The verifier to hold the proof against; one that nothing fits for an unknown user. */

@@ -101,11 +101,11 @@ export interface ServerMechanismOptions {
    */
   readonly decoy?: ScramVerifier | undefined;
   /**
-   * Key of the salts that SCRAM names for users without a verifier, 32 octets.
-   * Threads that serve one port must share it, or unknown users are found out
-   * by a salt that changes.
+   * Key of the salts that SCRAM names for users without a verifier, 32 bytes;
+   * not used where there is a decoy. Threads that serve one port must share it,
+   * or unknown users are found out by a salt that changes.
    *
-   * @default {of the decoy where there is one, else random, one for this process or thread}
+   * @default {random, one for this process or thread}
    */
   readonly saltKey?: Uint8Array | undefined;
   /** The scope that a client with a bad token is told to ask for. */

@@ -17,6 +17,7 @@ import {
 } from "../net/tls_upgrade.ts";
 import type { Transport } from "../net/transport.ts";
 import { Capabilities } from "../protocol/capabilities.ts";
+import { asciiDomain } from "../protocol/domain.ts";
 import { replies } from "../protocol/replies.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 import type { ServerProfile } from "../protocol/server_effects.ts";
@@ -150,7 +151,7 @@ export function contextOf(
     relaying: shared.relaying,
     addReceived: options.addReceived ?? true,
     complete: options.complete ?? kind === "submission"
-      ? { domain: options.domains?.[0] ?? hostname }
+      ? { domain: asciiDomain(options.domains?.[0] ?? hostname) }
       : undefined,
     body: bodyOptions(options),
     limits: shared.counts.limits,

@@ -14,6 +14,8 @@ import { securityOf } from "./contexts.ts";
 import { isOutOfDescriptors } from "./crowding.ts";
 import type { ListeningAddress, SettledOptions } from "./options.ts";
 
+/** Milliseconds between two tries to listen again. */
+const REBIND_MS = 100;
 /** Handshakes that the platform's TLS may leave hanging before another one takes its place. */
 const MOST_STALLS = 64;
 /** A limit of connections below this is reached in handshakes alone by chance. */
@@ -55,9 +57,9 @@ export class Listeners {
   #turn: Promise<void> = Promise.resolve();
   /** Handshakes of the platform's TLS that have not come to an end in time. */
   #stalls = 0;
-  /** Those that are under way, by customer; without those that stalled. */
+  /** Those that are under way or have stalled, by customer. */
   readonly #underWay = new Map<string, number>();
-  /** All of them. */
+  /** Those of all customers, without those that stalled. */
   #allUnderWay = 0;
 
   /** Made by the server; nothing is bound before {@linkcode Listeners.open}. */
@@ -149,7 +151,7 @@ export class Listeners {
     const { host, port = 25 } = listen;
     const { share = false } = this.#init;
     return Listener.open({
-      ...{ host, port, share },
+      ...{ host: host || undefined, port, share },
       tls: this.#nativeTls(context),
     });
   }
@@ -214,7 +216,7 @@ export class Listeners {
     if (count <= this.#init.shareOf(maxConnectionsPerIp) / 2) return;
     this.#stalls = MOST_STALLS;
     this.#leaveNativeTls(
-      `${count} TLS handshakes of ${address} are under way at once`,
+      `${count} TLS handshakes of ${address} are under way or came to no end`,
     );
   }
 
@@ -253,16 +255,25 @@ export class Listeners {
         open.listener.close();
         // Until accepting has ended the port is not free.
         await open.accepting;
-        if (!this.#open.includes(open)) continue;
-        open.listener = this.#bind(
-          { ...open.listen, port },
-          open.context,
-        );
-        this.#accept(open);
+        await this.#bindAgain(open, port);
       }
     });
     this.#turn = turn.catch(() => {});
     return turn;
+  }
+
+  /** Tries until it succeeds or the server stops: a listener that gives up never hears again. */
+  async #bindAgain(open: OpenListener, port: number): Promise<void> {
+    for (let isTold = false; this.#open.includes(open); isTold = true) {
+      try {
+        open.listener = this.#bind({ ...open.listen, port }, open.context);
+        return this.#accept(open);
+      } catch (error) {
+        if (isOutOfDescriptors(error)) this.#init.onCrowded();
+        if (!isTold) this.#report("Cannot listen for now", error);
+        await new Promise((resolve) => setTimeout(resolve, REBIND_MS));
+      }
+    }
   }
 
   #accept(open: OpenListener): void {

@@ -75,6 +75,8 @@ export class Connection {
   #lastWord: SmtpReply | undefined;
   /** Whether the session is to end as soon as no transaction is under way. */
   #leaving = false;
+  /** Whether a TLS handshake is under way. */
+  #isSecuring = false;
   /** The end that waits for the handler that is busy. */
   #ending: { reply: SmtpReply | undefined; reason: CloseReason } | undefined;
   #state: SessionState = "connecting";
@@ -136,11 +138,13 @@ export class Connection {
     try {
       noteConnect(this.#context, this.session);
       const { session } = this;
+      this.#isSecuring = true;
       const secured = await secureFirst(
         this.#transport,
         this.#context,
         session,
       );
+      this.#isSecuring = false;
       if (secured === undefined) return;
       if (secured !== this.#transport) this.#useTransport(secured);
       await this.#listenEarly();
@@ -163,6 +167,7 @@ export class Connection {
   /** TLS after STARTTLS. The peer's octets so far are forgotten by the machine. */
   async #startTls(): Promise<void> {
     this.deadline = Infinity;
+    this.#isSecuring = true;
     try {
       this.#useTransport(
         await secureNow(this.#transport, this.#context, this.session),
@@ -170,6 +175,8 @@ export class Connection {
     } catch (error) {
       this.#reason ??= "tls";
       throw error;
+    } finally {
+      this.#isSecuring = false;
     }
     this.#protocol.tlsStarted();
     // Who logged in in the clear has to do so again.
@@ -362,6 +369,8 @@ export class Connection {
    */
   leave(): void {
     this.#leaving = true;
+    // Nothing can be said during a handshake.
+    if (this.#isSecuring) return this.abort("shutdown");
     if (this.#protocol.envelope === undefined) {
       this.end(replies.shutdown, "shutdown");
     }

@@ -185,7 +185,7 @@ export class Intake {
   }
 }
 
-/** Completes a header; one with a line that cannot be written stays as it is. */
+/** Completes a header; a field with a line that cannot be written stays as it is, and so do those behind it. */
 function complete(headers: MessageHeaders, completion: Completion): void {
   try {
     completeHeaders(headers, completion);

@@ -229,8 +229,8 @@ const MAX_NAME = 64;
  * case, accents and blanks at the ends: no such spelling has a budget of its own.
  */
 function nameOf({ account }: LoginAttempt): string {
-  const name = canonicalAccount(account.slice(0, MAX_NAME).trim());
-  return name.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
+  const name = canonicalAccount(account.slice(0, MAX_NAME));
+  return name.normalize("NFKD").replace(/\p{M}/gu, "").trim().toLowerCase();
 }
 
 function accountKey(attempt: LoginAttempt): string {

@@ -81,6 +81,7 @@ export class Patience {
   /** A message is whole: the next one has its own time. */
   mailDone(): void {
     this.#mailEnd = undefined;
+    this.#contentOver = undefined;
   }
 
   /** Octets have come. */

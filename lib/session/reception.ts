@@ -6,6 +6,7 @@
 
 import { describeError } from "../log.ts";
 import { Message } from "../message/message.ts";
+import { asciiDomain } from "../protocol/domain.ts";
 import { replies } from "../protocol/replies.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 import type { Verdict } from "../protocol/server_effects.ts";
@@ -79,7 +80,7 @@ export class Reception {
           message.receivedAt.getTime(),
           -message.receivedAt.getTimezoneOffset(),
         ),
-        messageId: `<${message.id}@${hostname}>`,
+        messageId: `<${message.id}@${asciiDomain(hostname)}>`,
         domain: complete.domain,
       })),
     };

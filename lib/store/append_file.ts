@@ -15,7 +15,7 @@ import {
   makeFolder,
   makeFolderAgain,
   openForUpdate,
-  syncFolder,
+  syncNames,
   writeAll,
 } from "../files/durable.ts";
 import { lookAt, type MailboxOwners, requireTrusted } from "../files/trust.ts";
@@ -220,7 +220,7 @@ async function makeNameDurable(
 ): Promise<void> {
   const identity = identityOf(await file.stat());
   if (!options.made && durableNames.get(path) === identity) return;
-  await syncFolder(dirname(path));
+  await syncNames(dirname(path), { isMade: options.made });
   if (durableNames.size >= MAX_DURABLE) durableNames.clear();
   durableNames.set(path, identity);
 }

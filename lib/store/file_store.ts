@@ -223,20 +223,16 @@ export class FileStore implements MessageStore {
   async #exchange(temporary: string, path: string): Promise<void> {
     if (!this.#sync) return await renameOrRemove(temporary, path);
     const older = `${temporary}.older`;
-    try {
-      await Deno.link(path, older);
-    } catch (error) {
-      await Deno.remove(temporary).catch(() => {});
-      throw error;
-    }
+    // Some disks know no hard links: there the older one cannot come back.
+    const isKept = await Deno.link(path, older).then(() => true, () => false);
     try {
       await renameOrRemove(temporary, path);
       await syncFolder(dirname(path));
     } catch (error) {
-      await Deno.rename(older, path).catch(() => {});
+      if (isKept) await Deno.rename(older, path).catch(() => {});
       throw error;
     } finally {
-      await Deno.remove(older).catch(() => {});
+      if (isKept) await Deno.remove(older).catch(() => {});
     }
   }
 

@@ -14,6 +14,7 @@ import {
   makeFolderAgain,
   makeOne,
   syncFolder,
+  syncNames,
   writeAll,
   writeNewFile,
 } from "../files/durable.ts";
@@ -234,9 +235,11 @@ export class MaildirStore implements MessageStore {
     } catch {
       await makeFolderAgain(this.#folder, { sync });
     }
+    const made: string[] = [];
     for (const part of ["", "tmp", "new", "cur"]) {
       const path = join(root, part);
       const isMade = await makeOne(path);
+      if (isMade) made.push(part);
       const info = await look(path);
       if (isMade || info === undefined) continue;
       await requireTrusted(path, info, {
@@ -245,7 +248,12 @@ export class MaildirStore implements MessageStore {
       });
     }
     // Even where all was there: whoever made it may not have synced it yet.
-    if (sync) await Promise.all([this.#folder, root].map(syncFolder));
+    if (sync) {
+      await Promise.all([
+        syncNames(this.#folder, { isMade: made.includes("") }),
+        syncNames(root, { isMade: made.some((part) => part !== "") }),
+      ]);
+    }
     if (this.#known.size >= MAX_KNOWN) {
       for (const oldest of this.#known.keys()) {
         this.#known.delete(oldest);

@@ -297,11 +297,14 @@ export interface WireOptions {
   readonly plain: PlainOptions;
   /** The certificates. */
   readonly certificates?: WireCertificates | undefined;
-  /** Whether clients are asked for theirs, and who vouches for them, in PEM. */
-  readonly clientCertificate?: {
-    readonly mode: "none" | "request" | "require";
-    readonly trusted: readonly string[] | undefined;
-  } | undefined;
+  /** Whether clients are asked for theirs, and who vouches for them, in PEM; `null` where they are not any more. */
+  readonly clientCertificate?:
+    | {
+      readonly mode: "none" | "request" | "require";
+      readonly trusted: readonly string[] | undefined;
+    }
+    | null
+    | undefined;
   /** What unknown users are compared with, where there are accounts; `null` where there are none. */
   readonly accounts?: { readonly decoy: string | undefined } | null | undefined;
 }

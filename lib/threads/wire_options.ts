@@ -56,12 +56,14 @@ export function encodeOptions(
         ),
       }
       : {}),
-    ...(has("clientCertificate") && clientCertificate !== undefined
+    ...(has("clientCertificate")
       ? {
-        clientCertificate: {
-          mode: clientCertificate.mode,
-          trusted: clientCertificate.trusted?.map((one) => one.toPem()),
-        },
+        clientCertificate: clientCertificate
+          ? {
+            mode: clientCertificate.mode,
+            trusted: clientCertificate.trusted?.map((one) => one.toPem()),
+          }
+          : null,
       }
       : {}),
     ...(has("accounts")
@@ -140,8 +142,8 @@ export class OptionDecoder {
     return {
       ...wire.plain,
       ...(certificates && { certificate: this.#certificate(certificates) }),
-      ...(clientCertificate && {
-        clientCertificate: {
+      ...(clientCertificate !== undefined && {
+        clientCertificate: clientCertificate === null ? undefined : {
           mode: clientCertificate.mode,
           trusted: clientCertificate.trusted?.map((pem) =>
             Certificate.parse(pem, { keyOptional: true })

@@ -166,6 +166,10 @@ const REFUSED: readonly (readonly [name: string, before: string])[] = [
   ],
   ["in a chunk before MAIL", "BDAT 999999999999999\r\n"],
   [
+    "in a chunk behind a message",
+    "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nx\r\n.\r\nBDAT 999999999999999\r\n",
+  ],
+  [
     "in a chunk before RCPT",
     "MAIL FROM:<a@b>\r\nBDAT 999999999999999 LAST\r\n",
   ],
@@ -207,6 +211,22 @@ Deno.test("ServerProtocol hangs up on refused chunks that come one after the oth
     chunks++;
   }
   assertEquals([driver.closed, chunks], ["errors", 42]);
+});
+
+Deno.test("A refused chunk does not count against the message behind it", () => {
+  const driver = new Driver({ maxSize: 0 });
+  driver.feed("EHLO x\r\nBDAT 1\r\nx").take();
+  const machine = driver.machine;
+  driver.feed("MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n").take();
+  // As much content as would end the session if it were refused.
+  const piece = octets(`${"x".repeat(65_534)}\r\n`);
+  for (let fed = 0; fed <= 1_073_741_824; fed += piece.length) {
+    driver.feed(piece.slice());
+  }
+  assertEquals([driver.closed, machine.envelope !== undefined], [
+    undefined,
+    true,
+  ]);
 });
 
 for (const before of [["DATA"], ["BDAT 999999999"]]) {

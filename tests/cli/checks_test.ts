@@ -226,7 +226,7 @@ Deno.test("cli serve --check checks everything and listens nowhere", async (t) =
     [2, /^--handlers near\.ts: .+ mean "onRcptTo"/, "--handlers", "near.ts"],
     [
       2,
-      /^--handlers class\.ts: .+ without 'new'; --help/,
+      /^--handlers class\.ts: .+ want a default export with handlers/,
       ...["--handlers", "class.ts"],
     ],
   ];

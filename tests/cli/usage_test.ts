@@ -267,7 +267,12 @@ Deno.test("cli refuses options that it cannot use", async (t) => {
           'name, as "example.com"',
       }),
     ),
-    ...["256.1.1.1:25", "local host:25", "a..b:25"].map((at) => ({
+    {
+      args: ["--listen", "local host:25"],
+      want: '--listen: Cannot listen on "local host:25": want HOST:PORT or ' +
+        'HOST:PORT/KIND, as "127.0.0.1:2525" or "[::1]:2525/lmtp"',
+    },
+    ...["256.1.1.1:25", "a..b:25"].map((at) => ({
       args: ["--listen", at],
       want: `--listen: Cannot listen on "${at}": want an IP address or a ` +
         "name of this machine",

@@ -321,13 +321,12 @@ Deno.test("10,000 connects and drops cost no memory and no descriptor", async ()
   await connectAndDrop(server, 1000);
   const before = { heap: await heapInUse(), files: openFiles() };
   await connectAndDrop(server, 10_000);
-  const after = { heap: await heapInUse(), files: openFiles() };
-  const grown = after.heap - before.heap;
+  const { files } = before;
+  // A socket is closed a moment after its session has ended.
+  if (files !== undefined) await until(() => openFiles()! <= files + 2);
+  const grown = await heapInUse() - before.heap;
   // Less than an octet of each hundred that a session holds.
   assert(grown < 2_000_000, `${grown} octets more`);
-  if (before.files !== undefined) {
-    assert(after.files! <= before.files + 2, `${after.files} descriptors`);
-  }
   using client = await TestClient.connect(server);
   await client.envelope();
   assertStringIncludes(await client.data("Subject: after\r\n\r\nText"), "250");

@@ -4,6 +4,7 @@
  * fields of RFC 3464 and no others.
  */
 
+import { isAscii } from "../../lib/protocol/text.ts";
 import { asciiMailbox } from "../../lib/protocol/domain.ts";
 import { Address } from "../../lib/protocol/address.ts";
 import {
@@ -12,10 +13,7 @@ import {
 } from "../../lib/protocol/parameters.ts";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
 import { makeNotice, type NoticeInit } from "../../lib/queue/bounce.ts";
-import {
-  isAscii,
-  type StatusRecipient,
-} from "../../lib/queue/delivery_status.ts";
+import type { StatusRecipient } from "../../lib/queue/delivery_status.ts";
 import { latin1, octets, utf8 } from "../support/random.ts";
 import { chance, type FuzzTarget, mutate, pick, type Random } from "./fuzz.ts";
 import { readNotice } from "./notice_reader.ts";

@@ -25,12 +25,15 @@ const STEPS: readonly (readonly [step: string, name: string])[] = [
   [".", "the end of the message"],
 ];
 
+/** A refusal there is none of the message: the server may refuse all that comes from here. */
+const OF_ALL: readonly string[] = ["connect", "ehlo,helo"];
+
 /** Flags of the server, then what becomes of each recipient. */
 const ROWS: readonly (readonly [flags: readonly string[], want: string])[] = [
   ...STEPS.flatMap(([step, name]) =>
     [
       [["-r", step], `${DEFERRED} ${SOFT}`],
-      [["-f", step], `${REFUSED} ${HARD}`],
+      [["-f", step], `${OF_ALL.includes(step) ? DEFERRED : REFUSED} ${HARD}`],
       [
         ["-q", step],
         `${DEFERRED} The server closed the connection (${name}, host "127.0.0.1")`,

@@ -3,7 +3,8 @@
  * was accepted is lost, and what is delivered makes room again.
  */
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertInstanceOf } from "@std/assert";
+import { SpoolError } from "../../lib/queue/spool.ts";
 import { DiscardStore } from "../../lib/store/discard_store.ts";
 import { TemporaryFolder } from "../support/interop_server.ts";
 import { run } from "../support/process.ts";
@@ -80,6 +81,10 @@ async function fillAndDrain(octets: number): Promise<void> {
     // Not quite as many: the journal remembers those that are gone.
     const again = await fill(near, octets);
     assert(again.length > accepted.length / 2, `Only ${again.length} again`);
+    // The disk is full again: what cannot be written is told.
+    await near.stop({ graceMs: 0 }).catch((error) =>
+      assertInstanceOf(error, SpoolError)
+    );
   } finally {
     await run("umount", ["-l", folder.path]);
     await Deno.remove(folder.path);

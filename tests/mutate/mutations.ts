@@ -88,7 +88,7 @@ const STORES: readonly Mutation[] = [
     ],
     [
       "a Maildir's own names are not synced",
-      "if (sync) await Promise.all([this.#folder, root].map(syncFolder));",
+      'syncNames(root, { isMade: made.some((part) => part !== "") }),',
       "",
     ],
   ]),
@@ -136,7 +136,7 @@ const STORES: readonly Mutation[] = [
   ...of("store/append_file.ts", "store/durability", [
     [
       "the folder of an mbox is not synced",
-      "await syncFolder(dirname(path));",
+      "await syncNames(dirname(path), { isMade: options.made });",
       "",
     ],
     [
@@ -591,6 +591,13 @@ const SASL: readonly Mutation[] = [
       'text.replaceAll("=3D", "=").replaceAll("=2C", ",")',
     ],
   ]),
+  ...of("net/ip.ts", "session/login_guard", [
+    [
+      "each address of a /64 has its own budget",
+      'bytes.slice(0, 8).join(".")',
+      'bytes.join(".")',
+    ],
+  ]),
   ...of("session/login_guard.ts", "session/login_guard", [
     [
       "guesses at one account never end",
@@ -604,13 +611,13 @@ const SASL: readonly Mutation[] = [
     ],
     [
       "another case of a name is a new budget",
-      "canonicalAccount(account.slice(0, MAX_NAME)).toLowerCase()",
-      "canonicalAccount(account.slice(0, MAX_NAME))",
+      ".trim().toLowerCase()",
+      ".trim()",
     ],
     [
-      "each address of a /64 has its own budget",
-      'bytes.slice(0, 8).join(".")',
-      'bytes.join(".")',
+      "blanks around a name are a new budget",
+      ".trim().toLowerCase()",
+      ".toLowerCase()",
     ],
     [
       "an account may be guessed at from everywhere at once",
@@ -843,7 +850,7 @@ const PROTOCOL: readonly Mutation[] = [
   ...of("protocol/server_content.ts", "attacks/endless_input", [
     [
       "refused content comes without end",
-      "if (body.isEndless && !body.dataEnded) {",
+      "if (body.isEndless && !this.isComplete) {",
       "if (false) {",
     ],
   ]),
@@ -878,7 +885,7 @@ const PROTOCOL: readonly Mutation[] = [
     ],
     [
       "an ENVID brings a line end into the notice",
-      "return envid !== undefined && PRINTABLE.test(envid) ? envid : undefined;",
+      "return envid && PRINTABLE.test(envid) ? envid : undefined;",
       "return envid;",
     ],
     [

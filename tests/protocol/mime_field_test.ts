@@ -103,6 +103,10 @@ const FIELDS: readonly (readonly [field: string, want: string])[] = [
     "List-Id: \xc3\xbc list <l.example>\r\n",
     "List-Id: =?utf-8?Q?=C3=BC_list?= <l.example>\r\n",
   ],
+  [
+    "To: J\xc3\xb6rg<j@x.example>\r\n",
+    "To: =?utf-8?Q?J=C3=B6rg?= <j@x.example>\r\n",
+  ],
   ["Message-ID: <\xfc@x>\r\n", "Message-ID: <\xfc@x>\r\n"],
   ["DKIM-Signature: \xfc\r\n", "DKIM-Signature: \xfc\r\n"],
   ["no field \xfc\r\n", "no field \xfc\r\n"],
@@ -141,6 +145,13 @@ Deno.test("encodeField() keeps encoded words and lines short, and characters who
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   });
   assertEquals(words.join(""), "ü€😀".repeat(100));
+});
+
+Deno.test("encodeField() breaks a long comment of an address into lines", () => {
+  const field = new TextEncoder().encode(`From: a@b (${"ü".repeat(1000)})\r\n`);
+  const text = textOf(encodeField(field));
+  for (const line of text.split("\r\n")) assertEquals(line.length <= 78, true);
+  assertEquals(/^From: a@b\s+\(=\?[^]+\?=\)\r\n$/.test(text), true);
 });
 
 Deno.test("foldLongLines() breaks long lines and leaves the others", () => {

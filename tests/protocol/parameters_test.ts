@@ -107,6 +107,7 @@ const MAIL_REFUSED: [name: string, text: string, want: string][] = [
   ["SMTPUTF8 with value", " SMTPUTF8=1", "501 5.5.4 Malformed"],
   ["RET unknown", " RET=NONE", "501 5.5.4 Malformed parameter RET"],
   ["ENVID of 101", ` ENVID=${"e".repeat(101)}`, "501 5.5.4 Malformed"],
+  ["ENVID without a value", " ENVID", "501 5.5.4 Malformed"],
   ["ENVID not xtext", " ENVID=a+2", "501 5.5.4 Malformed"],
   ["ENVID with a line end", " ENVID=a+0D+0AX:", "501 5.5.4 Malformed"],
   ["ENVID beyond ASCII", " ENVID=+C3+A9", "501 5.5.4 Malformed"],

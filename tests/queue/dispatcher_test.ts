@@ -264,13 +264,32 @@ Deno.test("Dispatcher lends the slots of those that wait, and takes them back", 
   assertEquals(drain(dispatcher, 1200).length, 0);
 });
 
-Deno.test("Dispatcher never lends the slot of a job that sends content or says nothing of its steps", () => {
+Deno.test("Dispatcher lends the slot of a job that sends content when it stalls, and of one that says nothing of its steps never", () => {
   const dispatcher = new Dispatcher<Job>({ maxJobs: 2 });
   for (let n = 0; n < 4; n++) dispatcher.add(job(`s${n}`, `host${n}.org`));
   const [one] = drain(dispatcher);
   dispatcher.step(one!, "sending", 0);
   drain(dispatcher, 50);
-  assertEquals(drain(dispatcher, 3_600_000).length, 0);
+  assertEquals(drain(dispatcher, 29_900).length, 0);
+  assertEquals(drain(dispatcher, 3_600_000).length, 1);
+});
+
+Deno.test("Dispatcher ends jobs whose hosts have spoken and then say nothing, once they fill all places", () => {
+  const dispatcher = new Dispatcher<Job>({ maxJobs: 4, maxWaiting: 4 });
+  for (let n = 0; n < 100; n++) dispatcher.add(job(`s${n}`, `host${n}.org`));
+  const overdue: Job[] = [];
+  for (let now = 0; now <= 70_000; now += 100) {
+    for (const one of drain(dispatcher, now)) {
+      dispatcher.step(one, "calling", now);
+      dispatcher.step(one, "talking", now);
+    }
+    for (const one of dispatcher.takeOverdue()) {
+      assert(now >= 60_000, `before its time, at ${now}`);
+      overdue.push(one);
+      dispatcher.done(one, "destination-failed", now);
+    }
+  }
+  assert(overdue.length > 0, "They hold their places for ever");
 });
 
 Deno.test("Dispatcher bounds those that wait, and gives up the ones that have waited longest", () => {
@@ -357,4 +376,31 @@ Deno.test("Dispatcher brings every job to its end when addresses, silence and fa
     }
     assertEquals(dispatcher.active, 0);
   }
+});
+
+Deno.test("Dispatcher forgets no mail that waits for an address after its domain has moved", () => {
+  const dispatcher = new Dispatcher<Job>({ maxJobs: 4 });
+  let now = 0;
+  const first = job("s", "d.org");
+  dispatcher.add(first);
+  assertEquals(drain(dispatcher), [first]);
+  dispatcher.reach(first, "A");
+  dispatcher.step(first, "talking", now);
+  dispatcher.done(first, "answered", now);
+  for (let n = 1; n <= 12; n++) dispatcher.add(job(`f${n}`, "d.org"));
+  const left = new Set<string>();
+  let active = drain(dispatcher);
+  assert(active.length < 12, "All of them went at once");
+  // From here on the domain leads elsewhere.
+  while (active.length > 0) {
+    const one = active.shift()!;
+    dispatcher.reach(one, "B");
+    dispatcher.done(one, "answered", now);
+    left.add(one.flow);
+    active.push(...drain(dispatcher, now));
+    if (active.length > 0) continue;
+    now += 200;
+    active = drain(dispatcher, now);
+  }
+  assertEquals(left.size, 12);
 });

@@ -458,6 +458,10 @@ Deno.test("SmtpClient.connect() goes from mechanism to mechanism, as far as refu
   ][] = [
     ["504", clear, { "AUTH CRAM-MD5": "504 x" }, ["CRAM-MD5", "PLAIN"], "ok"],
     ["534", clear, { "AUTH CRAM-MD5": "534 x" }, ["CRAM-MD5", "PLAIN"], "ok"],
+    ["500", clear, { "AUTH CRAM-MD5": "500 x" }, ["CRAM-MD5", "PLAIN"], "ok"],
+    ["501", clear, { "AUTH CRAM-MD5": "501 x" }, ["CRAM-MD5", "PLAIN"], "ok"],
+    ["538", clear, { "AUTH CRAM-MD5": "538 x" }, ["CRAM-MD5", "PLAIN"], "ok"],
+    ["530", clear, { "AUTH CRAM-MD5": "530 x" }, ["CRAM-MD5"], "530"],
     ["535 in the clear", clear, { "AUTH CRAM-MD5": "535 x" }, [
       "CRAM-MD5",
     ], "535"],

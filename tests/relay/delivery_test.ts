@@ -103,12 +103,12 @@ Deno.test("Delivery.deliver() walks the hosts", async () => {
       false,
     ],
     [
-      "bounce at the last 5xx greeting",
+      "defer at the last 5xx greeting",
       {
         "10.0.0.1": { faults: { greeting: "554 5.7.1 x" } },
         "10.0.0.2": { faults: { greeting: "554 5.7.1 y" } },
       },
-      "failed 5.7.1@m2, failed 5.7.1@m2",
+      "deferred 5.7.1@m2, deferred 5.7.1@m2",
       true,
     ],
     [

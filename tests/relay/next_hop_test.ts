@@ -138,7 +138,8 @@ Deno.test("Delivery never returns a message for how it came", async () => {
     ],
     [{ faults: { MAIL: "550 5.7.1 x" } }, { smarthosts }, "failed 550"],
     [{ faults: { RCPT: "550 5.1.1 x" } }, { smarthosts }, "failed 550"],
-    [{ faults: { greeting: "554 5.7.1 No" } }, {}, "failed 554"],
+    [{ faults: { greeting: "554 5.7.1 No" } }, {}, "deferred 554"],
+    [{ faults: { greeting: "521 5.3.2 No mail" } }, {}, "failed 521"],
   ];
   for (const [host, options, want] of rows) {
     const [delivery, network] = start(host, options);

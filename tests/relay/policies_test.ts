@@ -41,7 +41,7 @@ Deno.test("judgeFailure() decides by what failed, how, and where", () => {
     ["tls", "none", "next defer"],
     ["greeting", "none", "next defer"],
     ["greeting", "soft", "next defer"],
-    ["greeting", "hard", "next bounce"],
+    ["greeting", "hard", "next defer"],
     ["hello", "soft", "next defer"],
     ["hello", "hard", "next bounce"],
     ["startTls", "soft", "next defer"],

@@ -26,6 +26,8 @@ async function exchange(accounts: AccountList, user: string): Promise<string> {
   const server = new ScramServer("SCRAM-SHA-256", {
     hostname: "mx.example",
     decoy: accounts.decoy,
+    // As the threads of a server have it: another one after each start.
+    saltKey: crypto.getRandomValues(new Uint8Array(32)),
   });
   const bytes = (text: string) => new TextEncoder().encode(text);
   const first = server.start(bytes(`n,,n=${user},r=abc`));
@@ -108,6 +110,8 @@ Deno.test("SCRAM shows an unknown name the same salt after a restart, and each a
     assertEquals(await saltOf(user), await saltOf(user), user);
   }
   assertNotEquals(await saltOf("eve"), await saltOf("eva"));
+  // A known name has one salt however its domain is spelt: an unknown one, too.
+  assertEquals(await saltOf("eve@b.example"), await saltOf("eve@B.Example"));
 });
 
 Deno.test("A decoy is the same wherever the accounts are read, and shows nothing of its model", () => {

@@ -6,6 +6,7 @@
 
 import { assertEquals } from "@std/assert";
 import { syncFolder } from "../../lib/files/durable.ts";
+import { makeFolderAgain } from "../../lib/files/durable.ts";
 import { FileStore } from "../../lib/store/file_store.ts";
 import { MaildirStore } from "../../lib/store/maildir_store.ts";
 import { MboxStore } from "../../lib/store/mbox_store.ts";
@@ -169,6 +170,47 @@ for (const { name, folder, folders, make } of STORES) {
     }
   });
 }
+
+Deno.test("A mailbox that is there takes mail where its folder cannot be synced", async () => {
+  await using temporary = await temporaryFolder();
+  using watch = new DiskWatch(temporary.path);
+  for (const { name, make, folder } of STORES.slice(0, 3)) {
+    await Deno.remove(`${temporary.path}/a`, { recursive: true })
+      .catch(() => {});
+    await make(temporary.path).save(await messageOf({}), ALL);
+    watch.before = (step) => {
+      if (step === "sync a" || step === "sync a/mail") {
+        throw new Deno.errors.PermissionDenied("Permission denied");
+      }
+    };
+    // Another process: nothing is known of the folders.
+    await makeFolderAgain(`${temporary.path}/a/mail`, { sync: true });
+    await make(temporary.path).save(await messageOf({}), ALL);
+    watch.before = () => {};
+    assertEquals(
+      (await filesIn(`${temporary.path}/${folder}`)).length > 0,
+      true,
+      name,
+    );
+  }
+});
+
+Deno.test("FileStore replaces its one message where a disk knows no hard links", async () => {
+  await using temporary = await temporaryFolder();
+  using watch = new DiskWatch(temporary.path);
+  watch.before = (step) => {
+    if (step.startsWith("link ")) {
+      throw new Deno.errors.NotSupported("No links");
+    }
+  };
+  const path = `${temporary.path}/newest.eml`;
+  const store = new FileStore({ path, returnPath: false });
+  for (const content of ["A: 1\r\n\r\n", "A: 2\r\n\r\n"]) {
+    await store.save(await messageOf({ content }));
+    assertEquals(await Deno.readTextFile(path), content);
+  }
+  assertEquals(await filesIn(temporary.path), ["newest.eml"]);
+});
 
 async function contents(path: string): Promise<string[]> {
   const texts: string[] = [];
