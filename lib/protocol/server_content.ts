@@ -139,7 +139,9 @@ export class ServerContent {
       : body.readChunk(input.bytes, input.position, input.end);
     input.position = body.position;
     if (body.refusal !== undefined) this.#drop(body.refusal);
-    if (body.isEndless && !this.isComplete) {
+    // DATA has its end; after a chunk another one may follow.
+    const isOver = reading === "data" && body.dataEnded;
+    if (body.isEndless && !isOver) {
       this.#conversation.close(replies.endlessContent, "errors");
       return undefined;
     }

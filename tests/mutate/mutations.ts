@@ -850,7 +850,7 @@ const PROTOCOL: readonly Mutation[] = [
   ...of("protocol/server_content.ts", "attacks/endless_input", [
     [
       "refused content comes without end",
-      "if (body.isEndless && !this.isComplete) {",
+      "if (body.isEndless && !isOver) {",
       "if (false) {",
     ],
   ]),
