@@ -251,13 +251,13 @@ Deno.test("SmtpServer.stop() waits for no TLS handshake", async () => {
     certificate,
     listen: ["127.0.0.1:0", "127.0.0.1:0/smtps"],
   });
-  using silent = await TestClient.connect(server, 1);
+  using _silent = await TestClient.connect(server, 1);
   using begun = await TestClient.connect(server);
   await begun.reply();
   await begun.expect(["EHLO x", "250"], ["STARTTLS", "220"]);
   await until(() => server.sessions.length === 2);
   await within(server.stop({ graceMs: 600_000 }), "the stop");
-  assertEquals([await silent.rest(), await begun.rest()], ["", ""]);
+  assertEquals(await begun.rest(), "");
 });
 
 Deno.test("SmtpServer.stop() leaves a store behind that never closes", async () => {

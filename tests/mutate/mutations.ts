@@ -417,8 +417,13 @@ const QUEUE: readonly Mutation[] = [
     ],
     [
       "a smarthost's greeting returns all mail",
-      'return hard && options.smarthost !== true ? "bounce" : "defer";',
-      'return hard ? "bounce" : "defer";',
+      'return hard && isFinal && options.smarthost !== true ? "bounce" : "defer";',
+      'return hard && isFinal ? "bounce" : "defer";',
+    ],
+    [
+      "any refusing greeting returns mail",
+      'stage === "hello" || failure.reply.code === 521;',
+      "true;",
     ],
     [
       "a greeting is the last word of all hosts",
