@@ -88,8 +88,11 @@ export interface MaildirStoreOptions extends MailboxOptions {
 
 /** Mailboxes whose folders are known to be durable and trusted. */
 const MAX_KNOWN = 10_000;
-/** The folders of a Maildir that mail passes through. */
-const USED_PARTS = ["tmp", "new"];
+/** What tells the folders of a Maildir that mail passes through from all others. */
+interface KnownMailbox {
+  readonly tmp: string;
+  readonly new: string;
+}
 
 /** Where one mailbox's copy is on its way. */
 interface Copy {
@@ -134,8 +137,7 @@ export class MaildirStore implements MessageStore {
   readonly #sync: boolean;
   readonly #hostname: string;
   readonly #owners: MailboxOwners | undefined;
-  /** By mailbox: the identity of its folders. */
-  readonly #known = new Map<string, string>();
+  readonly #known = new Map<string, KnownMailbox>();
   readonly #underway = new Underway();
 
   /**
@@ -197,32 +199,39 @@ export class MaildirStore implements MessageStore {
     const root = join(this.#folder, mailbox);
     const name = uniqueName(this.#hostname);
     const temporary = join(root, "tmp", name);
-    // Looked at for each message: another program may have put something else there.
-    const identity = await this.#identity(root);
-    if (identity === undefined || identity !== this.#known.get(mailbox)) {
+    // Looked at for each message: another program may have put something else
+    // there, or in the place of the Maildir, whose folders are not these then.
+    const known = this.#known.get(mailbox);
+    if (known === undefined || !await isStill(join(root, "tmp"), known.tmp)) {
       await this.#prepare(mailbox, root);
     }
-    const { size, virtualSize } = await writeNewFile(
-      temporary,
-      (file) => content.writeTo((bytes) => writeAll(file, bytes)),
-      { sync: this.#sync },
-    );
+    const { new: target } = this.#known.get(mailbox) ?? { new: "" };
+    const [{ size, virtualSize }, isSame] = await Promise.all([
+      writeNewFile(
+        temporary,
+        (file) => content.writeTo((bytes) => writeAll(file, bytes)),
+        { sync: this.#sync },
+      ),
+      isStill(join(root, "new"), target),
+    ]);
+    if (!isSame) await this.#prepareAgain(mailbox, root, temporary);
     const virtual = virtualSize === undefined ? "" : `,W=${virtualSize}`;
     const final = join(root, "new", `${name},S=${size}${virtual}`);
     return { temporary, final, placed: false };
   }
 
-  /** What tells a Maildir's folders from any others of the same names; `undefined` if one is missing. */
-  async #identity(root: string): Promise<string | undefined> {
-    const own = await look(root);
-    if (own === undefined) return undefined;
-    const infos = [
-      own,
-      ...await Promise.all(USED_PARTS.map((part) => look(join(root, part)))),
-    ];
-    return infos.includes(undefined)
-      ? undefined
-      : infos.map((info) => `${identityOf(info!)}:${info!.uid}`).join();
+  /** Something has happened to the Maildir since the copy was begun. */
+  async #prepareAgain(
+    mailbox: string,
+    root: string,
+    temporary: string,
+  ): Promise<void> {
+    try {
+      await this.#prepare(mailbox, root);
+    } catch (error) {
+      await Deno.remove(temporary).catch(() => {});
+      throw error;
+    }
   }
 
   /** Makes the Maildir where it is missing, and refuses what only looks like one. */
@@ -260,8 +269,11 @@ export class MaildirStore implements MessageStore {
         break;
       }
     }
-    const identity = await this.#identity(root);
-    if (identity !== undefined) this.#known.set(mailbox, identity);
+    const [tmp, target] = await Promise.all(
+      ["tmp", "new"].map((part) => look(join(root, part))),
+    );
+    if (tmp === undefined || target === undefined) return;
+    this.#known.set(mailbox, { tmp: marksOf(tmp), new: marksOf(target) });
   }
 
   async #place(copy: Copy): Promise<void> {
@@ -287,4 +299,18 @@ async function withdraw(copy: Copy): Promise<void> {
 /** A folder of a Maildir; `undefined` where there is nothing, an error where there is something else. */
 function look(path: string): Promise<Deno.FileInfo | undefined> {
   return lookAt(path, "folder", `keep mail in "${path}"`);
+}
+
+function marksOf(info: Deno.FileInfo): string {
+  return `${identityOf(info)}:${info.uid}`;
+}
+
+/** Whether the folder at `path` is still the one with these marks. */
+async function isStill(path: string, marks: string): Promise<boolean> {
+  try {
+    const info = await Deno.lstat(path);
+    return info.isDirectory && marksOf(info) === marks;
+  } catch {
+    return false;
+  }
 }

@@ -152,7 +152,7 @@ Deno.test("A Maildir that becomes another user's after the first message gets no
   using watch = new DiskWatch(folder.path);
   const store = new MaildirStore({ folder: folder.path });
   await store.save(await messageOf(), ALL);
-  watch.owners.set(MAILBOX, STRANGER);
+  watch.owners.set(`${MAILBOX}/new`, STRANGER);
   await assertRejects(
     async () => store.save(await messageOf(), ALL),
     StoreError,

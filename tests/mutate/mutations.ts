@@ -95,8 +95,13 @@ const STORES: readonly Mutation[] = [
   ...of("store/maildir_store.ts", "attacks/planted_files", [
     [
       "a Maildir that was looked at once is trusted for good",
-      "if (identity === undefined || identity !== this.#known.get(mailbox)) {",
-      "if (!this.#known.has(mailbox)) {",
+      ' || !await isStill(join(root, "tmp"), known.tmp)',
+      "",
+    ],
+    [
+      "where mail is renamed to is not looked at",
+      "if (!isSame) await",
+      "if (false) await",
     ],
     [
       "a Maildir of another user is used",
