@@ -138,6 +138,11 @@ Output
   --help, -h
 `;
 
+/** In which forms options may be given. */
+const FORMS =
+  `An option without a value is on; =no, =false, =off or =0 turns it off. Sizes may
+end in k, M or G (KiB, MiB, GiB), times in ms, s, m, h or d.`;
+
 /** The texts of `COMMAND --help`. */
 const HELPS: Readonly<Record<string, string>> = {
   serve: `cli.ts [serve] [options]     receive mail
@@ -145,8 +150,7 @@ cli.ts serve --check [options]
                              check all that can be checked, and end
 
 ${OPTIONS}
-An option without a value is on; =no, =false, =off or =0 turns it off. Sizes may
-end in k, M or G (KiB, MiB, GiB), times in ms, s, m, h or d.
+${FORMS}
 
 SIGHUP rereads the files, --config too, and says what wants a restart.
 Exit code: 0 stopped by SIGINT or SIGTERM, 1 failure, 2 wrong usage.
@@ -239,8 +243,7 @@ const HELP = `SMTP server
 Options of serve
 
 ${OPTIONS}
-An option without a value is on; =no, =false, =off or =0 turns it off. Sizes may
-end in k, M or G (KiB, MiB, GiB), times in ms, s, m, h or d.
+${FORMS}
 
 Exit code: 0 stopped by SIGINT or SIGTERM, 1 failure, 2 wrong usage.
 `;

@@ -10,6 +10,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5322#section-4.5 | section 4.5}
  */
 
+import { concat } from "./bytes.ts";
 import { isBlank } from "./text.ts";
 
 const CR = 13;
@@ -268,11 +269,5 @@ export class FieldFilter {
 function join(parts: readonly Uint8Array[]): Uint8Array {
   const full = parts.filter((part) => part.length > 0);
   if (full.length < 2) return full[0] ?? NOTHING;
-  const all = new Uint8Array(full.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of full) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
+  return concat(full);
 }

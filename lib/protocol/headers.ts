@@ -12,6 +12,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc6532 | RFC 6532}
  */
 
+import { concat } from "./bytes.ts";
 import { isAscii, isBlank } from "./text.ts";
 import { checkOptions, flag, type Rules } from "../options.ts";
 import {
@@ -464,15 +465,4 @@ function terminate(parts: Uint8Array[]): void {
     const end = parts[index]!.at(-1);
     if (end !== undefined && end !== LF) parts.splice(index + 1, 0, LINE_END);
   }
-}
-
-function concat(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const length = parts.reduce((sum, part) => sum + part.length, 0);
-  const all = new Uint8Array(length);
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
 }

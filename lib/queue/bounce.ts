@@ -9,6 +9,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc3834 | RFC 3834}
  */
 
+import { concat } from "../protocol/bytes.ts";
 import { isAscii } from "../protocol/text.ts";
 import { asciiMailbox } from "../protocol/domain.ts";
 import { foldLongLines } from "../protocol/folding.ts";
@@ -80,11 +81,11 @@ export function makeNotice(given: NoticeInit): Notice {
     ),
     part(boundary, returnedType(init, { global, eightBit }), ""),
   ].join("");
-  const bytes = join(
+  const bytes = concat([
     encoder.encode(start),
     returned,
     encoder.encode(`\r\n--${boundary}--\r\n`),
-  );
+  ]);
   return {
     bytes,
     // UTF-8 within the parts needs 8BITMIME only; in the envelope and the
@@ -108,10 +109,10 @@ function inAscii(init: NoticeInit): NoticeInit {
       reportingMta: asciiMailbox(status.reportingMta),
       recipients: status.recipients.map(asciiRecipient),
     },
-    returned: join(
+    returned: concat([
       foldLongLines(returned.subarray(0, head), MAX_LINE),
       returned.subarray(head),
-    ),
+    ]),
   };
 }
 
@@ -150,14 +151,14 @@ export function reduceNotice(
   const end = encoder.encode(`\r\n--${boundary}--\r\n`);
   const before = notice.subarray(0, last);
   const [whole, type, encoding] = part;
-  if (type!.endsWith("headers")) return join(before, end);
+  if (type!.endsWith("headers")) return concat([before, end]);
   const body = notice.subarray(last + whole.length);
   const header = findHeaderEnd(body, 0);
-  if (header < 0) return join(before, end);
+  if (header < 0) return concat([before, end]);
   const headersType = type === "message/global"
     ? "message/global-headers"
     : "text/rfc822-headers";
-  return join(
+  return concat([
     notice.subarray(0, last + start),
     encoder.encode(
       `Content-Type: ${headersType}\r\n` +
@@ -165,7 +166,7 @@ export function reduceNotice(
     ),
     body.subarray(0, Math.max(0, header - 2)),
     end,
-  );
+  ]);
 }
 
 /** The beginning of the part with what is returned, and nothing but that. */
@@ -275,14 +276,3 @@ const INTRODUCTIONS: Readonly<Record<NoticeKind, readonly string[]>> = {
     "to a server from which no further report can be expected.",
   ],
 };
-
-function join(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const length = parts.reduce((sum, { length }) => sum + length, 0);
-  const bytes = new Uint8Array(length);
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
-  return bytes;
-}

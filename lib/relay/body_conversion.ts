@@ -18,6 +18,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc1428 | RFC 1428}
  */
 
+import { concat } from "../protocol/bytes.ts";
 import { HeaderRewriter } from "./header_rewriter.ts";
 import { loopShare } from "./loop_share.ts";
 import { MimeScanner, type Place, type ScanOptions } from "./mime_scanner.ts";
@@ -187,12 +188,5 @@ function escaped(bytes: Uint8Array): Uint8Array {
 function joined(pieces: readonly Uint8Array[]): Uint8Array {
   if (pieces.length === 0) return NOTHING;
   if (pieces.length === 1) return pieces[0]!;
-  const size = pieces.reduce((sum, piece) => sum + piece.length, 0);
-  const all = new Uint8Array(size);
-  let at = 0;
-  for (const piece of pieces) {
-    all.set(piece, at);
-    at += piece.length;
-  }
-  return all;
+  return concat(pieces);
 }

@@ -6,6 +6,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5891 | RFC 5891} (IDNA)
  */
 
+import { concat } from "../protocol/bytes.ts";
 import {
   abortSignal,
   callable,
@@ -290,7 +291,7 @@ async function reopened(open: Reopen, before: Held): Promise<Held> {
   }
   const chunks: Uint8Array[] = [];
   for await (const chunk of open()) chunks.push(chunk);
-  return { bytes: joined(chunks), release };
+  return { bytes: concat(chunks), release };
 }
 
 /** Finds out what is known of content by reading it. */
@@ -419,19 +420,9 @@ async function hold(
       release();
       return undefined;
     }
-    return { bytes: joined(chunks), release };
+    return { bytes: concat(chunks), release };
   } catch (error) {
     release();
     throw error;
   }
-}
-
-function joined(chunks: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const all = new Uint8Array(chunks.reduce((sum, one) => sum + one.length, 0));
-  let at = 0;
-  for (const chunk of chunks) {
-    all.set(chunk, at);
-    at += chunk.length;
-  }
-  return all;
 }

@@ -6,6 +6,7 @@
  * any piece. Pure.
  */
 
+import { concat } from "../protocol/bytes.ts";
 import { encodeField } from "../protocol/header_encoding.ts";
 import { foldLongLines } from "../protocol/folding.ts";
 import { type HeaderChange, isAscii, MAX_LINE } from "./mime_scanner.ts";
@@ -41,7 +42,7 @@ export class HeaderRewriter implements TransferEncoder {
   encode(chunk: Uint8Array): Uint8Array<ArrayBuffer> {
     const data = this.#carry.length === 0
       ? chunk
-      : joined([this.#carry, chunk]);
+      : concat([this.#carry, chunk]);
     const out: Uint8Array[] = [];
     const mayPass = !this.#change.folds && isAscii(data);
     let at = 0;
@@ -67,7 +68,7 @@ export class HeaderRewriter implements TransferEncoder {
       this.#carry = NOTHING;
       this.#isInLine = true;
     }
-    return joined(out);
+    return concat(out);
   }
 
   /** As {@linkcode TransferEncoder.finish}: what is added, and the blank line. */
@@ -84,7 +85,7 @@ export class HeaderRewriter implements TransferEncoder {
     }
     if (needsBlank && text !== "") text += "\r\n";
     out.push(encoder.encode(text), this.#blank);
-    return joined(out);
+    return concat(out);
   }
 
   /** Whether a line of ASCII is a field of its own that stays as it is. */
@@ -125,7 +126,7 @@ export class HeaderRewriter implements TransferEncoder {
     if (this.#field.length === 0) return;
     const field = this.#field.length === 1
       ? this.#field[0]!
-      : joined(this.#field);
+      : concat(this.#field);
     this.#field = [];
     if (this.#isDropped(field)) return;
     const encoded = this.#change.encodesFields && !isAscii(field)
@@ -145,15 +146,4 @@ export class HeaderRewriter implements TransferEncoder {
       /^content-transfer-encoding[ \t]*:/i.test(start)) ||
       (retype && /^content-type[ \t]*:/i.test(start));
   }
-}
-
-function joined(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const size = pieces.reduce((sum, piece) => sum + piece.length, 0);
-  const all = new Uint8Array(size);
-  let at = 0;
-  for (const piece of pieces) {
-    all.set(piece, at);
-    at += piece.length;
-  }
-  return all;
 }

@@ -16,6 +16,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc6532#section-3.7 | RFC 6532 section 3.7}
  */
 
+import { concat } from "../protocol/bytes.ts";
 import {
   parseMimeField,
   parseTransferEncoding,
@@ -168,7 +169,9 @@ export class MimeScanner {
 
   /** Takes the next chunk. It is not kept. */
   push(chunk: Uint8Array): void {
-    const data = this.#carry.length === 0 ? chunk : joined(this.#carry, chunk);
+    const data = this.#carry.length === 0
+      ? chunk
+      : concat([this.#carry, chunk]);
     const base = this.#base = this.#seen - this.#carry.length;
     this.#seen += chunk.length;
     let at = 0;
@@ -700,11 +703,4 @@ function equals(data: Uint8Array, from: number, other: Uint8Array): boolean {
     if (data[from + at] !== other[at]) return false;
   }
   return true;
-}
-
-function joined(first: Uint8Array, second: Uint8Array): Uint8Array {
-  const both = new Uint8Array(first.length + second.length);
-  both.set(first);
-  both.set(second, first.length);
-  return both;
 }
