@@ -4,6 +4,7 @@
  * and goes when the server is well again.
  */
 
+import { Pauses } from "../support/pauses.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { LogRecord } from "../../lib/log.ts";
 import type { ClientTimeouts } from "../../lib/relay/client_session.ts";
@@ -39,7 +40,7 @@ class SlowServer implements AsyncDisposable {
   readonly #running: Promise<void>;
   readonly #step: string;
   readonly #manner: Manner;
-  #timers = new Set<() => void>();
+  readonly #pauses = new Pauses();
   /** Connections so far. */
   connections = 0;
   /** Contents that were taken. */
@@ -116,33 +117,19 @@ class SlowServer implements AsyncDisposable {
       await conn.write(
         this.#manner === "drips" ? new Uint8Array([octet]) : bytes,
       );
-      await this.#pause(DRIP_MS);
+      await this.#pauses.wait(DRIP_MS);
     }
   }
 
   /** Waits until the client has gone. */
   async #until(conn: Deno.Conn): Promise<never> {
-    while (this.#conns.has(conn)) await this.#pause(DRIP_MS);
+    while (this.#conns.has(conn)) await this.#pauses.wait(DRIP_MS);
     throw new Deno.errors.Interrupted("The client has gone");
-  }
-
-  #pause(ms: number): Promise<void> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const end = () => {
-      clearTimeout(timer);
-      reject(new Deno.errors.Interrupted("The server ends"));
-    };
-    const timer = setTimeout(() => {
-      this.#timers.delete(end);
-      resolve();
-    }, ms);
-    this.#timers.add(end);
-    return promise;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#listener.close();
-    for (const end of this.#timers) end();
+    this.#pauses.end();
     for (const conn of this.#conns) {
       try {
         conn.close();

@@ -1,5 +1,7 @@
 /** A next server on a real socket that answers each line as a test tells it. */
 
+import { Pauses } from "./pauses.ts";
+
 /** Waits; rejects when the hop ends. */
 export type Pause = (ms: number) => Promise<void>;
 
@@ -18,7 +20,7 @@ export class ScriptedHop implements AsyncDisposable {
   connections = 0;
   readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   readonly #conns = new Set<Deno.Conn>();
-  readonly #timers = new Set<() => void>();
+  readonly #pauses = new Pauses();
   readonly #answer: AnswerLine;
   readonly #greeting: (connection: number) => string;
   readonly #running: Promise<void>;
@@ -64,7 +66,7 @@ export class ScriptedHop implements AsyncDisposable {
   async #serve(conn: Deno.Conn, number: number): Promise<void> {
     const say = (text: string) =>
       conn.write(new TextEncoder().encode(`${text}\r\n`));
-    const pause = (ms: number) => this.#pause(ms);
+    const pause = this.#pauses.wait;
     try {
       await say(this.#greeting(number));
       let rest = "";
@@ -90,23 +92,9 @@ export class ScriptedHop implements AsyncDisposable {
     }
   }
 
-  #pause(ms: number): Promise<void> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const end = () => {
-      clearTimeout(timer);
-      reject(new Deno.errors.Interrupted("The hop ends"));
-    };
-    const timer = setTimeout(() => {
-      this.#timers.delete(end);
-      resolve();
-    }, ms);
-    this.#timers.add(end);
-    return promise;
-  }
-
   async [Symbol.asyncDispose](): Promise<void> {
     this.#listener.close();
-    for (const end of this.#timers) end();
+    this.#pauses.end();
     for (const conn of this.#conns) {
       try {
         conn.close();
