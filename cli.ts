@@ -18,9 +18,9 @@ import {
   type SettingForm,
 } from "./lib/cli/raw_settings.ts";
 import { certificate, CERTIFICATE_SETTINGS } from "./lib/cli/certificate.ts";
-import { lookup, LOOKUP_SETTINGS } from "./lib/cli/lookup_command.ts";
-import { queue, QUEUE_SETTINGS } from "./lib/cli/queue_command.ts";
-import { send, SEND_SETTINGS } from "./lib/cli/send_command.ts";
+import { lookup, LOOKUP_SETTINGS } from "./lib/cli/lookup.ts";
+import { queue, QUEUE_SETTINGS } from "./lib/cli/queue.ts";
+import { send, SEND_SETTINGS } from "./lib/cli/send.ts";
 import { SETTINGS } from "./lib/cli/settings.ts";
 import { verifier } from "./lib/cli/verifier.ts";
 import {

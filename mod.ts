@@ -17,7 +17,7 @@
  * @module
  */
 
-export { SmtpServer } from "./lib/server.ts";
+export { SmtpServer } from "./lib/server/server.ts";
 export type {
   ListeningAddress,
   ReloadOptions,
@@ -26,7 +26,16 @@ export type {
   StopOptions,
 } from "./lib/server/options.ts";
 export type { LimitOptions } from "./lib/session/limit_options.ts";
-export { AddressSyntaxError, SmtpError } from "./lib/errors.ts";
+export {
+  SmtpError,
+  SmtpReply,
+  type SmtpReplyOptions,
+} from "./lib/protocol/reply.ts";
+export {
+  Address,
+  type AddressParseOptions,
+  AddressSyntaxError,
+} from "./lib/protocol/address.ts";
 export type { LogEvent, Logger, LogLevel, LogRecord } from "./lib/log.ts";
 
 export {
@@ -42,31 +51,30 @@ export type {
   HandlerModule,
 } from "./lib/session/handler_module.ts";
 export type { SessionState, SmtpSession } from "./lib/session/session.ts";
-export type { CloseReason } from "./lib/protocol/server_effects.ts";
+export type { CloseReason } from "./lib/protocol/server/effects.ts";
 export type { SessionProxy } from "./lib/session/proxied_transport.ts";
 export type {
   ProxyEndpoint,
   ProxyHeader,
+  ProxyTls,
+  ProxyTlv,
 } from "./lib/protocol/proxy_header.ts";
-export type { ProxyTls, ProxyTlv } from "./lib/protocol/proxy_tlv.ts";
 export type {
   XclientAttributes,
   XclientUnavailable,
 } from "./lib/protocol/xclient.ts";
 
 export type { Message, Recipient } from "./lib/message/message.ts";
-export { Address, type AddressParseOptions } from "./lib/protocol/address.ts";
 export { type HeaderOptions, MessageHeaders } from "./lib/protocol/headers.ts";
 export type {
   MailParameters,
   RcptParameters,
 } from "./lib/protocol/parameters.ts";
-export { SmtpReply, type SmtpReplyOptions } from "./lib/protocol/reply.ts";
 
 export { type BodyOptions, MessageBody } from "./lib/message/body.ts";
 export type { Newline } from "./lib/store/content.ts";
 export type { MailboxOwners } from "./lib/files/trust.ts";
-export type { MailboxOptions } from "./lib/store/keeping.ts";
+export type { MailboxOptions } from "./lib/store/per_recipient.ts";
 export type { LockMethod, LockSettings } from "./lib/store/lock.ts";
 export {
   mailboxName,
@@ -76,7 +84,7 @@ export {
   type MessageStore,
   type SaveOptions,
   StoreError,
-} from "./lib/store/store.ts";
+} from "./lib/message/store.ts";
 export { DiscardStore } from "./lib/store/discard_store.ts";
 export { FileStore, type FileStoreOptions } from "./lib/store/file_store.ts";
 export {
@@ -147,9 +155,12 @@ export {
   ServerExchange,
   type ServerExchangeOptions,
 } from "./lib/sasl/server_exchange.ts";
-export { SaslError } from "./lib/sasl/sasl_error.ts";
+export {
+  decodeBase64Strict,
+  encodeBase64,
+  SaslError,
+} from "./lib/sasl/encoding.ts";
 export { saslPrep } from "./lib/sasl/saslprep.ts";
-export { decodeBase64Strict, encodeBase64 } from "./lib/sasl/base64.ts";
 export { tlsServerEndPoint } from "./lib/sasl/channel_binding.ts";
 
 export {
@@ -161,17 +172,17 @@ export {
 export {
   CertificateError,
   type CertificateMaterial,
-} from "./lib/tls/certificate_material.ts";
+} from "./lib/tls/material.ts";
 export {
   CertificateRequest,
   type CertificateRequestOptions,
   type CertificateSubjectOptions,
   type SelfSignedOptions,
-} from "./lib/tls/certificate_request.ts";
+} from "./lib/tls/request.ts";
 export type {
   CertificateProblem,
   VerifyCertificateOptions,
-} from "./lib/tls/certificate_verify.ts";
+} from "./lib/tls/verify.ts";
 export type { KeyAlgorithm } from "./lib/tls/private_key.ts";
 export type { KeyUsage } from "./lib/tls/x509_writer.ts";
 export {
@@ -179,21 +190,21 @@ export {
   type CertificateSetOptions,
   CertificateSource,
   type ChooseCertificate,
-} from "./lib/tls/certificate_set.ts";
+} from "./lib/tls/set.ts";
 export type {
   ClientCertificatePolicy,
   TlsPolicy,
   TlsVersion,
-} from "./lib/tls/tls_context.ts";
+} from "./lib/tls/context.ts";
 
-export { DnsClient, type DnsClientOptions } from "./lib/dns/dns_client.ts";
-export type { AddressesOptions } from "./lib/dns/addresses.ts";
+export { DnsClient, type DnsClientOptions } from "./lib/dns/client.ts";
 export type {
+  AddressesOptions,
   BlocklistListed,
   BlocklistOutcome,
   BlocklistUnlisted,
-} from "./lib/dns/blocklist.ts";
-export type { ReverseOutcome } from "./lib/dns/reverse.ts";
+  ReverseOutcome,
+} from "./lib/dns/lookups.ts";
 export { normalizeName, pointerName } from "./lib/dns/name.ts";
 export { type NameServer, parseNameServer } from "./lib/dns/name_server.ts";
 export {
@@ -221,7 +232,7 @@ export {
   parseIp,
   reverseLabels,
   reverseName,
-} from "./lib/net/ip.ts";
+} from "./lib/protocol/ip.ts";
 export { type Cidr, parseCidr } from "./lib/net/cidr.ts";
 export {
   connectTcp,
@@ -235,7 +246,7 @@ export {
   type SendResult,
   type SentRecipient,
   SmtpClient,
-} from "./lib/relay/client.ts";
+} from "./lib/client/client.ts";
 export type {
   ClientLogin,
   ClientProgress,
@@ -243,9 +254,9 @@ export type {
   PeerCertificate,
   SmtpClientOptions,
   UpgradeTransport,
-} from "./lib/relay/client_options.ts";
-export type { ClientTimeouts } from "./lib/relay/client_session.ts";
-export type { ClientPhase } from "./lib/protocol/client_states.ts";
+} from "./lib/client/options.ts";
+export type { ClientTimeouts } from "./lib/client/session.ts";
+export type { ClientPhase } from "./lib/protocol/client/state.ts";
 export type { TlsHandshakeOptions } from "./lib/net/tls_handshake.ts";
 export type {
   UpgradeClientOptions,
@@ -255,15 +266,15 @@ export type {
   ClientData,
   ClientDestination,
   SendOptions,
-} from "./lib/relay/client_message.ts";
-export type { TlsSecurity } from "./lib/relay/tls_policy.ts";
+} from "./lib/client/message.ts";
+export { type TlsSecurity } from "./lib/client/tls_policy.ts";
 export {
   ClientCapabilities,
   type ClientLimits,
-} from "./lib/protocol/client_capabilities.ts";
-export { type ClientStage, SmtpClientError } from "./lib/relay/client_error.ts";
+} from "./lib/protocol/client/capabilities.ts";
+export { type ClientStage, SmtpClientError } from "./lib/client/error.ts";
 
-export type { RelayingOptions } from "./lib/relaying/relaying_options.ts";
+export type { RelayingOptions } from "./lib/delivery/options.ts";
 export {
   type Relay,
   type RelayOptions,
@@ -285,7 +296,7 @@ export type {
   SpoolChange,
   SpoolEntry,
   StoredEnvelope,
-} from "./lib/queue/stored_envelope.ts";
+} from "./lib/spool/envelope.ts";
 export {
   type Spool,
   type SpoolAction,
@@ -293,26 +304,23 @@ export {
   SpoolError,
   type SpoolProblem,
   type SpoolRequest,
-} from "./lib/queue/spool.ts";
-export { FileSpool, type FileSpoolOptions } from "./lib/queue/file_spool.ts";
-export type { SpoolFile, SpoolFiles } from "./lib/queue/spool_files.ts";
+} from "./lib/spool/spool.ts";
+export { FileSpool, type FileSpoolOptions } from "./lib/spool/file_spool.ts";
+export type { SpoolFile, SpoolFiles } from "./lib/spool/files.ts";
 export {
   MemorySpool,
   type MemorySpoolOptions,
-} from "./lib/queue/memory_spool.ts";
+} from "./lib/spool/memory_spool.ts";
 export {
   type ControlOutcome,
   controlSpool,
   inspectSpool,
-} from "./lib/queue/spool_control.ts";
+} from "./lib/spool/control.ts";
 export { parseDuration, RetrySchedule } from "./lib/queue/schedule.ts";
 export { RelayQueue } from "./lib/queue/queue.ts";
-export type {
-  RelayHooks,
-  RelayQueueOptions,
-} from "./lib/queue/queue_options.ts";
+export type { RelayHooks, RelayQueueOptions } from "./lib/queue/options.ts";
 export type { WindowLimits } from "./lib/queue/destination.ts";
-export type { Clock } from "./lib/queue/clock.ts";
+export type { Clock } from "./lib/spool/clock.ts";
 export type {
   Deliver,
   DeliveryJob,
@@ -320,7 +328,7 @@ export type {
   RecipientReport,
   RelayState,
 } from "./lib/queue/delivery_job.ts";
-export { Delivery, type DeliveryOptions } from "./lib/relay/delivery.ts";
+export { Delivery, type DeliveryOptions } from "./lib/delivery/delivery.ts";
 export type {
   RecipientReport as RelayRecipientReport,
   RelayDns,
@@ -328,10 +336,10 @@ export type {
   RelayJob,
   RelayProgress,
   RelayReport,
-} from "./lib/relay/delivery_job.ts";
-export type { OpenContent } from "./lib/relay/delivery_content.ts";
-export { ClientPool, type ClientPoolOptions } from "./lib/relay/client_pool.ts";
+} from "./lib/delivery/job.ts";
+export type { OpenContent } from "./lib/delivery/content.ts";
+export { ClientPool, type ClientPoolOptions } from "./lib/delivery/pool.ts";
 export {
   BrokenTlsMemory,
   type BrokenTlsMemoryOptions,
-} from "./lib/relay/tls_policy.ts";
+} from "./lib/delivery/host_memory.ts";

@@ -41,7 +41,7 @@ async function readMaildir(user: string): Promise<Mail[]> {
   }
   return await Promise.all(
     paths.sort().map(async (path) => {
-      // One character an octet: what is in the file is what is sent.
+      // One character a byte: what is in the file is what is sent.
       const octets = await Deno.readFile(path);
       const text = Array.from(octets, (it) => String.fromCharCode(it)).join("");
       return { path, text: text.replaceAll(/\r?\n/g, "\r\n"), deleted: false };

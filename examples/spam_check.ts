@@ -21,7 +21,7 @@ import {
 /** Blocklists that may be asked; read their terms before you do. */
 const BLOCKLISTS = ["dnsbl.example"];
 
-/** Octets that a client without a name may send. */
+/** Bytes that a client without a name may send. */
 const SMALL = 100_000;
 
 /** What is known of a client. */

@@ -1,9 +1,8 @@
 /** What a log record tells of an error: what was thrown, and all that is behind it. */
 
 import { assert, assertEquals } from "@std/assert";
-import type { LogRecord } from "../lib/log.ts";
-import { describeError } from "../lib/log.ts";
-import { SmtpServer } from "../lib/server.ts";
+import { describeError, type LogRecord } from "../lib/log.ts";
+import { SmtpServer } from "../lib/server/server.ts";
 import { decodeError, encodeError } from "../lib/threads/wire_errors.ts";
 import { TestClient } from "./support/server.ts";
 

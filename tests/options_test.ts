@@ -5,7 +5,7 @@
 
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import * as mod from "../mod.ts";
-import { connectInMemory, startTestServer } from "../lib/testing.ts";
+import { connectInMemory, startTestServer } from "../lib/testing/mod.ts";
 import { startServer } from "./support/server.ts";
 
 /** The exports, as a program without types sees them. */

@@ -11,7 +11,7 @@
 
 import { DiscardStore, FileSpool, SmtpServer } from "../mod.ts";
 import { cliArgs, CliServer } from "./support/cli.ts";
-import { addition } from "./support/queue_fixtures.ts";
+import { addition } from "./support/queue/fixtures.ts";
 
 const COUNT = Number(Deno.args[0] ?? 100_000);
 const AT_ONCE = 64;

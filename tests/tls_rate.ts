@@ -25,7 +25,7 @@ const replies = {
   go: encoder.encode("354 go\r\n"),
 };
 
-/** The least that answers the client: it looks at one octet of a command and at the end of a body. */
+/** The least that answers the client: it looks at one byte of a command and at the end of a body. */
 async function answer(conn: Deno.TlsConn): Promise<void> {
   const buffer = new Uint8Array(65536);
   let data = false;

@@ -4,7 +4,7 @@
  */
 
 import { parseDuration } from "../queue/schedule.ts";
-import { parseSize } from "./format.ts";
+import { parseSize } from "./queue_text.ts";
 import { hint, UsageError } from "./usage.ts";
 
 /** How a setting is written: `many` may be repeated, `flag` is on by itself and may be given yes or no. */

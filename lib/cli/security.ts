@@ -7,7 +7,7 @@ import { readSmallFile } from "../files/small_file.ts";
 import { type AccountList, parseAccounts } from "../sasl/accounts.ts";
 import { saslPrep } from "../sasl/saslprep.ts";
 import { Certificate } from "../tls/certificate.ts";
-import { CertificateSet } from "../tls/certificate_set.ts";
+import { CertificateSet } from "../tls/set.ts";
 import type { SmtpServerOptions } from "../server/options.ts";
 import { flag, one, type RawSettings, word } from "./raw_settings.ts";
 import { reasonOf, RunError, UsageError } from "./usage.ts";

@@ -9,11 +9,11 @@ import {
   kindName,
   type ListenOptions,
 } from "../net/listen_options.ts";
-import { checkThreads } from "../net/shared_port.ts";
-import { SmtpServer } from "../server.ts";
+import { checkThreads } from "../net/listener.ts";
+import { SmtpServer } from "../server/server.ts";
 import { ownName, policyOf } from "../server/contexts.ts";
 import type { SmtpServerOptions } from "../server/options.ts";
-import { CertificateSource } from "../tls/certificate_set.ts";
+import { CertificateSource } from "../tls/set.ts";
 import {
   handlerModuleUrl,
   loadHandlerModule,
@@ -26,12 +26,16 @@ import {
   withoutEffect,
 } from "./checks.ts";
 import { atItsPlace, placed, type PlacedSettings } from "./config_file.ts";
-import { LIMIT_SETTINGS } from "./limit_settings.ts";
+import {
+  LIMIT_SETTINGS,
+  type ServeSettings,
+  serveSettings,
+  SETTINGS,
+} from "./settings.ts";
 import type { RawSettings } from "./raw_settings.ts";
 import { SecurityFiles, type SecurityOptions } from "./security.ts";
 import { HANDLERS_RULE } from "../session/handlers.ts";
-import { LogWriter } from "./log_writer.ts";
-import { type ServeSettings, serveSettings, SETTINGS } from "./settings.ts";
+import { LogWriter } from "./log.ts";
 import { oneLine, RunError, UsageError } from "./usage.ts";
 
 /** How long sessions may go on after the first signal, in ms. */

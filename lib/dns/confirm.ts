@@ -7,7 +7,7 @@
  */
 
 import { createSocket, type Socket } from "node:dgram";
-import { canonicalIp } from "../net/ip.ts";
+import { canonicalIp } from "../protocol/ip.ts";
 import type { NameServer } from "./name_server.ts";
 import {
   type DnsQuestion,

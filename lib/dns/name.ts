@@ -13,15 +13,15 @@
  */
 
 import { domainToASCII } from "node:url";
-import { canonicalIp, reverseName } from "../net/ip.ts";
+import { canonicalIp, reverseName } from "../protocol/ip.ts";
 
-/** Octets of a name without its final dot: 255 on the wire has a length before and a root after. */
+/** Bytes of a name without its final dot: 255 on the wire has a length before and a root after. */
 const MAX_NAME = 253;
 const LABEL = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/;
 
 /**
  * The name to ask for, or `undefined` if the text is no domain name: an empty
- * label, one of over 63 octets, over 253 in all, other characters than
+ * label, one of over 63 bytes, over 253 in all, other characters than
  * letters, digits, hyphen and underscore, a hyphen at the end of a label, or
  * a numeric last label, which is a mistyped IP address.
  *

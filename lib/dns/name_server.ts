@@ -8,7 +8,7 @@
 
 import { printable } from "../log.ts";
 import { getServers } from "node:dns";
-import { formatIp, parseIp } from "../net/ip.ts";
+import { formatIp, parseIp } from "../protocol/ip.ts";
 
 /** A name server's address and port. */
 export interface NameServer {

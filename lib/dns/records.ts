@@ -9,7 +9,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc7505#section-3 | RFC 7505 section 3}
  */
 
-import { canonicalIp, parseAddressLiteral } from "../net/ip.ts";
+import { canonicalIp, parseAddressLiteral } from "../protocol/ip.ts";
 import { normalizeName } from "./name.ts";
 import {
   type DnsNullMx,

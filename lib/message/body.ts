@@ -1,5 +1,5 @@
 /**
- * The octets of one message: in memory up to a threshold, in a temporary file
+ * The bytes of one message: in memory up to a threshold, in a temporary file
  * beyond it. Knows nothing of headers, envelopes or stores.
  *
  * The file has no name: it is opened and removed at once, so that it is gone
@@ -9,7 +9,7 @@
 
 /** Where a body goes when it outgrows memory. */
 export interface BodyOptions {
-  /** Octets kept in memory; a larger body goes to a temporary file. */
+  /** Bytes kept in memory; a larger body goes to a temporary file. */
   readonly memoryLimit: number;
   /** Folder of the temporary files; the system's when not given. */
   readonly temporaryFolder?: string | undefined;
@@ -21,17 +21,17 @@ const READ_SIZE = 65536;
 const NOTHING = new Uint8Array(0);
 
 /**
- * The octets of one message, written once, in order, then read as often as wanted.
+ * The bytes of one message, written once, in order, then read as often as wanted.
  *
  * @example In memory up to a limit, in a temporary file beyond
  * ```ts
  * import type { SmtpHandlers } from "@smtp/server";
  *
- * let octets = 0;
+ * let bytes = 0;
  * const handlers: SmtpHandlers = {
  *   async onMessage(_session, { body }) {
- *     for await (const chunk of body.chunks()) octets += chunk.length;
- *     console.assert(octets === body.size);
+ *     for await (const chunk of body.chunks()) bytes += chunk.length;
+ *     console.assert(bytes === body.size);
  *   },
  * };
  * console.assert(handlers.onMessage !== undefined);
@@ -51,13 +51,13 @@ export class MessageBody {
   /**
    * Makes an empty body.
    *
-   * @param options Where the octets go
+   * @param options Where the bytes go
    */
   constructor(options: BodyOptions) {
     this.#options = options;
   }
 
-  /** Octets written so far. */
+  /** Bytes written so far. */
   get size(): number {
     return this.#size;
   }
@@ -119,7 +119,7 @@ export class MessageBody {
   }
 
   /**
-   * The octets in order, in pieces that stay untouched. Each call starts at the beginning.
+   * The bytes in order, in pieces that stay untouched. Each call starts at the beginning.
    *
    * @param buffer Where pieces of a file go, each of which is gone with the next then; new memory for each when not given
    * @throws {Deno.errors.BadResource} If the body has been discarded meanwhile
@@ -165,7 +165,7 @@ export class MessageBody {
     }
   }
 
-  /** Forgets the octets and removes the temporary file. Idempotent; never throws. */
+  /** Forgets the bytes and removes the temporary file. Idempotent; never throws. */
   async discard(): Promise<void> {
     const path = this.#path;
     this.#file?.close();

@@ -10,7 +10,7 @@ import type { Recipient } from "../protocol/envelope.ts";
 import { HeaderEdit } from "../protocol/content_edits.ts";
 import { MessageHeaders } from "../protocol/headers.ts";
 import type { MailParameters } from "../protocol/parameters.ts";
-import type { MessageStore } from "../store/store.ts";
+import type { MessageStore } from "./store.ts";
 import { type BodyOptions, MessageBody } from "./body.ts";
 
 export type { Recipient } from "../protocol/envelope.ts";
@@ -109,7 +109,7 @@ export class Message {
     this.#body = init.shared ?? new MessageBody(init.body);
   }
 
-  /** The octets of the content, without the trace fields. For the session that fills it. */
+  /** The bytes of the content, without the trace fields. For the session that fills it. */
   get body(): MessageBody {
     return this.#replaced ?? this.#body;
   }
@@ -124,7 +124,7 @@ export class Message {
     return this.#trace ??= new TextEncoder().encode(this.traceText);
   }
 
-  /** Octets of the content as received, the server's own trace fields not counted. */
+  /** Bytes of the content as received, the server's own trace fields not counted. */
   get size(): number {
     return this.body.size;
   }
@@ -148,7 +148,7 @@ export class Message {
     return all;
   }
 
-  /** As {@linkcode Message.bytes}, decoded as UTF-8; octets that are not UTF-8 become U+FFFD. */
+  /** As {@linkcode Message.bytes}, decoded as UTF-8; bytes that are not UTF-8 become U+FFFD. */
   async text(): Promise<string> {
     return new TextDecoder().decode(await this.bytes());
   }

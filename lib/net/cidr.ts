@@ -10,7 +10,12 @@
  */
 
 import { printable } from "../log.ts";
-import { formatIp, type IpBytes, parseIp, parseUnmapped } from "./ip.ts";
+import {
+  formatIp,
+  type IpBytes,
+  parseIp,
+  parseUnmapped,
+} from "../protocol/ip.ts";
 
 const PREFIX = /^(?:0|[1-9]\d{0,2})$/;
 
@@ -93,7 +98,7 @@ function network(written: IpBytes, length: number): Cidr {
   });
 }
 
-/** The octets with every bit behind the first `prefix` bits cleared. */
+/** The bytes with every bit behind the first `prefix` bits cleared. */
 function mask(bytes: IpBytes, prefix: number): number[] {
   return bytes.map((byte, index) => {
     const bits = Math.min(Math.max(prefix - index * 8, 0), 8);

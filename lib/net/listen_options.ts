@@ -4,7 +4,7 @@
  */
 
 import { nearest } from "../spelling.ts";
-import { parseIp } from "./ip.ts";
+import { parseIp } from "../protocol/ip.ts";
 import { parseCidr } from "./cidr.ts";
 import { printable } from "../log.ts";
 import {
@@ -28,7 +28,7 @@ export type ListenerKind = "smtp" | "submission" | "lmtp";
 
 /**
  * What TLS means on a listener: `none`; STARTTLS `allowed`, or `required`
- * before MAIL and AUTH; `implicit` from the first octet (RFC 8314).
+ * before MAIL and AUTH; `implicit` from the first byte (RFC 8314).
  */
 export type ListenerSecurity = "none" | "allowed" | "required" | "implicit";
 
@@ -113,7 +113,7 @@ export const LISTEN_RULE: Rule = either({
   list: list(either({ text: LISTEN_TEXT, object: LISTENER_RULE }, LISTEN_WANT)),
 }, LISTEN_WANT);
 
-/** The kinds by the names they have in text: a final `s` is TLS from the first octet. */
+/** The kinds by the names they have in text: a final `s` is TLS from the first byte. */
 const KINDS: ReadonlyMap<string, Pick<ListenOptions, "kind" | "security">> =
   new Map([
     ["smtp", { kind: "smtp" }],

@@ -2,18 +2,22 @@
  * A {@linkcode Transport} over a `node:net` socket, plain or TLS. Takes the
  * socket over: nobody else may listen for its data or write to it.
  *
- * Never holds more than one high-water mark of octets that nobody asked for,
+ * Never holds more than one high-water mark of bytes that nobody asked for,
  * and leaves no listener that could keep a closed socket alive.
  */
 
 import { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
-import { platformError } from "./node_errors.ts";
-import type { SocketAddress, TlsInfo, Transport } from "./transport.ts";
+import {
+  platformError,
+  type SocketAddress,
+  type TlsInfo,
+  type Transport,
+} from "./transport.ts";
 
-/** Octets read ahead before the socket is told to wait. */
+/** Bytes read ahead before the socket is told to wait. */
 const READ_AHEAD = 65536;
-/** Octets of replies that may be on their way over TLS before a writer has to wait. */
+/** Bytes of replies that may be on their way over TLS before a writer has to wait. */
 const WRITE_AHEAD = 16384;
 /** How long the farewell of a TLS connection may take before the socket is cut off, in milliseconds. */
 const FAREWELL_MS = 1000;
@@ -122,7 +126,7 @@ export class NodeTransport implements Transport {
   }
 
   /**
-   * Takes octets from the TLS layer as it has them. The queue in between, which
+   * Takes bytes from the TLS layer as it has them. The queue in between, which
    * looks for more after each, costs a twentieth of a message's time; nothing is
    * ever in it, because the layer below is paused, not this one.
    */
@@ -193,7 +197,7 @@ export class NodeTransport implements Transport {
     if (bytes.length === 0) return WRITTEN;
     const isQueued = this.#socket.writableLength > 0;
     if (this.tls !== undefined && this.#fitsAhead(bytes.length, isQueued)) {
-      // A copy, because the caller may use its octets again from now on.
+      // A copy, because the caller may use its bytes again from now on.
       const copy = Buffer.allocUnsafe(bytes.length);
       copy.set(bytes);
       this.#socket.write(copy);

@@ -8,7 +8,7 @@
 import type { Socket } from "node:net";
 import { nextTick } from "node:process";
 import { TLSSocket } from "node:tls";
-import type { TlsVersion } from "../tls/tls_context.ts";
+import type { TlsVersion } from "../tls/context.ts";
 import { NodeTransport } from "./node_transport.ts";
 import { TransportStream } from "./tls_stream.ts";
 import type { TlsInfo, Transport } from "./transport.ts";
@@ -113,7 +113,7 @@ export class Handshake {
           if (chunk === null) this.#fail(closedByPeer());
           return TLSSocket.prototype.push.call(begun, chunk, encoding);
         };
-        // Octets after the handshake may follow at once: nothing may come between.
+        // Bytes after the handshake may follow at once: nothing may come between.
         begun.once(event, () => {
           try {
             delete (begun as Partial<TLSSocket>).push;

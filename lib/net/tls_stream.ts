@@ -5,7 +5,7 @@
  * Owns the transport below from the moment it is made and closes it in the
  * end, whoever ended it. Reads only when asked to, so a slow reader above slows
  * the peer down. It is a `Duplex` for its events, its end and its type, but
- * carries octets past the queues of one: they cost a third of a STARTTLS
+ * carries bytes past the queues of one: they cost a third of a STARTTLS
  * session's time, and the TLS layer has queues of its own.
  */
 
@@ -26,7 +26,7 @@ interface Outgoing {
   readonly callback: WriteCallback | undefined;
 }
 
-/** Carries a transport's octets as a `node:stream`. */
+/** Carries a transport's bytes as a `node:stream`. */
 export class TransportStream extends Duplex implements LayerBelow {
   /**
    * Whether the transport below is closed with this. Not so during a handshake:
@@ -213,8 +213,8 @@ export class TransportStream extends Duplex implements LayerBelow {
   }
 
   /**
-   * Hands octets to the TLS layer, which copies them before it returns. If it
-   * ever did not, records would not decrypt: no octet can be taken for another.
+   * Hands bytes to the TLS layer, which copies them before it returns. If it
+   * ever did not, records would not decrypt: no byte can be taken for another.
    */
   #pass(bytes: Uint8Array): void {
     try {

@@ -18,14 +18,14 @@ import {
   TLSSocket,
 } from "node:tls";
 import { Certificate } from "../tls/certificate.ts";
-import { CertificateSet, CertificateSource } from "../tls/certificate_set.ts";
+import { CertificateSet, CertificateSource } from "../tls/set.ts";
 import { isAddress, normalizeName } from "../tls/host_name.ts";
 import {
   type ClientCertificatePolicy,
   clientContext,
   secureContext,
   type TlsPolicy,
-} from "../tls/tls_context.ts";
+} from "../tls/context.ts";
 import {
   errorText,
   Handshake,
@@ -126,7 +126,7 @@ export async function upgradeServer(
 /**
  * The client's side of a handshake on `inner`. A certificate that is not to be
  * trusted does not fail it: opportunistic TLS goes on with it, and anyone who
- * wants it verified looks at `authorizationError` before the first octet.
+ * wants it verified looks at `authorizationError` before the first byte.
  *
  * @throws {Deno.errors.TimedOut} If the handshake takes too long
  * @throws {Deno.errors.ConnectionAborted} If it fails; `inner` is closed

@@ -2,6 +2,8 @@
  * The one view of a connection that sessions and clients have: bytes in, bytes
  * out, close. Whether a `Deno.Conn`, a `node:` stream, TLS or a pair in memory
  * carries them is decided in this folder and nowhere else.
+ *
+ * What `node:net` reports, as the classes that `Deno` has for the same.
  */
 
 /** An IP address and port, as `{ address: "192.0.2.1", port: 25 }`. */
@@ -37,7 +39,7 @@ export interface Transport {
   /** The encryption in force, `undefined` on a plain connection. */
   readonly tls: TlsInfo | undefined;
   /**
-   * Reads into `buffer`; resolves with the number of octets read, at least 1,
+   * Reads into `buffer`; resolves with the number of bytes read, at least 1,
    * or `null` at the end of the stream. One read at a time.
    */
   read(buffer: Uint8Array): Promise<number | null>;
@@ -68,4 +70,28 @@ export function isConnectionError(error: unknown): boolean {
     error instanceof Deno.errors.UnexpectedEof ||
     error instanceof Deno.errors.NotConnected ||
     error instanceof Deno.errors.TimedOut;
+}
+
+type ErrorClass = new (message: string, options: ErrorOptions) => Error;
+
+const CLASSES: ReadonlyMap<unknown, ErrorClass> = new Map<unknown, ErrorClass>([
+  ["EACCES", Deno.errors.PermissionDenied],
+  ["EADDRINUSE", Deno.errors.AddrInUse],
+  ["ECANCELED", Deno.errors.ConnectionAborted],
+  ["ECONNABORTED", Deno.errors.ConnectionAborted],
+  ["ECONNRESET", Deno.errors.ConnectionReset],
+  ["ENOTCONN", Deno.errors.NotConnected],
+  ["EPIPE", Deno.errors.BrokenPipe],
+  ["ETIMEDOUT", Deno.errors.TimedOut],
+]);
+
+/** The error as `Deno` would throw it; itself where there is no class for it. */
+export function platformError(error: Error): Error {
+  const { code } = error as { code?: unknown };
+  const ErrorClass = CLASSES.get(code);
+  if (ErrorClass === undefined) return error;
+  const message = code === "EADDRINUSE"
+    ? "Address already in use"
+    : error.message;
+  return new ErrorClass(message, { cause: error });
 }

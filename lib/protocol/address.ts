@@ -14,13 +14,12 @@
  */
 
 import { checkOptions, flag, type Rules } from "../options.ts";
-import { AddressSyntaxError } from "../errors.ts";
 import { AddressScanner, isPostmaster } from "./address_scanner.ts";
 import { skipBlanks } from "./command.ts";
-import { isBlank } from "./text.ts";
+import { isBlank } from "./bytes.ts";
 import { asciiDomain, lowerAscii } from "./domain.ts";
 
-/** Octets of a path, angle brackets and source route included (RFC 5321 4.5.3.1.3). */
+/** Bytes of a path, angle brackets and source route included (RFC 5321 4.5.3.1.3). */
 const MAX_PATH = 256;
 
 const QUOTE = 0x22;
@@ -212,7 +211,7 @@ export interface PathFault {
  * Parses the path that begins at `text[start]`: `<...>`, or an address without
  * brackets up to a blank, a tab or the end, as many clients send it. Blanks and
  * tabs may stand inside the brackets at both ends. Never throws. The text is
- * the command line decoded as UTF-8; octets that were not UTF-8 (U+FFFD) are
+ * the command line decoded as UTF-8; bytes that were not UTF-8 (U+FFFD) are
  * refused.
  *
  * @example
@@ -335,4 +334,35 @@ function syntaxError(text: string, found: PathFault): AddressSyntaxError {
 
 function isPrintableAscii(text: string): boolean {
   return !/[^ -~]/.test(text);
+}
+
+/**
+ * An address that does not fit RFC 5321 section 4.1.2.
+ *
+ * @example Tell where an address goes wrong
+ * ```ts
+ * import { Address, AddressSyntaxError } from "@smtp/server";
+ *
+ * try {
+ *   Address.parse("a b@example.com");
+ * } catch (error) {
+ *   console.assert(error instanceof AddressSyntaxError && error.offset === 1);
+ * }
+ * ```
+ */
+export class AddressSyntaxError extends SyntaxError {
+  /** Where in the text the first byte that does not fit stands, from 0. */
+  readonly offset: number;
+  /** `"AddressSyntaxError"`. */
+  override readonly name: string = "AddressSyntaxError";
+
+  /**
+   * Makes an error that points into the text.
+   *
+   * @param offset Where in the text the fault stands, from 0
+   */
+  constructor(message: string, offset: number) {
+    super(message);
+    this.offset = offset;
+  }
 }

@@ -14,11 +14,11 @@
 
 import { skipBlanks } from "./command.ts";
 
-/** Octets of a domain or address literal (RFC 5321 4.5.3.1.2). */
+/** Bytes of a domain or address literal (RFC 5321 4.5.3.1.2). */
 const MAX_DOMAIN = 255;
-/** Octets of a label (RFC 1035 2.3.4). */
+/** Bytes of a label (RFC 1035 2.3.4). */
 const MAX_LABEL = 63;
-/** Characters of a U-label: its A-label is `xn--` and at least one octet a character. */
+/** Characters of a U-label: its A-label is `xn--` and at least one byte a character. */
 const MAX_U_LABEL = 59;
 
 const QUOTE = 0x22;
@@ -59,7 +59,7 @@ export class AddressScanner {
   error: string = "";
   /** Where the first character beyond ASCII stands, -1 for none. */
   wide: number = -1;
-  /** UTF-8 octets so far beyond one a UTF-16 unit. */
+  /** UTF-8 bytes so far beyond one a UTF-16 unit. */
   #extra = 0;
 
   /**
@@ -79,7 +79,7 @@ export class AddressScanner {
     return false;
   }
 
-  /** UTF-8 octets from `start`, where scanning began, to here. */
+  /** UTF-8 bytes from `start`, where scanning began, to here. */
   octets(start: number): number {
     return this.at - start + this.#extra;
   }
@@ -135,7 +135,7 @@ export class AddressScanner {
 
   /**
    * A local part: atoms with dots between them, or a quoted string. Only the
-   * path bounds its length: 64 octets are what every server must take, and
+   * path bounds its length: 64 bytes are what every server must take, and
    * forwarders and mailing lists make longer ones (RFC 5321 4.5.3.1).
    */
   localPart(): boolean {
@@ -277,7 +277,7 @@ export class AddressScanner {
 
   /**
    * Takes the character beyond ASCII at `at`; the caller steps over its last
-   * unit. C1 controls, half surrogate pairs and U+FFFD (octets that were not
+   * unit. C1 controls, half surrogate pairs and U+FFFD (bytes that were not
    * UTF-8) would come out as something else than went in: refused.
    */
   #wideCharacter(): boolean {

@@ -1,6 +1,8 @@
 /**
  * Arrays of bytes put together. It stands alone because the rooms that receive,
  * send and write notices all need it.
+ *
+ * What characters are, in the few classes that the grammars of mail go by.
  */
 
 /** The arrays one behind the other, in a new one. */
@@ -16,4 +18,15 @@ export function concat(
     at += part.length;
   }
   return all;
+}
+
+/** Whether the character code is that of a space or tab. */
+export function isBlank(code: number): boolean {
+  return code === 0x20 || code === 0x09;
+}
+
+/** Whether the text is ASCII throughout. */
+export function isAscii(text: string): boolean {
+  // deno-lint-ignore no-control-regex
+  return !/[^\x00-\x7f]/.test(text);
 }

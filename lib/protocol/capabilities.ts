@@ -7,8 +7,7 @@
  */
 
 import type { MailParameterRules } from "./parameters.ts";
-import { RecentAddresses } from "./recent_addresses.ts";
-import { RecentLines } from "./recent_lines.ts";
+import { RecentAddresses, RecentLines } from "./parse_cache.ts";
 import { SmtpReply } from "./reply.ts";
 import { XCLIENT_ATTRIBUTES } from "./xclient.ts";
 
@@ -43,7 +42,7 @@ export const EXTENSION_KEYWORDS: readonly ExtensionKeyword[] = [
 export interface CapabilityInit {
   /** The server's own name. */
   readonly hostname: string;
-  /** Largest message, in octets; 0 for no limit. */
+  /** Largest message, in bytes; 0 for no limit. */
   readonly maxSize: number;
   /** Most recipients of a message. */
   readonly maxRecipients: number;

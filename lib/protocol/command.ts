@@ -4,7 +4,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1 | RFC 5321 section 4.1}
  */
 
-import { isBlank } from "./text.ts";
+import { isBlank } from "./bytes.ts";
 
 /** The verbs that the server knows. */
 export type Verb =
@@ -117,7 +117,7 @@ function trimEnd(text: string): string {
   return text.slice(0, end);
 }
 
-/** Longest line that `verb` may have, in octets without CRLF. */
+/** Longest line that `verb` may have, in bytes without CRLF. */
 export function lineLimit(verb: Verb | undefined): number {
   if (verb === undefined) return LINE_LIMIT;
   if (verb === "AUTH") return AUTH_LINE_LIMIT;
@@ -138,10 +138,10 @@ export function parseBdat(
   return { size: Number(match[1]), last: match[2] !== undefined };
 }
 
-/** The first octets of a TLS record: a client that expects TLS where there is none. */
+/** The first bytes of a TLS record: a client that expects TLS where there is none. */
 export const TLS_RECORD: readonly number[] = [0x16, 0x03];
 
-/** Whether octets are those that a TLS connection begins with. */
+/** Whether bytes are those that a TLS connection begins with. */
 export function beginsTls(bytes: Uint8Array): boolean {
   return bytes.length > 0 &&
     TLS_RECORD.every((octet, at) => octet === (bytes[at] ?? octet));

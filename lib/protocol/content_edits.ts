@@ -10,8 +10,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5322#section-4.5 | section 4.5}
  */
 
-import { concat } from "./bytes.ts";
-import { isBlank } from "./text.ts";
+import { concat, isBlank } from "./bytes.ts";
 
 const CR = 13;
 const LF = 10;

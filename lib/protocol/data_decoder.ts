@@ -26,8 +26,8 @@ import {
   AFTER_TEXT,
   compactBlocks,
   type Compaction,
-} from "./simd_scanner.ts";
-import { TextScanner } from "./text_scanner.ts";
+  TextScanner,
+} from "./body_scanner.ts";
 
 const CR = 13;
 const LF = 10;
@@ -324,7 +324,7 @@ function positionAfter(after: number): Position {
   return after === AFTER_CR ? "cr" : "text";
 }
 
-/** Moves the octets from `from` to `to` down to `out`; returns where they end there. */
+/** Moves the bytes from `from` to `to` down to `out`; returns where they end there. */
 function move(
   octets: Uint8Array,
   from: number,

@@ -1,7 +1,7 @@
 /**
  * Message content on its way out: each LF made CRLF, each CR without LF made a
  * blank, dots stuffed, the end of data written. Owns the promise that the next hop sees exactly one message,
- * whatever octets stand in it.
+ * whatever bytes stand in it.
  *
  * Never passes a bare CR or a bare LF on, and makes no line end of a bare CR, which
  * would add a field to a header: a next hop that takes one for a line
@@ -26,7 +26,7 @@ const NOTHING = new Uint8Array(0);
 export interface DataEncoderOptions {
   /**
    * `"data"` stuffs dots and ends in a line with a dot; `"bdat"` leaves dots
-   * alone and writes no end, for BDAT counts the octets.
+   * alone and writes no end, for BDAT counts the bytes.
    *
    * @default {"data"}
    */
@@ -42,10 +42,10 @@ export interface DataEncoderOptions {
  * import { DataEncoder } from "@smtp/server";
  *
  * const encoder = new DataEncoder();
- * const octets = (text: string) => new TextEncoder().encode(text);
+ * const bytes = (text: string) => new TextEncoder().encode(text);
  * const parts = [
- *   encoder.encode(octets("Hello\n")),
- *   encoder.encode(octets(".\r\n")),
+ *   encoder.encode(bytes("Hello\n")),
+ *   encoder.encode(bytes(".\r\n")),
  *   encoder.finish(),
  * ];
  * const wire = parts.map((part) => new TextDecoder().decode(part)).join("");
@@ -154,8 +154,8 @@ function wordsOf(chunk: Uint8Array): Words {
 }
 
 /**
- * The first octet at or after `from` that may be CR or LF (below 14), or the
- * length. Looks at sixteen octets at a time, closer only where one of them is
+ * The first byte at or after `from` that may be CR or LF (below 14), or the
+ * length. Looks at sixteen bytes at a time, closer only where one of them is
  * that small.
  */
 function findControl(chunk: Uint8Array, words: Words, from: number): number {

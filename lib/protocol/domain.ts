@@ -8,8 +8,8 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.3 | RFC 5321 section 4.1.3}
  */
 
-import { isAscii } from "./text.ts";
-import { addressLiteral, parseAddressLiteral } from "../net/ip.ts";
+import { isAscii } from "./bytes.ts";
+import { addressLiteral, parseAddressLiteral } from "./ip.ts";
 
 /** Characters that would end or change the host of a URL; no domain has them. */
 const NOT_HOST = /[\s/?#@:\\[\]%]/;

@@ -9,11 +9,11 @@
  * and {@link https://www.rfc-editor.org/rfc/rfc5322#section-2.1.1 | 2.1.1}
  */
 
-import { isBlank } from "./text.ts";
+import { isBlank } from "./bytes.ts";
 
 /** Characters that a line should not pass. */
 const WANTED = 78;
-/** Octets that a line must not pass. */
+/** Bytes that a line must not pass. */
 const LIMIT = 998;
 const encoder = new TextEncoder();
 
@@ -22,7 +22,7 @@ const encoder = new TextEncoder();
  * 78 characters where possible. A value that is folded already keeps its lines.
  *
  * @throws {TypeError} If the value holds NUL or a CR or LF that is not folding
- * @throws {RangeError} If a line would be longer than 998 octets
+ * @throws {RangeError} If a line would be longer than 998 bytes
  *
  * @example
  * ```ts ignore
@@ -58,7 +58,7 @@ export function checkFieldValue(name: string, value: string): void {
 /**
  * Checks the lines of a field.
  *
- * @throws {RangeError} If one is longer than 998 octets
+ * @throws {RangeError} If one is longer than 998 bytes
  */
 export function checkFieldLines(name: string, field: string): void {
   for (const line of field.split("\r\n")) {

@@ -12,7 +12,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc2231#section-4 | RFC 2231 section 4}
  */
 
-import { isAscii, isBlank } from "./text.ts";
+import { isAscii, isBlank } from "./bytes.ts";
 import { asciiMailbox } from "./domain.ts";
 
 /** Characters of an encoded word: RFC 2047 allows 75, and 76 in its line with the field's name. */

@@ -1,8 +1,8 @@
 /**
  * The header block of a message: parsed, asked, edited, and printed again.
  *
- * Never changes a field that nobody edited: signatures cover the octets, so
- * folding, odd spacing and octets that are no UTF-8 stay as they came. Never
+ * Never changes a field that nobody edited: signatures cover the bytes, so
+ * folding, odd spacing and bytes that are no UTF-8 stay as they came. Never
  * lets a line end into the block that is not folding: that would be another
  * field. Knows nothing of what fields mean.
  *
@@ -12,8 +12,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc6532 | RFC 6532}
  */
 
-import { concat } from "./bytes.ts";
-import { isAscii, isBlank } from "./text.ts";
+import { concat, isAscii, isBlank } from "./bytes.ts";
 import { checkOptions, flag, type Rules } from "../options.ts";
 import {
   checkFieldLines,
@@ -101,7 +100,7 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
    * Parses the beginning of a message, up to the first empty line or the end.
    * Never throws on a block; copies what it keeps.
    *
-   * @param block The octets
+   * @param block The bytes
    * @param options In which form fields are written that are set later
    */
   static parse(
@@ -192,7 +191,7 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
    * a CR or LF that is not folding (CRLF, then a space or tab and text), or the
    * fields are a copy: those of {@linkcode Message.headers}, or of `onHeaders`
    * when that is over
-   * @throws {RangeError} If a line would be longer than 998 octets
+   * @throws {RangeError} If a line would be longer than 998 bytes
    */
   set(name: string, value: string): void {
     const field = this.#make(name, value);
@@ -279,8 +278,8 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
   }
 
   /**
-   * The octets of the block, without the empty line behind it. What nobody
-   * edited is as it came, octet for octet.
+   * The bytes of the block, without the empty line behind it. What nobody
+   * edited is as it came, byte for byte.
    */
   encode(): Uint8Array<ArrayBuffer> {
     const parts = [this.#before, ...runs(this.#fields)];
@@ -294,7 +293,7 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
 
 /**
  * The offset behind the empty line (CRLF CRLF) that ends a header block, -1 if
- * it is not there yet. `from` is how many octets an earlier call has seen
+ * it is not there yet. `from` is how many bytes an earlier call has seen
  * without finding it: those are not looked at again.
  *
  * @example

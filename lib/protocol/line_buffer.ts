@@ -16,13 +16,13 @@
 const CR = 13;
 const LF = 10;
 
-/** Octets of one line that are swallowed before the peer is given up on. */
+/** Bytes of one line that are swallowed before the peer is given up on. */
 const MAX_SWALLOWED = 65536;
 
-/** Octets that are told of a line that cannot be used: enough for a verb. */
+/** Bytes that are told of a line that cannot be used: enough for a verb. */
 const HEAD = 4;
 
-/** Storage for the beginning of a line that is kept between lines, in octets. */
+/** Storage for the beginning of a line that is kept between lines, in bytes. */
 const KEPT_STORAGE = 1024;
 
 /**
@@ -38,31 +38,31 @@ export type LineStatus =
   | "bare-newline"
   | "not-utf8";
 
-/** Cuts octets into CRLF lines, in constant memory. */
+/** Cuts bytes into CRLF lines, in constant memory. */
 export class LineBuffer {
   /** The line without its CRLF, after the status `"line"`. */
   text = "";
-  /** Octets of that line, which in UTF-8 are more than its characters. */
+  /** Bytes of that line, which in UTF-8 are more than its characters. */
   octets = 0;
-  /** The first four octets of a line that cannot be used, after any other status but `"more"`. */
+  /** The first four bytes of a line that cannot be used, after any other status but `"more"`. */
   head = "";
-  /** Where in the input the next unread octet stands, after every call. */
+  /** Where in the input the next unread byte stands, after every call. */
   position = 0;
-  /** Longest line that is taken, in octets, without CRLF. May be changed between lines. */
+  /** Longest line that is taken, in bytes, without CRLF. May be changed between lines. */
   limit: number;
   #partial: Uint8Array<ArrayBuffer> | undefined;
   #used = 0;
   #swallowed = 0;
   #lastOctet = 0;
-  /** Octets of lines that ended with a line feed alone, since the last CRLF. */
+  /** Bytes of lines that ended with a line feed alone, since the last CRLF. */
   #behindFeed = 0;
 
-  /** @param limit Longest line that is taken, in octets, without CRLF */
+  /** @param limit Longest line that is taken, in bytes, without CRLF */
   constructor(limit: number) {
     this.limit = limit;
   }
 
-  /** Whether the next octet begins a line. */
+  /** Whether the next byte begins a line. */
   get isAtLineStart(): boolean {
     return this.#used === 0 && this.#swallowed === 0 &&
       this.#behindFeed === 0;
@@ -94,7 +94,7 @@ export class LineBuffer {
     return this.#finish(input, start, feed);
   }
 
-  /** Whether the line is past hope, with `more` octets beside those taken in; a CR may come last. */
+  /** Whether the line is past hope, with `more` bytes beside those taken in; a CR may come last. */
   #isEndless(more: number): boolean {
     return this.#used + this.#swallowed + more > MAX_SWALLOWED + 1;
   }
@@ -176,7 +176,7 @@ export class LineBuffer {
       return;
     }
     if (this.#partial === undefined || this.#partial.length < used) {
-      // Doubled, or a line that comes octet by octet would be copied as often.
+      // Doubled, or a line that comes byte by byte would be copied as often.
       const grown = new Uint8Array(Math.max(used, 2 * this.#used, 128));
       if (this.#used > 0) grown.set(this.#partial!.subarray(0, this.#used));
       this.#partial = grown;
@@ -210,7 +210,7 @@ function indexOfLineFeed(
   return -1;
 }
 
-/** The text of ASCII octets, eight at a call: no view, no copy, no decoder. */
+/** The text of ASCII bytes, eight at a call: no view, no copy, no decoder. */
 function asciiText(octets: Uint8Array, from: number, to: number): string {
   let text = "";
   let at = from;

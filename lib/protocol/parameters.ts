@@ -17,7 +17,7 @@
  */
 
 import { parsePath } from "./address.ts";
-import { isBlank } from "./text.ts";
+import { isBlank } from "./bytes.ts";
 import { SmtpReply } from "./reply.ts";
 import { decodeXtext, encodeXtext } from "./xtext.ts";
 
@@ -48,7 +48,7 @@ const CONTROL_OR_HALF = /[\x00-\x1f\x7f-\x9f\ufffd\p{Surrogate}]/u;
 
 /** What MAIL FROM may carry beside the address. */
 export interface MailParameters {
-  /** SIZE: octets announced (RFC 1870). Above `Number.MAX_SAFE_INTEGER` it stays there. */
+  /** SIZE: bytes announced (RFC 1870). Above `Number.MAX_SAFE_INTEGER` it stays there. */
   readonly size?: number;
   /** BODY (RFC 6152, RFC 3030). */
   readonly body?: "7BIT" | "8BITMIME" | "BINARYMIME";

@@ -14,7 +14,7 @@ import { checkOptions, type Rules, text as textRule } from "../options.ts";
 
 const encoder = new TextEncoder();
 const ENHANCED = /^([245])\.(\d{1,3})\.(\d{1,3})$/;
-/** Octets of text of a reply line beside code, enhanced code and line end (RFC 5321 4.5.3.1.5: 512 in all). */
+/** Bytes of text of a reply line beside code, enhanced code and line end (RFC 5321 4.5.3.1.5: 512 in all). */
 const MAX_TEXT = 496;
 
 /**
@@ -81,7 +81,7 @@ export class SmtpReply {
     return this.code >= 400 && this.code < 500;
   }
 
-  /** The octets on the wire, every line with its CRLF. Shared: not to be changed. */
+  /** The bytes on the wire, every line with its CRLF. Shared: not to be changed. */
   get octets(): Uint8Array<ArrayBuffer> {
     return this.#octets ??= encoder.encode(this.wire);
   }
@@ -105,7 +105,7 @@ export class SmtpReply {
 
   /**
    * {@linkcode SmtpReply.octets}, but `undefined` the first time: of a reply
-   * that is said once, octets of its own would be wasted. For the server.
+   * that is said once, bytes of its own would be wasted. For the server.
    */
   get standingOctets(): Uint8Array<ArrayBuffer> | undefined {
     if (this.#isKnown) return this.octets;
@@ -169,4 +169,54 @@ function* cut(text: string): Generator<string> {
     yield rest.slice(0, read);
     rest = rest.slice(read);
   } while (rest !== "");
+}
+
+/**
+ * A refusal with a reply of one's own: thrown (or returned) by a handler it is
+ * the answer to the client; thrown by the client it is what the server said.
+ *
+ * @example Refuse a sender for the time being
+ * ```ts
+ * import { SmtpError } from "@smtp/server";
+ *
+ * const error = new SmtpError(451, "Greylisted, try again in 5 minutes", {
+ *   enhanced: "4.7.1",
+ * });
+ * console.assert(error.isTemporary);
+ * ```
+ */
+export class SmtpError extends Error {
+  /** The reply that the peer gets, or gave. */
+  readonly reply: SmtpReply;
+  /** `"SmtpError"`, or the name of a subclass. */
+  override readonly name: string = "SmtpError";
+
+  /**
+   * Makes an error of a code and text, or of a whole reply.
+   *
+   * @param code The three-digit code, 400 to 599, or a whole reply
+   * @param text The text of the reply
+   * @throws {RangeError} If the code is not a refusal, or the enhanced code does not fit it
+   */
+  constructor(
+    code: number | SmtpReply,
+    text: string | readonly string[] = "",
+    options: SmtpReplyOptions & ErrorOptions = {},
+  ) {
+    const reply = typeof code === "number"
+      ? new SmtpReply(code, text, options)
+      : code;
+    super(reply.toString(), options);
+    if (reply.isPositive) {
+      throw new RangeError(
+        `Cannot make an error of reply code "${reply.code}": want 400 to 599`,
+      );
+    }
+    this.reply = reply;
+  }
+
+  /** Whether trying again later makes sense (4xx). */
+  get isTemporary(): boolean {
+    return this.reply.isTemporary;
+  }
 }

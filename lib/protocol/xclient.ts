@@ -8,7 +8,7 @@
  * {@link https://www.postfix.org/XCLIENT_README.html | Postfix XCLIENT Howto}
  */
 
-import { formatIp, parseUnmapped } from "../net/ip.ts";
+import { formatIp, parseUnmapped } from "./ip.ts";
 import { SmtpReply } from "./reply.ts";
 import { decodeXtext } from "./xtext.ts";
 

@@ -1,5 +1,5 @@
 /**
- * xtext: text that may hold any octet, written so that it stands in one
+ * xtext: text that may hold any byte, written so that it stands in one
  * parameter of a command. Text is encoded as UTF-8 before and decoded after.
  *
  * Never guesses: what is not right xtext has no value.
@@ -33,7 +33,7 @@ export function encodeXtext(text: string): string {
 }
 
 /**
- * Decodes xtext; `undefined` where it is none, or where its octets are not
+ * Decodes xtext; `undefined` where it is none, or where its bytes are not
  * UTF-8. The result may hold control characters: look before printing it.
  *
  * @example

@@ -8,7 +8,7 @@ import type { Recipient } from "../protocol/envelope.ts";
 import type { Address } from "../protocol/address.ts";
 import type { MailParameters } from "../protocol/parameters.ts";
 import type { SmtpReply } from "../protocol/reply.ts";
-import type { RelayLogin, RelayRoute } from "./stored_envelope.ts";
+import type { RelayLogin, RelayRoute } from "../spool/envelope.ts";
 
 /** The steps of a delivery, in order of time. Some may be skipped. */
 export type RelayState =
@@ -48,7 +48,7 @@ export interface DeliveryJob {
   readonly route: RelayRoute;
   /** The log-in chosen for this message. Not to be logged. */
   readonly login?: RelayLogin | undefined;
-  /** Octets of the content. */
+  /** Bytes of the content. */
   readonly size: number;
   /** When the message was accepted, in milliseconds since 1970. */
   readonly acceptedAt: number;

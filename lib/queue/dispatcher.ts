@@ -19,6 +19,9 @@
  * whose job has waited for a second for a word of the other side is *lent* to
  * others; only so many jobs may wait on lent slots, and when there are more,
  * those that have waited longest for a word are *overdue*.
+ *
+ * First in, first out, in constant time: an array's own `shift` moves every
+ * element, which a queue of 100,000 cannot afford.
  */
 
 import {
@@ -31,7 +34,6 @@ import {
   type WindowLimits,
   windowSlots,
 } from "./destination.ts";
-import { Fifo } from "./fifo.ts";
 
 /** One job to be dispatched. */
 export interface Work {
@@ -587,4 +589,32 @@ function count(counts: Map<string, number>, key: string, by: 1 | -1): void {
   const sum = (counts.get(key) ?? 0) + by;
   if (sum === 0) counts.delete(key);
   else counts.set(key, sum);
+}
+
+/** A list that takes at the end and gives at the front. */
+export class Fifo<T> {
+  #items: T[] = [];
+  #head = 0;
+
+  /** How many are in it. */
+  get length(): number {
+    return this.#items.length - this.#head;
+  }
+
+  /** Puts `item` at the end. */
+  push(item: T): void {
+    this.#items.push(item);
+  }
+
+  /** Takes the first one; `undefined` when there is none. */
+  shift(): T | undefined {
+    if (this.#head === this.#items.length) return undefined;
+    const item = this.#items[this.#head];
+    this.#items[this.#head++] = undefined as T;
+    if (this.#head > 32 && this.#head * 2 > this.#items.length) {
+      this.#items = this.#items.slice(this.#head);
+      this.#head = 0;
+    }
+    return item;
+  }
 }

@@ -9,28 +9,32 @@
 
 import { describeError } from "../log.ts";
 import type { Message } from "../message/message.ts";
-import { lossResults } from "./delivery_results.ts";
-import { openReports } from "./notices.ts";
-import { Notifier } from "./notifier.ts";
+import { lossResults } from "./job_runner.ts";
+import { openReports } from "../dsn/policy.ts";
+import { Notifier } from "../dsn/sender.ts";
 import {
   configure,
   type QueueConfig,
   type RelayQueueOptions,
-} from "./queue_options.ts";
+} from "./options.ts";
 import { QueueRunner } from "./queue_runner.ts";
-import { isSpoolId } from "./record.ts";
+import { isSpoolId } from "../spool/record.ts";
 import { Relay, type RelayOptions, type RelayOwner, Relays } from "./relay.ts";
 import { RelayTask } from "./relay_task.ts";
 import { Settlement } from "./settlement.ts";
-import { type SpoolAction, SpoolError, type SpoolProblem } from "./spool.ts";
-import { changesFor } from "./spool_changes.ts";
-import { applyChange } from "./stored_envelope.ts";
-import type {
-  EnvelopeOptions,
-  RelayRoute,
-  SpoolChange,
-  SpoolEntry,
-} from "./stored_envelope.ts";
+import {
+  changesFor,
+  type SpoolAction,
+  SpoolError,
+  type SpoolProblem,
+} from "../spool/spool.ts";
+import {
+  applyChange,
+  type EnvelopeOptions,
+  type RelayRoute,
+  type SpoolChange,
+  type SpoolEntry,
+} from "../spool/envelope.ts";
 
 /** Messages that are changed together when all of them are to be. */
 const ACTIONS_AT_ONCE = 1000;

@@ -12,14 +12,13 @@
  */
 
 import { describeError } from "../log.ts";
-import { monotonic } from "./clock.ts";
-import { bringNear, isSetBack } from "./clock_jump.ts";
-import { expiryResults } from "./delivery_results.ts";
+import { monotonic } from "../spool/clock.ts";
+import { RetrySchedule } from "./schedule.ts";
+import { expiryResults, JobRunner } from "./job_runner.ts";
 import type { RelayState } from "./delivery_job.ts";
 import { Dispatcher, type WorkPhase } from "./dispatcher.ts";
-import { JobRunner } from "./job_runner.ts";
-import { hasOpenReports } from "./notices.ts";
-import type { QueueConfig } from "./queue_options.ts";
+import { hasOpenReports } from "../dsn/policy.ts";
+import type { QueueConfig } from "./options.ts";
 import type { Relay } from "./relay.ts";
 import {
   destinationOf,
@@ -399,4 +398,44 @@ export class QueueRunner {
       error: describeError(error),
     });
   }
+}
+
+/** A clock that goes back by no more than this is being corrected, not set; in ms. */
+const CORRECTION_MS = 60_000;
+/** The schedule's delays are varied by a tenth. */
+const JITTER = 1.1;
+
+/** Whether a clock that was at `before` and is at `now` has been set back. */
+function isSetBack(before: number, now: number): boolean {
+  return before - now > CORRECTION_MS;
+}
+
+/**
+ * Brings tries that lie further ahead than they can have been put off back
+ * within reach. Says whether there were any.
+ *
+ * @param task The message
+ * @param now In milliseconds since 1970
+ * @param usual The schedule of messages that have none of their own
+ */
+function bringNear(
+  task: RelayTask,
+  now: number,
+  usual: RetrySchedule,
+): boolean {
+  const { options } = task.entry.envelope;
+  const schedule = options.schedule === undefined
+    ? usual
+    : RetrySchedule.parse(options.schedule);
+  const longest = Math.max(...schedule.delays) * JITTER + CORRECTION_MS;
+  const latest = now + Math.max(longest, options.idleWaitMs ?? 0);
+  let found = false;
+  for (const recipient of task.entry.progress.recipients) {
+    if (recipient.status !== "pending" || recipient.nextTryAt <= latest) {
+      continue;
+    }
+    recipient.nextTryAt = now;
+    found = true;
+  }
+  return found;
 }

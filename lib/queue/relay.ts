@@ -19,17 +19,17 @@ import {
 } from "../options.ts";
 import type { RelayState } from "./delivery_job.ts";
 import { RetrySchedule } from "./schedule.ts";
-import type {
-  RecipientAnswer,
-  RecipientStatus,
-  RelayLogin,
-  RelayRoute,
-} from "./stored_envelope.ts";
-import { ROUTE_RULES } from "./stored_envelope.ts";
+import {
+  type RecipientAnswer,
+  type RecipientStatus,
+  type RelayLogin,
+  type RelayRoute,
+  ROUTE_RULES,
+} from "../spool/envelope.ts";
 import type { Message } from "../message/message.ts";
 import type { Recipient } from "../protocol/envelope.ts";
 import type { RelayTask } from "./relay_task.ts";
-import type { SpoolAction } from "./spool.ts";
+import type { SpoolAction } from "../spool/spool.ts";
 
 /** Options of {@linkcode Relays.add}. All of them survive a restart. */
 export interface RelayOptions extends RelayRoute {
@@ -192,7 +192,7 @@ export class Relay {
     });
   }
 
-  /** Octets of the content. */
+  /** Bytes of the content. */
   get size(): number {
     return this.#task.entry.envelope.size;
   }

@@ -9,7 +9,7 @@ import { cancelWake, type Wake } from "./wake_heap.ts";
 import type { RelayState } from "./delivery_job.ts";
 import type { Relay } from "./relay.ts";
 import type { Work } from "./dispatcher.ts";
-import { routeOf, type SpoolEntry } from "./stored_envelope.ts";
+import { routeOf, type SpoolEntry } from "../spool/envelope.ts";
 
 /** A message of more groups than this takes turns on its own account. */
 const HUGE = 20;

@@ -9,17 +9,17 @@
  */
 
 import { describeError } from "../log.ts";
-import type { Notifier } from "./notifier.ts";
+import type { Notifier } from "../dsn/sender.ts";
 import {
   delayedRecipients,
   hasOpenReports,
   type NoticeKind,
   openReports,
-} from "./notices.ts";
-import type { QueueConfig } from "./queue_options.ts";
+} from "../dsn/policy.ts";
+import type { QueueConfig } from "./options.ts";
 import type { Relay } from "./relay.ts";
 import { expiresAt, type RelayTask } from "./relay_task.ts";
-import type { SpoolEntry } from "./stored_envelope.ts";
+import type { SpoolEntry } from "../spool/envelope.ts";
 
 /** Milliseconds for which notices wait, so that one tells of many recipients. */
 export const GATHER_MS = 60_000;

@@ -14,7 +14,7 @@ const FIRST_OPTIONAL = 0xa0;
 const RSA_PSS = "2a864886f70d01010a";
 
 /**
- * Signature algorithms and, below, digest algorithms by the octets of their
+ * Signature algorithms and, below, digest algorithms by the bytes of their
  * object identifiers. MD5 and SHA-1 count as SHA-256, as the RFC wants.
  */
 const DIGESTS: ReadonlyMap<string, DigestName> = new Map([
@@ -38,7 +38,7 @@ const DIGESTS: ReadonlyMap<string, DigestName> = new Map([
  * SCRAM-SHA-256-PLUS on either side.
  *
  * @param certificate The server's certificate in DER
- * @returns The digest, or `undefined` where the octets are no certificate or
+ * @returns The digest, or `undefined` where the bytes are no certificate or
  * its signature has no single digest function (Ed25519): then there is no
  * binding, and SCRAM-SHA-256-PLUS is not to be offered
  *
@@ -75,7 +75,7 @@ function signatureDigest(algorithm: Uint8Array): DigestName | undefined {
   return digestName && DIGESTS.get(digestName.content.toHex());
 }
 
-/** One DER element at the beginning of some octets, and what follows it. */
+/** One DER element at the beginning of some bytes, and what follows it. */
 interface Element {
   readonly content: Uint8Array;
   readonly rest: Uint8Array;
@@ -85,7 +85,7 @@ interface Element {
 function readElement(bytes: Uint8Array, tag: number): Element | undefined {
   const first = bytes[1];
   if (bytes[0] !== tag || first === undefined) return undefined;
-  // Below 128 the octet is the length, above it says how many octets are.
+  // Below 128 the byte is the length, above it says how many bytes are.
   const lengthOctets = first < 0x80 ? 0 : first - 0x80;
   if (first === 0x80 || lengthOctets > 3) return undefined;
   const start = 2 + lengthOctets;

@@ -11,10 +11,9 @@
 
 import { CramMd5Client } from "./cram_md5.ts";
 import { ExternalClient } from "./external.ts";
-import { LoginClient } from "./login.ts";
+import { LoginClient, PlainClient } from "./plain.ts";
 import { MECHANISM_NAMES, type MechanismName } from "./mechanism_name.ts";
-import { OAuthClient } from "./oauth_client.ts";
-import { PlainClient } from "./plain.ts";
+import { OAuthClient } from "./oauth.ts";
 import { ScramClient } from "./scram_client.ts";
 
 /**

@@ -8,7 +8,7 @@
 import type { ClientMechanism } from "./client_mechanism.ts";
 import { Credentials } from "./credentials.ts";
 import { hmac, randomBytes } from "./digest.ts";
-import { SaslError } from "./sasl_error.ts";
+import { decodeUtf8, encodeUtf8, SaslError } from "./encoding.ts";
 import { keyedDigestCheck } from "./secret_check.ts";
 import type {
   ServerEnd,
@@ -16,7 +16,6 @@ import type {
   ServerStep,
 } from "./server_mechanism.ts";
 import { challenge, malformed, prepareNames } from "./server_steps.ts";
-import { decodeUtf8, encodeUtf8 } from "./utf8.ts";
 
 /** Name, one space, digest; the name may have spaces of its own. */
 const RESPONSE = /^([^\0]+) ([0-9a-f]{32})$/;

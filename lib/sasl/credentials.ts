@@ -9,7 +9,7 @@
  */
 
 import type { MechanismName } from "./mechanism_name.ts";
-import { redact } from "./redact.ts";
+import { redact } from "./encoding.ts";
 import type { KnownSecret, SecretCheck } from "./secret_check.ts";
 
 /** What {@linkcode Credentials} are made of. */

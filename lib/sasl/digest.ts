@@ -1,5 +1,5 @@
 /**
- * Digests, keyed digests, key derivation, random octets and comparison for the
+ * Digests, keyed digests, key derivation, random bytes and comparison for the
  * SASL mechanisms: the only file of this folder that knows where they come from.
  *
  * Nothing here compares secrets with `===` or tells by its time where two
@@ -23,7 +23,7 @@ export type DigestName = "md5" | "sha256" | "sha384" | "sha512";
  * The digest of `data`.
  *
  * @param name The digest function
- * @param data The octets
+ * @param data The bytes
  */
 export function digest(
   name: DigestName,
@@ -64,7 +64,7 @@ export interface Pbkdf2Parameters {
 }
 
 /**
- * PBKDF2 with HMAC-SHA-256, 32 octets, computed off the calling thread.
+ * PBKDF2 with HMAC-SHA-256, 32 bytes, computed off the calling thread.
  *
  * @param password The password, prepared by the caller
  * @param parameters Salt and number of rounds
@@ -91,7 +91,7 @@ export async function pbkdf2(
 }
 
 /**
- * `length` octets that nobody can foretell.
+ * `length` bytes that nobody can foretell.
  *
  * @param length How many
  */
@@ -103,7 +103,7 @@ export function randomBytes(length: number): Uint8Array<ArrayBuffer> {
  * Whether two secrets are the same, in a time that depends on neither where
  * they differ nor whether their lengths do.
  *
- * @param left One of them; a string stands for its UTF-8 octets
+ * @param left One of them; a string stands for its UTF-8 bytes
  * @param right The other
  */
 export function equalSecrets(

@@ -7,7 +7,7 @@
 
 import type { ClientMechanism } from "./client_mechanism.ts";
 import { Credentials } from "./credentials.ts";
-import { SaslError } from "./sasl_error.ts";
+import { decodeUtf8, encodeUtf8, SaslError } from "./encoding.ts";
 import { saslPrep } from "./saslprep.ts";
 import type {
   ServerEnd,
@@ -15,7 +15,6 @@ import type {
   ServerStep,
 } from "./server_mechanism.ts";
 import { challenge, malformed, refused } from "./server_steps.ts";
-import { decodeUtf8, encodeUtf8 } from "./utf8.ts";
 
 /** EXTERNAL on the server's side. */
 export class ExternalServer implements ServerMechanism {

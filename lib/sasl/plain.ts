@@ -3,11 +3,17 @@
  * read the connection.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc4616 | RFC 4616}
+ *
+ * LOGIN, both sides: name and password asked for one after the other, readable
+ * by all who can read the connection. It has no RFC, only an expired draft;
+ * old clients speak nothing else.
+ *
+ * {@link https://datatracker.ietf.org/doc/html/draft-murchison-sasl-login-00 | draft-murchison-sasl-login}
  */
 
 import type { ClientMechanism } from "./client_mechanism.ts";
 import { Credentials } from "./credentials.ts";
-import { SaslError } from "./sasl_error.ts";
+import { decodeUtf8, encodeUtf8, SaslError } from "./encoding.ts";
 import type { ScramVerifier } from "./scram_verifier.ts";
 import { passwordCheck } from "./secret_check.ts";
 import type {
@@ -16,7 +22,6 @@ import type {
   ServerStep,
 } from "./server_mechanism.ts";
 import { challenge, malformed, prepareNames } from "./server_steps.ts";
-import { decodeUtf8, encodeUtf8 } from "./utf8.ts";
 
 /** PLAIN on the server's side. */
 export class PlainServer implements ServerMechanism {
@@ -110,4 +115,104 @@ export class PlainClient implements ClientMechanism {
 
   /** Nothing is left to check. */
   finish(): void {}
+}
+
+/** LOGIN on the server's side. */
+export class LoginServer implements ServerMechanism {
+  /** The mechanism's name. */
+  readonly name = "LOGIN";
+  readonly #decoy: ScramVerifier | undefined;
+  #username: string | undefined;
+
+  /**
+   * Makes a machine for one exchange.
+   *
+   * @param options What unknown users are compared with
+   */
+  constructor(options: { readonly decoy?: ScramVerifier | undefined }) {
+    this.#decoy = options.decoy;
+  }
+
+  /** Asks for the name; an initial response is the name. */
+  start(initial: Uint8Array | undefined): ServerStep {
+    return initial === undefined ? challenge("Username:") : this.step(initial);
+  }
+
+  /** Takes the name, then the password. */
+  step(response: Uint8Array): ServerStep {
+    const text = decodeUtf8(response);
+    if (text === undefined || text === "" || text.includes("\0")) {
+      return malformed("The name or password of LOGIN is empty or no UTF-8");
+    }
+    if (this.#username !== undefined) return this.#judge(this.#username, text);
+    const names = prepareNames({ username: text, authorizationId: "" });
+    if ("type" in names) return names;
+    this.#username = names.username;
+    return challenge("Password:");
+  }
+
+  #judge(username: string, password: string): ServerStep {
+    const check = passwordCheck({ password, decoy: this.#decoy });
+    const mechanism = this.name;
+    const credentials = new Credentials({
+      mechanism,
+      username,
+      password,
+      check,
+    });
+    return { type: "verify", credentials };
+  }
+
+  /** The judgement is the end. */
+  verified(ok: boolean): ServerEnd {
+    return { ok };
+  }
+
+  /** Nobody waits. */
+  cancel(): void {}
+}
+
+/** LOGIN on the client's side. */
+export class LoginClient implements ClientMechanism {
+  /** The mechanism's name. */
+  readonly name = "LOGIN";
+  readonly #answers: string[];
+
+  /**
+   * Makes a machine for one exchange.
+   *
+   * @param login Name and password
+   */
+  constructor(login: { readonly username: string; readonly password: string }) {
+    this.#answers = [login.username, login.password];
+  }
+
+  /** Nothing: not every server takes the name with the command. */
+  start(): undefined {}
+
+  /**
+   * Answers the first question with the name and the second with the password,
+   * whatever their wording, which no standard fixes.
+   */
+  step(_challenge: Uint8Array): Promise<Uint8Array> {
+    const answer = this.#answers.shift();
+    return answer === undefined
+      ? Promise.reject(
+        new SaslError("Cannot go on with LOGIN: the server asks for more"),
+      )
+      : Promise.resolve(encodeUtf8(answer));
+  }
+
+  /**
+   * Checks that both questions were asked.
+   *
+   * @throws {SaslError} If the server accepted without having heard the password
+   */
+  finish(): void {
+    if (this.#answers.length > 0) {
+      throw new SaslError(
+        "Cannot trust the server: it ended LOGIN without asking for the password",
+      );
+    }
+  }
 }

@@ -8,11 +8,10 @@
  * {@link https://www.rfc-editor.org/rfc/rfc7677 | RFC 7677}
  */
 
-import { encodeBase64 } from "./base64.ts";
+import { decodeUtf8, encodeBase64, encodeUtf8, SaslError } from "./encoding.ts";
 import type { ClientMechanism } from "./client_mechanism.ts";
 import { equalSecrets, hmac, pbkdf2, randomBytes } from "./digest.ts";
 import { escapeName, formatGs2Header } from "./gs2.ts";
-import { SaslError } from "./sasl_error.ts";
 import { saslPrep } from "./saslprep.ts";
 import { parseServerFinal, parseServerFirst } from "./scram_messages.ts";
 import {
@@ -21,7 +20,6 @@ import {
   scramKeys,
   xor,
 } from "./scram_verifier.ts";
-import { decodeUtf8, encodeUtf8 } from "./utf8.ts";
 
 /** What the client's side of SCRAM needs. */
 export interface ScramLogin {

@@ -8,9 +8,8 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5802#section-7 | RFC 5802 section 7}
  */
 
-import { decodeBase64Strict, encodeBase64 } from "./base64.ts";
+import { decodeBase64Strict, decodeUtf8, encodeBase64 } from "./encoding.ts";
 import { type Gs2Header, parseGs2Header, unescapeName } from "./gs2.ts";
-import { decodeUtf8 } from "./utf8.ts";
 
 /** The client's first message. */
 export interface ClientFirst {

@@ -12,7 +12,7 @@
  */
 
 import { canonicalAccount } from "./accounts.ts";
-import { encodeBase64 } from "./base64.ts";
+import { encodeBase64, encodeUtf8 } from "./encoding.ts";
 import { Credentials } from "./credentials.ts";
 import { digest, equalSecrets, hmac, pbkdf2, randomBytes } from "./digest.ts";
 import type { Gs2Header } from "./gs2.ts";
@@ -34,7 +34,6 @@ import type {
   ServerStep,
 } from "./server_mechanism.ts";
 import { challenge, malformed, prepareNames, refused } from "./server_steps.ts";
-import { encodeUtf8 } from "./utf8.ts";
 
 const BINDING_TYPE = "tls-server-end-point";
 const processSaltKey = randomBytes(32);

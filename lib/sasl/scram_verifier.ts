@@ -17,11 +17,14 @@ import {
   secret,
   where,
 } from "../options.ts";
-import { decodeBase64Strict, encodeBase64 } from "./base64.ts";
+import {
+  decodeBase64Strict,
+  encodeBase64,
+  encodeUtf8,
+  redact,
+} from "./encoding.ts";
 import { digest, equalSecrets, hmac, pbkdf2, randomBytes } from "./digest.ts";
-import { redact } from "./redact.ts";
 import { saslPrep } from "./saslprep.ts";
-import { encodeUtf8 } from "./utf8.ts";
 
 /** Rounds of a verifier made here: what OWASP advises for PBKDF2 with HMAC-SHA-256. */
 export const DEFAULT_ITERATIONS = 600_000;
@@ -44,9 +47,9 @@ export interface ScramVerifierOptions {
    */
   readonly iterations?: number | undefined;
   /**
-   * The salt, 8 to 32 octets.
+   * The salt, 8 to 32 bytes.
    *
-   * @default {16 random octets}
+   * @default {16 random bytes}
    */
   readonly salt?: Uint8Array | undefined;
 }
@@ -62,9 +65,9 @@ export interface ScramKeys {
   readonly iterations: number;
   /** The salt. */
   readonly salt: Uint8Array;
-  /** StoredKey of RFC 5802, 32 octets. */
+  /** StoredKey of RFC 5802, 32 bytes. */
   readonly storedKey: Uint8Array;
-  /** ServerKey of RFC 5802, 32 octets. */
+  /** ServerKey of RFC 5802, 32 bytes. */
   readonly serverKey: Uint8Array;
 }
 
@@ -251,11 +254,11 @@ export class ScramVerifier {
 
 /** The keys of a SaltedPassword (RFC 5802 section 3). */
 export interface DerivedKeys {
-  /** What the client proves to have, 32 octets. */
+  /** What the client proves to have, 32 bytes. */
   readonly clientKey: Uint8Array<ArrayBuffer>;
-  /** Its digest, 32 octets. */
+  /** Its digest, 32 bytes. */
   readonly storedKey: Uint8Array<ArrayBuffer>;
-  /** What the server signs with, 32 octets. */
+  /** What the server signs with, 32 bytes. */
   readonly serverKey: Uint8Array<ArrayBuffer>;
 }
 
@@ -276,10 +279,10 @@ export function scramKeys(saltedPassword: Uint8Array): DerivedKeys {
 }
 
 /**
- * Two octet strings, one laid over the other; as long as the first.
+ * Two byte strings, one laid over the other; as long as the first.
  *
  * @param left The one
- * @param right The other; missing octets count as 0
+ * @param right The other; missing bytes count as 0
  */
 export function xor(
   left: Uint8Array,

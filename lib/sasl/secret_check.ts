@@ -10,7 +10,7 @@
 import { equalSecrets, hmac, pbkdf2, randomBytes } from "./digest.ts";
 import { saslPrep } from "./saslprep.ts";
 import { MIN_ITERATIONS, ScramVerifier } from "./scram_verifier.ts";
-import { encodeUtf8 } from "./utf8.ts";
+import { encodeUtf8 } from "./encoding.ts";
 
 /** What a server may know of a user: the plain secret, a verifier of it, or that there is no such user. */
 export type KnownSecret = string | ScramVerifier | undefined;

@@ -11,10 +11,9 @@
 import type { Credentials } from "./credentials.ts";
 import { CramMd5Server } from "./cram_md5.ts";
 import { ExternalServer } from "./external.ts";
-import { LoginServer } from "./login.ts";
+import { LoginServer, PlainServer } from "./plain.ts";
 import type { MechanismName } from "./mechanism_name.ts";
-import { OAuthServer } from "./oauth_server.ts";
-import { PlainServer } from "./plain.ts";
+import { OAuthServer } from "./oauth.ts";
 import { ScramServer } from "./scram_server.ts";
 import type { ScramVerifier } from "./scram_verifier.ts";
 
@@ -32,7 +31,7 @@ export interface ServerFailure {
 
 /** What a machine wants after a message of the client. */
 export type ServerStep =
-  /** Send these octets and read a response. */
+  /** Send these bytes and read a response. */
   | { readonly type: "challenge"; readonly bytes: Uint8Array }
   /**
    * Have the credentials judged, then call `verified()`. With `challenge`, that

@@ -5,12 +5,12 @@
 
 import { saslPrep } from "./saslprep.ts";
 import type { ServerFailure, ServerStep } from "./server_mechanism.ts";
-import { encodeUtf8 } from "./utf8.ts";
+import { encodeUtf8 } from "./encoding.ts";
 
 /**
  * A step that sends a challenge.
  *
- * @param content The challenge; a string stands for its UTF-8 octets
+ * @param content The challenge; a string stands for its UTF-8 bytes
  */
 export function challenge(content: string | Uint8Array): ServerStep {
   const bytes = typeof content === "string" ? encodeUtf8(content) : content;

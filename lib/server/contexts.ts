@@ -1,6 +1,10 @@
 /**
  * Makes what the sessions of a listener have in common out of the options: the
  * machine's profile, the policy for TLS and for log-ins. No socket is touched.
+ *
+ * Makes a server's relaying out of its options. Opens nothing.
+ *
+ * What a program is warned of when its server starts. Decides from the options alone.
  */
 
 import type { Logger } from "../log.ts";
@@ -15,24 +19,25 @@ import {
   upgradeServer,
   type UpgradeServerOptions,
 } from "../net/tls_upgrade.ts";
-import type { Transport } from "../net/transport.ts";
+import type { SocketAddress, Transport } from "../net/transport.ts";
 import { Capabilities } from "../protocol/capabilities.ts";
 import { asciiDomain } from "../protocol/domain.ts";
 import { replies } from "../protocol/replies.ts";
 import { SmtpReply } from "../protocol/reply.ts";
-import type { ServerProfile } from "../protocol/server_effects.ts";
-import { isOpenToClients } from "../relaying/relaying_options.ts";
+import type { ServerProfile } from "../protocol/server/effects.ts";
+import { isOpenToClients } from "../delivery/options.ts";
 import { authenticationContext } from "../session/authentication_context.ts";
-import type { SessionContext } from "../session/context.ts";
+import type { SessionContext, SessionRelaying } from "../session/context.ts";
 import type { Delays } from "../session/delays.ts";
 import type { Limits } from "../session/limit_options.ts";
 import type { AddressLimiter } from "../session/limits.ts";
 import { localDomains, type LocalTest } from "../session/local_domains.ts";
 import type { LoginCounter } from "../session/login_guard.ts";
-import type { SessionRelaying } from "../session/relaying.ts";
-import type { MessageStore } from "../store/store.ts";
-import { CertificateSource } from "../tls/certificate_set.ts";
+import type { MessageStore } from "../message/store.ts";
+import { CertificateSource } from "../tls/set.ts";
 import type { SettledOptions } from "./options.ts";
+import type { DnsClient } from "../dns/client.ts";
+import { RelayService } from "../delivery/service.ts";
 
 /** What all listeners of a server share. */
 export interface SharedServices {
@@ -59,7 +64,7 @@ export interface SharedServices {
 }
 
 /** The test for the server's own addresses; `undefined` where every one is. */
-export function localTest(
+function localTest(
   options: SettledOptions,
 ): LocalTest | undefined {
   const { domains, relay = {} } = options;
@@ -270,4 +275,86 @@ export function ownName(): string {
   } catch {
     return "localhost";
   }
+}
+
+/**
+ * Names of sessions and messages, unique over restarts: they become file names
+ * in stores and spools.
+ */
+
+/** The digits of base 36. */
+const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+/**
+ * Makes a source of names whose prefix, time and chance, tells them from those
+ * of any other source.
+ *
+ * @param thread What tells the source from those of the server's other
+ * threads, which begin at the same time
+ */
+export function idSource(thread = ""): () => string {
+  const chance = crypto.getRandomValues(new Uint16Array(1))[0]!;
+  const prefix = `${Date.now().toString(36)}${chance.toString(36)}-${thread}`
+    .toUpperCase();
+  let last = 0;
+  return () => {
+    // One name a message: `toString(36)` and `toUpperCase()` cost ten times this.
+    let digits = "";
+    for (let rest = ++last; rest > 0; rest = Math.floor(rest / 36)) {
+      digits = DIGITS[rest % 36]! + digits;
+    }
+    return prefix + digits;
+  };
+}
+
+/**
+ * The relaying of a server.
+ *
+ * @param options The server's options as they are now, asked for again after a reload
+ * @param services What the server has made
+ */
+export function relayServiceOf(
+  options: () => SettledOptions,
+  services: {
+    readonly dns: DnsClient;
+    readonly store: MessageStore;
+    readonly addresses: () => readonly SocketAddress[];
+    readonly log: Logger;
+  },
+): RelayService {
+  const { relay = {}, hostname = ownName() } = options();
+  const { dns, store, addresses, log } = services;
+  return new RelayService(relay, {
+    hostname,
+    dns,
+    // A module of handlers is loaded when the server starts.
+    get handlers() {
+      return options().handlers ?? {};
+    },
+    local: {
+      isLocal: (address) => localTest(options())?.(address) ?? false,
+      store,
+    },
+    addresses,
+    log,
+  });
+}
+
+/** The warnings that a server's options deserve. */
+export function warningsOf(options: SettledOptions): readonly string[] {
+  const warnings: string[] = [];
+  if (discards(options)) {
+    warnings.push(
+      "Mail is accepted and discarded: no store is set and no handler keeps it",
+    );
+  }
+  return warnings;
+}
+
+function discards(options: SettledOptions): boolean {
+  const { store, handlers, domains } = options;
+  if (store !== undefined) return false;
+  // All mail is for others: there is nothing to store.
+  if (domains === undefined && localTest(options)) return false;
+  return (handlers?.onMessageStart ?? handlers?.onMessage) === undefined;
 }

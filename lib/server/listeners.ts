@@ -5,13 +5,13 @@
 
 import { describeError, type Logger } from "../log.ts";
 import { type ListenOptions, parseListen } from "../net/listen_options.ts";
-import { customerOf } from "../net/ip.ts";
+import { customerOf } from "../protocol/ip.ts";
 import { Listener, type NativeTls } from "../net/listener.ts";
 import type { Transport } from "../net/transport.ts";
 import type { SessionContext } from "../session/context.ts";
 import { Certificate } from "../tls/certificate.ts";
 import { securityOf } from "./contexts.ts";
-import { isOutOfDescriptors } from "./crowding.ts";
+import { isOutOfDescriptors } from "./admission.ts";
 import type { ListeningAddress, SettledOptions } from "./options.ts";
 
 /** Milliseconds between two tries to listen again. */

@@ -4,7 +4,7 @@
  * `session/limit_options.ts`.
  */
 
-import { DNS_RULE, type DnsClientOptions } from "../dns/dns_client.ts";
+import { DNS_RULE, type DnsClientOptions } from "../dns/client.ts";
 import type { Logger, LogLevel } from "../log.ts";
 import {
   AUTHENTICATION_RULE,
@@ -40,10 +40,7 @@ import {
   type ExtensionKeyword,
 } from "../protocol/capabilities.ts";
 import type { BareNewlinePolicy } from "../protocol/data_decoder.ts";
-import {
-  RELAYING_RULE,
-  type RelayingOptions,
-} from "../relaying/relaying_options.ts";
+import { RELAYING_RULE, type RelayingOptions } from "../delivery/options.ts";
 import type { Accounts } from "../sasl/accounts.ts";
 import { MECHANISM_NAMES, type MechanismName } from "../sasl/mechanism_name.ts";
 import type { EarlyTalkerPolicy } from "../session/context.ts";
@@ -54,16 +51,13 @@ import {
   limitsOf,
 } from "../session/limit_options.ts";
 import { localDomains } from "../session/local_domains.ts";
-import type { MessageStore } from "../store/store.ts";
+import type { MessageStore } from "../message/store.ts";
 import type { Certificate } from "../tls/certificate.ts";
-import type {
-  CertificateSet,
-  CertificateSource,
-} from "../tls/certificate_set.ts";
+import type { CertificateSet, CertificateSource } from "../tls/set.ts";
 import {
   CLIENT_CERTIFICATE_RULE,
   type ClientCertificatePolicy,
-} from "../tls/tls_context.ts";
+} from "../tls/context.ts";
 
 /** More than any machine has use for. */
 export const MOST_THREADS = 256;
@@ -201,7 +195,7 @@ export interface SmtpServerOptions {
    * Default: on submission listeners only.
    */
   complete?: boolean | undefined;
-  /** Octets of a message that are kept in memory; more goes to a temporary file. Default 262,144. */
+  /** Bytes of a message that are kept in memory; more goes to a temporary file. Default 262,144. */
   memoryLimit?: number | undefined;
   /** Folder of temporary files. Default: the system's. */
   temporaryFolder?: string | undefined;

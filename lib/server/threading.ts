@@ -12,12 +12,11 @@ import {
 import type { SmtpHandlers } from "../session/handlers.ts";
 import type { AddressLimiter } from "../session/limits.ts";
 import type { LoginCounter } from "../session/login_guard.ts";
-import type { MessageStore } from "../store/store.ts";
-import type { Counters } from "../threads/counters.ts";
-import { ThreadPool } from "../threads/pool.ts";
+import type { MessageStore } from "../message/store.ts";
+import { type Counters, ThreadPool } from "../threads/pool.ts";
 import { encodeOptions } from "../threads/wire_options.ts";
-import type { WireOptions } from "../threads/messages.ts";
-import type { CertificateSource } from "../tls/certificate_set.ts";
+import type { WireOptions } from "../threads/api.ts";
+import type { CertificateSource } from "../tls/set.ts";
 import { bodyOptions } from "./contexts.ts";
 import type { ReloadOptions, SettledOptions } from "./options.ts";
 

@@ -1,6 +1,6 @@
 /**
  * Counts per client address in bounded memory: a hash table of plain numbers in
- * one piece, so that a million addresses cost 44 octets each, nothing for the
+ * one piece, so that a million addresses cost 44 bytes each, nothing for the
  * garbage collector, and all threads of a server can count in it. It knows no
  * limit and no clock.
  *
@@ -86,7 +86,7 @@ export class AddressTable {
   /** @param memory That of another thread, or some of its own */
   constructor(memory: SharedArrayBuffer = addressMemory()) {
     const fixed = 4 * (HEAD.length + BUCKETS);
-    // An odd number of entries ends in the middle of an octet count.
+    // An odd number of entries ends in the middle of a byte count.
     this.#most = Math.floor((memory.byteLength - fixed) / (WIDTH * 4 + 8));
     this.#lock = new Int32Array(memory, 0, 1);
     this.#head = new Uint32Array(memory, 0, HEAD.length);
@@ -105,7 +105,7 @@ export class AddressTable {
     return this.#head[HEAD.size]!;
   }
 
-  /** The memory that the table takes when it is full, in octets. */
+  /** The memory that the table takes when it is full, in bytes. */
   get bytes(): number {
     return this.#octets.buffer.byteLength;
   }
@@ -193,12 +193,12 @@ export class AddressTable {
     return this.#entries[at * WIDTH + field]! += count;
   }
 
-  /** Octets of an entry in this minute. */
+  /** Bytes of an entry in this minute. */
   octets(at: number): number {
     return this.#octets[at]!;
   }
 
-  /** Adds to the octets of an entry. */
+  /** Adds to the bytes of an entry. */
   addOctets(at: number, count: number): void {
     this.#octets[at]! += count;
   }

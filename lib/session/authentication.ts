@@ -9,12 +9,11 @@
  */
 
 import { describeError } from "../log.ts";
-import { SmtpError } from "../errors.ts";
+import { SmtpError, SmtpReply } from "../protocol/reply.ts";
 import { replies } from "../protocol/replies.ts";
-import { SmtpReply } from "../protocol/reply.ts";
-import type { ServerAsk, Verdict } from "../protocol/server_effects.ts";
+import type { ServerAsk, Verdict } from "../protocol/server/effects.ts";
 import { authenticateWith } from "../sasl/accounts.ts";
-import { decodeBase64Strict, encodeBase64 } from "../sasl/base64.ts";
+import { decodeBase64Strict, encodeBase64 } from "../sasl/encoding.ts";
 import { tlsServerEndPoint } from "../sasl/channel_binding.ts";
 import type { Credentials } from "../sasl/credentials.ts";
 import {
@@ -293,7 +292,7 @@ function giveUp(attempt: Attempt): ExchangeResult {
   return attempt.exchange.cancel();
 }
 
-/** The octets of a response; `undefined` for one that is missing or not base64. */
+/** The bytes of a response; `undefined` for one that is missing or not base64. */
 function decode(text: string | undefined): Uint8Array | undefined {
   return text === undefined ? undefined : decodeBase64Strict(text);
 }

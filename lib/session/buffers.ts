@@ -9,8 +9,8 @@ import {
   ARENA_BUFFER_SIZE,
   arenaBuffers,
   isArenaBuffer,
-} from "../protocol/simd_scanner.ts";
-import type { ReadPhase } from "../protocol/server_states.ts";
+} from "../protocol/body_scanner.ts";
+import type { ReadPhase } from "../protocol/server/state.ts";
 
 /** Enough for a pipelined envelope of some dozen recipients. */
 const COMMAND_BUFFER_SIZE = 4096;

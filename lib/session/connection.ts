@@ -15,21 +15,20 @@ import type {
   CloseReason,
   ServerEffect,
   Verdict,
-} from "../protocol/server_effects.ts";
-import { ServerProtocol } from "../protocol/server_protocol.ts";
-import type { ReadPhase } from "../protocol/server_states.ts";
-import { Asks } from "./asks.ts";
+} from "../protocol/server/effects.ts";
+import { ServerProtocol } from "../protocol/server/protocol.ts";
+import type { ReadPhase } from "../protocol/server/state.ts";
+import { Asks, Questions } from "./handler_calls.ts";
 import { Authentication } from "./authentication.ts";
 import { SessionBuffers } from "./buffers.ts";
 import type { SessionContext } from "./context.ts";
 import { secureFirst, secureNow } from "./encryption.ts";
 import { impersonate, mayImpersonate } from "./impersonation.ts";
 import { EXEMPT, type Ticket } from "./limits.ts";
-import { Patience } from "./patience.ts";
+import { Patience } from "./deadlines.ts";
 import { ProxiedTransport } from "./proxied_transport.ts";
-import { Questions } from "./questions.ts";
 import { Reception } from "./reception.ts";
-import { noteConnect, noteEnd, noteFailure, noteRefusal } from "./records.ts";
+import { noteConnect, noteEnd, noteFailure, noteRefusal } from "./log.ts";
 import { type SessionInit, type SessionState, SmtpSession } from "./session.ts";
 import { SessionLimits } from "./session_limits.ts";
 import {
@@ -64,7 +63,7 @@ export class Connection {
   #writing = false;
   /** The read that was begun before the greeting. */
   #early: Promise<number | null> | undefined;
-  /** Octets that came before the greeting. */
+  /** Bytes that came before the greeting. */
   #spoke = 0;
   /** Whether a read is under way. */
   #reading = false;
@@ -164,7 +163,7 @@ export class Connection {
     this.#protocol.mechanisms = this.#authentication?.mechanisms ?? [];
   }
 
-  /** TLS after STARTTLS. The peer's octets so far are forgotten by the machine. */
+  /** TLS after STARTTLS. The peer's bytes so far are forgotten by the machine. */
   async #startTls(): Promise<void> {
     this.deadline = Infinity;
     this.#isSecuring = true;
@@ -185,7 +184,7 @@ export class Connection {
 
   /**
    * Reads before anything is said, to learn whether the client waits for the
-   * greeting. The empty write is one turn of the event loop: enough for octets
+   * greeting. The empty write is one turn of the event loop: enough for bytes
    * that are here already, and no wait for any that are not.
    */
   async #listenEarly(): Promise<void> {
@@ -268,7 +267,7 @@ export class Connection {
     }
   }
 
-  /** Begins to read; resolves with the number of octets, `null` at the end. */
+  /** Begins to read; resolves with the number of bytes, `null` at the end. */
   #read(phase: ReadPhase): Promise<number | null> | null {
     if (this.#leaving && this.#protocol.envelope === undefined) {
       this.#ending ??= { reply: replies.shutdown, reason: "shutdown" };

@@ -1,21 +1,25 @@
 /**
  * What the sessions of one listener have in common: made once by the server,
  * never changed by a session.
+ *
+ * What a session knows of relaying: whether its client may, and where mail for
+ * other domains goes. The queue stands behind it and is none of the session's
+ * business. Types only.
  */
 
 import type { Logger, LogRecord } from "../log.ts";
 import type { Cidr } from "../net/cidr.ts";
 import type { ListenerKind } from "../net/listen_options.ts";
 import type { Transport } from "../net/transport.ts";
-import type { ServerProfile } from "../protocol/server_effects.ts";
-import type { MessageStore } from "../store/store.ts";
+import type { ServerProfile } from "../protocol/server/effects.ts";
+import type { MessageStore } from "../message/store.ts";
 import type { AuthenticationContext } from "./authentication_context.ts";
 import type { Delays } from "./delays.ts";
 import type { SmtpHandlers } from "./handlers.ts";
 import type { Limits } from "./limit_options.ts";
 import type { LocalTest } from "./local_domains.ts";
 import type { AddressLimits } from "./limits.ts";
-import type { SessionRelaying } from "./relaying.ts";
+import type { Message, Recipient } from "../message/message.ts";
 
 /** What becomes of a client that speaks before the greeting. */
 export type EarlyTalkerPolicy = "refuse" | "allow";
@@ -43,7 +47,7 @@ export interface SessionContext {
     /** The domain for addresses of the author that have none. */
     readonly domain: string;
   } | undefined;
-  /** Octets of a message kept in memory, and where the rest goes. */
+  /** Bytes of a message kept in memory, and where the rest goes. */
   readonly body: {
     readonly memoryLimit: number;
     readonly temporaryFolder?: string | undefined;
@@ -66,7 +70,7 @@ export interface SessionContext {
   readonly secure?:
     | ((transport: Transport) => Promise<Transport>)
     | undefined;
-  /** Whether TLS comes before the first octet. */
+  /** Whether TLS comes before the first byte. */
   readonly implicitTls: boolean;
   /** Where proxies are, whose connections begin with a PROXY header. */
   readonly proxies?: readonly Cidr[] | undefined;
@@ -94,4 +98,24 @@ export function noteDetail(
   record: () => LogRecord,
 ): void {
   if (context.debug) context.log(record());
+}
+
+/** Who wants to send mail elsewhere. */
+export interface RelayClient {
+  /** The client's IP address. */
+  readonly remoteAddress: string;
+  /** Who has logged in, `undefined` for nobody. */
+  readonly username: string | undefined;
+}
+
+/** Takes mail for recipients that are not this server's own. */
+export interface SessionRelaying {
+  /** Whether a client may send to such recipients. */
+  allows(client: RelayClient): boolean;
+  /**
+   * Takes a message for some of its recipients. Resolves when it is safe.
+   *
+   * @throws {SmtpError} If it cannot be kept, with the reply for the client
+   */
+  add(message: Message, recipients: readonly Recipient[]): Promise<void>;
 }

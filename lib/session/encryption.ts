@@ -1,5 +1,5 @@
 /**
- * The TLS handshakes of a session: before the first octet, and after STARTTLS.
+ * The TLS handshakes of a session: before the first byte, and after STARTTLS.
  * A failure costs this session only and is noted in the log.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc8314 | RFC 8314},
@@ -11,7 +11,7 @@ import { note, type SessionContext } from "./context.ts";
 import type { SmtpSession } from "./session.ts";
 
 /**
- * TLS before the first octet, where the listener wants it. Resolves with the
+ * TLS before the first byte, where the listener wants it. Resolves with the
  * transport to go on with, or `undefined` after a failure: nobody has been told
  * of the session yet, and nobody needs to be.
  */

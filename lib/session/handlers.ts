@@ -19,12 +19,11 @@ import type { Message } from "../message/message.ts";
 import type { Address } from "../protocol/address.ts";
 import type { MessageHeaders } from "../protocol/headers.ts";
 import type { MailParameters, RcptParameters } from "../protocol/parameters.ts";
-import type { SmtpReply } from "../protocol/reply.ts";
-import type { CloseReason } from "../protocol/server_effects.ts";
-import type { SmtpError } from "../errors.ts";
-import type { RelayHooks } from "../queue/queue_options.ts";
+import type { SmtpError, SmtpReply } from "../protocol/reply.ts";
+import type { CloseReason } from "../protocol/server/effects.ts";
+import type { RelayHooks } from "../queue/options.ts";
 import type { Relay } from "../queue/relay.ts";
-import type { PeerCertificate } from "../relay/client_options.ts";
+import type { PeerCertificate } from "../client/options.ts";
 import type { Credentials } from "../sasl/credentials.ts";
 import type { SessionState, SmtpSession } from "./session.ts";
 

@@ -8,7 +8,7 @@
  */
 
 import type { SocketAddress } from "../net/transport.ts";
-import type { ServerProtocol } from "../protocol/server_protocol.ts";
+import type { ServerProtocol } from "../protocol/server/protocol.ts";
 import type { XclientAttributes } from "../protocol/xclient.ts";
 import { note, type SessionContext } from "./context.ts";
 import type { SessionInit, SmtpSession } from "./session.ts";

@@ -63,7 +63,7 @@ export interface LimitOptions {
    */
   recipientsPerMinute?: number | undefined;
   /**
-   * Octets of one address in a minute after which MAIL gets 450. A session that
+   * Bytes of one address in a minute after which MAIL gets 450. A session that
    * goes on sending gets 421 when it is past it by as much again, or by a message
    * of `maxSize` where that is less. 0 for no limit.
    *
@@ -71,7 +71,7 @@ export interface LimitOptions {
    */
   bytesPerMinute?: number | undefined;
   /**
-   * Largest message, in octets (RFC 1870); 0 for no limit.
+   * Largest message, in bytes (RFC 1870); 0 for no limit.
    *
    * @default {52428800}
    */
@@ -147,7 +147,7 @@ export interface LimitOptions {
    */
   handlerTimeoutMs?: number | undefined;
   /**
-   * Slowest rate of the content of a message, in octets a second. 0 for no limit.
+   * Slowest rate of the content of a message, in bytes a second. 0 for no limit.
    *
    * @default {500}
    */

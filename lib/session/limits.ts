@@ -5,13 +5,17 @@
  *
  * A minute begins with the first thing that is counted in it; what was refused
  * is not counted, so who goes on trying is let in again with the next one.
+ *
+ * How many sessions a server has at once, over all its threads. One number a
+ * thread, in memory that all of them see: counting costs no message.
+ *
+ * Which addresses one thread has open connections from, in memory that outlives
+ * the thread: when it ends by a fault, they can be counted out for it.
  */
 
-import { type IpBytes, parseUnmapped } from "../net/ip.ts";
+import { type IpBytes, parseUnmapped } from "../protocol/ip.ts";
 import { AddressTable, FIELD } from "./address_table.ts";
 import type { Limits } from "./limit_options.ts";
-import { SessionCount } from "./session_count.ts";
-import type { TicketLedger } from "./ticket_ledger.ts";
 
 /** The limit that was met. */
 export type LimitBreach =
@@ -52,7 +56,7 @@ export interface AddressLimits {
   message(ticket: Ticket): LimitBreach | undefined;
   /** A recipient is named: counts it, or gives the limit in its way. */
   recipient(ticket: Ticket): LimitBreach | undefined;
-  /** Octets have come: counts them, or gives the limit that they go far beyond. */
+  /** Bytes have come: counts them, or gives the limit that they go far beyond. */
   octets(ticket: Ticket, count: number): LimitBreach | undefined;
   /** A recipient was refused for good: how long the client has to wait for that reply, in ms. */
   refused(ticket: Ticket): number;
@@ -272,4 +276,100 @@ function keyOf(bytes: IpBytes): AddressKey {
 function word(bytes: IpBytes, at: number): number {
   return ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) |
     bytes[at + 3]!) >>> 0;
+}
+
+/** Counts sessions against a limit that threads share. */
+export class SessionCount {
+  readonly #slots: Int32Array;
+  readonly #own: number;
+
+  /**
+   * Counts for one thread.
+   *
+   * @param slots A number for each thread, shared; one for this thread alone when not given
+   * @param own Which of them is this thread's
+   */
+  constructor(slots: Int32Array = new Int32Array(1), own = 0) {
+    this.#slots = slots;
+    this.#own = own;
+  }
+
+  /** Threads that serve clients: the main one does only where it is alone. */
+  get threads(): number {
+    return Math.max(1, this.#slots.length - 1);
+  }
+
+  /** Sessions of all threads. */
+  get total(): number {
+    let total = 0;
+    for (let at = 0; at < this.#slots.length; at++) {
+      total += Atomics.load(this.#slots, at);
+    }
+    return total;
+  }
+
+  /**
+   * Counts one more session, unless there are `most` already. After `true`,
+   * {@linkcode SessionCount.leave} must follow.
+   */
+  enter(most: number): boolean {
+    // Counted first, then looked at: two threads cannot both take the last place.
+    Atomics.add(this.#slots, this.#own, 1);
+    if (this.total <= most) return true;
+    this.leave();
+    return false;
+  }
+
+  /** A session has ended. */
+  leave(): void {
+    Atomics.sub(this.#slots, this.#own, 1);
+  }
+}
+
+/** Connections of addresses that are counted, at once in one thread. */
+const MOST_TICKETS = 262_144;
+
+/** The tickets of one thread. */
+export class TicketLedger {
+  /** The entry of each ticket, plus one; to hand to another thread. */
+  readonly slots: Uint32Array;
+  readonly #free: Ticket[] = [];
+  #used = 0;
+
+  /** @param slots Those of another thread, or some of its own */
+  constructor(
+    slots: Uint32Array = new Uint32Array(
+      new SharedArrayBuffer(4 * MOST_TICKETS),
+    ),
+  ) {
+    this.slots = slots;
+  }
+
+  /** Whether there is no ticket left. */
+  get isFull(): boolean {
+    return this.#free.length === 0 && this.#used === this.slots.length;
+  }
+
+  /** A ticket for an entry. */
+  issue(entry: number): Ticket {
+    const ticket = this.#free.pop() ?? this.#used++;
+    this.slots[ticket] = entry + 1;
+    return ticket;
+  }
+
+  /** The entry of a ticket. */
+  entryOf(ticket: Ticket): number {
+    return this.slots[ticket]! - 1;
+  }
+
+  /** Takes a ticket back. */
+  close(ticket: Ticket): void {
+    this.slots[ticket] = 0;
+    this.#free.push(ticket);
+  }
+
+  /** The entries of the tickets that were not taken back. */
+  *openEntries(): Iterable<number> {
+    for (const slot of this.slots) if (slot > 0) yield slot - 1;
+  }
 }

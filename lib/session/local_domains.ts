@@ -4,7 +4,7 @@
  */
 
 import { printable } from "../log.ts";
-import { parseAddressLiteral, parseUnmapped } from "../net/ip.ts";
+import { parseAddressLiteral, parseUnmapped } from "../protocol/ip.ts";
 import type { Address } from "../protocol/address.ts";
 import { asciiDomain } from "../protocol/domain.ts";
 

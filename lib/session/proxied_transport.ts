@@ -12,7 +12,7 @@ import {
   ProxyHeaderReader,
 } from "../protocol/proxy_header.ts";
 
-/** Octets read at once: a header of version 1, and most of version 2. */
+/** Bytes read at once: a header of version 1, and most of version 2. */
 const READ_SIZE = 1024;
 
 /** What a session knows of the proxy in front of it. */
@@ -41,7 +41,7 @@ export class ProxiedTransport implements Transport {
    * Takes `inner` over.
    *
    * @param inner The connection of the proxy, its header read
-   * @param found The header, and the octets that were read behind it
+   * @param found The header, and the bytes that were read behind it
    */
   constructor(
     inner: Transport,

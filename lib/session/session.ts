@@ -7,7 +7,7 @@ import type { Message } from "../message/message.ts";
 import type { ListenerKind } from "../net/listen_options.ts";
 import type { SocketAddress, TlsInfo } from "../net/transport.ts";
 import type { SmtpReply } from "../protocol/reply.ts";
-import type { ServerProtocol } from "../protocol/server_protocol.ts";
+import type { ServerProtocol } from "../protocol/server/protocol.ts";
 import type { XclientAttributes } from "../protocol/xclient.ts";
 import type { SessionProxy } from "./proxied_transport.ts";
 

@@ -3,11 +3,10 @@
  * machine understands. The one place where the rule for handlers is applied.
  */
 
-import { SmtpError } from "../errors.ts";
+import { SmtpError, SmtpReply } from "../protocol/reply.ts";
 import { describeError, type Logger } from "../log.ts";
 import { replies } from "../protocol/replies.ts";
-import { SmtpReply } from "../protocol/reply.ts";
-import type { Verdict } from "../protocol/server_effects.ts";
+import type { Verdict } from "../protocol/server/effects.ts";
 import { DROP, SILENT_ALLOW, SILENT_DENY } from "./handlers.ts";
 
 /** Lines of an answer to VRFY or EXPN that are sent. */

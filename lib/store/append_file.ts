@@ -1,5 +1,5 @@
 /**
- * Appending to a mailbox file as one transaction: locks taken, octets written,
+ * Appending to a mailbox file as one transaction: locks taken, bytes written,
  * synced, locks given back; or the file is as long as it was before.
  *
  * Within this thread the appends to one file wait for each other in order, and
@@ -24,7 +24,7 @@ import { type LockOptions, takeDotLock, takeFileLock } from "./lock.ts";
 
 /** How to append. */
 export interface AppendOptions extends LockOptions {
-  /** Whether to wait until the octets are on the disk. */
+  /** Whether to wait until the bytes are on the disk. */
   readonly sync: boolean;
   /** Line end, wherever the file must be brought to a blank line first; `undefined` for no such care. */
   readonly separator: string | undefined;
@@ -225,7 +225,7 @@ async function makeNameDurable(
   durableNames.set(path, identity);
 }
 
-/** What became of a job: where its octets are, or why they are not. */
+/** What became of a job: where its bytes are, or why they are not. */
 type Outcome =
   | { readonly job: Job; readonly start: number; readonly end: number }
   | { readonly job: Job; readonly reason: unknown };

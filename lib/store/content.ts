@@ -39,13 +39,13 @@ export interface ContentOptions {
 
 /** How large the content became. */
 export interface ContentSize {
-  /** Octets written. */
+  /** Bytes written. */
   readonly size: number;
-  /** Octets if every LF had a CR in front; `undefined` where nobody counted. */
+  /** Bytes if every LF had a CR in front; `undefined` where nobody counted. */
   readonly virtualSize: number | undefined;
 }
 
-/** Takes octets; they stay untouched until it resolves. */
+/** Takes bytes; they stay untouched until it resolves. */
 export type Sink = (octets: Uint8Array) => Promise<void>;
 
 /** What can write itself to a file. */
@@ -70,7 +70,7 @@ function droppedFields({ returnPath, mbox }: ContentOptions): FieldNames {
   return [...(returnPath ? RETURN_PATH : []), ...(mbox ? MBOX_FIELDS : [])];
 }
 
-/** Octets of a file that are read at once. */
+/** Bytes of a file that are read at once. */
 const READ_SIZE = 65536;
 const encoder = new TextEncoder();
 const LF = 10;

@@ -24,11 +24,11 @@ import {
   type Newline,
   NEWLINE_RULE,
 } from "./content.ts";
-import { failureOfOne, OWNERS_RULE, Underway } from "./keeping.ts";
+import { failureOfOne, OWNERS_RULE, Underway } from "./per_recipient.ts";
 import { LOCK_RULES, lockOptions, type LockSettings } from "./lock.ts";
 import { safeComponent } from "./mailbox_name.ts";
-import { noteOrigin } from "./origin.ts";
-import type { MessageStore } from "./store.ts";
+import { noteOrigin } from "./rebuildable.ts";
+import type { MessageStore } from "../message/store.ts";
 import { uniqueName } from "./unique_name.ts";
 
 /** Options of {@linkcode FileStore}: exactly one of `folder` and `path`. */

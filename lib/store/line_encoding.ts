@@ -1,5 +1,5 @@
 /**
- * Two passes over the octets of a message on their way into a mailbox: CRLF to
+ * Two passes over the bytes of a message on their way into a mailbox: CRLF to
  * LF, and the quoting of lines that look like an mbox separator. Both take a
  * message in chunks cut anywhere, and neither allocates for a line.
  *
@@ -27,12 +27,12 @@ export class LineFeedEncoder {
   #size = 0;
   #bareLineFeeds = 0;
 
-  /** Octets given out so far. */
+  /** Bytes given out so far. */
   get size(): number {
     return this.#size;
   }
 
-  /** Octets given out so far, if every LF among them had a CR in front. */
+  /** Bytes given out so far, if every LF among them had a CR in front. */
   get virtualSize(): number {
     return this.#size + this.#bareLineFeeds;
   }
@@ -62,7 +62,7 @@ export class LineFeedEncoder {
 
   /**
    * Copies the held CR and the chunk without each CR in front of an LF; returns
-   * how many octets that makes. A loop over octets costs the same for every
+   * how many bytes that makes. A loop over bytes costs the same for every
    * text; jumps from line to line gain nothing on ordinary lines, and on short
    * ones take many times as long.
    */
@@ -86,7 +86,7 @@ export class LineFeedEncoder {
 export class FromQuoter {
   /** Whether nothing but `>` has come since the line began. */
   #atStart = true;
-  /** Octets of `From ` at the end of the last chunk, not given out yet. */
+  /** Bytes of `From ` at the end of the last chunk, not given out yet. */
   #held = 0;
 
   /** The chunk with its separator-like lines quoted: the chunk itself where it has none. */

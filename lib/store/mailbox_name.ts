@@ -14,7 +14,7 @@ import { createHash } from "node:crypto";
 import type { Address } from "../protocol/address.ts";
 import { asciiDomain, lowerAscii } from "../protocol/domain.ts";
 
-/** Octets that a name may have: 255 is the usual limit, and locks and suffixes need room. */
+/** Bytes that a name may have: 255 is the usual limit, and locks and suffixes need room. */
 const MAX_NAME = 200;
 /** Hexadecimal digits of the digest that ends a name cut short. */
 const DIGEST_DIGITS = 32;
@@ -40,7 +40,7 @@ export interface MailboxNameOptions {
  *
  * Two addresses share a name only where quoting, the spelling of the domain or,
  * without `keepCase`, the case of ASCII letters is all that sets them apart. The
- * domain has A-labels. Names longer than 200 octets are cut and end in
+ * domain has A-labels. Names longer than 200 bytes are cut and end in
  * `~` and a digest of the whole.
  *
  * @throws {TypeError} If the address is the null sender, which has no mailbox
@@ -78,7 +78,7 @@ export function safeComponent(text: string): string {
   return finish(encodeUnsafe(text));
 }
 
-/** Percent-encodes the octets of all characters that are not safe anywhere. */
+/** Percent-encodes the bytes of all characters that are not safe anywhere. */
 function encodeUnsafe(text: string): string {
   // A lone surrogate has no UTF-8 form of its own: all of them would share the
   // replacement character. "%u" can come from nothing else.

@@ -45,9 +45,9 @@ import {
   OWNERS_RULE,
   planDeliveries,
   Underway,
-} from "./keeping.ts";
-import { noteOrigin } from "./origin.ts";
-import type { MessageStore, SaveOptions } from "./store.ts";
+} from "./per_recipient.ts";
+import { noteOrigin } from "./rebuildable.ts";
+import type { MessageStore, SaveOptions } from "../message/store.ts";
 import { hostName, safeHost, uniqueName } from "./unique_name.ts";
 
 /** Options of {@linkcode MaildirStore}. */

@@ -34,9 +34,9 @@ import {
   OWNERS_RULE,
   planDeliveries,
   Underway,
-} from "./keeping.ts";
+} from "./per_recipient.ts";
 import { LOCK_RULES, lockOptions, type LockSettings } from "./lock.ts";
-import type { MessageStore, SaveOptions } from "./store.ts";
+import type { MessageStore, SaveOptions } from "../message/store.ts";
 
 /** Options of {@linkcode MboxStore}: exactly one of `folder` and `path`. */
 export interface MboxStoreOptions extends MailboxOptions, LockSettings {

@@ -9,8 +9,8 @@ import { anyNumber, checkOptions, type Rules } from "../options.ts";
 import type { Address } from "../protocol/address.ts";
 import { MessageHeaders } from "../protocol/headers.ts";
 import type { MailParameters } from "../protocol/parameters.ts";
-import { failureOfOne, Underway } from "./keeping.ts";
-import type { MessageStore } from "./store.ts";
+import { failureOfOne, Underway } from "./per_recipient.ts";
+import type { MessageStore } from "../message/store.ts";
 
 /**
  * A message in a {@linkcode MemoryStore}: independent of the session it came in.
@@ -73,7 +73,7 @@ export interface MemoryStoreOptions {
    */
   readonly maxMessages?: number | undefined;
   /**
-   * Octets kept in all; beyond that the oldest messages are forgotten, and a
+   * Bytes kept in all; beyond that the oldest messages are forgotten, and a
    * message larger than that is refused.
    *
    * @default {67108864}

@@ -7,8 +7,8 @@
 import type { Message } from "../message/message.ts";
 import { checkOptions, flag, required, type Rules, where } from "../options.ts";
 import { MessageContent, type Newline, NEWLINE_RULE } from "./content.ts";
-import { failureOfOne, Underway } from "./keeping.ts";
-import type { MessageStore } from "./store.ts";
+import { failureOfOne, Underway } from "./per_recipient.ts";
+import type { MessageStore } from "../message/store.ts";
 
 /** Makes the stream for one message; it is closed behind the message. */
 export type StreamFactory = (
@@ -18,7 +18,7 @@ export type StreamFactory = (
 /** Options of {@linkcode StreamStore}. */
 export interface StreamStoreOptions {
   /**
-   * Where the octets go: one stream that gets every message, one after
+   * Where the bytes go: one stream that gets every message, one after
    * another, or a function that makes a stream for each message.
    */
   readonly stream: WritableStream<Uint8Array> | StreamFactory;
@@ -96,7 +96,7 @@ export class StreamStore implements MessageStore {
   /**
    * Makes a store; takes no stream until the first message.
    *
-   * @param options Where the octets go, and in which form
+   * @param options Where the bytes go, and in which form
    */
   constructor(options: StreamStoreOptions) {
     checkOptions("StreamStore", options, RULES, "{ stream }");
@@ -163,7 +163,7 @@ export class StreamStore implements MessageStore {
     try {
       await content.writeTo(async (octets) => {
         await writer.ready;
-        // A sink may keep what it is given, and these octets are the message's
+        // A sink may keep what it is given, and these bytes are the message's
         // own or will be overwritten.
         await writer.write(octets.slice());
       });

@@ -1,12 +1,12 @@
 /**
- * Bodies of messages across threads: offered on the thread that has the octets
+ * Bodies of messages across threads: offered on the thread that has the bytes
  * for as long as a call lasts, read on the other one. What is in memory goes
  * along with the call; a file is read piece by piece, each asked for.
  */
 
 import { type BodyOptions, MessageBody } from "../message/body.ts";
-import type { BodyFacts, BodyRead } from "./messages.ts";
-import { TRANSFER_FROM } from "./shared_port.ts";
+import type { BodyFacts, BodyRead } from "./api.ts";
+import { TRANSFER_FROM } from "./shared_memory.ts";
 
 /** Reads on in a body of the other thread. */
 export type ReadBody = (read: BodyRead) => Promise<Uint8Array | undefined>;
@@ -62,7 +62,7 @@ export class OfferedBodies {
     }
   }
 
-  /** The next octets for a reader; `undefined` at the end. */
+  /** The next bytes for a reader; `undefined` at the end. */
   async read({ key, reader }: BodyRead): Promise<Uint8Array | undefined> {
     const body = this.#bodies.get(key);
     if (body === undefined) throw overError();
@@ -85,7 +85,7 @@ export function headOf(body: MessageBody): Uint8Array {
 
 let lastReader = 0;
 
-/** The octets of a body on another thread, from its first to its last. */
+/** The bytes of a body on another thread, from its first to its last. */
 export async function* readBody(
   { key }: BodyFacts,
   read: ReadBody,
@@ -98,7 +98,7 @@ export async function* readBody(
   }
 }
 
-/** A body whose octets are another thread's. Nobody writes to it here. */
+/** A body whose bytes are another thread's. Nobody writes to it here. */
 export class RemoteBody extends MessageBody {
   readonly #read: ReadBody;
   #facts: BodyFacts | undefined;
@@ -109,14 +109,14 @@ export class RemoteBody extends MessageBody {
    * Empty until {@linkcode RemoteBody.fill}.
    *
    * @param options Where a replacement would go
-   * @param read Asks the other thread for octets
+   * @param read Asks the other thread for bytes
    */
   constructor(options: BodyOptions, read: ReadBody) {
     super(options);
     this.#read = read;
   }
 
-  /** Octets in all. */
+  /** Bytes in all. */
   override get size(): number {
     return this.#facts?.size ?? 0;
   }
@@ -132,7 +132,7 @@ export class RemoteBody extends MessageBody {
     return this.#head;
   }
 
-  /** The other thread offers the octets, and has sent the first of them, or all. */
+  /** The other thread offers the bytes, and has sent the first of them, or all. */
   fill(facts: BodyFacts, head: Uint8Array = NOTHING): void {
     this.#facts = facts;
     this.#head = head as Uint8Array<ArrayBuffer>;
@@ -146,7 +146,7 @@ export class RemoteBody extends MessageBody {
     this.#over = true;
   }
 
-  /** The octets in order; each call starts at the beginning. */
+  /** The bytes in order; each call starts at the beginning. */
   override async *chunks(): AsyncGenerator<Uint8Array<ArrayBuffer>> {
     const facts = this.#facts;
     if (this.#over) throw overError();
@@ -155,7 +155,7 @@ export class RemoteBody extends MessageBody {
     else yield this.memory;
   }
 
-  /** Lets go of the octets that came along. */
+  /** Lets go of the bytes that came along. */
   override discard(): Promise<void> {
     this.forget();
     return Promise.resolve();

@@ -33,7 +33,7 @@ export type Implementation<F extends Face> = {
 export interface Batch {
   /** What is said: JSON, unless it is rich. */
   readonly parcels: readonly unknown[];
-  /** The octets that go along, each a piece of its own. */
+  /** The bytes that go along, each a piece of its own. */
   readonly octets: readonly Uint8Array[];
   /** Whether the parcels hold more than JSON can say. */
   readonly isRich: boolean;
@@ -47,7 +47,7 @@ export interface BatchPort {
 
 /** What goes along with a call. */
 export interface CallExtras {
-  /** Octets that the other side gets beside the arguments, not to be changed until then. */
+  /** Bytes that the other side gets beside the arguments, not to be changed until then. */
   readonly octets?: Uint8Array | undefined;
   /** Whether the arguments hold more than JSON can say. */
   readonly isRich?: boolean;
@@ -58,7 +58,7 @@ interface CallParcel {
   readonly call: number;
   readonly name: string;
   readonly args: unknown;
-  /** Which of the octets of the batch go with it. */
+  /** Which of the bytes of the batch go with it. */
   readonly octets: number | undefined;
 }
 
@@ -66,7 +66,7 @@ interface CallParcel {
 interface AnswerParcel {
   readonly answer: number;
   readonly value?: unknown;
-  /** In place of a value: which of the octets of the batch are it. */
+  /** In place of a value: which of the bytes of the batch are it. */
   readonly octets?: number | undefined;
   /** In place of a value: what was thrown. */
   readonly error?: WireError;
@@ -192,7 +192,7 @@ export class Channel<Own extends Face, Other extends Face> {
     return batch;
   }
 
-  /** Puts octets into the batch; which ones they are there. */
+  /** Puts bytes into the batch; which ones they are there. */
   #add(octets: Uint8Array | undefined): number | undefined {
     return octets && this.#octets.push(octets) - 1;
   }

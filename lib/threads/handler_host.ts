@@ -7,18 +7,18 @@
 import type { Message } from "../message/message.ts";
 import { Address } from "../protocol/address.ts";
 import { MessageHeaders } from "../protocol/headers.ts";
-import type { CloseReason } from "../protocol/server_effects.ts";
+import type { CloseReason } from "../protocol/server/effects.ts";
 import { Credentials } from "../sasl/credentials.ts";
 import type { SmtpHandlers } from "../session/handlers.ts";
 import type { SmtpSession } from "../session/session.ts";
-import type { MessageStore } from "../store/store.ts";
+import type { MessageStore } from "../message/store.ts";
 import type { OfferedBodies } from "./bodies.ts";
 import type {
   HandlerAnswer,
   HandlerCall,
   MessageChanges,
   WireSecret,
-} from "./messages.ts";
+} from "./api.ts";
 import type { Mirror } from "./mirrors.ts";
 import {
   decodeOctets,

@@ -2,25 +2,32 @@
  * The workers of a server: started on one set of ports, replaced when they
  * fail, told of new settings, stopped together. What one of them loses is its
  * sessions; the others, the queue and the ports go on.
+ *
+ * The numbers that all threads of a server see at once: how many sessions each
+ * has, a pulse that shows that it still turns, and the counts per address.
  */
 
 import type { Logger } from "../log.ts";
 import type { ListenOptions } from "../net/listen_options.ts";
-import { checkThreads } from "../net/shared_port.ts";
+import { checkThreads } from "../net/listener.ts";
 import type { SmtpHandlers } from "../session/handlers.ts";
-import type { AddressLimiter } from "../session/limits.ts";
+import {
+  type AddressLimiter,
+  SessionCount,
+  type SharedCounts,
+  TicketLedger,
+} from "../session/limits.ts";
 import type { SmtpSession } from "../session/session.ts";
-import { TicketLedger } from "../session/ticket_ledger.ts";
-import { describeStore } from "../store/description.ts";
-import type { Counters } from "./counters.ts";
+import { describeStore } from "../store/rebuildable.ts";
 import type {
   SessionHandlerName,
   ThreadStart,
   WireAddress,
   WireOptions,
-} from "./messages.ts";
-import { type MainServices, RemoteThread } from "./remote_thread.ts";
+} from "./api.ts";
+import { type MainServices, RemoteThread } from "./worker_handle.ts";
 import { encodeCertificates } from "./wire_options.ts";
+import { addressMemory } from "../session/address_table.ts";
 
 /** How often it is looked after threads that stand still, in ms. */
 const CHECK_MS = 5000;
@@ -301,4 +308,26 @@ export class ThreadPool {
 
 function isSet(handlers: SmtpHandlers, name: SessionHandlerName): boolean {
   return handlers[name] !== undefined;
+}
+
+/** Numbers in the memory that threads share. */
+export class Counters {
+  /** Sessions by thread; 0 is the main one. */
+  readonly sessions: Int32Array;
+  /** Counted up by each thread while it turns. */
+  readonly pulses: Int32Array;
+  /** The counts per address. */
+  readonly memory: SharedArrayBuffer = addressMemory();
+
+  /** @param threads How many threads there will be, the main one among them */
+  constructor(threads: number) {
+    const shared = new SharedArrayBuffer(8 * threads);
+    this.sessions = new Int32Array(shared, 0, threads);
+    this.pulses = new Int32Array(shared, 4 * threads);
+  }
+
+  /** What the main thread counts in. */
+  get counts(): SharedCounts {
+    return { count: new SessionCount(this.sessions), memory: this.memory };
+  }
 }

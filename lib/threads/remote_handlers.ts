@@ -9,7 +9,7 @@ import type { MessageHeaders } from "../protocol/headers.ts";
 import type { Credentials } from "../sasl/credentials.ts";
 import type { SmtpHandlers } from "../session/handlers.ts";
 import type { SmtpSession } from "../session/session.ts";
-import type { MessageStore } from "../store/store.ts";
+import type { MessageStore } from "../message/store.ts";
 import { headOf, type OfferedBodies, readBody } from "./bodies.ts";
 import type { Channel } from "./channel.ts";
 import type {
@@ -19,8 +19,8 @@ import type {
   MessageChanges,
   SessionHandlerName,
   WorkerFace,
-} from "./messages.ts";
-import type { SessionReports } from "./session_reports.ts";
+} from "./api.ts";
+import type { SessionReports } from "./mirrors.ts";
 import { decodeVerdict, encodeMessage } from "./wire.ts";
 import { decodeReply } from "./wire_errors.ts";
 

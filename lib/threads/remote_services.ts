@@ -8,10 +8,10 @@ import type { RelayOptions } from "../queue/relay.ts";
 import { ScramVerifier } from "../sasl/scram_verifier.ts";
 import type { Accounts, KnownAccount } from "../sasl/accounts.ts";
 import type { LoginAttempt, LoginCounter } from "../session/login_guard.ts";
-import type { MessageStore, SaveOptions } from "../store/store.ts";
+import type { MessageStore, SaveOptions } from "../message/store.ts";
 import { headOf, type OfferedBodies } from "./bodies.ts";
 import type { Channel } from "./channel.ts";
-import type { MainFace, MessageCall, WorkerFace } from "./messages.ts";
+import type { MainFace, MessageCall, WorkerFace } from "./api.ts";
 import { decodeSecret, encodeMessage } from "./wire.ts";
 import { decodeError } from "./wire_errors.ts";
 

@@ -1,13 +1,13 @@
 /**
  * A queue in memory that two threads share: one writes, the other reads. An
- * entry is a number, a text and pieces of octets, all of them copied in and out.
+ * entry is a number, a text and pieces of bytes, all of them copied in and out.
  *
  * The writer wakes the reader only where that has gone to sleep: a reader that
  * is busy finds what has come by itself.
  *
  * Whoever writes must be one thread, and whoever reads must be one: the places
  * they have reached are all they tell each other, each stored by its owner
- * after the octets it speaks of.
+ * after the bytes it speaks of.
  */
 
 /** One entry. */
@@ -16,29 +16,29 @@ export interface RingEntry {
   readonly number: number;
   /** The text. */
   readonly text: string;
-  /** The octets, in memory of their own. */
+  /** The bytes, in memory of their own. */
   readonly octets: readonly Uint8Array[];
 }
 
-/** Octets of a ring when no size is given: entries of some dozen messages of 4 KiB. */
+/** Bytes of a ring when no size is given: entries of some dozen messages of 4 KiB. */
 const RING_SIZE = 1 << 18;
 
 // Places in the head, in Int32, each in a cache line of its own.
-/** How far the writer is, in octets, modulo 2 ** 32. */
+/** How far the writer is, in bytes, modulo 2 ** 32. */
 const WRITTEN = 0;
 /** How far the reader is. */
 const READ = 16;
 /** Whether the reader has to be woken. */
 const ASLEEP = 32;
-/** Octets before the entries. */
+/** Bytes before the entries. */
 const HEAD_SIZE = 256;
 
 // The head of an entry, in Int32: its size, its number, the size of its text,
-// how many pieces of octets, and the size of each.
+// how many pieces of bytes, and the size of each.
 const ENTRY_HEAD = 4;
 /** In place of a size: the next entry is at the beginning of the ring. */
 const GO_ROUND = -1;
-/** Most octets that UTF-8 takes for a unit of a string. */
+/** Most bytes that UTF-8 takes for a unit of a string. */
 const UTF8_MOST = 3;
 
 const encoder = new TextEncoder();

@@ -3,12 +3,11 @@
  * threads, both ways. Decides nothing about any of them.
  */
 
-import { SmtpError } from "../errors.ts";
+import { SmtpError, SmtpReply } from "../protocol/reply.ts";
 import type { BodyOptions } from "../message/body.ts";
 import { Message } from "../message/message.ts";
 import type { TlsInfo } from "../net/transport.ts";
 import { Address } from "../protocol/address.ts";
-import { SmtpReply } from "../protocol/reply.ts";
 import type { KnownSecret } from "../sasl/secret_check.ts";
 import { ScramVerifier } from "../sasl/scram_verifier.ts";
 import { DROP, SILENT_ALLOW, SILENT_DENY } from "../session/handlers.ts";
@@ -21,7 +20,7 @@ import type {
   WireSecret,
   WireTls,
   WireVerdict,
-} from "./messages.ts";
+} from "./api.ts";
 import {
   decodeError,
   decodeReply,
@@ -149,7 +148,7 @@ export function decodeProxy(wire: WireProxy): SessionProxy {
   };
 }
 
-/** Octets that came as text, if they did. */
+/** Bytes that came as text, if they did. */
 export function decodeOctets(text: Base64 | undefined): Uint8Array | undefined {
   return text === undefined ? undefined : Uint8Array.fromBase64(text);
 }

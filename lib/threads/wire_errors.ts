@@ -3,11 +3,10 @@
  * clones neither classes nor their private fields.
  */
 
-import { SmtpError } from "../errors.ts";
+import { SmtpError, SmtpReply } from "../protocol/reply.ts";
 import { describeError } from "../log.ts";
 import type { Recipient } from "../protocol/envelope.ts";
-import { SmtpReply } from "../protocol/reply.ts";
-import { StoreError } from "../store/store.ts";
+import { StoreError } from "../message/store.ts";
 
 /** A reply as plain data. */
 export interface WireReply {

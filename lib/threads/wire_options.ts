@@ -8,7 +8,7 @@ import type { SettledOptions, SmtpServerOptions } from "../server/options.ts";
 import { authenticationContext } from "../session/authentication_context.ts";
 import { LoginGuard } from "../session/login_guard.ts";
 import { Certificate } from "../tls/certificate.ts";
-import { CertificateSet, CertificateSource } from "../tls/certificate_set.ts";
+import { CertificateSet, CertificateSource } from "../tls/set.ts";
 import type { Channel } from "./channel.ts";
 import type {
   MainFace,
@@ -17,7 +17,7 @@ import type {
   WireCertificates,
   WireOptions,
   WorkerFace,
-} from "./messages.ts";
+} from "./api.ts";
 import { RemoteAccounts } from "./remote_services.ts";
 
 /** What does not go as it is: it is treated here, or it stays on the main thread. */

@@ -4,8 +4,8 @@
  */
 
 import { describeError } from "../log.ts";
-import type { SharedMemory } from "./shared_port.ts";
-import { ThreadServer } from "./thread_server.ts";
+import type { SharedMemory } from "./shared_memory.ts";
+import { ThreadServer } from "./worker_server.ts";
 
 /** What a worker finds around it. */
 interface WorkerScope {

@@ -28,7 +28,7 @@ import {
   fromOctets,
   publicKeyOf,
   readPemFile,
-} from "./certificate_material.ts";
+} from "./material.ts";
 import {
   type CertificateRequest,
   type CertificateRequestOptions,
@@ -36,16 +36,16 @@ import {
   makeRequest,
   makeSelfSigned,
   type SelfSignedOptions,
-} from "./certificate_request.ts";
+} from "./request.ts";
 import {
   certificateDate,
   type CertificateProblem,
   dateText,
   findProblems,
   type VerifyCertificateOptions,
-} from "./certificate_verify.ts";
+} from "./verify.ts";
 import { nameCovers } from "./host_name.ts";
-import { writePem } from "./pem.ts";
+import { writePem } from "./der.ts";
 import { keyAlgorithm } from "./private_key.ts";
 import { readNames, readParties } from "./x509_writer.ts";
 

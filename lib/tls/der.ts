@@ -6,7 +6,14 @@
  * a value that reaches past its parent is a `SyntaxError`, not a short slice.
  *
  * {@link https://www.itu.int/rec/T-REC-X.690 | ITU-T X.690}
+ *
+ * PEM: finds the blocks of a text and writes one. Knows nothing of what is in
+ * them. Text around the blocks, which many tools write, is skipped.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc7468 | RFC 7468}
  */
+
+import { Buffer } from "node:buffer";
 
 /** The tags in use, with their class and constructed bits. */
 export const TAG: {
@@ -33,7 +40,7 @@ export const TAG: {
   set: 0x31,
 };
 
-/** Octets that own their memory, as Web Crypto wants them. */
+/** Bytes that own their memory, as Web Crypto wants them. */
 export type Der = Uint8Array<ArrayBuffer>;
 
 const textEncoder = new TextEncoder();
@@ -58,12 +65,12 @@ export function sequence(...parts: readonly Uint8Array[]): Der {
   return value(TAG.sequence, ...parts);
 }
 
-/** A non-negative INTEGER from its octets, most significant first. */
+/** A non-negative INTEGER from its bytes, most significant first. */
 export function integer(octets: Uint8Array): Der {
   let from = 0;
   while (from < octets.length - 1 && octets[from] === 0) from++;
   const minimal = octets.subarray(from);
-  // Without the zero octet in front a high bit would make it negative.
+  // Without the zero byte in front a high bit would make it negative.
   const sign = (minimal[0] ?? 0) >= 0x80 || minimal.length === 0 ? [0] : [];
   return value(TAG.integer, Uint8Array.from(sign), minimal);
 }
@@ -98,7 +105,7 @@ export function bitString(
 /** Options of {@linkcode bitString}. */
 export interface BitStringOptions {
   /**
-   * Bits of the last octet that are padding, 0 to 7.
+   * Bits of the last byte that are padding, 0 to 7.
    *
    * @default {0}
    */
@@ -139,7 +146,7 @@ export function time(at: Date): Der {
 
 /** One value as it was read. */
 export interface DerValue {
-  /** The tag octet, class and constructed bit included. */
+  /** The tag byte, class and constructed bit included. */
   readonly tag: number;
   /** The content, a view of what was read. */
   readonly content: Uint8Array;
@@ -216,4 +223,33 @@ function lengthOctets(size: number): number[] {
   const octets: number[] = [];
   for (let rest = size; rest > 0; rest >>>= 8) octets.unshift(rest & 0xff);
   return [0x80 | octets.length, ...octets];
+}
+
+const BLOCK =
+  /-----BEGIN ([A-Z0-9 ]+)-----\r?\n([^-]*(?:-[^-]+)*)-----END \1-----/g;
+
+/** One block of a PEM text. */
+export interface PemBlock {
+  /** The label, as `"CERTIFICATE"` or `"EC PRIVATE KEY"`. */
+  readonly label: string;
+  /** The block's own text, from BEGIN to END. */
+  readonly text: string;
+}
+
+/** The blocks of `text`, in order. */
+export function readPem(text: string): PemBlock[] {
+  const blocks: PemBlock[] = [];
+  for (const match of text.matchAll(BLOCK)) {
+    blocks.push({ label: match[1]!, text: `${match[0]}\n` });
+  }
+  return blocks;
+}
+
+/** One block with `der` in it, lines of 64 characters, line feed at the end. */
+export function writePem(label: string, der: Uint8Array): string {
+  const base64 = Buffer.from(der).toString("base64");
+  const lines = base64.match(/.{1,64}/g) ?? [];
+  return `-----BEGIN ${label}-----\n${
+    lines.join("\n")
+  }\n-----END ${label}-----\n`;
 }

@@ -1,6 +1,6 @@
 /**
  * Names that a certificate can be for, host names and IP addresses: their one
- * spelling, their octets, and whether a certificate's name covers a host.
+ * spelling, their bytes, and whether a certificate's name covers a host.
  *
  * The common name is never looked at: only subjectAltName says what a
  * certificate is for.
@@ -40,7 +40,7 @@ export function isAddress(name: string): boolean {
   return isIP(name) !== 0;
 }
 
-/** The 4 or 16 octets of an IP address in its one spelling. */
+/** The 4 or 16 bytes of an IP address in its one spelling. */
 export function addressOctets(address: string): Uint8Array {
   if (isIP(address) === 4) return Uint8Array.from(address.split("."), Number);
   const [head = "", tail] = address.split("::");
@@ -56,7 +56,7 @@ export function addressOctets(address: string): Uint8Array {
   return octets;
 }
 
-/** The text of the 4 or 16 octets of an IP address, `undefined` for another number of octets. */
+/** The text of the 4 or 16 bytes of an IP address, `undefined` for another number of bytes. */
 export function addressText(octets: Uint8Array): string | undefined {
   if (octets.length === 4) return octets.join(".");
   if (octets.length !== 16) return undefined;

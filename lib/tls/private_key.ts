@@ -16,8 +16,7 @@ import {
   sign,
 } from "node:crypto";
 import { Buffer } from "node:buffer";
-import { type Der, oid, sequence } from "./der.ts";
-import type { PemBlock } from "./pem.ts";
+import { type Der, oid, type PemBlock, sequence } from "./der.ts";
 
 /** The kinds of key that can be made. */
 export type KeyAlgorithm = "ecdsa-p256" | "rsa-2048" | "ed25519";

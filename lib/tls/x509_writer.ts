@@ -79,7 +79,7 @@ export interface SubjectParts {
 
 /** What a self-signed certificate says. */
 export interface CertificateParts extends SubjectParts {
-  /** The serial number's octets; the first one below 0x80, at most 20 of them. */
+  /** The serial number's bytes; the first one below 0x80, at most 20 of them. */
   readonly serial: Uint8Array;
   /** Valid from then on. */
   readonly notBefore: Date;

@@ -3,15 +3,14 @@
  * store, and what we pass on must be what we were given (nodemailer < 7.0.7 sent
  * to the wrong domain for quoted local parts; CVE-2026-23829 Mailpit let a CR
  * through). That no way of writing opens a relay is in
- * `../relaying/open_relay_test.ts`.
+ * `../delivery/open_relay_test.ts`.
  */
 
 import { assert, assertEquals } from "@std/assert";
 import { Address } from "../../lib/protocol/address.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
-import { utf8 } from "../support/random.ts";
-import { latin1 } from "../support/random.ts";
-import { startPair } from "../support/relaying.ts";
+import { latin1, utf8 } from "../support/random.ts";
+import { startPair } from "../support/queue/relaying.ts";
 import { startServer, TestClient, within } from "../support/server.ts";
 
 type Verdict = "taken" | "refused" | "not local";

@@ -19,7 +19,7 @@ const LINE = `BDAT ${CHUNK.length}`;
 const MAIL = "MAIL FROM:<a@b.test>\r\n";
 const RCPT = "RCPT TO:<c@d.test>\r\n";
 
-/** Codes of the replies and messages taken, for each way to cut the octets. */
+/** Codes of the replies and messages taken, for each way to cut the bytes. */
 function outcome(
   sent: string,
   profile: ProfileInit = {},

@@ -7,11 +7,11 @@
 import { assert, assertEquals } from "@std/assert";
 import process from "node:process";
 import { setImmediate } from "node:timers";
-import { convertContent } from "../../lib/relay/body_conversion.ts";
-import { ByteBudget } from "../../lib/relay/byte_budget.ts";
-import { SmtpClient } from "../../lib/relay/client.ts";
+import { convertContent } from "../../lib/client/body_conversion.ts";
+import { ByteBudget } from "../../lib/client/message.ts";
+import { SmtpClient } from "../../lib/client/client.ts";
 import { MessageHeaders } from "../../lib/protocol/headers.ts";
-import { FakeNetwork } from "../support/client_net.ts";
+import { FakeNetwork } from "../support/client/net.ts";
 
 const MEGABYTE = 1 << 20;
 

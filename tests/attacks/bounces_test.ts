@@ -2,7 +2,7 @@
  * Bounces as a weapon: a notice must not return a huge message whole, nobody is
  * told of what is known in the session to fail (backscatter), and notices are
  * never told of notices. Who may relay at all is in
- * `../relaying/open_relay_test.ts`.
+ * `../delivery/open_relay_test.ts`.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-6.1 | RFC 5321 section 6.1},
  * {@link https://www.rfc-editor.org/rfc/rfc3461#section-4.3 | RFC 3461 section 4.3} (RET)
@@ -11,10 +11,10 @@
 import { assert, assertEquals } from "@std/assert";
 import type { LogRecord } from "../../lib/log.ts";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
-import { makeNotice } from "../../lib/queue/bounce.ts";
+import { makeNotice } from "../../lib/dsn/report.ts";
 import { readNotice } from "../fuzz/notice_reader.ts";
 import { latin1, utf8 } from "../support/random.ts";
-import { type Pair, startPair } from "../support/relaying.ts";
+import { type Pair, startPair } from "../support/queue/relaying.ts";
 import { startServer, TestClient, until, within } from "../support/server.ts";
 
 const NO_SUCH_USER = new SmtpReply(550, "Who?", { enhanced: "5.1.1" });

@@ -7,13 +7,13 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { ClientProtocol } from "../../lib/protocol/client_protocol.ts";
+import { ClientProtocol } from "../../lib/protocol/client/protocol.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { Driver } from "../support/dialogue.ts";
 import { octets } from "../support/random.ts";
 import { startServer, TestClient } from "../support/server.ts";
 
-/** Octets of one line that are enough for the server to give up. */
+/** Bytes of one line that are enough for the server to give up. */
 const ENOUGH = 70_000;
 
 const FLOODS = ["x", "\r", "\n", "\0", "\xff", " ", "NOOP ", "AUTH PLAIN A"];
@@ -243,7 +243,7 @@ for (const before of [["DATA"], ["BDAT 999999999"]]) {
       // The server has closed.
     }
     const said = await rest;
-    // What it says may be lost where it closes while octets are on their way.
+    // What it says may be lost where it closes while bytes are on their way.
     assert(said === "" || said.startsWith("421 4.7.0 Too many octets"), said);
     assert(sent < 100, "It took all of it");
     assertEquals(server.sessions.length, 0);

@@ -5,13 +5,13 @@
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Address } from "../../lib/protocol/address.ts";
-import { ClientProtocol } from "../../lib/protocol/client_protocol.ts";
-import { SmtpClient } from "../../lib/relay/client.ts";
-import { SmtpClientError } from "../../lib/relay/client_error.ts";
-import { clientTimeouts } from "../../lib/relay/client_session.ts";
-import { Delivery } from "../../lib/relay/delivery.ts";
-import { octets } from "../support/client_drive.ts";
-import { ScriptedHop } from "../support/scripted_hop.ts";
+import { ClientProtocol } from "../../lib/protocol/client/protocol.ts";
+import { SmtpClient } from "../../lib/client/client.ts";
+import { SmtpClientError } from "../../lib/client/error.ts";
+import { clientTimeouts } from "../../lib/client/session.ts";
+import { Delivery } from "../../lib/delivery/delivery.ts";
+import { octets } from "../support/client/drive.ts";
+import { ScriptedHop } from "../support/client/scripted_hop.ts";
 
 const LOGIN = { username: "ann", password: "secret" };
 

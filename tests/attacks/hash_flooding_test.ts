@@ -5,12 +5,12 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { RecentAddresses } from "../../lib/protocol/recent_addresses.ts";
+import { RecentAddresses } from "../../lib/protocol/parse_cache.ts";
 import { Address } from "../../lib/protocol/address.ts";
 import { MessageHeaders } from "../../lib/protocol/headers.ts";
-import { ClientCapabilities } from "../../lib/protocol/client_capabilities.ts";
+import { ClientCapabilities } from "../../lib/protocol/client/capabilities.ts";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
-import { ReplyReader } from "../../lib/protocol/client_replies.ts";
+import { ReplyReader } from "../../lib/protocol/client/replies.ts";
 import { Driver } from "../support/dialogue.ts";
 import { octets, utf8 } from "../support/random.ts";
 

@@ -21,7 +21,7 @@ import { MboxStore } from "../../lib/store/mbox_store.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { readNotice } from "../fuzz/notice_reader.ts";
 import { latin1, utf8 } from "../support/random.ts";
-import { startPair } from "../support/relaying.ts";
+import { startPair } from "../support/queue/relaying.ts";
 import { startServer, TestClient, within } from "../support/server.ts";
 import { temporaryFolder } from "../support/store_message.ts";
 

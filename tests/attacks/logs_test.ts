@@ -6,12 +6,12 @@
  */
 
 import { assert, assertEquals, assertFalse } from "@std/assert";
-import { LogWriter } from "../../lib/cli/log_writer.ts";
+import { LogWriter } from "../../lib/cli/log.ts";
 import { consoleLogger, type LogRecord } from "../../lib/log.ts";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
 import { AccountList } from "../../lib/sasl/accounts.ts";
 import { latin1, utf8 } from "../support/random.ts";
-import { startPair } from "../support/relaying.ts";
+import { startPair } from "../support/queue/relaying.ts";
 import { startServer, TestClient, until, within } from "../support/server.ts";
 import { plainResponse } from "../support/tls_session.ts";
 

@@ -5,7 +5,7 @@
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { DnsResolver } from "../../lib/dns/exchange.ts";
-import type { RelayingOptions } from "../../lib/relaying/relaying_options.ts";
+import type { RelayingOptions } from "../../lib/delivery/options.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { startServer, TestClient, within } from "../support/server.ts";
 

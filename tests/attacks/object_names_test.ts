@@ -7,7 +7,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import type { Credentials } from "../../lib/sasl/credentials.ts";
-import { ClientCapabilities } from "../../lib/protocol/client_capabilities.ts";
+import { ClientCapabilities } from "../../lib/protocol/client/capabilities.ts";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
 import { AccountList } from "../../lib/sasl/accounts.ts";
 import { MaildirStore } from "../../lib/store/maildir_store.ts";

@@ -7,16 +7,16 @@
 
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import { FileSpool } from "../../lib/queue/file_spool.ts";
+import { FileSpool } from "../../lib/spool/file_spool.ts";
 import { FileStore } from "../../lib/store/file_store.ts";
 import {
   MaildirStore,
   type MaildirStoreOptions,
 } from "../../lib/store/maildir_store.ts";
 import { MboxStore } from "../../lib/store/mbox_store.ts";
-import { type MessageStore, StoreError } from "../../lib/store/store.ts";
+import { type MessageStore, StoreError } from "../../lib/message/store.ts";
 import { DiskWatch } from "../support/disk_watch.ts";
-import { addition } from "../support/queue_fixtures.ts";
+import { addition } from "../support/queue/fixtures.ts";
 import {
   messageOf,
   namesIn,

@@ -5,7 +5,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import type { DnsResolver } from "../../lib/dns/exchange.ts";
-import { startPair } from "../support/relaying.ts";
+import { startPair } from "../support/queue/relaying.ts";
 import { TestClient, within } from "../support/server.ts";
 
 /** Listens at addresses of the loopback, all at one port, and says nothing. */

@@ -1,6 +1,6 @@
 /**
  * SMTP smuggling, the receiving side: a line end that is none must end no data,
- * be the octets cut into packets as they may (CVE-2023-51764 Postfix,
+ * be the bytes cut into packets as they may (CVE-2023-51764 Postfix,
  * CVE-2023-51765 Sendmail, CVE-2023-51766 Exim, CVE-2024-27305 aiosmtpd). What
  * is smuggled in is one message too many, so the tests count messages.
  *
@@ -43,7 +43,7 @@ const ATTACKS: readonly Attack[] = ENDS.flatMap((before) =>
 
 const ENVELOPE = "EHLO x\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\n";
 
-/** The senders of the messages that a client's octets come to. */
+/** The senders of the messages that a client's bytes come to. */
 function senders(
   pieces: readonly Uint8Array[],
   bareNewlines: BareNewlinePolicy,
@@ -119,7 +119,7 @@ Deno.test("SmtpServer keeps one message of every smuggling attempt, and stays in
   }
 });
 
-/** A bare CR or LF, in text of one character an octet. */
+/** A bare CR or LF, in text of one character a byte. */
 const BARE = /\r(?!\n)|(?<!\r)\n/;
 
 Deno.test("SmtpServer makes one message without bare CR or LF of every attempt, by DATA and by BDAT", async () => {
@@ -149,7 +149,7 @@ Deno.test("SmtpServer makes one message without bare CR or LF of every attempt, 
   }
 });
 
-/** Sends content in chunks of 7 octets; the reply to the last. */
+/** Sends content in chunks of 7 bytes; the reply to the last. */
 async function sendChunks(
   client: TestClient,
   content: Uint8Array,

@@ -1,16 +1,16 @@
 /**
  * SMTP smuggling, the sending side: whatever stands in a body, no next hop of
  * any make finds an end of data in it but the last, nor a command. The way
- * through a whole relay is in `../relaying/smuggling_test.ts`, what comes in is
+ * through a whole relay is in `../delivery/smuggling_test.ts`, what comes in is
  * in `smuggling_in_test.ts`.
  */
 
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { ClientProtocol } from "../../lib/protocol/client_protocol.ts";
-import { SmtpClient } from "../../lib/relay/client.ts";
-import { Drive } from "../support/client_drive.ts";
-import { FakeServer } from "../support/client_fake_server.ts";
-import { FakeNetwork } from "../support/client_net.ts";
+import { ClientProtocol } from "../../lib/protocol/client/protocol.ts";
+import { SmtpClient } from "../../lib/client/client.ts";
+import { Drive } from "../support/client/drive.ts";
+import { FakeServer } from "../support/client/fake_server.ts";
+import { FakeNetwork } from "../support/client/net.ts";
 
 const ENDS = [
   ...["\r\n", "\n", "\r", "\r\r\n", "\n\r", "\r\n\r", "\n\n", "\r\r"],

@@ -7,12 +7,12 @@
  */
 
 import { assertEquals, assertRejects } from "@std/assert";
-import { SmtpClient } from "../../lib/relay/client.ts";
-import { SmtpClientError } from "../../lib/relay/client_error.ts";
-import { ClientProtocol } from "../../lib/protocol/client_protocol.ts";
+import { SmtpClient } from "../../lib/client/client.ts";
+import { SmtpClientError } from "../../lib/client/error.ts";
+import { ClientProtocol } from "../../lib/protocol/client/protocol.ts";
 import { AccountList } from "../../lib/sasl/accounts.ts";
-import { everySplit } from "../support/client_split.ts";
-import { FakeNetwork } from "../support/client_net.ts";
+import { everySplit } from "../support/client/split.ts";
+import { FakeNetwork } from "../support/client/net.ts";
 import { Driver } from "../support/dialogue.ts";
 import { octets } from "../support/random.ts";
 import { startServer, TestClient } from "../support/server.ts";
@@ -33,7 +33,7 @@ Deno.test("ServerProtocol drops what follows STARTTLS in its packet, wherever th
     driver.feed("EHLO x\r\n").take();
     driver.feed(`STARTTLS\r\n${injected.slice(0, length)}`);
     assertEquals(driver.take(), ["220 2.0.0 Ready to start TLS"]);
-    // The first line under TLS is read from its first octet, and greeted anew.
+    // The first line under TLS is read from its first byte, and greeted anew.
     driver.feed("MAIL FROM:<a@b.test>\r\nIT\r\n");
     assertEquals(driver.take().map((line) => line.slice(0, 9)), [
       "503 5.5.1",

@@ -6,11 +6,11 @@
  */
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { SmtpClient } from "../../lib/relay/client.ts";
-import { SmtpClientError } from "../../lib/relay/client_error.ts";
+import { SmtpClient } from "../../lib/client/client.ts";
+import { SmtpClientError } from "../../lib/client/error.ts";
 import type { LogRecord } from "../../lib/log.ts";
 import { DenoTransport } from "../../lib/net/deno_transport.ts";
-import type { SmtpServer } from "../../lib/server.ts";
+import type { SmtpServer } from "../../lib/server/server.ts";
 import type { SmtpServerOptions } from "../../lib/server/options.ts";
 import { octets } from "../support/random.ts";
 import { startServer, TestClient, within } from "../support/server.ts";

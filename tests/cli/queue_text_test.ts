@@ -1,10 +1,13 @@
 import { assertEquals } from "@std/assert";
-import { fit, formatAge, formatSize } from "../../lib/cli/format.ts";
-import { jsonLine, listLines, showLines } from "../../lib/cli/queue_text.ts";
 import {
-  initialProgress,
-  type SpoolEntry,
-} from "../../lib/queue/stored_envelope.ts";
+  fit,
+  formatAge,
+  formatSize,
+  jsonLine,
+  listLines,
+  showLines,
+} from "../../lib/cli/queue_text.ts";
+import { initialProgress, type SpoolEntry } from "../../lib/spool/envelope.ts";
 
 const NOW = Date.UTC(2026, 0, 2, 12);
 const OPTIONS = { now: NOW, width: Infinity };

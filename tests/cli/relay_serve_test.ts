@@ -3,7 +3,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
 import { AccountList } from "../../lib/sasl/accounts.ts";
-import type { SmtpServer } from "../../lib/server.ts";
+import type { SmtpServer } from "../../lib/server/server.ts";
 import type { SmtpServerOptions } from "../../lib/server/options.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { CliServer, messageTo, runCli, TestFolder } from "../support/cli.ts";

@@ -1,8 +1,7 @@
 /** The settings of relaying: what each becomes, and what cannot be used. */
 
 import { assertEquals, assertThrows } from "@std/assert";
-import { parseNextHop } from "../../lib/cli/next_hop.ts";
-import { relaySettings } from "../../lib/cli/relay_settings.ts";
+import { parseNextHop, relaySettings } from "../../lib/cli/relay_settings.ts";
 import { UsageError } from "../../lib/cli/usage.ts";
 
 type Settings = Readonly<Record<string, readonly string[]>>;

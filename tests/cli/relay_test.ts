@@ -2,10 +2,10 @@
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
-import { FileSpool } from "../../lib/queue/file_spool.ts";
+import { FileSpool } from "../../lib/spool/file_spool.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { CliServer, messageTo, runCli, TestFolder } from "../support/cli.ts";
-import { addition } from "../support/queue_fixtures.ts";
+import { addition } from "../support/queue/fixtures.ts";
 import { startServer, within } from "../support/server.ts";
 
 /** A spool with messages named so, in a folder of its own. */

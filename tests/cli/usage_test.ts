@@ -6,8 +6,8 @@ import {
   assertMatch,
   assertStringIncludes,
 } from "@std/assert";
-import { parseSize } from "../../lib/cli/format.ts";
-import { limitSettings } from "../../lib/cli/limit_settings.ts";
+import { parseSize } from "../../lib/cli/queue_text.ts";
+import { limitSettings } from "../../lib/cli/settings.ts";
 import { helpOf } from "../../lib/cli/usage.ts";
 import {
   cliArgs,
@@ -524,9 +524,9 @@ Deno.test("cli tells of each command what it takes", async (t) => {
     serve: (await import("../../lib/cli/settings.ts")).SETTINGS,
     certificate:
       (await import("../../lib/cli/certificate.ts")).CERTIFICATE_SETTINGS,
-    queue: (await import("../../lib/cli/queue_command.ts")).QUEUE_SETTINGS,
-    lookup: (await import("../../lib/cli/lookup_command.ts")).LOOKUP_SETTINGS,
-    send: (await import("../../lib/cli/send_command.ts")).SEND_SETTINGS,
+    queue: (await import("../../lib/cli/queue.ts")).QUEUE_SETTINGS,
+    lookup: (await import("../../lib/cli/lookup.ts")).LOOKUP_SETTINGS,
+    send: (await import("../../lib/cli/send.ts")).SEND_SETTINGS,
     verifier: {},
   };
   for (const [name, settings] of Object.entries(forms)) {

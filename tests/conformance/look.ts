@@ -5,7 +5,7 @@
 
 import { Certificate } from "../../lib/tls/certificate.ts";
 import type { Peer } from "../peers/peers.ts";
-import { TemporaryFolder } from "../support/interop_server.ts";
+import { TemporaryFolder } from "../support/interop/server.ts";
 import { latin1 } from "../support/random.ts";
 import { commandRows } from "./command_rows.ts";
 import { connectionRows } from "./connection_rows.ts";

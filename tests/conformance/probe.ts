@@ -1,5 +1,5 @@
 /**
- * What the rows of the table look through: a connection that sends octets just
+ * What the rows of the table look through: a connection that sends bytes just
  * as it is told and takes replies apart, without a view of what is right. Every
  * wait has an end.
  */
@@ -48,7 +48,7 @@ export class Probe implements Disposable {
     return probe;
   }
 
-  /** Sends text as it is, one character an octet. A server that is gone is none. */
+  /** Sends text as it is, one character a byte. A server that is gone is none. */
   async send(text: string): Promise<void> {
     try {
       await this.#transport.write(octets(text));

@@ -9,7 +9,7 @@ export interface Subject {
   readonly port: number;
   /** The first of its processes. */
   readonly pid: number;
-  /** The content of the next message it delivers, one character an octet. */
+  /** The content of the next message it delivers, one character a byte. */
   readonly delivered: () => Promise<string>;
 }
 

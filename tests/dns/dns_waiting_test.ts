@@ -1,9 +1,9 @@
 /** Time limits, fail-over, memory and shared questions of `DnsClient`. */
 
 import { assertEquals, assertRejects } from "@std/assert";
-import { DnsClient, type DnsClientOptions } from "../../lib/dns/dns_client.ts";
+import { DnsClient, type DnsClientOptions } from "../../lib/dns/client.ts";
 import type { DnsResolver } from "../../lib/dns/exchange.ts";
-import { Flights } from "../../lib/dns/flights.ts";
+import { Flights } from "../../lib/dns/single_flight.ts";
 import { tableResolver } from "../support/dns_tables.ts";
 
 const SERVERS = ["192.0.2.1:53", "192.0.2.2:53", "192.0.2.3:53"];

@@ -1,7 +1,7 @@
 /** `DnsClient` as it is, over UDP, against a name server that misbehaves by order. */
 
 import { assertEquals } from "@std/assert";
-import { DnsClient } from "../../lib/dns/dns_client.ts";
+import { DnsClient } from "../../lib/dns/client.ts";
 import { startWireServer } from "../support/dns_wire_server.ts";
 
 Deno.test("DnsClient tells a server's failure from a missing record", async () => {

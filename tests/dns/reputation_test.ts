@@ -1,7 +1,7 @@
 /** Blocklists and forward-confirmed reverse DNS. */
 
 import { assertEquals, assertRejects } from "@std/assert";
-import { DnsClient } from "../../lib/dns/dns_client.ts";
+import { DnsClient } from "../../lib/dns/client.ts";
 import { type DnsTable, tableResolver } from "../support/dns_tables.ts";
 
 function makeClient(table: DnsTable): { dns: DnsClient; asked: string[] } {

@@ -1,7 +1,7 @@
 /** Hosts with an underscore in their name, which the platform does not ask for. */
 
 import { assertEquals } from "@std/assert";
-import { DnsClient } from "../../lib/dns/dns_client.ts";
+import { DnsClient } from "../../lib/dns/client.ts";
 import { startWireServer } from "../support/dns_wire_server.ts";
 
 /** An answer with records of the question's own type: `[type, ...data]` each. */

@@ -24,7 +24,7 @@ const MX_RECORD = [
 ];
 const CNAME_RECORD = [1, 97, 0, 0, 5, 0, 1, 0, 0, 0, 60, 0, 2, ...POINTER];
 
-/** An answer to ASKED: flags as octets 2 and 3, then records. */
+/** An answer to ASKED: flags as bytes 2 and 3, then records. */
 function answer(
   flags: readonly [number, number],
   records: readonly (readonly number[])[] = [],

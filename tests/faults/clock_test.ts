@@ -4,20 +4,20 @@
  */
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { DnsClient } from "../../lib/dns/dns_client.ts";
-import { MemorySpool } from "../../lib/queue/memory_spool.ts";
+import { DnsClient } from "../../lib/dns/client.ts";
+import { MemorySpool } from "../../lib/spool/memory_spool.ts";
 import { RelayQueue } from "../../lib/queue/queue.ts";
 import { LoginGuard } from "../../lib/session/login_guard.ts";
-import type { Clock } from "../../lib/queue/clock.ts";
-import { FakeClock } from "../support/queue_clock.ts";
-import { FakeDelivery, makeMessage } from "../support/queue_fixtures.ts";
+import type { Clock } from "../../lib/spool/clock.ts";
+import { FakeClock } from "../support/queue/clock.ts";
+import { FakeDelivery, makeMessage } from "../support/queue/fixtures.ts";
 import {
   DAY,
   HOUR,
   MINUTE,
   SECOND,
   startQueue,
-} from "../support/queue_start.ts";
+} from "../support/queue/start.ts";
 import { startServer, TestClient, until } from "../support/server.ts";
 
 /** A clock on the wall, set by hand; its timers run by a clock that is right. */

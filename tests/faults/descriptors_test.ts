@@ -4,7 +4,7 @@
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { Crowding, isOutOfDescriptors } from "../../lib/server/crowding.ts";
+import { Crowding, isOutOfDescriptors } from "../../lib/server/admission.ts";
 import { CliServer, messageTo, TestFolder } from "../support/cli.ts";
 import { openFiles } from "../support/memory.ts";
 

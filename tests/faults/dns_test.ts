@@ -4,7 +4,7 @@
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { DnsClient } from "../../lib/dns/dns_client.ts";
+import { DnsClient } from "../../lib/dns/client.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import {
   startWireServer,

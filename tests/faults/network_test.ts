@@ -9,7 +9,7 @@ import { once } from "node:events";
 import net from "node:net";
 import tls from "node:tls";
 import type { LogRecord } from "../../lib/log.ts";
-import type { SmtpServer } from "../../lib/server.ts";
+import type { SmtpServer } from "../../lib/server/server.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
 import { heapInUse, openFiles } from "../support/memory.ts";
@@ -325,7 +325,7 @@ Deno.test("10,000 connects and drops cost no memory and no descriptor", async ()
   // A socket is closed a moment after its session has ended.
   if (files !== undefined) await until(() => openFiles()! <= files + 2);
   const grown = await heapInUse() - before.heap;
-  // Less than an octet of each hundred that a session holds.
+  // Less than a byte of each hundred that a session holds.
   assert(grown < 2_000_000, `${grown} octets more`);
   using client = await TestClient.connect(server);
   await client.envelope();

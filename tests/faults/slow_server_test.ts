@@ -1,5 +1,5 @@
 /**
- * Mail servers that take their time: an octet now and then, a reply without an
+ * Mail servers that take their time: a byte now and then, a reply without an
  * end, content that nobody reads. Each try has its limit, the message waits,
  * and goes when the server is well again.
  */
@@ -7,7 +7,7 @@
 import { Pauses } from "../support/pauses.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { LogRecord } from "../../lib/log.ts";
-import type { ClientTimeouts } from "../../lib/relay/client_session.ts";
+import type { ClientTimeouts } from "../../lib/client/session.ts";
 import { startServer, TestClient, within } from "../support/server.ts";
 
 /** How long a client waits at the step that goes wrong, in ms: a byte's time is a tenth of it. */
@@ -112,7 +112,7 @@ class SlowServer implements AsyncDisposable {
     }[this.#manner as "drips"];
     const bytes = new TextEncoder().encode(piece);
     for (let at = 0;; at++) {
-      // A reply that drips is made of the right octets, as far as they go.
+      // A reply that drips is made of the right bytes, as far as they go.
       const octet = reply.charCodeAt(Math.min(at, 9));
       await conn.write(
         this.#manner === "drips" ? new Uint8Array([octet]) : bytes,

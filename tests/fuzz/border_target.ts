@@ -6,13 +6,13 @@
  */
 
 import { createServer } from "node:net";
-import { SmtpClient } from "../../lib/relay/client.ts";
+import { SmtpClient } from "../../lib/client/client.ts";
 import type { LogRecord } from "../../lib/log.ts";
 import { DenoTransport } from "../../lib/net/deno_transport.ts";
 import { memoryPair } from "../../lib/net/memory_transport.ts";
 import { NodeTransport } from "../../lib/net/node_transport.ts";
 import { upgradeClient, upgradeServer } from "../../lib/net/tls_upgrade.ts";
-import { CertificateSet } from "../../lib/tls/certificate_set.ts";
+import { CertificateSet } from "../../lib/tls/set.ts";
 import { concat } from "../support/dialogue.ts";
 import { octets } from "../support/random.ts";
 import {

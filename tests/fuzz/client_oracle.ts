@@ -1,10 +1,10 @@
 /**
  * A second opinion on what a client writes: which commands it may have sent,
- * and what the octets behind DATA and BDAT come to. Whole strings, one
- * character an octet, without a look at the machine's own code.
+ * and what the bytes behind DATA and BDAT come to. Whole strings, one
+ * character a byte, without a look at the machine's own code.
  */
 
-import type { RecipientOutcome } from "../../lib/protocol/client_transaction.ts";
+import type { RecipientOutcome } from "../../lib/protocol/client/transaction.ts";
 
 /** What was ordered. */
 export interface OrderedMessage {

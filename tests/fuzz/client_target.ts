@@ -5,8 +5,8 @@
  * can be taken for a command.
  */
 
-import type { ClientEffect } from "../../lib/protocol/client_effects.ts";
-import { ClientProtocol } from "../../lib/protocol/client_protocol.ts";
+import type { ClientEffect } from "../../lib/protocol/client/state.ts";
+import { ClientProtocol } from "../../lib/protocol/client/protocol.ts";
 import { latin1, octets } from "../support/random.ts";
 import { ClientOracle } from "./client_oracle.ts";
 import { chance, type FuzzTarget, mutate, pick, type Random } from "./fuzz.ts";
@@ -128,7 +128,7 @@ class Session {
     this.#heard += latin1(part);
     this.#waiting = this.#waiting.slice(length);
     this.#client.receive(part);
-    // The octets are the caller's again at once.
+    // The bytes are the caller's again at once.
     part.fill(0x58);
   }
 

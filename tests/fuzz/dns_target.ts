@@ -4,12 +4,15 @@
  */
 
 import { normalizeName } from "../../lib/dns/name.ts";
-import type { DnsOutcome, DnsRecordType } from "../../lib/dns/outcome.ts";
-import { DNS_RECORD_TYPES } from "../../lib/dns/outcome.ts";
+import {
+  DNS_RECORD_TYPES,
+  type DnsOutcome,
+  type DnsRecordType,
+} from "../../lib/dns/outcome.ts";
 import { type AnyOutcome, readAnswer } from "../../lib/dns/records.ts";
 import { encodeQuestion, readVerdict } from "../../lib/dns/verdict.ts";
-import { canonicalIp } from "../../lib/net/ip.ts";
-import { orderAddresses, routeDomain } from "../../lib/relay/route.ts";
+import { canonicalIp } from "../../lib/protocol/ip.ts";
+import { orderAddresses, routeDomain } from "../../lib/delivery/route.ts";
 import { latin1, octets } from "../support/random.ts";
 import { chance, type FuzzTarget, mutate, pick, type Random } from "./fuzz.ts";
 

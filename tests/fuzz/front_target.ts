@@ -3,7 +3,7 @@
  * XCLIENT, whole and in pieces, beside a second opinion on the text of version 1.
  */
 
-import { canonicalIp } from "../../lib/net/ip.ts";
+import { canonicalIp } from "../../lib/protocol/ip.ts";
 import {
   type ProxyEndpoint,
   ProxyHeaderReader,

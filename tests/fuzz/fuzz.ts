@@ -63,7 +63,7 @@ export function chance(random: Random, odds: number): boolean {
   return random(odds) === 0;
 }
 
-/** Octets that have meant something to some parser, one character each. */
+/** Bytes that have meant something to some parser, one character each. */
 const SPECIAL = [
   ..."\r\n\0\t .:;,<>@\"\\()[]=+-%&'/_{}~\x1b\x7f\x80\x9b\xa0\xc3\xe2\xff",
   "\r\n",

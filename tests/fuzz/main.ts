@@ -8,7 +8,7 @@ import { parseArgs } from "@std/cli/parse-args";
 import { fuzz, type FuzzTarget } from "./fuzz.ts";
 import { shares, TARGETS } from "./targets.ts";
 
-/** Octets of heap that may be more in use after a run than before it. */
+/** Bytes of heap that may be more in use after a run than before it. */
 const MOST_GROWTH = 128 * 2 ** 20;
 
 const flags = parseArgs(Deno.args, { string: ["count", "seed", "target"] });

@@ -1,6 +1,6 @@
 /**
  * Reads a delivery status notification the way a mail program does, and throws
- * where that could be done in two ways. Made for tests: one character an octet.
+ * where that could be done in two ways. Made for tests: one character a byte.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc2046#section-5.1.1 | RFC 2046 section 5.1.1},
  * {@link https://www.rfc-editor.org/rfc/rfc3464#section-2 | RFC 3464 section 2}
@@ -11,7 +11,7 @@ export type Fields = readonly (readonly [name: string, value: string])[];
 
 /** A notice taken apart. */
 export interface ReadNotice {
-  /** The header block, octet for octet. */
+  /** The header block, byte for byte. */
   readonly head: string;
   /** Its fields. */
   readonly header: Fields;
@@ -57,7 +57,7 @@ function split(text: string): { readonly head: string; readonly body: string } {
   return { head: text.slice(0, end), body: text.slice(end + 4) };
 }
 
-/** Our own lines: no control characters, and none over 998 octets (RFC 5322 section 2.1.1). */
+/** Our own lines: no control characters, and none over 998 bytes (RFC 5322 section 2.1.1). */
 function checkLines(text: string): void {
   for (const line of text.split("\r\n")) {
     // deno-lint-ignore no-control-regex

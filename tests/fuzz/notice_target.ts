@@ -4,7 +4,7 @@
  * fields of RFC 3464 and no others.
  */
 
-import { isAscii } from "../../lib/protocol/text.ts";
+import { isAscii } from "../../lib/protocol/bytes.ts";
 import { asciiMailbox } from "../../lib/protocol/domain.ts";
 import { Address } from "../../lib/protocol/address.ts";
 import {
@@ -12,8 +12,11 @@ import {
   parseRcptParameters,
 } from "../../lib/protocol/parameters.ts";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
-import { makeNotice, type NoticeInit } from "../../lib/queue/bounce.ts";
-import type { StatusRecipient } from "../../lib/queue/delivery_status.ts";
+import {
+  makeNotice,
+  type NoticeInit,
+  type StatusRecipient,
+} from "../../lib/dsn/report.ts";
 import { latin1, octets, utf8 } from "../support/random.ts";
 import { chance, type FuzzTarget, mutate, pick, type Random } from "./fuzz.ts";
 import { readNotice } from "./notice_reader.ts";

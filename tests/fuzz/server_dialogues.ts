@@ -4,7 +4,7 @@
  */
 
 import { SmtpReply } from "../../lib/protocol/reply.ts";
-import type { Verdict } from "../../lib/protocol/server_effects.ts";
+import type { Verdict } from "../../lib/protocol/server/effects.ts";
 import type { ProfileInit } from "../support/dialogue.ts";
 import { chance, mutate, pick, type Random } from "./fuzz.ts";
 

@@ -1,6 +1,6 @@
 /**
  * A second opinion on what a client sends: written without a look at the
- * machine's own code, on whole strings, one character an octet. Slow and plain.
+ * machine's own code, on whole strings, one character a byte. Slow and plain.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.2 | RFC 5321 section 4.5.2},
  * {@link https://www.rfc-editor.org/rfc/rfc3030#section-2 | RFC 3030 section 2}
@@ -10,7 +10,7 @@ import type { BareNewlinePolicy } from "../../lib/protocol/data_decoder.ts";
 
 /** What DATA content comes to. */
 export interface DecodedData {
-  /** Octets up to and with the end of data; `undefined` while it has not come. */
+  /** Bytes up to and with the end of data; `undefined` while it has not come. */
   readonly length: number | undefined;
   /** The body that is kept; `undefined` where it must be refused. */
   readonly body: string | undefined;

@@ -3,8 +3,8 @@
  * be seen of it, and checks after every effect that its state makes sense.
  */
 
-import type { ServerAsk } from "../../lib/protocol/server_effects.ts";
-import { ServerProtocol } from "../../lib/protocol/server_protocol.ts";
+import type { ServerAsk } from "../../lib/protocol/server/effects.ts";
+import { ServerProtocol } from "../../lib/protocol/server/protocol.ts";
 import { type ProfileInit, testProfile } from "../support/dialogue.ts";
 import { latin1 } from "../support/random.ts";
 import { seeded } from "../support/tables.ts";
@@ -12,14 +12,14 @@ import { decide } from "./server_dialogues.ts";
 
 /** Effects of one read that are too many for any input: the machine would run in circles. */
 const MOST_EFFECTS = 10_000;
-/** Octets of one write: 16 KiB of replies that gathered, and the reply that was one too many. */
+/** Bytes of one write: 16 KiB of replies that gathered, and the reply that was one too many. */
 const MOST_WRITTEN = 20_000;
 
 /** One run. */
 export class ServerRun {
   /** The machine. */
   readonly machine: ServerProtocol;
-  /** All that was written, one character an octet. */
+  /** All that was written, one character a byte. */
   output = "";
   /** Questions and changes, in order, without the bodies. */
   readonly events: string[] = [];
@@ -131,7 +131,7 @@ export class ServerRun {
   }
 }
 
-/** Every reply is three digits, a separator and at most 512 octets with its CRLF (RFC 5321 section 4.5.3.1.5). */
+/** Every reply is three digits, a separator and at most 512 bytes with its CRLF (RFC 5321 section 4.5.3.1.5). */
 export function checkReplies(output: string): void {
   if (output === "") return;
   if (!output.endsWith("\r\n")) throw new Error("A reply has no end");

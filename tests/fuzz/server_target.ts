@@ -1,8 +1,8 @@
 /**
- * Fuzz of the receiving machine. Each dialogue is run octet by octet beside the
- * oracle, whole, and in random pieces, with octets injected behind STARTTLS:
+ * Fuzz of the receiving machine. Each dialogue is run byte by byte beside the
+ * oracle, whole, and in random pieces, with bytes injected behind STARTTLS:
  * what is replied, asked and kept is the same each time, and what is kept is
- * what the oracle makes of the octets.
+ * what the oracle makes of the bytes.
  */
 
 import type { BareNewlinePolicy } from "../../lib/protocol/data_decoder.ts";
@@ -13,7 +13,7 @@ import { dialogue, profile } from "./server_dialogues.ts";
 import { decodeData, readBdat } from "./server_oracle.ts";
 import { checkReplies, ServerRun } from "./server_run.ts";
 
-/** Valid dialogues and their mutants, and octets at random. */
+/** Valid dialogues and their mutants, and bytes at random. */
 export const serverTarget: FuzzTarget = {
   name: "server",
   check(random) {
@@ -62,7 +62,7 @@ function checkSame(run: ServerRun, other: ServerRun): void {
 }
 
 /**
- * Runs octet by octet, and keeps count of where commands and contents begin.
+ * Runs byte by byte, and keeps count of where commands and contents begin.
  * Returns where TLS began.
  */
 function followed(

@@ -1,7 +1,7 @@
 /** The compiled program carries what it loads at run time: what the task includes. */
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { packageFlags, TemporaryFolder } from "../support/interop_server.ts";
+import { packageFlags, TemporaryFolder } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 
 const ROOT = new URL("../../", import.meta.url);
@@ -25,7 +25,7 @@ Deno.test("deno compile embeds the command line and what the task includes", asy
     env: { DENORT_BIN: Deno.execPath(), NO_COLOR: "1" },
   });
   const [, listing = ""] = `${stdout}${stderr}`.split("Embedded Files");
-  for (const name of ["cli.ts", "deno.json", "server.ts", "worker.ts"]) {
+  for (const name of ["cli.ts", "deno.json", "server/server.ts", "worker.ts"]) {
     assertStringIncludes(listing, name);
   }
   assertEquals((await Deno.stat(output)).isFile, true);

@@ -38,7 +38,7 @@ const IMPORTS: readonly Row[] = [
   },
   {
     name: "errors may import replies only",
-    file: "lib/errors.ts",
+    file: "lib/log.ts",
     source: `import { SmtpReply } from "./protocol/reply.ts";
 import { Address } from "./protocol/address.ts";`,
     want: [["imports", `must not import "lib/protocol/address.ts"`]],
@@ -54,17 +54,17 @@ import { MemoryStore } from "../store/memory.ts";`,
     name: "queue may not import relay",
     file: "lib/queue/queue.ts",
     source: `import { deliver } from "../relay/delivery.ts";`,
-    want: [["imports", `"queue" must not import "lib/relay/delivery.ts"`]],
+    want: [["imports", `"queue" must not import "lib/delivery/delivery.ts"`]],
   },
   {
     name: "session may not import the server",
     file: "lib/session/connection.ts",
     source: `import { SmtpServer } from "../server.ts";`,
-    want: [["imports", `"session" must not import "lib/server.ts"`]],
+    want: [["imports", `"session" must not import "lib/server/server.ts"`]],
   },
   {
     name: "an export from counts as an import",
-    file: "lib/store/store.ts",
+    file: "lib/message/store.ts",
     source: `export { a } from "../queue/a.ts"; export * from "../dns/b.ts";`,
     want: [["imports", "lib/queue/a.ts"], ["imports", "lib/dns/b.ts"]],
   },
@@ -73,18 +73,21 @@ import { MemoryStore } from "../store/memory.ts";`,
     file: "lib/net/a.ts",
     source: `await import("../server.ts");
 new Worker(import.meta.resolve("../threads/worker.ts"));`,
-    want: [["imports", "lib/server.ts"], ["imports", "lib/threads/worker.ts"]],
+    want: [["imports", "lib/server/server.ts"], [
+      "imports",
+      "lib/threads/worker.ts",
+    ]],
   },
   {
     name: "one file of a room may be open to others",
-    file: "lib/dns/dns_client.ts",
+    file: "lib/dns/client.ts",
     source: `import { parseIp } from "../net/ip.ts";
 import type { Transport } from "../net/transport.ts";`,
     want: [["imports", "lib/net/transport.ts"]],
   },
   {
     name: "lib may not leave lib",
-    file: "lib/server.ts",
+    file: "lib/server/server.ts",
     source: `import { a } from "../tests/support/a.ts";
 import { b } from "../cli.ts"; import { c } from "../mod.ts";`,
     want: [
@@ -115,7 +118,7 @@ import "@std/fs"; import "http://f/g.ts"; import "node:net";`,
   {
     name: "mod.ts lists any room but the command line",
     file: "mod.ts",
-    source: `export { SmtpServer } from "./lib/server.ts";
+    source: `export { SmtpServer } from "./lib/server/server.ts";
 export { serve } from "./lib/cli/serve.ts";`,
     want: [["imports", `must not import "lib/cli/serve.ts"`]],
   },
@@ -127,11 +130,11 @@ import { serve } from "./lib/cli/serve.ts";
 import manifest from "./deno.json" with { type: "json" };
 import { parseArgs } from "@std/cli/parse-args";
 import { FileSpool } from "./lib/queue/file_spool.ts";`,
-    want: [["imports", "lib/queue/file_spool.ts"]],
+    want: [["imports", "lib/spool/file_spool.ts"]],
   },
   {
     name: "tests import what they like",
-    file: "tests/server_test.ts",
+    file: "tests/server/server_test.ts",
     source: `import "npm:a"; import "../lib/net/a.ts"; import "@std/assert";`,
     want: [],
   },
@@ -231,7 +234,7 @@ new AddressSyntaxError("a" + "b", 1); new Deno.errors.NotFound('"x" not found');
   },
   {
     name: "a message handed to the parent class counts",
-    file: "lib/errors.ts",
+    file: "lib/log.ts",
     source: `class A extends Error { constructor() { super("bad thing"); } }
 class B extends Shape { constructor() { super("bad thing"); } }`,
     want: [["error-message", "starts with an upper-case letter"]],

@@ -9,7 +9,7 @@ import { startWireServer } from "../support/dns_wire_server.ts";
 import { CliServer, messageTo, runCli, TestFolder } from "../support/cli.ts";
 import { BackgroundProcess } from "../support/process.ts";
 import { startServer, TestClient, within } from "../support/server.ts";
-import { packageFlags } from "../support/interop_server.ts";
+import { packageFlags } from "../support/interop/server.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 
 const ROOT = new URL("../../", import.meta.url);

@@ -1,13 +1,13 @@
 /** Logging in to the command line's server over both kinds of TLS: curl and nodemailer; certificates and accounts reread. */
 
 import { assertEquals, assertMatch } from "@std/assert";
-import { readMaildir } from "../support/interop_mail.ts";
+import { readMaildir } from "../support/interop/mail.ts";
 import {
   InteropServer,
   packageFlags,
   runNode,
   TemporaryFolder,
-} from "../support/interop_server.ts";
+} from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 
 const CLI = new URL("../../cli.ts", import.meta.url).pathname;

@@ -8,8 +8,8 @@ import {
   readFolder,
   readMaildir,
   toBytes,
-} from "../support/interop_mail.ts";
-import { InteropServer, TemporaryFolder } from "../support/interop_server.ts";
+} from "../support/interop/mail.ts";
+import { InteropServer, TemporaryFolder } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 
 const ENVELOPE = ["--mail-from", "sender@example.org"];

@@ -1,8 +1,8 @@
 /** `DnsClient` against dnsmasq. Skipped where dnsmasq is missing. */
 
 import { assertEquals } from "@std/assert";
-import { DnsClient } from "../../lib/dns/dns_client.ts";
-import { hasDnsmasq, startDnsmasq } from "../support/dns_dnsmasq.ts";
+import { DnsClient } from "../../lib/dns/client.ts";
+import { hasDnsmasq, startDnsmasq } from "../support/interop/dnsmasq.ts";
 import { startWireServer } from "../support/dns_wire_server.ts";
 
 const ZONE = [

@@ -8,14 +8,14 @@ import {
   Dovecot,
   giveToMailUser,
   Pop3Client,
-} from "../support/interop_dovecot.ts";
+} from "../support/interop/dovecot.ts";
 import {
   assertStored,
   awkwardMessage,
   readMbox,
   toBytes,
-} from "../support/interop_mail.ts";
-import { InteropServer, TemporaryFolder } from "../support/interop_server.ts";
+} from "../support/interop/mail.ts";
+import { InteropServer, TemporaryFolder } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 
 const USER = "user@example.com";

@@ -13,7 +13,7 @@ import {
   InteropServer,
   packageFlags,
   TemporaryFolder,
-} from "../support/interop_server.ts";
+} from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 
 const CLI = new URL("../../cli.ts", import.meta.url).pathname;

@@ -9,8 +9,8 @@ import {
   assertStored,
   readFolder,
   readMaildir,
-} from "../support/interop_mail.ts";
-import { InteropServer, TemporaryFolder } from "../support/interop_server.ts";
+} from "../support/interop/mail.ts";
+import { InteropServer, TemporaryFolder } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 
 const MESSAGE = "Subject: piped\r\n\r\n.\r\nText\r\n";

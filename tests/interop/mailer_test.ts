@@ -7,8 +7,8 @@ import {
   readMaildir,
   readMbox,
   toBytes,
-} from "../support/interop_mail.ts";
-import { InteropServer, TemporaryFolder } from "../support/interop_server.ts";
+} from "../support/interop/mail.ts";
+import { InteropServer, TemporaryFolder } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 
 Deno.test("msmtp sends what it is given", async () => {

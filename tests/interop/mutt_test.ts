@@ -6,8 +6,8 @@ import {
   awkwardMessage,
   readMaildir,
   toBytes,
-} from "../support/interop_mail.ts";
-import { InteropServer, TemporaryFolder } from "../support/interop_server.ts";
+} from "../support/interop/mail.ts";
+import { InteropServer, TemporaryFolder } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 
 /** mutt without questions, which then copies all messages to `target` and leaves. */

@@ -1,12 +1,12 @@
 /** nodemailer: messages at once over a pool of connections that it goes on using. */
 
 import { assertEquals } from "@std/assert";
-import { assertStored, readMaildir } from "../support/interop_mail.ts";
+import { assertStored, readMaildir } from "../support/interop/mail.ts";
 import {
   InteropServer,
   runNode,
   TemporaryFolder,
-} from "../support/interop_server.ts";
+} from "../support/interop/server.ts";
 
 Deno.test("nodemailer sends 40 messages over four connections", async () => {
   await using folder = await TemporaryFolder.create();

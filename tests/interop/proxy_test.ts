@@ -6,9 +6,9 @@ import {
   assertNotMatch,
   assertStringIncludes,
 } from "@std/assert";
-import { startHaProxy } from "../support/interop_haproxy.ts";
-import { readMaildir } from "../support/interop_mail.ts";
-import { InteropServer, TemporaryFolder } from "../support/interop_server.ts";
+import { startHaProxy } from "../support/interop/haproxy.ts";
+import { readMaildir } from "../support/interop/mail.ts";
+import { InteropServer, TemporaryFolder } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 
 /** Writes into each message what its session knows of the proxy. */

@@ -5,7 +5,7 @@
 
 import { assertEquals } from "@std/assert";
 import { parseCidr } from "../../lib/net/cidr.ts";
-import { parseIp, reverseName } from "../../lib/net/ip.ts";
+import { parseIp, reverseName } from "../../lib/protocol/ip.ts";
 import { seededRandom } from "../support/dns_random.ts";
 
 // Zone indexes are refused by design, and an IPv4-mapped address is reversed

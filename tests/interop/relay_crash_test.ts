@@ -7,7 +7,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { DiscardStore } from "../../lib/store/discard_store.ts";
-import type { SmtpServer } from "../../lib/server.ts";
+import type { SmtpServer } from "../../lib/server/server.ts";
 import { CliServer, TestFolder } from "../support/cli.ts";
 import { run } from "../support/process.ts";
 import { startServer } from "../support/server.ts";

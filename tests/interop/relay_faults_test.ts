@@ -6,7 +6,11 @@
 import { assertEquals } from "@std/assert";
 import type { Relay } from "../../lib/queue/relay.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
-import { freePort, peerProgram, startSink } from "../support/relay_peers.ts";
+import {
+  freePort,
+  peerProgram,
+  startSink,
+} from "../support/interop/relay_peers.ts";
 import { startServer, TestClient, within } from "../support/server.ts";
 
 const DEFERRED = "pending";

@@ -4,9 +4,9 @@
  */
 
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
-import { SpoolError } from "../../lib/queue/spool.ts";
+import { SpoolError } from "../../lib/spool/spool.ts";
 import { DiscardStore } from "../../lib/store/discard_store.ts";
-import { TemporaryFolder } from "../support/interop_server.ts";
+import { TemporaryFolder } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 import { startServer, TestClient, within } from "../support/server.ts";
 

@@ -6,9 +6,9 @@
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
-import { farCertificate } from "../support/relaying.ts";
-import { hasDnsmasq, startDnsmasq } from "../support/dns_dnsmasq.ts";
-import { TemporaryFolder } from "../support/interop_server.ts";
+import { farCertificate } from "../support/queue/relaying.ts";
+import { hasDnsmasq, startDnsmasq } from "../support/interop/dnsmasq.ts";
+import { TemporaryFolder } from "../support/interop/server.ts";
 import {
   freePort,
   hasAiosmtpd,
@@ -18,7 +18,7 @@ import {
   startExim,
   startOpenSmtpd,
   startPostfix,
-} from "../support/relay_peers.ts";
+} from "../support/interop/relay_peers.ts";
 import { startServer, TestClient, within } from "../support/server.ts";
 
 interface Peer {

@@ -1,7 +1,7 @@
 /** The client against Postfix's test server, where that is installed. */
 
 import { assertEquals } from "@std/assert";
-import { SmtpClient } from "../../lib/relay/client.ts";
+import { SmtpClient } from "../../lib/client/client.ts";
 
 const SINK = "/usr/sbin/smtp-sink";
 

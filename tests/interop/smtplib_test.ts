@@ -1,12 +1,12 @@
 /** Python's smtplib: parameters of MAIL and RCPT, UTF-8 addresses, a thousand recipients, refusals. */
 
 import { assert, assertEquals } from "@std/assert";
-import { assertStored, readMaildir } from "../support/interop_mail.ts";
+import { assertStored, readMaildir } from "../support/interop/mail.ts";
 import {
   InteropServer,
   runPython,
   TemporaryFolder,
-} from "../support/interop_server.ts";
+} from "../support/interop/server.ts";
 
 const MESSAGE =
   "From: Sender <sender@example.org>\r\nSubject: smtplib\r\n\r\n.\r\nText\r\n";
@@ -14,7 +14,7 @@ const HIGH = String.fromCharCode(
   ...Array.from({ length: 128 }, (_, i) => i + 128),
 );
 
-/** UTF-8 octets, one character each. */
+/** UTF-8 bytes, one character each. */
 function utf8(text: string): string {
   return String.fromCharCode(...new TextEncoder().encode(text));
 }

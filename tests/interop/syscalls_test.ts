@@ -7,8 +7,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { ScriptedClient } from "@smtp/server/testing";
 import { messageTo } from "../support/cli.ts";
-import { InteropServer, TemporaryFolder } from "../support/interop_server.ts";
-import { ScriptedHop } from "../support/scripted_hop.ts";
+import { InteropServer, TemporaryFolder } from "../support/interop/server.ts";
+import { ScriptedHop } from "../support/client/scripted_hop.ts";
 import { namesIn } from "../support/store_message.ts";
 import {
   type Call,

@@ -1,8 +1,8 @@
 /** XCLIENT as swaks speaks it. */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { readMaildir } from "../support/interop_mail.ts";
-import { InteropServer, TemporaryFolder } from "../support/interop_server.ts";
+import { readMaildir } from "../support/interop/mail.ts";
+import { InteropServer, TemporaryFolder } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 
 async function swaks(port: number, ...flags: string[]) {

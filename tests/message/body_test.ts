@@ -3,7 +3,7 @@ import { MessageBody } from "../../lib/message/body.ts";
 
 const MEMORY_LIMIT = 1000;
 
-/** A body of `size` octets that differ, written in pieces of `piece`. */
+/** A body of `size` bytes that differ, written in pieces of `piece`. */
 async function bodyOf(
   size: number,
   { piece = 700, folder }: { piece?: number; folder?: string } = {},

@@ -256,7 +256,7 @@ const STORES: readonly Mutation[] = [
       "if (mtime === null) return false;",
     ],
   ]),
-  ...of("store/keeping.ts", "store/maildir_store", [
+  ...of("store/per_recipient.ts", "store/maildir_store", [
     [
       "two names of one mailbox get two copies",
       "plan.set(name, delivery = new Delivery(name));",
@@ -266,7 +266,7 @@ const STORES: readonly Mutation[] = [
 ];
 
 const SPOOL: readonly Mutation[] = [
-  ...of("queue/spool_files.ts", "queue/durability", [
+  ...of("spool/files.ts", "queue/durability", [
     [
       "the spool's sync does nothing",
       "sync: () => file.syncData(),",
@@ -293,7 +293,7 @@ const SPOOL: readonly Mutation[] = [
       "await Deno.open(path, { append: true, create: true, mode: 0o644 }),",
     ],
   ]),
-  ...of("queue/journal.ts", ["queue/durability", "queue/file_spool_crash"], [
+  ...of("spool/journal.ts", ["queue/durability", "queue/file_spool_crash"], [
     [
       "the folder is not synced after the journal's rename",
       "this.#file = await files.append(path);\n    await files.syncFolder(folder);",
@@ -310,7 +310,7 @@ const SPOOL: readonly Mutation[] = [
       "",
     ],
   ]),
-  ...of("queue/journal.ts", "queue/file_spool", [
+  ...of("spool/journal.ts", "queue/file_spool", [
     [
       "a line is written behind a torn one",
       "if (this.#troubled) await this.#recover();",
@@ -322,7 +322,7 @@ const SPOOL: readonly Mutation[] = [
       "",
     ],
   ]),
-  ...of("queue/file_spool.ts", [
+  ...of("spool/file_spool.ts", [
     "queue/durability",
     "queue/file_spool_crash",
   ], [
@@ -342,43 +342,43 @@ const SPOOL: readonly Mutation[] = [
       "for",
     ],
   ]),
-  ...of("queue/file_spool.ts", "queue/file_spool", [
+  ...of("spool/file_spool.ts", "queue/file_spool", [
     [
       "two messages may have one name",
       "if (!isSpoolId(id) || this.#entries.has(id) || this.#adding.has(id)) {",
       "if (!isSpoolId(id) || this.#adding.has(id)) {",
     ],
   ]),
-  ...of("queue/file_spool.ts", "queue/durability", [
+  ...of("spool/file_spool.ts", "queue/durability", [
     [
       "the record of a message that has left stays",
       "if (isLast) await this.#removeFile(file);",
       "",
     ],
   ]),
-  ...of("queue/file_spool.ts", "attacks/planted_files", [
+  ...of("spool/file_spool.ts", "attacks/planted_files", [
     [
       "a planted journal is followed",
       'await files.requireOurs(file, "file", root);',
       "",
     ],
   ]),
-  ...of("queue/record_reader.ts", "queue/file_spool", []),
-  ...of("queue/record_reader.ts", "queue/file_spool", [
+  ...of("spool/record_reader.ts", "queue/file_spool", []),
+  ...of("spool/record_reader.ts", "queue/file_spool", [
     [
       "a record of another message is sent",
       "if (head.envelope.id !== id) {",
       "if (false) {",
     ],
   ]),
-  ...of("queue/record_reader.ts", "queue/file_spool", [
+  ...of("spool/record_reader.ts", "queue/file_spool", [
     [
       "a message that is cut short goes out as if it were whole",
       'throw new SpoolError(\n      `Cannot read message "${envelope.id}": ${left}',
       'void (\n      `Cannot read message "${envelope.id}": ${left}',
     ],
   ]),
-  ...of("queue/record_writer.ts", "queue/file_spool", [
+  ...of("spool/record_writer.ts", "queue/file_spool", [
     [
       "content that is too short is kept",
       "if (used !== size) throw wrongSize(used, size);",
@@ -397,7 +397,7 @@ const QUEUE: readonly Mutation[] = [
       "const MAX_STEPS = 1e9;",
     ],
   ]),
-  ...of("queue/notices.ts", "queue/queue", [
+  ...of("dsn/policy.ts", "queue/queue", [
     [
       "a notice is answered with a notice",
       'if (entry.envelope.from === "") return;',
@@ -414,7 +414,7 @@ const QUEUE: readonly Mutation[] = [
       "notify === undefined || notify.includes(what)",
     ],
   ]),
-  ...of("relay/outcome.ts", "relay/policies", [
+  ...of("delivery/outcome.ts", "delivery/policies", [
     [
       "a message that may have arrived is sent again",
       'if (failure.broken && !failure.fromPeer) return "defer";',
@@ -461,7 +461,7 @@ const QUEUE: readonly Mutation[] = [
       "const hard = !isSoft(failure);",
     ],
   ]),
-  ...of("relay/transfer_encoding.ts", "relay/body_conversion", [
+  ...of("client/body_conversion.ts", "client/body_conversion", [
     [
       "a dot at the start of an encoded line stays",
       "(byte !== DOT && byte !== CAPITAL_F)",
@@ -478,7 +478,7 @@ const QUEUE: readonly Mutation[] = [
       "if (false) {",
     ],
   ]),
-  ...of("relay/outcome.ts", "relay/policies", [
+  ...of("delivery/outcome.ts", "delivery/policies", [
     [
       "552 to RCPT with another reason asks for a second transaction",
       'return reply.enhanced === undefined || reply.enhanced === "4.5.3";',
@@ -490,7 +490,7 @@ const QUEUE: readonly Mutation[] = [
       "return true;\n    default:",
     ],
   ]),
-  ...of("relay/tls_policy.ts", "relay/policies", [
+  ...of("client/tls_policy.ts", "delivery/policies", [
     [
       "required TLS goes without",
       'return security === "opportunistic" ? "skip" : "refuse";',
@@ -601,7 +601,7 @@ const SASL: readonly Mutation[] = [
       'text.replaceAll("=3D", "=").replaceAll("=2C", ",")',
     ],
   ]),
-  ...of("net/ip.ts", "session/login_guard", [
+  ...of("protocol/ip.ts", "session/login_guard", [
     [
       "each address of a /64 has its own budget",
       'bytes.slice(0, 8).join(".")',
@@ -779,7 +779,7 @@ const PROTOCOL: readonly Mutation[] = [
       "const PLAIN = /^[!-<>-~]*$/;",
     ],
   ]),
-  ...of("protocol/server_states.ts", "protocol/server_order", [
+  ...of("protocol/server/state.ts", "protocol/server_order", [
     [
       "MAIL comes before the greeting",
       "MAIL: row(sayHello, RUN,",
@@ -796,7 +796,7 @@ const PROTOCOL: readonly Mutation[] = [
       "DATA: row(sayHello, noMail, RUN,",
     ],
   ]),
-  ...of("protocol/server_commands.ts", [
+  ...of("protocol/server/commands.ts", [
     "protocol/server_protocol",
     "protocol/server_order",
   ], [
@@ -821,28 +821,28 @@ const PROTOCOL: readonly Mutation[] = [
       "",
     ],
   ]),
-  ...of("protocol/server_commands.ts", "protocol/server_budget", [
+  ...of("protocol/server/commands.ts", "protocol/server_budget", [
     [
       "names may be guessed without end",
       "++this.#refusedNames > most && most > 0",
       "false",
     ],
   ]),
-  ...of("protocol/server_commands.ts", "protocol/server_budget", [
+  ...of("protocol/server/commands.ts", "protocol/server_budget", [
     [
       "one recipient more than the limit is taken",
       "if (envelope.recipients.length >= maxRecipients) {",
       "if (envelope.recipients.length > maxRecipients) {",
     ],
   ]),
-  ...of("protocol/server_commands.ts", "attacks/starttls_injection", [
+  ...of("protocol/server/commands.ts", "attacks/starttls_injection", [
     [
       "commands in the clear are run under TLS",
       "input.forget();\n    this.#outbox.reply(replies.startTls);",
       "this.#outbox.reply(replies.startTls);",
     ],
   ]),
-  ...of("protocol/server_content.ts", [
+  ...of("protocol/server/content.ts", [
     "protocol/server_lmtp",
     "protocol/server_bdat",
   ], [
@@ -857,25 +857,25 @@ const PROTOCOL: readonly Mutation[] = [
       "if (false) {",
     ],
   ]),
-  ...of("protocol/server_content.ts", "attacks/endless_input", [
+  ...of("protocol/server/content.ts", "attacks/endless_input", [
     [
       "refused content comes without end",
       "if (body.isEndless && !isOver) {",
       "if (false) {",
     ],
   ]),
-  ...of("protocol/server_protocol.ts", [
+  ...of("protocol/server/protocol.ts", [
     "protocol/server_protocol",
     "protocol/server_bdat",
   ], []),
-  ...of("protocol/server_protocol.ts", "protocol/server_dialogue", [
+  ...of("protocol/server/protocol.ts", "protocol/server_dialogue", [
     [
       "control characters stand in a command",
       "else if (CONTROL.test(argument)) {",
       "else if (false) {",
     ],
   ]),
-  ...of("protocol/server_protocol.ts", "protocol/server_protocol", [
+  ...of("protocol/server/protocol.ts", "protocol/server_protocol", [
     [
       "half a line from the clear goes on under TLS",
       "this.#lines.reset();\n    this.#tlsOctets = 0;",
@@ -926,7 +926,7 @@ const PROTOCOL: readonly Mutation[] = [
       'const sign = "+";',
     ],
   ]),
-  ...of("protocol/server_body.ts", "protocol/server_bdat", [
+  ...of("protocol/server/content.ts", "protocol/server_bdat", [
     [
       "BDAT goes around the policy of bare line ends",
       '(options.binary || this.#policy === "keep");',

@@ -6,13 +6,13 @@ import {
 } from "../../lib/net/tls_upgrade.ts";
 import type { Transport } from "../../lib/net/transport.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
-import { CertificateSet } from "../../lib/tls/certificate_set.ts";
+import { CertificateSet } from "../../lib/tls/set.ts";
 import { connTransport } from "../support/tls_conn.ts";
 import {
   hasOpenssl,
   openssl,
   temporaryFolder,
-} from "../support/tls_openssl.ts";
+} from "../support/interop/openssl.ts";
 
 const ignore = !hasOpenssl;
 const encoder = new TextEncoder();

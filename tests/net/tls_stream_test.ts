@@ -189,7 +189,7 @@ Deno.test("TransportStream closes what is below when reading, writing or a liste
   }
 });
 
-/** A transport on a connection that takes no octets while the test says so. */
+/** A transport on a connection that takes no bytes while the test says so. */
 class StallingTransport implements Transport {
   readonly #inner: Transport;
   #stall: PromiseWithResolvers<void> | undefined;

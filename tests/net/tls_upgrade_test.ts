@@ -2,10 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { upgradeClient, upgradeServer } from "../../lib/net/tls_upgrade.ts";
 import type { Transport } from "../../lib/net/transport.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
-import {
-  CertificateSet,
-  CertificateSource,
-} from "../../lib/tls/certificate_set.ts";
+import { CertificateSet, CertificateSource } from "../../lib/tls/set.ts";
 import { connPair, connTransport } from "../support/tls_conn.ts";
 
 const LIMIT = { handshakeTimeoutMs: 60_000 };
@@ -17,7 +14,7 @@ const other = await Certificate.selfSigned({
   algorithm: "ed25519",
 });
 
-/** Reads until `count` octets are there, or the end. */
+/** Reads until `count` bytes are there, or the end. */
 async function readText(transport: Transport, count: number): Promise<string> {
   const buffer = new Uint8Array(4096);
   let text = "";

@@ -12,7 +12,7 @@
  */
 
 import { median } from "../conformance/row.ts";
-import { TemporaryFolder } from "../support/interop_server.ts";
+import { TemporaryFolder } from "../support/interop/server.ts";
 import { installPeers } from "./install.ts";
 import { countFor, loads, type Measure, peakMemory, send } from "./load.ts";
 import { markdownTable, writeToReadme } from "./markdown.ts";

@@ -4,11 +4,11 @@
  * folder that gets a file for each message.
  */
 
-import { SmtpServer } from "../../lib/server.ts";
+import { SmtpServer } from "../../lib/server/server.ts";
 import { FileStore } from "../../lib/store/file_store.ts";
-import { packageFlags } from "../support/interop_server.ts";
+import { packageFlags } from "../support/interop/server.ts";
 import { BackgroundProcess, run } from "../support/process.ts";
-import { freePort, listening } from "../support/relay_peers.ts";
+import { freePort, listening } from "../support/interop/relay_peers.ts";
 import {
   debianVersion,
   exists,
@@ -23,7 +23,7 @@ export interface PeerOptions {
   readonly folder: string;
   /** Where each message is to be kept as a file; `undefined` for nowhere. */
   readonly mail?: string | undefined;
-  /** Largest message, in octets. */
+  /** Largest message, in bytes. */
   readonly maxSize: number;
   /**
    * The port on 127.0.0.1 that everything is relayed to, from a queue on disk,

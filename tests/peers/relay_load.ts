@@ -5,7 +5,7 @@
  */
 
 import { type BackgroundProcess, run } from "../support/process.ts";
-import { freePort, startSink } from "../support/relay_peers.ts";
+import { freePort, startSink } from "../support/interop/relay_peers.ts";
 
 const HOST = "127.0.0.1";
 const DEADLINE_MS = 120_000;

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { AddressSyntaxError } from "../../lib/errors.ts";
 import {
   Address,
+  AddressSyntaxError,
   type ParsedPath,
   parsePath,
   type PathFault,

@@ -8,7 +8,7 @@ import {
   type BareNewlinePolicy,
   DataDecoder,
 } from "../../lib/protocol/data_decoder.ts";
-import { arenaBuffers } from "../../lib/protocol/simd_scanner.ts";
+import { arenaBuffers } from "../../lib/protocol/body_scanner.ts";
 import { octets } from "../support/random.ts";
 
 const MIB = 1 << 20;

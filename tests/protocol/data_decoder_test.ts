@@ -3,7 +3,7 @@ import {
   type BareNewlinePolicy,
   DataDecoder,
 } from "../../lib/protocol/data_decoder.ts";
-import { arenaBuffers } from "../../lib/protocol/simd_scanner.ts";
+import { arenaBuffers } from "../../lib/protocol/body_scanner.ts";
 import { concat } from "../support/dialogue.ts";
 import { latin1, octets, pieces, waysToCut } from "../support/random.ts";
 import { seeded } from "../support/tables.ts";
@@ -14,7 +14,7 @@ interface Decoded {
   /** The body; not compared for "reject" with a bare line end. */
   readonly body: string;
   readonly done: boolean;
-  /** Octets read, the end of data included. */
+  /** Bytes read, the end of data included. */
   readonly consumed: number;
   readonly bare: "CR" | "LF" | undefined;
 }

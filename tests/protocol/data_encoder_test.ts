@@ -5,7 +5,7 @@ import {
   join,
   randomSplit,
   seeded,
-} from "../support/client_split.ts";
+} from "../support/client/split.ts";
 
 function text(bytes: Uint8Array): string {
   return Array.from(bytes, (octet) => String.fromCharCode(octet)).join("");

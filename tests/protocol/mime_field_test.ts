@@ -5,7 +5,7 @@ import {
   parseMimeField,
   parseTransferEncoding,
 } from "../../lib/protocol/mime_field.ts";
-import { octets, textOf } from "../support/client_drive.ts";
+import { octets, textOf } from "../support/client/drive.ts";
 
 const ROWS: readonly (readonly [
   text: string,

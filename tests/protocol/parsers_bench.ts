@@ -1,7 +1,7 @@
 /** The speed of what takes texts apart: paths, parameters, headers, replies. A run is 100 of them. */
 
 import { parsePath } from "../../lib/protocol/address.ts";
-import { ReplyReader } from "../../lib/protocol/client_replies.ts";
+import { ReplyReader } from "../../lib/protocol/client/replies.ts";
 import { MessageHeaders } from "../../lib/protocol/headers.ts";
 import { octets } from "../support/random.ts";
 

@@ -1,11 +1,11 @@
-/** The PROXY protocol's headers: each whole, octet by octet and in pieces. */
+/** The PROXY protocol's headers: each whole, byte by byte and in pieces. */
 
 import { assertEquals } from "@std/assert";
 import {
+  crc32c,
   type ProxyHeader,
   ProxyHeaderReader,
 } from "../../lib/protocol/proxy_header.ts";
-import { crc32c } from "../../lib/protocol/proxy_tlv.ts";
 import { concat } from "../support/dialogue.ts";
 import { proxyBlock, tlv, withChecksum } from "../support/proxy.ts";
 import { octets, utf8, waysToCut } from "../support/random.ts";

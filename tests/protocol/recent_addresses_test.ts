@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { Address } from "../../lib/protocol/address.ts";
-import { RecentAddresses } from "../../lib/protocol/recent_addresses.ts";
+import { RecentAddresses } from "../../lib/protocol/parse_cache.ts";
 
 Deno.test("RecentAddresses remembers the last 512 arguments, and no long one", () => {
   const recent = new RecentAddresses();

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { TextScanner } from "../../lib/protocol/text_scanner.ts";
+import { TextScanner } from "../../lib/protocol/body_scanner.ts";
 import { seeded } from "../support/tables.ts";
 
 /** The obvious way to the same result. */

@@ -1,9 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { DEFAULT_WINDOW } from "../../lib/queue/destination.ts";
-import { Dispatcher, type Work } from "../../lib/queue/dispatcher.ts";
-import { Fifo } from "../../lib/queue/fifo.ts";
+import { Dispatcher, Fifo, type Work } from "../../lib/queue/dispatcher.ts";
 import { cancelWake, type Wake, WakeHeap } from "../../lib/queue/wake_heap.ts";
-import { seededRandom } from "../support/queue_disk.ts";
+import { seededRandom } from "../support/queue/disk.ts";
 
 interface Job extends Work {
   isReady: boolean;

@@ -3,9 +3,9 @@
  * in memory to a delivery that takes no time.
  */
 
-import { MemorySpool } from "../../lib/queue/memory_spool.ts";
+import { MemorySpool } from "../../lib/spool/memory_spool.ts";
 import { RelayQueue } from "../../lib/queue/queue.ts";
-import { makeMessage } from "../support/queue_fixtures.ts";
+import { makeMessage } from "../support/queue/fixtures.ts";
 
 const COUNT = 1000;
 const DESTINATIONS = 20;

@@ -4,28 +4,28 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
-import { SYSTEM_CLOCK } from "../../lib/queue/clock.ts";
-import { MemorySpool } from "../../lib/queue/memory_spool.ts";
+import { SYSTEM_CLOCK } from "../../lib/spool/clock.ts";
+import { MemorySpool } from "../../lib/spool/memory_spool.ts";
 import { RelayQueue } from "../../lib/queue/queue.ts";
 import { RetrySchedule } from "../../lib/queue/schedule.ts";
-import { SpoolError } from "../../lib/queue/spool.ts";
+import { SpoolError } from "../../lib/spool/spool.ts";
 import type { LogRecord } from "../../lib/log.ts";
-import { FileSpool } from "../../lib/queue/file_spool.ts";
-import type { SpoolFile } from "../../lib/queue/spool_files.ts";
-import { SimulatedDisk } from "../support/queue_disk.ts";
-import { FakeClock, settle } from "../support/queue_clock.ts";
+import { FileSpool } from "../../lib/spool/file_spool.ts";
+import type { SpoolFile } from "../../lib/spool/files.ts";
+import { SimulatedDisk } from "../support/queue/disk.ts";
+import { FakeClock, settle } from "../support/queue/clock.ts";
 import {
   addition,
   FakeDelivery,
   makeMessage,
-} from "../support/queue_fixtures.ts";
+} from "../support/queue/fixtures.ts";
 import {
   DAY,
   HOUR,
   MINUTE,
   SECOND,
   startQueue,
-} from "../support/queue_start.ts";
+} from "../support/queue/start.ts";
 
 Deno.test("RelayQueue delivers each destination's recipients together", async () => {
   const { clock, delivery, queue } = await startQueue();

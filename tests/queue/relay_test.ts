@@ -1,15 +1,15 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { MemorySpool } from "../../lib/queue/memory_spool.ts";
+import { MemorySpool } from "../../lib/spool/memory_spool.ts";
 import { RetrySchedule } from "../../lib/queue/schedule.ts";
-import { SpoolError } from "../../lib/queue/spool.ts";
-import { makeMessage } from "../support/queue_fixtures.ts";
+import { SpoolError } from "../../lib/spool/spool.ts";
+import { makeMessage } from "../support/queue/fixtures.ts";
 import {
   DAY,
   HOUR,
   MINUTE,
   SECOND,
   startQueue,
-} from "../support/queue_start.ts";
+} from "../support/queue/start.ts";
 
 Deno.test("Relay.hold() stops tries, notices and expiry; release() goes on", async () => {
   const { clock, delivery, queue } = await startQueue();

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { decodeBase64Strict } from "../../lib/sasl/base64.ts";
+import { decodeBase64Strict } from "../../lib/sasl/encoding.ts";
 import { tlsServerEndPoint } from "../../lib/sasl/channel_binding.ts";
 import { BINDING_ROWS } from "../support/sasl_certificates.ts";
 import { seeded } from "../support/sasl_dialogue.ts";

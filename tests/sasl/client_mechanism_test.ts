@@ -12,7 +12,7 @@ import {
   MECHANISM_NAMES,
   type MechanismName,
 } from "../../lib/sasl/mechanism_name.ts";
-import { SaslError } from "../../lib/sasl/sasl_error.ts";
+import { SaslError } from "../../lib/sasl/encoding.ts";
 import { octets, seeded, text } from "../support/sasl_dialogue.ts";
 
 const LOGIN = { username: "ann", password: "secret" };

@@ -1,7 +1,7 @@
 /** The server's side of SCRAM against clients that know the password and cheat elsewhere. */
 
 import { assert, assertEquals } from "@std/assert";
-import { encodeBase64 } from "../../lib/sasl/base64.ts";
+import { encodeBase64 } from "../../lib/sasl/encoding.ts";
 import { hmac, pbkdf2 } from "../../lib/sasl/digest.ts";
 import { escapeName, unescapeName } from "../../lib/sasl/gs2.ts";
 import { ScramServer } from "../../lib/sasl/scram_server.ts";

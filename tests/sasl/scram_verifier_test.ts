@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { decodeBase64Strict } from "../../lib/sasl/base64.ts";
+import { decodeBase64Strict } from "../../lib/sasl/encoding.ts";
 import { ScramVerifier } from "../../lib/sasl/scram_verifier.ts";
 
 /** The verifier of "pencil" with the salt of RFC 7677 section 3. */

@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { AccountList } from "../../lib/sasl/accounts.ts";
-import { encodeBase64 } from "../../lib/sasl/base64.ts";
+import { encodeBase64 } from "../../lib/sasl/encoding.ts";
 import { ScramServer } from "../../lib/sasl/scram_server.ts";
 import { hmac } from "../../lib/sasl/digest.ts";
 import {

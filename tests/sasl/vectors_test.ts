@@ -1,7 +1,7 @@
 /** The worked examples of the RFCs, both sides against them. */
 
 import { assert, assertEquals } from "@std/assert";
-import { decodeBase64Strict, encodeBase64 } from "../../lib/sasl/base64.ts";
+import { decodeBase64Strict, encodeBase64 } from "../../lib/sasl/encoding.ts";
 import { createClientMechanism } from "../../lib/sasl/client_mechanism.ts";
 import { ScramVerifier } from "../../lib/sasl/scram_verifier.ts";
 import { ServerExchange } from "../../lib/sasl/server_exchange.ts";

@@ -1,11 +1,10 @@
 import { assert, assertEquals, assertFalse, assertMatch } from "@std/assert";
-import { SmtpError } from "../../lib/errors.ts";
+import { SmtpError, SmtpReply } from "../../lib/protocol/reply.ts";
 import type { LogRecord } from "../../lib/log.ts";
-import { SmtpReply } from "../../lib/protocol/reply.ts";
 import { AccountList } from "../../lib/sasl/accounts.ts";
 import type { MechanismName } from "../../lib/sasl/mechanism_name.ts";
 import { ScramVerifier } from "../../lib/sasl/scram_verifier.ts";
-import type { SmtpServer } from "../../lib/server.ts";
+import type { SmtpServer } from "../../lib/server/server.ts";
 import {
   givenHandlers,
   type SmtpServerOptions,
@@ -125,7 +124,7 @@ const ROWS: readonly Row[] = [
     name: "the longest response",
     dialogue: [
       ["AUTH PLAIN", "334 "],
-      // 12,286 octets and CRLF (RFC 4954 section 4); base64 in groups of 4.
+      // 12,286 bytes and CRLF (RFC 4954 section 4); base64 in groups of 4.
       ["A".repeat(12_284), "501 5.5.2"],
       NEXT,
     ],

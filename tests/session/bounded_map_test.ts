@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { heapInUse } from "../support/memory.ts";
-import { BoundedMap } from "../../lib/session/bounded_map.ts";
+import { BoundedMap } from "../../lib/session/login_guard.ts";
 import { seeded } from "../support/sasl_dialogue.ts";
 
 /** A map of two entries, after these were set. */

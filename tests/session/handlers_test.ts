@@ -1,7 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { SmtpError } from "../../lib/errors.ts";
+import { SmtpError, SmtpReply } from "../../lib/protocol/reply.ts";
 import { AccountList } from "../../lib/sasl/accounts.ts";
-import { SmtpReply } from "../../lib/protocol/reply.ts";
 import {
   DROP,
   SILENT_ALLOW,

@@ -4,7 +4,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import type { SmtpHandlers } from "../../lib/session/handlers.ts";
 import type { Message } from "../../lib/message/message.ts";
 import { MessageHeaders } from "../../lib/protocol/headers.ts";
-import { connectInMemory } from "../../lib/testing.ts";
+import { connectInMemory } from "../../lib/testing/mod.ts";
 
 /** What is kept of a message that the handlers have seen. */
 async function keep(

@@ -5,7 +5,7 @@ import { openSession } from "../support/server.ts";
 
 const LIMIT = 262_144;
 
-/** A header block of so many octets, its blank line included. */
+/** A header block of so many bytes, its blank line included. */
 function header(octets: number): string {
   const line = `X: ${"y".repeat(75)}\r\n`;
   const left = octets - 2;

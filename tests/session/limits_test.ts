@@ -43,7 +43,7 @@ Deno.test("AddressLimiter counts an IPv6 customer as one, IPv4 addresses each", 
     ["192.0.2.1", "::ffff:192.0.2.1", true],
     ["2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff", true],
     ["2001:db8:1:2::1", "2001:db8:1:3::1", false],
-    // The same octets at the beginning.
+    // The same bytes at the beginning.
     ["192.0.2.1", "c000:201::1", false],
   ];
   for (const [first, second, one] of rows) {

@@ -9,7 +9,7 @@ import {
 } from "@std/assert";
 import type { LogRecord } from "../../lib/log.ts";
 import { memoryPair } from "../../lib/net/memory_transport.ts";
-import { SmtpServer } from "../../lib/server.ts";
+import { SmtpServer } from "../../lib/server/server.ts";
 import {
   givenHandlers,
   type SmtpServerOptions,

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { LogRecord } from "../../lib/log.ts";
 import { AccountList } from "../../lib/sasl/accounts.ts";
-import type { SmtpServer } from "../../lib/server.ts";
+import type { SmtpServer } from "../../lib/server/server.ts";
 import {
   givenHandlers,
   type SmtpServerOptions,

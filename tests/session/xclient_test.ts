@@ -3,7 +3,7 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { memoryPair } from "../../lib/net/memory_transport.ts";
 import { parseCidr } from "../../lib/net/cidr.ts";
-import { SmtpServer } from "../../lib/server.ts";
+import { SmtpServer } from "../../lib/server/server.ts";
 import { DROP } from "../../lib/session/handlers.ts";
 import type { SmtpSession } from "../../lib/session/session.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";

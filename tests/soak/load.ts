@@ -18,7 +18,7 @@ export interface LoadInit {
 /** One kind of client. */
 type Kind = (load: Load) => Promise<void>;
 
-/** Lines of a body: 70 octets each. */
+/** Lines of a body: 70 bytes each. */
 const SMALL = 10;
 const LARGE = 12_000;
 const TOO_LARGE = 60_000;

@@ -4,8 +4,8 @@
  */
 
 import { controlSpool, inspectSpool } from "../../mod.ts";
-import { packageFlags } from "../support/interop_server.ts";
-import { listening } from "../support/relay_peers.ts";
+import { packageFlags } from "../support/interop/server.ts";
+import { listening } from "../support/interop/relay_peers.ts";
 import { TestClient, until, within } from "../support/server.ts";
 import { PROXY_ADDRESS } from "./attacks.ts";
 import type { Ledger } from "./ledger.ts";
@@ -14,9 +14,9 @@ const ROOT = new URL("../../", import.meta.url).pathname;
 
 /** What the server needs of memory and descriptors. */
 export interface Needs {
-  /** Octets of heap and buffers that are in use after a collection. */
+  /** Bytes of heap and buffers that are in use after a collection. */
   readonly needed: number;
-  /** Octets of the process that are in memory. */
+  /** Bytes of the process that are in memory. */
   readonly resident: number;
   /** Open file descriptors. */
   readonly files: number;

@@ -7,8 +7,8 @@
  * `deno task soak --minutes 60 --seed 1`; exit code 1 if anything is amiss.
  */
 
-import { seededRandom } from "../support/queue_disk.ts";
-import { TemporaryFolder } from "../support/interop_server.ts";
+import { seededRandom } from "../support/queue/disk.ts";
+import { TemporaryFolder } from "../support/interop/server.ts";
 import { Attacks } from "./attacks.ts";
 import { HostileHops, SINK } from "./hops.ts";
 import { Ledger } from "./ledger.ts";

@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { FromQuoter, LineFeedEncoder } from "../../lib/store/line_encoding.ts";
 import { randomFrom } from "../support/store_message.ts";
 
-/** Sizes of the pieces a text is cut into: whole, octet by octet, then at random. */
+/** Sizes of the pieces a text is cut into: whole, byte by byte, then at random. */
 function* splits(length: number): Generator<readonly number[]> {
   yield [length];
   yield Array.from({ length }, () => 1);

@@ -8,7 +8,7 @@ import {
 } from "@std/assert";
 import type { Message } from "../../lib/message/message.ts";
 import { MboxStore } from "../../lib/store/mbox_store.ts";
-import { StoreError } from "../../lib/store/store.ts";
+import { StoreError } from "../../lib/message/store.ts";
 import {
   messageOf,
   namesIn,

@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import type { Message } from "../../lib/message/message.ts";
-import { StoreError } from "../../lib/store/store.ts";
+import { StoreError } from "../../lib/message/store.ts";
 import { StreamStore } from "../../lib/store/stream_store.ts";
 import { messageOf } from "../support/store_message.ts";
 

@@ -1,7 +1,7 @@
 /**
- * Drives the receiving machine alone: hands it octets, answers its questions
+ * Drives the receiving machine alone: hands it bytes, answers its questions
  * by a policy, and writes down what it said and did. Dialogues are scripts of
- * lines: `C:` the client's line, `C|` octets without a line end, `S:` a reply
+ * lines: `C:` the client's line, `C|` bytes without a line end, `S:` a reply
  * line (`...` at its end stands for any text), `E:` an event, in order.
  */
 
@@ -18,8 +18,8 @@ import type {
   ServerAsk,
   ServerProfile,
   Verdict,
-} from "../../lib/protocol/server_effects.ts";
-import { ServerProtocol } from "../../lib/protocol/server_protocol.ts";
+} from "../../lib/protocol/server/effects.ts";
+import { ServerProtocol } from "../../lib/protocol/server/protocol.ts";
 import { latin1, octets, utf8, waysToCut } from "./random.ts";
 
 /** What a test changes of the profile. */
@@ -84,13 +84,13 @@ export type Policy = (
 export class Driver {
   /** The machine. */
   readonly machine: ServerProtocol;
-  /** Everything written, one character an octet. */
+  /** Everything written, one character a byte. */
   output = "";
   /** Questions, bodies and changes in their order; without the first question, `connect`. */
   readonly events: string[] = [];
   /** Why the machine closed, `undefined` while it has not. */
   closed: CloseReason | undefined;
-  /** The largest single write, in octets. */
+  /** The largest single write, in bytes. */
   largestWrite = 0;
   readonly #policy: Policy;
   #body = "";
@@ -218,7 +218,7 @@ export interface PlayOptions {
   readonly profile?: ProfileInit;
   /** Makes the policy, anew for each run. */
   readonly policy?: () => Policy;
-  /** Whether the client's octets may also be cut elsewhere than between its turns. Default `true`. */
+  /** Whether the client's bytes may also be cut elsewhere than between its turns. Default `true`. */
   readonly recut?: boolean;
 }
 
@@ -228,7 +228,7 @@ interface Step {
   readonly bytes: Uint8Array;
 }
 
-/** Takes a script apart; `\r \n \0 \\ \xNN` stand for octets in the client's lines. */
+/** Takes a script apart; `\r \n \0 \\ \xNN` stand for bytes in the client's lines. */
 function parseScript(script: string): Step[] {
   const steps: Step[] = [];
   for (const raw of script.split("\n")) {
@@ -264,7 +264,7 @@ function unescape(text: string): string {
 }
 
 /**
- * Plays a script turn by turn and, unless told otherwise, octet by octet, all
+ * Plays a script turn by turn and, unless told otherwise, byte by byte, all
  * at once, and in random pieces; what comes back must be the same each time.
  */
 export function play(script: string, options: PlayOptions = {}): void {
@@ -304,7 +304,7 @@ export function uncut(events: readonly string[]): string[] {
   return events.map((event) => event.replace(/^drop .*/, "drop"));
 }
 
-/** Joins octets. */
+/** Joins bytes. */
 export function concat(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const all = new Uint8Array(parts.reduce((sum, it) => sum + it.length, 0));
   let at = 0;

@@ -2,7 +2,7 @@
 
 import { ScriptedClient } from "@smtp/server/testing";
 import { TestFolder } from "./cli.ts";
-import { packageFlags } from "./interop_server.ts";
+import { packageFlags } from "./interop/server.ts";
 import { BackgroundProcess, run } from "./process.ts";
 
 /** The path of an example. */

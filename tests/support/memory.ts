@@ -6,7 +6,7 @@ import { runInNewContext } from "node:vm";
 setFlagsFromString("--expose-gc");
 const collect = runInNewContext("gc") as () => void;
 
-/** Octets that this process's program still needs. */
+/** Bytes that this process's program still needs. */
 export async function heapInUse(): Promise<number> {
   // What is to be finalized only goes at the second look.
   for (let round = 0; round < 3; round++) {
@@ -26,7 +26,7 @@ export function openFiles(pid: number = Deno.pid): number | undefined {
   }
 }
 
-/** Octets of a process that are in memory; `undefined` where the system does not tell. */
+/** Bytes of a process that are in memory; `undefined` where the system does not tell. */
 export function residentSize(pid: number): number | undefined {
   try {
     const text = Deno.readTextFileSync(`/proc/${pid}/status`);

@@ -1,14 +1,14 @@
 /** Headers of the PROXY protocol, as a proxy would write them. */
 
-import { crc32c } from "../../lib/protocol/proxy_tlv.ts";
+import { crc32c } from "../../lib/protocol/proxy_header.ts";
 import { concat } from "./dialogue.ts";
 import { octets } from "./random.ts";
 
 /** What a header of version 2 says; what is not given is a TCP connection over IPv4. */
 export interface BlockInit {
-  /** Version and command, as one octet. */
+  /** Version and command, as one byte. */
   readonly command?: number;
-  /** Address family and transport, as one octet. */
+  /** Address family and transport, as one byte. */
   readonly protocol?: number;
   /** Addresses and vectors. */
   readonly octets?: Uint8Array;
@@ -36,7 +36,7 @@ export function tlv(
   ]);
 }
 
-/** The header with its checksum in its last four octets, which are zero before. */
+/** The header with its checksum in its last four bytes, which are zero before. */
 export function withChecksum(
   header: Uint8Array<ArrayBuffer>,
 ): Uint8Array<ArrayBuffer> {

@@ -1,5 +1,5 @@
 /**
- * Seeded random octets and splits for the tests of the receiving side, so that
+ * Seeded random bytes and splits for the tests of the receiving side, so that
  * a failure can be repeated from its seed.
  */
 
@@ -7,29 +7,29 @@ import { seeded } from "./tables.ts";
 
 const encoder = new TextEncoder();
 
-/** Octets of a text; characters below U+0100 stand for themselves as one octet. */
+/** Bytes of a text; characters below U+0100 stand for themselves as one byte. */
 export function octets(text: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(text, (char) => char.charCodeAt(0) & 255);
 }
 
-/** Octets of a text in UTF-8. */
+/** Bytes of a text in UTF-8. */
 export function utf8(text: string): Uint8Array<ArrayBuffer> {
   return encoder.encode(text);
 }
 
-/** The text of octets, one character an octet. */
+/** The text of bytes, one character a byte. */
 export function latin1(bytes: Uint8Array): string {
   let text = "";
   for (const octet of bytes) text += String.fromCharCode(octet);
   return text;
 }
 
-/** Cuts octets into single octets. */
+/** Cuts bytes into single bytes. */
 export function single(bytes: Uint8Array): Uint8Array[] {
   return Array.from(bytes, (_, at) => bytes.slice(at, at + 1));
 }
 
-/** Cuts octets into pieces of 1 to `longest` octets, by seed. Each piece is a copy. */
+/** Cuts bytes into pieces of 1 to `longest` bytes, by seed. Each piece is a copy. */
 export function pieces(
   bytes: Uint8Array,
   options: { readonly seed: number; readonly longest: number },
@@ -44,7 +44,7 @@ export function pieces(
   return cut;
 }
 
-/** The three ways in which every row of a table is run: whole, octet by octet, and split at random. */
+/** The three ways in which every row of a table is run: whole, byte by byte, and split at random. */
 export function* waysToCut(
   bytes: Uint8Array,
 ): Generator<[way: string, pieces: Uint8Array[]]> {

@@ -1,5 +1,5 @@
 /**
- * Helpers of the SASL tests: texts as octets, a client machine driven against a
+ * Helpers of the SASL tests: texts as bytes, a client machine driven against a
  * server exchange, a seeded generator, Python as the second opinion.
  */
 
@@ -15,12 +15,12 @@ import type { ServerStep } from "../../lib/sasl/server_mechanism.ts";
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
-/** The UTF-8 octets of a text. */
+/** The UTF-8 bytes of a text. */
 export function octets(text: string): Uint8Array<ArrayBuffer> {
   return encoder.encode(text);
 }
 
-/** The text of UTF-8 octets. */
+/** The text of UTF-8 bytes. */
 export function text(bytes: Uint8Array | undefined): string {
   return decoder.decode(bytes);
 }

@@ -8,7 +8,7 @@ import type { LogRecord } from "../../lib/log.ts";
 import { DenoTransport } from "../../lib/net/deno_transport.ts";
 import { memoryPair } from "../../lib/net/memory_transport.ts";
 import type { Transport } from "../../lib/net/transport.ts";
-import { SmtpServer } from "../../lib/server.ts";
+import { SmtpServer } from "../../lib/server/server.ts";
 import type { SmtpServerOptions } from "../../lib/server/options.ts";
 import { Connection } from "../../lib/session/connection.ts";
 import type { SessionContext } from "../../lib/session/context.ts";
@@ -84,7 +84,7 @@ export class TestClient implements Disposable {
     return new TestClient(new DenoTransport(conn));
   }
 
-  /** Sends text, one character an octet. */
+  /** Sends text, one character a byte. */
   async send(text: string): Promise<void> {
     await within(this.#transport.write(octets(text)), "a write");
   }

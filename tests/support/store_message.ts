@@ -20,7 +20,7 @@ export interface TestMessage
   readonly to?: readonly string[];
   /** The content, without trace fields. */
   readonly content?: string | Uint8Array;
-  /** Octets kept in memory, 0 for a content in a file. */
+  /** Bytes kept in memory, 0 for a content in a file. */
   readonly memoryLimit?: number;
 }
 

@@ -7,14 +7,14 @@
 import { DenoTransport } from "../../lib/net/deno_transport.ts";
 import { upgradeClient } from "../../lib/net/tls_upgrade.ts";
 import type { Transport } from "../../lib/net/transport.ts";
-import { decodeBase64Strict, encodeBase64 } from "../../lib/sasl/base64.ts";
+import { decodeBase64Strict, encodeBase64 } from "../../lib/sasl/encoding.ts";
 import { tlsServerEndPoint } from "../../lib/sasl/channel_binding.ts";
 import {
   type ClientMechanismOptions,
   createClientMechanism,
 } from "../../lib/sasl/client_mechanism.ts";
 import type { MechanismName } from "../../lib/sasl/mechanism_name.ts";
-import type { SmtpServer } from "../../lib/server.ts";
+import type { SmtpServer } from "../../lib/server/server.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
 import { TestClient, within } from "./server.ts";
 
@@ -69,7 +69,7 @@ export async function dial(server: SmtpServer, index = 0): Promise<Transport> {
   );
 }
 
-/** Connects with TLS from the first octet. */
+/** Connects with TLS from the first byte. */
 export async function connectTls(
   server: SmtpServer,
   options: TlsClientOptions & { readonly index?: number } = {},

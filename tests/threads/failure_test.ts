@@ -1,14 +1,14 @@
 /** Threads that fail: what they lose, and that nobody else loses anything. */
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { SmtpServer } from "../../lib/server.ts";
+import { SmtpServer } from "../../lib/server/server.ts";
 import { TestClient } from "../support/server.ts";
 import {
   eventually,
   MODES,
   type ModeServer,
   startMode,
-} from "../support/threads.ts";
+} from "../support/threads/server.ts";
 
 const [MAIN, MODULE] = MODES.slice(2) as [
   (typeof MODES)[number],

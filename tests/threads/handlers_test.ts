@@ -7,7 +7,7 @@ import { concat } from "../support/dialogue.ts";
 import { proxyBlock, tlv } from "../support/proxy.ts";
 import { latin1 } from "../support/random.ts";
 import { TestClient } from "../support/server.ts";
-import { eventually, startMode, testModes } from "../support/threads.ts";
+import { eventually, startMode, testModes } from "../support/threads/server.ts";
 
 testModes("Handlers decide on addresses", async (mode) => {
   await using it = await startMode(mode);

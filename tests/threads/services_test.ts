@@ -5,11 +5,8 @@ import { AccountList } from "../../lib/sasl/accounts.ts";
 import { ScramVerifier } from "../../lib/sasl/scram_verifier.ts";
 import type { SmtpServerOptions } from "../../lib/server/options.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
-import {
-  CertificateSet,
-  CertificateSource,
-} from "../../lib/tls/certificate_set.ts";
-import { connectTls } from "../support/threads_tls.ts";
+import { CertificateSet, CertificateSource } from "../../lib/tls/set.ts";
+import { connectTls } from "../support/threads/tls.ts";
 import { TestClient } from "../support/server.ts";
 import {
   DEADLINE_MS,
@@ -18,7 +15,7 @@ import {
   type ModeServer,
   startMode,
   testModes,
-} from "../support/threads.ts";
+} from "../support/threads/server.ts";
 
 const LOG_IN: SmtpServerOptions = { allowInsecureAuth: true };
 

@@ -1,16 +1,16 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { certificate as certificateCommand } from "../../lib/cli/certificate.ts";
-import { SmtpClient } from "../../lib/relay/client.ts";
-import { startTestServer } from "../../lib/testing.ts";
+import { SmtpClient } from "../../lib/client/client.ts";
+import { startTestServer } from "../../lib/testing/mod.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
-import { CertificateSet } from "../../lib/tls/certificate_set.ts";
-import { CertificateError } from "../../lib/tls/certificate_material.ts";
+import { CertificateSet } from "../../lib/tls/set.ts";
+import { CertificateError } from "../../lib/tls/material.ts";
 import { tlsServerEndPoint } from "../../lib/sasl/channel_binding.ts";
 import {
   hasOpenssl,
   openssl,
   temporaryFolder,
-} from "../support/tls_openssl.ts";
+} from "../support/interop/openssl.ts";
 
 const ignore = !hasOpenssl;
 const ALGORITHMS = ["ecdsa-p256", "rsa-2048", "ed25519"] as const;

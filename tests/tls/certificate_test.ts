@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { inspect } from "node:util";
 import { Certificate } from "../../lib/tls/certificate.ts";
-import { CertificateError } from "../../lib/tls/certificate_material.ts";
+import { CertificateError } from "../../lib/tls/material.ts";
 import { tlsServerEndPoint } from "../../lib/sasl/channel_binding.ts";
-import { temporaryFolder } from "../support/tls_openssl.ts";
+import { temporaryFolder } from "../support/interop/openssl.ts";
 
 const one = await Certificate.selfSigned({
   names: ["Mail.Example", "*.example.org", "192.0.2.1", "[2001:DB8::1]"],

@@ -1,0 +1,88 @@
+/**
+ * `cli.ts lookup`: one question to the DNS, asked and answered as the server
+ * does it.
+ */
+
+import { DnsClient } from "../dns/client.ts";
+import type { DnsRecordType } from "../dns/outcome.ts";
+import { flag, type RawSettings, type SettingForm } from "./raw_settings.ts";
+import { nameServers } from "./relay_settings.ts";
+import type { Output } from "./serve.ts";
+import { printableJson } from "../log.ts";
+import { hint, oneLine, UsageError } from "./usage.ts";
+
+/** The settings of `lookup`. */
+export const LOOKUP_SETTINGS: Readonly<Record<string, SettingForm>> = {
+  dns: "many",
+  json: "flag",
+};
+
+const TYPES: Readonly<Record<string, DnsRecordType>> = {
+  mx: "MX",
+  a: "A",
+  aaaa: "AAAA",
+  ptr: "PTR",
+  txt: "TXT",
+};
+
+/** Exit code where nobody answered: asking later may help. */
+const EX_TEMPFAIL = 75;
+
+/**
+ * Runs `lookup`; resolves with the exit code: 0 with records, 1 where there are
+ * none, 75 where no answer came.
+ *
+ * @throws {UsageError} If the arguments are not a type and a name
+ */
+export async function lookup(
+  args: readonly string[],
+  raw: RawSettings,
+  output: Output,
+): Promise<number> {
+  const [word = "", name, extra] = args;
+  const key = word.toLowerCase();
+  const type = Object.hasOwn(TYPES, key) ? TYPES[key] : undefined;
+  if (type === undefined || !name?.trim() || extra !== undefined) {
+    throw new UsageError(
+      `Cannot run ${
+        ["lookup", ...args].join(" ")
+      }: want mx, a, aaaa, ptr or txt and a name${
+        type === undefined ? hint(key, Object.keys(TYPES)) : ""
+      }`,
+    );
+  }
+  const dns = new DnsClient({ nameServers: nameServers(raw) });
+  const outcome = await dns.query(type, name);
+  if (flag(raw, "json")) {
+    output.out(`${printableJson(outcome)}
+`);
+  }
+  switch (outcome.status) {
+    case "found":
+      if (!flag(raw, "json")) {
+        for (const record of outcome.records) output.out(text(record));
+      }
+      return 0;
+    case "null-mx":
+      if (!flag(raw, "json")) output.out("0 . (takes no mail)\n");
+      return 0;
+    case "none":
+      output.err(
+        `${oneLine(name)}: no ${type} record (${
+          outcome.why.replaceAll("-", " ")
+        })\n`,
+      );
+      return 1;
+    case "failed":
+      output.err(`${oneLine(outcome.reason)}\n`);
+      return EX_TEMPFAIL;
+  }
+}
+
+function text(
+  record: string | { readonly preference: number; readonly exchange: string },
+): string {
+  return typeof record === "string"
+    ? `${oneLine(record)}\n`
+    : `${record.preference} ${record.exchange}\n`;
+}

@@ -1,0 +1,311 @@
+/**
+ * `cli.ts send`: one message, at once, to a given server or to the mail
+ * exchangers of its recipients. Keeps nothing: what is deferred is the
+ * caller's to send again.
+ *
+ * A bar that shows how far long work has come, on a terminal and nowhere else.
+ */
+
+import { userInfo } from "node:os";
+import { DnsClient } from "../dns/client.ts";
+import { Address } from "../protocol/address.ts";
+import type { SmtpClientOptions } from "../client/options.ts";
+import { Delivery } from "../delivery/delivery.ts";
+import type { RecipientReport } from "../delivery/job.ts";
+import {
+  nameServers,
+  type NextHop,
+  parseLogin,
+  parseMechanisms,
+  parseNextHop,
+  PORTS,
+  securityFor,
+} from "./relay_settings.ts";
+import { checkHostname } from "../server/options.ts";
+import {
+  flag,
+  one,
+  type RawSettings,
+  type SettingForm,
+  usable,
+  wholeNumber,
+} from "./raw_settings.ts";
+import type { Output } from "./serve.ts";
+import { oneLine, reasonOf, RunError, UsageError } from "./usage.ts";
+import { formatSize } from "./queue_text.ts";
+
+/** The settings of `send`. */
+export const SEND_SETTINGS: Readonly<Record<string, SettingForm>> = {
+  server: "one",
+  from: "one",
+  to: "many",
+  user: "one",
+  mechanisms: "one",
+  chunking: "flag",
+  hostname: "one",
+  dns: "many",
+  "remote-port": "one",
+};
+
+/** Exit code where a recipient was refused for good. */
+const EX_UNAVAILABLE = 69;
+/** Exit code where a recipient was refused for the time being, and none for good. */
+const EX_TEMPFAIL = 75;
+
+/** A message to be sent. */
+interface Content {
+  readonly size: number;
+  open(): AsyncIterable<Uint8Array>;
+}
+
+/**
+ * Runs `send`; resolves with the exit code: 0 delivered to all, 75 deferred for
+ * some, 69 refused for some.
+ *
+ * @throws {UsageError} If the arguments do not say what to send to whom
+ * @throws {RunError} If the file cannot be read
+ */
+export async function send(
+  args: readonly string[],
+  raw: RawSettings,
+  output: Output,
+): Promise<number> {
+  const [file, extra] = args;
+  if (file === undefined || extra !== undefined) {
+    throw new UsageError(
+      "Cannot run send: want one file, or - for standard input",
+    );
+  }
+  const to = (raw.get("to") ?? []).map((text) => address("to", text));
+  if (to.length === 0) throw new UsageError("--to: want at least one");
+  const server = one(raw, "server");
+  const hop = server === undefined
+    ? undefined
+    : usable("server", () => parseNextHop(server));
+  usable("hostname", () => checkHostname(one(raw, "hostname")));
+  const { from, isGuess } = senderOf(raw);
+  await using delivery = makeDelivery(raw, hop);
+  const content = await openContent(file);
+  if (isGuess) {
+    output.err(
+      `note: --from is not given, sending as ${oneLine(String(from))}\n`,
+    );
+  }
+  const bar = new ProgressBar(
+    content.size,
+    Deno.stderr.isTerminal() ? output.err : undefined,
+  );
+  const reports: RecipientReport[] = [];
+  for (const group of groups(to, hop)) {
+    const report = await delivery.deliver({
+      from,
+      parameters: {},
+      recipients: group.map((it) => ({ address: it, parameters: {} })),
+      domain: group[0]!.asciiDomain,
+      size: content.size,
+      open: () => counted(content.open(), bar),
+    });
+    bar.end();
+    if (report.error !== undefined) {
+      throw new RunError((report.error as Error).message);
+    }
+    reports.push(...report.recipients);
+  }
+  for (const report of reports) output.out(line(report));
+  return exitCode(reports);
+}
+
+/**
+ * The sender: what `--from` says, the null address where that is empty. Without
+ * it the account, or this machine's user: a message from the null address is
+ * for the receiver a notice, and nobody is told when it is lost.
+ */
+function senderOf(
+  raw: RawSettings,
+): { readonly from: Address; readonly isGuess: boolean } {
+  const given = raw.get("from");
+  if (given?.length === 1 && (given[0] === "" || given[0] === "<>")) {
+    return { from: Address.NULL, isGuess: false };
+  }
+  const text = one(raw, "from");
+  if (text !== undefined) {
+    return { from: address("from", text), isGuess: false };
+  }
+  const account = loginOf(raw)?.username;
+  const host = one(raw, "hostname") ?? Deno.hostname();
+  const candidates = [
+    ...account === undefined ? [] : [account, `${account}@${host}`],
+    `${userName()}@${host}`,
+  ];
+  for (const candidate of candidates) {
+    try {
+      return { from: address("from", candidate), isGuess: true };
+    } catch {
+      continue;
+    }
+  }
+  throw new UsageError('--from: want an address, or "" for the null address');
+}
+
+/** The name of the user whose program this is. */
+function userName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    // Nothing in the system's list: a container may run as any number.
+    return "postmaster";
+  }
+}
+
+function address(name: string, text: string): Address {
+  return usable(name, () => {
+    const parsed = Address.parse(text);
+    if (parsed.domain !== "") return parsed;
+    throw new SyntaxError(`Cannot send to "${text}": want a domain, too`);
+  });
+}
+
+function loginOf(raw: RawSettings): SmtpClientOptions["auth"] {
+  const account = one(raw, "user");
+  const mechanisms = one(raw, "mechanisms");
+  if (mechanisms !== undefined && account === undefined) {
+    throw new UsageError("--mechanisms: want --user, too");
+  }
+  return account === undefined ? undefined : {
+    ...usable("user", () => parseLogin(account)),
+    mechanisms: mechanisms === undefined
+      ? undefined
+      : usable("mechanisms", () => parseMechanisms(mechanisms)),
+  };
+}
+
+function makeDelivery(raw: RawSettings, hop: NextHop | undefined): Delivery {
+  const auth = loginOf(raw);
+  if (auth !== undefined && hop === undefined) {
+    throw new UsageError("--user: want --server, too");
+  }
+  return new Delivery({
+    hostname: one(raw, "hostname") ?? Deno.hostname(),
+    dns: new DnsClient({ nameServers: nameServers(raw) }),
+    smarthosts: hop && [hop.host],
+    port: wholeNumber(raw, "remote-port", PORTS),
+    auth,
+    chunking: raw.has("chunking") ? flag(raw, "chunking") : undefined,
+    security: hop && securityFor(hop.tls, auth !== undefined),
+    allowInsecureAuth: hop?.tls === "none",
+    // Whoever runs the command has chosen the recipients.
+    allowLoopback: true,
+  });
+}
+
+/** Recipients that go the same way. */
+function groups(
+  to: readonly Address[],
+  hop: NextHop | undefined,
+): readonly (readonly Address[])[] {
+  if (hop !== undefined) return [to];
+  return [...Map.groupBy(to, ({ asciiDomain }) => asciiDomain).values()];
+}
+
+/** A message that can be read more than once: a second host may be tried. */
+async function openContent(file: string): Promise<Content> {
+  if (file === "-") {
+    const bytes = await new Response(Deno.stdin.readable).bytes();
+    return {
+      size: bytes.length,
+      open: () => ReadableStream.from([bytes]),
+    };
+  }
+  try {
+    const { size, isDirectory } = await Deno.stat(file);
+    if (isDirectory) throw new TypeError("It is a folder");
+    (await Deno.open(file)).close();
+    return { size, open: () => chunksOf(file) };
+  } catch (error) {
+    throw new RunError(`Cannot read "${file}": ${reasonOf(error)}`);
+  }
+}
+
+async function* chunksOf(file: string): AsyncGenerator<Uint8Array> {
+  const { readable } = await Deno.open(file);
+  yield* readable;
+}
+
+async function* counted(
+  chunks: AsyncIterable<Uint8Array>,
+  bar: ProgressBar,
+): AsyncGenerator<Uint8Array> {
+  bar.restart();
+  for await (const chunk of chunks) {
+    yield chunk;
+    bar.add(chunk.length);
+  }
+}
+
+const WORDS: Readonly<Record<RecipientReport["status"], string>> = {
+  delivered: "delivered",
+  deferred: "deferred",
+  failed: "refused",
+};
+
+function line(report: RecipientReport): string {
+  const { address, status, reply, remoteMta } = report;
+  const at = remoteMta === undefined ? "" : ` (${remoteMta})`;
+  return `${oneLine(String(address))}: ${WORDS[status]}: ${
+    oneLine(String(reply))
+  }${at}\n`;
+}
+
+function exitCode(reports: readonly RecipientReport[]): number {
+  if (reports.some(({ status }) => status === "failed")) return EX_UNAVAILABLE;
+  return reports.some(({ status }) => status === "deferred") ? EX_TEMPFAIL : 0;
+}
+
+/** Milliseconds between two pictures. */
+const REDRAW_MS = 100;
+/** Work that is done sooner than this shows no bar, in ms. */
+const PATIENCE_MS = 500;
+const WIDTH = 24;
+
+/** Shows how many bytes of a known number are done. */
+export class ProgressBar {
+  readonly #total: number;
+  readonly #write: ((text: string) => void) | undefined;
+  #done = 0;
+  #next = performance.now() + PATIENCE_MS;
+  #isShown = false;
+
+  /**
+   * @param total All bytes
+   * @param write Takes text for the terminal; `undefined` where there is none
+   */
+  constructor(total: number, write: ((text: string) => void) | undefined) {
+    this.#total = total;
+    this.#write = write;
+  }
+
+  /** Counts bytes that are done. */
+  add(octets: number): void {
+    this.#done += octets;
+    if (this.#write === undefined || performance.now() < this.#next) return;
+    this.#next = performance.now() + REDRAW_MS;
+    this.#isShown = true;
+    const part = this.#total === 0 ? 1 : Math.min(1, this.#done / this.#total);
+    const full = Math.round(part * WIDTH);
+    const bar = "█".repeat(full) + "░".repeat(WIDTH - full);
+    this.#write(
+      `\r${bar} ${Math.floor(part * 100)} % of ${formatSize(this.#total)}`,
+    );
+  }
+
+  /** Begins again, as a second try does. */
+  restart(): void {
+    this.#done = 0;
+  }
+
+  /** Takes the bar away. */
+  end(): void {
+    if (this.#isShown) this.#write?.("\r\x1b[K");
+    this.#isShown = false;
+  }
+}

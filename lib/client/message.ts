@@ -1,0 +1,500 @@
+/**
+ * A message on its way to one server: addresses made ASCII, content in memory
+ * or as a stream, and the plan for both. Owns the decision to read a stream
+ * into memory, and the bound on that.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5891 | RFC 5891} (IDNA)
+ *
+ * Memory that is asked for before it is used: what all conversions together may
+ * hold. It stands alone because the bound is one for the whole process.
+ */
+
+import { concat, isAscii } from "../protocol/bytes.ts";
+import {
+  abortSignal,
+  callable,
+  list,
+  object,
+  oneOf,
+  optionError,
+  required,
+  type Rule,
+  type Rules,
+  text,
+  where,
+  whole,
+} from "../options.ts";
+import { asciiMailbox } from "../protocol/domain.ts";
+import { Address } from "../protocol/address.ts";
+import type { ClientEnvelope } from "../protocol/client/transaction.ts";
+import {
+  formatMailParameters,
+  formatRcptParameters,
+  type MailParameters,
+  type RcptParameters,
+} from "../protocol/parameters.ts";
+import { SmtpReply } from "../protocol/reply.ts";
+import { convertContent, loopShare, type Reopen } from "./body_conversion.ts";
+import type { ClientProgress } from "./options.ts";
+import { type ContentFacts, ContentMeter } from "./content_meter.ts";
+import {
+  needsFacts,
+  planSending,
+  rcptParameters,
+  type SendingPlan,
+  type SessionFacts,
+} from "./sending_plan.ts";
+
+/** A stream that can be read once and is larger than this is not converted, in bytes. */
+const MAX_HELD = 64 * 1024 * 1024;
+/** Pieces in which content from memory is written. */
+const PIECE = 262144;
+
+/**
+ * The content of a message: text is sent as UTF-8. Line ends may be CRLF, LF or
+ * CR. A function opens the content from its beginning each time it is called:
+ * content of any size can then be converted for a server that needs that, while
+ * a stream must be read into memory for it, up to 64 MiB.
+ */
+export type ClientData =
+  | string
+  | Uint8Array
+  | ReadableStream<Uint8Array>
+  | AsyncIterable<Uint8Array>
+  | (() => ReadableStream<Uint8Array> | AsyncIterable<Uint8Array>);
+
+/** A recipient, with or without parameters. */
+export type ClientDestination = string | Address | {
+  /** The forward-path. */
+  readonly address: string | Address;
+  /** NOTIFY and ORCPT, passed on where the server knows DSN. */
+  readonly parameters?: RcptParameters | undefined;
+};
+
+/** Options of {@linkcode SmtpClient.send}. */
+export interface SendOptions {
+  /** The reverse-path; `""` or `Address.NULL` for a bounce. */
+  readonly from: string | Address;
+  /** The recipients, at least one. */
+  readonly to: readonly ClientDestination[];
+  /** The content: header, empty line, body. */
+  readonly data: ClientData;
+  /**
+   * What goes with MAIL, as far as the server knows it. `size` counts for
+   * streams only; `body` says what a stream contains (8-bit when not given).
+   *
+   * @default {{}}
+   */
+  readonly parameters?: MailParameters | undefined;
+  /** Told of each step, instead of the session's own `onProgress`. */
+  readonly onProgress?: ((progress: ClientProgress) => void) | undefined;
+  /** Ends sending; the promise rejects with the signal's reason, and the connection is closed. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+const ADDRESS_RULE: Rule = where(
+  'an address, as "ann@example.com"',
+  (value) => typeof value === "string" || value instanceof Address,
+);
+const MAIL_RULES: Rules<MailParameters> = {
+  size: whole(),
+  body: oneOf("7BIT", "8BITMIME", "BINARYMIME"),
+  smtpUtf8: where("true", (value) => value === true),
+  ret: oneOf("FULL", "HDRS"),
+  envid: text(),
+  auth: text(),
+};
+const RCPT_RULES: Rules<RcptParameters> = {
+  notify: list(oneOf("NEVER", "SUCCESS", "FAILURE", "DELAY")),
+  orcpt: object({ type: required(text()), address: required(text()) }),
+};
+const DESTINATION_WANT =
+  'an address, as "bob@example.com", or { address, parameters }';
+const DESTINATION_RULE = object(
+  { address: required(ADDRESS_RULE), parameters: object(RCPT_RULES) },
+  '{ address: "bob@example.com" }',
+);
+
+/** What {@linkcode SendOptions} must be. */
+export const SEND_RULES: Rules<SendOptions> = {
+  from: required(ADDRESS_RULE),
+  to: required(list({
+    want: DESTINATION_WANT,
+    check(value, at) {
+      if (typeof value === "string" || value instanceof Address) return;
+      if (typeof value !== "object" || value === null) {
+        throw optionError(at, value, { want: DESTINATION_WANT });
+      }
+      DESTINATION_RULE.check(value, at);
+    },
+  }, 'an array of addresses, as ["bob@example.com"]')),
+  data: required(where(
+    "the content as a string, a Uint8Array, a stream of them or a function that opens one",
+    (value) =>
+      typeof value === "string" || typeof value === "function" ||
+      value instanceof Uint8Array ||
+      typeof value === "object" && value !== null &&
+        Symbol.asyncIterator in value,
+  )),
+  parameters: object(MAIL_RULES, '{ body: "8BITMIME" }'),
+  onProgress: callable(),
+  signal: abortSignal,
+};
+
+/** A message that can go, or the reason why it cannot. */
+export type Prepared =
+  | {
+    /** The envelope for the machine. */
+    readonly envelope: ClientEnvelope;
+    /** The plan. */
+    readonly plan: SendingPlan;
+    /** The content, piece by piece. */
+    readonly content: AsyncIterator<Uint8Array>;
+    /** The content in one piece, where it is small and in memory. */
+    readonly whole: Uint8Array | undefined;
+  }
+  | {
+    /** Why it cannot go. */
+    readonly refusal: SmtpReply;
+  };
+
+/** Recipients with their addresses made ASCII where that is possible. */
+export interface PreparedRecipient {
+  /** As it was given. */
+  readonly address: Address;
+  /** As it goes on the wire. */
+  readonly wire: Address;
+  /** NOTIFY and ORCPT. */
+  readonly parameters: RcptParameters;
+}
+
+/** The sender as it goes on the wire. */
+export function prepareSender(from: string | Address): Address {
+  return asciiAddress(toAddress(from));
+}
+
+/** The recipients of a message. */
+export function prepareRecipients(
+  to: readonly ClientDestination[],
+): PreparedRecipient[] {
+  return to.map((destination) => {
+    const plain = typeof destination === "string" ||
+      destination instanceof Address;
+    const address = toAddress(plain ? destination : destination.address);
+    const parameters = plain ? {} : destination.parameters ?? {};
+    return { address, wire: asciiAddress(address), parameters };
+  });
+}
+
+/** Plans a message for a server, converting its content where that must be. */
+export async function prepareMessage(
+  options: SendOptions,
+  session: SessionFacts & {
+    /** The sender, as {@linkcode prepareSender} gives it. */
+    from: Address;
+    /** The recipients. */
+    recipients: readonly PreparedRecipient[];
+  },
+): Promise<Prepared> {
+  const { from, recipients } = session;
+  const { signal } = options;
+  const asciiAddresses = from.isAscii &&
+    recipients.every(({ wire }) => wire.isAscii);
+  let parameters = options.parameters ?? {};
+  let source: Source = sourceOf(options.data);
+  if ("stream" in source && needsFacts(parameters, session)) {
+    const held = await hold(source.stream, signal);
+    if (held === undefined) return { refusal: TOO_LARGE };
+    source = held;
+  }
+  try {
+    for (let isConverted = false;; isConverted = true) {
+      const isBinary = parameters.body === "BINARYMIME";
+      const isLookedAt = "bytes" in source || needsFacts(parameters, session);
+      const facts = isLookedAt
+        ? await lookAt(source as Held, { isBinary, signal })
+        : undefined;
+      const planned = planSending({
+        parameters,
+        asciiAddresses,
+        size: parameters.size,
+        isAscii: undefined,
+        headerIsAscii: undefined,
+        hasLongLines: undefined,
+        ...facts,
+        isConverted,
+      }, session);
+      if (planned.kind === "refuse") {
+        await letGo(source);
+        return { refusal: planned.reply };
+      }
+      if (planned.kind === "send") {
+        const { plan } = planned;
+        const whole = "bytes" in source && source.bytes.length <= PIECE
+          ? source.bytes
+          : undefined;
+        return {
+          envelope: makeEnvelope(from, { recipients, plan }),
+          plan,
+          content: contentOf(source),
+          whole,
+        };
+      }
+      // A stream that is to be converted was read above.
+      const kept = source as Held;
+      const open = openerOf(kept);
+      const converted = await convertContent(() => untilAbort(open(), signal), {
+        to7Bit: planned.to7Bit,
+        shortLines: planned.shortLines,
+        // A notice is lost where it is refused, and what it returns is an
+        // extract for its reader.
+        touchesSigned: from.isNull,
+      });
+      source = await reopened(converted, kept);
+      if (planned.to7Bit) {
+        const { body: _converted, ...others } = parameters;
+        parameters = others;
+      }
+    }
+  } catch (error) {
+    await letGo(source);
+    throw error;
+  }
+}
+
+/** Content that can be read more than once. */
+type Held =
+  | { readonly bytes: Uint8Array; readonly release?: (() => void) | undefined }
+  | { readonly open: Reopen; readonly release?: (() => void) | undefined };
+
+/** Content, wherever it comes from. */
+type Source = Held | { readonly stream: AsyncIterable<Uint8Array> };
+
+function sourceOf(data: ClientData): Source {
+  if (typeof data === "string") {
+    return { bytes: new TextEncoder().encode(data) };
+  }
+  if (data instanceof Uint8Array) return { bytes: data };
+  if (typeof data === "function") return { open: data };
+  return { stream: data };
+}
+
+function openerOf(source: Held): Reopen {
+  return "bytes" in source ? () => pieces(source.bytes) : source.open;
+}
+
+/** Converted content: in memory where it was small before. */
+async function reopened(open: Reopen, before: Held): Promise<Held> {
+  const { release } = before;
+  if (!("bytes" in before) || before.bytes.length > PIECE) {
+    return { open, release };
+  }
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of open()) chunks.push(chunk);
+  return { bytes: concat(chunks), release };
+}
+
+/** Finds out what is known of content by reading it. */
+async function lookAt(source: Held, { isBinary, signal }: {
+  readonly isBinary: boolean;
+  readonly signal: AbortSignal | undefined;
+}): Promise<ContentFacts> {
+  const meter = new ContentMeter({ isBinary });
+  if ("bytes" in source && source.bytes.length <= PIECE) {
+    meter.push(source.bytes);
+    return meter.end();
+  }
+  for await (const piece of untilAbort(openerOf(source)(), signal)) {
+    await loopShare.run(() => meter.push(piece));
+  }
+  return meter.end();
+}
+
+/** The content for the wire; gives back what it holds at its end. */
+function contentOf(source: Source): AsyncIterator<Uint8Array> {
+  const inner = "stream" in source
+    ? source.stream[Symbol.asyncIterator]()
+    : openerOf(source)()[Symbol.asyncIterator]();
+  const release = "stream" in source ? undefined : source.release;
+  if (release === undefined) return inner;
+  // No generator: one that is let go before it was asked for anything never
+  // comes to its end.
+  return {
+    next: () => inner.next(),
+    async return() {
+      release();
+      await inner.return?.();
+      return { done: true, value: undefined };
+    },
+  };
+}
+
+const TOO_LARGE = new SmtpReply(
+  554,
+  "Message is too large to be converted for a server that takes 7-bit content only",
+  { enhanced: "5.6.3" },
+);
+
+function makeEnvelope(
+  from: Address,
+  message: { recipients: readonly PreparedRecipient[]; plan: SendingPlan },
+): ClientEnvelope {
+  const { plan, recipients } = message;
+  return {
+    from: from.toPath(),
+    parameters: formatMailParameters(plan.parameters),
+    recipients: recipients.map(({ wire, parameters }) => ({
+      path: wire.toPath(),
+      parameters: formatRcptParameters(rcptParameters(parameters, plan)),
+    })),
+    framing: plan.framing,
+    eager: plan.eager,
+  };
+}
+
+function toAddress(address: string | Address): Address {
+  if (address instanceof Address) return address;
+  return address === "" ? Address.NULL : Address.parse(address);
+}
+
+/** A domain of other letters has a spelling in ASCII; a local part has none. */
+function asciiAddress(address: Address): Address {
+  if (address.isAscii) return address;
+  const text = asciiMailbox(String(address));
+  return isAscii(text) ? Address.parse(text) : address;
+}
+
+/** Gives back what will not be read. */
+async function letGo(source: Source): Promise<void> {
+  if ("stream" in source) {
+    await source.stream[Symbol.asyncIterator]().return?.();
+  } else source.release?.();
+}
+
+async function* pieces(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += PIECE) {
+    yield bytes.subarray(at, at + PIECE);
+  }
+}
+
+/** Content that ends with the signal's reason, even where its source has stopped to answer. */
+async function* untilAbort(
+  content: AsyncIterable<Uint8Array>,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array> {
+  if (signal === undefined) return yield* content;
+  const source = content[Symbol.asyncIterator]();
+  const aborted = Promise.withResolvers<never>();
+  aborted.promise.catch(() => {});
+  const onAbort = () => aborted.reject(signal.reason);
+  signal.addEventListener("abort", onAbort);
+  try {
+    for (;;) {
+      signal.throwIfAborted();
+      const next = await Promise.race([source.next(), aborted.promise]);
+      if (next.done) return;
+      yield next.value;
+    }
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+    // Not waited for: a source that does not answer does not end either.
+    source.return?.()?.catch(() => {});
+  }
+}
+
+/** A stream in memory, within the budget of all; `undefined` where it is too much. */
+async function hold(
+  data: AsyncIterable<Uint8Array>,
+  signal: AbortSignal | undefined,
+): Promise<Held | undefined> {
+  const release = await heldBytes.take(MAX_HELD, signal);
+  try {
+    const chunks: Uint8Array[] = [];
+    let size = 0;
+    for await (const chunk of untilAbort(data, signal)) {
+      size += chunk.length;
+      if (size > MAX_HELD) break;
+      chunks.push(chunk.slice());
+    }
+    if (size > MAX_HELD) {
+      release();
+      return undefined;
+    }
+    return { bytes: concat(chunks), release };
+  } catch (error) {
+    release();
+    throw error;
+  }
+}
+
+/** Bytes that streams read into memory may hold together: 128 MiB. */
+const HELD_BYTES = 128 * 1024 * 1024;
+
+/** A number of bytes, given out first come first served. */
+export class ByteBudget {
+  #free: number;
+  readonly #waiting: {
+    readonly bytes: number;
+    readonly resolve: () => void;
+  }[] = [];
+
+  /** @param bytes How many there are */
+  constructor(bytes: number) {
+    this.#free = bytes;
+  }
+
+  /**
+   * Takes bytes, waiting for them where they are not free.
+   *
+   * @param bytes How many, not more than there are
+   * @param signal Ends the wait; the promise rejects with its reason
+   * @returns Gives them back; idempotent
+   */
+  async take(bytes: number, signal?: AbortSignal): Promise<() => void> {
+    signal?.throwIfAborted();
+    if (this.#waiting.length > 0 || bytes > this.#free) {
+      await this.#wait(bytes, signal);
+    } else {
+      this.#free -= bytes;
+    }
+    let isTaken = true;
+    return () => {
+      if (!isTaken) return;
+      isTaken = false;
+      this.#free += bytes;
+      this.#serve();
+    };
+  }
+
+  #wait(bytes: number, signal: AbortSignal | undefined): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const onAbort = () => {
+      this.#waiting.splice(this.#waiting.indexOf(waiting), 1);
+      reject(signal!.reason);
+      this.#serve();
+    };
+    const waiting = {
+      bytes,
+      resolve: () => {
+        signal?.removeEventListener("abort", onAbort);
+        resolve();
+      },
+    };
+    this.#waiting.push(waiting);
+    signal?.addEventListener("abort", onAbort);
+    return promise;
+  }
+
+  #serve(): void {
+    for (;;) {
+      const next = this.#waiting[0];
+      if (next === undefined || next.bytes > this.#free) return;
+      this.#waiting.shift();
+      this.#free -= next.bytes;
+      next.resolve();
+    }
+  }
+}
+
+/** The budget of this thread. */
+const heldBytes: ByteBudget = new ByteBudget(HELD_BYTES);

@@ -1,0 +1,324 @@
+/**
+ * From nothing to a session that is ready for a message: connect, TLS, EHLO,
+ * AUTH. Owns the order of these steps and what each failure is called.
+ *
+ * Never logs in over a connection that the policy does not accept, and leaves
+ * no connection open when it throws.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc3207 | RFC 3207},
+ * {@link https://www.rfc-editor.org/rfc/rfc4954 | RFC 4954},
+ * {@link https://www.rfc-editor.org/rfc/rfc8314 | RFC 8314}
+ */
+
+import { connectTcp } from "../net/connect.ts";
+import { upgradeClient } from "../net/tls_upgrade.ts";
+import type { Transport } from "../net/transport.ts";
+import { ClientProtocol } from "../protocol/client/protocol.ts";
+import {
+  chooseMechanism,
+  type ClientMechanism,
+  createClientMechanism,
+} from "../sasl/client_mechanism.ts";
+import { MECHANISM_NAMES } from "../sasl/mechanism_name.ts";
+import { tlsServerEndPoint } from "../sasl/channel_binding.ts";
+import {
+  faultError,
+  localError,
+  peerError,
+  type SmtpClientError,
+} from "./error.ts";
+import type { ClientLogin, SmtpClientOptions } from "./options.ts";
+import {
+  ClientSession,
+  type ClientTimeouts,
+  clientTimeouts,
+  type OrderHelp,
+} from "./session.ts";
+import { acceptsCertificate, type TlsSecurity, tlsStep } from "./tls_policy.ts";
+
+/** The policy that holds where none was chosen: a log-in wants the right server. */
+export function defaultSecurity(options: SmtpClientOptions): TlsSecurity {
+  return options.security ?? (options.auth ? "verified" : "opportunistic");
+}
+
+/**
+ * Opens a session.
+ *
+ * @throws {SmtpClientError} If no session comes about
+ */
+export async function openSession(
+  options: SmtpClientOptions,
+): Promise<ClientSession> {
+  const opening = new Opening(options);
+  try {
+    await opening.run();
+    options.signal?.throwIfAborted();
+  } catch (error) {
+    opening.close();
+    throw error;
+  }
+  return opening.session!;
+}
+
+class Opening {
+  session: ClientSession | undefined;
+  #transport: Transport | undefined;
+  readonly #options: SmtpClientOptions;
+  readonly #security: TlsSecurity;
+  readonly #timeouts: ClientTimeouts;
+
+  constructor(options: SmtpClientOptions) {
+    this.#options = options;
+    this.#security = defaultSecurity(options);
+    this.#timeouts = clientTimeouts(options.timeouts);
+  }
+
+  close(): void {
+    this.session?.transport.close();
+    this.#transport?.close();
+  }
+
+  async run(): Promise<void> {
+    const { implicitTls, lmtp, auth, signal } = this.#options;
+    await this.#connect();
+    if (implicitTls) await this.#upgrade();
+    const transport = this.#transport!;
+    const hostname = this.#options.hostname ?? literal(transport.local.address);
+    const protocol = new ClientProtocol({ hostname, lmtp });
+    const timeouts = this.#timeouts;
+    const session = new ClientSession(transport, { protocol, timeouts });
+    session.signal = signal;
+    session.allow("opening");
+    this.session = session;
+    protocol.open();
+    await this.#order();
+    if (!implicitTls) await this.#startTls();
+    if (auth) await this.#authenticate(auth);
+    if (!protocol.isReusable) {
+      const text = `Host "${this.#options.host}" answers what was not asked`;
+      throw localError("hello", "4.5.0", { text });
+    }
+    session.signal = undefined;
+  }
+
+  async #connect(): Promise<void> {
+    const options = this.#options;
+    const { host, implicitTls, signal } = options;
+    const port = options.port ?? (implicitTls ? 465 : 25);
+    options.onProgress?.("connecting");
+    const open = options.connect ?? connectTcp;
+    try {
+      this.#transport = await open({
+        host: options.address ?? host,
+        port,
+        timeoutMs: this.#timeouts.connect,
+        signal,
+      });
+    } catch (error) {
+      signal?.throwIfAborted();
+      const at = options.address ? `${host}" at "${options.address}` : host;
+      const text = `Cannot connect to "${at}" port ${port}: ${reason(error)}`;
+      throw localError("connect", "4.4.1", { text, cause: error });
+    }
+    options.onProgress?.("connected");
+  }
+
+  /** Runs the order just given to its end; throws where that is no good. */
+  async #order(help: OrderHelp = {}): Promise<"done" | "startTls"> {
+    const session = this.session!;
+    const { onProgress } = this.#options;
+    const end = await session.run({
+      ...help,
+      onPhase: (phase) => {
+        if (phase === "hello") onProgress?.("hello");
+      },
+    });
+    if (end.kind === "failed") {
+      throw faultError(end.fault, this.#options.host);
+    }
+    if (end.kind === "startTls") return "startTls";
+    if (session.protocol.state === "refused" && end.reply) {
+      const { reply } = end;
+      const greeted = session.protocol.replies > 1;
+      this.#sayQuit(session);
+      throw peerError(greeted ? "hello" : "greeting", reply);
+    }
+    return "done";
+  }
+
+  /** A server that refuses us is owed a QUIT, but nobody waits for its answer. */
+  #sayQuit({ protocol, transport }: ClientSession): void {
+    protocol.quit();
+    const effect = protocol.next();
+    if (effect.kind === "write") transport.write(effect.bytes).catch(() => {});
+  }
+
+  async #startTls(): Promise<void> {
+    const session = this.session!;
+    const { protocol } = session;
+    const { host } = this.#options;
+    const step = tlsStep(this.#security, protocol.capabilities.has("STARTTLS"));
+    if (step === "skip") return;
+    if (step === "refuse") {
+      const text = `TLS is required, but host "${host}" does not offer it`;
+      throw localError("startTls", "4.7.4", { text });
+    }
+    protocol.startTls();
+    const end = await this.#tlsOrder("instead of beginning TLS");
+    if (end === "done") {
+      if (this.#security === "opportunistic") return;
+      const text = `TLS is required, but host "${host}" refuses it`;
+      throw localError("startTls", "4.7.4", { text });
+    }
+    session.transport = await this.#upgrade();
+    protocol.secured();
+    // A server that wants another certificate of us ends the session here.
+    await this.#tlsOrder("right after the TLS handshake");
+  }
+
+  /** An order of TLS: a server that ends the session there fails at TLS. */
+  async #tlsOrder(when: string): Promise<"done" | "startTls"> {
+    try {
+      return await this.#order();
+    } catch (error) {
+      const { fault } = this.session!.protocol;
+      const kind = fault?.kind;
+      if (fault?.reply || (kind !== "closed" && kind !== "network")) {
+        throw error;
+      }
+      const text = `Host "${this.#options.host}" ends the session ${when}`;
+      throw localError("tls", "4.7.5", { text, cause: error });
+    }
+  }
+
+  async #upgrade(): Promise<Transport> {
+    const options = this.#options;
+    const { host, clientCertificate, trusted, signal } = options;
+    const upgrade = options.upgrade ?? upgradeClient;
+    options.onProgress?.("negotiating-tls");
+    let upgraded;
+    try {
+      upgraded = await upgrade(this.#transport!, {
+        serverName: host,
+        handshakeTimeoutMs: this.#timeouts.tls,
+        clientCertificate,
+        trusted,
+        signal,
+      });
+    } catch (error) {
+      signal?.throwIfAborted();
+      const text = `Cannot begin TLS with host "${host}": ${reason(error)}`;
+      throw localError("tls", "4.7.5", { text, cause: error });
+    }
+    this.#transport = upgraded.transport;
+    const { certificate, authorizationError: error } = upgraded;
+    const verdict = await options.onCertificate?.({ host, certificate, error });
+    const facts = { error, verdict: verdict ?? undefined };
+    if (!acceptsCertificate(this.#security, facts)) {
+      const why = verdict === false ? "it was refused" : error;
+      const text = `Cannot accept the certificate of host "${host}": ${why}`;
+      throw localError("startTls", "4.7.5", { text });
+    }
+    options.onProgress?.("tls-established");
+    return upgraded.transport;
+  }
+
+  /** Logs in with one mechanism after the other, as far as refusals allow. */
+  async #authenticate(login: ClientLogin): Promise<void> {
+    this.#options.onProgress?.("authenticating");
+    let left = login.mechanisms ?? MECHANISM_NAMES;
+    let refusal: SmtpClientError | undefined;
+    for (;;) {
+      const mechanism = this.#mechanism({ ...login, mechanisms: left });
+      if (!mechanism) throw refusal ?? this.#noMechanism();
+      refusal = await this.#logIn(mechanism);
+      if (!refusal) return;
+      if (!this.#mayTryAnother(refusal)) throw refusal;
+      const { name } = mechanism;
+      left = left.filter((other) => other !== name);
+    }
+  }
+
+  /** Runs one exchange; gives the server's refusal. */
+  async #logIn(
+    mechanism: ClientMechanism,
+  ): Promise<SmtpClientError | undefined> {
+    const session = this.session!;
+    const { host } = this.#options;
+    let failure: unknown;
+    session.protocol.authenticate(mechanism.name, mechanism.start());
+    const end = await session.run({
+      respond: async (challenge) => {
+        try {
+          return await mechanism.step(challenge);
+        } catch (error) {
+          failure = error;
+          return undefined;
+        }
+      },
+    });
+    if (end.kind === "failed") throw faultError(end.fault, host);
+    if (end.kind === "done" && end.reply?.isPositive) {
+      try {
+        mechanism.finish();
+        return undefined;
+      } catch (error) {
+        failure = error;
+      }
+    }
+    if (failure === undefined && end.kind === "done" && end.reply) {
+      return peerError("authenticate", end.reply);
+    }
+    const text = `Cannot log in at host "${host}": ${reason(failure)}`;
+    throw localError("authenticate", "4.7.0", { text, cause: failure });
+  }
+
+  /**
+   * Whether a refusal may be about the mechanism: any for good, but that of the
+   * missing TLS. In the clear 535 is not: what looks like it may come from
+   * somebody who wants a weaker mechanism.
+   */
+  #mayTryAnother({ reply }: SmtpClientError): boolean {
+    const { code } = reply;
+    if (code === 535) return this.session!.transport.tls !== undefined;
+    return code >= 500 && code !== 530;
+  }
+
+  #mechanism(login: ClientLogin): ClientMechanism | undefined {
+    const { transport, protocol } = this.session!;
+    const { host, port, allowInsecureAuth, clientCertificate } = this.#options;
+    const peer = transport.tls?.peerCertificate;
+    const options = {
+      ...login,
+      host,
+      port,
+      external: clientCertificate !== undefined,
+      channelBinding: peer && tlsServerEndPoint(peer),
+      secure: transport.tls !== undefined,
+      allowInsecure: allowInsecureAuth === true,
+    };
+    const name = chooseMechanism(protocol.capabilities.mechanisms, options);
+    return name && createClientMechanism(name, options);
+  }
+
+  #noMechanism(): SmtpClientError {
+    const { host } = this.#options;
+    const offered = this.session!.protocol.capabilities.mechanisms;
+    const text = offered.length === 0
+      ? `Cannot log in at host "${host}": it does not offer AUTH`
+      : `Cannot log in at host "${host}": none of its mechanisms "${
+        offered.join(" ")
+      }" fits the login and the connection`;
+    return localError("authenticate", "4.7.4", { text });
+  }
+}
+
+/** The address literal of an IP address (RFC 5321 section 4.1.3). */
+function literal(address: string): string {
+  if (address.includes(":")) return `[IPv6:${address.replace(/%.*$/, "")}]`;
+  return /^[\d.]+$/.test(address) ? `[${address}]` : "localhost";
+}
+
+function reason(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,131 @@
+/**
+ * The content of a message for several tries: in memory where it is small,
+ * opened anew for each try where it is not. Owns the stream between opening it
+ * for a look at the header and the first try. What is known of content is found
+ * out by looking at it, wherever it is.
+ */
+
+import { DataEncoder } from "../protocol/data_encoder.ts";
+import { ContentMeter } from "../client/content_meter.ts";
+
+/** Content up to this size is kept for all tries, in bytes. */
+const MAX_KEPT = 262144;
+
+/** Opens the content from its beginning. */
+export type OpenContent = () =>
+  | ReadableStream<Uint8Array>
+  | AsyncIterable<Uint8Array>;
+
+/** The content of one message. */
+export class DeliveryContent {
+  /** The beginning of the content: all of a small one. */
+  readonly head: Uint8Array;
+  readonly #open: OpenContent;
+  #rest: AsyncIterator<Uint8Array> | undefined;
+  readonly #isWhole: boolean;
+  #wireSize: number | undefined;
+
+  /**
+   * @param open Opens the content
+   * @param read What was read of it, and where to read on
+   */
+  constructor(
+    open: OpenContent,
+    read: {
+      /** The beginning. */
+      head: Uint8Array;
+      /** The rest, `undefined` where there is none. */
+      rest: AsyncIterator<Uint8Array> | undefined;
+    },
+  ) {
+    this.#open = open;
+    this.head = read.head;
+    this.#rest = read.rest;
+    this.#isWhole = read.rest === undefined;
+  }
+
+  /** Opens the content and reads its beginning. */
+  static async load(open: OpenContent): Promise<DeliveryContent> {
+    const source = open()[Symbol.asyncIterator]();
+    const chunks: Uint8Array[] = [];
+    let size = 0;
+    let rest: AsyncIterator<Uint8Array> | undefined;
+    for (;;) {
+      const next = await source.next();
+      if (next.done) break;
+      chunks.push(next.value);
+      size += next.value.length;
+      if (size > MAX_KEPT) {
+        rest = source;
+        break;
+      }
+    }
+    const head = new Uint8Array(size);
+    let at = 0;
+    for (const chunk of chunks) {
+      head.set(chunk, at);
+      at += chunk.length;
+    }
+    return new DeliveryContent(open, { head, rest });
+  }
+
+  /** The content for one try: in memory, or opened anew as often as it is wanted. */
+  data(): Uint8Array | OpenContent {
+    return this.#isWhole ? this.head : () => {
+      const rest = this.#rest;
+      this.#rest = undefined;
+      return rest ? continued(this.head, rest) : this.#open();
+    };
+  }
+
+  /**
+   * Bytes that go over the wire, without the dots of DATA.
+   *
+   * @param stored Bytes that are stored
+   */
+  async wireSize(stored: number): Promise<number> {
+    if (this.#isWhole || this.#headIsClean) return stored;
+    if (this.#wireSize === undefined) {
+      const meter = new ContentMeter({ isBinary: false });
+      for await (const chunk of this.#open()) meter.push(chunk);
+      this.#wireSize = meter.end().size;
+    }
+    return this.#wireSize;
+  }
+
+  /** Whether all line ends of the beginning are CRLF: then those of the rest are, too. */
+  get #headIsClean(): boolean {
+    return new DataEncoder({ framing: "bdat" }).encode(this.head) === this.head;
+  }
+
+  /** Gives back the stream that no try has used. Idempotent. */
+  async release(): Promise<void> {
+    const rest = this.#rest;
+    this.#rest = undefined;
+    await rest?.return?.();
+  }
+}
+
+/**
+ * The beginning, then the rest. No generator: one that is let go before it was
+ * asked for anything never comes to its end, and the file behind stays open.
+ */
+function continued(
+  head: Uint8Array,
+  rest: AsyncIterator<Uint8Array>,
+): AsyncIterable<Uint8Array> {
+  let isBegun = false;
+  const iterator: AsyncIterator<Uint8Array> = {
+    next() {
+      if (isBegun) return rest.next();
+      isBegun = true;
+      return Promise.resolve({ done: false, value: head.slice() });
+    },
+    async return() {
+      isBegun = true;
+      await rest.return?.();
+      return { done: true, value: undefined };
+    },
+  };
+  return { [Symbol.asyncIterator]: () => iterator };
+}

@@ -1,0 +1,159 @@
+/**
+ * Idle sessions, kept for the next message to the same place with the same
+ * credentials. Owns their end: after a while, after enough messages, or when
+ * there are too many.
+ *
+ * Never keeps a session that has behaved oddly: one on which the server says
+ * anything while it is idle is closed at once.
+ */
+
+import {
+  checkOptions,
+  milliseconds,
+  object,
+  type Rule,
+  type Rules,
+  whole,
+} from "../options.ts";
+import type { SmtpClient } from "../client/client.ts";
+
+/** Options of {@linkcode ClientPool}. */
+export interface ClientPoolOptions {
+  /**
+   * How long a session may be idle, in milliseconds.
+   *
+   * @default {5000}
+   */
+  readonly idleMs?: number | undefined;
+  /**
+   * Idle sessions for one place.
+   *
+   * @default {20}
+   */
+  readonly maxIdlePerKey?: number | undefined;
+  /**
+   * Idle sessions in all; the oldest is closed first.
+   *
+   * @default {100}
+   */
+  readonly maxIdle?: number | undefined;
+  /**
+   * Messages over one session.
+   *
+   * @default {100}
+   */
+  readonly maxUses?: number | undefined;
+}
+
+const RULES: Rules<ClientPoolOptions> = {
+  idleMs: milliseconds,
+  maxIdlePerKey: whole(),
+  maxIdle: whole(),
+  maxUses: whole(1),
+};
+
+/** What {@linkcode ClientPoolOptions} must be, inside other options. */
+export const POOL_RULE: Rule = object(RULES, "{ idleMs: 5000 }");
+
+interface Idle {
+  readonly key: string;
+  readonly client: SmtpClient;
+  readonly timer: ReturnType<typeof setTimeout>;
+}
+
+/**
+ * Keeps idle sessions.
+ *
+ * @example Sessions that wait for a second
+ * ```ts
+ * import { ClientPool } from "@smtp/server";
+ *
+ * await using pool = new ClientPool({ idleMs: 1000 });
+ * console.assert(pool.take("192.0.2.1 25") === undefined);
+ * ```
+ */
+export class ClientPool {
+  readonly #idle = new Set<Idle>();
+  readonly #quitting = new Set<Promise<void>>();
+  readonly #idleMs: number;
+  readonly #maxIdlePerKey: number;
+  readonly #maxIdle: number;
+  readonly #maxUses: number;
+  #closed = false;
+
+  /**
+   * Makes an empty pool.
+   *
+   * @param options How long, and how many
+   */
+  constructor(options: ClientPoolOptions = {}) {
+    checkOptions("ClientPool", options, RULES);
+    this.#idleMs = options.idleMs ?? 5000;
+    this.#maxIdlePerKey = options.maxIdlePerKey ?? 20;
+    this.#maxIdle = options.maxIdle ?? 100;
+    this.#maxUses = options.maxUses ?? 100;
+  }
+
+  /** Idle sessions. */
+  get size(): number {
+    return this.#idle.size;
+  }
+
+  /**
+   * Takes an idle session, the one used last.
+   *
+   * @param key What makes sessions alike: host, address, port, security and credentials
+   */
+  take(key: string): SmtpClient | undefined {
+    let found: Idle | undefined;
+    for (const idle of this.#idle) if (idle.key === key) found = idle;
+    if (!found) return undefined;
+    this.#forget(found);
+    return found.client;
+  }
+
+  /** Gives a session back; it is kept or ended. */
+  give(key: string, client: SmtpClient): void {
+    const alike = [...this.#idle].filter((idle) => idle.key === key);
+    const keeps = !this.#closed && client.isReusable &&
+      client.sent < this.#maxUses && alike.length < this.#maxIdlePerKey;
+    if (!keeps) return this.#end(client);
+    const timer = setTimeout(() => {
+      this.#forget(idle);
+      this.#end(client);
+    }, this.#idleMs);
+    const idle: Idle = { key, client, timer };
+    this.#idle.add(idle);
+    client.watch(() => this.#forget(idle));
+    for (const oldest of this.#idle) {
+      if (this.#idle.size <= this.#maxIdle) return;
+      this.#forget(oldest);
+      this.#end(oldest.client);
+    }
+  }
+
+  /** Ends all idle sessions with QUIT and keeps none from now on. Idempotent. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const idle of [...this.#idle]) {
+      this.#forget(idle);
+      this.#end(idle.client);
+    }
+    await Promise.all(this.#quitting);
+  }
+
+  /** As {@linkcode ClientPool.close}. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #forget(idle: Idle): void {
+    clearTimeout(idle.timer);
+    this.#idle.delete(idle);
+  }
+
+  #end(client: SmtpClient): void {
+    const quit = client.quit().finally(() => this.#quitting.delete(quit));
+    this.#quitting.add(quit);
+  }
+}

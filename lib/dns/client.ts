@@ -1,0 +1,439 @@
+/**
+ * Questions to the DNS as a mail server has them: where a domain takes its
+ * mail, what a client's name is, whether a blocklist knows it.
+ *
+ * Never throws for what a name server says or leaves unsaid: outcomes are
+ * values, because "there is none" and "nobody knows" must not be mistaken for
+ * each other. Never waits without a limit, and leaves no timer or socket
+ * behind.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-5 | RFC 5321 section 5},
+ * {@link https://www.rfc-editor.org/rfc/rfc7505 | RFC 7505}
+ */
+
+import {
+  type AddressesOptions,
+  type BlocklistOutcome,
+  confirmReverse,
+  lookupAddresses,
+  lookupBlocklist,
+  type ReverseOutcome,
+} from "./lookups.ts";
+import { ExpiringCache } from "./cache.ts";
+import { confirmByDatagram, type DnsConfirm } from "./confirm.ts";
+import { Deadline, Flights, MAX_TIMEOUT_MS } from "./single_flight.ts";
+import {
+  type DnsResolver,
+  FailOver,
+  type FailOverAskOptions,
+} from "./exchange.ts";
+import {
+  abortSignal,
+  anyNumber,
+  callable,
+  checkOptions,
+  list,
+  object,
+  type Rule,
+  type Rules,
+  text,
+  where,
+} from "../options.ts";
+import { normalizeName, pointerName } from "./name.ts";
+import { parseNameServer, systemNameServers } from "./name_server.ts";
+import {
+  type DnsOutcome,
+  type DnsOutcomeOf,
+  type DnsQueryOptions,
+  type DnsRecordType,
+  failed,
+  type MxOutcome,
+} from "./outcome.ts";
+import type { AnyOutcome } from "./records.ts";
+import type { DnsQuestion } from "./verdict.ts";
+import { resolveAny } from "./wire_resolver.ts";
+
+/** Options of {@linkcode DnsClient}. */
+export interface DnsClientOptions {
+  /**
+   * The name servers, asked in this order, as `"192.0.2.53"`,
+   * `"192.0.2.53:5353"` or `"[2001:db8::53]:5353"`. When one keeps silent the
+   * next is asked, and stays first in line while it answers. They must
+   * recurse.
+   *
+   * @default {the system's}
+   */
+  nameServers?: readonly string[] | undefined;
+  /**
+   * How long one question may take in milliseconds, over all servers and
+   * attempts.
+   *
+   * @default {5000}
+   */
+  timeoutMs?: number | undefined;
+  /**
+   * How often a server is asked that does not answer. The time for one question
+   * is shared out evenly over the servers or the attempts, whichever are more.
+   *
+   * @default {2}
+   */
+  attempts?: number | undefined;
+  /**
+   * How many outcomes are remembered; 0 remembers none. Failures never are.
+   *
+   * @default {1000}
+   */
+  cacheSize?: number | undefined;
+  /**
+   * How long records are remembered in milliseconds. The platform does not tell
+   * how long they are good for, so this should be short.
+   *
+   * @default {60000}
+   */
+  maxTtlMs?: number | undefined;
+  /**
+   * How long it is remembered that there are no records, in milliseconds.
+   *
+   * @default {30000}
+   */
+  negativeTtlMs?: number | undefined;
+  /**
+   * Asks for records in place of `Deno.resolveDns`, in tests. The name comes
+   * with a final dot; to say that there is no record it throws
+   * `Deno.errors.NotFound`.
+   */
+  resolver?: DnsResolver | undefined;
+  /**
+   * Finds out why there were no records, in tests. Without it, a `resolver` of
+   * one's own is believed at once.
+   */
+  confirm?: DnsConfirm | undefined;
+  /**
+   * The clock of the cache, in milliseconds, in tests.
+   *
+   * @default {performance.now}
+   */
+  now?: (() => number) | undefined;
+}
+
+const RULES: Rules<DnsClientOptions> = {
+  nameServers: list(text(), 'an array of addresses, as ["192.0.2.53"]'),
+  timeoutMs: anyNumber,
+  attempts: anyNumber,
+  cacheSize: anyNumber,
+  maxTtlMs: anyNumber,
+  negativeTtlMs: anyNumber,
+  resolver: callable(),
+  confirm: callable(),
+  now: callable(),
+};
+const EXAMPLE = '{ nameServers: ["192.0.2.53"] }';
+
+/** What {@linkcode DnsClientOptions} must be, inside other options. */
+export const DNS_RULE: Rule = object(RULES, EXAMPLE);
+
+const QUERY_RULES: Rules<DnsQueryOptions> = {
+  timeoutMs: anyNumber,
+  signal: abortSignal,
+};
+const ADDRESSES_RULES: Rules<AddressesOptions> = {
+  ...QUERY_RULES,
+  families: list(
+    where("4 or 6", (value) => value === 4 || value === 6),
+    "an array of 4 and 6",
+  ),
+};
+const EMPTY_QUERY: DnsQueryOptions = Object.freeze({});
+
+const EMPTY: DnsClientOptions = Object.freeze({});
+
+/**
+ * Asks name servers. Requires `allow-net`, and `allow-sys=networkInterfaces`
+ * to find the system's name servers if none are given. Holds nothing that must
+ * be closed.
+ *
+ * @example Where a domain takes its mail
+ * ```ts
+ * import { DnsClient } from "@smtp/server";
+ *
+ * const dns = new DnsClient({
+ *   resolver: () =>
+ *     Promise.resolve([{ preference: 10, exchange: "MX.Example.com." }]),
+ * });
+ * const outcome = await dns.mx("example.com");
+ * console.assert(outcome.status === "found");
+ * if (outcome.status === "found") {
+ *   console.assert(outcome.records[0]?.exchange === "mx.example.com");
+ * }
+ * ```
+ *
+ * @example With name servers of one's own
+ * ```ts
+ * import { DnsClient } from "@smtp/server";
+ *
+ * const dns = new DnsClient({
+ *   nameServers: ["127.0.0.1:5353", "[::1]"],
+ *   timeoutMs: 10,
+ * });
+ * // Where nobody answers, that is the outcome: it does not throw.
+ * const { status } = await dns.a("example.com");
+ * console.assert(["found", "none", "failed"].includes(status));
+ * ```
+ */
+export class DnsClient {
+  readonly #timeoutMs: number;
+  readonly #maxTtlMs: number;
+  readonly #negativeTtlMs: number;
+  readonly #now: () => number;
+  readonly #servers: FailOver;
+  readonly #cache: ExpiringCache<AnyOutcome>;
+  readonly #flights = new Flights<AnyOutcome>();
+
+  /**
+   * Makes a client; asks nothing yet.
+   *
+   * @param options Which servers to ask, and how long
+   * @throws {SyntaxError} If a name server's address is malformed
+   * @throws {RangeError} If a number is out of range, or the list of name
+   * servers is empty
+   */
+  constructor(options: DnsClientOptions = EMPTY) {
+    checkOptions("DnsClient", options, RULES, EXAMPLE);
+    const given = options.nameServers?.map(parseNameServer);
+    if (given?.length === 0) {
+      throw new RangeError(
+        "Cannot make a DNS client without name servers: want at least 1, or the option left out",
+      );
+    }
+    this.#timeoutMs = checkTimeout(options.timeoutMs ?? 5_000);
+    this.#maxTtlMs = checkNumber("maxTtlMs", options.maxTtlMs ?? 60_000);
+    this.#negativeTtlMs = checkNumber(
+      "negativeTtlMs",
+      options.negativeTtlMs ?? 30_000,
+    );
+    this.#now = options.now ?? (() => performance.now());
+    this.#cache = new ExpiringCache(
+      checkNumber("cacheSize", options.cacheSize ?? 1_000),
+    );
+    this.#servers = new FailOver({
+      servers: given ? () => given : systemNameServers,
+      attempts: checkNumber("attempts", options.attempts ?? 2, { least: 1 }),
+      resolver: options.resolver ?? resolveAny,
+      confirm: options.confirm ??
+        (options.resolver ? undefined : confirmByDatagram),
+    });
+  }
+
+  /**
+   * Asks for the records of a type. A text that is no domain name is answered
+   * with "none" and asked of nobody.
+   *
+   * @param type The type of record, in upper case
+   * @param name A domain name, with U-labels or A-labels; for PTR an address too
+   * @throws The signal's reason if `signal` fires
+   * @throws {RangeError} If `timeoutMs` is out of range
+   * @throws {Deno.errors.NotCapable} If the permission to ask is missing
+   */
+  async query<T extends DnsRecordType>(
+    type: T,
+    name: string,
+    options: DnsQueryOptions = EMPTY_QUERY,
+  ): Promise<DnsOutcomeOf<T>> {
+    if (options !== EMPTY_QUERY) {
+      checkOptions("DnsClient.query", options, QUERY_RULES);
+    }
+    const timeoutMs = checkTimeout(options.timeoutMs ?? this.#timeoutMs);
+    options.signal?.throwIfAborted();
+    const asked = type === "PTR" ? pointerName(name) : normalizeName(name);
+    const outcome = asked === undefined
+      ? { status: "none", why: "not-a-name" } as const
+      : await this.#recall({ type, name: asked }, { ...options, timeoutMs });
+    // The records were made by the reader for this type.
+    return outcome as DnsOutcomeOf<T>;
+  }
+
+  /**
+   * Asks where a domain takes its mail. "none" leaves the domain's own
+   * addresses to be tried (RFC 5321 section 5.1), "null-mx" does not.
+   *
+   * @returns The exchangers in order of preference
+   */
+  mx(name: string, options?: DnsQueryOptions): Promise<MxOutcome> {
+    return this.query("MX", name, options);
+  }
+
+  /** Asks for the IPv4 addresses of a host. */
+  a(name: string, options?: DnsQueryOptions): Promise<DnsOutcome<string>> {
+    return this.query("A", name, options);
+  }
+
+  /** Asks for the IPv6 addresses of a host. */
+  aaaa(name: string, options?: DnsQueryOptions): Promise<DnsOutcome<string>> {
+    return this.query("AAAA", name, options);
+  }
+
+  /**
+   * Asks for the names of an address. A name here is a claim of whoever runs
+   * the address; {@linkcode DnsClient.confirmReverse} checks it.
+   *
+   * @param address An IP address, or its name below `in-addr.arpa` or `ip6.arpa`
+   */
+  ptr(
+    address: string,
+    options?: DnsQueryOptions,
+  ): Promise<DnsOutcome<string>> {
+    return this.query("PTR", address, options);
+  }
+
+  /** Asks for the texts at a name. */
+  txt(name: string, options?: DnsQueryOptions): Promise<DnsOutcome<string>> {
+    return this.query("TXT", name, options);
+  }
+
+  /**
+   * Asks for the addresses of a host in both families at once. An IP address
+   * is its own answer.
+   *
+   * @returns "found" if either family has any; "failed" if there may be some
+   * that could not be had; else "none"
+   *
+   * @example An address needs no question
+   * ```ts
+   * import { DnsClient } from "@smtp/server";
+   *
+   * const outcome = await new DnsClient().addresses("192.0.2.1");
+   * console.assert(outcome.status === "found");
+   * ```
+   */
+  addresses(
+    host: string,
+    options?: AddressesOptions,
+  ): Promise<DnsOutcome<string>> {
+    if (options !== undefined) {
+      checkOptions("DnsClient.addresses", options, ADDRESSES_RULES);
+    }
+    return lookupAddresses(this, { ...options, host });
+  }
+
+  /**
+   * Asks a blocklist for an address (RFC 5782), and for the reason if it is
+   * listed.
+   *
+   * @param address The client's IP address; other text is never listed
+   * @param zone The blocklist's domain, as `"dnsbl.example"`
+   * @throws {TypeError} If the zone is no domain name
+   *
+   * @example The test entry of RFC 5782
+   * ```ts
+   * import { DnsClient } from "@smtp/server";
+   *
+   * const listed = "2.0.0.127.dnsbl.example.";
+   * const dns = new DnsClient({
+   *   nameServers: ["127.0.0.1"],
+   *   resolver: async (name, type) => {
+   *     if (name === listed && type === "A") return await ["127.0.0.2"];
+   *     throw new Deno.errors.NotFound("no records");
+   *   },
+   * });
+   * const outcome = await dns.lookupBlocklist("127.0.0.2", "dnsbl.example");
+   * console.assert(outcome.status === "listed");
+   * ```
+   */
+  lookupBlocklist(
+    address: string,
+    zone: string,
+    options?: DnsQueryOptions,
+  ): Promise<BlocklistOutcome> {
+    return lookupBlocklist(this, { ...options, address, zone });
+  }
+
+  /**
+   * Asks for the names of an address, and keeps those that lead back to it
+   * (forward-confirmed reverse DNS, RFC 8601 section 2.7.3).
+   *
+   * @param address The client's IP address
+   *
+   * @example A client's true name
+   * ```ts
+   * import { DnsClient } from "@smtp/server";
+   *
+   * const dns = new DnsClient({
+   *   nameServers: ["127.0.0.1"],
+   *   resolver: async (_name, type) =>
+   *     await (type === "PTR" ? ["mail.example.com."] : ["192.0.2.1"]),
+   * });
+   * const { status, confirmed } = await dns.confirmReverse("192.0.2.1");
+   * console.assert(status === "confirmed");
+   * console.assert(confirmed[0] === "mail.example.com");
+   * ```
+   */
+  confirmReverse(
+    address: string,
+    options?: DnsQueryOptions,
+  ): Promise<ReverseOutcome> {
+    return confirmReverse(this, { ...options, address });
+  }
+
+  /** Answers from memory, or by asking. */
+  async #recall(
+    question: DnsQuestion,
+    options: DnsQueryOptions & { timeoutMs: number },
+  ): Promise<AnyOutcome> {
+    const { timeoutMs, signal } = options;
+    const key = `${question.type} ${question.name}`;
+    const known = this.#cache.get(key, this.#now());
+    if (known !== undefined) return known;
+    using deadline = new Deadline(timeoutMs, signal);
+    try {
+      // Who has less time shares no question with who has more: the waits
+      // for each server depend on it.
+      return await this.#flights.join(`${key} ${timeoutMs}`, {
+        start: (unwanted) =>
+          this.#ask(question, { timeoutMs, signal: unwanted }),
+        signal: deadline.signal,
+      });
+    } catch (error) {
+      if (!deadline.expired) throw error;
+      const { type, name } = question;
+      return failed(
+        "timeout",
+        `No answer to ${type} "${name}" within ${timeoutMs} ms`,
+      );
+    }
+  }
+
+  async #ask(
+    question: DnsQuestion,
+    options: FailOverAskOptions,
+  ): Promise<AnyOutcome> {
+    const outcome = await this.#servers.ask(question, options);
+    if (outcome.status !== "failed") {
+      const ttlMs = outcome.status === "none"
+        ? this.#negativeTtlMs
+        : this.#maxTtlMs;
+      this.#cache.set(`${question.type} ${question.name}`, {
+        value: outcome,
+        until: this.#now() + ttlMs,
+      });
+    }
+    return outcome;
+  }
+}
+
+function checkTimeout(timeoutMs: number): number {
+  if (timeoutMs >= 1 && timeoutMs <= MAX_TIMEOUT_MS) return timeoutMs;
+  throw new RangeError(
+    `Cannot wait ${timeoutMs} ms for an answer: want 1 to ${MAX_TIMEOUT_MS}`,
+  );
+}
+
+function checkNumber(
+  name: string,
+  value: number,
+  options: { least: number } = { least: 0 },
+): number {
+  if (Number.isInteger(value) && value >= options.least) return value;
+  throw new RangeError(
+    `Cannot make a DNS client with ${name} ${value}: want a whole number from ${options.least}`,
+  );
+}

@@ -1,0 +1,98 @@
+/**
+ * Who is to be told of what: from the progress of a message to the notices that
+ * its sender is owed. Pure; knows NOTIFY and the null sender, and nothing of
+ * the form of a notice.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc3461#section-4.1 | RFC 3461 sections 4.1}
+ * and {@link https://www.rfc-editor.org/rfc/rfc3461#section-5.2 | 5.2}
+ */
+
+import type {
+  EnvelopeRecipient,
+  RecipientProgress,
+  SpoolEntry,
+} from "../spool/envelope.ts";
+
+/** What a notice is about. */
+export type NoticeKind = "failed" | "delayed" | "succeeded";
+
+/** The recipients whose final status has not been dealt with, by what is to be done. */
+export interface OpenReports {
+  /** All that failed: the program is to be told. */
+  readonly failed: readonly number[];
+  /** Failed, and the sender wants to know. */
+  readonly toReturn: readonly number[];
+  /** Delivered or relayed, and the sender asked to be told. */
+  readonly succeeded: readonly number[];
+}
+
+/** What the program and the sender are still to be told. */
+export function openReports(entry: SpoolEntry): OpenReports {
+  const failed: number[] = [];
+  const toReturn: number[] = [];
+  const succeeded: number[] = [];
+  for (const [index, one] of entry.progress.recipients.entries()) {
+    if (one.status === "failed" && !one.reported) failed.push(index);
+  }
+  eachRecipient(entry, (recipient, progress, index) => {
+    if (progress.reported) return;
+    if (progress.status === "failed") {
+      if (wants(recipient, "FAILURE")) toReturn.push(index);
+    } else if (
+      progress.status === "relayed" || progress.status === "delivered"
+    ) {
+      if (wants(recipient, "SUCCESS")) succeeded.push(index);
+    }
+  });
+  return { failed, toReturn, succeeded };
+}
+
+/** Whether the program or the sender is still to be told of anything. */
+export function hasOpenReports(entry: SpoolEntry): boolean {
+  const { failed, succeeded } = openReports(entry);
+  return failed.length > 0 || succeeded.length > 0;
+}
+
+/**
+ * Those whom a notice of delay is about: tried in vain, and not opted out.
+ *
+ * @param isStuck Whether those count that are in line and could not even be
+ * tried: their destination has not answered when others were
+ */
+export function delayedRecipients(
+  entry: SpoolEntry,
+  isStuck: boolean,
+): readonly number[] {
+  const delayed: number[] = [];
+  eachRecipient(entry, (recipient, progress, index) => {
+    const { status, attempts } = progress;
+    if (status !== "pending" || (attempts === 0 && !isStuck)) return;
+    if (wants(recipient, "DELAY")) delayed.push(index);
+  });
+  return delayed;
+}
+
+function eachRecipient(
+  entry: SpoolEntry,
+  action: (
+    recipient: EnvelopeRecipient,
+    progress: RecipientProgress,
+    index: number,
+  ) => void,
+): void {
+  // Nobody is told of a notice that went astray: two hosts would send each
+  // other notices forever (RFC 5321 section 6.1).
+  if (entry.envelope.from === "") return;
+  for (const [index, recipient] of entry.envelope.recipients.entries()) {
+    action(recipient, entry.progress.recipients[index]!, index);
+  }
+}
+
+/** Whether the sender wants to hear of it; without NOTIFY, of all but success. */
+function wants(
+  recipient: EnvelopeRecipient,
+  what: "SUCCESS" | "FAILURE" | "DELAY",
+): boolean {
+  const { notify } = recipient.parameters;
+  return notify === undefined ? what !== "SUCCESS" : notify.includes(what);
+}

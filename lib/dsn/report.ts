@@ -1,0 +1,394 @@
+/**
+ * The notice itself: a multipart/report with words for people, fields for
+ * programs, and the message or its header block. Pure: what goes in decides
+ * every byte that comes out.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc3464 | RFC 3464},
+ * {@link https://www.rfc-editor.org/rfc/rfc6522 | RFC 6522},
+ * {@link https://www.rfc-editor.org/rfc/rfc6533 | RFC 6533},
+ * {@link https://www.rfc-editor.org/rfc/rfc3834 | RFC 3834}
+ *
+ * The machine-readable part of a notice: the fields of a message/delivery-status
+ * or, where an address needs it, of a message/global-delivery-status. Pure text
+ * making.
+ *
+ * Danger: ENVID, ORCPT, addresses and replies come from strangers. Each may
+ * hold line ends once it is decoded, and would add fields of its own; so every
+ * value passes through one function that lets no control character through.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc3464#section-2 | RFC 3464 section 2},
+ * {@link https://www.rfc-editor.org/rfc/rfc3461#section-6.3 | RFC 3461 section 6.3},
+ * {@link https://www.rfc-editor.org/rfc/rfc6533#section-3 | RFC 6533 section 3}
+ */
+
+import { concat, isAscii } from "../protocol/bytes.ts";
+import { asciiMailbox } from "../protocol/domain.ts";
+import { foldLongLines } from "../protocol/folding.ts";
+import { findHeaderEnd } from "../protocol/headers.ts";
+import { formatDate } from "../protocol/trace.ts";
+import type { NoticeKind } from "./policy.ts";
+import type { RcptParameters } from "../protocol/parameters.ts";
+import type { RecipientAnswer } from "../spool/envelope.ts";
+
+/** Bytes of a line without its line end (RFC 5322 section 2.1.1). */
+export const MAX_LINE = 998;
+const encoder = new TextEncoder();
+
+/** What a notice is made of. */
+export interface NoticeInit {
+  /** What it is about. */
+  readonly kind: NoticeKind;
+  /** The sender of the message, who gets the notice, without brackets. */
+  readonly to: string;
+  /** The address in its From field. */
+  readonly from: string;
+  /** When it is made, in milliseconds since 1970. */
+  readonly now: number;
+  /** Unique: names the notice in Message-ID and separates its parts. Letters and digits. */
+  readonly unique: string;
+  /** What is reported. */
+  readonly status: DeliveryStatus;
+  /** Whether the message came with SMTPUTF8. */
+  readonly smtpUtf8: boolean;
+  /** The bytes that are returned: the header block, or the whole message. */
+  readonly returned: Uint8Array;
+  /** Whether {@linkcode NoticeInit.returned} is the whole message. */
+  readonly isWhole: boolean;
+}
+
+/** A notice, ready to be sent with the null reverse-path. */
+export interface Notice {
+  /** The bytes, with CRLF line ends. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Whether it must be sent with SMTPUTF8. */
+  readonly smtpUtf8: boolean;
+  /** Whether it must be sent with BODY=8BITMIME. */
+  readonly eightBit: boolean;
+}
+
+/** Makes a notice. */
+export function makeNotice(given: NoticeInit): Notice {
+  const init = inAscii(given);
+  const { status, returned } = init;
+  const global = needsGlobalStatus(status);
+  const eightBit = returned.some((octet) => octet > 127);
+  const isEightBit = eightBit || global || !isAscii(explain(init));
+  const boundary = freeBoundary(init);
+  const start = [
+    headerFields(init, { boundary, isEightBit }),
+    "This is a report in parts for mail programs.\r\n",
+    part(boundary, textType(init), explain(init)),
+    part(
+      boundary,
+      global
+        ? ["message/global-delivery-status", "8bit"]
+        : ["message/delivery-status", "7bit"],
+      formatDeliveryStatus(status),
+    ),
+    part(boundary, returnedType(init, { global, eightBit }), ""),
+  ].join("");
+  const bytes = concat([
+    encoder.encode(start),
+    returned,
+    encoder.encode(`\r\n--${boundary}--\r\n`),
+  ]);
+  return {
+    bytes,
+    // UTF-8 within the parts needs 8BITMIME only; in the envelope and the
+    // header block it needs SMTPUTF8.
+    smtpUtf8: !isAscii(init.to) || !isAscii(init.from),
+    eightBit: isEightBit,
+  };
+}
+
+/** The same with A-labels wherever a local part is ASCII, and no long line in the header. */
+function inAscii(init: NoticeInit): NoticeInit {
+  const { status, returned } = init;
+  const end = init.isWhole ? findHeaderEnd(returned, 0) : returned.length;
+  const head = end < 0 ? returned.length : end;
+  return {
+    ...init,
+    to: asciiMailbox(init.to),
+    from: asciiMailbox(init.from),
+    status: {
+      ...status,
+      reportingMta: asciiMailbox(status.reportingMta),
+      recipients: status.recipients.map(asciiRecipient),
+    },
+    returned: concat([
+      foldLongLines(returned.subarray(0, head), MAX_LINE),
+      returned.subarray(head),
+    ]),
+  };
+}
+
+function asciiRecipient(recipient: StatusRecipient): StatusRecipient {
+  const { address, parameters } = recipient;
+  const { orcpt } = parameters;
+  if (isAscii(address) && isAscii(orcpt?.address ?? "")) return recipient;
+  const original = orcpt && asciiMailbox(orcpt.address);
+  const isChanged = original !== undefined && original !== orcpt!.address;
+  return {
+    ...recipient,
+    address: asciiMailbox(address),
+    parameters: isChanged
+      ? { ...parameters, orcpt: { type: "rfc822", address: original } }
+      : parameters,
+  };
+}
+
+/**
+ * A notice with less of the message in it: its header block in place of the
+ * whole, or nothing of it. `undefined` for what is no such notice, and for one
+ * that has nothing to leave out.
+ *
+ * @param notice A notice of {@linkcode makeNotice}
+ */
+export function reduceNotice(
+  notice: Uint8Array,
+): Uint8Array<ArrayBuffer> | undefined {
+  const text = latin1.decode(notice);
+  const boundary = /\r\n\tboundary="(=_[^"\r\n]+)"\r\n/.exec(text)?.[1];
+  if (boundary === undefined || !text.includes(AUTOMATIC)) return undefined;
+  const last = text.lastIndexOf(`\r\n--${boundary}\r\n`);
+  const part = PART.exec(text.slice(last));
+  if (last < 0 || part === null) return undefined;
+  const start = encoder.encode(`\r\n--${boundary}\r\n`).length;
+  const end = encoder.encode(`\r\n--${boundary}--\r\n`);
+  const before = notice.subarray(0, last);
+  const [whole, type, encoding] = part;
+  if (type!.endsWith("headers")) return concat([before, end]);
+  const body = notice.subarray(last + whole.length);
+  const header = findHeaderEnd(body, 0);
+  if (header < 0) return concat([before, end]);
+  const headersType = type === "message/global"
+    ? "message/global-headers"
+    : "text/rfc822-headers";
+  return concat([
+    notice.subarray(0, last + start),
+    encoder.encode(
+      `Content-Type: ${headersType}\r\n` +
+        `Content-Transfer-Encoding: ${encoding}\r\n\r\n`,
+    ),
+    body.subarray(0, Math.max(0, header - 2)),
+    end,
+  ]);
+}
+
+/** The beginning of the part with what is returned, and nothing but that. */
+const PART =
+  /^\r\n--[^\r\n]+\r\nContent-Type: (message\/rfc822|message\/global|text\/rfc822-headers|message\/global-headers)\r\nContent-Transfer-Encoding: ([78]bit)\r\n\r\n/;
+const AUTOMATIC = "\r\nAuto-Submitted: auto-replied\r\n";
+const latin1 = new TextDecoder("latin1");
+
+/** A boundary that is not in what is returned: its sender may have guessed the next one. */
+function freeBoundary({ unique, returned }: NoticeInit): string {
+  const text = new TextDecoder("latin1").decode(returned);
+  let boundary = `=_${unique}`;
+  while (text.includes(`--${boundary}`)) boundary += "_";
+  return boundary;
+}
+
+function headerFields(
+  init: NoticeInit,
+  form: { readonly boundary: string; readonly isEightBit: boolean },
+): string {
+  const { reportingMta } = init.status;
+  return [
+    `Date: ${formatDate(init.now, 0)}`,
+    `From: Mail delivery <${printable(init.from, true)}>`,
+    `To: <${printable(init.to, true)}>`,
+    `Subject: ${SUBJECTS[init.kind]}`,
+    `Message-ID: <${init.unique}@${printable(reportingMta, false)}>`,
+    "Auto-Submitted: auto-replied",
+    "MIME-Version: 1.0",
+    `Content-Type: multipart/report; report-type=${
+      needsGlobalStatus(init.status)
+        ? "global-delivery-status"
+        : "delivery-status"
+    };`,
+    `\tboundary="${form.boundary}"`,
+    `Content-Transfer-Encoding: ${form.isEightBit ? "8bit" : "7bit"}`,
+    "",
+    "",
+  ].join("\r\n");
+}
+
+const SUBJECTS: Readonly<Record<NoticeKind, string>> = {
+  failed: "Your message could not be delivered",
+  delayed: "Your message is delayed",
+  succeeded: "Your message has been delivered",
+};
+
+type PartType = readonly [type: string, encoding: string];
+
+function part(boundary: string, type: PartType, content: string): string {
+  return `\r\n--${boundary}\r\nContent-Type: ${type[0]}\r\n` +
+    `Content-Transfer-Encoding: ${type[1]}\r\n\r\n${content}`;
+}
+
+function textType(init: NoticeInit): PartType {
+  return isAscii(explain(init))
+    ? ["text/plain; charset=us-ascii", "7bit"]
+    : ["text/plain; charset=utf-8", "8bit"];
+}
+
+function returnedType(
+  init: NoticeInit,
+  needs: { readonly global: boolean; readonly eightBit: boolean },
+): PartType {
+  const utf8 = init.smtpUtf8 && (needs.global || needs.eightBit);
+  const type = init.isWhole
+    ? (utf8 ? "message/global" : "message/rfc822")
+    : (utf8 ? "message/global-headers" : "text/rfc822-headers");
+  return [type, needs.eightBit ? "8bit" : "7bit"];
+}
+
+/** The words for people. */
+function explain(init: NoticeInit): string {
+  const host = printable(init.status.reportingMta, false);
+  const lines = [
+    `This is the mail server at ${host}.`,
+    "",
+    ...INTRODUCTIONS[init.kind],
+  ];
+  for (const { address, answer, retryUntil } of init.status.recipients) {
+    // What was found out here is not to be laid at a host's door.
+    const source = answer.isReply && answer.remoteMta !== undefined
+      ? `${answer.remoteMta} said: `
+      : "";
+    lines.push("", `  ${printable(address, true)}`);
+    lines.push(`    ${printable(source + answer.text, false)}`);
+    if (retryUntil !== undefined) {
+      lines.push(`    Tried until ${formatDate(retryUntil, 0)}`);
+    }
+  }
+  const what = init.isWhole ? "your message" : "the header of your message";
+  lines.push("", `A report for mail programs and ${what} follow.`);
+  return `${lines.join("\r\n")}\r\n`;
+}
+
+const INTRODUCTIONS: Readonly<Record<NoticeKind, readonly string[]>> = {
+  failed: [
+    "Your message could not be delivered to the recipients below.",
+    "Nothing further will be tried.",
+  ],
+  delayed: [
+    "Your message could not be delivered yet to the recipients below.",
+    "You need not send it again: the server goes on trying.",
+  ],
+  succeeded: [
+    "Your message has been delivered to the recipients below, or passed on",
+    "to a server from which no further report can be expected.",
+  ],
+};
+
+/** Characters of a line before it is folded (RFC 5322 section 2.1.1). */
+const WANTED = 78;
+/** Bytes of a line that no folding can shorten further (RFC 5321 section 4.5.3.1.6). */
+const LIMIT = 900;
+
+/** What is said of one recipient. */
+export interface StatusRecipient {
+  /** The forward-path without brackets. */
+  readonly address: string;
+  /** NOTIFY and ORCPT. */
+  readonly parameters: RcptParameters;
+  /** What happened. */
+  readonly action: "failed" | "delayed" | "delivered" | "relayed";
+  /** What was last heard. */
+  readonly answer: RecipientAnswer;
+  /** Until when it is tried, in milliseconds since 1970; delayed only. */
+  readonly retryUntil?: number;
+}
+
+/** What is said of the message and its recipients. */
+export interface DeliveryStatus {
+  /** Name of the host that reports. */
+  readonly reportingMta: string;
+  /** ENVID of the message, decoded. */
+  readonly envid?: string | undefined;
+  /** When the message was accepted, in milliseconds since 1970. */
+  readonly arrivedAt: number;
+  /** The recipients. */
+  readonly recipients: readonly StatusRecipient[];
+}
+
+/** Whether the fields hold what only a message/global-delivery-status may hold. */
+function needsGlobalStatus(status: DeliveryStatus): boolean {
+  return status.recipients.some(({ address, parameters }) =>
+    !isAscii(address) || !isAscii(parameters.orcpt?.address ?? "")
+  );
+}
+
+/** Prints the fields, with CRLF line ends. */
+export function formatDeliveryStatus(status: DeliveryStatus): string {
+  const global = needsGlobalStatus(status);
+  const groups = [messageFields(status)];
+  for (const recipient of status.recipients) {
+    groups.push(recipientFields(recipient, global));
+  }
+  return groups.map((fields) =>
+    fields.map(([name, value]) => field(name, value, global)).join("")
+  ).join("\r\n");
+}
+
+type Field = readonly [name: string, value: string];
+
+function messageFields(status: DeliveryStatus): Field[] {
+  const fields: Field[] = [];
+  if (status.envid !== undefined) {
+    fields.push(["Original-Envelope-Id", status.envid]);
+  }
+  fields.push(["Reporting-MTA", `dns; ${status.reportingMta}`]);
+  fields.push(["Arrival-Date", formatDate(status.arrivedAt, 0)]);
+  return fields;
+}
+
+function recipientFields(recipient: StatusRecipient, global: boolean): Field[] {
+  const { address, action, answer, retryUntil } = recipient;
+  const { orcpt } = recipient.parameters;
+  const fields: Field[] = [];
+  if (orcpt !== undefined && orcpt.address !== "") {
+    fields.push(["Original-Recipient", `${orcpt.type}; ${orcpt.address}`]);
+  }
+  const type = global && !isAscii(address) ? "utf-8" : "rfc822";
+  fields.push(["Final-Recipient", `${type}; ${address}`]);
+  fields.push(["Action", action], ["Status", answer.status]);
+  // The host that reported the status (RFC 3464 section 2.3.5), if one did.
+  if (answer.isReply && answer.remoteMta !== undefined) {
+    fields.push(["Remote-MTA", `dns; ${answer.remoteMta}`]);
+  }
+  const origin = answer.isReply ? "smtp" : "x-local";
+  fields.push(["Diagnostic-Code", `${origin}; ${answer.text}`]);
+  fields.push(["Last-Attempt-Date", formatDate(answer.at, 0)]);
+  if (retryUntil !== undefined) {
+    fields.push(["Will-Retry-Until", formatDate(retryUntil, 0)]);
+  }
+  return fields;
+}
+
+/** One field, folded at blanks. */
+function field(name: string, value: string, global: boolean): string {
+  let line = `${name}:`;
+  let text = "";
+  for (const word of printable(value, global).split(" ")) {
+    if (word === "") continue;
+    if (line.length + 1 + word.length > WANTED && line !== `${name}:`) {
+      text += `${line}\r\n`;
+      line = "";
+    }
+    line += ` ${word}`;
+  }
+  return `${text}${line}\r\n`;
+}
+
+/** The text without control characters, without what the part may not hold, and bounded. */
+function printable(text: string, utf8: boolean): string {
+  // deno-lint-ignore no-control-regex
+  const clean = text.replace(/[\x00-\x1f\x7f-\x9f\u2028\u2029]/g, " ");
+  if (!utf8) return clean.slice(0, LIMIT).replace(/[^\x20-\x7e]/gu, "?");
+  // Bytes count, and none may be cut off its character.
+  const { read } = encoder.encodeInto(clean, new Uint8Array(LIMIT));
+  return clean.slice(0, read);
+}

@@ -1,0 +1,231 @@
+/**
+ * Makes the notices that a message's sender is owed, as additions to the spool.
+ * Reads the message's content; writes nothing and marks nothing as done.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc3461#section-6 | RFC 3461 section 6}
+ */
+
+import { asciiMailbox } from "../protocol/domain.ts";
+import {
+  makeNotice,
+  MAX_LINE,
+  reduceNotice,
+  type StatusRecipient,
+} from "./report.ts";
+import { findHeaderEnd } from "../protocol/headers.ts";
+import type { NoticeKind } from "./policy.ts";
+import type { Spool, SpoolAddition } from "../spool/spool.ts";
+import type { RecipientAnswer, SpoolEntry } from "../spool/envelope.ts";
+
+/** Bytes of a header block that are returned. */
+const HEADER_LIMIT = 64 * 1024;
+const NEVER = { notify: ["NEVER"] } as const;
+
+/** What a {@linkcode Notifier} is made of. */
+export interface NotifierInit {
+  /** Where the content of messages is. */
+  readonly spool: Spool;
+  /** Name of the host that reports. */
+  readonly hostname: string;
+  /** Address in the From field of notices. */
+  readonly from: string;
+  /** Bytes up to which a whole message is returned when its sender asked for it. */
+  readonly returnLimit: number;
+  /** Makes a unique name of letters and digits. */
+  readonly newId: () => string;
+}
+
+/** What a notice is about. */
+export interface NoticeRequest {
+  /** What happened. */
+  readonly kind: NoticeKind;
+  /** Whom it happened to. */
+  readonly indices: readonly number[];
+  /** Now, in milliseconds since 1970. */
+  readonly now: number;
+  /** When the message expires, in milliseconds since 1970. */
+  readonly expiresAt: number;
+}
+
+/** Makes notices. */
+export class Notifier {
+  readonly #init: NotifierInit;
+
+  /**
+   * Makes a maker of notices.
+   *
+   * @param init What it works with
+   */
+  constructor(init: NotifierInit) {
+    this.#init = init;
+  }
+
+  /** A notice to the sender of a message; goes out with the null reverse-path. */
+  async make(
+    entry: SpoolEntry,
+    request: NoticeRequest,
+  ): Promise<SpoolAddition> {
+    const { envelope } = entry;
+    const { hostname, from, newId } = this.#init;
+    const id = newId();
+    const { kind, now } = request;
+    let isWhole = this.#isWholeReturned(entry, kind);
+    let returned = await this.#returned(entry, isWhole);
+    if (isWhole && hasLongBodyLines(returned)) {
+      // A notice must not fail for what it returns.
+      isWhole = false;
+      returned = returned.subarray(0, headerLength(returned, returned.length));
+    }
+    const notice = makeNotice({
+      kind,
+      to: envelope.from,
+      from,
+      now,
+      unique: id,
+      status: {
+        reportingMta: hostname,
+        envid: envelope.parameters.envid,
+        arrivedAt: envelope.acceptedAt,
+        recipients: request.indices.map((index) =>
+          statusOf(entry, index, request)
+        ),
+      },
+      smtpUtf8: envelope.parameters.smtpUtf8 ?? false,
+      returned,
+      isWhole,
+    });
+    const { bytes } = notice;
+    return {
+      envelope: {
+        id,
+        from: "",
+        parameters: {
+          ...(notice.eightBit ? { body: "8BITMIME" } : {}),
+          ...(notice.smtpUtf8 ? { smtpUtf8: true } : {}),
+        },
+        recipients: [{
+          address: asciiMailbox(envelope.from),
+          parameters: NEVER,
+        }],
+        size: bytes.length,
+        acceptedAt: now,
+        options: {},
+      },
+      content: once(bytes),
+    };
+  }
+
+  /**
+   * The same notice with less of the message in it, for a sender's host that
+   * has refused the notice as it is; `undefined` where there is nothing to
+   * leave out, or the message is no notice of this queue.
+   */
+  async makeSmaller(
+    entry: SpoolEntry,
+    now: number,
+  ): Promise<SpoolAddition | undefined> {
+    const { envelope } = entry;
+    const limit = this.#init.returnLimit + 4 * HEADER_LIMIT;
+    if (envelope.from !== "" || envelope.size > limit) return undefined;
+    const bytes = reduceNotice(
+      await this.#returned(entry, true),
+    );
+    if (bytes === undefined) return undefined;
+    return {
+      envelope: {
+        ...envelope,
+        id: this.#init.newId(),
+        size: bytes.length,
+        acceptedAt: now,
+      },
+      content: once(bytes),
+    };
+  }
+
+  #isWholeReturned(entry: SpoolEntry, kind: NoticeKind): boolean {
+    const { parameters, size } = entry.envelope;
+    // A binary message has no place within one of lines.
+    return kind === "failed" && parameters.ret === "FULL" &&
+      parameters.body !== "BINARYMIME" && size <= this.#init.returnLimit;
+  }
+
+  /** The bytes that go back. A message that cannot be read must still be reported. */
+  async #returned(
+    entry: SpoolEntry,
+    isWhole: boolean,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    const { id, size } = entry.envelope;
+    const limit = isWhole ? size : Math.min(size, HEADER_LIMIT);
+    const bytes = new Uint8Array(limit);
+    let used = 0;
+    try {
+      for await (const chunk of this.#init.spool.content(id)) {
+        const part = chunk.subarray(0, limit - used);
+        bytes.set(part, used);
+        used += part.length;
+        if (used === limit) break;
+      }
+    } catch {
+      return bytes.subarray(0, isWhole ? 0 : headerLength(bytes, used));
+    }
+    return bytes.subarray(0, isWhole ? used : headerLength(bytes, used));
+  }
+}
+
+/** Bytes of the header block without the empty line; whole lines only. */
+function headerLength(bytes: Uint8Array, used: number): number {
+  const head = bytes.subarray(0, used);
+  const end = findHeaderEnd(head, 0);
+  if (end >= 2) return end - 2;
+  return head.lastIndexOf(10) + 1;
+}
+
+/** Whether a line behind the header is longer than a server must take. */
+function hasLongBodyLines(bytes: Uint8Array): boolean {
+  let line = headerLength(bytes, bytes.length);
+  for (;;) {
+    const feed = bytes.indexOf(10, line);
+    const end = feed < 0 ? bytes.length : feed - 1;
+    if (end - line > MAX_LINE) return true;
+    if (feed < 0) return false;
+    line = feed + 1;
+  }
+}
+
+function statusOf(
+  entry: SpoolEntry,
+  index: number,
+  request: NoticeRequest,
+): StatusRecipient {
+  const { address, parameters } = entry.envelope.recipients[index]!;
+  const { status, answer = NOTHING_HEARD } = entry.progress.recipients[index]!;
+  const { kind, expiresAt } = request;
+  const common = { address, parameters };
+  if (kind === "delayed") {
+    return { ...common, action: "delayed", answer, retryUntil: expiresAt };
+  }
+  if (kind === "failed") {
+    // What was refused for the time being until the time was over.
+    const isExpired = answer.status.startsWith("4");
+    return {
+      ...common,
+      action: "failed",
+      answer: isExpired ? { ...answer, status: "4.4.7" } : answer,
+    };
+  }
+  const action = status === "delivered" ? "delivered" : "relayed";
+  return { ...common, action, answer };
+}
+
+const NOTHING_HEARD: RecipientAnswer = {
+  at: 0,
+  text: "Not tried yet: its destination did not answer, or is busy",
+  isReply: false,
+  status: "4.4.1",
+};
+
+async function* once(
+  bytes: Uint8Array<ArrayBuffer>,
+): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  yield await Promise.resolve(bytes);
+}

@@ -1,0 +1,278 @@
+/**
+ * IP addresses as text and bytes: parsing, the canonical form, networks,
+ * reverse names and the address literals of SMTP.
+ *
+ * Never guesses: a byte with a leading zero (octal to some, decimal to
+ * others), a short form like `127.1` or a zone index is no address here,
+ * because what two programs read differently opens a hole in an access list.
+ * An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`) is the IPv4 client that a
+ * dual-stack socket shows; networks, reverse names and the loopback test treat
+ * it as that. Pure: no platform calls.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc4291#section-2.2 | RFC 4291 section 2.2},
+ * {@link https://www.rfc-editor.org/rfc/rfc5952 | RFC 5952},
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.3 | RFC 5321 section 4.1.3},
+ * {@link https://www.rfc-editor.org/rfc/rfc3596#section-2.5 | RFC 3596 section 2.5}
+ */
+
+const OCTET = /^(?:0|[1-9]\d{0,2})$/;
+const GROUP = /^[0-9a-fA-F]{1,4}$/;
+/** The longest text of an IPv6 address: eight groups, the last two in dotted form. */
+const MAX_TEXT = 45;
+
+/** The bytes of an IP address: four for IPv4, sixteen for IPv6. */
+export type IpBytes = readonly number[];
+
+/**
+ * Parses the text of an IPv4 address (four decimal bytes without leading
+ * zeros) or an IPv6 address (RFC 4291 section 2.2, without a zone index).
+ *
+ * @param text The text, without brackets
+ * @returns The 4 or 16 bytes, or `undefined` if it is no address
+ *
+ * @example Four bytes or sixteen
+ * ```ts
+ * import { parseIp } from "@smtp/server";
+ *
+ * console.assert(parseIp("192.0.2.1")?.length === 4);
+ * console.assert(parseIp("2001:db8::1")?.length === 16);
+ * console.assert(parseIp("127.1") === undefined);
+ * ```
+ */
+export function parseIp(text: string): IpBytes | undefined {
+  if (text.length > MAX_TEXT) return undefined;
+  return text.includes(":") ? parseIpv6(text) : parseIpv4(text);
+}
+
+function parseIpv4(text: string): number[] | undefined {
+  const parts = text.split(".");
+  if (parts.length !== 4) return undefined;
+  const bytes: number[] = [];
+  for (const part of parts) {
+    const value = OCTET.test(part) ? Number(part) : 256;
+    if (value > 255) return undefined;
+    bytes.push(value);
+  }
+  return bytes;
+}
+
+function parseIpv6(text: string): number[] | undefined {
+  const halves = text.split("::");
+  if (halves.length > 2) return undefined;
+  const compressed = halves.length === 2;
+  const head = parseGroups(halves[0]!, !compressed);
+  const tail = compressed ? parseGroups(halves[1]!, true) : [];
+  if (head === undefined || tail === undefined) return undefined;
+  const missing = 16 - head.length - tail.length;
+  // "::" stands for at least one group; without it there must be none missing.
+  if (compressed ? missing < 2 : missing !== 0) return undefined;
+  return [...head, ...new Array<number>(missing).fill(0), ...tail];
+}
+
+/** Parses `a:b:c`, where `last` says that the final part may be in dotted form. */
+function parseGroups(text: string, last: boolean): number[] | undefined {
+  const bytes: number[] = [];
+  if (text === "") return bytes;
+  const parts = text.split(":");
+  for (const [index, part] of parts.entries()) {
+    if (GROUP.test(part)) {
+      const value = parseInt(part, 16);
+      bytes.push(value >> 8, value & 0xff);
+      continue;
+    }
+    if (!last || index !== parts.length - 1) return undefined;
+    const dotted = parseIpv4(part);
+    if (dotted === undefined) return undefined;
+    bytes.push(...dotted);
+  }
+  return bytes;
+}
+
+/**
+ * Writes bytes as the one text that RFC 5952 calls canonical: lower case, no
+ * leading zeros, the first longest run of zero groups shortened, IPv4-mapped
+ * addresses in dotted form.
+ *
+ * @param bytes Four bytes, or sixteen
+ * @returns The canonical text
+ * @throws {RangeError} If there are neither 4 nor 16 bytes
+ *
+ * @example The canonical text of bytes
+ * ```ts
+ * import { formatIp } from "@smtp/server";
+ *
+ * console.assert(formatIp([192, 0, 2, 1]) === "192.0.2.1");
+ * ```
+ */
+export function formatIp(bytes: IpBytes): string {
+  if (bytes.length === 4) return bytes.join(".");
+  if (bytes.length !== 16) {
+    throw new RangeError(
+      `Cannot format an IP address of ${bytes.length} octets: want 4 or 16`,
+    );
+  }
+  if (isMapped(bytes)) return `::ffff:${bytes.slice(12).join(".")}`;
+  const groups: string[] = [];
+  for (let at = 0; at < 16; at += 2) {
+    groups.push(((bytes[at]! << 8) | bytes[at + 1]!).toString(16));
+  }
+  const { start, length } = longestZeroRun(groups);
+  // A single zero group is written out (RFC 5952 section 4.2.2).
+  if (length < 2) return groups.join(":");
+  const head = groups.slice(0, start).join(":");
+  return `${head}::${groups.slice(start + length).join(":")}`;
+}
+
+function longestZeroRun(
+  groups: readonly string[],
+): { start: number; length: number } {
+  let start = 0;
+  let length = 0;
+  let run = 0;
+  for (const [index, group] of groups.entries()) {
+    run = group === "0" ? run + 1 : 0;
+    if (run > length) [start, length] = [index - run + 1, run];
+  }
+  return { start, length };
+}
+
+/**
+ * The canonical text of an address (RFC 5952), so that two spellings of one
+ * address compare equal.
+ *
+ * @param text The text of an address, without brackets
+ * @returns The canonical text, or `undefined` if it is no address
+ *
+ * @example One text for one address
+ * ```ts
+ * import { canonicalIp } from "@smtp/server";
+ *
+ * console.assert(canonicalIp("2001:DB8:0:0:0:0:0:1") === "2001:db8::1");
+ * ```
+ */
+export function canonicalIp(text: string): string | undefined {
+  const bytes = parseIp(text);
+  return bytes && formatIp(bytes);
+}
+
+/**
+ * Whether an address is one of this machine's own: 127.0.0.0/8, `::1`, and the
+ * former IPv4-mapped.
+ *
+ * @param address The text of an address; no address gives `false`
+ *
+ * @example Loopback in both families
+ * ```ts
+ * import { isLoopback } from "@smtp/server";
+ *
+ * console.assert(isLoopback("127.0.0.1") && isLoopback("::1"));
+ * console.assert(!isLoopback("192.0.2.1"));
+ * ```
+ */
+export function isLoopback(address: string): boolean {
+  const bytes = parseUnmapped(address);
+  if (bytes === undefined) return false;
+  if (bytes.length === 4) return bytes[0] === 127;
+  return bytes[15] === 1 && bytes.slice(0, 15).every((byte) => byte === 0);
+}
+
+/**
+ * The reversed labels of an address, to which a zone is appended: bytes for
+ * IPv4, nibbles for IPv6 (RFC 3596 section 2.5, RFC 5782 section 2.4).
+ *
+ * @param address The text of an address
+ * @returns The labels joined by dots, or `undefined` if it is no address
+ *
+ * @example A question to a blocklist
+ * ```ts
+ * import { reverseLabels } from "@smtp/server";
+ *
+ * console.assert(reverseLabels("192.0.2.99") === "99.2.0.192");
+ * ```
+ */
+export function reverseLabels(address: string): string | undefined {
+  const bytes = parseUnmapped(address);
+  if (bytes === undefined) return undefined;
+  if (bytes.length === 4) return bytes.toReversed().join(".");
+  const nibbles = bytes.flatMap((byte) => [byte >> 4, byte & 15]);
+  return nibbles.reverse().map((nibble) => nibble.toString(16)).join(".");
+}
+
+/**
+ * The name under which an address's PTR record stands, without a final dot.
+ *
+ * @param address The text of an address
+ * @returns The name, or `undefined` if it is no address
+ *
+ * @example Where the PTR record stands
+ * ```ts
+ * import { reverseName } from "@smtp/server";
+ *
+ * console.assert(reverseName("192.0.2.1") === "1.2.0.192.in-addr.arpa");
+ * ```
+ */
+export function reverseName(address: string): string | undefined {
+  const labels = reverseLabels(address);
+  if (labels === undefined) return undefined;
+  return labels.length > 15 ? `${labels}.ip6.arpa` : `${labels}.in-addr.arpa`;
+}
+
+/**
+ * An address as SMTP writes it in place of a domain (RFC 5321 section 4.1.3).
+ *
+ * @param address The text of an address
+ * @returns The literal with its brackets, or `undefined` if it is no address
+ *
+ * @example Both families
+ * ```ts
+ * import { addressLiteral } from "@smtp/server";
+ *
+ * console.assert(addressLiteral("192.0.2.1") === "[192.0.2.1]");
+ * console.assert(addressLiteral("::1") === "[IPv6:::1]");
+ * ```
+ */
+export function addressLiteral(address: string): string | undefined {
+  const text = canonicalIp(address);
+  if (text === undefined) return undefined;
+  return text.includes(":") ? `[IPv6:${text}]` : `[${text}]`;
+}
+
+/**
+ * The address inside an SMTP address literal (RFC 5321 section 4.1.3).
+ *
+ * @param literal `[192.0.2.1]` or `[IPv6:2001:db8::1]`; the tag in any case
+ * @returns The canonical text, or `undefined` if it is no literal of an IP address
+ *
+ * @example The way back from {@linkcode addressLiteral}
+ * ```ts
+ * import { parseAddressLiteral } from "@smtp/server";
+ *
+ * console.assert(parseAddressLiteral("[IPv6:2001:DB8::1]") === "2001:db8::1");
+ * ```
+ */
+export function parseAddressLiteral(literal: string): string | undefined {
+  if (!literal.startsWith("[") || !literal.endsWith("]")) return undefined;
+  const inside = literal.slice(1, -1);
+  const tagged = inside.slice(0, 5).toLowerCase() === "ipv6:";
+  const bytes = parseIp(tagged ? inside.slice(5) : inside);
+  // The tag belongs to IPv6 and to nothing else.
+  return bytes?.length === (tagged ? 16 : 4) ? formatIp(bytes) : undefined;
+}
+
+/** The bytes of an address, an IPv4-mapped one as its four. */
+export function parseUnmapped(text: string): IpBytes | undefined {
+  const bytes = parseIp(text);
+  return bytes && isMapped(bytes) ? bytes.slice(12) : bytes;
+}
+
+/** Whose an address is, as text: itself for IPv4, the /64 for IPv6, which is one customer's. */
+export function customerOf(address: string): string {
+  const bytes = parseUnmapped(address);
+  return bytes === undefined ? address : bytes.slice(0, 8).join(".");
+}
+
+/** Whether bytes are an IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2). */
+function isMapped(bytes: IpBytes): boolean {
+  return bytes.length === 16 && bytes[10] === 0xff && bytes[11] === 0xff &&
+    bytes.slice(0, 10).every((byte) => byte === 0);
+}

@@ -1,0 +1,560 @@
+/**
+ * What each verb does: what it wants, what it asks the session, and what is
+ * made of the answer. The rule for a verb is in one place here, with two
+ * exceptions: whether it may come now is in `server_states.ts`, and DATA and
+ * BDAT are in `server_content.ts`. The form of arguments is `server_arguments.ts`.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.1 | RFC 5321 section 4.1.1},
+ * {@link https://www.rfc-editor.org/rfc/rfc3207 | RFC 3207} (STARTTLS),
+ * {@link https://www.rfc-editor.org/rfc/rfc4954 | RFC 4954} (AUTH),
+ * {@link https://www.postfix.org/XCLIENT_README.html | Postfix XCLIENT Howto}
+ *
+ * What the server makes of a command's argument: a question to be decided on,
+ * or the reply that refuses it. Form only: order is in `server_states.ts`,
+ * policy is the handlers'.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.2 | RFC 5321 section 4.1.2}
+ */
+
+import { skipBlanks, type Verb } from "../command.ts";
+import { replies, tooMany, tooManyRecipients } from "../replies.ts";
+import { SmtpReply } from "../reply.ts";
+import type { ServerContent } from "./content.ts";
+import { accepts, type Conversation } from "./conversation.ts";
+import type { ServerAsk, Verdict } from "./effects.ts";
+import type { Outbox } from "./outbox.ts";
+import { refuseOutOfOrder } from "./state.ts";
+import { parseXclient } from "../xclient.ts";
+import { type Address, parsePath } from "../address.ts";
+import type { Capabilities } from "../capabilities.ts";
+import type { Envelope } from "../envelope.ts";
+import {
+  type MailParameters,
+  parseMailParameters,
+  parseRcptParameters,
+  type RcptParameters,
+} from "../parameters.ts";
+
+/** RCPT commands of a transaction that may be refused before they count as idle: a long list may be put off as a whole. */
+const FREE_REFUSALS = 1000;
+
+/** Verbs that do not count as commands without mail. */
+const HAS_OWN_LIMIT: ReadonlySet<Verb> = new Set(["RCPT", "BDAT", "QUIT"]);
+
+/**
+ * What may be said before TLS where TLS is required; all else gets 530 (RFC 3207
+ * section 4). HELO tells as little as EHLO; XCLIENT has a rule of its own.
+ */
+const BEFORE_TLS: ReadonlySet<Verb> = new Set([
+  ...["HELO", "EHLO", "LHLO", "NOOP", "STARTTLS", "QUIT", "XCLIENT"] as const,
+]);
+
+/**
+ * What may be said before the log-in where one is required; all else gets 530
+ * (RFC 4954 section 6).
+ */
+const BEFORE_LOGIN: ReadonlySet<Verb> = new Set([
+  ...["HELO", "EHLO", "LHLO", "AUTH", "NOOP", "RSET", "QUIT"] as const,
+  ...["STARTTLS", "XCLIENT"] as const,
+]);
+
+/** The question `Name` to the session. */
+type Ask<Name extends ServerAsk["ask"]> = ServerAsk & { readonly ask: Name };
+
+/** A question that a command leads to. */
+export type CommandAsk = Ask<
+  "helo" | "mail" | "rcpt" | "verify" | "expand" | "auth" | "authLine"
+>;
+
+/** The verbs of one connection. */
+export class ServerCommands {
+  readonly #conversation: Conversation;
+  readonly #outbox: Outbox;
+  readonly #content: ServerContent;
+  #refusedNames = 0;
+
+  /** @param conversation Where things stand */
+  constructor(conversation: Conversation, content: ServerContent) {
+    this.#conversation = conversation;
+    this.#outbox = conversation.outbox;
+    this.#content = content;
+  }
+
+  /** Runs a command. */
+  run(verb: Verb, argument: string): void {
+    this.#outbox.verb = verb;
+    this.#outbox.argument = argument;
+    if (!HAS_OWN_LIMIT.has(verb) && this.#conversation.countIdle()) return;
+    const refusal = this.#refuseEarly(verb) ?? this.#refuseOrder(verb);
+    if (verb === "BDAT") return this.#content.startChunk(argument, refusal);
+    if (refusal !== undefined) return this.#outbox.error(refusal);
+    switch (verb) {
+      case "HELO":
+      case "EHLO":
+      case "LHLO":
+        return this.#hello(verb, argument);
+      case "MAIL":
+        return this.#mail(argument);
+      case "RCPT":
+        return this.#rcpt(argument);
+      case "DATA":
+        return this.#content.start(argument);
+      case "RSET":
+        return this.#rset(argument);
+      case "NOOP":
+        return this.#outbox.reply(replies.ok);
+      case "QUIT":
+        return this.#quit(argument);
+      case "HELP":
+        return this.#help();
+      case "VRFY":
+        return this.#vrfy(argument);
+      case "EXPN":
+        return this.#expn(argument);
+      case "AUTH":
+        return this.#auth(argument);
+      case "STARTTLS":
+        return this.#startTls(argument);
+      case "XCLIENT":
+        return this.#xclient(argument);
+    }
+  }
+
+  /** Why a verb has to wait for TLS or the log-in, if so. */
+  #refuseEarly(verb: Verb): SmtpReply | undefined {
+    const { profile, tls, authenticated } = this.#conversation;
+    if (profile.startTls === "required" && !tls && !BEFORE_TLS.has(verb)) {
+      return replies.needTls;
+    }
+    return profile.authentication === "required" && !authenticated &&
+        !BEFORE_LOGIN.has(verb)
+      ? replies.needAuth
+      : undefined;
+  }
+
+  #refuseOrder(verb: Verb): SmtpReply | undefined {
+    const { phase, refusedRecipients, profile } = this.#conversation;
+    const refusal = refuseOutOfOrder(verb, phase);
+    // With every RCPT refused, DATA is told that and not "send RCPT"; in LMTP
+    // it must be 503 all the same (RFC 2033 section 4.2).
+    return refusal === replies.noRecipients && refusedRecipients > 0 &&
+        profile.protocol === "smtp"
+      ? replies.noValidRecipients
+      : refusal;
+  }
+
+  /** Asks where somebody wants to decide, accepts on the spot where nobody does. */
+  #decide(ask: Ask<"helo" | "mail" | "rcpt">): void {
+    if (this.#conversation.profile.asks[ask.ask]) this.#outbox.question(ask);
+    else this.settle(ask, undefined);
+  }
+
+  /** Carries out the answer to a question. */
+  settle(ask: CommandAsk, verdict: Verdict): void {
+    switch (ask.ask) {
+      case "helo":
+        return this.#settleHello(verdict);
+      case "mail":
+        return this.#settleSender(ask, verdict);
+      case "rcpt":
+        return this.#settleRecipient(ask, verdict);
+      case "verify":
+        return this.#settleVrfy(verdict);
+      case "expand":
+        return this.#settleExpn(verdict);
+      case "auth":
+      case "authLine":
+        return this.#settleLogIn(verdict);
+    }
+  }
+
+  /**
+   * Refuses what was asked for by name. Nobody has to know all recipients, but
+   * who asks for more and more that are none is guessing.
+   */
+  #refuseName(verdict: Verdict, standard: SmtpReply): void {
+    const { isTemporary } = verdict instanceof SmtpReply ? verdict : standard;
+    const { maxRefusedRecipients: most } = this.#conversation.profile;
+    if (!isTemporary && ++this.#refusedNames > most && most > 0) {
+      const reply = tooMany("refused recipients", most);
+      return this.#conversation.close(reply, "errors");
+    }
+    this.#outbox.say(verdict, standard);
+  }
+
+  // HELO, EHLO, LHLO.
+
+  #hello(verb: "HELO" | "EHLO" | "LHLO", argument: string): void {
+    const conversation = this.#conversation;
+    const lmtp = conversation.profile.protocol === "lmtp";
+    if (lmtp !== (verb === "LHLO")) {
+      return this.#outbox.error(lmtp ? replies.useLhlo : replies.useEhlo);
+    }
+    const bad = checkName(verb, argument);
+    if (bad !== undefined) return this.#outbox.error(bad);
+    conversation.resetTransaction();
+    conversation.helo = argument;
+    conversation.extended = verb !== "HELO";
+    this.#decide({ effect: "ask", ask: "helo", name: argument });
+  }
+
+  #settleHello(verdict: Verdict): void {
+    const conversation = this.#conversation;
+    if (accepts(verdict)) {
+      conversation.phase = "ready";
+      return this.#outbox.say(verdict, this.#helloReply());
+    }
+    conversation.phase = "greeted";
+    conversation.helo = undefined;
+    conversation.extended = false;
+    this.#outbox.say(verdict, replies.refusedHelo);
+  }
+
+  #helloReply(): SmtpReply {
+    const { profile, extended, tls, authenticated, mechanisms } =
+      this.#conversation;
+    const { capabilities, startTls, authentication } = profile;
+    if (!extended) return capabilities.plainHelloReply;
+    const auth = authentication !== "none" && !authenticated &&
+      (startTls !== "required" || tls);
+    return capabilities.helloReply({
+      startTls: startTls !== "none" && !tls,
+      mechanisms: auth ? mechanisms : [],
+      xclient: this.#refuseXclient() === undefined,
+    });
+  }
+
+  // MAIL.
+
+  #mail(argument: string): void {
+    const { profile } = this.#conversation;
+    const sender = checkMail(argument, profile);
+    if (sender instanceof SmtpReply) return this.#outbox.error(sender);
+    const excess = this.#conversation.gate?.message();
+    if (excess !== undefined) return this.#refuseExcess(excess);
+    const { address, parameters } = sender;
+    this.#decide({ effect: "ask", ask: "mail", address, parameters });
+  }
+
+  #settleSender(sender: Ask<"mail">, verdict: Verdict): void {
+    if (!accepts(verdict)) {
+      return this.#outbox.say(verdict, replies.refusedSender);
+    }
+    this.#conversation.begin(sender.address, sender.parameters);
+    this.#outbox.say(verdict, replies.senderOk);
+  }
+
+  /** Refuses what the gate counts as too much; the gate has told of it. */
+  #refuseExcess(excess: SmtpReply): void {
+    this.#outbox.verb = undefined;
+    this.#outbox.reply(excess);
+  }
+
+  // RCPT.
+
+  #rcpt(argument: string): void {
+    const conversation = this.#conversation;
+    const { capabilities, maxRecipients } = conversation.profile;
+    const envelope = conversation.envelope!;
+    const candidate = checkRcpt(argument, { capabilities, envelope });
+    if (candidate instanceof SmtpReply) {
+      conversation.refusedRecipients++;
+      return this.#outbox.error(candidate);
+    }
+    if (envelope.recipients.length >= maxRecipients) {
+      if (this.#countRefused()) return;
+      return this.#outbox.reply(tooManyRecipients(maxRecipients));
+    }
+    const excess = conversation.gate?.recipient();
+    if (excess !== undefined) {
+      if (this.#countRefused()) return;
+      return this.#refuseExcess(excess);
+    }
+    const { address, parameters } = candidate;
+    this.#decide({ effect: "ask", ask: "rcpt", address, parameters });
+  }
+
+  #settleRecipient(recipient: Ask<"rcpt">, verdict: Verdict): void {
+    const conversation = this.#conversation;
+    if (!accepts(verdict)) {
+      if (this.#countRefused()) return;
+      return this.#refuseName(verdict, replies.refusedRecipient);
+    }
+    const { address, parameters } = recipient;
+    conversation.envelope!.recipients.push({ address, parameters });
+    conversation.phase = "rcpt";
+    this.#outbox.say(verdict, replies.recipientOk);
+  }
+
+  /** Counts a refused RCPT; says whether that was the end of the session. */
+  #countRefused(): boolean {
+    const conversation = this.#conversation;
+    return ++conversation.refusedRecipients > FREE_REFUSALS &&
+      conversation.countIdle();
+  }
+
+  // RSET, QUIT, HELP.
+
+  #rset(argument: string): void {
+    if (argument !== "") return this.#outbox.error(replies.noArgument);
+    this.#conversation.resetTransaction();
+    this.#outbox.reply(replies.reset);
+  }
+
+  #quit(argument: string): void {
+    if (argument !== "") return this.#outbox.error(replies.noArgument);
+    const conversation = this.#conversation;
+    conversation.close(conversation.profile.goodbye, "quit");
+  }
+
+  #help(): void {
+    if (this.#conversation.profile.capabilities.has("HELP")) {
+      return this.#outbox.reply(replies.help);
+    }
+    this.#outbox.error(replies.notImplemented);
+  }
+
+  // VRFY, EXPN.
+
+  #vrfy(argument: string): void {
+    if (argument === "") return this.#outbox.error(replies.wantText);
+    if (!this.#conversation.profile.asks.verify) {
+      return this.#outbox.reply(replies.cannotVerify);
+    }
+    this.#outbox.question({ effect: "ask", ask: "verify", text: argument });
+  }
+
+  #settleVrfy(verdict: Verdict): void {
+    if (accepts(verdict)) this.#outbox.say(verdict, replies.cannotVerify);
+    else this.#refuseName(verdict, replies.noSuchUser);
+  }
+
+  #expn(argument: string): void {
+    if (argument === "") return this.#outbox.error(replies.wantText);
+    if (!this.#conversation.profile.asks.expand) {
+      return this.#outbox.error(replies.notImplemented);
+    }
+    this.#outbox.question({ effect: "ask", ask: "expand", text: argument });
+  }
+
+  #settleExpn(verdict: Verdict): void {
+    if (accepts(verdict)) this.#outbox.say(verdict, replies.cannotExpand);
+    else this.#refuseName(verdict, replies.noSuchList);
+  }
+
+  // AUTH.
+
+  #auth(argument: string): void {
+    const { profile, authenticated } = this.#conversation;
+    if (profile.authentication === "none") {
+      return this.#outbox.error(replies.notImplemented);
+    }
+    if (authenticated) return this.#outbox.error(replies.outOfOrder);
+    const request = checkAuth(argument);
+    if (request instanceof SmtpReply) return this.#outbox.error(request);
+    this.#outbox.question({ effect: "ask", ask: "auth", ...request });
+  }
+
+  /** Goes on with AUTH: sends `challenge`, which is base64, and waits for the next line. */
+  challenge(challenge: string): void {
+    this.#conversation.reading = "auth";
+    this.#outbox.text(`334 ${challenge}\r\n`);
+  }
+
+  /** The line after a challenge, `undefined` for one that cannot be used. */
+  authLine(text: string | undefined): void {
+    this.#conversation.reading = "command";
+    this.#outbox.question({ effect: "ask", ask: "authLine", text });
+  }
+
+  #settleLogIn(verdict: Verdict): void {
+    const accepted = accepts(verdict);
+    this.#conversation.authenticated = accepted;
+    if (accepted) this.#outbox.say(verdict, replies.authenticated);
+    else this.#outbox.refuse(verdict, replies.authFailed);
+  }
+
+  // STARTTLS.
+
+  #startTls(argument: string): void {
+    const { profile, tls, input } = this.#conversation;
+    if (tls) return this.#outbox.error(replies.outOfOrder);
+    if (profile.startTls === "none") {
+      return this.#outbox.error(replies.notImplemented);
+    }
+    if (argument !== "") return this.#outbox.error(replies.noArgument);
+    // Whatever else came with the command came in the clear: it is dropped,
+    // or an attacker's bytes would be run as the client's (CVE-2011-0411).
+    input.forget();
+    this.#outbox.reply(replies.startTls);
+    this.#outbox.push({ effect: "startTls" });
+  }
+
+  /** The connection is encrypted: forget all that was said in the clear (RFC 3207 section 4.2). */
+  tlsStarted(): void {
+    const conversation = this.#conversation;
+    conversation.tls = true;
+    conversation.authenticated = false;
+    conversation.resetTransaction();
+    conversation.helo = undefined;
+    conversation.extended = false;
+    if (conversation.phase !== "connecting") conversation.phase = "greeted";
+  }
+
+  // XCLIENT.
+
+  #xclient(argument: string): void {
+    const refusal = this.#refuseXclient();
+    if (refusal !== undefined) return this.#outbox.error(refusal);
+    const attributes = parseXclient(argument);
+    if (attributes instanceof SmtpReply) return this.#outbox.error(attributes);
+    const conversation = this.#conversation;
+    const { helo, login } = attributes;
+    conversation.resetTransaction();
+    conversation.phase = "connecting";
+    conversation.helo = helo === "[UNAVAILABLE]" ? undefined : helo;
+    conversation.extended = false;
+    conversation.authenticated = login !== undefined &&
+      login !== "[UNAVAILABLE]";
+    this.#outbox.push({ effect: "xclient", attributes });
+    this.#outbox.question({ effect: "ask", ask: "connect" });
+  }
+
+  /** Why this client may not say XCLIENT now, if so. */
+  #refuseXclient(): SmtpReply | undefined {
+    const { profile, mayImpersonate, tls } = this.#conversation;
+    if (profile.xclient !== true) return replies.unknownCommand;
+    if (!mayImpersonate) return replies.xclientDenied;
+    // It may carry a log-in, which is not to be had in the clear.
+    return profile.startTls === "required" && !tls
+      ? replies.needTls
+      : undefined;
+  }
+}
+
+/** Longest HELO name that is kept (RFC 5321 section 4.5.3.1.2). */
+const MAX_NAME = 255;
+
+/** The replies to a greeting without a name. */
+const WANT_NAME = {
+  HELO: replies.wantHelo,
+  EHLO: replies.wantEhlo,
+  LHLO: replies.wantLhlo,
+} as const;
+
+/** No parameters, for senders and recipients that were seen without. */
+const NONE: MailParameters & RcptParameters = Object.freeze({});
+
+/** An address with its parameters, ready to be decided on. */
+export interface Sender {
+  /** The reverse-path. */
+  readonly address: Address;
+  /** What came with it. */
+  readonly parameters: MailParameters;
+}
+
+/** A recipient with its parameters, ready to be decided on. */
+export interface Candidate {
+  /** The forward-path. */
+  readonly address: Address;
+  /** What came with it. */
+  readonly parameters: RcptParameters;
+}
+
+/**
+ * Checks the name behind HELO, EHLO or LHLO: one word of printable characters.
+ * Real clients send names that are no domain, so what it means is left to the
+ * handler.
+ */
+function checkName(
+  verb: "HELO" | "EHLO" | "LHLO",
+  argument: string,
+): SmtpReply | undefined {
+  if (argument === "") return WANT_NAME[verb];
+  if (argument.length > MAX_NAME) return replies.nameTooLong;
+  return /[ \t]/.test(argument) ? replies.nameWithBlank : undefined;
+}
+
+/** Checks the argument of MAIL. */
+function checkMail(
+  argument: string,
+  offer: { readonly capabilities: Capabilities; readonly maxSize: number },
+): Sender | SmtpReply {
+  const { senders, mailRules: rules } = offer.capabilities;
+  const known = senders.find(argument);
+  if (known !== undefined) return { address: known, parameters: NONE };
+  const start = pathStart(argument, /^FROM:/i);
+  if (start < 0 || start === argument.length) return replies.wantFrom;
+  const path = parsePath(argument, start, {
+    kind: "reverse",
+    utf8: rules.smtpUtf8,
+  });
+  if ("error" in path) return badPath(path, 1);
+  const result = parseMailParameters(argument.slice(path.end), rules);
+  if ("reply" in result) return result.reply;
+  const { parameters } = result;
+  if (!path.address.isAscii && parameters.smtpUtf8 !== true) {
+    return replies.needSmtpUtf8;
+  }
+  if (offer.maxSize > 0 && (parameters.size ?? 0) > offer.maxSize) {
+    return replies.tooLarge;
+  }
+  if (path.end === argument.length) senders.keep(argument, path.address);
+  return { address: path.address, parameters };
+}
+
+/** Checks the argument of RCPT. */
+function checkRcpt(
+  argument: string,
+  context: { readonly capabilities: Capabilities; readonly envelope: Envelope },
+): Candidate | SmtpReply {
+  const { recipients } = context.capabilities;
+  const known = recipients.find(argument);
+  if (known !== undefined) return { address: known, parameters: NONE };
+  const start = pathStart(argument, /^TO:/i);
+  if (start < 0 || start === argument.length) return replies.wantTo;
+  const utf8 = context.envelope.parameters.smtpUtf8 === true;
+  const path = parsePath(argument, start, { kind: "forward", utf8 });
+  if ("error" in path) return badPath(path, 3);
+  const result = parseRcptParameters(argument.slice(path.end), {
+    dsn: context.capabilities.has("DSN"),
+    utf8,
+  });
+  if ("reply" in result) return result.reply;
+  // An address in UTF-8 is not taken in the next transaction, perhaps.
+  if (path.end === argument.length && path.address.isAscii) {
+    recipients.keep(argument, path.address);
+  }
+  return { address: path.address, parameters: result.parameters };
+}
+
+/** Checks the argument of AUTH: a mechanism, and perhaps an initial response. */
+function checkAuth(
+  argument: string,
+):
+  | { readonly mechanism: string; readonly initial: string | undefined }
+  | SmtpReply {
+  const match = /^([A-Za-z0-9_-]{1,20})(?:[ \t]+(\S+))?$/.exec(argument);
+  if (match === null) return replies.badArgument;
+  return { mechanism: match[1]!.toUpperCase(), initial: match[2] };
+}
+
+/**
+ * Where the path begins behind `FROM:` or `TO:`, -1 without that. Blanks and
+ * tabs between are not RFC 5321, but sent by so many that every server takes them.
+ */
+function pathStart(argument: string, keyword: RegExp): number {
+  const found = keyword.exec(argument);
+  return found === null ? -1 : skipBlanks(argument, found[0].length);
+}
+
+/** The reply to an address that cannot be read: 5.1.7 for a sender, 5.1.3 for a recipient. */
+function badPath(
+  path: { readonly error: string; readonly utf8?: true },
+  detail: 1 | 3,
+): SmtpReply {
+  if (path.utf8) return replies.needSmtpUtf8;
+  return new SmtpReply(501, path.error, {
+    enhanced: detail === 1 ? "5.1.7" : "5.1.3",
+  });
+}

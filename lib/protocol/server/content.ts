@@ -1,0 +1,394 @@
+/**
+ * DATA and BDAT: how a message's content begins, comes in and ends, and when
+ * its refusal is said. What the bytes mean is `server_body.ts`.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.1.4 | RFC 5321 section 4.1.1.4} (DATA),
+ * {@link https://www.rfc-editor.org/rfc/rfc3030 | RFC 3030} (BDAT),
+ * {@link https://www.rfc-editor.org/rfc/rfc2033#section-4.2 | RFC 2033 section 4.2} (LMTP)
+ *
+ * A message body on its way in, by DATA or by BDAT chunks: where it ends, how
+ * large it is, and whether it must be refused. It always reads to the true end,
+ * refused or not: whoever stops earlier reads the rest of a body as commands.
+ * Where that end is too far behind a refusal, only the session can end.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.1.4 | RFC 5321 section 4.1.1.4},
+ * {@link https://www.rfc-editor.org/rfc/rfc3030 | RFC 3030}
+ */
+
+import { parseBdat } from "../command.ts";
+import { replies } from "../replies.ts";
+import { SmtpReply } from "../reply.ts";
+import { accepts, type Conversation } from "./conversation.ts";
+import type { ServerAsk, ServerEffect, Verdict } from "./effects.ts";
+import type { Outbox } from "./outbox.ts";
+import {
+  type BareNewlinePolicy,
+  type ContentFraming,
+  DataDecoder,
+} from "../data_decoder.ts";
+
+/** The content of messages of one connection, one after the other. */
+export class ServerContent {
+  readonly #conversation: Conversation;
+  readonly #outbox: Outbox;
+  readonly #body: BodyReader;
+  /** Whether a handler has itself sent the reply to the command whose bytes come in. */
+  #silent = false;
+
+  /** @param conversation Where things stand */
+  constructor(conversation: Conversation) {
+    const { profile, outbox } = conversation;
+    this.#conversation = conversation;
+    this.#outbox = outbox;
+    this.#body = new BodyReader(profile.maxSize, profile.bareNewlines);
+  }
+
+  /** Bytes of body so far. */
+  get size(): number {
+    return this.#body.size;
+  }
+
+  /** DATA. */
+  start(argument: string): void {
+    if (argument !== "") return this.#outbox.error(replies.noArgument);
+    if (this.#conversation.envelope!.parameters.body === "BINARYMIME") {
+      return this.#outbox.error(replies.binaryNeedsBdat);
+    }
+    this.#outbox.question({ effect: "ask", ask: "messageStart", via: "DATA" });
+  }
+
+  /**
+   * BDAT. The bytes behind it are on their way whatever becomes of the
+   * command, so a refusal waits until they are swallowed. Without a size that
+   * can be read, no byte after the line can be trusted to be a command.
+   *
+   * @param refusal Why the command may not come now, if so
+   */
+  startChunk(argument: string, refusal: SmtpReply | undefined): void {
+    const conversation = this.#conversation;
+    if (!conversation.profile.capabilities.has("CHUNKING")) {
+      return conversation.close(replies.notImplemented, "errors");
+    }
+    const chunk = parseBdat(argument);
+    if (chunk === undefined) {
+      return conversation.close(replies.badBdat, "errors");
+    }
+    const isIdle = chunk.size === 0 && !chunk.last;
+    if (isIdle && conversation.countIdle()) return;
+    this.#body.startChunk(chunk);
+    this.#silent = false;
+    conversation.reading = "bdat";
+    if (refusal !== undefined) this.#body.chunkRefusal = refusal;
+    else if (conversation.phase === "bdat-lost") {
+      this.#body.chunkRefusal = replies.bdatLost;
+    } else if (conversation.phase === "rcpt") {
+      this.#outbox.question({
+        effect: "ask",
+        ask: "messageStart",
+        via: "BDAT",
+      });
+    }
+  }
+
+  /** Carries out the answer to the question whether content may come. */
+  settleStart(
+    ask: ServerAsk & { readonly ask: "messageStart" },
+    verdict: Verdict,
+  ): void {
+    const conversation = this.#conversation;
+    const accepted = accepts(verdict);
+    conversation.collecting = accepted;
+    this.#body.start(ask.via === "BDAT" ? "bdat" : "data", {
+      binary: conversation.envelope!.parameters.body === "BINARYMIME",
+    });
+    if (ask.via === "BDAT") return this.#startBdat(verdict);
+    this.#silent = false;
+    if (!accepted) {
+      conversation.endTransaction();
+      return this.#outbox.say(verdict, replies.refusedMessage);
+    }
+    conversation.reading = "data";
+    // After any other reply the client would not send, and both would wait.
+    const isOther = verdict instanceof SmtpReply && verdict.code !== 354;
+    this.#outbox.say(isOther ? undefined : verdict, replies.startData);
+  }
+
+  /** The first chunk is decided on; what is to be said of it is said at its end. */
+  #startBdat(verdict: Verdict): void {
+    this.#conversation.phase = "bdat";
+    // Who lets an only chunk come in has not said what becomes of the message.
+    this.#silent = verdict === "silent-deny" ||
+      (verdict === "silent-allow" && !this.#body.lastChunk);
+    if (accepts(verdict)) return;
+    this.#body.refusal = verdict instanceof SmtpReply
+      ? verdict
+      : replies.refusedMessage;
+  }
+
+  /** Whether the end has been read, of the body in DATA or of the chunk in BDAT. */
+  get isComplete(): boolean {
+    return this.#conversation.reading === "data"
+      ? this.#body.dataEnded
+      : this.#body.chunkEnded;
+  }
+
+  /**
+   * Reads content; `undefined` means: look again. The end is dealt with one
+   * step after the last bytes, which the session may have refused meanwhile.
+   */
+  read(): ServerEffect | undefined {
+    const { input, reading } = this.#conversation;
+    const body = this.#body;
+    if (this.isComplete) {
+      const rest = reading === "data" ? undefined : this.#endOfChunks();
+      if (rest !== undefined) return { effect: "body", bytes: rest };
+      if (reading === "data") this.#endOfBody();
+      else this.#endOfChunk();
+      return undefined;
+    }
+    const octets = reading === "data"
+      ? body.readData(input.bytes, input.position, input.end)
+      : body.readChunk(input.bytes, input.position, input.end);
+    input.position = body.position;
+    if (body.refusal !== undefined) this.#drop(body.refusal);
+    // DATA has its end; after a chunk another one may follow.
+    const isOver = reading === "data" && body.dataEnded;
+    if (body.isEndless && !isOver) {
+      this.#conversation.close(replies.endlessContent, "errors");
+      return undefined;
+    }
+    return octets.length === 0 ? undefined : { effect: "body", bytes: octets };
+  }
+
+  /** What the last chunk still has to give, if anything. */
+  #endOfChunks(): Uint8Array | undefined {
+    const body = this.#body;
+    if (!body.lastChunk) return undefined;
+    const rest = body.endChunks();
+    if (body.refusal !== undefined) this.#drop(body.refusal);
+    return rest.length === 0 ? undefined : rest;
+  }
+
+  #endOfChunk(): void {
+    const { refusal, chunkRefusal, lastChunk, size } = this.#body;
+    const conversation = this.#conversation;
+    conversation.reading = "command";
+    if (chunkRefusal !== undefined) {
+      if (!lastChunk || conversation.phase !== "bdat-lost") {
+        return this.#outbox.error(chunkRefusal);
+      }
+      this.#reply(chunkRefusal);
+      conversation.endTransaction();
+    } else if (lastChunk) {
+      this.#endOfBody();
+    } else if (refusal !== undefined) {
+      this.#drop(refusal);
+      conversation.phase = "bdat-lost";
+      if (!this.#silent) this.#outbox.reply(refusal);
+    } else if (!this.#silent) {
+      this.#outbox.reply(
+        new SmtpReply(250, `${size} octets received`, { enhanced: "2.0.0" }),
+      );
+    }
+  }
+
+  /** The body is complete: ask what becomes of it, or say why nothing does. */
+  #endOfBody(): void {
+    const { refusal } = this.#body;
+    const conversation = this.#conversation;
+    conversation.reading = "command";
+    if (refusal === undefined) {
+      return this.#outbox.question({ effect: "ask", ask: "message" });
+    }
+    this.#drop(refusal);
+    this.#reply(refusal);
+    conversation.endTransaction();
+  }
+
+  /** Lets the session drop what it has collected, once. */
+  #drop(refusal: SmtpReply): void {
+    if (!this.#conversation.collecting) return;
+    this.#conversation.collecting = false;
+    this.#outbox.push({ effect: "drop", refusal });
+    // The session tells of the message, so the command is not told of.
+    this.#outbox.verb = undefined;
+  }
+
+  /** The reply to a whole body: in LMTP one for each recipient. */
+  #reply(reply: SmtpReply): void {
+    if (this.#silent) return;
+    const { profile, envelope } = this.#conversation;
+    if (profile.protocol !== "lmtp") return this.#outbox.reply(reply);
+    for (const recipient of envelope!.recipients) {
+      this.#outbox.reply(recipient.reply ?? reply);
+    }
+  }
+
+  /**
+   * Refuses the body that is coming in; it is read to its end first.
+   *
+   * @param silent Whether the reply to the command under way has been sent
+   */
+  refuse(reply: SmtpReply, silent: boolean): void {
+    if (silent) this.#silent = true;
+    this.#body.refusal ??= reply;
+  }
+
+  /** Carries out the final verdict on a message. */
+  settleMessage(verdict: Verdict): void {
+    this.#outbox.verb = undefined;
+    this.#conversation.collecting = false;
+    if (accepts(verdict)) this.#conversation.idleCommands = 0;
+    if (verdict !== "silent-allow" && verdict !== "silent-deny") {
+      const standard = accepts(verdict)
+        ? replies.messageOk
+        : replies.refusedMessage;
+      this.#reply(verdict instanceof SmtpReply ? verdict : standard);
+    }
+    this.#conversation.endTransaction();
+  }
+}
+
+const NOTHING = new Uint8Array(0);
+/** Bytes of refused content that are read at least, 4 MiB: the client is to see why. */
+const LEAST_REFUSED = 4_194_304;
+/** Bytes of refused content that are read where messages have no limit, 1 GiB. */
+const MOST_REFUSED = 1_073_741_824;
+
+/** Reads bodies, one after the other. */
+class BodyReader {
+  /** Bytes of body so far. */
+  size = 0;
+  /** Where in the last input the next unread byte stands. */
+  position = 0;
+  /** Why the body is refused; what is read from then on is dropped. */
+  refusal: SmtpReply | undefined;
+  /** Why the chunk under way is refused, the transaction being none of it. */
+  chunkRefusal: SmtpReply | undefined;
+  /** Bytes read since the content, or the chunk, was refused. */
+  #refused = 0;
+  /** Whether the chunk under way is the last. */
+  lastChunk = false;
+  readonly #maxSize: number;
+  readonly #decoder: DataDecoder;
+  readonly #policy: BareNewlinePolicy;
+  /** Whether BDAT brings the content of the message as it is to be kept. */
+  #verbatim = false;
+  #chunkLeft = 0;
+
+  /**
+   * @param maxSize Largest body in bytes, 0 for no limit
+   * @param bareNewlines What happens to bare line ends, except in BODY=BINARYMIME
+   */
+  constructor(maxSize: number, bareNewlines: BareNewlinePolicy) {
+    this.#maxSize = maxSize;
+    this.#decoder = new DataDecoder(bareNewlines);
+    this.#policy = bareNewlines;
+  }
+
+  /**
+   * Begins a body.
+   *
+   * @param options `binary`: whether it came with BODY=BINARYMIME, which has no lines
+   */
+  start(
+    framing: ContentFraming,
+    options: { readonly binary: boolean },
+  ): void {
+    this.size = 0;
+    this.#refused = 0;
+    this.refusal = undefined;
+    this.chunkRefusal = undefined;
+    this.#verbatim = framing === "bdat" &&
+      (options.binary || this.#policy === "keep");
+    this.#decoder.reset(framing);
+  }
+
+  /** Begins a BDAT chunk. */
+  startChunk(
+    chunk: { readonly size: number; readonly last: boolean },
+  ): void {
+    this.#chunkLeft = chunk.size;
+    this.lastChunk = chunk.last;
+    this.chunkRefusal = undefined;
+  }
+
+  /**
+   * Whether more has come behind a refusal than is read for its sake: as much as
+   * a message may have.
+   */
+  get isEndless(): boolean {
+    const most = this.#maxSize === 0
+      ? MOST_REFUSED
+      : Math.max(this.#maxSize, LEAST_REFUSED);
+    return this.#refused > most;
+  }
+
+  /** Whether the end of DATA has been read. */
+  get dataEnded(): boolean {
+    return this.#decoder.done;
+  }
+
+  /** Whether the chunk has been read. */
+  get chunkEnded(): boolean {
+    return this.#chunkLeft === 0;
+  }
+
+  /**
+   * Reads DATA content from `input`; returns body bytes to keep, possibly none.
+   * What it left unread, from {@linkcode BodyReader.position} on, is read next.
+   */
+  readData(input: Uint8Array, start: number, end: number): Uint8Array {
+    const octets = this.#decoder.decode(input, start, end);
+    this.position = this.#decoder.consumed;
+    this.#countRefused(this.position - start);
+    return this.#judge(octets);
+  }
+
+  /** Reads BDAT content from `input`, as {@linkcode BodyReader.readData}. */
+  readChunk(input: Uint8Array, start: number, end: number): Uint8Array {
+    const stop = Math.min(end, start + this.#chunkLeft);
+    const decodes = !this.#verbatim && this.chunkRefusal === undefined;
+    const octets = decodes
+      ? this.#decoder.decode(input, start, stop)
+      : input.subarray(start, stop);
+    this.position = decodes ? this.#decoder.consumed : stop;
+    this.#chunkLeft -= this.position - start;
+    this.#countRefused(this.position - start);
+    if (this.chunkRefusal !== undefined) return NOTHING;
+    return decodes ? this.#judge(octets) : this.#count(octets);
+  }
+
+  /** The last chunk has been read: what of its bytes had to wait for more. */
+  endChunks(): Uint8Array {
+    return this.#verbatim || this.chunkRefusal !== undefined
+      ? NOTHING
+      : this.#judge(this.#decoder.end());
+  }
+
+  /** Refuses what the policy refuses. */
+  #judge(octets: Uint8Array): Uint8Array {
+    const { bareNewline } = this.#decoder;
+    if (bareNewline !== undefined && this.#policy === "reject") {
+      // Of two faults always this one, or the reply would hang on the packets.
+      if (this.refusal === undefined || this.refusal === replies.tooLarge) {
+        this.refusal = bareNewline === "CR" ? replies.bareCr : replies.bareLf;
+      }
+    }
+    return this.#count(octets);
+  }
+
+  #countRefused(read: number): void {
+    if (this.refusal !== undefined || this.chunkRefusal !== undefined) {
+      this.#refused += read;
+    }
+  }
+
+  #count(octets: Uint8Array): Uint8Array {
+    this.size += octets.length;
+    if (this.#maxSize > 0 && this.size > this.#maxSize) {
+      this.refusal ??= replies.tooLarge;
+    }
+    return this.refusal === undefined ? octets : NOTHING;
+  }
+}

@@ -1,0 +1,416 @@
+/**
+ * The receiving side of SMTP and LMTP as a machine without input, output, clock
+ * or promise: `receive` takes bytes, `next` gives one thing to do, `answer`
+ * takes a verdict. It owns the order of things and every standard reply; it
+ * never decides a matter of policy and never touches a socket. This file moves
+ * bytes and effects; the verbs are in `server_commands.ts`, DATA and BDAT in
+ * `server_content.ts`, and what they share in `server_conversation.ts`.
+ *
+ * One effect at a time is the back-pressure: as long as the session has not
+ * dealt with the last one, no further byte is looked at. Replies gather and
+ * are given out when the machine is about to wait for the peer.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321 | RFC 5321},
+ * {@link https://www.rfc-editor.org/rfc/rfc2920 | RFC 2920} (PIPELINING),
+ * {@link https://www.rfc-editor.org/rfc/rfc3030 | RFC 3030} (BDAT),
+ * {@link https://www.rfc-editor.org/rfc/rfc3207 | RFC 3207} (STARTTLS),
+ * {@link https://www.rfc-editor.org/rfc/rfc4954 | RFC 4954} (AUTH),
+ * {@link https://www.rfc-editor.org/rfc/rfc2033 | RFC 2033} (LMTP)
+ */
+
+import { isBlank } from "../bytes.ts";
+import {
+  AUTH_LINE_LIMIT,
+  COMMAND_LINE_LIMIT,
+  isHttp,
+  type KnownCommand,
+  lineLimit,
+  parseCommand,
+  skipBlanks,
+  TLS_RECORD,
+} from "../command.ts";
+import type { Envelope } from "../envelope.ts";
+import { LineBuffer } from "../line_buffer.ts";
+import type { RecentLines } from "../parse_cache.ts";
+import { replies } from "../replies.ts";
+import type { SmtpReply } from "../reply.ts";
+import { ServerCommands } from "./commands.ts";
+import { ServerContent } from "./content.ts";
+import { accepts, Conversation, type ServerInput } from "./conversation.ts";
+import type {
+  CloseReason,
+  CountingGate,
+  ServerAsk,
+  ServerEffect,
+  ServerProfile,
+  Verdict,
+} from "./effects.ts";
+import type { Outbox, RefusalListener } from "./outbox.ts";
+import type { Phase, ReadPhase } from "./state.ts";
+
+/** The receiving machine of one connection. */
+export class ServerProtocol {
+  readonly #profile: ServerProfile;
+  readonly #conversation: Conversation;
+  readonly #input: ServerInput;
+  readonly #outbox: Outbox;
+  readonly #content: ServerContent;
+  readonly #commands: ServerCommands;
+  readonly #lines: LineBuffer;
+  /** First bytes of the line under way that are those of a TLS record; -1 for other bytes. */
+  #tlsOctets = 0;
+
+  /** @param profile What the listener's sessions have in common */
+  constructor(profile: ServerProfile) {
+    const conversation = new Conversation(profile);
+    this.#profile = profile;
+    this.#conversation = conversation;
+    this.#input = conversation.input;
+    this.#outbox = conversation.outbox;
+    this.#content = new ServerContent(conversation);
+    this.#commands = new ServerCommands(conversation, this.#content);
+    this.#lines = new LineBuffer(
+      profile.authentication === "none" ? COMMAND_LINE_LIMIT : AUTH_LINE_LIMIT,
+    );
+    this.#outbox.question({ effect: "ask", ask: "connect" });
+  }
+
+  // Where things stand.
+
+  /** The name the client gave, `undefined` before HELO. */
+  get helo(): string | undefined {
+    return this.#conversation.helo;
+  }
+
+  /** Whether the client said EHLO or LHLO. */
+  get extended(): boolean {
+    return this.#conversation.extended;
+  }
+
+  /** Whether the connection is encrypted; set where it is from the start. */
+  get tls(): boolean {
+    return this.#conversation.tls;
+  }
+
+  set tls(tls: boolean) {
+    this.#conversation.tls = tls;
+  }
+
+  /** Whether the client has authenticated. */
+  get authenticated(): boolean {
+    return this.#conversation.authenticated;
+  }
+
+  /** Whether the client may say for whom it speaks, by XCLIENT. */
+  get mayImpersonate(): boolean {
+    return this.#conversation.mayImpersonate;
+  }
+
+  set mayImpersonate(may: boolean) {
+    this.#conversation.mayImpersonate = may;
+  }
+
+  /** Counts messages and recipients; nobody does unless it is set. */
+  get gate(): CountingGate | undefined {
+    return this.#conversation.gate;
+  }
+
+  set gate(gate: CountingGate | undefined) {
+    this.#conversation.gate = gate;
+  }
+
+  /** Is told of each refusal of a command; nobody unless it is set. */
+  set onRefusal(listener: RefusalListener) {
+    this.#outbox.onRefusal = listener;
+  }
+
+  /** The SASL mechanisms that can be served on the connection as it is now. */
+  get mechanisms(): readonly string[] {
+    return this.#conversation.mechanisms;
+  }
+
+  set mechanisms(mechanisms: readonly string[]) {
+    this.#conversation.mechanisms = mechanisms;
+  }
+
+  /** The transaction under way. */
+  get envelope(): Envelope | undefined {
+    return this.#conversation.envelope;
+  }
+
+  /** Where the conversation is. */
+  get phase(): Phase {
+    return this.#outbox.closed ? "closed" : this.#conversation.phase;
+  }
+
+  /** How the next bytes will be read. */
+  get reading(): ReadPhase {
+    return this.#conversation.reading;
+  }
+
+  /** Whether what is waited for belongs to a message's content: the commands between BDAT chunks do. */
+  get awaitsContent(): boolean {
+    const { reading, phase } = this.#conversation;
+    return reading === "data" || reading === "bdat" ||
+      phase === "bdat" || phase === "bdat-lost";
+  }
+
+  /** Bytes of body so far. */
+  get bodySize(): number {
+    return this.#content.size;
+  }
+
+  // Bytes in, one thing to do out.
+
+  /**
+   * Takes bytes from the peer, which the machine may change in place: the
+   * first `count` of `bytes`, or all. Only after a read effect.
+   */
+  receive(bytes: Uint8Array, count: number = bytes.length): void {
+    this.#input.take(bytes, count);
+  }
+
+  /** The one thing to do now. Not while an ask is open. */
+  next(): ServerEffect {
+    for (;;) {
+      const effect = this.#outbox.next() ?? this.#advance();
+      if (effect === undefined) continue;
+      if (effect.effect !== "close" || this.envelope === undefined) {
+        return effect;
+      }
+      // A reply that ends the session may come at any point of a transaction.
+      this.#outbox.push(effect);
+      this.#conversation.endTransaction();
+      return { effect: "reset" };
+    }
+  }
+
+  /** Reads on where the last effect left off; `undefined` means: look again. */
+  #advance(): ServerEffect | undefined {
+    const { ask } = this.#outbox;
+    if (ask !== undefined) {
+      throw new TypeError(
+        `Cannot go on while "${ask.ask}" waits for its answer`,
+      );
+    }
+    const content = this.#content;
+    switch (this.#conversation.reading) {
+      case "command":
+      case "auth":
+        return this.#readLine();
+      case "data":
+      case "bdat":
+        return this.#input.isEmpty && !content.isComplete
+          ? this.#wait()
+          : content.read();
+    }
+  }
+
+  #wait(): ServerEffect {
+    this.#input.forget();
+    return this.#outbox.flush() ?? { effect: "read", phase: this.reading };
+  }
+
+  #readLine(): ServerEffect | undefined {
+    const input = this.#input;
+    const lines = this.#lines;
+    const recent = this.#recentLines();
+    const start = input.position;
+    const known = recent?.find(input.bytes, start, input.end);
+    if (known !== undefined) {
+      input.position = start + recent!.length;
+      this.#commands.run(known.verb, known.argument);
+      return undefined;
+    }
+    if (this.#beginsTls()) {
+      this.close(replies.tlsOnPlain, "errors");
+      return undefined;
+    }
+    const status = lines.next(input.bytes, input.position, input.end);
+    input.position = lines.position;
+    if (status === "more") return this.#wait();
+    this.#tlsOctets = 0;
+    if (this.reading === "command") {
+      this.#outbox.verb = this.#outbox.argument = "";
+    }
+    if (status === "endless") this.close(replies.endlessLine, "errors");
+    else if (this.reading === "auth") {
+      // What is no text is no base64, either.
+      const unreadable = status === "too-long" ? undefined : "\n";
+      this.#commands.authLine(status === "line" ? lines.text : unreadable);
+    } else if (status !== "line") {
+      if (BDAT.test(lines.head)) this.close(replies.badBdat, "errors");
+      else this.#outbox.error(BAD_LINE[status]);
+    } else if (this.#profile.asks.command) {
+      this.#outbox.question({
+        effect: "ask",
+        ask: "command",
+        line: lines.text,
+      });
+    } else {
+      const command = this.#parse(lines.text);
+      if (command === undefined) return undefined;
+      recent?.keep(input.bytes, start, command);
+      this.#commands.run(command.verb, command.argument);
+    }
+    return undefined;
+  }
+
+  /** Where the next line may be found, if it is a command and begins here. */
+  #recentLines(): RecentLines | undefined {
+    const { asks, capabilities } = this.#profile;
+    return this.reading === "command" && !asks.command &&
+        this.#lines.isAtLineStart
+      ? capabilities.commands
+      : undefined;
+  }
+
+  /**
+   * Whether the line under way begins as TLS does. Told from its first bytes:
+   * a handshake has no line end to wait for, and its client waits as well.
+   */
+  #beginsTls(): boolean {
+    const { bytes, position, end } = this.#input;
+    for (let at = position; at < end && this.#tlsOctets >= 0; at++) {
+      if (bytes[at] !== TLS_RECORD[this.#tlsOctets]) this.#tlsOctets = -1;
+      else if (++this.#tlsOctets === TLS_RECORD.length) return true;
+    }
+    return false;
+  }
+
+  /** Takes a command apart; nothing where the refusal has been said. */
+  #parse(line: string): KnownCommand | undefined {
+    const { verb, argument } = parseCommand(line);
+    // Whatever is wrong with it is told at the end of the chunk, not instead.
+    if (verb === "BDAT") return { verb, argument };
+    const lines = this.#lines;
+    const octets = line === lines.text ? lines.octets : line.length;
+    this.#outbox.verb = verb ?? "";
+    if (octets > lineLimit(verb)) this.#outbox.error(replies.lineTooLong);
+    else if (verb === undefined) this.#unknown(line);
+    else if (CONTROL.test(argument)) {
+      this.#outbox.error(replies.controlCharacter);
+    } else return { verb, argument };
+    return undefined;
+  }
+
+  #unknown(line: string): void {
+    if (isHttp(line)) return this.close(replies.http, "errors");
+    if (BDAT.test(line)) return this.close(replies.badBdat, "errors");
+    this.#outbox.error(whyUnknown(line));
+  }
+
+  // What the session has decided or done.
+
+  /** Answers the open ask; see {@linkcode Verdict}. */
+  answer(verdict?: Verdict): void {
+    const { ask } = this.#outbox;
+    if (ask === undefined) {
+      throw new TypeError("Cannot answer: nothing was asked");
+    }
+    this.#outbox.ask = undefined;
+    this.#settle(ask, verdict);
+  }
+
+  #settle(ask: ServerAsk, verdict: Verdict): void {
+    switch (ask.ask) {
+      case "connect":
+        return this.#settleConnect(verdict);
+      case "command":
+        return this.#outbox.say(verdict, replies.notImplemented);
+      case "messageStart":
+        return this.#content.settleStart(ask, verdict);
+      case "message":
+        return this.#content.settleMessage(verdict);
+      default:
+        return this.#commands.settle(ask, verdict);
+    }
+  }
+
+  #settleConnect(verdict: Verdict): void {
+    if (accepts(verdict)) {
+      this.#conversation.phase = "greeted";
+      return this.#outbox.say(verdict, this.#profile.greeting);
+    }
+    if (verdict !== "drop") {
+      this.#outbox.say(verdict, replies.refusedConnection);
+    }
+    this.#outbox.close("refused");
+  }
+
+  /** Answers the ask "command" with the line to run instead; `""` runs none. */
+  answerCommand(line: string): void {
+    this.#outbox.ask = undefined;
+    const command = line === "" ? undefined : this.#parse(line);
+    if (command !== undefined) {
+      this.#commands.run(command.verb, command.argument);
+    }
+  }
+
+  /** Goes on with AUTH: sends `challenge`, which is base64, and asks for the next line. */
+  challenge(challenge: string): void {
+    this.#outbox.ask = undefined;
+    this.#commands.challenge(challenge);
+  }
+
+  /** The connection is encrypted: forget all that was said in the clear (RFC 3207 section 4.2). */
+  tlsStarted(): void {
+    this.#lines.reset();
+    this.#tlsOctets = 0;
+    this.#commands.tlsStarted();
+  }
+
+  /**
+   * Refuses the body that is coming in; it is read to its end first.
+   *
+   * @param options `silent`: the reply to the command under way has been sent already
+   */
+  refuseBody(reply: SmtpReply, options: { readonly silent?: true } = {}): void {
+    this.#content.refuse(reply, options.silent === true);
+  }
+
+  /** Appends text to what is sent, as it is: the caller keeps to the protocol. */
+  send(text: string): void {
+    this.#outbox.text(text);
+  }
+
+  /** Appends a reply that no question led to; 421 ends the session. */
+  say(reply: SmtpReply): void {
+    this.#outbox.reply(reply);
+  }
+
+  /** A reply as this client is to see it. */
+  asSaid(reply: SmtpReply): SmtpReply {
+    return this.#outbox.asSaid(reply);
+  }
+
+  /** Ends the session: `reply` if given, then close. */
+  close(reply: SmtpReply | undefined, reason: CloseReason): void {
+    this.#conversation.close(reply, reason);
+  }
+}
+
+/**
+ * The beginning of a line that means BDAT to somebody: what follows such a line
+ * may be its chunk, of which nothing may run as a command.
+ */
+const BDAT = /^BDAT(?![!-~])/i;
+
+/** Control characters but the tab. */
+// deno-lint-ignore no-control-regex
+const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/;
+
+/** Why a line has no verb that is known. */
+function whyUnknown(line: string): SmtpReply {
+  if (CONTROL.test(line)) return replies.controlCharacter;
+  const isBehindBlank = isBlank(line.charCodeAt(0)) &&
+    parseCommand(line.slice(skipBlanks(line, 0))).verb !== undefined;
+  return isBehindBlank ? replies.blankBeforeCommand : replies.unknownCommand;
+}
+
+/** The replies to lines that cannot be used. */
+const BAD_LINE = {
+  "too-long": replies.lineTooLong,
+  "bare-newline": replies.bareNewlineInCommand,
+  "not-utf8": replies.notUtf8,
+} as const;

@@ -1,0 +1,157 @@
+/**
+ * Keeps a complete message: in all its stores for the recipients that are this
+ * server's own, in the queue for the others. Turns what went wrong into the
+ * reply that is true: 250 only when all of them have it safely.
+ */
+
+import { SmtpError, type SmtpReply } from "../protocol/reply.ts";
+import { describeError, type Logger } from "../log.ts";
+import type { Message, Recipient } from "../message/message.ts";
+import { replies } from "../protocol/replies.ts";
+import { FileStore } from "../store/file_store.ts";
+import { type MessageStore, StoreError } from "../message/store.ts";
+import type { LocalTest } from "./local_domains.ts";
+import type { SessionRelaying } from "./context.ts";
+
+/** What keeping needs to know. */
+export interface KeepContext {
+  /** The server's store, for messages that have none of their own. */
+  readonly store: MessageStore;
+  /** Whether an address is this server's own; every one is when not given. */
+  readonly isLocal?: LocalTest | undefined;
+  /** The IP address that the client connected to. */
+  readonly ownIp: string;
+  /** Takes the message for addresses that are not. */
+  readonly relaying?: SessionRelaying | undefined;
+  /** Whether each recipient has a reply of its own (LMTP). */
+  readonly partial: boolean;
+  /** Takes the record of a failure. */
+  readonly log: Logger;
+  /** The session's name. */
+  readonly session: string;
+}
+
+/** The stores a message goes to. */
+export function storesOf(
+  message: Message,
+  store: MessageStore,
+): readonly MessageStore[] {
+  const chosen = message.store;
+  const named = message.filename === undefined ? [] : [
+    new FileStore({ path: message.filename, append: message.append }),
+  ];
+  if (chosen === undefined) return named.length > 0 ? named : [store];
+  return [...(isSeveral(chosen) ? chosen : [chosen]), ...named];
+}
+
+function isSeveral(
+  store: MessageStore | readonly MessageStore[],
+): store is readonly MessageStore[] {
+  return Array.isArray(store);
+}
+
+/**
+ * Keeps the message; resolves with the reply that refuses it, or with nothing.
+ * In LMTP a recipient whose copy failed gets its own reply.
+ *
+ * The stores come first: what they refuse must not be on its way to others,
+ * while a second copy in a mailbox is the lesser evil when the queue refuses.
+ */
+export async function keep(
+  message: Message,
+  context: KeepContext,
+): Promise<SmtpReply | undefined> {
+  const { isLocal, ownIp } = context;
+  const { recipients } = message;
+  const foreign = isLocal === undefined
+    ? []
+    : recipients.filter(({ address }) => !isLocal(address, ownIp));
+  if (foreign.length === 0) return await keepLocal(message, context);
+  const local = recipients.filter((one) => !foreign.includes(one));
+  const failure = local.length === 0
+    ? undefined
+    : await keepLocal(message.forRecipients(local), context);
+  return failure ?? await relay(message, foreign, context);
+}
+
+async function keepLocal(
+  message: Message,
+  context: KeepContext,
+): Promise<SmtpReply | undefined> {
+  for (const store of storesOf(message, context.store)) {
+    try {
+      await store.save(message, { partial: context.partial });
+    } catch (error) {
+      logFailure(`Store "${store.kind}"`, { message, context, error });
+      if (!context.partial || !(error instanceof StoreError)) {
+        return replyOf(error);
+      }
+      for (const [recipient, cause] of error.failures) {
+        recipient.reply = replyOf(cause);
+      }
+    }
+  }
+  return undefined;
+}
+
+/** Hands the message to the queue for recipients elsewhere. */
+async function relay(
+  message: Message,
+  recipients: readonly Recipient[],
+  context: KeepContext,
+): Promise<SmtpReply | undefined> {
+  const { relaying, partial } = context;
+  try {
+    if (relaying === undefined) {
+      throw new TypeError("Cannot relay: nobody takes mail for others");
+    }
+    await relaying.add(message, recipients);
+    return undefined;
+  } catch (error) {
+    logFailure("Queue", { message, context, error });
+    const reply = replyOf(error);
+    if (!partial) return reply;
+    for (const recipient of recipients) recipient.reply = reply;
+    return undefined;
+  }
+}
+
+function logFailure(
+  what: string,
+  { message, context, error }: {
+    readonly message: Message;
+    readonly context: KeepContext;
+    readonly error: unknown;
+  },
+): void {
+  context.log({
+    level: "error",
+    event: "error",
+    message: `${what} failed for message ${message.id}`,
+    session: context.session,
+    error: describeError(error),
+  });
+}
+
+/** What the error says; else 452 where there is no room, 451 for the rest: the client tries again. */
+function replyOf(error: unknown): SmtpReply {
+  if (error instanceof SmtpError) return error.reply;
+  return isStorageFull(error) ? replies.storageFull : replies.localError;
+}
+
+/** Whether an error, or what caused it, is a full disk or an exceeded quota. */
+function isStorageFull(error: unknown): boolean {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    const { code } = cause as { code?: unknown };
+    if (
+      code === "ENOSPC" || code === "EDQUOT" ||
+      /\b(?:os error 28|os error 122|no space left)\b/i.test(cause.message)
+    ) {
+      return true;
+    }
+    if (cause instanceof StoreError) {
+      return [...cause.failures.values()].every(isStorageFull);
+    }
+  }
+  return false;
+}

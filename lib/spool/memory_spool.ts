@@ -1,0 +1,166 @@
+/**
+ * A spool in memory: for tests, and for programs that would rather lose mail
+ * than touch the disk. Nothing in it survives the process.
+ */
+
+import { checkOptions, number, type Rules } from "../options.ts";
+import {
+  applyChange,
+  type RelayLogin,
+  type SpoolChange,
+  type SpoolEntry,
+} from "./envelope.ts";
+import { isSpoolId } from "./record.ts";
+import {
+  firstProgress,
+  type Spool,
+  type SpoolAddition,
+  SpoolError,
+  type SpoolProblem,
+} from "./spool.ts";
+
+/** Options of {@linkcode MemorySpool}. */
+export interface MemorySpoolOptions {
+  /**
+   * Bytes of content that it holds; beyond them it is full, as a disk is.
+   *
+   * @default {67108864}
+   */
+  readonly capacity?: number;
+}
+
+const RULES: Rules<MemorySpoolOptions> = { capacity: number() };
+
+interface Kept {
+  readonly login: RelayLogin | undefined;
+  readonly content: readonly Uint8Array<ArrayBuffer>[];
+  readonly size: number;
+}
+
+/**
+ * A spool that keeps everything in memory. Loses all with the process.
+ *
+ * @example An empty one
+ * ```ts
+ * import { MemorySpool } from "@smtp/server";
+ *
+ * await using spool = new MemorySpool({ capacity: 1024 * 1024 });
+ * console.assert((await spool.open()).length === 0);
+ * ```
+ */
+export class MemorySpool implements Spool {
+  /** What it is, for logs. */
+  readonly kind: string = "memory";
+  readonly #capacity: number;
+  readonly #entries = new Map<string, SpoolEntry>();
+  readonly #kept = new Map<string, Kept>();
+  #used = 0;
+
+  /**
+   * Makes an empty spool.
+   *
+   * @param options How much it holds
+   */
+  constructor(options: MemorySpoolOptions = {}) {
+    checkOptions("MemorySpool", options, RULES);
+    this.#capacity = options.capacity ?? 64 * 1024 * 1024;
+  }
+
+  /** All messages, oldest first. */
+  get entries(): ReadonlyMap<string, SpoolEntry> {
+    return this.#entries;
+  }
+
+  /** Nothing to recover; what was in it is still in it. */
+  open(): Promise<readonly SpoolProblem[]> {
+    return Promise.resolve([]);
+  }
+
+  /**
+   * Takes a message.
+   *
+   * @throws {SpoolError} If there is no room for it
+   * @throws {TypeError} If its name is not one, or is taken
+   */
+  async add(message: SpoolAddition): Promise<SpoolEntry> {
+    const { envelope, login } = message;
+    const { id, size } = envelope;
+    if (!isSpoolId(id) || this.#kept.has(id)) {
+      throw new TypeError(
+        `Cannot add message "${id}": want a name of letters, digits and "-" that is not taken`,
+      );
+    }
+    if (this.#used + size > this.#capacity) {
+      throw new SpoolError(
+        `Cannot keep message "${id}" of ${size} octets: ${this.#used} of ${this.#capacity} in use`,
+      );
+    }
+    this.#used += size;
+    const content: Uint8Array<ArrayBuffer>[] = [];
+    this.#kept.set(id, { login, content, size });
+    try {
+      let found = 0;
+      for await (const chunk of message.content) {
+        content.push(chunk.slice());
+        found += chunk.length;
+      }
+      if (found !== size) {
+        throw new RangeError(
+          `Cannot keep content of ${found} octets: want the ${size} of the envelope`,
+        );
+      }
+    } catch (cause) {
+      this.#drop(id);
+      throw new SpoolError(`Cannot keep message "${id}"`, { cause });
+    }
+    const entry: SpoolEntry = { envelope, progress: firstProgress(message) };
+    this.#entries.set(id, entry);
+    return entry;
+  }
+
+  /** Takes a step of progress. */
+  change(id: string, change: SpoolChange): Promise<void> {
+    const entry = this.#entries.get(id);
+    if (entry !== undefined) applyChange(entry.progress, change);
+    return Promise.resolve();
+  }
+
+  /** Forgets a message. */
+  remove(id: string): Promise<void> {
+    if (this.#entries.delete(id)) this.#drop(id);
+    return Promise.resolve();
+  }
+
+  #drop(id: string): void {
+    this.#used -= this.#kept.get(id)?.size ?? 0;
+    this.#kept.delete(id);
+  }
+
+  /** The log-in that came with the message. */
+  login(id: string): Promise<RelayLogin | undefined> {
+    return Promise.resolve(this.#kept.get(id)?.login);
+  }
+
+  /**
+   * The content, from the beginning.
+   *
+   * @throws {SpoolError} If there is no such message
+   */
+  async *content(id: string): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+    const kept = this.#kept.get(id);
+    if (kept === undefined) {
+      throw new SpoolError(`Cannot read message "${id}": it is not there`);
+    }
+    for (const chunk of kept.content) yield await Promise.resolve(chunk);
+  }
+
+  /** Nothing to write down, and nothing is given back: a queue may open it again. */
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  /** As {@linkcode MemorySpool.close}. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}

@@ -1,0 +1,289 @@
+/**
+ * Reads a spool folder: the messages that are in it, and what is wrong with
+ * it. Owns what a record file means that the journal does not know. Never
+ * writes, so the folder may be in use by another process.
+ */
+
+import {
+  type DecodedHead,
+  isSpoolId,
+  sharedCount,
+  unpackProgress,
+} from "./record.ts";
+import { readRecordHead } from "./record_reader.ts";
+import {
+  type JournalContent,
+  readJournal,
+  sharedFile,
+} from "./journal_content.ts";
+import {
+  recordFile,
+  type RecordPlace,
+  type SpoolPaths,
+  type StoredEntry,
+} from "./folder.ts";
+import type { SpoolFiles } from "./files.ts";
+import type { SpoolProblem } from "./spool.ts";
+
+/** Files looked at together. */
+const BATCH = 64;
+
+/** What is wrong with a record file. */
+export interface FileDamage {
+  /** What is wrong. */
+  readonly reason: string;
+  /** Whether records of it are whole, and wait to be delivered from it. */
+  readonly isInUse: boolean;
+  /** Messages in it that are not whole, and whose envelope is known. */
+  readonly lost: readonly StoredEntry[];
+}
+
+/** The messages of a spool, and what is wrong with it. */
+export interface SpoolContent {
+  /** The messages whose record is whole, oldest first as far as the journal knows. */
+  readonly entries: Map<string, StoredEntry>;
+  /** What the journal says by itself. */
+  readonly journal: JournalContent;
+  /** Record files that are not whole. */
+  readonly damaged: ReadonlyMap<string, FileDamage>;
+  /** Record files of messages that have left. */
+  readonly leftovers: readonly string[];
+  /** Messages that the journal did not know. */
+  readonly unknown: number;
+  /** Messages to be delivered whose record file is not there. */
+  readonly missing: readonly SpoolProblem[];
+}
+
+/**
+ * Reads the spool without changing it. 100,000 messages cost one journal, one
+ * folder list and a size for each file; only files that the journal does not
+ * know are opened.
+ *
+ * @param options `trustSizes` leaves out the look at the size of each file
+ */
+export async function readSpool(
+  files: SpoolFiles,
+  paths: SpoolPaths,
+  options: { readonly trustSizes?: boolean } = {},
+): Promise<SpoolContent> {
+  const journal = await readJournal(files, paths.journal);
+  const names = new Set(await files.list(paths.messages));
+  const survey = new Survey(files, {
+    folder: paths.messages,
+    journal,
+    trustSizes: options.trustSizes ?? false,
+  });
+  await inBatches(names, (name) => survey.look(name));
+  const { entries } = journal;
+  const { damaged, leftovers, unknown } = survey;
+  const missing: SpoolProblem[] = [];
+  for (const [id, entry] of entries) {
+    const { place, progress } = entry;
+    if (names.has(recordFile(entry))) {
+      if (place !== undefined) place.file.left++;
+      continue;
+    }
+    entries.delete(id);
+    if (progress.recipients.some(({ status }) => status === "pending")) {
+      const reason = "Record file is not there";
+      // A line that is damaged may be the one that called the message gone.
+      const lost = journal.badLines > 0 ? [] : [entry];
+      missing.push({ name: id, reason, lost });
+    }
+  }
+  return { entries, journal, damaged, leftovers, unknown, missing };
+}
+
+/** A look at each record file, with the journal at hand. */
+class Survey {
+  readonly damaged = new Map<string, FileDamage>();
+  readonly leftovers: string[] = [];
+  unknown = 0;
+  readonly #files: SpoolFiles;
+  readonly #folder: string;
+  readonly #journal: JournalContent;
+  readonly #trustSizes: boolean;
+  /** The messages that the journal says are in each shared file. */
+  readonly #living = new Map<string, StoredEntry[]>();
+
+  constructor(
+    files: SpoolFiles,
+    options: {
+      readonly folder: string;
+      readonly journal: JournalContent;
+      readonly trustSizes: boolean;
+    },
+  ) {
+    this.#files = files;
+    this.#folder = options.folder;
+    this.#journal = options.journal;
+    this.#trustSizes = options.trustSizes;
+    for (const entry of options.journal.entries.values()) {
+      const name = entry.place?.file.name;
+      if (name === undefined) continue;
+      const known = this.#living.get(name);
+      if (known === undefined) this.#living.set(name, [entry]);
+      else known.push(entry);
+    }
+  }
+
+  async look(name: string): Promise<void> {
+    const { entries, gone, shared, badLines } = this.#journal;
+    try {
+      if (gone.has(name)) this.leftovers.push(name);
+      else if (sharedCount(name) !== undefined) {
+        // Danger: the line that is bad may be that of a message, whose record
+        // would be taken for one that has left. Twice is better than never.
+        const isKnown = badLines === 0 && shared.has(name);
+        await (isKnown ? this.#check(name) : this.#readShared(name));
+      } else if (!entries.has(name)) await this.#readSingle(name);
+      else if (entries.get(name)!.place === undefined) await this.#check(name);
+      else this.leftovers.push(name);
+    } catch (error) {
+      // It has left between the list and the look: another process has the spool.
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
+
+  /** A file that the journal knows: compares the sizes. */
+  async #check(name: string): Promise<void> {
+    const { entries } = this.#journal;
+    const living = sharedCount(name) === undefined
+      ? [entries.get(name)!]
+      : this.#living.get(name) ?? [];
+    if (living.length === 0) {
+      this.leftovers.push(name);
+      return;
+    }
+    if (this.#trustSizes) return;
+    const size = await this.#files.size(`${this.#folder}/${name}`) ?? 0;
+    const cut = living.filter(({ place, fileSize }) =>
+      place === undefined ? size !== fileSize : size < place.offset + fileSize
+    );
+    if (cut.length === 0) return;
+    const end = Math.max(
+      ...cut.map(({ place, fileSize }) => (place?.offset ?? 0) + fileSize),
+    );
+    this.damaged.set(name, {
+      reason: `Record has ${size} octets, want ${end}`,
+      isInUse: cut.length < living.length,
+      lost: cut,
+    });
+    for (const { envelope } of cut) entries.delete(envelope.id);
+  }
+
+  /** A file of one record that the journal does not know. */
+  async #readSingle(name: string): Promise<void> {
+    const found = isSpoolId(name)
+      ? await this.#record(name, undefined)
+      : "Not a name of a message";
+    const size = await this.#files.size(`${this.#folder}/${name}`);
+    const fault = typeof found === "string"
+      ? found
+      : found.envelope.id !== name
+      ? `Record is of message "${found.envelope.id}"`
+      : size !== found.fileSize
+      ? `Record has ${size} octets, want ${found.fileSize}`
+      : undefined;
+    if (fault !== undefined) {
+      const isOwn = typeof found !== "string" && found.envelope.id === name;
+      const lost = isOwn ? [found] : [];
+      this.damaged.set(name, { reason: fault, isInUse: false, lost });
+    } else this.#add(found as StoredEntry);
+  }
+
+  /** A file of several records that the journal does not know, or not for certain. */
+  async #readShared(name: string): Promise<void> {
+    const count = sharedCount(name)!;
+    const file = sharedFile(this.#journal.shared, name);
+    const size = await this.#files.size(`${this.#folder}/${name}`) ?? 0;
+    let offset = 0;
+    let fault: string | undefined;
+    let living = 0;
+    const lost: StoredEntry[] = [];
+    for (let number = 1; fault === undefined && number <= count; number++) {
+      const found = await this.#record(name, { file, offset });
+      if (typeof found === "string") {
+        fault = `Record ${number} of ${count}: ${found}`;
+      } else if (offset + found.fileSize > size) {
+        fault = `Record ${number} of ${count} has ${size - offset} octets, ` +
+          `want ${found.fileSize}`;
+        if (!this.#journal.gone.has(found.envelope.id)) lost.push(found);
+      } else {
+        offset += found.fileSize;
+        if (this.#isLiving(found, name)) living++;
+      }
+    }
+    if (fault === undefined && offset !== size) {
+      fault = `File has ${size} octets, want ${offset}`;
+    }
+    if (fault !== undefined) {
+      const known = this.#dropFrom(name, offset);
+      const names = new Set(known.map(({ envelope }) => envelope.id));
+      const read = lost.filter(({ envelope }) => !names.has(envelope.id));
+      this.damaged.set(name, {
+        reason: fault,
+        isInUse: living > 0,
+        lost: [...known, ...read],
+      });
+    } else if (living === 0) this.leftovers.push(name);
+  }
+
+  /** Takes a record of a shared file for what it is; tells whether it is to be delivered. */
+  #isLiving(found: StoredEntry, name: string): boolean {
+    const { id } = found.envelope;
+    const { entries, gone } = this.#journal;
+    const known = entries.get(id);
+    if (known !== undefined) return recordFile(known) === name;
+    if (gone.has(id)) return false;
+    this.#add(found);
+    return true;
+  }
+
+  /** Forgets what the journal says of records that are not whole any more. */
+  #dropFrom(name: string, offset: number): StoredEntry[] {
+    const dropped = (this.#living.get(name) ?? []).filter(({ place }) =>
+      place!.offset >= offset
+    );
+    for (const { envelope } of dropped) {
+      this.#journal.entries.delete(envelope.id);
+    }
+    return dropped;
+  }
+
+  async #record(
+    name: string,
+    place: RecordPlace | undefined,
+  ): Promise<StoredEntry | string> {
+    const path = `${this.#folder}/${name}`;
+    const head: DecodedHead | { readonly fault: string } = await readRecordHead(
+      this.#files,
+      path,
+      place?.offset ?? 0,
+    );
+    if ("fault" in head) return head.fault;
+    const { envelope, length } = head;
+    if (!isSpoolId(envelope.id)) return "Not a name of a message";
+    const progress = unpackProgress(envelope, head.progress);
+    return { envelope, progress, fileSize: length + envelope.size, place };
+  }
+
+  #add(entry: StoredEntry): void {
+    this.#journal.entries.set(entry.envelope.id, entry);
+    this.unknown++;
+  }
+}
+
+async function inBatches<T>(
+  items: Iterable<T>,
+  action: (item: T) => Promise<void>,
+): Promise<void> {
+  let batch: Promise<void>[] = [];
+  for (const item of items) {
+    batch.push(action(item));
+    if (batch.length < BATCH) continue;
+    await Promise.all(batch);
+    batch = [];
+  }
+  await Promise.all(batch);
+}

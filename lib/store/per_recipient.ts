@@ -1,0 +1,199 @@
+/**
+ * What the stores with a mailbox a recipient have in common: which recipients
+ * share a mailbox, how many are written at once, and the error that says who
+ * went without. Touches no file.
+ */
+
+import type { Message, Recipient } from "../message/message.ts";
+import {
+  callable,
+  flag,
+  list,
+  optionError,
+  type Rule,
+  type Rules,
+  whole,
+} from "../options.ts";
+import type { Address } from "../protocol/address.ts";
+import { mailboxName, safeComponent } from "./mailbox_name.ts";
+import { StoreError } from "../message/store.ts";
+
+/** How recipients become mailboxes. */
+export interface MailboxOptions {
+  /**
+   * The mailbox of an address, where it is not named after the address. What it
+   * returns is made one safe path component, as the address would be: it cannot
+   * leave the folder.
+   */
+  readonly mailboxOf?: ((address: Address) => string) | undefined;
+  /**
+   * Whether local parts keep their case, so that `User` and `user` are two
+   * mailboxes.
+   *
+   * @default {false}
+   */
+  readonly keepCase?: boolean | undefined;
+}
+
+/** What the `owners` of a store must be. */
+export const OWNERS_RULE: Rule = {
+  want: 'an array of user numbers, or "any"',
+  check(value, at) {
+    if (value === "any") return;
+    if (!Array.isArray(value)) throw optionError(at, value, this);
+    list(whole()).check(value, at);
+  },
+};
+
+/** What {@linkcode MailboxOptions} must be. */
+export const MAILBOX_RULES: Rules<MailboxOptions> = {
+  mailboxOf: callable("a function that gives an address its mailbox"),
+  keepCase: flag,
+};
+
+/** One mailbox that is to get a copy, and how that went. */
+export class Delivery {
+  /** The mailbox: one path component. */
+  readonly mailbox: string;
+  /** Those whose mailbox it is. */
+  readonly recipients: Recipient[] = [];
+  /** Why it has no copy, boxed: anything can be thrown. */
+  failure: { readonly reason: unknown } | undefined;
+
+  /**
+   * Plans a copy for nobody yet.
+   *
+   * @param mailbox The mailbox: one path component
+   */
+  constructor(mailbox: string) {
+    this.mailbox = mailbox;
+  }
+}
+
+/** Mailboxes written at once for one message. */
+const AT_ONCE = 8;
+
+/** The mailboxes of the recipients, each once: two names for one mailbox get one copy. */
+export function planDeliveries(
+  recipients: readonly Recipient[],
+  options: MailboxOptions,
+): Delivery[] {
+  const plan = new Map<string, Delivery>();
+  const nameless: Delivery[] = [];
+  for (const recipient of recipients) {
+    try {
+      const name = options.mailboxOf === undefined
+        ? mailboxName(recipient.address, options)
+        : safeComponent(options.mailboxOf(recipient.address));
+      let delivery = plan.get(name);
+      if (delivery === undefined) {
+        plan.set(name, delivery = new Delivery(name));
+      }
+      delivery.recipients.push(recipient);
+    } catch (reason) {
+      const delivery = new Delivery("");
+      delivery.recipients.push(recipient);
+      delivery.failure = { reason };
+      nameless.push(delivery);
+    }
+  }
+  return [...plan.values(), ...nameless];
+}
+
+/** Takes one step for every delivery that has not failed, a few at once; a failure is noted there. */
+export async function forEachDelivery<T extends Delivery>(
+  deliveries: readonly T[],
+  step: (delivery: T) => Promise<void>,
+): Promise<void> {
+  const rest = deliveries.values();
+  const work = async () => {
+    for (const delivery of rest) {
+      if (delivery.failure !== undefined) continue;
+      try {
+        await step(delivery);
+      } catch (reason) {
+        delivery.failure = { reason };
+      }
+    }
+  };
+  const workers = Math.min(AT_ONCE, deliveries.length);
+  await Promise.all(Array.from({ length: workers }, work));
+}
+
+/** Whether a delivery has failed. */
+export function hasFailure(deliveries: readonly Delivery[]): boolean {
+  return deliveries.some((delivery) => delivery.failure !== undefined);
+}
+
+/** The error for deliveries of which some failed; `undefined` if none did. */
+export function failureOf(
+  message: Message,
+  deliveries: readonly Delivery[],
+): StoreError | undefined {
+  const failures = new Map<Recipient, unknown>();
+  for (const { failure, recipients } of deliveries) {
+    if (failure === undefined) continue;
+    for (const recipient of recipients) {
+      failures.set(recipient, failure.reason);
+    }
+  }
+  return failures.size === 0 ? undefined : storeError(message, failures);
+}
+
+/**
+ * The error for a message that nobody got a copy of: each recipient with his
+ * own reason, or else with the first one there is.
+ */
+export function failureOfAll(
+  message: Message,
+  deliveries: readonly Delivery[],
+): StoreError {
+  const failed = deliveries.find((delivery) => delivery.failure !== undefined);
+  const failures = new Map<Recipient, unknown>();
+  for (const { failure, recipients } of deliveries) {
+    for (const recipient of recipients) {
+      failures.set(recipient, (failure ?? failed?.failure)?.reason);
+    }
+  }
+  return storeError(message, failures);
+}
+
+/** The error for a message that has one copy for all, which could not be kept. */
+export function failureOfOne(message: Message, reason: unknown): StoreError {
+  return storeError(
+    message,
+    new Map(message.recipients.map((recipient) => [recipient, reason])),
+    reason,
+  );
+}
+
+function storeError(
+  message: Message,
+  failures: ReadonlyMap<Recipient, unknown>,
+  cause: unknown = failures.values().next().value,
+): StoreError {
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return new StoreError(
+    `Cannot keep message "${message.id}" for ${failures.size} of ${message.recipients.length} recipients: ${why}`,
+    failures,
+    { cause },
+  );
+}
+
+/** Work under way, to be waited for. */
+export class Underway {
+  readonly #work = new Set<Promise<unknown>>();
+
+  /** Counts `work` as under way until it settles, and returns it. */
+  track<T>(work: Promise<T>): Promise<T> {
+    this.#work.add(work);
+    const forget = () => this.#work.delete(work);
+    work.then(forget, forget);
+    return work;
+  }
+
+  /** Resolves when nothing is under way any more, whatever became of it. */
+  async settled(): Promise<void> {
+    while (this.#work.size > 0) await Promise.allSettled(this.#work);
+  }
+}

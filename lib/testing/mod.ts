@@ -1,0 +1,381 @@
+/**
+ * What the tests of a program want of an SMTP server: a real one on a free port
+ * or one in memory, both of which collect what they are sent, and a client that
+ * says what the test wants said.
+ *
+ * @example What a program sent
+ * ```ts
+ * import { startTestServer } from "@smtp/server/testing";
+ *
+ * await using server = await startTestServer();
+ * await using client = await server.connect();
+ * // Here your program sends its mail to server.address and server.port.
+ * await client.script(`
+ *   S: 220
+ *   C: HELO client.example
+ *   S: 250
+ *   C: MAIL FROM:<me@client.example>
+ *   S: 250
+ *   C: RCPT TO:<you@example.com>
+ *   S: 250
+ *   C: DATA
+ *   S: 354
+ *   C: Subject: hello
+ *   C:
+ *   C: It works.
+ *   C: .
+ *   S: 250
+ * `);
+ * const message = await server.nextMessage();
+ * console.assert(message.headers.get("Subject") === "hello");
+ * ```
+ *
+ * @module
+ */
+
+import { memoryPair, type MemoryTransport } from "../net/memory_transport.ts";
+import { KIND_RULE, type ListenerKind } from "../net/listen_options.ts";
+import type { SocketAddress, TlsInfo } from "../net/transport.ts";
+import {
+  checkOptions,
+  number,
+  object,
+  required,
+  type Rules,
+  text,
+  where,
+  whole,
+} from "../options.ts";
+import { SmtpServer } from "../server/server.ts";
+import type { SmtpServerOptions } from "../server/options.ts";
+import { type CollectedMessage, MemoryStore } from "../store/memory_store.ts";
+import type { MessageStore } from "../message/store.ts";
+import {
+  ScriptedClient,
+  type ScriptedClientOptions,
+} from "./scripted_client.ts";
+
+export { ScriptedClient, type ScriptedClientOptions };
+export { memoryPair, type MemoryTransport };
+
+/** Options of {@linkcode TestInbox.nextMessage}. */
+export interface NextMessageOptions {
+  /**
+   * Longest wait, in ms.
+   *
+   * @default {5000}
+   */
+  timeoutMs?: number | undefined;
+}
+
+const NEXT_RULES: Rules<NextMessageOptions> = { timeoutMs: number() };
+
+/**
+ * What a server under test has been sent.
+ *
+ * @example Nothing so far
+ * ```ts
+ * import { startTestServer } from "@smtp/server/testing";
+ *
+ * await using inbox = await startTestServer();
+ * console.assert(inbox.messages.length === 0);
+ * ```
+ */
+export class TestInbox {
+  readonly #store: MemoryStore;
+
+  /**
+   * Made by {@linkcode startTestServer} and {@linkcode connectInMemory}.
+   *
+   * @param store Collects the messages
+   */
+  constructor(store: MemoryStore) {
+    this.#store = store;
+  }
+
+  /** The messages collected, oldest first: a copy of the list. */
+  get messages(): readonly CollectedMessage[] {
+    return this.#store.messages;
+  }
+
+  /**
+   * The next message that this method has not given out yet; waits for one to
+   * arrive if there is none.
+   *
+   * @throws {Deno.errors.TimedOut} If the wait runs out
+   *
+   * @example Wait for a message
+   * ```ts
+   * import { startTestServer } from "@smtp/server/testing";
+   *
+   * await using server = await startTestServer();
+   * try {
+   *   await server.nextMessage({ timeoutMs: 1 });
+   * } catch (error) {
+   *   console.assert(error instanceof Deno.errors.TimedOut);
+   * }
+   * ```
+   */
+  async nextMessage(
+    options: NextMessageOptions = {},
+  ): Promise<CollectedMessage> {
+    checkOptions("nextMessage", options, NEXT_RULES);
+    const { timeoutMs = 5000 } = options;
+    const controller = new AbortController();
+    const timer = setTimeout(
+      () =>
+        controller.abort(
+          new Deno.errors.TimedOut(
+            `Cannot get a message: none arrived in ${timeoutMs} ms`,
+          ),
+        ),
+      timeoutMs,
+    );
+    try {
+      return await this.#store.next({ signal: controller.signal });
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Forgets all messages. */
+  clear(): void {
+    this.#store.clear();
+  }
+}
+
+/**
+ * A server for tests that listens on a free port. Made by
+ * {@linkcode startTestServer}; stopped when disposed of.
+ *
+ * @example Where the program under test connects to
+ * ```ts
+ * import { startTestServer, type TestServer } from "@smtp/server/testing";
+ *
+ * const url = ({ address, port }: TestServer) => `smtp://${address}:${port}`;
+ * await using server = await startTestServer();
+ * console.assert(url(server).startsWith("smtp://127.0.0.1:"));
+ * ```
+ */
+export class TestServer extends TestInbox implements AsyncDisposable {
+  /** The server. */
+  readonly server: SmtpServer;
+  /** The IP address that it listens on. */
+  readonly address: string;
+  /** The port that it listens on. */
+  readonly port: number;
+
+  /**
+   * Made by {@linkcode startTestServer}.
+   *
+   * @param server The server, started
+   * @param store Collects its messages
+   */
+  constructor(server: SmtpServer, store: MemoryStore) {
+    super(store);
+    this.server = server;
+    const [first] = server.addresses;
+    this.address = first?.address ?? "";
+    this.port = first?.port ?? 0;
+  }
+
+  /**
+   * Connects a client to the first listener.
+   *
+   * @throws {Deno.errors.TimedOut} If the wait runs out
+   */
+  connect(options: ScriptedClientOptions = {}): Promise<ScriptedClient> {
+    return ScriptedClient.connect(this, options);
+  }
+
+  /** Stops the server without grace. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.server[Symbol.asyncDispose]();
+  }
+}
+
+/**
+ * Starts a real server on a free port of 127.0.0.1, named `test.example`, that
+ * collects every message it accepts. Where `store` is given, a message is kept
+ * there first; one whose handler chooses a store of its own is not collected.
+ * Requires `allow-net`.
+ *
+ * @param options As for {@linkcode SmtpServer}
+ *
+ * @example Test a handler over a socket
+ * ```ts
+ * import { startTestServer } from "@smtp/server/testing";
+ *
+ * await using server = await startTestServer({
+ *   handlers: { onRcptTo: (_session, address) => address.localPart === "you" },
+ * });
+ * await using client = await server.connect();
+ * await client.expect(220);
+ * await client.expect(250, "HELO client.example");
+ * await client.expect(250, "MAIL FROM:<>");
+ * await client.expect(550, "RCPT TO:<nobody@example.com>");
+ * ```
+ */
+export async function startTestServer(
+  options: SmtpServerOptions = {},
+): Promise<TestServer> {
+  const store = new MemoryStore();
+  const server = new SmtpServer({
+    listen: "127.0.0.1:0",
+    hostname: "test.example",
+    ...options,
+    store: keepingBoth(options.store, store),
+  });
+  await server.start();
+  return new TestServer(server, store);
+}
+
+/** Options of {@linkcode connectInMemory}: those of the server, and who the client is. */
+export interface InMemoryOptions extends Omit<SmtpServerOptions, "listen"> {
+  /**
+   * What the listener would be for.
+   *
+   * @default {"smtp"}
+   */
+  kind?: ListenerKind | undefined;
+  /**
+   * Where the client seems to come from.
+   *
+   * @default {{ address: "192.0.2.1", port: 40000 }}
+   */
+  clientAddress?: SocketAddress | undefined;
+  /** The encryption that the connection seems to have. Default: none. */
+  tls?: TlsInfo | undefined;
+  /**
+   * Longest wait of the client for a reply, in ms.
+   *
+   * @default {5000}
+   */
+  replyTimeoutMs?: number | undefined;
+}
+
+const OWN_RULES: Rules<
+  Omit<InMemoryOptions, keyof SmtpServerOptions>
+> = {
+  kind: KIND_RULE,
+  clientAddress: object<SocketAddress>({
+    address: required(text("an IP address")),
+    port: required(whole(0, 65535)),
+  }, '{ address: "192.0.2.1", port: 40000 }'),
+  tls: where("an object", (value) => typeof value === "object"),
+  replyTimeoutMs: number(),
+};
+
+/**
+ * A session in memory, with both of its ends. Made by
+ * {@linkcode connectInMemory}; closed when disposed of.
+ *
+ * @example Until the server is done with the client
+ * ```ts
+ * import { connectInMemory, type InMemorySession } from "@smtp/server/testing";
+ *
+ * async function quit({ client, ended }: InMemorySession): Promise<void> {
+ *   await client.expect(220);
+ *   await client.expect(221, "QUIT");
+ *   await ended;
+ * }
+ * await using session = await connectInMemory();
+ * await quit(session);
+ * ```
+ */
+export class InMemorySession extends TestInbox implements AsyncDisposable {
+  /** The client's end. */
+  readonly client: ScriptedClient;
+  /** The server, whose only connection this is. */
+  readonly server: SmtpServer;
+  /** Resolves when the server's end of the session is over, `onDisconnect` included. */
+  readonly ended: Promise<void>;
+
+  /**
+   * Made by {@linkcode connectInMemory}.
+   *
+   * @param ends Both ends of the connection
+   * @param store Collects the messages
+   */
+  constructor(
+    ends: {
+      readonly client: ScriptedClient;
+      readonly server: SmtpServer;
+      readonly ended: Promise<void>;
+    },
+    store: MemoryStore,
+  ) {
+    super(store);
+    this.client = ends.client;
+    this.server = ends.server;
+    this.ended = ends.ended;
+  }
+
+  /** Closes the connection and waits for the server's end of it. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.client.close();
+    await this.server[Symbol.asyncDispose]();
+  }
+}
+
+/**
+ * Runs one session in memory: the whole server without a socket, a port or a
+ * permission. What it accepts is collected as by {@linkcode startTestServer}.
+ *
+ * @param options As for {@linkcode SmtpServer}, and who the client is
+ *
+ * @example Test a handler in memory
+ * ```ts
+ * import { connectInMemory } from "@smtp/server/testing";
+ *
+ * await using session = await connectInMemory({
+ *   clientAddress: { address: "203.0.113.9", port: 40000 },
+ *   handlers: {
+ *     onConnect: ({ remoteAddress }) => !remoteAddress.startsWith("203.0.113."),
+ *   },
+ * });
+ * await session.client.expect(554);
+ * await session.client.expectClosed();
+ * ```
+ */
+export async function connectInMemory(
+  options: InMemoryOptions = {},
+): Promise<InMemorySession> {
+  const { kind, clientAddress, tls, replyTimeoutMs, ...rest } = options;
+  const own = { kind, clientAddress, tls, replyTimeoutMs };
+  checkOptions("connectInMemory", own, OWN_RULES);
+  const store = new MemoryStore();
+  const server = new SmtpServer({
+    hostname: "test.example",
+    ...rest,
+    listen: [],
+    store: keepingBoth(options.store, store),
+  });
+  await server.start();
+  const [inner, outer] = memoryPair({
+    ...(clientAddress === undefined ? {} : { client: clientAddress }),
+    ...(tls === undefined ? {} : { tls }),
+  });
+  const ended = server.serve(inner, { kind });
+  const client = new ScriptedClient(outer, { timeoutMs: replyTimeoutMs });
+  return new InMemorySession({ client, server, ended }, store);
+}
+
+/** A store that keeps a message in `first`, where there is one, then collects it. */
+function keepingBoth(
+  first: MessageStore | undefined,
+  collected: MemoryStore,
+): MessageStore {
+  if (first === undefined) return collected;
+  return {
+    kind: first.kind,
+    async save(message, options) {
+      await first.save(message, options);
+      await collected.save(message);
+    },
+    async close() {
+      await first.close?.();
+      await collected.close();
+    },
+  };
+}

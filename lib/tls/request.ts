@@ -1,0 +1,274 @@
+/**
+ * Makes keys, self-signed certificates and PKCS#10 requests out of names:
+ * checks the names, picks serial number and dates, has them written. The only
+ * file of this folder that asks the clock and the random generator.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc2986 | RFC 2986}
+ */
+
+import type { KeyObject } from "node:crypto";
+import {
+  anyNumber,
+  checkOptions,
+  list,
+  oneOf,
+  required,
+  type Rules,
+  secret,
+  text,
+} from "../options.ts";
+import { CertificateError } from "./material.ts";
+import { type Der, readPem, writePem } from "./der.ts";
+import { isAddress, normalizeName } from "./host_name.ts";
+import {
+  isKeyBlock,
+  type KeyAlgorithm,
+  keyAlgorithm,
+  makeKey,
+  publicKeyInfo,
+  readKey,
+  signer,
+} from "./private_key.ts";
+import {
+  KEY_USAGES,
+  type KeyUsage,
+  type SubjectParts,
+  writeCertificate,
+  writeRequest,
+} from "./x509_writer.ts";
+
+/** Clocks of clients may be behind by as much. */
+const BACKDATE_MS = 60 * 60 * 1000;
+const DAY_MS = 24 * 60 * 60 * 1000;
+/** The longest common name (RFC 5280 appendix A.1, ub-common-name). */
+const MAX_COMMON_NAME = 64;
+/** A certificate has no year past this one (RFC 5280 section 4.1.2.5). */
+const MAX_YEAR = 9999;
+
+/** What certificates and requests to be made have in common. */
+export interface CertificateSubjectOptions {
+  /** Host names, `*.example.com` among them, and IP addresses that it is for; at least one. */
+  names: readonly string[];
+  /**
+   * The kind of key to make.
+   *
+   * @default {"ecdsa-p256"}
+   */
+  algorithm?: KeyAlgorithm | undefined;
+  /** The common name, up to 64 characters; the first name of `names` when not given. */
+  commonName?: string | undefined;
+  /** What the key may be used for; digital signatures, and key encipherment with RSA, when not given. */
+  keyUsage?: readonly KeyUsage[] | undefined;
+}
+
+/** Options of {@linkcode Certificate.selfSigned}. */
+export interface SelfSignedOptions extends CertificateSubjectOptions {
+  /**
+   * Days until it expires.
+   *
+   * @default {365}
+   */
+  days?: number | undefined;
+}
+
+/** Options of {@linkcode Certificate.createRequest}. */
+export interface CertificateRequestOptions extends CertificateSubjectOptions {
+  /** The private key to use, in PEM; a new one of kind `algorithm` when not given. */
+  key?: string | undefined;
+  /** Decrypts `key`. */
+  passphrase?: string | undefined;
+}
+
+const SUBJECT_RULES: Rules<CertificateSubjectOptions> = {
+  names: required(list(text(), 'an array of names, as ["mail.example.com"]')),
+  algorithm: oneOf("ecdsa-p256", "rsa-2048", "ed25519"),
+  commonName: text(),
+  keyUsage: list(oneOf(...KEY_USAGES)),
+};
+const SELF_SIGNED_RULES: Rules<SelfSignedOptions> = {
+  ...SUBJECT_RULES,
+  days: anyNumber,
+};
+const REQUEST_RULES: Rules<CertificateRequestOptions> = {
+  ...SUBJECT_RULES,
+  key: secret(text("a private key in PEM")),
+  passphrase: secret(text()),
+};
+const EXAMPLE = '{ names: ["mail.example.com"] }';
+
+/**
+ * A certificate request (PKCS#10) and the private key that it was made with.
+ * Made by {@linkcode Certificate.createRequest}.
+ *
+ * @example Ask an authority for a certificate
+ * ```ts
+ * import { Certificate } from "@smtp/server";
+ *
+ * const request = await Certificate.createRequest({ names: ["mail.example"] });
+ * console.assert(request.toPem().startsWith("-----BEGIN CERTIFICATE REQUEST"));
+ * ```
+ */
+export class CertificateRequest {
+  /** The request in DER. */
+  readonly der: Uint8Array<ArrayBuffer>;
+  readonly #key: KeyObject;
+
+  /**
+   * Puts together what {@linkcode Certificate.createRequest} made.
+   *
+   * @param der The request in DER
+   * @param key The key that signed it
+   */
+  constructor(der: Uint8Array<ArrayBuffer>, key: KeyObject) {
+    this.der = der;
+    this.#key = key;
+  }
+
+  /** The name of the key's algorithm, as `"ecdsa-p256"`. */
+  get algorithm(): string {
+    return keyAlgorithm(this.#key);
+  }
+
+  /** The request in PEM, to be handed to an authority. */
+  toPem(): string {
+    return writePem("CERTIFICATE REQUEST", this.der);
+  }
+
+  /** The private key in PEM (PKCS#8, not encrypted). Keep it from other eyes. */
+  keyPem(): string {
+    return keyText(this.#key);
+  }
+}
+
+/** The certificate in DER, and its key. */
+export interface MadeCertificate {
+  /** The certificate. */
+  readonly der: Der;
+  /** Its private key. */
+  readonly key: KeyObject;
+}
+
+/** Makes a self-signed certificate, see {@linkcode Certificate.selfSigned}. */
+export async function makeSelfSigned(
+  options: SelfSignedOptions,
+): Promise<MadeCertificate> {
+  checkOptions("Certificate.selfSigned", options, SELF_SIGNED_RULES, EXAMPLE);
+  const names = certificateNames(options.names);
+  const { days = 365 } = options;
+  const now = Date.now();
+  const notAfter = new Date(now + days * DAY_MS);
+  if (!(days > 0) || !(notAfter.getUTCFullYear() <= MAX_YEAR)) {
+    throw new RangeError(
+      `Cannot make a certificate for "${days}" days: want a positive number that ends before the year 10000`,
+    );
+  }
+  const key = await makeKey(options.algorithm ?? "ecdsa-p256");
+  const der = writeCertificate({
+    ...subjectParts(names, { ...options, key }),
+    serial: serialNumber(),
+    notBefore: new Date(now - BACKDATE_MS),
+    notAfter,
+  }, signer(key));
+  return { der, key };
+}
+
+/** Makes a request, see {@linkcode Certificate.createRequest}. */
+export async function makeRequest(
+  options: CertificateRequestOptions,
+): Promise<CertificateRequest> {
+  checkOptions("Certificate.createRequest", options, REQUEST_RULES, EXAMPLE);
+  const names = certificateNames(options.names);
+  const key = options.key === undefined
+    ? await makeKey(options.algorithm ?? "ecdsa-p256")
+    : givenKey(options.key, options.passphrase);
+  const parts = subjectParts(names, { ...options, key });
+  return new CertificateRequest(writeRequest(parts, signer(key)), key);
+}
+
+/** A private key in PEM (PKCS#8, not encrypted). */
+export function keyText(key: KeyObject): string {
+  return String(key.export({ type: "pkcs8", format: "pem" }));
+}
+
+function givenKey(text: string, passphrase: string | undefined): KeyObject {
+  const block = readPem(text).find(isKeyBlock);
+  if (block === undefined) {
+    throw new CertificateError(
+      "Cannot make a certificate request: no private key in the text given for it, want PEM",
+    );
+  }
+  try {
+    return readKey(block, passphrase);
+  } catch (error) {
+    throw new CertificateError(
+      `Cannot make a certificate request: ${
+        error instanceof Error ? error.message : "the private key is damaged"
+      }`,
+    );
+  }
+}
+
+function certificateNames(names: readonly string[]): string[] {
+  if (names.length === 0) {
+    throw new TypeError(
+      "Cannot make a certificate without names: want at least one host name or IP address",
+    );
+  }
+  return [...new Set(names.map(certificateName))];
+}
+
+function certificateName(name: string): string {
+  const normal = normalizeName(name);
+  if (normal === undefined) {
+    throw new TypeError(
+      `Cannot make a certificate for the name "${name}": want a host name or an IP address`,
+    );
+  }
+  return normal;
+}
+
+function subjectParts(
+  names: readonly string[],
+  options: Pick<CertificateSubjectOptions, "commonName" | "keyUsage"> & {
+    readonly key: KeyObject;
+  },
+): SubjectParts {
+  const { key } = options;
+  const rsa = keyAlgorithm(key).startsWith("rsa");
+  const usage: readonly KeyUsage[] = rsa
+    ? ["digitalSignature", "keyEncipherment"]
+    : ["digitalSignature"];
+  return {
+    commonName: options.commonName === undefined
+      ? defaultCommonName(names)
+      : checkedCommonName(options.commonName),
+    names,
+    publicKey: publicKeyInfo(key),
+    keyUsage: options.keyUsage ?? usage,
+  };
+}
+
+/** A name that fits; an issuer must not be without one (RFC 5280 section 4.1.2.4). */
+function defaultCommonName(names: readonly string[]): string {
+  const hosts = names.filter((name) => !isAddress(name));
+  return [...hosts, ...names].find((name) => name.length <= MAX_COMMON_NAME) ??
+    "SMTP server";
+}
+
+function checkedCommonName(name: string): string {
+  const size = [...name].length;
+  // deno-lint-ignore no-control-regex
+  if (size < 1 || size > MAX_COMMON_NAME || /[\x00-\x1f\x7f]/.test(name)) {
+    throw new RangeError(
+      `Cannot make a certificate with a common name of ${size} characters: want 1 to ${MAX_COMMON_NAME}, none of them a control character`,
+    );
+  }
+  return name;
+}
+
+/** 16 random bytes; the first between 0x40 and 0x7f keeps the number positive and its length fixed. */
+function serialNumber(): Uint8Array {
+  const octets = crypto.getRandomValues(new Uint8Array(16));
+  octets[0] = (octets[0]! & 0x3f) | 0x40;
+  return octets;
+}

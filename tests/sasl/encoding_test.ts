@@ -1,0 +1,38 @@
+import { assertEquals } from "@std/assert";
+import { decodeBase64Strict, encodeBase64 } from "../../lib/sasl/encoding.ts";
+import { seeded, text } from "../support/sasl_dialogue.ts";
+
+const ROWS: readonly { input: string; want: string | undefined }[] = [
+  { input: "", want: "" },
+  { input: "YQ==", want: "a" },
+  { input: "YWI=", want: "ab" },
+  { input: "YWJj", want: "abc" },
+  { input: "YQ", want: undefined },
+  { input: "YQ=", want: undefined },
+  { input: "YR==", want: undefined },
+  { input: "YWJ=", want: undefined },
+  { input: " YQ==", want: undefined },
+  { input: "YQ==\r\n", want: undefined },
+  { input: "Y Q==", want: undefined },
+  { input: "YQ==YQ==", want: undefined },
+  { input: "=", want: undefined },
+  { input: "====", want: undefined },
+  { input: "*", want: undefined },
+  { input: "-_8=", want: undefined },
+  { input: "é===", want: undefined },
+];
+
+for (const { input, want } of ROWS) {
+  Deno.test(`decodeBase64Strict() reads ${JSON.stringify(input)}`, () => {
+    const bytes = decodeBase64Strict(input);
+    assertEquals(bytes === undefined ? undefined : text(bytes), want);
+  });
+}
+
+Deno.test("decodeBase64Strict() gives back what encodeBase64() wrote", () => {
+  const random = seeded(1);
+  for (let length = 0; length < 100; length++) {
+    const bytes = Uint8Array.from({ length }, () => random() * 256);
+    assertEquals(decodeBase64Strict(encodeBase64(bytes)), bytes);
+  }
+});

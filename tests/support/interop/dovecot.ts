@@ -1,0 +1,251 @@
+/**
+ * A Dovecot of the tests' own: its configuration, its sockets and its users in
+ * a folder of the test, POP3 on a free port of the loopback, nothing shared
+ * with one that the machine may run.
+ */
+
+import { assertEquals, assertMatch } from "@std/assert";
+import { BackgroundProcess, run } from "../process.ts";
+
+/** Who the mail belongs to: Debian's system user `mail`. Dovecot serves no mail as root. */
+const MAIL_ID = 8;
+
+/** Gives the folder and all in it to the user that Dovecot reads mail as. */
+export async function giveToMailUser(path: string): Promise<void> {
+  await run("chown", ["-R", `${MAIL_ID}:${MAIL_ID}`, path]);
+}
+
+/** The configuration: `folder` for its own files, `location` of the mail as `mbox:...:INBOX=...`. */
+function configuration(
+  options: { folder: string; location: string; port: number },
+): string {
+  const { folder, location, port } = options;
+  return `
+base_dir = ${folder}/run
+state_dir = ${folder}/run
+log_path = ${folder}/log
+protocols = pop3
+listen = 127.0.0.1
+ssl = no
+disable_plaintext_auth = no
+mail_location = ${location}
+mail_privileged_group =
+first_valid_uid = 1
+mbox_read_locks = flock
+mbox_write_locks = dotlock flock
+pop3_uidl_format = %v.%u
+passdb {
+  driver = static
+  args = password=secret
+}
+userdb {
+  driver = static
+  args = uid=${MAIL_ID} gid=${MAIL_ID} home=${folder}/home
+}
+service pop3-login {
+  inet_listener pop3 {
+    port = ${port}
+  }
+  inet_listener pop3s {
+    port = 0
+  }
+}
+service anvil {
+  chroot =
+}
+`;
+}
+
+/** A running Dovecot. */
+export class Dovecot implements AsyncDisposable {
+  /** The port that it speaks POP3 on. */
+  readonly port: number;
+  readonly #process: BackgroundProcess;
+  readonly #configuration: string;
+  readonly #log: string;
+
+  /**
+   * @param process The master process
+   * @param options Its POP3 port, its folder and the path of its configuration
+   */
+  constructor(
+    process: BackgroundProcess,
+    options: { port: number; folder: string; configuration: string },
+  ) {
+    this.#log = `${options.folder}/log`;
+    this.#process = process;
+    this.port = options.port;
+    this.#configuration = options.configuration;
+  }
+
+  /** Starts one and waits until it answers. */
+  static async start(
+    options: { folder: string; location: string },
+  ): Promise<Dovecot> {
+    const port = freePort();
+    const configuration = await writeConfiguration({ ...options, port });
+    const process = BackgroundProcess.start("dovecot", [
+      ...["-F", "-c", configuration],
+    ]);
+    const { folder } = options;
+    const dovecot = new Dovecot(process, { port, folder, configuration });
+    try {
+      await waitForPort(port);
+      return dovecot;
+    } catch (error) {
+      await process.stop();
+      throw error;
+    }
+  }
+
+  /** The messages in a user's INBOX as `doveadm fetch` gives them, LF line ends. */
+  async fetch(user: string): Promise<string[]> {
+    const { stdout, stderr } = await run("doveadm", [
+      ...["-f", "json", "-c", this.#configuration, "fetch", "-u", user],
+      ...["text", "mailbox", "INBOX", "ALL"],
+    ]);
+    assertEquals(stderr, "");
+    const rows = JSON.parse(stdout) as { text: string }[];
+    return rows.map(({ text }) => text.replaceAll("\r\n", "\n"));
+  }
+
+  /** What it complained of so far: damage, locks, sizes that do not fit. */
+  async complaints(): Promise<string[]> {
+    const log = await Deno.readTextFile(this.#log);
+    return log.split("\n").filter((line) =>
+      /\b(Error|Warning|Panic|Fatal):/.test(line)
+    );
+  }
+
+  /** Ends it and all its processes. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#process.stop();
+  }
+}
+
+async function writeConfiguration(
+  options: { folder: string; location: string; port: number },
+): Promise<string> {
+  const { folder } = options;
+  for (const name of ["run", "home"]) {
+    await Deno.mkdir(`${folder}/${name}`, { recursive: true });
+  }
+  await giveToMailUser(`${folder}/home`);
+  const path = `${folder}/dovecot.conf`;
+  await Deno.writeTextFile(path, configuration(options));
+  return path;
+}
+
+/** A port that was free a moment ago. */
+function freePort(): number {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return listener.addr.port;
+}
+
+/** Connects until someone listens. */
+async function waitForPort(port: number): Promise<void> {
+  const deadline = Date.now() + 60_000;
+  for (;;) {
+    try {
+      using client = await Pop3Client.connect(port);
+      await client.command("QUIT");
+      return;
+    } catch (error) {
+      if (
+        !(error instanceof Deno.errors.ConnectionRefused) ||
+        Date.now() > deadline
+      ) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+}
+
+/** Enough of POP3 to read and remove mail. Text is bytes, one character each. */
+export class Pop3Client implements Disposable {
+  readonly #connection: Deno.Conn;
+  readonly #deadline: ReturnType<typeof setTimeout>;
+  #buffered = "";
+
+  /** @param connection To the server; it is closed after half a minute */
+  constructor(connection: Deno.Conn) {
+    this.#connection = connection;
+    this.#deadline = setTimeout(() => connection.close(), 120_000);
+  }
+
+  /** Connects and reads the greeting. */
+  static async connect(port: number): Promise<Pop3Client> {
+    const connection = await Deno.connect({ hostname: "127.0.0.1", port });
+    const client = new Pop3Client(connection);
+    try {
+      assertMatch(await client.#line(), /^\+OK/);
+      return client;
+    } catch (error) {
+      client[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** Logs in; `false` where the mailbox cannot be had just now. */
+  async login(user: string): Promise<boolean> {
+    await this.command(`USER ${user}`);
+    await this.#write("PASS secret");
+    const answer = await this.#line();
+    if (/^-ERR \[(IN-USE|SYS\/TEMP)\]/.test(answer)) return false;
+    assertMatch(answer, /^\+OK/);
+    return true;
+  }
+
+  /** How many messages there are. */
+  async count(): Promise<number> {
+    const [, count] = (await this.command("STAT")).split(" ");
+    return Number(count);
+  }
+
+  /** One message, LF line ends. */
+  async retrieve(number: number): Promise<string> {
+    await this.command(`RETR ${number}`);
+    const lines: string[] = [];
+    for (;;) {
+      const line = await this.#line();
+      if (line === ".") return lines.map((text) => `${text}\n`).join("");
+      lines.push(line.startsWith(".") ? line.slice(1) : line);
+    }
+  }
+
+  /** Sends a command, asserts that it was taken, and gives the answer. */
+  async command(text: string): Promise<string> {
+    await this.#write(text);
+    const answer = await this.#line();
+    assertMatch(answer, /^\+OK/, `Answer to "${text}"`);
+    return answer;
+  }
+
+  /** Closes without a word. */
+  [Symbol.dispose](): void {
+    clearTimeout(this.#deadline);
+    try {
+      this.#connection.close();
+    } catch (error) {
+      if (!(error instanceof Deno.errors.BadResource)) throw error;
+    }
+  }
+
+  async #write(text: string): Promise<void> {
+    await this.#connection.write(new TextEncoder().encode(`${text}\r\n`));
+  }
+
+  async #line(): Promise<string> {
+    const chunk = new Uint8Array(65536);
+    for (;;) {
+      const end = this.#buffered.indexOf("\r\n");
+      if (end >= 0) {
+        const line = this.#buffered.slice(0, end);
+        this.#buffered = this.#buffered.slice(end + 2);
+        return line;
+      }
+      const count = await this.#connection.read(chunk);
+      if (count === null) throw new Error("The POP3 server hung up");
+      this.#buffered += String.fromCharCode(...chunk.subarray(0, count));
+    }
+  }
+}

@@ -1,0 +1,96 @@
+/**
+ * A server that relays and a server that it relays to, on the loopback, with a
+ * DNS that knows one domain: `dest.test`.
+ */
+
+import type { LogRecord } from "../../../lib/log.ts";
+import { Certificate } from "../../../lib/tls/certificate.ts";
+import type { RelayingOptions } from "../../../lib/delivery/options.ts";
+import type { SmtpServer } from "../../../lib/server/server.ts";
+import type { SmtpServerOptions } from "../../../lib/server/options.ts";
+import { MemoryStore } from "../../../lib/store/memory_store.ts";
+import { startServer } from "../server.ts";
+
+/** Options of {@linkcode startPair}. */
+export interface PairOptions {
+  /** The server that relays, beside `relay`. */
+  readonly near?: SmtpServerOptions;
+  /** How it relays. */
+  readonly relay?: RelayingOptions;
+  /** The server that takes what is relayed. */
+  readonly far?: SmtpServerOptions;
+}
+
+/** Two servers. */
+export interface Pair extends AsyncDisposable {
+  /** The one that relays. */
+  readonly near: SmtpServer;
+  /** What it keeps for its own. */
+  readonly nearStore: MemoryStore;
+  /** What it logged. */
+  readonly records: LogRecord[];
+  /** The one that it relays to. */
+  readonly far: SmtpServer;
+  /** What that one got. */
+  readonly farStore: MemoryStore;
+}
+
+/** A retry schedule for people in a hurry. */
+export const SOON = "20ms";
+
+/** Starts two servers; `near` is open to relay for the loopback unless told otherwise. */
+export async function startPair(options: PairOptions = {}): Promise<Pair> {
+  const farStore = new MemoryStore();
+  const nearStore = new MemoryStore();
+  const records: LogRecord[] = [];
+  const far = await startServer({
+    hostname: "mx.dest.test",
+    store: farStore,
+    ...options.far,
+  });
+  const near = await startServer({
+    hostname: "mx.near.test",
+    store: nearStore,
+    log: (record) => records.push(record),
+    dns: { resolver: resolve },
+    relay: {
+      from: ["127.0.0.0/8"],
+      remotePort: far.addresses[0]!.port,
+      allowLoopback: true,
+      schedule: SOON,
+      ...options.relay,
+    },
+    ...options.near,
+  }).catch(async (error) => {
+    await far.stop({ graceMs: 0 });
+    throw error;
+  });
+  return {
+    near,
+    nearStore,
+    records,
+    far,
+    farStore,
+    async [Symbol.asyncDispose]() {
+      await near.stop({ graceMs: 0 });
+      await far.stop({ graceMs: 0 });
+    },
+  };
+}
+
+/** A DNS in which `dest.test` takes its mail on the loopback. */
+const resolve: NonNullable<NonNullable<SmtpServerOptions["dns"]>["resolver"]> =
+  (name: string, type: string) => {
+    if (type === "MX" && name === "dest.test.") {
+      return Promise.resolve([{ preference: 10, exchange: "mx.dest.test." }]);
+    }
+    if (type === "A" && name === "mx.dest.test.") {
+      return Promise.resolve(["127.0.0.1"]);
+    }
+    return Promise.reject(new Deno.errors.NotFound(`No ${type} of ${name}`));
+  };
+
+/** A certificate for the server that is relayed to, trusted by nobody. */
+export function farCertificate(): Promise<Certificate> {
+  return Certificate.selfSigned({ names: ["mx.dest.test"] });
+}

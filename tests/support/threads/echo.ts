@@ -1,0 +1,16 @@
+/** A worker that writes into one ring what it reads from another. */
+
+import { Ring } from "../../../lib/threads/ring.ts";
+
+addEventListener("message", async (event) => {
+  const { forth, back } = (event as MessageEvent).data;
+  const [incoming, outgoing] = [new Ring(forth), new Ring(back)];
+  for (;;) {
+    for (let one = incoming.take(); one !== undefined; one = incoming.take()) {
+      while (!outgoing.write(one)) {
+        await new Promise<void>((resolve) => setTimeout(resolve));
+      }
+    }
+    await incoming.sleep();
+  }
+});
