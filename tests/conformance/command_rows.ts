@@ -87,7 +87,7 @@ export const commandRows: readonly Row[] = [
     look: mailBehindContent,
   },
   {
-    name: "The octets of a refused BDAT",
+    name: "The bytes of a refused BDAT",
     target: "swallowed",
     look: refusedChunk,
   },

@@ -139,7 +139,7 @@ export const contentRows: readonly Row[] = [
   },
   { name: "The line `.x`", target: "`x`", look: dotInFront },
   {
-    name: "A line of 5,000 octets",
+    name: "A line of 5,000 bytes",
     target: "unchanged",
     look: longLine,
   },

@@ -68,12 +68,12 @@ export const envelopeRows: readonly Row[] = [
     look: mail(["<gr\xc3\xbc\xc3\x9fe@example.com>"], refused),
   },
   {
-    name: "A local part of 300 octets",
+    name: "A local part of 300 bytes",
     target: "refused",
     look: mail([`<${"x".repeat(300)}@example.com>`], refused),
   },
   {
-    name: "A local part of 200 octets",
+    name: "A local part of 200 bytes",
     target: "250",
     look: mail([`<${"x".repeat(200)}@example.com>`], (code) => code === 250),
   },

@@ -25,7 +25,7 @@ Deno.test("deno compile embeds the command line and what the task includes", asy
     env: { DENORT_BIN: Deno.execPath(), NO_COLOR: "1" },
   });
   const [, listing = ""] = `${stdout}${stderr}`.split("Embedded Files");
-  for (const name of ["cli.ts", "deno.json", "server/server.ts", "worker.ts"]) {
+  for (const name of ["cli.ts", "deno.json", "server.ts", "worker.ts"]) {
     assertStringIncludes(listing, name);
   }
   assertEquals((await Deno.stat(output)).isFile, true);

@@ -266,7 +266,7 @@ const STORES: readonly Mutation[] = [
 ];
 
 const SPOOL: readonly Mutation[] = [
-  ...of("spool/files.ts", "queue/durability", [
+  ...of("spool/files.ts", "spool/durability", [
     [
       "the spool's sync does nothing",
       "sync: () => file.syncData(),",
@@ -293,7 +293,7 @@ const SPOOL: readonly Mutation[] = [
       "await Deno.open(path, { append: true, create: true, mode: 0o644 }),",
     ],
   ]),
-  ...of("spool/journal.ts", ["queue/durability", "queue/file_spool_crash"], [
+  ...of("spool/journal.ts", ["spool/durability", "spool/file_spool_crash"], [
     [
       "the folder is not synced after the journal's rename",
       "this.#file = await files.append(path);\n    await files.syncFolder(folder);",
@@ -310,7 +310,7 @@ const SPOOL: readonly Mutation[] = [
       "",
     ],
   ]),
-  ...of("spool/journal.ts", "queue/file_spool", [
+  ...of("spool/journal.ts", "spool/file_spool", [
     [
       "a line is written behind a torn one",
       "if (this.#troubled) await this.#recover();",
@@ -323,8 +323,8 @@ const SPOOL: readonly Mutation[] = [
     ],
   ]),
   ...of("spool/file_spool.ts", [
-    "queue/durability",
-    "queue/file_spool_crash",
+    "spool/durability",
+    "spool/file_spool_crash",
   ], [
     [
       "a message is forgotten before the journal says so",
@@ -342,14 +342,14 @@ const SPOOL: readonly Mutation[] = [
       "for",
     ],
   ]),
-  ...of("spool/file_spool.ts", "queue/file_spool", [
+  ...of("spool/file_spool.ts", "spool/file_spool", [
     [
       "two messages may have one name",
       "if (!isSpoolId(id) || this.#entries.has(id) || this.#adding.has(id)) {",
       "if (!isSpoolId(id) || this.#adding.has(id)) {",
     ],
   ]),
-  ...of("spool/file_spool.ts", "queue/durability", [
+  ...of("spool/file_spool.ts", "spool/durability", [
     [
       "the record of a message that has left stays",
       "if (isLast) await this.#removeFile(file);",
@@ -363,22 +363,22 @@ const SPOOL: readonly Mutation[] = [
       "",
     ],
   ]),
-  ...of("spool/record_reader.ts", "queue/file_spool", []),
-  ...of("spool/record_reader.ts", "queue/file_spool", [
+  ...of("spool/record_reader.ts", "spool/file_spool", []),
+  ...of("spool/record_reader.ts", "spool/file_spool", [
     [
       "a record of another message is sent",
       "if (head.envelope.id !== id) {",
       "if (false) {",
     ],
   ]),
-  ...of("spool/record_reader.ts", "queue/file_spool", [
+  ...of("spool/record_reader.ts", "spool/file_spool", [
     [
       "a message that is cut short goes out as if it were whole",
       'throw new SpoolError(\n      `Cannot read message "${envelope.id}": ${left}',
       'void (\n      `Cannot read message "${envelope.id}": ${left}',
     ],
   ]),
-  ...of("spool/record_writer.ts", "queue/file_spool", [
+  ...of("spool/record_writer.ts", "spool/file_spool", [
     [
       "content that is too short is kept",
       "if (used !== size) throw wrongSize(used, size);",
@@ -501,6 +501,8 @@ const QUEUE: readonly Mutation[] = [
       'security !== "verified" || !facts.error',
       "true",
     ],
+  ]),
+  ...of("delivery/host_memory.ts", "delivery/policies", [
     [
       "broken TLS overrides what is required",
       'if (security !== "opportunistic") return security;',
@@ -721,7 +723,7 @@ const PROTOCOL: readonly Mutation[] = [
       'position = "dot";',
     ],
   ]),
-  ...of("protocol/data_decoder.ts", "protocol/server_bdat", [
+  ...of("protocol/data_decoder.ts", "protocol/server/bdat", [
     [
       "a dot is taken out of a chunk",
       "if (input[at] === DOT && this.#stuffed) {\n            out = move",
@@ -779,7 +781,7 @@ const PROTOCOL: readonly Mutation[] = [
       "const PLAIN = /^[!-<>-~]*$/;",
     ],
   ]),
-  ...of("protocol/server/state.ts", "protocol/server_order", [
+  ...of("protocol/server/state.ts", "protocol/server/order", [
     [
       "MAIL comes before the greeting",
       "MAIL: row(sayHello, RUN,",
@@ -797,8 +799,8 @@ const PROTOCOL: readonly Mutation[] = [
     ],
   ]),
   ...of("protocol/server/commands.ts", [
-    "protocol/server_protocol",
-    "protocol/server_order",
+    "protocol/server/protocol",
+    "protocol/server/order",
   ], [
     [
       "a name from the clear is believed under TLS",
@@ -821,14 +823,14 @@ const PROTOCOL: readonly Mutation[] = [
       "",
     ],
   ]),
-  ...of("protocol/server/commands.ts", "protocol/server_budget", [
+  ...of("protocol/server/commands.ts", "protocol/server/budget", [
     [
       "names may be guessed without end",
       "++this.#refusedNames > most && most > 0",
       "false",
     ],
   ]),
-  ...of("protocol/server/commands.ts", "protocol/server_budget", [
+  ...of("protocol/server/commands.ts", "protocol/server/budget", [
     [
       "one recipient more than the limit is taken",
       "if (envelope.recipients.length >= maxRecipients) {",
@@ -843,8 +845,8 @@ const PROTOCOL: readonly Mutation[] = [
     ],
   ]),
   ...of("protocol/server/content.ts", [
-    "protocol/server_lmtp",
-    "protocol/server_bdat",
+    "protocol/server/lmtp",
+    "protocol/server/bdat",
   ], [
     [
       "LMTP says the same of all recipients",
@@ -865,17 +867,17 @@ const PROTOCOL: readonly Mutation[] = [
     ],
   ]),
   ...of("protocol/server/protocol.ts", [
-    "protocol/server_protocol",
-    "protocol/server_bdat",
+    "protocol/server/protocol",
+    "protocol/server/bdat",
   ], []),
-  ...of("protocol/server/protocol.ts", "protocol/server_dialogue", [
+  ...of("protocol/server/protocol.ts", "protocol/server/dialogue", [
     [
       "control characters stand in a command",
       "else if (CONTROL.test(argument)) {",
       "else if (false) {",
     ],
   ]),
-  ...of("protocol/server/protocol.ts", "protocol/server_protocol", [
+  ...of("protocol/server/protocol.ts", "protocol/server/protocol", [
     [
       "half a line from the clear goes on under TLS",
       "this.#lines.reset();\n    this.#tlsOctets = 0;",
@@ -926,7 +928,7 @@ const PROTOCOL: readonly Mutation[] = [
       'const sign = "+";',
     ],
   ]),
-  ...of("protocol/server/content.ts", "protocol/server_bdat", [
+  ...of("protocol/server/content.ts", "protocol/server/bdat", [
     [
       "BDAT goes around the policy of bare line ends",
       '(options.binary || this.#policy === "keep");',
