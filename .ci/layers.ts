@@ -1,9 +1,20 @@
 /**
- * The rules of the house, as a plugin of `deno lint`: who may import whom, what
- * the pure room must not name, how errors are worded, and how secrets are
- * compared. It reads one file at a time and knows a file by its path below the
- * folder of deno.json.
+ * The rules of the house, as a plugin of `deno lint`: which room may import
+ * which, the size of files and the circles of imports, what the pure room must
+ * not name, how errors are worded, how secrets are compared, and the words of
+ * comments. It knows a file by its path below the folder of deno.json.
  */
+
+import {
+  CEILING,
+  circles,
+  FLOOR,
+  importers,
+  isSlice,
+  readHouse,
+  type SourceFile,
+} from "./graph.ts";
+import { wordHits } from "./prose.ts";
 
 /** What every room may use. */
 const GROUND: readonly string[] = [
@@ -264,6 +275,66 @@ const imports: Deno.lint.Rule = rule(
   },
 );
 
+/** What the rules about many files have found, by the path of a file: read once. */
+let faults: ReadonlyMap<string, readonly string[]> | undefined;
+
+/** The faults of size and of circles of the whole house. */
+function houseFaults(): ReadonlyMap<string, readonly string[]> {
+  const house = readHouse();
+  const found = new Map<string, string[]>();
+  function note(path: string, message: string): void {
+    found.set(path, [...found.get(path) ?? [], message]);
+  }
+  for (const circle of circles(house)) {
+    const [first, ...others] = circle;
+    const message = `Imports run in a circle with ${others.join(", ")}`;
+    note(first!, `${message}: cut it, type imports included`);
+  }
+  const known = importers(house);
+  for (const file of house.values()) {
+    if (file.lines > CEILING) {
+      const message = `The file has ${file.lines} lines`;
+      note(file.path, `${message}: want one concept in ${CEILING} at most`);
+    }
+    if (isSlice(file, known)) noteSlice(file);
+  }
+  function noteSlice({ path, lines }: SourceFile): void {
+    const one = [...known.get(path)!][0];
+    const message = `The file has ${lines} lines and one importer, "${one}"`;
+    note(
+      path,
+      `${message}: merge them, or say in its header why it stands alone (under ${FLOOR} lines)`,
+    );
+  }
+  return found;
+}
+
+/** No circles of imports, no slices, no file of more than one concept. */
+const chapters: Deno.lint.Rule = rule(
+  /^(lib\/|mod\.ts|cli\.ts)/,
+  (context, path) => ({
+    Program(node) {
+      faults ??= houseFaults();
+      for (const message of faults.get(path) ?? []) {
+        context.report({ node, message });
+      }
+    },
+  }),
+);
+
+/** Comments in plain English. */
+const prose: Deno.lint.Rule = rule(/^/, (context) => ({
+  Program() {
+    for (const comment of context.sourceCode.getAllComments()) {
+      for (const { at, word, advice } of wordHits(comment.value)) {
+        const start = comment.range[0] + 2 + at;
+        const range: [number, number] = [start, start + word.length];
+        context.report({ range, message: `"${word}": ${advice}` });
+      }
+    }
+  },
+}));
+
 /** protocol/ names no clock, no chance, no input or output, and waits for nothing. */
 const purity: Deno.lint.Rule = rule(SCOPE.pure, (context) => {
   function report(node: Deno.lint.Node, what: string): void {
@@ -492,6 +563,8 @@ const plugin: Deno.lint.Plugin = {
   name: "house",
   rules: {
     "imports": imports,
+    "chapters": chapters,
+    "prose": prose,
     "purity": purity,
     "error-message": errorMessage,
     "silence": silence,
