@@ -15,6 +15,12 @@ import {
   type SourceFile,
 } from "./graph.ts";
 import { wordHits } from "./prose.ts";
+import manifest from "../deno.json" with { type: "json" };
+
+/** The entry points of the package, as paths below the folder of deno.json. */
+const ENTRIES: ReadonlySet<string> = new Set(
+  Object.values(manifest.exports).map((path) => path.slice(2)),
+);
 
 /** What every room may use. */
 const GROUND: readonly string[] = [
@@ -24,8 +30,8 @@ const GROUND: readonly string[] = [
 /**
  * Which room may import from which, beside itself and {@linkcode GROUND}. A room
  * is a folder below lib/; an entry with a slash is one file of a room, one that
- * begins with `type ` may be used for types only, and `*` is every room but the
- * command line.
+ * begins with `type ` may be used for types only, `*` is every room but the
+ * command line, and `entry` the entry points that users import.
  *
  * The order is that of the layers: a room imports from rooms above its line only.
  * Some rooms have their place here before they have a folder.
@@ -75,8 +81,9 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "page": ["inbox", "telemetry", "type server"],
   "testing": ["*"],
   "mod.ts": ["*"],
-  "cli": ["*"],
-  "cli.ts": ["mod.ts", "cli"],
+  "cli": ["entry"],
+  "cli.ts": ["entry", "cli"],
+  "examples": ["entry"],
 };
 
 /** What `protocol/` must not name: clock, chance, input, output, time to come. */
@@ -117,6 +124,7 @@ function relativePath(filename: string): string {
 /** The room of a path, or `undefined` where it is in none: `lib/dns/client.ts` is in `dns`. */
 function roomOf(path: string): string | undefined {
   if (path === "mod.ts" || path === "cli.ts") return path;
+  if (path.startsWith("examples/")) return "examples";
   return /^lib\/([^/]+)/.exec(path)?.[1];
 }
 
@@ -147,6 +155,7 @@ function importFault(
   }
   const ok = [...GROUND, ...allowed].some((entry) => {
     if (entry === "*") return !/^cli\b/.test(target);
+    if (entry === "entry") return ENTRIES.has(to);
     if (!entry.startsWith("type ")) return covers(entry, to);
     return options.typeOnly && covers(entry.slice(5), to);
   });
@@ -246,7 +255,7 @@ type Named = { importKind?: string; exportKind?: string };
 
 /** Imports go in the direction of the table of rooms; lib/ and mod.ts use no package. */
 const imports: Deno.lint.Rule = rule(
-  /^(lib\/|mod\.ts|cli\.ts)/,
+  /^(lib\/|examples\/|mod\.ts|cli\.ts)/,
   (context, path) => {
     function check(node: Deno.lint.Node, source: Deno.lint.Node | null): void {
       if (

@@ -44,6 +44,8 @@ async function dryRunOfCopy(): Promise<number> {
   try {
     const target = new URL(`file://${folder}/`);
     for (const path of manifest.publish.include as string[]) {
+      const folder = new URL("./", new URL(path, target));
+      await Deno.mkdir(folder, { recursive: true });
       await copy(new URL(path, ROOT), new URL(path, target));
     }
     const { lint: _, ...rest } = manifest;

@@ -7,14 +7,17 @@
  * ```
  *
  * `--install` gets the others first (npm, and Debian as root), `--write` puts
- * the table into README.md, `--alone` looks at this server only.
+ * the table into RESULTS.md, `--alone` looks at this server only.
  */
 
 import { installPeers } from "../peers/install.ts";
-import { markdownTable, writeToReadme } from "../peers/markdown.ts";
+import { markdownTable, writeBetweenMarks } from "../peers/markdown.ts";
 import { others, ours, type Peer } from "../peers/peers.ts";
 import { lookAt, rows } from "./look.ts";
 import type { Finding } from "./row.ts";
+
+/** The page with the table. */
+const RESULTS = "tests/conformance/RESULTS.md";
 
 /** A server and what was seen of it. */
 interface Column {
@@ -78,7 +81,9 @@ async function main(): Promise<number> {
   const note = absent.length === 0 ? "" : `\nNot run: ${absent.join(", ")}.\n`;
   const text = table(columns) + note;
   console.log(text);
-  if (Deno.args.includes("--write")) await writeToReadme("conformance", text);
+  if (Deno.args.includes("--write")) {
+    await writeBetweenMarks(RESULTS, "conformance", text);
+  }
   return columns[0]!.findings.every((it) => it?.good) ? 0 : 1;
 }
 

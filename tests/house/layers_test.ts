@@ -123,7 +123,8 @@ export { serve } from "./lib/cli/serve.ts";`,
     want: [["imports", `must not import "lib/cli/serve.ts"`]],
   },
   {
-    name: "cli.ts uses mod.ts, its own room, the manifest and packages",
+    name:
+      "the command line uses the entry points, and cli.ts its own room, too",
     file: "cli.ts",
     source: `import { SmtpServer } from "./mod.ts";
 import { serve } from "./lib/cli/serve.ts";
@@ -131,6 +132,20 @@ import manifest from "./deno.json" with { type: "json" };
 import { parseArgs } from "@std/cli/parse-args";
 import { FileSpool } from "./lib/spool/file_spool.ts";`,
     want: [["imports", "lib/spool/file_spool.ts"]],
+  },
+  {
+    name: "the command line imports nothing from inside a room",
+    file: "lib/cli/serve.ts",
+    source: `import { SmtpServer } from "../../mod.ts";
+import { FileSpool } from "../spool/file_spool.ts";`,
+    want: [["imports", "lib/spool/file_spool.ts"]],
+  },
+  {
+    name: "examples import the package as users do",
+    file: "examples/a.ts",
+    source: `import { SmtpServer } from "@smtp/server";
+import { Cidr } from "../lib/net/cidr.ts";`,
+    want: [["imports", "lib/net/cidr.ts"]],
   },
   {
     name: "tests import what they like",
@@ -351,6 +366,27 @@ const c = String(left) === String(right) || left.length === right.length;`,
   },
 ];
 
+const PROSE: readonly Row[] = [
+  {
+    name: "comments are in plain English",
+    file: "tests/a_test.ts",
+    source: `/** Octets of whoever asks. */
+const a = "octets"; // borne`,
+    want: [
+      ["prose", "say byte"],
+      ["prose", "name the thing"],
+      ["prose", "say allowed"],
+    ],
+  },
+  {
+    name: "quotations and code may say what they like",
+    file: "lib/a.ts",
+    source: `/** RFC 5321: "octets"; see \`octets()\`. */
+const nobody = 1;`,
+    want: [],
+  },
+];
+
 function found(row: Row): string[] {
   const diagnostics = Deno.lint.runPlugin(plugin, row.file, row.source);
   return diagnostics.toSorted((a, b) => a.range[0] - b.range[0])
@@ -358,7 +394,14 @@ function found(row: Row): string[] {
 }
 
 for (
-  const row of [...IMPORTS, ...PURITY, ...WORDING, ...SYNTAX, ...SECRETS]
+  const row of [
+    ...IMPORTS,
+    ...PURITY,
+    ...WORDING,
+    ...SYNTAX,
+    ...SECRETS,
+    ...PROSE,
+  ]
 ) {
   Deno.test(`lint plugin: ${row.name}`, () => {
     const reports = found(row);

@@ -8,16 +8,19 @@
  * ```
  *
  * `--install` gets the others first (npm, and Debian as root), `--write` puts
- * the table into README.md.
+ * the table into RESULTS.md.
  */
 
 import { median } from "../conformance/row.ts";
 import { TemporaryFolder } from "../support/interop/server.ts";
 import { installPeers } from "./install.ts";
 import { countFor, loads, type Measure, peakMemory, send } from "./load.ts";
-import { markdownTable, writeToReadme } from "./markdown.ts";
+import { markdownTable, writeBetweenMarks } from "./markdown.ts";
 import { others, ours, type Peer, postfix, type RunningPeer } from "./peers.ts";
 import { CountingSink, relay } from "./relay_load.ts";
+
+/** The page with the tables. */
+const RESULTS = "tests/peers/RESULTS.md";
 
 /** Postfix keeps what it takes, so it does other work than these. */
 const RIVALS = others.filter((peer) => peer !== postfix);
@@ -153,8 +156,8 @@ async function main(): Promise<void> {
   const relays = await relayTable();
   console.log(`${text}\n${relays}\n${details}`);
   if (!Deno.args.includes("--write")) return;
-  await writeToReadme("bench", text);
-  await writeToReadme("bench of relays", relays);
+  await writeBetweenMarks(RESULTS, "bench", text);
+  await writeBetweenMarks(RESULTS, "bench of relays", relays);
 }
 
 await main();

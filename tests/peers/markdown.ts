@@ -1,4 +1,4 @@
-/** Tables in Markdown, and their places in README.md. */
+/** Tables in Markdown, and their places in the files of results. */
 
 const ROOT = new URL("../../", import.meta.url);
 
@@ -11,18 +11,26 @@ export function markdownTable(
   return line(head) + line(head.map(() => "---")) + rows.map(line).join("");
 }
 
-/** Puts a text between the marks of this name in README.md. */
-export async function writeToReadme(name: string, text: string): Promise<void> {
-  const path = new URL("README.md", ROOT);
+/**
+ * Puts a text between the marks of this name.
+ *
+ * @param file Below the folder of deno.json
+ */
+export async function writeBetweenMarks(
+  file: string,
+  name: string,
+  text: string,
+): Promise<void> {
+  const path = new URL(file, ROOT);
   const [open, close] = [`<!-- ${name} -->`, `<!-- end of ${name} -->`];
-  const readme = await Deno.readTextFile(path);
-  const [start, end] = [readme.indexOf(open), readme.indexOf(close)];
+  const page = await Deno.readTextFile(path);
+  const [start, end] = [page.indexOf(open), page.indexOf(close)];
   if (start < 0 || end < start) {
-    throw new Error(`Cannot write the table: README.md has no mark "${open}"`);
+    throw new Error(`Cannot write the table: "${file}" has no mark "${open}"`);
   }
   await Deno.writeTextFile(
     path,
-    `${readme.slice(0, start)}${open}\n\n${text}\n${readme.slice(end)}`,
+    `${page.slice(0, start)}${open}\n\n${text}\n${page.slice(end)}`,
   );
   await new Deno.Command(Deno.execPath(), {
     args: ["fmt", "--quiet", path.pathname],
