@@ -426,7 +426,8 @@ Deno.test("table of rooms names existing rooms and has no cycle of values", () =
       const next = entry.includes("/") || entry.startsWith("type ")
         ? undefined
         : entry;
-      if (next === undefined || next === "*" || seen.has(next)) continue;
+      if (next === undefined || /^(\*|entry)$/.test(next)) continue;
+      if (seen.has(next)) continue;
       assertEquals(next in ROOMS, true, `"${next}" has no line`);
       seen.add(next);
       reach(next, seen);
@@ -452,7 +453,8 @@ Deno.test("nothing that logs in compares secrets but by the one function that ta
       const file = `${folder}/${name}`;
       count++;
       for (const { id, range } of Deno.lint.runPlugin(plugin, file, source)) {
-        reports.push(`${file}: ${id}: ${source.slice(...range)}`);
+        if (id !== "house/constant-time") continue;
+        reports.push(`${file}: ${source.slice(...range)}`);
       }
     }
   }
