@@ -35,37 +35,23 @@ import {
 } from "./raw_settings.ts";
 import { RELAY_SETTINGS, relaySettings } from "./relay_settings.ts";
 import { hint, UsageError } from "./usage.ts";
-import type { LimitNumbers, LimitOptions } from "../session/limit_options.ts";
-
-/** The limits that are numbers: their name on the command line, in the options, and the least that makes sense. */
-const NUMBERS: readonly (readonly [
-  flag: string,
-  option: keyof LimitNumbers,
-  least: number,
-])[] = [
-  ["max-recipients", "maxRecipients", 1],
-  ["max-connections", "maxConnections", 1],
-  ["max-connections-per-ip", "maxConnectionsPerIp", 0],
-  ["connections-per-minute", "connectionsPerMinute", 0],
-  ["messages-per-minute", "messagesPerMinute", 0],
-  ["recipients-per-minute", "recipientsPerMinute", 0],
-  ["max-errors", "maxErrors", 0],
-];
-
-/** The limits that are sizes. */
-const SIZES: readonly (readonly [flag: string, option: keyof LimitNumbers])[] =
-  [["max-size", "maxSize"], ["bytes-per-minute", "bytesPerMinute"]];
+import {
+  type LimitOptions,
+  LIMITS,
+  type NumberLimit,
+  numberLimits,
+} from "../session/limit_options.ts";
 
 /** The longest wait that a timer can be trusted with: 24 days, in ms. */
 const MAX_WAIT = 24 * 86_400_000;
 
-/** The settings, by their name on the command line. */
-export const LIMIT_SETTINGS: Readonly<Record<string, SettingForm>> = {
-  ...Object.fromEntries(NUMBERS.map(([flag]) => [flag, "one" as const])),
-  ...Object.fromEntries(SIZES.map(([flag]) => [flag, "one" as const])),
-  timeout: "one",
-  exempt: "many",
-};
+/** The settings that are limits, by their name on the command line. */
+export const LIMIT_SETTINGS: Readonly<Record<string, SettingForm>> = Object
+  .fromEntries(
+    Object.values(LIMITS).flatMap(({ flag, kind }) =>
+      flag === undefined ? [] : [[flag, kind === "networks" ? "many" : "one"]]
+    ),
+  );
 
 /** The settings of `serve`, by their name on the command line. */
 export const SETTINGS: Readonly<Record<string, SettingForm>> = {
@@ -276,15 +262,25 @@ function storeOf(
  */
 export function limitSettings(raw: RawSettings): LimitOptions {
   const limits: LimitOptions = { exempt: exemptions(raw) };
-  for (const [flag, option, least] of NUMBERS) {
-    limits[option] = wholeNumber(raw, flag, { least });
+  for (const [name, { flag, kind, least }] of numberLimits()) {
+    if (flag === undefined) continue;
+    limits[name] = NUMBER_READERS[kind](raw, flag, least);
   }
-  for (const [flag, option] of SIZES) {
-    limits[option] = size(raw, flag, { least: 0 });
-  }
-  limits.timeoutMs = duration(raw, "timeout", { unit: 1000, most: MAX_WAIT });
   return limits;
 }
+
+/** How a limit of each kind is read. */
+const NUMBER_READERS: Readonly<
+  Record<
+    NumberLimit["kind"],
+    (raw: RawSettings, flag: string, least: number) => number | undefined
+  >
+> = {
+  count: (raw, flag, least) => wholeNumber(raw, flag, { least }),
+  rate: (raw, flag, least) => size(raw, flag, { least }),
+  size: (raw, flag, least) => size(raw, flag, { least }),
+  duration: (raw, flag) => duration(raw, flag, { unit: 1000, most: MAX_WAIT }),
+};
 
 /** The networks of `--exempt`, checked; none with the word `none`. */
 function exemptions(raw: RawSettings): readonly string[] | undefined {
