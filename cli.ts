@@ -12,30 +12,21 @@ import manifest from "./deno.json" with { type: "json" };
 import { processOutput, serve } from "./lib/cli/serve.ts";
 import { parseArguments } from "./lib/cli/arguments.ts";
 import { atItsPlace, placedSettings } from "./lib/cli/config_file.ts";
-import {
-  flag,
-  type RawSettings,
-  type SettingForm,
-} from "./lib/cli/raw_settings.ts";
-import { certificate, CERTIFICATE_SETTINGS } from "./lib/cli/certificate.ts";
-import { lookup, LOOKUP_SETTINGS } from "./lib/cli/lookup.ts";
-import { queue, QUEUE_SETTINGS } from "./lib/cli/queue.ts";
-import { send, SEND_SETTINGS } from "./lib/cli/send.ts";
-import { SETTINGS } from "./lib/cli/settings.ts";
+import { flag, type RawSettings } from "./lib/cli/raw_settings.ts";
+import { type CommandName, COMMON, optionsOf } from "./lib/cli/options.ts";
+import { helpOf } from "./lib/cli/help.ts";
+import { certificate } from "./lib/cli/certificate.ts";
+import { lookup } from "./lib/cli/lookup.ts";
+import { queue } from "./lib/cli/queue.ts";
+import { send } from "./lib/cli/send.ts";
 import { verifier } from "./lib/cli/verifier.ts";
-import {
-  complaint,
-  helpOf,
-  hint,
-  RunError,
-  UsageError,
-} from "./lib/cli/usage.ts";
+import { complaint, hint, RunError, UsageError } from "./lib/cli/usage.ts";
 
-/** A command: the options it knows, and what it does. */
-interface Command {
-  readonly settings: Readonly<Record<string, SettingForm>>;
-  run(args: readonly string[], given: RawSettings): Promise<number>;
-}
+/** Carries out a command with the words and options that it was given. */
+type Run = (args: readonly string[], given: RawSettings) => Promise<number>;
+
+/** The options of the server, for the file that \`--config\` names. */
+const SERVER = optionsOf("serve");
 
 /** Runs a command that takes its settings once, from the server's file too. */
 function withConfig(
@@ -46,9 +37,9 @@ function withConfig(
   ) => Promise<number>,
   /** Settings that mean something else in the server's file. */
   others: readonly string[] = [],
-): Command["run"] {
+): Run {
   return async (args, given) => {
-    const { raw: all, places } = await placedSettings(given, SETTINGS);
+    const { raw: all, places } = await placedSettings(given, SERVER);
     const raw = new Map(
       [...all].filter(([name]) => given.has(name) || !others.includes(name)),
     );
@@ -61,64 +52,44 @@ function withConfig(
 }
 
 /** The commands by their names. */
-const COMMANDS: Readonly<Record<string, Command>> = {
-  serve: {
-    settings: { ...SETTINGS, check: "flag" },
-    run([extra], given) {
-      if (extra !== undefined) throw new UsageError(strayWord(extra));
-      const read = () => placedSettings(given, SETTINGS);
-      return serve({ read, check: flag(given, "check") }, processOutput);
-    },
+const RUNS: Readonly<Record<CommandName, Run>> = {
+  serve([extra], given) {
+    if (extra !== undefined) throw new UsageError(strayWord(extra));
+    const read = () => placedSettings(given, SERVER);
+    return serve({ read, check: flag(given, "check") }, processOutput);
   },
-  certificate: {
-    settings: CERTIFICATE_SETTINGS,
-    run: withConfig(certificate),
-  },
-  queue: {
-    settings: QUEUE_SETTINGS,
-    run: withConfig(queue),
-  },
-  lookup: {
-    settings: LOOKUP_SETTINGS,
-    run: withConfig(lookup),
-  },
-  send: {
-    settings: SEND_SETTINGS,
-    run: withConfig(send, ["user"]),
-  },
-  verifier: {
-    settings: {},
-    run: (args) => verifier(args, processOutput),
-  },
+  certificate: withConfig(certificate),
+  queue: withConfig(queue),
+  lookup: withConfig(lookup),
+  send: withConfig(send, ["user"]),
+  verifier: (args) => verifier(args, processOutput),
 };
+
+/** Whether a word is the name of a command. */
+function isCommand(word: string): word is CommandName {
+  return Object.hasOwn(RUNS, word);
+}
 
 /** What is wrong with a word that `serve` has no use for. */
 function strayWord(word: string): string {
-  return Object.hasOwn(COMMANDS, word)
+  return isCommand(word)
     ? `${word}: want the command before its options`
     : unknownCommand(word);
 }
 
 function unknownCommand(word: string): string {
-  const names = [...Object.keys(COMMANDS), "help"];
+  const names = [...Object.keys(RUNS), "help"];
   return `${word.trim() || `"${word}"`}: unknown command${hint(word, names)}`;
 }
 
 /** The text that `help` with these words asks for. */
 function help([command]: readonly string[]): string {
   if (command === "help") return helpOf();
-  if (command !== undefined && !Object.hasOwn(COMMANDS, command)) {
+  if (command !== undefined && !isCommand(command)) {
     throw new UsageError(unknownCommand(command));
   }
   return helpOf(command);
 }
-
-/** The options of every command. */
-const COMMON: Command["settings"] = {
-  config: "one",
-  help: "flag",
-  version: "flag",
-};
 
 /**
  * Runs the command line; resolves with the exit code.
@@ -139,10 +110,9 @@ export async function main(args: readonly string[]): Promise<number> {
       const { words } = parseArguments(rest, COMMON);
       return processOutput.out(help(words)), 0;
     }
-    const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
-    if (command === undefined) throw new UsageError(unknownCommand(name));
+    if (!isCommand(name)) throw new UsageError(unknownCommand(name));
     const { words, given } = parseArguments(rest, {
-      ...command.settings,
+      ...optionsOf(name),
       ...COMMON,
     });
     if (flag(given, "help")) {
@@ -151,7 +121,7 @@ export async function main(args: readonly string[]): Promise<number> {
     if (flag(given, "version")) {
       return processOutput.out(`@smtp/server ${manifest.version}\n`), 0;
     }
-    return await command.run(words, given);
+    return await RUNS[name](words, given);
   } catch (error) {
     if (error instanceof RunError) {
       return processOutput.err(`error: ${complaint(error)}\n`), 1;

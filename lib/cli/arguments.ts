@@ -4,7 +4,8 @@
  * cannot read is wrong usage, never a guess.
  */
 
-import { flagOf, type SettingForm } from "./raw_settings.ts";
+import type { Options } from "./options.ts";
+import { flagOf } from "./raw_settings.ts";
 import { hint, UsageError } from "./usage.ts";
 
 /** Arguments of a command. */
@@ -27,7 +28,7 @@ const OPTION = /^-(?:-|\p{L})/u;
  */
 export function parseArguments(
   args: readonly string[],
-  forms: Readonly<Record<string, SettingForm>>,
+  options: Options,
 ): Arguments {
   const words: string[] = [];
   const given = new Map<string, string[]>();
@@ -43,9 +44,9 @@ export function parseArguments(
     }
     // What stands behind "=" may be a secret.
     const [option, ...rest] = argument.split("=");
-    const name = nameOf(option!, forms);
+    const name = nameOf(option!, options);
     let value = rest.length === 0 ? undefined : rest.join("=");
-    if (forms[name] === "flag") {
+    if (options[name]?.form === "flag") {
       value ??= "yes";
     } else if (value === undefined) {
       value = args[at + 1];
@@ -59,33 +60,25 @@ export function parseArguments(
     else values.push(value);
   }
   for (const [name, values] of given) {
-    if (forms[name] === "flag") flagOf(`--${name}`, values);
+    if (options[name]?.form === "flag") flagOf(`--${name}`, values);
   }
   return { words, given };
 }
 
-/** The options that have a short form. */
-const SHORT: ReadonlyMap<string, string> = new Map([
-  ["-h", "help"],
-  ["-v", "version"],
-]);
-
 /** The name of an option as it was written. */
-function nameOf(
-  option: string,
-  forms: Readonly<Record<string, SettingForm>>,
-): string {
-  const name = SHORT.get(option) ?? option.slice(2);
-  const isForm = option.startsWith("--") || SHORT.has(option);
-  if (isForm && Object.hasOwn(forms, name)) return name;
+function nameOf(written: string, options: Options): string {
+  const short = Object.entries(options).find(([, it]) => it.short === written);
+  if (short !== undefined) return short[0];
+  const name = written.slice("--".length);
+  if (written.startsWith("--") && Object.hasOwn(options, name)) return name;
   const positive = name.slice("no-".length);
-  const isOff = name.startsWith("no-") && Object.hasOwn(forms, positive) &&
-    forms[positive] === "flag";
+  const isOff = name.startsWith("no-") && Object.hasOwn(options, positive) &&
+    options[positive]!.form === "flag";
   throw new UsageError(
-    `${option}: unknown option${
+    `${written}: unknown option${
       isOff
         ? `, want --${positive}=no`
-        : hint(option, Object.keys(forms).map((known) => `--${known}`))
+        : hint(written, Object.keys(options).map((known) => `--${known}`))
     }`,
   );
 }

@@ -9,7 +9,7 @@ import type { ListenOptions } from "../net/listen_options.ts";
 import type { SmtpServerOptions } from "../server/options.ts";
 import type { SmtpHandlers } from "../session/handlers.ts";
 import { flag, type RawSettings } from "./raw_settings.ts";
-import { RELAY_SETTINGS } from "./relay_settings.ts";
+import { RELAYING } from "./options.ts";
 import type { StorePlace } from "./settings.ts";
 import { reasonOf, RunError } from "./usage.ts";
 
@@ -117,7 +117,7 @@ export interface ServeFacts {
 }
 
 /** Settings of relaying that tell how mail goes, not that it does. */
-const HOW_TO_RELAY: readonly string[] = Object.keys(RELAY_SETTINGS)
+const HOW_TO_RELAY: readonly string[] = Object.keys(RELAYING)
   .filter((name) => !["relay", "relay-from", "spool", "dns"].includes(name));
 
 /** The settings that have no effect, or not the one that was wanted: a sentence each. */

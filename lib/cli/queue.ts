@@ -11,24 +11,12 @@ import {
 import { type SpoolAction, SpoolError } from "../spool/spool.ts";
 import type { SpoolEntry } from "../spool/envelope.ts";
 import { jsonLine, listLines, showLines } from "./queue_text.ts";
-import {
-  flag,
-  one,
-  type RawSettings,
-  type SettingForm,
-} from "./raw_settings.ts";
-import { DEFAULT_SPOOL } from "./relay_settings.ts";
+import { flag, one, type RawSettings } from "./raw_settings.ts";
+import { DEFAULT_SPOOL, QUEUE_ACTIONS } from "./options.ts";
 import type { Output } from "./serve.ts";
 import { printableJson } from "../log.ts";
 import { hint, oneLine, RunError, UsageError } from "./usage.ts";
 
-/** The settings of `queue`. */
-export const QUEUE_SETTINGS: Readonly<Record<string, SettingForm>> = {
-  spool: "one",
-  json: "flag",
-};
-
-const ACTIONS: readonly string[] = ["retry", "hold", "release", "remove"];
 /** Characters that go out in one write. */
 const SLICE = 65536;
 
@@ -49,18 +37,19 @@ export async function queue(
   if (action === "list" && id === undefined) {
     return await list(folder, json, output);
   }
-  const isKnown = action === "show" || ACTIONS.includes(action);
+  const acted = QUEUE_ACTIONS.find((it) => it === action);
+  const isKnown = action === "show" || acted !== undefined;
   if (!isKnown || id === undefined || extra !== undefined) {
     throw new UsageError(
       `Cannot run queue ${
         args.join(" ")
       }: want "list", or "show", "retry", "hold", "release" or "remove" and a message or "all"${
-        isKnown ? "" : hint(action, ["list", "show", ...ACTIONS])
+        isKnown ? "" : hint(action, ["list", "show", ...QUEUE_ACTIONS])
       }`,
     );
   }
-  if (action === "show") return await show(folder, { id, json }, output);
-  return await act(folder, { action: action as SpoolAction, id, json }, output);
+  if (acted === undefined) return await show(folder, { id, json }, output);
+  return await act(folder, { action: acted, id, json }, output);
 }
 
 async function list(

@@ -7,9 +7,6 @@ import { parseDuration } from "../queue/schedule.ts";
 import { parseSize } from "./queue_text.ts";
 import { hint, UsageError } from "./usage.ts";
 
-/** How a setting is written: `many` may be repeated, `flag` is on by itself and may be given yes or no. */
-export type SettingForm = "one" | "many" | "flag";
-
 /** Settings as they were written: name and values. */
 export type RawSettings = ReadonlyMap<string, readonly string[]>;
 

@@ -12,11 +12,11 @@ import { Address } from "../protocol/address.ts";
 import { parseDuration, RetrySchedule } from "../queue/schedule.ts";
 import type { RelayingOptions } from "../delivery/options.ts";
 import type { SmtpServerOptions } from "../server/options.ts";
+import { DEFAULT_SPOOL, LONG_LINES } from "./options.ts";
 import {
   flag,
   one,
   type RawSettings,
-  type SettingForm,
   usable,
   wholeNumber,
   word,
@@ -27,29 +27,8 @@ import type { RelayHost } from "../delivery/job.ts";
 import { MECHANISM_NAMES, type MechanismName } from "../sasl/mechanism_name.ts";
 import type { TlsSecurity } from "../client/tls_policy.ts";
 
-/** The settings, by their name on the command line. */
-export const RELAY_SETTINGS: Readonly<Record<string, SettingForm>> = {
-  relay: "flag",
-  "relay-from": "many",
-  smarthost: "many",
-  "smarthost-user": "one",
-  "smarthost-mechanisms": "one",
-  chunking: "flag",
-  spool: "one",
-  dns: "many",
-  retry: "one",
-  expire: "one",
-  "bounce-from": "one",
-  "long-lines": "one",
-  "remote-port": "one",
-  "allow-loopback": "flag",
-};
-
 /** What the port of another server may be. */
 export const PORTS = { least: 1, most: 65535 } as const;
-
-/** Where the queue is, unless told otherwise. */
-export const DEFAULT_SPOOL = "./spool";
 
 /**
  * Checks the settings and makes options of them. The spool is opened only
@@ -76,7 +55,7 @@ export function relaySettings(
       chunking: raw.has("chunking") ? flag(raw, "chunking") : undefined,
       ...times(raw),
       bounceFrom: bounceFrom(raw),
-      longLines: word(raw, "long-lines", ["keep", "encode"]),
+      longLines: word(raw, "long-lines", LONG_LINES),
       remotePort: wholeNumber(raw, "remote-port", PORTS),
       allowLoopback: flag(raw, "allow-loopback") || undefined,
     },

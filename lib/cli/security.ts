@@ -9,6 +9,7 @@ import { saslPrep } from "../sasl/saslprep.ts";
 import { Certificate } from "../tls/certificate.ts";
 import { CertificateSet } from "../tls/set.ts";
 import type { SmtpServerOptions } from "../server/options.ts";
+import { POLICIES } from "./options.ts";
 import { flag, one, type RawSettings, word } from "./raw_settings.ts";
 import { reasonOf, RunError, UsageError } from "./usage.ts";
 
@@ -69,8 +70,8 @@ export class SecurityFiles {
    */
   async load(): Promise<SecurityOptions> {
     const raw = this.#raw;
-    const authentication = word(raw, "auth", ["none", "allowed", "required"]);
-    const security = word(raw, "security", ["none", "allowed", "required"]);
+    const authentication = word(raw, "auth", POLICIES);
+    const security = word(raw, "security", POLICIES);
     this.#seen = await this.#stamp();
     const certificate = await this.#certificates();
     const accounts = await this.#accounts();

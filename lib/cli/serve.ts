@@ -26,12 +26,8 @@ import {
   withoutEffect,
 } from "./checks.ts";
 import { atItsPlace, placed, type PlacedSettings } from "./config_file.ts";
-import {
-  LIMIT_SETTINGS,
-  type ServeSettings,
-  serveSettings,
-  SETTINGS,
-} from "./settings.ts";
+import { type ServeSettings, serveSettings } from "./settings.ts";
+import { WANT_RESTART } from "./options.ts";
 import type { RawSettings } from "./raw_settings.ts";
 import { SecurityFiles, type SecurityOptions } from "./security.ts";
 import { HANDLERS_RULE } from "../session/handlers.ts";
@@ -310,14 +306,6 @@ function keepGoing(log: LogWriter): () => void {
   };
 }
 
-/** The settings that take effect without a restart. */
-const RELOADED: ReadonlySet<string> = new Set([
-  ...["domain", "user", "users", "auth", "allow-insecure-auth"],
-  ...["cert", "key", "self-signed", "early-talkers", "proxy-protocol"],
-  "xclient",
-  ...Object.keys(LIMIT_SETTINGS),
-]);
-
 /**
  * Rereads certificates and accounts when their files change; on SIGHUP all
  * settings.
@@ -401,7 +389,7 @@ function changed(before: RawSettings, after: RawSettings): string[] {
   const text = (raw: RawSettings, name: string) =>
     JSON.stringify(raw.get(name) ?? []);
   return [...names].filter((name) =>
-    Object.hasOwn(SETTINGS, name) && !RELOADED.has(name) &&
+    WANT_RESTART.has(name) &&
     text(before, name) !== text(after, name)
   );
 }

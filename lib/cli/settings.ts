@@ -23,63 +23,32 @@ import { MaildirStore } from "../store/maildir_store.ts";
 import { MboxStore } from "../store/mbox_store.ts";
 import type { MessageStore } from "../message/store.ts";
 import {
+  BARE_NEWLINES,
+  DEFAULT_LISTEN,
+  DEFAULT_STORE,
+  EARLY_TALKERS,
+  LOG_FORMS,
+} from "./options.ts";
+import {
   duration,
   flag,
   one,
   type RawSettings,
-  type SettingForm,
   size,
   usable,
   wholeNumber,
   word,
 } from "./raw_settings.ts";
-import { RELAY_SETTINGS, relaySettings } from "./relay_settings.ts";
+import { relaySettings } from "./relay_settings.ts";
 import { hint, UsageError } from "./usage.ts";
 import {
   type LimitOptions,
-  LIMITS,
   type NumberLimit,
   numberLimits,
 } from "../session/limit_options.ts";
 
 /** The longest wait that a timer can be trusted with: 24 days, in ms. */
 const MAX_WAIT = 24 * 86_400_000;
-
-/** The settings that are limits, by their name on the command line. */
-export const LIMIT_SETTINGS: Readonly<Record<string, SettingForm>> = Object
-  .fromEntries(
-    Object.values(LIMITS).flatMap(({ flag, kind }) =>
-      flag === undefined ? [] : [[flag, kind === "networks" ? "many" : "one"]]
-    ),
-  );
-
-/** The settings of `serve`, by their name on the command line. */
-export const SETTINGS: Readonly<Record<string, SettingForm>> = {
-  listen: "many",
-  hostname: "one",
-  "bare-newlines": "one",
-  "early-talkers": "one",
-  complete: "flag",
-  store: "one",
-  "store-owner": "many",
-  domain: "many",
-  handlers: "one",
-  threads: "one",
-  user: "many",
-  users: "one",
-  auth: "one",
-  security: "one",
-  cert: "many",
-  key: "many",
-  "self-signed": "flag",
-  "allow-insecure-auth": "flag",
-  ...RELAY_SETTINGS,
-  ...LIMIT_SETTINGS,
-  "proxy-protocol": "many",
-  xclient: "many",
-  log: "one",
-  quiet: "flag",
-};
 
 /** The folder or file that a store writes to. */
 export interface StorePlace {
@@ -113,15 +82,15 @@ export interface ServeSettings {
  * @throws {UsageError} If a value cannot be used
  */
 export function serveSettings(raw: RawSettings): ServeSettings {
-  const listen = (raw.get("listen") ?? ["127.0.0.1:2525"]).map((text) =>
+  const listen = (raw.get("listen") ?? [DEFAULT_LISTEN]).map((text) =>
     usable("listen", () => parseListen(text))
   );
   checkDistinct(listen);
   const domains = raw.get("domain");
   usable("domain", () => localDomains(domains ?? []));
-  const log = word(raw, "log", ["text", "json"]) ?? "text";
+  const log = word(raw, "log", LOG_FORMS) ?? "text";
   const { store, keeps, keepsIn } = storeOf(
-    one(raw, "store") ?? "maildir:./mail",
+    one(raw, "store") ?? DEFAULT_STORE,
     storeOwners(raw.get("store-owner")),
   );
   const hostname = one(raw, "hostname");
@@ -136,8 +105,8 @@ export function serveSettings(raw: RawSettings): ServeSettings {
       limits: limitSettings(raw),
       proxyProtocol: networks(raw, "proxy-protocol"),
       xclient: networks(raw, "xclient"),
-      bareNewlines: word(raw, "bare-newlines", ["normalize", "reject", "keep"]),
-      earlyTalkers: word(raw, "early-talkers", ["refuse", "allow"]),
+      bareNewlines: word(raw, "bare-newlines", BARE_NEWLINES),
+      earlyTalkers: word(raw, "early-talkers", EARLY_TALKERS),
       complete: raw.has("complete") ? flag(raw, "complete") : undefined,
       threads: wholeNumber(raw, "threads", { least: 0, most: MOST_THREADS }),
       ...relaying,
