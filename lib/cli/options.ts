@@ -44,7 +44,8 @@ export type CommandName =
   | "send"
   | "lookup"
   | "certificate"
-  | "verifier";
+  | "verifier"
+  | "completion";
 
 /** A call of a command, and what that does. */
 export type Call = readonly [call: string, does: string];
@@ -55,6 +56,10 @@ export interface Command {
   readonly brief: readonly Call[];
   /** Its calls in its own help. */
   readonly calls: readonly Call[];
+  /** The words that its first argument may be. */
+  readonly words?: readonly string[];
+  /** Whether an argument names a file. */
+  readonly takesFile?: true;
   readonly sections: Readonly<Record<string, Options>>;
   readonly notes?: string;
   readonly exitCodes: string;
@@ -76,6 +81,10 @@ export const ALGORITHMS = ["ecdsa-p256", "rsa-2048", "ed25519"] as const;
 export const LOOKUP_TYPES = ["mx", "a", "aaaa", "ptr", "txt"] as const;
 /** What `queue` may do with messages. */
 export const QUEUE_ACTIONS = ["retry", "hold", "release", "remove"] as const;
+/** The shells that `completion` writes for. */
+export const SHELLS = ["bash", "zsh", "fish"] as const;
+/** The name of the program, as `deno task compile` makes it. */
+export const PROGRAM = "smtp-server";
 /** Where mail is kept without `--store`. */
 export const DEFAULT_STORE = "maildir:./mail";
 /** Where the server listens without `--listen`. */
@@ -449,6 +458,7 @@ export const COMMANDS: Readonly<Record<CommandName, Command>> = {
       ["queue release MESSAGE|all", "end that"],
       ["queue remove MESSAGE|all", "forget it, without a notice to the sender"],
     ],
+    words: ["list", "show", ...QUEUE_ACTIONS],
     sections: { "Options": { spool: SPOOL, json: JSON_OPTION } },
     exitCodes: "0 done, 1 failure or no such message, 2 wrong usage.",
   },
@@ -458,6 +468,7 @@ export const COMMANDS: Readonly<Record<CommandName, Command>> = {
       "send --to ADDRESS FILE|-",
       "send a message at once; - is standard input",
     ]],
+    takesFile: true,
     sections: {
       "Options": {
         to: { form: "many", word: "ADDRESS", help: "a recipient" },
@@ -501,6 +512,7 @@ export const COMMANDS: Readonly<Record<CommandName, Command>> = {
       `lookup ${LOOKUP_TYPES.join("|")} NAME`,
       "ask the DNS as the server does",
     ]],
+    words: LOOKUP_TYPES,
     sections: {
       "Options": {
         dns: DNS,
@@ -521,6 +533,8 @@ export const COMMANDS: Readonly<Record<CommandName, Command>> = {
       ],
       ["certificate show FILE", "tell what is in a certificate"],
     ],
+    words: ["create", "show"],
+    takesFile: true,
     sections: {
       "Options of create": {
         name: {
@@ -566,6 +580,19 @@ export const COMMANDS: Readonly<Record<CommandName, Command>> = {
     ]],
     sections: {},
     exitCodes: "0 done, 1 failure, 2 wrong usage.",
+  },
+  completion: {
+    brief: [[
+      `completion ${SHELLS.join("|")} [PROGRAM]`,
+      "write a script that completes command lines",
+    ]],
+    calls: [[
+      `completion ${SHELLS.join("|")} [PROGRAM]`,
+      `write a script for the shell that completes the command lines of PROGRAM; default ${PROGRAM}`,
+    ]],
+    words: SHELLS,
+    sections: {},
+    exitCodes: "0 done, 2 wrong usage.",
   },
 };
 
