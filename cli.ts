@@ -242,10 +242,9 @@
  */
 
 import manifest from "./deno.json" with { type: "json" };
-import { processOutput, serve } from "./lib/cli/serve.ts";
-import { parseArguments } from "./lib/cli/arguments.ts";
+import { serve } from "./lib/cli/serve.ts";
+import { flag, parseArguments, type RawSettings } from "./lib/cli/arguments.ts";
 import { atItsPlace, placedSettings } from "./lib/cli/config_file.ts";
-import { flag, type RawSettings } from "./lib/cli/raw_settings.ts";
 import { type CommandName, COMMON, optionsOf } from "./lib/cli/options.ts";
 import { helpOf } from "./lib/cli/help.ts";
 import { certificate } from "./lib/cli/certificate.ts";
@@ -253,8 +252,14 @@ import { completion } from "./lib/cli/completion.ts";
 import { lookup } from "./lib/cli/lookup.ts";
 import { queue } from "./lib/cli/queue.ts";
 import { send } from "./lib/cli/send.ts";
-import { verifier } from "./lib/cli/verifier.ts";
-import { complaint, hint, RunError, UsageError } from "./lib/cli/usage.ts";
+import { verifier } from "./lib/cli/security.ts";
+import {
+  complaint,
+  hint,
+  processOutput,
+  RunError,
+  UsageError,
+} from "./lib/cli/output.ts";
 
 /** Carries out a command with the words and options that it was given. */
 type Run = (args: readonly string[], given: RawSettings) => Promise<number>;

@@ -6,10 +6,16 @@
 import { resolve } from "node:path";
 import { Certificate } from "../tls/certificate.ts";
 import type { KeyAlgorithm } from "../tls/private_key.ts";
-import { duration, flag, one, type RawSettings, word } from "./raw_settings.ts";
+import { duration, flag, one, type RawSettings, word } from "./arguments.ts";
 import { ALGORITHMS } from "./options.ts";
-import type { Output } from "./serve.ts";
-import { hint, oneLine, reasonOf, RunError, UsageError } from "./usage.ts";
+import {
+  hint,
+  oneLine,
+  type Output,
+  reasonOf,
+  RunError,
+  UsageError,
+} from "./output.ts";
 
 /** A day in ms. */
 const DAY = 86_400_000;

@@ -15,8 +15,7 @@ import {
   SHELLS,
 } from "./options.ts";
 import { meaning } from "./help.ts";
-import type { Output } from "./serve.ts";
-import { hint, UsageError } from "./usage.ts";
+import { hint, type Output, UsageError } from "./output.ts";
 
 type Shell = typeof SHELLS[number];
 

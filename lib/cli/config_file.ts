@@ -7,9 +7,9 @@
  */
 
 import { keyOf, type OptionForm, type Options } from "./options.ts";
-import { flagOf, type RawSettings } from "./raw_settings.ts";
+import { flagOf, type RawSettings } from "./arguments.ts";
 import { readSmallFile } from "../files/small_file.ts";
-import { hint, reasonOf, RunError, UsageError } from "./usage.ts";
+import { hint, reasonOf, RunError, UsageError } from "./output.ts";
 
 /** Settings, and where those stand that a file has. */
 export interface PlacedSettings {

@@ -65,32 +65,23 @@ export interface Command {
   readonly exitCodes: string;
 }
 
-/** What `--auth` and `--security` may be. */
+// The words that options and commands take.
 export const POLICIES = ["none", "allowed", "required"] as const;
-/** What `--bare-newlines` may be. */
 export const BARE_NEWLINES = ["normalize", "reject", "keep"] as const;
-/** What `--early-talkers` may be. */
 export const EARLY_TALKERS = ["refuse", "allow"] as const;
-/** What `--long-lines` may be. */
 export const LONG_LINES = ["keep", "encode"] as const;
-/** What `--log` may be. */
 export const LOG_FORMS = ["text", "json"] as const;
-/** What `--algorithm` may be. */
 export const ALGORITHMS = ["ecdsa-p256", "rsa-2048", "ed25519"] as const;
-/** What `lookup` may ask for. */
 export const LOOKUP_TYPES = ["mx", "a", "aaaa", "ptr", "txt"] as const;
-/** What `queue` may do with messages. */
 export const QUEUE_ACTIONS = ["retry", "hold", "release", "remove"] as const;
-/** The shells that `completion` writes for. */
 export const SHELLS = ["bash", "zsh", "fish"] as const;
-/** The name of the program, as `deno task compile` makes it. */
-export const PROGRAM = "smtp-server";
-/** Where mail is kept without `--store`. */
-export const DEFAULT_STORE = "maildir:./mail";
-/** Where the server listens without `--listen`. */
+
+// What holds where an option or a word is not given.
 export const DEFAULT_LISTEN = "127.0.0.1:2525";
-/** Where the queue is without `--spool`. */
+export const DEFAULT_STORE = "maildir:./mail";
 export const DEFAULT_SPOOL = "./spool";
+/** The name that `deno task compile` gives the program. */
+export const PROGRAM = "smtp-server";
 
 /** The options of every command. */
 export const COMMON: Options = {
@@ -484,11 +475,7 @@ export const COMMANDS: Readonly<Record<CommandName, Command>> = {
           help: "where to send it",
           default: "the servers of the recipients' domains",
         },
-        user: {
-          form: "one",
-          word: "NAME:SECRET",
-          help: "log in to --server",
-        },
+        user: { form: "one", word: "NAME:SECRET", help: "log in to --server" },
         mechanisms: {
           form: "one",
           word: "NAMES",
@@ -522,10 +509,7 @@ export const COMMANDS: Readonly<Record<CommandName, Command>> = {
     exitCodes: "0 found, 1 no such record, 2 wrong usage, 75 no answer.",
   },
   certificate: {
-    brief: [[
-      "certificate create|show ...",
-      "make or inspect a certificate",
-    ]],
+    brief: [["certificate create|show ...", "make or inspect a certificate"]],
     calls: [
       [
         "certificate create --name NAME [--name ...] --cert FILE --key FILE",

@@ -28,10 +28,15 @@ import {
   type RawSettings,
   usable,
   wholeNumber,
-} from "./raw_settings.ts";
-import type { Output } from "./serve.ts";
-import { oneLine, reasonOf, RunError, UsageError } from "./usage.ts";
-import { formatSize } from "./queue_text.ts";
+} from "./arguments.ts";
+import {
+  formatSize,
+  oneLine,
+  type Output,
+  reasonOf,
+  RunError,
+  UsageError,
+} from "./output.ts";
 
 /** Exit code where a recipient was refused for good. */
 const EX_UNAVAILABLE = 69;

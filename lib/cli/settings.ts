@@ -1,10 +1,7 @@
 /**
- * The settings of `serve`: one table of names for the command line and the
- * configuration file, and what each becomes in the server's options. Opens no
- * file and prints nothing.
- *
- * The settings of `serve` that are limits, and what they become in the server's
- * options. Knows no default: those are the library's.
+ * What the settings of `serve` become in the server's options: listeners, store,
+ * domains and limits; relaying has a file to itself. Checks each value. Knows no
+ * default of the library, opens no file and prints nothing.
  */
 
 import { parseCidr } from "../net/cidr.ts";
@@ -38,17 +35,14 @@ import {
   usable,
   wholeNumber,
   word,
-} from "./raw_settings.ts";
+} from "./arguments.ts";
 import { relaySettings } from "./relay_settings.ts";
-import { hint, UsageError } from "./usage.ts";
+import { hint, UsageError } from "./output.ts";
 import {
   type LimitOptions,
   type NumberLimit,
   numberLimits,
 } from "../session/limit_options.ts";
-
-/** The longest wait that a timer can be trusted with: 24 days, in ms. */
-const MAX_WAIT = 24 * 86_400_000;
 
 /** The folder or file that a store writes to. */
 export interface StorePlace {
@@ -170,6 +164,7 @@ function storeOwners(
   }
   return texts.includes("any") ? "any" : texts.map(Number);
 }
+
 /** The kinds of store. */
 const STORES: readonly string[] = ["maildir", "mbox", "file", "discard"];
 
@@ -225,7 +220,7 @@ function storeOf(
 }
 
 /**
- * Checks the settings and makes options of them.
+ * Checks the settings that are limits, and makes options of them.
  *
  * @throws {UsageError} If a value cannot be used
  */
@@ -237,6 +232,9 @@ export function limitSettings(raw: RawSettings): LimitOptions {
   }
   return limits;
 }
+
+/** The longest wait that a timer can be trusted with: 24 days, in ms. */
+const MAX_WAIT = 24 * 86_400_000;
 
 /** How a limit of each kind is read. */
 const NUMBER_READERS: Readonly<

@@ -5,7 +5,7 @@ import { checkPlace, withoutEffect } from "../../lib/cli/checks.ts";
 import { parseArguments } from "../../lib/cli/arguments.ts";
 import { optionsOf } from "../../lib/cli/options.ts";
 import { serveSettings } from "../../lib/cli/settings.ts";
-import { RunError } from "../../lib/cli/usage.ts";
+import { RunError } from "../../lib/cli/output.ts";
 import { AccountList } from "../../lib/sasl/accounts.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
 import { CliServer, messageTo, runCli, TestFolder } from "../support/cli.ts";

@@ -1,9 +1,8 @@
 /** What turns a flag on, what turns it off, and what is refused. */
 
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { parseArguments } from "../../lib/cli/arguments.ts";
+import { flag, parseArguments } from "../../lib/cli/arguments.ts";
 import { parseConfig } from "../../lib/cli/config_file.ts";
-import { flag } from "../../lib/cli/raw_settings.ts";
 import {
   type CommandName,
   COMMANDS,
@@ -11,7 +10,7 @@ import {
   optionsOf,
 } from "../../lib/cli/options.ts";
 import { relaySettings } from "../../lib/cli/relay_settings.ts";
-import { UsageError } from "../../lib/cli/usage.ts";
+import { UsageError } from "../../lib/cli/output.ts";
 import { CliServer, runCli, TestFolder } from "../support/cli.ts";
 
 const SERVER = optionsOf("serve");

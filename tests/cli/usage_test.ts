@@ -6,7 +6,7 @@ import {
   assertMatch,
   assertStringIncludes,
 } from "@std/assert";
-import { parseSize } from "../../lib/cli/queue_text.ts";
+import { parseSize } from "../../lib/cli/arguments.ts";
 import { limitSettings } from "../../lib/cli/settings.ts";
 import { helpOf } from "../../lib/cli/help.ts";
 import {
