@@ -1,11 +1,17 @@
 /**
- * The arguments of a command taken apart: words, options with values, and
- * flags. Knows the form of each option and nothing of what it means; what it
- * cannot read is wrong usage, never a guess.
+ * The arguments of a command taken apart into words and settings, and how the
+ * text of a setting becomes a value. A setting is its name and its texts as they
+ * were written, on the command line or in a configuration file. Knows the form
+ * of each option and nothing of what it means; what cannot be read is wrong
+ * usage, never a guess.
  */
 
-import { flagOf, type SettingForm } from "./raw_settings.ts";
-import { hint, UsageError } from "./usage.ts";
+import { parseDuration } from "../queue/schedule.ts";
+import { hint, UsageError } from "./output.ts";
+import type { Options } from "./options.ts";
+
+/** Settings as they were written: name and values. */
+export type RawSettings = ReadonlyMap<string, readonly string[]>;
 
 /** Arguments of a command. */
 export interface Arguments {
@@ -27,7 +33,7 @@ const OPTION = /^-(?:-|\p{L})/u;
  */
 export function parseArguments(
   args: readonly string[],
-  forms: Readonly<Record<string, SettingForm>>,
+  options: Options,
 ): Arguments {
   const words: string[] = [];
   const given = new Map<string, string[]>();
@@ -43,9 +49,9 @@ export function parseArguments(
     }
     // What stands behind "=" may be a secret.
     const [option, ...rest] = argument.split("=");
-    const name = nameOf(option!, forms);
+    const name = nameOf(option!, options);
     let value = rest.length === 0 ? undefined : rest.join("=");
-    if (forms[name] === "flag") {
+    if (options[name]?.form === "flag") {
       value ??= "yes";
     } else if (value === undefined) {
       value = args[at + 1];
@@ -59,33 +65,180 @@ export function parseArguments(
     else values.push(value);
   }
   for (const [name, values] of given) {
-    if (forms[name] === "flag") flagOf(`--${name}`, values);
+    if (options[name]?.form === "flag") flagOf(`--${name}`, values);
   }
   return { words, given };
 }
 
-/** The options that have a short form. */
-const SHORT: ReadonlyMap<string, string> = new Map([
-  ["-h", "help"],
-  ["-v", "version"],
-]);
-
 /** The name of an option as it was written. */
-function nameOf(
-  option: string,
-  forms: Readonly<Record<string, SettingForm>>,
-): string {
-  const name = SHORT.get(option) ?? option.slice(2);
-  const isForm = option.startsWith("--") || SHORT.has(option);
-  if (isForm && Object.hasOwn(forms, name)) return name;
+function nameOf(written: string, options: Options): string {
+  const short = Object.entries(options).find(([, it]) => it.short === written);
+  if (short !== undefined) return short[0];
+  const name = written.slice("--".length);
+  if (written.startsWith("--") && Object.hasOwn(options, name)) return name;
   const positive = name.slice("no-".length);
-  const isOff = name.startsWith("no-") && Object.hasOwn(forms, positive) &&
-    forms[positive] === "flag";
+  const isOff = name.startsWith("no-") && Object.hasOwn(options, positive) &&
+    options[positive]!.form === "flag";
   throw new UsageError(
-    `${option}: unknown option${
+    `${written}: unknown option${
       isOff
         ? `, want --${positive}=no`
-        : hint(option, Object.keys(forms).map((known) => `--${known}`))
+        : hint(written, Object.keys(options).map((known) => `--${known}`))
     }`,
   );
+}
+
+/** The text of a setting that may be given once. */
+export function one(raw: RawSettings, name: string): string | undefined {
+  const values = raw.get(name);
+  if (values === undefined) return undefined;
+  if (values.length > 1) {
+    throw new UsageError(`--${name}: given ${values.length} times, want once`);
+  }
+  if (values[0] === "") throw new UsageError(`--${name}: want a value`);
+  return values[0];
+}
+
+/** What a flag may be given, and what it means. */
+const FLAG_WORDS: ReadonlyMap<string, boolean> = new Map([
+  ...["yes", "true", "on", "1"].map((word) => [word, true] as const),
+  ...["no", "false", "off", "0"].map((word) => [word, false] as const),
+]);
+
+/**
+ * Whether the values of a flag turn it on.
+ *
+ * Danger: flags open what is shut by default. A value that is not understood
+ * must never count as yes.
+ *
+ * @param name What the user calls it, for the error
+ * @throws {UsageError} If a value is not yes or no, or two contradict
+ */
+export function flagOf(name: string, values: readonly string[]): boolean {
+  const meant = values.map((value) => {
+    const isOn = FLAG_WORDS.get(value.toLowerCase());
+    if (isOn !== undefined) return isOn;
+    throw new UsageError(
+      `${name} ${value || '""'}: want yes, true, on, 1, no, false, off or 0`,
+    );
+  });
+  if (new Set(meant).size > 1) {
+    throw new UsageError(
+      `${name}: given with yes and with no, want one of them`,
+    );
+  }
+  return meant[0] ?? false;
+}
+
+/** Whether a flag is on. */
+export function flag(raw: RawSettings, name: string): boolean {
+  return flagOf(`--${name}`, raw.get(name) ?? []);
+}
+
+/** The number of a setting that may be given once. */
+export function wholeNumber(
+  raw: RawSettings,
+  name: string,
+  range: { readonly least: number; readonly most?: number },
+): number | undefined {
+  const text = one(raw, name);
+  if (text === undefined) return undefined;
+  const value = /^\d+$/.test(text) ? Number(text) : NaN;
+  return within(value, { name, text, ...range });
+}
+
+/** The bytes of a setting that may be given once: `10485760`, `10M` or `10MiB`. */
+export function size(
+  raw: RawSettings,
+  name: string,
+  range: { readonly least: number },
+): number | undefined {
+  const text = one(raw, name);
+  if (text === undefined) return undefined;
+  const units = ", perhaps with k, M or G";
+  return within(parseSize(text), { name, text, units, ...range });
+}
+
+const SIZE = /^(\d{1,15}(?:\.\d{1,6})?) ?([kmgt]?)(i?b?)$/i;
+
+/**
+ * The bytes of a size: `4096`, `10k`, `10M`, `1.5GiB`. k, M, G and T are powers
+ * of 1024, with or without `i` and `iB`; `kB`, `MB`, `GB` and `TB` are powers of 1000.
+ * `NaN` where the text is no size; may have a fraction.
+ */
+export function parseSize(text: string): number {
+  const match = SIZE.exec(text);
+  if (match === null) return NaN;
+  const [, digits, unit, rest] = match;
+  const power = " kmgt".indexOf(unit!.toLowerCase() || " ");
+  if (power === 0 && /i/i.test(rest!)) return NaN;
+  const base = /^b$/i.test(rest!) ? 1000 : 1024;
+  return Number(digits) * base ** power;
+}
+
+/**
+ * The milliseconds of a setting that may be given once: `90s`, `2m`, or a plain
+ * number of `unit` ms.
+ */
+export function duration(
+  raw: RawSettings,
+  name: string,
+  range: { readonly unit: number; readonly most: number },
+): number | undefined {
+  const text = one(raw, name);
+  if (text === undefined) return undefined;
+  const { unit, most } = range;
+  const units = ", perhaps with ms, s, m, h or d";
+  let ms = NaN;
+  try {
+    ms = /^\d+$/.test(text) ? Number(text) * unit : parseDuration(text);
+  } catch {
+    // Told below, with what was wanted.
+  }
+  if (ms >= 1 && ms <= most) return ms;
+  return within(NaN, { name, text, units, least: 1, most: most / unit });
+}
+
+/** The value, if it is a whole number in its range. */
+function within(
+  value: number,
+  told: {
+    readonly name: string;
+    readonly text: string;
+    readonly units?: string;
+    readonly least: number;
+    readonly most?: number;
+  },
+): number {
+  const { name, text, units = "", least, most } = told;
+  const isIn = Number.isSafeInteger(value) && value >= least &&
+    value <= (most ?? Infinity);
+  if (isIn) return value;
+  const to = most === undefined ? "" : ` to ${most}`;
+  throw new UsageError(
+    `--${name} ${text}: want a whole number from ${least}${to}${units}`,
+  );
+}
+
+/** The text of a setting that is one of a few words. */
+export function word<T extends string>(
+  raw: RawSettings,
+  name: string,
+  words: readonly T[],
+): T | undefined {
+  const text = one(raw, name);
+  if (text === undefined || words.includes(text as T)) return text as T;
+  const list = `${words.slice(0, -1).join(", ")} or ${words.at(-1)}`;
+  throw new UsageError(
+    `--${name} ${text}: want ${list}${hint(text, words)}`,
+  );
+}
+
+/** Runs a parser of the library; what it cannot read is wrong usage of the option. */
+export function usable<T>(name: string, parse: () => T): T {
+  try {
+    return parse();
+  } catch (error) {
+    throw new UsageError(`--${name}: ${(error as Error).message}`);
+  }
 }

@@ -6,35 +6,19 @@
 import { resolve } from "node:path";
 import { Certificate } from "../tls/certificate.ts";
 import type { KeyAlgorithm } from "../tls/private_key.ts";
+import { duration, flag, one, type RawSettings, word } from "./arguments.ts";
+import { ALGORITHMS } from "./options.ts";
 import {
-  duration,
-  flag,
-  one,
-  type RawSettings,
-  type SettingForm,
-  word,
-} from "./raw_settings.ts";
-import type { Output } from "./serve.ts";
-import { hint, oneLine, reasonOf, RunError, UsageError } from "./usage.ts";
-
-/** The settings of the command. */
-export const CERTIFICATE_SETTINGS: Readonly<Record<string, SettingForm>> = {
-  name: "many",
-  days: "one",
-  algorithm: "one",
-  cert: "one",
-  key: "one",
-  request: "flag",
-};
+  hint,
+  oneLine,
+  type Output,
+  reasonOf,
+  RunError,
+  UsageError,
+} from "./output.ts";
 
 /** A day in ms. */
 const DAY = 86_400_000;
-
-const ALGORITHMS: readonly KeyAlgorithm[] = [
-  "ecdsa-p256",
-  "rsa-2048",
-  "ed25519",
-];
 
 /** Runs the command; resolves with the exit code. */
 export async function certificate(

@@ -1,17 +1,174 @@
 /**
  * What `serve` looks at before it serves, and `serve --check` without serving:
- * whether mail can be kept where it is to be kept, and which settings have no
- * effect. Leaves nothing behind.
+ * the handlers, the listeners, whether mail can be kept where it is to be kept,
+ * and which settings have no effect. Leaves nothing behind.
  */
 
 import { dirname, join, resolve } from "node:path";
-import type { ListenOptions } from "../net/listen_options.ts";
+import {
+  formatHostPort,
+  kindName,
+  type ListenOptions,
+} from "../net/listen_options.ts";
+import { checkThreads } from "../net/listener.ts";
+import { policyOf } from "../server/contexts.ts";
 import type { SmtpServerOptions } from "../server/options.ts";
-import type { SmtpHandlers } from "../session/handlers.ts";
-import { flag, type RawSettings } from "./raw_settings.ts";
-import { RELAY_SETTINGS } from "./relay_settings.ts";
-import type { StorePlace } from "./settings.ts";
-import { reasonOf, RunError } from "./usage.ts";
+import {
+  handlerModuleUrl,
+  loadHandlerModule,
+  moduleFault,
+} from "../session/handler_module.ts";
+import { HANDLERS_RULE, type SmtpHandlers } from "../session/handlers.ts";
+import { flag, type RawSettings } from "./arguments.ts";
+import { RELAYING } from "./options.ts";
+import type { ServeSettings, StorePlace } from "./settings.ts";
+import { reasonOf, RunError, UsageError } from "./output.ts";
+
+/** The options that are looked at, the listeners parsed. */
+export type CheckedOptions =
+  & Pick<
+    SmtpServerOptions,
+    | "accounts"
+    | "allowInsecureAuth"
+    | "authentication"
+    | "certificate"
+    | "security"
+  >
+  & { readonly listen: readonly ListenOptions[] };
+
+/** What the settings have become, as far as others depend on it. */
+export interface ServeFacts {
+  /** The server's options. */
+  readonly options: CheckedOptions;
+  /** What `--handlers` exports; `undefined` without it. */
+  readonly handlers: unknown;
+}
+
+/** How long the top level of a handler module may take, in ms. */
+const LOAD_MS = 30_000;
+
+/** Loads a module; one that waits for ever at its top level would end the process without a word. */
+async function loadedInTime(
+  url: string,
+): Promise<{ readonly default?: unknown }> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(
+    () => reject(new Error(`It still waits after ${LOAD_MS / 1000} s`)),
+    LOAD_MS,
+  );
+  try {
+    return await Promise.race([import(url), promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
+ * The module that `--handlers` names, loaded to find what is wrong with it; the
+ * server, and each of its threads, loads it again.
+ */
+export async function handlersOf(
+  module: string | undefined,
+): Promise<{ readonly url: string; readonly exported: unknown } | undefined> {
+  if (module === undefined) return undefined;
+  const url = handlerModuleUrl(module);
+  let loaded: { readonly default?: unknown };
+  try {
+    loaded = await loadedInTime(url);
+  } catch (error) {
+    throw new UsageError(
+      `--handlers ${module}: cannot load it: ${moduleFault(error)}`,
+    );
+  }
+  const { default: exported } = loaded;
+  if (typeof exported === "function") return { url, exported };
+  if (typeof exported !== "object" || exported === null) {
+    throw new UsageError(
+      `--handlers ${module}: want a default export with handlers, as { onRcptTo() {} }`,
+    );
+  }
+  try {
+    HANDLERS_RULE.check(exported, { path: "", of: module, secret: false });
+  } catch (error) {
+    throw new UsageError(`--handlers: ${(error as Error).message}`);
+  }
+  return { url, exported };
+}
+
+/** Makes the handlers as the start does, to find what is wrong with them. */
+export async function tryHandlers(
+  { url }: { readonly url: string },
+  { handlers }: ServeSettings,
+): Promise<void> {
+  const add = () =>
+    Promise.reject(new Error("Cannot relay: the settings are only checked"));
+  try {
+    await loadHandlerModule(url, { relays: { add }, thread: 0 });
+  } catch (error) {
+    throw new UsageError(
+      `--handlers ${handlers}: ${(error as Error).message}`,
+      { cause: error },
+    );
+  }
+}
+
+/** What is wrong with a listener or the threads, before anything is open. */
+export function checkListeners(
+  options: CheckedOptions & Pick<SmtpServerOptions, "threads">,
+  exported: unknown,
+): void {
+  const { listen, threads = 0, authentication } = options;
+  const mayLogIn = authenticates(exported) || options.accounts !== undefined;
+  const handlers = mayLogIn ? { onAuthenticate: () => false } : {};
+  for (const it of listen) {
+    if (it.security === "implicit" && options.certificate === undefined) {
+      throw new RunError(
+        `${optionOf(it)}: no certificate is set, want --cert or --self-signed`,
+      );
+    }
+    try {
+      policyOf(it, { ...options, handlers });
+    } catch (error) {
+      const option = it.kind !== "submission" && authentication === "required"
+        ? "--auth required"
+        : optionOf(it);
+      throw new RunError(
+        mayLogIn
+          ? `${option}: ${(error as Error).message}`
+          : `${option}: no client can log in, want --user or --users, or --handlers with onAuthenticate`,
+      );
+    }
+  }
+  if (threads === 0) return;
+  try {
+    checkThreads(threads);
+  } catch (error) {
+    throw new RunError(`--threads: ${(error as Error).message}`);
+  }
+}
+
+/** The option that names a listener. */
+function optionOf(
+  { host = "", port = 25, kind = "smtp", security = "none" }: ListenOptions,
+): string {
+  const at = host === "" ? `:${port}` : formatHostPort({ address: host, port });
+  return `--listen ${at}/${kindName({ kind, security })}`;
+}
+
+/** Checks that store and spool can be written to. */
+export async function checkPlaces(
+  raw: RawSettings,
+  { keepsIn, options }: ServeSettings,
+): Promise<void> {
+  if (keepsIn !== undefined) {
+    const store = raw.get("store")?.[0] ?? `maildir:${keepsIn.path}`;
+    await checkPlace(`--store ${store}`, keepsIn);
+  }
+  const spool = options.relay?.spool;
+  if (typeof spool === "string") {
+    await checkPlace(`--spool ${spool}`, { path: spool, isFile: false });
+  }
+}
 
 /**
  * Writes to the folder or file of a store or spool, and takes that back.
@@ -96,28 +253,8 @@ function isFull(error: unknown): boolean {
   return code === "ENOSPC" || code === "EDQUOT";
 }
 
-/** The options that are looked at, the listeners parsed. */
-export type CheckedOptions =
-  & Pick<
-    SmtpServerOptions,
-    | "accounts"
-    | "allowInsecureAuth"
-    | "authentication"
-    | "certificate"
-    | "security"
-  >
-  & { readonly listen: readonly ListenOptions[] };
-
-/** What the settings have become, as far as others depend on it. */
-export interface ServeFacts {
-  /** The server's options. */
-  readonly options: CheckedOptions;
-  /** What `--handlers` exports; `undefined` without it. */
-  readonly handlers: unknown;
-}
-
 /** Settings of relaying that tell how mail goes, not that it does. */
-const HOW_TO_RELAY: readonly string[] = Object.keys(RELAY_SETTINGS)
+const HOW_TO_RELAY: readonly string[] = Object.keys(RELAYING)
   .filter((name) => !["relay", "relay-from", "spool", "dns"].includes(name));
 
 /** The settings that have no effect, or not the one that was wanted: a sentence each. */

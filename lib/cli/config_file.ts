@@ -6,9 +6,10 @@
  * {@link https://www.rfc-editor.org/rfc/rfc8259 | RFC 8259}
  */
 
-import { flagOf, type RawSettings, type SettingForm } from "./raw_settings.ts";
+import { keyOf, type OptionForm, type Options } from "./options.ts";
+import { flagOf, type RawSettings } from "./arguments.ts";
 import { readSmallFile } from "../files/small_file.ts";
-import { hint, reasonOf, RunError, UsageError } from "./usage.ts";
+import { hint, reasonOf, RunError, UsageError } from "./output.ts";
 
 /** Settings, and where those stand that a file has. */
 export interface PlacedSettings {
@@ -23,12 +24,12 @@ export interface PlacedSettings {
  * where the command line has none.
  *
  * @param given What the command line gave
- * @param forms The settings that a file may have
+ * @param options The options of the command that a file is for
  * @throws {UsageError} If the file cannot be read or used
  */
 export async function placedSettings(
   given: RawSettings,
-  forms: Readonly<Record<string, SettingForm>>,
+  options: Options,
 ): Promise<PlacedSettings> {
   const [file, another] = given.get("config") ?? [];
   if (another !== undefined) throw new UsageError("--config: want it once");
@@ -40,7 +41,7 @@ export async function placedSettings(
   } catch (error) {
     throw new UsageError(`--config ${file}: ${reasonOf(error)}`);
   }
-  const { raw, places } = parseConfig(text, { file, forms });
+  const { raw, places } = parseConfig(text, { file, options });
   return {
     raw: new Map([...raw, ...given]),
     places: new Map([...places].filter(([name]) => !given.has(name))),
@@ -56,25 +57,25 @@ export async function placedSettings(
  */
 export function parseConfig(
   text: string,
-  options: {
-    readonly file: string;
-    readonly forms: Readonly<Record<string, SettingForm>>;
-  },
+  from: { readonly file: string; readonly options: Options },
 ): PlacedSettings {
-  const { file, forms } = options;
+  const { file, options } = from;
+  const names = new Map<string, string>();
+  for (const [name, option] of Object.entries(options)) {
+    const key = keyOf(name, option);
+    if (key !== undefined) names.set(key, name);
+  }
   const raw = new Map<string, readonly string[]>();
   const places = new Map<string, string>();
   for (const { key, value, line } of new JsonReader(text, file).entries()) {
     const at = `${file}:${line}`;
-    const name = key.replace(/[A-Z]/g, (it) => `-${it.toLowerCase()}`);
-    const form = Object.hasOwn(forms, name) ? forms[name] : undefined;
-    if (form === undefined || key.includes("-")) {
+    const name = names.get(key);
+    if (name === undefined) {
       throw new UsageError(
-        `${at}: unknown setting "${key}"${
-          hint(key, Object.keys(forms).map(keyOf))
-        }`,
+        `${at}: unknown setting "${key}"${hint(key, names.keys())}`,
       );
     }
+    const { form } = options[name]!;
     if (raw.has(name)) throw new UsageError(`${at}: ${key}: given twice`);
     const values = valuesOf(form, value);
     if (values === undefined) {
@@ -85,11 +86,6 @@ export function parseConfig(
     places.set(name, `${at}: ${key}`);
   }
   return { raw, places };
-}
-
-/** The name of a setting in a file: `maxSize` for `max-size`. */
-function keyOf(name: string): string {
-  return name.replace(/-./g, (dash) => dash[1]!.toUpperCase());
 }
 
 /**
@@ -119,7 +115,7 @@ export function atItsPlace(
 }
 
 /** What a setting of each form may be in a configuration file. */
-const WANTED: Readonly<Record<SettingForm, string>> = {
+const WANTED: Readonly<Record<OptionForm, string>> = {
   one: "a string or a number",
   many: "a string, or an array of at least one",
   flag: "true or false",
@@ -127,7 +123,7 @@ const WANTED: Readonly<Record<SettingForm, string>> = {
 
 /** The values of a setting as they would stand on the command line, if they fit its form. */
 function valuesOf(
-  form: SettingForm,
+  form: OptionForm,
   value: unknown,
 ): readonly string[] | undefined {
   if (form === "flag") {

@@ -1,21 +1,15 @@
 /**
  * `cli.ts lookup`: one question to the DNS, asked and answered as the server
- * does it.
+ * does it. A command with a file to itself, as each of its kind.
  */
 
 import { DnsClient } from "../dns/client.ts";
 import type { DnsRecordType } from "../dns/outcome.ts";
-import { flag, type RawSettings, type SettingForm } from "./raw_settings.ts";
+import { flag, type RawSettings } from "./arguments.ts";
 import { nameServers } from "./relay_settings.ts";
-import type { Output } from "./serve.ts";
+import type { LOOKUP_TYPES } from "./options.ts";
 import { printableJson } from "../log.ts";
-import { hint, oneLine, UsageError } from "./usage.ts";
-
-/** The settings of `lookup`. */
-export const LOOKUP_SETTINGS: Readonly<Record<string, SettingForm>> = {
-  dns: "many",
-  json: "flag",
-};
+import { hint, oneLine, type Output, UsageError } from "./output.ts";
 
 const TYPES: Readonly<Record<string, DnsRecordType>> = {
   mx: "MX",
@@ -23,7 +17,7 @@ const TYPES: Readonly<Record<string, DnsRecordType>> = {
   aaaa: "AAAA",
   ptr: "PTR",
   txt: "TXT",
-};
+} satisfies Record<typeof LOOKUP_TYPES[number], DnsRecordType>;
 
 /** Exit code where nobody answered: asking later may help. */
 const EX_TEMPFAIL = 75;

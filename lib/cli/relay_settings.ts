@@ -1,9 +1,7 @@
 /**
- * The settings of `serve` that are about relaying, and what they become in the
- * server's options. Opens no file and prints nothing.
- *
- * A server to send to, as it is written on the command line: where it is and
- * how much TLS it gets. Connects to nothing.
+ * Where mail goes next: the settings of `serve` on relaying and what they become
+ * in the server's options; and how a next hop, an account there and its
+ * mechanisms are written, for `send`, too. Opens no file and connects to nothing.
  */
 
 import { parseCidr } from "../net/cidr.ts";
@@ -12,44 +10,23 @@ import { Address } from "../protocol/address.ts";
 import { parseDuration, RetrySchedule } from "../queue/schedule.ts";
 import type { RelayingOptions } from "../delivery/options.ts";
 import type { SmtpServerOptions } from "../server/options.ts";
+import { DEFAULT_SPOOL, LONG_LINES } from "./options.ts";
 import {
   flag,
   one,
   type RawSettings,
-  type SettingForm,
   usable,
   wholeNumber,
   word,
-} from "./raw_settings.ts";
-import { UsageError } from "./usage.ts";
+} from "./arguments.ts";
+import { UsageError } from "./output.ts";
 import { isHost } from "../net/listen_options.ts";
 import type { RelayHost } from "../delivery/job.ts";
 import { MECHANISM_NAMES, type MechanismName } from "../sasl/mechanism_name.ts";
 import type { TlsSecurity } from "../client/tls_policy.ts";
 
-/** The settings, by their name on the command line. */
-export const RELAY_SETTINGS: Readonly<Record<string, SettingForm>> = {
-  relay: "flag",
-  "relay-from": "many",
-  smarthost: "many",
-  "smarthost-user": "one",
-  "smarthost-mechanisms": "one",
-  chunking: "flag",
-  spool: "one",
-  dns: "many",
-  retry: "one",
-  expire: "one",
-  "bounce-from": "one",
-  "long-lines": "one",
-  "remote-port": "one",
-  "allow-loopback": "flag",
-};
-
 /** What the port of another server may be. */
 export const PORTS = { least: 1, most: 65535 } as const;
-
-/** Where the queue is, unless told otherwise. */
-export const DEFAULT_SPOOL = "./spool";
 
 /**
  * Checks the settings and makes options of them. The spool is opened only
@@ -76,7 +53,7 @@ export function relaySettings(
       chunking: raw.has("chunking") ? flag(raw, "chunking") : undefined,
       ...times(raw),
       bounceFrom: bounceFrom(raw),
-      longLines: word(raw, "long-lines", ["keep", "encode"]),
+      longLines: word(raw, "long-lines", LONG_LINES),
       remotePort: wholeNumber(raw, "remote-port", PORTS),
       allowLoopback: flag(raw, "allow-loopback") || undefined,
     },
@@ -104,10 +81,8 @@ function smarthosts(
   const [first] = hops;
   const account = one(raw, "smarthost-user");
   const mechanisms = one(raw, "smarthost-mechanisms");
-  if (first === undefined) {
-    if (account !== undefined) {
-      throw new UsageError("--smarthost-user: want --smarthost, too");
-    }
+  if (first === undefined && account !== undefined) {
+    throw new UsageError("--smarthost-user: want --smarthost, too");
   }
   if (mechanisms !== undefined && account === undefined) {
     throw new UsageError("--smarthost-mechanisms: want --smarthost-user, too");
@@ -125,7 +100,7 @@ function smarthosts(
       ),
     }),
   };
-  // One that is to be kept safe is kept safe at all of them.
+  // TLS that is asked of one of them is asked of all.
   const tls = hops.find((hop) => hop.tls !== undefined)?.tls;
   return {
     smarthosts: hops.map(({ host }) => host),
@@ -156,7 +131,7 @@ function bounceFrom(raw: RawSettings): string | undefined {
   return text && usable("bounce-from", () => Address.parse(text).toString());
 }
 
-/** A server, and what is sent over the connection to it. */
+/** A server to send to, and how much TLS its connection gets. */
 export interface NextHop {
   /** Where it is. */
   readonly host: RelayHost;
@@ -164,7 +139,7 @@ export interface NextHop {
   readonly tls: "smtps" | "starttls" | "none" | undefined;
 }
 
-const FORM =
+const NEXT_HOP =
   /^(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/[\]]+))(?::(-?\d+))?(?:\/(smtps|starttls|none|lmtp))?$/;
 
 /**
@@ -173,7 +148,7 @@ const FORM =
  * @throws {SyntaxError} If the text has another form
  */
 export function parseNextHop(text: string): NextHop {
-  const match = FORM.exec(text);
+  const match = NEXT_HOP.exec(text);
   // A URL may have a log-in in front of the host.
   const shown = text.replace(/^.*@/s, "...@");
   const port = match?.[3] === undefined ? undefined : Number(match[3]);
@@ -182,9 +157,9 @@ export function parseNextHop(text: string): NextHop {
       `Cannot send to "${shown}": want HOST:PORT, perhaps with /smtps, /starttls or /none, as "mail.example.com:587/starttls"`,
     );
   }
-  if (port !== undefined && !(port >= 1 && port <= 65535)) {
+  if (port !== undefined && !(port >= PORTS.least && port <= PORTS.most)) {
     throw new SyntaxError(
-      `Cannot send to "${shown}": want a port from 1 to 65535`,
+      `Cannot send to "${shown}": want a port from ${PORTS.least} to ${PORTS.most}`,
     );
   }
   const suffix = match[4];
@@ -197,7 +172,7 @@ export function parseNextHop(text: string): NextHop {
   return { host, tls: suffix === "lmtp" ? "none" : suffix as NextHop["tls"] };
 }
 
-/** The policy for what was asked for: a secret wants to know whom it is told. */
+/** The policy for what was asked for: a secret goes to a verified server only. */
 export function securityFor(
   tls: NextHop["tls"],
   hasLogin: boolean,

@@ -1,6 +1,8 @@
 /**
  * Certificates and accounts of `serve`: read from files, checked, and read again
- * when the files change. No secret ever leaves here in a message.
+ * when the files change; and `cli.ts verifier NAME`, which makes a line for the
+ * file of accounts out of a secret from standard input. No secret ever leaves
+ * here in a message.
  */
 
 import { readSmallFile } from "../files/small_file.ts";
@@ -9,8 +11,16 @@ import { saslPrep } from "../sasl/saslprep.ts";
 import { Certificate } from "../tls/certificate.ts";
 import { CertificateSet } from "../tls/set.ts";
 import type { SmtpServerOptions } from "../server/options.ts";
-import { flag, one, type RawSettings, word } from "./raw_settings.ts";
-import { reasonOf, RunError, UsageError } from "./usage.ts";
+import { POLICIES } from "./options.ts";
+import { flag, one, type RawSettings, word } from "./arguments.ts";
+import {
+  oneLine,
+  type Output,
+  reasonOf,
+  RunError,
+  UsageError,
+} from "./output.ts";
+import { ScramVerifier } from "../sasl/scram_verifier.ts";
 
 /** What the server gets of it. */
 export interface SecurityOptions extends
@@ -69,8 +79,8 @@ export class SecurityFiles {
    */
   async load(): Promise<SecurityOptions> {
     const raw = this.#raw;
-    const authentication = word(raw, "auth", ["none", "allowed", "required"]);
-    const security = word(raw, "security", ["none", "allowed", "required"]);
+    const authentication = word(raw, "auth", POLICIES);
+    const security = word(raw, "security", POLICIES);
     this.#seen = await this.#stamp();
     const certificate = await this.#certificates();
     const accounts = await this.#accounts();
@@ -213,5 +223,69 @@ function checkUsers(users: readonly string[]): void {
       );
     }
     seen.set(name, number);
+  }
+}
+
+/** The most bytes of a secret. */
+const MOST_SECRET_BYTES = 1024;
+
+const strictDecoder = new TextDecoder("utf-8", {
+  fatal: true,
+  ignoreBOM: true,
+});
+
+/** Runs `verifier`; resolves with the exit code. */
+export async function verifier(
+  args: readonly string[],
+  output: Output,
+): Promise<number> {
+  const [name, more] = args;
+  if (name === undefined || more !== undefined || /^$|[:\s]/.test(name)) {
+    throw new UsageError(
+      "Command verifier: want one NAME, without colon or blank",
+    );
+  }
+  const secret = await readSecret(output);
+  if (secret === "") {
+    throw new UsageError("Command verifier: want a secret on standard input");
+  }
+  let made: ScramVerifier;
+  try {
+    made = await ScramVerifier.create(secret);
+  } catch (error) {
+    throw new RunError(oneLine((error as Error).message));
+  }
+  output.out(`${name}:${made}\n`);
+  return 0;
+}
+
+/** Reads the first line of standard input; on a terminal without showing it. */
+async function readSecret(output: Output): Promise<string> {
+  const terminal = Deno.stdin.isTerminal();
+  if (terminal) {
+    output.err("secret: ");
+    Deno.stdin.setRaw(true, { cbreak: true });
+  }
+  try {
+    const bytes: number[] = [];
+    const one = new Uint8Array(1);
+    while (await Deno.stdin.read(one) !== null) {
+      if (one[0] === 10 || one[0] === 13) break;
+      bytes.push(one[0]!);
+      if (bytes.length > MOST_SECRET_BYTES) {
+        throw new RunError(
+          `Cannot use the secret: want at most ${MOST_SECRET_BYTES} bytes`,
+        );
+      }
+    }
+    return strictDecoder.decode(new Uint8Array(bytes));
+  } catch (error) {
+    if (error instanceof RunError) throw error;
+    throw new RunError(`Cannot read the secret: ${reasonOf(error)}`);
+  } finally {
+    if (terminal) {
+      Deno.stdin.setRaw(false);
+      output.err("\n");
+    }
   }
 }

@@ -26,26 +26,17 @@ import {
   flag,
   one,
   type RawSettings,
-  type SettingForm,
   usable,
   wholeNumber,
-} from "./raw_settings.ts";
-import type { Output } from "./serve.ts";
-import { oneLine, reasonOf, RunError, UsageError } from "./usage.ts";
-import { formatSize } from "./queue_text.ts";
-
-/** The settings of `send`. */
-export const SEND_SETTINGS: Readonly<Record<string, SettingForm>> = {
-  server: "one",
-  from: "one",
-  to: "many",
-  user: "one",
-  mechanisms: "one",
-  chunking: "flag",
-  hostname: "one",
-  dns: "many",
-  "remote-port": "one",
-};
+} from "./arguments.ts";
+import {
+  formatSize,
+  oneLine,
+  type Output,
+  reasonOf,
+  RunError,
+  UsageError,
+} from "./output.ts";
 
 /** Exit code where a recipient was refused for good. */
 const EX_UNAVAILABLE = 69;

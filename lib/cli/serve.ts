@@ -4,77 +4,31 @@
  */
 
 import { BackgroundWriter, describeError, droppedText } from "../log.ts";
-import {
-  formatHostPort,
-  kindName,
-  type ListenOptions,
-} from "../net/listen_options.ts";
-import { checkThreads } from "../net/listener.ts";
+import { formatHostPort, kindName } from "../net/listen_options.ts";
 import { SmtpServer } from "../server/server.ts";
-import { ownName, policyOf } from "../server/contexts.ts";
+import { ownName } from "../server/contexts.ts";
 import type { SmtpServerOptions } from "../server/options.ts";
 import { CertificateSource } from "../tls/set.ts";
 import {
-  handlerModuleUrl,
-  loadHandlerModule,
-  moduleFault,
-} from "../session/handler_module.ts";
-import {
-  authenticates,
-  type CheckedOptions,
-  checkPlace,
+  checkListeners,
+  checkPlaces,
+  handlersOf,
+  tryHandlers,
   withoutEffect,
 } from "./checks.ts";
 import { atItsPlace, placed, type PlacedSettings } from "./config_file.ts";
-import {
-  LIMIT_SETTINGS,
-  type ServeSettings,
-  serveSettings,
-  SETTINGS,
-} from "./settings.ts";
-import type { RawSettings } from "./raw_settings.ts";
+import { type ServeSettings, serveSettings } from "./settings.ts";
+import { WANT_RESTART } from "./options.ts";
+import type { RawSettings } from "./arguments.ts";
 import { SecurityFiles, type SecurityOptions } from "./security.ts";
-import { HANDLERS_RULE } from "../session/handlers.ts";
 import { LogWriter } from "./log.ts";
-import { oneLine, RunError, UsageError } from "./usage.ts";
+import { oneLine, type Output, UsageError } from "./output.ts";
 
 /** How long sessions may go on after the first signal, in ms. */
 const GRACE_MS = 10_000;
 
 /** How long the last log lines may take to be read, in ms. */
 const DRAIN_MS = 1000;
-
-const encoder = new TextEncoder();
-
-/** Where the command writes: standard output and standard error. */
-export interface Output {
-  /** Writes to standard output. */
-  out(text: string): void;
-  /** Writes to standard error. */
-  err(text: string): void;
-}
-
-/** The output of this process. */
-export const processOutput: Output = {
-  out: (text) => writeAll(Deno.stdout, text),
-  err: (text) => writeAll(Deno.stderr, text),
-};
-
-/**
- * Writes all of a text. A reader that is gone, as `head` when it has seen
- * enough, is no reason to stop serving.
- */
-function writeAll(
-  to: { writeSync(bytes: Uint8Array): number },
-  text: string,
-): void {
-  let bytes = encoder.encode(text);
-  try {
-    while (bytes.length > 0) bytes = bytes.subarray(to.writeSync(bytes));
-  } catch (error) {
-    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
-  }
-}
 
 /** What `serve` is told beside its settings. */
 export interface ServeRequest {
@@ -202,81 +156,6 @@ async function serveBy(
   return code;
 }
 
-/** Checks that store and spool can be written to. */
-async function checkPlaces(
-  raw: RawSettings,
-  { keepsIn, options }: ServeSettings,
-): Promise<void> {
-  if (keepsIn !== undefined) {
-    const store = raw.get("store")?.[0] ?? `maildir:${keepsIn.path}`;
-    await checkPlace(`--store ${store}`, keepsIn);
-  }
-  const spool = options.relay?.spool;
-  if (typeof spool === "string") {
-    await checkPlace(`--spool ${spool}`, { path: spool, isFile: false });
-  }
-}
-
-/** What is wrong with a listener or the threads, before anything is open. */
-function checkListeners(
-  options: CheckedOptions & Pick<SmtpServerOptions, "threads">,
-  exported: unknown,
-): void {
-  const { listen, threads = 0, authentication } = options;
-  const mayLogIn = authenticates(exported) || options.accounts !== undefined;
-  const handlers = mayLogIn ? { onAuthenticate: () => false } : {};
-  for (const it of listen) {
-    if (it.security === "implicit" && options.certificate === undefined) {
-      throw new RunError(
-        `${optionOf(it)}: no certificate is set, want --cert or --self-signed`,
-      );
-    }
-    try {
-      policyOf(it, { ...options, handlers });
-    } catch (error) {
-      const option = it.kind !== "submission" && authentication === "required"
-        ? "--auth required"
-        : optionOf(it);
-      throw new RunError(
-        mayLogIn
-          ? `${option}: ${(error as Error).message}`
-          : `${option}: no client can log in, want --user or --users, or --handlers with onAuthenticate`,
-      );
-    }
-  }
-  if (threads === 0) return;
-  try {
-    checkThreads(threads);
-  } catch (error) {
-    throw new RunError(`--threads: ${(error as Error).message}`);
-  }
-}
-
-/** The option that names a listener. */
-function optionOf(
-  { host = "", port = 25, kind = "smtp", security = "none" }: ListenOptions,
-): string {
-  const at = host === "" ? `:${port}` : formatHostPort({ address: host, port });
-  return `--listen ${at}/${kindName({ kind, security })}`;
-}
-
-/** Makes the handlers as the start does, to find what is wrong with them. */
-async function tryHandlers(
-  { url }: { readonly url: string },
-  { handlers }: ServeSettings,
-): Promise<void> {
-  const add = () =>
-    Promise.reject(new Error("Cannot relay: the settings are only checked"));
-  try {
-    await loadHandlerModule(url, { relays: { add }, thread: 0 });
-  } catch (error) {
-    throw new UsageError(
-      `--handlers ${handlers}: ${(error as Error).message}`,
-      { cause: error },
-    );
-  }
-}
-
 /** What went wrong, and why: a spool that cannot be opened has a reason. */
 function withCause({ message, cause }: Error): string {
   return cause instanceof Error && !message.includes(cause.message)
@@ -309,14 +188,6 @@ function keepGoing(log: LogWriter): () => void {
     globalThis.removeEventListener("unhandledrejection", onRejection);
   };
 }
-
-/** The settings that take effect without a restart. */
-const RELOADED: ReadonlySet<string> = new Set([
-  ...["domain", "user", "users", "auth", "allow-insecure-auth"],
-  ...["cert", "key", "self-signed", "early-talkers", "proxy-protocol"],
-  "xclient",
-  ...Object.keys(LIMIT_SETTINGS),
-]);
 
 /**
  * Rereads certificates and accounts when their files change; on SIGHUP all
@@ -401,7 +272,7 @@ function changed(before: RawSettings, after: RawSettings): string[] {
   const text = (raw: RawSettings, name: string) =>
     JSON.stringify(raw.get(name) ?? []);
   return [...names].filter((name) =>
-    Object.hasOwn(SETTINGS, name) && !RELOADED.has(name) &&
+    WANT_RESTART.has(name) &&
     text(before, name) !== text(after, name)
   );
 }
@@ -480,55 +351,4 @@ function stopOnSignal(
   };
   for (const signal of signals) Deno.addSignalListener(signal, stop);
   return { done: promise, cancel };
-}
-
-/** How long the top level of a handler module may take, in ms. */
-const LOAD_MS = 30_000;
-
-/** Loads a module; one that waits for ever at its top level would end the process without a word. */
-async function loadedInTime(
-  url: string,
-): Promise<{ readonly default?: unknown }> {
-  const { promise, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(
-    () => reject(new Error(`It still waits after ${LOAD_MS / 1000} s`)),
-    LOAD_MS,
-  );
-  try {
-    return await Promise.race([import(url), promise]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-/**
- * The module that `--handlers` names, loaded to find what is wrong with it; the
- * server, and each of its threads, loads it again.
- */
-async function handlersOf(
-  module: string | undefined,
-): Promise<{ readonly url: string; readonly exported: unknown } | undefined> {
-  if (module === undefined) return undefined;
-  const url = handlerModuleUrl(module);
-  let loaded: { readonly default?: unknown };
-  try {
-    loaded = await loadedInTime(url);
-  } catch (error) {
-    throw new UsageError(
-      `--handlers ${module}: cannot load it: ${moduleFault(error)}`,
-    );
-  }
-  const { default: exported } = loaded;
-  if (typeof exported === "function") return { url, exported };
-  if (typeof exported !== "object" || exported === null) {
-    throw new UsageError(
-      `--handlers ${module}: want a default export with handlers, as { onRcptTo() {} }`,
-    );
-  }
-  try {
-    HANDLERS_RULE.check(exported, { path: "", of: module, secret: false });
-  } catch (error) {
-    throw new UsageError(`--handlers: ${(error as Error).message}`);
-  }
-  return { url, exported };
 }

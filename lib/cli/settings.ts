@@ -1,10 +1,7 @@
 /**
- * The settings of `serve`: one table of names for the command line and the
- * configuration file, and what each becomes in the server's options. Opens no
- * file and prints nothing.
- *
- * The settings of `serve` that are limits, and what they become in the server's
- * options. Knows no default: those are the library's.
+ * What the settings of `serve` become in the server's options: listeners, store,
+ * domains and limits; relaying has a file to itself. Checks each value. Knows no
+ * default of the library, opens no file and prints nothing.
  */
 
 import { parseCidr } from "../net/cidr.ts";
@@ -23,77 +20,29 @@ import { MaildirStore } from "../store/maildir_store.ts";
 import { MboxStore } from "../store/mbox_store.ts";
 import type { MessageStore } from "../message/store.ts";
 import {
+  BARE_NEWLINES,
+  DEFAULT_LISTEN,
+  DEFAULT_STORE,
+  EARLY_TALKERS,
+  LOG_FORMS,
+} from "./options.ts";
+import {
   duration,
   flag,
   one,
   type RawSettings,
-  type SettingForm,
   size,
   usable,
   wholeNumber,
   word,
-} from "./raw_settings.ts";
-import { RELAY_SETTINGS, relaySettings } from "./relay_settings.ts";
-import { hint, UsageError } from "./usage.ts";
-import type { LimitNumbers, LimitOptions } from "../session/limit_options.ts";
-
-/** The limits that are numbers: their name on the command line, in the options, and the least that makes sense. */
-const NUMBERS: readonly (readonly [
-  flag: string,
-  option: keyof LimitNumbers,
-  least: number,
-])[] = [
-  ["max-recipients", "maxRecipients", 1],
-  ["max-connections", "maxConnections", 1],
-  ["max-connections-per-ip", "maxConnectionsPerIp", 0],
-  ["connections-per-minute", "connectionsPerMinute", 0],
-  ["messages-per-minute", "messagesPerMinute", 0],
-  ["recipients-per-minute", "recipientsPerMinute", 0],
-  ["max-errors", "maxErrors", 0],
-];
-
-/** The limits that are sizes. */
-const SIZES: readonly (readonly [flag: string, option: keyof LimitNumbers])[] =
-  [["max-size", "maxSize"], ["bytes-per-minute", "bytesPerMinute"]];
-
-/** The longest wait that a timer can be trusted with: 24 days, in ms. */
-const MAX_WAIT = 24 * 86_400_000;
-
-/** The settings, by their name on the command line. */
-export const LIMIT_SETTINGS: Readonly<Record<string, SettingForm>> = {
-  ...Object.fromEntries(NUMBERS.map(([flag]) => [flag, "one" as const])),
-  ...Object.fromEntries(SIZES.map(([flag]) => [flag, "one" as const])),
-  timeout: "one",
-  exempt: "many",
-};
-
-/** The settings of `serve`, by their name on the command line. */
-export const SETTINGS: Readonly<Record<string, SettingForm>> = {
-  listen: "many",
-  hostname: "one",
-  "bare-newlines": "one",
-  "early-talkers": "one",
-  complete: "flag",
-  store: "one",
-  "store-owner": "many",
-  domain: "many",
-  handlers: "one",
-  threads: "one",
-  user: "many",
-  users: "one",
-  auth: "one",
-  security: "one",
-  cert: "many",
-  key: "many",
-  "self-signed": "flag",
-  "allow-insecure-auth": "flag",
-  ...RELAY_SETTINGS,
-  ...LIMIT_SETTINGS,
-  "proxy-protocol": "many",
-  xclient: "many",
-  log: "one",
-  quiet: "flag",
-};
+} from "./arguments.ts";
+import { relaySettings } from "./relay_settings.ts";
+import { hint, UsageError } from "./output.ts";
+import {
+  type LimitOptions,
+  type NumberLimit,
+  numberLimits,
+} from "../session/limit_options.ts";
 
 /** The folder or file that a store writes to. */
 export interface StorePlace {
@@ -127,15 +76,15 @@ export interface ServeSettings {
  * @throws {UsageError} If a value cannot be used
  */
 export function serveSettings(raw: RawSettings): ServeSettings {
-  const listen = (raw.get("listen") ?? ["127.0.0.1:2525"]).map((text) =>
+  const listen = (raw.get("listen") ?? [DEFAULT_LISTEN]).map((text) =>
     usable("listen", () => parseListen(text))
   );
   checkDistinct(listen);
   const domains = raw.get("domain");
   usable("domain", () => localDomains(domains ?? []));
-  const log = word(raw, "log", ["text", "json"]) ?? "text";
+  const log = word(raw, "log", LOG_FORMS) ?? "text";
   const { store, keeps, keepsIn } = storeOf(
-    one(raw, "store") ?? "maildir:./mail",
+    one(raw, "store") ?? DEFAULT_STORE,
     storeOwners(raw.get("store-owner")),
   );
   const hostname = one(raw, "hostname");
@@ -150,8 +99,8 @@ export function serveSettings(raw: RawSettings): ServeSettings {
       limits: limitSettings(raw),
       proxyProtocol: networks(raw, "proxy-protocol"),
       xclient: networks(raw, "xclient"),
-      bareNewlines: word(raw, "bare-newlines", ["normalize", "reject", "keep"]),
-      earlyTalkers: word(raw, "early-talkers", ["refuse", "allow"]),
+      bareNewlines: word(raw, "bare-newlines", BARE_NEWLINES),
+      earlyTalkers: word(raw, "early-talkers", EARLY_TALKERS),
       complete: raw.has("complete") ? flag(raw, "complete") : undefined,
       threads: wholeNumber(raw, "threads", { least: 0, most: MOST_THREADS }),
       ...relaying,
@@ -215,6 +164,7 @@ function storeOwners(
   }
   return texts.includes("any") ? "any" : texts.map(Number);
 }
+
 /** The kinds of store. */
 const STORES: readonly string[] = ["maildir", "mbox", "file", "discard"];
 
@@ -270,21 +220,34 @@ function storeOf(
 }
 
 /**
- * Checks the settings and makes options of them.
+ * Checks the settings that are limits, and makes options of them.
  *
  * @throws {UsageError} If a value cannot be used
  */
 export function limitSettings(raw: RawSettings): LimitOptions {
   const limits: LimitOptions = { exempt: exemptions(raw) };
-  for (const [flag, option, least] of NUMBERS) {
-    limits[option] = wholeNumber(raw, flag, { least });
+  for (const [name, { flag, kind, least }] of numberLimits()) {
+    if (flag === undefined) continue;
+    limits[name] = NUMBER_READERS[kind](raw, flag, least);
   }
-  for (const [flag, option] of SIZES) {
-    limits[option] = size(raw, flag, { least: 0 });
-  }
-  limits.timeoutMs = duration(raw, "timeout", { unit: 1000, most: MAX_WAIT });
   return limits;
 }
+
+/** The longest wait that a timer can be trusted with: 24 days, in ms. */
+const MAX_WAIT = 24 * 86_400_000;
+
+/** How a limit of each kind is read. */
+const NUMBER_READERS: Readonly<
+  Record<
+    NumberLimit["kind"],
+    (raw: RawSettings, flag: string, least: number) => number | undefined
+  >
+> = {
+  count: (raw, flag, least) => wholeNumber(raw, flag, { least }),
+  rate: (raw, flag, least) => size(raw, flag, { least }),
+  size: (raw, flag, least) => size(raw, flag, { least }),
+  duration: (raw, flag) => duration(raw, flag, { unit: 1000, most: MAX_WAIT }),
+};
 
 /** The networks of `--exempt`, checked; none with the word `none`. */
 function exemptions(raw: RawSettings): readonly string[] | undefined {

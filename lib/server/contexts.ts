@@ -248,11 +248,7 @@ function profileOf(
       disabled: options.disabledExtensions ?? [],
       expand: handlers.onExpand !== undefined,
     }, authentication !== "none"),
-    maxSize,
-    maxRecipients,
-    maxErrors: policy.limits.maxErrors,
-    maxRefusedRecipients: policy.limits.maxRefusedRecipients,
-    maxCommandsWithoutMail: policy.limits.maxCommandsWithoutMail,
+    ...policy.limits,
     bareNewlines: options.bareNewlines ?? "normalize",
     asks: {
       command: handlers.onCommand !== undefined,

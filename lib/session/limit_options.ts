@@ -1,7 +1,9 @@
 /**
- * The limits of a server: what they are called, what each is unless told
- * otherwise, and the check of what a program gives. The one place where their
- * defaults are written. Counts nothing.
+ * The limits of a server. Two declarations say all of each: its member of
+ * {@linkcode LimitOptions} is what a program reads, its row of
+ * {@linkcode LIMITS} is what the code reads: the default, the check, the option
+ * of the command line with its help, and the copy for each server. One without
+ * the other does not compile. Counts nothing.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3 | RFC 5321 section 4.5.3}
  */
@@ -90,8 +92,8 @@ export interface LimitOptions {
    */
   maxRefusedRecipients?: number | undefined;
   /**
-   * Errors of one session that are borne, refused log-ins among them; the next
-   * ends it with 421. 0 for no limit.
+   * Most errors of one session, refused log-ins among them; the next ends it
+   * with 421. 0 for no limit.
    *
    * @default {10}
    */
@@ -162,30 +164,190 @@ export interface LimitOptions {
   exempt?: readonly string[] | undefined;
 }
 
-const RULES: Rules<LimitOptions> = {
-  maxConnections: anyNumber,
-  maxConnectionsPerIp: anyNumber,
-  connectionsPerMinute: anyNumber,
-  messagesPerMinute: anyNumber,
-  recipientsPerMinute: anyNumber,
-  bytesPerMinute: anyNumber,
-  maxSize: anyNumber,
-  maxRecipients: anyNumber,
-  maxRefusedRecipients: anyNumber,
-  maxErrors: anyNumber,
-  maxCommandsWithoutMail: anyNumber,
-  tarpitMs: anyNumber,
-  timeoutMs: anyNumber,
-  mailTimeoutMs: anyNumber,
-  contentTimeoutMs: anyNumber,
-  handshakeTimeoutMs: anyNumber,
-  handlerTimeoutMs: anyNumber,
-  minBytesPerSecond: anyNumber,
-  exempt: NETWORKS_RULE,
+/** What of a server a limit counts: all of it, one address, one session or one message. */
+export type LimitScope = "server" | "address" | "session" | "message";
+
+/** What the table knows of every limit. */
+interface LimitRow {
+  readonly scope: LimitScope;
+  /** The option of the command line; `undefined` where only a program sets the limit. */
+  readonly flag?: string;
+  /** What it bounds, in a line of `--help`. */
+  readonly help: string;
+}
+
+/** A limit that is a number. */
+export interface NumberLimit extends LimitRow {
+  /** What the number counts: things, bytes, ms, or bytes a second. */
+  readonly kind: "count" | "size" | "duration" | "rate";
+  readonly default: number;
+  /** 1 where 0 would leave no service, or no end to a wait; else 0 is no limit. */
+  readonly least: 0 | 1;
+  /** The most that makes sense, where it is less than what a number or a timer holds. */
+  readonly most?: number;
+}
+
+/** A limit that is a list of networks. */
+export interface NetworksLimit extends LimitRow {
+  readonly kind: "networks";
+  readonly default: readonly string[];
+}
+
+/** A row for each member of {@linkcode LimitOptions}. */
+export type LimitTable = {
+  readonly [Name in keyof Required<LimitOptions>]:
+    NonNullable<LimitOptions[Name]> extends number ? NumberLimit
+      : NetworksLimit;
 };
 
-/** What {@linkcode LimitOptions} must be; the ranges of numbers are checked by {@linkcode limitsOf}. */
-export const LIMIT_RULE: Rule = object(RULES, "{ maxSize: 10_000_000 }");
+/** Every limit: the one place of its default, its range, its option and its help. */
+export const LIMITS: LimitTable = {
+  maxConnections: {
+    kind: "count",
+    default: 10_000,
+    least: 1,
+    scope: "server",
+    flag: "max-connections",
+    help: "sessions at once",
+  },
+  maxConnectionsPerIp: {
+    kind: "count",
+    default: 50,
+    least: 0,
+    scope: "address",
+    flag: "max-connections-per-ip",
+    help: "sessions at once of one address; 0 for no limit",
+  },
+  connectionsPerMinute: {
+    kind: "count",
+    default: 300,
+    least: 0,
+    scope: "address",
+    flag: "connections-per-minute",
+    help: "new connections of one address; 0 for no limit",
+  },
+  messagesPerMinute: {
+    kind: "count",
+    default: 600,
+    least: 0,
+    scope: "address",
+    flag: "messages-per-minute",
+    help: "messages of one address; 0 for no limit",
+  },
+  recipientsPerMinute: {
+    kind: "count",
+    default: 5000,
+    least: 0,
+    scope: "address",
+    flag: "recipients-per-minute",
+    help: "recipients of one address; 0 for no limit",
+  },
+  bytesPerMinute: {
+    kind: "size",
+    default: 1_073_741_824,
+    least: 0,
+    scope: "address",
+    flag: "bytes-per-minute",
+    help: "bytes from one address; 0 for no limit",
+  },
+  maxSize: {
+    kind: "size",
+    default: 52_428_800,
+    least: 0,
+    scope: "message",
+    flag: "max-size",
+    help: "largest message; 0 for no limit",
+  },
+  maxRecipients: {
+    kind: "count",
+    default: 1000,
+    least: 1,
+    scope: "message",
+    flag: "max-recipients",
+    help: "recipients of a message",
+  },
+  maxRefusedRecipients: {
+    kind: "count",
+    default: 30,
+    least: 0,
+    scope: "session",
+    help: "recipients of a session that are refused for good; 0 for no limit",
+  },
+  maxErrors: {
+    kind: "count",
+    default: 10,
+    least: 0,
+    scope: "session",
+    flag: "max-errors",
+    help: "errors of a session; 0 for no limit",
+  },
+  maxCommandsWithoutMail: {
+    kind: "count",
+    default: 10_000,
+    least: 0,
+    scope: "session",
+    help: "commands since the last message; 0 for no limit",
+  },
+  tarpitMs: {
+    kind: "duration",
+    default: 8000,
+    least: 0,
+    // A longer wait keeps more of the server than of the client.
+    most: 60_000,
+    scope: "address",
+    help: "longest delay of a reply that refuses a recipient; 0 for no delay",
+  },
+  timeoutMs: {
+    kind: "duration",
+    default: 300_000,
+    least: 1,
+    scope: "session",
+    flag: "timeout",
+    help: "wait for a whole command",
+  },
+  mailTimeoutMs: {
+    kind: "duration",
+    default: 1_800_000,
+    least: 1,
+    scope: "session",
+    help: "time of a session without a message",
+  },
+  contentTimeoutMs: {
+    kind: "duration",
+    default: 7_200_000,
+    least: 1,
+    scope: "message",
+    help: "time of a message's content",
+  },
+  handshakeTimeoutMs: {
+    kind: "duration",
+    default: 30_000,
+    least: 1,
+    scope: "session",
+    help: "time of a TLS handshake",
+  },
+  handlerTimeoutMs: {
+    kind: "duration",
+    default: 600_000,
+    least: 1,
+    scope: "session",
+    help: "time of a handler or a store",
+  },
+  minBytesPerSecond: {
+    kind: "rate",
+    default: 500,
+    least: 0,
+    scope: "message",
+    help: "slowest rate of a message's content; 0 for no limit",
+  },
+  exempt: {
+    kind: "networks",
+    default: ["127.0.0.0/8", "::1/128"],
+    scope: "address",
+    flag: "exempt",
+    help: "networks without limits per address",
+  },
+};
 
 /** The limits that are numbers. */
 export type LimitNumbers = Readonly<
@@ -198,47 +360,28 @@ export interface Limits extends LimitNumbers {
   readonly exempt: readonly Cidr[];
 }
 
-/** Every limit that is not told. */
-export const DEFAULT_LIMITS: LimitNumbers & {
-  readonly exempt: readonly string[];
-} = {
-  maxConnections: 10_000,
-  maxConnectionsPerIp: 50,
-  connectionsPerMinute: 300,
-  messagesPerMinute: 600,
-  recipientsPerMinute: 5000,
-  bytesPerMinute: 1_073_741_824,
-  maxSize: 52_428_800,
-  maxRecipients: 1000,
-  maxRefusedRecipients: 30,
-  maxErrors: 10,
-  maxCommandsWithoutMail: 10_000,
-  tarpitMs: 8000,
-  timeoutMs: 300_000,
-  mailTimeoutMs: 1_800_000,
-  contentTimeoutMs: 7_200_000,
-  handshakeTimeoutMs: 30_000,
-  handlerTimeoutMs: 600_000,
-  minBytesPerSecond: 500,
-  exempt: ["127.0.0.0/8", "::1/128"],
-};
+/** The names and rows of the limits that are numbers. */
+export function numberLimits(): readonly (readonly [
+  name: keyof LimitNumbers,
+  row: NumberLimit,
+])[] {
+  const { exempt: _, ...numbers } = LIMITS;
+  return Object.entries(numbers) as [keyof LimitNumbers, NumberLimit][];
+}
 
-/** A timer holds no more: it would end at once. */
+/** What {@linkcode LimitOptions} must be; the ranges of numbers are checked by {@linkcode limitsOf}. */
+export const LIMIT_RULE: Rule = object<LimitOptions>(
+  Object.fromEntries(
+    Object.entries(LIMITS).map(([name, { kind }]) => [
+      name,
+      kind === "networks" ? NETWORKS_RULE : anyNumber,
+    ]),
+  ) as Rules<LimitOptions>,
+  "{ maxSize: 10_000_000 }",
+);
+
+/** A timer holds no more ms: it would end at once. */
 const MOST_MS = 2_147_483_647;
-
-/** A wait that is longer than this keeps more of the server than of the client. */
-const MOST_TARPIT_MS = 60_000;
-
-/** Those that must be there: without them there would be no service, or no end to a wait. */
-const AT_LEAST_ONE: ReadonlySet<string> = new Set([
-  "maxConnections",
-  "maxRecipients",
-  "timeoutMs",
-  "mailTimeoutMs",
-  "contentTimeoutMs",
-  "handshakeTimeoutMs",
-  "handlerTimeoutMs",
-]);
 
 /**
  * The limits in force where a program gives `options`.
@@ -247,26 +390,24 @@ const AT_LEAST_ONE: ReadonlySet<string> = new Set([
  * @throws {SyntaxError} If a network cannot be read
  */
 export function limitsOf(options: LimitOptions = {}): Limits {
-  const { exempt = DEFAULT_LIMITS.exempt, ...numbers } = options;
-  const limits: Record<string, number> = {};
-  for (const [name, standard] of Object.entries(DEFAULT_LIMITS)) {
-    if (typeof standard !== "number") continue;
-    const value = numbers[name as keyof typeof numbers] ?? standard;
-    const least = AT_LEAST_ONE.has(name) ? 1 : 0;
-    const most = name.endsWith("Ms") ? MOST_MS : Number.MAX_SAFE_INTEGER;
-    if (!Number.isSafeInteger(value) || value < least || value > most) {
-      throw new RangeError(
-        `Cannot use ${name} "${value}": want a whole number from ${least}${
-          most === MOST_MS ? ` to ${most}` : ""
-        }`,
-      );
-    }
-    limits[name] = value;
+  const limits: Partial<Record<keyof LimitNumbers, number>> = {};
+  for (const [name, row] of numberLimits()) {
+    limits[name] = checked(name, options[name] ?? row.default);
   }
-  if (limits.tarpitMs! > MOST_TARPIT_MS) {
+  const { exempt = LIMITS.exempt.default } = options;
+  return { ...limits as LimitNumbers, exempt: exempt.map(parseCidr) };
+}
+
+/** The value of a limit, if it is in its range. */
+function checked(name: keyof LimitNumbers, value: number): number {
+  const { kind, least, most = Infinity } = LIMITS[name];
+  const held = kind === "duration" ? MOST_MS : Number.MAX_SAFE_INTEGER;
+  if (!Number.isSafeInteger(value) || value < least || value > held) {
+    const to = kind === "duration" ? ` to ${held}` : "";
     throw new RangeError(
-      `Cannot use tarpitMs "${limits.tarpitMs}": want ${MOST_TARPIT_MS} at most`,
+      `Cannot use ${name} "${value}": want a whole number from ${least}${to}`,
     );
   }
-  return { ...limits as LimitNumbers, exempt: exempt.map(parseCidr) };
+  if (value <= most) return value;
+  throw new RangeError(`Cannot use ${name} "${value}": want ${most} at most`);
 }

@@ -3,8 +3,9 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { checkPlace, withoutEffect } from "../../lib/cli/checks.ts";
 import { parseArguments } from "../../lib/cli/arguments.ts";
-import { serveSettings, SETTINGS } from "../../lib/cli/settings.ts";
-import { RunError } from "../../lib/cli/usage.ts";
+import { optionsOf } from "../../lib/cli/options.ts";
+import { serveSettings } from "../../lib/cli/settings.ts";
+import { RunError } from "../../lib/cli/output.ts";
 import { AccountList } from "../../lib/sasl/accounts.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
 import { CliServer, messageTo, runCli, TestFolder } from "../support/cli.ts";
@@ -142,7 +143,7 @@ Deno.test("withoutEffect() tells which settings do nothing", async () => {
     },
   ];
   for (const { args, handlers, want } of rows) {
-    const { given } = parseArguments(args, SETTINGS);
+    const { given } = parseArguments(args, optionsOf("serve"));
     const word = (name: string) => given.get(name)?.[0] as "none" | undefined;
     const options = {
       ...serveSettings(given).options,

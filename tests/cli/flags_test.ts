@@ -1,27 +1,19 @@
 /** What turns a flag on, what turns it off, and what is refused. */
 
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { parseArguments } from "../../lib/cli/arguments.ts";
+import { flag, parseArguments } from "../../lib/cli/arguments.ts";
 import { parseConfig } from "../../lib/cli/config_file.ts";
-import { CERTIFICATE_SETTINGS } from "../../lib/cli/certificate.ts";
-import { LOOKUP_SETTINGS } from "../../lib/cli/lookup.ts";
-import { QUEUE_SETTINGS } from "../../lib/cli/queue.ts";
-import { flag, type SettingForm } from "../../lib/cli/raw_settings.ts";
+import {
+  type CommandName,
+  COMMANDS,
+  type Options,
+  optionsOf,
+} from "../../lib/cli/options.ts";
 import { relaySettings } from "../../lib/cli/relay_settings.ts";
-import { SEND_SETTINGS } from "../../lib/cli/send.ts";
-import { SETTINGS } from "../../lib/cli/settings.ts";
-import { UsageError } from "../../lib/cli/usage.ts";
+import { UsageError } from "../../lib/cli/output.ts";
 import { CliServer, runCli, TestFolder } from "../support/cli.ts";
 
-const COMMANDS: Readonly<
-  Record<string, Readonly<Record<string, SettingForm>>>
-> = {
-  serve: SETTINGS,
-  certificate: CERTIFICATE_SETTINGS,
-  lookup: LOOKUP_SETTINGS,
-  queue: QUEUE_SETTINGS,
-  send: SEND_SETTINGS,
-};
+const SERVER = optionsOf("serve");
 
 const ON = ["yes", "true", "on", "1", "YES", "True"];
 const OFF = ["no", "false", "off", "0", "NO", "False", "oFF"];
@@ -30,11 +22,12 @@ const WANT = "want yes, true, on, 1, no, false, off or 0";
 
 /** Every flag of every command. */
 function* flags(): Generator<
-  readonly [name: string, forms: Readonly<Record<string, SettingForm>>]
+  readonly [name: string, options: Options]
 > {
-  for (const forms of Object.values(COMMANDS)) {
-    for (const [name, form] of Object.entries(forms)) {
-      if (form === "flag") yield [name, forms];
+  for (const command of Object.keys(COMMANDS)) {
+    const options = optionsOf(command as CommandName);
+    for (const [name, { form }] of Object.entries(options)) {
+      if (form === "flag") yield [name, options];
     }
   }
 }
@@ -73,15 +66,17 @@ Deno.test("parseArguments() reads yes and no of every flag, and refuses the rest
 });
 
 Deno.test("parseConfig() reads yes and no of every flag, and refuses the rest", () => {
-  const names = Object.entries(SETTINGS)
-    .filter(([, form]) => form === "flag").map(([name]) => name);
+  const names = Object.entries(SERVER)
+    .filter(([, { form, key }]) => form === "flag" && key !== null).map((
+      [name],
+    ) => name);
   for (const name of names) {
     const key = name.replace(/-./g, (dash) => dash[1]!.toUpperCase());
     const read = (value: unknown) =>
       flag(
         parseConfig(JSON.stringify({ [key]: value }), {
           file: "smtp.json",
-          forms: SETTINGS,
+          options: SERVER,
         }).raw,
         name,
       );

@@ -2,7 +2,7 @@
 
 import { assertEquals, assertThrows } from "@std/assert";
 import { parseNextHop, relaySettings } from "../../lib/cli/relay_settings.ts";
-import { UsageError } from "../../lib/cli/usage.ts";
+import { UsageError } from "../../lib/cli/output.ts";
 
 type Settings = Readonly<Record<string, readonly string[]>>;
 

@@ -6,9 +6,15 @@ import {
   assertMatch,
   assertStringIncludes,
 } from "@std/assert";
-import { parseSize } from "../../lib/cli/queue_text.ts";
+import { parseSize } from "../../lib/cli/arguments.ts";
 import { limitSettings } from "../../lib/cli/settings.ts";
-import { helpOf } from "../../lib/cli/usage.ts";
+import { helpOf } from "../../lib/cli/help.ts";
+import {
+  type CommandName,
+  COMMANDS,
+  COMMON,
+  optionsOf,
+} from "../../lib/cli/options.ts";
 import {
   cliArgs,
   type CliOutcome,
@@ -506,8 +512,7 @@ Deno.test("cli refuses handlers that it cannot load, by file and line", async (t
 Deno.test("cli --help lists every option, --version tells name and version", async () => {
   const help = await runCli(["--help"]);
   assertEquals([help.code, help.stderr], [0, ""]);
-  const { SETTINGS } = await import("../../lib/cli/settings.ts");
-  for (const name of [...Object.keys(SETTINGS), "config", "version", "help"]) {
+  for (const name of Object.keys({ ...optionsOf("serve"), ...COMMON })) {
     assertStringIncludes(help.stdout, `  --${name}`);
   }
   for (const args of [["-h"], ["help"], ["--quiet", "-h"]]) {
@@ -520,24 +525,16 @@ Deno.test("cli --help lists every option, --version tells name and version", asy
 });
 
 Deno.test("cli tells of each command what it takes", async (t) => {
-  const forms = {
-    serve: (await import("../../lib/cli/settings.ts")).SETTINGS,
-    certificate:
-      (await import("../../lib/cli/certificate.ts")).CERTIFICATE_SETTINGS,
-    queue: (await import("../../lib/cli/queue.ts")).QUEUE_SETTINGS,
-    lookup: (await import("../../lib/cli/lookup.ts")).LOOKUP_SETTINGS,
-    send: (await import("../../lib/cli/send.ts")).SEND_SETTINGS,
-    verifier: {},
-  };
-  for (const [name, settings] of Object.entries(forms)) {
+  const names = Object.keys(COMMANDS) as CommandName[];
+  for (const name of names) {
     await t.step(name, async () => {
       const text = helpOf(name);
       assertStringIncludes(
         text,
         `cli.ts ${name === "serve" ? "[serve]" : name}`,
       );
-      for (const option of Object.keys(settings)) {
-        assertStringIncludes(text, `--${option}`);
+      for (const option of Object.keys({ ...optionsOf(name), ...COMMON })) {
+        assertStringIncludes(text, `  --${option}`);
       }
       const want = { code: 0, stdout: text, stderr: "" };
       assertEquals(await runCli(["help", name]), want);
@@ -546,7 +543,7 @@ Deno.test("cli tells of each command what it takes", async (t) => {
       assertStringIncludes(helpOf(), name);
     });
   }
-  for (const name of [undefined, ...Object.keys(forms)]) {
+  for (const name of [undefined, ...names]) {
     for (const line of helpOf(name).split("\n")) {
       assert(line.length <= 80, line);
     }

@@ -2,11 +2,11 @@ import { assertEquals } from "@std/assert";
 import {
   fit,
   formatAge,
-  formatSize,
   jsonLine,
   listLines,
   showLines,
-} from "../../lib/cli/queue_text.ts";
+} from "../../lib/cli/queue.ts";
+import { formatSize } from "../../lib/cli/output.ts";
 import { initialProgress, type SpoolEntry } from "../../lib/spool/envelope.ts";
 
 const NOW = Date.UTC(2026, 0, 2, 12);

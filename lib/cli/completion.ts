@@ -1,0 +1,317 @@
+/**
+ * `cli.ts completion bash|zsh|fish`: writes a script that completes command
+ * lines of the program in a shell. The scripts hold what the table of options
+ * has, and ask the program nothing: completion starts no process.
+ */
+
+import {
+  type CommandName,
+  COMMANDS,
+  COMMON,
+  type Option,
+  type Options,
+  optionsOf,
+  PROGRAM,
+  SHELLS,
+} from "./options.ts";
+import { meaning } from "./help.ts";
+import { hint, type Output, UsageError } from "./output.ts";
+
+type Shell = typeof SHELLS[number];
+
+/** What may stand as the value of an option. */
+type Value =
+  | { readonly kind: "words"; readonly words: readonly string[] }
+  | { readonly kind: "files" | "folders" | "other" };
+
+/** The words of the table that stand for something on the disk. */
+const PLACES: Readonly<Record<string, "files" | "folders">> = {
+  FILE: "files",
+  "FILE.json": "files",
+  MODULE: "files",
+  DIR: "folders",
+};
+
+/** An option as a shell completes it. */
+interface Completed {
+  readonly name: string;
+  readonly option: Option;
+  /** What the user types: `--max-size`, `--chunking=no`. */
+  readonly typed: string;
+  /** What its value may be; `undefined` for a flag. */
+  readonly value: Value | undefined;
+}
+
+/** A command as a shell completes it. */
+interface CompletedCommand {
+  readonly name: CommandName;
+  readonly does: string;
+  readonly options: readonly Completed[];
+  readonly words: readonly string[];
+  readonly takesFile: boolean;
+}
+
+const NAMES = Object.keys(COMMANDS) as CommandName[];
+
+/** Every command but `serve`, whose name need not be written, and which is last. */
+const OTHERS: readonly CommandName[] = NAMES.filter((it) => it !== "serve");
+
+/** Runs the command; resolves with the exit code. */
+export function completion(
+  [shell, program = PROGRAM, extra]: readonly string[],
+  output: Output,
+): Promise<number> {
+  const known = SHELLS.find((it) => it === shell);
+  if (known === undefined || extra !== undefined) {
+    throw new UsageError(
+      `Cannot run completion ${shell ?? ""}: want bash, zsh or fish${
+        hint(shell ?? "", SHELLS)
+      }`,
+    );
+  }
+  // The name becomes part of a script.
+  if (!/^\w[\w.-]*$/.test(program)) {
+    throw new UsageError(
+      `Cannot complete "${program}": want the name of a program, without a folder`,
+    );
+  }
+  output.out(SCRIPTS[known](program));
+  return Promise.resolve(0);
+}
+
+/** The script of each shell. */
+const SCRIPTS: Readonly<Record<Shell, (program: string) => string>> = {
+  bash,
+  zsh,
+  fish,
+};
+
+function valueOf(option: Option): Value | undefined {
+  const { form, word = "", choices, values } = option;
+  if (form === "flag") return undefined;
+  if (choices !== undefined) return { kind: "words", words: choices };
+  if (values !== undefined) {
+    // What stands behind the colon is the user's.
+    const words = Object.keys(values).map((it) => it.replace(/:.*/, ":"));
+    return { kind: "words", words: [...new Set(words)] };
+  }
+  return { kind: PLACES[word] ?? "other" };
+}
+
+function completed(options: Options): Completed[] {
+  return Object.entries(options).map(([name, option]) => ({
+    name,
+    option,
+    typed: option.word === "=no" ? `--${name}=no` : `--${name}`,
+    value: valueOf(option),
+  }));
+}
+
+function commandOf(name: CommandName): CompletedCommand {
+  const { brief, words = [], takesFile = false } = COMMANDS[name];
+  return {
+    name,
+    does: brief[0]![1],
+    options: completed({ ...optionsOf(name), ...COMMON }),
+    words: name === "serve" ? [...OTHERS, "serve", "help"] : words,
+    takesFile,
+  };
+}
+
+const ALL: readonly CompletedCommand[] = NAMES.map(commandOf);
+
+/** What follows `help`. */
+const HELP_WORDS = NAMES.join(" ");
+
+/** A text in single quotes of a shell. */
+function quoted(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+/** The arms of a \`case\` by command and option: what completes the value. */
+function valueArms(
+  act: (value: Value) => string,
+): string {
+  return ALL.flatMap(({ name, options }) =>
+    options.flatMap(({ name: option, value }) =>
+      value === undefined
+        ? []
+        : [`    "${name} --${option}") ${act(value)} ;;\n`]
+    )
+  ).join("");
+}
+
+/** The arms of a \`case\` by command. */
+function commandArms(act: (command: CompletedCommand) => string): string {
+  return ALL.map((it) => `      ${it.name}) ${act(it)} ;;\n`).join("");
+}
+
+function bash(program: string): string {
+  const name = `_${program.replace(/\W/g, "_")}`;
+  const words = (list: string) => `choices="${list}"`;
+  const values = valueArms((value) =>
+    value.kind === "words"
+      ? words(value.words.join(" "))
+      : { files: "kind=-f", folders: "kind=-d", other: "return" }[value.kind]
+  );
+  const options = commandArms((it) =>
+    words(it.options.map(({ typed }) => typed).join(" "))
+  );
+  const firsts = commandArms((it) =>
+    `choices="${it.words.join(" ")}"${it.takesFile ? " kind=-f" : ""}`
+  );
+  return `# Completes ${program} in bash: ${program} completion bash
+${name}() {
+  local current="\${COMP_WORDS[COMP_CWORD]}"
+  local previous="\${COMP_WORDS[COMP_CWORD-1]}"
+  local command=serve choices="" kind=""
+  COMPREPLY=()
+  # Bash takes --option=value for three words, and cuts at a colon, too.
+  if [ "$current" = "=" ]; then
+    current=""
+  elif [ "$previous" = "=" ] && [ "$COMP_CWORD" -gt 2 ]; then
+    previous="\${COMP_WORDS[COMP_CWORD-2]}"
+  elif [ "$current" = ":" ]; then
+    current="" previous=":"
+  fi
+  if [ "$COMP_CWORD" -gt 1 ]; then
+    case "\${COMP_WORDS[1]}" in
+      ${[...NAMES, "help"].join("|")}) command="\${COMP_WORDS[1]}" ;;
+    esac
+  fi
+  case "$command $previous" in
+${values}    *" :") kind=-f ;;
+    *)
+      if [ "$command" = help ]; then
+        choices="${HELP_WORDS}"
+      else case "$current" in
+        -*) case "$command" in
+${options}        esac ;;
+        *) case "$command" in
+${firsts}        esac
+        if [ "$command" = serve ] && [ "$COMP_CWORD" -gt 1 ]; then choices=""; fi
+        if [ "$command" != serve ] && [ "$COMP_CWORD" -gt 2 ]; then choices=""; fi ;;
+      esac fi ;;
+  esac
+  local IFS=$' \\t\\n'
+  [ -z "$choices" ] || COMPREPLY=($(compgen -W "$choices" -- "$current"))
+  if [ -n "$kind" ]; then
+    IFS=$'\\n'
+    COMPREPLY+=($(compgen "$kind" -- "$current"))
+    compopt -o filenames 2>/dev/null
+  fi
+  case "\${COMPREPLY[0]}" in
+    *:) compopt -o nospace 2>/dev/null ;;
+  esac
+}
+complete -F ${name} ${program}
+`;
+}
+
+function zsh(program: string): string {
+  const described = (list: readonly (readonly [string, string])[]) =>
+    list.map(([word, text]) => quoted(`${word}:${text}`)).join(" ");
+  const values = valueArms((value) =>
+    value.kind === "words"
+      ? `compadd -S '' -- ${value.words.join(" ")}; return`
+      : {
+        files: "_files; return",
+        folders: "_files -/; return",
+        other: "return",
+      }[
+        value.kind
+      ]
+  );
+  const options = commandArms((it) =>
+    `choices=(${
+      described(it.options.map(({ typed, option }) => [typed, meaning(option)]))
+    })`
+  );
+  const firsts = commandArms((it) =>
+    it.name === "serve"
+      ? "choices=()"
+      : `choices=(${it.words.join(" ")})${it.takesFile ? "; _files" : ""}`
+  );
+  const commands = described([
+    ...ALL.map((it) => [it.name, it.does] as const),
+    ["help", "what a command takes"],
+  ]);
+  return `#compdef ${program}
+# Completes ${program} in zsh: ${program} completion zsh
+_${program}() {
+  local current="$words[CURRENT]" previous="$words[CURRENT-1]" command=serve
+  local -a choices
+  if [[ "$current" == --*=* ]]; then
+    previous="\${current%%=*}"
+    compset -P '*='
+  fi
+  if (( CURRENT > 2 )); then
+    case "$words[2]" in
+      (${[...NAMES, "help"].join("|")}) command="$words[2]" ;;
+    esac
+  fi
+  case "$command $previous" in
+${values}  esac
+  if [[ "$current" == -* ]]; then
+    case "$command" in
+${options}    esac
+  elif (( CURRENT == 2 )); then
+    choices=(${commands})
+  elif [[ "$command" == help ]]; then
+    choices=(${HELP_WORDS})
+  elif (( CURRENT == 3 )); then
+    case "$command" in
+${firsts}    esac
+  else
+    _files
+  fi
+  _describe ${program} choices
+}
+if [[ "$funcstack[1]" == "_${program}" ]]; then
+  _${program} "$@"
+else
+  compdef _${program} ${program}
+fi
+`;
+}
+
+function fish(program: string): string {
+  const text = (it: string) =>
+    `'${it.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
+  const line = (...rest: readonly string[]) =>
+    `complete -c ${program} ${rest.join(" ")}\n`;
+  const value = (it: Value | undefined) =>
+    it === undefined
+      ? ""
+      : it.kind === "words"
+      ? `-x -a ${text(it.words.join(" "))} `
+      : {
+        files: "-r -F ",
+        folders: "-x -a '(__fish_complete_directories)' ",
+        other: "-x ",
+      }[it.kind];
+  const isServe = `not __fish_seen_subcommand_from ${OTHERS.join(" ")} help`;
+  const lines = ALL.flatMap((it) => {
+    const when = text(
+      it.name === "serve" ? isServe : `__fish_seen_subcommand_from ${it.name}`,
+    );
+    return [
+      line("-n __fish_use_subcommand -a", it.name, "-d", text(it.does)),
+      ...it.options.map(({ name, option, value: its }) =>
+        line(
+          ...["-n", when, "-l", name],
+          ...option.short === undefined ? [] : ["-s", option.short.slice(1)],
+          `${value(its)}-d ${text(meaning(option))}`,
+        )
+      ),
+      ...it.name === "serve" || it.words.length === 0
+        ? []
+        : [line("-n", when, "-a", text(it.words.join(" ")))],
+      ...it.takesFile ? [line("-n", when, "-F")] : [],
+    ];
+  });
+  return `# Completes ${program} in fish: ${program} completion fish
+${line("-f")}${lines.join("")}${
+    line("-n __fish_use_subcommand -a help -d 'what a command takes'")
+  }${line("-n '__fish_seen_subcommand_from help' -a", text(HELP_WORDS))}`;
+}

@@ -1,0 +1,109 @@
+/**
+ * The texts of `--help`, made from the table of options. What an option is
+ * called and means stands in the table; here is how it is set out in 80 columns.
+ */
+
+import {
+  type Call,
+  type Command,
+  type CommandName,
+  COMMANDS,
+  COMMON,
+  type Option,
+  type Options,
+} from "./options.ts";
+
+/** An option as it is written: `--listen HOST:PORT`. */
+export function written(name: string, option: Option): string {
+  const { form, short, choices } = option;
+  const word = option.word ?? choices?.join("|") ?? "";
+  const long = form === "flag" ? `--${name}${word}` : `--${name} ${word}`;
+  return short === undefined ? long : `${long}, ${short}`;
+}
+
+/** All of what an option means: whether it may be repeated, its help and its default. */
+export function meaning({ form, help, default: standard }: Option): string {
+  return [
+    ...form === "many" ? ["repeatable"] : [],
+    help,
+    ...standard === undefined ? [] : [`default ${standard}`],
+  ].join("; ");
+}
+
+/** In which forms options may be given. */
+export const FORMS =
+  "An option without a value is on; =no, =false, =off or =0 turns it off. Sizes may end in k, M or G (KiB, MiB, GiB), times in ms, s, m, h or d.";
+
+/** Where the explanation begins in a line of help. */
+const COLUMN = 31;
+const WIDTH = 80;
+
+/** A text in lines of the width of the help, each but the first indented. */
+function wrapped(text: string, indent: number): string {
+  const lines: string[] = [];
+  let line = "";
+  for (const piece of text.split(" ")) {
+    if (line !== "" && indent + line.length + 1 + piece.length > WIDTH) {
+      lines.push(line);
+      line = piece;
+    } else line = line === "" ? piece : `${line} ${piece}`;
+  }
+  return [...lines, line].join(`\n${" ".repeat(indent)}`);
+}
+
+/** A line of help: what is written, and behind or below it what that does. */
+function entry(head: string, text: string): string {
+  const gap = head.length + 2 > COLUMN
+    ? `\n${" ".repeat(COLUMN)}`
+    : " ".repeat(COLUMN - head.length);
+  return `${head}${gap}${wrapped(text, COLUMN)}\n`;
+}
+
+function optionHelp(name: string, option: Option): string {
+  const values = Object.entries(option.values ?? {});
+  return entry(`  ${written(name, option)}`, meaning(option)) +
+    values.map(([value, text]) =>
+      `${" ".repeat(COLUMN)}${value.padEnd(15)} ${text}\n`
+    ).join("");
+}
+
+function sectionsHelp(sections: Readonly<Record<string, Options>>): string {
+  return Object.entries(sections).map(([title, options]) =>
+    `${title}\n` +
+    Object.entries(options).map(([name, it]) => optionHelp(name, it)).join("")
+  ).join("");
+}
+
+function callsHelp(calls: readonly Call[], indent = ""): string {
+  return calls.map(([call, does]) => entry(`${indent}cli.ts ${call}`, does))
+    .join("");
+}
+
+/** The end of the help of a command. */
+function ending({ notes, exitCodes }: Command, forms: boolean): string {
+  return [
+    ...forms ? [FORMS] : [],
+    ...notes === undefined ? [] : [notes],
+    `Exit code: ${exitCodes}`,
+  ].map((text) => `\n${wrapped(text, 0)}\n`).join("");
+}
+
+/** The text of `--help`, of a command where one is named. */
+export function helpOf(name?: CommandName): string {
+  const command = COMMANDS[name ?? "serve"];
+  const options = sectionsHelp({
+    ...command.sections,
+    "Options of every command": COMMON,
+  });
+  const end = ending(command, command === COMMANDS.serve);
+  if (name !== undefined) {
+    return `${callsHelp(command.calls)}\n${options}${end}`;
+  }
+  const brief = Object.values(COMMANDS).flatMap(({ brief }) => brief);
+  return `SMTP server
+
+${callsHelp([...brief, ["help COMMAND", "what a command takes"]], "  ")}
+Options of serve
+
+${options}${end}`;
+}

@@ -1,0 +1,59 @@
+/** The table of options: no row twice, none out of reach, and what a reload takes. */
+
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import {
+  type CommandName,
+  COMMANDS,
+  COMMON,
+  keyOf,
+  optionsOf,
+  WANT_RESTART,
+} from "../../lib/cli/options.ts";
+import { LIMITS } from "../../lib/session/limit_options.ts";
+
+const NAMES = Object.keys(COMMANDS) as CommandName[];
+
+Deno.test("No option stands twice in a command", () => {
+  for (const name of NAMES) {
+    const options = [...Object.values(COMMANDS[name].sections), COMMON]
+      .flatMap((section) => Object.keys(section));
+    assertEquals(options, [...new Set(options)], name);
+  }
+});
+
+Deno.test("Every option has a form that can be shown, and a name of its own in a file", () => {
+  for (const name of NAMES) {
+    const keys: string[] = [];
+    for (const [flag, option] of Object.entries(optionsOf(name))) {
+      assertMatch(flag, /^[a-z]+(-[a-z]+)*$/);
+      assert(option.help !== "" && !option.help.endsWith("."), flag);
+      if (option.form !== "flag") {
+        assert(option.word !== undefined || option.choices !== undefined, flag);
+      }
+      const key = keyOf(flag, option);
+      if (key !== undefined) keys.push(key);
+    }
+    assertEquals(keys, [...new Set(keys)], name);
+  }
+});
+
+Deno.test("Every limit that names an option has it, in force on a reload", () => {
+  const options = optionsOf("serve");
+  for (const { flag } of Object.values(LIMITS)) {
+    if (flag === undefined) continue;
+    assertEquals(options[flag]?.isReloaded, true, flag);
+  }
+  assertEquals(options["max-size"]?.default, "50M");
+  assertEquals(options["bytes-per-minute"]?.default, "1G");
+  assertEquals(options["timeout"]?.default, "300");
+});
+
+Deno.test("A restart is wanted for what a reload cannot change", () => {
+  assertEquals([...WANT_RESTART].sort(), [
+    ...["allow-loopback", "bare-newlines", "bounce-from", "chunking"],
+    ...["complete", "dns", "expire", "handlers", "hostname", "listen", "log"],
+    ...["long-lines", "quiet", "relay", "relay-from", "remote-port", "retry"],
+    ...["security", "smarthost", "smarthost-mechanisms", "smarthost-user"],
+    ...["spool", "store", "store-owner", "threads"],
+  ]);
+});

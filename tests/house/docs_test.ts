@@ -1,0 +1,11 @@
+/** The documentation that is made from tables is as the tables are. */
+
+import { assertEquals } from "@std/assert";
+import { withChapter } from "../../.ci/docs.ts";
+
+Deno.test("The chapter on the command line in cli.ts is up to date: deno task docs", async () => {
+  const source = await Deno.readTextFile(
+    new URL("../../cli.ts", import.meta.url),
+  );
+  assertEquals(source, withChapter(source));
+});
