@@ -7,9 +7,13 @@
 import type { Message } from "../message/message.ts";
 import { Address } from "../protocol/address.ts";
 import { MessageHeaders } from "../protocol/headers.ts";
-import type { CloseReason } from "../protocol/server/effects.ts";
 import { Credentials } from "../sasl/credentials.ts";
-import type { SmtpHandlers } from "../session/handlers.ts";
+import {
+  type HandlerArguments,
+  HANDLERS,
+  invoke,
+  type SmtpHandlers,
+} from "../session/handlers.ts";
 import type { SmtpSession } from "../session/session.ts";
 import type { MessageStore } from "../message/store.ts";
 import type { OfferedBodies } from "./bodies.ts";
@@ -38,8 +42,8 @@ export interface HandlerHostInit {
   readonly bodies: OfferedBodies;
 }
 
-/** What a handler is called with, made of a call. */
-interface Arguments {
+/** What has been made of a call, for the handler to look at and to change. */
+interface Given {
   readonly session: SmtpSession;
   readonly message: Message | undefined;
   readonly headers: MessageHeaders | undefined;
@@ -60,7 +64,7 @@ export async function askHandler(
   const message = mirror.useMessage(call.message);
   if (call.body !== undefined) mirror.content?.fill(call.body, octets);
   const headers = decodeOctets(call.headers);
-  const given: Arguments = {
+  const given: Given = {
     session,
     message,
     headers: headers && MessageHeaders.parse(headers, {
@@ -100,35 +104,31 @@ export async function askHandler(
 /** Calls the handler of that name with what it wants. */
 function run(
   handlers: SmtpHandlers,
-  { name, text = "", parameters = {} }: HandlerCall,
-  { session, message, headers, credentials }: Arguments,
+  call: HandlerCall,
+  given: Given,
 ): unknown {
-  switch (name) {
-    case "onConnect":
-    case "onReset":
-      return handlers[name]?.(session);
-    case "onHelo":
-    case "onCommand":
-    case "onVerify":
-    case "onExpand":
-      return handlers[name]?.(session, text);
-    case "onMailFrom":
-    case "onRcptTo":
-      return handlers[name]?.(session, Address.parse(text), parameters);
-    case "onMessageStart":
-    case "onMessage":
-      return handlers[name]?.(session, message!);
-    case "onHeaders":
-      return handlers.onHeaders?.(session, message!, headers!);
-    case "onAuthenticate":
-      return handlers.onAuthenticate?.(session, credentials!);
-    case "onDisconnect":
-      return handlers.onDisconnect?.(session, text as CloseReason);
-    case "onStateChange":
-      // Told by a note: nobody waits for it.
-      return undefined;
-  }
+  const { args } = HANDLERS[call.name];
+  return invoke(handlers, call.name, [
+    given.session,
+    ...args.map((word) => ARGUMENTS[word](call, given)),
+  ]);
 }
+
+/** How each argument of a handler is made of a call. */
+const ARGUMENTS: {
+  readonly [W in keyof HandlerArguments]: (
+    call: HandlerCall,
+    given: Given,
+  ) => HandlerArguments[W];
+} = {
+  text: ({ text = "" }) => text,
+  address: ({ text = "" }) => Address.parse(text),
+  parameters: ({ parameters = {} }) => parameters,
+  message: (_call, { message }) => message!,
+  content: (_call, { message }) => message!,
+  headers: (_call, { headers }) => headers!,
+  credentials: (_call, { credentials }) => credentials!,
+};
 
 /** Credentials whose secret is compared in the worker, where the exchange is. */
 function credentialsOf(
