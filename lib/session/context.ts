@@ -7,7 +7,7 @@
  * business. Types only.
  */
 
-import type { Logger, LogRecord } from "../log.ts";
+import type { Logger } from "../log.ts";
 import type { Cidr } from "../net/cidr.ts";
 import type { ListenerKind } from "../net/listen_options.ts";
 import type { Transport } from "../net/transport.ts";
@@ -82,22 +82,6 @@ export interface SessionContext {
   nextId(): string;
   /** A time in ms that never goes back; may lag by a second. */
   now(): number;
-}
-
-/** Writes a record of the level info, if anybody reads those. */
-export function note(
-  context: SessionContext,
-  record: () => LogRecord,
-): void {
-  if (context.verbose) context.log(record());
-}
-
-/** Writes a record of the level debug, if anybody reads those. */
-export function noteDetail(
-  context: SessionContext,
-  record: () => LogRecord,
-): void {
-  if (context.debug) context.log(record());
 }
 
 /** Who wants to send mail elsewhere. */

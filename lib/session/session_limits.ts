@@ -12,7 +12,8 @@
 
 import { SmtpReply } from "../protocol/reply.ts";
 import type { CountingGate } from "../protocol/server/effects.ts";
-import { note, type SessionContext } from "./context.ts";
+import type { SessionContext } from "./context.ts";
+import { noteLimit } from "./log.ts";
 import { type LimitBreach, NO_TICKET, type Ticket } from "./limits.ts";
 import type { SmtpSession } from "./session.ts";
 import { formatIp, parseUnmapped } from "../protocol/ip.ts";
@@ -116,13 +117,7 @@ export function refuseByLimit(
   const text = `Too many ${what}${who}, at most ${
     context.limits[breach]
   }${rate}`;
-  note(context, () => ({
-    level: "info",
-    event: "refused",
-    message: text,
-    session,
-    fields: { address, limit: breach },
-  }));
+  noteLimit(context, { address, session, limit: breach }, text);
   return new SmtpReply(code, text, {
     enhanced: code === 421 ? "4.7.0" : "4.7.1",
   });
