@@ -107,8 +107,8 @@ export class Authentication {
     }
     const attempt = this.#newAttempt(name);
     this.#attempt = attempt;
-    return attempt.exchange.start(response).then((it) =>
-      this.#step(attempt, it)
+    return attempt.exchange.start(response).then((step) =>
+      this.#step(attempt, step)
     );
   }
 
@@ -147,8 +147,8 @@ export class Authentication {
       this.#report(giveUp(attempt));
       return this.#refuse(attempt, why);
     }
-    return attempt.exchange.respond(response).then((it) =>
-      this.#step(attempt, it)
+    return attempt.exchange.respond(response).then((step) =>
+      this.#step(attempt, step)
     );
   }
 

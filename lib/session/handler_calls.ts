@@ -1,8 +1,7 @@
 /**
  * Answers what the machine asks: by the handlers, the server's own policy, the
  * reception of messages and log-ins. A promise comes back only where one of
- * these gave one. It waits for nothing; the
- * connection does, and tells the machine.
+ * these gave one. It waits for nothing; the connection does, and tells the machine.
  */
 
 import type { ServerAsk, Verdict } from "../protocol/server/effects.ts";
@@ -91,6 +90,8 @@ export class HandlerCalls {
         return this.#afterTarpit(
           callHandler(context, "onExpand", session, question.text),
         );
+      default:
+        return question satisfies never;
     }
   }
 

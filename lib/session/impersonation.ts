@@ -30,7 +30,7 @@ export function mayImpersonate(
   session: SmtpSession,
 ): boolean {
   return context.xclients !== undefined &&
-    context.xclients.some((it) => it.contains(session.remoteAddress));
+    context.xclients.some((network) => network.contains(session.remoteAddress));
 }
 
 /** Makes the session that of the client that the attributes name. */

@@ -130,7 +130,7 @@ export class AddressLimiter implements AddressLimits {
     const bytes = parseUnmapped(address);
     // What has no address, as a pair in memory, is the program's own.
     if (bytes === undefined) return EXEMPT;
-    if (this.limits.exempt.some((it) => it.contains(address))) return EXEMPT;
+    if (this.limits.exempt.some((one) => one.contains(address))) return EXEMPT;
     if (this.#ledger?.isFull) return "maxConnections";
     const table = this.#table;
     table.lock();

@@ -17,11 +17,13 @@ import {
 import type { SmtpSession } from "../session/session.ts";
 import type { MessageStore } from "../message/store.ts";
 import type { OfferedBodies } from "./bodies.ts";
+import type { Channel } from "./channel.ts";
 import type {
   HandlerAnswer,
   HandlerCall,
+  MainFace,
   MessageChanges,
-  WireSecret,
+  WorkerFace,
 } from "./api.ts";
 import type { Mirror } from "./mirrors.ts";
 import {
@@ -34,10 +36,10 @@ import { encodeReply } from "./wire_errors.ts";
 
 /** What asking handlers for a worker takes. */
 export interface HandlerHostInit {
-  /** The handlers as they are now. */
-  handlers(): SmtpHandlers;
-  /** Asks the worker whether the client of a session knows a secret. */
-  verify(session: string, secret: WireSecret): Promise<boolean>;
+  /** Has the handlers as they are now. */
+  readonly services: { handlers(): SmtpHandlers };
+  /** To the worker, which knows whether the client of a session knows a secret. */
+  readonly channel: Channel<MainFace, WorkerFace>;
   /** Offers replaced contents to the worker. */
   readonly bodies: OfferedBodies;
 }
@@ -78,7 +80,7 @@ export async function askHandler(
   const body = message?.body;
   let verdict: HandlerAnswer["verdict"];
   try {
-    verdict = encodeVerdict(await run(init.handlers(), call, given));
+    verdict = encodeVerdict(await run(init.services.handlers(), call, given));
   } catch (error) {
     verdict = encodeThrown(error);
   }
@@ -133,7 +135,7 @@ const ARGUMENTS: {
 /** Credentials whose secret is compared in the worker, where the exchange is. */
 function credentialsOf(
   { credentials, session }: HandlerCall,
-  { verify }: HandlerHostInit,
+  { channel }: HandlerHostInit,
 ): Credentials | undefined {
   if (credentials === undefined) return undefined;
   const { mechanism, certificate, ...shown } = credentials;
@@ -141,7 +143,11 @@ function credentialsOf(
     ...shown,
     mechanism,
     certificate: decodeOctets(certificate),
-    check: (secret) => verify(session.id, encodeSecret(secret)),
+    check: (secret) =>
+      channel.call("verify", {
+        session: session.id,
+        secret: encodeSecret(secret),
+      }),
   });
 }
 

@@ -14,7 +14,6 @@ import {
   type SmtpHandlers,
 } from "../session/handlers.ts";
 import type { SmtpSession } from "../session/session.ts";
-import type { MessageStore } from "../message/store.ts";
 import { headOf, type OfferedBodies, readBody } from "./bodies.ts";
 import type { Channel } from "./channel.ts";
 import type {
@@ -25,6 +24,7 @@ import type {
   WorkerFace,
 } from "./api.ts";
 import type { SessionReports } from "./mirrors.ts";
+import { RemoteStore } from "./remote_services.ts";
 import { decodeVerdict, encodeMessage } from "./wire.ts";
 import { decodeReply } from "./wire_errors.ts";
 
@@ -38,8 +38,6 @@ export interface RemoteHandlersInit {
   readonly bodies: OfferedBodies;
   /** Log-ins that are being judged, by session. */
   readonly logins: Map<string, Credentials>;
-  /** A store of the main thread that a handler chose. */
-  storeOf(kind: string, chosen: number): MessageStore;
 }
 
 /**
@@ -210,12 +208,15 @@ const CROSSINGS: {
 function changeMessage(
   message: Message,
   changes: MessageChanges | undefined,
-  { channel, storeOf }: RemoteHandlersInit,
+  { channel, bodies }: RemoteHandlersInit,
 ): Promise<void> | undefined {
   if (changes === undefined) return undefined;
   message.filename = changes.filename;
   message.append = changes.append;
-  message.store = changes.stores?.map((kind, index) => storeOf(kind, index));
+  const access = { channel, bodies };
+  message.store = changes.stores?.map((kind, chosen) =>
+    new RemoteStore(kind, { access, chosen })
+  );
   for (const [index, reply] of changes.replies) {
     message.recipients[index]!.reply = decodeReply(reply);
   }
