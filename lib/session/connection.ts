@@ -358,7 +358,7 @@ export class Connection {
       this.#activity = "working";
     }
     this.#protocol.tlsStarted();
-    // Who logged in in the clear has to do so again.
+    // A client that logged in in the clear has to do so again.
     this.session.username = undefined;
   }
 

@@ -36,7 +36,7 @@ export class EarlyRead {
       this.#count = count ?? 0;
       return count;
     });
-    // Whoever awaits it sees the failure; until then it is no unhandled one.
+    // The session sees the failure when it takes the read; until then it is no unhandled one.
     this.#reading.catch(() => {});
     await transport.write(NOTHING);
   }

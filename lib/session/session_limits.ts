@@ -1,10 +1,8 @@
 /**
  * The limits of a client's address as one session meets them: counts what the
- * client does, and turns a limit that is met into the reply to it. It owns the
- * ticket, which whoever admitted the client takes back at the end.
- *
- * What a client is told that has met a limit of its address, and what the log
- * is: which limit it was, and how far it goes.
+ * client does, and turns a limit that is met into the reply to it, which says
+ * which limit it was and how far it goes. It owns the session's ticket; the
+ * server takes that back at the end.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-3.8 | RFC 5321 section 3.8},
  * {@link https://www.rfc-editor.org/rfc/rfc3463#section-3.8 | RFC 3463 section 3.8}

@@ -78,12 +78,7 @@ export async function askHandler(
   if (call.name === "onDisconnect") mirror.isTold = true;
   const { username } = session;
   const body = message?.body;
-  let verdict: HandlerAnswer["verdict"];
-  try {
-    verdict = encodeVerdict(await run(init.services.handlers(), call, given));
-  } catch (error) {
-    verdict = encodeThrown(error);
-  }
+  const verdict = await run(init.services.handlers(), call, given);
   // Edits that come later would be lost.
   given.headers?.freeze();
   const replaced = message?.body !== body && message
@@ -103,17 +98,20 @@ export async function askHandler(
   };
 }
 
-/** Calls the handler of that name with what it wants. */
-function run(
+/** Calls the handler of that name with what it wants; what it returned or threw. */
+async function run(
   handlers: SmtpHandlers,
   call: HandlerCall,
   given: Given,
-): unknown {
+): Promise<HandlerAnswer["verdict"]> {
   const { args } = HANDLERS[call.name];
-  return invoke(handlers, call.name, [
-    given.session,
-    ...args.map((word) => ARGUMENTS[word](call, given)),
-  ]);
+  try {
+    const values = args.map((word) => ARGUMENTS[word](call, given));
+    const result = invoke(handlers, call.name, [given.session, ...values]);
+    return encodeVerdict(await result);
+  } catch (error) {
+    return encodeThrown(error);
+  }
 }
 
 /** How each argument of a handler is made of a call. */
