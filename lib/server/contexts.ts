@@ -31,6 +31,7 @@ import type { SessionContext, SessionRelaying } from "../session/context.ts";
 import type { Delays } from "../session/delays.ts";
 import type { Limits } from "../session/limit_options.ts";
 import type { AddressLimiter } from "../session/limits.ts";
+import { askedOf } from "../session/handlers.ts";
 import { localDomains, type LocalTest } from "../session/local_domains.ts";
 import type { LoginCounter } from "../session/login_guard.ts";
 import type { MessageStore } from "../message/store.ts";
@@ -250,14 +251,9 @@ function profileOf(
     }, authentication !== "none"),
     ...policy.limits,
     bareNewlines: options.bareNewlines ?? "normalize",
-    asks: {
-      command: handlers.onCommand !== undefined,
-      helo: handlers.onHelo !== undefined,
-      mail: handlers.onMailFrom !== undefined,
-      rcpt: handlers.onRcptTo !== undefined || localTest(options) !== undefined,
-      verify: handlers.onVerify !== undefined,
-      expand: handlers.onExpand !== undefined,
-    },
+    asks: localTest(options) === undefined
+      ? askedOf(handlers)
+      : { ...askedOf(handlers), rcpt: true },
     startTls: security === "implicit" ? "none" : security,
     authentication,
     xclient: options.xclient !== undefined && options.xclient.length > 0,

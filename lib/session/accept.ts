@@ -5,34 +5,16 @@
  */
 
 import { SmtpError, type SmtpReply } from "../protocol/reply.ts";
-import { describeError, type Logger } from "../log.ts";
 import type { Message, Recipient } from "../message/message.ts";
 import { replies } from "../protocol/replies.ts";
 import { FileStore } from "../store/file_store.ts";
 import { type MessageStore, StoreError } from "../message/store.ts";
-import type { LocalTest } from "./local_domains.ts";
-import type { SessionRelaying } from "./context.ts";
-
-/** What keeping needs to know. */
-export interface KeepContext {
-  /** The server's store, for messages that have none of their own. */
-  readonly store: MessageStore;
-  /** Whether an address is this server's own; every one is when not given. */
-  readonly isLocal?: LocalTest | undefined;
-  /** The IP address that the client connected to. */
-  readonly ownIp: string;
-  /** Takes the message for addresses that are not. */
-  readonly relaying?: SessionRelaying | undefined;
-  /** Whether each recipient has a reply of its own (LMTP). */
-  readonly partial: boolean;
-  /** Takes the record of a failure. */
-  readonly log: Logger;
-  /** The session's name. */
-  readonly session: string;
-}
+import type { SessionContext } from "./context.ts";
+import { noteStoreFailure } from "./log.ts";
+import type { SmtpSession } from "./session.ts";
 
 /** The stores a message goes to. */
-export function storesOf(
+function storesOf(
   message: Message,
   store: MessageStore,
 ): readonly MessageStore[] {
@@ -57,35 +39,40 @@ function isSeveral(
  * The stores come first: what they refuse must not be on its way to others,
  * while a second copy in a mailbox is the lesser evil when the queue refuses.
  */
-export async function keep(
+export async function commitMessage(
   message: Message,
-  context: KeepContext,
+  context: SessionContext,
+  session: SmtpSession,
 ): Promise<SmtpReply | undefined> {
-  const { isLocal, ownIp } = context;
+  const { isLocal } = context;
   const { recipients } = message;
   const foreign = isLocal === undefined
     ? []
-    : recipients.filter(({ address }) => !isLocal(address, ownIp));
-  if (foreign.length === 0) return await keepLocal(message, context);
+    : recipients.filter(({ address }) =>
+      !isLocal(address, session.localAddress)
+    );
+  if (foreign.length === 0) return await keep(message, context, session);
   const local = recipients.filter((one) => !foreign.includes(one));
   const failure = local.length === 0
     ? undefined
-    : await keepLocal(message.forRecipients(local), context);
-  return failure ?? await relay(message, foreign, context);
+    : await keep(message.forRecipients(local), context, session);
+  return failure ?? await relay(message, foreign, { context, session });
 }
 
-async function keepLocal(
+/** Keeps the message in all its stores. */
+async function keep(
   message: Message,
-  context: KeepContext,
+  context: SessionContext,
+  session: SmtpSession,
 ): Promise<SmtpReply | undefined> {
+  const partial = isPartial(context);
   for (const store of storesOf(message, context.store)) {
     try {
-      await store.save(message, { partial: context.partial });
+      await store.save(message, { partial });
     } catch (error) {
-      logFailure(`Store "${store.kind}"`, { message, context, error });
-      if (!context.partial || !(error instanceof StoreError)) {
-        return replyOf(error);
-      }
+      const what = `Store "${store.kind}"`;
+      noteStoreFailure(context, session, { what, message, error });
+      if (!partial || !(error instanceof StoreError)) return replyOf(error);
       for (const [recipient, cause] of error.failures) {
         recipient.reply = replyOf(cause);
       }
@@ -98,9 +85,12 @@ async function keepLocal(
 async function relay(
   message: Message,
   recipients: readonly Recipient[],
-  context: KeepContext,
+  { context, session }: {
+    readonly context: SessionContext;
+    readonly session: SmtpSession;
+  },
 ): Promise<SmtpReply | undefined> {
-  const { relaying, partial } = context;
+  const { relaying } = context;
   try {
     if (relaying === undefined) {
       throw new TypeError("Cannot relay: nobody takes mail for others");
@@ -108,29 +98,17 @@ async function relay(
     await relaying.add(message, recipients);
     return undefined;
   } catch (error) {
-    logFailure("Queue", { message, context, error });
+    noteStoreFailure(context, session, { what: "Queue", message, error });
     const reply = replyOf(error);
-    if (!partial) return reply;
+    if (!isPartial(context)) return reply;
     for (const recipient of recipients) recipient.reply = reply;
     return undefined;
   }
 }
 
-function logFailure(
-  what: string,
-  { message, context, error }: {
-    readonly message: Message;
-    readonly context: KeepContext;
-    readonly error: unknown;
-  },
-): void {
-  context.log({
-    level: "error",
-    event: "error",
-    message: `${what} failed for message ${message.id}`,
-    session: context.session,
-    error: describeError(error),
-  });
+/** Whether each recipient has a reply of its own: in LMTP. */
+function isPartial({ profile }: SessionContext): boolean {
+  return profile.protocol === "lmtp";
 }
 
 /** What the error says; else 452 where there is no room, 451 for the rest: the client tries again. */

@@ -8,7 +8,6 @@
  * {@link https://www.rfc-editor.org/rfc/rfc4954 | RFC 4954}
  */
 
-import { describeError } from "../log.ts";
 import { SmtpError, SmtpReply } from "../protocol/reply.ts";
 import { replies } from "../protocol/replies.ts";
 import type { ServerAsk, Verdict } from "../protocol/server/effects.ts";
@@ -27,6 +26,7 @@ import {
 } from "../sasl/server_exchange.ts";
 import { createServerMechanism } from "../sasl/server_mechanism.ts";
 import type { AuthenticationContext } from "./authentication_context.ts";
+import { noteHandlerFailure, noteLogin } from "./log.ts";
 import type { LoginAttempt } from "./login_guard.ts";
 import type { SmtpSession } from "./session.ts";
 
@@ -35,10 +35,8 @@ const NOTHING = new Uint8Array(0);
 /** Failed log-ins of one session, after which it ends. */
 const SESSION_BUDGET = 3;
 
-/** How an AUTH command goes on: an answer to the client, or another line from it. */
-export type AuthenticationStep =
-  | { readonly challenge: string }
-  | { readonly verdict: Verdict };
+/** How an AUTH command goes on: the verdict, or another line from the client. */
+export type AuthenticationStep = Verdict | { readonly challenge: string };
 
 /** One AUTH command. */
 interface Attempt {
@@ -94,23 +92,23 @@ export class Authentication {
   start(
     request: ServerAsk & { readonly ask: "auth" },
   ): AuthenticationStep | Promise<AuthenticationStep> {
-    if (this.#needsTls) return { verdict: encryptionRequired };
+    if (this.#needsTls) return encryptionRequired;
     const name = parseMechanismName(request.mechanism);
     if (name === undefined || !this.mechanisms.includes(name)) {
-      return { verdict: unknownMechanism };
+      return unknownMechanism;
     }
     const { initial } = request;
     if (initial !== undefined && name === "CRAM-MD5") {
-      return { verdict: notFirst };
+      return notFirst;
     }
     const response = initial === "=" ? NOTHING : decode(initial);
     if (initial !== undefined && response === undefined) {
-      return { verdict: notBase64 };
+      return notBase64;
     }
     const attempt = this.#newAttempt(name);
     this.#attempt = attempt;
-    return attempt.exchange.start(response).then((it) =>
-      this.#step(attempt, it)
+    return attempt.exchange.start(response).then((step) =>
+      this.#step(attempt, step)
     );
   }
 
@@ -149,8 +147,8 @@ export class Authentication {
       this.#report(giveUp(attempt));
       return this.#refuse(attempt, why);
     }
-    return attempt.exchange.respond(response).then((it) =>
-      this.#step(attempt, it)
+    return attempt.exchange.respond(response).then((step) =>
+      this.#step(attempt, step)
     );
   }
 
@@ -190,11 +188,14 @@ export class Authentication {
   }
 
   async #ask(attempt: Attempt, credentials: Credentials): Promise<boolean> {
-    const { accounts, onAuthenticate } = this.#context;
-    if (onAuthenticate === undefined) {
+    const { accounts, handlers } = this.#context;
+    if (handlers.onAuthenticate === undefined) {
       return await authenticateWith(accounts!)(credentials);
     }
-    const result = await onAuthenticate(this.#session, credentials);
+    const result = await handlers.onAuthenticate(
+      this.#session,
+      credentials,
+    );
     attempt.reply = replyOf(result);
     return result === true || attempt.reply?.code.toString()[0] === "2";
   }
@@ -218,7 +219,7 @@ export class Authentication {
     if (step.ok) {
       guard.succeed(who);
       this.#session.username = step.username;
-      return { verdict: attempt.reply };
+      return attempt.reply;
     }
     const why = this.#reasonOf(attempt, step);
     if (step.failure === "refused" && !why.isTemporary) {
@@ -246,42 +247,27 @@ export class Authentication {
   }
 
   /** Ends an attempt; after too many that counted the session ends as well. */
-  #refuse(attempt: Attempt, why: SmtpReply): AuthenticationStep {
+  #refuse(attempt: Attempt, why: SmtpReply): SmtpReply {
     this.#attempt = undefined;
     if (attempt.counted !== undefined) this.#failures++;
-    return {
-      verdict: this.#failures >= SESSION_BUDGET ? tooManyFailures : why,
-    };
+    return this.#failures >= SESSION_BUDGET ? tooManyFailures : why;
   }
 
   /** What the handler threw is the answer where it is a reply, else 454. */
   #thrown(error: unknown): SmtpReply {
     const own = replyOf(error);
     if (own?.isPositive === false) return own;
-    this.#context.log({
-      level: "error",
-      event: "error",
-      message: "onAuthenticate failed",
-      session: this.#session.id,
-      error: describeError(error),
-    });
+    const name = "onAuthenticate";
+    noteHandlerFailure(this.#context, this.#session, { name, error });
     return temporaryFailure;
   }
 
   #report(result: ExchangeResult): void {
     const { ok, username, reason, credentials, error } = result;
     const why = error instanceof SmtpError ? error.message : reason;
-    this.#context.log({
-      level: "info",
-      event: "auth",
-      message: ok ? "Logged in" : `Log-in failed: ${why}`,
-      session: this.#session.id,
-      fields: {
-        ok,
-        username,
-        mechanism: credentials?.mechanism ?? "",
-        address: this.#session.remoteAddress,
-      },
+    noteLogin(this.#context, this.#session, {
+      ...{ ok, username, why },
+      mechanism: credentials?.mechanism ?? "",
     });
   }
 }

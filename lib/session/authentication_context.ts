@@ -20,8 +20,8 @@ export interface AuthenticationContext {
   readonly hostname: string;
   /** The accounts, if there are any. */
   readonly accounts: Accounts | undefined;
-  /** The handler that decides instead, if there is one. */
-  readonly onAuthenticate: SmtpHandlers["onAuthenticate"];
+  /** Those of the program: `onAuthenticate` decides in place of the accounts. */
+  readonly handlers: SmtpHandlers;
   /** The mechanisms that may be offered, strongest first. */
   readonly mechanisms: readonly MechanismName[];
   /** Whether AUTH is offered without TLS. */
@@ -36,17 +36,13 @@ export interface AuthenticationContext {
 
 /** Makes the context of a listener's log-ins. */
 export function authenticationContext(
-  init: Omit<AuthenticationContext, "mechanisms" | "onAuthenticate"> & {
-    readonly handlers: SmtpHandlers;
+  init: Omit<AuthenticationContext, "mechanisms"> & {
     readonly mechanisms: readonly MechanismName[] | undefined;
   },
 ): AuthenticationContext {
-  const { handlers, mechanisms, ...rest } = init;
+  const { mechanisms } = init;
   return {
-    ...rest,
-    onAuthenticate: handlers.onAuthenticate &&
-      ((session, credentials) =>
-        handlers.onAuthenticate!(session, credentials)),
+    ...init,
     mechanisms: mechanisms === undefined
       ? defaultMechanisms(init)
       : MECHANISM_NAMES.filter((name) =>

@@ -2,7 +2,8 @@
  * Read buffers. A session that waits for a command holds a small one; a large
  * one is borrowed for as long as a body comes in, and lent to the next session
  * afterwards. An idle connection costs 10 KiB with a buffer of 2 KiB and 54
- * with one of 64.
+ * with one of 64. All sessions of a thread share what this file holds; a
+ * connection is about one, so the file stands alone.
  */
 
 import {

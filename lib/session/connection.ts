@@ -1,46 +1,57 @@
 /**
  * One inbound connection: the loop that carries out what the receiving machine
- * asks for, one effect after the other. It owns the transport, the read buffers
- * and the end of the session; it knows no verb and writes no reply of its own.
+ * asks for, one effect after the other. It owns the transport, the read buffers,
+ * the waits and the end of the session; it knows no verb.
  *
  * Nothing is awaited that is not a promise: without handlers, a command costs
  * the loop no turn of the event loop beside the read and the write.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc3207 | RFC 3207} (STARTTLS),
+ * {@link https://www.rfc-editor.org/rfc/rfc8314 | RFC 8314} (TLS before the first byte)
  */
 
 import { isConnectionError, type Transport } from "../net/transport.ts";
-import { beginsTls } from "../protocol/command.ts";
 import { replies } from "../protocol/replies.ts";
-import type { SmtpReply } from "../protocol/reply.ts";
+import { SmtpReply } from "../protocol/reply.ts";
 import type {
   CloseReason,
+  ServerAsk,
   ServerEffect,
-  Verdict,
 } from "../protocol/server/effects.ts";
 import { ServerProtocol } from "../protocol/server/protocol.ts";
 import type { ReadPhase } from "../protocol/server/state.ts";
-import { Asks, Questions } from "./handler_calls.ts";
 import { Authentication } from "./authentication.ts";
 import { SessionBuffers } from "./buffers.ts";
 import type { SessionContext } from "./context.ts";
-import { secureFirst, secureNow } from "./encryption.ts";
+import { SessionDeadlines } from "./deadlines.ts";
+import { EarlyRead } from "./early_read.ts";
+import { type Answer, HandlerCalls } from "./handler_calls.ts";
 import { impersonate, mayImpersonate } from "./impersonation.ts";
 import { EXEMPT, type Ticket } from "./limits.ts";
-import { Patience } from "./deadlines.ts";
+import {
+  noteConnect,
+  noteEnd,
+  noteFailure,
+  noteNoAnswer,
+  noteRefusal,
+  noteTlsFailure,
+} from "./log.ts";
 import { ProxiedTransport } from "./proxied_transport.ts";
 import { Reception } from "./reception.ts";
-import { noteConnect, noteEnd, noteFailure, noteRefusal } from "./log.ts";
 import { type SessionInit, type SessionState, SmtpSession } from "./session.ts";
 import { SessionLimits } from "./session_limits.ts";
-import {
-  ask,
-  isPromise,
-  type VerdictContext,
-  verdictOfError,
-} from "./verdicts.ts";
+import { callHandler, isPromise, verdictOfError } from "./verdicts.ts";
 
-const NOTHING = new Uint8Array(0);
 /** How long a client that is sent away may take to read why, in ms. */
 const FAREWELL_MS = 10_000;
+
+const GIVEN_UP = Symbol("given up");
+
+/** The end of a session: why, and what the client is told. */
+interface End {
+  readonly reason: CloseReason;
+  readonly reply: SmtpReply | undefined;
+}
 
 /** One inbound connection. */
 export class Connection {
@@ -54,30 +65,24 @@ export class Connection {
   readonly #init: SessionInit;
   #transport: Transport;
   readonly #protocol: ServerProtocol;
-  readonly #asks: Asks;
+  readonly #calls: HandlerCalls;
   readonly #reception: Reception;
-  readonly #patience: Patience;
+  readonly #deadlines: SessionDeadlines;
   readonly #authentication: Authentication | undefined;
   readonly #buffers = new SessionBuffers();
-  /** Whether a write is under way. */
-  #writing = false;
-  /** The read that was begun before the greeting. */
-  #early: Promise<number | null> | undefined;
-  /** Bytes that came before the greeting. */
-  #spoke = 0;
-  /** Whether a read is under way. */
-  #reading = false;
+  readonly #early = new EarlyRead(this.#buffers.command);
+  /** What is under way: the client is waited for while "reading" only. */
+  #activity: "working" | "reading" | "writing" | "handshake" = "working";
   /** Whether replies go out at once; see {@linkcode Transport.hurry}. */
   #hurried = false;
-  #reason: CloseReason | undefined;
-  /** What the client was told at last. */
-  #lastWord: SmtpReply | undefined;
+  /** Ends the wait for a handler or a store, where there is one. */
+  #giveUp: (() => void) | undefined;
   /** Whether the session is to end as soon as no transaction is under way. */
   #leaving = false;
-  /** Whether a TLS handshake is under way. */
-  #isSecuring = false;
   /** The end that waits for the handler that is busy. */
-  #ending: { reply: SmtpReply | undefined; reason: CloseReason } | undefined;
+  #pending: End | undefined;
+  /** The end that was first: it is the one that counts. */
+  #ended: End | undefined;
   #state: SessionState = "connecting";
 
   /**
@@ -89,8 +94,6 @@ export class Connection {
     context: SessionContext,
     options: { readonly ticket?: Ticket } = {},
   ) {
-    this.#context = context;
-    this.#transport = transport;
     const protocol = new ServerProtocol(context.profile);
     this.#init = {
       id: context.nextId(),
@@ -104,31 +107,27 @@ export class Connection {
       close: (reply) => this.end(reply, "refused"),
     };
     const session = new SmtpSession(this.#init);
-    protocol.mayImpersonate = mayImpersonate(context, session);
-    this.#protocol = protocol;
-    this.session = session;
     const { ticket = EXEMPT } = options;
     const limits = new SessionLimits(context, { session, ticket });
-    this.limits = limits;
+    const reception = new Reception(context, { session, protocol });
+    const authentication = context.authentication &&
+      new Authentication(context.authentication, session);
+    const parts = { session, protocol, limits, reception, authentication };
+    protocol.mayImpersonate = mayImpersonate(context, session);
     protocol.gate = limits;
     if (context.verbose) {
       protocol.onRefusal = (reply, command) =>
         noteRefusal(context, session, { reply, ...command });
     }
-    this.#patience = new Patience(context.limits);
-    this.#reception = new Reception(context, { session, protocol });
-    this.#authentication = context.authentication &&
-      new Authentication(context.authentication, session);
-    this.#asks = new Asks({
-      ...{ context, session, protocol },
-      questions: new Questions(context, { session, protocol, limits }),
-      reception: this.#reception,
-      authentication: this.#authentication,
-      patience: this.#patience,
-      greet: (verdict) => this.#greet(verdict),
-      waits: (deadline) => this.deadline = deadline,
-      givenUp: () => protocol.close(replies.noAnswer, this.#reason ??= "error"),
-    });
+    this.session = session;
+    this.limits = limits;
+    this.#context = context;
+    this.#transport = transport;
+    this.#protocol = protocol;
+    this.#calls = new HandlerCalls(context, parts);
+    this.#reception = reception;
+    this.#deadlines = new SessionDeadlines(context.limits);
+    this.#authentication = authentication;
     this.#useTransport(transport);
   }
 
@@ -136,66 +135,13 @@ export class Connection {
   async run(): Promise<void> {
     try {
       noteConnect(this.#context, this.session);
-      const { session } = this;
-      this.#isSecuring = true;
-      const secured = await secureFirst(
-        this.#transport,
-        this.#context,
-        session,
-      );
-      this.#isSecuring = false;
-      if (secured === undefined) return;
-      if (secured !== this.#transport) this.#useTransport(secured);
-      await this.#listenEarly();
+      if (!await this.#secureFirst()) return;
+      await this.#early.begin(this.#transport);
       await this.#loop();
     } catch (error) {
-      this.#fail(error);
-      await this.#unwind();
+      await this.#unwind(error);
     }
     await this.#finish();
-  }
-
-  /** Takes over a transport, and what it says of its encryption. */
-  #useTransport(transport: Transport): void {
-    this.#transport = transport;
-    this.session.tls = transport.tls;
-    this.#protocol.tls = transport.tls !== undefined;
-    this.#protocol.mechanisms = this.#authentication?.mechanisms ?? [];
-  }
-
-  /** TLS after STARTTLS. The peer's bytes so far are forgotten by the machine. */
-  async #startTls(): Promise<void> {
-    this.deadline = Infinity;
-    this.#isSecuring = true;
-    try {
-      this.#useTransport(
-        await secureNow(this.#transport, this.#context, this.session),
-      );
-    } catch (error) {
-      this.#reason ??= "tls";
-      throw error;
-    } finally {
-      this.#isSecuring = false;
-    }
-    this.#protocol.tlsStarted();
-    // Who logged in in the clear has to do so again.
-    this.session.username = undefined;
-  }
-
-  /**
-   * Reads before anything is said, to learn whether the client waits for the
-   * greeting. The empty write is one turn of the event loop: enough for bytes
-   * that are here already, and no wait for any that are not.
-   */
-  async #listenEarly(): Promise<void> {
-    this.#reading = true;
-    this.#early = this.#transport.read(this.#buffers.command).then((count) => {
-      this.#spoke = count ?? 0;
-      return count;
-    });
-    // Whoever awaits it sees the failure; until then it is no unhandled one.
-    this.#early.catch(() => {});
-    await this.#transport.write(NOTHING);
   }
 
   async #loop(): Promise<void> {
@@ -207,56 +153,46 @@ export class Connection {
       if (effect.effect === "read") {
         this.#received(await this.#read(effect.phase));
       } else if (effect.effect === "write") {
-        this.deadline = this.#patience.write(this.#context.now());
-        this.#writing = true;
+        this.deadline = this.#deadlines.writing(this.#context.now());
+        this.#activity = "writing";
         if (!this.#hurried) this.#hurryIfPipelined();
         await this.#transport.write(effect.bytes);
-        this.#writing = false;
+        this.#activity = "working";
+      } else if (effect.effect === "ask") {
+        const answer = this.#ask(effect);
+        this.#answer(
+          effect,
+          isPromise(answer) ? await this.#bounded(answer) : answer,
+        );
       } else if (effect.effect === "close") {
-        this.#reason ??= effect.reason;
-        this.#lastWord ??= effect.reply;
+        const { reason, reply } = effect;
+        this.#ended ??= { reason, reply };
         return;
       } else {
-        const waiting = this.#carryOut(effect);
-        if (waiting !== undefined) await this.#takeTime(waiting);
+        const work = this.#carryOut(effect);
+        if (work !== undefined) await work;
       }
     }
-  }
-
-  /** Who knows of PIPELINING may have two replies on their way; after HELO nobody does. */
-  #hurryIfPipelined(): void {
-    if (!this.#protocol.extended) return;
-    this.#hurried = true;
-    this.#transport.hurry?.();
-  }
-
-  /** Waits for the server itself: the client is not to blame. */
-  async #takeTime(waiting: Promise<void>): Promise<void> {
-    const since = this.#context.now();
-    await waiting;
-    this.#patience.excuse(this.#context.now() - since);
   }
 
   /** Carries out one effect; a promise where it takes time. */
   #carryOut(
     effect: Exclude<
       ServerEffect,
-      { readonly effect: "read" | "write" | "close" }
+      { readonly effect: "read" | "write" | "ask" | "close" }
     >,
-  ): void | Promise<void> {
+  ): void | Promise<unknown> {
     switch (effect.effect) {
-      case "ask":
-        return this.#asks.put(effect);
       case "body": {
         const taking = this.#reception.take(effect.bytes);
-        return taking && this.#asks.wait(taking);
+        return taking && this.#bounded(taking);
       }
       case "drop":
-        return this.#reception.drop(effect.refusal);
+        return this.#takeTime(this.#reception.drop(effect.refusal));
       case "reset":
-        return this.#asks.wait(this.#reception.reset());
+        return this.#bounded(this.#reception.reset());
       case "startTls":
-        return this.#startTls();
+        return this.#takeTime(this.#startTls());
       case "xclient":
         impersonate(effect.attributes, {
           init: this.#init,
@@ -267,159 +203,97 @@ export class Connection {
     }
   }
 
+  // Bytes in and out.
+
   /** Begins to read; resolves with the number of bytes, `null` at the end. */
   #read(phase: ReadPhase): Promise<number | null> | null {
     if (this.#leaving && this.#protocol.envelope === undefined) {
-      this.#ending ??= { reply: replies.shutdown, reason: "shutdown" };
+      this.#pending ??= { reply: replies.shutdown, reason: "shutdown" };
     }
-    if (this.#ending !== undefined) {
-      const { reply, reason } = this.#ending;
+    if (this.#pending !== undefined) {
+      const { reply, reason } = this.#pending;
       this.#protocol.close(reply, reason);
       return null;
     }
-    this.deadline = this.#patience.wait(
-      this.#context.now(),
-      this.#protocol.awaitsContent ? "content" : "command",
-    );
+    const now = this.#context.now();
+    this.deadline = this.#protocol.awaitsContent
+      ? this.#deadlines.content(now)
+      : this.#deadlines.command(now);
     const buffer = this.#buffers.use(phase);
-    this.#reading = true;
-    return this.#early ?? this.#transport.read(buffer);
+    this.#activity = "reading";
+    return this.#early.take() ?? this.#transport.read(buffer);
   }
 
   /** Hands what was read to the machine. */
   #received(count: number | null): void {
-    this.#reading = false;
-    this.#early = undefined;
+    this.#activity = "working";
     if (count === null) {
       return this.#protocol.close(undefined, "disconnected");
     }
-    this.#patience.received(this.#context.now(), count);
+    this.#deadlines.received(this.#context.now(), count);
     const tooMany = this.limits.octets(count);
     if (tooMany !== undefined) return this.#protocol.close(tooMany, "refused");
     this.#protocol.receive(this.#buffers.current, count);
   }
 
-  /** Lets the client in or not: one that speaks before it is spoken to goes. */
-  #greet(verdict: Verdict): void {
-    // Later on, after XCLIENT, it is the client's turn to speak.
-    const early = this.#spoke > 0 && this.#early !== undefined;
-    const refusal = early && verdict === undefined
-      ? this.#judgeEarly()
-      : undefined;
-    if (refusal !== undefined) {
-      this.#reason = "early";
-      this.#lastWord = refusal;
-    }
-    this.#protocol.answer(verdict ?? refusal);
+  /** A client that knows of PIPELINING may have two replies on their way; after HELO none does. */
+  #hurryIfPipelined(): void {
+    if (!this.#protocol.extended) return;
+    this.#hurried = true;
+    this.#transport.hurry?.();
   }
 
-  /** The reply to a client that has spoken before the greeting; `undefined` where that is read as commands. */
-  #judgeEarly(): SmtpReply | undefined {
-    // No command begins like TLS: an answer in the clear helps most before any other.
-    const said = this.#buffers.command.subarray(0, this.#spoke);
-    if (beginsTls(said)) return replies.tlsOnPlain;
-    const { earlyTalkers, limits } = this.#context;
-    if (earlyTalkers === "allow") return undefined;
-    const { remoteAddress } = this.session;
-    return limits.exempt.some((it) => it.contains(remoteAddress))
-      ? undefined
-      : replies.earlyTalker;
+  // Questions.
+
+  #ask(question: ServerAsk): Answer | Promise<Answer> {
+    this.#deadlines.commandDone();
+    if (question.ask === "message") this.#deadlines.mailDone();
+    return this.#calls.put(question);
   }
 
-  // Ends.
-
-  /** The client has let its time pass. */
-  timeOut(): void {
-    if (this.#asks.isWaiting) return this.#asks.timeOut();
-    // A client that does not read is not told, either; nor is one told twice.
-    if (this.#reading && !this.#writing && this.#reason === undefined) {
-      const now = this.#context.now();
-      const { timeoutMs } = this.#context.limits;
-      this.deadline = now + Math.min(FAREWELL_MS, timeoutMs);
-      this.end(this.#patience.reply(now), "timeout");
-    } else {
-      this.deadline = Infinity;
-      this.abort("timeout");
-    }
+  /** Tells the machine the answer, unless the wait for it has ended the session. */
+  #answer(question: ServerAsk, answer: Answer | typeof GIVEN_UP): void {
+    const protocol = this.#protocol;
+    if (answer === GIVEN_UP) return;
+    if (question.ask === "connect" && answer === undefined) {
+      const reply = this.#early.refusal(this.#context, this.session);
+      if (reply !== undefined) this.#ended = { reason: "early", reply };
+      protocol.answer(reply);
+    } else if (typeof answer !== "object" || answer instanceof SmtpReply) {
+      protocol.answer(answer);
+    } else if ("line" in answer) protocol.answerCommand(answer.line);
+    else protocol.challenge(answer.challenge);
   }
 
   /**
-   * Ends the session from outside, with `reply` if there is one: at once where
-   * the client is being waited for, else when the handler is done.
+   * Waits for a handler or a store. The client is not to blame, but one that
+   * never answers must not hold the session for ever: past its time, or when the
+   * session has been ended meanwhile, there is no answer.
    */
-  end(reply: SmtpReply | undefined, reason: CloseReason): void {
-    if (this.#reason !== undefined) return;
-    const busy = !this.#reading || this.#writing;
-    if (busy || this.#protocol.phase === "connecting") {
-      this.#ending ??= { reply, reason };
-      return;
+  async #bounded<T>(waiting: Promise<T>): Promise<T | typeof GIVEN_UP> {
+    const since = this.#context.now();
+    this.deadline = since + this.#context.limits.handlerTimeoutMs;
+    const { promise, resolve, reject } = Promise.withResolvers<
+      T | typeof GIVEN_UP
+    >();
+    this.#giveUp = () => resolve(GIVEN_UP);
+    waiting.then(resolve, reject);
+    const value = await promise;
+    this.#giveUp = undefined;
+    this.#deadlines.extend(this.#context.now() - since);
+    if (this.#protocol.phase === "closed") return GIVEN_UP;
+    if (value === GIVEN_UP) {
+      this.#ended ??= { reason: "error", reply: undefined };
+      this.#protocol.close(replies.noAnswer, this.#ended.reason);
     }
-    this.#reason = reason;
-    const close = () => this.#transport.close();
-    this.#lastWord = reply;
-    if (reply === undefined) return close();
-    this.#transport.write(this.#protocol.asSaid(reply).octets)
-      .then(close, close);
+    return value;
   }
 
-  /**
-   * The server is stopping: ends the session with 421 at once where no
-   * transaction is under way, else after it.
-   */
-  leave(): void {
-    this.#leaving = true;
-    // Nothing can be said during a handshake.
-    if (this.#isSecuring) return this.abort("shutdown");
-    if (this.#protocol.envelope === undefined) {
-      this.end(replies.shutdown, "shutdown");
-    }
-  }
-
-  /** Ends the session without waiting for anything, as a handler that is busy. */
-  abort(reason: CloseReason): void {
-    this.#reason ??= reason;
-    this.#transport.close();
-    this.#asks.giveUp();
-  }
-
-  /** Notes why the loop broke off: the client went away, or a fault of our own. */
-  #fail(error: unknown): void {
-    if (this.#reason === undefined && !isConnectionError(error)) {
-      noteFailure(this.#context, this.session, error);
-      this.#reason = "error";
-    }
-    this.#reason ??= "disconnected";
-    this.#protocol.close(undefined, this.#reason);
-  }
-
-  /** Carries out what the machine still wants done for a client that is gone. */
-  async #unwind(): Promise<void> {
-    for (;;) {
-      const { effect } = this.#protocol.next();
-      if (effect === "reset") {
-        await this.#asks.wait(this.#reception.reset());
-      }
-      if (effect === "close") return;
-    }
-  }
-
-  async #finish(): Promise<void> {
-    this.#transport.close();
-    this.#authentication?.end();
-    // A read that is still under way owns its buffer.
-    if (!this.#reading) this.#buffers.giveBack();
-    const { handlers } = this.#context;
-    const { session } = this;
-    const reason = this.#reason ?? "disconnected";
-    if (handlers.onStateChange !== undefined) this.#tellState();
-    if (handlers.onDisconnect !== undefined) {
-      const told = ask(
-        () => handlers.onDisconnect!(session, reason),
-        this.#about("onDisconnect"),
-      );
-      if (isPromise(told)) await this.#asks.wait(told);
-    }
-    noteEnd(this.#context, session, { reason, said: this.#lastWord });
+  /** Waits for the server itself: the client is not to blame. */
+  async #takeTime(waiting: Promise<void>): Promise<void> {
+    const since = this.#context.now();
+    await waiting;
+    this.#deadlines.extend(this.#context.now() - since);
   }
 
   #tellState(): void {
@@ -430,11 +304,154 @@ export class Connection {
     try {
       this.#context.handlers.onStateChange!(this.session, state, previous);
     } catch (error) {
-      verdictOfError(error, this.#about("onStateChange"));
+      verdictOfError(error, {
+        ...{ context: this.#context, session: this.session },
+        name: "onStateChange",
+      });
     }
   }
 
-  #about(handler: string): VerdictContext {
-    return { log: this.#context.log, session: this.session.id, handler };
+  // Encryption.
+
+  /** Takes over a transport, and what it says of its encryption. */
+  #useTransport(transport: Transport): void {
+    this.#transport = transport;
+    this.session.tls = transport.tls;
+    this.#protocol.tls = transport.tls !== undefined;
+    this.#protocol.mechanisms = this.#authentication?.mechanisms ?? [];
+  }
+
+  /**
+   * TLS before the first byte, where the listener wants it. After a failure the
+   * session does not begin: no handler has been told of it.
+   */
+  async #secureFirst(): Promise<boolean> {
+    const { implicitTls, secure } = this.#context;
+    const transport = this.#transport;
+    this.#activity = "handshake";
+    try {
+      if (transport.handshake !== undefined) await transport.handshake();
+      else if (implicitTls && transport.tls === undefined) {
+        this.#useTransport(await secure!(transport));
+      }
+      return true;
+    } catch (error) {
+      noteTlsFailure(this.#context, this.session, error);
+      transport.close();
+      return false;
+    } finally {
+      this.#activity = "working";
+    }
+  }
+
+  /** TLS after STARTTLS. The peer's bytes so far are forgotten by the machine. */
+  async #startTls(): Promise<void> {
+    this.deadline = Infinity;
+    this.#activity = "handshake";
+    try {
+      this.#useTransport(await this.#context.secure!(this.#transport));
+    } catch (error) {
+      noteTlsFailure(this.#context, this.session, error);
+      this.#ended ??= { reason: "tls", reply: undefined };
+      throw error;
+    } finally {
+      this.#activity = "working";
+    }
+    this.#protocol.tlsStarted();
+    // A client that logged in in the clear has to do so again.
+    this.session.username = undefined;
+  }
+
+  // Ends: `end` and `abort` from outside, `#unwind` after an error, `#finish` after all.
+
+  /** The client has let its time pass, or a handler or a store has. */
+  timeOut(): void {
+    if (this.#giveUp !== undefined) {
+      noteNoAnswer(this.#context, this.session);
+      return this.#giveUp();
+    }
+    // A client that does not read is not told, either; nor is one told twice.
+    if (this.#activity === "reading" && this.#ended === undefined) {
+      const now = this.#context.now();
+      const { timeoutMs } = this.#context.limits;
+      this.deadline = now + Math.min(FAREWELL_MS, timeoutMs);
+      this.end(this.#deadlines.reply(now), "timeout");
+    } else {
+      this.deadline = Infinity;
+      this.abort("timeout");
+    }
+  }
+
+  /**
+   * The server is stopping: ends the session with 421 at once where no
+   * transaction is under way, else after it.
+   */
+  leave(): void {
+    this.#leaving = true;
+    // Nothing can be said during a handshake.
+    if (this.#activity === "handshake") return this.abort("shutdown");
+    if (this.#protocol.envelope === undefined) {
+      this.end(replies.shutdown, "shutdown");
+    }
+  }
+
+  /**
+   * Ends the session from outside, with `reply` if there is one: at once where
+   * the client is being waited for, else when the handler is done.
+   */
+  end(reply: SmtpReply | undefined, reason: CloseReason): void {
+    if (this.#ended !== undefined) return;
+    const isBusy = this.#activity !== "reading";
+    if (isBusy || this.#protocol.phase === "connecting") {
+      this.#pending ??= { reply, reason };
+      return;
+    }
+    this.#ended = { reply, reason };
+    const close = () => this.#transport.close();
+    if (reply === undefined) return close();
+    this.#transport.write(this.#protocol.asSaid(reply).octets)
+      .then(close, close);
+  }
+
+  /** Ends the session without waiting for anything, as a handler that is busy. */
+  abort(reason: CloseReason): void {
+    this.#ended ??= { reason, reply: undefined };
+    this.#transport.close();
+    this.#giveUp?.();
+  }
+
+  /**
+   * The loop broke off: the client went away, or a fault of our own. Carries out
+   * what the machine still wants done.
+   */
+  async #unwind(error: unknown): Promise<void> {
+    if (this.#ended === undefined && !isConnectionError(error)) {
+      noteFailure(this.#context, this.session, error);
+      this.#ended = { reason: "error", reply: undefined };
+    }
+    this.#ended ??= { reason: "disconnected", reply: undefined };
+    this.#protocol.close(undefined, this.#ended.reason);
+    for (;;) {
+      const { effect } = this.#protocol.next();
+      if (effect === "reset") await this.#bounded(this.#reception.reset());
+      if (effect === "close") return;
+    }
+  }
+
+  /** Lets everything go, and tells that the session is over. */
+  async #finish(): Promise<void> {
+    this.#transport.close();
+    this.#authentication?.end();
+    // A read that is still under way owns its buffer.
+    if (this.#activity !== "reading" && !this.#early.isPending) {
+      this.#buffers.giveBack();
+    }
+    const context = this.#context;
+    const { session } = this;
+    const end = this.#ended ??= { reason: "disconnected", reply: undefined };
+    if (context.handlers.onStateChange !== undefined) this.#tellState();
+    const told = callHandler(context, "onDisconnect", session, end.reason);
+    if (isPromise(told)) await this.#bounded(told);
+    noteEnd(context, session, end);
   }
 }

@@ -1,13 +1,11 @@
 /**
  * What the sessions of one listener have in common: made once by the server,
- * never changed by a session.
- *
- * What a session knows of relaying: whether its client may, and where mail for
- * other domains goes. The queue stands behind it and is none of the session's
- * business. Types only.
+ * never changed by a session. Relaying is part of it: whether a client may, and
+ * where mail for other domains goes; a session never sees the queue behind it.
+ * Types only.
  */
 
-import type { Logger, LogRecord } from "../log.ts";
+import type { Logger } from "../log.ts";
 import type { Cidr } from "../net/cidr.ts";
 import type { ListenerKind } from "../net/listen_options.ts";
 import type { Transport } from "../net/transport.ts";
@@ -38,7 +36,7 @@ export interface SessionContext {
   readonly store: MessageStore;
   /** Whether an address is for this server; every one is when not given. */
   readonly isLocal?: LocalTest | undefined;
-  /** Takes mail for addresses that are not; nobody's when not given. */
+  /** Takes mail for addresses that are not; they are refused when not given. */
   readonly relaying?: SessionRelaying | undefined;
   /** Whether a Received field is put in front of each message. */
   readonly addReceived: boolean;
@@ -62,9 +60,9 @@ export interface SessionContext {
   readonly delays: Pick<Delays, "wait">;
   /** Takes log records. */
   readonly log: Logger;
-  /** Whether anybody reads records of the level info: if not, none is made. */
+  /** Whether records of the level info are read: if not, none is made. */
   readonly verbose: boolean;
-  /** Whether anybody reads records of the level debug. */
+  /** Whether records of the level debug are read. */
   readonly debug: boolean;
   /** Encrypts a connection, the server's side; `undefined` without a certificate. */
   readonly secure?:
@@ -74,7 +72,7 @@ export interface SessionContext {
   readonly implicitTls: boolean;
   /** Where proxies are, whose connections begin with a PROXY header. */
   readonly proxies?: readonly Cidr[] | undefined;
-  /** Where those are who may say XCLIENT. */
+  /** Networks of clients that may say XCLIENT. */
   readonly xclients?: readonly Cidr[] | undefined;
   /** Log-ins, `undefined` where there are none. */
   readonly authentication: AuthenticationContext | undefined;
@@ -84,27 +82,11 @@ export interface SessionContext {
   now(): number;
 }
 
-/** Writes a record of the level info, if anybody reads those. */
-export function note(
-  context: SessionContext,
-  record: () => LogRecord,
-): void {
-  if (context.verbose) context.log(record());
-}
-
-/** Writes a record of the level debug, if anybody reads those. */
-export function noteDetail(
-  context: SessionContext,
-  record: () => LogRecord,
-): void {
-  if (context.debug) context.log(record());
-}
-
-/** Who wants to send mail elsewhere. */
+/** A client that wants to send mail elsewhere. */
 export interface RelayClient {
   /** The client's IP address. */
   readonly remoteAddress: string;
-  /** Who has logged in, `undefined` for nobody. */
+  /** The user that has logged in, if one has. */
   readonly username: string | undefined;
 }
 

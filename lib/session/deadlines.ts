@@ -32,8 +32,8 @@ export type TimeLimits =
     readonly contentTimeoutMs?: number | undefined;
   };
 
-/** How long one client is waited for. All times are in ms. */
-export class Patience {
+/** Until when one client is waited for. All times are in ms. */
+export class SessionDeadlines {
   readonly #limits: TimeLimits;
   /** When the command under way must be whole. */
   #commandEnd: number | undefined;
@@ -44,22 +44,13 @@ export class Patience {
   /** When a message must have come. */
   #mailEnd: number | undefined;
 
-  /** Nothing is waited for. */
   constructor(limits: TimeLimits) {
     this.#limits = limits;
   }
 
-  /** The client is waited for, for a command or for content: until when. */
-  wait(now: number, what: "command" | "content"): number {
-    const { timeoutMs, mailTimeoutMs, minBytesPerSecond } = this.#limits;
-    if (what === "content") {
-      this.#contentOver ??= now +
-        (this.#limits.contentTimeoutMs ?? Infinity);
-      const end = minBytesPerSecond === 0
-        ? now + timeoutMs
-        : this.#contentEnd ??= now + timeoutMs;
-      return Math.min(end, this.#contentOver);
-    }
+  /** A command is waited for: until when. */
+  command(now: number): number {
+    const { timeoutMs, mailTimeoutMs } = this.#limits;
     this.#contentEnd = undefined;
     this.#contentOver = undefined;
     this.#mailEnd ??= now + mailTimeoutMs;
@@ -67,8 +58,18 @@ export class Patience {
     return Math.min(this.#commandEnd, this.#mailEnd);
   }
 
+  /** Content is waited for, or what stands between its chunks: until when. */
+  content(now: number): number {
+    const { timeoutMs, minBytesPerSecond, contentTimeoutMs } = this.#limits;
+    this.#contentOver ??= now + (contentTimeoutMs ?? Infinity);
+    const end = minBytesPerSecond === 0
+      ? now + timeoutMs
+      : this.#contentEnd ??= now + timeoutMs;
+    return Math.min(end, this.#contentOver);
+  }
+
   /** The client is written to: until when it must have read. */
-  write(now: number): number {
+  writing(now: number): number {
     this.#commandEnd = undefined;
     return now + this.#limits.timeoutMs;
   }
@@ -95,7 +96,7 @@ export class Patience {
   }
 
   /** The server itself has taken `ms`, and the client could do nothing. */
-  excuse(ms: number): void {
+  extend(ms: number): void {
     if (this.#contentEnd !== undefined) this.#contentEnd += ms;
     if (this.#contentOver !== undefined) this.#contentOver += ms;
     if (this.#mailEnd !== undefined) this.#mailEnd += ms;

@@ -20,7 +20,7 @@ import type { Address } from "../protocol/address.ts";
 import type { MessageHeaders } from "../protocol/headers.ts";
 import type { MailParameters, RcptParameters } from "../protocol/parameters.ts";
 import type { SmtpError, SmtpReply } from "../protocol/reply.ts";
-import type { CloseReason } from "../protocol/server/effects.ts";
+import type { CloseReason, ServerAsk } from "../protocol/server/effects.ts";
 import type { RelayHooks } from "../queue/options.ts";
 import type { Relay } from "../queue/relay.ts";
 import type { PeerCertificate } from "../client/options.ts";
@@ -219,32 +219,186 @@ export interface SmtpHandlers extends RelayHooks {
   ): MaybePromise<boolean | void>;
 }
 
-/** Every handler there is: one that is missing here, or is none, does not compile. */
-const HANDLERS: Readonly<Record<keyof SmtpHandlers, true>> = {
-  onConnect: true,
-  onCommand: true,
-  onHelo: true,
-  onAuthenticate: true,
-  onMailFrom: true,
-  onRcptTo: true,
-  onMessageStart: true,
-  onHeaders: true,
-  onMessage: true,
-  onReset: true,
-  onDisconnect: true,
-  onVerify: true,
-  onExpand: true,
-  onStateChange: true,
-  onRelayCertificate: true,
-  onRelayStateChange: true,
-  onRelayDone: true,
-  onRelayError: true,
+/** What a handler gets after the session, by the word of {@linkcode HANDLERS}. */
+export interface HandlerArguments {
+  /** A line, a name, a reason or a state. */
+  readonly text: string;
+  readonly address: Address;
+  readonly parameters: MailParameters | RcptParameters;
+  /** The message, its content not yet there. */
+  readonly message: Message;
+  /** The message with its whole content. */
+  readonly content: Message;
+  readonly headers: MessageHeaders;
+  readonly credentials: Credentials;
+}
+
+/** The handlers about sessions; the others are about relaying. */
+export type SessionHandlerName = Exclude<
+  keyof SmtpHandlers,
+  `onRelay${string}`
+>;
+
+/** What a handler about sessions is called with, the session first. */
+export type ArgumentsOf<N extends SessionHandlerName> = Parameters<
+  Required<SmtpHandlers>[N]
+>;
+
+/** The questions of the machine that a handler may answer; those within AUTH are part of "auth". */
+export type HandlerAsk = Exclude<ServerAsk["ask"], "authLine">;
+
+type Word<T> = {
+  [W in keyof HandlerArguments]: T extends HandlerArguments[W] ? W : never;
+}[keyof HandlerArguments];
+
+type Words<A extends readonly unknown[]> = A extends
+  readonly [unknown, ...infer R] ? { readonly [I in keyof R]: Word<R[I]> }
+  : never;
+
+/** What is known of one handler about sessions. */
+interface SessionHandler<
+  A extends readonly (keyof HandlerArguments)[] =
+    readonly (keyof HandlerArguments)[],
+> {
+  readonly about: "session";
+  /** The machine's question that it answers. */
+  readonly ask?: HandlerAsk;
+  /** What it gets after the session. */
+  readonly args: A;
+  /**
+   * What is made of its answer: a verdict, the verdict or the lines of a reply,
+   * the command line to run, whether a log-in is right. Nothing, after it is
+   * done, or without a wait for it.
+   */
+  readonly answer: "verdict" | "lines" | "command" | "login" | "done" | "none";
+}
+
+/**
+ * Every handler there is. Whatever goes over all handlers goes over this table:
+ * what the machine asks, what crosses threads, the names that a program may use.
+ * A handler that is missing here, or is none, does not compile.
+ */
+const TABLE = {
+  onConnect: { about: "session", ask: "connect", args: [], answer: "verdict" },
+  onCommand: {
+    about: "session",
+    ask: "command",
+    args: ["text"],
+    answer: "command",
+  },
+  onHelo: { about: "session", ask: "helo", args: ["text"], answer: "verdict" },
+  onAuthenticate: {
+    about: "session",
+    ask: "auth",
+    args: ["credentials"],
+    answer: "login",
+  },
+  onMailFrom: {
+    about: "session",
+    ask: "mail",
+    args: ["address", "parameters"],
+    answer: "verdict",
+  },
+  onRcptTo: {
+    about: "session",
+    ask: "rcpt",
+    args: ["address", "parameters"],
+    answer: "verdict",
+  },
+  onMessageStart: {
+    about: "session",
+    ask: "messageStart",
+    args: ["message"],
+    answer: "verdict",
+  },
+  onHeaders: {
+    about: "session",
+    args: ["message", "headers"],
+    answer: "verdict",
+  },
+  onMessage: {
+    about: "session",
+    ask: "message",
+    args: ["content"],
+    answer: "verdict",
+  },
+  onReset: { about: "session", args: [], answer: "done" },
+  onDisconnect: { about: "session", args: ["text"], answer: "done" },
+  onVerify: {
+    about: "session",
+    ask: "verify",
+    args: ["text"],
+    answer: "lines",
+  },
+  onExpand: {
+    about: "session",
+    ask: "expand",
+    args: ["text"],
+    answer: "lines",
+  },
+  onStateChange: { about: "session", args: ["text", "text"], answer: "none" },
+  onRelayCertificate: { about: "relay" },
+  onRelayStateChange: { about: "relay" },
+  onRelayDone: { about: "relay" },
+  onRelayError: { about: "relay" },
+} as const satisfies {
+  readonly [N in keyof SmtpHandlers]-?: N extends SessionHandlerName
+    ? SessionHandler<Words<ArgumentsOf<N>>>
+    : { readonly about: "relay" };
 };
-const HANDLER_NAMES: readonly string[] = Object.keys(HANDLERS);
+
+/** The handlers about sessions. */
+export const HANDLERS: Readonly<Record<SessionHandlerName, SessionHandler>> =
+  TABLE;
+
+const HANDLER_NAMES = Object.keys(TABLE) as (keyof SmtpHandlers)[];
+
+const SESSION_HANDLERS = HANDLER_NAMES.filter(isAboutSession);
+
+function isAboutSession(name: keyof SmtpHandlers): name is SessionHandlerName {
+  return TABLE[name].about === "session";
+}
+
+/** The handlers about sessions that a program has set. */
+export function sessionHandlersOf(
+  handlers: SmtpHandlers,
+): readonly SessionHandlerName[] {
+  return SESSION_HANDLERS.filter((name) => handlers[name] !== undefined);
+}
+
+/** The questions that the table has a handler for: all that the machine asks, or this does not compile. */
+type Answered = Extract<
+  typeof TABLE[SessionHandlerName],
+  { readonly ask: HandlerAsk }
+>["ask"];
+
+/** Which of the machine's questions a program has a handler for. */
+export function askedOf(
+  handlers: SmtpHandlers,
+): Readonly<Record<HandlerAsk, boolean>> {
+  const asked: Partial<Record<Answered, boolean>> = {};
+  for (const name of SESSION_HANDLERS) {
+    const handler = TABLE[name];
+    if ("ask" in handler) asked[handler.ask] = handlers[name] !== undefined;
+  }
+  return asked as Record<Answered, boolean>;
+}
+
+/** Calls a handler by its name, if the program has set it. */
+export function invoke(
+  handlers: SmtpHandlers,
+  name: SessionHandlerName,
+  args: readonly unknown[],
+): unknown {
+  const all = handlers as Readonly<
+    Record<string, ((...args: readonly unknown[]) => unknown) | undefined>
+  >;
+  return all[name]?.(...args);
+}
 
 /** Whether a handler has this name. */
 export function isHandler(name: string): boolean {
-  return Object.hasOwn(HANDLERS, name);
+  return Object.hasOwn(TABLE, name);
 }
 
 /**

@@ -10,7 +10,8 @@
 import type { SocketAddress } from "../net/transport.ts";
 import type { ServerProtocol } from "../protocol/server/protocol.ts";
 import type { XclientAttributes } from "../protocol/xclient.ts";
-import { note, type SessionContext } from "./context.ts";
+import type { SessionContext } from "./context.ts";
+import { noteImpersonation } from "./log.ts";
 import type { SessionInit, SmtpSession } from "./session.ts";
 
 /** What becomes another client's. */
@@ -29,7 +30,7 @@ export function mayImpersonate(
   session: SmtpSession,
 ): boolean {
   return context.xclients !== undefined &&
-    context.xclients.some((it) => it.contains(session.remoteAddress));
+    context.xclients.some((network) => network.contains(session.remoteAddress));
 }
 
 /** Makes the session that of the client that the attributes name. */
@@ -47,13 +48,7 @@ export function impersonate(
   init.local = changed(init.local, { address: destaddr, port: destport });
   session.username = login === "[UNAVAILABLE]" ? undefined : login;
   protocol.mayImpersonate = mayImpersonate(context, session);
-  note(context, () => ({
-    level: "info",
-    event: "connect",
-    message: `Client is ${session.remoteAddress}, as ${before} says by XCLIENT`,
-    session: session.id,
-    fields: { address: session.remoteAddress, port: session.remotePort },
-  }));
+  noteImpersonation(context, session, before);
 }
 
 /** The client's host name, where the one in front has told it. */

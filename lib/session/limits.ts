@@ -1,16 +1,16 @@
 /**
- * Decides, per client address, who may connect and how much may be sent: the one
- * owner of these counts. The threads of a server have one each, on the same
- * memory. It makes no reply, waits for nothing and never looks at what is sent.
+ * Decides, per client address, which clients may connect and how much they may
+ * send: the one owner of these counts. It makes no reply, waits for nothing and
+ * never looks at what is sent.
  *
  * A minute begins with the first thing that is counted in it; what was refused
- * is not counted, so who goes on trying is let in again with the next one.
+ * is not counted, so a client that goes on trying is let in again with the next.
  *
- * How many sessions a server has at once, over all its threads. One number a
- * thread, in memory that all of them see: counting costs no message.
- *
- * Which addresses one thread has open connections from, in memory that outlives
- * the thread: when it ends by a fault, they can be counted out for it.
+ * The threads of a server have one {@linkcode AddressLimiter} each, on the same
+ * memory: the counts per address, one number of sessions a thread
+ * ({@linkcode SessionCount}), and the addresses that each thread has open
+ * connections from ({@linkcode TicketLedger}), so that they can be counted out
+ * when it ends by a fault. Counting costs no message between threads.
  */
 
 import { type IpBytes, parseUnmapped } from "../protocol/ip.ts";
@@ -130,7 +130,7 @@ export class AddressLimiter implements AddressLimits {
     const bytes = parseUnmapped(address);
     // What has no address, as a pair in memory, is the program's own.
     if (bytes === undefined) return EXEMPT;
-    if (this.limits.exempt.some((it) => it.contains(address))) return EXEMPT;
+    if (this.limits.exempt.some((one) => one.contains(address))) return EXEMPT;
     if (this.#ledger?.isFull) return "maxConnections";
     const table = this.#table;
     table.lock();

@@ -20,10 +20,6 @@
  * once would guess a thousand times before the first failure is known. An
  * attempt that could go past a budget that way waits until that is clear; a
  * network that has logged in is no exception to the budget of its pair.
- *
- * A map that never grows past its bound: what has been quiet longest is
- * forgotten for what is new. For counts that a client could otherwise fill the
- * memory with.
  */
 
 import { customerOf } from "../protocol/ip.ts";
@@ -254,7 +250,11 @@ function pairKey(attempt: LoginAttempt): string {
  */
 const CHANGES = 1024;
 
-/** A map of the entries that were set last. */
+/**
+ * A map that never grows past its bound: what has been quiet longest is
+ * forgotten for what is new. For counts that a client could otherwise fill the
+ * memory with.
+ */
 export class BoundedMap<T> {
   readonly #bound: number;
   readonly #entries = new Map<string, T>();

@@ -3,44 +3,70 @@
  * filled as the content comes, decided on and kept at the end. It owns the
  * message until the final reply and drops it whatever happens.
  *
- * A message coming in: puts its header right, leaves out the fields that must
- * not go on, holds the header block back until it is complete and decided on,
- * where somebody decides or it is to be completed, and hands the rest on as it
- * comes.
+ * On its way in the content loses the fields that must not go on. The header
+ * block is held back until it is complete where `onHeaders` decides on it or it
+ * is to be completed; the rest goes on as it comes. The block is limited: it is
+ * held in memory, and a client could send nothing else for ever.
  *
- * The header block is limited: it is held in memory, and a client could send
- * nothing else for ever.
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.4 | RFC 5321 section 4.4} (Received),
+ * {@link https://www.rfc-editor.org/rfc/rfc6409#section-8 | RFC 6409 section 8} (submission)
  */
 
-import { describeError } from "../log.ts";
 import { Message } from "../message/message.ts";
+import { FieldFilter, HeaderEdit } from "../protocol/content_edits.ts";
 import { asciiDomain } from "../protocol/domain.ts";
+import { findHeaderEnd, MessageHeaders } from "../protocol/headers.ts";
 import { replies } from "../protocol/replies.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 import type { Verdict } from "../protocol/server/effects.ts";
 import type { ServerProtocol } from "../protocol/server/protocol.ts";
-import { formatDate, formatReceived, protocolName } from "../protocol/trace.ts";
-import { note, type SessionContext } from "./context.ts";
-import { toldName } from "./impersonation.ts";
-import { keep } from "./accept.ts";
-import type { SmtpSession } from "./session.ts";
-import { ask, isPromise, isRefusal, verdictOfError } from "./verdicts.ts";
-import { FieldFilter, HeaderEdit } from "../protocol/content_edits.ts";
-import { findHeaderEnd, MessageHeaders } from "../protocol/headers.ts";
 import {
   BLIND_FIELDS,
   completeHeaders,
   type Completion,
 } from "../protocol/submission_fields.ts";
+import { formatDate, formatReceived, protocolName } from "../protocol/trace.ts";
+import { commitMessage } from "./accept.ts";
+import type { SessionContext } from "./context.ts";
+import { toldName } from "./impersonation.ts";
+import { noteAccepted, noteContentFailure, noteRefusedMessage } from "./log.ts";
+import type { SmtpSession } from "./session.ts";
+import {
+  callHandler,
+  isPromise,
+  isRefusal,
+  verdictOfError,
+} from "./verdicts.ts";
+
+/** Largest header block that is held back, its blank line included, in bytes: 256 KiB. */
+const HEADER_LIMIT = 262144;
+
+const headerTooLarge = new SmtpReply(552, "Header exceeds 256 KiB", {
+  enhanced: "5.3.4",
+});
+
+const NOTHING = new Uint8Array(0);
+const BLANK_LINE = new Uint8Array([13, 10]);
+
+/** The message whose content comes in, and what is done with the bytes. */
+interface Incoming {
+  readonly message: Message;
+  /** Whether the bytes go nowhere: they are not even kept in memory. */
+  readonly isIdle: boolean;
+  readonly edit: HeaderEdit;
+  /** Leaves out the fields that name blind recipients. */
+  readonly blind: FieldFilter | undefined;
+  /** The header block, until it is decided on. */
+  held: HeldHeader | undefined;
+}
 
 /** Takes in the messages of one session, one after the other. */
 export class Reception {
   readonly #context: SessionContext;
   readonly #session: SmtpSession;
   readonly #protocol: ServerProtocol;
-  #intake: Intake | undefined;
+  #incoming: Incoming | undefined;
 
-  /** @param context What the sessions of the listener have in common */
   constructor(
     context: SessionContext,
     ends: { readonly session: SmtpSession; readonly protocol: ServerProtocol },
@@ -50,53 +76,36 @@ export class Reception {
     this.#protocol = ends.protocol;
   }
 
+  // The beginning.
+
   /** The envelope is complete: makes the message and asks whether its content may come. */
   start(): Verdict | Promise<Verdict> {
-    const { handlers } = this.#context;
+    const context = this.#context;
+    const session = this.#session;
     const message = this.#newMessage();
-    this.#session.message = message;
-    if (handlers.onMessageStart === undefined) {
-      return this.#begin(message, undefined);
-    }
-    const verdict = ask(
-      () => handlers.onMessageStart!(this.#session, message),
-      this.#about("onMessageStart"),
-    );
+    session.message = message;
+    const verdict = callHandler(context, "onMessageStart", session, message);
     return isPromise(verdict)
-      ? verdict.then((it) => this.#begin(message, it))
+      ? verdict.then((known) => this.#begin(message, known))
       : this.#begin(message, verdict);
   }
 
   #begin(message: Message, verdict: Verdict): Verdict {
-    if (isRefusal(verdict)) {
-      this.#session.message = undefined;
-    } else {
-      this.#intake = new Intake(message, {
-        collect: this.#isWanted(message),
-        check: this.#headerCheck(message),
-        ...this.#submissionEdits(message),
-      });
-    }
+    if (isRefusal(verdict)) this.#session.message = undefined;
+    else this.#incoming = this.#newIncoming(message);
     return verdict;
   }
 
-  /** What is done to the header of a message that is submitted (RFC 6409 section 8). */
-  #submissionEdits(
-    message: Message,
-  ): Pick<IntakeOptions, "complete" | "dropBlind"> | undefined {
-    const { kind, complete, hostname } = this.#context;
-    const dropBlind = kind === "submission" || this.#protocol.authenticated;
-    if (!dropBlind && complete === undefined) return undefined;
+  #newIncoming(message: Message): Incoming {
+    const { kind, complete, handlers } = this.#context;
+    const isIdle = handlers.onHeaders === undefined && !this.#isWanted(message);
+    const isHeld = !isIdle &&
+      (handlers.onHeaders !== undefined || complete !== undefined);
+    const isSubmitted = kind === "submission" || this.#protocol.authenticated;
     return {
-      dropBlind,
-      complete: complete && (() => ({
-        date: formatDate(
-          message.receivedAt.getTime(),
-          -message.receivedAt.getTimezoneOffset(),
-        ),
-        messageId: `<${message.id}@${asciiDomain(hostname)}>`,
-        domain: complete.domain,
-      })),
+      ...{ message, isIdle, edit: new HeaderEdit() },
+      blind: isSubmitted ? new FieldFilter(BLIND_FIELDS) : undefined,
+      held: isHeld ? new HeldHeader() : undefined,
     };
   }
 
@@ -152,24 +161,20 @@ export class Reception {
       store.kind !== "discard";
   }
 
-  #headerCheck(message: Message): HeaderCheck | undefined {
-    const { handlers } = this.#context;
-    if (handlers.onHeaders === undefined) return undefined;
-    return (headers) =>
-      ask(
-        () => handlers.onHeaders!(this.#session, message, headers),
-        this.#about("onHeaders"),
-      );
-  }
+  // The content.
 
   /** Takes body bytes, which are free again when the result is there. */
   take(bytes: Uint8Array): void | Promise<void> {
-    if (this.#intake === undefined) return;
+    const incoming = this.#incoming;
+    if (incoming === undefined || incoming.isIdle) return;
+    const { edit, blind } = incoming;
     try {
-      const verdict = this.#intake.write(bytes);
+      // Blind recipients first: a line that is no field hides none behind it.
+      const kept = edit.take(blind?.take(bytes) ?? bytes);
+      const verdict = this.#write(incoming, kept);
       if (!isPromise(verdict)) return this.#refuse(verdict);
       return verdict.then(
-        (it) => this.#refuse(it),
+        (known) => this.#refuse(known),
         (error) => this.#cannotKeep(error),
       );
     } catch (error) {
@@ -177,8 +182,116 @@ export class Reception {
     }
   }
 
+  /** Hands bytes on, or holds them back; the verdict may refuse the message. */
+  #write(
+    incoming: Incoming,
+    bytes: Uint8Array,
+  ): Verdict | Promise<Verdict> {
+    if (bytes.length === 0) return undefined;
+    const { held, message } = incoming;
+    if (held === undefined) return written(message.body.write(bytes));
+    const end = held.take(bytes);
+    if (end === "too-large") {
+      if (this.#context.handlers.onHeaders !== undefined) return headerTooLarge;
+      // A header too large to be completed goes on as it is.
+      incoming.held = undefined;
+      return written(message.body.write(held.bytes));
+    }
+    return end === undefined
+      ? undefined
+      : this.#decide(incoming, held, { end, isWhole: true });
+  }
+
+  /** The content is complete: what is still held back goes on. */
+  #writeRest(
+    incoming: Incoming,
+  ): Verdict | Promise<Verdict> {
+    const { edit, blind } = incoming;
+    const rest = edit.take(blind?.end() ?? NOTHING);
+    const last = edit.end();
+    const isPlain = rest.length === 0 && last.length === 0 &&
+      incoming.held === undefined;
+    return isPlain ? undefined : this.#writeLast(incoming, [rest, last]);
+  }
+
+  async #writeLast(
+    incoming: Incoming,
+    pieces: readonly Uint8Array[],
+  ): Promise<Verdict> {
+    for (const piece of pieces) {
+      const verdict = await this.#write(incoming, piece);
+      if (verdict !== undefined) return verdict;
+    }
+    const { held } = incoming;
+    if (held === undefined) return undefined;
+    const end = held.bytes.length;
+    return await this.#decide(incoming, held, { end, isWhole: false });
+  }
+
+  /**
+   * Completes the header block, has `onHeaders` decide on it, and hands it on.
+   *
+   * @param block Where it ends, and whether in its blank line
+   */
+  async #decide(
+    incoming: Incoming,
+    held: HeldHeader,
+    block: { readonly end: number; readonly isWhole: boolean },
+  ): Promise<Verdict> {
+    const { message } = incoming;
+    const { end, isWhole } = block;
+    const { bytes } = held;
+    incoming.held = undefined;
+    const headers = MessageHeaders.parse(bytes.subarray(0, end), {
+      utf8: message.parameters.smtpUtf8 === true,
+    });
+    this.#complete(message, headers);
+    const verdict = await callHandler(
+      this.#context,
+      "onHeaders",
+      this.#session,
+      message,
+      headers,
+    );
+    // Edits that come later would be lost.
+    headers.freeze();
+    if (isRefusal(verdict)) return verdict;
+    const { body } = message;
+    if (headers.changed) {
+      const changed = headers.encode();
+      await body.write(changed);
+      // Text without an empty line before it has got one: none behind it.
+      if (isWhole || findHeaderEnd(changed, 0) < 0) {
+        await body.write(BLANK_LINE);
+      }
+    } else {
+      await body.write(bytes.subarray(0, end));
+    }
+    await body.write(bytes.subarray(end));
+    return undefined;
+  }
+
+  /** Completes a header; a field with a line that cannot be written stays as it is, and so do those behind it. */
+  #complete(message: Message, headers: MessageHeaders): void {
+    const { complete, hostname } = this.#context;
+    if (complete === undefined) return;
+    const { receivedAt } = message;
+    const completion: Completion = {
+      date: formatDate(receivedAt.getTime(), -receivedAt.getTimezoneOffset()),
+      messageId: `<${message.id}@${asciiDomain(hostname)}>`,
+      domain: complete.domain,
+    };
+    try {
+      completeHeaders(headers, completion);
+    } catch (error) {
+      if (!(error instanceof RangeError || error instanceof TypeError)) {
+        throw error;
+      }
+    }
+  }
+
   /** Refuses the message for its content, if the verdict says so; it is read to its end. */
-  #refuse(verdict: Verdict | void): void | Promise<void> {
+  #refuse(verdict: Verdict): void | Promise<void> {
     if (!isRefusal(verdict)) return;
     const reply = verdict instanceof SmtpReply
       ? verdict
@@ -192,49 +305,41 @@ export class Reception {
 
   /** The temporary file could not be written: the client is to try again. */
   #cannotKeep(error: unknown): void | Promise<void> {
-    this.#context.log({
-      level: "error",
-      event: "error",
-      message: "Cannot keep the content of a message while it comes in",
-      session: this.#session.id,
-      error: describeError(error),
-    });
+    noteContentFailure(this.#context, this.#session, error);
     return this.#refuse(replies.storageFull);
   }
 
+  // The end.
+
   /** The content is complete: the final verdict, once every store has it safely. */
   finish(): Verdict | Promise<Verdict> {
-    const intake = this.#intake;
-    if (intake === undefined) return "deny";
-    // With nobody to see it there is nothing to wait for.
-    return intake.isIdle ? this.#accept(intake.message) : this.#finish(intake);
+    const incoming = this.#incoming;
+    if (incoming === undefined) return "deny";
+    // Where the bytes go nowhere there is nothing to wait for.
+    return incoming.isIdle
+      ? this.#accept(incoming.message)
+      : this.#finish(incoming);
   }
 
-  async #finish(intake: Intake): Promise<Verdict> {
-    const { message } = intake;
-    const { handlers, profile } = this.#context;
+  async #finish(incoming: Incoming): Promise<Verdict> {
+    const { message } = incoming;
+    const context = this.#context;
+    const session = this.#session;
     try {
-      let verdict = await intake.end();
-      if (verdict === undefined && handlers.onMessage !== undefined) {
-        verdict = await ask(
-          () => handlers.onMessage!(this.#session, message),
-          this.#about("onMessage"),
-        );
+      let verdict = await this.#writeRest(incoming);
+      if (verdict === undefined) {
+        const asked = callHandler(context, "onMessage", session, message);
+        verdict = isPromise(asked) ? await asked : asked;
       }
       if (!isRefusal(verdict)) {
-        const failure = await keep(message, {
-          ...this.#context,
-          partial: profile.protocol === "lmtp",
-          session: this.#session.id,
-          ownIp: this.#session.localAddress,
-        });
+        const failure = await commitMessage(message, context, session);
         if (failure === undefined) return this.#accept(message, verdict);
         verdict = failure;
       }
-      this.#tellRefused(message.id);
+      noteRefusedMessage(context, session, message.id);
       return verdict;
     } catch (error) {
-      return verdictOfError(error, this.#about("onMessage"));
+      return verdictOfError(error, { context, session, name: "onMessage" });
     } finally {
       await this.#forget();
       // Accepted, it is no longer the session's; its temporary file still is.
@@ -244,239 +349,81 @@ export class Reception {
 
   #accept(message: Message, verdict?: Verdict): Verdict {
     this.#session.messages++;
-    this.#intake = undefined;
+    this.#incoming = undefined;
     this.#session.message = undefined;
-    note(this.#context, () => ({
-      level: "info",
-      event: "message",
-      message: "Accepted message",
-      session: this.#session.id,
-      fields: {
-        id: message.id,
-        from: message.from.toString(),
-        to: message.recipients.map((it) => it.address).join(", "),
-        size: this.#protocol.bodySize,
-      },
-    }));
+    const size = this.#protocol.bodySize;
+    noteAccepted(this.#context, this.#session, { message, size });
     return verdict ??
       new SmtpReply(250, `Message accepted as ${message.id}`, {
         enhanced: "2.0.0",
       });
   }
 
-  #tellRefused(what: string): void {
-    note(this.#context, () => ({
-      level: "info",
-      event: "refused",
-      message: `Refused message: ${what}`,
-      session: this.#session.id,
-      fields: { address: this.#session.remoteAddress },
-    }));
-  }
-
   /** Forgets the content of a message that is refused while it comes in. */
   async drop(refusal: SmtpReply): Promise<void> {
-    if (this.#intake === undefined) return;
-    this.#tellRefused(refusal.toString());
+    if (this.#incoming === undefined) return;
+    noteRefusedMessage(this.#context, this.#session, refusal.toString());
     await this.#forget();
   }
 
   /** The transaction is over without a message. */
   async reset(): Promise<void> {
     await this.#forget();
-    const { handlers } = this.#context;
-    if (handlers.onReset === undefined) return;
-    await ask(
-      () => handlers.onReset!(this.#session),
-      this.#about("onReset"),
-    );
+    const told = callHandler(this.#context, "onReset", this.#session);
+    if (isPromise(told)) await told;
   }
 
   async #forget(): Promise<void> {
-    const message = this.#intake?.message ?? this.#session.message;
-    this.#intake = undefined;
+    const message = this.#incoming?.message ?? this.#session.message;
+    this.#incoming = undefined;
     this.#session.message = undefined;
     await message?.discard();
   }
-
-  #about(handler: string): Parameters<typeof ask>[1] {
-    const { log } = this.#context;
-    return { log, session: this.#session.id, handler };
-  }
 }
 
-/** Largest header block that `onHeaders` gets, its blank line included, in bytes: 256 KiB. */
-const HEADER_LIMIT = 262144;
-
-const headerTooLarge = new SmtpReply(552, "Header exceeds 256 KiB", {
-  enhanced: "5.3.4",
-});
-
-const NOTHING = new Uint8Array(0);
-const BLANK_LINE = new Uint8Array([13, 10]);
-
-/** Decides on a header block. */
-export type HeaderCheck = (
-  headers: MessageHeaders,
-) => Verdict | Promise<Verdict>;
-
-/** What is done with the bytes of a message. */
-export interface IntakeOptions {
-  /** Whether anybody will want them. */
-  readonly collect: boolean;
-  /** Decides on the header. */
-  readonly check: HeaderCheck | undefined;
-  /** Whether the fields that name blind recipients are left out. */
-  readonly dropBlind?: boolean | undefined;
-  /** What the header is completed with; it stays as it is when not given. */
-  readonly complete?: (() => Completion) | undefined;
+/** A write refuses nothing. */
+function written(
+  writing: void | Promise<void>,
+): Promise<undefined> | undefined {
+  return writing as Promise<undefined> | undefined;
 }
 
-/** One message coming in. */
-class Intake {
-  /** The message. */
-  readonly message: Message;
-  readonly #collect: boolean;
-  readonly #check: HeaderCheck | undefined;
-  readonly #complete: (() => Completion) | undefined;
-  readonly #header = new HeaderEdit();
-  readonly #blind: FieldFilter | undefined;
-  /** What is held back; its storage has room to grow. */
-  #head: Uint8Array<ArrayBuffer> | undefined;
-  /** Bytes of it in use. */
+/** A header block that is held back until it is complete. */
+class HeldHeader {
+  /** Has room to grow. */
+  #storage: Uint8Array<ArrayBuffer> = NOTHING;
   #used = 0;
   #searched = 0;
 
-  /**
-   * @param message Takes the bytes
-   * @param options What is done with its bytes
-   */
-  constructor(message: Message, options: IntakeOptions) {
-    this.message = message;
-    this.#collect = options.collect;
-    this.#check = options.check;
-    this.#complete = options.complete;
-    if (options.dropBlind) this.#blind = new FieldFilter(BLIND_FIELDS);
-    if (this.isIdle) return;
-    if (this.#check !== undefined || this.#complete !== undefined) {
-      this.#head = new Uint8Array(0);
-    }
+  /** All that has come: the block, and what came with its end. */
+  get bytes(): Uint8Array {
+    return this.#storage.subarray(0, this.#used);
   }
 
-  /** Whether the bytes go nowhere: nobody wants them. */
-  get isIdle(): boolean {
-    return !this.#collect && this.#check === undefined;
-  }
-
-  /**
-   * Takes body bytes, which are free again when the result is there: a
-   * verdict that refuses the message, or nothing.
-   */
-  write(bytes: Uint8Array): Verdict | Promise<Verdict> {
-    if (this.isIdle) return undefined;
-    // Blind recipients first: a line that is no field hides none behind it.
-    return this.#take(this.#header.take(this.#blind?.take(bytes) ?? bytes));
-  }
-
-  #take(bytes: Uint8Array): Verdict | Promise<Verdict> {
-    if (bytes.length === 0) return undefined;
-    return this.#head === undefined
-      ? this.#forward(bytes)
-      : this.#gather(bytes);
-  }
-
-  #forward(bytes: Uint8Array): Promise<undefined> | undefined {
-    return this.message.body.write(bytes)?.then(() => undefined);
-  }
-
-  /** The content is complete. */
-  end(): Verdict | Promise<Verdict> {
-    const held = this.#header.take(this.#blind?.end() ?? NOTHING);
-    const last = this.#header.end();
-    const isPlain = held.length === 0 && last.length === 0 &&
-      this.#head === undefined;
-    return isPlain ? undefined : this.#finish(held, last);
-  }
-
-  async #finish(held: Uint8Array, last: Uint8Array): Promise<Verdict> {
-    let verdict = await this.#take(held);
-    verdict ??= await this.#take(last);
-    if (isRefusal(verdict) || this.#head === undefined) return verdict;
-    return await this.#decide(this.#used, { isWhole: false });
-  }
-
-  #gather(bytes: Uint8Array): Verdict | Promise<Verdict> {
-    const head = this.#append(bytes);
-    const end = findHeaderEnd(head, this.#searched);
+  /** Adds bytes; where the block ends, once it is complete. */
+  take(bytes: Uint8Array): number | "too-large" | undefined {
+    this.#append(bytes);
+    const all = this.bytes;
+    const end = findHeaderEnd(all, this.#searched);
     // Without an end in what is here, it can only come behind.
-    if (end < 0 ? head.length >= HEADER_LIMIT : end > HEADER_LIMIT) {
-      return this.#check === undefined ? this.#giveUp() : headerTooLarge;
+    if (end < 0 ? all.length >= HEADER_LIMIT : end > HEADER_LIMIT) {
+      return "too-large";
     }
-    if (end >= 0) return this.#decide(end, { isWhole: true });
+    if (end >= 0) return end;
     // The blank line may begin in what is here already.
-    this.#searched = Math.max(0, head.length - 3);
+    this.#searched = Math.max(0, all.length - 3);
     return undefined;
   }
 
-  /** Adds to what is held; returns all of it. */
-  #append(bytes: Uint8Array): Uint8Array {
-    const before = this.#used;
-    const used = before + bytes.length;
-    let head = this.#head!;
-    if (used > head.length) {
+  #append(bytes: Uint8Array): void {
+    const used = this.#used + bytes.length;
+    if (used > this.#storage.length) {
       // Doubled, or a header that comes in small packets would be copied with each.
-      const grown = new Uint8Array(Math.max(used, 2 * head.length));
-      grown.set(head.subarray(0, before));
-      this.#head = head = grown;
+      const grown = new Uint8Array(Math.max(used, 2 * this.#storage.length));
+      grown.set(this.bytes);
+      this.#storage = grown;
     }
-    head.set(bytes, before);
+    this.#storage.set(bytes, this.#used);
     this.#used = used;
-    return head.subarray(0, used);
-  }
-
-  /** A header too large to be completed goes on as it is. */
-  #giveUp(): Promise<undefined> | undefined {
-    const head = this.#head!.subarray(0, this.#used);
-    this.#head = undefined;
-    return this.#forward(head);
-  }
-
-  /** @param options `isWhole`: whether the block ends in its blank line */
-  async #decide(
-    end: number,
-    { isWhole }: { readonly isWhole: boolean },
-  ): Promise<Verdict> {
-    const head = this.#head!.subarray(0, this.#used);
-    this.#head = undefined;
-    const headers = MessageHeaders.parse(head.subarray(0, end), {
-      utf8: this.message.parameters.smtpUtf8 === true,
-    });
-    if (this.#complete !== undefined) complete(headers, this.#complete());
-    const verdict = await this.#check?.(headers);
-    // Edits that come later would be lost.
-    headers.freeze();
-    if (isRefusal(verdict)) return verdict;
-    const { body } = this.message;
-    if (headers.changed) {
-      const block = headers.encode();
-      await body.write(block);
-      // Text without an empty line before it has got one: none behind it.
-      if (isWhole || findHeaderEnd(block, 0) < 0) await body.write(BLANK_LINE);
-    } else {
-      await body.write(head.subarray(0, end));
-    }
-    await body.write(head.subarray(end));
-    return undefined;
-  }
-}
-
-/** Completes a header; a field with a line that cannot be written stays as it is, and so do those behind it. */
-function complete(headers: MessageHeaders, completion: Completion): void {
-  try {
-    completeHeaders(headers, completion);
-  } catch (error) {
-    if (!(error instanceof RangeError || error instanceof TypeError)) {
-      throw error;
-    }
   }
 }

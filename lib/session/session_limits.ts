@@ -1,10 +1,8 @@
 /**
  * The limits of a client's address as one session meets them: counts what the
- * client does, and turns a limit that is met into the reply to it. It owns the
- * ticket, which whoever admitted the client takes back at the end.
- *
- * What a client is told that has met a limit of its address, and what the log
- * is: which limit it was, and how far it goes.
+ * client does, and turns a limit that is met into the reply to it, which says
+ * which limit it was and how far it goes. It owns the session's ticket; the
+ * server takes that back at the end.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-3.8 | RFC 5321 section 3.8},
  * {@link https://www.rfc-editor.org/rfc/rfc3463#section-3.8 | RFC 3463 section 3.8}
@@ -12,7 +10,8 @@
 
 import { SmtpReply } from "../protocol/reply.ts";
 import type { CountingGate } from "../protocol/server/effects.ts";
-import { note, type SessionContext } from "./context.ts";
+import type { SessionContext } from "./context.ts";
+import { noteLimit } from "./log.ts";
 import { type LimitBreach, NO_TICKET, type Ticket } from "./limits.ts";
 import type { SmtpSession } from "./session.ts";
 import { formatIp, parseUnmapped } from "../protocol/ip.ts";
@@ -116,13 +115,7 @@ export function refuseByLimit(
   const text = `Too many ${what}${who}, at most ${
     context.limits[breach]
   }${rate}`;
-  note(context, () => ({
-    level: "info",
-    event: "refused",
-    message: text,
-    session,
-    fields: { address, limit: breach },
-  }));
+  noteLimit(context, { address, session, limit: breach }, text);
   return new SmtpReply(code, text, {
     enhanced: code === 421 ? "4.7.0" : "4.7.1",
   });

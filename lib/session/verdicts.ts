@@ -1,52 +1,68 @@
 /**
- * Turns what a handler returned or threw into the verdict that the receiving
- * machine understands. The one place where the rule for handlers is applied.
+ * Calls handlers, and turns what one returned or threw into the verdict that the
+ * receiving machine understands. The one place where the rule for handlers is
+ * applied. A promise comes back only where the handler gave one.
  */
 
 import { SmtpError, SmtpReply } from "../protocol/reply.ts";
-import { describeError, type Logger } from "../log.ts";
 import { replies } from "../protocol/replies.ts";
 import type { Verdict } from "../protocol/server/effects.ts";
-import { DROP, SILENT_ALLOW, SILENT_DENY } from "./handlers.ts";
+import type { SessionContext } from "./context.ts";
+import {
+  type ArgumentsOf,
+  DROP,
+  HANDLERS,
+  invoke,
+  type SessionHandlerName,
+  SILENT_ALLOW,
+  SILENT_DENY,
+} from "./handlers.ts";
+import { noteHandlerFailure, noteLongAnswer } from "./log.ts";
+import type { SmtpSession } from "./session.ts";
 
 /** Lines of an answer to VRFY or EXPN that are sent. */
 const MOST_LINES = 100;
 /** Characters of a text that is cut before it is split into lines of at most 512 bytes. */
 const LONGEST_LINE = 512;
 
-/** Where an error of a handler is reported. */
-export interface VerdictContext {
+/** Which handler was called, and about which session. */
+export interface CalledHandler {
   /** Takes the record of an unexpected error. */
-  readonly log: Logger;
-  /** The session's name. */
-  readonly session: string;
-  /** The handler's name. */
-  readonly handler: string;
-  /** Whether the answer may be text: the lines of a reply to VRFY or EXPN. */
-  readonly lines?: true;
+  readonly context: Pick<SessionContext, "log">;
+  readonly session: SmtpSession;
+  readonly name: SessionHandlerName;
 }
 
 /**
- * Calls a handler and turns its answer into a verdict; a promise only where the
- * handler gave one, so that sync handlers cost no turn of the event loop.
+ * Calls the handler of that name, if the program has set it, and turns its
+ * answer into a verdict.
  */
-export function ask(
-  call: () => unknown,
-  context: VerdictContext,
+export function callHandler<
+  N extends Exclude<
+    SessionHandlerName,
+    "onCommand" | "onAuthenticate" | "onStateChange"
+  >,
+>(
+  context: Pick<SessionContext, "handlers" | "log">,
+  name: N,
+  ...args: ArgumentsOf<N>
 ): Verdict | Promise<Verdict> {
+  const { handlers } = context;
+  if (handlers[name] === undefined) return undefined;
+  const called = { context, session: args[0], name };
   let result: unknown;
   try {
-    result = call();
+    result = invoke(handlers, name, args);
   } catch (error) {
-    return verdictOfError(error, context);
+    return verdictOfError(error, called);
   }
   if (isPromise(result)) {
     return result.then(
-      (value) => verdictOf(value, context),
-      (error) => verdictOfError(error, context),
+      (value) => verdictOf(value, called),
+      (error) => verdictOfError(error, called),
     );
   }
-  return verdictOf(result, context);
+  return verdictOf(result, called);
 }
 
 /** Whether a handler's result has to be waited for. */
@@ -55,20 +71,22 @@ export function isPromise(value: unknown): value is Promise<unknown> {
     typeof value.then === "function";
 }
 
-function verdictOf(value: unknown, context: VerdictContext): Verdict {
+function verdictOf(value: unknown, called: CalledHandler): Verdict {
   if (value === undefined || value === null || value === true) return undefined;
   if (value === false) return "deny";
-  if (value instanceof SmtpReply) return bounded(value, context);
-  if (value instanceof SmtpError) return bounded(value.reply, context);
+  if (value instanceof SmtpReply) return bounded(value, called);
+  if (value instanceof SmtpError) return bounded(value.reply, called);
   if (value === SILENT_ALLOW) return "silent-allow";
   if (value === SILENT_DENY) return "silent-deny";
   if (value === DROP) return "drop";
-  if (context.lines && isLines(value)) return linesReply(value, context);
+  if (HANDLERS[called.name].answer === "lines" && isLines(value)) {
+    return linesReply(value, called);
+  }
   return verdictOfError(
     new TypeError(
-      `Cannot use what ${context.handler} returned: want nothing, a boolean, an SmtpReply or an SmtpError`,
+      `Cannot use what ${called.name} returned: want nothing, a boolean, an SmtpReply or an SmtpError`,
     ),
-    context,
+    called,
   );
 }
 
@@ -80,25 +98,21 @@ function isLines(value: unknown): value is string | readonly string[] {
 
 function linesReply(
   lines: string | readonly string[],
-  context: VerdictContext,
+  called: CalledHandler,
 ): Verdict {
   if (lines.length === 0) return undefined;
   const some = typeof lines === "string"
     ? lines.slice(0, MOST_LINES * LONGEST_LINE)
     : lines.slice(0, MOST_LINES + 1);
-  return bounded(new SmtpReply(250, some, { enhanced: "2.1.5" }), context);
+  return bounded(new SmtpReply(250, some, { enhanced: "2.1.5" }), called);
 }
 
 /** An answer to VRFY or EXPN, cut where it has more lines than any client reads. */
-function bounded(reply: SmtpReply, context: VerdictContext): SmtpReply {
-  if (context.lines !== true || reply.lines.length <= MOST_LINES) return reply;
-  context.log({
-    level: "warn",
-    event: "error",
-    message:
-      `${context.handler} gave a long answer: cut to ${MOST_LINES} lines`,
-    session: context.session,
-  });
+function bounded(reply: SmtpReply, called: CalledHandler): SmtpReply {
+  const { context, session, name } = called;
+  const isAny = HANDLERS[name].answer !== "lines";
+  if (isAny || reply.lines.length <= MOST_LINES) return reply;
+  noteLongAnswer(context, session, { name, most: MOST_LINES });
   const { code, enhanced, lines } = reply;
   return new SmtpReply(code, lines.slice(0, MOST_LINES), { enhanced });
 }
@@ -106,22 +120,17 @@ function bounded(reply: SmtpReply, context: VerdictContext): SmtpReply {
 /** The verdict after an error: its reply if it has one, else 451 and a record. */
 export function verdictOfError(
   error: unknown,
-  context: VerdictContext,
+  called: CalledHandler,
 ): Verdict {
-  if (error instanceof SmtpError) return bounded(error.reply, context);
-  if (error instanceof SmtpReply) return bounded(error, context);
-  context.log({
-    level: "error",
-    event: "error",
-    message: `${context.handler} failed`,
-    session: context.session,
-    error: describeError(error),
-  });
+  if (error instanceof SmtpError) return bounded(error.reply, called);
+  if (error instanceof SmtpReply) return bounded(error, called);
+  const { context, session, name } = called;
+  noteHandlerFailure(context, session, { name, error });
   return replies.localError;
 }
 
 /** Whether a verdict refuses. */
-export function isRefusal(verdict: Verdict | void): boolean {
+export function isRefusal(verdict: Verdict): boolean {
   return verdict instanceof SmtpReply
     ? !verdict.isPositive
     : verdict !== undefined && verdict !== "silent-allow";

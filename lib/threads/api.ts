@@ -15,7 +15,7 @@ import type { ListenerKind, ListenOptions } from "../net/listen_options.ts";
 import type { SocketAddress, TlsInfo } from "../net/transport.ts";
 import type { MailParameters, RcptParameters } from "../protocol/parameters.ts";
 import type { MechanismName } from "../sasl/mechanism_name.ts";
-import type { SmtpHandlers } from "../session/handlers.ts";
+import type { SessionHandlerName } from "../session/handlers.ts";
 import type { LoginAttempt, LoginCounter } from "../session/login_guard.ts";
 import type { SessionProxy } from "../session/proxied_transport.ts";
 import type { SessionState, SmtpSession } from "../session/session.ts";
@@ -24,12 +24,6 @@ import type { WireError, WireReply } from "./wire_errors.ts";
 import type { Message, Recipient } from "../message/message.ts";
 import type { HandlerContext } from "../session/handler_module.ts";
 import type { SharedCounts } from "../session/limits.ts";
-
-/** The handlers about sessions: those that a worker may have to ask for. */
-export type SessionHandlerName = Exclude<
-  keyof SmtpHandlers,
-  `onRelay${string}`
->;
 
 /** Bytes in base64: calls are text, but for the one piece that may go along. */
 export type Base64 = string;

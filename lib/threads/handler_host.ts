@@ -7,17 +7,23 @@
 import type { Message } from "../message/message.ts";
 import { Address } from "../protocol/address.ts";
 import { MessageHeaders } from "../protocol/headers.ts";
-import type { CloseReason } from "../protocol/server/effects.ts";
 import { Credentials } from "../sasl/credentials.ts";
-import type { SmtpHandlers } from "../session/handlers.ts";
+import {
+  type HandlerArguments,
+  HANDLERS,
+  invoke,
+  type SmtpHandlers,
+} from "../session/handlers.ts";
 import type { SmtpSession } from "../session/session.ts";
 import type { MessageStore } from "../message/store.ts";
 import type { OfferedBodies } from "./bodies.ts";
+import type { Channel } from "./channel.ts";
 import type {
   HandlerAnswer,
   HandlerCall,
+  MainFace,
   MessageChanges,
-  WireSecret,
+  WorkerFace,
 } from "./api.ts";
 import type { Mirror } from "./mirrors.ts";
 import {
@@ -30,16 +36,16 @@ import { encodeReply } from "./wire_errors.ts";
 
 /** What asking handlers for a worker takes. */
 export interface HandlerHostInit {
-  /** The handlers as they are now. */
-  handlers(): SmtpHandlers;
-  /** Asks the worker whether the client of a session knows a secret. */
-  verify(session: string, secret: WireSecret): Promise<boolean>;
+  /** Has the handlers as they are now. */
+  readonly services: { handlers(): SmtpHandlers };
+  /** To the worker, which knows whether the client of a session knows a secret. */
+  readonly channel: Channel<MainFace, WorkerFace>;
   /** Offers replaced contents to the worker. */
   readonly bodies: OfferedBodies;
 }
 
-/** What a handler is called with, made of a call. */
-interface Arguments {
+/** What has been made of a call, for the handler to look at and to change. */
+interface Given {
   readonly session: SmtpSession;
   readonly message: Message | undefined;
   readonly headers: MessageHeaders | undefined;
@@ -60,7 +66,7 @@ export async function askHandler(
   const message = mirror.useMessage(call.message);
   if (call.body !== undefined) mirror.content?.fill(call.body, octets);
   const headers = decodeOctets(call.headers);
-  const given: Arguments = {
+  const given: Given = {
     session,
     message,
     headers: headers && MessageHeaders.parse(headers, {
@@ -72,12 +78,7 @@ export async function askHandler(
   if (call.name === "onDisconnect") mirror.isTold = true;
   const { username } = session;
   const body = message?.body;
-  let verdict: HandlerAnswer["verdict"];
-  try {
-    verdict = encodeVerdict(await run(init.handlers(), call, given));
-  } catch (error) {
-    verdict = encodeThrown(error);
-  }
+  const verdict = await run(init.services.handlers(), call, given);
   // Edits that come later would be lost.
   given.headers?.freeze();
   const replaced = message?.body !== body && message
@@ -97,43 +98,42 @@ export async function askHandler(
   };
 }
 
-/** Calls the handler of that name with what it wants. */
-function run(
+/** Calls the handler of that name with what it wants; what it returned or threw. */
+async function run(
   handlers: SmtpHandlers,
-  { name, text = "", parameters = {} }: HandlerCall,
-  { session, message, headers, credentials }: Arguments,
-): unknown {
-  switch (name) {
-    case "onConnect":
-    case "onReset":
-      return handlers[name]?.(session);
-    case "onHelo":
-    case "onCommand":
-    case "onVerify":
-    case "onExpand":
-      return handlers[name]?.(session, text);
-    case "onMailFrom":
-    case "onRcptTo":
-      return handlers[name]?.(session, Address.parse(text), parameters);
-    case "onMessageStart":
-    case "onMessage":
-      return handlers[name]?.(session, message!);
-    case "onHeaders":
-      return handlers.onHeaders?.(session, message!, headers!);
-    case "onAuthenticate":
-      return handlers.onAuthenticate?.(session, credentials!);
-    case "onDisconnect":
-      return handlers.onDisconnect?.(session, text as CloseReason);
-    case "onStateChange":
-      // Told by a note: nobody waits for it.
-      return undefined;
+  call: HandlerCall,
+  given: Given,
+): Promise<HandlerAnswer["verdict"]> {
+  const { args } = HANDLERS[call.name];
+  try {
+    const values = args.map((word) => ARGUMENTS[word](call, given));
+    const result = invoke(handlers, call.name, [given.session, ...values]);
+    return encodeVerdict(await result);
+  } catch (error) {
+    return encodeThrown(error);
   }
 }
+
+/** How each argument of a handler is made of a call. */
+const ARGUMENTS: {
+  readonly [W in keyof HandlerArguments]: (
+    call: HandlerCall,
+    given: Given,
+  ) => HandlerArguments[W];
+} = {
+  text: ({ text = "" }) => text,
+  address: ({ text = "" }) => Address.parse(text),
+  parameters: ({ parameters = {} }) => parameters,
+  message: (_call, { message }) => message!,
+  content: (_call, { message }) => message!,
+  headers: (_call, { headers }) => headers!,
+  credentials: (_call, { credentials }) => credentials!,
+};
 
 /** Credentials whose secret is compared in the worker, where the exchange is. */
 function credentialsOf(
   { credentials, session }: HandlerCall,
-  { verify }: HandlerHostInit,
+  { channel }: HandlerHostInit,
 ): Credentials | undefined {
   if (credentials === undefined) return undefined;
   const { mechanism, certificate, ...shown } = credentials;
@@ -141,7 +141,11 @@ function credentialsOf(
     ...shown,
     mechanism,
     certificate: decodeOctets(certificate),
-    check: (secret) => verify(session.id, encodeSecret(secret)),
+    check: (secret) =>
+      channel.call("verify", {
+        session: session.id,
+        secret: encodeSecret(secret),
+      }),
   });
 }
 

@@ -10,7 +10,7 @@
 import type { Logger } from "../log.ts";
 import type { ListenOptions } from "../net/listen_options.ts";
 import { checkThreads } from "../net/listener.ts";
-import type { SmtpHandlers } from "../session/handlers.ts";
+import { sessionHandlersOf } from "../session/handlers.ts";
 import {
   type AddressLimiter,
   SessionCount,
@@ -19,12 +19,7 @@ import {
 } from "../session/limits.ts";
 import type { SmtpSession } from "../session/session.ts";
 import { describeStore } from "../store/rebuildable.ts";
-import type {
-  SessionHandlerName,
-  ThreadStart,
-  WireAddress,
-  WireOptions,
-} from "./api.ts";
+import type { ThreadStart, WireAddress, WireOptions } from "./api.ts";
 import { type MainServices, RemoteThread } from "./worker_handle.ts";
 import { encodeCertificates } from "./wire_options.ts";
 import { addressMemory } from "../session/address_table.ts";
@@ -58,14 +53,6 @@ export interface ThreadPoolInit {
   /** The options as they are now. */
   options(): WireOptions;
 }
-
-/** The handlers about sessions, by name. */
-const SESSION_HANDLERS: readonly SessionHandlerName[] = [
-  ...["onConnect", "onCommand", "onHelo", "onAuthenticate"] as const,
-  ...["onMailFrom", "onRcptTo", "onMessageStart", "onHeaders"] as const,
-  ...["onMessage", "onReset", "onDisconnect", "onVerify"] as const,
-  ...["onExpand", "onStateChange"] as const,
-];
 
 /** The workers of one server. */
 export class ThreadPool {
@@ -162,7 +149,7 @@ export class ThreadPool {
       })),
       options: this.#init.options(),
       module,
-      handlers: SESSION_HANDLERS.filter((name) => isSet(handlers, name)),
+      handlers: sessionHandlersOf(handlers),
       store: describeStore(services.store) ?? { main: services.store.kind },
       saltKey: this.#saltKey,
       sessions: counters.sessions,
@@ -304,10 +291,6 @@ export class ThreadPool {
     this.#unsubscribe?.();
     for (const one of [...this.#threads.values()]) this.#forget(one);
   }
-}
-
-function isSet(handlers: SmtpHandlers, name: SessionHandlerName): boolean {
-  return handlers[name] !== undefined;
 }
 
 /** Numbers in the memory that threads share. */

@@ -1,15 +1,19 @@
 /**
  * The handlers of the main thread as a worker has them: each is a call across,
- * and what the handler did to the session and the message is done here. Only
- * those are made that the program has set: what nobody is asked costs nothing.
+ * and what the handler did to its arguments is done here afterwards. What a
+ * handler gets is told by the table of handlers, how it crosses by the table
+ * here. Only the handlers that the program has set are made.
  */
 
 import type { Message } from "../message/message.ts";
-import type { MessageHeaders } from "../protocol/headers.ts";
 import type { Credentials } from "../sasl/credentials.ts";
-import type { SmtpHandlers } from "../session/handlers.ts";
+import {
+  type HandlerArguments,
+  HANDLERS,
+  type SessionHandlerName,
+  type SmtpHandlers,
+} from "../session/handlers.ts";
 import type { SmtpSession } from "../session/session.ts";
-import type { MessageStore } from "../message/store.ts";
 import { headOf, type OfferedBodies, readBody } from "./bodies.ts";
 import type { Channel } from "./channel.ts";
 import type {
@@ -17,10 +21,10 @@ import type {
   HandlerCall,
   MainFace,
   MessageChanges,
-  SessionHandlerName,
   WorkerFace,
 } from "./api.ts";
 import type { SessionReports } from "./mirrors.ts";
+import { RemoteStore } from "./remote_services.ts";
 import { decodeVerdict, encodeMessage } from "./wire.ts";
 import { decodeReply } from "./wire_errors.ts";
 
@@ -34,12 +38,7 @@ export interface RemoteHandlersInit {
   readonly bodies: OfferedBodies;
   /** Log-ins that are being judged, by session. */
   readonly logins: Map<string, Credentials>;
-  /** A store of the main thread that a handler chose. */
-  storeOf(kind: string, chosen: number): MessageStore;
 }
-
-/** Everything of a call but which handler and which session. */
-type About = Omit<HandlerCall, "name" | "session" | "message">;
 
 /**
  * The handlers of the main thread.
@@ -51,41 +50,16 @@ export function remoteHandlers(
   init: RemoteHandlersInit,
 ): SmtpHandlers {
   const remote = new RemoteHandlers(init);
-  const all: Required<Omit<SmtpHandlers, `onRelay${string}`>> = {
-    onConnect: (session) => remote.ask("onConnect", session),
-    onCommand: (session, text) => remote.text("onCommand", session, text),
-    onHelo: (session, text) => remote.ask("onHelo", session, { text }),
-    onAuthenticate: (session, credentials) =>
-      remote.judge(session, credentials),
-    onMailFrom: (session, address, parameters) =>
-      remote.ask("onMailFrom", session, {
-        text: address.toString(),
-        parameters,
-      }),
-    onRcptTo: (session, address, parameters) =>
-      remote.ask("onRcptTo", session, { text: address.toString(), parameters }),
-    onMessageStart: (session, message) =>
-      remote.message("onMessageStart", session, { message }),
-    onHeaders: (session, message, headers) =>
-      remote.message("onHeaders", session, { message, headers }),
-    onMessage: (session, message) => remote.content(session, message),
-    onReset: (session) => remote.ask("onReset", session),
-    onDisconnect: (session, text) =>
-      remote.ask("onDisconnect", session, { text }),
-    onVerify: (session, text) => remote.ask("onVerify", session, { text }),
-    onExpand: (session, text) => remote.ask("onExpand", session, { text }),
-    onStateChange: (session, state, previous) =>
-      init.channel.note("state", {
-        session: init.reports.news(session),
-        state,
-        previous,
-      }),
-  };
-  const wanted = names.map((name) => [name, all[name]]);
-  return Object.fromEntries(wanted) as SmtpHandlers;
+  return Object.fromEntries(names.map((name) => [
+    name,
+    (session: SmtpSession, ...values: readonly unknown[]) =>
+      HANDLERS[name].answer === "none"
+        ? remote.tell(session, values)
+        : remote.call(name, session, values),
+  ]));
 }
 
-/** Asks the main thread. What comes back is judged by whoever asked. */
+/** Calls the handlers of the main thread. The session judges their answers. */
 class RemoteHandlers {
   readonly #init: RemoteHandlersInit;
   /** Messages that the main thread has been told of. */
@@ -95,121 +69,161 @@ class RemoteHandlers {
     this.#init = init;
   }
 
-  async #call(
+  /** The answer is as untyped as that of a handler may be. */
+  async call(
     name: SessionHandlerName,
     session: SmtpSession,
-    about: About,
-    octets?: Uint8Array,
-  ): Promise<HandlerAnswer> {
+    values: readonly unknown[],
+  ): Promise<unknown> {
     const { channel, reports } = this.#init;
     const { message } = session;
-    const { body, text, parameters, headers, credentials } = about;
-    const answer = await channel.call("handler", {
-      ...{ name, session: reports.news(session) },
-      message: message && this.#tell(message),
-      ...{ body, text, parameters, headers, credentials },
-    }, { octets });
-    const { username } = answer;
-    if (username !== undefined) session.username = username ?? undefined;
-    return answer;
+    const handler = HANDLERS[name];
+    const crossings = handler.args.map((word) => CROSSINGS[word] as Crossing);
+    const sent: Sent = {};
+    crossings.forEach((crossing, at) =>
+      Object.assign(sent, crossing.send(values[at], this.#init, session))
+    );
+    try {
+      const { octets, ...about } = sent;
+      const answer = await channel.call("handler", {
+        ...{ name, session: reports.news(session) },
+        message: message && this.#told.has(message)
+          ? message.id
+          : message && this.#facts(message),
+        ...about,
+      }, { octets });
+      const { username } = answer;
+      if (username !== undefined) session.username = username ?? undefined;
+      for (const [at, { apply }] of crossings.entries()) {
+        const applied = apply?.(values[at], answer, this.#init);
+        if (applied !== undefined) await applied;
+      }
+      const verdict = decodeVerdict(answer.verdict);
+      return handler.answer === "command" && typeof verdict !== "string"
+        ? undefined
+        : verdict;
+    } finally {
+      crossings.forEach(({ release }, at) =>
+        release?.(values[at], sent, this.#init, session)
+      );
+    }
   }
 
-  #tell(message: Message): HandlerCall["message"] {
-    if (this.#told.has(message)) return message.id;
+  #facts(message: Message): HandlerCall["message"] {
     this.#told.add(message);
     return encodeMessage(message);
   }
 
-  // The answers are as untyped as those of a handler may be: one place judges both.
-  async ask(
-    name: SessionHandlerName,
-    session: SmtpSession,
-    about: About = {},
-    // deno-lint-ignore no-explicit-any
-  ): Promise<any> {
-    return decodeVerdict((await this.#call(name, session, about)).verdict);
+  /** Tells of a state; no answer is waited for. */
+  tell(session: SmtpSession, [state, previous]: readonly unknown[]): void {
+    const { channel, reports } = this.#init;
+    channel.note("state", {
+      session: reports.news(session),
+      state: state as SmtpSession["state"],
+      previous: previous as SmtpSession["state"],
+    });
   }
+}
 
-  async text(
-    name: SessionHandlerName,
-    session: SmtpSession,
-    text: string,
-  ): Promise<string | undefined> {
-    const line = await this.ask(name, session, { text });
-    return typeof line === "string" ? line : undefined;
-  }
+/** What an argument adds to a call. */
+interface Sent extends
+  Partial<
+    Pick<
+      HandlerCall,
+      "body" | "text" | "parameters" | "headers" | "credentials"
+    >
+  > {
+  /** The content, as much as goes along. */
+  readonly octets?: Uint8Array | undefined;
+}
 
-  async judge(
+/** How an argument of a handler crosses to the main thread. */
+interface Crossing<T = unknown> {
+  send(value: T, init: RemoteHandlersInit, session: SmtpSession): Sent;
+  /** Does here what the handler did there. */
+  apply?(
+    value: T,
+    answer: HandlerAnswer,
+    init: RemoteHandlersInit,
+  ): void | Promise<void>;
+  /** The call is over, whatever came of it. */
+  release?(
+    value: T,
+    sent: Sent,
+    init: RemoteHandlersInit,
     session: SmtpSession,
-    credentials: Credentials,
-  ): Promise<boolean> {
-    const { logins } = this.#init;
-    const { mechanism, username, authorizationId, certificate } = credentials;
-    const { password, token } = credentials;
-    logins.set(session.id, credentials);
-    try {
-      const answer = await this.#call("onAuthenticate", session, {
+  ): void;
+}
+
+/** How each argument crosses. The session and its message go with every call. */
+const CROSSINGS: {
+  readonly [W in keyof HandlerArguments]: Crossing<HandlerArguments[W]>;
+} = {
+  text: { send: (text) => ({ text }) },
+  address: { send: (address) => ({ text: address.toString() }) },
+  parameters: { send: (parameters) => ({ parameters }) },
+  message: {
+    send: () => ({}),
+    apply: (message, answer, init) =>
+      changeMessage(message, answer.message, init),
+  },
+  content: {
+    send: ({ body }, { bodies }) => ({
+      body: bodies.offer(body),
+      octets: headOf(body),
+    }),
+    apply: (message, answer, init) =>
+      changeMessage(message, answer.message, init),
+    release: (_message, { body }, { bodies }) => bodies.withdraw(body!),
+  },
+  headers: {
+    send: (headers) => ({ headers: headers.encode().toBase64() }),
+    apply(headers, answer) {
+      if (answer.headers === undefined) return;
+      headers.assign(Uint8Array.fromBase64(answer.headers));
+    },
+  },
+  credentials: {
+    send(credentials, { logins }, session) {
+      const { mechanism, username, authorizationId, certificate } = credentials;
+      const { password, token } = credentials;
+      logins.set(session.id, credentials);
+      return {
         credentials: {
           ...{ mechanism, username, authorizationId, password, token },
           certificate: certificate?.toBase64(),
         },
-      });
-      if (answer.identity !== undefined) credentials.identity = answer.identity;
-      return decodeVerdict(answer.verdict) as boolean;
-    } finally {
+      };
+    },
+    apply(credentials, { identity }) {
+      if (identity !== undefined) credentials.identity = identity;
+    },
+    release(credentials, _sent, { logins }, session) {
       if (logins.get(session.id) === credentials) logins.delete(session.id);
-    }
-  }
+    },
+  },
+};
 
-  async message(
-    name: "onMessageStart" | "onHeaders",
-    session: SmtpSession,
-    about: { readonly message: Message; readonly headers?: MessageHeaders },
-    // deno-lint-ignore no-explicit-any
-  ): Promise<any> {
-    const { message, headers } = about;
-    const answer = await this.#call(name, session, {
-      headers: headers?.encode().toBase64(),
-    });
-    await this.#change(message, answer.message);
-    if (answer.headers !== undefined) {
-      headers?.assign(Uint8Array.fromBase64(answer.headers));
-    }
-    return decodeVerdict(answer.verdict);
+/** Does to the message what the handler did there; `undefined` where that is nothing. */
+function changeMessage(
+  message: Message,
+  changes: MessageChanges | undefined,
+  { channel, bodies }: RemoteHandlersInit,
+): Promise<void> | undefined {
+  if (changes === undefined) return undefined;
+  message.filename = changes.filename;
+  message.append = changes.append;
+  const access = { channel, bodies };
+  message.store = changes.stores?.map((kind, chosen) =>
+    new RemoteStore(kind, { access, chosen })
+  );
+  for (const [index, reply] of changes.replies) {
+    message.recipients[index]!.reply = decodeReply(reply);
   }
-
-  // deno-lint-ignore no-explicit-any
-  async content(session: SmtpSession, message: Message): Promise<any> {
-    const { bodies } = this.#init;
-    const body = bodies.offer(message.body);
-    try {
-      const head = headOf(message.body);
-      const answer = await this.#call("onMessage", session, { body }, head);
-      await this.#change(message, answer.message);
-      return decodeVerdict(answer.verdict);
-    } finally {
-      bodies.withdraw(body);
-    }
-  }
-
-  /** Does here what the handler did there. */
-  async #change(
-    message: Message,
-    changes: MessageChanges | undefined,
-  ): Promise<void> {
-    if (changes === undefined) return;
-    const { channel, storeOf } = this.#init;
-    message.filename = changes.filename;
-    message.append = changes.append;
-    message.store = changes.stores?.map((kind, index) => storeOf(kind, index));
-    for (const [index, reply] of changes.replies) {
-      message.recipients[index]!.reply = decodeReply(reply);
-    }
-    if (changes.replaced === undefined) return;
-    const chunks = readBody(
-      changes.replaced,
-      (read) => channel.call("read", read),
-    );
-    await message.replace(ReadableStream.from(chunks));
-  }
+  if (changes.replaced === undefined) return undefined;
+  const chunks = readBody(
+    changes.replaced,
+    (read) => channel.call("read", read),
+  );
+  return message.replace(ReadableStream.from(chunks));
 }

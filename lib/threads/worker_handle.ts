@@ -16,11 +16,7 @@ import type { CertificateSource } from "../tls/set.ts";
 import type { SmtpSession } from "../session/session.ts";
 import { OfferedBodies, RemoteBody } from "./bodies.ts";
 import { Channel, type Implementation } from "./channel.ts";
-import {
-  askHandler,
-  chosenStores,
-  type HandlerHostInit,
-} from "./handler_host.ts";
+import { askHandler, chosenStores } from "./handler_host.ts";
 import type {
   MainFace,
   MessageCall,
@@ -174,19 +170,13 @@ export class RemoteThread {
 
   #face(): Implementation<MainFace> {
     const services = this.#services;
-    const host: HandlerHostInit = {
-      handlers: () => services.handlers(),
-      verify: (session, secret) =>
-        this.channel.call("verify", { session, secret }),
-      bodies: this.#bodies,
-    };
     return {
       calls: {
         handler: (call, octets) =>
           askHandler(
             { call, octets },
             this.#mirrors.update(call.session)!,
-            host,
+            { services, channel: this.channel, bodies: this.#bodies },
           ),
         save: (call, octets) => this.#save(call, octets),
         relay: (call, octets) => this.#relay(call, octets),

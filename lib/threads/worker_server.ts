@@ -141,13 +141,11 @@ export class ThreadServer {
     if (start.module !== undefined) {
       return await loadHandlerModule(start.module, { relays, thread });
     }
-    const { channel } = this;
-    const access = { channel, bodies: this.#bodies };
     return remoteHandlers(start.handlers, {
-      ...access,
+      channel: this.channel,
+      bodies: this.#bodies,
       reports: this.#reports,
       logins: this.#logins,
-      storeOf: (kind, chosen) => new RemoteStore(kind, { access, chosen }),
     });
   }
 

@@ -677,7 +677,7 @@ const LIMITS: readonly Mutation[] = [
     ],
     [
       "networks that are exempt are limited",
-      "if (this.limits.exempt.some((it) => it.contains(address))) return EXEMPT;",
+      "if (this.limits.exempt.some((one) => one.contains(address))) return EXEMPT;",
       "",
     ],
     [

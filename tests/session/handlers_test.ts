@@ -2,7 +2,9 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { SmtpError, SmtpReply } from "../../lib/protocol/reply.ts";
 import { AccountList } from "../../lib/sasl/accounts.ts";
 import {
+  askedOf,
   DROP,
+  sessionHandlersOf,
   SILENT_ALLOW,
   SILENT_DENY,
   type SmtpHandlers,
@@ -420,4 +422,15 @@ Deno.test("a session in JSON tells where it comes from and how far it is, and no
     },
   );
   assert(!text.includes("hunter2"));
+});
+
+Deno.test("askedOf() and sessionHandlersOf() tell which handlers a program has", () => {
+  class Handlers implements SmtpHandlers {
+    onRcptTo() {}
+    onRelayDone() {}
+  }
+  const handlers = new Handlers();
+  const asked = Object.entries(askedOf(handlers)).filter(([, is]) => is);
+  assertEquals(asked, [["rcpt", true]]);
+  assertEquals(sessionHandlersOf(handlers), ["onRcptTo"]);
 });

@@ -12,7 +12,7 @@ import { SmtpServer } from "../../lib/server/server.ts";
 import type { SmtpServerOptions } from "../../lib/server/options.ts";
 import { Connection } from "../../lib/session/connection.ts";
 import type { SessionContext } from "../../lib/session/context.ts";
-import type { SmtpHandlers } from "../../lib/session/handlers.ts";
+import { askedOf, type SmtpHandlers } from "../../lib/session/handlers.ts";
 import type { SmtpSession } from "../../lib/session/session.ts";
 import { Delays } from "../../lib/session/delays.ts";
 import {
@@ -212,14 +212,8 @@ export interface TestSession extends AsyncDisposable {
 /** Which questions somebody answers, as a server finds out. */
 function asksOf(init: SessionInit): NonNullable<ProfileInit["asks"]> {
   const { handlers = {}, isLocal } = init;
-  return {
-    command: handlers.onCommand !== undefined,
-    helo: handlers.onHelo !== undefined,
-    mail: handlers.onMailFrom !== undefined,
-    rcpt: handlers.onRcptTo !== undefined || isLocal !== undefined,
-    verify: handlers.onVerify !== undefined,
-    expand: handlers.onExpand !== undefined,
-  };
+  const asked = askedOf(handlers);
+  return isLocal === undefined ? asked : { ...asked, rcpt: true };
 }
 
 /** Starts a session over a pair in memory. */
