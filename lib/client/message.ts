@@ -1,12 +1,9 @@
 /**
  * A message on its way to one server: addresses made ASCII, content in memory
  * or as a stream, and the plan for both. Owns the decision to read a stream
- * into memory, and the bound on that.
+ * into memory, and the bound on what all messages hold together.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5891 | RFC 5891} (IDNA)
- *
- * Memory that is asked for before it is used: what all conversions together may
- * hold. It stands alone because the bound is one for the whole process.
  */
 
 import { concat, isAscii } from "../protocol/bytes.ts";
@@ -47,7 +44,9 @@ import {
 
 /** A stream that can be read once and is larger than this is not converted, in bytes. */
 const MAX_HELD = 64 * 1024 * 1024;
-/** Pieces in which content from memory is written. */
+/** Bytes that streams read into memory may hold together: 128 MiB. */
+const HELD_BYTES = 128 * 1024 * 1024;
+/** Bytes of content from memory that are written at once. */
 const PIECE = 262144;
 
 /**
@@ -246,8 +245,8 @@ export async function prepareMessage(
       const converted = await convertContent(() => untilAbort(open(), signal), {
         to7Bit: planned.to7Bit,
         shortLines: planned.shortLines,
-        // A notice is lost where it is refused, and what it returns is an
-        // extract for its reader.
+        // A DSN is lost where it is refused, and what it returns is an extract
+        // for its reader.
         touchesSigned: from.isNull,
       });
       source = await reopened(converted, kept);
@@ -260,6 +259,41 @@ export async function prepareMessage(
     await letGo(source);
     throw error;
   }
+}
+
+const TOO_LARGE = new SmtpReply(
+  554,
+  "Message is too large to be converted for a server that takes 7-bit content only",
+  { enhanced: "5.6.3" },
+);
+
+function makeEnvelope(
+  from: Address,
+  message: { recipients: readonly PreparedRecipient[]; plan: SendingPlan },
+): ClientEnvelope {
+  const { plan, recipients } = message;
+  return {
+    from: from.toPath(),
+    parameters: formatMailParameters(plan.parameters),
+    recipients: recipients.map(({ wire, parameters }) => ({
+      path: wire.toPath(),
+      parameters: formatRcptParameters(rcptParameters(parameters, plan)),
+    })),
+    framing: plan.framing,
+    eager: plan.eager,
+  };
+}
+
+function toAddress(address: string | Address): Address {
+  if (address instanceof Address) return address;
+  return address === "" ? Address.NULL : Address.parse(address);
+}
+
+/** A domain of other letters has a spelling in ASCII; a local part has none. */
+function asciiAddress(address: Address): Address {
+  if (address.isAscii) return address;
+  const text = asciiMailbox(String(address));
+  return isAscii(text) ? Address.parse(text) : address;
 }
 
 /** Content that can be read more than once. */
@@ -329,41 +363,6 @@ function contentOf(source: Source): AsyncIterator<Uint8Array> {
   };
 }
 
-const TOO_LARGE = new SmtpReply(
-  554,
-  "Message is too large to be converted for a server that takes 7-bit content only",
-  { enhanced: "5.6.3" },
-);
-
-function makeEnvelope(
-  from: Address,
-  message: { recipients: readonly PreparedRecipient[]; plan: SendingPlan },
-): ClientEnvelope {
-  const { plan, recipients } = message;
-  return {
-    from: from.toPath(),
-    parameters: formatMailParameters(plan.parameters),
-    recipients: recipients.map(({ wire, parameters }) => ({
-      path: wire.toPath(),
-      parameters: formatRcptParameters(rcptParameters(parameters, plan)),
-    })),
-    framing: plan.framing,
-    eager: plan.eager,
-  };
-}
-
-function toAddress(address: string | Address): Address {
-  if (address instanceof Address) return address;
-  return address === "" ? Address.NULL : Address.parse(address);
-}
-
-/** A domain of other letters has a spelling in ASCII; a local part has none. */
-function asciiAddress(address: Address): Address {
-  if (address.isAscii) return address;
-  const text = asciiMailbox(String(address));
-  return isAscii(text) ? Address.parse(text) : address;
-}
-
 /** Gives back what will not be read. */
 async function letGo(source: Source): Promise<void> {
   if ("stream" in source) {
@@ -427,10 +426,10 @@ async function hold(
   }
 }
 
-/** Bytes that streams read into memory may hold together: 128 MiB. */
-const HELD_BYTES = 128 * 1024 * 1024;
-
-/** A number of bytes, given out first come first served. */
+/**
+ * A number of bytes, given out first come first served: memory is asked for
+ * before it is used, since many streams may be read at a time.
+ */
 export class ByteBudget {
   #free: number;
   readonly #waiting: {
@@ -438,7 +437,6 @@ export class ByteBudget {
     readonly resolve: () => void;
   }[] = [];
 
-  /** @param bytes How many there are */
   constructor(bytes: number) {
     this.#free = bytes;
   }

@@ -461,7 +461,7 @@ const QUEUE: readonly Mutation[] = [
       "const hard = !isSoft(failure);",
     ],
   ]),
-  ...of("client/body_conversion.ts", "client/body_conversion", [
+  ...of("client/transfer_encoders.ts", "client/body_conversion", [
     [
       "a dot at the start of an encoded line stays",
       "(byte !== DOT && byte !== CAPITAL_F)",
@@ -474,7 +474,7 @@ const QUEUE: readonly Mutation[] = [
     ],
     [
       "encoded lines have no end",
-      "if (this.#column + width > MAX_LINE - 1) {",
+      "if (this.#column + width > LINE_WIDTH - 1) {",
       "if (false) {",
     ],
   ]),
