@@ -62,13 +62,7 @@
  * its record is back after a loss of power.
  */
 
-import {
-  callable,
-  checkOptions,
-  having,
-  path,
-  type Rules,
-} from "../options.ts";
+import { callable, checkOptions, path, type Rules } from "../options.ts";
 import { type Clock, SYSTEM_CLOCK } from "./clock.ts";
 import type { RelayLogin, SpoolChange, SpoolEntry } from "./envelope.ts";
 import { copyFile, DENO_FILES, type SpoolFiles } from "./files.ts";
@@ -95,25 +89,18 @@ export interface FileSpoolOptions {
    * @default {nobody}
    */
   readonly onTrouble?: (error: unknown) => void;
-  /**
-   * Time, for the pause before a refused write is tried again.
-   *
-   * @default {the machine's clock}
-   */
-  readonly clock?: Clock;
-  /**
-   * The file operations.
-   *
-   * @default {the machine's files}
-   */
-  readonly files?: SpoolFiles;
 }
 
 const RULES: Rules<FileSpoolOptions> = {
   onTrouble: callable(),
-  clock: having("a Clock", "now", "setTimer"),
-  files: having("file operations"),
 };
+
+/** What a {@linkcode FileSpool} takes of the machine; for tests. */
+export interface SpoolMachine {
+  readonly files?: SpoolFiles | undefined;
+  /** For the pause before a refused write is tried again. */
+  readonly clock?: Clock | undefined;
+}
 
 /**
  * A spool in a folder. Survives a crash or a loss of power at any moment: what
@@ -148,13 +135,24 @@ export class FileSpool implements Spool {
    *
    * @param folder The spool folder; made when it is not there
    */
-  constructor(folder: string, options: FileSpoolOptions = {}) {
+  constructor(folder: string, options?: FileSpoolOptions);
+  /** @internal */
+  constructor(
+    folder: string,
+    options: FileSpoolOptions,
+    machine: SpoolMachine,
+  );
+  constructor(
+    folder: string,
+    options: FileSpoolOptions = {},
+    machine: SpoolMachine = {},
+  ) {
     path.check(folder, { path: "folder", of: "FileSpool", secret: false });
     checkOptions("FileSpool", options, RULES);
     const paths = this.#paths = spoolPaths(folder);
-    const files = this.#files = options.files ?? DENO_FILES;
+    const files = this.#files = machine.files ?? DENO_FILES;
     const onTrouble = this.#onTrouble = options.onTrouble ?? (() => {});
-    const clock = options.clock ?? SYSTEM_CLOCK;
+    const clock = machine.clock ?? SYSTEM_CLOCK;
     const index = new SpoolIndex({ files, paths, clock, onTrouble });
     this.#index = index;
     this.#reader = new RecordReader(files, paths.messages);
