@@ -32,6 +32,7 @@ import {
 } from "../protocol/parameters.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 import { convertContent, loopShare, type Reopen } from "./body_conversion.ts";
+import type { ConversionOptions } from "./conversion_plan.ts";
 import type { ClientProgress } from "./options.ts";
 import { type ContentFacts, ContentMeter } from "./content_meter.ts";
 import {
@@ -228,29 +229,19 @@ export async function prepareMessage(
         return { refusal: planned.reply };
       }
       if (planned.kind === "send") {
-        const { plan } = planned;
-        const whole = "bytes" in source && source.bytes.length <= PIECE
-          ? source.bytes
-          : undefined;
-        return {
-          envelope: makeEnvelope(from, { recipients, plan }),
-          plan,
-          content: contentOf(source),
-          whole,
-        };
+        return ready(source, { from, recipients, plan: planned.plan });
       }
+      const { to7Bit, shortLines } = planned;
+      // A DSN is lost where it is refused, and what it returns is an extract
+      // for its reader.
+      const touchesSigned = from.isNull;
       // A stream that is to be converted was read above.
-      const kept = source as Held;
-      const open = openerOf(kept);
-      const converted = await convertContent(() => untilAbort(open(), signal), {
-        to7Bit: planned.to7Bit,
-        shortLines: planned.shortLines,
-        // A DSN is lost where it is refused, and what it returns is an extract
-        // for its reader.
-        touchesSigned: from.isNull,
+      const held = source as Held;
+      source = await convert(held, {
+        ...{ to7Bit, shortLines, touchesSigned },
+        signal,
       });
-      source = await reopened(converted, kept);
-      if (planned.to7Bit) {
+      if (to7Bit) {
         const { body: _converted, ...others } = parameters;
         parameters = others;
       }
@@ -259,6 +250,46 @@ export async function prepareMessage(
     await letGo(source);
     throw error;
   }
+}
+
+/** A message that can go as it is. */
+function ready(
+  source: Source,
+  message: {
+    readonly from: Address;
+    readonly recipients: readonly PreparedRecipient[];
+    readonly plan: SendingPlan;
+  },
+): Prepared {
+  const whole = "bytes" in source && source.bytes.length <= PIECE
+    ? source.bytes
+    : undefined;
+  const { from, recipients, plan } = message;
+  return {
+    envelope: makeEnvelope(from, { recipients, plan }),
+    plan,
+    content: contentOf(source),
+    whole,
+  };
+}
+
+/** Content changed for the server: in memory where it was small before. */
+async function convert(
+  source: Held,
+  options: ConversionOptions & { readonly signal: AbortSignal | undefined },
+): Promise<Held> {
+  const { release } = source;
+  const content = openerOf(source);
+  const open = await convertContent(
+    () => untilAbort(content(), options.signal),
+    options,
+  );
+  if (!("bytes" in source) || source.bytes.length > PIECE) {
+    return { open, release };
+  }
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of open()) chunks.push(chunk);
+  return { bytes: concat(chunks), release };
 }
 
 const TOO_LARGE = new SmtpReply(
@@ -315,17 +346,6 @@ function sourceOf(data: ClientData): Source {
 
 function openerOf(source: Held): Reopen {
   return "bytes" in source ? () => pieces(source.bytes) : source.open;
-}
-
-/** Converted content: in memory where it was small before. */
-async function reopened(open: Reopen, before: Held): Promise<Held> {
-  const { release } = before;
-  if (!("bytes" in before) || before.bytes.length > PIECE) {
-    return { open, release };
-  }
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of open()) chunks.push(chunk);
-  return { bytes: concat(chunks), release };
 }
 
 /** Finds out what is known of content by reading it. */
