@@ -44,7 +44,7 @@
  *    the file by what the journal says.
  *
  * **The journal is rewritten** when it has grown large, and at a start that found
- * anything to mend
+ * anything to mend or many lines that no longer matter
  *
  * 1. `messages/` is synced: the files of messages that have left stay away, and
  *    their lines may go.
@@ -91,9 +91,7 @@ export interface FileSpoolOptions {
   readonly onTrouble?: (error: unknown) => void;
 }
 
-const RULES: Rules<FileSpoolOptions> = {
-  onTrouble: callable(),
-};
+const RULES: Rules<FileSpoolOptions> = { onTrouble: callable() };
 
 /** What a {@linkcode FileSpool} takes of the machine; for tests. */
 export interface SpoolMachine {

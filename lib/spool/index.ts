@@ -1,12 +1,8 @@
 /**
  * The messages of an open spool: in memory for the queue, in the journal for
  * the next start. Owns the journal, when it is rewritten, and the order in which
- * a message leaves: journal first, record file second.
- *
- * Danger: the journal is an index of the records as well, and may be behind
- * them after a crash. The records decide which messages exist, the journal how
- * far they have come; a message that the journal calls gone stays gone even if
- * its record is back after a loss of power.
+ * a message leaves: journal first, record file second. What that order is for is
+ * told in `file_spool.ts`.
  */
 
 import type { Clock } from "./clock.ts";
