@@ -234,11 +234,7 @@ export {
   reverseName,
 } from "./lib/protocol/ip.ts";
 export { type Cidr, parseCidr } from "./lib/net/cidr.ts";
-export {
-  connectTcp,
-  type ConnectTcpOptions,
-  type ConnectTransport,
-} from "./lib/net/connect.ts";
+export type { ConnectTcpOptions, ConnectTransport } from "./lib/net/connect.ts";
 export type { DnsConfirm, DnsConfirmOptions } from "./lib/dns/confirm.ts";
 export type { DnsResolver } from "./lib/dns/exchange.ts";
 export type { DnsQuestion, DnsVerdict } from "./lib/dns/verdict.ts";
@@ -256,7 +252,6 @@ export type {
   UpgradeTransport,
 } from "./lib/client/options.ts";
 export type { ClientTimeouts } from "./lib/client/session.ts";
-export type { ClientPhase } from "./lib/protocol/client/state.ts";
 export type { TlsHandshakeOptions } from "./lib/net/tls_handshake.ts";
 export type {
   UpgradeClientOptions,
@@ -306,7 +301,6 @@ export {
   type SpoolRequest,
 } from "./lib/spool/spool.ts";
 export { FileSpool, type FileSpoolOptions } from "./lib/spool/file_spool.ts";
-export type { SpoolFile, SpoolFiles } from "./lib/spool/files.ts";
 export {
   MemorySpool,
   type MemorySpoolOptions,

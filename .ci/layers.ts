@@ -541,7 +541,9 @@ const constantTime: Deno.lint.Rule = rule(/^lib\//, (context, path) => {
 /** `#private` members, unions of literals, named exports. */
 const plainSyntax: Deno.lint.Rule = rule(/^/, (context, path) => {
   function checkAccess(node: Deno.lint.Node): void {
-    if (!/^private\b/.test(context.sourceCode.getText(node))) return;
+    // A constructor has no form with #.
+    const text = context.sourceCode.getText(node);
+    if (!/^private\b(?!\s+constructor\b)/.test(text)) return;
     context.report({ node, message: "Use a #name in place of private" });
   }
   function checkDefault(node: Deno.lint.Node): void {

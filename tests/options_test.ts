@@ -427,7 +427,7 @@ const ROWS: [run: () => unknown, begins: string, ends: string][] = [
   [
     () => SmtpClient.connect({ host: "a", secure: true }),
     "Cannot use secure of SmtpClient.connect: no such",
-    "upgrade",
+    "signal",
   ],
   [() => new face.FileSpool(), "Cannot use folder undefined of FileS", "y"],
   [() => new face.MemorySpool({ size: 1 }), "Cannot use size of Mem", "y"],

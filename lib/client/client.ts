@@ -34,6 +34,7 @@ import {
 import { defaultSecurity, openSession } from "./opening.ts";
 import {
   CLIENT_RULES,
+  type ClientNetwork,
   type ClientProgress,
   type SmtpClientOptions,
 } from "./options.ts";
@@ -110,12 +111,12 @@ export class SmtpClient {
   #sent = 0;
   #closed = false;
 
-  /** Use {@linkcode SmtpClient.connect}. */
-  constructor(
+  private constructor(
     session: ClientSession,
     options: SmtpClientOptions,
     tlsFailure?: SmtpClientError,
   ) {
+    // For programs that are not checked for types.
     if (!(session instanceof ClientSession)) {
       throw new TypeError(
         "Cannot make a SmtpClient by new: want await SmtpClient.connect({ host })",
@@ -132,7 +133,16 @@ export class SmtpClient {
    * @throws {SmtpClientError} If no session comes about
    * @throws {TypeError} If an option is unknown or of the wrong kind
    */
-  static async connect(options: SmtpClientOptions): Promise<SmtpClient> {
+  static connect(options: SmtpClientOptions): Promise<SmtpClient>;
+  /** @internal */
+  static connect(
+    options: SmtpClientOptions,
+    network: ClientNetwork,
+  ): Promise<SmtpClient>;
+  static async connect(
+    options: SmtpClientOptions,
+    network: ClientNetwork = {},
+  ): Promise<SmtpClient> {
     checkOptions(
       "SmtpClient.connect",
       options,
@@ -140,7 +150,7 @@ export class SmtpClient {
       '{ host: "mail.example.com" }',
     );
     try {
-      return new SmtpClient(await openSession(options), options);
+      return new SmtpClient(await openSession(options, network), options);
     } catch (error) {
       const opportunistic = defaultSecurity(options) === "opportunistic" &&
         !options.implicitTls;
@@ -150,7 +160,7 @@ export class SmtpClient {
         // TLS came about, and the server ended the session: that may have been
         // chance. A second time it is not.
         try {
-          return new SmtpClient(await openSession(options), options);
+          return new SmtpClient(await openSession(options, network), options);
         } catch (second) {
           if (!isTlsFailure(second)) throw second;
           failure = second;
@@ -159,7 +169,8 @@ export class SmtpClient {
       // The server offers TLS and cannot do it. Without TLS the message would
       // have gone in the clear, too: once more, without.
       const plain = { ...options, security: "none" as const };
-      return new SmtpClient(await openSession(plain), options, failure);
+      const session = await openSession(plain, network);
+      return new SmtpClient(session, options, failure);
     }
   }
 

@@ -3,14 +3,32 @@
  * for failures without a reply. Owns their codes and texts: a report about a
  * message needs a status for everything that can go wrong.
  *
+ * Steps have three lists. `ClientPhase` is what the machine of the protocol waits
+ * for. `ClientStage` is a phase or one of the two steps of the network, and names
+ * a failure and a time limit. `ClientProgress` is told to a program as a delivery
+ * gets on, in words of its own.
+ *
  * {@link https://www.rfc-editor.org/rfc/rfc3463 | RFC 3463}
  */
 
 import { SmtpError, SmtpReply } from "../protocol/reply.ts";
 import type { ClientFault, ClientPhase } from "../protocol/client/state.ts";
 
-/** Where a delivery stood: a phase of the session, or what comes before one. */
-export type ClientStage = ClientPhase | "connect" | "tls";
+/** The step that failed, or that decided about a recipient. Each has a time limit. */
+export type ClientStage =
+  | "connect"
+  | "greeting"
+  | "hello"
+  | "startTls"
+  | "tls"
+  | "authenticate"
+  | "reset"
+  | "mail"
+  | "rcpt"
+  | "data"
+  | "body"
+  | "dataEnd"
+  | "quit";
 
 /**
  * No session with the server. The `reply` is the server's, or one made here
@@ -57,7 +75,7 @@ export class SmtpClientError extends SmtpError {
   }
 }
 
-/** What a phase was about, for texts. */
+/** Each stage in the text of a reply. */
 const DOING: Readonly<Record<ClientStage, string>> = {
   connect: "connecting",
   tls: "the TLS handshake",
@@ -72,7 +90,7 @@ const DOING: Readonly<Record<ClientStage, string>> = {
   body: "sending the message",
   dataEnd: "the end of the message",
   quit: "QUIT",
-};
+} satisfies Record<ClientPhase | "connect" | "tls", string>;
 
 /** Enhanced status codes of what broke a session (RFC 3463 sections 3.5 and 3.6). */
 const FAULT_STATUS: Readonly<Record<ClientFault["kind"], string>> = {

@@ -1,12 +1,9 @@
 /**
  * A message on its way to one server: addresses made ASCII, content in memory
  * or as a stream, and the plan for both. Owns the decision to read a stream
- * into memory, and the bound on that.
+ * into memory, and the bound on what all messages hold together.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5891 | RFC 5891} (IDNA)
- *
- * Memory that is asked for before it is used: what all conversions together may
- * hold. It stands alone because the bound is one for the whole process.
  */
 
 import { concat, isAscii } from "../protocol/bytes.ts";
@@ -35,6 +32,7 @@ import {
 } from "../protocol/parameters.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 import { convertContent, loopShare, type Reopen } from "./body_conversion.ts";
+import type { ConversionOptions } from "./conversion_plan.ts";
 import type { ClientProgress } from "./options.ts";
 import { type ContentFacts, ContentMeter } from "./content_meter.ts";
 import {
@@ -47,7 +45,9 @@ import {
 
 /** A stream that can be read once and is larger than this is not converted, in bytes. */
 const MAX_HELD = 64 * 1024 * 1024;
-/** Pieces in which content from memory is written. */
+/** Bytes that streams read into memory may hold together: 128 MiB. */
+const HELD_BYTES = 128 * 1024 * 1024;
+/** Bytes of content from memory that are written at once. */
 const PIECE = 262144;
 
 /**
@@ -229,29 +229,19 @@ export async function prepareMessage(
         return { refusal: planned.reply };
       }
       if (planned.kind === "send") {
-        const { plan } = planned;
-        const whole = "bytes" in source && source.bytes.length <= PIECE
-          ? source.bytes
-          : undefined;
-        return {
-          envelope: makeEnvelope(from, { recipients, plan }),
-          plan,
-          content: contentOf(source),
-          whole,
-        };
+        return ready(source, { from, recipients, plan: planned.plan });
       }
+      const { to7Bit, shortLines } = planned;
+      // A DSN is lost where it is refused, and what it returns is an extract
+      // for its reader.
+      const touchesSigned = from.isNull;
       // A stream that is to be converted was read above.
-      const kept = source as Held;
-      const open = openerOf(kept);
-      const converted = await convertContent(() => untilAbort(open(), signal), {
-        to7Bit: planned.to7Bit,
-        shortLines: planned.shortLines,
-        // A notice is lost where it is refused, and what it returns is an
-        // extract for its reader.
-        touchesSigned: from.isNull,
+      const held = source as Held;
+      source = await convert(held, {
+        ...{ to7Bit, shortLines, touchesSigned },
+        signal,
       });
-      source = await reopened(converted, kept);
-      if (planned.to7Bit) {
+      if (to7Bit) {
         const { body: _converted, ...others } = parameters;
         parameters = others;
       }
@@ -262,71 +252,44 @@ export async function prepareMessage(
   }
 }
 
-/** Content that can be read more than once. */
-type Held =
-  | { readonly bytes: Uint8Array; readonly release?: (() => void) | undefined }
-  | { readonly open: Reopen; readonly release?: (() => void) | undefined };
-
-/** Content, wherever it comes from. */
-type Source = Held | { readonly stream: AsyncIterable<Uint8Array> };
-
-function sourceOf(data: ClientData): Source {
-  if (typeof data === "string") {
-    return { bytes: new TextEncoder().encode(data) };
-  }
-  if (data instanceof Uint8Array) return { bytes: data };
-  if (typeof data === "function") return { open: data };
-  return { stream: data };
+/** A message that can go as it is. */
+function ready(
+  source: Source,
+  message: {
+    readonly from: Address;
+    readonly recipients: readonly PreparedRecipient[];
+    readonly plan: SendingPlan;
+  },
+): Prepared {
+  const whole = "bytes" in source && source.bytes.length <= PIECE
+    ? source.bytes
+    : undefined;
+  const { from, recipients, plan } = message;
+  return {
+    envelope: makeEnvelope(from, { recipients, plan }),
+    plan,
+    content: contentOf(source),
+    whole,
+  };
 }
 
-function openerOf(source: Held): Reopen {
-  return "bytes" in source ? () => pieces(source.bytes) : source.open;
-}
-
-/** Converted content: in memory where it was small before. */
-async function reopened(open: Reopen, before: Held): Promise<Held> {
-  const { release } = before;
-  if (!("bytes" in before) || before.bytes.length > PIECE) {
+/** Content changed for the server: in memory where it was small before. */
+async function convert(
+  source: Held,
+  options: ConversionOptions & { readonly signal: AbortSignal | undefined },
+): Promise<Held> {
+  const { release } = source;
+  const content = openerOf(source);
+  const open = await convertContent(
+    () => untilAbort(content(), options.signal),
+    options,
+  );
+  if (!("bytes" in source) || source.bytes.length > PIECE) {
     return { open, release };
   }
   const chunks: Uint8Array[] = [];
   for await (const chunk of open()) chunks.push(chunk);
   return { bytes: concat(chunks), release };
-}
-
-/** Finds out what is known of content by reading it. */
-async function lookAt(source: Held, { isBinary, signal }: {
-  readonly isBinary: boolean;
-  readonly signal: AbortSignal | undefined;
-}): Promise<ContentFacts> {
-  const meter = new ContentMeter({ isBinary });
-  if ("bytes" in source && source.bytes.length <= PIECE) {
-    meter.push(source.bytes);
-    return meter.end();
-  }
-  for await (const piece of untilAbort(openerOf(source)(), signal)) {
-    await loopShare.run(() => meter.push(piece));
-  }
-  return meter.end();
-}
-
-/** The content for the wire; gives back what it holds at its end. */
-function contentOf(source: Source): AsyncIterator<Uint8Array> {
-  const inner = "stream" in source
-    ? source.stream[Symbol.asyncIterator]()
-    : openerOf(source)()[Symbol.asyncIterator]();
-  const release = "stream" in source ? undefined : source.release;
-  if (release === undefined) return inner;
-  // No generator: one that is let go before it was asked for anything never
-  // comes to its end.
-  return {
-    next: () => inner.next(),
-    async return() {
-      release();
-      await inner.return?.();
-      return { done: true, value: undefined };
-    },
-  };
 }
 
 const TOO_LARGE = new SmtpReply(
@@ -362,6 +325,62 @@ function asciiAddress(address: Address): Address {
   if (address.isAscii) return address;
   const text = asciiMailbox(String(address));
   return isAscii(text) ? Address.parse(text) : address;
+}
+
+/** Content that can be read more than once. */
+type Held =
+  | { readonly bytes: Uint8Array; readonly release?: (() => void) | undefined }
+  | { readonly open: Reopen; readonly release?: (() => void) | undefined };
+
+/** Content, wherever it comes from. */
+type Source = Held | { readonly stream: AsyncIterable<Uint8Array> };
+
+function sourceOf(data: ClientData): Source {
+  if (typeof data === "string") {
+    return { bytes: new TextEncoder().encode(data) };
+  }
+  if (data instanceof Uint8Array) return { bytes: data };
+  if (typeof data === "function") return { open: data };
+  return { stream: data };
+}
+
+function openerOf(source: Held): Reopen {
+  return "bytes" in source ? () => pieces(source.bytes) : source.open;
+}
+
+/** Finds out what is known of content by reading it. */
+async function lookAt(source: Held, { isBinary, signal }: {
+  readonly isBinary: boolean;
+  readonly signal: AbortSignal | undefined;
+}): Promise<ContentFacts> {
+  const meter = new ContentMeter({ isBinary });
+  if ("bytes" in source && source.bytes.length <= PIECE) {
+    meter.push(source.bytes);
+    return meter.end();
+  }
+  for await (const piece of untilAbort(openerOf(source)(), signal)) {
+    await loopShare.run(() => meter.push(piece));
+  }
+  return meter.end();
+}
+
+/** The content for the wire; gives back what it holds at its end. */
+function contentOf(source: Source): AsyncIterator<Uint8Array> {
+  const inner = "stream" in source
+    ? source.stream[Symbol.asyncIterator]()
+    : openerOf(source)()[Symbol.asyncIterator]();
+  const release = "stream" in source ? undefined : source.release;
+  if (release === undefined) return inner;
+  // No generator: one that is let go before it was asked for anything never
+  // comes to its end.
+  return {
+    next: () => inner.next(),
+    async return() {
+      release();
+      await inner.return?.();
+      return { done: true, value: undefined };
+    },
+  };
 }
 
 /** Gives back what will not be read. */
@@ -427,10 +446,10 @@ async function hold(
   }
 }
 
-/** Bytes that streams read into memory may hold together: 128 MiB. */
-const HELD_BYTES = 128 * 1024 * 1024;
-
-/** A number of bytes, given out first come first served. */
+/**
+ * A number of bytes, given out first come first served: memory is asked for
+ * before it is used, since many streams may be read at a time.
+ */
 export class ByteBudget {
   #free: number;
   readonly #waiting: {
@@ -438,7 +457,6 @@ export class ByteBudget {
     readonly resolve: () => void;
   }[] = [];
 
-  /** @param bytes How many there are */
   constructor(bytes: number) {
     this.#free = bytes;
   }

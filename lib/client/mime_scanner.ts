@@ -1,18 +1,15 @@
 /**
- * A message looked at once, from its beginning to its end, for what has to
- * change before a server may get it: where its parts are, which of them are
- * 8-bit or have long lines. What comes out is a list of places with the change
- * of each, for a second reading. Pure.
+ * Where the parts of a message begin and end, found while the message passes
+ * once: header blocks with the few fields that say how a body is made, bodies,
+ * boundaries. What is found comes out as sections in order, without a gap. Knows
+ * nothing of what a section is wanted for. Pure.
  *
  * Takes time linear in the size of the message, and memory for the depth of its
- * nesting and for what changes, not for its size: a message is what a stranger
- * sends. What nests too deep, or has too many parts, is one text.
- *
- * Refuses nothing: what it cannot read is a text or goes as it is, and what is
- * signed, encrypted or a fragment goes as it is.
+ * nesting, not for its size: a message is what a stranger sends. What nests too
+ * deep is not looked into. Refuses nothing: a body that cannot be read is text.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc2046#section-5.1.1 | RFC 2046 section 5.1.1},
- * {@link https://www.rfc-editor.org/rfc/rfc2045#section-6.4 | RFC 2045 section 6.4},
+ * {@link https://www.rfc-editor.org/rfc/rfc2045#section-5.2 | RFC 2045 section 5.2},
  * {@link https://www.rfc-editor.org/rfc/rfc6532#section-3.7 | RFC 6532 section 3.7}
  */
 
@@ -21,6 +18,7 @@ import {
   parseMimeField,
   parseTransferEncoding,
 } from "../protocol/mime_field.ts";
+import { isAsciiBytes, MAX_LINE } from "./content_meter.ts";
 
 const CR = 0x0d;
 const LF = 0x0a;
@@ -28,70 +26,44 @@ const DASH = 0x2d;
 const COLON = 0x3a;
 const SPACE = 0x20;
 const TAB = 0x09;
-/** Deeper nesting is an attack, not mail. */
-const MAX_DEPTH = 30;
-/** Places that change; more are an attack. */
-const MAX_CHANGES = 20_000;
+/** Entities around an entity at most; deeper nesting is an attack, not mail. */
+export const MAX_DEPTH = 30;
 /** Bytes of a boundary; RFC 2046 allows 70. */
 const MAX_BOUNDARY = 250;
 /** Bytes of a line that are looked at in one piece: a longer one is no boundary. */
 const MAX_PIECE = 8192;
 /** Bytes of a field that is read. */
 const MAX_FIELD = 65536;
-/** Bytes of a line without its line end (RFC 5322 section 2.1.1). */
-export const MAX_LINE = 998;
+const NOTHING = new Uint8Array(0);
+const NO_SECTIONS: readonly Section[] = [];
 
-/** What is to be changed. */
-export interface ScanOptions {
-  /** Whether content must be 7-bit. */
-  readonly to7Bit: boolean;
-  /** Whether lines must have 998 bytes at most. */
-  readonly shortLines: boolean;
-  /** Whether what is signed or encrypted may be taken apart, too. */
-  readonly touchesSigned: boolean;
-}
-
-/** A place of the message, from its beginning, and what becomes of it. */
-export interface Place {
-  /** Where it begins. */
-  from: number;
-  /** Where it ends. */
-  to: number;
-  /** What becomes of it; `header`: what its {@linkcode HeaderChange} says. */
-  kind: "copy" | "mask" | "quoted-printable" | "escape" | "base64" | "header";
-  /** For `header`. */
-  change?: HeaderChange;
-}
-
-/** How a header block changes. */
-export interface HeaderChange {
-  /** The encoding it is to name; `undefined` to leave that. */
-  encoding: "7bit" | "8bit" | "quoted-printable" | "base64" | undefined;
-  /** Whether its Content-Type becomes text/plain in an unknown character set. */
-  retype: boolean;
-  /** Whether it lacks a MIME-Version that it must have. */
-  needsVersion: boolean;
-  /** Whether a blank line must be put behind it. */
-  needsBlank: boolean;
-  /** Whether fields with bytes above 127 are encoded. */
-  encodesFields: boolean;
-  /** Whether long lines are folded. */
-  folds: boolean;
-}
-
-/** Whether all bytes are below 128. */
-export function isAscii(bytes: Uint8Array): boolean {
-  const end = bytes.length;
-  let at = 0;
-  // Eight bytes a step: this looks at every message that is relayed.
-  for (; at + 8 <= end; at += 8) {
-    const all = bytes[at]! | bytes[at + 1]! | bytes[at + 2]! | bytes[at + 3]! |
-      bytes[at + 4]! | bytes[at + 5]! | bytes[at + 6]! | bytes[at + 7]!;
-    if (all > 127) return false;
+/** A piece of the message that has been passed, or the end of an entity. */
+export type Section =
+  /** A header block is complete, and its entity's facts are known. */
+  | {
+    readonly kind: "header";
+    readonly entity: Entity;
+    readonly from: number;
+    readonly to: number;
+    /** What it ended at: a blank line, text without one, or the entity's end. */
+    readonly end: HeaderEnd;
   }
-  for (; at < end; at++) if (bytes[at]! > 127) return false;
-  return true;
-}
+  /** A body, or the text before, between and behind the parts of a multipart. */
+  | {
+    readonly kind: "body";
+    readonly entity: Entity;
+    readonly to: number;
+    /** Whether it has bytes above 127. */
+    readonly is8Bit: boolean;
+    /** Whether it has a line of over 998 bytes; not known where lines were not wanted. */
+    readonly isLong: boolean;
+  }
+  /** The line end before a boundary, and the boundary itself. */
+  | { readonly kind: "boundary"; readonly to: number }
+  /** An entity is complete, with all in it. */
+  | { readonly kind: "end"; readonly entity: Entity };
+
+type HeaderEnd = "blank" | "text" | "end";
 
 /** How the body of an entity is made. */
 type Shape =
@@ -102,47 +74,67 @@ type Shape =
   /** Another message. */
   | "message";
 
-/** One entity, a message or a part, while it is scanned. */
-interface Entity {
+/** One entity, a message or a part. Its facts hold from its header section on. */
+export interface Entity {
   readonly parent: Entity | undefined;
   readonly depth: number;
+  /** Its media type in lower case, without parameters. */
+  readonly kind: string;
+  /** Whether it has a Content-Type. */
+  readonly isTyped: boolean;
+  /** Its Content-Transfer-Encoding, `"7bit"` without one. */
+  readonly encoding: string;
+  readonly shape: Shape;
+  /** Whether it has a MIME-Version. */
+  readonly hasVersion: boolean;
+  /** Whether its header block has bytes above 127. */
+  readonly headerIs8Bit: boolean;
+  /** Whether its header block has a line of over 998 bytes. */
+  readonly headerIsLong: boolean;
+  /** Whether a boundary of it has been seen; multipart only. */
+  readonly isOpened: boolean;
+}
+
+/** An entity while it is scanned. */
+interface OpenEntity extends Entity {
+  readonly parent: OpenEntity | undefined;
   /** The type it has without a Content-Type. */
   readonly defaultType: string;
-  readonly place: Place;
+  /** Where it begins in the message. */
+  readonly start: number;
+  /** The value of its Content-Type. */
   type: string | undefined;
-  encoding: string | undefined;
+  /** The value of its Content-Transfer-Encoding. */
+  encodingField: string | undefined;
+  /** The line before a part, `--` and the boundary; multipart only. */
+  mark: Uint8Array | undefined;
+  /** Whether the last boundary has been seen; multipart only. */
+  isClosed: boolean;
+  kind: string;
+  isTyped: boolean;
+  encoding: string;
+  shape: Shape;
   hasVersion: boolean;
   headerIs8Bit: boolean;
   headerIsLong: boolean;
-  kind: string;
-  shape: Shape;
-  /** The line before a part, `--` and the boundary; multipart only. */
-  mark: Uint8Array | undefined;
-  /** Whether the boundary has been seen; multipart only. */
   isOpened: boolean;
-  /** Whether the last boundary has been seen; multipart only. */
-  isClosed: boolean;
-  bodyFrom: number;
-  /** Whether anything in it changes or is 8-bit. */
-  isTouched: boolean;
-  /** Whether anything in it stays 8-bit. */
-  isRaw: boolean;
 }
 
 /** Scans one message, chunk by chunk. */
 export class MimeScanner {
-  readonly #options: ScanOptions;
-  readonly #places: Place[] = [];
-  #changes = 0;
+  /** Whether the length of each line is wanted. */
+  readonly #wantsLines: boolean;
+  /** Found since the last {@linkcode MimeScanner.push}. */
+  #sections: Section[] = [];
   /** Bytes seen, what is carried included. */
   #seen = 0;
   #carry: Uint8Array = new Uint8Array(0);
-  /** Whether the line under way is longer than what is looked at. */
+  /** Whether a part of the line under way has been looked at. */
   #inLine = false;
-  #entity: Entity;
+  #entity: OpenEntity;
   #state: "header" | "body" = "header";
   /** The multiparts around, outermost first. */
-  #open: Entity[] = [];
+  #open: OpenEntity[] = [];
   /** The field of interest under way. */
   #field: { name: string; parts: Uint8Array[]; size: number } | undefined;
   #lines = 0;
@@ -158,17 +150,22 @@ export class MimeScanner {
   #chunkIsAscii = false;
   /** Where the chunk at hand is in the message. */
   #base = 0;
-  /** What the chunk at hand has up to here is looked at for bytes above 127. */
+  /** Bytes of the chunk at hand that have been looked at for bytes above 127. */
   #lookedAt = 0;
 
-  /** @param options What is to be changed */
-  constructor(options: ScanOptions) {
-    this.#options = options;
+  /** @param options `wantsLines`: whether the length of lines in bodies matters */
+  constructor(options: { readonly wantsLines: boolean }) {
+    this.#wantsLines = options.wantsLines;
     this.#entity = this.#begin(undefined, "text/plain");
   }
 
-  /** Takes the next chunk. It is not kept. */
-  push(chunk: Uint8Array): void {
+  /** Bytes of the message so far. */
+  get size(): number {
+    return this.#seen;
+  }
+
+  /** Takes the next chunk, which is not kept; the sections that are complete by it. */
+  push(chunk: Uint8Array): readonly Section[] {
     const data = this.#carry.length === 0
       ? chunk
       : concat([this.#carry, chunk]);
@@ -176,7 +173,7 @@ export class MimeScanner {
     this.#seen += chunk.length;
     let at = 0;
     this.#lookedAt = 0;
-    this.#chunkIsAscii = isAscii(data);
+    this.#chunkIsAscii = isAsciiBytes(data);
     for (;;) {
       if (this.#state === "body" && this.#isPlain) {
         // Nothing can end it: lines do not matter.
@@ -197,10 +194,11 @@ export class MimeScanner {
     }
     if (this.#state === "body") this.#look(data, at);
     this.#carry = at === data.length ? NOTHING : data.slice(at);
+    return this.#taken();
   }
 
-  /** The message is at its end: the places in order, without a gap. */
-  end(): readonly Place[] {
+  /** The message is at its end; the last sections. */
+  end(): readonly Section[] {
     const data = this.#carry;
     const base = this.#base = this.#seen - data.length;
     this.#lookedAt = 0;
@@ -215,12 +213,19 @@ export class MimeScanner {
       this.#endBody(this.#seen);
     }
     this.#closeTo(undefined);
-    return this.#changes > MAX_CHANGES ? this.#asOneText() : this.#finished();
+    return this.#taken();
+  }
+
+  #taken(): readonly Section[] {
+    const sections = this.#sections;
+    if (sections.length === 0) return NO_SECTIONS;
+    this.#sections = [];
+    return sections;
   }
 
   /** Whether no line of the body can matter. */
   get #isPlain(): boolean {
-    return this.#open.length === 0 && !this.#options.shortLines;
+    return this.#open.length === 0 && !this.#wantsLines;
   }
 
   #line(line: Line): void {
@@ -254,7 +259,7 @@ export class MimeScanner {
       if (mark !== undefined) {
         mark.entity.isOpened = true;
         this.#endHeader(
-          start - this.#cutLineEnd(entity.place.from, start),
+          start - this.#cutLineEnd(entity.start, start),
           "end",
         );
         this.#atMark(mark, line);
@@ -284,7 +289,7 @@ export class MimeScanner {
     }
     if (
       !this.#chunkIsAscii && !entity.headerIs8Bit &&
-      !isAscii(data.subarray(from, to))
+      !isAsciiBytes(data.subarray(from, to))
     ) {
       entity.headerIs8Bit = true;
     }
@@ -308,12 +313,14 @@ export class MimeScanner {
     const value = text.slice(text.indexOf(":") + 1);
     if (field.name === "mime-version") entity.hasVersion = true;
     else if (field.name === "content-type") entity.type ??= value;
-    else entity.encoding ??= value;
+    else entity.encodingField ??= value;
   }
 
-  #begin(parent: Entity | undefined, defaultType: string, at = 0): Entity {
-    const place: Place = { from: at, to: at, kind: "header" };
-    this.#places.push(place);
+  #begin(
+    parent: OpenEntity | undefined,
+    defaultType: string,
+    at = 0,
+  ): OpenEntity {
     this.#lines = 0;
     this.#field = undefined;
     this.#state = "header";
@@ -321,75 +328,61 @@ export class MimeScanner {
       parent,
       depth: parent === undefined ? 0 : parent.depth + 1,
       defaultType,
-      place,
+      start: at,
       type: undefined,
-      encoding: undefined,
+      encodingField: undefined,
+      mark: undefined,
+      isClosed: false,
+      kind: defaultType,
+      isTyped: false,
+      encoding: "7bit",
+      shape: "leaf",
       hasVersion: false,
       headerIs8Bit: false,
       headerIsLong: false,
-      kind: defaultType,
-      shape: "leaf",
-      mark: undefined,
       isOpened: false,
-      isClosed: false,
-      bodyFrom: at,
-      isTouched: false,
-      isRaw: false,
     };
   }
 
-  /** The header block is complete; what follows from it. */
-  #endHeader(at: number, how: "blank" | "text" | "end"): void {
+  /** The header block is complete: how its body is made. */
+  #endHeader(at: number, end: HeaderEnd): void {
     this.#endField();
     const entity = this.#entity;
-    entity.place.to = at;
-    entity.bodyFrom = at;
-    const isSealed = this.#isSigned(entity.parent);
-    // A signature covers its bytes as they are.
-    if (isSealed && entity.headerIs8Bit) entity.isRaw = true;
-    entity.place.change = {
-      encoding: undefined,
-      retype: false,
-      needsVersion: entity.parent === undefined && !entity.hasVersion,
-      needsBlank: how === "text",
-      encodesFields: this.#options.to7Bit && entity.headerIs8Bit && !isSealed,
-      folds: this.#options.shortLines && entity.headerIsLong && !isSealed,
-    };
     const field = parseMimeField(entity.type ?? "");
+    entity.isTyped = entity.type !== undefined;
     // A type that is no type is that of plain text (RFC 2045 section 5.2).
     entity.kind = /^[^/]+\/[^/]+$/.test(field.value)
       ? field.value
-      : entity.type === undefined
-      ? entity.defaultType
-      : "text/plain";
-    const encoding = entity.encoding = parseTransferEncoding(entity.encoding);
-    const isEncoded = encoding === "base64" || encoding === "quoted-printable";
-    const isDeep = entity.depth >= MAX_DEPTH;
+      : entity.isTyped
+      ? "text/plain"
+      : entity.defaultType;
+    entity.encoding = parseTransferEncoding(entity.encodingField);
+    this.#sections.push({
+      kind: "header",
+      entity,
+      from: entity.start,
+      to: at,
+      end,
+    });
     this.#state = "body";
     this.#from = at;
     this.#lookedAt = Math.max(0, at - this.#base);
     this.#is8Bit = false;
     this.#isLong = false;
-    if (isDeep) return;
+    if (entity.depth >= MAX_DEPTH) return;
+    const isEncoded = entity.encoding === "base64" ||
+      entity.encoding === "quoted-printable";
     if (entity.kind.startsWith("multipart/")) {
       entity.mark = markOf(field.parameters.get("boundary"));
       if (entity.mark === undefined) return;
       entity.shape = "multipart";
       this.#open.push(entity);
     } else if (
-      entity.kind === "message/rfc822" && !isEncoded && how !== "end"
+      entity.kind === "message/rfc822" && !isEncoded && end !== "end"
     ) {
       entity.shape = "message";
       this.#entity = this.#begin(entity, "text/plain", at);
     }
-  }
-
-  #isSigned(entity: Entity | undefined): boolean {
-    if (this.#options.touchesSigned) return false;
-    for (let one = entity; one !== undefined; one = one.parent) {
-      if (isSealed(one.kind)) return true;
-    }
-    return false;
   }
 
   #bodyLine(line: Line): void {
@@ -415,7 +408,7 @@ export class MimeScanner {
   #look(data: Uint8Array, to: number): void {
     if (to <= this.#lookedAt) return;
     this.#is8Bit ||= !this.#chunkIsAscii &&
-      !isAscii(data.subarray(this.#lookedAt, to));
+      !isAsciiBytes(data.subarray(this.#lookedAt, to));
     this.#lookedAt = to;
   }
 
@@ -448,8 +441,7 @@ export class MimeScanner {
     const { data, base, to } = line;
     this.#closeTo(entity);
     const at = base + to;
-    // The line end before the boundary, and the boundary itself.
-    this.#put("copy", at);
+    this.#sections.push({ kind: "boundary", to: at });
     this.#look(data, to);
     this.#from = at;
     this.#is8Bit = false;
@@ -467,146 +459,24 @@ export class MimeScanner {
     }
   }
 
+  #endBody(to: number): void {
+    this.#sections.push({
+      kind: "body",
+      entity: this.#entity,
+      to,
+      is8Bit: this.#is8Bit,
+      isLong: this.#isLong,
+    });
+  }
+
   /** Closes the entities inside `outer`, all where it is not given. */
-  #closeTo(outer: Entity | undefined): void {
+  #closeTo(outer: OpenEntity | undefined): void {
     for (let entity = this.#entity; entity !== outer;) {
-      this.#close(entity);
+      this.#sections.push({ kind: "end", entity });
       if (this.#open.at(-1) === entity) this.#open.pop();
       if (entity.parent === undefined) return;
       entity = entity.parent;
     }
-  }
-
-  /** What becomes of a body, or of the text around parts, that ends at `to`. */
-  #endBody(to: number): void {
-    const entity = this.#entity;
-    const is8Bit = this.#is8Bit && this.#options.to7Bit;
-    const isLong = this.#isLong && this.#options.shortLines;
-    if (entity.shape === "multipart") {
-      if (!is8Bit) return this.#put("copy", to);
-      if (this.#isSigned(entity)) return this.#leave(entity, true, to);
-      if (!entity.isOpened) {
-        // Its boundary never came: it is one text.
-        entity.place.change!.retype = true;
-        return this.#convert(entity, "quoted-printable", to);
-      }
-      entity.isTouched = true;
-      return this.#put("mask", to);
-    }
-    const { encoding } = entity;
-    const isBinary = encoding === "binary" && this.#options.to7Bit;
-    if (!is8Bit && !isLong && !isBinary) return this.#put("copy", to);
-    if (this.#isSigned(entity)) return this.#leave(entity, is8Bit, to);
-    if (encoding === "quoted-printable") {
-      return is8Bit ? this.#touch(entity, "escape", to) : this.#put("copy", to);
-    }
-    if (encoding === "base64") {
-      return is8Bit ? this.#touch(entity, "mask", to) : this.#put("copy", to);
-    }
-    if (!["7bit", "8bit", "binary"].includes(encoding!)) {
-      return this.#leave(entity, is8Bit, to);
-    }
-    if (/^(?:multipart|message)\/(?!global)/.test(entity.kind)) {
-      if (entity.depth < MAX_DEPTH && entity.kind.startsWith("message/")) {
-        // No encoding is allowed there (RFC 2046 section 5.2).
-        return this.#leave(entity, is8Bit, to);
-      }
-      entity.place.change!.retype = true;
-      return this.#convert(entity, "quoted-printable", to);
-    }
-    if (entity.type === undefined) entity.place.change!.retype = true;
-    // Quoted-printable text cannot keep a bare CR or LF apart from a line end.
-    const isText = /^(?:text\/|message\/global)/.test(entity.kind) &&
-      encoding !== "binary";
-    this.#convert(entity, isText ? "quoted-printable" : "base64", to);
-  }
-
-  #convert(
-    entity: Entity,
-    encoding: "quoted-printable" | "base64",
-    to: number,
-  ): void {
-    entity.place.change!.encoding = encoding;
-    this.#touch(entity, encoding, to);
-  }
-
-  #touch(entity: Entity, kind: Place["kind"], to: number): void {
-    entity.isTouched = true;
-    this.#put(kind, to);
-  }
-
-  #leave(entity: Entity, isRaw: boolean, to: number): void {
-    entity.isRaw ||= isRaw;
-    this.#put("copy", to);
-  }
-
-  /** Notes what becomes of all up to `to` that is not noted yet. */
-  #put(kind: Place["kind"], to: number): void {
-    const last = this.#places.at(-1)!;
-    if (last.to >= to) return;
-    if (kind === "copy" && last.kind === "copy") last.to = to;
-    else this.#places.push({ from: last.to, to, kind });
-    if (kind !== "copy") this.#countChange();
-  }
-
-  #countChange(): void {
-    this.#changes++;
-    // What is noted beyond is of no use.
-    if (this.#changes > MAX_CHANGES) this.#places.splice(1);
-  }
-
-  /** An entity is complete: what its header has to say. */
-  #close(entity: Entity): void {
-    const { change } = entity.place;
-    const { parent } = entity;
-    if (change === undefined) return;
-    const holds = entity.shape !== "leaf" && !this.#isSigned(entity);
-    if (holds && change.encoding === undefined) {
-      const isOff = this.#options.to7Bit && entity.encoding === "binary";
-      if (entity.isRaw) change.encoding = "8bit";
-      else if (entity.isTouched || isOff) change.encoding = "7bit";
-    }
-    if (parent !== undefined) {
-      parent.isTouched ||= entity.isTouched ||
-        (change.encodesFields && this.#options.to7Bit);
-      parent.isRaw ||= entity.isRaw;
-    }
-    const changes = change.encoding !== undefined || change.retype ||
-      change.encodesFields || change.folds;
-    if (changes) return this.#countChange();
-    entity.place.kind = "copy";
-    this.#mergeLast(entity.place);
-  }
-
-  /** Joins a header that stays with what stays before and behind it. */
-  #mergeLast(place: Place): void {
-    const places = this.#places;
-    const at = places.lastIndexOf(place);
-    if (at < 0 || at < places.length - 2) return;
-    if (at === places.length - 2) {
-      if (places[at + 1]!.kind !== "copy") return;
-      place.to = places.pop()!.to;
-    }
-    const before = places[at - 1];
-    if (before?.kind !== "copy") return;
-    before.to = places.pop()!.to;
-  }
-
-  /** The message as a header and one text. */
-  #asOneText(): Place[] {
-    const place = this.#places[0]!;
-    const change = place.change!;
-    change.retype = true;
-    change.encoding = "quoted-printable";
-    place.kind = "header";
-    const { to } = place;
-    return [place, { from: to, to: this.#seen, kind: "quoted-printable" }];
-  }
-
-  #finished(): Place[] {
-    return this.#places.filter(({ from, to, change }) =>
-      from < to || change?.encoding !== undefined
-    );
   }
 }
 
@@ -624,15 +494,9 @@ interface Line {
 /** A boundary line. */
 interface Mark {
   /** The multipart it belongs to. */
-  readonly entity: Entity;
+  readonly entity: OpenEntity;
   /** Whether it is the last one. */
   readonly closes: boolean;
-}
-
-const NOTHING = new Uint8Array(0);
-
-function isSealed(kind: string): boolean {
-  return kind === "multipart/signed" || kind === "multipart/encrypted";
 }
 
 function markOf(boundary: string | undefined): Uint8Array | undefined {

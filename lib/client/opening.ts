@@ -27,7 +27,11 @@ import {
   peerError,
   type SmtpClientError,
 } from "./error.ts";
-import type { ClientLogin, SmtpClientOptions } from "./options.ts";
+import type {
+  ClientLogin,
+  ClientNetwork,
+  SmtpClientOptions,
+} from "./options.ts";
 import {
   ClientSession,
   type ClientTimeouts,
@@ -48,8 +52,9 @@ export function defaultSecurity(options: SmtpClientOptions): TlsSecurity {
  */
 export async function openSession(
   options: SmtpClientOptions,
+  network: ClientNetwork,
 ): Promise<ClientSession> {
-  const opening = new Opening(options);
+  const opening = new Opening(options, network);
   try {
     await opening.run();
     options.signal?.throwIfAborted();
@@ -64,11 +69,13 @@ class Opening {
   session: ClientSession | undefined;
   #transport: Transport | undefined;
   readonly #options: SmtpClientOptions;
+  readonly #network: ClientNetwork;
   readonly #security: TlsSecurity;
   readonly #timeouts: ClientTimeouts;
 
-  constructor(options: SmtpClientOptions) {
+  constructor(options: SmtpClientOptions, network: ClientNetwork) {
     this.#options = options;
+    this.#network = network;
     this.#security = defaultSecurity(options);
     this.#timeouts = clientTimeouts(options.timeouts);
   }
@@ -106,7 +113,7 @@ class Opening {
     const { host, implicitTls, signal } = options;
     const port = options.port ?? (implicitTls ? 465 : 25);
     options.onProgress?.("connecting");
-    const open = options.connect ?? connectTcp;
+    const open = this.#network.connect ?? connectTcp;
     try {
       this.#transport = await open({
         host: options.address ?? host,
@@ -194,7 +201,7 @@ class Opening {
   async #upgrade(): Promise<Transport> {
     const options = this.#options;
     const { host, clientCertificate, trusted, signal } = options;
-    const upgrade = options.upgrade ?? upgradeClient;
+    const upgrade = this.#network.upgrade ?? upgradeClient;
     options.onProgress?.("negotiating-tls");
     let upgraded;
     try {

@@ -152,6 +152,10 @@ export interface SmtpClientOptions {
   readonly onProgress?: ((progress: ClientProgress) => void) | undefined;
   /** Ends connecting; the promise rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
+}
+
+/** What a client takes of the network; for tests. */
+export interface ClientNetwork {
   /** Opens the connection, instead of {@linkcode connectTcp}. */
   readonly connect?: ConnectTransport | undefined;
   /** Puts TLS on it, instead of the platform's own. */
@@ -196,6 +200,4 @@ export const CLIENT_RULES: Rules<SmtpClientOptions> = {
   onCertificate: callable(),
   onProgress: callable(),
   signal: abortSignal,
-  connect: callable(),
-  upgrade: callable(),
 };

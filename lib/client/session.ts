@@ -14,13 +14,14 @@ import {
   type ClientPhase,
 } from "../protocol/client/state.ts";
 import type { ClientProtocol } from "../protocol/client/protocol.ts";
+import type { ClientStage } from "./error.ts";
 
 const READ_SIZE = 4096;
 /** How long to look for a server's last words after a write has failed. */
 const LAST_WORDS_MS = 2000;
 
 /** The time limits of a client, in milliseconds. */
-export interface ClientTimeouts extends Readonly<Record<ClientPhase, number>> {
+export interface ClientTimeouts extends Readonly<Record<ClientStage, number>> {
   /** Making the connection. */
   readonly connect: number;
   /** The TLS handshake. */

@@ -27,7 +27,9 @@ import {
   CLIENT_RULES,
   type PeerCertificate,
   type SmtpClientOptions,
+  type UpgradeTransport,
 } from "../client/options.ts";
+import type { ConnectTransport } from "../net/connect.ts";
 import { ClientPool, type ClientPoolOptions, POOL_RULE } from "./pool.ts";
 import { DeliveryContent } from "./content.ts";
 import {
@@ -53,9 +55,11 @@ export interface DeliveryOptions extends
     | "timeouts"
     | "clientCertificate"
     | "trusted"
-    | "connect"
-    | "upgrade"
   > {
+  /** Opens a connection, instead of {@linkcode connectTcp}. */
+  readonly connect?: ConnectTransport | undefined;
+  /** Puts TLS on it, instead of the platform's own. */
+  readonly upgrade?: UpgradeTransport | undefined;
   /** Answers DNS questions. */
   readonly dns: RelayDns;
   /**
@@ -136,13 +140,13 @@ const {
   timeouts,
   clientCertificate,
   trusted,
-  connect,
-  upgrade,
 } = CLIENT_RULES;
 const RULES: Rules<DeliveryOptions> = {
   ...{ hostname, security, auth, allowInsecureAuth, chunking, timeouts },
   longLines,
-  ...{ clientCertificate, trusted, connect, upgrade },
+  ...{ clientCertificate, trusted },
+  connect: callable(),
+  upgrade: callable(),
   dns: required(having("a DnsClient", "mx", "addresses")),
   ownNames: NAMES_RULE,
   isOwnAddress: callable(),

@@ -340,6 +340,7 @@ export class DeliveryWalk {
     place: Place,
   ): Promise<SmtpClient> {
     const { silent, brokenTls, signal, now = monotonic } = this.#options;
+    const { connect, upgrade } = this.#options;
     const began = now();
     let heard = false;
     const { onProgress } = settings;
@@ -350,7 +351,7 @@ export class DeliveryWalk {
           heard ||= progress === "hello";
           onProgress?.(progress);
         },
-      });
+      }, { connect, upgrade });
       if (client.tlsFailure) brokenTls.remember(settings.host, now());
       return client;
     } catch (error) {
@@ -526,8 +527,6 @@ export class DeliveryWalk {
       timeouts: options.timeouts,
       clientCertificate: options.clientCertificate,
       trusted: options.trusted,
-      connect: options.connect,
-      upgrade: options.upgrade,
       signal: options.signal,
       onProgress,
       onCertificate: onCertificate &&

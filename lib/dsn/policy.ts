@@ -1,7 +1,6 @@
 /**
- * Who is to be told of what: from the progress of a message to the notices that
- * its sender is owed. Pure; knows NOTIFY and the null sender, and nothing of
- * the form of a notice.
+ * Which DSNs the sender of a message is owed, by the progress of the message.
+ * Knows NOTIFY and the null sender, and nothing of the form of a DSN. Pure.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc3461#section-4.1 | RFC 3461 sections 4.1}
  * and {@link https://www.rfc-editor.org/rfc/rfc3461#section-5.2 | 5.2}
@@ -13,16 +12,16 @@ import type {
   SpoolEntry,
 } from "../spool/envelope.ts";
 
-/** What a notice is about. */
-export type NoticeKind = "failed" | "delayed" | "succeeded";
+/** What a DSN is about. */
+export type DsnKind = "failed" | "delayed" | "succeeded";
 
 /** The recipients whose final status has not been dealt with, by what is to be done. */
 export interface OpenReports {
   /** All that failed: the program is to be told. */
   readonly failed: readonly number[];
-  /** Failed, and the sender wants to know. */
+  /** Failed, and NOTIFY permits a DSN. */
   readonly toReturn: readonly number[];
-  /** Delivered or relayed, and the sender asked to be told. */
+  /** Delivered or relayed, and NOTIFY asks for a DSN. */
   readonly succeeded: readonly number[];
 }
 
@@ -54,10 +53,10 @@ export function hasOpenReports(entry: SpoolEntry): boolean {
 }
 
 /**
- * Those whom a notice of delay is about: tried in vain, and not opted out.
+ * Recipients for a delay DSN: tried at least once, and NOTIFY permits it.
  *
- * @param isStuck Whether those count that are in line and could not even be
- * tried: their destination has not answered when others were
+ * @param isStuck Whether recipients count that could not even be tried, because
+ * their destination has not answered when others were
  */
 export function delayedRecipients(
   entry: SpoolEntry,
@@ -80,15 +79,15 @@ function eachRecipient(
     index: number,
   ) => void,
 ): void {
-  // Nobody is told of a notice that went astray: two hosts would send each
-  // other notices forever (RFC 5321 section 6.1).
+  // No DSN about a DSN: two hosts would send each other reports for ever
+  // (RFC 5321 section 6.1).
   if (entry.envelope.from === "") return;
   for (const [index, recipient] of entry.envelope.recipients.entries()) {
     action(recipient, entry.progress.recipients[index]!, index);
   }
 }
 
-/** Whether the sender wants to hear of it; without NOTIFY, of all but success. */
+/** Whether NOTIFY permits a DSN of this kind; without NOTIFY, all but success. */
 function wants(
   recipient: EnvelopeRecipient,
   what: "SUCCESS" | "FAILURE" | "DELAY",

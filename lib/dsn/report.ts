@@ -1,24 +1,18 @@
 /**
- * The notice itself: a multipart/report with words for people, fields for
- * programs, and the message or its header block. Pure: what goes in decides
- * every byte that comes out.
- *
- * {@link https://www.rfc-editor.org/rfc/rfc3464 | RFC 3464},
- * {@link https://www.rfc-editor.org/rfc/rfc6522 | RFC 6522},
- * {@link https://www.rfc-editor.org/rfc/rfc6533 | RFC 6533},
- * {@link https://www.rfc-editor.org/rfc/rfc3834 | RFC 3834}
- *
- * The machine-readable part of a notice: the fields of a message/delivery-status
- * or, where an address needs it, of a message/global-delivery-status. Pure text
- * making.
+ * The DSN itself: a multipart/report with words for people, fields for programs
+ * (message/delivery-status or, where an address needs it, the global form), and
+ * the message or its header block. Pure: what goes in decides every byte that
+ * comes out.
  *
  * Danger: ENVID, ORCPT, addresses and replies come from strangers. Each may
  * hold line ends once it is decoded, and would add fields of its own; so every
  * value passes through one function that lets no control character through.
  *
- * {@link https://www.rfc-editor.org/rfc/rfc3464#section-2 | RFC 3464 section 2},
+ * {@link https://www.rfc-editor.org/rfc/rfc3464 | RFC 3464},
  * {@link https://www.rfc-editor.org/rfc/rfc3461#section-6.3 | RFC 3461 section 6.3},
- * {@link https://www.rfc-editor.org/rfc/rfc6533#section-3 | RFC 6533 section 3}
+ * {@link https://www.rfc-editor.org/rfc/rfc6522 | RFC 6522},
+ * {@link https://www.rfc-editor.org/rfc/rfc6533 | RFC 6533},
+ * {@link https://www.rfc-editor.org/rfc/rfc3834 | RFC 3834}
  */
 
 import { concat, isAscii } from "../protocol/bytes.ts";
@@ -26,25 +20,30 @@ import { asciiMailbox } from "../protocol/domain.ts";
 import { foldLongLines } from "../protocol/folding.ts";
 import { findHeaderEnd } from "../protocol/headers.ts";
 import { formatDate } from "../protocol/trace.ts";
-import type { NoticeKind } from "./policy.ts";
+import type { DsnKind } from "./policy.ts";
 import type { RcptParameters } from "../protocol/parameters.ts";
 import type { RecipientAnswer } from "../spool/envelope.ts";
 
 /** Bytes of a line without its line end (RFC 5322 section 2.1.1). */
 export const MAX_LINE = 998;
+/** Characters of a line before it is folded (RFC 5322 section 2.1.1). */
+const WANTED = 78;
+/** Bytes of a line that no folding can shorten further (RFC 5321 section 4.5.3.1.6). */
+const LIMIT = 900;
 const encoder = new TextEncoder();
+const latin1 = new TextDecoder("latin1");
 
-/** What a notice is made of. */
-export interface NoticeInit {
+/** What a DSN is made of. */
+export interface DsnInit {
   /** What it is about. */
-  readonly kind: NoticeKind;
-  /** The sender of the message, who gets the notice, without brackets. */
+  readonly kind: DsnKind;
+  /** The sender of the message, to which the DSN goes, without brackets. */
   readonly to: string;
   /** The address in its From field. */
   readonly from: string;
   /** When it is made, in milliseconds since 1970. */
   readonly now: number;
-  /** Unique: names the notice in Message-ID and separates its parts. Letters and digits. */
+  /** Unique: names the DSN in Message-ID and separates its parts. Letters and digits. */
   readonly unique: string;
   /** What is reported. */
   readonly status: DeliveryStatus;
@@ -52,12 +51,12 @@ export interface NoticeInit {
   readonly smtpUtf8: boolean;
   /** The bytes that are returned: the header block, or the whole message. */
   readonly returned: Uint8Array;
-  /** Whether {@linkcode NoticeInit.returned} is the whole message. */
+  /** Whether {@linkcode DsnInit.returned} is the whole message. */
   readonly isWhole: boolean;
 }
 
-/** A notice, ready to be sent with the null reverse-path. */
-export interface Notice {
+/** A DSN, ready to be sent with the null reverse-path. */
+export interface Dsn {
   /** The bytes, with CRLF line ends. */
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Whether it must be sent with SMTPUTF8. */
@@ -66,12 +65,38 @@ export interface Notice {
   readonly eightBit: boolean;
 }
 
-/** Makes a notice. */
-export function makeNotice(given: NoticeInit): Notice {
+/** What is said of one recipient. */
+export interface StatusRecipient {
+  /** The forward-path without brackets. */
+  readonly address: string;
+  /** NOTIFY and ORCPT. */
+  readonly parameters: RcptParameters;
+  /** What happened. */
+  readonly action: "failed" | "delayed" | "delivered" | "relayed";
+  /** What was last heard. */
+  readonly answer: RecipientAnswer;
+  /** Until when it is tried, in milliseconds since 1970; delayed only. */
+  readonly retryUntil?: number;
+}
+
+/** What is said of the message and its recipients. */
+export interface DeliveryStatus {
+  /** Name of the host that reports. */
+  readonly reportingMta: string;
+  /** ENVID of the message, decoded. */
+  readonly envid?: string | undefined;
+  /** When the message was accepted, in milliseconds since 1970. */
+  readonly arrivedAt: number;
+  /** The recipients. */
+  readonly recipients: readonly StatusRecipient[];
+}
+
+/** Makes a DSN. */
+export function makeDsn(given: DsnInit): Dsn {
   const init = inAscii(given);
   const { status, returned } = init;
   const global = needsGlobalStatus(status);
-  const eightBit = returned.some((octet) => octet > 127);
+  const eightBit = returned.some((byte) => byte > 127);
   const isEightBit = eightBit || global || !isAscii(explain(init));
   const boundary = freeBoundary(init);
   const start = [
@@ -102,7 +127,7 @@ export function makeNotice(given: NoticeInit): Notice {
 }
 
 /** The same with A-labels wherever a local part is ASCII, and no long line in the header. */
-function inAscii(init: NoticeInit): NoticeInit {
+function inAscii(init: DsnInit): DsnInit {
   const { status, returned } = init;
   const end = init.isWhole ? findHeaderEnd(returned, 0) : returned.length;
   const head = end < 0 ? returned.length : end;
@@ -137,69 +162,25 @@ function asciiRecipient(recipient: StatusRecipient): StatusRecipient {
   };
 }
 
-/**
- * A notice with less of the message in it: its header block in place of the
- * whole, or nothing of it. `undefined` for what is no such notice, and for one
- * that has nothing to leave out.
- *
- * @param notice A notice of {@linkcode makeNotice}
- */
-export function reduceNotice(
-  notice: Uint8Array,
-): Uint8Array<ArrayBuffer> | undefined {
-  const text = latin1.decode(notice);
-  const boundary = /\r\n\tboundary="(=_[^"\r\n]+)"\r\n/.exec(text)?.[1];
-  if (boundary === undefined || !text.includes(AUTOMATIC)) return undefined;
-  const last = text.lastIndexOf(`\r\n--${boundary}\r\n`);
-  const part = PART.exec(text.slice(last));
-  if (last < 0 || part === null) return undefined;
-  const start = encoder.encode(`\r\n--${boundary}\r\n`).length;
-  const end = encoder.encode(`\r\n--${boundary}--\r\n`);
-  const before = notice.subarray(0, last);
-  const [whole, type, encoding] = part;
-  if (type!.endsWith("headers")) return concat([before, end]);
-  const body = notice.subarray(last + whole.length);
-  const header = findHeaderEnd(body, 0);
-  if (header < 0) return concat([before, end]);
-  const headersType = type === "message/global"
-    ? "message/global-headers"
-    : "text/rfc822-headers";
-  return concat([
-    notice.subarray(0, last + start),
-    encoder.encode(
-      `Content-Type: ${headersType}\r\n` +
-        `Content-Transfer-Encoding: ${encoding}\r\n\r\n`,
-    ),
-    body.subarray(0, Math.max(0, header - 2)),
-    end,
-  ]);
-}
-
-/** The beginning of the part with what is returned, and nothing but that. */
-const PART =
-  /^\r\n--[^\r\n]+\r\nContent-Type: (message\/rfc822|message\/global|text\/rfc822-headers|message\/global-headers)\r\nContent-Transfer-Encoding: ([78]bit)\r\n\r\n/;
-const AUTOMATIC = "\r\nAuto-Submitted: auto-replied\r\n";
-const latin1 = new TextDecoder("latin1");
-
 /** A boundary that is not in what is returned: its sender may have guessed the next one. */
-function freeBoundary({ unique, returned }: NoticeInit): string {
-  const text = new TextDecoder("latin1").decode(returned);
+function freeBoundary({ unique, returned }: DsnInit): string {
+  const text = latin1.decode(returned);
   let boundary = `=_${unique}`;
   while (text.includes(`--${boundary}`)) boundary += "_";
   return boundary;
 }
 
 function headerFields(
-  init: NoticeInit,
+  init: DsnInit,
   form: { readonly boundary: string; readonly isEightBit: boolean },
 ): string {
   const { reportingMta } = init.status;
   return [
     `Date: ${formatDate(init.now, 0)}`,
-    `From: Mail delivery <${printable(init.from, true)}>`,
-    `To: <${printable(init.to, true)}>`,
+    `From: Mail delivery <${valueText(init.from, true)}>`,
+    `To: <${valueText(init.to, true)}>`,
     `Subject: ${SUBJECTS[init.kind]}`,
-    `Message-ID: <${init.unique}@${printable(reportingMta, false)}>`,
+    `Message-ID: <${init.unique}@${valueText(reportingMta, false)}>`,
     "Auto-Submitted: auto-replied",
     "MIME-Version: 1.0",
     `Content-Type: multipart/report; report-type=${
@@ -214,7 +195,7 @@ function headerFields(
   ].join("\r\n");
 }
 
-const SUBJECTS: Readonly<Record<NoticeKind, string>> = {
+const SUBJECTS: Readonly<Record<DsnKind, string>> = {
   failed: "Your message could not be delivered",
   delayed: "Your message is delayed",
   succeeded: "Your message has been delivered",
@@ -227,14 +208,14 @@ function part(boundary: string, type: PartType, content: string): string {
     `Content-Transfer-Encoding: ${type[1]}\r\n\r\n${content}`;
 }
 
-function textType(init: NoticeInit): PartType {
+function textType(init: DsnInit): PartType {
   return isAscii(explain(init))
     ? ["text/plain; charset=us-ascii", "7bit"]
     : ["text/plain; charset=utf-8", "8bit"];
 }
 
 function returnedType(
-  init: NoticeInit,
+  init: DsnInit,
   needs: { readonly global: boolean; readonly eightBit: boolean },
 ): PartType {
   const utf8 = init.smtpUtf8 && (needs.global || needs.eightBit);
@@ -245,8 +226,8 @@ function returnedType(
 }
 
 /** The words for people. */
-function explain(init: NoticeInit): string {
-  const host = printable(init.status.reportingMta, false);
+function explain(init: DsnInit): string {
+  const host = valueText(init.status.reportingMta, false);
   const lines = [
     `This is the mail server at ${host}.`,
     "",
@@ -257,8 +238,8 @@ function explain(init: NoticeInit): string {
     const source = answer.isReply && answer.remoteMta !== undefined
       ? `${answer.remoteMta} said: `
       : "";
-    lines.push("", `  ${printable(address, true)}`);
-    lines.push(`    ${printable(source + answer.text, false)}`);
+    lines.push("", `  ${valueText(address, true)}`);
+    lines.push(`    ${valueText(source + answer.text, false)}`);
     if (retryUntil !== undefined) {
       lines.push(`    Tried until ${formatDate(retryUntil, 0)}`);
     }
@@ -268,7 +249,7 @@ function explain(init: NoticeInit): string {
   return `${lines.join("\r\n")}\r\n`;
 }
 
-const INTRODUCTIONS: Readonly<Record<NoticeKind, readonly string[]>> = {
+const INTRODUCTIONS: Readonly<Record<DsnKind, readonly string[]>> = {
   failed: [
     "Your message could not be delivered to the recipients below.",
     "Nothing further will be tried.",
@@ -282,37 +263,6 @@ const INTRODUCTIONS: Readonly<Record<NoticeKind, readonly string[]>> = {
     "to a server from which no further report can be expected.",
   ],
 };
-
-/** Characters of a line before it is folded (RFC 5322 section 2.1.1). */
-const WANTED = 78;
-/** Bytes of a line that no folding can shorten further (RFC 5321 section 4.5.3.1.6). */
-const LIMIT = 900;
-
-/** What is said of one recipient. */
-export interface StatusRecipient {
-  /** The forward-path without brackets. */
-  readonly address: string;
-  /** NOTIFY and ORCPT. */
-  readonly parameters: RcptParameters;
-  /** What happened. */
-  readonly action: "failed" | "delayed" | "delivered" | "relayed";
-  /** What was last heard. */
-  readonly answer: RecipientAnswer;
-  /** Until when it is tried, in milliseconds since 1970; delayed only. */
-  readonly retryUntil?: number;
-}
-
-/** What is said of the message and its recipients. */
-export interface DeliveryStatus {
-  /** Name of the host that reports. */
-  readonly reportingMta: string;
-  /** ENVID of the message, decoded. */
-  readonly envid?: string | undefined;
-  /** When the message was accepted, in milliseconds since 1970. */
-  readonly arrivedAt: number;
-  /** The recipients. */
-  readonly recipients: readonly StatusRecipient[];
-}
 
 /** Whether the fields hold what only a message/global-delivery-status may hold. */
 function needsGlobalStatus(status: DeliveryStatus): boolean {
@@ -372,7 +322,7 @@ function recipientFields(recipient: StatusRecipient, global: boolean): Field[] {
 function field(name: string, value: string, global: boolean): string {
   let line = `${name}:`;
   let text = "";
-  for (const word of printable(value, global).split(" ")) {
+  for (const word of valueText(value, global).split(" ")) {
     if (word === "") continue;
     if (line.length + 1 + word.length > WANTED && line !== `${name}:`) {
       text += `${line}\r\n`;
@@ -383,8 +333,56 @@ function field(name: string, value: string, global: boolean): string {
   return `${text}${line}\r\n`;
 }
 
-/** The text without control characters, without what the part may not hold, and bounded. */
-function printable(text: string, utf8: boolean): string {
+/**
+ * A DSN with less of the message in it: its header block in place of the
+ * whole, or nothing of it. `undefined` for what is no such DSN, and for one
+ * that has nothing to leave out.
+ *
+ * @param report The bytes of a DSN of {@linkcode makeDsn}
+ */
+export function reduceDsn(
+  report: Uint8Array,
+): Uint8Array<ArrayBuffer> | undefined {
+  const text = latin1.decode(report);
+  const boundary = /\r\n\tboundary="(=_[^"\r\n]+)"\r\n/.exec(text)?.[1];
+  if (boundary === undefined || !text.includes(AUTOMATIC)) return undefined;
+  const last = text.lastIndexOf(`\r\n--${boundary}\r\n`);
+  const part = PART.exec(text.slice(last));
+  if (last < 0 || part === null) return undefined;
+  const start = encoder.encode(`\r\n--${boundary}\r\n`).length;
+  const end = encoder.encode(`\r\n--${boundary}--\r\n`);
+  const before = report.subarray(0, last);
+  const [whole, type, encoding] = part;
+  if (type!.endsWith("headers")) return concat([before, end]);
+  const body = report.subarray(last + whole.length);
+  const header = findHeaderEnd(body, 0);
+  if (header < 0) return concat([before, end]);
+  const headersType = type === "message/global"
+    ? "message/global-headers"
+    : "text/rfc822-headers";
+  return concat([
+    report.subarray(0, last + start),
+    encoder.encode(
+      `Content-Type: ${headersType}\r\n` +
+        `Content-Transfer-Encoding: ${encoding}\r\n\r\n`,
+    ),
+    body.subarray(0, Math.max(0, header - 2)),
+    end,
+  ]);
+}
+
+/** The beginning of the part with what is returned, and nothing but that. */
+const PART =
+  /^\r\n--[^\r\n]+\r\nContent-Type: (message\/rfc822|message\/global|text\/rfc822-headers|message\/global-headers)\r\nContent-Transfer-Encoding: ([78]bit)\r\n\r\n/;
+const AUTOMATIC = "\r\nAuto-Submitted: auto-replied\r\n";
+
+/**
+ * The one function of the "Danger:" above: the text without control characters
+ * and without what the part may not hold, cut to a length. Not the filter of
+ * `log.ts`, which keeps the length and any letter: here a line is bounded, and a
+ * part in ASCII gets "?" for each other character.
+ */
+function valueText(text: string, utf8: boolean): string {
   // deno-lint-ignore no-control-regex
   const clean = text.replace(/[\x00-\x1f\x7f-\x9f\u2028\u2029]/g, " ");
   if (!utf8) return clean.slice(0, LIMIT).replace(/[^\x20-\x7e]/gu, "?");

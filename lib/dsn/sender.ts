@@ -1,5 +1,5 @@
 /**
- * Makes the notices that a message's sender is owed, as additions to the spool.
+ * Makes the DSNs that a message's sender is owed, as additions to the spool.
  * Reads the message's content; writes nothing and marks nothing as done.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc3461#section-6 | RFC 3461 section 6}
@@ -7,13 +7,13 @@
 
 import { asciiMailbox } from "../protocol/domain.ts";
 import {
-  makeNotice,
+  makeDsn,
   MAX_LINE,
-  reduceNotice,
+  reduceDsn,
   type StatusRecipient,
 } from "./report.ts";
 import { findHeaderEnd } from "../protocol/headers.ts";
-import type { NoticeKind } from "./policy.ts";
+import type { DsnKind } from "./policy.ts";
 import type { Spool, SpoolAddition } from "../spool/spool.ts";
 import type { RecipientAnswer, SpoolEntry } from "../spool/envelope.ts";
 
@@ -21,13 +21,13 @@ import type { RecipientAnswer, SpoolEntry } from "../spool/envelope.ts";
 const HEADER_LIMIT = 64 * 1024;
 const NEVER = { notify: ["NEVER"] } as const;
 
-/** What a {@linkcode Notifier} is made of. */
-export interface NotifierInit {
+/** What a {@linkcode DsnSender} is made of. */
+export interface DsnSenderInit {
   /** Where the content of messages is. */
   readonly spool: Spool;
   /** Name of the host that reports. */
   readonly hostname: string;
-  /** Address in the From field of notices. */
+  /** Address in the From field of DSNs. */
   readonly from: string;
   /** Bytes up to which a whole message is returned when its sender asked for it. */
   readonly returnLimit: number;
@@ -35,11 +35,11 @@ export interface NotifierInit {
   readonly newId: () => string;
 }
 
-/** What a notice is about. */
-export interface NoticeRequest {
+/** What a DSN is to report. */
+export interface DsnRequest {
   /** What happened. */
-  readonly kind: NoticeKind;
-  /** Whom it happened to. */
+  readonly kind: DsnKind;
+  /** Recipients that it happened to, by their index. */
   readonly indices: readonly number[];
   /** Now, in milliseconds since 1970. */
   readonly now: number;
@@ -47,23 +47,18 @@ export interface NoticeRequest {
   readonly expiresAt: number;
 }
 
-/** Makes notices. */
-export class Notifier {
-  readonly #init: NotifierInit;
+/** Makes DSNs. */
+export class DsnSender {
+  readonly #init: DsnSenderInit;
 
-  /**
-   * Makes a maker of notices.
-   *
-   * @param init What it works with
-   */
-  constructor(init: NotifierInit) {
+  constructor(init: DsnSenderInit) {
     this.#init = init;
   }
 
-  /** A notice to the sender of a message; goes out with the null reverse-path. */
+  /** A DSN to the sender of a message; goes out with the null reverse-path. */
   async make(
     entry: SpoolEntry,
-    request: NoticeRequest,
+    request: DsnRequest,
   ): Promise<SpoolAddition> {
     const { envelope } = entry;
     const { hostname, from, newId } = this.#init;
@@ -72,11 +67,11 @@ export class Notifier {
     let isWhole = this.#isWholeReturned(entry, kind);
     let returned = await this.#returned(entry, isWhole);
     if (isWhole && hasLongBodyLines(returned)) {
-      // A notice must not fail for what it returns.
+      // A DSN must not fail for what it returns.
       isWhole = false;
       returned = returned.subarray(0, headerLength(returned, returned.length));
     }
-    const notice = makeNotice({
+    const dsn = makeDsn({
       kind,
       to: envelope.from,
       from,
@@ -94,14 +89,14 @@ export class Notifier {
       returned,
       isWhole,
     });
-    const { bytes } = notice;
+    const { bytes } = dsn;
     return {
       envelope: {
         id,
         from: "",
         parameters: {
-          ...(notice.eightBit ? { body: "8BITMIME" } : {}),
-          ...(notice.smtpUtf8 ? { smtpUtf8: true } : {}),
+          ...(dsn.eightBit ? { body: "8BITMIME" } : {}),
+          ...(dsn.smtpUtf8 ? { smtpUtf8: true } : {}),
         },
         recipients: [{
           address: asciiMailbox(envelope.from),
@@ -116,9 +111,9 @@ export class Notifier {
   }
 
   /**
-   * The same notice with less of the message in it, for a sender's host that
-   * has refused the notice as it is; `undefined` where there is nothing to
-   * leave out, or the message is no notice of this queue.
+   * The same DSN with less of the message in it, for a sender's host that has
+   * refused the DSN as it is; `undefined` where there is nothing to leave out,
+   * or the message is no DSN of this queue.
    */
   async makeSmaller(
     entry: SpoolEntry,
@@ -127,7 +122,7 @@ export class Notifier {
     const { envelope } = entry;
     const limit = this.#init.returnLimit + 4 * HEADER_LIMIT;
     if (envelope.from !== "" || envelope.size > limit) return undefined;
-    const bytes = reduceNotice(
+    const bytes = reduceDsn(
       await this.#returned(entry, true),
     );
     if (bytes === undefined) return undefined;
@@ -142,7 +137,7 @@ export class Notifier {
     };
   }
 
-  #isWholeReturned(entry: SpoolEntry, kind: NoticeKind): boolean {
+  #isWholeReturned(entry: SpoolEntry, kind: DsnKind): boolean {
     const { parameters, size } = entry.envelope;
     // A binary message has no place within one of lines.
     return kind === "failed" && parameters.ret === "FULL" &&
@@ -195,7 +190,7 @@ function hasLongBodyLines(bytes: Uint8Array): boolean {
 function statusOf(
   entry: SpoolEntry,
   index: number,
-  request: NoticeRequest,
+  request: DsnRequest,
 ): StatusRecipient {
   const { address, parameters } = entry.envelope.recipients[index]!;
   const { status, answer = NOTHING_HEARD } = entry.progress.recipients[index]!;

@@ -31,21 +31,6 @@ export type ConnectTransport = (
  *
  * @throws {Deno.errors.TimedOut} If it takes longer than `timeoutMs`
  * @throws {Error} If the platform cannot connect, with its own error class
- *
- * @example
- * ```ts
- * import { connectTcp } from "@smtp/server";
- *
- * using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
- * const { port } = listener.addr;
- * const transport = await connectTcp({
- *   host: "127.0.0.1",
- *   port,
- *   timeoutMs: 5000,
- * });
- * (await listener.accept()).close();
- * transport.close();
- * ```
  */
 export async function connectTcp(
   options: ConnectTcpOptions,

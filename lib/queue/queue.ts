@@ -11,7 +11,7 @@ import { describeError } from "../log.ts";
 import type { Message } from "../message/message.ts";
 import { lossResults } from "./job_runner.ts";
 import { openReports } from "../dsn/policy.ts";
-import { Notifier } from "../dsn/sender.ts";
+import { DsnSender } from "../dsn/sender.ts";
 import {
   configure,
   type QueueConfig,
@@ -122,7 +122,7 @@ export class RelayQueue implements AsyncDisposable {
         fields: { name },
       });
     }
-    const notifier = new Notifier({
+    const notifier = new DsnSender({
       spool,
       hostname,
       from: bounceFrom,
@@ -225,7 +225,7 @@ export class RelayQueue implements AsyncDisposable {
   }
 
   /** Tells the sender of a message that it was accepted and is lost. Never rejects. */
-  async #tellLoss(entry: SpoolEntry, notifier: Notifier): Promise<void> {
+  async #tellLoss(entry: SpoolEntry, notifier: DsnSender): Promise<void> {
     const { spool, clock, log } = this.#config;
     const { id } = entry.envelope;
     const now = clock.now();

@@ -9,11 +9,11 @@
  */
 
 import { describeError } from "../log.ts";
-import type { Notifier } from "../dsn/sender.ts";
+import type { DsnSender } from "../dsn/sender.ts";
 import {
   delayedRecipients,
+  type DsnKind,
   hasOpenReports,
-  type NoticeKind,
   openReports,
 } from "../dsn/policy.ts";
 import type { QueueConfig } from "./options.ts";
@@ -53,7 +53,7 @@ export interface SettlementHost {
 /** Settles messages. */
 export class Settlement {
   readonly #config: QueueConfig;
-  readonly #notifier: Notifier;
+  readonly #notifier: DsnSender;
   readonly #host: SettlementHost;
 
   /**
@@ -64,7 +64,7 @@ export class Settlement {
    */
   constructor(
     config: QueueConfig,
-    parts: { readonly notifier: Notifier; readonly host: SettlementHost },
+    parts: { readonly notifier: DsnSender; readonly host: SettlementHost },
   ) {
     this.#config = config;
     this.#notifier = parts.notifier;
@@ -182,7 +182,7 @@ export class Settlement {
 
   async #send(
     task: RelayTask,
-    kind: NoticeKind,
+    kind: DsnKind,
     indices: readonly number[],
   ): Promise<void> {
     if (indices.length === 0) return;

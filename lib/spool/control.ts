@@ -40,7 +40,10 @@ export async function inspectSpool(
 ): Promise<ReadonlyMap<string, SpoolEntry>> {
   try {
     const paths = spoolPaths(folder);
-    return (await readSpool(DENO_FILES, paths, { trustSizes: true })).entries;
+    const { messages } = await readSpool(DENO_FILES, paths, {
+      trustSizes: true,
+    });
+    return new Map([...messages].map(([id, { entry }]) => [id, entry]));
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return new Map();
     throw error;

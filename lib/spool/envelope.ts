@@ -115,7 +115,7 @@ export interface StoredEnvelope {
 export type RecipientStatus =
   /** To be tried, or tried again. */
   | "pending"
-  /** The next hop has it and knows nothing of delivery notices. */
+  /** The next hop has it and does not know DSN. */
   | "relayed"
   /** The next hop has it and took over the duty to report. */
   | "passed-on"

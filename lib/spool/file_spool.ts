@@ -1,9 +1,60 @@
 /**
- * The spool on files. A message is accepted by one rename: its record is
- * written beside, synced, renamed into place, and the folder is synced; records
- * of messages that come together are one file. It is never written again;
- * progress goes to a journal shared by all messages, where many results cost
- * one sync. Owns the spool folder while it is open.
+ * The spool in a folder. Owns the folder while it is open: its lock, what a
+ * start finds in it, and which message gets in. This is the page on all of it.
+ *
+ * ```text
+ * lock         locked by the process that owns the spool
+ * journal      one line for a message, a step of progress, a message that left
+ * journal.new  the journal while it is rewritten
+ * reserve      128 KiB of noise: room kept for the journal
+ * messages/    the records, one or several to a file; written once
+ * incoming/    records being written; not accepted yet
+ * control/     requests from outside, one empty file each
+ * damaged/     files that were not whole, set aside
+ * ```
+ *
+ * A record is head and content of one message (`record.ts`). What is true after
+ * a crash or a loss of power depends on the last step that was complete:
+ *
+ * **A message comes** (`record_writer.ts`)
+ *
+ * 1. `reserve` is there, or is made. A disk too full for that takes no message.
+ * 2. `incoming/NAME` is written and synced. After a crash up to here the file
+ *    is set aside at the next start. The client has no answer and sends again.
+ * 3. It is renamed to `messages/NAME`. After a crash here the message is in the
+ *    spool or not. The client has no answer and sends again: two copies at worst.
+ * 4. `messages/` is synced. Now the message is accepted: every start finds it.
+ * 5. The journal gets a line on all messages of the file, which is not waited
+ *    for: it only saves the next start the reading of that file.
+ *
+ * **A step of progress** (`journal.ts`)
+ *
+ * 1. It is applied in memory.
+ * 2. Its line is appended to `journal`, which is synced; lines that come together
+ *    share a sync. After a crash before the sync the step never happened, and the
+ *    delivery is tried again: two copies at worst. A write that the disk refuses
+ *    gives up `reserve`, and is cut off and repeated until the disk takes it.
+ *
+ * **A message leaves** (`index.ts`)
+ *
+ * 1. A line that calls it gone is appended and synced. After a crash before the
+ *    sync it is in the spool, with the progress that it had.
+ * 2. Its file is removed, with the last message in it. After a crash before
+ *    that, or a loss of power that brings the file back, the next start removes
+ *    the file by what the journal says.
+ *
+ * **The journal is rewritten** when it has grown large, and at a start that found
+ * anything to mend or many lines that no longer matter
+ *
+ * 1. `messages/` is synced: the files of messages that have left stay away, and
+ *    their lines may go.
+ * 2. `journal.new` is written, synced, renamed to `journal`, the folder synced.
+ *    After a crash the journal is the old one or the new one.
+ *
+ * **A start** (`recovery.ts`) sets aside what is in `incoming/`, reads the journal
+ * and lists `messages/`. A file that the journal calls gone is removed, one that
+ * it knows has its size compared, any other is read. What is not whole is set
+ * aside and reported, as is a message to be delivered that has no file.
  *
  * Danger: the journal is an index of the records as well, and may be behind
  * them after a crash. The records decide which messages exist, the journal how
@@ -11,25 +62,16 @@
  * its record is back after a loss of power.
  */
 
-import {
-  callable,
-  checkOptions,
-  having,
-  path,
-  type Rules,
-} from "../options.ts";
+import { callable, checkOptions, path, type Rules } from "../options.ts";
 import { type Clock, SYSTEM_CLOCK } from "./clock.ts";
-import {
-  applyChange,
-  type RelayLogin,
-  type SpoolChange,
-  type SpoolEntry,
-} from "./envelope.ts";
-import { FreshContent, RecordReader } from "./record_reader.ts";
-import { Journal } from "./journal.ts";
-import { goneLine, journalLines, keptLines } from "./journal_content.ts";
-import { encodeJournalLine, isSpoolId } from "./record.ts";
-import { type KeptRecord, RecordWriter } from "./record_writer.ts";
+import type { RelayLogin, SpoolChange, SpoolEntry } from "./envelope.ts";
+import { copyFile, DENO_FILES, type SpoolFiles } from "./files.ts";
+import { type SpoolPaths, spoolPaths, takeRequests } from "./folder.ts";
+import { SpoolIndex } from "./index.ts";
+import { isSpoolId } from "./record.ts";
+import { RecordReader } from "./record_reader.ts";
+import { RecordWriter } from "./record_writer.ts";
+import { readSpool } from "./recovery.ts";
 import {
   firstProgress,
   type Spool,
@@ -38,21 +80,6 @@ import {
   type SpoolProblem,
   type SpoolRequest,
 } from "./spool.ts";
-import { copyFile, DENO_FILES, type SpoolFiles } from "./files.ts";
-import {
-  recordFile,
-  type SpoolPaths,
-  spoolPaths,
-  type StoredEntry,
-  takeRequests,
-} from "./folder.ts";
-import { readSpool, type SpoolContent } from "./recovery.ts";
-import { SpoolReserve } from "./reserve.ts";
-
-/** A journal smaller than this is not worth rewriting. */
-const JOURNAL_MIN = 4 * 1024 * 1024;
-/** A journal is rewritten when it has grown by this factor. */
-const JOURNAL_GROWTH = 3;
 
 /** Options of {@linkcode FileSpool}. */
 export interface FileSpoolOptions {
@@ -62,25 +89,16 @@ export interface FileSpoolOptions {
    * @default {nobody}
    */
   readonly onTrouble?: (error: unknown) => void;
-  /**
-   * Time, for the pause before a refused write is tried again.
-   *
-   * @default {the machine's clock}
-   */
-  readonly clock?: Clock;
-  /**
-   * The file operations.
-   *
-   * @default {the machine's files}
-   */
-  readonly files?: SpoolFiles;
 }
 
-const RULES: Rules<FileSpoolOptions> = {
-  onTrouble: callable(),
-  clock: having("a Clock", "now", "setTimer"),
-  files: having("file operations"),
-};
+const RULES: Rules<FileSpoolOptions> = { onTrouble: callable() };
+
+/** What a {@linkcode FileSpool} takes of the machine; for tests. */
+export interface SpoolMachine {
+  readonly files?: SpoolFiles | undefined;
+  /** For the pause before a refused write is tried again. */
+  readonly clock?: Clock | undefined;
+}
 
 /**
  * A spool in a folder. Survives a crash or a loss of power at any moment: what
@@ -102,23 +120,12 @@ export class FileSpool implements Spool {
   readonly kind: string = "file";
   readonly #paths: SpoolPaths;
   readonly #files: SpoolFiles;
-  readonly #clock: Clock;
   readonly #onTrouble: (error: unknown) => void;
-  #entries = new Map<string, StoredEntry>();
-  /** Names in use by messages that are not accepted yet. */
-  readonly #adding = new Set<string>();
-  /**
-   * Record files of messages called gone that a loss of power could bring
-   * back; the value tells whether the file has been removed by now.
-   */
-  readonly #leaving = new Map<string, boolean>();
+  readonly #index: SpoolIndex;
   readonly #writer: RecordWriter;
   readonly #reader: RecordReader;
-  readonly #reserve: SpoolReserve;
-  readonly #fresh = new FreshContent();
-  #journal: Journal | undefined;
-  /** The size at which the journal is rewritten; `Infinity` while it is. */
-  #journalLimit = Infinity;
+  /** Names in use by messages that are not accepted yet. */
+  readonly #adding = new Set<string>();
   #unlock: (() => void) | undefined;
 
   /**
@@ -126,24 +133,33 @@ export class FileSpool implements Spool {
    *
    * @param folder The spool folder; made when it is not there
    */
-  constructor(folder: string, options: FileSpoolOptions = {}) {
+  constructor(folder: string, options?: FileSpoolOptions);
+  /** @internal */
+  constructor(
+    folder: string,
+    options: FileSpoolOptions,
+    machine: SpoolMachine,
+  );
+  constructor(
+    folder: string,
+    options: FileSpoolOptions = {},
+    machine: SpoolMachine = {},
+  ) {
     path.check(folder, { path: "folder", of: "FileSpool", secret: false });
     checkOptions("FileSpool", options, RULES);
-    this.#paths = spoolPaths(folder);
-    this.#files = options.files ?? DENO_FILES;
-    this.#clock = options.clock ?? SYSTEM_CLOCK;
-    this.#onTrouble = options.onTrouble ?? (() => {});
-    this.#reader = new RecordReader(this.#files, this.#paths.messages);
-    this.#reserve = new SpoolReserve(this.#files, this.#paths.reserve);
-    this.#writer = new RecordWriter(this.#files, this.#paths, {
-      onTrouble: this.#onTrouble,
-      onKept: (kept) => this.#keep(kept),
-    });
+    const paths = this.#paths = spoolPaths(folder);
+    const files = this.#files = machine.files ?? DENO_FILES;
+    const onTrouble = this.#onTrouble = options.onTrouble ?? (() => {});
+    const clock = machine.clock ?? SYSTEM_CLOCK;
+    const index = new SpoolIndex({ files, paths, clock, onTrouble });
+    this.#index = index;
+    this.#reader = new RecordReader(files, paths.messages);
+    this.#writer = new RecordWriter(files, paths, { index, onTrouble });
   }
 
   /** All messages, oldest first as far as the journal knows. */
   get entries(): ReadonlyMap<string, SpoolEntry> {
-    return this.#entries;
+    return this.#index.entries;
   }
 
   /**
@@ -214,34 +230,8 @@ export class FileSpool implements Spool {
       await files.remove(`${paths.messages}/${name}`);
     }
     problems.push(...content.missing);
-    this.#entries = content.entries;
-    problems.push(...await this.#openJournal(content));
+    problems.push(...await this.#index.open(content));
     return problems;
-  }
-
-  async #openJournal(content: SpoolContent): Promise<readonly SpoolProblem[]> {
-    const { journal, damaged, leftovers, unknown, missing } = content;
-    this.#journal = await Journal.open({
-      files: this.#files,
-      path: this.#paths.journal,
-      folder: this.#paths.root,
-      clock: this.#clock,
-      size: journal.goodSize,
-      onTrouble: (error) => {
-        this.#reserve.release().catch(this.#onTrouble);
-        this.#onTrouble(error);
-      },
-    });
-    const repairs = journal.badLines + damaged.size + leftovers.length +
-      unknown + missing.length;
-    const { size } = this.#entries;
-    if (repairs > 0 || journal.lines - size > size / 2) {
-      await this.#rewrite();
-    } else this.#setJournalLimit();
-    if (journal.badLines === 0) return [];
-    const reason = `${journal.badLines} of ${journal.lines} lines damaged; ` +
-      "messages whose progress they told are delivered again";
-    return [{ name: "journal", reason }];
   }
 
   async #setAside(path: string, name: string): Promise<void> {
@@ -257,8 +247,8 @@ export class FileSpool implements Spool {
   async add(message: SpoolAddition): Promise<SpoolEntry> {
     const { envelope } = message;
     const { id } = envelope;
-    this.#open();
-    if (!isSpoolId(id) || this.#entries.has(id) || this.#adding.has(id)) {
+    const reserve = this.#index.reserve();
+    if (!isSpoolId(id) || this.entries.has(id) || this.#adding.has(id)) {
       throw new TypeError(
         `Cannot add message "${id}": want a name of letters, digits and "-" that is not taken`,
       );
@@ -267,7 +257,7 @@ export class FileSpool implements Spool {
     this.#adding.add(id);
     try {
       const { login, content } = message;
-      await this.#reserve.take();
+      await reserve.take();
       return await this.#writer.write({ envelope, login, progress, content });
     } catch (cause) {
       throw new SpoolError(`Cannot keep message "${id}"`, { cause });
@@ -276,66 +266,19 @@ export class FileSpool implements Spool {
     }
   }
 
-  /** Messages are safe: from here on they are in the spool, all of a file at once. */
-  #keep(kept: readonly KeptRecord[]): void {
-    for (const { entry, content } of kept) {
-      this.#fresh.keep(entry.envelope.id, content);
-      this.#entries.set(entry.envelope.id, entry);
-    }
-    this.#journal?.note(keptLines(kept.map(({ entry }) => entry)));
-    this.#rewriteIfLarge();
-  }
-
   /** Takes a step of progress: at once in memory, durable when it resolves. */
-  async change(id: string, change: SpoolChange): Promise<void> {
-    const entry = this.#entries.get(id);
-    if (entry === undefined) return;
-    applyChange(entry.progress, change);
-    // It has been tried: the next try is a while away.
-    if (change.kind === "result") this.#fresh.drop(id);
-    await this.#append(id, encodeJournalLine({ kind: "change", id, change }));
-    this.#rewriteIfLarge();
+  change(id: string, change: SpoolChange): Promise<void> {
+    return this.#index.change(id, change);
   }
 
   /** Forgets a message. No crash brings it back once it resolves. */
-  async remove(id: string): Promise<void> {
-    const entry = this.#entries.get(id);
-    if (entry === undefined) return;
-    this.#entries.delete(id);
-    this.#fresh.drop(id);
-    const shared = entry.place?.file;
-    const isLast = shared === undefined || --shared.left === 0;
-    const file = recordFile(entry);
-    if (isLast) this.#leaving.set(file, false);
-    await this.#append(id, goneLine(id));
-    // What the journal says is in order: the others in the file are gone, too.
-    if (isLast) await this.#removeFile(file);
-    this.#rewriteIfLarge();
-  }
-
-  async #removeFile(name: string): Promise<void> {
-    try {
-      await this.#files.remove(`${this.#paths.messages}/${name}`);
-      this.#leaving.set(name, true);
-    } catch (error) {
-      // The journal says that it is gone; the next start takes it away.
-      this.#onTrouble(error);
-    }
-  }
-
-  async #append(id: string, line: string): Promise<void> {
-    try {
-      await this.#open().append(line);
-    } catch (cause) {
-      throw new SpoolError(`Cannot write progress of message "${id}"`, {
-        cause,
-      });
-    }
+  remove(id: string): Promise<void> {
+    return this.#index.remove(id);
   }
 
   /** The log-in that came with the message. */
   async login(id: string): Promise<RelayLogin | undefined> {
-    return (await this.#reader.head(this.#entry(id))).login;
+    return (await this.#reader.head(id, this.#index.place(id))).login;
   }
 
   /**
@@ -344,20 +287,12 @@ export class FileSpool implements Spool {
    * @throws {SpoolError} If the record cannot be read, or is no longer whole
    */
   async *content(id: string): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-    const fresh = this.#fresh.get(id);
+    const fresh = this.#index.freshContent(id);
     if (fresh !== undefined) {
       yield fresh;
       return;
     }
-    yield* this.#reader.content(this.#entry(id));
-  }
-
-  #entry(id: string): StoredEntry {
-    const entry = this.#entries.get(id);
-    if (entry === undefined) {
-      throw new SpoolError(`Cannot read message "${id}": it is not there`);
-    }
-    return entry;
+    yield* this.#reader.content(id, this.#index.place(id));
   }
 
   /** What was asked from outside, through files in the spool. */
@@ -366,14 +301,12 @@ export class FileSpool implements Spool {
   }
 
   /**
-   * Writes down what is left and gives the folder free. Idempotent.
+   * Writes what is left of the journal and unlocks the folder. Idempotent.
    *
-   * @throws {SpoolError} If the disk did not take all of it; the folder is free nevertheless
+   * @throws {SpoolError} If the disk did not take all of it; the folder is unlocked nevertheless
    */
   async close(): Promise<void> {
-    const journal = this.#journal;
-    this.#journal = undefined;
-    const lost = await journal?.close() ?? 0;
+    const lost = await this.#index.close();
     this.#unlock?.();
     this.#unlock = undefined;
     if (lost === 0) return;
@@ -385,43 +318,5 @@ export class FileSpool implements Spool {
   /** As {@linkcode FileSpool.close}. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
-  }
-
-  #open(): Journal {
-    if (this.#journal === undefined) {
-      throw new SpoolError(
-        `Cannot use spool "${this.#paths.root}": it is not open`,
-      );
-    }
-    return this.#journal;
-  }
-
-  #rewriteIfLarge(): void {
-    if (this.#journal === undefined) return;
-    if (this.#journal.size <= this.#journalLimit) return;
-    this.#rewrite().catch(this.#onTrouble);
-  }
-
-  /** Writes the journal anew, without what is no longer of interest. */
-  async #rewrite(): Promise<void> {
-    this.#journalLimit = Infinity;
-    try {
-      // Danger: a record that was removed comes back with a loss of power, and
-      // would be delivered again were the line dropped that calls it gone. The
-      // line may go only after a sync of the folder that began after the removal.
-      const removed = [...this.#leaving].filter(([, isRemoved]) => isRemoved);
-      await this.#files.syncFolder(this.#paths.messages);
-      for (const [id] of removed) this.#leaving.delete(id);
-      await this.#journal?.replace(() =>
-        journalLines(this.#entries.values(), this.#leaving.keys())
-      );
-    } finally {
-      this.#setJournalLimit();
-    }
-  }
-
-  #setJournalLimit(): void {
-    const size = this.#journal?.size ?? 0;
-    this.#journalLimit = JOURNAL_GROWTH * Math.max(JOURNAL_MIN, size);
   }
 }

@@ -1,21 +1,10 @@
 /**
- * Where things lie in a spool folder.
+ * The names in a spool folder: its paths, the file that each record is in, and
+ * the requests in `control/`. What the files are for is told in `file_spool.ts`.
  *
- * ```text
- * lock        held by the process that owns the spool
- * journal     one line a message and a step of progress
- * reserve     room kept for the journal
- * messages/   the records, one or several a file
- * incoming/   records being written; not accepted yet
- * control/    requests from outside, one empty file each
- * damaged/    what was not whole, set aside
- * ```
- *
- * Touches no file.
- *
- * Requests from outside the process that owns a spool: one empty file each,
- * whose name says everything, so that making it is one atomic step. Reading
- * them costs one folder list.
+ * A request comes from outside the process that owns the spool. It is one empty
+ * file whose name says everything, so that making it is one atomic step, and
+ * reading all of them costs one folder list.
  */
 
 import type { SpoolEntry } from "./envelope.ts";
@@ -27,19 +16,12 @@ import type { SpoolFiles } from "./files.ts";
 export interface SpoolPaths {
   /** The spool folder itself. */
   readonly root: string;
-  /** The lock file. */
   readonly lock: string;
-  /** The journal. */
   readonly journal: string;
-  /** The room kept for the journal. */
   readonly reserve: string;
-  /** Folder of the records. */
   readonly messages: string;
-  /** Folder of the records being written. */
   readonly incoming: string;
-  /** Folder of the requests. */
   readonly control: string;
-  /** Folder of what was set aside. */
   readonly damaged: string;
 }
 
@@ -57,36 +39,67 @@ export function spoolPaths(root: string): SpoolPaths {
   };
 }
 
-/** A file with the records of several messages. One object a file. */
-export interface SharedFile {
-  /** Its name. */
-  readonly name: string;
-  /** Messages in it that have not left; the file goes with the last of them. */
-  left: number;
-}
-
-/** Where a record is in a file with others. */
+/** Where the record of one message is. */
 export interface RecordPlace {
-  /** The file. */
-  readonly file: SharedFile;
-  /** Where the record begins in it. */
+  /** The file in `messages/`: the message's own name, or that of a file of several records. */
+  readonly file: string;
+  /** Where the record begins in the file; 0 in a file of its own. */
   readonly offset: number;
+  /** Bytes of the record, head and content. */
+  readonly size: number;
 }
 
 /** One message as the journal and its record say. */
-export interface StoredEntry extends SpoolEntry {
-  /** Bytes of the record. */
-  readonly fileSize: number;
-  /** Where the record is; `undefined`: in a file of its own. */
-  readonly place: RecordPlace | undefined;
+export interface StoredMessage {
+  readonly entry: SpoolEntry;
+  readonly place: RecordPlace;
 }
 
-/** The name of the file that has the message's record. */
-export function recordFile(entry: StoredEntry): string {
-  return entry.place?.file.name ?? entry.envelope.id;
+/** A message whose record has just been made durable. */
+export interface KeptMessage extends StoredMessage {
+  /** The content, where it is in memory. */
+  readonly content: Uint8Array<ArrayBuffer> | undefined;
 }
 
-const NAME = /^\d{15}-[0-9a-f]{8}\.(retry|hold|release|remove)\.([^.]+)$/;
+/** Whether the record is in a file with others: such a file is never named like a message. */
+export function isShared({ entry, place }: StoredMessage): boolean {
+  return place.file !== entry.envelope.id;
+}
+
+/** Where the records of all messages are, and how many messages each file still has. */
+export class RecordPlaces {
+  readonly #places = new Map<string, RecordPlace>();
+  /** Messages left in each file of several records. */
+  readonly #left = new Map<string, number>();
+
+  /** The place of the message's record. */
+  get(id: string): RecordPlace | undefined {
+    return this.#places.get(id);
+  }
+
+  /** Adds a message that has no place yet. */
+  add({ entry, place }: StoredMessage): void {
+    const { id } = entry.envelope;
+    this.#places.set(id, place);
+    if (place.file === id) return;
+    this.#left.set(place.file, (this.#left.get(place.file) ?? 0) + 1);
+  }
+
+  /** Removes a message; the name of its file where it was the last one in it. */
+  remove(id: string): string | undefined {
+    const place = this.#places.get(id);
+    if (place === undefined) return undefined;
+    this.#places.delete(id);
+    const { file } = place;
+    const left = (this.#left.get(file) ?? 1) - 1;
+    if (left === 0) this.#left.delete(file);
+    else this.#left.set(file, left);
+    return left === 0 ? file : undefined;
+  }
+}
+
+const REQUEST_NAME =
+  /^\d{15}-[0-9a-f]{8}\.(retry|hold|release|remove)\.([^.]+)$/;
 
 /** Leaves a request for the process that owns the spool. */
 export async function leaveRequest(
@@ -104,14 +117,14 @@ export async function leaveRequest(
   file.close();
 }
 
-/** The requests that wait, oldest first. What is no request is passed over. */
+/** The requests that wait, oldest first. Files of other names are passed over. */
 export async function takeRequests(
   files: SpoolFiles,
   folder: string,
 ): Promise<readonly SpoolRequest[]> {
   const requests: SpoolRequest[] = [];
   for (const name of (await files.list(folder)).sort()) {
-    const match = NAME.exec(name);
+    const match = REQUEST_NAME.exec(name);
     if (match === null || !isSpoolId(match[2]!)) continue;
     requests.push({
       action: match[1] as SpoolAction,

@@ -1,6 +1,7 @@
 /**
  * The spool's journal file: lines in, durable in groups. Owns the open file
- * and the order of writes; knows nothing of what the lines say.
+ * and the order of writes; knows nothing of what the lines say. Beside it lies
+ * the reserve, room on the disk that is kept for the journal.
  *
  * Danger: a write or sync that failed may have left any part of its lines
  * behind, and the kernel may have thrown away what it could not write. So a
@@ -13,12 +14,16 @@ import type { SpoolFile, SpoolFiles } from "./files.ts";
 
 /** Milliseconds until a disk that refused is tried again. */
 const RETRY_MS = 1000;
-/** Lines that nobody waits for, kept back at most: each may be a file to be read at the next start. */
+/** Lines kept back at most that no caller waits for: each may be a file to be read at the next start. */
 const MAX_NOTES = 64;
 /** Milliseconds that the disk gets to answer when the journal is closed. */
 const CLOSE_MS = 3000;
 /** Bytes of a rewritten journal that go into one write. */
 const SLICE = 256 * 1024;
+/** Bytes of the reserve: the results of some hundred deliveries. */
+const RESERVE = 131_072;
+/** Bytes of the reserve that go into one write. */
+const RESERVE_SLICE = 65_536;
 
 /** What a {@linkcode Journal} is made of. */
 export interface JournalInit {
@@ -32,6 +37,8 @@ export interface JournalInit {
   readonly clock: Clock;
   /** Bytes of the file that are good; what is behind them is cut off. */
   readonly size: number;
+  /** Given up when the disk refuses a write, so that the journal finds room. */
+  readonly reserve: SpoolReserve;
   /** Is told of each refusal of the disk. Must not throw. */
   readonly onTrouble: (error: unknown) => void;
 }
@@ -42,7 +49,7 @@ interface Pending {
   readonly reject: ((error: unknown) => void) | undefined;
 }
 
-/** Whether somebody waits for it. */
+/** Whether a caller waits for it. */
 function isUrgent({ resolve }: Pending): boolean {
   return resolve !== undefined;
 }
@@ -54,9 +61,9 @@ export class Journal {
   #file: SpoolFile;
   #size: number;
   #pending: Pending[] = [];
-  /** What is being written. */
+  /** The lines being written. */
   #group: Pending[] = [];
-  /** How many of those that wait are waited for. */
+  /** How many pending lines a caller waits for. */
   #urgent = 0;
   #rewrite: (() => Iterable<string>) | undefined;
   #running: Promise<void> | undefined;
@@ -161,7 +168,7 @@ export class Journal {
     return this.#lost;
   }
 
-  /** Gives lines up: who waits for them is told. */
+  /** Gives lines up, and tells the callers that wait for them. */
   #lose(lines: readonly Pending[], error: unknown): void {
     this.#lost += lines.length;
     for (const { reject } of lines) reject?.(error);
@@ -195,6 +202,7 @@ export class Journal {
         await this.#replaceNow();
       } catch (error) {
         this.#troubled = true;
+        this.#init.reserve.release().catch(this.#init.onTrouble);
         this.#init.onTrouble(error);
         const left = this.#group;
         this.#group = [];
@@ -285,4 +293,63 @@ async function writeSlices(
   const bytes = encoder.encode(slice);
   await file.write(bytes);
   return size + bytes.length;
+}
+
+/**
+ * The reserve: a file that is there to be removed. A full disk gets room only
+ * when messages leave it, and a message leaves it only when the journal says
+ * so: without a reserve, a spool that fills its own disk would wait for itself
+ * for ever.
+ */
+export class SpoolReserve {
+  readonly #files: SpoolFiles;
+  readonly #path: string;
+  #isHeld = false;
+  #taking: Promise<void> | undefined;
+
+  constructor(files: SpoolFiles, path: string) {
+    this.#files = files;
+    this.#path = path;
+  }
+
+  /**
+   * Makes the file unless it is there. No message may be accepted before.
+   *
+   * @throws {Error} If the disk has not so much room
+   */
+  take(): void | Promise<void> {
+    if (this.#isHeld) return;
+    return this.#taking ??= this.#take().finally(() => {
+      this.#taking = undefined;
+    });
+  }
+
+  async #take(): Promise<void> {
+    if (await this.#files.size(this.#path) === RESERVE) {
+      this.#isHeld = true;
+      return;
+    }
+    await this.#files.remove(this.#path);
+    const file = await this.#files.create(this.#path);
+    try {
+      for (let size = 0; size < RESERVE; size += RESERVE_SLICE) {
+        // Zeros could take no room at all on a disk that compresses.
+        await file.write(crypto.getRandomValues(new Uint8Array(RESERVE_SLICE)));
+      }
+    } catch (error) {
+      await this.#files.remove(this.#path).catch(() => {});
+      throw error;
+    } finally {
+      file.close();
+    }
+    this.#isHeld = true;
+  }
+
+  /** Removes the file. */
+  async release(): Promise<void> {
+    this.#isHeld = false;
+    await this.#taking?.catch(() => {});
+    this.#isHeld = false;
+    await this.#files.remove(this.#path);
+  }
 }

@@ -1,13 +1,10 @@
 /**
- * What the journal says: its lines into messages, and messages into lines.
- * Reads the one file; never writes.
+ * What the journal says: messages into lines, and the lines of a journal file
+ * back into messages. Never writes.
  *
  * Danger: messages that share a file come in one line, so that a crash leaves
  * all of them known or none. A record of a file that the journal names, and no
  * message to it, is that of a message that has left.
- *
- * Equal values of many messages, kept once. Only saves memory: what it returns
- * equals what it was given.
  */
 
 import {
@@ -25,64 +22,59 @@ import {
   packProgress,
   unpackProgress,
 } from "./record.ts";
-import type { RecordPlace, SharedFile, StoredEntry } from "./folder.ts";
+import { isShared, type RecordPlace, type StoredMessage } from "./folder.ts";
 import type { SpoolFiles } from "./files.ts";
 
+/** Bytes of the journal that are read at once. */
 const READ_CHUNK = 128 * 1024;
 const LF = 10;
+/** Values that the {@linkcode Interner} holds: a large spool has few different ones. */
+const INTERNED_MAX = 10_000;
 
-/** The journal's line on a message, with all of its progress. */
-function storedEntryLine(entry: StoredEntry): string {
-  const { place } = entry;
-  return place === undefined
-    ? encodeJournalLine({ kind: "entry", ...packEntry(entry) })
-    : sharedLine(place.file.name, [entry]);
+/** The journal's line on messages whose records have just become durable, all of one file. */
+export function keptLine(messages: readonly StoredMessage[]): string {
+  const first = messages[0]!;
+  return isShared(first) ? sharedLine(messages) : ownLine(first);
 }
 
-/** The journal's line on all messages of a file. */
-function sharedLine(
-  file: string,
-  entries: readonly StoredEntry[],
-): string {
+/** The line on a message that has a file of its own, with all of its progress. */
+function ownLine(message: StoredMessage): string {
+  return encodeJournalLine({ kind: "entry", ...packMessage(message) });
+}
+
+/** The line on messages of one file of several records. */
+function sharedLine(messages: readonly StoredMessage[]): string {
   return encodeJournalLine({
     kind: "shared",
-    file,
-    entries: entries.map((entry) => ({
-      offset: entry.place!.offset,
-      ...packEntry(entry),
+    file: messages[0]!.place.file,
+    entries: messages.map((message) => ({
+      offset: message.place.offset,
+      ...packMessage(message),
     })),
   });
 }
 
-/** The journal's lines on messages that are new, all of one file or each of its own. */
-export function keptLines(entries: readonly StoredEntry[]): string {
-  const file = entries[0]?.place?.file.name;
-  return file === undefined
-    ? entries.map(storedEntryLine).join("")
-    : sharedLine(file, entries);
-}
-
-/** The journal's line on a message that leaves, or on a file that all have left. */
+/** The line on a message that leaves, or on a file that all its messages have left. */
 export function goneLine(id: string): string {
   return encodeJournalLine({ kind: "gone", id });
 }
 
-/** The lines of a journal that is written anew. */
+/** The lines of a journal that is rewritten. */
 export function* journalLines(
-  entries: Iterable<StoredEntry>,
+  messages: Iterable<StoredMessage>,
   leaving: Iterable<string>,
 ): Generator<string> {
-  for (const entry of entries) yield storedEntryLine(entry);
+  for (const message of messages) {
+    yield isShared(message) ? sharedLine([message]) : ownLine(message);
+  }
   for (const id of leaving) yield goneLine(id);
 }
 
-function packEntry(
-  { envelope, fileSize, progress }: StoredEntry,
-): JournalEntry {
-  const packed = packProgress(progress);
+function packMessage({ entry, place }: StoredMessage): JournalEntry {
+  const packed = packProgress(entry.progress);
   return {
-    envelope,
-    fileSize,
+    envelope: entry.envelope,
+    fileSize: place.size,
     ...(packed === undefined ? {} : { progress: packed }),
   };
 }
@@ -90,11 +82,11 @@ function packEntry(
 /** What the journal says. */
 export interface JournalContent {
   /** The messages, in the order in which they came. */
-  readonly entries: Map<string, StoredEntry>;
+  readonly messages: Map<string, StoredMessage>;
   /** Messages and files that have left; a record of theirs must not come back to life. */
   readonly gone: Set<string>;
   /** The files of several records that the journal names. */
-  readonly shared: Map<string, SharedFile>;
+  readonly shared: Set<string>;
   /** Bytes up to the end of the last whole line. */
   readonly goodSize: number;
   /** Lines that do not decode, a torn one at the end not counted. */
@@ -109,10 +101,10 @@ export async function readJournal(
   path: string,
 ): Promise<JournalContent> {
   const into: Replay = {
-    entries: new Map(),
+    messages: new Map(),
     gone: new Set(),
-    shared: new Map(),
-    sharer: new Sharer(),
+    shared: new Set(),
+    interner: new Interner(),
   };
   let goodSize = 0;
   let badLines = 0;
@@ -126,65 +118,60 @@ export async function readJournal(
       else replay(line, into);
     }
   }
-  const { entries, gone, shared } = into;
-  return { entries, gone, shared, goodSize, badLines, lines };
+  const { messages, gone, shared } = into;
+  return { messages, gone, shared, goodSize, badLines, lines };
 }
 
-interface Replay extends Pick<JournalContent, "entries" | "gone" | "shared"> {
-  readonly sharer: Sharer;
+interface Replay extends Pick<JournalContent, "messages" | "gone" | "shared"> {
+  readonly interner: Interner;
 }
 
 function replay(line: JournalLine, into: Replay): void {
   switch (line.kind) {
-    case "entry":
-      replayEntry(line, into, undefined);
+    case "entry": {
+      const place = {
+        file: line.envelope.id,
+        offset: 0,
+        size: line.fileSize,
+      };
+      replayMessage(line, place, into);
       return;
+    }
     case "shared": {
-      const file = sharedFile(into.shared, line.file);
-      for (const entry of line.entries) {
-        replayEntry(entry, into, { file, offset: entry.offset });
+      const file = into.interner.text(line.file);
+      into.shared.add(file);
+      for (const one of line.entries) {
+        const place = { file, offset: one.offset, size: one.fileSize };
+        replayMessage(one, place, into);
       }
       return;
     }
     case "change": {
-      const entry = into.entries.get(line.id);
-      if (entry !== undefined) {
-        applyChange(entry.progress, into.sharer.change(line.change));
+      const message = into.messages.get(line.id);
+      if (message !== undefined) {
+        const change = into.interner.change(line.change);
+        applyChange(message.entry.progress, change);
       }
       return;
     }
     case "gone":
-      into.entries.delete(line.id);
+      into.messages.delete(line.id);
       into.gone.add(line.id);
       return;
   }
 }
 
-function replayEntry(
+function replayMessage(
   line: JournalEntry,
+  place: RecordPlace,
   into: Replay,
-  place: RecordPlace | undefined,
 ): void {
-  const { fileSize } = line;
-  const envelope = into.sharer.envelope(line.envelope);
+  const envelope = into.interner.envelope(line.envelope);
   const { id } = envelope;
   if (!isSpoolId(id)) return;
   const progress = unpackProgress(envelope, line.progress);
-  into.entries.set(id, { envelope, progress, fileSize, place });
+  into.messages.set(id, { entry: { envelope, progress }, place });
   into.gone.delete(id);
-}
-
-/** The one object that stands for a file. */
-export function sharedFile(
-  shared: Map<string, SharedFile>,
-  name: string,
-): SharedFile {
-  let file = shared.get(name);
-  if (file === undefined) {
-    file = { name, left: 0 };
-    shared.set(name, file);
-  }
-  return file;
 }
 
 /** The whole lines of a file; a last one without line end is not one. */
@@ -216,21 +203,19 @@ async function* readLines(
   }
 }
 
-/** Values of which a large spool has few different ones. */
-const SHARED_MAX = 10_000;
-
 /**
  * Makes equal small values of many messages one value: in a spool of 100,000
- * messages they would take a third of the memory.
+ * messages they would take a third of the memory. What it returns equals what
+ * it was given.
  */
-class Sharer {
+class Interner {
   readonly #values = new Map<string, unknown>();
 
-  /** The envelope, with shared parts. */
+  /** The envelope, its parts interned. */
   envelope(envelope: StoredEnvelope): StoredEnvelope {
     return {
       ...envelope,
-      from: this.#text(envelope.from),
+      from: this.text(envelope.from),
       parameters: this.#value(envelope.parameters),
       options: this.#value(envelope.options),
       recipients: envelope.recipients.map(({ address, parameters }) => ({
@@ -240,7 +225,7 @@ class Sharer {
     };
   }
 
-  /** The step of progress, with shared parts. */
+  /** The step of progress, its parts interned. */
   change(change: SpoolChange): SpoolChange {
     if (change.kind !== "result") return change;
     return {
@@ -255,25 +240,25 @@ class Sharer {
 
   #answer(answer: RecipientAnswer): RecipientAnswer {
     const { at, isReply, remoteMta } = answer;
-    const status = this.#text(answer.status);
-    const text = this.#text(answer.text);
+    const status = this.text(answer.status);
+    const text = this.text(answer.text);
     return remoteMta === undefined
       ? { at, text, isReply, status }
-      : { at, text, isReply, status, remoteMta: this.#text(remoteMta) };
+      : { at, text, isReply, status, remoteMta: this.text(remoteMta) };
   }
 
-  #text(text: string): string {
-    return this.#share(text, text);
+  text(text: string): string {
+    return this.#intern(text, text);
   }
 
   #value<T>(value: T): T {
-    return this.#share(JSON.stringify(value), value);
+    return this.#intern(JSON.stringify(value), value);
   }
 
-  #share<T>(key: string, value: T): T {
+  #intern<T>(key: string, value: T): T {
     const known = this.#values.get(key);
     if (known !== undefined && typeof known === typeof value) return known as T;
-    if (this.#values.size === SHARED_MAX) this.#values.clear();
+    if (this.#values.size === INTERNED_MAX) this.#values.clear();
     this.#values.set(key, value);
     return value;
   }

@@ -1,33 +1,31 @@
 /**
- * Reads the record of one message out of a spool folder, piece by piece. Never
- * passes off a part of a message as the whole, nor another message as this one.
- *
- * The content of messages that have just been accepted, for the first delivery,
- * which usually follows at once: what was written need not be read. A bounded
- * memory of what is safe on disk already, never the only copy.
+ * Reads the record of one message, piece by piece: from the disk, or from memory
+ * where it was written a moment ago. Never passes off a part of a message as the
+ * whole, nor another message as this one.
  */
 
 import { type DecodedHead, decodeRecordHead } from "./record.ts";
 import { SpoolError } from "./spool.ts";
 import type { SpoolFiles } from "./files.ts";
-import { recordFile, type StoredEntry } from "./folder.ts";
+import type { RecordPlace } from "./folder.ts";
 
+/** Bytes of content that are read at once. */
 const READ_CHUNK = 65536;
+/** Bytes of a head that are read at once. */
 const HEAD_CHUNK = 4096;
 /** An envelope of 100,000 recipients has about 10 MiB; a record whose head claims more is garbage. */
 const HEAD_MAX = 64 * 1024 * 1024;
+/** Bytes of content that {@linkcode FreshContent} holds of one message at most. */
+const FRESH_ONE = 64 * 1024;
+/** Bytes that it holds in all; the oldest go first. */
+const FRESH_ALL = 8 * 1024 * 1024;
 
 /** Reads records. */
 export class RecordReader {
   readonly #files: SpoolFiles;
   readonly #folder: string;
 
-  /**
-   * Makes a reader; opens nothing.
-   *
-   * @param files The file operations
-   * @param folder Where the records are
-   */
+  /** @param folder Where the records are */
   constructor(files: SpoolFiles, folder: string) {
     this.#files = files;
     this.#folder = folder;
@@ -38,11 +36,9 @@ export class RecordReader {
    *
    * @throws {SpoolError} If it cannot be read
    */
-  async head(entry: StoredEntry): Promise<DecodedHead> {
-    const { id } = entry.envelope;
-    const path = `${this.#folder}/${recordFile(entry)}`;
-    const offset = entry.place?.offset ?? 0;
-    const head = await readRecordHead(this.#files, path, offset);
+  async head(id: string, place: RecordPlace): Promise<DecodedHead> {
+    const path = `${this.#folder}/${place.file}`;
+    const head = await readRecordHead(this.#files, path, place.offset);
     if ("fault" in head) {
       throw new SpoolError(`Cannot read message "${id}": ${head.fault}`, {
         isDamaged: true,
@@ -62,12 +58,15 @@ export class RecordReader {
    *
    * @throws {SpoolError} If the record cannot be read, or is no longer whole
    */
-  async *content(entry: StoredEntry): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-    const { length, envelope } = await this.head(entry);
+  async *content(
+    id: string,
+    place: RecordPlace,
+  ): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+    const { length, envelope } = await this.head(id, place);
     let left = envelope.size;
     if (left === 0) return;
-    const chunks = this.#files.read(`${this.#folder}/${recordFile(entry)}`, {
-      offset: (entry.place?.offset ?? 0) + length,
+    const chunks = this.#files.read(`${this.#folder}/${place.file}`, {
+      offset: place.offset + length,
       chunkSize: Math.min(READ_CHUNK, left),
     });
     for await (const chunk of chunks) {
@@ -113,23 +112,22 @@ export async function readRecordHead(
   return { fault: "Record ends within its head" };
 }
 
-/** Content larger than this is read from the disk. */
-const MAX_ONE = 64 * 1024;
-/** Bytes kept at most; the oldest go first. */
-const MAX_ALL = 8 * 1024 * 1024;
-
-/** Remembers content for a while. */
+/**
+ * The content of messages that have just been accepted, for the first delivery,
+ * which usually follows at once. A bounded memory of what is safe on disk
+ * already, never the only copy.
+ */
 export class FreshContent {
   readonly #content = new Map<string, Uint8Array<ArrayBuffer>>();
   #used = 0;
 
   /** Remembers the content of a message, if it is small. */
   keep(id: string, content: Uint8Array<ArrayBuffer> | undefined): void {
-    if (content === undefined || content.length > MAX_ONE) return;
+    if (content === undefined || content.length > FRESH_ONE) return;
     this.#content.set(id, content);
     this.#used += content.length;
     for (const oldest of this.#content.keys()) {
-      if (this.#used <= MAX_ALL) return;
+      if (this.#used <= FRESH_ALL) return;
       this.drop(oldest);
     }
   }

@@ -1,16 +1,12 @@
 /**
- * Writes the records of messages: small ones in groups, a large one by itself
- * as its content comes. Owns the check that a content is as long as its
- * envelope says, before anything is promised.
- *
- * Puts a file among the records of a spool in one step: written beside, synced,
- * renamed into place, folder synced. Knows nothing of what is in it. Never
- * touches a file that is in place, except to take back one that it could not
- * make durable.
+ * Writes the records of messages into `messages/`: small ones several to a file,
+ * a large one to a file of its own as its content comes. Checks that a content
+ * is as long as its envelope says. Never touches a file that is in place, except
+ * to take back one that it could not make durable.
  *
  * Group commit: messages that come while others are being written share the
  * next file, its sync and its rename. One message that comes alone is written
- * at once, to a file of its own. Owns the waiting line and the bounds of a file.
+ * at once, to a file of its own.
  *
  * Danger: a file is refused or kept as a whole, and so are its messages. None
  * of them is known to anybody before all of them are safe.
@@ -23,63 +19,80 @@ import {
   sharedName,
 } from "./record.ts";
 import type { SpoolFile, SpoolFiles } from "./files.ts";
-import type { SpoolPaths, StoredEntry } from "./folder.ts";
-import type { Progress, RelayLogin, StoredEnvelope } from "./envelope.ts";
+import type { KeptMessage, SpoolPaths } from "./folder.ts";
+import type {
+  Progress,
+  RelayLogin,
+  SpoolEntry,
+  StoredEnvelope,
+} from "./envelope.ts";
+import type { SpoolIndex } from "./index.ts";
 
-/** Content up to this size goes to the disk together with others. */
+/** Bytes of content up to which a record shares a file with others. */
 const SMALL = 64 * 1024;
-/** The pieces of larger content are gathered into writes of this size. */
+/** Bytes that the pieces of larger content are gathered into for one write. */
 const BUFFER = 256 * 1024;
-
-/** Options of {@linkcode RecordWriter}. */
-export interface RecordWriterOptions {
-  /** Is told of a file that could not be cleared away. Must not throw. */
-  readonly onTrouble: (error: unknown) => void;
-  /** Is shown the messages of a file once they are safe, before anybody else is. Must not throw. */
-  readonly onKept: (kept: readonly KeptRecord[]) => void;
-}
+/** Records of one file at most: what fails together is bounded. */
+const MAX_RECORDS = 32;
+/** Bytes of a file of several records. */
+const MAX_BYTES = 512 * 1024;
+/** Files of small records being written at a time. */
+const MAX_FILES = 1;
 
 /** A message to be written. */
 export interface RecordToWrite {
-  /** The envelope. */
   readonly envelope: StoredEnvelope;
-  /** The log-in for the next hop. */
+  /** The login at the next hop. */
   readonly login: RelayLogin | undefined;
-  /** The progress that it begins with. */
+  /** The progress that the message begins with. */
   readonly progress: Progress;
-  /** The content. */
   readonly content: AsyncIterable<Uint8Array>;
 }
 
-/** Writes records. Many at a time share what they cost. */
+/** A small record in memory, its place still open. */
+interface SmallRecord {
+  readonly entry: SpoolEntry;
+  readonly head: Uint8Array;
+  readonly content: Uint8Array<ArrayBuffer>;
+}
+
+interface Waiting {
+  readonly record: SmallRecord;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** Writes records, and enters them into the index once they are durable. */
 export class RecordWriter {
   readonly #files: RecordFiles;
-  readonly #groups: RecordGroups;
-  readonly #onKept: (kept: readonly KeptRecord[]) => void;
+  readonly #index: SpoolIndex;
+  #waiting: Waiting[] = [];
+  /** Files of small records being written. */
+  #writing = 0;
 
   /**
-   * Makes a writer for one spool.
-   *
-   * @param files The file operations
-   * @param paths Where the spool is
+   * @param index Gets the messages of a file, all at once, before any caller is told
+   * @param onTrouble Is told of a file that could not be cleared away. Must not throw
    */
   constructor(
     files: SpoolFiles,
     paths: SpoolPaths,
-    options: RecordWriterOptions,
+    { index, onTrouble }: {
+      readonly index: SpoolIndex;
+      readonly onTrouble: (error: unknown) => void;
+    },
   ) {
-    this.#files = new RecordFiles(files, paths, options);
-    this.#groups = new RecordGroups(this.#files, options);
-    this.#onKept = options.onKept;
+    this.#files = new RecordFiles(files, paths, onTrouble);
+    this.#index = index;
   }
 
   /**
-   * Writes a record; it is safe when this resolves.
+   * Writes a record. The message is durable and in the index when this resolves.
    *
    * @throws {Error} As the file system says; then the record is not there
    * @throws {RangeError} If the content is not of the size that the envelope says
    */
-  async write(record: RecordToWrite): Promise<StoredEntry> {
+  async write(record: RecordToWrite): Promise<SpoolEntry> {
     const { envelope, login, progress, content } = record;
     const { id, size } = envelope;
     const start: RecordHead = {
@@ -91,20 +104,72 @@ export class RecordWriter {
     const entry = { envelope, progress };
     if (size <= SMALL) {
       const bytes = await collect(content, size);
-      return await this.#groups.add({ entry, head, content: bytes });
+      await this.#writeSmall({ entry, head, content: bytes });
+      return entry;
     }
     await this.#files.put(
       id,
       (file) => writeContent(file, head, { content, size }),
     );
-    const fileSize = head.length + size;
-    const kept: StoredEntry = { ...entry, fileSize, place: undefined };
-    this.#onKept([{ entry: kept, content: undefined }]);
-    return kept;
+    const place = { file: id, offset: 0, size: head.length + size };
+    this.#index.keep([{ entry, place, content: undefined }]);
+    return entry;
+  }
+
+  #writeSmall(record: SmallRecord): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ record, resolve, reject });
+      if (this.#writing < MAX_FILES) void this.#run();
+    });
+  }
+
+  /** Writes file after file until no record waits. Never rejects. */
+  async #run(): Promise<void> {
+    this.#writing++;
+    // What comes in the same turn of the event loop goes into the same file.
+    await Promise.resolve();
+    while (this.#waiting.length > 0) {
+      const group = this.#nextGroup();
+      try {
+        this.#index.keep(
+          await this.#writeGroup(group.map(({ record }) => record)),
+        );
+        for (const { resolve } of group) resolve();
+      } catch (error) {
+        for (const { reject } of group) reject(error);
+      }
+    }
+    this.#writing--;
+  }
+
+  /** The first of the waiting records, as many as go into one file. */
+  #nextGroup(): Waiting[] {
+    let bytes = 0;
+    let count = 0;
+    for (const { record } of this.#waiting) {
+      bytes += record.head.length + record.content.length;
+      if (count > 0 && (count === MAX_RECORDS || bytes > MAX_BYTES)) break;
+      count++;
+    }
+    return this.#waiting.splice(0, count);
+  }
+
+  async #writeGroup(records: readonly SmallRecord[]): Promise<KeptMessage[]> {
+    const { id } = records[0]!.entry.envelope;
+    const file = records.length === 1 ? id : sharedName(id, records.length);
+    const bytes = joined(records);
+    await this.#files.put(file, (open) => open.write(bytes));
+    let end = 0;
+    return records.map(({ entry, head, content }) => {
+      const offset = end;
+      const size = head.length + content.length;
+      end += size;
+      return { entry, place: { file, offset, size }, content };
+    });
   }
 }
 
-/** A copy of the content: what it was given for is free again. */
+/** Copies the content, so that the caller may reuse its buffers. */
 async function collect(
   content: AsyncIterable<Uint8Array>,
   size: number,
@@ -152,40 +217,46 @@ async function writeContent(
   await file.write(buffer.subarray(0, used));
 }
 
+/** All records, one behind the other. */
+function joined(records: readonly SmallRecord[]): Uint8Array<ArrayBuffer> {
+  let size = 0;
+  for (const { head, content } of records) size += head.length + content.length;
+  const bytes = new Uint8Array(size);
+  let at = 0;
+  for (const { head, content } of records) {
+    bytes.set(head, at);
+    bytes.set(content, at + head.length);
+    at += head.length + content.length;
+  }
+  return bytes;
+}
+
 function wrongSize(found: number, want: number): RangeError {
   return new RangeError(
     `Cannot write content of ${found} octets: want the ${want} of the envelope`,
   );
 }
 
-/** Options of {@linkcode RecordFiles}. */
-export interface RecordFilesOptions {
-  /** Is told of a file that could not be cleared away. Must not throw. */
-  readonly onTrouble: (error: unknown) => void;
-}
-
-/** The record files of one spool. Many at a time share the syncs of their folder. */
+/**
+ * Puts a file among the records in one step: written in `incoming/`, synced,
+ * renamed into `messages/`, that folder synced. Many at a time share the syncs
+ * of the folder.
+ */
 class RecordFiles {
   readonly #files: SpoolFiles;
   readonly #paths: SpoolPaths;
   readonly #onTrouble: (error: unknown) => void;
   readonly #folder: FolderSync;
 
-  /**
-   * Makes one for a spool; opens nothing.
-   *
-   * @param files The file operations
-   * @param paths Where the spool is
-   */
   constructor(
     files: SpoolFiles,
     paths: SpoolPaths,
-    options: RecordFilesOptions,
+    onTrouble: (error: unknown) => void,
   ) {
     this.#files = files;
     this.#paths = paths;
-    this.#onTrouble = options.onTrouble;
-    this.#folder = new FolderSync(() => files.syncFolder(paths.messages));
+    this.#onTrouble = onTrouble;
+    this.#folder = new FolderSync(files, paths.messages);
   }
 
   /**
@@ -226,16 +297,19 @@ class RecordFiles {
 }
 
 /**
- * One sync for all who ask while the one before is under way: a sync covers
- * only what was renamed before it began, so nobody may join one that is running.
+ * One sync for all callers that ask while the one before is under way: a sync
+ * covers only what was renamed before it began, so no caller may join one that
+ * is running.
  */
 class FolderSync {
-  readonly #sync: () => Promise<void>;
+  readonly #files: SpoolFiles;
+  readonly #path: string;
   #running: Promise<void> | undefined;
   #waiting: Promise<void> | undefined;
 
-  constructor(sync: () => Promise<void>) {
-    this.#sync = sync;
+  constructor(files: SpoolFiles, path: string) {
+    this.#files = files;
+    this.#path = path;
   }
 
   /** Resolves when a sync that began after this call has ended. */
@@ -249,139 +323,10 @@ class FolderSync {
   }
 
   #begin(): Promise<void> {
-    const running = this.#sync().finally(() => {
+    const running = this.#files.syncFolder(this.#path).finally(() => {
       if (this.#running === running) this.#running = undefined;
     });
     this.#running = running;
     return running;
   }
-}
-
-/** Records of one file: what fails together is bounded. */
-const MAX_RECORDS = 32;
-/** Bytes of a file with several records. */
-const MAX_OCTETS = 512 * 1024;
-/** Files being written at a time. */
-const MAX_FILES = 1;
-
-/** A message that is to be written. */
-export interface NewRecord {
-  /** What is known of it; its place is still open. */
-  readonly entry: Omit<StoredEntry, "place" | "fileSize">;
-  /** The head of the record. */
-  readonly head: Uint8Array;
-  /** The content. */
-  readonly content: Uint8Array<ArrayBuffer>;
-}
-
-/** A message that is safe. */
-export interface KeptRecord {
-  /** What is known of it. */
-  readonly entry: StoredEntry;
-  /** The content, where it is in memory. */
-  readonly content: Uint8Array<ArrayBuffer> | undefined;
-}
-
-/** Options of {@linkcode RecordGroups}. */
-export interface RecordGroupsOptions {
-  /** Is shown the messages of a file once they are safe. Must not throw. */
-  readonly onKept: (kept: readonly KeptRecord[]) => void;
-}
-
-interface Waiting {
-  readonly record: NewRecord;
-  readonly resolve: (entry: StoredEntry) => void;
-  readonly reject: (error: unknown) => void;
-}
-
-/** Writes small records, those that come together in one file. */
-class RecordGroups {
-  readonly #files: RecordFiles;
-  readonly #onKept: (kept: readonly KeptRecord[]) => void;
-  #waiting: Waiting[] = [];
-  #writing = 0;
-
-  /**
-   * Makes one with nothing to write.
-   *
-   * @param files Where records go
-   */
-  constructor(files: RecordFiles, options: RecordGroupsOptions) {
-    this.#files = files;
-    this.#onKept = options.onKept;
-  }
-
-  /**
-   * Writes a record; it is safe when this resolves.
-   *
-   * @throws {Error} As the file system says; then the record is not there
-   */
-  add(record: NewRecord): Promise<StoredEntry> {
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ record, resolve, reject });
-      if (this.#writing < MAX_FILES) void this.#run();
-    });
-  }
-
-  /** Writes file after file until nobody waits. Never rejects. */
-  async #run(): Promise<void> {
-    this.#writing++;
-    // What comes in the same turn of the event loop goes into the same file.
-    await Promise.resolve();
-    while (this.#waiting.length > 0) {
-      const group = this.#take();
-      try {
-        const kept = await this.#write(group.map(({ record }) => record));
-        this.#onKept(kept);
-        for (const [at, { resolve }] of group.entries()) {
-          resolve(kept[at]!.entry);
-        }
-      } catch (error) {
-        for (const { reject } of group) reject(error);
-      }
-    }
-    this.#writing--;
-  }
-
-  /** The first of those that wait, as many as go into one file. */
-  #take(): Waiting[] {
-    let octets = 0;
-    let count = 0;
-    for (const { record } of this.#waiting) {
-      octets += record.head.length + record.content.length;
-      if (count > 0 && (count === MAX_RECORDS || octets > MAX_OCTETS)) break;
-      count++;
-    }
-    return this.#waiting.splice(0, count);
-  }
-
-  async #write(records: readonly NewRecord[]): Promise<KeptRecord[]> {
-    const { id } = records[0]!.entry.envelope;
-    const name = records.length === 1 ? id : sharedName(id, records.length);
-    const bytes = joined(records);
-    await this.#files.put(name, (file) => file.write(bytes));
-    const file = { name, left: records.length };
-    let offset = 0;
-    return records.map(({ entry, head, content }) => {
-      const place = records.length === 1 ? undefined : { file, offset };
-      const fileSize = head.length + content.length;
-      offset += fileSize;
-      const { envelope, progress } = entry;
-      return { entry: { envelope, progress, fileSize, place }, content };
-    });
-  }
-}
-
-/** All records, one behind the other. */
-function joined(records: readonly NewRecord[]): Uint8Array<ArrayBuffer> {
-  let size = 0;
-  for (const { head, content } of records) size += head.length + content.length;
-  const bytes = new Uint8Array(size);
-  let at = 0;
-  for (const { head, content } of records) {
-    bytes.set(head, at);
-    bytes.set(content, at + head.length);
-    at += head.length + content.length;
-  }
-  return bytes;
 }

@@ -11,17 +11,9 @@ import {
   unpackProgress,
 } from "./record.ts";
 import { readRecordHead } from "./record_reader.ts";
-import {
-  type JournalContent,
-  readJournal,
-  sharedFile,
-} from "./journal_content.ts";
-import {
-  recordFile,
-  type RecordPlace,
-  type SpoolPaths,
-  type StoredEntry,
-} from "./folder.ts";
+import { type JournalContent, readJournal } from "./journal_content.ts";
+import { isShared, type SpoolPaths, type StoredMessage } from "./folder.ts";
+import type { SpoolEntry } from "./envelope.ts";
 import type { SpoolFiles } from "./files.ts";
 import type { SpoolProblem } from "./spool.ts";
 
@@ -35,13 +27,13 @@ export interface FileDamage {
   /** Whether records of it are whole, and wait to be delivered from it. */
   readonly isInUse: boolean;
   /** Messages in it that are not whole, and whose envelope is known. */
-  readonly lost: readonly StoredEntry[];
+  readonly lost: readonly SpoolEntry[];
 }
 
 /** The messages of a spool, and what is wrong with it. */
 export interface SpoolContent {
   /** The messages whose record is whole, oldest first as far as the journal knows. */
-  readonly entries: Map<string, StoredEntry>;
+  readonly messages: ReadonlyMap<string, StoredMessage>;
   /** What the journal says by itself. */
   readonly journal: JournalContent;
   /** Record files that are not whole. */
@@ -74,24 +66,20 @@ export async function readSpool(
     trustSizes: options.trustSizes ?? false,
   });
   await inBatches(names, (name) => survey.look(name));
-  const { entries } = journal;
+  const { messages } = journal;
   const { damaged, leftovers, unknown } = survey;
   const missing: SpoolProblem[] = [];
-  for (const [id, entry] of entries) {
-    const { place, progress } = entry;
-    if (names.has(recordFile(entry))) {
-      if (place !== undefined) place.file.left++;
-      continue;
-    }
-    entries.delete(id);
-    if (progress.recipients.some(({ status }) => status === "pending")) {
+  for (const [id, { entry, place }] of messages) {
+    if (names.has(place.file)) continue;
+    messages.delete(id);
+    if (entry.progress.recipients.some(({ status }) => status === "pending")) {
       const reason = "Record file is not there";
       // A line that is damaged may be the one that called the message gone.
       const lost = journal.badLines > 0 ? [] : [entry];
       missing.push({ name: id, reason, lost });
     }
   }
-  return { entries, journal, damaged, leftovers, unknown, missing };
+  return { messages, journal, damaged, leftovers, unknown, missing };
 }
 
 /** A look at each record file, with the journal at hand. */
@@ -104,7 +92,7 @@ class Survey {
   readonly #journal: JournalContent;
   readonly #trustSizes: boolean;
   /** The messages that the journal says are in each shared file. */
-  readonly #living = new Map<string, StoredEntry[]>();
+  readonly #living = new Map<string, StoredMessage[]>();
 
   constructor(
     files: SpoolFiles,
@@ -118,17 +106,17 @@ class Survey {
     this.#folder = options.folder;
     this.#journal = options.journal;
     this.#trustSizes = options.trustSizes;
-    for (const entry of options.journal.entries.values()) {
-      const name = entry.place?.file.name;
-      if (name === undefined) continue;
-      const known = this.#living.get(name);
-      if (known === undefined) this.#living.set(name, [entry]);
-      else known.push(entry);
+    for (const message of options.journal.messages.values()) {
+      if (!isShared(message)) continue;
+      const { file } = message.place;
+      const known = this.#living.get(file);
+      if (known === undefined) this.#living.set(file, [message]);
+      else known.push(message);
     }
   }
 
   async look(name: string): Promise<void> {
-    const { entries, gone, shared, badLines } = this.#journal;
+    const { messages, gone, shared, badLines } = this.#journal;
     try {
       if (gone.has(name)) this.leftovers.push(name);
       else if (sharedCount(name) !== undefined) {
@@ -136,8 +124,8 @@ class Survey {
         // would be taken for one that has left. Twice is better than never.
         const isKnown = badLines === 0 && shared.has(name);
         await (isKnown ? this.#check(name) : this.#readShared(name));
-      } else if (!entries.has(name)) await this.#readSingle(name);
-      else if (entries.get(name)!.place === undefined) await this.#check(name);
+      } else if (!messages.has(name)) await this.#readSingle(name);
+      else if (!isShared(messages.get(name)!)) await this.#check(name);
       else this.leftovers.push(name);
     } catch (error) {
       // It has left between the list and the look: another process has the spool.
@@ -147,9 +135,9 @@ class Survey {
 
   /** A file that the journal knows: compares the sizes. */
   async #check(name: string): Promise<void> {
-    const { entries } = this.#journal;
+    const { messages } = this.#journal;
     const living = sharedCount(name) === undefined
-      ? [entries.get(name)!]
+      ? [messages.get(name)!]
       : this.#living.get(name) ?? [];
     if (living.length === 0) {
       this.leftovers.push(name);
@@ -157,60 +145,63 @@ class Survey {
     }
     if (this.#trustSizes) return;
     const size = await this.#files.size(`${this.#folder}/${name}`) ?? 0;
-    const cut = living.filter(({ place, fileSize }) =>
-      place === undefined ? size !== fileSize : size < place.offset + fileSize
-    );
+    const cut = living.filter((message) => {
+      const { offset, size: recordSize } = message.place;
+      return isShared(message)
+        ? size < offset + recordSize
+        : size !== recordSize;
+    });
     if (cut.length === 0) return;
     const end = Math.max(
-      ...cut.map(({ place, fileSize }) => (place?.offset ?? 0) + fileSize),
+      ...cut.map(({ place }) => place.offset + place.size),
     );
     this.damaged.set(name, {
       reason: `Record has ${size} octets, want ${end}`,
       isInUse: cut.length < living.length,
-      lost: cut,
+      lost: cut.map(({ entry }) => entry),
     });
-    for (const { envelope } of cut) entries.delete(envelope.id);
+    for (const { entry } of cut) messages.delete(entry.envelope.id);
   }
 
   /** A file of one record that the journal does not know. */
   async #readSingle(name: string): Promise<void> {
     const found = isSpoolId(name)
-      ? await this.#record(name, undefined)
+      ? await this.#record(name, 0)
       : "Not a name of a message";
     const size = await this.#files.size(`${this.#folder}/${name}`);
     const fault = typeof found === "string"
       ? found
-      : found.envelope.id !== name
-      ? `Record is of message "${found.envelope.id}"`
-      : size !== found.fileSize
-      ? `Record has ${size} octets, want ${found.fileSize}`
+      : isShared(found)
+      ? `Record is of message "${found.entry.envelope.id}"`
+      : size !== found.place.size
+      ? `Record has ${size} octets, want ${found.place.size}`
       : undefined;
     if (fault !== undefined) {
-      const isOwn = typeof found !== "string" && found.envelope.id === name;
-      const lost = isOwn ? [found] : [];
+      const isOwn = typeof found !== "string" && !isShared(found);
+      const lost = isOwn ? [found.entry] : [];
       this.damaged.set(name, { reason: fault, isInUse: false, lost });
-    } else this.#add(found as StoredEntry);
+    } else this.#add(found as StoredMessage);
   }
 
   /** A file of several records that the journal does not know, or not for certain. */
   async #readShared(name: string): Promise<void> {
     const count = sharedCount(name)!;
-    const file = sharedFile(this.#journal.shared, name);
     const size = await this.#files.size(`${this.#folder}/${name}`) ?? 0;
     let offset = 0;
     let fault: string | undefined;
     let living = 0;
-    const lost: StoredEntry[] = [];
+    const lost: SpoolEntry[] = [];
     for (let number = 1; fault === undefined && number <= count; number++) {
-      const found = await this.#record(name, { file, offset });
+      const found = await this.#record(name, offset);
       if (typeof found === "string") {
         fault = `Record ${number} of ${count}: ${found}`;
-      } else if (offset + found.fileSize > size) {
+      } else if (offset + found.place.size > size) {
         fault = `Record ${number} of ${count} has ${size - offset} octets, ` +
-          `want ${found.fileSize}`;
-        if (!this.#journal.gone.has(found.envelope.id)) lost.push(found);
+          `want ${found.place.size}`;
+        const { entry } = found;
+        if (!this.#journal.gone.has(entry.envelope.id)) lost.push(entry);
       } else {
-        offset += found.fileSize;
+        offset += found.place.size;
         if (this.#isLiving(found, name)) living++;
       }
     }
@@ -230,46 +221,45 @@ class Survey {
   }
 
   /** Takes a record of a shared file for what it is; tells whether it is to be delivered. */
-  #isLiving(found: StoredEntry, name: string): boolean {
-    const { id } = found.envelope;
-    const { entries, gone } = this.#journal;
-    const known = entries.get(id);
-    if (known !== undefined) return recordFile(known) === name;
+  #isLiving(found: StoredMessage, name: string): boolean {
+    const { id } = found.entry.envelope;
+    const { messages, gone } = this.#journal;
+    const known = messages.get(id);
+    if (known !== undefined) return known.place.file === name;
     if (gone.has(id)) return false;
     this.#add(found);
     return true;
   }
 
   /** Forgets what the journal says of records that are not whole any more. */
-  #dropFrom(name: string, offset: number): StoredEntry[] {
-    const dropped = (this.#living.get(name) ?? []).filter(({ place }) =>
-      place!.offset >= offset
-    );
+  #dropFrom(name: string, offset: number): SpoolEntry[] {
+    const dropped = (this.#living.get(name) ?? [])
+      .filter(({ place }) => place.offset >= offset)
+      .map(({ entry }) => entry);
     for (const { envelope } of dropped) {
-      this.#journal.entries.delete(envelope.id);
+      this.#journal.messages.delete(envelope.id);
     }
     return dropped;
   }
 
-  async #record(
-    name: string,
-    place: RecordPlace | undefined,
-  ): Promise<StoredEntry | string> {
+  /** The record at `offset` of a file as its head describes it, or what is wrong with that. */
+  async #record(name: string, offset: number): Promise<StoredMessage | string> {
     const path = `${this.#folder}/${name}`;
     const head: DecodedHead | { readonly fault: string } = await readRecordHead(
       this.#files,
       path,
-      place?.offset ?? 0,
+      offset,
     );
     if ("fault" in head) return head.fault;
     const { envelope, length } = head;
     if (!isSpoolId(envelope.id)) return "Not a name of a message";
     const progress = unpackProgress(envelope, head.progress);
-    return { envelope, progress, fileSize: length + envelope.size, place };
+    const place = { file: name, offset, size: length + envelope.size };
+    return { entry: { envelope, progress }, place };
   }
 
-  #add(entry: StoredEntry): void {
-    this.#journal.entries.set(entry.envelope.id, entry);
+  #add(message: StoredMessage): void {
+    this.#journal.messages.set(message.entry.envelope.id, message);
     this.unknown++;
   }
 }

@@ -1,10 +1,9 @@
 /**
  * What a spool is: the one interface behind which the queue keeps messages
  * safe. Says what must be durable when; says nothing of files, so that a log
- * with group commit, a database or plain memory can stand behind it.
- *
- * What an action means for a message, as steps of progress. Pure; the running
- * queue and the command line beside a stopped one both go by it.
+ * with group commit, a database or plain memory can stand behind it. Says also
+ * what an action from outside means for a message, for the running queue and
+ * for the command line beside a stopped one. Pure.
  */
 
 import { having, type Rule } from "../options.ts";
@@ -17,67 +16,6 @@ import {
   type SpoolEntry,
   type StoredEnvelope,
 } from "./envelope.ts";
-
-/** Something in the spool that was not as it should be. */
-export interface SpoolProblem {
-  /** What it is about: a file name or a message's name. */
-  readonly name: string;
-  /** What is wrong, and what was done with it. */
-  readonly reason: string;
-  /**
-   * Messages that are lost by it and whose envelope could be read: their senders
-   * are to be told.
-   *
-   * @default {[]}
-   */
-  readonly lost?: readonly SpoolEntry[];
-}
-
-/** What somebody outside the process wants done. */
-export interface SpoolRequest {
-  /** What to do. */
-  readonly action: SpoolAction;
-  /** The message's name, or `"all"`. */
-  readonly id: string;
-  /** To be called when it is done; a request that is not done comes again. */
-  done(): Promise<void>;
-}
-
-/** What can be done to a message from outside. */
-export type SpoolAction = "retry" | "hold" | "release" | "remove";
-
-/** A message to be added. */
-export interface SpoolAddition {
-  /** The envelope; its `size` is the bytes of the content. */
-  readonly envelope: StoredEnvelope;
-  /** The log-in for the next hop. */
-  readonly login?: RelayLogin | undefined;
-  /** What the program keeps with the message: any JSON value. */
-  readonly tag?: unknown;
-  /** Whether it is to be held from the start. */
-  readonly held?: boolean;
-  /** The content. */
-  readonly content: AsyncIterable<Uint8Array>;
-}
-
-/** The progress that a message to be added begins with. */
-export function firstProgress(message: SpoolAddition): Progress {
-  const progress = initialProgress(message.envelope);
-  progress.held = message.held ?? false;
-  progress.tag = message.tag;
-  return progress;
-}
-
-/** What a {@linkcode Spool} must be, inside other options. */
-export const SPOOL_RULE: Rule = having(
-  'a spool, as new FileSpool("./spool")',
-  "open",
-  "add",
-  "change",
-  "remove",
-  "content",
-  "close",
-);
 
 /**
  * Keeps the messages of a queue. One owner at a time.
@@ -128,12 +66,60 @@ export interface Spool extends AsyncDisposable {
   requests?(): Promise<readonly SpoolRequest[]>;
   /**
    * Writes down what is left and gives the spool free, whatever the disk says:
-   * does not wait for one that gives no answer. Who waits for a step that could
-   * not be written is told. Idempotent.
+   * does not wait for one that gives no answer. A step that could not be
+   * written rejects for its caller. Idempotent.
    *
    * @throws {SpoolError} If something could not be written
    */
   close(): Promise<void>;
+}
+
+/** What a {@linkcode Spool} must be, inside other options. */
+export const SPOOL_RULE: Rule = having(
+  'a spool, as new FileSpool("./spool")',
+  "open",
+  "add",
+  "change",
+  "remove",
+  "content",
+  "close",
+);
+
+/** A message to be added. */
+export interface SpoolAddition {
+  /** The envelope; its `size` is the bytes of the content. */
+  readonly envelope: StoredEnvelope;
+  /** The log-in for the next hop. */
+  readonly login?: RelayLogin | undefined;
+  /** What the program keeps with the message: any JSON value. */
+  readonly tag?: unknown;
+  /** Whether it is to be held from the start. */
+  readonly held?: boolean;
+  /** The content. */
+  readonly content: AsyncIterable<Uint8Array>;
+}
+
+/** The progress that a message to be added begins with. */
+export function firstProgress(message: SpoolAddition): Progress {
+  const progress = initialProgress(message.envelope);
+  progress.held = message.held ?? false;
+  progress.tag = message.tag;
+  return progress;
+}
+
+/** Something in the spool that was not as it should be. */
+export interface SpoolProblem {
+  /** What it is about: a file name or a message's name. */
+  readonly name: string;
+  /** What is wrong, and what was done with it. */
+  readonly reason: string;
+  /**
+   * Messages that are lost by it and whose envelope could be read: their senders
+   * are to be told.
+   *
+   * @default {[]}
+   */
+  readonly lost?: readonly SpoolEntry[];
 }
 
 /**
@@ -192,6 +178,19 @@ export interface SpoolErrorOptions extends ErrorOptions {
    */
   readonly isDamaged?: boolean;
 }
+
+/** An action that was asked for from outside the process. */
+export interface SpoolRequest {
+  /** What to do. */
+  readonly action: SpoolAction;
+  /** The message's name, or `"all"`. */
+  readonly id: string;
+  /** To be called when it is done; a request that is not done comes again. */
+  done(): Promise<void>;
+}
+
+/** What can be done to a message from outside. */
+export type SpoolAction = "retry" | "hold" | "release" | "remove";
 
 /**
  * The steps of progress that an action means for a message. A retry lifts the

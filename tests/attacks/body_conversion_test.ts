@@ -9,9 +9,8 @@ import process from "node:process";
 import { setImmediate } from "node:timers";
 import { convertContent } from "../../lib/client/body_conversion.ts";
 import { ByteBudget } from "../../lib/client/message.ts";
-import { SmtpClient } from "../../lib/client/client.ts";
 import { MessageHeaders } from "../../lib/protocol/headers.ts";
-import { FakeNetwork } from "../support/client/net.ts";
+import { connectClient, FakeNetwork } from "../support/client/net.ts";
 
 const MEGABYTE = 1 << 20;
 
@@ -159,7 +158,7 @@ Deno.test("conversions at the same time share one part of each turn", async () =
 
 Deno.test("a client converts content that can be opened again without holding it", async () => {
   const network = new FakeNetwork({ "h": {} });
-  const client = await SmtpClient.connect({
+  const client = await connectClient({
     host: "h",
     address: "h",
     connect: network.connect,

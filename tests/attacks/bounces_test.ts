@@ -11,7 +11,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { LogRecord } from "../../lib/log.ts";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
-import { makeNotice } from "../../lib/dsn/report.ts";
+import { makeDsn } from "../../lib/dsn/report.ts";
 import { readNotice } from "../fuzz/notice_reader.ts";
 import { latin1, utf8 } from "../support/random.ts";
 import { type Pair, startPair } from "../support/queue/relaying.ts";
@@ -105,7 +105,7 @@ Deno.test("A boundary that the sender has guessed ends no part of the notice", (
     "--=_unique__x",
   ];
   const returned = `Subject: x\r\n\r\n${guesses.join("\r\n\r\n")}\r\n`;
-  const { bytes } = makeNotice({
+  const { bytes } = makeDsn({
     kind: "failed",
     to: "a@b.test",
     from: "MAILER-DAEMON@mx.test",

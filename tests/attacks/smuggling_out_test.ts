@@ -7,10 +7,9 @@
 
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { ClientProtocol } from "../../lib/protocol/client/protocol.ts";
-import { SmtpClient } from "../../lib/client/client.ts";
 import { Drive } from "../support/client/drive.ts";
 import { FakeServer } from "../support/client/fake_server.ts";
-import { FakeNetwork } from "../support/client/net.ts";
+import { connectClient, FakeNetwork } from "../support/client/net.ts";
 
 const ENDS = [
   ...["\r\n", "\n", "\r", "\r\r\n", "\n\r", "\r\n\r", "\n\n", "\r\r"],
@@ -99,7 +98,7 @@ const LINES = ["a@b.test>\r\nRSET", "a@b.test\nQUIT", "a@b.test\rx", "a\0@b"];
 
 Deno.test("No address and no parameter adds a command (denomailer < 0.8)", async () => {
   const network = new FakeNetwork({ "mx.test": { capabilities: ["DSN"] } });
-  await using client = await SmtpClient.connect({
+  await using client = await connectClient({
     host: "mx.test",
     hostname: "me.test",
     connect: network.connect,

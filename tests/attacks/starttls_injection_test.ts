@@ -7,12 +7,11 @@
  */
 
 import { assertEquals, assertRejects } from "@std/assert";
-import { SmtpClient } from "../../lib/client/client.ts";
 import { SmtpClientError } from "../../lib/client/error.ts";
 import { ClientProtocol } from "../../lib/protocol/client/protocol.ts";
 import { AccountList } from "../../lib/sasl/accounts.ts";
 import { everySplit } from "../support/client/split.ts";
-import { FakeNetwork } from "../support/client/net.ts";
+import { connectClient, FakeNetwork } from "../support/client/net.ts";
 import { Driver } from "../support/dialogue.ts";
 import { octets } from "../support/random.ts";
 import { startServer, TestClient } from "../support/server.ts";
@@ -196,7 +195,7 @@ for (
     });
     await assertRejects(
       () =>
-        SmtpClient.connect({
+        connectClient({
           host: "mx.test",
           hostname: "me.test",
           connect: network.connect,

@@ -1,10 +1,10 @@
 import { assert, assertEquals } from "@std/assert";
+import { convertContent } from "../../lib/client/body_conversion.ts";
+import type { ConversionOptions } from "../../lib/client/conversion_plan.ts";
 import {
   Base64Encoder,
-  convertContent,
   QuotedPrintableEncoder,
-} from "../../lib/client/body_conversion.ts";
-import type { ScanOptions } from "../../lib/client/mime_scanner.ts";
+} from "../../lib/client/transfer_encoders.ts";
 import { octets, textOf } from "../support/client/drive.ts";
 import { join, seeded } from "../support/client/split.ts";
 
@@ -44,7 +44,7 @@ const TO_7_BIT = { to7Bit: true, shortLines: false, touchesSigned: false };
 /** Converts a message that comes in pieces of `size` bytes. */
 async function converted(
   message: string,
-  options: { size?: number; scan?: ScanOptions } = {},
+  options: { size?: number; scan?: ConversionOptions } = {},
 ): Promise<Uint8Array> {
   const { size = 65536, scan = TO_7_BIT } = options;
   const bytes = octets(message);

@@ -1,13 +1,14 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { SmtpClient } from "../../lib/client/client.ts";
+import type { SmtpClient } from "../../lib/client/client.ts";
 import { SmtpClientError } from "../../lib/client/error.ts";
 import type {
+  ClientNetwork,
   SmtpClientOptions,
   UpgradeTransport,
 } from "../../lib/client/options.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
 import type { FakeServerOptions } from "../support/client/fake_server.ts";
-import { FakeNetwork } from "../support/client/net.ts";
+import { connectClient, FakeNetwork } from "../support/client/net.ts";
 
 const HOST = "mx.example";
 const MESSAGE = {
@@ -40,12 +41,14 @@ const brokenUpgrade: UpgradeTransport = (inner) => {
   return Promise.reject(new Deno.errors.ConnectionAborted("Bad handshake"));
 };
 
+type ClientOptions = Partial<SmtpClientOptions & ClientNetwork>;
+
 async function connect(
   server: FakeServerOptions | "refused" | "silent",
-  options: Partial<SmtpClientOptions> = {},
+  options: ClientOptions = {},
 ): Promise<[FakeNetwork, SmtpClient]> {
   const network = new FakeNetwork({ [HOST]: server });
-  const client = await SmtpClient.connect({
+  const client = await connectClient({
     host: HOST,
     hostname: "me.example",
     connect: network.connect,
@@ -57,12 +60,12 @@ async function connect(
 
 async function failure(
   server: FakeServerOptions | "refused" | "silent",
-  options: Partial<SmtpClientOptions> = {},
+  options: ClientOptions = {},
 ): Promise<string> {
   const network = new FakeNetwork({ [HOST]: server });
   const error = await assertRejects(
     () =>
-      SmtpClient.connect({
+      connectClient({
         host: HOST,
         connect: network.connect,
         upgrade: upgradeTo("self signed"),
@@ -85,7 +88,7 @@ Deno.test("SmtpClient.connect() says at which step it failed, and why", async ()
   const rows: [
     string,
     FakeServerOptions | "refused" | "silent",
-    Partial<SmtpClientOptions>?,
+    ClientOptions?,
   ][] = [
     ["connect 451 4.4.1 own", "refused"],
     ["greeting 451 4.4.2 own", "silent", { timeouts: { greeting: 1 } }],
@@ -143,7 +146,7 @@ Deno.test("SmtpClient.connect() never shows a secret in an error", async () => {
     },
   });
   const error = await assertRejects(() =>
-    SmtpClient.connect({
+    connectClient({
       host: HOST,
       connect: network.connect,
       upgrade: upgradeTo(undefined),
@@ -157,7 +160,7 @@ Deno.test("SmtpClient.connect() never shows a secret in an error", async () => {
 
 Deno.test("SmtpClient.connect() uses TLS by policy", async () => {
   const tls = { capabilities: ["STARTTLS"] };
-  const rows: [FakeServerOptions, Partial<SmtpClientOptions>, boolean][] = [
+  const rows: [FakeServerOptions, ClientOptions, boolean][] = [
     [tls, {}, true],
     [{}, {}, false],
     [tls, { security: "none" }, false],
@@ -217,7 +220,7 @@ Deno.test("SmtpClient.connect() tells each step", async () => {
 
 Deno.test("SmtpClient names itself by its address where it has no name", async () => {
   const network = new FakeNetwork({ [HOST]: {} });
-  await using _client = await SmtpClient.connect({
+  await using _client = await connectClient({
     host: HOST,
     connect: network.connect,
   });
@@ -451,7 +454,7 @@ Deno.test("SmtpClient.connect() goes from mechanism to mechanism, as far as refu
   const offer = "AUTH CRAM-MD5 PLAIN LOGIN";
   const rows: [
     string,
-    Partial<SmtpClientOptions>,
+    ClientOptions,
     Record<string, string>,
     string[],
     string,
@@ -499,7 +502,7 @@ Deno.test("SmtpClient.connect() goes from mechanism to mechanism, as far as refu
     });
     let got = "ok";
     try {
-      const client = await SmtpClient.connect({
+      const client = await connectClient({
         host: HOST,
         hostname: "me.example",
         connect: network.connect,

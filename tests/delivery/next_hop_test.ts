@@ -8,14 +8,17 @@ import type { Transport } from "../../lib/net/transport.ts";
 import { Address } from "../../lib/protocol/address.ts";
 import { ClientCapabilities } from "../../lib/protocol/client/capabilities.ts";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
-import { SmtpClient } from "../../lib/client/client.ts";
 import type { UpgradeTransport } from "../../lib/client/options.ts";
 import { Delivery, type DeliveryOptions } from "../../lib/delivery/delivery.ts";
 import type { RelayJob, RelayReport } from "../../lib/delivery/job.ts";
 import { fittingRecipients } from "../../lib/client/sending_plan.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
 import type { FakeServerOptions } from "../support/client/fake_server.ts";
-import { type FakeHost, FakeNetwork } from "../support/client/net.ts";
+import {
+  connectClient,
+  type FakeHost,
+  FakeNetwork,
+} from "../support/client/net.ts";
 import { ScriptedHop } from "../support/client/scripted_hop.ts";
 import { until } from "../support/server.ts";
 
@@ -465,7 +468,7 @@ Deno.test("SmtpClient.send() leaves recipients beyond the limit to another trans
   const network = new FakeNetwork({
     hop: { capabilities: ["LIMITS RCPTMAX=2 MAILMAX=1"] },
   });
-  await using client = await SmtpClient.connect({
+  await using client = await connectClient({
     host: "hop",
     connect: network.connect,
   });

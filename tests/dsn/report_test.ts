@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import {
   type DeliveryStatus,
+  type DsnInit,
   formatDeliveryStatus,
-  makeNotice,
-  type NoticeInit,
+  makeDsn,
 } from "../../lib/dsn/report.ts";
 import type { RecipientAnswer } from "../../lib/spool/envelope.ts";
 
@@ -29,7 +29,7 @@ function status(over: Partial<DeliveryStatus> = {}): DeliveryStatus {
   };
 }
 
-function notice(over: Partial<NoticeInit> = {}): NoticeInit {
+function notice(over: Partial<DsnInit> = {}): DsnInit {
   return {
     kind: "failed",
     to: "sender@example.com",
@@ -44,8 +44,8 @@ function notice(over: Partial<NoticeInit> = {}): NoticeInit {
   };
 }
 
-function textOf(init: NoticeInit): string {
-  return new TextDecoder().decode(makeNotice(init).bytes);
+function textOf(init: DsnInit): string {
+  return new TextDecoder().decode(makeDsn(init).bytes);
 }
 
 Deno.test("formatDeliveryStatus() prints the fields of RFC 3464 in groups", () => {
@@ -190,19 +190,19 @@ const UTF8_ROWS = [
 ] as const;
 
 for (const row of UTF8_ROWS) {
-  Deno.test(`makeNotice() labels its parts: ${row.name}`, () => {
+  Deno.test(`makeDsn() labels its parts: ${row.name}`, () => {
     const text = textOf(row.init);
     const types = [...text.matchAll(/^Content-Type: ([\w/-]+)/gm)].map((
       [, type],
     ) => type);
     assertEquals(types, ["multipart/report", ...row.types]);
     assertStringIncludes(text, `report-type=${row.report};`);
-    const { smtpUtf8, eightBit } = makeNotice(row.init);
+    const { smtpUtf8, eightBit } = makeDsn(row.init);
     assertEquals([smtpUtf8, eightBit], [row.utf8, row.eightBit]);
   });
 }
 
-Deno.test("makeNotice() makes what Python's email package understands", async () => {
+Deno.test("makeDsn() makes what Python's email package understands", async () => {
   const rows = UTF8_ROWS.map(({ init }) => textOf(init));
   const script = `
 import sys, json, email, email.policy
@@ -249,10 +249,10 @@ print(json.dumps(out))
   assertStringIncludes(seen[2].final, "utf-8; größe@exämple.org");
 });
 
-Deno.test("makeNotice() makes no line of over 998 octets, whatever is long", () => {
+Deno.test("makeDsn() makes no line of over 998 octets, whatever is long", () => {
   for (const text of ["w", "\u4f60", "\u{1f600}"]) {
     const long = text.repeat(3000);
-    const { bytes } = makeNotice(notice({
+    const { bytes } = makeDsn(notice({
       smtpUtf8: true,
       status: status({
         envid: long,
@@ -274,7 +274,7 @@ Deno.test("makeNotice() makes no line of over 998 octets, whatever is long", () 
   }
 });
 
-Deno.test("makeNotice() says of a host only what it said", () => {
+Deno.test("makeDsn() says of a host only what it said", () => {
   const of = (isReply: boolean) => {
     const answer = { ...ANSWER, text: "Needs SMTPUTF8", isReply };
     const [recipient] = status().recipients;

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { MemorySpool } from "../../lib/spool/memory_spool.ts";
-import { Notifier } from "../../lib/dsn/sender.ts";
+import { DsnSender } from "../../lib/dsn/sender.ts";
 import type { MailParameters } from "../../lib/protocol/parameters.ts";
 import type { SpoolAddition } from "../../lib/spool/spool.ts";
 import { addition, textOf } from "../support/queue/fixtures.ts";
@@ -24,14 +24,14 @@ async function makeFor(
   const { from = base.envelope.from } = options;
   const envelope = { ...base.envelope, from, parameters };
   const entry = await spool.add({ envelope, content: base.content });
-  const notifier = new Notifier({
+  const sender = new DsnSender({
     spool,
     hostname: "mx.example.com",
     from: "MAILER-DAEMON@mx.example.com",
     returnLimit: 100_000,
     newId: () => "n1",
   });
-  const made = await notifier.make(entry, {
+  const made = await sender.make(entry, {
     kind: options.kind ?? "failed",
     indices: [0],
     now: 5000,
@@ -52,21 +52,21 @@ const ROWS = [
 ] as const;
 
 for (const { name, parameters, whole } of ROWS) {
-  Deno.test(`Notifier returns ${whole ? "the message" : "the header block"}: ${name}`, async () => {
+  Deno.test(`DsnSender returns ${whole ? "the message" : "the header block"}: ${name}`, async () => {
     const { text } = await makeFor(parameters);
     assertStringIncludes(text, "X-Last: field\r\n");
     assertEquals(text.includes("The body"), whole);
   });
 }
 
-Deno.test("Notifier returns the header block of what is large or only late", async () => {
+Deno.test("DsnSender returns the header block of what is large or only late", async () => {
   const text = `${CONTENT}${"x\r\n".repeat(40_000)}`;
   assert(!(await makeFor({ ret: "FULL" }, { text })).text.includes("The body"));
   const late = await makeFor({ ret: "FULL" }, { kind: "delayed" });
   assert(!late.text.includes("The body"));
 });
 
-Deno.test("Notifier makes a message from nobody that asks for no notice", async () => {
+Deno.test("DsnSender makes a message from nobody that asks for no DSN", async () => {
   const { addition: made, text } = await makeFor({ envid: "E 1" });
   assertEquals(made.envelope, {
     id: "n1",
@@ -83,18 +83,18 @@ Deno.test("Notifier makes a message from nobody that asks for no notice", async 
   assertStringIncludes(text, "Original-Envelope-Id: E 1\r\n");
 });
 
-Deno.test("Notifier reports a message that cannot be read any more", async () => {
+Deno.test("DsnSender reports a message that cannot be read any more", async () => {
   const spool = new MemorySpool();
   const entry = await spool.add(addition("a"));
   await spool.remove("a");
-  const notifier = new Notifier({
+  const sender = new DsnSender({
     spool,
     hostname: "mx.example.com",
     from: "MAILER-DAEMON@mx.example.com",
     returnLimit: 1000,
     newId: () => "n1",
   });
-  const made = await notifier.make(entry, {
+  const made = await sender.make(entry, {
     kind: "failed",
     indices: [0],
     now: 0,
@@ -106,7 +106,7 @@ Deno.test("Notifier reports a message that cannot be read any more", async () =>
   );
 });
 
-Deno.test("Notifier returns whole lines of a header block without end", async () => {
+Deno.test("DsnSender returns whole lines of a header block without end", async () => {
   const { text } = await makeFor({}, {
     text: "Subject: Hello\r\nX-Cut: no line e",
   });
@@ -114,7 +114,7 @@ Deno.test("Notifier returns whole lines of a header block without end", async ()
   assert(!text.includes("X-Cut"));
 });
 
-Deno.test("Notifier writes A-labels wherever the local part is ASCII", async () => {
+Deno.test("DsnSender writes A-labels wherever the local part is ASCII", async () => {
   const { addition: made, text } = await makeFor({ smtpUtf8: true }, {
     from: "ann@münchen.test",
     to: "bob@bücher.test",
@@ -129,7 +129,7 @@ Deno.test("Notifier writes A-labels wherever the local part is ASCII", async () 
   assert(!/[^\0-\x7f]/.test(text));
 });
 
-Deno.test("Notifier asks for SMTPUTF8 where the local part needs it", async () => {
+Deno.test("DsnSender asks for SMTPUTF8 where the local part needs it", async () => {
   const { addition: made } = await makeFor({ smtpUtf8: true }, {
     from: "grün@münchen.test",
   });
@@ -137,7 +137,7 @@ Deno.test("Notifier asks for SMTPUTF8 where the local part needs it", async () =
   assertEquals(made.envelope.parameters.smtpUtf8, true);
 });
 
-Deno.test("Notifier folds or cuts long lines of the header, and leaves a body with such lines out", async () => {
+Deno.test("DsnSender folds or cuts long lines of the header, and leaves a body with such lines out", async () => {
   const header = `X-Long: ${"word ".repeat(1200)}end\r\nX-Solid: ${
     "x".repeat(6000)
   }\r\nSubject: Hello\r\n\r\n`;

@@ -13,8 +13,8 @@ import {
 } from "../../lib/protocol/parameters.ts";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
 import {
-  makeNotice,
-  type NoticeInit,
+  type DsnInit,
+  makeDsn,
   type StatusRecipient,
 } from "../../lib/dsn/report.ts";
 import { latin1, octets, utf8 } from "../support/random.ts";
@@ -26,7 +26,7 @@ export const noticeTarget: FuzzTarget = {
   name: "notice",
   check(random) {
     const init = notice(random);
-    const { bytes, smtpUtf8, eightBit } = makeNotice(init);
+    const { bytes, smtpUtf8, eightBit } = makeDsn(init);
     const text = latin1(bytes);
     const read = readNotice(text);
     const { recipients } = init.status;
@@ -111,7 +111,7 @@ function address(random: Random): string {
   }
 }
 
-function notice(random: Random): NoticeInit {
+function notice(random: Random): DsnInit {
   const kind = pick(random, ["failed", "delayed", "succeeded"] as const);
   const parsed = parseMailParameters(` ENVID=${xtext(random)}`, {
     ...{ size: true, eightBitMime: true, binaryMime: true, smtpUtf8: true },
@@ -149,7 +149,7 @@ function xtext(random: Random): string {
 
 function recipient(
   random: Random,
-  kind: NoticeInit["kind"],
+  kind: DsnInit["kind"],
 ): StatusRecipient {
   const orcpt = mutate(
     random,

@@ -276,6 +276,13 @@ const SYNTAX: readonly Row[] = [
     ],
   },
   {
+    name: "a constructor may be private",
+    file: "lib/a.ts",
+    source:
+      `export class A { private constructor() {} static make(): A { return new A(); } }`,
+    want: [],
+  },
+  {
     name: "no enum",
     file: "examples/a.ts",
     source: `enum A { B } const enum C { D }`,

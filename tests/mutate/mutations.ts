@@ -322,7 +322,7 @@ const SPOOL: readonly Mutation[] = [
       "",
     ],
   ]),
-  ...of("spool/file_spool.ts", [
+  ...of("spool/index.ts", [
     "spool/durability",
     "spool/file_spool_crash",
   ], [
@@ -338,21 +338,21 @@ const SPOOL: readonly Mutation[] = [
     ],
     [
       "the journal forgets what a loss of power brings back",
-      "await this.#files.syncFolder(this.#paths.messages);\n      for",
+      "await files.syncFolder(paths.messages);\n      for",
       "for",
     ],
   ]),
   ...of("spool/file_spool.ts", "spool/file_spool", [
     [
       "two messages may have one name",
-      "if (!isSpoolId(id) || this.#entries.has(id) || this.#adding.has(id)) {",
+      "if (!isSpoolId(id) || this.entries.has(id) || this.#adding.has(id)) {",
       "if (!isSpoolId(id) || this.#adding.has(id)) {",
     ],
   ]),
-  ...of("spool/file_spool.ts", "spool/durability", [
+  ...of("spool/index.ts", "spool/durability", [
     [
       "the record of a message that has left stays",
-      "if (isLast) await this.#removeFile(file);",
+      "if (file !== undefined) await this.#removeFile(file);",
       "",
     ],
   ]),
@@ -461,7 +461,7 @@ const QUEUE: readonly Mutation[] = [
       "const hard = !isSoft(failure);",
     ],
   ]),
-  ...of("client/body_conversion.ts", "client/body_conversion", [
+  ...of("client/transfer_encoders.ts", "client/body_conversion", [
     [
       "a dot at the start of an encoded line stays",
       "(byte !== DOT && byte !== CAPITAL_F)",
@@ -474,7 +474,7 @@ const QUEUE: readonly Mutation[] = [
     ],
     [
       "encoded lines have no end",
-      "if (this.#column + width > MAX_LINE - 1) {",
+      "if (this.#column + width > LINE_WIDTH - 1) {",
       "if (false) {",
     ],
   ]),

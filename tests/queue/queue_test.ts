@@ -647,7 +647,7 @@ Deno.test("RelayQueue.stop() ends in its time whatever the disk says, and tells 
       const delivery = new FakeDelivery();
       delivery.answer = () => ({ status: "deferred", reason: "Busy" });
       const queue = new RelayQueue({
-        spool: new FileSpool("/spool", { files: disk, clock }),
+        spool: new FileSpool("/spool", {}, { files: disk, clock }),
         clock,
         deliver: delivery.deliver,
         hostname: "mx.example.com",
@@ -672,7 +672,7 @@ Deno.test("RelayQueue.stop() ends in its time whatever the disk says, and tells 
       assertStringIncludes(told, "Cannot write down the result", how);
       // It is free, and what was accepted is there.
       disk.how = "well";
-      const next = new FileSpool("/spool", { files: disk });
+      const next = new FileSpool("/spool", {}, { files: disk });
       await next.open();
       assertEquals([...next.entries.keys()], ["m1"]);
       await next.close();
@@ -755,7 +755,7 @@ Deno.test("RelayQueue tells the sender of a message that was accepted and is los
     const delivery = new FakeDelivery();
     const start = async () => {
       const queue = new RelayQueue({
-        spool: new FileSpool("/spool", { files: disk, clock }),
+        spool: new FileSpool("/spool", {}, { files: disk, clock }),
         clock,
         deliver: delivery.deliver,
         hostname: "mx.example.com",
@@ -797,7 +797,7 @@ Deno.test("RelayQueue tells the sender of a message whose record is found damage
     const delivery = new FakeDelivery();
     const start = async () => {
       const queue = new RelayQueue({
-        spool: new FileSpool("/spool", { files: disk, clock }),
+        spool: new FileSpool("/spool", {}, { files: disk, clock }),
         clock,
         deliver: delivery.deliver,
         hostname: "mx.example.com",

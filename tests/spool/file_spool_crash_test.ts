@@ -135,7 +135,7 @@ async function crash(
     removing: new Set(),
     removed: new Set(),
   };
-  const open = () => new FileSpool("/spool", { files: disk, clock });
+  const open = () => new FileSpool("/spool", {}, { files: disk, clock });
   let isDone = false;
   await Promise.race([
     work(open, kept).then(() => isDone = true, () => {}),
@@ -144,10 +144,10 @@ async function crash(
   // Twice: the recovery itself may be cut off as well.
   let survivor = disk.afterPowerLoss();
   survivor.crashAt = 1 + (crashAt * seed) % 12;
-  const half = new FileSpool("/spool", { files: survivor, clock });
+  const half = new FileSpool("/spool", {}, { files: survivor, clock });
   await Promise.race([half.open().catch(() => {}), survivor.crashed]);
   survivor = survivor.afterPowerLoss();
-  const spool = new FileSpool("/spool", { files: survivor, clock });
+  const spool = new FileSpool("/spool", {}, { files: survivor, clock });
   await spool.open();
   await checkPromises(spool, kept);
   await spool.close();
@@ -166,7 +166,7 @@ Deno.test("RelayQueue delivers or returns all that it accepted, whatever the cra
         : { status: attempt === 1 ? "deferred" : "delivered" };
     const start = (files: SimulatedDisk) =>
       new RelayQueue({
-        spool: new FileSpool("/spool", { files, clock }),
+        spool: new FileSpool("/spool", {}, { files, clock }),
         clock,
         deliver: delivery.deliver,
         hostname: "mx.example.com",

@@ -139,7 +139,7 @@ Deno.test("FileSpool is one process's alone", () =>
   }));
 
 Deno.test("FileSpool refuses names that are taken or could leave the folder", async () => {
-  const spool = new FileSpool("/spool", { files: new SimulatedDisk() });
+  const spool = new FileSpool("/spool", {}, { files: new SimulatedDisk() });
   await spool.open();
   await spool.add(addition("a"));
   for (const id of ["a", "../a", "", "a/b", "a.b", "x".repeat(101)]) {
@@ -154,7 +154,7 @@ Deno.test("FileSpool refuses names that are taken or could leave the folder", as
 
 Deno.test("FileSpool.add() refuses content that is not of the size announced", async () => {
   const disk = new SimulatedDisk();
-  const spool = new FileSpool("/spool", { files: disk });
+  const spool = new FileSpool("/spool", {}, { files: disk });
   await spool.open();
   const message = addition("a");
   for (const size of [1, 100]) {
@@ -168,7 +168,7 @@ Deno.test("FileSpool.add() refuses content that is not of the size announced", a
 
 Deno.test("FileSpool sets aside what is not whole, and says so", async () => {
   const disk = new SimulatedDisk();
-  const first = new FileSpool("/spool", { files: disk });
+  const first = new FileSpool("/spool", {}, { files: disk });
   await first.open();
   for (const id of ["a", "b", "c", "d", "e"]) await first.add(addition(id));
   await first.close();
@@ -187,7 +187,7 @@ Deno.test("FileSpool sets aside what is not whole, and says so", async () => {
     "/spool/journal",
     disk.text("/spool/journal")! + "12345678 {half a li",
   );
-  const second = new FileSpool("/spool", { files: disk });
+  const second = new FileSpool("/spool", {}, { files: disk });
   const problems = await second.open();
   assertEquals([...second.entries.keys()], ["a", "d", "e"]);
   assertEquals(problems.map(({ name }) => name).sort(), [
@@ -209,7 +209,7 @@ Deno.test("FileSpool sets aside what is not whole, and says so", async () => {
   ]);
   await second.add(addition("f"));
   await second.close();
-  const third = new FileSpool("/spool", { files: disk });
+  const third = new FileSpool("/spool", {}, { files: disk });
   assertEquals(await third.open(), []);
   assertEquals(third.entries.size, 4);
   await third.close();
@@ -217,7 +217,7 @@ Deno.test("FileSpool sets aside what is not whole, and says so", async () => {
 
 Deno.test("FileSpool goes on with the good lines of a damaged journal", async () => {
   const disk = new SimulatedDisk();
-  const first = new FileSpool("/spool", { files: disk });
+  const first = new FileSpool("/spool", {}, { files: disk });
   await first.open();
   for (const id of ["a", "b", "c"]) await first.add(addition(id));
   await first.change("a", { kind: "hold", held: true });
@@ -227,7 +227,7 @@ Deno.test("FileSpool goes on with the good lines of a damaged journal", async ()
   const at = lines.findIndex((line) => line.includes('"change","id":"a"'));
   lines[at] = lines[at]!.replace("true", "tru3");
   disk.put("/spool/journal", lines.join("\n"));
-  const second = new FileSpool("/spool", { files: disk });
+  const second = new FileSpool("/spool", {}, { files: disk });
   const problems = await second.open();
   assertEquals(problems.map(({ name }) => name), ["journal"]);
   const held = [...second.entries].map((
@@ -239,7 +239,7 @@ Deno.test("FileSpool goes on with the good lines of a damaged journal", async ()
 
 Deno.test("FileSpool.content() fails for a record cut short, never ends early", async () => {
   const disk = new SimulatedDisk();
-  const spool = new FileSpool("/spool", { files: disk });
+  const spool = new FileSpool("/spool", {}, { files: disk });
   await spool.open();
   await spool.add(addition("a"));
   // After a try the content is read from the disk.
@@ -256,7 +256,7 @@ Deno.test("FileSpool.content() fails for a record cut short, never ends early", 
 
 Deno.test("FileSpool.add() leaves no trace on a full disk, and recovers", async () => {
   const disk = new SimulatedDisk();
-  const spool = new FileSpool("/spool", { files: disk });
+  const spool = new FileSpool("/spool", {}, { files: disk });
   await spool.open();
   await spool.add(addition("a"));
   disk.isFull = true;
@@ -275,10 +275,8 @@ Deno.test("FileSpool.change() waits for a full disk, and loses nothing", async (
   const clock = new FakeClock();
   const troubles: string[] = [];
   const spool = new FileSpool("/spool", {
-    files: disk,
-    clock,
     onTrouble: (error) => void troubles.push((error as Error).message),
-  });
+  }, { files: disk, clock });
   await spool.open();
   await spool.add(addition("a"));
   await clock.advance(0);
@@ -293,7 +291,7 @@ Deno.test("FileSpool.change() waits for a full disk, and loses nothing", async (
   await clock.advance(1000);
   await change;
   await spool.close();
-  const next = new FileSpool("/spool", { files: disk });
+  const next = new FileSpool("/spool", {}, { files: disk });
   assertEquals(await next.open(), []);
   assertEquals(next.entries.get("a")!.progress.held, true);
   await next.close();
@@ -301,10 +299,8 @@ Deno.test("FileSpool.change() waits for a full disk, and loses nothing", async (
 
 Deno.test("FileSpool.close() does not wait for a disk that stays full", async () => {
   const disk = new SimulatedDisk();
-  const spool = new FileSpool("/spool", {
-    files: disk,
-    clock: new FakeClock(),
-  });
+  const machine = { files: disk, clock: new FakeClock() };
+  const spool = new FileSpool("/spool", {}, machine);
   await spool.open();
   await spool.add(addition("a"));
   disk.isFull = true;
@@ -317,14 +313,14 @@ Deno.test("FileSpool.close() does not wait for a disk that stays full", async ()
   await change;
   // It is free all the same.
   disk.isFull = false;
-  const next = new FileSpool("/spool", { files: disk });
+  const next = new FileSpool("/spool", {}, { files: disk });
   await next.open();
   await next.close();
 });
 
 Deno.test("FileSpool writes its journal anew when it has grown", async () => {
   const disk = new SimulatedDisk();
-  const first = new FileSpool("/spool", { files: disk });
+  const first = new FileSpool("/spool", {}, { files: disk });
   await first.open();
   await first.add(addition("a"));
   for (let round = 0; round < 50; round++) {
@@ -332,7 +328,7 @@ Deno.test("FileSpool writes its journal anew when it has grown", async () => {
   }
   await first.close();
   assert(disk.text("/spool/journal")!.length < 13 * 1024 * 1024);
-  const second = new FileSpool("/spool", { files: disk });
+  const second = new FileSpool("/spool", {}, { files: disk });
   await second.open();
   assert(disk.text("/spool/journal")!.length < 400 * 1024);
   assertEquals(

@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { SpoolReserve } from "../../lib/spool/reserve.ts";
+import { SpoolReserve } from "../../lib/spool/journal.ts";
 import { SimulatedDisk } from "../support/queue/disk.ts";
 
 Deno.test("SpoolReserve holds room until it is released, and takes it again", async () => {

@@ -13,7 +13,7 @@ async function spoolWith(
   ids: readonly string[],
 ): Promise<{ disk: SimulatedDisk; spool: FileSpool; file: string }> {
   const disk = new SimulatedDisk();
-  const spool = new FileSpool("/spool", { files: disk });
+  const spool = new FileSpool("/spool", {}, { files: disk });
   await spool.open();
   await Promise.all(ids.map((id) => spool.add(addition(id))));
   return { disk, spool, file: recordFiles(disk)[0]! };
@@ -28,7 +28,7 @@ async function reopen(disk: SimulatedDisk): Promise<{
   texts: Record<string, string>;
   problems: readonly string[];
 }> {
-  const spool = new FileSpool("/spool", { files: disk });
+  const spool = new FileSpool("/spool", {}, { files: disk });
   const problems = await spool.open();
   const texts: Record<string, string> = {};
   for (const id of spool.entries.keys()) {
@@ -54,7 +54,7 @@ Deno.test("FileSpool writes messages that come together to one file", async () =
 
 Deno.test("FileSpool keeps the log-in of each message of a shared file", async () => {
   const disk = new SimulatedDisk();
-  const spool = new FileSpool("/spool", { files: disk });
+  const spool = new FileSpool("/spool", {}, { files: disk });
   await spool.open();
   const logins = THREE.map((id) => ({ username: id, password: `of ${id}` }));
   await Promise.all(
@@ -62,7 +62,7 @@ Deno.test("FileSpool keeps the log-in of each message of a shared file", async (
   );
   assertEquals(recordFiles(disk).length, 1);
   await spool.close();
-  const next = new FileSpool("/spool", { files: disk });
+  const next = new FileSpool("/spool", {}, { files: disk });
   await next.open();
   for (const [at, id] of THREE.entries()) {
     assertEquals(await next.login(id), logins[at]);
@@ -87,7 +87,7 @@ Deno.test("FileSpool removes a shared file with the last of its messages", async
   await spool.remove("c");
   assertEquals(recordFiles(disk).length, 1);
   await spool.close();
-  const next = new FileSpool("/spool", { files: disk });
+  const next = new FileSpool("/spool", {}, { files: disk });
   assertEquals(await next.open(), []);
   assertEquals([...next.entries.keys()], ["b"]);
   await next.remove("b");
@@ -194,7 +194,7 @@ Deno.test("FileSpool refuses a content of the wrong size without those that came
 
 Deno.test("FileSpool gives a large message a file of its own", async () => {
   const disk = new SimulatedDisk();
-  const spool = new FileSpool("/spool", { files: disk });
+  const spool = new FileSpool("/spool", {}, { files: disk });
   await spool.open();
   const text = "x".repeat(70_000);
   await Promise.all([
@@ -219,7 +219,7 @@ Deno.test("sharedName() never makes the name of a message, nor the same one twic
 
 Deno.test("FileSpool brings nobody back whose file was still there when the journal was written anew", async () => {
   const disk = new SlowRemoval();
-  const spool = new FileSpool("/spool", { files: disk });
+  const spool = new FileSpool("/spool", {}, { files: disk });
   await spool.open();
   await Promise.all(["a", "b"].map((id) => spool.add(addition(id))));
   await spool.add(addition("c"));

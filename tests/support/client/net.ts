@@ -1,5 +1,10 @@
 /** A network in memory for client tests: hosts with fake servers, joined by transports. */
 
+import { SmtpClient } from "../../../lib/client/client.ts";
+import type {
+  ClientNetwork,
+  SmtpClientOptions,
+} from "../../../lib/client/options.ts";
 import type { ConnectTransport } from "../../../lib/net/connect.ts";
 import type {
   SocketAddress,
@@ -102,4 +107,11 @@ export class FakeNetwork {
   get open(): number {
     return this.connections.filter(({ closed }) => !closed).length;
   }
+}
+
+/** Connects a client through a network in memory. */
+export function connectClient(
+  { connect, upgrade, ...options }: SmtpClientOptions & ClientNetwork,
+): Promise<SmtpClient> {
+  return SmtpClient.connect(options, { connect, upgrade });
 }

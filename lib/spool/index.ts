@@ -1,0 +1,230 @@
+/**
+ * The messages of an open spool: in memory for the queue, in the journal for
+ * the next start. Owns the journal, when it is rewritten, and the order in which
+ * a message leaves: journal first, record file second. What that order is for is
+ * told in `file_spool.ts`.
+ */
+
+import type { Clock } from "./clock.ts";
+import { applyChange, type SpoolChange, type SpoolEntry } from "./envelope.ts";
+import type { SpoolFiles } from "./files.ts";
+import {
+  type KeptMessage,
+  type RecordPlace,
+  RecordPlaces,
+  type SpoolPaths,
+  type StoredMessage,
+} from "./folder.ts";
+import { Journal, SpoolReserve } from "./journal.ts";
+import { goneLine, journalLines, keptLine } from "./journal_content.ts";
+import { encodeJournalLine } from "./record.ts";
+import { FreshContent } from "./record_reader.ts";
+import type { SpoolContent } from "./recovery.ts";
+import { SpoolError, type SpoolProblem } from "./spool.ts";
+
+/** Bytes; a smaller journal is not worth rewriting. */
+const JOURNAL_MIN = 4 * 1024 * 1024;
+/** A journal is rewritten when it has grown by this factor. */
+const JOURNAL_GROWTH = 3;
+
+/** What a {@linkcode SpoolIndex} is made of. */
+export interface SpoolIndexInit {
+  readonly files: SpoolFiles;
+  readonly paths: SpoolPaths;
+  readonly clock: Clock;
+  /** Is told of each refusal of the disk. Must not throw. */
+  readonly onTrouble: (error: unknown) => void;
+}
+
+/** What is in the spool, where its records are, and the journal of both. */
+export class SpoolIndex {
+  readonly #init: SpoolIndexInit;
+  readonly #reserve: SpoolReserve;
+  readonly #fresh = new FreshContent();
+  #entries = new Map<string, SpoolEntry>();
+  #places = new RecordPlaces();
+  /**
+   * Record files of messages called gone that a loss of power could bring
+   * back; the value tells whether the file has been removed by now.
+   */
+  readonly #leaving = new Map<string, boolean>();
+  #journal: Journal | undefined;
+  /** The size at which the journal is rewritten; `Infinity` while it is. */
+  #journalLimit = Infinity;
+
+  constructor(init: SpoolIndexInit) {
+    this.#init = init;
+    this.#reserve = new SpoolReserve(init.files, init.paths.reserve);
+  }
+
+  /** All messages, oldest first as far as the journal knows. */
+  get entries(): ReadonlyMap<string, SpoolEntry> {
+    return this.#entries;
+  }
+
+  /** Takes what a start has found, and opens the journal; what was wrong with that. */
+  async open(content: SpoolContent): Promise<readonly SpoolProblem[]> {
+    this.#entries = new Map();
+    this.#places = new RecordPlaces();
+    for (const message of content.messages.values()) this.#add(message);
+    const { journal, damaged, leftovers, unknown, missing } = content;
+    const { files, paths, clock, onTrouble } = this.#init;
+    this.#journal = await Journal.open({
+      files,
+      path: paths.journal,
+      folder: paths.root,
+      clock,
+      size: journal.goodSize,
+      reserve: this.#reserve,
+      onTrouble,
+    });
+    const repairs = journal.badLines + damaged.size + leftovers.length +
+      unknown + missing.length;
+    const { size } = this.#entries;
+    if (repairs > 0 || journal.lines - size > size / 2) {
+      await this.#rewrite();
+    } else this.#setJournalLimit();
+    if (journal.badLines === 0) return [];
+    const reason = `${journal.badLines} of ${journal.lines} lines damaged; ` +
+      "messages whose progress they told are delivered again";
+    return [{ name: "journal", reason }];
+  }
+
+  /**
+   * The room for the results of a message to be added.
+   *
+   * @throws {SpoolError} If the spool is not open
+   */
+  reserve(): SpoolReserve {
+    this.#openJournal();
+    return this.#reserve;
+  }
+
+  /** Messages are durable: from here on they are in the spool, all of a file at once. */
+  keep(messages: readonly KeptMessage[]): void {
+    for (const message of messages) {
+      this.#fresh.keep(message.entry.envelope.id, message.content);
+      this.#add(message);
+    }
+    this.#journal?.note(keptLine(messages));
+    this.#rewriteIfLarge();
+  }
+
+  #add({ entry, place }: StoredMessage): void {
+    this.#entries.set(entry.envelope.id, entry);
+    this.#places.add({ entry, place });
+  }
+
+  /** Takes a step of progress: at once in memory, durable when it resolves. */
+  async change(id: string, change: SpoolChange): Promise<void> {
+    const entry = this.#entries.get(id);
+    if (entry === undefined) return;
+    applyChange(entry.progress, change);
+    // It has been tried: the next try is a while away.
+    if (change.kind === "result") this.#fresh.drop(id);
+    await this.#append(id, encodeJournalLine({ kind: "change", id, change }));
+    this.#rewriteIfLarge();
+  }
+
+  /** Forgets a message, and removes its file with the last message in it. */
+  async remove(id: string): Promise<void> {
+    if (!this.#entries.delete(id)) return;
+    this.#fresh.drop(id);
+    const file = this.#places.remove(id);
+    if (file !== undefined) this.#leaving.set(file, false);
+    await this.#append(id, goneLine(id));
+    // What the journal says is in order: the others in the file are gone, too.
+    if (file !== undefined) await this.#removeFile(file);
+    this.#rewriteIfLarge();
+  }
+
+  async #removeFile(name: string): Promise<void> {
+    const { files, paths, onTrouble } = this.#init;
+    try {
+      await files.remove(`${paths.messages}/${name}`);
+      this.#leaving.set(name, true);
+    } catch (error) {
+      // The journal says that it is gone; the next start takes it away.
+      onTrouble(error);
+    }
+  }
+
+  async #append(id: string, line: string): Promise<void> {
+    try {
+      await this.#openJournal().append(line);
+    } catch (cause) {
+      throw new SpoolError(`Cannot write progress of message "${id}"`, {
+        cause,
+      });
+    }
+  }
+
+  /**
+   * Where the message's record is.
+   *
+   * @throws {SpoolError} If there is no such message
+   */
+  place(id: string): RecordPlace {
+    const place = this.#places.get(id);
+    if (place === undefined) {
+      throw new SpoolError(`Cannot read message "${id}": it is not there`);
+    }
+    return place;
+  }
+
+  /** The content of a message that was written a moment ago, if it is still in memory. */
+  freshContent(id: string): Uint8Array<ArrayBuffer> | undefined {
+    return this.#fresh.get(id);
+  }
+
+  /** Writes what is left of the journal and closes it; how many lines are lost. */
+  async close(): Promise<number> {
+    const journal = this.#journal;
+    this.#journal = undefined;
+    return await journal?.close() ?? 0;
+  }
+
+  #openJournal(): Journal {
+    if (this.#journal === undefined) {
+      const { root } = this.#init.paths;
+      throw new SpoolError(`Cannot use spool "${root}": it is not open`);
+    }
+    return this.#journal;
+  }
+
+  #rewriteIfLarge(): void {
+    if (this.#journal === undefined) return;
+    if (this.#journal.size <= this.#journalLimit) return;
+    this.#rewrite().catch(this.#init.onTrouble);
+  }
+
+  /** Rewrites the journal without what is no longer of interest. */
+  async #rewrite(): Promise<void> {
+    const { files, paths } = this.#init;
+    this.#journalLimit = Infinity;
+    try {
+      // Danger: a record that was removed comes back with a loss of power, and
+      // would be delivered again were the line dropped that calls it gone. The
+      // line may go only after a sync of the folder that began after the removal.
+      const removed = [...this.#leaving].filter(([, isRemoved]) => isRemoved);
+      await files.syncFolder(paths.messages);
+      for (const [id] of removed) this.#leaving.delete(id);
+      await this.#journal?.replace(() =>
+        journalLines(this.#messages(), this.#leaving.keys())
+      );
+    } finally {
+      this.#setJournalLimit();
+    }
+  }
+
+  *#messages(): Generator<StoredMessage> {
+    for (const [id, entry] of this.#entries) {
+      yield { entry, place: this.#places.get(id)! };
+    }
+  }
+
+  #setJournalLimit(): void {
+    const size = this.#journal?.size ?? 0;
+    this.#journalLimit = JOURNAL_GROWTH * Math.max(JOURNAL_MIN, size);
+  }
+}
