@@ -12,7 +12,7 @@ import { ClientCapabilities } from "../../lib/protocol/client/capabilities.ts";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
 import { ReplyReader } from "../../lib/protocol/client/replies.ts";
 import { Driver } from "../support/dialogue.ts";
-import { octets, utf8 } from "../support/random.ts";
+import { bytesOf, utf8 } from "../support/bytes.ts";
 
 /** Names of one length that a hash by multiplying with 31 cannot tell apart. */
 function* colliding(bits: number): Generator<string> {
@@ -73,7 +73,7 @@ Deno.test("ClientCapabilities takes no more keywords than a reply may have lines
   const reader = new ReplyReader();
   let text = "";
   for (const name of colliding(8)) text += `250-${name}\r\n`;
-  reader.push(octets(`${text}250 x\r\n`));
+  reader.push(bytesOf(`${text}250 x\r\n`));
   const got = reader.next();
   assert(got !== undefined && "fault" in got, "A reply of 257 lines was taken");
   const lines = ["x", ...colliding(6)];

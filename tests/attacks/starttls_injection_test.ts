@@ -11,10 +11,8 @@ import { SmtpClient } from "../../lib/client/client.ts";
 import { SmtpClientError } from "../../lib/client/error.ts";
 import { ClientProtocol } from "../../lib/protocol/client/protocol.ts";
 import { AccountList } from "../../lib/sasl/accounts.ts";
-import { everySplit } from "../support/client/split.ts";
 import { FakeNetwork } from "../support/client/net.ts";
 import { Driver } from "../support/dialogue.ts";
-import { octets } from "../support/random.ts";
 import { startServer, TestClient } from "../support/server.ts";
 import {
   certificate,
@@ -22,6 +20,8 @@ import {
   plainResponse,
   secure,
 } from "../support/tls_session.ts";
+import { waysToCut } from "../support/random.ts";
+import { bytesOf } from "../support/bytes.ts";
 
 // The receiving side.
 
@@ -121,8 +121,8 @@ function answered(pieces: readonly Uint8Array[]): string {
     while (client.next().kind === "write");
     client.receive(bytes);
   };
-  hear(octets("220 x\r\n"));
-  hear(octets("250-x\r\n250 STARTTLS\r\n"));
+  hear(bytesOf("220 x\r\n"));
+  hear(bytesOf("250-x\r\n250 STARTTLS\r\n"));
   assertEquals(client.next().kind, "done");
   client.startTls();
   while (client.next().kind === "write");
@@ -143,12 +143,12 @@ const INJECTED_REPLIES = [
 
 Deno.test("ClientProtocol begins no TLS when replies were injected behind the 220", () => {
   for (const injected of INJECTED_REPLIES) {
-    const bytes = octets(`220 2.0.0 Go\r\n${injected}`);
-    for (const pieces of everySplit(bytes)) {
+    const bytes = bytesOf(`220 2.0.0 Go\r\n${injected}`);
+    for (const [, pieces] of waysToCut(bytes)) {
       assertEquals(answered(pieces), "failed", JSON.stringify(injected));
     }
   }
-  for (const pieces of everySplit(octets("220-a\r\n220 Go\r\n"))) {
+  for (const [, pieces] of waysToCut(bytesOf("220-a\r\n220 Go\r\n"))) {
     assertEquals(answered(pieces), "startTls");
   }
 });
@@ -158,7 +158,7 @@ Deno.test("ClientProtocol forgets under TLS what was offered in the clear", () =
   client.open();
   const hear = (text: string) => {
     while (client.next().kind === "write");
-    client.receive(octets(text));
+    client.receive(bytesOf(text));
   };
   hear("220 x\r\n");
   hear("250-x\r\n250-AUTH PLAIN\r\n250 STARTTLS\r\n");
@@ -173,7 +173,7 @@ Deno.test("ClientProtocol takes no reply that comes before its command", () => {
   const client = new ClientProtocol({ hostname: "me.test" });
   client.open();
   client.next();
-  client.receive(octets("220 x\r\n250-x\r\n250 AUTH PLAIN\r\n"));
+  client.receive(bytesOf("220 x\r\n250-x\r\n250 AUTH PLAIN\r\n"));
   assertEquals(client.next().kind, "failed");
   assertEquals(client.capabilities.has("AUTH"), false);
 });

@@ -8,7 +8,8 @@ import type { SmtpServerOptions } from "../../lib/server/options.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { CliServer, messageTo, runCli, TestFolder } from "../support/cli.ts";
 import { startWireServer } from "../support/dns_wire_server.ts";
-import { startServer, within } from "../support/server.ts";
+import { startServer } from "../support/server.ts";
+import { within } from "../support/wait.ts";
 
 const NXDOMAIN = 3;
 const SERVFAIL = 2;

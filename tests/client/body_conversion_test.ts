@@ -5,8 +5,8 @@ import {
   QuotedPrintableEncoder,
 } from "../../lib/client/body_conversion.ts";
 import type { ScanOptions } from "../../lib/client/mime_scanner.ts";
-import { octets, textOf } from "../support/client/drive.ts";
-import { join, seeded } from "../support/client/split.ts";
+import { bytesOf, concat, textOf } from "../support/bytes.ts";
+import { seededFraction } from "../support/random.ts";
 
 interface Part {
   type: string;
@@ -32,7 +32,7 @@ async function readByPython(messages: Uint8Array[]): Promise<Seen[]> {
   }).spawn();
   const writer = child.stdin.getWriter();
   await writer.write(
-    octets(messages.map((message) => `${message.toBase64()}\n`).join("")),
+    bytesOf(messages.map((message) => `${message.toBase64()}\n`).join("")),
   );
   await writer.close();
   const { stdout } = await child.output();
@@ -47,14 +47,14 @@ async function converted(
   options: { size?: number; scan?: ScanOptions } = {},
 ): Promise<Uint8Array> {
   const { size = 65536, scan = TO_7_BIT } = options;
-  const bytes = octets(message);
+  const bytes = bytesOf(message);
   const open = async function* () {
     for (let at = 0; at < bytes.length; at += size) {
       yield await Promise.resolve(bytes.slice(at, at + size));
     }
   };
   const changed = await convertContent(open, scan);
-  return join(await Array.fromAsync(changed()));
+  return concat(await Array.fromAsync(changed()));
 }
 
 /** The bytes of `text` as UTF-8, one character each. */
@@ -140,7 +140,9 @@ Deno.test("convertContent() makes what Python's email package reads back", async
     assert(longest <= 78, `${name}: line of ${longest}`);
     assertEquals(mime, "1.0", name);
     assertEquals(
-      parts.map(({ type, encoding, octets }) => [type, encoding, atob(octets)]),
+      parts.map((
+        { type, encoding, octets },
+      ) => [type, encoding, atob(octets)]),
       want.map((part) => [...part]),
       name,
     );
@@ -156,7 +158,7 @@ Deno.test("convertContent() leaves 7-bit content as it is", async () => {
 });
 
 Deno.test("convertContent() gives the same however the content comes in pieces", async () => {
-  const random = seeded(7);
+  const random = seededFraction(7);
   for (const [name, message] of ROWS) {
     const want = textOf(await converted(message));
     for (const size of [1, 2, 3, 7, 1 + Math.floor(random() * 60)]) {
@@ -364,7 +366,7 @@ Deno.test("convertContent() encodes long lines where only these are in the way",
 });
 
 Deno.test("convertContent() never throws, and what it can read is 7-bit afterwards", async () => {
-  const random = seeded(11);
+  const random = seededFraction(11);
   const pieces = [
     "Content-Type: ",
     "multipart/mixed; boundary=b\r\n",
@@ -395,17 +397,17 @@ Deno.test("convertContent() never throws, and what it can read is 7-bit afterwar
 
 Deno.test("transfer encodings keep lines short, however the content is cut", () => {
   for (const unit of ["\xe4", "x", " ", "=", ".", "\t ", "a\r"]) {
-    const text = octets(unit.repeat(500));
+    const text = bytesOf(unit.repeat(500));
     for (const make of [QuotedPrintableEncoder, Base64Encoder]) {
       const whole = new make();
-      const encoded = textOf(join([whole.encode(text), whole.finish()]));
+      const encoded = textOf(concat([whole.encode(text), whole.finish()]));
       for (const line of encoded.split("\r\n")) {
         assert(line.length <= 76);
         assert(!/[ \t]$/.test(line));
       }
       const cut = new make();
       const parts = Array.from(text, (byte) => cut.encode(Uint8Array.of(byte)));
-      assertEquals(textOf(join([...parts, cut.finish()])), encoded);
+      assertEquals(textOf(concat([...parts, cut.finish()])), encoded);
     }
   }
 });

@@ -6,12 +6,12 @@
 import { Certificate } from "../../lib/tls/certificate.ts";
 import type { Peer } from "../peers/peers.ts";
 import { TemporaryFolder } from "../support/interop/server.ts";
-import { latin1 } from "../support/random.ts";
 import { commandRows } from "./command_rows.ts";
 import { connectionRows } from "./connection_rows.ts";
 import { contentRows } from "./content_rows.ts";
 import { envelopeRows } from "./envelope_rows.ts";
 import type { Finding, Row, Subject } from "./row.ts";
+import { textOf } from "../support/bytes.ts";
 
 /** All rows, in the order of the table. */
 export const rows: readonly Row[] = [
@@ -83,7 +83,7 @@ async function nextFile(folder: string): Promise<Subject["delivered"]> {
     for (;;) {
       const name = (await messages(folder)).find((it) => !before.has(it));
       if (name !== undefined) {
-        return latin1(await Deno.readFile(`${folder}/${name}`));
+        return textOf(await Deno.readFile(`${folder}/${name}`));
       }
       if (performance.now() > deadline) {
         throw new Deno.errors.TimedOut("Waited too long for a message");

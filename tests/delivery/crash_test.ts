@@ -7,7 +7,8 @@
 import { assert } from "@std/assert";
 import { DiscardStore } from "../../lib/store/discard_store.ts";
 import { CliServer, TestFolder } from "../support/cli.ts";
-import { startServer, TestClient, within } from "../support/server.ts";
+import { startServer, TestClient } from "../support/server.ts";
+import { within } from "../support/wait.ts";
 
 const KILLS = Number(Deno.env.get("RELAY_KILLS") ?? 10);
 const CLIENTS = 8;

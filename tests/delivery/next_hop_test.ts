@@ -17,7 +17,7 @@ import { Certificate } from "../../lib/tls/certificate.ts";
 import type { FakeServerOptions } from "../support/client/fake_server.ts";
 import { type FakeHost, FakeNetwork } from "../support/client/net.ts";
 import { ScriptedHop } from "../support/client/scripted_hop.ts";
-import { until } from "../support/server.ts";
+import { until } from "../support/wait.ts";
 
 const certificate = await Certificate.selfSigned({ names: ["hop"] });
 const CONTENT = "Subject: x\r\n\r\nx\r\n";

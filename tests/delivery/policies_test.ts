@@ -15,7 +15,7 @@ import {
   routeDomain,
 } from "../../lib/delivery/route.ts";
 import { acceptsCertificate, tlsStep } from "../../lib/client/tls_policy.ts";
-import { seeded } from "../support/client/split.ts";
+import { seededFraction } from "../support/random.ts";
 
 function failed(
   stage: Failure["stage"],
@@ -197,7 +197,7 @@ Deno.test("routeDomain() orders hosts, or fails at once", () => {
     const route = routeDomain("d.example", {
       mx: answer,
       ownNames,
-      random: seeded(1),
+      random: seededFraction(1),
     });
     const got = "hosts" in route
       ? route.hosts.join(" ")
@@ -207,7 +207,7 @@ Deno.test("routeDomain() orders hosts, or fails at once", () => {
 });
 
 Deno.test("routeDomain() spreads hosts of one preference", () => {
-  const random = seeded(5);
+  const random = seededFraction(5);
   const first = new Map<string, number>();
   for (let round = 0; round < 3000; round++) {
     const route = routeDomain("d.example", {

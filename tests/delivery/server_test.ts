@@ -15,7 +15,8 @@ import { SpoolError } from "../../lib/spool/spool.ts";
 import { parseAccounts } from "../../lib/sasl/accounts.ts";
 import { SmtpServer } from "../../lib/server/server.ts";
 import { farCertificate, startPair } from "../support/queue/relaying.ts";
-import { startServer, TestClient, within } from "../support/server.ts";
+import { startServer, TestClient } from "../support/server.ts";
+import { within } from "../support/wait.ts";
 
 const HELLO = "Subject: Hello\r\n\r\nText";
 

@@ -3,7 +3,8 @@ import { MemorySpool } from "../../lib/spool/memory_spool.ts";
 import { Notifier } from "../../lib/dsn/sender.ts";
 import type { MailParameters } from "../../lib/protocol/parameters.ts";
 import type { SpoolAddition } from "../../lib/spool/spool.ts";
-import { addition, textOf } from "../support/queue/fixtures.ts";
+import { addition } from "../support/queue/fixtures.ts";
+import { readText } from "../support/bytes.ts";
 
 const CONTENT = "Subject: Hello\r\nX-Last: field\r\n\r\nThe body\r\n";
 
@@ -37,7 +38,7 @@ async function makeFor(
     now: 5000,
     expiresAt: 9000,
   });
-  return { addition: made, text: await textOf(made.content) };
+  return { addition: made, text: await readText(made.content) };
 }
 
 const ROWS = [
@@ -101,7 +102,7 @@ Deno.test("Notifier reports a message that cannot be read any more", async () =>
     expiresAt: 0,
   });
   assertStringIncludes(
-    await textOf(made.content),
+    await readText(made.content),
     "Final-Recipient: rfc822; a@example.org",
   );
 });

@@ -18,7 +18,8 @@ import {
   SECOND,
   startQueue,
 } from "../support/queue/start.ts";
-import { startServer, TestClient, until } from "../support/server.ts";
+import { startServer, TestClient } from "../support/server.ts";
+import { until } from "../support/wait.ts";
 
 /** A clock on the wall, set by hand; its timers run by a clock that is right. */
 class WallClock implements Clock {

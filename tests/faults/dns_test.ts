@@ -11,7 +11,8 @@ import {
   type WireAnswer,
 } from "../support/dns_wire_server.ts";
 import { heapInUse } from "../support/memory.ts";
-import { startServer, TestClient, until, within } from "../support/server.ts";
+import { startServer, TestClient } from "../support/server.ts";
+import { until, within } from "../support/wait.ts";
 
 const FLAGS_ANSWER = 0x81;
 const RECURSION = 0x80;

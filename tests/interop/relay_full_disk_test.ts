@@ -8,7 +8,8 @@ import { SpoolError } from "../../lib/spool/spool.ts";
 import { DiscardStore } from "../../lib/store/discard_store.ts";
 import { TemporaryFolder } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
-import { startServer, TestClient, within } from "../support/server.ts";
+import { startServer, TestClient } from "../support/server.ts";
+import { within } from "../support/wait.ts";
 
 /** A small file system of its own. */
 async function smallDisk(size: string): Promise<TemporaryFolder> {

@@ -19,7 +19,8 @@ import {
   startOpenSmtpd,
   startPostfix,
 } from "../support/interop/relay_peers.ts";
-import { startServer, TestClient, within } from "../support/server.ts";
+import { startServer, TestClient } from "../support/server.ts";
+import { within } from "../support/wait.ts";
 
 interface Peer {
   readonly name: string;

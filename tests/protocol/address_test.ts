@@ -6,7 +6,7 @@ import {
   parsePath,
   type PathFault,
 } from "../../lib/protocol/address.ts";
-import { randomText, seeded } from "../support/tables.ts";
+import { randomText, seeded } from "../support/random.ts";
 
 function found(path: ParsedPath | PathFault): ParsedPath {
   if ("error" in path) throw new Error(`${path.error} at ${path.offset}`);

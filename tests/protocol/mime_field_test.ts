@@ -5,7 +5,7 @@ import {
   parseMimeField,
   parseTransferEncoding,
 } from "../../lib/protocol/mime_field.ts";
-import { octets, textOf } from "../support/client/drive.ts";
+import { bytesOf, textOf } from "../support/bytes.ts";
 
 const ROWS: readonly (readonly [
   text: string,
@@ -114,7 +114,7 @@ const FIELDS: readonly (readonly [field: string, want: string])[] = [
 
 for (const [field, want] of FIELDS) {
   Deno.test(`encodeField() makes the best of ${JSON.stringify(field)}`, () => {
-    const got = textOf(encodeField(octets(field)));
+    const got = textOf(encodeField(bytesOf(field)));
     // Which of the two forms is shorter is not the point.
     assertEquals(normalized(got), normalized(want));
   });
@@ -125,7 +125,7 @@ function normalized(text: string): string {
   return text.replace(
     /=\?([^?]+)\?([QB])\?([^?]*)\?=/g,
     (_, charset: string, form: string, body: string) => {
-      const bytes = form === "B" ? Uint8Array.fromBase64(body) : octets(
+      const bytes = form === "B" ? Uint8Array.fromBase64(body) : bytesOf(
         body.replaceAll("_", " ").replace(
           /=(..)/g,
           (_, hex: string) => String.fromCharCode(parseInt(hex, 16)),
@@ -163,7 +163,7 @@ Deno.test("foldLongLines() breaks long lines and leaves the others", () => {
     ["abcdefghij", "abcde\r\n fghij"],
   ];
   for (const [block, want] of rows) {
-    assertEquals(textOf(foldLongLines(octets(block), 6)), want);
+    assertEquals(textOf(foldLongLines(bytesOf(block), 6)), want);
   }
 });
 

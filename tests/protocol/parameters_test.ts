@@ -8,7 +8,7 @@ import {
   parseRcptParameters,
   type RcptParameters,
 } from "../../lib/protocol/parameters.ts";
-import { randomText, seeded } from "../support/tables.ts";
+import { randomText, seeded } from "../support/random.ts";
 
 const ALL: MailParameterRules = {
   size: true,

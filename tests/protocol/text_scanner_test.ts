@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { TextScanner } from "../../lib/protocol/body_scanner.ts";
-import { seeded } from "../support/tables.ts";
+import { seeded } from "../support/random.ts";
 
 /** The obvious way to the same result. */
 function find(octets: Uint8Array, start: number, end: number): number {

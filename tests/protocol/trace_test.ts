@@ -10,7 +10,7 @@ import {
   protocolName,
   type ReceivedInit,
 } from "../../lib/protocol/trace.ts";
-import { randomText, seeded } from "../support/tables.ts";
+import { randomText, seeded } from "../support/random.ts";
 
 const BASE: ReceivedInit = {
   helo: "client.example",

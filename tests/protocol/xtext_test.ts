@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { decodeXtext, encodeXtext } from "../../lib/protocol/xtext.ts";
-import { randomText, seeded } from "../support/tables.ts";
+import { randomText, seeded } from "../support/random.ts";
 
 const ROWS: [name: string, text: string, encoded: string][] = [
   ["nothing", "", ""],

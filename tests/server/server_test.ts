@@ -5,8 +5,9 @@ import { SmtpServer } from "../../lib/server/server.ts";
 import type { SmtpServerOptions } from "../../lib/server/options.ts";
 import type { LimitOptions } from "../../lib/session/limit_options.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
-import { startServer, TestClient, until, within } from "../support/server.ts";
+import { startServer, TestClient } from "../support/server.ts";
 import { certificate } from "../support/tls_session.ts";
+import { until, within } from "../support/wait.ts";
 
 Deno.test("SmtpServer takes a message and keeps it", async () => {
   const store = new MemoryStore();

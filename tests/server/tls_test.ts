@@ -12,7 +12,7 @@ import type { SmtpServer } from "../../lib/server/server.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
 import { CertificateSet, CertificateSource } from "../../lib/tls/set.ts";
-import { startServer, TestClient, until } from "../support/server.ts";
+import { startServer, TestClient } from "../support/server.ts";
 import {
   certificate,
   connectStartTls,
@@ -20,6 +20,7 @@ import {
   dial,
   type TlsClient,
 } from "../support/tls_session.ts";
+import { until } from "../support/wait.ts";
 
 const LISTEN: readonly (string | ListenOptions)[] = [
   "127.0.0.1:0",

@@ -1,7 +1,8 @@
 import { assertEquals } from "@std/assert";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
 import type { Transport } from "../../lib/net/transport.ts";
-import { noting, openSession, until, within } from "../support/server.ts";
+import { noting, openSession } from "../support/server.ts";
+import { until, within } from "../support/wait.ts";
 
 Deno.test("Connection refuses a client that speaks before the greeting", async () => {
   const calls: string[] = [];

@@ -8,12 +8,8 @@ import {
   type SmtpHandlers,
 } from "../../lib/session/handlers.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
-import {
-  openSession,
-  startServer,
-  TestClient,
-  within,
-} from "../support/server.ts";
+import { openSession, startServer, TestClient } from "../support/server.ts";
+import { within } from "../support/wait.ts";
 
 type Answer = () => unknown;
 

@@ -5,7 +5,8 @@ import { DiscardStore } from "../../lib/store/discard_store.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { type MessageStore, StoreError } from "../../lib/message/store.ts";
 import { namesIn, temporaryFolder } from "../support/store_message.ts";
-import { openSession, type SessionInit, within } from "../support/server.ts";
+import { openSession, type SessionInit } from "../support/server.ts";
+import { within } from "../support/wait.ts";
 
 const BODY = "Subject: old\r\nX-A: 1\r\n\r\nHello\r\n";
 

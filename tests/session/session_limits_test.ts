@@ -12,9 +12,8 @@ import {
   openSession,
   TestClient,
   type TestSession,
-  until,
-  within,
 } from "../support/server.ts";
+import { until, within } from "../support/wait.ts";
 
 /** The texts of the log's records of refusals, and the limits that they name. */
 function refusals(it: TestSession): [message: string, limit: unknown][] {

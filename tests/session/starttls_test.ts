@@ -6,7 +6,7 @@ import {
   givenHandlers,
   type SmtpServerOptions,
 } from "../../lib/server/options.ts";
-import { startServer, TestClient, until } from "../support/server.ts";
+import { startServer, TestClient } from "../support/server.ts";
 import {
   certificate,
   connectStartTls,
@@ -15,6 +15,7 @@ import {
   plainResponse,
   secure,
 } from "../support/tls_session.ts";
+import { until } from "../support/wait.ts";
 
 const accounts = new AccountList({ ann: "secret" });
 const LOGIN = `AUTH PLAIN ${plainResponse("ann", "secret")}`;

@@ -12,8 +12,8 @@ import {
   openSession,
   startServer,
   TestClient,
-  until,
 } from "../support/server.ts";
+import { until } from "../support/wait.ts";
 
 /** The client's end of the pairs in memory is 192.0.2.1. */
 const FRONT = [parseCidr("192.0.2.1")];

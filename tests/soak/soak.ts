@@ -7,7 +7,6 @@
  * `deno task soak --minutes 60 --seed 1`; exit code 1 if anything is amiss.
  */
 
-import { seededRandom } from "../support/queue/disk.ts";
 import { TemporaryFolder } from "../support/interop/server.ts";
 import { Attacks } from "./attacks.ts";
 import { HostileHops, SINK } from "./hops.ts";
@@ -16,6 +15,7 @@ import { Load } from "./load.ts";
 import { type Needs, ServerProcess } from "./server_process.ts";
 import { startSink } from "./sink.ts";
 import { Waits } from "./waits.ts";
+import { seededFraction } from "../support/random.ts";
 
 /** Clients at once. */
 const CLIENTS = 16;
@@ -81,7 +81,7 @@ class Soak {
   ) {
     this.#server = server;
     this.#sinkPort = init.sinkPort;
-    this.#random = seededRandom(init.seed);
+    this.#random = seededFraction(init.seed);
     this.#load = new Load({
       server,
       ledger: this.#ledger,

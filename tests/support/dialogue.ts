@@ -20,7 +20,8 @@ import type {
   Verdict,
 } from "../../lib/protocol/server/effects.ts";
 import { ServerProtocol } from "../../lib/protocol/server/protocol.ts";
-import { latin1, octets, utf8, waysToCut } from "./random.ts";
+import { waysToCut } from "./random.ts";
+import { bytesOf, concat, textOf, utf8 } from "./bytes.ts";
 
 /** What a test changes of the profile. */
 export interface ProfileInit
@@ -108,7 +109,7 @@ export class Driver {
   feed(bytes: Uint8Array | string): this {
     if (this.closed !== undefined) return this;
     this.machine.receive(
-      typeof bytes === "string" ? octets(bytes) : bytes.slice(),
+      typeof bytes === "string" ? bytesOf(bytes) : bytes.slice(),
     );
     this.#run();
     return this;
@@ -135,12 +136,12 @@ export class Driver {
         case "read":
           return;
         case "write":
-          this.output += latin1(effect.bytes);
+          this.output += textOf(effect.bytes);
           this.largestWrite = Math.max(this.largestWrite, effect.bytes.length);
           break;
         case "body":
           assert(effect.bytes.length > 0, "An empty body effect");
-          this.#body += latin1(effect.bytes);
+          this.#body += textOf(effect.bytes);
           break;
         case "ask":
           this.#ask(effect);
@@ -250,7 +251,7 @@ function parseScript(script: string): Step[] {
 }
 
 function utf8OrOctets(text: string): Uint8Array {
-  return /[\u0100-\uffff]/.test(text) ? utf8(text) : octets(text);
+  return /[\u0100-\uffff]/.test(text) ? utf8(text) : bytesOf(text);
 }
 
 function unescape(text: string): string {
@@ -302,17 +303,6 @@ export function play(script: string, options: PlayOptions = {}): void {
 /** Events without what hangs on the cut: of two faults the one found first drops the body. */
 export function uncut(events: readonly string[]): string[] {
   return events.map((event) => event.replace(/^drop .*/, "drop"));
-}
-
-/** Joins bytes. */
-export function concat(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const all = new Uint8Array(parts.reduce((sum, it) => sum + it.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
 }
 
 /** Compares reply lines; `...` at the end of a wanted line stands for any text. */

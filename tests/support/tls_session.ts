@@ -16,7 +16,8 @@ import {
 import type { MechanismName } from "../../lib/sasl/mechanism_name.ts";
 import type { SmtpServer } from "../../lib/server/server.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
-import { TestClient, within } from "./server.ts";
+import { TestClient } from "./server.ts";
+import { within } from "./wait.ts";
 
 /** The certificate of the servers under test. */
 export const certificate: Certificate = await Certificate.selfSigned({

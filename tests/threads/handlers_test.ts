@@ -3,11 +3,11 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { DenoTransport } from "../../lib/net/deno_transport.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
-import { concat } from "../support/dialogue.ts";
 import { proxyBlock, tlv } from "../support/proxy.ts";
-import { latin1 } from "../support/random.ts";
 import { TestClient } from "../support/server.ts";
-import { eventually, startMode, testModes } from "../support/threads/server.ts";
+import { startMode, testModes } from "../support/threads/server.ts";
+import { concat, textOf } from "../support/bytes.ts";
+import { until } from "../support/wait.ts";
 
 testModes("Handlers decide on addresses", async (mode) => {
   await using it = await startMode(mode);
@@ -53,7 +53,7 @@ testModes("Handlers see what a proxy tells, octets included", async (mode) => {
   const addresses = Uint8Array.of(192, 0, 2, 7, 127, 0, 0, 1, 48, 57, 0, 25);
   const vector = tlv(0x05, Uint8Array.of(0, 128, 255));
   const header = proxyBlock({ octets: concat([addresses, vector]) });
-  await client.send(latin1(header));
+  await client.send(textOf(header));
   await client.reply();
   await client.expect(["XPROXY", "250 undefined 5 0080ff"]);
 });
@@ -90,9 +90,7 @@ testModes("Handlers rewrite, swallow and end", async (mode) => {
     ["XCLOSE", "421 Closed by the handler"],
   );
   assertEquals(await client.rest(), "");
-  await eventually(() =>
-    it.records.some(({ event }) => event === "disconnect")
-  );
+  await until(() => it.records.some(({ event }) => event === "disconnect"));
   const ends = it.records.filter(({ message }) =>
     message === "onDisconnect failed"
   );

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { Ring, type RingEntry, ringMemory } from "../../lib/threads/ring.ts";
-import { seeded } from "../support/tables.ts";
+import { seeded } from "../support/random.ts";
 
 /** Both ends of one ring. */
 function ends(size?: number): { writer: Ring; reader: Ring } {

@@ -9,13 +9,12 @@ import { CertificateSet, CertificateSource } from "../../lib/tls/set.ts";
 import { connectTls } from "../support/threads/tls.ts";
 import { TestClient } from "../support/server.ts";
 import {
-  DEADLINE_MS,
-  eventually,
   MODES,
   type ModeServer,
   startMode,
   testModes,
 } from "../support/threads/server.ts";
+import { DEADLINE_MS, until } from "../support/wait.ts";
 
 const LOG_IN: SmtpServerOptions = { allowInsecureAuth: true };
 
@@ -90,9 +89,7 @@ for (const threads of [0, 2]) {
     using more = await TestClient.connect(it.server);
     assertEquals((await more.reply()).slice(0, 3), "421");
     clients[0]!.close();
-    await eventually(() =>
-      it.records.some(({ event }) => event === "disconnect")
-    );
+    await until(() => it.records.some(({ event }) => event === "disconnect"));
     using another = await TestClient.connect(it.server);
     assertEquals((await another.reply()).slice(0, 3), "220");
     for (const client of clients) client.close();
@@ -139,12 +136,12 @@ for (const threads of [0, 2]) {
     await using it = await startMode(mode);
     using one = await hello(it);
     using two = await hello(it);
-    await eventually(() => it.server.sessions.length === 2);
+    await until(() => it.server.sessions.length === 2);
     const [first] = it.server.sessions;
     assertEquals(first!.remoteAddress, "127.0.0.1");
     for (const session of it.server.sessions) session.close();
     assertEquals([await one.rest(), await two.rest()], ["", ""]);
-    await eventually(() => it.server.sessions.length === 0);
+    await until(() => it.server.sessions.length === 0);
   });
 
   Deno.test(`Foreign mail goes into the queue (${name})`, async () => {
@@ -261,7 +258,7 @@ for (const threads of [0, 2]) {
       if (reply.startsWith("421")) refused++;
       return reply.slice(0, 3);
     });
-    await eventually(() => refused === 2);
+    await until(() => refused === 2);
     // Failures are told late, unless the server stops.
     await it.server.stop({ graceMs: 0 });
     const replies = await Promise.all(guesses);

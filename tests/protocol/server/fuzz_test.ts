@@ -7,8 +7,8 @@ import {
   type ProfileInit,
   uncut,
 } from "../../support/dialogue.ts";
-import { octets, pieces, single } from "../../support/random.ts";
-import { seeded } from "../../support/tables.ts";
+import { pieces, seeded, single } from "../../support/random.ts";
+import { bytesOf } from "../../support/bytes.ts";
 
 type Random = (limit: number) => number;
 
@@ -119,7 +119,7 @@ function seen(driver: Driver): unknown {
 function check(seed: number, make: (random: Random) => string): void {
   const random = seeded(seed);
   const profile = randomProfile(random);
-  const input = octets(make(random));
+  const input = bytesOf(make(random));
   const run = (cut: readonly Uint8Array[]) =>
     new Driver(profile, randomPolicy(seed)).feedAll(cut);
   const whole = run([input]);
@@ -142,14 +142,14 @@ Deno.test("ServerProtocol stands 6,000 random dialogues, however they are cut", 
   for (let seed = 0; seed < 6000; seed++) check(seed, clientText);
 });
 
-Deno.test("ServerProtocol stands 3,000 runs of random octets, however they are cut", () => {
+Deno.test("ServerProtocol stands 3,000 runs of random bytesOf, however they are cut", () => {
   for (let seed = 0; seed < 3000; seed++) check(seed, randomOctets);
 });
 
 Deno.test("ServerProtocol keeps memory bounded while a client floods it", () => {
   for (const flood of ["x", "\n", "NOOP\r\n", "\r\n", "EHLO x\r\n", "\0"]) {
     const driver = new Driver({ maxErrors: 0 });
-    const chunk = octets(flood.repeat(Math.ceil(65536 / flood.length)));
+    const chunk = bytesOf(flood.repeat(Math.ceil(65536 / flood.length)));
     for (let round = 0; round < 8 && driver.closed === undefined; round++) {
       driver.feed(chunk);
       driver.output = "";

@@ -8,7 +8,7 @@ import type {
 } from "../../../lib/protocol/server/effects.ts";
 import { ServerProtocol } from "../../../lib/protocol/server/protocol.ts";
 import { Driver, testProfile } from "../../support/dialogue.ts";
-import { octets } from "../../support/random.ts";
+import { bytesOf } from "../../support/bytes.ts";
 
 const WORDS = new SmtpReply(451, "My words", { enhanced: "4.7.1" });
 const TAKEN = new SmtpReply(250, "My words", { enhanced: "2.0.0" });
@@ -148,7 +148,7 @@ Deno.test("ServerProtocol prints replies in UTF-8", () => {
   driver.feed("HELO x\r\n").take();
   driver.feed("NOOP\r\nMAIL FROM:<a@b>\r\nNOOP\r\n");
   assertEquals(
-    new TextDecoder().decode(octets(driver.output)),
+    new TextDecoder().decode(bytesOf(driver.output)),
     `250 2.0.0 OK\r\n${words.wire}250 2.0.0 OK\r\n`,
   );
 });
@@ -170,7 +170,7 @@ Deno.test("ServerProtocol.next() gives one effect at a time", () => {
   assertEquals(machine.next().effect, "write");
   assertEquals(machine.next(), { effect: "read", phase: "command" });
   assertEquals(machine.next(), { effect: "read", phase: "command" });
-  machine.receive(octets("HELO x\r\nMAIL FROM:<a@b>\r\nNOOP\r\n"));
+  machine.receive(bytesOf("HELO x\r\nMAIL FROM:<a@b>\r\nNOOP\r\n"));
   assertEquals(machine.next().effect, "ask");
   assertThrows(() => machine.next(), TypeError, 'while "mail" waits');
   machine.answer("deny");
@@ -191,12 +191,12 @@ const CLOSED: ServerEffect = {
 
 Deno.test("ServerProtocol.next() goes on to say close after the end", () => {
   const machine = greeted();
-  machine.receive(octets("QUIT\r\nNOOP\r\n"));
+  machine.receive(bytesOf("QUIT\r\nNOOP\r\n"));
   assertEquals(machine.next().effect, "write");
   for (let round = 0; round < 3; round++) {
     assertEquals(machine.next(), CLOSED);
   }
-  machine.receive(octets("NOOP\r\n"));
+  machine.receive(bytesOf("NOOP\r\n"));
   assertEquals(machine.next(), CLOSED);
 });
 
@@ -210,7 +210,7 @@ Deno.test("ServerProtocol.answerCommand() runs another line, or none", () => {
   machine.next();
   machine.answer();
   machine.next();
-  machine.receive(octets("FOO\r\nNOOP\r\nHELO x\r\nRSET\r\n"));
+  machine.receive(bytesOf("FOO\r\nNOOP\r\nHELO x\r\nRSET\r\n"));
   let output = "";
   for (;;) {
     const effect = machine.next();
@@ -299,7 +299,7 @@ Deno.test("ServerProtocol.refuseBody() is answered at the end of the body", () =
 Deno.test("ServerProtocol.refuseBody() counts for a body that came with its end", () => {
   for (const command of ["DATA\r\nx\r\n.\r\n", "BDAT 1 LAST\r\nx"]) {
     const machine = greeted();
-    machine.receive(octets(ENVELOPE + command));
+    machine.receive(bytesOf(ENVELOPE + command));
     let output = "";
     for (;;) {
       const effect = machine.next();

@@ -3,16 +3,7 @@
 import type { ClientEffect } from "../../../lib/protocol/client/state.ts";
 import type { ClientProtocol } from "../../../lib/protocol/client/protocol.ts";
 import type { FakeServer } from "./fake_server.ts";
-
-/** Bytes of a text, one a character. */
-export function octets(text: string): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from(text, (char) => char.charCodeAt(0));
-}
-
-/** The text of bytes, one a character. */
-export function textOf(bytes: Uint8Array): string {
-  return Array.from(bytes, (octet) => String.fromCharCode(octet)).join("");
-}
+import { bytesOf, textOf } from "../bytes.ts";
 
 /** A machine and a server with what lies between them. */
 export class Drive {
@@ -40,7 +31,7 @@ export class Drive {
           break;
         case "read":
           if (this.#waiting !== "") {
-            this.client.receive(octets(this.#waiting));
+            this.client.receive(bytesOf(this.#waiting));
             this.#waiting = "";
           } else if (this.server.closed) {
             this.client.end();
@@ -51,7 +42,7 @@ export class Drive {
         case "content": {
           const piece = pieces.shift();
           if (piece === undefined) this.client.endContent();
-          else this.client.content(octets(piece));
+          else this.client.content(bytesOf(piece));
           break;
         }
         default:

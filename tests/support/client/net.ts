@@ -6,8 +6,8 @@ import type {
   TlsInfo,
   Transport,
 } from "../../../lib/net/transport.ts";
-import { octets, textOf } from "./drive.ts";
 import { FakeServer, type FakeServerOptions } from "./fake_server.ts";
+import { bytesOf, textOf } from "../bytes.ts";
 
 /** One end of a connection in memory that a {@linkcode FakeServer} answers at once. */
 class FakeConnection implements Transport {
@@ -27,7 +27,7 @@ class FakeConnection implements Transport {
     this.remote = { address: options.address, port: 25 };
     this.#server = server;
     this.#silent = options.silent;
-    this.#waiting = octets(options.silent ? "" : server.greet());
+    this.#waiting = bytesOf(options.silent ? "" : server.greet());
   }
 
   async read(buffer: Uint8Array): Promise<number | null> {
@@ -49,7 +49,7 @@ class FakeConnection implements Transport {
     }
     if (!this.#silent) {
       const answer = this.#server.receive(textOf(bytes));
-      this.#waiting = octets(textOf(this.#waiting) + answer);
+      this.#waiting = bytesOf(textOf(this.#waiting) + answer);
     }
     this.#wake?.();
     return Promise.resolve();

@@ -5,7 +5,8 @@
 
 import { FileSpool } from "../../../lib/spool/file_spool.ts";
 import { RelayQueue } from "../../../lib/queue/queue.ts";
-import { makeMessage, textOf } from "./fixtures.ts";
+import { makeMessage } from "./fixtures.ts";
+import { readText } from "../bytes.ts";
 
 const [folder, round] = Deno.args as [string, string];
 const encoder = new TextEncoder();
@@ -18,7 +19,7 @@ const queue = new RelayQueue({
   spool: new FileSpool(folder),
   hostname: "mx.example.com",
   deliver: async (job) => {
-    await textOf(job.content());
+    await readText(job.content());
     const recipients = job.recipients.map(({ address }) => {
       if (job.attempt === 1 && address.localPart.endsWith("7")) {
         return { status: "deferred" } as const;

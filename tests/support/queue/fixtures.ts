@@ -12,6 +12,7 @@ import type {
   RecipientReport,
 } from "../../../lib/queue/delivery_job.ts";
 import type { SpoolAddition } from "../../../lib/spool/spool.ts";
+import { readText } from "../bytes.ts";
 
 /** What a test says of a message. */
 export interface MessageSketch {
@@ -69,18 +70,6 @@ export function addition(
   };
 }
 
-/** The whole of a stream of bytes as text. */
-export async function textOf(
-  chunks: AsyncIterable<Uint8Array>,
-): Promise<string> {
-  const decoder = new TextDecoder();
-  let text = "";
-  for await (const chunk of chunks) {
-    text += decoder.decode(chunk, { stream: true });
-  }
-  return text + decoder.decode();
-}
-
 /** One delivery that a {@linkcode FakeDelivery} was asked for. */
 export interface SeenJob {
   readonly job: DeliveryJob;
@@ -98,7 +87,7 @@ export class FakeDelivery {
   destinationFailed: (destination: string) => boolean = () => false;
 
   readonly deliver: Deliver = async (job) => {
-    const content = await textOf(job.content());
+    const content = await readText(job.content());
     this.seen.push({ job, content });
     job.onState("connecting");
     job.onState("sending-body");

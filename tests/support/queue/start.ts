@@ -4,8 +4,8 @@ import { MemorySpool } from "../../../lib/spool/memory_spool.ts";
 import { RelayQueue } from "../../../lib/queue/queue.ts";
 import type { RelayQueueOptions } from "../../../lib/queue/options.ts";
 import { FakeClock } from "./clock.ts";
-import { seededRandom } from "./disk.ts";
 import { FakeDelivery } from "./fixtures.ts";
+import { seededFraction } from "../random.ts";
 
 export const SECOND = 1000;
 export const MINUTE: number = 60 * SECOND;
@@ -32,7 +32,7 @@ export async function startQueue(
     clock,
     deliver: delivery.deliver,
     hostname: "mx.example.com",
-    random: seededRandom(1),
+    random: seededFraction(1),
     ...options,
   });
   await queue.start();

@@ -1,7 +1,7 @@
 /** A TLS client that looks at the server's certificate and leaves. */
 
 import { connect } from "node:tls";
-import { within } from "../server.ts";
+import { within } from "../wait.ts";
 
 /** The name in the certificate that a server shows to who asks for `servername`. */
 export async function connectTls(
