@@ -11,7 +11,7 @@ import { convertContent } from "../../lib/client/body_conversion.ts";
 import { ByteBudget } from "../../lib/client/message.ts";
 import { SmtpClient } from "../../lib/client/client.ts";
 import { MessageHeaders } from "../../lib/protocol/headers.ts";
-import { FakeNetwork } from "../support/client/net.ts";
+import { FakeNetwork } from "../support/client/fake_server.ts";
 
 const MEGABYTE = 1 << 20;
 

@@ -12,7 +12,7 @@ import { SmtpReply } from "../../lib/protocol/reply.ts";
 import { AccountList } from "../../lib/sasl/accounts.ts";
 import { startPair } from "../support/queue/relaying.ts";
 import { startServer, TestClient } from "../support/server.ts";
-import { plainResponse } from "../support/tls_session.ts";
+import { plainResponse } from "../support/tls.ts";
 import { textOf, utf8 } from "../support/bytes.ts";
 import { until, within } from "../support/wait.ts";
 

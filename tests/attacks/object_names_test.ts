@@ -14,7 +14,7 @@ import { MaildirStore } from "../../lib/store/maildir_store.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { startServer, TestClient } from "../support/server.ts";
 import { temporaryFolder } from "../support/store_message.ts";
-import { logIn } from "../support/tls_session.ts";
+import { logIn } from "../support/tls.ts";
 
 const NAMES = [
   ...["__proto__", "constructor", "prototype", "toString", "valueOf"],

@@ -11,15 +11,10 @@ import { SmtpClient } from "../../lib/client/client.ts";
 import { SmtpClientError } from "../../lib/client/error.ts";
 import { ClientProtocol } from "../../lib/protocol/client/protocol.ts";
 import { AccountList } from "../../lib/sasl/accounts.ts";
-import { FakeNetwork } from "../support/client/net.ts";
+import { FakeNetwork } from "../support/client/fake_server.ts";
 import { Driver } from "../support/dialogue.ts";
 import { startServer, TestClient } from "../support/server.ts";
-import {
-  certificate,
-  dial,
-  plainResponse,
-  secure,
-} from "../support/tls_session.ts";
+import { certificate, dial, plainResponse, secure } from "../support/tls.ts";
 import { waysToCut } from "../support/random.ts";
 import { bytesOf } from "../support/bytes.ts";
 

@@ -13,7 +13,7 @@ import { DenoTransport } from "../../lib/net/deno_transport.ts";
 import type { SmtpServer } from "../../lib/server/server.ts";
 import type { SmtpServerOptions } from "../../lib/server/options.ts";
 import { startServer, TestClient } from "../support/server.ts";
-import { certificate, secure } from "../support/tls_session.ts";
+import { certificate, secure } from "../support/tls.ts";
 import { bytesOf } from "../support/bytes.ts";
 import { within } from "../support/wait.ts";
 

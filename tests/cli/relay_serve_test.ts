@@ -7,7 +7,7 @@ import type { SmtpServer } from "../../lib/server/server.ts";
 import type { SmtpServerOptions } from "../../lib/server/options.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { CliServer, messageTo, runCli, TestFolder } from "../support/cli.ts";
-import { startWireServer } from "../support/dns_wire_server.ts";
+import { startWireServer } from "../support/dns.ts";
 import { startServer } from "../support/server.ts";
 import { within } from "../support/wait.ts";
 

@@ -24,7 +24,7 @@ interface Seen {
 
 /** What Python's email package makes of messages. */
 async function readByPython(messages: Uint8Array[]): Promise<Seen[]> {
-  const script = new URL("../support/client/mime_reader.py", import.meta.url);
+  const script = new URL("./mime_reader.py", import.meta.url);
   const child = new Deno.Command("python3", {
     args: [script.pathname],
     stdin: "piped",

@@ -6,8 +6,10 @@ import type {
   UpgradeTransport,
 } from "../../lib/client/options.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
-import type { FakeServerOptions } from "../support/client/fake_server.ts";
-import { FakeNetwork } from "../support/client/net.ts";
+import {
+  FakeNetwork,
+  type FakeServerOptions,
+} from "../support/client/fake_server.ts";
 
 const HOST = "mx.example";
 const MESSAGE = {

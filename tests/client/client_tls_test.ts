@@ -8,7 +8,7 @@ import { SmtpClientError } from "../../lib/client/error.ts";
 import type { SmtpClientOptions } from "../../lib/client/options.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
 import { FakeServer } from "../support/client/fake_server.ts";
-import { connTransport } from "../support/tls_conn.ts";
+import { connTransport } from "../support/tls.ts";
 import { bytesOf, textOf } from "../support/bytes.ts";
 
 const certificate = await Certificate.selfSigned({

@@ -7,7 +7,7 @@ import type {
   RelayJob,
   RelayReport,
 } from "../../lib/delivery/job.ts";
-import { type FakeHost, FakeNetwork } from "../support/client/net.ts";
+import { type FakeHost, FakeNetwork } from "../support/client/fake_server.ts";
 
 const NONE = { status: "none", why: "no-such-record" } as const;
 const FAILED = {

@@ -14,8 +14,11 @@ import { Delivery, type DeliveryOptions } from "../../lib/delivery/delivery.ts";
 import type { RelayJob, RelayReport } from "../../lib/delivery/job.ts";
 import { fittingRecipients } from "../../lib/client/sending_plan.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
-import type { FakeServerOptions } from "../support/client/fake_server.ts";
-import { type FakeHost, FakeNetwork } from "../support/client/net.ts";
+import {
+  type FakeHost,
+  FakeNetwork,
+  type FakeServerOptions,
+} from "../support/client/fake_server.ts";
 import { ScriptedHop } from "../support/client/scripted_hop.ts";
 import { until } from "../support/wait.ts";
 

@@ -4,7 +4,7 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { DnsClient, type DnsClientOptions } from "../../lib/dns/client.ts";
 import type { DnsResolver } from "../../lib/dns/exchange.ts";
 import { Flights } from "../../lib/dns/single_flight.ts";
-import { tableResolver } from "../support/dns_tables.ts";
+import { tableResolver } from "../support/dns.ts";
 
 const SERVERS = ["192.0.2.1:53", "192.0.2.2:53", "192.0.2.3:53"];
 const TABLE = { "A a.example": ["192.0.2.10"] };

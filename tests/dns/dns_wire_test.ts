@@ -2,7 +2,7 @@
 
 import { assertEquals } from "@std/assert";
 import { DnsClient } from "../../lib/dns/client.ts";
-import { startWireServer } from "../support/dns_wire_server.ts";
+import { startWireServer } from "../support/dns.ts";
 
 Deno.test("DnsClient tells a server's failure from a missing record", async () => {
   await using server = await startWireServer((name) => ({

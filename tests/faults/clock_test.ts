@@ -9,15 +9,16 @@ import { MemorySpool } from "../../lib/spool/memory_spool.ts";
 import { RelayQueue } from "../../lib/queue/queue.ts";
 import { LoginGuard } from "../../lib/session/login_guard.ts";
 import type { Clock } from "../../lib/spool/clock.ts";
-import { FakeClock } from "../support/queue/clock.ts";
-import { FakeDelivery, makeMessage } from "../support/queue/fixtures.ts";
 import {
   DAY,
+  FakeClock,
+  FakeDelivery,
   HOUR,
+  makeMessage,
   MINUTE,
   SECOND,
   startQueue,
-} from "../support/queue/start.ts";
+} from "../support/queue/fixtures.ts";
 import { startServer, TestClient } from "../support/server.ts";
 import { until } from "../support/wait.ts";
 

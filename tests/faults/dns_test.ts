@@ -6,10 +6,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { DnsClient } from "../../lib/dns/client.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
-import {
-  startWireServer,
-  type WireAnswer,
-} from "../support/dns_wire_server.ts";
+import { startWireServer, type WireAnswer } from "../support/dns.ts";
 import { heapInUse } from "../support/memory.ts";
 import { startServer, TestClient } from "../support/server.ts";
 import { until, within } from "../support/wait.ts";

@@ -14,7 +14,7 @@ import { NodeTransport } from "../../lib/net/node_transport.ts";
 import { upgradeClient, upgradeServer } from "../../lib/net/tls_upgrade.ts";
 import { CertificateSet } from "../../lib/tls/set.ts";
 import { openSession, startServer, TestClient } from "../support/server.ts";
-import { certificate, secure } from "../support/tls_session.ts";
+import { certificate, secure } from "../support/tls.ts";
 import { chance, type FuzzTarget, mutate, pick, type Random } from "./fuzz.ts";
 import { bytesOf, concat } from "../support/bytes.ts";
 import { within } from "../support/wait.ts";

@@ -6,7 +6,7 @@
  */
 
 import type { BareNewlinePolicy } from "../../lib/protocol/data_decoder.ts";
-import { type ProfileInit } from "../support/dialogue.ts";
+import type { ProfileInit } from "../support/dialogue.ts";
 import { pieces } from "../support/random.ts";
 import { type FuzzTarget, mutate, type Random } from "./fuzz.ts";
 import { dialogue, profile } from "./server_dialogues.ts";

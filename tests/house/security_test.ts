@@ -5,7 +5,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { Certificate } from "../../lib/tls/certificate.ts";
-import { startWireServer } from "../support/dns_wire_server.ts";
+import { startWireServer } from "../support/dns.ts";
 import { CliServer, messageTo, runCli, TestFolder } from "../support/cli.ts";
 import { BackgroundProcess } from "../support/process.ts";
 import { startServer, TestClient } from "../support/server.ts";

@@ -1,10 +1,10 @@
 /** Logging in to the command line's server over both kinds of TLS: curl and nodemailer; certificates and accounts reread. */
 
 import { assertEquals, assertMatch } from "@std/assert";
-import { readMaildir } from "../support/interop/mail.ts";
 import {
   InteropServer,
   packageFlags,
+  readMaildir,
   runNode,
   TemporaryFolder,
 } from "../support/interop/server.ts";

@@ -5,12 +5,13 @@ import {
   assertStored,
   awkwardMessage,
   bigMessage,
+  InteropServer,
   readFolder,
   readMaildir,
-  toBytes,
-} from "../support/interop/mail.ts";
-import { InteropServer, TemporaryFolder } from "../support/interop/server.ts";
+  TemporaryFolder,
+} from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
+import { bytesOf } from "../support/bytes.ts";
 
 const ENVELOPE = ["--mail-from", "sender@example.org"];
 
@@ -25,7 +26,7 @@ Deno.test("curl uploads a file", async () => {
     cwd,
   });
   const message = awkwardMessage("curl file");
-  await Deno.writeFile(`${cwd}/message`, toBytes(message));
+  await Deno.writeFile(`${cwd}/message`, bytesOf(message));
   await run("curl", [
     ...["-sS", `smtp://127.0.0.1:${server.port}/client.example`, ...ENVELOPE],
     ...[...recipients("user@example.com"), "--upload-file", `${cwd}/message`],
@@ -47,7 +48,7 @@ Deno.test("curl uploads a file whose lines end with LF", async () => {
     cwd,
   });
   const message = "Subject: LF\n\n.\n.leading dot\nText\n";
-  await Deno.writeFile(`${cwd}/message`, toBytes(message));
+  await Deno.writeFile(`${cwd}/message`, bytesOf(message));
   await run("curl", [
     ...["-sS", `smtp://127.0.0.1:${server.port}/client.example`, ...ENVELOPE],
     ...[...recipients("user@example.com"), "--upload-file", `${cwd}/message`],
@@ -72,7 +73,7 @@ Deno.test("curl sends 5 MB from a pipe to several recipients", async () => {
   await run("curl", [
     ...["-sS", `smtp://127.0.0.1:${server.port}/client.example`, ...ENVELOPE],
     ...[...recipients(...names), "--upload-file", "-"],
-  ], { input: toBytes(message) });
+  ], { input: bytesOf(message) });
   for (const name of names) {
     const stored = await readMaildir(`${cwd}/mail/${name}`);
     assertEquals(stored.length, 1, name);
@@ -89,7 +90,7 @@ Deno.test("curl sends two messages over one connection", async () => {
   const cwd = folder.path;
   await using server = await InteropServer.start([], { cwd });
   const message = awkwardMessage("curl twice");
-  await Deno.writeFile(`${cwd}/message`, toBytes(message));
+  await Deno.writeFile(`${cwd}/message`, bytesOf(message));
   const url = `smtp://127.0.0.1:${server.port}/client.example`;
   const send = [url, ...ENVELOPE, ...recipients("user@example.com")];
   const upload = ["--upload-file", `${cwd}/message`];
@@ -113,7 +114,7 @@ Deno.test("curl speaks TLS from the first byte and by STARTTLS", async () => {
     listeners: ["smtps", "smtp"],
   });
   const message = awkwardMessage("curl tls");
-  await Deno.writeFile(`${cwd}/message`, toBytes(message));
+  await Deno.writeFile(`${cwd}/message`, bytesOf(message));
   const [implicit, explicit] = server.ports;
   for (
     const url of [

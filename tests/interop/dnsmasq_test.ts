@@ -3,7 +3,7 @@
 import { assertEquals } from "@std/assert";
 import { DnsClient } from "../../lib/dns/client.ts";
 import { hasDnsmasq, startDnsmasq } from "../support/interop/dnsmasq.ts";
-import { startWireServer } from "../support/dns_wire_server.ts";
+import { startWireServer } from "../support/dns.ts";
 
 const ZONE = [
   "--local=/test/",

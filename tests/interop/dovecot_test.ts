@@ -12,11 +12,12 @@ import {
 import {
   assertStored,
   awkwardMessage,
+  InteropServer,
   readMbox,
-  toBytes,
-} from "../support/interop/mail.ts";
-import { InteropServer, TemporaryFolder } from "../support/interop/server.ts";
+  TemporaryFolder,
+} from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
+import { bytesOf } from "../support/bytes.ts";
 
 const USER = "user@example.com";
 
@@ -28,7 +29,7 @@ async function send(
   await run("curl", [
     ...["-sS", `smtp://127.0.0.1:${options.port}/client.example`],
     ...["--mail-from", "sender@example.org", "--mail-rcpt", USER, "-T", "-"],
-  ], { input: toBytes(message), cwd: options.folder });
+  ], { input: bytesOf(message), cwd: options.folder });
   return message;
 }
 

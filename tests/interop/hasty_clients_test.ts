@@ -7,10 +7,11 @@
 import { assertEquals } from "@std/assert";
 import {
   assertStored,
+  InteropServer,
   readFolder,
   readMaildir,
-} from "../support/interop/mail.ts";
-import { InteropServer, TemporaryFolder } from "../support/interop/server.ts";
+  TemporaryFolder,
+} from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 
 const MESSAGE = "Subject: piped\r\n\r\n.\r\nText\r\n";

@@ -4,11 +4,12 @@ import { assertEquals } from "@std/assert";
 import {
   assertStored,
   awkwardMessage,
+  InteropServer,
   readMaildir,
-  toBytes,
-} from "../support/interop/mail.ts";
-import { InteropServer, TemporaryFolder } from "../support/interop/server.ts";
+  TemporaryFolder,
+} from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
+import { bytesOf } from "../support/bytes.ts";
 
 /** mutt without questions, which then copies all messages to `target` and leaves. */
 function configuration(folder: string, target: string): string {
@@ -31,7 +32,7 @@ Deno.test("mutt reads the Maildir", async () => {
       ...["-sS", `smtp://127.0.0.1:${server.port}/client.example`],
       ...["--mail-from", "sender@example.org"],
       ...["--mail-rcpt", "user@example.com", "-T", "-"],
-    ], { input: toBytes(message) });
+    ], { input: bytesOf(message) });
   }
   const maildir = `${cwd}/mail/user@example.com`;
   await Deno.writeTextFile(

@@ -1,9 +1,10 @@
 /** nodemailer: messages at once over a pool of connections that it goes on using. */
 
 import { assertEquals } from "@std/assert";
-import { assertStored, readMaildir } from "../support/interop/mail.ts";
 import {
+  assertStored,
   InteropServer,
+  readMaildir,
   runNode,
   TemporaryFolder,
 } from "../support/interop/server.ts";

@@ -1,8 +1,11 @@
 /** Postfix's smtp-source: ten thousand messages, twenty at once, none lost, none mangled. */
 
 import { assertEquals, assertMatch } from "@std/assert";
-import { readMaildir } from "../support/interop/mail.ts";
-import { InteropServer, TemporaryFolder } from "../support/interop/server.ts";
+import {
+  InteropServer,
+  readMaildir,
+  TemporaryFolder,
+} from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 
 const COUNT = 10_000;

@@ -1,8 +1,11 @@
 /** Postfix's smtp-source into two threads: nothing lost, nothing mixed, both at work. */
 
 import { assertEquals } from "@std/assert";
-import { readMaildir } from "../support/interop/mail.ts";
-import { InteropServer, TemporaryFolder } from "../support/interop/server.ts";
+import {
+  InteropServer,
+  readMaildir,
+  TemporaryFolder,
+} from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 
 const COUNT = 2_000;

@@ -1,9 +1,10 @@
 /** Python's smtplib: parameters of MAIL and RCPT, UTF-8 addresses, a thousand recipients, refusals. */
 
 import { assert, assertEquals } from "@std/assert";
-import { assertStored, readMaildir } from "../support/interop/mail.ts";
 import {
+  assertStored,
   InteropServer,
+  readMaildir,
   runPython,
   TemporaryFolder,
 } from "../support/interop/server.ts";

@@ -5,11 +5,12 @@ import {
   assertStored,
   awkwardMessage,
   bigMessage,
+  InteropServer,
   readMaildir,
-  toBytes,
-} from "../support/interop/mail.ts";
-import { InteropServer, TemporaryFolder } from "../support/interop/server.ts";
+  TemporaryFolder,
+} from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
+import { bytesOf } from "../support/bytes.ts";
 
 interface Sending {
   readonly port: number;
@@ -25,7 +26,7 @@ async function swaks(sending: Sending): Promise<string> {
     sending;
   const file = `${folder}/message`;
   // swaks puts a line end of its own before the final dot.
-  await Deno.writeFile(file, toBytes(message.slice(0, -2)));
+  await Deno.writeFile(file, bytesOf(message.slice(0, -2)));
   const { stdout } = await run("swaks", [
     ...["--server", "127.0.0.1", "--port", String(port)],
     ...["--ehlo", "client.example", "--from", "sender@example.org"],

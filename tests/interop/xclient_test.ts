@@ -1,8 +1,11 @@
 /** XCLIENT as swaks speaks it. */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { readMaildir } from "../support/interop/mail.ts";
-import { InteropServer, TemporaryFolder } from "../support/interop/server.ts";
+import {
+  InteropServer,
+  readMaildir,
+  TemporaryFolder,
+} from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 
 async function swaks(port: number, ...flags: string[]) {

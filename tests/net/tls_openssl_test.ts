@@ -7,7 +7,7 @@ import {
 import type { Transport } from "../../lib/net/transport.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
 import { CertificateSet } from "../../lib/tls/set.ts";
-import { connTransport } from "../support/tls_conn.ts";
+import { connTransport } from "../support/tls.ts";
 import {
   hasOpenssl,
   openssl,

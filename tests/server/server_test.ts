@@ -6,7 +6,7 @@ import type { SmtpServerOptions } from "../../lib/server/options.ts";
 import type { LimitOptions } from "../../lib/session/limit_options.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { startServer, TestClient } from "../support/server.ts";
-import { certificate } from "../support/tls_session.ts";
+import { certificate } from "../support/tls.ts";
 import { until, within } from "../support/wait.ts";
 
 Deno.test("SmtpServer takes a message and keeps it", async () => {

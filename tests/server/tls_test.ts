@@ -19,7 +19,7 @@ import {
   connectTls,
   dial,
   type TlsClient,
-} from "../support/tls_session.ts";
+} from "../support/tls.ts";
 import { until } from "../support/wait.ts";
 
 const LISTEN: readonly (string | ListenOptions)[] = [

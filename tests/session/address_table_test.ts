@@ -68,7 +68,7 @@ Deno.test("AddressTable never gives away the place of an open connection", () =>
 Deno.test("AddressTable counts what threads count in the same memory", async () => {
   const memory = addressMemory(8);
   const table = new AddressTable(memory);
-  const module = import.meta.resolve("../support/count_addresses.ts");
+  const module = import.meta.resolve("./count_addresses.ts");
   const counting = Array.from({ length: 3 }, () => {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const worker = new Worker(module, { type: "module" });

@@ -28,7 +28,7 @@ import {
   logIn,
   plainResponse,
   type TlsClient,
-} from "../support/tls_session.ts";
+} from "../support/tls.ts";
 
 const SECRET = "correct horse";
 const accounts = new AccountList({ ann: SECRET });

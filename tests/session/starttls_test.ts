@@ -14,7 +14,7 @@ import {
   dial,
   plainResponse,
   secure,
-} from "../support/tls_session.ts";
+} from "../support/tls.ts";
 import { until } from "../support/wait.ts";
 
 const accounts = new AccountList({ ann: "secret" });

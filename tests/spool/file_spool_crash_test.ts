@@ -1,13 +1,14 @@
 import { assert, assertEquals } from "@std/assert";
 import { FileSpool } from "../../lib/spool/file_spool.ts";
 import { RelayQueue } from "../../lib/queue/queue.ts";
-import { FakeClock, settle } from "../support/queue/clock.ts";
-import { SimulatedDisk } from "../support/queue/disk.ts";
 import {
   addition,
+  FakeClock,
   FakeDelivery,
   makeMessage,
+  settle,
 } from "../support/queue/fixtures.ts";
+import { SimulatedDisk } from "../support/queue/disk.ts";
 import { seededFraction } from "../support/random.ts";
 import { readText } from "../support/bytes.ts";
 

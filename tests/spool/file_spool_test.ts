@@ -8,13 +8,13 @@ import { FileSpool } from "../../lib/spool/file_spool.ts";
 import { RelayQueue } from "../../lib/queue/queue.ts";
 import { SpoolError } from "../../lib/spool/spool.ts";
 import { controlSpool, inspectSpool } from "../../lib/spool/control.ts";
-import { FakeClock } from "../support/queue/clock.ts";
-import { SimulatedDisk } from "../support/queue/disk.ts";
 import {
   addition,
+  FakeClock,
   FakeDelivery,
   makeMessage,
 } from "../support/queue/fixtures.ts";
+import { SimulatedDisk } from "../support/queue/disk.ts";
 import { temporaryFolder } from "../support/store_message.ts";
 import { readText } from "../support/bytes.ts";
 

@@ -3,7 +3,7 @@ import { FileSpool } from "../../lib/spool/file_spool.ts";
 import { fileURLToPath } from "node:url";
 
 const CHILD = fileURLToPath(
-  new URL("../support/queue/child.ts", import.meta.url),
+  new URL("./kill_program.ts", import.meta.url),
 );
 const ROUNDS = 4;
 

@@ -205,7 +205,7 @@ Deno.test("MboxStore appends to the file that has taken the place of the locked 
 Deno.test("MboxStore appends of several processes do not mix", async () => {
   await using folder = await temporaryFolder();
   const path = `${folder.path}/box`;
-  const support = new URL("../support/store_append.ts", import.meta.url);
+  const support = new URL("./append_program.ts", import.meta.url);
   const outputs = await Promise.all(
     [1, 2].map((name) =>
       new Deno.Command(Deno.execPath(), {

@@ -95,7 +95,7 @@ Deno.test("Ring.sleep() waits only where there is nothing", async () => {
 Deno.test("Ring carries on between two threads at full speed", async () => {
   const [forth, back] = [ringMemory(4096), ringMemory(4096)];
   const worker = new Worker(
-    new URL("../support/threads/echo.ts", import.meta.url),
+    new URL("./echo.ts", import.meta.url),
     { type: "module" },
   );
   const [outgoing, incoming] = [new Ring(forth), new Ring(back)];

@@ -6,7 +6,6 @@ import { ScramVerifier } from "../../lib/sasl/scram_verifier.ts";
 import type { SmtpServerOptions } from "../../lib/server/options.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
 import { CertificateSet, CertificateSource } from "../../lib/tls/set.ts";
-import { connectTls } from "../support/threads/tls.ts";
 import { TestClient } from "../support/server.ts";
 import {
   MODES,
@@ -14,7 +13,8 @@ import {
   startMode,
   testModes,
 } from "../support/threads/server.ts";
-import { DEADLINE_MS, until } from "../support/wait.ts";
+import { DEADLINE_MS, until, within } from "../support/wait.ts";
+import { connect } from "node:tls";
 
 const LOG_IN: SmtpServerOptions = { allowInsecureAuth: true };
 
@@ -302,4 +302,30 @@ for (const mode of MODES.filter(({ isModule }) => isModule)) {
     const [relay] = it.server.relays;
     assertEquals([relay!.held, relay!.tag], [true, "by module"]);
   });
+}
+
+/** The name in the certificate that a server shows to who asks for `servername`. */
+async function connectTls(
+  port: number,
+  servername: string,
+): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  const socket = connect({
+    host: "127.0.0.1",
+    port,
+    servername,
+    rejectUnauthorized: false,
+  });
+  const closed = new Promise<void>((end) => socket.once("close", () => end()));
+  socket.once("error", reject);
+  socket.once("secureConnect", () => {
+    const { subjectaltname = "" } = socket.getPeerCertificate();
+    resolve(subjectaltname.replace("DNS:", ""));
+  });
+  try {
+    return await within(promise, "a TLS handshake");
+  } finally {
+    socket.destroy();
+    await within(closed, "the end of a TLS connection");
+  }
 }

@@ -116,7 +116,7 @@ Deno.test("SharedPort takes nothing in after it was closed", async () => {
 
 Deno.test("SharedPort keeps the order between two threads at full speed", async () => {
   const worker = new Worker(
-    new URL("../support/threads/port_echo.ts", import.meta.url),
+    new URL("./port_echo.ts", import.meta.url),
     { type: "module" },
   );
   const [mine, theirs] = sharedMemory();

@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { ClientProtocol } from "../../../lib/protocol/client/protocol.ts";
 import type { ClientEnvelope } from "../../../lib/protocol/client/transaction.ts";
-import { Drive } from "../../support/client/drive.ts";
 import {
+  Drive,
   FakeServer,
   type FakeServerOptions,
 } from "../../support/client/fake_server.ts";

@@ -3,7 +3,7 @@
 import {
   type SharedMemory,
   SharedPort,
-} from "../../../lib/threads/shared_memory.ts";
+} from "../../lib/threads/shared_memory.ts";
 
 const scope = globalThis as unknown as {
   onmessage: (event: MessageEvent<unknown>) => void;

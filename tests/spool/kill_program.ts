@@ -3,10 +3,10 @@
  * on standard output what has been accepted and what delivered, once it is so.
  */
 
-import { FileSpool } from "../../../lib/spool/file_spool.ts";
-import { RelayQueue } from "../../../lib/queue/queue.ts";
-import { makeMessage } from "./fixtures.ts";
-import { readText } from "../bytes.ts";
+import { FileSpool } from "../../lib/spool/file_spool.ts";
+import { RelayQueue } from "../../lib/queue/queue.ts";
+import { makeMessage } from "../support/queue/fixtures.ts";
+import { readText } from "../support/bytes.ts";
 
 const [folder, round] = Deno.args as [string, string];
 const encoder = new TextEncoder();
