@@ -16,7 +16,7 @@ import { parseAccounts } from "../../lib/sasl/accounts.ts";
 import { SmtpServer } from "../../lib/server/server.ts";
 import { farCertificate, startPair } from "../support/queue/relaying.ts";
 import { startServer, TestClient } from "../support/server.ts";
-import { within } from "../support/wait.ts";
+import { until, within } from "../support/wait.ts";
 
 const HELLO = "Subject: Hello\r\n\r\nText";
 
@@ -315,7 +315,7 @@ Deno.test("SmtpServer lets onRelayError hold what has failed, and retry() go on 
   await sendBy(pair.near, "you@dest.test");
   const relay = await within(held, "onRelayError");
   isWrong = false;
-  for (; !relay.held;) await new Promise((done) => setTimeout(done, 1));
+  await until(() => relay.held);
   await relay.retry();
   await within(pair.farStore.next(), "the message");
 });

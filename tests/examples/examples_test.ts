@@ -9,6 +9,7 @@ import { messageTo, TestFolder } from "../support/cli.ts";
 import { startWireServer } from "../support/dns.ts";
 import { packageFlags } from "../support/interop/server.ts";
 import { BackgroundProcess, run } from "../support/process.ts";
+import { DEADLINE_MS } from "../support/wait.ts";
 
 /** Waits for a first answer, says everything at once; gives all that came back. */
 function converse(
@@ -18,7 +19,10 @@ function converse(
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   const socket = connect({ host: "127.0.0.1", ...target });
   let text = "";
-  socket.setTimeout(60_000, () => socket.destroy(new Error(`Late: ${text}`)));
+  socket.setTimeout(
+    DEADLINE_MS,
+    () => socket.destroy(new Error(`Late: ${text}`)),
+  );
   socket.once("data", () => socket.write(lines.join("")));
   socket.on("data", (octets) => text += octets.toString());
   socket.on("close", () => resolve(text));
@@ -171,7 +175,7 @@ Deno.test("examples/smarthost.ts sends on through the smarthost", async () => {
   ]);
   await using client = await example.connect();
   await client.script(messageTo(["you@elsewhere.example"]));
-  const message = await provider.nextMessage();
+  const message = await provider.nextMessage({ timeoutMs: DEADLINE_MS });
   assertEquals(message.recipients.map(({ address }) => `${address}`), [
     "you@elsewhere.example",
   ]);
@@ -297,7 +301,10 @@ class Example implements AsyncDisposable {
   /** Connects to its first port. */
   connect(): Promise<ScriptedClient> {
     const [port = 0] = this.ports;
-    return ScriptedClient.connect({ address: "127.0.0.1", port });
+    return ScriptedClient.connect(
+      { address: "127.0.0.1", port },
+      { timeoutMs: DEADLINE_MS },
+    );
   }
 
   /** Waits until it has written this on standard output. */

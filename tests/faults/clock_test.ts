@@ -63,7 +63,7 @@ for (
   const [name, ahead] of [["forth", 10 * DAY], ["back", -10 * DAY]] as const
 ) {
   Deno.test(`sessions live on, and end in time, when the clock is set ${name}`, async () => {
-    await using server = await startServer({ limits: { timeoutMs: 1500 } });
+    await using server = await startServer({ limits: { timeoutMs: 5000 } });
     using client = await TestClient.connect(server);
     await client.envelope();
     await withTimeOfDay(ahead, async () => {

@@ -21,7 +21,6 @@ Deno.test("deno compile embeds the command line and what the task includes", asy
     ...["--output", output, "cli.ts"],
   ], {
     cwd: ROOT.pathname,
-    deadlineMs: 60_000,
     env: { DENORT_BIN: Deno.execPath(), NO_COLOR: "1" },
   });
   const [, listing = ""] = `${stdout}${stderr}`.split("Embedded Files");

@@ -9,6 +9,7 @@ import {
   TemporaryFolder,
 } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
+import { until } from "../support/wait.ts";
 
 const CLI = new URL("../../cli.ts", import.meta.url).pathname;
 const MESSAGE = "Subject: x\r\n\r\nText\r\n";
@@ -112,10 +113,9 @@ Deno.test("A certificate and an account that are exchanged are in force without 
   await makeCertificate(cwd);
   await Deno.writeTextFile(`${cwd}/users`, `${changed}\n`);
   Deno.kill(server.process.pid, "SIGHUP");
-  const reread = () => server.process.stderr.includes("Reread certificates");
-  for (let time = 0; time < 200 && !reread(); time++) {
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+  await until(() => server.process.stderr.includes("Reread certificates"), {
+    seen: () => server.process.stderr,
+  });
   assertEquals(await curl(cwd, url, ["--user", changed]), 0);
   assertEquals(await curl(cwd, url, ["--user", old]), LOGIN_DENIED);
 });

@@ -117,7 +117,7 @@ test(
     await using mute = await startWireServer(() => "silence");
     const dns = new DnsClient({
       nameServers: [mute.nameServer, nameServer],
-      timeoutMs: 2000,
+      timeoutMs: 6000,
     });
     assertEquals((await dns.a("host.test")).status, "found");
   },

@@ -9,7 +9,7 @@ import { DiscardStore } from "../../lib/store/discard_store.ts";
 import { TemporaryFolder } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 import { startServer, TestClient } from "../support/server.ts";
-import { within } from "../support/wait.ts";
+import { until, within } from "../support/wait.ts";
 
 /** A small file system of its own. */
 async function smallDisk(size: string): Promise<TemporaryFolder> {
@@ -123,7 +123,5 @@ async function fill(
 async function drained(
   server: Awaited<ReturnType<typeof startServer>>,
 ): Promise<void> {
-  while (server.relays.count > 0) {
-    await new Promise((done) => setTimeout(done, 20));
-  }
+  await until(() => server.relays.count === 0);
 }

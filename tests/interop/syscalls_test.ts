@@ -21,6 +21,7 @@ import {
   syncsOf,
   writesTo,
 } from "../support/system_calls.ts";
+import { DEADLINE_MS, until } from "../support/wait.ts";
 
 const ACCEPTED = "250 2.0.0 Message accepted";
 /** More than a message may have in memory. */
@@ -49,22 +50,13 @@ async function trace(
   return readCalls(await Deno.readTextFile(`${cwd}/calls`));
 }
 
-/** Looks again and again until it is so, but not for ever. */
-async function until(condition: () => Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + 30_000;
-  while (!await condition()) {
-    if (performance.now() > deadline) throw new Error("Waited too long");
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
-}
-
 async function send(
   server: InteropServer,
   lines?: readonly string[],
 ): Promise<void> {
   const client = await ScriptedClient.connect(
     { address: "127.0.0.1", port: server.port },
-    { timeoutMs: 30_000 },
+    { timeoutMs: DEADLINE_MS },
   );
   try {
     await client.script(

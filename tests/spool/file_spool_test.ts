@@ -17,9 +17,8 @@ import {
 import { SimulatedDisk } from "../support/queue/disk.ts";
 import { temporaryFolder } from "../support/store_message.ts";
 import { readText } from "../support/bytes.ts";
+import { DEADLINE_MS } from "../support/wait.ts";
 
-/** How long anything may take on a machine that is busy with other things. */
-const DEADLINE_MS = 60_000;
 const FULL = "No space left on device";
 
 async function withFolder(

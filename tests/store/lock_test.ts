@@ -9,6 +9,7 @@ import {
   namesIn,
   temporaryFolder,
 } from "../support/store_message.ts";
+import { DEADLINE_MS } from "../support/wait.ts";
 
 const ALL = { partial: false };
 const LONG_AGO = new Date(Date.UTC(2020, 0, 1));
@@ -116,7 +117,7 @@ Deno.test("takeDotLock() lets one of many breakers in at a time", async () => {
   const path = `${folder.path}/box`;
   await leaveLock(path, `${await deadPid()}:${hostName()}`, LONG_AGO);
   let holders = 0;
-  const deadline = performance.now() + 120_000;
+  const deadline = performance.now() + DEADLINE_MS;
   await Promise.all(Array.from({ length: 12 }, async () => {
     await using _lock = await takeDotLock(path, {
       deadline,

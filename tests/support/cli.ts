@@ -4,9 +4,9 @@
  */
 
 import { ScriptedClient } from "@smtp/server/testing";
+import { DEADLINE_MS } from "./wait.ts";
 
 const ROOT = new URL("../../", import.meta.url);
-const DEADLINE_MS = 120_000;
 
 /** The flag that this process got for the @std packages, for its children. */
 const importMap = import.meta.resolve("@std/assert").startsWith("jsr:")
@@ -40,7 +40,7 @@ export interface CliStartOptions extends CliOptions {
   readonly listeners?: number;
   /** Whether standard output is closed at once; the port is then taken from `--log json`. */
   readonly ignoreOutput?: boolean;
-  /** Milliseconds until it is killed; 20,000 by default. */
+  /** Milliseconds until it is killed; `DEADLINE_MS` by default. */
   readonly deadlineMs?: number;
 }
 
@@ -254,7 +254,7 @@ export class CliServer implements AsyncDisposable {
     const { listener = 0, address = "127.0.0.1" } = where;
     return await ScriptedClient.connect(
       { address, port: this.#ports[listener]! },
-      { timeoutMs: DEADLINE_MS / 2 },
+      { timeoutMs: DEADLINE_MS },
     );
   }
 

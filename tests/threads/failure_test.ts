@@ -8,7 +8,7 @@ import {
   type ModeServer,
   startMode,
 } from "../support/threads/server.ts";
-import { until } from "../support/wait.ts";
+import { DEADLINE_MS, until } from "../support/wait.ts";
 
 const [MAIN, MODULE] = MODES.slice(2) as [
   (typeof MODES)[number],
@@ -222,7 +222,7 @@ Deno.test("A thread that cannot be replaced is tried again", async () => {
 
 /** Listens on a port as soon as nobody else does. */
 async function takePort(port: number): Promise<Deno.Listener> {
-  const deadline = performance.now() + 60_000;
+  const deadline = performance.now() + DEADLINE_MS;
   for (;;) {
     try {
       return Deno.listen({ hostname: "127.0.0.1", port });

@@ -6,6 +6,7 @@ import {
   SharedPort,
   TRANSFER_FROM,
 } from "../../lib/threads/shared_memory.ts";
+import { DEADLINE_MS } from "../support/wait.ts";
 
 /** A message on its way. */
 interface Posted {
@@ -143,7 +144,7 @@ Deno.test("SharedPort keeps the order between two threads at full speed", async 
   say();
   const timer = setTimeout(
     () => reject(new Error(`Stuck after ${got} of ${sent}`)),
-    60_000,
+    DEADLINE_MS,
   );
   try {
     await promise;
