@@ -1,7 +1,7 @@
 /**
  * A server that is killed again and again while messages come in and go out:
  * every message that got 250 arrives at the next hop. `RELAY_KILLS` says how
- * often it is killed; 10 times by default, 200 make a thorough test.
+ * often it is killed; 5 times by default, 200 make a thorough test.
  */
 
 import { assert } from "@std/assert";
@@ -9,9 +9,9 @@ import { DiscardStore } from "../../lib/store/discard_store.ts";
 import { CliServer, TestFolder } from "../support/cli.ts";
 import { startServer, TestClient } from "../support/server.ts";
 import { until } from "../support/wait.ts";
-import { seeded } from "../support/random.ts";
+import { rounds, seeded } from "../support/random.ts";
 
-const KILLS = Number(Deno.env.get("RELAY_KILLS") ?? 10);
+const KILLS = Number(Deno.env.get("RELAY_KILLS") ?? rounds(5));
 const CLIENTS = 8;
 /** Deliveries to one destination at a time, as the command line has it. */
 const IN_FLIGHT = 20;

@@ -26,6 +26,16 @@ export function seededFraction(seed: number): () => number {
   return () => next() / 2 ** 32;
 }
 
+const FACTOR = Number(Deno.env.get("TEST_ROUNDS") ?? "1");
+
+/**
+ * Rounds of a test that tries things at random or in great number: `usual` of
+ * them, and as many times more as `TEST_ROUNDS` says, which `deno task fuzz` sets.
+ */
+export function rounds(usual: number): number {
+  return Math.ceil(usual * FACTOR);
+}
+
 /** A text of up to `length` pieces, taken at random from `pieces`. */
 export function randomText(
   random: (limit: number) => number,

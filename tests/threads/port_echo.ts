@@ -10,7 +10,7 @@ const scope = globalThis as unknown as {
   postMessage(message: unknown, transfer: Transferable[]): void;
 };
 /** How many batches may be messages. */
-const MESSAGES = 10_000;
+const MESSAGES = 2500;
 let said = 0;
 
 scope.onmessage = ({ data }) => {

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { Ring, type RingEntry, ringMemory } from "../../lib/threads/ring.ts";
-import { seeded } from "../support/random.ts";
+import { rounds, seeded } from "../support/random.ts";
 
 /** Both ends of one ring. */
 function ends(size?: number): { writer: Ring; reader: Ring } {
@@ -100,7 +100,7 @@ Deno.test("Ring carries on between two threads at full speed", async () => {
   );
   const [outgoing, incoming] = [new Ring(forth), new Ring(back)];
   worker.postMessage({ forth, back });
-  const total = 20_000;
+  const total = rounds(5000);
   let sent = 0;
   for (let got = 0; got < total;) {
     while (

@@ -7,6 +7,7 @@ import {
   TRANSFER_FROM,
 } from "../../lib/threads/shared_memory.ts";
 import { DEADLINE_MS } from "../support/wait.ts";
+import { rounds } from "../support/random.ts";
 
 /** A message on its way. */
 interface Posted {
@@ -123,7 +124,7 @@ Deno.test("SharedPort keeps the order between two threads at full speed", async 
   const [mine, theirs] = sharedMemory();
   worker.postMessage(theirs);
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const [total, most] = [20_000, 50];
+  const [total, most] = [rounds(5000), 50];
   let [sent, got] = [0, 0];
   const port = new SharedPort(worker, {
     memory: mine,
