@@ -12,6 +12,7 @@ import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { Driver } from "../support/dialogue.ts";
 import { startServer, TestClient } from "../support/server.ts";
 import { bytesOf } from "../support/bytes.ts";
+import { replies } from "../../lib/protocol/replies.ts";
 
 /** Bytes of one line that are enough for the server to give up. */
 const ENOUGH = 70_000;
@@ -195,7 +196,7 @@ for (const [name, before] of REFUSED) {
       assert(fed > maxSize && fed <= most, `${fed} octets`);
       assertEquals(
         driver.take().at(-1),
-        "421 4.7.0 No end of refused content, closing",
+        String(replies.endlessContent),
       );
     }
   });

@@ -17,6 +17,7 @@ import { startServer, TestClient } from "../support/server.ts";
 import { certificate, dial, plainResponse, secure } from "../support/tls.ts";
 import { waysToCut } from "../support/random.ts";
 import { bytesOf } from "../support/bytes.ts";
+import { replies } from "../../lib/protocol/replies.ts";
 
 // The receiving side.
 
@@ -27,7 +28,7 @@ Deno.test("ServerProtocol drops what follows STARTTLS in its packet, wherever th
     const driver = new Driver({ startTls: "allowed" });
     driver.feed("EHLO x\r\n").take();
     driver.feed(`STARTTLS\r\n${injected.slice(0, length)}`);
-    assertEquals(driver.take(), ["220 2.0.0 Ready to start TLS"]);
+    assertEquals(driver.take(), [String(replies.startTls)]);
     // The first line under TLS is read from its first byte, and greeted anew.
     driver.feed("MAIL FROM:<a@b.test>\r\nIT\r\n");
     assertEquals(driver.take().map((line) => line.slice(0, 9)), [
@@ -44,7 +45,7 @@ Deno.test("ServerProtocol forgets the beginning of a line that came before START
   const driver = new Driver({ startTls: "allowed" });
   driver.feed("EHLO x\r\nSTARTTLS\r").feed("\nEHLO ev").take();
   driver.feed("il.test\r\n");
-  assertEquals(driver.take(), ["500 5.5.2 Command not recognized"]);
+  assertEquals(driver.take(), [String(replies.unknownCommand)]);
 });
 
 const NOT_STARTTLS: readonly [line: string, want: string][] = [

@@ -8,6 +8,7 @@ import { Crowding, isOutOfDescriptors } from "../../lib/server/admission.ts";
 import { CliServer, messageTo, TestFolder } from "../support/cli.ts";
 import { openFiles } from "../support/memory.ts";
 import { until } from "../support/wait.ts";
+import { replies } from "../../lib/protocol/replies.ts";
 
 const MAX_FILES = 120;
 const ignore = openFiles() === undefined;
@@ -64,7 +65,7 @@ for (const kind of ["maildir:mail", "mbox:mail", "file:mail"]) {
       }
       // The last ones are told, once it is their turn.
       const words = await firstWords(conns.at(-1)!);
-      assertStringIncludes(words, "421 4.7.0 Too many connections, try later");
+      assertStringIncludes(words, String(replies.tooManyConnections));
       for (const conn of conns) conn.close();
       await until(() => openFiles(server.pid)! <= usual + 2, {
         seen: () => openFiles(server.pid),

@@ -8,6 +8,7 @@ import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { startServer, TestClient } from "../support/server.ts";
 import { certificate } from "../support/tls.ts";
 import { until, within } from "../support/wait.ts";
+import { replies } from "../../lib/protocol/replies.ts";
 
 Deno.test("SmtpServer takes a message and keeps it", async () => {
   const store = new MemoryStore();
@@ -20,7 +21,7 @@ Deno.test("SmtpServer takes a message and keeps it", async () => {
     ["RCPT TO:<c@d.test>", "250 2.1.5"],
     ["DATA", "354"],
     ["Subject: x\r\n\r\n..dot\r\n.", "250 2.0.0 Message accepted as "],
-    ["QUIT", "221 2.0.0 Bye"],
+    ["QUIT", "221 2.0.0"],
   );
   assertEquals(await client.rest(), "");
   const message = await within(store.next(), "the message");
@@ -83,8 +84,8 @@ Deno.test("SmtpServer refuses recipients outside its domains", async () => {
     ["MAIL FROM:<a@b>", "250"],
     ["RCPT TO:<a@example.COM>", "250 2.1.5"],
     ["RCPT TO:<postmaster>", "250 2.1.5"],
-    ["RCPT TO:<a@example.org>", "550 5.7.1 Relaying denied"],
-    ["RCPT TO:<a@sub.example.com>", "550 5.7.1 Relaying denied"],
+    ["RCPT TO:<a@example.org>", "550 5.7.1"],
+    ["RCPT TO:<a@sub.example.com>", "550 5.7.1"],
     ["RCPT TO:<a%example.org@example.com>", "250 2.1.5"],
     ['RCPT TO:<"a@example.org"@example.com>', "250 2.1.5"],
   );
@@ -129,7 +130,7 @@ Deno.test("SmtpServer delays nobody else for a slow handler", async () => {
   await quick.envelope();
   assert((await quick.data("x")).startsWith("250 2.0.0"));
   gate.resolve();
-  assertEquals(await slow.reply(), "250 2.1.0 Sender OK");
+  assertEquals(await slow.reply(), String(replies.senderOk));
 });
 
 Deno.test("SmtpServer goes on when every handler throws", async () => {

@@ -29,6 +29,7 @@ import {
   plainResponse,
   type TlsClient,
 } from "../support/tls.ts";
+import { replies } from "../../lib/protocol/replies.ts";
 
 const SECRET = "correct horse";
 const accounts = new AccountList({ ann: SECRET });
@@ -367,7 +368,7 @@ for (const [way, connect] of Object.entries(WAYS)) {
         ...right,
         ...(mechanism.endsWith("PLUS") ? { certificate: own } : {}),
       });
-      assertEquals(reply, "235 2.7.0 Authentication successful", mechanism);
+      assertEquals(reply, String(replies.authenticated), mechanism);
       await client.expect(ENVELOPE);
     }
     assertEquals(seen, PASSWORD_MECHANISMS.map(() => "ann"));

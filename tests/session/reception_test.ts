@@ -7,6 +7,7 @@ import { type MessageStore, StoreError } from "../../lib/message/store.ts";
 import { namesIn, temporaryFolder } from "../support/store_message.ts";
 import { openSession, type SessionInit } from "../support/server.ts";
 import { within } from "../support/wait.ts";
+import { replies } from "../../lib/protocol/replies.ts";
 
 const BODY = "Subject: old\r\nX-A: 1\r\n\r\nHello\r\n";
 
@@ -264,7 +265,7 @@ Deno.test("Reception refuses for the time being when it cannot write", async () 
   await it.client.envelope();
   assertEquals(
     await it.client.data("x".repeat(200_000)),
-    "452 4.3.1 Insufficient system storage",
+    String(replies.storageFull),
   );
   await it.client.expect(["NOOP", "250"]);
   assertEquals(it.records.filter((it) => it.level === "error").length, 1);

@@ -16,6 +16,7 @@ import {
   secure,
 } from "../support/tls.ts";
 import { until } from "../support/wait.ts";
+import { replies } from "../../lib/protocol/replies.ts";
 
 const accounts = new AccountList({ ann: "secret" });
 const LOGIN = `AUTH PLAIN ${plainResponse("ann", "secret")}`;
@@ -62,7 +63,7 @@ for (const [name, injected] of Object.entries(INJECTED)) {
     await plain.reply();
     await plain.expect(["EHLO client.test", "250"]);
     await plain.send(`STARTTLS\r\n${injected}`);
-    assertEquals(await plain.reply(), "220 2.0.0 Ready to start TLS");
+    assertEquals(await plain.reply(), String(replies.startTls));
     using secured = await secure(transport);
     const { client } = secured;
     // The first reply is that to the first command within TLS.

@@ -326,7 +326,7 @@ export const ENVELOPE = `
   C: HELO client.test
   S: 250 mx.test
   C: MAIL FROM:<a@b.test>
-  S: 250 2.1.0 Sender OK
+  S: 250 2.1.0 ...
   C: RCPT TO:<c@d.test>
-  S: 250 2.1.5 Recipient OK
+  S: 250 2.1.5 ...
 `;

@@ -28,9 +28,9 @@ const GREETED = `
 
 const MESSAGE = `
   C: MAIL FROM:<me@client.example>
-  S: 250 2.1.0 Sender OK
+  S: 250 2.1.0 ...
   C: RCPT TO:<you@example.com>
-  S: 250 2.1.5 Recipient OK
+  S: 250 2.1.5 ...
   C: DATA
   S: 354 ...
   C: Subject: hello
@@ -79,7 +79,7 @@ Deno.test("startTestServer() takes the options of SmtpServer", async () => {
     C: MAIL FROM:<>
     S: 250
     C: RCPT TO:<you@elsewhere.example>
-    S: 550 5.7.1 Relaying denied
+    S: 550 5.7.1 ...
   `);
 });
 
@@ -353,7 +353,7 @@ Deno.test("ScriptedClient.script() sends client lines that follow each other at 
     C: RSET
 
     C: QUIT
-    S: 250 2.1.0 Sender OK
+    S: 250 2.1.0 ...
     S: 250 2.1.5 ...
     S: 250
     S: 221...

@@ -9,6 +9,7 @@ import {
 } from "../../support/dialogue.ts";
 import { pieces, rounds, seeded, single } from "../../support/random.ts";
 import { bytesOf } from "../../support/bytes.ts";
+import { replies } from "../../../lib/protocol/replies.ts";
 
 type Random = (limit: number) => number;
 
@@ -171,6 +172,6 @@ Deno.test("ServerProtocol keeps no octet of a body", () => {
   driver.feed("\r\n.\r\n");
   assertEquals(
     driver.take().at(-1),
-    "552 5.3.4 Message exceeds the size limit",
+    String(replies.tooLarge),
   );
 });
