@@ -1,3 +1,8 @@
+/**
+ * Eight-bit content for servers without 8BITMIME: RFC 6152 section 3, encodings
+ * of RFC 2045 sections 6.7 and 6.8.
+ */
+
 import { assert, assertEquals } from "@std/assert";
 import {
   Base64Encoder,

@@ -1,3 +1,8 @@
+/**
+ * `SmtpClient`: opening, EHLO or HELO, STARTTLS, AUTH, sending and the end of a
+ * session (RFC 5321 sections 3.1 to 3.3 and 3.8).
+ */
+
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { SmtpClient } from "../../lib/client/client.ts";
 import { SmtpClientError } from "../../lib/client/error.ts";

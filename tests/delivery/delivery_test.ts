@@ -1,3 +1,8 @@
+/**
+ * `Delivery`: MX order, fail-over, null MX, loops and outcomes of each
+ * recipient (RFC 5321 sections 5 and 6.3, RFC 7505).
+ */
+
 import { assert, assertEquals } from "@std/assert";
 import type { DnsOutcome, MxOutcome } from "../../lib/dns/outcome.ts";
 import { Address } from "../../lib/protocol/address.ts";

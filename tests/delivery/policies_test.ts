@@ -1,3 +1,8 @@
+/**
+ * Outcomes of a failure, MX order with seeded shuffling, memory of hosts and
+ * TLS policy (RFC 5321 sections 4.2.1 and 5.1).
+ */
+
 import { BrokenTlsMemory } from "../../lib/delivery/host_memory.ts";
 import type { Failure } from "../../lib/client/error.ts";
 import { assert, assertEquals } from "@std/assert";

@@ -1,3 +1,8 @@
+/**
+ * `DnsClient`: MX, address, PTR and TXT look-ups and what they mean for mail
+ * (RFC 5321 section 5.1, RFC 7505).
+ */
+
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { DnsConfirm } from "../../lib/dns/confirm.ts";
 import { DnsClient, type DnsClientOptions } from "../../lib/dns/client.ts";

@@ -1,3 +1,8 @@
+/**
+ * Domain names for DNS: labels, lengths and reverse names (RFC 1035 section
+ * 2.3.4, RFC 3596 section 2.5).
+ */
+
 import { assertEquals } from "@std/assert";
 import { normalizeName, pointerName } from "../../lib/dns/name.ts";
 import { seeded } from "../support/random.ts";

@@ -1,3 +1,8 @@
+/**
+ * DNS packets: the question, the response code, and answers that are none (RFC
+ * 1035 section 4.1, RFC 2308).
+ */
+
 import { assertEquals } from "@std/assert";
 import { encodeQuestion, readVerdict } from "../../lib/dns/verdict.ts";
 import { seeded } from "../support/random.ts";

@@ -1,3 +1,8 @@
+/**
+ * Which recipients a notification is about, and to which address it goes:
+ * NOTIFY, RET, ENVID, ORCPT (RFC 3461 sections 4 and 6).
+ */
+
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { MemorySpool } from "../../lib/spool/memory_spool.ts";
 import { Notifier } from "../../lib/dsn/sender.ts";

@@ -1,3 +1,8 @@
+/**
+ * `NodeTransport` and TLS over it: data, close_notify, errors (RFC 8446 section
+ * 6.1).
+ */
+
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createServer, type Socket } from "node:net";
 import { NodeTransport } from "../../lib/net/node_transport.ts";

@@ -1,3 +1,5 @@
+/** STARTTLS upgrades against OpenSSL, in both roles (RFC 3207). */
+
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import {
   upgradeClient,

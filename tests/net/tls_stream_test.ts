@@ -1,3 +1,7 @@
+/**
+ * A transport as the stream below TLS: order of reads and writes, and the end.
+ */
+
 import { assertEquals, assertRejects } from "@std/assert";
 import { TransportStream } from "../../lib/net/tls_stream.ts";
 import { upgradeClient, upgradeServer } from "../../lib/net/tls_upgrade.ts";

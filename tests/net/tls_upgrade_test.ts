@@ -1,3 +1,8 @@
+/**
+ * STARTTLS upgrades: handshake, time limit, certificates of both sides, no
+ * clear text after them (RFC 3207 sections 4 to 6).
+ */
+
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { upgradeClient, upgradeServer } from "../../lib/net/tls_upgrade.ts";
 import type { Transport } from "../../lib/net/transport.ts";

@@ -1,3 +1,8 @@
+/**
+ * Paths and mailboxes: RFC 5321 sections 4.1.2, 4.1.3 and 4.5.3.1, RFC 6531
+ * section 3.3.
+ */
+
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   Address,

@@ -1,3 +1,8 @@
+/**
+ * The block scanner of content gives the same result as the plain decoder (RFC
+ * 5321 sections 2.3.8 and 4.5.2).
+ */
+
 import { assert, assertEquals } from "@std/assert";
 import {
   type BareNewlinePolicy,

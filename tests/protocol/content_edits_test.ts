@@ -1,3 +1,8 @@
+/**
+ * Changes of the header while content passes: fields removed, added, and
+ * completed on submission (RFC 6409 section 8).
+ */
+
 import { assertEquals, assertStrictEquals } from "@std/assert";
 import {
   FieldFilter,

@@ -1,3 +1,8 @@
+/**
+ * DATA content: transparency, the end of data and bare line ends, however it is
+ * cut (RFC 5321 sections 2.3.8, 4.1.1.4 and 4.5.2).
+ */
+
 import { assert, assertEquals } from "@std/assert";
 import {
   type BareNewlinePolicy,

@@ -1,3 +1,8 @@
+/**
+ * DATA and BDAT content as it is sent: transparency and strict line ends (RFC
+ * 5321 sections 2.3.8 and 4.5.2, RFC 3030).
+ */
+
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { DataEncoder } from "../../lib/protocol/data_encoder.ts";
 import { pieces, seededFraction, waysToCut } from "../support/random.ts";

@@ -1,3 +1,7 @@
+/**
+ * Header fields of a message: RFC 5322 section 2.2, decoded words of RFC 2047.
+ */
+
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { findHeaderEnd, MessageHeaders } from "../../lib/protocol/headers.ts";
 import { utf8 } from "../support/bytes.ts";

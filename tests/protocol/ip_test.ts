@@ -1,3 +1,8 @@
+/**
+ * IP addresses: text forms, address literals and reverse names (RFC 5952, RFC
+ * 5321 section 4.1.3).
+ */
+
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   addressLiteral,

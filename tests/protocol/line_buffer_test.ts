@@ -1,3 +1,8 @@
+/**
+ * Lines out of reads that are cut anywhere: CRLF alone ends a line (RFC 5321
+ * section 2.3.8).
+ */
+
 import { assert, assertEquals } from "@std/assert";
 import { LineBuffer, type LineStatus } from "../../lib/protocol/line_buffer.ts";
 import { pieces, seeded, waysToCut } from "../support/random.ts";

@@ -1,3 +1,8 @@
+/**
+ * MIME fields and encoded words of a header (RFC 2045 section 5.1, RFC 2047
+ * sections 4 and 5, RFC 5322 section 2.2.3).
+ */
+
 import { assertEquals } from "@std/assert";
 import { encodeField } from "../../lib/protocol/header_encoding.ts";
 import { foldLongLines } from "../../lib/protocol/folding.ts";

@@ -1,3 +1,5 @@
+/** The text scanner finds what the plain search finds. */
+
 import { assert, assertEquals } from "@std/assert";
 import { TextScanner } from "../../lib/protocol/body_scanner.ts";
 import { seeded } from "../support/random.ts";

@@ -1,3 +1,5 @@
+/** xtext (RFC 3461 section 4). */
+
 import { assertEquals } from "@std/assert";
 import { decodeXtext, encodeXtext } from "../../lib/protocol/xtext.ts";
 import { randomText, seeded } from "../support/random.ts";

@@ -1,3 +1,8 @@
+/**
+ * Order and fairness of deliveries: destinations in turn, within the limits;
+ * the heap of times to wake.
+ */
+
 import { assert, assertEquals } from "@std/assert";
 import { DEFAULT_WINDOW } from "../../lib/queue/destination.ts";
 import { Dispatcher, Fifo, type Work } from "../../lib/queue/dispatcher.ts";

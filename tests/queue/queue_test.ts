@@ -1,3 +1,8 @@
+/**
+ * `RelayQueue`: attempts, retries, expiry, notifications and restarts (RFC 5321
+ * section 4.5.4).
+ */
+
 import {
   assert,
   assertEquals,

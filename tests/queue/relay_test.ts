@@ -1,3 +1,8 @@
+/**
+ * `Relays` and `Relay`: what a program sees of a queued message, and what it
+ * can do with it.
+ */
+
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { MemorySpool } from "../../lib/spool/memory_spool.ts";
 import { RetrySchedule } from "../../lib/queue/schedule.ts";

@@ -1,3 +1,5 @@
+/** Channel bindings: tls-server-end-point (RFC 5929 section 4). */
+
 import { assertEquals } from "@std/assert";
 import { decodeBase64Strict } from "../../lib/sasl/encoding.ts";
 import { tlsServerEndPoint } from "../../lib/sasl/channel_binding.ts";

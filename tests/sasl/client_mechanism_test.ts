@@ -1,3 +1,8 @@
+/**
+ * Mechanisms of the client: the choice of one, and its messages (RFC 4616, RFC
+ * 2195, RFC 5802, RFC 7628).
+ */
+
 import {
   assertEquals,
   assertNotEquals,

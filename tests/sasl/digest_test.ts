@@ -1,3 +1,8 @@
+/**
+ * Digests, HMAC, PBKDF2 and the comparison of secrets (RFC 2104, RFC 8018
+ * section 5.2).
+ */
+
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import {
   digest,

@@ -1,3 +1,8 @@
+/**
+ * Base64 as AUTH has it: strict (RFC 4648 sections 3 and 4, RFC 4954 section
+ * 4).
+ */
+
 import { assertEquals } from "@std/assert";
 import { decodeBase64Strict, encodeBase64 } from "../../lib/sasl/encoding.ts";
 import { seededFraction } from "../support/random.ts";

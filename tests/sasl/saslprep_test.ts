@@ -1,3 +1,5 @@
+/** SASLprep (RFC 4013, RFC 3454). */
+
 import { assertEquals } from "@std/assert";
 import { saslPrep } from "../../lib/sasl/saslprep.ts";
 import { python } from "../support/sasl_dialogue.ts";

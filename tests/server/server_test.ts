@@ -1,3 +1,8 @@
+/**
+ * `SmtpServer`: start, listeners, limits, sessions, stop (RFC 5321 section 3.8
+ * for the 421 of a stop).
+ */
+
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { LogRecord } from "../../lib/log.ts";
 import { AccountList } from "../../lib/sasl/accounts.ts";

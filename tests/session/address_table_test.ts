@@ -1,3 +1,5 @@
+/** Counts of addresses in memory that threads share. */
+
 import { assert, assertEquals } from "@std/assert";
 import {
   addressMemory,

@@ -1,3 +1,5 @@
+/** AUTH in a session: mechanisms, handlers, failures and delays (RFC 4954). */
+
 import { assert, assertEquals, assertFalse, assertMatch } from "@std/assert";
 import { SmtpError, SmtpReply } from "../../lib/protocol/reply.ts";
 import type { LogRecord } from "../../lib/log.ts";

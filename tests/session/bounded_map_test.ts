@@ -1,3 +1,5 @@
+/** The map that keeps a bounded number of keys. */
+
 import { assert, assertEquals } from "@std/assert";
 import { heapInUse } from "../support/memory.ts";
 import { BoundedMap } from "../../lib/session/login_guard.ts";

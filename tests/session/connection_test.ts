@@ -1,3 +1,8 @@
+/**
+ * A session over a connection: ends of every kind, states, handlers' calls in
+ * order (RFC 5321 sections 3.8 and 4.1.1.5).
+ */
+
 import { assertEquals } from "@std/assert";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
 import type { Transport } from "../../lib/net/transport.ts";

@@ -1,3 +1,5 @@
+/** Handlers: what each may answer, and what the client is told then. */
+
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { SmtpError, SmtpReply } from "../../lib/protocol/reply.ts";
 import { AccountList } from "../../lib/sasl/accounts.ts";

@@ -1,3 +1,8 @@
+/**
+ * The header of a message before it is taken: the limit of `onHeaders`, and
+ * silent verdicts.
+ */
+
 import { assertEquals } from "@std/assert";
 import { SILENT_ALLOW, SILENT_DENY } from "../../lib/session/handlers.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";

@@ -1,3 +1,7 @@
+/**
+ * Guessing of passwords: slow by account and by address, and bounded in memory.
+ */
+
 import { assert, assertEquals } from "@std/assert";
 import {
   type LoginAttempt,

@@ -1,3 +1,7 @@
+/**
+ * A message as it comes in: streams, stores, refusals and what is left behind.
+ */
+
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { SmtpError, SmtpReply } from "../../lib/protocol/reply.ts";
 import type { Message } from "../../lib/message/message.ts";

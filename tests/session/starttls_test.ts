@@ -1,3 +1,5 @@
+/** STARTTLS in a session: RFC 3207 sections 4 and 4.2. */
+
 import { assert, assertEquals } from "@std/assert";
 import type { LogRecord } from "../../lib/log.ts";
 import { AccountList } from "../../lib/sasl/accounts.ts";

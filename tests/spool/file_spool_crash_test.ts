@@ -1,3 +1,8 @@
+/**
+ * The promises of `FileSpool` at a loss of power at any moment: what was added
+ * is found again.
+ */
+
 import { assert, assertEquals } from "@std/assert";
 import { FileSpool } from "../../lib/spool/file_spool.ts";
 import { RelayQueue } from "../../lib/queue/queue.ts";

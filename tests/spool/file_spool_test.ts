@@ -1,3 +1,5 @@
+/** `FileSpool`: messages and progress over restarts, control, damaged files. */
+
 import {
   assert,
   assertEquals,

@@ -1,3 +1,5 @@
+/** A queue that is killed loses nothing that it has accepted. */
+
 import { assert } from "@std/assert";
 import { FileSpool } from "../../lib/spool/file_spool.ts";
 import { fileURLToPath } from "node:url";

@@ -1,3 +1,5 @@
+/** Messages that share a file: written together, let go one by one. */
+
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { FileSpool } from "../../lib/spool/file_spool.ts";
 import { sharedCount, sharedName } from "../../lib/spool/record.ts";

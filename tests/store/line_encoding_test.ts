@@ -1,3 +1,5 @@
+/** Line ends of stored content, mbox quoting included, however it is cut. */
+
 import { assertEquals } from "@std/assert";
 import { FromQuoter, LineFeedEncoder } from "../../lib/store/line_encoding.ts";
 import { seededFraction } from "../support/random.ts";

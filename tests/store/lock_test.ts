@@ -1,3 +1,5 @@
+/** Locks of mailboxes: dot locks, stale ones, and two processes. */
+
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import process from "node:process";
 import { lockOptions, takeDotLock } from "../../lib/store/lock.ts";

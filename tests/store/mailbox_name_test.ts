@@ -1,3 +1,5 @@
+/** Names of mailboxes from addresses: safe as file names, and no two alike. */
+
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { Address } from "../../lib/protocol/address.ts";
 import { mailboxName, safeComponent } from "../../lib/store/mailbox_name.ts";

@@ -330,3 +330,20 @@ export const ENVELOPE = `
   C: RCPT TO:<c@d.test>
   S: 250 2.1.5 ...
 `;
+
+/** The lines of a session that has said HELO, with their replies. */
+export const GREETED = `
+  S: 220 mx.test ESMTP ready
+  C: HELO client.test
+  S: 250 mx.test
+`;
+
+/** A test: its name, its script, what differs from the default. */
+export type Dialogue = [name: string, script: string, options?: PlayOptions];
+
+/** Registers a test for each dialogue with the receiving machine. */
+export function testDialogues(dialogues: readonly Dialogue[]): void {
+  for (const [name, script, options] of dialogues) {
+    Deno.test(`ServerProtocol ${name}`, () => play(script, options));
+  }
+}

@@ -1,3 +1,8 @@
+/**
+ * The ring in shared memory: entries in order, with and without a second
+ * thread.
+ */
+
 import { assert, assertEquals } from "@std/assert";
 import { Ring, type RingEntry, ringMemory } from "../../lib/threads/ring.ts";
 import { rounds, seeded } from "../support/random.ts";

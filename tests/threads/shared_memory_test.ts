@@ -1,3 +1,5 @@
+/** The port between threads: batches in order, by memory or by message. */
+
 import { assertEquals } from "@std/assert";
 import type { Batch } from "../../lib/threads/channel.ts";
 import {

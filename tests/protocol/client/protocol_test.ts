@@ -1,3 +1,8 @@
+/**
+ * The sending machine: order of commands, pipelining, BDAT and LMTP (RFC 5321
+ * section 4.1.4, RFC 2920, RFC 3030, RFC 2033).
+ */
+
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { ClientProtocol } from "../../../lib/protocol/client/protocol.ts";
 import type { ClientEnvelope } from "../../../lib/protocol/client/transaction.ts";

@@ -1,3 +1,8 @@
+/**
+ * Replies as the client reads them: RFC 5321 sections 4.2 and 4.5.3.1.5, RFC
+ * 2034.
+ */
+
 import { assert, assertEquals } from "@std/assert";
 import { ReplyReader } from "../../../lib/protocol/client/replies.ts";
 import { seededFraction, waysToCut } from "../../support/random.ts";

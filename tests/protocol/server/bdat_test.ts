@@ -1,3 +1,8 @@
+/**
+ * BDAT: chunks, LAST, refused chunks and the envelope after them (RFC 3030
+ * sections 2 to 4).
+ */
+
 import { assertEquals } from "@std/assert";
 import { replies } from "../../../lib/protocol/replies.ts";
 import { SmtpReply } from "../../../lib/protocol/reply.ts";

@@ -1,3 +1,8 @@
+/**
+ * Random dialogues, however they are cut: well-formed replies, one result,
+ * bounded memory (RFC 5321 sections 4.2 and 4.5.3).
+ */
+
 import { assert, assertEquals } from "@std/assert";
 import type { Verdict } from "../../../lib/protocol/server/effects.ts";
 import { SmtpReply } from "../../../lib/protocol/reply.ts";

@@ -1,3 +1,5 @@
+/** LMTP: LHLO, and one reply for each recipient (RFC 2033 section 4). */
+
 import { assertEquals } from "@std/assert";
 import { SmtpReply } from "../../../lib/protocol/reply.ts";
 import { Driver, play, type PlayOptions } from "../../support/dialogue.ts";

@@ -1,3 +1,8 @@
+/**
+ * Order of commands: what is refused in which phase, as a table (RFC 5321
+ * section 4.1.4).
+ */
+
 import { assertEquals } from "@std/assert";
 import { replies } from "../../../lib/protocol/replies.ts";
 import { refuseOutOfOrder } from "../../../lib/protocol/server/state.ts";

@@ -1,3 +1,8 @@
+/**
+ * The receiving machine: effects, answers and each verdict's reply and phase
+ * (RFC 5321 section 4.3).
+ */
+
 import { assertEquals, assertThrows } from "@std/assert";
 import { replies } from "../../../lib/protocol/replies.ts";
 import { SmtpReply } from "../../../lib/protocol/reply.ts";

@@ -1,3 +1,5 @@
+/** Verdicts without a reply of their own, where a handler has spoken itself. */
+
 import { assertEquals } from "@std/assert";
 import { replies } from "../../../lib/protocol/replies.ts";
 import type { Verdict } from "../../../lib/protocol/server/effects.ts";
