@@ -48,7 +48,7 @@ function failOver(
 }
 
 Deno.test("DnsClient asks the next server when one keeps silent", async () => {
-  const { dns, asked } = failOver(SERVERS.slice(0, 2), { timeoutMs: 600 });
+  const { dns, asked } = failOver(SERVERS.slice(0, 2), { timeoutMs: 1800 });
   assertEquals(await dns.a("a.example"), FOUND);
   const order = SERVERS.map((server) => `A a.example. @${server}`);
   assertEquals(asked, order);
@@ -57,13 +57,17 @@ Deno.test("DnsClient asks the next server when one keeps silent", async () => {
 });
 
 Deno.test("DnsClient asks the next server when one cannot be asked", async () => {
-  const { dns, asked } = failOver([], { broken: [SERVERS[0]!] });
+  const { dns, asked } = failOver([], {
+    broken: [SERVERS[0]!],
+    timeoutMs: 60_000,
+  });
   assertEquals(await dns.a("a.example"), FOUND);
   assertEquals(asked.length, 2);
 });
 
 Deno.test("DnsClient asks the next server when one fails", async () => {
   const { dns } = failOver([], {
+    timeoutMs: 60_000,
     confirm: (_question, { server }) =>
       Promise.resolve(
         server.address === "192.0.2.3"

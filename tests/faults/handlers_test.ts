@@ -123,7 +123,7 @@ Deno.test("a store that answers when nobody waits any more does no harm", async 
   const kept = new MemoryStore();
   let saves = 0;
   await using server = await startServer({
-    limits: { handlerTimeoutMs: 40 },
+    limits: { handlerTimeoutMs: 1500 },
     log: (record) => records.push(record),
     store: {
       kind: "slow",

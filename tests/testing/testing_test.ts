@@ -363,7 +363,7 @@ Deno.test("ScriptedClient.script() sends client lines that follow each other at 
 
 Deno.test("ScriptedClient.script() shows the dialogue and the difference", async () => {
   await using session = await connectInMemory({
-    replyTimeoutMs: 50,
+    replyTimeoutMs: 1000,
   });
   const { message } = await assertRejects(
     () =>
