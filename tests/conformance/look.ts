@@ -5,13 +5,13 @@
 
 import { Certificate } from "../../lib/tls/certificate.ts";
 import type { Peer } from "../peers/peers.ts";
-import { TemporaryFolder } from "../support/interop/server.ts";
 import { commandRows } from "./command_rows.ts";
 import { connectionRows } from "./connection_rows.ts";
 import { contentRows } from "./content_rows.ts";
 import { envelopeRows } from "./envelope_rows.ts";
 import type { Finding, Row, Subject } from "./row.ts";
 import { textOf } from "../support/bytes.ts";
+import { TestFolder } from "../support/cli.ts";
 
 /** All rows, in the order of the table. */
 export const rows: readonly Row[] = [
@@ -29,7 +29,7 @@ export async function lookAt(
   peer: Peer,
   options: { timed: boolean },
 ): Promise<(Finding | undefined)[]> {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const mail = `${folder.path}/mail`;
   const home = `${folder.path}/home`;
   for (const path of [mail, home]) await Deno.mkdir(path);

@@ -8,10 +8,10 @@ import {
   InteropServer,
   readFolder,
   readMaildir,
-  TemporaryFolder,
 } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 import { bytesOf } from "../support/bytes.ts";
+import { TestFolder } from "../support/cli.ts";
 
 const ENVELOPE = ["--mail-from", "sender@example.org"];
 
@@ -20,7 +20,7 @@ function recipients(...names: string[]): string[] {
 }
 
 Deno.test("curl uploads a file", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start(["--store", "file:eml"], {
     cwd,
@@ -42,7 +42,7 @@ Deno.test("curl uploads a file", async () => {
 });
 
 Deno.test("curl uploads a file whose lines end with LF", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start(["--store", "file:eml"], {
     cwd,
@@ -65,7 +65,7 @@ Deno.test("curl uploads a file whose lines end with LF", async () => {
 });
 
 Deno.test("curl sends 5 MB from a pipe to several recipients", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start([], { cwd });
   const message = bigMessage("curl pipe", 5_000_000);
@@ -86,7 +86,7 @@ Deno.test("curl sends 5 MB from a pipe to several recipients", async () => {
 });
 
 Deno.test("curl sends two messages over one connection", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start([], { cwd });
   const message = awkwardMessage("curl twice");
@@ -107,7 +107,7 @@ Deno.test("curl sends two messages over one connection", async () => {
 });
 
 Deno.test("curl speaks TLS from the first byte and by STARTTLS", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start(["--self-signed"], {
     cwd,

@@ -14,10 +14,10 @@ import {
   awkwardMessage,
   InteropServer,
   readMbox,
-  TemporaryFolder,
 } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 import { bytesOf } from "../support/bytes.ts";
+import { TestFolder } from "../support/cli.ts";
 
 const USER = "user@example.com";
 
@@ -40,7 +40,7 @@ function dovecotMessage(subject: string): string {
 
 for (const kind of ["maildir", "mbox"]) {
   Deno.test(`doveadm fetches what the ${kind} store wrote`, async () => {
-    await using folder = await TemporaryFolder.create();
+    await using folder = await TestFolder.create();
     const cwd = folder.path;
     await using server = await InteropServer.start(
       ["--store", `${kind}:mail`],
@@ -96,7 +96,7 @@ async function removeSome(
 
 Deno.test("POP3 sessions of Dovecot remove from the mailbox that the server appends to", async () => {
   const count = 200;
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   const mailbox = `${cwd}/mail/${USER}`;
   await Deno.mkdir(`${cwd}/mail`);

@@ -7,13 +7,13 @@ import {
   InteropServer,
   readMaildir,
   readMbox,
-  TemporaryFolder,
 } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 import { bytesOf } from "../support/bytes.ts";
+import { TestFolder } from "../support/cli.ts";
 
 Deno.test("msmtp sends what it is given", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start([], { cwd });
   const message = awkwardMessage("msmtp");
@@ -34,7 +34,7 @@ Deno.test("msmtp sends what it is given", async () => {
 });
 
 Deno.test("msmtp logs in by CRAM-MD5 and SCRAM-SHA-256", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start(
     ["--self-signed", "--user", "alice:open sesame"],
@@ -66,7 +66,7 @@ Deno.test("msmtp logs in by CRAM-MD5 and SCRAM-SHA-256", async () => {
 });
 
 Deno.test("s-nail sends into one mailbox file", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start(
     ["--store", "mbox:all.mbox"],

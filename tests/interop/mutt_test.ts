@@ -6,10 +6,10 @@ import {
   awkwardMessage,
   InteropServer,
   readMaildir,
-  TemporaryFolder,
 } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 import { bytesOf } from "../support/bytes.ts";
+import { TestFolder } from "../support/cli.ts";
 
 /** mutt without questions, which then copies all messages to `target` and leaves. */
 function configuration(folder: string, target: string): string {
@@ -23,7 +23,7 @@ push "<tag-pattern>~A<enter><tag-prefix><copy-message>${target}<enter><exit>"
 }
 
 Deno.test("mutt reads the Maildir", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start([], { cwd });
   const sent = ["one", "two", "three"].map((name) => awkwardMessage(name));

@@ -6,11 +6,11 @@ import {
   InteropServer,
   readMaildir,
   runNode,
-  TemporaryFolder,
 } from "../support/interop/server.ts";
+import { TestFolder } from "../support/cli.ts";
 
 Deno.test("nodemailer sends 40 messages over four connections", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start([], { cwd });
   const { stdout } = await runNode("nodemailer_peer.cjs", [

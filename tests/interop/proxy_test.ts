@@ -6,14 +6,11 @@ import {
   assertNotMatch,
   assertStringIncludes,
 } from "@std/assert";
-import {
-  InteropServer,
-  readMaildir,
-  TemporaryFolder,
-} from "../support/interop/server.ts";
+import { InteropServer, readMaildir } from "../support/interop/server.ts";
 import { BackgroundProcess, run } from "../support/process.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
 import { freePort } from "../support/interop/relay_peers.ts";
+import { TestFolder } from "../support/cli.ts";
 
 /** Writes into each message what its session knows of the proxy. */
 const HANDLERS = `
@@ -55,7 +52,7 @@ async function onlyMessage(cwd: string): Promise<string> {
 
 for (const way of ["v1", "v2"] as const) {
   Deno.test(`HAProxy tells the client by PROXY ${way}`, async () => {
-    await using folder = await TemporaryFolder.create();
+    await using folder = await TestFolder.create();
     const cwd = folder.path;
     await using server = await start(cwd);
     await using proxy = await startHaProxy({ folder: cwd, port: server.port });
@@ -75,7 +72,7 @@ for (const way of ["v1", "v2"] as const) {
 }
 
 Deno.test("HAProxy ends TLS and tells of it, with a checksum", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await start(cwd);
   await using proxy = await startHaProxy({ folder: cwd, port: server.port });
@@ -116,7 +113,7 @@ const SWAKS: [name: string, flags: string[], want: string][] = [
 
 for (const [name, flags, want] of SWAKS) {
   Deno.test(`swaks tells the client by PROXY version ${name}`, async () => {
-    await using folder = await TemporaryFolder.create();
+    await using folder = await TestFolder.create();
     const cwd = folder.path;
     await using server = await start(cwd);
     const destination = want.includes("IPv6") ? "2001:db8::2" : "192.0.2.2";
@@ -132,7 +129,7 @@ for (const [name, flags, want] of SWAKS) {
 }
 
 Deno.test("swaks gets no word after a malformed PROXY header", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await start(cwd);
   const { code, stdout } = await run("swaks", [

@@ -1,12 +1,9 @@
 /** Postfix's smtp-source into two threads: nothing lost, nothing mixed, both at work. */
 
 import { assertEquals } from "@std/assert";
-import {
-  InteropServer,
-  readMaildir,
-  TemporaryFolder,
-} from "../support/interop/server.ts";
+import { InteropServer, readMaildir } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
+import { TestFolder } from "../support/cli.ts";
 
 const COUNT = 2_000;
 
@@ -32,7 +29,7 @@ function assertWhole(texts: readonly string[], count: number): void {
 }
 
 Deno.test("smtp-source sends 2,000 messages into the Maildirs of two threads", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start(
     ["--quiet", "--threads", "2"],
@@ -43,7 +40,7 @@ Deno.test("smtp-source sends 2,000 messages into the Maildirs of two threads", a
 });
 
 Deno.test("smtp-source sends 500 messages into one mailbox file of two threads", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start(
     ["--quiet", "--threads", "2", "--store", "mbox:all.mbox"],

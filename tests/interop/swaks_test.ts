@@ -7,10 +7,10 @@ import {
   bigMessage,
   InteropServer,
   readMaildir,
-  TemporaryFolder,
 } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 import { bytesOf } from "../support/bytes.ts";
+import { TestFolder } from "../support/cli.ts";
 
 interface Sending {
   readonly port: number;
@@ -36,7 +36,7 @@ async function swaks(sending: Sending): Promise<string> {
 }
 
 Deno.test("swaks sends a message", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start([], { cwd });
   const message = awkwardMessage("swaks plain");
@@ -51,7 +51,7 @@ Deno.test("swaks sends a message", async () => {
 });
 
 Deno.test("swaks sends 5 MB", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start([], { cwd });
   const message = bigMessage("swaks big", 5_000_000);
@@ -65,7 +65,7 @@ Deno.test("swaks sends 5 MB", async () => {
 });
 
 Deno.test("swaks sends to 100 recipients in a pipeline", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start([], { cwd });
   const message = awkwardMessage("swaks many");
@@ -94,7 +94,7 @@ Deno.test("swaks sends to 100 recipients in a pipeline", async () => {
 });
 
 Deno.test("swaks sends by LMTP and gets one reply a recipient", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start([], {
     cwd,
@@ -123,7 +123,7 @@ Deno.test("swaks sends by LMTP and gets one reply a recipient", async () => {
 
 for (const mechanism of ["PLAIN", "LOGIN", "CRAM-MD5"]) {
   Deno.test(`swaks logs in by ${mechanism} after STARTTLS`, async () => {
-    await using folder = await TemporaryFolder.create();
+    await using folder = await TestFolder.create();
     const cwd = folder.path;
     await using server = await InteropServer.start(
       ["--self-signed", "--user", "alice:open sesame", "--auth", "required"],

@@ -7,7 +7,6 @@
  * `deno task soak --minutes 60 --seed 1`; exit code 1 if anything is amiss.
  */
 
-import { TemporaryFolder } from "../support/interop/server.ts";
 import { Attacks } from "./attacks.ts";
 import { HostileHops, SINK } from "./hops.ts";
 import { Ledger } from "./ledger.ts";
@@ -16,6 +15,7 @@ import { type Needs, ServerProcess } from "./server_process.ts";
 import { startSink } from "./sink.ts";
 import { Waits } from "./waits.ts";
 import { seededFraction } from "../support/random.ts";
+import { TestFolder } from "../support/cli.ts";
 
 /** Clients at once. */
 const CLIENTS = 16;
@@ -293,7 +293,7 @@ function quietPort(addresses: readonly string[]): number {
 
 if (import.meta.main) {
   const { minutes, seed } = readOptions(Deno.args);
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const [own, tls] = [quietPort(["127.0.0.1"]), quietPort(["127.0.0.1"])];
   const next = quietPort([SINK, "127.0.0.1", "127.77.0.1"]);
   await using hops = await HostileHops.start(next);

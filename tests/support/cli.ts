@@ -94,9 +94,11 @@ export class TestFolder implements AsyncDisposable {
     this.path = path;
   }
 
-  /** Makes one. */
+  /** Makes one that other users may look into. */
   static async create(): Promise<TestFolder> {
-    return new TestFolder(await Deno.makeTempDir({ prefix: "smtp-cli-" }));
+    const path = await Deno.makeTempDir({ prefix: "smtp-test-" });
+    if (Deno.build.os !== "windows") await Deno.chmod(path, 0o755);
+    return new TestFolder(path);
   }
 
   /** Writes a file into it; gives its path. */

@@ -16,29 +16,6 @@ export const packageFlags: readonly string[] =
     ? []
     : [`--import-map=${new URL(".ci/std_from_npm.json", ROOT).pathname}`];
 
-/** A folder that is removed at the end. */
-export class TemporaryFolder implements AsyncDisposable {
-  /** Where it is. */
-  readonly path: string;
-
-  /** @param path Where it is */
-  constructor(path: string) {
-    this.path = path;
-  }
-
-  /** Makes one that other users may look into. */
-  static async create(): Promise<TemporaryFolder> {
-    const path = await Deno.makeTempDir({ prefix: "smtp-interop-" });
-    await Deno.chmod(path, 0o755);
-    return new TemporaryFolder(path);
-  }
-
-  /** Removes it with all that is in it. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    await Deno.remove(this.path, { recursive: true });
-  }
-}
-
 /** A running `cli.ts serve`. */
 export class InteropServer implements AsyncDisposable {
   /** The ports of the listeners, in the order of the options. */
