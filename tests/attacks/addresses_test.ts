@@ -9,9 +9,10 @@
 import { assert, assertEquals } from "@std/assert";
 import { Address } from "../../lib/protocol/address.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
-import { latin1, utf8 } from "../support/random.ts";
 import { startPair } from "../support/queue/relaying.ts";
-import { startServer, TestClient, within } from "../support/server.ts";
+import { startServer, TestClient } from "../support/server.ts";
+import { textOf, utf8 } from "../support/bytes.ts";
+import { within } from "../support/wait.ts";
 
 type Verdict = "taken" | "refused" | "not local";
 
@@ -126,7 +127,7 @@ Deno.test("SmtpServer reads an address in one way, and keeps what it was given",
   await client.expect(["EHLO client.test", "250"]);
   for (const [path, want, stored] of PATHS) {
     store.clear();
-    const line = (text: string) => latin1(utf8(text));
+    const line = (text: string) => textOf(utf8(text));
     await client.expect(["MAIL FROM:<a@b.test> SMTPUTF8", "250"]);
     const reply = await client.say(line(`RCPT TO:${path}`));
     const verdicts: Readonly<Record<string, Verdict>> = {

@@ -9,8 +9,9 @@
 import { assertEquals } from "@std/assert";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { Driver, type ProfileInit } from "../support/dialogue.ts";
-import { octets, waysToCut } from "../support/random.ts";
+import { waysToCut } from "../support/random.ts";
 import { startServer, TestClient } from "../support/server.ts";
+import { bytesOf } from "../support/bytes.ts";
 
 /** What would be run if a chunk were taken for commands. */
 const CHUNK =
@@ -25,7 +26,7 @@ function outcome(
   profile: ProfileInit = {},
 ): { readonly codes: string; readonly messages: number; readonly end: string } {
   const seen = new Set<string>();
-  for (const [, pieces] of waysToCut(octets(sent))) {
+  for (const [, pieces] of waysToCut(bytesOf(sent))) {
     const driver = new Driver({ maxSize: 0, ...profile }).feedAll(pieces);
     const lines = driver.take().filter((line) => line[3] === " ");
     seen.add(JSON.stringify({

@@ -10,7 +10,7 @@ import { setImmediate } from "node:timers";
 import { convertContent } from "../../lib/client/body_conversion.ts";
 import { ByteBudget } from "../../lib/client/message.ts";
 import { MessageHeaders } from "../../lib/protocol/headers.ts";
-import { connectClient, FakeNetwork } from "../support/client/net.ts";
+import { connectClient, FakeNetwork } from "../support/client/fake_server.ts";
 
 const MEGABYTE = 1 << 20;
 

@@ -13,9 +13,10 @@ import type { LogRecord } from "../../lib/log.ts";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
 import { makeDsn } from "../../lib/dsn/report.ts";
 import { readNotice } from "../fuzz/notice_reader.ts";
-import { latin1, utf8 } from "../support/random.ts";
 import { type Pair, startPair } from "../support/queue/relaying.ts";
-import { startServer, TestClient, until, within } from "../support/server.ts";
+import { startServer, TestClient } from "../support/server.ts";
+import { textOf, utf8 } from "../support/bytes.ts";
+import { until, within } from "../support/wait.ts";
 
 const NO_SUCH_USER = new SmtpReply(550, "Who?", { enhanced: "5.1.1" });
 
@@ -81,7 +82,7 @@ for (const [name, content] of BOMBS) {
       await send(pair, { mail: `<me@near.test> RET=${ret}`, content });
       const notice = await within(pair.nearStore.next(), "the notice");
       assert(notice.bytes.length < 70_000, `${notice.bytes.length} octets`);
-      const { returned, groups } = readNotice(latin1(notice.bytes));
+      const { returned, groups } = readNotice(textOf(notice.bytes));
       assert(returned.length <= 65_536);
       assertEquals(groups.length, 2);
     }
@@ -93,7 +94,7 @@ Deno.test("RET=FULL returns a small message whole, and another's boundary in it 
   const content = "Subject: x\r\n\r\n--=_abc--\r\ntext";
   await send(pair, { mail: "<me@near.test> RET=FULL", content });
   const notice = await within(pair.nearStore.next(), "the notice");
-  const { returned } = readNotice(latin1(notice.bytes));
+  const { returned } = readNotice(textOf(notice.bytes));
   assert(returned.endsWith(`${content}\r\n`), returned);
 });
 
@@ -116,7 +117,7 @@ Deno.test("A boundary that the sender has guessed ends no part of the notice", (
     returned: utf8(returned),
     isWhole: true,
   });
-  assertEquals(readNotice(latin1(bytes)).returned, returned);
+  assertEquals(readNotice(textOf(bytes)).returned, returned);
 });
 
 Deno.test("Nobody is sent a notice about a recipient that the session can refuse (backscatter)", async () => {
@@ -223,7 +224,7 @@ Deno.test("A thousand failed recipients make one notice, bounded by their number
   await client.data("Subject: x");
   const notice = await within(pair.nearStore.next(), "the notice");
   await until(() => isDone(pair));
-  const told = readNotice(latin1(notice.bytes)).groups.length - 1;
+  const told = readNotice(textOf(notice.bytes)).groups.length - 1;
   assert(notice.bytes.length < 1000 * (told + 1), `${notice.bytes.length}`);
   assertEquals(bouncesIn(pair.records), pair.nearStore.messages.length);
 });

@@ -10,8 +10,9 @@ import { assert, assertEquals } from "@std/assert";
 import { ClientProtocol } from "../../lib/protocol/client/protocol.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { Driver } from "../support/dialogue.ts";
-import { octets } from "../support/random.ts";
 import { startServer, TestClient } from "../support/server.ts";
+import { bytesOf } from "../support/bytes.ts";
+import { replies } from "../../lib/protocol/replies.ts";
 
 /** Bytes of one line that are enough for the server to give up. */
 const ENOUGH = 70_000;
@@ -39,7 +40,7 @@ Deno.test("ServerProtocol holds no more of a line, however it comes", () => {
       const driver = new Driver();
       let fed = 0;
       while (driver.closed === undefined && fed < 2 * ENOUGH) {
-        driver.feed(octets(flood.repeat(piece)));
+        driver.feed(bytesOf(flood.repeat(piece)));
         fed += flood.length * piece;
       }
       assertEquals(driver.closed, "errors", JSON.stringify(flood));
@@ -144,13 +145,13 @@ Deno.test("ClientProtocol gives up on a reply without an end", () => {
     const client = new ClientProtocol({ hostname: "me.test" });
     client.open();
     client.next();
-    client.receive(octets("220 x\r\n"));
+    client.receive(bytesOf("220 x\r\n"));
     let fed = 0;
     for (;;) {
       const { kind } = client.next();
       if (kind === "failed") break;
       if (kind === "write") continue;
-      client.receive(octets(flood));
+      client.receive(bytesOf(flood));
       fed += flood.length;
       assert(fed < 200_000, `${JSON.stringify(flood)}: ${fed} octets`);
     }
@@ -185,7 +186,7 @@ for (const [name, before] of REFUSED) {
     ) {
       const driver = new Driver({ maxSize });
       driver.feed(`EHLO x\r\n${before}`);
-      const piece = octets(`${"x".repeat(998)}\r\n`.repeat(100));
+      const piece = bytesOf(`${"x".repeat(998)}\r\n`.repeat(100));
       let fed = 0;
       while (driver.closed === undefined && fed < 2 * most) {
         driver.feed(piece);
@@ -195,7 +196,7 @@ for (const [name, before] of REFUSED) {
       assert(fed > maxSize && fed <= most, `${fed} octets`);
       assertEquals(
         driver.take().at(-1),
-        "421 4.7.0 No end of refused content, closing",
+        String(replies.endlessContent),
       );
     }
   });
@@ -204,7 +205,7 @@ for (const [name, before] of REFUSED) {
 Deno.test("ServerProtocol hangs up on refused chunks that come one after the other", () => {
   const driver = new Driver();
   driver.feed("EHLO x\r\n");
-  const chunk = octets(`BDAT 100000\r\n${"x".repeat(100_000)}`);
+  const chunk = bytesOf(`BDAT 100000\r\n${"x".repeat(100_000)}`);
   let chunks = 0;
   while (driver.closed === undefined && chunks < 100) {
     driver.feed(chunk);

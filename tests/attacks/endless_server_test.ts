@@ -10,8 +10,8 @@ import { SmtpClient } from "../../lib/client/client.ts";
 import { SmtpClientError } from "../../lib/client/error.ts";
 import { clientTimeouts } from "../../lib/client/session.ts";
 import { Delivery } from "../../lib/delivery/delivery.ts";
-import { octets } from "../support/client/drive.ts";
 import { ScriptedHop } from "../support/client/scripted_hop.ts";
+import { bytesOf } from "../support/bytes.ts";
 
 const LOGIN = { username: "ann", password: "secret" };
 
@@ -51,9 +51,9 @@ Deno.test("ClientProtocol cancels at the eleventh challenge, and then breaks", (
   const client = new ClientProtocol({ hostname: "me.example" });
   client.open();
   client.next();
-  client.receive(octets("220 x\r\n"));
+  client.receive(bytesOf("220 x\r\n"));
   client.next();
-  client.receive(octets("250 x\r\n"));
+  client.receive(bytesOf("250 x\r\n"));
   client.next();
   client.authenticate("LOGIN");
   const lines: string[] = [];
@@ -65,8 +65,8 @@ Deno.test("ClientProtocol cancels at the eleventh challenge, and then breaks", (
       assertEquals(lines.at(-1), "*\r\n");
       return;
     }
-    if (effect.kind === "challenge") client.respond(octets("x"));
-    if (effect.kind === "read") client.receive(octets("334 eA==\r\n"));
+    if (effect.kind === "challenge") client.respond(bytesOf("x"));
+    if (effect.kind === "read") client.receive(bytesOf("334 eA==\r\n"));
     if (effect.kind === "write") {
       lines.push(new TextDecoder().decode(effect.bytes));
     }

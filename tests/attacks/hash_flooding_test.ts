@@ -12,7 +12,8 @@ import { ClientCapabilities } from "../../lib/protocol/client/capabilities.ts";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
 import { ReplyReader } from "../../lib/protocol/client/replies.ts";
 import { Driver } from "../support/dialogue.ts";
-import { octets, utf8 } from "../support/random.ts";
+import { bytesOf, utf8 } from "../support/bytes.ts";
+import { replies } from "../../lib/protocol/replies.ts";
 
 /** Names of one length that a hash by multiplying with 31 cannot tell apart. */
 function* colliding(bits: number): Generator<string> {
@@ -35,7 +36,7 @@ Deno.test("ServerProtocol looks at no parameter behind the first that it does no
   ]);
   // More than that does not fit into the line.
   driver.feed(`MAIL FROM:<a@b.test> ${names.join(" ").repeat(2)}\r\n`);
-  assertEquals(driver.take(), ["500 5.5.2 Line too long"]);
+  assertEquals(driver.take(), [String(replies.lineTooLong)]);
 });
 
 Deno.test("Parameters hold what has a meaning, and nothing that was made up", () => {
@@ -73,7 +74,7 @@ Deno.test("ClientCapabilities takes no more keywords than a reply may have lines
   const reader = new ReplyReader();
   let text = "";
   for (const name of colliding(8)) text += `250-${name}\r\n`;
-  reader.push(octets(`${text}250 x\r\n`));
+  reader.push(bytesOf(`${text}250 x\r\n`));
   const got = reader.next();
   assert(got !== undefined && "fault" in got, "A reply of 257 lines was taken");
   const lines = ["x", ...colliding(6)];

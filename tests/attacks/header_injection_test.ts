@@ -20,10 +20,11 @@ import { MaildirStore } from "../../lib/store/maildir_store.ts";
 import { MboxStore } from "../../lib/store/mbox_store.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { readNotice } from "../fuzz/notice_reader.ts";
-import { latin1, utf8 } from "../support/random.ts";
 import { startPair } from "../support/queue/relaying.ts";
-import { startServer, TestClient, within } from "../support/server.ts";
+import { startServer, TestClient } from "../support/server.ts";
 import { temporaryFolder } from "../support/store_message.ts";
+import { textOf, utf8 } from "../support/bytes.ts";
+import { within } from "../support/wait.ts";
 
 const HELLOS = [
   ...[
@@ -66,7 +67,7 @@ Deno.test("SmtpServer puts no HELO into Received that could be read as more", as
     for (const verb of ["HELO", "EHLO"]) {
       store.clear();
       await client.expect(
-        [`${verb} ${latin1(utf8(hello))}`, "250"],
+        [`${verb} ${textOf(utf8(hello))}`, "250"],
         ["MAIL FROM:<a@b.test>", "250"],
         ["RCPT TO:<c@d.test>", "250"],
       );
@@ -223,7 +224,7 @@ Deno.test("SmtpServer lets no reply of another server add to a notice", async ()
   );
   await client.data("Subject: x\r\n\r\ntext");
   const notice = await within(pair.nearStore.next(), "the notice");
-  const text = latin1(notice.bytes);
+  const text = textOf(notice.bytes);
   // The store puts its own fields in front.
   const { header, groups, returned } = readNotice(text);
   assertEquals(header.filter(([name]) => name === "To"), [

@@ -10,10 +10,11 @@ import { LogWriter } from "../../lib/cli/log.ts";
 import { consoleLogger, type LogRecord } from "../../lib/log.ts";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
 import { AccountList } from "../../lib/sasl/accounts.ts";
-import { latin1, utf8 } from "../support/random.ts";
 import { startPair } from "../support/queue/relaying.ts";
-import { startServer, TestClient, until, within } from "../support/server.ts";
-import { plainResponse } from "../support/tls_session.ts";
+import { startServer, TestClient } from "../support/server.ts";
+import { plainResponse } from "../support/tls.ts";
+import { textOf, utf8 } from "../support/bytes.ts";
+import { until, within } from "../support/wait.ts";
 
 /** What a terminal or a reader would take for something else than text. */
 const UNPRINTABLE =
@@ -150,7 +151,7 @@ Deno.test("SmtpServer's log of a hostile session is plain lines", async () => {
     },
   });
   for (const evil of EVIL) {
-    const said = latin1(utf8(evil.replaceAll(/[\r\n]/g, "")));
+    const said = textOf(utf8(evil.replaceAll(/[\r\n]/g, "")));
     using client = await TestClient.connect(server);
     await client.reply();
     for (
@@ -159,11 +160,11 @@ Deno.test("SmtpServer's log of a hostile session is plain lines", async () => {
         `EHLO throw${said.replaceAll(" ", "")}`,
         "EHLO y",
         `VRFY ${said}`,
-        `AUTH PLAIN ${btoa(latin1(utf8(`\0${evil}\0x`)))}`,
+        `AUTH PLAIN ${btoa(textOf(utf8(`\0${evil}\0x`)))}`,
         "MAIL FROM:<a@b.test> SMTPUTF8",
         `RCPT TO:<"${said}"@far.test>`,
         `RCPT TO:<x${said}@far.test>`,
-        `RCPT TO:<a${latin1(utf8("\u202e"))}b@far.test>`,
+        `RCPT TO:<a${textOf(utf8("\u202e"))}b@far.test>`,
         `${said}`,
       ]
     ) await client.say(line);

@@ -7,7 +7,8 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { DnsResolver } from "../../lib/dns/exchange.ts";
 import type { RelayingOptions } from "../../lib/delivery/options.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
-import { startServer, TestClient, within } from "../support/server.ts";
+import { startServer, TestClient } from "../support/server.ts";
+import { within } from "../support/wait.ts";
 
 /** Hosts of domains; an IP address in place of a name is published as it is. */
 const HOSTS: Readonly<Record<string, readonly string[]>> = {

@@ -6,7 +6,8 @@
 import { assert, assertEquals } from "@std/assert";
 import type { DnsResolver } from "../../lib/dns/exchange.ts";
 import { startPair } from "../support/queue/relaying.ts";
-import { TestClient, within } from "../support/server.ts";
+import { TestClient } from "../support/server.ts";
+import { within } from "../support/wait.ts";
 
 /** Listens at addresses of the loopback, all at one port, and says nothing. */
 function silentHosts(port: number, count: number): Disposable {

@@ -11,8 +11,9 @@ import { assertEquals } from "@std/assert";
 import type { BareNewlinePolicy } from "../../lib/protocol/data_decoder.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { Driver } from "../support/dialogue.ts";
-import { latin1, octets, single } from "../support/random.ts";
+import { single } from "../support/random.ts";
 import { startServer, TestClient } from "../support/server.ts";
+import { bytesOf, textOf } from "../support/bytes.ts";
 
 /** What one server or another has taken for the end of a line. */
 const ENDS = [
@@ -60,7 +61,7 @@ function senders(
 for (const bareNewlines of ["reject", "normalize", "keep"] as const) {
   Deno.test(`No bare CR, LF or NUL ends the data, "${bareNewlines}", at once and octet by octet (CVE-2023-51764, -51765, -51766)`, () => {
     for (const { name, content } of ATTACKS) {
-      const stream = octets(`${ENVELOPE}DATA\r\n${content}\r\n.\r\n`);
+      const stream = bytesOf(`${ENVELOPE}DATA\r\n${content}\r\n.\r\n`);
       for (const pieces of [[stream.slice()], single(stream)]) {
         const { asked, replies } = senders(pieces, bareNewlines);
         const isBare = /\r(?!\n)|(?<!\r)\n/.test(content);
@@ -74,7 +75,7 @@ for (const bareNewlines of ["reject", "normalize", "keep"] as const) {
 
 Deno.test("No end of data hangs on where a packet ends (CVE-2024-27305, and the dots of two packets)", () => {
   for (const { name, content } of ATTACKS) {
-    const stream = octets(`${ENVELOPE}DATA\r\n${content}\r\n.\r\n`);
+    const stream = bytesOf(`${ENVELOPE}DATA\r\n${content}\r\n.\r\n`);
     const from = ENVELOPE.length + "DATA\r\nSubject: x\r\n\r\ntext".length;
     const to = stream.length - SMUGGLED.length;
     const want = senders([stream.slice()], "reject");
@@ -88,7 +89,7 @@ Deno.test("No end of data hangs on where a packet ends (CVE-2024-27305, and the 
 Deno.test("A first line of dots ends nothing, alone in its packet or not", () => {
   for (const line of ["..", "...", "..\r\n.", ".\r"]) {
     const parts = [`${ENVELOPE}DATA\r\n`, line, ".\r\n", "x\r\n.\r\n"];
-    const { asked } = senders(parts.map(octets), "keep");
+    const { asked } = senders(parts.map(bytesOf), "keep");
     assertEquals(asked, ["a@b.test"], line);
   }
 });
@@ -137,12 +138,12 @@ Deno.test("SmtpServer makes one message without bare CR or LF of every attempt, 
       );
       const reply = way === "DATA"
         ? await client.data(content)
-        : await sendChunks(client, octets(`${content}\r`));
+        : await sendChunks(client, bytesOf(`${content}\r`));
       assertEquals(reply.slice(0, 3), "250", name);
       await client.expect(["NOOP", "250"]);
       const kept = [...store.messages];
       assertEquals(kept.map(({ from }) => `${from}`), ["a@b.test"], name);
-      const text = latin1(kept[0]!.bytes);
+      const text = textOf(kept[0]!.bytes);
       assertEquals(BARE.exec(text), null, `${way} ${name}`);
       assertEquals(text.includes("Subject: smuggled"), true, name);
     }
@@ -156,7 +157,7 @@ async function sendChunks(
 ): Promise<string> {
   for (let at = 0; at < content.length; at += 7) {
     await client.send(`BDAT ${Math.min(7, content.length - at)}\r\n`);
-    await client.send(latin1(content.subarray(at, at + 7)));
+    await client.send(textOf(content.subarray(at, at + 7)));
     await client.reply();
   }
   await client.send("BDAT 0 LAST\r\n");
@@ -174,7 +175,7 @@ Deno.test("A bare LF ends a line of content, a bare CR becomes a blank, in one p
       ["X: y\rBcc: z\r\r\n\r\n", "X: y Bcc: z \r\n\r\n"],
     ] as const
   ) {
-    const stream = octets(`${ENVELOPE}DATA\r\n${sent}.\r\n`);
+    const stream = bytesOf(`${ENVELOPE}DATA\r\n${sent}.\r\n`);
     for (const pieces of [[stream.slice()], single(stream)]) {
       const driver = new Driver({ bareNewlines: "normalize" });
       driver.feedAll(pieces);

@@ -7,9 +7,12 @@
 
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { ClientProtocol } from "../../lib/protocol/client/protocol.ts";
-import { Drive } from "../support/client/drive.ts";
-import { FakeServer } from "../support/client/fake_server.ts";
-import { connectClient, FakeNetwork } from "../support/client/net.ts";
+import {
+  connectClient,
+  Drive,
+  FakeNetwork,
+  FakeServer,
+} from "../support/client/fake_server.ts";
 
 const ENDS = [
   ...["\r\n", "\n", "\r", "\r\r\n", "\n\r", "\r\n\r", "\n\n", "\r\r"],

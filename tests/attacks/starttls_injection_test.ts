@@ -10,17 +10,13 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { SmtpClientError } from "../../lib/client/error.ts";
 import { ClientProtocol } from "../../lib/protocol/client/protocol.ts";
 import { AccountList } from "../../lib/sasl/accounts.ts";
-import { everySplit } from "../support/client/split.ts";
-import { connectClient, FakeNetwork } from "../support/client/net.ts";
+import { connectClient, FakeNetwork } from "../support/client/fake_server.ts";
 import { Driver } from "../support/dialogue.ts";
-import { octets } from "../support/random.ts";
 import { startServer, TestClient } from "../support/server.ts";
-import {
-  certificate,
-  dial,
-  plainResponse,
-  secure,
-} from "../support/tls_session.ts";
+import { certificate, dial, plainResponse, secure } from "../support/tls.ts";
+import { waysToCut } from "../support/random.ts";
+import { bytesOf } from "../support/bytes.ts";
+import { replies } from "../../lib/protocol/replies.ts";
 
 // The receiving side.
 
@@ -31,7 +27,7 @@ Deno.test("ServerProtocol drops what follows STARTTLS in its packet, wherever th
     const driver = new Driver({ startTls: "allowed" });
     driver.feed("EHLO x\r\n").take();
     driver.feed(`STARTTLS\r\n${injected.slice(0, length)}`);
-    assertEquals(driver.take(), ["220 2.0.0 Ready to start TLS"]);
+    assertEquals(driver.take(), [String(replies.startTls)]);
     // The first line under TLS is read from its first byte, and greeted anew.
     driver.feed("MAIL FROM:<a@b.test>\r\nIT\r\n");
     assertEquals(driver.take().map((line) => line.slice(0, 9)), [
@@ -48,7 +44,7 @@ Deno.test("ServerProtocol forgets the beginning of a line that came before START
   const driver = new Driver({ startTls: "allowed" });
   driver.feed("EHLO x\r\nSTARTTLS\r").feed("\nEHLO ev").take();
   driver.feed("il.test\r\n");
-  assertEquals(driver.take(), ["500 5.5.2 Command not recognized"]);
+  assertEquals(driver.take(), [String(replies.unknownCommand)]);
 });
 
 const NOT_STARTTLS: readonly [line: string, want: string][] = [
@@ -120,8 +116,8 @@ function answered(pieces: readonly Uint8Array[]): string {
     while (client.next().kind === "write");
     client.receive(bytes);
   };
-  hear(octets("220 x\r\n"));
-  hear(octets("250-x\r\n250 STARTTLS\r\n"));
+  hear(bytesOf("220 x\r\n"));
+  hear(bytesOf("250-x\r\n250 STARTTLS\r\n"));
   assertEquals(client.next().kind, "done");
   client.startTls();
   while (client.next().kind === "write");
@@ -142,12 +138,12 @@ const INJECTED_REPLIES = [
 
 Deno.test("ClientProtocol begins no TLS when replies were injected behind the 220", () => {
   for (const injected of INJECTED_REPLIES) {
-    const bytes = octets(`220 2.0.0 Go\r\n${injected}`);
-    for (const pieces of everySplit(bytes)) {
+    const bytes = bytesOf(`220 2.0.0 Go\r\n${injected}`);
+    for (const [, pieces] of waysToCut(bytes)) {
       assertEquals(answered(pieces), "failed", JSON.stringify(injected));
     }
   }
-  for (const pieces of everySplit(octets("220-a\r\n220 Go\r\n"))) {
+  for (const [, pieces] of waysToCut(bytesOf("220-a\r\n220 Go\r\n"))) {
     assertEquals(answered(pieces), "startTls");
   }
 });
@@ -157,7 +153,7 @@ Deno.test("ClientProtocol forgets under TLS what was offered in the clear", () =
   client.open();
   const hear = (text: string) => {
     while (client.next().kind === "write");
-    client.receive(octets(text));
+    client.receive(bytesOf(text));
   };
   hear("220 x\r\n");
   hear("250-x\r\n250-AUTH PLAIN\r\n250 STARTTLS\r\n");
@@ -172,7 +168,7 @@ Deno.test("ClientProtocol takes no reply that comes before its command", () => {
   const client = new ClientProtocol({ hostname: "me.test" });
   client.open();
   client.next();
-  client.receive(octets("220 x\r\n250-x\r\n250 AUTH PLAIN\r\n"));
+  client.receive(bytesOf("220 x\r\n250-x\r\n250 AUTH PLAIN\r\n"));
   assertEquals(client.next().kind, "failed");
   assertEquals(client.capabilities.has("AUTH"), false);
 });

@@ -3,7 +3,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { BackgroundWriter } from "../../lib/log.ts";
 import { cliArgs } from "../support/cli.ts";
-import { within } from "../support/server.ts";
+import { within } from "../support/wait.ts";
 
 Deno.test("cli serve goes on when nothing reads its log, and tells later what was dropped", async () => {
   const child = new Deno.Command(Deno.execPath(), {

@@ -3,6 +3,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { LogWriter } from "../../lib/cli/log.ts";
 import { cliArgs, CliServer, messageTo, TestFolder } from "../support/cli.ts";
+import { DEADLINE_MS } from "../support/wait.ts";
 
 const EVENTS: readonly unknown[] = [
   ...["listening", "connect", "auth", "message", "refused", "relay", "bounce"],
@@ -95,7 +96,7 @@ async function onTerminal(env: Record<string, string>): Promise<string> {
     cwd: folder.path,
     env,
   }).spawn();
-  const timer = setTimeout(() => child.kill("SIGKILL"), 120_000);
+  const timer = setTimeout(() => child.kill("SIGKILL"), DEADLINE_MS);
   let text = "";
   let port: string | undefined;
   for await (

@@ -1,3 +1,8 @@
+/**
+ * How `queue list` and `queue show` print the queue: columns, ages, sizes, and
+ * JSON lines.
+ */
+
 import { assertEquals } from "@std/assert";
 import {
   fit,

@@ -7,12 +7,12 @@ import type { SmtpServer } from "../../lib/server/server.ts";
 import type { SmtpServerOptions } from "../../lib/server/options.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { CliServer, messageTo, runCli, TestFolder } from "../support/cli.ts";
-import { startWireServer } from "../support/dns_wire_server.ts";
-import { startServer, within } from "../support/server.ts";
+import { startWireServer } from "../support/dns.ts";
+import { startServer } from "../support/server.ts";
+import { until, within } from "../support/wait.ts";
 
 const NXDOMAIN = 3;
 const SERVFAIL = 2;
-const DEADLINE_MS = 60_000;
 
 /** The next hop, and the options that name it. */
 async function nextHop(
@@ -168,10 +168,8 @@ Deno.test("cli queue holds, releases and removes beside a running server", async
     (await queue("list")).split("\n").filter((line) => line !== "")
       .map((line) => JSON.parse(line));
   const waitFor = async (isTrue: (list: { held: boolean }[]) => boolean) => {
-    const deadline = performance.now() + DEADLINE_MS;
-    for (let now = await list(); !isTrue(now); now = await list()) {
-      assert(performance.now() < deadline, JSON.stringify(now));
-    }
+    let now: { held: boolean }[] = [];
+    await until(async () => isTrue(now = await list()), { seen: () => now });
   };
   const [{ id }] = await list();
   const asked = JSON.parse(await queue("hold", id));

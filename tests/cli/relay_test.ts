@@ -6,7 +6,8 @@ import { FileSpool } from "../../lib/spool/file_spool.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { CliServer, messageTo, runCli, TestFolder } from "../support/cli.ts";
 import { addition } from "../support/queue/fixtures.ts";
-import { startServer, within } from "../support/server.ts";
+import { startServer } from "../support/server.ts";
+import { within } from "../support/wait.ts";
 
 /** A spool with messages named so, in a folder of its own. */
 async function spoolWith(

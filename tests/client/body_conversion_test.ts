@@ -1,3 +1,8 @@
+/**
+ * Eight-bit content for servers without 8BITMIME: RFC 6152 section 3, encodings
+ * of RFC 2045 sections 6.7 and 6.8.
+ */
+
 import { assert, assertEquals } from "@std/assert";
 import { convertContent } from "../../lib/client/body_conversion.ts";
 import type { ConversionOptions } from "../../lib/client/conversion_plan.ts";
@@ -5,8 +10,8 @@ import {
   Base64Encoder,
   QuotedPrintableEncoder,
 } from "../../lib/client/transfer_encoders.ts";
-import { octets, textOf } from "../support/client/drive.ts";
-import { join, seeded } from "../support/client/split.ts";
+import { bytesOf, concat, textOf } from "../support/bytes.ts";
+import { seededFraction } from "../support/random.ts";
 
 interface Part {
   type: string;
@@ -24,7 +29,7 @@ interface Seen {
 
 /** What Python's email package makes of messages. */
 async function readByPython(messages: Uint8Array[]): Promise<Seen[]> {
-  const script = new URL("../support/client/mime_reader.py", import.meta.url);
+  const script = new URL("./mime_reader.py", import.meta.url);
   const child = new Deno.Command("python3", {
     args: [script.pathname],
     stdin: "piped",
@@ -32,7 +37,7 @@ async function readByPython(messages: Uint8Array[]): Promise<Seen[]> {
   }).spawn();
   const writer = child.stdin.getWriter();
   await writer.write(
-    octets(messages.map((message) => `${message.toBase64()}\n`).join("")),
+    bytesOf(messages.map((message) => `${message.toBase64()}\n`).join("")),
   );
   await writer.close();
   const { stdout } = await child.output();
@@ -47,14 +52,14 @@ async function converted(
   options: { size?: number; scan?: ConversionOptions } = {},
 ): Promise<Uint8Array> {
   const { size = 65536, scan = TO_7_BIT } = options;
-  const bytes = octets(message);
+  const bytes = bytesOf(message);
   const open = async function* () {
     for (let at = 0; at < bytes.length; at += size) {
       yield await Promise.resolve(bytes.slice(at, at + size));
     }
   };
   const changed = await convertContent(open, scan);
-  return join(await Array.fromAsync(changed()));
+  return concat(await Array.fromAsync(changed()));
 }
 
 /** The bytes of `text` as UTF-8, one character each. */
@@ -140,7 +145,9 @@ Deno.test("convertContent() makes what Python's email package reads back", async
     assert(longest <= 78, `${name}: line of ${longest}`);
     assertEquals(mime, "1.0", name);
     assertEquals(
-      parts.map(({ type, encoding, octets }) => [type, encoding, atob(octets)]),
+      parts.map((
+        { type, encoding, octets },
+      ) => [type, encoding, atob(octets)]),
       want.map((part) => [...part]),
       name,
     );
@@ -156,7 +163,7 @@ Deno.test("convertContent() leaves 7-bit content as it is", async () => {
 });
 
 Deno.test("convertContent() gives the same however the content comes in pieces", async () => {
-  const random = seeded(7);
+  const random = seededFraction(7);
   for (const [name, message] of ROWS) {
     const want = textOf(await converted(message));
     for (const size of [1, 2, 3, 7, 1 + Math.floor(random() * 60)]) {
@@ -364,7 +371,7 @@ Deno.test("convertContent() encodes long lines where only these are in the way",
 });
 
 Deno.test("convertContent() never throws, and what it can read is 7-bit afterwards", async () => {
-  const random = seeded(11);
+  const random = seededFraction(11);
   const pieces = [
     "Content-Type: ",
     "multipart/mixed; boundary=b\r\n",
@@ -395,17 +402,17 @@ Deno.test("convertContent() never throws, and what it can read is 7-bit afterwar
 
 Deno.test("transfer encodings keep lines short, however the content is cut", () => {
   for (const unit of ["\xe4", "x", " ", "=", ".", "\t ", "a\r"]) {
-    const text = octets(unit.repeat(500));
+    const text = bytesOf(unit.repeat(500));
     for (const make of [QuotedPrintableEncoder, Base64Encoder]) {
       const whole = new make();
-      const encoded = textOf(join([whole.encode(text), whole.finish()]));
+      const encoded = textOf(concat([whole.encode(text), whole.finish()]));
       for (const line of encoded.split("\r\n")) {
         assert(line.length <= 76);
         assert(!/[ \t]$/.test(line));
       }
       const cut = new make();
       const parts = Array.from(text, (byte) => cut.encode(Uint8Array.of(byte)));
-      assertEquals(textOf(join([...parts, cut.finish()])), encoded);
+      assertEquals(textOf(concat([...parts, cut.finish()])), encoded);
     }
   }
 });

@@ -1,3 +1,8 @@
+/**
+ * `SmtpClient`: opening, EHLO or HELO, STARTTLS, AUTH, sending and the end of a
+ * session (RFC 5321 sections 3.1 to 3.3 and 3.8).
+ */
+
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { SmtpClient } from "../../lib/client/client.ts";
 import { SmtpClientError } from "../../lib/client/error.ts";
@@ -7,8 +12,11 @@ import type {
   UpgradeTransport,
 } from "../../lib/client/options.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
-import type { FakeServerOptions } from "../support/client/fake_server.ts";
-import { connectClient, FakeNetwork } from "../support/client/net.ts";
+import {
+  connectClient,
+  FakeNetwork,
+  type FakeServerOptions,
+} from "../support/client/fake_server.ts";
 
 const HOST = "mx.example";
 const MESSAGE = {

@@ -7,9 +7,9 @@ import { SmtpClient } from "../../lib/client/client.ts";
 import { SmtpClientError } from "../../lib/client/error.ts";
 import type { SmtpClientOptions } from "../../lib/client/options.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
-import { octets, textOf } from "../support/client/drive.ts";
 import { FakeServer } from "../support/client/fake_server.ts";
-import { connTransport } from "../support/tls_conn.ts";
+import { connTransport } from "../support/tls.ts";
+import { bytesOf, textOf } from "../support/bytes.ts";
 
 const certificate = await Certificate.selfSigned({
   names: ["localhost", "127.0.0.1"],
@@ -23,12 +23,12 @@ async function serve(
   let transport: Transport = connTransport(await listener.accept());
   const buffer = new Uint8Array(65536);
   try {
-    await transport.write(octets(server.greet()));
+    await transport.write(bytesOf(server.greet()));
     for (;;) {
       const count = await transport.read(buffer);
       if (count === null) return;
       const answer = server.receive(textOf(buffer.subarray(0, count)));
-      if (answer !== "") await transport.write(octets(answer));
+      if (answer !== "") await transport.write(bytesOf(answer));
       if (server.closed) return;
       if (server.lines.at(-1) !== "STARTTLS") continue;
       transport = await upgradeServer(transport, {

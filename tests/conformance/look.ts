@@ -5,13 +5,13 @@
 
 import { Certificate } from "../../lib/tls/certificate.ts";
 import type { Peer } from "../peers/peers.ts";
-import { TemporaryFolder } from "../support/interop/server.ts";
-import { latin1 } from "../support/random.ts";
 import { commandRows } from "./command_rows.ts";
 import { connectionRows } from "./connection_rows.ts";
 import { contentRows } from "./content_rows.ts";
 import { envelopeRows } from "./envelope_rows.ts";
 import type { Finding, Row, Subject } from "./row.ts";
+import { textOf } from "../support/bytes.ts";
+import { TestFolder } from "../support/cli.ts";
 
 /** All rows, in the order of the table. */
 export const rows: readonly Row[] = [
@@ -29,7 +29,7 @@ export async function lookAt(
   peer: Peer,
   options: { timed: boolean },
 ): Promise<(Finding | undefined)[]> {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const mail = `${folder.path}/mail`;
   const home = `${folder.path}/home`;
   for (const path of [mail, home]) await Deno.mkdir(path);
@@ -83,7 +83,7 @@ async function nextFile(folder: string): Promise<Subject["delivered"]> {
     for (;;) {
       const name = (await messages(folder)).find((it) => !before.has(it));
       if (name !== undefined) {
-        return latin1(await Deno.readFile(`${folder}/${name}`));
+        return textOf(await Deno.readFile(`${folder}/${name}`));
       }
       if (performance.now() > deadline) {
         throw new Deno.errors.TimedOut("Waited too long for a message");

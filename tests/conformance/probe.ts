@@ -7,7 +7,7 @@
 import { DenoTransport } from "../../lib/net/deno_transport.ts";
 import { upgradeClient } from "../../lib/net/tls_upgrade.ts";
 import { isConnectionError, type Transport } from "../../lib/net/transport.ts";
-import { latin1, octets } from "../support/random.ts";
+import { bytesOf, textOf } from "../support/bytes.ts";
 
 /** How long a reply may take before it counts as none, in ms. */
 export const PATIENCE_MS = 3000;
@@ -51,7 +51,7 @@ export class Probe implements Disposable {
   /** Sends text as it is, one character a byte. A server that is gone is none. */
   async send(text: string): Promise<void> {
     try {
-      await this.#transport.write(octets(text));
+      await this.#transport.write(bytesOf(text));
     } catch (error) {
       if (!isConnectionError(error)) throw error;
       this.#closed = true;
@@ -159,7 +159,7 @@ export class Probe implements Disposable {
     if (count === "late") return false;
     this.#reading = undefined;
     if (count === null) this.#closed = true;
-    else this.#text += latin1(this.#buffer.subarray(0, count));
+    else this.#text += textOf(this.#buffer.subarray(0, count));
     return true;
   }
 }

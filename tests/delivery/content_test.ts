@@ -1,3 +1,5 @@
+/** Content of a delivery: opened as often as it is sent, and always let go. */
+
 import { assertEquals } from "@std/assert";
 import {
   DeliveryContent,

@@ -1,3 +1,8 @@
+/**
+ * `Delivery`: MX order, fail-over, null MX, loops and outcomes of each
+ * recipient (RFC 5321 sections 5 and 6.3, RFC 7505).
+ */
+
 import { assert, assertEquals } from "@std/assert";
 import type { DnsOutcome, MxOutcome } from "../../lib/dns/outcome.ts";
 import { Address } from "../../lib/protocol/address.ts";
@@ -7,7 +12,7 @@ import type {
   RelayJob,
   RelayReport,
 } from "../../lib/delivery/job.ts";
-import { type FakeHost, FakeNetwork } from "../support/client/net.ts";
+import { type FakeHost, FakeNetwork } from "../support/client/fake_server.ts";
 
 const NONE = { status: "none", why: "no-such-record" } as const;
 const FAILED = {

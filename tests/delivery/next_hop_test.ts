@@ -13,14 +13,14 @@ import { Delivery, type DeliveryOptions } from "../../lib/delivery/delivery.ts";
 import type { RelayJob, RelayReport } from "../../lib/delivery/job.ts";
 import { fittingRecipients } from "../../lib/client/sending_plan.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
-import type { FakeServerOptions } from "../support/client/fake_server.ts";
 import {
   connectClient,
   type FakeHost,
   FakeNetwork,
-} from "../support/client/net.ts";
+  type FakeServerOptions,
+} from "../support/client/fake_server.ts";
 import { ScriptedHop } from "../support/client/scripted_hop.ts";
-import { until } from "../support/server.ts";
+import { until } from "../support/wait.ts";
 
 const certificate = await Certificate.selfSigned({ names: ["hop"] });
 const CONTENT = "Subject: x\r\n\r\nx\r\n";

@@ -15,7 +15,8 @@ import { SpoolError } from "../../lib/spool/spool.ts";
 import { parseAccounts } from "../../lib/sasl/accounts.ts";
 import { SmtpServer } from "../../lib/server/server.ts";
 import { farCertificate, startPair } from "../support/queue/relaying.ts";
-import { startServer, TestClient, within } from "../support/server.ts";
+import { startServer, TestClient } from "../support/server.ts";
+import { until, within } from "../support/wait.ts";
 
 const HELLO = "Subject: Hello\r\n\r\nText";
 
@@ -314,7 +315,7 @@ Deno.test("SmtpServer lets onRelayError hold what has failed, and retry() go on 
   await sendBy(pair.near, "you@dest.test");
   const relay = await within(held, "onRelayError");
   isWrong = false;
-  for (; !relay.held;) await new Promise((done) => setTimeout(done, 1));
+  await until(() => relay.held);
   await relay.retry();
   await within(pair.farStore.next(), "the message");
 });
@@ -430,7 +431,7 @@ Deno.test("SmtpServer finds what is wrong with relaying before it starts", () =>
 Deno.test("SmtpServer.queryDns() asks with the server's options", async () => {
   await using pair = await startPair();
   const found = await pair.near.queryDns("MX", "dest.test", {
-    timeoutMs: 1000,
+    timeoutMs: 60_000,
   });
   assertEquals(found, {
     status: "found",

@@ -7,8 +7,9 @@
  */
 
 import { assertEquals } from "@std/assert";
-import { startServer, TestClient, within } from "../support/server.ts";
-import { latin1, octets } from "../support/random.ts";
+import { startServer, TestClient } from "../support/server.ts";
+import { within } from "../support/wait.ts";
+import { bytesOf, textOf } from "../support/bytes.ts";
 
 /** What one server or another has taken for the end of a line. */
 const ENDS = [
@@ -35,7 +36,7 @@ Deno.test("relaying lets no body end early at the next hop", async () => {
     },
     handlers: {
       onMessage: async (_session, message) =>
-        await message.replace(octets(content)),
+        await message.replace(bytesOf(content)),
     },
   });
   for (const before of ENDS) {
@@ -96,14 +97,14 @@ async function converse(
     while (!text.includes(end)) {
       const count = await conn.read(buffer);
       if (count === null) throw new Deno.errors.UnexpectedEof();
-      text += latin1(buffer.subarray(0, count));
+      text += textOf(buffer.subarray(0, count));
     }
     const at = text.indexOf(end) + end.length;
     const part = text.slice(0, at);
     text = text.slice(at);
     return part;
   };
-  const say = (line: string) => conn.write(octets(`${line}\r\n`));
+  const say = (line: string) => conn.write(bytesOf(`${line}\r\n`));
   await say("220 hop");
   for (;;) {
     const line = await until("\r\n");

@@ -1,3 +1,5 @@
+/** The cache of DNS answers: TTLs, its bound, what is forgotten first. */
+
 import { assertEquals } from "@std/assert";
 import { ExpiringCache } from "../../lib/dns/cache.ts";
 

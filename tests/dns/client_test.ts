@@ -1,12 +1,13 @@
+/**
+ * `DnsClient`: MX, address, PTR and TXT look-ups and what they mean for mail
+ * (RFC 5321 section 5.1, RFC 7505).
+ */
+
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { DnsConfirm } from "../../lib/dns/confirm.ts";
 import { DnsClient, type DnsClientOptions } from "../../lib/dns/client.ts";
 import type { DnsVerdict } from "../../lib/dns/verdict.ts";
-import {
-  type DnsTable,
-  silence,
-  tableResolver,
-} from "../support/dns_tables.ts";
+import { type DnsTable, silence, tableResolver } from "../support/dns.ts";
 
 const ONE = "192.0.2.53";
 

@@ -1,3 +1,8 @@
+/**
+ * Addresses of name servers: the forms that an option takes, and those that the
+ * system uses.
+ */
+
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   formatNameServer,

@@ -1,6 +1,11 @@
+/**
+ * Domain names for DNS: labels, lengths and reverse names (RFC 1035 section
+ * 2.3.4, RFC 3596 section 2.5).
+ */
+
 import { assertEquals } from "@std/assert";
 import { normalizeName, pointerName } from "../../lib/dns/name.ts";
-import { seededRandom } from "../support/dns_random.ts";
+import { seeded } from "../support/random.ts";
 
 const L63 = "a".repeat(63);
 
@@ -69,7 +74,7 @@ Deno.test("normalizeName() lets names through and nothing else", () => {
 });
 
 Deno.test("normalizeName() never throws, and leaves its own results alone", () => {
-  const random = seededRandom(5890);
+  const random = seeded(5890);
   for (let round = 0; round < 10_000; round++) {
     let text = "";
     for (let at = random(20); at >= 0; at--) {

@@ -2,7 +2,7 @@
 
 import { assertEquals, assertRejects } from "@std/assert";
 import { DnsClient } from "../../lib/dns/client.ts";
-import { type DnsTable, tableResolver } from "../support/dns_tables.ts";
+import { type DnsTable, tableResolver } from "../support/dns.ts";
 
 function makeClient(table: DnsTable): { dns: DnsClient; asked: string[] } {
   const { resolver, asked } = tableResolver(table);

@@ -2,7 +2,7 @@
 
 import { assertEquals } from "@std/assert";
 import { DnsClient } from "../../lib/dns/client.ts";
-import { startWireServer } from "../support/dns_wire_server.ts";
+import { startWireServer } from "../support/dns.ts";
 
 /** An answer with records of the question's own type: `[type, ...data]` each. */
 function records(

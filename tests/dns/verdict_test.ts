@@ -1,6 +1,11 @@
+/**
+ * DNS packets: the question, the response code, and answers that are none (RFC
+ * 1035 section 4.1, RFC 2308).
+ */
+
 import { assertEquals } from "@std/assert";
 import { encodeQuestion, readVerdict } from "../../lib/dns/verdict.ts";
-import { seededRandom } from "../support/dns_random.ts";
+import { seeded } from "../support/random.ts";
 
 const ASKED = encodeQuestion({ type: "MX", name: "example.com" }, {
   id: 0xbeef,
@@ -122,7 +127,7 @@ Deno.test("readVerdict() ignores what is no answer to the question", () => {
 });
 
 Deno.test("readVerdict() never throws and always ends", () => {
-  const random = seededRandom(1035);
+  const random = seeded(1035);
   for (let round = 0; round < 10_000; round++) {
     const bytes = answer([0x81, 0x80], [CNAME_RECORD, MX_RECORD]);
     for (let at = random(6); at >= 0; at--) {

@@ -1,3 +1,8 @@
+/**
+ * Delivery status notifications: their parts, fields and lengths (RFC 3461
+ * section 6, RFC 3464, RFC 6533).
+ */
+
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import {
   type DeliveryStatus,

@@ -1,9 +1,15 @@
+/**
+ * Which recipients a notification is about, and to which address it goes:
+ * NOTIFY, RET, ENVID, ORCPT (RFC 3461 sections 4 and 6).
+ */
+
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { MemorySpool } from "../../lib/spool/memory_spool.ts";
 import { DsnSender } from "../../lib/dsn/sender.ts";
 import type { MailParameters } from "../../lib/protocol/parameters.ts";
 import type { SpoolAddition } from "../../lib/spool/spool.ts";
-import { addition, textOf } from "../support/queue/fixtures.ts";
+import { addition } from "../support/queue/fixtures.ts";
+import { readText } from "../support/bytes.ts";
 
 const CONTENT = "Subject: Hello\r\nX-Last: field\r\n\r\nThe body\r\n";
 
@@ -37,7 +43,7 @@ async function makeFor(
     now: 5000,
     expiresAt: 9000,
   });
-  return { addition: made, text: await textOf(made.content) };
+  return { addition: made, text: await readText(made.content) };
 }
 
 const ROWS = [
@@ -101,7 +107,7 @@ Deno.test("DsnSender reports a message that cannot be read any more", async () =
     expiresAt: 0,
   });
   assertStringIncludes(
-    await textOf(made.content),
+    await readText(made.content),
     "Final-Recipient: rfc822; a@example.org",
   );
 });

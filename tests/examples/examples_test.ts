@@ -1,13 +1,16 @@
-/** The examples, run as they stand. */
+/** The examples, each run as it stands, as a process of its own in a folder of its own. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { SmtpClient } from "@smtp/server";
-import { startTestServer } from "@smtp/server/testing";
+import { ScriptedClient, startTestServer } from "@smtp/server/testing";
 import { connect } from "node:net";
 import { DatabaseSync } from "node:sqlite";
-import { messageTo } from "../support/cli.ts";
-import { startWireServer } from "../support/dns_wire_server.ts";
-import { Example, testExample } from "../support/example.ts";
+import { messageTo, TestFolder } from "../support/cli.ts";
+import { startWireServer } from "../support/dns.ts";
+import { packageFlags } from "../support/interop/server.ts";
+import { BackgroundProcess, run } from "../support/process.ts";
+import { DEADLINE_MS } from "../support/wait.ts";
+import { replies } from "../../lib/protocol/replies.ts";
 
 /** Waits for a first answer, says everything at once; gives all that came back. */
 function converse(
@@ -17,7 +20,10 @@ function converse(
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   const socket = connect({ host: "127.0.0.1", ...target });
   let text = "";
-  socket.setTimeout(60_000, () => socket.destroy(new Error(`Late: ${text}`)));
+  socket.setTimeout(
+    DEADLINE_MS,
+    () => socket.destroy(new Error(`Late: ${text}`)),
+  );
   socket.once("data", () => socket.write(lines.join("")));
   socket.on("data", (octets) => text += octets.toString());
   socket.on("close", () => resolve(text));
@@ -42,13 +48,13 @@ Deno.test("examples/mailbox_per_user.ts gives each user an mbox, and nobody else
     C: EHLO client.example
     S: 250
     C: MAIL FROM:<me@spam.example>
-    S: 550 5.7.1 Sender refused
+    S: ${replies.refusedSender}
     C: MAIL FROM:<me@client.example>
     S: 250
     C: RCPT TO:<nobody@example.com>
-    S: 550 5.1.1 No such user
+    S: ${replies.noSuchUser}
     C: RCPT TO:<you@elsewhere.example>
-    S: 550 5.7.1 Relaying denied
+    S: 550 5.7.1 ...
     C: RCPT TO:<Info@example.com>
     S: 250
     C: RCPT TO:<bob+lists@example.com>
@@ -170,7 +176,7 @@ Deno.test("examples/smarthost.ts sends on through the smarthost", async () => {
   ]);
   await using client = await example.connect();
   await client.script(messageTo(["you@elsewhere.example"]));
-  const message = await provider.nextMessage();
+  const message = await provider.nextMessage({ timeoutMs: DEADLINE_MS });
   assertEquals(message.recipients.map(({ address }) => `${address}`), [
     "you@elsewhere.example",
   ]);
@@ -240,3 +246,85 @@ Deno.test("examples/threads.ts asks its handler module on each thread", async ()
   await Promise.all(clients);
   assertEquals((await example.folder.files()).length, 20);
 });
+
+/** The path of an example. */
+function examplePath(name: string): string {
+  return new URL(`../../examples/${name}`, import.meta.url).pathname;
+}
+
+/** A running example. */
+class Example implements AsyncDisposable {
+  /** Where it runs, and keeps what it keeps. */
+  readonly folder: TestFolder;
+  /** The ports that it listens on, in the order in which it says so. */
+  readonly ports: readonly number[];
+  readonly #process: BackgroundProcess;
+
+  /** Made by {@linkcode Example.start}. */
+  constructor(
+    process: BackgroundProcess,
+    init: { folder: TestFolder; ports: readonly number[] },
+  ) {
+    this.#process = process;
+    this.folder = init.folder;
+    this.ports = init.ports;
+  }
+
+  /**
+   * Runs an example, with arguments in place of its usual ports.
+   *
+   * @param args Port 0 is a free one
+   */
+  static async start(
+    name: string,
+    args: readonly string[] = ["0"],
+    options: { ports?: number; env?: Readonly<Record<string, string>> } = {},
+  ): Promise<Example> {
+    const { ports: wanted = 1, env = {} } = options;
+    const folder = await TestFolder.create();
+    const process = BackgroundProcess.start(Deno.execPath(), [
+      ...["run", "-A", ...packageFlags, examplePath(name), ...args],
+    ], { cwd: folder.path, env });
+    try {
+      const ports = await process.waitFor((stdout) => {
+        const found = [...stdout.matchAll(/port (\d+)/g)];
+        if (found.length < wanted) return;
+        return found.map(([, port]) => Number(port));
+      });
+      return new Example(process, { folder, ports });
+    } catch (error) {
+      await process.stop();
+      await folder[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** Connects to its first port. */
+  connect(): Promise<ScriptedClient> {
+    const [port = 0] = this.ports;
+    return ScriptedClient.connect(
+      { address: "127.0.0.1", port },
+      { timeoutMs: DEADLINE_MS },
+    );
+  }
+
+  /** Waits until it has written this on standard output. */
+  async said(text: string): Promise<void> {
+    await this.#process.waitFor((stdout) =>
+      stdout.includes(text) ? true : undefined
+    );
+  }
+
+  /** Ends it. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#process.stop();
+    await this.folder[Symbol.asyncDispose]();
+  }
+}
+
+/** Runs an example that is a test. */
+async function testExample(name: string): Promise<void> {
+  await run(Deno.execPath(), [
+    ...["test", "-A", "--no-check", ...packageFlags, examplePath(name)],
+  ]);
+}

@@ -9,16 +9,18 @@ import { MemorySpool } from "../../lib/spool/memory_spool.ts";
 import { RelayQueue } from "../../lib/queue/queue.ts";
 import { LoginGuard } from "../../lib/session/login_guard.ts";
 import type { Clock } from "../../lib/spool/clock.ts";
-import { FakeClock } from "../support/queue/clock.ts";
-import { FakeDelivery, makeMessage } from "../support/queue/fixtures.ts";
 import {
   DAY,
+  FakeClock,
+  FakeDelivery,
   HOUR,
+  makeMessage,
   MINUTE,
   SECOND,
   startQueue,
-} from "../support/queue/start.ts";
-import { startServer, TestClient, until } from "../support/server.ts";
+} from "../support/queue/fixtures.ts";
+import { startServer, TestClient } from "../support/server.ts";
+import { until } from "../support/wait.ts";
 
 /** A clock on the wall, set by hand; its timers run by a clock that is right. */
 class WallClock implements Clock {
@@ -61,7 +63,7 @@ for (
   const [name, ahead] of [["forth", 10 * DAY], ["back", -10 * DAY]] as const
 ) {
   Deno.test(`sessions live on, and end in time, when the clock is set ${name}`, async () => {
-    await using server = await startServer({ limits: { timeoutMs: 1500 } });
+    await using server = await startServer({ limits: { timeoutMs: 5000 } });
     using client = await TestClient.connect(server);
     await client.envelope();
     await withTimeOfDay(ahead, async () => {

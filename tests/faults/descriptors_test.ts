@@ -7,6 +7,8 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Crowding, isOutOfDescriptors } from "../../lib/server/admission.ts";
 import { CliServer, messageTo, TestFolder } from "../support/cli.ts";
 import { openFiles } from "../support/memory.ts";
+import { until } from "../support/wait.ts";
+import { replies } from "../../lib/protocol/replies.ts";
 
 const MAX_FILES = 120;
 const ignore = openFiles() === undefined;
@@ -63,11 +65,11 @@ for (const kind of ["maildir:mail", "mbox:mail", "file:mail"]) {
       }
       // The last ones are told, once it is their turn.
       const words = await firstWords(conns.at(-1)!);
-      assertStringIncludes(words, "421 4.7.0 Too many connections, try later");
+      assertStringIncludes(words, String(replies.tooManyConnections));
       for (const conn of conns) conn.close();
-      while (openFiles(server.pid)! > usual + 2) {
-        await new Promise((resolve) => setTimeout(resolve, 10));
-      }
+      await until(() => openFiles(server.pid)! <= usual + 2, {
+        seen: () => openFiles(server.pid),
+      });
       await using late = await server.connect();
       await late.script(messageTo(["you@example.com"]));
       early.close();

@@ -6,12 +6,10 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { DnsClient } from "../../lib/dns/client.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
-import {
-  startWireServer,
-  type WireAnswer,
-} from "../support/dns_wire_server.ts";
+import { startWireServer, type WireAnswer } from "../support/dns.ts";
 import { heapInUse } from "../support/memory.ts";
-import { startServer, TestClient, until, within } from "../support/server.ts";
+import { startServer, TestClient } from "../support/server.ts";
+import { until, within } from "../support/wait.ts";
 
 const FLAGS_ANSWER = 0x81;
 const RECURSION = 0x80;
@@ -135,14 +133,7 @@ for (const [name, lie] of Object.entries(LIES)) {
     await client.envelope("you@a.example");
     assertStringIncludes(await client.data("Subject: a\r\n\r\nb"), "250");
     const [relay] = near.relays;
-    await within(
-      (async () => {
-        while (relay!.recipients[0]!.attempts === 0) {
-          await until(() => true);
-        }
-      })(),
-      "the first try",
-    );
+    await until(() => relay!.recipients[0]!.attempts > 0);
     assertEquals(relay!.recipients[0]!.status, "pending");
     assertEquals(store.messages.length, 0);
   });

@@ -8,7 +8,8 @@ import type { LogRecord } from "../../lib/log.ts";
 import type { SmtpServerOptions } from "../../lib/server/options.ts";
 import type { SmtpHandlers } from "../../lib/session/handlers.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
-import { startServer, TestClient, until, within } from "../support/server.ts";
+import { startServer, TestClient } from "../support/server.ts";
+import { until, within } from "../support/wait.ts";
 
 const never = () => new Promise<never>(() => {});
 const MESSAGE = "Subject: hello\r\n\r\nText\r\n.\r\n";
@@ -122,7 +123,7 @@ Deno.test("a store that answers when nobody waits any more does no harm", async 
   const kept = new MemoryStore();
   let saves = 0;
   await using server = await startServer({
-    limits: { handlerTimeoutMs: 40 },
+    limits: { handlerTimeoutMs: 1500 },
     log: (record) => records.push(record),
     store: {
       kind: "slow",

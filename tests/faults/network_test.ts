@@ -14,7 +14,8 @@ import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
 import { heapInUse, openFiles } from "../support/memory.ts";
 import { givenHandlers } from "../../lib/server/options.ts";
-import { startServer, TestClient, until, within } from "../support/server.ts";
+import { startServer, TestClient } from "../support/server.ts";
+import { until, within } from "../support/wait.ts";
 
 const CERTIFICATE = await Certificate.selfSigned({ names: ["mx.test"] });
 const ENVELOPE = "EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n";

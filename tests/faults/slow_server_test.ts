@@ -4,11 +4,11 @@
  * and goes when the server is well again.
  */
 
-import { Pauses } from "../support/pauses.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { LogRecord } from "../../lib/log.ts";
 import type { ClientTimeouts } from "../../lib/client/session.ts";
-import { startServer, TestClient, within } from "../support/server.ts";
+import { startServer, TestClient } from "../support/server.ts";
+import { Pauses, within } from "../support/wait.ts";
 
 /** How long a client waits at the step that goes wrong, in ms: a byte's time is a tenth of it. */
 const LIMIT_MS = 200;

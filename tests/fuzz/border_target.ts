@@ -13,16 +13,11 @@ import { memoryPair } from "../../lib/net/memory_transport.ts";
 import { NodeTransport } from "../../lib/net/node_transport.ts";
 import { upgradeClient, upgradeServer } from "../../lib/net/tls_upgrade.ts";
 import { CertificateSet } from "../../lib/tls/set.ts";
-import { concat } from "../support/dialogue.ts";
-import { octets } from "../support/random.ts";
-import {
-  openSession,
-  startServer,
-  TestClient,
-  within,
-} from "../support/server.ts";
-import { certificate, secure } from "../support/tls_session.ts";
+import { openSession, startServer, TestClient } from "../support/server.ts";
+import { certificate, secure } from "../support/tls.ts";
 import { chance, type FuzzTarget, mutate, pick, type Random } from "./fuzz.ts";
+import { bytesOf, concat } from "../support/bytes.ts";
+import { within } from "../support/wait.ts";
 
 /** The border, on both sides. */
 export const borderTarget: FuzzTarget = {
@@ -188,13 +183,13 @@ function part(random: Random): Uint8Array {
     case 0:
       return new Uint8Array(size(random)).fill(random(256));
     case 1:
-      return octets("NOOP\r\n".repeat(1 + size(random) / 6));
+      return bytesOf("NOOP\r\n".repeat(1 + size(random) / 6));
     case 2:
-      return octets("EHLO x\r\nMAIL FROM:<a@b.test>\r\n");
+      return bytesOf("EHLO x\r\nMAIL FROM:<a@b.test>\r\n");
     case 3:
       return world.clientHello;
     case 4:
-      return octets(
+      return bytesOf(
         mutate(random, String.fromCharCode(...world.clientHello)),
       );
     default:
@@ -252,12 +247,12 @@ async function attackServer(random: Random): Promise<void> {
   let start = front;
   if (hello !== undefined) {
     // A client that speaks before the greeting gets no further.
-    await conn.write(octets(front));
+    await conn.write(bytesOf(front));
     await within(conn.read(new Uint8Array(1024)), "the greeting");
     start = `${hello} x\r\nSTARTTLS\r\n`;
   }
   const reading = drain(conn);
-  const bytes = concat([octets(start), parts(random)]);
+  const bytes = concat([bytesOf(start), parts(random)]);
   await within(writePieces(conn, bytes, random), "what is written");
   if (chance(random, 2)) await conn.closeWrite().catch(() => {});
   if (chance(random, 2)) {
@@ -273,7 +268,7 @@ async function honest({ port, front, hello }: Way): Promise<void> {
   const transport = new DenoTransport(
     await Deno.connect({ hostname: "127.0.0.1", port }),
   );
-  if (front !== "") await transport.write(octets(front));
+  if (front !== "") await transport.write(bytesOf(front));
   if (hello !== undefined) {
     const plain = new TestClient(transport);
     await plain.reply();
@@ -308,11 +303,11 @@ async function hop(random: Random): Promise<void> {
   const conn = await world.hop.accept();
   const buffer = new Uint8Array(4096);
   try {
-    await conn.write(octets("220 hop.test\r\n"));
+    await conn.write(bytesOf("220 hop.test\r\n"));
     await conn.read(buffer);
-    await conn.write(octets("250-hop.test\r\n250 STARTTLS\r\n"));
+    await conn.write(bytesOf("250-hop.test\r\n250 STARTTLS\r\n"));
     await conn.read(buffer);
-    const bytes = concat([octets("220 Go\r\n"), parts(random)]);
+    const bytes = concat([bytesOf("220 Go\r\n"), parts(random)]);
     const reading = drain(conn);
     await writePieces(conn, bytes, random);
     await conn.closeWrite().catch(() => {});

@@ -7,9 +7,9 @@
 
 import type { ClientEffect } from "../../lib/protocol/client/state.ts";
 import { ClientProtocol } from "../../lib/protocol/client/protocol.ts";
-import { latin1, octets } from "../support/random.ts";
 import { ClientOracle } from "./client_oracle.ts";
 import { chance, type FuzzTarget, mutate, pick, type Random } from "./fuzz.ts";
+import { bytesOf, textOf } from "../support/bytes.ts";
 
 /** Effects of one session that are too many: the machine would run in circles. */
 const MOST_EFFECTS = 20_000;
@@ -81,7 +81,7 @@ class Session {
   #carryOut(effect: ClientEffect): boolean {
     switch (effect.kind) {
       case "write":
-        this.#oracle.written(latin1(effect.bytes));
+        this.#oracle.written(textOf(effect.bytes));
         return true;
       case "read":
         this.#read(effect.phase);
@@ -91,7 +91,7 @@ class Session {
         return true;
       case "challenge":
         this.#client.respond(
-          chance(this.#random, 4) ? undefined : octets("secret"),
+          chance(this.#random, 4) ? undefined : bytesOf("secret"),
         );
         return true;
       case "startTls":
@@ -119,13 +119,13 @@ class Session {
       if (chance(random, 100)) {
         return this.#client.fail("timeout", "Waited too long");
       }
-      this.#waiting = octets(this.#replies(phase));
+      this.#waiting = bytesOf(this.#replies(phase));
     }
     const length = chance(random, 2)
       ? this.#waiting.length
       : 1 + random(this.#waiting.length);
     const part = this.#waiting.slice(0, length);
-    this.#heard += latin1(part);
+    this.#heard += textOf(part);
     this.#waiting = this.#waiting.slice(length);
     this.#client.receive(part);
     // The bytes are the caller's again at once.
@@ -159,7 +159,7 @@ class Session {
     if (choice < 2) this.#client.quit();
     else if (choice < 4) this.#client.startTls();
     else if (choice < 6) {
-      const initial = octets("i".repeat(random(600)));
+      const initial = bytesOf("i".repeat(random(600)));
       this.#client.authenticate(
         "PLAIN",
         chance(random, 2) ? initial : undefined,
@@ -180,7 +180,7 @@ class Session {
     const from = pick(random, ["<>", "<a@b.test>", '<"a b"@b.test>']);
     this.#content = [];
     for (let left = random(6); left > 0; left--) {
-      this.#content.push(octets(content(random)));
+      this.#content.push(bytesOf(content(random)));
     }
     this.#oracle.begin({
       framing,
@@ -188,7 +188,7 @@ class Session {
         `MAIL FROM:${from}`,
         ...recipients.map(({ path }) => `RCPT TO:${path}`),
       ],
-      content: this.#content.map(latin1).join(""),
+      content: this.#content.map(textOf).join(""),
     });
     this.#client.transaction({
       from,

@@ -13,8 +13,8 @@ import { type AnyOutcome, readAnswer } from "../../lib/dns/records.ts";
 import { encodeQuestion, readVerdict } from "../../lib/dns/verdict.ts";
 import { canonicalIp } from "../../lib/protocol/ip.ts";
 import { orderAddresses, routeDomain } from "../../lib/delivery/route.ts";
-import { latin1, octets } from "../support/random.ts";
 import { chance, type FuzzTarget, mutate, pick, type Random } from "./fuzz.ts";
+import { bytesOf, textOf } from "../support/bytes.ts";
 
 /** Addresses and hosts that one domain may make us try. */
 const MOST_HOSTS = 100;
@@ -41,21 +41,21 @@ function checkVerdict(random: Random): void {
   const id = random(65536);
   const asked = encodeQuestion(question, { id });
   const made = answer(random, asked);
-  const text = mutate(random, latin1(made.bytes));
-  const verdict = readVerdict(octets(text), asked);
-  const isIntact = text === latin1(made.bytes);
+  const text = mutate(random, textOf(made.bytes));
+  const verdict = readVerdict(bytesOf(text), asked);
+  const isIntact = text === textOf(made.bytes);
   if (isIntact && verdict?.kind !== made.kind) {
     throw new Error(`Read ${verdict?.kind}, wanted ${made.kind}: ${hex(text)}`);
   }
   if (verdict === undefined) return;
   // Whoever does not see the question cannot know its number (RFC 5452 section 9.1).
-  if (text.slice(0, 2) !== latin1(asked.subarray(0, 2))) {
+  if (text.slice(0, 2) !== textOf(asked.subarray(0, 2))) {
     throw new Error(`Took an answer with another number: ${hex(text)}`);
   }
 }
 
 function hex(text: string): string {
-  return octets(text).toHex();
+  return bytesOf(text).toHex();
 }
 
 function answer(

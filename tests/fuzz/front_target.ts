@@ -10,10 +10,10 @@ import {
 } from "../../lib/protocol/proxy_header.ts";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
 import { parseXclient } from "../../lib/protocol/xclient.ts";
-import { concat } from "../support/dialogue.ts";
 import { proxyBlock, tlv, withChecksum } from "../support/proxy.ts";
-import { latin1, octets, pieces } from "../support/random.ts";
+import { pieces } from "../support/random.ts";
 import { chance, type FuzzTarget, mutate, pick, type Random } from "./fuzz.ts";
+import { bytesOf, concat, textOf } from "../support/bytes.ts";
 
 /** Headers, and what is told by XCLIENT. */
 export const frontTarget: FuzzTarget = {
@@ -33,10 +33,10 @@ const PORTS = ["0", "25", "65535", "65536", "025", "-1", ""];
 // PROXY headers.
 
 function checkHeader(random: Random): void {
-  const made = chance(random, 2) ? octets(line(random)) : block(random);
+  const made = chance(random, 2) ? bytesOf(line(random)) : block(random);
   const isKept = chance(random, 3);
-  const text = isKept ? latin1(made) : mutate(random, latin1(made));
-  const bytes = octets(text);
+  const text = isKept ? textOf(made) : mutate(random, textOf(made));
+  const bytes = bytesOf(text);
   const whole = new ProxyHeaderReader();
   const status = whole.read(bytes);
   const used = whole.position;
@@ -70,7 +70,7 @@ function line(random: Random): string {
 
 function block(random: Random): Uint8Array {
   const [family, size] = pick(random, [[0, 0], [1, 12], [2, 36], [3, 216]]);
-  const parts = [octets(noise(random, size!))];
+  const parts = [bytesOf(noise(random, size!))];
   for (let left = random(4); left > 0; left--) {
     // Any type but that of the checksum, which comes last.
     const type = pick(random, [1, 2, 4, 5, 0x20, 0x30, 0xe0, 0xff]);
@@ -84,7 +84,7 @@ function block(random: Random): Uint8Array {
     octets: concat(parts),
   });
   const whole = isSummed ? withChecksum(header) : header;
-  return concat([whole, octets(noise(random, random(20)))]);
+  return concat([whole, bytesOf(noise(random, random(20)))]);
 }
 
 function noise(random: Random, length: number): string {

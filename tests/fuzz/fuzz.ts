@@ -3,8 +3,7 @@
  * the property that must hold for it, so that a seed is all that a failure
  * needs to be repeated.
  */
-
-import { seeded } from "../support/tables.ts";
+import { seeded } from "../support/random.ts";
 
 /** A source of numbers from 0 to below `limit`. */
 export type Random = (limit: number) => number;

@@ -1,6 +1,6 @@
 /**
- * The fuzz that runs with every test: 20,000 inputs of what is
- * cheap and 500 on sockets. More of them by
+ * The fuzz that runs with every test: 5,000 inputs of what is
+ * cheap and 125 on sockets. More of them by
  * `deno task fuzz --count N`.
  */
 
@@ -8,7 +8,7 @@ import { assertRejects } from "@std/assert";
 import { fuzz } from "./fuzz.ts";
 import { shares, TARGETS } from "./targets.ts";
 
-for (const [target, count] of shares(TARGETS, 20_000)) {
+for (const [target, count] of shares(TARGETS, 5000)) {
   Deno.test(`Fuzz of the ${target.name} stands ${count} inputs`, async () => {
     await fuzz(target, { seed: 1, count });
   });

@@ -17,9 +17,9 @@ import {
   makeDsn,
   type StatusRecipient,
 } from "../../lib/dsn/report.ts";
-import { latin1, octets, utf8 } from "../support/random.ts";
 import { chance, type FuzzTarget, mutate, pick, type Random } from "./fuzz.ts";
 import { readNotice } from "./notice_reader.ts";
+import { bytesOf, textOf, utf8 } from "../support/bytes.ts";
 
 /** Notices. */
 export const noticeTarget: FuzzTarget = {
@@ -27,10 +27,10 @@ export const noticeTarget: FuzzTarget = {
   check(random) {
     const init = notice(random);
     const { bytes, smtpUtf8, eightBit } = makeDsn(init);
-    const text = latin1(bytes);
+    const text = textOf(bytes);
     const read = readNotice(text);
     const { recipients } = init.status;
-    want(read.returned === latin1(init.returned), "another content", text);
+    want(read.returned === textOf(init.returned), "another content", text);
     want(read.groups.length === 1 + recipients.length, "other groups", text);
     want(isOfFields(read.groups[0]!, MESSAGE_FIELDS), "fields", text);
     for (const [index, group] of read.groups.slice(1).entries()) {
@@ -43,7 +43,7 @@ export const noticeTarget: FuzzTarget = {
     want(smtpUtf8 || isAscii(read.head), "8-bit header", text);
     want(eightBit || isAscii(body), "8-bit text", text);
     const to = new TextDecoder().decode(
-      octets(read.header.find(([name]) => name === "To")?.[1] ?? ""),
+      bytesOf(read.header.find(([name]) => name === "To")?.[1] ?? ""),
     );
     want(to === `<${asciiMailbox(init.to)}>`, "another addressee", to);
   },

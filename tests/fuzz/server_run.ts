@@ -6,9 +6,9 @@
 import type { ServerAsk } from "../../lib/protocol/server/effects.ts";
 import { ServerProtocol } from "../../lib/protocol/server/protocol.ts";
 import { type ProfileInit, testProfile } from "../support/dialogue.ts";
-import { latin1 } from "../support/random.ts";
-import { seeded } from "../support/tables.ts";
 import { decide } from "./server_dialogues.ts";
+import { textOf } from "../support/bytes.ts";
+import { seeded } from "../support/random.ts";
 
 /** Effects of one read that are too many for any input: the machine would run in circles. */
 const MOST_EFFECTS = 10_000;
@@ -61,10 +61,10 @@ export class ServerRun {
           if (effect.bytes.length > MOST_WRITTEN) {
             throw new Error(`Wrote ${effect.bytes.length} octets at once`);
           }
-          this.output += latin1(effect.bytes);
+          this.output += textOf(effect.bytes);
           break;
         case "body":
-          this.#body += latin1(effect.bytes);
+          this.#body += textOf(effect.bytes);
           break;
         case "ask":
           this.#ask(effect);

@@ -6,12 +6,13 @@
  */
 
 import type { BareNewlinePolicy } from "../../lib/protocol/data_decoder.ts";
-import { concat, type ProfileInit } from "../support/dialogue.ts";
-import { octets, pieces } from "../support/random.ts";
+import type { ProfileInit } from "../support/dialogue.ts";
+import { pieces } from "../support/random.ts";
 import { type FuzzTarget, mutate, type Random } from "./fuzz.ts";
 import { dialogue, profile } from "./server_dialogues.ts";
 import { decodeData, readBdat } from "./server_oracle.ts";
 import { checkReplies, ServerRun } from "./server_run.ts";
+import { bytesOf, concat } from "../support/bytes.ts";
 
 /** Valid dialogues and their mutants, and bytes at random. */
 export const serverTarget: FuzzTarget = {
@@ -22,7 +23,7 @@ export const serverTarget: FuzzTarget = {
     const input = random(8) === 0
       ? noise(random)
       : dialogue(random, init.protocol ?? "smtp");
-    const bytes = octets(input);
+    const bytes = bytesOf(input);
     const stepped = new ServerRun(init, decisions);
     const handshakes = followed(stepped, input, init);
     checkReplies(stepped.output);
@@ -35,7 +36,7 @@ export const serverTarget: FuzzTarget = {
         const injected = end < input.length ? noise(random) : "";
         for (const [index, piece] of cut.entries()) {
           const isLast = index === cut.length - 1;
-          run.feed(isLast ? concat([piece, octets(injected)]) : piece);
+          run.feed(isLast ? concat([piece, bytesOf(injected)]) : piece);
         }
         start = end;
       }
@@ -84,7 +85,7 @@ function followed(
         chunked(wanted, isBinary ? "keep" : bareNewlines),
       );
     const known = run.bodies.length;
-    run.feed(octets(input[at]!));
+    run.feed(bytesOf(input[at]!));
     const end = at + 1;
     const last = run.bodies.length > known ? run.bodies.at(-1) : undefined;
     if (reading === "data") {

@@ -1,13 +1,14 @@
 /** The compiled program carries what it loads at run time: what the task includes. */
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { packageFlags, TemporaryFolder } from "../support/interop/server.ts";
+import { packageFlags } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
+import { TestFolder } from "../support/cli.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 
 Deno.test("deno compile embeds the command line and what the task includes", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const { tasks } = JSON.parse(
     await Deno.readTextFile(new URL("deno.json", ROOT)),
   );
@@ -21,7 +22,6 @@ Deno.test("deno compile embeds the command line and what the task includes", asy
     ...["--output", output, "cli.ts"],
   ], {
     cwd: ROOT.pathname,
-    deadlineMs: 60_000,
     env: { DENORT_BIN: Deno.execPath(), NO_COLOR: "1" },
   });
   const [, listing = ""] = `${stdout}${stderr}`.split("Embedded Files");

@@ -5,12 +5,13 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { Certificate } from "../../lib/tls/certificate.ts";
-import { startWireServer } from "../support/dns_wire_server.ts";
+import { startWireServer } from "../support/dns.ts";
 import { CliServer, messageTo, runCli, TestFolder } from "../support/cli.ts";
 import { BackgroundProcess } from "../support/process.ts";
-import { startServer, TestClient, within } from "../support/server.ts";
+import { startServer, TestClient } from "../support/server.ts";
 import { packageFlags } from "../support/interop/server.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
+import { within } from "../support/wait.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 const PACKAGE = "jsr:@smtp/server/cli";

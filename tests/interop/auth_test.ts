@@ -1,14 +1,15 @@
 /** Logging in to the command line's server over both kinds of TLS: curl and nodemailer; certificates and accounts reread. */
 
 import { assertEquals, assertMatch } from "@std/assert";
-import { readMaildir } from "../support/interop/mail.ts";
 import {
   InteropServer,
   packageFlags,
+  readMaildir,
   runNode,
-  TemporaryFolder,
 } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
+import { until } from "../support/wait.ts";
+import { TestFolder } from "../support/cli.ts";
 
 const CLI = new URL("../../cli.ts", import.meta.url).pathname;
 const MESSAGE = "Subject: x\r\n\r\nText\r\n";
@@ -55,7 +56,7 @@ async function curl(
 const LOGIN_DENIED = 67;
 
 Deno.test("curl logs in over both kinds of TLS, and the log keeps the secret", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await startServer(cwd);
   const urls = [
@@ -89,7 +90,7 @@ Deno.test("curl logs in over both kinds of TLS, and the log keeps the secret", a
 });
 
 Deno.test("nodemailer logs in over both kinds of TLS", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await startServer(cwd);
   const { stdout } = await runNode("nodemailer_login_peer.cjs", [
@@ -102,7 +103,7 @@ Deno.test("nodemailer logs in over both kinds of TLS", async () => {
 });
 
 Deno.test("A certificate and an account that are exchanged are in force without a restart", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await startServer(cwd);
   const url = `smtps://127.0.0.1:${server.ports[1]}`;
@@ -112,10 +113,9 @@ Deno.test("A certificate and an account that are exchanged are in force without 
   await makeCertificate(cwd);
   await Deno.writeTextFile(`${cwd}/users`, `${changed}\n`);
   Deno.kill(server.process.pid, "SIGHUP");
-  const reread = () => server.process.stderr.includes("Reread certificates");
-  for (let time = 0; time < 200 && !reread(); time++) {
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+  await until(() => server.process.stderr.includes("Reread certificates"), {
+    seen: () => server.process.stderr,
+  });
   assertEquals(await curl(cwd, url, ["--user", changed]), 0);
   assertEquals(await curl(cwd, url, ["--user", old]), LOGIN_DENIED);
 });

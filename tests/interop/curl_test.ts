@@ -5,12 +5,13 @@ import {
   assertStored,
   awkwardMessage,
   bigMessage,
+  InteropServer,
   readFolder,
   readMaildir,
-  toBytes,
-} from "../support/interop/mail.ts";
-import { InteropServer, TemporaryFolder } from "../support/interop/server.ts";
+} from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
+import { bytesOf } from "../support/bytes.ts";
+import { TestFolder } from "../support/cli.ts";
 
 const ENVELOPE = ["--mail-from", "sender@example.org"];
 
@@ -19,13 +20,13 @@ function recipients(...names: string[]): string[] {
 }
 
 Deno.test("curl uploads a file", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start(["--store", "file:eml"], {
     cwd,
   });
   const message = awkwardMessage("curl file");
-  await Deno.writeFile(`${cwd}/message`, toBytes(message));
+  await Deno.writeFile(`${cwd}/message`, bytesOf(message));
   await run("curl", [
     ...["-sS", `smtp://127.0.0.1:${server.port}/client.example`, ...ENVELOPE],
     ...[...recipients("user@example.com"), "--upload-file", `${cwd}/message`],
@@ -41,13 +42,13 @@ Deno.test("curl uploads a file", async () => {
 });
 
 Deno.test("curl uploads a file whose lines end with LF", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start(["--store", "file:eml"], {
     cwd,
   });
   const message = "Subject: LF\n\n.\n.leading dot\nText\n";
-  await Deno.writeFile(`${cwd}/message`, toBytes(message));
+  await Deno.writeFile(`${cwd}/message`, bytesOf(message));
   await run("curl", [
     ...["-sS", `smtp://127.0.0.1:${server.port}/client.example`, ...ENVELOPE],
     ...[...recipients("user@example.com"), "--upload-file", `${cwd}/message`],
@@ -64,7 +65,7 @@ Deno.test("curl uploads a file whose lines end with LF", async () => {
 });
 
 Deno.test("curl sends 5 MB from a pipe to several recipients", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start([], { cwd });
   const message = bigMessage("curl pipe", 5_000_000);
@@ -72,7 +73,7 @@ Deno.test("curl sends 5 MB from a pipe to several recipients", async () => {
   await run("curl", [
     ...["-sS", `smtp://127.0.0.1:${server.port}/client.example`, ...ENVELOPE],
     ...[...recipients(...names), "--upload-file", "-"],
-  ], { input: toBytes(message) });
+  ], { input: bytesOf(message) });
   for (const name of names) {
     const stored = await readMaildir(`${cwd}/mail/${name}`);
     assertEquals(stored.length, 1, name);
@@ -85,11 +86,11 @@ Deno.test("curl sends 5 MB from a pipe to several recipients", async () => {
 });
 
 Deno.test("curl sends two messages over one connection", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start([], { cwd });
   const message = awkwardMessage("curl twice");
-  await Deno.writeFile(`${cwd}/message`, toBytes(message));
+  await Deno.writeFile(`${cwd}/message`, bytesOf(message));
   const url = `smtp://127.0.0.1:${server.port}/client.example`;
   const send = [url, ...ENVELOPE, ...recipients("user@example.com")];
   const upload = ["--upload-file", `${cwd}/message`];
@@ -106,14 +107,14 @@ Deno.test("curl sends two messages over one connection", async () => {
 });
 
 Deno.test("curl speaks TLS from the first byte and by STARTTLS", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start(["--self-signed"], {
     cwd,
     listeners: ["smtps", "smtp"],
   });
   const message = awkwardMessage("curl tls");
-  await Deno.writeFile(`${cwd}/message`, toBytes(message));
+  await Deno.writeFile(`${cwd}/message`, bytesOf(message));
   const [implicit, explicit] = server.ports;
   for (
     const url of [

@@ -12,11 +12,12 @@ import {
 import {
   assertStored,
   awkwardMessage,
+  InteropServer,
   readMbox,
-  toBytes,
-} from "../support/interop/mail.ts";
-import { InteropServer, TemporaryFolder } from "../support/interop/server.ts";
+} from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
+import { bytesOf } from "../support/bytes.ts";
+import { TestFolder } from "../support/cli.ts";
 
 const USER = "user@example.com";
 
@@ -28,7 +29,7 @@ async function send(
   await run("curl", [
     ...["-sS", `smtp://127.0.0.1:${options.port}/client.example`],
     ...["--mail-from", "sender@example.org", "--mail-rcpt", USER, "-T", "-"],
-  ], { input: toBytes(message), cwd: options.folder });
+  ], { input: bytesOf(message), cwd: options.folder });
   return message;
 }
 
@@ -39,7 +40,7 @@ function dovecotMessage(subject: string): string {
 
 for (const kind of ["maildir", "mbox"]) {
   Deno.test(`doveadm fetches what the ${kind} store wrote`, async () => {
-    await using folder = await TemporaryFolder.create();
+    await using folder = await TestFolder.create();
     const cwd = folder.path;
     await using server = await InteropServer.start(
       ["--store", `${kind}:mail`],
@@ -95,7 +96,7 @@ async function removeSome(
 
 Deno.test("POP3 sessions of Dovecot remove from the mailbox that the server appends to", async () => {
   const count = 200;
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   const mailbox = `${cwd}/mail/${USER}`;
   await Deno.mkdir(`${cwd}/mail`);
@@ -114,7 +115,7 @@ Deno.test("POP3 sessions of Dovecot remove from the mailbox that the server appe
     await run("smtp-source", [
       ...["-s", "5", "-m", String(count), "-l", "3000", "-M", "client.example"],
       ...["-f", "sender@example.org", "-t", USER, `127.0.0.1:${server.port}`],
-    ], { deadlineMs: 120_000 });
+    ]);
   } finally {
     state.done = true;
     await removing;

@@ -9,11 +9,8 @@ import {
   SmtpServer,
   type SmtpServerOptions,
 } from "../../mod.ts";
-import {
-  InteropServer,
-  packageFlags,
-  TemporaryFolder,
-} from "../support/interop/server.ts";
+import { InteropServer, packageFlags } from "../support/interop/server.ts";
+import { TestFolder } from "../support/cli.ts";
 import { run } from "../support/process.ts";
 
 const CLI = new URL("../../cli.ts", import.meta.url).pathname;
@@ -39,7 +36,7 @@ async function handshake(args: readonly string[]): Promise<string> {
 }
 
 Deno.test("openssl gets the certificate of the name it asks for, and no TLS 1.1", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   const certificates = [
     ...await certificateOf(cwd, "one.example"),
@@ -70,7 +67,7 @@ Deno.test("openssl gets the certificate of the name it asks for, and no TLS 1.1"
 });
 
 Deno.test("testssl.sh finds no weak protocol and no weak cipher", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start(
     await certificateOf(cwd, "mx.example"),
@@ -80,7 +77,7 @@ Deno.test("testssl.sh finds no weak protocol and no weak cipher", async () => {
   await run("testssl", [
     ...["--quiet", "--color", "0", "--starttls", "smtp", "-p", "-s"],
     ...["--jsonfile", report, `127.0.0.1:${server.port}`],
-  ], { deadlineMs: 120_000, cwd });
+  ], { cwd });
   const findings: { id: string; severity: string; finding: string }[] = JSON
     .parse(await Deno.readTextFile(report));
   const bad = findings.filter(({ severity }) =>
@@ -92,7 +89,7 @@ Deno.test("testssl.sh finds no weak protocol and no weak cipher", async () => {
 });
 
 Deno.test("msmtp logs in by SCRAM-SHA-256, and not with a wrong secret", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start([
     ...["--self-signed", "--user", "bob:correct", "--quiet"],
@@ -140,7 +137,7 @@ async function startServer(
 
 for (const mechanism of ["PLAIN", "LOGIN", "CRAM-MD5"]) {
   Deno.test(`curl logs in by ${mechanism}`, async () => {
-    await using folder = await TemporaryFolder.create();
+    await using folder = await TestFolder.create();
     const { server, store, port } = await startServer({
       accounts: new AccountList({ bob: "correct" }),
     });
@@ -159,7 +156,7 @@ for (const mechanism of ["PLAIN", "LOGIN", "CRAM-MD5"]) {
 
 for (const mechanism of ["XOAUTH2", "OAUTHBEARER"] as const) {
   Deno.test(`curl logs in by ${mechanism}, and not with a wrong token`, async () => {
-    await using folder = await TemporaryFolder.create();
+    await using folder = await TestFolder.create();
     const seen: Credentials[] = [];
     const { server, store, port } = await startServer({
       mechanisms: [mechanism],
@@ -194,7 +191,7 @@ for (const mechanism of ["XOAUTH2", "OAUTHBEARER"] as const) {
 }
 
 Deno.test("msmtp logs in by EXTERNAL with its certificate", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const own = await Certificate.selfSigned({ names: ["bob.example"] });
   const [cert, key] = [`${folder.path}/cert`, `${folder.path}/key`];
   await Deno.writeTextFile(cert, own.toPem());

@@ -5,21 +5,22 @@
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { InteropServer, TemporaryFolder } from "../support/interop/server.ts";
+import { InteropServer } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 import { TestClient } from "../support/server.ts";
+import { TestFolder } from "../support/cli.ts";
 
 const STORES = ["maildir:mail", "mbox:mail", "mbox:mail/all.mbox", "file:mail"];
 
 /** A small file system of its own. */
-async function smallDisk(): Promise<TemporaryFolder> {
-  const folder = await TemporaryFolder.create();
+async function smallDisk(): Promise<TestFolder> {
+  const folder = await TestFolder.create();
   await run("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", folder.path]);
   return folder;
 }
 
 /** Takes it away again. */
-async function discard({ path }: TemporaryFolder): Promise<void> {
+async function discard({ path }: TestFolder): Promise<void> {
   await run("umount", ["-l", path]);
   await Deno.remove(path);
 }
@@ -162,7 +163,7 @@ Deno.test({
   ignore,
   async fn() {
     const folder = await smallDisk();
-    const mail = await TemporaryFolder.create();
+    const mail = await TestFolder.create();
     try {
       Deno.env.set("TMPDIR", folder.path);
       await using server = await InteropServer.start(

@@ -7,11 +7,12 @@
 import { assertEquals } from "@std/assert";
 import {
   assertStored,
+  InteropServer,
   readFolder,
   readMaildir,
-} from "../support/interop/mail.ts";
-import { InteropServer, TemporaryFolder } from "../support/interop/server.ts";
+} from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
+import { TestFolder } from "../support/cli.ts";
 
 const MESSAGE = "Subject: piped\r\n\r\n.\r\nText\r\n";
 
@@ -41,7 +42,7 @@ const PIPES: Readonly<
 
 for (const threads of [0, 2]) {
   Deno.test(`A session that ${Object.keys(PIPES).join(", ")} are told at once is served (${threads} threads)`, async () => {
-    await using folder = await TemporaryFolder.create();
+    await using folder = await TestFolder.create();
     const cwd = folder.path;
     await using server = await InteropServer.start(
       ["--threads", `${threads}`],
@@ -65,7 +66,7 @@ for (const threads of [0, 2]) {
 }
 
 Deno.test("A pipe into openssl s_client is served, with TLS from the first byte and by STARTTLS", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start(["--self-signed"], {
     cwd,
@@ -96,7 +97,7 @@ Deno.test("A pipe into openssl s_client is served, with TLS from the first byte 
 });
 
 Deno.test("A pipe whose lines end with LF is told so at once", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   await using server = await InteropServer.start(["--store", "discard"], {
     cwd: folder.path,
   });
@@ -107,7 +108,7 @@ Deno.test("A pipe whose lines end with LF is told so at once", async () => {
 });
 
 Deno.test("Net::SMTP sends from and to addresses as scripts have them", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start(["--store", "file:eml"], {
     cwd,
@@ -133,7 +134,7 @@ Deno.test("Net::SMTP sends from and to addresses as scripts have them", async ()
 });
 
 Deno.test("A log-in with two blanks behind AUTH, and a message with LF, are taken", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start([
     ...["--user", "ann:secret", "--allow-insecure-auth"],

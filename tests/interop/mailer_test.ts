@@ -4,15 +4,16 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import {
   assertStored,
   awkwardMessage,
+  InteropServer,
   readMaildir,
   readMbox,
-  toBytes,
-} from "../support/interop/mail.ts";
-import { InteropServer, TemporaryFolder } from "../support/interop/server.ts";
+} from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
+import { bytesOf } from "../support/bytes.ts";
+import { TestFolder } from "../support/cli.ts";
 
 Deno.test("msmtp sends what it is given", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start([], { cwd });
   const message = awkwardMessage("msmtp");
@@ -20,7 +21,7 @@ Deno.test("msmtp sends what it is given", async () => {
     ...["--host=127.0.0.1", `--port=${server.port}`, "--auth=off", "--tls=off"],
     ...["--domain=client.example", "--from=sender@example.org", "--"],
     ...["user@example.com", "other@example.com"],
-  ], { input: toBytes(message.replaceAll("\r\n", "\n")) });
+  ], { input: bytesOf(message.replaceAll("\r\n", "\n")) });
   for (const name of ["user@example.com", "other@example.com"]) {
     const stored = await readMaildir(`${cwd}/mail/${name}`);
     assertEquals(stored.length, 1, name);
@@ -33,7 +34,7 @@ Deno.test("msmtp sends what it is given", async () => {
 });
 
 Deno.test("msmtp logs in by CRAM-MD5 and SCRAM-SHA-256", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start(
     ["--self-signed", "--user", "alice:open sesame"],
@@ -51,7 +52,7 @@ Deno.test("msmtp logs in by CRAM-MD5 and SCRAM-SHA-256", async () => {
         "--domain=client.example",
       ],
       ...["--from=sender@example.org", "--", "user@example.com"],
-    ], { input: toBytes(message.replaceAll("\r\n", "\n")) });
+    ], { input: bytesOf(message.replaceAll("\r\n", "\n")) });
   }
   const stored = await readMaildir(`${cwd}/mail/user@example.com`);
   assertEquals(stored.length, mechanisms.length);
@@ -65,7 +66,7 @@ Deno.test("msmtp logs in by CRAM-MD5 and SCRAM-SHA-256", async () => {
 });
 
 Deno.test("s-nail sends into one mailbox file", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start(
     ["--store", "mbox:all.mbox"],

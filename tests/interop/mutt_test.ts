@@ -4,11 +4,12 @@ import { assertEquals } from "@std/assert";
 import {
   assertStored,
   awkwardMessage,
+  InteropServer,
   readMaildir,
-  toBytes,
-} from "../support/interop/mail.ts";
-import { InteropServer, TemporaryFolder } from "../support/interop/server.ts";
+} from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
+import { bytesOf } from "../support/bytes.ts";
+import { TestFolder } from "../support/cli.ts";
 
 /** mutt without questions, which then copies all messages to `target` and leaves. */
 function configuration(folder: string, target: string): string {
@@ -22,7 +23,7 @@ push "<tag-pattern>~A<enter><tag-prefix><copy-message>${target}<enter><exit>"
 }
 
 Deno.test("mutt reads the Maildir", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start([], { cwd });
   const sent = ["one", "two", "three"].map((name) => awkwardMessage(name));
@@ -31,7 +32,7 @@ Deno.test("mutt reads the Maildir", async () => {
       ...["-sS", `smtp://127.0.0.1:${server.port}/client.example`],
       ...["--mail-from", "sender@example.org"],
       ...["--mail-rcpt", "user@example.com", "-T", "-"],
-    ], { input: toBytes(message) });
+    ], { input: bytesOf(message) });
   }
   const maildir = `${cwd}/mail/user@example.com`;
   await Deno.writeTextFile(

@@ -1,15 +1,16 @@
 /** nodemailer: messages at once over a pool of connections that it goes on using. */
 
 import { assertEquals } from "@std/assert";
-import { assertStored, readMaildir } from "../support/interop/mail.ts";
 import {
+  assertStored,
   InteropServer,
+  readMaildir,
   runNode,
-  TemporaryFolder,
 } from "../support/interop/server.ts";
+import { TestFolder } from "../support/cli.ts";
 
 Deno.test("nodemailer sends 40 messages over four connections", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start([], { cwd });
   const { stdout } = await runNode("nodemailer_peer.cjs", [

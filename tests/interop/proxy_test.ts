@@ -6,10 +6,11 @@ import {
   assertNotMatch,
   assertStringIncludes,
 } from "@std/assert";
-import { startHaProxy } from "../support/interop/haproxy.ts";
-import { readMaildir } from "../support/interop/mail.ts";
-import { InteropServer, TemporaryFolder } from "../support/interop/server.ts";
-import { run } from "../support/process.ts";
+import { InteropServer, readMaildir } from "../support/interop/server.ts";
+import { BackgroundProcess, run } from "../support/process.ts";
+import { Certificate } from "../../lib/tls/certificate.ts";
+import { freePort } from "../support/interop/relay_peers.ts";
+import { TestFolder } from "../support/cli.ts";
 
 /** Writes into each message what its session knows of the proxy. */
 const HANDLERS = `
@@ -51,7 +52,7 @@ async function onlyMessage(cwd: string): Promise<string> {
 
 for (const way of ["v1", "v2"] as const) {
   Deno.test(`HAProxy tells the client by PROXY ${way}`, async () => {
-    await using folder = await TemporaryFolder.create();
+    await using folder = await TestFolder.create();
     const cwd = folder.path;
     await using server = await start(cwd);
     await using proxy = await startHaProxy({ folder: cwd, port: server.port });
@@ -71,7 +72,7 @@ for (const way of ["v1", "v2"] as const) {
 }
 
 Deno.test("HAProxy ends TLS and tells of it, with a checksum", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await start(cwd);
   await using proxy = await startHaProxy({ folder: cwd, port: server.port });
@@ -112,7 +113,7 @@ const SWAKS: [name: string, flags: string[], want: string][] = [
 
 for (const [name, flags, want] of SWAKS) {
   Deno.test(`swaks tells the client by PROXY version ${name}`, async () => {
-    await using folder = await TemporaryFolder.create();
+    await using folder = await TestFolder.create();
     const cwd = folder.path;
     await using server = await start(cwd);
     const destination = want.includes("IPv6") ? "2001:db8::2" : "192.0.2.2";
@@ -128,7 +129,7 @@ for (const [name, flags, want] of SWAKS) {
 }
 
 Deno.test("swaks gets no word after a malformed PROXY header", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await start(cwd);
   const { code, stdout } = await run("swaks", [
@@ -138,3 +139,79 @@ Deno.test("swaks gets no word after a malformed PROXY header", async () => {
   assertEquals(code === 0, false);
   assertNotMatch(stdout, /^<[-~*]+ +\d/m);
 });
+
+/** The ways, by name: what stands on the line of the backend's server. */
+const WAYS = {
+  v1: "send-proxy",
+  v2: "send-proxy-v2",
+  tls: "send-proxy-v2 proxy-v2-options ssl,cert-cn,crc32c,unique-id,authority",
+} as const;
+
+/** A running HAProxy. */
+export interface HaProxy extends AsyncDisposable {
+  /** The ports by way; `tls` speaks TLS from the first byte. */
+  readonly ports: Readonly<Record<keyof typeof WAYS, number>>;
+}
+
+/** Starts one in front of the port of a server; resolves when its health check has passed. */
+async function startHaProxy(
+  options: { readonly folder: string; readonly port: number },
+): Promise<HaProxy> {
+  const { folder, port } = options;
+  const certificate = await Certificate.selfSigned({ names: ["mx.test"] });
+  const pem = `${folder}/haproxy.pem`;
+  await Deno.writeTextFile(pem, certificate.toPem() + certificate.keyPem());
+  const ports = {
+    v1: freePort(["127.0.0.1"]),
+    v2: freePort(["127.0.0.1"]),
+    tls: freePort(["127.0.0.1"]),
+  };
+  const path = `${folder}/haproxy.cfg`;
+  await Deno.writeTextFile(path, configuration({ ports, pem, port }));
+  const process = BackgroundProcess.start("haproxy", ["-db", "-f", path]);
+  try {
+    await process.waitFor((text) =>
+      /Health check for server v2\/mx succeeded.*Layer7/.test(text)
+        ? true
+        : undefined
+    );
+  } catch (error) {
+    await process.stop();
+    throw error;
+  }
+  return {
+    ports,
+    async [Symbol.asyncDispose]() {
+      await process.stop();
+    },
+  };
+}
+
+function configuration(
+  init: {
+    readonly ports: HaProxy["ports"];
+    readonly pem: string;
+    readonly port: number;
+  },
+): string {
+  const { ports, pem, port } = init;
+  const listeners = (Object.keys(WAYS) as (keyof typeof WAYS)[]).map((way) => `
+listen ${way}
+  bind 127.0.0.1:${ports[way]}${way === "tls" ? ` ssl crt ${pem}` : ""}
+  option smtpchk EHLO haproxy.test
+  unique-id-format %{+X}o\\ %ci:%cp
+  server mx 127.0.0.1:${port} check inter 1s check-send-proxy ${WAYS[way]}
+`);
+  return `
+global
+  log stdout format raw local0
+  maxconn 100
+defaults
+  log global
+  mode tcp
+  option log-health-checks
+  timeout connect 5s
+  timeout client 30s
+  timeout server 30s
+${listeners.join("")}`;
+}

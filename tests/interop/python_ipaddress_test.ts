@@ -6,7 +6,7 @@
 import { assertEquals } from "@std/assert";
 import { parseCidr } from "../../lib/net/cidr.ts";
 import { parseIp, reverseName } from "../../lib/protocol/ip.ts";
-import { seededRandom } from "../support/dns_random.ts";
+import { seeded } from "../support/random.ts";
 
 // Zone indexes are refused by design, and an IPv4-mapped address is reversed
 // as IPv4: Python is told of both.
@@ -52,7 +52,7 @@ async function askPython(given: unknown): Promise<[unknown[], unknown[]]> {
   return JSON.parse(new TextDecoder().decode((await child.output()).stdout));
 }
 
-const random = seededRandom(5952);
+const random = seeded(5952);
 
 /** Texts that are addresses, nearly addresses, or rubbish. */
 function addressText(): string {

@@ -11,6 +11,7 @@ import type { SmtpServer } from "../../lib/server/server.ts";
 import { CliServer, TestFolder } from "../support/cli.ts";
 import { run } from "../support/process.ts";
 import { startServer } from "../support/server.ts";
+import { seededFraction } from "../support/random.ts";
 
 const KILLS = Number(Deno.env.get("CRASH_KILLS") ?? 6);
 const MESSAGES = Number(Deno.env.get("CRASH_MESSAGES") ?? 150);
@@ -33,6 +34,7 @@ Deno.test(`relaying loses nothing of ${MESSAGES} messages when the server is kil
       ...["--spool", `${folder.path}/spool`],
     ], { cwd: folder.path });
   const accepted = new Set<string>();
+  const random = seededFraction(1);
   let kills = 0;
   for (; kills < KILLS || accepted.size < MESSAGES; kills++) {
     await using server = await start();
@@ -41,7 +43,7 @@ Deno.test(`relaying loses nothing of ${MESSAGES} messages when the server is kil
       { length: SENDERS },
       (_, lane) => send(server, { name: `k${kills}s${lane}`, life, accepted }),
     );
-    await new Promise((done) => setTimeout(done, Math.random() * LIFE_MS));
+    await new Promise((done) => setTimeout(done, random() * LIFE_MS));
     await server.end("SIGKILL");
     life.isOver = true;
     await Promise.all(senders);

@@ -11,7 +11,8 @@ import {
   peerProgram,
   startSink,
 } from "../support/interop/relay_peers.ts";
-import { startServer, TestClient, within } from "../support/server.ts";
+import { startServer, TestClient } from "../support/server.ts";
+import { within } from "../support/wait.ts";
 
 const DEFERRED = "pending";
 const REFUSED = "failed";

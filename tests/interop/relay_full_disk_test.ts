@@ -6,13 +6,14 @@
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { SpoolError } from "../../lib/spool/spool.ts";
 import { DiscardStore } from "../../lib/store/discard_store.ts";
-import { TemporaryFolder } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
-import { startServer, TestClient, within } from "../support/server.ts";
+import { startServer, TestClient } from "../support/server.ts";
+import { until, within } from "../support/wait.ts";
+import { TestFolder } from "../support/cli.ts";
 
 /** A small file system of its own. */
-async function smallDisk(size: string): Promise<TemporaryFolder> {
-  const folder = await TemporaryFolder.create();
+async function smallDisk(size: string): Promise<TestFolder> {
+  const folder = await TestFolder.create();
   await run("mount", [
     "-t",
     "tmpfs",
@@ -122,7 +123,5 @@ async function fill(
 async function drained(
   server: Awaited<ReturnType<typeof startServer>>,
 ): Promise<void> {
-  while (server.relays.count > 0) {
-    await new Promise((done) => setTimeout(done, 20));
-  }
+  await until(() => server.relays.count === 0);
 }

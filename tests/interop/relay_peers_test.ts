@@ -8,7 +8,6 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { farCertificate } from "../support/queue/relaying.ts";
 import { hasDnsmasq, startDnsmasq } from "../support/interop/dnsmasq.ts";
-import { TemporaryFolder } from "../support/interop/server.ts";
 import {
   freePort,
   hasAiosmtpd,
@@ -19,7 +18,9 @@ import {
   startOpenSmtpd,
   startPostfix,
 } from "../support/interop/relay_peers.ts";
-import { startServer, TestClient, within } from "../support/server.ts";
+import { startServer, TestClient } from "../support/server.ts";
+import { within } from "../support/wait.ts";
+import { TestFolder } from "../support/cli.ts";
 
 interface Peer {
   readonly name: string;
@@ -82,7 +83,7 @@ for (const peer of PEERS) {
     name: `relay through ${peer.name} arrives as it was sent`,
     ignore: !peer.installed || !hasDnsmasq(),
     fn: async () => {
-      await using folder = await TemporaryFolder.create();
+      await using folder = await TestFolder.create();
       const port = freePort([peer.address]);
       await using dns = await startDnsmasq([
         `--mx-host=peer.test,mx.peer.test,10`,
@@ -135,7 +136,7 @@ Deno.test({
   name: "relay to aiosmtpd arrives once, and as it was sent",
   ignore: !hasAiosmtpd() || !hasDnsmasq(),
   fn: async () => {
-    await using folder = await TemporaryFolder.create();
+    await using folder = await TestFolder.create();
     const address = "127.0.0.5";
     const port = freePort([address]);
     await using dns = await startDnsmasq([

@@ -1,9 +1,9 @@
 /** Postfix's smtp-source: ten thousand messages, twenty at once, none lost, none mangled. */
 
 import { assertEquals, assertMatch } from "@std/assert";
-import { readMaildir } from "../support/interop/mail.ts";
-import { InteropServer, TemporaryFolder } from "../support/interop/server.ts";
+import { InteropServer, readMaildir } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
+import { TestFolder } from "../support/cli.ts";
 
 const COUNT = 10_000;
 const LENGTH = 2_000;
@@ -25,7 +25,7 @@ async function assertAllStored(
     ...["-f", "sender@example.org", "-t", "user@example.com"],
     ...["-M", "client.example", ...load.flags ?? []],
     `127.0.0.1:${server.port}`,
-  ], { deadlineMs: 180_000 });
+  ]);
   const stored = await readMaildir(`${folder}/mail/user@example.com`);
   assertEquals(stored.length, load.count);
   // The messages differ in their numbers only: header fields and the trace.
@@ -46,14 +46,14 @@ async function assertAllStored(
 }
 
 Deno.test("smtp-source sends 10,000 messages, 20 at once", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start(["--quiet"], { cwd });
   await assertAllStored(server, cwd, { count: COUNT, protocol: "SMTP" });
 });
 
 Deno.test("smtp-source sends over connections that it keeps", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start(["--quiet"], { cwd });
   await assertAllStored(server, cwd, {
@@ -64,7 +64,7 @@ Deno.test("smtp-source sends over connections that it keeps", async () => {
 });
 
 Deno.test("smtp-source speaks LMTP", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start(["--quiet"], {
     cwd,

@@ -1,9 +1,9 @@
 /** Postfix's smtp-source into two threads: nothing lost, nothing mixed, both at work. */
 
 import { assertEquals } from "@std/assert";
-import { readMaildir } from "../support/interop/mail.ts";
-import { InteropServer, TemporaryFolder } from "../support/interop/server.ts";
+import { InteropServer, readMaildir } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
+import { TestFolder } from "../support/cli.ts";
 
 const COUNT = 2_000;
 
@@ -12,7 +12,7 @@ async function send(port: number, count: number): Promise<void> {
     ...["-s", "20", "-m", String(count), "-l", "2000"],
     ...["-f", "sender@example.org", "-t", "user@example.com"],
     ...["-M", "client.example", `127.0.0.1:${port}`],
-  ], { deadlineMs: 180_000 });
+  ]);
 }
 
 /** The names of the messages, as they stand in the Received fields. */
@@ -29,7 +29,7 @@ function assertWhole(texts: readonly string[], count: number): void {
 }
 
 Deno.test("smtp-source sends 2,000 messages into the Maildirs of two threads", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start(
     ["--quiet", "--threads", "2"],
@@ -40,7 +40,7 @@ Deno.test("smtp-source sends 2,000 messages into the Maildirs of two threads", a
 });
 
 Deno.test("smtp-source sends 500 messages into one mailbox file of two threads", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start(
     ["--quiet", "--threads", "2", "--store", "mbox:all.mbox"],

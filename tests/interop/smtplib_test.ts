@@ -1,12 +1,13 @@
 /** Python's smtplib: parameters of MAIL and RCPT, UTF-8 addresses, a thousand recipients, refusals. */
 
 import { assert, assertEquals } from "@std/assert";
-import { assertStored, readMaildir } from "../support/interop/mail.ts";
 import {
+  assertStored,
   InteropServer,
+  readMaildir,
   runPython,
-  TemporaryFolder,
 } from "../support/interop/server.ts";
+import { TestFolder } from "../support/cli.ts";
 
 const MESSAGE =
   "From: Sender <sender@example.org>\r\nSubject: smtplib\r\n\r\n.\r\nText\r\n";
@@ -78,7 +79,7 @@ function maildirOf(root: string, address: string): string {
 
 for (const row of ROWS) {
   Deno.test(`smtplib: ${row.name}`, async () => {
-    await using folder = await TemporaryFolder.create();
+    await using folder = await TestFolder.create();
     const cwd = folder.path;
     await using server = await InteropServer.start(row.args ?? [], { cwd });
     const { stdout } = await runPython("smtplib_peer.py", [

@@ -5,11 +5,12 @@ import {
   assertStored,
   awkwardMessage,
   bigMessage,
+  InteropServer,
   readMaildir,
-  toBytes,
-} from "../support/interop/mail.ts";
-import { InteropServer, TemporaryFolder } from "../support/interop/server.ts";
+} from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
+import { bytesOf } from "../support/bytes.ts";
+import { TestFolder } from "../support/cli.ts";
 
 interface Sending {
   readonly port: number;
@@ -25,7 +26,7 @@ async function swaks(sending: Sending): Promise<string> {
     sending;
   const file = `${folder}/message`;
   // swaks puts a line end of its own before the final dot.
-  await Deno.writeFile(file, toBytes(message.slice(0, -2)));
+  await Deno.writeFile(file, bytesOf(message.slice(0, -2)));
   const { stdout } = await run("swaks", [
     ...["--server", "127.0.0.1", "--port", String(port)],
     ...["--ehlo", "client.example", "--from", "sender@example.org"],
@@ -35,7 +36,7 @@ async function swaks(sending: Sending): Promise<string> {
 }
 
 Deno.test("swaks sends a message", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start([], { cwd });
   const message = awkwardMessage("swaks plain");
@@ -50,7 +51,7 @@ Deno.test("swaks sends a message", async () => {
 });
 
 Deno.test("swaks sends 5 MB", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start([], { cwd });
   const message = bigMessage("swaks big", 5_000_000);
@@ -64,7 +65,7 @@ Deno.test("swaks sends 5 MB", async () => {
 });
 
 Deno.test("swaks sends to 100 recipients in a pipeline", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start([], { cwd });
   const message = awkwardMessage("swaks many");
@@ -93,7 +94,7 @@ Deno.test("swaks sends to 100 recipients in a pipeline", async () => {
 });
 
 Deno.test("swaks sends by LMTP and gets one reply a recipient", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const cwd = folder.path;
   await using server = await InteropServer.start([], {
     cwd,
@@ -122,7 +123,7 @@ Deno.test("swaks sends by LMTP and gets one reply a recipient", async () => {
 
 for (const mechanism of ["PLAIN", "LOGIN", "CRAM-MD5"]) {
   Deno.test(`swaks logs in by ${mechanism} after STARTTLS`, async () => {
-    await using folder = await TemporaryFolder.create();
+    await using folder = await TestFolder.create();
     const cwd = folder.path;
     await using server = await InteropServer.start(
       ["--self-signed", "--user", "alice:open sesame", "--auth", "required"],

@@ -6,8 +6,8 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { ScriptedClient } from "@smtp/server/testing";
-import { messageTo } from "../support/cli.ts";
-import { InteropServer, TemporaryFolder } from "../support/interop/server.ts";
+import { messageTo, TestFolder } from "../support/cli.ts";
+import { InteropServer } from "../support/interop/server.ts";
 import { ScriptedHop } from "../support/client/scripted_hop.ts";
 import { namesIn } from "../support/store_message.ts";
 import {
@@ -21,6 +21,7 @@ import {
   syncsOf,
   writesTo,
 } from "../support/system_calls.ts";
+import { DEADLINE_MS, until } from "../support/wait.ts";
 
 const ACCEPTED = "250 2.0.0 Message accepted";
 /** More than a message may have in memory. */
@@ -49,22 +50,13 @@ async function trace(
   return readCalls(await Deno.readTextFile(`${cwd}/calls`));
 }
 
-/** Looks again and again until it is so, but not for ever. */
-async function until(condition: () => Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + 30_000;
-  while (!await condition()) {
-    if (performance.now() > deadline) throw new Error("Waited too long");
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
-}
-
 async function send(
   server: InteropServer,
   lines?: readonly string[],
 ): Promise<void> {
   const client = await ScriptedClient.connect(
     { address: "127.0.0.1", port: server.port },
-    { timeoutMs: 30_000 },
+    { timeoutMs: DEADLINE_MS },
   );
   try {
     await client.script(
@@ -95,7 +87,7 @@ const STORES: readonly {
 for (const { store, isMail, each } of STORES) {
   for (const threads of [0, 2]) {
     Deno.test(`A message is synced, named and its folders synced before the client reads 250: ${store}, new mailbox and old, ${threads} threads`, async () => {
-      await using folder = await TemporaryFolder.create();
+      await using folder = await TestFolder.create();
       const cwd = await Deno.realPath(folder.path);
       const calls = await trace(
         ["--store", store, "--threads", String(threads)],
@@ -133,7 +125,7 @@ for (const { store, isMail, each } of STORES) {
 
 for (const size of ["small", "large"] as const) {
   Deno.test(`The spool syncs a ${size} message before 250, its progress when a try fails, and that it is gone before its record goes`, async () => {
-    await using folder = await TemporaryFolder.create();
+    await using folder = await TestFolder.create();
     const cwd = await Deno.realPath(folder.path);
     const delivered = Promise.withResolvers<void>();
     let tries = 0;

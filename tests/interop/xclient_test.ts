@@ -1,9 +1,9 @@
 /** XCLIENT as swaks speaks it. */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { readMaildir } from "../support/interop/mail.ts";
-import { InteropServer, TemporaryFolder } from "../support/interop/server.ts";
+import { InteropServer, readMaildir } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
+import { TestFolder } from "../support/cli.ts";
 
 async function swaks(port: number, ...flags: string[]) {
   return await run("swaks", [
@@ -54,7 +54,7 @@ const WAYS: [name: string, flags: string[], want: RegExp][] = [
 
 for (const [name, flags, want] of WAYS) {
   Deno.test(`swaks tells the client by ${name}`, async () => {
-    await using folder = await TemporaryFolder.create();
+    await using folder = await TestFolder.create();
     const cwd = folder.path;
     await using server = await InteropServer.start(
       ["--xclient", "127.0.0.0/8", "--self-signed"],
@@ -70,7 +70,7 @@ for (const [name, flags, want] of WAYS) {
 }
 
 Deno.test("swaks is refused XCLIENT with a value that is none", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   await using server = await InteropServer.start(
     ["--xclient", "127.0.0.0/8"],
     { cwd: folder.path },
@@ -81,7 +81,7 @@ Deno.test("swaks is refused XCLIENT with a value that is none", async () => {
 });
 
 Deno.test("swaks finds no XCLIENT where its network may not say it", async () => {
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   await using server = await InteropServer.start(
     ["--xclient", "192.0.2.0/24"],
     { cwd: folder.path },

@@ -1,3 +1,8 @@
+/**
+ * The content of a message: in memory up to a limit, then in a file, and
+ * removed in the end.
+ */
+
 import { assertEquals, assertRejects } from "@std/assert";
 import { MessageBody } from "../../lib/message/body.ts";
 

@@ -1,3 +1,7 @@
+/**
+ * Address ranges in CIDR notation (RFC 4632 section 3.1, RFC 4291 section 2.3).
+ */
+
 import { assertEquals, assertThrows } from "@std/assert";
 import { parseCidr } from "../../lib/net/cidr.ts";
 

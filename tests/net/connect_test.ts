@@ -1,3 +1,5 @@
+/** TCP connections of the client: abort, and errors of the platform. */
+
 import { assertRejects } from "@std/assert";
 import { connectTcp } from "../../lib/net/connect.ts";
 

@@ -1,9 +1,14 @@
+/**
+ * `NodeTransport` and TLS over it: data, close_notify, errors (RFC 8446 section
+ * 6.1).
+ */
+
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createServer, type Socket } from "node:net";
 import { NodeTransport } from "../../lib/net/node_transport.ts";
 import { upgradeServer } from "../../lib/net/tls_upgrade.ts";
-import { within } from "../support/server.ts";
-import { certificate } from "../support/tls_session.ts";
+import { certificate } from "../support/tls.ts";
+import { within } from "../support/wait.ts";
 
 /** A Transport on an accepted node socket, and the Deno connection at its other end. */
 interface Pair extends AsyncDisposable {

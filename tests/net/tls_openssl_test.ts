@@ -1,3 +1,5 @@
+/** STARTTLS upgrades against OpenSSL, in both roles (RFC 3207). */
+
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import {
   upgradeClient,
@@ -7,7 +9,7 @@ import {
 import type { Transport } from "../../lib/net/transport.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
 import { CertificateSet } from "../../lib/tls/set.ts";
-import { connTransport } from "../support/tls_conn.ts";
+import { connTransport } from "../support/tls.ts";
 import {
   hasOpenssl,
   openssl,

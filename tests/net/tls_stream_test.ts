@@ -1,9 +1,13 @@
+/**
+ * A transport as the stream below TLS: order of reads and writes, and the end.
+ */
+
 import { assertEquals, assertRejects } from "@std/assert";
 import { TransportStream } from "../../lib/net/tls_stream.ts";
 import { upgradeClient, upgradeServer } from "../../lib/net/tls_upgrade.ts";
 import type { Transport } from "../../lib/net/transport.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
-import { connPair, connTransport } from "../support/tls_conn.ts";
+import { connPair, connTransport } from "../support/tls.ts";
 
 const LIMIT = { handshakeTimeoutMs: 60_000 };
 const encoder = new TextEncoder();

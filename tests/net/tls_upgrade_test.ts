@@ -1,9 +1,14 @@
+/**
+ * STARTTLS upgrades: handshake, time limit, certificates of both sides, no
+ * clear text after them (RFC 3207 sections 4 to 6).
+ */
+
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { upgradeClient, upgradeServer } from "../../lib/net/tls_upgrade.ts";
 import type { Transport } from "../../lib/net/transport.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
 import { CertificateSet, CertificateSource } from "../../lib/tls/set.ts";
-import { connPair, connTransport } from "../support/tls_conn.ts";
+import { connPair, connTransport } from "../support/tls.ts";
 
 const LIMIT = { handshakeTimeoutMs: 60_000 };
 const encoder = new TextEncoder();

@@ -12,12 +12,12 @@
  */
 
 import { median } from "../conformance/row.ts";
-import { TemporaryFolder } from "../support/interop/server.ts";
 import { installPeers } from "./install.ts";
 import { countFor, loads, type Measure, peakMemory, send } from "./load.ts";
 import { markdownTable, writeBetweenMarks } from "./markdown.ts";
 import { others, ours, type Peer, postfix, type RunningPeer } from "./peers.ts";
 import { CountingSink, relay } from "./relay_load.ts";
+import { TestFolder } from "../support/cli.ts";
 
 /** The page with the tables. */
 const RESULTS = "tests/peers/RESULTS.md";
@@ -105,7 +105,7 @@ async function relayTable(): Promise<string> {
   const peers = [ours, postfix];
   const ports: number[] = [];
   for (const peer of peers) {
-    const folder = stack.use(await TemporaryFolder.create());
+    const folder = stack.use(await TestFolder.create());
     const { path } = folder;
     const options = { folder: path, maxSize: MAX_SIZE, next: sink.port };
     ports.push(stack.use(await peer.start(options)).port);
@@ -137,7 +137,7 @@ async function sinkTable(): Promise<{ text: string; details: string }> {
       absent.push(peer.name);
       continue;
     }
-    const folder = folders.use(await TemporaryFolder.create());
+    const folder = folders.use(await TestFolder.create());
     const options = { folder: folder.path, maxSize: MAX_SIZE };
     const running = folders.use(await peer.start(options));
     contenders.push({ peer, running, measures: [] });

@@ -1,3 +1,8 @@
+/**
+ * Paths and mailboxes: RFC 5321 sections 4.1.2, 4.1.3 and 4.5.3.1, RFC 6531
+ * section 3.3.
+ */
+
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   Address,
@@ -6,7 +11,7 @@ import {
   parsePath,
   type PathFault,
 } from "../../lib/protocol/address.ts";
-import { randomText, seeded } from "../support/tables.ts";
+import { randomText, seeded } from "../support/random.ts";
 
 function found(path: ParsedPath | PathFault): ParsedPath {
   if ("error" in path) throw new Error(`${path.error} at ${path.offset}`);

@@ -1,3 +1,7 @@
+/**
+ * The EHLO reply: RFC 5321 section 4.1.1.1 and the keywords of the extensions.
+ */
+
 import { assertEquals } from "@std/assert";
 import {
   Capabilities,

@@ -1,3 +1,8 @@
+/**
+ * Command lines: verbs, line limits and the BDAT argument (RFC 5321 sections
+ * 2.4 and 4.5.3.1.4, RFC 3030 section 2).
+ */
+
 import { assertEquals } from "@std/assert";
 import {
   AUTH_LINE_LIMIT,

@@ -1,3 +1,8 @@
+/**
+ * Changes of the header while content passes: fields removed, added, and
+ * completed on submission (RFC 6409 section 8).
+ */
+
 import { assertEquals, assertStrictEquals } from "@std/assert";
 import {
   FieldFilter,
@@ -10,8 +15,8 @@ import {
   type Completion,
 } from "../../lib/protocol/submission_fields.ts";
 import { MessageHeaders } from "../../lib/protocol/headers.ts";
-import { concat } from "../support/dialogue.ts";
-import { latin1, octets, waysToCut } from "../support/random.ts";
+import { waysToCut } from "../support/random.ts";
+import { bytesOf, concat, textOf } from "../support/bytes.ts";
 
 interface Edit {
   take(chunk: Uint8Array): Uint8Array;
@@ -19,10 +24,10 @@ interface Edit {
 }
 
 function edited(make: () => Edit, input: string, want: string): void {
-  for (const [way, cut] of waysToCut(octets(input))) {
+  for (const [way, cut] of waysToCut(bytesOf(input))) {
     const edit = make();
     const parts = cut.map((part) => edit.take(part.slice()).slice());
-    assertEquals(latin1(concat([...parts, edit.end()])), want, way);
+    assertEquals(textOf(concat([...parts, edit.end()])), want, way);
   }
 }
 
@@ -164,7 +169,7 @@ for (const [name, input, want] of FILTERED) {
 }
 
 Deno.test("Edits give a chunk back where nothing in it changes", () => {
-  const chunk = octets("A: b\r\n\r\nbody");
+  const chunk = bytesOf("A: b\r\n\r\nbody");
   assertStrictEquals(new HeaderEdit().take(chunk).buffer, chunk.buffer);
   assertStrictEquals(new FieldFilter(NAMES).take(chunk).buffer, chunk.buffer);
 });
@@ -194,7 +199,7 @@ for (const [list, want] of ADDRESSES) {
 
 Deno.test("A header that is complete stays as it is", () => {
   const block = "From: a@b\r\nDATE: x\r\nmessage-id: <y>\r\n";
-  const headers = MessageHeaders.parse(octets(block));
+  const headers = MessageHeaders.parse(bytesOf(block));
   const completion: Completion = {
     date: "now",
     messageId: "<z>",

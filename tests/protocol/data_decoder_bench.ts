@@ -9,13 +9,13 @@ import {
   DataDecoder,
 } from "../../lib/protocol/data_decoder.ts";
 import { arenaBuffers } from "../../lib/protocol/body_scanner.ts";
-import { octets } from "../support/random.ts";
+import { bytesOf } from "../support/bytes.ts";
 
 const MIB = 1 << 20;
 const READ = 65536;
 
 function fill(line: string): Uint8Array<ArrayBuffer> {
-  return octets(line.repeat(Math.ceil(MIB / line.length))).slice(0, MIB);
+  return bytesOf(line.repeat(Math.ceil(MIB / line.length))).slice(0, MIB);
 }
 
 const INPUTS: readonly [name: string, mail: Uint8Array<ArrayBuffer>][] = [

@@ -4,7 +4,7 @@
  */
 
 import { DataEncoder } from "../../lib/protocol/data_encoder.ts";
-import { octets } from "../support/random.ts";
+import { bytesOf } from "../support/bytes.ts";
 
 const MIB = 1 << 20;
 const CHUNK = 65536;
@@ -18,7 +18,7 @@ const LINES: readonly [name: string, line: string][] = [
 ];
 
 for (const [name, line] of LINES) {
-  const mail = octets(line.repeat(Math.ceil(MIB / line.length))).slice(0, MIB);
+  const mail = bytesOf(line.repeat(Math.ceil(MIB / line.length))).slice(0, MIB);
   for (const framing of ["data", "bdat"] as const) {
     Deno.bench(`${name}, ${framing}`, { group: framing }, () => {
       const encoder = new DataEncoder({ framing });

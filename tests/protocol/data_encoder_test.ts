@@ -1,19 +1,12 @@
+/**
+ * DATA and BDAT content as it is sent: transparency and strict line ends (RFC
+ * 5321 sections 2.3.8 and 4.5.2, RFC 3030).
+ */
+
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { DataEncoder } from "../../lib/protocol/data_encoder.ts";
-import {
-  everySplit,
-  join,
-  randomSplit,
-  seeded,
-} from "../support/client/split.ts";
-
-function text(bytes: Uint8Array): string {
-  return Array.from(bytes, (octet) => String.fromCharCode(octet)).join("");
-}
-
-function octets(text: string): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from(text, (char) => char.charCodeAt(0));
-}
+import { pieces, seededFraction, waysToCut } from "../support/random.ts";
+import { bytesOf, concat, textOf } from "../support/bytes.ts";
 
 function encode(
   pieces: Uint8Array[],
@@ -21,7 +14,7 @@ function encode(
 ): string {
   const encoder = new DataEncoder({ framing });
   const out = pieces.map((piece) => encoder.encode(piece));
-  return text(join([...out, encoder.finish()]));
+  return textOf(concat([...out, encoder.finish()]));
 }
 
 /** The rules by whole-string replacement, the slow and obvious way. */
@@ -65,7 +58,7 @@ Deno.test("DataEncoder encodes strictly, however the message is cut", async (t) 
   for (const [name, input, want] of ROWS) {
     await t.step(name, () => {
       assertEquals(oracle(input), want);
-      for (const pieces of everySplit(octets(input))) {
+      for (const [, pieces] of waysToCut(bytesOf(input))) {
         assertEquals(encode(pieces), want);
       }
     });
@@ -73,7 +66,7 @@ Deno.test("DataEncoder encodes strictly, however the message is cut", async (t) 
 });
 
 Deno.test("DataEncoder agrees with whole-string replacement on random octets", () => {
-  const random = seeded(20);
+  const random = seededFraction(20);
   const alphabet = "\r\n.\r\n.abcdefgh\t\xe9";
   for (let round = 0; round < 4000; round++) {
     const length = Math.floor(random() * 60);
@@ -84,7 +77,7 @@ Deno.test("DataEncoder agrees with whole-string replacement on random octets", (
     }
     const framing = round % 4 === 0 ? "bdat" : "data";
     assertEquals(
-      encode(randomSplit(octets(input), random), framing),
+      encode(pieces(bytesOf(input), { seed: round, longest: 40 }), framing),
       oracle(input, framing),
       JSON.stringify(input),
     );
@@ -92,28 +85,28 @@ Deno.test("DataEncoder agrees with whole-string replacement on random octets", (
 });
 
 Deno.test("DataEncoder.encode() gives a chunk back that needs no change", () => {
-  const line = octets("Just a line of text, with. dots.\r\n");
+  const line = bytesOf("Just a line of text, with. dots.\r\n");
   for (let shift = 0; shift < 4; shift++) {
     const buffer = new Uint8Array(4 + line.length * 100);
     const chunk = buffer.subarray(shift, shift + line.length * 100);
     for (let at = 0; at < 100; at++) chunk.set(line, at * line.length);
     const encoder = new DataEncoder();
     assertStrictEquals(encoder.encode(chunk), chunk);
-    assertEquals(text(encoder.finish()), ".\r\n");
+    assertEquals(textOf(encoder.finish()), ".\r\n");
   }
 });
 
 Deno.test("DataEncoder leaves exactly one end of data for a strict receiver", () => {
   const pieces = ["\n.\n", "\r.\r", "\r\n.\n", "\n.\r\n", "\r\n.\r", ".\r\n"];
   for (const variant of pieces) {
-    const wire = encode([octets(`a${variant}MAIL FROM:<b@c>\r\n`)]);
+    const wire = encode([bytesOf(`a${variant}MAIL FROM:<b@c>\r\n`)]);
     assertEquals(wire.split("\r\n.\r\n").length, 2, JSON.stringify(variant));
     assert(!/(^|[^\r])\n|\r([^\n]|$)/.test(wire));
   }
 });
 
 Deno.test("DataEncoder with BDAT framing leaves dots alone and writes no end", () => {
-  assertEquals(encode([octets(".a\n.\r\n")], "bdat"), ".a\r\n.\r\n");
-  assertEquals(encode([octets(".")], "bdat"), ".\r\n");
+  assertEquals(encode([bytesOf(".a\n.\r\n")], "bdat"), ".a\r\n.\r\n");
+  assertEquals(encode([bytesOf(".")], "bdat"), ".\r\n");
   assertEquals(encode([], "bdat"), "");
 });

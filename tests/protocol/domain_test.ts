@@ -1,3 +1,8 @@
+/**
+ * Domains in the one spelling in which they are compared (RFC 5890 section
+ * 2.3.2.1, RFC 5321 section 2.4).
+ */
+
 import { assertEquals } from "@std/assert";
 import { asciiDomain } from "../../lib/protocol/domain.ts";
 

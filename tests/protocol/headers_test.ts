@@ -1,13 +1,14 @@
+/**
+ * Header fields of a message: RFC 5322 section 2.2, decoded words of RFC 2047.
+ */
+
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { findHeaderEnd, MessageHeaders } from "../../lib/protocol/headers.ts";
-import { randomText, seeded } from "../support/tables.ts";
-
-function octets(text: string): Uint8Array<ArrayBuffer> {
-  return new TextEncoder().encode(text);
-}
+import { utf8 } from "../support/bytes.ts";
+import { randomText, seeded } from "../support/random.ts";
 
 function parse(text: string): MessageHeaders {
-  return MessageHeaders.parse(octets(text));
+  return MessageHeaders.parse(utf8(text));
 }
 
 /** Blocks: what stands in them, the fields, and what is kept of the text (its length, or all of it). */
@@ -87,12 +88,12 @@ Deno.test("MessageHeaders.parse() keeps octets that are no UTF-8", () => {
   headers.set("B", "2");
   assertEquals(
     headers.encode(),
-    Uint8Array.of(...block.subarray(0, 7), ...octets("B: 2\r\n")),
+    Uint8Array.of(...block.subarray(0, 7), ...utf8("B: 2\r\n")),
   );
 });
 
 Deno.test("MessageHeaders.parse() copies what it keeps", () => {
-  const block = octets("A: b\r\n");
+  const block = utf8("A: b\r\n");
   const headers = MessageHeaders.parse(block);
   block.fill(0);
   assertEquals(headers.toString(), "A: b\r\n");
@@ -247,7 +248,7 @@ const ENDS: [text: string, want: number][] = [
 
 Deno.test("findHeaderEnd() finds the empty line, at once and octet by octet", () => {
   for (const [text, want] of ENDS) {
-    const bytes = octets(text);
+    const bytes = utf8(text);
     assertEquals(findHeaderEnd(bytes, 0), want, JSON.stringify(text));
     let found = -1;
     for (let seen = 0; seen < bytes.length && found < 0; seen++) {
@@ -273,7 +274,7 @@ Deno.test("MessageHeaders never throws on a block, and keeps its octets", () => 
   ]
     .concat("Subject", "__proto__:", "\0", "é", "\r\n\r\n");
   for (let round = 0; round < 10_000; round++) {
-    const block = octets(randomText(random, { pieces, length: 12 }));
+    const block = utf8(randomText(random, { pieces, length: 12 }));
     const headers = MessageHeaders.parse(block);
     const end = findHeaderEnd(block, 0);
     const kept = block.subarray(0, end < 0 ? block.length : end - 2);
@@ -286,7 +287,7 @@ Deno.test("MessageHeaders never throws on a block, and keeps its octets", () => 
 });
 
 Deno.test("MessageHeaders in JSON are their names and values, in order", () => {
-  const headers = MessageHeaders.parse(octets("B: 2\r\nA: 1\r\n 3\r\n\r\n"));
+  const headers = MessageHeaders.parse(utf8("B: 2\r\nA: 1\r\n 3\r\n\r\n"));
   assertEquals(
     JSON.stringify({ headers }),
     '{"headers":[["B","2"],["A","1 3"]]}',

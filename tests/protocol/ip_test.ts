@@ -1,3 +1,8 @@
+/**
+ * IP addresses: text forms, address literals and reverse names (RFC 5952, RFC
+ * 5321 section 4.1.3).
+ */
+
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   addressLiteral,
@@ -9,7 +14,7 @@ import {
   reverseLabels,
   reverseName,
 } from "../../lib/protocol/ip.ts";
-import { seededRandom } from "../support/dns_random.ts";
+import { seeded } from "../support/random.ts";
 
 const CANONICAL: [input: string, want: string | undefined][] = [
   ["0.0.0.0", "0.0.0.0"],
@@ -142,7 +147,7 @@ Deno.test("addressLiteral() and parseAddressLiteral() are each other's inverse",
 });
 
 Deno.test("parseIp() never throws and formatIp() gives back what it reads", () => {
-  const random = seededRandom(20);
+  const random = seeded(20);
   const alphabet = "0123456789abcdefF:::::....% [";
   for (let round = 0; round < 10_000; round++) {
     let text = "";

@@ -1,7 +1,12 @@
+/**
+ * Lines out of reads that are cut anywhere: CRLF alone ends a line (RFC 5321
+ * section 2.3.8).
+ */
+
 import { assert, assertEquals } from "@std/assert";
 import { LineBuffer, type LineStatus } from "../../lib/protocol/line_buffer.ts";
-import { octets, pieces, utf8, waysToCut } from "../support/random.ts";
-import { seeded } from "../support/tables.ts";
+import { pieces, seeded, waysToCut } from "../support/random.ts";
+import { bytesOf, utf8 } from "../support/bytes.ts";
 
 type Found = string | Exclude<LineStatus, "line" | "more">[];
 
@@ -79,7 +84,7 @@ const ROWS: [name: string, input: string, want: Found[]][] = [
 
 for (const [name, input, want] of ROWS) {
   Deno.test(`LineBuffer.next() gives ${name}`, () => {
-    for (const [way, cut] of waysToCut(octets(input))) {
+    for (const [way, cut] of waysToCut(bytesOf(input))) {
       assertEquals(linesOf(cut, 20), want, way);
     }
   });
@@ -94,24 +99,24 @@ Deno.test("LineBuffer.next() gives the same lines however the input is cut", () 
       input += alphabet[random(alphabet.length)];
     }
     const limit = 1 + random(12);
-    const want = linesOf([octets(input)], limit);
-    const cut = pieces(octets(input), { seed, longest: 1 + random(5) });
+    const want = linesOf([bytesOf(input)], limit);
+    const cut = pieces(bytesOf(input), { seed, longest: 1 + random(5) });
     assertEquals(linesOf(cut, limit), want, `seed ${seed}: ${input}`);
   }
 });
 
 Deno.test("LineBuffer.next() does not keep the input", () => {
   const buffer = new LineBuffer(100);
-  const input = octets("NOOP a\r");
+  const input = bytesOf("NOOP a\r");
   assertEquals(buffer.next(input, 0, input.length), "more");
   input.fill(0);
-  assertEquals(buffer.next(octets("\n"), 0, 1), "line");
+  assertEquals(buffer.next(bytesOf("\n"), 0, 1), "line");
   assertEquals(buffer.text, "NOOP a");
 });
 
 Deno.test("LineBuffer.next() reads only its range of the input", () => {
   const buffer = new LineBuffer(100);
-  const input = octets("x\r\nNOOP\r\n");
+  const input = bytesOf("x\r\nNOOP\r\n");
   assertEquals(buffer.next(input, 3, 7), "more");
   assertEquals(buffer.position, 7);
   assertEquals(buffer.next(input, 7, 9), "line");
@@ -133,10 +138,10 @@ Deno.test("LineBuffer.next() gives up on an endless line, in pieces of any size"
 Deno.test("LineBuffer.reset() forgets the line begun", () => {
   for (const begun of ["STARTTLS", "a\n", "a\r", "a".repeat(99)]) {
     const buffer = new LineBuffer(20);
-    buffer.next(octets(begun), 0, begun.length);
+    buffer.next(bytesOf(begun), 0, begun.length);
     assertEquals(buffer.position, begun.length);
     buffer.reset();
-    assertEquals(buffer.next(octets("NOOP\r\n"), 0, 6), "line");
+    assertEquals(buffer.next(bytesOf("NOOP\r\n"), 0, 6), "line");
     assertEquals(buffer.text, "NOOP");
   }
 });

@@ -1,3 +1,8 @@
+/**
+ * Parameters of MAIL and RCPT: SIZE, BODY, SMTPUTF8, AUTH and DSN (RFC 1870,
+ * RFC 6152, RFC 6531, RFC 4954 section 5, RFC 3461 section 4).
+ */
+
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   formatMailParameters,
@@ -8,7 +13,7 @@ import {
   parseRcptParameters,
   type RcptParameters,
 } from "../../lib/protocol/parameters.ts";
-import { randomText, seeded } from "../support/tables.ts";
+import { randomText, seeded } from "../support/random.ts";
 
 const ALL: MailParameterRules = {
   size: true,

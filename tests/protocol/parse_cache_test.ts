@@ -1,3 +1,8 @@
+/**
+ * Command lines that were seen before are parsed once; the cache never changes
+ * a result.
+ */
+
 import { assertEquals } from "@std/assert";
 import { parseCommand, type Verb } from "../../lib/protocol/command.ts";
 import { RecentLines } from "../../lib/protocol/parse_cache.ts";

@@ -3,7 +3,7 @@
 import { parsePath } from "../../lib/protocol/address.ts";
 import { ReplyReader } from "../../lib/protocol/client/replies.ts";
 import { MessageHeaders } from "../../lib/protocol/headers.ts";
-import { octets } from "../support/random.ts";
+import { bytesOf } from "../support/bytes.ts";
 
 const PATHS: readonly [name: string, path: string][] = [
   ["plain", "<someone@mail.example.com>"],
@@ -20,7 +20,7 @@ for (const [name, path] of PATHS) {
   });
 }
 
-const HEADERS = octets(
+const HEADERS = bytesOf(
   "Received: from a.example ([192.0.2.1])\r\n\tby b.example with ESMTPS id 1;" +
     "\r\n\tThu, 01 Jan 2026 00:00:00 +0000\r\nFrom: Ann <ann@a.example>\r\n" +
     "To: Bob <bob@b.example>\r\nSubject: The subject of an ordinary mail\r\n" +
@@ -39,7 +39,7 @@ Deno.bench("100 header blocks, one field asked for", {
   }
 });
 
-const REPLIES = octets("250-mx.example\r\n250-PIPELINING\r\n250 SIZE\r\n");
+const REPLIES = bytesOf("250-mx.example\r\n250-PIPELINING\r\n250 SIZE\r\n");
 const reader = new ReplyReader();
 
 Deno.bench("100 replies of three lines", { group: "replies" }, () => {

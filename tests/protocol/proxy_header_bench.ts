@@ -1,13 +1,12 @@
 /** The speed of PROXY headers: one a connection, so microseconds do no harm. */
 
 import { ProxyHeaderReader } from "../../lib/protocol/proxy_header.ts";
-import { concat } from "../support/dialogue.ts";
 import { proxyBlock, tlv, withChecksum } from "../support/proxy.ts";
-import { octets } from "../support/random.ts";
+import { bytesOf, concat } from "../support/bytes.ts";
 
-const ENDS = octets("\xc0\0\x02\x07\xc6\x33\x64\x02\x9c\x40\0\x19");
+const ENDS = bytesOf("\xc0\0\x02\x07\xc6\x33\x64\x02\x9c\x40\0\x19");
 const HEADERS: readonly [name: string, header: Uint8Array][] = [
-  ["version 1", octets("PROXY TCP4 192.0.2.7 198.51.100.2 40000 25\r\n")],
+  ["version 1", bytesOf("PROXY TCP4 192.0.2.7 198.51.100.2 40000 25\r\n")],
   ["version 2", proxyBlock({ octets: ENDS })],
   [
     "version 2, 64 KiB with a checksum",

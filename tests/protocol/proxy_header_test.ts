@@ -6,12 +6,11 @@ import {
   type ProxyHeader,
   ProxyHeaderReader,
 } from "../../lib/protocol/proxy_header.ts";
-import { concat } from "../support/dialogue.ts";
 import { proxyBlock, tlv, withChecksum } from "../support/proxy.ts";
-import { octets, utf8, waysToCut } from "../support/random.ts";
-import { seeded } from "../support/tables.ts";
+import { seeded, waysToCut } from "../support/random.ts";
+import { bytesOf, concat, utf8 } from "../support/bytes.ts";
 
-const TAIL = octets("EHLO client.test\r\n");
+const TAIL = bytesOf("EHLO client.test\r\n");
 
 const V1 = { version: 1, command: "PROXY", tlvs: [] } as const;
 const V2 = {
@@ -31,7 +30,7 @@ const LOCAL: ProxyHeader = {
 };
 
 /** 192.0.2.1:40000 to 198.51.100.2:25. */
-const INET = octets("\xc0\0\x02\x01\xc6\x33\x64\x02\x9c\x40\0\x19");
+const INET = bytesOf("\xc0\0\x02\x01\xc6\x33\x64\x02\x9c\x40\0\x19");
 const INET_ENDS = {
   family: "inet",
   source: { address: "192.0.2.1", port: 40000 },
@@ -39,23 +38,23 @@ const INET_ENDS = {
 } as const;
 /** [2001:db8::1]:65535 to [::ffff:192.0.2.2]:0. */
 const INET6 = concat([
-  octets("\x20\x01\x0d\xb8" + "\0".repeat(11) + "\x01"),
-  octets("\0".repeat(10) + "\xff\xff\xc0\0\x02\x02"),
-  octets("\xff\xff\0\0"),
+  bytesOf("\x20\x01\x0d\xb8" + "\0".repeat(11) + "\x01"),
+  bytesOf("\0".repeat(10) + "\xff\xff\xc0\0\x02\x02"),
+  bytesOf("\xff\xff\0\0"),
 ]);
-const PATHS = octets(
+const PATHS = bytesOf(
   "/run/client.sock".padEnd(108, "\0") + "\0hidden".padEnd(108, "\0"),
 );
 
 const GOOD: [name: string, header: Uint8Array, want: ProxyHeader][] = [
   [
     "IPv4 as text",
-    octets("PROXY TCP4 192.0.2.1 198.51.100.2 40000 25\r\n"),
+    bytesOf("PROXY TCP4 192.0.2.1 198.51.100.2 40000 25\r\n"),
     { ...V1, ...INET_ENDS },
   ],
   [
     "the longest addresses as text",
-    octets(
+    bytesOf(
       `PROXY TCP6 ${"ffff:".repeat(8).slice(0, -1)} ${
         "FFFF:".repeat(8).slice(0, -1)
       } 65535 65535\r\n`,
@@ -69,7 +68,7 @@ const GOOD: [name: string, header: Uint8Array, want: ProxyHeader][] = [
   ],
   [
     "IPv4 mapped into IPv6 as text",
-    octets("PROXY TCP6 ::ffff:192.0.2.1 2001:DB8:0:0::2 0 1\r\n"),
+    bytesOf("PROXY TCP6 ::ffff:192.0.2.1 2001:DB8:0:0::2 0 1\r\n"),
     {
       ...V1,
       family: "inet6",
@@ -77,10 +76,10 @@ const GOOD: [name: string, header: Uint8Array, want: ProxyHeader][] = [
       destination: { address: "2001:db8::2", port: 1 },
     },
   ],
-  ["unknown, short", octets("PROXY UNKNOWN\r\n"), UNSPEC_1],
+  ["unknown, short", bytesOf("PROXY UNKNOWN\r\n"), UNSPEC_1],
   [
     "unknown, with what nobody looks at",
-    octets("PROXY UNKNOWN ".padEnd(105, "\xff") + "\r\n"),
+    bytesOf("PROXY UNKNOWN ".padEnd(105, "\xff") + "\r\n"),
     UNSPEC_1,
   ],
   ["IPv4", proxyBlock({ octets: INET }), { ...V2, ...INET_ENDS }],
@@ -112,18 +111,18 @@ const GOOD: [name: string, header: Uint8Array, want: ProxyHeader][] = [
   ["nothing told", proxyBlock({ protocol: 0 }), UNSPEC_2],
   [
     "addresses of an unknown kind",
-    proxyBlock({ protocol: 0x01, octets: octets("\x01\xff\xff\x01") }),
+    proxyBlock({ protocol: 0x01, octets: bytesOf("\x01\xff\xff\x01") }),
     UNSPEC_2,
   ],
   [
     "vectors without addresses",
     proxyBlock({ protocol: 0, octets: tlv(0x05, "id 1") }),
-    { ...UNSPEC_2, tlvs: [{ type: 0x05, value: octets("id 1") }] },
+    { ...UNSPEC_2, tlvs: [{ type: 0x05, value: bytesOf("id 1") }] },
   ],
   ["a connection of the proxy's own", proxyBlock({ command: 0x20 }), LOCAL],
   [
     "a connection of the proxy's own, with what is not to be used",
-    proxyBlock({ command: 0x20, protocol: 0x11, octets: octets("\x03\xff") }),
+    proxyBlock({ command: 0x20, protocol: 0x11, octets: bytesOf("\x03\xff") }),
     LOCAL,
   ],
   [
@@ -135,8 +134,8 @@ const GOOD: [name: string, header: Uint8Array, want: ProxyHeader][] = [
       ...V2,
       ...INET_ENDS,
       tlvs: [
-        { type: 0xe0, value: octets("") },
-        { type: 0xe0, value: octets("x") },
+        { type: 0xe0, value: bytesOf("") },
+        { type: 0xe0, value: bytesOf("x") },
       ],
     },
   ],
@@ -146,7 +145,7 @@ const GOOD: [name: string, header: Uint8Array, want: ProxyHeader][] = [
     {
       ...V2,
       ...INET_ENDS,
-      tlvs: [{ type: 0xe1, value: octets("x".repeat(65520)) }],
+      tlvs: [{ type: 0xe1, value: bytesOf("x".repeat(65520)) }],
     },
   ],
 ];
@@ -171,7 +170,7 @@ for (const [name, header, want] of GOOD) {
 
 Deno.test("ProxyHeaderReader tells the name and the TLS that the proxy saw", () => {
   const verified = concat([
-    octets("\x07\0\0\0\0"),
+    bytesOf("\x07\0\0\0\0"),
     tlv(0x21, "TLSv1.3"),
     tlv(0x22, "Jos\xc3\xa9"),
     tlv(0x23, "TLS_AES_256_GCM_SHA384"),
@@ -212,7 +211,7 @@ Deno.test("ProxyHeaderReader leaves out what is no text", () => {
   const reader = new ProxyHeaderReader();
   reader.read(proxyBlock({ octets: concat([INET, tlv(0x02, "\xff")]) }));
   assertEquals(reader.header?.authority, undefined);
-  assertEquals(reader.header?.tlvs, [{ type: 2, value: octets("\xff") }]);
+  assertEquals(reader.header?.tlvs, [{ type: 2, value: bytesOf("\xff") }]);
 });
 
 Deno.test("ProxyHeaderReader checks the checksum", () => {
@@ -285,7 +284,7 @@ const BAD: [name: string, octets: string][] = [
 
 for (const [name, text] of BAD) {
   Deno.test(`ProxyHeaderReader refuses ${name} at its last octet`, () => {
-    for (const [way, cut] of waysToCut(octets(text))) {
+    for (const [way, cut] of waysToCut(bytesOf(text))) {
       const reader = new ProxyHeaderReader();
       const statuses = cut.map((piece) => reader.read(piece));
       assertEquals(statuses.pop(), "malformed", way);
@@ -300,7 +299,7 @@ Deno.test("ProxyHeaderReader survives random octets", () => {
   const starts = [...GOOD.map(([, header]) => header), utf8("PROXY TCP4 ")];
   for (let round = 0; round < 2000; round++) {
     const start = starts[random(starts.length)]!.slice(0, 300);
-    const header = concat([start, octets("\r\n")]);
+    const header = concat([start, bytesOf("\r\n")]);
     for (let faults = 1 + random(3); faults > 0; faults--) {
       header[random(header.length)] = random(256);
     }

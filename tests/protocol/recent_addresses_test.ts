@@ -1,3 +1,8 @@
+/**
+ * Addresses that were seen before are parsed once; the cache never changes a
+ * result.
+ */
+
 import { assert, assertEquals } from "@std/assert";
 import { Address } from "../../lib/protocol/address.ts";
 import { RecentAddresses } from "../../lib/protocol/parse_cache.ts";

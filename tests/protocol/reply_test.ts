@@ -1,3 +1,8 @@
+/**
+ * Replies on the wire: code, enhanced code, lines and their length (RFC 5321
+ * sections 4.2 and 4.5.3.1.5, RFC 2034).
+ */
+
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { replies, type ReplyName } from "../../lib/protocol/replies.ts";
 import { SmtpReply } from "../../lib/protocol/reply.ts";

@@ -1,6 +1,8 @@
+/** The text scanner finds what the plain search finds. */
+
 import { assert, assertEquals } from "@std/assert";
 import { TextScanner } from "../../lib/protocol/body_scanner.ts";
-import { seeded } from "../support/tables.ts";
+import { seeded } from "../support/random.ts";
 
 /** The obvious way to the same result. */
 function find(octets: Uint8Array, start: number, end: number): number {

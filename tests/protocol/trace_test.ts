@@ -1,3 +1,8 @@
+/**
+ * Trace fields: Received, Return-Path and dates (RFC 5321 section 4.4, RFC 5322
+ * section 3.3, RFC 3848).
+ */
+
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { Address } from "../../lib/protocol/address.ts";
 import { MessageHeaders } from "../../lib/protocol/headers.ts";
@@ -10,7 +15,7 @@ import {
   protocolName,
   type ReceivedInit,
 } from "../../lib/protocol/trace.ts";
-import { randomText, seeded } from "../support/tables.ts";
+import { randomText, seeded } from "../support/random.ts";
 
 const BASE: ReceivedInit = {
   helo: "client.example",

@@ -6,7 +6,7 @@ import {
   parseXclient,
   type XclientAttributes,
 } from "../../lib/protocol/xclient.ts";
-import { randomText, seeded } from "../support/tables.ts";
+import { randomText, seeded } from "../support/random.ts";
 
 const GOOD: [argument: string, want: XclientAttributes][] = [
   ["ADDR=192.0.2.1", { addr: "192.0.2.1" }],

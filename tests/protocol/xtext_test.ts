@@ -1,6 +1,8 @@
+/** xtext (RFC 3461 section 4). */
+
 import { assertEquals } from "@std/assert";
 import { decodeXtext, encodeXtext } from "../../lib/protocol/xtext.ts";
-import { randomText, seeded } from "../support/tables.ts";
+import { randomText, seeded } from "../support/random.ts";
 
 const ROWS: [name: string, text: string, encoded: string][] = [
   ["nothing", "", ""],

@@ -1,3 +1,8 @@
+/**
+ * The window of a destination: grows with success, shrinks and pauses with
+ * failure.
+ */
+
 import { assertEquals } from "@std/assert";
 import {
   afterFailure,

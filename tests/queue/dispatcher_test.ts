@@ -1,8 +1,13 @@
+/**
+ * Order and fairness of deliveries: destinations in turn, within the limits;
+ * the heap of times to wake.
+ */
+
 import { assert, assertEquals } from "@std/assert";
 import { DEFAULT_WINDOW } from "../../lib/queue/destination.ts";
 import { Dispatcher, Fifo, type Work } from "../../lib/queue/dispatcher.ts";
 import { cancelWake, type Wake, WakeHeap } from "../../lib/queue/wake_heap.ts";
-import { seededRandom } from "../support/queue/disk.ts";
+import { seededFraction } from "../support/random.ts";
 
 interface Job extends Work {
   isReady: boolean;
@@ -113,7 +118,7 @@ Deno.test("Dispatcher drops work that is no longer wanted", () => {
 
 Deno.test("Dispatcher hands out each job once, and all of them, in any order of events", () => {
   for (let seed = 1; seed <= 20; seed++) {
-    const random = seededRandom(seed);
+    const random = seededFraction(seed);
     const pick = (count: number) => Math.floor(random() * count);
     const dispatcher = new Dispatcher<Job>({ maxJobs: 10 });
     const waiting = new Set<Job>();
@@ -152,7 +157,7 @@ Deno.test("Dispatcher hands out each job once, and all of them, in any order of 
 });
 
 Deno.test("WakeHeap gives what is due in order of time", () => {
-  const random = seededRandom(7);
+  const random = seededFraction(7);
   const heap = new WakeHeap<number>();
   const times = Array.from({ length: 500 }, () => Math.floor(random() * 100));
   for (const [index, at] of times.entries()) heap.push(index, at);
@@ -167,7 +172,7 @@ Deno.test("WakeHeap gives what is due in order of time", () => {
 });
 
 Deno.test("WakeHeap wakes nobody who was cancelled, and does not grow of them", () => {
-  const random = seededRandom(11);
+  const random = seededFraction(11);
   const heap = new WakeHeap<number>();
   const last = new Map<number, Wake<number>>();
   for (let round = 0; round < 100_000; round++) {
@@ -339,7 +344,7 @@ Deno.test("Dispatcher gives an address of many domains a share, in turns of the 
 
 Deno.test("Dispatcher brings every job to its end when addresses, silence and failure mix", () => {
   for (let seed = 1; seed <= 20; seed++) {
-    const random = seededRandom(seed);
+    const random = seededFraction(seed);
     const pick = (count: number) => Math.floor(random() * count);
     const dispatcher = new Dispatcher<Job>({ maxJobs: 8 });
     const active: Job[] = [];

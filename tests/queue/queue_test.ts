@@ -1,3 +1,8 @@
+/**
+ * `RelayQueue`: attempts, retries, expiry, notifications and restarts (RFC 5321
+ * section 4.5.4).
+ */
+
 import {
   assert,
   assertEquals,
@@ -13,19 +18,18 @@ import type { LogRecord } from "../../lib/log.ts";
 import { FileSpool } from "../../lib/spool/file_spool.ts";
 import type { SpoolFile } from "../../lib/spool/files.ts";
 import { SimulatedDisk } from "../support/queue/disk.ts";
-import { FakeClock, settle } from "../support/queue/clock.ts";
 import {
   addition,
-  FakeDelivery,
-  makeMessage,
-} from "../support/queue/fixtures.ts";
-import {
   DAY,
+  FakeClock,
+  FakeDelivery,
   HOUR,
+  makeMessage,
   MINUTE,
   SECOND,
+  settle,
   startQueue,
-} from "../support/queue/start.ts";
+} from "../support/queue/fixtures.ts";
 
 Deno.test("RelayQueue delivers each destination's recipients together", async () => {
   const { clock, delivery, queue } = await startQueue();

@@ -1,15 +1,20 @@
+/**
+ * `Relays` and `Relay`: what a program sees of a queued message, and what it
+ * can do with it.
+ */
+
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { MemorySpool } from "../../lib/spool/memory_spool.ts";
 import { RetrySchedule } from "../../lib/queue/schedule.ts";
 import { SpoolError } from "../../lib/spool/spool.ts";
-import { makeMessage } from "../support/queue/fixtures.ts";
 import {
   DAY,
   HOUR,
+  makeMessage,
   MINUTE,
   SECOND,
   startQueue,
-} from "../support/queue/start.ts";
+} from "../support/queue/fixtures.ts";
 
 Deno.test("Relay.hold() stops tries, notices and expiry; release() goes on", async () => {
   const { clock, delivery, queue } = await startQueue();

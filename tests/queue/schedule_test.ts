@@ -1,3 +1,8 @@
+/**
+ * Retry schedules and durations as options give them (RFC 5321 section
+ * 4.5.4.1).
+ */
+
 import { assertEquals, assertThrows } from "@std/assert";
 import { parseDuration, RetrySchedule } from "../../lib/queue/schedule.ts";
 

@@ -1,3 +1,5 @@
+/** Accounts: names, passwords and verifiers, and the file of them. */
+
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { AccountList, parseAccounts } from "../../lib/sasl/accounts.ts";
 import { ScramVerifier } from "../../lib/sasl/scram_verifier.ts";

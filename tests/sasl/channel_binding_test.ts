@@ -1,8 +1,10 @@
+/** Channel bindings: tls-server-end-point (RFC 5929 section 4). */
+
 import { assertEquals } from "@std/assert";
 import { decodeBase64Strict } from "../../lib/sasl/encoding.ts";
 import { tlsServerEndPoint } from "../../lib/sasl/channel_binding.ts";
 import { BINDING_ROWS } from "../support/sasl_certificates.ts";
-import { seeded } from "../support/sasl_dialogue.ts";
+import { seededFraction } from "../support/random.ts";
 
 for (const { name, certificate, want } of BINDING_ROWS) {
   const der = decodeBase64Strict(certificate) ?? new Uint8Array(0);
@@ -21,7 +23,7 @@ for (const { name, certificate, want } of BINDING_ROWS) {
     for (let end = 0; end < der.length; end++) {
       assertEquals(tlsServerEndPoint(der.subarray(0, end)), undefined);
     }
-    const random = seeded(4);
+    const random = seededFraction(4);
     for (let round = 0; round < 300; round++) {
       const changed = der.slice();
       changed[Math.floor(random() * der.length)] = random() * 256;

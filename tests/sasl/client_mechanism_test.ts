@@ -1,3 +1,8 @@
+/**
+ * Mechanisms of the client: the choice of one, and its messages (RFC 4616, RFC
+ * 2195, RFC 5802, RFC 7628).
+ */
+
 import {
   assertEquals,
   assertNotEquals,
@@ -13,11 +18,12 @@ import {
   type MechanismName,
 } from "../../lib/sasl/mechanism_name.ts";
 import { SaslError } from "../../lib/sasl/encoding.ts";
-import { octets, seeded, text } from "../support/sasl_dialogue.ts";
+import { utf8, utf8Text } from "../support/bytes.ts";
+import { seededFraction } from "../support/random.ts";
 
 const LOGIN = { username: "ann", password: "secret" };
 const TOKEN = { username: "ann", token: "abc" };
-const BINDING = octets("binding");
+const BINDING = utf8("binding");
 
 Deno.test("chooseMechanism() takes the strongest that will do", () => {
   const secure = { secure: true };
@@ -75,7 +81,7 @@ Deno.test("createClientMechanism() refuses what it cannot log in with", () => {
 
 Deno.test("ScramClient.start() tells whether it could bind the channel", () => {
   const start = (name: MechanismName, channelBinding?: Uint8Array) =>
-    text(
+    utf8Text(
       createClientMechanism(name, {
         username: "a,n=",
         password: "x",
@@ -93,7 +99,7 @@ Deno.test("ScramClient.start() tells whether it could bind the channel", () => {
 
 Deno.test("ScramClient.start() uses a nonce once", () => {
   const start = () =>
-    text(createClientMechanism("SCRAM-SHA-256", LOGIN).start());
+    utf8Text(createClientMechanism("SCRAM-SHA-256", LOGIN).start());
   assertNotEquals(start(), start());
 });
 
@@ -117,7 +123,7 @@ Deno.test("ScramClient.step() rejects a first message that is wrong", async () =
       ...LOGIN,
       nonce: "abc",
     });
-    await assertRejects(() => client.step(octets(message)), SaslError);
+    await assertRejects(() => client.step(utf8(message)), SaslError);
   }
 });
 
@@ -129,10 +135,10 @@ Deno.test("ScramClient trusts no server without the right signature", async () =
       ...LOGIN,
       nonce: "abc",
     });
-    await client.step(octets("r=abcdef,s=AAAA,i=4096"));
+    await client.step(utf8("r=abcdef,s=AAAA,i=4096"));
     assertThrows(() => client.finish(), SaslError);
-    assertThrows(() => client.finish(octets(final)), SaslError);
-    await assertRejects(() => client.step(octets(final)), SaslError);
+    assertThrows(() => client.finish(utf8(final)), SaslError);
+    await assertRejects(() => client.step(utf8(final)), SaslError);
     assertThrows(() => client.finish(), SaslError);
   }
 });
@@ -145,12 +151,12 @@ Deno.test("a client does not finish with a server that has not asked", async () 
   }
   const oauth = createClientMechanism("XOAUTH2", TOKEN);
   oauth.finish();
-  assertEquals(text(await oauth.step(octets("{}"))), "");
+  assertEquals(utf8Text(await oauth.step(utf8("{}"))), "");
   assertThrows(() => oauth.finish(), SaslError);
 });
 
 Deno.test("noise from a server makes a client reject with SaslError only", async () => {
-  const random = seeded(6);
+  const random = seededFraction(6);
   for (let round = 0; round < 800; round++) {
     const name = MECHANISM_NAMES[round % MECHANISM_NAMES.length] ?? "PLAIN";
     const client = createClientMechanism(name, {
@@ -162,7 +168,7 @@ Deno.test("noise from a server makes a client reject with SaslError only", async
     client.start();
     for (let turn = 0; turn < 3; turn++) {
       const noise = random() < 0.5
-        ? octets("r=abcd,s=AAAA,i=4096")
+        ? utf8("r=abcd,s=AAAA,i=4096")
         : Uint8Array.from({ length: random() * 40 }, () => random() * 256);
       if (random() < 0.5 && noise.length > 8) noise[8] = random() * 256;
       try {

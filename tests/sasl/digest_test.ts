@@ -1,3 +1,8 @@
+/**
+ * Digests, HMAC, PBKDF2 and the comparison of secrets (RFC 2104, RFC 8018
+ * section 5.2).
+ */
+
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import {
   digest,
@@ -6,7 +11,9 @@ import {
   pbkdf2,
   randomBytes,
 } from "../../lib/sasl/digest.ts";
-import { octets, python, seeded } from "../support/sasl_dialogue.ts";
+import { python } from "../support/sasl_dialogue.ts";
+import { utf8 } from "../support/bytes.ts";
+import { seededFraction } from "../support/random.ts";
 
 const PROGRAM = `
 import hashlib, hmac
@@ -20,7 +27,7 @@ print(json.dumps(out))
 `;
 
 Deno.test("digest(), hmac() and pbkdf2() agree with Python's hashlib", async () => {
-  const random = seeded(2);
+  const random = seededFraction(2);
   const some = (length: number) =>
     Uint8Array.from({ length }, () => random() * 128);
   const rows = [0, 1, 15, 16, 55, 56, 63, 64, 65, 127, 128, 300]
@@ -41,7 +48,7 @@ Deno.test("digest(), hmac() and pbkdf2() agree with Python's hashlib", async () 
 
 Deno.test("equalSecrets() compares text and octets of any length", () => {
   assert(equalSecrets("", ""));
-  assert(equalSecrets("é", octets("é")));
+  assert(equalSecrets("é", utf8("é")));
   assert(!equalSecrets("a", "b"));
   assert(!equalSecrets("a", "aa"));
   assert(!equalSecrets("", "\0"));

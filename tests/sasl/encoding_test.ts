@@ -1,6 +1,12 @@
+/**
+ * Base64 as AUTH has it: strict (RFC 4648 sections 3 and 4, RFC 4954 section
+ * 4).
+ */
+
 import { assertEquals } from "@std/assert";
 import { decodeBase64Strict, encodeBase64 } from "../../lib/sasl/encoding.ts";
-import { seeded, text } from "../support/sasl_dialogue.ts";
+import { seededFraction } from "../support/random.ts";
+import { utf8Text } from "../support/bytes.ts";
 
 const ROWS: readonly { input: string; want: string | undefined }[] = [
   { input: "", want: "" },
@@ -25,12 +31,12 @@ const ROWS: readonly { input: string; want: string | undefined }[] = [
 for (const { input, want } of ROWS) {
   Deno.test(`decodeBase64Strict() reads ${JSON.stringify(input)}`, () => {
     const bytes = decodeBase64Strict(input);
-    assertEquals(bytes === undefined ? undefined : text(bytes), want);
+    assertEquals(bytes === undefined ? undefined : utf8Text(bytes), want);
   });
 }
 
 Deno.test("decodeBase64Strict() gives back what encodeBase64() wrote", () => {
-  const random = seeded(1);
+  const random = seededFraction(1);
   for (let length = 0; length < 100; length++) {
     const bytes = Uint8Array.from({ length }, () => random() * 256);
     assertEquals(decodeBase64Strict(encodeBase64(bytes)), bytes);

@@ -8,7 +8,9 @@ import {
 } from "../../lib/sasl/mechanism_name.ts";
 import { ServerExchange } from "../../lib/sasl/server_exchange.ts";
 import { createServerMechanism } from "../../lib/sasl/server_mechanism.ts";
-import { challengeOf, octets, seeded } from "../support/sasl_dialogue.ts";
+import { challengeOf } from "../support/sasl_dialogue.ts";
+import { utf8 } from "../support/bytes.ts";
+import { seededFraction } from "../support/random.ts";
 
 const DIGEST = "b913a602c7eda7a495b4e6e7334d3890";
 
@@ -123,7 +125,7 @@ const ROWS: readonly {
   { name: "EXTERNAL", input: "a\0n", want: "malformed" },
 ];
 
-const OPTIONS = { hostname: "a", certificate: octets("der") };
+const OPTIONS = { hostname: "a", certificate: utf8("der") };
 
 for (const { name, input, want } of ROWS) {
   Deno.test(`${name}: ${JSON.stringify(input)} is ${want}`, () => {
@@ -134,8 +136,8 @@ for (const { name, input, want } of ROWS) {
     assertEquals(asked.type, "challenge");
     for (
       const step of [
-        mechanism.step(octets(input)),
-        ...name === "CRAM-MD5" ? [] : [direct.start(octets(input))],
+        mechanism.step(utf8(input)),
+        ...name === "CRAM-MD5" ? [] : [direct.start(utf8(input))],
       ]
     ) {
       assertEquals(step.type === "failure" ? step.failure : step.type, want);
@@ -153,15 +155,15 @@ Deno.test("every mechanism refuses what is no UTF-8", () => {
 });
 
 Deno.test("CRAM-MD5 takes no initial response", () => {
-  const step = createServerMechanism("CRAM-MD5", OPTIONS).start(octets(""));
+  const step = createServerMechanism("CRAM-MD5", OPTIONS).start(utf8(""));
   assertEquals(step.type, "failure");
 });
 
 Deno.test("LOGIN asks for name and password", () => {
   const mechanism = createServerMechanism("LOGIN", OPTIONS);
   assertEquals(challengeOf(mechanism.start(undefined)), "Username:");
-  assertEquals(challengeOf(mechanism.step(octets("ann"))), "Password:");
-  assertEquals(mechanism.step(octets("")).type, "failure");
+  assertEquals(challengeOf(mechanism.step(utf8("ann"))), "Password:");
+  assertEquals(mechanism.step(utf8("")).type, "failure");
 });
 
 const FINAL_ROWS: readonly { name: string; input: string; want: string }[] = [
@@ -203,8 +205,8 @@ for (const { name, input, want } of FINAL_ROWS) {
         },
       },
     );
-    await exchange.start(octets("n,,n=ann,r=abc"));
-    const result = await exchange.respond(octets(input));
+    await exchange.start(utf8("n,,n=ann,r=abc"));
+    const result = await exchange.respond(utf8(input));
     assert(result.done);
     assertEquals(
       "failure" in result ? String(result.failure) : undefined,
@@ -215,12 +217,12 @@ for (const { name, input, want } of FINAL_ROWS) {
 }
 
 Deno.test("noise from a client never throws and never passes", async () => {
-  const random = seeded(5);
-  const seeds = ROWS.map(({ input }) => octets(input));
+  const random = seededFraction(5);
+  const seeds = ROWS.map(({ input }) => utf8(input));
   for (let round = 0; round < 3000; round++) {
     const name = MECHANISM_NAMES[round % MECHANISM_NAMES.length] ?? "PLAIN";
     const noise = () => {
-      const seed = seeds[Math.floor(random() * seeds.length)] ?? octets("");
+      const seed = seeds[Math.floor(random() * seeds.length)] ?? utf8("");
       const bytes = random() < 0.3
         ? Uint8Array.from({ length: random() * 40 }, () => random() * 256)
         : seed.slice();

@@ -1,3 +1,7 @@
+/**
+ * SCRAM verifiers: made, written and read again (RFC 5802 section 3, RFC 5803).
+ */
+
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { decodeBase64Strict } from "../../lib/sasl/encoding.ts";
 import { ScramVerifier } from "../../lib/sasl/scram_verifier.ts";

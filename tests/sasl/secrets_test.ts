@@ -8,7 +8,7 @@ import { MECHANISM_NAMES } from "../../lib/sasl/mechanism_name.ts";
 import { ScramVerifier } from "../../lib/sasl/scram_verifier.ts";
 import { ServerExchange } from "../../lib/sasl/server_exchange.ts";
 import { createServerMechanism } from "../../lib/sasl/server_mechanism.ts";
-import { octets } from "../support/sasl_dialogue.ts";
+import { utf8 } from "../support/bytes.ts";
 
 const SECRET = "hunter2";
 
@@ -29,12 +29,12 @@ for (const name of MECHANISM_NAMES) {
       username: "ann",
       password: SECRET,
       token: SECRET,
-      channelBinding: octets("binding"),
+      channelBinding: utf8("binding"),
     });
     const mechanism = createServerMechanism(name, {
       hostname: "a",
-      certificate: octets("der"),
-      ...name.endsWith("PLUS") ? { channelBinding: octets("binding") } : {},
+      certificate: utf8("der"),
+      ...name.endsWith("PLUS") ? { channelBinding: utf8("binding") } : {},
     });
     const exchange = new ServerExchange(mechanism, {
       authenticate: async (credentials) => {

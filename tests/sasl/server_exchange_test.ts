@@ -22,16 +22,12 @@ import {
   createServerMechanism,
   type ServerMechanismOptions,
 } from "../../lib/sasl/server_mechanism.ts";
-import {
-  challengeOf,
-  converse,
-  octets,
-  resultOf,
-} from "../support/sasl_dialogue.ts";
+import { challengeOf, converse, resultOf } from "../support/sasl_dialogue.ts";
+import { utf8 } from "../support/bytes.ts";
 
 type Judge = (credentials: Credentials) => boolean | Promise<boolean>;
 
-const BINDING = octets("digest of the certificate");
+const BINDING = utf8("digest of the certificate");
 const WITH_PASSWORD: readonly MechanismName[] = [
   "SCRAM-SHA-256-PLUS",
   "SCRAM-SHA-256",
@@ -195,14 +191,14 @@ for (const name of OAUTH) {
 
 Deno.test("OAUTHBEARER: an empty token gets the terms and a refusal", async () => {
   const exchange = exchangeOf("OAUTHBEARER", () => true);
-  const step = await exchange.start(octets("n,,\x01auth=\x01\x01"));
+  const step = await exchange.start(utf8("n,,\x01auth=\x01\x01"));
   assertEquals(JSON.parse(challengeOf(step)), { status: "invalid_token" });
-  const result = resultOf(await exchange.respond(octets("\x01")));
+  const result = resultOf(await exchange.respond(utf8("\x01")));
   assertEquals([result.ok, result.failure], [false, "refused"]);
 });
 
 Deno.test("EXTERNAL: the certificate is judged by the handler", async () => {
-  const certificate = octets("der");
+  const certificate = utf8("der");
   const judge = (credentials: Credentials) =>
     credentials.certificate === certificate;
   for (const authorizationId of ["", "ann"]) {
@@ -216,21 +212,21 @@ Deno.test("EXTERNAL: the certificate is judged by the handler", async () => {
   }
   const asked = exchangeOf("EXTERNAL", judge, { certificate });
   assertEquals(challengeOf(await asked.start(undefined)), "");
-  assert(resultOf(await asked.respond(octets(""))).ok);
+  assert(resultOf(await asked.respond(utf8(""))).ok);
 });
 
 Deno.test("EXTERNAL: without certificate, or by a secret, it is refused", async () => {
   const without = exchangeOf("EXTERNAL", () => true);
   assertEquals(
-    resultOf(await without.start(octets("ann"))).failure,
+    resultOf(await without.start(utf8("ann"))).failure,
     "refused",
   );
   const bySecret = exchangeOf(
     "EXTERNAL",
     (credentials) => credentials.verify("secret"),
-    { certificate: octets("der") },
+    { certificate: utf8("der") },
   );
-  assert(!resultOf(await bySecret.start(octets("ann"))).ok);
+  assert(!resultOf(await bySecret.start(utf8("ann"))).ok);
 });
 
 for (const name of ["PLAIN", "SCRAM-SHA-256"] as const) {
@@ -250,7 +246,7 @@ for (const name of ["PLAIN", "SCRAM-SHA-256"] as const) {
 
 Deno.test("SCRAM: a handler that says no at once is not seen to", async () => {
   const exchange = exchangeOf("SCRAM-SHA-256", () => false);
-  const challenge = challengeOf(await exchange.start(octets("n,,n=bob,r=abc")));
+  const challenge = challengeOf(await exchange.start(utf8("n,,n=bob,r=abc")));
   assert(/^r=abc[^,]+,s=[^,]+,i=4096$/.test(challenge));
   assertEquals((await login("SCRAM-SHA-256", () => false)).failure, "refused");
 });
@@ -275,7 +271,7 @@ async function saltOf(
     decoy: accounts.decoy,
     saltKey,
   });
-  const step = await exchange.start(octets(`n,,n=${username},r=abc`));
+  const step = await exchange.start(utf8(`n,,n=${username},r=abc`));
   exchange.cancel();
   return challengeOf(step).replace(/^r=[^,]*,/, "");
 }
@@ -298,10 +294,10 @@ Deno.test("SCRAM: unknown users have a salt of their own that stays", async () =
 
 Deno.test("SCRAM: threads that share the salt key give the same salts", async () => {
   const accounts = new AccountList({ ann: "secret" });
-  const key = octets("k".repeat(32));
+  const key = utf8("k".repeat(32));
   const salt = await saltOf("bob", accounts, key);
   assertEquals(await saltOf("bob", accounts, key.slice()), salt);
-  assertNotEquals(await saltOf("bob", accounts, octets("other")), salt);
+  assertNotEquals(await saltOf("bob", accounts, utf8("other")), salt);
 });
 
 Deno.test("SCRAM: the downgrade flag is noticed where PLUS is offered", async () => {
@@ -309,35 +305,35 @@ Deno.test("SCRAM: the downgrade flag is noticed where PLUS is offered", async ()
   const judge = () => true;
   for (const [flag, fails] of [["n", false], ["y", true]] as const) {
     const exchange = exchangeOf("SCRAM-SHA-256", judge, options);
-    const step = await exchange.start(octets(`${flag},,n=ann,r=abc`));
+    const step = await exchange.start(utf8(`${flag},,n=ann,r=abc`));
     assertEquals(step.done, fails);
     if (step.done) assertEquals(step.failure, "refused");
     exchange.cancel();
   }
   const notOffered = exchangeOf("SCRAM-SHA-256", judge);
-  assert(!(await notOffered.start(octets("y,,n=ann,r=abc"))).done);
+  assert(!(await notOffered.start(utf8("y,,n=ann,r=abc"))).done);
   notOffered.cancel();
 });
 
 Deno.test("SCRAM-SHA-256-PLUS: another channel or kind of binding is refused", async () => {
   const judge: Judge = (credentials) => credentials.verify("pässwörd");
   const other = await login("SCRAM-SHA-256-PLUS", judge, {
-    channelBinding: octets("digest of an impostor's certificate"),
+    channelBinding: utf8("digest of an impostor's certificate"),
   });
   assertEquals([other.ok, other.failure], [false, "refused"]);
   for (const header of ["p=tls-unique,,", "n,,", "y,,"]) {
     const exchange = exchangeOf("SCRAM-SHA-256-PLUS", judge);
-    const step = await exchange.start(octets(`${header}n=ann,r=abc`));
+    const step = await exchange.start(utf8(`${header}n=ann,r=abc`));
     assertEquals(resultOf(step).failure, "refused");
   }
   const bare = exchangeOf("SCRAM-SHA-256", judge);
-  const step = await bare.start(octets("p=tls-server-end-point,,n=ann,r=abc"));
+  const step = await bare.start(utf8("p=tls-server-end-point,,n=ann,r=abc"));
   assertEquals(resultOf(step).failure, "refused");
 });
 
 Deno.test("ServerExchange.cancel() ends a call that waits for the handler", async () => {
   const exchange = exchangeOf("PLAIN", () => new Promise<boolean>(() => {}));
-  const pending = exchange.start(octets("\0ann\0secret"));
+  const pending = exchange.start(utf8("\0ann\0secret"));
   const result = exchange.cancel();
   assertEquals(await pending, result);
   assertEquals([result.failure, result.username], ["cancelled", "ann"]);
@@ -351,19 +347,19 @@ Deno.test("ServerExchange.respond() wants an empty answer to the last word", asy
   });
   const exchange = exchangeOf("SCRAM-SHA-256", judge);
   const first = challengeOf(await exchange.start(client.start()));
-  const proof = await client.step(octets(first));
-  await client.step(octets(challengeOf(await exchange.respond(proof))));
-  const result = resultOf(await exchange.respond(octets("more")));
+  const proof = await client.step(utf8(first));
+  await client.step(utf8(challengeOf(await exchange.respond(proof))));
+  const result = resultOf(await exchange.respond(utf8("more")));
   assertEquals([result.ok, result.failure], [false, "malformed"]);
 });
 
 Deno.test("ServerExchange takes no turn out of order", async () => {
   const accept = () => exchangeOf("PLAIN", () => true);
-  const message = octets("\0ann\0secret");
+  const message = utf8("\0ann\0secret");
   await assertRejects(() => accept().respond(message), Error, "new");
   const over = accept();
   await over.start(message);
-  await assertRejects(() => over.respond(octets("\0bob\0x")), Error, "over");
+  await assertRejects(() => over.respond(utf8("\0bob\0x")), Error, "over");
   await assertRejects(() => over.start(message), Error, "over");
   const cancelled = accept();
   cancelled.cancel();

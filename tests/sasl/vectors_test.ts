@@ -9,23 +9,22 @@ import { createServerMechanism } from "../../lib/sasl/server_mechanism.ts";
 import {
   challengeOf,
   credentialsOf,
-  octets,
   resultOf,
-  text,
 } from "../support/sasl_dialogue.ts";
+import { utf8, utf8Text } from "../support/bytes.ts";
 
 Deno.test("PLAIN: RFC 4616 section 4, acting for oneself and for another", async () => {
   const login = { username: "tim", password: "tanstaaftanstaaf" };
   const message = createClientMechanism("PLAIN", login).start();
-  assertEquals(text(message), "\0tim\0tanstaaftanstaaf");
+  assertEquals(utf8Text(message), "\0tim\0tanstaaftanstaaf");
   const forAnother = createClientMechanism("PLAIN", {
     username: "Kurt",
     password: "xipj3plmq",
     authorizationId: "Ursel",
   }).start();
-  assertEquals(text(forAnother), "Ursel\0Kurt\0xipj3plmq");
+  assertEquals(utf8Text(forAnother), "Ursel\0Kurt\0xipj3plmq");
   const server = createServerMechanism("PLAIN", { hostname: "a" });
-  const credentials = credentialsOf(server.start(forAnother ?? octets("")));
+  const credentials = credentialsOf(server.start(forAnother ?? utf8("")));
   assertEquals(credentials.username, "Kurt");
   assertEquals(credentials.authorizationId, "Ursel");
   assertEquals(credentials.password, "xipj3plmq");
@@ -41,14 +40,14 @@ Deno.test("CRAM-MD5: RFC 2195 section 2", async () => {
     password: secret,
   });
   assertEquals(client.start(), undefined);
-  assertEquals(text(await client.step(octets(challenge))), answer);
+  assertEquals(utf8Text(await client.step(utf8(challenge))), answer);
 
   const server = createServerMechanism("CRAM-MD5", {
     hostname: "postoffice.reston.mci.net",
     nonce: "1896.697170952",
   });
   assertEquals(challengeOf(server.start(undefined)), challenge);
-  const credentials = credentialsOf(server.step(octets(answer)));
+  const credentials = credentialsOf(server.step(utf8(answer)));
   assert(await credentials.verify(secret));
   assert(!await credentials.verify("other"));
   assert(!await credentials.verify(undefined));
@@ -70,9 +69,9 @@ Deno.test("SCRAM-SHA-256: RFC 7677 section 3", async () => {
     password: "pencil",
     nonce: clientNonce,
   });
-  assertEquals(text(client.start()), messages[0]);
-  assertEquals(text(await client.step(octets(messages[1]))), messages[2]);
-  assertEquals(text(await client.step(octets(messages[3]))), "");
+  assertEquals(utf8Text(client.start()), messages[0]);
+  assertEquals(utf8Text(await client.step(utf8(messages[1]))), messages[2]);
+  assertEquals(utf8Text(await client.step(utf8(messages[3]))), "");
   client.finish();
 
   const verifier = await ScramVerifier.create("pencil", {
@@ -86,9 +85,9 @@ Deno.test("SCRAM-SHA-256: RFC 7677 section 3", async () => {
     }),
     { authenticate: (credentials) => credentials.verify(verifier) },
   );
-  const first = await server.start(octets(messages[0]));
+  const first = await server.start(utf8(messages[0]));
   assertEquals(challengeOf(first), messages[1]);
-  const final = await server.respond(octets(messages[2]));
+  const final = await server.respond(utf8(messages[2]));
   assertEquals(challengeOf(final), messages[3]);
   const end = resultOf(await server.respond(new Uint8Array(0)));
   assert(end.ok);
@@ -119,7 +118,7 @@ Deno.test("OAUTHBEARER: RFC 7628 section 4.1 and the error of section 4.3", asyn
   assertEquals(credentials.token, token);
   assertEquals(server.verified(true), { ok: true });
   const refusal = server.verified(false).challenge ?? new Uint8Array(0);
-  assertEquals(JSON.parse(text(refusal)), {
+  assertEquals(JSON.parse(utf8Text(refusal)), {
     status: "invalid_token",
     scope: "example_scope",
     "openid-configuration":

@@ -4,7 +4,8 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { LogRecord } from "../../lib/log.ts";
 import { memoryPair } from "../../lib/net/memory_transport.ts";
 import { AccountList } from "../../lib/sasl/accounts.ts";
-import { startServer, TestClient, until } from "../support/server.ts";
+import { startServer, TestClient } from "../support/server.ts";
+import { until } from "../support/wait.ts";
 
 /** The refusals in a log. */
 function refusals(records: readonly LogRecord[]): string[] {

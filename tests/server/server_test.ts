@@ -1,3 +1,8 @@
+/**
+ * `SmtpServer`: start, listeners, limits, sessions, stop (RFC 5321 section 3.8
+ * for the 421 of a stop).
+ */
+
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { LogRecord } from "../../lib/log.ts";
 import { AccountList } from "../../lib/sasl/accounts.ts";
@@ -5,8 +10,10 @@ import { SmtpServer } from "../../lib/server/server.ts";
 import type { SmtpServerOptions } from "../../lib/server/options.ts";
 import type { LimitOptions } from "../../lib/session/limit_options.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
-import { startServer, TestClient, until, within } from "../support/server.ts";
-import { certificate } from "../support/tls_session.ts";
+import { startServer, TestClient } from "../support/server.ts";
+import { certificate } from "../support/tls.ts";
+import { until, within } from "../support/wait.ts";
+import { replies } from "../../lib/protocol/replies.ts";
 
 Deno.test("SmtpServer takes a message and keeps it", async () => {
   const store = new MemoryStore();
@@ -19,7 +26,7 @@ Deno.test("SmtpServer takes a message and keeps it", async () => {
     ["RCPT TO:<c@d.test>", "250 2.1.5"],
     ["DATA", "354"],
     ["Subject: x\r\n\r\n..dot\r\n.", "250 2.0.0 Message accepted as "],
-    ["QUIT", "221 2.0.0 Bye"],
+    ["QUIT", "221 2.0.0"],
   );
   assertEquals(await client.rest(), "");
   const message = await within(store.next(), "the message");
@@ -82,8 +89,8 @@ Deno.test("SmtpServer refuses recipients outside its domains", async () => {
     ["MAIL FROM:<a@b>", "250"],
     ["RCPT TO:<a@example.COM>", "250 2.1.5"],
     ["RCPT TO:<postmaster>", "250 2.1.5"],
-    ["RCPT TO:<a@example.org>", "550 5.7.1 Relaying denied"],
-    ["RCPT TO:<a@sub.example.com>", "550 5.7.1 Relaying denied"],
+    ["RCPT TO:<a@example.org>", "550 5.7.1"],
+    ["RCPT TO:<a@sub.example.com>", "550 5.7.1"],
     ["RCPT TO:<a%example.org@example.com>", "250 2.1.5"],
     ['RCPT TO:<"a@example.org"@example.com>', "250 2.1.5"],
   );
@@ -128,7 +135,7 @@ Deno.test("SmtpServer delays nobody else for a slow handler", async () => {
   await quick.envelope();
   assert((await quick.data("x")).startsWith("250 2.0.0"));
   gate.resolve();
-  assertEquals(await slow.reply(), "250 2.1.0 Sender OK");
+  assertEquals(await slow.reply(), String(replies.senderOk));
 });
 
 Deno.test("SmtpServer goes on when every handler throws", async () => {
@@ -213,7 +220,7 @@ Deno.test("SmtpServer.stop() lets a session finish within the grace", async () =
   await using server = await startServer({ store });
   using client = await TestClient.connect(server);
   await client.envelope();
-  const stopped = server.stop({ graceMs: 5000 });
+  const stopped = server.stop({ graceMs: 600_000 });
   assertEquals(server.active, false);
   await assertRejects(() => TestClient.connect(server));
   assert((await client.data("x")).startsWith("250 2.0.0"));

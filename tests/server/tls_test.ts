@@ -12,14 +12,16 @@ import type { SmtpServer } from "../../lib/server/server.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
 import { CertificateSet, CertificateSource } from "../../lib/tls/set.ts";
-import { startServer, TestClient, until } from "../support/server.ts";
+import { startServer, TestClient } from "../support/server.ts";
 import {
   certificate,
   connectStartTls,
   connectTls,
   dial,
   type TlsClient,
-} from "../support/tls_session.ts";
+} from "../support/tls.ts";
+import { until } from "../support/wait.ts";
+import { rounds } from "../support/random.ts";
 
 const LISTEN: readonly (string | ListenOptions)[] = [
   "127.0.0.1:0",
@@ -30,6 +32,10 @@ const LISTEN: readonly (string | ListenOptions)[] = [
 function renewed(): Promise<Certificate> {
   return Certificate.selfSigned({ names: ["mx.test"] });
 }
+
+/** Sessions at once; two descriptors each. */
+const SESSIONS = Math.min(500, rounds(150));
+const RELOADS = Math.min(20, rounds(6));
 
 /** Runs `count` jobs, `width` of them at a time. */
 async function inParallel(
@@ -51,8 +57,8 @@ async function connect(server: SmtpServer, index: number): Promise<TlsClient> {
   return secured;
 }
 
-Deno.test("SmtpServer takes 5000 messages in 500 STARTTLS sessions at once", async () => {
-  const store = new MemoryStore({ maxMessages: 10_000 });
+Deno.test("SmtpServer takes messages in hundreds of STARTTLS sessions at once", async () => {
+  const store = new MemoryStore({ maxMessages: 10 * SESSIONS });
   const records: LogRecord[] = [];
   await using server = await startServer({
     certificate,
@@ -61,12 +67,12 @@ Deno.test("SmtpServer takes 5000 messages in 500 STARTTLS sessions at once", asy
   });
   // All are connected and none has said STARTTLS before all go on.
   const secured = await Promise.all(
-    Array.from({ length: 500 }, () => connectStartTls(server)),
+    Array.from({ length: SESSIONS }, () => connectStartTls(server)),
   );
-  assertEquals(server.sessions.length, 500);
+  assertEquals(server.sessions.length, SESSIONS);
   await Promise.all(secured.map(async ({ client }, session) => {
     await client.expect(["EHLO client.test", "250"]);
-    for (let at = 0; at < 10; at++) {
+    for (let at = 0; at < 5; at++) {
       await client.expect(
         ["MAIL FROM:<a@b.test>", "250"],
         [`RCPT TO:<${session}-${at}@d.test>`, "250"],
@@ -78,16 +84,16 @@ Deno.test("SmtpServer takes 5000 messages in 500 STARTTLS sessions at once", asy
     assertEquals(await client.rest(), "");
     client.close();
   }));
-  assertEquals(store.messages.length, 5000);
+  assertEquals(store.messages.length, 5 * SESSIONS);
   const subjects = store.messages.map((it) =>
     /Subject: (.*)/.exec(it.text)![1]
   );
-  assertEquals(new Set(subjects).size, 5000);
+  assertEquals(new Set(subjects).size, 5 * SESSIONS);
   assertEquals(records.filter((it) => it.level === "error"), []);
 });
 
-Deno.test("SmtpServer.reload() refuses none of 2000 handshakes during 20 reloads", async () => {
-  const all = await Promise.all(Array.from({ length: 21 }, renewed));
+Deno.test("SmtpServer.reload() refuses no handshake of the many during reloads", async () => {
+  const all = await Promise.all(Array.from({ length: RELOADS + 1 }, renewed));
   const source = new CertificateSource(all[0]!);
   await using server = await startServer({
     certificate: source,
@@ -97,7 +103,7 @@ Deno.test("SmtpServer.reload() refuses none of 2000 handshakes during 20 reloads
   const known = new Map(all.map((it, at) => [it.fingerprint, at]));
   let current = 0;
   const seen = new Set<number>();
-  await inParallel(2000, 40, async (at) => {
+  await inParallel(100 * RELOADS, 40, async (at) => {
     if (at % 100 === 50) {
       const next = all[++current]!;
       // By the source and by the server, in turn.
@@ -114,8 +120,8 @@ Deno.test("SmtpServer.reload() refuses none of 2000 handshakes during 20 reloads
     seen.add(got);
     await secured.client.expect(["NOOP", "250"]);
   });
-  assertEquals(current, 20);
-  assert(seen.size > 10);
+  assertEquals(current, RELOADS);
+  assert(seen.size > RELOADS / 2);
   // Who was there before is still there, with what it began with.
   await living.client.expect(["EHLO x", "250"], ["QUIT", "221"]);
   assertEquals(living.certificate.fingerprint, all[0]!.fingerprint);
@@ -242,7 +248,7 @@ Deno.test("SmtpServer leaves the platform's TLS once 64 handshakes came to no en
   await using server = await startServer({
     certificate,
     listen: LISTEN,
-    limits: { handshakeTimeoutMs: 100 },
+    limits: { handshakeTimeoutMs: 3000 },
     log: (record) => records.push(record),
   });
   const { addresses } = server;

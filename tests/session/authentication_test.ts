@@ -1,3 +1,5 @@
+/** AUTH in a session: mechanisms, handlers, failures and delays (RFC 4954). */
+
 import { assert, assertEquals, assertFalse, assertMatch } from "@std/assert";
 import { SmtpError, SmtpReply } from "../../lib/protocol/reply.ts";
 import type { LogRecord } from "../../lib/log.ts";
@@ -28,7 +30,8 @@ import {
   logIn,
   plainResponse,
   type TlsClient,
-} from "../support/tls_session.ts";
+} from "../support/tls.ts";
+import { replies } from "../../lib/protocol/replies.ts";
 
 const SECRET = "correct horse";
 const accounts = new AccountList({ ann: SECRET });
@@ -367,7 +370,7 @@ for (const [way, connect] of Object.entries(WAYS)) {
         ...right,
         ...(mechanism.endsWith("PLUS") ? { certificate: own } : {}),
       });
-      assertEquals(reply, "235 2.7.0 Authentication successful", mechanism);
+      assertEquals(reply, String(replies.authenticated), mechanism);
       await client.expect(ENVELOPE);
     }
     assertEquals(seen, PASSWORD_MECHANISMS.map(() => "ann"));

@@ -1,7 +1,9 @@
+/** The map that keeps a bounded number of keys. */
+
 import { assert, assertEquals } from "@std/assert";
 import { heapInUse } from "../support/memory.ts";
 import { BoundedMap } from "../../lib/session/login_guard.ts";
-import { seeded } from "../support/sasl_dialogue.ts";
+import { seededFraction } from "../support/random.ts";
 
 /** A map of two entries, after these were set. */
 function after(...keys: string[]): BoundedMap<number> {
@@ -25,7 +27,7 @@ Deno.test("BoundedMap takes a key that is set again for new", () => {
 Deno.test("BoundedMap does as a list would, whatever is set and deleted", () => {
   const map = new BoundedMap<number>(5);
   let list: [string, number][] = [];
-  const random = seeded(7);
+  const random = seededFraction(7);
   for (let at = 0; at < 20_000; at++) {
     const key = String(Math.floor(random() * 12));
     list = list.filter(([it]) => it !== key);

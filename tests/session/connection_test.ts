@@ -1,7 +1,14 @@
+/**
+ * A session over a connection: ends of every kind, states, handlers' calls in
+ * order (RFC 5321 sections 3.8 and 4.1.1.5).
+ */
+
 import { assertEquals } from "@std/assert";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
 import type { Transport } from "../../lib/net/transport.ts";
-import { noting, openSession, until, within } from "../support/server.ts";
+import { noting, openSession } from "../support/server.ts";
+import { until, within } from "../support/wait.ts";
+import { replies } from "../../lib/protocol/replies.ts";
 
 Deno.test("Connection refuses a client that speaks before the greeting", async () => {
   const calls: string[] = [];
@@ -225,7 +232,7 @@ Deno.test("Connection.deadline moves with the client, and gives a handler time",
   await within(entered.promise, "the handler");
   assertEquals(it.connection.deadline, 620);
   gate.resolve();
-  assertEquals(await it.client.reply(), "250 2.1.0 Sender OK");
+  assertEquals(await it.client.reply(), String(replies.senderOk));
   assertEquals(it.connection.deadline, 170);
 });
 

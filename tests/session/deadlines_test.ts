@@ -1,3 +1,8 @@
+/**
+ * Time limits of a session: command, content and writing (RFC 5321 section
+ * 4.5.3.2.7).
+ */
+
 import { assert, assertEquals } from "@std/assert";
 import { SessionDeadlines } from "../../lib/session/deadlines.ts";
 

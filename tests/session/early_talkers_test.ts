@@ -6,7 +6,8 @@ import type { SmtpServer } from "../../lib/server/server.ts";
 import type { SmtpServerOptions } from "../../lib/server/options.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
-import { startServer, TestClient, until } from "../support/server.ts";
+import { startServer, TestClient } from "../support/server.ts";
+import { until } from "../support/wait.ts";
 
 const REFUSAL = "554 5.5.1 You spoke before the greeting\r\n";
 

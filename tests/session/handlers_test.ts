@@ -1,3 +1,5 @@
+/** Handlers: what each may answer, and what the client is told then. */
+
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { SmtpError, SmtpReply } from "../../lib/protocol/reply.ts";
 import { AccountList } from "../../lib/sasl/accounts.ts";
@@ -10,12 +12,9 @@ import {
   type SmtpHandlers,
 } from "../../lib/session/handlers.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
-import {
-  openSession,
-  startServer,
-  TestClient,
-  within,
-} from "../support/server.ts";
+import { openSession, startServer, TestClient } from "../support/server.ts";
+import { within } from "../support/wait.ts";
+import { replies } from "../../lib/protocol/replies.ts";
 
 type Answer = () => unknown;
 
@@ -30,41 +29,41 @@ const DECISIONS: [
   accepted: string,
   refused: string,
 ][] = [
-  ["onHelo", [], "HELO x", "250 mx.test", "550 5.7.1 Not taken"],
+  ["onHelo", [], "HELO x", "250 mx.test", String(replies.refusedHelo)],
   [
     "onMailFrom",
     ["HELO x"],
     "MAIL FROM:<a@b>",
-    "250 2.1.0 Sender OK",
-    "550 5.7.1 Sender refused",
+    String(replies.senderOk),
+    String(replies.refusedSender),
   ],
   [
     "onRcptTo",
     ["HELO x", "MAIL FROM:<a@b>"],
     "RCPT TO:<c@d>",
-    "250 2.1.5 Recipient OK",
-    "550 5.1.1 Recipient refused",
+    String(replies.recipientOk),
+    String(replies.refusedRecipient),
   ],
   [
     "onMessageStart",
     ["HELO x", "MAIL FROM:<a@b>", "RCPT TO:<c@d>"],
     "DATA",
-    "354 End data with <CRLF>.<CRLF>",
-    "554 5.7.1 Message refused",
+    String(replies.startData),
+    String(replies.refusedMessage),
   ],
   [
     "onHeaders",
     ["HELO x", "MAIL FROM:<a@b>", "RCPT TO:<c@d>", "DATA"],
     "A: b\r\n\r\nx\r\n.",
     "250 2.0.0 Message accepted as ID2",
-    "554 5.7.1 Message refused for its header",
+    String(replies.refusedHeaders),
   ],
   [
     "onMessage",
     ["HELO x", "MAIL FROM:<a@b>", "RCPT TO:<c@d>", "DATA"],
     "x\r\n.",
     "250 2.0.0 Message accepted as ID2",
-    "554 5.7.1 Message refused",
+    String(replies.refusedMessage),
   ],
 ];
 
@@ -88,19 +87,19 @@ const ANSWERS: [
   [
     "a thrown Error",
     () => raise(new Error("secret")),
-    () => "451 4.3.0 Local error in processing, try again",
+    () => String(replies.localError),
     true,
   ],
   [
     "a thrown string",
     () => raise("secret"),
-    () => "451 4.3.0 Local error in processing, try again",
+    () => String(replies.localError),
     true,
   ],
   [
     "a number",
     () => 5,
-    () => "451 4.3.0 Local error in processing, try again",
+    () => String(replies.localError),
     true,
   ],
 ];
@@ -124,7 +123,7 @@ for (const [handler, before, line, accepted, refused] of DECISIONS) {
           assertEquals(errors[0]!.session, it.session.id);
         }
         if (line !== "DATA") {
-          assertEquals(await it.client.say("NOOP"), "250 2.0.0 OK");
+          assertEquals(await it.client.say("NOOP"), String(replies.ok));
         }
       }
     });
@@ -187,7 +186,7 @@ Deno.test("DROP from any handler but onConnect() is a refusal", async () => {
     handlers: { onMessage: () => DROP as unknown as boolean },
   });
   await it.client.envelope();
-  assertEquals(await it.client.data("x"), "554 5.7.1 Message refused");
+  assertEquals(await it.client.data("x"), String(replies.refusedMessage));
 });
 
 const LOOK_UPS: [name: string, answer: Answer, want: string][] = [
@@ -197,12 +196,12 @@ const LOOK_UPS: [name: string, answer: Answer, want: string][] = [
   [
     "a thrown Error",
     () => raise(new Error("x")),
-    "451 4.3.0 Local error in processing, try again",
+    String(replies.localError),
   ],
   [
     "a list of numbers",
     () => [1],
-    "451 4.3.0 Local error in processing, try again",
+    String(replies.localError),
   ],
 ];
 
@@ -279,7 +278,7 @@ Deno.test("onCommand() sees each line and may change it", async () => {
     await it.client.reply();
     await it.client.expect(
       ["HELO x", "250 mx.test"],
-      ["PING", "250 2.0.0 OK"],
+      ["PING", "250 2.0.0"],
       ["HUSH", "299 Hushed"],
       ["BUSY", "450 Busy"],
       ["FAIL", "451 4.3.0"],

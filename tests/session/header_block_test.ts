@@ -1,7 +1,13 @@
+/**
+ * The header of a message before it is taken: the limit of `onHeaders`, and
+ * silent verdicts.
+ */
+
 import { assertEquals } from "@std/assert";
 import { SILENT_ALLOW, SILENT_DENY } from "../../lib/session/handlers.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { openSession } from "../support/server.ts";
+import { replies } from "../../lib/protocol/replies.ts";
 
 const LIMIT = 262_144;
 
@@ -61,7 +67,7 @@ Deno.test("onHeaders() that denies in silence is not followed by a reply", async
       await it.client.send("A: b\r\n\r\nx\r");
       await it.client.send(start.startsWith("DATA") ? "\n.\r\n" : "");
       assertEquals(await it.client.reply(), "550 Not that");
-      assertEquals(await it.client.say("NOOP"), "250 2.0.0 OK");
+      assertEquals(await it.client.say("NOOP"), String(replies.ok));
       assertEquals(store.messages.length, 0);
     }
   }
@@ -84,6 +90,6 @@ Deno.test("onMessageStart() that is silent is not followed by a reply to BDAT", 
       last.slice(0, 9),
       verdict === SILENT_ALLOW ? "250 2.0.0" : "503 5.5.1",
     );
-    assertEquals(await it.client.say("NOOP"), "250 2.0.0 OK");
+    assertEquals(await it.client.say("NOOP"), String(replies.ok));
   }
 });

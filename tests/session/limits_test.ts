@@ -1,3 +1,5 @@
+/** Limits by address and in all: connections, messages, bytes, refusals. */
+
 import { assertEquals, assertThrows } from "@std/assert";
 import {
   type LimitOptions,

@@ -1,3 +1,7 @@
+/**
+ * Domains and mailboxes that are local (RFC 5321 section 4.5.1 for postmaster).
+ */
+
 import { assertEquals } from "@std/assert";
 import { Address } from "../../lib/protocol/address.ts";
 import { localDomains } from "../../lib/session/local_domains.ts";

@@ -17,13 +17,13 @@ import {
 import type { SmtpSession } from "../../lib/session/session.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
-import { concat } from "../support/dialogue.ts";
 import { proxyBlock, tlv } from "../support/proxy.ts";
-import { latin1, octets } from "../support/random.ts";
-import { startServer, TestClient, until, within } from "../support/server.ts";
+import { startServer, TestClient } from "../support/server.ts";
+import { bytesOf, concat, textOf } from "../support/bytes.ts";
+import { until, within } from "../support/wait.ts";
 
 /** 192.0.2.7:40000 to 198.51.100.2:25. */
-const ENDS = octets("\xc0\0\x02\x07\xc6\x33\x64\x02\x9c\x40\0\x19");
+const ENDS = bytesOf("\xc0\0\x02\x07\xc6\x33\x64\x02\x9c\x40\0\x19");
 const LINE = "PROXY TCP4 192.0.2.7 198.51.100.2 40000 25\r\n";
 const PROXIES = ["127.0.0.0/8", "192.0.2.1"];
 
@@ -66,12 +66,12 @@ const HEADERS: [name: string, header: string, want: string][] = [
   ["version 1", LINE, "[192.0.2.7]:40000 198.51.100.2:25"],
   [
     "version 2",
-    latin1(proxyBlock({ octets: ENDS })),
+    textOf(proxyBlock({ octets: ENDS })),
     "[192.0.2.7]:40000 198.51.100.2:25",
   ],
   [
     "a proxy's own connection",
-    latin1(proxyBlock({ command: 0x20 })),
+    textOf(proxyBlock({ command: 0x20 })),
     "[192.0.2.1]:40000 192.0.2.2:25",
   ],
   [
@@ -81,7 +81,7 @@ const HEADERS: [name: string, header: string, want: string][] = [
   ],
   [
     "a client on a UNIX socket",
-    latin1(proxyBlock({ protocol: 0x31, octets: new Uint8Array(216) })),
+    textOf(proxyBlock({ protocol: 0x31, octets: new Uint8Array(216) })),
     "[192.0.2.1]:40000 192.0.2.2:25",
   ],
 ];
@@ -115,7 +115,7 @@ Deno.test("SmtpServer tells handlers, log and Received of the client behind a pr
   await front.client.data("Subject: x\r\n\r\nx");
   const [session] = front.sessions;
   assertEquals(session?.proxy?.authority, "mx.example");
-  assertEquals(session?.proxy?.tlvs[1], { type: 5, value: octets("id-7") });
+  assertEquals(session?.proxy?.tlvs[1], { type: 5, value: bytesOf("id-7") });
   assertStringIncludes(store.messages[0]!.text, "client.test ([192.0.2.7])");
   const connect = front.records.find(({ event }) => event === "connect");
   assertEquals(connect?.fields?.["address"], "192.0.2.7");
@@ -150,7 +150,7 @@ for (const [name, sent, why] of FAULTS) {
     });
     const { port } = server.addresses[0]!;
     const conn = await Deno.connect({ hostname: "127.0.0.1", port });
-    if (sent !== "") await conn.write(octets(sent));
+    if (sent !== "") await conn.write(bytesOf(sent));
     if (why === undefined || /end/.test(why.source)) await conn.closeWrite();
     let got: number | null = null;
     try {
@@ -209,7 +209,7 @@ Deno.test("SmtpServer reads a proxy's header before TLS", async () => {
   });
   const { port } = server.addresses[0]!;
   const conn = await Deno.connect({ hostname: "127.0.0.1", port });
-  await conn.write(octets(LINE));
+  await conn.write(bytesOf(LINE));
   const tls = await within(
     Deno.startTls(conn, {
       hostname: "mx.test",
@@ -219,7 +219,7 @@ Deno.test("SmtpServer reads a proxy's header before TLS", async () => {
   );
   const buffer = new Uint8Array(100);
   const count = await within(tls.read(buffer), "the greeting");
-  assertMatch(latin1(buffer.subarray(0, count!)), /^220 mx\.test/);
+  assertMatch(textOf(buffer.subarray(0, count!)), /^220 mx\.test/);
   const [session] = server.sessions;
   assertEquals(session?.remoteAddress, "192.0.2.7");
   assertEquals(session?.proxy?.version, 1);
@@ -242,7 +242,7 @@ Deno.test("SmtpServer reads TLS that comes in one packet with the header", async
     const to = await Deno.connect({ hostname: "127.0.0.1", port });
     const first = new Uint8Array(4096);
     const count = await from.read(first) ?? 0;
-    await to.write(concat([octets(LINE), first.subarray(0, count)]));
+    await to.write(concat([bytesOf(LINE), first.subarray(0, count)]));
     await Promise.allSettled([
       from.readable.pipeTo(to.writable),
       to.readable.pipeTo(from.writable),
@@ -262,7 +262,7 @@ Deno.test("SmtpServer reads TLS that comes in one packet with the header", async
   );
   const buffer = new Uint8Array(100);
   const count = await within(tls.read(buffer), "the greeting");
-  assertMatch(latin1(buffer.subarray(0, count!)), /^220 mx\.test/);
+  assertMatch(textOf(buffer.subarray(0, count!)), /^220 mx\.test/);
   tls.close();
   listener.close();
   await within(proxied, "the proxy");

@@ -1,3 +1,7 @@
+/**
+ * A message as it comes in: streams, stores, refusals and what is left behind.
+ */
+
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { SmtpError, SmtpReply } from "../../lib/protocol/reply.ts";
 import type { Message } from "../../lib/message/message.ts";
@@ -5,7 +9,9 @@ import { DiscardStore } from "../../lib/store/discard_store.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { type MessageStore, StoreError } from "../../lib/message/store.ts";
 import { namesIn, temporaryFolder } from "../support/store_message.ts";
-import { openSession, type SessionInit, within } from "../support/server.ts";
+import { openSession, type SessionInit } from "../support/server.ts";
+import { within } from "../support/wait.ts";
+import { replies } from "../../lib/protocol/replies.ts";
 
 const BODY = "Subject: old\r\nX-A: 1\r\n\r\nHello\r\n";
 
@@ -263,7 +269,7 @@ Deno.test("Reception refuses for the time being when it cannot write", async () 
   await it.client.envelope();
   assertEquals(
     await it.client.data("x".repeat(200_000)),
-    "452 4.3.1 Insufficient system storage",
+    String(replies.storageFull),
   );
   await it.client.expect(["NOOP", "250"]);
   assertEquals(it.records.filter((it) => it.level === "error").length, 1);

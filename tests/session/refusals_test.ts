@@ -3,7 +3,8 @@
 import { assert, assertEquals } from "@std/assert";
 import type { LogRecord } from "../../lib/log.ts";
 import { AccountList } from "../../lib/sasl/accounts.ts";
-import { startServer, TestClient, within } from "../support/server.ts";
+import { startServer, TestClient } from "../support/server.ts";
+import { within } from "../support/wait.ts";
 
 /** A line, the verb and the beginning of the reply in its record. */
 const REFUSED: [line: string, verb: string, reply: string][] = [

@@ -12,9 +12,9 @@ import {
   openSession,
   TestClient,
   type TestSession,
-  until,
-  within,
 } from "../support/server.ts";
+import { until, within } from "../support/wait.ts";
+import { replies } from "../../lib/protocol/replies.ts";
 
 /** The texts of the log's records of refusals, and the limits that they name. */
 function refusals(it: TestSession): [message: string, limit: unknown][] {
@@ -135,9 +135,9 @@ Deno.test("Who guesses recipients waits for the replies, and nobody else does", 
   assertEquals(delays.asked, [250, 500]);
   delays.end();
   for (let guess = 0; guess < 2; guess++) {
-    assertEquals(await guesser.client.reply(), "550 5.7.1 Relaying denied");
+    assertEquals(await guesser.client.reply(), String(replies.relayingDenied));
   }
-  assertEquals(await guesser.client.reply(), "221 2.0.0 Bye");
+  assertEquals(await guesser.client.reply(), String(replies.goodbye));
 });
 
 Deno.test("Recipients that are put off, and those of exempt networks, cost no delay", async () => {

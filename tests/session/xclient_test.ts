@@ -12,8 +12,9 @@ import {
   openSession,
   startServer,
   TestClient,
-  until,
 } from "../support/server.ts";
+import { until } from "../support/wait.ts";
+import { replies } from "../../lib/protocol/replies.ts";
 
 /** The client's end of the pairs in memory is 192.0.2.1. */
 const FRONT = [parseCidr("192.0.2.1")];
@@ -191,7 +192,7 @@ Deno.test("SmtpServer lets the named client relay, not the one in front", async 
   await client.expect(["RSET", "250"], ["XCLIENT ADDR=198.51.100.7", "220"]);
   await client.expect(["HELO x", "250"], ["MAIL FROM:<a@b.test>", "250"], [
     "RCPT TO:<c@elsewhere.test>",
-    "550 5.7.1 Relaying denied",
+    String(replies.relayingDenied),
   ]);
   assertEquals(server.sessions.map(({ remoteAddress }) => remoteAddress), [
     "198.51.100.7",

@@ -6,10 +6,10 @@
 
 import { connect, type Socket } from "node:net";
 import { SmtpClient } from "../../mod.ts";
-import { within } from "../support/server.ts";
-import { octets } from "../support/random.ts";
 import { type HostileHops, SILENT } from "./hops.ts";
 import type { ServerProcess } from "./server_process.ts";
+import { within } from "../support/wait.ts";
+import { bytesOf } from "../support/bytes.ts";
 
 /** An address whose connections begin with a PROXY header. */
 export const PROXY_ADDRESS = "127.0.0.2";
@@ -144,7 +144,7 @@ export class Attacks {
     const pick = <T>(from: readonly T[]) =>
       from[Math.floor(random() * from.length)]!;
     const [start, length] = [pick(STARTS), pick(JUNK)];
-    return octets(start.repeat(Math.ceil(length / start.length)))
+    return bytesOf(start.repeat(Math.ceil(length / start.length)))
       .subarray(0, length);
   }
 
@@ -155,7 +155,7 @@ export class Attacks {
       socket.write("EHLO x\r\n");
       await once(socket, "data");
       socket.write(
-        new Uint8Array([...octets("STARTTLS\r\n"), ...this.#junk()]),
+        new Uint8Array([...bytesOf("STARTTLS\r\n"), ...this.#junk()]),
       );
       await once(socket, "data");
     } finally {
@@ -166,7 +166,7 @@ export class Attacks {
   async #junkBehindProxy(): Promise<void> {
     const socket = this.#open({ isProxied: true, isTls: true });
     await once(socket, "connect");
-    socket.write(new Uint8Array([...octets(PROXY), ...this.#junk()]));
+    socket.write(new Uint8Array([...bytesOf(PROXY), ...this.#junk()]));
     this.#keepSilent(socket);
   }
 
@@ -181,7 +181,7 @@ export class Attacks {
         socket.write("MAIL FROM:<>\r\nRCPT TO:<you@near.test>\r\n");
       }
       socket.write(`${command}\r\n`);
-      const piece = octets(`${"x".repeat(998)}\r\n`.repeat(64));
+      const piece = bytesOf(`${"x".repeat(998)}\r\n`.repeat(64));
       for (let sent = 0; sent < ENOUGH; sent += piece.length) {
         if (socket.destroyed || !this.#isOn) return;
         if (!socket.write(piece)) {

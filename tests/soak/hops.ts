@@ -4,10 +4,7 @@
  * addresses that take a connection and never say a word.
  */
 
-import {
-  startWireServer,
-  type WireServer,
-} from "../support/dns_wire_server.ts";
+import { startWireServer, type WireServer } from "../support/dns.ts";
 
 /** Where mail for the next server that behaves goes. */
 export const SINK = "127.0.2.1";

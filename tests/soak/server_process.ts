@@ -6,9 +6,10 @@
 import { controlSpool, inspectSpool } from "../../mod.ts";
 import { packageFlags } from "../support/interop/server.ts";
 import { listening } from "../support/interop/relay_peers.ts";
-import { TestClient, until, within } from "../support/server.ts";
+import { TestClient } from "../support/server.ts";
 import { PROXY_ADDRESS } from "./attacks.ts";
 import type { Ledger } from "./ledger.ts";
+import { until, within } from "../support/wait.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 

@@ -7,8 +7,6 @@
  * `deno task soak --minutes 60 --seed 1`; exit code 1 if anything is amiss.
  */
 
-import { seededRandom } from "../support/queue/disk.ts";
-import { TemporaryFolder } from "../support/interop/server.ts";
 import { Attacks } from "./attacks.ts";
 import { HostileHops, SINK } from "./hops.ts";
 import { Ledger } from "./ledger.ts";
@@ -16,6 +14,8 @@ import { Load } from "./load.ts";
 import { type Needs, ServerProcess } from "./server_process.ts";
 import { startSink } from "./sink.ts";
 import { Waits } from "./waits.ts";
+import { seededFraction } from "../support/random.ts";
+import { TestFolder } from "../support/cli.ts";
 
 /** Clients at once. */
 const CLIENTS = 16;
@@ -81,7 +81,7 @@ class Soak {
   ) {
     this.#server = server;
     this.#sinkPort = init.sinkPort;
-    this.#random = seededRandom(init.seed);
+    this.#random = seededFraction(init.seed);
     this.#load = new Load({
       server,
       ledger: this.#ledger,
@@ -293,7 +293,7 @@ function quietPort(addresses: readonly string[]): number {
 
 if (import.meta.main) {
   const { minutes, seed } = readOptions(Deno.args);
-  await using folder = await TemporaryFolder.create();
+  await using folder = await TestFolder.create();
   const [own, tls] = [quietPort(["127.0.0.1"]), quietPort(["127.0.0.1"])];
   const next = quietPort([SINK, "127.0.0.1", "127.77.0.1"]);
   await using hops = await HostileHops.start(next);

@@ -1,14 +1,21 @@
+/**
+ * The promises of `FileSpool` at a loss of power at any moment: what was added
+ * is found again.
+ */
+
 import { assert, assertEquals } from "@std/assert";
 import { FileSpool } from "../../lib/spool/file_spool.ts";
 import { RelayQueue } from "../../lib/queue/queue.ts";
-import { FakeClock, settle } from "../support/queue/clock.ts";
-import { seededRandom, SimulatedDisk } from "../support/queue/disk.ts";
 import {
   addition,
+  FakeClock,
   FakeDelivery,
   makeMessage,
-  textOf,
+  settle,
 } from "../support/queue/fixtures.ts";
+import { SimulatedDisk } from "../support/queue/disk.ts";
+import { seededFraction } from "../support/random.ts";
+import { readText } from "../support/bytes.ts";
 
 /** What a spool has promised before the crash. */
 interface Promises {
@@ -103,7 +110,7 @@ async function checkPromises(spool: FileSpool, kept: Promises): Promise<void> {
     assert(!spool.entries.has(id), `Message "${id}" is back`);
   }
   for (const [id, entry] of spool.entries) {
-    assertEquals(await textOf(spool.content(id)), `Text of ${id}\r\n`);
+    assertEquals(await readText(spool.content(id)), `Text of ${id}\r\n`);
     if (kept.delivered.has(id)) {
       assertEquals(entry.progress.recipients[0]!.status, "relayed");
     }
@@ -126,7 +133,7 @@ async function crash(
   work: Work,
   { seed, crashAt }: { readonly seed: number; readonly crashAt: number },
 ): Promise<boolean> {
-  const disk = new SimulatedDisk(seededRandom(seed * 1000 + crashAt));
+  const disk = new SimulatedDisk(seededFraction(seed * 1000 + crashAt));
   disk.crashAt = crashAt;
   const clock = new FakeClock();
   const kept: Promises = {
@@ -156,7 +163,7 @@ async function crash(
 
 Deno.test("RelayQueue delivers or returns all that it accepted, whatever the crash", async () => {
   for (let crashAt = 8;; crashAt++) {
-    const disk = new SimulatedDisk(seededRandom(crashAt));
+    const disk = new SimulatedDisk(seededFraction(crashAt));
     disk.crashAt = crashAt;
     const clock = new FakeClock();
     const delivery = new FakeDelivery();
@@ -170,7 +177,7 @@ Deno.test("RelayQueue delivers or returns all that it accepted, whatever the cra
         clock,
         deliver: delivery.deliver,
         hostname: "mx.example.com",
-        random: seededRandom(crashAt),
+        random: seededFraction(crashAt),
         pollMs: 86_400_000,
       });
     const accepted: string[] = [];

@@ -1,3 +1,5 @@
+/** `FileSpool`: messages and progress over restarts, control, damaged files. */
+
 import {
   assert,
   assertEquals,
@@ -8,18 +10,17 @@ import { FileSpool } from "../../lib/spool/file_spool.ts";
 import { RelayQueue } from "../../lib/queue/queue.ts";
 import { SpoolError } from "../../lib/spool/spool.ts";
 import { controlSpool, inspectSpool } from "../../lib/spool/control.ts";
-import { FakeClock } from "../support/queue/clock.ts";
-import { SimulatedDisk } from "../support/queue/disk.ts";
 import {
   addition,
+  FakeClock,
   FakeDelivery,
   makeMessage,
-  textOf,
 } from "../support/queue/fixtures.ts";
+import { SimulatedDisk } from "../support/queue/disk.ts";
 import { temporaryFolder } from "../support/store_message.ts";
+import { readText } from "../support/bytes.ts";
+import { DEADLINE_MS } from "../support/wait.ts";
 
-/** How long anything may take on a machine that is busy with other things. */
-const DEADLINE_MS = 60_000;
 const FULL = "No space left on device";
 
 async function withFolder(
@@ -66,7 +67,7 @@ Deno.test("FileSpool keeps messages and progress over a restart", () =>
     assertEquals(progress.recipients[0]!.attempts, 0);
     assertEquals(progress.recipients[1]!.answer?.text, "Größe");
     assertEquals(second.entries.get("b")!.progress.held, true);
-    assertEquals(await textOf(second.content("a")), "Text of a\r\n");
+    assertEquals(await readText(second.content("a")), "Text of a\r\n");
     assertEquals([...(await inspectSpool(folder)).keys()], ["a", "b"]);
   }));
 
@@ -247,7 +248,7 @@ Deno.test("FileSpool.content() fails for a record cut short, never ends early", 
   const whole = disk.bytes("/spool/messages/a");
   disk.put("/spool/messages/a", whole.slice(0, whole.length - 3));
   await assertRejects(
-    () => textOf(spool.content("a")),
+    () => readText(spool.content("a")),
     SpoolError,
     "3 octets of",
   );
@@ -415,17 +416,17 @@ Deno.test("FileSpool never gives out the content of another message, nor a part 
   const size = 300_000;
   await spool.add(addition("a", { text: "a".repeat(size) }));
   await spool.add(addition("b", { text: "b".repeat(size) }));
-  assertEquals(await textOf(spool.content("a")), "a".repeat(size));
+  assertEquals(await readText(spool.content("a")), "a".repeat(size));
   const path = `${folder.path}/messages`;
   await Deno.copyFile(`${path}/b`, `${path}/a`);
   await assertRejects(
-    () => textOf(spool.content("a")),
+    () => readText(spool.content("a")),
     SpoolError,
     'record is of message "b"',
   );
   await Deno.truncate(`${path}/b`, size - 1);
   await assertRejects(
-    () => textOf(spool.content("b")),
+    () => readText(spool.content("b")),
     SpoolError,
     "missing",
   );

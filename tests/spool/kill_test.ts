@@ -1,11 +1,14 @@
+/** A queue that is killed loses nothing that it has accepted. */
+
 import { assert } from "@std/assert";
 import { FileSpool } from "../../lib/spool/file_spool.ts";
 import { fileURLToPath } from "node:url";
+import { rounds } from "../support/random.ts";
 
 const CHILD = fileURLToPath(
-  new URL("../support/queue/child.ts", import.meta.url),
+  new URL("./kill_program.ts", import.meta.url),
 );
-const ROUNDS = 4;
+const ROUNDS = rounds(3);
 
 Deno.test("RelayQueue loses nothing when it is killed while it adds and delivers", async () => {
   const folder = await Deno.makeTempDir({ prefix: "smtp-spool-" });

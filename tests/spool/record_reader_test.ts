@@ -1,3 +1,8 @@
+/**
+ * Content that was just written is read from memory: what is remembered, and
+ * for how long.
+ */
+
 import { assertEquals } from "@std/assert";
 import { FreshContent } from "../../lib/spool/record_reader.ts";
 

@@ -1,3 +1,5 @@
+/** The record of a queued message: written, read, and each field checked. */
+
 import { assert, assertEquals } from "@std/assert";
 import {
   decodeJournalLine,

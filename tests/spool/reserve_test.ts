@@ -1,3 +1,8 @@
+/**
+ * The reserve on the disk of the spool: room that is given up so that progress
+ * can be written on a full disk.
+ */
+
 import { assertEquals, assertRejects } from "@std/assert";
 import { SpoolReserve } from "../../lib/spool/journal.ts";
 import { SimulatedDisk } from "../support/queue/disk.ts";

@@ -1,9 +1,12 @@
+/** Messages that share a file: written together, let go one by one. */
+
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { FileSpool } from "../../lib/spool/file_spool.ts";
 import { sharedCount, sharedName } from "../../lib/spool/record.ts";
 import { SpoolError } from "../../lib/spool/spool.ts";
 import { SimulatedDisk } from "../support/queue/disk.ts";
-import { addition, textOf } from "../support/queue/fixtures.ts";
+import { addition } from "../support/queue/fixtures.ts";
+import { readText } from "../support/bytes.ts";
 
 const FOLDER = "/spool/messages/";
 const THREE = ["a", "b", "c"];
@@ -32,7 +35,7 @@ async function reopen(disk: SimulatedDisk): Promise<{
   const problems = await spool.open();
   const texts: Record<string, string> = {};
   for (const id of spool.entries.keys()) {
-    texts[id] = await textOf(spool.content(id));
+    texts[id] = await readText(spool.content(id));
   }
   await spool.close();
   return { texts, problems: problems.map(({ name }) => name) };
@@ -76,7 +79,7 @@ Deno.test("FileSpool reads from a shared file what belongs to the message", asyn
   for (const id of THREE) {
     // After a try the content is read from the disk.
     await spool.change(id, { kind: "result", results: [] });
-    assertEquals(await textOf(spool.content(id)), `Text of ${id}\r\n`);
+    assertEquals(await readText(spool.content(id)), `Text of ${id}\r\n`);
   }
   await spool.close();
 });

@@ -12,6 +12,7 @@ import { MboxStore } from "../../lib/store/mbox_store.ts";
 import { type MessageStore, StoreError } from "../../lib/message/store.ts";
 import { DiskWatch } from "../support/disk_watch.ts";
 import { messageOf, temporaryFolder } from "../support/store_message.ts";
+import { until } from "../support/wait.ts";
 
 const ALL = { partial: false };
 const MAILBOX = "user@example.com";
@@ -265,9 +266,10 @@ Deno.test("Two stores that make one mailbox at the same time both wait until it 
     kept.push("second")
   );
   // The second has found the mailbox there, and all its own work is done.
-  while (!watch.steps.some((step) => step.startsWith("sync mail/"))) {
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
+  await until(
+    () => watch.steps.some((step) => step.startsWith("sync mail/")),
+    { seen: () => watch.steps },
+  );
   assertEquals(kept, []);
   held.resolve();
   await Promise.all([first, second]);

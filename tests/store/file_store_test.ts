@@ -1,3 +1,8 @@
+/**
+ * `FileStore`: one .eml file for each message, or one file that is overwritten
+ * by whole messages only.
+ */
+
 import {
   assertEquals,
   assertMatch,

@@ -1,12 +1,14 @@
+/** Line ends of stored content, mbox quoting included, however it is cut. */
+
 import { assertEquals } from "@std/assert";
 import { FromQuoter, LineFeedEncoder } from "../../lib/store/line_encoding.ts";
-import { randomFrom } from "../support/store_message.ts";
+import { seededFraction } from "../support/random.ts";
 
 /** Sizes of the pieces a text is cut into: whole, byte by byte, then at random. */
 function* splits(length: number): Generator<readonly number[]> {
   yield [length];
   yield Array.from({ length }, () => 1);
-  const random = randomFrom(length);
+  const random = seededFraction(length);
   for (let round = 0; round < 20; round++) {
     const sizes: number[] = [];
     for (let left = length; left > 0;) {
@@ -104,7 +106,7 @@ Deno.test("FromQuoter quotes every line that looks like a separator", () => {
 });
 
 Deno.test("LineFeedEncoder and FromQuoter agree with a rewriting of the whole text", () => {
-  const random = randomFrom(99);
+  const random = seededFraction(99);
   const pieces = ["From ", ">", "\r\n", "\n", "\r", "F", "From", "x"];
   for (let round = 0; round < 1000; round++) {
     let text = "";

@@ -1,3 +1,5 @@
+/** Locks of mailboxes: dot locks, stale ones, and two processes. */
+
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import process from "node:process";
 import { lockOptions, takeDotLock } from "../../lib/store/lock.ts";
@@ -9,6 +11,7 @@ import {
   namesIn,
   temporaryFolder,
 } from "../support/store_message.ts";
+import { DEADLINE_MS } from "../support/wait.ts";
 
 const ALL = { partial: false };
 const LONG_AGO = new Date(Date.UTC(2020, 0, 1));
@@ -116,7 +119,7 @@ Deno.test("takeDotLock() lets one of many breakers in at a time", async () => {
   const path = `${folder.path}/box`;
   await leaveLock(path, `${await deadPid()}:${hostName()}`, LONG_AGO);
   let holders = 0;
-  const deadline = performance.now() + 120_000;
+  const deadline = performance.now() + DEADLINE_MS;
   await Promise.all(Array.from({ length: 12 }, async () => {
     await using _lock = await takeDotLock(path, {
       deadline,
@@ -205,7 +208,7 @@ Deno.test("MboxStore appends to the file that has taken the place of the locked 
 Deno.test("MboxStore appends of several processes do not mix", async () => {
   await using folder = await temporaryFolder();
   const path = `${folder.path}/box`;
-  const support = new URL("../support/store_append.ts", import.meta.url);
+  const support = new URL("./append_program.ts", import.meta.url);
   const outputs = await Promise.all(
     [1, 2].map((name) =>
       new Deno.Command(Deno.execPath(), {

@@ -1,7 +1,9 @@
+/** Names of mailboxes from addresses: safe as file names, and no two alike. */
+
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { Address } from "../../lib/protocol/address.ts";
 import { mailboxName, safeComponent } from "../../lib/store/mailbox_name.ts";
-import { randomFrom } from "../support/store_message.ts";
+import { seededFraction } from "../support/random.ts";
 
 const addresses: readonly [address: string, want: string][] = [
   ["user@example.com", "user@example.com"],
@@ -101,7 +103,7 @@ Deno.test("safeComponent() cuts what is too long and keeps it apart", () => {
 });
 
 Deno.test("safeComponent() gives different texts different and safe names", () => {
-  const random = randomFrom(7);
+  const random = seededFraction(7);
   const alphabet = [
     ..."aA.-_%~@/\\\0 :2eEéCON\ud800\ufffd1lock",
     ".lock",

@@ -1,3 +1,7 @@
+/**
+ * `MaildirStore`: tmp, new and cur, unique names, delivery to each recipient.
+ */
+
 import {
   assert,
   assertEquals,

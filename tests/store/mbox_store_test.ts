@@ -1,3 +1,5 @@
+/** `MboxStore`: the separator, quoting and locking (RFC 4155). */
+
 import {
   assert,
   assertEquals,

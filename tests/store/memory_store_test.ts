@@ -1,3 +1,5 @@
+/** `MemoryStore`: what it keeps, in which order, and its bound. */
+
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { DiscardStore } from "../../lib/store/discard_store.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";

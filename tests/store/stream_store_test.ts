@@ -1,3 +1,8 @@
+/**
+ * `StreamStore`: one stream for all messages or one for each; failure, order
+ * and the end.
+ */
+
 import { assertEquals, assertRejects } from "@std/assert";
 import type { Message } from "../../lib/message/message.ts";
 import { StoreError } from "../../lib/message/store.ts";

@@ -4,9 +4,9 @@
  */
 
 import { ScriptedClient } from "@smtp/server/testing";
+import { DEADLINE_MS } from "./wait.ts";
 
 const ROOT = new URL("../../", import.meta.url);
-const DEADLINE_MS = 120_000;
 
 /** The flag that this process got for the @std packages, for its children. */
 const importMap = import.meta.resolve("@std/assert").startsWith("jsr:")
@@ -40,7 +40,7 @@ export interface CliStartOptions extends CliOptions {
   readonly listeners?: number;
   /** Whether standard output is closed at once; the port is then taken from `--log json`. */
   readonly ignoreOutput?: boolean;
-  /** Milliseconds until it is killed; 20,000 by default. */
+  /** Milliseconds until it is killed; `DEADLINE_MS` by default. */
   readonly deadlineMs?: number;
 }
 
@@ -94,9 +94,11 @@ export class TestFolder implements AsyncDisposable {
     this.path = path;
   }
 
-  /** Makes one. */
+  /** Makes one that other users may look into. */
   static async create(): Promise<TestFolder> {
-    return new TestFolder(await Deno.makeTempDir({ prefix: "smtp-cli-" }));
+    const path = await Deno.makeTempDir({ prefix: "smtp-test-" });
+    if (Deno.build.os !== "windows") await Deno.chmod(path, 0o755);
+    return new TestFolder(path);
   }
 
   /** Writes a file into it; gives its path. */
@@ -254,7 +256,7 @@ export class CliServer implements AsyncDisposable {
     const { listener = 0, address = "127.0.0.1" } = where;
     return await ScriptedClient.connect(
       { address, port: this.#ports[listener]! },
-      { timeoutMs: DEADLINE_MS / 2 },
+      { timeoutMs: DEADLINE_MS },
     );
   }
 

@@ -20,7 +20,8 @@ import type {
   Verdict,
 } from "../../lib/protocol/server/effects.ts";
 import { ServerProtocol } from "../../lib/protocol/server/protocol.ts";
-import { latin1, octets, utf8, waysToCut } from "./random.ts";
+import { waysToCut } from "./random.ts";
+import { bytesOf, concat, textOf, utf8 } from "./bytes.ts";
 
 /** What a test changes of the profile. */
 export interface ProfileInit
@@ -108,7 +109,7 @@ export class Driver {
   feed(bytes: Uint8Array | string): this {
     if (this.closed !== undefined) return this;
     this.machine.receive(
-      typeof bytes === "string" ? octets(bytes) : bytes.slice(),
+      typeof bytes === "string" ? bytesOf(bytes) : bytes.slice(),
     );
     this.#run();
     return this;
@@ -135,12 +136,12 @@ export class Driver {
         case "read":
           return;
         case "write":
-          this.output += latin1(effect.bytes);
+          this.output += textOf(effect.bytes);
           this.largestWrite = Math.max(this.largestWrite, effect.bytes.length);
           break;
         case "body":
           assert(effect.bytes.length > 0, "An empty body effect");
-          this.#body += latin1(effect.bytes);
+          this.#body += textOf(effect.bytes);
           break;
         case "ask":
           this.#ask(effect);
@@ -250,7 +251,7 @@ function parseScript(script: string): Step[] {
 }
 
 function utf8OrOctets(text: string): Uint8Array {
-  return /[\u0100-\uffff]/.test(text) ? utf8(text) : octets(text);
+  return /[\u0100-\uffff]/.test(text) ? utf8(text) : bytesOf(text);
 }
 
 function unescape(text: string): string {
@@ -304,17 +305,6 @@ export function uncut(events: readonly string[]): string[] {
   return events.map((event) => event.replace(/^drop .*/, "drop"));
 }
 
-/** Joins bytes. */
-export function concat(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const all = new Uint8Array(parts.reduce((sum, it) => sum + it.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
-}
-
 /** Compares reply lines; `...` at the end of a wanted line stands for any text. */
 export function assertReplies(
   got: readonly string[],
@@ -336,7 +326,24 @@ export const ENVELOPE = `
   C: HELO client.test
   S: 250 mx.test
   C: MAIL FROM:<a@b.test>
-  S: 250 2.1.0 Sender OK
+  S: 250 2.1.0 ...
   C: RCPT TO:<c@d.test>
-  S: 250 2.1.5 Recipient OK
+  S: 250 2.1.5 ...
 `;
+
+/** The lines of a session that has said HELO, with their replies. */
+export const GREETED = `
+  S: 220 mx.test ESMTP ready
+  C: HELO client.test
+  S: 250 mx.test
+`;
+
+/** A test: its name, its script, what differs from the default. */
+export type Dialogue = [name: string, script: string, options?: PlayOptions];
+
+/** Registers a test for each dialogue with the receiving machine. */
+export function testDialogues(dialogues: readonly Dialogue[]): void {
+  for (const [name, script, options] of dialogues) {
+    Deno.test(`ServerProtocol ${name}`, () => play(script, options));
+  }
+}

@@ -3,6 +3,8 @@
  * the test until it is disposed of. Ends a process by its id and nothing else.
  */
 
+import { DEADLINE_MS } from "./wait.ts";
+
 /** What a finished program left behind. */
 export interface Outcome {
   readonly code: number;
@@ -18,13 +20,12 @@ export interface ProcessOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Working folder. */
   readonly cwd?: string;
-  /** Milliseconds until the program is killed and the test fails; 120,000 by default. */
+  /** Milliseconds until the program is killed and the test fails; `DEADLINE_MS` by default. */
   readonly deadlineMs?: number;
   /** Whether an exit code other than 0 is given back; it is an error otherwise. */
   readonly anyCode?: boolean;
 }
 
-const DEADLINE_MS = 120_000;
 const PATH = `${Deno.env.get("PATH") ?? ""}:/usr/sbin:/sbin`;
 
 function spawn(
@@ -199,7 +200,7 @@ export class BackgroundProcess implements AsyncDisposable {
 
   /** Asks it to stop, waits, and kills it where it does not. */
   async stop(options: { deadlineMs?: number } = {}): Promise<number> {
-    const { deadlineMs = 60_000 } = options;
+    const { deadlineMs = DEADLINE_MS } = options;
     signal(this.#child, "SIGTERM");
     const timer = setTimeout(() => signal(this.#child, "SIGKILL"), deadlineMs);
     const { code } = await this.#child.status;

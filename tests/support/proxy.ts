@@ -1,8 +1,7 @@
 /** Headers of the PROXY protocol, as a proxy would write them. */
 
 import { crc32c } from "../../lib/protocol/proxy_header.ts";
-import { concat } from "./dialogue.ts";
-import { octets } from "./random.ts";
+import { bytesOf, concat } from "./bytes.ts";
 
 /** What a header of version 2 says; what is not given is a TCP connection over IPv4. */
 export interface BlockInit {
@@ -16,9 +15,9 @@ export interface BlockInit {
 
 /** A header of version 2. */
 export function proxyBlock(init: BlockInit): Uint8Array<ArrayBuffer> {
-  const { command = 0x21, protocol = 0x11, octets: rest = octets("") } = init;
+  const { command = 0x21, protocol = 0x11, octets: rest = bytesOf("") } = init;
   return concat([
-    octets("\r\n\r\n\0\r\nQUIT\n"),
+    bytesOf("\r\n\r\n\0\r\nQUIT\n"),
     Uint8Array.of(command, protocol, rest.length >> 8, rest.length & 255),
     rest,
   ]);
@@ -29,7 +28,7 @@ export function tlv(
   type: number,
   value: string | Uint8Array,
 ): Uint8Array<ArrayBuffer> {
-  const bytes = typeof value === "string" ? octets(value) : value;
+  const bytes = typeof value === "string" ? bytesOf(value) : value;
   return concat([
     Uint8Array.of(type, bytes.length >> 8, bytes.length & 255),
     bytes,

@@ -1,26 +1,50 @@
 /**
- * Seeded random bytes and splits for the tests of the receiving side, so that
- * a failure can be repeated from its seed.
+ * The one source of chance in tests: seeded, so that a failure can be repeated
+ * from its seed; and the one way to cut bytes into pieces.
  */
 
-import { seeded } from "./tables.ts";
-
-const encoder = new TextEncoder();
-
-/** Bytes of a text; characters below U+0100 stand for themselves as one byte. */
-export function octets(text: string): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from(text, (char) => char.charCodeAt(0) & 255);
+/** 32 bits at each call, the same for the same seed (mulberry32). */
+function mulberry32(seed: number): () => number {
+  let state = seed | 0;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed);
+    return (mixed ^ (mixed >>> 14)) >>> 0;
+  };
 }
 
-/** Bytes of a text in UTF-8. */
-export function utf8(text: string): Uint8Array<ArrayBuffer> {
-  return encoder.encode(text);
+/** A source of whole numbers from 0 to below `limit`. */
+export function seeded(seed: number): (limit: number) => number {
+  const next = mulberry32(seed);
+  return (limit) => next() % limit;
 }
 
-/** The text of bytes, one character a byte. */
-export function latin1(bytes: Uint8Array): string {
+/** A source of numbers from 0 (included) to 1 (excluded), in place of `Math.random`. */
+export function seededFraction(seed: number): () => number {
+  const next = mulberry32(seed);
+  return () => next() / 2 ** 32;
+}
+
+const FACTOR = Number(Deno.env.get("TEST_ROUNDS") ?? "1");
+
+/**
+ * Rounds of a test that tries things at random or in great number: `usual` of
+ * them, and as many times more as `TEST_ROUNDS` says, which `deno task fuzz` sets.
+ */
+export function rounds(usual: number): number {
+  return Math.ceil(usual * FACTOR);
+}
+
+/** A text of up to `length` pieces, taken at random from `pieces`. */
+export function randomText(
+  random: (limit: number) => number,
+  options: { pieces: readonly string[]; length: number },
+): string {
   let text = "";
-  for (const octet of bytes) text += String.fromCharCode(octet);
+  for (let left = random(options.length + 1); left > 0; left--) {
+    text += options.pieces[random(options.pieces.length)]!;
+  }
   return text;
 }
 
@@ -29,7 +53,10 @@ export function single(bytes: Uint8Array): Uint8Array[] {
   return Array.from(bytes, (_, at) => bytes.slice(at, at + 1));
 }
 
-/** Cuts bytes into pieces of 1 to `longest` bytes, by seed. Each piece is a copy. */
+/**
+ * Cuts bytes into pieces of 1 to `longest` bytes, by seed. Each piece is a
+ * copy at an offset of its own in its buffer, as after a read.
+ */
 export function pieces(
   bytes: Uint8Array,
   options: { readonly seed: number; readonly longest: number },
@@ -37,9 +64,12 @@ export function pieces(
   const random = seeded(options.seed);
   const cut: Uint8Array[] = [];
   for (let at = 0; at < bytes.length;) {
-    const length = 1 + random(options.longest);
-    cut.push(bytes.slice(at, at + length));
-    at += length;
+    const part = bytes.subarray(at, at + 1 + random(options.longest));
+    const shift = cut.length % 4;
+    const piece = new Uint8Array(shift + part.length).subarray(shift);
+    piece.set(part);
+    cut.push(piece);
+    at += part.length;
   }
   return cut;
 }
@@ -49,7 +79,7 @@ export function* waysToCut(
   bytes: Uint8Array,
 ): Generator<[way: string, pieces: Uint8Array[]]> {
   yield ["whole", [bytes.slice()]];
-  yield ["octet by octet", single(bytes)];
+  yield ["byte by byte", single(bytes)];
   for (let seed = 1; seed <= 5; seed++) {
     const longest = [2, 3, 5, 17, 200][seed - 1]!;
     yield [`pieces, seed ${seed}`, pieces(bytes, { seed, longest })];

@@ -11,19 +11,7 @@ import type {
   ServerExchange,
 } from "../../lib/sasl/server_exchange.ts";
 import type { ServerStep } from "../../lib/sasl/server_mechanism.ts";
-
-const encoder = new TextEncoder();
-const decoder = new TextDecoder();
-
-/** The UTF-8 bytes of a text. */
-export function octets(text: string): Uint8Array<ArrayBuffer> {
-  return encoder.encode(text);
-}
-
-/** The text of UTF-8 bytes. */
-export function text(bytes: Uint8Array | undefined): string {
-  return decoder.decode(bytes);
-}
+import { utf8, utf8Text } from "./bytes.ts";
 
 /** Drives a client against a server to the server's end. */
 export async function converse(
@@ -41,17 +29,6 @@ export async function converse(
   return step;
 }
 
-/** Pseudo-random numbers from 0 up to 1, the same for the same seed (mulberry32). */
-export function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
-  };
-}
-
 /** Runs a Python program with `input` as JSON on its standard input; gives what it prints as JSON. */
 export async function python(
   program: string,
@@ -64,10 +41,10 @@ export async function python(
     stderr: "inherit",
   }).spawn();
   const writer = child.stdin.getWriter();
-  await writer.write(octets(JSON.stringify(input)));
+  await writer.write(utf8(JSON.stringify(input)));
   await writer.close();
   const { stdout } = await child.output();
-  return JSON.parse(text(stdout));
+  return JSON.parse(utf8Text(stdout));
 }
 
 /** The credentials that a mechanism wants judged; throws where it wants something else. */
@@ -80,8 +57,8 @@ export function credentialsOf(step: ServerStep): Credentials {
 export function challengeOf(
   step: ServerStep | ExchangeChallenge | ExchangeResult,
 ): string {
-  if ("done" in step && !step.done) return text(step.challenge);
-  if ("type" in step && step.type === "challenge") return text(step.bytes);
+  if ("done" in step && !step.done) return utf8Text(step.challenge);
+  if ("type" in step && step.type === "challenge") return utf8Text(step.bytes);
   throw new Error("Want a challenge, got something else");
 }
 

@@ -22,34 +22,8 @@ import {
 import { AddressLimiter } from "../../lib/session/limits.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { type ProfileInit, testProfile } from "./dialogue.ts";
-import { latin1, octets } from "./random.ts";
-
-/** How long anything may take before a test fails, in ms. */
-const DEADLINE_MS = 60_000;
-
-/** Waits for `promise`, but not for ever. */
-export async function within<T>(promise: Promise<T>, what: string): Promise<T> {
-  const { promise: late, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(
-    () => reject(new Error(`Waited too long for ${what}`)),
-    DEADLINE_MS,
-  );
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-/** Lets what is under way go on until `condition` holds, but not for ever. */
-export async function until(condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + DEADLINE_MS;
-  while (performance.now() < deadline) {
-    await new Promise<void>((resolve) => setTimeout(resolve, 0));
-    if (condition()) return;
-  }
-  throw new Error("Waited too long for a condition");
-}
+import { bytesOf, textOf } from "./bytes.ts";
+import { within } from "./wait.ts";
 
 /** What a client connects to: a server, or another process. */
 interface Listening {
@@ -86,7 +60,7 @@ export class TestClient implements Disposable {
 
   /** Sends text, one character a byte. */
   async send(text: string): Promise<void> {
-    await within(this.#transport.write(octets(text)), "a write");
+    await within(this.#transport.write(bytesOf(text)), "a write");
   }
 
   /** The next reply: its lines, separated by a line feed. */
@@ -162,7 +136,7 @@ export class TestClient implements Disposable {
         "the server",
       );
       if (count === null) this.#ended = true;
-      else this.#text += latin1(this.#buffer.subarray(0, count));
+      else this.#text += textOf(this.#buffer.subarray(0, count));
     } catch (error) {
       if (!(error instanceof Deno.errors.ConnectionReset)) throw error;
       this.#ended = true;

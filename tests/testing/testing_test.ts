@@ -28,9 +28,9 @@ const GREETED = `
 
 const MESSAGE = `
   C: MAIL FROM:<me@client.example>
-  S: 250 2.1.0 Sender OK
+  S: 250 2.1.0 ...
   C: RCPT TO:<you@example.com>
-  S: 250 2.1.5 Recipient OK
+  S: 250 2.1.5 ...
   C: DATA
   S: 354 ...
   C: Subject: hello
@@ -52,14 +52,17 @@ Deno.test("startTestServer() listens on a free port of 127.0.0.1 and collects me
   await using server = await startTestServer();
   assertEquals(server.address, "127.0.0.1");
   assertEquals(server.port, server.server.addresses[0]?.port);
-  await using client = await server.connect();
+  await using client = await server.connect({ timeoutMs: 60_000 });
   await client.script(GREETED + MESSAGE + MESSAGE);
   assertEquals(server.messages.length, 2);
-  const message = await server.nextMessage();
+  const message = await server.nextMessage({ timeoutMs: 60_000 });
   assertEquals(message.from.toString(), "me@client.example");
   assertEquals(message.recipients[0]?.address.toString(), "you@example.com");
   assert(message.text.endsWith("Subject: hello\r\n\r\n.dots\r\n"));
-  assertEquals((await server.nextMessage()).id, server.messages[1]?.id);
+  assertEquals(
+    (await server.nextMessage({ timeoutMs: 60_000 })).id,
+    server.messages[1]?.id,
+  );
 });
 
 Deno.test("startTestServer() takes the options of SmtpServer", async () => {
@@ -68,7 +71,7 @@ Deno.test("startTestServer() takes the options of SmtpServer", async () => {
     hostname: "mx.example",
     domains: ["example.com"],
   });
-  await using client = await server.connect();
+  await using client = await server.connect({ timeoutMs: 60_000 });
   await client.script(`
     S: 220 mx.example LMTP ready
     C: LHLO client.example
@@ -76,7 +79,7 @@ Deno.test("startTestServer() takes the options of SmtpServer", async () => {
     C: MAIL FROM:<>
     S: 250
     C: RCPT TO:<you@elsewhere.example>
-    S: 550 5.7.1 Relaying denied
+    S: 550 5.7.1 ...
   `);
 });
 
@@ -98,7 +101,7 @@ Deno.test("startTestServer() keeps a message in the given store before it collec
   };
   {
     await using server = await startTestServer({ store, log: () => {} });
-    await using client = await server.connect();
+    await using client = await server.connect({ timeoutMs: 60_000 });
     await client.script(GREETED + MESSAGE);
     await client.script(
       MESSAGE.replace(/S: 250 2\.0\.0.*/, "S: 451 4.3.0 ..."),
@@ -110,7 +113,7 @@ Deno.test("startTestServer() keeps a message in the given store before it collec
 
 Deno.test("nextMessage() waits for a message to arrive", async () => {
   await using session = await connectInMemory();
-  const next = session.nextMessage();
+  const next = session.nextMessage({ timeoutMs: 60_000 });
   await session.client.script(GREETED + MESSAGE);
   assertEquals((await next).headers.get("Subject"), "hello");
 });
@@ -204,7 +207,7 @@ Deno.test("SmtpServer.stop() is waited for by whoever calls it again", async () 
   await session.client.expect(220);
   await session.client.expect(250, "EHLO client.test");
   await session.client.expect(250, "MAIL FROM:<a@b.test>");
-  const first = session.server.stop({ graceMs: 5000 });
+  const first = session.server.stop({ graceMs: 600_000 });
   assertEquals(session.server.active, false);
   await assertRejects(
     () => session.server.start(),
@@ -350,7 +353,7 @@ Deno.test("ScriptedClient.script() sends client lines that follow each other at 
     C: RSET
 
     C: QUIT
-    S: 250 2.1.0 Sender OK
+    S: 250 2.1.0 ...
     S: 250 2.1.5 ...
     S: 250
     S: 221...
@@ -360,7 +363,7 @@ Deno.test("ScriptedClient.script() sends client lines that follow each other at 
 
 Deno.test("ScriptedClient.script() shows the dialogue and the difference", async () => {
   await using session = await connectInMemory({
-    replyTimeoutMs: 50,
+    replyTimeoutMs: 1000,
   });
   const { message } = await assertRejects(
     () =>

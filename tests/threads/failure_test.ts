@@ -4,11 +4,11 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { SmtpServer } from "../../lib/server/server.ts";
 import { TestClient } from "../support/server.ts";
 import {
-  eventually,
   MODES,
   type ModeServer,
   startMode,
 } from "../support/threads/server.ts";
+import { DEADLINE_MS, until } from "../support/wait.ts";
 
 const [MAIN, MODULE] = MODES.slice(2) as [
   (typeof MODES)[number],
@@ -21,7 +21,7 @@ async function replaced(it: ModeServer, times = 1): Promise<string[]> {
     it.records.filter(({ message }) =>
       /has failed and is replaced/.test(message)
     );
-  await eventually(() => failures().length >= times);
+  await until(() => failures().length >= times);
   return failures().map(({ error }) => error ?? "");
 }
 
@@ -34,7 +34,7 @@ async function clientsOnBoth(it: ModeServer): Promise<TestClient[]> {
     await client.reply();
     await client.expect(["EHLO client.test", "250"]);
     clients.push(client);
-    await eventually(() => it.server.sessions.length === clients.length);
+    await until(() => it.server.sessions.length === clients.length);
     const threads = new Set(it.server.sessions.map(({ id }) => threadOf(id)));
     if (threads.size === 2) return clients;
     assert(clients.length < 64, "All connections went to one thread");
@@ -63,7 +63,7 @@ for (const how of ["XEXIT"]) {
     assert(alive.includes(true));
     // Its place is taken: both serve.
     for (const client of clients) client.close();
-    await eventually(() => it.server.sessions.length === 0);
+    await until(() => it.server.sessions.length === 0);
     for (const client of await clientsOnBoth(it)) {
       await client.expect(["QUIT", "221"]);
       client.close();
@@ -84,7 +84,7 @@ for (
     await clients[0]!.send(`${command}\r\n`);
     const told = () =>
       it.records.filter(({ message }) => message.startsWith("Going on after"));
-    await eventually(() => told().length === 1);
+    await until(() => told().length === 1);
     assert(told()[0]!.error!.includes(error));
     for (const client of clients) {
       await client.expect(["NOOP", "250"]);
@@ -136,7 +136,7 @@ Deno.test("The end of a thread is told to handlers once a session", async () => 
   using client = await TestClient.connect(it.server);
   await client.reply();
   await client.send("EHLO x\r\n");
-  await eventually(() => it.server.sessions.length === 1);
+  await until(() => it.server.sessions.length === 1);
   const [session] = it.server.sessions;
   workers.breakLast();
   await replaced(it);
@@ -148,7 +148,7 @@ Deno.test("The end of a thread is told to handlers once a session", async () => 
   session!.send("250 nobody hears this\r\n");
   waiting.resolve();
   // Another thread takes its place, and its session's place is free.
-  await eventually(() => workers.made.length === 2);
+  await until(() => workers.made.length === 2);
   using next = await connectAgain(it);
   await next.expect(["QUIT", "221"]);
 });
@@ -193,7 +193,7 @@ Deno.test("A reload while a thread is replaced holds for the one that comes", as
     domains: ["here.test"],
   });
   workers.breakLast();
-  await eventually(() => workers.made.length === 2);
+  await until(() => workers.made.length === 2);
   await it.server.reload({ domains: ["there.test"] });
   using client = await connectAgain(it);
   await client.expect(
@@ -210,7 +210,7 @@ Deno.test("A thread that cannot be replaced is tried again", async () => {
   const { port } = it.server.addresses[0]!;
   workers.breakLast();
   const taken = await takePort(port);
-  await eventually(() =>
+  await until(() =>
     it.records.some(({ message }) =>
       message.endsWith("cannot be replaced for now")
     )
@@ -222,7 +222,7 @@ Deno.test("A thread that cannot be replaced is tried again", async () => {
 
 /** Listens on a port as soon as nobody else does. */
 async function takePort(port: number): Promise<Deno.Listener> {
-  const deadline = performance.now() + 60_000;
+  const deadline = performance.now() + DEADLINE_MS;
   for (;;) {
     try {
       return Deno.listen({ hostname: "127.0.0.1", port });

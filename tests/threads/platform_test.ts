@@ -67,7 +67,6 @@ async function runProgram(flags: readonly string[]): Promise<Outcome> {
     ...["run", "--no-config", "--no-check", "-A", ...flags, "program.js"],
   ], {
     cwd: folder.path,
-    deadlineMs: 60_000,
     anyCode: true,
     env: { PEM: certificate.toPem(), KEY: certificate.keyPem() },
   });

@@ -1,6 +1,11 @@
+/**
+ * The ring in shared memory: entries in order, with and without a second
+ * thread.
+ */
+
 import { assert, assertEquals } from "@std/assert";
 import { Ring, type RingEntry, ringMemory } from "../../lib/threads/ring.ts";
-import { seeded } from "../support/tables.ts";
+import { rounds, seeded } from "../support/random.ts";
 
 /** Both ends of one ring. */
 function ends(size?: number): { writer: Ring; reader: Ring } {
@@ -95,12 +100,12 @@ Deno.test("Ring.sleep() waits only where there is nothing", async () => {
 Deno.test("Ring carries on between two threads at full speed", async () => {
   const [forth, back] = [ringMemory(4096), ringMemory(4096)];
   const worker = new Worker(
-    new URL("../support/threads/echo.ts", import.meta.url),
+    new URL("./echo.ts", import.meta.url),
     { type: "module" },
   );
   const [outgoing, incoming] = [new Ring(forth), new Ring(back)];
   worker.postMessage({ forth, back });
-  const total = 20_000;
+  const total = rounds(5000);
   let sent = 0;
   for (let got = 0; got < total;) {
     while (

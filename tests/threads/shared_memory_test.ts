@@ -1,3 +1,5 @@
+/** The port between threads: batches in order, by memory or by message. */
+
 import { assertEquals } from "@std/assert";
 import type { Batch } from "../../lib/threads/channel.ts";
 import {
@@ -6,6 +8,8 @@ import {
   SharedPort,
   TRANSFER_FROM,
 } from "../../lib/threads/shared_memory.ts";
+import { DEADLINE_MS } from "../support/wait.ts";
+import { rounds } from "../support/random.ts";
 
 /** A message on its way. */
 interface Posted {
@@ -116,13 +120,13 @@ Deno.test("SharedPort takes nothing in after it was closed", async () => {
 
 Deno.test("SharedPort keeps the order between two threads at full speed", async () => {
   const worker = new Worker(
-    new URL("../support/threads/port_echo.ts", import.meta.url),
+    new URL("./port_echo.ts", import.meta.url),
     { type: "module" },
   );
   const [mine, theirs] = sharedMemory();
   worker.postMessage(theirs);
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const [total, most] = [20_000, 50];
+  const [total, most] = [rounds(5000), 50];
   let [sent, got] = [0, 0];
   const port = new SharedPort(worker, {
     memory: mine,
@@ -143,7 +147,7 @@ Deno.test("SharedPort keeps the order between two threads at full speed", async 
   say();
   const timer = setTimeout(
     () => reject(new Error(`Stuck after ${got} of ${sent}`)),
-    60_000,
+    DEADLINE_MS,
   );
   try {
     await promise;

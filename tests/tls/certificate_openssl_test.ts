@@ -1,3 +1,5 @@
+/** Certificates and keys against OpenSSL, both ways. */
+
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { certificate as certificateCommand } from "../../lib/cli/certificate.ts";
 import { SmtpClient } from "../../lib/client/client.ts";

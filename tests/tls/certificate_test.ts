@@ -1,3 +1,8 @@
+/**
+ * `Certificate`: parsing, names, dates, chains and self-signed ones (RFC 5280,
+ * RFC 6125).
+ */
+
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { inspect } from "node:util";
 import { Certificate } from "../../lib/tls/certificate.ts";

@@ -1,3 +1,5 @@
+/** DER: lengths, tags and malformed input (ITU-T X.690). */
+
 import { assertEquals, assertThrows } from "@std/assert";
 import {
   integer,

@@ -1,3 +1,5 @@
+/** Host names against certificates (RFC 6125 section 6.4). */
+
 import { assertEquals } from "@std/assert";
 import {
   addressOctets,

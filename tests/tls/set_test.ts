@@ -1,3 +1,8 @@
+/**
+ * Which certificate is shown for a name, and how certificates are exchanged
+ * (RFC 6066 section 3).
+ */
+
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { Certificate } from "../../lib/tls/certificate.ts";
 import { CertificateSet, CertificateSource } from "../../lib/tls/set.ts";

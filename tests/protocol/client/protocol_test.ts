@@ -1,12 +1,18 @@
+/**
+ * The sending machine: order of commands, pipelining, BDAT and LMTP (RFC 5321
+ * section 4.1.4, RFC 2920, RFC 3030, RFC 2033).
+ */
+
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { ClientProtocol } from "../../../lib/protocol/client/protocol.ts";
 import type { ClientEnvelope } from "../../../lib/protocol/client/transaction.ts";
-import { Drive, octets, textOf } from "../../support/client/drive.ts";
 import {
+  Drive,
   FakeServer,
   type FakeServerOptions,
 } from "../../support/client/fake_server.ts";
-import { seeded } from "../../support/client/split.ts";
+import { bytesOf, textOf } from "../../support/bytes.ts";
+import { seededFraction } from "../../support/random.ts";
 
 const ENVELOPE: ClientEnvelope = {
   from: "<a@me.example>",
@@ -268,7 +274,7 @@ Deno.test("ClientProtocol leaves the line ends of binary content alone", () => {
 
 /** Feeds the machine by hand: what it wrote, and the effect that stopped it. */
 function step(client: ClientProtocol, input: string): [string, string] {
-  if (input !== "") client.receive(octets(input));
+  if (input !== "") client.receive(bytesOf(input));
   let written = "";
   for (;;) {
     const effect = client.next();
@@ -320,10 +326,10 @@ Deno.test("ClientProtocol.authenticate() walks through challenges", () => {
   client.authenticate("LOGIN");
   assertEquals(step(client, ""), ["AUTH LOGIN\r\n", "read"]);
   assertEquals(step(client, "334 VXNlcg==\r\n"), ["", "challenge"]);
-  client.respond(octets("me"));
+  client.respond(bytesOf("me"));
   assertEquals(step(client, ""), ["bWU=\r\n", "read"]);
   assertEquals(step(client, "334 \r\n"), ["", "challenge"]);
-  client.respond(octets(""));
+  client.respond(bytesOf(""));
   assertEquals(step(client, ""), ["\r\n", "read"]);
   assertEquals(step(client, "235 2.7.0 Welcome\r\n"), ["", "done"]);
   assertEquals(client.state, "ready");
@@ -331,9 +337,9 @@ Deno.test("ClientProtocol.authenticate() walks through challenges", () => {
 
 Deno.test("ClientProtocol.authenticate() sends an initial response where it fits", () => {
   const rows: [Uint8Array, string][] = [
-    [octets("\0a\0b"), "AUTH PLAIN AGEAYg==\r\n"],
-    [octets(""), "AUTH PLAIN =\r\n"],
-    [octets("x".repeat(400)), "AUTH PLAIN\r\n"],
+    [bytesOf("\0a\0b"), "AUTH PLAIN AGEAYg==\r\n"],
+    [bytesOf(""), "AUTH PLAIN =\r\n"],
+    [bytesOf("x".repeat(400)), "AUTH PLAIN\r\n"],
   ];
   for (const [initial, want] of rows) {
     const client = ready();
@@ -375,7 +381,7 @@ Deno.test("ClientProtocol takes a refusal in the middle of the content", () => {
     for (const go of ["250 x", "250 x", "250 x", "354 x"]) {
       step(client, `${go}\r\n`);
     }
-    client.content(octets("much"));
+    client.content(bytesOf("much"));
     assertEquals(step(client, ""), ["much", "content"]);
     assertEquals(step(client, `${reply}\r\n`), ["", "failed"]);
     const [outcome] = client.outcomes;
@@ -386,7 +392,11 @@ Deno.test("ClientProtocol takes a refusal in the middle of the content", () => {
 Deno.test("ClientProtocol throws at orders in the wrong state", () => {
   const client = new ClientProtocol({ hostname: "me" });
   assertThrows(() => client.transaction(ENVELOPE), Error, "Cannot begin");
-  assertThrows(() => client.content(octets("x")), Error, "Cannot take content");
+  assertThrows(
+    () => client.content(bytesOf("x")),
+    Error,
+    "Cannot take content",
+  );
   assertThrows(() => client.next(), Error, "Cannot tell what is next");
 });
 
@@ -411,7 +421,7 @@ Deno.test("ClientProtocol lets nothing end a command line early", () => {
 });
 
 Deno.test("ClientProtocol.next() never throws and never hangs on random replies", () => {
-  const random = seeded(3);
+  const random = seededFraction(3);
   const replies = [
     "250 x\r\n",
     "250-x\r\n250 PIPELINING\r\n",
@@ -435,12 +445,12 @@ Deno.test("ClientProtocol.next() never throws and never hangs on random replies"
     for (let turn = 0; turn < 200; turn++) {
       const effect = client.next();
       if (effect.kind === "failed") break;
-      if (effect.kind === "read") client.receive(octets(pick()));
-      else if (effect.kind === "challenge") client.respond(octets("x"));
+      if (effect.kind === "read") client.receive(bytesOf(pick()));
+      else if (effect.kind === "challenge") client.respond(bytesOf("x"));
       else if (effect.kind === "content") {
-        if (random() < 0.5) client.content(octets("line\r\n"));
+        if (random() < 0.5) client.content(bytesOf("line\r\n"));
         else client.endContent();
-        if (random() < 0.1) client.receive(octets(pick()));
+        if (random() < 0.1) client.receive(bytesOf(pick()));
       } else if (effect.kind === "done") {
         if (client.state !== "ready") break;
         for (const outcome of client.outcomes) assert(outcome);

@@ -1,3 +1,8 @@
+/**
+ * BDAT: chunks, LAST, refused chunks and the envelope after them (RFC 3030
+ * sections 2 to 4).
+ */
+
 import { assertEquals } from "@std/assert";
 import { replies } from "../../../lib/protocol/replies.ts";
 import { SmtpReply } from "../../../lib/protocol/reply.ts";
@@ -20,7 +25,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     `${ENVELOPE}
     C: BDAT 5 LAST
     C| a\\r\\nb.
-    S: 250 2.0.0 Message accepted
+    S: 250 2.0.0 ...
     E: messageStart BDAT
     E: body "a\\r\\nb."
     E: message`,
@@ -32,12 +37,12 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     C| abc
     S: 250 2.0.0 3 octets received
     C: NOOP
-    S: 250 2.0.0 OK
+    S: 250 2.0.0 ...
     C: bdat 0
     S: 250 2.0.0 3 octets received
     C| BDAT 4\\r\\nQUITBDAT 0 last\\r\\n
     S: 250 2.0.0 7 octets received
-    S: 250 2.0.0 Message accepted
+    S: 250 2.0.0 ...
     E: messageStart BDAT
     E: body "abcQUIT"
     E: message`,
@@ -46,7 +51,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     "takes an empty message",
     `${ENVELOPE}
     C: BDAT 0 LAST
-    S: 250 2.0.0 Message accepted
+    S: 250 2.0.0 ...
     E: messageStart BDAT
     E: message`,
   ],
@@ -55,7 +60,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     `${ENVELOPE}
     C: BDAT 16 LAST
     C| ..\\r\\n.\\r\\na\\nb\\rc\\0\\r\\n\\xff
-    S: 250 2.0.0 Message accepted
+    S: 250 2.0.0 ...
     E: messageStart BDAT
     E: body "..\\r\\n.\\r\\na\\r\\nb c\\u0000\\r\\nÿ"
     E: message`,
@@ -66,7 +71,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     `${ENVELOPE}
     C: BDAT 8 LAST
     C| a\\nb\\rc\\n.\\n
-    S: 250 2.0.0 Message accepted
+    S: 250 2.0.0 ...
     E: messageStart BDAT
     E: body "a\\nb\\rc\\n.\\n"
     E: message`,
@@ -81,7 +86,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     C: BDAT 0 LAST
     S: 550 5.6.0 Message has a bare CR...
     C: NOOP
-    S: 250 2.0.0 OK`,
+    S: 250 2.0.0 ...`,
   ],
   [
     "takes CRLF cut by the end of a chunk for one line end",
@@ -91,7 +96,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     S: 250 2.0.0 ...
     C: BDAT 1 LAST
     C| \\n
-    S: 250 2.0.0 Message accepted
+    S: 250 2.0.0 ...
     E: messageStart BDAT
     E: body "a\\r\\n"
     E: message`,
@@ -105,34 +110,34 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     C: RCPT TO:<c@d>
     S: 250 2.1.5 ...
     C: DATA
-    S: 503 5.5.1 BODY=BINARYMIME needs BDAT
+    S: ${replies.binaryNeedsBdat}
     C: BDAT 1 LAST
     C| \\0
-    S: 250 2.0.0 Message accepted`,
+    S: 250 2.0.0 ...`,
   ],
   [
     "swallows a chunk out of order to its last octet",
     `S: 220 ...
     C: BDAT 6
     C| QUIT\\r\\n
-    S: 503 5.5.1 Say EHLO or HELO first
+    S: ${replies.sayHello}
     C: HELO x
     S: 250 mx.test
     C: BDAT 6 LAST
     C| QUIT\\r\\n
-    S: 503 5.5.1 Need MAIL first
+    S: ${replies.noMail}
     C: MAIL FROM:<a@b>
     S: 250 2.1.0 ...
     C: BDAT 6 LAST
     C| QUIT\\r\\n
-    S: 503 5.5.1 Need RCPT first
+    S: ${replies.noRecipients}
     C: RCPT TO:<bad
     S: 501 5.1.3 ...
     C: BDAT 6 LAST
     C| QUIT\\r\\n
-    S: 554 5.5.1 No valid recipients
+    S: 554 5.5.1 ...
     C: NOOP
-    S: 250 2.0.0 OK`,
+    S: 250 2.0.0 ...`,
   ],
   [
     "swallows a pipelined burst behind refused recipients",
@@ -140,8 +145,8 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     C| MAIL FROM:<a@b>\\r\\nRCPT TO:<c@d>\\r\\nBDAT 12 LAST\\r\\nRSET\\r\\nQUIT\\r\\nNOOP\\r\\n
     S: 250 2.1.0 ...
     S: 550 5.1.1 ...
-    S: 554 5.5.1 No valid recipients
-    S: 250 2.0.0 OK`,
+    S: 554 5.5.1 ...
+    S: 250 2.0.0 ...`,
     {
       profile: { asks: { rcpt: true } },
       policy: () => (ask) => ask.ask === "rcpt" ? "deny" : undefined,
@@ -158,12 +163,12 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     S: 552 5.3.4 ...
     C: BDAT 6
     C| QUIT\\r\\n
-    S: 503 5.5.1 An earlier chunk was refused: send RSET
+    S: ${replies.bdatLost}
     C: MAIL FROM:<a@b>
     S: 503 5.5.1 ...
     C: BDAT 6 LAST
     C| QUIT\\r\\n
-    S: 503 5.5.1 An earlier chunk was refused: send RSET
+    S: ${replies.bdatLost}
     C: MAIL FROM:<a@b>
     S: 250 2.1.0 ...
     E: messageStart BDAT
@@ -189,10 +194,10 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     C| 01234567890
     S: 552 5.3.4 ...
     C: RSET
-    S: 250 2.0.0 Flushed
+    S: 250 2.0.0 ...
     C: BDAT 2
     C| xx
-    S: 503 5.5.1 Need MAIL first
+    S: ${replies.noMail}
     E: messageStart BDAT
     E: drop 552
     E: reset`,
@@ -208,7 +213,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     C| QUIT\\r\\n
     S: 503 5.5.1 ...
     C: NOOP
-    S: 250 2.0.0 OK
+    S: 250 2.0.0 ...
     E: messageStart BDAT`,
     {
       policy: () => (ask) =>

@@ -1,3 +1,8 @@
+/**
+ * Errors, refused recipients and commands without mail that a session may cost
+ * (RFC 5321 section 4.2.4.2).
+ */
+
 import { assertEquals } from "@std/assert";
 import { SmtpReply } from "../../../lib/protocol/reply.ts";
 import type {

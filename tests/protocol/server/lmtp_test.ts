@@ -1,6 +1,9 @@
+/** LMTP: LHLO, and one reply for each recipient (RFC 2033 section 4). */
+
 import { assertEquals } from "@std/assert";
 import { SmtpReply } from "../../../lib/protocol/reply.ts";
 import { Driver, play, type PlayOptions } from "../../support/dialogue.ts";
+import { replies } from "../../../lib/protocol/replies.ts";
 
 const LMTP = { protocol: "lmtp" } as const;
 
@@ -60,10 +63,10 @@ const DIALOGUES: [name: string, script: string][] = [
     S: 354 ...
     C: a
     C: .
-    S: 250 2.0.0 Message accepted
+    S: 250 2.0.0 ...
     S: 452 4.2.2 Full
     C: NOOP
-    S: 250 2.0.0 OK`,
+    S: 250 2.0.0 ...`,
   ],
   [
     "gives one reply for each accepted recipient after BDAT LAST",
@@ -72,7 +75,7 @@ const DIALOGUES: [name: string, script: string][] = [
     C| a
     S: 250 2.0.0 1 octets received
     C: BDAT 0 LAST
-    S: 250 2.0.0 Message accepted
+    S: 250 2.0.0 ...
     S: 452 4.2.2 Full`,
   ],
   [
@@ -127,9 +130,9 @@ const DIALOGUES: [name: string, script: string][] = [
     "wants LHLO",
     `S: 220 ...
     C: EHLO x
-    S: 500 5.5.1 This is LMTP: say LHLO
+    S: ${replies.useLhlo}
     C: HELO x
-    S: 500 5.5.1 This is LMTP: say LHLO
+    S: ${replies.useLhlo}
     C: MAIL FROM:<a@b>
     S: 503 5.5.1 ...`,
   ],
@@ -151,6 +154,6 @@ Deno.test("ServerProtocol LMTP refuses a message once for each recipient", () =>
   assertEquals(driver.take(), [
     "554 5.7.1 Spam",
     "554 5.7.1 Spam",
-    "250 2.0.0 OK",
+    String(replies.ok),
   ]);
 });

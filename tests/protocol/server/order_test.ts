@@ -1,3 +1,8 @@
+/**
+ * Order of commands: what is refused in which phase, as a table (RFC 5321
+ * section 4.1.4).
+ */
+
 import { assertEquals } from "@std/assert";
 import { replies } from "../../../lib/protocol/replies.ts";
 import { refuseOutOfOrder } from "../../../lib/protocol/server/state.ts";
@@ -153,7 +158,7 @@ for (const [line, row] of Object.entries(MATRIX)) {
 
 Deno.test("ServerProtocol serves no verb before the greeting is decided on", () => {
   const driver = new Driver({}, () => "deny");
-  assertEquals(driver.take(), ["554 5.7.1 No service for you here"]);
+  assertEquals(driver.take(), [String(replies.refusedConnection)]);
   assertEquals(driver.closed, "refused");
   assertEquals(driver.machine.phase, "closed");
 });

@@ -7,10 +7,10 @@ import { parseCommand } from "../../../lib/protocol/command.ts";
 import { LineBuffer } from "../../../lib/protocol/line_buffer.ts";
 import { ServerProtocol } from "../../../lib/protocol/server/protocol.ts";
 import { testProfile } from "../../support/dialogue.ts";
-import { octets } from "../../support/random.ts";
+import { bytesOf } from "../../support/bytes.ts";
 
 const LINE = "RCPT TO:<someone@example.com> NOTIFY=NEVER\r\n";
-const LINES = octets(LINE.repeat(100));
+const LINES = bytesOf(LINE.repeat(100));
 
 Deno.bench("100 lines", { group: "lines" }, () => {
   const buffer = new LineBuffer(1000);
@@ -41,7 +41,7 @@ function drive(machine: ServerProtocol): void {
 function greeted(): ServerProtocol {
   const machine = new ServerProtocol(profile);
   drive(machine);
-  machine.receive(octets("EHLO client.test\r\n"));
+  machine.receive(bytesOf("EHLO client.test\r\n"));
   drive(machine);
   return machine;
 }
@@ -52,7 +52,7 @@ const ENVELOPE = [
   "RCPT TO:<b@example.com>\r\n",
   "DATA\r\n",
   `Subject: x\r\n\r\n${"A line of an ordinary mail.\r\n".repeat(30)}.\r\n`,
-].map(octets);
+].map(bytesOf);
 
 Deno.bench("a message, command by command", { group: "machine" }, () => {
   for (const part of ENVELOPE) {
@@ -66,4 +66,4 @@ Deno.bench("100 NOOPs in one packet", { group: "machine" }, () => {
   drive(machine);
 });
 
-const NOOPS = octets("NOOP\r\n".repeat(100));
+const NOOPS = bytesOf("NOOP\r\n".repeat(100));

@@ -1,3 +1,8 @@
+/**
+ * The receiving machine: effects, answers and each verdict's reply and phase
+ * (RFC 5321 section 4.3).
+ */
+
 import { assertEquals, assertThrows } from "@std/assert";
 import { replies } from "../../../lib/protocol/replies.ts";
 import { SmtpReply } from "../../../lib/protocol/reply.ts";
@@ -8,7 +13,7 @@ import type {
 } from "../../../lib/protocol/server/effects.ts";
 import { ServerProtocol } from "../../../lib/protocol/server/protocol.ts";
 import { Driver, testProfile } from "../../support/dialogue.ts";
-import { octets } from "../../support/random.ts";
+import { bytesOf } from "../../support/bytes.ts";
 
 const WORDS = new SmtpReply(451, "My words", { enhanced: "4.7.1" });
 const TAKEN = new SmtpReply(250, "My words", { enhanced: "2.0.0" });
@@ -24,7 +29,7 @@ const VERDICTS: [
 ][] = [
   ["connect", "", [
     [undefined, "220 mx.test ESMTP ready", "greeted"],
-    ["deny", "554 5.7.1 No service for you here", "closed"],
+    ["deny", String(replies.refusedConnection), "closed"],
     ["drop", "", "closed"],
     ["silent-allow", "", "greeted"],
     ["silent-deny", "", "closed"],
@@ -33,7 +38,7 @@ const VERDICTS: [
   ]],
   ["helo", "HELO x\r\n", [
     [undefined, "250 mx.test", "ready"],
-    ["deny", "550 5.7.1 Not taken", "greeted"],
+    ["deny", String(replies.refusedHelo), "greeted"],
     ["silent-allow", "", "ready"],
     ["silent-deny", "", "greeted"],
     [WORDS, "451 4.7.1 My words", "greeted"],
@@ -41,8 +46,8 @@ const VERDICTS: [
     [LAST_WORDS, "421 4.7.0 My words", "closed"],
   ]],
   ["mail", "HELO x\r\nMAIL FROM:<a@b>\r\n", [
-    [undefined, "250 2.1.0 Sender OK", "mail"],
-    ["deny", "550 5.7.1 Sender refused", "ready"],
+    [undefined, String(replies.senderOk), "mail"],
+    ["deny", String(replies.refusedSender), "ready"],
     ["silent-allow", "", "mail"],
     ["silent-deny", "", "ready"],
     [WORDS, "451 4.7.1 My words", "ready"],
@@ -50,8 +55,8 @@ const VERDICTS: [
     [LAST_WORDS, "421 4.7.0 My words", "closed"],
   ]],
   ["rcpt", ENVELOPE, [
-    [undefined, "250 2.1.5 Recipient OK", "rcpt"],
-    ["deny", "550 5.1.1 Recipient refused", "mail"],
+    [undefined, String(replies.recipientOk), "rcpt"],
+    ["deny", String(replies.refusedRecipient), "mail"],
     ["silent-allow", "", "rcpt"],
     ["silent-deny", "", "mail"],
     [WORDS, "451 4.7.1 My words", "mail"],
@@ -59,19 +64,19 @@ const VERDICTS: [
     [LAST_WORDS, "421 4.7.0 My words", "closed"],
   ]],
   ["messageStart", `${ENVELOPE}DATA\r\n`, [
-    [undefined, "354 End data with <CRLF>.<CRLF>", "rcpt"],
-    ["deny", "554 5.7.1 Message refused", "ready"],
+    [undefined, String(replies.startData), "rcpt"],
+    ["deny", String(replies.refusedMessage), "ready"],
     ["silent-allow", "", "rcpt"],
     ["silent-deny", "", "ready"],
     [WORDS, "451 4.7.1 My words", "ready"],
     // A positive reply accepts, but only 354 makes the client send.
-    [TAKEN, "354 End data with <CRLF>.<CRLF>", "rcpt"],
+    [TAKEN, String(replies.startData), "rcpt"],
     [new SmtpReply(354, "Go"), "354 Go", "rcpt"],
     [LAST_WORDS, "421 4.7.0 My words", "closed"],
   ]],
   ["message", `${ENVELOPE}DATA\r\n.\r\n`, [
-    [undefined, "250 2.0.0 Message accepted", "ready"],
-    ["deny", "554 5.7.1 Message refused", "ready"],
+    [undefined, String(replies.messageOk), "ready"],
+    ["deny", String(replies.refusedMessage), "ready"],
     ["silent-allow", "", "ready"],
     ["silent-deny", "", "ready"],
     [WORDS, "451 4.7.1 My words", "ready"],
@@ -81,19 +86,19 @@ const VERDICTS: [
   ["verify", "VRFY a\r\n", [
     [TAKEN, "250 2.0.0 My words", "greeted"],
     [undefined, replies.cannotVerify.toString(), "greeted"],
-    ["deny", "550 5.1.1 No such user", "greeted"],
+    ["deny", String(replies.noSuchUser), "greeted"],
     [WORDS, "451 4.7.1 My words", "greeted"],
     ["silent-deny", "", "greeted"],
   ]],
   ["expand", "EXPN a\r\n", [
     [TAKEN, "250 2.0.0 My words", "greeted"],
     [undefined, replies.cannotExpand.toString(), "greeted"],
-    ["deny", "550 5.1.1 No such mailing list", "greeted"],
+    ["deny", String(replies.noSuchList), "greeted"],
     [WORDS, "451 4.7.1 My words", "greeted"],
   ]],
   ["auth", "HELO x\r\nAUTH PLAIN AAAA\r\n", [
-    [undefined, "235 2.7.0 Authentication successful", "ready"],
-    ["deny", "535 5.7.8 Authentication credentials invalid", "ready"],
+    [undefined, String(replies.authenticated), "ready"],
+    ["deny", String(replies.authFailed), "ready"],
     [WORDS, "451 4.7.1 My words", "ready"],
     [LAST_WORDS, "421 4.7.0 My words", "closed"],
   ]],
@@ -148,7 +153,7 @@ Deno.test("ServerProtocol prints replies in UTF-8", () => {
   driver.feed("HELO x\r\n").take();
   driver.feed("NOOP\r\nMAIL FROM:<a@b>\r\nNOOP\r\n");
   assertEquals(
-    new TextDecoder().decode(octets(driver.output)),
+    new TextDecoder().decode(bytesOf(driver.output)),
     `250 2.0.0 OK\r\n${words.wire}250 2.0.0 OK\r\n`,
   );
 });
@@ -170,7 +175,7 @@ Deno.test("ServerProtocol.next() gives one effect at a time", () => {
   assertEquals(machine.next().effect, "write");
   assertEquals(machine.next(), { effect: "read", phase: "command" });
   assertEquals(machine.next(), { effect: "read", phase: "command" });
-  machine.receive(octets("HELO x\r\nMAIL FROM:<a@b>\r\nNOOP\r\n"));
+  machine.receive(bytesOf("HELO x\r\nMAIL FROM:<a@b>\r\nNOOP\r\n"));
   assertEquals(machine.next().effect, "ask");
   assertThrows(() => machine.next(), TypeError, 'while "mail" waits');
   machine.answer("deny");
@@ -191,12 +196,12 @@ const CLOSED: ServerEffect = {
 
 Deno.test("ServerProtocol.next() goes on to say close after the end", () => {
   const machine = greeted();
-  machine.receive(octets("QUIT\r\nNOOP\r\n"));
+  machine.receive(bytesOf("QUIT\r\nNOOP\r\n"));
   assertEquals(machine.next().effect, "write");
   for (let round = 0; round < 3; round++) {
     assertEquals(machine.next(), CLOSED);
   }
-  machine.receive(octets("NOOP\r\n"));
+  machine.receive(bytesOf("NOOP\r\n"));
   assertEquals(machine.next(), CLOSED);
 });
 
@@ -210,7 +215,7 @@ Deno.test("ServerProtocol.answerCommand() runs another line, or none", () => {
   machine.next();
   machine.answer();
   machine.next();
-  machine.receive(octets("FOO\r\nNOOP\r\nHELO x\r\nRSET\r\n"));
+  machine.receive(bytesOf("FOO\r\nNOOP\r\nHELO x\r\nRSET\r\n"));
   let output = "";
   for (;;) {
     const effect = machine.next();
@@ -264,7 +269,7 @@ for (const reason of REASONS) {
     driver.machine.close(replies.shutdown, reason);
     driver.machine.close(replies.shutdown, "shutdown");
     driver.feed("");
-    assertEquals(driver.take(), ["421 4.3.2 Service shutting down, closing"]);
+    assertEquals(driver.take(), [String(replies.shutdown)]);
     assertEquals(driver.events.slice(-3), [
       'body "half a bo"',
       "reset",
@@ -291,7 +296,7 @@ Deno.test("ServerProtocol.refuseBody() is answered at the end of the body", () =
     driver.feed(`QUIT\r\n`);
     assertEquals(driver.output, "");
     driver.feed(end).feed("NOOP\r\n");
-    assertEquals(driver.take(), ["451 4.7.1 My words", "250 2.0.0 OK"]);
+    assertEquals(driver.take(), ["451 4.7.1 My words", String(replies.ok)]);
     assertEquals(driver.events.slice(-1), ["drop 451"]);
   }
 });
@@ -299,7 +304,7 @@ Deno.test("ServerProtocol.refuseBody() is answered at the end of the body", () =
 Deno.test("ServerProtocol.refuseBody() counts for a body that came with its end", () => {
   for (const command of ["DATA\r\nx\r\n.\r\n", "BDAT 1 LAST\r\nx"]) {
     const machine = greeted();
-    machine.receive(octets(ENVELOPE + command));
+    machine.receive(bytesOf(ENVELOPE + command));
     let output = "";
     for (;;) {
       const effect = machine.next();
@@ -331,8 +336,8 @@ Deno.test("ServerProtocol.challenge() goes through an AUTH exchange", () => {
   assertEquals(driver.take().slice(2), [
     "334 VXNlcm5hbWU6",
     "334 UGFzc3dvcmQ6",
-    "235 2.7.0 Authentication successful",
-    "250 2.0.0 OK",
+    String(replies.authenticated),
+    String(replies.ok),
   ]);
   assertEquals(driver.events, [
     "auth LOGIN -",
@@ -360,8 +365,8 @@ Deno.test("ServerProtocol tells of an AUTH line that cannot be used", () => {
     driver.feed(`HELO x\r\nAUTH X =\r\n${line}\r\nNOOP\r\n`);
     assertEquals(driver.take().slice(2), [
       "334 ",
-      "500 5.5.2 Line too long",
-      "250 2.0.0 OK",
+      String(replies.lineTooLong),
+      String(replies.ok),
     ]);
     assertEquals(driver.machine.authenticated, false);
   }
@@ -375,7 +380,7 @@ Deno.test("ServerProtocol refuses AUTH without a mechanism, or not offered", () 
     assertEquals(driver.take()[0]!.slice(0, 9), "501 5.5.4", line);
   }
   const none = new Driver().feed("HELO x\r\nAUTH PLAIN\r\n");
-  assertEquals(none.take()[2], "502 5.5.1 Command not implemented");
+  assertEquals(none.take()[2], String(replies.notImplemented));
 });
 
 Deno.test("ServerProtocol.tlsStarted() forgets what was said in the clear", () => {
@@ -404,7 +409,7 @@ Deno.test("ServerProtocol.tlsStarted() forgets the line that had begun in the cl
     driver.feed(begun).take();
     driver.machine.tlsStarted();
     driver.feed("QUIT x\r\n");
-    assertEquals(driver.take(), ["501 5.5.4 This command takes no parameters"]);
+    assertEquals(driver.take(), [String(replies.noArgument)]);
   }
 });
 
@@ -428,14 +433,14 @@ Deno.test("ServerProtocol keeps the envelope until the last reply", () => {
   });
   driver.feed(`${ENVELOPE}RCPT TO:<c@d>\r\nDATA\r\nx\r\n.\r\n`);
   assertEquals(driver.machine.envelope, undefined);
-  assertEquals(driver.take().at(-1), "250 2.0.0 Message accepted");
+  assertEquals(driver.take().at(-1), String(replies.messageOk));
 });
 
 Deno.test("ServerProtocol answers 5,000 pipelined NOOPs in bounded writes", () => {
   const driver = new Driver().feed("NOOP\r\n".repeat(5000));
   const lines = driver.take();
   assertEquals(lines.length, 5001);
-  assertEquals(lines[5000], "250 2.0.0 OK");
+  assertEquals(lines[5000], String(replies.ok));
   assertEquals(driver.largestWrite < 16384 + 512, true);
 });
 
@@ -459,7 +464,7 @@ Deno.test("ServerProtocol.send() puts text in its place among the replies", () =
   driver.feed("HELO x\r\nMAIL FROM:<a@b>\r\nNOOP\r\n");
   assertEquals(driver.take().slice(2), [
     "250 2.1.0 My own words",
-    "250 2.0.0 OK",
+    String(replies.ok),
   ]);
   assertEquals(driver.machine.phase, "mail");
 });

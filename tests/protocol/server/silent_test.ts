@@ -1,3 +1,5 @@
+/** Verdicts without a reply of their own, where a handler has spoken itself. */
+
 import { assertEquals } from "@std/assert";
 import { replies } from "../../../lib/protocol/replies.ts";
 import type { Verdict } from "../../../lib/protocol/server/effects.ts";
@@ -21,9 +23,9 @@ const DIALOGUES: [name: string, verdict: Verdict, script: string][] = [
     C| abc
     C: BDAT 3 LAST
     C| def
-    S: 250 2.0.0 Message accepted
+    S: 250 2.0.0 ...
     C: NOOP
-    S: 250 2.0.0 OK
+    S: 250 2.0.0 ...
     E: messageStart BDAT
     E: body "abcdef"
     E: message`,
@@ -34,9 +36,9 @@ const DIALOGUES: [name: string, verdict: Verdict, script: string][] = [
     `C: BDAT 3 LAST
     S: 250 Said already
     C| abc
-    S: 250 2.0.0 Message accepted
+    S: 250 2.0.0 ...
     C: NOOP
-    S: 250 2.0.0 OK
+    S: 250 2.0.0 ...
     E: messageStart BDAT
     E: body "abc"
     E: message`,
@@ -49,9 +51,9 @@ const DIALOGUES: [name: string, verdict: Verdict, script: string][] = [
     C| abc
     C: BDAT 3 LAST
     C| def
-    S: 503 5.5.1 An earlier chunk was refused: send RSET
+    S: ${replies.bdatLost}
     C: NOOP
-    S: 250 2.0.0 OK
+    S: 250 2.0.0 ...
     E: messageStart BDAT`,
   ],
   [
@@ -61,7 +63,7 @@ const DIALOGUES: [name: string, verdict: Verdict, script: string][] = [
     S: 250 Said already
     C| abc
     C: MAIL FROM:<a@b.test>
-    S: 250 2.1.0 Sender OK
+    S: 250 2.1.0 ...
     E: messageStart BDAT`,
   ],
 ];
@@ -78,15 +80,15 @@ Deno.test("ServerProtocol says 354 again after a silent chunk", () => {
     C: BDAT 1 LAST
     S: 250 Said already
     C| x
-    S: 250 2.0.0 Message accepted
+    S: 250 2.0.0 ...
     C: MAIL FROM:<a@b.test>
-    S: 250 2.1.0 Sender OK
+    S: 250 2.1.0 ...
     C: RCPT TO:<c@d.test>
-    S: 250 2.1.5 Recipient OK
+    S: 250 2.1.5 ...
     C: DATA
-    S: 354 End data with <CRLF>.<CRLF>
+    S: 354 ...
     C: .
-    S: 250 2.0.0 Message accepted`,
+    S: 250 2.0.0 ...`,
     {
       policy: () => (ask, machine) => {
         if (ask.ask !== "messageStart" || ask.via === "DATA") return undefined;

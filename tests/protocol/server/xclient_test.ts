@@ -35,7 +35,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     C: HELO spike.test
     S: 250 mx.test
     C: MAIL FROM:<a@b.test>
-    S: 250 2.1.0 Sender OK
+    S: 250 2.1.0 ...
     E: xclient {"name":"spike.test","addr":"192.0.2.7"}`,
   ],
   [
@@ -53,7 +53,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     C: XCLIENT HELO=spike.test PROTO=ESMTP
     S: 220 mx.test ESMTP ready
     C: MAIL FROM:<a@b.test>
-    S: 503 5.5.1 Say EHLO or HELO first
+    S: ${replies.sayHello}
     E: xclient {"helo":"spike.test","proto":"ESMTP"}`,
   ],
   [
@@ -62,18 +62,18 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     C: HELO proxy.test
     S: 250 mx.test
     C: MAIL FROM:<a@b.test>
-    S: 250 2.1.0 Sender OK
+    S: 250 2.1.0 ...
     C: XCLIENT ADDR=192.0.2.7
-    S: 503 5.5.1 A transaction is open: finish it or RSET
+    S: ${replies.nested}
     C: RCPT TO:<c@d.test>
-    S: 250 2.1.5 Recipient OK
+    S: 250 2.1.5 ...
     C: XCLIENT ADDR=192.0.2.7
-    S: 503 5.5.1 A transaction is open: finish it or RSET
+    S: ${replies.nested}
     C: BDAT 1
     C| x
     S: 250 2.0.0 1 octets received
     C: XCLIENT ADDR=192.0.2.7
-    S: 503 5.5.1 A transaction is open: finish it or RSET`,
+    S: ${replies.nested}`,
   ],
   [
     "refuses what cannot be read, and goes on",
@@ -85,7 +85,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     C: XCLIENT ADDR=192.0.2.7 LOGIN=a+0A
     S: 501 5.5.4 Bad LOGIN syntax
     C: MAIL FROM:<a@b.test>
-    S: 250 2.1.0 Sender OK`,
+    S: 250 2.1.0 ...`,
   ],
   [
     "takes a log-in, where one is required",
@@ -108,15 +108,15 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     S: 250-${OFFER}
     S: 250 HELP
     C: MAIL FROM:<a@b.test>
-    S: 250 2.1.0 Sender OK
+    S: 250 2.1.0 ...
     C: RSET
-    S: 250 2.0.0 Flushed
+    S: 250 2.0.0 ...
     C: XCLIENT LOGIN=[UNAVAILABLE]
     S: 220 mx.test ESMTP ready
     C: HELO spike.test
     S: 250 mx.test
     C: MAIL FROM:<a@b.test>
-    S: 530 5.7.0 Authentication required`,
+    S: 530 5.7.0 ...`,
     { profile: { authentication: "required" } },
   ],
   [
@@ -125,13 +125,13 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     C: HELO proxy.test
     S: 250 mx.test
     C: AUTH PLAIN AGEAYg==
-    S: 235 2.7.0 Authentication successful
+    S: 235 2.7.0 ...
     C: XCLIENT ADDR=192.0.2.7
     S: 220 mx.test ESMTP ready
     C: HELO spike.test
     S: 250 mx.test
     C: MAIL FROM:<a@b.test>
-    S: 530 5.7.0 Authentication required`,
+    S: 530 5.7.0 ...`,
     { profile: { authentication: "required" } },
   ],
   [
@@ -145,9 +145,9 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     S: 250-STARTTLS
     S: 250 HELP
     C: XCLIENT LOGIN=ann
-    S: 530 5.7.0 Must issue a STARTTLS command first
+    S: 530 5.7.0 ...
     C: STARTTLS
-    S: 220 2.0.0 Ready to start TLS
+    S: 220 2.0.0 ...
     C: XCLIENT ADDR=192.0.2.7
     S: 220 mx.test ESMTP ready
     C: EHLO spike.test
@@ -163,7 +163,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     "refuses the new client as it would any other",
     `S: 220 mx.test ESMTP ready
     C: XCLIENT ADDR=192.0.2.7
-    S: 554 5.7.1 No service for you here
+    S: ${replies.refusedConnection}
     E: xclient {"addr":"192.0.2.7"}
     E: close refused`,
     { policy: onlyTheFirst("deny") },
@@ -180,7 +180,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     "sends a handler's own refusal",
     `S: 220 mx.test ESMTP ready
     C: XCLIENT ADDR=192.0.2.7
-    S: 451 4.3.0 Local error in processing, try again
+    S: 451 4.3.0 ...
     E: xclient {"addr":"192.0.2.7"}
     E: close refused`,
     { policy: onlyTheFirst(replies.localError) },
@@ -205,7 +205,7 @@ Deno.test("ServerProtocol has XCLIENT for nobody unless told so", () => {
   driver.feed("EHLO x\r\nXCLIENT ADDR=192.0.2.7\r\n");
   const lines = driver.take();
   assertEquals(lines.filter((line) => line.includes("XCLIENT")), []);
-  assertEquals(lines.at(-1), "500 5.5.2 Command not recognized");
+  assertEquals(lines.at(-1), String(replies.unknownCommand));
 });
 
 Deno.test("ServerProtocol has XCLIENT for those only who may say it", () => {
@@ -214,7 +214,7 @@ Deno.test("ServerProtocol has XCLIENT for those only who may say it", () => {
   driver.feed("EHLO x\r\nXCLIENT ADDR=192.0.2.7\r\n");
   const lines = driver.take();
   assertEquals(lines.filter((line) => line.includes("XCLIENT")), []);
-  assertEquals(lines.at(-1), "550 5.7.0 You may not speak for others");
+  assertEquals(lines.at(-1), String(replies.xclientDenied));
   driver.machine.mayImpersonate = true;
   driver.feed("EHLO x\r\n");
   assertEquals(driver.take().some((line) => line.endsWith(OFFER)), true);

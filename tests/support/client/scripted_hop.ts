@@ -1,6 +1,5 @@
 /** A next server on a real socket that answers each line as a test tells it. */
-
-import { Pauses } from "../pauses.ts";
+import { Pauses } from "../wait.ts";
 
 /** Waits; rejects when the hop ends. */
 export type Pause = (ms: number) => Promise<void>;

@@ -6,6 +6,7 @@
 
 import { assertEquals, assertMatch } from "@std/assert";
 import { BackgroundProcess, run } from "../process.ts";
+import { DEADLINE_MS } from "../wait.ts";
 
 /** Who the mail belongs to: Debian's system user `mail`. Dovecot serves no mail as root. */
 const MAIL_ID = 8;
@@ -144,7 +145,7 @@ function freePort(): number {
 
 /** Connects until someone listens. */
 async function waitForPort(port: number): Promise<void> {
-  const deadline = Date.now() + 60_000;
+  const deadline = Date.now() + DEADLINE_MS;
   for (;;) {
     try {
       using client = await Pop3Client.connect(port);
@@ -166,10 +167,10 @@ export class Pop3Client implements Disposable {
   readonly #deadline: ReturnType<typeof setTimeout>;
   #buffered = "";
 
-  /** @param connection To the server; it is closed after half a minute */
+  /** @param connection To the server; it is closed after `DEADLINE_MS` */
   constructor(connection: Deno.Conn) {
     this.#connection = connection;
-    this.#deadline = setTimeout(() => connection.close(), 120_000);
+    this.#deadline = setTimeout(() => connection.close(), DEADLINE_MS);
   }
 
   /** Connects and reads the greeting. */

@@ -1,5 +1,7 @@
 /** Runs the openssl program, the other party of the TLS and certificate tests. */
 
+import { run } from "../process.ts";
+
 /** Whether there is an openssl program on this machine. */
 export const hasOpenssl: boolean = await (async () => {
   try {
@@ -22,19 +24,9 @@ export async function openssl(
   args: readonly string[],
   input = "",
 ): Promise<OpensslResult> {
-  const child = new Deno.Command("openssl", {
-    args: [...args],
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const writer = child.stdin.getWriter();
-  const sent = writer.write(new TextEncoder().encode(input))
-    .then(() => writer.close()).catch(() => {});
-  const { code, stdout, stderr } = await child.output();
-  await sent;
-  const decoder = new TextDecoder();
-  return { code, text: decoder.decode(stdout) + decoder.decode(stderr) };
+  const options = { input, anyCode: true };
+  const { code, stdout, stderr } = await run("openssl", args, options);
+  return { code, text: stdout + stderr };
 }
 
 /** A folder that is removed in the end. */

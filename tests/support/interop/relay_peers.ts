@@ -5,6 +5,7 @@
  */
 
 import { BackgroundProcess, run } from "../process.ts";
+import { DEADLINE_MS } from "../wait.ts";
 
 /** Where a peer is to run, and where its mail goes. */
 export interface PeerPlace {
@@ -205,7 +206,7 @@ export async function startSink(
 
 /** Waits until something listens there. */
 export async function listening(address: string, port: number): Promise<void> {
-  const deadline = performance.now() + 60_000;
+  const deadline = performance.now() + DEADLINE_MS;
   for (;;) {
     try {
       (await Deno.connect({ hostname: address, port })).close();

@@ -1,9 +1,12 @@
 /**
- * The command line's server as a child process on ports of its own, and the
- * folder it keeps its mail in.
+ * What the interop suite needs of our side: the command line's server as a
+ * child process on ports of its own, the messages that the suite sends, and
+ * what a store kept of them, read back from the files as bytes.
  */
 
 import { BackgroundProcess, type Outcome, run } from "../process.ts";
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { textOf } from "../bytes.ts";
 
 const ROOT = new URL("../../../", import.meta.url);
 
@@ -12,29 +15,6 @@ export const packageFlags: readonly string[] =
   import.meta.resolve("@std/assert").startsWith("jsr:")
     ? []
     : [`--import-map=${new URL(".ci/std_from_npm.json", ROOT).pathname}`];
-
-/** A folder that is removed at the end. */
-export class TemporaryFolder implements AsyncDisposable {
-  /** Where it is. */
-  readonly path: string;
-
-  /** @param path Where it is */
-  constructor(path: string) {
-    this.path = path;
-  }
-
-  /** Makes one that other users may look into. */
-  static async create(): Promise<TemporaryFolder> {
-    const path = await Deno.makeTempDir({ prefix: "smtp-interop-" });
-    await Deno.chmod(path, 0o755);
-    return new TemporaryFolder(path);
-  }
-
-  /** Removes it with all that is in it. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    await Deno.remove(this.path, { recursive: true });
-  }
-}
 
 /** A running `cli.ts serve`. */
 export class InteropServer implements AsyncDisposable {
@@ -130,10 +110,147 @@ async function runPeer(
 ): Promise<Outcome> {
   const path = new URL(`tests/interop/peers/${script}`, ROOT).pathname;
   return await run(program, [path, ...args.map(String)], {
-    deadlineMs: 60_000,
     env: {
       NODE_PATH: new URL(".ci/tools/node_modules", ROOT).pathname,
       PYTHONDONTWRITEBYTECODE: "1",
     },
   });
+}
+
+/**
+ * A message with the lines that break mail programs: dots, `From `, an empty
+ * end, a line of 998 bytes, every byte beyond ASCII.
+ */
+export function awkwardMessage(subject: string): string {
+  const high = Array.from({ length: 128 }, (_, i) => i + 128);
+  return [
+    "From: Sender <sender@example.org>",
+    "To: User <user@example.com>",
+    `Subject: ${subject}`,
+    "Date: Mon, 23 Nov 2026 20:00:00 +0000",
+    `Message-ID: <${subject.replaceAll(" ", ".")}@example.org>`,
+    "X-Folded: one",
+    "\ttwo",
+    "",
+    ".",
+    "..",
+    ".leading dot",
+    "From here on it looks like a mailbox",
+    ">From a reply",
+    "",
+    "x".repeat(998),
+    String.fromCharCode(...high),
+    "trailing space ",
+    ".",
+    "",
+    "",
+    "",
+  ].join("\r\n");
+}
+
+/** A message of about `size` bytes. */
+export function bigMessage(subject: string, size: number): string {
+  const head = awkwardMessage(subject);
+  const line = `.${"0123456789abcdef".repeat(4)}..\r\n`;
+  return head + line.repeat(Math.ceil((size - head.length) / line.length));
+}
+
+/** The files of a folder, by name, as bytes; none where the folder is missing. */
+async function filesIn(folder: string): Promise<string[]> {
+  const names: string[] = [];
+  try {
+    for await (const { name, isFile } of Deno.readDir(folder)) {
+      if (isFile && !name.startsWith(".")) names.push(name);
+    }
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  const found: string[] = [];
+  for (const name of names.sort()) {
+    found.push(textOf(await Deno.readFile(`${folder}/${name}`)));
+  }
+  return found;
+}
+
+/** The messages of a Maildir. Asserts that nothing is left in its `tmp`. */
+export async function readMaildir(folder: string): Promise<string[]> {
+  assertEquals(await filesIn(`${folder}/tmp`), [], "Files left in tmp");
+  return [
+    ...await filesIn(`${folder}/cur`),
+    ...await filesIn(`${folder}/new`),
+  ];
+}
+
+/** The messages of a folder of .eml files. */
+export async function readFolder(folder: string): Promise<string[]> {
+  return await filesIn(folder);
+}
+
+/**
+ * The messages of a mailbox file, quoting undone. Asserts the form: each
+ * begins with a `From ` line after an empty one, and an empty line is the end.
+ */
+export async function readMbox(path: string): Promise<string[]> {
+  return parseMbox(textOf(await Deno.readFile(path)));
+}
+
+/** As {@linkcode readMbox}, from the file's content. */
+function parseMbox(content: string): string[] {
+  if (content === "") return [];
+  assert(content.endsWith("\n\n"), "A mailbox ends with an empty line");
+  assertMatch(content, /^From \S+ +\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}\n/);
+  return content.split(/^From .*\n/m).slice(1).map((message) => {
+    assert(message.endsWith("\n\n"), "An empty line ends each message");
+    return message.slice(0, -1).replaceAll(/^>(>*From )/gm, "$1");
+  });
+}
+
+/** What is expected of one stored message. */
+export interface Delivery {
+  /** The whole message as sent, CRLF line ends. */
+  readonly sent: string;
+  /** The reverse-path in the Return-Path field. */
+  readonly from: string;
+  /** The protocol name in the Received field: `ESMTP`, `LMTP`, `ESMTPSA`. */
+  readonly protocol: string;
+  /** The line ends that the store writes; LF by default. */
+  readonly newline?: "\n" | "\r\n";
+}
+
+/**
+ * Asserts that `stored` is a Return-Path field, one Received field of ours, and
+ * then the bytes that were sent.
+ */
+export function assertStored(stored: string | undefined, want: Delivery): void {
+  assert(stored !== undefined, "No message was stored");
+  const newline = want.newline ?? "\n";
+  const sent = want.sent.replaceAll("\r\n", newline);
+  const size = stored.length - sent.length;
+  if (size <= 0 || stored.slice(size) !== sent) {
+    assertSameLines(stored.slice(-sent.length), sent);
+  }
+  assertTrace(stored.slice(0, size), want);
+}
+
+/** Asserts the fields that the server puts in front. */
+function assertTrace(trace: string, want: Delivery): void {
+  const [first, ...rest] = trace.replaceAll("\r\n", "\n")
+    .replaceAll(/\n[ \t]+/g, " ").trimEnd().split("\n");
+  assertEquals(first, `Return-Path: <${want.from}>`);
+  assertEquals(rest.length, 1, `One Received field is wanted: ${trace}`);
+  assertMatch(rest[0]!, /^Received: from \S+ \(.*\[127\.0\.0\.1\].*\)/);
+  assertMatch(rest[0]!, new RegExp(` by mx\\.test .*with ${want.protocol} `));
+  assertMatch(
+    rest[0]!,
+    /; \w{3}, \d{1,2} \w{3} \d{4} \d\d:\d\d:\d\d [+-]\d{4}( \(\w+\))?$/,
+  );
+}
+
+/** Compares line by line, so that the report of a large difference stays small. */
+function assertSameLines(actual: string, want: string): void {
+  const got = actual.split("\n");
+  for (const [index, line] of want.split("\n").entries()) {
+    assertEquals(got[index], line, `Line ${index + 1} differs`);
+  }
+  assertEquals(actual.length, want.length, "The length differs");
 }

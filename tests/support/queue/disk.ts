@@ -209,12 +209,3 @@ export class SimulatedDisk implements SpoolFiles {
     return () => void this.#locked.delete(path);
   }
 }
-
-/** Numbers that look random and are the same in every run. */
-export function seededRandom(seed: number): () => number {
-  let state = (seed * 7919 + 17) % 2147483647 || 1;
-  return () => {
-    state = (state * 48271) % 2147483647;
-    return (state - 1) / 2147483646;
-  };
-}

@@ -1,4 +1,7 @@
-/** Messages, envelopes and deliveries for tests of the queue. */
+/**
+ * The queue in tests: messages, envelopes and deliveries; a clock that stands
+ * still until a test moves it; a queue in memory on that clock.
+ */
 
 import { Message } from "../../../lib/message/message.ts";
 import { Address } from "../../../lib/protocol/address.ts";
@@ -12,6 +15,13 @@ import type {
   RecipientReport,
 } from "../../../lib/queue/delivery_job.ts";
 import type { SpoolAddition } from "../../../lib/spool/spool.ts";
+import { readText } from "../bytes.ts";
+import { setImmediate } from "node:timers";
+import type { Clock } from "../../../lib/spool/clock.ts";
+import { MemorySpool } from "../../../lib/spool/memory_spool.ts";
+import { RelayQueue } from "../../../lib/queue/queue.ts";
+import type { RelayQueueOptions } from "../../../lib/queue/options.ts";
+import { seededFraction } from "../random.ts";
 
 /** What a test says of a message. */
 export interface MessageSketch {
@@ -69,18 +79,6 @@ export function addition(
   };
 }
 
-/** The whole of a stream of bytes as text. */
-export async function textOf(
-  chunks: AsyncIterable<Uint8Array>,
-): Promise<string> {
-  const decoder = new TextDecoder();
-  let text = "";
-  for await (const chunk of chunks) {
-    text += decoder.decode(chunk, { stream: true });
-  }
-  return text + decoder.decode();
-}
-
 /** One delivery that a {@linkcode FakeDelivery} was asked for. */
 export interface SeenJob {
   readonly job: DeliveryJob;
@@ -98,7 +96,7 @@ export class FakeDelivery {
   destinationFailed: (destination: string) => boolean = () => false;
 
   readonly deliver: Deliver = async (job) => {
-    const content = await textOf(job.content());
+    const content = await readText(job.content());
     this.seen.push({ job, content });
     job.onState("connecting");
     job.onState("sending-body");
@@ -125,4 +123,108 @@ export class FakeDelivery {
       content
     );
   }
+}
+
+interface Timer {
+  readonly at: number;
+  readonly action: () => void;
+}
+
+/** Time under a test's control. */
+export class FakeClock implements Clock {
+  #now: number;
+  #offset = 0;
+  readonly #timers = new Set<Timer>();
+  readonly #watchers = new Set<() => void>();
+
+  constructor(now: number = Date.UTC(2026, 0, 1)) {
+    this.#now = now;
+  }
+
+  now(): number {
+    return this.#now + this.#offset;
+  }
+
+  monotonic(): number {
+    return this.#now;
+  }
+
+  onJump(action: () => void): () => void {
+    this.#watchers.add(action);
+    return () => void this.#watchers.delete(action);
+  }
+
+  /** Sets the time of day forwards, or back; no timer notices. */
+  async set(ms: number, options: { silently?: boolean } = {}): Promise<void> {
+    this.#offset += ms;
+    if (!options.silently) {
+      for (const action of this.#watchers) action();
+    }
+    await settle();
+  }
+
+  setTimer(ms: number, action: () => void): () => void {
+    const timer = { at: this.#now + ms, action };
+    this.#timers.add(timer);
+    return () => void this.#timers.delete(timer);
+  }
+
+  /** Moves time on, firing each timer at its time, and lets promises run. */
+  async advance(ms: number): Promise<void> {
+    const end = this.#now + ms;
+    await settle();
+    for (;;) {
+      let next: Timer | undefined;
+      for (const timer of this.#timers) {
+        if (timer.at <= end && (next === undefined || timer.at < next.at)) {
+          next = timer;
+        }
+      }
+      if (next === undefined) break;
+      this.#timers.delete(next);
+      this.#now = Math.max(this.#now, next.at);
+      next.action();
+      await settle();
+    }
+    this.#now = end;
+  }
+}
+
+/** Lets every promise run that waits for nothing but others. */
+export async function settle(): Promise<void> {
+  for (let turn = 0; turn < 2; turn++) {
+    await new Promise<void>((resolve) => void setImmediate(resolve));
+  }
+}
+
+export const SECOND = 1000;
+export const MINUTE: number = 60 * SECOND;
+export const HOUR: number = 60 * MINUTE;
+export const DAY: number = 24 * HOUR;
+
+/** What {@linkcode startQueue} starts. */
+export interface Bench {
+  readonly clock: FakeClock;
+  readonly delivery: FakeDelivery;
+  readonly spool: MemorySpool;
+  readonly queue: RelayQueue;
+}
+
+/** Starts a queue in memory. */
+export async function startQueue(
+  options: Partial<RelayQueueOptions> = {},
+): Promise<Bench> {
+  const clock = new FakeClock();
+  const delivery = new FakeDelivery();
+  const spool = new MemorySpool();
+  const queue = new RelayQueue({
+    spool,
+    clock,
+    deliver: delivery.deliver,
+    hostname: "mx.example.com",
+    random: seededFraction(1),
+    ...options,
+  });
+  await queue.start();
+  return { clock, delivery, spool, queue };
 }

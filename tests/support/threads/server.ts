@@ -71,20 +71,6 @@ export async function startMode(
   };
 }
 
-/** How long anything may take that needs a thread to begin, in ms. */
-export const DEADLINE_MS = 120_000;
-
-/** Lets what is under way go on until `condition` holds, as long as a thread may take to begin. */
-export async function eventually(condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + DEADLINE_MS;
-  while (!condition()) {
-    if (performance.now() > deadline) {
-      throw new Error("Waited too long for a condition");
-    }
-    await new Promise<void>((resolve) => setTimeout(resolve, 1));
-  }
-}
-
 /** Registers a test for each mode. */
 export function testModes(
   name: string,

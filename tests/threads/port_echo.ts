@@ -3,14 +3,14 @@
 import {
   type SharedMemory,
   SharedPort,
-} from "../../../lib/threads/shared_memory.ts";
+} from "../../lib/threads/shared_memory.ts";
 
 const scope = globalThis as unknown as {
   onmessage: (event: MessageEvent<unknown>) => void;
   postMessage(message: unknown, transfer: Transferable[]): void;
 };
 /** How many batches may be messages. */
-const MESSAGES = 10_000;
+const MESSAGES = 2500;
 let said = 0;
 
 scope.onmessage = ({ data }) => {

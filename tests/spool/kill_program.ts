@@ -3,9 +3,10 @@
  * on standard output what has been accepted and what delivered, once it is so.
  */
 
-import { FileSpool } from "../../../lib/spool/file_spool.ts";
-import { RelayQueue } from "../../../lib/queue/queue.ts";
-import { makeMessage, textOf } from "./fixtures.ts";
+import { FileSpool } from "../../lib/spool/file_spool.ts";
+import { RelayQueue } from "../../lib/queue/queue.ts";
+import { makeMessage } from "../support/queue/fixtures.ts";
+import { readText } from "../support/bytes.ts";
 
 const [folder, round] = Deno.args as [string, string];
 const encoder = new TextEncoder();
@@ -18,7 +19,7 @@ const queue = new RelayQueue({
   spool: new FileSpool(folder),
   hostname: "mx.example.com",
   deliver: async (job) => {
-    await textOf(job.content());
+    await readText(job.content());
     const recipients = job.recipients.map(({ address }) => {
       if (job.attempt === 1 && address.localPart.endsWith("7")) {
         return { status: "deferred" } as const;

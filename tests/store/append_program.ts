@@ -4,7 +4,7 @@
  */
 
 import { MboxStore } from "../../lib/store/mbox_store.ts";
-import { messageOf } from "./store_message.ts";
+import { messageOf } from "../support/store_message.ts";
 
 const [path, name] = Deno.args;
 const store = new MboxStore({ path: path!, returnPath: false });

@@ -1,7 +1,6 @@
 /**
- * TLS and log-ins for the tests of sessions: a test client over an encrypted
- * connection, an AUTH exchange by one of the client's mechanisms, and what a
- * server's options look like with accounts.
+ * TLS for tests: connections of the loopback in pairs, a test client over an
+ * encrypted connection, and an AUTH exchange by one of the client's mechanisms.
  */
 
 import { DenoTransport } from "../../lib/net/deno_transport.ts";
@@ -16,7 +15,8 @@ import {
 import type { MechanismName } from "../../lib/sasl/mechanism_name.ts";
 import type { SmtpServer } from "../../lib/server/server.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
-import { TestClient, within } from "./server.ts";
+import { TestClient } from "./server.ts";
+import { within } from "./wait.ts";
 
 /** The certificate of the servers under test. */
 export const certificate: Certificate = await Certificate.selfSigned({
@@ -124,4 +124,49 @@ export async function logIn(
 /** The initial response of PLAIN. */
 export function plainResponse(username: string, password: string): string {
   return btoa(`\0${username}\0${password}`);
+}
+
+function address(from: Deno.Addr): { address: string; port: number } {
+  return from.transport === "tcp"
+    ? { address: from.hostname, port: from.port }
+    : { address: "unix", port: 0 };
+}
+
+/** A Transport over `conn`. */
+export function connTransport(conn: Deno.Conn): Transport {
+  let closed = false;
+  return {
+    remote: address(conn.remoteAddr),
+    local: address(conn.localAddr),
+    tls: undefined,
+    read: (buffer) => conn.read(buffer),
+    async write(bytes) {
+      for (let at = 0; at < bytes.length;) {
+        at += await conn.write(bytes.subarray(at));
+      }
+    },
+    close() {
+      if (closed) return;
+      closed = true;
+      conn.close();
+    },
+  };
+}
+
+/** Two ends of one connection. */
+export interface ConnPair {
+  /** The end that connected. */
+  client: Deno.TcpConn;
+  /** The end that was accepted. */
+  server: Deno.TcpConn;
+}
+
+/** Connects to itself. */
+export async function connPair(): Promise<ConnPair> {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const [client, server] = await Promise.all([
+    Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port }),
+    listener.accept(),
+  ]);
+  return { client, server };
 }
