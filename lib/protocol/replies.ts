@@ -1,6 +1,8 @@
 /**
- * The standard replies of the server, each made once. A handler may choose
- * others; nothing else in the module writes reply text for the protocol.
+ * The text of every reply that the server itself gives: the standard replies,
+ * each made once, and functions for those with something of the session in
+ * them. A handler may choose others. Only the names of the server that EHLO
+ * lists are elsewhere, in `capabilities.ts`.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.2.3 | RFC 5321 section 4.2.3},
  * {@link https://www.rfc-editor.org/rfc/rfc3463 | RFC 3463}
@@ -90,12 +92,32 @@ const TABLE = {
   refusedHeaders: [554, "5.7.1", "Message refused for its header"],
   relayingDenied: [550, "5.7.1", "Relaying denied"],
   tooLarge: [552, "5.3.4", "Message exceeds the size limit"],
+  headerTooLarge: [552, "5.3.4", "Header exceeds 256 KiB"],
   xclientDenied: [550, "5.7.0", "You may not speak for others"],
   needTls: [530, "5.7.0", "Must issue a STARTTLS command first"],
   needAuth: [530, "5.7.0", "Authentication required"],
-  authFailed: [535, "5.7.8", "Authentication credentials invalid"],
   bareCr: [550, "5.6.0", "Message has a bare CR: lines end with CRLF"],
   bareLf: [550, "5.6.0", "Message has a bare LF: lines end with CRLF"],
+
+  // AUTH.
+  authFailed: [535, "5.7.8", "Authentication credentials invalid"],
+  encryptionRequired: [
+    538,
+    "5.7.11",
+    "Encryption required for authentication",
+  ],
+  mechanismUnknown: [504, "5.5.4", "Mechanism not offered"],
+  noInitialResponse: [501, "5.7.0", "The mechanism has no initial response"],
+  notBase64: [501, "5.5.2", "Response is not base64"],
+  responseMalformed: [501, "5.5.2", "Response cannot be read"],
+  authCancelled: [501, "5.7.0", "Authentication cancelled"],
+  authLineTooLong: [500, "5.5.6", "Authentication line too long"],
+  authUnavailable: [454, "4.7.0", "Temporary authentication failure"],
+  tooManyLogins: [421, "4.7.0", "Too many failed log-ins, closing"],
+
+  // Parameters.
+  noSpaceAfterPath: [501, "5.5.4", "Wanted a space behind the path"],
+  wantXclient: [501, "5.5.4", "Syntax: XCLIENT attribute=value..."],
 
   // For now, or for good.
   localError: [451, "4.3.0", "Local error in processing, try again"],
@@ -112,25 +134,6 @@ const TABLE = {
 /** The name of a standard reply. */
 export type ReplyName = keyof typeof TABLE;
 
-/**
- * The last reply of a session in which there was too much of something.
- *
- * @param what As `"errors"`
- * @param most How many would have been borne
- */
-export function tooMany(what: string, most: number): SmtpReply {
-  return new SmtpReply(421, `Too many ${what}, closing: at most ${most}`, {
-    enhanced: "4.7.0",
-  });
-}
-
-/** The reply to a recipient of a message that has as many as it may. */
-export function tooManyRecipients(most: number): SmtpReply {
-  return new SmtpReply(452, `Too many recipients, at most ${most}`, {
-    enhanced: "4.5.3",
-  });
-}
-
 /** The standard replies, by what they say. */
 export const replies: Readonly<Record<ReplyName, SmtpReply>> = Object
   .fromEntries(
@@ -139,3 +142,215 @@ export const replies: Readonly<Record<ReplyName, SmtpReply>> = Object
       new SmtpReply(code, text, { enhanced: enhanced || undefined }),
     ]),
   ) as Record<ReplyName, SmtpReply>;
+
+/** A reply with an enhanced code. */
+function make(
+  code: number,
+  enhanced: string,
+  text: string | readonly string[],
+): SmtpReply {
+  return new SmtpReply(code, text, { enhanced });
+}
+
+// The beginning and the end of a session.
+
+/** The greeting. */
+export function greetingReply(hostname: string, text: string): SmtpReply {
+  return new SmtpReply(220, `${hostname} ${text}`);
+}
+
+/** The reply to QUIT where the server has a text of its own for it. */
+export function goodbyeReply(text: string): SmtpReply {
+  return make(221, "2.0.0", text);
+}
+
+/**
+ * The last reply of a session in which there was too much of something.
+ *
+ * @param what As `"errors"`
+ * @param most The limit
+ */
+export function tooMany(what: string, most: number): SmtpReply {
+  return make(421, "4.7.0", `Too many ${what}, closing: at most ${most}`);
+}
+
+/** What a client let pass too much time without, in ms. */
+export type Lateness =
+  | { readonly missing: "command"; readonly ms: number }
+  | { readonly missing: "message"; readonly ms: number }
+  | { readonly missing: "end of content"; readonly ms: number }
+  | {
+    readonly missing: "speed";
+    readonly ms: number;
+    readonly bytesPerSecond: number;
+  };
+
+/** The last reply to a client whose time is over. */
+export function timedOut(late: Lateness): SmtpReply {
+  return make(421, "4.4.2", `Timeout, closing: ${lateness(late)}`);
+}
+
+function lateness(late: Lateness): string {
+  const time = late.ms === 1000 ? "1 second" : `${late.ms / 1000} seconds`;
+  switch (late.missing) {
+    case "command":
+      return `no whole command in ${time}`;
+    case "message":
+      return `no message in ${time}`;
+    case "end of content":
+      return `content for more than ${time}`;
+    case "speed":
+      return `less than ${late.bytesPerSecond} octets a second for ${time}`;
+  }
+}
+
+// The limits of a client's address.
+
+/** What there is too much of, and the code of the reply, by the limit's name. */
+const LIMITED = {
+  maxConnections: ["connections", 421],
+  maxConnectionsPerIp: ["connections", 421],
+  connectionsPerMinute: ["new connections", 421],
+  messagesPerMinute: ["messages", 450],
+  recipientsPerMinute: ["recipients", 450],
+  bytesPerMinute: ["octets", 450],
+} as const;
+
+/**
+ * The reply to a client that has met a limit.
+ *
+ * @param limit Its name: one of all clients together, or of a network
+ */
+export function limitReached(
+  limit: keyof typeof LIMITED,
+  about: { readonly most: number; readonly network: string },
+): SmtpReply {
+  const [what, code] = LIMITED[limit];
+  const from = limit === "maxConnections" ? "" : ` from ${about.network}`;
+  const rate = limit.endsWith("PerMinute") ? " a minute" : "";
+  const text = `Too many ${what}${from}, at most ${about.most}${rate}`;
+  return make(code, code === 421 ? "4.7.0" : "4.7.1", text);
+}
+
+/** A refusal by a limit, in the same words, that ends the session. */
+export function closing(reply: SmtpReply): SmtpReply {
+  return make(421, "4.7.0", reply.lines);
+}
+
+// Addresses and parameters.
+
+/** What can be wrong with an address: the text of a 501, and of an error for programs. */
+export const addressFaults = {
+  notLocal: "Character that may not stand in a local part without quotes",
+  noAtAndDomain: 'Wanted "@" and a domain',
+  noDomainAfterLocal: 'Wanted "@" and a domain after the local part',
+  noAtAfterLocal: 'Wanted "@" after the local part',
+  noAtInRoute: 'Wanted "@" in the source route',
+  noDomainInRoute: "Wanted a domain in the source route",
+  noEndOfDomainInRoute: 'Wanted "," or ":" in the source route',
+  dotsInLocal: "Two dots in a row in the local part",
+  dotBeginsLocal: "Local part begins with a dot",
+  dotEndsLocal: "Local part ends in a dot",
+  localEmpty: "Local part is empty",
+  quoteOpen: "Wanted a printable character or a closing quote",
+  domainTooLong: "Domain is longer than 255 octets",
+  notLetterOrDigit: "Wanted a letter or digit in the domain",
+  hyphenBeginsLabel: "Label of the domain begins with a hyphen",
+  hyphenEndsLabel: "Label of the domain ends in a hyphen",
+  labelTooLong: "Label of the domain is longer than 63 characters",
+  wideLabelTooLong: "Label of the domain is longer than 59 characters",
+  dotsInDomain: "Two dots in a row in the domain",
+  dotBeginsDomain: "Domain begins with a dot",
+  dotEndsDomain: "Domain ends in a dot",
+  domainEmpty: "Domain is empty",
+  notDomain: "Character that may not stand in a domain",
+  literalOpen: 'Wanted "]" after the address literal',
+  literalUntagged: 'Wanted "IPv6:" in the address literal',
+  literalNotIp: "Wanted an IP address in the address literal",
+  notText: "Character is a control or no UTF-8",
+  needsUtf8: "Character needs SMTPUTF8",
+  notAtEnd: "Wanted the end of the address",
+  tooLong: "Address is longer than 254 octets",
+  pathTooLong: "Path is longer than 256 octets",
+  noRecipient: "Recipient is empty",
+  textBefore: "Text before the address: wanted <address> alone",
+  comment: "Comment in the address",
+  secondLess: 'Second "<" before the address',
+  secondAt: 'Second "@" in the address',
+  blank: "Blank in the address",
+  quotesWithin:
+    "Quotes around a part of the local part: wanted them around all of it",
+  noLess: 'Wanted "<" before the address',
+  noGreater: 'Wanted ">" after the address',
+  notDomainNoGreater: 'Character that may not stand in a domain: wanted ">"',
+} as const;
+
+/** The reply to a path that cannot be read. */
+export function badPath(fault: string, path: "reverse" | "forward"): SmtpReply {
+  return make(501, path === "reverse" ? "5.1.7" : "5.1.3", fault);
+}
+
+/** The reply to a parameter whose value cannot be read. */
+export function malformedParameter(keyword: string): SmtpReply {
+  return make(501, "5.5.4", `Malformed parameter ${shown(keyword)}`);
+}
+
+/** The reply to a parameter that is there twice. */
+export function doubleParameter(keyword: string): SmtpReply {
+  return make(501, "5.5.4", `Parameter ${keyword} given twice`);
+}
+
+/** The reply to a parameter that is not offered. */
+export function unknownParameter(keyword: string): SmtpReply {
+  const text = `Parameter ${shown(keyword)} is not recognized here`;
+  return make(555, "5.5.4", text);
+}
+
+/** A peer's keyword as it may stand in a reply: short, and ASCII. */
+function shown(keyword: string): string {
+  const text = keyword.replace(/[^!-~]/g, "?");
+  return text.length > 32 ? `${text.slice(0, 32)}...` : text;
+}
+
+/** The reply to XCLIENT with an attribute that is not known. */
+export function unknownAttribute(name: string): SmtpReply {
+  return make(501, "5.5.4", `Bad XCLIENT attribute name: ${name}`);
+}
+
+/** The reply to XCLIENT with an attribute whose value cannot be read. */
+export function malformedAttribute(name: string): SmtpReply {
+  return make(501, "5.5.4", `Bad ${name.toUpperCase()} syntax`);
+}
+
+/** The reply to XCLIENT with an attribute that is there twice. */
+export function doubleAttribute(name: string): SmtpReply {
+  return make(501, "5.5.4", `${name.toUpperCase()} given twice`);
+}
+
+// Transactions.
+
+/** The reply to a recipient of a message that has as many as it may. */
+export function tooManyRecipients(most: number): SmtpReply {
+  return make(452, "4.5.3", `Too many recipients, at most ${most}`);
+}
+
+/** The reply to a BDAT chunk; `size` bytes of the message have come. */
+export function chunkReceived(size: number): SmtpReply {
+  return make(250, "2.0.0", `${size} octets received`);
+}
+
+/** The reply to a message that was taken, with the name under which the log has it. */
+export function messageAccepted(id: string): SmtpReply {
+  return make(250, "2.0.0", `Message accepted as ${id}`);
+}
+
+/** The reply to VRFY or EXPN with what was found. */
+export function found(lines: string | readonly string[]): SmtpReply {
+  return make(250, "2.1.5", lines);
+}
+
+/** The reply without the lines behind the first `count`. */
+export function firstLines(reply: SmtpReply, count: number): SmtpReply {
+  const { code, enhanced, lines } = reply;
+  return new SmtpReply(code, lines.slice(0, count), { enhanced });
+}

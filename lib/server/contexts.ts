@@ -22,8 +22,7 @@ import {
 import type { SocketAddress, Transport } from "../net/transport.ts";
 import { Capabilities } from "../protocol/capabilities.ts";
 import { asciiDomain } from "../protocol/domain.ts";
-import { replies } from "../protocol/replies.ts";
-import { SmtpReply } from "../protocol/reply.ts";
+import { goodbyeReply, greetingReply, replies } from "../protocol/replies.ts";
 import type { ServerProfile } from "../protocol/server/effects.ts";
 import { isOpenToClients } from "../delivery/options.ts";
 import { authenticationContext } from "../session/authentication_context.ts";
@@ -237,10 +236,8 @@ function profileOf(
   const { security, authentication } = policy;
   return {
     protocol,
-    greeting: new SmtpReply(220, `${hostname} ${text}`),
-    goodbye: goodbye === undefined
-      ? replies.goodbye
-      : new SmtpReply(221, goodbye, { enhanced: "2.0.0" }),
+    greeting: greetingReply(hostname, text),
+    goodbye: goodbye === undefined ? replies.goodbye : goodbyeReply(goodbye),
     capabilities: new Capabilities({
       hostname,
       maxSize,

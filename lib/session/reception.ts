@@ -15,7 +15,7 @@
 import { describeError } from "../log.ts";
 import { Message } from "../message/message.ts";
 import { asciiDomain } from "../protocol/domain.ts";
-import { replies } from "../protocol/replies.ts";
+import { messageAccepted, replies } from "../protocol/replies.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 import type { Verdict } from "../protocol/server/effects.ts";
 import type { ServerProtocol } from "../protocol/server/protocol.ts";
@@ -258,10 +258,7 @@ export class Reception {
         size: this.#protocol.bodySize,
       },
     }));
-    return verdict ??
-      new SmtpReply(250, `Message accepted as ${message.id}`, {
-        enhanced: "2.0.0",
-      });
+    return verdict ?? messageAccepted(message.id);
   }
 
   #tellRefused(what: string): void {
@@ -307,10 +304,6 @@ export class Reception {
 
 /** Largest header block that `onHeaders` gets, its blank line included, in bytes: 256 KiB. */
 const HEADER_LIMIT = 262144;
-
-const headerTooLarge = new SmtpReply(552, "Header exceeds 256 KiB", {
-  enhanced: "5.3.4",
-});
 
 const NOTHING = new Uint8Array(0);
 const BLANK_LINE = new Uint8Array([13, 10]);
@@ -410,7 +403,9 @@ class Intake {
     const end = findHeaderEnd(head, this.#searched);
     // Without an end in what is here, it can only come behind.
     if (end < 0 ? head.length >= HEADER_LIMIT : end > HEADER_LIMIT) {
-      return this.#check === undefined ? this.#giveUp() : headerTooLarge;
+      return this.#check === undefined
+        ? this.#giveUp()
+        : replies.headerTooLarge;
     }
     if (end >= 0) return this.#decide(end, { isWhole: true });
     // The blank line may begin in what is here already.

@@ -5,7 +5,7 @@
 
 import { SmtpError, SmtpReply } from "../protocol/reply.ts";
 import { describeError, type Logger } from "../log.ts";
-import { replies } from "../protocol/replies.ts";
+import { firstLines, found, replies } from "../protocol/replies.ts";
 import type { Verdict } from "../protocol/server/effects.ts";
 import { DROP, SILENT_ALLOW, SILENT_DENY } from "./handlers.ts";
 
@@ -86,7 +86,7 @@ function linesReply(
   const some = typeof lines === "string"
     ? lines.slice(0, MOST_LINES * LONGEST_LINE)
     : lines.slice(0, MOST_LINES + 1);
-  return bounded(new SmtpReply(250, some, { enhanced: "2.1.5" }), context);
+  return bounded(found(some), context);
 }
 
 /** An answer to VRFY or EXPN, cut where it has more lines than any client reads. */
@@ -99,8 +99,7 @@ function bounded(reply: SmtpReply, context: VerdictContext): SmtpReply {
       `${context.handler} gave a long answer: cut to ${MOST_LINES} lines`,
     session: context.session,
   });
-  const { code, enhanced, lines } = reply;
-  return new SmtpReply(code, lines.slice(0, MOST_LINES), { enhanced });
+  return firstLines(reply, MOST_LINES);
 }
 
 /** The verdict after an error: its reply if it has one, else 451 and a record. */

@@ -17,7 +17,7 @@
  */
 
 import { skipBlanks, type Verb } from "../command.ts";
-import { replies, tooMany, tooManyRecipients } from "../replies.ts";
+import { badPath, replies, tooMany, tooManyRecipients } from "../replies.ts";
 import { SmtpReply } from "../reply.ts";
 import type { ServerContent } from "./content.ts";
 import { accepts, type Conversation } from "./conversation.ts";
@@ -25,7 +25,7 @@ import type { ServerAsk, Verdict } from "./effects.ts";
 import type { Outbox } from "./outbox.ts";
 import { refuseOutOfOrder } from "./state.ts";
 import { parseXclient } from "../xclient.ts";
-import { type Address, parsePath } from "../address.ts";
+import { type Address, parsePath, type PathFault } from "../address.ts";
 import type { Capabilities } from "../capabilities.ts";
 import type { Envelope } from "../envelope.ts";
 import {
@@ -489,7 +489,7 @@ function checkMail(
     kind: "reverse",
     utf8: rules.smtpUtf8,
   });
-  if ("error" in path) return badPath(path, 1);
+  if ("error" in path) return refusePath(path, "reverse");
   const result = parseMailParameters(argument.slice(path.end), rules);
   if ("reply" in result) return result.reply;
   const { parameters } = result;
@@ -515,7 +515,7 @@ function checkRcpt(
   if (start < 0 || start === argument.length) return replies.wantTo;
   const utf8 = context.envelope.parameters.smtpUtf8 === true;
   const path = parsePath(argument, start, { kind: "forward", utf8 });
-  if ("error" in path) return badPath(path, 3);
+  if ("error" in path) return refusePath(path, "forward");
   const result = parseRcptParameters(argument.slice(path.end), {
     dsn: context.capabilities.has("DSN"),
     utf8,
@@ -548,13 +548,7 @@ function pathStart(argument: string, keyword: RegExp): number {
   return found === null ? -1 : skipBlanks(argument, found[0].length);
 }
 
-/** The reply to an address that cannot be read: 5.1.7 for a sender, 5.1.3 for a recipient. */
-function badPath(
-  path: { readonly error: string; readonly utf8?: true },
-  detail: 1 | 3,
-): SmtpReply {
-  if (path.utf8) return replies.needSmtpUtf8;
-  return new SmtpReply(501, path.error, {
-    enhanced: detail === 1 ? "5.1.7" : "5.1.3",
-  });
+/** The reply to an address that cannot be read. */
+function refusePath(path: PathFault, kind: "reverse" | "forward"): SmtpReply {
+  return path.utf8 ? replies.needSmtpUtf8 : badPath(path.error, kind);
 }

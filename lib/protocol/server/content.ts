@@ -16,7 +16,7 @@
  */
 
 import { parseBdat } from "../command.ts";
-import { replies } from "../replies.ts";
+import { chunkReceived, replies } from "../replies.ts";
 import { SmtpReply } from "../reply.ts";
 import { accepts, type Conversation } from "./conversation.ts";
 import type { ServerAsk, ServerEffect, Verdict } from "./effects.ts";
@@ -186,9 +186,7 @@ export class ServerContent {
       conversation.phase = "bdat-lost";
       if (!this.#silent) this.#outbox.reply(refusal);
     } else if (!this.#silent) {
-      this.#outbox.reply(
-        new SmtpReply(250, `${size} octets received`, { enhanced: "2.0.0" }),
-      );
+      this.#outbox.reply(chunkReceived(size));
     }
   }
 
