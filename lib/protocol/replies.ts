@@ -14,7 +14,7 @@ import { SmtpReply } from "./reply.ts";
 const TABLE = {
   // Taken.
   ok: [250, "2.0.0", "OK"],
-  reset: [250, "2.0.0", "Flushed"],
+  reset: [250, "2.0.0", "Reset OK"],
   senderOk: [250, "2.1.0", "Sender OK"],
   recipientOk: [250, "2.1.5", "Recipient OK"],
   startData: [354, "", "End data with <CRLF>.<CRLF>"],
@@ -25,22 +25,22 @@ const TABLE = {
   cannotVerify: [
     252,
     "2.1.5",
-    "Cannot verify, but will take mail and try to deliver it",
+    "Cannot verify the user, but will accept mail and attempt delivery",
   ],
   cannotExpand: [
     252,
     "2.1.5",
-    "Cannot expand, but will take mail and try to deliver it",
+    "Cannot expand the list, but will accept mail and attempt delivery",
   ],
   help: [
     214,
     "2.0.0",
-    "Commands: HELO EHLO MAIL RCPT DATA BDAT RSET NOOP QUIT HELP VRFY EXPN\nRFC 5321 tells what they do",
+    "Commands: HELO EHLO MAIL RCPT DATA BDAT RSET NOOP QUIT HELP VRFY EXPN\nSee RFC 5321",
   ],
 
   // Refused for its form.
   unknownCommand: [500, "5.5.2", "Command not recognized"],
-  blankBeforeCommand: [500, "5.5.2", "Blank before the command"],
+  blankBeforeCommand: [500, "5.5.2", "Space before the command"],
   lineTooLong: [500, "5.5.2", "Line too long"],
   bareNewlineInCommand: [
     500,
@@ -54,15 +54,16 @@ const TABLE = {
   wantHelo: [501, "5.5.4", "Syntax: HELO hostname"],
   wantEhlo: [501, "5.5.4", "Syntax: EHLO hostname"],
   wantLhlo: [501, "5.5.4", "Syntax: LHLO hostname"],
-  nameWithBlank: [501, "5.5.4", "Blank in the name: wanted one word"],
-  nameTooLong: [501, "5.5.4", "Name is longer than 255 octets"],
+  nameWithBlank: [501, "5.5.4", "Space in the name: expected one word"],
+  nameTooLong: [501, "5.5.4", "Name is longer than 255 bytes"],
   wantFrom: [501, "5.5.4", "Syntax: MAIL FROM:<address>"],
   wantTo: [501, "5.5.4", "Syntax: RCPT TO:<address>"],
-  wantText: [501, "5.5.4", "Wanted: a name or an address"],
+  wantVrfy: [501, "5.5.4", "Syntax: VRFY <string>"],
+  wantExpn: [501, "5.5.4", "Syntax: EXPN <string>"],
   badBdat: [
     501,
     "5.5.4",
-    "Syntax: BDAT size [LAST]; closing, as what follows cannot be told from commands",
+    "Syntax: BDAT size [LAST]; closing, because the data that follows cannot be told from commands",
   ],
   needSmtpUtf8: [553, "5.6.7", "Address needs SMTPUTF8"],
   notImplemented: [502, "5.5.1", "Command not implemented"],
@@ -81,9 +82,9 @@ const TABLE = {
   binaryNeedsBdat: [503, "5.5.1", "BODY=BINARYMIME needs BDAT"],
 
   // Refused by policy or limit.
-  refusedConnection: [554, "5.7.1", "No service for you here"],
-  earlyTalker: [554, "5.5.1", "You spoke before the greeting"],
-  refusedHelo: [550, "5.7.1", "Not taken"],
+  refusedConnection: [554, "5.7.1", "Connection refused by policy"],
+  earlyTalker: [554, "5.5.1", "Protocol error: command before the greeting"],
+  refusedHelo: [550, "5.7.1", "HELO rejected"],
   refusedSender: [550, "5.7.1", "Sender refused"],
   refusedRecipient: [550, "5.1.1", "Recipient refused"],
   noSuchUser: [550, "5.1.1", "No such user"],
@@ -93,7 +94,7 @@ const TABLE = {
   relayingDenied: [550, "5.7.1", "Relaying denied"],
   tooLarge: [552, "5.3.4", "Message exceeds the size limit"],
   headerTooLarge: [552, "5.3.4", "Header exceeds 256 KiB"],
-  xclientDenied: [550, "5.7.0", "You may not speak for others"],
+  xclientDenied: [550, "5.7.0", "XCLIENT not permitted"],
   needTls: [530, "5.7.0", "Must issue a STARTTLS command first"],
   needAuth: [530, "5.7.0", "Authentication required"],
   bareCr: [550, "5.6.0", "Message has a bare CR: lines end with CRLF"],
@@ -113,10 +114,10 @@ const TABLE = {
   authCancelled: [501, "5.7.0", "Authentication cancelled"],
   authLineTooLong: [500, "5.5.6", "Authentication line too long"],
   authUnavailable: [454, "4.7.0", "Temporary authentication failure"],
-  tooManyLogins: [421, "4.7.0", "Too many failed log-ins, closing"],
+  tooManyLogins: [421, "4.7.0", "Too many failed logins, closing"],
 
   // Parameters.
-  noSpaceAfterPath: [501, "5.5.4", "Wanted a space behind the path"],
+  noSpaceAfterPath: [501, "5.5.4", "Space required after the path"],
   wantXclient: [501, "5.5.4", "Syntax: XCLIENT attribute=value..."],
 
   // For now, or for good.
@@ -124,8 +125,8 @@ const TABLE = {
   storageFull: [452, "4.3.1", "Insufficient system storage"],
   http: [421, "4.7.0", "This is SMTP, not HTTP, closing"],
   tlsOnPlain: [421, "4.7.0", "This port speaks plain SMTP first, closing"],
-  endlessContent: [421, "4.7.0", "No end of refused content, closing"],
-  endlessLine: [421, "4.7.0", "No end of line in 64 KiB, closing"],
+  endlessContent: [421, "4.7.0", "Refused content too long, closing"],
+  endlessLine: [421, "4.7.0", "Line longer than 64 KiB, closing"],
   noAnswer: [421, "4.3.0", "Local error in processing, closing"],
   tooManyConnections: [421, "4.7.0", "Too many connections, try later"],
   shutdown: [421, "4.3.2", "Service shutting down, closing"],
@@ -200,7 +201,7 @@ function lateness(late: Lateness): string {
     case "end of content":
       return `content for more than ${time}`;
     case "speed":
-      return `less than ${late.bytesPerSecond} octets a second for ${time}`;
+      return `less than ${late.bytesPerSecond} bytes a second for ${time}`;
   }
 }
 
@@ -213,7 +214,7 @@ const LIMITED = {
   connectionsPerMinute: ["new connections", 421],
   messagesPerMinute: ["messages", 450],
   recipientsPerMinute: ["recipients", 450],
-  bytesPerMinute: ["octets", 450],
+  bytesPerMinute: ["bytes", 450],
 } as const;
 
 /**
@@ -241,20 +242,20 @@ export function closing(reply: SmtpReply): SmtpReply {
 
 /** What can be wrong with an address: the text of a 501, and of an error for programs. */
 export const addressFaults = {
-  notLocal: "Character that may not stand in a local part without quotes",
-  noAtAndDomain: 'Wanted "@" and a domain',
-  noDomainAfterLocal: 'Wanted "@" and a domain after the local part',
-  noAtAfterLocal: 'Wanted "@" after the local part',
-  noAtInRoute: 'Wanted "@" in the source route',
-  noDomainInRoute: "Wanted a domain in the source route",
-  noEndOfDomainInRoute: 'Wanted "," or ":" in the source route',
+  notLocal: "Character not allowed in a local part without quotes",
+  noAtAndDomain: 'Expected "@" and a domain',
+  noDomainAfterLocal: 'Expected "@" and a domain after the local part',
+  noAtAfterLocal: 'Expected "@" after the local part',
+  noAtInRoute: 'Expected "@" in the source route',
+  noDomainInRoute: "Expected a domain in the source route",
+  noEndOfDomainInRoute: 'Expected "," or ":" in the source route',
   dotsInLocal: "Two dots in a row in the local part",
   dotBeginsLocal: "Local part begins with a dot",
   dotEndsLocal: "Local part ends in a dot",
   localEmpty: "Local part is empty",
-  quoteOpen: "Wanted a printable character or a closing quote",
-  domainTooLong: "Domain is longer than 255 octets",
-  notLetterOrDigit: "Wanted a letter or digit in the domain",
+  quoteOpen: "Expected a printable character or a closing quote",
+  domainTooLong: "Domain is longer than 255 bytes",
+  notLetterOrDigit: "Expected a letter or digit in the domain",
   hyphenBeginsLabel: "Label of the domain begins with a hyphen",
   hyphenEndsLabel: "Label of the domain ends in a hyphen",
   labelTooLong: "Label of the domain is longer than 63 characters",
@@ -263,26 +264,26 @@ export const addressFaults = {
   dotBeginsDomain: "Domain begins with a dot",
   dotEndsDomain: "Domain ends in a dot",
   domainEmpty: "Domain is empty",
-  notDomain: "Character that may not stand in a domain",
-  literalOpen: 'Wanted "]" after the address literal',
-  literalUntagged: 'Wanted "IPv6:" in the address literal',
-  literalNotIp: "Wanted an IP address in the address literal",
-  notText: "Character is a control or no UTF-8",
+  notDomain: "Character not allowed in a domain",
+  literalOpen: 'Expected "]" after the address literal',
+  literalUntagged: 'Expected "IPv6:" in the address literal',
+  literalNotIp: "Expected an IP address in the address literal",
+  notText: "Character is a control or not UTF-8",
   needsUtf8: "Character needs SMTPUTF8",
-  notAtEnd: "Wanted the end of the address",
-  tooLong: "Address is longer than 254 octets",
-  pathTooLong: "Path is longer than 256 octets",
+  notAtEnd: "Expected the end of the address",
+  tooLong: "Address is longer than 254 bytes",
+  pathTooLong: "Path is longer than 256 bytes",
   noRecipient: "Recipient is empty",
-  textBefore: "Text before the address: wanted <address> alone",
+  textBefore: "Text before the address: expected <address> alone",
   comment: "Comment in the address",
   secondLess: 'Second "<" before the address',
   secondAt: 'Second "@" in the address',
-  blank: "Blank in the address",
+  blank: "Space in the address",
   quotesWithin:
-    "Quotes around a part of the local part: wanted them around all of it",
-  noLess: 'Wanted "<" before the address',
-  noGreater: 'Wanted ">" after the address',
-  notDomainNoGreater: 'Character that may not stand in a domain: wanted ">"',
+    "Quotes around a part of the local part: expected them around all of it",
+  noLess: 'Expected "<" before the address',
+  noGreater: 'Expected ">" after the address',
+  notDomainNoGreater: 'Character not allowed in a domain: expected ">"',
 } as const;
 
 /** The reply to a path that cannot be read. */
@@ -336,7 +337,7 @@ export function tooManyRecipients(most: number): SmtpReply {
 
 /** The reply to a BDAT chunk; `size` bytes of the message have come. */
 export function chunkReceived(size: number): SmtpReply {
-  return make(250, "2.0.0", `${size} octets received`);
+  return make(250, "2.0.0", `${size} bytes received`);
 }
 
 /** The reply to a message that was taken, with the name under which the log has it. */

@@ -8,7 +8,7 @@ import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
 import { startServer, TestClient, until } from "../support/server.ts";
 
-const REFUSAL = "554 5.5.1 You spoke before the greeting\r\n";
+const REFUSAL = "554 5.5.1 Protocol error: command before the greeting\r\n";
 
 /** A whole session, said at once. */
 const script = (hello: string) =>

@@ -14,7 +14,7 @@ testModes("Handlers decide on addresses", async (mode) => {
   using client = await TestClient.connect(it.server);
   await client.reply();
   await client.expect(
-    ["EHLO no", "550 5.7.1 Not taken"],
+    ["EHLO no", "550 5.7.1 HELO rejected"],
     ["EHLO reply", "452-4.2.2 Two\n452 4.2.2 lines"],
     ["EHLO client.test", "250-mx.test"],
     ["MAIL FROM:<no@a.test>", "550 5.7.1 Sender refused"],

@@ -317,7 +317,7 @@ export class ServerCommands {
   // VRFY, EXPN.
 
   #vrfy(argument: string): void {
-    if (argument === "") return this.#outbox.error(replies.wantText);
+    if (argument === "") return this.#outbox.error(replies.wantExpn);
     if (!this.#conversation.profile.asks.verify) {
       return this.#outbox.reply(replies.cannotVerify);
     }
@@ -330,7 +330,7 @@ export class ServerCommands {
   }
 
   #expn(argument: string): void {
-    if (argument === "") return this.#outbox.error(replies.wantText);
+    if (argument === "") return this.#outbox.error(replies.wantExpn);
     if (!this.#conversation.profile.asks.expand) {
       return this.#outbox.error(replies.notImplemented);
     }

@@ -30,13 +30,13 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     `${ENVELOPE}
     C: BDAT 3
     C| abc
-    S: 250 2.0.0 3 octets received
+    S: 250 2.0.0 3 bytes received
     C: NOOP
     S: 250 2.0.0 OK
     C: bdat 0
-    S: 250 2.0.0 3 octets received
+    S: 250 2.0.0 3 bytes received
     C| BDAT 4\\r\\nQUITBDAT 0 last\\r\\n
-    S: 250 2.0.0 7 octets received
+    S: 250 2.0.0 7 bytes received
     S: 250 2.0.0 Message accepted
     E: messageStart BDAT
     E: body "abcQUIT"
@@ -77,7 +77,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     `${ENVELOPE}
     C: BDAT 2
     C| a\\r
-    S: 250 2.0.0 2 octets received
+    S: 250 2.0.0 2 bytes received
     C: BDAT 0 LAST
     S: 550 5.6.0 Message has a bare CR...
     C: NOOP
@@ -152,7 +152,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     `${ENVELOPE}
     C: BDAT 4
     C| 0123
-    S: 250 2.0.0 4 octets received
+    S: 250 2.0.0 4 bytes received
     C: BDAT 8
     C| 4567QUIT
     S: 552 5.3.4 ...
@@ -189,7 +189,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     C| 01234567890
     S: 552 5.3.4 ...
     C: RSET
-    S: 250 2.0.0 Flushed
+    S: 250 2.0.0 Reset OK
     C: BDAT 2
     C| xx
     S: 503 5.5.1 Need MAIL first

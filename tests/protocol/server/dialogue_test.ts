@@ -57,11 +57,11 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     C: EHLO
     S: 501 5.5.4 Syntax: EHLO hostname
     C: EHLO my pc
-    S: 501 5.5.4 Blank in the name: wanted one word
+    S: 501 5.5.4 Space in the name: expected one word
     C: EHLO ${"x".repeat(256)}
-    S: 501 5.5.4 Name is longer than 255 octets
+    S: 501 5.5.4 Name is longer than 255 bytes
     C:  NOOP
-    S: 500 5.5.2 Blank before the command
+    S: 500 5.5.2 Space before the command
     C:  FOO
     S: 500 5.5.2 Command not recognized
     C: NOOP\0
@@ -93,7 +93,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     C: NOOP and more
     S: 250 2.0.0 OK
     C: rset${"  "}
-    S: 250 2.0.0 Flushed
+    S: 250 2.0.0 Reset OK
     C: mail from:<a@b>
     S: 250 2.1.0 ...
     C: RCPT TO: <c@d>
@@ -123,7 +123,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     C:
     S: 500 5.5.2 Command not recognized
     C:  NOOP
-    S: 500 5.5.2 Blank before the command
+    S: 500 5.5.2 Space before the command
     C: AUTH PLAIN AAAA
     S: 503 5.5.1 ...
     C: STARTTLS
@@ -167,7 +167,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     C: MAIL FROM :<a@b>
     S: 501 5.5.4 ...
     C: MAIL FROM:<a@b>SIZE=1
-    S: 501 5.5.4 Wanted a space behind the path
+    S: 501 5.5.4 Space required after the path
     C: MAIL FROM:<a b@c>
     S: 501 5.1.7 ...
     C: MAIL FROM:<foo..bar@b>
@@ -637,7 +637,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     `${ENVELOPE}
     C: BDAT 3
     C| abc
-    S: 250 2.0.0 3 octets received
+    S: 250 2.0.0 3 bytes received
     C: FOO
     S: 500 5.5.2 ...
     C: FOO
@@ -660,7 +660,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     "forgets the transaction at RSET, HELO and EHLO",
     `${ENVELOPE}
     C: RSET
-    S: 250 2.0.0 Flushed
+    S: 250 2.0.0 Reset OK
     C: RCPT TO:<c@d>
     S: 503 5.5.1 Need MAIL first
     C: MAIL FROM:<a@b>

@@ -70,7 +70,7 @@ const DIALOGUES: [name: string, script: string][] = [
     `${SCRIPT}
     C: BDAT 1
     C| a
-    S: 250 2.0.0 1 octets received
+    S: 250 2.0.0 1 bytes received
     C: BDAT 0 LAST
     S: 250 2.0.0 Message accepted
     S: 452 4.2.2 Full`,

@@ -153,7 +153,7 @@ for (const [line, row] of Object.entries(MATRIX)) {
 
 Deno.test("ServerProtocol serves no verb before the greeting is decided on", () => {
   const driver = new Driver({}, () => "deny");
-  assertEquals(driver.take(), ["554 5.7.1 No service for you here"]);
+  assertEquals(driver.take(), ["554 5.7.1 Connection refused by policy"]);
   assertEquals(driver.closed, "refused");
   assertEquals(driver.machine.phase, "closed");
 });

@@ -24,7 +24,7 @@ const VERDICTS: [
 ][] = [
   ["connect", "", [
     [undefined, "220 mx.test ESMTP ready", "greeted"],
-    ["deny", "554 5.7.1 No service for you here", "closed"],
+    ["deny", "554 5.7.1 Connection refused by policy", "closed"],
     ["drop", "", "closed"],
     ["silent-allow", "", "greeted"],
     ["silent-deny", "", "closed"],
@@ -33,7 +33,7 @@ const VERDICTS: [
   ]],
   ["helo", "HELO x\r\n", [
     [undefined, "250 mx.test", "ready"],
-    ["deny", "550 5.7.1 Not taken", "greeted"],
+    ["deny", "550 5.7.1 HELO rejected", "greeted"],
     ["silent-allow", "", "ready"],
     ["silent-deny", "", "greeted"],
     [WORDS, "451 4.7.1 My words", "greeted"],
