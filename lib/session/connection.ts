@@ -16,8 +16,9 @@ import type {
   ServerEffect,
   Verdict,
 } from "../protocol/server/effects.ts";
+import { forClient } from "../protocol/server/outbox.ts";
 import { ServerProtocol } from "../protocol/server/protocol.ts";
-import type { ReadPhase } from "../protocol/server/state.ts";
+import type { ReadPhase } from "../protocol/server/effects.ts";
 import { Asks, Questions } from "./handler_calls.ts";
 import { Authentication } from "./authentication.ts";
 import { SessionBuffers } from "./buffers.ts";
@@ -104,17 +105,19 @@ export class Connection {
       close: (reply) => this.end(reply, "refused"),
     };
     const session = new SmtpSession(this.#init);
-    protocol.mayImpersonate = mayImpersonate(context, session);
+    protocol.impersonationAllowed(mayImpersonate(context, session));
     this.#protocol = protocol;
     this.session = session;
     const { ticket = EXEMPT } = options;
     const limits = new SessionLimits(context, { session, ticket });
     this.limits = limits;
-    protocol.gate = limits;
-    if (context.verbose) {
-      protocol.onRefusal = (reply, command) =>
-        noteRefusal(context, session, { reply, ...command });
-    }
+    protocol.observe({
+      gate: limits,
+      onRefusal: context.verbose
+        ? (reply, command) =>
+          noteRefusal(context, session, { reply, ...command })
+        : undefined,
+    });
     this.#patience = new Patience(context.limits);
     this.#reception = new Reception(context, { session, protocol });
     this.#authentication = context.authentication &&
@@ -159,8 +162,10 @@ export class Connection {
   #useTransport(transport: Transport): void {
     this.#transport = transport;
     this.session.tls = transport.tls;
-    this.#protocol.tls = transport.tls !== undefined;
-    this.#protocol.mechanisms = this.#authentication?.mechanisms ?? [];
+    this.#protocol.transportChanged({
+      tls: transport.tls !== undefined,
+      mechanisms: this.#authentication?.mechanisms ?? [],
+    });
   }
 
   /** TLS after STARTTLS. The peer's bytes so far are forgotten by the machine. */
@@ -225,7 +230,7 @@ export class Connection {
 
   /** Who knows of PIPELINING may have two replies on their way; after HELO nobody does. */
   #hurryIfPipelined(): void {
-    if (!this.#protocol.extended) return;
+    if (!this.#protocol.state.extended) return;
     this.#hurried = true;
     this.#transport.hurry?.();
   }
@@ -269,7 +274,7 @@ export class Connection {
 
   /** Begins to read; resolves with the number of bytes, `null` at the end. */
   #read(phase: ReadPhase): Promise<number | null> | null {
-    if (this.#leaving && this.#protocol.envelope === undefined) {
+    if (this.#leaving && this.#protocol.state.envelope === undefined) {
       this.#ending ??= { reply: replies.shutdown, reason: "shutdown" };
     }
     if (this.#ending !== undefined) {
@@ -279,7 +284,7 @@ export class Connection {
     }
     this.deadline = this.#patience.wait(
       this.#context.now(),
-      this.#protocol.awaitsContent ? "content" : "command",
+      this.#protocol.state.awaitsContent ? "content" : "command",
     );
     const buffer = this.#buffers.use(phase);
     this.#reading = true;
@@ -350,7 +355,7 @@ export class Connection {
   end(reply: SmtpReply | undefined, reason: CloseReason): void {
     if (this.#reason !== undefined) return;
     const busy = !this.#reading || this.#writing;
-    if (busy || this.#protocol.phase === "connecting") {
+    if (busy || this.#protocol.state.isConnecting) {
       this.#ending ??= { reply, reason };
       return;
     }
@@ -358,7 +363,8 @@ export class Connection {
     const close = () => this.#transport.close();
     this.#lastWord = reply;
     if (reply === undefined) return close();
-    this.#transport.write(this.#protocol.asSaid(reply).octets)
+    const { capabilities } = this.#context.profile;
+    this.#transport.write(forClient(reply, capabilities).octets)
       .then(close, close);
   }
 
@@ -370,7 +376,7 @@ export class Connection {
     this.#leaving = true;
     // Nothing can be said during a handshake.
     if (this.#isSecuring) return this.abort("shutdown");
-    if (this.#protocol.envelope === undefined) {
+    if (this.#protocol.state.envelope === undefined) {
       this.end(replies.shutdown, "shutdown");
     }
   }

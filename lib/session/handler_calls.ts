@@ -138,7 +138,7 @@ export class Asks {
     const value = await promise;
     this.#giveUp = undefined;
     // The session may have been ended meanwhile.
-    if (protocol.phase === "closed") return;
+    if (protocol.state.isClosed) return;
     if (value !== GIVEN_UP) answer(value);
     else givenUp();
   }
@@ -291,7 +291,7 @@ export class Questions {
 
   /** The line as it may be shown. A client may send user and password along with AUTH, and wait for nothing. */
   #withoutSecret(line: string): string {
-    const { authenticated } = this.#protocol;
+    const { authenticated } = this.#protocol.state;
     const match = AUTH.exec(line);
     if (match !== null) {
       this.#afterAuth = true;
@@ -309,7 +309,7 @@ export class Questions {
   /** The command is not run; what was thrown is the answer to it. */
   #commandFailed(error: unknown): string {
     const verdict = verdictOfError(error, this.#about("onCommand"));
-    if (verdict instanceof SmtpReply) this.#protocol.say(verdict);
+    if (verdict instanceof SmtpReply) this.#protocol.reply(verdict);
     return "";
   }
 

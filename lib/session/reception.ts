@@ -85,7 +85,8 @@ export class Reception {
     message: Message,
   ): Pick<IntakeOptions, "complete" | "dropBlind"> | undefined {
     const { kind, complete, hostname } = this.#context;
-    const dropBlind = kind === "submission" || this.#protocol.authenticated;
+    const dropBlind = kind === "submission" ||
+      this.#protocol.state.authenticated;
     if (!dropBlind && complete === undefined) return undefined;
     return {
       dropBlind,
@@ -101,7 +102,7 @@ export class Reception {
   }
 
   #newMessage(): Message {
-    const { from, parameters, recipients } = this.#protocol.envelope!;
+    const { from, parameters, recipients } = this.#protocol.state.envelope!;
     const id = this.#context.nextId();
     const receivedAt = new Date();
     return new Message({
@@ -117,19 +118,19 @@ export class Reception {
 
   /** The Received field; `for` only with a single recipient, or it would tell one of the others. */
   #trace(id: string, receivedAt: Date): string {
-    const protocol = this.#protocol;
-    const { recipients, parameters } = protocol.envelope!;
+    const { state } = this.#protocol;
+    const { recipients, parameters } = state.envelope!;
     const only = recipients.length === 1 ? recipients[0] : undefined;
     return formatReceived({
-      helo: protocol.helo ?? "",
+      helo: state.helo ?? "",
       remoteName: toldName(this.#session),
       remoteAddress: this.#session.remoteAddress,
       hostname: this.#context.hostname,
       protocol: protocolName({
         kind: this.#context.profile.protocol,
-        extended: protocol.extended,
-        tls: protocol.tls,
-        authenticated: protocol.authenticated,
+        extended: state.extended,
+        tls: state.tls,
+        authenticated: state.authenticated,
         utf8: parameters.smtpUtf8 === true,
       }),
       id,

@@ -98,8 +98,8 @@ export class Driver {
   /** @param policy Answers the questions; everything is accepted by default */
   constructor(init: ProfileInit = {}, policy: Policy = () => undefined) {
     this.machine = new ServerProtocol(testProfile(init));
-    this.machine.mechanisms = ["PLAIN"];
-    this.machine.mayImpersonate = init.xclient === true;
+    this.machine.transportChanged({ tls: false, mechanisms: ["PLAIN"] });
+    this.machine.impersonationAllowed(init.xclient === true);
     this.#policy = policy;
     this.#run();
   }

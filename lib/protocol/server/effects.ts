@@ -8,7 +8,6 @@ import type { Capabilities } from "../capabilities.ts";
 import type { BareNewlinePolicy } from "../data_decoder.ts";
 import type { MailParameters, RcptParameters } from "../parameters.ts";
 import type { SmtpReply } from "../reply.ts";
-import type { ReadPhase } from "./state.ts";
 import type { XclientAttributes } from "../xclient.ts";
 
 /** A question to the handlers. */
@@ -51,6 +50,9 @@ export type ServerAsk =
     readonly ask: "authLine";
     readonly text: string | undefined;
   };
+
+/** How the next bytes are to be read: decides the time limit too. */
+export type ReadPhase = "command" | "data" | "bdat" | "auth";
 
 /** One thing for the session to do. */
 export type ServerEffect =

@@ -272,7 +272,7 @@ Deno.test("ServerProtocol counts the octets of a very large chunk", () => {
   const chunk = "NOOP\r\n".repeat(1000);
   for (let round = 0; round < 100; round++) driver.feed(chunk);
   assertEquals(driver.take(), []);
-  assertEquals(driver.machine.reading, "bdat");
+  assertEquals(driver.machine.state.reading, "bdat");
 });
 
 Deno.test("ServerProtocol.refuseBody() between chunks refuses the next one", () => {

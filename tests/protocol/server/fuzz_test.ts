@@ -112,7 +112,7 @@ function randomProfile(random: Random): ProfileInit {
 function seen(driver: Driver): unknown {
   const { output, closed, machine } = driver;
   const events = uncut(driver.events);
-  const { phase, reading } = machine;
+  const { phase, reading } = machine.state;
   return { output, events, closed, phase, reading };
 }
 

@@ -38,7 +38,7 @@ const OPTIONS: PlayOptions = {
   policy: () => (ask, machine) => {
     if (ask.ask === "rcpt" && ask.address.localPart === "no") return "deny";
     if (ask.ask !== "message") return undefined;
-    const last = machine.envelope!.recipients.at(-1)!;
+    const last = machine.state.envelope!.recipients.at(-1)!;
     if (last.address.localPart === "e") {
       last.reply = new SmtpReply(452, "Full", { enhanced: "4.2.2" });
     }

@@ -210,12 +210,12 @@ Deno.test("ServerProtocol has XCLIENT for nobody unless told so", () => {
 
 Deno.test("ServerProtocol has XCLIENT for those only who may say it", () => {
   const driver = new Driver({ xclient: true });
-  driver.machine.mayImpersonate = false;
+  driver.machine.impersonationAllowed(false);
   driver.feed("EHLO x\r\nXCLIENT ADDR=192.0.2.7\r\n");
   const lines = driver.take();
   assertEquals(lines.some((line) => line.includes(" XCLIENT NAME")), false);
   assertEquals(lines.at(-1), "550 5.7.0 XCLIENT not permitted");
-  driver.machine.mayImpersonate = true;
+  driver.machine.impersonationAllowed(true);
   driver.feed("EHLO x\r\n");
   assertEquals(driver.take().some((line) => line.endsWith(OFFER)), true);
 });
