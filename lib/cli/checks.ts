@@ -4,6 +4,7 @@
  * effect. Leaves nothing behind.
  */
 
+import { KINDS } from "../protocol/listener_kind.ts";
 import { dirname, join, resolve } from "node:path";
 import type { ListenOptions } from "../net/listen_options.ts";
 import type { SmtpServerOptions } from "../server/options.ts";
@@ -139,7 +140,7 @@ export function withoutEffect(
     }
   }
   const loginIsOff = options.authentication === "none" &&
-    !options.listen.some(({ kind }) => kind === "submission");
+    !options.listen.some(({ kind = "smtp" }) => KINDS[kind].requiresLogin);
   const noLogin = !hasAccounts && !mayAsk
     ? "without --user or --users"
     : loginIsOff

@@ -3,6 +3,7 @@
  * listens, and stops it on a signal.
  */
 
+import { KINDS } from "../protocol/listener_kind.ts";
 import { BackgroundWriter, describeError, droppedText } from "../log.ts";
 import {
   formatHostPort,
@@ -234,7 +235,8 @@ function checkListeners(
     try {
       policyOf(it, { ...options, handlers });
     } catch (error) {
-      const option = it.kind !== "submission" && authentication === "required"
+      const { requiresLogin } = KINDS[it.kind ?? "smtp"];
+      const option = !requiresLogin && authentication === "required"
         ? "--auth required"
         : optionOf(it);
       throw new RunError(

@@ -84,8 +84,8 @@ export class Reception {
   #submissionEdits(
     message: Message,
   ): Pick<IntakeOptions, "complete" | "dropBlind"> | undefined {
-    const { kind, complete, hostname } = this.#context;
-    const dropBlind = kind === "submission" ||
+    const { profile, complete, hostname } = this.#context;
+    const dropBlind = profile.kind.completesMessages ||
       this.#protocol.state.authenticated;
     if (!dropBlind && complete === undefined) return undefined;
     return {
@@ -127,7 +127,7 @@ export class Reception {
       remoteAddress: this.#session.remoteAddress,
       hostname: this.#context.hostname,
       protocol: protocolName({
-        kind: this.#context.profile.protocol,
+        names: this.#context.profile.kind.received,
         extended: state.extended,
         tls: state.tls,
         authenticated: state.authenticated,
@@ -225,7 +225,7 @@ export class Reception {
       if (!isRefusal(verdict)) {
         const failure = await keep(message, {
           ...this.#context,
-          partial: profile.protocol === "lmtp",
+          partial: profile.kind.repliesPerRecipient,
           session: this.#session.id,
           ownIp: this.#session.localAddress,
         });

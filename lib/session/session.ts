@@ -4,7 +4,7 @@
  */
 
 import type { Message } from "../message/message.ts";
-import type { ListenerKind } from "../net/listen_options.ts";
+import type { ListenerKind } from "../protocol/listener_kind.ts";
 import type { SocketAddress, TlsInfo } from "../net/transport.ts";
 import type { SmtpReply } from "../protocol/reply.ts";
 import type { ServerFacts } from "../protocol/server/state.ts";

@@ -21,7 +21,7 @@ export const serverTarget: FuzzTarget = {
     const decisions = random(2 ** 31);
     const input = random(8) === 0
       ? noise(random)
-      : dialogue(random, init.protocol ?? "smtp");
+      : dialogue(random, init.kind ?? "smtp");
     const bytes = octets(input);
     const stepped = new ServerRun(init, decisions);
     const handshakes = followed(stepped, input, init);

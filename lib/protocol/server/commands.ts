@@ -139,9 +139,10 @@ export class ServerCommands {
 
   #hello(verb: "HELO" | "EHLO" | "LHLO", argument: string): void {
     const state = this.#state;
-    const lmtp = state.profile.protocol === "lmtp";
-    if (lmtp !== (verb === "LHLO")) {
-      return this.#outbox.error(lmtp ? replies.useLhlo : replies.useEhlo);
+    const { hello } = state.profile.kind;
+    // Where EHLO is right, so is HELO.
+    if ((hello === "LHLO") !== (verb === "LHLO")) {
+      return this.#outbox.error(USE_OTHER[hello]);
     }
     const bad = checkName(verb, argument);
     if (bad !== undefined) return this.#outbox.error(bad);
@@ -370,6 +371,9 @@ const WANT_NAME = {
   EHLO: replies.wantEhlo,
   LHLO: replies.wantLhlo,
 } as const;
+
+/** The replies to a greeting of the other protocol. */
+const USE_OTHER = { EHLO: replies.useEhlo, LHLO: replies.useLhlo } as const;
 
 /** No parameters, for senders and recipients that were seen without. */
 const NONE: MailParameters & RcptParameters = Object.freeze({});

@@ -207,7 +207,7 @@ export class ServerContent {
   #reply(reply: SmtpReply): void {
     if (this.#silent) return;
     const { profile, envelope } = this.#state;
-    if (profile.protocol !== "lmtp") return this.#outbox.reply(reply);
+    if (!profile.kind.repliesPerRecipient) return this.#outbox.reply(reply);
     for (const recipient of envelope!.recipients) {
       this.#outbox.reply(recipient.reply ?? reply);
     }

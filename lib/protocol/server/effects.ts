@@ -6,6 +6,7 @@
 import type { Address } from "../address.ts";
 import type { Capabilities } from "../capabilities.ts";
 import type { BareNewlinePolicy } from "../data_decoder.ts";
+import type { KindTraits } from "../listener_kind.ts";
 import type { MailParameters, RcptParameters } from "../parameters.ts";
 import type { SmtpReply } from "../reply.ts";
 import type { XclientAttributes } from "../xclient.ts";
@@ -144,8 +145,8 @@ export interface AskFlags {
 
 /** What a listener's sessions have in common. Not changed once in use. */
 export interface ServerProfile {
-  /** Whether the conversation is SMTP or LMTP (RFC 2033). */
-  readonly protocol: "smtp" | "lmtp";
+  /** What the listener's kind makes different. */
+  readonly kind: KindTraits;
   /** The greeting, 220. */
   readonly greeting: SmtpReply;
   /** The reply to QUIT, 221. */

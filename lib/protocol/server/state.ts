@@ -280,7 +280,7 @@ export class ServerState implements ServerFacts {
 
   /** The reply that refuses `verb` now, `undefined` where it may run. */
   refuse(verb: Verb): SmtpReply | undefined {
-    const { startTls, authentication, protocol } = this.profile;
+    const { startTls, authentication, kind } = this.profile;
     if (startTls === "required" && !this.#tls && !BEFORE_TLS.has(verb)) {
       return replies.needTls;
     }
@@ -292,7 +292,7 @@ export class ServerState implements ServerFacts {
     // With every RCPT refused, DATA is told that and not "send RCPT"; in LMTP
     // it must be 503 all the same (RFC 2033 section 4.2).
     return refusal === noRecipients && this.#refusedRecipients > 0 &&
-        protocol === "smtp"
+        !kind.repliesPerRecipient
       ? replies.noValidRecipients
       : refusal;
   }

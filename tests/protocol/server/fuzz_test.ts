@@ -97,7 +97,7 @@ function randomPolicy(seed: number): Policy {
 
 function randomProfile(random: Random): ProfileInit {
   return {
-    protocol: random(4) === 0 ? "lmtp" : "smtp",
+    kind: random(4) === 0 ? "lmtp" : "smtp",
     maxSize: [0, 5, 40][random(3)]!,
     maxErrors: [0, 5][random(2)]!,
     maxRecipients: 1 + random(2),

@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { SmtpReply } from "../../../lib/protocol/reply.ts";
 import { Driver, play, type PlayOptions } from "../../support/dialogue.ts";
 
-const LMTP = { protocol: "lmtp" } as const;
+const LMTP = { kind: "lmtp" } as const;
 
 const TWO = `
   S: 220 ...
