@@ -13,6 +13,7 @@
  */
 
 import { skipBlanks } from "./command.ts";
+import { parseIp } from "./ip.ts";
 import { addressFaults as faults } from "./replies.ts";
 
 /** Bytes of a domain or address literal (RFC 5321 4.5.3.1.2). */
@@ -46,8 +47,6 @@ const DOMAIN_ENDS: ReadonlySet<number> = new Set([
 const LABEL_CHARACTER =
   /^[\p{L}\p{M}\p{Nd}\u00b7\u0375\u05f3\u05f4\u200c\u200d\u30fb]$/u;
 const TAG = /^[a-z\d-]*[a-z\d]$/i;
-const DECIMAL_OCTET = /^(?:0|[1-9]\d{0,2})$/;
-const HEX_GROUP = /^[\da-f]{1,4}$/i;
 
 /** One pass over a text. Methods move `at`, or leave `error` set and `at` where the fault is. */
 export class AddressScanner {
@@ -297,31 +296,12 @@ function isLiteralContent(text: string): boolean {
   return TAG.test(tag) && content !== "";
 }
 
-/** Leading zeros are refused: some resolvers take them for octal. */
 function isIpv4(text: string): boolean {
-  const parts = text.split(".", 5);
-  return parts.length === 4 &&
-    parts.every((part) => DECIMAL_OCTET.test(part) && Number(part) <= 255);
+  return !text.includes(":") && parseIp(text) !== undefined;
 }
 
 function isIpv6(text: string): boolean {
-  if (text.length > 45) return false;
-  const halves = text.split("::");
-  if (halves.length > 2) return false;
-  let groups = 0;
-  for (const [index, half] of halves.entries()) {
-    if (half === "" && halves.length === 2) continue;
-    const parts = half.split(":");
-    const last = parts.at(-1)!;
-    if (index === halves.length - 1 && last.includes(".")) {
-      if (!isIpv4(last)) return false;
-      parts.pop();
-      groups += 2;
-    }
-    if (!parts.every((part) => HEX_GROUP.test(part))) return false;
-    groups += parts.length;
-  }
-  return halves.length === 2 ? groups <= 7 : groups === 8;
+  return text.includes(":") && parseIp(text) !== undefined;
 }
 
 /** Whether the text is `postmaster`, which needs no domain (RFC 5321 4.5.1). */

@@ -25,13 +25,14 @@ import { toldName } from "./impersonation.ts";
 import { keep } from "./accept.ts";
 import type { SmtpSession } from "./session.ts";
 import { ask, isPromise, isRefusal, verdictOfError } from "./verdicts.ts";
-import { FieldFilter, HeaderEdit } from "../protocol/content_edits.ts";
-import { findHeaderEnd, MessageHeaders } from "../protocol/headers.ts";
 import {
   BLIND_FIELDS,
   completeHeaders,
   type Completion,
-} from "../protocol/submission_fields.ts";
+  FieldFilter,
+  HeaderEdit,
+} from "../protocol/content_edits.ts";
+import { findHeaderEnd, MessageHeaders } from "../protocol/headers.ts";
 
 /** Takes in the messages of one session, one after the other. */
 export class Reception {

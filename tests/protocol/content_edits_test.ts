@@ -1,14 +1,12 @@
 import { assertEquals, assertStrictEquals } from "@std/assert";
 import {
+  completeAddresses,
+  completeHeaders,
+  type Completion,
   FieldFilter,
   fieldNames,
   HeaderEdit,
 } from "../../lib/protocol/content_edits.ts";
-import {
-  completeAddresses,
-  completeHeaders,
-  type Completion,
-} from "../../lib/protocol/submission_fields.ts";
 import { MessageHeaders } from "../../lib/protocol/headers.ts";
 import { concat } from "../support/dialogue.ts";
 import { latin1, octets, waysToCut } from "../support/random.ts";
