@@ -3,8 +3,8 @@
  * same things again and again. Finding a command line costs a third of decoding
  * and parsing it, finding an address a tenth. Both caches are bounded.
  *
- * Never holds what a client may want to keep to itself: AUTH is not remembered,
- * nor are arguments with parameters.
+ * Never holds what a client may want to keep to itself: AUTH is not remembered.
+ * An address is remembered only where no parameters followed it.
  */
 
 import type { KnownCommand } from "./command.ts";

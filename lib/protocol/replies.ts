@@ -1,8 +1,8 @@
 /**
  * The text of every reply that the server itself gives: the standard replies,
- * each made once, and functions for those with something of the session in
- * them. A handler may choose others. Only the names of the server that EHLO
- * lists are elsewhere, in `capabilities.ts`.
+ * each made once, and functions for those that tell something of the session. A
+ * handler may choose others. Only the lines of EHLO are elsewhere, in
+ * `capabilities.ts`.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.2.3 | RFC 5321 section 4.2.3},
  * {@link https://www.rfc-editor.org/rfc/rfc3463 | RFC 3463}

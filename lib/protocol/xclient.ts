@@ -1,7 +1,7 @@
 /**
- * XCLIENT: how somebody in front of the server, who is trusted to, says whom it
- * speaks for. Parses the command's argument; who may say it and what becomes of
- * it is decided elsewhere.
+ * XCLIENT: how a trusted proxy or filter in front of the server names the client
+ * it speaks for. Parses the command's argument; which clients may send it, and
+ * what it changes, is decided elsewhere.
  *
  * Never takes half of a command: one attribute that is wrong refuses all.
  *

@@ -93,10 +93,12 @@ export class ServerCommands {
         return this.#startTls(argument);
       case "XCLIENT":
         return this.#xclient(argument);
+      default:
+        verb satisfies never;
     }
   }
 
-  /** Asks where somebody wants to decide, accepts on the spot where nobody does. */
+  /** Asks where a handler decides, and accepts at once where none does. */
   #decide(ask: Ask<"helo" | "mail" | "rcpt">): void {
     if (this.#state.profile.asks[ask.ask]) this.#outbox.question(ask);
     else this.settle(ask, undefined);
@@ -117,13 +119,15 @@ export class ServerCommands {
         return this.#settleExpn(verdict);
       case "auth":
       case "authLine":
-        return this.#settleLogIn(verdict);
+        return this.#settleLogin(verdict);
+      default:
+        ask satisfies never;
     }
   }
 
   /**
-   * Refuses what was asked for by name. Nobody has to know all recipients, but
-   * who asks for more and more that are none is guessing.
+   * Refuses what was asked for by name. A client need not know all recipients,
+   * but one that asks for many unknown ones is guessing: `maxRefusedRecipients`.
    */
   #refuseName(verdict: Verdict, standard: SmtpReply): void {
     const { isTemporary } = verdict instanceof SmtpReply ? verdict : standard;
@@ -132,7 +136,7 @@ export class ServerCommands {
       const reply = tooMany("refused recipients", most);
       return this.#state.close(reply, "errors");
     }
-    this.#outbox.say(verdict, standard);
+    this.#outbox.replyWith(verdict, standard);
   }
 
   // HELO, EHLO, LHLO.
@@ -153,10 +157,10 @@ export class ServerCommands {
   #settleHello(verdict: Verdict): void {
     if (accepts(verdict)) {
       this.#state.helloAccepted();
-      return this.#outbox.say(verdict, this.#helloReply());
+      return this.#outbox.replyWith(verdict, this.#helloReply());
     }
     this.#state.helloRefused();
-    this.#outbox.say(verdict, replies.refusedHelo);
+    this.#outbox.replyWith(verdict, replies.refusedHelo);
   }
 
   #helloReply(): SmtpReply {
@@ -186,10 +190,10 @@ export class ServerCommands {
 
   #settleSender(sender: Ask<"mail">, verdict: Verdict): void {
     if (!accepts(verdict)) {
-      return this.#outbox.say(verdict, replies.refusedSender);
+      return this.#outbox.replyWith(verdict, replies.refusedSender);
     }
     this.#state.mailAccepted(sender.address, sender.parameters);
-    this.#outbox.say(verdict, replies.senderOk);
+    this.#outbox.replyWith(verdict, replies.senderOk);
   }
 
   /** Refuses what the gate counts as too much; the gate has told of it. */
@@ -229,7 +233,7 @@ export class ServerCommands {
     }
     const { address, parameters } = recipient;
     this.#state.recipientAccepted(address, parameters);
-    this.#outbox.say(verdict, replies.recipientOk);
+    this.#outbox.replyWith(verdict, replies.recipientOk);
   }
 
   /** Counts a refused RCPT; says whether that was the end of the session. */
@@ -269,7 +273,7 @@ export class ServerCommands {
   }
 
   #settleVrfy(verdict: Verdict): void {
-    if (accepts(verdict)) this.#outbox.say(verdict, replies.cannotVerify);
+    if (accepts(verdict)) this.#outbox.replyWith(verdict, replies.cannotVerify);
     else this.#refuseName(verdict, replies.noSuchUser);
   }
 
@@ -282,7 +286,7 @@ export class ServerCommands {
   }
 
   #settleExpn(verdict: Verdict): void {
-    if (accepts(verdict)) this.#outbox.say(verdict, replies.cannotExpand);
+    if (accepts(verdict)) this.#outbox.replyWith(verdict, replies.cannotExpand);
     else this.#refuseName(verdict, replies.noSuchList);
   }
 
@@ -311,10 +315,10 @@ export class ServerCommands {
     this.#outbox.question({ effect: "ask", ask: "authLine", text });
   }
 
-  #settleLogIn(verdict: Verdict): void {
+  #settleLogin(verdict: Verdict): void {
     const accepted = accepts(verdict);
     this.#state.loginDecided(accepted);
-    if (accepted) this.#outbox.say(verdict, replies.authenticated);
+    if (accepted) this.#outbox.replyWith(verdict, replies.authenticated);
     else this.#outbox.refuse(verdict, replies.authFailed);
   }
 

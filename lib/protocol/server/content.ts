@@ -97,18 +97,18 @@ export class ServerContent {
     this.#silent = false;
     if (!accepted) {
       state.endTransaction();
-      return this.#outbox.say(verdict, replies.refusedMessage);
+      return this.#outbox.replyWith(verdict, replies.refusedMessage);
     }
     state.dataAccepted();
     // After any other reply the client would not send, and both would wait.
     const isOther = verdict instanceof SmtpReply && verdict.code !== 354;
-    this.#outbox.say(isOther ? undefined : verdict, replies.startData);
+    this.#outbox.replyWith(isOther ? undefined : verdict, replies.startData);
   }
 
   /** The first chunk is decided on; what is to be said of it is said at its end. */
   #startBdat(verdict: Verdict): void {
     this.#state.bdatBegun(accepts(verdict));
-    // Who lets an only chunk come in has not said what becomes of the message.
+    // SILENT_ALLOW on BDAT ... LAST covers the chunk, not the final reply.
     this.#silent = verdict === "silent-deny" ||
       (verdict === "silent-allow" && !this.#body.lastChunk);
     if (accepts(verdict)) return;
@@ -249,7 +249,7 @@ class BodyReader {
   position = 0;
   /** Why the body is refused; what is read from then on is dropped. */
   refusal: SmtpReply | undefined;
-  /** Why the chunk under way is refused, the transaction being none of it. */
+  /** Reply that rejects this chunk only; the transaction is unaffected. */
   chunkRefusal: SmtpReply | undefined;
   /** Bytes read since the content, or the chunk, was refused. */
   #refused = 0;

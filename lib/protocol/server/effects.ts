@@ -171,6 +171,6 @@ export interface ServerProfile {
   readonly startTls: "none" | "allowed" | "required";
   /** Whether AUTH is there, and whether MAIL waits for it. */
   readonly authentication: "none" | "allowed" | "required";
-  /** Whether there is anybody who may say XCLIENT. */
+  /** Whether there are clients that may send XCLIENT. */
   readonly xclient?: boolean;
 }

@@ -111,7 +111,7 @@ export class Outbox {
   }
 
   /** Appends the verdict's reply, or the standard one where it has none. */
-  say(verdict: Verdict, standard: SmtpReply): void {
+  replyWith(verdict: Verdict, standard: SmtpReply): void {
     if (verdict === "silent-allow" || verdict === "silent-deny") return;
     this.reply(verdict instanceof SmtpReply ? verdict : standard);
   }
@@ -123,14 +123,14 @@ export class Outbox {
   }
 
   /**
-   * As {@linkcode Outbox.say}, for a refusal that counts as an error of the
-   * client where it is one for good: who is told "later" has made none.
+   * As {@linkcode Outbox.replyWith}, for a refusal that counts as an error of the
+   * client where it is permanent: a 4xx reply does not count.
    */
   refuse(verdict: Verdict, standard: SmtpReply): void {
     const { isTemporary } = verdict instanceof SmtpReply ? verdict : standard;
     if (!isTemporary && this.#isOneTooMany()) {
       this.#endForErrors();
-    } else this.say(verdict, standard);
+    } else this.replyWith(verdict, standard);
   }
 
   #endForErrors(): void {
@@ -143,13 +143,13 @@ export class Outbox {
   }
 
   #append(reply: SmtpReply): void {
-    const said = this.#enhanced ? reply : plainReply(reply);
-    const octets = this.#isEmpty ? said.cachedBytes : undefined;
+    const sent = this.#enhanced ? reply : plainReply(reply);
+    const octets = this.#isEmpty ? sent.cachedBytes : undefined;
     if (octets !== undefined) {
       this.#single = octets;
     } else {
       this.#gather();
-      this.#output.appendText(said.wire);
+      this.#output.appendText(sent.wire);
     }
   }
 

@@ -269,7 +269,7 @@ export class ServerProtocol {
       case "connect":
         return this.#settleConnect(verdict);
       case "command":
-        return this.#outbox.say(verdict, replies.notImplemented);
+        return this.#outbox.replyWith(verdict, replies.notImplemented);
       case "messageStart":
         return this.#content.settleStart(ask, verdict);
       case "message":
@@ -282,10 +282,10 @@ export class ServerProtocol {
   #settleConnect(verdict: Verdict): void {
     if (accepts(verdict)) {
       this.#state.connectionAccepted();
-      return this.#outbox.say(verdict, this.#profile.greeting);
+      return this.#outbox.replyWith(verdict, this.#profile.greeting);
     }
     if (verdict !== "drop") {
-      this.#outbox.say(verdict, replies.refusedConnection);
+      this.#outbox.replyWith(verdict, replies.refusedConnection);
     }
     this.#outbox.close("refused");
   }
