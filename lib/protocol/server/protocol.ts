@@ -97,7 +97,7 @@ export class ServerProtocol {
       readonly onRefusal?: RefusalListener | undefined;
     },
   ): void {
-    this.#state.gate = observers.gate;
+    this.#state.countWith(observers.gate);
     this.#outbox.onRefusal = observers.onRefusal;
   }
 

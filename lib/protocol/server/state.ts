@@ -176,8 +176,6 @@ export class ServerState implements ServerFacts {
   readonly outbox: Outbox;
   /** What came and has not been read. */
   readonly input: ServerInput = new ServerInput();
-  /** Counts messages and recipients; unset, nothing is counted. */
-  gate: CountingGate | undefined;
   #phase: Phase = "connecting";
   #reading: ReadPhase = "command";
   #helo: string | undefined;
@@ -186,6 +184,7 @@ export class ServerState implements ServerFacts {
   #authenticated = false;
   #mayImpersonate = false;
   #mechanisms: readonly string[] = [];
+  #gate: CountingGate | undefined;
   #envelope: Envelope | undefined;
   /** RCPT commands of this transaction that were refused. */
   #refusedRecipients = 0;
@@ -274,6 +273,11 @@ export class ServerState implements ServerFacts {
     return this.#mechanisms;
   }
 
+  /** Counts messages and recipients; unset, nothing is counted. */
+  get gate(): CountingGate | undefined {
+    return this.#gate;
+  }
+
   get envelope(): Envelope | undefined {
     return this.#envelope;
   }
@@ -302,6 +306,11 @@ export class ServerState implements ServerFacts {
   /** The client may stay: the greeting follows. */
   connectionAccepted(): void {
     this.#phase = "greeted";
+  }
+
+  /** The session says what counts messages and recipients. */
+  countWith(gate: CountingGate | undefined): void {
+    this.#gate = gate;
   }
 
   /** The session says how the connection is protected, and what can be served on it. */
