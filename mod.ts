@@ -108,10 +108,10 @@ export type { BareNewlinePolicy } from "./lib/protocol/data_decoder.ts";
 export type { EarlyTalkerPolicy } from "./lib/session/context.ts";
 export type {
   AuthenticationPolicy,
-  ListenerKind,
   ListenerSecurity,
   ListenOptions,
 } from "./lib/net/listen_options.ts";
+export type { ListenerKind } from "./lib/protocol/listener_kind.ts";
 export type { SocketAddress, TlsInfo, Transport } from "./lib/net/transport.ts";
 
 export {

@@ -45,7 +45,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "mime": ["protocol"],
   "sasl": ["protocol/domain.ts"],
   "tls": ["files", "protocol/ip.ts"],
-  "net": ["protocol/ip.ts", "tls"],
+  "net": ["protocol/ip.ts", "protocol/listener_kind.ts", "tls"],
   "dns": ["protocol/ip.ts"],
   "trust": ["protocol", "type dns"],
   "secure_transport": ["protocol", "net", "tls", "dns"],

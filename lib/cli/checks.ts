@@ -4,6 +4,7 @@
  * and which settings have no effect. Leaves nothing behind.
  */
 
+import { KINDS } from "../protocol/listener_kind.ts";
 import { dirname, join, resolve } from "node:path";
 import {
   formatHostPort,
@@ -129,7 +130,8 @@ export function checkListeners(
     try {
       policyOf(it, { ...options, handlers });
     } catch (error) {
-      const option = it.kind !== "submission" && authentication === "required"
+      const { requiresLogin } = KINDS[it.kind ?? "smtp"];
+      const option = !requiresLogin && authentication === "required"
         ? "--auth required"
         : optionOf(it);
       throw new RunError(
@@ -276,7 +278,7 @@ export function withoutEffect(
     }
   }
   const loginIsOff = options.authentication === "none" &&
-    !options.listen.some(({ kind }) => kind === "submission");
+    !options.listen.some(({ kind = "smtp" }) => KINDS[kind].requiresLogin);
   const noLogin = !hasAccounts && !mayAsk
     ? "without --user or --users"
     : loginIsOff

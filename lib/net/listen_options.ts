@@ -5,6 +5,11 @@
 
 import { nearest } from "../spelling.ts";
 import { parseIp } from "../protocol/ip.ts";
+import {
+  KINDS,
+  LISTENER_KINDS,
+  type ListenerKind,
+} from "../protocol/listener_kind.ts";
 import { parseCidr } from "./cidr.ts";
 import { printable } from "../log.ts";
 import {
@@ -18,13 +23,6 @@ import {
   where,
   whole,
 } from "../options.ts";
-
-/**
- * What a listener is for: `smtp` takes mail from anybody (MX, port 25),
- * `submission` from users who log in (RFC 6409), `lmtp` from a mail system
- * next door (RFC 2033).
- */
-export type ListenerKind = "smtp" | "submission" | "lmtp";
 
 /**
  * What TLS means on a listener: `none`; STARTTLS `allowed`, or `required`
@@ -65,7 +63,7 @@ export const SECURITY_RULE: Rule = oneOf(
 export const AUTHENTICATION_RULE: Rule = oneOf("none", "allowed", "required");
 
 /** What the `kind` of a listener can be. */
-export const KIND_RULE: Rule = oneOf("smtp", "submission", "lmtp");
+export const KIND_RULE: Rule = oneOf(...LISTENER_KINDS);
 
 /** What lists of networks must be. */
 export const NETWORKS_RULE: Rule = list(
@@ -114,14 +112,16 @@ export const LISTEN_RULE: Rule = either({
 }, LISTEN_WANT);
 
 /** The kinds by the names they have in text: a final `s` is TLS from the first byte. */
-const KINDS: ReadonlyMap<string, Pick<ListenOptions, "kind" | "security">> =
-  new Map([
-    ["smtp", { kind: "smtp" }],
-    ["smtps", { kind: "smtp", security: "implicit" }],
-    ["submission", { kind: "submission" }],
-    ["submissions", { kind: "submission", security: "implicit" }],
-    ["lmtp", { kind: "lmtp" }],
-  ]);
+const NAMES: ReadonlyMap<string, Pick<ListenOptions, "kind" | "security">> =
+  new Map(
+    LISTENER_KINDS.flatMap((kind) => {
+      const { implicitTlsName } = KINDS[kind];
+      const plain = [kind, { kind }] as const;
+      return implicitTlsName === undefined
+        ? [plain]
+        : [plain, [implicitTlsName, { kind, security: "implicit" }] as const];
+    }),
+  );
 
 /**
  * Parses `HOST:PORT[/KIND]`, as `127.0.0.1:2525`, `[::1]:0/lmtp`, `:25`.
@@ -135,7 +135,7 @@ export function parseListen(text: string): ListenOptions {
   const given = printable(text);
   const port = Number(match?.[3]);
   const name = match?.[4] ?? "smtp";
-  const kind = KINDS.get(name.toLowerCase());
+  const kind = NAMES.get(name.toLowerCase());
   if (match === null) {
     throw new SyntaxError(
       `Cannot listen on "${given}": want HOST:PORT or HOST:PORT/KIND, as "127.0.0.1:2525" or "[::1]:2525/lmtp"`,
@@ -147,11 +147,11 @@ export function parseListen(text: string): ListenOptions {
     );
   }
   if (kind === undefined) {
-    const meant = nearest(name, KINDS.keys());
+    const meant = nearest(name, NAMES.keys());
     throw new SyntaxError(
       `Cannot listen on "${given}": unknown kind "${
         printable(name)
-      }", want one of ${[...KINDS.keys()].join(", ")}${
+      }", want one of ${[...NAMES.keys()].join(", ")}${
         meant === undefined ? "" : ` (did you mean ${meant}?)`
       }`,
     );

@@ -15,6 +15,7 @@
 
 import { checkOptions, flag, type Rules } from "../options.ts";
 import { AddressScanner, isPostmaster } from "./address_scanner.ts";
+import { addressFaults as faults } from "./replies.ts";
 import { skipBlanks } from "./command.ts";
 import { isBlank } from "./bytes.ts";
 import { asciiDomain, lowerAscii } from "./domain.ts";
@@ -167,11 +168,11 @@ export class Address {
     const scan = new AddressScanner(text, 0);
     const split = scan.mailbox(true);
     if (split >= 0) {
-      if (scan.at < text.length) scan.fail("Wanted the end of the address");
+      if (scan.at < text.length) scan.fail(faults.notAtEnd);
       else if (scan.octets(0) > MAX_PATH - 2) {
-        scan.fail(`Address is longer than ${MAX_PATH - 2} octets`);
+        scan.fail(faults.tooLong);
       } else if (options.utf8 === false && scan.wide >= 0) {
-        scan.fail("Character needs SMTPUTF8", scan.wide);
+        scan.fail(faults.needsUtf8, scan.wide);
       }
     }
     if (scan.error !== "") {
@@ -231,7 +232,7 @@ export function parsePath(
   if (bracketed) scan.at = skipBlanks(text, start + 1);
   const first = scan.at;
   if (bracketed && text.charCodeAt(scan.at) === GREATER) {
-    if (forward) return fault(scan, "Recipient is empty");
+    if (forward) return fault(scan, faults.noRecipient);
     return { address: Address.NULL, end: scan.at + 1 };
   }
   const routed = text.charCodeAt(scan.at) === AT;
@@ -249,10 +250,10 @@ export function parsePath(
     return fault(scan, whyNotEnded(text.charCodeAt(to), bracketed));
   }
   if (octets > MAX_PATH) {
-    return fault(scan, `Path is longer than ${MAX_PATH} octets`);
+    return fault(scan, faults.pathTooLong);
   }
   if (!options.utf8 && scan.wide >= 0) {
-    const error = "Character needs SMTPUTF8";
+    const error = faults.needsUtf8;
     return { error, offset: scan.wide, utf8: true };
   }
   const address = new Address(
@@ -270,29 +271,25 @@ function whyNoMailbox(
 ): string {
   const code = text.charCodeAt(at);
   if (!bracketed && text.indexOf("<", at) >= 0) {
-    return "Text before the address: wanted <address> alone";
+    return faults.textBefore;
   }
-  if (code === OPEN_ROUND) return "Comment in the address";
-  if (code === LESS) return 'Second "<" before the address';
+  if (code === OPEN_ROUND) return faults.comment;
+  if (code === LESS) return faults.secondLess;
   const isDotEnd = text.charCodeAt(at - 1) === DOT;
   if (isBlank(code) && !isDotEnd && text.charCodeAt(from) !== QUOTE) {
-    return "Blank in the address";
+    return faults.blank;
   }
-  return code === QUOTE && at > from
-    ? "Quotes around a part of the local part: wanted them around all of it"
-    : error;
+  return code === QUOTE && at > from ? faults.quotesWithin : error;
 }
 
 /** What is wrong with a path that goes on with `code` behind its address. */
 function whyNotEnded(code: number, bracketed: boolean): string {
-  if (code === AT) return 'Second "@" in the address';
-  if (code === GREATER) return 'Wanted "<" before the address';
-  if (code === OPEN_ROUND) return "Comment in the address";
-  if (Number.isNaN(code)) return 'Wanted ">" after the address';
-  if (isBlank(code)) return "Blank in the address";
-  return bracketed
-    ? 'Character that may not stand in a domain: wanted ">"'
-    : "Character that may not stand in a domain";
+  if (code === AT) return faults.secondAt;
+  if (code === GREATER) return faults.noLess;
+  if (code === OPEN_ROUND) return faults.comment;
+  if (Number.isNaN(code)) return faults.noGreater;
+  if (isBlank(code)) return faults.blank;
+  return bracketed ? faults.notDomainNoGreater : faults.notDomain;
 }
 
 function fault(scan: AddressScanner, error: string): PathFault {
@@ -303,21 +300,21 @@ function fault(scan: AddressScanner, error: string): PathFault {
 function findFault(localPart: string, domain: string): PathFault | undefined {
   if (domain === "") {
     if (localPart === "" || isPostmaster(localPart)) return undefined;
-    return { error: 'Wanted "@" and a domain', offset: localPart.length };
+    return { error: faults.noAtAndDomain, offset: localPart.length };
   }
   const local = new AddressScanner(localPart, 0);
   if (!local.localPart()) return fault(local, local.error);
   if (local.at < localPart.length) {
-    return fault(local, 'Wanted "@" after the local part');
+    return fault(local, faults.noAtAfterLocal);
   }
   const host = new AddressScanner(domain, 0);
   if (host.domain() && host.at < domain.length) {
-    host.fail("Wanted the end of the address");
+    host.fail(faults.notAtEnd);
   }
   if (host.error === "") {
     const octets = local.octets(0) + 1 + host.octets(0);
     if (octets <= MAX_PATH - 2) return undefined;
-    host.fail(`Address is longer than ${MAX_PATH - 2} octets`);
+    host.fail(faults.tooLong);
   }
   return { error: host.error, offset: localPart.length + 1 + host.at };
 }

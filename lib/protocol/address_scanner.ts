@@ -13,6 +13,8 @@
  */
 
 import { skipBlanks } from "./command.ts";
+import { parseIp } from "./ip.ts";
+import { addressFaults as faults } from "./replies.ts";
 
 /** Bytes of a domain or address literal (RFC 5321 4.5.3.1.2). */
 const MAX_DOMAIN = 255;
@@ -40,14 +42,11 @@ const CLASSES = classes();
 const DOMAIN_ENDS: ReadonlySet<number> = new Set([
   ...[0x09, 0x20, COMMA, COLON, GREATER],
 ]);
-const NOT_LOCAL = "Character that may not stand in a local part without quotes";
 
 /** What RFC 5892 lets into a label beyond ASCII: letters, marks, digits and the contextual ones. */
 const LABEL_CHARACTER =
   /^[\p{L}\p{M}\p{Nd}\u00b7\u0375\u05f3\u05f4\u200c\u200d\u30fb]$/u;
 const TAG = /^[a-z\d-]*[a-z\d]$/i;
-const DECIMAL_OCTET = /^(?:0|[1-9]\d{0,2})$/;
-const HEX_GROUP = /^[\da-f]{1,4}$/i;
 
 /** One pass over a text. Methods move `at`, or leave `error` set and `at` where the fault is. */
 export class AddressScanner {
@@ -103,11 +102,11 @@ export class AddressScanner {
   #whyNoAt(start: number): string {
     const code = this.text.charCodeAt(this.at);
     if (Number.isNaN(code) || code === GREATER) {
-      return 'Wanted "@" and a domain after the local part';
+      return faults.noDomainAfterLocal;
     }
     return this.text.charCodeAt(start) === QUOTE
-      ? 'Wanted "@" after the local part'
-      : NOT_LOCAL;
+      ? faults.noAtAfterLocal
+      : faults.notLocal;
   }
 
   /**
@@ -117,16 +116,16 @@ export class AddressScanner {
   sourceRoute(): boolean {
     for (;;) {
       if (this.text.charCodeAt(this.at) !== AT) {
-        return this.fail('Wanted "@" in the source route');
+        return this.fail(faults.noAtInRoute);
       }
       this.at++;
       if (this.text.charCodeAt(this.at) === OPEN) {
-        return this.fail("Wanted a domain in the source route");
+        return this.fail(faults.noDomainInRoute);
       }
       if (!this.domain()) return false;
       const next = this.text.charCodeAt(this.at);
       if (next !== COMMA && next !== COLON) {
-        return this.fail('Wanted "," or ":" in the source route');
+        return this.fail(faults.noEndOfDomainInRoute);
       }
       this.at = skipBlanks(this.text, this.at + 1);
       if (next === COLON) return true;
@@ -159,12 +158,10 @@ export class AddressScanner {
     const code = text.charCodeAt(at);
     const behindDot = text.charCodeAt(at - 1) === DOT;
     if (code === DOT) {
-      return behindDot
-        ? "Two dots in a row in the local part"
-        : "Local part begins with a dot";
+      return behindDot ? faults.dotsInLocal : faults.dotBeginsLocal;
     }
-    if (code !== AT && at < text.length) return NOT_LOCAL;
-    return behindDot ? "Local part ends in a dot" : "Local part is empty";
+    if (code !== AT && at < text.length) return faults.notLocal;
+    return behindDot ? faults.dotEndsLocal : faults.localEmpty;
   }
 
   #atom(): boolean {
@@ -192,7 +189,7 @@ export class AddressScanner {
         continue;
       }
       if (!(code >= 0x20 && code <= 0x7e)) {
-        return this.fail("Wanted a printable character or a closing quote");
+        return this.fail(faults.quoteOpen);
       }
     }
   }
@@ -204,7 +201,7 @@ export class AddressScanner {
     const literal = this.text.charCodeAt(start) === OPEN;
     if (!(literal ? this.#literal() : this.#labels())) return false;
     return this.at - start + this.#extra - extra <= MAX_DOMAIN ||
-      this.fail(`Domain is longer than ${MAX_DOMAIN} octets`);
+      this.fail(faults.domainTooLong);
   }
 
   #labels(): boolean {
@@ -226,21 +223,20 @@ export class AddressScanner {
         const at = this.at;
         if (!this.#wideCharacter()) return false;
         if (!LABEL_CHARACTER.test(text.slice(at, this.at + 1))) {
-          return this.fail("Wanted a letter or digit in the domain", at);
+          return this.fail(faults.notLetterOrDigit, at);
         }
         ascii = false;
       } else if (!(CLASSES[code]! & LABEL_ASCII)) break;
     }
     if (length === 0) return this.fail(this.#whyNoLabel());
     if (text.charCodeAt(start) === HYPHEN) {
-      return this.fail("Label of the domain begins with a hyphen", start);
+      return this.fail(faults.hyphenBeginsLabel, start);
     }
     if (text.charCodeAt(this.at - 1) === HYPHEN) {
-      return this.fail("Label of the domain ends in a hyphen", this.at - 1);
+      return this.fail(faults.hyphenEndsLabel, this.at - 1);
     }
-    const limit = ascii ? MAX_LABEL : MAX_U_LABEL;
-    return length <= limit ||
-      this.fail(`Label of the domain is longer than ${limit} characters`);
+    return length <= (ascii ? MAX_LABEL : MAX_U_LABEL) ||
+      this.fail(ascii ? faults.labelTooLong : faults.wideLabelTooLong);
   }
 
   #whyNoLabel(): string {
@@ -248,28 +244,26 @@ export class AddressScanner {
     const code = text.charCodeAt(at);
     const behindDot = text.charCodeAt(at - 1) === DOT;
     if (code === DOT) {
-      return behindDot
-        ? "Two dots in a row in the domain"
-        : "Domain begins with a dot";
+      return behindDot ? faults.dotsInDomain : faults.dotBeginsDomain;
     }
     if (!Number.isNaN(code) && !DOMAIN_ENDS.has(code)) {
-      return "Character that may not stand in a domain";
+      return faults.notDomain;
     }
-    return behindDot ? "Domain ends in a dot" : "Domain is empty";
+    return behindDot ? faults.dotEndsDomain : faults.domainEmpty;
   }
 
   #literal(): boolean {
     const start = ++this.at;
     while (CLASSES[this.text.charCodeAt(this.at)]! & DCONTENT) this.at++;
     if (this.text.charCodeAt(this.at) !== CLOSE) {
-      return this.fail('Wanted "]" after the address literal');
+      return this.fail(faults.literalOpen);
     }
     const content = this.text.slice(start, this.at);
     if (isIpv6(content)) {
-      return this.fail('Wanted "IPv6:" in the address literal', start);
+      return this.fail(faults.literalUntagged, start);
     }
     if (!isLiteralContent(content)) {
-      return this.fail("Wanted an IP address in the address literal", start);
+      return this.fail(faults.literalNotIp, start);
     }
     this.at++;
     return true;
@@ -283,7 +277,7 @@ export class AddressScanner {
   #wideCharacter(): boolean {
     const code = this.text.codePointAt(this.at)!;
     if (code < 0xa0 || (code >= 0xd800 && code < 0xe000) || code === 0xfffd) {
-      return this.fail("Character is a control or no UTF-8");
+      return this.fail(faults.notText);
     }
     if (this.wide < 0) this.wide = this.at;
     this.#extra += code < 0x800 ? 1 : 2;
@@ -302,31 +296,12 @@ function isLiteralContent(text: string): boolean {
   return TAG.test(tag) && content !== "";
 }
 
-/** Leading zeros are refused: some resolvers take them for octal. */
 function isIpv4(text: string): boolean {
-  const parts = text.split(".", 5);
-  return parts.length === 4 &&
-    parts.every((part) => DECIMAL_OCTET.test(part) && Number(part) <= 255);
+  return !text.includes(":") && parseIp(text) !== undefined;
 }
 
 function isIpv6(text: string): boolean {
-  if (text.length > 45) return false;
-  const halves = text.split("::");
-  if (halves.length > 2) return false;
-  let groups = 0;
-  for (const [index, half] of halves.entries()) {
-    if (half === "" && halves.length === 2) continue;
-    const parts = half.split(":");
-    const last = parts.at(-1)!;
-    if (index === halves.length - 1 && last.includes(".")) {
-      if (!isIpv4(last)) return false;
-      parts.pop();
-      groups += 2;
-    }
-    if (!parts.every((part) => HEX_GROUP.test(part))) return false;
-    groups += parts.length;
-  }
-  return halves.length === 2 ? groups <= 7 : groups === 8;
+  return text.includes(":") && parseIp(text) !== undefined;
 }
 
 /** Whether the text is `postmaster`, which needs no domain (RFC 5321 4.5.1). */

@@ -1,8 +1,7 @@
 /**
- * Arrays of bytes put together. It stands alone because the rooms that receive,
- * send and write notices all need it.
- *
- * What characters are, in the few classes that the grammars of mail go by.
+ * Bytes and characters: arrays of bytes put together, and the few classes of
+ * characters that the grammars of mail go by. It stands alone because every room
+ * that reads or writes mail needs it.
  */
 
 /** The arrays one behind the other, in a new one. */

@@ -24,19 +24,26 @@ export type ExtensionKeyword =
   | "LIMITS"
   | "HELP";
 
+/** How each is listed in the EHLO reply, in this order; `undefined` for HELP, which comes last. */
+const LINES: Readonly<
+  Record<ExtensionKeyword, ((offer: CapabilityInit) => string) | undefined>
+> = {
+  PIPELINING: () => "PIPELINING",
+  SIZE: ({ maxSize }) => `SIZE ${maxSize}`,
+  "8BITMIME": () => "8BITMIME",
+  BINARYMIME: () => "BINARYMIME",
+  CHUNKING: () => "CHUNKING",
+  SMTPUTF8: () => "SMTPUTF8",
+  ENHANCEDSTATUSCODES: () => "ENHANCEDSTATUSCODES",
+  DSN: () => "DSN",
+  LIMITS: ({ maxRecipients }) => `LIMITS RCPTMAX=${maxRecipients}`,
+  HELP: undefined,
+};
+
 /** All of them, in the order of the EHLO reply. */
-export const EXTENSION_KEYWORDS: readonly ExtensionKeyword[] = [
-  "PIPELINING",
-  "SIZE",
-  "8BITMIME",
-  "BINARYMIME",
-  "CHUNKING",
-  "SMTPUTF8",
-  "ENHANCEDSTATUSCODES",
-  "DSN",
-  "LIMITS",
-  "HELP",
-];
+export const EXTENSION_KEYWORDS: readonly ExtensionKeyword[] = Object.keys(
+  LINES,
+) as ExtensionKeyword[];
 
 /** What is on offer, apart from what the connection decides. */
 export interface CapabilityInit {
@@ -58,7 +65,7 @@ export interface ConnectionOffer {
   readonly startTls: boolean;
   /** The SASL mechanisms offered now, none for no AUTH. */
   readonly mechanisms: readonly string[];
-  /** Whether the client may say for whom it speaks. */
+  /** Whether the client may send XCLIENT. */
   readonly xclient?: boolean;
 }
 
@@ -114,13 +121,11 @@ export class Capabilities {
   }
 
   #lines(offer: ConnectionOffer): string[] {
-    const { hostname, maxSize, maxRecipients, expand } = this.#init;
+    const { hostname, expand } = this.#init;
     const lines = [hostname];
     for (const keyword of this.#on) {
-      if (keyword === "SIZE") lines.push(`SIZE ${maxSize}`);
-      else if (keyword === "LIMITS") {
-        lines.push(`LIMITS RCPTMAX=${maxRecipients}`);
-      } else if (keyword !== "HELP") lines.push(keyword);
+      const line = LINES[keyword];
+      if (line !== undefined) lines.push(line(this.#init));
     }
     if (expand) lines.push("EXPN");
     if (offer.startTls) lines.push("STARTTLS");

@@ -25,27 +25,6 @@ export type Verb =
   | "STARTTLS"
   | "XCLIENT";
 
-const VERBS: ReadonlyMap<string, Verb> = new Map(
-  ([
-    "HELO",
-    "EHLO",
-    "LHLO",
-    "MAIL",
-    "RCPT",
-    "DATA",
-    "BDAT",
-    "RSET",
-    "NOOP",
-    "QUIT",
-    "HELP",
-    "VRFY",
-    "EXPN",
-    "AUTH",
-    "STARTTLS",
-    "XCLIENT",
-  ] as const).map((verb) => [verb, verb]),
-);
-
 /** First words of a web client that found the wrong port, or was sent to it. */
 const HTTP =
   /^(?:GET|HEAD|POST|PUT|DELETE|CONNECT|OPTIONS|TRACE|PATCH) \S|^Host: |^PRI \* HTTP/;
@@ -53,20 +32,39 @@ const HTTP =
 /** Longest command line without CRLF (RFC 5321 section 4.5.3.1.4: 512 with it). */
 const LINE_LIMIT = 510;
 
-/**
- * What extensions add to MAIL and RCPT: SIZE 26, BODY 17, DSN 500, AUTH 500,
- * SMTPUTF8 10, and for RCPT DSN 500.
- */
-const LINE_EXTRA: Partial<Record<Verb, number>> = {
-  MAIL: 26 + 17 + 500 + 500 + 10,
-  RCPT: 500,
-};
-
 /** Longest line of an AUTH exchange without CRLF (RFC 4954 section 4). */
 export const AUTH_LINE_LIMIT = 12286;
 
-/** Longest of all command lines, without CRLF: what the line buffer must take. */
-export const COMMAND_LINE_LIMIT: number = LINE_LIMIT + LINE_EXTRA.MAIL!;
+/**
+ * Longest line of each verb, in bytes without CRLF, with what extensions add to
+ * MAIL and RCPT: SIZE 26, BODY 17, DSN 500, AUTH 500, SMTPUTF8 10, and for RCPT
+ * DSN 500.
+ */
+const LINE_LIMITS: Readonly<Record<Verb, number>> = {
+  HELO: LINE_LIMIT,
+  EHLO: LINE_LIMIT,
+  LHLO: LINE_LIMIT,
+  MAIL: LINE_LIMIT + 26 + 17 + 500 + 500 + 10,
+  RCPT: LINE_LIMIT + 500,
+  DATA: LINE_LIMIT,
+  BDAT: LINE_LIMIT,
+  RSET: LINE_LIMIT,
+  NOOP: LINE_LIMIT,
+  QUIT: LINE_LIMIT,
+  HELP: LINE_LIMIT,
+  VRFY: LINE_LIMIT,
+  EXPN: LINE_LIMIT,
+  AUTH: AUTH_LINE_LIMIT,
+  STARTTLS: LINE_LIMIT,
+  XCLIENT: LINE_LIMIT,
+};
+
+/** Longest of all command lines but AUTH, without CRLF: what the line buffer must take. */
+export const COMMAND_LINE_LIMIT: number = LINE_LIMITS.MAIL;
+
+const VERBS: ReadonlyMap<string, Verb> = new Map(
+  (Object.keys(LINE_LIMITS) as Verb[]).map((verb) => [verb, verb]),
+);
 
 /** A command line, taken apart. */
 export interface Command {
@@ -119,9 +117,7 @@ function trimEnd(text: string): string {
 
 /** Longest line that `verb` may have, in bytes without CRLF. */
 export function lineLimit(verb: Verb | undefined): number {
-  if (verb === undefined) return LINE_LIMIT;
-  if (verb === "AUTH") return AUTH_LINE_LIMIT;
-  return LINE_LIMIT + (LINE_EXTRA[verb] ?? 0);
+  return verb === undefined ? LINE_LIMIT : LINE_LIMITS[verb];
 }
 
 /** Whether the line is the first of an HTTP request. */

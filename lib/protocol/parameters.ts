@@ -18,7 +18,13 @@
 
 import { parsePath } from "./address.ts";
 import { isBlank } from "./bytes.ts";
-import { SmtpReply } from "./reply.ts";
+import {
+  doubleParameter,
+  malformedParameter,
+  replies,
+  unknownParameter,
+} from "./replies.ts";
+import type { SmtpReply } from "./reply.ts";
 import { decodeXtext, encodeXtext } from "./xtext.ts";
 
 /** Characters of ENVID as it stands in the command (RFC 3461 4.4). */
@@ -26,7 +32,6 @@ const MAX_ENVID = 100;
 /** Characters of ORCPT as it stands in the command (RFC 3461 4.2). */
 const MAX_ORCPT = 500;
 /** Invalid command arguments (RFC 3463 3.6). */
-const ENHANCED = { enhanced: "5.5.4" } as const;
 
 /** Without the flags `iu`: together they take U+017F and U+212A for `s` and `k`. */
 const PARAMETER = /^([A-Za-z\d][A-Za-z\d-]*)(?:=([!-<>-~\u00a0-\uffff]+))?$/;
@@ -150,15 +155,15 @@ export function parseRcptParameters(
 
 function parse<T>(text: string, take: Take<T>): Outcome<T> {
   if (!isBlank(text.charCodeAt(0))) {
-    return {
-      reply: new SmtpReply(501, "Wanted a space behind the path", ENHANCED),
-    };
+    return { reply: replies.noSpaceAfterPath };
   }
   const taken = {} as Writable<T>;
   for (const part of text.split(/[ \t]/)) {
     if (part === "") continue;
     const match = PARAMETER.exec(part) ?? EMPTY_AUTH.exec(part);
-    if (match === null) return { reply: malformed(part.split("=", 1)[0]!) };
+    if (match === null) {
+      return { reply: malformedParameter(part.split("=", 1)[0]!) };
+    }
     const reply = take(taken, match[1]!.toUpperCase(), match[2]);
     if (reply !== undefined) return { reply };
   }
@@ -204,7 +209,7 @@ function takeMail(
       return putAlike(taken, "auth", { keyword, value: auth });
     }
   }
-  return unknown(keyword);
+  return unknownParameter(keyword);
 }
 
 function takeRcpt(
@@ -217,7 +222,7 @@ function takeRcpt(
   if (allowed.dsn && keyword === "ORCPT") {
     return put(taken, "orcpt", { keyword, value: readOrcpt(value, allowed) });
   }
-  return unknown(keyword);
+  return unknownParameter(keyword);
 }
 
 /** Keeps a value that is right and new; says what is wrong otherwise. */
@@ -226,13 +231,9 @@ function put<T, Key extends keyof T>(
   field: Key,
   read: { keyword: string; value: NonNullable<T[Key]> | undefined },
 ): SmtpReply | undefined {
-  if (read.value === undefined) return malformed(read.keyword);
+  if (read.value === undefined) return malformedParameter(read.keyword);
   if (taken[field] !== undefined) {
-    return new SmtpReply(
-      501,
-      `Parameter ${read.keyword} given twice`,
-      ENHANCED,
-    );
+    return doubleParameter(read.keyword);
   }
   taken[field] = read.value;
   return undefined;
@@ -257,7 +258,7 @@ function putSize(
   taken: Writable<MailParameters>,
   size: number | undefined,
 ): SmtpReply | undefined {
-  if (size === undefined) return malformed("SIZE");
+  if (size === undefined) return malformedParameter("SIZE");
   taken.size = Math.max(taken.size ?? 0, size);
   return undefined;
 }
@@ -350,21 +351,6 @@ function readUnicodeAddress(
     return right ? String.fromCodePoint(code) : "";
   });
   return right && !CONTROL_OR_HALF.test(address) ? address : undefined;
-}
-
-function malformed(keyword: string): SmtpReply {
-  return new SmtpReply(501, `Malformed parameter ${shown(keyword)}`, ENHANCED);
-}
-
-function unknown(keyword: string): SmtpReply {
-  const text = `Parameter ${shown(keyword)} is not recognized here`;
-  return new SmtpReply(555, text, ENHANCED);
-}
-
-/** A peer's keyword as it may stand in a reply: short, and ASCII. */
-function shown(keyword: string): string {
-  const text = keyword.replace(/[^!-~]/g, "?");
-  return text.length > 32 ? `${text.slice(0, 32)}...` : text;
 }
 
 /**

@@ -1,13 +1,10 @@
 /**
- * Command lines that were read lately, found again by their bytes: clients say
- * the same things again and again, and finding a line costs a third of decoding
- * and parsing it. Bounded: one line has one place, and a later one takes it.
+ * What was parsed lately, found again by its bytes or its text: clients say the
+ * same things again and again. Finding a command line costs a third of decoding
+ * and parsing it, finding an address a tenth. Both caches are bounded.
  *
  * Never holds what a client may want to keep to itself: AUTH is not remembered.
- *
- * Addresses that were parsed lately, by the argument they stood in. Servers see
- * the same senders and recipients again and again; looking one up costs a tenth
- * of parsing it. Bounded, and only for arguments without parameters.
+ * An address is remembered only where no parameters followed it.
  */
 
 import type { KnownCommand } from "./command.ts";

@@ -1,20 +1,15 @@
 /**
  * The header that a proxy puts in front of a connection to tell whose it is:
- * the PROXY protocol, the text of version 1 and the block of version 2. Owns
- * where the header ends, to the byte: what follows belongs to the client.
+ * the PROXY protocol, the text of version 1 and the block of version 2 with its
+ * type-length-value vectors (TLVs). Owns where the header ends, to the byte:
+ * what follows belongs to the client.
  *
- * Never searches for a header and never does without one: whoever reads it has
- * decided beforehand that one must come. Anything else is told at the first
- * byte that does not fit, so that a wrong peer costs no waiting.
+ * Never searches for a header and never does without one: its caller has decided
+ * beforehand that one must come. Anything else is told at the first byte that
+ * does not fit, so that a wrong peer costs no waiting. A TLV that is not text
+ * where text is wanted is left out; nothing that a TLV says is checked.
  *
  * {@link https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt | PROXY protocol, sections 2.1 and 2.2}
- *
- * What a proxy says of a connection beside its addresses: the type-length-value
- * vectors of a PROXY header of version 2, and their checksum. It cuts them up
- * and names those that mail servers ask for; it believes nothing, and what is
- * not text where text is wanted is left out.
- *
- * {@link https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt | PROXY protocol, section 2.2}
  */
 
 import { formatIp, type IpBytes, parseUnmapped } from "./ip.ts";
@@ -45,6 +40,26 @@ export interface ProxyHeader {
   readonly tls?: ProxyTls | undefined;
   /** All that version 2 says beside the addresses, in order, without padding. */
   readonly tlvs: readonly ProxyTlv[];
+}
+
+/** One type-length-value vector of a PROXY header. */
+export interface ProxyTlv {
+  /** What the value is, 0 to 255, as 2 for the name that the client asked for. */
+  readonly type: number;
+  /** The value, as it was sent. */
+  readonly value: Uint8Array;
+}
+
+/** The TLS between a client and the proxy, as the proxy tells it. */
+export interface ProxyTls {
+  /** The protocol, as `"TLSv1.3"`. */
+  readonly protocol?: string | undefined;
+  /** The cipher suite in the proxy's words, as `"TLS_AES_256_GCM_SHA384"`. */
+  readonly cipher?: string | undefined;
+  /** The common name in the client's certificate, if it presented one. */
+  readonly commonName?: string | undefined;
+  /** Whether the client presented a certificate and the proxy verified it. */
+  readonly verified: boolean;
 }
 
 /** What {@linkcode ProxyHeaderReader.read} found. */
@@ -251,26 +266,6 @@ function pathOf(octets: Uint8Array): string {
     ...named.subarray(0, end < 0 ? undefined : end),
   );
   return isAbstract ? `@${path}` : path;
-}
-
-/** One type-length-value vector of a PROXY header. */
-export interface ProxyTlv {
-  /** What the value is, 0 to 255, as 2 for the name that the client asked for. */
-  readonly type: number;
-  /** The value, as it was sent. */
-  readonly value: Uint8Array;
-}
-
-/** The TLS between a client and the proxy, as the proxy tells it. */
-export interface ProxyTls {
-  /** The protocol, as `"TLSv1.3"`. */
-  readonly protocol?: string | undefined;
-  /** The cipher suite in the proxy's words, as `"TLS_AES_256_GCM_SHA384"`. */
-  readonly cipher?: string | undefined;
-  /** The common name in the client's certificate, if it presented one. */
-  readonly commonName?: string | undefined;
-  /** Whether the client presented a certificate and the proxy verified it. */
-  readonly verified: boolean;
 }
 
 const TYPE = { authority: 0x02, crc32c: 0x03, noop: 0x04, tls: 0x20 } as const;

@@ -1,6 +1,8 @@
 /**
- * The standard replies of the server, each made once. A handler may choose
- * others; nothing else in the module writes reply text for the protocol.
+ * The text of every reply that the server itself gives: the standard replies,
+ * each made once, and functions for those that tell something of the session. A
+ * handler may choose others. Only the lines of EHLO are elsewhere, in
+ * `capabilities.ts`.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.2.3 | RFC 5321 section 4.2.3},
  * {@link https://www.rfc-editor.org/rfc/rfc3463 | RFC 3463}
@@ -12,7 +14,7 @@ import { SmtpReply } from "./reply.ts";
 const TABLE = {
   // Taken.
   ok: [250, "2.0.0", "OK"],
-  reset: [250, "2.0.0", "Flushed"],
+  reset: [250, "2.0.0", "Reset OK"],
   senderOk: [250, "2.1.0", "Sender OK"],
   recipientOk: [250, "2.1.5", "Recipient OK"],
   startData: [354, "", "End data with <CRLF>.<CRLF>"],
@@ -23,22 +25,22 @@ const TABLE = {
   cannotVerify: [
     252,
     "2.1.5",
-    "Cannot verify, but will take mail and try to deliver it",
+    "Cannot verify the user, but will accept mail and attempt delivery",
   ],
   cannotExpand: [
     252,
     "2.1.5",
-    "Cannot expand, but will take mail and try to deliver it",
+    "Cannot expand the list, but will accept mail and attempt delivery",
   ],
   help: [
     214,
     "2.0.0",
-    "Commands: HELO EHLO MAIL RCPT DATA BDAT RSET NOOP QUIT HELP VRFY EXPN\nRFC 5321 tells what they do",
+    "Commands: HELO EHLO MAIL RCPT DATA BDAT RSET NOOP QUIT HELP VRFY EXPN\nSee RFC 5321",
   ],
 
   // Refused for its form.
   unknownCommand: [500, "5.5.2", "Command not recognized"],
-  blankBeforeCommand: [500, "5.5.2", "Blank before the command"],
+  blankBeforeCommand: [500, "5.5.2", "Space before the command"],
   lineTooLong: [500, "5.5.2", "Line too long"],
   bareNewlineInCommand: [
     500,
@@ -52,15 +54,16 @@ const TABLE = {
   wantHelo: [501, "5.5.4", "Syntax: HELO hostname"],
   wantEhlo: [501, "5.5.4", "Syntax: EHLO hostname"],
   wantLhlo: [501, "5.5.4", "Syntax: LHLO hostname"],
-  nameWithBlank: [501, "5.5.4", "Blank in the name: wanted one word"],
-  nameTooLong: [501, "5.5.4", "Name is longer than 255 octets"],
+  nameWithBlank: [501, "5.5.4", "Space in the name: expected one word"],
+  nameTooLong: [501, "5.5.4", "Name is longer than 255 bytes"],
   wantFrom: [501, "5.5.4", "Syntax: MAIL FROM:<address>"],
   wantTo: [501, "5.5.4", "Syntax: RCPT TO:<address>"],
-  wantText: [501, "5.5.4", "Wanted: a name or an address"],
+  wantVrfy: [501, "5.5.4", "Syntax: VRFY <string>"],
+  wantExpn: [501, "5.5.4", "Syntax: EXPN <string>"],
   badBdat: [
     501,
     "5.5.4",
-    "Syntax: BDAT size [LAST]; closing, as what follows cannot be told from commands",
+    "Syntax: BDAT size [LAST]; closing, because the data that follows cannot be told from commands",
   ],
   needSmtpUtf8: [553, "5.6.7", "Address needs SMTPUTF8"],
   notImplemented: [502, "5.5.1", "Command not implemented"],
@@ -79,9 +82,9 @@ const TABLE = {
   binaryNeedsBdat: [503, "5.5.1", "BODY=BINARYMIME needs BDAT"],
 
   // Refused by policy or limit.
-  refusedConnection: [554, "5.7.1", "No service for you here"],
-  earlyTalker: [554, "5.5.1", "You spoke before the greeting"],
-  refusedHelo: [550, "5.7.1", "Not taken"],
+  refusedConnection: [554, "5.7.1", "Connection refused by policy"],
+  earlyTalker: [554, "5.5.1", "Protocol error: command before the greeting"],
+  refusedHelo: [550, "5.7.1", "HELO rejected"],
   refusedSender: [550, "5.7.1", "Sender refused"],
   refusedRecipient: [550, "5.1.1", "Recipient refused"],
   noSuchUser: [550, "5.1.1", "No such user"],
@@ -90,20 +93,40 @@ const TABLE = {
   refusedHeaders: [554, "5.7.1", "Message refused for its header"],
   relayingDenied: [550, "5.7.1", "Relaying denied"],
   tooLarge: [552, "5.3.4", "Message exceeds the size limit"],
-  xclientDenied: [550, "5.7.0", "You may not speak for others"],
+  headerTooLarge: [552, "5.3.4", "Header exceeds 256 KiB"],
+  xclientDenied: [550, "5.7.0", "XCLIENT not permitted"],
   needTls: [530, "5.7.0", "Must issue a STARTTLS command first"],
   needAuth: [530, "5.7.0", "Authentication required"],
-  authFailed: [535, "5.7.8", "Authentication credentials invalid"],
   bareCr: [550, "5.6.0", "Message has a bare CR: lines end with CRLF"],
   bareLf: [550, "5.6.0", "Message has a bare LF: lines end with CRLF"],
+
+  // AUTH.
+  authFailed: [535, "5.7.8", "Authentication credentials invalid"],
+  encryptionRequired: [
+    538,
+    "5.7.11",
+    "Encryption required for authentication",
+  ],
+  mechanismUnknown: [504, "5.5.4", "Mechanism not offered"],
+  noInitialResponse: [501, "5.7.0", "The mechanism has no initial response"],
+  notBase64: [501, "5.5.2", "Response is not base64"],
+  responseMalformed: [501, "5.5.2", "Response cannot be read"],
+  authCancelled: [501, "5.7.0", "Authentication cancelled"],
+  authLineTooLong: [500, "5.5.6", "Authentication line too long"],
+  authUnavailable: [454, "4.7.0", "Temporary authentication failure"],
+  tooManyLogins: [421, "4.7.0", "Too many failed logins, closing"],
+
+  // Parameters.
+  noSpaceAfterPath: [501, "5.5.4", "Space required after the path"],
+  wantXclient: [501, "5.5.4", "Syntax: XCLIENT attribute=value..."],
 
   // For now, or for good.
   localError: [451, "4.3.0", "Local error in processing, try again"],
   storageFull: [452, "4.3.1", "Insufficient system storage"],
   http: [421, "4.7.0", "This is SMTP, not HTTP, closing"],
   tlsOnPlain: [421, "4.7.0", "This port speaks plain SMTP first, closing"],
-  endlessContent: [421, "4.7.0", "No end of refused content, closing"],
-  endlessLine: [421, "4.7.0", "No end of line in 64 KiB, closing"],
+  endlessContent: [421, "4.7.0", "Refused content too long, closing"],
+  endlessLine: [421, "4.7.0", "Line longer than 64 KiB, closing"],
   noAnswer: [421, "4.3.0", "Local error in processing, closing"],
   tooManyConnections: [421, "4.7.0", "Too many connections, try later"],
   shutdown: [421, "4.3.2", "Service shutting down, closing"],
@@ -111,25 +134,6 @@ const TABLE = {
 
 /** The name of a standard reply. */
 export type ReplyName = keyof typeof TABLE;
-
-/**
- * The last reply of a session in which there was too much of something.
- *
- * @param what As `"errors"`
- * @param most How many would have been borne
- */
-export function tooMany(what: string, most: number): SmtpReply {
-  return new SmtpReply(421, `Too many ${what}, closing: at most ${most}`, {
-    enhanced: "4.7.0",
-  });
-}
-
-/** The reply to a recipient of a message that has as many as it may. */
-export function tooManyRecipients(most: number): SmtpReply {
-  return new SmtpReply(452, `Too many recipients, at most ${most}`, {
-    enhanced: "4.5.3",
-  });
-}
 
 /** The standard replies, by what they say. */
 export const replies: Readonly<Record<ReplyName, SmtpReply>> = Object
@@ -139,3 +143,215 @@ export const replies: Readonly<Record<ReplyName, SmtpReply>> = Object
       new SmtpReply(code, text, { enhanced: enhanced || undefined }),
     ]),
   ) as Record<ReplyName, SmtpReply>;
+
+/** A reply with an enhanced code. */
+function make(
+  code: number,
+  enhanced: string,
+  text: string | readonly string[],
+): SmtpReply {
+  return new SmtpReply(code, text, { enhanced });
+}
+
+// The beginning and the end of a session.
+
+/** The greeting. */
+export function greetingReply(hostname: string, text: string): SmtpReply {
+  return new SmtpReply(220, `${hostname} ${text}`);
+}
+
+/** The reply to QUIT where the server has a text of its own for it. */
+export function goodbyeReply(text: string): SmtpReply {
+  return make(221, "2.0.0", text);
+}
+
+/**
+ * The last reply of a session in which there was too much of something.
+ *
+ * @param what As `"errors"`
+ * @param most The limit
+ */
+export function tooMany(what: string, most: number): SmtpReply {
+  return make(421, "4.7.0", `Too many ${what}, closing: at most ${most}`);
+}
+
+/** What a client let pass too much time without, in ms. */
+export type Lateness =
+  | { readonly missing: "command"; readonly ms: number }
+  | { readonly missing: "message"; readonly ms: number }
+  | { readonly missing: "end of content"; readonly ms: number }
+  | {
+    readonly missing: "speed";
+    readonly ms: number;
+    readonly bytesPerSecond: number;
+  };
+
+/** The last reply to a client whose time is over. */
+export function timedOut(late: Lateness): SmtpReply {
+  return make(421, "4.4.2", `Timeout, closing: ${lateness(late)}`);
+}
+
+function lateness(late: Lateness): string {
+  const time = late.ms === 1000 ? "1 second" : `${late.ms / 1000} seconds`;
+  switch (late.missing) {
+    case "command":
+      return `no whole command in ${time}`;
+    case "message":
+      return `no message in ${time}`;
+    case "end of content":
+      return `content for more than ${time}`;
+    case "speed":
+      return `less than ${late.bytesPerSecond} bytes a second for ${time}`;
+  }
+}
+
+// The limits of a client's address.
+
+/** What there is too much of, and the code of the reply, by the limit's name. */
+const LIMITED = {
+  maxConnections: ["connections", 421],
+  maxConnectionsPerIp: ["connections", 421],
+  connectionsPerMinute: ["new connections", 421],
+  messagesPerMinute: ["messages", 450],
+  recipientsPerMinute: ["recipients", 450],
+  bytesPerMinute: ["bytes", 450],
+} as const;
+
+/**
+ * The reply to a client that has met a limit.
+ *
+ * @param limit Its name: one of all clients together, or of a network
+ */
+export function limitReached(
+  limit: keyof typeof LIMITED,
+  about: { readonly most: number; readonly network: string },
+): SmtpReply {
+  const [what, code] = LIMITED[limit];
+  const from = limit === "maxConnections" ? "" : ` from ${about.network}`;
+  const rate = limit.endsWith("PerMinute") ? " a minute" : "";
+  const text = `Too many ${what}${from}, at most ${about.most}${rate}`;
+  return make(code, code === 421 ? "4.7.0" : "4.7.1", text);
+}
+
+/** A refusal by a limit, in the same words, that ends the session. */
+export function closing(reply: SmtpReply): SmtpReply {
+  return make(421, "4.7.0", reply.lines);
+}
+
+// Addresses and parameters.
+
+/** What can be wrong with an address: the text of a 501, and of an error for programs. */
+export const addressFaults = {
+  notLocal: "Character not allowed in a local part without quotes",
+  noAtAndDomain: 'Expected "@" and a domain',
+  noDomainAfterLocal: 'Expected "@" and a domain after the local part',
+  noAtAfterLocal: 'Expected "@" after the local part',
+  noAtInRoute: 'Expected "@" in the source route',
+  noDomainInRoute: "Expected a domain in the source route",
+  noEndOfDomainInRoute: 'Expected "," or ":" in the source route',
+  dotsInLocal: "Two dots in a row in the local part",
+  dotBeginsLocal: "Local part begins with a dot",
+  dotEndsLocal: "Local part ends in a dot",
+  localEmpty: "Local part is empty",
+  quoteOpen: "Expected a printable character or a closing quote",
+  domainTooLong: "Domain is longer than 255 bytes",
+  notLetterOrDigit: "Expected a letter or digit in the domain",
+  hyphenBeginsLabel: "Label of the domain begins with a hyphen",
+  hyphenEndsLabel: "Label of the domain ends in a hyphen",
+  labelTooLong: "Label of the domain is longer than 63 characters",
+  wideLabelTooLong: "Label of the domain is longer than 59 characters",
+  dotsInDomain: "Two dots in a row in the domain",
+  dotBeginsDomain: "Domain begins with a dot",
+  dotEndsDomain: "Domain ends in a dot",
+  domainEmpty: "Domain is empty",
+  notDomain: "Character not allowed in a domain",
+  literalOpen: 'Expected "]" after the address literal',
+  literalUntagged: 'Expected "IPv6:" in the address literal',
+  literalNotIp: "Expected an IP address in the address literal",
+  notText: "Character is a control or not UTF-8",
+  needsUtf8: "Character needs SMTPUTF8",
+  notAtEnd: "Expected the end of the address",
+  tooLong: "Address is longer than 254 bytes",
+  pathTooLong: "Path is longer than 256 bytes",
+  noRecipient: "Recipient is empty",
+  textBefore: "Text before the address: expected <address> alone",
+  comment: "Comment in the address",
+  secondLess: 'Second "<" before the address',
+  secondAt: 'Second "@" in the address',
+  blank: "Space in the address",
+  quotesWithin:
+    "Quotes around a part of the local part: expected them around all of it",
+  noLess: 'Expected "<" before the address',
+  noGreater: 'Expected ">" after the address',
+  notDomainNoGreater: 'Character not allowed in a domain: expected ">"',
+} as const;
+
+/** The reply to a path that cannot be read. */
+export function badPath(fault: string, path: "reverse" | "forward"): SmtpReply {
+  return make(501, path === "reverse" ? "5.1.7" : "5.1.3", fault);
+}
+
+/** The reply to a parameter whose value cannot be read. */
+export function malformedParameter(keyword: string): SmtpReply {
+  return make(501, "5.5.4", `Malformed parameter ${shown(keyword)}`);
+}
+
+/** The reply to a parameter that is there twice. */
+export function doubleParameter(keyword: string): SmtpReply {
+  return make(501, "5.5.4", `Parameter ${keyword} given twice`);
+}
+
+/** The reply to a parameter that is not offered. */
+export function unknownParameter(keyword: string): SmtpReply {
+  const text = `Parameter ${shown(keyword)} is not recognized here`;
+  return make(555, "5.5.4", text);
+}
+
+/** A peer's keyword as it may stand in a reply: short, and ASCII. */
+function shown(keyword: string): string {
+  const text = keyword.replace(/[^!-~]/g, "?");
+  return text.length > 32 ? `${text.slice(0, 32)}...` : text;
+}
+
+/** The reply to XCLIENT with an attribute that is not known. */
+export function unknownAttribute(name: string): SmtpReply {
+  return make(501, "5.5.4", `Bad XCLIENT attribute name: ${name}`);
+}
+
+/** The reply to XCLIENT with an attribute whose value cannot be read. */
+export function malformedAttribute(name: string): SmtpReply {
+  return make(501, "5.5.4", `Bad ${name.toUpperCase()} syntax`);
+}
+
+/** The reply to XCLIENT with an attribute that is there twice. */
+export function doubleAttribute(name: string): SmtpReply {
+  return make(501, "5.5.4", `${name.toUpperCase()} given twice`);
+}
+
+// Transactions.
+
+/** The reply to a recipient of a message that has as many as it may. */
+export function tooManyRecipients(most: number): SmtpReply {
+  return make(452, "4.5.3", `Too many recipients, at most ${most}`);
+}
+
+/** The reply to a BDAT chunk; `size` bytes of the message have come. */
+export function chunkReceived(size: number): SmtpReply {
+  return make(250, "2.0.0", `${size} bytes received`);
+}
+
+/** The reply to a message that was taken, with the name under which the log has it. */
+export function messageAccepted(id: string): SmtpReply {
+  return make(250, "2.0.0", `Message accepted as ${id}`);
+}
+
+/** The reply to VRFY or EXPN with what was found. */
+export function found(lines: string | readonly string[]): SmtpReply {
+  return make(250, "2.1.5", lines);
+}
+
+/** The reply without the lines behind the first `count`. */
+export function firstLines(reply: SmtpReply, count: number): SmtpReply {
+  const { code, enhanced, lines } = reply;
+  return new SmtpReply(code, lines.slice(0, count), { enhanced });
+}

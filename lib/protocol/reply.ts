@@ -107,7 +107,7 @@ export class SmtpReply {
    * {@linkcode SmtpReply.octets}, but `undefined` the first time: of a reply
    * that is said once, bytes of its own would be wasted. For the server.
    */
-  get standingOctets(): Uint8Array<ArrayBuffer> | undefined {
+  get cachedBytes(): Uint8Array<ArrayBuffer> | undefined {
     if (this.#isKnown) return this.octets;
     this.#isKnown = true;
     return undefined;

@@ -12,6 +12,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5322#section-3.3 | RFC 5322 section 3.3}
  */
 
+import type { ReceivedNames } from "./listener_kind.ts";
 import type { Address } from "./address.ts";
 import { asciiMailbox } from "./domain.ts";
 import type { MessageHeaders } from "./headers.ts";
@@ -30,8 +31,8 @@ const WANTED = 78;
 
 /** What {@linkcode protocolName} names. */
 export interface ProtocolInit {
-  /** The protocol spoken. */
-  readonly kind: "smtp" | "lmtp";
+  /** The names of the protocol spoken. */
+  readonly names: ReceivedNames;
   /** The client began with EHLO or LHLO. */
   readonly extended: boolean;
   /** TLS is in force. */
@@ -120,18 +121,16 @@ export function formatReceived(init: ReceivedInit): string {
  * @example
  * ```ts ignore
  * const plain = { tls: false, authenticated: false, utf8: false };
- * protocolName({ kind: "smtp", extended: true, ...plain }); // "ESMTP"
+ * protocolName({ names: KINDS.smtp.received, extended: true, ...plain }); // "ESMTP"
  * ```
  */
 export function protocolName(init: ProtocolInit): string {
   const suffix = `${init.tls ? "S" : ""}${init.authenticated ? "A" : ""}`;
-  if (init.kind === "lmtp") {
-    return `${init.utf8 ? "UTF8" : ""}LMTP${suffix}`;
-  }
-  if (init.utf8) return `UTF8SMTP${suffix}`;
+  const { plain, extended, utf8 } = init.names;
+  if (init.utf8) return `${utf8}${suffix}`;
   // STARTTLS and AUTH come with EHLO only, but a HELO after them changes
   // nothing about them; there are no names for that without the E.
-  return init.extended || suffix !== "" ? `ESMTP${suffix}` : "SMTP";
+  return init.extended || suffix !== "" ? `${extended}${suffix}` : plain;
 }
 
 /**

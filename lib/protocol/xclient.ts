@@ -1,7 +1,7 @@
 /**
- * XCLIENT: how somebody in front of the server, who is trusted to, says whom it
- * speaks for. Parses the command's argument; who may say it and what becomes of
- * it is decided elsewhere.
+ * XCLIENT: how a trusted proxy or filter in front of the server names the client
+ * it speaks for. Parses the command's argument; which clients may send it, and
+ * what it changes, is decided elsewhere.
  *
  * Never takes half of a command: one attribute that is wrong refuses all.
  *
@@ -9,7 +9,13 @@
  */
 
 import { formatIp, parseUnmapped } from "./ip.ts";
-import { SmtpReply } from "./reply.ts";
+import {
+  doubleAttribute,
+  malformedAttribute,
+  replies,
+  unknownAttribute,
+} from "./replies.ts";
+import type { SmtpReply } from "./reply.ts";
 import { decodeXtext } from "./xtext.ts";
 
 /** What the one in front does not know. */
@@ -82,15 +88,13 @@ export function parseXclient(argument: string): XclientAttributes | SmtpReply {
   const attributes: { [Key in Name]?: XclientAttributes[Name] } = {};
   for (const pair of argument.split(/[ \t]+/)) {
     const [, word = "", encoded = ""] = PAIR.exec(pair) ?? [];
-    if (word === "") return refusal("Syntax: XCLIENT attribute=value...");
+    if (word === "") return replies.wantXclient;
     const name = word.toLowerCase();
-    if (!isName(name)) return refusal(`Bad XCLIENT attribute name: ${word}`);
+    if (!isName(name)) return unknownAttribute(word);
     const text = encoded.length > MAX_VALUE ? undefined : decodeXtext(encoded);
     const value = text === undefined ? undefined : READERS[name](text);
-    if (value === undefined) return refusal(`Bad ${word.toUpperCase()} syntax`);
-    if (Object.hasOwn(attributes, name)) {
-      return refusal(`${word.toUpperCase()} given twice`);
-    }
+    if (value === undefined) return malformedAttribute(word);
+    if (Object.hasOwn(attributes, name)) return doubleAttribute(word);
     attributes[name] = value;
   }
   return attributes as XclientAttributes;
@@ -124,8 +128,4 @@ function addressOf(value: string): string | undefined {
 function portOf(value: string): number | undefined {
   const port = PORT.test(value) ? Number(value) : Infinity;
   return port <= 65535 ? port : undefined;
-}
-
-function refusal(text: string): SmtpReply {
-  return new SmtpReply(501, text, { enhanced: "5.5.4" });
 }

@@ -22,7 +22,7 @@ import type { AddressLimiter } from "../session/limits.ts";
 import type { LoginCounter } from "../session/login_guard.ts";
 import type { SmtpSession } from "../session/session.ts";
 import type { SmtpReply } from "../protocol/reply.ts";
-import { asSaid } from "../protocol/server/outbox.ts";
+import { forClient } from "../protocol/server/outbox.ts";
 
 /** How long a session that was told to end may take to do so, in ms. */
 const END_MS = 1000;
@@ -195,12 +195,11 @@ class TurnedAway {
     if (this.#transports.size >= MOST_TOLD) return transport.close();
     this.#transports.add(transport);
     const { capabilities } = about.context.profile;
-    const isEnhanced = capabilities.has("ENHANCEDSTATUSCODES");
     try {
       // The platform's TLS keeps a socket open that is closed before this.
       if (transport.handshake !== undefined) await transport.handshake();
       if (transport.tls !== undefined || !about.context.implicitTls) {
-        await transport.write(asSaid(about.reply, isEnhanced).octets);
+        await transport.write(forClient(about.reply, capabilities).octets);
       }
     } catch {
       // It is gone, which is what was wanted.

@@ -22,8 +22,8 @@ import {
 import type { SocketAddress, Transport } from "../net/transport.ts";
 import { Capabilities } from "../protocol/capabilities.ts";
 import { asciiDomain } from "../protocol/domain.ts";
-import { replies } from "../protocol/replies.ts";
-import { SmtpReply } from "../protocol/reply.ts";
+import { KINDS } from "../protocol/listener_kind.ts";
+import { goodbyeReply, greetingReply, replies } from "../protocol/replies.ts";
 import type { ServerProfile } from "../protocol/server/effects.ts";
 import { isOpenToClients } from "../delivery/options.ts";
 import { authenticationContext } from "../session/authentication_context.ts";
@@ -113,13 +113,15 @@ function authenticationOf(
 ): AuthenticationPolicy {
   const canServe = options.accounts !== undefined ||
     options.handlers?.onAuthenticate !== undefined;
+  const { kind = "smtp" } = listen;
+  const { requiresLogin } = KINDS[kind];
   const policy = listen.authentication ??
-    (listen.kind === "submission" ? "required" : options.authentication) ??
+    (requiresLogin ? "required" : options.authentication) ??
     (canServe ? "allowed" : "none");
   if (policy === "required" && !canServe) {
     throw new TypeError(
       `Cannot require authentication${
-        listen.kind === "submission" ? " on a submission listener" : ""
+        requiresLogin ? ` on a ${kind} listener` : ""
       }: neither accounts nor onAuthenticate is set`,
     );
   }
@@ -156,7 +158,7 @@ export function contextOf(
     isLocal: localTest(options),
     relaying: shared.relaying,
     addReceived: options.addReceived ?? true,
-    complete: options.complete ?? kind === "submission"
+    complete: options.complete ?? KINDS[kind].completesMessages
       ? { domain: asciiDomain(options.domains?.[0] ?? hostname) }
       : undefined,
     body: bodyOptions(options),
@@ -233,15 +235,12 @@ function profileOf(
 ): ServerProfile {
   const { hostname, handlers = {}, greeting, goodbye } = options;
   const { maxSize, maxRecipients } = policy.limits;
-  const protocol = listen.kind === "lmtp" ? "lmtp" : "smtp";
-  const text = greeting ?? (protocol === "lmtp" ? "LMTP ready" : "ESMTP ready");
+  const kind = KINDS[listen.kind ?? "smtp"];
   const { security, authentication } = policy;
   return {
-    protocol,
-    greeting: new SmtpReply(220, `${hostname} ${text}`),
-    goodbye: goodbye === undefined
-      ? replies.goodbye
-      : new SmtpReply(221, goodbye, { enhanced: "2.0.0" }),
+    kind,
+    greeting: greetingReply(hostname, greeting ?? kind.greeting),
+    goodbye: goodbye === undefined ? replies.goodbye : goodbyeReply(goodbye),
     capabilities: new Capabilities({
       hostname,
       maxSize,

@@ -11,12 +11,12 @@ import {
   type AuthenticationPolicy,
   KIND_RULE,
   LISTEN_RULE,
-  type ListenerKind,
   type ListenerSecurity,
   type ListenOptions,
   NETWORKS_RULE,
   SECURITY_RULE,
 } from "../net/listen_options.ts";
+import type { ListenerKind } from "../protocol/listener_kind.ts";
 import {
   anyNumber,
   callable,

@@ -108,7 +108,7 @@ async function relay(
 
 /** Whether each recipient has a reply of its own: in LMTP. */
 function isPartial({ profile }: SessionContext): boolean {
-  return profile.protocol === "lmtp";
+  return profile.kind.repliesPerRecipient;
 }
 
 /** What the error says; else 452 where there is no room, 451 for the rest: the client tries again. */

@@ -92,18 +92,18 @@ export class Authentication {
   start(
     request: ServerAsk & { readonly ask: "auth" },
   ): AuthenticationStep | Promise<AuthenticationStep> {
-    if (this.#needsTls) return encryptionRequired;
+    if (this.#needsTls) return replies.encryptionRequired;
     const name = parseMechanismName(request.mechanism);
     if (name === undefined || !this.mechanisms.includes(name)) {
-      return unknownMechanism;
+      return replies.mechanismUnknown;
     }
     const { initial } = request;
     if (initial !== undefined && name === "CRAM-MD5") {
-      return notFirst;
+      return replies.noInitialResponse;
     }
     const response = initial === "=" ? NOTHING : decode(initial);
     if (initial !== undefined && response === undefined) {
-      return notBase64;
+      return replies.notBase64;
     }
     const attempt = this.#newAttempt(name);
     this.#attempt = attempt;
@@ -140,10 +140,10 @@ export class Authentication {
     if (response === undefined) {
       // RFC 4954 section 4: a single `*` gives up.
       const why = text === undefined
-        ? lineTooLong
+        ? replies.authLineTooLong
         : text === "*"
-        ? cancelled
-        : notBase64;
+        ? replies.authCancelled
+        : replies.notBase64;
       this.#report(giveUp(attempt));
       return this.#refuse(attempt, why);
     }
@@ -167,7 +167,7 @@ export class Authentication {
     if (!await guard.enter(who)) {
       // At once, whatever the mechanism: SCRAM's salt for somebody who is not
       // looked up would not be that of the account.
-      throw new SmtpError(tooManyFailures);
+      throw new SmtpError(replies.tooManyLogins);
     }
     let refused = false;
     try {
@@ -234,9 +234,9 @@ export class Authentication {
   #reasonOf(attempt: Attempt, result: ExchangeResult): SmtpReply {
     switch (result.failure) {
       case "malformed":
-        return malformed;
+        return replies.responseMalformed;
       case "cancelled":
-        return cancelled;
+        return replies.authCancelled;
       case "error":
         return this.#thrown(result.error);
       default:
@@ -250,7 +250,7 @@ export class Authentication {
   #refuse(attempt: Attempt, why: SmtpReply): SmtpReply {
     this.#attempt = undefined;
     if (attempt.counted !== undefined) this.#failures++;
-    return this.#failures >= SESSION_BUDGET ? tooManyFailures : why;
+    return this.#failures >= SESSION_BUDGET ? replies.tooManyLogins : why;
   }
 
   /** What the handler threw is the answer where it is a reply, else 454. */
@@ -259,7 +259,7 @@ export class Authentication {
     if (own?.isPositive === false) return own;
     const name = "onAuthenticate";
     noteHandlerFailure(this.#context, this.#session, { name, error });
-    return temporaryFailure;
+    return replies.authUnavailable;
   }
 
   #report(result: ExchangeResult): void {
@@ -288,25 +288,3 @@ function replyOf(value: unknown): SmtpReply | undefined {
   if (value instanceof SmtpError) return value.reply;
   return value instanceof SmtpReply ? value : undefined;
 }
-
-function reply(code: number, enhanced: string, text: string): SmtpReply {
-  return new SmtpReply(code, text, { enhanced });
-}
-
-const encryptionRequired = reply(
-  538,
-  "5.7.11",
-  "Encryption required for authentication",
-);
-const unknownMechanism = reply(504, "5.5.4", "Mechanism not offered");
-const notFirst = reply(501, "5.7.0", "The mechanism has no initial response");
-const notBase64 = reply(501, "5.5.2", "Response is not base64");
-const malformed = reply(501, "5.5.2", "Response cannot be read");
-const cancelled = reply(501, "5.7.0", "Authentication cancelled");
-const lineTooLong = reply(500, "5.5.6", "Authentication line too long");
-const temporaryFailure = reply(
-  454,
-  "4.7.0",
-  "Temporary authentication failure",
-);
-const tooManyFailures = reply(421, "4.7.0", "Too many failed log-ins, closing");

@@ -11,7 +11,7 @@ import {
   arenaBuffers,
   isArenaBuffer,
 } from "../protocol/body_scanner.ts";
-import type { ReadPhase } from "../protocol/server/state.ts";
+import type { ReadPhase } from "../protocol/server/effects.ts";
 
 /** Enough for a pipelined envelope of some dozen recipients. */
 const COMMAND_BUFFER_SIZE = 4096;

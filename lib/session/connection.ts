@@ -15,11 +15,12 @@ import { replies } from "../protocol/replies.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 import type {
   CloseReason,
+  ReadPhase,
   ServerAsk,
   ServerEffect,
 } from "../protocol/server/effects.ts";
+import { forClient } from "../protocol/server/outbox.ts";
 import { ServerProtocol } from "../protocol/server/protocol.ts";
-import type { ReadPhase } from "../protocol/server/state.ts";
 import { Authentication } from "./authentication.ts";
 import { SessionBuffers } from "./buffers.ts";
 import type { SessionContext } from "./context.ts";
@@ -113,12 +114,14 @@ export class Connection {
     const authentication = context.authentication &&
       new Authentication(context.authentication, session);
     const parts = { session, protocol, limits, reception, authentication };
-    protocol.mayImpersonate = mayImpersonate(context, session);
-    protocol.gate = limits;
-    if (context.verbose) {
-      protocol.onRefusal = (reply, command) =>
-        noteRefusal(context, session, { reply, ...command });
-    }
+    protocol.impersonationAllowed(mayImpersonate(context, session));
+    protocol.observe({
+      gate: limits,
+      onRefusal: context.verbose
+        ? (reply, command) =>
+          noteRefusal(context, session, { reply, ...command })
+        : undefined,
+    });
     this.session = session;
     this.limits = limits;
     this.#context = context;
@@ -207,7 +210,7 @@ export class Connection {
 
   /** Begins to read; resolves with the number of bytes, `null` at the end. */
   #read(phase: ReadPhase): Promise<number | null> | null {
-    if (this.#leaving && this.#protocol.envelope === undefined) {
+    if (this.#leaving && this.#protocol.state.envelope === undefined) {
       this.#pending ??= { reply: replies.shutdown, reason: "shutdown" };
     }
     if (this.#pending !== undefined) {
@@ -216,7 +219,7 @@ export class Connection {
       return null;
     }
     const now = this.#context.now();
-    this.deadline = this.#protocol.awaitsContent
+    this.deadline = this.#protocol.state.awaitsContent
       ? this.#deadlines.content(now)
       : this.#deadlines.command(now);
     const buffer = this.#buffers.use(phase);
@@ -238,7 +241,7 @@ export class Connection {
 
   /** A client that knows of PIPELINING may have two replies on their way; after HELO none does. */
   #hurryIfPipelined(): void {
-    if (!this.#protocol.extended) return;
+    if (!this.#protocol.state.extended) return;
     this.#hurried = true;
     this.#transport.hurry?.();
   }
@@ -281,7 +284,7 @@ export class Connection {
     const value = await promise;
     this.#giveUp = undefined;
     this.#deadlines.extend(this.#context.now() - since);
-    if (this.#protocol.phase === "closed") return GIVEN_UP;
+    if (this.#protocol.state.isClosed) return GIVEN_UP;
     if (value === GIVEN_UP) {
       this.#ended ??= { reason: "error", reply: undefined };
       this.#protocol.close(replies.noAnswer, this.#ended.reason);
@@ -317,8 +320,10 @@ export class Connection {
   #useTransport(transport: Transport): void {
     this.#transport = transport;
     this.session.tls = transport.tls;
-    this.#protocol.tls = transport.tls !== undefined;
-    this.#protocol.mechanisms = this.#authentication?.mechanisms ?? [];
+    this.#protocol.transportChanged({
+      tls: transport.tls !== undefined,
+      mechanisms: this.#authentication?.mechanisms ?? [],
+    });
   }
 
   /**
@@ -390,7 +395,7 @@ export class Connection {
     this.#leaving = true;
     // Nothing can be said during a handshake.
     if (this.#activity === "handshake") return this.abort("shutdown");
-    if (this.#protocol.envelope === undefined) {
+    if (this.#protocol.state.envelope === undefined) {
       this.end(replies.shutdown, "shutdown");
     }
   }
@@ -402,14 +407,15 @@ export class Connection {
   end(reply: SmtpReply | undefined, reason: CloseReason): void {
     if (this.#ended !== undefined) return;
     const isBusy = this.#activity !== "reading";
-    if (isBusy || this.#protocol.phase === "connecting") {
+    if (isBusy || this.#protocol.state.isConnecting) {
       this.#pending ??= { reply, reason };
       return;
     }
     this.#ended = { reply, reason };
     const close = () => this.#transport.close();
     if (reply === undefined) return close();
-    this.#transport.write(this.#protocol.asSaid(reply).octets)
+    const { capabilities } = this.#context.profile;
+    this.#transport.write(forClient(reply, capabilities).octets)
       .then(close, close);
   }
 

@@ -7,7 +7,7 @@
 
 import type { Logger } from "../log.ts";
 import type { Cidr } from "../net/cidr.ts";
-import type { ListenerKind } from "../net/listen_options.ts";
+import type { ListenerKind } from "../protocol/listener_kind.ts";
 import type { Transport } from "../net/transport.ts";
 import type { ServerProfile } from "../protocol/server/effects.ts";
 import type { MessageStore } from "../message/store.ts";

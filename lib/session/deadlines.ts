@@ -18,7 +18,8 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.2 | RFC 5321 section 4.5.3.2}
  */
 
-import { SmtpReply } from "../protocol/reply.ts";
+import { timedOut } from "../protocol/replies.ts";
+import type { SmtpReply } from "../protocol/reply.ts";
 import type { Limits } from "./limit_options.ts";
 
 /** The limits that are times and rates. */
@@ -106,22 +107,16 @@ export class SessionDeadlines {
   reply(now: number): SmtpReply {
     const { timeoutMs, mailTimeoutMs, minBytesPerSecond, contentTimeoutMs } =
       this.#limits;
-    const why = contentTimeoutMs !== undefined &&
-        this.#contentOver !== undefined && this.#contentOver <= now
-      ? `content for more than ${seconds(contentTimeoutMs)}`
-      : this.#contentEnd !== undefined
-      ? `less than ${minBytesPerSecond} octets a second for ${
-        seconds(timeoutMs)
-      }`
-      : this.#mailEnd !== undefined && this.#mailEnd <= now
-      ? `no message in ${seconds(mailTimeoutMs)}`
-      : `no whole command in ${seconds(timeoutMs)}`;
-    return new SmtpReply(421, `Timeout, closing: ${why}`, {
-      enhanced: "4.4.2",
-    });
+    if (
+      contentTimeoutMs !== undefined &&
+      this.#contentOver !== undefined && this.#contentOver <= now
+    ) return timedOut({ missing: "end of content", ms: contentTimeoutMs });
+    if (this.#contentEnd !== undefined) {
+      const bytesPerSecond = minBytesPerSecond;
+      return timedOut({ missing: "speed", ms: timeoutMs, bytesPerSecond });
+    }
+    return this.#mailEnd !== undefined && this.#mailEnd <= now
+      ? timedOut({ missing: "message", ms: mailTimeoutMs })
+      : timedOut({ missing: "command", ms: timeoutMs });
   }
-}
-
-function seconds(ms: number): string {
-  return ms === 1000 ? "1 second" : `${ms / 1000} seconds`;
 }

@@ -139,7 +139,7 @@ export class HandlerCalls {
 
   /** The line as it may be shown. A client may send user and password along with AUTH, and wait for nothing. */
   #withoutSecret(line: string): string {
-    const { authenticated } = this.#init.protocol;
+    const { authenticated } = this.#init.protocol.state;
     const match = AUTH.exec(line);
     if (match !== null) {
       this.#afterAuth = true;
@@ -160,7 +160,7 @@ export class HandlerCalls {
       ...{ context: this.#context, session: this.#session },
       name: "onCommand",
     });
-    if (verdict instanceof SmtpReply) this.#init.protocol.say(verdict);
+    if (verdict instanceof SmtpReply) this.#init.protocol.reply(verdict);
     return { line: "" };
   }
 }

@@ -47,7 +47,7 @@ export function impersonate(
   init.remote = changed(init.remote, { address: addr, port });
   init.local = changed(init.local, { address: destaddr, port: destport });
   session.username = login === "[UNAVAILABLE]" ? undefined : login;
-  protocol.mayImpersonate = mayImpersonate(context, session);
+  protocol.impersonationAllowed(mayImpersonate(context, session));
   noteImpersonation(context, session, before);
 }
 

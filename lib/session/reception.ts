@@ -13,10 +13,9 @@
  */
 
 import { Message } from "../message/message.ts";
-import { FieldFilter, HeaderEdit } from "../protocol/content_edits.ts";
 import { asciiDomain } from "../protocol/domain.ts";
 import { findHeaderEnd, MessageHeaders } from "../protocol/headers.ts";
-import { replies } from "../protocol/replies.ts";
+import { messageAccepted, replies } from "../protocol/replies.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 import type { Verdict } from "../protocol/server/effects.ts";
 import type { ServerProtocol } from "../protocol/server/protocol.ts";
@@ -24,7 +23,9 @@ import {
   BLIND_FIELDS,
   completeHeaders,
   type Completion,
-} from "../protocol/submission_fields.ts";
+  FieldFilter,
+  HeaderEdit,
+} from "../protocol/content_edits.ts";
 import { formatDate, formatReceived, protocolName } from "../protocol/trace.ts";
 import { commitMessage } from "./accept.ts";
 import type { SessionContext } from "./context.ts";
@@ -40,10 +41,6 @@ import {
 
 /** Largest header block that is held back, its blank line included, in bytes: 256 KiB. */
 const HEADER_LIMIT = 262144;
-
-const headerTooLarge = new SmtpReply(552, "Header exceeds 256 KiB", {
-  enhanced: "5.3.4",
-});
 
 const NOTHING = new Uint8Array(0);
 const BLANK_LINE = new Uint8Array([13, 10]);
@@ -97,11 +94,12 @@ export class Reception {
   }
 
   #newIncoming(message: Message): Incoming {
-    const { kind, complete, handlers } = this.#context;
+    const { profile, complete, handlers } = this.#context;
     const isIdle = handlers.onHeaders === undefined && !this.#isWanted(message);
     const isHeld = !isIdle &&
       (handlers.onHeaders !== undefined || complete !== undefined);
-    const isSubmitted = kind === "submission" || this.#protocol.authenticated;
+    const isSubmitted = profile.kind.completesMessages ||
+      this.#protocol.state.authenticated;
     return {
       ...{ message, isIdle, edit: new HeaderEdit() },
       blind: isSubmitted ? new FieldFilter(BLIND_FIELDS) : undefined,
@@ -110,7 +108,7 @@ export class Reception {
   }
 
   #newMessage(): Message {
-    const { from, parameters, recipients } = this.#protocol.envelope!;
+    const { from, parameters, recipients } = this.#protocol.state.envelope!;
     const id = this.#context.nextId();
     const receivedAt = new Date();
     return new Message({
@@ -126,19 +124,19 @@ export class Reception {
 
   /** The Received field; `for` only with a single recipient, or it would tell one of the others. */
   #trace(id: string, receivedAt: Date): string {
-    const protocol = this.#protocol;
-    const { recipients, parameters } = protocol.envelope!;
+    const { state } = this.#protocol;
+    const { recipients, parameters } = state.envelope!;
     const only = recipients.length === 1 ? recipients[0] : undefined;
     return formatReceived({
-      helo: protocol.helo ?? "",
+      helo: state.helo ?? "",
       remoteName: toldName(this.#session),
       remoteAddress: this.#session.remoteAddress,
       hostname: this.#context.hostname,
       protocol: protocolName({
-        kind: this.#context.profile.protocol,
-        extended: protocol.extended,
-        tls: protocol.tls,
-        authenticated: protocol.authenticated,
+        names: this.#context.profile.kind.received,
+        extended: state.extended,
+        tls: state.tls,
+        authenticated: state.authenticated,
         utf8: parameters.smtpUtf8 === true,
       }),
       id,
@@ -192,7 +190,9 @@ export class Reception {
     if (held === undefined) return written(message.body.write(bytes));
     const end = held.take(bytes);
     if (end === "too-large") {
-      if (this.#context.handlers.onHeaders !== undefined) return headerTooLarge;
+      if (this.#context.handlers.onHeaders !== undefined) {
+        return replies.headerTooLarge;
+      }
       // A header too large to be completed goes on as it is.
       incoming.held = undefined;
       return written(message.body.write(held.bytes));
@@ -354,9 +354,7 @@ export class Reception {
     const size = this.#protocol.bodySize;
     noteAccepted(this.#context, this.#session, { message, size });
     return verdict ??
-      new SmtpReply(250, `Message accepted as ${message.id}`, {
-        enhanced: "2.0.0",
-      });
+      messageAccepted(message.id);
   }
 
   /** Forgets the content of a message that is refused while it comes in. */

@@ -4,10 +4,10 @@
  */
 
 import type { Message } from "../message/message.ts";
-import type { ListenerKind } from "../net/listen_options.ts";
+import type { ListenerKind } from "../protocol/listener_kind.ts";
 import type { SocketAddress, TlsInfo } from "../net/transport.ts";
 import type { SmtpReply } from "../protocol/reply.ts";
-import type { ServerProtocol } from "../protocol/server/protocol.ts";
+import type { ServerFacts } from "../protocol/server/state.ts";
 import type { XclientAttributes } from "../protocol/xclient.ts";
 import type { SessionProxy } from "./proxied_transport.ts";
 
@@ -24,10 +24,12 @@ export type SessionState =
   | "disconnected";
 
 /** What a session shows of the machine behind it. */
-export type SessionProtocol = Pick<
-  ServerProtocol,
-  "helo" | "extended" | "phase" | "reading" | "send"
->;
+export interface SessionProtocol {
+  /** Where things stand. */
+  readonly state: Pick<ServerFacts, "helo" | "extended" | "activity">;
+  /** Sends text as it is. */
+  send(text: string): void;
+}
 
 /** What a session is made of. The session looks into it: XCLIENT changes the client. */
 export interface SessionInit {
@@ -133,21 +135,17 @@ export class SmtpSession {
 
   /** The name the client gave in HELO, EHLO or LHLO; `undefined` before it. */
   get helo(): string | undefined {
-    return this.#protocol.helo;
+    return this.#protocol.state.helo;
   }
 
   /** Whether the client speaks ESMTP or LMTP: it said EHLO or LHLO. */
   get extended(): boolean {
-    return this.#protocol.extended;
+    return this.#protocol.state.extended;
   }
 
   /** Where the session is. */
   get state(): SessionState {
-    const { phase, reading } = this.#protocol;
-    if (phase === "connecting") return "connecting";
-    if (phase === "closed") return "disconnected";
-    if (reading === "command") return "ready";
-    return reading === "auth" ? "authenticating" : "receiving";
+    return this.#protocol.state.activity;
   }
 
   /** The name and address in a form for logs. */

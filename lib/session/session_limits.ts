@@ -8,7 +8,8 @@
  * {@link https://www.rfc-editor.org/rfc/rfc3463#section-3.8 | RFC 3463 section 3.8}
  */
 
-import { SmtpReply } from "../protocol/reply.ts";
+import { closing, limitReached } from "../protocol/replies.ts";
+import type { SmtpReply } from "../protocol/reply.ts";
 import type { CountingGate } from "../protocol/server/effects.ts";
 import type { SessionContext } from "./context.ts";
 import { noteLimit } from "./log.ts";
@@ -48,8 +49,7 @@ export class SessionLimits implements CountingGate {
   octets(count: number): SmtpReply | undefined {
     const breach = this.#context.counts.octets(this.ticket, count);
     if (breach === undefined) return undefined;
-    const reply = this.#refuse(breach)!;
-    return new SmtpReply(421, reply.lines, { enhanced: "4.7.0" });
+    return closing(this.#refuse(breach)!);
   }
 
   /** A name was refused for good: a wait before the client is told, if there is one. */
@@ -82,18 +82,6 @@ export class SessionLimits implements CountingGate {
   }
 }
 
-/** What there is too much of, and whether it ends the session. */
-const WORDS: Readonly<
-  Record<LimitBreach, readonly [what: string, code: number]>
-> = {
-  maxConnections: ["connections", 421],
-  maxConnectionsPerIp: ["connections", 421],
-  connectionsPerMinute: ["new connections", 421],
-  messagesPerMinute: ["messages", 450],
-  recipientsPerMinute: ["recipients", 450],
-  bytesPerMinute: ["octets", 450],
-};
-
 /** A client that has met a limit, to be noted. */
 export interface LimitedClient {
   /** Its IP address. */
@@ -109,16 +97,12 @@ export function refuseByLimit(
   client: LimitedClient,
 ): SmtpReply {
   const { address, session } = client;
-  const [what, code] = WORDS[breach];
-  const who = breach === "maxConnections" ? "" : ` from ${networkOf(address)}`;
-  const rate = breach.endsWith("PerMinute") ? " a minute" : "";
-  const text = `Too many ${what}${who}, at most ${
-    context.limits[breach]
-  }${rate}`;
-  noteLimit(context, { address, session, limit: breach }, text);
-  return new SmtpReply(code, text, {
-    enhanced: code === 421 ? "4.7.0" : "4.7.1",
+  const reply = limitReached(breach, {
+    most: context.limits[breach],
+    network: networkOf(address),
   });
+  noteLimit(context, { address, session, limit: breach }, reply.lines[0]!);
+  return reply;
 }
 
 /** What is counted as one: the address, or the /64 of an IPv6 one. */

@@ -5,7 +5,7 @@
  */
 
 import { SmtpError, SmtpReply } from "../protocol/reply.ts";
-import { replies } from "../protocol/replies.ts";
+import { firstLines, found, replies } from "../protocol/replies.ts";
 import type { Verdict } from "../protocol/server/effects.ts";
 import type { SessionContext } from "./context.ts";
 import {
@@ -104,7 +104,7 @@ function linesReply(
   const some = typeof lines === "string"
     ? lines.slice(0, MOST_LINES * LONGEST_LINE)
     : lines.slice(0, MOST_LINES + 1);
-  return bounded(new SmtpReply(250, some, { enhanced: "2.1.5" }), called);
+  return bounded(found(some), called);
 }
 
 /** An answer to VRFY or EXPN, cut where it has more lines than any client reads. */
@@ -113,8 +113,7 @@ function bounded(reply: SmtpReply, called: CalledHandler): SmtpReply {
   const isAny = HANDLERS[name].answer !== "lines";
   if (isAny || reply.lines.length <= MOST_LINES) return reply;
   noteLongAnswer(context, session, { name, most: MOST_LINES });
-  const { code, enhanced, lines } = reply;
-  return new SmtpReply(code, lines.slice(0, MOST_LINES), { enhanced });
+  return firstLines(reply, MOST_LINES);
 }
 
 /** The verdict after an error: its reply if it has one, else 451 and a record. */

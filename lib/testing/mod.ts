@@ -34,7 +34,8 @@
  */
 
 import { memoryPair, type MemoryTransport } from "../net/memory_transport.ts";
-import { KIND_RULE, type ListenerKind } from "../net/listen_options.ts";
+import { KIND_RULE } from "../net/listen_options.ts";
+import type { ListenerKind } from "../protocol/listener_kind.ts";
 import type { SocketAddress, TlsInfo } from "../net/transport.ts";
 import {
   checkOptions,

@@ -11,7 +11,8 @@
  */
 
 import type { LogRecord } from "../log.ts";
-import type { ListenerKind, ListenOptions } from "../net/listen_options.ts";
+import type { ListenOptions } from "../net/listen_options.ts";
+import type { ListenerKind } from "../protocol/listener_kind.ts";
 import type { SocketAddress, TlsInfo } from "../net/transport.ts";
 import type { MailParameters, RcptParameters } from "../protocol/parameters.ts";
 import type { MechanismName } from "../sasl/mechanism_name.ts";

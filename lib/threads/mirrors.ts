@@ -96,17 +96,16 @@ export class Mirror {
       connectedAt: new Date(facts.connectedAt),
       close: (reply) => links.close(facts.id, reply),
       protocol: {
-        get helo() {
-          return shown.helo;
-        },
-        get extended() {
-          return shown.extended;
-        },
-        get phase() {
-          return PHASE[shown.state];
-        },
-        get reading() {
-          return READING[shown.state];
+        state: {
+          get helo() {
+            return shown.helo;
+          },
+          get extended() {
+            return shown.extended;
+          },
+          get activity() {
+            return shown.state;
+          },
         },
         send: (text) => links.send(facts.id, text),
       },
@@ -152,24 +151,6 @@ export class Mirror {
     return this.session.message = this.message;
   }
 }
-
-/** A phase that makes the session say the state. */
-const PHASE = {
-  connecting: "connecting",
-  ready: "ready",
-  receiving: "ready",
-  authenticating: "ready",
-  disconnected: "closed",
-} as const;
-
-/** A way of reading that makes the session say the state. */
-const READING = {
-  connecting: "command",
-  ready: "command",
-  receiving: "data",
-  authenticating: "auth",
-  disconnected: "command",
-} as const;
 
 /** The sessions of one worker. */
 export class Mirrors {

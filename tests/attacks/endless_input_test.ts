@@ -245,7 +245,7 @@ for (const before of [["DATA"], ["BDAT 999999999"]]) {
     }
     const said = await rest;
     // What it says may be lost where it closes while bytes are on their way.
-    assert(said === "" || said.startsWith("421 4.7.0 Too many octets"), said);
+    assert(said === "" || said.startsWith("421 4.7.0 Too many bytes"), said);
     assert(sent < 100, "It took all of it");
     assertEquals(server.sessions.length, 0);
   });

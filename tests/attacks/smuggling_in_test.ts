@@ -51,7 +51,7 @@ function senders(
 ): { readonly asked: string[]; readonly replies: string[] } {
   const asked: string[] = [];
   const driver = new Driver({ bareNewlines, maxSize: 0 }, (ask, machine) => {
-    if (ask.ask === "message") asked.push(`${machine.envelope!.from}`);
+    if (ask.ask === "message") asked.push(`${machine.state.envelope!.from}`);
     return undefined;
   }).feedAll(pieces);
   const replies = driver.take().map((line) => line.slice(0, 3));

@@ -35,8 +35,11 @@ Deno.test("ServerProtocol drops what follows STARTTLS in its packet, wherever th
       "500 5.5.2",
     ]);
     const { machine } = driver;
-    assertEquals([machine.helo, machine.extended], [undefined, false]);
-    assertEquals(machine.envelope, undefined);
+    assertEquals([machine.state.helo, machine.state.extended], [
+      undefined,
+      false,
+    ]);
+    assertEquals(machine.state.envelope, undefined);
   }
 });
 

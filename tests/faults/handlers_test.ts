@@ -43,7 +43,7 @@ const ROWS: readonly Row[] = [
   {
     name: "onReset",
     lines: [...ENVELOPE, "RSET"],
-    want: `250 2.0.0 Flushed\r\n${GIVEN_UP}`,
+    want: `250 2.0.0 Reset OK\r\n${GIVEN_UP}`,
   },
   {
     name: "onDisconnect",

@@ -3,6 +3,7 @@
  * come close to every rule, and the profiles and decisions that go with them.
  */
 
+import type { ListenerKind } from "../../lib/protocol/listener_kind.ts";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
 import type { Verdict } from "../../lib/protocol/server/effects.ts";
 import type { ProfileInit } from "../support/dialogue.ts";
@@ -36,8 +37,8 @@ const LINE_ENDS = ["\r\n", "\r\n", "\r\n", "\n", "\r", "\r\r\n", "\0\r\n"];
 const LINES = ["", ".", "..", ".x", "text", "Subject: x", "__proto__: y"];
 
 /** A dialogue in the protocol, sometimes with faults. */
-export function dialogue(random: Random, protocol: "smtp" | "lmtp"): string {
-  const hello = protocol === "lmtp" ? "LHLO" : pick(random, ["EHLO", "HELO"]);
+export function dialogue(random: Random, kind: ListenerKind): string {
+  const hello = kind === "lmtp" ? "LHLO" : pick(random, ["EHLO", "HELO"]);
   let text = chance(random, 20) ? "" : `${hello} x\r\n`;
   for (let left = random(4); left >= 0; left--) {
     text += chance(random, 4)
@@ -100,7 +101,7 @@ const POLICIES = [
 /** What a listener's sessions have in common, at random. */
 export function profile(random: Random): ProfileInit {
   return {
-    protocol: chance(random, 4) ? "lmtp" : "smtp",
+    kind: chance(random, 4) ? "lmtp" : "smtp",
     maxSize: pick(random, [0, 0, 0, 5, 40]),
     maxErrors: pick(random, [0, 5]),
     maxRecipients: 1 + random(2),

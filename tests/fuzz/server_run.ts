@@ -36,8 +36,8 @@ export class ServerRun {
   /** @param decisions Seeds the answers to the questions */
   constructor(init: ProfileInit, decisions: number) {
     this.machine = new ServerProtocol(testProfile(init));
-    this.machine.mechanisms = ["PLAIN"];
-    this.machine.mayImpersonate = init.xclient === true;
+    this.machine.transportChanged({ tls: false, mechanisms: ["PLAIN"] });
+    this.machine.impersonationAllowed(init.xclient === true);
     this.#maxRecipients = init.maxRecipients ?? 5;
     this.#random = seeded(decisions);
     this.#run();
@@ -106,14 +106,14 @@ export class ServerRun {
   #checkClosed(): void {
     this.closed = true;
     const again = this.machine.next();
-    if (again.effect !== "close" || this.machine.phase !== "closed") {
+    if (again.effect !== "close" || this.machine.state.phase !== "closed") {
       throw new Error(`After its end the machine says "${again.effect}"`);
     }
   }
 
   /** The facts that the machine keeps in several places must agree. */
   #checkState(): void {
-    const { phase, reading, envelope, helo } = this.machine;
+    const { phase, reading, envelope, helo } = this.machine.state;
     const count = envelope?.recipients.length ?? 0;
     const inTransaction = phase === "mail" || phase === "rcpt" ||
       phase === "bdat" || phase === "bdat-lost";

@@ -22,7 +22,7 @@ export const serverTarget: FuzzTarget = {
     const decisions = random(2 ** 31);
     const input = random(8) === 0
       ? noise(random)
-      : dialogue(random, init.protocol ?? "smtp");
+      : dialogue(random, init.kind ?? "smtp");
     const bytes = bytesOf(input);
     const stepped = new ServerRun(init, decisions);
     const handshakes = followed(stepped, input, init);
@@ -78,7 +78,7 @@ function followed(
   let isBinary = false;
   const handshakes: number[] = [];
   for (let at = 0; at < input.length && !run.closed; at++) {
-    const { reading, phase, envelope } = run.machine;
+    const { reading, phase, envelope } = run.machine.state;
     const chunks = () =>
       checkBody(
         run.bodies.at(-1)!,
@@ -91,15 +91,15 @@ function followed(
     if (reading === "data") {
       checkDataStep(input.slice(start, end), {
         bareNewlines,
-        isOver: run.closed || run.machine.reading !== "data",
+        isOver: run.closed || run.machine.state.reading !== "data",
         body: last,
       });
-      if (run.machine.reading !== "data") start = end;
+      if (run.machine.state.reading !== "data") start = end;
       continue;
     }
     if (reading === "bdat") {
       if (last !== undefined) chunks();
-      if (run.machine.reading !== "bdat") start = end;
+      if (run.machine.state.reading !== "bdat") start = end;
       continue;
     }
     if (input.slice(end - 2, end) !== "\r\n" || end - 2 < start) continue;

@@ -645,22 +645,24 @@ const SASL: readonly Mutation[] = [
 ];
 
 const LIMITS: readonly Mutation[] = [
-  ...of("session/authentication.ts", "session/authentication", [
+  ...of("protocol/replies.ts", "session/authentication", [
     [
       "a log-in in the clear is told as refused for good",
-      "  538,\n",
-      "  534,\n",
+      "    538,\n",
+      "    534,\n",
     ],
     [
       "an unknown mechanism is told as a wrong line",
-      'reply(504, "5.5.4", "Mechanism',
-      'reply(501, "5.5.4", "Mechanism',
+      "mechanismUnknown: [504,",
+      "mechanismUnknown: [501,",
     ],
     [
       "a log-in that was given up is told as wrong",
-      'reply(501, "5.7.0", "Authentication cancelled")',
-      'reply(535, "5.7.8", "Authentication cancelled")',
+      'authCancelled: [501, "5.7.0",',
+      'authCancelled: [535, "5.7.8",',
     ],
+  ]),
+  ...of("session/authentication.ts", "session/authentication", [
     [
       "a session may guess without end",
       "const SESSION_BUDGET = 3;",
@@ -798,18 +800,18 @@ const PROTOCOL: readonly Mutation[] = [
       "DATA: row(sayHello, noMail, RUN,",
     ],
   ]),
-  ...of("protocol/server/commands.ts", [
+  ...of("protocol/server/state.ts", [
     "protocol/server/protocol",
     "protocol/server/order",
   ], [
     [
       "a name from the clear is believed under TLS",
-      "conversation.helo = undefined;\n    conversation.extended = false;\n    if (conversation.phase",
-      "if (conversation.phase",
+      "this.#helo = undefined;\n    this.#extended = false;\n    if (this.#phase",
+      "if (this.#phase",
     ],
     [
       "TLS that is required is not",
-      'if (profile.startTls === "required" && !tls && !BEFORE_TLS.has(verb)) {',
+      'if (startTls === "required" && !this.#tls && !BEFORE_TLS.has(verb)) {',
       "if (false) {",
     ],
     [
@@ -817,6 +819,11 @@ const PROTOCOL: readonly Mutation[] = [
       "!BEFORE_LOGIN.has(verb)",
       "false",
     ],
+  ]),
+  ...of("protocol/server/commands.ts", [
+    "protocol/server/protocol",
+    "protocol/server/order",
+  ], [
     [
       "a session logs in twice",
       "if (authenticated) return this.#outbox.error(replies.outOfOrder);",
@@ -855,7 +862,7 @@ const PROTOCOL: readonly Mutation[] = [
     ],
     [
       "BINARYMIME is taken by DATA",
-      'if (this.#conversation.envelope!.parameters.body === "BINARYMIME") {',
+      'if (this.#state.envelope!.parameters.body === "BINARYMIME") {',
       "if (false) {",
     ],
   ]),

@@ -5,15 +5,13 @@
 
 import { assertEquals, assertStrictEquals } from "@std/assert";
 import {
+  completeAddresses,
+  completeHeaders,
+  type Completion,
   FieldFilter,
   fieldNames,
   HeaderEdit,
 } from "../../lib/protocol/content_edits.ts";
-import {
-  completeAddresses,
-  completeHeaders,
-  type Completion,
-} from "../../lib/protocol/submission_fields.ts";
 import { MessageHeaders } from "../../lib/protocol/headers.ts";
 import { waysToCut } from "../support/random.ts";
 import { bytesOf, concat, textOf } from "../support/bytes.ts";

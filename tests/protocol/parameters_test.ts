@@ -73,7 +73,7 @@ const MAIL: [name: string, text: string, want: MailParameters][] = [
 ];
 
 const MAIL_REFUSED: [name: string, text: string, want: string][] = [
-  ["no space", "SIZE=1", "501 5.5.4 Wanted a space behind the path"],
+  ["no space", "SIZE=1", "501 5.5.4 Space required after the path"],
   ["unknown", " COLOR=RED", "555 5.5.4 Parameter COLOR is not recognized here"],
   ["constructor", " constructor=1", "555 5.5.4 Parameter CONSTRUCTOR is"],
   ["hasOwnProperty", " hasOwnProperty", "555 5.5.4 Parameter HASOWNPROPERTY"],

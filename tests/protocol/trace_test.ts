@@ -6,6 +6,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { Address } from "../../lib/protocol/address.ts";
 import { MessageHeaders } from "../../lib/protocol/headers.ts";
+import { KINDS } from "../../lib/protocol/listener_kind.ts";
 import {
   countReceived,
   formatDate,
@@ -138,7 +139,7 @@ const PROTOCOLS: [flags: string, want: string][] = [
 Deno.test("protocolName() names every protocol", () => {
   for (const [flags, want] of PROTOCOLS) {
     const init: ProtocolInit = {
-      kind: flags.startsWith("lmtp") ? "lmtp" : "smtp",
+      names: KINDS[flags.startsWith("lmtp") ? "lmtp" : "smtp"].received,
       extended: flags.includes("extended"),
       tls: flags.includes("tls"),
       authenticated: flags.includes("authenticated"),

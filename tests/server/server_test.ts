@@ -75,7 +75,7 @@ Deno.test("SmtpServer refuses who speaks before the greeting, and greets all oth
   gate.resolve();
   assertEquals(
     await hasty.rest(),
-    "554 5.5.1 You spoke before the greeting\r\n",
+    "554 5.5.1 Protocol error: command before the greeting\r\n",
   );
   assertEquals(await other.reply(), "220 mx.test ESMTP ready");
 });

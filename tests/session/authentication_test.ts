@@ -737,7 +737,7 @@ Deno.test("AUTH keeps the salt of an account to itself once the budget is used u
   await it.client.reply();
   await it.client.expect(["EHLO x", "250"], [
     `AUTH SCRAM-SHA-256 ${first}`,
-    "421 4.7.0 Too many failed log-ins",
+    "421 4.7.0 Too many failed logins",
   ]);
   assertEquals(await it.client.rest(), "");
 });

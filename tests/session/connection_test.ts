@@ -23,7 +23,7 @@ Deno.test("Connection refuses a client that speaks before the greeting", async (
   gate.resolve();
   assertEquals(
     await it.client.rest(),
-    "554 5.5.1 You spoke before the greeting\r\n",
+    "554 5.5.1 Protocol error: command before the greeting\r\n",
   );
   await within(it.done, "the end");
   assertEquals(calls, ["early"]);
@@ -199,7 +199,7 @@ Deno.test("Connection.timeOut() says 421 4.4.2", async () => {
   it.connection.timeOut();
   assertEquals(
     await it.client.rest(),
-    "421 4.4.2 Timeout, closing: less than 500 octets a second for 1 second\r\n",
+    "421 4.4.2 Timeout, closing: less than 500 bytes a second for 1 second\r\n",
   );
   await within(it.done, "the end");
   assertEquals(calls.slice(-3), [

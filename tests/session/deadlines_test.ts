@@ -85,7 +85,7 @@ Deno.test("SessionDeadlines counts the waits between chunks as content", () => {
   }
   assertEquals(
     String(deadlines.reply(300_100)),
-    "421 4.4.2 Timeout, closing: less than 500 octets a second for 300 seconds",
+    "421 4.4.2 Timeout, closing: less than 500 bytes a second for 300 seconds",
   );
 });
 

@@ -9,7 +9,7 @@ import { Certificate } from "../../lib/tls/certificate.ts";
 import { startServer, TestClient } from "../support/server.ts";
 import { until } from "../support/wait.ts";
 
-const REFUSAL = "554 5.5.1 You spoke before the greeting\r\n";
+const REFUSAL = "554 5.5.1 Protocol error: command before the greeting\r\n";
 
 /** A whole session, said at once. */
 const script = (hello: string) =>

@@ -149,7 +149,7 @@ for (const [handler, before, line, accepted, refused] of DECISIONS) {
 
 const CONNECT: [name: string, answer: Answer, want: string][] = [
   ["nothing", () => undefined, "220 mx.test ESMTP ready\r\n"],
-  ["false", () => false, "554 5.7.1 No service for you here\r\n"],
+  ["false", () => false, "554 5.7.1 Connection refused by policy\r\n"],
   ["DROP", () => DROP, ""],
   ["a reply", () => REPLY, "451 4.7.1 My words\r\n"],
   ["a thrown SmtpError", () => raise(ERROR), "550 5.7.1 My words\r\n"],

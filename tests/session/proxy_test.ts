@@ -124,7 +124,10 @@ Deno.test("SmtpServer tells handlers, log and Received of the client behind a pr
 Deno.test("SmtpServer refuses a client that speaks early behind a proxy", async () => {
   await using front = await fromProxy();
   await front.client.send(`${LINE}EHLO x\r\n`);
-  assertMatch(await front.client.reply(), /^554 5\.5\.1 You spoke before/);
+  assertMatch(
+    await front.client.reply(),
+    /^554 5\.5\.1 Protocol error: command before/,
+  );
 });
 
 Deno.test("SmtpServer takes no PROXY header from elsewhere", async () => {

@@ -322,7 +322,7 @@ Deno.test("Reception never says 250 when the second of two stores fails", async 
 
 Deno.test("Reception tells LMTP clients whose copy failed", async () => {
   await using it = openSession({
-    profile: { protocol: "lmtp" },
+    profile: { kind: "lmtp" },
     store: failing((message) =>
       new StoreError(
         "x",

@@ -69,7 +69,7 @@ Deno.test("MAIL gets 450 past bytesPerMinute, whatever the octets were", async (
   await client.envelope();
   assertEquals((await client.data("x".repeat(950))).slice(0, 3), "250");
   const words =
-    "450 4.7.1 Too many octets from 192.0.2.1, at most 1000 a minute";
+    "450 4.7.1 Too many bytes from 192.0.2.1, at most 1000 a minute";
   await client.expect(["MAIL FROM:<a@b>", words]);
   clock.ms = 60_000;
   await client.expect(["MAIL FROM:<a@b>", "250"]);

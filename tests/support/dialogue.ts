@@ -11,6 +11,7 @@ import {
   type ExtensionKeyword,
 } from "../../lib/protocol/capabilities.ts";
 import { replies } from "../../lib/protocol/replies.ts";
+import { KINDS, type ListenerKind } from "../../lib/protocol/listener_kind.ts";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
 import type {
   AskFlags,
@@ -25,7 +26,9 @@ import { bytesOf, concat, textOf, utf8 } from "./bytes.ts";
 
 /** What a test changes of the profile. */
 export interface ProfileInit
-  extends Partial<Omit<ServerProfile, "capabilities" | "asks">> {
+  extends Partial<Omit<ServerProfile, "kind" | "capabilities" | "asks">> {
+  /** The listener's kind; `"smtp"` by default. */
+  readonly kind?: ListenerKind;
   /** Extensions that are off. */
   readonly disabled?: readonly ExtensionKeyword[];
   /** What is asked; all of it with `"all"`, nothing by default. */
@@ -52,10 +55,10 @@ const ALL_ASKS: AskFlags = {
 
 /** A profile: everything on, `mx.test`, no limits that a test would meet by chance. */
 export function testProfile(init: ProfileInit = {}): ServerProfile {
-  const { disabled = [], asks = {}, ...rest } = init;
+  const { disabled = [], asks = {}, kind = "smtp", ...rest } = init;
   const { maxSize = 1000, maxRecipients = 5 } = rest;
   return {
-    protocol: "smtp",
+    kind: KINDS[kind],
     greeting: new SmtpReply(220, "mx.test ESMTP ready"),
     goodbye: replies.goodbye,
     maxSize,
@@ -99,8 +102,8 @@ export class Driver {
   /** @param policy Answers the questions; everything is accepted by default */
   constructor(init: ProfileInit = {}, policy: Policy = () => undefined) {
     this.machine = new ServerProtocol(testProfile(init));
-    this.machine.mechanisms = ["PLAIN"];
-    this.machine.mayImpersonate = init.xclient === true;
+    this.machine.transportChanged({ tls: false, mechanisms: ["PLAIN"] });
+    this.machine.impersonationAllowed(init.xclient === true);
     this.#policy = policy;
     this.#run();
   }

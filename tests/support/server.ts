@@ -195,6 +195,7 @@ export function openSession(init: SessionInit = {}): TestSession {
   const records: LogRecord[] = [];
   const [serverEnd, clientEnd] = memoryPair();
   const { profile, transport = serverEnd, address, ...rest } = init;
+  const { kind = profile?.kind ?? "smtp" } = rest;
   const limits = limitsOf({ timeoutMs: 60_000, ...init.limits });
   const counts = init.counts ??
     new AddressLimiter(limits, { now: () => init.now?.() ?? 0 });
@@ -202,10 +203,11 @@ export function openSession(init: SessionInit = {}): TestSession {
   assert(typeof ticket === "number", `Not admitted: ${ticket}`);
   let lastId = 0;
   const context: SessionContext = {
-    kind: profile?.protocol === "lmtp" ? "lmtp" : "smtp",
+    kind,
     implicitTls: false,
     authentication: undefined,
     profile: testProfile({
+      kind,
       maxSize: 1_000_000,
       asks: asksOf(init),
       ...profile,

@@ -1,92 +1,18 @@
 /**
- * Framing of content on its way out: DATA with its dots, or BDAT with its
- * counts. Owns the chunk that BDAT holds back, because only with the next one,
- * or the end, is it known whether it is the last.
- *
- * Knows nothing of replies.
- *
- * {@link https://www.rfc-editor.org/rfc/rfc3030#section-2 | RFC 3030 section 2}
- *
- * When content may be sent: after 354 with DATA, as soon as the envelope allows
- * it with BDAT, and never more BDAT chunks ahead of their replies than a
- * refusal should waste. Owns that one decision.
+ * Content on its way out: DATA with its dots, or BDAT with its counts, and when
+ * it may be sent: after 354 with DATA, as soon as the envelope allows it with
+ * BDAT, and never more BDAT chunks ahead of their replies than a refusal should
+ * waste. Owns the chunk that BDAT holds back, because only with the next one, or
+ * the end, is it known whether it is the last. Knows nothing of replies.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc3030#section-2 | RFC 3030 section 2}
  */
 
+import { concat } from "../bytes.ts";
 import { DataEncoder } from "../data_encoder.ts";
 import type { CommandPipeline } from "./pipeline.ts";
 import { MAX_CHUNKS_IN_FLIGHT } from "./state.ts";
 import type { ClientTransaction } from "./transaction.ts";
-
-/** A held chunk smaller than this waits for more: each BDAT costs the server a reply. */
-const MIN_CHUNK = 32768;
-
-const encoder = new TextEncoder();
-const NOTHING = new Uint8Array(0);
-
-/** Bytes to write, in order, and how many BDAT commands they complete. */
-export interface FramedContent {
-  /** The bytes. */
-  readonly pieces: readonly Uint8Array[];
-  /** BDAT commands among them, 0 with DATA. */
-  readonly chunks: number;
-}
-
-/** Frames one message's content. */
-class ContentFramer {
-  readonly #framing: "data" | "bdat" | "binary";
-  readonly #encoder: DataEncoder;
-  #held: Uint8Array = NOTHING;
-
-  /** @param framing How the content goes; `binary` leaves line ends as they are */
-  constructor(framing: "data" | "bdat" | "binary") {
-    this.#framing = framing;
-    this.#encoder = new DataEncoder({
-      framing: framing === "data" ? "data" : "bdat",
-    });
-  }
-
-  /** Takes a chunk, which is the framer's from here on. */
-  add(chunk: Uint8Array): FramedContent {
-    const encoded = this.#framing === "binary"
-      ? chunk
-      : this.#encoder.encode(chunk);
-    if (this.#framing === "data") return { pieces: [encoded], chunks: 0 };
-    if (this.#held.length < MIN_CHUNK) {
-      this.#held = concat(this.#held, encoded);
-      return { pieces: [], chunks: 0 };
-    }
-    const held = this.#held;
-    this.#held = encoded;
-    return { pieces: [command(held, ""), held], chunks: 1 };
-  }
-
-  /** Ends the content. */
-  end(): FramedContent {
-    if (this.#framing === "data") {
-      return { pieces: [this.#encoder.finish()], chunks: 0 };
-    }
-    const rest = this.#framing === "binary" ? NOTHING : this.#encoder.finish();
-    const held = concat(this.#held, rest);
-    this.#held = NOTHING;
-    return { pieces: [command(held, " LAST"), held], chunks: 1 };
-  }
-}
-
-function command(chunk: Uint8Array, last: string): Uint8Array {
-  return encoder.encode(`BDAT ${chunk.length}${last}\r\n`);
-}
-
-/** One array of both; the other one itself where one is empty. */
-export function concat(first: Uint8Array, second: Uint8Array): Uint8Array {
-  if (first.length === 0) return second;
-  if (second.length === 0) return first;
-  const both = new Uint8Array(first.length + second.length);
-  both.set(first);
-  both.set(second, first.length);
-  return both;
-}
 
 /** The content of one transaction on its way out. */
 export class ContentFlow {
@@ -163,4 +89,69 @@ export class ContentFlow {
 export function openContent(flow: ContentFlow | undefined): ContentFlow {
   if (flow) return flow;
   throw new Error("Cannot take content: want a transaction first");
+}
+
+/** A held chunk smaller than this waits for more: each BDAT costs the server a reply. */
+const MIN_CHUNK = 32768;
+
+const encoder = new TextEncoder();
+const NOTHING = new Uint8Array(0);
+
+/** Bytes to write, in order, and how many BDAT commands they complete. */
+interface FramedContent {
+  /** The bytes. */
+  readonly pieces: readonly Uint8Array[];
+  /** BDAT commands among them, 0 with DATA. */
+  readonly chunks: number;
+}
+
+/** Frames one message's content. */
+class ContentFramer {
+  readonly #framing: "data" | "bdat" | "binary";
+  readonly #encoder: DataEncoder;
+  #held: Uint8Array = NOTHING;
+
+  /** @param framing How the content goes; `binary` leaves line ends as they are */
+  constructor(framing: "data" | "bdat" | "binary") {
+    this.#framing = framing;
+    this.#encoder = new DataEncoder({
+      framing: framing === "data" ? "data" : "bdat",
+    });
+  }
+
+  /** Takes a chunk, which is the framer's from here on. */
+  add(chunk: Uint8Array): FramedContent {
+    const encoded = this.#framing === "binary"
+      ? chunk
+      : this.#encoder.encode(chunk);
+    if (this.#framing === "data") return { pieces: [encoded], chunks: 0 };
+    if (this.#held.length < MIN_CHUNK) {
+      this.#held = join(this.#held, encoded);
+      return { pieces: [], chunks: 0 };
+    }
+    const held = this.#held;
+    this.#held = encoded;
+    return { pieces: [command(held, ""), held], chunks: 1 };
+  }
+
+  /** Ends the content. */
+  end(): FramedContent {
+    if (this.#framing === "data") {
+      return { pieces: [this.#encoder.finish()], chunks: 0 };
+    }
+    const rest = this.#framing === "binary" ? NOTHING : this.#encoder.finish();
+    const held = join(this.#held, rest);
+    this.#held = NOTHING;
+    return { pieces: [command(held, " LAST"), held], chunks: 1 };
+  }
+}
+
+function command(chunk: Uint8Array, last: string): Uint8Array {
+  return encoder.encode(`BDAT ${chunk.length}${last}\r\n`);
+}
+
+/** One array of both; the other one itself where one is empty. */
+function join(first: Uint8Array, second: Uint8Array): Uint8Array {
+  if (first.length === 0) return second;
+  return second.length === 0 ? first : concat([first, second]);
 }

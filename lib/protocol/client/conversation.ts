@@ -1,16 +1,13 @@
 /**
  * Where the conversation with one server stands, and what each of its replies
- * does to it. The sending machine in `client_protocol.ts` moves bytes and
- * takes orders; which command a reply belongs to is `client_pipeline.ts`, what
- * it means to a recipient is `client_transaction.ts`.
+ * does to it, the exchange of AUTH included. `protocol.ts` moves bytes and takes
+ * orders; which command a reply belongs to is `pipeline.ts`, what it means to a
+ * recipient is `transaction.ts`.
+ *
+ * Owns no secret longer than an AUTH exchange lasts, and shows none.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.1.1 | RFC 5321 section 4.1.1.1},
  * {@link https://www.rfc-editor.org/rfc/rfc3207 | RFC 3207},
- * {@link https://www.rfc-editor.org/rfc/rfc4954 | RFC 4954}
- *
- * The lines of one AUTH exchange: base64, initial responses and their length.
- * Owns no secret longer than the exchange lasts, and shows none.
- *
  * {@link https://www.rfc-editor.org/rfc/rfc4954#section-4 | RFC 4954 section 4}
  */
 
@@ -31,7 +28,7 @@ import {
   INJECTED,
   replyFault,
   STUCK,
-  VERB_PHASE,
+  VERBS,
 } from "./state.ts";
 import { CommandPipeline } from "./pipeline.ts";
 import { ReplyReader } from "./replies.ts";
@@ -52,7 +49,7 @@ export class ClientConversation {
   effect: ClientEffect | undefined;
   /** Why the session is broken, if it is. */
   fault: ClientFault | undefined;
-  /** Whether the server has ever taken content for nobody. */
+  /** Whether the server accepted DATA after rejecting every recipient. */
   isOdd = false;
   /** Whether the server must be told RSET before the next transaction. */
   needsReset = false;
@@ -196,7 +193,7 @@ export class ClientConversation {
   /** What is under way: the oldest command without an answer, else the content. */
   get phase(): ClientPhase {
     const command = this.pipeline.oldest;
-    if (command) return VERB_PHASE[command.verb];
+    if (command) return VERBS[command.verb].phase;
     if (this.state === "startTls") return "startTls";
     if (this.state === "authenticating") return "authenticate";
     return this.transaction?.isOpen ? "body" : "reset";
@@ -259,12 +256,16 @@ export class AuthExchange {
   take(reply: SmtpReply): AuthStep {
     if (reply.code < 300 || reply.code >= 400) return { kind: "over" };
     if (this.#isCancelled) return { kind: "stuck" };
-    if (++this.#challenges > MAX_CHALLENGES) return this.#say(undefined);
+    if (++this.#challenges > MAX_CHALLENGES) {
+      return this.#respondLine(undefined);
+    }
     const initial = this.#initial;
     this.#initial = undefined;
-    if (initial) return this.#say(initial);
+    if (initial) return this.#respondLine(initial);
     const challenge = decodeBase64(reply.lines.join(""));
-    return challenge ? { kind: "challenge", challenge } : this.#say(undefined);
+    return challenge
+      ? { kind: "challenge", challenge }
+      : this.#respondLine(undefined);
   }
 
   /** The line of a response; `undefined` cancels with `*`. */
@@ -273,7 +274,7 @@ export class AuthExchange {
     return response === undefined ? "*" : response.toBase64();
   }
 
-  #say(response: Uint8Array | undefined): AuthStep {
+  #respondLine(response: Uint8Array | undefined): AuthStep {
     return { kind: "line", line: this.respond(response) };
   }
 }

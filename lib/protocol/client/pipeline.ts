@@ -6,7 +6,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc2920#section-3.1 | RFC 2920 section 3.1}
  */
 
-import { concat } from "./content.ts";
+import { concat } from "../bytes.ts";
 import type { ClientCommand } from "./transaction.ts";
 import type { ClientVerb } from "./state.ts";
 
@@ -106,7 +106,7 @@ export class CommandPipeline {
     while (bytes) {
       const more = this.#out[0];
       if (!more || bytes.length + more.length > MAX_MERGED) break;
-      bytes = concat(bytes, more);
+      bytes = concat([bytes, more]);
       this.#out.shift();
     }
     return bytes;

@@ -7,7 +7,7 @@
  * authenticate, transaction, quit), carries out one effect at a time, and is
  * told when an order is done. Never throws on what the server sends; orders in
  * the wrong state throw, for those are mistakes of the owner. What the replies
- * mean is in `client_conversation.ts`.
+ * mean is in `conversation.ts`.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321 | RFC 5321},
  * {@link https://www.rfc-editor.org/rfc/rfc2033 | RFC 2033},

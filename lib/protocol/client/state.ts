@@ -1,6 +1,7 @@
 /**
- * The sending machine's tables: in which state which order may be given, which
- * reply each command wants, and how long each phase may last.
+ * The sending machine's words and tables: its states, effects and faults, in
+ * which state which order may be given, which reply each command wants, and how
+ * long each phase may last. The checks are functions of what they are given.
  *
  * The theory. Four facts run side by side:
  *
@@ -17,20 +18,13 @@
  *    server that blocks while writing replies and a client that blocks while
  *    writing commands wait for each other for ever. A reply that arrives when
  *    `sent = answered` was not asked for: the two sides are out of step.
- * 3. The progress of the transaction, kept by `client_transaction.ts`: which
+ * 3. The progress of the transaction, kept by `transaction.ts`: which
  *    recipients are decided, which wait, whether content is wanted.
  * 4. What the server can do, forgotten when TLS begins (RFC 3207 section 4.2).
  *
- * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.2 | RFC 5321 section 4.5.3.2},
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.3.2 | RFC 5321 sections 4.3.2} and
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.2 | 4.5.3.2},
  * {@link https://www.rfc-editor.org/rfc/rfc2920 | RFC 2920}
- *
- * What the sending machine tells its owner, one effect at a time, and what it
- * wants to know at the start. Types only.
- *
- * Which replies break a session, and which orders are out of place: the checks
- * of the sending machine, each a function of what it is given.
- *
- * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.3.2 | RFC 5321 section 4.3.2}
  */
 
 import type { SmtpReply } from "../reply.ts";
@@ -117,41 +111,30 @@ const ORDER_STATES: Readonly<
   quit: ["ready", "refused"],
 };
 
-/** The phase that waiting for a command's reply belongs to. */
-export const VERB_PHASE: Readonly<Record<ClientVerb, ClientPhase>> = {
-  greeting: "greeting",
-  EHLO: "hello",
-  HELO: "hello",
-  LHLO: "hello",
-  STARTTLS: "startTls",
-  AUTH: "authenticate",
-  RSET: "reset",
-  MAIL: "mail",
-  RCPT: "rcpt",
-  DATA: "data",
-  BDAT: "dataEnd",
-  dataEnd: "dataEnd",
-  QUIT: "quit",
-};
-
 /**
- * The first digits that make sense as a reply that is not a refusal. Another
- * one means that the server answers something else than what was asked.
+ * What is known of each command: the phase that waiting for its reply belongs
+ * to, and the first digits that make sense as a reply that is not a refusal.
+ * Another digit means that the server answers something else than what was asked.
  */
-const VERB_WANTS: Readonly<Record<ClientVerb, readonly number[]>> = {
-  greeting: [2],
-  EHLO: [2],
-  HELO: [2],
-  LHLO: [2],
-  STARTTLS: [2],
-  AUTH: [2, 3],
-  RSET: [2],
-  MAIL: [2],
-  RCPT: [2],
-  DATA: [3],
-  BDAT: [2],
-  dataEnd: [2],
-  QUIT: [2],
+export const VERBS: Readonly<
+  Record<
+    ClientVerb,
+    { readonly phase: ClientPhase; readonly wants: readonly number[] }
+  >
+> = {
+  greeting: { phase: "greeting", wants: [2] },
+  EHLO: { phase: "hello", wants: [2] },
+  HELO: { phase: "hello", wants: [2] },
+  LHLO: { phase: "hello", wants: [2] },
+  STARTTLS: { phase: "startTls", wants: [2] },
+  AUTH: { phase: "authenticate", wants: [2, 3] },
+  RSET: { phase: "reset", wants: [2] },
+  MAIL: { phase: "mail", wants: [2] },
+  RCPT: { phase: "rcpt", wants: [2] },
+  DATA: { phase: "data", wants: [3] },
+  BDAT: { phase: "dataEnd", wants: [2] },
+  dataEnd: { phase: "dataEnd", wants: [2] },
+  QUIT: { phase: "quit", wants: [2] },
 };
 
 /** Commands that may be under way at once with PIPELINING. */
@@ -267,7 +250,7 @@ export function replyFault(
     return { kind: "closing", message: "The server closes the session", reply };
   }
   const digit = Math.trunc(reply.code / 100);
-  if (reply.isPositive && !VERB_WANTS[verb].includes(digit)) {
+  if (reply.isPositive && !VERBS[verb].wants.includes(digit)) {
     const message = `Reply code ${reply.code} makes no sense here`;
     return { kind: "protocol", message };
   }

@@ -1,7 +1,7 @@
 /**
  * One mail transaction as the sending side keeps count of it: which recipients
  * are decided, by what, and whether content is wanted. Owns no bytes and no
- * order of commands; `client_protocol.ts` feeds it one reply at a time.
+ * order of commands; `protocol.ts` feeds it one reply at a time.
  *
  * Decides nothing about what a refusal means (next host, later, never): that
  * is `delivery/outcome.ts`.

@@ -1,31 +1,25 @@
 /**
- * What each verb does: what it wants, what it asks the session, and what is
- * made of the answer. The rule for a verb is in one place here, with two
- * exceptions: whether it may come now is in `server_states.ts`, and DATA and
- * BDAT are in `server_content.ts`. The form of arguments is `server_arguments.ts`.
+ * What each verb does: the form of its argument, what it asks the session, and
+ * what is made of the answer. The rule for a verb is in one place here, with two
+ * exceptions: whether it may come now is in `state.ts`, and DATA and BDAT are in
+ * `content.ts`. Policy is the handlers'.
  *
- * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.1 | RFC 5321 section 4.1.1},
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.1 | RFC 5321 sections 4.1.1},
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.2 | 4.1.2},
  * {@link https://www.rfc-editor.org/rfc/rfc3207 | RFC 3207} (STARTTLS),
  * {@link https://www.rfc-editor.org/rfc/rfc4954 | RFC 4954} (AUTH),
  * {@link https://www.postfix.org/XCLIENT_README.html | Postfix XCLIENT Howto}
- *
- * What the server makes of a command's argument: a question to be decided on,
- * or the reply that refuses it. Form only: order is in `server_states.ts`,
- * policy is the handlers'.
- *
- * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.2 | RFC 5321 section 4.1.2}
  */
 
 import { skipBlanks, type Verb } from "../command.ts";
-import { replies, tooMany, tooManyRecipients } from "../replies.ts";
+import { badPath, replies, tooMany, tooManyRecipients } from "../replies.ts";
 import { SmtpReply } from "../reply.ts";
 import type { ServerContent } from "./content.ts";
-import { accepts, type Conversation } from "./conversation.ts";
 import type { ServerAsk, Verdict } from "./effects.ts";
 import type { Outbox } from "./outbox.ts";
-import { refuseOutOfOrder } from "./state.ts";
+import { accepts, type ServerState } from "./state.ts";
 import { parseXclient } from "../xclient.ts";
-import { type Address, parsePath } from "../address.ts";
+import { type Address, parsePath, type PathFault } from "../address.ts";
 import type { Capabilities } from "../capabilities.ts";
 import type { Envelope } from "../envelope.ts";
 import {
@@ -41,23 +35,6 @@ const FREE_REFUSALS = 1000;
 /** Verbs that do not count as commands without mail. */
 const HAS_OWN_LIMIT: ReadonlySet<Verb> = new Set(["RCPT", "BDAT", "QUIT"]);
 
-/**
- * What may be said before TLS where TLS is required; all else gets 530 (RFC 3207
- * section 4). HELO tells as little as EHLO; XCLIENT has a rule of its own.
- */
-const BEFORE_TLS: ReadonlySet<Verb> = new Set([
-  ...["HELO", "EHLO", "LHLO", "NOOP", "STARTTLS", "QUIT", "XCLIENT"] as const,
-]);
-
-/**
- * What may be said before the log-in where one is required; all else gets 530
- * (RFC 4954 section 6).
- */
-const BEFORE_LOGIN: ReadonlySet<Verb> = new Set([
-  ...["HELO", "EHLO", "LHLO", "AUTH", "NOOP", "RSET", "QUIT"] as const,
-  ...["STARTTLS", "XCLIENT"] as const,
-]);
-
 /** The question `Name` to the session. */
 type Ask<Name extends ServerAsk["ask"]> = ServerAsk & { readonly ask: Name };
 
@@ -68,15 +45,14 @@ export type CommandAsk = Ask<
 
 /** The verbs of one connection. */
 export class ServerCommands {
-  readonly #conversation: Conversation;
+  readonly #state: ServerState;
   readonly #outbox: Outbox;
   readonly #content: ServerContent;
   #refusedNames = 0;
 
-  /** @param conversation Where things stand */
-  constructor(conversation: Conversation, content: ServerContent) {
-    this.#conversation = conversation;
-    this.#outbox = conversation.outbox;
+  constructor(state: ServerState, content: ServerContent) {
+    this.#state = state;
+    this.#outbox = state.outbox;
     this.#content = content;
   }
 
@@ -84,8 +60,8 @@ export class ServerCommands {
   run(verb: Verb, argument: string): void {
     this.#outbox.verb = verb;
     this.#outbox.argument = argument;
-    if (!HAS_OWN_LIMIT.has(verb) && this.#conversation.countIdle()) return;
-    const refusal = this.#refuseEarly(verb) ?? this.#refuseOrder(verb);
+    if (!HAS_OWN_LIMIT.has(verb) && this.#state.countIdle()) return;
+    const refusal = this.#state.refuse(verb);
     if (verb === "BDAT") return this.#content.startChunk(argument, refusal);
     if (refusal !== undefined) return this.#outbox.error(refusal);
     switch (verb) {
@@ -117,35 +93,14 @@ export class ServerCommands {
         return this.#startTls(argument);
       case "XCLIENT":
         return this.#xclient(argument);
+      default:
+        verb satisfies never;
     }
   }
 
-  /** Why a verb has to wait for TLS or the log-in, if so. */
-  #refuseEarly(verb: Verb): SmtpReply | undefined {
-    const { profile, tls, authenticated } = this.#conversation;
-    if (profile.startTls === "required" && !tls && !BEFORE_TLS.has(verb)) {
-      return replies.needTls;
-    }
-    return profile.authentication === "required" && !authenticated &&
-        !BEFORE_LOGIN.has(verb)
-      ? replies.needAuth
-      : undefined;
-  }
-
-  #refuseOrder(verb: Verb): SmtpReply | undefined {
-    const { phase, refusedRecipients, profile } = this.#conversation;
-    const refusal = refuseOutOfOrder(verb, phase);
-    // With every RCPT refused, DATA is told that and not "send RCPT"; in LMTP
-    // it must be 503 all the same (RFC 2033 section 4.2).
-    return refusal === replies.noRecipients && refusedRecipients > 0 &&
-        profile.protocol === "smtp"
-      ? replies.noValidRecipients
-      : refusal;
-  }
-
-  /** Asks where somebody wants to decide, accepts on the spot where nobody does. */
+  /** Asks where a handler decides, and accepts at once where none does. */
   #decide(ask: Ask<"helo" | "mail" | "rcpt">): void {
-    if (this.#conversation.profile.asks[ask.ask]) this.#outbox.question(ask);
+    if (this.#state.profile.asks[ask.ask]) this.#outbox.question(ask);
     else this.settle(ask, undefined);
   }
 
@@ -164,55 +119,52 @@ export class ServerCommands {
         return this.#settleExpn(verdict);
       case "auth":
       case "authLine":
-        return this.#settleLogIn(verdict);
+        return this.#settleLogin(verdict);
+      default:
+        ask satisfies never;
     }
   }
 
   /**
-   * Refuses what was asked for by name. Nobody has to know all recipients, but
-   * who asks for more and more that are none is guessing.
+   * Refuses what was asked for by name. A client need not know all recipients,
+   * but one that asks for many unknown ones is guessing: `maxRefusedRecipients`.
    */
   #refuseName(verdict: Verdict, standard: SmtpReply): void {
     const { isTemporary } = verdict instanceof SmtpReply ? verdict : standard;
-    const { maxRefusedRecipients: most } = this.#conversation.profile;
+    const { maxRefusedRecipients: most } = this.#state.profile;
     if (!isTemporary && ++this.#refusedNames > most && most > 0) {
       const reply = tooMany("refused recipients", most);
-      return this.#conversation.close(reply, "errors");
+      return this.#state.close(reply, "errors");
     }
-    this.#outbox.say(verdict, standard);
+    this.#outbox.replyWith(verdict, standard);
   }
 
   // HELO, EHLO, LHLO.
 
   #hello(verb: "HELO" | "EHLO" | "LHLO", argument: string): void {
-    const conversation = this.#conversation;
-    const lmtp = conversation.profile.protocol === "lmtp";
-    if (lmtp !== (verb === "LHLO")) {
-      return this.#outbox.error(lmtp ? replies.useLhlo : replies.useEhlo);
+    const state = this.#state;
+    const { hello } = state.profile.kind;
+    // Where EHLO is right, so is HELO.
+    if ((hello === "LHLO") !== (verb === "LHLO")) {
+      return this.#outbox.error(USE_OTHER[hello]);
     }
     const bad = checkName(verb, argument);
     if (bad !== undefined) return this.#outbox.error(bad);
-    conversation.resetTransaction();
-    conversation.helo = argument;
-    conversation.extended = verb !== "HELO";
+    state.helloSaid(argument, verb !== "HELO");
     this.#decide({ effect: "ask", ask: "helo", name: argument });
   }
 
   #settleHello(verdict: Verdict): void {
-    const conversation = this.#conversation;
     if (accepts(verdict)) {
-      conversation.phase = "ready";
-      return this.#outbox.say(verdict, this.#helloReply());
+      this.#state.helloAccepted();
+      return this.#outbox.replyWith(verdict, this.#helloReply());
     }
-    conversation.phase = "greeted";
-    conversation.helo = undefined;
-    conversation.extended = false;
-    this.#outbox.say(verdict, replies.refusedHelo);
+    this.#state.helloRefused();
+    this.#outbox.replyWith(verdict, replies.refusedHelo);
   }
 
   #helloReply(): SmtpReply {
-    const { profile, extended, tls, authenticated, mechanisms } =
-      this.#conversation;
+    const { profile, extended, tls, authenticated, mechanisms } = this.#state;
     const { capabilities, startTls, authentication } = profile;
     if (!extended) return capabilities.plainHelloReply;
     const auth = authentication !== "none" && !authenticated &&
@@ -227,10 +179,10 @@ export class ServerCommands {
   // MAIL.
 
   #mail(argument: string): void {
-    const { profile } = this.#conversation;
+    const { profile } = this.#state;
     const sender = checkMail(argument, profile);
     if (sender instanceof SmtpReply) return this.#outbox.error(sender);
-    const excess = this.#conversation.gate?.message();
+    const excess = this.#state.gate?.message();
     if (excess !== undefined) return this.#refuseExcess(excess);
     const { address, parameters } = sender;
     this.#decide({ effect: "ask", ask: "mail", address, parameters });
@@ -238,10 +190,10 @@ export class ServerCommands {
 
   #settleSender(sender: Ask<"mail">, verdict: Verdict): void {
     if (!accepts(verdict)) {
-      return this.#outbox.say(verdict, replies.refusedSender);
+      return this.#outbox.replyWith(verdict, replies.refusedSender);
     }
-    this.#conversation.begin(sender.address, sender.parameters);
-    this.#outbox.say(verdict, replies.senderOk);
+    this.#state.mailAccepted(sender.address, sender.parameters);
+    this.#outbox.replyWith(verdict, replies.senderOk);
   }
 
   /** Refuses what the gate counts as too much; the gate has told of it. */
@@ -253,19 +205,19 @@ export class ServerCommands {
   // RCPT.
 
   #rcpt(argument: string): void {
-    const conversation = this.#conversation;
-    const { capabilities, maxRecipients } = conversation.profile;
-    const envelope = conversation.envelope!;
+    const state = this.#state;
+    const { capabilities, maxRecipients } = state.profile;
+    const envelope = state.envelope!;
     const candidate = checkRcpt(argument, { capabilities, envelope });
     if (candidate instanceof SmtpReply) {
-      conversation.refusedRecipients++;
+      state.recipientRefused();
       return this.#outbox.error(candidate);
     }
     if (envelope.recipients.length >= maxRecipients) {
       if (this.#countRefused()) return;
       return this.#outbox.reply(tooManyRecipients(maxRecipients));
     }
-    const excess = conversation.gate?.recipient();
+    const excess = state.gate?.recipient();
     if (excess !== undefined) {
       if (this.#countRefused()) return;
       return this.#refuseExcess(excess);
@@ -275,40 +227,36 @@ export class ServerCommands {
   }
 
   #settleRecipient(recipient: Ask<"rcpt">, verdict: Verdict): void {
-    const conversation = this.#conversation;
     if (!accepts(verdict)) {
       if (this.#countRefused()) return;
       return this.#refuseName(verdict, replies.refusedRecipient);
     }
     const { address, parameters } = recipient;
-    conversation.envelope!.recipients.push({ address, parameters });
-    conversation.phase = "rcpt";
-    this.#outbox.say(verdict, replies.recipientOk);
+    this.#state.recipientAccepted(address, parameters);
+    this.#outbox.replyWith(verdict, replies.recipientOk);
   }
 
   /** Counts a refused RCPT; says whether that was the end of the session. */
   #countRefused(): boolean {
-    const conversation = this.#conversation;
-    return ++conversation.refusedRecipients > FREE_REFUSALS &&
-      conversation.countIdle();
+    return this.#state.recipientRefused() > FREE_REFUSALS &&
+      this.#state.countIdle();
   }
 
   // RSET, QUIT, HELP.
 
   #rset(argument: string): void {
     if (argument !== "") return this.#outbox.error(replies.noArgument);
-    this.#conversation.resetTransaction();
+    this.#state.resetTransaction();
     this.#outbox.reply(replies.reset);
   }
 
   #quit(argument: string): void {
     if (argument !== "") return this.#outbox.error(replies.noArgument);
-    const conversation = this.#conversation;
-    conversation.close(conversation.profile.goodbye, "quit");
+    this.#state.close(this.#state.profile.goodbye, "quit");
   }
 
   #help(): void {
-    if (this.#conversation.profile.capabilities.has("HELP")) {
+    if (this.#state.profile.capabilities.has("HELP")) {
       return this.#outbox.reply(replies.help);
     }
     this.#outbox.error(replies.notImplemented);
@@ -317,35 +265,35 @@ export class ServerCommands {
   // VRFY, EXPN.
 
   #vrfy(argument: string): void {
-    if (argument === "") return this.#outbox.error(replies.wantText);
-    if (!this.#conversation.profile.asks.verify) {
+    if (argument === "") return this.#outbox.error(replies.wantExpn);
+    if (!this.#state.profile.asks.verify) {
       return this.#outbox.reply(replies.cannotVerify);
     }
     this.#outbox.question({ effect: "ask", ask: "verify", text: argument });
   }
 
   #settleVrfy(verdict: Verdict): void {
-    if (accepts(verdict)) this.#outbox.say(verdict, replies.cannotVerify);
+    if (accepts(verdict)) this.#outbox.replyWith(verdict, replies.cannotVerify);
     else this.#refuseName(verdict, replies.noSuchUser);
   }
 
   #expn(argument: string): void {
-    if (argument === "") return this.#outbox.error(replies.wantText);
-    if (!this.#conversation.profile.asks.expand) {
+    if (argument === "") return this.#outbox.error(replies.wantExpn);
+    if (!this.#state.profile.asks.expand) {
       return this.#outbox.error(replies.notImplemented);
     }
     this.#outbox.question({ effect: "ask", ask: "expand", text: argument });
   }
 
   #settleExpn(verdict: Verdict): void {
-    if (accepts(verdict)) this.#outbox.say(verdict, replies.cannotExpand);
+    if (accepts(verdict)) this.#outbox.replyWith(verdict, replies.cannotExpand);
     else this.#refuseName(verdict, replies.noSuchList);
   }
 
   // AUTH.
 
   #auth(argument: string): void {
-    const { profile, authenticated } = this.#conversation;
+    const { profile, authenticated } = this.#state;
     if (profile.authentication === "none") {
       return this.#outbox.error(replies.notImplemented);
     }
@@ -357,27 +305,27 @@ export class ServerCommands {
 
   /** Goes on with AUTH: sends `challenge`, which is base64, and waits for the next line. */
   challenge(challenge: string): void {
-    this.#conversation.reading = "auth";
+    this.#state.challengeSent();
     this.#outbox.text(`334 ${challenge}\r\n`);
   }
 
   /** The line after a challenge, `undefined` for one that cannot be used. */
   authLine(text: string | undefined): void {
-    this.#conversation.reading = "command";
+    this.#state.responseRead();
     this.#outbox.question({ effect: "ask", ask: "authLine", text });
   }
 
-  #settleLogIn(verdict: Verdict): void {
+  #settleLogin(verdict: Verdict): void {
     const accepted = accepts(verdict);
-    this.#conversation.authenticated = accepted;
-    if (accepted) this.#outbox.say(verdict, replies.authenticated);
+    this.#state.loginDecided(accepted);
+    if (accepted) this.#outbox.replyWith(verdict, replies.authenticated);
     else this.#outbox.refuse(verdict, replies.authFailed);
   }
 
   // STARTTLS.
 
   #startTls(argument: string): void {
-    const { profile, tls, input } = this.#conversation;
+    const { profile, tls, input } = this.#state;
     if (tls) return this.#outbox.error(replies.outOfOrder);
     if (profile.startTls === "none") {
       return this.#outbox.error(replies.notImplemented);
@@ -390,17 +338,6 @@ export class ServerCommands {
     this.#outbox.push({ effect: "startTls" });
   }
 
-  /** The connection is encrypted: forget all that was said in the clear (RFC 3207 section 4.2). */
-  tlsStarted(): void {
-    const conversation = this.#conversation;
-    conversation.tls = true;
-    conversation.authenticated = false;
-    conversation.resetTransaction();
-    conversation.helo = undefined;
-    conversation.extended = false;
-    if (conversation.phase !== "connecting") conversation.phase = "greeted";
-  }
-
   // XCLIENT.
 
   #xclient(argument: string): void {
@@ -408,21 +345,18 @@ export class ServerCommands {
     if (refusal !== undefined) return this.#outbox.error(refusal);
     const attributes = parseXclient(argument);
     if (attributes instanceof SmtpReply) return this.#outbox.error(attributes);
-    const conversation = this.#conversation;
     const { helo, login } = attributes;
-    conversation.resetTransaction();
-    conversation.phase = "connecting";
-    conversation.helo = helo === "[UNAVAILABLE]" ? undefined : helo;
-    conversation.extended = false;
-    conversation.authenticated = login !== undefined &&
-      login !== "[UNAVAILABLE]";
+    this.#state.clientChanged({
+      helo: helo === "[UNAVAILABLE]" ? undefined : helo,
+      loggedIn: login !== undefined && login !== "[UNAVAILABLE]",
+    });
     this.#outbox.push({ effect: "xclient", attributes });
     this.#outbox.question({ effect: "ask", ask: "connect" });
   }
 
   /** Why this client may not say XCLIENT now, if so. */
   #refuseXclient(): SmtpReply | undefined {
-    const { profile, mayImpersonate, tls } = this.#conversation;
+    const { profile, mayImpersonate, tls } = this.#state;
     if (profile.xclient !== true) return replies.unknownCommand;
     if (!mayImpersonate) return replies.xclientDenied;
     // It may carry a log-in, which is not to be had in the clear.
@@ -441,6 +375,9 @@ const WANT_NAME = {
   EHLO: replies.wantEhlo,
   LHLO: replies.wantLhlo,
 } as const;
+
+/** The replies to a greeting of the other protocol. */
+const USE_OTHER = { EHLO: replies.useEhlo, LHLO: replies.useLhlo } as const;
 
 /** No parameters, for senders and recipients that were seen without. */
 const NONE: MailParameters & RcptParameters = Object.freeze({});
@@ -489,7 +426,7 @@ function checkMail(
     kind: "reverse",
     utf8: rules.smtpUtf8,
   });
-  if ("error" in path) return badPath(path, 1);
+  if ("error" in path) return refusePath(path, "reverse");
   const result = parseMailParameters(argument.slice(path.end), rules);
   if ("reply" in result) return result.reply;
   const { parameters } = result;
@@ -515,7 +452,7 @@ function checkRcpt(
   if (start < 0 || start === argument.length) return replies.wantTo;
   const utf8 = context.envelope.parameters.smtpUtf8 === true;
   const path = parsePath(argument, start, { kind: "forward", utf8 });
-  if ("error" in path) return badPath(path, 3);
+  if ("error" in path) return refusePath(path, "forward");
   const result = parseRcptParameters(argument.slice(path.end), {
     dsn: context.capabilities.has("DSN"),
     utf8,
@@ -548,13 +485,7 @@ function pathStart(argument: string, keyword: RegExp): number {
   return found === null ? -1 : skipBlanks(argument, found[0].length);
 }
 
-/** The reply to an address that cannot be read: 5.1.7 for a sender, 5.1.3 for a recipient. */
-function badPath(
-  path: { readonly error: string; readonly utf8?: true },
-  detail: 1 | 3,
-): SmtpReply {
-  if (path.utf8) return replies.needSmtpUtf8;
-  return new SmtpReply(501, path.error, {
-    enhanced: detail === 1 ? "5.1.7" : "5.1.3",
-  });
+/** The reply to an address that cannot be read. */
+function refusePath(path: PathFault, kind: "reverse" | "forward"): SmtpReply {
+  return path.utf8 ? replies.needSmtpUtf8 : badPath(path.error, kind);
 }

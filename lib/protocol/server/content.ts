@@ -1,26 +1,20 @@
 /**
- * DATA and BDAT: how a message's content begins, comes in and ends, and when
- * its refusal is said. What the bytes mean is `server_body.ts`.
+ * The content of messages, by DATA or by BDAT chunks: how it begins, where it
+ * ends, how large it is, and when its refusal is said. It always reads to the
+ * true end, refused or not: a server that stops earlier reads the rest of a body
+ * as commands. Where that end is too far behind a refusal, the session ends.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.1.4 | RFC 5321 section 4.1.1.4} (DATA),
  * {@link https://www.rfc-editor.org/rfc/rfc3030 | RFC 3030} (BDAT),
  * {@link https://www.rfc-editor.org/rfc/rfc2033#section-4.2 | RFC 2033 section 4.2} (LMTP)
- *
- * A message body on its way in, by DATA or by BDAT chunks: where it ends, how
- * large it is, and whether it must be refused. It always reads to the true end,
- * refused or not: whoever stops earlier reads the rest of a body as commands.
- * Where that end is too far behind a refusal, only the session can end.
- *
- * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.1.4 | RFC 5321 section 4.1.1.4},
- * {@link https://www.rfc-editor.org/rfc/rfc3030 | RFC 3030}
  */
 
 import { parseBdat } from "../command.ts";
-import { replies } from "../replies.ts";
+import { chunkReceived, replies } from "../replies.ts";
 import { SmtpReply } from "../reply.ts";
-import { accepts, type Conversation } from "./conversation.ts";
 import type { ServerAsk, ServerEffect, Verdict } from "./effects.ts";
 import type { Outbox } from "./outbox.ts";
+import { accepts, type ServerState } from "./state.ts";
 import {
   type BareNewlinePolicy,
   type ContentFraming,
@@ -29,16 +23,15 @@ import {
 
 /** The content of messages of one connection, one after the other. */
 export class ServerContent {
-  readonly #conversation: Conversation;
+  readonly #state: ServerState;
   readonly #outbox: Outbox;
   readonly #body: BodyReader;
   /** Whether a handler has itself sent the reply to the command whose bytes come in. */
   #silent = false;
 
-  /** @param conversation Where things stand */
-  constructor(conversation: Conversation) {
-    const { profile, outbox } = conversation;
-    this.#conversation = conversation;
+  constructor(state: ServerState) {
+    const { profile, outbox } = state;
+    this.#state = state;
     this.#outbox = outbox;
     this.#body = new BodyReader(profile.maxSize, profile.bareNewlines);
   }
@@ -51,7 +44,7 @@ export class ServerContent {
   /** DATA. */
   start(argument: string): void {
     if (argument !== "") return this.#outbox.error(replies.noArgument);
-    if (this.#conversation.envelope!.parameters.body === "BINARYMIME") {
+    if (this.#state.envelope!.parameters.body === "BINARYMIME") {
       return this.#outbox.error(replies.binaryNeedsBdat);
     }
     this.#outbox.question({ effect: "ask", ask: "messageStart", via: "DATA" });
@@ -65,23 +58,23 @@ export class ServerContent {
    * @param refusal Why the command may not come now, if so
    */
   startChunk(argument: string, refusal: SmtpReply | undefined): void {
-    const conversation = this.#conversation;
-    if (!conversation.profile.capabilities.has("CHUNKING")) {
-      return conversation.close(replies.notImplemented, "errors");
+    const state = this.#state;
+    if (!state.profile.capabilities.has("CHUNKING")) {
+      return state.close(replies.notImplemented, "errors");
     }
     const chunk = parseBdat(argument);
     if (chunk === undefined) {
-      return conversation.close(replies.badBdat, "errors");
+      return state.close(replies.badBdat, "errors");
     }
     const isIdle = chunk.size === 0 && !chunk.last;
-    if (isIdle && conversation.countIdle()) return;
+    if (isIdle && state.countIdle()) return;
     this.#body.startChunk(chunk);
     this.#silent = false;
-    conversation.reading = "bdat";
+    state.chunkStarted();
     if (refusal !== undefined) this.#body.chunkRefusal = refusal;
-    else if (conversation.phase === "bdat-lost") {
+    else if (state.isBdatLost) {
       this.#body.chunkRefusal = replies.bdatLost;
-    } else if (conversation.phase === "rcpt") {
+    } else if (state.isFirstChunk) {
       this.#outbox.question({
         effect: "ask",
         ask: "messageStart",
@@ -95,28 +88,27 @@ export class ServerContent {
     ask: ServerAsk & { readonly ask: "messageStart" },
     verdict: Verdict,
   ): void {
-    const conversation = this.#conversation;
+    const state = this.#state;
     const accepted = accepts(verdict);
-    conversation.collecting = accepted;
     this.#body.start(ask.via === "BDAT" ? "bdat" : "data", {
-      binary: conversation.envelope!.parameters.body === "BINARYMIME",
+      binary: state.envelope!.parameters.body === "BINARYMIME",
     });
     if (ask.via === "BDAT") return this.#startBdat(verdict);
     this.#silent = false;
     if (!accepted) {
-      conversation.endTransaction();
-      return this.#outbox.say(verdict, replies.refusedMessage);
+      state.endTransaction();
+      return this.#outbox.replyWith(verdict, replies.refusedMessage);
     }
-    conversation.reading = "data";
+    state.dataAccepted();
     // After any other reply the client would not send, and both would wait.
     const isOther = verdict instanceof SmtpReply && verdict.code !== 354;
-    this.#outbox.say(isOther ? undefined : verdict, replies.startData);
+    this.#outbox.replyWith(isOther ? undefined : verdict, replies.startData);
   }
 
   /** The first chunk is decided on; what is to be said of it is said at its end. */
   #startBdat(verdict: Verdict): void {
-    this.#conversation.phase = "bdat";
-    // Who lets an only chunk come in has not said what becomes of the message.
+    this.#state.bdatBegun(accepts(verdict));
+    // SILENT_ALLOW on BDAT ... LAST covers the chunk, not the final reply.
     this.#silent = verdict === "silent-deny" ||
       (verdict === "silent-allow" && !this.#body.lastChunk);
     if (accepts(verdict)) return;
@@ -127,7 +119,7 @@ export class ServerContent {
 
   /** Whether the end has been read, of the body in DATA or of the chunk in BDAT. */
   get isComplete(): boolean {
-    return this.#conversation.reading === "data"
+    return this.#state.isReadingData
       ? this.#body.dataEnded
       : this.#body.chunkEnded;
   }
@@ -137,24 +129,24 @@ export class ServerContent {
    * step after the last bytes, which the session may have refused meanwhile.
    */
   read(): ServerEffect | undefined {
-    const { input, reading } = this.#conversation;
+    const { input, isReadingData } = this.#state;
     const body = this.#body;
     if (this.isComplete) {
-      const rest = reading === "data" ? undefined : this.#endOfChunks();
+      const rest = isReadingData ? undefined : this.#endOfChunks();
       if (rest !== undefined) return { effect: "body", bytes: rest };
-      if (reading === "data") this.#endOfBody();
+      if (isReadingData) this.#endOfBody();
       else this.#endOfChunk();
       return undefined;
     }
-    const octets = reading === "data"
+    const octets = isReadingData
       ? body.readData(input.bytes, input.position, input.end)
       : body.readChunk(input.bytes, input.position, input.end);
     input.position = body.position;
     if (body.refusal !== undefined) this.#drop(body.refusal);
     // DATA has its end; after a chunk another one may follow.
-    const isOver = reading === "data" && body.dataEnded;
+    const isOver = isReadingData && body.dataEnded;
     if (body.isEndless && !isOver) {
-      this.#conversation.close(replies.endlessContent, "errors");
+      this.#state.close(replies.endlessContent, "errors");
       return undefined;
     }
     return octets.length === 0 ? undefined : { effect: "body", bytes: octets };
@@ -171,44 +163,41 @@ export class ServerContent {
 
   #endOfChunk(): void {
     const { refusal, chunkRefusal, lastChunk, size } = this.#body;
-    const conversation = this.#conversation;
-    conversation.reading = "command";
+    const state = this.#state;
+    state.contentEnded();
     if (chunkRefusal !== undefined) {
-      if (!lastChunk || conversation.phase !== "bdat-lost") {
+      if (!lastChunk || !state.isBdatLost) {
         return this.#outbox.error(chunkRefusal);
       }
       this.#reply(chunkRefusal);
-      conversation.endTransaction();
+      state.endTransaction();
     } else if (lastChunk) {
       this.#endOfBody();
     } else if (refusal !== undefined) {
       this.#drop(refusal);
-      conversation.phase = "bdat-lost";
+      state.chunkRefused();
       if (!this.#silent) this.#outbox.reply(refusal);
     } else if (!this.#silent) {
-      this.#outbox.reply(
-        new SmtpReply(250, `${size} octets received`, { enhanced: "2.0.0" }),
-      );
+      this.#outbox.reply(chunkReceived(size));
     }
   }
 
   /** The body is complete: ask what becomes of it, or say why nothing does. */
   #endOfBody(): void {
     const { refusal } = this.#body;
-    const conversation = this.#conversation;
-    conversation.reading = "command";
+    const state = this.#state;
+    state.contentEnded();
     if (refusal === undefined) {
       return this.#outbox.question({ effect: "ask", ask: "message" });
     }
     this.#drop(refusal);
     this.#reply(refusal);
-    conversation.endTransaction();
+    state.endTransaction();
   }
 
   /** Lets the session drop what it has collected, once. */
   #drop(refusal: SmtpReply): void {
-    if (!this.#conversation.collecting) return;
-    this.#conversation.collecting = false;
+    if (!this.#state.contentRefused()) return;
     this.#outbox.push({ effect: "drop", refusal });
     // The session tells of the message, so the command is not told of.
     this.#outbox.verb = undefined;
@@ -217,8 +206,8 @@ export class ServerContent {
   /** The reply to a whole body: in LMTP one for each recipient. */
   #reply(reply: SmtpReply): void {
     if (this.#silent) return;
-    const { profile, envelope } = this.#conversation;
-    if (profile.protocol !== "lmtp") return this.#outbox.reply(reply);
+    const { profile, envelope } = this.#state;
+    if (!profile.kind.repliesPerRecipient) return this.#outbox.reply(reply);
     for (const recipient of envelope!.recipients) {
       this.#outbox.reply(recipient.reply ?? reply);
     }
@@ -237,15 +226,12 @@ export class ServerContent {
   /** Carries out the final verdict on a message. */
   settleMessage(verdict: Verdict): void {
     this.#outbox.verb = undefined;
-    this.#conversation.collecting = false;
-    if (accepts(verdict)) this.#conversation.idleCommands = 0;
+    const isAccepted = accepts(verdict);
     if (verdict !== "silent-allow" && verdict !== "silent-deny") {
-      const standard = accepts(verdict)
-        ? replies.messageOk
-        : replies.refusedMessage;
+      const standard = isAccepted ? replies.messageOk : replies.refusedMessage;
       this.#reply(verdict instanceof SmtpReply ? verdict : standard);
     }
-    this.#conversation.endTransaction();
+    this.#state.messageDecided(isAccepted);
   }
 }
 
@@ -263,7 +249,7 @@ class BodyReader {
   position = 0;
   /** Why the body is refused; what is read from then on is dropped. */
   refusal: SmtpReply | undefined;
-  /** Why the chunk under way is refused, the transaction being none of it. */
+  /** Reply that rejects this chunk only; the transaction is unaffected. */
   chunkRefusal: SmtpReply | undefined;
   /** Bytes read since the content, or the chunk, was refused. */
   #refused = 0;

@@ -6,9 +6,9 @@
 import type { Address } from "../address.ts";
 import type { Capabilities } from "../capabilities.ts";
 import type { BareNewlinePolicy } from "../data_decoder.ts";
+import type { KindTraits } from "../listener_kind.ts";
 import type { MailParameters, RcptParameters } from "../parameters.ts";
 import type { SmtpReply } from "../reply.ts";
-import type { ReadPhase } from "./state.ts";
 import type { XclientAttributes } from "../xclient.ts";
 
 /** A question to the handlers. */
@@ -51,6 +51,9 @@ export type ServerAsk =
     readonly ask: "authLine";
     readonly text: string | undefined;
   };
+
+/** How the next bytes are to be read: decides the time limit too. */
+export type ReadPhase = "command" | "data" | "bdat" | "auth";
 
 /** One thing for the session to do. */
 export type ServerEffect =
@@ -142,8 +145,8 @@ export interface AskFlags {
 
 /** What a listener's sessions have in common. Not changed once in use. */
 export interface ServerProfile {
-  /** Whether the conversation is SMTP or LMTP (RFC 2033). */
-  readonly protocol: "smtp" | "lmtp";
+  /** What the listener's kind makes different. */
+  readonly kind: KindTraits;
   /** The greeting, 220. */
   readonly greeting: SmtpReply;
   /** The reply to QUIT, 221. */
@@ -168,6 +171,6 @@ export interface ServerProfile {
   readonly startTls: "none" | "allowed" | "required";
   /** Whether AUTH is there, and whether MAIL waits for it. */
   readonly authentication: "none" | "allowed" | "required";
-  /** Whether there is anybody who may say XCLIENT. */
+  /** Whether there are clients that may send XCLIENT. */
   readonly xclient?: boolean;
 }

@@ -3,12 +3,13 @@
  * until they must go out, and effects in their order. It also counts the
  * client's errors, because the reply to one too many is the last.
  *
- * {@link https://www.rfc-editor.org/rfc/rfc2920#section-3.2 | RFC 2920 section 3.2}
+ * Replies gather until the session is about to wait for the peer: that is what
+ * makes PIPELINING pay, one packet for many replies.
  *
- * Replies on their way out, gathered until the session is about to wait for
- * the peer: that is what makes PIPELINING pay, one packet for many replies.
+ * {@link https://www.rfc-editor.org/rfc/rfc2920#section-3.2 | RFC 2920 section 3.2}
  */
 
+import type { Capabilities } from "../capabilities.ts";
 import { tooMany } from "../replies.ts";
 import { SmtpReply } from "../reply.ts";
 import type {
@@ -110,7 +111,7 @@ export class Outbox {
   }
 
   /** Appends the verdict's reply, or the standard one where it has none. */
-  say(verdict: Verdict, standard: SmtpReply): void {
+  replyWith(verdict: Verdict, standard: SmtpReply): void {
     if (verdict === "silent-allow" || verdict === "silent-deny") return;
     this.reply(verdict instanceof SmtpReply ? verdict : standard);
   }
@@ -122,14 +123,14 @@ export class Outbox {
   }
 
   /**
-   * As {@linkcode Outbox.say}, for a refusal that counts as an error of the
-   * client where it is one for good: who is told "later" has made none.
+   * As {@linkcode Outbox.replyWith}, for a refusal that counts as an error of the
+   * client where it is permanent: a 4xx reply does not count.
    */
   refuse(verdict: Verdict, standard: SmtpReply): void {
     const { isTemporary } = verdict instanceof SmtpReply ? verdict : standard;
     if (!isTemporary && this.#isOneTooMany()) {
       this.#endForErrors();
-    } else this.say(verdict, standard);
+    } else this.replyWith(verdict, standard);
   }
 
   #endForErrors(): void {
@@ -141,19 +142,14 @@ export class Outbox {
     return this.#maxErrors > 0 && this.#errors > this.#maxErrors;
   }
 
-  /** A reply as it goes to this client. */
-  asSaid(reply: SmtpReply): SmtpReply {
-    return asSaid(reply, this.#enhanced);
-  }
-
   #append(reply: SmtpReply): void {
-    const said = this.asSaid(reply);
-    const octets = this.#isEmpty ? said.standingOctets : undefined;
+    const sent = this.#enhanced ? reply : plainReply(reply);
+    const octets = this.#isEmpty ? sent.cachedBytes : undefined;
     if (octets !== undefined) {
       this.#single = octets;
     } else {
       this.#gather();
-      this.#output.appendText(said.wire);
+      this.#output.appendText(sent.wire);
     }
   }
 
@@ -181,9 +177,12 @@ export class Outbox {
   }
 }
 
-/** A reply as it is said where ENHANCEDSTATUSCODES is on or off (RFC 2034 section 3). */
-export function asSaid(reply: SmtpReply, enhanced: boolean): SmtpReply {
-  return enhanced ? reply : plainReply(reply);
+/** A reply as clients get it: with its enhanced code where ENHANCEDSTATUSCODES is offered (RFC 2034 section 3). */
+export function forClient(
+  reply: SmtpReply,
+  capabilities: Capabilities,
+): SmtpReply {
+  return capabilities.has("ENHANCEDSTATUSCODES") ? reply : plainReply(reply);
 }
 
 /** Replies without their enhanced status code: most are standard ones and come again. */

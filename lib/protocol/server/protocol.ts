@@ -3,8 +3,8 @@
  * or promise: `receive` takes bytes, `next` gives one thing to do, `answer`
  * takes a verdict. It owns the order of things and every standard reply; it
  * never decides a matter of policy and never touches a socket. This file moves
- * bytes and effects; the verbs are in `server_commands.ts`, DATA and BDAT in
- * `server_content.ts`, and what they share in `server_conversation.ts`.
+ * bytes and effects; the verbs are in `commands.ts`, DATA and BDAT in
+ * `content.ts`, and where things stand in `state.ts`.
  *
  * One effect at a time is the back-pressure: as long as the session has not
  * dealt with the last one, no further byte is looked at. Replies gather and
@@ -29,14 +29,12 @@ import {
   skipBlanks,
   TLS_RECORD,
 } from "../command.ts";
-import type { Envelope } from "../envelope.ts";
 import { LineBuffer } from "../line_buffer.ts";
 import type { RecentLines } from "../parse_cache.ts";
 import { replies } from "../replies.ts";
 import type { SmtpReply } from "../reply.ts";
 import { ServerCommands } from "./commands.ts";
 import { ServerContent } from "./content.ts";
-import { accepts, Conversation, type ServerInput } from "./conversation.ts";
 import type {
   CloseReason,
   CountingGate,
@@ -46,12 +44,17 @@ import type {
   Verdict,
 } from "./effects.ts";
 import type { Outbox, RefusalListener } from "./outbox.ts";
-import type { Phase, ReadPhase } from "./state.ts";
+import {
+  accepts,
+  type ServerFacts,
+  type ServerInput,
+  ServerState,
+} from "./state.ts";
 
 /** The receiving machine of one connection. */
 export class ServerProtocol {
   readonly #profile: ServerProfile;
-  readonly #conversation: Conversation;
+  readonly #state: ServerState;
   readonly #input: ServerInput;
   readonly #outbox: Outbox;
   readonly #content: ServerContent;
@@ -62,102 +65,55 @@ export class ServerProtocol {
 
   /** @param profile What the listener's sessions have in common */
   constructor(profile: ServerProfile) {
-    const conversation = new Conversation(profile);
+    const state = new ServerState(profile);
     this.#profile = profile;
-    this.#conversation = conversation;
-    this.#input = conversation.input;
-    this.#outbox = conversation.outbox;
-    this.#content = new ServerContent(conversation);
-    this.#commands = new ServerCommands(conversation, this.#content);
+    this.#state = state;
+    this.#input = state.input;
+    this.#outbox = state.outbox;
+    this.#content = new ServerContent(state);
+    this.#commands = new ServerCommands(state, this.#content);
     this.#lines = new LineBuffer(
       profile.authentication === "none" ? COMMAND_LINE_LIMIT : AUTH_LINE_LIMIT,
     );
     this.#outbox.question({ effect: "ask", ask: "connect" });
   }
 
-  // Where things stand.
+  // What the session knows, and what it sees.
 
-  /** The name the client gave, `undefined` before HELO. */
-  get helo(): string | undefined {
-    return this.#conversation.helo;
-  }
-
-  /** Whether the client said EHLO or LHLO. */
-  get extended(): boolean {
-    return this.#conversation.extended;
-  }
-
-  /** Whether the connection is encrypted; set where it is from the start. */
-  get tls(): boolean {
-    return this.#conversation.tls;
-  }
-
-  set tls(tls: boolean) {
-    this.#conversation.tls = tls;
-  }
-
-  /** Whether the client has authenticated. */
-  get authenticated(): boolean {
-    return this.#conversation.authenticated;
-  }
-
-  /** Whether the client may say for whom it speaks, by XCLIENT. */
-  get mayImpersonate(): boolean {
-    return this.#conversation.mayImpersonate;
-  }
-
-  set mayImpersonate(may: boolean) {
-    this.#conversation.mayImpersonate = may;
-  }
-
-  /** Counts messages and recipients; nobody does unless it is set. */
-  get gate(): CountingGate | undefined {
-    return this.#conversation.gate;
-  }
-
-  set gate(gate: CountingGate | undefined) {
-    this.#conversation.gate = gate;
-  }
-
-  /** Is told of each refusal of a command; nobody unless it is set. */
-  set onRefusal(listener: RefusalListener) {
-    this.#outbox.onRefusal = listener;
-  }
-
-  /** The SASL mechanisms that can be served on the connection as it is now. */
-  get mechanisms(): readonly string[] {
-    return this.#conversation.mechanisms;
-  }
-
-  set mechanisms(mechanisms: readonly string[]) {
-    this.#conversation.mechanisms = mechanisms;
-  }
-
-  /** The transaction under way. */
-  get envelope(): Envelope | undefined {
-    return this.#conversation.envelope;
-  }
-
-  /** Where the conversation is. */
-  get phase(): Phase {
-    return this.#outbox.closed ? "closed" : this.#conversation.phase;
-  }
-
-  /** How the next bytes will be read. */
-  get reading(): ReadPhase {
-    return this.#conversation.reading;
-  }
-
-  /** Whether what is waited for belongs to a message's content: the commands between BDAT chunks do. */
-  get awaitsContent(): boolean {
-    const { reading, phase } = this.#conversation;
-    return reading === "data" || reading === "bdat" ||
-      phase === "bdat" || phase === "bdat-lost";
+  /** Where things stand. */
+  get state(): ServerFacts {
+    return this.#state;
   }
 
   /** Bytes of body so far. */
   get bodySize(): number {
     return this.#content.size;
+  }
+
+  /** Sets what counts messages and recipients, and what is told of each refusal of a command. */
+  observe(
+    observers: {
+      readonly gate?: CountingGate;
+      readonly onRefusal?: RefusalListener | undefined;
+    },
+  ): void {
+    this.#state.countWith(observers.gate);
+    this.#outbox.onRefusal = observers.onRefusal;
+  }
+
+  /** Says whether the connection is encrypted, and which SASL mechanisms can be served on it. */
+  transportChanged(
+    transport: {
+      readonly tls: boolean;
+      readonly mechanisms: readonly string[];
+    },
+  ): void {
+    this.#state.transportChanged(transport.tls, transport.mechanisms);
+  }
+
+  /** Says whether the client may send XCLIENT. */
+  impersonationAllowed(isAllowed: boolean): void {
+    this.#state.impersonationAllowed(isAllowed);
   }
 
   // Bytes in, one thing to do out.
@@ -175,12 +131,12 @@ export class ServerProtocol {
     for (;;) {
       const effect = this.#outbox.next() ?? this.#advance();
       if (effect === undefined) continue;
-      if (effect.effect !== "close" || this.envelope === undefined) {
+      if (effect.effect !== "close" || this.#state.envelope === undefined) {
         return effect;
       }
       // A reply that ends the session may come at any point of a transaction.
       this.#outbox.push(effect);
-      this.#conversation.endTransaction();
+      this.#state.endTransaction();
       return { effect: "reset" };
     }
   }
@@ -193,27 +149,23 @@ export class ServerProtocol {
         `Cannot go on while "${ask.ask}" waits for its answer`,
       );
     }
+    if (!this.#state.isReadingContent) return this.#readLine();
     const content = this.#content;
-    switch (this.#conversation.reading) {
-      case "command":
-      case "auth":
-        return this.#readLine();
-      case "data":
-      case "bdat":
-        return this.#input.isEmpty && !content.isComplete
-          ? this.#wait()
-          : content.read();
-    }
+    return this.#input.isEmpty && !content.isComplete
+      ? this.#wait()
+      : content.read();
   }
 
   #wait(): ServerEffect {
     this.#input.forget();
-    return this.#outbox.flush() ?? { effect: "read", phase: this.reading };
+    return this.#outbox.flush() ??
+      { effect: "read", phase: this.#state.reading };
   }
 
   #readLine(): ServerEffect | undefined {
     const input = this.#input;
     const lines = this.#lines;
+    const { isAuthenticating } = this.#state;
     const recent = this.#recentLines();
     const start = input.position;
     const known = recent?.find(input.bytes, start, input.end);
@@ -230,11 +182,11 @@ export class ServerProtocol {
     input.position = lines.position;
     if (status === "more") return this.#wait();
     this.#tlsOctets = 0;
-    if (this.reading === "command") {
+    if (!isAuthenticating) {
       this.#outbox.verb = this.#outbox.argument = "";
     }
     if (status === "endless") this.close(replies.endlessLine, "errors");
-    else if (this.reading === "auth") {
+    else if (isAuthenticating) {
       // What is no text is no base64, either.
       const unreadable = status === "too-long" ? undefined : "\n";
       this.#commands.authLine(status === "line" ? lines.text : unreadable);
@@ -259,7 +211,7 @@ export class ServerProtocol {
   /** Where the next line may be found, if it is a command and begins here. */
   #recentLines(): RecentLines | undefined {
     const { asks, capabilities } = this.#profile;
-    return this.reading === "command" && !asks.command &&
+    return !this.#state.isAuthenticating && !asks.command &&
         this.#lines.isAtLineStart
       ? capabilities.commands
       : undefined;
@@ -317,7 +269,7 @@ export class ServerProtocol {
       case "connect":
         return this.#settleConnect(verdict);
       case "command":
-        return this.#outbox.say(verdict, replies.notImplemented);
+        return this.#outbox.replyWith(verdict, replies.notImplemented);
       case "messageStart":
         return this.#content.settleStart(ask, verdict);
       case "message":
@@ -329,11 +281,11 @@ export class ServerProtocol {
 
   #settleConnect(verdict: Verdict): void {
     if (accepts(verdict)) {
-      this.#conversation.phase = "greeted";
-      return this.#outbox.say(verdict, this.#profile.greeting);
+      this.#state.connectionAccepted();
+      return this.#outbox.replyWith(verdict, this.#profile.greeting);
     }
     if (verdict !== "drop") {
-      this.#outbox.say(verdict, replies.refusedConnection);
+      this.#outbox.replyWith(verdict, replies.refusedConnection);
     }
     this.#outbox.close("refused");
   }
@@ -357,7 +309,7 @@ export class ServerProtocol {
   tlsStarted(): void {
     this.#lines.reset();
     this.#tlsOctets = 0;
-    this.#commands.tlsStarted();
+    this.#state.tlsStarted();
   }
 
   /**
@@ -375,18 +327,13 @@ export class ServerProtocol {
   }
 
   /** Appends a reply that no question led to; 421 ends the session. */
-  say(reply: SmtpReply): void {
+  reply(reply: SmtpReply): void {
     this.#outbox.reply(reply);
-  }
-
-  /** A reply as this client is to see it. */
-  asSaid(reply: SmtpReply): SmtpReply {
-    return this.#outbox.asSaid(reply);
   }
 
   /** Ends the session: `reply` if given, then close. */
   close(reply: SmtpReply | undefined, reason: CloseReason): void {
-    this.#conversation.close(reply, reason);
+    this.#state.close(reply, reason);
   }
 }
 

@@ -35,11 +35,11 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     `${ENVELOPE}
     C: BDAT 3
     C| abc
-    S: 250 2.0.0 3 octets received
+    S: 250 2.0.0 3 bytes received
     C: NOOP
     S: 250 2.0.0 ...
     C: bdat 0
-    S: 250 2.0.0 3 octets received
+    S: 250 2.0.0 3 bytes received
     C| BDAT 4\\r\\nQUITBDAT 0 last\\r\\n
     S: 250 2.0.0 7 octets received
     S: 250 2.0.0 ...
@@ -82,7 +82,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     `${ENVELOPE}
     C: BDAT 2
     C| a\\r
-    S: 250 2.0.0 2 octets received
+    S: 250 2.0.0 2 bytes received
     C: BDAT 0 LAST
     S: 550 5.6.0 Message has a bare CR...
     C: NOOP
@@ -157,7 +157,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     `${ENVELOPE}
     C: BDAT 4
     C| 0123
-    S: 250 2.0.0 4 octets received
+    S: 250 2.0.0 4 bytes received
     C: BDAT 8
     C| 4567QUIT
     S: 552 5.3.4 ...
@@ -277,7 +277,7 @@ Deno.test("ServerProtocol counts the octets of a very large chunk", () => {
   const chunk = "NOOP\r\n".repeat(1000);
   for (let round = 0; round < 100; round++) driver.feed(chunk);
   assertEquals(driver.take(), []);
-  assertEquals(driver.machine.reading, "bdat");
+  assertEquals(driver.machine.state.reading, "bdat");
 });
 
 Deno.test("ServerProtocol.refuseBody() between chunks refuses the next one", () => {

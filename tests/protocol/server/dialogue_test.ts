@@ -58,7 +58,7 @@ testDialogues([
     `${ENVELOPE}
     C: BDAT 3
     C| abc
-    S: 250 2.0.0 3 octets received
+    S: 250 2.0.0 3 bytes received
     C: FOO
     S: 500 5.5.2 ...
     C: FOO

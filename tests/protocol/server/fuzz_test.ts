@@ -103,7 +103,7 @@ function randomPolicy(seed: number): Policy {
 
 function randomProfile(random: Random): ProfileInit {
   return {
-    protocol: random(4) === 0 ? "lmtp" : "smtp",
+    kind: random(4) === 0 ? "lmtp" : "smtp",
     maxSize: [0, 5, 40][random(3)]!,
     maxErrors: [0, 5][random(2)]!,
     maxRecipients: 1 + random(2),
@@ -118,7 +118,7 @@ function randomProfile(random: Random): ProfileInit {
 function seen(driver: Driver): unknown {
   const { output, closed, machine } = driver;
   const events = uncut(driver.events);
-  const { phase, reading } = machine;
+  const { phase, reading } = machine.state;
   return { output, events, closed, phase, reading };
 }
 

@@ -5,7 +5,7 @@ import { SmtpReply } from "../../../lib/protocol/reply.ts";
 import { Driver, play, type PlayOptions } from "../../support/dialogue.ts";
 import { replies } from "../../../lib/protocol/replies.ts";
 
-const LMTP = { protocol: "lmtp" } as const;
+const LMTP = { kind: "lmtp" } as const;
 
 const TWO = `
   S: 220 ...
@@ -41,7 +41,7 @@ const OPTIONS: PlayOptions = {
   policy: () => (ask, machine) => {
     if (ask.ask === "rcpt" && ask.address.localPart === "no") return "deny";
     if (ask.ask !== "message") return undefined;
-    const last = machine.envelope!.recipients.at(-1)!;
+    const last = machine.state.envelope!.recipients.at(-1)!;
     if (last.address.localPart === "e") {
       last.reply = new SmtpReply(452, "Full", { enhanced: "4.2.2" });
     }
@@ -73,7 +73,7 @@ const DIALOGUES: [name: string, script: string][] = [
     `${SCRIPT}
     C: BDAT 1
     C| a
-    S: 250 2.0.0 1 octets received
+    S: 250 2.0.0 1 bytes received
     C: BDAT 0 LAST
     S: 250 2.0.0 ...
     S: 452 4.2.2 Full`,

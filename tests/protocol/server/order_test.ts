@@ -151,7 +151,7 @@ for (const [line, row] of Object.entries(MATRIX)) {
       const crlf = line.startsWith("BDAT") ? "" : "\r\n";
       const driver = inPhase(way).feed(line + crlf);
       const codes = new Set(driver.take().map((it) => it.slice(0, 3)));
-      assertEquals([...codes, driver.machine.phase].join(" "), want);
+      assertEquals([...codes, driver.machine.state.phase].join(" "), want);
     });
   }
 }
@@ -160,7 +160,7 @@ Deno.test("ServerProtocol serves no verb before the greeting is decided on", () 
   const driver = new Driver({}, () => "deny");
   assertEquals(driver.take(), [String(replies.refusedConnection)]);
   assertEquals(driver.closed, "refused");
-  assertEquals(driver.machine.phase, "closed");
+  assertEquals(driver.machine.state.phase, "closed");
 });
 
 Deno.test("refuseOutOfOrder() refuses every verb before the greeting and after the end", () => {

@@ -121,7 +121,7 @@ for (const [question, input, outcomes] of VERDICTS) {
       }
       const said = driver.output.slice(before.length);
       assertEquals(said, reply === "" ? "" : `${reply}\r\n`);
-      assertEquals(driver.machine.phase, phase);
+      assertEquals(driver.machine.state.phase, phase);
       assertEquals(driver.closed, phase === "closed" ? "refused" : undefined);
     });
   }
@@ -135,11 +135,11 @@ Deno.test("ServerProtocol forgets the name behind a refused HELO", () => {
   driver.feed("EHLO good\r\nEHLO bad\r\n");
   const { machine } = driver;
   assertEquals(
-    [machine.helo, machine.extended, machine.phase],
+    [machine.state.helo, machine.state.extended, machine.state.phase],
     [undefined, false, "greeted"],
   );
   driver.feed("HELO good\r\n");
-  assertEquals([machine.helo, machine.extended], ["good", false]);
+  assertEquals([machine.state.helo, machine.state.extended], ["good", false]);
 });
 
 Deno.test("ServerProtocol prints replies in UTF-8", () => {
@@ -239,7 +239,7 @@ Deno.test("ServerProtocol.answerCommand() runs another line, or none", () => {
     "250",
     "",
   ]);
-  assertEquals(machine.helo, "x");
+  assertEquals(machine.state.helo, "x");
 });
 
 for (
@@ -331,7 +331,7 @@ Deno.test("ServerProtocol.challenge() goes through an AUTH exchange", () => {
     return "handled";
   });
   driver.feed("HELO x\r\nAUTH login\r\n");
-  assertEquals(driver.machine.reading, "auth");
+  assertEquals(driver.machine.state.reading, "auth");
   driver.feed("dXNlcg==\r\nQUIT\r\nNOOP\r\n");
   assertEquals(driver.take().slice(2), [
     "334 VXNlcm5hbWU6",
@@ -344,7 +344,7 @@ Deno.test("ServerProtocol.challenge() goes through an AUTH exchange", () => {
     "authLine dXNlcg==",
     "authLine QUIT",
   ]);
-  assertEquals(driver.machine.authenticated, true);
+  assertEquals(driver.machine.state.authenticated, true);
 });
 
 Deno.test("ServerProtocol tells of an AUTH line that cannot be used", () => {
@@ -368,7 +368,7 @@ Deno.test("ServerProtocol tells of an AUTH line that cannot be used", () => {
       String(replies.lineTooLong),
       String(replies.ok),
     ]);
-    assertEquals(driver.machine.authenticated, false);
+    assertEquals(driver.machine.state.authenticated, false);
   }
 });
 
@@ -388,14 +388,19 @@ Deno.test("ServerProtocol.tlsStarted() forgets what was said in the clear", () =
     startTls: "allowed",
     authentication: "allowed",
   }).feed("EHLO x\r\nAUTH PLAIN AAAA\r\n");
-  assertEquals(driver.machine.authenticated, true);
+  assertEquals(driver.machine.state.authenticated, true);
   driver.feed("STARTTLS\r\n");
   const { machine } = driver;
   assertEquals(
-    [machine.tls, machine.helo, machine.extended, machine.authenticated],
+    [
+      machine.state.tls,
+      machine.state.helo,
+      machine.state.extended,
+      machine.state.authenticated,
+    ],
     [true, undefined, false, false],
   );
-  assertEquals(machine.phase, "greeted");
+  assertEquals(machine.state.phase, "greeted");
   driver.take();
   driver.feed("EHLO x\r\n");
   const lines = driver.take();
@@ -416,7 +421,7 @@ Deno.test("ServerProtocol.tlsStarted() forgets the line that had begun in the cl
 Deno.test("ServerProtocol.tlsStarted() before the greeting is implicit TLS", () => {
   const machine = new ServerProtocol(testProfile());
   machine.tlsStarted();
-  assertEquals(machine.phase, "connecting");
+  assertEquals(machine.state.phase, "connecting");
   assertEquals(machine.next(), { effect: "ask", ask: "connect" });
 });
 
@@ -425,14 +430,14 @@ Deno.test("ServerProtocol keeps the envelope until the last reply", () => {
     if (ask.ask === "message") {
       assertEquals(machine.bodySize, 3);
       assertEquals(
-        machine.envelope!.recipients.map((it) => it.address.toPath()),
+        machine.state.envelope!.recipients.map((it) => it.address.toPath()),
         ["<c@d>", "<c@d>"],
       );
     }
     return undefined;
   });
   driver.feed(`${ENVELOPE}RCPT TO:<c@d>\r\nDATA\r\nx\r\n.\r\n`);
-  assertEquals(driver.machine.envelope, undefined);
+  assertEquals(driver.machine.state.envelope, undefined);
   assertEquals(driver.take().at(-1), String(replies.messageOk));
 });
 
@@ -466,7 +471,7 @@ Deno.test("ServerProtocol.send() puts text in its place among the replies", () =
     "250 2.1.0 My own words",
     String(replies.ok),
   ]);
-  assertEquals(driver.machine.phase, "mail");
+  assertEquals(driver.machine.state.phase, "mail");
 });
 
 Deno.test("ServerProtocol sends the profile's greeting and goodbye", () => {

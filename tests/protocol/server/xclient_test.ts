@@ -71,7 +71,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     S: ${replies.nested}
     C: BDAT 1
     C| x
-    S: 250 2.0.0 1 octets received
+    S: 250 2.0.0 1 bytes received
     C: XCLIENT ADDR=192.0.2.7
     S: ${replies.nested}`,
   ],
@@ -210,12 +210,12 @@ Deno.test("ServerProtocol has XCLIENT for nobody unless told so", () => {
 
 Deno.test("ServerProtocol has XCLIENT for those only who may say it", () => {
   const driver = new Driver({ xclient: true });
-  driver.machine.mayImpersonate = false;
+  driver.machine.impersonationAllowed(false);
   driver.feed("EHLO x\r\nXCLIENT ADDR=192.0.2.7\r\n");
   const lines = driver.take();
   assertEquals(lines.filter((line) => line.includes("XCLIENT")), []);
   assertEquals(lines.at(-1), String(replies.xclientDenied));
-  driver.machine.mayImpersonate = true;
+  driver.machine.impersonationAllowed(true);
   driver.feed("EHLO x\r\n");
   assertEquals(driver.take().some((line) => line.endsWith(OFFER)), true);
 });
