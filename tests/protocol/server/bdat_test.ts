@@ -41,7 +41,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     C: bdat 0
     S: 250 2.0.0 3 bytes received
     C| BDAT 4\\r\\nQUITBDAT 0 last\\r\\n
-    S: 250 2.0.0 7 octets received
+    S: 250 2.0.0 7 bytes received
     S: 250 2.0.0 ...
     E: messageStart BDAT
     E: body "abcQUIT"

@@ -23,7 +23,7 @@ testDialogues([
     C: MAIL FROM :<a@b>
     S: 501 5.5.4 ...
     C: MAIL FROM:<a@b>SIZE=1
-    S: 501 5.5.4 Wanted a space behind the path
+    S: 501 5.5.4 Space required after the path
     C: MAIL FROM:<a b@c>
     S: 501 5.1.7 ...
     C: MAIL FROM:<foo..bar@b>

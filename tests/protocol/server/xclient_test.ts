@@ -213,7 +213,7 @@ Deno.test("ServerProtocol has XCLIENT for those only who may say it", () => {
   driver.machine.impersonationAllowed(false);
   driver.feed("EHLO x\r\nXCLIENT ADDR=192.0.2.7\r\n");
   const lines = driver.take();
-  assertEquals(lines.filter((line) => line.includes("XCLIENT")), []);
+  assertEquals(lines.some((line) => line.includes(" XCLIENT NAME")), false);
   assertEquals(lines.at(-1), String(replies.xclientDenied));
   driver.machine.impersonationAllowed(true);
   driver.feed("EHLO x\r\n");
