@@ -4,7 +4,9 @@
 
 import type { Logger } from "../log.ts";
 import type { ListenOptions } from "../net/listen_options.ts";
+import type { Message, Recipient } from "../message/message.ts";
 import type { Relays } from "../queue/relay.ts";
+import type { RelayClient, SessionRelaying } from "../session/context.ts";
 import {
   type HandlerContext,
   loadHandlerModule,
@@ -16,9 +18,8 @@ import type { MessageStore } from "../message/store.ts";
 import { type Counters, ThreadPool } from "../threads/pool.ts";
 import { encodeOptions } from "../threads/wire_options.ts";
 import type { WireOptions } from "../threads/api.ts";
-import type { CertificateSource } from "../tls/set.ts";
-import { bodyOptions } from "./contexts.ts";
-import type { ReloadOptions, SettledOptions } from "./options.ts";
+import { bodyOptions, type Settings } from "./contexts.ts";
+import type { ReloadOptions } from "./options.ts";
 
 /** What the threads of a server share. */
 export interface Threading {
@@ -38,10 +39,8 @@ export interface Threading {
   readonly relays: Relays;
   /** Takes log records. */
   readonly log: Logger;
-  /** The options as they are now. */
-  options(): SettledOptions;
-  /** The certificates in use. */
-  certificates(): CertificateSource | undefined;
+  /** The settings in force. */
+  readonly settings: Settings;
 }
 
 /**
@@ -50,35 +49,60 @@ export interface Threading {
  * @throws {Deno.errors.NotSupported} If the platform does not share ports
  */
 export function threadPoolOf(threading: Threading): ThreadPool {
-  const { options, certificates } = threading;
+  const { settings } = threading;
   return new ThreadPool({
     ...threading,
-    threads: options().threads ?? 0,
+    threads: settings.options.threads ?? 0,
     options: () => {
-      const all = options();
+      const all = settings.options;
       // The default logger wants no more; each thread has one that takes all.
       const logLevel = all.log === undefined ? "warn" : all.logLevel;
-      return encodeOptions({ ...all, logLevel }, all, certificates());
+      return encodeOptions({ ...all, logLevel }, settings);
     },
     services: {
       ...threading,
-      certificates,
-      handlers: () => options().handlers ?? {},
-      accounts: () => options().accounts,
-      body: () => bodyOptions(options()),
+      certificates: () => settings.certificates,
+      handlers: () => settings.options.handlers ?? {},
+      accounts: () => settings.options.accounts,
+      body: () => bodyOptions(settings.options),
     },
   });
 }
 
 /** The settings before a reload, of those that it is about. */
 export function formerOptions(
-  before: SettledOptions,
   reloaded: ReloadOptions,
-  certificates: CertificateSource | undefined,
+  before: Settings,
 ): WireOptions {
   const names = Object.keys(reloaded) as (keyof ReloadOptions)[];
-  const wanted = Object.fromEntries(names.map((name) => [name, before[name]]));
-  return encodeOptions(wanted, before, certificates);
+  const { options } = before;
+  const wanted = Object.fromEntries(names.map((name) => [name, options[name]]));
+  return encodeOptions(wanted, before);
+}
+
+/** Relaying in a thread: who may is decided here, the queue is on the main one. */
+export class ThreadRelaying implements SessionRelaying {
+  readonly #policy: Pick<SessionRelaying, "allows">;
+  readonly #relays: HandlerContext["relays"];
+
+  constructor(
+    policy: Pick<SessionRelaying, "allows">,
+    relays: HandlerContext["relays"],
+  ) {
+    this.#policy = policy;
+    this.#relays = relays;
+  }
+
+  allows(client: RelayClient): boolean {
+    return this.#policy.allows(client);
+  }
+
+  async add(
+    message: Message,
+    recipients: readonly Recipient[],
+  ): Promise<void> {
+    await this.#relays.add(message, { recipients });
+  }
 }
 
 /** Loads a handler module on the main thread. */

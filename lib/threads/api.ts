@@ -21,7 +21,6 @@ import type { SessionProxy } from "../session/proxied_transport.ts";
 import type { SessionState, SmtpSession } from "../session/session.ts";
 import type { StoreDescription } from "../store/rebuildable.ts";
 import type { WireError, WireReply } from "./wire_errors.ts";
-import type { Message, Recipient } from "../message/message.ts";
 import type { HandlerContext } from "../session/handler_module.ts";
 import type { SharedCounts } from "../session/limits.ts";
 
@@ -401,10 +400,14 @@ export interface ThreadServices {
   readonly now: () => number;
   /** Key of SCRAM's salts for unknown users. */
   readonly saltKey: Uint8Array;
-  /** The queue, for handler modules. */
+  /** The queue. */
   readonly relays: HandlerContext["relays"];
-  /** The queue, for what clients send elsewhere. */
-  relay(message: Message, recipients: readonly Recipient[]): Promise<void>;
+  /** Reports sessions to the main thread. */
+  readonly observer: SessionObserver;
+}
+
+/** Learns which sessions there are. */
+export interface SessionObserver {
   /** A session has begun. */
   opened(session: SmtpSession): void;
   /** A session has ended. */

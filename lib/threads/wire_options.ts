@@ -31,14 +31,16 @@ const SPECIAL: ReadonlySet<string> = new Set<keyof SmtpServerOptions>([
  * Options to send to a worker.
  *
  * @param wanted Those that it has to know, by name
- * @param options All of them as they are now
- * @param certificates The certificates in use
+ * @param settings All of them as they are in force, and the certificates in use
  */
 export function encodeOptions(
   wanted: SmtpServerOptions,
-  options: SettledOptions,
-  certificates: CertificateSource | undefined,
+  settings: {
+    readonly options: SettledOptions;
+    readonly certificates: CertificateSource | undefined;
+  },
 ): WireOptions {
+  const { options, certificates } = settings;
   const { accounts, clientCertificate } = options;
   const has = (name: keyof SmtpServerOptions) => name in wanted;
   const judged = has("accounts") || has("mechanisms") || has("handlers");

@@ -110,11 +110,7 @@ export class ThreadServer {
       now: () => performance.now() + ahead,
       saltKey: start.saltKey,
       relays: { add: relay },
-      relay: async (message, recipients) => {
-        await relay(message, { recipients });
-      },
-      opened: (session) => this.#reports.opened(session),
-      closed: (session) => this.#reports.closed(session),
+      observer: this.#reports,
     };
     const { store } = start;
     this.#server = new SmtpServer({
