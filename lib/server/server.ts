@@ -37,8 +37,10 @@ import type { ThreadServices } from "../threads/api.ts";
 import {
   formerOptions,
   loadHere,
-  threadPoolOf,
   ThreadRelaying,
+  ThreadRelays,
+  ThreadSettings,
+  WORKER,
 } from "./threading.ts";
 import { handlerModuleUrl } from "../session/handler_module.ts";
 import { limitsOf } from "../session/limit_options.ts";
@@ -47,8 +49,8 @@ import { type LoginCounter, LoginGuard } from "../session/login_guard.ts";
 import type { SmtpSession } from "../session/session.ts";
 import { DiscardStore } from "../store/discard_store.ts";
 import type { MessageStore } from "../message/store.ts";
-import { Counters, type ThreadPool } from "../threads/pool.ts";
-import { encodeOptions } from "../threads/wire_options.ts";
+import { Counters, ThreadPool } from "../threads/pool.ts";
+import { encodeOptions } from "./wire_options.ts";
 
 /** How long a store may take to close beyond the grace of a stop, in ms. */
 const STORE_GRACE_MS = 1000;
@@ -113,7 +115,7 @@ export class SmtpServer {
     this.#settings = new ServerSettings({ ...options, handlers: given });
     this.#services = services;
     this.#guard = services?.guard ?? new LoginGuard();
-    this.#counters = threads > 0 ? new Counters(threads + 1) : undefined;
+    this.#counters = threads > 0 ? new Counters(threads) : undefined;
     this.#log = options.log ? safeLogger(options.log) : consoleLogger;
     this.#store = options.store ?? new DiscardStore();
     this.#counts = new AddressLimiter(limitsOf(options.limits), {
@@ -241,17 +243,17 @@ export class SmtpServer {
   async #open(): Promise<void> {
     const counters = this.#counters;
     if (counters === undefined) return this.#listeners.open();
-    const pool = threadPoolOf({
+    const pool = new ThreadPool({
+      worker: WORKER,
       module: this.#module,
       listen: await this.#listeners.probe(),
-      counters,
-      counts: this.#counts,
+      settings: new ThreadSettings(this.#settings),
       store: this.#store,
+      relays: new ThreadRelays(this.relays),
       guard: this.#guard,
-      relays: this.relays,
+      counts: this.#counts,
       log: this.#log,
-      settings: this.#settings,
-    });
+    }, counters);
     await pool.start();
     this.#pool = pool;
   }

@@ -1,72 +1,78 @@
 /**
- * Makes the threads of a server out of its options. Starts nothing.
+ * What the server hands to its threads: its settings and its queue as they are
+ * on the main thread, and relaying as it is in a worker. Starts nothing.
  */
 
-import type { Logger } from "../log.ts";
-import type { ListenOptions } from "../net/listen_options.ts";
+import type { BodyOptions } from "../message/body.ts";
 import type { Message, Recipient } from "../message/message.ts";
 import type { Relays } from "../queue/relay.ts";
+import type { Accounts } from "../sasl/accounts.ts";
 import type { RelayClient, SessionRelaying } from "../session/context.ts";
 import {
   type HandlerContext,
   loadHandlerModule,
 } from "../session/handler_module.ts";
 import type { SmtpHandlers } from "../session/handlers.ts";
-import type { AddressLimiter } from "../session/limits.ts";
-import type { LoginCounter } from "../session/login_guard.ts";
-import type { MessageStore } from "../message/store.ts";
-import { type Counters, ThreadPool } from "../threads/pool.ts";
-import { encodeOptions } from "../threads/wire_options.ts";
-import type { WireOptions } from "../threads/api.ts";
+import type {
+  MainRelays,
+  MainSettings,
+  PlainOptions,
+  WireOptions,
+} from "../threads/api.ts";
+import type { CertificateSource } from "../tls/set.ts";
 import { bodyOptions, type Settings } from "./contexts.ts";
 import type { ReloadOptions } from "./options.ts";
+import { decodeRelayOptions, encodeOptions } from "./wire_options.ts";
 
-/** What the threads of a server share. */
-export interface Threading {
-  /** The URL of the handler module, where handlers are one. */
-  readonly module: string | undefined;
-  /** Where they listen. */
-  readonly listen: readonly ListenOptions[];
-  /** The numbers that all of them see. */
-  readonly counters: Counters;
-  /** Counts what clients do. */
-  readonly counts: AddressLimiter;
-  /** Where messages go that have no store of their own. */
-  readonly store: MessageStore;
-  /** Counts failed log-ins. */
-  readonly guard: LoginCounter;
-  /** The messages to be relayed. */
-  readonly relays: Relays;
-  /** Takes log records. */
-  readonly log: Logger;
-  /** The settings in force. */
-  readonly settings: Settings;
+/** The module that a worker runs. */
+export const WORKER: URL = new URL("./worker.ts", import.meta.url);
+
+/** The settings in force, as the threads of a server need them. */
+export class ThreadSettings implements MainSettings {
+  readonly #settings: Settings;
+
+  constructor(settings: Settings) {
+    this.#settings = settings;
+  }
+
+  get handlers(): SmtpHandlers {
+    return this.#settings.options.handlers ?? {};
+  }
+
+  get accounts(): Accounts | undefined {
+    return this.#settings.options.accounts;
+  }
+
+  get certificates(): CertificateSource | undefined {
+    return this.#settings.certificates;
+  }
+
+  get body(): BodyOptions {
+    return bodyOptions(this.#settings.options);
+  }
+
+  encode(): WireOptions {
+    const { options } = this.#settings;
+    // The default logger wants no more; each thread has one that takes all.
+    const logLevel = options.log === undefined ? "warn" : options.logLevel;
+    return encodeOptions({ ...options, logLevel }, this.#settings);
+  }
 }
 
-/**
- * The threads of a server, nothing started.
- *
- * @throws {Deno.errors.NotSupported} If the platform does not share ports
- */
-export function threadPoolOf(threading: Threading): ThreadPool {
-  const { settings } = threading;
-  return new ThreadPool({
-    ...threading,
-    threads: settings.options.threads ?? 0,
-    options: () => {
-      const all = settings.options;
-      // The default logger wants no more; each thread has one that takes all.
-      const logLevel = all.log === undefined ? "warn" : all.logLevel;
-      return encodeOptions({ ...all, logLevel }, settings);
-    },
-    services: {
-      ...threading,
-      certificates: () => settings.certificates,
-      handlers: () => settings.options.handlers ?? {},
-      accounts: () => settings.options.accounts,
-      body: () => bodyOptions(settings.options),
-    },
-  });
+/** The queue, for messages of workers. */
+export class ThreadRelays implements MainRelays {
+  readonly #relays: Relays;
+
+  constructor(relays: Relays) {
+    this.#relays = relays;
+  }
+
+  async add(message: Message, options: PlainOptions): Promise<string> {
+    const decoded = decodeRelayOptions(options);
+    const { recipients } = message;
+    const { id } = await this.#relays.add(message, { ...decoded, recipients });
+    return id;
+  }
 }
 
 /** The settings before a reload, of those that it is about. */

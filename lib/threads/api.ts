@@ -1,16 +1,16 @@
 /**
- * What crosses between the main thread and its workers: the two faces, and the
- * plain data that goes there, as JSON unless it is rich (`start`, `reload`,
- * `relay`). Types only.
+ * What crosses between the main thread and its workers: the two APIs with their
+ * plain data, which is JSON unless a call is rich (`start`, `reload`, `relay`),
+ * and what each side is made of. Types only.
  *
- * Sessions live in the worker that accepted them. The main thread has a mirror
- * of those that it was told of, for handlers and for `server.sessions`.
- *
- * What a server that is one thread of another gets from that: everything of
- * which there is one for all threads. Types only.
+ * Sessions live in the worker that accepted them. The main thread has a
+ * `RemoteSession` for each that was reported to it, for handlers and
+ * for `server.sessions`. Stores that no worker can make again, handlers that are
+ * no module, accounts, the queue and the counts of logins stay on the main
+ * thread, and workers call it.
  */
 
-import type { LogRecord } from "../log.ts";
+import type { Logger, LogRecord } from "../log.ts";
 import type { ListenerKind, ListenOptions } from "../net/listen_options.ts";
 import type { SocketAddress, TlsInfo } from "../net/transport.ts";
 import type { MailParameters, RcptParameters } from "../protocol/parameters.ts";
@@ -20,9 +20,13 @@ import type { LoginAttempt, LoginCounter } from "../session/login_guard.ts";
 import type { SessionProxy } from "../session/proxied_transport.ts";
 import type { SessionState, SmtpSession } from "../session/session.ts";
 import type { StoreDescription } from "../store/rebuildable.ts";
-import type { WireError, WireReply } from "./wire_errors.ts";
 import type { HandlerContext } from "../session/handler_module.ts";
-import type { SharedCounts } from "../session/limits.ts";
+import type { AddressLimiter, SharedCounts } from "../session/limits.ts";
+import type { BodyOptions } from "../message/body.ts";
+import type { Message } from "../message/message.ts";
+import type { MessageStore } from "../message/store.ts";
+import type { Accounts } from "../sasl/accounts.ts";
+import type { CertificateSource } from "../tls/set.ts";
 
 /** The handlers about sessions: those that a worker may have to ask for. */
 export type SessionHandlerName = Exclude<
@@ -32,6 +36,38 @@ export type SessionHandlerName = Exclude<
 
 /** Bytes in base64: calls are text, but for the one piece that may go along. */
 export type Base64 = string;
+
+/** A reply as plain data. */
+export interface WireReply {
+  /** The three-digit code. */
+  readonly code: number;
+  /** The enhanced status code. */
+  readonly enhanced: string | undefined;
+  /** The text, one entry a reply line. */
+  readonly lines: readonly string[];
+}
+
+/** What was thrown, as plain data. */
+export interface WireError {
+  /** What it was. */
+  readonly kind: "error" | "reply" | "value";
+  /** The name of the class. */
+  readonly name: string;
+  /** What it says. */
+  readonly message: string;
+  /** Where it was thrown. */
+  readonly stack?: string | undefined;
+  /** The code of an error of the system, as `"ENOSPC"`. */
+  readonly code?: unknown;
+  /** The reply that it carries. */
+  readonly reply?: WireReply | undefined;
+  /** What caused it. */
+  readonly cause?: WireError | undefined;
+  /** What it puts together. */
+  readonly errors?: readonly WireError[] | undefined;
+  /** Of a store: recipients by their place in the message, and why each went without. */
+  readonly failures?: readonly (readonly [number, WireError])[] | undefined;
+}
 
 /** What is known of a connection's encryption. */
 export interface WireTls
@@ -211,7 +247,7 @@ export interface MessageCall {
 }
 
 /** What a worker may ask of the main thread. */
-export interface MainFace {
+export interface MainApi {
   /** Waited for. */
   readonly calls: {
     /** Asks a handler. */
@@ -226,7 +262,7 @@ export interface MainFace {
     ];
     /** Hands a message to the queue; its name there. */
     readonly relay: readonly [
-      MessageCall & { readonly options: unknown },
+      MessageCall & { readonly options: PlainOptions },
       string,
     ];
     /** The secret of a user. */
@@ -241,7 +277,7 @@ export interface MainFace {
     readonly read: readonly [BodyRead, Uint8Array | undefined];
   };
   /** Not waited for. */
-  readonly notes: {
+  readonly notifications: {
     /** A log record. */
     readonly log: LogRecord;
     /** Sessions, new or changed. */
@@ -293,7 +329,7 @@ export interface WireCertificates {
   readonly isSingle: boolean;
 }
 
-/** Options of the server that are data already, by their names. */
+/** Options by their names, of which threads know only that they can cross. */
 export type PlainOptions = Readonly<Record<string, unknown>>;
 
 /** What a worker serves with. What is not there stays as it is. */
@@ -353,7 +389,7 @@ export interface WireAddress extends SocketAddress {
 }
 
 /** What the main thread may ask of a worker. */
-export interface WorkerFace {
+export interface WorkerApi {
   /** Waited for. */
   readonly calls: {
     /** Begins to listen. */
@@ -371,7 +407,7 @@ export interface WorkerFace {
     readonly read: readonly [BodyRead, Uint8Array | undefined];
   };
   /** Not waited for. */
-  readonly notes: {
+  readonly notifications: {
     /** Other certificates are in use. */
     readonly certificates: WireCertificates;
     /** Sends text to a client. */
@@ -384,6 +420,42 @@ export interface WorkerFace {
     /** Ends the grace of a stop under way. */
     readonly abort: undefined;
   };
+}
+
+/** What the main thread has for its workers. */
+export interface MainServices {
+  /** The module that a worker runs. */
+  readonly worker: URL;
+  /** The handler module that each worker loads; else the handlers of the settings are called. */
+  readonly module: string | undefined;
+  /** Where workers listen. */
+  readonly listen: readonly ListenOptions[];
+  readonly settings: MainSettings;
+  /** The server's store. */
+  readonly store: MessageStore;
+  readonly relays: MainRelays;
+  /** Counts failed logins. */
+  readonly guard: LoginCounter;
+  /** Counts what clients do. */
+  readonly counts: AddressLimiter;
+  readonly log: Logger;
+}
+
+/** The settings in force on the main thread. */
+export interface MainSettings {
+  readonly handlers: SmtpHandlers;
+  readonly accounts: Accounts | undefined;
+  readonly certificates: CertificateSource | undefined;
+  /** Where contents go that handlers replace. */
+  readonly body: BodyOptions;
+  /** All that a worker serves with. */
+  encode(): WireOptions;
+}
+
+/** The queue as the main thread has it for workers. */
+export interface MainRelays {
+  /** Queues a message with options that came from a worker; gives its name in the queue. */
+  add(message: Message, options: PlainOptions): Promise<string>;
 }
 
 /** What the main thread does for a server in another one. */

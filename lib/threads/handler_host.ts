@@ -19,14 +19,14 @@ import type {
   MessageChanges,
   WireSecret,
 } from "./api.ts";
-import type { Mirror } from "./mirrors.ts";
+import type { RemoteSession } from "./remote_sessions.ts";
 import {
   decodeOctets,
+  encodeReply,
   encodeSecret,
   encodeThrown,
   encodeVerdict,
 } from "./wire.ts";
-import { encodeReply } from "./wire_errors.ts";
 
 /** What asking handlers for a worker takes. */
 export interface HandlerHostInit {
@@ -53,7 +53,7 @@ export async function askHandler(
     /** The content, as much as came along. */
     readonly octets: Uint8Array | undefined;
   },
-  mirror: Mirror,
+  mirror: RemoteSession,
   init: HandlerHostInit,
 ): Promise<HandlerAnswer> {
   const { session } = mirror;
@@ -149,7 +149,7 @@ function credentialsOf(
 function changesOf(
   message: Message,
   { mirror, replaced }: {
-    readonly mirror: Mirror;
+    readonly mirror: RemoteSession;
     readonly replaced: MessageChanges["replaced"];
   },
 ): MessageChanges | undefined {

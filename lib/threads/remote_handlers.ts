@@ -15,21 +15,20 @@ import type { Channel } from "./channel.ts";
 import type {
   HandlerAnswer,
   HandlerCall,
-  MainFace,
+  MainApi,
   MessageChanges,
   SessionHandlerName,
-  WorkerFace,
+  WorkerApi,
 } from "./api.ts";
-import type { SessionReports } from "./mirrors.ts";
-import { decodeVerdict, encodeMessage } from "./wire.ts";
-import { decodeReply } from "./wire_errors.ts";
+import type { SessionPublisher } from "./remote_sessions.ts";
+import { decodeReply, decodeVerdict, encodeMessage } from "./wire.ts";
 
 /** What the handlers of a worker go through. */
 export interface RemoteHandlersInit {
   /** To the main thread. */
-  readonly channel: Channel<WorkerFace, MainFace>;
+  readonly channel: Channel<WorkerApi, MainApi>;
   /** What the main thread knows of the sessions. */
-  readonly reports: SessionReports;
+  readonly reports: SessionPublisher;
   /** Offers the bodies of messages. */
   readonly bodies: OfferedBodies;
   /** Log-ins that are being judged, by session. */
@@ -75,7 +74,7 @@ export function remoteHandlers(
     onVerify: (session, text) => remote.ask("onVerify", session, { text }),
     onExpand: (session, text) => remote.ask("onExpand", session, { text }),
     onStateChange: (session, state, previous) =>
-      init.channel.note("state", {
+      init.channel.notify("state", {
         session: init.reports.news(session),
         state,
         previous,

@@ -4,15 +4,8 @@
  * counters) is given back however it ends.
  */
 
-import { describeError, type Logger } from "../log.ts";
-import type { LoginAttempt, LoginCounter } from "../session/login_guard.ts";
-import type { SmtpHandlers } from "../session/handlers.ts";
-import type { MessageStore } from "../message/store.ts";
-import type { BodyOptions } from "../message/body.ts";
-import type { Accounts } from "../sasl/accounts.ts";
-import type { Relays } from "../queue/relay.ts";
-import { RetrySchedule } from "../queue/schedule.ts";
-import type { CertificateSource } from "../tls/set.ts";
+import { describeError } from "../log.ts";
+import type { LoginAttempt } from "../session/login_guard.ts";
 import type { SmtpSession } from "../session/session.ts";
 import { OfferedBodies, RemoteBody } from "./bodies.ts";
 import { Channel, type Implementation } from "./channel.ts";
@@ -22,58 +15,42 @@ import {
   type HandlerHostInit,
 } from "./handler_host.ts";
 import type {
-  MainFace,
+  MainApi,
+  MainServices,
   MessageCall,
   ThreadStart,
   WireAddress,
-  WorkerFace,
+  WorkerApi,
 } from "./api.ts";
-import { Mirrors } from "./mirrors.ts";
+import { RemoteSessions } from "./remote_sessions.ts";
 import { sharedMemory, SharedPort } from "./shared_memory.ts";
-import { decodeMessage, encodeSecret } from "./wire.ts";
-import { encodeError, encodeReply } from "./wire_errors.ts";
-import { encodeCertificate } from "./wire_options.ts";
-
-/** What the main thread has for its workers. */
-export interface MainServices {
-  /** The handlers as they are now. */
-  handlers(): SmtpHandlers;
-  /** The accounts as they are now. */
-  accounts(): Accounts | undefined;
-  /** The certificates in use. */
-  certificates(): CertificateSource | undefined;
-  /** Where contents go that handlers replace. */
-  body(): BodyOptions;
-  /** The server's store. */
-  readonly store: MessageStore;
-  /** Counts failed log-ins. */
-  readonly guard: LoginCounter;
-  /** The messages to be relayed. */
-  readonly relays: Relays;
-  /** Takes log records. */
-  readonly log: Logger;
-}
+import {
+  decodeMessage,
+  encodeCertificate,
+  encodeError,
+  encodeSecret,
+} from "./wire.ts";
 
 /** One worker. */
-export class RemoteThread {
+export class WorkerHandle {
   /** Which one it is, from 1. */
   readonly thread: number;
   /** Resolves with the reason when it ends before it was told to. */
   readonly failed: Promise<string>;
   /** Asks it. */
-  readonly channel: Channel<MainFace, WorkerFace>;
+  readonly channel: Channel<MainApi, WorkerApi>;
   readonly #fail: (reason: string) => void;
   readonly #worker: Worker;
   readonly #port: SharedPort;
   readonly #services: MainServices;
-  readonly #mirrors: Mirrors;
+  readonly #sessions: RemoteSessions;
   readonly #bodies = new OfferedBodies();
   /** Attempts to log in that are under way. */
   readonly #attempts = new Map<string, LoginAttempt[]>();
   #over = false;
 
   /**
-   * Starts a worker, which does nothing before {@linkcode RemoteThread.start}.
+   * Starts a worker, which does nothing before {@linkcode WorkerHandle.start}.
    *
    * @param thread Which one it is, from 1
    */
@@ -83,7 +60,7 @@ export class RemoteThread {
     this.failed = promise;
     this.#fail = resolve;
     this.#services = services;
-    this.#worker = new Worker(new URL("./worker.ts", import.meta.url), {
+    this.#worker = new Worker(services.worker, {
       type: "module",
       name: `smtp-${thread}`,
     });
@@ -93,15 +70,8 @@ export class RemoteThread {
       memory: mine,
       receive: (batch) => this.channel.receive(batch),
     });
-    this.channel = new Channel(this.#port, this.#face());
-    const { channel } = this;
-    this.#mirrors = new Mirrors({
-      send: (session, text) => channel.note("send", { session, text }),
-      close: (session, reply) =>
-        channel.note("close", { session, reply: reply && encodeReply(reply) }),
-      read: (read) => channel.call("read", read),
-      body: () => services.body(),
-    });
+    this.channel = new Channel(this.#port, this.#api());
+    this.#sessions = new RemoteSessions(this.channel, services.settings);
     this.#worker.onmessage = ({ data }) => this.#port.posted(data);
     this.#worker.onerror = (event) => {
       // Else the error of one thread would end all of them.
@@ -113,7 +83,7 @@ export class RemoteThread {
 
   /** The sessions that the worker has told of. */
   get sessions(): readonly SmtpSession[] {
-    return this.#mirrors.all.map(({ session }) => session);
+    return this.#sessions.all.map(({ session }) => session);
   }
 
   /**
@@ -146,9 +116,8 @@ export class RemoteThread {
       for (const attempt of attempts) this.#services.guard.leave(attempt);
     }
     this.#attempts.clear();
-    for (const mirror of this.#mirrors.all) {
-      const { session, isAsked, isTold } = mirror;
-      this.#mirrors.remove(session.id);
+    for (const { session, isAsked, isTold } of this.#sessions.all) {
+      this.#sessions.remove(session.id);
       if (isAsked && !isTold) this.#tellEnd(session);
     }
   }
@@ -156,7 +125,7 @@ export class RemoteThread {
   /** What `onConnect` saw ends exactly once, however its thread ended. */
   async #tellEnd(session: SmtpSession): Promise<void> {
     try {
-      await this.#services.handlers().onDisconnect?.(session, "error");
+      await this.#services.settings.handlers.onDisconnect?.(session, "error");
     } catch (error) {
       this.#handlerFailed("onDisconnect", session, error);
     }
@@ -172,10 +141,11 @@ export class RemoteThread {
     });
   }
 
-  #face(): Implementation<MainFace> {
+  #api(): Implementation<MainApi> {
     const services = this.#services;
+    const { settings, guard } = services;
     const host: HandlerHostInit = {
-      handlers: () => services.handlers(),
+      handlers: () => settings.handlers,
       verify: (session, secret) =>
         this.channel.call("verify", { session, secret }),
       bodies: this.#bodies,
@@ -185,40 +155,44 @@ export class RemoteThread {
         handler: (call, octets) =>
           askHandler(
             { call, octets },
-            this.#mirrors.update(call.session)!,
+            this.#sessions.update(call.session)!,
             host,
           ),
         save: (call, octets) => this.#save(call, octets),
         relay: (call, octets) => this.#relay(call, octets),
         find: async (username) =>
-          encodeSecret(await services.accounts()?.find(username)),
+          encodeSecret(await settings.accounts?.find(username)),
         enter: (attempt) => this.#enter(attempt),
-        fail: (attempt) => services.guard.fail(attempt),
+        fail: (attempt) => guard.fail(attempt),
         choose: async (name) => {
-          const found = await services.certificates()?.current.select(name);
+          const found = await settings.certificates?.current.select(name);
           return found && encodeCertificate(found);
         },
         read: (read) => this.#bodies.read(read),
       },
-      notes: {
+      notifications: {
         log: (record) => services.log(record),
-        sessions: (news) => news.forEach((one) => this.#mirrors.update(one)),
-        closed: (id) => this.#mirrors.remove(id),
-        state: (it) => this.#tellState(it),
+        sessions: (news) => news.forEach((one) => this.#sessions.update(one)),
+        closed: (id) => this.#sessions.remove(id),
+        state: (change) => this.#tellState(change),
         leave: (attempt) => this.#leave(attempt),
-        succeed: (attempt) => services.guard.succeed(attempt),
-        release: () => services.guard.release(),
+        succeed: (attempt) => guard.succeed(attempt),
+        release: () => guard.release(),
         ending: (reason) => this.#fail(reason),
       },
     };
   }
 
   #tellState(
-    { session: news, state, previous }: MainFace["notes"]["state"],
+    { session: news, state, previous }: MainApi["notifications"]["state"],
   ): void {
-    const { session } = this.#mirrors.update(news)!;
+    const { session } = this.#sessions.update(news)!;
     try {
-      this.#services.handlers().onStateChange?.(session, state, previous);
+      this.#services.settings.handlers.onStateChange?.(
+        session,
+        state,
+        previous,
+      );
     } catch (error) {
       this.#handlerFailed("onStateChange", session, error);
     }
@@ -247,9 +221,9 @@ export class RemoteThread {
   }
 
   async #save(
-    call: MainFace["calls"]["save"][0],
+    call: MainApi["calls"]["save"][0],
     octets: Uint8Array | undefined,
-  ): Promise<MainFace["calls"]["save"][1]> {
+  ): Promise<MainApi["calls"]["save"][1]> {
     const { seen, message, done } = this.#receive(call, octets);
     const { partial, chosen } = call;
     try {
@@ -269,20 +243,12 @@ export class RemoteThread {
   }
 
   async #relay(
-    call: MainFace["calls"]["relay"][0],
+    call: MainApi["calls"]["relay"][0],
     octets: Uint8Array | undefined,
   ): Promise<string> {
     const { message, done } = this.#receive(call, octets);
-    const { schedule, ...options } = call.options as { schedule?: string };
     try {
-      const relay = await this.#services.relays.add(message, {
-        ...options,
-        recipients: message.recipients,
-        ...(schedule === undefined
-          ? {}
-          : { schedule: RetrySchedule.parse(schedule) }),
-      });
-      return relay.id;
+      return await this.#services.relays.add(message, call.options);
     } finally {
       done();
     }
@@ -290,8 +256,8 @@ export class RemoteThread {
 
   /** A message that came across, and the one that handlers have seen of that name. */
   #receive(call: MessageCall, octets: Uint8Array | undefined) {
-    const seen = this.#mirrors.messageOf(call.message.id);
-    const body = this.#services.body();
+    const seen = this.#sessions.messageOf(call.message.id);
+    const body = this.#services.settings.body;
     const content = new RemoteBody(
       body,
       (read) => this.channel.call("read", read),

@@ -4,8 +4,8 @@
  */
 
 import { describeError } from "../log.ts";
-import type { SharedMemory } from "./shared_memory.ts";
-import { ThreadServer } from "./worker_server.ts";
+import type { SharedMemory } from "../threads/shared_memory.ts";
+import { WorkerServer } from "./worker_server.ts";
 
 /** What a worker finds around it. */
 interface WorkerScope {
@@ -15,10 +15,10 @@ interface WorkerScope {
 }
 
 const scope = globalThis as unknown as WorkerScope;
-let server: ThreadServer | undefined;
+let server: WorkerServer | undefined;
 // The first message brings the memory that is shared from then on.
 scope.onmessage = ({ data }) => {
-  const { port } = server = new ThreadServer(scope, data as SharedMemory);
+  const { port } = server = new WorkerServer(scope, data as SharedMemory);
   scope.onmessage = ({ data }) => port.posted(data);
 };
 
@@ -43,7 +43,7 @@ function isOwnFault(error: unknown): boolean {
 function keepGoing(event: Event, error: unknown): void {
   if (server === undefined || isOwnFault(error)) return;
   event.preventDefault();
-  server.channel.note("log", {
+  server.channel.notify("log", {
     level: "error",
     event: "error",
     message: "Going on after an exception that nothing caught",
@@ -59,7 +59,7 @@ globalThis.addEventListener(
 
 /** The main thread does not see by itself that a worker ends without an error. */
 function announce(what: string): void {
-  server?.channel.note("ending", what);
+  server?.channel.notify("ending", what);
   server?.channel.flush();
 }
 
