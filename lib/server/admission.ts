@@ -14,6 +14,7 @@ import { replies } from "../protocol/replies.ts";
 import { Connection } from "../session/connection.ts";
 import type { SessionContext } from "../session/context.ts";
 import { Delays } from "../session/delays.ts";
+import { records } from "./log.ts";
 import { ProxyFront } from "./proxy_front.ts";
 import { refuseByLimit } from "../session/session_limits.ts";
 import type { AddressLimiter } from "../session/limits.ts";
@@ -142,17 +143,13 @@ export class Admission {
       connection.end(replies.tooManyConnections, "refused");
     }
     if (newest.length === 0) return;
-    this.#init.log({
-      level: "error",
-      event: "error",
-      message:
-        `Out of file descriptors with ${size} sessions: going on with ${room} for a while; a higher limit (ulimit -n) or a lower maxConnections is needed`,
-    });
+    this.#init.log(records.outOfDescriptors(size, room));
   }
 
   /**
-   * Ends all sessions, and the wait for headers of proxies. Those in a transaction may finish it for `graceMs`; the
-   * others, and those that have, get 421 at once.
+   * Ends all sessions, and the waits for headers of proxies. Sessions in a
+   * transaction may finish it for `graceMs`; the others, and those that have,
+   * get 421 at once.
    */
   async end(graceMs: number): Promise<void> {
     const { guard } = this.#init;

@@ -3,7 +3,7 @@
  * common: bound, exchanged for others while connections come in, and closed.
  */
 
-import { describeError, type Logger } from "../log.ts";
+import type { Logger } from "../log.ts";
 import { type ListenOptions, parseListen } from "../net/listen_options.ts";
 import { customerOf } from "../protocol/ip.ts";
 import { Listener, type NativeTls } from "../net/listener.ts";
@@ -12,6 +12,7 @@ import type { AddressLimiter } from "../session/limits.ts";
 import { Certificate } from "../tls/certificate.ts";
 import { type Admission, isOutOfDescriptors } from "./admission.ts";
 import { securityOf, type SessionContexts, type Settings } from "./contexts.ts";
+import { type ListenerFault, records } from "./log.ts";
 import type { ListeningAddress, SettledOptions } from "./options.ts";
 
 /** Milliseconds between two tries to listen again. */
@@ -236,14 +237,9 @@ export class Listeners {
     this.#forgetUnderWay();
     // The handshakes of a server that stops come to no end, either.
     if (this.#open.length === 0) return;
-    this.#init.log({
-      level: "warn",
-      event: "error",
-      message:
-        `${reason}: going on with the slower TLS, which can break them off`,
-    });
+    this.#init.log(records.slowerTls(reason));
     this.#rebind(this.#open.filter(({ listener }) => listener.isTls))
-      .catch((error) => this.#report("Cannot listen any more", error));
+      .catch((error) => this.#report("rebinding", error));
   }
 
   /** Binds listeners again where they were bound before. */
@@ -269,7 +265,7 @@ export class Listeners {
         return this.#accept(open);
       } catch (error) {
         if (isOutOfDescriptors(error)) this.#init.admission.makeRoom();
-        if (!isTold) this.#report("Cannot listen for now", error);
+        if (!isTold) this.#report("binding", error);
         await new Promise((resolve) => setTimeout(resolve, REBIND_MS));
       }
     }
@@ -282,17 +278,12 @@ export class Listeners {
       (error) =>
         isOutOfDescriptors(error)
           ? admission.makeRoom()
-          : this.#report("Cannot accept connections for now", error),
+          : this.#report("accepting", error),
     );
   }
 
-  #report(message: string, error: unknown): void {
-    this.#init.log({
-      level: "error",
-      event: "error",
-      message,
-      error: describeError(error),
-    });
+  #report(fault: ListenerFault, error: unknown): void {
+    this.#init.log(records.listenerFailed(fault, error));
   }
 }
 

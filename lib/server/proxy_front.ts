@@ -3,12 +3,16 @@
  * proxies have to begin with a header that tells the client. On all others a
  * header is an unknown command: a client that could choose would write an
  * address of its choice.
+ *
+ * A part of admission with a file of its own: nothing else in the room reads
+ * bytes of a client.
  */
 
 import { isConnectionError, type Transport } from "../net/transport.ts";
-import { describeError, type Logger } from "../log.ts";
+import type { Logger } from "../log.ts";
 import type { SessionContext } from "../session/context.ts";
 import { readProxyHeader } from "../session/proxied_transport.ts";
+import { type ProxyFault, records } from "./log.ts";
 
 /** How long a proxy may take for its header, in ms; it writes that first of all. */
 const HEADER_TIMEOUT_MS = 5000;
@@ -68,21 +72,8 @@ export class ProxyFront {
     return undefined;
   }
 
-  #report(
-    { remote }: Transport,
-    fault: keyof typeof FAULTS,
-    error?: unknown,
-  ): void {
-    this.#log({
-      // Many a proxy looks whether the port is open, and does so all day.
-      level: fault === "silent" ? "debug" : "warn",
-      event: "refused",
-      message: `Refused connection from proxy ${remote.address}: ${
-        FAULTS[fault]
-      }`,
-      fields: { address: remote.address, port: remote.port },
-      ...(error !== undefined && { error: describeError(error) }),
-    });
+  #report({ remote }: Transport, fault: ProxyFault, error?: unknown): void {
+    this.#log(records.proxyRefused(remote, fault, error));
   }
 
   /** Closes the connections whose header has not come; resolves when none is left. */
@@ -91,12 +82,3 @@ export class ProxyFront {
     await Promise.all(this.#waiting.values());
   }
 }
-
-/** What can be wrong with a header, for the log. */
-const FAULTS = {
-  malformed: "it did not begin with a PROXY header",
-  incomplete: "its PROXY header has no end",
-  silent: "it closed before its PROXY header",
-  late: "its PROXY header came too late",
-  broken: "its PROXY header could not be read",
-} as const;

@@ -21,6 +21,7 @@ import {
   warningsOf,
 } from "./contexts.ts";
 import { Listeners } from "./listeners.ts";
+import { records } from "./log.ts";
 import {
   checkReloadOptions,
   checkServeOptions,
@@ -260,7 +261,7 @@ export class SmtpServer {
 
   #warn(): void {
     for (const message of warningsOf(this.#settings.options)) {
-      this.#log({ level: "warn", event: "listening", message });
+      this.#log(records.warning(message));
     }
   }
 
@@ -382,11 +383,7 @@ export class SmtpServer {
     try {
       if (await Promise.race([closed, late]) !== "late") return;
       closed.catch(() => {});
-      this.#log({
-        level: "error",
-        event: "error",
-        message: "The store is still busy: stopping without it",
-      });
+      this.#log(records.storeBusy());
     } finally {
       clearTimeout(timer);
     }

@@ -1,10 +1,10 @@
 /**
- * What a worker runs: joins the port of its thread to a server. An entry point,
- * like the command line; nobody imports it.
+ * The module that a worker runs: joins the port of its thread to a server. An
+ * entry point, like the command line: no file imports it.
  */
 
-import { describeError } from "../log.ts";
 import type { SharedMemory } from "../threads/shared_memory.ts";
+import { records } from "./log.ts";
 import { WorkerServer } from "./worker_server.ts";
 
 /** What a worker finds around it. */
@@ -43,12 +43,7 @@ function isOwnFault(error: unknown): boolean {
 function keepGoing(event: Event, error: unknown): void {
   if (server === undefined || isOwnFault(error)) return;
   event.preventDefault();
-  server.channel.notify("log", {
-    level: "error",
-    event: "error",
-    message: "Going on after an exception that nothing caught",
-    error: describeError(error),
-  });
+  server.channel.notify("log", records.uncaught(error));
 }
 
 globalThis.addEventListener("error", (event) => keepGoing(event, event.error));
