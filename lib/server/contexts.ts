@@ -28,64 +28,16 @@ import {
   authenticationContext,
 } from "../session/authentication_context.ts";
 import type { SessionContext, SessionRelaying } from "../session/context.ts";
-import type { SmtpHandlers } from "../session/handlers.ts";
 import type { Limits } from "../session/limit_options.ts";
 import type { AddressLimiter } from "../session/limits.ts";
 import { localDomains, type LocalTest } from "../session/local_domains.ts";
 import type { LoginCounter } from "../session/login_guard.ts";
 import type { MessageStore } from "../message/store.ts";
-import { CertificateSource } from "../tls/set.ts";
+import type { CertificateSource } from "../tls/set.ts";
 import type { Admission } from "./admission.ts";
-import type { ReloadOptions, SettledOptions } from "./options.ts";
+import type { Settings, SettledOptions } from "./options.ts";
 import type { DnsClient } from "../dns/client.ts";
 import { RelayService } from "../delivery/service.ts";
-
-/** What a server serves with. */
-export interface Settings {
-  readonly options: SettledOptions;
-  /** The certificates in use; there are none before the first start. */
-  readonly certificates: CertificateSource | undefined;
-}
-
-/** The settings in force: a start or a reload puts others in their place. */
-export class ServerSettings implements Settings {
-  #current: Settings;
-
-  constructor(options: SettledOptions) {
-    this.#current = { options, certificates: undefined };
-  }
-
-  get options(): SettledOptions {
-    return this.#current.options;
-  }
-
-  get certificates(): CertificateSource | undefined {
-    return this.#current.certificates;
-  }
-
-  /** Prepares a start: makes the certificates exchangeable. */
-  begin(handlers: SmtpHandlers | undefined): void {
-    const options = { ...this.options, handlers };
-    this.#current = { options, certificates: sourceOf(options.certificate) };
-  }
-
-  /** Puts the options of a reload into force; gives the settings before it. */
-  change(options: ReloadOptions): Settings {
-    const before = this.#current;
-    this.#current = {
-      options: { ...before.options, ...options },
-      certificates: options.certificate === undefined
-        ? before.certificates
-        : sourceOf(options.certificate),
-    };
-    return before;
-  }
-
-  /** Takes a change back. */
-  restore(before: Settings): void {
-    this.#current = before;
-  }
-}
 
 /** What all sessions of a server share. */
 export interface SharedServices {
@@ -322,16 +274,6 @@ function secureWith(
   return (transport) => upgradeServer(transport, { certificates, ...policy });
 }
 
-/** The certificates as something that can be exchanged. */
-function sourceOf(
-  certificate: SettledOptions["certificate"],
-): CertificateSource | undefined {
-  if (certificate === undefined) return undefined;
-  return certificate instanceof CertificateSource
-    ? certificate
-    : new CertificateSource(certificate);
-}
-
 /** The digits of base 36. */
 const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
@@ -343,7 +285,7 @@ const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
  * @param thread What tells the source from those of the server's other
  * threads, which begin at the same time
  */
-export function idSource(thread = ""): () => string {
+function idSource(thread = ""): () => string {
   const chance = crypto.getRandomValues(new Uint16Array(1))[0]!;
   const prefix = `${Date.now().toString(36)}${chance.toString(36)}-${thread}`
     .toUpperCase();

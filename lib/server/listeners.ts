@@ -11,9 +11,9 @@ import type { SessionContext } from "../session/context.ts";
 import type { AddressLimiter } from "../session/limits.ts";
 import { Certificate } from "../tls/certificate.ts";
 import { type Admission, isOutOfDescriptors } from "./admission.ts";
-import { securityOf, type SessionContexts, type Settings } from "./contexts.ts";
+import { securityOf, type SessionContexts } from "./contexts.ts";
 import { type ListenerFault, records } from "./log.ts";
-import type { ListeningAddress, SettledOptions } from "./options.ts";
+import type { ListeningAddress, Settings, SettledOptions } from "./options.ts";
 
 /** Milliseconds between two tries to listen again. */
 const REBIND_MS = 100;

@@ -14,12 +14,7 @@ import type { Transport } from "../net/transport.ts";
 import type { Relays } from "../queue/relay.ts";
 import type { RelayService } from "../delivery/service.ts";
 import { Admission } from "./admission.ts";
-import {
-  relayServiceOf,
-  ServerSettings,
-  SessionContexts,
-  warningsOf,
-} from "./contexts.ts";
+import { relayServiceOf, SessionContexts, warningsOf } from "./contexts.ts";
 import { Listeners } from "./listeners.ts";
 import { records } from "./log.ts";
 import {
@@ -27,31 +22,22 @@ import {
   checkServeOptions,
   checkServerOptions,
   checkStopOptions,
-  givenHandlers,
   type ListeningAddress,
   type ReloadOptions,
   type ServeOptions,
+  ServerSettings,
   type SmtpServerOptions,
   type StopOptions,
 } from "./options.ts";
 import type { ThreadServices } from "../threads/api.ts";
-import {
-  formerOptions,
-  loadHere,
-  ThreadRelaying,
-  ThreadRelays,
-  ThreadSettings,
-  WORKER,
-} from "./threading.ts";
-import { handlerModuleUrl } from "../session/handler_module.ts";
+import { loadHere, ServerThreads, ThreadRelaying } from "./threading.ts";
 import { limitsOf } from "../session/limit_options.ts";
 import { AddressLimiter } from "../session/limits.ts";
-import { type LoginCounter, LoginGuard } from "../session/login_guard.ts";
+import { LoginGuard } from "../session/login_guard.ts";
 import type { SmtpSession } from "../session/session.ts";
 import { DiscardStore } from "../store/discard_store.ts";
 import type { MessageStore } from "../message/store.ts";
-import { Counters, ThreadPool } from "../threads/pool.ts";
-import { encodeOptions } from "./wire_options.ts";
+import { Counters } from "../threads/pool.ts";
 
 /** How long a store may take to close beyond the grace of a stop, in ms. */
 const STORE_GRACE_MS = 1000;
@@ -76,21 +62,17 @@ const STORE_GRACE_MS = 1000;
 export class SmtpServer {
   /** Asks the DNS, as the options say. */
   readonly dns: DnsClient;
-  /** The URL of the handler module, where handlers are one. */
-  readonly #module: string | undefined;
   readonly #settings: ServerSettings;
   /** What another thread has for this server, where it is one of several. */
   readonly #services: ThreadServices | undefined;
   readonly #log: Logger;
   readonly #store: MessageStore;
-  readonly #guard: LoginCounter;
-  readonly #counters: Counters | undefined;
   readonly #counts: AddressLimiter;
   readonly #admission: Admission;
   readonly #relaying: RelayService;
   readonly #contexts: SessionContexts;
   readonly #listeners: Listeners;
-  #pool: ThreadPool | undefined;
+  readonly #threads: ServerThreads | undefined;
   #active = false;
   #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
@@ -108,24 +90,19 @@ export class SmtpServer {
    */
   constructor(options: SmtpServerOptions = {}, services?: ThreadServices) {
     checkServerOptions(options);
-    const { handlers, threads = 0 } = options;
-    const given = givenHandlers(options);
-    this.#module = handlers === given
-      ? undefined
-      : handlerModuleUrl(handlers as string | URL);
-    this.#settings = new ServerSettings({ ...options, handlers: given });
+    this.#settings = new ServerSettings(options);
     this.#services = services;
-    this.#guard = services?.guard ?? new LoginGuard();
-    this.#counters = threads > 0 ? new Counters(threads) : undefined;
+    const { threads = 0 } = options;
+    const counters = threads > 0 ? new Counters(threads) : undefined;
     this.#log = options.log ? safeLogger(options.log) : consoleLogger;
     this.#store = options.store ?? new DiscardStore();
     this.#counts = new AddressLimiter(limitsOf(options.limits), {
       now: services?.now ?? (() => this.#admission.now),
-      shared: services?.counts ?? this.#counters?.counts,
+      shared: services?.counts ?? counters?.counts,
     });
     const common = {
       store: this.#store,
-      guard: this.#guard,
+      guard: services?.guard ?? new LoginGuard(),
       counts: this.#counts,
       log: this.#log,
     };
@@ -155,6 +132,11 @@ export class SmtpServer {
       admission: this.#admission,
       share: services !== undefined,
     });
+    this.#threads = counters && new ServerThreads(counters, {
+      ...common,
+      settings: this.#settings,
+      relays: this.relays,
+    });
   }
 
   /** Whether the server takes connections: it was started and not stopped. */
@@ -164,14 +146,14 @@ export class SmtpServer {
 
   /** Where the server listens, with the ports that were free. */
   get addresses(): readonly ListeningAddress[] {
-    return this.#pool?.addresses ?? this.#listeners.addresses;
+    return (this.#threads ?? this.#listeners).addresses;
   }
 
   /** The clients connected now. */
   get sessions(): readonly SmtpSession[] {
     return [
       ...this.#admission.sessions,
-      ...this.#pool?.sessions ?? [],
+      ...this.#threads?.sessions ?? [],
     ];
   }
 
@@ -220,9 +202,10 @@ export class SmtpServer {
   }
 
   async #start(): Promise<void> {
-    const handlers = this.#module === undefined
-      ? this.#settings.options.handlers
-      : await loadHere(this.#module, this.relays);
+    const { module } = this.#settings;
+    const handlers = module === undefined
+      ? undefined
+      : await loadHere(module, this.relays);
     // What can be wrong with it is found before anything is open.
     this.#settings.begin(handlers);
     // Nobody may connect before there is a place for what they send.
@@ -242,21 +225,8 @@ export class SmtpServer {
 
   /** Binds, here or on the threads. */
   async #open(): Promise<void> {
-    const counters = this.#counters;
-    if (counters === undefined) return this.#listeners.open();
-    const pool = new ThreadPool({
-      worker: WORKER,
-      module: this.#module,
-      listen: await this.#listeners.probe(),
-      settings: new ThreadSettings(this.#settings),
-      store: this.#store,
-      relays: new ThreadRelays(this.relays),
-      guard: this.#guard,
-      counts: this.#counts,
-      log: this.#log,
-    }, counters);
-    await pool.start();
-    this.#pool = pool;
+    if (this.#threads === undefined) return this.#listeners.open();
+    await this.#threads.start(await this.#listeners.probe());
   }
 
   #warn(): void {
@@ -287,10 +257,7 @@ export class SmtpServer {
         rebind: ["certificate", "clientCertificate", "proxyProtocol"]
           .some((name) => name in options),
       });
-      await this.#pool?.reload(
-        encodeOptions(options, this.#settings),
-        formerOptions(options, before),
-      );
+      await this.#threads?.reload(options, before);
     } catch (error) {
       this.#settings.restore(before);
       this.#counts.limits = limitsOf(before.options.limits);
@@ -359,11 +326,10 @@ export class SmtpServer {
 
   async #stop(graceMs: number): Promise<void> {
     this.#graceEnd = performance.now() + graceMs;
-    const threads = this.#pool?.stop(graceMs);
+    const threads = this.#threads?.stop(graceMs);
     await this.#listeners.close();
     await this.#admission.end(graceMs);
     await threads;
-    this.#pool = undefined;
     try {
       const left = Math.max(0, this.#graceEnd - performance.now());
       await this.#relaying.stop(left);
@@ -395,7 +361,7 @@ export class SmtpServer {
    */
   abort(): void {
     this.#graceEnd = 0;
-    this.#pool?.abort();
+    this.#threads?.abort();
     this.#relaying.abort();
     this.#admission.endGrace();
   }

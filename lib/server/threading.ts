@@ -1,10 +1,11 @@
 /**
- * What the server hands to its threads: its settings and its queue as they are
- * on the main thread, and relaying as it is in a worker. Starts nothing.
+ * The threads of a server, and what it hands to them: its settings and its queue
+ * as they are on the main thread, and relaying as it is in a worker.
  */
 
 import type { BodyOptions } from "../message/body.ts";
 import type { Message, Recipient } from "../message/message.ts";
+import type { ListenOptions } from "../net/listen_options.ts";
 import type { Relays } from "../queue/relay.ts";
 import type { Accounts } from "../sasl/accounts.ts";
 import type { RelayClient, SessionRelaying } from "../session/context.ts";
@@ -13,22 +14,99 @@ import {
   loadHandlerModule,
 } from "../session/handler_module.ts";
 import type { SmtpHandlers } from "../session/handlers.ts";
+import type { SmtpSession } from "../session/session.ts";
 import type {
   MainRelays,
+  MainServices,
   MainSettings,
   PlainOptions,
+  WireAddress,
   WireOptions,
 } from "../threads/api.ts";
+import { type Counters, ThreadPool } from "../threads/pool.ts";
 import type { CertificateSource } from "../tls/set.ts";
-import { bodyOptions, type Settings } from "./contexts.ts";
-import type { ReloadOptions } from "./options.ts";
+import { bodyOptions } from "./contexts.ts";
+import type { ReloadOptions, ServerSettings, Settings } from "./options.ts";
 import { decodeRelayOptions, encodeOptions } from "./wire_options.ts";
 
 /** The module that a worker runs. */
-export const WORKER: URL = new URL("./worker.ts", import.meta.url);
+const WORKER = new URL("./worker.ts", import.meta.url);
+
+/** What a server shares with its threads. */
+export interface ServerThreadsInit
+  extends Pick<MainServices, "store" | "guard" | "counts" | "log"> {
+  readonly settings: ServerSettings;
+  readonly relays: Relays;
+}
+
+/** The threads of a server: new ones for each start. */
+export class ServerThreads {
+  readonly #counters: Counters;
+  readonly #init: ServerThreadsInit;
+  #pool: ThreadPool | undefined;
+
+  /** @param counters The numbers that all threads share, one set for each */
+  constructor(counters: Counters, init: ServerThreadsInit) {
+    this.#counters = counters;
+    this.#init = init;
+  }
+
+  /** Where the threads listen; nowhere while the server is stopped. */
+  get addresses(): readonly WireAddress[] {
+    return this.#pool?.addresses ?? [];
+  }
+
+  /** The sessions that the threads have published. */
+  get sessions(): readonly SmtpSession[] {
+    return this.#pool?.sessions ?? [];
+  }
+
+  /**
+   * Starts all of them.
+   *
+   * @throws {Deno.errors.NotSupported} If the platform does not share ports
+   * @throws {Error} If one of them cannot start; then none is left
+   */
+  async start(listen: readonly ListenOptions[]): Promise<void> {
+    const { settings, relays } = this.#init;
+    const pool = new ThreadPool({
+      ...this.#init,
+      worker: WORKER,
+      module: settings.module,
+      listen,
+      settings: new ThreadSettings(settings),
+      relays: new ThreadRelays(relays),
+    }, this.#counters);
+    await pool.start();
+    this.#pool = pool;
+  }
+
+  /**
+   * Puts the options of a reload into force, which are in the settings already.
+   *
+   * @throws {TypeError} If they do not fit the listeners; nothing is changed then
+   */
+  async reload(options: ReloadOptions, before: Settings): Promise<void> {
+    await this.#pool?.reload(
+      encodeOptions(options, this.#init.settings),
+      formerOptions(options, before),
+    );
+  }
+
+  /** Stops all of them: their sessions may go on for `graceMs`. */
+  async stop(graceMs: number): Promise<void> {
+    await this.#pool?.stop(graceMs);
+    this.#pool = undefined;
+  }
+
+  /** Ends the grace of a stop under way. */
+  abort(): void {
+    this.#pool?.abort();
+  }
+}
 
 /** The settings in force, as the threads of a server need them. */
-export class ThreadSettings implements MainSettings {
+class ThreadSettings implements MainSettings {
   readonly #settings: Settings;
 
   constructor(settings: Settings) {
@@ -60,7 +138,7 @@ export class ThreadSettings implements MainSettings {
 }
 
 /** The queue, for messages of workers. */
-export class ThreadRelays implements MainRelays {
+class ThreadRelays implements MainRelays {
   readonly #relays: Relays;
 
   constructor(relays: Relays) {
@@ -76,7 +154,7 @@ export class ThreadRelays implements MainRelays {
 }
 
 /** The settings before a reload, of those that it is about. */
-export function formerOptions(
+function formerOptions(
   reloaded: ReloadOptions,
   before: Settings,
 ): WireOptions {

@@ -4,8 +4,7 @@
  * word that it is there. The other way they become options again.
  */
 
-import type { Settings } from "./contexts.ts";
-import type { SettledOptions, SmtpServerOptions } from "./options.ts";
+import type { Settings, SettledOptions, SmtpServerOptions } from "./options.ts";
 import type { RelayOptions } from "../queue/relay.ts";
 import { RetrySchedule } from "../queue/schedule.ts";
 import { authenticationContext } from "../session/authentication_context.ts";
