@@ -69,14 +69,12 @@ export class WorkerServer {
    * @param memory What it shares with this one
    */
   constructor(port: PostingPort, memory: SharedMemory) {
-    this.port = new SharedPort(port, {
-      memory,
-      receive: (batch) => this.channel.receive(batch),
-    });
+    this.port = new SharedPort(port, memory);
     this.channel = new Channel(this.port, this.#api());
     this.#messages = new MessageCalls(this.channel);
     this.#decoder = new OptionDecoder(this.channel);
     this.#sessions = new SessionPublisher(this.channel);
+    this.port.open(this.channel);
   }
 
   #api(): Implementation<WorkerApi> {

@@ -48,6 +48,12 @@ export interface BatchPort {
   send(batch: Batch): void;
 }
 
+/** Takes the batches that come from the other end. */
+export interface BatchReceiver {
+  /** Takes one batch; they come in the order in which they were sent. */
+  receive(batch: Batch): void;
+}
+
 /** What goes along with a call. */
 export interface CallExtras {
   /** Bytes that the other side gets beside the arguments, not to be changed until then. */
@@ -99,11 +105,12 @@ interface Pending {
  *   calls: {},
  *   notifications: {},
  * });
- * port.onbatch = (batch) => channel.receive(batch);
+ * port.open(channel);
  * await channel.call("double", 21);
  * ```
  */
-export class Channel<Own extends Api, Other extends Api> {
+export class Channel<Own extends Api, Other extends Api>
+  implements BatchReceiver {
   readonly #port: BatchPort;
   readonly #api: Implementation<Own>;
   readonly #pending = new Map<number, Pending>();

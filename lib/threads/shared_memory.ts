@@ -9,7 +9,7 @@
  */
 
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { Batch, BatchPort } from "./channel.ts";
+import type { Batch, BatchPort, BatchReceiver } from "./channel.ts";
 import { Ring, ringMemory } from "./ring.ts";
 
 /** The memory between two threads: what the one writes into, the other reads from. */
@@ -48,32 +48,30 @@ export class SharedPort implements BatchPort {
   readonly #port: PostingPort;
   readonly #incoming: Ring;
   readonly #outgoing: Ring;
-  readonly #receive: (batch: Batch) => void;
   /** The number of the next batch that goes out. */
   #sent = 0;
   /** The number of the next batch that comes in. */
   #expected = 0;
   /** Ends the wait for a message that was sent before the entry in the memory. */
   #arrived: (() => void) | undefined;
+  #receiver: BatchReceiver | undefined;
   #closed = false;
 
   /**
+   * Takes nothing in before {@linkcode SharedPort.open}.
+   *
    * @param port Carries what the memory has no room or no form for; what comes
    * that way is given to {@linkcode SharedPort.posted}
-   * @param options The memory, and who takes the batches of the other thread
    */
-  constructor(
-    port: PostingPort,
-    options: {
-      readonly memory: SharedMemory;
-      readonly receive: (batch: Batch) => void;
-    },
-  ) {
-    const { memory: { incoming, outgoing }, receive } = options;
+  constructor(port: PostingPort, { incoming, outgoing }: SharedMemory) {
     this.#port = port;
     this.#incoming = new Ring(incoming);
     this.#outgoing = new Ring(outgoing);
-    this.#receive = receive;
+  }
+
+  /** Gives the batches of the other thread to `receiver` from here on. */
+  open(receiver: BatchReceiver): void {
+    this.#receiver = receiver;
     this.#listen();
   }
 
@@ -142,7 +140,7 @@ export class SharedPort implements BatchPort {
 
   #take(batch: Batch): void {
     this.#expected = (this.#expected + 1) | 0;
-    if (!this.#closed) this.#receive(batch);
+    if (!this.#closed) this.#receiver!.receive(batch);
   }
 }
 

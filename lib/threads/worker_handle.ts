@@ -66,12 +66,10 @@ export class WorkerHandle {
     });
     const [mine, theirs] = sharedMemory();
     this.#worker.postMessage(theirs);
-    this.#port = new SharedPort(this.#worker, {
-      memory: mine,
-      receive: (batch) => this.channel.receive(batch),
-    });
+    this.#port = new SharedPort(this.#worker, mine);
     this.channel = new Channel(this.#port, this.#api());
     this.#sessions = new RemoteSessions(this.channel, services.settings);
+    this.#port.open(this.channel);
     this.#worker.onmessage = ({ data }) => this.#port.posted(data);
     this.#worker.onerror = (event) => {
       // Else the error of one thread would end all of them.

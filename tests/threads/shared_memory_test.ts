@@ -26,10 +26,11 @@ function connect() {
     },
   };
   const received: unknown[] = [];
-  const sender = new SharedPort(port, { memory: mine, receive: () => {} });
-  const receiver = new SharedPort(port, {
-    memory: theirs,
-    receive: ({ packets, octets }) => {
+  const sender = new SharedPort(port, mine);
+  sender.open({ receive: () => {} });
+  const receiver = new SharedPort(port, theirs);
+  receiver.open({
+    receive({ packets, octets }) {
       received.push(...packets, ...octets.map(({ length }) => length));
     },
   });
@@ -124,9 +125,9 @@ Deno.test("SharedPort keeps the order between two threads at full speed", async 
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const [total, most] = [20_000, 50];
   let [sent, got] = [0, 0];
-  const port = new SharedPort(worker, {
-    memory: mine,
-    receive: ({ packets: [number] }) => {
+  const port = new SharedPort(worker, mine);
+  port.open({
+    receive({ packets: [number] }) {
       if (number !== got++) reject(new Error(`Got ${number}, not ${got - 1}`));
       if (got === total) resolve();
       say();
