@@ -71,7 +71,7 @@ export class Admission {
   /**
    * One timer for all sessions: it moves the coarse clock that they set their
    * deadlines by and ends those that are past theirs. Not the time of day: when
-   * that is set, nobody's time is up.
+   * that is set, no deadline passes.
    */
   startClock(): void {
     const { timeoutMs, mailTimeoutMs, handlerTimeoutMs } =
@@ -163,7 +163,7 @@ export class Admission {
       connection.end(replies.shutdown, "shutdown");
     }
     await this.#ended(END_MS);
-    // Who has failed to log in since then waits no longer, either.
+    // Clients that have failed to log in since then wait no longer, either.
     guard.release();
     // A handler that never answers is left behind; so are those that are asked
     // for the end of the transaction and of the session thereafter.

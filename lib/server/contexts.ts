@@ -162,7 +162,7 @@ export function securityOf(
 /**
  * What a listener's clients may or must do.
  *
- * @throws {TypeError} If TLS is wanted without a certificate, or log-ins without accounts
+ * @throws {TypeError} If TLS is wanted without a certificate, or logins without accounts
  */
 export function policyOf(
   listen: ListenOptions,

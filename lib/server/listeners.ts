@@ -157,7 +157,7 @@ export class Listeners {
 
   /**
    * The platform's TLS, which is about twice as fast, for one certificate that
-   * nobody can exchange. It cannot end a handshake that stands still: the
+   * is never exchanged. It cannot end a handshake that stands still: the
    * socket stays open for as long as the client likes. Nor can anything come
    * before the handshake, as a proxy's header does.
    */

@@ -208,7 +208,7 @@ export class SmtpServer {
       : await loadHere(module, this.relays);
     // What can be wrong with it is found before anything is open.
     this.#settings.begin(handlers);
-    // Nobody may connect before there is a place for what they send.
+    // No client may connect before there is a place for its messages.
     if (this.#services === undefined) await this.#relaying.start();
     this.#contexts.begin();
     try {

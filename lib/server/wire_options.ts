@@ -99,7 +99,7 @@ function mechanismsOf(options: SettledOptions): readonly string[] {
   }).mechanisms;
 }
 
-/** Who may relay; the queue stays on the main thread. */
+/** Which clients may relay; the queue stays on the main thread. */
 function admission(options: SettledOptions): SmtpServerOptions["relay"] {
   const { allow, from } = options.relay ?? {};
   return { allow, from };

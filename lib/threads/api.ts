@@ -28,7 +28,7 @@ import type { MessageStore } from "../message/store.ts";
 import type { Accounts } from "../sasl/accounts.ts";
 import type { CertificateSource } from "../tls/set.ts";
 
-/** The handlers about sessions: those that a worker may have to ask for. */
+/** The handlers about sessions: those that a worker may have to call on the main thread. */
 export type SessionHandlerName = Exclude<
   keyof SmtpHandlers,
   `onRelay${string}`
@@ -78,7 +78,7 @@ export interface WireTls
   readonly peerCertificate: Base64 | undefined;
 }
 
-/** What a proxy told of a connection. */
+/** What the header of a proxy says of a connection. */
 export interface WireProxy extends Omit<SessionProxy, "tlvs"> {
   /** Types and values. */
   readonly tlvs: readonly (readonly [number, Base64])[];
@@ -92,7 +92,7 @@ export interface SessionChanges {
   readonly extended: boolean;
   /** Where it is. */
   readonly state: SessionState;
-  /** Who has logged in. */
+  /** The name of the user that has logged in. */
   readonly username: string | undefined;
   /** Messages accepted so far. */
   readonly messages: number;
@@ -106,15 +106,15 @@ export interface SessionChanges {
   readonly localAddress: string;
   /** The port that it connected to. */
   readonly localPort: number;
-  /** What was told of the client by XCLIENT. */
+  /** What XCLIENT says of the client. */
   readonly xclient: SmtpSession["xclient"];
 }
 
-/** A session that the main thread has not been told of. */
+/** A session that is published for the first time. */
 export interface SessionFacts extends SessionChanges {
   /** Its name. */
   readonly id: string;
-  /** What the proxy in front told. */
+  /** What the header of the proxy says. */
   readonly proxy: WireProxy | undefined;
   /** What the listener is for. */
   readonly kind: ListenerKind;
@@ -160,7 +160,7 @@ export interface MessageFacts {
 export interface CredentialsFacts {
   /** The mechanism. */
   readonly mechanism: MechanismName;
-  /** Who it says it is. */
+  /** The name that it gives. */
   readonly username: string;
   /** Whom it wants to act for. */
   readonly authorizationId: string;
@@ -182,7 +182,7 @@ export type WireSecret =
 export interface HandlerCall {
   /** Which one. */
   readonly name: SessionHandlerName;
-  /** About whom. */
+  /** The session that it is about. */
   readonly session: SessionNews;
   /** The message under way; its facts where they have not been sent. */
   readonly message?: string | MessageFacts | undefined;
@@ -207,7 +207,7 @@ export type WireVerdict =
   | { readonly reply: WireReply }
   | { readonly symbol: "SILENT_ALLOW" | "SILENT_DENY" | "DROP" }
   | { readonly thrown: WireError }
-  /** Anything that nobody can use. */
+  /** Any other value. */
   | { readonly unusable: true };
 
 /** What a handler did to the message. */
@@ -228,9 +228,9 @@ export interface MessageChanges {
 export interface HandlerAnswer {
   /** What it said. */
   readonly verdict: WireVerdict;
-  /** Who has logged in, where it changed that; `null` for nobody. */
+  /** The name of the user that has logged in, where the handler changed it; `null` for none. */
   readonly username?: string | null | undefined;
-  /** Who the session belongs to after AUTH. */
+  /** The identity that the session has after AUTH. */
   readonly identity?: string | undefined;
   /** What it did to the message. */
   readonly message?: MessageChanges | undefined;
@@ -267,9 +267,9 @@ export interface MainApi {
     ];
     /** The secret of a user. */
     readonly find: readonly [string, WireSecret];
-    /** A log-in is about to be tried. */
+    /** A login is about to be tried. */
     readonly enter: readonly [LoginAttempt, boolean];
-    /** A log-in has failed: answered when the client may be told. */
+    /** A login has failed: answered when the client may get its reply. */
     readonly fail: readonly [LoginAttempt, void];
     /** The certificate for a name that none of those known is for. */
     readonly choose: readonly [string, WireCertificate | undefined];
@@ -284,7 +284,7 @@ export interface MainApi {
     readonly sessions: readonly SessionNews[];
     /** A session has ended. */
     readonly closed: string;
-    /** A session's state has changed: `onStateChange` is to be told. */
+    /** A session's state has changed: calls `onStateChange`. */
     readonly state: {
       readonly session: SessionNews;
       readonly state: SessionState;
@@ -292,9 +292,9 @@ export interface MainApi {
     };
     /** The attempt to log in is over. */
     readonly leave: LoginAttempt;
-    /** The log-in was right. */
+    /** The login has succeeded. */
     readonly succeed: LoginAttempt;
-    /** Nobody is to wait any longer. */
+    /** Ends all waits for logins. */
     readonly release: undefined;
     /** The thread is about to end by its own doing. */
     readonly ending: string;
@@ -305,7 +305,7 @@ export interface MainApi {
 export interface BodyRead {
   /** The body. */
   readonly key: number;
-  /** Who reads: each reader begins at the beginning. */
+  /** The reader: each begins at the beginning. */
   readonly reader: number;
 }
 
@@ -325,7 +325,7 @@ export interface WireCertificates {
   readonly fallback: number;
   /** Whether the main thread may know further ones. */
   readonly isOpen: boolean;
-  /** Whether it is one certificate that nobody exchanges. */
+  /** Whether it is one certificate that is never exchanged. */
   readonly isSingle: boolean;
 }
 
@@ -464,11 +464,11 @@ export interface ThreadServices {
   readonly thread: number;
   /** What its names of sessions and messages begin with. */
   readonly prefix: string;
-  /** Counts failed log-ins. */
+  /** Counts failed logins. */
   readonly guard: LoginCounter;
   /** What sessions and their addresses are counted in. */
   readonly counts: SharedCounts;
-  /** The clock of the main thread, in ms: {@linkcode performance.now} begins anew in each. */
+  /** The clock of the main thread, in ms: {@linkcode performance.now} begins at 0 in each. */
   readonly now: () => number;
   /** Key of SCRAM's salts for unknown users. */
   readonly saltKey: Uint8Array;

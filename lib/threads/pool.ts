@@ -24,9 +24,9 @@ import { WorkerHandle } from "./worker_handle.ts";
 import { encodeCertificates } from "./wire.ts";
 import { addressMemory } from "../session/address_table.ts";
 
-/** How often it is looked after threads that stand still, in ms. */
+/** How often threads are checked for a pulse, in ms. */
 const CHECK_MS = 5000;
-/** Looks without a pulse after which a thread is given up. */
+/** Checks without a pulse after which a thread is replaced. */
 const MOST_MISSED = 6;
 /** How long to wait before a thread is replaced that failed at its start, in ms. */
 const RETRY_MS = 1000;
@@ -110,7 +110,7 @@ export class ThreadPool {
       this.#end();
       throw error;
     }
-    this.#check = setInterval(() => this.#lookAfter(), CHECK_MS);
+    this.#check = setInterval(() => this.#checkPulses(), CHECK_MS);
   }
 
   async #startOne(thread: number): Promise<readonly WireAddress[]> {
@@ -200,8 +200,8 @@ export class ThreadPool {
     this.#ledgers.delete(thread);
   }
 
-  /** A thread that computes without end serves nobody and says nothing. */
-  #lookAfter(): void {
+  /** Replaces threads that have shown no pulse for half a minute: one that computes without end serves no client. */
+  #checkPulses(): void {
     for (const [thread, one] of this.#threads) {
       const pulse = this.#pulses[thread];
       if (pulse === undefined) continue;

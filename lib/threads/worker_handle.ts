@@ -1,6 +1,6 @@
 /**
- * One worker as the main thread has it: its start, what it asks, and its end.
- * What it held of the main thread (attempts to log in, bodies, its place in the
+ * One worker as the main thread has it: its start, its calls, and its end. What
+ * it held of the main thread (attempts to log in, bodies, its place in the
  * counters) is given back however it ends.
  */
 
@@ -35,7 +35,7 @@ import {
 export class WorkerHandle {
   /** Which one it is, from 1. */
   readonly thread: number;
-  /** Resolves with the reason when it ends before it was told to. */
+  /** Resolves with the reason when it ends by itself. */
   readonly failed: Promise<string>;
   /** Asks it. */
   readonly channel: Channel<MainApi, WorkerApi>;
@@ -79,7 +79,7 @@ export class WorkerHandle {
     this.#worker.onmessageerror = () => resolve("A message could not be read");
   }
 
-  /** The sessions that the worker has told of. */
+  /** The sessions that the worker has published. */
   get sessions(): readonly SmtpSession[] {
     return this.#sessions.all.map(({ session }) => session);
   }
@@ -93,7 +93,7 @@ export class WorkerHandle {
     const ended = this.failed.then((reason) => {
       throw new Error(`Cannot start thread ${this.thread}: ${reason}`);
     });
-    // The worker may fail later on, when nobody waits here any more.
+    // The worker may fail later on, when no start waits here any more.
     ended.catch(() => {});
     return await Promise.race([
       this.channel.call("start", start, { isRich: true }),
@@ -200,7 +200,7 @@ export class WorkerHandle {
     const { guard } = this.#services;
     if (!await guard.enter(attempt)) return false;
     if (this.#over) {
-      // Nobody is left to make it.
+      // The worker that wanted to make it has ended.
       guard.leave(attempt);
       return false;
     }
