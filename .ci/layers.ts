@@ -68,10 +68,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   ],
   "threads": [
     ...["protocol", "sasl", "net", "tls", "message", "store", "session"],
-    ...["type server", "type queue", "queue/schedule.ts"],
   ],
-  // An entry of its own: the server in another thread.
-  "threads/worker_server.ts": ["*"],
   "telemetry": [],
   "server": [
     ...["protocol", "sasl", "net", "tls", "dns", "message", "store"],

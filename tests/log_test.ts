@@ -3,7 +3,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { describeError, type LogRecord } from "../lib/log.ts";
 import { SmtpServer } from "../lib/server/server.ts";
-import { decodeError, encodeError } from "../lib/threads/wire_errors.ts";
+import { decodeError, encodeError } from "../lib/threads/wire.ts";
 import { TestClient } from "./support/server.ts";
 
 /** An error as `fetch` throws it, and one of a connection tried on two addresses. */

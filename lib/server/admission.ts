@@ -1,22 +1,21 @@
 /**
- * The sessions of a server: let in as far as there is room, watched by one
- * clock, and ended together. It binds nothing and decides nothing about mail.
+ * The sessions of a server: admitted as far as there is room, watched by one
+ * clock, and ended together. Binds nothing and decides nothing about mail.
  *
- * Turns away connections that a limit is in the way of, and says so where that
- * costs little: whoever floods the server must not be able to make it hold more
- * of them than a few.
- *
- * How many sessions there may be when the process has run out of file
- * descriptors: fewer than there are, so that those who stay have some for their
- * messages, and the next clients can be told 421. Arithmetic only; ends nobody.
+ * The way of a connection: a listener accepts it, {@linkcode Admission.serve}
+ * reads the header of the proxy in front of it where there is one, then either
+ * starts its session or rejects it.
  */
 
 import type { Logger } from "../log.ts";
 import type { Transport } from "../net/transport.ts";
+import type { SessionObserver } from "../threads/api.ts";
 import { replies } from "../protocol/replies.ts";
 import { Connection } from "../session/connection.ts";
 import type { SessionContext } from "../session/context.ts";
 import { Delays } from "../session/delays.ts";
+import { records } from "./log.ts";
+import { ProxyFront } from "./proxy_front.ts";
 import { refuseByLimit } from "../session/session_limits.ts";
 import type { AddressLimiter } from "../session/limits.ts";
 import type { LoginCounter } from "../session/login_guard.ts";
@@ -29,40 +28,38 @@ const END_MS = 1000;
 /** The handlers that a session may still wait for when it is broken off. */
 const LAST_HANDLERS = 3;
 
-/** What {@linkcode LiveSessions} are made of. */
-export interface LiveSessionsInit {
+/** What {@linkcode Admission} is made of. */
+export interface AdmissionInit {
   /** Counts what clients do. */
   readonly counts: AddressLimiter;
-  /** Counts failed log-ins. */
+  /** Counts failed logins. */
   readonly guard: LoginCounter;
-  /** Takes log records. */
   readonly log: Logger;
-  /** A session has begun. */
-  readonly opened?: ((session: SmtpSession) => void) | undefined;
-  /** A session has ended. */
-  readonly closed?: ((session: SmtpSession) => void) | undefined;
+  /** Where sessions are reported, in a server that is one of several threads. */
+  readonly observer?: SessionObserver | undefined;
 }
 
-/** The sessions of one server. */
-export class LiveSessions {
-  /** Waits before a refusal is told. */
+/** Admits connections to one server and ends their sessions. */
+export class Admission {
+  /** Delays refusals; another one after each {@linkcode Admission.end}. */
   delays: Delays = new Delays();
-  readonly #init: LiveSessionsInit;
+  readonly #init: AdmissionInit;
+  readonly #front: ProxyFront;
   readonly #connections = new Set<Connection>();
   readonly #running = new Set<Promise<void>>();
-  readonly #turnedAway = new TurnedAway();
-  readonly #crowding = new Crowding();
+  readonly #rejected = new RejectedConnections();
+  readonly #shortage = new FdShortage();
   #clock: ReturnType<typeof setInterval> | undefined;
   #now = performance.now();
   #endGrace: (() => void) | undefined;
 
-  /** Made by the server. */
-  constructor(init: LiveSessionsInit) {
+  constructor(init: AdmissionInit) {
     this.#init = init;
+    this.#front = new ProxyFront(init.log);
   }
 
   /** The clients connected now. */
-  get all(): readonly SmtpSession[] {
+  get sessions(): readonly SmtpSession[] {
     return [...this.#connections].map((connection) => connection.session);
   }
 
@@ -74,7 +71,7 @@ export class LiveSessions {
   /**
    * One timer for all sessions: it moves the coarse clock that they set their
    * deadlines by and ends those that are past theirs. Not the time of day: when
-   * that is set, nobody's time is up.
+   * that is set, no deadline passes.
    */
   startClock(): void {
     const { timeoutMs, mailTimeoutMs, handlerTimeoutMs } =
@@ -91,25 +88,44 @@ export class LiveSessions {
 
   /** Runs a session on a connection, if there is room for it. Never rejects. */
   serve(transport: Transport, context: SessionContext): Promise<void> {
-    const { counts } = this.#init;
     const { address } = transport.remote;
-    if (this.#connections.size >= this.#crowding.room(this.#now)) {
+    return context.proxies?.some((network) => network.contains(address))
+      ? this.#serveProxied(transport, context)
+      : this.#admit(transport, context);
+  }
+
+  /** Waits for the proxy's header, which tells the client. */
+  async #serveProxied(
+    transport: Transport,
+    context: SessionContext,
+  ): Promise<void> {
+    const { counts } = this.#init;
+    const room = counts.shareOf(counts.limits.maxConnections - counts.open);
+    if (this.#front.waiting >= room) return transport.close();
+    const client = await this.#front.read(transport, context);
+    if (client !== undefined) await this.#admit(client, context);
+  }
+
+  #admit(transport: Transport, context: SessionContext): Promise<void> {
+    const { counts, observer } = this.#init;
+    const { address } = transport.remote;
+    if (this.#connections.size >= this.#shortage.room(this.#now)) {
       const reply = replies.tooManyConnections;
-      return this.#turnedAway.end(transport, { context, reply });
+      return this.#rejected.end(transport, { context, reply });
     }
     const ticket = counts.admit(address);
     if (typeof ticket === "string") {
       const reply = refuseByLimit(ticket, context, { address });
-      return this.#turnedAway.end(transport, { context, reply });
+      return this.#rejected.end(transport, { context, reply });
     }
     const connection = new Connection(transport, context, { ticket });
     this.#connections.add(connection);
-    this.#init.opened?.(connection.session);
+    observer?.opened(connection.session);
     const running = connection.run().finally(() => {
       counts.leave(connection.limits.ticket);
       this.#connections.delete(connection);
       this.#running.delete(running);
-      this.#init.closed?.(connection.session);
+      observer?.closed(connection.session);
     });
     this.#running.add(running);
     return running;
@@ -121,27 +137,24 @@ export class LiveSessions {
    */
   makeRoom(): void {
     const { size } = this.#connections;
-    const room = this.#crowding.shrink(size, this.#now);
+    const room = this.#shortage.shrink(size, this.#now);
     const newest = [...this.#connections].slice(room);
     for (const connection of newest) {
       connection.end(replies.tooManyConnections, "refused");
     }
     if (newest.length === 0) return;
-    this.#init.log({
-      level: "error",
-      event: "error",
-      message:
-        `Out of file descriptors with ${size} sessions: going on with ${room} for a while; a higher limit (ulimit -n) or a lower maxConnections is needed`,
-    });
+    this.#init.log(records.outOfDescriptors(size, room));
   }
 
   /**
-   * Ends all sessions. Those in a transaction may finish it for `graceMs`; the
-   * others, and those that have, get 421 at once.
+   * Ends all sessions, and the waits for headers of proxies. Sessions in a
+   * transaction may finish it for `graceMs`; the others, and those that have,
+   * get 421 at once.
    */
   async end(graceMs: number): Promise<void> {
     const { guard } = this.#init;
-    this.#turnedAway.close();
+    await this.#front.close();
+    this.#rejected.close();
     for (const connection of this.#connections) connection.leave();
     await this.#ended(graceMs);
     guard.release();
@@ -150,7 +163,7 @@ export class LiveSessions {
       connection.end(replies.shutdown, "shutdown");
     }
     await this.#ended(END_MS);
-    // Who has failed to log in since then waits no longer, either.
+    // Clients that have failed to log in since then wait no longer, either.
     guard.release();
     // A handler that never answers is left behind; so are those that are asked
     // for the end of the transaction and of the session thereafter.
@@ -180,11 +193,14 @@ export class LiveSessions {
   }
 }
 
-/** Connections that are told at once; further ones are closed without a word. */
+/** Rejected connections that get a reply at the same time; further ones are closed without one. */
 const MOST_TOLD = 100;
 
-/** The connections of a server that are being turned away. */
-class TurnedAway {
+/**
+ * Connections that exceed a limit. They get a reply where that costs little: a
+ * client that floods the server must not make it hold more than a few of them.
+ */
+class RejectedConnections {
   readonly #transports = new Set<Transport>();
 
   /** Ends a connection with `reply`. Never rejects. */
@@ -214,14 +230,18 @@ class TurnedAway {
   }
 }
 
-/** How long after the last shortage nobody more is let in, in ms. */
-const CROWDED_MS = 60_000;
+/** How long a shortage limits the number of sessions, in ms. */
+const SHORTAGE_MS = 60_000;
 /** Descriptors that are to be free: at least so many, else one for so many sessions. */
 const LEAST_FREE = 16;
 const SESSIONS_FOR_ONE = 8;
 
-/** The room that a shortage of descriptors leaves. */
-export class Crowding {
+/**
+ * How many sessions there may be after the process has run out of file
+ * descriptors: fewer than there were, so that the others have some for their
+ * messages and the next clients can get 421. Arithmetic only; ends no session.
+ */
+export class FdShortage {
   #room = Infinity;
   #until = -Infinity;
 
@@ -234,7 +254,7 @@ export class Crowding {
   shrink(sessions: number, now: number): number {
     const free = Math.max(LEAST_FREE, Math.ceil(sessions / SESSIONS_FOR_ONE));
     this.#room = Math.max(1, Math.min(this.room(now), sessions - free));
-    this.#until = now + CROWDED_MS;
+    this.#until = now + SHORTAGE_MS;
     return this.#room;
   }
 }

@@ -1,10 +1,7 @@
 /**
- * Makes what the sessions of a listener have in common out of the options: the
- * machine's profile, the policy for TLS and for log-ins. No socket is touched.
- *
- * Makes a server's relaying out of its options. Opens nothing.
- *
- * What a program is warned of when its server starts. Decides from the options alone.
+ * What follows from the options of a server: what the sessions of a listener
+ * have in common, the relaying, and the warnings at the start. Touches no socket
+ * and opens nothing.
  */
 
 import type { Logger } from "../log.ts";
@@ -26,48 +23,123 @@ import { KINDS } from "../protocol/listener_kind.ts";
 import { goodbyeReply, greetingReply, replies } from "../protocol/replies.ts";
 import type { ServerProfile } from "../protocol/server/effects.ts";
 import { isOpenToClients } from "../delivery/options.ts";
-import { authenticationContext } from "../session/authentication_context.ts";
+import {
+  type AuthenticationContext,
+  authenticationContext,
+} from "../session/authentication_context.ts";
 import type { SessionContext, SessionRelaying } from "../session/context.ts";
-import type { Delays } from "../session/delays.ts";
 import type { Limits } from "../session/limit_options.ts";
 import type { AddressLimiter } from "../session/limits.ts";
 import { askedOf } from "../session/handlers.ts";
 import { localDomains, type LocalTest } from "../session/local_domains.ts";
 import type { LoginCounter } from "../session/login_guard.ts";
 import type { MessageStore } from "../message/store.ts";
-import { CertificateSource } from "../tls/set.ts";
-import type { SettledOptions } from "./options.ts";
+import type { CertificateSource } from "../tls/set.ts";
+import type { Admission } from "./admission.ts";
+import type { Settings, SettledOptions } from "./options.ts";
 import type { DnsClient } from "../dns/client.ts";
 import { RelayService } from "../delivery/service.ts";
 
-/** What all listeners of a server share. */
+/** What all sessions of a server share. */
 export interface SharedServices {
   /** Where messages go that have no store of their own. */
   readonly store: MessageStore;
-  /** Takes log records. */
   readonly log: Logger;
-  /** The certificates, if there are any. */
-  readonly certificates: CertificateSource | undefined;
-  /** Counts failed log-ins. */
+  /** Counts failed logins. */
   readonly guard: LoginCounter;
   /** Counts what clients do, and has the limits in force. */
   readonly counts: AddressLimiter;
-  /** Waits before a refusal is told. */
-  readonly delays: Delays;
+  /** Has the clock of the sessions, and delays their refusals. */
+  readonly admission: Admission;
+  /** Tells the names of sessions from those of the server's other threads. */
+  readonly prefix?: string | undefined;
   /** Key of SCRAM's salts for unknown users, where threads share it. */
   readonly saltKey?: Uint8Array | undefined;
   /** Takes mail for other servers. */
   readonly relaying: SessionRelaying;
-  /** Gives the next unique name of a session or message. */
-  nextId(): string;
-  /** A time in ms that never goes back; may lag by a second. */
-  now(): number;
+}
+
+/** Makes the contexts of sessions out of the settings in force. */
+export class SessionContexts {
+  readonly #settings: Settings;
+  readonly #shared: SharedServices;
+  #nextId: () => string;
+
+  constructor(settings: Settings, shared: SharedServices) {
+    this.#settings = settings;
+    this.#shared = shared;
+    this.#nextId = idSource(shared.prefix);
+  }
+
+  /** Prepares a start: names of sessions that none of the last run had. */
+  begin(): void {
+    this.#nextId = idSource(this.#shared.prefix);
+  }
+
+  /**
+   * The context of a listener's sessions.
+   *
+   * @throws {TypeError} If TLS is wanted without a certificate, or logins without accounts
+   */
+  of(listen: ListenOptions): SessionContext {
+    const { options, certificates } = this.#settings;
+    const { store, relaying, counts, admission, log } = this.#shared;
+    const { kind = "smtp" } = listen;
+    const {
+      proxyProtocol = options.proxyProtocol,
+      xclient = options.xclient,
+    } = listen;
+    const hostname = options.hostname ?? ownName();
+    const { limits } = counts;
+    const policy = policyOf(listen, options);
+    return {
+      ...{ kind, hostname, store, relaying, limits, counts, log },
+      profile: profileOf(listen, { ...options, hostname, xclient }, {
+        ...policy,
+        limits,
+      }),
+      handlers: options.handlers ?? {},
+      isLocal: localTest(options),
+      addReceived: options.addReceived ?? true,
+      complete: options.complete ?? KINDS[kind].completesMessages
+        ? { domain: asciiDomain(options.domains?.[0] ?? hostname) }
+        : undefined,
+      body: bodyOptions(options),
+      earlyTalkers: options.earlyTalkers ?? "refuse",
+      delays: admission.delays,
+      verbose: reads(options, "info"),
+      debug: reads(options, "debug"),
+      nextId: this.#nextId,
+      now: () => admission.now,
+      secure: certificates && secureWith(certificates, {
+        clientCertificate: options.clientCertificate,
+        handshakeTimeoutMs: limits.handshakeTimeoutMs,
+      }),
+      implicitTls: policy.security === "implicit",
+      proxies: proxyProtocol?.map(parseCidr),
+      xclients: xclient?.map(parseCidr),
+      authentication: policy.authentication === "none"
+        ? undefined
+        : this.#authentication(hostname),
+    };
+  }
+
+  #authentication(hostname: string): AuthenticationContext {
+    const { options } = this.#settings;
+    const { guard, saltKey, log } = this.#shared;
+    return authenticationContext({
+      hostname,
+      accounts: options.accounts,
+      handlers: options.handlers ?? {},
+      mechanisms: options.mechanisms,
+      allowInsecure: options.allowInsecureAuth ?? false,
+      ...{ guard, saltKey, log },
+    });
+  }
 }
 
 /** The test for the server's own addresses; `undefined` where every one is. */
-function localTest(
-  options: SettledOptions,
-): LocalTest | undefined {
+function localTest(options: SettledOptions): LocalTest | undefined {
   const { domains, relay = {} } = options;
   if (domains !== undefined) return localDomains(domains);
   return isOpenToClients(relay) ? localDomains([]) : undefined;
@@ -91,7 +163,7 @@ export function securityOf(
 /**
  * What a listener's clients may or must do.
  *
- * @throws {TypeError} If TLS is wanted without a certificate, or log-ins without accounts
+ * @throws {TypeError} If TLS is wanted without a certificate, or logins without accounts
  */
 export function policyOf(
   listen: ListenOptions,
@@ -126,101 +198,6 @@ function authenticationOf(
     );
   }
   return policy;
-}
-
-/**
- * The context of a listener's sessions.
- *
- * @throws {TypeError} If TLS is wanted without a certificate, or log-ins without accounts
- */
-export function contextOf(
-  listen: ListenOptions,
-  options: SettledOptions,
-  shared: SharedServices,
-): SessionContext {
-  const { kind = "smtp" } = listen;
-  const { handlers = {} } = options;
-  const { proxyProtocol = options.proxyProtocol, xclient = options.xclient } =
-    listen;
-  const hostname = options.hostname ?? ownName();
-  const security = securityOf(listen, options);
-  const authentication = authenticationOf(listen, options);
-  return {
-    kind,
-    hostname,
-    profile: profileOf(listen, { ...options, hostname, xclient }, {
-      security,
-      authentication,
-      limits: shared.counts.limits,
-    }),
-    handlers,
-    store: shared.store,
-    isLocal: localTest(options),
-    relaying: shared.relaying,
-    addReceived: options.addReceived ?? true,
-    complete: options.complete ?? KINDS[kind].completesMessages
-      ? { domain: asciiDomain(options.domains?.[0] ?? hostname) }
-      : undefined,
-    body: bodyOptions(options),
-    limits: shared.counts.limits,
-    earlyTalkers: options.earlyTalkers ?? "refuse",
-    counts: shared.counts,
-    delays: shared.delays,
-    log: shared.log,
-    verbose: reads(options, "info"),
-    debug: reads(options, "debug"),
-    nextId: () => shared.nextId(),
-    now: () => shared.now(),
-    secure: shared.certificates && secureWith(shared.certificates, {
-      clientCertificate: options.clientCertificate,
-      handshakeTimeoutMs: shared.counts.limits.handshakeTimeoutMs,
-    }),
-    implicitTls: security === "implicit",
-    proxies: proxyProtocol?.map(parseCidr),
-    xclients: xclient?.map(parseCidr),
-    authentication: authentication === "none"
-      ? undefined
-      : authenticationContext({
-        hostname,
-        accounts: options.accounts,
-        handlers,
-        mechanisms: options.mechanisms,
-        allowInsecure: options.allowInsecureAuth ?? false,
-        guard: shared.guard,
-        saltKey: shared.saltKey,
-        log: shared.log,
-      }),
-  };
-}
-
-/** Where the contents of messages go. */
-export function bodyOptions(options: SettledOptions): BodyOptions {
-  const { memoryLimit = 262_144, temporaryFolder } = options;
-  return { memoryLimit, temporaryFolder };
-}
-
-/** Whether the program's logger wants records of a level. */
-function reads(options: SettledOptions, level: "info" | "debug"): boolean {
-  const { log, logLevel = "debug" } = options;
-  return log !== undefined && (logLevel === "debug" || logLevel === level);
-}
-
-/** The server's side of a TLS handshake, with the certificates in force when it begins. */
-function secureWith(
-  certificates: CertificateSource,
-  policy: Omit<UpgradeServerOptions, "certificates">,
-): (transport: Transport) => Promise<Transport> {
-  return (transport) => upgradeServer(transport, { certificates, ...policy });
-}
-
-/** The certificates as something that can be exchanged. */
-export function sourceOf(
-  certificate: SettledOptions["certificate"],
-): CertificateSource | undefined {
-  if (certificate === undefined) return undefined;
-  return certificate instanceof CertificateSource
-    ? certificate
-    : new CertificateSource(certificate);
 }
 
 /** What the machines of a listener's sessions have in common. */
@@ -268,22 +245,38 @@ export function ownName(): string {
   }
 }
 
-/**
- * Names of sessions and messages, unique over restarts: they become file names
- * in stores and spools.
- */
+/** Where the contents of messages go. */
+export function bodyOptions(options: SettledOptions): BodyOptions {
+  const { memoryLimit = 262_144, temporaryFolder } = options;
+  return { memoryLimit, temporaryFolder };
+}
+
+/** Whether the program's logger wants records of a level. */
+function reads(options: SettledOptions, level: "info" | "debug"): boolean {
+  const { log, logLevel = "debug" } = options;
+  return log !== undefined && (logLevel === "debug" || logLevel === level);
+}
+
+/** The server's side of a TLS handshake, with the certificates in force when it begins. */
+function secureWith(
+  certificates: CertificateSource,
+  policy: Omit<UpgradeServerOptions, "certificates">,
+): (transport: Transport) => Promise<Transport> {
+  return (transport) => upgradeServer(transport, { certificates, ...policy });
+}
 
 /** The digits of base 36. */
 const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 /**
- * Makes a source of names whose prefix, time and chance, tells them from those
- * of any other source.
+ * Makes a source of names of sessions and messages. They are unique over
+ * restarts, since they become file names in stores and spools: a prefix of time
+ * and chance tells them from those of any other source.
  *
  * @param thread What tells the source from those of the server's other
  * threads, which begin at the same time
  */
-export function idSource(thread = ""): () => string {
+function idSource(thread = ""): () => string {
   const chance = crypto.getRandomValues(new Uint16Array(1))[0]!;
   const prefix = `${Date.now().toString(36)}${chance.toString(36)}-${thread}`
     .toUpperCase();
@@ -298,14 +291,9 @@ export function idSource(thread = ""): () => string {
   };
 }
 
-/**
- * The relaying of a server.
- *
- * @param options The server's options as they are now, asked for again after a reload
- * @param services What the server has made
- */
+/** The relaying of a server, by the options as they are when it asks for them. */
 export function relayServiceOf(
-  options: () => SettledOptions,
+  settings: Settings,
   services: {
     readonly dns: DnsClient;
     readonly store: MessageStore;
@@ -313,17 +301,17 @@ export function relayServiceOf(
     readonly log: Logger;
   },
 ): RelayService {
-  const { relay = {}, hostname = ownName() } = options();
+  const { relay = {}, hostname = ownName() } = settings.options;
   const { dns, store, addresses, log } = services;
   return new RelayService(relay, {
     hostname,
     dns,
     // A module of handlers is loaded when the server starts.
     get handlers() {
-      return options().handlers ?? {};
+      return settings.options.handlers ?? {};
     },
     local: {
-      isLocal: (address) => localTest(options())?.(address) ?? false,
+      isLocal: (address) => localTest(settings.options)?.(address) ?? false,
       store,
     },
     addresses,

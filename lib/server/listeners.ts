@@ -3,16 +3,17 @@
  * common: bound, exchanged for others while connections come in, and closed.
  */
 
-import { describeError, type Logger } from "../log.ts";
+import type { Logger } from "../log.ts";
 import { type ListenOptions, parseListen } from "../net/listen_options.ts";
 import { customerOf } from "../protocol/ip.ts";
 import { Listener, type NativeTls } from "../net/listener.ts";
-import type { Transport } from "../net/transport.ts";
 import type { SessionContext } from "../session/context.ts";
+import type { AddressLimiter } from "../session/limits.ts";
 import { Certificate } from "../tls/certificate.ts";
-import { securityOf } from "./contexts.ts";
-import { isOutOfDescriptors } from "./admission.ts";
-import type { ListeningAddress, SettledOptions } from "./options.ts";
+import { type Admission, isOutOfDescriptors } from "./admission.ts";
+import { securityOf, type SessionContexts } from "./contexts.ts";
+import { type ListenerFault, records } from "./log.ts";
+import type { ListeningAddress, Settings, SettledOptions } from "./options.ts";
 
 /** Milliseconds between two tries to listen again. */
 const REBIND_MS = 100;
@@ -31,22 +32,19 @@ interface OpenListener {
   accepting?: Promise<void>;
 }
 
-/** What the listeners need of their server. */
+/** What {@linkcode Listeners} are made of. */
 export interface ListenersInit {
-  /** The options as they are now. */
-  options(): SettledOptions;
-  /** What the sessions of a listener have in common, as the options are now. */
-  contextOf(listen: ListenOptions): SessionContext;
-  /** Runs a session on a new connection. */
-  serve(transport: Transport, context: SessionContext): void;
-  /** Makes room: no descriptor is free for the next connection. */
-  onCrowded(): void;
-  /** Takes log records. */
+  /** The options in force. */
+  readonly settings: Settings;
+  /** Makes what the sessions of a listener have in common. */
+  readonly contexts: SessionContexts;
+  /** Takes the connections. */
+  readonly admission: Admission;
+  /** Counts what clients do. */
+  readonly counts: AddressLimiter;
   readonly log: Logger;
   /** Whether other threads listen on the same ports. */
-  readonly share?: boolean | undefined;
-  /** The part of a number for all threads that is this one's. */
-  shareOf(total: number): number;
+  readonly share: boolean;
 }
 
 /** The listeners of one server. */
@@ -62,7 +60,7 @@ export class Listeners {
   /** Those of all customers, without those that stalled. */
   #allUnderWay = 0;
 
-  /** Made by the server; nothing is bound before {@linkcode Listeners.open}. */
+  /** Binds nothing before {@linkcode Listeners.open}. */
   constructor(init: ListenersInit) {
     this.#init = init;
   }
@@ -72,7 +70,7 @@ export class Listeners {
     return this.#open.map(({ listener, listen }) => ({
       ...listener.address,
       kind: listen.kind ?? "smtp",
-      security: securityOf(listen, this.#init.options()),
+      security: securityOf(listen, this.#init.settings.options),
     }));
   }
 
@@ -86,8 +84,9 @@ export class Listeners {
     this.#stalls = 0;
     this.#forgetUnderWay();
     try {
-      for (const listen of wantedListeners(this.#init.options().listen)) {
-        const context = this.#init.contextOf(listen);
+      const { contexts, settings } = this.#init;
+      for (const listen of wantedListeners(settings.options.listen)) {
+        const context = contexts.of(listen);
         const listener = this.#bind(listen, context);
         this.#open.push({ listener, listen, context });
       }
@@ -121,16 +120,16 @@ export class Listeners {
    * @param options Whether sockets that keep a certificate are bound again
    */
   async renew(options: { readonly rebind: boolean }): Promise<void> {
-    const { contextOf } = this.#init;
-    const contexts = this.#open.map(({ listen }) => contextOf(listen));
+    const { contexts } = this.#init;
+    const renewed = this.#open.map(({ listen }) => contexts.of(listen));
     const bound = options.rebind
       ? this.#open.filter(({ listener }) => listener.isTls)
       : [];
     for (const { listen } of bound) {
-      this.#bind({ ...listen, port: 0 }, contextOf(listen)).close();
+      this.#bind({ ...listen, port: 0 }, contexts.of(listen)).close();
     }
     for (const [index, open] of this.#open.entries()) {
-      open.context = contexts[index]!;
+      open.context = renewed[index]!;
     }
     await this.#rebind(bound);
   }
@@ -149,7 +148,7 @@ export class Listeners {
     context: SessionContext,
   ): Listener {
     const { host, port = 25 } = listen;
-    const { share = false } = this.#init;
+    const { share } = this.#init;
     return Listener.open({
       ...{ host: host || undefined, port, share },
       tls: this.#nativeTls(context),
@@ -158,12 +157,12 @@ export class Listeners {
 
   /**
    * The platform's TLS, which is about twice as fast, for one certificate that
-   * nobody can exchange. It cannot end a handshake that stands still: the
+   * is never exchanged. It cannot end a handshake that stands still: the
    * socket stays open for as long as the client likes. Nor can anything come
    * before the handshake, as a proxy's header does.
    */
   #nativeTls(context: SessionContext): NativeTls | undefined {
-    const { certificate, clientCertificate } = this.#init.options();
+    const { certificate, clientCertificate } = this.#init.settings.options;
     if (
       !context.implicitTls || !(certificate instanceof Certificate) ||
       clientCertificate !== undefined || this.#stalls >= MOST_STALLS ||
@@ -199,9 +198,10 @@ export class Listeners {
   #countBegun(address: string, { limits }: SessionContext): void {
     if (this.#stalls >= MOST_STALLS) return;
     const { maxConnections, maxConnectionsPerIp, exempt } = limits;
-    const share = this.#init.shareOf(maxConnections);
+    const { counts, share: isShared } = this.#init;
+    const share = counts.shareOf(maxConnections);
     // Where there is room for a few only, they may all come at once.
-    const most = share < FEW && !this.#init.share ? share : share / 2;
+    const most = share < FEW && !isShared ? share : share / 2;
     if (++this.#allUnderWay > most) {
       this.#stalls = MOST_STALLS;
       return this.#leaveNativeTls(
@@ -213,7 +213,7 @@ export class Listeners {
     const customer = customerOf(address);
     const count = (this.#underWay.get(customer) ?? 0) + 1;
     this.#underWay.set(customer, count);
-    if (count <= this.#init.shareOf(maxConnectionsPerIp) / 2) return;
+    if (count <= counts.shareOf(maxConnectionsPerIp) / 2) return;
     this.#stalls = MOST_STALLS;
     this.#leaveNativeTls(
       `${count} TLS handshakes of ${address} are under way or came to no end`,
@@ -237,14 +237,9 @@ export class Listeners {
     this.#forgetUnderWay();
     // The handshakes of a server that stops come to no end, either.
     if (this.#open.length === 0) return;
-    this.#init.log({
-      level: "warn",
-      event: "error",
-      message:
-        `${reason}: going on with the slower TLS, which can break them off`,
-    });
+    this.#init.log(records.slowerTls(reason));
     this.#rebind(this.#open.filter(({ listener }) => listener.isTls))
-      .catch((error) => this.#report("Cannot listen any more", error));
+      .catch((error) => this.#report("rebinding", error));
   }
 
   /** Binds listeners again where they were bound before. */
@@ -269,30 +264,26 @@ export class Listeners {
         open.listener = this.#bind({ ...open.listen, port }, open.context);
         return this.#accept(open);
       } catch (error) {
-        if (isOutOfDescriptors(error)) this.#init.onCrowded();
-        if (!isTold) this.#report("Cannot listen for now", error);
+        if (isOutOfDescriptors(error)) this.#init.admission.makeRoom();
+        if (!isTold) this.#report("binding", error);
         await new Promise((resolve) => setTimeout(resolve, REBIND_MS));
       }
     }
   }
 
   #accept(open: OpenListener): void {
+    const { admission } = this.#init;
     open.accepting = open.listener.accept(
-      (transport) => this.#init.serve(transport, open.context),
+      (transport) => void admission.serve(transport, open.context),
       (error) =>
         isOutOfDescriptors(error)
-          ? this.#init.onCrowded()
-          : this.#report("Cannot accept connections for now", error),
+          ? admission.makeRoom()
+          : this.#report("accepting", error),
     );
   }
 
-  #report(message: string, error: unknown): void {
-    this.#init.log({
-      level: "error",
-      event: "error",
-      message,
-      error: describeError(error),
-    });
+  #report(fault: ListenerFault, error: unknown): void {
+    this.#init.log(records.listenerFailed(fault, error));
   }
 }
 

@@ -1,7 +1,7 @@
 /**
- * The options of the server, and the check of what needs one. Every default that
- * is not a matter of one room is written here; those of the limits are in
- * `session/limit_options.ts`.
+ * The options of the server, their check, and the settings in force. Every
+ * default that is not a matter of one room is written here; those of the limits
+ * are in `session/limit_options.ts`.
  */
 
 import { DNS_RULE, type DnsClientOptions } from "../dns/client.ts";
@@ -44,6 +44,7 @@ import { RELAYING_RULE, type RelayingOptions } from "../delivery/options.ts";
 import type { Accounts } from "../sasl/accounts.ts";
 import { MECHANISM_NAMES, type MechanismName } from "../sasl/mechanism_name.ts";
 import type { EarlyTalkerPolicy } from "../session/context.ts";
+import { handlerModuleUrl } from "../session/handler_module.ts";
 import { HANDLERS_RULE, type SmtpHandlers } from "../session/handlers.ts";
 import {
   LIMIT_RULE,
@@ -53,7 +54,7 @@ import {
 import { localDomains } from "../session/local_domains.ts";
 import type { MessageStore } from "../message/store.ts";
 import type { Certificate } from "../tls/certificate.ts";
-import type { CertificateSet, CertificateSource } from "../tls/set.ts";
+import { type CertificateSet, CertificateSource } from "../tls/set.ts";
 import {
   CLIENT_CERTIFICATE_RULE,
   type ClientCertificatePolicy,
@@ -402,4 +403,74 @@ function checkThreads(threads = 0): void {
 export function checkHostname(hostname: string | undefined): void {
   if (hostname === undefined) return;
   ownName.check(hostname, { path: "hostname", of: "", secret: false });
+}
+
+/** What a server serves with. */
+export interface Settings {
+  readonly options: SettledOptions;
+  /** The certificates in use; there are none before the first start. */
+  readonly certificates: CertificateSource | undefined;
+}
+
+/** The settings in force: a start or a reload puts others in their place. */
+export class ServerSettings implements Settings {
+  /** The URL of the handler module, where handlers are one. */
+  readonly module: string | undefined;
+  #current: Settings;
+
+  constructor(options: SmtpServerOptions) {
+    const handlers = givenHandlers(options);
+    this.module = handlers === options.handlers
+      ? undefined
+      : handlerModuleUrl(options.handlers as string | URL);
+    this.#current = {
+      options: { ...options, handlers },
+      certificates: undefined,
+    };
+  }
+
+  get options(): SettledOptions {
+    return this.#current.options;
+  }
+
+  get certificates(): CertificateSource | undefined {
+    return this.#current.certificates;
+  }
+
+  /**
+   * Prepares a start: makes the certificates exchangeable.
+   *
+   * @param handlers Those of the handler module, where handlers are one
+   */
+  begin(handlers?: SmtpHandlers): void {
+    const options = handlers ? { ...this.options, handlers } : this.options;
+    this.#current = { options, certificates: sourceOf(options.certificate) };
+  }
+
+  /** Puts the options of a reload into force; gives the settings before it. */
+  change(options: ReloadOptions): Settings {
+    const before = this.#current;
+    this.#current = {
+      options: { ...before.options, ...options },
+      certificates: options.certificate === undefined
+        ? before.certificates
+        : sourceOf(options.certificate),
+    };
+    return before;
+  }
+
+  /** Takes a change back. */
+  restore(before: Settings): void {
+    this.#current = before;
+  }
+}
+
+/** The certificates as something that can be exchanged. */
+function sourceOf(
+  certificate: SettledOptions["certificate"],
+): CertificateSource | undefined {
+  if (certificate === undefined) return undefined;
+  return certificate instanceof CertificateSource
+    ? certificate
+    : new CertificateSource(certificate);
 }

@@ -1,60 +1,50 @@
 /**
- * What comes before a session where a proxy may be in front: connections from
- * its networks begin with a header that tells whose they are, and have to begin
- * with it. All others go straight on, and a header from them is an unknown
- * command: who could choose would write his own address.
+ * What comes before a session behind a proxy: connections from the networks of
+ * proxies have to begin with a header that tells the client. On all others a
+ * header is an unknown command: a client that could choose would write an
+ * address of its choice.
+ *
+ * A part of admission with a file of its own: nothing else in the room reads
+ * bytes of a client.
  */
 
 import { isConnectionError, type Transport } from "../net/transport.ts";
-import { describeError, type Logger } from "../log.ts";
+import type { Logger } from "../log.ts";
 import type { SessionContext } from "../session/context.ts";
 import { readProxyHeader } from "../session/proxied_transport.ts";
+import { type ProxyFault, records } from "./log.ts";
 
 /** How long a proxy may take for its header, in ms; it writes that first of all. */
 const HEADER_TIMEOUT_MS = 5000;
 
-/** What the front needs of its server. */
-export interface ProxyFrontInit {
-  /** Runs a session on a connection whose client is known. */
-  serve(transport: Transport, context: SessionContext): Promise<void>;
-  /** Whether there is no room for another connection beside so many that wait here. */
-  isFull(waiting: number): boolean;
-  /** Takes log records. */
-  readonly log: Logger;
-}
-
-/** Takes connections on their way to a session. */
+/** Reads the headers of proxies. */
 export class ProxyFront {
-  readonly #init: ProxyFrontInit;
+  readonly #log: Logger;
   /** Connections whose header has not come yet, and what waits for it. */
   readonly #waiting = new Map<Transport, Promise<Transport | undefined>>();
 
-  /** Made by the server. */
-  constructor(init: ProxyFrontInit) {
-    this.#init = init;
+  constructor(log: Logger) {
+    this.#log = log;
   }
 
-  /** Runs a session on a connection, behind the header where one must come. Never rejects. */
-  serve(transport: Transport, context: SessionContext): Promise<void> {
-    const { address } = transport.remote;
-    if (!context.proxies?.some((network) => network.contains(address))) {
-      return this.#init.serve(transport, context);
-    }
-    return this.#serveProxied(transport, context);
+  /** Connections whose header has not come yet. */
+  get waiting(): number {
+    return this.#waiting.size;
   }
 
-  async #serveProxied(
+  /**
+   * The client's connection behind a proxy's, or `undefined` where the header
+   * does not tell it: then the connection is closed without a reply. Never rejects.
+   */
+  read(
     transport: Transport,
     context: SessionContext,
-  ): Promise<void> {
-    if (this.#init.isFull(this.#waiting.size)) return transport.close();
+  ): Promise<Transport | undefined> {
     const reading = this.#read(transport, context);
     this.#waiting.set(transport, reading);
-    const client = await reading;
-    if (client !== undefined) await this.#init.serve(client, context);
+    return reading;
   }
 
-  /** The client's connection, or nothing: then the proxy has been closed on without a word. */
   async #read(
     transport: Transport,
     context: SessionContext,
@@ -82,21 +72,8 @@ export class ProxyFront {
     return undefined;
   }
 
-  #report(
-    { remote }: Transport,
-    fault: keyof typeof FAULTS,
-    error?: unknown,
-  ): void {
-    this.#init.log({
-      // Many a proxy looks whether the port is open, and does so all day.
-      level: fault === "silent" ? "debug" : "warn",
-      event: "refused",
-      message: `Refused connection from proxy ${remote.address}: ${
-        FAULTS[fault]
-      }`,
-      fields: { address: remote.address, port: remote.port },
-      ...(error !== undefined && { error: describeError(error) }),
-    });
+  #report({ remote }: Transport, fault: ProxyFault, error?: unknown): void {
+    this.#log(records.proxyRefused(remote, fault, error));
   }
 
   /** Closes the connections whose header has not come; resolves when none is left. */
@@ -105,12 +82,3 @@ export class ProxyFront {
     await Promise.all(this.#waiting.values());
   }
 }
-
-/** What can be wrong with a header, for the log. */
-const FAULTS = {
-  malformed: "it did not begin with a PROXY header",
-  incomplete: "its PROXY header has no end",
-  silent: "it closed before its PROXY header",
-  late: "its PROXY header came too late",
-  broken: "its PROXY header could not be read",
-} as const;

@@ -10,46 +10,34 @@ import type {
   DnsRecordType,
 } from "../dns/outcome.ts";
 import { consoleLogger, type Logger, safeLogger } from "../log.ts";
-import type { ListenOptions } from "../net/listen_options.ts";
 import type { Transport } from "../net/transport.ts";
 import type { Relays } from "../queue/relay.ts";
 import type { RelayService } from "../delivery/service.ts";
-import {
-  contextOf,
-  idSource,
-  relayServiceOf,
-  sourceOf,
-  warningsOf,
-} from "./contexts.ts";
+import { Admission } from "./admission.ts";
+import { relayServiceOf, SessionContexts, warningsOf } from "./contexts.ts";
 import { Listeners } from "./listeners.ts";
-import { LiveSessions } from "./admission.ts";
+import { records } from "./log.ts";
 import {
   checkReloadOptions,
   checkServeOptions,
   checkServerOptions,
   checkStopOptions,
-  givenHandlers,
   type ListeningAddress,
   type ReloadOptions,
   type ServeOptions,
-  type SettledOptions,
+  ServerSettings,
   type SmtpServerOptions,
   type StopOptions,
 } from "./options.ts";
-import { ProxyFront } from "./proxy_front.ts";
 import type { ThreadServices } from "../threads/api.ts";
-import { formerOptions, loadHere, threadPoolOf } from "./threading.ts";
-import type { SessionContext } from "../session/context.ts";
-import { handlerModuleUrl } from "../session/handler_module.ts";
+import { loadHere, ServerThreads, ThreadRelaying } from "./threading.ts";
 import { limitsOf } from "../session/limit_options.ts";
 import { AddressLimiter } from "../session/limits.ts";
-import { type LoginCounter, LoginGuard } from "../session/login_guard.ts";
+import { LoginGuard } from "../session/login_guard.ts";
 import type { SmtpSession } from "../session/session.ts";
 import { DiscardStore } from "../store/discard_store.ts";
 import type { MessageStore } from "../message/store.ts";
-import { Counters, type ThreadPool } from "../threads/pool.ts";
-import { encodeOptions } from "../threads/wire_options.ts";
-import type { CertificateSource } from "../tls/set.ts";
+import { Counters } from "../threads/pool.ts";
 
 /** How long a store may take to close beyond the grace of a stop, in ms. */
 const STORE_GRACE_MS = 1000;
@@ -74,27 +62,21 @@ const STORE_GRACE_MS = 1000;
 export class SmtpServer {
   /** Asks the DNS, as the options say. */
   readonly dns: DnsClient;
-  #options: SettledOptions;
-  /** The URL of the handler module, where handlers are one. */
-  readonly #module: string | undefined;
+  readonly #settings: ServerSettings;
   /** What another thread has for this server, where it is one of several. */
   readonly #services: ThreadServices | undefined;
   readonly #log: Logger;
   readonly #store: MessageStore;
-  readonly #guard: LoginCounter;
-  readonly #counters: Counters | undefined;
   readonly #counts: AddressLimiter;
-  readonly #live: LiveSessions;
-  #pool: ThreadPool | undefined;
+  readonly #admission: Admission;
   readonly #relaying: RelayService;
-  readonly #front: ProxyFront;
+  readonly #contexts: SessionContexts;
   readonly #listeners: Listeners;
-  #certificates: CertificateSource | undefined;
+  readonly #threads: ServerThreads | undefined;
   #active = false;
   #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
   #graceEnd = 0;
-  #nextId = idSource();
 
   /**
    * Makes a server that does nothing yet; see {@linkcode SmtpServer.start}.
@@ -108,51 +90,52 @@ export class SmtpServer {
    */
   constructor(options: SmtpServerOptions = {}, services?: ThreadServices) {
     checkServerOptions(options);
-    const { handlers, threads = 0 } = options;
-    const given = givenHandlers(options);
-    this.#options = { ...options, handlers: given };
-    this.#module = handlers === given
-      ? undefined
-      : handlerModuleUrl(handlers as string | URL);
+    this.#settings = new ServerSettings(options);
     this.#services = services;
-    this.#guard = services?.guard ?? new LoginGuard();
-    this.#counters = threads > 0 ? new Counters(threads + 1) : undefined;
+    const { threads = 0 } = options;
+    const counters = threads > 0 ? new Counters(threads) : undefined;
     this.#log = options.log ? safeLogger(options.log) : consoleLogger;
     this.#store = options.store ?? new DiscardStore();
     this.#counts = new AddressLimiter(limitsOf(options.limits), {
-      now: services?.now ?? (() => this.#live.now),
-      shared: services?.counts ?? this.#counters?.counts,
+      now: services?.now ?? (() => this.#admission.now),
+      shared: services?.counts ?? counters?.counts,
     });
-    this.#live = new LiveSessions({
+    const common = {
+      store: this.#store,
+      guard: services?.guard ?? new LoginGuard(),
       counts: this.#counts,
-      guard: this.#guard,
       log: this.#log,
-      opened: services?.opened,
-      closed: services?.closed,
+    };
+    this.#admission = new Admission({
+      ...common,
+      observer: services?.observer,
     });
     this.dns = new DnsClient(options.dns);
-    this.#front = new ProxyFront({
-      serve: (transport, context) => this.#live.serve(transport, context),
-      isFull: (waiting) =>
-        waiting >= this.#counts.shareOf(
-          this.#counts.limits.maxConnections - this.#counts.open,
-        ),
-      log: this.#log,
+    this.#relaying = relayServiceOf(this.#settings, {
+      ...common,
+      dns: this.dns,
+      addresses: () => this.addresses,
+    });
+    this.#contexts = new SessionContexts(this.#settings, {
+      ...common,
+      admission: this.#admission,
+      prefix: services?.prefix,
+      saltKey: services?.saltKey,
+      relaying: services === undefined
+        ? this.#relaying
+        : new ThreadRelaying(this.#relaying, services.relays),
     });
     this.#listeners = new Listeners({
-      options: () => this.#options,
-      contextOf: (listen) => this.#contextOf(listen),
-      serve: (transport, context) => void this.#front.serve(transport, context),
-      onCrowded: () => this.#live.makeRoom(),
-      log: this.#log,
+      ...common,
+      settings: this.#settings,
+      contexts: this.#contexts,
+      admission: this.#admission,
       share: services !== undefined,
-      shareOf: (total) => this.#counts.shareOf(total),
     });
-    this.#relaying = relayServiceOf(() => this.#options, {
-      dns: this.dns,
-      store: this.#store,
-      addresses: () => this.addresses,
-      log: this.#log,
+    this.#threads = counters && new ServerThreads(counters, {
+      ...common,
+      settings: this.#settings,
+      relays: this.relays,
     });
   }
 
@@ -163,14 +146,14 @@ export class SmtpServer {
 
   /** Where the server listens, with the ports that were free. */
   get addresses(): readonly ListeningAddress[] {
-    return this.#pool?.addresses ?? this.#listeners.addresses;
+    return (this.#threads ?? this.#listeners).addresses;
   }
 
   /** The clients connected now. */
   get sessions(): readonly SmtpSession[] {
     return [
-      ...this.#live.all,
-      ...this.#pool?.sessions ?? [],
+      ...this.#admission.sessions,
+      ...this.#threads?.sessions ?? [],
     ];
   }
 
@@ -219,15 +202,15 @@ export class SmtpServer {
   }
 
   async #start(): Promise<void> {
-    if (this.#module !== undefined) {
-      const handlers = await loadHere(this.#module, this.relays);
-      this.#options = { ...this.#options, handlers };
-    }
+    const { module } = this.#settings;
+    const handlers = module === undefined
+      ? undefined
+      : await loadHere(module, this.relays);
     // What can be wrong with it is found before anything is open.
-    this.#certificates = sourceOf(this.#options.certificate);
-    // Nobody may connect before there is a place for what they send.
+    this.#settings.begin(handlers);
+    // No client may connect before there is a place for its messages.
     if (this.#services === undefined) await this.#relaying.start();
-    this.#nextId = idSource(this.#services?.prefix);
+    this.#contexts.begin();
     try {
       await this.#open();
     } catch (error) {
@@ -235,34 +218,20 @@ export class SmtpServer {
       throw error;
     }
     this.#active = true;
-    this.#live.startClock();
+    this.#admission.startClock();
     this.#listeners.accept();
     if (this.#services === undefined) this.#warn();
   }
 
   /** Binds, here or on the threads. */
   async #open(): Promise<void> {
-    const counters = this.#counters;
-    if (counters === undefined) return this.#listeners.open();
-    const pool = threadPoolOf({
-      module: this.#module,
-      listen: await this.#listeners.probe(),
-      counters,
-      counts: this.#counts,
-      store: this.#store,
-      guard: this.#guard,
-      relays: this.relays,
-      log: this.#log,
-      options: () => this.#options,
-      certificates: () => this.#certificates,
-    });
-    await pool.start();
-    this.#pool = pool;
+    if (this.#threads === undefined) return this.#listeners.open();
+    await this.#threads.start(await this.#listeners.probe());
   }
 
   #warn(): void {
-    for (const message of warningsOf(this.#options)) {
-      this.#log({ level: "warn", event: "listening", message });
+    for (const message of warningsOf(this.#settings.options)) {
+      this.#log(records.warning(message));
     }
   }
 
@@ -280,27 +249,18 @@ export class SmtpServer {
    */
   async reload(options: ReloadOptions): Promise<void> {
     checkReloadOptions(options);
-    const before = this.#options;
-    const certificates = this.#certificates;
+    const before = this.#settings.change(options);
+    this.#counts.limits = limitsOf(this.#settings.options.limits);
     try {
-      this.#options = { ...before, ...options };
-      if (options.certificate !== undefined) {
-        this.#certificates = sourceOf(options.certificate);
-      }
-      this.#counts.limits = limitsOf(this.#options.limits);
       await this.#listeners.renew({
         // A proxy's header comes before TLS: the platform's own cannot wait.
         rebind: ["certificate", "clientCertificate", "proxyProtocol"]
           .some((name) => name in options),
       });
-      await this.#pool?.reload(
-        encodeOptions(options, this.#options, this.#certificates),
-        formerOptions(before, options, certificates),
-      );
+      await this.#threads?.reload(options, before);
     } catch (error) {
-      this.#options = before;
-      this.#counts.limits = limitsOf(before.limits);
-      this.#certificates = certificates;
+      this.#settings.restore(before);
+      this.#counts.limits = limitsOf(before.options.limits);
       throw error;
     }
   }
@@ -336,7 +296,7 @@ export class SmtpServer {
         "Cannot serve a connection: the server is not active",
       );
     }
-    await this.#front.serve(transport, this.#contextOf(options));
+    await this.#admission.serve(transport, this.#contexts.of(options));
   }
 
   /**
@@ -366,12 +326,10 @@ export class SmtpServer {
 
   async #stop(graceMs: number): Promise<void> {
     this.#graceEnd = performance.now() + graceMs;
-    const threads = this.#pool?.stop(graceMs);
+    const threads = this.#threads?.stop(graceMs);
     await this.#listeners.close();
-    await this.#front.close();
-    await this.#live.end(graceMs);
+    await this.#admission.end(graceMs);
     await threads;
-    this.#pool = undefined;
     try {
       const left = Math.max(0, this.#graceEnd - performance.now());
       await this.#relaying.stop(left);
@@ -391,11 +349,7 @@ export class SmtpServer {
     try {
       if (await Promise.race([closed, late]) !== "late") return;
       closed.catch(() => {});
-      this.#log({
-        level: "error",
-        event: "error",
-        message: "The store is still busy: stopping without it",
-      });
+      this.#log(records.storeBusy());
     } finally {
       clearTimeout(timer);
     }
@@ -407,32 +361,13 @@ export class SmtpServer {
    */
   abort(): void {
     this.#graceEnd = 0;
-    this.#pool?.abort();
+    this.#threads?.abort();
     this.#relaying.abort();
-    this.#live.endGrace();
+    this.#admission.endGrace();
   }
 
   /** Stops without grace; see {@linkcode SmtpServer.stop}. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop({ graceMs: 0 });
-  }
-
-  #contextOf(listen: ListenOptions): SessionContext {
-    return contextOf(listen, this.#options, {
-      store: this.#store,
-      log: this.#log,
-      certificates: this.#certificates,
-      guard: this.#guard,
-      counts: this.#counts,
-      delays: this.#live.delays,
-      saltKey: this.#services?.saltKey,
-      relaying: this.#services === undefined ? this.#relaying : {
-        allows: (client) => this.#relaying.allows(client),
-        add: (message, recipients) =>
-          this.#services!.relay(message, recipients),
-      },
-      nextId: this.#nextId,
-      now: () => this.#live.now,
-    });
   }
 }

@@ -1,84 +1,192 @@
 /**
- * Makes the threads of a server out of its options. Starts nothing.
+ * The threads of a server, and what it hands to them: its settings and its queue
+ * as they are on the main thread, and relaying as it is in a worker.
  */
 
-import type { Logger } from "../log.ts";
+import type { BodyOptions } from "../message/body.ts";
+import type { Message, Recipient } from "../message/message.ts";
 import type { ListenOptions } from "../net/listen_options.ts";
 import type { Relays } from "../queue/relay.ts";
+import type { Accounts } from "../sasl/accounts.ts";
+import type { RelayClient, SessionRelaying } from "../session/context.ts";
 import {
   type HandlerContext,
   loadHandlerModule,
 } from "../session/handler_module.ts";
 import type { SmtpHandlers } from "../session/handlers.ts";
-import type { AddressLimiter } from "../session/limits.ts";
-import type { LoginCounter } from "../session/login_guard.ts";
-import type { MessageStore } from "../message/store.ts";
+import type { SmtpSession } from "../session/session.ts";
+import type {
+  MainRelays,
+  MainServices,
+  MainSettings,
+  PlainOptions,
+  WireAddress,
+  WireOptions,
+} from "../threads/api.ts";
 import { type Counters, ThreadPool } from "../threads/pool.ts";
-import { encodeOptions } from "../threads/wire_options.ts";
-import type { WireOptions } from "../threads/api.ts";
 import type { CertificateSource } from "../tls/set.ts";
 import { bodyOptions } from "./contexts.ts";
-import type { ReloadOptions, SettledOptions } from "./options.ts";
+import type { ReloadOptions, ServerSettings, Settings } from "./options.ts";
+import { decodeRelayOptions, encodeOptions } from "./wire_options.ts";
 
-/** What the threads of a server share. */
-export interface Threading {
-  /** The URL of the handler module, where handlers are one. */
-  readonly module: string | undefined;
-  /** Where they listen. */
-  readonly listen: readonly ListenOptions[];
-  /** The numbers that all of them see. */
-  readonly counters: Counters;
-  /** Counts what clients do. */
-  readonly counts: AddressLimiter;
-  /** Where messages go that have no store of their own. */
-  readonly store: MessageStore;
-  /** Counts failed log-ins. */
-  readonly guard: LoginCounter;
-  /** The messages to be relayed. */
+/** The module that a worker runs. */
+const WORKER = new URL("./worker.ts", import.meta.url);
+
+/** What a server shares with its threads. */
+export interface ServerThreadsInit
+  extends Pick<MainServices, "store" | "guard" | "counts" | "log"> {
+  readonly settings: ServerSettings;
   readonly relays: Relays;
-  /** Takes log records. */
-  readonly log: Logger;
-  /** The options as they are now. */
-  options(): SettledOptions;
-  /** The certificates in use. */
-  certificates(): CertificateSource | undefined;
 }
 
-/**
- * The threads of a server, nothing started.
- *
- * @throws {Deno.errors.NotSupported} If the platform does not share ports
- */
-export function threadPoolOf(threading: Threading): ThreadPool {
-  const { options, certificates } = threading;
-  return new ThreadPool({
-    ...threading,
-    threads: options().threads ?? 0,
-    options: () => {
-      const all = options();
-      // The default logger wants no more; each thread has one that takes all.
-      const logLevel = all.log === undefined ? "warn" : all.logLevel;
-      return encodeOptions({ ...all, logLevel }, all, certificates());
-    },
-    services: {
-      ...threading,
-      certificates,
-      handlers: () => options().handlers ?? {},
-      accounts: () => options().accounts,
-      body: () => bodyOptions(options()),
-    },
-  });
+/** The threads of a server: new ones for each start. */
+export class ServerThreads {
+  readonly #counters: Counters;
+  readonly #init: ServerThreadsInit;
+  #pool: ThreadPool | undefined;
+
+  /** @param counters The numbers that all threads share, one set for each */
+  constructor(counters: Counters, init: ServerThreadsInit) {
+    this.#counters = counters;
+    this.#init = init;
+  }
+
+  /** Where the threads listen; nowhere while the server is stopped. */
+  get addresses(): readonly WireAddress[] {
+    return this.#pool?.addresses ?? [];
+  }
+
+  /** The sessions that the threads have published. */
+  get sessions(): readonly SmtpSession[] {
+    return this.#pool?.sessions ?? [];
+  }
+
+  /**
+   * Starts all of them.
+   *
+   * @throws {Deno.errors.NotSupported} If the platform does not share ports
+   * @throws {Error} If one of them cannot start; then none is left
+   */
+  async start(listen: readonly ListenOptions[]): Promise<void> {
+    const { settings, relays } = this.#init;
+    const pool = new ThreadPool({
+      ...this.#init,
+      worker: WORKER,
+      module: settings.module,
+      listen,
+      settings: new ThreadSettings(settings),
+      relays: new ThreadRelays(relays),
+    }, this.#counters);
+    await pool.start();
+    this.#pool = pool;
+  }
+
+  /**
+   * Puts the options of a reload into force, which are in the settings already.
+   *
+   * @throws {TypeError} If they do not fit the listeners; nothing is changed then
+   */
+  async reload(options: ReloadOptions, before: Settings): Promise<void> {
+    await this.#pool?.reload(
+      encodeOptions(options, this.#init.settings),
+      formerOptions(options, before),
+    );
+  }
+
+  /** Stops all of them: their sessions may go on for `graceMs`. */
+  async stop(graceMs: number): Promise<void> {
+    await this.#pool?.stop(graceMs);
+    this.#pool = undefined;
+  }
+
+  /** Ends the grace of a stop under way. */
+  abort(): void {
+    this.#pool?.abort();
+  }
+}
+
+/** The settings in force, as the threads of a server need them. */
+class ThreadSettings implements MainSettings {
+  readonly #settings: Settings;
+
+  constructor(settings: Settings) {
+    this.#settings = settings;
+  }
+
+  get handlers(): SmtpHandlers {
+    return this.#settings.options.handlers ?? {};
+  }
+
+  get accounts(): Accounts | undefined {
+    return this.#settings.options.accounts;
+  }
+
+  get certificates(): CertificateSource | undefined {
+    return this.#settings.certificates;
+  }
+
+  get body(): BodyOptions {
+    return bodyOptions(this.#settings.options);
+  }
+
+  encode(): WireOptions {
+    const { options } = this.#settings;
+    // The default logger wants no more; each thread has one that takes all.
+    const logLevel = options.log === undefined ? "warn" : options.logLevel;
+    return encodeOptions({ ...options, logLevel }, this.#settings);
+  }
+}
+
+/** The queue, for messages of workers. */
+class ThreadRelays implements MainRelays {
+  readonly #relays: Relays;
+
+  constructor(relays: Relays) {
+    this.#relays = relays;
+  }
+
+  async add(message: Message, options: PlainOptions): Promise<string> {
+    const decoded = decodeRelayOptions(options);
+    const { recipients } = message;
+    const { id } = await this.#relays.add(message, { ...decoded, recipients });
+    return id;
+  }
 }
 
 /** The settings before a reload, of those that it is about. */
-export function formerOptions(
-  before: SettledOptions,
+function formerOptions(
   reloaded: ReloadOptions,
-  certificates: CertificateSource | undefined,
+  before: Settings,
 ): WireOptions {
   const names = Object.keys(reloaded) as (keyof ReloadOptions)[];
-  const wanted = Object.fromEntries(names.map((name) => [name, before[name]]));
-  return encodeOptions(wanted, before, certificates);
+  const { options } = before;
+  const wanted = Object.fromEntries(names.map((name) => [name, options[name]]));
+  return encodeOptions(wanted, before);
+}
+
+/** Relaying in a thread: who may is decided here, the queue is on the main one. */
+export class ThreadRelaying implements SessionRelaying {
+  readonly #policy: Pick<SessionRelaying, "allows">;
+  readonly #relays: HandlerContext["relays"];
+
+  constructor(
+    policy: Pick<SessionRelaying, "allows">,
+    relays: HandlerContext["relays"],
+  ) {
+    this.#policy = policy;
+    this.#relays = relays;
+  }
+
+  allows(client: RelayClient): boolean {
+    return this.#policy.allows(client);
+  }
+
+  async add(
+    message: Message,
+    recipients: readonly Recipient[],
+  ): Promise<void> {
+    await this.#relays.add(message, { recipients });
+  }
 }
 
 /** Loads a handler module on the main thread. */

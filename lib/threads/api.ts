@@ -1,33 +1,68 @@
 /**
- * What crosses between the main thread and its workers: the two faces, and the
- * plain data that goes there, as JSON unless it is rich (`start`, `reload`,
- * `relay`). Types only.
+ * What crosses between the main thread and its workers: the two APIs with their
+ * plain data, which is JSON unless a call is rich (`start`, `reload`, `relay`),
+ * and what each side is made of. Types only.
  *
- * Sessions live in the worker that accepted them. The main thread has a mirror
- * of those that it was told of, for handlers and for `server.sessions`.
- *
- * What a server that is one thread of another gets from that: everything of
- * which there is one for all threads. Types only.
+ * Sessions live in the worker that accepted them. The main thread has a
+ * `RemoteSession` for each that was reported to it, for handlers and
+ * for `server.sessions`. Stores that no worker can make again, handlers that are
+ * no module, accounts, the queue and the counts of logins stay on the main
+ * thread, and workers call it.
  */
 
-import type { LogRecord } from "../log.ts";
+import type { Logger, LogRecord } from "../log.ts";
 import type { ListenOptions } from "../net/listen_options.ts";
 import type { ListenerKind } from "../protocol/listener_kind.ts";
 import type { SocketAddress, TlsInfo } from "../net/transport.ts";
 import type { MailParameters, RcptParameters } from "../protocol/parameters.ts";
 import type { MechanismName } from "../sasl/mechanism_name.ts";
-import type { SessionHandlerName } from "../session/handlers.ts";
+import type { SessionHandlerName, SmtpHandlers } from "../session/handlers.ts";
 import type { LoginAttempt, LoginCounter } from "../session/login_guard.ts";
 import type { SessionProxy } from "../session/proxied_transport.ts";
 import type { SessionState, SmtpSession } from "../session/session.ts";
 import type { StoreDescription } from "../store/rebuildable.ts";
-import type { WireError, WireReply } from "./wire_errors.ts";
-import type { Message, Recipient } from "../message/message.ts";
 import type { HandlerContext } from "../session/handler_module.ts";
-import type { SharedCounts } from "../session/limits.ts";
+import type { AddressLimiter, SharedCounts } from "../session/limits.ts";
+import type { BodyOptions } from "../message/body.ts";
+import type { Message } from "../message/message.ts";
+import type { MessageStore } from "../message/store.ts";
+import type { Accounts } from "../sasl/accounts.ts";
+import type { CertificateSource } from "../tls/set.ts";
 
 /** Bytes in base64: calls are text, but for the one piece that may go along. */
 export type Base64 = string;
+
+/** A reply as plain data. */
+export interface WireReply {
+  /** The three-digit code. */
+  readonly code: number;
+  /** The enhanced status code. */
+  readonly enhanced: string | undefined;
+  /** The text, one entry a reply line. */
+  readonly lines: readonly string[];
+}
+
+/** What was thrown, as plain data. */
+export interface WireError {
+  /** What it was. */
+  readonly kind: "error" | "reply" | "value";
+  /** The name of the class. */
+  readonly name: string;
+  /** What it says. */
+  readonly message: string;
+  /** Where it was thrown. */
+  readonly stack?: string | undefined;
+  /** The code of an error of the system, as `"ENOSPC"`. */
+  readonly code?: unknown;
+  /** The reply that it carries. */
+  readonly reply?: WireReply | undefined;
+  /** What caused it. */
+  readonly cause?: WireError | undefined;
+  /** What it puts together. */
+  readonly errors?: readonly WireError[] | undefined;
+  /** Of a store: recipients by their place in the message, and why each went without. */
+  readonly failures?: readonly (readonly [number, WireError])[] | undefined;
+}
 
 /** What is known of a connection's encryption. */
 export interface WireTls
@@ -38,7 +73,7 @@ export interface WireTls
   readonly peerCertificate: Base64 | undefined;
 }
 
-/** What a proxy told of a connection. */
+/** What the header of a proxy says of a connection. */
 export interface WireProxy extends Omit<SessionProxy, "tlvs"> {
   /** Types and values. */
   readonly tlvs: readonly (readonly [number, Base64])[];
@@ -52,7 +87,7 @@ export interface SessionChanges {
   readonly extended: boolean;
   /** Where it is. */
   readonly state: SessionState;
-  /** Who has logged in. */
+  /** The name of the user that has logged in. */
   readonly username: string | undefined;
   /** Messages accepted so far. */
   readonly messages: number;
@@ -66,15 +101,15 @@ export interface SessionChanges {
   readonly localAddress: string;
   /** The port that it connected to. */
   readonly localPort: number;
-  /** What was told of the client by XCLIENT. */
+  /** What XCLIENT says of the client. */
   readonly xclient: SmtpSession["xclient"];
 }
 
-/** A session that the main thread has not been told of. */
+/** A session that is published for the first time. */
 export interface SessionFacts extends SessionChanges {
   /** Its name. */
   readonly id: string;
-  /** What the proxy in front told. */
+  /** What the header of the proxy says. */
   readonly proxy: WireProxy | undefined;
   /** What the listener is for. */
   readonly kind: ListenerKind;
@@ -120,7 +155,7 @@ export interface MessageFacts {
 export interface CredentialsFacts {
   /** The mechanism. */
   readonly mechanism: MechanismName;
-  /** Who it says it is. */
+  /** The name that it gives. */
   readonly username: string;
   /** Whom it wants to act for. */
   readonly authorizationId: string;
@@ -142,7 +177,7 @@ export type WireSecret =
 export interface HandlerCall {
   /** Which one. */
   readonly name: SessionHandlerName;
-  /** About whom. */
+  /** The session that it is about. */
   readonly session: SessionNews;
   /** The message under way; its facts where they have not been sent. */
   readonly message?: string | MessageFacts | undefined;
@@ -167,7 +202,7 @@ export type WireVerdict =
   | { readonly reply: WireReply }
   | { readonly symbol: "SILENT_ALLOW" | "SILENT_DENY" | "DROP" }
   | { readonly thrown: WireError }
-  /** Anything that nobody can use. */
+  /** Any other value. */
   | { readonly unusable: true };
 
 /** What a handler did to the message. */
@@ -188,9 +223,9 @@ export interface MessageChanges {
 export interface HandlerAnswer {
   /** What it said. */
   readonly verdict: WireVerdict;
-  /** Who has logged in, where it changed that; `null` for nobody. */
+  /** The name of the user that has logged in, where the handler changed it; `null` for none. */
   readonly username?: string | null | undefined;
-  /** Who the session belongs to after AUTH. */
+  /** The identity that the session has after AUTH. */
   readonly identity?: string | undefined;
   /** What it did to the message. */
   readonly message?: MessageChanges | undefined;
@@ -207,7 +242,7 @@ export interface MessageCall {
 }
 
 /** What a worker may ask of the main thread. */
-export interface MainFace {
+export interface MainApi {
   /** Waited for. */
   readonly calls: {
     /** Asks a handler. */
@@ -222,14 +257,14 @@ export interface MainFace {
     ];
     /** Hands a message to the queue; its name there. */
     readonly relay: readonly [
-      MessageCall & { readonly options: unknown },
+      MessageCall & { readonly options: PlainOptions },
       string,
     ];
     /** The secret of a user. */
     readonly find: readonly [string, WireSecret];
-    /** A log-in is about to be tried. */
+    /** A login is about to be tried. */
     readonly enter: readonly [LoginAttempt, boolean];
-    /** A log-in has failed: answered when the client may be told. */
+    /** A login has failed: answered when the client may get its reply. */
     readonly fail: readonly [LoginAttempt, void];
     /** The certificate for a name that none of those known is for. */
     readonly choose: readonly [string, WireCertificate | undefined];
@@ -237,14 +272,14 @@ export interface MainFace {
     readonly read: readonly [BodyRead, Uint8Array | undefined];
   };
   /** Not waited for. */
-  readonly notes: {
+  readonly notifications: {
     /** A log record. */
     readonly log: LogRecord;
     /** Sessions, new or changed. */
     readonly sessions: readonly SessionNews[];
     /** A session has ended. */
     readonly closed: string;
-    /** A session's state has changed: `onStateChange` is to be told. */
+    /** A session's state has changed: calls `onStateChange`. */
     readonly state: {
       readonly session: SessionNews;
       readonly state: SessionState;
@@ -252,9 +287,9 @@ export interface MainFace {
     };
     /** The attempt to log in is over. */
     readonly leave: LoginAttempt;
-    /** The log-in was right. */
+    /** The login has succeeded. */
     readonly succeed: LoginAttempt;
-    /** Nobody is to wait any longer. */
+    /** Ends all waits for logins. */
     readonly release: undefined;
     /** The thread is about to end by its own doing. */
     readonly ending: string;
@@ -265,7 +300,7 @@ export interface MainFace {
 export interface BodyRead {
   /** The body. */
   readonly key: number;
-  /** Who reads: each reader begins at the beginning. */
+  /** The reader: each begins at the beginning. */
   readonly reader: number;
 }
 
@@ -285,11 +320,11 @@ export interface WireCertificates {
   readonly fallback: number;
   /** Whether the main thread may know further ones. */
   readonly isOpen: boolean;
-  /** Whether it is one certificate that nobody exchanges. */
+  /** Whether it is one certificate that is never exchanged. */
   readonly isSingle: boolean;
 }
 
-/** Options of the server that are data already, by their names. */
+/** Options by their names, of which threads know only that they can cross. */
 export type PlainOptions = Readonly<Record<string, unknown>>;
 
 /** What a worker serves with. What is not there stays as it is. */
@@ -349,7 +384,7 @@ export interface WireAddress extends SocketAddress {
 }
 
 /** What the main thread may ask of a worker. */
-export interface WorkerFace {
+export interface WorkerApi {
   /** Waited for. */
   readonly calls: {
     /** Begins to listen. */
@@ -367,7 +402,7 @@ export interface WorkerFace {
     readonly read: readonly [BodyRead, Uint8Array | undefined];
   };
   /** Not waited for. */
-  readonly notes: {
+  readonly notifications: {
     /** Other certificates are in use. */
     readonly certificates: WireCertificates;
     /** Sends text to a client. */
@@ -382,24 +417,64 @@ export interface WorkerFace {
   };
 }
 
+/** What the main thread has for its workers. */
+export interface MainServices {
+  /** The module that a worker runs. */
+  readonly worker: URL;
+  /** The handler module that each worker loads; else the handlers of the settings are called. */
+  readonly module: string | undefined;
+  /** Where workers listen. */
+  readonly listen: readonly ListenOptions[];
+  readonly settings: MainSettings;
+  /** The server's store. */
+  readonly store: MessageStore;
+  readonly relays: MainRelays;
+  /** Counts failed logins. */
+  readonly guard: LoginCounter;
+  /** Counts what clients do. */
+  readonly counts: AddressLimiter;
+  readonly log: Logger;
+}
+
+/** The settings in force on the main thread. */
+export interface MainSettings {
+  readonly handlers: SmtpHandlers;
+  readonly accounts: Accounts | undefined;
+  readonly certificates: CertificateSource | undefined;
+  /** Where contents go that handlers replace. */
+  readonly body: BodyOptions;
+  /** All that a worker serves with. */
+  encode(): WireOptions;
+}
+
+/** The queue as the main thread has it for workers. */
+export interface MainRelays {
+  /** Queues a message with options that came from a worker; gives its name in the queue. */
+  add(message: Message, options: PlainOptions): Promise<string>;
+}
+
 /** What the main thread does for a server in another one. */
 export interface ThreadServices {
   /** Which thread it is, from 1. */
   readonly thread: number;
   /** What its names of sessions and messages begin with. */
   readonly prefix: string;
-  /** Counts failed log-ins. */
+  /** Counts failed logins. */
   readonly guard: LoginCounter;
   /** What sessions and their addresses are counted in. */
   readonly counts: SharedCounts;
-  /** The clock of the main thread, in ms: {@linkcode performance.now} begins anew in each. */
+  /** The clock of the main thread, in ms: {@linkcode performance.now} begins at 0 in each. */
   readonly now: () => number;
   /** Key of SCRAM's salts for unknown users. */
   readonly saltKey: Uint8Array;
-  /** The queue, for handler modules. */
+  /** The queue. */
   readonly relays: HandlerContext["relays"];
-  /** The queue, for what clients send elsewhere. */
-  relay(message: Message, recipients: readonly Recipient[]): Promise<void>;
+  /** Reports sessions to the main thread. */
+  readonly observer: SessionObserver;
+}
+
+/** Learns which sessions there are. */
+export interface SessionObserver {
   /** A session has begun. */
   opened(session: SmtpSession): void;
   /** A session has ended. */

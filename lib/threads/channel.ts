@@ -1,41 +1,44 @@
 /**
- * Calls between two threads over one port: each side has a face, which is what
- * the other may call (and wait for) or note (and not wait for).
+ * Calls between two threads over one port. Each side has an API: calls that the
+ * other side waits for, and notifications that it does not wait for.
  *
- * What is said within one turn goes in one batch, in order: a message between
- * threads costs more than what is in it. Knows nothing of mail.
+ * The packets of one turn go in one batch, in order: a message between threads
+ * costs more than its content. Knows nothing of mail.
  */
 
-import { decodeError, encodeError, type WireError } from "./wire_errors.ts";
+import type { WireError } from "./api.ts";
+import { decodeError, encodeError } from "./wire.ts";
 
-/** What may be asked of one side: names with what goes there and what comes back. */
-export interface Face {
+/** What one side offers: names with arguments and results. */
+export interface Api {
   /** Waited for: arguments and result. */
   readonly calls: Readonly<Record<string, readonly [unknown, unknown]>>;
   /** Not waited for: arguments. */
-  readonly notes: Readonly<Record<string, unknown>>;
+  readonly notifications: Readonly<Record<string, unknown>>;
 }
 
-/** The functions behind a face. What a note throws is nobody's: it must not. */
-export type Implementation<F extends Face> = {
+/** The functions behind an API. A notification must not throw: no caller waits for it. */
+export type Implementation<A extends Api> = {
   readonly calls: {
-    readonly [K in keyof F["calls"]]: (
-      args: F["calls"][K][0],
+    readonly [K in keyof A["calls"]]: (
+      args: A["calls"][K][0],
       octets: Uint8Array | undefined,
-    ) => F["calls"][K][1] | Promise<F["calls"][K][1]>;
+    ) => A["calls"][K][1] | Promise<A["calls"][K][1]>;
   };
-  readonly notes: {
-    readonly [K in keyof F["notes"]]: (args: F["notes"][K]) => void;
+  readonly notifications: {
+    readonly [K in keyof A["notifications"]]: (
+      args: A["notifications"][K],
+    ) => void;
   };
 };
 
 /** What goes to the other thread at one time. */
 export interface Batch {
-  /** What is said: JSON, unless it is rich. */
-  readonly parcels: readonly unknown[];
+  /** Data that JSON can say, unless the batch is rich. */
+  readonly packets: readonly unknown[];
   /** The bytes that go along, each a piece of its own. */
   readonly octets: readonly Uint8Array[];
-  /** Whether the parcels hold more than JSON can say. */
+  /** Whether the packets hold more than JSON can say. */
   readonly isRich: boolean;
 }
 
@@ -43,6 +46,12 @@ export interface Batch {
 export interface BatchPort {
   /** Sends a batch to the other end. */
   send(batch: Batch): void;
+}
+
+/** Takes the batches that come from the other end. */
+export interface BatchReceiver {
+  /** Takes one batch; they come in the order in which they were sent. */
+  receive(batch: Batch): void;
 }
 
 /** What goes along with a call. */
@@ -53,8 +62,8 @@ export interface CallExtras {
   readonly isRich?: boolean;
 }
 
-/** A question. */
-interface CallParcel {
+/** A call. */
+interface CallPacket {
   readonly call: number;
   readonly name: string;
   readonly args: unknown;
@@ -62,8 +71,8 @@ interface CallParcel {
   readonly octets: number | undefined;
 }
 
-/** The answer to one. */
-interface AnswerParcel {
+/** The answer to a call. */
+interface AnswerPacket {
   readonly answer: number;
   readonly value?: unknown;
   /** In place of a value: which of the bytes of the batch are it. */
@@ -72,16 +81,16 @@ interface AnswerParcel {
   readonly error?: WireError;
 }
 
-/** One thing said. */
-type Parcel =
-  | CallParcel
-  | AnswerParcel
+/** One packet of a batch. */
+type Packet =
+  | CallPacket
+  | AnswerPacket
   | { readonly note: string; readonly args: unknown };
 
-/** How long what is in no hurry may wait, in ms. */
-const LATER_MS = 20;
+/** How long a lazy notification may wait, in ms. */
+const LAZY_MS = 20;
 
-/** What is still to be answered. */
+/** A call without an answer. */
 interface Pending {
   resolve(value: unknown): void;
   reject(error: unknown): void;
@@ -92,31 +101,35 @@ interface Pending {
  *
  * @example Ask another thread
  * ```ts ignore
- * const channel = new Channel<Mine, Theirs>(port, { calls: {}, notes: {} });
- * port.onbatch = (batch) => channel.receive(batch);
+ * const channel = new Channel<Mine, Theirs>(port, {
+ *   calls: {},
+ *   notifications: {},
+ * });
+ * port.open(channel);
  * await channel.call("double", 21);
  * ```
  */
-export class Channel<Own extends Face, Other extends Face> {
+export class Channel<Own extends Api, Other extends Api>
+  implements BatchReceiver {
   readonly #port: BatchPort;
-  readonly #face: Implementation<Own>;
+  readonly #api: Implementation<Own>;
   readonly #pending = new Map<number, Pending>();
   #lastCall = 0;
-  #parcels: Parcel[] = [];
+  #packets: Packet[] = [];
   #octets: Uint8Array[] = [];
   #isRich = false;
   /** Whether the end of the turn sends the batch. */
   #isDue = false;
-  #later: ReturnType<typeof setTimeout> | undefined;
+  #lazy: ReturnType<typeof setTimeout> | undefined;
   #closed: Error | undefined;
 
   /**
    * @param port Where batches go; those that come are given to {@linkcode Channel.receive}
-   * @param face What the other side may ask
+   * @param api What the other side may ask
    */
-  constructor(port: BatchPort, face: Implementation<Own>) {
+  constructor(port: BatchPort, api: Implementation<Own>) {
     this.#port = port;
-    this.#face = face;
+    this.#api = api;
   }
 
   /** Asks the other side; rejects with what it threw, or when the channel is closed. */
@@ -128,65 +141,66 @@ export class Channel<Own extends Face, Other extends Face> {
     if (this.#closed !== undefined) return Promise.reject(this.#closed);
     const call = ++this.#lastCall;
     this.#isRich ||= isRich;
-    this.#say({ call, name, args, octets: this.#add(octets) });
+    this.#send({ call, name, args, octets: this.#add(octets) });
     return new Promise((resolve, reject) => {
       this.#pending.set(call, { resolve, reject });
     });
   }
 
-  /** Tells the other side. */
-  note<K extends keyof Other["notes"] & string>(
+  /** Notifies the other side. */
+  notify<K extends keyof Other["notifications"] & string>(
     name: K,
-    args: Other["notes"][K],
+    args: Other["notifications"][K],
   ): void {
-    if (this.#closed === undefined) this.#say({ note: name, args });
+    if (this.#closed === undefined) this.#send({ note: name, args });
   }
 
-  /** Tells the other side when there is something else to tell, or soon: a batch is not begun for it. */
-  noteLater<K extends keyof Other["notes"] & string>(
+  /** Notifies the other side with the next batch, or soon: does not begin a batch. */
+  notifyLazily<K extends keyof Other["notifications"] & string>(
     name: K,
-    args: Other["notes"][K],
+    args: Other["notifications"][K],
   ): void {
     if (this.#closed !== undefined) return;
-    this.#parcels.push({ note: name, args });
-    this.#later ??= setTimeout(() => this.flush(), LATER_MS);
+    this.#packets.push({ note: name, args });
+    this.#lazy ??= setTimeout(() => this.flush(), LAZY_MS);
   }
 
   /** Takes a batch of the other side. */
-  receive({ parcels, octets }: Batch): void {
-    for (const parcel of parcels as readonly Parcel[]) {
-      if ("call" in parcel) this.#carryOut(parcel, octets);
-      else if ("note" in parcel) this.#hear(parcel.note, parcel.args);
-      else this.#settle(parcel, octets);
+  receive({ packets, octets }: Batch): void {
+    for (const packet of packets as readonly Packet[]) {
+      if ("call" in packet) this.#answer(packet, octets);
+      else if ("note" in packet) {
+        this.#takeNotification(packet.note, packet.args);
+      } else this.#complete(packet, octets);
     }
   }
 
-  /** Ends the channel: what is pending fails, what is said goes nowhere. */
+  /** Ends the channel: pending calls fail, and nothing is sent any more. */
   close(error: Error): void {
     if (this.#closed !== undefined) return;
     this.#closed = error;
-    clearTimeout(this.#later);
+    clearTimeout(this.#lazy);
     this.#takeBatch();
     for (const { reject } of this.#pending.values()) reject(error);
     this.#pending.clear();
   }
 
-  /** Sends what has been said so far, without waiting for the end of the turn. */
+  /** Sends the batch now, without waiting for the end of the turn. */
   flush(): void {
     this.#isDue = false;
-    clearTimeout(this.#later);
-    this.#later = undefined;
-    if (this.#parcels.length > 0) this.#port.send(this.#takeBatch());
+    clearTimeout(this.#lazy);
+    this.#lazy = undefined;
+    if (this.#packets.length > 0) this.#port.send(this.#takeBatch());
   }
 
-  /** What has been said so far, which is no longer to be sent. */
+  /** Takes the packets out of the channel. */
   #takeBatch(): Batch {
     const batch = {
-      parcels: this.#parcels,
+      packets: this.#packets,
       octets: this.#octets,
       isRich: this.#isRich,
     };
-    this.#parcels = [];
+    this.#packets = [];
     this.#octets = [];
     this.#isRich = false;
     return batch;
@@ -197,26 +211,26 @@ export class Channel<Own extends Face, Other extends Face> {
     return octets && this.#octets.push(octets) - 1;
   }
 
-  #say(parcel: Parcel): void {
-    this.#parcels.push(parcel);
+  #send(packet: Packet): void {
+    this.#packets.push(packet);
     if (this.#isDue) return;
     this.#isDue = true;
-    // Sessions that were woken in this turn say theirs a few steps later.
+    // Sessions that were woken in this turn send theirs a few steps later.
     queueMicrotask(() =>
       queueMicrotask(() => queueMicrotask(() => this.flush()))
     );
   }
 
-  #hear(note: string, args: unknown): void {
-    const { notes } = this.#face;
-    notes[note]!(args as Own["notes"][string]);
+  #takeNotification(name: string, args: unknown): void {
+    const { notifications } = this.#api;
+    notifications[name]!(args as Own["notifications"][string]);
   }
 
-  async #carryOut(
-    { call, name, args, octets }: CallParcel,
+  async #answer(
+    { call, name, args, octets }: CallPacket,
     all: readonly Uint8Array[],
   ): Promise<void> {
-    const { calls } = this.#face;
+    const { calls } = this.#api;
     const piece = octets === undefined ? undefined : all[octets];
     try {
       const value = await calls[name]!(
@@ -224,19 +238,19 @@ export class Channel<Own extends Face, Other extends Face> {
         piece,
       );
       if (this.#closed !== undefined) return;
-      this.#say(
+      this.#send(
         value instanceof Uint8Array
           ? { answer: call, octets: this.#add(value) }
           : { answer: call, value },
       );
     } catch (error) {
       if (this.#closed !== undefined) return;
-      this.#say({ answer: call, error: encodeError(error) });
+      this.#send({ answer: call, error: encodeError(error) });
     }
   }
 
-  #settle(
-    { answer, value, octets, error }: AnswerParcel,
+  #complete(
+    { answer, value, octets, error }: AnswerPacket,
     all: readonly Uint8Array[],
   ): void {
     const pending = this.#pending.get(answer);

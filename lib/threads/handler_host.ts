@@ -21,25 +21,25 @@ import type { Channel } from "./channel.ts";
 import type {
   HandlerAnswer,
   HandlerCall,
-  MainFace,
+  MainApi,
   MessageChanges,
-  WorkerFace,
+  WorkerApi,
 } from "./api.ts";
-import type { Mirror } from "./mirrors.ts";
+import type { RemoteSession } from "./remote_sessions.ts";
 import {
   decodeOctets,
+  encodeReply,
   encodeSecret,
   encodeThrown,
   encodeVerdict,
 } from "./wire.ts";
-import { encodeReply } from "./wire_errors.ts";
 
 /** What asking handlers for a worker takes. */
 export interface HandlerHostInit {
   /** Has the handlers as they are now. */
-  readonly services: { handlers(): SmtpHandlers };
+  readonly settings: { readonly handlers: SmtpHandlers };
   /** To the worker, which knows whether the client of a session knows a secret. */
-  readonly channel: Channel<MainFace, WorkerFace>;
+  readonly channel: Channel<MainApi, WorkerApi>;
   /** Offers replaced contents to the worker. */
   readonly bodies: OfferedBodies;
 }
@@ -59,7 +59,7 @@ export async function askHandler(
     /** The content, as much as came along. */
     readonly octets: Uint8Array | undefined;
   },
-  mirror: Mirror,
+  mirror: RemoteSession,
   init: HandlerHostInit,
 ): Promise<HandlerAnswer> {
   const { session } = mirror;
@@ -78,7 +78,7 @@ export async function askHandler(
   if (call.name === "onDisconnect") mirror.isTold = true;
   const { username } = session;
   const body = message?.body;
-  const verdict = await run(init.services.handlers(), call, given);
+  const verdict = await run(init.settings.handlers, call, given);
   // Edits that come later would be lost.
   given.headers?.freeze();
   const replaced = message?.body !== body && message
@@ -153,7 +153,7 @@ function credentialsOf(
 function changesOf(
   message: Message,
   { mirror, replaced }: {
-    readonly mirror: Mirror;
+    readonly mirror: RemoteSession;
     readonly replaced: MessageChanges["replaced"];
   },
 ): MessageChanges | undefined {

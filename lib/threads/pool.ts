@@ -1,32 +1,31 @@
 /**
  * The workers of a server: started on one set of ports, replaced when they
- * fail, told of new settings, stopped together. What one of them loses is its
+ * fail, given new settings, stopped together. A worker that fails loses its
  * sessions; the others, the queue and the ports go on.
- *
- * The numbers that all threads of a server see at once: how many sessions each
- * has, a pulse that shows that it still turns, and the counts per address.
  */
 
-import type { Logger } from "../log.ts";
-import type { ListenOptions } from "../net/listen_options.ts";
 import { checkThreads } from "../net/listener.ts";
 import { sessionHandlersOf } from "../session/handlers.ts";
 import {
-  type AddressLimiter,
   SessionCount,
   type SharedCounts,
   TicketLedger,
 } from "../session/limits.ts";
 import type { SmtpSession } from "../session/session.ts";
 import { describeStore } from "../store/rebuildable.ts";
-import type { ThreadStart, WireAddress, WireOptions } from "./api.ts";
-import { type MainServices, RemoteThread } from "./worker_handle.ts";
-import { encodeCertificates } from "./wire_options.ts";
+import type {
+  MainServices,
+  ThreadStart,
+  WireAddress,
+  WireOptions,
+} from "./api.ts";
+import { WorkerHandle } from "./worker_handle.ts";
+import { encodeCertificates } from "./wire.ts";
 import { addressMemory } from "../session/address_table.ts";
 
-/** How often it is looked after threads that stand still, in ms. */
+/** How often threads are checked for a pulse, in ms. */
 const CHECK_MS = 5000;
-/** Looks without a pulse after which a thread is given up. */
+/** Checks without a pulse after which a thread is replaced. */
 const MOST_MISSED = 6;
 /** How long to wait before a thread is replaced that failed at its start, in ms. */
 const RETRY_MS = 1000;
@@ -36,31 +35,12 @@ const STOP_MS = 3000;
 /** Settings are more than JSON can say. */
 const RICH = { isRich: true };
 
-/** What a {@linkcode ThreadPool} is made of. */
-export interface ThreadPoolInit {
-  /** How many workers. */
-  readonly threads: number;
-  /** Where they listen. */
-  readonly listen: readonly ListenOptions[];
-  /** The handler module that each loads; else those of the main thread are asked. */
-  readonly module: string | undefined;
-  /** What there is one of for all threads. */
-  readonly services: MainServices;
-  /** The numbers that all threads see. */
-  readonly counters: Counters;
-  /** Counts what clients do. */
-  readonly counts: AddressLimiter;
-  /** The options as they are now. */
-  options(): WireOptions;
-}
-
 /** The workers of one server. */
 export class ThreadPool {
-  /** Where they listen, all of them. */
-  addresses: readonly WireAddress[] = [];
-  readonly #init: ThreadPoolInit;
-  readonly #log: Logger;
-  readonly #threads = new Map<number, RemoteThread>();
+  readonly #services: MainServices;
+  readonly #counters: Counters;
+  #addresses: readonly WireAddress[] = [];
+  readonly #threads = new Map<number, WorkerHandle>();
   /** The addresses that each thread serves. */
   readonly #ledgers = new Map<number, TicketLedger>();
   readonly #saltKey = crypto.getRandomValues(new Uint8Array(32));
@@ -77,20 +57,25 @@ export class ThreadPool {
    *
    * @throws {Deno.errors.NotSupported} If the platform does not share ports, or may not without its flag
    */
-  constructor(init: ThreadPoolInit) {
-    checkThreads(init.threads);
-    this.#init = init;
-    this.#log = init.services.log;
+  constructor(services: MainServices, counters: Counters) {
+    checkThreads(counters.workers);
+    this.#services = services;
+    this.#counters = counters;
     this.#watchCertificates();
   }
 
   #watchCertificates(): void {
     this.#unsubscribe?.();
-    this.#unsubscribe = this.#init.services.certificates()
+    this.#unsubscribe = this.#services.settings.certificates
       ?.onReplace(() => this.#tellCertificates());
   }
 
-  /** The sessions that the workers have told of. */
+  /** Where all workers listen. */
+  get addresses(): readonly WireAddress[] {
+    return this.#addresses;
+  }
+
+  /** The sessions that the workers have published. */
   get sessions(): readonly SmtpSession[] {
     return [...this.#threads.values()].flatMap(({ sessions }) => sessions);
   }
@@ -101,11 +86,11 @@ export class ThreadPool {
    * @throws {Error} If one of them cannot; then none is left
    */
   async start(): Promise<void> {
-    const { threads } = this.#init;
+    const { workers } = this.#counters;
     try {
       // The first one finds the ports that are free.
-      this.addresses = await this.#startOne(1);
-      const others = Array.from({ length: threads - 1 }, (_, at) => at + 2);
+      this.#addresses = await this.#startOne(1);
+      const others = Array.from({ length: workers - 1 }, (_, at) => at + 2);
       const started = await Promise.allSettled(
         others.map((thread) => this.#startOne(thread)),
       );
@@ -116,11 +101,11 @@ export class ThreadPool {
       this.#end();
       throw error;
     }
-    this.#check = setInterval(() => this.#lookAfter(), CHECK_MS);
+    this.#check = setInterval(() => this.#checkPulses(), CHECK_MS);
   }
 
   async #startOne(thread: number): Promise<readonly WireAddress[]> {
-    const one = new RemoteThread(thread, this.#init.services);
+    const one = new WorkerHandle(thread, this.#services);
     this.#threads.set(thread, one);
     try {
       const addresses = await one.start(this.#startOf(thread));
@@ -135,22 +120,23 @@ export class ThreadPool {
   }
 
   #startOf(thread: number): ThreadStart {
-    const { listen, module, services, counters } = this.#init;
+    const { listen, module, settings, store } = this.#services;
+    const counters = this.#counters;
     const ledger = new TicketLedger();
     this.#ledgers.set(thread, ledger);
-    const handlers = module === undefined ? services.handlers() : {};
+    const handlers = module === undefined ? settings.handlers : {};
     return {
       thread,
       // Names must not come again after a thread was replaced.
       prefix: `${(++this.#started).toString(36)}-`,
       listen: listen.map((one, index) => ({
         ...one,
-        port: this.addresses[index]?.port ?? one.port,
+        port: this.#addresses[index]?.port ?? one.port,
       })),
-      options: this.#init.options(),
+      options: settings.encode(),
       module,
       handlers: sessionHandlersOf(handlers),
-      store: describeStore(services.store) ?? { main: services.store.kind },
+      store: describeStore(store) ?? { main: store.kind },
       saltKey: this.#saltKey,
       sessions: counters.sessions,
       pulses: counters.pulses,
@@ -161,12 +147,12 @@ export class ThreadPool {
   }
 
   /** A worker has failed: another one takes its place. */
-  #replace(failed: RemoteThread, reason: string): void {
+  #replace(failed: WorkerHandle, reason: string): void {
     const { thread } = failed;
     if (this.#threads.get(thread) !== failed) return;
     this.#forget(failed);
     if (this.#stopping) return;
-    this.#log({
+    this.#services.log({
       level: "error",
       event: "error",
       message: `Thread ${thread} has failed and is replaced`,
@@ -179,7 +165,7 @@ export class ThreadPool {
   #restart(thread: number): void {
     this.#startOne(thread).catch((error) => {
       if (this.#stopping) return;
-      this.#log({
+      this.#services.log({
         level: "error",
         event: "error",
         message: `Thread ${thread} cannot be replaced for now`,
@@ -195,22 +181,22 @@ export class ThreadPool {
   }
 
   /** Ends a worker, and gives back what it counted. */
-  #forget(one: RemoteThread): void {
+  #forget(one: WorkerHandle): void {
     if (this.#threads.get(one.thread) === one) this.#threads.delete(one.thread);
     one.end();
     const { thread } = one;
-    Atomics.store(this.#init.counters.sessions, thread, 0);
+    Atomics.store(this.#counters.sessions, thread, 0);
     const ledger = this.#ledgers.get(thread);
-    if (ledger !== undefined) this.#init.counts.departAll(ledger);
+    if (ledger !== undefined) this.#services.counts.departAll(ledger);
     this.#ledgers.delete(thread);
   }
 
-  /** A thread that computes without end serves nobody and says nothing. */
-  #lookAfter(): void {
+  /** Replaces threads that have shown no pulse for half a minute: one that computes without end serves no client. */
+  #checkPulses(): void {
     for (const [thread, one] of this.#threads) {
       const pulse = this.#pulses[thread];
       if (pulse === undefined) continue;
-      const seen = Atomics.load(this.#init.counters.pulses, thread);
+      const seen = Atomics.load(this.#counters.pulses, thread);
       pulse.missed = seen === pulse.seen ? pulse.missed + 1 : 0;
       pulse.seen = seen;
       if (pulse.missed >= MOST_MISSED) {
@@ -220,11 +206,11 @@ export class ThreadPool {
   }
 
   #tellCertificates(): void {
-    const source = this.#init.services.certificates();
+    const source = this.#services.settings.certificates;
     if (source === undefined) return;
     const wire = encodeCertificates(source, false);
     for (const { channel } of this.#threads.values()) {
-      channel.note("certificates", wire);
+      channel.notify("certificates", wire);
     }
   }
 
@@ -236,7 +222,7 @@ export class ThreadPool {
    * @throws {TypeError} If they do not fit the listeners; nothing is changed then
    */
   async reload(options: WireOptions, before: WireOptions): Promise<void> {
-    const changed: RemoteThread[] = [];
+    const changed: WorkerHandle[] = [];
     try {
       // One after the other: what the first refuses, the others never see.
       for (const one of [...this.#threads.values()]) {
@@ -252,7 +238,7 @@ export class ThreadPool {
   }
 
   /** Whether the worker has the settings; one that has ended is replaced by one that begins with them. */
-  async #reloadOne(one: RemoteThread, options: WireOptions): Promise<boolean> {
+  async #reloadOne(one: WorkerHandle, options: WireOptions): Promise<boolean> {
     try {
       await one.channel.call("reload", options, RICH);
       return true;
@@ -279,7 +265,7 @@ export class ThreadPool {
   /** Ends the grace of a stop under way. */
   abort(): void {
     for (const { channel } of this.#threads.values()) {
-      channel.note("abort", undefined);
+      channel.notify("abort", undefined);
     }
   }
 
@@ -293,7 +279,10 @@ export class ThreadPool {
   }
 }
 
-/** Numbers in the memory that threads share. */
+/**
+ * Numbers in memory that all threads of a server share: the sessions of each, a
+ * pulse that shows that it still turns, and the counts per address.
+ */
 export class Counters {
   /** Sessions by thread; 0 is the main one. */
   readonly sessions: Int32Array;
@@ -302,11 +291,17 @@ export class Counters {
   /** The counts per address. */
   readonly memory: SharedArrayBuffer = addressMemory();
 
-  /** @param threads How many threads there will be, the main one among them */
-  constructor(threads: number) {
+  /** @param workers How many threads there will be beside the main one */
+  constructor(workers: number) {
+    const threads = workers + 1;
     const shared = new SharedArrayBuffer(8 * threads);
     this.sessions = new Int32Array(shared, 0, threads);
     this.pulses = new Int32Array(shared, 4 * threads);
+  }
+
+  /** How many workers there are. */
+  get workers(): number {
+    return this.sessions.length - 1;
   }
 
   /** What the main thread counts in. */

@@ -14,28 +14,27 @@ import {
   type SmtpHandlers,
 } from "../session/handlers.ts";
 import type { SmtpSession } from "../session/session.ts";
-import { headOf, type OfferedBodies, readBody } from "./bodies.ts";
+import { headOf, readBody } from "./bodies.ts";
 import type { Channel } from "./channel.ts";
 import type {
   HandlerAnswer,
   HandlerCall,
-  MainFace,
+  MainApi,
   MessageChanges,
-  WorkerFace,
+  WorkerApi,
 } from "./api.ts";
-import type { SessionReports } from "./mirrors.ts";
-import { RemoteStore } from "./remote_services.ts";
-import { decodeVerdict, encodeMessage } from "./wire.ts";
-import { decodeReply } from "./wire_errors.ts";
+import { type MessageCalls, RemoteStore } from "./message_calls.ts";
+import type { SessionPublisher } from "./remote_sessions.ts";
+import { decodeReply, decodeVerdict, encodeMessage } from "./wire.ts";
 
 /** What the handlers of a worker go through. */
 export interface RemoteHandlersInit {
   /** To the main thread. */
-  readonly channel: Channel<WorkerFace, MainFace>;
+  readonly channel: Channel<WorkerApi, MainApi>;
   /** What the main thread knows of the sessions. */
-  readonly reports: SessionReports;
-  /** Offers the bodies of messages. */
-  readonly bodies: OfferedBodies;
+  readonly reports: SessionPublisher;
+  /** Offers the messages to it. */
+  readonly messages: MessageCalls;
   /** Log-ins that are being judged, by session. */
   readonly logins: Map<string, Credentials>;
 }
@@ -117,7 +116,7 @@ class RemoteHandlers {
   /** Tells of a state; no answer is waited for. */
   tell(session: SmtpSession, [state, previous]: readonly unknown[]): void {
     const { channel, reports } = this.#init;
-    channel.note("state", {
+    channel.notify("state", {
       session: reports.news(session),
       state: state as SmtpSession["state"],
       previous: previous as SmtpSession["state"],
@@ -168,13 +167,14 @@ const CROSSINGS: {
       changeMessage(message, answer.message, init),
   },
   content: {
-    send: ({ body }, { bodies }) => ({
-      body: bodies.offer(body),
+    send: ({ body }, { messages }) => ({
+      body: messages.bodies.offer(body),
       octets: headOf(body),
     }),
     apply: (message, answer, init) =>
       changeMessage(message, answer.message, init),
-    release: (_message, { body }, { bodies }) => bodies.withdraw(body!),
+    release: (_message, { body }, { messages }) =>
+      messages.bodies.withdraw(body!),
   },
   headers: {
     send: (headers) => ({ headers: headers.encode().toBase64() }),
@@ -208,14 +208,13 @@ const CROSSINGS: {
 function changeMessage(
   message: Message,
   changes: MessageChanges | undefined,
-  { channel, bodies }: RemoteHandlersInit,
+  { channel, messages }: RemoteHandlersInit,
 ): Promise<void> | undefined {
   if (changes === undefined) return undefined;
   message.filename = changes.filename;
   message.append = changes.append;
-  const access = { channel, bodies };
   message.store = changes.stores?.map((kind, chosen) =>
-    new RemoteStore(kind, { access, chosen })
+    new RemoteStore(kind, messages, chosen)
   );
   for (const [index, reply] of changes.replies) {
     message.recipients[index]!.reply = decodeReply(reply);

@@ -1,7 +1,7 @@
 /**
  * The way between two threads: small batches go as JSON through memory that
- * both see, the others as messages of the platform, and all arrive in the order
- * in which they were said. Knows nothing of what is in them.
+ * both see, the others as messages of the platform. All arrive in the order in
+ * which they were sent. Knows nothing of their content.
  *
  * In a server under load, messages of the platform took 17 us of a call on both
  * sides together; JSON and the memory take 8. `tests/threads/ring_bench.ts`
@@ -9,7 +9,7 @@
  */
 
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { Batch, BatchPort } from "./channel.ts";
+import type { Batch, BatchPort, BatchReceiver } from "./channel.ts";
 import { Ring, ringMemory } from "./ring.ts";
 
 /** The memory between two threads: what the one writes into, the other reads from. */
@@ -48,54 +48,52 @@ export class SharedPort implements BatchPort {
   readonly #port: PostingPort;
   readonly #incoming: Ring;
   readonly #outgoing: Ring;
-  readonly #receive: (batch: Batch) => void;
   /** The number of the next batch that goes out. */
-  #said = 0;
+  #sent = 0;
   /** The number of the next batch that comes in. */
   #expected = 0;
-  /** Ends the wait for a message that was said before what is in the memory. */
+  /** Ends the wait for a message that was sent before the entry in the memory. */
   #arrived: (() => void) | undefined;
+  #receiver: BatchReceiver | undefined;
   #closed = false;
 
   /**
+   * Takes nothing in before {@linkcode SharedPort.open}.
+   *
    * @param port Carries what the memory has no room or no form for; what comes
    * that way is given to {@linkcode SharedPort.posted}
-   * @param options The memory, and who takes the batches of the other thread
    */
-  constructor(
-    port: PostingPort,
-    options: {
-      readonly memory: SharedMemory;
-      readonly receive: (batch: Batch) => void;
-    },
-  ) {
-    const { memory: { incoming, outgoing }, receive } = options;
+  constructor(port: PostingPort, { incoming, outgoing }: SharedMemory) {
     this.#port = port;
     this.#incoming = new Ring(incoming);
     this.#outgoing = new Ring(outgoing);
-    this.#receive = receive;
+  }
+
+  /** Gives the batches of the other thread to `receiver` from here on. */
+  open(receiver: BatchReceiver): void {
+    this.#receiver = receiver;
     this.#listen();
   }
 
   /** Sends a batch. */
-  send({ parcels, octets, isRich }: Batch): void {
-    const number = this.#said;
-    this.#said = (number + 1) | 0;
+  send({ packets, octets, isRich }: Batch): void {
+    const number = this.#sent;
+    this.#sent = (number + 1) | 0;
     const large = octets.filter(({ length }) => length >= TRANSFER_FROM);
     if (!isRich && large.length === 0) {
-      const text = textOf(parcels);
+      const text = textOf(packets);
       if (
         text !== undefined && this.#outgoing.write({ number, text, octets })
       ) return;
     }
-    const posted: PostedBatch = { number, parcels, octets, isRich };
+    const posted: PostedBatch = { number, packets, octets, isRich };
     this.#port.postMessage(
       posted,
       large.map(({ buffer }) => buffer as ArrayBuffer),
     );
   }
 
-  /** Takes what came as a message: whatever was said before it is in the memory by now. */
+  /** Takes what came as a message: batches sent before it are in the memory by now. */
   posted(message: unknown): void {
     this.#drain();
     this.#take(message as PostedBatch);
@@ -116,7 +114,7 @@ export class SharedPort implements BatchPort {
       const waiting = this.#wait();
       await waiting;
       rounds = waiting === undefined ? rounds + 1 : 0;
-      // A thread that is told something without end must see to its sockets, too.
+      // A thread that gets batches without end must serve its sockets, too.
       if (rounds % MOST_ROUNDS === MOST_ROUNDS - 1) await nextTurn();
       this.#drain();
     }
@@ -132,24 +130,24 @@ export class SharedPort implements BatchPort {
     return promise;
   }
 
-  /** Takes what is there; what was said after a message that is still on its way has to wait. */
+  /** Takes the entries in the memory; those sent after a message that is still on its way have to wait. */
   #drain(): void {
     while (!this.#closed && this.#incoming.next === this.#expected) {
       const { text, octets } = this.#incoming.take()!;
-      this.#take({ parcels: JSON.parse(text), octets, isRich: false });
+      this.#take({ packets: JSON.parse(text), octets, isRich: false });
     }
   }
 
   #take(batch: Batch): void {
     this.#expected = (this.#expected + 1) | 0;
-    if (!this.#closed) this.#receive(batch);
+    if (!this.#closed) this.#receiver!.receive(batch);
   }
 }
 
 /** The JSON; nothing where a program has put something else into a value than its type says. */
-function textOf(parcels: readonly unknown[]): string | undefined {
+function textOf(packets: readonly unknown[]): string | undefined {
   try {
-    return JSON.stringify(parcels);
+    return JSON.stringify(packets);
   } catch {
     return undefined;
   }

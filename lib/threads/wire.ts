@@ -1,32 +1,35 @@
 /**
- * Messages, verdicts, secrets and certificates in a form that can cross
- * threads, both ways. Decides nothing about any of them.
+ * Messages, verdicts, replies, errors, secrets and certificates as plain data
+ * that can cross threads, both ways: a platform clones neither classes nor their
+ * private fields. Decides nothing about any of them.
  */
 
 import { SmtpError, SmtpReply } from "../protocol/reply.ts";
-import type { BodyOptions } from "../message/body.ts";
+import type { BodyOptions, MessageBody } from "../message/body.ts";
 import { Message } from "../message/message.ts";
 import type { TlsInfo } from "../net/transport.ts";
 import { Address } from "../protocol/address.ts";
 import type { KnownSecret } from "../sasl/secret_check.ts";
+import type { Certificate } from "../tls/certificate.ts";
+import type { CertificateSource } from "../tls/set.ts";
 import { ScramVerifier } from "../sasl/scram_verifier.ts";
 import { DROP, SILENT_ALLOW, SILENT_DENY } from "../session/handlers.ts";
 import type { SessionProxy } from "../session/proxied_transport.ts";
-import type { RemoteBody } from "./bodies.ts";
 import type {
   Base64,
   MessageFacts,
+  WireCertificate,
+  WireCertificates,
+  WireError,
   WireProxy,
+  WireReply,
   WireSecret,
   WireTls,
   WireVerdict,
 } from "./api.ts";
-import {
-  decodeError,
-  decodeReply,
-  encodeError,
-  encodeReply,
-} from "./wire_errors.ts";
+import { describeError } from "../log.ts";
+import type { Recipient } from "../protocol/envelope.ts";
+import { StoreError } from "../message/store.ts";
 
 /** A message without its content, to send to another thread. */
 export function encodeMessage(message: Message): MessageFacts {
@@ -45,7 +48,7 @@ export function encodeMessage(message: Message): MessageFacts {
 /** The message that another thread has, its content in `body`. */
 export function decodeMessage(
   facts: MessageFacts,
-  options: { readonly body: BodyOptions; readonly content: RemoteBody },
+  options: { readonly body: BodyOptions; readonly content: MessageBody },
 ): Message {
   return new Message({
     id: facts.id,
@@ -151,4 +154,147 @@ export function decodeProxy(wire: WireProxy): SessionProxy {
 /** Bytes that came as text, if they did. */
 export function decodeOctets(text: Base64 | undefined): Uint8Array | undefined {
   return text === undefined ? undefined : Uint8Array.fromBase64(text);
+}
+
+/** Errors behind an error that cross with it, at most. */
+const MOST_CAUSES = 8;
+
+/** A reply to send to another thread. */
+export function encodeReply(reply: SmtpReply): WireReply {
+  const { code, enhanced, lines } = reply;
+  return { code, enhanced, lines };
+}
+
+/** A reply that another thread sent. */
+export function decodeReply({ code, enhanced, lines }: WireReply): SmtpReply {
+  return new SmtpReply(code, lines, { enhanced });
+}
+
+/**
+ * What was thrown, to send to another thread.
+ *
+ * @param recipients Those of the message that a store was given
+ * @param depth How many errors this one is behind
+ */
+export function encodeError(
+  error: unknown,
+  recipients: readonly Recipient[] = [],
+  depth = 0,
+): WireError {
+  if (error instanceof SmtpReply) {
+    return {
+      kind: "reply",
+      name: "",
+      message: "",
+      reply: encodeReply(error),
+    };
+  }
+  if (!(error instanceof Error)) {
+    return { kind: "value", name: "", message: describeError(error) };
+  }
+  const { name, message, stack, cause } = error;
+  const { code } = error as { code?: unknown };
+  return {
+    kind: "error",
+    name,
+    message,
+    stack,
+    code: typeof code === "string" ? code : undefined,
+    reply: error instanceof SmtpError ? encodeReply(error.reply) : undefined,
+    // A cause may lead back to itself.
+    cause: cause === undefined || depth >= MOST_CAUSES
+      ? undefined
+      : encodeError(cause, recipients, depth + 1),
+    errors: error instanceof AggregateError && depth < MOST_CAUSES
+      ? error.errors.slice(0, MOST_CAUSES).map((part) =>
+        encodeError(part, recipients, MOST_CAUSES)
+      )
+      : undefined,
+    failures: error instanceof StoreError
+      ? [...error.failures].map(([recipient, why]) =>
+        [recipients.indexOf(recipient), encodeError(why)] as const
+      )
+      : undefined,
+  };
+}
+
+/**
+ * What another thread threw, as something to throw here: of the same class
+ * where a caller could tell.
+ *
+ * @param recipients Those of the message that the other thread was given
+ */
+export function decodeError(
+  wire: WireError,
+  recipients: readonly Recipient[] = [],
+): unknown {
+  if (wire.kind === "value") return wire.message;
+  if (wire.kind === "reply") return decodeReply(wire.reply!);
+  const error = errorOf(wire, recipients);
+  if (wire.stack !== undefined) error.stack = wire.stack;
+  if (wire.code !== undefined) Object.assign(error, { code: wire.code });
+  return error;
+}
+
+function errorOf(
+  wire: WireError,
+  recipients: readonly Recipient[],
+): Error {
+  const { name, message, reply, failures } = wire;
+  const options = wire.cause === undefined
+    ? {}
+    : { cause: decodeError(wire.cause, recipients) };
+  if (reply !== undefined) {
+    const error = new SmtpError(decodeReply(reply), "", options);
+    Object.defineProperty(error, "message", { value: message });
+    return error;
+  }
+  if (failures !== undefined) {
+    const known = failures.flatMap(([index, why]) => {
+      const recipient = recipients[index];
+      return recipient ? [[recipient, decodeError(why)] as const] : [];
+    });
+    return new StoreError(message, new Map(known), options);
+  }
+  if (wire.errors !== undefined) {
+    const errors = wire.errors.map((part) => decodeError(part, recipients));
+    return new AggregateError(errors, message, options);
+  }
+  return new (classOf(name))(message, options);
+}
+
+const BUILT_IN: Readonly<Record<string, new (...args: never) => Error>> = {
+  RangeError,
+  SyntaxError,
+  TypeError,
+  ...Deno.errors,
+};
+
+function classOf(
+  name: string,
+): new (message: string, options: ErrorOptions) => Error {
+  const found = Object.hasOwn(BUILT_IN, name) ? BUILT_IN[name]! : Error;
+  return found as new (message: string, options: ErrorOptions) => Error;
+}
+
+/** The certificates in use, to send to a worker. */
+export function encodeCertificates(
+  source: CertificateSource,
+  isSingle: boolean,
+): WireCertificates {
+  const { certificates, fallback, isOpen } = source.current;
+  const all = fallback === undefined || certificates.includes(fallback)
+    ? certificates
+    : [...certificates, fallback];
+  return {
+    list: all.map(encodeCertificate),
+    fallback: fallback === undefined ? -1 : all.indexOf(fallback),
+    isOpen,
+    isSingle,
+  };
+}
+
+/** A certificate with its key, to send to a worker. */
+export function encodeCertificate(certificate: Certificate): WireCertificate {
+  return { pem: certificate.toPem(), key: certificate.keyPem() };
 }

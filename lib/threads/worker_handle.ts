@@ -1,75 +1,52 @@
 /**
- * One worker as the main thread has it: its start, what it asks, and its end.
- * What it held of the main thread (attempts to log in, bodies, its place in the
+ * One worker as the main thread has it: its start, its calls, and its end. What
+ * it held of the main thread (attempts to log in, bodies, its place in the
  * counters) is given back however it ends.
  */
 
-import { describeError, type Logger } from "../log.ts";
-import type { LoginAttempt, LoginCounter } from "../session/login_guard.ts";
-import type { SmtpHandlers } from "../session/handlers.ts";
-import type { MessageStore } from "../message/store.ts";
-import type { BodyOptions } from "../message/body.ts";
-import type { Accounts } from "../sasl/accounts.ts";
-import type { Relays } from "../queue/relay.ts";
-import { RetrySchedule } from "../queue/schedule.ts";
-import type { CertificateSource } from "../tls/set.ts";
+import { describeError } from "../log.ts";
+import type { LoginAttempt } from "../session/login_guard.ts";
 import type { SmtpSession } from "../session/session.ts";
 import { OfferedBodies, RemoteBody } from "./bodies.ts";
 import { Channel, type Implementation } from "./channel.ts";
 import { askHandler, chosenStores } from "./handler_host.ts";
 import type {
-  MainFace,
+  MainApi,
+  MainServices,
   MessageCall,
   ThreadStart,
   WireAddress,
-  WorkerFace,
+  WorkerApi,
 } from "./api.ts";
-import { Mirrors } from "./mirrors.ts";
+import { RemoteSessions } from "./remote_sessions.ts";
 import { sharedMemory, SharedPort } from "./shared_memory.ts";
-import { decodeMessage, encodeSecret } from "./wire.ts";
-import { encodeError, encodeReply } from "./wire_errors.ts";
-import { encodeCertificate } from "./wire_options.ts";
-
-/** What the main thread has for its workers. */
-export interface MainServices {
-  /** The handlers as they are now. */
-  handlers(): SmtpHandlers;
-  /** The accounts as they are now. */
-  accounts(): Accounts | undefined;
-  /** The certificates in use. */
-  certificates(): CertificateSource | undefined;
-  /** Where contents go that handlers replace. */
-  body(): BodyOptions;
-  /** The server's store. */
-  readonly store: MessageStore;
-  /** Counts failed log-ins. */
-  readonly guard: LoginCounter;
-  /** The messages to be relayed. */
-  readonly relays: Relays;
-  /** Takes log records. */
-  readonly log: Logger;
-}
+import {
+  decodeMessage,
+  encodeCertificate,
+  encodeError,
+  encodeSecret,
+} from "./wire.ts";
 
 /** One worker. */
-export class RemoteThread {
+export class WorkerHandle {
   /** Which one it is, from 1. */
   readonly thread: number;
-  /** Resolves with the reason when it ends before it was told to. */
+  /** Resolves with the reason when it ends by itself. */
   readonly failed: Promise<string>;
   /** Asks it. */
-  readonly channel: Channel<MainFace, WorkerFace>;
+  readonly channel: Channel<MainApi, WorkerApi>;
   readonly #fail: (reason: string) => void;
   readonly #worker: Worker;
   readonly #port: SharedPort;
   readonly #services: MainServices;
-  readonly #mirrors: Mirrors;
+  readonly #sessions: RemoteSessions;
   readonly #bodies = new OfferedBodies();
   /** Attempts to log in that are under way. */
   readonly #attempts = new Map<string, LoginAttempt[]>();
   #over = false;
 
   /**
-   * Starts a worker, which does nothing before {@linkcode RemoteThread.start}.
+   * Starts a worker, which does nothing before {@linkcode WorkerHandle.start}.
    *
    * @param thread Which one it is, from 1
    */
@@ -79,25 +56,16 @@ export class RemoteThread {
     this.failed = promise;
     this.#fail = resolve;
     this.#services = services;
-    this.#worker = new Worker(new URL("./worker.ts", import.meta.url), {
+    this.#worker = new Worker(services.worker, {
       type: "module",
       name: `smtp-${thread}`,
     });
     const [mine, theirs] = sharedMemory();
     this.#worker.postMessage(theirs);
-    this.#port = new SharedPort(this.#worker, {
-      memory: mine,
-      receive: (batch) => this.channel.receive(batch),
-    });
-    this.channel = new Channel(this.#port, this.#face());
-    const { channel } = this;
-    this.#mirrors = new Mirrors({
-      send: (session, text) => channel.note("send", { session, text }),
-      close: (session, reply) =>
-        channel.note("close", { session, reply: reply && encodeReply(reply) }),
-      read: (read) => channel.call("read", read),
-      body: () => services.body(),
-    });
+    this.#port = new SharedPort(this.#worker, mine);
+    this.channel = new Channel(this.#port, this.#api());
+    this.#sessions = new RemoteSessions(this.channel, services.settings);
+    this.#port.open(this.channel);
     this.#worker.onmessage = ({ data }) => this.#port.posted(data);
     this.#worker.onerror = (event) => {
       // Else the error of one thread would end all of them.
@@ -107,9 +75,9 @@ export class RemoteThread {
     this.#worker.onmessageerror = () => resolve("A message could not be read");
   }
 
-  /** The sessions that the worker has told of. */
+  /** The sessions that the worker has published. */
   get sessions(): readonly SmtpSession[] {
-    return this.#mirrors.all.map(({ session }) => session);
+    return this.#sessions.all.map(({ session }) => session);
   }
 
   /**
@@ -121,7 +89,7 @@ export class RemoteThread {
     const ended = this.failed.then((reason) => {
       throw new Error(`Cannot start thread ${this.thread}: ${reason}`);
     });
-    // The worker may fail later on, when nobody waits here any more.
+    // The worker may fail later on, when no start waits here any more.
     ended.catch(() => {});
     return await Promise.race([
       this.channel.call("start", start, { isRich: true }),
@@ -142,9 +110,8 @@ export class RemoteThread {
       for (const attempt of attempts) this.#services.guard.leave(attempt);
     }
     this.#attempts.clear();
-    for (const mirror of this.#mirrors.all) {
-      const { session, isAsked, isTold } = mirror;
-      this.#mirrors.remove(session.id);
+    for (const { session, isAsked, isTold } of this.#sessions.all) {
+      this.#sessions.remove(session.id);
       if (isAsked && !isTold) this.#tellEnd(session);
     }
   }
@@ -152,7 +119,7 @@ export class RemoteThread {
   /** What `onConnect` saw ends exactly once, however its thread ended. */
   async #tellEnd(session: SmtpSession): Promise<void> {
     try {
-      await this.#services.handlers().onDisconnect?.(session, "error");
+      await this.#services.settings.handlers.onDisconnect?.(session, "error");
     } catch (error) {
       this.#handlerFailed("onDisconnect", session, error);
     }
@@ -168,47 +135,52 @@ export class RemoteThread {
     });
   }
 
-  #face(): Implementation<MainFace> {
+  #api(): Implementation<MainApi> {
     const services = this.#services;
+    const { settings, guard } = services;
     return {
       calls: {
         handler: (call, octets) =>
           askHandler(
             { call, octets },
-            this.#mirrors.update(call.session)!,
-            { services, channel: this.channel, bodies: this.#bodies },
+            this.#sessions.update(call.session)!,
+            { settings, channel: this.channel, bodies: this.#bodies },
           ),
         save: (call, octets) => this.#save(call, octets),
         relay: (call, octets) => this.#relay(call, octets),
         find: async (username) =>
-          encodeSecret(await services.accounts()?.find(username)),
+          encodeSecret(await settings.accounts?.find(username)),
         enter: (attempt) => this.#enter(attempt),
-        fail: (attempt) => services.guard.fail(attempt),
+        fail: (attempt) => guard.fail(attempt),
         choose: async (name) => {
-          const found = await services.certificates()?.current.select(name);
+          const found = await settings.certificates?.current.select(name);
           return found && encodeCertificate(found);
         },
         read: (read) => this.#bodies.read(read),
       },
-      notes: {
+      notifications: {
         log: (record) => services.log(record),
-        sessions: (news) => news.forEach((one) => this.#mirrors.update(one)),
-        closed: (id) => this.#mirrors.remove(id),
-        state: (it) => this.#tellState(it),
+        sessions: (news) => news.forEach((one) => this.#sessions.update(one)),
+        closed: (id) => this.#sessions.remove(id),
+        state: (change) => this.#tellState(change),
         leave: (attempt) => this.#leave(attempt),
-        succeed: (attempt) => services.guard.succeed(attempt),
-        release: () => services.guard.release(),
+        succeed: (attempt) => guard.succeed(attempt),
+        release: () => guard.release(),
         ending: (reason) => this.#fail(reason),
       },
     };
   }
 
   #tellState(
-    { session: news, state, previous }: MainFace["notes"]["state"],
+    { session: news, state, previous }: MainApi["notifications"]["state"],
   ): void {
-    const { session } = this.#mirrors.update(news)!;
+    const { session } = this.#sessions.update(news)!;
     try {
-      this.#services.handlers().onStateChange?.(session, state, previous);
+      this.#services.settings.handlers.onStateChange?.(
+        session,
+        state,
+        previous,
+      );
     } catch (error) {
       this.#handlerFailed("onStateChange", session, error);
     }
@@ -218,7 +190,7 @@ export class RemoteThread {
     const { guard } = this.#services;
     if (!await guard.enter(attempt)) return false;
     if (this.#over) {
-      // Nobody is left to make it.
+      // The worker that wanted to make it has ended.
       guard.leave(attempt);
       return false;
     }
@@ -237,9 +209,9 @@ export class RemoteThread {
   }
 
   async #save(
-    call: MainFace["calls"]["save"][0],
+    call: MainApi["calls"]["save"][0],
     octets: Uint8Array | undefined,
-  ): Promise<MainFace["calls"]["save"][1]> {
+  ): Promise<MainApi["calls"]["save"][1]> {
     const { seen, message, done } = this.#receive(call, octets);
     const { partial, chosen } = call;
     try {
@@ -259,20 +231,12 @@ export class RemoteThread {
   }
 
   async #relay(
-    call: MainFace["calls"]["relay"][0],
+    call: MainApi["calls"]["relay"][0],
     octets: Uint8Array | undefined,
   ): Promise<string> {
     const { message, done } = this.#receive(call, octets);
-    const { schedule, ...options } = call.options as { schedule?: string };
     try {
-      const relay = await this.#services.relays.add(message, {
-        ...options,
-        recipients: message.recipients,
-        ...(schedule === undefined
-          ? {}
-          : { schedule: RetrySchedule.parse(schedule) }),
-      });
-      return relay.id;
+      return await this.#services.relays.add(message, call.options);
     } finally {
       done();
     }
@@ -280,8 +244,8 @@ export class RemoteThread {
 
   /** A message that came across, and the one that handlers have seen of that name. */
   #receive(call: MessageCall, octets: Uint8Array | undefined) {
-    const seen = this.#mirrors.messageOf(call.message.id);
-    const body = this.#services.body();
+    const seen = this.#sessions.messageOf(call.message.id);
+    const body = this.#services.settings.body;
     const content = new RemoteBody(
       body,
       (read) => this.channel.call("read", read),

@@ -4,7 +4,7 @@
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { Crowding, isOutOfDescriptors } from "../../lib/server/admission.ts";
+import { FdShortage, isOutOfDescriptors } from "../../lib/server/admission.ts";
 import { CliServer, messageTo, TestFolder } from "../support/cli.ts";
 import { openFiles } from "../support/memory.ts";
 import { until } from "../support/wait.ts";
@@ -87,16 +87,16 @@ for (const kind of ["maildir:mail", "mbox:mail", "file:mail"]) {
   });
 }
 
-Deno.test("Crowding leaves room free, and lets all in again after a while", () => {
-  const crowding = new Crowding();
-  assertEquals(crowding.room(0), Infinity);
-  assertEquals(crowding.shrink(1000, 0), 875);
-  assertEquals(crowding.room(59_999), 875);
-  assertEquals(crowding.room(60_000), Infinity);
-  assertEquals(crowding.shrink(1000, 70_000), 875);
-  assertEquals(crowding.shrink(875, 71_000), 765);
-  assertEquals(crowding.room(130_500), 765);
-  assertEquals(crowding.shrink(3, 200_000), 1);
+Deno.test("FdShortage leaves room free, and lets all in again after a while", () => {
+  const shortage = new FdShortage();
+  assertEquals(shortage.room(0), Infinity);
+  assertEquals(shortage.shrink(1000, 0), 875);
+  assertEquals(shortage.room(59_999), 875);
+  assertEquals(shortage.room(60_000), Infinity);
+  assertEquals(shortage.shrink(1000, 70_000), 875);
+  assertEquals(shortage.shrink(875, 71_000), 765);
+  assertEquals(shortage.room(130_500), 765);
+  assertEquals(shortage.shrink(3, 200_000), 1);
 });
 
 Deno.test("isOutOfDescriptors() knows the two errors of the system", () => {

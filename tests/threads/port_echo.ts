@@ -14,9 +14,9 @@ const MESSAGES = 2500;
 let said = 0;
 
 scope.onmessage = ({ data }) => {
-  const port = new SharedPort(scope, {
-    memory: data as SharedMemory,
-    receive: (batch) => {
+  const port = new SharedPort(scope, data as SharedMemory);
+  port.open({
+    receive(batch) {
       const isRich = said < MESSAGES && ++said % 5 === 0;
       port.send({ ...batch, isRich });
     },

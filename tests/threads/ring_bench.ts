@@ -3,7 +3,7 @@
 import { Ring, ringMemory } from "../../lib/threads/ring.ts";
 
 /** As many questions as go in one batch under load. */
-const parcels = Array.from({ length: 4 }, (_, index) => ({
+const packets = Array.from({ length: 4 }, (_, index) => ({
   call: index,
   name: "handler",
   args: {
@@ -21,7 +21,7 @@ Deno.bench({
   group: "4 questions to another thread",
   baseline: true,
   fn() {
-    const text = JSON.stringify(parcels);
+    const text = JSON.stringify(packets);
     writer.write({ number: 0, text, octets: [] });
     JSON.parse(reader.take()!.text);
   },
@@ -31,6 +31,6 @@ Deno.bench({
   name: "structuredClone",
   group: "4 questions to another thread",
   fn() {
-    structuredClone(parcels);
+    structuredClone(packets);
   },
 });

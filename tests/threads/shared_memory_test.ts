@@ -30,11 +30,12 @@ function connect() {
     },
   };
   const received: unknown[] = [];
-  const sender = new SharedPort(port, { memory: mine, receive: () => {} });
-  const receiver = new SharedPort(port, {
-    memory: theirs,
-    receive: ({ parcels, octets }) => {
-      received.push(...parcels, ...octets.map(({ length }) => length));
+  const sender = new SharedPort(port, mine);
+  sender.open({ receive: () => {} });
+  const receiver = new SharedPort(port, theirs);
+  receiver.open({
+    receive({ packets, octets }) {
+      received.push(...packets, ...octets.map(({ length }) => length));
     },
   });
   return {
@@ -49,8 +50,8 @@ function connect() {
   };
 }
 
-function batch(parcels: unknown[], ...octets: Uint8Array[]): Batch {
-  return { parcels, octets, isRich: false };
+function batch(packets: unknown[], ...octets: Uint8Array[]): Batch {
+  return { packets, octets, isRich: false };
 }
 
 /** Lets a sleeper see that it has been woken. */
@@ -71,7 +72,7 @@ Deno.test("SharedPort carries small batches without a message", async () => {
 
 Deno.test("SharedPort posts what JSON cannot say, and hands large octets over", () => {
   using way = connect();
-  way.sender.send({ parcels: [1n], octets: [], isRich: true });
+  way.sender.send({ packets: [1n], octets: [], isRich: true });
   way.sender.send(batch(["large"], new Uint8Array(TRANSFER_FROM)));
   assertEquals(way.posted.map(({ transfer }) => transfer.length), [0, 1]);
   for (const { message } of way.posted) way.receiver.posted(message);
@@ -82,9 +83,9 @@ Deno.test("SharedPort keeps the order over both ways", async () => {
   using way = connect();
   const { sender, receiver, posted, received } = way;
   sender.send(batch([1]));
-  sender.send({ parcels: [2], octets: [], isRich: true });
+  sender.send({ packets: [2], octets: [], isRich: true });
   sender.send(batch([3]));
-  sender.send({ parcels: [4], octets: [], isRich: true });
+  sender.send({ packets: [4], octets: [], isRich: true });
   sender.send(batch([5]));
   await wake();
   assertEquals(received, [1]);
@@ -112,7 +113,7 @@ Deno.test("SharedPort takes nothing in after it was closed", async () => {
   using way = connect();
   way.receiver.close();
   way.sender.send(batch(["late"]));
-  way.sender.send({ parcels: ["later"], octets: [], isRich: true });
+  way.sender.send({ packets: ["later"], octets: [], isRich: true });
   way.receiver.posted(way.posted[0]!.message);
   await wake();
   assertEquals(way.received, []);
@@ -128,9 +129,9 @@ Deno.test("SharedPort keeps the order between two threads at full speed", async 
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const [total, most] = [rounds(5000), 50];
   let [sent, got] = [0, 0];
-  const port = new SharedPort(worker, {
-    memory: mine,
-    receive: ({ parcels: [number] }) => {
+  const port = new SharedPort(worker, mine);
+  port.open({
+    receive({ packets: [number] }) {
       if (number !== got++) reject(new Error(`Got ${number}, not ${got - 1}`));
       if (got === total) resolve();
       say();
@@ -139,9 +140,9 @@ Deno.test("SharedPort keeps the order between two threads at full speed", async 
   worker.onmessage = ({ data }) => port.posted(data);
   const say = () => {
     while (sent < total && sent < got + most) {
-      const parcels = [sent++];
+      const packets = [sent++];
       const isRich = sent < total / 2 && sent % 7 === 0;
-      port.send({ parcels, octets: [], isRich });
+      port.send({ packets, octets: [], isRich });
     }
   };
   say();

@@ -1,11 +1,11 @@
 /**
- * What a worker runs: joins the port of its thread to a server. An entry point,
- * like the command line; nobody imports it.
+ * The module that a worker runs: joins the port of its thread to a server. An
+ * entry point, like the command line: no file imports it.
  */
 
-import { describeError } from "../log.ts";
-import type { SharedMemory } from "./shared_memory.ts";
-import { ThreadServer } from "./worker_server.ts";
+import type { SharedMemory } from "../threads/shared_memory.ts";
+import { records } from "./log.ts";
+import { WorkerServer } from "./worker_server.ts";
 
 /** What a worker finds around it. */
 interface WorkerScope {
@@ -15,10 +15,10 @@ interface WorkerScope {
 }
 
 const scope = globalThis as unknown as WorkerScope;
-let server: ThreadServer | undefined;
+let server: WorkerServer | undefined;
 // The first message brings the memory that is shared from then on.
 scope.onmessage = ({ data }) => {
-  const { port } = server = new ThreadServer(scope, data as SharedMemory);
+  const { port } = server = new WorkerServer(scope, data as SharedMemory);
   scope.onmessage = ({ data }) => port.posted(data);
 };
 
@@ -43,12 +43,7 @@ function isOwnFault(error: unknown): boolean {
 function keepGoing(event: Event, error: unknown): void {
   if (server === undefined || isOwnFault(error)) return;
   event.preventDefault();
-  server.channel.note("log", {
-    level: "error",
-    event: "error",
-    message: "Going on after an exception that nothing caught",
-    error: describeError(error),
-  });
+  server.channel.notify("log", records.uncaught(error));
 }
 
 globalThis.addEventListener("error", (event) => keepGoing(event, event.error));
@@ -59,7 +54,7 @@ globalThis.addEventListener(
 
 /** The main thread does not see by itself that a worker ends without an error. */
 function announce(what: string): void {
-  server?.channel.note("ending", what);
+  server?.channel.notify("ending", what);
   server?.channel.flush();
 }
 

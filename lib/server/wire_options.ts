@@ -4,21 +4,25 @@
  * word that it is there. The other way they become options again.
  */
 
-import type { SettledOptions, SmtpServerOptions } from "../server/options.ts";
+import type { Settings, SettledOptions, SmtpServerOptions } from "./options.ts";
+import type { RelayOptions } from "../queue/relay.ts";
+import { RetrySchedule } from "../queue/schedule.ts";
 import { authenticationContext } from "../session/authentication_context.ts";
 import { LoginGuard } from "../session/login_guard.ts";
 import { Certificate } from "../tls/certificate.ts";
+import { ScramVerifier } from "../sasl/scram_verifier.ts";
+import type { Accounts, KnownAccount } from "../sasl/accounts.ts";
 import { CertificateSet, CertificateSource } from "../tls/set.ts";
-import type { Channel } from "./channel.ts";
+import type { Channel } from "../threads/channel.ts";
 import type {
-  MainFace,
+  MainApi,
   PlainOptions,
   WireCertificate,
   WireCertificates,
   WireOptions,
-  WorkerFace,
-} from "./api.ts";
-import { RemoteAccounts } from "./remote_services.ts";
+  WorkerApi,
+} from "../threads/api.ts";
+import { decodeSecret, encodeCertificates } from "../threads/wire.ts";
 
 /** What does not go as it is: it is treated here, or it stays on the main thread. */
 const SPECIAL: ReadonlySet<string> = new Set<keyof SmtpServerOptions>([
@@ -31,14 +35,13 @@ const SPECIAL: ReadonlySet<string> = new Set<keyof SmtpServerOptions>([
  * Options to send to a worker.
  *
  * @param wanted Those that it has to know, by name
- * @param options All of them as they are now
- * @param certificates The certificates in use
+ * @param settings All of them as they are in force, and the certificates in use
  */
 export function encodeOptions(
   wanted: SmtpServerOptions,
-  options: SettledOptions,
-  certificates: CertificateSource | undefined,
+  settings: Settings,
 ): WireOptions {
+  const { options, certificates } = settings;
   const { accounts, clientCertificate } = options;
   const has = (name: keyof SmtpServerOptions) => name in wanted;
   const judged = has("accounts") || has("mechanisms") || has("handlers");
@@ -96,43 +99,24 @@ function mechanismsOf(options: SettledOptions): readonly string[] {
   }).mechanisms;
 }
 
-/** Who may relay; the queue stays on the main thread. */
+/** Which clients may relay; the queue stays on the main thread. */
 function admission(options: SettledOptions): SmtpServerOptions["relay"] {
   const { allow, from } = options.relay ?? {};
   return { allow, from };
 }
 
-/** The certificates in use, to send to a worker. */
-export function encodeCertificates(
-  source: CertificateSource,
-  isSingle: boolean,
-): WireCertificates {
-  const { certificates, fallback, isOpen } = source.current;
-  const all = fallback === undefined || certificates.includes(fallback)
-    ? certificates
-    : [...certificates, fallback];
-  return {
-    list: all.map(encodeCertificate),
-    fallback: fallback === undefined ? -1 : all.indexOf(fallback),
-    isOpen,
-    isSingle,
-  };
-}
-
-/** A certificate with its key, to send to a worker. */
-export function encodeCertificate(certificate: Certificate): WireCertificate {
-  return { pem: certificate.toPem(), key: certificate.keyPem() };
-}
+/** Certificates that a worker remembers. */
+const MOST_KNOWN = 1000;
 
 /** Makes options of what the main thread sent. */
 export class OptionDecoder {
-  readonly #channel: Channel<WorkerFace, MainFace>;
+  readonly #channel: Channel<WorkerApi, MainApi>;
   /** Those made here: a context for TLS is made once for each. */
   readonly #known = new Map<string, Certificate>();
   #source: CertificateSource | undefined;
 
   /** @param channel To the main thread */
-  constructor(channel: Channel<WorkerFace, MainFace>) {
+  constructor(channel: Channel<WorkerApi, MainApi>) {
     this.#channel = channel;
   }
 
@@ -193,5 +177,36 @@ export class OptionDecoder {
   }
 }
 
-/** Certificates that a worker remembers. */
-const MOST_KNOWN = 1000;
+/** The accounts of the main thread. */
+class RemoteAccounts implements Accounts {
+  /** What unknown users are compared with. */
+  readonly decoy: ScramVerifier | undefined;
+  readonly #channel: Channel<WorkerApi, MainApi>;
+
+  constructor(channel: Channel<WorkerApi, MainApi>, decoy?: string) {
+    this.#channel = channel;
+    this.decoy = decoy === undefined ? undefined : ScramVerifier.parse(decoy);
+  }
+
+  /** Asks there. */
+  async find(username: string): Promise<KnownAccount> {
+    return decodeSecret(await this.#channel.call("find", username));
+  }
+}
+
+/** The options of `relays.add` without recipients, to send to the main thread. */
+export function encodeRelayOptions(
+  { schedule, ...others }: Omit<RelayOptions, "recipients">,
+): PlainOptions {
+  return schedule === undefined
+    ? others
+    : { ...others, schedule: schedule.toString() };
+}
+
+/** The options of `relays.add` that a worker sent. */
+export function decodeRelayOptions(wire: PlainOptions): RelayOptions {
+  const { schedule, ...others } = wire as { schedule?: string };
+  return schedule === undefined
+    ? others
+    : { ...others, schedule: RetrySchedule.parse(schedule) };
+}

@@ -1,44 +1,43 @@
 /**
- * The sessions of a worker as the main thread sees them: the same class that a
- * handler gets on a server of one thread, fed with what the worker tells. What
- * is done to one goes back to the worker.
+ * The sessions of a worker on the main thread. There they are instances of the
+ * same class that a handler gets on a server of one thread, fed with what the
+ * worker publishes; what is done to one goes back to the worker.
  *
- * What the main thread is told of the sessions of a worker: each once, and then
- * what has changed. Those that end at once are never told of, or every
- * connection would cost a message.
+ * The worker publishes each session once, then its changes. It never publishes
+ * a session that ends at once: else every connection would cost a packet.
  */
 
-import type { BodyOptions } from "../message/body.ts";
 import type { Message } from "../message/message.ts";
-import type { SmtpReply } from "../protocol/reply.ts";
 import { SmtpSession } from "../session/session.ts";
-import { type ReadBody, RemoteBody } from "./bodies.ts";
+import type { Channel } from "./channel.ts";
+import { RemoteBody } from "./bodies.ts";
 import type {
   HandlerCall,
+  MainApi,
+  MainSettings,
   SessionChanges,
   SessionFacts,
   SessionNews,
+  SessionObserver,
   SessionUpdate,
   WireTls,
+  WorkerApi,
 } from "./api.ts";
 import {
   decodeMessage,
   decodeProxy,
   decodeTls,
   encodeProxy,
+  encodeReply,
   encodeTls,
 } from "./wire.ts";
 
-/** What mirrors do to the sessions they show. */
-export interface MirrorLinks {
-  /** Sends text to the client. */
-  send(session: string, text: string): void;
-  /** Ends the session. */
-  close(session: string, reply: SmtpReply | undefined): void;
-  /** Reads on in a body of the worker. */
-  readonly read: ReadBody;
-  /** Where a replaced content goes. */
-  body(): BodyOptions;
+/** What the sessions of one worker share. */
+interface SharedBySessions {
+  readonly channel: Channel<MainApi, WorkerApi>;
+  readonly settings: Pick<MainSettings, "body">;
+  /** The messages that handlers were asked about, by name. */
+  readonly messages: Map<string, Message>;
 }
 
 /** What stands for the machine of a session. */
@@ -47,7 +46,7 @@ type Shown = {
 };
 
 /** One session of a worker. */
-export class Mirror {
+export class RemoteSession {
   /** The session as handlers see it. */
   readonly session: SmtpSession;
   /** The content of the message under way. */
@@ -61,27 +60,16 @@ export class Mirror {
   /** Whether handlers know of its end. */
   isTold = false;
   readonly #shown: Shown;
-  readonly #links: MirrorLinks;
-  readonly #messages: Map<string, Message>;
+  readonly #shared: SharedBySessions;
 
-  /**
-   * @param facts The session as the worker shows it
-   * @param options What can be done to it, and the messages of all sessions
-   */
-  constructor(
-    facts: SessionFacts,
-    options: {
-      readonly links: MirrorLinks;
-      readonly messages: Map<string, Message>;
-    },
-  ) {
-    const { links, messages } = options;
+  constructor(facts: SessionFacts, shared: SharedBySessions) {
     const shown: Shown = { ...facts };
     this.#shown = shown;
-    this.#links = links;
-    this.#messages = messages;
+    this.#shared = shared;
+    const { channel } = shared;
+    const { id } = facts;
     this.session = new SmtpSession({
-      id: facts.id,
+      id,
       get remote() {
         return { address: shown.remoteAddress, port: shown.remotePort };
       },
@@ -94,7 +82,11 @@ export class Mirror {
       proxy: facts.proxy && decodeProxy(facts.proxy),
       kind: facts.kind,
       connectedAt: new Date(facts.connectedAt),
-      close: (reply) => links.close(facts.id, reply),
+      close: (reply) =>
+        channel.notify("close", {
+          session: id,
+          reply: reply && encodeReply(reply),
+        }),
       protocol: {
         state: {
           get helo() {
@@ -107,7 +99,7 @@ export class Mirror {
             return shown.state;
           },
         },
-        send: (text) => links.send(facts.id, text),
+        send: (text) => channel.notify("send", { session: id, text }),
       },
     });
     this.update(facts);
@@ -138,70 +130,69 @@ export class Mirror {
   useMessage(message: HandlerCall["message"]): Message | undefined {
     const id = typeof message === "object" ? undefined : message;
     if (this.message !== undefined && this.message.id !== id) {
-      this.#messages.delete(this.message.id);
+      this.#shared.messages.delete(this.message.id);
       this.message = this.content = undefined;
       this.isChanged = false;
     }
     if (typeof message === "object") {
-      const body = this.#links.body();
-      this.content = new RemoteBody(body, this.#links.read);
+      const { channel, settings, messages } = this.#shared;
+      const { body } = settings;
+      this.content = new RemoteBody(body, (read) => channel.call("read", read));
       this.message = decodeMessage(message, { body, content: this.content });
-      this.#messages.set(this.message.id, this.message);
+      messages.set(this.message.id, this.message);
     }
     return this.session.message = this.message;
   }
 }
 
 /** The sessions of one worker. */
-export class Mirrors {
-  readonly #mirrors = new Map<string, Mirror>();
-  readonly #messages = new Map<string, Message>();
-  readonly #links: MirrorLinks;
+export class RemoteSessions {
+  readonly #sessions = new Map<string, RemoteSession>();
+  readonly #shared: SharedBySessions;
 
-  /** @param links What can be done to the sessions */
-  constructor(links: MirrorLinks) {
-    this.#links = links;
+  constructor(
+    channel: Channel<MainApi, WorkerApi>,
+    settings: Pick<MainSettings, "body">,
+  ) {
+    this.#shared = { channel, settings, messages: new Map() };
   }
 
   /** All of them. */
-  get all(): readonly Mirror[] {
-    return [...this.#mirrors.values()];
+  get all(): readonly RemoteSession[] {
+    return [...this.#sessions.values()];
   }
 
   /** Takes in what is new; `undefined` for a session that is over. */
-  update(news: SessionNews): Mirror | undefined {
-    const known = this.#mirrors.get(news.id);
+  update(news: SessionNews): RemoteSession | undefined {
+    const known = this.#sessions.get(news.id);
     if (known !== undefined) {
       known.update(news);
       return known;
     }
     if (!("connectedAt" in news)) return undefined;
-    const mirror = new Mirror(news, {
-      links: this.#links,
-      messages: this.#messages,
-    });
-    this.#mirrors.set(news.id, mirror);
-    return mirror;
+    const session = new RemoteSession(news, this.#shared);
+    this.#sessions.set(news.id, session);
+    return session;
   }
 
   /** The message of that name, if a handler was asked about it. */
   messageOf(id: string): Message | undefined {
-    return this.#messages.get(id);
+    return this.#shared.messages.get(id);
   }
 
   /** A session has ended. */
   remove(id: string): void {
-    this.#mirrors.get(id)?.end();
-    this.#mirrors.delete(id);
+    this.#sessions.get(id)?.end();
+    this.#sessions.delete(id);
   }
 }
 
-/** How long a session is kept quiet about that no handler was asked about, in ms: twice that at most. */
+/** How long after its start a session is published that no handler was asked about, in ms: twice that at most. */
 const QUIET_MS = 25;
-/** How often changes are told that no handler was asked about, in ms. */
+/** How often changes are published that no handler was asked about, in ms. */
 const REFRESH_MS = 1000;
 
-/** What a session was like when it was told of. */
+/** What a session was like when it was published. */
 type Published = Pick<SmtpSession, keyof SessionChanges>;
 
 /** What is looked at for changes. */
@@ -214,29 +205,20 @@ const CHANGING_BY_XCLIENT: readonly (keyof SessionChanges)[] = [
   ...["localAddress", "localPort"] as const,
 ];
 
-/** Takes what there is to tell. */
-export interface ReportSink {
-  /** Sessions that are new, or have changed. */
-  sessions(news: readonly SessionNews[]): void;
-  /** A session that was told of has ended. */
-  closed(id: string): void;
-}
-
-/** Tells of the sessions of one worker. */
-export class SessionReports {
-  readonly #sink: ReportSink;
+/** Publishes the sessions of one worker. */
+export class SessionPublisher implements SessionObserver {
+  readonly #channel: Channel<WorkerApi, MainApi>;
   readonly #live = new Map<string, SmtpSession>();
-  /** What was told last; without an entry nothing was. */
-  readonly #told = new Map<string, Published>();
+  /** What was published last, by session. */
+  readonly #published = new Map<string, Published>();
   /** Sessions that have begun since the last look, and those that had then. */
   #fresh = new Set<SmtpSession>();
   #aged = new Set<SmtpSession>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #nextRefresh = 0;
 
-  /** @param sink Takes what there is to tell */
-  constructor(sink: ReportSink) {
-    this.#sink = sink;
+  constructor(channel: Channel<WorkerApi, MainApi>) {
+    this.#channel = channel;
   }
 
   /** The session of that name. */
@@ -250,7 +232,7 @@ export class SessionReports {
     this.#fresh.add(session);
     if (this.#fresh.size > 1) return;
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#tell(), QUIET_MS);
+    this.#timer = setTimeout(() => this.#publish(), QUIET_MS);
   }
 
   /** A session has ended. */
@@ -258,16 +240,18 @@ export class SessionReports {
     this.#live.delete(session.id);
     this.#fresh.delete(session);
     this.#aged.delete(session);
-    if (this.#told.delete(session.id)) this.#sink.closed(session.id);
+    if (this.#published.delete(session.id)) {
+      this.#channel.notifyLazily("closed", session.id);
+    }
   }
 
   /** What the main thread does not know of a session; from here on it does. */
   news(session: SmtpSession): SessionNews {
     const { id } = session;
-    const told = this.#told.get(id);
+    const told = this.#published.get(id);
     if (told === undefined) {
       const shown = shownOf(session);
-      this.#told.set(id, shown);
+      this.#published.set(id, shown);
       return factsOf(session, shown);
     }
     const changed: Record<string, unknown> = { id };
@@ -282,9 +266,9 @@ export class SessionReports {
     return changed as SessionNews;
   }
 
-  #tell(): void {
+  #publish(): void {
     const news = [...this.#aged]
-      .filter(({ id }) => !this.#told.has(id))
+      .filter(({ id }) => !this.#published.has(id))
       .map((session) => this.news(session));
     this.#aged = this.#fresh;
     this.#fresh = new Set();
@@ -293,21 +277,21 @@ export class SessionReports {
       this.#nextRefresh = now + REFRESH_MS;
       news.push(...this.#changes());
     }
-    if (news.length > 0) this.#sink.sessions(news);
+    if (news.length > 0) this.#channel.notify("sessions", news);
     this.#timer = this.#live.size === 0 ? undefined : setTimeout(
-      () => this.#tell(),
+      () => this.#publish(),
       this.#aged.size > 0 ? QUIET_MS : REFRESH_MS,
     );
   }
 
-  /** What has changed in the sessions that were told of. */
+  /** What has changed in the sessions that were published. */
   #changes(): SessionNews[] {
-    return [...this.#told.keys()]
+    return [...this.#published.keys()]
       .map((id) => this.news(this.#live.get(id)!))
       .filter((one) => Object.keys(one).length > 1);
   }
 
-  /** Tells nothing any more. */
+  /** Publishes nothing any more. */
   stop(): void {
     clearTimeout(this.#timer);
   }

@@ -1,0 +1,209 @@
+/**
+ * A worker's side: a server of its own on the shared ports. What there is only
+ * one of stays on the main thread, and is called through the channel: the
+ * queue, stores that no worker can make again, handlers that are no module, and
+ * the counts of logins. Owns nothing that another thread could miss: its
+ * sessions end with it, and nothing else does.
+ */
+
+import type { Logger } from "../log.ts";
+import type { Message, Recipient } from "../message/message.ts";
+import type { RelayOptions } from "../queue/relay.ts";
+import type { Credentials } from "../sasl/credentials.ts";
+import {
+  type HandlerContext,
+  loadHandlerModule,
+} from "../session/handler_module.ts";
+import type { SmtpHandlers } from "../session/handlers.ts";
+import { SessionCount, TicketLedger } from "../session/limits.ts";
+import type { LoginAttempt, LoginCounter } from "../session/login_guard.ts";
+import { makeStore } from "../store/rebuildable.ts";
+import type {
+  MainApi,
+  ThreadServices,
+  ThreadStart,
+  WireAddress,
+  WireOptions,
+  WorkerApi,
+} from "../threads/api.ts";
+import { Channel, type Implementation } from "../threads/channel.ts";
+import { MessageCalls, RemoteStore } from "../threads/message_calls.ts";
+import { remoteHandlers } from "../threads/remote_handlers.ts";
+import { SessionPublisher } from "../threads/remote_sessions.ts";
+import {
+  type PostingPort,
+  type SharedMemory,
+  SharedPort,
+} from "../threads/shared_memory.ts";
+import { decodeReply, decodeSecret } from "../threads/wire.ts";
+import { SmtpServer } from "./server.ts";
+import { encodeRelayOptions, OptionDecoder } from "./wire_options.ts";
+
+/** How often a thread shows that it turns, in ms. */
+const PULSE_MS = 1000;
+
+/** The server of one worker. */
+export class WorkerServer {
+  /** Carries the channel. */
+  readonly port: SharedPort;
+  /** To the main thread. */
+  readonly channel: Channel<WorkerApi, MainApi>;
+  readonly #messages: MessageCalls;
+  /** Logins that a handler of the main thread judges, by session. */
+  readonly #logins = new Map<string, Credentials>();
+  readonly #sessions: SessionPublisher;
+  readonly #decoder: OptionDecoder;
+  #server: SmtpServer | undefined;
+  #started: Promise<unknown> | undefined;
+  #pulse: ReturnType<typeof setInterval> | undefined;
+
+  /**
+   * @param port To the main thread
+   * @param memory What it shares with this one
+   */
+  constructor(port: PostingPort, memory: SharedMemory) {
+    this.port = new SharedPort(port, memory);
+    this.channel = new Channel(this.port, this.#api());
+    this.#messages = new MessageCalls(this.channel);
+    this.#decoder = new OptionDecoder(this.channel);
+    this.#sessions = new SessionPublisher(this.channel);
+    this.port.open(this.channel);
+  }
+
+  #api(): Implementation<WorkerApi> {
+    return {
+      calls: {
+        start: (start) => this.#started = this.#start(start),
+        reload: (options) => this.#reload(options),
+        stop: (graceMs) => this.#stop(graceMs),
+        verify: async ({ session, secret }) =>
+          await this.#logins.get(session)?.verify(decodeSecret(secret)) ??
+            false,
+        read: (read) => this.#messages.bodies.read(read),
+      },
+      notifications: {
+        certificates: (wire) => this.#decoder.exchange(wire),
+        send: ({ session, text }) => this.#sessions.get(session)?.send(text),
+        close: ({ session, reply }) =>
+          this.#sessions.get(session)?.close(reply && decodeReply(reply)),
+        abort: () => this.#server?.abort(),
+      },
+    };
+  }
+
+  async #start(start: ThreadStart): Promise<readonly WireAddress[]> {
+    const { channel } = this;
+    const log: Logger = (record) =>
+      record.level === "debug" || record.level === "info"
+        ? channel.notifyLazily("log", record)
+        : channel.notify("log", record);
+    const { store } = start;
+    const services = this.#services(start);
+    this.#server = new SmtpServer({
+      ...this.#decoder.decode(start.options),
+      listen: start.listen,
+      handlers: await this.#handlers(start, services),
+      store: "main" in store
+        ? new RemoteStore(store.main, this.#messages)
+        : makeStore(store),
+      log,
+    }, services);
+    await this.#server.start();
+    const beat = () => Atomics.add(start.pulses, start.thread, 1);
+    beat();
+    this.#pulse = setInterval(beat, PULSE_MS);
+    return this.#server.addresses;
+  }
+
+  #services(start: ThreadStart): ThreadServices {
+    const { thread, prefix, saltKey, now } = start;
+    const ahead = now - performance.now();
+    return {
+      ...{ thread, prefix, saltKey },
+      guard: new RemoteLogins(this.channel),
+      counts: {
+        count: new SessionCount(start.sessions, thread),
+        memory: start.addresses,
+        ledger: new TicketLedger(start.tickets),
+      },
+      now: () => performance.now() + ahead,
+      relays: remoteRelays(this.#messages),
+      observer: this.#sessions,
+    };
+  }
+
+  /** Those of the module, or those of the main thread. */
+  async #handlers(
+    start: ThreadStart,
+    { relays, thread }: ThreadServices,
+  ): Promise<SmtpHandlers> {
+    if (start.module !== undefined) {
+      return await loadHandlerModule(start.module, { relays, thread });
+    }
+    return remoteHandlers(start.handlers, {
+      channel: this.channel,
+      messages: this.#messages,
+      reports: this.#sessions,
+      logins: this.#logins,
+    });
+  }
+
+  /** New settings may come while the thread still begins. */
+  async #reload(options: WireOptions): Promise<void> {
+    await this.#started;
+    await this.#server!.reload(this.#decoder.decode(options));
+  }
+
+  async #stop(graceMs: number): Promise<void> {
+    await this.#started?.catch(() => {});
+    await this.#server?.stop({ graceMs });
+    clearInterval(this.#pulse);
+    this.#sessions.stop();
+  }
+}
+
+/** The queue of the main thread. */
+function remoteRelays(calls: MessageCalls): HandlerContext["relays"] {
+  return {
+    add(message: Message, options: RelayOptions = {}): Promise<string> {
+      const { recipients = message.recipients, ...others } = options;
+      return calls.offering(
+        message.forRecipients(recipients as Recipient[]),
+        (offer) =>
+          calls.channel.call("relay", {
+            ...offer,
+            options: encodeRelayOptions(others),
+          }, { octets: headOf(message.body), isRich: true }),
+      );
+    },
+  };
+}
+
+/** The counts of logins, which all threads share. */
+class RemoteLogins implements LoginCounter {
+  readonly #channel: Channel<WorkerApi, MainApi>;
+
+  constructor(channel: Channel<WorkerApi, MainApi>) {
+    this.#channel = channel;
+  }
+
+  enter(attempt: LoginAttempt): Promise<boolean> {
+    return this.#channel.call("enter", attempt);
+  }
+
+  leave(attempt: LoginAttempt): void {
+    this.#channel.notify("leave", attempt);
+  }
+
+  fail(attempt: LoginAttempt): Promise<void> {
+    return this.#channel.call("fail", attempt);
+  }
+
+  succeed(attempt: LoginAttempt): void {
+    this.#channel.notify("succeed", attempt);
+  }
+
+  release(): void {
+    this.#channel.notify("release", undefined);
+  }
+}
