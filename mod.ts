@@ -64,7 +64,13 @@ export type {
   XclientUnavailable,
 } from "./lib/protocol/xclient.ts";
 
-export type { Message, Recipient } from "./lib/message/message.ts";
+export {
+  type Message,
+  type MessageStore,
+  type Recipient,
+  type SaveOptions,
+  StoreError,
+} from "./lib/message/message.ts";
 export { type HeaderOptions, MessageHeaders } from "./lib/protocol/headers.ts";
 export type {
   MailParameters,
@@ -80,11 +86,6 @@ export {
   mailboxName,
   type MailboxNameOptions,
 } from "./lib/store/mailbox_name.ts";
-export {
-  type MessageStore,
-  type SaveOptions,
-  StoreError,
-} from "./lib/message/store.ts";
 export { DiscardStore } from "./lib/store/discard_store.ts";
 export { FileStore, type FileStoreOptions } from "./lib/store/file_store.ts";
 export {
@@ -121,8 +122,12 @@ export {
   type KnownAccount,
   parseAccounts,
 } from "./lib/sasl/accounts.ts";
-export { Credentials, type CredentialsInit } from "./lib/sasl/credentials.ts";
-export type { KnownSecret, SecretCheck } from "./lib/sasl/secret_check.ts";
+export {
+  Credentials,
+  type CredentialsInit,
+  type KnownSecret,
+  type SecretCheck,
+} from "./lib/sasl/credentials.ts";
 export {
   MECHANISM_NAMES,
   type MechanismName,
@@ -136,12 +141,14 @@ export {
 export {
   chooseMechanism,
   type ChooseMechanismOptions,
+  createClientMechanism,
+} from "./lib/sasl/registry.ts";
+export {
   type ClientMechanism,
   type ClientMechanismOptions,
-  createClientMechanism,
 } from "./lib/sasl/client_mechanism.ts";
+export { createServerMechanism } from "./lib/sasl/registry.ts";
 export {
-  createServerMechanism,
   type ServerEnd,
   type ServerFailure,
   type ServerMechanism,
@@ -155,11 +162,8 @@ export {
   ServerExchange,
   type ServerExchangeOptions,
 } from "./lib/sasl/server_exchange.ts";
-export {
-  decodeBase64Strict,
-  encodeBase64,
-  SaslError,
-} from "./lib/sasl/encoding.ts";
+export { decodeBase64Strict, encodeBase64 } from "./lib/sasl/encoding.ts";
+export { SaslError } from "./lib/sasl/client_mechanism.ts";
 export { saslPrep } from "./lib/sasl/saslprep.ts";
 export { tlsServerEndPoint } from "./lib/sasl/channel_binding.ts";
 

@@ -21,7 +21,7 @@ import { FileStore } from "../store/file_store.ts";
 import type { MailboxOwners } from "../files/trust.ts";
 import { MaildirStore } from "../store/maildir_store.ts";
 import { MboxStore } from "../store/mbox_store.ts";
-import type { MessageStore } from "../message/store.ts";
+import type { MessageStore } from "../message/message.ts";
 import {
   duration,
   flag,

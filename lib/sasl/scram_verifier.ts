@@ -17,12 +17,8 @@ import {
   secret,
   where,
 } from "../options.ts";
-import {
-  decodeBase64Strict,
-  encodeBase64,
-  encodeUtf8,
-  redact,
-} from "./encoding.ts";
+import { decodeBase64Strict, encodeBase64, encodeUtf8 } from "./encoding.ts";
+import { redact } from "./redact.ts";
 import { digest, equalSecrets, hmac, pbkdf2, randomBytes } from "./digest.ts";
 import { saslPrep } from "./saslprep.ts";
 

@@ -33,7 +33,7 @@ import type { Limits } from "../session/limit_options.ts";
 import type { AddressLimiter } from "../session/limits.ts";
 import { localDomains, type LocalTest } from "../session/local_domains.ts";
 import type { LoginCounter } from "../session/login_guard.ts";
-import type { MessageStore } from "../message/store.ts";
+import type { MessageStore } from "../message/message.ts";
 import { CertificateSource } from "../tls/set.ts";
 import type { SettledOptions } from "./options.ts";
 import type { DnsClient } from "../dns/client.ts";

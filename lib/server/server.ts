@@ -46,7 +46,7 @@ import { AddressLimiter } from "../session/limits.ts";
 import { type LoginCounter, LoginGuard } from "../session/login_guard.ts";
 import type { SmtpSession } from "../session/session.ts";
 import { DiscardStore } from "../store/discard_store.ts";
-import type { MessageStore } from "../message/store.ts";
+import type { MessageStore } from "../message/message.ts";
 import { Counters, type ThreadPool } from "../threads/pool.ts";
 import { encodeOptions } from "../threads/wire_options.ts";
 import type { CertificateSource } from "../tls/set.ts";

@@ -12,7 +12,7 @@ import {
 import type { SmtpHandlers } from "../session/handlers.ts";
 import type { AddressLimiter } from "../session/limits.ts";
 import type { LoginCounter } from "../session/login_guard.ts";
-import type { MessageStore } from "../message/store.ts";
+import type { MessageStore } from "../message/message.ts";
 import { type Counters, ThreadPool } from "../threads/pool.ts";
 import { encodeOptions } from "../threads/wire_options.ts";
 import type { WireOptions } from "../threads/api.ts";

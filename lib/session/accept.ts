@@ -6,10 +6,14 @@
 
 import { SmtpError, type SmtpReply } from "../protocol/reply.ts";
 import { describeError, type Logger } from "../log.ts";
-import type { Message, Recipient } from "../message/message.ts";
+import {
+  type Message,
+  type MessageStore,
+  type Recipient,
+  StoreError,
+} from "../message/message.ts";
 import { replies } from "../protocol/replies.ts";
 import { FileStore } from "../store/file_store.ts";
-import { type MessageStore, StoreError } from "../message/store.ts";
 import type { LocalTest } from "./local_domains.ts";
 import type { SessionRelaying } from "./context.ts";
 

@@ -19,7 +19,7 @@ import {
   writeNewFile,
 } from "../files/durable.ts";
 import { lookAt, type MailboxOwners, requireTrusted } from "../files/trust.ts";
-import type { Message } from "../message/message.ts";
+import type { Message, MessageStore, SaveOptions } from "../message/message.ts";
 import {
   checkOptions,
   flag,
@@ -46,8 +46,7 @@ import {
   planDeliveries,
   Underway,
 } from "./per_recipient.ts";
-import { noteOrigin } from "./rebuildable.ts";
-import type { MessageStore, SaveOptions } from "../message/store.ts";
+import { rebuildable } from "./rebuildable.ts";
 import { hostName, safeHost, uniqueName } from "./unique_name.ts";
 
 /** Options of {@linkcode MaildirStore}. */
@@ -156,7 +155,7 @@ export class MaildirStore implements MessageStore {
       ? hostName()
       : safeHost(options.hostname);
     this.#owners = options.owners;
-    noteOrigin(this, { ...options, folder: this.#folder });
+    rebuildable(this, { ...options, folder: this.#folder });
   }
 
   /**

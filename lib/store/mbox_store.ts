@@ -8,7 +8,7 @@
 
 import { join, resolve } from "node:path";
 import { lookAt, type MailboxOwners } from "../files/trust.ts";
-import type { Message } from "../message/message.ts";
+import type { Message, MessageStore, SaveOptions } from "../message/message.ts";
 import { checkOptions, flag, path, type Rules } from "../options.ts";
 import {
   type AppendOptions,
@@ -36,7 +36,6 @@ import {
   Underway,
 } from "./per_recipient.ts";
 import { LOCK_RULES, lockOptions, type LockSettings } from "./lock.ts";
-import type { MessageStore, SaveOptions } from "../message/store.ts";
 
 /** Options of {@linkcode MboxStore}: exactly one of `folder` and `path`. */
 export interface MboxStoreOptions extends MailboxOptions, LockSettings {

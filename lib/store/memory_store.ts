@@ -4,13 +4,12 @@
  * room for new ones. Never writes to a disk.
  */
 
-import type { Message, Recipient } from "../message/message.ts";
+import type { Message, MessageStore, Recipient } from "../message/message.ts";
 import { anyNumber, checkOptions, type Rules } from "../options.ts";
 import type { Address } from "../protocol/address.ts";
 import { MessageHeaders } from "../protocol/headers.ts";
 import type { MailParameters } from "../protocol/parameters.ts";
 import { failureOfOne, Underway } from "./per_recipient.ts";
-import type { MessageStore } from "../message/store.ts";
 
 /**
  * A message in a {@linkcode MemoryStore}: independent of the session it came in.

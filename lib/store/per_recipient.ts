@@ -4,7 +4,11 @@
  * went without. Touches no file.
  */
 
-import type { Message, Recipient } from "../message/message.ts";
+import {
+  type Message,
+  type Recipient,
+  StoreError,
+} from "../message/message.ts";
 import {
   callable,
   flag,
@@ -16,7 +20,6 @@ import {
 } from "../options.ts";
 import type { Address } from "../protocol/address.ts";
 import { mailboxName, safeComponent } from "./mailbox_name.ts";
-import { StoreError } from "../message/store.ts";
 
 /** How recipients become mailboxes. */
 export interface MailboxOptions {

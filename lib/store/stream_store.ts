@@ -4,11 +4,10 @@
  * it writes; never mixes two messages.
  */
 
-import type { Message } from "../message/message.ts";
+import type { Message, MessageStore } from "../message/message.ts";
 import { checkOptions, flag, required, type Rules, where } from "../options.ts";
 import { MessageContent, type Newline, NEWLINE_RULE } from "./content.ts";
 import { failureOfOne, Underway } from "./per_recipient.ts";
-import type { MessageStore } from "../message/store.ts";
 
 /** Makes the stream for one message; it is closed behind the message. */
 export type StreamFactory = (

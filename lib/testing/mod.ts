@@ -49,7 +49,7 @@ import {
 import { SmtpServer } from "../server/server.ts";
 import type { SmtpServerOptions } from "../server/options.ts";
 import { type CollectedMessage, MemoryStore } from "../store/memory_store.ts";
-import type { MessageStore } from "../message/store.ts";
+import type { MessageStore } from "../message/message.ts";
 import {
   ScriptedClient,
   type ScriptedClientOptions,

@@ -19,7 +19,7 @@ import type { SmtpHandlers } from "../session/handlers.ts";
 import type { LoginAttempt, LoginCounter } from "../session/login_guard.ts";
 import type { SessionProxy } from "../session/proxied_transport.ts";
 import type { SessionState, SmtpSession } from "../session/session.ts";
-import type { StoreDescription } from "../store/rebuildable.ts";
+import type { StoreDescription } from "../store/thread_store.ts";
 import type { WireError, WireReply } from "./wire_errors.ts";
 import type { Message, Recipient } from "../message/message.ts";
 import type { HandlerContext } from "../session/handler_module.ts";

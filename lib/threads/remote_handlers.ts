@@ -4,12 +4,11 @@
  * those are made that the program has set: what nobody is asked costs nothing.
  */
 
-import type { Message } from "../message/message.ts";
+import type { Message, MessageStore } from "../message/message.ts";
 import type { MessageHeaders } from "../protocol/headers.ts";
 import type { Credentials } from "../sasl/credentials.ts";
 import type { SmtpHandlers } from "../session/handlers.ts";
 import type { SmtpSession } from "../session/session.ts";
-import type { MessageStore } from "../message/store.ts";
 import { headOf, type OfferedBodies, readBody } from "./bodies.ts";
 import type { Channel } from "./channel.ts";
 import type {

@@ -3,12 +3,16 @@
  * that stay there, the queue, accounts, and the budgets of log-ins.
  */
 
-import type { Message, Recipient } from "../message/message.ts";
+import type {
+  Message,
+  MessageStore,
+  Recipient,
+  SaveOptions,
+} from "../message/message.ts";
 import type { RelayOptions } from "../queue/relay.ts";
 import { ScramVerifier } from "../sasl/scram_verifier.ts";
 import type { Accounts, KnownAccount } from "../sasl/accounts.ts";
 import type { LoginAttempt, LoginCounter } from "../session/login_guard.ts";
-import type { MessageStore, SaveOptions } from "../message/store.ts";
 import { headOf, type OfferedBodies } from "./bodies.ts";
 import type { Channel } from "./channel.ts";
 import type { MainFace, MessageCall, WorkerFace } from "./api.ts";

@@ -8,7 +8,7 @@ import type { BodyOptions } from "../message/body.ts";
 import { Message } from "../message/message.ts";
 import type { TlsInfo } from "../net/transport.ts";
 import { Address } from "../protocol/address.ts";
-import type { KnownSecret } from "../sasl/secret_check.ts";
+import type { KnownSecret } from "../sasl/credentials.ts";
 import { ScramVerifier } from "../sasl/scram_verifier.ts";
 import { DROP, SILENT_ALLOW, SILENT_DENY } from "../session/handlers.ts";
 import type { SessionProxy } from "../session/proxied_transport.ts";

@@ -6,7 +6,7 @@
 import { SmtpError, SmtpReply } from "../protocol/reply.ts";
 import { describeError } from "../log.ts";
 import type { Recipient } from "../protocol/envelope.ts";
-import { StoreError } from "../message/store.ts";
+import { StoreError } from "../message/message.ts";
 
 /** A reply as plain data. */
 export interface WireReply {

@@ -7,7 +7,7 @@
 import { describeError, type Logger } from "../log.ts";
 import type { LoginAttempt, LoginCounter } from "../session/login_guard.ts";
 import type { SmtpHandlers } from "../session/handlers.ts";
-import type { MessageStore } from "../message/store.ts";
+import type { MessageStore } from "../message/message.ts";
 import type { BodyOptions } from "../message/body.ts";
 import type { Accounts } from "../sasl/accounts.ts";
 import type { Relays } from "../queue/relay.ts";

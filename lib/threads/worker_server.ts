@@ -18,7 +18,7 @@ import type {
 import type { SmtpHandlers } from "../session/handlers.ts";
 import { loadHandlerModule } from "../session/handler_module.ts";
 import { SessionCount, TicketLedger } from "../session/limits.ts";
-import { makeStore } from "../store/rebuildable.ts";
+import { makeStore } from "../store/thread_store.ts";
 import { OfferedBodies } from "./bodies.ts";
 import { Channel, type Implementation } from "./channel.ts";
 import { remoteHandlers } from "./remote_handlers.ts";

@@ -64,7 +64,7 @@ import { RelayQueue } from "../queue/queue.ts";`,
   },
   {
     name: "an export from counts as an import",
-    file: "lib/message/store.ts",
+    file: "lib/message/message.ts",
     source: `export { a } from "../queue/a.ts"; export * from "../dns/b.ts";`,
     want: [["imports", "lib/queue/a.ts"], ["imports", "lib/dns/b.ts"]],
   },

@@ -526,7 +526,7 @@ const SASL: readonly Mutation[] = [
       "return comparable(left).length === comparable(right).length;",
     ],
   ]),
-  ...of("sasl/secret_check.ts", "sasl/unknown_users", [
+  ...of("sasl/credentials.ts", "sasl/unknown_users", [
     [
       "an unknown user logs in by CRAM-MD5 with an empty secret",
       'return Promise.resolve(same && known !== "");',
@@ -538,7 +538,7 @@ const SASL: readonly Mutation[] = [
       "return same;",
     ],
   ]),
-  ...of("sasl/secret_check.ts", "sasl/unknown_users", [
+  ...of("sasl/credentials.ts", "sasl/unknown_users", [
     [
       "a plain secret costs no rounds",
       'await pbkdf2(given ?? "", { salt: DUMMY_SALT, iterations });',

@@ -7,12 +7,12 @@ import {
 import {
   chooseMechanism,
   createClientMechanism,
-} from "../../lib/sasl/client_mechanism.ts";
+} from "../../lib/sasl/registry.ts";
 import {
   MECHANISM_NAMES,
   type MechanismName,
 } from "../../lib/sasl/mechanism_name.ts";
-import { SaslError } from "../../lib/sasl/encoding.ts";
+import { SaslError } from "../../lib/sasl/client_mechanism.ts";
 import { octets, seeded, text } from "../support/sasl_dialogue.ts";
 
 const LOGIN = { username: "ann", password: "secret" };

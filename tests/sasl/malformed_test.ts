@@ -7,7 +7,7 @@ import {
   parseMechanismName,
 } from "../../lib/sasl/mechanism_name.ts";
 import { ServerExchange } from "../../lib/sasl/server_exchange.ts";
-import { createServerMechanism } from "../../lib/sasl/server_mechanism.ts";
+import { createServerMechanism } from "../../lib/sasl/registry.ts";
 import { challengeOf, octets, seeded } from "../support/sasl_dialogue.ts";
 
 const DIGEST = "b913a602c7eda7a495b4e6e7334d3890";

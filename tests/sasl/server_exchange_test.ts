@@ -7,10 +7,8 @@ import {
   assertRejects,
 } from "@std/assert";
 import { AccountList, authenticateWith } from "../../lib/sasl/accounts.ts";
-import {
-  type ClientMechanismOptions,
-  createClientMechanism,
-} from "../../lib/sasl/client_mechanism.ts";
+import type { ClientMechanismOptions } from "../../lib/sasl/client_mechanism.ts";
+import { createClientMechanism } from "../../lib/sasl/registry.ts";
 import type { Credentials } from "../../lib/sasl/credentials.ts";
 import type { MechanismName } from "../../lib/sasl/mechanism_name.ts";
 import { ScramVerifier } from "../../lib/sasl/scram_verifier.ts";
@@ -18,10 +16,8 @@ import {
   type ExchangeResult,
   ServerExchange,
 } from "../../lib/sasl/server_exchange.ts";
-import {
-  createServerMechanism,
-  type ServerMechanismOptions,
-} from "../../lib/sasl/server_mechanism.ts";
+import { createServerMechanism } from "../../lib/sasl/registry.ts";
+import type { ServerMechanismOptions } from "../../lib/sasl/server_mechanism.ts";
 import {
   challengeOf,
   converse,
