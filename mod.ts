@@ -243,9 +243,6 @@ export {
   type ConnectTcpOptions,
   type ConnectTransport,
 } from "./lib/net/connect.ts";
-export type { DnsConfirm, DnsConfirmOptions } from "./lib/dns/confirm.ts";
-export type { DnsResolver } from "./lib/dns/exchange.ts";
-export type { DnsQuestion, DnsVerdict } from "./lib/dns/verdict.ts";
 export {
   type SendResult,
   type SentRecipient,

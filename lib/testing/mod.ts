@@ -57,6 +57,8 @@ import {
 
 export { ScriptedClient, type ScriptedClientOptions };
 export { memoryPair, type MemoryTransport };
+export { testDns } from "./dns.ts";
+export type { DnsResolver } from "../dns/exchange.ts";
 
 /** Options of {@linkcode TestInbox.nextMessage}. */
 export interface NextMessageOptions {

@@ -1,9 +1,11 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { DnsConfirm } from "../../lib/dns/confirm.ts";
 import { DnsClient, type DnsClientOptions } from "../../lib/dns/client.ts";
+import type { DnsSeams } from "../../lib/dns/seams.ts";
 import type { DnsVerdict } from "../../lib/dns/verdict.ts";
 import {
   type DnsTable,
+  seamedClient,
   silence,
   tableResolver,
 } from "../support/dns_tables.ts";
@@ -13,11 +15,11 @@ const ONE = "192.0.2.53";
 /** A client over a table with one name server, and what it asked. */
 function makeClient(
   table: DnsTable,
-  options: DnsClientOptions = {},
+  options: DnsClientOptions & DnsSeams = {},
 ): { dns: DnsClient; asked: string[] } {
   const { resolver, asked } = tableResolver(table);
   return {
-    dns: new DnsClient({ nameServers: [ONE], resolver, ...options }),
+    dns: seamedClient({ nameServers: [ONE], resolver, ...options }),
     asked,
   };
 }

@@ -1,6 +1,8 @@
 /** A resolver that answers from a table, in place of a name server. */
 
+import { DnsClient, type DnsClientOptions } from "../../lib/dns/client.ts";
 import type { DnsResolver } from "../../lib/dns/exchange.ts";
+import { type DnsSeams, withSeams } from "../../lib/dns/seams.ts";
 
 /** Per question, as `"MX example.com"`: the records, an error to throw, or "silence". */
 export type DnsTable = Readonly<
@@ -43,4 +45,10 @@ export function silence(signal: AbortSignal): Promise<never> {
   if (signal.aborted) reject(signal.reason);
   signal.addEventListener("abort", () => reject(signal.reason), { once: true });
   return promise;
+}
+
+/** A client with the seams among its options. */
+export function seamedClient(options: DnsClientOptions & DnsSeams): DnsClient {
+  const { resolver, confirm, now, ...rest } = options;
+  return new DnsClient(withSeams(rest, { resolver, confirm, now }));
 }
