@@ -173,10 +173,7 @@ export {
   type LoadCertificateOptions,
   type ParseCertificateOptions,
 } from "./lib/tls/certificate.ts";
-export {
-  CertificateError,
-  type CertificateMaterial,
-} from "./lib/tls/material.ts";
+export { CertificateError } from "./lib/tls/material.ts";
 export {
   CertificateRequest,
   type CertificateRequestOptions,
@@ -209,7 +206,6 @@ export type {
   BlocklistUnlisted,
   ReverseOutcome,
 } from "./lib/dns/lookups.ts";
-export { normalizeName, pointerName } from "./lib/dns/name.ts";
 export { type NameServer, parseNameServer } from "./lib/dns/name_server.ts";
 export {
   DNS_RECORD_TYPES,
@@ -226,17 +222,7 @@ export {
   type MxOutcome,
   type MxRecord,
 } from "./lib/dns/outcome.ts";
-export {
-  addressLiteral,
-  canonicalIp,
-  formatIp,
-  type IpBytes,
-  isLoopback,
-  parseAddressLiteral,
-  parseIp,
-  reverseLabels,
-  reverseName,
-} from "./lib/protocol/ip.ts";
+export { canonicalIp, type IpBytes, parseIp } from "./lib/protocol/ip.ts";
 export { type Cidr, parseCidr } from "./lib/net/cidr.ts";
 export {
   connectTcp,

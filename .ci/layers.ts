@@ -27,9 +27,9 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "protocol": [],
   "mime": ["protocol"],
   "sasl": ["protocol/domain.ts"],
-  "tls": ["files", "protocol/ip.ts"],
+  "tls": ["files", "protocol/domain.ts", "protocol/ip.ts"],
   "net": ["protocol/ip.ts", "tls"],
-  "dns": ["protocol/ip.ts"],
+  "dns": ["protocol/domain.ts", "protocol/ip.ts"],
   "trust": ["protocol", "type dns"],
   "secure_transport": ["protocol", "net", "tls", "dns"],
   "database": [],
@@ -461,7 +461,9 @@ const constantTime: Deno.lint.Rule = rule(/^lib\//, (context, path) => {
 /** `#private` members, unions of literals, named exports. */
 const plainSyntax: Deno.lint.Rule = rule(/^/, (context, path) => {
   function checkAccess(node: Deno.lint.Node): void {
-    if (!/^private\b/.test(context.sourceCode.getText(node))) return;
+    const text = context.sourceCode.getText(node);
+    // A constructor that users may not call has no other form.
+    if (!/^private\b(?! constructor\b)/.test(text)) return;
     context.report({ node, message: "Use a #name in place of private" });
   }
   function checkDefault(node: Deno.lint.Node): void {

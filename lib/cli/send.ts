@@ -25,9 +25,9 @@ import { checkHostname } from "../server/options.ts";
 import {
   flag,
   one,
+  parseOption,
   type RawSettings,
   type SettingForm,
-  usable,
   wholeNumber,
 } from "./raw_settings.ts";
 import type { Output } from "./serve.ts";
@@ -81,8 +81,8 @@ export async function send(
   const server = one(raw, "server");
   const hop = server === undefined
     ? undefined
-    : usable("server", () => parseNextHop(server));
-  usable("hostname", () => checkHostname(one(raw, "hostname")));
+    : parseOption("server", () => parseNextHop(server));
+  parseOption("hostname", () => checkHostname(one(raw, "hostname")));
   const { from, isGuess } = senderOf(raw);
   await using delivery = makeDelivery(raw, hop);
   const content = await openContent(file);
@@ -158,7 +158,7 @@ function userName(): string {
 }
 
 function address(name: string, text: string): Address {
-  return usable(name, () => {
+  return parseOption(name, () => {
     const parsed = Address.parse(text);
     if (parsed.domain !== "") return parsed;
     throw new SyntaxError(`Cannot send to "${text}": want a domain, too`);
@@ -172,10 +172,10 @@ function loginOf(raw: RawSettings): SmtpClientOptions["auth"] {
     throw new UsageError("--mechanisms: want --user, too");
   }
   return account === undefined ? undefined : {
-    ...usable("user", () => parseLogin(account)),
+    ...parseOption("user", () => parseLogin(account)),
     mechanisms: mechanisms === undefined
       ? undefined
-      : usable("mechanisms", () => parseMechanisms(mechanisms)),
+      : parseOption("mechanisms", () => parseMechanisms(mechanisms)),
   };
 }
 

@@ -26,10 +26,10 @@ import {
   duration,
   flag,
   one,
+  parseOption,
   type RawSettings,
   type SettingForm,
   size,
-  usable,
   wholeNumber,
   word,
 } from "./raw_settings.ts";
@@ -128,18 +128,18 @@ export interface ServeSettings {
  */
 export function serveSettings(raw: RawSettings): ServeSettings {
   const listen = (raw.get("listen") ?? ["127.0.0.1:2525"]).map((text) =>
-    usable("listen", () => parseListen(text))
+    parseOption("listen", () => parseListen(text))
   );
   checkDistinct(listen);
   const domains = raw.get("domain");
-  usable("domain", () => localDomains(domains ?? []));
+  parseOption("domain", () => localDomains(domains ?? []));
   const log = word(raw, "log", ["text", "json"]) ?? "text";
   const { store, keeps, keepsIn } = storeOf(
     one(raw, "store") ?? "maildir:./mail",
     storeOwners(raw.get("store-owner")),
   );
   const hostname = one(raw, "hostname");
-  usable("hostname", () => checkHostname(hostname));
+  parseOption("hostname", () => checkHostname(hostname));
   const relaying = relaySettings(raw);
   return {
     options: {
@@ -184,7 +184,7 @@ function networks(
   name: string,
 ): readonly string[] | undefined {
   const texts = raw.get(name);
-  for (const text of texts ?? []) usable(name, () => parseCidr(text));
+  for (const text of texts ?? []) parseOption(name, () => parseCidr(text));
   return texts;
 }
 
@@ -294,6 +294,8 @@ function exemptions(raw: RawSettings): readonly string[] | undefined {
     if (networks.length === 1) return [];
     throw new UsageError("--exempt none: want no other network beside it");
   }
-  for (const network of networks) usable("exempt", () => parseCidr(network));
+  for (const network of networks) {
+    parseOption("exempt", () => parseCidr(network));
+  }
   return networks;
 }

@@ -136,12 +136,8 @@ export class Certificate {
   readonly #key: KeyObject | undefined;
   #names: readonly string[] | undefined;
 
-  /**
-   * For the functions that make and read certificates, and make sure of what is in them.
-   *
-   * @param material Chain and key that belong together
-   */
-  constructor(material: CertificateMaterial) {
+  /** Takes a chain and a key that belong together. */
+  private constructor(material: CertificateMaterial) {
     this.#chain = material.chain;
     this.#key = material.key;
   }

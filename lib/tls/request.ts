@@ -19,7 +19,7 @@ import {
 } from "../options.ts";
 import { CertificateError } from "./material.ts";
 import { type Der, readPem, writePem } from "./der.ts";
-import { isAddress, normalizeName } from "./host_name.ts";
+import { canonicalHost, isAddress } from "./host_name.ts";
 import {
   isKeyBlock,
   type KeyAlgorithm,
@@ -218,7 +218,7 @@ function certificateNames(names: readonly string[]): string[] {
 }
 
 function certificateName(name: string): string {
-  const normal = normalizeName(name);
+  const normal = canonicalHost(name);
   if (normal === undefined) {
     throw new TypeError(
       `Cannot make a certificate for the name "${name}": want a host name or an IP address`,

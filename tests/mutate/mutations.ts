@@ -112,7 +112,7 @@ const STORES: readonly Mutation[] = [
   ...of("store/maildir_store.ts", "store/maildir_store", [
     [
       "a Maildir keeps the copies of a message that is refused",
-      "await Promise.all([...copies.values()].map(withdraw));",
+      "await Promise.all([...written.values()].map(withdraw));",
       "",
     ],
   ]),
@@ -259,8 +259,8 @@ const STORES: readonly Mutation[] = [
   ...of("store/per_recipient.ts", "store/maildir_store", [
     [
       "two names of one mailbox get two copies",
-      "plan.set(name, delivery = new Delivery(name));",
-      "plan.set(`${name} ${plan.size}`, delivery = new Delivery(name));",
+      "plan.set(name, copy = new MailboxCopy(name));",
+      "plan.set(`${name} ${plan.size}`, copy = new MailboxCopy(name));",
     ],
   ]),
 ];
