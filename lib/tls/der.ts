@@ -1,33 +1,21 @@
 /**
- * ASN.1 DER, as far as certificates and requests need it: functions that write
- * one value each, and a reader that gives one value after the other.
+ * The two forms that certificates, requests and keys come in. DER: functions
+ * that write one value each, and a reader that gives one value after the other.
+ * PEM: the blocks of a text, and the text of one block. Knows nothing of what
+ * is in them.
  *
- * The writer knows nothing of certificates. The reader never trusts a length:
- * a value that reaches past its parent is a `SyntaxError`, not a short slice.
+ * The reader of DER never trusts a length: a value that reaches past its parent
+ * is a `SyntaxError`, not a short slice. Text around PEM blocks, which many
+ * tools write, is skipped.
  *
- * {@link https://www.itu.int/rec/T-REC-X.690 | ITU-T X.690}
- *
- * PEM: finds the blocks of a text and writes one. Knows nothing of what is in
- * them. Text around the blocks, which many tools write, is skipped.
- *
+ * {@link https://www.itu.int/rec/T-REC-X.690 | ITU-T X.690},
  * {@link https://www.rfc-editor.org/rfc/rfc7468 | RFC 7468}
  */
 
 import { Buffer } from "node:buffer";
 
 /** The tags in use, with their class and constructed bits. */
-export const TAG: {
-  readonly boolean: 0x01;
-  readonly integer: 0x02;
-  readonly bitString: 0x03;
-  readonly octetString: 0x04;
-  readonly oid: 0x06;
-  readonly utf8String: 0x0c;
-  readonly utcTime: 0x17;
-  readonly generalizedTime: 0x18;
-  readonly sequence: 0x30;
-  readonly set: 0x31;
-} = {
+export const TAG = {
   boolean: 0x01,
   integer: 0x02,
   bitString: 0x03,
@@ -38,7 +26,7 @@ export const TAG: {
   generalizedTime: 0x18,
   sequence: 0x30,
   set: 0x31,
-};
+} as const;
 
 /** Bytes that own their memory, as Web Crypto wants them. */
 export type Der = Uint8Array<ArrayBuffer>;
@@ -49,7 +37,7 @@ const textEncoder = new TextEncoder();
 export function value(tag: number, ...parts: readonly Uint8Array[]): Der {
   let size = 0;
   for (const part of parts) size += part.length;
-  const head = [tag, ...lengthOctets(size)];
+  const head = [tag, ...lengthBytes(size)];
   const bytes = new Uint8Array(head.length + size);
   bytes.set(head);
   let at = head.length;
@@ -144,6 +132,13 @@ export function time(at: Date): Der {
   );
 }
 
+function lengthBytes(size: number): number[] {
+  if (size < 0x80) return [size];
+  const octets: number[] = [];
+  for (let rest = size; rest > 0; rest >>>= 8) octets.unshift(rest & 0xff);
+  return [0x80 | octets.length, ...octets];
+}
+
 /** One value as it was read. */
 export interface DerValue {
   /** The tag byte, class and constructed bit included. */
@@ -218,13 +213,7 @@ export function oidText(content: Uint8Array): string {
   return [first, head - first * 40, ...rest].join(".");
 }
 
-function lengthOctets(size: number): number[] {
-  if (size < 0x80) return [size];
-  const octets: number[] = [];
-  for (let rest = size; rest > 0; rest >>>= 8) octets.unshift(rest & 0xff);
-  return [0x80 | octets.length, ...octets];
-}
-
+/** A PEM block; its label is the first group. */
 const BLOCK =
   /-----BEGIN ([A-Z0-9 ]+)-----\r?\n([^-]*(?:-[^-]+)*)-----END \1-----/g;
 

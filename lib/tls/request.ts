@@ -96,6 +96,9 @@ const REQUEST_RULES: Rules<CertificateRequestOptions> = {
 };
 const EXAMPLE = '{ names: ["mail.example.com"] }';
 
+/** The constructor of {@linkcode CertificateRequest}, for this file alone. */
+let newRequest: (der: Der, key: KeyObject) => CertificateRequest;
+
 /**
  * A certificate request (PKCS#10) and the private key that it was made with.
  * Made by {@linkcode Certificate.createRequest}.
@@ -113,15 +116,14 @@ export class CertificateRequest {
   readonly der: Uint8Array<ArrayBuffer>;
   readonly #key: KeyObject;
 
-  /**
-   * Puts together what {@linkcode Certificate.createRequest} made.
-   *
-   * @param der The request in DER
-   * @param key The key that signed it
-   */
-  constructor(der: Uint8Array<ArrayBuffer>, key: KeyObject) {
+  /** Takes a request in DER and the key that signed it. */
+  private constructor(der: Uint8Array<ArrayBuffer>, key: KeyObject) {
     this.der = der;
     this.#key = key;
+  }
+
+  static {
+    newRequest = (der, key) => new CertificateRequest(der, key);
   }
 
   /** The name of the key's algorithm, as `"ecdsa-p256"`. */
@@ -182,7 +184,7 @@ export async function makeRequest(
     ? await makeKey(options.algorithm ?? "ecdsa-p256")
     : givenKey(options.key, options.passphrase);
   const parts = subjectParts(names, { ...options, key });
-  return new CertificateRequest(writeRequest(parts, signer(key)), key);
+  return newRequest(writeRequest(parts, signer(key)), key);
 }
 
 /** A private key in PEM (PKCS#8, not encrypted). */

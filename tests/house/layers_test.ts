@@ -250,6 +250,12 @@ class B extends Shape { constructor() { super("bad thing"); } }`,
 
 const SYNTAX: readonly Row[] = [
   {
+    name: "a constructor may be private",
+    file: "lib/dns/a.ts",
+    source: `class A { private constructor(e: string) { b(e); } }`,
+    want: [],
+  },
+  {
     name: "no private keyword",
     file: "tests/a_test.ts",
     source: `class A { private a = 1; private b() {} #c = 2; public d = 3;
