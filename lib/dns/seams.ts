@@ -1,7 +1,7 @@
 /**
  * What a test puts in place of the network and the clock of a `DnsClient`. No
  * option: it travels with the options under a symbol, which copies of them keep
- * and checks of them pass over. `lib/testing/dns.ts` is the public way here.
+ * and checks of them pass over. `lib/testing/seams.ts` is the public way here.
  */
 
 import type { DnsConfirm } from "./confirm.ts";

@@ -284,5 +284,5 @@ export function xor(
   left: Uint8Array,
   right: Uint8Array,
 ): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from(left, (octet, at) => octet ^ (right[at] ?? 0));
+  return Uint8Array.from(left, (byte, at) => byte ^ (right[at] ?? 0));
 }

@@ -63,11 +63,6 @@ export class MailboxCopy {
   /** Why it has no copy, boxed: anything can be thrown. */
   failure: { readonly reason: unknown } | undefined;
 
-  /**
-   * Plans a copy for nobody yet.
-   *
-   * @param mailbox The mailbox: one path component
-   */
   constructor(mailbox: string) {
     this.mailbox = mailbox;
   }
@@ -144,7 +139,7 @@ export function failureOf(
 }
 
 /**
- * The error for a message that nobody got a copy of: each recipient with his
+ * The error for a message that nobody got a copy of: each recipient with their
  * own reason, or else with the first one there is.
  */
 export function failureOfAll(

@@ -160,11 +160,11 @@ export class StreamStore implements MessageStore {
       mbox: fromLine,
     });
     try {
-      await content.writeTo(async (octets) => {
+      await content.writeTo(async (bytes) => {
         await writer.ready;
         // A sink may keep what it is given, and these bytes are the message's
         // own or will be overwritten.
-        await writer.write(octets.slice());
+        await writer.write(bytes.slice());
       });
     } catch (error) {
       await writer.abort(error).catch(() => {});

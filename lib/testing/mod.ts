@@ -57,7 +57,7 @@ import {
 
 export { ScriptedClient, type ScriptedClientOptions };
 export { memoryPair, type MemoryTransport };
-export { testDns } from "./dns.ts";
+export { testDns } from "./seams.ts";
 export type { DnsResolver } from "../dns/exchange.ts";
 
 /** Options of {@linkcode TestInbox.nextMessage}. */

@@ -270,7 +270,7 @@ function checkedCommonName(name: string): string {
 
 /** 16 random bytes; the first between 0x40 and 0x7f keeps the number positive and its length fixed. */
 function serialNumber(): Uint8Array {
-  const octets = crypto.getRandomValues(new Uint8Array(16));
-  octets[0] = (octets[0]! & 0x3f) | 0x40;
-  return octets;
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[0] = (bytes[0]! & 0x3f) | 0x40;
+  return bytes;
 }

@@ -238,11 +238,11 @@ function partText(part: { readonly content: Uint8Array }): string {
   const [id, text] = readValues(part.content);
   const type = oidText(id!.content);
   const coding = STRINGS.get(text!.tag);
-  const octets = text!.content.subarray(0, MAX_PART);
+  const bytes = text!.content.subarray(0, MAX_PART);
   const plain = coding === undefined
-    ? `#${octets.toHex()}`
-    : new TextDecoder(coding).decode(octets).replace(/[,+"\\<>;]/g, "\\$&");
-  const end = octets.length < text!.content.length ? "..." : "";
+    ? `#${bytes.toHex()}`
+    : new TextDecoder(coding).decode(bytes).replace(/[,+"\\<>;]/g, "\\$&");
+  const end = bytes.length < text!.content.length ? "..." : "";
   return `${PART_NAMES[type] ?? type}=${
     plain.replace(/[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu, "?")
   }${end}`;

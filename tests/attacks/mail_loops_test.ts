@@ -4,7 +4,7 @@
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { testDns } from "../../lib/testing/dns.ts";
+import { testDns } from "../../lib/testing/seams.ts";
 import type { DnsResolver } from "../../lib/dns/exchange.ts";
 import type { RelayingOptions } from "../../lib/delivery/options.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";

@@ -4,7 +4,7 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { testDns } from "../../lib/testing/dns.ts";
+import { testDns } from "../../lib/testing/seams.ts";
 import type { DnsResolver } from "../../lib/dns/exchange.ts";
 import { startPair } from "../support/queue/relaying.ts";
 import { TestClient, within } from "../support/server.ts";

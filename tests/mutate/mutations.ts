@@ -218,7 +218,7 @@ const STORES: readonly Mutation[] = [
   ...of("store/line_encoding.ts", "store/line_encoding", [
     [
       "a quoted separator is not quoted again",
-      "while (octets[at] === GREATER) at++;",
+      "while (bytes[at] === GREATER) at++;",
       "",
     ],
     [

@@ -3,7 +3,7 @@
  * DNS that knows one domain: `dest.test`.
  */
 
-import { testDns } from "../../../lib/testing/dns.ts";
+import { testDns } from "../../../lib/testing/seams.ts";
 import type { DnsResolver } from "../../../lib/dns/exchange.ts";
 import type { LogRecord } from "../../../lib/log.ts";
 import { Certificate } from "../../../lib/tls/certificate.ts";

@@ -1,6 +1,8 @@
 /**
- * A DNS of the test's own: the questions of a `DnsClient`, or of a server, go
- * to a function and to no name server.
+ * What stands in for the platform in a test. A DNS of the test's own: the
+ * questions of a `DnsClient`, or of a server, go to a function and to no name
+ * server. Stands alone because the tests of this package use it without the
+ * test server.
  */
 
 import type { DnsClientOptions } from "../dns/client.ts";
