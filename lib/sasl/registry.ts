@@ -32,8 +32,16 @@ type Login = ClientMechanismOptions & {
   readonly secret: string;
 };
 
+/**
+ * What the server must know of a user to judge a login: a verifier of the
+ * password (the password itself will do), the password itself, or the token;
+ * `"program"` where no secret decides.
+ */
+export type JudgedBy = "verifier" | "password" | "token" | "program";
+
 /** One mechanism. */
 interface Mechanism {
+  readonly judgedBy: JudgedBy;
   /** What the client needs. */
   readonly needs: "password" | "token" | "certificate";
   /** Whether it shows the password or token to everybody who can read the connection. */
@@ -46,6 +54,7 @@ interface Mechanism {
 
 const MECHANISMS = {
   "SCRAM-SHA-256-PLUS": {
+    judgedBy: "verifier",
     needs: "password",
     reveals: false,
     binds: true,
@@ -54,42 +63,49 @@ const MECHANISMS = {
       new ScramClient("SCRAM-SHA-256-PLUS", withPassword(login)),
   },
   "SCRAM-SHA-256": {
+    judgedBy: "verifier",
     needs: "password",
     reveals: false,
     server: (options) => new ScramServer("SCRAM-SHA-256", options),
     client: (login) => new ScramClient("SCRAM-SHA-256", withPassword(login)),
   },
   "EXTERNAL": {
+    judgedBy: "program",
     needs: "certificate",
     reveals: false,
     server: (options) => new ExternalServer(options),
     client: (login) => new ExternalClient(login),
   },
   "OAUTHBEARER": {
+    judgedBy: "token",
     needs: "token",
     reveals: true,
     server: (options) => new OAuthServer("OAUTHBEARER", options),
     client: (login) => new OAuthClient("OAUTHBEARER", withToken(login)),
   },
   "XOAUTH2": {
+    judgedBy: "token",
     needs: "token",
     reveals: true,
     server: (options) => new OAuthServer("XOAUTH2", options),
     client: (login) => new OAuthClient("XOAUTH2", withToken(login)),
   },
   "CRAM-MD5": {
+    judgedBy: "password",
     needs: "password",
     reveals: false,
     server: (options) => new CramMd5Server(options),
     client: (login) => new CramMd5Client(withPassword(login)),
   },
   "PLAIN": {
+    judgedBy: "verifier",
     needs: "password",
     reveals: true,
     server: (options) => new PlainServer(options),
     client: (login) => new PlainClient(withPassword(login)),
   },
   "LOGIN": {
+    judgedBy: "verifier",
     needs: "password",
     reveals: true,
     server: (options) => new LoginServer(options),
@@ -99,6 +115,11 @@ const MECHANISMS = {
 
 function mechanism(name: MechanismName): Mechanism {
   return MECHANISMS[name];
+}
+
+/** What the server must know of a user to judge a login by the mechanism. */
+export function judgedBy(name: MechanismName): JudgedBy {
+  return mechanism(name).judgedBy;
 }
 
 function withPassword(login: Login): Login & { readonly password: string } {
