@@ -64,7 +64,13 @@ export type {
   XclientUnavailable,
 } from "./lib/protocol/xclient.ts";
 
-export type { Message, Recipient } from "./lib/message/message.ts";
+export {
+  type Message,
+  type MessageStore,
+  type Recipient,
+  type SaveOptions,
+  StoreError,
+} from "./lib/message/message.ts";
 export { type HeaderOptions, MessageHeaders } from "./lib/protocol/headers.ts";
 export type {
   MailParameters,
@@ -80,11 +86,6 @@ export {
   mailboxName,
   type MailboxNameOptions,
 } from "./lib/store/mailbox_name.ts";
-export {
-  type MessageStore,
-  type SaveOptions,
-  StoreError,
-} from "./lib/message/store.ts";
 export { DiscardStore } from "./lib/store/discard_store.ts";
 export { FileStore, type FileStoreOptions } from "./lib/store/file_store.ts";
 export {
@@ -121,8 +122,12 @@ export {
   type KnownAccount,
   parseAccounts,
 } from "./lib/sasl/accounts.ts";
-export { Credentials, type CredentialsInit } from "./lib/sasl/credentials.ts";
-export type { KnownSecret, SecretCheck } from "./lib/sasl/secret_check.ts";
+export {
+  Credentials,
+  type CredentialsInit,
+  type KnownSecret,
+  type SecretCheck,
+} from "./lib/sasl/credentials.ts";
 export {
   MECHANISM_NAMES,
   type MechanismName,
@@ -136,12 +141,15 @@ export {
 export {
   chooseMechanism,
   type ChooseMechanismOptions,
+  createClientMechanism,
+  createServerMechanism,
+} from "./lib/sasl/registry.ts";
+export {
   type ClientMechanism,
   type ClientMechanismOptions,
-  createClientMechanism,
+  SaslError,
 } from "./lib/sasl/client_mechanism.ts";
 export {
-  createServerMechanism,
   type ServerEnd,
   type ServerFailure,
   type ServerMechanism,
@@ -155,11 +163,7 @@ export {
   ServerExchange,
   type ServerExchangeOptions,
 } from "./lib/sasl/server_exchange.ts";
-export {
-  decodeBase64Strict,
-  encodeBase64,
-  SaslError,
-} from "./lib/sasl/encoding.ts";
+export { decodeBase64Strict, encodeBase64 } from "./lib/sasl/encoding.ts";
 export { saslPrep } from "./lib/sasl/saslprep.ts";
 export { tlsServerEndPoint } from "./lib/sasl/channel_binding.ts";
 
@@ -169,10 +173,7 @@ export {
   type LoadCertificateOptions,
   type ParseCertificateOptions,
 } from "./lib/tls/certificate.ts";
-export {
-  CertificateError,
-  type CertificateMaterial,
-} from "./lib/tls/material.ts";
+export { CertificateError } from "./lib/tls/material.ts";
 export {
   CertificateRequest,
   type CertificateRequestOptions,
@@ -205,7 +206,6 @@ export type {
   BlocklistUnlisted,
   ReverseOutcome,
 } from "./lib/dns/lookups.ts";
-export { normalizeName, pointerName } from "./lib/dns/name.ts";
 export { type NameServer, parseNameServer } from "./lib/dns/name_server.ts";
 export {
   DNS_RECORD_TYPES,
@@ -222,22 +222,9 @@ export {
   type MxOutcome,
   type MxRecord,
 } from "./lib/dns/outcome.ts";
-export {
-  addressLiteral,
-  canonicalIp,
-  formatIp,
-  type IpBytes,
-  isLoopback,
-  parseAddressLiteral,
-  parseIp,
-  reverseLabels,
-  reverseName,
-} from "./lib/protocol/ip.ts";
+export { canonicalIp, type IpBytes, parseIp } from "./lib/protocol/ip.ts";
 export { type Cidr, parseCidr } from "./lib/net/cidr.ts";
 export type { ConnectTcpOptions, ConnectTransport } from "./lib/net/connect.ts";
-export type { DnsConfirm, DnsConfirmOptions } from "./lib/dns/confirm.ts";
-export type { DnsResolver } from "./lib/dns/exchange.ts";
-export type { DnsQuestion, DnsVerdict } from "./lib/dns/verdict.ts";
 export {
   type SendResult,
   type SentRecipient,

@@ -5,8 +5,13 @@
  */
 
 import manifest from "../deno.json" with { type: "json" };
-import { circles, importers, isSlice, readHouse } from "./graph.ts";
-import type { SourceFile } from "./graph.ts";
+import {
+  circles,
+  importers,
+  isSlice,
+  readHouse,
+  type SourceFile,
+} from "./graph.ts";
 import { wordHits } from "./prose.ts";
 
 const ROOT = new URL("../", import.meta.url);

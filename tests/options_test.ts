@@ -109,7 +109,7 @@ const SERVER_ROWS: [options: unknown, begins: string, ends: string][] = [
     "did you forget await?",
   ],
   [{ log: console }, "Cannot use log (an object): want a function", ")"],
-  [{ dns: { servers: [] } }, "Cannot use dns.servers: no such option", "now"],
+  [{ dns: { servers: [] } }, "Cannot use dns.servers: no such option", "Ms"],
   [{ dns: { timeoutMs: "5s" } }, 'Cannot use dns.timeoutMs "5s"', "number"],
   [{ hostName: "a" }, "Cannot use hostName: no such option", '"hostname"?'],
   [{ threads: "2" }, 'Cannot use threads "2"', "number"],

@@ -235,7 +235,7 @@ export function word<T extends string>(
 }
 
 /** Runs a parser of the library; what it cannot read is wrong usage of the option. */
-export function usable<T>(name: string, parse: () => T): T {
+export function parseOption<T>(name: string, parse: () => T): T {
   try {
     return parse();
   } catch (error) {

@@ -14,8 +14,8 @@ import { DEFAULT_SPOOL, LONG_LINES } from "./options.ts";
 import {
   flag,
   one,
+  parseOption,
   type RawSettings,
-  usable,
   wholeNumber,
   word,
 } from "./arguments.ts";
@@ -39,7 +39,7 @@ export function relaySettings(
 ): Pick<SmtpServerOptions, "relay" | "dns"> {
   const from = raw.get("relay-from");
   for (const network of from ?? []) {
-    usable("relay-from", () => parseCidr(network));
+    parseOption("relay-from", () => parseCidr(network));
   }
   const isWanted = flag(raw, "relay") ||
     ["relay-from", "smarthost", "spool"].some((name) => raw.has(name));
@@ -64,7 +64,7 @@ export function relaySettings(
 export function nameServers(raw: RawSettings): readonly string[] | undefined {
   const servers = raw.get("dns");
   for (const server of servers ?? []) {
-    usable("dns", () => parseNameServer(server));
+    parseOption("dns", () => parseNameServer(server));
   }
   return servers;
 }
@@ -76,7 +76,7 @@ function smarthosts(
   "smarthosts" | "login" | "security" | "allowInsecureAuth"
 > {
   const hops = (raw.get("smarthost") ?? []).map((text) =>
-    usable("smarthost", () => parseNextHop(text))
+    parseOption("smarthost", () => parseNextHop(text))
   );
   const [first] = hops;
   const account = one(raw, "smarthost-user");
@@ -92,9 +92,9 @@ function smarthosts(
     throw new UsageError("--smarthost: want /none for all or for none of them");
   }
   const login = account === undefined ? undefined : {
-    ...usable("smarthost-user", () => parseLogin(account)),
+    ...parseOption("smarthost-user", () => parseLogin(account)),
     ...(mechanisms !== undefined && {
-      mechanisms: usable(
+      mechanisms: parseOption(
         "smarthost-mechanisms",
         () => parseMechanisms(mechanisms),
       ),
@@ -119,16 +119,17 @@ function times(
   return {
     schedule: retry === undefined
       ? undefined
-      : usable("retry", () => RetrySchedule.parse(retry)),
+      : parseOption("retry", () => RetrySchedule.parse(retry)),
     expireAfterMs: expire === undefined
       ? undefined
-      : usable("expire", () => parseDuration(expire)),
+      : parseOption("expire", () => parseDuration(expire)),
   };
 }
 
 function bounceFrom(raw: RawSettings): string | undefined {
   const text = one(raw, "bounce-from");
-  return text && usable("bounce-from", () => Address.parse(text).toString());
+  return text &&
+    parseOption("bounce-from", () => Address.parse(text).toString());
 }
 
 /** A server to send to, and how much TLS its connection gets. */

@@ -25,8 +25,8 @@ import { checkHostname } from "../server/options.ts";
 import {
   flag,
   one,
+  parseOption,
   type RawSettings,
-  usable,
   wholeNumber,
 } from "./arguments.ts";
 import {
@@ -72,8 +72,8 @@ export async function send(
   const server = one(raw, "server");
   const hop = server === undefined
     ? undefined
-    : usable("server", () => parseNextHop(server));
-  usable("hostname", () => checkHostname(one(raw, "hostname")));
+    : parseOption("server", () => parseNextHop(server));
+  parseOption("hostname", () => checkHostname(one(raw, "hostname")));
   const { from, isGuess } = senderOf(raw);
   await using delivery = makeDelivery(raw, hop);
   const content = await openContent(file);
@@ -149,7 +149,7 @@ function userName(): string {
 }
 
 function address(name: string, text: string): Address {
-  return usable(name, () => {
+  return parseOption(name, () => {
     const parsed = Address.parse(text);
     if (parsed.domain !== "") return parsed;
     throw new SyntaxError(`Cannot send to "${text}": want a domain, too`);
@@ -163,10 +163,10 @@ function loginOf(raw: RawSettings): SmtpClientOptions["auth"] {
     throw new UsageError("--mechanisms: want --user, too");
   }
   return account === undefined ? undefined : {
-    ...usable("user", () => parseLogin(account)),
+    ...parseOption("user", () => parseLogin(account)),
     mechanisms: mechanisms === undefined
       ? undefined
-      : usable("mechanisms", () => parseMechanisms(mechanisms)),
+      : parseOption("mechanisms", () => parseMechanisms(mechanisms)),
   };
 }
 

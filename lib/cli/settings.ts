@@ -18,7 +18,7 @@ import { FileStore } from "../store/file_store.ts";
 import type { MailboxOwners } from "../files/trust.ts";
 import { MaildirStore } from "../store/maildir_store.ts";
 import { MboxStore } from "../store/mbox_store.ts";
-import type { MessageStore } from "../message/store.ts";
+import type { MessageStore } from "../message/message.ts";
 import {
   BARE_NEWLINES,
   DEFAULT_LISTEN,
@@ -30,9 +30,9 @@ import {
   duration,
   flag,
   one,
+  parseOption,
   type RawSettings,
   size,
-  usable,
   wholeNumber,
   word,
 } from "./arguments.ts";
@@ -77,18 +77,18 @@ export interface ServeSettings {
  */
 export function serveSettings(raw: RawSettings): ServeSettings {
   const listen = (raw.get("listen") ?? [DEFAULT_LISTEN]).map((text) =>
-    usable("listen", () => parseListen(text))
+    parseOption("listen", () => parseListen(text))
   );
   checkDistinct(listen);
   const domains = raw.get("domain");
-  usable("domain", () => localDomains(domains ?? []));
+  parseOption("domain", () => localDomains(domains ?? []));
   const log = word(raw, "log", LOG_FORMS) ?? "text";
   const { store, keeps, keepsIn } = storeOf(
     one(raw, "store") ?? DEFAULT_STORE,
     storeOwners(raw.get("store-owner")),
   );
   const hostname = one(raw, "hostname");
-  usable("hostname", () => checkHostname(hostname));
+  parseOption("hostname", () => checkHostname(hostname));
   const relaying = relaySettings(raw);
   return {
     options: {
@@ -133,7 +133,7 @@ function networks(
   name: string,
 ): readonly string[] | undefined {
   const texts = raw.get(name);
-  for (const text of texts ?? []) usable(name, () => parseCidr(text));
+  for (const text of texts ?? []) parseOption(name, () => parseCidr(text));
   return texts;
 }
 
@@ -257,6 +257,8 @@ function exemptions(raw: RawSettings): readonly string[] | undefined {
     if (networks.length === 1) return [];
     throw new UsageError("--exempt none: want no other network beside it");
   }
-  for (const network of networks) usable("exempt", () => parseCidr(network));
+  for (const network of networks) {
+    parseOption("exempt", () => parseCidr(network));
+  }
   return networks;
 }

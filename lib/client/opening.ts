@@ -14,11 +14,8 @@ import { connectTcp } from "../net/connect.ts";
 import { upgradeClient } from "../net/tls_upgrade.ts";
 import type { Transport } from "../net/transport.ts";
 import { ClientProtocol } from "../protocol/client/protocol.ts";
-import {
-  chooseMechanism,
-  type ClientMechanism,
-  createClientMechanism,
-} from "../sasl/client_mechanism.ts";
+import { chooseMechanism, createClientMechanism } from "../sasl/registry.ts";
+import type { ClientMechanism } from "../sasl/client_mechanism.ts";
 import { MECHANISM_NAMES } from "../sasl/mechanism_name.ts";
 import { tlsServerEndPoint } from "../sasl/channel_binding.ts";
 import {

@@ -7,10 +7,9 @@
  * addresses of the machine, which nothing else of relaying does.
  */
 
-import { Message } from "../message/message.ts";
+import { Message, type MessageStore } from "../message/message.ts";
 import type { Address } from "../protocol/address.ts";
 import type { DeliveryJob, DeliveryReport } from "../queue/delivery_job.ts";
-import type { MessageStore } from "../message/store.ts";
 import { canonicalIp, isLoopback } from "../protocol/ip.ts";
 import type { SocketAddress } from "../net/transport.ts";
 

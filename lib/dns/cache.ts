@@ -2,7 +2,8 @@
  * A memory of outcomes: bounded in number, each entry for a limited time, the
  * one not asked for the longest thrown out first.
  *
- * Never runs a timer: an entry past its time is dropped when it is met.
+ * Never runs a timer: an entry past its time is dropped when it is met. Stands
+ * alone because it knows nothing of DNS and has no clock.
  */
 
 interface Entry<V> {

@@ -20,17 +20,12 @@ import {
   type ReverseOutcome,
 } from "./lookups.ts";
 import { ExpiringCache } from "./cache.ts";
-import { confirmByDatagram, type DnsConfirm } from "./confirm.ts";
-import { Deadline, Flights, MAX_TIMEOUT_MS } from "./single_flight.ts";
-import {
-  type DnsResolver,
-  FailOver,
-  type FailOverAskOptions,
-} from "./exchange.ts";
+import { confirmByDatagram } from "./confirm.ts";
+import { Deadline, MAX_TIMEOUT_MS } from "./deadline.ts";
+import { FailOver, type FailOverAskOptions } from "./exchange.ts";
 import {
   abortSignal,
   anyNumber,
-  callable,
   checkOptions,
   list,
   object,
@@ -40,7 +35,7 @@ import {
   where,
 } from "../options.ts";
 import { normalizeName, pointerName } from "./name.ts";
-import { parseNameServer, systemNameServers } from "./name_server.ts";
+import { parseNameServer } from "./name_server.ts";
 import {
   type DnsOutcome,
   type DnsOutcomeOf,
@@ -50,6 +45,8 @@ import {
   type MxOutcome,
 } from "./outcome.ts";
 import type { AnyOutcome } from "./records.ts";
+import { seamsOf } from "./seams.ts";
+import { SingleFlight } from "./single_flight.ts";
 import type { DnsQuestion } from "./verdict.ts";
 import { resolveAny } from "./wire_resolver.ts";
 
@@ -97,23 +94,6 @@ export interface DnsClientOptions {
    * @default {30000}
    */
   negativeTtlMs?: number | undefined;
-  /**
-   * Asks for records in place of `Deno.resolveDns`, in tests. The name comes
-   * with a final dot; to say that there is no record it throws
-   * `Deno.errors.NotFound`.
-   */
-  resolver?: DnsResolver | undefined;
-  /**
-   * Finds out why there were no records, in tests. Without it, a `resolver` of
-   * one's own is believed at once.
-   */
-  confirm?: DnsConfirm | undefined;
-  /**
-   * The clock of the cache, in milliseconds, in tests.
-   *
-   * @default {performance.now}
-   */
-  now?: (() => number) | undefined;
 }
 
 const RULES: Rules<DnsClientOptions> = {
@@ -123,9 +103,6 @@ const RULES: Rules<DnsClientOptions> = {
   cacheSize: anyNumber,
   maxTtlMs: anyNumber,
   negativeTtlMs: anyNumber,
-  resolver: callable(),
-  confirm: callable(),
-  now: callable(),
 };
 const EXAMPLE = '{ nameServers: ["192.0.2.53"] }';
 
@@ -155,11 +132,11 @@ const EMPTY: DnsClientOptions = Object.freeze({});
  * @example Where a domain takes its mail
  * ```ts
  * import { DnsClient } from "@smtp/server";
+ * import { testDns } from "@smtp/server/testing";
  *
- * const dns = new DnsClient({
- *   resolver: () =>
- *     Promise.resolve([{ preference: 10, exchange: "MX.Example.com." }]),
- * });
+ * const dns = new DnsClient(testDns(() =>
+ *   Promise.resolve([{ preference: 10, exchange: "MX.Example.com." }])
+ * ));
  * const outcome = await dns.mx("example.com");
  * console.assert(outcome.status === "found");
  * if (outcome.status === "found") {
@@ -187,7 +164,7 @@ export class DnsClient {
   readonly #now: () => number;
   readonly #servers: FailOver;
   readonly #cache: ExpiringCache<AnyOutcome>;
-  readonly #flights = new Flights<AnyOutcome>();
+  readonly #asking = new SingleFlight<AnyOutcome>();
 
   /**
    * Makes a client; asks nothing yet.
@@ -211,16 +188,16 @@ export class DnsClient {
       "negativeTtlMs",
       options.negativeTtlMs ?? 30_000,
     );
-    this.#now = options.now ?? (() => performance.now());
+    const { resolver, confirm, now } = seamsOf(options);
+    this.#now = now ?? (() => performance.now());
     this.#cache = new ExpiringCache(
       checkNumber("cacheSize", options.cacheSize ?? 1_000),
     );
     this.#servers = new FailOver({
-      servers: given ? () => given : systemNameServers,
+      servers: given,
       attempts: checkNumber("attempts", options.attempts ?? 2, { least: 1 }),
-      resolver: options.resolver ?? resolveAny,
-      confirm: options.confirm ??
-        (options.resolver ? undefined : confirmByDatagram),
+      resolver: resolver ?? resolveAny,
+      confirm: confirm ?? (resolver ? undefined : confirmByDatagram),
     });
   }
 
@@ -326,15 +303,13 @@ export class DnsClient {
    * @example The test entry of RFC 5782
    * ```ts
    * import { DnsClient } from "@smtp/server";
+   * import { testDns } from "@smtp/server/testing";
    *
    * const listed = "2.0.0.127.dnsbl.example.";
-   * const dns = new DnsClient({
-   *   nameServers: ["127.0.0.1"],
-   *   resolver: async (name, type) => {
-   *     if (name === listed && type === "A") return await ["127.0.0.2"];
-   *     throw new Deno.errors.NotFound("no records");
-   *   },
-   * });
+   * const dns = new DnsClient(testDns(async (name, type) => {
+   *   if (name === listed && type === "A") return await ["127.0.0.2"];
+   *   throw new Deno.errors.NotFound("no records");
+   * }));
    * const outcome = await dns.lookupBlocklist("127.0.0.2", "dnsbl.example");
    * console.assert(outcome.status === "listed");
    * ```
@@ -356,12 +331,11 @@ export class DnsClient {
    * @example A client's true name
    * ```ts
    * import { DnsClient } from "@smtp/server";
+   * import { testDns } from "@smtp/server/testing";
    *
-   * const dns = new DnsClient({
-   *   nameServers: ["127.0.0.1"],
-   *   resolver: async (_name, type) =>
-   *     await (type === "PTR" ? ["mail.example.com."] : ["192.0.2.1"]),
-   * });
+   * const dns = new DnsClient(testDns(async (_name, type) =>
+   *   await (type === "PTR" ? ["mail.example.com."] : ["192.0.2.1"])
+   * ));
    * const { status, confirmed } = await dns.confirmReverse("192.0.2.1");
    * console.assert(status === "confirmed");
    * console.assert(confirmed[0] === "mail.example.com");
@@ -385,9 +359,9 @@ export class DnsClient {
     if (known !== undefined) return known;
     using deadline = new Deadline(timeoutMs, signal);
     try {
-      // Who has less time shares no question with who has more: the waits
-      // for each server depend on it.
-      return await this.#flights.join(`${key} ${timeoutMs}`, {
+      // Only callers with the same time limit share a question: the wait for
+      // each server depends on it.
+      return await this.#asking.run(`${key} ${timeoutMs}`, {
         start: (unwanted) =>
           this.#ask(question, { timeoutMs, signal: unwanted }),
         signal: deadline.signal,

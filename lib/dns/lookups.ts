@@ -1,28 +1,23 @@
 /**
- * Blocklists in DNS: is an address listed, and why.
+ * The lookups that take more than one question: the addresses of a host in
+ * both families, the entry of an address in a blocklist, and the names of an
+ * address that lead back to it (forward-confirmed reverse DNS).
+ *
+ * Never says "none" for a host while one of the two answers is missing: a
+ * message would be returned that could be delivered tomorrow.
  *
  * Never calls an address listed for an answer that no blocklist gives: a zone
  * that was sold answers every question with the address of an advertisement,
  * a list that is asked too often answers with an error code, and both would
  * refuse all mail.
  *
- * {@link https://www.rfc-editor.org/rfc/rfc5782 | RFC 5782}
+ * Never believes a PTR record alone, and never follows more than ten: the
+ * owner of an address can publish any names for it, and as many as they like.
  *
- * The addresses of a host, both families at once: what a relay connects to.
- *
- * Never says "none" while one of the two answers is missing: a message would
- * be returned that could be delivered tomorrow.
- *
- * {@link https://www.rfc-editor.org/rfc/rfc5321#section-5.2 | RFC 5321 section 5.2}
- *
- * Forward-confirmed reverse DNS: the names that an address claims, and those
- * of them that lead back to it.
- *
- * Never believes a PTR record alone, and never follows more than ten: whoever
- * runs an address writes there what he likes, and as much as he likes.
- *
- * {@link https://www.rfc-editor.org/rfc/rfc8601#section-2.7.3 | RFC 8601 section 2.7.3},
- * {@link https://www.rfc-editor.org/rfc/rfc7208#section-4.6.4 | RFC 7208 section 4.6.4}
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-5.2 | RFC 5321 section 5.2},
+ * {@link https://www.rfc-editor.org/rfc/rfc5782 | RFC 5782},
+ * {@link https://www.rfc-editor.org/rfc/rfc7208#section-4.6.4 | RFC 7208 section 4.6.4},
+ * {@link https://www.rfc-editor.org/rfc/rfc8601#section-2.7.3 | RFC 8601 section 2.7.3}
  */
 
 import {
@@ -40,6 +35,46 @@ import {
   type DnsQueryOptions,
   failed,
 } from "./outcome.ts";
+
+/** Options of {@linkcode DnsClient.addresses}. */
+export interface AddressesOptions extends DnsQueryOptions {
+  /**
+   * The families to ask for, in the order in which their addresses are wanted.
+   *
+   * @default {[6, 4]}
+   */
+  families?: readonly (4 | 6)[] | undefined;
+}
+
+/** Asks for a host's addresses: see {@linkcode DnsClient.addresses}. */
+export async function lookupAddresses(
+  dns: DnsQuerier,
+  options: AddressesOptions & {
+    /** A host name or an IP address. */
+    host: string;
+  },
+): Promise<DnsOutcome<string>> {
+  const { host, families = [6, 4], ...rest } = options;
+  const literal = canonicalIp(host);
+  if (literal !== undefined) return { status: "found", records: [literal] };
+  const outcomes = await Promise.all(
+    families.map((family) =>
+      dns.query(family === 6 ? "AAAA" : "A", host, rest)
+    ),
+  );
+  const records = outcomes.flatMap((outcome) =>
+    outcome.status === "found" ? outcome.records : []
+  );
+  if (records.length > 0) return { status: "found", records };
+  return outcomes.find((outcome) => outcome.status === "failed") ??
+    outcomes.find(noSuchRecord) ??
+    outcomes[0] ?? { status: "none", why: "no-such-record" };
+}
+
+/** A name that exists for one family exists, whatever a careless server says for the other. */
+function noSuchRecord(outcome: DnsOutcome<string>): boolean {
+  return outcome.status === "none" && outcome.why === "no-such-record";
+}
 
 /** The address is on the list. */
 export interface BlocklistListed {
@@ -113,46 +148,6 @@ async function why(
   if (texts.status !== "found") return undefined;
   // deno-lint-ignore no-control-regex
   return texts.records.join("; ").replace(/[\x00-\x1f\x7f]+/g, " ");
-}
-
-/** Options of {@linkcode DnsClient.addresses}. */
-export interface AddressesOptions extends DnsQueryOptions {
-  /**
-   * The families to ask for, in the order in which their addresses are wanted.
-   *
-   * @default {[6, 4]}
-   */
-  families?: readonly (4 | 6)[] | undefined;
-}
-
-/** Asks for a host's addresses: see {@linkcode DnsClient.addresses}. */
-export async function lookupAddresses(
-  dns: DnsQuerier,
-  options: AddressesOptions & {
-    /** A host name or an IP address. */
-    host: string;
-  },
-): Promise<DnsOutcome<string>> {
-  const { host, families = [6, 4], ...rest } = options;
-  const literal = canonicalIp(host);
-  if (literal !== undefined) return { status: "found", records: [literal] };
-  const outcomes = await Promise.all(
-    families.map((family) =>
-      dns.query(family === 6 ? "AAAA" : "A", host, rest)
-    ),
-  );
-  const records = outcomes.flatMap((outcome) =>
-    outcome.status === "found" ? outcome.records : []
-  );
-  if (records.length > 0) return { status: "found", records };
-  return outcomes.find((outcome) => outcome.status === "failed") ??
-    outcomes.find(noSuchRecord) ??
-    outcomes[0] ?? { status: "none", why: "no-such-record" };
-}
-
-/** A name that exists for one family exists, whatever a careless server says for the other. */
-function noSuchRecord(outcome: DnsOutcome<string>): boolean {
-  return outcome.status === "none" && outcome.why === "no-such-record";
 }
 
 const MAX_NAMES = 10;

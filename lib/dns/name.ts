@@ -12,7 +12,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc8552 | RFC 8552} (labels that start with an underscore)
  */
 
-import { domainToASCII } from "node:url";
+import { aLabels } from "../protocol/domain.ts";
 import { canonicalIp, reverseName } from "../protocol/ip.ts";
 
 /** Bytes of a name without its final dot: 255 on the wire has a length before and a root after. */
@@ -28,9 +28,7 @@ const LABEL = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/;
  * @param text A domain name, with or without the final dot, U-labels or A-labels
  *
  * @example What goes to the name server
- * ```ts
- * import { normalizeName } from "@smtp/server";
- *
+ * ```ts ignore
  * console.assert(normalizeName("Bücher.Example.") === "xn--bcher-kva.example");
  * console.assert(normalizeName("two words.example") === undefined);
  * ```
@@ -39,8 +37,7 @@ export function normalizeName(text: string): string | undefined {
   // U-labels can be longer than what they become, but not by much: without
   // this a peer's megabyte would be converted before it is refused.
   if (text.length > 4 * MAX_NAME) return undefined;
-  const ascii = isAscii(text) ? text : domainToASCII(text);
-  const name = ascii.replace(/\.$/, "").toLowerCase();
+  const name = aLabels(text).replace(/\.$/, "");
   if (name === "" || name.length > MAX_NAME) return undefined;
   const labels = name.split(".");
   if (!labels.every((label) => LABEL.test(label))) return undefined;
@@ -55,9 +52,7 @@ export function normalizeName(text: string): string | undefined {
  * @returns The name, or `undefined` if the text is neither
  *
  * @example An address and its name
- * ```ts
- * import { pointerName } from "@smtp/server";
- *
+ * ```ts ignore
  * console.assert(pointerName("192.0.2.1") === "1.2.0.192.in-addr.arpa");
  * console.assert(pointerName("example.com") === undefined);
  * ```
@@ -68,9 +63,4 @@ export function pointerName(text: string): string | undefined {
   return name !== undefined && /\.(?:in-addr|ip6)\.arpa$/.test(name)
     ? name
     : undefined;
-}
-
-function isAscii(text: string): boolean {
-  // deno-lint-ignore no-control-regex
-  return /^[\x00-\x7f]*$/.test(text);
 }

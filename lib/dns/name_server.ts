@@ -59,7 +59,7 @@ export function formatNameServer(server: NameServer): string {
 }
 
 /**
- * The system's name servers, each once, read anew at every call; the machine
+ * The system's name servers, each once, read again at every call; the machine
  * itself where none is configured, as resolv.conf(5) has it. One whose address
  * has a zone index is left out. Requires `allow-sys=networkInterfaces`.
  *

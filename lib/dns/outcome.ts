@@ -43,6 +43,17 @@ export interface DnsRecords {
 /** A type of record that can be asked for. */
 export type DnsRecordType = keyof DnsRecords;
 
+/** The number of each type on the wire (RFC 1035 section 3.2.2, RFC 3596). */
+export const TYPE_NUMBERS: Readonly<Record<DnsRecordType, number>> = {
+  A: 1,
+  AAAA: 28,
+  CNAME: 5,
+  MX: 15,
+  NS: 2,
+  PTR: 12,
+  TXT: 16,
+};
+
 /**
  * The types of record that can be asked for, in upper case.
  *
@@ -55,7 +66,7 @@ export type DnsRecordType = keyof DnsRecords;
  * ```
  */
 export const DNS_RECORD_TYPES: readonly DnsRecordType[] = Object.freeze(
-  ["A", "AAAA", "CNAME", "MX", "NS", "PTR", "TXT"] as const,
+  Object.keys(TYPE_NUMBERS) as DnsRecordType[],
 );
 
 /** There are such records. */

@@ -1,7 +1,7 @@
 /**
  * From what the resolver hands over to records that can be relied on.
  *
- * Never passes a record on unchecked: anybody publishes what he likes in his
+ * Never passes a record on unchecked: anyone can publish anything in their
  * own zone. A record that is malformed is left out; where nothing is left, the
  * answer is a failure and not a "none".
  *

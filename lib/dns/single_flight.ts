@@ -1,70 +1,68 @@
 /**
- * Equal work under way is done once: who asks for what is already being asked
- * waits for the same answer.
+ * Equal work at the same time is done once: a caller that asks for what is
+ * already being asked waits for the same answer.
  *
- * Never lets one caller's impatience spoil another's answer: the work is given
- * up only when the last who waits has gone.
- *
- * A signal that fires when time is up or when another signal does. Unlike
- * `AbortSignal.timeout()` it can be taken back, so that no timer keeps running
- * after the answer came.
+ * Never lets the impatience of one caller spoil the answer of another: the work
+ * is given up only when the last caller that waits has gone. Stands alone
+ * because it knows nothing of DNS.
  */
 
-interface Flight<V> {
+/** Work under way, and the callers that wait for it. */
+interface Running<V> {
   readonly result: Promise<V>;
   readonly controller: AbortController;
   waiting: number;
 }
 
-/** What {@linkcode Flights.join} does for its caller. */
-export interface Errand<V> {
-  /** Starts the work, unless equal work is under way. Its signal fires when nobody waits any more. */
+/** What {@linkcode SingleFlight.run} does for its caller. */
+export interface Work<V> {
+  /** Starts the work, unless equal work is under way. Its signal fires when no caller waits any more. */
   readonly start: (signal: AbortSignal) => Promise<V>;
   /** Ends this caller's wait; its promise then rejects with the signal's reason. */
   readonly signal: AbortSignal;
 }
 
 /** Work under way, by key. */
-export class Flights<V> {
-  readonly #flights = new Map<string, Flight<V>>();
+export class SingleFlight<V> {
+  readonly #running = new Map<string, Running<V>>();
 
   /** How many different pieces of work are under way. */
   get size(): number {
-    return this.#flights.size;
+    return this.#running.size;
   }
 
   /**
-   * Waits for the work of that key, and starts it if nobody has.
+   * Waits for the work of that key, and starts it if none is under way.
    *
    * @throws The signal's reason, or what the work threw
    */
-  async join(key: string, errand: Errand<V>): Promise<V> {
-    errand.signal.throwIfAborted();
-    const flight = this.#flights.get(key) ?? this.#depart(key, errand);
-    flight.waiting++;
+  async run(key: string, work: Work<V>): Promise<V> {
+    work.signal.throwIfAborted();
+    const running = this.#running.get(key) ?? this.#start(key, work);
+    running.waiting++;
     try {
-      return await abortable(flight.result, errand.signal);
+      return await abortable(running.result, work.signal);
     } finally {
-      if (--flight.waiting === 0) {
-        this.#land(key, flight);
-        flight.controller.abort();
+      if (--running.waiting === 0) {
+        this.#remove(key, running);
+        running.controller.abort();
       }
     }
   }
 
-  #depart(key: string, errand: Errand<V>): Flight<V> {
+  #start(key: string, work: Work<V>): Running<V> {
     const controller = new AbortController();
-    const result = errand.start(controller.signal);
-    const flight: Flight<V> = { result, controller, waiting: 0 };
-    this.#flights.set(key, flight);
-    const land = () => this.#land(key, flight);
-    result.then(land, land);
-    return flight;
+    const result = work.start(controller.signal);
+    const running: Running<V> = { result, controller, waiting: 0 };
+    this.#running.set(key, running);
+    const remove = () => this.#remove(key, running);
+    result.then(remove, remove);
+    return running;
   }
 
-  /** Takes a flight off the list, unless a later one has the key already. */
-  #land(key: string, flight: Flight<V>): void {
-    if (this.#flights.get(key) === flight) this.#flights.delete(key);
+  /** Takes work off the list, unless later work has the key already. */
+  #remove(key: string, running: Running<V>): void {
+    if (this.#running.get(key) === running) this.#running.delete(key);
   }
 }
 
@@ -75,48 +73,4 @@ function abortable<V>(work: Promise<V>, signal: AbortSignal): Promise<V> {
   signal.addEventListener("abort", abort, { once: true });
   work.then(resolve, reject);
   return promise.finally(() => signal.removeEventListener("abort", abort));
-}
-
-/** The longest time a timer can be set for, in milliseconds. */
-export const MAX_TIMEOUT_MS: number = 2 ** 31 - 1;
-
-/** A time limit and an outer signal in one. Dispose of it when the work is done. */
-export class Deadline implements Disposable {
-  readonly #controller = new AbortController();
-  readonly #outer: AbortSignal | undefined;
-  readonly #timer: ReturnType<typeof setTimeout>;
-  readonly #forward = () => this.#controller.abort(this.#outer?.reason);
-  #expired = false;
-
-  /**
-   * Starts the timer.
-   *
-   * @param timeoutMs The time limit in milliseconds
-   * @param outer The signal to follow as well
-   */
-  constructor(timeoutMs: number, outer?: AbortSignal) {
-    this.#outer = outer;
-    this.#timer = setTimeout(() => {
-      this.#expired = !this.signal.aborted;
-      this.#controller.abort(new DOMException("Time is up", "TimeoutError"));
-    }, timeoutMs);
-    if (outer?.aborted) this.#forward();
-    outer?.addEventListener("abort", this.#forward, { once: true });
-  }
-
-  /** Fires when time is up or the outer signal fires, whichever is first. */
-  get signal(): AbortSignal {
-    return this.#controller.signal;
-  }
-
-  /** Whether it was the time limit that made the signal fire. */
-  get expired(): boolean {
-    return this.#expired;
-  }
-
-  /** Stops the timer and lets go of the outer signal. */
-  [Symbol.dispose](): void {
-    clearTimeout(this.#timer);
-    this.#outer?.removeEventListener("abort", this.#forward);
-  }
 }

@@ -2,28 +2,24 @@
  * The one thing that the platform's resolver keeps to itself: why an answer
  * had no records. `Deno.resolveDns` says "not found" alike for a name that
  * does not exist, for one without such records, and for a server that failed
- * or refused. Whoever returns mail on that word returns it whenever a name
+ * or refused. A relay that returns mail on that word returns it whenever a name
  * server has a bad minute. So "not found" is asked once more in a datagram of
  * our own, of which little but the response code is read.
  *
+ * Aliases that lead in a circle are such a failure too: their answer has no
+ * records and no error, and would read as "there are none" for what is a
+ * mistake in somebody's zone, or a lie.
+ *
  * Never trusts a datagram: what is not the answer to the question is ignored,
- * whatever its bytes. Pure: bytes in, values out.
- *
- * {@link https://www.rfc-editor.org/rfc/rfc1035#section-4.1 | RFC 1035 section 4.1},
- * {@link https://www.rfc-editor.org/rfc/rfc2308#section-2 | RFC 2308 section 2}
- *
- * Whether the aliases in an answer lead in a circle. Such an answer has no
- * records and no error either, and would read as "there are none": mail would
- * be returned for what is a mistake in somebody's zone, or a lie.
- *
- * Never trusts the bytes: pointers are followed a limited number of times, and
- * what cannot be read is no circle. Pure: bytes in, values out.
+ * whatever its bytes; pointers are followed a limited number of times, and what
+ * cannot be read is no circle. Pure: bytes in, values out.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc1034#section-3.6.2 | RFC 1034 section 3.6.2},
- * {@link https://www.rfc-editor.org/rfc/rfc1035#section-4.1.4 | RFC 1035 section 4.1.4}
+ * {@link https://www.rfc-editor.org/rfc/rfc1035#section-4.1 | RFC 1035 section 4.1},
+ * {@link https://www.rfc-editor.org/rfc/rfc2308#section-2 | RFC 2308 section 2}
  */
 
-import type { DnsRecordType } from "./outcome.ts";
+import { type DnsRecordType, TYPE_NUMBERS } from "./outcome.ts";
 
 /** A question: a checked name and a type of record. */
 export interface DnsQuestion {
@@ -41,18 +37,14 @@ export type DnsVerdict =
   | { readonly kind: "no-such-name" | "no-such-record" | "records" }
   | { readonly kind: "server-failure"; readonly code: string };
 
-const TYPE_NUMBERS: Readonly<Record<DnsRecordType, number>> = {
-  A: 1,
-  NS: 2,
-  CNAME: 5,
-  PTR: 12,
-  MX: 15,
-  TXT: 16,
-  AAAA: 28,
-};
 const CLASS_IN = 1;
 const RCODE_NAMES = ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP"];
+/** Bytes of the header in front of the question. */
 const HEADER = 12;
+/** Bytes of a record between its name and its data. */
+const RECORD_HEAD = 10;
+/** The most labels and pointers that are followed: more than a name can have. */
+const MOST_STEPS = 140;
 
 /** The bytes of a question. */
 export function encodeQuestion(
@@ -110,8 +102,8 @@ function repeatsQuestion(answer: Uint8Array, asked: Uint8Array): boolean {
   return true;
 }
 
-function lower(octet: number): number {
-  return octet >= 0x41 && octet <= 0x5a ? octet + 0x20 : octet;
+function lower(byte: number): number {
+  return byte >= 0x41 && byte <= 0x5a ? byte + 0x20 : byte;
 }
 
 /** Reads an answer without error: records of the type, none, or no answer at all. */
@@ -141,7 +133,7 @@ function holdsType(answer: Uint8Array, asked: Uint8Array): boolean {
     const length = answer[at + 9];
     if (length === undefined) return true;
     if (answer[at] === 0 && answer[at + 1] === type) return true;
-    at += 10 + ((answer[at + 8]! << 8) | length);
+    at += RECORD_HEAD + ((answer[at + 8]! << 8) | length);
   }
   return false;
 }
@@ -163,12 +155,6 @@ function serverFailure(rcode: number): DnsVerdict {
   const code = rcode === 5 ? "REFUSED" : RCODE_NAMES[rcode] ?? `code ${rcode}`;
   return { kind: "server-failure", code };
 }
-
-const TYPE_CNAME = 5;
-/** Bytes of a record between its name and its data. */
-const RECORD_HEAD = 10;
-/** More labels and pointers than a name can have. */
-const MOST_STEPS = 140;
 
 /**
  * Whether the chain of aliases that begins at the question's name comes back to
@@ -197,7 +183,7 @@ function readAliases(answer: Uint8Array, start: number): Map<string, string> {
     if (owner === undefined || owner.end + RECORD_HEAD > answer.length) break;
     const head = answer.subarray(owner.end, owner.end + RECORD_HEAD);
     const data = owner.end + RECORD_HEAD;
-    if (head[0] === 0 && head[1] === TYPE_CNAME) {
+    if (head[0] === 0 && head[1] === TYPE_NUMBERS.CNAME) {
       const target = readName(answer, data);
       if (target === undefined) break;
       aliases.set(owner.name, target.name);

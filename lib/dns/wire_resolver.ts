@@ -44,9 +44,28 @@ interface Got {
   readonly asked: Uint8Array;
 }
 
-function isRefused(name: string, type: DnsRecordType): boolean {
-  return (type === "A" || type === "AAAA" || type === "MX") &&
-    name.includes("_");
+/** The types whose records carry mail, and how the data of each is read. */
+const READERS = {
+  A: readIpv4,
+  AAAA: readIpv6,
+  MX: readMx,
+} as const satisfies Partial<Record<DnsRecordType, DataReader>>;
+
+/** Where the data of a record stands in the answer. */
+interface Place {
+  readonly start: number;
+  readonly end: number;
+}
+
+type DataReader = (
+  answer: Uint8Array,
+  place: Place,
+) => string | MxRecord | undefined;
+
+type MailType = keyof typeof READERS;
+
+function isRefused(name: string, type: DnsRecordType): type is MailType {
+  return name.includes("_") && type in READERS;
 }
 
 /**
@@ -55,7 +74,7 @@ function isRefused(name: string, type: DnsRecordType): boolean {
  * @throws {Deno.errors.NotFound} If the answer has none
  */
 async function resolveByWire(
-  question: DnsQuestion,
+  question: DnsQuestion & { readonly type: MailType },
   options: DnsConfirmOptions,
 ): Promise<readonly (string | MxRecord)[]> {
   const take = (answer: Uint8Array, asked: Uint8Array): Got | undefined =>
@@ -114,7 +133,7 @@ async function readFully(conn: Deno.Conn, length: number): Promise<Uint8Array> {
 /** The records of the type asked for in the answer section. */
 function readRecords(
   answer: Uint8Array,
-  question: { asked: Uint8Array; type: DnsRecordType },
+  question: { asked: Uint8Array; type: MailType },
 ): (string | MxRecord)[] {
   const { asked, type } = question;
   const number = asked[asked.length - 3]!;
@@ -126,7 +145,7 @@ function readRecords(
     const end = start + word(answer, at + 8);
     if (start > answer.length || end > answer.length) break;
     if (word(answer, at) === number && word(answer, at + 2) === 1) {
-      const record = readData(answer, { type, start, end });
+      const record = READERS[type](answer, { start, end });
       if (record !== undefined) found.push(record);
     }
     at = end;
@@ -134,22 +153,30 @@ function readRecords(
   return found;
 }
 
-function readData(
+function readIpv4(
   answer: Uint8Array,
-  record: { type: DnsRecordType; start: number; end: number },
-): string | MxRecord | undefined {
-  const { type, start, end } = record;
-  const data = answer.subarray(start, end);
-  if (type === "A") return data.length === 4 ? data.join(".") : undefined;
-  if (type === "AAAA") {
-    if (data.length !== 16) return undefined;
-    return [0, 2, 4, 6, 8, 10, 12, 14]
-      .map((at) => word(data, at).toString(16)).join(":");
-  }
+  { start, end }: Place,
+): string | undefined {
+  return end - start === 4 ? answer.subarray(start, end).join(".") : undefined;
+}
+
+function readIpv6(
+  answer: Uint8Array,
+  { start, end }: Place,
+): string | undefined {
+  if (end - start !== 16) return undefined;
+  return [0, 2, 4, 6, 8, 10, 12, 14]
+    .map((at) => word(answer, start + at).toString(16)).join(":");
+}
+
+function readMx(
+  answer: Uint8Array,
+  { start, end }: Place,
+): MxRecord | undefined {
   const exchange = readName(answer, start + 2);
-  return exchange === undefined || data.length < 3
+  return exchange === undefined || end - start < 3
     ? undefined
-    : { preference: word(data, 0), exchange };
+    : { preference: word(answer, start), exchange };
 }
 
 /** A name, its pointers followed; `undefined` if it has no end. */

@@ -1,11 +1,10 @@
 /**
  * One listening socket: binds, accepts, and goes on accepting whatever happens
- * to single connections. Knows nothing of SMTP.
+ * to single connections; and whether several threads can listen on one port,
+ * each for itself. Knows nothing of SMTP.
  *
- * Whether several threads can listen on one port, each for itself: the kernel
- * hands every connection to one of them. Stands alone because both the
- * command line and the threads ask, and because a listener of `node:net`, which
- * would share without a flag, accepts nothing more once descriptors ran out.
+ * It is a listener of `Deno` and not of `node:net`: the latter would share a
+ * port without a flag, but accepts nothing more once descriptors ran out.
  */
 
 import {
@@ -74,7 +73,7 @@ export class Listener {
         isTls: tls !== undefined,
       });
     } catch (error) {
-      throw told(error, where);
+      throw withPlace(error, where);
     }
   }
 
@@ -119,8 +118,8 @@ export class Listener {
   }
 }
 
-/** Says in the error where we wanted to listen. */
-function told(
+/** The error, its message with the address that was to be listened on. */
+function withPlace(
   error: unknown,
   { host, port }: { readonly host?: string | undefined; readonly port: number },
 ): unknown {
@@ -214,33 +213,20 @@ function bind(
 }
 
 /**
- * Whether the kernel spreads connections over the threads that listen on one
- * port. Others refuse the second one, or give all of them to the last.
- */
-function canSharePort(): boolean {
-  return Deno.build.os === "linux" || Deno.build.os === "android";
-}
-
-/**
- * Whether `Deno.listen` may share a port: it needs `--unstable-net`, and
- * without that flag an attempt ends the process.
- */
-function platformShares(): boolean {
-  return typeof Deno.listenDatagram === "function";
-}
-
-/**
- * Checks that threads can share ports here.
+ * Checks that threads can share ports here: the kernel must hand each connection
+ * to one of the listeners, and the platform must be allowed to share.
  *
  * @throws {Deno.errors.NotSupported} If the platform does not share ports, or may not without its flag
  */
 export function checkThreads(threads: number): void {
-  if (!canSharePort()) {
+  // Other kernels refuse the second listener, or give all connections to the last.
+  if (Deno.build.os !== "linux" && Deno.build.os !== "android") {
     throw new Deno.errors.NotSupported(
       `Cannot serve with ${threads} threads on "${Deno.build.os}": want Linux, which spreads connections over the listeners of a port`,
     );
   }
-  if (!platformShares()) {
+  // Without the flag this function is missing, and sharing ends the process.
+  if (typeof Deno.listenDatagram !== "function") {
     throw new Deno.errors.NotSupported(
       `Cannot serve with ${threads} threads without --unstable-net: want that flag behind "deno run", or "unstable": ["net"] in deno.json`,
     );

@@ -37,6 +37,16 @@ class Pipe {
   }
 }
 
+/** What an end of a pair says of itself. */
+interface Ends {
+  readonly remote: SocketAddress;
+  readonly local: SocketAddress;
+  readonly tls: TlsInfo | undefined;
+}
+
+/** The constructor of {@linkcode MemoryTransport}, for this file alone. */
+let newEnd: (inward: Pipe, outward: Pipe, ends: Ends) => MemoryTransport;
+
 /**
  * One end of a pair in memory. Made by {@linkcode memoryPair}.
  *
@@ -61,20 +71,17 @@ export class MemoryTransport implements Transport {
   readonly #outward: Pipe;
   #closed = false;
 
-  /** Made by {@linkcode memoryPair}. */
-  constructor(
-    pipes: { readonly inward: Pipe; readonly outward: Pipe },
-    ends: {
-      readonly remote: SocketAddress;
-      readonly local: SocketAddress;
-      readonly tls?: TlsInfo | undefined;
-    },
-  ) {
-    this.#inward = pipes.inward;
-    this.#outward = pipes.outward;
+  private constructor(inward: Pipe, outward: Pipe, ends: Ends) {
+    this.#inward = inward;
+    this.#outward = outward;
     this.remote = ends.remote;
     this.local = ends.local;
     this.tls = ends.tls;
+  }
+
+  static {
+    newEnd = (inward, outward, ends) =>
+      new MemoryTransport(inward, outward, ends);
   }
 
   /** See {@linkcode Transport.read}. */
@@ -129,15 +136,7 @@ export function memoryPair(
   const down = new Pipe();
   const { tls } = ends;
   return [
-    new MemoryTransport({ inward: up, outward: down }, {
-      remote: client,
-      local: server,
-      tls,
-    }),
-    new MemoryTransport({ inward: down, outward: up }, {
-      remote: server,
-      local: client,
-      tls,
-    }),
+    newEnd(up, down, { remote: client, local: server, tls }),
+    newEnd(down, up, { remote: server, local: client, tls }),
   ];
 }

@@ -66,7 +66,6 @@ interface Waiting<T> {
  * @example Greet whoever connects
  * ```ts ignore
  * import { createServer } from "node:net";
- * import { NodeTransport } from "@smtp/server";
  *
  * createServer({ allowHalfOpen: true }, async (socket) => {
  *   const transport = new NodeTransport(socket);

@@ -19,7 +19,7 @@ import {
 } from "node:tls";
 import { Certificate } from "../tls/certificate.ts";
 import { CertificateSet, CertificateSource } from "../tls/set.ts";
-import { isAddress, normalizeName } from "../tls/host_name.ts";
+import { canonicalHost, isAddress } from "../tls/host_name.ts";
 import {
   type ClientCertificatePolicy,
   clientContext,
@@ -146,7 +146,7 @@ export async function upgradeClient(
 ): Promise<UpgradedClient> {
   const { serverName, clientCertificate, minVersion, trusted } = options;
   const policy: TlsPolicy = { minVersion, trusted };
-  const name = normalizeName(serverName);
+  const name = canonicalHost(serverName);
   const handshake = new Handshake(inner, options);
   return await handshake.run("secureConnect", (stream) =>
     connect({

@@ -1,9 +1,8 @@
 /**
  * The one view of a connection that sessions and clients have: bytes in, bytes
- * out, close. Whether a `Deno.Conn`, a `node:` stream, TLS or a pair in memory
- * carries them is decided in this folder and nowhere else.
- *
- * What `node:net` reports, as the classes that `Deno` has for the same.
+ * out, close; and the errors of it, the same classes whatever carries the bytes.
+ * Whether that is a `Deno.Conn`, a `node:` stream, TLS or a pair in memory is
+ * decided in this folder and nowhere else.
  */
 
 /** An IP address and port, as `{ address: "192.0.2.1", port: 25 }`. */
@@ -74,6 +73,7 @@ export function isConnectionError(error: unknown): boolean {
 
 type ErrorClass = new (message: string, options: ErrorOptions) => Error;
 
+/** The class that `Deno` has for an error code of `node:net`. */
 const CLASSES: ReadonlyMap<unknown, ErrorClass> = new Map<unknown, ErrorClass>([
   ["EACCES", Deno.errors.PermissionDenied],
   ["EADDRINUSE", Deno.errors.AddrInUse],
@@ -85,7 +85,7 @@ const CLASSES: ReadonlyMap<unknown, ErrorClass> = new Map<unknown, ErrorClass>([
   ["ETIMEDOUT", Deno.errors.TimedOut],
 ]);
 
-/** The error as `Deno` would throw it; itself where there is no class for it. */
+/** An error of `node:net` as `Deno` would throw it; itself where there is no class for it. */
 export function platformError(error: Error): Error {
   const { code } = error as { code?: unknown };
   const ErrorClass = CLASSES.get(code);

@@ -13,6 +13,8 @@ import { addressLiteral, parseAddressLiteral } from "./ip.ts";
 
 /** Characters that would end or change the host of a URL; no domain has them. */
 const NOT_HOST = /[\s/?#@:\\[\]%]/;
+/** A last label that makes a URL's host an IPv4 address. */
+const NUMBER_LAST = /(?:^|\.)(?:\d+|0x[\da-f]*)\.?$/;
 /** Characters that conversion drops; joiners count. */
 const IGNORED = /(?![\u200c\u200d])\p{Default_Ignorable_Code_Point}/u;
 
@@ -41,19 +43,34 @@ export function asciiDomain(domain: string): string {
 
 /** Whether case and composition alone set the text apart from its U-labels. */
 function isSpelling(name: string): boolean {
-  return !NOT_HOST.test(name) && !IGNORED.test(name) &&
+  return !IGNORED.test(name) &&
     name.normalize("NFKC") === name.normalize("NFC");
 }
 
-/** The name with A-labels, `""` where a label has none. */
+/** The name with A-labels, `""` where a U-label has none or the last label is a number. */
 function convert(name: string): string {
+  const host = aLabels(name);
+  if (NUMBER_LAST.test(host)) return "";
+  const labels = host.split(".");
+  const right = name.split(".").every((label, at) =>
+    isAscii(label) || labels[at]?.startsWith("xn--")
+  );
+  return right ? host : "";
+}
+
+/**
+ * A name with A-labels in place of U-labels, in lower case; `""` where it has no
+ * such form. Look-alikes become the letters that they look like, and ASCII is
+ * not checked: a caller that lets a stranger's text through checks the result.
+ *
+ * @param name A host name, or any other text
+ */
+export function aLabels(name: string): string {
+  if (isAscii(name)) return name.toLowerCase();
+  if (NOT_HOST.test(name)) return "";
   try {
-    const host = new URL(`http://${name}`).hostname;
-    const labels = host.split(".");
-    const right = name.split(".").every((label, at) =>
-      isAscii(label) || labels[at]?.startsWith("xn--")
-    );
-    return right ? host : "";
+    // The label behind it keeps a URL from reading an IPv4 address.
+    return new URL(`http://${name}.a`).hostname.slice(0, -2);
   } catch {
     return "";
   }

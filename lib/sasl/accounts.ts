@@ -15,7 +15,7 @@ import {
 } from "../options.ts";
 import { asciiDomain } from "../protocol/domain.ts";
 import type { Credentials } from "./credentials.ts";
-import { redact } from "./encoding.ts";
+import { redact } from "./redact.ts";
 import { saslPrep } from "./saslprep.ts";
 import { ScramVerifier } from "./scram_verifier.ts";
 

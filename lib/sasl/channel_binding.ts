@@ -90,7 +90,7 @@ function readElement(bytes: Uint8Array, tag: number): Element | undefined {
   if (first === 0x80 || lengthOctets > 3) return undefined;
   const start = 2 + lengthOctets;
   let length = lengthOctets === 0 ? first : 0;
-  for (const octet of bytes.subarray(2, start)) length = length * 256 + octet;
+  for (const byte of bytes.subarray(2, start)) length = length * 256 + byte;
   const end = start + length;
   if (end > bytes.length) return undefined;
   return { content: bytes.subarray(start, end), rest: bytes.subarray(end) };

@@ -1,20 +1,13 @@
 /**
- * The client's side of a SASL mechanism: what its step machines take and give,
- * which machine a name stands for, and which name to choose.
- *
- * Never chooses a mechanism that shows a password or token to the network,
- * unless the caller says that this is wanted.
+ * The client's side of a SASL mechanism: what its step machine takes and gives,
+ * what it is made of, and the error it throws at a server that it must not
+ * trust. Knows no mechanism; `registry.ts` knows them all.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc4422#section-5 | RFC 4422 section 5},
  * {@link https://www.rfc-editor.org/rfc/rfc4954#section-4 | RFC 4954 section 4}
  */
 
-import { CramMd5Client } from "./cram_md5.ts";
-import { ExternalClient } from "./external.ts";
-import { LoginClient, PlainClient } from "./plain.ts";
-import { MECHANISM_NAMES, type MechanismName } from "./mechanism_name.ts";
-import { OAuthClient } from "./oauth.ts";
-import { ScramClient } from "./scram_client.ts";
+import type { MechanismName } from "./mechanism_name.ts";
 
 /**
  * One mechanism on the client's side, for one AUTH command. Whoever drives it
@@ -79,125 +72,24 @@ export interface ClientMechanismOptions {
 }
 
 /**
- * A new step machine.
+ * A login that the client breaks off. Who catches it cancels the exchange with
+ * `*` and must not take the server for genuine.
  *
- * @param name The mechanism
- * @param options Who logs in, and with what
- * @throws {TypeError} If the mechanism needs a password, token or channel
- * binding that is missing, or cannot carry what is given
- *
- * @example The initial response of PLAIN
+ * @example Tell a broken login from a broken connection
  * ```ts
- * import { createClientMechanism, encodeBase64 } from "@smtp/server";
+ * import { createClientMechanism, SaslError } from "@smtp/server";
  *
  * const login = { username: "ann", password: "secret" };
- * const initial = createClientMechanism("PLAIN", login).start();
- * console.assert(encodeBase64(initial!) === "AGFubgBzZWNyZXQ=");
+ * const mechanism = createClientMechanism("SCRAM-SHA-256", login);
+ * mechanism.start();
+ * try {
+ *   await mechanism.step(new TextEncoder().encode("nonsense"));
+ * } catch (error) {
+ *   console.assert(error instanceof SaslError);
+ * }
  * ```
  */
-export function createClientMechanism(
-  name: MechanismName,
-  options: ClientMechanismOptions,
-): ClientMechanism {
-  const login = { ...options, authorizationId: options.authorizationId ?? "" };
-  if (name === "EXTERNAL") return new ExternalClient(login);
-  if (name === "XOAUTH2" || name === "OAUTHBEARER") {
-    return new OAuthClient(name, { ...login, token: need(name, login.token) });
-  }
-  const withPassword = { ...login, password: need(name, login.password) };
-  switch (name) {
-    case "SCRAM-SHA-256-PLUS":
-    case "SCRAM-SHA-256":
-      return new ScramClient(name, withPassword);
-    case "CRAM-MD5":
-      return new CramMd5Client(withPassword);
-    case "PLAIN":
-      return new PlainClient(withPassword);
-    case "LOGIN":
-      return new LoginClient(withPassword);
-  }
-}
-
-/** The secret that a mechanism needs. */
-function need(name: MechanismName, secret: string | undefined): string {
-  if (secret === undefined || secret === "") {
-    throw new TypeError(
-      `Cannot log in with ${name}: the password or token is missing`,
-    );
-  }
-  return secret;
-}
-
-/** Options of {@linkcode chooseMechanism}. */
-export interface ChooseMechanismOptions {
-  /** Whether the connection is encrypted. */
-  readonly secure: boolean;
-  /**
-   * Whether passwords and tokens may go over a connection that is not.
-   *
-   * @default {false}
-   */
-  readonly allowInsecure?: boolean | undefined;
-  /**
-   * The mechanisms to choose from, the first that will do is taken.
-   *
-   * @default {MECHANISM_NAMES}
-   */
-  readonly mechanisms?: readonly MechanismName[] | undefined;
-}
-
-/** What shows a password or token to everybody who can read the connection. */
-const REVEALING: ReadonlySet<MechanismName> = new Set([
-  "PLAIN",
-  "LOGIN",
-  "XOAUTH2",
-  "OAUTHBEARER",
-]);
-
-/**
- * The strongest mechanism that the server offers and the credentials serve, or
- * the first such one of `mechanisms`.
- *
- * @param offered The names after AUTH in the server's EHLO reply, in any letter case
- * @param options Who logs in and with what, and whether the connection is encrypted
- * @returns The name, or `undefined` where none will do
- *
- * @example Not every offer is taken
- * ```ts
- * import { chooseMechanism } from "@smtp/server";
- *
- * const login = { username: "ann", password: "secret" };
- * const offered = ["PLAIN", "LOGIN", "CRAM-MD5"];
- * console.assert(
- *   chooseMechanism(offered, { ...login, secure: false }) === "CRAM-MD5",
- * );
- * console.assert(
- *   chooseMechanism(["PLAIN"], { ...login, secure: false }) === undefined,
- * );
- * ```
- */
-export function chooseMechanism(
-  offered: Iterable<string>,
-  options: ClientMechanismOptions & ChooseMechanismOptions,
-): MechanismName | undefined {
-  const names = new Set(Array.from(offered, (name) => name.toUpperCase()));
-  const open = options.secure || options.allowInsecure === true;
-  return (options.mechanisms ?? MECHANISM_NAMES).find((name) =>
-    names.has(name) && serves(name, options) && (open || !REVEALING.has(name))
-  );
-}
-
-/** Whether the credentials hold what a mechanism needs. */
-function serves(name: MechanismName, options: ClientMechanismOptions): boolean {
-  switch (name) {
-    case "EXTERNAL":
-      return options.external === true;
-    case "XOAUTH2":
-    case "OAUTHBEARER":
-      return Boolean(options.token);
-    case "SCRAM-SHA-256-PLUS":
-      return Boolean(options.password) && options.channelBinding !== undefined;
-    default:
-      return Boolean(options.password);
-  }
+export class SaslError extends Error {
+  /** Its name in a stack. */
+  override readonly name: string = "SaslError";
 }

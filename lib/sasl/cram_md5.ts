@@ -5,32 +5,27 @@
  * {@link https://www.rfc-editor.org/rfc/rfc2195 | RFC 2195}
  */
 
-import type { ClientMechanism } from "./client_mechanism.ts";
-import { Credentials } from "./credentials.ts";
+import { type ClientMechanism, SaslError } from "./client_mechanism.ts";
+import { Credentials, keyedDigestCheck } from "./credentials.ts";
 import { hmac, randomBytes } from "./digest.ts";
-import { decodeUtf8, encodeUtf8, SaslError } from "./encoding.ts";
-import { keyedDigestCheck } from "./secret_check.ts";
-import type {
-  ServerEnd,
-  ServerMechanism,
-  ServerStep,
+import { decodeUtf8, encodeUtf8 } from "./encoding.ts";
+import {
+  challenge,
+  malformed,
+  prepareNames,
+  type ServerEnd,
+  type ServerMechanism,
+  type ServerStep,
 } from "./server_mechanism.ts";
-import { challenge, malformed, prepareNames } from "./server_steps.ts";
 
 /** Name, one space, digest; the name may have spaces of its own. */
 const RESPONSE = /^([^\0]+) ([0-9a-f]{32})$/;
 
 /** CRAM-MD5 on the server's side. */
 export class CramMd5Server implements ServerMechanism {
-  /** The mechanism's name. */
   readonly name = "CRAM-MD5";
   readonly #challenge: Uint8Array<ArrayBuffer>;
 
-  /**
-   * Makes a machine for one exchange.
-   *
-   * @param options The server's name, and the random part where it is given
-   */
   constructor(
     options: { readonly hostname: string; readonly nonce?: string | undefined },
   ) {
@@ -62,28 +57,20 @@ export class CramMd5Server implements ServerMechanism {
     return { type: "verify", credentials };
   }
 
-  /** The judgement is the end. */
   verified(ok: boolean): ServerEnd {
     return { ok };
   }
 
-  /** Nobody waits. */
   cancel(): void {}
 }
 
 /** CRAM-MD5 on the client's side. */
 export class CramMd5Client implements ClientMechanism {
-  /** The mechanism's name. */
   readonly name = "CRAM-MD5";
   readonly #username: string;
   readonly #password: string;
   #answered = false;
 
-  /**
-   * Makes a machine for one exchange.
-   *
-   * @param login Name and password
-   */
   constructor(login: { readonly username: string; readonly password: string }) {
     this.#username = login.username;
     this.#password = login.password;

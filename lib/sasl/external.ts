@@ -5,28 +5,24 @@
  * {@link https://www.rfc-editor.org/rfc/rfc4422#appendix-A | RFC 4422 appendix A}
  */
 
-import type { ClientMechanism } from "./client_mechanism.ts";
+import { type ClientMechanism, SaslError } from "./client_mechanism.ts";
 import { Credentials } from "./credentials.ts";
-import { decodeUtf8, encodeUtf8, SaslError } from "./encoding.ts";
+import { decodeUtf8, encodeUtf8 } from "./encoding.ts";
 import { saslPrep } from "./saslprep.ts";
-import type {
-  ServerEnd,
-  ServerMechanism,
-  ServerStep,
+import {
+  challenge,
+  malformed,
+  refused,
+  type ServerEnd,
+  type ServerMechanism,
+  type ServerStep,
 } from "./server_mechanism.ts";
-import { challenge, malformed, refused } from "./server_steps.ts";
 
 /** EXTERNAL on the server's side. */
 export class ExternalServer implements ServerMechanism {
-  /** The mechanism's name. */
   readonly name = "EXTERNAL";
   readonly #certificate: Uint8Array | undefined;
 
-  /**
-   * Makes a machine for one exchange.
-   *
-   * @param options The client's certificate
-   */
   constructor(options: { readonly certificate?: Uint8Array | undefined }) {
     this.#certificate = options.certificate;
   }
@@ -56,26 +52,18 @@ export class ExternalServer implements ServerMechanism {
     return { type: "verify", credentials };
   }
 
-  /** The judgement is the end. */
   verified(ok: boolean): ServerEnd {
     return { ok };
   }
 
-  /** Nobody waits. */
   cancel(): void {}
 }
 
 /** EXTERNAL on the client's side. */
 export class ExternalClient implements ClientMechanism {
-  /** The mechanism's name. */
   readonly name = "EXTERNAL";
   readonly #authorizationId: string;
 
-  /**
-   * Makes a machine for one exchange.
-   *
-   * @param login Whom to act for, `""` for the certificate's own identity
-   */
   constructor(login: { readonly authorizationId: string }) {
     this.#authorizationId = login.authorizationId;
   }
@@ -92,6 +80,5 @@ export class ExternalClient implements ClientMechanism {
     );
   }
 
-  /** Nothing is left to check. */
   finish(): void {}
 }

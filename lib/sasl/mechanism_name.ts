@@ -1,5 +1,6 @@
 /**
  * The names of the SASL mechanisms that this package speaks, strongest first.
+ * The machines behind them are in {@link ./registry.ts}.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc4422#section-3.1 | RFC 4422 section 3.1}
  */
@@ -15,7 +16,7 @@
  * console.assert(MECHANISM_NAMES[0] === "SCRAM-SHA-256-PLUS");
  * ```
  */
-export const MECHANISM_NAMES: readonly [
+export const MECHANISM_NAMES = [
   "SCRAM-SHA-256-PLUS",
   "SCRAM-SHA-256",
   "EXTERNAL",
@@ -24,16 +25,7 @@ export const MECHANISM_NAMES: readonly [
   "CRAM-MD5",
   "PLAIN",
   "LOGIN",
-] = [
-  "SCRAM-SHA-256-PLUS",
-  "SCRAM-SHA-256",
-  "EXTERNAL",
-  "OAUTHBEARER",
-  "XOAUTH2",
-  "CRAM-MD5",
-  "PLAIN",
-  "LOGIN",
-];
+] as const;
 
 /** The name of a SASL mechanism. */
 export type MechanismName = typeof MECHANISM_NAMES[number];

@@ -1,42 +1,32 @@
 /**
- * The messages of XOAUTH2 and OAUTHBEARER, both ways: a name and a bearer
- * token in key-value pairs with byte 1 between. No state, no judgement.
+ * XOAUTH2 and OAUTHBEARER, both sides: a name and a bearer token in key-value
+ * pairs with byte 1 between. A token that is refused is answered with a JSON
+ * object first; the client answers that once more before the exchange fails.
+ *
+ * The server's side reads nothing out of tokens: the user behind one and its
+ * lifetime are for the handler to find out. The client's side keeps the
+ * server's JSON object out of sight: it is the peer's text.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc7628#section-3 | RFC 7628 section 3},
  * {@link https://developers.google.com/workspace/gmail/imap/xoauth2-protocol | XOAUTH2}
- *
- * XOAUTH2 and OAUTHBEARER on the client's side. The error object of a server
- * that refuses the token is answered as the mechanism wants it and kept out of
- * sight: it is the peer's text.
- *
- * {@link https://www.rfc-editor.org/rfc/rfc7628#section-3.2.3 | RFC 7628 section 3.2.3}
- *
- * XOAUTH2 and OAUTHBEARER on the server's side. A token that is refused is
- * answered with a JSON object first, and the client answers that once more
- * before the exchange fails.
- *
- * Reads nothing out of tokens: whose they are and how long they last is for the
- * handler to find out.
- *
- * {@link https://www.rfc-editor.org/rfc/rfc7628#section-3.2 | RFC 7628 section 3.2}
  */
 
 import { formatGs2Header, parseGs2Header } from "./gs2.ts";
-import { decodeUtf8, encodeUtf8, SaslError } from "./encoding.ts";
-import type { ClientMechanism } from "./client_mechanism.ts";
-import { Credentials } from "./credentials.ts";
+import { decodeUtf8, encodeUtf8 } from "./encoding.ts";
+import { type ClientMechanism, SaslError } from "./client_mechanism.ts";
+import { Credentials, tokenCheck } from "./credentials.ts";
 import { saslPrep } from "./saslprep.ts";
-import { tokenCheck } from "./secret_check.ts";
-import type {
-  ServerEnd,
-  ServerMechanism,
-  ServerMechanismOptions,
-  ServerStep,
+import {
+  challenge,
+  malformed,
+  type ServerEnd,
+  type ServerMechanism,
+  type ServerMechanismOptions,
+  type ServerStep,
 } from "./server_mechanism.ts";
-import { challenge, malformed } from "./server_steps.ts";
 
 /** What a client says in an OAuth mechanism. */
-export interface OAuthMessage {
+interface OAuthMessage {
   /** The name beside the token, `""` for none. */
   readonly username: string;
   /** The token; `""` where the client only asks for the server's terms. */
@@ -44,185 +34,27 @@ export interface OAuthMessage {
 }
 
 /** Host and port that the client believes to talk to (OAUTHBEARER). */
-export interface OAuthTarget {
+interface OAuthTarget {
   /** The server's name. */
   readonly host?: string | undefined;
   /** The server's port. */
   readonly port?: number | undefined;
 }
 
+/** The two mechanisms, which differ in the form of their messages only. */
+type OAuthName = "XOAUTH2" | "OAUTHBEARER";
+
 const SEPARATOR = "\x01";
 const PAIR = /^([A-Za-z]+)=([\t\n\r -~]*)$/;
 const BEARER = /^bearer +([A-Za-z0-9._~+/-]+=*) *$/i;
 
-/**
- * Reads the message of XOAUTH2.
- *
- * @param bytes The message
- */
-function parseXOAuth2(bytes: Uint8Array): OAuthMessage | undefined {
-  const text = decodeUtf8(bytes) ?? "";
-  // deno-lint-ignore no-control-regex
-  const match = /^user=([^\0\x01]+)\x01auth=([^\x01]*)\x01\x01$/.exec(text);
-  const [, username = "", auth = ""] = match ?? [];
-  const token = bearerToken(auth);
-  return username === "" || token === undefined
-    ? undefined
-    : { username, token };
-}
-
-/**
- * Reads the message of OAUTHBEARER. Host and port in it are passed over: behind
- * a proxy they are another's.
- *
- * @param bytes The message
- */
-function parseOAuthBearer(bytes: Uint8Array): OAuthMessage | undefined {
-  const text = decodeUtf8(bytes) ?? "";
-  const header = parseGs2Header(text);
-  if (header === undefined || header.flag === "p") return undefined;
-  const parts = text.slice(header.text.length).split(SEPARATOR);
-  const ends = [parts.shift(), parts.pop(), parts.pop()];
-  if (ends.some((part) => part !== "")) return undefined;
-  const pairs = new Map<string, string>();
-  for (const part of parts) {
-    const [, key, value] = PAIR.exec(part) ?? [];
-    if (key === undefined || value === undefined || pairs.has(key)) {
-      return undefined;
-    }
-    pairs.set(key, value);
-  }
-  const token = bearerToken(pairs.get("auth"));
-  return token === undefined
-    ? undefined
-    : { username: header.authorizationId, token };
-}
-
-/** The token of an `auth` value, `""` for an empty value, `undefined` for none. */
-function bearerToken(auth: string | undefined): string | undefined {
-  return auth === "" ? "" : BEARER.exec(auth ?? "")?.[1];
-}
-
-/**
- * Writes the message of XOAUTH2.
- *
- * @param message Name and token
- */
-function formatXOAuth2(message: OAuthMessage): Uint8Array<ArrayBuffer> {
-  const { username, token } = message;
-  return encodeUtf8(`user=${username}\x01auth=Bearer ${token}\x01\x01`);
-}
-
-/**
- * Writes the message of OAUTHBEARER.
- *
- * @param message Name and token
- * @param target Host and port
- */
-function formatOAuthBearer(
-  message: OAuthMessage,
-  target: OAuthTarget,
-): Uint8Array<ArrayBuffer> {
-  const header = formatGs2Header({
-    flag: "n",
-    bindingType: "",
-    authorizationId: message.username,
-  });
-  const { host, port } = target;
-  const pairs = [
-    ...(host === undefined ? [] : [`host=${host}`]),
-    ...(port === undefined ? [] : [`port=${port}`]),
-    `auth=Bearer ${message.token}`,
-  ];
-  return encodeUtf8(`${header}\x01${pairs.join(SEPARATOR)}\x01\x01`);
-}
-
-/**
- * Whether a text can be sent as a bearer token.
- *
- * @param token The token
- */
-function isBearerToken(token: string): boolean {
-  return BEARER.test(`Bearer ${token}`);
-}
-
-/** The OAuth mechanisms on the client's side. */
-export class OAuthClient implements ClientMechanism {
-  /** The mechanism's name. */
-  readonly name: "XOAUTH2" | "OAUTHBEARER";
-  readonly #message: Uint8Array<ArrayBuffer>;
-  #refused = false;
-
-  /**
-   * Makes a machine for one exchange.
-   *
-   * @param name The mechanism
-   * @param login Name and token, host and port
-   * @throws {TypeError} If the name or the token cannot stand in a message
-   */
-  constructor(
-    name: "XOAUTH2" | "OAUTHBEARER",
-    login: OAuthMessage & OAuthTarget,
-  ) {
-    // deno-lint-ignore no-control-regex
-    const unfit = /[\0\x01]/.test(`${login.username}${login.host ?? ""}`);
-    if (unfit || !isBearerToken(login.token)) {
-      throw new TypeError(
-        `Cannot log in with ${name}: the name has control characters or the token is none`,
-      );
-    }
-    this.name = name;
-    this.#message = name === "XOAUTH2"
-      ? formatXOAuth2(login)
-      : formatOAuthBearer(login, login);
-  }
-
-  /** The whole message. */
-  start(): Uint8Array {
-    return this.#message;
-  }
-
-  /** Answers the error object, after which the server's refusal comes. */
-  step(_challenge: Uint8Array): Promise<Uint8Array> {
-    if (this.#refused) {
-      return Promise.reject(
-        new SaslError(
-          `Cannot go on with ${this.name}: the server asks for more`,
-        ),
-      );
-    }
-    this.#refused = true;
-    return Promise.resolve(encodeUtf8(this.name === "XOAUTH2" ? "" : "\x01"));
-  }
-
-  /**
-   * Checks that the server has not said no before it said yes.
-   *
-   * @throws {SaslError} If it has
-   */
-  finish(): void {
-    if (this.#refused) {
-      throw new SaslError(
-        `Cannot trust the server: it refused the token of ${this.name} and then accepted it`,
-      );
-    }
-  }
-}
-
 /** The OAuth mechanisms on the server's side. */
 export class OAuthServer implements ServerMechanism {
-  /** The mechanism's name. */
-  readonly name: "XOAUTH2" | "OAUTHBEARER";
+  readonly name: OAuthName;
   readonly #options: ServerMechanismOptions;
 
-  /**
-   * Makes a machine for one exchange.
-   *
-   * @param name The mechanism
-   * @param options Scope and OpenID configuration for refused clients
-   */
   constructor(
-    name: "XOAUTH2" | "OAUTHBEARER",
+    name: OAuthName,
     options: ServerMechanismOptions,
   ) {
     this.name = name;
@@ -282,6 +114,126 @@ export class OAuthServer implements ServerMechanism {
     return ok ? { ok } : { ok, challenge: this.#terms() };
   }
 
-  /** Nobody waits. */
   cancel(): void {}
+}
+
+/** The OAuth mechanisms on the client's side. */
+export class OAuthClient implements ClientMechanism {
+  readonly name: OAuthName;
+  readonly #message: Uint8Array<ArrayBuffer>;
+  #refused = false;
+
+  /** @throws {TypeError} If the name or the token cannot stand in a message */
+  constructor(
+    name: OAuthName,
+    login: OAuthMessage & OAuthTarget,
+  ) {
+    // deno-lint-ignore no-control-regex
+    const unfit = /[\0\x01]/.test(`${login.username}${login.host ?? ""}`);
+    if (unfit || !isBearerToken(login.token)) {
+      throw new TypeError(
+        `Cannot log in with ${name}: the name has control characters or the token is none`,
+      );
+    }
+    this.name = name;
+    this.#message = name === "XOAUTH2"
+      ? formatXOAuth2(login)
+      : formatOAuthBearer(login, login);
+  }
+
+  /** The whole message. */
+  start(): Uint8Array {
+    return this.#message;
+  }
+
+  /** Answers the error object, after which the server's refusal comes. */
+  step(_challenge: Uint8Array): Promise<Uint8Array> {
+    if (this.#refused) {
+      return Promise.reject(
+        new SaslError(
+          `Cannot go on with ${this.name}: the server asks for more`,
+        ),
+      );
+    }
+    this.#refused = true;
+    return Promise.resolve(encodeUtf8(this.name === "XOAUTH2" ? "" : "\x01"));
+  }
+
+  /**
+   * Checks that the server has not said no before it said yes.
+   *
+   * @throws {SaslError} If it has
+   */
+  finish(): void {
+    if (this.#refused) {
+      throw new SaslError(
+        `Cannot trust the server: it refused the token of ${this.name} and then accepted it`,
+      );
+    }
+  }
+}
+
+function parseXOAuth2(bytes: Uint8Array): OAuthMessage | undefined {
+  const text = decodeUtf8(bytes) ?? "";
+  // deno-lint-ignore no-control-regex
+  const match = /^user=([^\0\x01]+)\x01auth=([^\x01]*)\x01\x01$/.exec(text);
+  const [, username = "", auth = ""] = match ?? [];
+  const token = bearerToken(auth);
+  return username === "" || token === undefined
+    ? undefined
+    : { username, token };
+}
+
+/** Host and port in the message are passed over: behind a proxy they are another's. */
+function parseOAuthBearer(bytes: Uint8Array): OAuthMessage | undefined {
+  const text = decodeUtf8(bytes) ?? "";
+  const header = parseGs2Header(text);
+  if (header === undefined || header.flag === "p") return undefined;
+  const parts = text.slice(header.text.length).split(SEPARATOR);
+  const ends = [parts.shift(), parts.pop(), parts.pop()];
+  if (ends.some((part) => part !== "")) return undefined;
+  const pairs = new Map<string, string>();
+  for (const part of parts) {
+    const [, key, value] = PAIR.exec(part) ?? [];
+    if (key === undefined || value === undefined || pairs.has(key)) {
+      return undefined;
+    }
+    pairs.set(key, value);
+  }
+  const token = bearerToken(pairs.get("auth"));
+  return token === undefined
+    ? undefined
+    : { username: header.authorizationId, token };
+}
+
+/** The token of an `auth` value, `""` for an empty value, `undefined` for none. */
+function bearerToken(auth: string | undefined): string | undefined {
+  return auth === "" ? "" : BEARER.exec(auth ?? "")?.[1];
+}
+
+function formatXOAuth2(message: OAuthMessage): Uint8Array<ArrayBuffer> {
+  const { username, token } = message;
+  return encodeUtf8(`user=${username}\x01auth=Bearer ${token}\x01\x01`);
+}
+
+function formatOAuthBearer(
+  message: OAuthMessage,
+  target: OAuthTarget,
+): Uint8Array<ArrayBuffer> {
+  const header = formatGs2Header({
+    flag: "n",
+    bindingType: "",
+    authorizationId: message.username,
+  });
+  const { host, port } = target;
+  const pairs = [
+    ...(host === undefined ? [] : [`host=${host}`]),
+    ...(port === undefined ? [] : [`port=${port}`]),
+    `auth=Bearer ${message.token}`,
+  ];
+  return encodeUtf8(`${header}\x01${pairs.join(SEPARATOR)}\x01\x01`);
+}
+
+function isBearerToken(token: string): boolean {
+  return BEARER.test(`Bearer ${token}`);
 }

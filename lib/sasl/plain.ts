@@ -1,39 +1,31 @@
 /**
- * PLAIN, both sides: name and password in one message, readable by all who can
- * read the connection.
- *
- * {@link https://www.rfc-editor.org/rfc/rfc4616 | RFC 4616}
- *
- * LOGIN, both sides: name and password asked for one after the other, readable
- * by all who can read the connection. It has no RFC, only an expired draft;
+ * PLAIN and LOGIN, both sides: the two mechanisms that send name and password
+ * readable by all who can read the connection. PLAIN sends both in one message;
+ * LOGIN asks for one after the other. LOGIN has no RFC, only an expired draft;
  * old clients speak nothing else.
  *
+ * {@link https://www.rfc-editor.org/rfc/rfc4616 | RFC 4616},
  * {@link https://datatracker.ietf.org/doc/html/draft-murchison-sasl-login-00 | draft-murchison-sasl-login}
  */
 
-import type { ClientMechanism } from "./client_mechanism.ts";
-import { Credentials } from "./credentials.ts";
-import { decodeUtf8, encodeUtf8, SaslError } from "./encoding.ts";
+import { type ClientMechanism, SaslError } from "./client_mechanism.ts";
+import { Credentials, passwordCheck } from "./credentials.ts";
+import { decodeUtf8, encodeUtf8 } from "./encoding.ts";
 import type { ScramVerifier } from "./scram_verifier.ts";
-import { passwordCheck } from "./secret_check.ts";
-import type {
-  ServerEnd,
-  ServerMechanism,
-  ServerStep,
+import {
+  challenge,
+  malformed,
+  prepareNames,
+  type ServerEnd,
+  type ServerMechanism,
+  type ServerStep,
 } from "./server_mechanism.ts";
-import { challenge, malformed, prepareNames } from "./server_steps.ts";
 
 /** PLAIN on the server's side. */
 export class PlainServer implements ServerMechanism {
-  /** The mechanism's name. */
   readonly name = "PLAIN";
   readonly #decoy: ScramVerifier | undefined;
 
-  /**
-   * Makes a machine for one exchange.
-   *
-   * @param options What unknown users are compared with
-   */
   constructor(options: { readonly decoy?: ScramVerifier | undefined }) {
     this.#decoy = options.decoy;
   }
@@ -64,27 +56,19 @@ export class PlainServer implements ServerMechanism {
     return { type: "verify", credentials };
   }
 
-  /** The judgement is the end. */
   verified(ok: boolean): ServerEnd {
     return { ok };
   }
 
-  /** Nobody waits. */
   cancel(): void {}
 }
 
 /** PLAIN on the client's side. */
 export class PlainClient implements ClientMechanism {
-  /** The mechanism's name. */
   readonly name = "PLAIN";
   readonly #message: Uint8Array<ArrayBuffer>;
 
-  /**
-   * Makes a machine for one exchange.
-   *
-   * @param login Names and password
-   * @throws {TypeError} If one of them has a NUL in it
-   */
+  /** @throws {TypeError} If one of them has a NUL in it */
   constructor(
     login: {
       readonly username: string;
@@ -113,22 +97,15 @@ export class PlainClient implements ClientMechanism {
     );
   }
 
-  /** Nothing is left to check. */
   finish(): void {}
 }
 
 /** LOGIN on the server's side. */
 export class LoginServer implements ServerMechanism {
-  /** The mechanism's name. */
   readonly name = "LOGIN";
   readonly #decoy: ScramVerifier | undefined;
   #username: string | undefined;
 
-  /**
-   * Makes a machine for one exchange.
-   *
-   * @param options What unknown users are compared with
-   */
   constructor(options: { readonly decoy?: ScramVerifier | undefined }) {
     this.#decoy = options.decoy;
   }
@@ -163,26 +140,18 @@ export class LoginServer implements ServerMechanism {
     return { type: "verify", credentials };
   }
 
-  /** The judgement is the end. */
   verified(ok: boolean): ServerEnd {
     return { ok };
   }
 
-  /** Nobody waits. */
   cancel(): void {}
 }
 
 /** LOGIN on the client's side. */
 export class LoginClient implements ClientMechanism {
-  /** The mechanism's name. */
   readonly name = "LOGIN";
   readonly #answers: string[];
 
-  /**
-   * Makes a machine for one exchange.
-   *
-   * @param login Name and password
-   */
   constructor(login: { readonly username: string; readonly password: string }) {
     this.#answers = [login.username, login.password];
   }

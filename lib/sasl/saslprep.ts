@@ -6,12 +6,11 @@
  * newer letters and emoji in their passwords. NFKC is the platform's, which is
  * the same for every character that Unicode 3.2 had, a few corrected ones apart.
  *
+ * The rules stand first; the character tables that they use, as RFC 3454 fixes
+ * them for Unicode 3.2, fill the rest of the file.
+ *
  * {@link https://www.rfc-editor.org/rfc/rfc4013 | RFC 4013},
- * {@link https://www.rfc-editor.org/rfc/rfc3454#section-6 | RFC 3454 section 6}
- *
- * The character tables of SASLprep, as RFC 3454 fixes them for Unicode 3.2.
- * Data only; the rules that use them are in `saslprep.ts`.
- *
+ * {@link https://www.rfc-editor.org/rfc/rfc3454#section-6 | RFC 3454 section 6},
  * {@link https://www.rfc-editor.org/rfc/rfc3454#appendix-B.1 | RFC 3454 appendices B.1, C and D}
  */
 

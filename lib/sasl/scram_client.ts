@@ -8,8 +8,8 @@
  * {@link https://www.rfc-editor.org/rfc/rfc7677 | RFC 7677}
  */
 
-import { decodeUtf8, encodeBase64, encodeUtf8, SaslError } from "./encoding.ts";
-import type { ClientMechanism } from "./client_mechanism.ts";
+import { decodeUtf8, encodeBase64, encodeUtf8 } from "./encoding.ts";
+import { type ClientMechanism, SaslError } from "./client_mechanism.ts";
 import { equalSecrets, hmac, pbkdf2, randomBytes } from "./digest.ts";
 import { escapeName, formatGs2Header } from "./gs2.ts";
 import { saslPrep } from "./saslprep.ts";
@@ -37,7 +37,6 @@ export interface ScramLogin {
 
 /** SCRAM on the client's side. */
 export class ScramClient implements ClientMechanism {
-  /** The mechanism's name. */
   readonly name: "SCRAM-SHA-256" | "SCRAM-SHA-256-PLUS";
   readonly #password: string;
   readonly #header: string;
@@ -48,10 +47,6 @@ export class ScramClient implements ClientMechanism {
   #signature: Uint8Array | undefined;
 
   /**
-   * Makes a machine for one exchange.
-   *
-   * @param name With or without channel binding
-   * @param login Names, password, channel binding
    * @throws {TypeError} If a name or the password is empty or prohibited, or
    * channel binding is wanted without its data
    */

@@ -13,7 +13,7 @@
 
 import { canonicalAccount } from "./accounts.ts";
 import { encodeBase64, encodeUtf8 } from "./encoding.ts";
-import { Credentials } from "./credentials.ts";
+import { Credentials, type KnownSecret } from "./credentials.ts";
 import { digest, equalSecrets, hmac, pbkdf2, randomBytes } from "./digest.ts";
 import type { Gs2Header } from "./gs2.ts";
 import { saslPrep } from "./saslprep.ts";
@@ -25,15 +25,17 @@ import {
   parseClientFirst,
 } from "./scram_messages.ts";
 import { MIN_ITERATIONS, scramKeys, ScramVerifier } from "./scram_verifier.ts";
-import type { KnownSecret } from "./secret_check.ts";
-import type {
-  ServerEnd,
-  ServerFailure,
-  ServerMechanism,
-  ServerMechanismOptions,
-  ServerStep,
+import {
+  challenge,
+  malformed,
+  prepareNames,
+  refused,
+  type ServerEnd,
+  type ServerFailure,
+  type ServerMechanism,
+  type ServerMechanismOptions,
+  type ServerStep,
 } from "./server_mechanism.ts";
-import { challenge, malformed, prepareNames, refused } from "./server_steps.ts";
 
 const BINDING_TYPE = "tls-server-end-point";
 const processSaltKey = randomBytes(32);
@@ -52,7 +54,6 @@ interface Parameters {
 
 /** SCRAM on the server's side. */
 export class ScramServer implements ServerMechanism {
-  /** The mechanism's name. */
   readonly name: "SCRAM-SHA-256" | "SCRAM-SHA-256-PLUS";
   readonly #options: ServerMechanismOptions;
   readonly #nonce: string;
@@ -65,12 +66,6 @@ export class ScramServer implements ServerMechanism {
   #authMessage: Uint8Array | undefined;
   #proven: ScramVerifier | undefined;
 
-  /**
-   * Makes a machine for one exchange.
-   *
-   * @param name With or without channel binding
-   * @param options Channel binding, decoy, salt key
-   */
   constructor(
     name: "SCRAM-SHA-256" | "SCRAM-SHA-256-PLUS",
     options: ServerMechanismOptions,

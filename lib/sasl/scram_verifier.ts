@@ -17,12 +17,8 @@ import {
   secret,
   where,
 } from "../options.ts";
-import {
-  decodeBase64Strict,
-  encodeBase64,
-  encodeUtf8,
-  redact,
-} from "./encoding.ts";
+import { decodeBase64Strict, encodeBase64, encodeUtf8 } from "./encoding.ts";
+import { redact } from "./redact.ts";
 import { digest, equalSecrets, hmac, pbkdf2, randomBytes } from "./digest.ts";
 import { saslPrep } from "./saslprep.ts";
 
@@ -288,5 +284,5 @@ export function xor(
   left: Uint8Array,
   right: Uint8Array,
 ): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from(left, (octet, at) => octet ^ (right[at] ?? 0));
+  return Uint8Array.from(left, (byte, at) => byte ^ (right[at] ?? 0));
 }

@@ -1,6 +1,7 @@
 /**
- * The server's side of a SASL mechanism: what its step machines take and give,
- * and which machine a name stands for. One machine serves one AUTH command.
+ * The server's side of a SASL mechanism: what its step machine takes and gives,
+ * and the steps that every one of them makes. One machine serves one AUTH
+ * command. Knows no mechanism; `registry.ts` knows them all.
  *
  * A machine knows no socket, no base64 and no accounts, and does not throw for
  * anything a client sends.
@@ -9,12 +10,9 @@
  */
 
 import type { Credentials } from "./credentials.ts";
-import { CramMd5Server } from "./cram_md5.ts";
-import { ExternalServer } from "./external.ts";
-import { LoginServer, PlainServer } from "./plain.ts";
+import { encodeUtf8 } from "./encoding.ts";
 import type { MechanismName } from "./mechanism_name.ts";
-import { OAuthServer } from "./oauth.ts";
-import { ScramServer } from "./scram_server.ts";
+import { saslPrep } from "./saslprep.ts";
 import type { ScramVerifier } from "./scram_verifier.ts";
 
 /** A message of the client cannot be gone on with. */
@@ -121,38 +119,53 @@ export interface ServerMechanismOptions {
 }
 
 /**
- * A new step machine.
+ * A step that sends a challenge.
  *
- * @param name The mechanism
- * @param options What it needs to know
- *
- * @example Run PLAIN by hand
- * ```ts
- * import { createServerMechanism } from "@smtp/server";
- *
- * const plain = createServerMechanism("PLAIN", { hostname: "mx.example.com" });
- * const step = plain.start(new TextEncoder().encode("\0ann\0secret"));
- * console.assert(step.type === "verify" && step.credentials.username === "ann");
- * ```
+ * @param content The challenge; a string stands for its UTF-8 bytes
  */
-export function createServerMechanism(
-  name: MechanismName,
-  options: ServerMechanismOptions,
-): ServerMechanism {
-  switch (name) {
-    case "SCRAM-SHA-256-PLUS":
-    case "SCRAM-SHA-256":
-      return new ScramServer(name, options);
-    case "EXTERNAL":
-      return new ExternalServer(options);
-    case "OAUTHBEARER":
-    case "XOAUTH2":
-      return new OAuthServer(name, options);
-    case "CRAM-MD5":
-      return new CramMd5Server(options);
-    case "PLAIN":
-      return new PlainServer(options);
-    case "LOGIN":
-      return new LoginServer(options);
+export function challenge(content: string | Uint8Array): ServerStep {
+  const bytes = typeof content === "string" ? encodeUtf8(content) : content;
+  return { type: "challenge", bytes };
+}
+
+/**
+ * A step for a message that breaks the grammar.
+ *
+ * @param reason What was wanted, without anything the client sent
+ */
+export function malformed(reason: string): ServerFailure {
+  return { type: "failure", failure: "malformed", reason };
+}
+
+/**
+ * A step for a message that is well-formed and still cannot be accepted.
+ *
+ * @param reason Why, without anything the client sent
+ */
+export function refused(reason: string): ServerFailure {
+  return { type: "failure", failure: "refused", reason };
+}
+
+/** The names in a client's message. */
+export interface Names {
+  /** Who the client is. */
+  readonly username: string;
+  /** Whom it wants to act for, `""` for none. */
+  readonly authorizationId: string;
+}
+
+/**
+ * The names of a message, prepared, or the failure that they make.
+ *
+ * @param names The names as the client wrote them
+ */
+export function prepareNames(names: Names): Names | ServerFailure {
+  const username = saslPrep(names.username);
+  const authorizationId = saslPrep(names.authorizationId);
+  if (
+    username === undefined || username === "" || authorizationId === undefined
+  ) {
+    return malformed("The user name is empty or has prohibited characters");
   }
+  return { username, authorizationId };
 }

@@ -33,7 +33,7 @@ import type { AddressLimiter } from "../session/limits.ts";
 import { askedOf } from "../session/handlers.ts";
 import { localDomains, type LocalTest } from "../session/local_domains.ts";
 import type { LoginCounter } from "../session/login_guard.ts";
-import type { MessageStore } from "../message/store.ts";
+import type { MessageStore } from "../message/message.ts";
 import type { CertificateSource } from "../tls/set.ts";
 import type { Admission } from "./admission.ts";
 import type { Settings, SettledOptions } from "./options.ts";

@@ -52,7 +52,7 @@ import {
   limitsOf,
 } from "../session/limit_options.ts";
 import { localDomains } from "../session/local_domains.ts";
-import type { MessageStore } from "../message/store.ts";
+import type { MessageStore } from "../message/message.ts";
 import type { Certificate } from "../tls/certificate.ts";
 import { type CertificateSet, CertificateSource } from "../tls/set.ts";
 import {

@@ -36,7 +36,7 @@ import { AddressLimiter } from "../session/limits.ts";
 import { LoginGuard } from "../session/login_guard.ts";
 import type { SmtpSession } from "../session/session.ts";
 import { DiscardStore } from "../store/discard_store.ts";
-import type { MessageStore } from "../message/store.ts";
+import type { MessageStore } from "../message/message.ts";
 import { Counters } from "../threads/pool.ts";
 
 /** How long a store may take to close beyond the grace of a stop, in ms. */

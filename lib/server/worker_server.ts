@@ -17,7 +17,7 @@ import {
 import type { SmtpHandlers } from "../session/handlers.ts";
 import { SessionCount, TicketLedger } from "../session/limits.ts";
 import type { LoginAttempt, LoginCounter } from "../session/login_guard.ts";
-import { makeStore } from "../store/rebuildable.ts";
+import { makeStore } from "../store/thread_store.ts";
 import type {
   MainApi,
   ThreadServices,

@@ -5,10 +5,14 @@
  */
 
 import { SmtpError, type SmtpReply } from "../protocol/reply.ts";
-import type { Message, Recipient } from "../message/message.ts";
+import {
+  type Message,
+  type MessageStore,
+  type Recipient,
+  StoreError,
+} from "../message/message.ts";
 import { replies } from "../protocol/replies.ts";
 import { FileStore } from "../store/file_store.ts";
-import { type MessageStore, StoreError } from "../message/store.ts";
 import type { SessionContext } from "./context.ts";
 import { noteStoreFailure } from "./log.ts";
 import type { SmtpSession } from "./session.ts";

@@ -24,7 +24,7 @@ import {
   type ExchangeResult,
   ServerExchange,
 } from "../sasl/server_exchange.ts";
-import { createServerMechanism } from "../sasl/server_mechanism.ts";
+import { createServerMechanism } from "../sasl/registry.ts";
 import type { AuthenticationContext } from "./authentication_context.ts";
 import { noteHandlerFailure, noteLogin } from "./log.ts";
 import type { LoginAttempt } from "./login_guard.ts";

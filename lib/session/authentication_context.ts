@@ -8,6 +8,7 @@
 import type { Logger } from "../log.ts";
 import { AccountList, type Accounts } from "../sasl/accounts.ts";
 import { MECHANISM_NAMES, type MechanismName } from "../sasl/mechanism_name.ts";
+import { judgedBy } from "../sasl/registry.ts";
 import type { SmtpHandlers } from "./handlers.ts";
 import type { LoginCounter } from "./login_guard.ts";
 
@@ -60,8 +61,9 @@ function canServe(
   },
 ): boolean {
   if (handlers.onAuthenticate !== undefined) return true;
-  if (name === "EXTERNAL") return false;
-  return name !== "CRAM-MD5" || !(accounts instanceof AccountList) ||
+  const by = judgedBy(name);
+  if (by === "program") return false;
+  return by !== "password" || !(accounts instanceof AccountList) ||
     accounts.isPlain;
 }
 
@@ -76,11 +78,8 @@ function defaultMechanisms(
     return HANDLER_MECHANISMS;
   }
   const plain = accounts instanceof AccountList && accounts.isPlain;
-  return [
-    "SCRAM-SHA-256-PLUS",
-    "SCRAM-SHA-256",
-    ...(plain ? ["CRAM-MD5" as const] : []),
-    "PLAIN",
-    "LOGIN",
-  ];
+  return MECHANISM_NAMES.filter((name) => {
+    const by = judgedBy(name);
+    return by === "verifier" || (plain && by === "password");
+  });
 }

@@ -10,14 +10,13 @@ import type { Cidr } from "../net/cidr.ts";
 import type { ListenerKind } from "../protocol/listener_kind.ts";
 import type { Transport } from "../net/transport.ts";
 import type { ServerProfile } from "../protocol/server/effects.ts";
-import type { MessageStore } from "../message/store.ts";
+import type { Message, MessageStore, Recipient } from "../message/message.ts";
 import type { AuthenticationContext } from "./authentication_context.ts";
 import type { Delays } from "./delays.ts";
 import type { SmtpHandlers } from "./handlers.ts";
 import type { Limits } from "./limit_options.ts";
 import type { LocalTest } from "./local_domains.ts";
 import type { AddressLimits } from "./limits.ts";
-import type { Message, Recipient } from "../message/message.ts";
 
 /** What becomes of a client that speaks before the greeting. */
 export type EarlyTalkerPolicy = "refuse" | "allow";

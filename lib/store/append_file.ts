@@ -74,7 +74,7 @@ export async function appendToFile(
     const opening = await separation(file, end, options.separator);
     await file.seek(end, Deno.SeekMode.Start);
     if (opening.length > 0) await writeAll(file, opening);
-    const { size } = await content.writeTo((octets) => writeAll(file, octets));
+    const { size } = await content.writeTo((bytes) => writeAll(file, bytes));
     return end + opening.length + size;
   });
 }

@@ -46,7 +46,7 @@ export interface ContentSize {
 }
 
 /** Takes bytes; they stay untouched until it resolves. */
-export type Sink = (octets: Uint8Array) => Promise<void>;
+export type Sink = (bytes: Uint8Array) => Promise<void>;
 
 /** What can write itself to a file. */
 export interface Writable {
@@ -84,7 +84,7 @@ const MONTHS = [
 export class MessageContent implements Writable {
   readonly #message: Message;
   readonly #options: ContentOptions;
-  #whole: { octets: Uint8Array<ArrayBuffer>; size: ContentSize } | undefined;
+  #whole: { bytes: Uint8Array<ArrayBuffer>; size: ContentSize } | undefined;
 
   /**
    * Reads nothing yet.
@@ -101,7 +101,7 @@ export class MessageContent implements Writable {
     const body = this.#message.body.memory;
     if (body !== undefined) {
       const whole = this.#whole ??= this.#render(body);
-      await sink(whole.octets);
+      await sink(whole.bytes);
       return whole.size;
     }
     const encoding = new Encoding(this.#message, this.#options);
@@ -119,18 +119,18 @@ export class MessageContent implements Writable {
 
   #render(
     body: Uint8Array<ArrayBuffer>,
-  ): { octets: Uint8Array<ArrayBuffer>; size: ContentSize } {
+  ): { bytes: Uint8Array<ArrayBuffer>; size: ContentSize } {
     const encoding = new Encoding(this.#message, this.#options);
     const opening = encoding.begin();
     const encoded = encoding.encode(body);
     const closing = encoding.end();
-    const octets = new Uint8Array(
+    const bytes = new Uint8Array(
       opening.length + encoded.length + closing.length,
     );
-    octets.set(opening);
-    octets.set(encoded, opening.length);
-    octets.set(closing, opening.length + encoded.length);
-    return { octets, size: encoding.size };
+    bytes.set(opening);
+    bytes.set(encoded, opening.length);
+    bytes.set(closing, opening.length + encoded.length);
+    return { bytes, size: encoding.size };
   }
 }
 
@@ -203,10 +203,10 @@ class Encoding {
     return this.#options.newline === "lf" ? "\n" : "\r\n";
   }
 
-  #count(octets: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
-    this.#size += octets.length;
-    this.#last = octets.at(-1) ?? this.#last;
-    return octets;
+  #count(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+    this.#size += bytes.length;
+    this.#last = bytes.at(-1) ?? this.#last;
+    return bytes;
   }
 }
 

@@ -3,7 +3,7 @@
  * handlers or queue do all that is to be done with a message.
  */
 
-import type { MessageStore } from "../message/store.ts";
+import type { MessageStore } from "../message/message.ts";
 
 /**
  * Takes every message and forgets it. The client is told 250 all the same, so

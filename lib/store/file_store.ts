@@ -15,7 +15,7 @@ import {
   writeNewFile,
 } from "../files/durable.ts";
 import { lookAt, type MailboxOwners } from "../files/trust.ts";
-import type { Message } from "../message/message.ts";
+import type { Message, MessageStore } from "../message/message.ts";
 import { checkOptions, flag, path, type Rules } from "../options.ts";
 import { type AppendOptions, appendToFile } from "./append_file.ts";
 import {
@@ -27,8 +27,7 @@ import {
 import { failureOfOne, OWNERS_RULE, Underway } from "./per_recipient.ts";
 import { LOCK_RULES, lockOptions, type LockSettings } from "./lock.ts";
 import { safeComponent } from "./mailbox_name.ts";
-import { noteOrigin } from "./rebuildable.ts";
-import type { MessageStore } from "../message/store.ts";
+import { rebuildable } from "./rebuildable.ts";
 import { uniqueName } from "./unique_name.ts";
 
 /** Options of {@linkcode FileStore}: exactly one of `folder` and `path`. */
@@ -152,7 +151,7 @@ export class FileStore implements MessageStore {
         ...lockOptions(options),
       };
     }
-    noteOrigin(this, {
+    rebuildable(this, {
       ...options,
       folder: this.#folder,
       path: path === undefined ? undefined : this.#path,

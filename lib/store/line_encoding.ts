@@ -70,13 +70,13 @@ export class LineFeedEncoder {
     let count = 0;
     if (this.#heldCr) buffer[count++] = CR;
     for (let at = 0; at < chunk.length; at++) {
-      const octet = chunk[at]!;
-      if (octet === LF) {
+      const byte = chunk[at]!;
+      if (byte === LF) {
         if (count > 0 && buffer[count - 1] === CR) count--;
         const before = count > 0 ? buffer[count - 1] : this.#last;
         if (before !== CR) this.#bareLineFeeds++;
       }
-      buffer[count++] = octet;
+      buffer[count++] = byte;
     }
     return count;
   }
@@ -92,11 +92,11 @@ export class FromQuoter {
   /** The chunk with its separator-like lines quoted: the chunk itself where it has none. */
   quote(chunk: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
     if (chunk.length === 0) return chunk;
-    const octets = this.#held === 0
+    const bytes = this.#held === 0
       ? chunk
       : join(FROM.subarray(0, this.#held), chunk);
-    const found = this.#find(octets);
-    const given = octets.subarray(0, octets.length - this.#held);
+    const found = this.#find(bytes);
+    const given = bytes.subarray(0, bytes.length - this.#held);
     return found === undefined ? given : insertQuotes(given, found);
   }
 
@@ -108,22 +108,22 @@ export class FromQuoter {
   }
 
   /** Where a `>` is wanted: one anywhere in the run of `>` does, so right before the `F`. */
-  #find(octets: Uint8Array): number[] | undefined {
+  #find(bytes: Uint8Array): number[] | undefined {
     let found: number[] | undefined;
     this.#held = 0;
-    let at = this.#atStart ? 0 : octets.indexOf(LF) + 1;
+    let at = this.#atStart ? 0 : bytes.indexOf(LF) + 1;
     if (at === 0 && !this.#atStart) return undefined;
-    while (at < octets.length) {
-      while (octets[at] === GREATER) at++;
+    while (at < bytes.length) {
+      while (bytes[at] === GREATER) at++;
       let matched = 0;
-      while (matched < 5 && octets[at + matched] === FROM[matched]) matched++;
+      while (matched < 5 && bytes[at + matched] === FROM[matched]) matched++;
       if (matched === 5) {
         (found ??= []).push(at);
-      } else if (at + matched === octets.length) {
+      } else if (at + matched === bytes.length) {
         this.#held = matched;
         break;
       }
-      const end = octets.indexOf(LF, at + matched);
+      const end = bytes.indexOf(LF, at + matched);
       if (end === -1) {
         this.#atStart = false;
         return found;
@@ -147,18 +147,18 @@ export function join(
 }
 
 function insertQuotes(
-  octets: Uint8Array,
+  bytes: Uint8Array,
   places: readonly number[],
 ): Uint8Array<ArrayBuffer> {
-  const quoted = new Uint8Array(octets.length + places.length);
+  const quoted = new Uint8Array(bytes.length + places.length);
   let from = 0;
   let to = 0;
   for (const place of places) {
-    quoted.set(octets.subarray(from, place), to);
+    quoted.set(bytes.subarray(from, place), to);
     to += place - from;
     quoted[to++] = GREATER;
     from = place;
   }
-  quoted.set(octets.subarray(from), to);
+  quoted.set(bytes.subarray(from), to);
   return quoted;
 }

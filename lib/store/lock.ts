@@ -86,7 +86,7 @@ export class DotLock implements AsyncDisposable {
     this.#file = file;
   }
 
-  /** Removes the lock, unless somebody else has broken it and has one of his own there. Never throws. */
+  /** Removes the lock, unless somebody else has broken it and has one of their own there. Never throws. */
   async [Symbol.asyncDispose](): Promise<void> {
     try {
       if (await isSameFile(this.#file, this.#path)) {
@@ -213,9 +213,9 @@ async function isStale(file: Deno.FsFile, staleMs: number): Promise<boolean> {
   if (mtime === null || Date.now() - mtime.getTime() < staleMs) return false;
   // Made, and its owner killed before it wrote its name there.
   if (size === 0) return true;
-  const octets = new Uint8Array(512);
-  const count = await file.read(octets) ?? 0;
-  const text = new TextDecoder().decode(octets.subarray(0, count));
+  const bytes = new Uint8Array(512);
+  const count = await file.read(bytes) ?? 0;
+  const text = new TextDecoder().decode(bytes.subarray(0, count));
   const [, pid, host] = OWNER.exec(text) ?? [];
   if (pid === undefined || host !== hostName()) return false;
   return Number(pid) === Deno.pid || !isAlive(Number(pid));

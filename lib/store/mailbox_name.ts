@@ -98,8 +98,8 @@ function isLoneSurrogate(character: string): boolean {
 
 function percent(character: string): string {
   let encoded = "";
-  for (const octet of encoder.encode(character)) {
-    encoded += `%${octet.toString(16).toUpperCase().padStart(2, "0")}`;
+  for (const byte of encoder.encode(character)) {
+    encoded += `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
   }
   return encoded;
 }

@@ -19,7 +19,7 @@ import {
   writeNewFile,
 } from "../files/durable.ts";
 import { lookAt, type MailboxOwners, requireTrusted } from "../files/trust.ts";
-import type { Message } from "../message/message.ts";
+import type { Message, MessageStore, SaveOptions } from "../message/message.ts";
 import {
   checkOptions,
   flag,
@@ -35,19 +35,18 @@ import {
   NEWLINE_RULE,
 } from "./content.ts";
 import {
-  type Delivery,
   failureOf,
   failureOfAll,
-  forEachDelivery,
+  forEachCopy,
   hasFailure,
   MAILBOX_RULES,
+  type MailboxCopy,
   type MailboxOptions,
   OWNERS_RULE,
-  planDeliveries,
+  planCopies,
   Underway,
 } from "./per_recipient.ts";
-import { noteOrigin } from "./rebuildable.ts";
-import type { MessageStore, SaveOptions } from "../message/store.ts";
+import { rebuildable } from "./rebuildable.ts";
 import { hostName, safeHost, uniqueName } from "./unique_name.ts";
 
 /** Options of {@linkcode MaildirStore}. */
@@ -95,7 +94,7 @@ interface KnownMailbox {
 }
 
 /** Where one mailbox's copy is on its way. */
-interface Copy {
+interface WrittenFile {
   readonly temporary: string;
   readonly final: string;
   placed: boolean;
@@ -156,7 +155,7 @@ export class MaildirStore implements MessageStore {
       ? hostName()
       : safeHost(options.hostname);
     this.#owners = options.owners;
-    noteOrigin(this, { ...options, folder: this.#folder });
+    rebuildable(this, { ...options, folder: this.#folder });
   }
 
   /**
@@ -171,31 +170,31 @@ export class MaildirStore implements MessageStore {
 
   async #save(message: Message, partial: boolean): Promise<void> {
     const content = new MessageContent(message, this.#content);
-    const deliveries = planDeliveries(message.recipients, this.#mailboxes);
-    const copies = new Map<Delivery, Copy>();
-    const steps: readonly ((delivery: Delivery) => Promise<void>)[] = [
-      async (delivery) => {
-        copies.set(delivery, await this.#write(delivery.mailbox, content));
+    const copies = planCopies(message.recipients, this.#mailboxes);
+    const written = new Map<MailboxCopy, WrittenFile>();
+    const steps: readonly ((copy: MailboxCopy) => Promise<void>)[] = [
+      async (copy) => {
+        written.set(copy, await this.#write(copy.mailbox, content));
       },
-      (delivery) => this.#place(copies.get(delivery)!),
-      (delivery) => this.#settle(delivery.mailbox),
+      (copy) => this.#place(written.get(copy)!),
+      (copy) => this.#settle(copy.mailbox),
     ];
     for (const step of steps) {
-      await forEachDelivery(deliveries, step);
-      if (partial || !hasFailure(deliveries)) continue;
-      await Promise.all([...copies.values()].map(withdraw));
-      throw failureOfAll(message, deliveries);
+      await forEachCopy(copies, step);
+      if (partial || !hasFailure(copies)) continue;
+      await Promise.all([...written.values()].map(withdraw));
+      throw failureOfAll(message, copies);
     }
-    const failure = failureOf(message, deliveries);
+    const failure = failureOf(message, copies);
     if (failure === undefined) return;
-    for (const [delivery, copy] of copies) {
-      if (delivery.failure !== undefined) await withdraw(copy);
+    for (const [copy, file] of written) {
+      if (copy.failure !== undefined) await withdraw(file);
     }
     throw failure;
   }
 
   /** Writes one copy into `tmp`, synced. */
-  async #write(mailbox: string, content: MessageContent): Promise<Copy> {
+  async #write(mailbox: string, content: MessageContent): Promise<WrittenFile> {
     const root = join(this.#folder, mailbox);
     const name = uniqueName(this.#hostname);
     const temporary = join(root, "tmp", name);
@@ -276,9 +275,9 @@ export class MaildirStore implements MessageStore {
     this.#known.set(mailbox, { tmp: marksOf(tmp), new: marksOf(target) });
   }
 
-  async #place(copy: Copy): Promise<void> {
-    await Deno.rename(copy.temporary, copy.final);
-    copy.placed = true;
+  async #place(file: WrittenFile): Promise<void> {
+    await Deno.rename(file.temporary, file.final);
+    file.placed = true;
   }
 
   async #settle(mailbox: string): Promise<void> {
@@ -292,8 +291,8 @@ export class MaildirStore implements MessageStore {
 }
 
 /** Removes a copy wherever it is; one that its reader has moved already stays. */
-async function withdraw(copy: Copy): Promise<void> {
-  await Deno.remove(copy.placed ? copy.final : copy.temporary).catch(() => {});
+async function withdraw(file: WrittenFile): Promise<void> {
+  await Deno.remove(file.placed ? file.final : file.temporary).catch(() => {});
 }
 
 /** A folder of a Maildir; `undefined` where there is nothing, an error where there is something else. */

@@ -8,7 +8,7 @@
 
 import { join, resolve } from "node:path";
 import { lookAt, type MailboxOwners } from "../files/trust.ts";
-import type { Message } from "../message/message.ts";
+import type { Message, MessageStore, SaveOptions } from "../message/message.ts";
 import { checkOptions, flag, path, type Rules } from "../options.ts";
 import {
   type AppendOptions,
@@ -23,20 +23,19 @@ import {
   NEWLINE_RULE,
 } from "./content.ts";
 import {
-  type Delivery,
   failureOf,
   failureOfAll,
   failureOfOne,
-  forEachDelivery,
+  forEachCopy,
   hasFailure,
   MAILBOX_RULES,
+  type MailboxCopy,
   type MailboxOptions,
   OWNERS_RULE,
-  planDeliveries,
+  planCopies,
   Underway,
 } from "./per_recipient.ts";
 import { LOCK_RULES, lockOptions, type LockSettings } from "./lock.ts";
-import type { MessageStore, SaveOptions } from "../message/store.ts";
 
 /** Options of {@linkcode MboxStore}: exactly one of `folder` and `path`. */
 export interface MboxStoreOptions extends MailboxOptions, LockSettings {
@@ -177,30 +176,30 @@ export class MboxStore implements MessageStore {
     folder: string,
     partial: boolean,
   ): Promise<void> {
-    const deliveries = planDeliveries(message.recipients, this.#mailboxes);
-    const pathOf = (delivery: Delivery) => join(folder, delivery.mailbox);
-    if (!partial && deliveries.length > 1) {
+    const copies = planCopies(message.recipients, this.#mailboxes);
+    const pathOf = (copy: MailboxCopy) => join(folder, copy.mailbox);
+    if (!partial && copies.length > 1) {
       // What can be seen to fail is seen before the first copy is made.
-      await forEachDelivery(deliveries, async (delivery) => {
-        const path = pathOf(delivery);
+      await forEachCopy(copies, async (copy) => {
+        const path = pathOf(copy);
         await lookAt(path, "file", `keep mail in "${path}"`);
       });
-      if (hasFailure(deliveries)) throw failureOfAll(message, deliveries);
+      if (hasFailure(copies)) throw failureOfAll(message, copies);
     }
-    const receipts = new Map<Delivery, AppendReceipt>();
-    await forEachDelivery(deliveries, async (delivery) => {
-      const path = pathOf(delivery);
-      receipts.set(delivery, await appendToFile(path, content, this.#append));
+    const receipts = new Map<MailboxCopy, AppendReceipt>();
+    await forEachCopy(copies, async (copy) => {
+      const path = pathOf(copy);
+      receipts.set(copy, await appendToFile(path, content, this.#append));
     });
-    if (partial || !hasFailure(deliveries)) {
-      const failure = failureOf(message, deliveries);
+    if (partial || !hasFailure(copies)) {
+      const failure = failureOf(message, copies);
       if (failure !== undefined) throw failure;
       return;
     }
-    for (const [delivery, receipt] of receipts) {
-      await undoAppend(pathOf(delivery), receipt, this.#append).catch(() => {});
+    for (const [copy, receipt] of receipts) {
+      await undoAppend(pathOf(copy), receipt, this.#append).catch(() => {});
     }
-    throw failureOfAll(message, deliveries);
+    throw failureOfAll(message, copies);
   }
 
   /** Waits for what is being saved. */

@@ -4,13 +4,18 @@
  * room for new ones. Never writes to a disk.
  */
 
-import type { Message, Recipient } from "../message/message.ts";
+import type { Message, MessageStore, Recipient } from "../message/message.ts";
 import { anyNumber, checkOptions, type Rules } from "../options.ts";
 import type { Address } from "../protocol/address.ts";
 import { MessageHeaders } from "../protocol/headers.ts";
 import type { MailParameters } from "../protocol/parameters.ts";
 import { failureOfOne, Underway } from "./per_recipient.ts";
-import type { MessageStore } from "../message/store.ts";
+
+/** The constructor of {@linkcode CollectedMessage}, for this file alone. */
+let collect: (
+  message: Message,
+  bytes: Uint8Array<ArrayBuffer>,
+) => CollectedMessage;
 
 /**
  * A message in a {@linkcode MemoryStore}: independent of the session it came in.
@@ -39,18 +44,18 @@ export class CollectedMessage {
   /** The message with its trace fields, CRLF line ends. */
   readonly bytes: Uint8Array<ArrayBuffer>;
 
-  /**
-   * Takes the envelope from the message.
-   *
-   * @param bytes The message with its trace fields
-   */
-  constructor(message: Message, bytes: Uint8Array<ArrayBuffer>) {
+  /** Takes the envelope from the message, and its content with the trace fields. */
+  private constructor(message: Message, bytes: Uint8Array<ArrayBuffer>) {
     this.id = message.id;
     this.from = message.from;
     this.parameters = message.parameters;
     this.recipients = message.recipients;
     this.receivedAt = message.receivedAt;
     this.bytes = bytes;
+  }
+
+  static {
+    collect = (message, bytes) => new CollectedMessage(message, bytes);
   }
 
   /** As {@linkcode CollectedMessage.bytes}, decoded as UTF-8. */
@@ -168,7 +173,7 @@ export class MemoryStore implements MessageStore {
     } catch (reason) {
       throw failureOfOne(message, reason);
     }
-    this.#keep(new CollectedMessage(message, bytes));
+    this.#keep(collect(message, bytes));
   }
 
   #keep(message: CollectedMessage): void {

@@ -4,7 +4,11 @@
  * went without. Touches no file.
  */
 
-import type { Message, Recipient } from "../message/message.ts";
+import {
+  type Message,
+  type Recipient,
+  StoreError,
+} from "../message/message.ts";
 import {
   callable,
   flag,
@@ -16,7 +20,6 @@ import {
 } from "../options.ts";
 import type { Address } from "../protocol/address.ts";
 import { mailboxName, safeComponent } from "./mailbox_name.ts";
-import { StoreError } from "../message/store.ts";
 
 /** How recipients become mailboxes. */
 export interface MailboxOptions {
@@ -52,7 +55,7 @@ export const MAILBOX_RULES: Rules<MailboxOptions> = {
 };
 
 /** One mailbox that is to get a copy, and how that went. */
-export class Delivery {
+export class MailboxCopy {
   /** The mailbox: one path component. */
   readonly mailbox: string;
   /** Those whose mailbox it is. */
@@ -60,11 +63,6 @@ export class Delivery {
   /** Why it has no copy, boxed: anything can be thrown. */
   failure: { readonly reason: unknown } | undefined;
 
-  /**
-   * Plans a copy for nobody yet.
-   *
-   * @param mailbox The mailbox: one path component
-   */
   constructor(mailbox: string) {
     this.mailbox = mailbox;
   }
@@ -74,64 +72,64 @@ export class Delivery {
 const AT_ONCE = 8;
 
 /** The mailboxes of the recipients, each once: two names for one mailbox get one copy. */
-export function planDeliveries(
+export function planCopies(
   recipients: readonly Recipient[],
   options: MailboxOptions,
-): Delivery[] {
-  const plan = new Map<string, Delivery>();
-  const nameless: Delivery[] = [];
+): MailboxCopy[] {
+  const plan = new Map<string, MailboxCopy>();
+  const nameless: MailboxCopy[] = [];
   for (const recipient of recipients) {
     try {
       const name = options.mailboxOf === undefined
         ? mailboxName(recipient.address, options)
         : safeComponent(options.mailboxOf(recipient.address));
-      let delivery = plan.get(name);
-      if (delivery === undefined) {
-        plan.set(name, delivery = new Delivery(name));
+      let copy = plan.get(name);
+      if (copy === undefined) {
+        plan.set(name, copy = new MailboxCopy(name));
       }
-      delivery.recipients.push(recipient);
+      copy.recipients.push(recipient);
     } catch (reason) {
-      const delivery = new Delivery("");
-      delivery.recipients.push(recipient);
-      delivery.failure = { reason };
-      nameless.push(delivery);
+      const copy = new MailboxCopy("");
+      copy.recipients.push(recipient);
+      copy.failure = { reason };
+      nameless.push(copy);
     }
   }
   return [...plan.values(), ...nameless];
 }
 
-/** Takes one step for every delivery that has not failed, a few at once; a failure is noted there. */
-export async function forEachDelivery<T extends Delivery>(
-  deliveries: readonly T[],
-  step: (delivery: T) => Promise<void>,
+/** Takes one step for every copy that has not failed, a few at once; a failure is noted there. */
+export async function forEachCopy<T extends MailboxCopy>(
+  copies: readonly T[],
+  step: (copy: T) => Promise<void>,
 ): Promise<void> {
-  const rest = deliveries.values();
+  const rest = copies.values();
   const work = async () => {
-    for (const delivery of rest) {
-      if (delivery.failure !== undefined) continue;
+    for (const copy of rest) {
+      if (copy.failure !== undefined) continue;
       try {
-        await step(delivery);
+        await step(copy);
       } catch (reason) {
-        delivery.failure = { reason };
+        copy.failure = { reason };
       }
     }
   };
-  const workers = Math.min(AT_ONCE, deliveries.length);
+  const workers = Math.min(AT_ONCE, copies.length);
   await Promise.all(Array.from({ length: workers }, work));
 }
 
-/** Whether a delivery has failed. */
-export function hasFailure(deliveries: readonly Delivery[]): boolean {
-  return deliveries.some((delivery) => delivery.failure !== undefined);
+/** Whether a copy has failed. */
+export function hasFailure(copies: readonly MailboxCopy[]): boolean {
+  return copies.some((copy) => copy.failure !== undefined);
 }
 
-/** The error for deliveries of which some failed; `undefined` if none did. */
+/** The error for copies of which some failed; `undefined` if none did. */
 export function failureOf(
   message: Message,
-  deliveries: readonly Delivery[],
+  copies: readonly MailboxCopy[],
 ): StoreError | undefined {
   const failures = new Map<Recipient, unknown>();
-  for (const { failure, recipients } of deliveries) {
+  for (const { failure, recipients } of copies) {
     if (failure === undefined) continue;
     for (const recipient of recipients) {
       failures.set(recipient, failure.reason);
@@ -141,16 +139,16 @@ export function failureOf(
 }
 
 /**
- * The error for a message that nobody got a copy of: each recipient with his
+ * The error for a message that nobody got a copy of: each recipient with their
  * own reason, or else with the first one there is.
  */
 export function failureOfAll(
   message: Message,
-  deliveries: readonly Delivery[],
+  copies: readonly MailboxCopy[],
 ): StoreError {
-  const failed = deliveries.find((delivery) => delivery.failure !== undefined);
+  const failed = copies.find((copy) => copy.failure !== undefined);
   const failures = new Map<Recipient, unknown>();
-  for (const { failure, recipients } of deliveries) {
+  for (const { failure, recipients } of copies) {
     for (const recipient of recipients) {
       failures.set(recipient, (failure ?? failed?.failure)?.reason);
     }

@@ -4,11 +4,10 @@
  * it writes; never mixes two messages.
  */
 
-import type { Message } from "../message/message.ts";
+import type { Message, MessageStore } from "../message/message.ts";
 import { checkOptions, flag, required, type Rules, where } from "../options.ts";
 import { MessageContent, type Newline, NEWLINE_RULE } from "./content.ts";
 import { failureOfOne, Underway } from "./per_recipient.ts";
-import type { MessageStore } from "../message/store.ts";
 
 /** Makes the stream for one message; it is closed behind the message. */
 export type StreamFactory = (
@@ -161,11 +160,11 @@ export class StreamStore implements MessageStore {
       mbox: fromLine,
     });
     try {
-      await content.writeTo(async (octets) => {
+      await content.writeTo(async (bytes) => {
         await writer.ready;
         // A sink may keep what it is given, and these bytes are the message's
         // own or will be overwritten.
-        await writer.write(octets.slice());
+        await writer.write(bytes.slice());
       });
     } catch (error) {
       await writer.abort(error).catch(() => {});

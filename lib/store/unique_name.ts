@@ -5,7 +5,7 @@
 
 const random = Array.from(
   crypto.getRandomValues(new Uint8Array(8)),
-  (octet) => octet.toString(16).padStart(2, "0"),
+  (byte) => byte.toString(16).padStart(2, "0"),
 ).join("");
 let counter = 0;
 let host: string | undefined;

@@ -50,7 +50,7 @@ import {
 import { SmtpServer } from "../server/server.ts";
 import type { SmtpServerOptions } from "../server/options.ts";
 import { type CollectedMessage, MemoryStore } from "../store/memory_store.ts";
-import type { MessageStore } from "../message/store.ts";
+import type { MessageStore } from "../message/message.ts";
 import {
   ScriptedClient,
   type ScriptedClientOptions,
@@ -58,6 +58,8 @@ import {
 
 export { ScriptedClient, type ScriptedClientOptions };
 export { memoryPair, type MemoryTransport };
+export { testDns } from "./seams.ts";
+export type { DnsResolver } from "../dns/exchange.ts";
 
 /** Options of {@linkcode TestInbox.nextMessage}. */
 export interface NextMessageOptions {

@@ -20,12 +20,11 @@ import type { SessionHandlerName, SmtpHandlers } from "../session/handlers.ts";
 import type { LoginAttempt, LoginCounter } from "../session/login_guard.ts";
 import type { SessionProxy } from "../session/proxied_transport.ts";
 import type { SessionState, SmtpSession } from "../session/session.ts";
-import type { StoreDescription } from "../store/rebuildable.ts";
+import type { StoreDescription } from "../store/thread_store.ts";
 import type { HandlerContext } from "../session/handler_module.ts";
 import type { AddressLimiter, SharedCounts } from "../session/limits.ts";
 import type { BodyOptions } from "../message/body.ts";
-import type { Message } from "../message/message.ts";
-import type { MessageStore } from "../message/store.ts";
+import type { Message, MessageStore } from "../message/message.ts";
 import type { Accounts } from "../sasl/accounts.ts";
 import type { CertificateSource } from "../tls/set.ts";
 

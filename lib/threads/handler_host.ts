@@ -4,7 +4,7 @@
  * its time; the worker goes on with its other sessions meanwhile.
  */
 
-import type { Message } from "../message/message.ts";
+import type { Message, MessageStore } from "../message/message.ts";
 import { Address } from "../protocol/address.ts";
 import { MessageHeaders } from "../protocol/headers.ts";
 import { Credentials } from "../sasl/credentials.ts";
@@ -15,7 +15,6 @@ import {
   type SmtpHandlers,
 } from "../session/handlers.ts";
 import type { SmtpSession } from "../session/session.ts";
-import type { MessageStore } from "../message/store.ts";
 import type { OfferedBodies } from "./bodies.ts";
 import type { Channel } from "./channel.ts";
 import type {

@@ -3,8 +3,7 @@
  * it. The body is offered for as long as the call lasts.
  */
 
-import type { Message } from "../message/message.ts";
-import type { MessageStore, SaveOptions } from "../message/store.ts";
+import type { Message, MessageStore, SaveOptions } from "../message/message.ts";
 import type { MainApi, MessageCall, WorkerApi } from "./api.ts";
 import { headOf, OfferedBodies } from "./bodies.ts";
 import type { Channel } from "./channel.ts";

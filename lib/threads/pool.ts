@@ -12,7 +12,7 @@ import {
   TicketLedger,
 } from "../session/limits.ts";
 import type { SmtpSession } from "../session/session.ts";
-import { describeStore } from "../store/rebuildable.ts";
+import { describeStore } from "../store/thread_store.ts";
 import type {
   MainServices,
   ThreadStart,

@@ -6,10 +6,10 @@
 
 import { SmtpError, SmtpReply } from "../protocol/reply.ts";
 import type { BodyOptions, MessageBody } from "../message/body.ts";
-import { Message } from "../message/message.ts";
+import { Message, StoreError } from "../message/message.ts";
 import type { TlsInfo } from "../net/transport.ts";
 import { Address } from "../protocol/address.ts";
-import type { KnownSecret } from "../sasl/secret_check.ts";
+import type { KnownSecret } from "../sasl/credentials.ts";
 import type { Certificate } from "../tls/certificate.ts";
 import type { CertificateSource } from "../tls/set.ts";
 import { ScramVerifier } from "../sasl/scram_verifier.ts";
@@ -29,7 +29,6 @@ import type {
 } from "./api.ts";
 import { describeError } from "../log.ts";
 import type { Recipient } from "../protocol/envelope.ts";
-import { StoreError } from "../message/store.ts";
 
 /** A message without its content, to send to another thread. */
 export function encodeMessage(message: Message): MessageFacts {

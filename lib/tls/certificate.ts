@@ -25,7 +25,7 @@ import {
   assemble,
   CertificateError,
   type CertificateMaterial,
-  fromOctets,
+  fromBytes,
   publicKeyOf,
   readPemFile,
 } from "./material.ts";
@@ -136,12 +136,8 @@ export class Certificate {
   readonly #key: KeyObject | undefined;
   #names: readonly string[] | undefined;
 
-  /**
-   * For the functions that make and read certificates, and make sure of what is in them.
-   *
-   * @param material Chain and key that belong together
-   */
-  constructor(material: CertificateMaterial) {
+  /** Takes a chain and a key that belong together. */
+  private constructor(material: CertificateMaterial) {
     this.#chain = material.chain;
     this.#key = material.key;
   }
@@ -164,7 +160,7 @@ export class Certificate {
    */
   static async selfSigned(options: SelfSignedOptions): Promise<Certificate> {
     const { der, key } = await makeSelfSigned(options);
-    return new Certificate({ chain: [fromOctets(der)], key });
+    return new Certificate({ chain: [fromBytes(der)], key });
   }
 
   /**
@@ -256,7 +252,7 @@ export class Certificate {
    * @throws {CertificateError} If there is none, or one is damaged
    */
   static fromDer(der: Uint8Array | readonly Uint8Array[]): Certificate {
-    const chain = (der instanceof Uint8Array ? [der] : der).map(fromOctets);
+    const chain = (der instanceof Uint8Array ? [der] : der).map(fromBytes);
     if (chain.length === 0) {
       throw new CertificateError("Cannot read the certificate: none given");
     }

@@ -1,33 +1,21 @@
 /**
- * ASN.1 DER, as far as certificates and requests need it: functions that write
- * one value each, and a reader that gives one value after the other.
+ * The two forms that certificates, requests and keys come in. DER: functions
+ * that write one value each, and a reader that gives one value after the other.
+ * PEM: the blocks of a text, and the text of one block. Knows nothing of what
+ * is in them.
  *
- * The writer knows nothing of certificates. The reader never trusts a length:
- * a value that reaches past its parent is a `SyntaxError`, not a short slice.
+ * The reader of DER never trusts a length: a value that reaches past its parent
+ * is a `SyntaxError`, not a short slice. Text around PEM blocks, which many
+ * tools write, is skipped.
  *
- * {@link https://www.itu.int/rec/T-REC-X.690 | ITU-T X.690}
- *
- * PEM: finds the blocks of a text and writes one. Knows nothing of what is in
- * them. Text around the blocks, which many tools write, is skipped.
- *
+ * {@link https://www.itu.int/rec/T-REC-X.690 | ITU-T X.690},
  * {@link https://www.rfc-editor.org/rfc/rfc7468 | RFC 7468}
  */
 
 import { Buffer } from "node:buffer";
 
 /** The tags in use, with their class and constructed bits. */
-export const TAG: {
-  readonly boolean: 0x01;
-  readonly integer: 0x02;
-  readonly bitString: 0x03;
-  readonly octetString: 0x04;
-  readonly oid: 0x06;
-  readonly utf8String: 0x0c;
-  readonly utcTime: 0x17;
-  readonly generalizedTime: 0x18;
-  readonly sequence: 0x30;
-  readonly set: 0x31;
-} = {
+export const TAG = {
   boolean: 0x01,
   integer: 0x02,
   bitString: 0x03,
@@ -38,7 +26,7 @@ export const TAG: {
   generalizedTime: 0x18,
   sequence: 0x30,
   set: 0x31,
-};
+} as const;
 
 /** Bytes that own their memory, as Web Crypto wants them. */
 export type Der = Uint8Array<ArrayBuffer>;
@@ -49,7 +37,7 @@ const textEncoder = new TextEncoder();
 export function value(tag: number, ...parts: readonly Uint8Array[]): Der {
   let size = 0;
   for (const part of parts) size += part.length;
-  const head = [tag, ...lengthOctets(size)];
+  const head = [tag, ...lengthBytes(size)];
   const bytes = new Uint8Array(head.length + size);
   bytes.set(head);
   let at = head.length;
@@ -66,10 +54,10 @@ export function sequence(...parts: readonly Uint8Array[]): Der {
 }
 
 /** A non-negative INTEGER from its bytes, most significant first. */
-export function integer(octets: Uint8Array): Der {
+export function integer(bytes: Uint8Array): Der {
   let from = 0;
-  while (from < octets.length - 1 && octets[from] === 0) from++;
-  const minimal = octets.subarray(from);
+  while (from < bytes.length - 1 && bytes[from] === 0) from++;
+  const minimal = bytes.subarray(from);
   // Without the zero byte in front a high bit would make it negative.
   const sign = (minimal[0] ?? 0) >= 0x80 || minimal.length === 0 ? [0] : [];
   return value(TAG.integer, Uint8Array.from(sign), minimal);
@@ -83,23 +71,23 @@ export function booleanTrue(): Der {
 /** An OBJECT IDENTIFIER from its dotted text. */
 export function oid(dotted: string): Der {
   const [first = 0, second = 0, ...rest] = dotted.split(".").map(Number);
-  const octets: number[] = [];
+  const bytes: number[] = [];
   for (const arc of [first * 40 + second, ...rest]) {
     const group = [arc & 0x7f];
     for (let high = arc >>> 7; high > 0; high >>>= 7) {
       group.unshift((high & 0x7f) | 0x80);
     }
-    octets.push(...group);
+    bytes.push(...group);
   }
-  return value(TAG.oid, Uint8Array.from(octets));
+  return value(TAG.oid, Uint8Array.from(bytes));
 }
 
 /** A BIT STRING; `unused` counts the bits at the end that do not belong to it. */
 export function bitString(
-  octets: Uint8Array,
+  bytes: Uint8Array,
   options: BitStringOptions = {},
 ): Der {
-  return value(TAG.bitString, Uint8Array.of(options.unused ?? 0), octets);
+  return value(TAG.bitString, Uint8Array.of(options.unused ?? 0), bytes);
 }
 
 /** Options of {@linkcode bitString}. */
@@ -117,16 +105,16 @@ export interface BitStringOptions {
  * DER wants it without zero bits at its end.
  */
 export function namedBits(bits: Iterable<number>): Der {
-  const octets: number[] = [];
+  const bytes: number[] = [];
   let last = -1;
   for (const bit of bits) {
     const at = bit >> 3;
-    while (octets.length <= at) octets.push(0);
-    octets[at]! |= 0x80 >> (bit & 7);
+    while (bytes.length <= at) bytes.push(0);
+    bytes[at]! |= 0x80 >> (bit & 7);
     last = Math.max(last, bit);
   }
   const unused = last < 0 ? 0 : 7 - (last & 7);
-  return bitString(Uint8Array.from(octets), { unused });
+  return bitString(Uint8Array.from(bytes), { unused });
 }
 
 /** A UTF8String. */
@@ -142,6 +130,13 @@ export function time(at: Date): Der {
     short ? TAG.utcTime : TAG.generalizedTime,
     textEncoder.encode(short ? digits.slice(2) : digits),
   );
+}
+
+function lengthBytes(size: number): number[] {
+  if (size < 0x80) return [size];
+  const bytes: number[] = [];
+  for (let rest = size; rest > 0; rest >>>= 8) bytes.unshift(rest & 0xff);
+  return [0x80 | bytes.length, ...bytes];
 }
 
 /** One value as it was read. */
@@ -186,7 +181,7 @@ function readValue(bytes: Uint8Array): DerValue {
       throw new SyntaxError("Cannot read DER: want a length of 1 to 4 octets");
     }
     size = 0;
-    for (const octet of bytes.subarray(2, head)) size = size * 256 + octet;
+    for (const byte of bytes.subarray(2, head)) size = size * 256 + byte;
   }
   if (size > bytes.length - head) {
     throw new SyntaxError(
@@ -206,9 +201,9 @@ function readValue(bytes: Uint8Array): DerValue {
 export function oidText(content: Uint8Array): string {
   const arcs: number[] = [];
   let arc = 0;
-  for (const octet of content) {
-    arc = arc * 128 + (octet & 0x7f);
-    if (octet < 0x80) {
+  for (const byte of content) {
+    arc = arc * 128 + (byte & 0x7f);
+    if (byte < 0x80) {
       arcs.push(arc);
       arc = 0;
     }
@@ -218,13 +213,7 @@ export function oidText(content: Uint8Array): string {
   return [first, head - first * 40, ...rest].join(".");
 }
 
-function lengthOctets(size: number): number[] {
-  if (size < 0x80) return [size];
-  const octets: number[] = [];
-  for (let rest = size; rest > 0; rest >>>= 8) octets.unshift(rest & 0xff);
-  return [0x80 | octets.length, ...octets];
-}
-
+/** A PEM block; its label is the first group. */
 const BLOCK =
   /-----BEGIN ([A-Z0-9 ]+)-----\r?\n([^-]*(?:-[^-]+)*)-----END \1-----/g;
 

@@ -10,7 +10,8 @@
  */
 
 import { isIP } from "node:net";
-import { domainToASCII } from "node:url";
+import { aLabels } from "../protocol/domain.ts";
+import { parseIp } from "../protocol/ip.ts";
 
 const HOST_NAME =
   /^(?=.{1,253}$)(\*\.)?([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*$/;
@@ -21,7 +22,7 @@ const HOST_NAME =
  *
  * @returns The name, `undefined` if it is neither a host name (its first label may be `*`) nor an IP address
  */
-export function normalizeName(name: string): string | undefined {
+export function canonicalHost(name: string): string | undefined {
   const bare = name.startsWith("[") && name.endsWith("]")
     ? name.slice(1, -1)
     : name;
@@ -29,9 +30,7 @@ export function normalizeName(name: string): string | undefined {
   if (kind === 4) return bare;
   if (kind === 6) return bare.includes("%") ? undefined : shortIpv6(bare);
   const dotless = name.endsWith(".") ? name.slice(0, -1) : name;
-  const ascii = /[^\x20-\x7e]/.test(dotless)
-    ? domainToASCII(dotless)
-    : dotless.toLowerCase();
+  const ascii = aLabels(dotless);
   return HOST_NAME.test(ascii) ? ascii : undefined;
 }
 
@@ -41,28 +40,17 @@ export function isAddress(name: string): boolean {
 }
 
 /** The 4 or 16 bytes of an IP address in its one spelling. */
-export function addressOctets(address: string): Uint8Array {
-  if (isIP(address) === 4) return Uint8Array.from(address.split("."), Number);
-  const [head = "", tail] = address.split("::");
-  const before = head === "" ? [] : head.split(":");
-  const after = tail === undefined || tail === "" ? [] : tail.split(":");
-  const gap = new Array<string>(8 - before.length - after.length).fill("0");
-  const octets = new Uint8Array(16);
-  for (const [index, group] of [...before, ...gap, ...after].entries()) {
-    const word = parseInt(group, 16);
-    octets[index * 2] = word >> 8;
-    octets[index * 2 + 1] = word & 0xff;
-  }
-  return octets;
+export function addressBytes(address: string): Uint8Array {
+  return Uint8Array.from(parseIp(address) ?? []);
 }
 
 /** The text of the 4 or 16 bytes of an IP address, `undefined` for another number of bytes. */
-export function addressText(octets: Uint8Array): string | undefined {
-  if (octets.length === 4) return octets.join(".");
-  if (octets.length !== 16) return undefined;
+export function addressText(bytes: Uint8Array): string | undefined {
+  if (bytes.length === 4) return bytes.join(".");
+  if (bytes.length !== 16) return undefined;
   const groups: string[] = [];
   for (let at = 0; at < 16; at += 2) {
-    groups.push((octets[at]! * 256 + octets[at + 1]!).toString(16));
+    groups.push((bytes[at]! * 256 + bytes[at + 1]!).toString(16));
   }
   return shortIpv6(groups.join(":"));
 }
@@ -73,8 +61,8 @@ export function addressText(octets: Uint8Array): string | undefined {
  * `*.com` nor `w*.example.com`. IP addresses are compared whole.
  */
 export function nameCovers(name: string, host: string): boolean {
-  const want = normalizeName(host);
-  const have = normalizeName(name);
+  const want = canonicalHost(host);
+  const have = canonicalHost(name);
   if (want === undefined || have === undefined) return false;
   if (want === have) return !want.startsWith("*");
   if (!have.startsWith("*.") || isAddress(want)) return false;

@@ -129,7 +129,7 @@ export async function readPemFile(
 }
 
 /** The platform's certificate of DER bytes. */
-export function fromOctets(der: Uint8Array): X509Certificate {
+export function fromBytes(der: Uint8Array): X509Certificate {
   try {
     return new X509Certificate(
       Buffer.from(der.buffer, der.byteOffset, der.byteLength),

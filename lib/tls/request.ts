@@ -19,7 +19,7 @@ import {
 } from "../options.ts";
 import { CertificateError } from "./material.ts";
 import { type Der, readPem, writePem } from "./der.ts";
-import { isAddress, normalizeName } from "./host_name.ts";
+import { canonicalHost, isAddress } from "./host_name.ts";
 import {
   isKeyBlock,
   type KeyAlgorithm,
@@ -96,6 +96,9 @@ const REQUEST_RULES: Rules<CertificateRequestOptions> = {
 };
 const EXAMPLE = '{ names: ["mail.example.com"] }';
 
+/** The constructor of {@linkcode CertificateRequest}, for this file alone. */
+let newRequest: (der: Der, key: KeyObject) => CertificateRequest;
+
 /**
  * A certificate request (PKCS#10) and the private key that it was made with.
  * Made by {@linkcode Certificate.createRequest}.
@@ -113,15 +116,14 @@ export class CertificateRequest {
   readonly der: Uint8Array<ArrayBuffer>;
   readonly #key: KeyObject;
 
-  /**
-   * Puts together what {@linkcode Certificate.createRequest} made.
-   *
-   * @param der The request in DER
-   * @param key The key that signed it
-   */
-  constructor(der: Uint8Array<ArrayBuffer>, key: KeyObject) {
+  /** Takes a request in DER and the key that signed it. */
+  private constructor(der: Uint8Array<ArrayBuffer>, key: KeyObject) {
     this.der = der;
     this.#key = key;
+  }
+
+  static {
+    newRequest = (der, key) => new CertificateRequest(der, key);
   }
 
   /** The name of the key's algorithm, as `"ecdsa-p256"`. */
@@ -182,7 +184,7 @@ export async function makeRequest(
     ? await makeKey(options.algorithm ?? "ecdsa-p256")
     : givenKey(options.key, options.passphrase);
   const parts = subjectParts(names, { ...options, key });
-  return new CertificateRequest(writeRequest(parts, signer(key)), key);
+  return newRequest(writeRequest(parts, signer(key)), key);
 }
 
 /** A private key in PEM (PKCS#8, not encrypted). */
@@ -218,7 +220,7 @@ function certificateNames(names: readonly string[]): string[] {
 }
 
 function certificateName(name: string): string {
-  const normal = normalizeName(name);
+  const normal = canonicalHost(name);
   if (normal === undefined) {
     throw new TypeError(
       `Cannot make a certificate for the name "${name}": want a host name or an IP address`,
@@ -268,7 +270,7 @@ function checkedCommonName(name: string): string {
 
 /** 16 random bytes; the first between 0x40 and 0x7f keeps the number positive and its length fixed. */
 function serialNumber(): Uint8Array {
-  const octets = crypto.getRandomValues(new Uint8Array(16));
-  octets[0] = (octets[0]! & 0x3f) | 0x40;
-  return octets;
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[0] = (bytes[0]! & 0x3f) | 0x40;
+  return bytes;
 }

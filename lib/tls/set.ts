@@ -8,7 +8,7 @@
 
 import { callable, checkOptions, type Rules } from "../options.ts";
 import type { Certificate } from "./certificate.ts";
-import { nameCovers, normalizeName } from "./host_name.ts";
+import { canonicalHost, nameCovers } from "./host_name.ts";
 import { CERTIFICATE_RULE, TRUSTED_RULE } from "./context.ts";
 
 /**
@@ -129,7 +129,7 @@ export class CertificateSet {
   select(
     serverName: string | undefined,
   ): Certificate | undefined | Promise<Certificate | undefined> {
-    const name = serverName ? normalizeName(serverName) : undefined;
+    const name = serverName ? canonicalHost(serverName) : undefined;
     if (name === undefined || name.startsWith("*")) return this.fallback;
     const found = this.#exact.get(name) ??
       this.#wildcards.find(([pattern]) => nameCovers(pattern, name))?.[1];

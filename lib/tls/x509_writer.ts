@@ -24,10 +24,10 @@ import {
   value,
 } from "./der.ts";
 import {
-  addressOctets,
+  addressBytes,
   addressText,
+  canonicalHost,
   isAddress,
-  normalizeName,
 } from "./host_name.ts";
 import type { CertificateSigner } from "./private_key.ts";
 
@@ -152,7 +152,7 @@ export function readNames(certificate: Uint8Array): string[] {
     if (!id || !content || oidText(id.content) !== SUBJECT_ALT_NAME) continue;
     for (const name of readValues(readValues(content)[0]?.content ?? content)) {
       const text = name.tag === DNS_NAME
-        ? normalizeName(decoder.decode(name.content))
+        ? canonicalHost(decoder.decode(name.content))
         : name.tag === IP_ADDRESS
         ? addressText(name.content)
         : undefined;
@@ -238,11 +238,11 @@ function partText(part: { readonly content: Uint8Array }): string {
   const [id, text] = readValues(part.content);
   const type = oidText(id!.content);
   const coding = STRINGS.get(text!.tag);
-  const octets = text!.content.subarray(0, MAX_PART);
+  const bytes = text!.content.subarray(0, MAX_PART);
   const plain = coding === undefined
-    ? `#${octets.toHex()}`
-    : new TextDecoder(coding).decode(octets).replace(/[,+"\\<>;]/g, "\\$&");
-  const end = octets.length < text!.content.length ? "..." : "";
+    ? `#${bytes.toHex()}`
+    : new TextDecoder(coding).decode(bytes).replace(/[,+"\\<>;]/g, "\\$&");
+  const end = bytes.length < text!.content.length ? "..." : "";
   return `${PART_NAMES[type] ?? type}=${
     plain.replace(/[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu, "?")
   }${end}`;
@@ -291,7 +291,7 @@ function readExtensions(certificate: Uint8Array): Uint8Array[] {
 function commonExtensions(parts: SubjectParts): Der[] {
   const names = parts.names.map((name) =>
     isAddress(name)
-      ? value(IP_ADDRESS, addressOctets(name))
+      ? value(IP_ADDRESS, addressBytes(name))
       : value(DNS_NAME, encoder.encode(name))
   );
   const bits = parts.keyUsage.map((usage) => KEY_USAGES.indexOf(usage));

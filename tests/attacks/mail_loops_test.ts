@@ -4,6 +4,7 @@
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { testDns } from "../../lib/testing/seams.ts";
 import type { DnsResolver } from "../../lib/dns/exchange.ts";
 import type { RelayingOptions } from "../../lib/delivery/options.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
@@ -82,7 +83,7 @@ async function noticeFor(
     listen: [{ host: setup.listen ?? "127.0.0.1", port: setup.port ?? 0 }],
     store,
     domains: ["b.test"],
-    dns: { resolver: resolver(setup.literal ?? {}) },
+    dns: testDns(resolver(setup.literal ?? {})),
     relay: { from: ["127.0.0.0/8", "::1"], schedule: "1h", ...setup.relay },
   });
   using client = await TestClient.connect(server);
@@ -173,7 +174,7 @@ Deno.test("SmtpServer drops a notice that would come back, and follows a loopbac
   await using server = await startServer({
     hostname: "mx.near.test",
     domains: ["b.test"],
-    dns: { resolver: resolver({}) },
+    dns: testDns(resolver({})),
     relay: {
       from: ["127.0.0.0/8"],
       remotePort: port.port,
@@ -195,7 +196,7 @@ Deno.test("SmtpServer drops a notice that would come back, and follows a loopbac
   assertEquals(port.calls.count, 0);
   await using other = await startServer({
     domains: ["b.test"],
-    dns: { resolver: resolver({}) },
+    dns: testDns(resolver({})),
     relay: {
       from: ["127.0.0.0/8"],
       remotePort: port.port,

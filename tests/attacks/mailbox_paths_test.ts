@@ -9,7 +9,7 @@ import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { MaildirStore } from "../../lib/store/maildir_store.ts";
 import { MboxStore } from "../../lib/store/mbox_store.ts";
-import type { MessageStore } from "../../lib/message/store.ts";
+import type { MessageStore } from "../../lib/message/message.ts";
 import { startServer, TestClient } from "../support/server.ts";
 import { temporaryFolder } from "../support/store_message.ts";
 import { textOf, utf8 } from "../support/bytes.ts";

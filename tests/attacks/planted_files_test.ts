@@ -14,7 +14,7 @@ import {
   type MaildirStoreOptions,
 } from "../../lib/store/maildir_store.ts";
 import { MboxStore } from "../../lib/store/mbox_store.ts";
-import { type MessageStore, StoreError } from "../../lib/message/store.ts";
+import { type MessageStore, StoreError } from "../../lib/message/message.ts";
 import { DiskWatch } from "../support/disk_watch.ts";
 import { addition } from "../support/queue/fixtures.ts";
 import {

@@ -4,6 +4,7 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
+import { testDns } from "../../lib/testing/seams.ts";
 import type { DnsResolver } from "../../lib/dns/exchange.ts";
 import { startPair } from "../support/queue/relaying.ts";
 import { TestClient } from "../support/server.ts";
@@ -41,7 +42,7 @@ for (const isOne of [true, false]) {
   const where = isOne ? "one silent address" : "as many silent addresses";
   Deno.test(`SmtpServer relays good mail beside 130 domains at ${where}`, async () => {
     await using pair = await startPair({
-      near: { dns: { resolver: resolver(isOne) } },
+      near: { dns: testDns(resolver(isOne)) },
       relay: { schedule: "1h" },
     });
     const { port } = pair.far.addresses[0]!;

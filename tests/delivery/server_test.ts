@@ -6,6 +6,7 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
+import { testDns } from "../../lib/testing/seams.ts";
 import { Address } from "../../lib/protocol/address.ts";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
 import type { RelayState } from "../../lib/queue/delivery_job.ts";
@@ -446,7 +447,7 @@ Deno.test("SmtpServer uses smarthosts in order, with one session for all domains
   });
   const { port } = pair.far.addresses[0]!;
   await using near = await startServer({
-    dns: { resolver: () => Promise.reject(new Deno.errors.NotFound("None")) },
+    dns: testDns(() => Promise.reject(new Deno.errors.NotFound("None"))),
     relay: {
       from: ["127.0.0.0/8"],
       // Nothing listens on port 1.

@@ -6,19 +6,25 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { DnsConfirm } from "../../lib/dns/confirm.ts";
 import { DnsClient, type DnsClientOptions } from "../../lib/dns/client.ts";
+import type { DnsSeams } from "../../lib/dns/seams.ts";
 import type { DnsVerdict } from "../../lib/dns/verdict.ts";
-import { type DnsTable, silence, tableResolver } from "../support/dns.ts";
+import {
+  type DnsTable,
+  seamedClient,
+  silence,
+  tableResolver,
+} from "../support/dns.ts";
 
 const ONE = "192.0.2.53";
 
 /** A client over a table with one name server, and what it asked. */
 function makeClient(
   table: DnsTable,
-  options: DnsClientOptions = {},
+  options: DnsClientOptions & DnsSeams = {},
 ): { dns: DnsClient; asked: string[] } {
   const { resolver, asked } = tableResolver(table);
   return {
-    dns: new DnsClient({ nameServers: [ONE], resolver, ...options }),
+    dns: seamedClient({ nameServers: [ONE], resolver, ...options }),
     asked,
   };
 }

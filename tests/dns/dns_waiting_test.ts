@@ -1,10 +1,11 @@
 /** Time limits, fail-over, memory and shared questions of `DnsClient`. */
 
 import { assertEquals, assertRejects } from "@std/assert";
-import { DnsClient, type DnsClientOptions } from "../../lib/dns/client.ts";
+import type { DnsClient, DnsClientOptions } from "../../lib/dns/client.ts";
 import type { DnsResolver } from "../../lib/dns/exchange.ts";
-import { Flights } from "../../lib/dns/single_flight.ts";
-import { tableResolver } from "../support/dns.ts";
+import type { DnsSeams } from "../../lib/dns/seams.ts";
+import { SingleFlight } from "../../lib/dns/single_flight.ts";
+import { seamedClient, tableResolver } from "../support/dns.ts";
 
 const SERVERS = ["192.0.2.1:53", "192.0.2.2:53", "192.0.2.3:53"];
 const TABLE = { "A a.example": ["192.0.2.10"] };
@@ -33,11 +34,11 @@ function heldResolver(): {
 
 function failOver(
   silent: readonly string[],
-  options: DnsClientOptions & { broken?: string[] } = {},
+  options: DnsClientOptions & DnsSeams & { broken?: string[] } = {},
 ): { dns: DnsClient; asked: string[] } {
   const { broken = [], ...rest } = options;
   const { resolver, asked } = tableResolver(TABLE, { silent, broken });
-  const dns = new DnsClient({
+  const dns = seamedClient({
     nameServers: SERVERS,
     timeoutMs: 60,
     cacheSize: 0,
@@ -127,7 +128,7 @@ Deno.test("DnsClient.query() rejects with the reason of its signal", async () =>
 Deno.test("DnsClient remembers records, and that there are none, for their times", async () => {
   let now = 0;
   const { resolver, asked } = tableResolver(TABLE);
-  const dns = new DnsClient({
+  const dns = seamedClient({
     nameServers: ["192.0.2.53"],
     resolver,
     maxTtlMs: 100,
@@ -152,7 +153,7 @@ Deno.test("DnsClient remembers records, and that there are none, for their times
 Deno.test("DnsClient does not remember failures", async () => {
   const table = { "A a.example": new Error("Broken pipe") };
   const { resolver, asked } = tableResolver(table);
-  const dns = new DnsClient({ nameServers: ["192.0.2.53"], resolver });
+  const dns = seamedClient({ nameServers: ["192.0.2.53"], resolver });
   await dns.a("a.example");
   await dns.a("a.example");
   assertEquals(asked.length, 2);
@@ -160,7 +161,7 @@ Deno.test("DnsClient does not remember failures", async () => {
 
 Deno.test("DnsClient asks equal questions under way once", async () => {
   const { resolver, signals, answer } = heldResolver();
-  const dns = new DnsClient({ nameServers: ["192.0.2.53"], resolver });
+  const dns = seamedClient({ nameServers: ["192.0.2.53"], resolver });
   const outcomes = [
     dns.a("a.example"),
     dns.a("A.EXAMPLE."),
@@ -173,7 +174,7 @@ Deno.test("DnsClient asks equal questions under way once", async () => {
 
 Deno.test("DnsClient goes on for the others when one caller gives up", async () => {
   const { resolver, signals, answer } = heldResolver();
-  const dns = new DnsClient({ nameServers: ["192.0.2.53"], resolver });
+  const dns = seamedClient({ nameServers: ["192.0.2.53"], resolver });
   const controller = new AbortController();
   const impatient = dns.a("a.example", { signal: controller.signal });
   const patient = dns.a("a.example");
@@ -186,7 +187,7 @@ Deno.test("DnsClient goes on for the others when one caller gives up", async () 
 
 Deno.test("DnsClient gives a question up when the last caller has gone", async () => {
   const { resolver, signals } = heldResolver();
-  const dns = new DnsClient({ nameServers: ["192.0.2.53"], resolver });
+  const dns = seamedClient({ nameServers: ["192.0.2.53"], resolver });
   const controller = new AbortController();
   const { signal } = controller;
   const outcomes = [
@@ -199,18 +200,18 @@ Deno.test("DnsClient gives a question up when the last caller has gone", async (
   assertEquals(signals[0]?.aborted, true);
 });
 
-Deno.test("Flights.join() starts anew after the work has ended or failed", async () => {
-  const flights = new Flights<number>();
+Deno.test("SingleFlight.run() starts anew after the work has ended or failed", async () => {
+  const flight = new SingleFlight<number>();
   const { signal } = new AbortController();
   let starts = 0;
   const start = () => Promise.resolve(++starts);
-  assertEquals(await flights.join("a", { start, signal }), 1);
-  assertEquals(await flights.join("a", { start, signal }), 2);
+  assertEquals(await flight.run("a", { start, signal }), 1);
+  assertEquals(await flight.run("a", { start, signal }), 2);
   const fail = () => Promise.reject(new RangeError("No"));
   await assertRejects(
-    () => flights.join("a", { start: fail, signal }),
+    () => flight.run("a", { start: fail, signal }),
     RangeError,
   );
-  assertEquals(await flights.join("a", { start, signal }), 3);
-  assertEquals(flights.size, 0);
+  assertEquals(await flight.run("a", { start, signal }), 3);
+  assertEquals(flight.size, 0);
 });

@@ -1,13 +1,13 @@
 /** Blocklists and forward-confirmed reverse DNS. */
 
 import { assertEquals, assertRejects } from "@std/assert";
-import { DnsClient } from "../../lib/dns/client.ts";
-import { type DnsTable, tableResolver } from "../support/dns.ts";
+import type { DnsClient } from "../../lib/dns/client.ts";
+import { type DnsTable, seamedClient, tableResolver } from "../support/dns.ts";
 
 function makeClient(table: DnsTable): { dns: DnsClient; asked: string[] } {
   const { resolver, asked } = tableResolver(table);
   return {
-    dns: new DnsClient({ nameServers: ["192.0.2.53"], resolver }),
+    dns: seamedClient({ nameServers: ["192.0.2.53"], resolver }),
     asked,
   };
 }

@@ -4,6 +4,7 @@
  */
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
+import { testDns } from "../../lib/testing/seams.ts";
 import { DnsClient } from "../../lib/dns/client.ts";
 import { MemorySpool } from "../../lib/spool/memory_spool.ts";
 import { RelayQueue } from "../../lib/queue/queue.ts";
@@ -93,9 +94,9 @@ for (
 
   Deno.test(`names are remembered no longer when the clock is set ${name}`, async () => {
     let asked = 0;
-    const dns = new DnsClient({
-      resolver: () => (asked++, Promise.resolve(["192.0.2.1"])),
-    });
+    const dns = new DnsClient(
+      testDns(() => (asked++, Promise.resolve(["192.0.2.1"]))),
+    );
     await dns.a("a.example");
     await withTimeOfDay(ahead, () => dns.a("a.example"));
     assertEquals(asked, 1);

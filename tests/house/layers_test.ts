@@ -64,7 +64,7 @@ import { RelayQueue } from "../queue/queue.ts";`,
   },
   {
     name: "an export from counts as an import",
-    file: "lib/message/store.ts",
+    file: "lib/message/message.ts",
     source: `export { a } from "../queue/a.ts"; export * from "../dns/b.ts";`,
     want: [["imports", "lib/queue/a.ts"], ["imports", "lib/dns/b.ts"]],
   },
@@ -264,6 +264,12 @@ class B extends Shape { constructor() { super("bad thing"); } }`,
 ];
 
 const SYNTAX: readonly Row[] = [
+  {
+    name: "a constructor may be private",
+    file: "lib/dns/a.ts",
+    source: `class A { private constructor(e: string) { b(e); } }`,
+    want: [],
+  },
   {
     name: "no private keyword",
     file: "tests/a_test.ts",

@@ -112,7 +112,7 @@ const STORES: readonly Mutation[] = [
   ...of("store/maildir_store.ts", "store/maildir_store", [
     [
       "a Maildir keeps the copies of a message that is refused",
-      "await Promise.all([...copies.values()].map(withdraw));",
+      "await Promise.all([...written.values()].map(withdraw));",
       "",
     ],
   ]),
@@ -218,7 +218,7 @@ const STORES: readonly Mutation[] = [
   ...of("store/line_encoding.ts", "store/line_encoding", [
     [
       "a quoted separator is not quoted again",
-      "while (octets[at] === GREATER) at++;",
+      "while (bytes[at] === GREATER) at++;",
       "",
     ],
     [
@@ -259,8 +259,8 @@ const STORES: readonly Mutation[] = [
   ...of("store/per_recipient.ts", "store/maildir_store", [
     [
       "two names of one mailbox get two copies",
-      "plan.set(name, delivery = new Delivery(name));",
-      "plan.set(`${name} ${plan.size}`, delivery = new Delivery(name));",
+      "plan.set(name, copy = new MailboxCopy(name));",
+      "plan.set(`${name} ${plan.size}`, copy = new MailboxCopy(name));",
     ],
   ]),
 ];
@@ -526,7 +526,7 @@ const SASL: readonly Mutation[] = [
       "return comparable(left).length === comparable(right).length;",
     ],
   ]),
-  ...of("sasl/secret_check.ts", "sasl/unknown_users", [
+  ...of("sasl/credentials.ts", "sasl/unknown_users", [
     [
       "an unknown user logs in by CRAM-MD5 with an empty secret",
       'return Promise.resolve(same && known !== "");',
@@ -538,7 +538,7 @@ const SASL: readonly Mutation[] = [
       "return same;",
     ],
   ]),
-  ...of("sasl/secret_check.ts", "sasl/unknown_users", [
+  ...of("sasl/credentials.ts", "sasl/unknown_users", [
     [
       "a plain secret costs no rounds",
       'await pbkdf2(given ?? "", { salt: DUMMY_SALT, iterations });',

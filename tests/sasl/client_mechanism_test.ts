@@ -12,12 +12,12 @@ import {
 import {
   chooseMechanism,
   createClientMechanism,
-} from "../../lib/sasl/client_mechanism.ts";
+} from "../../lib/sasl/registry.ts";
 import {
   MECHANISM_NAMES,
   type MechanismName,
 } from "../../lib/sasl/mechanism_name.ts";
-import { SaslError } from "../../lib/sasl/encoding.ts";
+import { SaslError } from "../../lib/sasl/client_mechanism.ts";
 import { utf8, utf8Text } from "../support/bytes.ts";
 import { seededFraction } from "../support/random.ts";
 

@@ -7,7 +7,7 @@ import {
   parseMechanismName,
 } from "../../lib/sasl/mechanism_name.ts";
 import { ServerExchange } from "../../lib/sasl/server_exchange.ts";
-import { createServerMechanism } from "../../lib/sasl/server_mechanism.ts";
+import { createServerMechanism } from "../../lib/sasl/registry.ts";
 import { challengeOf } from "../support/sasl_dialogue.ts";
 import { utf8 } from "../support/bytes.ts";
 import { seededFraction } from "../support/random.ts";

@@ -3,11 +3,13 @@
 import { assert } from "@std/assert";
 import { inspect } from "node:util";
 import { AccountList, parseAccounts } from "../../lib/sasl/accounts.ts";
-import { createClientMechanism } from "../../lib/sasl/client_mechanism.ts";
+import {
+  createClientMechanism,
+  createServerMechanism,
+} from "../../lib/sasl/registry.ts";
 import { MECHANISM_NAMES } from "../../lib/sasl/mechanism_name.ts";
 import { ScramVerifier } from "../../lib/sasl/scram_verifier.ts";
 import { ServerExchange } from "../../lib/sasl/server_exchange.ts";
-import { createServerMechanism } from "../../lib/sasl/server_mechanism.ts";
 import { utf8 } from "../support/bytes.ts";
 
 const SECRET = "hunter2";

@@ -7,10 +7,11 @@ import {
   assertRejects,
 } from "@std/assert";
 import { AccountList, authenticateWith } from "../../lib/sasl/accounts.ts";
+import type { ClientMechanismOptions } from "../../lib/sasl/client_mechanism.ts";
 import {
-  type ClientMechanismOptions,
   createClientMechanism,
-} from "../../lib/sasl/client_mechanism.ts";
+  createServerMechanism,
+} from "../../lib/sasl/registry.ts";
 import type { Credentials } from "../../lib/sasl/credentials.ts";
 import type { MechanismName } from "../../lib/sasl/mechanism_name.ts";
 import { ScramVerifier } from "../../lib/sasl/scram_verifier.ts";
@@ -18,10 +19,7 @@ import {
   type ExchangeResult,
   ServerExchange,
 } from "../../lib/sasl/server_exchange.ts";
-import {
-  createServerMechanism,
-  type ServerMechanismOptions,
-} from "../../lib/sasl/server_mechanism.ts";
+import type { ServerMechanismOptions } from "../../lib/sasl/server_mechanism.ts";
 import { challengeOf, converse, resultOf } from "../support/sasl_dialogue.ts";
 import { utf8 } from "../support/bytes.ts";
 

@@ -10,7 +10,7 @@ import {
   type KnownSecret,
   passwordCheck,
   tokenCheck,
-} from "../../lib/sasl/secret_check.ts";
+} from "../../lib/sasl/credentials.ts";
 import { ScramVerifier } from "../../lib/sasl/scram_verifier.ts";
 
 const VERIFIER = String(

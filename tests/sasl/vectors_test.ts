@@ -2,10 +2,12 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { decodeBase64Strict, encodeBase64 } from "../../lib/sasl/encoding.ts";
-import { createClientMechanism } from "../../lib/sasl/client_mechanism.ts";
+import {
+  createClientMechanism,
+  createServerMechanism,
+} from "../../lib/sasl/registry.ts";
 import { ScramVerifier } from "../../lib/sasl/scram_verifier.ts";
 import { ServerExchange } from "../../lib/sasl/server_exchange.ts";
-import { createServerMechanism } from "../../lib/sasl/server_mechanism.ts";
 import {
   challengeOf,
   credentialsOf,

@@ -4,10 +4,13 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { SmtpError, SmtpReply } from "../../lib/protocol/reply.ts";
-import type { Message } from "../../lib/message/message.ts";
+import {
+  type Message,
+  type MessageStore,
+  StoreError,
+} from "../../lib/message/message.ts";
 import { DiscardStore } from "../../lib/store/discard_store.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
-import { type MessageStore, StoreError } from "../../lib/message/store.ts";
 import { namesIn, temporaryFolder } from "../support/store_message.ts";
 import { openSession, type SessionInit } from "../support/server.ts";
 import { within } from "../support/wait.ts";

@@ -9,7 +9,7 @@ import { makeFolderAgain, syncFolder } from "../../lib/files/durable.ts";
 import { FileStore } from "../../lib/store/file_store.ts";
 import { MaildirStore } from "../../lib/store/maildir_store.ts";
 import { MboxStore } from "../../lib/store/mbox_store.ts";
-import { type MessageStore, StoreError } from "../../lib/message/store.ts";
+import { type MessageStore, StoreError } from "../../lib/message/message.ts";
 import { DiskWatch } from "../support/disk_watch.ts";
 import { messageOf, temporaryFolder } from "../support/store_message.ts";
 import { until } from "../support/wait.ts";

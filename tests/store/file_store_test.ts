@@ -10,7 +10,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { FileStore } from "../../lib/store/file_store.ts";
-import { StoreError } from "../../lib/message/store.ts";
+import { StoreError } from "../../lib/message/message.ts";
 import {
   messageOf,
   namesIn,

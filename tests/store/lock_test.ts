@@ -4,7 +4,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import process from "node:process";
 import { lockOptions, takeDotLock } from "../../lib/store/lock.ts";
 import { MboxStore } from "../../lib/store/mbox_store.ts";
-import { StoreError } from "../../lib/message/store.ts";
+import { StoreError } from "../../lib/message/message.ts";
 import { hostName } from "../../lib/store/unique_name.ts";
 import {
   messageOf,

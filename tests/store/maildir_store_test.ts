@@ -12,7 +12,7 @@ import {
 import { FileStore } from "../../lib/store/file_store.ts";
 import { MboxStore } from "../../lib/store/mbox_store.ts";
 import { MaildirStore } from "../../lib/store/maildir_store.ts";
-import { StoreError } from "../../lib/message/store.ts";
+import { StoreError } from "../../lib/message/message.ts";
 import {
   messageOf,
   namesIn,

@@ -8,9 +8,8 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import type { Message } from "../../lib/message/message.ts";
+import { type Message, StoreError } from "../../lib/message/message.ts";
 import { MboxStore } from "../../lib/store/mbox_store.ts";
-import { StoreError } from "../../lib/message/store.ts";
 import {
   messageOf,
   namesIn,

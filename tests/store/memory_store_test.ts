@@ -3,7 +3,7 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { DiscardStore } from "../../lib/store/discard_store.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
-import { StoreError } from "../../lib/message/store.ts";
+import { StoreError } from "../../lib/message/message.ts";
 import { messageOf } from "../support/store_message.ts";
 
 Deno.test("DiscardStore takes everything", async () => {

@@ -4,8 +4,7 @@
  */
 
 import { assertEquals, assertRejects } from "@std/assert";
-import type { Message } from "../../lib/message/message.ts";
-import { StoreError } from "../../lib/message/store.ts";
+import { type Message, StoreError } from "../../lib/message/message.ts";
 import { StreamStore } from "../../lib/store/stream_store.ts";
 import { messageOf } from "../support/store_message.ts";
 

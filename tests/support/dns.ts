@@ -3,6 +3,8 @@
  * question as the test says, and a resolver that answers from a table.
  */
 
+import { DnsClient, type DnsClientOptions } from "../../lib/dns/client.ts";
+import { type DnsSeams, withSeams } from "../../lib/dns/seams.ts";
 import { createSocket } from "node:dgram";
 import type { DnsResolver } from "../../lib/dns/exchange.ts";
 
@@ -121,4 +123,10 @@ export function silence(signal: AbortSignal): Promise<never> {
   if (signal.aborted) reject(signal.reason);
   signal.addEventListener("abort", () => reject(signal.reason), { once: true });
   return promise;
+}
+
+/** A client with the seams among its options. */
+export function seamedClient(options: DnsClientOptions & DnsSeams): DnsClient {
+  const { resolver, confirm, now, ...rest } = options;
+  return new DnsClient(withSeams(rest, { resolver, confirm, now }));
 }

@@ -8,10 +8,8 @@ import { upgradeClient } from "../../lib/net/tls_upgrade.ts";
 import type { Transport } from "../../lib/net/transport.ts";
 import { decodeBase64Strict, encodeBase64 } from "../../lib/sasl/encoding.ts";
 import { tlsServerEndPoint } from "../../lib/sasl/channel_binding.ts";
-import {
-  type ClientMechanismOptions,
-  createClientMechanism,
-} from "../../lib/sasl/client_mechanism.ts";
+import type { ClientMechanismOptions } from "../../lib/sasl/client_mechanism.ts";
+import { createClientMechanism } from "../../lib/sasl/registry.ts";
 import type { MechanismName } from "../../lib/sasl/mechanism_name.ts";
 import type { SmtpServer } from "../../lib/server/server.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";

@@ -2,13 +2,13 @@
 
 import { assertEquals } from "@std/assert";
 import {
-  addressOctets,
+  addressBytes,
   addressText,
+  canonicalHost,
   nameCovers,
-  normalizeName,
 } from "../../lib/tls/host_name.ts";
 
-Deno.test("normalizeName() gives names their one spelling", () => {
+Deno.test("canonicalHost() gives names their one spelling", () => {
   const rows: [string, string | undefined][] = [
     ["Mail.Example", "mail.example"],
     ["mail.example.", "mail.example"],
@@ -33,10 +33,10 @@ Deno.test("normalizeName() gives names their one spelling", () => {
     [`${"a".repeat(64)}.example`, undefined],
     [`${"a.".repeat(130)}example`, undefined],
   ];
-  for (const [name, want] of rows) assertEquals(normalizeName(name), want);
+  for (const [name, want] of rows) assertEquals(canonicalHost(name), want);
 });
 
-Deno.test("addressOctets() and addressText() agree", () => {
+Deno.test("addressBytes() and addressText() agree", () => {
   const rows = [
     ["192.0.2.255", "c00002ff"],
     ["::", "00000000000000000000000000000000"],
@@ -46,7 +46,7 @@ Deno.test("addressOctets() and addressText() agree", () => {
     ["fe80::", "fe800000000000000000000000000000"],
   ] as const;
   for (const [text, want] of rows) {
-    const octets = addressOctets(text);
+    const octets = addressBytes(text);
     assertEquals(octets.toHex(), want);
     assertEquals(addressText(octets), text);
   }

@@ -3,6 +3,8 @@
  * DNS that knows one domain: `dest.test`.
  */
 
+import { testDns } from "../../../lib/testing/seams.ts";
+import type { DnsResolver } from "../../../lib/dns/exchange.ts";
 import type { LogRecord } from "../../../lib/log.ts";
 import { Certificate } from "../../../lib/tls/certificate.ts";
 import type { RelayingOptions } from "../../../lib/delivery/options.ts";
@@ -52,7 +54,7 @@ export async function startPair(options: PairOptions = {}): Promise<Pair> {
     hostname: "mx.near.test",
     store: nearStore,
     log: (record) => records.push(record),
-    dns: { resolver: resolve },
+    dns: testDns(resolve),
     relay: {
       from: ["127.0.0.0/8"],
       remotePort: far.addresses[0]!.port,
@@ -79,16 +81,15 @@ export async function startPair(options: PairOptions = {}): Promise<Pair> {
 }
 
 /** A DNS in which `dest.test` takes its mail on the loopback. */
-const resolve: NonNullable<NonNullable<SmtpServerOptions["dns"]>["resolver"]> =
-  (name: string, type: string) => {
-    if (type === "MX" && name === "dest.test.") {
-      return Promise.resolve([{ preference: 10, exchange: "mx.dest.test." }]);
-    }
-    if (type === "A" && name === "mx.dest.test.") {
-      return Promise.resolve(["127.0.0.1"]);
-    }
-    return Promise.reject(new Deno.errors.NotFound(`No ${type} of ${name}`));
-  };
+const resolve: DnsResolver = (name: string, type: string) => {
+  if (type === "MX" && name === "dest.test.") {
+    return Promise.resolve([{ preference: 10, exchange: "mx.dest.test." }]);
+  }
+  if (type === "A" && name === "mx.dest.test.") {
+    return Promise.resolve(["127.0.0.1"]);
+  }
+  return Promise.reject(new Deno.errors.NotFound(`No ${type} of ${name}`));
+};
 
 /** A certificate for the server that is relayed to, trusted by nobody. */
 export function farCertificate(): Promise<Certificate> {

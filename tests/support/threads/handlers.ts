@@ -4,7 +4,11 @@
  */
 
 import { SmtpError, SmtpReply } from "../../../lib/protocol/reply.ts";
-import type { Message } from "../../../lib/message/message.ts";
+import {
+  type Message,
+  type MessageStore,
+  StoreError,
+} from "../../../lib/message/message.ts";
 import type { HandlerContext } from "../../../lib/session/handler_module.ts";
 import {
   type HandlerVerdict,
@@ -14,7 +18,6 @@ import {
 } from "../../../lib/session/handlers.ts";
 import type { SmtpSession } from "../../../lib/session/session.ts";
 import { MaildirStore } from "../../../lib/store/maildir_store.ts";
-import { type MessageStore, StoreError } from "../../../lib/message/store.ts";
 
 /** What handlers say to an address, by its local part. */
 const VERDICTS: Readonly<

@@ -1,0 +1,245 @@
+/**
+ * All SASL mechanisms: one line each, with the machine of each side and what
+ * the mechanism needs. A mechanism that {@link ./mechanism_name.ts} names and
+ * that has no line here does not compile, nor does a line without a name.
+ *
+ * Never chooses a mechanism that shows a password or token to the network,
+ * unless the caller says that this is wanted.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc4422#section-5 | RFC 4422 section 5},
+ * {@link https://www.rfc-editor.org/rfc/rfc4954#section-4 | RFC 4954 section 4}
+ */
+
+import type {
+  ClientMechanism,
+  ClientMechanismOptions,
+} from "./client_mechanism.ts";
+import { CramMd5Client, CramMd5Server } from "./cram_md5.ts";
+import { ExternalClient, ExternalServer } from "./external.ts";
+import { MECHANISM_NAMES, type MechanismName } from "./mechanism_name.ts";
+import { OAuthClient, OAuthServer } from "./oauth.ts";
+import { LoginClient, LoginServer, PlainClient, PlainServer } from "./plain.ts";
+import { ScramClient } from "./scram_client.ts";
+import { ScramServer } from "./scram_server.ts";
+import type {
+  ServerMechanism,
+  ServerMechanismOptions,
+} from "./server_mechanism.ts";
+
+/** What a client's machine is made of; `secret` is the password or the token. */
+type Login = ClientMechanismOptions & {
+  readonly authorizationId: string;
+  readonly secret: string;
+};
+
+/**
+ * What the server must know of a user to judge a login: a verifier of the
+ * password (the password itself will do), the password itself, or the token;
+ * `"program"` where no secret decides.
+ */
+export type JudgedBy = "verifier" | "password" | "token" | "program";
+
+/** One mechanism. */
+interface Mechanism {
+  readonly judgedBy: JudgedBy;
+  /** What the client needs. */
+  readonly needs: "password" | "token" | "certificate";
+  /** Whether it shows the password or token to everybody who can read the connection. */
+  readonly reveals: boolean;
+  /** Whether it needs the channel binding. */
+  readonly binds?: boolean;
+  readonly server: (options: ServerMechanismOptions) => ServerMechanism;
+  readonly client: (login: Login) => ClientMechanism;
+}
+
+const MECHANISMS = {
+  "SCRAM-SHA-256-PLUS": {
+    judgedBy: "verifier",
+    needs: "password",
+    reveals: false,
+    binds: true,
+    server: (options) => new ScramServer("SCRAM-SHA-256-PLUS", options),
+    client: (login) =>
+      new ScramClient("SCRAM-SHA-256-PLUS", withPassword(login)),
+  },
+  "SCRAM-SHA-256": {
+    judgedBy: "verifier",
+    needs: "password",
+    reveals: false,
+    server: (options) => new ScramServer("SCRAM-SHA-256", options),
+    client: (login) => new ScramClient("SCRAM-SHA-256", withPassword(login)),
+  },
+  "EXTERNAL": {
+    judgedBy: "program",
+    needs: "certificate",
+    reveals: false,
+    server: (options) => new ExternalServer(options),
+    client: (login) => new ExternalClient(login),
+  },
+  "OAUTHBEARER": {
+    judgedBy: "token",
+    needs: "token",
+    reveals: true,
+    server: (options) => new OAuthServer("OAUTHBEARER", options),
+    client: (login) => new OAuthClient("OAUTHBEARER", withToken(login)),
+  },
+  "XOAUTH2": {
+    judgedBy: "token",
+    needs: "token",
+    reveals: true,
+    server: (options) => new OAuthServer("XOAUTH2", options),
+    client: (login) => new OAuthClient("XOAUTH2", withToken(login)),
+  },
+  "CRAM-MD5": {
+    judgedBy: "password",
+    needs: "password",
+    reveals: false,
+    server: (options) => new CramMd5Server(options),
+    client: (login) => new CramMd5Client(withPassword(login)),
+  },
+  "PLAIN": {
+    judgedBy: "verifier",
+    needs: "password",
+    reveals: true,
+    server: (options) => new PlainServer(options),
+    client: (login) => new PlainClient(withPassword(login)),
+  },
+  "LOGIN": {
+    judgedBy: "verifier",
+    needs: "password",
+    reveals: true,
+    server: (options) => new LoginServer(options),
+    client: (login) => new LoginClient(withPassword(login)),
+  },
+} as const satisfies Readonly<Record<MechanismName, Mechanism>>;
+
+function mechanism(name: MechanismName): Mechanism {
+  return MECHANISMS[name];
+}
+
+/** What the server must know of a user to judge a login by the mechanism. */
+export function judgedBy(name: MechanismName): JudgedBy {
+  return mechanism(name).judgedBy;
+}
+
+function withPassword(login: Login): Login & { readonly password: string } {
+  return { ...login, password: login.secret };
+}
+
+function withToken(login: Login): Login & { readonly token: string } {
+  return { ...login, token: login.secret };
+}
+
+/**
+ * A new step machine.
+ *
+ * @param name The mechanism
+ * @param options What it needs to know
+ *
+ * @example Run PLAIN by hand
+ * ```ts
+ * import { createServerMechanism } from "@smtp/server";
+ *
+ * const plain = createServerMechanism("PLAIN", { hostname: "mx.example.com" });
+ * const step = plain.start(new TextEncoder().encode("\0ann\0secret"));
+ * console.assert(step.type === "verify" && step.credentials.username === "ann");
+ * ```
+ */
+export function createServerMechanism(
+  name: MechanismName,
+  options: ServerMechanismOptions,
+): ServerMechanism {
+  return mechanism(name).server(options);
+}
+
+/**
+ * A new step machine.
+ *
+ * @param name The mechanism
+ * @param options Who logs in, and with what
+ * @throws {TypeError} If the mechanism needs a password, token or channel
+ * binding that is missing, or cannot carry what is given
+ *
+ * @example The initial response of PLAIN
+ * ```ts
+ * import { createClientMechanism, encodeBase64 } from "@smtp/server";
+ *
+ * const login = { username: "ann", password: "secret" };
+ * const initial = createClientMechanism("PLAIN", login).start();
+ * console.assert(encodeBase64(initial!) === "AGFubgBzZWNyZXQ=");
+ * ```
+ */
+export function createClientMechanism(
+  name: MechanismName,
+  options: ClientMechanismOptions,
+): ClientMechanism {
+  const { authorizationId = "" } = options;
+  const { client, needs } = mechanism(name);
+  const secret = needs === "certificate" ? "" : options[needs] ?? "";
+  if (needs !== "certificate" && secret === "") {
+    throw new TypeError(
+      `Cannot log in with ${name}: the password or token is missing`,
+    );
+  }
+  return client({ ...options, authorizationId, secret });
+}
+
+/** Options of {@linkcode chooseMechanism}. */
+export interface ChooseMechanismOptions {
+  /** Whether the connection is encrypted. */
+  readonly secure: boolean;
+  /**
+   * Whether passwords and tokens may go over a connection that is not.
+   *
+   * @default {false}
+   */
+  readonly allowInsecure?: boolean | undefined;
+  /**
+   * The mechanisms to choose from, the first that will do is taken.
+   *
+   * @default {MECHANISM_NAMES}
+   */
+  readonly mechanisms?: readonly MechanismName[] | undefined;
+}
+
+/**
+ * The strongest mechanism that the server offers and the credentials serve, or
+ * the first such one of `mechanisms`.
+ *
+ * @param offered The names after AUTH in the server's EHLO reply, in any letter case
+ * @param options Who logs in and with what, and whether the connection is encrypted
+ * @returns The name, or `undefined` where none will do
+ *
+ * @example Not every offer is taken
+ * ```ts
+ * import { chooseMechanism } from "@smtp/server";
+ *
+ * const login = { username: "ann", password: "secret" };
+ * const offered = ["PLAIN", "LOGIN", "CRAM-MD5"];
+ * console.assert(
+ *   chooseMechanism(offered, { ...login, secure: false }) === "CRAM-MD5",
+ * );
+ * console.assert(
+ *   chooseMechanism(["PLAIN"], { ...login, secure: false }) === undefined,
+ * );
+ * ```
+ */
+export function chooseMechanism(
+  offered: Iterable<string>,
+  options: ClientMechanismOptions & ChooseMechanismOptions,
+): MechanismName | undefined {
+  const names = new Set(Array.from(offered, (name) => name.toUpperCase()));
+  const open = options.secure || options.allowInsecure === true;
+  return (options.mechanisms ?? MECHANISM_NAMES).find((name) =>
+    names.has(name) && serves(name, options) &&
+    (open || !mechanism(name).reveals)
+  );
+}
+
+/** Whether the credentials hold what a mechanism needs. */
+function serves(name: MechanismName, options: ClientMechanismOptions): boolean {
+  const { needs, binds } = mechanism(name);
+  if (needs === "certificate") return options.external === true;
+  return Boolean(options[needs]) &&
+    (!binds || options.channelBinding !== undefined);
+}
