@@ -23,9 +23,8 @@ import {
 } from "./raw_settings.ts";
 import { UsageError } from "./usage.ts";
 import { isHost } from "../net/listen_options.ts";
-import type { RelayHost } from "../delivery/job.ts";
+import type { NextHop, TlsSecurity } from "../client/next_hop.ts";
 import { MECHANISM_NAMES, type MechanismName } from "../sasl/mechanism_name.ts";
-import type { TlsSecurity } from "../client/tls_policy.ts";
 
 /** The settings, by their name on the command line. */
 export const RELAY_SETTINGS: Readonly<Record<string, SettingForm>> = {
@@ -157,9 +156,9 @@ function bounceFrom(raw: RawSettings): string | undefined {
 }
 
 /** A server, and what is sent over the connection to it. */
-export interface NextHop {
+export interface HopSetting {
   /** Where it is. */
-  readonly host: RelayHost;
+  readonly host: NextHop;
   /** How much TLS was asked for; `undefined` where nothing was. */
   readonly tls: "smtps" | "starttls" | "none" | undefined;
 }
@@ -172,7 +171,7 @@ const FORM =
  *
  * @throws {SyntaxError} If the text has another form
  */
-export function parseNextHop(text: string): NextHop {
+export function parseNextHop(text: string): HopSetting {
   const match = FORM.exec(text);
   // A URL may have a log-in in front of the host.
   const shown = text.replace(/^.*@/s, "...@");
@@ -194,12 +193,15 @@ export function parseNextHop(text: string): NextHop {
     implicitTls: suffix === "smtps",
     lmtp: suffix === "lmtp",
   };
-  return { host, tls: suffix === "lmtp" ? "none" : suffix as NextHop["tls"] };
+  return {
+    host,
+    tls: suffix === "lmtp" ? "none" : suffix as HopSetting["tls"],
+  };
 }
 
 /** The policy for what was asked for: a secret wants to know whom it is told. */
 export function securityFor(
-  tls: NextHop["tls"],
+  tls: HopSetting["tls"],
   hasLogin: boolean,
 ): TlsSecurity | undefined {
   if (tls === "smtps" || tls === "starttls") {

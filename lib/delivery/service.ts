@@ -14,7 +14,7 @@ import type { Message, Recipient } from "../message/message.ts";
 import { type Cidr, parseCidr } from "../net/cidr.ts";
 import { parseAddressLiteral } from "../protocol/ip.ts";
 import type { Address } from "../protocol/address.ts";
-import type { DeliveryJob, DeliveryReport } from "../queue/delivery_job.ts";
+import type { DeliveryJob, DeliveryReport } from "../queue/job.ts";
 import { FileSpool } from "../spool/file_spool.ts";
 import { MemorySpool } from "../spool/memory_spool.ts";
 import { RelayQueue } from "../queue/queue.ts";
@@ -24,18 +24,17 @@ import { type Spool, SpoolError } from "../spool/spool.ts";
 import type { PeerCertificate } from "../client/options.ts";
 import type { SocketAddress } from "../net/transport.ts";
 import { Delivery } from "./delivery.ts";
-import type { RelayDns, RelayJob } from "./job.ts";
 import {
   isLocalNotice,
   keepNotice,
   type LocalMail,
   ownAddressTest,
 } from "./local.ts";
-import { deliverJob } from "./queue_delivery.ts";
 import {
   deliveryOptions,
   isOpenToClients,
   queueOptions,
+  type RelayDns,
   type RelayingOptions,
 } from "./options.ts";
 
@@ -75,8 +74,6 @@ export class RelayService implements SessionRelaying {
   readonly #queueOptions: Partial<RelayQueueOptions>;
   readonly #from: readonly Cidr[];
   readonly #spool: Spool;
-  /** Which message a delivery is about, for the hook that judges certificates. */
-  readonly #jobs = new WeakMap<RelayJob, string>();
   /** Whether the server itself is at an address and port. */
   readonly #isOwnAddress: (address: string, port: number) => boolean;
   #active = false;
@@ -263,7 +260,7 @@ export class RelayService implements SessionRelaying {
     job: DeliveryJob,
     signal: AbortSignal,
   ): Promise<DeliveryReport> {
-    const { local, log, handlers } = this.#context;
+    const { local } = this.#context;
     const isLocal = (address: Address) =>
       local!.isLocal(address) || this.#isOwnLiteral(address);
     if (
@@ -272,9 +269,7 @@ export class RelayService implements SessionRelaying {
     ) {
       return keepNotice(job, local.store);
     }
-    const onJob = handlers.onRelayCertificate &&
-      ((wanted: RelayJob) => void this.#jobs.set(wanted, job.id));
-    return deliverJob(delivery, job, { signal, log, onJob });
+    return delivery.deliver(job, signal);
   }
 
   /** Whether an address is at the literal of one of the server's own (RFC 1123 section 5.2.17). */
@@ -287,10 +282,12 @@ export class RelayService implements SessionRelaying {
   }
 
   /** Shows a certificate to the program; what it throws refuses. */
-  async #judge(peer: PeerCertificate, job: RelayJob): Promise<boolean | void> {
+  async #judge(
+    peer: PeerCertificate,
+    { id }: DeliveryJob,
+  ): Promise<boolean | void> {
     const { handlers, log } = this.#context;
-    const id = this.#jobs.get(job);
-    const relay = id === undefined ? undefined : this.relays.get(id);
+    const relay = this.relays.get(id);
     // It has been removed meanwhile: there is nothing left to decide.
     if (relay === undefined) return false;
     try {

@@ -61,12 +61,12 @@ export interface DispatcherOptions {
    *
    * @default {100}
    */
-  readonly maxJobs?: number;
+  readonly maxConcurrent?: number;
   /**
    * The most jobs beside those that wait for the other side and have lent
    * their slot.
    *
-   * @default {twice maxJobs}
+   * @default {twice maxConcurrent}
    */
   readonly maxWaiting?: number;
   /** The window of each destination. */
@@ -176,7 +176,7 @@ class Ring<W extends Work> {
 
 /** Hands out work in fair turns, within the windows, the shares and the cap. */
 export class Dispatcher<W extends Work> {
-  readonly #maxJobs: number;
+  readonly #maxConcurrent: number;
   readonly #maxWaiting: number;
   readonly #limits: WindowLimits;
   readonly #destinations = new Map<string, Destination<W>>();
@@ -207,8 +207,8 @@ export class Dispatcher<W extends Work> {
    * @param options The cap and the windows
    */
   constructor(options: DispatcherOptions = {}) {
-    this.#maxJobs = options.maxJobs ?? 100;
-    this.#maxWaiting = options.maxWaiting ?? 2 * this.#maxJobs;
+    this.#maxConcurrent = options.maxConcurrent ?? 100;
+    this.#maxWaiting = options.maxWaiting ?? 2 * this.#maxConcurrent;
     this.#limits = options.window ?? DEFAULT_WINDOW;
   }
 
@@ -381,7 +381,7 @@ export class Dispatcher<W extends Work> {
 
   /** Whether one that holds so many slots may have one more. */
   #mayTake(held: number): boolean {
-    return held < SHARE * (this.#maxJobs - this.#held);
+    return held < SHARE * (this.#maxConcurrent - this.#held);
   }
 
   /** Counts a slot that a job has taken, or has given back. */
@@ -406,7 +406,7 @@ export class Dispatcher<W extends Work> {
   #relieve(now: number): void {
     // A lane that was woken may have gone elsewhere, and woken no other.
     for (const place of this.#crowded) {
-      let free = SHARE * (this.#maxJobs - this.#held) - place.held;
+      let free = SHARE * (this.#maxConcurrent - this.#held) - place.held;
       for (; free > 0 && place.parked.size > 0; free--) this.#unparkAt(place);
     }
     let wanting = 0;
@@ -522,7 +522,7 @@ export class Dispatcher<W extends Work> {
 
   /** A lane whose flow may have one more slot; the rings take turns. */
   #nextLane(): Lane<W> | undefined {
-    if (this.#held >= this.#maxJobs) return undefined;
+    if (this.#held >= this.#maxConcurrent) return undefined;
     this.#isNewNext = !this.#isNewNext;
     if (this.#isNewNext) return this.#nextNew() ?? this.#nextKnown();
     return this.#nextKnown() ?? this.#nextNew();

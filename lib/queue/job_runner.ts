@@ -12,9 +12,9 @@ import { Address } from "../protocol/address.ts";
 import type {
   DeliveryJob,
   DeliveryReport,
+  DeliveryState,
   RecipientReport,
-  RelayState,
-} from "./delivery_job.ts";
+} from "./job.ts";
 import type { WorkOutcome } from "./dispatcher.ts";
 import { hasOpenReports } from "../dsn/policy.ts";
 import type { QueueConfig } from "./options.ts";
@@ -38,7 +38,7 @@ export interface JobHost {
   /** Lets a message go whose recipients are all dealt with. */
   finish(task: RelayTask): Promise<void>;
   /** A delivery has made a step. */
-  onStep(group: RelayGroup, state: RelayState): void;
+  onStep(group: RelayGroup, state: DeliveryState): void;
   /** A delivery has found an address to go to. */
   onHost(group: RelayGroup, address: string): void;
 }
@@ -93,7 +93,7 @@ export class JobRunner {
   }
 
   /** Shows the step that a message's delivery has reached. */
-  setState(task: RelayTask, state: RelayState): void {
+  setState(task: RelayTask, state: DeliveryState): void {
     const previous = task.state;
     if (previous === state) return;
     task.state = state;
@@ -116,7 +116,16 @@ export class JobRunner {
     const { indices, signal } = run;
     try {
       const job = await this.#job(group, indices);
-      return await this.#config.deliver(job, signal);
+      const report = await this.#config.deliver(job, signal);
+      const { error, recipients } = report;
+      if (error === undefined) return report;
+      // What is damaged is returned, as long as no host has the message.
+      const isKept = recipients.every(({ status }) => status === "deferred");
+      if (error instanceof SpoolError && error.isDamaged && isKept) throw error;
+      const { id } = job;
+      const message = `Cannot deliver message ${id}: its content failed`;
+      this.#logError(message, group.task, error);
+      return report;
     } catch (error) {
       // What was ended on purpose is no failure.
       if (signal.aborted) {
@@ -335,8 +344,9 @@ function answerOf(
   now: number,
 ): RecipientAnswer {
   const { reply, remoteMta } = report;
-  const text = reply === undefined
-    ? report.reason ?? "No reason given"
+  const isReply = reply !== undefined && report.fromPeer !== false;
+  const text = !isReply
+    ? report.reason ?? reply?.lines.join(" ") ?? "No reason given"
     : `${reply.code} ${reply.enhanced ? `${reply.enhanced} ` : ""}${
       reply.lines.join(" ")
     }`;
@@ -346,7 +356,7 @@ function answerOf(
     at: now,
     // deno-lint-ignore no-control-regex
     text: text.replace(/[\x00-\x1f\x7f]+/g, " ").slice(0, MAX_TEXT),
-    isReply: reply !== undefined,
+    isReply,
     // What is tried again is no permanent failure, whatever a host calls it.
     status: report.status === "deferred" ? status.replace(/^5/, "4") : status,
     ...(remoteMta === undefined ? {} : { remoteMta }),

@@ -15,8 +15,9 @@ import { describeError } from "../log.ts";
 import { monotonic } from "../spool/clock.ts";
 import { RetrySchedule } from "./schedule.ts";
 import { expiryResults, JobRunner } from "./job_runner.ts";
-import type { RelayState } from "./delivery_job.ts";
+import type { DeliveryState } from "./job.ts";
 import { Dispatcher, type WorkPhase } from "./dispatcher.ts";
+import { DEFAULT_WINDOW } from "./destination.ts";
 import { hasOpenReports } from "../dsn/policy.ts";
 import type { QueueConfig } from "./options.ts";
 import type { Relay } from "./relay.ts";
@@ -40,7 +41,8 @@ const AFTER_MS = 1000;
 const RECHECK_MS = 900_000;
 
 /** What a delivery waits for after each of its steps. */
-const PHASES: Readonly<Partial<Record<RelayState, WorkPhase>>> = {
+const PHASES: Readonly<Record<DeliveryState, WorkPhase | undefined>> = {
+  "idle-waiting": undefined,
   "resolving-mx": "calling",
   "resolving-a": "calling",
   "connecting": "calling",
@@ -54,6 +56,7 @@ const PHASES: Readonly<Partial<Record<RelayState, WorkPhase>>> = {
   "data": "talking",
   "sending-headers": "sending",
   "sending-body": "sending",
+  "done": undefined,
 };
 
 /** Delivers what is due. */
@@ -89,10 +92,11 @@ export class QueueRunner {
       onStep: (group, state) => this.#step(group, state),
       onHost: (group, address) => this.#dispatcher.reach(group, address),
     });
-    const { maxJobs, window } = config;
+    const { maxConcurrent, maxPerDestination } = config;
     this.#dispatcher = new Dispatcher({
-      maxJobs,
-      ...(window === undefined ? {} : { window }),
+      maxConcurrent,
+      // Few at first, so that a destination in trouble is not flooded.
+      window: { ...DEFAULT_WINDOW, max: maxPerDestination },
     });
   }
 
@@ -287,7 +291,7 @@ export class QueueRunner {
   }
 
   /** A delivery has made a step: others may be let go for it. */
-  #step(group: RelayGroup, state: RelayState): void {
+  #step(group: RelayGroup, state: DeliveryState): void {
     const phase = PHASES[state];
     if (phase === undefined) return;
     const isFirstWord = this.#dispatcher.step(

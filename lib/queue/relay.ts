@@ -10,19 +10,15 @@ import {
   flag,
   list,
   number,
-  object,
-  required,
   type Rules,
-  secret,
-  text,
   where,
 } from "../options.ts";
-import type { RelayState } from "./delivery_job.ts";
+import { type Login, LOGIN_RULE } from "../client/next_hop.ts";
+import type { DeliveryState } from "./job.ts";
 import { RetrySchedule } from "./schedule.ts";
 import {
   type RecipientAnswer,
   type RecipientStatus,
-  type RelayLogin,
   type RelayRoute,
   ROUTE_RULES,
 } from "../spool/envelope.ts";
@@ -43,7 +39,7 @@ export interface RelayOptions extends RelayRoute {
    * The log-in at the next hop. Its secret is kept in the message's record
    * file, which only its owner may read, and is never shown.
    */
-  readonly login?: RelayLogin;
+  readonly login?: Login;
   /**
    * Milliseconds to wait before the first try.
    *
@@ -83,10 +79,7 @@ const RULES: Rules<RelayOptions> = {
     }),
     "an array of recipients, as [{ address: Address.parse(text), parameters: {} }]",
   ),
-  login: secret(object<RelayLogin>({
-    username: required(text()),
-    password: required(text()),
-  }, '{ username: "ann", password: "..." }')),
+  login: LOGIN_RULE,
   idleWaitMs: number(0, Number.MAX_SAFE_INTEGER),
   schedule: where(
     "a RetrySchedule",
@@ -157,7 +150,7 @@ export class Relay {
   }
 
   /** The step that its delivery has reached; of several deliveries the one heard of last. */
-  get state(): RelayState {
+  get state(): DeliveryState {
     return this.#task.state;
   }
 

@@ -11,6 +11,7 @@
  * its record is back after a loss of power.
  */
 
+import type { Login } from "../client/next_hop.ts";
 import {
   callable,
   checkOptions,
@@ -19,12 +20,7 @@ import {
   type Rules,
 } from "../options.ts";
 import { type Clock, SYSTEM_CLOCK } from "./clock.ts";
-import {
-  applyChange,
-  type RelayLogin,
-  type SpoolChange,
-  type SpoolEntry,
-} from "./envelope.ts";
+import { applyChange, type SpoolChange, type SpoolEntry } from "./envelope.ts";
 import { FreshContent, RecordReader } from "./record_reader.ts";
 import { Journal } from "./journal.ts";
 import { goneLine, journalLines, keptLines } from "./journal_content.ts";
@@ -334,7 +330,7 @@ export class FileSpool implements Spool {
   }
 
   /** The log-in that came with the message. */
-  async login(id: string): Promise<RelayLogin | undefined> {
+  async login(id: string): Promise<Login | undefined> {
     return (await this.#reader.head(this.#entry(id))).login;
   }
 

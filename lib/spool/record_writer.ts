@@ -16,6 +16,7 @@
  * of them is known to anybody before all of them are safe.
  */
 
+import type { Login } from "../client/next_hop.ts";
 import {
   encodeRecordHead,
   packProgress,
@@ -24,7 +25,7 @@ import {
 } from "./record.ts";
 import type { SpoolFile, SpoolFiles } from "./files.ts";
 import type { SpoolPaths, StoredEntry } from "./folder.ts";
-import type { Progress, RelayLogin, StoredEnvelope } from "./envelope.ts";
+import type { Progress, StoredEnvelope } from "./envelope.ts";
 
 /** Content up to this size goes to the disk together with others. */
 const SMALL = 64 * 1024;
@@ -44,7 +45,7 @@ export interface RecordToWrite {
   /** The envelope. */
   readonly envelope: StoredEnvelope;
   /** The log-in for the next hop. */
-  readonly login: RelayLogin | undefined;
+  readonly login: Login | undefined;
   /** The progress that it begins with. */
   readonly progress: Progress;
   /** The content. */

@@ -35,7 +35,7 @@ for (
         SmtpClient.connect({
           host: "127.0.0.1",
           port: hop.port,
-          auth: LOGIN,
+          login: LOGIN,
           security: "none",
           allowInsecureAuth: true,
         }),
@@ -134,15 +134,18 @@ Deno.test("Delivery.deliver() has a total for all hosts", async () => {
   });
   const content = new TextEncoder().encode("Subject: x\r\n\r\nx\r\n");
   const report = await delivery.deliver({
+    id: "m1",
     from: Address.parse("a@me.example"),
     parameters: {},
     recipients: [{ address: Address.parse("b@d.example"), parameters: {} }],
-    domain: "d.example",
+    destination: "d.example",
     size: content.length,
-    open: () => ReadableStream.from([content]),
+    acceptedAt: 0,
+    attempt: 1,
+    content: () => ReadableStream.from([content]),
   });
   assertEquals(report.recipients[0]?.status, "deferred");
-  assertEquals(report.recipients[0]?.reply.code, 451);
+  assertEquals(report.recipients[0]?.reply?.code, 451);
   assert(hop.connections < 100, `${hop.connections} connections`);
 });
 

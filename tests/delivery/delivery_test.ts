@@ -1,12 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
 import type { DnsOutcome, MxOutcome } from "../../lib/dns/outcome.ts";
 import { Address } from "../../lib/protocol/address.ts";
-import { Delivery, type DeliveryOptions } from "../../lib/delivery/delivery.ts";
-import type {
-  RelayDns,
-  RelayJob,
-  RelayReport,
-} from "../../lib/delivery/job.ts";
+import { Delivery } from "../../lib/delivery/delivery.ts";
+import type { DeliveryOptions, RelayDns } from "../../lib/delivery/options.ts";
+import type { DeliveryJob, DeliveryReport } from "../../lib/queue/job.ts";
 import { type FakeHost, FakeNetwork } from "../support/client/net.ts";
 
 const NONE = { status: "none", why: "no-such-record" } as const;
@@ -45,37 +42,40 @@ const TWO = dns({ "d.example": ["m1", "m2"] }, {
   m2: ["10.0.0.2"],
 });
 
-function job(content: string, change: Partial<RelayJob> = {}): RelayJob {
+function job(content: string, change: Partial<DeliveryJob> = {}): DeliveryJob {
   const bytes = new TextEncoder().encode(content);
   return {
+    id: "m1",
     from: Address.parse("a@me.example"),
     parameters: {},
     recipients: ["b@d.example", "c@d.example"].map((text) => ({
       address: Address.parse(text),
       parameters: {},
     })),
-    domain: "d.example",
+    destination: "d.example",
     size: bytes.length,
-    open: () => ReadableStream.from([bytes]),
+    acceptedAt: 0,
+    attempt: 1,
+    content: () => ReadableStream.from([bytes]),
     ...change,
   };
 }
 
 const CONTENT = "Subject: x\r\n\r\nx\r\n";
 
-function short({ recipients }: RelayReport): string {
+function short({ recipients }: DeliveryReport): string {
   return recipients.map(({ status, reply, remoteMta }) =>
     status === "delivered"
       ? `ok@${remoteMta}`
-      : `${status} ${reply.enhanced ?? reply.code}@${remoteMta ?? "-"}`
+      : `${status} ${reply?.enhanced ?? reply?.code}@${remoteMta ?? "-"}`
   ).join(", ");
 }
 
 async function deliver(
   hosts: Record<string, FakeHost>,
   options: Partial<DeliveryOptions> = {},
-  change: Partial<RelayJob> = {},
-): Promise<[string, FakeNetwork, RelayReport]> {
+  change: Partial<DeliveryJob> = {},
+): Promise<[string, FakeNetwork, DeliveryReport]> {
   const network = new FakeNetwork(hosts);
   const delivery = new Delivery({
     hostname: "me.example",
@@ -157,10 +157,10 @@ Deno.test("Delivery.deliver() walks the hosts", async () => {
       false,
     ],
   ];
-  for (const [name, hosts, want, hostFailure] of rows) {
+  for (const [name, hosts, want, destinationFailed] of rows) {
     const [got, , report] = await deliver(hosts);
     assertEquals(got, want, name);
-    assertEquals(report.hostFailure, hostFailure, name);
+    assertEquals(report.destinationFailed, destinationFailed, name);
   }
 });
 
@@ -211,7 +211,7 @@ Deno.test("Delivery.deliver() decides by DNS before it connects", async () => {
 
 Deno.test("Delivery.deliver() connects to literals as they are", async () => {
   const [got] = await deliver({ "10.0.0.7": {} }, { dns: dns({}, {}) }, {
-    domain: "[10.0.0.7]",
+    destination: "[10.0.0.7]",
   });
   assertEquals(got, "ok@10.0.0.7, ok@10.0.0.7");
 });
@@ -221,8 +221,8 @@ Deno.test("Delivery.deliver() uses smarthosts in order, and logs in there only",
     "10.0.0.2": { capabilities: ["AUTH PLAIN"] },
     "10.0.0.1": { capabilities: ["AUTH PLAIN"] },
   };
-  const auth = { username: "ann", password: "secret" };
-  const options = { auth, allowInsecureAuth: true, security: "none" } as const;
+  const login = { username: "ann", password: "secret" };
+  const options = { login, allowInsecureAuth: true, security: "none" } as const;
   const smarthosts = [{ host: "10.9.9.9" }, { host: "m2" }];
   const [got, network] = await deliver(hosts, { ...options, smarthosts });
   assertEquals(got, "ok@m2, ok@m2");
@@ -282,8 +282,8 @@ Deno.test("Delivery uses idle sessions again, and a new one where that was close
   assertEquals(short(await delivery.deliver(job(CONTENT))), "ok@m1, ok@m1");
   assertEquals(network.connects.length, 2);
   const login = { username: "ann", password: "x" };
-  const smarthosts = [{ host: "m1" }];
-  await delivery.deliver(job(CONTENT, { smarthosts, login, security: "none" }));
+  const route = { smarthost: { host: "m1" }, security: "none" } as const;
+  await delivery.deliver(job(CONTENT, { route, login }));
   assertEquals(network.connects.length, 3, "credentials must not be shared");
   await delivery.close();
   assertEquals([network.open, delivery.pool.size], [0, 0]);
@@ -340,7 +340,7 @@ Deno.test("Delivery.deliver() reads a large message anew for each host", async (
       "10.0.0.2": { capabilities: ["8BITMIME"] },
     },
     {},
-    { open, size: content.length },
+    { content: open, size: content.length },
   );
   assertEquals(got, "ok@m2, ok@m2");
   assertEquals(network.messages[0]?.content, content);
@@ -355,7 +355,7 @@ Deno.test("Delivery.deliver() stops at an abort, and tells each step before", as
   await using delivery = new Delivery({ dns: TWO, connect: network.connect });
   const report = await delivery.deliver(
     job(CONTENT, {
-      onProgress: (step) => {
+      onState: (step) => {
         steps.push(step);
         if (step === "connected") {
           queueMicrotask(() => controller.abort(reason));
@@ -365,7 +365,7 @@ Deno.test("Delivery.deliver() stops at an abort, and tells each step before", as
     controller.signal,
   );
   assertEquals(short(report), "deferred 4.3.2@-, deferred 4.3.2@-");
-  assertEquals(report.hostFailure, false);
+  assertEquals(report.destinationFailed, false);
   assertEquals(network.open, 0);
   assertEquals(steps, [
     "resolving-mx",
@@ -384,13 +384,13 @@ Deno.test("Delivery.deliver() keeps what is delivered when it is stopped or cann
   const delivery = new Delivery({ dns: TWO, connect: network.connect });
   const controller = new AbortController();
   let connected = 0;
-  const onProgress = (step: string) => {
+  const onState = (step: string) => {
     if (step === "connected" && ++connected === 2) {
       queueMicrotask(() => controller.abort());
     }
   };
   const stopped = await delivery.deliver(
-    job(CONTENT, { onProgress }),
+    job(CONTENT, { onState }),
     controller.signal,
   );
   assertEquals(short(stopped), "ok@m1, deferred 4.3.2@-");
@@ -404,7 +404,7 @@ Deno.test("Delivery.deliver() keeps what is delivered when it is stopped or cann
     return ReadableStream.from([large]);
   };
   const lost = await delivery.deliver(
-    job(CONTENT, { open, parameters: { body: "7BIT" } }),
+    job(CONTENT, { content: open, parameters: { body: "7BIT" } }),
   );
   assertEquals(short(lost), "ok@m1, deferred 4.3.0@-");
   assert(lost.error instanceof Deno.errors.NotFound);
@@ -428,14 +428,14 @@ Deno.test("Delivery leaves an address in peace that let it wait, whatever domain
     now: () => time += 1000,
     pool: { maxUses: 1 },
   });
-  const calls = async (change: Partial<RelayJob> = {}) => {
+  const calls = async (change: Partial<DeliveryJob> = {}) => {
     network.connects.length = 0;
     const report = await delivery.deliver(job(CONTENT, change));
     assertEquals(short(report), "ok@m2, ok@m2");
     return network.connects;
   };
   assertEquals(await calls(), ["10.0.0.1", "10.0.0.2"]);
-  assertEquals(await calls({ domain: "e.example" }), ["10.0.0.2"]);
+  assertEquals(await calls({ destination: "e.example" }), ["10.0.0.2"]);
   assertEquals(await calls({ isUrged: true }), ["10.0.0.1", "10.0.0.2"]);
   time += 60_000;
   assertEquals(await calls(), ["10.0.0.1", "10.0.0.2"], "after its pause");
@@ -458,7 +458,7 @@ Deno.test("Delivery says of a call that was given up for others that the destina
   const report = await delivery.deliver(
     job(CONTENT, {
       onHost: (address) => void connects.push(address),
-      onProgress: (step) => {
+      onState: (step) => {
         if (step !== "connected") return;
         queueMicrotask(() =>
           abort.abort(new DOMException("No word", "TimeoutError"))
@@ -468,7 +468,7 @@ Deno.test("Delivery says of a call that was given up for others that the destina
     abort.signal,
   );
   assertEquals(short(report), "deferred 4.4.1@-, deferred 4.4.1@-");
-  assertEquals(report.hostFailure, true);
+  assertEquals(report.destinationFailed, true);
   // The next try goes to the host behind it.
   assertEquals(short(await delivery.deliver(job(CONTENT))), "ok@m2, ok@m2");
   assertEquals(connects, ["10.0.0.1"]);

@@ -10,8 +10,9 @@ import { ClientCapabilities } from "../../lib/protocol/client/capabilities.ts";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
 import { SmtpClient } from "../../lib/client/client.ts";
 import type { UpgradeTransport } from "../../lib/client/options.ts";
-import { Delivery, type DeliveryOptions } from "../../lib/delivery/delivery.ts";
-import type { RelayJob, RelayReport } from "../../lib/delivery/job.ts";
+import { Delivery } from "../../lib/delivery/delivery.ts";
+import type { DeliveryOptions } from "../../lib/delivery/options.ts";
+import type { DeliveryJob, DeliveryReport } from "../../lib/queue/job.ts";
 import { fittingRecipients } from "../../lib/client/sending_plan.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
 import type { FakeServerOptions } from "../support/client/fake_server.ts";
@@ -22,25 +23,31 @@ import { until } from "../support/server.ts";
 const certificate = await Certificate.selfSigned({ names: ["hop"] });
 const CONTENT = "Subject: x\r\n\r\nx\r\n";
 
-function job(to = ["b@d.example"], change: Partial<RelayJob> = {}): RelayJob {
+function job(
+  to = ["b@d.example"],
+  change: Partial<DeliveryJob> = {},
+): DeliveryJob {
   const bytes = new TextEncoder().encode(CONTENT);
   return {
+    id: "m1",
     from: Address.parse("a@me.example"),
     parameters: {},
     recipients: to.map((text) => ({
       address: Address.parse(text),
       parameters: {},
     })),
-    domain: "d.example",
+    destination: "d.example",
     size: bytes.length,
-    open: () => ReadableStream.from([bytes]),
+    acceptedAt: 0,
+    attempt: 1,
+    content: () => ReadableStream.from([bytes]),
     ...change,
   };
 }
 
-function short({ recipients }: RelayReport): string {
+function short({ recipients }: DeliveryReport): string {
   return recipients.map(({ status, reply }) =>
-    status === "delivered" ? "ok" : `${status} ${reply.code}`
+    status === "delivered" ? "ok" : `${status} ${reply?.code}`
   ).join(", ");
 }
 
@@ -109,9 +116,9 @@ Deno.test("Delivery tries TLS again at a host that broke it once and refuses mai
   isBroken = false;
   host.faults = {};
   const steps: string[] = [];
-  const onProgress = (step: string) => steps.push(step);
+  const onState = (step: string) => steps.push(step);
   assertEquals(
-    short(await delivery.deliver(job(undefined, { onProgress }))),
+    short(await delivery.deliver(job(undefined, { onState }))),
     "ok",
   );
   assert(steps.includes("tls-established"), steps.join());
@@ -227,7 +234,7 @@ Deno.test("Delivery asks a new session when an idle one ends while the content i
   let opened = 0;
   const report = await delivery.deliver(job(undefined, {
     size: 10 * piece.length,
-    open: async function* () {
+    content: async function* () {
       if (++opened === 2) {
         await hop.say("421 4.4.2 idle too long");
         // Our side has closed it.
@@ -247,8 +254,8 @@ Deno.test("Delivery keeps TLS when a host ended only one session after its hands
     upgrade: upgradeTo(() => ++upgrades > 1),
   });
   const steps: string[] = [];
-  const onProgress = (step: string) => steps.push(step);
-  const report = await delivery.deliver(job(undefined, { onProgress }));
+  const onState = (step: string) => steps.push(step);
+  const report = await delivery.deliver(job(undefined, { onState }));
   assertEquals(short(report), "ok");
   assertEquals(network.connects.length, 2);
   assertEquals(delivery.brokenTls.size, 0);

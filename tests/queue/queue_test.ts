@@ -126,14 +126,14 @@ Deno.test("RelayQueue goes on with good mail beside any number of silent hosts",
   const delivered: string[] = [];
   const { clock, queue } = await startQueue({
     deliver: async (job, signal) => {
-      job.onState("connecting");
+      job.onState?.("connecting");
       if (job.destination.startsWith("dead")) {
         waiting++;
         await new Promise((_, reject) =>
           signal.addEventListener("abort", () => reject(signal.reason))
         ).finally(() => waiting--);
       }
-      job.onState("hello");
+      job.onState?.("hello");
       delivered.push(job.destination);
       return {
         recipients: [{ status: "delivered" }],
@@ -427,7 +427,7 @@ for (const row of NOTIFY_ROWS) {
 }
 
 Deno.test("RelayQueue gathers the failures of many destinations in one notice", async () => {
-  const { clock, delivery, queue } = await startQueue({ maxJobs: 2 });
+  const { clock, delivery, queue } = await startQueue({ maxConcurrent: 2 });
   delivery.answer = (address) =>
     address.startsWith("bad") ? { status: "failed" } : { status: "delivered" };
   const to = Array.from({ length: 20 }, (_, n) => `bad@host${n}.org`);
