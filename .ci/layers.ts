@@ -46,7 +46,6 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "delivery": [
     ...["protocol", "sasl", "net", "tls", "dns", "message", "store"],
     ...["spool", "dsn", "queue", "client", "trust", "secure_transport"],
-    ...["type session"],
   ],
   "session": [
     ...["protocol", "sasl", "net", "tls", "dns", "message", "store"],

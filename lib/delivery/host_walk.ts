@@ -12,11 +12,13 @@ import { SmtpReply } from "../protocol/reply.ts";
 import { type SendResult, SmtpClient } from "../client/client.ts";
 import type { SmtpClientOptions } from "../client/options.ts";
 import type { ClientPool } from "./pool.ts";
-import type {
-  DeliveryJob,
-  DeliveryReport,
-  DeliveryState,
-  RecipientReport,
+import {
+  type DeliveryJob,
+  type DeliveryReport,
+  type DeliveryState,
+  isOverdue,
+  OVERDUE,
+  type RecipientReport,
 } from "../queue/job.ts";
 import type { DeliveryContent } from "./content.ts";
 import type { DeliveryOptions } from "./options.ts";
@@ -132,9 +134,9 @@ export class HostWalk {
       // Some recipients may have the message. Whoever lost this report would
       // send it to them once more.
       const stopped = this.#options.signal?.aborted === true;
-      const isOverdue = stopped && this.#isOverdue;
-      this.#isEndedHere = !isOverdue && this.#pending.length > 0;
-      this.#stopAll(stopped ? isOverdue ? OVERDUE : STOPPED : UNREADABLE);
+      const isLate = stopped && isOverdue(this.#options.signal);
+      this.#isEndedHere = !isLate && this.#pending.length > 0;
+      this.#stopAll(stopped ? isLate ? SILENT : STOPPED : UNREADABLE);
       failure = stopped ? undefined : { error };
     }
     const recipients = this.#reports.map((report, index) =>
@@ -148,12 +150,6 @@ export class HostWalk {
   /** The recipients that are not decided. */
   get #pending(): number[] {
     return [...this.#reports.keys()].filter((index) => !this.#reports[index]);
-  }
-
-  /** Whether the job was ended because no host has said a word for too long. */
-  get #isOverdue(): boolean {
-    const reason = this.#options.signal?.reason;
-    return reason instanceof DOMException && reason.name === "TimeoutError";
   }
 
   get #smarthosts(): readonly NextHop[] | undefined {
@@ -361,7 +357,7 @@ export class HostWalk {
       if (client.tlsFailure) brokenTls.remember(settings.host, now());
       return client;
     } catch (error) {
-      const stopped = signal?.aborted === true && !this.#isOverdue;
+      const stopped = signal?.aborted === true && !isOverdue(signal);
       // A certificate that is not accepted is a word, too.
       const spoke = error instanceof SmtpClientError &&
         (error.fromPeer || error.stage === "startTls");
@@ -554,8 +550,8 @@ const LATE = new SmtpReply(451, "The hosts took too long", {
   enhanced: "4.4.7",
 });
 /** Why they wait when no host has said a word for so long that others were let go. */
-const OVERDUE = new SmtpReply(451, "No host said a word in time", {
-  enhanced: "4.4.1",
+const SILENT = new SmtpReply(451, OVERDUE.reason, {
+  enhanced: OVERDUE.enhanced,
 });
 const UNREADABLE = new SmtpReply(451, "Cannot read the message", {
   enhanced: "4.3.0",

@@ -377,7 +377,7 @@ export function deliveryOptions(
 }
 
 /** Leaves out what is `undefined`: given, it would stand in the way of a default. */
-function defined<T extends object>(
+export function defined<T extends object>(
   values: T,
 ): { [K in keyof T]?: Exclude<T[K], undefined> } {
   const given = Object.entries(values).filter(([, value]) =>

@@ -196,7 +196,7 @@ export class Dispatcher<W extends Work> {
   /** Addresses that lanes wait for. */
   readonly #crowded = new Set<Place<W>>();
   #isNewNext = false;
-  #revival = Infinity;
+  #unthrottleAt = Infinity;
   /** When slots may have to be lent; `Infinity` while nobody waits for one. */
   #lookAt = Infinity;
   #overdue: W[] = [];
@@ -219,7 +219,7 @@ export class Dispatcher<W extends Work> {
 
   /** When {@linkcode Dispatcher.next} may have more although nothing was added or done; `Infinity` for never. */
   get nextLook(): number {
-    return Math.min(this.#revival, this.#lookAt);
+    return Math.min(this.#unthrottleAt, this.#lookAt);
   }
 
   /** The window of a destination, for those who watch. */
@@ -249,7 +249,7 @@ export class Dispatcher<W extends Work> {
 
   /** The next job, which is under way from here on; `undefined` when none may go. */
   next(now: number): W | undefined {
-    if (now >= this.#revival) this.#reviveDue(now);
+    if (now >= this.#unthrottleAt) this.#unthrottleDue(now);
     if (now >= this.#lookAt) this.#relieve(now);
     for (;;) {
       const lane = this.#nextLane();
@@ -355,7 +355,7 @@ export class Dispatcher<W extends Work> {
   }
 
   /** Ends the pause of a dead destination: somebody knows better. */
-  revive(destination: string, now: number): void {
+  unthrottle(destination: string, now: number): void {
     const known = this.#destinations.get(destination);
     if (known === undefined) return;
     known.window = endPause(known.window);
@@ -551,26 +551,26 @@ export class Dispatcher<W extends Work> {
     }
   }
 
-  /** Keeps the list of dead destinations and the time of the next revival. */
+  /** Keeps the list of dead destinations and the time at which the next pause ends. */
   #track(destination: Destination<W>): void {
     if (destination.window.deadUntil === 0) {
       this.#dead.delete(destination);
     } else {
       this.#dead.add(destination);
       const { deadUntil } = destination.window;
-      this.#revival = Math.min(this.#revival, deadUntil);
+      this.#unthrottleAt = Math.min(this.#unthrottleAt, deadUntil);
     }
   }
 
-  #reviveDue(now: number): void {
-    this.#revival = Infinity;
+  #unthrottleDue(now: number): void {
+    this.#unthrottleAt = Infinity;
     for (const destination of this.#dead) {
       const { deadUntil } = destination.window;
       if (deadUntil <= now) {
         this.#dead.delete(destination);
         this.#unpark(destination, now);
       } else {
-        this.#revival = Math.min(this.#revival, deadUntil);
+        this.#unthrottleAt = Math.min(this.#unthrottleAt, deadUntil);
       }
     }
   }

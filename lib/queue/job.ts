@@ -1,7 +1,7 @@
 /**
  * What passes between the queue and whoever delivers: a job for one
  * destination, and the report of it. The queue knows nothing of sockets, the
- * delivery nothing of schedules; these types are all they share.
+ * delivery nothing of schedules; this is all they share.
  */
 
 import type { ClientProgress } from "../client/options.ts";
@@ -145,3 +145,21 @@ export type Deliver = (
   job: DeliveryJob,
   signal: AbortSignal,
 ) => Promise<DeliveryReport>;
+
+/** What a job is ended with when its hosts have said nothing for too long. */
+export function overdueReason(): DOMException {
+  return new DOMException("No word in time", "TimeoutError");
+}
+
+/** Whether a job was ended because its hosts have said nothing for too long. */
+export function isOverdue(signal: AbortSignal | undefined): boolean {
+  const reason = signal?.reason;
+  return reason instanceof DOMException && reason.name === "TimeoutError";
+}
+
+/** What is reported of the recipients of such a job. */
+export const OVERDUE: RecipientReport & { readonly reason: string } = {
+  status: "deferred",
+  reason: "No host said a word in time",
+  enhanced: "4.4.1",
+};

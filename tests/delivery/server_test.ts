@@ -404,7 +404,7 @@ Deno.test("SmtpServer.relays.add() takes nothing while the server is not active"
   await assertRejects(
     () => server.relays.add(message!),
     SpoolError,
-    "the server is not active",
+    "the queue is not running",
   );
 });
 

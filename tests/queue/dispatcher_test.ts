@@ -95,7 +95,7 @@ Deno.test("Dispatcher leaves a dead destination in peace, then tries one job", (
   dispatcher.done(probe!, "destination-failed", at);
   assertEquals(drain(dispatcher, at).length, 0);
   assertEquals(dispatcher.nextLook, at + 120_000);
-  dispatcher.revive("dead.org", at);
+  dispatcher.unthrottle("dead.org", at);
   const [second] = drain(dispatcher, at);
   dispatcher.done(second!, "answered", at);
   assertEquals(drain(dispatcher, at).length, 2);

@@ -619,6 +619,43 @@ Deno.test("RelayQueue goes on after a restart where it stood", async () => {
   await settle();
 });
 
+Deno.test("RelayQueue starts again after a stop, with the same relays", async () => {
+  const clock = new FakeClock();
+  const delivery = new FakeDelivery();
+  const queue = new RelayQueue({
+    spool: new MemorySpool(),
+    clock,
+    deliver: delivery.deliver,
+    hostname: "mx.example.com",
+  });
+  const { relays } = queue;
+  const message = await makeMessage({ to: ["a@one.org"] });
+  await assertRejects(() => relays.add(message), SpoolError, "not running");
+  const starting = queue.start();
+  const relay = await relays.add(message, { held: true });
+  await starting;
+  await assertRejects(() => queue.start(), SpoolError, "running");
+  await queue.stop();
+  assertEquals([queue.active, relays.count], [0, 0]);
+  await assertRejects(() => relay.release(), SpoolError, "not running");
+  await assertRejects(() => relays.add(message), SpoolError, "not running");
+
+  await queue.start();
+  assertEquals([queue.relays === relays, relays.count], [true, 1]);
+  assert(relays.get(relay.id)!.held);
+  await clock.advance(HOUR);
+  assertEquals(delivery.seen.length, 0);
+  // A handle from before the stop is one on the message that is there now.
+  await relay.release();
+  await clock.advance(0);
+  await relays.add(await makeMessage({ id: "m2", to: ["b@two.org"] }));
+  await clock.advance(0);
+  assertEquals(delivery.log, ["one.org: a@one.org", "two.org: b@two.org"]);
+  assertEquals(relays.count, 0);
+  await queue.stop();
+  await settle();
+});
+
 /** A disk whose journal cannot be synced from a moment on. */
 class SickDisk extends SimulatedDisk {
   how: "well" | "refuses" | "silent" = "well";

@@ -8,7 +8,6 @@ import { hopName } from "../client/next_hop.ts";
 import { asciiDomain } from "../protocol/domain.ts";
 import { cancelWake, type Wake } from "./wake_heap.ts";
 import type { DeliveryState } from "./job.ts";
-import type { Relay } from "./relay.ts";
 import type { Work } from "./dispatcher.ts";
 import { routeOf, type SpoolEntry } from "../spool/envelope.ts";
 
@@ -100,13 +99,11 @@ export class RelayTask {
   dueSince = 0;
   /** Whether somebody has asked for the next try. */
   isUrged = false;
-  /** Whether it is being settled. */
-  settling = false;
-  /** Whether something happened to it while it was being settled. */
-  unsettled = false;
+  /** Whether it is being completed. */
+  isCompleting = false;
+  /** Whether something happened to it that its completion has not looked at yet. */
+  isChanged = false;
   #removed = false;
-  /** The program's handle, once it has asked for one. */
-  relay: Relay | undefined;
 
   /**
    * Makes a task that sleeps.
