@@ -19,9 +19,6 @@
  * whose job has waited for a second for a word of the other side is *lent* to
  * others; only so many jobs may wait on lent slots, and when there are more,
  * those that have waited longest for a word are *overdue*.
- *
- * First in, first out, in constant time: an array's own `shift` moves every
- * element, which a queue of 100,000 cannot afford.
  */
 
 import {
@@ -35,11 +32,9 @@ import {
   windowSlots,
 } from "./destination.ts";
 
-/** One job to be dispatched. */
 export interface Work {
   /** Whom it is for, as to turns: work of the same flow waits in line. */
   readonly flow: string;
-  /** Where it goes. */
   readonly destination: string;
   /** Whether it is still wanted; one that is not is dropped when its turn comes. */
   readonly isReady: boolean;
@@ -54,22 +49,14 @@ export type WorkPhase = "calling" | "talking" | "sending";
 /** How a job ended, as far as the destination is concerned. */
 export type WorkOutcome = "answered" | "destination-failed" | "unknown";
 
-/** Options of {@linkcode Dispatcher}. */
 export interface DispatcherOptions {
-  /**
-   * The most jobs under way, over all destinations.
-   *
-   * @default {100}
-   */
+  /** The most jobs under way, over all destinations: 100 by default. */
   readonly maxConcurrent?: number;
   /**
-   * The most jobs beside those that wait for the other side and have lent
-   * their slot.
-   *
-   * @default {twice maxConcurrent}
+   * The most jobs that wait for the other side and have lent their slot: twice
+   * `maxConcurrent` by default.
    */
   readonly maxWaiting?: number;
-  /** The window of each destination. */
   readonly window?: WindowLimits;
 }
 
@@ -100,7 +87,6 @@ interface Place<W extends Work> {
   readonly parked: Ring<W>;
 }
 
-/** A job under way. */
 interface Active<W extends Work> {
   readonly work: W;
   readonly startedAt: number;
@@ -201,18 +187,12 @@ export class Dispatcher<W extends Work> {
   #lookAt = Infinity;
   #overdue: W[] = [];
 
-  /**
-   * Makes a dispatcher with no work.
-   *
-   * @param options The cap and the windows
-   */
   constructor(options: DispatcherOptions = {}) {
     this.#maxConcurrent = options.maxConcurrent ?? 100;
     this.#maxWaiting = options.maxWaiting ?? 2 * this.#maxConcurrent;
     this.#limits = options.window ?? DEFAULT_WINDOW;
   }
 
-  /** Jobs handed out and not done. */
   get active(): number {
     return this.#active.size;
   }
@@ -228,7 +208,6 @@ export class Dispatcher<W extends Work> {
       openWindow(this.#limits);
   }
 
-  /** Takes work that is due. */
   add(work: W): void {
     const destination = this.#destination(work.destination);
     const known = destination.lanes.get(work.flow);
@@ -591,22 +570,22 @@ function count(counts: Map<string, number>, key: string, by: 1 | -1): void {
   else counts.set(key, sum);
 }
 
-/** A list that takes at the end and gives at the front. */
+/**
+ * First in, first out, in constant time: an array's own `shift` moves every
+ * element, which a queue of 100,000 cannot afford.
+ */
 export class Fifo<T> {
   #items: T[] = [];
   #head = 0;
 
-  /** How many are in it. */
   get length(): number {
     return this.#items.length - this.#head;
   }
 
-  /** Puts `item` at the end. */
   push(item: T): void {
     this.#items.push(item);
   }
 
-  /** Takes the first one; `undefined` when there is none. */
   shift(): T | undefined {
     if (this.#head === this.#items.length) return undefined;
     const item = this.#items[this.#head];
