@@ -230,8 +230,8 @@ export {
   type SentRecipient,
   SmtpClient,
 } from "./lib/client/client.ts";
+export type { Login, NextHop, TlsSecurity } from "./lib/client/next_hop.ts";
 export type {
-  ClientLogin,
   ClientProgress,
   JudgeCertificate,
   PeerCertificate,
@@ -249,14 +249,17 @@ export type {
   ClientDestination,
   SendOptions,
 } from "./lib/client/message.ts";
-export { type TlsSecurity } from "./lib/client/tls_policy.ts";
 export {
   ClientCapabilities,
   type ClientLimits,
 } from "./lib/protocol/client/capabilities.ts";
 export { type ClientStage, SmtpClientError } from "./lib/client/error.ts";
 
-export type { RelayingOptions } from "./lib/delivery/options.ts";
+export type {
+  DeliveryOptions,
+  RelayDns,
+  RelayingOptions,
+} from "./lib/delivery/options.ts";
 export {
   type Relay,
   type RelayOptions,
@@ -271,10 +274,7 @@ export type {
   RecipientProgress,
   RecipientResult,
   RecipientStatus,
-  RelayLogin,
   RelayRoute,
-  RelaySecurity,
-  Smarthost,
   SpoolChange,
   SpoolEntry,
   StoredEnvelope,
@@ -300,24 +300,15 @@ export {
 export { parseDuration, RetrySchedule } from "./lib/queue/schedule.ts";
 export { RelayQueue } from "./lib/queue/queue.ts";
 export type { RelayHooks, RelayQueueOptions } from "./lib/queue/options.ts";
-export type { WindowLimits } from "./lib/queue/destination.ts";
 export type { Clock } from "./lib/spool/clock.ts";
 export type {
   Deliver,
   DeliveryJob,
   DeliveryReport,
+  DeliveryState,
   RecipientReport,
-  RelayState,
-} from "./lib/queue/delivery_job.ts";
-export { Delivery, type DeliveryOptions } from "./lib/delivery/delivery.ts";
-export type {
-  RecipientReport as RelayRecipientReport,
-  RelayDns,
-  RelayHost,
-  RelayJob,
-  RelayProgress,
-  RelayReport,
-} from "./lib/delivery/job.ts";
+} from "./lib/queue/job.ts";
+export { Delivery } from "./lib/delivery/delivery.ts";
 export type { OpenContent } from "./lib/delivery/content.ts";
 export { ClientPool, type ClientPoolOptions } from "./lib/delivery/pool.ts";
 export {

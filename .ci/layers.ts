@@ -53,14 +53,16 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "message": ["protocol", "mime"],
   "store": ["files", "protocol", "message", "database"],
   "inbox": ["protocol", "mime", "message", "type store", "database"],
-  "spool": ["files", "protocol", "message", "database"],
-  "dsn": ["protocol", "mime", "message", "spool"],
-  "queue": ["protocol", "message", "spool", "dsn"],
   "client": ["protocol", "mime", "sasl", "net", "tls"],
+  "spool": ["files", "protocol", "message", "database", "client/next_hop.ts"],
+  "dsn": ["protocol", "mime", "message", "spool"],
+  "queue": [
+    ...["protocol", "message", "spool", "dsn"],
+    ...["client/next_hop.ts", "type client"],
+  ],
   "delivery": [
     ...["protocol", "sasl", "net", "tls", "dns", "message", "store"],
     ...["spool", "dsn", "queue", "client", "trust", "secure_transport"],
-    ...["type session"],
   ],
   "session": [
     ...["protocol", "sasl", "net", "tls", "dns", "message", "store"],

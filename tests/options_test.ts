@@ -420,9 +420,9 @@ const ROWS: [run: () => unknown, begins: string, ends: string][] = [
   [() => SmtpClient.connect("mail.example"), "Cannot use the options", "}"],
   [
     () =>
-      SmtpClient.connect({ host: "a", auth: { user: "ann", x: "hunter2" } }),
-    "Cannot use auth.user of SmtpClient.connect: no such option",
-    'did you mean "auth.username"?',
+      SmtpClient.connect({ host: "a", login: { user: "ann", x: "hunter2" } }),
+    "Cannot use login.user of SmtpClient.connect: no such option",
+    'did you mean "login.username"?',
   ],
   [
     () => SmtpClient.connect({ host: "a", secure: true }),

@@ -21,9 +21,8 @@ import {
 } from "./arguments.ts";
 import { UsageError } from "./output.ts";
 import { isHost } from "../net/listen_options.ts";
-import type { RelayHost } from "../delivery/job.ts";
+import type { NextHop, TlsSecurity } from "../client/next_hop.ts";
 import { MECHANISM_NAMES, type MechanismName } from "../sasl/mechanism_name.ts";
-import type { TlsSecurity } from "../client/tls_policy.ts";
 
 /** What the port of another server may be. */
 export const PORTS = { least: 1, most: 65535 } as const;
@@ -132,10 +131,10 @@ function bounceFrom(raw: RawSettings): string | undefined {
     parseOption("bounce-from", () => Address.parse(text).toString());
 }
 
-/** A server to send to, and how much TLS its connection gets. */
-export interface NextHop {
+/** A server, and what is sent over the connection to it. */
+export interface HopSetting {
   /** Where it is. */
-  readonly host: RelayHost;
+  readonly host: NextHop;
   /** How much TLS was asked for; `undefined` where nothing was. */
   readonly tls: "smtps" | "starttls" | "none" | undefined;
 }
@@ -148,7 +147,7 @@ const NEXT_HOP =
  *
  * @throws {SyntaxError} If the text has another form
  */
-export function parseNextHop(text: string): NextHop {
+export function parseNextHop(text: string): HopSetting {
   const match = NEXT_HOP.exec(text);
   // A URL may have a log-in in front of the host.
   const shown = text.replace(/^.*@/s, "...@");
@@ -170,12 +169,15 @@ export function parseNextHop(text: string): NextHop {
     implicitTls: suffix === "smtps",
     lmtp: suffix === "lmtp",
   };
-  return { host, tls: suffix === "lmtp" ? "none" : suffix as NextHop["tls"] };
+  return {
+    host,
+    tls: suffix === "lmtp" ? "none" : suffix as HopSetting["tls"],
+  };
 }
 
 /** The policy for what was asked for: a secret goes to a verified server only. */
 export function securityFor(
-  tls: NextHop["tls"],
+  tls: HopSetting["tls"],
   hasLogin: boolean,
 ): TlsSecurity | undefined {
   if (tls === "smtps" || tls === "starttls") {

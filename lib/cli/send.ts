@@ -9,12 +9,12 @@
 import { userInfo } from "node:os";
 import { DnsClient } from "../dns/client.ts";
 import { Address } from "../protocol/address.ts";
-import type { SmtpClientOptions } from "../client/options.ts";
+import type { Login } from "../client/next_hop.ts";
 import { Delivery } from "../delivery/delivery.ts";
-import type { RecipientReport } from "../delivery/job.ts";
+import type { RecipientReport } from "../queue/job.ts";
 import {
+  type HopSetting,
   nameServers,
-  type NextHop,
   parseLogin,
   parseMechanisms,
   parseNextHop,
@@ -46,7 +46,7 @@ const EX_TEMPFAIL = 75;
 /** A message to be sent. */
 interface Content {
   readonly size: number;
-  open(): AsyncIterable<Uint8Array>;
+  open(): AsyncIterable<Uint8Array<ArrayBuffer>>;
 }
 
 /**
@@ -86,21 +86,26 @@ export async function send(
     content.size,
     Deno.stderr.isTerminal() ? output.err : undefined,
   );
-  const reports: RecipientReport[] = [];
+  const reports: Report[] = [];
   for (const group of groups(to, hop)) {
     const report = await delivery.deliver({
+      id: "message",
       from,
       parameters: {},
       recipients: group.map((it) => ({ address: it, parameters: {} })),
-      domain: group[0]!.asciiDomain,
+      destination: group[0]!.asciiDomain,
       size: content.size,
-      open: () => counted(content.open(), bar),
+      acceptedAt: Date.now(),
+      attempt: 1,
+      content: () => counted(content.open(), bar),
     });
     bar.end();
     if (report.error !== undefined) {
       throw new RunError((report.error as Error).message);
     }
-    reports.push(...report.recipients);
+    reports.push(
+      ...report.recipients.map((it, at) => ({ address: group[at]!, ...it })),
+    );
   }
   for (const report of reports) output.out(line(report));
   return exitCode(reports);
@@ -156,7 +161,7 @@ function address(name: string, text: string): Address {
   });
 }
 
-function loginOf(raw: RawSettings): SmtpClientOptions["auth"] {
+function loginOf(raw: RawSettings): Login | undefined {
   const account = one(raw, "user");
   const mechanisms = one(raw, "mechanisms");
   if (mechanisms !== undefined && account === undefined) {
@@ -170,19 +175,19 @@ function loginOf(raw: RawSettings): SmtpClientOptions["auth"] {
   };
 }
 
-function makeDelivery(raw: RawSettings, hop: NextHop | undefined): Delivery {
-  const auth = loginOf(raw);
-  if (auth !== undefined && hop === undefined) {
+function makeDelivery(raw: RawSettings, hop: HopSetting | undefined): Delivery {
+  const login = loginOf(raw);
+  if (login !== undefined && hop === undefined) {
     throw new UsageError("--user: want --server, too");
   }
   return new Delivery({
     hostname: one(raw, "hostname") ?? Deno.hostname(),
     dns: new DnsClient({ nameServers: nameServers(raw) }),
     smarthosts: hop && [hop.host],
-    port: wholeNumber(raw, "remote-port", PORTS),
-    auth,
+    remotePort: wholeNumber(raw, "remote-port", PORTS),
+    login,
     chunking: raw.has("chunking") ? flag(raw, "chunking") : undefined,
-    security: hop && securityFor(hop.tls, auth !== undefined),
+    security: hop && securityFor(hop.tls, login !== undefined),
     allowInsecureAuth: hop?.tls === "none",
     // Whoever runs the command has chosen the recipients.
     allowLoopback: true,
@@ -192,7 +197,7 @@ function makeDelivery(raw: RawSettings, hop: NextHop | undefined): Delivery {
 /** Recipients that go the same way. */
 function groups(
   to: readonly Address[],
-  hop: NextHop | undefined,
+  hop: HopSetting | undefined,
 ): readonly (readonly Address[])[] {
   if (hop !== undefined) return [to];
   return [...Map.groupBy(to, ({ asciiDomain }) => asciiDomain).values()];
@@ -217,20 +222,27 @@ async function openContent(file: string): Promise<Content> {
   }
 }
 
-async function* chunksOf(file: string): AsyncGenerator<Uint8Array> {
+async function* chunksOf(
+  file: string,
+): AsyncGenerator<Uint8Array<ArrayBuffer>> {
   const { readable } = await Deno.open(file);
   yield* readable;
 }
 
 async function* counted(
-  chunks: AsyncIterable<Uint8Array>,
+  chunks: AsyncIterable<Uint8Array<ArrayBuffer>>,
   bar: ProgressBar,
-): AsyncGenerator<Uint8Array> {
+): AsyncGenerator<Uint8Array<ArrayBuffer>> {
   bar.restart();
   for await (const chunk of chunks) {
     yield chunk;
     bar.add(chunk.length);
   }
+}
+
+/** What became of one recipient, and which one it is. */
+interface Report extends RecipientReport {
+  readonly address: Address;
 }
 
 const WORDS: Readonly<Record<RecipientReport["status"], string>> = {
@@ -239,7 +251,7 @@ const WORDS: Readonly<Record<RecipientReport["status"], string>> = {
   failed: "refused",
 };
 
-function line(report: RecipientReport): string {
+function line(report: Report): string {
   const { address, status, reply, remoteMta } = report;
   const at = remoteMta === undefined ? "" : ` (${remoteMta})`;
   return `${oneLine(String(address))}: ${WORDS[status]}: ${

@@ -36,6 +36,7 @@ import {
   CLIENT_RULES,
   type ClientNetwork,
   type ClientProgress,
+  MESSAGE_STEPS,
   type SmtpClientOptions,
 } from "./options.ts";
 import { ClientSession } from "./session.ts";
@@ -74,7 +75,9 @@ export interface SendResult {
 }
 
 /** The progress that a phase of a transaction means. */
-const PROGRESS: Readonly<Partial<Record<ClientPhase, ClientProgress>>> = {
+const PROGRESS: Readonly<
+  Partial<Record<ClientPhase, ClientProgress>>
+> = {
   mail: "mail-from",
   rcpt: "rcpt-to",
   data: "data",
@@ -93,7 +96,7 @@ const PROGRESS: Readonly<Partial<Record<ClientPhase, ClientProgress>>> = {
  * await using client = await SmtpClient.connect({
  *   host: server.address,
  *   port: server.port,
- *   // auth: { username: "ann", password: "secret" },
+ *   // login: { username: "ann", password: "secret" },
  * });
  * const { recipients } = await client.send({
  *   from: "ann@example.com",
@@ -360,15 +363,6 @@ export class SmtpClient {
   }
 }
 
-/** The steps of a transaction in the order of time. */
-const STEPS: readonly ClientProgress[] = [
-  "mail-from",
-  "rcpt-to",
-  "data",
-  "sending-headers",
-  "sending-body",
-];
-
 /**
  * Tells the steps that a transaction has reached, each once and in order. What
  * goes out in one flight is answered from its beginning: the content may be on
@@ -381,8 +375,8 @@ function tellSteps(
   return (phase) => {
     const progress = PROGRESS[phase];
     if (progress === undefined) return;
-    const reached = STEPS.indexOf(progress);
-    for (; told <= reached; told++) onProgress(STEPS[told]!);
+    const reached = MESSAGE_STEPS.indexOf(progress);
+    for (; told <= reached; told++) onProgress(MESSAGE_STEPS[told]!);
   };
 }
 

@@ -24,22 +24,19 @@ import {
   peerError,
   type SmtpClientError,
 } from "./error.ts";
-import type {
-  ClientLogin,
-  ClientNetwork,
-  SmtpClientOptions,
-} from "./options.ts";
+import { hopPort, type Login, type TlsSecurity } from "./next_hop.ts";
+import type { ClientNetwork, SmtpClientOptions } from "./options.ts";
 import {
   ClientSession,
   type ClientTimeouts,
   clientTimeouts,
   type OrderHelp,
 } from "./session.ts";
-import { acceptsCertificate, type TlsSecurity, tlsStep } from "./tls_policy.ts";
+import { acceptsCertificate, tlsStep } from "./tls_policy.ts";
 
 /** The policy that holds where none was chosen: a log-in wants the right server. */
 export function defaultSecurity(options: SmtpClientOptions): TlsSecurity {
-  return options.security ?? (options.auth ? "verified" : "opportunistic");
+  return options.security ?? (options.login ? "verified" : "opportunistic");
 }
 
 /**
@@ -83,7 +80,7 @@ class Opening {
   }
 
   async run(): Promise<void> {
-    const { implicitTls, lmtp, auth, signal } = this.#options;
+    const { implicitTls, lmtp, login, signal } = this.#options;
     await this.#connect();
     if (implicitTls) await this.#upgrade();
     const transport = this.#transport!;
@@ -97,7 +94,7 @@ class Opening {
     protocol.open();
     await this.#order();
     if (!implicitTls) await this.#startTls();
-    if (auth) await this.#authenticate(auth);
+    if (login) await this.#authenticate(login);
     if (!protocol.isReusable) {
       const text = `Host "${this.#options.host}" answers what was not asked`;
       throw localError("hello", "4.5.0", { text });
@@ -107,8 +104,8 @@ class Opening {
 
   async #connect(): Promise<void> {
     const options = this.#options;
-    const { host, implicitTls, signal } = options;
-    const port = options.port ?? (implicitTls ? 465 : 25);
+    const { host, signal } = options;
+    const port = hopPort(options);
     options.onProgress?.("connecting");
     const open = this.#network.connect ?? connectTcp;
     try {
@@ -228,7 +225,7 @@ class Opening {
   }
 
   /** Logs in with one mechanism after the other, as far as refusals allow. */
-  async #authenticate(login: ClientLogin): Promise<void> {
+  async #authenticate(login: Login): Promise<void> {
     this.#options.onProgress?.("authenticating");
     let left = login.mechanisms ?? MECHANISM_NAMES;
     let refusal: SmtpClientError | undefined;
@@ -288,7 +285,7 @@ class Opening {
     return code >= 500 && code !== 530;
   }
 
-  #mechanism(login: ClientLogin): ClientMechanism | undefined {
+  #mechanism(login: Login): ClientMechanism | undefined {
     const { transport, protocol } = this.session!;
     const { host, port, allowInsecureAuth, clientCertificate } = this.#options;
     const peer = transport.tls?.peerCertificate;

@@ -1,6 +1,6 @@
 /**
- * What a client is told: where to connect, how much TLS, who logs in. Types
- * and their defaults only.
+ * What a client is told, and the steps that it tells of. Types, lists and rules
+ * only.
  */
 
 import {
@@ -8,16 +8,9 @@ import {
   callable,
   flag,
   host,
-  list,
-  object,
   oneOf,
   ownName,
-  port,
-  required,
-  type Rule,
   type Rules,
-  secret,
-  text,
 } from "../options.ts";
 import type { ConnectTransport } from "../net/connect.ts";
 import type {
@@ -25,14 +18,19 @@ import type {
   UpgradedClient,
 } from "../net/tls_upgrade.ts";
 import type { Transport } from "../net/transport.ts";
-import type { ClientMechanismOptions } from "../sasl/client_mechanism.ts";
-import { MECHANISM_NAMES, type MechanismName } from "../sasl/mechanism_name.ts";
 import type { Certificate } from "../tls/certificate.ts";
 import { CERTIFICATE_RULE, TRUSTED_RULE } from "../tls/context.ts";
+import {
+  HOP_RULES,
+  type Login,
+  LOGIN_RULE,
+  type NextHop,
+  TLS_SECURITY_RULE,
+  type TlsSecurity,
+} from "./next_hop.ts";
 import { type ClientTimeouts, TIMEOUTS_RULE } from "./session.ts";
-import { TLS_SECURITY_RULE, type TlsSecurity } from "./tls_policy.ts";
 
-/** Where a delivery stands, in the order of time. */
+/** Where a session with a server stands, in the order of time. Some steps may be skipped. */
 export type ClientProgress =
   | "connecting"
   | "connected"
@@ -46,6 +44,28 @@ export type ClientProgress =
   | "sending-headers"
   | "sending-body"
   | "done";
+
+/** What each step is part of, in the order of time. */
+const STEPS: Readonly<Record<ClientProgress, "opening" | "message" | "end">> = {
+  "connecting": "opening",
+  "connected": "opening",
+  "negotiating-tls": "opening",
+  "tls-established": "opening",
+  "hello": "opening",
+  "authenticating": "opening",
+  "mail-from": "message",
+  "rcpt-to": "message",
+  "data": "message",
+  "sending-headers": "message",
+  "sending-body": "message",
+  "done": "end",
+};
+
+/** The steps of one message on a session, in the order of time. */
+export const MESSAGE_STEPS: readonly ClientProgress[] =
+  (Object.keys(STEPS) as ClientProgress[]).filter((step) =>
+    STEPS[step] === "message"
+  );
 
 /** A server's certificate, to be judged. */
 export interface PeerCertificate {
@@ -62,37 +82,14 @@ export type JudgeCertificate = (
   peer: PeerCertificate,
 ) => boolean | void | Promise<boolean | void>;
 
-/** Who logs in: `username` with `password` or `token`. */
-export interface ClientLogin extends
-  Pick<
-    ClientMechanismOptions,
-    "username" | "password" | "token" | "authorizationId"
-  > {
-  /**
-   * The mechanisms that may be used, in the order to try them. One that the
-   * server refuses (5xx but 530; 535 under TLS only) gives way to the next.
-   *
-   * @default {all, the strongest first}
-   */
-  readonly mechanisms?: readonly MechanismName[] | undefined;
-}
-
 /** Options of {@linkcode SmtpClient.connect}. */
-export interface SmtpClientOptions {
-  /** The server: a host name or an IP address. Its certificate must be for this. */
-  readonly host: string;
+export interface SmtpClientOptions extends NextHop {
   /**
    * Where to connect, if that is known already: an IP address of `host`.
    *
    * @default {the host}
    */
   readonly address?: string | undefined;
-  /**
-   * The port.
-   *
-   * @default {25, with `implicitTls` 465}
-   */
-  readonly port?: number | undefined;
   /**
    * The own name for EHLO: a domain or an address literal.
    *
@@ -102,29 +99,17 @@ export interface SmtpClientOptions {
   /**
    * How much TLS.
    *
-   * @default {"opportunistic", with `auth` "verified"}
+   * @default {"opportunistic", with `login` "verified"}
    */
   readonly security?: TlsSecurity | undefined;
-  /**
-   * Whether TLS begins with the first byte (RFC 8314) instead of STARTTLS.
-   *
-   * @default {false}
-   */
-  readonly implicitTls?: boolean | undefined;
   /** Who logs in; the strongest mechanism that both sides have is taken. Nobody when not given. */
-  readonly auth?: ClientLogin | undefined;
+  readonly login?: Login | undefined;
   /**
    * Whether a password or token may go over a connection without TLS.
    *
    * @default {false}
    */
   readonly allowInsecureAuth?: boolean | undefined;
-  /**
-   * Whether to speak LMTP (RFC 2033).
-   *
-   * @default {false}
-   */
-  readonly lmtp?: boolean | undefined;
   /**
    * Whether small messages may go in one flight with BDAT where the server has CHUNKING.
    *
@@ -168,30 +153,14 @@ export type UpgradeTransport = (
   options: UpgradeClientOptions,
 ) => Promise<UpgradedClient>;
 
-const LOGIN_RULES: Rules<ClientLogin> = {
-  username: required(text()),
-  password: text(),
-  token: text(),
-  authorizationId: text(),
-  mechanisms: list(oneOf(...MECHANISM_NAMES)),
-};
-
-/** What a {@linkcode ClientLogin} must be, inside other options. */
-export const LOGIN_RULE: Rule = secret(
-  object(LOGIN_RULES, '{ username: "ann", password: "..." }'),
-);
-
 /** What {@linkcode SmtpClientOptions} must be. */
 export const CLIENT_RULES: Rules<SmtpClientOptions> = {
-  host: required(host),
+  ...HOP_RULES,
   address: host,
-  port,
   hostname: ownName,
   security: TLS_SECURITY_RULE,
-  implicitTls: flag,
-  auth: LOGIN_RULE,
+  login: LOGIN_RULE,
   allowInsecureAuth: flag,
-  lmtp: flag,
   chunking: flag,
   longLines: oneOf("keep", "encode"),
   timeouts: TIMEOUTS_RULE,

@@ -8,23 +8,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc3207 | RFC 3207}
  */
 
-import { oneOf, type Rule } from "../options.ts";
-
-/**
- * How much TLS: `none` never asks for it; `opportunistic` takes it where it is
- * offered, without a look at the certificate, and goes on in the clear where
- * the handshake fails; `required` sends nothing without TLS; `verified` also
- * wants a certificate that is trusted and made out to the host.
- */
-export type TlsSecurity = "none" | "opportunistic" | "required" | "verified";
-
-/** What a {@linkcode TlsSecurity} must be, inside other options. */
-export const TLS_SECURITY_RULE: Rule = oneOf(
-  "none",
-  "opportunistic",
-  "required",
-  "verified",
-);
+import type { TlsSecurity } from "./next_hop.ts";
 
 /** What to do after EHLO. */
 export type TlsStep = "use" | "skip" | "refuse";

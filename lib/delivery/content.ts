@@ -12,9 +12,7 @@ import { ContentMeter } from "../client/content_meter.ts";
 const MAX_KEPT = 262144;
 
 /** Opens the content from its beginning. */
-export type OpenContent = () =>
-  | ReadableStream<Uint8Array>
-  | AsyncIterable<Uint8Array>;
+export type OpenContent = () => AsyncIterable<Uint8Array>;
 
 /** The content of one message. */
 export class DeliveryContent {

@@ -4,7 +4,7 @@
  * the time is handed in. Each memory has a bound on time and on number.
  */
 
-import type { TlsSecurity } from "../client/tls_policy.ts";
+import type { TlsSecurity } from "../client/next_hop.ts";
 import { checkOptions, number, type Rules, whole } from "../options.ts";
 
 /** Hosts that share a property for a while. */

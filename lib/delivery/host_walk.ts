@@ -12,14 +12,16 @@ import { SmtpReply } from "../protocol/reply.ts";
 import { type SendResult, SmtpClient } from "../client/client.ts";
 import type { SmtpClientOptions } from "../client/options.ts";
 import type { ClientPool } from "./pool.ts";
-import type { DeliveryOptions } from "./delivery.ts";
+import {
+  type DeliveryJob,
+  type DeliveryReport,
+  type DeliveryState,
+  isOverdue,
+  OVERDUE,
+  type RecipientReport,
+} from "../queue/job.ts";
 import type { DeliveryContent } from "./content.ts";
-import type {
-  RecipientReport,
-  RelayHost,
-  RelayJob,
-  RelayReport,
-} from "./job.ts";
+import type { DeliveryMachine, DeliveryOptions } from "./options.ts";
 import { clientTimeouts } from "../client/session.ts";
 import type {
   BrokenTlsMemory,
@@ -41,13 +43,14 @@ import {
   routeDomain,
 } from "./route.ts";
 import { fittingRecipients } from "../client/sending_plan.ts";
-import type { TlsSecurity } from "../client/tls_policy.ts";
+import { hopPort, type NextHop, type TlsSecurity } from "../client/next_hop.ts";
 
 /** The clock of what is remembered: not the time of day, which may be set. */
 const monotonic = () => performance.now();
 
 /** What a walk needs beside the job. */
-export interface WalkOptions extends Omit<DeliveryOptions, "pool"> {
+export interface WalkOptions
+  extends Omit<DeliveryOptions, "pool">, DeliveryMachine {
   /** The content. */
   readonly content: DeliveryContent;
   /** The idle sessions. */
@@ -64,7 +67,7 @@ export interface WalkOptions extends Omit<DeliveryOptions, "pool"> {
 
 /** One address to try. */
 interface Place {
-  readonly hop: RelayHost;
+  readonly hop: NextHop;
   readonly address: string;
   readonly moreHosts: boolean;
 }
@@ -96,8 +99,8 @@ interface Taken {
 }
 
 /** Walks one job. */
-export class DeliveryWalk {
-  readonly #job: RelayJob;
+export class HostWalk {
+  readonly #job: DeliveryJob;
   readonly #options: WalkOptions;
   readonly #reports: (RecipientReport | undefined)[];
   /** Why those who wait do so: what is reported if no host is left. */
@@ -107,12 +110,14 @@ export class DeliveryWalk {
   #reached = false;
   /** Whether a host of the domain turned out to be this server. */
   #leadsBack = false;
+  /** Whether this side ended the job for recipients that were not decided. */
+  #isEndedHere = false;
 
   /**
    * @param job The job
    * @param options How to deliver it
    */
-  constructor(job: RelayJob, options: WalkOptions) {
+  constructor(job: DeliveryJob, options: WalkOptions) {
     this.#job = job;
     this.#options = options;
     this.#reports = job.recipients.map(() => undefined);
@@ -120,26 +125,27 @@ export class DeliveryWalk {
   }
 
   /** Walks to the end. */
-  async run(): Promise<RelayReport> {
+  async run(): Promise<DeliveryReport> {
     let failure: { error: unknown } | undefined;
     try {
-      const hops = await this.#hops();
+      const hops = await this.#nextHops();
       if (hops instanceof SmtpReply) this.#stopAll(hops);
       else await this.#walk(hops);
     } catch (error) {
       // Some recipients may have the message. Whoever lost this report would
       // send it to them once more.
       const stopped = this.#options.signal?.aborted === true;
-      this.#stopAll(
-        stopped ? this.#isOverdue ? OVERDUE : STOPPED : UNREADABLE,
-      );
+      const isLate = stopped && isOverdue(this.#options.signal);
+      this.#isEndedHere = !isLate && this.#pending.length > 0;
+      this.#stopAll(stopped ? isLate ? SILENT : STOPPED : UNREADABLE);
       failure = stopped ? undefined : { error };
     }
     const recipients = this.#reports.map((report, index) =>
       report ?? this.#waiting.get(index)!
     );
-    const hostFailure = !this.#reached && recipients.every(blamesHost);
-    return { recipients, hostFailure, ...failure };
+    const destinationFailed = !this.#reached && !this.#isEndedHere &&
+      recipients.every(blamesHost);
+    return { recipients, destinationFailed, ...failure };
   }
 
   /** The recipients that are not decided. */
@@ -147,27 +153,24 @@ export class DeliveryWalk {
     return [...this.#reports.keys()].filter((index) => !this.#reports[index]);
   }
 
-  /** Whether the job was ended because no host has said a word for too long. */
-  get #isOverdue(): boolean {
-    const reason = this.#options.signal?.reason;
-    return reason instanceof DOMException && reason.name === "TimeoutError";
+  get #smarthosts(): readonly NextHop[] | undefined {
+    const own = this.#job.route?.smarthost;
+    if (own) return [own];
+    const { smarthosts = [] } = this.#options;
+    return smarthosts.length > 0 ? smarthosts : undefined;
   }
 
-  get #smarthosts(): readonly RelayHost[] | undefined {
-    const own = this.#job.smarthosts ?? this.#options.smarthosts;
-    return own && own.length > 0 ? own : undefined;
-  }
-
-  async #hops(): Promise<readonly RelayHost[] | SmtpReply> {
+  async #nextHops(): Promise<readonly NextHop[] | SmtpReply> {
     const smarthosts = this.#smarthosts;
     if (smarthosts) return smarthosts;
-    const { domain, onProgress } = this.#job;
-    const { dns, port, signal, hostname, ownNames = [] } = this.#options;
-    const literal = literalAddress(domain);
+    const { destination } = this.#job;
+    const { dns, remotePort: port, signal, hostname, ownNames = [] } =
+      this.#options;
+    const literal = literalAddress(destination);
     if (literal !== undefined) return [{ host: literal, port }];
-    onProgress?.("resolving-mx");
-    const route = routeDomain(domain, {
-      mx: await dns.mx(domain, { signal }),
+    this.#tell("resolving-mx");
+    const route = routeDomain(destination, {
+      mx: await dns.mx(destination, { signal }),
       ownNames: hostname === undefined ? ownNames : [hostname, ...ownNames],
       random: this.#options.random ?? Math.random,
     });
@@ -175,7 +178,7 @@ export class DeliveryWalk {
     return route.hosts.map((host) => ({ host, port }));
   }
 
-  async #walk(hops: readonly RelayHost[]): Promise<void> {
+  async #walk(hops: readonly NextHop[]): Promise<void> {
     for (const [at, hop] of hops.entries()) {
       const addresses = await this.#addresses(hop);
       if (addresses instanceof SmtpReply) {
@@ -204,17 +207,17 @@ export class DeliveryWalk {
       const waiting = this.#waiting.get(index);
       this.#reports[index] = waiting?.status === "deferred"
         ? waiting
-        : this.#report(index, { reply: LATE });
+        : this.#report({ reply: LATE });
     }
   }
 
   async #addresses(
-    { host }: RelayHost,
+    { host }: NextHop,
   ): Promise<readonly string[] | SmtpReply> {
     const literal = literalAddress(`[${host}]`);
     if (literal !== undefined) return this.#reachable(host, [literal]);
     const { dns, signal } = this.#options;
-    this.#job.onProgress?.("resolving-a");
+    this.#tell("resolving-a");
     const found = orderAddresses(host, await dns.addresses(host, { signal }));
     if (!(found instanceof SmtpReply)) return this.#reachable(host, found);
     if (!this.#smarthosts) return found;
@@ -233,10 +236,11 @@ export class DeliveryWalk {
     addresses: readonly string[],
   ): readonly string[] | SmtpReply {
     if (this.#smarthosts) return addresses;
-    const { port = 25, isOwnAddress, allowLoopback } = this.#options;
+    const { remotePort, isOwnAddress, allowLoopback } = this.#options;
+    const port = hopPort({ port: remotePort });
     if (addresses.some((address) => isOwnAddress?.(address, port))) {
       this.#leadsBack = true;
-      return loopReply(this.#job.domain);
+      return loopReply(this.#job.destination);
     }
     if (allowLoopback) return addresses;
     const open = addresses.filter((address) => !isNobodysAddress(address));
@@ -251,7 +255,7 @@ export class DeliveryWalk {
   #noteLookup(reply: SmtpReply): void {
     for (const index of this.#pending) {
       if (this.#waiting.has(index) && !reply.isTemporary) continue;
-      this.#waiting.set(index, this.#report(index, { reply }));
+      this.#waiting.set(index, this.#report({ reply }));
     }
   }
 
@@ -355,7 +359,7 @@ export class DeliveryWalk {
       if (client.tlsFailure) brokenTls.remember(settings.host, now());
       return client;
     } catch (error) {
-      const stopped = signal?.aborted === true && !this.#isOverdue;
+      const stopped = signal?.aborted === true && !isOverdue(signal);
       // A certificate that is not accepted is a word, too.
       const spoke = error instanceof SmtpClientError &&
         (error.fromPeer || error.stage === "startTls");
@@ -388,10 +392,18 @@ export class DeliveryWalk {
       parameters: { ...parameters, size },
       to: sent.map((index) => recipients[index]!),
       data: content.data(),
-      onProgress: this.#job.onProgress,
+      onProgress: this.#tell,
       signal,
     });
   }
+
+  /**
+   * Tells a step. A session is done with a message that may have to be tried
+   * again: the queue knows when it is done for good.
+   */
+  readonly #tell = (state: DeliveryState): void => {
+    if (state !== "done") this.#job.onState?.(state);
+  };
 
   /** Notes a result; gives those who must be sent to again at the same place. */
   #take(result: SendResult, context: Transaction): Taken {
@@ -409,7 +421,7 @@ export class DeliveryWalk {
         ended.push(index);
         continue;
       }
-      const report = this.#report(index, {
+      const report = this.#report({
         reply,
         fromPeer,
         host: place.hop.host,
@@ -457,7 +469,7 @@ export class DeliveryWalk {
     const { reply, fromPeer } = failure;
     const host = failure.stage === "connect" ? undefined : place.hop.host;
     for (const index of left) {
-      const report = this.#report(index, { reply, fromPeer, host });
+      const report = this.#report({ reply, fromPeer, host });
       this.#settle(index, { report, failure, place });
     }
   }
@@ -482,22 +494,18 @@ export class DeliveryWalk {
 
   #stopAll(reply: SmtpReply): void {
     for (const index of this.#pending) {
-      this.#reports[index] = this.#report(index, { reply });
+      this.#reports[index] = this.#report({ reply });
     }
   }
 
-  #report(
-    index: number,
-    facts: {
-      reply: SmtpReply;
-      fromPeer?: boolean;
-      host?: string | undefined;
-      dsnPassedOn?: boolean;
-    },
-  ): RecipientReport {
+  #report(facts: {
+    reply: SmtpReply;
+    fromPeer?: boolean;
+    host?: string | undefined;
+    dsnPassedOn?: boolean;
+  }): RecipientReport {
     const { reply, fromPeer = false, host, dsnPassedOn = false } = facts;
     return {
-      address: this.#job.recipients[index]!.address,
       status: reply.isTemporary ? "deferred" : "failed",
       reply,
       fromPeer,
@@ -508,10 +516,9 @@ export class DeliveryWalk {
 
   #settings({ hop, address }: Place): SmtpClientOptions {
     const options = this.#options;
-    const { onProgress } = this.#job;
-    const login = this.#smarthosts && (this.#job.login ?? options.auth);
-    const wanted: TlsSecurity = this.#job.security ?? options.security ??
-      (login ? "verified" : "opportunistic");
+    const login = this.#smarthosts && (this.#job.login ?? options.login);
+    const wanted: TlsSecurity = this.#job.route?.security ??
+      options.security ?? (login ? "verified" : "opportunistic");
     const now = (options.now ?? monotonic)();
     const { onCertificate } = options;
     return {
@@ -519,7 +526,7 @@ export class DeliveryWalk {
       address,
       hostname: options.hostname,
       security: options.brokenTls.apply(wanted, { host: hop.host, now }),
-      auth: login,
+      login,
       allowInsecureAuth: options.allowInsecureAuth,
       chunking: options.chunking !== false &&
         !options.noChunking.has(hop.host, now),
@@ -528,7 +535,7 @@ export class DeliveryWalk {
       clientCertificate: options.clientCertificate,
       trusted: options.trusted,
       signal: options.signal,
-      onProgress,
+      onProgress: this.#tell,
       onCertificate: onCertificate &&
         ((peer) => onCertificate(peer, this.#job)),
     };
@@ -543,8 +550,8 @@ const LATE = new SmtpReply(451, "The hosts took too long", {
   enhanced: "4.4.7",
 });
 /** Why they wait when no host has said a word for so long that others were let go. */
-const OVERDUE = new SmtpReply(451, "No host said a word in time", {
-  enhanced: "4.4.1",
+const SILENT = new SmtpReply(451, OVERDUE.reason, {
+  enhanced: OVERDUE.enhanced,
 });
 const UNREADABLE = new SmtpReply(451, "Cannot read the message", {
   enhanced: "4.3.0",
@@ -552,20 +559,19 @@ const UNREADABLE = new SmtpReply(451, "Cannot read the message", {
 
 /** A place as it is remembered. */
 function nameOf({ hop, address }: Place): string {
-  return `${address} ${hop.port ?? (hop.implicitTls ? 465 : 25)}`;
+  return `${address} ${hopPort(hop)}`;
 }
 
-/** Whether it is not this side that ended the job, or knows for good that there is no host. */
-function blamesHost({ reply, status, fromPeer }: RecipientReport): boolean {
-  return reply !== STOPPED && reply !== UNREADABLE &&
-    (fromPeer || status === "deferred");
+/** Whether a host said it, or what this side found may be another one tomorrow. */
+function blamesHost({ fromPeer = false, status }: RecipientReport): boolean {
+  return fromPeer || status === "deferred";
 }
 
 /** What makes sessions alike. Credentials are part of it, but not readable in it. */
 function poolKey(settings: SmtpClientOptions): string {
-  const { host, address, port, implicitTls, lmtp, security, auth } = settings;
-  const login = auth &&
-    createHash("sha256").update(JSON.stringify(auth)).digest("base64");
+  const { host, address, port, implicitTls, lmtp, security, login } = settings;
+  const credentials = login &&
+    createHash("sha256").update(JSON.stringify(login)).digest("base64");
   return JSON.stringify([
     host,
     address,
@@ -573,6 +579,6 @@ function poolKey(settings: SmtpClientOptions): string {
     implicitTls,
     lmtp,
     security,
-    login,
+    credentials,
   ]);
 }

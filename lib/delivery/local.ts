@@ -9,7 +9,7 @@
 
 import { Message, type MessageStore } from "../message/message.ts";
 import type { Address } from "../protocol/address.ts";
-import type { DeliveryJob, DeliveryReport } from "../queue/delivery_job.ts";
+import type { DeliveryJob, DeliveryReport } from "../queue/job.ts";
 import { canonicalIp, isLoopback } from "../protocol/ip.ts";
 import type { SocketAddress } from "../net/transport.ts";
 
@@ -26,7 +26,7 @@ const MEMORY_LIMIT = 1_048_576;
 
 /** Whether a job is a notice to mailboxes that are all here. */
 export function isLocalNotice(job: DeliveryJob, local: LocalMail): boolean {
-  return job.from.isNull && job.route.smarthost === undefined &&
+  return job.from.isNull && job.route?.smarthost === undefined &&
     local.store.kind !== "discard" &&
     job.recipients.every(({ address }) => local.isLocal(address));
 }
@@ -50,7 +50,7 @@ export async function keepNotice(
     body: { memoryLimit: MEMORY_LIMIT },
   });
   try {
-    job.onState("sending-body");
+    job.onState?.("sending-body");
     for await (const chunk of job.content()) await message.body.write(chunk);
     await store.save(message, { partial: false });
   } finally {

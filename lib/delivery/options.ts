@@ -1,34 +1,171 @@
 /**
- * What a server can be told about relaying. Options and their checks only; who
- * acts on them is in `relay_service.ts`.
+ * What a delivery and a server's relaying can be told. Options, their checks and
+ * nothing else: `delivery.ts` delivers, `service.ts` relays.
  */
 
 import {
+  callable,
   flag,
+  having,
+  list,
   number,
   object,
   oneOf,
   ownName,
   path,
   port,
+  required,
   type Rule,
   type Rules,
+  text,
   where,
   whole,
 } from "../options.ts";
-import { formatHostPort, NETWORKS_RULE } from "../net/listen_options.ts";
-import { asciiDomain } from "../protocol/domain.ts";
-import { DEFAULT_WINDOW, type WindowLimits } from "../queue/destination.ts";
+import {
+  hopName,
+  HOPS_RULE,
+  type Login,
+  LOGIN_RULE,
+  type NextHop,
+  TLS_SECURITY_RULE,
+  type TlsSecurity,
+} from "../client/next_hop.ts";
+import {
+  CLIENT_RULES,
+  type ClientNetwork,
+  type PeerCertificate,
+  type SmtpClientOptions,
+} from "../client/options.ts";
+import { TIMEOUTS_RULE } from "../client/session.ts";
+import type { DnsOutcome, MxOutcome } from "../dns/outcome.ts";
+import { NETWORKS_RULE } from "../net/listen_options.ts";
+import type { DeliveryJob } from "../queue/job.ts";
 import { BOUNCE_FROM_RULE, type RelayQueueOptions } from "../queue/options.ts";
 import { RetrySchedule } from "../queue/schedule.ts";
 import { type Spool, SPOOL_RULE } from "../spool/spool.ts";
-import { type ClientLogin, LOGIN_RULE } from "../client/options.ts";
-import { POOL_RULE } from "./pool.ts";
-import { TIMEOUTS_RULE } from "../client/session.ts";
-import { type DeliveryOptions, NAMES_RULE } from "./delivery.ts";
-import { HOSTS_RULE, type RelayHost } from "./job.ts";
-import { TLS_SECURITY_RULE, type TlsSecurity } from "../client/tls_policy.ts";
 import { CERTIFICATE_RULE, TRUSTED_RULE } from "../tls/context.ts";
+import { type ClientPoolOptions, POOL_RULE } from "./pool.ts";
+
+/** The questions that a delivery asks; `DnsClient` answers them. */
+export interface RelayDns {
+  /** The mail exchangers of a domain. */
+  mx(
+    name: string,
+    options?: { signal?: AbortSignal | undefined },
+  ): Promise<MxOutcome>;
+  /** The IP addresses of a host. */
+  addresses(
+    host: string,
+    options?: { signal?: AbortSignal | undefined },
+  ): Promise<DnsOutcome<string>>;
+}
+
+/** Options of {@linkcode Delivery}. */
+export interface DeliveryOptions extends
+  Pick<
+    SmtpClientOptions,
+    | "hostname"
+    | "security"
+    | "login"
+    | "allowInsecureAuth"
+    | "chunking"
+    | "longLines"
+    | "timeouts"
+    | "clientCertificate"
+    | "trusted"
+  > {
+  /** Answers DNS questions. */
+  readonly dns: RelayDns;
+  /**
+   * Further names of this server, besides `hostname`, and IP addresses that
+   * lead to it without being its own, as behind a router that translates them:
+   * where one is among a destination's hosts, only the better hosts are used.
+   *
+   * @default {[]}
+   */
+  readonly ownNames?: readonly string[] | undefined;
+  /**
+   * Whether this server itself listens at an IP address and port: a domain
+   * whose best host is there gets no mail from here, it would come back.
+   *
+   * @default {no address is}
+   */
+  readonly isOwnAddress?:
+    | ((address: string, port: number) => boolean)
+    | undefined;
+  /**
+   * Whether hosts of a domain may be on the loopback or at an unspecified
+   * address. Anybody can publish such a host and so send mail to ports of this
+   * machine. Smarthosts may be there in any case.
+   *
+   * @default {false}
+   */
+  readonly allowLoopback?: boolean | undefined;
+  /** The next hops for all jobs, in order; each destination's own hosts when not given. */
+  readonly smarthosts?: readonly NextHop[] | undefined;
+  /**
+   * The port of hosts found by DNS.
+   *
+   * @default {25}
+   */
+  readonly remotePort?: number | undefined;
+  /**
+   * Received fields that a message may have before it is taken for one that loops.
+   *
+   * @default {100}
+   */
+  readonly hopLimit?: number | undefined;
+  /** How sessions are kept. */
+  readonly pool?: ClientPoolOptions | undefined;
+  /** Judges the certificate of a host; `job` is what made us connect. */
+  readonly onCertificate?:
+    | ((
+      peer: PeerCertificate,
+      job: DeliveryJob,
+    ) => boolean | void | Promise<boolean | void>)
+    | undefined;
+}
+
+/** What a delivery takes from the machine. Tests give their own. */
+export interface DeliveryMachine extends ClientNetwork {
+  /** The time in milliseconds; `performance.now` when not given. */
+  readonly now?: (() => number) | undefined;
+  /** A random number from 0 to below 1; `Math.random` when not given. */
+  readonly random?: (() => number) | undefined;
+}
+
+/** What the names of this server must be, inside other options. */
+export const NAMES_RULE: Rule = list(
+  text(),
+  'an array of names, as ["mail.example.com"]',
+);
+
+const {
+  hostname,
+  security,
+  login,
+  allowInsecureAuth,
+  chunking,
+  longLines,
+  timeouts,
+  clientCertificate,
+  trusted,
+} = CLIENT_RULES;
+/** What {@linkcode DeliveryOptions} must be. */
+export const DELIVERY_RULES: Rules<DeliveryOptions> = {
+  ...{ hostname, security, login, allowInsecureAuth, chunking, timeouts },
+  longLines,
+  ...{ clientCertificate, trusted },
+  dns: required(having("a DnsClient", "mx", "addresses")),
+  ownNames: NAMES_RULE,
+  isOwnAddress: callable(),
+  allowLoopback: flag,
+  smarthosts: HOPS_RULE,
+  remotePort: port,
+  hopLimit: whole(1),
+  pool: POOL_RULE,
+  onCertificate: callable(),
+};
 
 /** Options of relaying: who may, where it goes, how long it is tried. */
 export interface RelayingOptions extends
@@ -67,9 +204,9 @@ export interface RelayingOptions extends
    */
   spool?: string | Spool | undefined;
   /** Next hops for all mail, tried in this order, instead of each domain's own mail exchangers. */
-  smarthosts?: readonly RelayHost[] | undefined;
+  smarthosts?: readonly NextHop[] | undefined;
   /** The log-in at the smarthosts. Nobody else is shown it. */
-  login?: ClientLogin | undefined;
+  login?: Login | undefined;
   /**
    * How much TLS.
    *
@@ -150,7 +287,7 @@ const RULES: Rules<RelayingOptions> = {
     check: (value, at) =>
       (typeof value === "object" ? SPOOL_RULE : path).check(value, at),
   },
-  smarthosts: HOSTS_RULE,
+  smarthosts: HOPS_RULE,
   login: LOGIN_RULE,
   security: TLS_SECURITY_RULE,
   remotePort: port,
@@ -191,7 +328,7 @@ export function isOpenToClients(options: RelayingOptions): boolean {
 export function queueOptions(
   options: RelayingOptions,
 ): Partial<RelayQueueOptions> {
-  const { schedule, smarthosts = [], maxPerDestination } = options;
+  const { schedule, smarthosts = [] } = options;
   return defined({
     schedule: typeof schedule === "string"
       ? RetrySchedule.parse(schedule)
@@ -200,13 +337,11 @@ export function queueOptions(
     delayNoticeMs: options.delayNoticeMs,
     idleWaitMs: options.idleWaitMs,
     bounceFrom: options.bounceFrom,
-    maxJobs: options.maxConcurrent,
+    maxConcurrent: options.maxConcurrent,
+    maxPerDestination: options.maxPerDestination,
     maxRecipients: options.maxRecipients,
     // All domains share the smarthosts, and so one window and one session.
-    commonDestination: smarthosts[0] && nameOf(smarthosts[0]),
-    window: maxPerDestination === undefined
-      ? undefined
-      : windowOf(maxPerDestination),
+    commonDestination: smarthosts[0] && hopName(smarthosts[0]),
   });
 }
 
@@ -216,7 +351,7 @@ export function deliveryOptions(
 ): Omit<DeliveryOptions, "dns"> {
   return {
     security: options.security,
-    auth: options.login,
+    login: options.login,
     allowInsecureAuth: options.allowInsecureAuth,
     chunking: options.chunking,
     longLines: options.longLines,
@@ -226,26 +361,14 @@ export function deliveryOptions(
     ownNames: options.ownNames,
     allowLoopback: options.allowLoopback,
     smarthosts: options.smarthosts,
-    port: options.remotePort,
+    remotePort: options.remotePort,
     hopLimit: options.hopLimit,
     pool: options.pool,
   };
 }
 
-/** Few deliveries at first, so that a destination in trouble is not flooded. */
-function windowOf(max: number): WindowLimits {
-  return { ...DEFAULT_WINDOW, max };
-}
-
-function nameOf({ host, port, implicitTls }: RelayHost): string {
-  return formatHostPort({
-    address: asciiDomain(host),
-    port: port ?? (implicitTls ? 465 : 25),
-  });
-}
-
 /** Leaves out what is `undefined`: given, it would stand in the way of a default. */
-function defined<T extends object>(
+export function defined<T extends object>(
   values: T,
 ): { [K in keyof T]?: Exclude<T[K], undefined> } {
   const given = Object.entries(values).filter(([, value]) =>

@@ -2,42 +2,55 @@
  * Relaying as a server has it: policy, queue, delivery and their start and stop
  * put together. Owns the queue and the idle sessions of the delivery; decides
  * who may relay, and nothing about what hosts answer.
- *
- * Never opens a spool that nobody asked for: without one, the queue begins with
- * the first message.
  */
 
-import type { SmtpHandlers } from "../session/handlers.ts";
-import type { RelayClient, SessionRelaying } from "../session/context.ts";
 import { describeError, type Logger } from "../log.ts";
 import type { Message, Recipient } from "../message/message.ts";
 import { type Cidr, parseCidr } from "../net/cidr.ts";
 import { parseAddressLiteral } from "../protocol/ip.ts";
 import type { Address } from "../protocol/address.ts";
-import type { DeliveryJob, DeliveryReport } from "../queue/delivery_job.ts";
+import type { DeliveryJob, DeliveryReport } from "../queue/job.ts";
 import { FileSpool } from "../spool/file_spool.ts";
 import { MemorySpool } from "../spool/memory_spool.ts";
 import { RelayQueue } from "../queue/queue.ts";
-import type { RelayHooks, RelayQueueOptions } from "../queue/options.ts";
-import { type Relay, type RelayOptions, Relays } from "../queue/relay.ts";
-import { type Spool, SpoolError } from "../spool/spool.ts";
+import type { RelayHooks } from "../queue/options.ts";
+import type { Relay, Relays } from "../queue/relay.ts";
+import type { Spool, SpoolAddition, SpoolProblem } from "../spool/spool.ts";
+import type { SpoolEntry } from "../spool/envelope.ts";
 import type { PeerCertificate } from "../client/options.ts";
 import type { SocketAddress } from "../net/transport.ts";
 import { Delivery } from "./delivery.ts";
-import type { RelayDns, RelayJob } from "./job.ts";
 import {
   isLocalNotice,
   keepNotice,
   type LocalMail,
   ownAddressTest,
 } from "./local.ts";
-import { deliverJob } from "./queue_delivery.ts";
 import {
+  defined,
   deliveryOptions,
   isOpenToClients,
   queueOptions,
+  type RelayDns,
   type RelayingOptions,
 } from "./options.ts";
+
+/** Who wants to send mail elsewhere. */
+export interface RelayingClient {
+  /** The client's IP address. */
+  readonly remoteAddress: string;
+  /** Who has logged in, `undefined` for nobody. */
+  readonly username: string | undefined;
+}
+
+/** What a program is asked and told about its relays. */
+export interface RelayHandlers extends RelayHooks {
+  /** Judges the certificate of a host: `true` accepts, `false` refuses, nothing leaves it to the policy. */
+  onRelayCertificate?(
+    relay: Relay,
+    peer: PeerCertificate,
+  ): boolean | void | Promise<boolean | void>;
+}
 
 /** What a {@linkcode RelayService} needs of its server. */
 export interface RelayServiceContext {
@@ -46,7 +59,7 @@ export interface RelayServiceContext {
   /** Answers DNS questions. */
   readonly dns: RelayDns;
   /** The program's decisions. */
-  readonly handlers: SmtpHandlers;
+  readonly handlers: RelayHandlers;
   /** The server's own mailboxes; `undefined` where nothing is known of them. */
   readonly local: LocalMail | undefined;
   /** Where the server listens, now. */
@@ -55,32 +68,23 @@ export interface RelayServiceContext {
   readonly log: Logger;
 }
 
-/** A queue with its delivery, running or about to. */
-interface Running {
-  readonly queue: RelayQueue;
-  readonly delivery: Delivery;
-  readonly started: Promise<unknown>;
-}
-
 /** How long idle sessions get to say good-bye, in ms. */
 const QUIT_MS = 1000;
 
 /** Relaying of one server. */
-export class RelayService implements SessionRelaying {
+export class RelayService {
   /** The messages to be relayed; the same object over restarts of the server. */
   readonly relays: Relays;
   readonly #options: RelayingOptions;
   readonly #context: RelayServiceContext;
   readonly #hostname: string;
-  readonly #queueOptions: Partial<RelayQueueOptions>;
   readonly #from: readonly Cidr[];
-  readonly #spool: Spool;
-  /** Which message a delivery is about, for the hook that judges certificates. */
-  readonly #jobs = new WeakMap<RelayJob, string>();
+  readonly #queue: RelayQueue;
   /** Whether the server itself is at an address and port. */
   readonly #isOwnAddress: (address: string, port: number) => boolean;
-  #active = false;
-  #running: Running | undefined;
+  /** Made anew at each start: what it remembers of hosts is of one run. */
+  #delivery: Delivery;
+  #started: Promise<unknown> | undefined;
 
   /**
    * Checks the options and opens nothing.
@@ -95,24 +99,21 @@ export class RelayService implements SessionRelaying {
     this.#context = context;
     this.#hostname = options.hostname ?? context.hostname;
     this.#from = (options.from ?? []).map(parseCidr);
-    this.#queueOptions = queueOptions(options);
-    this.#spool = this.#makeSpool();
     this.#isOwnAddress = ownAddressTest(context.addresses, options.ownNames);
-    // Made for its checks: wrong numbers are to be found before the start.
-    this.#newQueue(this.#newDelivery());
-    const running = () => this.#running?.queue.relays;
-    this.relays = new Relays({
-      add: (message, relayOptions) => this.#add(message, relayOptions),
-      get: (id) => running()?.get(id),
-      ids: () => [...running() ?? []].map(({ id }) => id),
-      get count(): number {
-        return running()?.count ?? 0;
-      },
+    this.#delivery = this.#newDelivery();
+    this.#queue = new RelayQueue({
+      ...queueOptions(options),
+      ...hooksOf(context.handlers),
+      spool: makeSpool(options, context.log),
+      hostname: this.#hostname,
+      log: context.log,
+      deliver: (job, signal) => this.#deliver(job, signal),
     });
+    this.relays = this.#queue.relays;
   }
 
   /** Whether a client may send to recipients that are not this server's own. */
-  allows(client: RelayClient): boolean {
+  allows(client: RelayingClient): boolean {
     const { allow } = this.#options;
     return (allow === "authenticated" && client.username !== undefined) ||
       this.#from.some((network) => network.contains(client.remoteAddress));
@@ -127,7 +128,7 @@ export class RelayService implements SessionRelaying {
     message: Message,
     recipients: readonly Recipient[],
   ): Promise<void> {
-    await this.#add(message, { recipients });
+    await this.relays.add(message, { recipients });
   }
 
   /**
@@ -136,16 +137,12 @@ export class RelayService implements SessionRelaying {
    * @throws {SpoolError} If the spool cannot be opened
    */
   async start(): Promise<void> {
-    this.#active = true;
-    if (this.#options.spool === undefined) {
-      if (isOpenToClients(this.#options)) this.#warnOfMemory();
-      // After a restart of the server there may be mail in it.
-      if (this.#spool.entries.size === 0) return;
-    }
+    this.#delivery = this.#newDelivery();
+    this.#started = this.#queue.start();
     try {
-      await this.#run().started;
+      await this.#started;
     } catch (error) {
-      this.#active = false;
+      this.#started = undefined;
       throw error;
     }
   }
@@ -157,63 +154,24 @@ export class RelayService implements SessionRelaying {
    * @throws {SpoolError} If the spool did not take all that came of the deliveries
    */
   async stop(graceMs: number): Promise<void> {
-    this.#active = false;
-    const running = this.#running;
-    if (running === undefined) return;
-    await running.started.catch(() => {});
+    const started = this.#started;
+    this.#started = undefined;
+    if (started === undefined) return;
     try {
-      await running.queue.stop({ graceMs });
+      await started;
+    } catch {
+      return;
+    }
+    try {
+      await this.#queue.stop({ graceMs });
     } finally {
-      await atMost(QUIT_MS, running.delivery.close());
-      this.#running = undefined;
+      await atMost(QUIT_MS, this.#delivery.close());
     }
   }
 
   /** Ends the grace of a stop under way. Does nothing else. */
   abort(): void {
-    if (!this.#active) this.#running?.queue.abort();
-  }
-
-  #run(): Running {
-    if (this.#running !== undefined) return this.#running;
-    const delivery = this.#newDelivery();
-    const queue = this.#newQueue(delivery);
-    const started = queue.start();
-    const running = { queue, delivery, started };
-    this.#running = running;
-    started.catch(() => {
-      if (this.#running === running) this.#running = undefined;
-    });
-    return running;
-  }
-
-  async #add(message: Message, options?: RelayOptions): Promise<Relay> {
-    if (!this.#active) {
-      throw new SpoolError(
-        `Cannot relay message "${message.id}": the server is not active`,
-      );
-    }
-    if (this.#running === undefined && !isOpenToClients(this.#options)) {
-      this.#warnOfMemory();
-    }
-    const { queue, started } = this.#run();
-    await started;
-    return await queue.relays.add(message, options);
-  }
-
-  #makeSpool(): Spool {
-    const { spool } = this.#options;
-    if (spool === undefined) return new MemorySpool();
-    if (typeof spool !== "string") return spool;
-    return new FileSpool(spool, {
-      onTrouble: (error) =>
-        this.#context.log({
-          level: "error",
-          event: "error",
-          message: `Spool "${spool}": the disk refused a write`,
-          error: describeError(error),
-        }),
-    });
+    if (this.#started === undefined) this.#queue.abort();
   }
 
   #newDelivery(): Delivery {
@@ -229,41 +187,8 @@ export class RelayService implements SessionRelaying {
     });
   }
 
-  #newQueue(delivery: Delivery): RelayQueue {
-    return new RelayQueue({
-      ...this.#queueOptions,
-      ...this.#hooks(),
-      spool: this.#spool,
-      hostname: this.#hostname,
-      log: this.#context.log,
-      deliver: (job, signal) => this.#deliver(delivery, job, signal),
-    });
-  }
-
-  /** The program's hooks, where it has them: what nobody listens to costs nothing. */
-  #hooks(): RelayHooks {
-    const { handlers } = this.#context;
-    const hooks: RelayHooks = {};
-    if (handlers.onRelayStateChange) {
-      hooks.onRelayStateChange = (relay, state, previous) =>
-        handlers.onRelayStateChange!(relay, state, previous);
-    }
-    if (handlers.onRelayDone) {
-      hooks.onRelayDone = (relay) => handlers.onRelayDone!(relay);
-    }
-    if (handlers.onRelayError) {
-      hooks.onRelayError = (relay, failed) =>
-        handlers.onRelayError!(relay, failed);
-    }
-    return hooks;
-  }
-
-  #deliver(
-    delivery: Delivery,
-    job: DeliveryJob,
-    signal: AbortSignal,
-  ): Promise<DeliveryReport> {
-    const { local, log, handlers } = this.#context;
+  #deliver(job: DeliveryJob, signal: AbortSignal): Promise<DeliveryReport> {
+    const { local } = this.#context;
     const isLocal = (address: Address) =>
       local!.isLocal(address) || this.#isOwnLiteral(address);
     if (
@@ -272,9 +197,7 @@ export class RelayService implements SessionRelaying {
     ) {
       return keepNotice(job, local.store);
     }
-    const onJob = handlers.onRelayCertificate &&
-      ((wanted: RelayJob) => void this.#jobs.set(wanted, job.id));
-    return deliverJob(delivery, job, { signal, log, onJob });
+    return this.#delivery.deliver(job, signal);
   }
 
   /** Whether an address is at the literal of one of the server's own (RFC 1123 section 5.2.17). */
@@ -287,10 +210,12 @@ export class RelayService implements SessionRelaying {
   }
 
   /** Shows a certificate to the program; what it throws refuses. */
-  async #judge(peer: PeerCertificate, job: RelayJob): Promise<boolean | void> {
+  async #judge(
+    peer: PeerCertificate,
+    { id }: DeliveryJob,
+  ): Promise<boolean | void> {
     const { handlers, log } = this.#context;
-    const id = this.#jobs.get(job);
-    const relay = id === undefined ? undefined : this.relays.get(id);
+    const relay = this.relays.get(id);
     // It has been removed meanwhile: there is nothing left to decide.
     if (relay === undefined) return false;
     try {
@@ -306,9 +231,61 @@ export class RelayService implements SessionRelaying {
       return false;
     }
   }
+}
 
-  #warnOfMemory(): void {
-    this.#context.log({
+/** The program's hooks, where it has them: what nobody listens to costs nothing. */
+function hooksOf(handlers: RelayHandlers): RelayHooks {
+  return defined({
+    onRelayStateChange: handlers.onRelayStateChange?.bind(handlers),
+    onRelayDone: handlers.onRelayDone?.bind(handlers),
+    onRelayError: handlers.onRelayError?.bind(handlers),
+  });
+}
+
+function makeSpool(options: RelayingOptions, log: Logger): Spool {
+  const { spool } = options;
+  if (spool === undefined) return new UnsafeSpool(log, options);
+  if (typeof spool !== "string") return spool;
+  return new FileSpool(spool, {
+    onTrouble: (error) =>
+      log({
+        level: "error",
+        event: "error",
+        message: `Spool "${spool}": the disk refused a write`,
+        error: describeError(error),
+      }),
+  });
+}
+
+/**
+ * The memory that mail is kept in where no spool is set. Warns of it once a
+ * start: at once where clients may relay, else when there is mail.
+ */
+class UnsafeSpool extends MemorySpool {
+  readonly #log: Logger;
+  readonly #options: RelayingOptions;
+  #isWarned = false;
+
+  constructor(log: Logger, options: RelayingOptions) {
+    super();
+    this.#log = log;
+    this.#options = options;
+  }
+
+  override async open(): Promise<readonly SpoolProblem[]> {
+    this.#isWarned = this.entries.size > 0;
+    if (isOpenToClients(this.#options)) this.#warn();
+    return await super.open();
+  }
+
+  override async add(message: SpoolAddition): Promise<SpoolEntry> {
+    if (!this.#isWarned) this.#warn();
+    return await super.add(message);
+  }
+
+  #warn(): void {
+    this.#isWarned = true;
+    this.#log({
       level: "warn",
       event: "relay",
       message:

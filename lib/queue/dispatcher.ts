@@ -19,9 +19,6 @@
  * whose job has waited for a second for a word of the other side is *lent* to
  * others; only so many jobs may wait on lent slots, and when there are more,
  * those that have waited longest for a word are *overdue*.
- *
- * First in, first out, in constant time: an array's own `shift` moves every
- * element, which a queue of 100,000 cannot afford.
  */
 
 import {
@@ -35,11 +32,9 @@ import {
   windowSlots,
 } from "./destination.ts";
 
-/** One job to be dispatched. */
 export interface Work {
   /** Whom it is for, as to turns: work of the same flow waits in line. */
   readonly flow: string;
-  /** Where it goes. */
   readonly destination: string;
   /** Whether it is still wanted; one that is not is dropped when its turn comes. */
   readonly isReady: boolean;
@@ -54,22 +49,14 @@ export type WorkPhase = "calling" | "talking" | "sending";
 /** How a job ended, as far as the destination is concerned. */
 export type WorkOutcome = "answered" | "destination-failed" | "unknown";
 
-/** Options of {@linkcode Dispatcher}. */
 export interface DispatcherOptions {
+  /** The most jobs under way, over all destinations: 100 by default. */
+  readonly maxConcurrent?: number;
   /**
-   * The most jobs under way, over all destinations.
-   *
-   * @default {100}
-   */
-  readonly maxJobs?: number;
-  /**
-   * The most jobs beside those that wait for the other side and have lent
-   * their slot.
-   *
-   * @default {twice maxJobs}
+   * The most jobs that wait for the other side and have lent their slot: twice
+   * `maxConcurrent` by default.
    */
   readonly maxWaiting?: number;
-  /** The window of each destination. */
   readonly window?: WindowLimits;
 }
 
@@ -100,7 +87,6 @@ interface Place<W extends Work> {
   readonly parked: Ring<W>;
 }
 
-/** A job under way. */
 interface Active<W extends Work> {
   readonly work: W;
   readonly startedAt: number;
@@ -176,7 +162,7 @@ class Ring<W extends Work> {
 
 /** Hands out work in fair turns, within the windows, the shares and the cap. */
 export class Dispatcher<W extends Work> {
-  readonly #maxJobs: number;
+  readonly #maxConcurrent: number;
   readonly #maxWaiting: number;
   readonly #limits: WindowLimits;
   readonly #destinations = new Map<string, Destination<W>>();
@@ -196,30 +182,24 @@ export class Dispatcher<W extends Work> {
   /** Addresses that lanes wait for. */
   readonly #crowded = new Set<Place<W>>();
   #isNewNext = false;
-  #revival = Infinity;
+  #unthrottleAt = Infinity;
   /** When slots may have to be lent; `Infinity` while nobody waits for one. */
   #lookAt = Infinity;
   #overdue: W[] = [];
 
-  /**
-   * Makes a dispatcher with no work.
-   *
-   * @param options The cap and the windows
-   */
   constructor(options: DispatcherOptions = {}) {
-    this.#maxJobs = options.maxJobs ?? 100;
-    this.#maxWaiting = options.maxWaiting ?? 2 * this.#maxJobs;
+    this.#maxConcurrent = options.maxConcurrent ?? 100;
+    this.#maxWaiting = options.maxWaiting ?? 2 * this.#maxConcurrent;
     this.#limits = options.window ?? DEFAULT_WINDOW;
   }
 
-  /** Jobs handed out and not done. */
   get active(): number {
     return this.#active.size;
   }
 
   /** When {@linkcode Dispatcher.next} may have more although nothing was added or done; `Infinity` for never. */
   get nextLook(): number {
-    return Math.min(this.#revival, this.#lookAt);
+    return Math.min(this.#unthrottleAt, this.#lookAt);
   }
 
   /** The window of a destination, for those who watch. */
@@ -228,7 +208,6 @@ export class Dispatcher<W extends Work> {
       openWindow(this.#limits);
   }
 
-  /** Takes work that is due. */
   add(work: W): void {
     const destination = this.#destination(work.destination);
     const known = destination.lanes.get(work.flow);
@@ -249,7 +228,7 @@ export class Dispatcher<W extends Work> {
 
   /** The next job, which is under way from here on; `undefined` when none may go. */
   next(now: number): W | undefined {
-    if (now >= this.#revival) this.#reviveDue(now);
+    if (now >= this.#unthrottleAt) this.#unthrottleDue(now);
     if (now >= this.#lookAt) this.#relieve(now);
     for (;;) {
       const lane = this.#nextLane();
@@ -355,7 +334,7 @@ export class Dispatcher<W extends Work> {
   }
 
   /** Ends the pause of a dead destination: somebody knows better. */
-  revive(destination: string, now: number): void {
+  unthrottle(destination: string, now: number): void {
     const known = this.#destinations.get(destination);
     if (known === undefined) return;
     known.window = endPause(known.window);
@@ -381,7 +360,7 @@ export class Dispatcher<W extends Work> {
 
   /** Whether one that holds so many slots may have one more. */
   #mayTake(held: number): boolean {
-    return held < SHARE * (this.#maxJobs - this.#held);
+    return held < SHARE * (this.#maxConcurrent - this.#held);
   }
 
   /** Counts a slot that a job has taken, or has given back. */
@@ -406,7 +385,7 @@ export class Dispatcher<W extends Work> {
   #relieve(now: number): void {
     // A lane that was woken may have gone elsewhere, and woken no other.
     for (const place of this.#crowded) {
-      let free = SHARE * (this.#maxJobs - this.#held) - place.held;
+      let free = SHARE * (this.#maxConcurrent - this.#held) - place.held;
       for (; free > 0 && place.parked.size > 0; free--) this.#unparkAt(place);
     }
     let wanting = 0;
@@ -522,7 +501,7 @@ export class Dispatcher<W extends Work> {
 
   /** A lane whose flow may have one more slot; the rings take turns. */
   #nextLane(): Lane<W> | undefined {
-    if (this.#held >= this.#maxJobs) return undefined;
+    if (this.#held >= this.#maxConcurrent) return undefined;
     this.#isNewNext = !this.#isNewNext;
     if (this.#isNewNext) return this.#nextNew() ?? this.#nextKnown();
     return this.#nextKnown() ?? this.#nextNew();
@@ -551,26 +530,26 @@ export class Dispatcher<W extends Work> {
     }
   }
 
-  /** Keeps the list of dead destinations and the time of the next revival. */
+  /** Keeps the list of dead destinations and the time at which the next pause ends. */
   #track(destination: Destination<W>): void {
     if (destination.window.deadUntil === 0) {
       this.#dead.delete(destination);
     } else {
       this.#dead.add(destination);
       const { deadUntil } = destination.window;
-      this.#revival = Math.min(this.#revival, deadUntil);
+      this.#unthrottleAt = Math.min(this.#unthrottleAt, deadUntil);
     }
   }
 
-  #reviveDue(now: number): void {
-    this.#revival = Infinity;
+  #unthrottleDue(now: number): void {
+    this.#unthrottleAt = Infinity;
     for (const destination of this.#dead) {
       const { deadUntil } = destination.window;
       if (deadUntil <= now) {
         this.#dead.delete(destination);
         this.#unpark(destination, now);
       } else {
-        this.#revival = Math.min(this.#revival, deadUntil);
+        this.#unthrottleAt = Math.min(this.#unthrottleAt, deadUntil);
       }
     }
   }
@@ -591,22 +570,22 @@ function count(counts: Map<string, number>, key: string, by: 1 | -1): void {
   else counts.set(key, sum);
 }
 
-/** A list that takes at the end and gives at the front. */
+/**
+ * First in, first out, in constant time: an array's own `shift` moves every
+ * element, which a queue of 100,000 cannot afford.
+ */
 export class Fifo<T> {
   #items: T[] = [];
   #head = 0;
 
-  /** How many are in it. */
   get length(): number {
     return this.#items.length - this.#head;
   }
 
-  /** Puts `item` at the end. */
   push(item: T): void {
     this.#items.push(item);
   }
 
-  /** Takes the first one; `undefined` when there is none. */
   shift(): T | undefined {
     if (this.#head === this.#items.length) return undefined;
     const item = this.#items[this.#head];

@@ -1,126 +1,118 @@
 /**
- * One delivery from beginning to end: makes the job, has it delivered, and
- * makes what came of it durable. Owns no time and no turns; decides nothing
- * that the report and the schedule do not say.
- *
- * What a delivery report means for each recipient: done, tried again and when,
- * or given up. Pure; the one place where the schedule and the expiry meet.
+ * One delivery from beginning to end: makes the job, has it delivered, and says
+ * what the report means for each recipient: done, tried again and when, or given
+ * up. The one place where the schedule and the expiry meet. Owns no time and no
+ * turns, and writes nothing down.
  */
 
 import { describeError } from "../log.ts";
 import { Address } from "../protocol/address.ts";
-import type {
-  DeliveryJob,
-  DeliveryReport,
-  RecipientReport,
-  RelayState,
-} from "./delivery_job.ts";
+import {
+  type DeliveryJob,
+  type DeliveryReport,
+  type DeliveryState,
+  isOverdue,
+  OVERDUE,
+  type RecipientReport,
+} from "./job.ts";
 import type { WorkOutcome } from "./dispatcher.ts";
-import { hasOpenReports } from "../dsn/policy.ts";
 import type { QueueConfig } from "./options.ts";
-import type { Relay } from "./relay.ts";
-import { expiresAt, type RelayGroup, type RelayTask } from "./relay_task.ts";
+import { expiresAt, type RelayGroup, type RelayTask } from "./tasks.ts";
 import { RetrySchedule } from "./schedule.ts";
 import { SpoolError } from "../spool/spool.ts";
 import {
-  applyChange,
   type Progress,
   type RecipientAnswer,
   type RecipientResult,
   routeOf,
-  type SpoolChange,
 } from "../spool/envelope.ts";
 
-/** What a {@linkcode JobRunner} asks of the queue. */
-export interface JobHost {
-  /** The program's handle on a message. */
-  relayOf(task: RelayTask): Relay;
-  /** Lets a message go whose recipients are all dealt with. */
-  finish(task: RelayTask): Promise<void>;
-  /** A delivery has made a step. */
-  onStep(group: RelayGroup, state: RelayState): void;
-  /** A delivery has found an address to go to. */
-  onHost(group: RelayGroup, address: string): void;
+/** What a job is run with. */
+export interface JobRun {
+  /** Ends the job. */
+  readonly signal: AbortSignal;
+  /** Told of each step. */
+  readonly onState: (state: DeliveryState) => void;
+  /** Told of an address that is called. */
+  readonly onHost: (address: string) => void;
 }
+
+/** What came of a job. */
+export interface JobResult {
+  /** What it tells of the destination. */
+  readonly outcome: WorkOutcome;
+  /** The new state of each recipient that was decided; not written down yet. */
+  readonly results: readonly RecipientResult[];
+}
+
+const NOTHING_LEARNED: JobResult = { outcome: "unknown", results: [] };
 
 /** Runs deliveries. */
 export class JobRunner {
   readonly #config: QueueConfig;
-  readonly #host: JobHost;
 
-  /**
-   * Makes a runner with nothing under way.
-   *
-   * @param config The queue's options
-   * @param host The queue
-   */
-  constructor(config: QueueConfig, host: JobHost) {
+  constructor(config: QueueConfig) {
     this.#config = config;
-    this.#host = host;
   }
 
-  /**
-   * Delivers what is pending of a group. Never rejects; the result is durable
-   * when it resolves.
-   */
-  async run(group: RelayGroup, signal: AbortSignal): Promise<WorkOutcome> {
+  /** Delivers what is pending of a group. */
+  async run(group: RelayGroup, run: JobRun): Promise<JobResult> {
     const { task } = group;
     const indices = group.pending();
-    if (indices.length === 0) return "unknown";
-    const report = await this.#report(group, { indices, signal });
-    if (report === undefined || task.removed) return "unknown";
+    if (indices.length === 0) return NOTHING_LEARNED;
+    const report = await this.#report(group, indices, run);
+    if (report === undefined || task.removed) return NOTHING_LEARNED;
     // Who was not decided when the delivery was ended on purpose has had no
     // try: the message stands as it stood, and is due at the next start.
-    const isEnded = signal.aborted && !isOverdue(signal);
+    const isEnded = run.signal.aborted && !isOverdue(run.signal);
     const decided = isEnded
       ? [...indices.keys()].filter((at) =>
         report.recipients[at]?.status !== "deferred"
       )
       : [...indices.keys()];
-    if (decided.length === 0) return "unknown";
-    try {
-      await this.#record(group, {
-        indices: decided.map((at) => indices[at]!),
-        report: {
-          ...report,
-          recipients: decided.map((at) => report.recipients[at]!),
-        },
-      });
-    } catch (error) {
-      this.#logError("Cannot write down the result of a delivery", task, error);
-    }
-    return report.destinationFailed ? "destination-failed" : "answered";
-  }
-
-  /** Shows the step that a message's delivery has reached. */
-  setState(task: RelayTask, state: RelayState): void {
-    const previous = task.state;
-    if (previous === state) return;
-    task.state = state;
-    try {
-      this.#config.onRelayStateChange?.(
-        this.#host.relayOf(task),
-        state,
-        previous,
-      );
-    } catch (error) {
-      this.#logError("A relay hook failed", task, error);
-    }
+    if (decided.length === 0) return NOTHING_LEARNED;
+    const results = this.#results(task, {
+      indices: decided.map((at) => indices[at]!),
+      report: {
+        ...report,
+        recipients: decided.map((at) => report.recipients[at]!),
+      },
+    });
+    this.#logResults(group, results);
+    return {
+      outcome: report.destinationFailed ? "destination-failed" : "answered",
+      results,
+    };
   }
 
   /** What came of a delivery; `undefined` where it was ended before it said. */
   async #report(
     group: RelayGroup,
-    run: { readonly indices: readonly number[]; readonly signal: AbortSignal },
+    indices: readonly number[],
+    run: JobRun,
   ): Promise<DeliveryReport | undefined> {
-    const { indices, signal } = run;
+    const { signal } = run;
     try {
-      const job = await this.#job(group, indices);
-      return await this.#config.deliver(job, signal);
+      const job = await this.#job(group, indices, run);
+      const report = await this.#config.deliver(job, signal);
+      const { error, recipients } = report;
+      if (error === undefined) return report;
+      // What is damaged is returned, as long as no host has the message.
+      const isKept = recipients.every(({ status }) => status === "deferred");
+      if (error instanceof SpoolError && error.isDamaged && isKept) throw error;
+      const { id } = job;
+      const message = `Cannot deliver message ${id}: its content failed`;
+      this.#logError(message, group.task, error);
+      return report;
     } catch (error) {
       // What was ended on purpose is no failure.
       if (signal.aborted) {
-        return isOverdue(signal) ? nobodySpoke(indices.length) : undefined;
+        return isOverdue(signal)
+          ? {
+            recipients: indices.map(() => OVERDUE),
+            destinationFailed: true,
+          }
+          : undefined;
       }
       this.#logError(
         "A delivery failed in an unforeseen way",
@@ -150,6 +142,7 @@ export class JobRunner {
   async #job(
     group: RelayGroup,
     indices: readonly number[],
+    { onState, onHost }: JobRun,
   ): Promise<DeliveryJob> {
     const { task, destination } = group;
     const { envelope, progress } = task.entry;
@@ -173,43 +166,27 @@ export class JobRunner {
       attempt: 1 + progress.recipients[indices[0]!]!.attempts,
       content: () => spool.content(id),
       isUrged: group.isUrged,
-      onState: (state) => {
-        this.#host.onStep(group, state);
-        this.setState(task, state);
-      },
-      onHost: (address) => this.#host.onHost(group, address),
+      onState,
+      onHost,
     };
   }
 
-  /** Makes the report durable. */
-  async #record(
-    group: RelayGroup,
+  #results(
+    task: RelayTask,
     job: {
       readonly indices: readonly number[];
       readonly report: DeliveryReport;
     },
-  ): Promise<void> {
-    const { task } = group;
+  ): RecipientResult[] {
     const { envelope, progress } = task.entry;
-    const { clock, random, spool, schedule } = this.#config;
+    const { clock, random, schedule, expireAfterMs } = this.#config;
     const own = envelope.options.schedule;
-    const results = resultsOf(progress, job, {
+    return resultsOf(progress, job, {
       now: clock.now(),
-      expiresAt: expiresAt(task, this.#config.expireAfterMs),
+      expiresAt: expiresAt(task, expireAfterMs),
       schedule: own === undefined ? schedule : RetrySchedule.parse(own),
       random,
     });
-    this.#logResults(group, results);
-    const change: SpoolChange = { kind: "result", results };
-    applyChange(progress, change);
-    if (task.isPending || hasOpenReports(task.entry)) {
-      await spool.change(envelope.id, change);
-    } else {
-      // The last word on the message: that it is gone says it all, and costs
-      // one sync instead of two.
-      this.setState(task, "done");
-      await this.#host.finish(task);
-    }
   }
 
   #logResults(group: RelayGroup, results: readonly RecipientResult[]): void {
@@ -243,23 +220,6 @@ export class JobRunner {
       error: describeError(error),
     });
   }
-}
-
-/** Whether a delivery was ended because no host had said a word. */
-function isOverdue({ reason }: AbortSignal): boolean {
-  return reason instanceof DOMException && reason.name === "TimeoutError";
-}
-
-function nobodySpoke(count: number): DeliveryReport {
-  const recipient = {
-    status: "deferred",
-    reason: "No host said a word in time",
-    enhanced: "4.4.1",
-  } as const;
-  return {
-    recipients: Array.from({ length: count }, () => recipient),
-    destinationFailed: true,
-  };
 }
 
 /** Characters of an answer that are kept: a screenful. */
@@ -335,8 +295,9 @@ function answerOf(
   now: number,
 ): RecipientAnswer {
   const { reply, remoteMta } = report;
-  const text = reply === undefined
-    ? report.reason ?? "No reason given"
+  const isReply = reply !== undefined && report.fromPeer !== false;
+  const text = !isReply
+    ? report.reason ?? reply?.lines.join(" ") ?? "No reason given"
     : `${reply.code} ${reply.enhanced ? `${reply.enhanced} ` : ""}${
       reply.lines.join(" ")
     }`;
@@ -346,7 +307,7 @@ function answerOf(
     at: now,
     // deno-lint-ignore no-control-regex
     text: text.replace(/[\x00-\x1f\x7f]+/g, " ").slice(0, MAX_TEXT),
-    isReply: reply !== undefined,
+    isReply,
     // What is tried again is no permanent failure, whatever a host calls it.
     status: report.status === "deferred" ? status.replace(/^5/, "4") : status,
     ...(remoteMta === undefined ? {} : { remoteMta }),

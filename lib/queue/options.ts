@@ -8,8 +8,6 @@ import {
   callable,
   checkOptions,
   having,
-  number,
-  object,
   required,
   type Rule,
   type Rules,
@@ -17,8 +15,8 @@ import {
   where,
 } from "../options.ts";
 import { type Clock, SYSTEM_CLOCK } from "../spool/clock.ts";
-import type { Deliver, RelayState } from "./delivery_job.ts";
-import type { WindowLimits } from "./destination.ts";
+import type { Deliver, DeliveryState } from "./job.ts";
+import { DEFAULT_WINDOW } from "./destination.ts";
 import type { Relay, RelayRecipient } from "./relay.ts";
 import { RetrySchedule } from "./schedule.ts";
 import { type Spool, SPOOL_RULE } from "../spool/spool.ts";
@@ -31,8 +29,8 @@ export interface RelayHooks {
   /** A delivery has made a step. Many deliveries of one message may take turns. */
   onRelayStateChange?(
     relay: Relay,
-    state: RelayState,
-    previous: RelayState,
+    state: DeliveryState,
+    previous: DeliveryState,
   ): void;
   /** Every recipient has been dealt with, none failed, and the relay has left the queue. */
   onRelayDone?(relay: Relay): void;
@@ -87,7 +85,7 @@ export interface RelayQueueOptions extends RelayHooks {
    *
    * @default {100}
    */
-  readonly maxJobs?: number;
+  readonly maxConcurrent?: number;
   /**
    * The most recipients of one delivery.
    *
@@ -103,11 +101,12 @@ export interface RelayQueueOptions extends RelayHooks {
    */
   readonly commonDestination?: string;
   /**
-   * How many deliveries one destination gets at a time.
+   * The most deliveries under way to one destination. The first ones are a few
+   * less: the number grows while all goes well.
    *
-   * @default {5 at first, 20 at most}
+   * @default {20}
    */
-  readonly window?: WindowLimits;
+  readonly maxPerDestination?: number;
   /**
    * Address in the From field of notices.
    *
@@ -164,13 +163,6 @@ export const BOUNCE_FROM_RULE: Rule = where(
   },
 );
 
-const WINDOW_RULES: Rules<WindowLimits> = {
-  initial: required(number()),
-  max: required(number()),
-  failedCohorts: required(number()),
-  deadMs: required(number()),
-  deadMaxMs: required(number()),
-};
 const RULES: Rules<RelayQueueOptions> = {
   ...HOOK_RULES,
   spool: required(SPOOL_RULE),
@@ -183,10 +175,10 @@ const RULES: Rules<RelayQueueOptions> = {
   expireAfterMs: anyNumber,
   delayNoticeMs: anyNumber,
   idleWaitMs: anyNumber,
-  maxJobs: anyNumber,
+  maxConcurrent: anyNumber,
   maxRecipients: anyNumber,
   commonDestination: text(),
-  window: object(WINDOW_RULES),
+  maxPerDestination: anyNumber,
   bounceFrom: BOUNCE_FROM_RULE,
   returnLimit: anyNumber,
   pollMs: anyNumber,
@@ -200,7 +192,6 @@ export type QueueConfig =
   & Required<
     Omit<
       RelayQueueOptions,
-      | "window"
       | "commonDestination"
       | "onRelayStateChange"
       | "onRelayDone"
@@ -209,7 +200,6 @@ export type QueueConfig =
   >
   & RelayHooks
   & {
-    readonly window: WindowLimits | undefined;
     readonly commonDestination: string | undefined;
   };
 
@@ -225,7 +215,7 @@ export function configure(options: RelayQueueOptions): QueueConfig {
     expireAfterMs: 5 * 24 * HOUR,
     delayNoticeMs: 4 * HOUR,
     idleWaitMs: 0,
-    maxJobs: 100,
+    maxConcurrent: 100,
     maxRecipients: 100,
     bounceFrom: `MAILER-DAEMON@${options.hostname}`,
     returnLimit: 1024 * 1024,
@@ -233,11 +223,12 @@ export function configure(options: RelayQueueOptions): QueueConfig {
     log: () => {},
     clock: SYSTEM_CLOCK,
     random: Math.random,
-    window: undefined,
+    maxPerDestination: DEFAULT_WINDOW.max,
     commonDestination: undefined,
     ...options,
   };
-  checkAtLeast("maxJobs", config.maxJobs, 1);
+  checkAtLeast("maxConcurrent", config.maxConcurrent, 1);
+  checkAtLeast("maxPerDestination", config.maxPerDestination, 1);
   checkAtLeast("maxRecipients", config.maxRecipients, 1);
   checkAtLeast("expireAfterMs", config.expireAfterMs, 1);
   checkAtLeast("delayNoticeMs", config.delayNoticeMs, 0);

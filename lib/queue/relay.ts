@@ -10,25 +10,21 @@ import {
   flag,
   list,
   number,
-  object,
-  required,
   type Rules,
-  secret,
-  text,
   where,
 } from "../options.ts";
-import type { RelayState } from "./delivery_job.ts";
+import { type Login, LOGIN_RULE } from "../client/next_hop.ts";
+import type { DeliveryState } from "./job.ts";
 import { RetrySchedule } from "./schedule.ts";
 import {
   type RecipientAnswer,
   type RecipientStatus,
-  type RelayLogin,
   type RelayRoute,
   ROUTE_RULES,
 } from "../spool/envelope.ts";
 import type { Message } from "../message/message.ts";
 import type { Recipient } from "../protocol/envelope.ts";
-import type { RelayTask } from "./relay_task.ts";
+import type { RelayTask } from "./tasks.ts";
 import type { SpoolAction } from "../spool/spool.ts";
 
 /** Options of {@linkcode Relays.add}. All of them survive a restart. */
@@ -43,7 +39,7 @@ export interface RelayOptions extends RelayRoute {
    * The log-in at the next hop. Its secret is kept in the message's record
    * file, which only its owner may read, and is never shown.
    */
-  readonly login?: RelayLogin;
+  readonly login?: Login;
   /**
    * Milliseconds to wait before the first try.
    *
@@ -83,10 +79,7 @@ const RULES: Rules<RelayOptions> = {
     }),
     "an array of recipients, as [{ address: Address.parse(text), parameters: {} }]",
   ),
-  login: secret(object<RelayLogin>({
-    username: required(text()),
-    password: required(text()),
-  }, '{ username: "ann", password: "..." }')),
+  login: LOGIN_RULE,
   idleWaitMs: number(0, Number.MAX_SAFE_INTEGER),
   schedule: where(
     "a RetrySchedule",
@@ -111,8 +104,12 @@ export interface RelayRecipient {
   readonly answer: RecipientAnswer | undefined;
 }
 
-/** What a handle asks of its queue. */
+/** What the handles ask of their queue. */
 export interface RelayOwner {
+  /** The messages. */
+  readonly tasks: RelayTasks;
+  /** Takes a message. */
+  add(message: Message, options: RelayOptions): Promise<Relay>;
   /** Carries out an action. */
   act(task: RelayTask, action: SpoolAction): Promise<void>;
   /** Chooses another way. */
@@ -157,7 +154,7 @@ export class Relay {
   }
 
   /** The step that its delivery has reached; of several deliveries the one heard of last. */
-  get state(): RelayState {
+  get state(): DeliveryState {
     return this.#task.state;
   }
 
@@ -237,18 +234,6 @@ export class Relay {
   }
 }
 
-/** What {@linkcode Relays} shows. */
-export interface RelaySource {
-  /** Takes a message. */
-  add(message: Message, options?: RelayOptions): Promise<Relay>;
-  /** The handle on a message. */
-  get(id: string): Relay | undefined;
-  /** The names of all messages. */
-  ids(): Iterable<string>;
-  /** How many there are. */
-  readonly count: number;
-}
-
 /**
  * The messages to be relayed. A message leaves it when every recipient has been
  * dealt with and every notice is on its way.
@@ -281,20 +266,20 @@ export interface RelaySource {
  * ```
  */
 export class Relays implements Iterable<Relay> {
-  readonly #source: RelaySource;
+  readonly #owner: RelayOwner;
 
   /**
    * Made by the queue.
    *
-   * @param source The queue
+   * @param owner The queue
    */
-  constructor(source: RelaySource) {
-    this.#source = source;
+  constructor(owner: RelayOwner) {
+    this.#owner = owner;
   }
 
   /** How many messages there are. */
   get count(): number {
-    return this.#source.count;
+    return this.#owner.tasks.count;
   }
 
   /**
@@ -304,21 +289,73 @@ export class Relays implements Iterable<Relay> {
    * @throws {SpoolError} If it could not be kept: 452 4.3.1 to the client
    * @throws {TypeError} If an option is unknown or of the wrong kind
    */
-  async add(message: Message, options?: RelayOptions): Promise<Relay> {
-    if (options !== undefined) checkOptions("relays.add", options, RULES);
-    return await this.#source.add(message, options);
+  async add(message: Message, options: RelayOptions = {}): Promise<Relay> {
+    checkOptions("relays.add", options, RULES);
+    return await this.#owner.add(message, options);
   }
 
   /** The message of that name; `undefined` when it is not there, or no longer. */
   get(id: string): Relay | undefined {
-    return this.#source.get(id);
+    const { tasks } = this.#owner;
+    const task = tasks.get(id);
+    return task && tasks.relayOf(task);
   }
 
   /** All of them, oldest first. */
   *[Symbol.iterator](): Generator<Relay> {
-    for (const id of this.#source.ids()) {
-      const relay = this.#source.get(id);
+    for (const { entry } of this.#owner.tasks.all()) {
+      const relay = this.get(entry.envelope.id);
       if (relay !== undefined) yield relay;
     }
+  }
+}
+
+/** The messages of a queue by their names, and the one handle on each. */
+export class RelayTasks {
+  readonly #tasks = new Map<string, RelayTask>();
+  readonly #relays = new WeakMap<RelayTask, Relay>();
+  readonly #owner: RelayOwner;
+
+  constructor(owner: RelayOwner) {
+    this.#owner = owner;
+  }
+
+  get count(): number {
+    return this.#tasks.size;
+  }
+
+  get(id: string): RelayTask | undefined {
+    return this.#tasks.get(id);
+  }
+
+  /** All of them as they are now, oldest first. */
+  all(): RelayTask[] {
+    return [...this.#tasks.values()];
+  }
+
+  add(task: RelayTask): void {
+    this.#tasks.set(task.entry.envelope.id, task);
+  }
+
+  /** Forgets a message that has left the spool. */
+  delete(task: RelayTask): void {
+    const { id } = task.entry.envelope;
+    // After a restart of the queue the name may be that of another task.
+    if (this.#tasks.get(id) === task) this.#tasks.delete(id);
+  }
+
+  /** Forgets all: the queue has stopped. */
+  clear(): void {
+    this.#tasks.clear();
+  }
+
+  /** The program's handle on a message, made when it is first asked for. */
+  relayOf(task: RelayTask): Relay {
+    let relay = this.#relays.get(task);
+    if (relay === undefined) {
+      relay = new Relay(task, this.#owner);
+      this.#relays.set(task, relay);
+    }
+    return relay;
   }
 }

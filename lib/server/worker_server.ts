@@ -26,6 +26,7 @@ import type {
   WireOptions,
   WorkerApi,
 } from "../threads/api.ts";
+import { headOf } from "../threads/bodies.ts";
 import { Channel, type Implementation } from "../threads/channel.ts";
 import { MessageCalls, RemoteStore } from "../threads/message_calls.ts";
 import { remoteHandlers } from "../threads/remote_handlers.ts";

@@ -6,71 +6,26 @@
  */
 
 import {
-  flag,
-  object,
-  oneOf,
-  port,
-  required,
-  type Rules,
-  text,
-} from "../options.ts";
+  HOP_RULE,
+  type NextHop,
+  TLS_SECURITY_RULE,
+  type TlsSecurity,
+} from "../client/next_hop.ts";
+import type { Rules } from "../options.ts";
 import type { MailParameters, RcptParameters } from "../protocol/parameters.ts";
-
-/** How TLS is used towards the next hop. */
-export type RelaySecurity =
-  /** Never. */
-  | "none"
-  /** When offered; without it if the handshake fails. */
-  | "opportunistic"
-  /** Always; any certificate will do. */
-  | "required"
-  /** Always, with a certificate that is trusted and carries the host's name. */
-  | "verified";
-
-/** A fixed next hop, instead of the destination's MX. */
-export interface Smarthost {
-  /** Host name or IP address. */
-  readonly host: string;
-  /**
-   * The port.
-   *
-   * @default {25}
-   */
-  readonly port?: number;
-  /**
-   * Whether TLS begins with the first byte (port 465) instead of with STARTTLS.
-   *
-   * @default {false}
-   */
-  readonly implicitTls?: boolean;
-}
-
-/** A log-in at the next hop. */
-export interface RelayLogin {
-  /** The user name. */
-  readonly username: string;
-  /** The secret. In the spool it stands in the message's record file only, which has mode 0600. */
-  readonly password: string;
-}
 
 /** What may be chosen for the delivery of one message. All of it survives a restart. */
 export interface RelayRoute {
   /** The next hop for all recipients; without it each domain's MX. */
-  readonly smarthost?: Smarthost | undefined;
+  readonly smarthost?: NextHop | undefined;
   /** How TLS is used; without it the delivery's own default. */
-  readonly security?: RelaySecurity | undefined;
+  readonly security?: TlsSecurity | undefined;
 }
-
-const SMARTHOST_RULES: Rules<Smarthost> = {
-  host: required(text('a host, as "mail.example.com"')),
-  port,
-  implicitTls: flag,
-};
 
 /** What a {@linkcode RelayRoute} must be. */
 export const ROUTE_RULES: Rules<RelayRoute> = {
-  smarthost: object(SMARTHOST_RULES, '{ host: "mail.example.com" }'),
-  security: oneOf("none", "opportunistic", "required", "verified"),
+  smarthost: HOP_RULE,
+  security: TLS_SECURITY_RULE,
 };
 
 /** Choices that stand in the envelope. */

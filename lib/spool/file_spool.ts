@@ -62,9 +62,10 @@
  * its record is back after a loss of power.
  */
 
+import type { Login } from "../client/next_hop.ts";
 import { callable, checkOptions, path, type Rules } from "../options.ts";
 import { type Clock, SYSTEM_CLOCK } from "./clock.ts";
-import type { RelayLogin, SpoolChange, SpoolEntry } from "./envelope.ts";
+import type { SpoolChange, SpoolEntry } from "./envelope.ts";
 import { copyFile, DENO_FILES, type SpoolFiles } from "./files.ts";
 import { type SpoolPaths, spoolPaths, takeRequests } from "./folder.ts";
 import { SpoolIndex } from "./index.ts";
@@ -277,7 +278,7 @@ export class FileSpool implements Spool {
   }
 
   /** The log-in that came with the message. */
-  async login(id: string): Promise<RelayLogin | undefined> {
+  async login(id: string): Promise<Login | undefined> {
     return (await this.#reader.head(id, this.#index.place(id))).login;
   }
 

@@ -3,13 +3,9 @@
  * than touch the disk. Nothing in it survives the process.
  */
 
+import type { Login } from "../client/next_hop.ts";
 import { checkOptions, number, type Rules } from "../options.ts";
-import {
-  applyChange,
-  type RelayLogin,
-  type SpoolChange,
-  type SpoolEntry,
-} from "./envelope.ts";
+import { applyChange, type SpoolChange, type SpoolEntry } from "./envelope.ts";
 import { isSpoolId } from "./record.ts";
 import {
   firstProgress,
@@ -32,7 +28,7 @@ export interface MemorySpoolOptions {
 const RULES: Rules<MemorySpoolOptions> = { capacity: number() };
 
 interface Kept {
-  readonly login: RelayLogin | undefined;
+  readonly login: Login | undefined;
   readonly content: readonly Uint8Array<ArrayBuffer>[];
   readonly size: number;
 }
@@ -137,7 +133,7 @@ export class MemorySpool implements Spool {
   }
 
   /** The log-in that came with the message. */
-  login(id: string): Promise<RelayLogin | undefined> {
+  login(id: string): Promise<Login | undefined> {
     return Promise.resolve(this.#kept.get(id)?.login);
   }
 

@@ -20,11 +20,11 @@
  * A journal line is eight hexadecimal digits of CRC-32, a blank, JSON, LF.
  */
 
+import type { Login } from "../client/next_hop.ts";
 import { crc32 } from "node:zlib";
 import {
   initialProgress,
   type Progress,
-  type RelayLogin,
   type SpoolChange,
   type StoredEnvelope,
 } from "./envelope.ts";
@@ -62,7 +62,7 @@ export interface RecordHead {
   /** The envelope. */
   readonly envelope: StoredEnvelope;
   /** The log-in for the next hop, if there is one. */
-  readonly login?: RelayLogin | undefined;
+  readonly login?: Login | undefined;
   /** The progress that the message begins with, if it is not the usual one. */
   readonly progress?: PackedProgress | undefined;
 }

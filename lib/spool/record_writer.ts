@@ -12,6 +12,7 @@
  * of them is known to anybody before all of them are safe.
  */
 
+import type { Login } from "../client/next_hop.ts";
 import {
   encodeRecordHead,
   packProgress,
@@ -20,12 +21,7 @@ import {
 } from "./record.ts";
 import type { SpoolFile, SpoolFiles } from "./files.ts";
 import type { KeptMessage, SpoolPaths } from "./folder.ts";
-import type {
-  Progress,
-  RelayLogin,
-  SpoolEntry,
-  StoredEnvelope,
-} from "./envelope.ts";
+import type { Progress, SpoolEntry, StoredEnvelope } from "./envelope.ts";
 import type { SpoolIndex } from "./index.ts";
 
 /** Bytes of content up to which a record shares a file with others. */
@@ -43,7 +39,7 @@ const MAX_FILES = 1;
 export interface RecordToWrite {
   readonly envelope: StoredEnvelope;
   /** The login at the next hop. */
-  readonly login: RelayLogin | undefined;
+  readonly login: Login | undefined;
   /** The progress that the message begins with. */
   readonly progress: Progress;
   readonly content: AsyncIterable<Uint8Array>;

@@ -6,12 +6,12 @@
  * for the command line beside a stopped one. Pure.
  */
 
+import type { Login } from "../client/next_hop.ts";
 import { having, type Rule } from "../options.ts";
 import { SmtpError } from "../protocol/reply.ts";
 import {
   initialProgress,
   type Progress,
-  type RelayLogin,
   type SpoolChange,
   type SpoolEntry,
   type StoredEnvelope,
@@ -59,7 +59,7 @@ export interface Spool extends AsyncDisposable {
   /** Forgets a message for good. Resolves when no crash can bring it back. */
   remove(id: string): Promise<void>;
   /** The log-in for the next hop that came with the message. */
-  login(id: string): Promise<RelayLogin | undefined>;
+  login(id: string): Promise<Login | undefined>;
   /** The content in order. Each call begins at the beginning. */
   content(id: string): AsyncGenerator<Uint8Array<ArrayBuffer>>;
   /** What was asked from outside and is not done yet, in order. */
@@ -90,7 +90,7 @@ export interface SpoolAddition {
   /** The envelope; its `size` is the bytes of the content. */
   readonly envelope: StoredEnvelope;
   /** The log-in for the next hop. */
-  readonly login?: RelayLogin | undefined;
+  readonly login?: Login | undefined;
   /** What the program keeps with the message: any JSON value. */
   readonly tag?: unknown;
   /** Whether it is to be held from the start. */

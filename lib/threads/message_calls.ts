@@ -13,7 +13,7 @@ import { decodeError, encodeMessage } from "./wire.ts";
 export class MessageCalls {
   readonly channel: Channel<WorkerApi, MainApi>;
   /** The bodies that the main thread may read now. */
-  readonly bodies = new OfferedBodies();
+  readonly bodies: OfferedBodies = new OfferedBodies();
 
   constructor(channel: Channel<WorkerApi, MainApi>) {
     this.channel = channel;

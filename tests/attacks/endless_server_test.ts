@@ -3,13 +3,14 @@
  * of them. A session and a delivery have a total.
  */
 
+import { makeDelivery } from "../support/client/fake_server.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Address } from "../../lib/protocol/address.ts";
 import { ClientProtocol } from "../../lib/protocol/client/protocol.ts";
 import { SmtpClient } from "../../lib/client/client.ts";
 import { SmtpClientError } from "../../lib/client/error.ts";
 import { clientTimeouts } from "../../lib/client/session.ts";
-import { Delivery } from "../../lib/delivery/delivery.ts";
+import type { Delivery } from "../../lib/delivery/delivery.ts";
 import { ScriptedHop } from "../support/client/scripted_hop.ts";
 import { bytesOf } from "../support/bytes.ts";
 
@@ -35,7 +36,7 @@ for (
         SmtpClient.connect({
           host: "127.0.0.1",
           port: hop.port,
-          auth: LOGIN,
+          login: LOGIN,
           security: "none",
           allowInsecureAuth: true,
         }),
@@ -124,7 +125,7 @@ Deno.test("Delivery.deliver() has a total for all hosts", async () => {
     host: "127.0.0.1",
     port: hop.port,
   }));
-  await using delivery = new Delivery({
+  await using delivery = makeDelivery({
     dns: {
       mx: () => Promise.reject(new Error("Not asked")),
       addresses: () => Promise.reject(new Error("Not asked")),
@@ -134,15 +135,18 @@ Deno.test("Delivery.deliver() has a total for all hosts", async () => {
   });
   const content = new TextEncoder().encode("Subject: x\r\n\r\nx\r\n");
   const report = await delivery.deliver({
+    id: "m1",
     from: Address.parse("a@me.example"),
     parameters: {},
     recipients: [{ address: Address.parse("b@d.example"), parameters: {} }],
-    domain: "d.example",
+    destination: "d.example",
     size: content.length,
-    open: () => ReadableStream.from([content]),
+    acceptedAt: 0,
+    attempt: 1,
+    content: () => ReadableStream.from([content]),
   });
   assertEquals(report.recipients[0]?.status, "deferred");
-  assertEquals(report.recipients[0]?.reply.code, 451);
+  assertEquals(report.recipients[0]?.reply?.code, 451);
   assert(hop.connections < 100, `${hop.connections} connections`);
 });
 

@@ -199,7 +199,7 @@ for (
           hostname: "me.test",
           connect: network.connect,
           security: "required",
-          auth: { username: "ann", password: "secret" },
+          login: { username: "ann", password: "secret" },
         }),
       SmtpClientError,
     );

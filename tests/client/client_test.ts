@@ -90,8 +90,8 @@ async function failure(
 
 Deno.test("SmtpClient.connect() says at which step it failed, and why", async () => {
   const tls = ["STARTTLS"];
-  const auth = { username: "ann", password: "secret" };
-  const secure = { security: "required", auth } as const;
+  const login = { username: "ann", password: "secret" };
+  const secure = { security: "required", login } as const;
   const withAuth = ["STARTTLS", "AUTH PLAIN"];
   const rows: [
     string,
@@ -126,7 +126,7 @@ Deno.test("SmtpClient.connect() says at which step it failed, and why", async ()
     }],
     ["authenticate 451 4.7.4 own", { capabilities: tls }, secure],
     ["authenticate 451 4.7.4 own", { capabilities: ["AUTH PLAIN"] }, {
-      auth,
+      login,
       security: "none",
     }],
     ["authenticate 451 4.7.4 own", {
@@ -158,7 +158,7 @@ Deno.test("SmtpClient.connect() never shows a secret in an error", async () => {
       host: HOST,
       connect: network.connect,
       upgrade: upgradeTo(undefined),
-      auth: { username: "ann", password: "hush-hush" },
+      login: { username: "ann", password: "hush-hush" },
     })
   );
   const text = Deno.inspect(error, { depth: 10, showHidden: true });
@@ -203,7 +203,7 @@ Deno.test("SmtpClient.connect() tells each step", async () => {
     { capabilities: ["STARTTLS", "AUTH PLAIN"] },
     {
       security: "required",
-      auth: { username: "ann", password: "secret" },
+      login: { username: "ann", password: "secret" },
       onProgress,
     },
   );
@@ -456,7 +456,7 @@ Deno.test("SmtpClient.send() speaks LMTP", async () => {
 });
 
 Deno.test("SmtpClient.connect() goes from mechanism to mechanism, as far as refusals are about them", async () => {
-  const auth = { username: "ann", password: "secret" };
+  const login = { username: "ann", password: "secret" };
   const clear = { security: "none", allowInsecureAuth: true } as const;
   const tls = { security: "required" } as const;
   const offer = "AUTH CRAM-MD5 PLAIN LOGIN";
@@ -491,14 +491,14 @@ Deno.test("SmtpClient.connect() goes from mechanism to mechanism, as far as refu
     ],
     [
       "chosen",
-      { ...tls, auth: { ...auth, mechanisms: ["LOGIN", "PLAIN"] } },
+      { ...tls, login: { ...login, mechanisms: ["LOGIN", "PLAIN"] } },
       { "AUTH LOGIN": "504 x" },
       ["LOGIN", "PLAIN"],
       "ok",
     ],
     [
       "none of those chosen",
-      { ...tls, auth: { ...auth, mechanisms: ["SCRAM-SHA-256"] } },
+      { ...tls, login: { ...login, mechanisms: ["SCRAM-SHA-256"] } },
       {},
       [],
       "451",
@@ -515,7 +515,7 @@ Deno.test("SmtpClient.connect() goes from mechanism to mechanism, as far as refu
         hostname: "me.example",
         connect: network.connect,
         upgrade: upgradeTo("self signed"),
-        auth,
+        login,
         ...options,
       });
       await client.quit();

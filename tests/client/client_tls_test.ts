@@ -63,7 +63,7 @@ Deno.test("SmtpClient sends over STARTTLS to a server it verified", async () => 
       host: "localhost",
       address: "127.0.0.1",
       port,
-      auth: LOGIN,
+      login: LOGIN,
       trusted: [certificate],
     });
     assert(client.tls?.authorized);
@@ -95,7 +95,7 @@ Deno.test("SmtpClient sends no log-in to a server it cannot verify", async () =>
           host: "localhost",
           address: "127.0.0.1",
           port,
-          auth: LOGIN,
+          login: LOGIN,
           ...options,
         }), SmtpClientError);
       assertEquals(error.reply.enhanced, "4.7.5");

@@ -3,16 +3,21 @@
  * recipient (RFC 5321 sections 5 and 6.3, RFC 7505).
  */
 
+import {
+  type FakeHost,
+  FakeNetwork,
+  makeDelivery,
+} from "../support/client/fake_server.ts";
 import { assert, assertEquals } from "@std/assert";
 import type { DnsOutcome, MxOutcome } from "../../lib/dns/outcome.ts";
 import { Address } from "../../lib/protocol/address.ts";
-import { Delivery, type DeliveryOptions } from "../../lib/delivery/delivery.ts";
+import type { Delivery } from "../../lib/delivery/delivery.ts";
 import type {
+  DeliveryMachine,
+  DeliveryOptions,
   RelayDns,
-  RelayJob,
-  RelayReport,
-} from "../../lib/delivery/job.ts";
-import { type FakeHost, FakeNetwork } from "../support/client/fake_server.ts";
+} from "../../lib/delivery/options.ts";
+import type { DeliveryJob, DeliveryReport } from "../../lib/queue/job.ts";
 
 const NONE = { status: "none", why: "no-such-record" } as const;
 const FAILED = {
@@ -50,39 +55,42 @@ const TWO = dns({ "d.example": ["m1", "m2"] }, {
   m2: ["10.0.0.2"],
 });
 
-function job(content: string, change: Partial<RelayJob> = {}): RelayJob {
+function job(content: string, change: Partial<DeliveryJob> = {}): DeliveryJob {
   const bytes = new TextEncoder().encode(content);
   return {
+    id: "m1",
     from: Address.parse("a@me.example"),
     parameters: {},
     recipients: ["b@d.example", "c@d.example"].map((text) => ({
       address: Address.parse(text),
       parameters: {},
     })),
-    domain: "d.example",
+    destination: "d.example",
     size: bytes.length,
-    open: () => ReadableStream.from([bytes]),
+    acceptedAt: 0,
+    attempt: 1,
+    content: () => ReadableStream.from([bytes]),
     ...change,
   };
 }
 
 const CONTENT = "Subject: x\r\n\r\nx\r\n";
 
-function short({ recipients }: RelayReport): string {
+function short({ recipients }: DeliveryReport): string {
   return recipients.map(({ status, reply, remoteMta }) =>
     status === "delivered"
       ? `ok@${remoteMta}`
-      : `${status} ${reply.enhanced ?? reply.code}@${remoteMta ?? "-"}`
+      : `${status} ${reply?.enhanced ?? reply?.code}@${remoteMta ?? "-"}`
   ).join(", ");
 }
 
 async function deliver(
   hosts: Record<string, FakeHost>,
-  options: Partial<DeliveryOptions> = {},
-  change: Partial<RelayJob> = {},
-): Promise<[string, FakeNetwork, RelayReport]> {
+  options: Partial<DeliveryOptions & DeliveryMachine> = {},
+  change: Partial<DeliveryJob> = {},
+): Promise<[string, FakeNetwork, DeliveryReport]> {
   const network = new FakeNetwork(hosts);
-  const delivery = new Delivery({
+  const delivery = makeDelivery({
     hostname: "me.example",
     dns: TWO,
     connect: network.connect,
@@ -162,10 +170,10 @@ Deno.test("Delivery.deliver() walks the hosts", async () => {
       false,
     ],
   ];
-  for (const [name, hosts, want, hostFailure] of rows) {
+  for (const [name, hosts, want, destinationFailed] of rows) {
     const [got, , report] = await deliver(hosts);
     assertEquals(got, want, name);
-    assertEquals(report.hostFailure, hostFailure, name);
+    assertEquals(report.destinationFailed, destinationFailed, name);
   }
 });
 
@@ -216,7 +224,7 @@ Deno.test("Delivery.deliver() decides by DNS before it connects", async () => {
 
 Deno.test("Delivery.deliver() connects to literals as they are", async () => {
   const [got] = await deliver({ "10.0.0.7": {} }, { dns: dns({}, {}) }, {
-    domain: "[10.0.0.7]",
+    destination: "[10.0.0.7]",
   });
   assertEquals(got, "ok@10.0.0.7, ok@10.0.0.7");
 });
@@ -226,8 +234,8 @@ Deno.test("Delivery.deliver() uses smarthosts in order, and logs in there only",
     "10.0.0.2": { capabilities: ["AUTH PLAIN"] },
     "10.0.0.1": { capabilities: ["AUTH PLAIN"] },
   };
-  const auth = { username: "ann", password: "secret" };
-  const options = { auth, allowInsecureAuth: true, security: "none" } as const;
+  const login = { username: "ann", password: "secret" };
+  const options = { login, allowInsecureAuth: true, security: "none" } as const;
   const smarthosts = [{ host: "10.9.9.9" }, { host: "m2" }];
   const [got, network] = await deliver(hosts, { ...options, smarthosts });
   assertEquals(got, "ok@m2, ok@m2");
@@ -260,7 +268,7 @@ Deno.test("Delivery.deliver() sends the rest at once when there were too many re
 
 Deno.test("Delivery.deliver() returns what has been through too many hosts", async () => {
   const network = new FakeNetwork({ "10.0.0.1": {} });
-  await using delivery = new Delivery({
+  await using delivery = makeDelivery({
     dns: TWO,
     connect: network.connect,
     hopLimit: 3,
@@ -278,7 +286,7 @@ Deno.test("Delivery.deliver() returns what has been through too many hosts", asy
 
 Deno.test("Delivery uses idle sessions again, and a new one where that was closed", async () => {
   const network = new FakeNetwork({ "10.0.0.1": {} });
-  const delivery = new Delivery({ dns: TWO, connect: network.connect });
+  const delivery = makeDelivery({ dns: TWO, connect: network.connect });
   for (let round = 0; round < 3; round++) {
     assertEquals(short(await delivery.deliver(job(CONTENT))), "ok@m1, ok@m1");
   }
@@ -287,8 +295,8 @@ Deno.test("Delivery uses idle sessions again, and a new one where that was close
   assertEquals(short(await delivery.deliver(job(CONTENT))), "ok@m1, ok@m1");
   assertEquals(network.connects.length, 2);
   const login = { username: "ann", password: "x" };
-  const smarthosts = [{ host: "m1" }];
-  await delivery.deliver(job(CONTENT, { smarthosts, login, security: "none" }));
+  const route = { smarthost: { host: "m1" }, security: "none" } as const;
+  await delivery.deliver(job(CONTENT, { route, login }));
   assertEquals(network.connects.length, 3, "credentials must not be shared");
   await delivery.close();
   assertEquals([network.open, delivery.pool.size], [0, 0]);
@@ -298,7 +306,7 @@ Deno.test("Delivery never uses an odd session again", async () => {
   const network = new FakeNetwork({
     "10.0.0.1": { faults: { end: "250 x\r\n250 y" } },
   });
-  await using delivery = new Delivery({ dns: TWO, connect: network.connect });
+  await using delivery = makeDelivery({ dns: TWO, connect: network.connect });
   assertEquals(short(await delivery.deliver(job(CONTENT))), "ok@m1, ok@m1");
   assertEquals(delivery.pool.size, 0);
 });
@@ -308,7 +316,7 @@ Deno.test("Delivery remembers hosts whose TLS is broken", async () => {
     "10.0.0.1": { capabilities: ["STARTTLS"] },
   });
   let now = 0;
-  const delivery = new Delivery({
+  const delivery = makeDelivery({
     dns: TWO,
     connect: network.connect,
     upgrade: () => Promise.reject(new Error("Bad handshake")),
@@ -345,7 +353,7 @@ Deno.test("Delivery.deliver() reads a large message anew for each host", async (
       "10.0.0.2": { capabilities: ["8BITMIME"] },
     },
     {},
-    { open, size: content.length },
+    { content: open, size: content.length },
   );
   assertEquals(got, "ok@m2, ok@m2");
   assertEquals(network.messages[0]?.content, content);
@@ -357,10 +365,10 @@ Deno.test("Delivery.deliver() stops at an abort, and tells each step before", as
   const controller = new AbortController();
   const steps: string[] = [];
   const reason = new Error("Enough");
-  await using delivery = new Delivery({ dns: TWO, connect: network.connect });
+  await using delivery = makeDelivery({ dns: TWO, connect: network.connect });
   const report = await delivery.deliver(
     job(CONTENT, {
-      onProgress: (step) => {
+      onState: (step) => {
         steps.push(step);
         if (step === "connected") {
           queueMicrotask(() => controller.abort(reason));
@@ -370,7 +378,7 @@ Deno.test("Delivery.deliver() stops at an abort, and tells each step before", as
     controller.signal,
   );
   assertEquals(short(report), "deferred 4.3.2@-, deferred 4.3.2@-");
-  assertEquals(report.hostFailure, false);
+  assertEquals(report.destinationFailed, false);
   assertEquals(network.open, 0);
   assertEquals(steps, [
     "resolving-mx",
@@ -386,16 +394,16 @@ Deno.test("Delivery.deliver() keeps what is delivered when it is stopped or cann
     "10.0.0.2": "silent",
   };
   const network = new FakeNetwork(hosts);
-  const delivery = new Delivery({ dns: TWO, connect: network.connect });
+  const delivery = makeDelivery({ dns: TWO, connect: network.connect });
   const controller = new AbortController();
   let connected = 0;
-  const onProgress = (step: string) => {
+  const onState = (step: string) => {
     if (step === "connected" && ++connected === 2) {
       queueMicrotask(() => controller.abort());
     }
   };
   const stopped = await delivery.deliver(
-    job(CONTENT, { onProgress }),
+    job(CONTENT, { onState }),
     controller.signal,
   );
   assertEquals(short(stopped), "ok@m1, deferred 4.3.2@-");
@@ -409,7 +417,7 @@ Deno.test("Delivery.deliver() keeps what is delivered when it is stopped or cann
     return ReadableStream.from([large]);
   };
   const lost = await delivery.deliver(
-    job(CONTENT, { open, parameters: { body: "7BIT" } }),
+    job(CONTENT, { content: open, parameters: { body: "7BIT" } }),
   );
   assertEquals(short(lost), "ok@m1, deferred 4.3.0@-");
   assert(lost.error instanceof Deno.errors.NotFound);
@@ -420,7 +428,7 @@ Deno.test("Delivery.deliver() keeps what is delivered when it is stopped or cann
 Deno.test("Delivery leaves an address in peace that let it wait, whatever domain leads there", async () => {
   const network = new FakeNetwork({ "10.0.0.1": "silent", "10.0.0.2": {} });
   let time = 0;
-  await using delivery = new Delivery({
+  await using delivery = makeDelivery({
     hostname: "me.example",
     dns: dns({ "d.example": ["m1", "m2"], "e.example": ["m3", "m2"] }, {
       m1: ["10.0.0.1"],
@@ -433,14 +441,14 @@ Deno.test("Delivery leaves an address in peace that let it wait, whatever domain
     now: () => time += 1000,
     pool: { maxUses: 1 },
   });
-  const calls = async (change: Partial<RelayJob> = {}) => {
+  const calls = async (change: Partial<DeliveryJob> = {}) => {
     network.connects.length = 0;
     const report = await delivery.deliver(job(CONTENT, change));
     assertEquals(short(report), "ok@m2, ok@m2");
     return network.connects;
   };
   assertEquals(await calls(), ["10.0.0.1", "10.0.0.2"]);
-  assertEquals(await calls({ domain: "e.example" }), ["10.0.0.2"]);
+  assertEquals(await calls({ destination: "e.example" }), ["10.0.0.2"]);
   assertEquals(await calls({ isUrged: true }), ["10.0.0.1", "10.0.0.2"]);
   time += 60_000;
   assertEquals(await calls(), ["10.0.0.1", "10.0.0.2"], "after its pause");
@@ -453,7 +461,7 @@ Deno.test("Delivery says of a call that was given up for others that the destina
   const abort = new AbortController();
   const connects: string[] = [];
   let time = 0;
-  await using delivery = new Delivery({
+  await using delivery = makeDelivery({
     hostname: "me.example",
     dns: TWO,
     connect: network.connect,
@@ -463,7 +471,7 @@ Deno.test("Delivery says of a call that was given up for others that the destina
   const report = await delivery.deliver(
     job(CONTENT, {
       onHost: (address) => void connects.push(address),
-      onProgress: (step) => {
+      onState: (step) => {
         if (step !== "connected") return;
         queueMicrotask(() =>
           abort.abort(new DOMException("No word", "TimeoutError"))
@@ -473,7 +481,7 @@ Deno.test("Delivery says of a call that was given up for others that the destina
     abort.signal,
   );
   assertEquals(short(report), "deferred 4.4.1@-, deferred 4.4.1@-");
-  assertEquals(report.hostFailure, true);
+  assertEquals(report.destinationFailed, true);
   // The next try goes to the host behind it.
   assertEquals(short(await delivery.deliver(job(CONTENT))), "ok@m2, ok@m2");
   assertEquals(connects, ["10.0.0.1"]);

@@ -3,47 +3,58 @@
  * held against a message, and what is learnt of a host is remembered.
  */
 
+import {
+  connectClient,
+  type FakeHost,
+  FakeNetwork,
+  type FakeServerOptions,
+  makeDelivery,
+} from "../support/client/fake_server.ts";
 import { assert, assertEquals } from "@std/assert";
 import type { Transport } from "../../lib/net/transport.ts";
 import { Address } from "../../lib/protocol/address.ts";
 import { ClientCapabilities } from "../../lib/protocol/client/capabilities.ts";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
 import type { UpgradeTransport } from "../../lib/client/options.ts";
-import { Delivery, type DeliveryOptions } from "../../lib/delivery/delivery.ts";
-import type { RelayJob, RelayReport } from "../../lib/delivery/job.ts";
+import type { Delivery } from "../../lib/delivery/delivery.ts";
+import type {
+  DeliveryMachine,
+  DeliveryOptions,
+} from "../../lib/delivery/options.ts";
+import type { DeliveryJob, DeliveryReport } from "../../lib/queue/job.ts";
 import { fittingRecipients } from "../../lib/client/sending_plan.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
-import {
-  connectClient,
-  type FakeHost,
-  FakeNetwork,
-  type FakeServerOptions,
-} from "../support/client/fake_server.ts";
 import { ScriptedHop } from "../support/client/scripted_hop.ts";
 import { until } from "../support/wait.ts";
 
 const certificate = await Certificate.selfSigned({ names: ["hop"] });
 const CONTENT = "Subject: x\r\n\r\nx\r\n";
 
-function job(to = ["b@d.example"], change: Partial<RelayJob> = {}): RelayJob {
+function job(
+  to = ["b@d.example"],
+  change: Partial<DeliveryJob> = {},
+): DeliveryJob {
   const bytes = new TextEncoder().encode(CONTENT);
   return {
+    id: "m1",
     from: Address.parse("a@me.example"),
     parameters: {},
     recipients: to.map((text) => ({
       address: Address.parse(text),
       parameters: {},
     })),
-    domain: "d.example",
+    destination: "d.example",
     size: bytes.length,
-    open: () => ReadableStream.from([bytes]),
+    acceptedAt: 0,
+    attempt: 1,
+    content: () => ReadableStream.from([bytes]),
     ...change,
   };
 }
 
-function short({ recipients }: RelayReport): string {
+function short({ recipients }: DeliveryReport): string {
   return recipients.map(({ status, reply }) =>
-    status === "delivered" ? "ok" : `${status} ${reply.code}`
+    status === "delivered" ? "ok" : `${status} ${reply?.code}`
   ).join(", ");
 }
 
@@ -61,10 +72,10 @@ const DNS = {
 
 function start(
   host: FakeHost,
-  options: Partial<DeliveryOptions> = {},
+  options: Partial<DeliveryOptions & DeliveryMachine> = {},
 ): [Delivery, FakeNetwork] {
   const network = new FakeNetwork({ "10.0.0.1": host });
-  const delivery = new Delivery({
+  const delivery = makeDelivery({
     hostname: "me.example",
     dns: DNS,
     connect: network.connect,
@@ -112,9 +123,9 @@ Deno.test("Delivery tries TLS again at a host that broke it once and refuses mai
   isBroken = false;
   host.faults = {};
   const steps: string[] = [];
-  const onProgress = (step: string) => steps.push(step);
+  const onState = (step: string) => steps.push(step);
   assertEquals(
-    short(await delivery.deliver(job(undefined, { onProgress }))),
+    short(await delivery.deliver(job(undefined, { onState }))),
     "ok",
   );
   assert(steps.includes("tls-established"), steps.join());
@@ -123,7 +134,11 @@ Deno.test("Delivery tries TLS again at a host that broke it once and refuses mai
 
 Deno.test("Delivery never returns a message for how it came", async () => {
   const smarthosts = [{ host: "hop" }];
-  const rows: [FakeServerOptions, Partial<DeliveryOptions>, string][] = [
+  const rows: [
+    FakeServerOptions,
+    Partial<DeliveryOptions & DeliveryMachine>,
+    string,
+  ][] = [
     [{ faults: NO_TLS! }, {}, "deferred 530"],
     [{ faults: { MAIL: "530 5.7.0 Authentication required" } }, {
       smarthosts,
@@ -194,7 +209,7 @@ Deno.test("Delivery leaves a host that says more than it was asked for the next 
     "10.0.0.1": { faults: { EHLO: "250 fake\r\n250 more" } },
     "10.0.0.2": {},
   });
-  await using delivery = new Delivery({
+  await using delivery = makeDelivery({
     hostname: "me.example",
     dns: {
       ...DNS,
@@ -219,7 +234,7 @@ Deno.test("Delivery asks a new session when an idle one ends while the content i
       ? "354 go"
       : undefined
   );
-  await using delivery = new Delivery({
+  await using delivery = makeDelivery({
     hostname: "me.example",
     dns: DNS,
     smarthosts: [{ host: "127.0.0.1", port: hop.port }],
@@ -230,7 +245,7 @@ Deno.test("Delivery asks a new session when an idle one ends while the content i
   let opened = 0;
   const report = await delivery.deliver(job(undefined, {
     size: 10 * piece.length,
-    open: async function* () {
+    content: async function* () {
       if (++opened === 2) {
         await hop.say("421 4.4.2 idle too long");
         // Our side has closed it.
@@ -250,8 +265,8 @@ Deno.test("Delivery keeps TLS when a host ended only one session after its hands
     upgrade: upgradeTo(() => ++upgrades > 1),
   });
   const steps: string[] = [];
-  const onProgress = (step: string) => steps.push(step);
-  const report = await delivery.deliver(job(undefined, { onProgress }));
+  const onState = (step: string) => steps.push(step);
+  const report = await delivery.deliver(job(undefined, { onState }));
   assertEquals(short(report), "ok");
   assertEquals(network.connects.length, 2);
   assertEquals(delivery.brokenTls.size, 0);
@@ -276,7 +291,7 @@ for (const code of ["500 5.5.1", "502 5.5.1", "503 5.5.1", "504 5.5.4"]) {
     const network = new FakeNetwork({
       "10.0.0.1": { capabilities: BDAT, faults: { end: `${code} x` } },
     });
-    const delivery = new Delivery({
+    const delivery = makeDelivery({
       hostname: "me.example",
       dns: DNS,
       connect: (options) => {
@@ -338,7 +353,7 @@ function hop(
 }
 
 function deliveryTo(place: ScriptedHop): Delivery {
-  return new Delivery({
+  return makeDelivery({
     dns: DNS,
     smarthosts: [{ host: "127.0.0.1", port: place.port }],
   });

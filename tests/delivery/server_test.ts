@@ -9,7 +9,7 @@ import {
 import { testDns } from "../../lib/testing/seams.ts";
 import { Address } from "../../lib/protocol/address.ts";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
-import type { RelayState } from "../../lib/queue/delivery_job.ts";
+import type { DeliveryState } from "../../lib/queue/job.ts";
 import { MemorySpool } from "../../lib/spool/memory_spool.ts";
 import type { Relay } from "../../lib/queue/relay.ts";
 import { SpoolError } from "../../lib/spool/spool.ts";
@@ -32,7 +32,7 @@ async function sendBy(
 }
 
 Deno.test("SmtpServer relays what a handler adds, and tells each step", async () => {
-  const states: RelayState[] = [];
+  const states: DeliveryState[] = [];
   const { promise: done, resolve } = Promise.withResolvers<Relay>();
   await using pair = await startPair({
     relay: { from: [] },
@@ -406,7 +406,7 @@ Deno.test("SmtpServer.relays.add() takes nothing while the server is not active"
   await assertRejects(
     () => server.relays.add(message!),
     SpoolError,
-    "the server is not active",
+    "the queue is not running",
   );
 });
 

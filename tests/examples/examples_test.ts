@@ -189,7 +189,7 @@ Deno.test("examples/submission.ts takes mail of users who have logged in", async
   await using client = await SmtpClient.connect({
     ...target,
     onCertificate: () => true,
-    auth: { username: "ann@example.com", password: "a secret of Ann" },
+    login: { username: "ann@example.com", password: "a secret of Ann" },
   });
   const send = (from: string) =>
     client.send({

@@ -29,7 +29,7 @@ function drain(dispatcher: Dispatcher<Job>, now = 0): Job[] {
 
 Deno.test("Dispatcher keeps within the window and the cap", () => {
   const window = { ...DEFAULT_WINDOW, initial: 2 };
-  const dispatcher = new Dispatcher<Job>({ maxJobs: 3, window });
+  const dispatcher = new Dispatcher<Job>({ maxConcurrent: 3, window });
   for (let n = 0; n < 10; n++) dispatcher.add(job("s", "one.org"));
   assertEquals(drain(dispatcher).length, 2);
   for (let n = 0; n < 10; n++) dispatcher.add(job("s", "two.org"));
@@ -46,7 +46,7 @@ Deno.test("Dispatcher lets one slow destination hold up nobody else", () => {
 });
 
 Deno.test("Dispatcher lets one huge mailing delay others by one job", () => {
-  const dispatcher = new Dispatcher<Job>({ maxJobs: 1 });
+  const dispatcher = new Dispatcher<Job>({ maxConcurrent: 1 });
   for (let n = 0; n < 10_000; n++) dispatcher.add(job("bulk", `host${n}.org`));
   const first = dispatcher.next(0)!;
   dispatcher.add(job("single", "one.org"));
@@ -100,7 +100,7 @@ Deno.test("Dispatcher leaves a dead destination in peace, then tries one job", (
   dispatcher.done(probe!, "destination-failed", at);
   assertEquals(drain(dispatcher, at).length, 0);
   assertEquals(dispatcher.nextLook, at + 120_000);
-  dispatcher.revive("dead.org", at);
+  dispatcher.unthrottle("dead.org", at);
   const [second] = drain(dispatcher, at);
   dispatcher.done(second!, "answered", at);
   assertEquals(drain(dispatcher, at).length, 2);
@@ -120,7 +120,7 @@ Deno.test("Dispatcher hands out each job once, and all of them, in any order of 
   for (let seed = 1; seed <= 20; seed++) {
     const random = seededFraction(seed);
     const pick = (count: number) => Math.floor(random() * count);
-    const dispatcher = new Dispatcher<Job>({ maxJobs: 10 });
+    const dispatcher = new Dispatcher<Job>({ maxConcurrent: 10 });
     const waiting = new Set<Job>();
     const active: Job[] = [];
     let now = 0;
@@ -269,7 +269,7 @@ Deno.test("Dispatcher lends the slots of those that wait, and takes them back", 
 });
 
 Deno.test("Dispatcher lends the slot of a job that sends content when it stalls, and of one that says nothing of its steps never", () => {
-  const dispatcher = new Dispatcher<Job>({ maxJobs: 2 });
+  const dispatcher = new Dispatcher<Job>({ maxConcurrent: 2 });
   for (let n = 0; n < 4; n++) dispatcher.add(job(`s${n}`, `host${n}.org`));
   const [one] = drain(dispatcher);
   dispatcher.step(one!, "sending", 0);
@@ -279,7 +279,7 @@ Deno.test("Dispatcher lends the slot of a job that sends content when it stalls,
 });
 
 Deno.test("Dispatcher ends jobs whose hosts have spoken and then say nothing, once they fill all places", () => {
-  const dispatcher = new Dispatcher<Job>({ maxJobs: 4, maxWaiting: 4 });
+  const dispatcher = new Dispatcher<Job>({ maxConcurrent: 4, maxWaiting: 4 });
   for (let n = 0; n < 100; n++) dispatcher.add(job(`s${n}`, `host${n}.org`));
   const overdue: Job[] = [];
   for (let now = 0; now <= 70_000; now += 100) {
@@ -346,7 +346,7 @@ Deno.test("Dispatcher brings every job to its end when addresses, silence and fa
   for (let seed = 1; seed <= 20; seed++) {
     const random = seededFraction(seed);
     const pick = (count: number) => Math.floor(random() * count);
-    const dispatcher = new Dispatcher<Job>({ maxJobs: 8 });
+    const dispatcher = new Dispatcher<Job>({ maxConcurrent: 8 });
     const active: Job[] = [];
     let [now, left] = [0, 0];
     for (let step = 0; step < 1500 || left > 0; step++) {
@@ -383,7 +383,7 @@ Deno.test("Dispatcher brings every job to its end when addresses, silence and fa
 });
 
 Deno.test("Dispatcher forgets no mail that waits for an address after its domain has moved", () => {
-  const dispatcher = new Dispatcher<Job>({ maxJobs: 4 });
+  const dispatcher = new Dispatcher<Job>({ maxConcurrent: 4 });
   let now = 0;
   const first = job("s", "d.org");
   dispatcher.add(first);

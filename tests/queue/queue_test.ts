@@ -130,14 +130,14 @@ Deno.test("RelayQueue goes on with good mail beside any number of silent hosts",
   const delivered: string[] = [];
   const { clock, queue } = await startQueue({
     deliver: async (job, signal) => {
-      job.onState("connecting");
+      job.onState?.("connecting");
       if (job.destination.startsWith("dead")) {
         waiting++;
         await new Promise((_, reject) =>
           signal.addEventListener("abort", () => reject(signal.reason))
         ).finally(() => waiting--);
       }
-      job.onState("hello");
+      job.onState?.("hello");
       delivered.push(job.destination);
       return {
         recipients: [{ status: "delivered" }],
@@ -431,7 +431,7 @@ for (const row of NOTIFY_ROWS) {
 }
 
 Deno.test("RelayQueue gathers the failures of many destinations in one notice", async () => {
-  const { clock, delivery, queue } = await startQueue({ maxJobs: 2 });
+  const { clock, delivery, queue } = await startQueue({ maxConcurrent: 2 });
   delivery.answer = (address) =>
     address.startsWith("bad") ? { status: "failed" } : { status: "delivered" };
   const to = Array.from({ length: 20 }, (_, n) => `bad@host${n}.org`);
@@ -620,6 +620,43 @@ Deno.test("RelayQueue goes on after a restart where it stood", async () => {
   assertEquals(second.log, ["one.org: a@one.org"]);
   assertEquals(second.seen[0]!.job.attempt, 5);
   await next.stop();
+  await settle();
+});
+
+Deno.test("RelayQueue starts again after a stop, with the same relays", async () => {
+  const clock = new FakeClock();
+  const delivery = new FakeDelivery();
+  const queue = new RelayQueue({
+    spool: new MemorySpool(),
+    clock,
+    deliver: delivery.deliver,
+    hostname: "mx.example.com",
+  });
+  const { relays } = queue;
+  const message = await makeMessage({ to: ["a@one.org"] });
+  await assertRejects(() => relays.add(message), SpoolError, "not running");
+  const starting = queue.start();
+  const relay = await relays.add(message, { held: true });
+  await starting;
+  await assertRejects(() => queue.start(), SpoolError, "running");
+  await queue.stop();
+  assertEquals([queue.active, relays.count], [0, 0]);
+  await assertRejects(() => relay.release(), SpoolError, "not running");
+  await assertRejects(() => relays.add(message), SpoolError, "not running");
+
+  await queue.start();
+  assertEquals([queue.relays === relays, relays.count], [true, 1]);
+  assert(relays.get(relay.id)!.held);
+  await clock.advance(HOUR);
+  assertEquals(delivery.seen.length, 0);
+  // A handle from before the stop is one on the message that is there now.
+  await relay.release();
+  await clock.advance(0);
+  await relays.add(await makeMessage({ id: "m2", to: ["b@two.org"] }));
+  await clock.advance(0);
+  assertEquals(delivery.log, ["one.org: a@one.org", "two.org: b@two.org"]);
+  assertEquals(relays.count, 0);
+  await queue.stop();
   await settle();
 });
 

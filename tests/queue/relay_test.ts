@@ -126,7 +126,7 @@ Deno.test("Relays.add() hands smarthost, security and log-in to the delivery", a
   const { job } = delivery.seen[0]!;
   assertEquals(job.destination, "[2001:db8::1]:25");
   assertEquals(job.login, login);
-  assertEquals(job.route.security, "verified");
+  assertEquals(job.route?.security, "verified");
   await queue.stop();
 });
 

@@ -249,7 +249,7 @@ export class Attacks {
       hostname: "soak.test",
       security: "none",
       allowInsecureAuth: true,
-      auth: { username: "ann", password: "secret" },
+      login: { username: "ann", password: "secret" },
     }).then((client) => client.close(), () => {});
     try {
       await within(connecting, "the end of the log-in");

@@ -98,7 +98,7 @@ export class Load {
         security: how.login || how.tls ? "required" : "none",
         chunking: how.chunking ?? false,
         onCertificate: () => true,
-        ...(how.login && { auth: { username: "ann", password: "secret" } }),
+        ...(how.login && { login: { username: "ann", password: "secret" } }),
       });
       const result = await client.send({
         from: "me@soak.test",

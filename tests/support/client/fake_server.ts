@@ -4,6 +4,11 @@
  * promise; and a network of hosts with such servers, joined by transports.
  */
 
+import { Delivery } from "../../../lib/delivery/delivery.ts";
+import type {
+  DeliveryMachine,
+  DeliveryOptions,
+} from "../../../lib/delivery/options.ts";
 import { SmtpClient } from "../../../lib/client/client.ts";
 import type {
   ClientNetwork,
@@ -376,4 +381,13 @@ export function connectClient(
   { connect, upgrade, ...options }: SmtpClientOptions & ClientNetwork,
 ): Promise<SmtpClient> {
   return SmtpClient.connect(options, { connect, upgrade });
+}
+
+/** A delivery through a network in memory. */
+export function makeDelivery(
+  { connect, upgrade, now, random, ...options }:
+    & DeliveryOptions
+    & DeliveryMachine,
+): Delivery {
+  return new Delivery(options, { connect, upgrade, now, random });
 }

@@ -13,7 +13,7 @@ import type {
   Deliver,
   DeliveryJob,
   RecipientReport,
-} from "../../../lib/queue/delivery_job.ts";
+} from "../../../lib/queue/job.ts";
 import type { SpoolAddition } from "../../../lib/spool/spool.ts";
 import { readText } from "../bytes.ts";
 import { setImmediate } from "node:timers";
@@ -98,8 +98,8 @@ export class FakeDelivery {
   readonly deliver: Deliver = async (job) => {
     const content = await readText(job.content());
     this.seen.push({ job, content });
-    job.onState("connecting");
-    job.onState("sending-body");
+    job.onState?.("connecting");
+    job.onState?.("sending-body");
     return {
       recipients: job.recipients.map(({ address }) =>
         this.answer(String(address), job.attempt)

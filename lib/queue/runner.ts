@@ -15,19 +15,26 @@ import { describeError } from "../log.ts";
 import { monotonic } from "../spool/clock.ts";
 import { RetrySchedule } from "./schedule.ts";
 import { expiryResults, JobRunner } from "./job_runner.ts";
-import type { RelayState } from "./delivery_job.ts";
+import { type DeliveryState, overdueReason } from "./job.ts";
 import { Dispatcher, type WorkPhase } from "./dispatcher.ts";
+import { DEFAULT_WINDOW } from "./destination.ts";
 import { hasOpenReports } from "../dsn/policy.ts";
 import type { QueueConfig } from "./options.ts";
-import type { Relay } from "./relay.ts";
+import type { RelayTasks } from "./relay.ts";
 import {
   destinationOf,
   expiresAt,
   formGroups,
   type RelayGroup,
-  type RelayTask,
-} from "./relay_task.ts";
-import type { Settlement } from "./settlement.ts";
+  RelayTask,
+} from "./tasks.ts";
+import type { Completion, CompletionSteps } from "./complete.ts";
+import {
+  applyChange,
+  type RecipientResult,
+  type SpoolChange,
+  type SpoolEntry,
+} from "../spool/envelope.ts";
 import { cancelWake, WakeHeap } from "./wake_heap.ts";
 
 /** A timer of more than this is set again on the way: 32 bits of milliseconds are not enough for all. */
@@ -40,7 +47,8 @@ const AFTER_MS = 1000;
 const RECHECK_MS = 900_000;
 
 /** What a delivery waits for after each of its steps. */
-const PHASES: Readonly<Partial<Record<RelayState, WorkPhase>>> = {
+const PHASES: Readonly<Record<DeliveryState, WorkPhase | undefined>> = {
+  "idle-waiting": undefined,
   "resolving-mx": "calling",
   "resolving-a": "calling",
   "connecting": "calling",
@@ -54,17 +62,19 @@ const PHASES: Readonly<Partial<Record<RelayState, WorkPhase>>> = {
   "data": "talking",
   "sending-headers": "sending",
   "sending-body": "sending",
+  "done": undefined,
 };
 
 /** Delivers what is due. */
 export class QueueRunner {
   readonly #config: QueueConfig;
+  readonly #tasks: RelayTasks;
+  readonly #completion: Completion;
   readonly #jobs: JobRunner;
   readonly #dispatcher: Dispatcher<RelayGroup>;
   readonly #wakes = new WakeHeap<RelayTask>();
   readonly #active = new Set<RelayGroup>();
   readonly #work = new Set<Promise<void>>();
-  #settlement: Settlement | undefined;
   #cancelTimer: (() => void) | undefined;
   #endGrace: (() => void) | undefined;
   #cancelWatch: (() => void) | undefined;
@@ -73,26 +83,22 @@ export class QueueRunner {
   /** When the clock was last looked at, by itself. */
   #lastNow = -Infinity;
   #stopping = true;
-  #pumping = false;
+  #running = false;
 
-  /**
-   * Makes a runner that stands still.
-   *
-   * @param config The queue's options
-   * @param relayOf The program's handle on a message
-   */
-  constructor(config: QueueConfig, relayOf: (task: RelayTask) => Relay) {
+  /** Makes a runner that stands still. One that was stopped is not started again. */
+  constructor(
+    config: QueueConfig,
+    parts: { readonly tasks: RelayTasks; readonly completion: Completion },
+  ) {
     this.#config = config;
-    this.#jobs = new JobRunner(config, {
-      relayOf,
-      finish: async (task) => await this.#settlement?.finish(task),
-      onStep: (group, state) => this.#step(group, state),
-      onHost: (group, address) => this.#dispatcher.reach(group, address),
-    });
-    const { maxJobs, window } = config;
+    this.#tasks = parts.tasks;
+    this.#completion = parts.completion;
+    this.#jobs = new JobRunner(config);
+    const { maxConcurrent, maxPerDestination } = config;
     this.#dispatcher = new Dispatcher({
-      maxJobs,
-      ...(window === undefined ? {} : { window }),
+      maxConcurrent,
+      // Few at first, so that a destination in trouble is not flooded.
+      window: { ...DEFAULT_WINDOW, max: maxPerDestination },
     });
   }
 
@@ -102,29 +108,33 @@ export class QueueRunner {
   }
 
   /** Begins to deliver. */
-  start(settlement: Settlement): void {
-    this.#settlement = settlement;
+  start(): void {
     this.#stopping = false;
-    this.#cancelWatch = this.#config.clock.onJump?.(() => this.#pump());
+    this.#cancelWatch = this.#config.clock.onJump?.(() => this.#run());
   }
 
   /** Takes a message that is safe in the spool. */
-  admit(task: RelayTask): void {
+  admit(entry: SpoolEntry): RelayTask {
     const { clock, schedule } = this.#config;
+    const task = new RelayTask(entry);
+    this.#tasks.add(task);
     // What is read from the spool may have been put off by a clock that was ahead.
-    bringNear(task, clock.now(), schedule);
+    clampAfterClockJump(task, clock.now(), schedule);
     this.reschedule(task);
-    this.#settleLater(task);
+    if (!task.isPending || hasOpenReports(entry)) {
+      this.track(this.#complete(task));
+    }
+    return task;
   }
 
-  /** Looks anew at when a message is to be tried: something was changed. */
+  /** Sees again when a message is to be tried: something was changed. */
   reschedule(task: RelayTask): void {
     task.dropReady();
     this.#schedule(task);
   }
 
   /** Forgets the pauses of a message's destinations: somebody knows better. */
-  revive(task: RelayTask): void {
+  unthrottle(task: RelayTask): void {
     const now = monotonic(this.#config.clock);
     task.isUrged = true;
     const { recipients } = task.entry.envelope;
@@ -134,7 +144,7 @@ export class QueueRunner {
       ),
     );
     for (const destination of destinations) {
-      this.#dispatcher.revive(destination, now);
+      this.#dispatcher.unthrottle(destination, now);
     }
   }
 
@@ -220,7 +230,7 @@ export class QueueRunner {
 
   /** Sets the timer to the next thing that is due. */
   #arm(): void {
-    if (this.#stopping || this.#pumping) return;
+    if (this.#stopping || this.#running) return;
     const { clock } = this.#config;
     const present = monotonic(clock);
     const at = Math.min(
@@ -231,21 +241,21 @@ export class QueueRunner {
     this.#cancelTimer?.();
     this.#timerAt = at;
     const wait = Math.min(MAX_TIMER, Math.max(0, at - present));
-    this.#cancelTimer = clock.setTimer(wait, () => this.#pump());
+    this.#cancelTimer = clock.setTimer(wait, () => this.#run());
   }
 
   /** Wakes what is due and begins as many deliveries as may be under way. */
-  #pump(): void {
-    if (this.#pumping) return;
+  #run(): void {
+    if (this.#running) return;
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
     this.#timerAt = Infinity;
     if (this.#stopping) return;
-    this.#pumping = true;
+    this.#running = true;
     try {
       this.#runDue();
     } finally {
-      this.#pumping = false;
+      this.#running = false;
       this.#arm();
     }
   }
@@ -258,7 +268,7 @@ export class QueueRunner {
     for (;;) {
       const task = this.#wakes.take(now);
       if (task === undefined) break;
-      this.#look(task, now);
+      this.#examine(task, now);
     }
     const present = monotonic(clock);
     for (;;) {
@@ -267,7 +277,7 @@ export class QueueRunner {
       this.#begin(group);
     }
     for (const { abort } of this.#dispatcher.takeOverdue()) {
-      abort?.abort(new DOMException("No word in time", "TimeoutError"));
+      abort?.abort(overdueReason());
     }
   }
 
@@ -281,21 +291,35 @@ export class QueueRunner {
     }
     for (const task of sleeping) {
       task.wake = undefined;
-      bringNear(task, now, this.#config.schedule);
+      clampAfterClockJump(task, now, this.#config.schedule);
       this.#schedule(task);
     }
   }
 
   /** A delivery has made a step: others may be let go for it. */
-  #step(group: RelayGroup, state: RelayState): void {
+  #step(group: RelayGroup, state: DeliveryState): void {
     const phase = PHASES[state];
-    if (phase === undefined) return;
-    const isFirstWord = this.#dispatcher.step(
-      group,
-      phase,
-      monotonic(this.#config.clock),
-    );
-    if (isFirstWord) this.#pump();
+    const present = monotonic(this.#config.clock);
+    const isFirstWord = phase !== undefined &&
+      this.#dispatcher.step(group, phase, present);
+    if (isFirstWord) this.#run();
+    this.#setState(group.task, state);
+  }
+
+  /** Shows the step that a message's delivery has reached. */
+  #setState(task: RelayTask, state: DeliveryState): void {
+    const previous = task.state;
+    if (previous === state) return;
+    task.state = state;
+    try {
+      this.#config.onRelayStateChange?.(
+        this.#tasks.relayOf(task),
+        state,
+        previous,
+      );
+    } catch (error) {
+      this.#logError("A relay hook failed", task, error);
+    }
   }
 
   #begin(group: RelayGroup): void {
@@ -306,26 +330,79 @@ export class QueueRunner {
     this.track(this.#deliver(group, abort));
   }
 
+  /** Delivers a group. What came of it is durable before its slot is given back. */
   async #deliver(group: RelayGroup, abort: AbortController): Promise<void> {
     const { task } = group;
-    const outcome = await this.#jobs.run(group, abort.signal);
+    const { outcome, results } = await this.#jobs.run(group, {
+      signal: abort.signal,
+      onState: (state) => this.#step(group, state),
+      onHost: (address) => this.#dispatcher.reach(group, address),
+    });
+    if (results.length > 0) await this.#record(task, results);
     group.abort = undefined;
     task.drop(group);
     this.#active.delete(group);
-    const { clock } = this.#config;
-    this.#dispatcher.done(group, outcome, monotonic(clock));
+    this.#dispatcher.done(group, outcome, monotonic(this.#config.clock));
     if (!task.isActive) {
       const isOver = task.removed || !task.isPending;
-      this.#jobs.setState(task, isOver ? "done" : "idle-waiting");
+      this.#setState(task, isOver ? "done" : "idle-waiting");
     }
     this.#schedule(task);
     // Others need not wait for the notices of this one.
-    this.#pump();
-    await this.#settlement?.settle(task);
+    this.#run();
+    await this.#complete(task);
   }
 
-  /** Puts in line what is due of a message, and looks at its age. */
-  #look(task: RelayTask, now: number): void {
+  /** Makes what came of a delivery durable. */
+  async #record(
+    task: RelayTask,
+    results: readonly RecipientResult[],
+  ): Promise<void> {
+    const { envelope, progress } = task.entry;
+    const change: SpoolChange = { kind: "result", results };
+    try {
+      applyChange(progress, change);
+      if (task.isPending || hasOpenReports(task.entry)) {
+        await this.#config.spool.change(envelope.id, change);
+      } else {
+        // The last word on the message: that it is gone says it all, and costs
+        // one sync instead of two.
+        this.#setState(task, "done");
+        await this.#carryOut(task, this.#completion.finish(task));
+      }
+    } catch (error) {
+      this.#logError("Cannot write down the result of a delivery", task, error);
+    }
+  }
+
+  /** Does what the progress of a message asks for. Never rejects. */
+  #complete(task: RelayTask): Promise<void> {
+    return this.#carryOut(task, this.#completion.complete(task));
+  }
+
+  async #carryOut(task: RelayTask, steps: CompletionSteps): Promise<void> {
+    for await (const step of steps) {
+      switch (step.kind) {
+        case "admit":
+          this.admit(step.entry);
+          break;
+        case "wake":
+          this.wakeAt(task, step.at);
+          break;
+        case "reschedule":
+          this.reschedule(task);
+          break;
+        case "forget":
+          this.#tasks.delete(task);
+          break;
+        default:
+          step satisfies never;
+      }
+    }
+  }
+
+  /** Puts in line what is due of a message, and sees whether it is too old. */
+  #examine(task: RelayTask, now: number): void {
     task.wake = undefined;
     if (task.removed) return;
     const { progress, envelope } = task.entry;
@@ -344,25 +421,27 @@ export class QueueRunner {
       for (const group of groups) this.#dispatcher.add(group);
     }
     if (isExpired || isLate || task.noticeAt > 0 || !task.isPending) {
-      this.track(this.#age(task, { isExpired, isLate }));
+      this.track(this.#expireOrDelay(task, { isExpired, isLate }));
     } else {
       this.#schedule(task);
     }
   }
 
-  async #age(
+  async #expireOrDelay(
     task: RelayTask,
     age: { readonly isExpired: boolean; readonly isLate: boolean },
   ): Promise<void> {
     try {
       if (age.isExpired) await this.#expire(task);
-      else if (age.isLate) await this.#settlement?.reportDelay(task);
+      else if (age.isLate) {
+        await this.#carryOut(task, this.#completion.reportDelay(task));
+      }
       this.#schedule(task);
     } catch (error) {
       this.#logError("Cannot deal with an old message", task, error);
       this.wakeAt(task, this.#config.clock.now() + RECHECK_MS);
     }
-    await this.#settlement?.settle(task);
+    await this.#complete(task);
   }
 
   /** Gives up what is not being delivered, and what has had its chance of a last try. */
@@ -376,11 +455,6 @@ export class QueueRunner {
       kind: "result",
       results: expiryResults(task.entry.progress, indices, now),
     });
-  }
-
-  #settleLater(task: RelayTask): void {
-    if (task.isPending && !hasOpenReports(task.entry)) return;
-    this.track(this.#settlement?.settle(task) ?? Promise.resolve());
   }
 
   /** Remembers work so that a stop can wait for it. It never rejects. */
@@ -412,30 +486,26 @@ function isSetBack(before: number, now: number): boolean {
 
 /**
  * Brings tries that lie further ahead than they can have been put off back
- * within reach. Says whether there were any.
+ * within reach.
  *
  * @param task The message
  * @param now In milliseconds since 1970
  * @param usual The schedule of messages that have none of their own
  */
-function bringNear(
+function clampAfterClockJump(
   task: RelayTask,
   now: number,
   usual: RetrySchedule,
-): boolean {
+): void {
   const { options } = task.entry.envelope;
   const schedule = options.schedule === undefined
     ? usual
     : RetrySchedule.parse(options.schedule);
   const longest = Math.max(...schedule.delays) * JITTER + CORRECTION_MS;
   const latest = now + Math.max(longest, options.idleWaitMs ?? 0);
-  let found = false;
   for (const recipient of task.entry.progress.recipients) {
-    if (recipient.status !== "pending" || recipient.nextTryAt <= latest) {
-      continue;
+    if (recipient.status === "pending" && recipient.nextTryAt > latest) {
+      recipient.nextTryAt = now;
     }
-    recipient.nextTryAt = now;
-    found = true;
   }
-  return found;
 }

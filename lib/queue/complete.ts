@@ -1,7 +1,7 @@
 /**
- * The end of things for a message: tells the program, sends the notices that
- * the sender is owed, and lets the message go. Owns the order of these steps
- * and nothing else.
+ * The end of a message: tells the program, writes the notices that the sender is
+ * owed, and lets the message go. Owns the order of these steps and nothing else;
+ * what they ask of the queue, it gives back.
  *
  * Danger: a crash may come between any two of them. A notice is safe in the
  * spool before the message is marked as reported, and that is safe before the
@@ -17,9 +17,10 @@ import {
   openReports,
 } from "../dsn/policy.ts";
 import type { QueueConfig } from "./options.ts";
-import type { Relay } from "./relay.ts";
-import { expiresAt, type RelayTask } from "./relay_task.ts";
-import type { SpoolEntry } from "../spool/envelope.ts";
+import { lossResults } from "./job_runner.ts";
+import type { RelayTasks } from "./relay.ts";
+import { expiresAt, type RelayTask } from "./tasks.ts";
+import { applyChange, type SpoolEntry } from "../spool/envelope.ts";
 
 /** Milliseconds for which notices wait, so that one tells of many recipients. */
 export const GATHER_MS = 60_000;
@@ -36,55 +37,52 @@ const MAY_BE_CONTENT = /^5\.(?:2\.3|3\.4|6|7)/;
 /** Replies without such a status that are often about content. */
 const CONTENT_REPLY = /^55[24][ -]/;
 
-/** What a settlement asks of the queue. */
-export interface SettlementHost {
-  /** Begins to deliver a message that is new in the spool. */
-  admit(entry: SpoolEntry): void;
-  /** Has another look at the age of a message at a time. */
-  wakeAt(task: RelayTask, at: number): void;
-  /** Forgets a message that has left the spool. */
-  forget(task: RelayTask): void;
-  /** Forms the groups of a message anew and waits for their time. */
-  reschedule(task: RelayTask): void;
-  /** The program's handle on a message. */
-  relayOf(task: RelayTask): Relay;
+/** What the completion of a message asks of its queue. */
+export type CompletionStep =
+  /** A notice is safe in the spool: it is to be delivered. */
+  | { readonly kind: "admit"; readonly entry: SpoolEntry }
+  /** Something is to be done for the message at a time, in milliseconds since 1970. */
+  | { readonly kind: "wake"; readonly at: number }
+  /** Recipients are to be tried again: it is to be looked when. */
+  | { readonly kind: "reschedule" }
+  /** The message has left the spool. */
+  | { readonly kind: "forget" };
+
+/** Steps in the order in which they are to be carried out. */
+export type CompletionSteps = AsyncGenerator<CompletionStep, void, void>;
+
+/** What a {@linkcode Completion} works with. */
+export interface CompletionParts {
+  /** Makes the notices. */
+  readonly notifier: DsnSender;
+  /** The messages. */
+  readonly tasks: RelayTasks;
 }
 
-/** Settles messages. */
-export class Settlement {
+/** Completes messages: gives step by step what the queue is to do. */
+export class Completion {
   readonly #config: QueueConfig;
-  readonly #notifier: DsnSender;
-  readonly #host: SettlementHost;
+  readonly #parts: CompletionParts;
 
-  /**
-   * Makes a settlement for one queue.
-   *
-   * @param config The queue's options
-   * @param parts The maker of notices, and the queue
-   */
-  constructor(
-    config: QueueConfig,
-    parts: { readonly notifier: DsnSender; readonly host: SettlementHost },
-  ) {
+  constructor(config: QueueConfig, parts: CompletionParts) {
     this.#config = config;
-    this.#notifier = parts.notifier;
-    this.#host = parts.host;
+    this.#parts = parts;
   }
 
   /** Does what the progress of a message asks for. Never rejects. */
-  async settle(task: RelayTask): Promise<void> {
+  async *complete(task: RelayTask): CompletionSteps {
     if (task.removed) return;
     // Results that come while a notice is being written must not be passed over.
-    task.unsettled = true;
-    if (task.settling) return;
-    task.settling = true;
+    task.isChanged = true;
+    if (task.isCompleting) return;
+    task.isCompleting = true;
     try {
-      while (task.unsettled) {
-        task.unsettled = false;
-        await this.#report(task);
+      while (task.isChanged) {
+        task.isChanged = false;
+        yield* this.#report(task);
       }
       if (!task.isPending && !task.isBusy && !hasOpenReports(task.entry)) {
-        await this.finish(task);
+        yield* this.finish(task);
       }
     } catch (error) {
       const { log, clock } = this.#config;
@@ -95,54 +93,96 @@ export class Settlement {
         fields: { id: task.entry.envelope.id },
         error: describeError(error),
       });
-      this.#host.wakeAt(task, clock.now() + RETRY_MS);
+      yield { kind: "wake", at: clock.now() + RETRY_MS };
     } finally {
-      task.settling = false;
+      task.isCompleting = false;
     }
   }
 
   /** Lets a message go whose recipients are all dealt with. */
-  async finish(task: RelayTask): Promise<void> {
+  async *finish(task: RelayTask): CompletionSteps {
     if (task.removed) return;
     task.leave();
     try {
       await this.#config.spool.remove(task.entry.envelope.id);
     } finally {
-      this.#host.forget(task);
+      yield { kind: "forget" };
     }
     const { recipients } = task.entry.progress;
     if (recipients.some(({ status }) => status === "failed")) return;
-    this.#guard(() => this.#config.onRelayDone?.(this.#host.relayOf(task)));
+    try {
+      this.#config.onRelayDone?.(this.#parts.tasks.relayOf(task));
+    } catch (error) {
+      this.#logHook(error);
+    }
   }
 
   /** Tells the sender that a message is late; nothing if nobody is to be told. */
-  async reportDelay(task: RelayTask): Promise<void> {
+  async *reportDelay(task: RelayTask): CompletionSteps {
     const { dueSince } = task;
     const inLine = dueSince === 0 ? 0 : this.#config.clock.now() - dueSince;
     const indices = delayedRecipients(task.entry, inLine >= STUCK_MS);
     if (indices.length === 0) return;
-    await this.#send(task, "delayed", indices);
+    yield* this.#send(task, "delayed", indices);
     await this.#config.spool.change(task.entry.envelope.id, {
       kind: "delay-reported",
     });
   }
 
-  async #report(task: RelayTask): Promise<void> {
+  /** Tells the sender of a message that it was accepted and is lost. Never rejects. */
+  async reportLoss(entry: SpoolEntry): Promise<void> {
+    const { spool, clock, log } = this.#config;
+    const { id } = entry.envelope;
+    const now = clock.now();
+    applyChange(entry.progress, {
+      kind: "result",
+      results: lossResults(entry.progress, now),
+    });
+    const indices = openReports(entry).toReturn;
+    if (indices.length === 0) return;
+    try {
+      const notice = await this.#parts.notifier.make(entry, {
+        kind: "failed",
+        indices,
+        now,
+        expiresAt: now,
+      });
+      await spool.add(notice);
+      log({
+        level: "info",
+        event: "bounce",
+        message: "Told the sender: lost",
+        fields: { id, notice: notice.envelope.id, recipients: indices.length },
+      });
+    } catch (error) {
+      log({
+        level: "error",
+        event: "error",
+        message: "Cannot tell the sender of a lost message",
+        error: describeError(error),
+      });
+    }
+  }
+
+  async *#report(task: RelayTask): CompletionSteps {
     const open = openReports(task.entry);
     const indices = [...open.failed, ...open.succeeded];
     if (indices.length === 0) return;
     const now = this.#config.clock.now();
     if (task.isBusy && (task.noticeAt === 0 || now < task.noticeAt)) {
       if (task.noticeAt === 0) task.noticeAt = now + GATHER_MS;
-      this.#host.wakeAt(task, task.noticeAt);
+      yield { kind: "wake", at: task.noticeAt };
       return;
     }
     task.noticeAt = 0;
-    if (open.failed.length > 0 && await this.#isKept(task, open.failed)) return;
+    if (open.failed.length > 0 && await this.#isKept(task, open.failed)) {
+      yield { kind: "reschedule" };
+      return;
+    }
     if (task.removed) return;
-    await this.#sendSmaller(task, open.failed);
-    await this.#send(task, "failed", open.toReturn);
-    await this.#send(task, "succeeded", open.succeeded);
+    yield* this.#sendSmaller(task, open.failed);
+    yield* this.#send(task, "failed", open.toReturn);
+    yield* this.#send(task, "succeeded", open.succeeded);
     await this.#config.spool.change(task.entry.envelope.id, {
       kind: "reported",
       indices,
@@ -151,7 +191,7 @@ export class Settlement {
 
   /** Asks the program about failed recipients; whether it wants to keep them. */
   async #isKept(task: RelayTask, failed: readonly number[]): Promise<boolean> {
-    const relay = this.#host.relayOf(task);
+    const relay = this.#parts.tasks.relayOf(task);
     const { recipients } = relay;
     let verdict: "hold" | void = undefined;
     try {
@@ -176,24 +216,23 @@ export class Settlement {
         nextTryAt,
       })),
     });
-    this.#host.reschedule(task);
     return true;
   }
 
-  async #send(
+  async *#send(
     task: RelayTask,
     kind: DsnKind,
     indices: readonly number[],
-  ): Promise<void> {
+  ): CompletionSteps {
     if (indices.length === 0) return;
     const { spool, clock, log } = this.#config;
-    const notice = await this.#notifier.make(task.entry, {
+    const notice = await this.#parts.notifier.make(task.entry, {
       kind,
       indices,
       now: clock.now(),
       expiresAt: expiresAt(task, this.#config.expireAfterMs),
     });
-    this.#host.admit(await spool.add(notice));
+    yield { kind: "admit", entry: await spool.add(notice) };
     log({
       level: "info",
       event: "bounce",
@@ -207,10 +246,10 @@ export class Settlement {
   }
 
   /** A notice that was refused for what is in it goes again with less. */
-  async #sendSmaller(
+  async *#sendSmaller(
     task: RelayTask,
     failed: readonly number[],
-  ): Promise<void> {
+  ): CompletionSteps {
     const { envelope, progress } = task.entry;
     if (envelope.from !== "" || envelope.recipients.length !== 1) return;
     const answer = progress.recipients[failed[0] ?? -1]?.answer;
@@ -220,23 +259,18 @@ export class Settlement {
         CONTENT_REPLY.test(answer.text));
     if (!mayBeContent) return;
     const { spool, clock, log } = this.#config;
-    const notice = await this.#notifier.makeSmaller(task.entry, clock.now());
+    const notice = await this.#parts.notifier.makeSmaller(
+      task.entry,
+      clock.now(),
+    );
     if (notice === undefined) return;
-    this.#host.admit(await spool.add(notice));
+    yield { kind: "admit", entry: await spool.add(notice) };
     log({
       level: "info",
       event: "bounce",
       message: "A notice was refused; it goes again with less in it",
       fields: { id: envelope.id, notice: notice.envelope.id },
     });
-  }
-
-  #guard(hook: () => void): void {
-    try {
-      hook();
-    } catch (error) {
-      this.#logHook(error);
-    }
   }
 
   #logHook(error: unknown): void {

@@ -4,16 +4,15 @@
  * nothing and waits for nothing.
  */
 
+import { hopName } from "../client/next_hop.ts";
 import { asciiDomain } from "../protocol/domain.ts";
 import { cancelWake, type Wake } from "./wake_heap.ts";
-import type { RelayState } from "./delivery_job.ts";
-import type { Relay } from "./relay.ts";
+import type { DeliveryState } from "./job.ts";
 import type { Work } from "./dispatcher.ts";
 import { routeOf, type SpoolEntry } from "../spool/envelope.ts";
 
 /** A message of more groups than this takes turns on its own account. */
 const HUGE = 20;
-const DEFAULT_PORT = 25;
 
 /** Where a group stands. */
 export type GroupPlace =
@@ -89,7 +88,7 @@ export class RelayTask {
   /** The groups in line or being delivered. */
   groups: readonly RelayGroup[] = NO_GROUPS;
   /** The last step that a job of it reported. */
-  state: RelayState = "idle-waiting";
+  state: DeliveryState = "idle-waiting";
   /** Its place among those that are to be woken. */
   wake: Wake<RelayTask> | undefined;
   /** When the notices that are due go out although deliveries are under way; 0: not asked for. */
@@ -100,13 +99,11 @@ export class RelayTask {
   dueSince = 0;
   /** Whether somebody has asked for the next try. */
   isUrged = false;
-  /** Whether it is being settled. */
-  settling = false;
-  /** Whether something happened to it while it was being settled. */
-  unsettled = false;
+  /** Whether it is being completed. */
+  isCompleting = false;
+  /** Whether something happened to it that its completion has not looked at yet. */
+  isChanged = false;
   #removed = false;
-  /** The program's handle, once it has asked for one. */
-  relay: Relay | undefined;
 
   /**
    * Makes a task that sleeps.
@@ -209,9 +206,7 @@ export function destinationOf(
 ): string {
   const { smarthost } = routeOf(entry);
   if (smarthost !== undefined) {
-    const host = asciiDomain(smarthost.host);
-    const name = host.includes(":") ? `[${host}]` : host;
-    return `${name}:${smarthost.port ?? DEFAULT_PORT}`;
+    return hopName(smarthost);
   }
   return options.commonDestination ??
     asciiDomain(address.slice(address.lastIndexOf("@") + 1));

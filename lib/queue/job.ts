@@ -1,32 +1,26 @@
 /**
  * What passes between the queue and whoever delivers: a job for one
  * destination, and the report of it. The queue knows nothing of sockets, the
- * delivery nothing of schedules; these types are all they share.
+ * delivery nothing of schedules; this is all they share.
  */
 
+import type { ClientProgress } from "../client/options.ts";
+import type { Login } from "../client/next_hop.ts";
 import type { Recipient } from "../protocol/envelope.ts";
 import type { Address } from "../protocol/address.ts";
 import type { MailParameters } from "../protocol/parameters.ts";
 import type { SmtpReply } from "../protocol/reply.ts";
-import type { RelayLogin, RelayRoute } from "../spool/envelope.ts";
+import type { RelayRoute } from "../spool/envelope.ts";
 
-/** The steps of a delivery, in order of time. Some may be skipped. */
-export type RelayState =
+/**
+ * Where a delivery stands: the steps of the client, before them the wait in the
+ * queue and the questions to DNS. In the order of time; some may be skipped.
+ */
+export type DeliveryState =
   | "idle-waiting"
   | "resolving-mx"
   | "resolving-a"
-  | "connecting"
-  | "connected"
-  | "negotiating-tls"
-  | "tls-established"
-  | "hello"
-  | "authenticating"
-  | "mail-from"
-  | "rcpt-to"
-  | "data"
-  | "sending-headers"
-  | "sending-body"
-  | "done";
+  | ClientProgress;
 
 /** One delivery: a message, and those of its recipients that go the same way. */
 export interface DeliveryJob {
@@ -44,10 +38,10 @@ export interface DeliveryJob {
    * `commonDestination`.
    */
   readonly destination: string;
-  /** Smarthost and security chosen for this message. */
-  readonly route: RelayRoute;
+  /** Next hop and security chosen for this message. */
+  readonly route?: RelayRoute | undefined;
   /** The log-in chosen for this message. Not to be logged. */
-  readonly login?: RelayLogin | undefined;
+  readonly login?: Login | undefined;
   /** Bytes of the content. */
   readonly size: number;
   /** When the message was accepted, in milliseconds since 1970. */
@@ -55,23 +49,23 @@ export interface DeliveryJob {
   /** Which try this is, 1 for the first. */
   readonly attempt: number;
   /** The content with CRLF line ends. Each call begins at the beginning: once a host. */
-  content(): AsyncGenerator<Uint8Array<ArrayBuffer>>;
+  content(): AsyncIterable<Uint8Array<ArrayBuffer>>;
   /**
    * Whether somebody has asked for this try: hosts that were found silent lately
    * are to be called all the same.
    */
-  readonly isUrged?: boolean;
+  readonly isUrged?: boolean | undefined;
   /**
    * To be called at each step. Never throws. A delivery that has reached
    * `"hello"` is taken for one whose host speaks; before that, and after a second
    * without a step unless content is being sent, its slot is lent to others.
    */
-  onState(state: RelayState): void;
+  readonly onState?: ((state: DeliveryState) => void) | undefined;
   /**
    * To be called with the IP address that is called, before it is: destinations
    * that lead to one address share the slots. Never throws.
    */
-  onHost?(address: string): void;
+  readonly onHost?: ((address: string) => void) | undefined;
 }
 
 /** How one recipient fared. */
@@ -83,6 +77,13 @@ export interface RecipientReport {
   readonly status: "delivered" | "deferred" | "failed";
   /** The reply that decided it, if there was one. */
   readonly reply?: SmtpReply | undefined;
+  /**
+   * Whether the reply is a host's. One made here is shown and kept without its
+   * code: words of this side must not stand in a notice as if a host had said them.
+   *
+   * @default {true}
+   */
+  readonly fromPeer?: boolean | undefined;
   /** In words what decided it, where it was no reply. */
   readonly reason?: string | undefined;
   /** The enhanced status code, where the reply has none or there was no reply. */
@@ -107,6 +108,11 @@ export interface DeliveryReport {
    * or would speak. Shrinks its window; after some time it is left in peace.
    */
   readonly destinationFailed: boolean;
+  /**
+   * What went wrong on this side, where that ended the job: the content could
+   * not be read.
+   */
+  readonly error?: unknown;
 }
 
 /**
@@ -139,3 +145,21 @@ export type Deliver = (
   job: DeliveryJob,
   signal: AbortSignal,
 ) => Promise<DeliveryReport>;
+
+/** What a job is ended with when its hosts have said nothing for too long. */
+export function overdueReason(): DOMException {
+  return new DOMException("No word in time", "TimeoutError");
+}
+
+/** Whether a job was ended because its hosts have said nothing for too long. */
+export function isOverdue(signal: AbortSignal | undefined): boolean {
+  const reason = signal?.reason;
+  return reason instanceof DOMException && reason.name === "TimeoutError";
+}
+
+/** What is reported of the recipients of such a job. */
+export const OVERDUE: RecipientReport & { readonly reason: string } = {
+  status: "deferred",
+  reason: "No host said a word in time",
+  enhanced: "4.4.1",
+};
