@@ -1,6 +1,6 @@
 /**
  * `cli.ts lookup`: one question to the DNS, asked and answered as the server
- * does it. A command with a file to itself, as each of its kind.
+ * does it. Stands alone: each command has its file.
  */
 
 import { DnsClient } from "../dns/client.ts";

@@ -8,6 +8,14 @@
  * {@link https://www.rfc-editor.org/rfc/rfc3207 | RFC 3207},
  * {@link https://www.rfc-editor.org/rfc/rfc4954 | RFC 4954},
  * {@link https://www.rfc-editor.org/rfc/rfc8314 | RFC 8314}
+ *
+ * How much TLS a destination gets. Owns the meaning of the four policies; the
+ * handshake is elsewhere. Pure.
+ *
+ * Never lets a failed handshake weaken `required` or `verified`.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc7435 | RFC 7435},
+ * {@link https://www.rfc-editor.org/rfc/rfc3207 | RFC 3207}
  */
 
 import { connectTcp } from "../net/connect.ts";
@@ -32,7 +40,6 @@ import {
   clientTimeouts,
   type OrderHelp,
 } from "./session.ts";
-import { acceptsCertificate, tlsStep } from "./tls_policy.ts";
 
 /** The policy that holds where none was chosen: a log-in wants the right server. */
 export function defaultSecurity(options: SmtpClientOptions): TlsSecurity {
@@ -322,4 +329,32 @@ function literal(address: string): string {
 
 function reason(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
+}
+
+/** What to do after EHLO. */
+export type TlsStep = "use" | "skip" | "refuse";
+
+/** Whether to say STARTTLS to a server that offers it, or does not. */
+export function tlsStep(security: TlsSecurity, offered: boolean): TlsStep {
+  if (security === "none") return "skip";
+  if (offered) return "use";
+  return security === "opportunistic" ? "skip" : "refuse";
+}
+
+/**
+ * Whether a session may go on with a certificate.
+ *
+ * @param security The policy
+ * @param facts What the check of the certificate found, and what the program said to it, if it was asked
+ */
+export function acceptsCertificate(
+  security: TlsSecurity,
+  facts: {
+    /** Why the certificate is not to be trusted; `undefined` if it is. */
+    error: string | undefined;
+    /** The program's decision; it outweighs the policy. */
+    verdict: boolean | undefined;
+  },
+): boolean {
+  return facts.verdict ?? (security !== "verified" || !facts.error);
 }

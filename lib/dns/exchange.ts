@@ -10,32 +10,16 @@
  * with each message.
  */
 
-import { Deadline } from "./deadline.ts";
-import type { DnsConfirm, DnsConfirmOptions } from "./confirm.ts";
+import { Deadline } from "./single_flight.ts";
+import type { DnsConfirm, DnsConfirmOptions, DnsResolver } from "./seams.ts";
 import {
   formatNameServer,
   type NameServer,
   systemNameServers,
 } from "./name_server.ts";
-import {
-  type DnsFailed,
-  type DnsFailureCode,
-  type DnsRecordType,
-  failed,
-} from "./outcome.ts";
+import { type DnsFailed, type DnsFailureCode, failed } from "./outcome.ts";
 import { type AnyOutcome, readAnswer } from "./records.ts";
 import type { DnsQuestion } from "./verdict.ts";
-
-/**
- * Asks for records, as `Deno.resolveDns` does: that function fits, and so does
- * a table in a test. The name comes with a final dot. To say that there are no
- * such records it throws `Deno.errors.NotFound`.
- */
-export type DnsResolver = (
-  name: string,
-  type: DnsRecordType,
-  options: Deno.ResolveDnsOptions,
-) => Promise<readonly unknown[]>;
 
 /** What carries an exchange. */
 export interface ExchangeTools {

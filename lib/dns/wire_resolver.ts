@@ -9,18 +9,26 @@
  * else in this folder goes through the platform.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc1035#section-4 | RFC 1035 section 4}
+ *
+ * The datagram behind {@link ./verdict.ts}: sends one question to one name
+ * server and waits for its answer. `node:dgram` carries it because Deno's own
+ * datagrams need a flag that a library cannot set.
+ *
+ * Never outlives its signal, and leaves no socket behind.
  */
 
-import { askByDatagram, type DnsConfirmOptions } from "./confirm.ts";
-import type { DnsResolver } from "./exchange.ts";
+import type { DnsConfirmOptions, DnsResolver } from "./seams.ts";
 import type { NameServer } from "./name_server.ts";
 import type { DnsRecordType, MxRecord } from "./outcome.ts";
 import {
   type DnsQuestion,
+  type DnsVerdict,
   encodeQuestion,
   readVerdict,
   skipName,
 } from "./verdict.ts";
+import { createSocket, type Socket } from "node:dgram";
+import { canonicalIp } from "../protocol/ip.ts";
 
 const TRUNCATED = 2;
 /** More pointers than this in one name lead in a circle. */
@@ -205,4 +213,50 @@ function readName(answer: Uint8Array, start: number): string | undefined {
 
 function word(bytes: Uint8Array, at: number): number {
   return ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);
+}
+
+/** Asks a name server over UDP why it had no records. Requires `allow-net`. */
+export function confirmByDatagram(
+  question: DnsQuestion,
+  options: DnsConfirmOptions,
+): Promise<DnsVerdict> {
+  return askByDatagram(question, options, readVerdict);
+}
+
+/**
+ * Asks a name server over UDP. Requires `allow-net`.
+ *
+ * @param question The question
+ * @param options The name server, and what ends the wait
+ * @param read Reads an answer; `undefined` for what is none, which is passed over
+ */
+function askByDatagram<T>(
+  question: DnsQuestion,
+  options: DnsConfirmOptions,
+  read: (answer: Uint8Array, asked: Uint8Array) => T | undefined,
+): Promise<T> {
+  const { server, signal } = options;
+  const { promise, resolve, reject } = Promise.withResolvers<T>();
+  if (signal.aborted) return Promise.reject(signal.reason);
+  const [id] = crypto.getRandomValues(new Uint16Array(1));
+  const asked = encodeQuestion(question, { id: id! });
+  const family = server.address.includes(":") ? "udp6" : "udp4";
+  const socket: Socket = createSocket(family);
+  const abort = () => reject(signal.reason);
+  signal.addEventListener("abort", abort, { once: true });
+  socket.on("error", reject);
+  socket.on("message", (bytes: Uint8Array, from) => {
+    // Anybody can send to the port: only the server that was asked counts.
+    if (from.port !== server.port) return;
+    if (canonicalIp(from.address) !== server.address) return;
+    const got = read(bytes, asked);
+    if (got !== undefined) resolve(got);
+  });
+  socket.send(asked, server.port, server.address, (error: Error | null) => {
+    if (error) reject(error);
+  });
+  return promise.finally(() => {
+    signal.removeEventListener("abort", abort);
+    socket.close();
+  });
 }

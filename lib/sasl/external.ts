@@ -1,6 +1,7 @@
 /**
  * EXTERNAL, both sides: the client is known by other means, here by its TLS
- * certificate, and says at most whom it wants to act for.
+ * certificate, and names at most the user that it wants to act for. Stands alone:
+ * each mechanism has its file.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc4422#appendix-A | RFC 4422 appendix A}
  */

@@ -19,8 +19,7 @@ import { ExternalClient, ExternalServer } from "./external.ts";
 import { MECHANISM_NAMES, type MechanismName } from "./mechanism_name.ts";
 import { OAuthClient, OAuthServer } from "./oauth.ts";
 import { LoginClient, LoginServer, PlainClient, PlainServer } from "./plain.ts";
-import { ScramClient } from "./scram_client.ts";
-import { ScramServer } from "./scram_server.ts";
+import { ScramClient, ScramServer } from "./scram.ts";
 import type {
   ServerMechanism,
   ServerMechanismOptions,

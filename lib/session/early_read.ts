@@ -1,8 +1,8 @@
 /**
  * The read that begins before the greeting, and the policy for what it finds: a
  * client that speaks before it is spoken to is a spammer's program, or speaks
- * TLS. The policy is the server's (`earlyTalkers`), so it stands apart from the
- * connection, which has none.
+ * TLS. The policy is the server's (`earlyTalkers`): it stands alone because the
+ * connection has no policy of its own.
  */
 
 import type { Transport } from "../net/transport.ts";

@@ -31,6 +31,11 @@
  * ```
  *
  * @module
+ *
+ * What stands in for the platform in a test. A DNS of the test's own: the
+ * questions of a `DnsClient`, or of a server, go to a function and to no name
+ * server. Stands alone because the tests of this package use it without the
+ * test server.
  */
 
 import { memoryPair, type MemoryTransport } from "../net/memory_transport.ts";
@@ -55,11 +60,12 @@ import {
   ScriptedClient,
   type ScriptedClientOptions,
 } from "./scripted_client.ts";
+import type { DnsClientOptions } from "../dns/client.ts";
+import { type DnsResolver, withSeams } from "../dns/seams.ts";
 
 export { ScriptedClient, type ScriptedClientOptions };
 export { memoryPair, type MemoryTransport };
-export { testDns } from "./seams.ts";
-export type { DnsResolver } from "../dns/exchange.ts";
+export type { DnsResolver } from "../dns/seams.ts";
 
 /** Options of {@linkcode TestInbox.nextMessage}. */
 export interface NextMessageOptions {
@@ -84,7 +90,7 @@ const NEXT_RULES: Rules<NextMessageOptions> = { timeoutMs: number() };
  * console.assert(inbox.messages.length === 0);
  * ```
  */
-export class TestInbox {
+class TestInbox {
   readonly #store: MemoryStore;
 
   /**
@@ -160,7 +166,7 @@ export class TestInbox {
  * console.assert(url(server).startsWith("smtp://127.0.0.1:"));
  * ```
  */
-export class TestServer extends TestInbox implements AsyncDisposable {
+class TestServer extends TestInbox implements AsyncDisposable {
   /** The server. */
   readonly server: SmtpServer;
   /** The IP address that it listens on. */
@@ -286,7 +292,7 @@ const OWN_RULES: Rules<
  * await quit(session);
  * ```
  */
-export class InMemorySession extends TestInbox implements AsyncDisposable {
+class InMemorySession extends TestInbox implements AsyncDisposable {
   /** The client's end. */
   readonly client: ScriptedClient;
   /** The server, whose only connection this is. */
@@ -381,4 +387,31 @@ function keepingBoth(
       await collected.close();
     },
   };
+}
+
+/**
+ * Options of a `DnsClient`, or the option `dns` of a server, that have every
+ * question answered by a function.
+ *
+ * @param resolver Gives the records, as `Deno.resolveDns` does. The name comes
+ * with a final dot; to say that there is no such record the function throws
+ * `Deno.errors.NotFound`
+ * @param options The other options, such as `timeoutMs`
+ *
+ * @example A domain without mail
+ * ```ts
+ * import { DnsClient } from "@smtp/server";
+ * import { testDns } from "@smtp/server/testing";
+ *
+ * const dns = new DnsClient(
+ *   testDns(() => Promise.reject(new Deno.errors.NotFound("None"))),
+ * );
+ * console.assert((await dns.mx("example.com")).status === "none");
+ * ```
+ */
+export function testDns(
+  resolver: DnsResolver,
+  options: DnsClientOptions = {},
+): DnsClientOptions {
+  return withSeams({ nameServers: ["127.0.0.1"], ...options }, { resolver });
 }

@@ -10,7 +10,6 @@ import { ClientProtocol } from "../../lib/protocol/client/protocol.ts";
 import { SmtpClient } from "../../lib/client/client.ts";
 import { SmtpClientError } from "../../lib/client/error.ts";
 import { clientTimeouts } from "../../lib/client/session.ts";
-import type { Delivery } from "../../lib/delivery/delivery.ts";
 import { ScriptedHop } from "../support/client/scripted_hop.ts";
 import { bytesOf } from "../support/bytes.ts";
 

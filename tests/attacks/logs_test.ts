@@ -6,7 +6,7 @@
  */
 
 import { assert, assertEquals, assertFalse } from "@std/assert";
-import { LogWriter } from "../../lib/cli/log.ts";
+import { LogWriter } from "../../lib/cli/serve.ts";
 import { consoleLogger, type LogRecord } from "../../lib/log.ts";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
 import { AccountList } from "../../lib/sasl/accounts.ts";

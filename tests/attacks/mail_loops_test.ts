@@ -4,8 +4,8 @@
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { testDns } from "../../lib/testing/seams.ts";
-import type { DnsResolver } from "../../lib/dns/exchange.ts";
+import { testDns } from "../../lib/testing/mod.ts";
+import type { DnsResolver } from "../../lib/dns/seams.ts";
 import type { RelayingOptions } from "../../lib/delivery/options.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { startServer, TestClient } from "../support/server.ts";

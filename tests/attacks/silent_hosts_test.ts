@@ -4,8 +4,8 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { testDns } from "../../lib/testing/seams.ts";
-import type { DnsResolver } from "../../lib/dns/exchange.ts";
+import { testDns } from "../../lib/testing/mod.ts";
+import type { DnsResolver } from "../../lib/dns/seams.ts";
 import { startPair } from "../support/queue/relaying.ts";
 import { TestClient } from "../support/server.ts";
 import { within } from "../support/wait.ts";

@@ -1,7 +1,7 @@
 /** Log records of the command line, as JSON and as text. */
 
 import { assert, assertEquals } from "@std/assert";
-import { LogWriter } from "../../lib/cli/log.ts";
+import { LogWriter } from "../../lib/cli/serve.ts";
 import { cliArgs, CliServer, messageTo, TestFolder } from "../support/cli.ts";
 import { DEADLINE_MS } from "../support/wait.ts";
 

@@ -11,7 +11,6 @@ import {
 import { assert, assertEquals } from "@std/assert";
 import type { DnsOutcome, MxOutcome } from "../../lib/dns/outcome.ts";
 import { Address } from "../../lib/protocol/address.ts";
-import type { Delivery } from "../../lib/delivery/delivery.ts";
 import type {
   DeliveryMachine,
   DeliveryOptions,

@@ -19,7 +19,7 @@ import {
   orderAddresses,
   routeDomain,
 } from "../../lib/delivery/route.ts";
-import { acceptsCertificate, tlsStep } from "../../lib/client/tls_policy.ts";
+import { acceptsCertificate, tlsStep } from "../../lib/client/opening.ts";
 import { seededFraction } from "../support/random.ts";
 
 function failed(

@@ -6,7 +6,7 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
-import { testDns } from "../../lib/testing/seams.ts";
+import { testDns } from "../../lib/testing/mod.ts";
 import { Address } from "../../lib/protocol/address.ts";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
 import type { DeliveryState } from "../../lib/queue/job.ts";

@@ -1,7 +1,7 @@
 /** The cache of DNS answers: TTLs, its bound, what is forgotten first. */
 
 import { assertEquals } from "@std/assert";
-import { ExpiringCache } from "../../lib/dns/cache.ts";
+import { ExpiringCache } from "../../lib/dns/client.ts";
 
 Deno.test("ExpiringCache forgets an entry when its time is up", () => {
   const cache = new ExpiringCache<string>(2);

@@ -4,9 +4,8 @@
  */
 
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
-import type { DnsConfirm } from "../../lib/dns/confirm.ts";
+import type { DnsConfirm, DnsSeams } from "../../lib/dns/seams.ts";
 import { DnsClient, type DnsClientOptions } from "../../lib/dns/client.ts";
-import type { DnsSeams } from "../../lib/dns/seams.ts";
 import type { DnsVerdict } from "../../lib/dns/verdict.ts";
 import {
   type DnsTable,

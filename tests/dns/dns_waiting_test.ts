@@ -2,8 +2,7 @@
 
 import { assertEquals, assertRejects } from "@std/assert";
 import type { DnsClient, DnsClientOptions } from "../../lib/dns/client.ts";
-import type { DnsResolver } from "../../lib/dns/exchange.ts";
-import type { DnsSeams } from "../../lib/dns/seams.ts";
+import type { DnsResolver, DnsSeams } from "../../lib/dns/seams.ts";
 import { SingleFlight } from "../../lib/dns/single_flight.ts";
 import { seamedClient, tableResolver } from "../support/dns.ts";
 

@@ -4,7 +4,7 @@
  */
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { testDns } from "../../lib/testing/seams.ts";
+import { testDns } from "../../lib/testing/mod.ts";
 import { DnsClient } from "../../lib/dns/client.ts";
 import { MemorySpool } from "../../lib/spool/memory_spool.ts";
 import { RelayQueue } from "../../lib/queue/queue.ts";

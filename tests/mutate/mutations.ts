@@ -215,7 +215,7 @@ const STORES: readonly Mutation[] = [
       "",
     ],
   ]),
-  ...of("store/line_encoding.ts", "store/line_encoding", [
+  ...of("store/content.ts", "store/line_encoding", [
     [
       "a quoted separator is not quoted again",
       "while (bytes[at] === GREATER) at++;",
@@ -490,7 +490,7 @@ const QUEUE: readonly Mutation[] = [
       "return true;\n    default:",
     ],
   ]),
-  ...of("client/tls_policy.ts", "delivery/policies", [
+  ...of("client/opening.ts", "delivery/policies", [
     [
       "required TLS goes without",
       'return security === "opportunistic" ? "skip" : "refuse";',
@@ -545,7 +545,7 @@ const SASL: readonly Mutation[] = [
       "void iterations;",
     ],
   ]),
-  ...of("sasl/scram_server.ts", ["sasl/malformed", "sasl/server_exchange"], [
+  ...of("sasl/scram.ts", ["sasl/malformed", "sasl/server_exchange"], [
     [
       "SCRAM takes the binding of another connection",
       "if (!this.#bindsChannel(final, first.header)) {",
@@ -567,14 +567,14 @@ const SASL: readonly Mutation[] = [
       "this.#proven === undefined ||",
     ],
   ]),
-  ...of("sasl/scram_server.ts", "sasl/scram_server", [
+  ...of("sasl/scram.ts", "sasl/scram", [
     [
       "SCRAM takes another's nonce",
       "if (final.nonce !== first.nonce + this.#nonce) {",
       "if (false) {",
     ],
   ]),
-  ...of("sasl/scram_client.ts", "sasl/client_mechanism", [
+  ...of("sasl/scram.ts", "sasl/client_mechanism", [
     [
       "the client takes any signature",
       "signature === undefined || !equalSecrets(signature, this.#signature)",
@@ -596,7 +596,7 @@ const SASL: readonly Mutation[] = [
       'if (this.#state === "first") {',
     ],
   ]),
-  ...of("sasl/gs2.ts", "sasl/scram_server", [
+  ...of("sasl/gs2.ts", "sasl/scram", [
     [
       "a SCRAM name is unescaped twice",
       'text.replaceAll("=2C", ",").replaceAll("=3D", "=")',

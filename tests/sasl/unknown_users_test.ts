@@ -3,7 +3,7 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { AccountList } from "../../lib/sasl/accounts.ts";
 import { encodeBase64 } from "../../lib/sasl/encoding.ts";
-import { ScramServer } from "../../lib/sasl/scram_server.ts";
+import { ScramServer } from "../../lib/sasl/scram.ts";
 import { hmac } from "../../lib/sasl/digest.ts";
 import {
   keyedDigestCheck,

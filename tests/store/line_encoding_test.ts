@@ -1,7 +1,7 @@
 /** Line ends of stored content, mbox quoting included, however it is cut. */
 
 import { assertEquals } from "@std/assert";
-import { FromQuoter, LineFeedEncoder } from "../../lib/store/line_encoding.ts";
+import { FromQuoter, LineFeedEncoder } from "../../lib/store/content.ts";
 import { seededFraction } from "../support/random.ts";
 
 /** Sizes of the pieces a text is cut into: whole, byte by byte, then at random. */

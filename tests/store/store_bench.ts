@@ -4,7 +4,7 @@
  */
 
 import { FileStore } from "../../lib/store/file_store.ts";
-import { FromQuoter, LineFeedEncoder } from "../../lib/store/line_encoding.ts";
+import { FromQuoter, LineFeedEncoder } from "../../lib/store/content.ts";
 import { MaildirStore } from "../../lib/store/maildir_store.ts";
 import { MboxStore } from "../../lib/store/mbox_store.ts";
 import type { MessageStore } from "../../lib/message/message.ts";

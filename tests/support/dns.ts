@@ -4,9 +4,12 @@
  */
 
 import { DnsClient, type DnsClientOptions } from "../../lib/dns/client.ts";
-import { type DnsSeams, withSeams } from "../../lib/dns/seams.ts";
+import {
+  type DnsResolver,
+  type DnsSeams,
+  withSeams,
+} from "../../lib/dns/seams.ts";
 import { createSocket } from "node:dgram";
-import type { DnsResolver } from "../../lib/dns/exchange.ts";
 
 /** How a question is answered: a response code without records, an address, or not at all. */
 export type WireAnswer =

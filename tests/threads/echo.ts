@@ -1,6 +1,6 @@
 /** A worker that writes into one ring what it reads from another. */
 
-import { Ring } from "../../lib/threads/ring.ts";
+import { Ring } from "../../lib/threads/shared_memory.ts";
 
 addEventListener("message", async (event) => {
   const { forth, back } = (event as MessageEvent).data;

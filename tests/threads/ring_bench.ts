@@ -1,6 +1,6 @@
 /** What a question to another thread costs before it is answered: ours against the platform's copy. */
 
-import { Ring, ringMemory } from "../../lib/threads/ring.ts";
+import { Ring, ringMemory } from "../../lib/threads/shared_memory.ts";
 
 /** As many questions as go in one batch under load. */
 const packets = Array.from({ length: 4 }, (_, index) => ({

@@ -4,7 +4,11 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { Ring, type RingEntry, ringMemory } from "../../lib/threads/ring.ts";
+import {
+  Ring,
+  type RingEntry,
+  ringMemory,
+} from "../../lib/threads/shared_memory.ts";
 import { rounds, seeded } from "../support/random.ts";
 
 /** Both ends of one ring. */

@@ -3,8 +3,8 @@
  * DNS that knows one domain: `dest.test`.
  */
 
-import { testDns } from "../../../lib/testing/seams.ts";
-import type { DnsResolver } from "../../../lib/dns/exchange.ts";
+import { testDns } from "../../../lib/testing/mod.ts";
+import type { DnsResolver } from "../../../lib/dns/seams.ts";
 import type { LogRecord } from "../../../lib/log.ts";
 import { Certificate } from "../../../lib/tls/certificate.ts";
 import type { RelayingOptions } from "../../../lib/delivery/options.ts";

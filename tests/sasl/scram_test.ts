@@ -4,7 +4,7 @@ import { assert, assertEquals } from "@std/assert";
 import { encodeBase64 } from "../../lib/sasl/encoding.ts";
 import { hmac, pbkdf2 } from "../../lib/sasl/digest.ts";
 import { escapeName, unescapeName } from "../../lib/sasl/gs2.ts";
-import { ScramServer } from "../../lib/sasl/scram_server.ts";
+import { ScramServer } from "../../lib/sasl/scram.ts";
 import { scramKeys, xor } from "../../lib/sasl/scram_verifier.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
