@@ -14,7 +14,6 @@ import {
   readHouse,
   type SourceFile,
 } from "./graph.ts";
-import { wordHits } from "./prose.ts";
 import manifest from "../deno.json" with { type: "json" };
 
 /** The entry points of the package, as paths below the folder of deno.json. */
@@ -80,8 +79,8 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "page": ["inbox", "telemetry", "type server"],
   "testing": ["*"],
   "mod.ts": ["*"],
-  "cli": ["entry"],
-  "cli.ts": ["entry", "cli"],
+  "cli": ["*"],
+  "cli.ts": ["mod.ts", "cli"],
   "examples": ["entry"],
 };
 
@@ -330,19 +329,6 @@ const chapters: Deno.lint.Rule = rule(
   }),
 );
 
-/** Comments in plain English. */
-const prose: Deno.lint.Rule = rule(/^/, (context) => ({
-  Program() {
-    for (const comment of context.sourceCode.getAllComments()) {
-      for (const { at, word, advice } of wordHits(comment.value)) {
-        const start = comment.range[0] + 2 + at;
-        const range: [number, number] = [start, start + word.length];
-        context.report({ range, message: `"${word}": ${advice}` });
-      }
-    }
-  },
-}));
-
 /** protocol/ names no clock, no chance, no input or output, and waits for nothing. */
 const purity: Deno.lint.Rule = rule(SCOPE.pure, (context) => {
   function report(node: Deno.lint.Node, what: string): void {
@@ -574,7 +560,6 @@ const plugin: Deno.lint.Plugin = {
   rules: {
     "imports": imports,
     "chapters": chapters,
-    "prose": prose,
     "purity": purity,
     "error-message": errorMessage,
     "silence": silence,

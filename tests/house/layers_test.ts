@@ -134,13 +134,6 @@ import { FileSpool } from "./lib/spool/file_spool.ts";`,
     want: [["imports", "lib/spool/file_spool.ts"]],
   },
   {
-    name: "the command line imports nothing from inside a room",
-    file: "lib/cli/serve.ts",
-    source: `import { SmtpServer } from "../../mod.ts";
-import { FileSpool } from "../spool/file_spool.ts";`,
-    want: [["imports", "lib/spool/file_spool.ts"]],
-  },
-  {
     name: "examples import the package as users do",
     file: "examples/a.ts",
     source: `import { SmtpServer } from "@smtp/server";
@@ -375,27 +368,6 @@ const c = String(left) === String(right) || left.length === right.length;`,
     name: "elsewhere names may be compared",
     file: "lib/queue/a.ts",
     source: `if (token === other || digest !== known) a();`,
-    want: [],
-  },
-];
-
-const PROSE: readonly Row[] = [
-  {
-    name: "comments are in plain English",
-    file: "tests/a_test.ts",
-    source: `/** Octets of whoever asks. */
-const a = "octets"; // borne`,
-    want: [
-      ["prose", "say byte"],
-      ["prose", "name the thing"],
-      ["prose", "say allowed"],
-    ],
-  },
-  {
-    name: "quotations and code may say what they like",
-    file: "lib/a.ts",
-    source: `/** RFC 5321: "octets"; see \`octets()\`. */
-const nobody = 1;`,
     want: [],
   },
 ];
