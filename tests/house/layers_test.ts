@@ -385,7 +385,6 @@ for (
     ...WORDING,
     ...SYNTAX,
     ...SECRETS,
-    ...PROSE,
   ]
 ) {
   Deno.test(`lint plugin: ${row.name}`, () => {
