@@ -90,7 +90,7 @@ const NEXT_RULES: Rules<NextMessageOptions> = { timeoutMs: number() };
  * console.assert(inbox.messages.length === 0);
  * ```
  */
-class TestInbox {
+export class TestInbox {
   readonly #store: MemoryStore;
 
   /**
@@ -166,7 +166,7 @@ class TestInbox {
  * console.assert(url(server).startsWith("smtp://127.0.0.1:"));
  * ```
  */
-class TestServer extends TestInbox implements AsyncDisposable {
+export class TestServer extends TestInbox implements AsyncDisposable {
   /** The server. */
   readonly server: SmtpServer;
   /** The IP address that it listens on. */
@@ -292,7 +292,7 @@ const OWN_RULES: Rules<
  * await quit(session);
  * ```
  */
-class InMemorySession extends TestInbox implements AsyncDisposable {
+export class InMemorySession extends TestInbox implements AsyncDisposable {
   /** The client's end. */
   readonly client: ScriptedClient;
   /** The server, whose only connection this is. */
