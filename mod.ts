@@ -1,23 +1,253 @@
 /**
  * An SMTP server to put into a program: it receives mail from any client, asks
- * the program who may send what to whom, and keeps each message safely.
+ * the program which mail to accept, and stores each message safely before it
+ * answers 250.
  *
- * @example A server in eight lines
- * ```ts ignore
+ * ```ts
  * import { MaildirStore, SmtpServer } from "@smtp/server";
  *
- * const server = new SmtpServer({
- *   listen: "127.0.0.1:2525",
+ * await using server = new SmtpServer({
+ *   listen: "127.0.0.1:0",
  *   domains: ["example.com"],
  *   store: new MaildirStore({ folder: "./mail" }),
  * });
  * await server.start();
+ * console.assert(server.addresses[0]!.port > 0);
  * ```
+ *
+ * This entry point has the server, its handlers and the values that they get.
+ * The others are `./store`, `./tls`, `./auth`, `./sasl`, `./queue`,
+ * `./client`, `./dns`, `./testing` and `./cli`, each with a guide of its own.
+ *
+ * An option that does not exist, or has a value of the wrong kind, is a
+ * `TypeError` when the server is made; the message names the option and what
+ * was wanted. {@linkcode SmtpServerOptions} describes all options with their
+ * defaults.
+ *
+ * ### Handlers
+ *
+ * A handler is called at its step of the session. All are optional, and all
+ * may be asynchronous. A slow handler delays its own session only; one that
+ * never answers ends that session after `limits.handlerTimeoutMs`. {@linkcode
+ * SmtpHandlers} describes each.
+ *
+ * One rule holds for all answers:
+ *
+ * - return nothing, or `true`, to accept;
+ * - return `false` to refuse with the standard reply;
+ * - return or throw an {@linkcode SmtpReply} or {@linkcode SmtpError} to
+ *   choose the reply;
+ * - any other error becomes `451 4.3.0` and a log record with its stack.
+ *
+ * `onAuthenticate` alone refuses unless it returns `true` or a 2xx reply.
+ * {@linkcode SILENT_ALLOW} and {@linkcode SILENT_DENY} say that the handler
+ * has sent its own reply with `session.send()`.
+ *
+ * ```ts
+ * import { type SmtpHandlers, SmtpReply, SmtpServer } from "@smtp/server";
+ *
+ * const handlers: SmtpHandlers = {
+ *   onMailFrom: (_session, address) => address.domain !== "spam.example",
+ *   onRcptTo(_session, address) {
+ *     if (address.localPart === "full") {
+ *       return new SmtpReply(452, "Mailbox full", { enhanced: "4.2.2" });
+ *     }
+ *   },
+ *   onHeaders(_session, _message, headers) {
+ *     headers.set("X-Checked", "yes");
+ *   },
+ * };
+ * const server = new SmtpServer({ handlers });
+ * console.assert(!server.active);
+ * ```
+ *
+ * ### Threads
+ *
+ * `threads: 2` makes two worker threads accept and serve connections, all on
+ * the same ports; the kernel distributes the connections, which Linux alone
+ * does. The queue, deliveries and the program stay on the main thread.
+ * Handlers may stand in two places and behave the same in both:
+ *
+ * - `handlers: { ... }` stay on the main thread, with the program's variables
+ *   around them. Each call costs some 20 microseconds; sessions that wait for
+ *   no call go on meanwhile.
+ * - `handlers: new URL("./handlers.ts", import.meta.url)`: every thread loads
+ *   the module for itself. Calls cost nothing, but the threads share no
+ *   variables.
+ *
+ * ```ts
+ * // handlers.ts
+ * import type { HandlerContext, SmtpHandlers } from "@smtp/server";
+ *
+ * // A module says `export default` in place of `const makeHandlers =`.
+ * const makeHandlers = ({ relays }: HandlerContext): SmtpHandlers => ({
+ *   onRcptTo: (_session, address) => address.domain === "example.com",
+ *   async onMessage(_session, message) {
+ *     // To the one queue of the server, from every thread.
+ *     await relays.add(message);
+ *   },
+ * });
+ * console.assert(typeof makeHandlers === "function");
+ * ```
+ *
+ * Limits, login budgets, accounts, certificates, `server.sessions`, logs and
+ * `reload()` are shared by all threads. Threads write Maildirs and single
+ * files themselves; the main thread writes mailbox files and other stores, and
+ * gets the content across. A thread that fails is replaced, with a log record:
+ * its sessions end, those of the other threads go on, and nothing that was
+ * acknowledged is lost.
+ *
+ * Threads need `--unstable-net`, or `"unstable": ["net"]` in the program's
+ * `deno.json`; without it such a server does not start.
+ *
+ * ### Limits
+ *
+ * All limits are on, with room for real use; {@linkcode LimitOptions} has each
+ * with its default. 0 means no limit. Limits for each address count an IPv4
+ * address, or a whole /64 of IPv6. Each reply names its limit, as `421 4.7.0
+ * Too many connections from 192.0.2.1, at most 50`, and each refusal is a
+ * `refused` record of the log. Time that a handler or a store takes does not
+ * count as the client's.
+ *
+ * ```ts
+ * import { SmtpServer } from "@smtp/server";
+ *
+ * const server = new SmtpServer({
+ *   limits: { messagesPerMinute: 100, exempt: ["::1", "10.0.0.0/8"] },
+ * });
+ * console.assert(!server.active);
+ * ```
+ *
+ * A proxy or a container network makes all clients look like one: name it in
+ * `limits.exempt`.
+ *
+ * ### Behind a proxy
+ *
+ * A proxy or load balancer hides the client. Name its networks, and limits,
+ * log, Received and handlers see the real client again:
+ *
+ * ```ts
+ * import { type SmtpHandlers, SmtpServer } from "@smtp/server";
+ *
+ * const handlers: SmtpHandlers = {
+ *   onConnect({ remoteAddress, proxy }) {
+ *     console.log(remoteAddress, "by way of", proxy?.address, proxy?.authority);
+ *   },
+ * };
+ * const server = new SmtpServer({ handlers, proxyProtocol: ["10.0.0.0/24"] });
+ * console.assert(!server.active);
+ * ```
+ *
+ * Connections from there must begin with a header of the PROXY protocol,
+ * version 1 or 2, before TLS on listeners where TLS comes first. Without a
+ * valid header within 5 seconds they are closed. Other connections are not
+ * affected. `session.proxy` has the other facts of the header: the server name
+ * that the client asked for, the proxy's TLS with it, and every
+ * type-length-value vector. In HAProxy:
+ *
+ * ```
+ * listen smtp
+ *   mode tcp
+ *   bind :25
+ *   server mx 10.0.0.2:25 send-proxy-v2 check check-send-proxy
+ * ```
+ *
+ * TLS that ends at the proxy is not this server's: logins need TLS behind the
+ * proxy, or `allowInsecureAuth`. Where the proxy itself does not know the
+ * client, and in its health checks, the client is the proxy: keep its address
+ * out of `relay.from`.
+ *
+ * A content filter or mail proxy that speaks SMTP names its client by
+ * [XCLIENT](https://www.postfix.org/XCLIENT_README.html), if its network is
+ * among those of `xclient`: NAME, ADDR, PORT, PROTO, HELO, LOGIN, DESTADDR and
+ * DESTPORT. Everything it claims is trusted, including logins. After XCLIENT
+ * the session starts over: `onConnect` is called for the new client, which
+ * gets a greeting of its own. It may not send XCLIENT unless its address, too,
+ * is among the networks. `session.xclient` has the attributes. Listeners may
+ * have networks of their own: `listen: { port: 25, proxyProtocol: [], xclient:
+ * [] }`.
+ *
+ * ### LMTP
+ *
+ * A listener of the kind `lmtp` speaks LMTP (RFC 2033): LHLO in place of EHLO,
+ * and a reply for each recipient after the content. One full mailbox delays no
+ * other recipient.
+ *
+ * ```ts
+ * import { SmtpServer } from "@smtp/server";
+ *
+ * await using server = new SmtpServer({
+ *   listen: ["127.0.0.1:0", "127.0.0.1:0/lmtp"],
+ * });
+ * await server.start();
+ * console.assert(server.addresses[1]?.kind === "lmtp");
+ * ```
+ *
+ * ### Relaying
+ *
+ * Relaying is off: recipients outside `domains` get 550 5.7.1. With the option
+ * `relay`, clients that have logged in, or come from networks of `relay.from`,
+ * may send anywhere. The guide to it is that of `./queue`.
+ *
+ * ### What holds without any option
+ *
+ * - No login without TLS. TLS is 1.2 or 1.3. What a client sends before its
+ *   handshake is discarded.
+ * - Only CRLF ends a command and only CRLF.CRLF ends a message: content cannot
+ *   become a command (SMTP smuggling). A bare LF in content becomes CRLF, a
+ *   bare CR a space; `bareNewlines: "reject"` refuses the message with 550
+ *   5.6.0.
+ * - A client that speaks before the greeting gets 554, unless it comes from an
+ *   exempt network or `earlyTalkers` is `"allow"`.
+ * - One byte a minute keeps no session open: a command has a time limit as a
+ *   whole, content has a minimum rate, and a session without mail has an end.
+ * - Every command has its place (503 5.5.1), every parameter is known (555
+ *   5.5.4) and well-formed (501 5.5.4), every line has its limit (500 5.5.2).
+ * - Lines, headers and bodies are bounded in memory; long bodies go to a file.
+ * - Peers' text stays text: no line, field, part, file name or terminal
+ *   command comes of it in stored mail, DSNs, mailboxes or logs.
+ *
+ * Extensions: PIPELINING, SIZE, 8BITMIME, BINARYMIME, CHUNKING, SMTPUTF8,
+ * ENHANCEDSTATUSCODES, DSN, LIMITS, STARTTLS, AUTH, HELP.
  *
  * @module
  */
 
-export { SmtpServer } from "./lib/server/server.ts";
+export type { RelayingOptions } from "./lib/delivery/options.ts";
+export type { LogEvent, Logger, LogLevel, LogRecord } from "./lib/log.ts";
+export { MessageBody } from "./lib/message/body.ts";
+export type { Message, Recipient } from "./lib/message/message.ts";
+export type {
+  AuthenticationPolicy,
+  ListenerSecurity,
+  ListenOptions,
+} from "./lib/net/listen_options.ts";
+export type { SocketAddress, TlsInfo, Transport } from "./lib/net/transport.ts";
+export { Address, AddressSyntaxError } from "./lib/protocol/address.ts";
+export type { ExtensionKeyword } from "./lib/protocol/capabilities.ts";
+export type { BareNewlinePolicy } from "./lib/protocol/data_decoder.ts";
+export { MessageHeaders } from "./lib/protocol/headers.ts";
+export type { ListenerKind } from "./lib/protocol/listener_kind.ts";
+export type {
+  MailParameters,
+  RcptParameters,
+} from "./lib/protocol/parameters.ts";
+export type { SessionProxy } from "./lib/protocol/proxy_header.ts";
+export {
+  SmtpError,
+  SmtpReply,
+  type SmtpReplyOptions,
+} from "./lib/protocol/reply.ts";
+export type { CloseReason } from "./lib/protocol/server/effects.ts";
+export type { XclientAttributes } from "./lib/protocol/xclient.ts";
+export type { DeliveryState } from "./lib/queue/job.ts";
+export type {
+  Relay,
+  RelayOptions,
+  RelayRecipient,
+  Relays,
+} from "./lib/queue/relay.ts";
+export { AccountList } from "./lib/sasl/accounts.ts";
 export type {
   ListeningAddress,
   ReloadOptions,
@@ -25,293 +255,22 @@ export type {
   SmtpServerOptions,
   StopOptions,
 } from "./lib/server/options.ts";
-export type { LimitOptions } from "./lib/session/limit_options.ts";
-export {
-  SmtpError,
-  SmtpReply,
-  type SmtpReplyOptions,
-} from "./lib/protocol/reply.ts";
-export {
-  Address,
-  type AddressParseOptions,
-  AddressSyntaxError,
-} from "./lib/protocol/address.ts";
-export type { LogEvent, Logger, LogLevel, LogRecord } from "./lib/log.ts";
-
-export {
-  DROP,
-  type HandlerVerdict,
-  type MaybePromise,
-  SILENT_ALLOW,
-  SILENT_DENY,
-  type SmtpHandlers,
-} from "./lib/session/handlers.ts";
+export { SmtpServer } from "./lib/server/server.ts";
 export type {
   HandlerContext,
   HandlerModule,
 } from "./lib/session/handler_module.ts";
+export {
+  DROP,
+  type HandlerVerdict,
+  SILENT_ALLOW,
+  SILENT_DENY,
+  type SmtpHandlers,
+} from "./lib/session/handlers.ts";
+export type { LimitOptions } from "./lib/session/limit_options.ts";
 export type { SessionState, SmtpSession } from "./lib/session/session.ts";
-export type { CloseReason } from "./lib/protocol/server/effects.ts";
-export type { SessionProxy } from "./lib/session/proxied_transport.ts";
-export type {
-  ProxyEndpoint,
-  ProxyHeader,
-  ProxyTls,
-  ProxyTlv,
-} from "./lib/protocol/proxy_header.ts";
-export type {
-  XclientAttributes,
-  XclientUnavailable,
-} from "./lib/protocol/xclient.ts";
-
-export {
-  type Message,
-  type MessageStore,
-  type Recipient,
-  type SaveOptions,
-  StoreError,
-} from "./lib/message/message.ts";
-export { type HeaderOptions, MessageHeaders } from "./lib/protocol/headers.ts";
-export type {
-  MailParameters,
-  RcptParameters,
-} from "./lib/protocol/parameters.ts";
-
-export { type BodyOptions, MessageBody } from "./lib/message/body.ts";
-export type { Newline } from "./lib/store/content.ts";
-export type { MailboxOwners } from "./lib/files/trust.ts";
-export type { MailboxOptions } from "./lib/store/per_recipient.ts";
-export type { LockMethod, LockSettings } from "./lib/store/lock.ts";
-export {
-  mailboxName,
-  type MailboxNameOptions,
-} from "./lib/store/mailbox_name.ts";
-export { DiscardStore } from "./lib/store/discard_store.ts";
-export { FileStore, type FileStoreOptions } from "./lib/store/file_store.ts";
-export {
-  MaildirStore,
-  type MaildirStoreOptions,
-} from "./lib/store/maildir_store.ts";
-export { MboxStore, type MboxStoreOptions } from "./lib/store/mbox_store.ts";
-export {
-  CollectedMessage,
-  MemoryStore,
-  type MemoryStoreOptions,
-} from "./lib/store/memory_store.ts";
-export {
-  type StreamFactory,
-  StreamStore,
-  type StreamStoreOptions,
-} from "./lib/store/stream_store.ts";
-
-export type { ExtensionKeyword } from "./lib/protocol/capabilities.ts";
-export type { BareNewlinePolicy } from "./lib/protocol/data_decoder.ts";
-export type { EarlyTalkerPolicy } from "./lib/session/context.ts";
-export type {
-  AuthenticationPolicy,
-  ListenerSecurity,
-  ListenOptions,
-} from "./lib/net/listen_options.ts";
-export type { ListenerKind } from "./lib/protocol/listener_kind.ts";
-export type { SocketAddress, TlsInfo, Transport } from "./lib/net/transport.ts";
-
-export {
-  AccountList,
-  type Accounts,
-  authenticateWith,
-  type KnownAccount,
-  parseAccounts,
-} from "./lib/sasl/accounts.ts";
-export {
-  Credentials,
-  type CredentialsInit,
-  type KnownSecret,
-  type SecretCheck,
-} from "./lib/sasl/credentials.ts";
-export {
-  MECHANISM_NAMES,
-  type MechanismName,
-  parseMechanismName,
-} from "./lib/sasl/mechanism_name.ts";
-export {
-  type ScramKeys,
-  ScramVerifier,
-  type ScramVerifierOptions,
-} from "./lib/sasl/scram_verifier.ts";
-export {
-  chooseMechanism,
-  type ChooseMechanismOptions,
-  createClientMechanism,
-  createServerMechanism,
-} from "./lib/sasl/registry.ts";
-export {
-  type ClientMechanism,
-  type ClientMechanismOptions,
-  SaslError,
-} from "./lib/sasl/client_mechanism.ts";
-export {
-  type ServerEnd,
-  type ServerFailure,
-  type ServerMechanism,
-  type ServerMechanismOptions,
-  type ServerStep,
-} from "./lib/sasl/server_mechanism.ts";
-export {
-  type ExchangeChallenge,
-  type ExchangeFailure,
-  type ExchangeResult,
-  ServerExchange,
-  type ServerExchangeOptions,
-} from "./lib/sasl/server_exchange.ts";
-export { decodeBase64Strict, encodeBase64 } from "./lib/sasl/encoding.ts";
-export { saslPrep } from "./lib/sasl/saslprep.ts";
-export { tlsServerEndPoint } from "./lib/sasl/channel_binding.ts";
-
-export {
-  Certificate,
-  type CertificateSummary,
-  type LoadCertificateOptions,
-  type ParseCertificateOptions,
-} from "./lib/tls/certificate.ts";
-export { CertificateError } from "./lib/tls/material.ts";
-export {
-  CertificateRequest,
-  type CertificateRequestOptions,
-  type CertificateSubjectOptions,
-  type SelfSignedOptions,
-} from "./lib/tls/request.ts";
-export type {
-  CertificateProblem,
-  VerifyCertificateOptions,
-} from "./lib/tls/verify.ts";
-export type { KeyAlgorithm } from "./lib/tls/private_key.ts";
-export type { KeyUsage } from "./lib/tls/x509_writer.ts";
-export {
-  CertificateSet,
-  type CertificateSetOptions,
-  CertificateSource,
-  type ChooseCertificate,
-} from "./lib/tls/set.ts";
-export type {
-  ClientCertificatePolicy,
-  TlsPolicy,
-  TlsVersion,
-} from "./lib/tls/context.ts";
-
-export { DnsClient, type DnsClientOptions } from "./lib/dns/client.ts";
-export type {
-  AddressesOptions,
-  BlocklistListed,
-  BlocklistOutcome,
-  BlocklistUnlisted,
-  ReverseOutcome,
-} from "./lib/dns/lookups.ts";
-export { type NameServer, parseNameServer } from "./lib/dns/name_server.ts";
-export {
-  DNS_RECORD_TYPES,
-  type DnsFailed,
-  type DnsFailureCode,
-  type DnsFound,
-  type DnsNone,
-  type DnsNullMx,
-  type DnsOutcome,
-  type DnsOutcomeOf,
-  type DnsQueryOptions,
-  type DnsRecords,
-  type DnsRecordType,
-  type MxOutcome,
-  type MxRecord,
-} from "./lib/dns/outcome.ts";
-export { canonicalIp, type IpBytes, parseIp } from "./lib/protocol/ip.ts";
-export { type Cidr, parseCidr } from "./lib/net/cidr.ts";
-export type { ConnectTcpOptions, ConnectTransport } from "./lib/net/connect.ts";
-export {
-  type SendResult,
-  type SentRecipient,
-  SmtpClient,
-} from "./lib/client/client.ts";
-export type { Login, NextHop, TlsSecurity } from "./lib/client/next_hop.ts";
-export type {
-  ClientProgress,
-  JudgeCertificate,
-  PeerCertificate,
-  SmtpClientOptions,
-  UpgradeTransport,
-} from "./lib/client/options.ts";
-export type { ClientTimeouts } from "./lib/client/session.ts";
-export type { TlsHandshakeOptions } from "./lib/net/tls_handshake.ts";
-export type {
-  UpgradeClientOptions,
-  UpgradedClient,
-} from "./lib/net/tls_upgrade.ts";
-export type {
-  ClientData,
-  ClientDestination,
-  SendOptions,
-} from "./lib/client/message.ts";
-export {
-  ClientCapabilities,
-  type ClientLimits,
-} from "./lib/protocol/client/capabilities.ts";
-export { type ClientStage, SmtpClientError } from "./lib/client/error.ts";
-
-export type {
-  DeliveryOptions,
-  RelayDns,
-  RelayingOptions,
-} from "./lib/delivery/options.ts";
-export {
-  type Relay,
-  type RelayOptions,
-  type RelayRecipient,
-  type Relays,
-} from "./lib/queue/relay.ts";
-export type {
-  EnvelopeOptions,
-  EnvelopeRecipient,
-  Progress,
-  RecipientAnswer,
-  RecipientProgress,
-  RecipientResult,
-  RecipientStatus,
-  RelayRoute,
-  SpoolChange,
-  SpoolEntry,
-  StoredEnvelope,
-} from "./lib/spool/envelope.ts";
-export {
-  type Spool,
-  type SpoolAction,
-  type SpoolAddition,
-  SpoolError,
-  type SpoolProblem,
-  type SpoolRequest,
-} from "./lib/spool/spool.ts";
-export { FileSpool, type FileSpoolOptions } from "./lib/spool/file_spool.ts";
-export {
-  MemorySpool,
-  type MemorySpoolOptions,
-} from "./lib/spool/memory_spool.ts";
-export {
-  type ControlOutcome,
-  controlSpool,
-  inspectSpool,
-} from "./lib/spool/control.ts";
-export { parseDuration, RetrySchedule } from "./lib/queue/schedule.ts";
-export { RelayQueue } from "./lib/queue/queue.ts";
-export type { RelayHooks, RelayQueueOptions } from "./lib/queue/options.ts";
-export type { Clock } from "./lib/spool/clock.ts";
-export type {
-  Deliver,
-  DeliveryJob,
-  DeliveryReport,
-  DeliveryState,
-  RecipientReport,
-} from "./lib/queue/job.ts";
-export { Delivery } from "./lib/delivery/delivery.ts";
-export type { OpenContent } from "./lib/delivery/content.ts";
-export { ClientPool, type ClientPoolOptions } from "./lib/delivery/pool.ts";
-export {
-  BrokenTlsMemory,
-  type BrokenTlsMemoryOptions,
-} from "./lib/delivery/host_memory.ts";
+export { FileStore } from "./lib/store/file_store.ts";
+export { MaildirStore } from "./lib/store/maildir_store.ts";
+export { MboxStore } from "./lib/store/mbox_store.ts";
+export { MemoryStore } from "./lib/store/memory_store.ts";
+export { Certificate } from "./lib/tls/certificate.ts";

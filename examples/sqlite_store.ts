@@ -9,7 +9,8 @@
  * A port other than 2525 may follow, and a file other than mail.sqlite.
  */
 
-import { type Message, type MessageStore, SmtpServer } from "@smtp/server";
+import { type Message, SmtpServer } from "@smtp/server";
+import type { MessageStore } from "@smtp/server/store";
 import { DatabaseSync } from "node:sqlite";
 
 /** Keeps messages in a database. */

@@ -14,11 +14,11 @@ import {
   AccountList,
   Certificate,
   MaildirStore,
-  ScramVerifier,
   type SmtpHandlers,
   SmtpReply,
   SmtpServer,
 } from "@smtp/server";
+import { ScramVerifier } from "@smtp/server/auth";
 
 /** What users may send as, beside their own address. */
 const FURTHER_ADDRESSES: ReadonlyMap<string, readonly string[]> = new Map([

@@ -4,10 +4,21 @@
  */
 
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import * as mod from "../mod.ts";
+import * as authEntry from "../lib/sasl/auth.ts";
+import * as clientEntry from "../lib/client/mod.ts";
+import * as dnsEntry from "../lib/dns/mod.ts";
+import * as mainEntry from "../mod.ts";
+import * as queueEntry from "../lib/queue/mod.ts";
+import * as storeEntry from "../lib/store/mod.ts";
+import * as tlsEntry from "../lib/tls/mod.ts";
 import { connectInMemory, startTestServer } from "../lib/testing/mod.ts";
 import { startServer } from "./support/server.ts";
 
+const mod = {
+  ...mainEntry,
+  ...{ ...authEntry, ...clientEntry, ...dnsEntry },
+  ...{ ...queueEntry, ...storeEntry, ...tlsEntry },
+};
 /** The exports, as a program without types sees them. */
 // deno-lint-ignore no-explicit-any
 const face = mod as any;
@@ -252,7 +263,7 @@ Deno.test("handlers may be of any class, with members of their own", async () =>
   const asked: string[] = [];
   class Base {
     #seen = asked;
-    onRcptTo(_session: unknown, address: mod.Address): boolean {
+    onRcptTo(_session: unknown, address: mainEntry.Address): boolean {
       this.#seen.push(String(address));
       return true;
     }
@@ -515,7 +526,9 @@ Deno.test("server.relays.add() refuses recipients that are texts", async () => {
       },
     },
   });
-  const [{ address: host, port }] = server.addresses as [mod.ListeningAddress];
+  const [{ address: host, port }] = server.addresses as [
+    mainEntry.ListeningAddress,
+  ];
   await using client = await mod.SmtpClient.connect({ host, port });
   await client.send({ from: "", to: ["b@c.example"], data: "Hello\r\n" });
   const text = await promise;

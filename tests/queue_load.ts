@@ -9,7 +9,9 @@
  * ```
  */
 
-import { DiscardStore, FileSpool, SmtpServer } from "../mod.ts";
+import { FileSpool } from "../lib/queue/mod.ts";
+import { DiscardStore } from "../lib/store/mod.ts";
+import { SmtpServer } from "../mod.ts";
 import { cliArgs, CliServer } from "./support/cli.ts";
 import { addition } from "./support/queue/fixtures.ts";
 

@@ -11,7 +11,8 @@
  * ```
  */
 
-import { Certificate, DiscardStore, SmtpServer } from "../mod.ts";
+import { DiscardStore } from "../lib/store/mod.ts";
+import { Certificate, SmtpServer } from "../mod.ts";
 
 const ROUNDS = 5;
 const CONNECTIONS = 8;

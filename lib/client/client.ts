@@ -89,7 +89,7 @@ const PROGRESS: Readonly<
  *
  * @example Send a message
  * ```ts
- * import { SmtpClient } from "@smtp/server";
+ * import { SmtpClient } from "@smtp/server/client";
  * import { startTestServer } from "@smtp/server/testing";
  *
  * await using server = await startTestServer();

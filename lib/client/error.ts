@@ -36,7 +36,7 @@ export type ClientStage =
  *
  * @example Tell a server's refusal from a broken network
  * ```ts
- * import { SmtpClient, SmtpClientError } from "@smtp/server";
+ * import { SmtpClient, SmtpClientError } from "@smtp/server/client";
  *
  * try {
  *   await SmtpClient.connect({ host: "127.0.0.1", port: 1 });

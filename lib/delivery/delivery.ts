@@ -27,7 +27,9 @@ import { ClientPool } from "./pool.ts";
  *
  * @example Deliver to a fixed host
  * ```ts
- * import { Address, Delivery, DnsClient } from "@smtp/server";
+ * import { Address } from "@smtp/server";
+ * import { DnsClient } from "@smtp/server/dns";
+ * import { Delivery } from "@smtp/server/queue";
  * import { startTestServer } from "@smtp/server/testing";
  *
  * await using server = await startTestServer();
@@ -52,9 +54,9 @@ import { ClientPool } from "./pool.ts";
  * ```
  */
 export class Delivery {
-  /** The hosts whose TLS handshake failed lately. */
+  /** @internal The hosts whose TLS handshake failed lately. */
   readonly brokenTls: BrokenTlsMemory = new BrokenTlsMemory();
-  /** The idle sessions. */
+  /** @internal The idle sessions. */
   readonly pool: ClientPool;
   readonly #noChunking = new HostMemory();
   readonly #silent = new SilentHosts();

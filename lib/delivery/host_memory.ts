@@ -135,16 +135,6 @@ const RULES: Rules<BrokenTlsMemoryOptions> = {
 /**
  * The hosts whose TLS handshake failed lately, so that opportunistic
  * deliveries to them do without it from the start.
- *
- * @example Remember a host for an hour
- * ```ts
- * import { BrokenTlsMemory } from "@smtp/server";
- *
- * const memory = new BrokenTlsMemory({ lifeMs: 3_600_000 });
- * memory.remember("mx.example", 0);
- * console.assert(memory.apply("opportunistic", { host: "mx.example", now: 1 }) === "none");
- * console.assert(memory.apply("required", { host: "mx.example", now: 1 }) === "required");
- * ```
  */
 export class BrokenTlsMemory {
   readonly #hosts: HostMemory;

@@ -65,15 +65,6 @@ export function refusesManner({ reply, fromPeer }: Failure): boolean {
  *
  * @param failure The failure
  * @param options Whether there is another host to try, and whether a person named the host
- *
- * @example A recipient that does not exist
- * ```ts ignore
- * import { judgeFailure, SmtpReply } from "@smtp/server";
- *
- * const reply = new SmtpReply(550, "No such user", { enhanced: "5.1.1" });
- * const failure = { stage: "rcpt", reply, fromPeer: true, broken: false } as const;
- * console.assert(judgeFailure(failure, { moreHosts: true }) === "bounce");
- * ```
  */
 export function judgeFailure(
   failure: Failure,

@@ -63,14 +63,6 @@ interface Idle {
 
 /**
  * Keeps idle sessions.
- *
- * @example Sessions that wait for a second
- * ```ts
- * import { ClientPool } from "@smtp/server";
- *
- * await using pool = new ClientPool({ idleMs: 1000 });
- * console.assert(pool.take("192.0.2.1 25") === undefined);
- * ```
  */
 export class ClientPool {
   readonly #idle = new Set<Idle>();

@@ -62,24 +62,6 @@ export function isNobodysAddress(address: string): boolean {
  * The hosts of a domain, best first. Hosts of the same preference come in
  * random order, to spread the load. Where this server is among them, only the
  * better ones are left: the others would send the message back.
- *
- * @example
- * ```ts ignore
- * import { routeDomain } from "@smtp/server";
- *
- * const route = routeDomain("example.org", {
- *   mx: {
- *     status: "found",
- *     records: [
- *       { preference: 20, exchange: "b.example.org" },
- *       { preference: 10, exchange: "a.example.org" },
- *     ],
- *   },
- *   ownNames: [],
- *   random: Math.random,
- * });
- * console.assert("hosts" in route && route.hosts[0] === "a.example.org");
- * ```
  */
 export function routeDomain(domain: string, facts: RouteFacts): Route {
   const { mx } = facts;

@@ -134,7 +134,7 @@ const EMPTY: DnsClientOptions = Object.freeze({});
  *
  * @example Where a domain takes its mail
  * ```ts
- * import { DnsClient } from "@smtp/server";
+ * import { DnsClient } from "@smtp/server/dns";
  * import { testDns } from "@smtp/server/testing";
  *
  * const dns = new DnsClient(testDns(() =>
@@ -149,7 +149,7 @@ const EMPTY: DnsClientOptions = Object.freeze({});
  *
  * @example With name servers of one's own
  * ```ts
- * import { DnsClient } from "@smtp/server";
+ * import { DnsClient } from "@smtp/server/dns";
  *
  * const dns = new DnsClient({
  *   nameServers: ["127.0.0.1:5353", "[::1]"],
@@ -279,7 +279,7 @@ export class DnsClient {
    *
    * @example An address needs no question
    * ```ts
-   * import { DnsClient } from "@smtp/server";
+   * import { DnsClient } from "@smtp/server/dns";
    *
    * const outcome = await new DnsClient().addresses("192.0.2.1");
    * console.assert(outcome.status === "found");
@@ -305,7 +305,7 @@ export class DnsClient {
    *
    * @example The test entry of RFC 5782
    * ```ts
-   * import { DnsClient } from "@smtp/server";
+   * import { DnsClient } from "@smtp/server/dns";
    * import { testDns } from "@smtp/server/testing";
    *
    * const listed = "2.0.0.127.dnsbl.example.";
@@ -333,7 +333,7 @@ export class DnsClient {
    *
    * @example A client's true name
    * ```ts
-   * import { DnsClient } from "@smtp/server";
+   * import { DnsClient } from "@smtp/server/dns";
    * import { testDns } from "@smtp/server/testing";
    *
    * const dns = new DnsClient(testDns(async (_name, type) =>

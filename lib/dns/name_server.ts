@@ -28,7 +28,7 @@ export interface NameServer {
  *
  * @example With and without a port
  * ```ts
- * import { parseNameServer } from "@smtp/server";
+ * import { parseNameServer } from "@smtp/server/dns";
  *
  * console.assert(parseNameServer("192.0.2.53").port === 53);
  * console.assert(parseNameServer("[::1]:5353").address === "::1");

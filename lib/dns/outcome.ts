@@ -59,7 +59,7 @@ export const TYPE_NUMBERS: Readonly<Record<DnsRecordType, number>> = {
  *
  * @example Is it one
  * ```ts
- * import { DNS_RECORD_TYPES } from "@smtp/server";
+ * import { DNS_RECORD_TYPES } from "@smtp/server/dns";
  *
  * const wanted = "mx".toUpperCase();
  * console.assert(DNS_RECORD_TYPES.some((type) => type === wanted));

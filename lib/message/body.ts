@@ -48,11 +48,7 @@ export class MessageBody {
   #turn: Promise<void> = Promise.resolve();
   readonly #options: BodyOptions;
 
-  /**
-   * Makes an empty body.
-   *
-   * @param options Where the bytes go
-   */
+  /** @internal */
   constructor(options: BodyOptions) {
     this.#options = options;
   }

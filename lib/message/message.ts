@@ -261,12 +261,8 @@ export interface MessageStore {
  *
  * @example A store with a full mailbox
  * ```ts
- * import {
- *   type MessageStore,
- *   type Recipient,
- *   SmtpError,
- *   StoreError,
- * } from "@smtp/server";
+ * import { type Recipient, SmtpError } from "@smtp/server";
+ * import { type MessageStore, StoreError } from "@smtp/server/store";
  *
  * const full = new SmtpError(452, "Mailbox full", { enhanced: "4.2.2" });
  * const store: MessageStore = {

@@ -24,7 +24,7 @@ const PREFIX = /^(?:0|[1-9]\d{0,2})$/;
  *
  * @example Ask whether an address belongs to a network
  * ```ts
- * import { type Cidr, parseCidr } from "@smtp/server";
+ * import { type Cidr, parseCidr } from "@smtp/server/dns";
  *
  * const office: Cidr = parseCidr("2001:db8::/32");
  * console.assert(office.contains("2001:db8::25"));
@@ -56,7 +56,7 @@ export interface Cidr {
  *
  * @example A network in private use
  * ```ts
- * import { parseCidr } from "@smtp/server";
+ * import { parseCidr } from "@smtp/server/dns";
  *
  * const network = parseCidr("10.0.0.0/8");
  * console.assert(network.contains("10.1.2.3"));

@@ -32,17 +32,9 @@ const AT = 0x40;
 const OPEN = 0x5b;
 
 /** Options of {@linkcode Address.parse}. */
-export interface AddressParseOptions {
-  /**
-   * Whether characters beyond ASCII may stand in the local part and the domain (RFC 6531).
-   *
-   * @default {true}
-   */
-  utf8?: boolean | undefined;
-}
-
-const RULES: Rules<AddressParseOptions> = { utf8: flag };
-const NO_OPTIONS: AddressParseOptions = Object.freeze({});
+type ParseOptions = Parameters<typeof Address.parse>[1] & object;
+const RULES: Rules<ParseOptions> = { utf8: flag };
+const NO_OPTIONS: ParseOptions = Object.freeze({});
 
 /**
  * A mailbox, the null sender, or the bare `postmaster`. Immutable.
@@ -156,7 +148,15 @@ export class Address {
    */
   static parse(
     text: string,
-    options: AddressParseOptions = NO_OPTIONS,
+    options: {
+      /**
+       * Whether characters beyond ASCII may stand in the local part and the
+       * domain (RFC 6531).
+       *
+       * @default {true}
+       */
+      readonly utf8?: boolean | undefined;
+    } = NO_OPTIONS,
   ): Address {
     if (options !== NO_OPTIONS) checkOptions("Address.parse", options, RULES);
     if (text === "") return Address.NULL;

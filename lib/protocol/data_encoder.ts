@@ -36,21 +36,6 @@ export interface DataEncoderOptions {
 /**
  * Encodes one message, chunk by chunk. What comes out is the same however the
  * message was cut into chunks.
- *
- * @example Encode a message in two chunks
- * ```ts ignore
- * import { DataEncoder } from "@smtp/server";
- *
- * const encoder = new DataEncoder();
- * const bytes = (text: string) => new TextEncoder().encode(text);
- * const parts = [
- *   encoder.encode(bytes("Hello\n")),
- *   encoder.encode(bytes(".\r\n")),
- *   encoder.finish(),
- * ];
- * const wire = parts.map((part) => new TextDecoder().decode(part)).join("");
- * console.assert(wire === "Hello\r\n..\r\n.\r\n");
- * ```
  */
 export class DataEncoder {
   /**

@@ -33,20 +33,9 @@ const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 const byteDecoder = new TextDecoder("latin1");
 
 /** Options of {@linkcode MessageHeaders.parse}. */
-export interface HeaderOptions {
-  /**
-   * Whether fields that are set may be UTF-8 (RFC 6532). If not, text beyond
-   * ASCII becomes encoded words, and in parameters the form of RFC 2231; what
-   * has neither form (an address, a message identifier) is written in UTF-8 all
-   * the same.
-   *
-   * @default {true}
-   */
-  readonly utf8?: boolean | undefined;
-}
-
-const RULES: Rules<HeaderOptions> = { utf8: flag };
-const NO_OPTIONS: HeaderOptions = Object.freeze({});
+type ParseOptions = Parameters<typeof MessageHeaders.parse>[1] & object;
+const RULES: Rules<ParseOptions> = { utf8: flag };
+const NO_OPTIONS: ParseOptions = Object.freeze({});
 
 /**
  * One field: a place in a block. No view of the block and no text: a block may
@@ -105,7 +94,17 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
    */
   static parse(
     block: Uint8Array,
-    options: HeaderOptions = NO_OPTIONS,
+    options: {
+      /**
+       * Whether fields that are set may be UTF-8 (RFC 6532). If not, text beyond
+       * ASCII becomes encoded words, and in parameters the form of RFC 2231; what
+       * has neither form (an address, a message identifier) is written in UTF-8
+       * all the same.
+       *
+       * @default {true}
+       */
+      readonly utf8?: boolean | undefined;
+    } = NO_OPTIONS,
   ): MessageHeaders {
     if (options !== NO_OPTIONS) {
       checkOptions("MessageHeaders.parse", options, RULES);

@@ -32,7 +32,7 @@ export type IpBytes = readonly number[];
  *
  * @example Four bytes or sixteen
  * ```ts
- * import { parseIp } from "@smtp/server";
+ * import { parseIp } from "@smtp/server/dns";
  *
  * console.assert(parseIp("192.0.2.1")?.length === 4);
  * console.assert(parseIp("2001:db8::1")?.length === 16);
@@ -143,7 +143,7 @@ function longestZeroRun(
  *
  * @example One text for one address
  * ```ts
- * import { canonicalIp } from "@smtp/server";
+ * import { canonicalIp } from "@smtp/server/dns";
  *
  * console.assert(canonicalIp("2001:DB8:0:0:0:0:0:1") === "2001:db8::1");
  * ```

@@ -14,53 +14,62 @@
 
 import { formatIp, type IpBytes, parseUnmapped } from "./ip.ts";
 
-/** One end of the connection that a proxy has taken. */
-export interface ProxyEndpoint {
-  /** The IP address, without brackets; the path of a UNIX socket. */
+/** The proxy in front of a session, and what its header says of the connection. */
+export interface SessionProxy {
+  /** The proxy's own IP address. */
   readonly address: string;
-  /** The port; 0 for a UNIX socket. */
+  /** The proxy's own port. */
   readonly port: number;
-}
-
-/** What a proxy tells of a connection. */
-export interface ProxyHeader {
   /** The version of the PROXY protocol. */
   readonly version: 1 | 2;
   /** `"PROXY"` for the connection of a client, `"LOCAL"` for one of the proxy's own, as a health check. */
   readonly command: "PROXY" | "LOCAL";
-  /** The kind of the addresses; `"unspec"` where the proxy does not know or does not tell. */
+  /** The kind of the addresses; `"unspec"` where the proxy does not give them. */
   readonly family: "inet" | "inet6" | "unix" | "unspec";
-  /** The client; `undefined` where the proxy does not tell. */
-  readonly source?: ProxyEndpoint | undefined;
-  /** Where the client connected to, at the proxy; `undefined` where that does not tell. */
-  readonly destination?: ProxyEndpoint | undefined;
-  /** The server name that the client asked the proxy for (SNI), if the proxy tells. */
+  /** The client; `undefined` where the proxy does not say. */
+  readonly source?: {
+    /** IP address, or the path of a Unix socket. */
+    readonly address: string;
+    /** Port; 0 for a Unix socket. */
+    readonly port: number;
+  } | undefined;
+  /** Where the client connected to, at the proxy; `undefined` where the proxy does not say. */
+  readonly destination?: {
+    /** IP address, or the path of a Unix socket. */
+    readonly address: string;
+    /** Port; 0 for a Unix socket. */
+    readonly port: number;
+  } | undefined;
+  /** The server name that the client asked the proxy for (SNI), if the proxy says it. */
   readonly authority?: string | undefined;
-  /** The TLS between client and proxy, if the proxy tells. */
-  readonly tls?: ProxyTls | undefined;
-  /** All that version 2 says beside the addresses, in order, without padding. */
-  readonly tlvs: readonly ProxyTlv[];
+  /** The TLS between client and proxy, if the proxy describes it. */
+  readonly tls?: {
+    /** The protocol, as `"TLSv1.3"`. */
+    readonly protocol?: string | undefined;
+    /** The cipher suite in the proxy's words, as `"TLS_AES_256_GCM_SHA384"`. */
+    readonly cipher?: string | undefined;
+    /** The common name in the client's certificate, if it presented one. */
+    readonly commonName?: string | undefined;
+    /** Whether the client presented a certificate and the proxy verified it. */
+    readonly verified: boolean;
+  } | undefined;
+  /** All vectors of version 2, in order, without padding. */
+  readonly tlvs: readonly {
+    /** What the value is, 0 to 255, as 2 for the server name. */
+    readonly type: number;
+    /** The value, as it was sent. */
+    readonly value: Uint8Array;
+  }[];
 }
 
-/** One type-length-value vector of a PROXY header. */
-export interface ProxyTlv {
-  /** What the value is, 0 to 255, as 2 for the name that the client asked for. */
-  readonly type: number;
-  /** The value, as it was sent. */
-  readonly value: Uint8Array;
-}
-
-/** The TLS between a client and the proxy, as the proxy tells it. */
-export interface ProxyTls {
-  /** The protocol, as `"TLSv1.3"`. */
-  readonly protocol?: string | undefined;
-  /** The cipher suite in the proxy's words, as `"TLS_AES_256_GCM_SHA384"`. */
-  readonly cipher?: string | undefined;
-  /** The common name in the client's certificate, if it presented one. */
-  readonly commonName?: string | undefined;
-  /** Whether the client presented a certificate and the proxy verified it. */
-  readonly verified: boolean;
-}
+/** What a header says. */
+export type ProxyHeader = Omit<SessionProxy, "address" | "port">;
+/** One end of a connection. */
+export type ProxyEndpoint = NonNullable<ProxyHeader["source"]>;
+/** The TLS between a client and the proxy. */
+export type ProxyTls = NonNullable<ProxyHeader["tls"]>;
+/** One type-length-value vector. */
+export type ProxyTlv = ProxyHeader["tlvs"][number];
 
 /** What {@linkcode ProxyHeaderReader.read} found. */
 export type ProxyHeaderStatus = "more" | "header" | "malformed";

@@ -18,9 +18,6 @@ import {
 import type { SmtpReply } from "./reply.ts";
 import { decodeXtext } from "./xtext.ts";
 
-/** What the one in front does not know. */
-export type XclientUnavailable = "[UNAVAILABLE]";
-
 /** The attributes of an XCLIENT command: those that were given. */
 export interface XclientAttributes {
   /** The client's host name; `"[UNAVAILABLE]"` where it has none, `"[TEMPUNAVAIL]"` where that could not be found out. */
@@ -28,7 +25,7 @@ export interface XclientAttributes {
   /** The client's IP address, or `"[UNAVAILABLE]"`. */
   readonly addr?: string | undefined;
   /** The client's port. */
-  readonly port?: number | XclientUnavailable | undefined;
+  readonly port?: number | "[UNAVAILABLE]" | undefined;
   /** What the client spoke. */
   readonly proto?: "SMTP" | "ESMTP" | undefined;
   /** What the client said in HELO or EHLO, or `"[UNAVAILABLE]"`. */
@@ -38,7 +35,7 @@ export interface XclientAttributes {
   /** The IP address that the client connected to, or `"[UNAVAILABLE]"`. */
   readonly destaddr?: string | undefined;
   /** The port that the client connected to. */
-  readonly destport?: number | XclientUnavailable | undefined;
+  readonly destport?: number | "[UNAVAILABLE]" | undefined;
 }
 
 type Name = keyof XclientAttributes;
@@ -105,7 +102,7 @@ function isName(name: string): name is Name {
 }
 
 /** The special value, in any case. */
-function unavailable(value: string): XclientUnavailable | undefined {
+function unavailable(value: string): "[UNAVAILABLE]" | undefined {
   return value.toUpperCase() === UNAVAILABLE ? UNAVAILABLE : undefined;
 }
 

@@ -127,7 +127,7 @@ export interface DeliveryReport {
  *
  * @example A delivery that refuses everything
  * ```ts
- * import type { Deliver } from "@smtp/server";
+ * import type { Deliver } from "@smtp/server/queue";
  *
  * const refuse: Deliver = (job) =>
  *   Promise.resolve({

@@ -48,7 +48,7 @@ import type { RelayTask } from "./tasks.ts";
  *
  * @example Relay messages with a delivery of one's own
  * ```ts
- * import { MemorySpool, RelayQueue } from "@smtp/server";
+ * import { MemorySpool, RelayQueue } from "@smtp/server/queue";
  *
  * await using queue = new RelayQueue({
  *   spool: new MemorySpool(),

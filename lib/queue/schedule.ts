@@ -32,7 +32,7 @@ const JITTER = 0.1;
  *
  * @example Five days
  * ```ts
- * import { parseDuration } from "@smtp/server";
+ * import { parseDuration } from "@smtp/server/queue";
  *
  * console.assert(parseDuration("5d") === 5 * 24 * 60 * 60 * 1000);
  * ```
@@ -56,7 +56,7 @@ export function parseDuration(text: string): number {
  *
  * @example Three quick tries, then hourly
  * ```ts
- * import { RetrySchedule } from "@smtp/server";
+ * import { RetrySchedule } from "@smtp/server/queue";
  *
  * const schedule = RetrySchedule.parse("5m*3 1h");
  * const middle = () => 0.5;

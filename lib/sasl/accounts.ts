@@ -24,7 +24,7 @@ import { ScramVerifier } from "./scram_verifier.ts";
  *
  * @example Accounts from a database
  * ```ts
- * import { type Accounts, ScramVerifier } from "@smtp/server";
+ * import { type Accounts, ScramVerifier } from "@smtp/server/auth";
  *
  * const rows = new Map<string, string>();
  * const accounts: Accounts = {
@@ -64,7 +64,8 @@ export type KnownAccount = string | ScramVerifier | undefined;
  *
  * @example The accounts of an exchange
  * ```ts
- * import { AccountList, authenticateWith } from "@smtp/server";
+ * import { AccountList } from "@smtp/server";
+ * import { authenticateWith } from "@smtp/server/auth";
  *
  * const authenticate = authenticateWith(new AccountList({ ann: "secret" }));
  * console.assert(typeof authenticate === "function");
@@ -190,7 +191,7 @@ const ACCOUNTS_RULE: Rule = either({
  *
  * @example Read accounts
  * ```ts
- * import { parseAccounts } from "@smtp/server";
+ * import { parseAccounts } from "@smtp/server/auth";
  *
  * const accounts = parseAccounts("# staff\nann:secret\n");
  * console.assert(accounts.size === 1);

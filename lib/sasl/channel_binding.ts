@@ -44,7 +44,7 @@ const DIGESTS: ReadonlyMap<string, DigestName> = new Map([
  *
  * @example No certificate, no binding
  * ```ts
- * import { tlsServerEndPoint } from "@smtp/server";
+ * import { tlsServerEndPoint } from "@smtp/server/sasl";
  *
  * console.assert(tlsServerEndPoint(new Uint8Array(0)) === undefined);
  * ```

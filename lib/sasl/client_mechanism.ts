@@ -77,7 +77,7 @@ export interface ClientMechanismOptions {
  *
  * @example Tell a broken login from a broken connection
  * ```ts
- * import { createClientMechanism, SaslError } from "@smtp/server";
+ * import { createClientMechanism, SaslError } from "@smtp/server/sasl";
  *
  * const login = { username: "ann", password: "secret" };
  * const mechanism = createClientMechanism("SCRAM-SHA-256", login);

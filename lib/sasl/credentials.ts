@@ -52,7 +52,7 @@ export interface CredentialsInit {
  *
  * @example Answer for one user, whatever the mechanism
  * ```ts
- * import type { Credentials } from "@smtp/server";
+ * import type { Credentials } from "@smtp/server/auth";
  *
  * const secrets = new Map([["ann", "correct horse"]]);
  *

@@ -19,7 +19,7 @@
  *
  * @example Encode a SASL response
  * ```ts
- * import { encodeBase64 } from "@smtp/server";
+ * import { encodeBase64 } from "@smtp/server/sasl";
  *
  * console.assert(encodeBase64(new Uint8Array([0, 97])) === "AGE=");
  * ```
@@ -36,7 +36,7 @@ export function encodeBase64(bytes: Uint8Array): string {
  *
  * @example Tell right from wrong
  * ```ts
- * import { decodeBase64Strict } from "@smtp/server";
+ * import { decodeBase64Strict } from "@smtp/server/sasl";
  *
  * console.assert(decodeBase64Strict("AGE=")?.length === 2);
  * console.assert(decodeBase64Strict("AGE") === undefined);

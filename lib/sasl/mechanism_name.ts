@@ -11,7 +11,7 @@
  *
  * @example See what can be offered
  * ```ts
- * import { MECHANISM_NAMES } from "@smtp/server";
+ * import { MECHANISM_NAMES } from "@smtp/server/auth";
  *
  * console.assert(MECHANISM_NAMES[0] === "SCRAM-SHA-256-PLUS");
  * ```
@@ -38,7 +38,7 @@ export type MechanismName = typeof MECHANISM_NAMES[number];
  *
  * @example Read the argument of an AUTH command
  * ```ts
- * import { parseMechanismName } from "@smtp/server";
+ * import { parseMechanismName } from "@smtp/server/auth";
  *
  * console.assert(parseMechanismName("plain") === "PLAIN");
  * console.assert(parseMechanismName("NTLM") === undefined);

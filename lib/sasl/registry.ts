@@ -137,7 +137,7 @@ function withToken(login: Login): Login & { readonly token: string } {
  *
  * @example Run PLAIN by hand
  * ```ts
- * import { createServerMechanism } from "@smtp/server";
+ * import { createServerMechanism } from "@smtp/server/sasl";
  *
  * const plain = createServerMechanism("PLAIN", { hostname: "mx.example.com" });
  * const step = plain.start(new TextEncoder().encode("\0ann\0secret"));
@@ -161,7 +161,7 @@ export function createServerMechanism(
  *
  * @example The initial response of PLAIN
  * ```ts
- * import { createClientMechanism, encodeBase64 } from "@smtp/server";
+ * import { createClientMechanism, encodeBase64 } from "@smtp/server/sasl";
  *
  * const login = { username: "ann", password: "secret" };
  * const initial = createClientMechanism("PLAIN", login).start();
@@ -211,7 +211,7 @@ export interface ChooseMechanismOptions {
  *
  * @example Not every offer is taken
  * ```ts
- * import { chooseMechanism } from "@smtp/server";
+ * import { chooseMechanism } from "@smtp/server/sasl";
  *
  * const login = { username: "ann", password: "secret" };
  * const offered = ["PLAIN", "LOGIN", "CRAM-MD5"];

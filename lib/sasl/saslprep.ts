@@ -25,7 +25,7 @@ const PRINTABLE_ASCII = /^[ -~]*$/;
  *
  * @example Prepare user names
  * ```ts
- * import { saslPrep } from "@smtp/server";
+ * import { saslPrep } from "@smtp/server/sasl";
  *
  * console.assert(saslPrep("\u2168") === "IX");
  * console.assert(saslPrep("a\u0007") === undefined);

@@ -73,7 +73,7 @@ export interface ScramKeys {
  *
  * @example Make one, keep it, check a password with it
  * ```ts
- * import { ScramVerifier } from "@smtp/server";
+ * import { ScramVerifier } from "@smtp/server/auth";
  *
  * const verifier = await ScramVerifier.create("pencil", { iterations: 4096 });
  * const line = `user:${verifier}`;

@@ -85,7 +85,7 @@ interface Decision {
  *
  * @example Log in by PLAIN
  * ```ts
- * import { createServerMechanism, ServerExchange } from "@smtp/server";
+ * import { createServerMechanism, ServerExchange } from "@smtp/server/sasl";
  *
  * const mechanism = createServerMechanism("PLAIN", { hostname: "mx.example" });
  * const exchange = new ServerExchange(mechanism, {

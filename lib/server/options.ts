@@ -43,7 +43,6 @@ import type { BareNewlinePolicy } from "../protocol/data_decoder.ts";
 import { RELAYING_RULE, type RelayingOptions } from "../delivery/options.ts";
 import type { Accounts } from "../sasl/accounts.ts";
 import { MECHANISM_NAMES, type MechanismName } from "../sasl/mechanism_name.ts";
-import type { EarlyTalkerPolicy } from "../session/context.ts";
 import { handlerModuleUrl } from "../session/handler_module.ts";
 import { HANDLERS_RULE, type SmtpHandlers } from "../session/handlers.ts";
 import {
@@ -184,7 +183,7 @@ export interface SmtpServerOptions {
    * console.assert(!server.active);
    * ```
    */
-  earlyTalkers?: EarlyTalkerPolicy | undefined;
+  earlyTalkers?: "refuse" | "allow" | undefined;
   /** Extensions that are neither offered nor taken. Default: all are. */
   disabledExtensions?: readonly ExtensionKeyword[] | undefined;
   /** Whether a Received field is put in front of each message. Default `true`. */

@@ -18,9 +18,6 @@ import type { Limits } from "./limit_options.ts";
 import type { LocalTest } from "./local_domains.ts";
 import type { AddressLimits } from "./limits.ts";
 
-/** What becomes of a client that speaks before the greeting. */
-export type EarlyTalkerPolicy = "refuse" | "allow";
-
 /** What the sessions of one listener have in common. */
 export interface SessionContext {
   /** What the listener is for. */
@@ -52,7 +49,7 @@ export interface SessionContext {
   /** The limits in force. */
   readonly limits: Limits;
   /** What becomes of clients that speak before the greeting; exempt networks are not judged. */
-  readonly earlyTalkers: EarlyTalkerPolicy;
+  readonly earlyTalkers: "refuse" | "allow";
   /** What clients have done so far, by their addresses. */
   readonly counts: AddressLimits;
   /** Waits before a refusal is told. */

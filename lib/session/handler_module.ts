@@ -7,12 +7,7 @@ import { isAbsolute } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Message } from "../message/message.ts";
 import type { RelayOptions } from "../queue/relay.ts";
-import {
-  HANDLERS_RULE,
-  isHandler,
-  type MaybePromise,
-  type SmtpHandlers,
-} from "./handlers.ts";
+import { HANDLERS_RULE, isHandler, type SmtpHandlers } from "./handlers.ts";
 
 /**
  * What a handler module gets of its server, the same on every thread.
@@ -49,7 +44,7 @@ export interface HandlerContext {
 /** What a handler module exports as default: the handlers, or what makes them. */
 export type HandlerModule =
   | SmtpHandlers
-  | ((context: HandlerContext) => MaybePromise<SmtpHandlers>);
+  | ((context: HandlerContext) => SmtpHandlers | Promise<SmtpHandlers>);
 
 /** The URL of a handler module; a path is taken from the working directory. */
 export function handlerModuleUrl(module: string | URL): string {
@@ -105,7 +100,7 @@ export async function loadHandlerModule(
 /** What the function of a module makes, or why it makes nothing. */
 async function made(
   url: string,
-  make: () => MaybePromise<unknown>,
+  make: () => unknown | Promise<unknown>,
 ): Promise<unknown> {
   try {
     return await make();

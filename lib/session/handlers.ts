@@ -91,9 +91,6 @@ export type HandlerVerdict =
   | typeof SILENT_ALLOW
   | typeof SILENT_DENY;
 
-/** A value, or a promise of it: handlers may be sync or async. */
-export type MaybePromise<T> = T | Promise<T>;
-
 /**
  * The handlers of a server, every one optional, sync or async. A slow one
  * delays its own session only. Those of relaying have rules of their own, told
@@ -122,7 +119,7 @@ export interface SmtpHandlers extends RelayHooks {
    */
   onConnect?(
     session: SmtpSession,
-  ): MaybePromise<HandlerVerdict | typeof DROP>;
+  ): HandlerVerdict | typeof DROP | Promise<HandlerVerdict | typeof DROP>;
   /**
    * A command line has come, before anything is made of it. Return the line to
    * run instead, `""` to run none (after a `session.send()` of your own), or
@@ -133,9 +130,12 @@ export interface SmtpHandlers extends RelayHooks {
   onCommand?(
     session: SmtpSession,
     line: string,
-  ): MaybePromise<string | void | undefined>;
+  ): string | void | undefined | Promise<string | void | undefined>;
   /** HELO, EHLO or LHLO, with the name that the client gave itself. */
-  onHelo?(session: SmtpSession, name: string): MaybePromise<HandlerVerdict>;
+  onHelo?(
+    session: SmtpSession,
+    name: string,
+  ): HandlerVerdict | Promise<HandlerVerdict>;
   /**
    * AUTH. Refuses unless it returns `true` or a 2xx reply. `credentials.verify()`
    * compares with what the program knows, in constant time, whatever the
@@ -144,19 +144,25 @@ export interface SmtpHandlers extends RelayHooks {
   onAuthenticate?(
     session: SmtpSession,
     credentials: Credentials,
-  ): MaybePromise<boolean | SmtpReply | SmtpError | void | undefined>;
+  ):
+    | boolean
+    | SmtpReply
+    | SmtpError
+    | void
+    | undefined
+    | Promise<boolean | SmtpReply | SmtpError | void | undefined>;
   /** MAIL FROM; `address.isNull` for a bounce. */
   onMailFrom?(
     session: SmtpSession,
     address: Address,
     parameters: MailParameters,
-  ): MaybePromise<HandlerVerdict>;
+  ): HandlerVerdict | Promise<HandlerVerdict>;
   /** RCPT TO, once for each recipient. */
   onRcptTo?(
     session: SmtpSession,
     address: Address,
     parameters: RcptParameters,
-  ): MaybePromise<HandlerVerdict>;
+  ): HandlerVerdict | Promise<HandlerVerdict>;
   /**
    * The envelope is complete, the content comes next: the last moment to choose
    * `message.store`, or `message.filename` and `message.append`.
@@ -166,7 +172,7 @@ export interface SmtpHandlers extends RelayHooks {
   onMessageStart?(
     session: SmtpSession,
     message: Message,
-  ): MaybePromise<HandlerVerdict>;
+  ): HandlerVerdict | Promise<HandlerVerdict>;
   /**
    * The header block is complete and nothing is stored yet. Edits of `headers`
    * are what is kept; a refusal is sent when the client has finished sending.
@@ -175,29 +181,37 @@ export interface SmtpHandlers extends RelayHooks {
     session: SmtpSession,
     message: Message,
     headers: MessageHeaders,
-  ): MaybePromise<HandlerVerdict>;
+  ): HandlerVerdict | Promise<HandlerVerdict>;
   /** The whole message is here and nothing has been answered yet. */
   onMessage?(
     session: SmtpSession,
     message: Message,
-  ): MaybePromise<HandlerVerdict>;
+  ): HandlerVerdict | Promise<HandlerVerdict>;
   /** A transaction is over without a message: RSET, another HELO, the end of the session. */
-  onReset?(session: SmtpSession): MaybePromise<void>;
+  onReset?(session: SmtpSession): void | Promise<void>;
   /** The session is over: exactly once for each session that `onConnect` saw, XCLIENT or not. */
   onDisconnect?(
     session: SmtpSession,
     reason: CloseReason,
-  ): MaybePromise<void>;
+  ): void | Promise<void>;
   /** VRFY. Return the lines of the answer, as `Real Name <mailbox>`, at most 100; nothing for 252. */
   onVerify?(
     session: SmtpSession,
     text: string,
-  ): MaybePromise<string | readonly string[] | HandlerVerdict>;
+  ):
+    | string
+    | readonly string[]
+    | HandlerVerdict
+    | Promise<string | readonly string[] | HandlerVerdict>;
   /** EXPN. Return the members of the list, a line each, at most 100. */
   onExpand?(
     session: SmtpSession,
     text: string,
-  ): MaybePromise<string | readonly string[] | HandlerVerdict>;
+  ):
+    | string
+    | readonly string[]
+    | HandlerVerdict
+    | Promise<string | readonly string[] | HandlerVerdict>;
   /** The session's state has changed. */
   onStateChange?(
     session: SmtpSession,
@@ -216,7 +230,7 @@ export interface SmtpHandlers extends RelayHooks {
   onRelayCertificate?(
     relay: Relay,
     peer: PeerCertificate,
-  ): MaybePromise<boolean | void>;
+  ): boolean | void | Promise<boolean | void>;
 }
 
 /** What a handler gets after the session, by the word of {@linkcode HANDLERS}. */

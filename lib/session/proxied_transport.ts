@@ -10,18 +10,11 @@ import type { SocketAddress, Transport } from "../net/transport.ts";
 import {
   type ProxyHeader,
   ProxyHeaderReader,
+  type SessionProxy,
 } from "../protocol/proxy_header.ts";
 
 /** Bytes read at once: a header of version 1, and most of version 2. */
 const READ_SIZE = 1024;
-
-/** What a session knows of the proxy in front of it. */
-export interface SessionProxy extends ProxyHeader {
-  /** The proxy's own IP address. */
-  readonly address: string;
-  /** The proxy's own port. */
-  readonly port: number;
-}
 
 /** The client's connection, by way of a proxy. */
 export class ProxiedTransport implements Transport {

@@ -9,7 +9,7 @@ import type { SocketAddress, TlsInfo } from "../net/transport.ts";
 import type { SmtpReply } from "../protocol/reply.ts";
 import type { ServerFacts } from "../protocol/server/state.ts";
 import type { XclientAttributes } from "../protocol/xclient.ts";
-import type { SessionProxy } from "./proxied_transport.ts";
+import type { SessionProxy } from "../protocol/proxy_header.ts";
 
 /**
  * Where a session is: `connecting` before the greeting, `ready` between

@@ -27,7 +27,7 @@ import { readSpool } from "./recovery.ts";
  *
  * @example Count what is held
  * ```ts
- * import { inspectSpool } from "@smtp/server";
+ * import { inspectSpool } from "@smtp/server/queue";
  *
  * const folder = await Deno.makeTempDir();
  * const entries = await inspectSpool(folder);
@@ -69,7 +69,7 @@ export type ControlOutcome =
  *
  * @example Hold a message that is not there
  * ```ts
- * import { controlSpool } from "@smtp/server";
+ * import { controlSpool } from "@smtp/server/queue";
  *
  * const folder = await Deno.makeTempDir();
  * const outcome = await controlSpool(folder, { action: "hold", id: "a1" });

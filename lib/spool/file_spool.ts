@@ -108,7 +108,7 @@ export interface SpoolMachine {
  *
  * @example Open a spool, see what is in it
  * ```ts
- * import { FileSpool } from "@smtp/server";
+ * import { FileSpool } from "@smtp/server/queue";
  *
  * const folder = await Deno.makeTempDir();
  * await using spool = new FileSpool(folder);

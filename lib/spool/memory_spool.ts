@@ -38,7 +38,7 @@ interface Kept {
  *
  * @example An empty one
  * ```ts
- * import { MemorySpool } from "@smtp/server";
+ * import { MemorySpool } from "@smtp/server/queue";
  *
  * await using spool = new MemorySpool({ capacity: 1024 * 1024 });
  * console.assert((await spool.open()).length === 0);

@@ -22,7 +22,7 @@ import {
  *
  * @example A spool that keeps everything in memory
  * ```ts
- * import { MemorySpool, type Spool } from "@smtp/server";
+ * import { MemorySpool, type Spool } from "@smtp/server/queue";
  *
  * const spool: Spool = new MemorySpool();
  * await spool.open();
@@ -128,7 +128,7 @@ export interface SpoolProblem {
  *
  * @example What the client is told
  * ```ts
- * import { SpoolError } from "@smtp/server";
+ * import { SpoolError } from "@smtp/server/queue";
  *
  * const error = new SpoolError('Cannot write message "a1": disk full');
  * console.assert(error.reply.code === 452);

@@ -11,7 +11,7 @@ import type { MessageStore } from "../message/message.ts";
  *
  * @example A store that keeps nothing
  * ```ts
- * import { DiscardStore } from "@smtp/server";
+ * import { DiscardStore } from "@smtp/server/store";
  *
  * console.assert(new DiscardStore().kind === "discard");
  * ```

@@ -46,7 +46,8 @@ export interface MailboxNameOptions {
  * @throws {TypeError} If the address is the null sender, which has no mailbox
  * @example The name of a mailbox
  * ```ts
- * import { Address, mailboxName } from "@smtp/server";
+ * import { Address } from "@smtp/server";
+ * import { mailboxName } from "@smtp/server/store";
  *
  * console.assert(mailboxName(Address.parse("User@example.com")) === "user@example.com");
  * console.assert(mailboxName(Address.parse('"../x"@example.com')) === "%2E.%2Fx@example.com");

@@ -22,7 +22,7 @@ let collect: (
  *
  * @example What a message says
  * ```ts
- * import type { CollectedMessage } from "@smtp/server";
+ * import type { CollectedMessage } from "@smtp/server/store";
  *
  * function summary({ from, recipients, headers }: CollectedMessage): string {
  *   return `${headers.get("Subject")}: ${from} to ${recipients.length}`;

@@ -74,7 +74,7 @@ const RULES: Rules<StreamStoreOptions> = {
  *
  * @example Print what arrives
  * ```ts
- * import { StreamStore } from "@smtp/server";
+ * import { StreamStore } from "@smtp/server/store";
  *
  * const store = new StreamStore({
  *   stream: Deno.stdout.writable,

@@ -400,7 +400,7 @@ function keepingBoth(
  *
  * @example A domain without mail
  * ```ts
- * import { DnsClient } from "@smtp/server";
+ * import { DnsClient } from "@smtp/server/dns";
  * import { testDns } from "@smtp/server/testing";
  *
  * const dns = new DnsClient(

@@ -18,7 +18,7 @@ import type { MailParameters, RcptParameters } from "../protocol/parameters.ts";
 import type { MechanismName } from "../sasl/mechanism_name.ts";
 import type { SessionHandlerName, SmtpHandlers } from "../session/handlers.ts";
 import type { LoginAttempt, LoginCounter } from "../session/login_guard.ts";
-import type { SessionProxy } from "../session/proxied_transport.ts";
+import type { SessionProxy } from "../protocol/proxy_header.ts";
 import type { SessionState, SmtpSession } from "../session/session.ts";
 import type { StoreDescription } from "../store/thread_store.ts";
 import type { HandlerContext } from "../session/handler_module.ts";

@@ -14,7 +14,7 @@ import type { Certificate } from "../tls/certificate.ts";
 import type { CertificateSource } from "../tls/set.ts";
 import { ScramVerifier } from "../sasl/scram_verifier.ts";
 import { DROP, SILENT_ALLOW, SILENT_DENY } from "../session/handlers.ts";
-import type { SessionProxy } from "../session/proxied_transport.ts";
+import type { SessionProxy } from "../protocol/proxy_header.ts";
 import type {
   Base64,
   MessageFacts,

@@ -148,15 +148,6 @@ export class Certificate {
    *
    * @throws {TypeError} If `names` is empty or one is neither a host name nor an IP address
    * @throws {RangeError} If `days` or the length of `commonName` does not fit
-   *
-   * @example Write it to files
-   * ```ts ignore
-   * import { Certificate } from "@smtp/server";
-   *
-   * const certificate = await Certificate.selfSigned({ names: ["mail.example"] });
-   * await Deno.writeTextFile("mail.pem", certificate.toPem());
-   * await Deno.writeTextFile("mail.key", certificate.keyPem(), { mode: 0o600 });
-   * ```
    */
   static async selfSigned(options: SelfSignedOptions): Promise<Certificate> {
     const { der, key } = await makeSelfSigned(options);
@@ -182,15 +173,19 @@ export class Certificate {
    *
    * @throws {CertificateError} If a file cannot be read, is not PEM, lacks its part, or key and certificate do not match
    *
-   * @example
-   * ```ts ignore
-   * import { Certificate } from "@smtp/server";
+   * @example Write a certificate and its key, and load them
+   * ```ts
+   * import { Certificate } from "@smtp/server/tls";
    *
-   * const certificate = await Certificate.load({
-   *   certificateFile: "/etc/ssl/mail.pem",
-   *   keyFile: "/etc/ssl/mail.key",
-   * });
-   * for (const { message } of certificate.verify()) console.warn(message);
+   * const folder = await Deno.makeTempDir();
+   * const [certificateFile, keyFile] = [`${folder}/mx.pem`, `${folder}/mx.key`];
+   * const made = await Certificate.selfSigned({ names: ["mx.example.com"] });
+   * await Deno.writeTextFile(certificateFile, made.toPem());
+   * await Deno.writeTextFile(keyFile, made.keyPem(), { mode: 0o600 });
+   *
+   * const certificate = await Certificate.load({ certificateFile, keyFile });
+   * console.assert(certificate.verify().length === 0);
+   * await Deno.remove(folder, { recursive: true });
    * ```
    */
   static async load(options: LoadCertificateOptions): Promise<Certificate> {

@@ -16,7 +16,8 @@ import { isKeyBlock, publicKeyInfo, readKey } from "./private_key.ts";
  *
  * @example Tell the operator what is wrong
  * ```ts
- * import { Certificate, CertificateError } from "@smtp/server";
+ * import { Certificate } from "@smtp/server";
+ * import { CertificateError } from "@smtp/server/tls";
  *
  * try {
  *   Certificate.parse("not a certificate");

@@ -49,7 +49,8 @@ const RULES: Rules<CertificateSetOptions> = {
  *
  * @example Two domains on one listener
  * ```ts
- * import { Certificate, CertificateSet } from "@smtp/server";
+ * import { Certificate } from "@smtp/server";
+ * import { CertificateSet } from "@smtp/server/tls";
  *
  * const one = await Certificate.selfSigned({ names: ["mail.example.com"] });
  * const two = await Certificate.selfSigned({ names: ["*.example.org"] });
@@ -152,7 +153,8 @@ export class CertificateSet {
  *
  * @example Reload a certificate without a restart
  * ```ts
- * import { Certificate, CertificateSource } from "@smtp/server";
+ * import { Certificate } from "@smtp/server";
+ * import { CertificateSource } from "@smtp/server/tls";
  *
  * const names = ["mail.example"];
  * const source = new CertificateSource(await Certificate.selfSigned({ names }));

@@ -1,7 +1,7 @@
 /** The examples, each run as it stands, as a process of its own in a folder of its own. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { SmtpClient } from "@smtp/server";
+import { SmtpClient } from "@smtp/server/client";
 import { ScriptedClient, startTestServer } from "@smtp/server/testing";
 import { connect } from "node:net";
 import { DatabaseSync } from "node:sqlite";

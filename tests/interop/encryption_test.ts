@@ -4,11 +4,11 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import {
   AccountList,
   Certificate,
-  type Credentials,
   MemoryStore,
   SmtpServer,
   type SmtpServerOptions,
 } from "../../mod.ts";
+import type { Credentials } from "../../lib/sasl/auth.ts";
 import { InteropServer, packageFlags } from "../support/interop/server.ts";
 import { TestFolder } from "../support/cli.ts";
 import { run } from "../support/process.ts";

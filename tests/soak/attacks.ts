@@ -5,7 +5,7 @@
  */
 
 import { connect, type Socket } from "node:net";
-import { SmtpClient } from "../../mod.ts";
+import { SmtpClient } from "../../lib/client/mod.ts";
 import { type HostileHops, SILENT } from "./hops.ts";
 import type { ServerProcess } from "./server_process.ts";
 import { within } from "../support/wait.ts";

@@ -3,7 +3,7 @@
  * its own. Every message has a name that the ledger knows it by.
  */
 
-import { SmtpClient } from "../../mod.ts";
+import { SmtpClient } from "../../lib/client/mod.ts";
 import type { TestClient } from "../support/server.ts";
 import type { Ledger } from "./ledger.ts";
 import type { ServerProcess } from "./server_process.ts";

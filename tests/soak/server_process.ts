@@ -3,7 +3,7 @@
  * that it keeps over restarts, and the folder it keeps its mail in.
  */
 
-import { controlSpool, inspectSpool } from "../../mod.ts";
+import { controlSpool, inspectSpool } from "../../lib/queue/mod.ts";
 import { packageFlags } from "../support/interop/server.ts";
 import { listening } from "../support/interop/relay_peers.ts";
 import { TestClient } from "../support/server.ts";

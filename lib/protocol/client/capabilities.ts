@@ -12,7 +12,8 @@ import type { SmtpReply } from "../reply.ts";
  *
  * @example Ask what a server offers
  * ```ts
- * import { ClientCapabilities, SmtpReply } from "@smtp/server";
+ * import { SmtpReply } from "@smtp/server";
+ * import { ClientCapabilities } from "@smtp/server/client";
  *
  * const reply = new SmtpReply(250, ["mx.example", "SIZE 1000", "AUTH PLAIN"]);
  * const offered = ClientCapabilities.parse(reply);

@@ -40,21 +40,6 @@ import {
 
 /**
  * A client's half of an SMTP session.
- *
- * @example Open a session by hand
- * ```ts ignore
- * import { ClientProtocol } from "@smtp/server";
- *
- * const bytes = (text: string) => new TextEncoder().encode(text);
- * const client = new ClientProtocol({ hostname: "me.example" });
- * client.open();
- * console.assert(client.next().kind === "read");
- * client.receive(bytes("220 mx.example ESMTP\r\n"));
- * console.assert(client.next().kind === "write"); // EHLO me.example
- * client.receive(bytes("250-mx.example\r\n250 PIPELINING\r\n"));
- * console.assert(client.next().kind === "done");
- * console.assert(client.capabilities.has("PIPELINING"));
- * ```
  */
 export class ClientProtocol {
   readonly #conversation: ClientConversation;

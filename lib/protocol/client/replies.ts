@@ -33,18 +33,6 @@ export type ReplyOrFault =
 
 /**
  * Collects a server's bytes and takes replies out of them.
- *
- * @example Read a reply of two lines that came in two pieces
- * ```ts ignore
- * import { ReplyReader } from "@smtp/server";
- *
- * const reader = new ReplyReader();
- * reader.push(new TextEncoder().encode("250-Hello\r\n2"));
- * console.assert(reader.next() === undefined);
- * reader.push(new TextEncoder().encode("50 SIZE\r\n"));
- * const got = reader.next();
- * console.assert(got && "reply" in got && got.reply.lines.length === 2);
- * ```
  */
 export class ReplyReader {
   #buffer = new Uint8Array(512);

@@ -1,0 +1,51 @@
+/**
+ * Sending mail: a client for SMTP and LMTP, with STARTTLS, authentication,
+ * pipelining, CHUNKING, SMTPUTF8 and DSN.
+ *
+ * ```ts
+ * import { SmtpServer } from "@smtp/server";
+ * import { SmtpClient } from "@smtp/server/client";
+ *
+ * await using server = new SmtpServer({ listen: "127.0.0.1:0" });
+ * await server.start();
+ *
+ * await using client = await SmtpClient.connect({
+ *   host: "127.0.0.1",
+ *   port: server.addresses[0]!.port,
+ * });
+ * const { recipients } = await client.send({
+ *   from: "me@client.example",
+ *   to: ["you@example.com"],
+ *   data: "Subject: hello\r\n\r\nIt works.\r\n",
+ * });
+ * console.assert(recipients[0]?.accepted === true);
+ * ```
+ *
+ * A refused recipient is part of the result; a failure of the session is an
+ * {@linkcode SmtpClientError} with the reply and the step. The option
+ * `security` says how much TLS the session must have: `"none"`,
+ * `"opportunistic"`, `"required"` or `"verified"`. A login is sent only over
+ * TLS, unless `allowInsecureAuth` says otherwise.
+ *
+ * Content is a string, bytes or a stream. Lines get CRLF and dots on the way,
+ * never a bare CR or LF; content in 8 bits is converted for servers that take
+ * 7 only.
+ *
+ * @module
+ */
+
+export { type SendResult, type SentRecipient, SmtpClient } from "./client.ts";
+export { type ClientStage, SmtpClientError } from "./error.ts";
+export type { ClientData, ClientDestination, SendOptions } from "./message.ts";
+export type { Login, NextHop, TlsSecurity } from "./next_hop.ts";
+export type {
+  ClientProgress,
+  JudgeCertificate,
+  PeerCertificate,
+  SmtpClientOptions,
+} from "./options.ts";
+export type { ClientTimeouts } from "./session.ts";
+export {
+  ClientCapabilities,
+  type ClientLimits,
+} from "../protocol/client/capabilities.ts";

@@ -1,0 +1,50 @@
+/**
+ * DNS for mail: MX, A, AAAA, PTR and TXT look-ups with time-outs, several name
+ * servers and a cache; blocklists; names that lead back.
+ *
+ * ```ts
+ * import { DnsClient } from "@smtp/server/dns";
+ *
+ * const dns = new DnsClient({ nameServers: ["127.0.0.1:9"], timeoutMs: 100 });
+ * const outcome = await dns.mx("example.com");
+ * if (outcome.status === "found") {
+ *   for (const { preference, exchange } of outcome.records) {
+ *     console.log(preference, exchange);
+ *   }
+ * }
+ * ```
+ *
+ * An outcome tells "no such record" from "no answer": a server that does not
+ * answer is a reason to try again later, a name that does not exist is not.
+ * `server.dns` is the client that a server uses itself; handlers may use it
+ * too.
+ *
+ * @module
+ */
+
+export { DnsClient, type DnsClientOptions } from "./client.ts";
+export type {
+  AddressesOptions,
+  BlocklistListed,
+  BlocklistOutcome,
+  BlocklistUnlisted,
+  ReverseOutcome,
+} from "./lookups.ts";
+export { type NameServer, parseNameServer } from "./name_server.ts";
+export {
+  DNS_RECORD_TYPES,
+  type DnsFailed,
+  type DnsFailureCode,
+  type DnsFound,
+  type DnsNone,
+  type DnsNullMx,
+  type DnsOutcome,
+  type DnsOutcomeOf,
+  type DnsQueryOptions,
+  type DnsRecords,
+  type DnsRecordType,
+  type MxOutcome,
+  type MxRecord,
+} from "./outcome.ts";
+export { type Cidr, parseCidr } from "../net/cidr.ts";
+export { canonicalIp, type IpBytes, parseIp } from "../protocol/ip.ts";

@@ -1,0 +1,114 @@
+/**
+ * Relaying: a queue that survives crashes, the spool that it writes to, and
+ * the deliveries to other servers.
+ *
+ * A server relays by the option `relay`. It is off by default: recipients
+ * outside `domains` get 550 5.7.1. With it, clients that have logged in, or
+ * come from networks of `from`, may send anywhere. Their mail is in the spool
+ * before they get 250, and goes to the mail exchangers of each recipient's
+ * domain, or to a smarthost. Mail that cannot be delivered is tried again for
+ * five days, then returned with a delivery status notification (DSN, RFC
+ * 3464). A crash at any point loses nothing that was accepted; at worst a
+ * message arrives twice.
+ *
+ * ```ts
+ * import { AccountList, Certificate, MaildirStore, SmtpServer } from "@smtp/server";
+ *
+ * const server = new SmtpServer({
+ *   listen: [":25", ":587/submission"],
+ *   domains: ["example.com"],
+ *   store: new MaildirStore({ folder: "./mail" }),
+ *   certificate: await Certificate.selfSigned({ names: ["mx.example.com"] }),
+ *   accounts: new AccountList({ ann: "secret" }),
+ *   relay: { allow: "authenticated", spool: "./spool" },
+ * });
+ * console.assert(server.relays.count === 0); // await server.start();
+ * ```
+ *
+ * {@linkcode RelayingOptions} of the main entry point describes the option:
+ * smarthosts and their login, TLS to other servers, the schedule of tries,
+ * limits of concurrency, the pool of sessions. Mail for a sender in `domains`
+ * that cannot be delivered comes back into the server's own store. Without
+ * `spool` the queue is in memory, with a warning.
+ *
+ * A handler relays a message by `await server.relays.add(message)`. The
+ * {@linkcode Relay} that it returns has the state of each recipient and the
+ * methods `retry()`, `hold()`, `release()` and `remove()`. The handlers
+ * `onRelayStateChange`, `onRelayCertificate`, `onRelayDone` and `onRelayError`
+ * follow each delivery; `onRelayError` may return `"hold"` to keep a message
+ * in place of a bounce.
+ *
+ * `cli.ts queue list|show|retry|hold|release|remove` does the same to the
+ * spool of a running server; {@linkcode inspectSpool} and {@linkcode
+ * controlSpool} do it from a program.
+ *
+ * ### A queue without a server
+ *
+ * {@linkcode RelayQueue} takes a spool and a function that delivers.
+ * {@linkcode Delivery} is the function for SMTP; any other may stand in its
+ * place.
+ *
+ * ```ts
+ * import { MemorySpool, RelayQueue } from "@smtp/server/queue";
+ *
+ * const queue = new RelayQueue({
+ *   spool: new MemorySpool(),
+ *   deliver: (job) =>
+ *     Promise.resolve({
+ *       recipients: job.recipients.map(() => ({ status: "delivered" })),
+ *       destinationFailed: false,
+ *     }),
+ * });
+ * console.assert(queue.relays.count === 0);
+ * ```
+ *
+ * @module
+ */
+
+export { Delivery } from "../delivery/delivery.ts";
+export type {
+  DeliveryOptions,
+  RelayDns,
+  RelayingOptions,
+} from "../delivery/options.ts";
+export type { ClientPoolOptions } from "../delivery/pool.ts";
+export type {
+  Deliver,
+  DeliveryJob,
+  DeliveryReport,
+  DeliveryState,
+  RecipientReport,
+} from "./job.ts";
+export type { RelayHooks, RelayQueueOptions } from "./options.ts";
+export { RelayQueue } from "./queue.ts";
+export type { Relay, RelayOptions, RelayRecipient, Relays } from "./relay.ts";
+export { parseDuration, RetrySchedule } from "./schedule.ts";
+export type { Clock } from "../spool/clock.ts";
+export {
+  type ControlOutcome,
+  controlSpool,
+  inspectSpool,
+} from "../spool/control.ts";
+export type {
+  EnvelopeOptions,
+  EnvelopeRecipient,
+  Progress,
+  RecipientAnswer,
+  RecipientProgress,
+  RecipientResult,
+  RecipientStatus,
+  RelayRoute,
+  SpoolChange,
+  SpoolEntry,
+  StoredEnvelope,
+} from "../spool/envelope.ts";
+export { FileSpool, type FileSpoolOptions } from "../spool/file_spool.ts";
+export { MemorySpool, type MemorySpoolOptions } from "../spool/memory_spool.ts";
+export {
+  type Spool,
+  type SpoolAction,
+  type SpoolAddition,
+  SpoolError,
+  type SpoolProblem,
+  type SpoolRequest,
+} from "../spool/spool.ts";

@@ -1,0 +1,73 @@
+/**
+ * Accounts and authentication: which clients may log in, and how a program
+ * decides it.
+ *
+ * With accounts, clients may log in, under TLS; submission listeners require
+ * it.
+ *
+ * ```ts
+ * import { SmtpServer } from "@smtp/server";
+ * import { AccountList } from "@smtp/server/auth";
+ * import { Certificate } from "@smtp/server/tls";
+ *
+ * await using server = new SmtpServer({
+ *   listen: ["127.0.0.1:0", "127.0.0.1:0/submissions"],
+ *   certificate: await Certificate.selfSigned({ names: ["mx.example.com"] }),
+ *   accounts: new AccountList({ ann: "secret" }),
+ * });
+ * await server.start();
+ * ```
+ *
+ * The mechanisms are SCRAM-SHA-256, with channel binding too, CRAM-MD5, PLAIN
+ * and LOGIN, and by the option `mechanisms` XOAUTH2, OAUTHBEARER and EXTERNAL.
+ * A server offers only mechanisms that can succeed: a list of SCRAM verifiers
+ * has no CRAM-MD5, and without TLS there is no AUTH unless `allowInsecureAuth`
+ * says so. {@linkcode ScramVerifier} makes the verifiers, so that a file of
+ * accounts holds no password.
+ *
+ * A program that knows its users decides by `onAuthenticate`. `verify()`
+ * compares in constant time, with every mechanism. Call it for unknown users
+ * too, so that they take as long as known ones.
+ *
+ * ```ts
+ * import type { SmtpHandlers } from "@smtp/server";
+ *
+ * const secrets = new Map([["ann", "secret"]]);
+ * const handlers: SmtpHandlers = {
+ *   onAuthenticate: (_session, credentials) =>
+ *     credentials.verify(secrets.get(credentials.username)),
+ * };
+ * console.assert(handlers.onAuthenticate !== undefined);
+ * ```
+ *
+ * Guessing is slow: each failure doubles the delay for that account from that
+ * address, and after a budget the reply is 421; attempts that are still
+ * running count. Other users behind the same address are not affected.
+ * Attempts at one account from many networks take turns, one in two seconds;
+ * networks that have logged in to the account before are not delayed.
+ *
+ * @module
+ */
+
+export {
+  AccountList,
+  type Accounts,
+  authenticateWith,
+  type KnownAccount,
+  parseAccounts,
+} from "./accounts.ts";
+export {
+  Credentials,
+  type KnownSecret,
+  type SecretCheck,
+} from "./credentials.ts";
+export {
+  MECHANISM_NAMES,
+  type MechanismName,
+  parseMechanismName,
+} from "./mechanism_name.ts";
+export {
+  type ScramKeys,
+  ScramVerifier,
+  type ScramVerifierOptions,
+} from "./scram_verifier.ts";
