@@ -175,9 +175,11 @@
  *
  * ```ts
  * import { SmtpServer } from "@smtp/server";
+ * import { DiscardStore } from "@smtp/server/store";
  *
  * await using server = new SmtpServer({
  *   listen: ["127.0.0.1:0", "127.0.0.1:0/lmtp"],
+ *   store: new DiscardStore(),
  * });
  * await server.start();
  * console.assert(server.addresses[1]?.kind === "lmtp");

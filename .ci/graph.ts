@@ -3,7 +3,13 @@
  * lint rules that look further than one file, and for the figures of the house.
  */
 
+import manifest from "../deno.json" with { type: "json" };
+
 const ROOT = new URL("../", import.meta.url);
+/** The entry points of the package, as paths below the folder of deno.json. */
+export const ENTRIES: ReadonlySet<string> = new Set(
+  Object.values(manifest.exports).map((path) => path.slice(2)),
+);
 
 /** One import or export from a file of the house. */
 export interface Arrow {
@@ -121,6 +127,7 @@ export function isSlice(
   file: SourceFile,
   imports: ReadonlyMap<string, ReadonlySet<string>>,
 ): boolean {
-  return file.lines < FLOOR && imports.get(file.path)?.size === 1 &&
+  return file.lines < FLOOR && !ENTRIES.has(file.path) &&
+    imports.get(file.path)?.size === 1 &&
     !/\balone\b/.test(header(file.text));
 }

@@ -8,18 +8,14 @@
 import {
   CEILING,
   circles,
+  ENTRIES,
   FLOOR,
   importers,
   isSlice,
   readHouse,
   type SourceFile,
 } from "./graph.ts";
-import manifest from "../deno.json" with { type: "json" };
-
-/** The entry points of the package, as paths below the folder of deno.json. */
-const ENTRIES: ReadonlySet<string> = new Set(
-  Object.values(manifest.exports).map((path) => path.slice(2)),
-);
+import { wordHits } from "./prose.ts";
 
 /** What every room may use. */
 const GROUND: readonly string[] = [
@@ -76,11 +72,13 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
     ...["spool", "dsn", "queue", "client", "delivery", "session"],
     ...["threads", "trust", "telemetry"],
   ],
+  // The door of the command line.
+  "server/mod.ts": ["*"],
   "page": ["inbox", "telemetry", "type server"],
   "testing": ["*"],
   "mod.ts": ["*"],
-  "cli": ["*"],
-  "cli.ts": ["mod.ts", "cli"],
+  "cli": ["entry", "server/mod.ts"],
+  "cli.ts": ["entry", "cli"],
   "examples": ["entry"],
 };
 
@@ -331,6 +329,19 @@ const chapters: Deno.lint.Rule = rule(
   }),
 );
 
+/** Comments in plain English. */
+const prose: Deno.lint.Rule = rule(/^/, (context) => ({
+  Program() {
+    for (const comment of context.sourceCode.getAllComments()) {
+      for (const { at, word, advice } of wordHits(comment.value)) {
+        const start = comment.range[0] + 2 + at;
+        const range: [number, number] = [start, start + word.length];
+        context.report({ range, message: `"${word}": ${advice}` });
+      }
+    }
+  },
+}));
+
 /** protocol/ names no clock, no chance, no input or output, and waits for nothing. */
 const purity: Deno.lint.Rule = rule(SCOPE.pure, (context) => {
   function report(node: Deno.lint.Node, what: string): void {
@@ -562,6 +573,7 @@ const plugin: Deno.lint.Plugin = {
   rules: {
     "imports": imports,
     "chapters": chapters,
+    "prose": prose,
     "purity": purity,
     "error-message": errorMessage,
     "silence": silence,

@@ -6,7 +6,7 @@
  * usage, never a guess.
  */
 
-import { parseDuration } from "../queue/schedule.ts";
+import { parseDuration } from "../queue/mod.ts";
 import { hint, UsageError } from "./output.ts";
 import type { Options } from "./options.ts";
 

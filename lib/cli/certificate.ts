@@ -3,9 +3,8 @@
  * request, and tells what is in a certificate file.
  */
 
+import { Certificate, type KeyAlgorithm } from "../tls/mod.ts";
 import { resolve } from "node:path";
-import { Certificate } from "../tls/certificate.ts";
-import type { KeyAlgorithm } from "../tls/private_key.ts";
 import { duration, flag, one, type RawSettings, word } from "./arguments.ts";
 import { ALGORITHMS } from "./options.ts";
 import {

@@ -4,22 +4,23 @@
  * and which settings have no effect. Leaves nothing behind.
  */
 
-import { KINDS } from "../protocol/listener_kind.ts";
-import { dirname, join, resolve } from "node:path";
 import {
+  checkThreads,
   formatHostPort,
-  kindName,
-  type ListenOptions,
-} from "../net/listen_options.ts";
-import { checkThreads } from "../net/listener.ts";
-import { policyOf } from "../server/contexts.ts";
-import type { SmtpServerOptions } from "../server/options.ts";
-import {
   handlerModuleUrl,
+  HANDLERS_RULE,
+  kindName,
+  KINDS,
   loadHandlerModule,
   moduleFault,
-} from "../session/handler_module.ts";
-import { HANDLERS_RULE, type SmtpHandlers } from "../session/handlers.ts";
+  policyOf,
+} from "../server/mod.ts";
+import type {
+  ListenOptions,
+  SmtpHandlers,
+  SmtpServerOptions,
+} from "../../mod.ts";
+import { dirname, join, resolve } from "node:path";
 import { flag, type RawSettings } from "./arguments.ts";
 import { RELAYING } from "./options.ts";
 import type { ServeSettings, StorePlace } from "./settings.ts";

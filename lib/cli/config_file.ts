@@ -6,9 +6,9 @@
  * {@link https://www.rfc-editor.org/rfc/rfc8259 | RFC 8259}
  */
 
+import { readSmallFile } from "../server/mod.ts";
 import { keyOf, type OptionForm, type Options } from "./options.ts";
 import { flagOf, type RawSettings } from "./arguments.ts";
-import { readSmallFile } from "../files/small_file.ts";
 import { hint, reasonOf, RunError, UsageError } from "./output.ts";
 
 /** Settings, and where those stand that a file has. */

@@ -3,8 +3,7 @@
  * does it. Stands alone: each command has its file.
  */
 
-import { DnsClient } from "../dns/client.ts";
-import type { DnsRecordType } from "../dns/outcome.ts";
+import { DnsClient, type DnsRecordType } from "../dns/mod.ts";
 import { flag, type RawSettings } from "./arguments.ts";
 import { nameServers } from "./relay_settings.ts";
 import type { LOOKUP_TYPES } from "./options.ts";

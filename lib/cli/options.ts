@@ -4,12 +4,7 @@
  * arguments, the configuration file, the hints on misspelt names, `--help`, the
  * completion of shells and the documentation are made from it. Reads no value.
  */
-
-import {
-  LIMITS,
-  type LimitTable,
-  type NumberLimit,
-} from "../session/limit_options.ts";
+import { LIMITS, type LimitTable, type NumberLimit } from "../server/mod.ts";
 
 /** How an option is written: `many` may be repeated, `flag` is on by itself and may be given yes or no. */
 export type OptionForm = "one" | "many" | "flag";

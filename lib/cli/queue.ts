@@ -9,9 +9,11 @@ import {
   type ControlOutcome,
   controlSpool,
   inspectSpool,
-} from "../spool/control.ts";
-import { type SpoolAction, SpoolError } from "../spool/spool.ts";
-import type { RecipientProgress, SpoolEntry } from "../spool/envelope.ts";
+  type RecipientProgress,
+  type SpoolAction,
+  type SpoolEntry,
+  SpoolError,
+} from "../queue/mod.ts";
 import { flag, one, type RawSettings } from "./arguments.ts";
 import { DEFAULT_SPOOL, QUEUE_ACTIONS } from "./options.ts";
 import { printableJson } from "../log.ts";

@@ -4,12 +4,16 @@
  * mechanisms are written, for `send`, too. Opens no file and connects to nothing.
  */
 
-import { parseCidr } from "../net/cidr.ts";
-import { parseNameServer } from "../dns/name_server.ts";
-import { Address } from "../protocol/address.ts";
-import { parseDuration, RetrySchedule } from "../queue/schedule.ts";
-import type { RelayingOptions } from "../delivery/options.ts";
-import type { SmtpServerOptions } from "../server/options.ts";
+import type { NextHop, TlsSecurity } from "../client/mod.ts";
+import { parseCidr, parseNameServer } from "../dns/mod.ts";
+import {
+  parseDuration,
+  type RelayingOptions,
+  RetrySchedule,
+} from "../queue/mod.ts";
+import { MECHANISM_NAMES, type MechanismName } from "../sasl/auth.ts";
+import { isHost } from "../server/mod.ts";
+import { Address, type SmtpServerOptions } from "../../mod.ts";
 import { DEFAULT_SPOOL, LONG_LINES } from "./options.ts";
 import {
   flag,
@@ -20,9 +24,6 @@ import {
   word,
 } from "./arguments.ts";
 import { UsageError } from "./output.ts";
-import { isHost } from "../net/listen_options.ts";
-import type { NextHop, TlsSecurity } from "../client/next_hop.ts";
-import { MECHANISM_NAMES, type MechanismName } from "../sasl/mechanism_name.ts";
 
 /** What the port of another server may be. */
 export const PORTS = { least: 1, most: 65535 } as const;

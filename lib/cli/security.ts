@@ -5,12 +5,15 @@
  * here in a message.
  */
 
-import { readSmallFile } from "../files/small_file.ts";
-import { type AccountList, parseAccounts } from "../sasl/accounts.ts";
-import { saslPrep } from "../sasl/saslprep.ts";
-import { Certificate } from "../tls/certificate.ts";
-import { CertificateSet } from "../tls/set.ts";
-import type { SmtpServerOptions } from "../server/options.ts";
+import {
+  type AccountList,
+  parseAccounts,
+  ScramVerifier,
+} from "../sasl/auth.ts";
+import { saslPrep } from "../sasl/mod.ts";
+import { readSmallFile } from "../server/mod.ts";
+import { Certificate, CertificateSet } from "../tls/mod.ts";
+import type { SmtpServerOptions } from "../../mod.ts";
 import { POLICIES } from "./options.ts";
 import { flag, one, type RawSettings, word } from "./arguments.ts";
 import {
@@ -20,7 +23,6 @@ import {
   RunError,
   UsageError,
 } from "./output.ts";
-import { ScramVerifier } from "../sasl/scram_verifier.ts";
 
 /** What the server gets of it. */
 export interface SecurityOptions extends

@@ -6,12 +6,12 @@
  * A bar that shows how far long work has come, on a terminal and nowhere else.
  */
 
+import type { Login } from "../client/mod.ts";
+import { DnsClient } from "../dns/mod.ts";
+import { Delivery, type RecipientReport } from "../queue/mod.ts";
+import { checkHostname } from "../server/mod.ts";
+import { Address } from "../../mod.ts";
 import { userInfo } from "node:os";
-import { DnsClient } from "../dns/client.ts";
-import { Address } from "../protocol/address.ts";
-import type { Login } from "../client/next_hop.ts";
-import { Delivery } from "../delivery/delivery.ts";
-import type { RecipientReport } from "../queue/job.ts";
 import {
   type HopSetting,
   nameServers,
@@ -21,7 +21,6 @@ import {
   PORTS,
   securityFor,
 } from "./relay_settings.ts";
-import { checkHostname } from "../server/options.ts";
 import {
   flag,
   one,

@@ -7,6 +7,9 @@
  * server more than the mail itself.
  */
 
+import { formatHostPort, kindName, ownName } from "../server/mod.ts";
+import { CertificateSource } from "../tls/mod.ts";
+import { SmtpServer, type SmtpServerOptions } from "../../mod.ts";
 import {
   BackgroundWriter,
   describeError,
@@ -17,11 +20,6 @@ import {
   printableJson,
   printableStack,
 } from "../log.ts";
-import { formatHostPort, kindName } from "../net/listen_options.ts";
-import { SmtpServer } from "../server/server.ts";
-import { ownName } from "../server/contexts.ts";
-import type { SmtpServerOptions } from "../server/options.ts";
-import { CertificateSource } from "../tls/set.ts";
 import {
   checkListeners,
   checkPlaces,

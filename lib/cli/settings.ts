@@ -4,21 +4,30 @@
  * default of the library, opens no file and prints nothing.
  */
 
-import { parseCidr } from "../net/cidr.ts";
-import { type ListenOptions, parseListen } from "../net/listen_options.ts";
-import { isOpenToClients, type RelayingOptions } from "../delivery/options.ts";
+import { parseCidr } from "../dns/mod.ts";
+import type { RelayingOptions } from "../queue/mod.ts";
 import {
   checkHostname,
+  isOpenToClients,
+  localDomains,
   MOST_THREADS,
-  type SmtpServerOptions,
-} from "../server/options.ts";
-import { localDomains } from "../session/local_domains.ts";
-import { DiscardStore } from "../store/discard_store.ts";
-import { FileStore } from "../store/file_store.ts";
-import type { MailboxOwners } from "../files/trust.ts";
-import { MaildirStore } from "../store/maildir_store.ts";
-import { MboxStore } from "../store/mbox_store.ts";
-import type { MessageStore } from "../message/message.ts";
+  type NumberLimit,
+  numberLimits,
+  parseListen,
+} from "../server/mod.ts";
+import {
+  DiscardStore,
+  FileStore,
+  type MailboxOwners,
+  MaildirStore,
+  MboxStore,
+  type MessageStore,
+} from "../store/mod.ts";
+import type {
+  LimitOptions,
+  ListenOptions,
+  SmtpServerOptions,
+} from "../../mod.ts";
 import {
   BARE_NEWLINES,
   DEFAULT_LISTEN,
@@ -38,11 +47,6 @@ import {
 } from "./arguments.ts";
 import { relaySettings } from "./relay_settings.ts";
 import { hint, UsageError } from "./output.ts";
-import {
-  type LimitOptions,
-  type NumberLimit,
-  numberLimits,
-} from "../session/limit_options.ts";
 
 /** The folder or file that a store writes to. */
 export interface StorePlace {

@@ -5,8 +5,12 @@
  * ```ts
  * import { SmtpServer } from "@smtp/server";
  * import { SmtpClient } from "@smtp/server/client";
+ * import { DiscardStore } from "@smtp/server/store";
  *
- * await using server = new SmtpServer({ listen: "127.0.0.1:0" });
+ * await using server = new SmtpServer({
+ *   listen: "127.0.0.1:0",
+ *   store: new DiscardStore(),
+ * });
  * await server.start();
  *
  * await using client = await SmtpClient.connect({

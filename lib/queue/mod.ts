@@ -52,6 +52,7 @@
  * import { MemorySpool, RelayQueue } from "@smtp/server/queue";
  *
  * const queue = new RelayQueue({
+ *   hostname: "mail.example.com",
  *   spool: new MemorySpool(),
  *   deliver: (job) =>
  *     Promise.resolve({

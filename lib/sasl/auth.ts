@@ -7,10 +7,12 @@
  *
  * ```ts
  * import { SmtpServer } from "@smtp/server";
+ * import { DiscardStore } from "@smtp/server/store";
  * import { AccountList } from "@smtp/server/auth";
  * import { Certificate } from "@smtp/server/tls";
  *
  * await using server = new SmtpServer({
+ *   store: new DiscardStore(),
  *   listen: ["127.0.0.1:0", "127.0.0.1:0/submissions"],
  *   certificate: await Certificate.selfSigned({ names: ["mx.example.com"] }),
  *   accounts: new AccountList({ ann: "secret" }),

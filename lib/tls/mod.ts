@@ -8,12 +8,14 @@
  *
  * ```ts
  * import { SmtpServer } from "@smtp/server";
+ * import { DiscardStore } from "@smtp/server/store";
  * import { Certificate, CertificateSource } from "@smtp/server/tls";
  *
  * const certificate = new CertificateSource(
  *   await Certificate.selfSigned({ names: ["mx.example.com"] }),
  * );
  * await using server = new SmtpServer({
+ *   store: new DiscardStore(),
  *   listen: ["127.0.0.1:0", "127.0.0.1:0/smtps"],
  *   certificate,
  * });

@@ -79,3 +79,20 @@ for (
     assertEquals(wordHits(text).map(({ word }) => word), [...want]);
   });
 }
+
+Deno.test("Markdown keeps to the words of plain English", async () => {
+  const root = new URL("../../", import.meta.url);
+  const hits: string[] = [];
+  for (
+    const folder of ["./", "examples/", "tests/conformance/", "tests/peers/"]
+  ) {
+    for await (const { name } of Deno.readDir(new URL(folder, root))) {
+      if (!name.endsWith(".md")) continue;
+      const text = await Deno.readTextFile(new URL(`${folder}${name}`, root));
+      for (const { word, advice } of wordHits(text)) {
+        hits.push(`${folder}${name}: "${word}": ${advice}`);
+      }
+    }
+  }
+  assertEquals(hits, []);
+});

@@ -134,6 +134,13 @@ import { FileSpool } from "./lib/spool/file_spool.ts";`,
     want: [["imports", "lib/spool/file_spool.ts"]],
   },
   {
+    name: "the command line imports nothing from inside a room",
+    file: "lib/cli/serve.ts",
+    source: `import { SmtpServer } from "../../mod.ts";
+import { FileSpool } from "../spool/file_spool.ts";`,
+    want: [["imports", "lib/spool/file_spool.ts"]],
+  },
+  {
     name: "examples import the package as users do",
     file: "examples/a.ts",
     source: `import { SmtpServer } from "@smtp/server";
@@ -372,6 +379,27 @@ const c = String(left) === String(right) || left.length === right.length;`,
   },
 ];
 
+const PROSE: readonly Row[] = [
+  {
+    name: "comments are in plain English",
+    file: "tests/a_test.ts",
+    source: `/** Octets of whoever asks. */
+const a = "octets"; // borne`,
+    want: [
+      ["prose", "say byte"],
+      ["prose", "name the thing"],
+      ["prose", "say allowed"],
+    ],
+  },
+  {
+    name: "quotations and code may say what they like",
+    file: "lib/a.ts",
+    source: `/** RFC 5321: "octets"; see \`octets()\`. */
+const nobody = 1;`,
+    want: [],
+  },
+];
+
 function found(row: Row): string[] {
   const diagnostics = Deno.lint.runPlugin(plugin, row.file, row.source);
   return diagnostics.toSorted((a, b) => a.range[0] - b.range[0])
@@ -385,6 +413,7 @@ for (
     ...WORDING,
     ...SYNTAX,
     ...SECRETS,
+    ...PROSE,
   ]
 ) {
   Deno.test(`lint plugin: ${row.name}`, () => {

@@ -1,0 +1,34 @@
+/**
+ * The door of the command line: what `serve`, `serve --check` and the other
+ * commands use beside the entry points, to check listeners, handler modules,
+ * limits and names before anything starts. No entry point of the package: a
+ * program gets these checks from `new SmtpServer()`.
+ *
+ * Stands alone so that the command line reaches into no other file.
+ */
+
+export { isOpenToClients } from "../delivery/options.ts";
+export { readSmallFile } from "../files/small_file.ts";
+export {
+  formatHostPort,
+  isHost,
+  kindName,
+  parseListen,
+} from "../net/listen_options.ts";
+export { checkThreads } from "../net/listener.ts";
+export { KINDS } from "../protocol/listener_kind.ts";
+export {
+  handlerModuleUrl,
+  loadHandlerModule,
+  moduleFault,
+} from "../session/handler_module.ts";
+export { HANDLERS_RULE } from "../session/handlers.ts";
+export {
+  LIMITS,
+  type LimitTable,
+  type NumberLimit,
+  numberLimits,
+} from "../session/limit_options.ts";
+export { localDomains } from "../session/local_domains.ts";
+export { ownName, policyOf } from "./contexts.ts";
+export { checkHostname, MOST_THREADS } from "./options.ts";
