@@ -1,4 +1,4 @@
-/** The record of a queued message: written, read, and each field checked. */
+/** The record of a queued message: encoded, decoded, and each field checked. */
 
 import { assert, assertEquals } from "@std/assert";
 import {
