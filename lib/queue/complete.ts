@@ -54,7 +54,7 @@ export type CompletionSteps = AsyncGenerator<CompletionStep, void, void>;
 /** The parts that a {@linkcode Completion} uses. */
 export interface CompletionParts {
   /** Makes the DSNs. */
-  readonly notifier: DsnSender;
+  readonly dsnSender: DsnSender;
   /** The messages in the queue. */
   readonly tasks: RelayTasks;
 }
@@ -141,7 +141,7 @@ export class Completion {
     const indices = openReports(entry).toReturn;
     if (indices.length === 0) return;
     try {
-      const notice = await this.#parts.notifier.make(entry, {
+      const notice = await this.#parts.dsnSender.make(entry, {
         kind: "failed",
         indices,
         now,
@@ -169,12 +169,12 @@ export class Completion {
     const indices = [...open.failed, ...open.succeeded];
     if (indices.length === 0) return;
     const now = this.#config.clock.now();
-    if (task.isBusy && (task.noticeAt === 0 || now < task.noticeAt)) {
-      if (task.noticeAt === 0) task.noticeAt = now + GATHER_MS;
-      yield { kind: "wake", at: task.noticeAt };
+    if (task.isBusy && (task.dsnAt === 0 || now < task.dsnAt)) {
+      if (task.dsnAt === 0) task.dsnAt = now + GATHER_MS;
+      yield { kind: "wake", at: task.dsnAt };
       return;
     }
-    task.noticeAt = 0;
+    task.dsnAt = 0;
     if (open.failed.length > 0 && await this.#isKept(task, open.failed)) {
       yield { kind: "reschedule" };
       return;
@@ -226,7 +226,7 @@ export class Completion {
   ): CompletionSteps {
     if (indices.length === 0) return;
     const { spool, clock, log } = this.#config;
-    const notice = await this.#parts.notifier.make(task.entry, {
+    const notice = await this.#parts.dsnSender.make(task.entry, {
       kind,
       indices,
       now: clock.now(),
@@ -259,7 +259,7 @@ export class Completion {
         CONTENT_REPLY.test(answer.text));
     if (!mayBeContent) return;
     const { spool, clock, log } = this.#config;
-    const notice = await this.#parts.notifier.makeSmaller(
+    const notice = await this.#parts.dsnSender.makeSmaller(
       task.entry,
       clock.now(),
     );

@@ -193,14 +193,14 @@ export class JobRunner {
     const failed = results.filter(({ status }) => status === "failed").length;
     const deferred =
       results.filter(({ status }) => status === "pending").length;
-    const telling =
+    const shown =
       results.find(({ status }) =>
         status === "failed" || status === "pending"
       ) ?? results[0];
     this.#config.log({
       level: failed > 0 ? "warn" : "info",
       event: "relay",
-      message: telling?.answer?.text ?? "",
+      message: shown?.answer?.text ?? "",
       fields: {
         id: group.task.entry.envelope.id,
         destination: group.destination,

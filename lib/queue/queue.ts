@@ -119,14 +119,14 @@ export class RelayQueue implements AsyncDisposable {
       });
     }
     const { tasks } = this.#control;
-    const notifier = new DsnSender({
+    const dsnSender = new DsnSender({
       spool,
       hostname,
       from: bounceFrom,
       returnLimit,
       newId: () => this.#control.newId(),
     });
-    const completion = new Completion(this.#config, { notifier, tasks });
+    const completion = new Completion(this.#config, { dsnSender, tasks });
     for (const { lost = [] } of problems) {
       for (const entry of lost) await completion.reportLoss(entry);
     }

@@ -13,7 +13,7 @@
 
 import { describeError } from "../log.ts";
 import { monotonic } from "../spool/clock.ts";
-import { RetrySchedule } from "./schedule.ts";
+import { JITTER, RetrySchedule } from "./schedule.ts";
 import { expiryResults, JobRunner } from "./job_runner.ts";
 import { type DeliveryState, overdueReason } from "./job.ts";
 import { Dispatcher, type WorkPhase } from "./dispatcher.ts";
@@ -264,7 +264,7 @@ export class QueueRunner {
   #runDue(): void {
     const { clock } = this.#config;
     const now = clock.now();
-    if (isSetBack(this.#lastNow, now)) this.#wakeNear(now);
+    if (isSetBack(this.#lastNow, now)) this.#rescheduleAll(now);
     this.#lastNow = now;
     for (;;) {
       const task = this.#wakes.take(now);
@@ -283,7 +283,7 @@ export class QueueRunner {
   }
 
   /** Schedules every sleeping message again, after the clock was set back. */
-  #wakeNear(now: number): void {
+  #rescheduleAll(now: number): void {
     const sleeping = new Set<RelayTask>();
     for (;;) {
       const task = this.#wakes.take(Infinity);
@@ -421,7 +421,7 @@ export class QueueRunner {
       });
       for (const group of groups) this.#dispatcher.add(group);
     }
-    if (isExpired || isLate || task.noticeAt > 0 || !task.isPending) {
+    if (isExpired || isLate || task.dsnAt > 0 || !task.isPending) {
       this.track(this.#expireOrDelay(task, { isExpired, isLate }));
     } else {
       this.#schedule(task);
@@ -477,8 +477,6 @@ export class QueueRunner {
 
 /** Milliseconds up to which a clock that goes back is being corrected, not set. */
 const CORRECTION_MS = 60_000;
-/** Factor of the longest delay: schedules vary their delays by a tenth. */
-const JITTER = 1.1;
 
 /** Whether the clock was set back between `before` and `now`. */
 function isSetBack(before: number, now: number): boolean {
@@ -501,7 +499,8 @@ function clampAfterClockJump(
   const schedule = options.schedule === undefined
     ? usual
     : RetrySchedule.parse(options.schedule);
-  const longest = Math.max(...schedule.delays) * JITTER + CORRECTION_MS;
+  const longest = Math.max(...schedule.delays) * (1 + JITTER) +
+    CORRECTION_MS;
   const latest = now + Math.max(longest, options.idleWaitMs ?? 0);
   for (const recipient of task.entry.progress.recipients) {
     if (recipient.status === "pending" && recipient.nextTryAt > latest) {

@@ -20,7 +20,8 @@ const STEP = /^([^*]+)(?:\*(\d{1,4}))?$/;
 const MAX_STEPS = 1000;
 /** Longest delay, in ms; timers stay reliable up to it. */
 const MAX_DELAY = 30 * 86_400_000;
-const JITTER = 0.1;
+/** Share of a delay by which it varies, up and down. */
+export const JITTER = 0.1;
 
 /**
  * Parses a duration: digits and one of `ms`, `s`, `m`, `h`, `d`, `w`, repeated

@@ -91,7 +91,7 @@ export class RelayTask {
   /** Its entry in the heap of wakes. */
   wake: Wake<RelayTask> | undefined;
   /** When due DSNs are sent although deliveries are under way, in ms since 1970; 0: not set. */
-  noticeAt = 0;
+  dsnAt = 0;
   /** When an expired message without a further try is given up, in ms since 1970; 0: not set. */
   giveUpAt = 0;
   /** Since when some of it is in line, in milliseconds since 1970; 0: not yet. */

@@ -237,7 +237,7 @@ class RejectedConnections {
 
 /** Milliseconds for which a shortage limits the number of sessions. */
 const SHORTAGE_MS = 60_000;
-/** Descriptors to keep free: at least this many, else one for each {@linkcode SESSIONS_FOR_ONE} sessions. */
+/** Descriptors to keep free: one for each `SESSIONS_FOR_ONE` sessions, at least this many. */
 const LEAST_FREE = 16;
 const SESSIONS_FOR_ONE = 8;
 

@@ -32,7 +32,7 @@ export interface Clock {
 }
 
 /** Milliseconds between two checks whether the time of day was set. */
-const LOOK_MS = 1000;
+const CHECK_MS = 1000;
 /** Milliseconds that two clocks may drift apart between two checks. */
 const DRIFT_MS = 500;
 
@@ -51,7 +51,7 @@ export const SYSTEM_CLOCK: Clock = {
       if (Math.abs(offset - before) < DRIFT_MS) return;
       before = offset;
       action();
-    }, LOOK_MS);
+    }, CHECK_MS);
     return () => clearInterval(timer);
   },
 };

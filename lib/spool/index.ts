@@ -106,7 +106,7 @@ export class SpoolIndex {
       this.#fresh.keep(message.entry.envelope.id, message.content);
       this.#add(message);
     }
-    this.#journal?.note(keptLine(messages));
+    this.#journal?.appendLazily(keptLine(messages));
     this.#rewriteIfLarge();
   }
 

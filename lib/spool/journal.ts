@@ -15,7 +15,7 @@ import type { SpoolFile, SpoolFiles } from "./files.ts";
 /** Milliseconds until a refused write is tried again. */
 const RETRY_MS = 1000;
 /** Limit of pending lines without a waiting caller: each may cost the next start the reading of a file. */
-const MAX_NOTES = 64;
+const MAX_LAZY = 64;
 /** Milliseconds that a close waits for the disk. */
 const CLOSE_MS = 3000;
 /** Bytes of each write of a rewritten journal. */
@@ -118,7 +118,7 @@ export class Journal {
    * Appends a line that a crash may lose. It is written together with the next
    * line of {@linkcode Journal.append}, or when many such lines are pending.
    */
-  note(text: string): void {
+  appendLazily(text: string): void {
     this.#pending.push({ text, resolve: undefined, reject: undefined });
     if (this.#isDue) this.#start();
   }
@@ -178,7 +178,7 @@ export class Journal {
   get #isDue(): boolean {
     const count = this.#pending.length;
     return this.#urgent > 0 || this.#rewrite !== undefined ||
-      count >= MAX_NOTES || (this.#closing && count > 0);
+      count >= MAX_LAZY || (this.#closing && count > 0);
   }
 
   #start(): void {

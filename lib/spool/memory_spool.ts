@@ -88,7 +88,7 @@ export class MemorySpool implements Spool {
     }
     if (this.#used + size > this.#capacity) {
       throw new SpoolError(
-        `Cannot keep message "${id}" of ${size} octets: ${this.#used} of ${this.#capacity} in use`,
+        `Cannot keep message "${id}" of ${size} bytes: ${this.#used} of ${this.#capacity} in use`,
       );
     }
     this.#used += size;
@@ -102,7 +102,7 @@ export class MemorySpool implements Spool {
       }
       if (found !== size) {
         throw new RangeError(
-          `Cannot keep content of ${found} octets: want the ${size} of the envelope`,
+          `Cannot keep content of ${found} bytes: want the ${size} of the envelope`,
         );
       }
     } catch (cause) {

@@ -78,7 +78,7 @@ export class RecordReader {
     }
     // A truncated message must fail, never be sent as if it were complete.
     throw new SpoolError(
-      `Cannot read message "${envelope.id}": ${left} octets of ${envelope.size} missing`,
+      `Cannot read message "${envelope.id}": ${left} bytes of ${envelope.size} missing`,
       { isDamaged: true },
     );
   }

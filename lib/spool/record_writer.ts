@@ -229,7 +229,7 @@ function joined(records: readonly SmallRecord[]): Uint8Array<ArrayBuffer> {
 
 function wrongSize(found: number, want: number): RangeError {
   return new RangeError(
-    `Cannot write content of ${found} octets: want the ${want} of the envelope`,
+    `Cannot write content of ${found} bytes: want the ${want} of the envelope`,
   );
 }
 

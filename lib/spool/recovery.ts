@@ -156,7 +156,7 @@ class Survey {
       ...cut.map(({ place }) => place.offset + place.size),
     );
     this.damaged.set(name, {
-      reason: `Record has ${size} octets, want ${end}`,
+      reason: `Record has ${size} bytes, want ${end}`,
       isInUse: cut.length < living.length,
       lost: cut.map(({ entry }) => entry),
     });
@@ -174,7 +174,7 @@ class Survey {
       : isShared(found)
       ? `Record is of message "${found.entry.envelope.id}"`
       : size !== found.place.size
-      ? `Record has ${size} octets, want ${found.place.size}`
+      ? `Record has ${size} bytes, want ${found.place.size}`
       : undefined;
     if (fault !== undefined) {
       const isOwn = typeof found !== "string" && !isShared(found);
@@ -196,7 +196,7 @@ class Survey {
       if (typeof found === "string") {
         fault = `Record ${number} of ${count}: ${found}`;
       } else if (offset + found.place.size > size) {
-        fault = `Record ${number} of ${count} has ${size - offset} octets, ` +
+        fault = `Record ${number} of ${count} has ${size - offset} bytes, ` +
           `want ${found.place.size}`;
         const { entry } = found;
         if (!this.#journal.gone.has(entry.envelope.id)) lost.push(entry);
@@ -206,7 +206,7 @@ class Survey {
       }
     }
     if (fault === undefined && offset !== size) {
-      fault = `File has ${size} octets, want ${offset}`;
+      fault = `File has ${size} bytes, want ${offset}`;
     }
     if (fault !== undefined) {
       const known = this.#dropFrom(name, offset);

@@ -859,7 +859,7 @@ Deno.test("RelayQueue tells the sender of a message whose record is found damage
     const second = await start();
     for (const relay of second.relays) await relay.release();
     await clock.advance(MINUTE);
-    assertEquals(delivery.log, ["example.com: ann@example.com"], `octet ${at}`);
+    assertEquals(delivery.log, ["example.com: ann@example.com"], `byte ${at}`);
     assertStringIncludes(delivery.notices[0]!, "was damaged on the disk");
     assertStringIncludes(delivery.notices[0]!, "a@one.org");
     assertEquals(second.relays.count, 0);

@@ -250,7 +250,7 @@ Deno.test("FileSpool.content() fails for a record cut short, never ends early", 
   await assertRejects(
     () => readText(spool.content("a")),
     SpoolError,
-    "3 octets of",
+    "3 bytes of",
   );
   await spool.close();
 });
