@@ -1,7 +1,7 @@
 /**
- * The end of a message: tells the program, writes the notices that the sender is
- * owed, and lets the message go. Owns the order of these steps and nothing else;
- * what they ask of the queue, it gives back.
+ * The completion of a message: calls the program's hooks, sends the DSNs that
+ * the sender is owed, and removes the message. Owns only the order of these
+ * steps. It does not change the queue: it yields the steps for the queue to do.
  *
  * Danger: a crash may come between any two of them. A notice is safe in the
  * spool before the message is marked as reported, and that is safe before the
@@ -22,44 +22,44 @@ import type { RelayTasks } from "./relay.ts";
 import { expiresAt, type RelayTask } from "./tasks.ts";
 import { applyChange, type SpoolEntry } from "../spool/envelope.ts";
 
-/** Milliseconds for which notices wait, so that one tells of many recipients. */
+/** Milliseconds for which a DSN waits, so that it can report several recipients. */
 export const GATHER_MS = 60_000;
 /**
- * Milliseconds in line after which a message is stuck: one that is late
- * because nothing ran here may be delivered in a moment.
+ * Milliseconds in line after which a message is reported as delayed. A message
+ * that is late because the queue did not run may be delivered in a moment.
  */
 const STUCK_MS = 900_000;
-/** Milliseconds until notices that could not be written are tried again. */
+/** Milliseconds until a failed completion is tried again. */
 const RETRY_MS = 60_000;
 
-/** Permanent failures that may be those of the content: not of an address, mailbox or host. */
+/** Permanent failures that may be caused by the content, not by an address, mailbox or host. */
 const MAY_BE_CONTENT = /^5\.(?:2\.3|3\.4|6|7)/;
-/** Replies without such a status that are often about content. */
+/** Replies without such a status code that are often caused by the content. */
 const CONTENT_REPLY = /^55[24][ -]/;
 
-/** What the completion of a message asks of its queue. */
+/** A step that the queue does for the completion of a message. */
 export type CompletionStep =
-  /** A notice is safe in the spool: it is to be delivered. */
+  /** Deliver a DSN that is durable in the spool. */
   | { readonly kind: "admit"; readonly entry: SpoolEntry }
-  /** Something is to be done for the message at a time, in milliseconds since 1970. */
+  /** Examine the message at a time, in milliseconds since 1970. */
   | { readonly kind: "wake"; readonly at: number }
-  /** Recipients are to be tried again: it is to be looked when. */
+  /** Compute the next try again: recipients are pending once more. */
   | { readonly kind: "reschedule" }
-  /** The message has left the spool. */
+  /** Forget the message: it has left the spool. */
   | { readonly kind: "forget" };
 
-/** Steps in the order in which they are to be carried out. */
+/** Steps in the order in which the queue does them. */
 export type CompletionSteps = AsyncGenerator<CompletionStep, void, void>;
 
-/** What a {@linkcode Completion} works with. */
+/** The parts that a {@linkcode Completion} uses. */
 export interface CompletionParts {
-  /** Makes the notices. */
-  readonly notifier: DsnSender;
-  /** The messages. */
+  /** Makes the DSNs. */
+  readonly dsnSender: DsnSender;
+  /** The messages in the queue. */
   readonly tasks: RelayTasks;
 }
 
-/** Completes messages: gives step by step what the queue is to do. */
+/** Completes messages: yields the queue's steps one by one. */
 export class Completion {
   readonly #config: QueueConfig;
   readonly #parts: CompletionParts;
@@ -69,10 +69,10 @@ export class Completion {
     this.#parts = parts;
   }
 
-  /** Does what the progress of a message asks for. Never rejects. */
+  /** Does what the progress of a message requires. Never rejects. */
   async *complete(task: RelayTask): CompletionSteps {
     if (task.removed) return;
-    // Results that come while a notice is being written must not be passed over.
+    // Results that arrive while a DSN is being written must not be missed.
     task.isChanged = true;
     if (task.isCompleting) return;
     task.isCompleting = true;
@@ -99,7 +99,7 @@ export class Completion {
     }
   }
 
-  /** Lets a message go whose recipients are all dealt with. */
+  /** Removes a message whose recipients all have a final status. */
   async *finish(task: RelayTask): CompletionSteps {
     if (task.removed) return;
     task.leave();
@@ -117,7 +117,7 @@ export class Completion {
     }
   }
 
-  /** Tells the sender that a message is late; nothing if nobody is to be told. */
+  /** Sends a delay DSN, if one is due to the sender. */
   async *reportDelay(task: RelayTask): CompletionSteps {
     const { dueSince } = task;
     const inLine = dueSince === 0 ? 0 : this.#config.clock.now() - dueSince;
@@ -129,7 +129,7 @@ export class Completion {
     });
   }
 
-  /** Tells the sender of a message that it was accepted and is lost. Never rejects. */
+  /** Sends a failure DSN for a message that was accepted and is lost. Never rejects. */
   async reportLoss(entry: SpoolEntry): Promise<void> {
     const { spool, clock, log } = this.#config;
     const { id } = entry.envelope;
@@ -141,7 +141,7 @@ export class Completion {
     const indices = openReports(entry).toReturn;
     if (indices.length === 0) return;
     try {
-      const notice = await this.#parts.notifier.make(entry, {
+      const notice = await this.#parts.dsnSender.make(entry, {
         kind: "failed",
         indices,
         now,
@@ -169,12 +169,12 @@ export class Completion {
     const indices = [...open.failed, ...open.succeeded];
     if (indices.length === 0) return;
     const now = this.#config.clock.now();
-    if (task.isBusy && (task.noticeAt === 0 || now < task.noticeAt)) {
-      if (task.noticeAt === 0) task.noticeAt = now + GATHER_MS;
-      yield { kind: "wake", at: task.noticeAt };
+    if (task.isBusy && (task.dsnAt === 0 || now < task.dsnAt)) {
+      if (task.dsnAt === 0) task.dsnAt = now + GATHER_MS;
+      yield { kind: "wake", at: task.dsnAt };
       return;
     }
-    task.noticeAt = 0;
+    task.dsnAt = 0;
     if (open.failed.length > 0 && await this.#isKept(task, open.failed)) {
       yield { kind: "reschedule" };
       return;
@@ -189,7 +189,7 @@ export class Completion {
     });
   }
 
-  /** Asks the program about failed recipients; whether it wants to keep them. */
+  /** Calls `onRelayError` for failed recipients; whether the program keeps them. */
   async #isKept(task: RelayTask, failed: readonly number[]): Promise<boolean> {
     const relay = this.#parts.tasks.relayOf(task);
     const { recipients } = relay;
@@ -226,7 +226,7 @@ export class Completion {
   ): CompletionSteps {
     if (indices.length === 0) return;
     const { spool, clock, log } = this.#config;
-    const notice = await this.#parts.notifier.make(task.entry, {
+    const notice = await this.#parts.dsnSender.make(task.entry, {
       kind,
       indices,
       now: clock.now(),
@@ -245,7 +245,7 @@ export class Completion {
     });
   }
 
-  /** A notice that was refused for what is in it goes again with less. */
+  /** Sends a DSN again with less content, if its content was refused. */
   async *#sendSmaller(
     task: RelayTask,
     failed: readonly number[],
@@ -259,7 +259,7 @@ export class Completion {
         CONTENT_REPLY.test(answer.text));
     if (!mayBeContent) return;
     const { spool, clock, log } = this.#config;
-    const notice = await this.#parts.notifier.makeSmaller(
+    const notice = await this.#parts.dsnSender.makeSmaller(
       task.entry,
       clock.now(),
     );

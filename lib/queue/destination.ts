@@ -1,28 +1,29 @@
 /**
- * How many deliveries one destination gets at a time. Pure arithmetic on a
- * value: grows while deliveries succeed, shrinks when the destination as a
- * whole fails, closes after repeated failure, opens again slowly.
+ * The number of parallel deliveries that one destination gets. Pure arithmetic
+ * on a value: the window grows while deliveries succeed, shrinks when the
+ * destination as a whole fails, closes after repeated failure, and opens slowly
+ * again.
  *
- * "Destination failed" means that nothing could be learned of the message: no
- * connection, no greeting, a session that broke. A refused recipient is a
- * success here, since the destination answered.
+ * "Destination failed" means that the delivery learned nothing about the
+ * message: no connection, no greeting, a broken session. A rejected recipient
+ * counts as a success here, since the destination answered.
  */
 
 /** The constants of the arithmetic. */
 export interface WindowLimits {
-  /** Deliveries at a time to a destination nothing is known of. */
+  /** Parallel deliveries to an unknown destination. */
   readonly initial: number;
-  /** The most deliveries at a time. */
+  /** Limit of parallel deliveries. */
   readonly max: number;
-  /** Failed cohorts, windows full of failures in a row, until the destination counts as dead. */
+  /** Failed cohorts (windows full of failures) in a row until the destination counts as dead. */
   readonly failedCohorts: number;
   /** Milliseconds until a dead destination is tried again; doubles while it stays dead. */
   readonly deadMs: number;
-  /** The longest pause of a dead destination, in milliseconds. */
+  /** Longest pause of a dead destination, in milliseconds. */
   readonly deadMaxMs: number;
 }
 
-/** The limits that hold where none are given. */
+/** The default limits. */
 export const DEFAULT_WINDOW: WindowLimits = {
   initial: 5,
   max: 20,
@@ -31,27 +32,27 @@ export const DEFAULT_WINDOW: WindowLimits = {
   deadMaxMs: 30 * 60_000,
 };
 
-/** What is known of one destination. A value: every step makes a new one. */
+/** The state of one destination. Immutable: every step makes a new value. */
 export interface DestinationWindow {
-  /** Deliveries at a time; the fraction is growth under way. */
+  /** Parallel deliveries; the fraction is growth in progress. */
   readonly size: number;
-  /** Below this size growth is fast: the size at which nothing failed yet. */
+  /** Growth is fast below this size, slow above: half the size at the last failure, `max` at first. */
   readonly threshold: number;
-  /** Failed cohorts in a row, in fractions. */
+  /** Failed cohorts in a row, including fractions. */
   readonly failed: number;
-  /** Times in a row that it was found dead. */
+  /** Consecutive times it was found dead. */
   readonly deaths: number;
-  /** Until when it counts as dead, in milliseconds since 1970; 0 when alive. */
+  /** End of the pause, in milliseconds since 1970; 0 when alive. */
   readonly deadUntil: number;
 }
 
-/** The window of a destination that nothing is known of. */
+/** The window of an unknown destination. */
 export function openWindow(limits: WindowLimits): DestinationWindow {
   const size = Math.min(limits.initial, limits.max);
   return { size, threshold: limits.max, failed: 0, deaths: 0, deadUntil: 0 };
 }
 
-/** How many deliveries may be under way at `now`. */
+/** Number of deliveries that may be under way at `now`. */
 export function windowSlots(window: DestinationWindow, now: number): number {
   return now < window.deadUntil ? 0 : Math.floor(window.size);
 }
@@ -82,9 +83,9 @@ export function afterFailure(
   at: number,
   limits: WindowLimits,
 ): DestinationWindow {
-  // Deliveries that were under way when the destination was found dead fail
-  // one after the other. They are no news: were they counted, one outage would
-  // run through all the pauses at once.
+  // Deliveries that were under way when the destination was found dead fail one
+  // after the other. They carry no new information: if they counted, one outage
+  // would run through all the pauses at once.
   if (at < window.deadUntil) return window;
   const size = Math.max(1, window.size - 1);
   const threshold = Math.max(1, window.size / 2);
@@ -96,7 +97,7 @@ export function afterFailure(
   return {
     size: 1,
     threshold,
-    // One delivery goes out after the pause; its failure alone closes again.
+    // One delivery goes out after the pause; its failure alone closes the window again.
     failed: limits.failedCohorts - 1,
     deaths: window.deaths + 1,
     deadUntil: at + Math.min(pause, limits.deadMaxMs),

@@ -1,24 +1,24 @@
 /**
- * Which delivery goes next. Owns the windows of the destinations, the slots and
- * the turns; knows nothing of messages, files or time beyond the `now` that it
- * is told, which is of a clock that is never set.
+ * Decides which delivery goes next. Owns the windows of the destinations, the
+ * slots and the turns. Knows nothing of messages or files; knows the time only
+ * as the `now` of its calls, taken from a clock that is never set.
  *
- * Theory: work of one flow (a sender, or one huge message) for one destination
- * stands in a *lane*. Flows take turns, a flow's lanes take turns, so a flow
- * with 10,000 lanes delays another by one job, not by 10,000. A lane whose
- * destination has no slot is *parked* there and costs nothing; a slot that
- * falls free wakes one parked lane, in order, so flows take turns at a busy
- * destination too. A lane is in exactly one place: nowhere (empty), in a ring
- * of turns, or parked.
+ * Theory: jobs of one flow (a sender, or one huge message) for one destination
+ * form a *lane*. Flows take turns, and the lanes of a flow take turns, so a flow
+ * with 10,000 lanes delays another flow by one job, not by 10,000. A lane whose
+ * destination has no free slot is *parked* there and costs nothing; each slot
+ * that becomes free wakes one parked lane, in order, so flows take turns at a
+ * busy destination too. A lane is in exactly one place: nowhere (empty), in a
+ * ring of turns, or parked.
  *
- * Turns alone are not enough where a job may last for minutes. So a flow, an
- * address that several destinations lead to, and all destinations together that
- * have not been heard of have a *share* of the slots: each may take a slot as
- * long as it holds less than three times what is free, which leaves some free
- * for somebody else whatever the number of those that want all. And a slot
- * whose job has waited for a second for a word of the other side is *lent* to
- * others; only so many jobs may wait on lent slots, and when there are more,
- * those that have waited longest for a word are *overdue*.
+ * Turns alone are not enough, since a job may last for minutes. So each of these
+ * has a *share* of the slots: a flow; an address that several destinations lead
+ * to; and all destinations together that have not spoken yet. Each may take a
+ * slot while it holds less than three times the number of free slots. That
+ * leaves some slots free for others, however many compete. A slot whose job has
+ * waited for the peer for a second is *lent* to other jobs. The number of jobs
+ * on lent slots is limited; beyond the limit, the jobs that have waited longest
+ * for the peer are *overdue*.
  */
 
 import {
@@ -33,27 +33,27 @@ import {
 } from "./destination.ts";
 
 export interface Work {
-  /** Whom it is for, as to turns: work of the same flow waits in line. */
+  /** Key of the flow; jobs of the same flow and destination are handed out in order. */
   readonly flow: string;
   readonly destination: string;
-  /** Whether it is still wanted; one that is not is dropped when its turn comes. */
+  /** Whether it is still wanted; the dispatcher drops it otherwise when its turn comes. */
   readonly isReady: boolean;
 }
 
 /**
- * What a job is at: `"calling"` until the other side has said its first word,
- * `"talking"` while it waits for a reply, `"sending"` while content flows.
+ * Phase of a job: `"calling"` until the peer has spoken, `"talking"` while it
+ * waits for a reply, `"sending"` while content is sent.
  */
 export type WorkPhase = "calling" | "talking" | "sending";
 
-/** How a job ended, as far as the destination is concerned. */
+/** What the end of a job says about the destination. */
 export type WorkOutcome = "answered" | "destination-failed" | "unknown";
 
 export interface DispatcherOptions {
-  /** The most jobs under way, over all destinations: 100 by default. */
+  /** Limit of jobs under way, over all destinations: 100 by default. */
   readonly maxConcurrent?: number;
   /**
-   * The most jobs that wait for the other side and have lent their slot: twice
+   * Limit of jobs that wait for the peer and have lent their slot: twice
    * `maxConcurrent` by default.
    */
   readonly maxWaiting?: number;
@@ -68,7 +68,7 @@ interface Destination<W extends Work> {
   active: number;
   /** Whether its hosts spoke when they were last called. */
   isHeard: boolean;
-  /** The address that it was last found to lead to. */
+  /** The address it last led to. */
   place: Place<W> | undefined;
 }
 
@@ -76,7 +76,7 @@ interface Lane<W extends Work> {
   readonly flow: string;
   readonly destination: Destination<W>;
   readonly work: Fifo<W>;
-  /** The ring that it stands in. */
+  /** The ring that holds the lane. */
   ring: Ring<W> | undefined;
 }
 
@@ -91,36 +91,36 @@ interface Active<W extends Work> {
   readonly work: W;
   readonly startedAt: number;
   phase: WorkPhase | undefined;
-  /** When it made its last step. */
+  /** Time of its last step. */
   since: number;
   place: Place<W> | undefined;
-  /** Whether it counts among those to destinations not heard of. */
+  /** Whether it counts as a job for a destination that has not spoken yet. */
   isNew: boolean;
   isLent: boolean;
   isOverdue: boolean;
 }
 
-/** Destinations and addresses remembered beyond those with work, for what was learned of them. */
+/** Limit of destinations and addresses remembered; beyond it idle ones are forgotten. */
 const MAX_IDLE_DESTINATIONS = 10_000;
-/** One may take a slot while it holds less than this many times what is free. */
+/** A share holds less than this many times the number of free slots. */
 const SHARE = 3;
 /** Milliseconds without a step after which a slot is lent. */
 const LEND_MS = 1000;
-/** Milliseconds without a step after which even a slot is lent whose content should be flowing. */
+/** Milliseconds without a step after which the slot of a job that sends content is lent. */
 const STALL_MS = 30_000;
-/** Milliseconds that a job may wait for the reply of a host that has spoken, where others want to go. */
+/** Milliseconds a job may wait for a reply of a host that has spoken, while other jobs wait. */
 const TALK_PATIENCE_MS = 60_000;
-/** Milliseconds that every job may wait for a first word. */
+/** Milliseconds every job may wait for the peer to speak first. */
 const PATIENCE_MS = 5000;
-/** Milliseconds between two looks at who waits. */
-const LOOK_MS = 100;
+/** Milliseconds between two checks of the waiting jobs. */
+const LEND_CHECK_MS = 100;
 
-/** Lanes in turns of their flows. */
+/** Lanes, in turns by flow. */
 class Ring<W extends Work> {
   readonly #flows = new Map<string, Fifo<Lane<W>>>();
   readonly #turns = new Fifo<string>();
 
-  /** Flows with lanes. Some of these may have gone elsewhere. */
+  /** Number of flows with lanes. Some of these lanes may have moved to another ring. */
   get size(): number {
     return this.#turns.length;
   }
@@ -138,9 +138,9 @@ class Ring<W extends Work> {
     this.#turns.push(lane.flow);
   }
 
-  /** The next lane of the next flow that may go; `undefined` when none may. */
+  /** Takes the next lane of the next flow that may go; `undefined` if none may. */
   shift(mayGo?: (flow: string) => boolean): Lane<W> | undefined {
-    for (let looks = this.#turns.length; looks > 0; looks--) {
+    for (let left = this.#turns.length; left > 0; left--) {
       const flow = this.#turns.shift()!;
       if (mayGo !== undefined && !mayGo(flow)) {
         this.#turns.push(flow);
@@ -148,7 +148,7 @@ class Ring<W extends Work> {
       }
       const lanes = this.#flows.get(flow)!;
       let lane = lanes.shift();
-      // What has gone to another ring meanwhile is passed over.
+      // Skip lanes that have moved to another ring.
       while (lane !== undefined && lane.ring !== this) lane = lanes.shift();
       if (lanes.length > 0) this.#turns.push(flow);
       else this.#flows.delete(flow);
@@ -160,7 +160,7 @@ class Ring<W extends Work> {
   }
 }
 
-/** Hands out work in fair turns, within the windows, the shares and the cap. */
+/** Hands out jobs in fair turns, within the windows, the shares and the limit. */
 export class Dispatcher<W extends Work> {
   readonly #maxConcurrent: number;
   readonly #maxWaiting: number;
@@ -168,7 +168,7 @@ export class Dispatcher<W extends Work> {
   readonly #destinations = new Map<string, Destination<W>>();
   readonly #dead = new Set<Destination<W>>();
   readonly #places = new Map<string, Place<W>>();
-  /** Lanes to destinations that were heard of, and to all others. */
+  /** Lanes to destinations that have spoken, and to all others. */
   readonly #known = new Ring<W>();
   readonly #new = new Ring<W>();
   readonly #active = new Map<W, Active<W>>();
@@ -179,12 +179,12 @@ export class Dispatcher<W extends Work> {
   #held = 0;
   #lent = 0;
   #heldByNew = 0;
-  /** Addresses that lanes wait for. */
+  /** Addresses with parked lanes. */
   readonly #crowded = new Set<Place<W>>();
   #isNewNext = false;
   #unthrottleAt = Infinity;
-  /** When slots may have to be lent; `Infinity` while nobody waits for one. */
-  #lookAt = Infinity;
+  /** When slots may have to be lent; `Infinity` while no lane waits for one. */
+  #lendAt = Infinity;
   #overdue: W[] = [];
 
   constructor(options: DispatcherOptions = {}) {
@@ -197,12 +197,12 @@ export class Dispatcher<W extends Work> {
     return this.#active.size;
   }
 
-  /** When {@linkcode Dispatcher.next} may have more although nothing was added or done; `Infinity` for never. */
-  get nextLook(): number {
-    return Math.min(this.#unthrottleAt, this.#lookAt);
+  /** When {@linkcode Dispatcher.next} may return a job without any other call before; `Infinity` for never. */
+  get nextDue(): number {
+    return Math.min(this.#unthrottleAt, this.#lendAt);
   }
 
-  /** The window of a destination, for those who watch. */
+  /** The window of a destination, for tests and diagnosis. */
   windowOf(destination: string): DestinationWindow {
     return this.#destinations.get(destination)?.window ??
       openWindow(this.#limits);
@@ -226,10 +226,10 @@ export class Dispatcher<W extends Work> {
     this.#enter(lane);
   }
 
-  /** The next job, which is under way from here on; `undefined` when none may go. */
+  /** Takes the next job, which counts as under way from now on; `undefined` if none may go. */
   next(now: number): W | undefined {
     if (now >= this.#unthrottleAt) this.#unthrottleDue(now);
-    if (now >= this.#lookAt) this.#relieve(now);
+    if (now >= this.#lendAt) this.#relieve(now);
     for (;;) {
       const lane = this.#nextLane();
       if (lane === undefined) break;
@@ -262,12 +262,12 @@ export class Dispatcher<W extends Work> {
       return work;
     }
     const waiting = this.#known.size + this.#new.size + this.#crowded.size;
-    if (waiting === 0) this.#lookAt = Infinity;
-    else if (this.#lookAt === Infinity) this.#lookAt = now + LOOK_MS;
+    if (waiting === 0) this.#lendAt = Infinity;
+    else if (this.#lendAt === Infinity) this.#lendAt = now + LEND_CHECK_MS;
     return undefined;
   }
 
-  /** Tells where a job goes, once that is known: destinations that lead to one address share it. */
+  /** Records the address that a job calls: destinations that lead to one address share its slots. */
   reach(work: W, address: string): void {
     const active = this.#active.get(work);
     if (active === undefined || active.place?.key === address) return;
@@ -280,20 +280,20 @@ export class Dispatcher<W extends Work> {
   }
 
   /**
-   * Tells what a job under way is at.
+   * Records the phase of a job under way.
    *
-   * @returns Whether it is the first word of a destination: others may go for it
+   * @returns Whether the destination has now spoken for the first time: other jobs may go to it
    */
   step(work: W, phase: WorkPhase, now: number): boolean {
     const active = this.#active.get(work);
     if (active === undefined) return false;
     active.since = now;
     const isHeard = active.phase === "talking" || active.phase === "sending";
-    // After a first word, what follows as negotiating TLS is talk.
+    // Once the peer has spoken, later calling steps, as TLS, count as talking.
     active.phase = phase === "calling" && isHeard ? "talking" : phase;
     if (active.phase === "calling") return false;
     if (active.isLent) {
-      // It has come to life. There may be more jobs than slots for a while.
+      // It makes progress again. Jobs may exceed the slots for a while.
       this.#lend(active, false);
       this.#hold(active, 1);
     }
@@ -307,14 +307,14 @@ export class Dispatcher<W extends Work> {
     return isFirst;
   }
 
-  /** Takes the jobs that have waited too long for a word while others want to go. */
+  /** Takes the jobs that have waited too long for the peer while other jobs wait. */
   takeOverdue(): W[] {
     const overdue = this.#overdue;
     if (overdue.length > 0) this.#overdue = [];
     return overdue;
   }
 
-  /** Ends a job that {@linkcode Dispatcher.next} handed out. */
+  /** Ends a job that {@linkcode Dispatcher.next} returned. */
   done(work: W, outcome: WorkOutcome, now: number): void {
     const destination = this.#destination(work.destination);
     destination.active--;
@@ -333,7 +333,7 @@ export class Dispatcher<W extends Work> {
     this.#unpark(destination, now);
   }
 
-  /** Ends the pause of a dead destination: somebody knows better. */
+  /** Ends the pause of a dead destination, at the request of an operator or program. */
   unthrottle(destination: string, now: number): void {
     const known = this.#destinations.get(destination);
     if (known === undefined) return;
@@ -358,12 +358,12 @@ export class Dispatcher<W extends Work> {
     this.#hold(active, 1);
   }
 
-  /** Whether one that holds so many slots may have one more. */
+  /** Whether a share that holds `held` slots may take another. */
   #mayTake(held: number): boolean {
     return held < SHARE * (this.#maxConcurrent - this.#held);
   }
 
-  /** Counts a slot that a job has taken, or has given back. */
+  /** Counts a slot that a job takes (1) or returns (-1). */
   #hold(active: Active<W>, by: 1 | -1): void {
     const { place, isNew, work: { flow } } = active;
     this.#held += by;
@@ -374,16 +374,16 @@ export class Dispatcher<W extends Work> {
     if (by < 0) this.#unparkAt(place);
   }
 
-  /** Wakes a lane that waits for an address: a slot there is free, or was not used. */
+  /** Wakes a lane parked at an address: a slot there is free, or was not used. */
   #unparkAt(place: Place<W> | undefined): void {
     const lane = place?.parked.shift();
     if (place?.parked.size === 0) this.#crowded.delete(place);
     if (lane !== undefined) this.#list(lane);
   }
 
-  /** Lends the slots of jobs that wait, and finds those that have waited too long. */
+  /** Lends the slots of jobs that wait, and finds the overdue ones. */
   #relieve(now: number): void {
-    // A lane that was woken may have gone elsewhere, and woken no other.
+    // A woken lane may have moved on without waking another.
     for (const place of this.#crowded) {
       let free = SHARE * (this.#maxConcurrent - this.#held) - place.held;
       for (; free > 0 && place.parked.size > 0; free--) this.#unparkAt(place);
@@ -401,7 +401,7 @@ export class Dispatcher<W extends Work> {
       this.#lend(active, true);
     }
     if (wanting > 0) this.#findOverdue(now, wanting);
-    this.#lookAt = now + LOOK_MS;
+    this.#lendAt = now + LEND_CHECK_MS;
   }
 
   #lend(active: Active<W>, isLent: boolean): void {
@@ -410,7 +410,7 @@ export class Dispatcher<W extends Work> {
     count(this.#lentByFlow, active.work.flow, isLent ? 1 : -1);
   }
 
-  /** Those that began first, and the others of their destinations. */
+  /** Marks the jobs that began first as overdue, with the others of their destinations. */
   #findOverdue(now: number, wanting: number): void {
     const destinations = new Set<string>();
     for (const active of this.#active.values()) {
@@ -428,7 +428,7 @@ export class Dispatcher<W extends Work> {
     }
   }
 
-  /** The hosts of a destination speak: its lanes need not stand behind those of which nothing is known. */
+  /** The destination has spoken: its lanes leave the ring of unknown destinations. */
   #hear(destination: Destination<W>): void {
     if (destination.isHeard) return;
     destination.isHeard = true;
@@ -441,7 +441,7 @@ export class Dispatcher<W extends Work> {
     let place = this.#places.get(key);
     if (place === undefined) {
       if (this.#places.size >= MAX_IDLE_DESTINATIONS) {
-        // Who is forgotten while it is in use counts on for those who know it.
+        // An address forgotten while in use still counts for the jobs that hold it.
         this.#places.delete(this.#places.keys().next().value!);
       }
       place = { key, held: 0, parked: new Ring() };
@@ -468,10 +468,10 @@ export class Dispatcher<W extends Work> {
     return destination;
   }
 
-  /** Forgets one of the destinations known longest that have no work. */
+  /** Forgets one destination without work, the one known longest. */
   #forgetIdle(): void {
     if (this.#destinations.size < MAX_IDLE_DESTINATIONS) return;
-    let looks = 100;
+    let checks = 100;
     for (const destination of this.#destinations.values()) {
       const { active, lanes, key } = destination;
       if (active === 0 && lanes.size === 0) {
@@ -479,14 +479,14 @@ export class Dispatcher<W extends Work> {
         this.#dead.delete(destination);
         return;
       }
-      // Looked at last from now on: those with work must not hide the others.
+      // Move it to the end: destinations with work must not hide the idle ones.
       this.#destinations.delete(key);
       this.#destinations.set(key, destination);
-      if (--looks === 0) return;
+      if (--checks === 0) return;
     }
   }
 
-  /** Puts a lane that has work behind those that wait already. */
+  /** Puts a lane that has work behind the waiting ones. */
   #enter(lane: Lane<W>): void {
     if (lane.destination.parked.length > 0) {
       lane.destination.parked.push(lane);
@@ -499,7 +499,7 @@ export class Dispatcher<W extends Work> {
     (lane.destination.isHeard ? this.#known : this.#new).push(lane);
   }
 
-  /** A lane whose flow may have one more slot; the rings take turns. */
+  /** Takes a lane whose flow may have another slot; the two rings take turns. */
   #nextLane(): Lane<W> | undefined {
     if (this.#held >= this.#maxConcurrent) return undefined;
     this.#isNewNext = !this.#isNewNext;
@@ -511,7 +511,7 @@ export class Dispatcher<W extends Work> {
     return this.#known.shift(this.#mayGo);
   }
 
-  /** Whoever has not led to silent hosts is first with those that nothing is known of. */
+  /** Takes a lane to an unknown destination; flows that have lent no slot go first. */
   #nextNew(): Lane<W> | undefined {
     if (!this.#mayTake(this.#heldByNew)) return undefined;
     if (this.#lentByFlow.size > 0) {
@@ -530,7 +530,7 @@ export class Dispatcher<W extends Work> {
     }
   }
 
-  /** Keeps the list of dead destinations and the time at which the next pause ends. */
+  /** Updates the set of dead destinations and the time when the next pause ends. */
   #track(destination: Destination<W>): void {
     if (destination.window.deadUntil === 0) {
       this.#dead.delete(destination);
@@ -555,7 +555,7 @@ export class Dispatcher<W extends Work> {
   }
 }
 
-/** The first work of the lane that is still wanted. */
+/** Takes the first job of the lane that is still wanted. */
 function takeReady<W extends Work>(lane: Lane<W>): W | undefined {
   for (;;) {
     const work = lane.work.shift();
@@ -563,7 +563,7 @@ function takeReady<W extends Work>(lane: Lane<W>): W | undefined {
   }
 }
 
-/** Counts for a key; a count of 0 is none. */
+/** Adds to the count of a key; removes a count of 0. */
 function count(counts: Map<string, number>, key: string, by: 1 | -1): void {
   const sum = (counts.get(key) ?? 0) + by;
   if (sum === 0) counts.delete(key);
@@ -571,8 +571,8 @@ function count(counts: Map<string, number>, key: string, by: 1 | -1): void {
 }
 
 /**
- * First in, first out, in constant time: an array's own `shift` moves every
- * element, which a queue of 100,000 cannot afford.
+ * First in, first out, in constant time: the `shift` of an array moves every
+ * element, which is too slow for a queue of 100,000.
  */
 export class Fifo<T> {
   #items: T[] = [];

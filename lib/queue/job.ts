@@ -1,7 +1,7 @@
 /**
- * What passes between the queue and whoever delivers: a job for one
- * destination, and the report of it. The queue knows nothing of sockets, the
- * delivery nothing of schedules; this is all they share.
+ * The interface between the queue and a delivery: a job for one destination, and
+ * its report. The queue knows nothing of sockets, the delivery nothing of
+ * schedules; these types are all they share.
  */
 
 import type { ClientProgress } from "../client/options.ts";
@@ -13,8 +13,8 @@ import type { SmtpReply } from "../protocol/reply.ts";
 import type { RelayRoute } from "../spool/envelope.ts";
 
 /**
- * Where a delivery stands: the steps of the client, before them the wait in the
- * queue and the questions to DNS. In the order of time; some may be skipped.
+ * The state of a delivery: the wait in the queue, the DNS lookups, then the
+ * steps of the client. In order of time; some may be skipped.
  */
 export type DeliveryState =
   | "idle-waiting"
@@ -22,110 +22,110 @@ export type DeliveryState =
   | "resolving-a"
   | ClientProgress;
 
-/** One delivery: a message, and those of its recipients that go the same way. */
+/** One delivery: a message, and those of its recipients that go to one destination. */
 export interface DeliveryJob {
   /** The message's name in the queue. */
   readonly id: string;
   /** The reverse-path. */
   readonly from: Address;
-  /** What came with MAIL FROM, to be passed on as far as the next hop knows it. */
+  /** The parameters of MAIL FROM, passed on as far as the next hop supports them. */
   readonly parameters: MailParameters;
-  /** The recipients, one at least. */
+  /** The recipients, at least one. */
   readonly recipients: readonly Recipient[];
   /**
-   * Where it goes: the recipients' domain with A-labels in lower case; with a smarthost, its
-   * host and port as `"relay.example.com:587"`; or the queue's
+   * The destination: the recipients' domain with A-labels in lower case; with a
+   * smarthost, its host and port as `"relay.example.com:587"`; or the queue's
    * `commonDestination`.
    */
   readonly destination: string;
   /** Next hop and security chosen for this message. */
   readonly route?: RelayRoute | undefined;
-  /** The log-in chosen for this message. Not to be logged. */
+  /** The login chosen for this message. Must not be logged. */
   readonly login?: Login | undefined;
   /** Bytes of the content. */
   readonly size: number;
   /** When the message was accepted, in milliseconds since 1970. */
   readonly acceptedAt: number;
-  /** Which try this is, 1 for the first. */
+  /** Number of this try, 1 for the first. */
   readonly attempt: number;
-  /** The content with CRLF line ends. Each call begins at the beginning: once a host. */
+  /** The content with CRLF line ends. Each call starts at the beginning: one call for each host. */
   content(): AsyncIterable<Uint8Array<ArrayBuffer>>;
   /**
-   * Whether somebody has asked for this try: hosts that were found silent lately
-   * are to be called all the same.
+   * Whether an operator or program asked for this try: the delivery then also
+   * calls hosts that were silent recently.
    */
   readonly isUrged?: boolean | undefined;
   /**
-   * To be called at each step. Never throws. A delivery that has reached
-   * `"hello"` is taken for one whose host speaks; before that, and after a second
-   * without a step unless content is being sent, its slot is lent to others.
+   * The delivery calls it at each step. Never throws. From `"hello"` on the host
+   * counts as one that speaks. Before that, and after a second without a step
+   * unless it sends content, the delivery's slot is lent to others.
    */
   readonly onState?: ((state: DeliveryState) => void) | undefined;
   /**
-   * To be called with the IP address that is called, before it is: destinations
-   * that lead to one address share the slots. Never throws.
+   * The delivery calls it with each IP address before it calls the address:
+   * destinations that lead to one address share the slots. Never throws.
    */
   readonly onHost?: ((address: string) => void) | undefined;
 }
 
-/** How one recipient fared. */
+/** The result for one recipient. */
 export interface RecipientReport {
   /**
    * `"delivered"`: the next hop has taken responsibility. `"deferred"`: to be
-   * tried again. `"failed"`: trying again makes no sense.
+   * tried again. `"failed"`: never to be tried again.
    */
   readonly status: "delivered" | "deferred" | "failed";
-  /** The reply that decided it, if there was one. */
+  /** The reply that decided the status, if there was one. */
   readonly reply?: SmtpReply | undefined;
   /**
-   * Whether the reply is a host's. One made here is shown and kept without its
-   * code: words of this side must not stand in a notice as if a host had said them.
+   * Whether the reply came from a host. A reply made on this side is shown and
+   * stored without its code, so that a DSN does not present it as a host's.
    *
    * @default {true}
    */
   readonly fromPeer?: boolean | undefined;
-  /** In words what decided it, where it was no reply. */
+  /** The reason in words, if no reply decided the status. */
   readonly reason?: string | undefined;
-  /** The enhanced status code, where the reply has none or there was no reply. */
+  /** The enhanced status code, if the reply has none or there was no reply. */
   readonly enhanced?: string | undefined;
-  /** Name of the host that decided it. */
+  /** Name of the host that decided the status. */
   readonly remoteMta?: string | undefined;
   /**
-   * Delivered: whether the next hop knows delivery status notices and got
-   * NOTIFY, so that reporting is its duty from here on (RFC 3461 section 5.2.2).
+   * For `"delivered"`: whether the next hop supports DSN and got NOTIFY, so that
+   * it is responsible for reporting now (RFC 3461 section 5.2.2).
    */
   readonly dsnPassedOn?: boolean | undefined;
-  /** Delivered: whether into the recipient's mailbox, and not to another hop. */
+  /** For `"delivered"`: whether the message is in the recipient's mailbox, not at another hop. */
   readonly inMailbox?: boolean | undefined;
 }
 
-/** How a job ended. */
+/** The result of a job. */
 export interface DeliveryReport {
-  /** One report a recipient, in the job's order. One that is missing counts as deferred. */
+  /** One report for each recipient, in the job's order. A missing one counts as deferred. */
   readonly recipients: readonly RecipientReport[];
   /**
-   * Whether the destination as a whole failed: no host of it could be reached
-   * or would speak. Shrinks its window; after some time it is left in peace.
+   * Whether the destination as a whole failed: no host of it could be reached or
+   * spoke SMTP. Shrinks its window; repeated failures pause it.
    */
   readonly destinationFailed: boolean;
   /**
-   * What went wrong on this side, where that ended the job: the content could
-   * not be read.
+   * The error on this side that ended the job, if any: the content could not be
+   * read.
    */
   readonly error?: unknown;
 }
 
 /**
- * Delivers one job. Resolves with a report whatever the network does; what it
- * throws is taken as a fault of the program: logged, and the job deferred.
+ * Delivers one job. Resolves with a report whatever the network does. An
+ * exception counts as a fault of the program: the queue logs it and defers the job.
  *
  * @param job The job
  * @param signal Aborted when the queue stops or the message is removed; the
- * report is wanted soon then, and what was not delivered by then is `"deferred"`.
- * With a `TimeoutError` as its reason no host has said a word for so long that
- * others are to be let go: the destination has failed
+ * delivery should report soon then, with `"deferred"` for undelivered recipients.
+ * With a `TimeoutError` as the reason, the hosts have been silent for so long that
+ * other deliveries get the slot: report the destination as failed
  *
- * @example A delivery that refuses everything
+ * @example A delivery that rejects everything
  * ```ts
  * import type { Deliver } from "@smtp/server/queue";
  *
@@ -146,18 +146,18 @@ export type Deliver = (
   signal: AbortSignal,
 ) => Promise<DeliveryReport>;
 
-/** What a job is ended with when its hosts have said nothing for too long. */
+/** The abort reason of a job whose hosts have been silent for too long. */
 export function overdueReason(): DOMException {
   return new DOMException("No word in time", "TimeoutError");
 }
 
-/** Whether a job was ended because its hosts have said nothing for too long. */
+/** Whether a job was aborted because its hosts were silent for too long. */
 export function isOverdue(signal: AbortSignal | undefined): boolean {
   const reason = signal?.reason;
   return reason instanceof DOMException && reason.name === "TimeoutError";
 }
 
-/** What is reported of the recipients of such a job. */
+/** The report for each recipient of such a job. */
 export const OVERDUE: RecipientReport & { readonly reason: string } = {
   status: "deferred",
   reason: "No host said a word in time",

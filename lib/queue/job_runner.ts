@@ -1,8 +1,8 @@
 /**
- * One delivery from beginning to end: makes the job, has it delivered, and says
- * what the report means for each recipient: done, tried again and when, or given
- * up. The one place where the schedule and the expiry meet. Owns no time and no
- * turns, and writes nothing down.
+ * One delivery from start to end: makes the job, has it delivered, and turns the
+ * report into a result for each recipient: done, tried again at a time, or given
+ * up. The only place that combines the schedule and the expiry. Owns no timer
+ * and no turns, and writes nothing to the spool.
  */
 
 import { describeError } from "../log.ts";
@@ -27,21 +27,21 @@ import {
   routeOf,
 } from "../spool/envelope.ts";
 
-/** What a job is run with. */
+/** The inputs of a run. */
 export interface JobRun {
-  /** Ends the job. */
+  /** Aborts the job. */
   readonly signal: AbortSignal;
-  /** Told of each step. */
+  /** Called at each step. */
   readonly onState: (state: DeliveryState) => void;
-  /** Told of an address that is called. */
+  /** Called with each address that the delivery calls. */
   readonly onHost: (address: string) => void;
 }
 
-/** What came of a job. */
+/** The outcome of a job. */
 export interface JobResult {
-  /** What it tells of the destination. */
+  /** What it says about the destination. */
   readonly outcome: WorkOutcome;
-  /** The new state of each recipient that was decided; not written down yet. */
+  /** The new state of each recipient that was decided; not written to the spool yet. */
   readonly results: readonly RecipientResult[];
 }
 
@@ -55,15 +55,15 @@ export class JobRunner {
     this.#config = config;
   }
 
-  /** Delivers what is pending of a group. */
+  /** Delivers the pending recipients of a group. */
   async run(group: RelayGroup, run: JobRun): Promise<JobResult> {
     const { task } = group;
     const indices = group.pending();
     if (indices.length === 0) return NOTHING_LEARNED;
     const report = await this.#report(group, indices, run);
     if (report === undefined || task.removed) return NOTHING_LEARNED;
-    // Who was not decided when the delivery was ended on purpose has had no
-    // try: the message stands as it stood, and is due at the next start.
+    // A recipient that was undecided when the delivery was aborted has had no
+    // try: its progress stays as it was, and it is due at the next start.
     const isEnded = run.signal.aborted && !isOverdue(run.signal);
     const decided = isEnded
       ? [...indices.keys()].filter((at) =>
@@ -85,7 +85,7 @@ export class JobRunner {
     };
   }
 
-  /** What came of a delivery; `undefined` where it was ended before it said. */
+  /** The report of a delivery; `undefined` if it was aborted before it reported. */
   async #report(
     group: RelayGroup,
     indices: readonly number[],
@@ -97,7 +97,7 @@ export class JobRunner {
       const report = await this.#config.deliver(job, signal);
       const { error, recipients } = report;
       if (error === undefined) return report;
-      // What is damaged is returned, as long as no host has the message.
+      // A damaged message is returned, as long as no host has taken it.
       const isKept = recipients.every(({ status }) => status === "deferred");
       if (error instanceof SpoolError && error.isDamaged && isKept) throw error;
       const { id } = job;
@@ -105,7 +105,7 @@ export class JobRunner {
       this.#logError(message, group.task, error);
       return report;
     } catch (error) {
-      // What was ended on purpose is no failure.
+      // An abort is not a failure.
       if (signal.aborted) {
         return isOverdue(signal)
           ? {
@@ -119,7 +119,7 @@ export class JobRunner {
         group.task,
         error,
       );
-      // What is damaged today is so tomorrow: the sender is told now.
+      // Damage stays: report it now instead of trying again.
       const isDamaged = error instanceof SpoolError && error.isDamaged;
       const recipient = isDamaged
         ? {
@@ -193,14 +193,14 @@ export class JobRunner {
     const failed = results.filter(({ status }) => status === "failed").length;
     const deferred =
       results.filter(({ status }) => status === "pending").length;
-    const telling =
+    const shown =
       results.find(({ status }) =>
         status === "failed" || status === "pending"
       ) ?? results[0];
     this.#config.log({
       level: failed > 0 ? "warn" : "info",
       event: "relay",
-      message: telling?.answer?.text ?? "",
+      message: shown?.answer?.text ?? "",
       fields: {
         id: group.task.entry.envelope.id,
         destination: group.destination,
@@ -222,23 +222,23 @@ export class JobRunner {
   }
 }
 
-/** Characters of an answer that are kept: a screenful. */
+/** Characters of an answer that are kept: about one screen. */
 const MAX_TEXT = 900;
 
-/** What the decision depends on beside the report. */
+/** The inputs of the decision besides the report. */
 export interface ResultCircumstances {
   /** When the report came, in milliseconds since 1970. */
   readonly now: number;
   /** When the message expires, in milliseconds since 1970. */
   readonly expiresAt: number;
-  /** When deferred deliveries are tried again. */
+  /** The delays between tries. */
   readonly schedule: RetrySchedule;
-  /** Gives a number from 0 up to but not including 1. */
+  /** Returns a number from 0 up to but not including 1. */
   readonly random: () => number;
 }
 
 /**
- * The new state of each recipient of a job.
+ * Computes the new state of each recipient of a job.
  *
  * @param progress The message's progress before
  * @param job The indices of the job's recipients, and the report
@@ -256,8 +256,8 @@ function resultsOf(
     0,
     ...job.indices.map((index) => progress.recipients[index]?.attempts ?? 0),
   );
-  // One time for all, so that what goes the same way stays together; the last
-  // try comes at the expiry, not long before it.
+  // One time for all, so that recipients of one destination stay together. The
+  // last try comes at the expiry, not long before it.
   const retryAt = now + schedule.delayAfter(attempts, random);
   const nextTryAt = Math.min(retryAt, Math.max(expiresAt, now + 1));
   return job.indices.map((index, at) => {
@@ -274,7 +274,7 @@ function resultsOf(
   });
 }
 
-/** What a sender is told whose message is not whole any more. */
+/** Reason in the DSN for a damaged message. */
 const DAMAGED = "The message was damaged on the disk of this server";
 
 const NO_REPORT: RecipientReport = {
@@ -289,7 +289,7 @@ function deliveredStatus(
   return report.dsnPassedOn ? "passed-on" : "relayed";
 }
 
-/** What was heard, as it is kept and shown. */
+/** The answer as the spool stores it and the program sees it. */
 function answerOf(
   report: RecipientReport,
   now: number,
@@ -308,7 +308,7 @@ function answerOf(
     // deno-lint-ignore no-control-regex
     text: text.replace(/[\x00-\x1f\x7f]+/g, " ").slice(0, MAX_TEXT),
     isReply,
-    // What is tried again is no permanent failure, whatever a host calls it.
+    // A deferred recipient has no permanent status, whatever the host sent.
     status: report.status === "deferred" ? status.replace(/^5/, "4") : status,
     ...(remoteMta === undefined ? {} : { remoteMta }),
   };
@@ -320,7 +320,7 @@ const DEFAULT_STATUS: Readonly<Record<RecipientReport["status"], string>> = {
   failed: "5.0.0",
 };
 
-/** The results that give up what is still to be tried, for the age of the message. */
+/** The results that give up recipients of an expired message. */
 export function expiryResults(
   progress: Progress,
   indices: readonly number[],
@@ -344,7 +344,7 @@ export function expiryResults(
   });
 }
 
-/** The results for a message whose content is lost: all that was still to be tried has failed. */
+/** The results for a message whose content is lost: every pending recipient fails. */
 export function lossResults(
   progress: Progress,
   now: number,

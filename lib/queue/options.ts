@@ -1,5 +1,5 @@
 /**
- * What a queue can be told: options, hooks, and their defaults in one place.
+ * The options of a queue: their types, hooks, checks and defaults.
  */
 
 import { Address } from "../protocol/address.ts";
@@ -24,21 +24,21 @@ import type { Logger } from "../log.ts";
 
 const HOUR = 3_600_000;
 
-/** Hooks of a queue: what a program is told of its relays. None may throw; what one throws is logged. */
+/** Hooks of a queue. A hook must not throw; the queue logs an exception. */
 export interface RelayHooks {
-  /** A delivery has made a step. Many deliveries of one message may take turns. */
+  /** Called at each step of a delivery. Steps of a message's parallel deliveries may alternate. */
   onRelayStateChange?(
     relay: Relay,
     state: DeliveryState,
     previous: DeliveryState,
   ): void;
-  /** Every recipient has been dealt with, none failed, and the relay has left the queue. */
+  /** Called when all recipients have succeeded and the relay has left the queue. */
   onRelayDone?(relay: Relay): void;
   /**
-   * Recipients have failed for good; the sender has not been told yet. Return
-   * `"hold"` to keep them in the queue, held, until the program has changed
-   * what was wrong and calls {@linkcode Relay.retry}; anything else lets the
-   * notice go.
+   * Called when recipients have failed permanently, before the failure DSN is
+   * sent. Return `"hold"` to keep them in the queue, held, until the program has
+   * corrected the cause and calls {@linkcode Relay.retry}. Any other return value
+   * lets the queue send the DSN.
    */
   onRelayError?(
     relay: Relay,
@@ -48,27 +48,26 @@ export interface RelayHooks {
 
 /** Options of {@linkcode RelayQueue}. */
 export interface RelayQueueOptions extends RelayHooks {
-  /** Where messages are kept safe. The queue opens and closes it. */
+  /** Stores the messages. The queue opens and closes it. */
   readonly spool: Spool;
-  /** Who delivers. */
+  /** Delivers the messages. */
   readonly deliver: Deliver;
-  /** This host's name, for notices. */
+  /** This host's name, for DSNs. */
   readonly hostname: string;
   /**
-   * When a deferred delivery is tried again.
+   * The delays between tries.
    *
    * @default {RetrySchedule.DEFAULT}
    */
   readonly schedule?: RetrySchedule;
   /**
-   * Milliseconds until what is not delivered is returned.
+   * Milliseconds until undelivered recipients are returned to the sender.
    *
    * @default {432000000} Five days
    */
   readonly expireAfterMs?: number;
   /**
-   * Milliseconds until the sender is told that a message is late; `Infinity`
-   * for never.
+   * Milliseconds until a delay DSN is sent to the sender; `Infinity` for never.
    *
    * @default {14400000} Four hours
    */
@@ -80,55 +79,55 @@ export interface RelayQueueOptions extends RelayHooks {
    */
   readonly idleWaitMs?: number;
   /**
-   * The most deliveries under way, beside those that wait for a word of the
-   * other side: these are twice as many at most.
+   * Limit of deliveries under way. Deliveries that wait for the peer do not count
+   * here; their limit is twice as high.
    *
    * @default {100}
    */
   readonly maxConcurrent?: number;
   /**
-   * The most recipients of one delivery.
+   * Limit of recipients in one delivery.
    *
-   * @default {100} What every host must take (RFC 5321 section 4.5.3.1.8)
+   * @default {100} What every host must accept (RFC 5321 section 4.5.3.1.8)
    */
   readonly maxRecipients?: number;
   /**
-   * The one destination of all mail that has no smarthost of its own, where the
-   * delivery sends everything the same way: it has one window then, and one
-   * delivery for all recipients of a message.
+   * The destination of all mail without a smarthost of its own, for a delivery
+   * that sends everything to one place. All this mail shares one window, and a
+   * message needs one delivery for all its recipients.
    *
    * @default {each recipient's domain}
    */
   readonly commonDestination?: string;
   /**
-   * The most deliveries under way to one destination. The first ones are a few
-   * less: the number grows while all goes well.
+   * Limit of deliveries under way to one destination. A new destination begins
+   * with fewer; the number grows while deliveries succeed.
    *
    * @default {20}
    */
   readonly maxPerDestination?: number;
   /**
-   * Address in the From field of notices.
+   * Address in the From field of DSNs.
    *
    * @default {MAILER-DAEMON at the host's name}
    */
   readonly bounceFrom?: string;
   /**
-   * Bytes up to which a notice returns the whole message, where its sender asked for that.
+   * Bytes up to which a DSN returns the whole message, if the sender asked for that.
    *
    * @default {1048576}
    */
   readonly returnLimit?: number;
   /**
-   * Milliseconds between looks for requests from outside.
+   * Milliseconds between two checks for requests from outside the process.
    *
    * @default {500}
    */
   readonly pollMs?: number;
   /**
-   * Takes log records.
+   * Receives log records.
    *
-   * @default {nobody}
+   * @default {no logger}
    */
   readonly log?: Logger;
   /**
@@ -138,7 +137,7 @@ export interface RelayQueueOptions extends RelayHooks {
    */
   readonly clock?: Clock;
   /**
-   * Gives a number from 0 up to but not including 1.
+   * Returns a number from 0 up to but not including 1.
    *
    * @default {Math.random}
    */
@@ -150,7 +149,7 @@ const HOOK_RULES: Rules<RelayHooks> = {
   onRelayDone: callable(),
   onRelayError: callable(),
 };
-/** What the sender of notices must be, inside other options: it stands in a header field. */
+/** Rule for the From address of DSNs, which stands in a header field. */
 export const BOUNCE_FROM_RULE: Rule = where(
   'an address, as "postmaster@example.com"',
   (value) => {

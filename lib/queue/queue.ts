@@ -1,14 +1,11 @@
 /**
- * The queue: the one owner of the spool and of all deliveries. Joins the parts,
- * takes messages, carries out what programs and operators ask.
+ * The queue: the only owner of the spool and of all deliveries. It joins the
+ * parts, takes messages, and finds and changes them for the program (through
+ * {@linkcode Relay} handles) and for an operator (through spool requests).
  *
- * Never delivers by itself and never waits for a delivery before it answers.
- * A crash at any moment loses nothing that was accepted; at worst a message is
- * sent a second time.
- *
- * What is done to the messages of a queue from without: taking one, changing
- * one, finding one. Serves the program by its handles and an operator by
- * requests; every change is durable before its promise resolves.
+ * It never delivers by itself and never waits for a delivery before it answers.
+ * Every change is durable before its promise resolves. A crash at any moment
+ * loses nothing that was accepted; at worst a message is sent a second time.
  */
 
 import { describeError } from "../log.ts";
@@ -30,7 +27,7 @@ import {
   type Relay,
   type RelayOptions,
   type RelayOwner,
-  Relays,
+  type Relays,
   RelayTasks,
 } from "./relay.ts";
 import { QueueRunner } from "./runner.ts";
@@ -46,7 +43,7 @@ import type { RelayTask } from "./tasks.ts";
 /**
  * A durable queue of messages to be relayed.
  *
- * @example Relay messages with a delivery of one's own
+ * @example Relay messages with a custom delivery
  * ```ts
  * import { MemorySpool, RelayQueue } from "@smtp/server/queue";
  *
@@ -64,7 +61,7 @@ import type { RelayTask } from "./tasks.ts";
  * ```
  */
 export class RelayQueue implements AsyncDisposable {
-  /** The messages; none while the queue is not running. */
+  /** The messages in the queue; empty while the queue is not running. */
   readonly relays: Relays;
   readonly #config: QueueConfig;
   readonly #control: QueueControl;
@@ -75,25 +72,25 @@ export class RelayQueue implements AsyncDisposable {
   /**
    * Makes a queue that is not running yet.
    *
-   * @param options Spool, delivery, and how to go about it
-   * @throws {RangeError} If a number among the options makes no sense
+   * @param options The spool, the delivery and the limits
+   * @throws {RangeError} If a number among the options is out of range
    */
   constructor(options: RelayQueueOptions) {
     this.#config = configure(options);
     this.#control = new QueueControl(this.#config);
-    this.relays = new Relays(this.#control);
+    this.relays = this.#control.tasks.relays;
   }
 
-  /** Deliveries under way. */
+  /** Number of deliveries under way. */
   get active(): number {
     return this.#runner?.active ?? 0;
   }
 
   /**
-   * Opens the spool and begins to deliver what is in it. A queue that was
+   * Opens the spool and begins to deliver the messages in it. A queue that was
    * stopped may be started again.
    *
-   * @returns What was wrong in the spool, and what was done with it; logged as well
+   * @returns The problems found in the spool and how each was handled; they are logged as well
    * @throws {SpoolError} If the spool cannot be opened, or the queue is running
    */
   async start(): Promise<readonly SpoolProblem[]> {
@@ -122,14 +119,14 @@ export class RelayQueue implements AsyncDisposable {
       });
     }
     const { tasks } = this.#control;
-    const notifier = new DsnSender({
+    const dsnSender = new DsnSender({
       spool,
       hostname,
       from: bounceFrom,
       returnLimit,
       newId: () => this.#control.newId(),
     });
-    const completion = new Completion(this.#config, { notifier, tasks });
+    const completion = new Completion(this.#config, { dsnSender, tasks });
     for (const { lost = [] } of problems) {
       for (const entry of lost) await completion.reportLoss(entry);
     }
@@ -144,18 +141,18 @@ export class RelayQueue implements AsyncDisposable {
   }
 
   /**
-   * Stops: begins no further delivery, lets those under way end, writes down
-   * what came of them and closes the spool. Idempotent.
+   * Stops the queue: begins no further delivery, lets the deliveries under way
+   * end, records their results and closes the spool. Idempotent.
    *
-   * @param options `graceMs`: milliseconds until deliveries under way are ended,
-   * 10,000 by default; a message cut off that way is tried again at the next start
-   * @throws {SpoolError} If the disk did not take all that came of the deliveries; it is stopped nevertheless
+   * @param options `graceMs`: milliseconds until deliveries under way are aborted,
+   * 10,000 by default. An aborted message is tried again at the next start
+   * @throws {SpoolError} If the disk refused some of the results; the queue is stopped nevertheless
    */
   stop(options: { readonly graceMs?: number } = {}): Promise<void> {
     return this.#stopped ??= this.#stop(options.graceMs ?? 10_000);
   }
 
-  /** Ends the deliveries under way, as the end of the grace of a stop does. */
+  /** Aborts the deliveries under way and ends the grace period of a stop. */
   abort(): void {
     this.#runner?.abortAll();
   }
@@ -180,7 +177,7 @@ export class RelayQueue implements AsyncDisposable {
     }
   }
 
-  /** As {@linkcode RelayQueue.stop}. */
+  /** Same as {@linkcode RelayQueue.stop}. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
   }
@@ -196,39 +193,39 @@ export class RelayQueue implements AsyncDisposable {
   }
 }
 
-/** Messages that are changed together when all of them are to be. */
+/** Messages changed in parallel by a request for all messages. */
 const ACTIONS_AT_ONCE = 1000;
 
 /** Takes, finds and changes the messages of a queue. */
 class QueueControl implements RelayOwner {
   readonly tasks: RelayTasks = new RelayTasks(this);
   readonly #config: QueueConfig;
-  /** Names of messages that are being added. */
+  /** Names reserved for messages that are being added. */
   readonly #names = new Set<string>();
   #runner: QueueRunner | undefined;
   #isOpen = false;
-  /** The start of the queue that is under way: what is added waits for it. */
+  /** The start under way; {@linkcode QueueControl.add} waits for it. */
   opening: Promise<unknown> | undefined;
 
   constructor(config: QueueConfig) {
     this.#config = config;
   }
 
-  /** Takes messages from here on. */
+  /** Accepts messages from now on. */
   open(runner: QueueRunner): void {
     this.#runner = runner;
     this.#isOpen = true;
   }
 
-  /** Takes no further message. */
+  /** Accepts no further message. */
   close(): void {
     this.#isOpen = false;
   }
 
   /**
-   * Takes a message.
+   * Adds a message.
    *
-   * @throws {SpoolError} If it cannot be kept, or the queue is not running
+   * @throws {SpoolError} If it cannot be stored, or the queue is not running
    */
   async add(message: Message, options: RelayOptions): Promise<Relay> {
     if (this.opening !== undefined) await this.opening.catch(() => {});
@@ -271,7 +268,7 @@ class QueueControl implements RelayOwner {
     }
   }
 
-  /** Options of the envelope: what is given, and nothing else. */
+  /** Builds the options of the envelope; leaves out those that were not given. */
   #envelopeOptions(options: RelayOptions): EnvelopeOptions {
     const { smarthost, security, schedule, expireAfterMs, login } = options;
     const idleWaitMs = options.idleWaitMs ?? this.#config.idleWaitMs;
@@ -285,7 +282,7 @@ class QueueControl implements RelayOwner {
     };
   }
 
-  /** A name for a message: its own, or that with a number when it is relayed twice. */
+  /** Reserves a name: the message's own, with a number appended if it is taken. */
   #reserve(wanted: string): string {
     const base = isSpoolId(wanted) && wanted.length < 90
       ? wanted
@@ -302,7 +299,7 @@ class QueueControl implements RelayOwner {
       this.#config.spool.entries.has(id);
   }
 
-  /** A name that no message of the spool has. */
+  /** Makes a name that no message of the spool has. */
   newId(): string {
     const { clock, random } = this.#config;
     const number = Math.floor(random() * 2 ** 48);
@@ -312,7 +309,7 @@ class QueueControl implements RelayOwner {
     return this.#isTaken(id) ? this.newId() : id;
   }
 
-  /** Carries out an action on one message, durably. */
+  /** Applies an action to one message, durably. */
   async act(
     handled: RelayTask,
     action: SpoolAction,
@@ -339,7 +336,7 @@ class QueueControl implements RelayOwner {
     await Promise.all(written);
   }
 
-  /** Chooses another way for one message, durably. */
+  /** Changes the route of one message, durably. */
   async reroute(handled: RelayTask, route: RelayRoute): Promise<void> {
     if (handled.removed) return;
     const task = this.#current(handled);
@@ -353,7 +350,7 @@ class QueueControl implements RelayOwner {
     await written;
   }
 
-  /** Keeps the program's value with a message; does not wait for the disk. */
+  /** Stores the program's value with a message; does not wait for the disk. */
   setTag(task: RelayTask, tag: unknown): void {
     const { spool } = this.#config;
     const change: SpoolChange = { kind: "tag", tag: asJson(tag) };
@@ -362,7 +359,7 @@ class QueueControl implements RelayOwner {
     );
   }
 
-  /** The task of a handle that may be from before a restart. */
+  /** The current task of a handle; the handle may date from before a restart. */
   #current(task: RelayTask): RelayTask {
     const current = this.tasks.get(task.entry.envelope.id);
     if (current !== undefined) return current;
@@ -371,7 +368,7 @@ class QueueControl implements RelayOwner {
     );
   }
 
-  /** Carries out what was asked from outside. Never rejects. */
+  /** Carries out the spool requests from outside the process. Never rejects. */
   async carryOutRequests(): Promise<void> {
     try {
       for (const request of await this.#config.spool.requests!()) {
@@ -407,9 +404,9 @@ class QueueControl implements RelayOwner {
 }
 
 /**
- * A copy of a value that is certain to come back from the spool as it is.
+ * Copies a value through JSON, so that the spool returns exactly this copy.
  *
- * @throws {TypeError} If it cannot be written as JSON
+ * @throws {TypeError} If the value cannot be written as JSON
  */
 function asJson(value: unknown): unknown {
   if (value === undefined) return undefined;

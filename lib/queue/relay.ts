@@ -1,7 +1,7 @@
 /**
- * What a program sees of the queue: the collection of messages to be relayed,
- * and a handle on each. Handles own nothing; they show the queue's state and
- * pass wishes on.
+ * The program's view of the queue: the collection of messages to be relayed and
+ * one handle for each message. Handles own nothing: they read the queue's state
+ * and pass requests on to it.
  */
 
 import {
@@ -30,14 +30,14 @@ import type { SpoolAction } from "../spool/spool.ts";
 /** Options of {@linkcode Relays.add}. All of them survive a restart. */
 export interface RelayOptions extends RelayRoute {
   /**
-   * Whom it goes to.
+   * The recipients.
    *
    * @default {all recipients of the message}
    */
   readonly recipients?: readonly Recipient[];
   /**
-   * The log-in at the next hop. Its secret is kept in the message's record
-   * file, which only its owner may read, and is never shown.
+   * The login at the next hop. Its secret is stored in the message's record file,
+   * which only the file's owner may read. It is never shown.
    */
   readonly login?: Login;
   /**
@@ -47,24 +47,24 @@ export interface RelayOptions extends RelayRoute {
    */
   readonly idleWaitMs?: number;
   /**
-   * When it is tried again.
+   * The delays between tries.
    *
    * @default {the queue's}
    */
   readonly schedule?: RetrySchedule;
   /**
-   * Milliseconds until what is not delivered is returned.
+   * Milliseconds until undelivered recipients are returned to the sender.
    *
    * @default {the queue's}
    */
   readonly expireAfterMs?: number;
   /**
-   * Whether it waits for {@linkcode Relay.release}.
+   * Whether the message is held until {@linkcode Relay.release}.
    *
    * @default {false}
    */
   readonly held?: boolean;
-  /** Anything to be kept with it that is a JSON value. */
+  /** Any JSON value, stored with the message. */
   readonly tag?: unknown;
 }
 
@@ -94,32 +94,38 @@ const RULES: Rules<RelayOptions> = {
 export interface RelayRecipient {
   /** The forward-path without brackets. */
   readonly address: string;
-  /** How far it has come. */
+  /** The delivery status. */
   readonly status: RecipientStatus;
   /** Tries so far. */
   readonly attempts: number;
-  /** When it is tried next; `undefined` when it is done. */
+  /** Time of the next try; `undefined` once the status is final. */
   readonly nextTryAt: Date | undefined;
-  /** What was last heard about it; `undefined` before the first try. */
+  /** The last reply or error; `undefined` before the first try. */
   readonly answer: RecipientAnswer | undefined;
 }
 
-/** What the handles ask of their queue. */
+/** The operations that the handles call on their queue. */
 export interface RelayOwner {
-  /** The messages. */
+  /** The messages in the queue. */
   readonly tasks: RelayTasks;
-  /** Takes a message. */
+  /** Adds a message. */
   add(message: Message, options: RelayOptions): Promise<Relay>;
-  /** Carries out an action. */
+  /** Applies an action to one message. */
   act(task: RelayTask, action: SpoolAction): Promise<void>;
-  /** Chooses another way. */
+  /** Changes the route of one message. */
   reroute(task: RelayTask, route: RelayRoute): Promise<void>;
-  /** Keeps the program's value. */
+  /** Stores the program's value with a message. */
   setTag(task: RelayTask, tag: unknown): void;
 }
 
+/** Makes a {@linkcode Relay}; only this file can. */
+let newRelay: (task: RelayTask, owner: RelayOwner) => Relay;
+
+/** Makes a {@linkcode Relays}; only this file can. */
+let newRelays: (owner: RelayOwner) => Relays;
+
 /**
- * A handle on one message to be relayed. The program never makes one.
+ * A handle on one message to be relayed. The queue makes it.
  *
  * @example Hold a message and let it go
  * ```ts
@@ -137,15 +143,13 @@ export class Relay {
   readonly #task: RelayTask;
   readonly #owner: RelayOwner;
 
-  /**
-   * Made by the queue.
-   *
-   * @param task The message
-   * @param owner The queue
-   */
-  constructor(task: RelayTask, owner: RelayOwner) {
+  private constructor(task: RelayTask, owner: RelayOwner) {
     this.#task = task;
     this.#owner = owner;
+  }
+
+  static {
+    newRelay = (task, owner) => new Relay(task, owner);
   }
 
   /** The message's name in the queue. */
@@ -153,12 +157,12 @@ export class Relay {
     return this.#task.entry.envelope.id;
   }
 
-  /** The step that its delivery has reached; of several deliveries the one heard of last. */
+  /** The last reported step of its delivery; with several deliveries, the latest report of any. */
   get state(): DeliveryState {
     return this.#task.state;
   }
 
-  /** Whether it waits until it is released. */
+  /** Whether it is held until it is released. */
   get held(): boolean {
     return this.#task.entry.progress.held;
   }
@@ -168,12 +172,12 @@ export class Relay {
     return !this.#task.removed;
   }
 
-  /** The reverse-path without brackets; `""` for a notice. */
+  /** The reverse-path without brackets; `""` for a DSN. */
   get from(): string {
     return this.#task.entry.envelope.from;
   }
 
-  /** Its recipients, as they stand now. */
+  /** The current state of its recipients. */
   get recipients(): readonly RelayRecipient[] {
     const { envelope, progress } = this.#task.entry;
     return envelope.recipients.map(({ address }, index) => {
@@ -195,10 +199,10 @@ export class Relay {
   }
 
   /**
-   * Anything that the program keeps with it, as long as it is a JSON value.
-   * What is set is written down without waiting for the disk.
+   * A JSON value of the program's own. The queue writes a new value to the spool
+   * without waiting for the disk.
    *
-   * @throws {TypeError} If what is set cannot be written as JSON
+   * @throws {TypeError} If the new value cannot be written as JSON
    */
   get tag(): unknown {
     return this.#task.entry.progress.tag;
@@ -207,12 +211,12 @@ export class Relay {
     this.#owner.setTag(this.#task, tag);
   }
 
-  /** Tries what is pending now, held or not. Resolves when that is safe on disk. */
+  /** Tries the pending recipients now, even if held. Resolves when the change is durable. */
   async retry(): Promise<void> {
     await this.#owner.act(this.#task, "retry");
   }
 
-  /** Holds it: no further try, no expiry. A delivery under way goes on. */
+  /** Holds the message: it is not tried and does not expire. A delivery under way goes on. */
   async hold(): Promise<void> {
     await this.#owner.act(this.#task, "hold");
   }
@@ -222,12 +226,12 @@ export class Relay {
     await this.#owner.act(this.#task, "release");
   }
 
-  /** Takes it out of the queue without a notice to anybody; ends a delivery under way. */
+  /** Removes the message from the queue without a DSN; aborts a delivery under way. */
   async remove(): Promise<void> {
     await this.#owner.act(this.#task, "remove");
   }
 
-  /** Sends what is pending another way from the next try on. */
+  /** Changes the route of the pending recipients, from the next try on. */
   async reroute(route: RelayRoute): Promise<void> {
     checkOptions("Relay.reroute", route, ROUTE_RULES);
     await this.#owner.reroute(this.#task, route);
@@ -235,10 +239,10 @@ export class Relay {
 }
 
 /**
- * The messages to be relayed. A message leaves it when every recipient has been
- * dealt with and every notice is on its way.
+ * The messages to be relayed. A message leaves the collection when every
+ * recipient has a final status and every DSN is in the spool.
  *
- * @example A copy of everything to an archive elsewhere
+ * @example Copy every message to an archive on another host
  * ```ts
  * import { Address, type Message, SmtpServer } from "@smtp/server";
  *
@@ -254,7 +258,7 @@ export class Relay {
  * console.assert(server.relays.count === 0);
  * ```
  *
- * @example Relay what comes in
+ * @example Relay incoming messages
  * ```ts
  * import type { Message, Relays } from "@smtp/server";
  *
@@ -268,25 +272,24 @@ export class Relay {
 export class Relays implements Iterable<Relay> {
   readonly #owner: RelayOwner;
 
-  /**
-   * Made by the queue.
-   *
-   * @param owner The queue
-   */
-  constructor(owner: RelayOwner) {
+  private constructor(owner: RelayOwner) {
     this.#owner = owner;
   }
 
-  /** How many messages there are. */
+  static {
+    newRelays = (owner) => new Relays(owner);
+  }
+
+  /** Number of messages in the queue. */
   get count(): number {
     return this.#owner.tasks.count;
   }
 
   /**
-   * Takes a message. Resolves when it is safe on disk, so that the client may
-   * be told 250; takes a copy, so that the message may be forgotten then.
+   * Adds a message. Resolves when it is durable, so that the server may reply 250
+   * to the client. The queue stores a copy; the message may be discarded then.
    *
-   * @throws {SpoolError} If it could not be kept: 452 4.3.1 to the client
+   * @throws {SpoolError} If it could not be stored: 452 4.3.1 to the client
    * @throws {TypeError} If an option is unknown or of the wrong kind
    */
   async add(message: Message, options: RelayOptions = {}): Promise<Relay> {
@@ -294,14 +297,14 @@ export class Relays implements Iterable<Relay> {
     return await this.#owner.add(message, options);
   }
 
-  /** The message of that name; `undefined` when it is not there, or no longer. */
+  /** The message of that name; `undefined` if the queue does not hold it. */
   get(id: string): Relay | undefined {
     const { tasks } = this.#owner;
     const task = tasks.get(id);
     return task && tasks.relayOf(task);
   }
 
-  /** All of them, oldest first. */
+  /** All messages, oldest first. */
   *[Symbol.iterator](): Generator<Relay> {
     for (const { entry } of this.#owner.tasks.all()) {
       const relay = this.get(entry.envelope.id);
@@ -310,14 +313,17 @@ export class Relays implements Iterable<Relay> {
   }
 }
 
-/** The messages of a queue by their names, and the one handle on each. */
+/** The messages of a queue by name, and the one handle of each. */
 export class RelayTasks {
   readonly #tasks = new Map<string, RelayTask>();
   readonly #relays = new WeakMap<RelayTask, Relay>();
   readonly #owner: RelayOwner;
+  /** The program's view of the messages. */
+  readonly relays: Relays;
 
   constructor(owner: RelayOwner) {
     this.#owner = owner;
+    this.relays = newRelays(owner);
   }
 
   get count(): number {
@@ -328,7 +334,7 @@ export class RelayTasks {
     return this.#tasks.get(id);
   }
 
-  /** All of them as they are now, oldest first. */
+  /** A snapshot of all messages, oldest first. */
   all(): RelayTask[] {
     return [...this.#tasks.values()];
   }
@@ -337,23 +343,23 @@ export class RelayTasks {
     this.#tasks.set(task.entry.envelope.id, task);
   }
 
-  /** Forgets a message that has left the spool. */
+  /** Removes a message that has left the spool. */
   delete(task: RelayTask): void {
     const { id } = task.entry.envelope;
-    // After a restart of the queue the name may be that of another task.
+    // After a restart of the queue another task may have the name.
     if (this.#tasks.get(id) === task) this.#tasks.delete(id);
   }
 
-  /** Forgets all: the queue has stopped. */
+  /** Removes all messages: the queue has stopped. */
   clear(): void {
     this.#tasks.clear();
   }
 
-  /** The program's handle on a message, made when it is first asked for. */
+  /** The program's handle on a message, made on first use. */
   relayOf(task: RelayTask): Relay {
     let relay = this.#relays.get(task);
     if (relay === undefined) {
-      relay = new Relay(task, this.#owner);
+      relay = newRelay(task, this.#owner);
       this.#relays.set(task, relay);
     }
     return relay;

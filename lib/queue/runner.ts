@@ -1,19 +1,19 @@
 /**
- * Time and deliveries: wakes what is due, hands it out in fair turns, writes
- * down what came of it. Owns the timer, the dispatcher and the jobs under way.
- * Never opens a socket and never decides what a reply means.
+ * Timing and deliveries: wakes messages that are due, hands their recipients
+ * out in fair turns and records the results. Owns the timer, the dispatcher and
+ * the jobs under way. Never opens a socket and never decides what a reply means.
  *
- * Theory: a message sleeps until something of it is due. Then those of its
- * recipients whose time has come form groups, one a destination, which are
- * *ready*, in line with the dispatcher, then *active* with the delivery, then
- * over. Who is pending and in no group waits. A result is durable before its
- * slot is given back, so a disk that refuses stops deliveries instead of piling
- * up what would be repeated.
+ * Theory: a message sleeps until it is due. Then those of its recipients that
+ * are due form groups, one for each destination. A group is *ready* while it is
+ * in line with the dispatcher, then *active* while it is delivered, then *over*.
+ * A pending recipient in no group waits. A result is durable before its slot is
+ * returned: a disk that refuses writes stops deliveries, so that no pile of
+ * deliveries grows that would have to be repeated.
  */
 
 import { describeError } from "../log.ts";
 import { monotonic } from "../spool/clock.ts";
-import { RetrySchedule } from "./schedule.ts";
+import { JITTER, RetrySchedule } from "./schedule.ts";
 import { expiryResults, JobRunner } from "./job_runner.ts";
 import { type DeliveryState, overdueReason } from "./job.ts";
 import { Dispatcher, type WorkPhase } from "./dispatcher.ts";
@@ -37,16 +37,16 @@ import {
 } from "../spool/envelope.ts";
 import { cancelWake, WakeHeap } from "./wake_heap.ts";
 
-/** A timer of more than this is set again on the way: 32 bits of milliseconds are not enough for all. */
+/** Longest timer, in ms; a longer wait is split, since timers have only 32 bits of milliseconds. */
 const MAX_TIMER = 3_600_000;
-/** Milliseconds in which a message that is beyond its time already may be tried once more. */
+/** Milliseconds in which an expired message may be tried once more. */
 const LAST_TRY_MS = 60_000;
-/** Milliseconds that the end of deliveries gets which were broken off, and what comes of it. */
+/** Milliseconds for aborted deliveries to end and for their results to be recorded. */
 const AFTER_MS = 1000;
-/** Milliseconds until a late message that nobody could be told of is looked at again. */
+/** Milliseconds until a late message is checked again whose delay could not be reported. */
 const RECHECK_MS = 900_000;
 
-/** What a delivery waits for after each of its steps. */
+/** The phase of a delivery after each of its steps. */
 const PHASES: Readonly<Record<DeliveryState, WorkPhase | undefined>> = {
   "idle-waiting": undefined,
   "resolving-mx": "calling",
@@ -65,7 +65,7 @@ const PHASES: Readonly<Record<DeliveryState, WorkPhase | undefined>> = {
   "done": undefined,
 };
 
-/** Delivers what is due. */
+/** Delivers the messages that are due. */
 export class QueueRunner {
   readonly #config: QueueConfig;
   readonly #tasks: RelayTasks;
@@ -78,14 +78,14 @@ export class QueueRunner {
   #cancelTimer: (() => void) | undefined;
   #endGrace: (() => void) | undefined;
   #cancelWatch: (() => void) | undefined;
-  /** When the timer goes off, by the clock that is never set. */
+  /** Time of the timer, by the monotonic clock. */
   #timerAt = Infinity;
-  /** When the clock was last looked at, by itself. */
+  /** Last time read from the clock. */
   #lastNow = -Infinity;
   #stopping = true;
   #running = false;
 
-  /** Makes a runner that stands still. One that was stopped is not started again. */
+  /** Makes a runner that does not run yet. A stopped runner is not started again. */
   constructor(
     config: QueueConfig,
     parts: { readonly tasks: RelayTasks; readonly completion: Completion },
@@ -102,7 +102,7 @@ export class QueueRunner {
     });
   }
 
-  /** Deliveries under way. */
+  /** Number of deliveries under way. */
   get active(): number {
     return this.#active.size;
   }
@@ -113,12 +113,12 @@ export class QueueRunner {
     this.#cancelWatch = this.#config.clock.onJump?.(() => this.#run());
   }
 
-  /** Takes a message that is safe in the spool. */
+  /** Takes a message that is durable in the spool. */
   admit(entry: SpoolEntry): RelayTask {
     const { clock, schedule } = this.#config;
     const task = new RelayTask(entry);
     this.#tasks.add(task);
-    // What is read from the spool may have been put off by a clock that was ahead.
+    // A clock that was ahead may have set its next try too far in the future.
     clampAfterClockJump(task, clock.now(), schedule);
     this.reschedule(task);
     if (!task.isPending || hasOpenReports(entry)) {
@@ -127,13 +127,13 @@ export class QueueRunner {
     return task;
   }
 
-  /** Sees again when a message is to be tried: something was changed. */
+  /** Computes the next try of a message again after a change. */
   reschedule(task: RelayTask): void {
     task.dropReady();
     this.#schedule(task);
   }
 
-  /** Forgets the pauses of a message's destinations: somebody knows better. */
+  /** Ends the pauses of a message's destinations, at the request of an operator or program. */
   unthrottle(task: RelayTask): void {
     const now = monotonic(this.#config.clock);
     task.isUrged = true;
@@ -148,7 +148,7 @@ export class QueueRunner {
     }
   }
 
-  /** Ends the deliveries under way of a message that is being removed. */
+  /** Aborts the deliveries of a message that is being removed. */
   abort(task: RelayTask): void {
     for (const group of task.groups) {
       group.abort?.abort(new DOMException("Message removed", "AbortError"));
@@ -156,17 +156,17 @@ export class QueueRunner {
     task.dropReady();
   }
 
-  /** Has a look at a message at a time, unless it has one before. */
+  /** Examines a message at a time, unless it is examined earlier anyway. */
   wakeAt(task: RelayTask, at: number): void {
     if (at === Infinity || task.removed) return;
-    // Its timer may have been set by a clock that is another one by now.
+    // The timer may have been set before the clock was changed.
     if (task.wakeAt <= at) return this.#arm();
     cancelWake(task.wake);
     task.wake = this.#wakes.push(task, at);
     this.#arm();
   }
 
-  /** Ends all deliveries under way; with them the grace of a stop. */
+  /** Aborts all deliveries under way and ends the grace period of a stop. */
   abortAll(): void {
     this.#endGrace?.();
     for (const group of this.#active) {
@@ -175,8 +175,9 @@ export class QueueRunner {
   }
 
   /**
-   * Stops: nothing new begins; what is under way has `graceMs` milliseconds to
-   * end. What waits for a disk that refuses is still under way after that.
+   * Stops: begins nothing new and waits up to `graceMs` milliseconds for the
+   * deliveries under way. Work that waits for a disk that refuses writes is still
+   * under way after that.
    */
   async stop(graceMs: number): Promise<void> {
     this.#stopping = true;
@@ -197,7 +198,7 @@ export class QueueRunner {
     this.#endGrace = undefined;
   }
 
-  /** Waits a little for what a closed spool has ended. */
+  /** Waits up to a second for work that the close of the spool ends. */
   async end(): Promise<void> {
     const { promise: over, resolve } = Promise.withResolvers<void>();
     const cancel = this.#config.clock.setTimer(AFTER_MS, resolve);
@@ -206,11 +207,11 @@ export class QueueRunner {
   }
 
   async #idle(): Promise<void> {
-    // A job that ends may begin another piece of work, as a notice.
+    // A job that ends may begin another piece of work, for example a DSN.
     while (this.#work.size > 0) await Promise.all(this.#work);
   }
 
-  /** Sees to it that a message is looked at when something of it is due. */
+  /** Wakes a message when its next event is due: a try, its expiry or its delay DSN. */
   #schedule(task: RelayTask): void {
     const { held, delayReported } = task.entry.progress;
     if (held || task.removed || !task.isPending) return;
@@ -228,14 +229,14 @@ export class QueueRunner {
     );
   }
 
-  /** Sets the timer to the next thing that is due. */
+  /** Sets the timer to the next event. */
   #arm(): void {
     if (this.#stopping || this.#running) return;
     const { clock } = this.#config;
     const present = monotonic(clock);
     const at = Math.min(
       present + Math.max(0, this.#wakes.next - clock.now()),
-      this.#dispatcher.nextLook,
+      this.#dispatcher.nextDue,
     );
     if (at >= this.#timerAt) return;
     this.#cancelTimer?.();
@@ -244,7 +245,7 @@ export class QueueRunner {
     this.#cancelTimer = clock.setTimer(wait, () => this.#run());
   }
 
-  /** Wakes what is due and begins as many deliveries as may be under way. */
+  /** Wakes what is due and begins as many deliveries as the limits allow. */
   #run(): void {
     if (this.#running) return;
     this.#cancelTimer?.();
@@ -263,7 +264,7 @@ export class QueueRunner {
   #runDue(): void {
     const { clock } = this.#config;
     const now = clock.now();
-    if (isSetBack(this.#lastNow, now)) this.#wakeNear(now);
+    if (isSetBack(this.#lastNow, now)) this.#rescheduleAll(now);
     this.#lastNow = now;
     for (;;) {
       const task = this.#wakes.take(now);
@@ -281,8 +282,8 @@ export class QueueRunner {
     }
   }
 
-  /** Wakes everything that sleeps, to look at the new time. */
-  #wakeNear(now: number): void {
+  /** Schedules every sleeping message again, after the clock was set back. */
+  #rescheduleAll(now: number): void {
     const sleeping = new Set<RelayTask>();
     for (;;) {
       const task = this.#wakes.take(Infinity);
@@ -296,7 +297,7 @@ export class QueueRunner {
     }
   }
 
-  /** A delivery has made a step: others may be let go for it. */
+  /** Records a step of a delivery. When its host speaks, other deliveries may begin. */
   #step(group: RelayGroup, state: DeliveryState): void {
     const phase = PHASES[state];
     const present = monotonic(this.#config.clock);
@@ -306,7 +307,7 @@ export class QueueRunner {
     this.#setState(group.task, state);
   }
 
-  /** Shows the step that a message's delivery has reached. */
+  /** Sets the state of a message and calls `onRelayStateChange`. */
   #setState(task: RelayTask, state: DeliveryState): void {
     const previous = task.state;
     if (previous === state) return;
@@ -330,7 +331,7 @@ export class QueueRunner {
     this.track(this.#deliver(group, abort));
   }
 
-  /** Delivers a group. What came of it is durable before its slot is given back. */
+  /** Delivers a group. Its result is durable before its slot is returned. */
   async #deliver(group: RelayGroup, abort: AbortController): Promise<void> {
     const { task } = group;
     const { outcome, results } = await this.#jobs.run(group, {
@@ -348,12 +349,12 @@ export class QueueRunner {
       this.#setState(task, isOver ? "done" : "idle-waiting");
     }
     this.#schedule(task);
-    // Others need not wait for the notices of this one.
+    // Other deliveries need not wait for the DSNs of this message.
     this.#run();
     await this.#complete(task);
   }
 
-  /** Makes what came of a delivery durable. */
+  /** Makes the result of a delivery durable. */
   async #record(
     task: RelayTask,
     results: readonly RecipientResult[],
@@ -365,8 +366,8 @@ export class QueueRunner {
       if (task.isPending || hasOpenReports(task.entry)) {
         await this.#config.spool.change(envelope.id, change);
       } else {
-        // The last word on the message: that it is gone says it all, and costs
-        // one sync instead of two.
+        // All recipients have a final status and no DSN is due: removing the message
+        // records this as well, and costs one sync instead of two.
         this.#setState(task, "done");
         await this.#carryOut(task, this.#completion.finish(task));
       }
@@ -375,7 +376,7 @@ export class QueueRunner {
     }
   }
 
-  /** Does what the progress of a message asks for. Never rejects. */
+  /** Does what the progress of a message requires. Never rejects. */
   #complete(task: RelayTask): Promise<void> {
     return this.#carryOut(task, this.#completion.complete(task));
   }
@@ -401,26 +402,26 @@ export class QueueRunner {
     }
   }
 
-  /** Puts in line what is due of a message, and sees whether it is too old. */
+  /** Puts the due recipients of a message in line, and checks its age. */
   #examine(task: RelayTask, now: number): void {
     task.wake = undefined;
     if (task.removed) return;
     const { progress, envelope } = task.entry;
     const { maxRecipients, expireAfterMs, delayNoticeMs, commonDestination } =
       this.#config;
-    // Whoever holds a message has taken over the watch on its age.
+    // A held message neither expires nor is reported late: its holder watches it.
     const isExpired = !progress.held && now >= expiresAt(task, expireAfterMs);
     const isLate = !progress.held && !progress.delayReported &&
       now >= envelope.acceptedAt + delayNoticeMs;
     if (!progress.held) {
-      // Before the expiry is looked at: what is due with it gets its last try.
+      // Before the expiry: recipients that are due now get their last try.
       const groups = formGroups(task, now, {
         max: maxRecipients,
         commonDestination,
       });
       for (const group of groups) this.#dispatcher.add(group);
     }
-    if (isExpired || isLate || task.noticeAt > 0 || !task.isPending) {
+    if (isExpired || isLate || task.dsnAt > 0 || !task.isPending) {
       this.track(this.#expireOrDelay(task, { isExpired, isLate }));
     } else {
       this.#schedule(task);
@@ -444,7 +445,7 @@ export class QueueRunner {
     await this.#complete(task);
   }
 
-  /** Gives up what is not being delivered, and what has had its chance of a last try. */
+  /** Fails the recipients in no group. After the time for a last try, drops the groups in line too. */
   async #expire(task: RelayTask): Promise<void> {
     const now = this.#config.clock.now();
     if (task.giveUpAt > 0 && now >= task.giveUpAt) task.dropReady();
@@ -457,7 +458,7 @@ export class QueueRunner {
     });
   }
 
-  /** Remembers work so that a stop can wait for it. It never rejects. */
+  /** Registers work that a stop waits for. The promise must not reject. */
   track(work: Promise<void>): void {
     this.#work.add(work);
     work.finally(() => this.#work.delete(work));
@@ -474,23 +475,20 @@ export class QueueRunner {
   }
 }
 
-/** A clock that goes back by no more than this is being corrected, not set; in ms. */
+/** Milliseconds up to which a clock that goes back is being corrected, not set. */
 const CORRECTION_MS = 60_000;
-/** The schedule's delays are varied by a tenth. */
-const JITTER = 1.1;
 
-/** Whether a clock that was at `before` and is at `now` has been set back. */
+/** Whether the clock was set back between `before` and `now`. */
 function isSetBack(before: number, now: number): boolean {
   return before - now > CORRECTION_MS;
 }
 
 /**
- * Brings tries that lie further ahead than they can have been put off back
- * within reach.
+ * Makes pending tries due now that lie further ahead than the schedule allows.
  *
  * @param task The message
  * @param now In milliseconds since 1970
- * @param usual The schedule of messages that have none of their own
+ * @param usual The schedule of messages without one of their own
  */
 function clampAfterClockJump(
   task: RelayTask,
@@ -501,7 +499,8 @@ function clampAfterClockJump(
   const schedule = options.schedule === undefined
     ? usual
     : RetrySchedule.parse(options.schedule);
-  const longest = Math.max(...schedule.delays) * JITTER + CORRECTION_MS;
+  const longest = Math.max(...schedule.delays) * (1 + JITTER) +
+    CORRECTION_MS;
   const latest = now + Math.max(longest, options.idleWaitMs ?? 0);
   for (const recipient of task.entry.progress.recipients) {
     if (recipient.status === "pending" && recipient.nextTryAt > latest) {

@@ -1,6 +1,6 @@
 /**
  * When a deferred delivery is tried again: a list of delays, its text form and
- * its jitter. Pure: the random number comes in, the delay goes out.
+ * its jitter. Pure: takes a random number, returns a delay.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.4.1 | RFC 5321 section 4.5.4.1}
  */
@@ -16,19 +16,20 @@ const UNITS: Readonly<Record<string, number>> = {
 const DURATION = /^(?:\d{1,9}(?:ms|[smhdw]))+$/;
 const PART = /(\d+)(ms|[smhdw])/g;
 const STEP = /^([^*]+)(?:\*(\d{1,4}))?$/;
-/** A schedule is read by people; more steps than this are a mistake. */
+/** Limit of steps: people read schedules, and more steps are a mistake. */
 const MAX_STEPS = 1000;
-/** The longest delay that makes sense, and that a timer can be trusted with. */
+/** Longest delay, in ms; timers stay reliable up to it. */
 const MAX_DELAY = 30 * 86_400_000;
-const JITTER = 0.1;
+/** Share of a delay by which it varies, up and down. */
+export const JITTER = 0.1;
 
 /**
- * Reads a length of time: digits and one of `ms`, `s`, `m`, `h`, `d`,
- * `w`, as often as is needed.
+ * Parses a duration: digits and one of `ms`, `s`, `m`, `h`, `d`, `w`, repeated
+ * as needed.
  *
  * @param text As `"5d"`, `"90s"` or `"1h30m"`
  * @returns Milliseconds
- * @throws {SyntaxError} If the text is no length of time
+ * @throws {SyntaxError} If the text is not a duration
  *
  * @example Five days
  * ```ts
@@ -51,8 +52,8 @@ export function parseDuration(text: string): number {
 }
 
 /**
- * The delays between the tries of one delivery. The last one repeats until the
- * message expires. Immutable.
+ * The delays between the tries of one delivery. The last delay repeats until
+ * the message expires. Immutable.
  *
  * @example Three quick tries, then hourly
  * ```ts
@@ -77,7 +78,7 @@ export class RetrySchedule {
    * Makes a schedule of delays.
    *
    * @param delays Delays in milliseconds, each from 1 to 30 days; at least one
-   * @throws {RangeError} If there is none, or one is out of range
+   * @throws {RangeError} If the list is empty, too long, or a delay is out of range
    */
   constructor(delays: readonly number[]) {
     if (!Array.isArray(delays)) {
@@ -101,8 +102,8 @@ export class RetrySchedule {
   }
 
   /**
-   * Reads the text form: delays separated by blanks, each with an optional
-   * `*` and the number of times it is used.
+   * Parses the text form: delays separated by blanks, each with an optional `*`
+   * and the number of times it is used.
    *
    * @param text As `"30s 5m*3 1h*12 4h"`
    * @throws {SyntaxError} If the text does not fit
@@ -133,11 +134,11 @@ export class RetrySchedule {
   }
 
   /**
-   * How long to wait after a failed try, with up to 10 % more or less so that
-   * what failed together does not come back together.
+   * The delay after a failed try, varied by up to 10 % so that deliveries that
+   * failed together are not tried again together.
    *
    * @param failures Failed tries so far, 1 after the first
-   * @param random Gives a number from 0 up to but not including 1
+   * @param random Returns a number from 0 up to but not including 1
    * @returns Whole milliseconds, at least 1
    */
   delayAfter(failures: number, random: () => number): number {
@@ -161,7 +162,7 @@ export class RetrySchedule {
   }
 }
 
-/** Milliseconds in the largest unit that divides them. */
+/** Formats milliseconds in the largest unit that divides them. */
 function duration(ms: number): string {
   for (const unit of ["d", "h", "m", "s"]) {
     const size = UNITS[unit]!;

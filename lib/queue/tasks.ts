@@ -1,7 +1,7 @@
 /**
- * One message as the running queue sees it: its recipients in groups that go
- * the same way, and what is under way. Data and the arithmetic on it; decides
- * nothing and waits for nothing.
+ * One message in the running queue: its recipients, grouped by destination, and
+ * its deliveries under way. Data and arithmetic only; decides nothing and waits
+ * for nothing.
  */
 
 import { hopName } from "../client/next_hop.ts";
@@ -11,10 +11,10 @@ import type { DeliveryState } from "./job.ts";
 import type { Work } from "./dispatcher.ts";
 import { routeOf, type SpoolEntry } from "../spool/envelope.ts";
 
-/** A message of more groups than this takes turns on its own account. */
+/** A message with more groups than this is a flow of its own. */
 const HUGE = 20;
 
-/** Where a group stands. */
+/** The place of a group. */
 export type GroupPlace =
   /** In line with the dispatcher. */
   | "ready"
@@ -27,24 +27,24 @@ export type GroupPlace =
 export class RelayGroup implements Work {
   /** The message. */
   readonly task: RelayTask;
-  /** Whom it takes turns with: a sender with other senders, a huge message with everybody. */
+  /** Key of its flow: the sender, or the message itself if it is huge. */
   readonly flow: string;
-  /** Where it goes. */
+  /** Its destination. */
   readonly destination: string;
   /** Indices of its recipients in the envelope. */
   readonly indices: readonly number[];
-  /** Whether somebody has asked for the try. */
+  /** Whether an operator or program asked for the try. */
   readonly isUrged: boolean;
-  /** Where it stands. */
+  /** Its place. */
   place: GroupPlace = "ready";
-  /** Ends the delivery under way. */
+  /** Aborts the delivery under way. */
   abort: AbortController | undefined;
 
   /**
    * Makes a group that is in line.
    *
    * @param task The message
-   * @param part Whose turn it takes, where it goes, and who goes there
+   * @param part The flow, the destination and the recipients
    */
   constructor(
     task: RelayTask,
@@ -61,12 +61,11 @@ export class RelayGroup implements Work {
     this.isUrged = task.isUrged;
   }
 
-  /** Whether it is still wanted when its turn comes. */
   get isReady(): boolean {
     return this.place === "ready";
   }
 
-  /** Indices of those that are still to be tried. */
+  /** Indices of the recipients that are still pending. */
   pending(): number[] {
     const { recipients } = this.task.entry.progress;
     return this.indices.filter((index) =>
@@ -75,58 +74,52 @@ export class RelayGroup implements Work {
   }
 }
 
-/** Shared by the many messages that wait. */
+/** The empty list of groups, shared by all waiting messages. */
 const NO_GROUPS: readonly RelayGroup[] = [];
 
 /**
- * One message in the running queue. Of the 100,000 that may wait, each is this
- * and little more: groups are formed when their time has come.
+ * One message in the running queue. 100,000 of them may wait, so a waiting one
+ * holds little more than its entry: its groups are formed when it is due.
  */
 export class RelayTask {
-  /** What the spool knows of it. */
+  /** The message in the spool. */
   readonly entry: SpoolEntry;
   /** The groups in line or being delivered. */
   groups: readonly RelayGroup[] = NO_GROUPS;
   /** The last step that a job of it reported. */
   state: DeliveryState = "idle-waiting";
-  /** Its place among those that are to be woken. */
+  /** Its entry in the heap of wakes. */
   wake: Wake<RelayTask> | undefined;
-  /** When the notices that are due go out although deliveries are under way; 0: not asked for. */
-  noticeAt = 0;
-  /** When an expired message is given up that could not be tried once more; 0: not expired. */
+  /** When due DSNs are sent although deliveries are under way, in ms since 1970; 0: not set. */
+  dsnAt = 0;
+  /** When an expired message without a further try is given up, in ms since 1970; 0: not set. */
   giveUpAt = 0;
-  /** Since when something of it is in line, in milliseconds since 1970; 0: nothing was yet. */
+  /** Since when some of it is in line, in milliseconds since 1970; 0: not yet. */
   dueSince = 0;
-  /** Whether somebody has asked for the next try. */
+  /** Whether an operator or program asked for the next try. */
   isUrged = false;
-  /** Whether it is being completed. */
+  /** Whether its completion is running. */
   isCompleting = false;
-  /** Whether something happened to it that its completion has not looked at yet. */
+  /** Whether its progress changed since its completion last checked it. */
   isChanged = false;
   #removed = false;
 
-  /**
-   * Makes a task that sleeps.
-   *
-   * @param entry What the spool knows of the message
-   */
   constructor(entry: SpoolEntry) {
     this.entry = entry;
   }
 
-  /** Whether it has left the queue. */
   get removed(): boolean {
     return this.#removed;
   }
 
-  /** Leaves the queue: nothing wakes it from here on. */
+  /** Marks the message as removed and cancels its wake. */
   leave(): void {
     this.#removed = true;
     cancelWake(this.wake);
     this.wake = undefined;
   }
 
-  /** When it wakes, in milliseconds since 1970; `Infinity` when it does not. */
+  /** When it wakes, in milliseconds since 1970; `Infinity` if it is not scheduled. */
   get wakeAt(): number {
     return this.wake?.at ?? Infinity;
   }
@@ -141,14 +134,14 @@ export class RelayTask {
     return this.groups.length > 0;
   }
 
-  /** Whether a recipient is still to be tried. */
+  /** Whether a recipient is pending. */
   get isPending(): boolean {
     return this.entry.progress.recipients.some(({ status }) =>
       status === "pending"
     );
   }
 
-  /** Indices of the recipients to be tried that are in no group, and their times. */
+  /** Indices of the pending recipients in no group, and the times of their next tries. */
   *waiting(): Generator<
     { readonly index: number; readonly nextTryAt: number }
   > {
@@ -159,7 +152,7 @@ export class RelayTask {
     }
   }
 
-  /** When the next try is due of those in no group; `Infinity` when there is none. */
+  /** Time of the next try of a recipient in no group; `Infinity` if all are in groups. */
   nextTryAt(): number {
     let next = Infinity;
     for (const { nextTryAt } of this.waiting()) {
@@ -168,14 +161,14 @@ export class RelayTask {
     return next;
   }
 
-  /** Takes a group away that is over. */
+  /** Removes a group that is over. */
   drop(group: RelayGroup): void {
     group.place = "over";
     const rest = this.groups.filter((one) => one !== group);
     this.groups = rest.length === 0 ? NO_GROUPS : rest;
   }
 
-  /** Takes the groups away that are in line. */
+  /** Removes the groups that are in line. */
   dropReady(): void {
     for (const group of this.groups) {
       if (group.place === "ready") this.drop(group);
@@ -187,7 +180,7 @@ export class RelayTask {
  * When a message expires, in milliseconds since 1970.
  *
  * @param task The message
- * @param usualMs How long messages live that say nothing of it, in milliseconds
+ * @param usualMs Lifetime of messages without `expireAfterMs`, in milliseconds
  */
 export function expiresAt(task: RelayTask, usualMs: number): number {
   const { acceptedAt, options } = task.entry.envelope;
@@ -196,8 +189,8 @@ export function expiresAt(task: RelayTask, usualMs: number): number {
 }
 
 /**
- * Where a recipient's mail goes: the message's smarthost, the destination that
- * is common to all mail, or the address's domain.
+ * The destination of a recipient: the message's smarthost, the common
+ * destination of all mail, or the address's domain.
  */
 export function destinationOf(
   entry: SpoolEntry,
@@ -213,11 +206,11 @@ export function destinationOf(
 }
 
 /**
- * Forms groups of the recipients whose time has come.
+ * Forms groups of the recipients that are due.
  *
- * @param task The message; gets the groups, in line
+ * @param task The message; the new groups are added to it, in line
  * @param now In milliseconds since 1970
- * @param options `max`: the most recipients of a group; `commonDestination` as of {@linkcode destinationOf}
+ * @param options `max`: limit of recipients in a group; `commonDestination` as in {@linkcode destinationOf}
  * @returns The new groups
  */
 export function formGroups(

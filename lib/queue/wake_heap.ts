@@ -1,20 +1,20 @@
 /**
- * What is to happen when, soonest first: a binary heap, so that 100,000
- * waiting deliveries need one timer and a few comparisons each.
+ * A schedule of wakes, soonest first: a binary heap, so that 100,000 waiting
+ * deliveries need one timer and a few comparisons each.
  *
- * Whoever changes its mind cancels its entry and puts in a second one. Danger:
+ * To move an entry, cancel it and push another. Danger:
  * a cancelled entry may be due in days only. It holds on to nothing from then
  * on, and is swept out when the heap has doubled.
  */
 
-/** A heap smaller than this is not worth a sweep. */
+/** A smaller heap is never swept. */
 const MIN_SWEPT = 1024;
 
-/** One entry: something, and when. */
+/** One entry: an item and its time. */
 export interface Wake<T> {
   /** Milliseconds since 1970. */
   readonly at: number;
-  /** What is to be woken; `undefined` once it is cancelled. */
+  /** The item to wake; `undefined` once the entry is cancelled. */
   readonly item: T | undefined;
 }
 
@@ -27,17 +27,17 @@ export class WakeHeap<T> {
   #heap: Entry<T>[] = [];
   #sweepAt = MIN_SWEPT;
 
-  /** How many entries there are, cancelled ones included. */
+  /** Number of entries, cancelled ones included. */
   get length(): number {
     return this.#heap.length;
   }
 
-  /** The time of the soonest entry, which may be a cancelled one; `Infinity` when there is none. */
+  /** Time of the soonest entry, which may be cancelled; `Infinity` if the heap is empty. */
   get next(): number {
     return this.#heap[0]?.at ?? Infinity;
   }
 
-  /** Puts in an entry. */
+  /** Adds an entry. */
   push(item: T, at: number): Wake<T> {
     if (this.#heap.length >= this.#sweepAt) this.#sweep();
     const heap = this.#heap;
@@ -54,7 +54,7 @@ export class WakeHeap<T> {
     return wake;
   }
 
-  /** Takes the item of the soonest entry if its time has come; `undefined` otherwise. */
+  /** Takes the item of the soonest entry if it is due; `undefined` otherwise. */
   take(now: number): T | undefined {
     for (;;) {
       const first = this.#heap[0];
@@ -65,7 +65,7 @@ export class WakeHeap<T> {
     }
   }
 
-  /** Drops what was cancelled. */
+  /** Removes the cancelled entries. */
   #sweep(): void {
     this.#heap = this.#heap.filter(({ item }) => item !== undefined);
     for (let at = (this.#heap.length >> 1) - 1; at >= 0; at--) {
@@ -74,7 +74,7 @@ export class WakeHeap<T> {
     this.#sweepAt = Math.max(MIN_SWEPT, 2 * this.#heap.length);
   }
 
-  /** Lets `wake` sink from `from` to its place. */
+  /** Moves `wake` down from index `from` to its place. */
   #sink(wake: Entry<T>, from: number): void {
     const heap = this.#heap;
     let hole = from;
@@ -91,7 +91,7 @@ export class WakeHeap<T> {
   }
 }
 
-/** Cancels an entry: its item is not woken, and no longer held. */
+/** Cancels an entry and drops its item. */
 export function cancelWake<T>(wake: Wake<T> | undefined): void {
   if (wake !== undefined) (wake as Entry<T>).item = undefined;
 }

@@ -1,18 +1,15 @@
 /**
- * The sessions of a server: admitted as far as there is room, watched by one
- * clock, and ended together. Binds nothing and decides nothing about mail.
+ * The sessions of one server: admits connections while there is room, watches
+ * all sessions by one clock, and ends them together. Binds no socket and decides
+ * nothing about mail.
  *
- * The way of a connection: a listener accepts it, {@linkcode Admission.serve}
- * reads the header of the proxy in front of it where there is one, then either
- * starts its session or rejects it.
+ * The path of a connection: a listener accepts it, {@linkcode Admission.serve}
+ * reads the header of a proxy if the address is a proxy's, then starts a session
+ * or rejects the connection.
  *
- * What comes before a session behind a proxy: connections from the networks of
- * proxies have to begin with a header that tells the client. On all others a
- * header is an unknown command: a client that could choose would write an
- * address of its choice.
- *
- * A part of admission with a file of its own: nothing else in the room reads
- * bytes of a client.
+ * Connections from the networks of proxies must begin with a header that names
+ * the client. On all other connections such a header is an unknown command:
+ * otherwise a client could claim any address.
  */
 
 import type { Logger } from "../log.ts";
@@ -31,25 +28,25 @@ import type { SmtpReply } from "../protocol/reply.ts";
 import { forClient } from "../protocol/server/outbox.ts";
 import { readProxyHeader } from "../session/proxied_transport.ts";
 
-/** How long a session that was told to end may take to do so, in ms. */
+/** Milliseconds that a session may take to end itself. */
 const END_MS = 1000;
-/** The handlers that a session may still wait for when it is broken off. */
+/** Handlers that an aborted session may still wait for. */
 const LAST_HANDLERS = 3;
 
-/** What {@linkcode Admission} is made of. */
+/** The parts of {@linkcode Admission}. */
 export interface AdmissionInit {
   /** Counts what clients do. */
   readonly counts: AddressLimiter;
   /** Counts failed logins. */
   readonly guard: LoginCounter;
   readonly log: Logger;
-  /** Where sessions are reported, in a server that is one of several threads. */
+  /** Gets reports of sessions, if the server is one of several threads. */
   readonly observer?: SessionObserver | undefined;
 }
 
 /** Admits connections to one server and ends their sessions. */
 export class Admission {
-  /** Delays refusals; another one after each {@linkcode Admission.end}. */
+  /** Delays refusals; replaced after each {@linkcode Admission.end}. */
   delays: Delays = new Delays();
   readonly #init: AdmissionInit;
   readonly #front: ProxyFront;
@@ -66,20 +63,20 @@ export class Admission {
     this.#front = new ProxyFront(init.log);
   }
 
-  /** The clients connected now. */
+  /** The sessions of the connected clients. */
   get sessions(): readonly SmtpSession[] {
     return [...this.#connections].map((connection) => connection.session);
   }
 
-  /** The time by the sessions' clock, in ms: it never goes back and may lag by a second. */
+  /** Time of the sessions' clock, in ms: it never goes back and may lag by a second. */
   get now(): number {
     return this.#now;
   }
 
   /**
-   * One timer for all sessions: it moves the coarse clock that they set their
-   * deadlines by and ends those that are past theirs. Not the time of day: when
-   * that is set, no deadline passes.
+   * Starts the one timer of all sessions. It moves the coarse clock that sets
+   * their deadlines, and ends the sessions that are past theirs. This is not the
+   * time of day: setting that passes no deadline.
    */
   startClock(): void {
     const { timeoutMs, mailTimeoutMs, handlerTimeoutMs } =
@@ -102,7 +99,7 @@ export class Admission {
       : this.#admit(transport, context);
   }
 
-  /** Waits for the proxy's header, which tells the client. */
+  /** Reads the proxy's header, which names the client. */
   async #serveProxied(
     transport: Transport,
     context: SessionContext,
@@ -140,8 +137,8 @@ export class Admission {
   }
 
   /**
-   * No descriptor is free: the newest sessions are ended, so that the others
-   * can keep their messages.
+   * Ends the newest sessions because no descriptor is free, so that the others
+   * can complete their messages.
    */
   makeRoom(): void {
     const { size } = this.#connections;
@@ -156,8 +153,8 @@ export class Admission {
 
   /**
    * Ends all sessions, and the waits for headers of proxies. Sessions in a
-   * transaction may finish it for `graceMs`; the others, and those that have,
-   * get 421 at once.
+   * transaction may finish it within `graceMs` milliseconds; the others, and those
+   * that have finished, get 421 at once.
    */
   async end(graceMs: number): Promise<void> {
     const { guard } = this.#init;
@@ -171,10 +168,10 @@ export class Admission {
       connection.end(replies.shutdown, "shutdown");
     }
     await this.#ended(END_MS);
-    // Clients that have failed to log in since then wait no longer, either.
+    // Release the clients that have failed to log in since then, too.
     guard.release();
-    // A handler that never answers is left behind; so are those that are asked
-    // for the end of the transaction and of the session thereafter.
+    // A handler that never answers is left behind. So are the handlers called
+    // afterwards for the end of the transaction and of the session.
     for (let step = 0; step < LAST_HANDLERS; step++) {
       for (const connection of this.#connections) connection.abort("shutdown");
       await this.#ended(END_MS);
@@ -184,12 +181,12 @@ export class Admission {
     this.delays = new Delays();
   }
 
-  /** Ends the grace of an end under way. */
+  /** Ends the grace period of an end under way. */
   endGrace(): void {
     this.#endGrace?.();
   }
 
-  /** Waits until all sessions have ended, `ms` at most. */
+  /** Waits until all sessions have ended, at most `ms` milliseconds. */
   async #ended(ms: number): Promise<void> {
     if (this.#running.size === 0) return;
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -201,11 +198,11 @@ export class Admission {
   }
 }
 
-/** Rejected connections that get a reply at the same time; further ones are closed without one. */
-const MOST_TOLD = 100;
+/** Limit of rejected connections that get a reply at the same time; others are closed without one. */
+const MOST_REPLIES = 100;
 
 /**
- * Connections that exceed a limit. They get a reply where that costs little: a
+ * Connections that exceed a limit. They get a reply while that costs little: a
  * client that floods the server must not make it hold more than a few of them.
  */
 class RejectedConnections {
@@ -216,7 +213,7 @@ class RejectedConnections {
     transport: Transport,
     about: { readonly context: SessionContext; readonly reply: SmtpReply },
   ): Promise<void> {
-    if (this.#transports.size >= MOST_TOLD) return transport.close();
+    if (this.#transports.size >= MOST_REPLIES) return transport.close();
     this.#transports.add(transport);
     const { capabilities } = about.context.profile;
     try {
@@ -226,39 +223,39 @@ class RejectedConnections {
         await transport.write(forClient(about.reply, capabilities).octets);
       }
     } catch {
-      // It is gone, which is what was wanted.
+      // The connection is closed already.
     }
     this.#transports.delete(transport);
     transport.close();
   }
 
-  /** Ends all of them now. */
+  /** Closes all of them now. */
   close(): void {
     for (const transport of this.#transports) transport.close();
   }
 }
 
-/** How long a shortage limits the number of sessions, in ms. */
+/** Milliseconds for which a shortage limits the number of sessions. */
 const SHORTAGE_MS = 60_000;
-/** Descriptors that are to be free: at least so many, else one for so many sessions. */
+/** Descriptors to keep free: one for each `SESSIONS_FOR_ONE` sessions, at least this many. */
 const LEAST_FREE = 16;
 const SESSIONS_FOR_ONE = 8;
 
 /**
- * How many sessions there may be after the process has run out of file
- * descriptors: fewer than there were, so that the others have some for their
- * messages and the next clients can get 421. Arithmetic only; ends no session.
+ * The limit of sessions after the process has run out of file descriptors: fewer
+ * than before, so that the others have some for their messages and the next
+ * clients can get 421. Arithmetic only; ends no session.
  */
 export class FdShortage {
   #room = Infinity;
   #until = -Infinity;
 
-  /** The most sessions at once, for now. `now` in ms, by any clock that only goes on. */
+  /** Limit of sessions at `now`, in ms by a monotonic clock. */
   room(now: number): number {
     return now < this.#until ? this.#room : Infinity;
   }
 
-  /** Notes a shortage while there are so many sessions; gives the room that there is from here on. */
+  /** Records a shortage with that many sessions; returns the limit from now on. */
   shrink(sessions: number, now: number): number {
     const free = Math.max(LEAST_FREE, Math.ceil(sessions / SESSIONS_FOR_ONE));
     this.#room = Math.max(1, Math.min(this.room(now), sessions - free));
@@ -267,32 +264,33 @@ export class FdShortage {
   }
 }
 
-/** Whether an error says that no file descriptor is free, in the process or in the machine. */
+/** Whether an error means that no file descriptor is free, in the process or in the machine. */
 export function isOutOfDescriptors(error: unknown): boolean {
   return error instanceof Error && /\bos error 2[34]\b/.test(error.message);
 }
 
-/** How long a proxy may take for its header, in ms; it writes that first of all. */
+/** Milliseconds that a proxy may take for its header, which it writes first. */
 const HEADER_TIMEOUT_MS = 5000;
 
 /** Reads the headers of proxies. */
 class ProxyFront {
   readonly #log: Logger;
-  /** Connections whose header has not come yet, and what waits for it. */
+  /** Connections whose header has not come yet, each with the pending read. */
   readonly #waiting = new Map<Transport, Promise<Transport | undefined>>();
 
   constructor(log: Logger) {
     this.#log = log;
   }
 
-  /** Connections whose header has not come yet. */
+  /** Number of connections whose header has not come yet. */
   get waiting(): number {
     return this.#waiting.size;
   }
 
   /**
-   * The client's connection behind a proxy's, or `undefined` where the header
-   * does not tell it: then the connection is closed without a reply. Never rejects.
+   * Reads the header and returns the client's connection behind the proxy's, or
+   * `undefined` if the header names no client: then the connection is closed
+   * without a reply. Never rejects.
    */
   read(
     transport: Transport,

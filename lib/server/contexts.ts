@@ -1,6 +1,6 @@
 /**
- * What follows from the options of a server: what the sessions of a listener
- * have in common, the relaying, and the warnings at the start. Touches no socket
+ * The consequences of a server's options: the context that all sessions of a
+ * listener share, the relaying, and the warnings at the start. Touches no socket
  * and opens nothing.
  */
 
@@ -40,26 +40,26 @@ import type { Settings, SettledOptions } from "./options.ts";
 import type { DnsClient } from "../dns/client.ts";
 import { RelayService } from "../delivery/service.ts";
 
-/** What all sessions of a server share. */
+/** The parts that all sessions of a server share. */
 export interface SharedServices {
-  /** Where messages go that have no store of their own. */
+  /** Stores messages. */
   readonly store: MessageStore;
   readonly log: Logger;
   /** Counts failed logins. */
   readonly guard: LoginCounter;
-  /** Counts what clients do, and has the limits in force. */
+  /** Counts what clients do, and holds the limits in force. */
   readonly counts: AddressLimiter;
-  /** Has the clock of the sessions, and delays their refusals. */
+  /** Holds the sessions' clock and delays refusals. */
   readonly admission: Admission;
-  /** Tells the names of sessions from those of the server's other threads. */
+  /** Makes session names unique among the server's threads. */
   readonly prefix?: string | undefined;
-  /** Key of SCRAM's salts for unknown users, where threads share it. */
+  /** Key of the SCRAM salts of unknown users, if threads share it. */
   readonly saltKey?: Uint8Array | undefined;
   /** Takes mail for other servers. */
   readonly relaying: SessionRelaying;
 }
 
-/** Makes the contexts of sessions out of the settings in force. */
+/** Makes the contexts of sessions from the settings in force. */
 export class SessionContexts {
   readonly #settings: Settings;
   readonly #shared: SharedServices;
@@ -71,7 +71,7 @@ export class SessionContexts {
     this.#nextId = idSource(shared.prefix);
   }
 
-  /** Prepares a start: names of sessions that none of the last run had. */
+  /** Prepares a start: session names differ from those of the last run. */
   begin(): void {
     this.#nextId = idSource(this.#shared.prefix);
   }
@@ -79,7 +79,7 @@ export class SessionContexts {
   /**
    * The context of a listener's sessions.
    *
-   * @throws {TypeError} If TLS is wanted without a certificate, or logins without accounts
+   * @throws {TypeError} If TLS is required without a certificate, or logins without accounts
    */
   of(listen: ListenOptions): SessionContext {
     const { options, certificates } = this.#settings;
@@ -138,14 +138,14 @@ export class SessionContexts {
   }
 }
 
-/** The test for the server's own addresses; `undefined` where every one is. */
+/** The test for the server's own addresses; `undefined` if every address is its own. */
 function localTest(options: SettledOptions): LocalTest | undefined {
   const { domains, relay = {} } = options;
   if (domains !== undefined) return localDomains(domains);
   return isOpenToClients(relay) ? localDomains([]) : undefined;
 }
 
-/** What TLS means on a listener. */
+/** The TLS policy of a listener. */
 export function securityOf(
   listen: ListenOptions,
   options: SettledOptions,
@@ -161,9 +161,9 @@ export function securityOf(
 }
 
 /**
- * What a listener's clients may or must do.
+ * The policy of a listener: what its clients may or must do.
  *
- * @throws {TypeError} If TLS is wanted without a certificate, or logins without accounts
+ * @throws {TypeError} If TLS is required without a certificate, or logins without accounts
  */
 export function policyOf(
   listen: ListenOptions,
@@ -200,7 +200,7 @@ function authenticationOf(
   return policy;
 }
 
-/** What the machines of a listener's sessions have in common. */
+/** The protocol profile that a listener's sessions share. */
 function profileOf(
   listen: ListenOptions,
   options: SettledOptions & { readonly hostname: string },
@@ -236,7 +236,7 @@ function profileOf(
   };
 }
 
-/** This machine's name, where the permission to ask for it is there. */
+/** This machine's name, if the permission to read it is granted. */
 export function ownName(): string {
   try {
     return Deno.hostname();
@@ -245,19 +245,19 @@ export function ownName(): string {
   }
 }
 
-/** Where the contents of messages go. */
+/** The options for storing the content of messages. */
 export function bodyOptions(options: SettledOptions): BodyOptions {
   const { memoryLimit = 262_144, temporaryFolder } = options;
   return { memoryLimit, temporaryFolder };
 }
 
-/** Whether the program's logger wants records of a level. */
+/** Whether the program's logger takes records of a level. */
 function reads(options: SettledOptions, level: "info" | "debug"): boolean {
   const { log, logLevel = "debug" } = options;
   return log !== undefined && (logLevel === "debug" || logLevel === level);
 }
 
-/** The server's side of a TLS handshake, with the certificates in force when it begins. */
+/** Makes the server side of a TLS handshake, with the certificates in force when it begins. */
 function secureWith(
   certificates: CertificateSource,
   policy: Omit<UpgradeServerOptions, "certificates">,
@@ -269,12 +269,12 @@ function secureWith(
 const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 /**
- * Makes a source of names of sessions and messages. They are unique over
- * restarts, since they become file names in stores and spools: a prefix of time
- * and chance tells them from those of any other source.
+ * Makes a source of names for sessions and messages. The names are unique over
+ * restarts, since stores and spools use them as file names: a prefix of time and
+ * random digits differs from that of any other source.
  *
- * @param thread What tells the source from those of the server's other
- * threads, which begin at the same time
+ * @param thread Prefix that differs from those of the server's other threads,
+ * which start at the same time
  */
 function idSource(thread = ""): () => string {
   const chance = crypto.getRandomValues(new Uint16Array(1))[0]!;
@@ -282,7 +282,7 @@ function idSource(thread = ""): () => string {
     .toUpperCase();
   let last = 0;
   return () => {
-    // One name a message: `toString(36)` and `toUpperCase()` cost ten times this.
+    // One name for each message: `toString(36)` and `toUpperCase()` cost ten times this.
     let digits = "";
     for (let rest = ++last; rest > 0; rest = Math.floor(rest / 36)) {
       digits = DIGITS[rest % 36]! + digits;
@@ -291,7 +291,7 @@ function idSource(thread = ""): () => string {
   };
 }
 
-/** The relaying of a server, by the options as they are when it asks for them. */
+/** The relaying of a server; it reads the options in force at each use. */
 export function relayServiceOf(
   settings: Settings,
   services: {
@@ -306,7 +306,7 @@ export function relayServiceOf(
   return new RelayService(relay, {
     hostname,
     dns,
-    // A module of handlers is loaded when the server starts.
+    // The server loads a handler module when it starts.
     get handlers() {
       return settings.options.handlers ?? {};
     },
@@ -319,7 +319,7 @@ export function relayServiceOf(
   });
 }
 
-/** The warnings that a server's options deserve. */
+/** The warnings about a server's options. */
 export function warningsOf(options: SettledOptions): readonly string[] {
   const warnings: string[] = [];
   if (discards(options)) {
@@ -333,7 +333,7 @@ export function warningsOf(options: SettledOptions): readonly string[] {
 function discards(options: SettledOptions): boolean {
   const { store, handlers, domains } = options;
   if (store !== undefined) return false;
-  // All mail is for others: there is nothing to store.
+  // All mail is relayed: there is nothing to store.
   if (domains === undefined && localTest(options)) return false;
   return (handlers?.onMessageStart ?? handlers?.onMessage) === undefined;
 }

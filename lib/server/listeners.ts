@@ -1,6 +1,6 @@
 /**
- * The sockets that a server listens on, each with what its sessions have in
- * common: bound, exchanged for others while connections come in, and closed.
+ * The sockets that a server listens on, each with the context of its sessions:
+ * binds them, replaces them while connections come in, and closes them.
  */
 
 import type { Logger } from "../log.ts";
@@ -15,28 +15,28 @@ import { securityOf, type SessionContexts } from "./contexts.ts";
 import { type ListenerFault, records } from "./log.ts";
 import type { ListeningAddress, Settings, SettledOptions } from "./options.ts";
 
-/** Milliseconds between two tries to listen again. */
+/** Milliseconds between two tries to bind again. */
 const REBIND_MS = 100;
-/** Handshakes that the platform's TLS may leave hanging before another one takes its place. */
+/** Limit of handshakes of the platform's TLS that hang. */
 const MOST_STALLS = 64;
-/** A limit of connections below this is reached in handshakes alone by chance. */
+/** A connection limit below this may be reached by handshakes alone, without an attack. */
 const FEW = 8;
 
-/** A socket that listens, and what its sessions have in common. */
+/** A listening socket, and the context of its sessions. */
 interface OpenListener {
-  /** The socket; another one after it was bound again. */
+  /** The socket; replaced when it is bound again. */
   listener: Listener;
   readonly listen: ListenOptions;
   context: SessionContext;
-  /** Ends when the socket is closed and the port free. */
+  /** Resolves when the socket is closed and the port is free. */
   accepting?: Promise<void>;
 }
 
-/** What {@linkcode Listeners} are made of. */
+/** The parts of {@linkcode Listeners}. */
 export interface ListenersInit {
   /** The options in force. */
   readonly settings: Settings;
-  /** Makes what the sessions of a listener have in common. */
+  /** Makes the contexts of sessions. */
   readonly contexts: SessionContexts;
   /** Takes the connections. */
   readonly admission: Admission;
@@ -51,13 +51,13 @@ export interface ListenersInit {
 export class Listeners {
   readonly #init: ListenersInit;
   #open: OpenListener[] = [];
-  /** Bindings wait for each other: two at once would want the same port. */
+  /** Serializes bindings: two at once would need the same port. */
   #turn: Promise<void> = Promise.resolve();
-  /** Handshakes of the platform's TLS that have not come to an end in time. */
+  /** Number of handshakes of the platform's TLS that did not end in time. */
   #stalls = 0;
-  /** Those that are under way or have stalled, by customer. */
+  /** Handshakes under way or stalled, by client address or network. */
   readonly #underWay = new Map<string, number>();
-  /** Those of all customers, without those that stalled. */
+  /** Handshakes under way of all clients, without the stalled ones. */
   #allUnderWay = 0;
 
   /** Binds nothing before {@linkcode Listeners.open}. */
@@ -65,7 +65,7 @@ export class Listeners {
     this.#init = init;
   }
 
-  /** Where the server listens. */
+  /** The addresses the server listens on. */
   get addresses(): readonly ListeningAddress[] {
     return this.#open.map(({ listener, listen }) => ({
       ...listener.address,
@@ -75,7 +75,7 @@ export class Listeners {
   }
 
   /**
-   * Binds what the options name, all or nothing.
+   * Binds the listeners of the options, all or nothing.
    *
    * @throws {SyntaxError} If `listen` cannot be read
    * @throws {Deno.errors.AddrInUse} If something listens there already
@@ -98,8 +98,8 @@ export class Listeners {
   }
 
   /**
-   * Tries what {@linkcode Listeners.open} does and lets go again: whoever
-   * shares a port is not told that another server has it. Gives what to listen on.
+   * Tries {@linkcode Listeners.open} and closes the sockets again: binding a shared
+   * port does not fail when another server has it. Returns the listeners to bind.
    */
   async probe(): Promise<readonly ListenOptions[]> {
     this.open();
@@ -108,16 +108,15 @@ export class Listeners {
     return wanted;
   }
 
-  /** Begins to accept connections. */
+  /** Starts to accept connections. */
   accept(): void {
     for (const open of this.#open) this.#accept(open);
   }
 
   /**
-   * Puts changed options into force. What can be wrong with them is found
-   * before anything changes.
+   * Applies changed options. Finds any fault in them before it changes anything.
    *
-   * @param options Whether sockets that keep a certificate are bound again
+   * @param options Whether sockets with a fixed certificate are bound again
    */
   async renew(options: { readonly rebind: boolean }): Promise<void> {
     const { contexts } = this.#init;
@@ -157,9 +156,9 @@ export class Listeners {
 
   /**
    * The platform's TLS, which is about twice as fast, for one certificate that
-   * is never exchanged. It cannot end a handshake that stands still: the
-   * socket stays open for as long as the client likes. Nor can anything come
-   * before the handshake, as a proxy's header does.
+   * is never replaced. It cannot end a handshake that stalls: the socket stays
+   * open for as long as the client likes. Nor can anything, such as a proxy's
+   * header, come before the handshake.
    */
   #nativeTls(context: SessionContext): NativeTls | undefined {
     const { certificate, clientCertificate } = this.#init.settings.options;
@@ -191,16 +190,16 @@ export class Listeners {
   }
 
   /**
-   * When half of the connections that an address may have, or that there may be
-   * at all, are in handshakes, the slower TLS serves from then on: connections
-   * beyond the limit could not be ended.
+   * Counts a handshake. When half of the connections that an address may have, or
+   * that the server may have at all, are in handshakes, the slower TLS serves from
+   * then on: the server could not end connections beyond the limit.
    */
   #countBegun(address: string, { limits }: SessionContext): void {
     if (this.#stalls >= MOST_STALLS) return;
     const { maxConnections, maxConnectionsPerIp, exempt } = limits;
     const { counts, share: isShared } = this.#init;
     const share = counts.shareOf(maxConnections);
-    // Where there is room for a few only, they may all come at once.
+    // If there is room for a few only, they may all come at once.
     const most = share < FEW && !isShared ? share : share / 2;
     if (++this.#allUnderWay > most) {
       this.#stalls = MOST_STALLS;
@@ -235,20 +234,20 @@ export class Listeners {
 
   #leaveNativeTls(reason: string): void {
     this.#forgetUnderWay();
-    // The handshakes of a server that stops come to no end, either.
+    // The handshakes of a stopping server do not end, either.
     if (this.#open.length === 0) return;
     this.#init.log(records.slowerTls(reason));
     this.#rebind(this.#open.filter(({ listener }) => listener.isTls))
       .catch((error) => this.#report("rebinding", error));
   }
 
-  /** Binds listeners again where they were bound before. */
+  /** Binds listeners again on their former ports. */
   #rebind(listeners: readonly OpenListener[]): Promise<void> {
     const turn = this.#turn.then(async () => {
       for (const open of listeners) {
         const { port } = open.listener.address;
         open.listener.close();
-        // Until accepting has ended the port is not free.
+        // The port is not free before accepting has ended.
         await open.accepting;
         await this.#bindAgain(open, port);
       }
@@ -257,7 +256,7 @@ export class Listeners {
     return turn;
   }
 
-  /** Tries until it succeeds or the server stops: a listener that gives up never hears again. */
+  /** Tries until it succeeds or the server stops: no other event would bind the listener again. */
   async #bindAgain(open: OpenListener, port: number): Promise<void> {
     for (let isTold = false; this.#open.includes(open); isTold = true) {
       try {
@@ -288,7 +287,7 @@ export class Listeners {
 }
 
 /**
- * Where to listen, as a list.
+ * The listeners of the option `listen`, as a list.
  *
  * @throws {SyntaxError} If a text cannot be read
  */

@@ -1,12 +1,12 @@
 /**
- * The log records of the server itself, all in one place: what it writes, at
- * which level, with which fields. The records of sessions are the sessions' own.
+ * The log records of the server itself: their levels, events and fields. The
+ * session room has the records of sessions.
  */
 
 import { describeError, type LogRecord } from "../log.ts";
 import type { SocketAddress } from "../net/transport.ts";
 
-/** What can be wrong with the header of a proxy. */
+/** Descriptions of the faults of a proxy's header. */
 const PROXY_FAULTS = {
   malformed: "it did not begin with a PROXY header",
   incomplete: "its PROXY header has no end",
@@ -15,29 +15,29 @@ const PROXY_FAULTS = {
   broken: "its PROXY header could not be read",
 } as const;
 
-/** Why a connection of a proxy is refused. */
+/** A reason to refuse a proxy's connection. */
 export type ProxyFault = keyof typeof PROXY_FAULTS;
 
-/** What can be wrong with a listener. */
+/** Descriptions of the faults of a listener. */
 const LISTENER_FAULTS = {
   accepting: "Cannot accept connections for now",
   binding: "Cannot listen for now",
   rebinding: "Cannot listen any more",
 } as const;
 
-/** What a listener fails to do. */
+/** A failure of a listener. */
 export type ListenerFault = keyof typeof LISTENER_FAULTS;
 
 /** The log records of a server. */
 export const records = {
-  /** The options of a server that starts deserve a warning. */
+  /** A warning about the options of a server that starts. */
   warning: (message: string): LogRecord => ({
     level: "warn",
     event: "listening",
     message,
   }),
 
-  /** A stop goes on without the store. */
+  /** A stop does not wait longer for the store. */
   storeBusy: (): LogRecord => ({
     level: "error",
     event: "error",
@@ -52,7 +52,7 @@ export const records = {
       `Out of file descriptors with ${sessions} sessions: going on with ${room} for a while; a higher limit (ulimit -n) or a lower maxConnections is needed`,
   }),
 
-  /** Handshakes hang that the platform's TLS cannot end. */
+  /** Handshakes stall that the platform's TLS cannot end. */
   slowerTls: (reason: string): LogRecord => ({
     level: "warn",
     event: "error",
@@ -67,13 +67,13 @@ export const records = {
     error: describeError(error),
   }),
 
-  /** A connection of a proxy is refused; `error` where the fault is "broken". */
+  /** A proxy's connection is refused; `error` is set if the fault is "broken". */
   proxyRefused: (
     { address, port }: SocketAddress,
     fault: ProxyFault,
     error?: unknown,
   ): LogRecord => ({
-    // Many a proxy looks whether the port is open, and does so all day.
+    // Many proxies only check, all day long, whether the port is open.
     level: fault === "silent" ? "debug" : "warn",
     event: "refused",
     message: `Refused connection from proxy ${address}: ${PROXY_FAULTS[fault]}`,

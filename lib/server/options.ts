@@ -1,7 +1,7 @@
 /**
- * The options of the server, their check, and the settings in force. Every
- * default that is not a matter of one room is written here; those of the limits
- * are in `session/limit_options.ts`.
+ * The options of the server, their checks, and the settings in force. Defaults
+ * that belong to one room are in that room, as the limits in
+ * `session/limit_options.ts`; all others are here.
  */
 
 import { DNS_RULE, type DnsClientOptions } from "../dns/client.ts";
@@ -59,21 +59,21 @@ import {
   type ClientCertificatePolicy,
 } from "../tls/context.ts";
 
-/** More than any machine has use for. */
+/** Limit of threads; more than any machine needs. */
 export const MOST_THREADS = 256;
 
 /** Options of {@linkcode SmtpServer}. Every one has a default. */
 export interface SmtpServerOptions {
   /**
-   * Where to listen: `"127.0.0.1:2525"`, `"[::1]:0/lmtp"`, `{ port: 25 }`, or
-   * several of these; `[]` for none, where all connections come through
-   * {@linkcode SmtpServer.serve}.
+   * The addresses to listen on: `"127.0.0.1:2525"`, `"[::1]:0/lmtp"`,
+   * `{ port: 25 }`, or several of these; `[]` for none, if all connections come
+   * through {@linkcode SmtpServer.serve}.
    *
    * @default {":25"} Port 25 on all addresses
    */
   listen?: string | ListenOptions | readonly (string | ListenOptions)[];
   /**
-   * The server's own name, in the greeting, the EHLO reply and Received.
+   * The server's name in the greeting, the EHLO reply and Received.
    *
    * @default {Deno.hostname()} This machine's name
    */
@@ -83,61 +83,62 @@ export interface SmtpServerOptions {
   /** Text of the reply to QUIT. Default `"Bye"`. */
   goodbye?: string | undefined;
   /**
-   * The program's decisions: handlers, or where the module is whose default
-   * export is handlers or a function that makes them ({@linkcode HandlerModule}).
-   * With `threads`, handlers that are given as an object stay on the main
-   * thread and are asked from there; a module is loaded by each thread, which
-   * spares the way.
+   * The program's handlers, or the path or URL of a module whose default export is
+   * handlers or a function that makes them ({@linkcode HandlerModule}). With
+   * `threads`, handlers given as an object stay on the main thread, and each
+   * thread calls them there; each thread loads a module itself, which avoids the
+   * calls between threads.
    */
   handlers?: SmtpHandlers | string | URL | undefined;
   /**
-   * Worker threads that accept and serve connections, all on the same ports;
-   * 0 for none: everything on the main thread. Queue and deliveries stay there.
-   * Linux only: elsewhere ports cannot be shared.
+   * Number of worker threads that accept and serve connections, all on the same
+   * ports; 0 to serve on the main thread. The queue and its deliveries stay on
+   * the main thread. Linux only: other systems cannot share ports.
    *
    * @default {0}
    */
   threads?: number | undefined;
-  /** Where messages are kept. Default: nowhere, with a warning when the server starts. */
+  /** Stores messages. Default: no store, with a warning when the server starts. */
   store?: MessageStore | undefined;
   /**
-   * The domains whose mail is taken; recipients elsewhere get 550 5.7.1, unless
-   * `relay` lets the client send there. Default: every recipient is taken; where
+   * The domains whose mail is accepted. Recipients elsewhere get 550 5.7.1, unless
+   * `relay` lets the client send there. Default: every recipient is accepted; if
    * `relay` is open to clients, only the bare `postmaster` is this server's own.
    */
   domains?: readonly string[] | undefined;
   /**
-   * Relaying: who may, where it goes, how long it is tried. Default: what a
-   * handler adds to {@linkcode SmtpServer.relays}, and nothing else.
+   * Relaying: which clients may relay, the next hop, and the retries. Default:
+   * the queue takes only messages that a handler adds to
+   * {@linkcode SmtpServer.relays}.
    */
   relay?: RelayingOptions | undefined;
-  /** How DNS questions are asked. Default: of the system's name servers. */
+  /** Options of the DNS client. Default: the system's name servers. */
   dns?: DnsClientOptions | undefined;
   /**
    * The certificate for TLS: one, several by server name, or a source whose
-   * certificates can be exchanged while connections are taken. Default: no TLS.
+   * certificates can be replaced while the server runs. Default: no TLS.
    */
   certificate?: Certificate | CertificateSet | CertificateSource | undefined;
   /**
-   * STARTTLS on listeners that do not say otherwise: offered, or required
+   * STARTTLS on listeners without a `security` of their own: offered, or required
    * before MAIL and AUTH. Default `"allowed"` with a certificate, else `"none"`.
    */
   security?: ListenerSecurity | undefined;
-  /** Whether clients are asked for a certificate of their own. Default: they are not. */
+  /** Whether the server requests client certificates. Default: it does not. */
   clientCertificate?: ClientCertificatePolicy | undefined;
   /**
-   * Who may log in, by name and secret; `onAuthenticate` decides instead where
-   * it is set.
+   * The accounts that may log in, by name and secret. If `onAuthenticate` is set,
+   * it decides instead.
    */
   accounts?: Accounts | undefined;
   /**
-   * Whether clients may or must log in, on listeners that do not say otherwise.
-   * Default `"required"` on submission listeners; elsewhere `"allowed"` with
-   * accounts or `onAuthenticate`, else `"none"`.
+   * Whether clients may or must log in, on listeners without an `authentication`
+   * of their own. Default `"required"` on submission listeners; elsewhere
+   * `"allowed"` with accounts or `onAuthenticate`, else `"none"`.
    */
   authentication?: AuthenticationPolicy | undefined;
   /**
-   * The SASL mechanisms. Default with accounts: those that the kind of their
+   * The SASL mechanisms. Default with accounts: those that the form of their
    * secrets allows; with `onAuthenticate` alone: PLAIN and LOGIN.
    */
   mechanisms?: readonly MechanismName[] | undefined;
@@ -147,35 +148,35 @@ export interface SmtpServerOptions {
    * The networks of the proxies in front of this server, as `["10.0.0.0/8"]`.
    * Connections from there must begin with a header of the
    * [PROXY protocol](https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt),
-   * version 1 or 2, before TLS where that comes first, or are closed without a
-   * word. The client that it tells is who is limited, logged and seen by
-   * handlers. Others connect as without this option. Default: there are none.
+   * version 1 or 2, before any TLS; otherwise they are closed without a reply. The
+   * limits, the log and the handlers then refer to the client that the header
+   * names. Other connections work as without this option. Default: no networks.
    */
   proxyProtocol?: readonly string[] | undefined;
   /**
-   * The networks of those who may say for whom they speak, by
-   * [XCLIENT](https://www.postfix.org/XCLIENT_README.html). They are believed
-   * everything, log-ins too. Default: nobody may.
+   * The networks whose clients may speak for other clients with
+   * [XCLIENT](https://www.postfix.org/XCLIENT_README.html). Everything they claim
+   * is trusted, including logins. Default: no networks.
    */
   xclient?: readonly string[] | undefined;
-  /** How much of everything, and how long. Default: see {@linkcode LimitOptions}. */
+  /** The limits of numbers, sizes and times. Default: see {@linkcode LimitOptions}. */
   limits?: LimitOptions | undefined;
   /**
-   * What happens to content with a CR or LF alone, by DATA and by BDAT;
-   * BODY=BINARYMIME is kept as it comes. `"normalize"` makes an LF a CRLF and a CR
-   * a blank; `"reject"` refuses the message with 550 5.6.0; `"keep"` stores it as
-   * it came. Only CRLF "." CRLF ends DATA, and no CR or LF alone is relayed,
-   * whatever is chosen (RFC 5321 section 2.3.8). Default `"normalize"`.
+   * The treatment of content with a bare CR or LF, in DATA and BDAT; BODY=BINARYMIME
+   * is stored unchanged. `"normalize"` makes an LF a CRLF and a CR a blank;
+   * `"reject"` rejects the message with 550 5.6.0; `"keep"` stores it unchanged.
+   * With every policy only CRLF "." CRLF ends DATA, and no bare CR or LF is
+   * relayed (RFC 5321 section 2.3.8). Default `"normalize"`.
    */
   bareNewlines?: BareNewlinePolicy | undefined;
   /**
-   * What becomes of a client that speaks before the greeting, as bulk senders
-   * do (RFC 5321 section 3.1): `"refuse"` tells it 554 5.5.1, `"allow"` reads
-   * what came as commands after the greeting. Networks of `limits.exempt` are
-   * not judged; a client that begins with TLS on a plain listener gets 421 in any case.
+   * The treatment of a client that sends before the greeting, as bulk senders do
+   * (RFC 5321 section 3.1): `"refuse"` replies 554 5.5.1, `"allow"` reads the
+   * data as commands after the greeting. Networks of `limits.exempt` are not
+   * checked. A client that begins with TLS on a plain listener always gets 421.
    * Default `"refuse"`.
    *
-   * @example A port for scripts that do not wait
+   * @example A port for scripts that do not wait for the greeting
    * ```ts
    * import { SmtpServer } from "@smtp/server";
    *
@@ -184,28 +185,28 @@ export interface SmtpServerOptions {
    * ```
    */
   earlyTalkers?: "refuse" | "allow" | undefined;
-  /** Extensions that are neither offered nor taken. Default: all are. */
+  /** Extensions that are neither offered nor accepted. Default: none. */
   disabledExtensions?: readonly ExtensionKeyword[] | undefined;
-  /** Whether a Received field is put in front of each message. Default `true`. */
+  /** Whether a Received field is added at the top of each message. Default `true`. */
   addReceived?: boolean | undefined;
   /**
-   * Whether headers are completed: Date and Message-ID where they are missing,
-   * and the domain of addresses in From, Sender and Reply-To that have none,
-   * which becomes the first of `domains`, else `hostname` (RFC 6409 section 8).
-   * Default: on submission listeners only.
+   * Whether headers are completed (RFC 6409 section 8): a missing Date and
+   * Message-ID, and the missing domain of addresses in From, Sender and Reply-To,
+   * which becomes the first of `domains`, else `hostname`. Default: on submission
+   * listeners only.
    */
   complete?: boolean | undefined;
-  /** Bytes of a message that are kept in memory; more goes to a temporary file. Default 262,144. */
+  /** Bytes of a message kept in memory; a larger one goes to a temporary file. Default 262,144. */
   memoryLimit?: number | undefined;
   /** Folder of temporary files. Default: the system's. */
   temporaryFolder?: string | undefined;
-  /** Takes log records. Default: warnings and errors go to standard error. */
+  /** Receives log records. Default: warnings and errors go to standard error. */
   log?: Logger | undefined;
-  /** The least level of record that `log` wants; others are not even made. Default `"debug"`. */
+  /** The lowest level of the records that `log` receives; lower ones are not made. Default `"debug"`. */
   logLevel?: LogLevel | undefined;
 }
 
-/** What tells a certificate, a set and a source from anything else. */
+/** Methods that identify a certificate, a set and a source. */
 const CERTIFICATE_METHODS = [["toPem", "keyPem"], ["select"], ["replace"]];
 
 const RULES: Rules<SmtpServerOptions> = {
@@ -273,12 +274,12 @@ const RULES: Rules<SmtpServerOptions> = {
   logLevel: oneOf("debug", "info", "warn", "error"),
 };
 
-/** The options of a server whose handlers are known. */
+/** The options of a server with its handlers resolved. */
 export type SettledOptions = Omit<SmtpServerOptions, "handlers"> & {
   readonly handlers?: SmtpHandlers | undefined;
 };
 
-/** The handlers that were given, where they are no module. */
+/** The handlers given as an object; `undefined` if they are a module. */
 export function givenHandlers(
   options: SmtpServerOptions,
 ): SmtpHandlers | undefined {
@@ -290,7 +291,7 @@ export function givenHandlers(
 
 /** Options of {@linkcode SmtpServer.stop}. */
 export interface StopOptions {
-  /** How long sessions may go on with a transaction, in ms, before they get 421; the others get it at once. Default 10,000. */
+  /** Milliseconds until sessions in a transaction get 421; the others get it at once. Default 10,000. */
   graceMs?: number | undefined;
 }
 
@@ -298,7 +299,7 @@ const STOP_RULES: Rules<StopOptions> = { graceMs: milliseconds };
 
 /** Options of {@linkcode SmtpServer.serve}. */
 export interface ServeOptions {
-  /** What the session is for. Default `"smtp"`. */
+  /** The kind of the session. Default `"smtp"`. */
   kind?: ListenerKind | undefined;
 }
 
@@ -306,13 +307,13 @@ const SERVE_RULES: Rules<ServeOptions> = { kind: KIND_RULE };
 
 /** One listening address. */
 export interface ListeningAddress extends SocketAddress {
-  /** What the listener is for. */
+  /** The kind of the listener. */
   readonly kind: ListenerKind;
-  /** What TLS means there. */
+  /** Its TLS policy. */
   readonly security: ListenerSecurity;
 }
 
-/** Options of {@linkcode SmtpServer.reload}: what is not given stays as it is. */
+/** Options of {@linkcode SmtpServer.reload}: an option that is not given stays unchanged. */
 export type ReloadOptions = Pick<
   SmtpServerOptions,
   | "accounts"
@@ -343,13 +344,13 @@ const RELOAD_RULES: Rules<ReloadOptions> = {
 };
 
 /**
- * Checks what can be checked before the server starts.
+ * Checks the options as far as possible before the server starts.
  *
- * @throws {RangeError} If a number makes no sense
+ * @throws {RangeError} If a number is out of range
  * @throws {TypeError} If an option is unknown or of the wrong kind, or
- * `hostname` or one of `domains` is no name
+ * `hostname` or one of `domains` is not a name
  * @throws {SyntaxError} If one of `proxyProtocol`, `xclient` or `limits.exempt`
- * is no network
+ * is not a network
  */
 export function checkServerOptions(options: SmtpServerOptions): void {
   checkOptions("", options, RULES, '{ listen: "127.0.0.1:2525" }');
@@ -387,7 +388,7 @@ function checkMemoryLimit(memoryLimit: number = 0): void {
   );
 }
 
-/** Each thread is a program of its own: a slip of the pen must not start thousands. */
+/** Checks `threads`: each thread is a whole program, and a typing error must not start thousands. */
 function checkThreads(threads = 0): void {
   const isWhole = Number.isInteger(threads) && threads >= 0;
   if (isWhole && threads <= MOST_THREADS) return;
@@ -398,22 +399,22 @@ function checkThreads(threads = 0): void {
   );
 }
 
-/** Checks the own name by itself: white space or brackets would be taken apart by who reads the greeting or Received. */
+/** Checks the server's name: white space or brackets would break parsers of the greeting or of Received. */
 export function checkHostname(hostname: string | undefined): void {
   if (hostname === undefined) return;
   ownName.check(hostname, { path: "hostname", of: "", secret: false });
 }
 
-/** What a server serves with. */
+/** The settings of a server. */
 export interface Settings {
   readonly options: SettledOptions;
-  /** The certificates in use; there are none before the first start. */
+  /** The certificates in use; `undefined` before the first start. */
   readonly certificates: CertificateSource | undefined;
 }
 
-/** The settings in force: a start or a reload puts others in their place. */
+/** The settings in force; a start or a reload replaces them. */
 export class ServerSettings implements Settings {
-  /** The URL of the handler module, where handlers are one. */
+  /** The URL of the handler module, if the handlers are one. */
   readonly module: string | undefined;
   #current: Settings;
 
@@ -437,16 +438,16 @@ export class ServerSettings implements Settings {
   }
 
   /**
-   * Prepares a start: makes the certificates exchangeable.
+   * Prepares a start: makes the certificates replaceable.
    *
-   * @param handlers Those of the handler module, where handlers are one
+   * @param handlers The handlers of the handler module, if there is one
    */
   begin(handlers?: SmtpHandlers): void {
     const options = handlers ? { ...this.options, handlers } : this.options;
     this.#current = { options, certificates: sourceOf(options.certificate) };
   }
 
-  /** Puts the options of a reload into force; gives the settings before it. */
+  /** Applies the options of a reload; returns the settings before it. */
   change(options: ReloadOptions): Settings {
     const before = this.#current;
     this.#current = {
@@ -458,13 +459,13 @@ export class ServerSettings implements Settings {
     return before;
   }
 
-  /** Takes a change back. */
+  /** Restores the settings from before a change. */
   restore(before: Settings): void {
     this.#current = before;
   }
 }
 
-/** The certificates as something that can be exchanged. */
+/** Wraps the certificates in a source, so that they can be replaced. */
 function sourceOf(
   certificate: SettledOptions["certificate"],
 ): CertificateSource | undefined {

@@ -1,6 +1,6 @@
 /**
- * The facade: listeners, sessions, stores and limits put together, started and
- * stopped as one. It decides nothing about mail and parses nothing.
+ * The facade: joins listeners, sessions, stores and limits, and starts and stops
+ * them together. Decides nothing about mail and parses nothing.
  */
 
 import { DnsClient } from "../dns/client.ts";
@@ -39,13 +39,13 @@ import { DiscardStore } from "../store/discard_store.ts";
 import type { MessageStore } from "../message/message.ts";
 import { Counters } from "../threads/pool.ts";
 
-/** How long a store may take to close beyond the grace of a stop, in ms. */
+/** Milliseconds that a store may take to close after the grace period of a stop. */
 const STORE_GRACE_MS = 1000;
 
 /**
  * An SMTP server.
  *
- * @example Keep every message for one domain
+ * @example Store every message for one domain
  * ```ts
  * import { MemoryStore, SmtpServer } from "@smtp/server";
  *
@@ -60,10 +60,10 @@ const STORE_GRACE_MS = 1000;
  * ```
  */
 export class SmtpServer {
-  /** Asks the DNS, as the options say. */
+  /** The DNS client, made from the option `dns`. */
   readonly dns: DnsClient;
   readonly #settings: ServerSettings;
-  /** What another thread has for this server, where it is one of several. */
+  /** The main thread's parts for this server, if it is one of several threads. */
   readonly #services: ThreadServices | undefined;
   readonly #log: Logger;
   readonly #store: MessageStore;
@@ -81,11 +81,11 @@ export class SmtpServer {
   /**
    * Makes a server that does nothing yet; see {@linkcode SmtpServer.start}.
    *
-   * @param options How the server behaves
-   * @param services For the threads of a server: what there is one of for all of them
-   * @throws {RangeError} If a number among the options makes no sense
+   * @param options The options
+   * @param services For the threads of a server: the parts that all threads share
+   * @throws {RangeError} If a number among the options is out of range
    * @throws {TypeError} If an option is unknown or of the wrong kind, or
-   * `hostname` or one of `domains` is no name
+   * `hostname` or one of `domains` is not a name
    * @throws {SyntaxError} If `listen`, a network, a schedule or a name server cannot be read
    */
   constructor(options: SmtpServerOptions = {}, services?: ThreadServices) {
@@ -139,17 +139,17 @@ export class SmtpServer {
     });
   }
 
-  /** Whether the server takes connections: it was started and not stopped. */
+  /** Whether the server takes connections: it has started and not stopped. */
   get active(): boolean {
     return this.#active;
   }
 
-  /** Where the server listens, with the ports that were free. */
+  /** The addresses the server listens on; a port 0 is replaced by the real port. */
   get addresses(): readonly ListeningAddress[] {
     return (this.#threads ?? this.#listeners).addresses;
   }
 
-  /** The clients connected now. */
+  /** The sessions of the connected clients. */
   get sessions(): readonly SmtpSession[] {
     return [
       ...this.#admission.sessions,
@@ -158,15 +158,15 @@ export class SmtpServer {
   }
 
   /**
-   * The messages to be relayed. `add` one in `onMessage`: it resolves when the
-   * message is safe, so the client may be told 250.
+   * The messages to be relayed. Call `add` in `onMessage`: when it resolves the
+   * message is durable, so the server may reply 250.
    */
   get relays(): Relays {
     return this.#relaying.relays;
   }
 
   /**
-   * Asks the DNS for the records of a type: short for `dns.query`.
+   * Queries the DNS for the records of a type: short for `dns.query`.
    *
    * @throws {RangeError} If `timeoutMs` is out of range
    */
@@ -179,8 +179,8 @@ export class SmtpServer {
   }
 
   /**
-   * Opens the spool, binds and starts to accept. Requires `allow-net`, and what
-   * the stores and the spool need.
+   * Opens the spool, binds and starts to accept. Requires `allow-net`, and the
+   * permissions that the stores and the spool need.
    *
    * @throws {TypeError} If the server is active, starting, or still stopping
    * @throws {SpoolError} If the spool cannot be opened
@@ -206,9 +206,9 @@ export class SmtpServer {
     const handlers = module === undefined
       ? undefined
       : await loadHere(module, this.relays);
-    // What can be wrong with it is found before anything is open.
+    // Faults in the options are found before anything is open.
     this.#settings.begin(handlers);
-    // No client may connect before there is a place for its messages.
+    // The queue must be able to take messages before a client connects.
     if (this.#services === undefined) await this.#relaying.start();
     this.#contexts.begin();
     try {
@@ -223,7 +223,7 @@ export class SmtpServer {
     if (this.#services === undefined) this.#warn();
   }
 
-  /** Binds, here or on the threads. */
+  /** Binds, on this thread or on the workers. */
   async #open(): Promise<void> {
     if (this.#threads === undefined) return this.#listeners.open();
     await this.#threads.start(await this.#listeners.probe());
@@ -236,13 +236,13 @@ export class SmtpServer {
   }
 
   /**
-   * Takes over new settings while the server runs. Sessions that live keep
-   * theirs; the next ones get the new.
+   * Changes settings while the server runs. Sessions under way keep theirs; later
+   * sessions get the new ones.
    *
    * A listener that speaks TLS from the first byte with one plain
-   * {@linkcode Certificate} is bound again for a new one, and what waits to be
-   * accepted in that moment is lost; give a {@linkcode CertificateSource} to the
-   * server where that matters.
+   * {@linkcode Certificate} is bound again for a new one, and connections that
+   * wait to be accepted at that moment are lost. To avoid this, give a
+   * {@linkcode CertificateSource} to the server.
    *
    * @throws {TypeError} If a setting is unknown, of the wrong kind, or does not
    * fit the listeners
@@ -253,7 +253,7 @@ export class SmtpServer {
     this.#counts.limits = limitsOf(this.#settings.options.limits);
     try {
       await this.#listeners.renew({
-        // A proxy's header comes before TLS: the platform's own cannot wait.
+        // A proxy's header comes before TLS; the platform's TLS cannot wait for it.
         rebind: ["certificate", "clientCertificate", "proxyProtocol"]
           .some((name) => name in options),
       });
@@ -267,9 +267,9 @@ export class SmtpServer {
 
   /**
    * Runs a session on a connection that came through no listener: one from a
-   * socket of the program's own, or a pair in memory. Owns the transport from
-   * here on. Resolves when the session is over; never rejects for what a client
-   * does.
+   * socket of the program's own, or a memory pair. Owns the transport from here
+   * on. Resolves when the session has ended; never rejects because of a client's
+   * actions.
    *
    * @throws {TypeError} If the server is not active
    *
@@ -300,15 +300,15 @@ export class SmtpServer {
   }
 
   /**
-   * Stops: no new connections; sessions without a transaction get 421 at once,
-   * the others may finish theirs within the grace; deliveries under way may end
-   * within what is left of the grace, and go on at the next start. A store that
-   * is still busy at its end is left behind, with a record in the log. The
-   * server may be started again. Does nothing on a server that is not active;
-   * while a stop is under way, waits for that one.
+   * Stops the server. It takes no new connections. Sessions without a transaction
+   * get 421 at once; the others may finish theirs within the grace period.
+   * Deliveries under way may use the rest of the grace period; the queue continues
+   * at the next start. A store that is still busy after it is left behind, with a
+   * log record. The server may be started again. Does nothing on a server that is
+   * not active; waits for a stop that is under way.
    *
-   * @throws {SpoolError} If the disk of the spool did not take all that came of
-   * the deliveries; the server is stopped nevertheless
+   * @throws {SpoolError} If the disk refused some of the deliveries' results; the
+   * server is stopped nevertheless
    */
   async stop(options: StopOptions = {}): Promise<void> {
     checkStopOptions(options);
@@ -338,7 +338,7 @@ export class SmtpServer {
     }
   }
 
-  /** Closes the store; one whose disk does not answer is not waited for without end. */
+  /** Closes the store; does not wait longer for a store whose disk does not answer. */
   async #closeStore(): Promise<void> {
     const closed = Promise.resolve(this.#store.close?.());
     const left = Math.max(0, this.#graceEnd - performance.now());
@@ -356,8 +356,8 @@ export class SmtpServer {
   }
 
   /**
-   * Ends the grace of a stop under way: the sessions that still go on get 421
-   * now, deliveries are broken off.
+   * Ends the grace period of a stop under way: the sessions still open get 421
+   * now, and deliveries are aborted.
    */
   abort(): void {
     this.#graceEnd = 0;
@@ -366,7 +366,7 @@ export class SmtpServer {
     this.#admission.endGrace();
   }
 
-  /** Stops without grace; see {@linkcode SmtpServer.stop}. */
+  /** Stops without a grace period; see {@linkcode SmtpServer.stop}. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop({ graceMs: 0 });
   }

@@ -1,6 +1,6 @@
 /**
- * The threads of a server, and what it hands to them: its settings and its queue
- * as they are on the main thread, and relaying as it is in a worker.
+ * The threads of a server and the objects they use: the settings and the queue
+ * as the main thread serves them, and the relaying inside a worker.
  */
 
 import type { BodyOptions } from "../message/body.ts";
@@ -29,17 +29,17 @@ import { bodyOptions } from "./contexts.ts";
 import type { ReloadOptions, ServerSettings, Settings } from "./options.ts";
 import { decodeRelayOptions, encodeOptions } from "./wire_options.ts";
 
-/** The module that a worker runs. */
+/** The URL of the worker's module. */
 const WORKER = new URL("./worker.ts", import.meta.url);
 
-/** What a server shares with its threads. */
+/** The parts that a server shares with its threads. */
 export interface ServerThreadsInit
   extends Pick<MainServices, "store" | "guard" | "counts" | "log"> {
   readonly settings: ServerSettings;
   readonly relays: Relays;
 }
 
-/** The threads of a server: new ones for each start. */
+/** The threads of a server; each start makes new ones. */
 export class ServerThreads {
   readonly #counters: Counters;
   readonly #init: ServerThreadsInit;
@@ -51,7 +51,7 @@ export class ServerThreads {
     this.#init = init;
   }
 
-  /** Where the threads listen; nowhere while the server is stopped. */
+  /** The addresses the threads listen on; none while the server is stopped. */
   get addresses(): readonly WireAddress[] {
     return this.#pool?.addresses ?? [];
   }
@@ -62,10 +62,10 @@ export class ServerThreads {
   }
 
   /**
-   * Starts all of them.
+   * Starts all threads.
    *
    * @throws {Deno.errors.NotSupported} If the platform does not share ports
-   * @throws {Error} If one of them cannot start; then none is left
+   * @throws {Error} If a thread cannot start; then all are stopped
    */
   async start(listen: readonly ListenOptions[]): Promise<void> {
     const { settings, relays } = this.#init;
@@ -82,7 +82,7 @@ export class ServerThreads {
   }
 
   /**
-   * Puts the options of a reload into force, which are in the settings already.
+   * Applies the options of a reload, which are in the settings already.
    *
    * @throws {TypeError} If they do not fit the listeners; nothing is changed then
    */
@@ -93,19 +93,19 @@ export class ServerThreads {
     );
   }
 
-  /** Stops all of them: their sessions may go on for `graceMs`. */
+  /** Stops all threads; their sessions may go on for `graceMs` milliseconds. */
   async stop(graceMs: number): Promise<void> {
     await this.#pool?.stop(graceMs);
     this.#pool = undefined;
   }
 
-  /** Ends the grace of a stop under way. */
+  /** Ends the grace period of a stop under way. */
   abort(): void {
     this.#pool?.abort();
   }
 }
 
-/** The settings in force, as the threads of a server need them. */
+/** The settings in force, in the form that the threads need. */
 class ThreadSettings implements MainSettings {
   readonly #settings: Settings;
 
@@ -131,13 +131,13 @@ class ThreadSettings implements MainSettings {
 
   encode(): WireOptions {
     const { options } = this.#settings;
-    // The default logger wants no more; each thread has one that takes all.
+    // The default logger takes no lower level; each thread's logger takes all.
     const logLevel = options.log === undefined ? "warn" : options.logLevel;
     return encodeOptions({ ...options, logLevel }, this.#settings);
   }
 }
 
-/** The queue, for messages of workers. */
+/** The queue, for messages from workers. */
 class ThreadRelays implements MainRelays {
   readonly #relays: Relays;
 
@@ -153,7 +153,7 @@ class ThreadRelays implements MainRelays {
   }
 }
 
-/** The settings before a reload, of those that it is about. */
+/** The settings before a reload, for the options that it changes. */
 function formerOptions(
   reloaded: ReloadOptions,
   before: Settings,
@@ -164,7 +164,7 @@ function formerOptions(
   return encodeOptions(wanted, before);
 }
 
-/** Relaying in a thread: who may is decided here, the queue is on the main one. */
+/** Relaying inside a thread: decides here which clients may relay; the queue is on the main thread. */
 export class ThreadRelaying implements SessionRelaying {
   readonly #policy: Pick<SessionRelaying, "allows">;
   readonly #relays: HandlerContext["relays"];

@@ -1,7 +1,7 @@
 /**
- * The options of a server in a form that can cross threads: what is data goes
- * as it is, certificates as PEM, and what has to stay on the main thread as a
- * word that it is there. The other way they become options again.
+ * The options of a server in a form that can cross threads: data as it is,
+ * certificates as PEM, and a marker for each option that stays on the main
+ * thread. Encodes and decodes them.
  */
 
 import type { Settings, SettledOptions, SmtpServerOptions } from "./options.ts";
@@ -24,7 +24,7 @@ import type {
 } from "../threads/api.ts";
 import { decodeSecret, encodeCertificates } from "../threads/wire.ts";
 
-/** What does not go as it is: it is treated here, or it stays on the main thread. */
+/** Options that do not cross threads as they are: encoded here, or kept on the main thread. */
 const SPECIAL: ReadonlySet<string> = new Set<keyof SmtpServerOptions>([
   ...["accounts", "certificate", "clientCertificate", "dns"] as const,
   ...["handlers", "listen", "log", "mechanisms"] as const,
@@ -32,10 +32,10 @@ const SPECIAL: ReadonlySet<string> = new Set<keyof SmtpServerOptions>([
 ]);
 
 /**
- * Options to send to a worker.
+ * Encodes options for a worker.
  *
- * @param wanted Those that it has to know, by name
- * @param settings All of them as they are in force, and the certificates in use
+ * @param wanted The options that the worker needs, by name
+ * @param settings All options in force, and the certificates in use
  */
 export function encodeOptions(
   wanted: SmtpServerOptions,
@@ -78,14 +78,14 @@ export function encodeOptions(
 function plainOptions(options: SmtpServerOptions): PlainOptions {
   const plain: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(options)) {
-    // One that is not set goes, too: a reload may take it back.
+    // An unset option is sent, too: a reload may unset it.
     if (SPECIAL.has(name)) continue;
     plain[name] = structuredClone(value);
   }
   return plain;
 }
 
-/** Which mechanisms can be served is known where the accounts are. */
+/** The mechanisms that can be served; only the thread with the accounts can tell. */
 function mechanismsOf(options: SettledOptions): readonly string[] {
   const { accounts, handlers = {}, mechanisms } = options;
   return authenticationContext({
@@ -99,19 +99,19 @@ function mechanismsOf(options: SettledOptions): readonly string[] {
   }).mechanisms;
 }
 
-/** Which clients may relay; the queue stays on the main thread. */
+/** The clients that may relay; the queue stays on the main thread. */
 function admission(options: SettledOptions): SmtpServerOptions["relay"] {
   const { allow, from } = options.relay ?? {};
   return { allow, from };
 }
 
-/** Certificates that a worker remembers. */
+/** Limit of certificates that a worker remembers. */
 const MOST_KNOWN = 1000;
 
-/** Makes options of what the main thread sent. */
+/** Decodes the options from the main thread. */
 export class OptionDecoder {
   readonly #channel: Channel<WorkerApi, MainApi>;
-  /** Those made here: a context for TLS is made once for each. */
+  /** Certificates made here: a TLS context is made once for each. */
   readonly #known = new Map<string, Certificate>();
   #source: CertificateSource | undefined;
 
@@ -120,7 +120,7 @@ export class OptionDecoder {
     this.#channel = channel;
   }
 
-  /** The options that were sent. */
+  /** Decodes options. */
   decode(wire: WireOptions): SmtpServerOptions {
     const { certificates, clientCertificate, accounts } = wire;
     return {
@@ -142,7 +142,7 @@ export class OptionDecoder {
     };
   }
 
-  /** Other certificates are in use. */
+  /** Replaces the certificates in use. */
   exchange(wire: WireCertificates): void {
     this.#source?.replace(this.#set(wire));
   }
@@ -169,7 +169,7 @@ export class OptionDecoder {
     let certificate = this.#known.get(wire.pem);
     if (certificate === undefined) {
       certificate = Certificate.parse(wire.pem, { key: wire.key });
-      // More than this many at once is a server that chooses among many.
+      // A server with more certificates than this selects among many.
       if (this.#known.size >= MOST_KNOWN) this.#known.clear();
       this.#known.set(wire.pem, certificate);
     }
@@ -177,9 +177,9 @@ export class OptionDecoder {
   }
 }
 
-/** The accounts of the main thread. */
+/** The accounts, looked up on the main thread. */
 class RemoteAccounts implements Accounts {
-  /** What unknown users are compared with. */
+  /** The verifier that unknown users are checked against. */
   readonly decoy: ScramVerifier | undefined;
   readonly #channel: Channel<WorkerApi, MainApi>;
 
@@ -188,13 +188,12 @@ class RemoteAccounts implements Accounts {
     this.decoy = decoy === undefined ? undefined : ScramVerifier.parse(decoy);
   }
 
-  /** Asks there. */
   async find(username: string): Promise<KnownAccount> {
     return decodeSecret(await this.#channel.call("find", username));
   }
 }
 
-/** The options of `relays.add` without recipients, to send to the main thread. */
+/** Encodes the options of `relays.add`, without recipients, for the main thread. */
 export function encodeRelayOptions(
   { schedule, ...others }: Omit<RelayOptions, "recipients">,
 ): PlainOptions {
@@ -203,7 +202,7 @@ export function encodeRelayOptions(
     : { ...others, schedule: schedule.toString() };
 }
 
-/** The options of `relays.add` that a worker sent. */
+/** Decodes the options of `relays.add` from a worker. */
 export function decodeRelayOptions(wire: PlainOptions): RelayOptions {
   const { schedule, ...others } = wire as { schedule?: string };
   return schedule === undefined

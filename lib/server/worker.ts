@@ -1,13 +1,13 @@
 /**
- * The module that a worker runs: joins the port of its thread to a server. An
- * entry point, like the command line: no file imports it.
+ * The module that a worker runs: connects the worker's message port to a server.
+ * An entry point, like the command line: no file imports it.
  */
 
 import type { SharedMemory } from "../threads/shared_memory.ts";
 import { records } from "./log.ts";
 import { WorkerServer } from "./worker_server.ts";
 
-/** What a worker finds around it. */
+/** The part of the worker's global scope that is used here. */
 interface WorkerScope {
   onmessage: ((event: MessageEvent<unknown>) => void) | null;
   postMessage(message: unknown, transfer: Transferable[]): void;
@@ -16,21 +16,21 @@ interface WorkerScope {
 
 const scope = globalThis as unknown as WorkerScope;
 let server: WorkerServer | undefined;
-// The first message brings the memory that is shared from then on.
+// The first message brings the shared memory.
 scope.onmessage = ({ data }) => {
   const { port } = server = new WorkerServer(scope, data as SharedMemory);
   scope.onmessage = ({ data }) => port.posted(data);
 };
 
-/** Where the server's own modules are. */
+/** The URL of the server's own modules. */
 const OWN = new URL("..", import.meta.url).href;
-/** The place of a module in a stack. */
+/** A module's URL in a stack trace. */
 const MODULE = /\b(?:file|https?|data|blob|jsr|npm):[^\s()]*/g;
 
 /**
  * Whether only the server's own modules were running when it was thrown. Then
- * nothing is known of the state of this thread; else it is about a connection
- * of the platform's, or the handlers' own.
+ * the state of this thread is unknown. Otherwise the error concerns a connection
+ * of the platform's, or the program's handlers.
  */
 function isOwnFault(error: unknown): boolean {
   if (!(error instanceof Error) || error.stack === undefined) return false;
@@ -39,7 +39,7 @@ function isOwnFault(error: unknown): boolean {
     modules.every((module) => module.startsWith(OWN));
 }
 
-/** Logs what is thrown outside of every promise, by handlers and the platform; a fault of our own ends the thread. */
+/** Logs an exception outside of every promise, from handlers or the platform; an own fault ends the thread. */
 function keepGoing(event: Event, error: unknown): void {
   if (server === undefined || isOwnFault(error)) return;
   event.preventDefault();
@@ -52,7 +52,7 @@ globalThis.addEventListener(
   (event) => keepGoing(event, event.reason),
 );
 
-/** The main thread does not see by itself that a worker ends without an error. */
+/** Reports the end of the worker: without an error the main thread does not notice it. */
 function announce(what: string): void {
   server?.channel.notify("ending", what);
   server?.channel.flush();

@@ -1,9 +1,9 @@
 /**
- * A worker's side: a server of its own on the shared ports. What there is only
- * one of stays on the main thread, and is called through the channel: the
- * queue, stores that no worker can make again, handlers that are no module, and
- * the counts of logins. Owns nothing that another thread could miss: its
- * sessions end with it, and nothing else does.
+ * The worker's side of a thread: a server on the shared ports. It calls the main
+ * thread through the channel for everything that exists only once: the queue,
+ * stores that a worker cannot make again, handlers that are not a module, and
+ * the counts of logins. Owns nothing that another thread needs: if it ends, only
+ * its sessions end.
  */
 
 import type { Logger } from "../log.ts";
@@ -40,17 +40,17 @@ import { decodeReply, decodeSecret } from "../threads/wire.ts";
 import { SmtpServer } from "./server.ts";
 import { encodeRelayOptions, OptionDecoder } from "./wire_options.ts";
 
-/** How often a thread shows that it turns, in ms. */
+/** Milliseconds between two signs of life of a thread. */
 const PULSE_MS = 1000;
 
 /** The server of one worker. */
 export class WorkerServer {
-  /** Carries the channel. */
+  /** The port of the channel. */
   readonly port: SharedPort;
-  /** To the main thread. */
+  /** The channel to the main thread. */
   readonly channel: Channel<WorkerApi, MainApi>;
   readonly #messages: MessageCalls;
-  /** Logins that a handler of the main thread judges, by session. */
+  /** Logins that a handler of the main thread checks, by session. */
   readonly #logins = new Map<string, Credentials>();
   readonly #sessions: SessionPublisher;
   readonly #decoder: OptionDecoder;
@@ -60,7 +60,7 @@ export class WorkerServer {
 
   /**
    * @param port To the main thread
-   * @param memory What it shares with this one
+   * @param memory The memory shared with the main thread
    */
   constructor(port: PostingPort, memory: SharedMemory) {
     this.port = new SharedPort(port, memory);
@@ -133,7 +133,7 @@ export class WorkerServer {
     };
   }
 
-  /** Those of the module, or those of the main thread. */
+  /** The handlers of the module, or those of the main thread. */
   async #handlers(
     start: ThreadStart,
     { relays, thread }: ThreadServices,
@@ -149,7 +149,7 @@ export class WorkerServer {
     });
   }
 
-  /** New settings may come while the thread still begins. */
+  /** Applies new settings, which may come while the thread still starts. */
   async #reload(options: WireOptions): Promise<void> {
     await this.#started;
     await this.#server!.reload(this.#decoder.decode(options));
@@ -180,7 +180,7 @@ function remoteRelays(calls: MessageCalls): HandlerContext["relays"] {
   };
 }
 
-/** The counts of logins, which all threads share. */
+/** The counts of failed logins, which all threads share. */
 class RemoteLogins implements LoginCounter {
   readonly #channel: Channel<WorkerApi, MainApi>;
 

@@ -1,7 +1,7 @@
 /**
- * A spool seen from outside: look into it and act on it, whether or not a
- * server is running on it. What the command line's `queue` does, and nothing
- * that it prints.
+ * Access to a spool from outside: inspect it and act on it, whether or not a
+ * server is running on it. The work of the command line's `queue`, without its
+ * output.
  *
  * Never writes into a spool that another process owns, except for requests.
  */
@@ -20,12 +20,12 @@ import { readSpool } from "./recovery.ts";
 
 /**
  * The messages in a spool folder, oldest first. No entry holds a secret. The
- * folder may be in use; requires `allow-read` for it.
+ * folder may be in use. Requires `allow-read` for it.
  *
  * @param folder The spool folder
- * @returns The messages by name; none where the folder is no spool yet
+ * @returns The messages by name; an empty map if the folder is not a spool yet
  *
- * @example Count what is held
+ * @example Count the held messages
  * ```ts
  * import { inspectSpool } from "@smtp/server/queue";
  *
@@ -50,19 +50,19 @@ export async function inspectSpool(
   }
 }
 
-/** What became of an action on a spool. */
+/** The outcome of an action on a spool. */
 export type ControlOutcome =
   /** Done; no server was running on the spool. */
   | "done"
-  /** The server that runs on the spool has been asked, and will within a second. */
+  /** The server that runs on the spool was asked, and does it within a second. */
   | "asked"
   /** There is no such message. */
   | "unknown";
 
 /**
- * Acts on a message of a spool, or on all of them: by asking the server that
- * runs on it, or, where none does, at once. Requires `allow-read` and
- * `allow-write` for the folder.
+ * Acts on one message of a spool, or on all: asks the server that runs on it,
+ * or acts at once if no server does. Requires `allow-read` and `allow-write`
+ * for the folder.
  *
  * @param folder The spool folder
  * @param request The action, and the message's name or `"all"`

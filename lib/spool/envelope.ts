@@ -1,8 +1,8 @@
 /**
- * What the queue knows of one message: the envelope, written once and never
- * changed, and the progress, changed by small notes. Pure values that become
- * JSON; {@linkcode applyChange} is the one place where progress moves, in a
- * running queue as in the replay of a journal, so the two cannot differ.
+ * The data of one message in the queue: the envelope, written once and never
+ * changed, and the progress, changed in small steps. Pure values that become
+ * JSON. Only {@linkcode applyChange} changes progress, in a running queue as in
+ * the replay of a journal, so the two cannot differ.
  */
 
 import {
@@ -14,29 +14,29 @@ import {
 import type { Rules } from "../options.ts";
 import type { MailParameters, RcptParameters } from "../protocol/parameters.ts";
 
-/** What may be chosen for the delivery of one message. All of it survives a restart. */
+/** The route of one message. It survives a restart. */
 export interface RelayRoute {
-  /** The next hop for all recipients; without it each domain's MX. */
+  /** The next hop for all recipients; without it, the MX of each domain. */
   readonly smarthost?: NextHop | undefined;
-  /** How TLS is used; without it the delivery's own default. */
+  /** The use of TLS; without it, the delivery's default. */
   readonly security?: TlsSecurity | undefined;
 }
 
-/** What a {@linkcode RelayRoute} must be. */
+/** Rules for the properties of a {@linkcode RelayRoute}. */
 export const ROUTE_RULES: Rules<RelayRoute> = {
   smarthost: HOP_RULE,
   security: TLS_SECURITY_RULE,
 };
 
-/** Choices that stand in the envelope. */
+/** Options stored in the envelope. */
 export interface EnvelopeOptions extends RelayRoute {
   /** Milliseconds to wait before the first try. */
   readonly idleWaitMs?: number;
   /** The retry schedule in its text form. */
   readonly schedule?: string;
-  /** Milliseconds after acceptance until what is not delivered is returned. */
+  /** Milliseconds after acceptance until undelivered recipients are returned. */
   readonly expireAfterMs?: number;
-  /** Whether {@linkcode Spool.login} has something to say. */
+  /** Whether {@linkcode Spool.login} returns a login. */
   readonly hasLogin?: true;
 }
 
@@ -54,96 +54,96 @@ export interface StoredEnvelope {
   readonly id: string;
   /** The reverse-path without brackets; `""` for the null sender. */
   readonly from: string;
-  /** What came with MAIL FROM. */
+  /** The parameters of MAIL FROM. */
   readonly parameters: MailParameters;
-  /** All recipients, in order. Progress names them by their index. */
+  /** All recipients, in order. Progress refers to them by index. */
   readonly recipients: readonly EnvelopeRecipient[];
   /** Bytes of the content. */
   readonly size: number;
   /** When the message was accepted, in milliseconds since 1970. */
   readonly acceptedAt: number;
-  /** What was chosen for this message. */
+  /** The options chosen for this message. */
   readonly options: EnvelopeOptions;
 }
 
-/** How far one recipient has come. */
+/** The delivery status of one recipient. */
 export type RecipientStatus =
   /** To be tried, or tried again. */
   | "pending"
-  /** The next hop has it and does not know DSN. */
+  /** The next hop has taken it, and does not support DSN. */
   | "relayed"
-  /** The next hop has it and took over the duty to report. */
+  /** The next hop has taken it, and is responsible for reporting. */
   | "passed-on"
-  /** It is in the recipient's mailbox. */
+  /** The message is in the recipient's mailbox. */
   | "delivered"
   /** Given up. */
   | "failed";
 
-/** What was last heard about a recipient. */
+/** The last reply or error for a recipient. */
 export interface RecipientAnswer {
-  /** When, in milliseconds since 1970. */
+  /** Time of the reply, in milliseconds since 1970. */
   readonly at: number;
-  /** The reply as on the wire, or what went wrong, without line ends. */
+  /** The reply as received, or a description of the error, without line ends. */
   readonly text: string;
-  /** Whether `text` is an SMTP reply, and not words of our own. */
+  /** Whether `text` is an SMTP reply, not a description made here. */
   readonly isReply: boolean;
   /** The enhanced status code, as `"4.4.1"`. */
   readonly status: string;
-  /** The host that said it. */
+  /** The host that sent it. */
   readonly remoteMta?: string;
 }
 
 /** The progress of one recipient. */
 export interface RecipientProgress {
-  /** How far it has come. */
+  /** The delivery status. */
   status: RecipientStatus;
   /** Tries so far. */
   attempts: number;
-  /** When it is tried next, in milliseconds since 1970. */
+  /** Time of the next try, in milliseconds since 1970. */
   nextTryAt: number;
-  /** What was last heard; `undefined` before the first try. */
+  /** The last reply or error; `undefined` before the first try. */
   answer: RecipientAnswer | undefined;
-  /** Whether the sender has been told of the final status, or need not be. */
+  /** Whether the final status was reported to the sender, or need not be. */
   reported: boolean;
 }
 
 /** The progress of one message. */
 export interface Progress {
-  /** Whether it waits until somebody releases it. */
+  /** Whether it is held until it is released. */
   held: boolean;
-  /** Whether the sender has been told that delivery is late. */
+  /** Whether the delay was reported to the sender. */
   delayReported: boolean;
-  /** What the program keeps with the message: any JSON value. */
+  /** A JSON value that the program stores with the message. */
   tag: unknown;
-  /** The route chosen after acceptance; `undefined`: the envelope's. */
+  /** The route chosen after acceptance; `undefined` for the envelope's. */
   route: RelayRoute | undefined;
-  /** One a recipient, in the envelope's order. */
+  /** One for each recipient, in the envelope's order. */
   readonly recipients: RecipientProgress[];
 }
 
 /** One message of the spool. */
 export interface SpoolEntry {
-  /** The envelope, without the secret of a log-in. */
+  /** The envelope, without the secret of a login. */
   readonly envelope: StoredEnvelope;
-  /** The progress; only {@linkcode applyChange} changes it. */
+  /** The progress; changed only by {@linkcode applyChange}. */
   readonly progress: Progress;
 }
 
 /** The new state of one recipient in a {@linkcode SpoolChange}. */
 export interface RecipientResult {
-  /** Which recipient of the envelope. */
+  /** Index of the recipient in the envelope. */
   readonly index: number;
-  /** How far it has come. */
+  /** The delivery status. */
   readonly status: RecipientStatus;
   /** Tries so far. */
   readonly attempts: number;
-  /** When it is tried next, in milliseconds since 1970. */
+  /** Time of the next try, in milliseconds since 1970. */
   readonly nextTryAt: number;
-  /** What was heard; without it the last answer stays. */
+  /** The reply or error; without it the last answer stays. */
   readonly answer?: RecipientAnswer;
 }
 
-/** One step of progress. Sets values, never adds: replaying it twice is the same as once. */
+/** One change of progress. It sets values and never adds: applying it twice equals once. */
 export type SpoolChange =
   | { readonly kind: "result"; readonly results: readonly RecipientResult[] }
   | { readonly kind: "hold"; readonly held: boolean }
@@ -153,7 +153,7 @@ export type SpoolChange =
   | { readonly kind: "route"; readonly route: RelayRoute }
   | { readonly kind: "tag"; readonly tag: unknown };
 
-/** The progress of a message nothing has happened to yet. */
+/** The progress of a new message. */
 export function initialProgress(envelope: StoredEnvelope): Progress {
   const nextTryAt = envelope.acceptedAt + (envelope.options.idleWaitMs ?? 0);
   return {
@@ -171,7 +171,7 @@ export function initialProgress(envelope: StoredEnvelope): Progress {
   };
 }
 
-/** Takes one step of progress. An index that the envelope does not have is passed over. */
+/** Applies one change. Ignores an index that the envelope does not have. */
 export function applyChange(progress: Progress, change: SpoolChange): void {
   switch (change.kind) {
     case "result":
@@ -212,7 +212,7 @@ function applyResult(progress: Progress, result: RecipientResult): void {
   if (result.answer !== undefined) recipient.answer = result.answer;
 }
 
-/** Where the message goes: what was chosen last. */
+/** The route of the message: the one chosen last. */
 export function routeOf(entry: SpoolEntry): RelayRoute {
   return entry.progress.route ?? entry.envelope.options;
 }

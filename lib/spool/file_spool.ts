@@ -1,60 +1,62 @@
 /**
- * The spool in a folder. Owns the folder while it is open: its lock, what a
- * start finds in it, and which message gets in. This is the page on all of it.
+ * The spool in a folder. Owns the folder while the spool is open: its lock, what
+ * a start finds in it, and which messages get in. This header describes the
+ * whole format:
  *
  * ```text
  * lock         locked by the process that owns the spool
- * journal      one line for a message, a step of progress, a message that left
+ * journal      one line for each message, change and message that left
  * journal.new  the journal while it is rewritten
- * reserve      128 KiB of noise: room kept for the journal
- * messages/    the records, one or several to a file; written once
+ * reserve      128 KiB of random bytes: room for the journal
+ * messages/    the records, one or several in a file; written once
  * incoming/    records being written; not accepted yet
  * control/     requests from outside, one empty file each
  * damaged/     files that were not whole, set aside
  * ```
  *
- * A record is head and content of one message (`record.ts`). What is true after
- * a crash or a loss of power depends on the last step that was complete:
+ * A record is the head and content of one message (`record.ts`). The state after
+ * a crash or a loss of power depends on the last complete step:
  *
  * **A message comes** (`record_writer.ts`)
  *
- * 1. `reserve` is there, or is made. A disk too full for that takes no message.
- * 2. `incoming/NAME` is written and synced. After a crash up to here the file
- *    is set aside at the next start. The client has no answer and sends again.
+ * 1. `reserve` is made unless it exists. A disk too full for it takes no message.
+ * 2. `incoming/NAME` is written and synced. After a crash up to here the next
+ *    start sets the file aside. The client has no reply and sends again.
  * 3. It is renamed to `messages/NAME`. After a crash here the message is in the
- *    spool or not. The client has no answer and sends again: two copies at worst.
+ *    spool or not. The client has no reply and sends again: two copies at worst.
  * 4. `messages/` is synced. Now the message is accepted: every start finds it.
- * 5. The journal gets a line on all messages of the file, which is not waited
- *    for: it only saves the next start the reading of that file.
+ * 5. The journal gets one line on all messages of the file. The client's reply
+ *    does not wait for it: it only saves the next start the reading of the file.
  *
- * **A step of progress** (`journal.ts`)
+ * **A change of progress** (`journal.ts`)
  *
  * 1. It is applied in memory.
  * 2. Its line is appended to `journal`, which is synced; lines that come together
- *    share a sync. After a crash before the sync the step never happened, and the
- *    delivery is tried again: two copies at worst. A write that the disk refuses
- *    gives up `reserve`, and is cut off and repeated until the disk takes it.
+ *    share a sync. After a crash before the sync the change is lost, and the
+ *    delivery is tried again: two copies at worst. If the disk refuses the write,
+ *    `reserve` is removed, and the write is cut off and repeated until it succeeds.
  *
  * **A message leaves** (`index.ts`)
  *
  * 1. A line that calls it gone is appended and synced. After a crash before the
- *    sync it is in the spool, with the progress that it had.
+ *    sync the message is in the spool, with its former progress.
  * 2. Its file is removed, with the last message in it. After a crash before
  *    that, or a loss of power that brings the file back, the next start removes
- *    the file by what the journal says.
+ *    the file because the journal calls it gone.
  *
  * **The journal is rewritten** when it has grown large, and at a start that found
- * anything to mend or many lines that no longer matter
+ * problems or many lines that no longer matter
  *
- * 1. `messages/` is synced: the files of messages that have left stay away, and
- *    their lines may go.
- * 2. `journal.new` is written, synced, renamed to `journal`, the folder synced.
- *    After a crash the journal is the old one or the new one.
+ * 1. `messages/` is synced: the files of messages that have left stay removed,
+ *    and their lines may be dropped.
+ * 2. `journal.new` is written, synced and renamed to `journal`; the folder is
+ *    synced. After a crash the journal is the old one or the new one.
  *
- * **A start** (`recovery.ts`) sets aside what is in `incoming/`, reads the journal
- * and lists `messages/`. A file that the journal calls gone is removed, one that
- * it knows has its size compared, any other is read. What is not whole is set
- * aside and reported, as is a message to be delivered that has no file.
+ * **A start** (`recovery.ts`) sets aside the files in `incoming/`, reads the
+ * journal and lists `messages/`. It removes a file that the journal calls gone,
+ * compares the size of a file that the journal knows, and reads any other file.
+ * It sets aside and reports incomplete files, and reports undelivered messages
+ * without a file.
  *
  * Danger: the journal is an index of the records as well, and may be behind
  * them after a crash. The records decide which messages exist, the journal how
@@ -85,28 +87,28 @@ import {
 /** Options of {@linkcode FileSpool}. */
 export interface FileSpoolOptions {
   /**
-   * Is told when the disk refuses a write; the spool goes on trying.
+   * Called when the disk refuses a write; the spool tries again until it succeeds.
    *
-   * @default {nobody}
+   * @default {no callback}
    */
   readonly onTrouble?: (error: unknown) => void;
 }
 
 const RULES: Rules<FileSpoolOptions> = { onTrouble: callable() };
 
-/** What a {@linkcode FileSpool} takes of the machine; for tests. */
+/** The parts of the machine that a {@linkcode FileSpool} uses; for tests. */
 export interface SpoolMachine {
   readonly files?: SpoolFiles | undefined;
-  /** For the pause before a refused write is tried again. */
+  /** Times the pause before a refused write is tried again. */
   readonly clock?: Clock | undefined;
 }
 
 /**
- * A spool in a folder. Survives a crash or a loss of power at any moment: what
- * was accepted is delivered at least once, at worst twice. All files have mode
- * 0600. Requires `allow-read` and `allow-write` for the folder.
+ * A spool in a folder. Survives a crash or a loss of power at any moment: an
+ * accepted message is delivered at least once, at worst twice. All files have
+ * mode 0600. Requires `allow-read` and `allow-write` for the folder.
  *
- * @example Open a spool, see what is in it
+ * @example Open a spool and list its messages
  * ```ts
  * import { FileSpool } from "@smtp/server/queue";
  *
@@ -117,7 +119,7 @@ export interface SpoolMachine {
  * ```
  */
 export class FileSpool implements Spool {
-  /** What it is, for logs. */
+  /** The kind of spool, for logs. */
   readonly kind: string = "file";
   readonly #paths: SpoolPaths;
   readonly #files: SpoolFiles;
@@ -125,14 +127,14 @@ export class FileSpool implements Spool {
   readonly #index: SpoolIndex;
   readonly #writer: RecordWriter;
   readonly #reader: RecordReader;
-  /** Names in use by messages that are not accepted yet. */
+  /** Names reserved for messages that are not accepted yet. */
   readonly #adding = new Set<string>();
   #unlock: (() => void) | undefined;
 
   /**
    * Makes a spool that is not open yet.
    *
-   * @param folder The spool folder; made when it is not there
+   * @param folder The spool folder; made if it does not exist
    */
   constructor(folder: string, options?: FileSpoolOptions);
   /** @internal */
@@ -164,9 +166,9 @@ export class FileSpool implements Spool {
   }
 
   /**
-   * Locks the folder, reads it, sets aside what is not whole.
+   * Locks the folder, reads it, and sets incomplete files aside.
    *
-   * @throws {SpoolError} If another process has the spool, or it cannot be read
+   * @throws {SpoolError} If another process owns the spool, or it cannot be read
    */
   async open(): Promise<readonly SpoolProblem[]> {
     const { root } = this.#paths;
@@ -200,7 +202,7 @@ export class FileSpool implements Spool {
     await files.makeFolder(root);
     await files.requireOurs(root, "folder", root);
     for (const folder of [messages, incoming, control, damaged]) {
-      // Looked at first: a link that leads nowhere must not be followed.
+      // Checked first: a link to a missing target must not be followed.
       await files.requireOurs(folder, "folder", root);
       await files.makeFolder(folder);
       await files.requireOurs(folder, "folder", root);
@@ -240,10 +242,10 @@ export class FileSpool implements Spool {
   }
 
   /**
-   * Takes a message: safe on disk when it resolves.
+   * Adds a message: durable when it resolves.
    *
-   * @throws {SpoolError} If it could not be written; then there is no trace of it
-   * @throws {TypeError} If its name is not one, or is taken
+   * @throws {SpoolError} If it could not be written; no trace of it remains then
+   * @throws {TypeError} If its name is invalid or taken
    */
   async add(message: SpoolAddition): Promise<SpoolEntry> {
     const { envelope } = message;
@@ -267,17 +269,17 @@ export class FileSpool implements Spool {
     }
   }
 
-  /** Takes a step of progress: at once in memory, durable when it resolves. */
+  /** Applies a change: in memory at once, durable when it resolves. */
   change(id: string, change: SpoolChange): Promise<void> {
     return this.#index.change(id, change);
   }
 
-  /** Forgets a message. No crash brings it back once it resolves. */
+  /** Removes a message. No crash brings it back once this resolves. */
   remove(id: string): Promise<void> {
     return this.#index.remove(id);
   }
 
-  /** The log-in that came with the message. */
+  /** The login that came with the message. */
   async login(id: string): Promise<Login | undefined> {
     return (await this.#reader.head(id, this.#index.place(id))).login;
   }
@@ -285,7 +287,7 @@ export class FileSpool implements Spool {
   /**
    * The content, from the beginning.
    *
-   * @throws {SpoolError} If the record cannot be read, or is no longer whole
+   * @throws {SpoolError} If the record cannot be read, or is damaged
    */
   async *content(id: string): AsyncGenerator<Uint8Array<ArrayBuffer>> {
     const fresh = this.#index.freshContent(id);
@@ -296,15 +298,15 @@ export class FileSpool implements Spool {
     yield* this.#reader.content(id, this.#index.place(id));
   }
 
-  /** What was asked from outside, through files in the spool. */
+  /** The requests from outside the process, read from files in the spool. */
   requests(): Promise<readonly SpoolRequest[]> {
     return takeRequests(this.#files, this.#paths.control);
   }
 
   /**
-   * Writes what is left of the journal and unlocks the folder. Idempotent.
+   * Writes pending lines of the journal and unlocks the folder. Idempotent.
    *
-   * @throws {SpoolError} If the disk did not take all of it; the folder is unlocked nevertheless
+   * @throws {SpoolError} If the disk refused some of it; the folder is unlocked nevertheless
    */
   async close(): Promise<void> {
     const lost = await this.#index.close();
@@ -316,7 +318,7 @@ export class FileSpool implements Spool {
     );
   }
 
-  /** As {@linkcode FileSpool.close}. */
+  /** Same as {@linkcode FileSpool.close}. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }

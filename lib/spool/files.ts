@@ -1,8 +1,7 @@
 /**
- * The few file operations that the spool is built of, as an interface, so that
- * a test can stand in for a disk that is full or a machine that lost power.
- * Owns the fact that spool files are readable by their owner only. Decides
- * nothing.
+ * The file operations that the spool uses, as an interface, so that a test can
+ * simulate a disk that is full or a machine that loses power. Owns the rule that
+ * only the owner can read spool files. Decides nothing.
  */
 
 import { resolve } from "node:path";
@@ -11,11 +10,11 @@ import { isWritableByOthers, lookAt, trustedOwners } from "../files/trust.ts";
 
 /** A file open for writing. */
 export interface SpoolFile {
-  /** Writes all of `bytes` at the end. After a failure any part of them may be there. */
+  /** Appends all of `bytes`. After a failure any part of them may be in the file. */
   write(bytes: Uint8Array): Promise<void>;
-  /** Returns once the content survives a loss of power. */
+  /** Resolves when the content survives a loss of power. */
   sync(): Promise<void>;
-  /** Cuts the file to `size` bytes; what is written next goes behind them. */
+  /** Cuts the file to `size` bytes; the next write goes behind them. */
   truncate(size: number): Promise<void>;
   /** Closes the file. Never throws. */
   close(): void;
@@ -24,13 +23,13 @@ export interface SpoolFile {
 /** File operations, each as atomic as the file system makes it. */
 export interface SpoolFiles {
   /**
-   * Makes a folder with mode 0700, and those above it; nothing if it is there.
+   * Makes a folder with mode 0700, and its parents; does nothing if it exists.
    * Resolves when their names survive a loss of power.
    */
   makeFolder(path: string): Promise<void>;
   /**
-   * Refuses what is at `path` if another user may have put it there, or may
-   * change it; passes if there is nothing.
+   * Rejects a path that another user may have made or may change; accepts a path
+   * that does not exist.
    *
    * @param folder The spool folder
    * @throws {Error} If it is a symbolic link, of another kind, another user's, or writable by others
@@ -42,32 +41,32 @@ export interface SpoolFiles {
   ): Promise<void>;
   /** The names of the files in a folder. */
   list(path: string): Promise<string[]>;
-  /** The size of a file in bytes; `undefined` if it is not there. */
+  /** The size of a file in bytes; `undefined` if it does not exist. */
   size(path: string): Promise<number | undefined>;
   /** Makes a new file with mode 0600; fails if it exists. */
   create(path: string): Promise<SpoolFile>;
-  /** Opens a file to write behind what it has; makes it, with mode 0600, if need be. */
+  /** Opens a file for appending; makes it, with mode 0600, if it does not exist. */
   append(path: string): Promise<SpoolFile>;
-  /** The content from `offset` on, in pieces of up to `chunkSize` bytes that stay untouched. */
+  /** The content from `offset` on, in chunks of up to `chunkSize` bytes that are not reused. */
   read(
     path: string,
     options: { readonly offset: number; readonly chunkSize: number },
   ): AsyncGenerator<Uint8Array<ArrayBuffer>>;
-  /** Gives a file another name, replacing what had it. */
+  /** Renames a file, replacing one of the new name. */
   rename(from: string, to: string): Promise<void>;
-  /** Removes a file; nothing if it is not there. */
+  /** Removes a file; does nothing if it does not exist. */
   remove(path: string): Promise<void>;
-  /** Returns once the folder's list of names survives a loss of power. */
+  /** Resolves when the folder's list of names survives a loss of power. */
   syncFolder(path: string): Promise<void>;
   /**
    * Takes a lock that ends with the process at the latest.
    *
-   * @returns A function that gives it back, or `undefined` if another has it
+   * @returns A function that releases it, or `undefined` if another process has it
    */
   lock(path: string): Promise<(() => void) | undefined>;
 }
 
-/** The real thing. */
+/** The operations of the real file system. */
 export const DENO_FILES: SpoolFiles = {
   async makeFolder(path: string): Promise<void> {
     await makeFolderAgain(resolve(path), { sync: true });
@@ -77,7 +76,7 @@ export const DENO_FILES: SpoolFiles = {
     kind: "folder" | "file",
     folder: string,
   ): Promise<void> {
-    // The folder itself may be reached by a link: whoever named it chose that.
+    // The spool folder itself may be a link: the operator chose it.
     const info = path === folder
       ? await Deno.stat(path)
       : await lookAt(path, kind, `use "${path}"`);
@@ -158,7 +157,7 @@ export const DENO_FILES: SpoolFiles = {
       mode: FILE_MODE,
     });
     // The lock belongs to the open file, not to its name or content: a file
-    // left behind by a process that was killed locks nobody out.
+    // left behind by a killed process locks no other process out.
     if (await file.tryLock(true)) return () => file.close();
     file.close();
     return undefined;
@@ -178,16 +177,16 @@ function wrap(file: Deno.FsFile): SpoolFile {
       try {
         file.close();
       } catch {
-        // Closed already; nothing is held open, and that is all that counts.
+        // Closed already: the file is not open, which is what matters.
       }
     },
   };
 }
 
-/** Bytes that are copied at once. */
+/** Bytes copied at once. */
 const COPY_CHUNK = 256 * 1024;
 
-/** Copies a file, replacing one that has the name. */
+/** Copies a file, replacing one of the new name. */
 export async function copyFile(
   files: SpoolFiles,
   from: string,

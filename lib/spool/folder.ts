@@ -1,10 +1,10 @@
 /**
- * The names in a spool folder: its paths, the file that each record is in, and
- * the requests in `control/`. What the files are for is told in `file_spool.ts`.
+ * The names in a spool folder: its paths, the file of each record, and the
+ * requests in `control/`. `file_spool.ts` describes the files.
  *
  * A request comes from outside the process that owns the spool. It is one empty
- * file whose name says everything, so that making it is one atomic step, and
- * reading all of them costs one folder list.
+ * file whose name contains the whole request, so that making it is one atomic
+ * step, and reading all requests costs one folder list.
  */
 
 import type { SpoolEntry } from "./envelope.ts";
@@ -39,17 +39,17 @@ export function spoolPaths(root: string): SpoolPaths {
   };
 }
 
-/** Where the record of one message is. */
+/** The place of one message's record. */
 export interface RecordPlace {
-  /** The file in `messages/`: the message's own name, or that of a file of several records. */
+  /** The file in `messages/`: the message's own name, or that of a shared file. */
   readonly file: string;
-  /** Where the record begins in the file; 0 in a file of its own. */
+  /** Offset of the record in the file; 0 in a file of its own. */
   readonly offset: number;
   /** Bytes of the record, head and content. */
   readonly size: number;
 }
 
-/** One message as the journal and its record say. */
+/** One message, from the journal and its record. */
 export interface StoredMessage {
   readonly entry: SpoolEntry;
   readonly place: RecordPlace;
@@ -57,19 +57,19 @@ export interface StoredMessage {
 
 /** A message whose record has just been made durable. */
 export interface KeptMessage extends StoredMessage {
-  /** The content, where it is in memory. */
+  /** The content, if it is in memory. */
   readonly content: Uint8Array<ArrayBuffer> | undefined;
 }
 
-/** Whether the record is in a file with others: such a file is never named like a message. */
+/** Whether the record is in a shared file: such a file never has the name of a message. */
 export function isShared({ entry, place }: StoredMessage): boolean {
   return place.file !== entry.envelope.id;
 }
 
-/** Where the records of all messages are, and how many messages each file still has. */
+/** The places of all records, and the number of messages left in each file. */
 export class RecordPlaces {
   readonly #places = new Map<string, RecordPlace>();
-  /** Messages left in each file of several records. */
+  /** Messages left in each shared file. */
   readonly #left = new Map<string, number>();
 
   /** The place of the message's record. */
@@ -85,7 +85,7 @@ export class RecordPlaces {
     this.#left.set(place.file, (this.#left.get(place.file) ?? 0) + 1);
   }
 
-  /** Removes a message; the name of its file where it was the last one in it. */
+  /** Removes a message; returns the name of its file if no message of the file is left. */
   remove(id: string): string | undefined {
     const place = this.#places.get(id);
     if (place === undefined) return undefined;
@@ -117,7 +117,7 @@ export async function leaveRequest(
   file.close();
 }
 
-/** The requests that wait, oldest first. Files of other names are passed over. */
+/** The pending requests, oldest first. Ignores files with other names. */
 export async function takeRequests(
   files: SpoolFiles,
   folder: string,

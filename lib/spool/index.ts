@@ -1,8 +1,8 @@
 /**
  * The messages of an open spool: in memory for the queue, in the journal for
- * the next start. Owns the journal, when it is rewritten, and the order in which
- * a message leaves: journal first, record file second. What that order is for is
- * told in `file_spool.ts`.
+ * the next start. Owns the journal, decides when to rewrite it, and keeps the
+ * order in which a message leaves: journal first, record file second.
+ * `file_spool.ts` explains that order.
  */
 
 import type { Clock } from "./clock.ts";
@@ -22,21 +22,21 @@ import { FreshContent } from "./record_reader.ts";
 import type { SpoolContent } from "./recovery.ts";
 import { SpoolError, type SpoolProblem } from "./spool.ts";
 
-/** Bytes; a smaller journal is not worth rewriting. */
+/** Bytes; a smaller journal is never rewritten. */
 const JOURNAL_MIN = 4 * 1024 * 1024;
-/** A journal is rewritten when it has grown by this factor. */
+/** Growth factor at which the journal is rewritten. */
 const JOURNAL_GROWTH = 3;
 
-/** What a {@linkcode SpoolIndex} is made of. */
+/** The parts of a {@linkcode SpoolIndex}. */
 export interface SpoolIndexInit {
   readonly files: SpoolFiles;
   readonly paths: SpoolPaths;
   readonly clock: Clock;
-  /** Is told of each refusal of the disk. Must not throw. */
+  /** Called with each refusal of the disk. Must not throw. */
   readonly onTrouble: (error: unknown) => void;
 }
 
-/** What is in the spool, where its records are, and the journal of both. */
+/** The messages of the spool, the places of their records, and the journal of both. */
 export class SpoolIndex {
   readonly #init: SpoolIndexInit;
   readonly #reserve: SpoolReserve;
@@ -44,12 +44,12 @@ export class SpoolIndex {
   #entries = new Map<string, SpoolEntry>();
   #places = new RecordPlaces();
   /**
-   * Record files of messages called gone that a loss of power could bring
-   * back; the value tells whether the file has been removed by now.
+   * Record files of messages that have left, which a loss of power could bring
+   * back. The value says whether the file has been removed already.
    */
   readonly #leaving = new Map<string, boolean>();
   #journal: Journal | undefined;
-  /** The size at which the journal is rewritten; `Infinity` while it is. */
+  /** Bytes at which the journal is rewritten; `Infinity` during a rewrite. */
   #journalLimit = Infinity;
 
   constructor(init: SpoolIndexInit) {
@@ -62,7 +62,7 @@ export class SpoolIndex {
     return this.#entries;
   }
 
-  /** Takes what a start has found, and opens the journal; what was wrong with that. */
+  /** Takes the content found at a start and opens the journal; returns its problems. */
   async open(content: SpoolContent): Promise<readonly SpoolProblem[]> {
     this.#entries = new Map();
     this.#places = new RecordPlaces();
@@ -91,7 +91,7 @@ export class SpoolIndex {
   }
 
   /**
-   * The room for the results of a message to be added.
+   * The reserve: room on the disk for the results of a new message.
    *
    * @throws {SpoolError} If the spool is not open
    */
@@ -100,13 +100,13 @@ export class SpoolIndex {
     return this.#reserve;
   }
 
-  /** Messages are durable: from here on they are in the spool, all of a file at once. */
+  /** Adds the messages of one file, all at once: their records are durable. */
   keep(messages: readonly KeptMessage[]): void {
     for (const message of messages) {
       this.#fresh.keep(message.entry.envelope.id, message.content);
       this.#add(message);
     }
-    this.#journal?.note(keptLine(messages));
+    this.#journal?.appendLazily(keptLine(messages));
     this.#rewriteIfLarge();
   }
 
@@ -115,25 +115,25 @@ export class SpoolIndex {
     this.#places.add({ entry, place });
   }
 
-  /** Takes a step of progress: at once in memory, durable when it resolves. */
+  /** Applies a change: in memory at once, durable when it resolves. */
   async change(id: string, change: SpoolChange): Promise<void> {
     const entry = this.#entries.get(id);
     if (entry === undefined) return;
     applyChange(entry.progress, change);
-    // It has been tried: the next try is a while away.
+    // The message was tried: its next try is not soon.
     if (change.kind === "result") this.#fresh.drop(id);
     await this.#append(id, encodeJournalLine({ kind: "change", id, change }));
     this.#rewriteIfLarge();
   }
 
-  /** Forgets a message, and removes its file with the last message in it. */
+  /** Removes a message, and its file with the last message in it. */
   async remove(id: string): Promise<void> {
     if (!this.#entries.delete(id)) return;
     this.#fresh.drop(id);
     const file = this.#places.remove(id);
     if (file !== undefined) this.#leaving.set(file, false);
     await this.#append(id, goneLine(id));
-    // What the journal says is in order: the others in the file are gone, too.
+    // The journal is written in order: the other messages of the file are gone, too.
     if (file !== undefined) await this.#removeFile(file);
     this.#rewriteIfLarge();
   }
@@ -144,7 +144,7 @@ export class SpoolIndex {
       await files.remove(`${paths.messages}/${name}`);
       this.#leaving.set(name, true);
     } catch (error) {
-      // The journal says that it is gone; the next start takes it away.
+      // The journal says that it is gone; the next start removes the file.
       onTrouble(error);
     }
   }
@@ -160,7 +160,7 @@ export class SpoolIndex {
   }
 
   /**
-   * Where the message's record is.
+   * The place of the message's record.
    *
    * @throws {SpoolError} If there is no such message
    */
@@ -172,12 +172,12 @@ export class SpoolIndex {
     return place;
   }
 
-  /** The content of a message that was written a moment ago, if it is still in memory. */
+  /** The content of a message that was written recently, if it is still in memory. */
   freshContent(id: string): Uint8Array<ArrayBuffer> | undefined {
     return this.#fresh.get(id);
   }
 
-  /** Writes what is left of the journal and closes it; how many lines are lost. */
+  /** Writes pending lines and closes the journal; returns the number of lost lines. */
   async close(): Promise<number> {
     const journal = this.#journal;
     this.#journal = undefined;
@@ -198,7 +198,7 @@ export class SpoolIndex {
     this.#rewrite().catch(this.#init.onTrouble);
   }
 
-  /** Rewrites the journal without what is no longer of interest. */
+  /** Rewrites the journal without the lines that no longer matter. */
   async #rewrite(): Promise<void> {
     const { files, paths } = this.#init;
     this.#journalLimit = Infinity;

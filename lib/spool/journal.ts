@@ -1,45 +1,45 @@
 /**
- * The spool's journal file: lines in, durable in groups. Owns the open file
- * and the order of writes; knows nothing of what the lines say. Beside it lies
- * the reserve, room on the disk that is kept for the journal.
+ * The spool's journal file: takes lines and makes them durable in groups. Owns
+ * the open file and the order of writes; does not know the meaning of the lines.
+ * Also holds the reserve, room on the disk for the journal.
  *
  * Danger: a write or sync that failed may have left any part of its lines
  * behind, and the kernel may have thrown away what it could not write. So a
  * failed group is cut off and written again, whole, until the disk takes it;
- * nobody is told "durable" before, and nothing is written behind a torn line.
+ * no caller gets "durable" before, and nothing is written behind a torn line.
  */
 
 import type { Clock } from "./clock.ts";
 import type { SpoolFile, SpoolFiles } from "./files.ts";
 
-/** Milliseconds until a disk that refused is tried again. */
+/** Milliseconds until a refused write is tried again. */
 const RETRY_MS = 1000;
-/** Lines kept back at most that no caller waits for: each may be a file to be read at the next start. */
-const MAX_NOTES = 64;
-/** Milliseconds that the disk gets to answer when the journal is closed. */
+/** Limit of pending lines without a waiting caller: each may cost the next start the reading of a file. */
+const MAX_LAZY = 64;
+/** Milliseconds that a close waits for the disk. */
 const CLOSE_MS = 3000;
-/** Bytes of a rewritten journal that go into one write. */
+/** Bytes of each write of a rewritten journal. */
 const SLICE = 256 * 1024;
-/** Bytes of the reserve: the results of some hundred deliveries. */
+/** Bytes of the reserve: room for the results of some hundred deliveries. */
 const RESERVE = 131_072;
-/** Bytes of the reserve that go into one write. */
+/** Bytes of each write of the reserve. */
 const RESERVE_SLICE = 65_536;
 
-/** What a {@linkcode Journal} is made of. */
+/** The parts of a {@linkcode Journal}. */
 export interface JournalInit {
   /** The file operations. */
   readonly files: SpoolFiles;
-  /** The journal file. */
+  /** Path of the journal file. */
   readonly path: string;
-  /** The folder it stands in. */
+  /** Path of its folder. */
   readonly folder: string;
-  /** For the pause before a refused write is tried again. */
+  /** Times the pause before a refused write is tried again. */
   readonly clock: Clock;
-  /** Bytes of the file that are good; what is behind them is cut off. */
+  /** Bytes of the file that are valid; the rest is cut off. */
   readonly size: number;
-  /** Given up when the disk refuses a write, so that the journal finds room. */
+  /** Removed when the disk refuses a write, so that the journal gets room. */
   readonly reserve: SpoolReserve;
-  /** Is told of each refusal of the disk. Must not throw. */
+  /** Called with each refusal of the disk. Must not throw. */
   readonly onTrouble: (error: unknown) => void;
 }
 
@@ -49,7 +49,7 @@ interface Pending {
   readonly reject: ((error: unknown) => void) | undefined;
 }
 
-/** Whether a caller waits for it. */
+/** Whether a caller waits for the line. */
 function isUrgent({ resolve }: Pending): boolean {
   return resolve !== undefined;
 }
@@ -63,7 +63,7 @@ export class Journal {
   #pending: Pending[] = [];
   /** The lines being written. */
   #group: Pending[] = [];
-  /** How many pending lines a caller waits for. */
+  /** Number of pending lines with a waiting caller. */
   #urgent = 0;
   #rewrite: (() => Iterable<string>) | undefined;
   #running: Promise<void> | undefined;
@@ -84,7 +84,7 @@ export class Journal {
     this.#size = init.size;
   }
 
-  /** Opens the journal, making the file if need be. */
+  /** Opens the journal; makes the file if it does not exist. */
   static async open(init: JournalInit): Promise<Journal> {
     const file = await init.files.append(init.path);
     try {
@@ -103,8 +103,8 @@ export class Journal {
   }
 
   /**
-   * Appends a line. Resolves when it is durable; together with all lines that
-   * came while the one before was being written, it costs one sync.
+   * Appends a line. Resolves when it is durable. Lines that come while the group
+   * before is being written share one sync.
    */
   append(text: string): Promise<void> {
     return new Promise((resolve, reject) => {
@@ -115,20 +115,20 @@ export class Journal {
   }
 
   /**
-   * Appends a line that may be lost in a crash. It goes to the disk with the
-   * next one that must not be, or when many have gathered.
+   * Appends a line that a crash may lose. It is written together with the next
+   * line of {@linkcode Journal.append}, or when many such lines are pending.
    */
-  note(text: string): void {
+  appendLazily(text: string): void {
     this.#pending.push({ text, resolve: undefined, reject: undefined });
     if (this.#isDue) this.#start();
   }
 
   /**
-   * Replaces the whole file by other lines, in one step: after a crash it is
-   * the old one or the new one. Lines that come meanwhile go behind the new ones.
+   * Replaces the content of the file in one step: after a crash it is the old or
+   * the new one. Lines that come meanwhile go behind the new ones.
    *
    * @param lines Called when the file is about to be written
-   * @returns When it is done, or the disk has refused it
+   * @returns Resolves when it is done, or the disk has refused it
    */
   async replace(lines: () => Iterable<string>): Promise<void> {
     this.#rewrite = lines;
@@ -136,16 +136,16 @@ export class Journal {
     await this.settled();
   }
 
-  /** Resolves when nothing is left to write. */
+  /** Resolves when no line is left to write. */
   async settled(): Promise<void> {
     while (this.#running !== undefined) await this.#running;
   }
 
   /**
-   * Writes what is left, once more even on a disk that refuses, and closes the
-   * file. Does not wait for a disk that gives no answer.
+   * Writes the pending lines, with one more try if the disk refuses, and closes
+   * the file. Does not wait for a disk that does not answer.
    *
-   * @returns How many lines are not written
+   * @returns The number of lines not written
    */
   async close(): Promise<number> {
     this.#closing = true;
@@ -168,17 +168,17 @@ export class Journal {
     return this.#lost;
   }
 
-  /** Gives lines up, and tells the callers that wait for them. */
+  /** Drops lines and rejects the promises of their callers. */
   #lose(lines: readonly Pending[], error: unknown): void {
     this.#lost += lines.length;
     for (const { reject } of lines) reject?.(error);
   }
 
-  /** Whether there is something that must be written by now. */
+  /** Whether something must be written now. */
   get #isDue(): boolean {
     const count = this.#pending.length;
     return this.#urgent > 0 || this.#rewrite !== undefined ||
-      count >= MAX_NOTES || (this.#closing && count > 0);
+      count >= MAX_LAZY || (this.#closing && count > 0);
   }
 
   #start(): void {
@@ -187,7 +187,7 @@ export class Journal {
 
   /** Writes group after group. Never rejects. */
   async #run(): Promise<void> {
-    // What comes in the same turn of the event loop goes into the same group.
+    // Lines that come in the same turn of the event loop go into the same group.
     await Promise.resolve();
     while (this.#isDue) {
       const group = this.#pending;
@@ -223,7 +223,7 @@ export class Journal {
     this.#size += bytes.length;
   }
 
-  /** Makes the file end after the last good group, whatever went wrong before. */
+  /** Cuts the file after the last good group, whatever failed before. */
   async #recover(): Promise<void> {
     const { files, path, folder } = this.#init;
     this.#file.close();
@@ -237,7 +237,7 @@ export class Journal {
   async #replaceNow(): Promise<void> {
     const lines = this.#rewrite;
     if (lines === undefined) return;
-    // It only saves space: a rewrite that fails waits for the next request.
+    // A rewrite only saves space: after a failure it waits for the next request.
     this.#rewrite = undefined;
     const { files, path, folder } = this.#init;
     const temporary = `${path}.new`;
@@ -254,8 +254,8 @@ export class Journal {
       await files.remove(temporary).catch(() => {});
       throw error;
     }
-    // Until the folder is synced a loss of power brings the old file back, and
-    // what is written from here on would be gone with the new one.
+    // Until the folder is synced, a loss of power brings the old file back, and
+    // would lose lines written to the new file from here on.
     this.#renamed = true;
     this.#size = size;
     this.#file.close();
@@ -274,7 +274,7 @@ export class Journal {
   }
 }
 
-/** Writes lines in slices of a size that neither the disk nor the event loop minds. */
+/** Writes lines in slices small enough for the disk and the event loop. */
 async function writeSlices(
   file: SpoolFile,
   lines: Iterable<string>,
@@ -296,10 +296,10 @@ async function writeSlices(
 }
 
 /**
- * The reserve: a file that is there to be removed. A full disk gets room only
- * when messages leave it, and a message leaves it only when the journal says
- * so: without a reserve, a spool that fills its own disk would wait for itself
- * for ever.
+ * The reserve: a file that exists to be removed. A full disk gets room only
+ * when messages leave it, and a message leaves only when the journal says so.
+ * Without a reserve, a spool that fills its own disk would wait for itself for
+ * ever.
  */
 export class SpoolReserve {
   readonly #files: SpoolFiles;
@@ -313,9 +313,9 @@ export class SpoolReserve {
   }
 
   /**
-   * Makes the file unless it is there. No message may be accepted before.
+   * Makes the file unless it exists. No message may be accepted before.
    *
-   * @throws {Error} If the disk has not so much room
+   * @throws {Error} If the disk does not have the room
    */
   take(): void | Promise<void> {
     if (this.#isHeld) return;
@@ -333,7 +333,7 @@ export class SpoolReserve {
     const file = await this.#files.create(this.#path);
     try {
       for (let size = 0; size < RESERVE; size += RESERVE_SLICE) {
-        // Zeros could take no room at all on a disk that compresses.
+        // A compressing disk might give zeros no room at all.
         await file.write(crypto.getRandomValues(new Uint8Array(RESERVE_SLICE)));
       }
     } catch (error) {

@@ -1,6 +1,6 @@
 /**
- * What the journal says: messages into lines, and the lines of a journal file
- * back into messages. Never writes.
+ * The content of the journal: encodes messages as lines, and reads the lines of
+ * a journal file back into messages. Never writes.
  *
  * Danger: messages that share a file come in one line, so that a crash leaves
  * all of them known or none. A record of a file that the journal names, and no
@@ -25,24 +25,24 @@ import {
 import { isShared, type RecordPlace, type StoredMessage } from "./folder.ts";
 import type { SpoolFiles } from "./files.ts";
 
-/** Bytes of the journal that are read at once. */
+/** Bytes of the journal read at once. */
 const READ_CHUNK = 128 * 1024;
 const LF = 10;
-/** Values that the {@linkcode Interner} holds: a large spool has few different ones. */
+/** Limit of values in an {@linkcode Interner}: a large spool has few different ones. */
 const INTERNED_MAX = 10_000;
 
-/** The journal's line on messages whose records have just become durable, all of one file. */
+/** The journal line for the messages of one file, whose records have just become durable. */
 export function keptLine(messages: readonly StoredMessage[]): string {
   const first = messages[0]!;
   return isShared(first) ? sharedLine(messages) : ownLine(first);
 }
 
-/** The line on a message that has a file of its own, with all of its progress. */
+/** The line for a message with a file of its own, with all of its progress. */
 function ownLine(message: StoredMessage): string {
   return encodeJournalLine({ kind: "entry", ...packMessage(message) });
 }
 
-/** The line on messages of one file of several records. */
+/** The line for the messages of a shared file. */
 function sharedLine(messages: readonly StoredMessage[]): string {
   return encodeJournalLine({
     kind: "shared",
@@ -54,12 +54,12 @@ function sharedLine(messages: readonly StoredMessage[]): string {
   });
 }
 
-/** The line on a message that leaves, or on a file that all its messages have left. */
+/** The line for a message that leaves, or for a file whose messages have all left. */
 export function goneLine(id: string): string {
   return encodeJournalLine({ kind: "gone", id });
 }
 
-/** The lines of a journal that is rewritten. */
+/** The lines of a rewritten journal. */
 export function* journalLines(
   messages: Iterable<StoredMessage>,
   leaving: Iterable<string>,
@@ -79,23 +79,23 @@ function packMessage({ entry, place }: StoredMessage): JournalEntry {
   };
 }
 
-/** What the journal says. */
+/** The content of a journal. */
 export interface JournalContent {
-  /** The messages, in the order in which they came. */
+  /** The messages, in order of arrival. */
   readonly messages: Map<string, StoredMessage>;
-  /** Messages and files that have left; a record of theirs must not come back to life. */
+  /** Messages and files that have left; their records must not be delivered again. */
   readonly gone: Set<string>;
-  /** The files of several records that the journal names. */
+  /** The shared files that the journal names. */
   readonly shared: Set<string>;
-  /** Bytes up to the end of the last whole line. */
+  /** Bytes up to the end of the last complete line. */
   readonly goodSize: number;
-  /** Lines that do not decode, a torn one at the end not counted. */
+  /** Number of lines that do not decode, without a torn one at the end. */
   readonly badLines: number;
-  /** Whole lines. */
+  /** Number of complete lines. */
   readonly lines: number;
 }
 
-/** Reads the journal; an absent one is an empty one. */
+/** Reads the journal; an absent file is an empty journal. */
 export async function readJournal(
   files: SpoolFiles,
   path: string,
@@ -174,7 +174,7 @@ function replayMessage(
   into.gone.delete(id);
 }
 
-/** The whole lines of a file; a last one without line end is not one. */
+/** The complete lines of a file; a last line without line end is not one. */
 async function* readLines(
   files: SpoolFiles,
   path: string,
@@ -204,14 +204,14 @@ async function* readLines(
 }
 
 /**
- * Makes equal small values of many messages one value: in a spool of 100,000
- * messages they would take a third of the memory. What it returns equals what
- * it was given.
+ * Replaces equal small values of many messages by one value: in a spool of
+ * 100,000 messages they would take a third of the memory. A returned value
+ * always equals the given one.
  */
 class Interner {
   readonly #values = new Map<string, unknown>();
 
-  /** The envelope, its parts interned. */
+  /** The envelope, with interned parts. */
   envelope(envelope: StoredEnvelope): StoredEnvelope {
     return {
       ...envelope,
@@ -225,7 +225,7 @@ class Interner {
     };
   }
 
-  /** The step of progress, its parts interned. */
+  /** The change, with interned parts. */
   change(change: SpoolChange): SpoolChange {
     if (change.kind !== "result") return change;
     return {

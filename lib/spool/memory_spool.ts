@@ -1,6 +1,6 @@
 /**
- * A spool in memory: for tests, and for programs that would rather lose mail
- * than touch the disk. Nothing in it survives the process.
+ * A spool in memory: for tests, and for programs that prefer losing mail to
+ * using the disk. Its messages end with the process.
  */
 
 import type { Login } from "../client/next_hop.ts";
@@ -18,7 +18,7 @@ import {
 /** Options of {@linkcode MemorySpool}. */
 export interface MemorySpoolOptions {
   /**
-   * Bytes of content that it holds; beyond them it is full, as a disk is.
+   * Limit of content, in bytes; beyond it the spool is full, as a disk would be.
    *
    * @default {67108864}
    */
@@ -34,9 +34,9 @@ interface Kept {
 }
 
 /**
- * A spool that keeps everything in memory. Loses all with the process.
+ * A spool that stores everything in memory. Its messages end with the process.
  *
- * @example An empty one
+ * @example An empty spool
  * ```ts
  * import { MemorySpool } from "@smtp/server/queue";
  *
@@ -45,7 +45,7 @@ interface Kept {
  * ```
  */
 export class MemorySpool implements Spool {
-  /** What it is, for logs. */
+  /** The kind of spool, for logs. */
   readonly kind: string = "memory";
   readonly #capacity: number;
   readonly #entries = new Map<string, SpoolEntry>();
@@ -55,7 +55,7 @@ export class MemorySpool implements Spool {
   /**
    * Makes an empty spool.
    *
-   * @param options How much it holds
+   * @param options Its capacity
    */
   constructor(options: MemorySpoolOptions = {}) {
     checkOptions("MemorySpool", options, RULES);
@@ -67,16 +67,16 @@ export class MemorySpool implements Spool {
     return this.#entries;
   }
 
-  /** Nothing to recover; what was in it is still in it. */
+  /** Returns no problems; messages from before a close are still there. */
   open(): Promise<readonly SpoolProblem[]> {
     return Promise.resolve([]);
   }
 
   /**
-   * Takes a message.
+   * Adds a message.
    *
-   * @throws {SpoolError} If there is no room for it
-   * @throws {TypeError} If its name is not one, or is taken
+   * @throws {SpoolError} If the spool is full
+   * @throws {TypeError} If its name is invalid or taken
    */
   async add(message: SpoolAddition): Promise<SpoolEntry> {
     const { envelope, login } = message;
@@ -88,7 +88,7 @@ export class MemorySpool implements Spool {
     }
     if (this.#used + size > this.#capacity) {
       throw new SpoolError(
-        `Cannot keep message "${id}" of ${size} octets: ${this.#used} of ${this.#capacity} in use`,
+        `Cannot keep message "${id}" of ${size} bytes: ${this.#used} of ${this.#capacity} in use`,
       );
     }
     this.#used += size;
@@ -102,7 +102,7 @@ export class MemorySpool implements Spool {
       }
       if (found !== size) {
         throw new RangeError(
-          `Cannot keep content of ${found} octets: want the ${size} of the envelope`,
+          `Cannot keep content of ${found} bytes: want the ${size} of the envelope`,
         );
       }
     } catch (cause) {
@@ -114,14 +114,14 @@ export class MemorySpool implements Spool {
     return entry;
   }
 
-  /** Takes a step of progress. */
+  /** Applies a change. */
   change(id: string, change: SpoolChange): Promise<void> {
     const entry = this.#entries.get(id);
     if (entry !== undefined) applyChange(entry.progress, change);
     return Promise.resolve();
   }
 
-  /** Forgets a message. */
+  /** Removes a message. */
   remove(id: string): Promise<void> {
     if (this.#entries.delete(id)) this.#drop(id);
     return Promise.resolve();
@@ -132,7 +132,7 @@ export class MemorySpool implements Spool {
     this.#kept.delete(id);
   }
 
-  /** The log-in that came with the message. */
+  /** The login that came with the message. */
   login(id: string): Promise<Login | undefined> {
     return Promise.resolve(this.#kept.get(id)?.login);
   }
@@ -150,12 +150,12 @@ export class MemorySpool implements Spool {
     for (const chunk of kept.content) yield await Promise.resolve(chunk);
   }
 
-  /** Nothing to write down, and nothing is given back: a queue may open it again. */
+  /** Does nothing: the messages stay, and a queue may open the spool again. */
   close(): Promise<void> {
     return Promise.resolve();
   }
 
-  /** As {@linkcode MemorySpool.close}. */
+  /** Same as {@linkcode MemorySpool.close}. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }

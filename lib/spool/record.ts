@@ -1,20 +1,20 @@
 /**
- * The forms in which the spool writes things down: the record of one message
- * (head line, envelope, content) and the lines of the journal. Encodes and
- * decodes, touches no file. What does not decode is a value that says why, and
- * is never guessed at.
+ * The formats of the spool: the record of one message (head line, envelope,
+ * content) and the lines of the journal. Encodes and decodes; touches no file.
+ * For data that does not decode it returns the reason, and never guesses.
  *
  * A record is
  *
  * ```text
  * smtp-spool-record 1 CRC LENGTH LF
- * LENGTH bytes of JSON: envelope, log-in and first progress, then LF
+ * LENGTH bytes of JSON: envelope, login and first progress, then LF
  * the content, exactly `envelope.size` bytes
  * ```
  *
- * A record file is one record and has the message's name, or is several records
- * one after the other, of messages that came together, and is named after the
- * first, their number, and eight digits that no other such file has:
+ * A record file contains one record and has the message's name, or is *shared*:
+ * it contains several records, one after the other, of messages that came
+ * together. The name of a shared file is the name of its first message, the
+ * number of records, and eight digits that no other such file has:
  * `a1.3.9f3a01bc`.
  *
  * A journal line is eight hexadecimal digits of CRC-32, a blank, JSON, LF.
@@ -36,44 +36,44 @@ const HEAD_LIMIT = 64;
 const ID = /^[A-Za-z0-9-]{1,100}$/;
 const LF = 10;
 
-/** Whether `id` can name a message: it becomes a file name. */
+/** Whether `id` can be the name of a message; it becomes a file name. */
 export function isSpoolId(id: string): boolean {
   return ID.test(id);
 }
 
 const SHARED_NAME = /^[A-Za-z0-9-]{1,100}\.(\d{1,4})\.[0-9a-f]{8}$/;
 
-/** A name for a file of several records. */
+/** Makes a name for a shared file. */
 export function sharedName(firstId: string, count: number): string {
-  // A message's name may come again while an older file of that name still
-  // holds others: to replace that one would lose them.
+  // A message's name may come again while an older shared file of that name
+  // still holds other messages: replacing that file would lose them.
   const [random] = crypto.getRandomValues(new Uint32Array(1));
   return `${firstId}.${count}.${random!.toString(16).padStart(8, "0")}`;
 }
 
-/** How many records a file of this name has; `undefined` where it is none of several. */
+/** Number of records in a shared file of this name; `undefined` for other names. */
 export function sharedCount(name: string): number | undefined {
   const count = SHARED_NAME.exec(name)?.[1];
   return count === undefined ? undefined : Number(count);
 }
 
-/** What stands before the content of a record. */
+/** The part of a record before the content. */
 export interface RecordHead {
   /** The envelope. */
   readonly envelope: StoredEnvelope;
-  /** The log-in for the next hop, if there is one. */
+  /** The login at the next hop, if there is one. */
   readonly login?: Login | undefined;
-  /** The progress that the message begins with, if it is not the usual one. */
+  /** The initial progress, if it is not the default. */
   readonly progress?: PackedProgress | undefined;
 }
 
-/** A head that was read, with its length in bytes. */
+/** A decoded head, with its length in bytes. */
 export interface DecodedHead extends RecordHead {
   /** Bytes before the content. */
   readonly length: number;
 }
 
-/** Writes the head of a record. */
+/** Encodes the head of a record. */
 export function encodeRecordHead(head: RecordHead): Uint8Array<ArrayBuffer> {
   const json = encoder.encode(JSON.stringify(head));
   const line = encoder.encode(
@@ -87,10 +87,10 @@ export function encodeRecordHead(head: RecordHead): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * Reads the head of a record.
+ * Decodes the head of a record.
  *
  * @param bytes The beginning of the record
- * @returns The head; the number of bytes wanted where `bytes` is too short; or what is wrong
+ * @returns The head; the number of bytes needed if `bytes` is too short; or the reason why it is invalid
  */
 export function decodeRecordHead(
   bytes: Uint8Array,
@@ -117,50 +117,50 @@ export function decodeRecordHead(
   }
 }
 
-/** What the journal says of a message that is in the spool. */
+/** The journal's data on a message in the spool. */
 export interface JournalEntry {
   /** The envelope. */
   readonly envelope: StoredEnvelope;
   /** Bytes of its record. */
   readonly fileSize: number;
-  /** Its progress at the time, if it is not the usual one. */
+  /** Its progress at the time, if it is not the default. */
   readonly progress?: PackedProgress;
 }
 
-/** What the journal says of a message whose record is in a file with others. */
+/** The journal's data on a message whose record is in a shared file. */
 export interface SharedEntry extends JournalEntry {
-  /** Where the record begins in the file. */
+  /** Offset of the record in the file. */
   readonly offset: number;
 }
 
 /** One line of the journal. */
 export type JournalLine =
-  /** A message that is in the spool. */
+  /** A message in the spool. */
   | JournalEntry & { readonly kind: "entry" }
   /**
-   * Messages whose records are in one file. Names all of those that have not
-   * left by then: no record of that file is unknown from here on.
+   * The messages of one shared file: all that have not left by then. No record of
+   * that file is unknown from here on.
    */
   | {
     readonly kind: "shared";
     readonly file: string;
     readonly entries: readonly SharedEntry[];
   }
-  /** A step of progress. */
+  /** A change of progress. */
   | {
     readonly kind: "change";
     readonly id: string;
     readonly change: SpoolChange;
   }
-  /** A message that has left the spool, or a file of several that all have. */
+  /** A message that has left the spool, or a shared file whose messages all have. */
   | { readonly kind: "gone"; readonly id: string };
 
-/** Progress as it is written: what is as at the beginning is left out. */
+/** Progress as it is stored: default values are left out. */
 export type PackedProgress =
   & Partial<Omit<Progress, "recipients">>
   & { readonly recipients?: Progress["recipients"] };
 
-/** Leaves out what a message begins with; most of a large spool is new or alike. */
+/** Leaves default values out; most messages of a large spool are new or alike. */
 export function packProgress(progress: Progress): PackedProgress | undefined {
   const { held, delayReported, tag, route, recipients } = progress;
   const touched = recipients.some((one) =>
@@ -176,7 +176,7 @@ export function packProgress(progress: Progress): PackedProgress | undefined {
   return Object.keys(packed).length === 0 ? undefined : packed;
 }
 
-/** Puts back what {@linkcode packProgress} left out. */
+/** Restores the values that {@linkcode packProgress} left out. */
 export function unpackProgress(
   envelope: StoredEnvelope,
   packed: PackedProgress | undefined,
@@ -201,13 +201,13 @@ export function unpackProgress(
   };
 }
 
-/** Writes a journal line, with its line end. */
+/** Encodes a journal line, with its line end. */
 export function encodeJournalLine(line: JournalLine): string {
   const json = JSON.stringify(line);
   return `${checksum(json)} ${json}\n`;
 }
 
-/** Reads a journal line without its line end; `undefined` where it is not whole. */
+/** Decodes a journal line without its line end; `undefined` if it is damaged. */
 export function decodeJournalLine(text: string): JournalLine | undefined {
   const json = text.slice(9);
   if (text[8] !== " " || checksum(json) !== text.slice(0, 8)) return undefined;

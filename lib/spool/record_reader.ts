@@ -1,7 +1,7 @@
 /**
- * Reads the record of one message, piece by piece: from the disk, or from memory
- * where it was written a moment ago. Never passes off a part of a message as the
- * whole, nor another message as this one.
+ * Reads the record of one message in chunks: from the disk, or from memory if it
+ * was written recently. Never returns a part of a message as the whole, nor
+ * another message in place of this one.
  */
 
 import { type DecodedHead, decodeRecordHead } from "./record.ts";
@@ -9,15 +9,15 @@ import { SpoolError } from "./spool.ts";
 import type { SpoolFiles } from "./files.ts";
 import type { RecordPlace } from "./folder.ts";
 
-/** Bytes of content that are read at once. */
+/** Bytes of content read at once. */
 const READ_CHUNK = 65536;
-/** Bytes of a head that are read at once. */
+/** Bytes of a head read at once. */
 const HEAD_CHUNK = 4096;
-/** An envelope of 100,000 recipients has about 10 MiB; a record whose head claims more is garbage. */
+/** Limit of a head, in bytes. An envelope of 100,000 recipients has about 10 MiB; a larger claim is garbage. */
 const HEAD_MAX = 64 * 1024 * 1024;
-/** Bytes of content that {@linkcode FreshContent} holds of one message at most. */
+/** Largest content that {@linkcode FreshContent} holds, in bytes. */
 const FRESH_ONE = 64 * 1024;
-/** Bytes that it holds in all; the oldest go first. */
+/** Bytes it holds in all; the oldest content is dropped first. */
 const FRESH_ALL = 8 * 1024 * 1024;
 
 /** Reads records. */
@@ -25,14 +25,14 @@ export class RecordReader {
   readonly #files: SpoolFiles;
   readonly #folder: string;
 
-  /** @param folder Where the records are */
+  /** @param folder The folder of the records */
   constructor(files: SpoolFiles, folder: string) {
     this.#files = files;
     this.#folder = folder;
   }
 
   /**
-   * What stands in front of the content.
+   * The head of a record.
    *
    * @throws {SpoolError} If it cannot be read
    */
@@ -56,7 +56,7 @@ export class RecordReader {
   /**
    * The content, from the beginning.
    *
-   * @throws {SpoolError} If the record cannot be read, or is no longer whole
+   * @throws {SpoolError} If the record cannot be read, or is damaged
    */
   async *content(
     id: string,
@@ -70,21 +70,21 @@ export class RecordReader {
       chunkSize: Math.min(READ_CHUNK, left),
     });
     for await (const chunk of chunks) {
-      // What follows may be another message's.
+      // The bytes behind it may be another message's.
       const own = chunk.length > left ? chunk.subarray(0, left) : chunk;
       left -= own.length;
       yield own;
       if (left === 0) return;
     }
-    // A message cut short must fail, never go out as if it were whole.
+    // A truncated message must fail, never be sent as if it were complete.
     throw new SpoolError(
-      `Cannot read message "${envelope.id}": ${left} octets of ${envelope.size} missing`,
+      `Cannot read message "${envelope.id}": ${left} bytes of ${envelope.size} missing`,
       { isDamaged: true },
     );
   }
 }
 
-/** Reads the head of the record at `offset` of a file, or says what is wrong with it. */
+/** Reads the head of the record at `offset` of a file; returns the reason if it is damaged. */
 export async function readRecordHead(
   files: SpoolFiles,
   path: string,
@@ -113,15 +113,15 @@ export async function readRecordHead(
 }
 
 /**
- * The content of messages that have just been accepted, for the first delivery,
- * which usually follows at once. A bounded memory of what is safe on disk
- * already, never the only copy.
+ * The content of recently accepted messages, for the first delivery, which
+ * usually follows at once. A bounded cache of content that is durable on the
+ * disk already, never the only copy.
  */
 export class FreshContent {
   readonly #content = new Map<string, Uint8Array<ArrayBuffer>>();
   #used = 0;
 
-  /** Remembers the content of a message, if it is small. */
+  /** Stores the content of a message, if it is small. */
   keep(id: string, content: Uint8Array<ArrayBuffer> | undefined): void {
     if (content === undefined || content.length > FRESH_ONE) return;
     this.#content.set(id, content);
@@ -132,12 +132,12 @@ export class FreshContent {
     }
   }
 
-  /** The content of a message, if it is remembered. Not to be changed. */
+  /** The content of a message, if it is stored. Must not be changed. */
   get(id: string): Uint8Array<ArrayBuffer> | undefined {
     return this.#content.get(id);
   }
 
-  /** Forgets the content of a message. */
+  /** Drops the content of a message. */
   drop(id: string): void {
     const content = this.#content.get(id);
     if (content === undefined) return;

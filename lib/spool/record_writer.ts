@@ -1,12 +1,12 @@
 /**
- * Writes the records of messages into `messages/`: small ones several to a file,
- * a large one to a file of its own as its content comes. Checks that a content
- * is as long as its envelope says. Never touches a file that is in place, except
- * to take back one that it could not make durable.
+ * Writes the records of messages into `messages/`: several small ones into one
+ * shared file, a large one into a file of its own while its content arrives.
+ * Checks that the content has the length in its envelope. Never changes a file
+ * that is in place, except to remove one that it could not make durable.
  *
  * Group commit: messages that come while others are being written share the
- * next file, its sync and its rename. One message that comes alone is written
- * at once, to a file of its own.
+ * next file, its sync and its rename. A message that comes alone is written at
+ * once, to a file of its own.
  *
  * Danger: a file is refused or kept as a whole, and so are its messages. None
  * of them is known to anybody before all of them are safe.
@@ -24,15 +24,15 @@ import type { KeptMessage, SpoolPaths } from "./folder.ts";
 import type { Progress, SpoolEntry, StoredEnvelope } from "./envelope.ts";
 import type { SpoolIndex } from "./index.ts";
 
-/** Bytes of content up to which a record shares a file with others. */
+/** Bytes of content up to which a record may share a file. */
 const SMALL = 64 * 1024;
-/** Bytes that the pieces of larger content are gathered into for one write. */
+/** Bytes of larger content that are gathered for one write. */
 const BUFFER = 256 * 1024;
-/** Records of one file at most: what fails together is bounded. */
+/** Limit of records in one file: it bounds the number of messages that fail together. */
 const MAX_RECORDS = 32;
-/** Bytes of a file of several records. */
+/** Limit of a shared file, in bytes. */
 const MAX_BYTES = 512 * 1024;
-/** Files of small records being written at a time. */
+/** Limit of files with small records that are written at a time. */
 const MAX_FILES = 1;
 
 /** A message to be written. */
@@ -40,12 +40,12 @@ export interface RecordToWrite {
   readonly envelope: StoredEnvelope;
   /** The login at the next hop. */
   readonly login: Login | undefined;
-  /** The progress that the message begins with. */
+  /** The initial progress of the message. */
   readonly progress: Progress;
   readonly content: AsyncIterable<Uint8Array>;
 }
 
-/** A small record in memory, its place still open. */
+/** A small record in memory, without a place yet. */
 interface SmallRecord {
   readonly entry: SpoolEntry;
   readonly head: Uint8Array;
@@ -58,17 +58,17 @@ interface Waiting {
   readonly reject: (error: unknown) => void;
 }
 
-/** Writes records, and enters them into the index once they are durable. */
+/** Writes records, and adds them to the index once they are durable. */
 export class RecordWriter {
   readonly #files: RecordFiles;
   readonly #index: SpoolIndex;
   #waiting: Waiting[] = [];
-  /** Files of small records being written. */
+  /** Number of files with small records being written. */
   #writing = 0;
 
   /**
-   * @param index Gets the messages of a file, all at once, before any caller is told
-   * @param onTrouble Is told of a file that could not be cleared away. Must not throw
+   * @param index Gets the messages of a file, all at once, before any caller's promise resolves
+   * @param onTrouble Called for a file that could not be removed. Must not throw
    */
   constructor(
     files: SpoolFiles,
@@ -85,8 +85,8 @@ export class RecordWriter {
   /**
    * Writes a record. The message is durable and in the index when this resolves.
    *
-   * @throws {Error} As the file system says; then the record is not there
-   * @throws {RangeError} If the content is not of the size that the envelope says
+   * @throws {Error} If the file system fails; the record does not exist then
+   * @throws {RangeError} If the content does not have the size in the envelope
    */
   async write(record: RecordToWrite): Promise<SpoolEntry> {
     const { envelope, login, progress, content } = record;
@@ -122,7 +122,7 @@ export class RecordWriter {
   /** Writes file after file until no record waits. Never rejects. */
   async #run(): Promise<void> {
     this.#writing++;
-    // What comes in the same turn of the event loop goes into the same file.
+    // Records that come in the same turn of the event loop go into the same file.
     await Promise.resolve();
     while (this.#waiting.length > 0) {
       const group = this.#nextGroup();
@@ -138,7 +138,7 @@ export class RecordWriter {
     this.#writing--;
   }
 
-  /** The first of the waiting records, as many as go into one file. */
+  /** Takes as many of the waiting records as fit into one file. */
   #nextGroup(): Waiting[] {
     let bytes = 0;
     let count = 0;
@@ -182,7 +182,7 @@ async function collect(
   return bytes;
 }
 
-/** Writes head and content, small pieces together. */
+/** Writes head and content, gathering small chunks. */
 async function writeContent(
   file: SpoolFile,
   head: Uint8Array,
@@ -194,7 +194,7 @@ async function writeContent(
   let written = -head.length;
   const take = async (chunk: Uint8Array): Promise<void> => {
     written += chunk.length;
-    // Checked before writing: what is longer than announced must not fill the disk.
+    // Checked before the write: excess content must not fill the disk.
     if (written > size) throw wrongSize(written, size);
     if (used + chunk.length > buffer.length) {
       await file.write(buffer.subarray(0, used));
@@ -213,7 +213,7 @@ async function writeContent(
   await file.write(buffer.subarray(0, used));
 }
 
-/** All records, one behind the other. */
+/** All records, concatenated. */
 function joined(records: readonly SmallRecord[]): Uint8Array<ArrayBuffer> {
   let size = 0;
   for (const { head, content } of records) size += head.length + content.length;
@@ -229,14 +229,14 @@ function joined(records: readonly SmallRecord[]): Uint8Array<ArrayBuffer> {
 
 function wrongSize(found: number, want: number): RangeError {
   return new RangeError(
-    `Cannot write content of ${found} octets: want the ${want} of the envelope`,
+    `Cannot write content of ${found} bytes: want the ${want} of the envelope`,
   );
 }
 
 /**
- * Puts a file among the records in one step: written in `incoming/`, synced,
- * renamed into `messages/`, that folder synced. Many at a time share the syncs
- * of the folder.
+ * Adds a file to the records in one step: writes it in `incoming/`, syncs it,
+ * renames it into `messages/`, and syncs that folder. Files written in parallel
+ * share the syncs of the folder.
  */
 class RecordFiles {
   readonly #files: SpoolFiles;
@@ -256,11 +256,11 @@ class RecordFiles {
   }
 
   /**
-   * Puts a file in place; it is safe when this resolves.
+   * Puts a file in place; it is durable when this resolves.
    *
-   * @param name Its name, which no other has
-   * @param fill Writes what is in it
-   * @throws {Error} As the file system says, or as `fill` does; then the file is not there
+   * @param name Its unique name
+   * @param fill Writes its content
+   * @throws {Error} If the file system or `fill` fails; the file does not exist then
    */
   async put(
     name: string,
@@ -284,8 +284,8 @@ class RecordFiles {
     try {
       await this.#folder.sync();
     } catch (error) {
-      // The client is told to come back, so a record that stayed would be a
-      // second copy.
+      // The client gets a 4xx reply and sends again: a record that stayed would
+      // be a second copy.
       await this.#files.remove(path).catch(this.#onTrouble);
       throw error;
     }
@@ -293,9 +293,8 @@ class RecordFiles {
 }
 
 /**
- * One sync for all callers that ask while the one before is under way: a sync
- * covers only what was renamed before it began, so no caller may join one that
- * is running.
+ * Shares a sync among callers. A sync covers only renames from before it began,
+ * so callers that come during a sync share the next one.
  */
 class FolderSync {
   readonly #files: SpoolFiles;

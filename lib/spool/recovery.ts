@@ -1,7 +1,7 @@
 /**
- * Reads a spool folder: the messages that are in it, and what is wrong with
- * it. Owns what a record file means that the journal does not know. Never
- * writes, so the folder may be in use by another process.
+ * Reads a spool folder: its messages and its problems. Owns the meaning of a
+ * record file that the journal does not know. Never writes, so another process
+ * may be using the folder.
  */
 
 import {
@@ -17,41 +17,41 @@ import type { SpoolEntry } from "./envelope.ts";
 import type { SpoolFiles } from "./files.ts";
 import type { SpoolProblem } from "./spool.ts";
 
-/** Files looked at together. */
+/** Files examined in parallel. */
 const BATCH = 64;
 
-/** What is wrong with a record file. */
+/** The damage of a record file. */
 export interface FileDamage {
-  /** What is wrong. */
+  /** A description of the damage. */
   readonly reason: string;
-  /** Whether records of it are whole, and wait to be delivered from it. */
+  /** Whether some of its records are whole and wait for delivery. */
   readonly isInUse: boolean;
-  /** Messages in it that are not whole, and whose envelope is known. */
+  /** Damaged messages in it whose envelope is known. */
   readonly lost: readonly SpoolEntry[];
 }
 
-/** The messages of a spool, and what is wrong with it. */
+/** The messages and problems of a spool. */
 export interface SpoolContent {
   /** The messages whose record is whole, oldest first as far as the journal knows. */
   readonly messages: ReadonlyMap<string, StoredMessage>;
-  /** What the journal says by itself. */
+  /** The content of the journal. */
   readonly journal: JournalContent;
-  /** Record files that are not whole. */
+  /** Damaged record files. */
   readonly damaged: ReadonlyMap<string, FileDamage>;
   /** Record files of messages that have left. */
   readonly leftovers: readonly string[];
-  /** Messages that the journal did not know. */
+  /** Number of messages that the journal did not know. */
   readonly unknown: number;
-  /** Messages to be delivered whose record file is not there. */
+  /** Undelivered messages whose record file is missing. */
   readonly missing: readonly SpoolProblem[];
 }
 
 /**
  * Reads the spool without changing it. 100,000 messages cost one journal, one
- * folder list and a size for each file; only files that the journal does not
+ * folder list and the size of each file; only files that the journal does not
  * know are opened.
  *
- * @param options `trustSizes` leaves out the look at the size of each file
+ * @param options `trustSizes` skips the check of each file's size
  */
 export async function readSpool(
   files: SpoolFiles,
@@ -74,7 +74,7 @@ export async function readSpool(
     messages.delete(id);
     if (entry.progress.recipients.some(({ status }) => status === "pending")) {
       const reason = "Record file is not there";
-      // A line that is damaged may be the one that called the message gone.
+      // A damaged line may be the one that called the message gone.
       const lost = journal.badLines > 0 ? [] : [entry];
       missing.push({ name: id, reason, lost });
     }
@@ -82,7 +82,7 @@ export async function readSpool(
   return { messages, journal, damaged, leftovers, unknown, missing };
 }
 
-/** A look at each record file, with the journal at hand. */
+/** Examines each record file, using the journal. */
 class Survey {
   readonly damaged = new Map<string, FileDamage>();
   readonly leftovers: string[] = [];
@@ -91,7 +91,7 @@ class Survey {
   readonly #folder: string;
   readonly #journal: JournalContent;
   readonly #trustSizes: boolean;
-  /** The messages that the journal says are in each shared file. */
+  /** The messages in each shared file, by the journal. */
   readonly #living = new Map<string, StoredMessage[]>();
 
   constructor(
@@ -128,12 +128,12 @@ class Survey {
       else if (!isShared(messages.get(name)!)) await this.#check(name);
       else this.leftovers.push(name);
     } catch (error) {
-      // It has left between the list and the look: another process has the spool.
+      // Removed since the folder was listed: another process owns the spool.
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     }
   }
 
-  /** A file that the journal knows: compares the sizes. */
+  /** Examines a file that the journal knows: compares the sizes. */
   async #check(name: string): Promise<void> {
     const { messages } = this.#journal;
     const living = sharedCount(name) === undefined
@@ -156,14 +156,14 @@ class Survey {
       ...cut.map(({ place }) => place.offset + place.size),
     );
     this.damaged.set(name, {
-      reason: `Record has ${size} octets, want ${end}`,
+      reason: `Record has ${size} bytes, want ${end}`,
       isInUse: cut.length < living.length,
       lost: cut.map(({ entry }) => entry),
     });
     for (const { entry } of cut) messages.delete(entry.envelope.id);
   }
 
-  /** A file of one record that the journal does not know. */
+  /** Reads a file of one record that the journal does not know. */
   async #readSingle(name: string): Promise<void> {
     const found = isSpoolId(name)
       ? await this.#record(name, 0)
@@ -174,7 +174,7 @@ class Survey {
       : isShared(found)
       ? `Record is of message "${found.entry.envelope.id}"`
       : size !== found.place.size
-      ? `Record has ${size} octets, want ${found.place.size}`
+      ? `Record has ${size} bytes, want ${found.place.size}`
       : undefined;
     if (fault !== undefined) {
       const isOwn = typeof found !== "string" && !isShared(found);
@@ -183,7 +183,7 @@ class Survey {
     } else this.#add(found as StoredMessage);
   }
 
-  /** A file of several records that the journal does not know, or not for certain. */
+  /** Reads a shared file that the journal does not know, or not for certain. */
   async #readShared(name: string): Promise<void> {
     const count = sharedCount(name)!;
     const size = await this.#files.size(`${this.#folder}/${name}`) ?? 0;
@@ -196,7 +196,7 @@ class Survey {
       if (typeof found === "string") {
         fault = `Record ${number} of ${count}: ${found}`;
       } else if (offset + found.place.size > size) {
-        fault = `Record ${number} of ${count} has ${size - offset} octets, ` +
+        fault = `Record ${number} of ${count} has ${size - offset} bytes, ` +
           `want ${found.place.size}`;
         const { entry } = found;
         if (!this.#journal.gone.has(entry.envelope.id)) lost.push(entry);
@@ -206,7 +206,7 @@ class Survey {
       }
     }
     if (fault === undefined && offset !== size) {
-      fault = `File has ${size} octets, want ${offset}`;
+      fault = `File has ${size} bytes, want ${offset}`;
     }
     if (fault !== undefined) {
       const known = this.#dropFrom(name, offset);
@@ -220,7 +220,7 @@ class Survey {
     } else if (living === 0) this.leftovers.push(name);
   }
 
-  /** Takes a record of a shared file for what it is; tells whether it is to be delivered. */
+  /** Adds a record that the journal does not know; returns whether the record is to be delivered. */
   #isLiving(found: StoredMessage, name: string): boolean {
     const { id } = found.entry.envelope;
     const { messages, gone } = this.#journal;
@@ -231,7 +231,7 @@ class Survey {
     return true;
   }
 
-  /** Forgets what the journal says of records that are not whole any more. */
+  /** Drops what the journal says of the records from `offset` on in a file; returns their messages. */
   #dropFrom(name: string, offset: number): SpoolEntry[] {
     const dropped = (this.#living.get(name) ?? [])
       .filter(({ place }) => place.offset >= offset)
@@ -242,7 +242,7 @@ class Survey {
     return dropped;
   }
 
-  /** The record at `offset` of a file as its head describes it, or what is wrong with that. */
+  /** Describes the record at `offset` of a file from its head, or returns the reason if it is damaged. */
   async #record(name: string, offset: number): Promise<StoredMessage | string> {
     const path = `${this.#folder}/${name}`;
     const head: DecodedHead | { readonly fault: string } = await readRecordHead(

@@ -1,9 +1,9 @@
 /**
- * What a spool is: the one interface behind which the queue keeps messages
- * safe. Says what must be durable when; says nothing of files, so that a log
- * with group commit, a database or plain memory can stand behind it. Says also
- * what an action from outside means for a message, for the running queue and
- * for the command line beside a stopped one. Pure.
+ * The interface of a spool, behind which the queue stores messages safely. It
+ * defines what must be durable when, and says nothing of files: a log with group
+ * commit, a database or plain memory can implement it. Also defines what an
+ * action from outside the process means for a message, for the running queue
+ * and for the command line beside a stopped one. Pure.
  */
 
 import type { Login } from "../client/next_hop.ts";
@@ -18,7 +18,7 @@ import {
 } from "./envelope.ts";
 
 /**
- * Keeps the messages of a queue. One owner at a time.
+ * Stores the messages of a queue. One owner at a time.
  *
  * @example A spool that keeps everything in memory
  * ```ts
@@ -31,50 +31,50 @@ import {
  * ```
  */
 export interface Spool extends AsyncDisposable {
-  /** What it is, for logs: `"file"`. */
+  /** The kind of spool, for logs: `"file"`. */
   readonly kind: string;
-  /** All messages, oldest first as far as that is known. Complete after {@linkcode Spool.open}. */
+  /** All messages, oldest first as far as the order is known. Complete after {@linkcode Spool.open}. */
   readonly entries: ReadonlyMap<string, SpoolEntry>;
   /**
-   * Takes possession and recovers what a crash left behind. What was not whole
-   * is set aside and reported, never guessed at.
+   * Takes ownership and recovers what a crash left behind. Incomplete data is set
+   * aside and reported, never guessed.
    *
-   * @returns What was found wrong
-   * @throws {SpoolError} If another process has the spool, or it cannot be read
+   * @returns The problems found
+   * @throws {SpoolError} If another process owns the spool, or it cannot be read
    */
   open(): Promise<readonly SpoolProblem[]>;
   /**
-   * Takes a message. Resolves when it is safe: it will be in
-   * {@linkcode Spool.entries} after any crash from here on.
+   * Adds a message. Resolves when it is durable: from then on it will be in
+   * {@linkcode Spool.entries} after any crash.
    *
-   * @throws {SpoolError} If it could not be kept; then there is no trace of it
+   * @throws {SpoolError} If it could not be stored; no trace of it remains then
    */
   add(message: SpoolAddition): Promise<SpoolEntry>;
   /**
-   * Takes a step of progress: in {@linkcode Spool.entries} at once, durable
-   * when it resolves. Where the disk refuses, it waits until the disk is well
-   * again, so that no result is ever lost while the process lives.
+   * Applies a change: in {@linkcode Spool.entries} at once, durable when it
+   * resolves. If the disk refuses the write, it waits until the disk accepts it,
+   * so that no result is lost while the process lives.
    */
   change(id: string, change: SpoolChange): Promise<void>;
-  /** Forgets a message for good. Resolves when no crash can bring it back. */
+  /** Removes a message for good. Resolves when no crash can bring it back. */
   remove(id: string): Promise<void>;
-  /** The log-in for the next hop that came with the message. */
+  /** The login at the next hop that came with the message. */
   login(id: string): Promise<Login | undefined>;
-  /** The content in order. Each call begins at the beginning. */
+  /** The content, in order. Each call starts at the beginning. */
   content(id: string): AsyncGenerator<Uint8Array<ArrayBuffer>>;
-  /** What was asked from outside and is not done yet, in order. */
+  /** The requests from outside the process that are not done yet, in order. */
   requests?(): Promise<readonly SpoolRequest[]>;
   /**
-   * Writes down what is left and gives the spool free, whatever the disk says:
-   * does not wait for one that gives no answer. A step that could not be
-   * written rejects for its caller. Idempotent.
+   * Writes pending changes and releases the spool. Releases it even if the disk
+   * refuses writes, and does not wait for a disk that does not answer. A change
+   * that could not be written rejects for its caller. Idempotent.
    *
    * @throws {SpoolError} If something could not be written
    */
   close(): Promise<void>;
 }
 
-/** What a {@linkcode Spool} must be, inside other options. */
+/** Rule for a {@linkcode Spool} inside other options. */
 export const SPOOL_RULE: Rule = having(
   'a spool, as new FileSpool("./spool")',
   "open",
@@ -89,17 +89,17 @@ export const SPOOL_RULE: Rule = having(
 export interface SpoolAddition {
   /** The envelope; its `size` is the bytes of the content. */
   readonly envelope: StoredEnvelope;
-  /** The log-in for the next hop. */
+  /** The login at the next hop. */
   readonly login?: Login | undefined;
-  /** What the program keeps with the message: any JSON value. */
+  /** A JSON value that the program stores with the message. */
   readonly tag?: unknown;
-  /** Whether it is to be held from the start. */
+  /** Whether the message starts held. */
   readonly held?: boolean;
   /** The content. */
   readonly content: AsyncIterable<Uint8Array>;
 }
 
-/** The progress that a message to be added begins with. */
+/** The initial progress of a message to be added. */
 export function firstProgress(message: SpoolAddition): Progress {
   const progress = initialProgress(message.envelope);
   progress.held = message.held ?? false;
@@ -107,15 +107,15 @@ export function firstProgress(message: SpoolAddition): Progress {
   return progress;
 }
 
-/** Something in the spool that was not as it should be. */
+/** A problem found in the spool. */
 export interface SpoolProblem {
-  /** What it is about: a file name or a message's name. */
+  /** The file or message concerned. */
   readonly name: string;
-  /** What is wrong, and what was done with it. */
+  /** What is wrong, and how it was handled. */
   readonly reason: string;
   /**
-   * Messages that are lost by it and whose envelope could be read: their senders
-   * are to be told.
+   * The lost messages whose envelope could be read. The queue reports the loss to
+   * their senders.
    *
    * @default {[]}
    */
@@ -123,10 +123,10 @@ export interface SpoolProblem {
 }
 
 /**
- * The spool could not do what was asked: disk full, no permission, in use.
- * Thrown at a session it is the reply 452 4.3.1, so the client comes back.
+ * The spool cannot do what was asked: disk full, no permission, in use. In a
+ * session it is the reply 452 4.3.1, so that the client tries again.
  *
- * @example What the client is told
+ * @example The client's reply
  * ```ts
  * import { SpoolError } from "@smtp/server/queue";
  *
@@ -138,18 +138,18 @@ export interface SpoolProblem {
 export class SpoolError extends SmtpError {
   /** The class's name, `"SpoolError"`. */
   override readonly name: string = "SpoolError";
-  /** What could not be done, for the operator. The client gets the reply instead. */
+  /** What failed, for the operator. The client gets the reply instead. */
   override readonly message: string;
   /** Whether another owner has the spool. */
   readonly isInUse: boolean;
-  /** Whether what is stored of a message is not whole any more. */
+  /** Whether stored data of a message is damaged. */
   readonly isDamaged: boolean;
 
   /**
    * Makes the error.
    *
-   * @param message What could not be done; for the operator, the client never sees it
-   * @param options The cause, and whether another owner or damage is it
+   * @param message What failed, for the operator; the client never sees it
+   * @param options The cause, and whether it is another owner or damage
    */
   constructor(message: string, options: SpoolErrorOptions = {}) {
     super(452, "Insufficient system storage", {
@@ -171,30 +171,30 @@ export interface SpoolErrorOptions extends ErrorOptions {
    */
   readonly isInUse?: boolean;
   /**
-   * Whether what is stored of a message is not whole any more: reading it
-   * again will not help, and its sender is told.
+   * Whether stored data of a message is damaged: reading it again does not help,
+   * and the queue returns the message to its sender.
    *
    * @default {false}
    */
   readonly isDamaged?: boolean;
 }
 
-/** An action that was asked for from outside the process. */
+/** An action requested from outside the process. */
 export interface SpoolRequest {
-  /** What to do. */
+  /** The action. */
   readonly action: SpoolAction;
   /** The message's name, or `"all"`. */
   readonly id: string;
-  /** To be called when it is done; a request that is not done comes again. */
+  /** To be called when the action is done; otherwise the request comes again. */
   done(): Promise<void>;
 }
 
-/** What can be done to a message from outside. */
+/** The actions that can be requested for a message. */
 export type SpoolAction = "retry" | "hold" | "release" | "remove";
 
 /**
- * The steps of progress that an action means for a message. A retry lifts the
- * hold of a message that is named, but not of all: `retry all` is no release.
+ * The changes that an action means for a message. A retry of one named message
+ * also lifts its hold; a retry of all does not: `retry all` is not a release.
  */
 export function changesFor(
   entry: SpoolEntry,

@@ -16,7 +16,7 @@ import {
 
 const limits = DEFAULT_WINDOW;
 
-/** Runs `+` for a success and `-` for a failure, all at time 0. */
+/** Applies `+` for a success and `-` for a failure, all at time 0. */
 function after(steps: string, window = openWindow(limits)): DestinationWindow {
   for (const step of steps) {
     window = step === "+"
@@ -37,7 +37,7 @@ const ROWS = [
   { steps: "------", slots: 0, dead: true },
   { steps: "-----+---", slots: 1, dead: false },
   { steps: "------+", slots: 2, dead: false },
-  // After a failure growth is slow: one whole window of successes a slot.
+  // After a failure growth is slow: one full window of successes for each slot.
   { steps: "----++++", slots: 3, dead: false },
 ];
 

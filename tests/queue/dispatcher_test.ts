@@ -1,6 +1,6 @@
 /**
- * Order and fairness of deliveries: destinations in turn, within the limits;
- * the heap of times to wake.
+ * Order and fairness of deliveries: destinations in turn, within the limits.
+ * Also the heap of wakes.
  */
 
 import { assert, assertEquals } from "@std/assert";
@@ -17,7 +17,7 @@ function job(flow: string, destination: string): Job {
   return { flow, destination, isReady: true };
 }
 
-/** All that may go now. */
+/** Takes all jobs that may go now. */
 function drain(dispatcher: Dispatcher<Job>, now = 0): Job[] {
   const jobs: Job[] = [];
   for (;;) {
@@ -92,14 +92,14 @@ Deno.test("Dispatcher leaves a dead destination in peace, then tries one job", (
     for (const one of jobs) dispatcher.done(one, "destination-failed", 0);
   }
   assert(tries >= 6 && tries < 12, `${tries} tries`);
-  const at = dispatcher.nextLook;
+  const at = dispatcher.nextDue;
   assertEquals(at, 60_000);
   assertEquals(drain(dispatcher, at - 1).length, 0);
   const [probe, ...others] = drain(dispatcher, at);
   assertEquals(others.length, 0);
   dispatcher.done(probe!, "destination-failed", at);
   assertEquals(drain(dispatcher, at).length, 0);
-  assertEquals(dispatcher.nextLook, at + 120_000);
+  assertEquals(dispatcher.nextDue, at + 120_000);
   dispatcher.unthrottle("dead.org", at);
   const [second] = drain(dispatcher, at);
   dispatcher.done(second!, "answered", at);
@@ -148,8 +148,8 @@ Deno.test("Dispatcher hands out each job once, and all of them, in any order of 
           isFailure ? "destination-failed" : "answered",
           now,
         );
-      } else if (dispatcher.nextLook < Infinity) {
-        now = Math.max(now, dispatcher.nextLook);
+      } else if (dispatcher.nextDue < Infinity) {
+        now = Math.max(now, dispatcher.nextDue);
       }
       assert(step < 100_000, "Work is stuck");
     }
@@ -206,7 +206,7 @@ Deno.test("Fifo gives in the order in which it took", () => {
   assertEquals(fifo.shift(), undefined);
 });
 
-/** A dispatcher of 100 slots in which `count` jobs of one flow wait for a first word. */
+/** A dispatcher of 100 slots in which `count` jobs of one flow wait for the peer to speak. */
 function silentHosts(
   count: number,
   options: { flows?: number; address?: string } = {},
@@ -259,10 +259,10 @@ Deno.test("Dispatcher gives good hosts their turn beside any number of silent on
 Deno.test("Dispatcher lends the slots of those that wait, and takes them back", () => {
   const { dispatcher, calls } = silentHosts(1000);
   assertEquals(drain(dispatcher, 900).length, 0);
-  assert(dispatcher.nextLook <= 1100, "nobody would look again");
+  assert(dispatcher.nextDue <= 1100, "nobody would look again");
   const more = drain(dispatcher, 1100);
   assertEquals(more.length, calls.length);
-  // What has come to life counts again.
+  // A job that makes progress again counts again.
   for (const one of calls) dispatcher.step(one, "talking", 1200);
   for (const one of more) dispatcher.done(one, "unknown", 1200);
   assertEquals(drain(dispatcher, 1200).length, 0);
@@ -373,8 +373,8 @@ Deno.test("Dispatcher brings every job to its end when addresses, silence and fa
         const failed = step < 1500 && random() < 0.3;
         dispatcher.done(one!, failed ? "destination-failed" : "answered", now);
         left--;
-      } else if (dispatcher.nextLook < Infinity) {
-        now = Math.max(now, dispatcher.nextLook);
+      } else if (dispatcher.nextDue < Infinity) {
+        now = Math.max(now, dispatcher.nextDue);
       }
       assert(step < 50_000, `${left} jobs are stuck with seed ${seed}`);
     }

@@ -1,5 +1,5 @@
 /**
- * What the queue itself costs: 1000 messages to 20 destinations, from a spool
+ * The cost of the queue itself: 1000 messages to 20 destinations, from a spool
  * in memory to a delivery that takes no time.
  */
 

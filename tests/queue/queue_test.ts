@@ -1,6 +1,6 @@
 /**
- * `RelayQueue`: attempts, retries, expiry, notifications and restarts (RFC 5321
- * section 4.5.4).
+ * `RelayQueue`: tries, retries, expiry, DSNs and restarts (RFC 5321 section
+ * 4.5.4).
  */
 
 import {
@@ -62,7 +62,7 @@ Deno.test("RelayQueue delivers at once what is due by a clock that was set forwa
     assertEquals(delivery.seen.length, 1);
     delivery.answer = () => ({ status: "delivered" });
     await clock.set(2 * HOUR, { silently });
-    // Whoever is not told of it notices with the next thing that happens.
+    // Without an event the queue notices at the next thing that happens.
     if (silently) {
       const message = await makeMessage({ id: "m2", to: ["b@two.org"] });
       await queue.relays.add(message);
@@ -156,7 +156,7 @@ Deno.test("RelayQueue goes on with good mail beside any number of silent hosts",
   assertEquals(delivered.length, 50, "good mail within two seconds");
   await clock.advance(MINUTE);
   assert(waiting <= 300, `${waiting} under way`);
-  // Each was called and given up, and is tried again later.
+  // Each was called and aborted as overdue, and is tried again later.
   const relays = [...queue.relays];
   assertEquals(relays.length, 700);
   const tried = relays.filter(({ recipients }) => recipients[0]!.attempts > 0);
@@ -201,7 +201,7 @@ Deno.test("RelayQueue tries a deferred delivery again by its schedule", async ()
   const message = await makeMessage({ from: "", to: ["a@one.org"] });
   const relay = await queue.relays.add(message);
   await clock.advance(12 * HOUR);
-  // 30 s, 2, 5, 15, 30 min, 1 h, 2 h, 4 h after one another.
+  // Delays of 30 s, 2, 5, 15, 30 min, 1 h, 2 h, 4 h, one after the other.
   const minutes = [0, 0.5, 2.5, 7.5, 22.5, 52.5, 112.5, 232.5, 472.5, 712.5];
   assertEquals(times.map((time) => time / MINUTE), minutes);
   assertEquals(relay.recipients[0]!.attempts, 10);
@@ -295,7 +295,7 @@ Deno.test("RelayQueue never returns a notice", async () => {
   await queue.relays.add(await makeMessage({ from: "", to: ["a@one.org"] }));
   await queue.relays.add(await makeMessage({ id: "m2", to: ["a@one.org"] }));
   await clock.advance(DAY);
-  // The notice of m2 fails as well; nobody is told of that.
+  // The DSN of m2 fails as well; no further DSN is sent for that.
   assertEquals(delivery.log, [
     "one.org: a@one.org",
     "one.org: a@one.org",
@@ -318,7 +318,7 @@ Deno.test("RelayQueue gives up after the expiry, with one last try", async () =>
   await clock.advance(2 * MINUTE);
   assertEquals(queue.relays.count, 0);
   assertEquals(delivery.seen.length > tries, true);
-  // One when it was late, one when it was given up.
+  // One delay DSN, one failure DSN.
   assertEquals(delivery.notices.length, 2);
   const [late, final] = delivery.notices;
   assertStringIncludes(late!, "Action: delayed\r\n");
@@ -649,7 +649,7 @@ Deno.test("RelayQueue starts again after a stop, with the same relays", async ()
   assert(relays.get(relay.id)!.held);
   await clock.advance(HOUR);
   assertEquals(delivery.seen.length, 0);
-  // A handle from before the stop is one on the message that is there now.
+  // A handle from before the stop acts on the message that is there now.
   await relay.release();
   await clock.advance(0);
   await relays.add(await makeMessage({ id: "m2", to: ["b@two.org"] }));
@@ -660,7 +660,7 @@ Deno.test("RelayQueue starts again after a stop, with the same relays", async ()
   await settle();
 });
 
-/** A disk whose journal cannot be synced from a moment on. */
+/** A disk whose journal cannot be synced from some moment on. */
 class SickDisk extends SimulatedDisk {
   how: "well" | "refuses" | "silent" = "well";
 
@@ -711,7 +711,7 @@ Deno.test("RelayQueue.stop() ends in its time whatever the disk says, and tells 
       const told = records.map(({ message }) => message).join("\n");
       assertStringIncludes(told, "The spool is not up to date", how);
       assertStringIncludes(told, "Cannot write down the result", how);
-      // It is free, and what was accepted is there.
+      // The folder is unlocked, and what was accepted is there.
       disk.how = "well";
       const next = new FileSpool("/spool", {}, { files: disk });
       await next.open();
@@ -859,7 +859,7 @@ Deno.test("RelayQueue tells the sender of a message whose record is found damage
     const second = await start();
     for (const relay of second.relays) await relay.release();
     await clock.advance(MINUTE);
-    assertEquals(delivery.log, ["example.com: ann@example.com"], `octet ${at}`);
+    assertEquals(delivery.log, ["example.com: ann@example.com"], `byte ${at}`);
     assertStringIncludes(delivery.notices[0]!, "was damaged on the disk");
     assertStringIncludes(delivery.notices[0]!, "a@one.org");
     assertEquals(second.relays.count, 0);

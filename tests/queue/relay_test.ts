@@ -1,6 +1,6 @@
 /**
- * `Relays` and `Relay`: what a program sees of a queued message, and what it
- * can do with it.
+ * `Relays` and `Relay`: what a program sees of a queued message, and the
+ * changes it can make.
  */
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
@@ -65,7 +65,7 @@ Deno.test("Relay.retry() tries now, even a destination that counts as dead", asy
   delivery.destinationFailed = () => false;
   await queue.relays.get("m19")!.retry();
   await clock.advance(0);
-  // The pause is over, so all that waited go as well.
+  // The pause is over, so all waiting messages go as well.
   assertEquals(queue.relays.get("m19"), undefined);
   await queue.stop();
 });

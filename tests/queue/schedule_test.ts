@@ -1,5 +1,5 @@
 /**
- * Retry schedules and durations as options give them (RFC 5321 section
+ * Retry schedules and durations, as given in options (RFC 5321 section
  * 4.5.4.1).
  */
 

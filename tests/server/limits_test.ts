@@ -93,7 +93,7 @@ Deno.test("SmtpServer admits the client that XCLIENT names as any other", async 
   using second = await front("203.0.113.1", words);
   assertEquals(await second.rest(), "");
   assertEquals(refusals(records), [words.slice(10)]);
-  // Its end frees the place of the one, and not that of somebody else.
+  // The end of a session frees its own place, not another client's.
   await first.expect(["QUIT", "221"]);
   first.close();
   await until(() => server.sessions.length === 1);

@@ -69,7 +69,7 @@ Deno.test("SmtpServer refuses who speaks before the greeting, and greets all oth
   });
   using hasty = await TestClient.connect(slow);
   await hasty.send("EHLO x\r\n");
-  // What was sent has arrived before another connection is served.
+  // The bytes have arrived before another connection is served.
   using other = await TestClient.connect(slow);
   await until(() => slow.sessions.length === 2);
   gate.resolve();
@@ -110,7 +110,7 @@ Deno.test("SmtpServer survives a reset at any point of a session", async () => {
     "DATA\r\nx\r\n.\r\nRSET\r\n";
   for (let at = 0; at <= script.length; at += 3) {
     const client = await TestClient.connect(server);
-    // With the greeting unread, closing is a reset.
+    // With the greeting unread, a close is a reset.
     await client.send(script.slice(0, at));
     client.close();
   }

@@ -1,4 +1,4 @@
-/** TLS of a whole server: certificates exchanged under load, many sessions at once, the platform's TLS. */
+/** TLS of a whole server: certificates replaced under load, many sessions at once, the platform's TLS. */
 
 import {
   assert,
@@ -49,7 +49,7 @@ async function inParallel(
   }));
 }
 
-/** Connects with TLS: by STARTTLS to the first listener, at once to the second. */
+/** Connects with TLS: by STARTTLS to the first listener, from the first byte to the second. */
 async function connect(server: SmtpServer, index: number): Promise<TlsClient> {
   if (index === 0) return await connectStartTls(server);
   const secured = await connectTls(server, { index });
@@ -65,7 +65,7 @@ Deno.test("SmtpServer takes messages in hundreds of STARTTLS sessions at once", 
     store,
     log: (record) => records.push(record),
   });
-  // All are connected and none has said STARTTLS before all go on.
+  // All are connected, and none has sent STARTTLS, before all go on.
   const secured = await Promise.all(
     Array.from({ length: SESSIONS }, () => connectStartTls(server)),
   );
@@ -115,14 +115,14 @@ Deno.test("SmtpServer.reload() refuses no handshake of the many during reloads",
     const before = current;
     using secured = await connect(server, at % 2);
     const got = known.get(secured.certificate.fingerprint)!;
-    // One that was in force at some time of the handshake.
+    // A certificate that was in force at some time during the handshake.
     assert(got >= before - 1 && got <= current, `${got} of ${before}`);
     seen.add(got);
     await secured.client.expect(["NOOP", "250"]);
   });
   assertEquals(current, RELOADS);
   assert(seen.size > RELOADS / 2);
-  // Who was there before is still there, with what it began with.
+  // Sessions from before are still open, with their first certificate.
   await living.client.expect(["EHLO x", "250"], ["QUIT", "221"]);
   assertEquals(living.certificate.fingerprint, all[0]!.fingerprint);
 });
@@ -139,7 +139,7 @@ Deno.test("SmtpServer.reload() exchanges the certificate of the platform's TLS",
       using secured = await connect(server, index);
       assertEquals(secured.certificate.fingerprint, one.fingerprint);
       await secured.client.expect(["NOOP", "250"]);
-      // The platform does not tell of version and cipher.
+      // The platform does not report version and cipher.
       assertEquals(
         server.sessions.at(-1)!.tls?.protocol,
         index === 0 ? "TLSv1.3" : "TLS",
@@ -263,7 +263,7 @@ Deno.test("SmtpServer leaves the platform's TLS once 64 handshakes came to no en
   await until(() => records.some((it) => it.level === "warn"));
   await until(() => server.sessions.length === 1);
   assertEquals(server.addresses, addresses);
-  // From here on the server breaks off what does not come to an end.
+  // From here on the server ends handshakes that stall.
   assertEquals(await (await stall()).rest(), "");
   using secured = await connect(server, 1);
   await secured.client.expect(["EHLO x", "250"]);
@@ -319,14 +319,14 @@ Deno.test("SmtpServer turns clients away beyond maxConnections", async () => {
   assertEquals((await second.client.rest()).slice(0, 4), "421 ");
   using plain = new TestClient(await dial(server));
   assertEquals((await plain.rest()).slice(0, 4), "421 ");
-  // Without the platform's TLS a word is not worth a handshake.
+  // Without the platform's TLS a rejected client gets no handshake, so no reply.
   await server.reload({ clientCertificate: { mode: "request" } });
   using wrapped = new TestClient(await dial(server, 1));
   assertEquals(await wrapped.rest(), "");
   await first.client.expect(["NOOP", "250"]);
 });
 
-/** Connections that say nothing, and how many of them the server has not ended. */
+/** Opens connections that send nothing; returns how many of them the server has not ended. */
 async function openSilent(
   port: number,
   most: number,
@@ -338,7 +338,7 @@ async function openSilent(
     try {
       conn = await Deno.connect({ hostname: "127.0.0.1", port });
     } catch {
-      // The port is bound again at this moment.
+      // The port is being bound again at this moment.
       continue;
     }
     conns.push(conn);

@@ -1,7 +1,7 @@
 /**
- * What the spool on files promises when its methods resolve, on a real disk:
- * nothing that a loss of power could take. What is left of every moment in
- * between is in `file_spool_crash_test.ts`.
+ * The guarantees of the file spool when its methods resolve, on a real disk: no
+ * loss of power can take what is durable. `file_spool_crash_test.ts` tests a
+ * crash at every moment in between.
  */
 
 import { assertEquals } from "@std/assert";
@@ -10,7 +10,7 @@ import { DiskWatch } from "../support/disk_watch.ts";
 import { addition } from "../support/queue/fixtures.ts";
 import { namesIn, temporaryFolder } from "../support/store_message.ts";
 
-/** A spool three folders deep, none of which is there yet. */
+/** A spool three folders deep, none of which exists yet. */
 const SPOOL = "a/b/spool";
 
 async function recordLosses(watch: DiskWatch, root: string): Promise<string[]> {
@@ -78,7 +78,7 @@ Deno.test("FileSpool puts a rewritten journal in place with its name on the disk
     true,
   );
   assertEquals(await watch.losses(`${SPOOL}/journal`), []);
-  // Records that are gone stay gone before the journal forgets them.
+  // Removed records stay removed before the journal forgets them.
   const sync = watch.steps.indexOf(`sync ${SPOOL}/messages`);
   const rename = watch.steps.indexOf(
     `rename ${SPOOL}/journal.new ${SPOOL}/journal`,

@@ -1,4 +1,4 @@
-/** What a message costs: to accept it, and to write down what became of it. */
+/** The cost of a message: to accept it, and to record its results. */
 
 import { FileSpool } from "../../lib/spool/file_spool.ts";
 import { addition } from "../support/queue/fixtures.ts";
@@ -23,7 +23,7 @@ async function many(action: () => Promise<unknown>): Promise<void> {
   await Promise.all(Array.from({ length: AT_ONCE }, one));
 }
 
-// Async functions: what only returns a promise is not waited for.
+// Async functions: the benchmark does not wait for a returned promise.
 Deno.bench(
   `FileSpool.add(): ${COUNT} messages of 4 KiB, ${AT_ONCE} at once`,
   { n: 5, warmup: 1 },

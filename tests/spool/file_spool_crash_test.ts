@@ -1,6 +1,6 @@
 /**
- * The promises of `FileSpool` at a loss of power at any moment: what was added
- * is found again.
+ * The guarantees of `FileSpool` at a loss of power at any moment: a message that
+ * was added is found again.
  */
 
 import { assert, assertEquals } from "@std/assert";
@@ -17,7 +17,7 @@ import { SimulatedDisk } from "../support/queue/disk.ts";
 import { seededFraction } from "../support/random.ts";
 import { readText } from "../support/bytes.ts";
 
-/** What a spool has promised before the crash. */
+/** The guarantees that a spool has given before the crash. */
 interface Promises {
   readonly added: Set<string>;
   readonly delivered: Set<string>;
@@ -27,7 +27,7 @@ interface Promises {
 
 type Work = (open: () => FileSpool, kept: Promises) => Promise<void>;
 
-/** Adds messages that come together; they are promised when all of them are. */
+/** Adds messages that come together; records the guarantees when all are added. */
 async function addAll(
   spool: FileSpool,
   ids: readonly string[],
@@ -91,7 +91,7 @@ const WORK: Readonly<Record<string, Work>> = {
       addAll(spool, ["f", "g"], kept),
     ]);
     await spool.close();
-    // The journal is written anew, without those that have left.
+    // The journal is rewritten, without the messages that have left.
     const next = open();
     await next.open();
     await addAll(next, ["h", "i"], kept);
@@ -128,7 +128,7 @@ for (const [how, work] of Object.entries(WORK)) {
   });
 }
 
-/** Has the power fail at an operation; tells whether the work was done before. */
+/** Simulates a loss of power at an operation; returns whether the work was done before. */
 async function crash(
   work: Work,
   { seed, crashAt }: { readonly seed: number; readonly crashAt: number },
@@ -148,7 +148,7 @@ async function crash(
     work(open, kept).then(() => isDone = true, () => {}),
     disk.crashed,
   ]);
-  // Twice: the recovery itself may be cut off as well.
+  // Twice: the recovery itself may be interrupted as well.
   let survivor = disk.afterPowerLoss();
   survivor.crashAt = 1 + (crashAt * seed) % 12;
   const half = new FileSpool("/spool", {}, { files: survivor, clock });

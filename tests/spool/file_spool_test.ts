@@ -1,4 +1,4 @@
-/** `FileSpool`: messages and progress over restarts, control, damaged files. */
+/** `FileSpool`: messages and progress over restarts, control requests, damaged files. */
 
 import {
   assert,
@@ -250,7 +250,7 @@ Deno.test("FileSpool.content() fails for a record cut short, never ends early", 
   await assertRejects(
     () => readText(spool.content("a")),
     SpoolError,
-    "3 octets of",
+    "3 bytes of",
   );
   await spool.close();
 });
@@ -312,7 +312,7 @@ Deno.test("FileSpool.close() does not wait for a disk that stays full", async ()
   );
   await assertRejects(() => spool.close(), SpoolError, "may be sent again");
   await change;
-  // It is free all the same.
+  // The folder is unlocked nevertheless.
   disk.isFull = false;
   const next = new FileSpool("/spool", {}, { files: disk });
   await next.open();
@@ -377,8 +377,8 @@ Deno.test("controlSpool() asks the server that has the spool", () =>
       await makeMessage({ to: ["a@one.org"] }),
       { idleWaitMs: 1000 * 86_400_000 },
     );
-    // The queue looks at real files when its clock says so: how often the clock
-    // has to be moved until it has seen them depends on the machine.
+    // The queue checks real files when its clock says so: the machine decides how
+    // often the clock must be moved until the queue has seen them.
     const poll = async (isTrue: () => boolean) => {
       const deadline = performance.now() + DEADLINE_MS;
       while (!isTrue()) {

@@ -1,6 +1,6 @@
 /**
- * A program to be killed: adds messages to a spool and delivers them, and says
- * on standard output what has been accepted and what delivered, once it is so.
+ * A program to be killed: adds messages to a spool and delivers them, and writes
+ * each acceptance and each delivery to standard output once it is durable.
  */
 
 import { FileSpool } from "../../lib/spool/file_spool.ts";

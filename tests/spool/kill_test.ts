@@ -44,7 +44,7 @@ Deno.test("RelayQueue loses nothing when it is killed while it adds and delivers
   }
 });
 
-/** Reads so many lines of the child, kills it, and reads what is left of them. */
+/** Reads that many lines of the child, kills it, and reads the remaining lines. */
 async function runAndKill(
   folder: string,
   run: { readonly round: number; readonly lines: number },

@@ -1,6 +1,6 @@
 /**
- * Content that was just written is read from memory: what is remembered, and
- * for how long.
+ * Recently written content is read from memory: which content is kept, and for
+ * how long.
  */
 
 import { assertEquals } from "@std/assert";

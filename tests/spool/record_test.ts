@@ -1,4 +1,4 @@
-/** The record of a queued message: written, read, and each field checked. */
+/** The record of a queued message: encoded, decoded, and each field checked. */
 
 import { assert, assertEquals } from "@std/assert";
 import {
@@ -37,7 +37,7 @@ Deno.test("decodeRecordHead() wants more, or says what is wrong, and never guess
     const bad = bytes.slice();
     bad[at] = bad[at]! ^ 1;
     const head = decodeRecordHead(bad);
-    assert(!("envelope" in head), `A wrong octet at ${at} was taken`);
+    assert(!("envelope" in head), `A wrong byte at ${at} was taken`);
   }
   const garbage = new Uint8Array(100).fill(65);
   assertEquals(decodeRecordHead(garbage), { fault: "No record head line" });

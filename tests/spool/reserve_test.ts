@@ -1,6 +1,6 @@
 /**
- * The reserve on the disk of the spool: room that is given up so that progress
- * can be written on a full disk.
+ * The reserve on the disk of the spool: it is removed so that progress can be
+ * written on a full disk.
  */
 
 import { assertEquals, assertRejects } from "@std/assert";

@@ -1,4 +1,4 @@
-/** Messages that share a file: written together, let go one by one. */
+/** Messages that share a file: written together, removed one by one. */
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { FileSpool } from "../../lib/spool/file_spool.ts";
@@ -26,7 +26,7 @@ function recordFiles(disk: SimulatedDisk): string[] {
   return disk.paths.filter((path) => path.startsWith(FOLDER));
 }
 
-/** Opens the spool anew: what is in it, and what was wrong. */
+/** Opens the spool again: its messages and its problems. */
 async function reopen(disk: SimulatedDisk): Promise<{
   texts: Record<string, string>;
   problems: readonly string[];
@@ -228,7 +228,7 @@ Deno.test("FileSpool brings nobody back whose file was still there when the jour
   await spool.add(addition("c"));
   const removals = ["a", "b"].map((id) => spool.remove(id));
   await disk.reached;
-  // More than a journal may have before it is written anew.
+  // More bytes than a journal may have before it is rewritten.
   await spool.change("c", { kind: "tag", tag: "x".repeat(13 * 1024 * 1024) });
   await spool.change("c", { kind: "tag", tag: 1 });
   await spool.close();
@@ -238,7 +238,7 @@ Deno.test("FileSpool brings nobody back whose file was still there when the jour
   await Promise.all(removals);
 });
 
-/** A disk that takes its time to remove the first record file. */
+/** A disk that is slow to remove the first record file. */
 class SlowRemoval extends SimulatedDisk {
   readonly #reached = Promise.withResolvers<void>();
   readonly #going = Promise.withResolvers<void>();
