@@ -36,7 +36,7 @@ import {
   refusesManner,
 } from "./outcome.ts";
 import {
-  isNobodysAddress,
+  isLoopbackOrUnspecified,
   literalAddress,
   loopReply,
   orderAddresses,
@@ -249,7 +249,9 @@ export class HostWalk {
       return loopReply(this.#job.destination);
     }
     if (allowLoopback) return addresses;
-    const open = addresses.filter((address) => !isNobodysAddress(address));
+    const open = addresses.filter((address) =>
+      !isLoopbackOrUnspecified(address)
+    );
     if (open.length > 0) return open;
     const text = `Mail loops: host "${host}" is at "${
       addresses[0]
