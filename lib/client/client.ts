@@ -310,7 +310,7 @@ export class SmtpClient {
     await session.run({
       content: message.content,
       whole: message.whole,
-      onPhase: onProgress && tellSteps(onProgress),
+      onPhase: onProgress && reportSteps(onProgress),
     }).finally(() => {
       session.signal = undefined;
       // The source may not have been read to its end: close it.
@@ -369,15 +369,17 @@ export class SmtpClient {
  * to a pipelined flight begin with that to MAIL, while its content may be on its
  * way already.
  */
-function tellSteps(
+function reportSteps(
   onProgress: (progress: ClientProgress) => void,
 ): (phase: ClientPhase) => void {
-  let told = 0;
+  let reported = 0;
   return (phase) => {
     const progress = PROGRESS[phase];
     if (progress === undefined) return;
     const reached = MESSAGE_STEPS.indexOf(progress);
-    for (; told <= reached; told++) onProgress(MESSAGE_STEPS[told]!);
+    for (; reported <= reached; reported++) {
+      onProgress(MESSAGE_STEPS[reported]!);
+    }
   };
 }
 

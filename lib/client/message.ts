@@ -207,9 +207,9 @@ export async function prepareMessage(
   try {
     for (let isConverted = false;; isConverted = true) {
       const isBinary = parameters.body === "BINARYMIME";
-      const isLookedAt = "bytes" in source || needsFacts(parameters, session);
-      const facts = isLookedAt
-        ? await lookAt(source as Held, { isBinary, signal })
+      const isMeasured = "bytes" in source || needsFacts(parameters, session);
+      const facts = isMeasured
+        ? await measure(source as Held, { isBinary, signal })
         : undefined;
       const planned = planSending({
         parameters,
@@ -222,7 +222,7 @@ export async function prepareMessage(
         isConverted,
       }, session);
       if (planned.kind === "refuse") {
-        await letGo(source);
+        await closeSource(source);
         return { refusal: planned.reply };
       }
       if (planned.kind === "send") {
@@ -244,7 +244,7 @@ export async function prepareMessage(
       }
     }
   } catch (error) {
-    await letGo(source);
+    await closeSource(source);
     throw error;
   }
 }
@@ -346,7 +346,7 @@ function openerOf(source: Held): Reopen {
 }
 
 /** Measures content by reading it. */
-async function lookAt(source: Held, { isBinary, signal }: {
+async function measure(source: Held, { isBinary, signal }: {
   readonly isBinary: boolean;
   readonly signal: AbortSignal | undefined;
 }): Promise<ContentFacts> {
@@ -381,7 +381,7 @@ function contentOf(source: Source): AsyncIterator<Uint8Array> {
 }
 
 /** Closes content that will not be read, and releases its memory. */
-async function letGo(source: Source): Promise<void> {
+async function closeSource(source: Source): Promise<void> {
   if ("stream" in source) {
     await source.stream[Symbol.asyncIterator]().return?.();
   } else source.release?.();

@@ -167,14 +167,14 @@ class Opening {
     if (session.protocol.state === "refused" && end.reply) {
       const { reply } = end;
       const greeted = session.protocol.replies > 1;
-      this.#sayQuit(session);
+      this.#sendQuit(session);
       throw peerError(greeted ? "hello" : "greeting", reply);
     }
     return "done";
   }
 
   /** Sends QUIT to a server that refused the session, without waiting for the reply. */
-  #sayQuit({ protocol, transport }: ClientSession): void {
+  #sendQuit({ protocol, transport }: ClientSession): void {
     protocol.quit();
     const effect = protocol.next();
     if (effect.kind === "write") transport.write(effect.bytes).catch(() => {});

@@ -223,15 +223,15 @@ export class ClientSession {
       const effect = protocol.next();
       switch (effect.kind) {
         case "read":
-          this.#tell(effect.phase, help);
+          this.#enter(effect.phase, help);
           await this.#read(effect.phase);
           break;
         case "write":
-          this.#tell(effect.phase, help);
+          this.#enter(effect.phase, help);
           await this.#write(effect.bytes, effect.phase);
           break;
         case "content":
-          this.#tell("body", help);
+          this.#enter("body", help);
           await this.#content(help);
           break;
         case "challenge":
@@ -254,7 +254,7 @@ export class ClientSession {
     else this.protocol.content(next.value);
   }
 
-  #tell(phase: ClientPhase, help: OrderHelp): void {
+  #enter(phase: ClientPhase, help: OrderHelp): void {
     if (phase === this.#phase) return;
     this.#phase = phase;
     help.onPhase?.(phase);

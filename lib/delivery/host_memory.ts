@@ -88,7 +88,7 @@ export class SilentHosts {
    * @param place Address and port
    * @param call When the attempt began and ended, in milliseconds
    */
-  note(
+  remember(
     place: string,
     call: { readonly began: number; readonly ended: number },
   ): void {

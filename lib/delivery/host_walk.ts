@@ -33,7 +33,7 @@ import {
   isTooManyRecipients,
   judgeFailure,
   mayEndSession,
-  refusesManner,
+  requiresTlsOrLogin,
 } from "./outcome.ts";
 import {
   isLoopbackOrUnspecified,
@@ -174,7 +174,7 @@ export class HostWalk {
       this.#options;
     const literal = literalAddress(destination);
     if (literal !== undefined) return [{ host: literal, port }];
-    this.#tell("resolving-mx");
+    this.#reportState("resolving-mx");
     const route = routeDomain(destination, {
       mx: await dns.mx(destination, { signal }),
       ownNames: hostname === undefined ? ownNames : [hostname, ...ownNames],
@@ -188,7 +188,7 @@ export class HostWalk {
     for (const [at, hop] of hops.entries()) {
       const addresses = await this.#addresses(hop);
       if (addresses instanceof SmtpReply) {
-        this.#noteLookup(addresses);
+        this.#recordLookup(addresses);
         if (this.#leadsBack) return;
         if (this.#isLate) return this.#stopWaiting();
         continue;
@@ -223,7 +223,7 @@ export class HostWalk {
     const literal = literalAddress(`[${host}]`);
     if (literal !== undefined) return this.#reachable(host, [literal]);
     const { dns, signal } = this.#options;
-    this.#tell("resolving-a");
+    this.#reportState("resolving-a");
     const found = orderAddresses(host, await dns.addresses(host, { signal }));
     if (!(found instanceof SmtpReply)) return this.#reachable(host, found);
     if (!this.#smarthosts) return found;
@@ -260,7 +260,7 @@ export class HostWalk {
   }
 
   /** Records a failed lookup. A permanent one does not replace an earlier failure of another host. */
-  #noteLookup(reply: SmtpReply): void {
+  #recordLookup(reply: SmtpReply): void {
     for (const index of this.#pending) {
       if (this.#waiting.has(index) && !reply.isTemporary) continue;
       this.#waiting.set(index, this.#report({ reply }));
@@ -303,7 +303,7 @@ export class HostWalk {
         const result = await this.#send(client, { sent, size });
         // A session without TLS or login that the host requires cannot carry
         // later messages either.
-        isWelcome = !result.recipients.some(refusesManner);
+        isWelcome = !result.recipients.some(requiresTlsOrLogin);
         const rest = left.filter((index) => !sent.includes(index));
         const taken = this.#take(result, { sent, place, client, settings });
         left = [...taken.again, ...rest];
@@ -373,7 +373,7 @@ export class HostWalk {
       const spoke = error instanceof SmtpClientError &&
         (error.fromPeer || error.stage === "startTls");
       if (!heard && !spoke && !stopped) {
-        silent.note(nameOf(place), { began, ended: now() });
+        silent.remember(nameOf(place), { began, ended: now() });
       }
       throw error;
     } finally {
@@ -401,7 +401,7 @@ export class HostWalk {
       parameters: { ...parameters, size },
       to: sent.map((index) => recipients[index]!),
       data: content.data(),
-      onProgress: this.#tell,
+      onProgress: this.#reportState,
       signal,
     });
   }
@@ -410,7 +410,7 @@ export class HostWalk {
    * Reports a step. Leaves "done" out: the message may have to be tried again,
    * and only the queue knows when it is done for good.
    */
-  readonly #tell = (state: DeliveryState): void => {
+  readonly #reportState = (state: DeliveryState): void => {
     if (state !== "done") this.#job.onState?.(state);
   };
 
@@ -462,7 +462,7 @@ export class HostWalk {
     if (result.bdatFailure) this.#options.noChunking.remember(host, now);
     // The host requires TLS: a handshake that failed once must not keep all mail
     // from it.
-    const wantsTls = result.recipients.some(refusesManner);
+    const wantsTls = result.recipients.some(requiresTlsOrLogin);
     if (wantsTls) this.#options.brokenTls.forget(host);
   }
 
@@ -472,7 +472,7 @@ export class HostWalk {
     facts: { left: readonly number[]; place: Place },
   ): void {
     const { left, place } = facts;
-    if (refusesManner(failure)) {
+    if (requiresTlsOrLogin(failure)) {
       this.#options.brokenTls.forget(place.hop.host);
     }
     if (!isHostFailure(failure)) this.#reached = true;
@@ -538,7 +538,7 @@ export class HostWalk {
       login,
       chunking: options.chunking !== false &&
         !options.noChunking.has(hop.host, now),
-      onProgress: this.#tell,
+      onProgress: this.#reportState,
       onCertificate: onCertificate &&
         ((peer: PeerCertificate) => onCertificate(peer, this.#job)),
     } satisfies Record<SessionOption, unknown>;

@@ -25,7 +25,7 @@ export interface LocalMail {
 const MEMORY_LIMIT = 1_048_576;
 
 /** Whether a job is a DSN, and all its recipients have a mailbox here. */
-export function isLocalNotice(job: DeliveryJob, local: LocalMail): boolean {
+export function isLocalDsn(job: DeliveryJob, local: LocalMail): boolean {
   return job.from.isNull && job.route?.smarthost === undefined &&
     local.store.kind !== "discard" &&
     job.recipients.every(({ address }) => local.isLocal(address));
@@ -36,7 +36,7 @@ export function isLocalNotice(job: DeliveryJob, local: LocalMail): boolean {
  *
  * @throws {Error} If the store throws; the queue defers the job then
  */
-export async function keepNotice(
+export async function saveDsn(
   job: DeliveryJob,
   store: MessageStore,
 ): Promise<DeliveryReport> {

@@ -37,7 +37,7 @@ export type Verdict = "next" | "defer" | "bounce";
 
 /** Whether the host failed rather than the message: other messages would fail, too. */
 export function isHostFailure(failure: Failure): boolean {
-  if (refusesManner(failure)) return true;
+  if (requiresTlsOrLogin(failure)) return true;
   switch (failure.stage) {
     case "mail":
     case "rcpt":
@@ -51,13 +51,13 @@ export function isHostFailure(failure: Failure): boolean {
 }
 
 /** Codes and statuses that require TLS or a login first (RFC 4954 section 6, RFC 3207 section 4, RFC 5248). */
-const MANNER_CODES: ReadonlySet<number> = new Set([523, 524, 530, 538]);
-const MANNER_STATUS: ReadonlySet<string> = new Set(["5.7.10", "5.7.11"]);
+const TLS_OR_LOGIN_CODES: ReadonlySet<number> = new Set([523, 524, 530, 538]);
+const TLS_OR_LOGIN_STATUS: ReadonlySet<string> = new Set(["5.7.10", "5.7.11"]);
 
 /** Whether a host refuses the session for lack of TLS or of a login, and not the message. */
-export function refusesManner({ reply, fromPeer }: Failure): boolean {
-  return fromPeer && (MANNER_CODES.has(reply.code) ||
-    (reply.code >= 500 && MANNER_STATUS.has(reply.enhanced ?? "")));
+export function requiresTlsOrLogin({ reply, fromPeer }: Failure): boolean {
+  return fromPeer && (TLS_OR_LOGIN_CODES.has(reply.code) ||
+    (reply.code >= 500 && TLS_OR_LOGIN_STATUS.has(reply.enhanced ?? "")));
 }
 
 /**
@@ -132,7 +132,7 @@ export function isTooManyRecipients(failure: Failure): boolean {
 /** Whether a failure is temporary. 552 to RCPT once meant "too many" and counts as 452 (RFC 5321 section 4.5.3.1.10). */
 function isSoft(failure: Failure): boolean {
   const { stage, reply } = failure;
-  if (refusesManner(failure)) return true;
+  if (requiresTlsOrLogin(failure)) return true;
   if (reply.isTemporary || reply.isPositive) return true;
   const { code, enhanced } = reply;
   return stage === "rcpt" && code === 552 &&

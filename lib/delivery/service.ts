@@ -21,10 +21,10 @@ import type { PeerCertificate } from "../client/options.ts";
 import type { SocketAddress } from "../net/transport.ts";
 import { Delivery } from "./delivery.ts";
 import {
-  isLocalNotice,
-  keepNotice,
+  isLocalDsn,
   type LocalMail,
   ownAddressTest,
+  saveDsn,
 } from "./local.ts";
 import {
   defined,
@@ -186,9 +186,9 @@ export class RelayService {
       local!.isLocal(address) || this.#isOwnLiteral(address);
     if (
       local !== undefined &&
-      isLocalNotice(job, { isLocal, store: local.store })
+      isLocalDsn(job, { isLocal, store: local.store })
     ) {
-      return keepNotice(job, local.store);
+      return saveDsn(job, local.store);
     }
     return this.#delivery.deliver(job, signal);
   }
