@@ -177,7 +177,7 @@ export class SmtpClient {
     }
   }
 
-  /** What the server offers. */
+  /** The extensions and limits of the server. */
   get capabilities(): ClientCapabilities {
     return this.#session.protocol.capabilities;
   }

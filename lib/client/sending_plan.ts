@@ -39,7 +39,7 @@ export interface MessageFacts {
 
 /** The facts about a session. */
 export interface SessionFacts {
-  /** What the server offers. */
+  /** The extensions and limits of the server. */
   readonly capabilities: ClientCapabilities;
   /** Whether content may go before the replies to its envelope. */
   readonly mayBeEager: boolean;

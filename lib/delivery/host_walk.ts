@@ -48,7 +48,7 @@ import { hopPort, type NextHop, type TlsSecurity } from "../client/next_hop.ts";
 /** The clock of the memories: the time of day may be set, this one not. */
 const monotonic = () => performance.now();
 
-/** What a walk needs besides the job. */
+/** The options of a walk, and the parts of its delivery. */
 export interface WalkOptions
   extends Omit<DeliveryOptions, "pool">, DeliveryMachine {
   readonly content: DeliveryContent;
