@@ -1,16 +1,16 @@
 /**
- * Content changed for a server that does not take it as it is: made 7-bit for
- * one without 8BITMIME, or its long lines encoded. Text becomes
+ * Converts content for a server that does not take it as it is: makes it 7-bit
+ * for a server without 8BITMIME, or encodes its long lines. Text becomes
  * quoted-printable, everything else base64, part by part.
  *
- * Content is read twice, once to plan and once to change, and is never held:
- * memory does not grow with its size. Both are done in pieces that leave the
- * event loop to the sessions in between.
+ * Reads content twice, once to plan and once to convert, and never holds it:
+ * memory does not grow with its size. Works in small pieces, so that sessions get
+ * the event loop in between.
  *
- * Never touches what is signed, encrypted or a fragment: its reader would have
- * no use for another form, and servers that say nothing of 8BITMIME pass 8-bit
- * bytes on. What cannot be read is text, or stays as it is. So nothing is
- * returned for how it is made.
+ * Never changes signed or encrypted parts, or fragments: the change would break
+ * them, and in practice servers that do not offer 8BITMIME pass 8-bit bytes on.
+ * A part that cannot be parsed counts as text, or stays as it is. So no message
+ * is returned for its form.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc6152#section-3 | RFC 6152 section 3},
  * {@link https://www.rfc-editor.org/rfc/rfc2045#section-6 | RFC 2045 section 6},
@@ -32,21 +32,22 @@ import {
   type TransferEncoder,
 } from "./transfer_encoders.ts";
 
-/** Bytes that are worked on in one go. */
+/** Bytes of one piece of work. */
 const PIECE = 8192;
 /** Milliseconds of each turn of the event loop for all pieces together. */
 const SHARE_MS = 5;
 const NOTHING = new Uint8Array(0);
 
-/** Gives the same content, from its beginning, each time. */
+/** Opens the same content, from its beginning, at each call. */
 export type Reopen = () => AsyncIterable<Uint8Array>;
 
 /**
- * Looks at a message; resolves with what gives the changed content.
+ * Plans the conversion of a message. Resolves with a function that opens the
+ * converted content.
  *
- * @param open Gives the whole content, header first; called once for this and
- * once for each reading of what comes out
- * @param options What is to be changed
+ * @param open Opens the whole content, header first; called once for the plan
+ * and once for each reading of the converted content
+ * @param options The conversion
  *
  * @example
  * ```ts ignore
@@ -73,7 +74,7 @@ export async function convertContent(
   return () => changed(open(), places);
 }
 
-/** Pieces small enough to be worked on in one go. */
+/** Cuts content into pieces of `PIECE` bytes at most. */
 async function* inPieces(
   content: AsyncIterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array> {
@@ -97,7 +98,7 @@ async function* changed(
   if (rest.length > 0) yield rest;
 }
 
-/** Walks through the places of a message as its content comes. */
+/** Converts content chunk by chunk, place by place. */
 class PlaceWalk {
   readonly #places: readonly Place[];
   #index = 0;
@@ -108,13 +109,13 @@ class PlaceWalk {
     this.#places = places;
   }
 
-  /** The next piece, changed. */
+  /** Converts the next piece. */
   take(piece: Uint8Array): Uint8Array {
     const out: Uint8Array[] = [];
     for (let at = 0; at < piece.length;) {
       this.#skipEmpty(out);
       const place = this.#places[this.#index];
-      // Longer than when it was looked at: not the content of this message.
+      // The content is longer than at the first reading: drop the rest.
       if (place === undefined) break;
       const size = Math.min(piece.length - at, place.to - this.#at);
       out.push(this.#change(place, piece.subarray(at, at + size)));
@@ -125,14 +126,13 @@ class PlaceWalk {
     return joined(out);
   }
 
-  /** The rest. */
   end(): Uint8Array {
     const out: Uint8Array[] = [];
     this.#skipEmpty(out);
     return joined(out);
   }
 
-  /** A header that was not there has only what is added to it. */
+  /** Passes over empty places. The header of a message without one consists of the added fields. */
   #skipEmpty(out: Uint8Array[]): void {
     for (;;) {
       const place = this.#places[this.#index];
@@ -176,7 +176,7 @@ function encoderOf({ kind, change }: Place): TransferEncoder | undefined {
   }
 }
 
-/** Quoted-printable that has bytes above 127 in it. */
+/** Encodes the bytes above 127 of a quoted-printable text. */
 function escaped(bytes: Uint8Array): Uint8Array {
   const out: number[] = [];
   for (const byte of bytes) {
@@ -189,7 +189,7 @@ function escaped(bytes: Uint8Array): Uint8Array {
   return Uint8Array.from(out);
 }
 
-/** One array of all the pieces; the piece itself where there is one. */
+/** All pieces as one array; a single piece is not copied. */
 function joined(pieces: readonly Uint8Array[]): Uint8Array {
   if (pieces.length === 0) return NOTHING;
   if (pieces.length === 1) return pieces[0]!;
@@ -197,9 +197,9 @@ function joined(pieces: readonly Uint8Array[]): Uint8Array {
 }
 
 /**
- * Long computation in small pieces: all of it together gets a share of each
- * turn of the event loop, and sessions get the rest. The share is one for the
- * whole thread, whatever computes.
+ * Runs long computations in small pieces. All of them together get `SHARE_MS` of
+ * each turn of the event loop, and sessions get the rest. All computations of a
+ * thread use the same share.
  */
 class LoopShare {
   #spentMs = 0;
@@ -207,8 +207,9 @@ class LoopShare {
   readonly #waiting: (() => void)[] = [];
 
   /**
-   * Does a piece of work: at once where the turn has time left, else in a later
-   * turn, first come first served. A piece should take a millisecond or two.
+   * Runs a piece of work: at once if the share of this turn has time left, else
+   * in a later turn, in the order of the calls. A piece should take a millisecond
+   * or two.
    */
   async run<T>(work: () => T): Promise<T> {
     if (this.#waiting.length > 0 || this.#spentMs >= SHARE_MS) {
@@ -221,7 +222,7 @@ class LoopShare {
       return work();
     } finally {
       this.#spentMs += performance.now() - start;
-      // What is left of the share is the next one's.
+      // The next piece gets the rest of the share.
       if (this.#spentMs < SHARE_MS) this.#waiting.shift()?.();
       this.#turn();
     }
@@ -236,7 +237,7 @@ class LoopShare {
   #next(): void {
     this.#isTurning = false;
     this.#spentMs = 0;
-    // One, which lets the next one go if it leaves any of the share.
+    // Only the first: `run()` starts the next one if any of the share is left.
     const next = this.#waiting.shift();
     if (next === undefined) return;
     next();

@@ -1,9 +1,9 @@
 /**
- * The client: one session with one server, message after message. Owns the
- * session's life; the rules of the dialogue are in `protocol/`.
+ * The client: one session with one server, one message after another. Owns the
+ * life of the session; the rules of the dialogue are in `protocol/client/`.
  *
- * Never decides what a refusal means for a message (that is `outcome.ts`), and
- * never sends on a session that has behaved oddly.
+ * Never decides what a refusal means for a message (`delivery/outcome.ts` does),
+ * and never sends on a session that is out of step.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321 | RFC 5321},
  * {@link https://www.rfc-editor.org/rfc/rfc6409 | RFC 6409},
@@ -42,13 +42,13 @@ import {
 import { ClientSession } from "./session.ts";
 import { fittingRecipients, type SendingPlan } from "./sending_plan.ts";
 
-/** What became of one recipient. */
+/** The result for one recipient. */
 export interface SentRecipient {
   /** The recipient, as given. */
   readonly address: Address;
   /** Whether the server took the message for this recipient. */
   readonly accepted: boolean;
-  /** The reply that decided: the server's, or one made here where there was none. */
+  /** The reply that decided: the server's, or one made here if the server gave none. */
   readonly reply: SmtpReply;
   /** Whether the reply is the server's. */
   readonly fromPeer: boolean;
@@ -58,23 +58,23 @@ export interface SentRecipient {
   readonly broken: boolean;
 }
 
-/** What became of a message. */
+/** The result of {@linkcode SmtpClient.send}. */
 export interface SendResult {
   /** The recipients in the order given. */
   readonly recipients: readonly SentRecipient[];
   /** Whether the server took the message for all of them. */
   readonly accepted: boolean;
-  /** Whether the server has taken over the duty to report (RFC 3461). */
+  /** Whether the server supports DSN and so has taken over the duty to report (RFC 3461). */
   readonly dsnPassedOn: boolean;
   /**
-   * Whether a server that offers CHUNKING failed at BDAT: `"refused"` where it
-   * does not know the command, `"no-answer"` where it did not answer. The next
-   * session should have `chunking: false`.
+   * How a server that offers CHUNKING failed at BDAT: `"refused"` if it does not
+   * know the command, `"no-answer"` if it did not answer. The next session
+   * should have `chunking: false`.
    */
   readonly bdatFailure?: "refused" | "no-answer" | undefined;
 }
 
-/** The progress that a phase of a transaction means. */
+/** The progress of each phase of a transaction. */
 const PROGRESS: Readonly<
   Partial<Record<ClientPhase, ClientProgress>>
 > = {
@@ -119,7 +119,7 @@ export class SmtpClient {
     options: SmtpClientOptions,
     tlsFailure?: SmtpClientError,
   ) {
-    // For programs that are not checked for types.
+    // For programs without type checks.
     if (!(session instanceof ClientSession)) {
       throw new TypeError(
         "Cannot make a SmtpClient by new: want await SmtpClient.connect({ host })",
@@ -133,7 +133,7 @@ export class SmtpClient {
   /**
    * Connects, and makes the session ready for a message. Requires `allow-net`.
    *
-   * @throws {SmtpClientError} If no session comes about
+   * @throws {SmtpClientError} If the session cannot be opened
    * @throws {TypeError} If an option is unknown or of the wrong kind
    */
   static connect(options: SmtpClientOptions): Promise<SmtpClient>;
@@ -160,8 +160,8 @@ export class SmtpClient {
       if (!opportunistic || !isTlsFailure(error)) throw error;
       let failure = error;
       if (error.cause instanceof SmtpClientError) {
-        // TLS came about, and the server ended the session: that may have been
-        // chance. A second time it is not.
+        // The handshake succeeded, and the server ended the session right after
+        // it. Only a second time shows that this is no accident.
         try {
           return new SmtpClient(await openSession(options, network), options);
         } catch (second) {
@@ -169,15 +169,15 @@ export class SmtpClient {
           failure = second;
         }
       }
-      // The server offers TLS and cannot do it. Without TLS the message would
-      // have gone in the clear, too: once more, without.
+      // The server offers TLS and fails at it. The policy permits to send without
+      // TLS: try again without.
       const plain = { ...options, security: "none" as const };
       const session = await openSession(plain, network);
       return new SmtpClient(session, options, failure);
     }
   }
 
-  /** What the server offers. */
+  /** The extensions and limits of the server. */
   get capabilities(): ClientCapabilities {
     return this.#session.protocol.capabilities;
   }
@@ -187,17 +187,17 @@ export class SmtpClient {
     return this.#session.transport.remote;
   }
 
-  /** The encryption in force, `undefined` without. */
+  /** The encryption in force; `undefined` without TLS. */
   get tls(): TlsInfo | undefined {
     return this.#session.transport.tls;
   }
 
-  /** Why opportunistic TLS was given up, `undefined` where it was not. */
+  /** The failure that made opportunistic TLS go on without TLS; `undefined` without such a failure. */
   get tlsFailure(): SmtpClientError | undefined {
     return this.#tlsFailure;
   }
 
-  /** Messages sent on this session, whatever became of them. */
+  /** Messages sent on this session, refused ones included. */
   get sent(): number {
     return this.#sent;
   }
@@ -210,12 +210,13 @@ export class SmtpClient {
   }
 
   /**
-   * Watches the session until the next message: a server that ends an idle
-   * session may say so first, and that must not be taken for the answer to a
-   * later command. The session is closed then. A read is pending meanwhile: a
-   * session that is watched must be closed in the end.
+   * Watches the session until the next message, and closes it when the server
+   * sends anything or closes the connection. A server that ends an idle session
+   * may send a reply first; the client must not take it for the answer to a later
+   * command. A read is pending meanwhile, so a watched session must be closed at
+   * some time.
    *
-   * @param onEnd Called when the server ended the session, or said what was not asked
+   * @param onEnd Called when the server has ended the session or sent anything
    */
   watch(onEnd: () => void): void {
     if (!this.isReusable) return;
@@ -226,14 +227,14 @@ export class SmtpClient {
   }
 
   /**
-   * Sends one message. What the server says to it, and a connection that
-   * breaks, is in the result; it does not throw for these. Recipients beyond
-   * what the server takes in one transaction (RFC 9422) are answered with
-   * 452 4.5.3 here: send to them again.
+   * Sends one message. The result holds the server's refusals and a broken
+   * connection; it does not throw for these. Recipients beyond the server's limit
+   * for one transaction (RFC 9422) get the reply 452 4.5.3 here: send to them
+   * again.
    *
    * @throws {Error} If the session is closed, broken or busy
    * @throws {TypeError} If there is no recipient, or an option is unknown or of the wrong kind
-   * @throws {AddressSyntaxError} If an address is none
+   * @throws {AddressSyntaxError} If an address cannot be parsed
    */
   async send(options: SendOptions): Promise<SendResult> {
     if (!this.isReusable) {
@@ -291,8 +292,8 @@ export class SmtpClient {
       capabilities: chunks
         ? this.capabilities
         : this.capabilities.without("CHUNKING", "BINARYMIME"),
-      // On a session that was idle the first flight may find it closed: content
-      // must not be part of it, or it might be delivered twice.
+      // The first flight on an idle session may find it closed. Content must not
+      // be part of it, or it might be delivered twice.
       mayBeEager: chunks && this.#sent === 0,
       encodesLongLines: this.#options.longLines === "encode",
       ...envelope,
@@ -309,10 +310,10 @@ export class SmtpClient {
     await session.run({
       content: message.content,
       whole: message.whole,
-      onPhase: onProgress && tellSteps(onProgress),
+      onPhase: onProgress && reportSteps(onProgress),
     }).finally(() => {
       session.signal = undefined;
-      // A source that was not read to its end must be let go.
+      // The source may not have been read to its end: close it.
       message.content.return?.()?.catch(() => {});
     });
     onProgress?.("done");
@@ -335,7 +336,7 @@ export class SmtpClient {
     };
   }
 
-  /** Says QUIT and closes. Idempotent; never throws. */
+  /** Sends QUIT, waits for the reply, and closes. Idempotent; never throws. */
   async quit(): Promise<void> {
     const { protocol } = this.#session;
     if (!this.#closed && !this.#busy && protocol.state === "ready") {
@@ -345,13 +346,13 @@ export class SmtpClient {
         protocol.quit();
         await this.#session.run();
       } catch {
-        // The server is not obliged to be there for our good-bye.
+        // The server may be gone already.
       }
     }
     this.close();
   }
 
-  /** Closes at once, without QUIT. A message under way fails. Idempotent. */
+  /** Closes at once, without QUIT. A message that is being sent fails. Idempotent. */
   close(): void {
     this.#closed = true;
     this.#session.transport.close();
@@ -364,19 +365,21 @@ export class SmtpClient {
 }
 
 /**
- * Tells the steps that a transaction has reached, each once and in order. What
- * goes out in one flight is answered from its beginning: the content may be on
- * its way when the reply to MAIL is still awaited.
+ * Reports the steps that a transaction reaches, each once and in order. Replies
+ * to a pipelined flight begin with that to MAIL, while its content may be on its
+ * way already.
  */
-function tellSteps(
+function reportSteps(
   onProgress: (progress: ClientProgress) => void,
 ): (phase: ClientPhase) => void {
-  let told = 0;
+  let reported = 0;
   return (phase) => {
     const progress = PROGRESS[phase];
     if (progress === undefined) return;
     const reached = MESSAGE_STEPS.indexOf(progress);
-    for (; told <= reached; told++) onProgress(MESSAGE_STEPS[told]!);
+    for (; reported <= reached; reported++) {
+      onProgress(MESSAGE_STEPS[reported]!);
+    }
   };
 }
 
@@ -395,12 +398,12 @@ function describe(
   };
 }
 
-/** Whether TLS failed, or the session ended right behind its handshake. */
+/** Whether TLS failed, or the session ended right after its handshake. */
 function isTlsFailure(error: unknown): error is SmtpClientError {
   return error instanceof SmtpClientError && error.stage === "tls";
 }
 
-/** How BDAT failed for those that wait for the end of the content, if it did. */
+/** How BDAT failed for recipients that waited for the end of the content, if it did. */
 function bdatFailure(
   sent: readonly SentRecipient[],
 ): SendResult["bdatFailure"] {
@@ -411,14 +414,14 @@ function bdatFailure(
   return unanswered ? "no-answer" : undefined;
 }
 
-/** Stands where there are more recipients than the server takes. */
+/** The reply for recipients beyond the server's limit. */
 const BEYOND_LIMIT = new SmtpReply(
   452,
   "More recipients than the server takes in one transaction",
   { enhanced: "4.5.3" },
 );
 
-/** Stands where a server leaves a recipient without any answer. */
+/** The reply for a recipient without any answer of the server. */
 const UNDECIDED = new SmtpReply(451, "The server gave no answer", {
   enhanced: "4.5.0",
 });

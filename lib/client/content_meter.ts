@@ -1,6 +1,6 @@
 /**
- * What content is like: its size on the wire, whether it is ASCII, whether its
- * lines fit. Found out by looking at each chunk as it passes.
+ * Measures content chunk by chunk: its size on the wire, whether it is ASCII,
+ * whether its lines fit.
  */
 
 import { DataEncoder } from "../protocol/data_encoder.ts";
@@ -10,39 +10,37 @@ const LF = 0x0a;
 /** Bytes of a line without its line end (RFC 5322 section 2.1.1). */
 export const MAX_LINE = 998;
 
-/** What is known of content that was looked at. */
+/** The result of a {@linkcode ContentMeter}. */
 export interface ContentFacts {
-  /** Bytes with the line ends that go over the wire, without the dots of DATA. */
+  /** Bytes on the wire: with CRLF line ends, without the dots of DATA. */
   readonly size: number;
   /** Whether all bytes are below 128. */
   readonly isAscii: boolean;
-  /** Whether those of the header are. */
+  /** Whether all bytes of the header are below 128. */
   readonly headerIsAscii: boolean;
   /** Whether a line has over 998 bytes. */
   readonly hasLongLines: boolean;
 }
 
-/** Looks at content, chunk by chunk. */
 export class ContentMeter {
   readonly #encoder: DataEncoder | undefined;
   #size = 0;
   #isAscii = true;
   #headerIsAscii = true;
   #inHeader = true;
-  /** Bytes of the line under way. */
+  /** Bytes of the current line so far. */
   #line = 0;
   #last = LF;
   #hasLongLines = false;
 
-  /** @param options `isBinary`: whether line ends go as they are */
+  /** @param options `isBinary`: whether line ends are sent as they are */
   constructor(options: { readonly isBinary: boolean }) {
-    // The encoder alone knows which bytes line ends get.
+    // Only the encoder knows the bytes of each line end on the wire.
     this.#encoder = options.isBinary
       ? undefined
       : new DataEncoder({ framing: "bdat" });
   }
 
-  /** Takes the next chunk. */
   push(chunk: Uint8Array): void {
     if (chunk.length === 0) return;
     this.#size += this.#encoder?.encode(chunk).length ?? chunk.length;
@@ -71,14 +69,13 @@ export class ContentMeter {
     this.#last = chunk[chunk.length - 1]!;
   }
 
-  /** Whether the line that ends at `feed` has nothing in it. */
+  /** Whether the line that ends at `feed` is empty. */
   #isBlank(chunk: Uint8Array, feed: number): boolean {
     if (this.#line === 0) return true;
     return this.#line === 1 &&
       (feed > 0 ? chunk[feed - 1] : this.#last) === CR;
   }
 
-  /** What was seen. */
   end(): ContentFacts {
     return {
       size: this.#size + (this.#encoder?.finish().length ?? 0),
@@ -93,7 +90,7 @@ export class ContentMeter {
 export function isAsciiBytes(bytes: Uint8Array): boolean {
   const end = bytes.length;
   let at = 0;
-  // Eight bytes a step: this looks at every message that is relayed.
+  // Eight bytes a step: this reads every message that is relayed.
   for (; at + 8 <= end; at += 8) {
     const all = bytes[at]! | bytes[at + 1]! | bytes[at + 2]! | bytes[at + 3]! |
       bytes[at + 4]! | bytes[at + 5]! | bytes[at + 6]! | bytes[at + 7]!;

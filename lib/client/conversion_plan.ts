@@ -1,12 +1,11 @@
 /**
- * What has to change in a message before a server may get it, decided section by
- * section as the scanner finds them: which bodies are encoded and how, what that
- * means for their headers. What comes out is a list of places with the change of
- * each, for a second reading. Pure.
+ * Plans the conversion of a message, section by section as the scanner finds
+ * them: the encoding of each body, and the changes that its header needs. The
+ * result is a list of places with the change of each, for a second reading. Pure.
  *
- * Memory grows with what changes, not with the size of the message. A message
- * with too many changes is one text. What is signed, encrypted or a fragment
- * goes as it is.
+ * Memory grows with the number of changes, not with the size of the message. A
+ * message with too many changes is converted as one text. Signed and encrypted
+ * parts and fragments stay as they are.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc2045#section-6.4 | RFC 2045 section 6.4},
  * {@link https://www.rfc-editor.org/rfc/rfc1847 | RFC 1847}
@@ -19,40 +18,43 @@ import {
   type Section,
 } from "./mime_scanner.ts";
 
-/** Places that change; more are an attack. */
+/** Places that change; a message with more is an attack. */
 const MAX_CHANGES = 20_000;
 
-/** What is to be changed. */
+/** The conversion that a server needs. */
 export interface ConversionOptions {
   /** Whether content must be 7-bit. */
   readonly to7Bit: boolean;
-  /** Whether lines must have 998 bytes at most. */
+  /** Whether lines may have 998 bytes at most. */
   readonly shortLines: boolean;
-  /** Whether what is signed or encrypted may be taken apart, too. */
+  /** Whether signed and encrypted parts may be changed, too. */
   readonly touchesSigned: boolean;
 }
 
-/** A piece of the message and what becomes of it. Places follow each other without a gap. */
+/** A range of the message and its change. Places follow each other without a gap. */
 export interface Place {
-  /** Where it begins. */
+  /** The first byte. */
   from: number;
-  /** Where it ends. */
+  /** The byte after the last. */
   to: number;
-  /** What becomes of it; `header`: what its {@linkcode HeaderChange} says. */
+  /**
+   * The change: `mask` replaces bytes above 127 by "?", `escape` encodes those of
+   * a quoted-printable text, `header` applies `change`.
+   */
   kind: "copy" | "mask" | "quoted-printable" | "escape" | "base64" | "header";
-  /** For `header`. */
+  /** For `header` only. */
   change?: HeaderChange;
 }
 
-/** How a header block changes. */
+/** The changes of a header block. */
 export interface HeaderChange {
-  /** The encoding it is to name; `undefined` to leave that. */
+  /** The new Content-Transfer-Encoding; `undefined` to leave it. */
   encoding: "7bit" | "8bit" | "quoted-printable" | "base64" | undefined;
-  /** Whether its Content-Type becomes text/plain in an unknown character set. */
+  /** Whether the Content-Type becomes text/plain in an unknown character set. */
   retype: boolean;
-  /** Whether it lacks a MIME-Version that it must have. */
+  /** Whether it is the message's own header and has no MIME-Version: a change of the encoding adds one. */
   needsVersion: boolean;
-  /** Whether a blank line must be put behind it. */
+  /** Whether a blank line must follow the added fields. */
   needsBlank: boolean;
   /** Whether fields with bytes above 127 are encoded. */
   encodesFields: boolean;
@@ -60,7 +62,7 @@ export interface HeaderChange {
   folds: boolean;
 }
 
-/** What an entity that is not complete means for its header. */
+/** The plan of an entity that is not complete. */
 interface EntityPlan {
   readonly place: Place;
   readonly change: HeaderChange;
@@ -70,13 +72,13 @@ interface EntityPlan {
   isRaw: boolean;
 }
 
-/** Plans the changes of one message. */
+/** Plans the conversion of one message. */
 export class ConversionPlan {
   readonly #options: ConversionOptions;
   readonly #scanner: MimeScanner;
   readonly #places: Place[] = [];
   #changes = 0;
-  /** The entities under way, a message or part and those around it. */
+  /** The open entities: the current one and those around it. */
   readonly #plans = new Map<Entity, EntityPlan>();
 
   constructor(options: ConversionOptions) {
@@ -84,12 +86,12 @@ export class ConversionPlan {
     this.#scanner = new MimeScanner({ wantsLines: options.shortLines });
   }
 
-  /** Takes the next chunk, which is not kept. */
+  /** Takes the next chunk; does not keep it. */
   push(chunk: Uint8Array): void {
     for (const section of this.#scanner.push(chunk)) this.#take(section);
   }
 
-  /** The message is at its end: the places in order. */
+  /** Ends the message. Returns the places in order. */
   end(): readonly Place[] {
     for (const section of this.#scanner.end()) this.#take(section);
     return this.#changes > MAX_CHANGES ? this.#asOneText() : this.#finished();
@@ -123,7 +125,7 @@ export class ConversionPlan {
     };
     const place: Place = { from, to, kind: "header", change };
     this.#places.push(place);
-    // A signature covers its bytes as they are.
+    // A signature covers the bytes as they are.
     const isRaw = isSealed && headerIs8Bit;
     this.#plans.set(entity, { place, change, isTouched: false, isRaw });
   }
@@ -144,7 +146,7 @@ export class ConversionPlan {
     return false;
   }
 
-  /** What becomes of a body, or of the text around parts. */
+  /** Decides on a body, or on the text around parts. */
   #body(section: Section & { readonly kind: "body" }): void {
     const { entity, to } = section;
     const is8Bit = section.is8Bit && this.#options.to7Bit;
@@ -153,7 +155,7 @@ export class ConversionPlan {
       if (!is8Bit) return this.#put("copy", to);
       if (this.#isSealed(entity)) return this.#leave(entity, true, to);
       if (!entity.isOpened) {
-        // Its boundary never came: it is one text.
+        // Its boundary never came: the body is one text.
         this.#planOf(entity).change.retype = true;
         return this.#convert(entity, "quoted-printable", to);
       }
@@ -181,7 +183,7 @@ export class ConversionPlan {
       return this.#convert(entity, "quoted-printable", to);
     }
     if (!entity.isTyped) this.#planOf(entity).change.retype = true;
-    // Quoted-printable text cannot keep a bare CR or LF apart from a line end.
+    // Quoted-printable text cannot tell a bare CR or LF from a line end.
     const isText = /^(?:text\/|message\/global)/.test(entity.kind) &&
       encoding !== "binary";
     this.#convert(entity, isText ? "quoted-printable" : "base64", to);
@@ -217,11 +219,11 @@ export class ConversionPlan {
 
   #countChange(): void {
     this.#changes++;
-    // It will be one text: no further place counts.
+    // The message becomes one text: only its header is still needed.
     if (this.#changes > MAX_CHANGES) this.#places.splice(1);
   }
 
-  /** An entity is complete: what its header has to say. */
+  /** Decides on the header of an entity that is complete. */
   #close(entity: Entity): void {
     const plan = this.#planOf(entity);
     this.#plans.delete(entity);
@@ -244,7 +246,7 @@ export class ConversionPlan {
     this.#mergeLast(place);
   }
 
-  /** Joins a header that stays with what stays before and behind it. */
+  /** Joins a header that stays as it is with unchanged places before and after it. */
   #mergeLast(place: Place): void {
     const places = this.#places;
     const at = places.lastIndexOf(place);

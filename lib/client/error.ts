@@ -1,12 +1,12 @@
 /**
- * What a client throws when no session comes about, and the replies that stand
- * for failures without a reply. Owns their codes and texts: a report about a
- * message needs a status for everything that can go wrong.
+ * The error of a client that cannot open a session, and the replies that stand
+ * for failures without a reply. Owns their codes and texts: a DSN needs a status
+ * for everything that can go wrong.
  *
- * Steps have three lists. `ClientPhase` is what the machine of the protocol waits
- * for. `ClientStage` is a phase or one of the two steps of the network, and names
- * a failure and a time limit. `ClientProgress` is told to a program as a delivery
- * gets on, in words of its own.
+ * There are three lists of steps. `ClientPhase` names what the protocol waits
+ * for. `ClientStage` is a phase or one of the two steps of the network; it names
+ * failures and time limits. `ClientProgress` is what `onProgress` reports to a
+ * program.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc3463 | RFC 3463}
  */
@@ -14,7 +14,7 @@
 import { SmtpError, SmtpReply } from "../protocol/reply.ts";
 import type { ClientFault, ClientPhase } from "../protocol/client/state.ts";
 
-/** The step that failed, or that decided about a recipient. Each has a time limit. */
+/** The step that failed, or that decided on a recipient. Each has a time limit. */
 export type ClientStage =
   | "connect"
   | "greeting"
@@ -31,8 +31,8 @@ export type ClientStage =
   | "quit";
 
 /**
- * No session with the server. The `reply` is the server's, or one made here
- * that says what went wrong.
+ * A session could not be opened. `reply` is the server's, or one made here that
+ * says what went wrong.
  *
  * @example Tell a server's refusal from a broken network
  * ```ts
@@ -51,21 +51,21 @@ export class SmtpClientError extends SmtpError {
   override readonly name: string = "SmtpClientError";
   /** The step that failed. */
   readonly stage: ClientStage;
-  /** Whether the server said so; otherwise the reply was made here. */
+  /** Whether the reply is the server's; otherwise it was made here. */
   readonly fromPeer: boolean;
 
   /**
-   * Makes an error of a reply.
+   * Makes an error from a reply.
    *
    * @param reply The server's reply, or one made here
-   * @param options The step, and who said so
+   * @param options The step, and the origin of the reply
    */
   constructor(
     reply: SmtpReply,
     options: ErrorOptions & {
       /** The step that failed. */
       stage: ClientStage;
-      /** Whether the server said so. */
+      /** Whether the reply is the server's. */
       fromPeer: boolean;
     },
   ) {
@@ -75,7 +75,7 @@ export class SmtpClientError extends SmtpError {
   }
 }
 
-/** Each stage in the text of a reply. */
+/** The name of each stage in the text of a reply. */
 const DOING: Readonly<Record<ClientStage, string>> = {
   connect: "connecting",
   tls: "the TLS handshake",
@@ -92,7 +92,7 @@ const DOING: Readonly<Record<ClientStage, string>> = {
   quit: "QUIT",
 } satisfies Record<ClientPhase | "connect" | "tls", string>;
 
-/** Enhanced status codes of what broke a session (RFC 3463 sections 3.5 and 3.6). */
+/** The enhanced status code of each fault of a session (RFC 3463 sections 3.5 and 3.6). */
 const FAULT_STATUS: Readonly<Record<ClientFault["kind"], string>> = {
   closed: "4.4.2",
   closing: "4.4.2",
@@ -101,7 +101,7 @@ const FAULT_STATUS: Readonly<Record<ClientFault["kind"], string>> = {
   protocol: "4.5.0",
 };
 
-/** The reply that stands for a broken session: the server's own where there is one. */
+/** The reply for a broken session: the server's if there is one, else one made here. */
 export function faultReply(fault: ClientFault, host: string): SmtpReply {
   if (fault.reply) return fault.reply;
   const text = `${fault.message} (${DOING[fault.phase]}, host "${host}")`;
@@ -116,12 +116,12 @@ export function faultError(fault: ClientFault, host: string): SmtpClientError {
   });
 }
 
-/** The error for a step that failed here, temporary until somebody changes something. */
+/** The error for a step that failed on this side. It is temporary: a change of the configuration may help. */
 export function localError(
   stage: ClientStage,
   status: string,
   options: ErrorOptions & {
-    /** What went wrong, for people. */
+    /** The text of the reply. */
     text: string;
   },
 ): SmtpClientError {
@@ -141,11 +141,11 @@ function asRefusal(reply: SmtpReply): SmtpReply {
   return reply.isPositive ? new SmtpReply(451, reply.lines) : reply;
 }
 
-/** A failure, of a session or of one recipient. */
+/** A failure of a session or of one recipient. */
 export interface Failure {
   /** The step that failed. */
   readonly stage: ClientStage;
-  /** The reply, the server's or one of our own. */
+  /** The reply: the server's, or one made here. */
   readonly reply: SmtpReply;
   /** Whether the reply is the server's. */
   readonly fromPeer: boolean;
@@ -153,10 +153,10 @@ export interface Failure {
   readonly broken: boolean;
 }
 
-/** What a host may answer to BDAT that has the keyword CHUNKING and not the command. */
+/** Replies to BDAT of hosts that offer CHUNKING without having the command. */
 const NO_BDAT: ReadonlySet<number> = new Set([500, 502, 503, 504]);
 
-/** Whether a host that offers CHUNKING does not know, or not follow, BDAT. */
+/** Whether a host that offers CHUNKING does not know or does not accept BDAT. */
 export function refusesBdat({ stage, reply, fromPeer }: Failure): boolean {
   return stage === "dataEnd" && fromPeer && NO_BDAT.has(reply.code);
 }

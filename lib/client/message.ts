@@ -1,7 +1,7 @@
 /**
- * A message on its way to one server: addresses made ASCII, content in memory
- * or as a stream, and the plan for both. Owns the decision to read a stream
- * into memory, and the bound on what all messages hold together.
+ * Prepares a message for one server: writes domains with A-labels, measures and
+ * converts the content, and plans the sending. Owns the decision to read a stream
+ * into memory, and the bound on the memory of all messages together.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5891 | RFC 5891} (IDNA)
  */
@@ -43,18 +43,18 @@ import {
   type SessionFacts,
 } from "./sending_plan.ts";
 
-/** A stream that can be read once and is larger than this is not converted, in bytes. */
+/** Bytes of a stream that is read into memory: 64 MiB. A larger one is not converted. */
 const MAX_HELD = 64 * 1024 * 1024;
-/** Bytes that streams read into memory may hold together: 128 MiB. */
+/** Bytes of all streams in memory together: 128 MiB. */
 const HELD_BYTES = 128 * 1024 * 1024;
-/** Bytes of content from memory that are written at once. */
+/** Bytes of content from memory that go out in one write. */
 const PIECE = 262144;
 
 /**
- * The content of a message: text is sent as UTF-8. Line ends may be CRLF, LF or
- * CR. A function opens the content from its beginning each time it is called:
- * content of any size can then be converted for a server that needs that, while
- * a stream must be read into memory for it, up to 64 MiB.
+ * The content of a message. A string is sent as UTF-8. Line ends may be CRLF, LF
+ * or CR. A function opens the content from its beginning at each call. Content
+ * from a function can be converted for a server that needs that, whatever its
+ * size; a stream is read into memory for it, up to 64 MiB.
  */
 export type ClientData =
   | string
@@ -67,7 +67,7 @@ export type ClientData =
 export type ClientDestination = string | Address | {
   /** The forward-path. */
   readonly address: string | Address;
-  /** NOTIFY and ORCPT, passed on where the server knows DSN. */
+  /** NOTIFY and ORCPT, passed on if the server supports DSN. */
   readonly parameters?: RcptParameters | undefined;
 };
 
@@ -80,13 +80,14 @@ export interface SendOptions {
   /** The content: header, empty line, body. */
   readonly data: ClientData;
   /**
-   * What goes with MAIL, as far as the server knows it. `size` counts for
-   * streams only; `body` says what a stream contains (8-bit when not given).
+   * The parameters of MAIL; those that the server does not know are left out.
+   * `size` counts for streams only. `body` says what a stream contains; 8-bit if
+   * unset.
    *
    * @default {{}}
    */
   readonly parameters?: MailParameters | undefined;
-  /** Told of each step, instead of the session's own `onProgress`. */
+  /** Called at each step, instead of the session's own `onProgress`. */
   readonly onProgress?: ((progress: ClientProgress) => void) | undefined;
   /** Ends sending; the promise rejects with the signal's reason, and the connection is closed. */
   readonly signal?: AbortSignal | undefined;
@@ -115,7 +116,7 @@ const DESTINATION_RULE = object(
   '{ address: "bob@example.com" }',
 );
 
-/** What {@linkcode SendOptions} must be. */
+/** The rules for {@linkcode SendOptions}. */
 export const SEND_RULES: Rules<SendOptions> = {
   from: required(ADDRESS_RULE),
   to: required(list({
@@ -141,39 +142,36 @@ export const SEND_RULES: Rules<SendOptions> = {
   signal: abortSignal,
 };
 
-/** A message that can go, or the reason why it cannot. */
+/** A message that can be sent, or the reason why it cannot. */
 export type Prepared =
   | {
-    /** The envelope for the machine. */
     readonly envelope: ClientEnvelope;
-    /** The plan. */
     readonly plan: SendingPlan;
     /** The content, piece by piece. */
     readonly content: AsyncIterator<Uint8Array>;
-    /** The content in one piece, where it is small and in memory. */
+    /** The content in one piece, if it is small and in memory. */
     readonly whole: Uint8Array | undefined;
   }
   | {
-    /** Why it cannot go. */
+    /** The reason. */
     readonly refusal: SmtpReply;
   };
 
-/** Recipients with their addresses made ASCII where that is possible. */
+/** A recipient in the spelling for the wire. */
 export interface PreparedRecipient {
-  /** As it was given. */
+  /** The address as the caller gave it. */
   readonly address: Address;
-  /** As it goes on the wire. */
+  /** The address on the wire: ASCII if that is possible. */
   readonly wire: Address;
   /** NOTIFY and ORCPT. */
   readonly parameters: RcptParameters;
 }
 
-/** The sender as it goes on the wire. */
+/** The reverse-path on the wire: ASCII if that is possible. */
 export function prepareSender(from: string | Address): Address {
   return asciiAddress(toAddress(from));
 }
 
-/** The recipients of a message. */
 export function prepareRecipients(
   to: readonly ClientDestination[],
 ): PreparedRecipient[] {
@@ -186,13 +184,12 @@ export function prepareRecipients(
   });
 }
 
-/** Plans a message for a server, converting its content where that must be. */
+/** Plans a message for a server, and converts its content if the server needs that. */
 export async function prepareMessage(
   options: SendOptions,
   session: SessionFacts & {
-    /** The sender, as {@linkcode prepareSender} gives it. */
+    /** The result of {@linkcode prepareSender}. */
     from: Address;
-    /** The recipients. */
     recipients: readonly PreparedRecipient[];
   },
 ): Promise<Prepared> {
@@ -210,9 +207,9 @@ export async function prepareMessage(
   try {
     for (let isConverted = false;; isConverted = true) {
       const isBinary = parameters.body === "BINARYMIME";
-      const isLookedAt = "bytes" in source || needsFacts(parameters, session);
-      const facts = isLookedAt
-        ? await lookAt(source as Held, { isBinary, signal })
+      const isMeasured = "bytes" in source || needsFacts(parameters, session);
+      const facts = isMeasured
+        ? await measure(source as Held, { isBinary, signal })
         : undefined;
       const planned = planSending({
         parameters,
@@ -225,17 +222,17 @@ export async function prepareMessage(
         isConverted,
       }, session);
       if (planned.kind === "refuse") {
-        await letGo(source);
+        await closeSource(source);
         return { refusal: planned.reply };
       }
       if (planned.kind === "send") {
         return ready(source, { from, recipients, plan: planned.plan });
       }
       const { to7Bit, shortLines } = planned;
-      // A DSN is lost where it is refused, and what it returns is an extract
+      // A refused DSN would be lost, and the message in it is only an extract
       // for its reader.
       const touchesSigned = from.isNull;
-      // A stream that is to be converted was read above.
+      // A stream that must be converted was read into memory above.
       const held = source as Held;
       source = await convert(held, {
         ...{ to7Bit, shortLines, touchesSigned },
@@ -247,12 +244,12 @@ export async function prepareMessage(
       }
     }
   } catch (error) {
-    await letGo(source);
+    await closeSource(source);
     throw error;
   }
 }
 
-/** A message that can go as it is. */
+/** The result for a message that needs no further conversion. */
 function ready(
   source: Source,
   message: {
@@ -273,7 +270,7 @@ function ready(
   };
 }
 
-/** Content changed for the server: in memory where it was small before. */
+/** Converts content for the server. The result is in memory if the content was in memory and small. */
 async function convert(
   source: Held,
   options: ConversionOptions & { readonly signal: AbortSignal | undefined },
@@ -320,19 +317,19 @@ function toAddress(address: string | Address): Address {
   return address === "" ? Address.NULL : Address.parse(address);
 }
 
-/** A domain of other letters has a spelling in ASCII; a local part has none. */
+/** Writes the domain with A-labels. A local part has no spelling in ASCII. */
 function asciiAddress(address: Address): Address {
   if (address.isAscii) return address;
   const text = asciiMailbox(String(address));
   return isAscii(text) ? Address.parse(text) : address;
 }
 
-/** Content that can be read more than once. */
+/** Content that can be read more than once. `release` returns its bytes to the budget. */
 type Held =
   | { readonly bytes: Uint8Array; readonly release?: (() => void) | undefined }
   | { readonly open: Reopen; readonly release?: (() => void) | undefined };
 
-/** Content, wherever it comes from. */
+/** Content of any origin. */
 type Source = Held | { readonly stream: AsyncIterable<Uint8Array> };
 
 function sourceOf(data: ClientData): Source {
@@ -348,8 +345,8 @@ function openerOf(source: Held): Reopen {
   return "bytes" in source ? () => pieces(source.bytes) : source.open;
 }
 
-/** Finds out what is known of content by reading it. */
-async function lookAt(source: Held, { isBinary, signal }: {
+/** Measures content by reading it. */
+async function measure(source: Held, { isBinary, signal }: {
   readonly isBinary: boolean;
   readonly signal: AbortSignal | undefined;
 }): Promise<ContentFacts> {
@@ -364,15 +361,15 @@ async function lookAt(source: Held, { isBinary, signal }: {
   return meter.end();
 }
 
-/** The content for the wire; gives back what it holds at its end. */
+/** The content for the wire. Its `return()` releases the memory that it holds. */
 function contentOf(source: Source): AsyncIterator<Uint8Array> {
   const inner = "stream" in source
     ? source.stream[Symbol.asyncIterator]()
     : openerOf(source)()[Symbol.asyncIterator]();
   const release = "stream" in source ? undefined : source.release;
   if (release === undefined) return inner;
-  // No generator: one that is let go before it was asked for anything never
-  // comes to its end.
+  // Not a generator: `return()` on a generator that has not started skips its
+  // `finally`.
   return {
     next: () => inner.next(),
     async return() {
@@ -383,8 +380,8 @@ function contentOf(source: Source): AsyncIterator<Uint8Array> {
   };
 }
 
-/** Gives back what will not be read. */
-async function letGo(source: Source): Promise<void> {
+/** Closes content that will not be read, and releases its memory. */
+async function closeSource(source: Source): Promise<void> {
   if ("stream" in source) {
     await source.stream[Symbol.asyncIterator]().return?.();
   } else source.release?.();
@@ -396,7 +393,7 @@ async function* pieces(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   }
 }
 
-/** Content that ends with the signal's reason, even where its source has stopped to answer. */
+/** Content that throws the signal's reason after an abort, even if its source hangs. */
 async function* untilAbort(
   content: AsyncIterable<Uint8Array>,
   signal: AbortSignal | undefined,
@@ -416,12 +413,12 @@ async function* untilAbort(
     }
   } finally {
     signal.removeEventListener("abort", onAbort);
-    // Not waited for: a source that does not answer does not end either.
+    // Not awaited: a source that hangs does not end either.
     source.return?.()?.catch(() => {});
   }
 }
 
-/** A stream in memory, within the budget of all; `undefined` where it is too much. */
+/** Reads a stream into memory, within the budget of all; `undefined` if it is larger than `MAX_HELD`. */
 async function hold(
   data: AsyncIterable<Uint8Array>,
   signal: AbortSignal | undefined,
@@ -447,8 +444,8 @@ async function hold(
 }
 
 /**
- * A number of bytes, given out first come first served: memory is asked for
- * before it is used, since many streams may be read at a time.
+ * A budget of bytes, given out in the order of the requests. Callers take bytes
+ * before they use memory, since many streams may be read at a time.
  */
 export class ByteBudget {
   #free: number;
@@ -462,11 +459,11 @@ export class ByteBudget {
   }
 
   /**
-   * Takes bytes, waiting for them where they are not free.
+   * Takes bytes, and waits until they are free.
    *
-   * @param bytes How many, not more than there are
+   * @param bytes At most the whole budget
    * @param signal Ends the wait; the promise rejects with its reason
-   * @returns Gives them back; idempotent
+   * @returns A function that gives the bytes back; idempotent
    */
   async take(bytes: number, signal?: AbortSignal): Promise<() => void> {
     signal?.throwIfAborted();

@@ -1,12 +1,13 @@
 /**
- * Where the parts of a message begin and end, found while the message passes
- * once: header blocks with the few fields that say how a body is made, bodies,
- * boundaries. What is found comes out as sections in order, without a gap. Knows
- * nothing of what a section is wanted for. Pure.
+ * Finds where the parts of a message begin and end, in one pass: header blocks,
+ * bodies and boundaries, with the few header fields that describe a body. The
+ * result is a sequence of sections without a gap. Knows nothing about the use of
+ * a section. Pure.
  *
- * Takes time linear in the size of the message, and memory for the depth of its
- * nesting, not for its size: a message is what a stranger sends. What nests too
- * deep is not looked into. Refuses nothing: a body that cannot be read is text.
+ * Messages come from strangers: the time is linear in the size of the message,
+ * and the memory depends on the depth of its nesting, not on its size. The
+ * scanner does not look into parts that are nested too deep. It accepts all
+ * content: a body that cannot be parsed is text.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc2046#section-5.1.1 | RFC 2046 section 5.1.1},
  * {@link https://www.rfc-editor.org/rfc/rfc2045#section-5.2 | RFC 2045 section 5.2},
@@ -26,18 +27,18 @@ const DASH = 0x2d;
 const COLON = 0x3a;
 const SPACE = 0x20;
 const TAB = 0x09;
-/** Entities around an entity at most; deeper nesting is an attack, not mail. */
+/** The depth of nesting; a message with more is an attack. */
 export const MAX_DEPTH = 30;
 /** Bytes of a boundary; RFC 2046 allows 70. */
 const MAX_BOUNDARY = 250;
-/** Bytes of a line that are looked at in one piece: a longer one is no boundary. */
+/** Bytes of a line that are scanned in one piece: a longer line cannot be a boundary. */
 const MAX_PIECE = 8192;
-/** Bytes of a field that is read. */
+/** Bytes of a field that are read. */
 const MAX_FIELD = 65536;
 const NOTHING = new Uint8Array(0);
 const NO_SECTIONS: readonly Section[] = [];
 
-/** A piece of the message that has been passed, or the end of an entity. */
+/** A range of the message that has been scanned, or the end of an entity. */
 export type Section =
   /** A header block is complete, and its entity's facts are known. */
   | {
@@ -45,17 +46,17 @@ export type Section =
     readonly entity: Entity;
     readonly from: number;
     readonly to: number;
-    /** What it ended at: a blank line, text without one, or the entity's end. */
+    /** What ended it: a blank line, text without one, or the end of the entity. */
     readonly end: HeaderEnd;
   }
-  /** A body, or the text before, between and behind the parts of a multipart. */
+  /** A body, or the text before, between and after the parts of a multipart. */
   | {
     readonly kind: "body";
     readonly entity: Entity;
     readonly to: number;
     /** Whether it has bytes above 127. */
     readonly is8Bit: boolean;
-    /** Whether it has a line of over 998 bytes; not known where lines were not wanted. */
+    /** Whether it has a line of over 998 bytes; false without the option `wantsLines`. */
     readonly isLong: boolean;
   }
   /** The line end before a boundary, and the boundary itself. */
@@ -65,16 +66,16 @@ export type Section =
 
 type HeaderEnd = "blank" | "text" | "end";
 
-/** How the body of an entity is made. */
+/** The structure of the body of an entity. */
 type Shape =
-  /** Nothing inside is looked at. */
+  /** No parts, or none that are scanned. */
   | "leaf"
   /** Parts between boundaries. */
   | "multipart"
   /** Another message. */
   | "message";
 
-/** One entity, a message or a part. Its facts hold from its header section on. */
+/** One entity, a message or a part. Its facts are valid from its header section on. */
 export interface Entity {
   readonly parent: Entity | undefined;
   readonly depth: number;
@@ -91,14 +92,14 @@ export interface Entity {
   readonly headerIs8Bit: boolean;
   /** Whether its header block has a line of over 998 bytes. */
   readonly headerIsLong: boolean;
-  /** Whether a boundary of it has been seen; multipart only. */
+  /** Whether one of its boundaries has been seen; multipart only. */
   readonly isOpened: boolean;
 }
 
 /** An entity while it is scanned. */
 interface OpenEntity extends Entity {
   readonly parent: OpenEntity | undefined;
-  /** The type it has without a Content-Type. */
+  /** Its type if it has no Content-Type. */
   readonly defaultType: string;
   /** Where it begins in the message. */
   readonly start: number;
@@ -122,38 +123,39 @@ interface OpenEntity extends Entity {
 
 /** Scans one message, chunk by chunk. */
 export class MimeScanner {
-  /** Whether the length of each line is wanted. */
   readonly #wantsLines: boolean;
-  /** Found since the last {@linkcode MimeScanner.push}. */
+  /** Sections found since the last {@linkcode MimeScanner.push}. */
   #sections: Section[] = [];
-  /** Bytes seen, what is carried included. */
+  /** Bytes of the message so far, the carried ones included. */
   #seen = 0;
+  /** The bytes of an incomplete line. */
   #carry: Uint8Array = new Uint8Array(0);
-  /** Whether a part of the line under way has been looked at. */
+  /** Whether a piece of the current line has been scanned. */
   #inLine = false;
   #entity: OpenEntity;
   #state: "header" | "body" = "header";
-  /** The multiparts around, outermost first. */
+  /** The multiparts around the current entity, outermost first. */
   #open: OpenEntity[] = [];
-  /** The field of interest under way. */
+  /** The current field, if it is one of `INTEREST`. */
   #field: { name: string; parts: Uint8Array[]; size: number } | undefined;
+  /** Lines of the current header block. */
   #lines = 0;
   /** Where the body, or the text between parts, begins. */
   #from = 0;
   #is8Bit = false;
   #isLong = false;
-  /** Bytes of the line under way that are behind. */
+  /** Bytes of the current line in earlier pieces. */
   #lineBefore = 0;
-  /** Bytes of the line end before this line. */
+  /** Bytes of the line end before the current line. */
   #endBefore = 0;
-  /** Whether the chunk at hand is ASCII throughout. */
+  /** Whether the current chunk is all ASCII. */
   #chunkIsAscii = false;
-  /** Where the chunk at hand is in the message. */
+  /** Where the current chunk begins in the message. */
   #base = 0;
-  /** Bytes of the chunk at hand that have been looked at for bytes above 127. */
+  /** Bytes of the current chunk that have been checked for values above 127. */
   #lookedAt = 0;
 
-  /** @param options `wantsLines`: whether the length of lines in bodies matters */
+  /** @param options `wantsLines`: whether to find long lines in bodies */
   constructor(options: { readonly wantsLines: boolean }) {
     this.#wantsLines = options.wantsLines;
     this.#entity = this.#begin(undefined, "text/plain");
@@ -164,7 +166,7 @@ export class MimeScanner {
     return this.#seen;
   }
 
-  /** Takes the next chunk, which is not kept; the sections that are complete by it. */
+  /** Takes the next chunk; does not keep it. Returns the sections that it completes. */
   push(chunk: Uint8Array): readonly Section[] {
     const data = this.#carry.length === 0
       ? chunk
@@ -176,7 +178,7 @@ export class MimeScanner {
     this.#chunkIsAscii = isAsciiBytes(data);
     for (;;) {
       if (this.#state === "body" && this.#isPlain) {
-        // Nothing can end it: lines do not matter.
+        // Only the end of the message ends this body: lines do not matter.
         this.#look(data, data.length);
         at = data.length;
         break;
@@ -187,7 +189,7 @@ export class MimeScanner {
       at = feed + 1;
     }
     if (data.length - at > MAX_PIECE) {
-      // The last byte stays: it may be the CR of the line end.
+      // The last byte is carried: it may be the CR of the line end.
       const to = data.length - 1;
       this.#line({ data, base, from: at, to, isEnd: false });
       at = to;
@@ -197,7 +199,7 @@ export class MimeScanner {
     return this.#taken();
   }
 
-  /** The message is at its end; the last sections. */
+  /** Ends the message. Returns the last sections. */
   end(): readonly Section[] {
     const data = this.#carry;
     const base = this.#base = this.#seen - data.length;
@@ -223,7 +225,7 @@ export class MimeScanner {
     return sections;
   }
 
-  /** Whether no line of the body can matter. */
+  /** Whether the body needs no scan for lines. */
   get #isPlain(): boolean {
     return this.#open.length === 0 && !this.#wantsLines;
   }
@@ -303,7 +305,7 @@ export class MimeScanner {
     }
   }
 
-  /** Reads a field of interest that is complete. */
+  /** Reads the current field, which is complete. */
   #endField(): void {
     const field = this.#field;
     if (field === undefined) return;
@@ -344,13 +346,13 @@ export class MimeScanner {
     };
   }
 
-  /** The header block is complete: how its body is made. */
+  /** Ends the header block, and decides on the structure of the body. */
   #endHeader(at: number, end: HeaderEnd): void {
     this.#endField();
     const entity = this.#entity;
     const field = parseMimeField(entity.type ?? "");
     entity.isTyped = entity.type !== undefined;
-    // A type that is no type is that of plain text (RFC 2045 section 5.2).
+    // An invalid type counts as plain text (RFC 2045 section 5.2).
     entity.kind = /^[^/]+\/[^/]+$/.test(field.value)
       ? field.value
       : entity.isTyped
@@ -404,7 +406,7 @@ export class MimeScanner {
     if (size > MAX_LINE + end) this.#isLong = true;
   }
 
-  /** Looks at the body up to `to` of the chunk for bytes above 127. */
+  /** Checks the body up to `to` in the chunk for bytes above 127. */
   #look(data: Uint8Array, to: number): void {
     if (to <= this.#lookedAt) return;
     this.#is8Bit ||= !this.#chunkIsAscii &&
@@ -412,12 +414,12 @@ export class MimeScanner {
     this.#lookedAt = to;
   }
 
-  /** Bytes of the line end that belong to the boundary behind it. */
+  /** Bytes of the line end before `at` that belong to the boundary after it. */
   #cutLineEnd(from: number, at: number): number {
     return Math.min(this.#endBefore, at - from);
   }
 
-  /** Whether a line is the boundary of a multipart around. The outermost counts. */
+  /** The boundary of an enclosing multipart in a line, if it is one. The outermost multipart wins. */
   #findMark(line: Line): Mark | undefined {
     const { data, from, to } = line;
     if (this.#open.length === 0 || data[from] !== DASH) return undefined;
@@ -436,7 +438,7 @@ export class MimeScanner {
     return undefined;
   }
 
-  /** A boundary: all inside its multipart is over, and a part begins behind it. */
+  /** Takes a boundary: ends all entities inside its multipart, and begins the next part. */
   #atMark({ entity, closes }: Mark, line: Line): void {
     const { data, base, to } = line;
     this.#closeTo(entity);
@@ -469,7 +471,7 @@ export class MimeScanner {
     });
   }
 
-  /** Closes the entities inside `outer`, all where it is not given. */
+  /** Ends the entities inside `outer`; all if it is `undefined`. */
   #closeTo(outer: OpenEntity | undefined): void {
     for (let entity = this.#entity; entity !== outer;) {
       this.#sections.push({ kind: "end", entity });
@@ -483,11 +485,11 @@ export class MimeScanner {
 /** A line, or a piece of one, within a chunk. */
 interface Line {
   readonly data: Uint8Array;
-  /** Where the chunk is in the message. */
+  /** Where the chunk begins in the message. */
   readonly base: number;
   readonly from: number;
   readonly to: number;
-  /** Whether it goes to the end of the line. */
+  /** Whether it includes the end of the line. */
   readonly isEnd: boolean;
 }
 
@@ -495,14 +497,14 @@ interface Line {
 interface Mark {
   /** The multipart it belongs to. */
   readonly entity: OpenEntity;
-  /** Whether it is the last one. */
+  /** Whether it closes the multipart. */
   readonly closes: boolean;
 }
 
 function markOf(boundary: string | undefined): Uint8Array | undefined {
   const text = boundary?.replace(/[ \t]+$/, "") ?? "";
   if (text === "" || text.length > MAX_BOUNDARY) return undefined;
-  // The field was read one character a byte.
+  // The field was read with one character per byte.
   const mark = new Uint8Array(text.length + 2);
   mark.fill(DASH, 0, 2);
   for (let at = 0; at < text.length; at++) mark[at + 2] = text.charCodeAt(at);
@@ -510,8 +512,8 @@ function markOf(boundary: string | undefined): Uint8Array | undefined {
 }
 
 /**
- * The name of the field that begins at `from` where that is one of interest,
- * `""` for another, `undefined` where no field begins there.
+ * The name of the field that begins at `from` if it is one of `INTEREST`, `""`
+ * for another field, `undefined` if no field begins there.
  */
 function fieldName(
   data: Uint8Array,
@@ -539,7 +541,7 @@ const INTEREST: ReadonlySet<string> = new Set([
   "content-transfer-encoding",
 ]);
 
-/** One character a byte: the platform's "latin1" is another character set. */
+/** One character per byte: the platform's "latin1" is windows-1252. */
 function byteText(bytes: Uint8Array): string {
   const parts: string[] = [];
   for (let at = 0; at < bytes.length; at += 4096) {

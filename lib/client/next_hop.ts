@@ -1,8 +1,8 @@
 /**
- * Where mail goes next: the host, how much TLS it gets, and who logs in there.
- * These are the words that client, spool, queue and delivery share; this file
- * owns what they may be and the default of the port. It stands alone because
- * the spool keeps these choices and has no use for a client.
+ * The next hop of mail: the host, the TLS policy and the login. Client, spool,
+ * queue and delivery share these types; this file owns their rules and the
+ * default port. It stands alone because the spool stores these choices and needs
+ * no client.
  *
  * Opens no connection and decides nothing about one.
  */
@@ -26,7 +26,7 @@ import { MECHANISM_NAMES, type MechanismName } from "../sasl/mechanism_name.ts";
 
 /** A server that takes mail. */
 export interface NextHop {
-  /** Host name, or IP address without brackets. Its certificate must be for this. */
+  /** Host name, or IP address without brackets. The certificate must be for it. */
   readonly host: string;
   /**
    * The port.
@@ -35,7 +35,7 @@ export interface NextHop {
    */
   readonly port?: number | undefined;
   /**
-   * Whether TLS begins with the first byte (RFC 8314) instead of STARTTLS.
+   * Whether TLS begins with the first byte (RFC 8314) instead of after STARTTLS.
    *
    * @default {false}
    */
@@ -48,7 +48,7 @@ export interface NextHop {
   readonly lmtp?: boolean | undefined;
 }
 
-/** What the members of a {@linkcode NextHop} must be. */
+/** The rules for the members of a {@linkcode NextHop}. */
 export const HOP_RULES: Rules<NextHop> = {
   host: required(host),
   port,
@@ -56,38 +56,37 @@ export const HOP_RULES: Rules<NextHop> = {
   lmtp: flag,
 };
 
-/** What a {@linkcode NextHop} must be, inside other options. */
+/** The rule for a {@linkcode NextHop} inside other options. */
 export const HOP_RULE: Rule = object(
   HOP_RULES,
   '{ host: "mail.example.com", port: 587 }',
 );
 
-/** What lists of {@linkcode NextHop} must be, inside other options. */
+/** The rule for a list of {@linkcode NextHop} inside other options. */
 export const HOPS_RULE: Rule = list(
   HOP_RULE,
   'an array of hosts, as [{ host: "mail.example.com", port: 587 }]',
 );
 
-/** The port of a hop. */
 export function hopPort(hop: Pick<NextHop, "port" | "implicitTls">): number {
   return hop.port ?? (hop.implicitTls ? 465 : 25);
 }
 
-/** A hop as one word: `relay.example.com:587`, the host with A-labels in lower case. */
+/** A hop as text: `relay.example.com:587`, the host with A-labels in lower case. */
 export function hopName(hop: NextHop): string {
   const host = asciiDomain(hop.host);
   return `${host.includes(":") ? `[${host}]` : host}:${hopPort(hop)}`;
 }
 
 /**
- * How much TLS: `none` never asks for it; `opportunistic` takes it where it is
- * offered, without a look at the certificate, and goes on in the clear where
- * the handshake fails; `required` sends nothing without TLS; `verified` also
- * wants a certificate that is trusted and made out to the host.
+ * The TLS policy. `none` never uses TLS. `opportunistic` uses it if the server
+ * offers it, accepts any certificate, and goes on without TLS if the handshake
+ * fails. `required` sends nothing without TLS. `verified` also requires a trusted
+ * certificate for the host.
  */
 export type TlsSecurity = "none" | "opportunistic" | "required" | "verified";
 
-/** What a {@linkcode TlsSecurity} must be, inside other options. */
+/** The rule for a {@linkcode TlsSecurity} inside other options. */
 export const TLS_SECURITY_RULE: Rule = oneOf(
   "none",
   "opportunistic",
@@ -95,15 +94,15 @@ export const TLS_SECURITY_RULE: Rule = oneOf(
   "verified",
 );
 
-/** Who logs in: `username` with `password` or `token`. */
+/** Credentials: `username` with `password` or `token`. */
 export interface Login extends
   Pick<
     ClientMechanismOptions,
     "username" | "password" | "token" | "authorizationId"
   > {
   /**
-   * The mechanisms that may be used, in the order to try them. One that the
-   * server refuses (5xx but 530; 535 under TLS only) gives way to the next.
+   * The mechanisms to try, in this order. After a refusal (5xx but 530; 535 under
+   * TLS only) the next one is tried.
    *
    * @default {all, the strongest first}
    */
@@ -118,7 +117,7 @@ const LOGIN_RULES: Rules<Login> = {
   mechanisms: list(oneOf(...MECHANISM_NAMES)),
 };
 
-/** What a {@linkcode Login} must be, inside other options. */
+/** The rule for a {@linkcode Login} inside other options. */
 export const LOGIN_RULE: Rule = secret(
   object(LOGIN_RULES, '{ username: "ann", password: "..." }'),
 );

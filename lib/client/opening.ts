@@ -1,21 +1,16 @@
 /**
  * From nothing to a session that is ready for a message: connect, TLS, EHLO,
- * AUTH. Owns the order of these steps and what each failure is called.
+ * AUTH. Owns the order of these steps, the meaning of the four TLS policies and
+ * the names of the failures. The handshake itself is in `net/tls_upgrade.ts`.
  *
- * Never logs in over a connection that the policy does not accept, and leaves
- * no connection open when it throws.
+ * Never logs in over a connection that the policy does not accept, never lets a
+ * failed handshake weaken `required` or `verified`, and leaves no connection
+ * open when it throws.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc3207 | RFC 3207},
  * {@link https://www.rfc-editor.org/rfc/rfc4954 | RFC 4954},
- * {@link https://www.rfc-editor.org/rfc/rfc8314 | RFC 8314}
- *
- * How much TLS a destination gets. Owns the meaning of the four policies; the
- * handshake is elsewhere. Pure.
- *
- * Never lets a failed handshake weaken `required` or `verified`.
- *
  * {@link https://www.rfc-editor.org/rfc/rfc7435 | RFC 7435},
- * {@link https://www.rfc-editor.org/rfc/rfc3207 | RFC 3207}
+ * {@link https://www.rfc-editor.org/rfc/rfc8314 | RFC 8314}
  */
 
 import { connectTcp } from "../net/connect.ts";
@@ -41,15 +36,38 @@ import {
   type OrderHelp,
 } from "./session.ts";
 
-/** The policy that holds where none was chosen: a log-in wants the right server. */
+/** The policy in force. The default depends on `login`: credentials need a verified server. */
 export function defaultSecurity(options: SmtpClientOptions): TlsSecurity {
   return options.security ?? (options.login ? "verified" : "opportunistic");
+}
+
+/** What to do about TLS after EHLO. */
+export type TlsStep = "use" | "skip" | "refuse";
+
+/** Whether to send STARTTLS, by the policy and by what the server offers. */
+export function tlsStep(security: TlsSecurity, offered: boolean): TlsStep {
+  if (security === "none") return "skip";
+  if (offered) return "use";
+  return security === "opportunistic" ? "skip" : "refuse";
+}
+
+/** Whether a session may go on with a certificate. */
+export function acceptsCertificate(
+  security: TlsSecurity,
+  facts: {
+    /** Why the certificate is not trusted; `undefined` if it is. */
+    error: string | undefined;
+    /** What `onCertificate` decided; it overrides the policy. */
+    verdict: boolean | undefined;
+  },
+): boolean {
+  return facts.verdict ?? (security !== "verified" || !facts.error);
 }
 
 /**
  * Opens a session.
  *
- * @throws {SmtpClientError} If no session comes about
+ * @throws {SmtpClientError} If any step fails
  */
 export async function openSession(
   options: SmtpClientOptions,
@@ -66,6 +84,7 @@ export async function openSession(
   return opening.session!;
 }
 
+/** One session while it opens. */
 class Opening {
   session: ClientSession | undefined;
   #transport: Transport | undefined;
@@ -131,7 +150,7 @@ class Opening {
     options.onProgress?.("connected");
   }
 
-  /** Runs the order just given to its end; throws where that is no good. */
+  /** Runs the pending order to its end; throws if it fails. */
   async #order(help: OrderHelp = {}): Promise<"done" | "startTls"> {
     const session = this.session!;
     const { onProgress } = this.#options;
@@ -148,14 +167,14 @@ class Opening {
     if (session.protocol.state === "refused" && end.reply) {
       const { reply } = end;
       const greeted = session.protocol.replies > 1;
-      this.#sayQuit(session);
+      this.#sendQuit(session);
       throw peerError(greeted ? "hello" : "greeting", reply);
     }
     return "done";
   }
 
-  /** A server that refuses us is owed a QUIT, but nobody waits for its answer. */
-  #sayQuit({ protocol, transport }: ClientSession): void {
+  /** Sends QUIT to a server that refused the session, without waiting for the reply. */
+  #sendQuit({ protocol, transport }: ClientSession): void {
     protocol.quit();
     const effect = protocol.next();
     if (effect.kind === "write") transport.write(effect.bytes).catch(() => {});
@@ -180,11 +199,11 @@ class Opening {
     }
     session.transport = await this.#upgrade();
     protocol.secured();
-    // A server that wants another certificate of us ends the session here.
+    // A server that wants another client certificate ends the session here.
     await this.#tlsOrder("right after the TLS handshake");
   }
 
-  /** An order of TLS: a server that ends the session there fails at TLS. */
+  /** As `#order()`, but a session that ends here is a failure of TLS. */
   async #tlsOrder(when: string): Promise<"done" | "startTls"> {
     try {
       return await this.#order();
@@ -231,7 +250,7 @@ class Opening {
     return upgraded.transport;
   }
 
-  /** Logs in with one mechanism after the other, as far as refusals allow. */
+  /** Tries one mechanism after the other, as long as the refusals permit it. */
   async #authenticate(login: Login): Promise<void> {
     this.#options.onProgress?.("authenticating");
     let left = login.mechanisms ?? MECHANISM_NAMES;
@@ -247,7 +266,7 @@ class Opening {
     }
   }
 
-  /** Runs one exchange; gives the server's refusal. */
+  /** Runs one exchange. Returns the server's refusal, `undefined` after success. */
   async #logIn(
     mechanism: ClientMechanism,
   ): Promise<SmtpClientError | undefined> {
@@ -282,9 +301,9 @@ class Opening {
   }
 
   /**
-   * Whether a refusal may be about the mechanism: any for good, but that of the
-   * missing TLS. In the clear 535 is not: what looks like it may come from
-   * somebody who wants a weaker mechanism.
+   * Whether another mechanism may be tried after a refusal: after any 5xx but
+   * 530, which asks for TLS. Without TLS not after 535 either: an attacker may
+   * have sent it to get a weaker mechanism.
    */
   #mayTryAnother({ reply }: SmtpClientError): boolean {
     const { code } = reply;
@@ -329,32 +348,4 @@ function literal(address: string): string {
 
 function reason(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
-}
-
-/** What to do after EHLO. */
-export type TlsStep = "use" | "skip" | "refuse";
-
-/** Whether to say STARTTLS to a server that offers it, or does not. */
-export function tlsStep(security: TlsSecurity, offered: boolean): TlsStep {
-  if (security === "none") return "skip";
-  if (offered) return "use";
-  return security === "opportunistic" ? "skip" : "refuse";
-}
-
-/**
- * Whether a session may go on with a certificate.
- *
- * @param security The policy
- * @param facts What the check of the certificate found, and what the program said to it, if it was asked
- */
-export function acceptsCertificate(
-  security: TlsSecurity,
-  facts: {
-    /** Why the certificate is not to be trusted; `undefined` if it is. */
-    error: string | undefined;
-    /** The program's decision; it outweighs the policy. */
-    verdict: boolean | undefined;
-  },
-): boolean {
-  return facts.verdict ?? (security !== "verified" || !facts.error);
 }

@@ -1,6 +1,6 @@
 /**
- * What a client is told, and the steps that it tells of. Types, lists and rules
- * only.
+ * The options of a client, and the steps of a session that it reports. Types,
+ * tables and rules only.
  */
 
 import {
@@ -30,7 +30,7 @@ import {
 } from "./next_hop.ts";
 import { type ClientTimeouts, TIMEOUTS_RULE } from "./session.ts";
 
-/** Where a session with a server stands, in the order of time. Some steps may be skipped. */
+/** The steps of a session with a server, in the order of time. Some may be skipped. */
 export type ClientProgress =
   | "connecting"
   | "connected"
@@ -45,7 +45,7 @@ export type ClientProgress =
   | "sending-body"
   | "done";
 
-/** What each step is part of, in the order of time. */
+/** The part of a session that each step belongs to, in the order of time. */
 const STEPS: Readonly<Record<ClientProgress, "opening" | "message" | "end">> = {
   "connecting": "opening",
   "connected": "opening",
@@ -69,15 +69,15 @@ export const MESSAGE_STEPS: readonly ClientProgress[] =
 
 /** A server's certificate, to be judged. */
 export interface PeerCertificate {
-  /** The host that was connected to, as the certificate should name it. */
+  /** The host that the certificate should name. */
   readonly host: string;
   /** The certificate and its chain. */
   readonly certificate: Certificate;
-  /** Why it is not to be trusted, in one line; `undefined` if it is. */
+  /** Why it is not trusted, in one line; `undefined` if it is. */
   readonly error: string | undefined;
 }
 
-/** Judges a certificate: `true` accepts, `false` refuses, nothing leaves it to the policy. */
+/** Judges a certificate: `true` accepts, `false` rejects, `undefined` leaves the decision to the policy. */
 export type JudgeCertificate = (
   peer: PeerCertificate,
 ) => boolean | void | Promise<boolean | void>;
@@ -85,24 +85,24 @@ export type JudgeCertificate = (
 /** Options of {@linkcode SmtpClient.connect}. */
 export interface SmtpClientOptions extends NextHop {
   /**
-   * Where to connect, if that is known already: an IP address of `host`.
+   * The IP address of `host` to connect to, if it is known already.
    *
    * @default {the host}
    */
   readonly address?: string | undefined;
   /**
-   * The own name for EHLO: a domain or an address literal.
+   * The client's name in EHLO: a domain or an address literal.
    *
-   * @default {the literal of the connection's own address}
+   * @default {the literal of the connection's local address}
    */
   readonly hostname?: string | undefined;
   /**
-   * How much TLS.
+   * The TLS policy.
    *
    * @default {"opportunistic", with `login` "verified"}
    */
   readonly security?: TlsSecurity | undefined;
-  /** Who logs in; the strongest mechanism that both sides have is taken. Nobody when not given. */
+  /** The login, with the strongest mechanism that both sides support. If unset, the client does not log in. */
   readonly login?: Login | undefined;
   /**
    * Whether a password or token may go over a connection without TLS.
@@ -111,35 +111,35 @@ export interface SmtpClientOptions extends NextHop {
    */
   readonly allowInsecureAuth?: boolean | undefined;
   /**
-   * Whether small messages may go in one flight with BDAT where the server has CHUNKING.
+   * Whether small messages go in one flight with BDAT if the server offers CHUNKING.
    *
    * @default {true}
    */
   readonly chunking?: boolean | undefined;
   /**
-   * What becomes of lines of over 998 bytes (RFC 5321 section 4.5.3.1.6):
+   * What to do with lines of over 998 bytes (RFC 5321 section 4.5.3.1.6):
    * `"keep"` sends them as they are; `"encode"` makes the parts that have them
-   * quoted-printable or base64, and folds header lines. What is signed or
-   * encrypted stays as it is.
+   * quoted-printable or base64, and folds header lines. Signed and encrypted
+   * parts stay as they are.
    *
    * @default {"keep"}
    */
   readonly longLines?: "keep" | "encode" | undefined;
   /** Time limits in milliseconds, instead of those of RFC 5321 section 4.5.3.2. */
   readonly timeouts?: Partial<ClientTimeouts> | undefined;
-  /** The certificate to show where the server asks for one. */
+  /** The certificate to present if the server asks for one. */
   readonly clientCertificate?: Certificate | undefined;
-  /** The authorities to trust; the platform's own when not given. */
+  /** The trusted authorities; the platform's by default. */
   readonly trusted?: readonly Certificate[] | undefined;
   /** Judges the server's certificate. */
   readonly onCertificate?: JudgeCertificate | undefined;
-  /** Told of each step. */
+  /** Called at each step. */
   readonly onProgress?: ((progress: ClientProgress) => void) | undefined;
   /** Ends connecting; the promise rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What a client takes of the network; for tests. */
+/** The network of a client. Tests replace it. */
 export interface ClientNetwork {
   /** Opens the connection, instead of {@linkcode connectTcp}. */
   readonly connect?: ConnectTransport | undefined;
@@ -153,7 +153,7 @@ export type UpgradeTransport = (
   options: UpgradeClientOptions,
 ) => Promise<UpgradedClient>;
 
-/** What {@linkcode SmtpClientOptions} must be. */
+/** The rules for {@linkcode SmtpClientOptions}. */
 export const CLIENT_RULES: Rules<SmtpClientOptions> = {
   ...HOP_RULES,
   address: host,

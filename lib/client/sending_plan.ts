@@ -1,6 +1,6 @@
 /**
- * How one message goes to one server: which parameters, which framing, whether
- * its content must be converted, or why it cannot go at all. Pure.
+ * Plans how one message goes to one server: its parameters, its framing, whether
+ * its content must be converted, or why it cannot be sent. Pure.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc1870 | RFC 1870},
  * {@link https://www.rfc-editor.org/rfc/rfc6152 | RFC 6152},
@@ -19,56 +19,53 @@ import { SmtpReply } from "../protocol/reply.ts";
 /** Content up to this size may go in one flight with its envelope, in bytes. */
 const MAX_EAGER = 65536;
 
-/** What is known of a message. */
+/** The facts about a message. Those about its content are `undefined` if it was not measured. */
 export interface MessageFacts {
-  /** What came with MAIL. */
+  /** The parameters of MAIL. */
   readonly parameters: MailParameters;
-  /** Whether every address, made ASCII where that is possible, is ASCII. */
+  /** Whether all addresses are ASCII after their domains have been written with A-labels. */
   readonly asciiAddresses: boolean;
-  /** Bytes of the content, where known. */
+  /** Bytes of the content, if known. */
   readonly size: number | undefined;
-  /** Whether all bytes are below 128, where the content was looked at. */
+  /** Whether all bytes are below 128. */
   readonly isAscii: boolean | undefined;
-  /** Whether those of the header are, where it was looked at. */
+  /** Whether all bytes of the header are below 128. */
   readonly headerIsAscii: boolean | undefined;
-  /** Whether it has lines of over 998 bytes, where it was looked at. */
+  /** Whether a line has over 998 bytes. */
   readonly hasLongLines: boolean | undefined;
-  /** Whether the content has been changed already: what it still holds goes as it is. */
+  /** Whether the content has been converted already: it is not converted again. */
   readonly isConverted: boolean;
 }
 
-/** What is known of the session. */
+/** The facts about a session. */
 export interface SessionFacts {
-  /** What the server offers. */
+  /** The extensions and limits of the server. */
   readonly capabilities: ClientCapabilities;
-  /** Whether content may go before its envelope is answered. */
+  /** Whether content may go before the replies to its envelope. */
   readonly mayBeEager: boolean;
   /** Whether long lines are encoded. */
   readonly encodesLongLines: boolean;
 }
 
-/** How the message goes. */
+/** The plan for a message that can be sent. */
 export interface SendingPlan {
-  /** The parameters for MAIL that this server knows. */
+  /** The parameters of MAIL that this server knows. */
   readonly parameters: MailParameters;
   /** Whether NOTIFY and ORCPT may be passed on. */
   readonly dsn: boolean;
-  /** How the content is framed. */
   readonly framing: "data" | "bdat" | "binary";
-  /** Whether the content goes before its envelope is answered. */
+  /** Whether the content goes before the replies to its envelope. */
   readonly eager: boolean;
 }
 
-/** The outcome of planning. */
+/** The result of {@linkcode planSending}. */
 export type Planned =
   | {
-    /** It goes. */
     readonly kind: "send";
-    /** How. */
     readonly plan: SendingPlan;
   }
   | {
-    /** The content must be changed first; then plan again. */
+    /** The content must be converted first; then plan again. */
     readonly kind: "convert";
     /** Whether it must be made 7-bit. */
     readonly to7Bit: boolean;
@@ -76,13 +73,12 @@ export type Planned =
     readonly shortLines: boolean;
   }
   | {
-    /** It cannot go to this server. */
+    /** The message cannot be sent to this server. */
     readonly kind: "refuse";
-    /** Why. */
+    /** The reason. */
     readonly reply: SmtpReply;
   };
 
-/** Plans how a message goes to a server. */
 export function planSending(
   message: MessageFacts,
   session: SessionFacts,
@@ -119,7 +115,7 @@ export function planSending(
  * The recipients that fit into one transaction, as indexes (RFC 9422 section 4).
  *
  * @param domains The domain of each recipient
- * @param limits What the server allows
+ * @param limits The server's limits
  */
 export function fittingRecipients(
   domains: readonly string[],
@@ -138,7 +134,7 @@ export function fittingRecipients(
   return fitting;
 }
 
-/** The parameters of RCPT that a server knows. */
+/** The parameters of RCPT that the server knows. */
 export function rcptParameters(
   parameters: RcptParameters,
   plan: SendingPlan,
@@ -147,8 +143,8 @@ export function rcptParameters(
 }
 
 /**
- * Whether what a server offers makes it necessary to look at content that came
- * without a look: what it holds must not depend on where it is held.
+ * Whether content must be measured because of what the server offers. The plan
+ * must not depend on whether the content is in memory or a stream.
  */
 export function needsFacts(
   parameters: MailParameters,
@@ -168,8 +164,8 @@ function needs8Bit({ parameters, isAscii }: MessageFacts): boolean {
 
 function needsUtf8(message: MessageFacts): boolean {
   if (!message.asciiAddresses) return true;
-  // Senders say SMTPUTF8 for messages that could do without: where the header
-  // was looked at, what stands there decides.
+  // Some senders use SMTPUTF8 for messages that do not need it: if the header
+  // was measured, its bytes decide.
   return message.parameters.smtpUtf8 === true && message.headerIsAscii !== true;
 }
 
@@ -180,7 +176,7 @@ function mailParameters(
   const { body, ret, envid, auth } = message.parameters;
   const { size } = message;
   const dsn = capabilities.has("DSN");
-  // What nobody looked at is called 8-bit: that is true of ASCII, too.
+  // Content that was not measured counts as 8-bit, which is true of ASCII, too.
   const kind = body === "BINARYMIME"
     ? body
     : needs8Bit(message) && capabilities.has("8BITMIME")

@@ -1,7 +1,7 @@
 /**
- * The loop that carries out what the sending machine asks for, on a transport:
- * reads and writes, each with its time limit. Owns the clock of a session and
- * nothing of its rules.
+ * The loop that carries out the effects of `ClientProtocol` on a transport: reads
+ * and writes, each with its time limit. Owns the clock of a session and none of
+ * its rules.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.2 | RFC 5321 section 4.5.3.2}
  */
@@ -17,39 +17,39 @@ import type { ClientProtocol } from "../protocol/client/protocol.ts";
 import type { ClientStage } from "./error.ts";
 
 const READ_SIZE = 4096;
-/** How long to look for a server's last words after a write has failed. */
+/** Milliseconds to read the server's last reply after a failed write. */
 const LAST_WORDS_MS = 2000;
 
 /** The time limits of a client, in milliseconds. */
 export interface ClientTimeouts extends Readonly<Record<ClientStage, number>> {
-  /** Making the connection. */
+  /** Opening the connection. */
   readonly connect: number;
   /** The TLS handshake. */
   readonly tls: number;
   /**
-   * From the greeting to the end of the log-in, all replies together. When not
-   * given: twice the longest of the limits of these steps, at least 5 s.
+   * From the greeting to the end of the login, all replies together. Default:
+   * twice the longest of the limits of these steps, at least 5 s.
    */
   readonly opening: number;
   /**
    * One message, from MAIL to the last reply, all replies and writes together;
-   * each 4 KiB of content add a second. When not given: three times the longest
-   * of the limits of these steps, at least 5 s.
+   * each 4 KiB of content add a second. Default: three times the longest of the
+   * limits of these steps, at least 5 s.
    */
   readonly message: number;
   /**
-   * One message to all hosts of its destination together: when it has passed,
-   * no further session begins. When not given: twice `message`.
+   * One message to all hosts of its destination together: no session begins
+   * after it. Default: twice `message`.
    */
   readonly delivery: number;
 }
 
 const SECOND = 1000;
-/** A total is never shorter than this, however short the limits of its steps. */
+/** The least default of a total, in milliseconds. */
 const MIN_TOTAL = 5 * SECOND;
-/** Content that goes out slower than this, in bytes a second, uses up the total of its message. */
+/** Bytes that extend the total of a message by one second: slower content uses the total up. */
 const MIN_RATE = 4096;
-/** The platform's timers take no more. */
+/** The longest delay of the platform's timers, in milliseconds. */
 const MAX_TIMER = 2 ** 31 - 1;
 const OPENING: readonly ClientPhase[] = [
   "greeting",
@@ -67,8 +67,8 @@ const MESSAGE: readonly ClientPhase[] = [
 ];
 
 /**
- * All limits: those of RFC 5321 section 4.5.3.2, and 30 s for the connection
- * and for TLS each, where others are not given.
+ * All limits. The defaults are those of RFC 5321 section 4.5.3.2, and 30 s each
+ * for the connection and for TLS.
  */
 export function clientTimeouts(
   given: Partial<ClientTimeouts> = {},
@@ -108,78 +108,71 @@ const RULES: Rules<ClientTimeouts> = {
   delivery: milliseconds,
 };
 
-/** What {@linkcode ClientTimeouts} must be, inside other options. */
+/** The rule for {@linkcode ClientTimeouts} inside other options. */
 export const TIMEOUTS_RULE: Rule = object(RULES, "{ connect: 10_000 }");
 
-/** What an order of the machine ends in. */
+/** The effects that end an order. */
 export type OrderEnd = Extract<
   ClientEffect,
   { kind: "done" | "failed" | "startTls" }
 >;
 
-/** What the loop asks for while it runs an order. */
+/** The input of an order, and its listener. */
 export interface OrderHelp {
-  /** Gives the content, piece by piece. */
+  /** The content, piece by piece. */
   readonly content?: AsyncIterator<Uint8Array> | undefined;
-  /** The content in one piece, instead: it goes out together with its end. */
+  /** The content in one piece instead: it goes out together with its end. */
   readonly whole?: Uint8Array | undefined;
   /** Answers a challenge; `undefined` cancels. Must not reject. */
   readonly respond?:
     | ((challenge: Uint8Array) => Promise<Uint8Array | undefined>)
     | undefined;
-  /** Told what is under way whenever that changes. */
+  /** Called with the phase whenever it changes. */
   readonly onPhase?: ((phase: ClientPhase) => void) | undefined;
 }
 
-/** A machine on a transport. */
+/** A `ClientProtocol` on a transport. */
 export class ClientSession {
-  /** The connection; another one after STARTTLS. */
+  /** The connection; replaced after STARTTLS. */
   transport: Transport;
-  /** The machine. */
   readonly protocol: ClientProtocol;
-  /** The caller's wish to stop, for the order that runs. */
+  /** Aborts the order that runs. */
   signal: AbortSignal | undefined;
   readonly #timeouts: ClientTimeouts;
   readonly #buffer = new Uint8Array(READ_SIZE);
+  /** When the next reply must be complete. */
   #deadline = 0;
-  /** When the order under way must be over. */
+  /** When the `opening`, `message` or `quit` in progress must be over. */
   #end = Infinity;
-  /** The limit of the operation under way; `Infinity` between operations. */
+  /** The deadline of the operation in progress; `Infinity` between operations. */
   #limit = Infinity;
-  /** When the timer looks at the limit; `Infinity` when it is not set. */
+  /** When the timer checks `#limit`; `Infinity` if it is not set. */
   #timerAt = Infinity;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  /** Whether a limit has passed, and the connection was closed for it. */
   #expired = false;
+  /** The number of replies when `#deadline` was set; -1: to be set. */
   #progress = -1;
   #phase: ClientPhase | undefined;
-  /** A read that began while the session was idle, and what it has brought. */
+  /** A read that began while the session was idle, and whether it has ended. */
   #ahead: { read: Promise<number | null>; isOver: boolean } | undefined;
   #isIdle = true;
 
-  /**
-   * @param transport The connection
-   * @param options The machine, and the time limits
-   */
   constructor(
     transport: Transport,
-    options: {
-      /** The machine. */
-      protocol: ClientProtocol;
-      /** The time limits. */
-      timeouts: ClientTimeouts;
-    },
+    options: { protocol: ClientProtocol; timeouts: ClientTimeouts },
   ) {
     this.transport = transport;
     this.protocol = options.protocol;
     this.#timeouts = options.timeouts;
   }
 
-  /** Gives what follows a time in all, from now on. */
+  /** Starts the clock of a total: what follows must end within it. */
   allow(total: "opening" | "message" | "quit"): void {
     this.#end = performance.now() + this.#timeouts[total];
   }
 
-  /** Reads while no order runs; calls `onEnd` when the server says or does anything. */
+  /** Reads while no order runs. Calls `onEnd` when the server sends anything or closes. */
   watch(onEnd: () => void): void {
     if (this.#ahead !== undefined) return;
     const read = this.transport.read(this.#buffer);
@@ -200,16 +193,16 @@ export class ClientSession {
   }
 
   /**
-   * Carries out effects until the order ends. What the server or the network
-   * does is a value; an abort and a failing content source throw, and the
-   * connection is closed then.
+   * Carries out effects until the order ends. Failures of the server or the
+   * network are values. An abort and a failing content source throw, and close
+   * the connection.
    */
   async run(help: OrderHelp = {}): Promise<OrderEnd> {
     const onAbort = () => this.transport.close();
     this.signal?.addEventListener("abort", onAbort);
     this.#isIdle = false;
     try {
-      // What came before the first command answers none.
+      // Bytes that came before the first command are no answer to it.
       if (this.#ahead?.isOver) await this.#read("reset");
       return await this.#run(help);
     } catch (error) {
@@ -230,15 +223,15 @@ export class ClientSession {
       const effect = protocol.next();
       switch (effect.kind) {
         case "read":
-          this.#tell(effect.phase, help);
+          this.#enter(effect.phase, help);
           await this.#read(effect.phase);
           break;
         case "write":
-          this.#tell(effect.phase, help);
+          this.#enter(effect.phase, help);
           await this.#write(effect.bytes, effect.phase);
           break;
         case "content":
-          this.#tell("body", help);
+          this.#enter("body", help);
           await this.#content(help);
           break;
         case "challenge":
@@ -261,7 +254,7 @@ export class ClientSession {
     else this.protocol.content(next.value);
   }
 
-  #tell(phase: ClientPhase, help: OrderHelp): void {
+  #enter(phase: ClientPhase, help: OrderHelp): void {
     if (phase === this.#phase) return;
     this.#phase = phase;
     help.onPhase?.(phase);
@@ -270,8 +263,8 @@ export class ClientSession {
   async #read(phase: ClientPhase): Promise<void> {
     const { protocol } = this;
     const now = performance.now();
-    // The limit is for a reply, not for a byte: a server that sends one
-    // byte now and then must not hold a session for ever.
+    // The limit is for a reply, not for a byte: a server that sends a byte now
+    // and then must not hold the session without end.
     if (this.#progress !== protocol.replies) {
       this.#progress = protocol.replies;
       this.#deadline = now + this.#timeouts[phase];
@@ -302,7 +295,7 @@ export class ClientSession {
     }
   }
 
-  /** A server that closes early may have said why: that decides, not the broken pipe. */
+  /** Reads the last reply of a server that closed early: its reason counts, not the broken pipe. */
   async #readLastWords(): Promise<void> {
     const until = performance.now() + LAST_WORDS_MS;
     for (;;) {
@@ -317,9 +310,9 @@ export class ClientSession {
   }
 
   /**
-   * Runs one operation; its failure is a value. At the limit the connection is
-   * closed. The timer is one for many operations: they are short, and to set
-   * and clear one for each would cost as much as some of them.
+   * Runs one operation; its failure is a value. Closes the connection when the
+   * limit passes. One timer serves many operations: they are short, and a timer
+   * for each would cost as much as some of them.
    */
   async #limited<T>(
     limitMs: number,
@@ -349,7 +342,7 @@ export class ClientSession {
     this.#timer = setTimeout(() => {
       this.#timerAt = Infinity;
       if (this.#limit === Infinity) return;
-      // A timer may be early by a fraction; the operation may be a later one.
+      // The timer may be early by a fraction, or a later operation may be running.
       if (this.#limit - performance.now() > 1) return this.#arm();
       this.#expired = true;
       this.transport.close();

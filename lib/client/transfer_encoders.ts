@@ -1,7 +1,7 @@
 /**
- * The three encoders that content is changed with on its way to a server:
- * quoted-printable, base64, and that of a header block. Each takes its bytes
- * chunk by chunk and gives the same however they were cut. Pure.
+ * The three encoders that convert content for a server: quoted-printable, base64,
+ * and the rewriter of header blocks. Each takes its bytes chunk by chunk; the
+ * result does not depend on the cuts. Pure.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc2045#section-6.7 | RFC 2045 sections 6.7 and 6.8},
  * {@link https://www.rfc-editor.org/rfc/rfc2047 | RFC 2047}
@@ -24,31 +24,31 @@ const CAPITAL_F = 0x46;
 const LINE_WIDTH = 76;
 const encoder = new TextEncoder();
 const HEX = encoder.encode("0123456789ABCDEF");
-/** Bytes of one line of base64. */
+/** Bytes encoded in one line of base64. */
 const BASE64_BYTES = 57;
-/** Bytes of a field that is changed; a longer one goes as it is. */
+/** Bytes of a field that is changed; a longer one is copied. */
 const MAX_FIELD = 32_768;
 const NOTHING = new Uint8Array(0);
 
 /** An encoder of one body. */
 export interface TransferEncoder {
-  /** Encodes the next chunk. What it returns is not changed afterwards. */
+  /** Encodes the next chunk. The result is not changed afterwards. */
   encode(chunk: Uint8Array): Uint8Array<ArrayBuffer>;
-  /** The rest. No more chunks after this. */
+  /** Returns the rest. No chunks may follow. */
   finish(): Uint8Array<ArrayBuffer>;
 }
 
 /**
- * Quoted-printable of text. CRLF and bare LF are line ends and come out as
- * CRLF; a bare CR is encoded.
+ * Quoted-printable of text. CRLF and bare LF are line ends and become CRLF; a
+ * bare CR is encoded.
  */
 export class QuotedPrintableEncoder implements TransferEncoder {
   #column = 0;
-  /** A blank or CR whose form the next byte decides; -1 for nothing. */
+  /** A blank or CR whose encoding depends on the next byte; -1 for none. */
   #held = -1;
 
   encode(chunk: Uint8Array): Uint8Array<ArrayBuffer> {
-    // Three for an encoded byte, and a soft line break every 73 of those.
+    // Three bytes for an encoded byte, and a soft line break every 73 bytes.
     const out = new Uint8Array(Math.ceil((chunk.length + 1) * 3 * 1.06) + 8);
     let to = 0;
     for (const byte of chunk) to = this.#take(byte, out, to);
@@ -63,7 +63,8 @@ export class QuotedPrintableEncoder implements TransferEncoder {
     return out.slice(0, this.#put(held, false, out, 0));
   }
 
-  // Positional: an object for each byte would cost more than its encoding.
+  // Positional arguments: an object for each byte would cost more than its
+  // encoding.
   #take(byte: number, out: Uint8Array, at: number): number {
     let to = at;
     const held = this.#held;
@@ -83,7 +84,7 @@ export class QuotedPrintableEncoder implements TransferEncoder {
       this.#held = byte;
     } else {
       const plain = byte > 32 && byte < 127 && byte !== EQUALS &&
-        // A dot or "From " at the start of a line is changed by some systems on the way.
+        // Some systems on the way change a dot or "From " at the start of a line.
         (this.#column > 0 || (byte !== DOT && byte !== CAPITAL_F));
       to = this.#put(byte, plain, out, to);
     }
@@ -98,7 +99,7 @@ export class QuotedPrintableEncoder implements TransferEncoder {
   ): number {
     let to = at;
     const width = plain ? 1 : 3;
-    // The line must have room for the "=" of a soft break.
+    // The line needs room for the "=" of a soft break.
     if (this.#column + width > LINE_WIDTH - 1) {
       out[to++] = EQUALS;
       out[to++] = CR;
@@ -146,20 +147,23 @@ function lines(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * One header block: fields that the conversion of the body makes untrue are
- * replaced, bytes above 127 are encoded, long lines are folded. All other fields
+ * Rewrites one header block: replaces fields that are wrong after the conversion
+ * of the body, encodes bytes above 127, and folds long lines. All other fields
  * stay byte for byte.
  */
 export class HeaderRewriter implements TransferEncoder {
   readonly #change: HeaderChange;
-  /** The field under way. */
+  /** The lines of the current field. */
   #field: Uint8Array[] = [];
+  /** Bytes of the current field. */
   #size = 0;
-  /** Set while a field passes that is too long to be held. */
+  /** What happens to the rest of a field that is too long to be held. */
   #long: "copy" | "drop" | undefined;
+  /** The bytes of an incomplete line. */
   #carry: Uint8Array = NOTHING;
+  /** The blank line at the end. */
   #blank: Uint8Array = NOTHING;
-  /** Whether the line under way began in an earlier chunk. */
+  /** Whether the current line began in an earlier chunk. */
   #isInLine = false;
 
   constructor(change: HeaderChange) {
@@ -173,7 +177,7 @@ export class HeaderRewriter implements TransferEncoder {
     const out: Uint8Array[] = [];
     const mayPass = !this.#change.folds && isAsciiBytes(data);
     let at = 0;
-    /** Where fields begin that stay as they are. */
+    /** Where the fields begin that pass unchanged. */
     let passed = 0;
     for (;;) {
       const feed = data.indexOf(LF, at);
@@ -198,7 +202,7 @@ export class HeaderRewriter implements TransferEncoder {
     return concat(out);
   }
 
-  /** The fields that are added, and the blank line. */
+  /** Returns the last field, the added fields, and the blank line. */
   finish(): Uint8Array<ArrayBuffer> {
     const out: Uint8Array[] = [];
     if (this.#carry.length > 0) this.#line(this.#carry, out);
@@ -215,10 +219,11 @@ export class HeaderRewriter implements TransferEncoder {
     return concat(out);
   }
 
-  /** Whether a line of ASCII is a field of its own that stays as it is. */
+  /** Whether a line of ASCII is a whole field that stays as it is. */
   #passes(data: Uint8Array, from: number, next: number): boolean {
     const first = data[from]!;
-    // A name has no byte below 33; the next line must be known.
+    // A name has no byte below 33. The next line must be known: it may continue
+    // this one. Fields that are replaced begin with "c".
     return !this.#isInLine && first > SPACE && (first | 0x20) !== 0x63 &&
       next < data.length && data[next] !== SPACE && data[next] !== TAB;
   }

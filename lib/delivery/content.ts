@@ -1,14 +1,13 @@
 /**
- * The content of a message for several tries: in memory where it is small,
- * opened anew for each try where it is not. Owns the stream between opening it
- * for a look at the header and the first try. What is known of content is found
- * out by looking at it, wherever it is.
+ * The content of a message for several attempts: small content is held in
+ * memory, larger content is opened again for each attempt. Owns the stream that
+ * was opened to read the header until the first attempt takes it over.
  */
 
 import { DataEncoder } from "../protocol/data_encoder.ts";
 import { ContentMeter } from "../client/content_meter.ts";
 
-/** Content up to this size is kept for all tries, in bytes. */
+/** Content up to this size is held in memory for all attempts, in bytes. */
 const MAX_KEPT = 262144;
 
 /** Opens the content from its beginning. */
@@ -16,23 +15,19 @@ export type OpenContent = () => AsyncIterable<Uint8Array>;
 
 /** The content of one message. */
 export class DeliveryContent {
-  /** The beginning of the content: all of a small one. */
+  /** The beginning of the content; all of it if it is small. */
   readonly head: Uint8Array;
   readonly #open: OpenContent;
   #rest: AsyncIterator<Uint8Array> | undefined;
   readonly #isWhole: boolean;
   #wireSize: number | undefined;
 
-  /**
-   * @param open Opens the content
-   * @param read What was read of it, and where to read on
-   */
   constructor(
     open: OpenContent,
     read: {
       /** The beginning. */
       head: Uint8Array;
-      /** The rest, `undefined` where there is none. */
+      /** The rest; `undefined` if `head` is all. */
       rest: AsyncIterator<Uint8Array> | undefined;
     },
   ) {
@@ -67,7 +62,7 @@ export class DeliveryContent {
     return new DeliveryContent(open, { head, rest });
   }
 
-  /** The content for one try: in memory, or opened anew as often as it is wanted. */
+  /** The content for one attempt: the bytes, or a function that opens it from the beginning. */
   data(): Uint8Array | OpenContent {
     return this.#isWhole ? this.head : () => {
       const rest = this.#rest;
@@ -77,9 +72,9 @@ export class DeliveryContent {
   }
 
   /**
-   * Bytes that go over the wire, without the dots of DATA.
+   * Bytes on the wire, without the dots of DATA.
    *
-   * @param stored Bytes that are stored
+   * @param stored Bytes of the stored content
    */
   async wireSize(stored: number): Promise<number> {
     if (this.#isWhole || this.#headIsClean) return stored;
@@ -91,12 +86,12 @@ export class DeliveryContent {
     return this.#wireSize;
   }
 
-  /** Whether all line ends of the beginning are CRLF: then those of the rest are, too. */
+  /** Whether all line ends of the beginning are CRLF; those of the rest are then, too. */
   get #headIsClean(): boolean {
     return new DataEncoder({ framing: "bdat" }).encode(this.head) === this.head;
   }
 
-  /** Gives back the stream that no try has used. Idempotent. */
+  /** Closes the stream if no attempt has used it. Idempotent. */
   async release(): Promise<void> {
     const rest = this.#rest;
     this.#rest = undefined;
@@ -105,8 +100,8 @@ export class DeliveryContent {
 }
 
 /**
- * The beginning, then the rest. No generator: one that is let go before it was
- * asked for anything never comes to its end, and the file behind stays open.
+ * The beginning, then the rest. Not a generator: `return()` on a generator that
+ * has not started skips its `finally`, and the file behind it would stay open.
  */
 function continued(
   head: Uint8Array,

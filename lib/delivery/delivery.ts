@@ -1,7 +1,7 @@
 /**
- * Deliveries: messages to the hosts of their destination, with sessions that
- * are used again. Owns the pool and the memory of broken TLS; each job is
- * walked in `host_walk.ts`.
+ * Deliveries: messages to the hosts of their destinations, over sessions that
+ * are reused. Owns the pool and the memories of hosts; `host_walk.ts` walks each
+ * job.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-5 | RFC 5321 section 5},
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-6.3 | section 6.3}
@@ -54,7 +54,7 @@ import { ClientPool } from "./pool.ts";
  * ```
  */
 export class Delivery {
-  /** @internal The hosts whose TLS handshake failed lately. */
+  /** @internal The hosts whose TLS handshake failed recently. */
   readonly brokenTls: BrokenTlsMemory = new BrokenTlsMemory();
   /** @internal The idle sessions. */
   readonly pool: ClientPool;
@@ -64,10 +64,10 @@ export class Delivery {
   readonly #machine: DeliveryMachine;
 
   /**
-   * Makes one that has no session yet.
+   * Makes one without sessions.
    *
    * @param options How to deliver
-   * @throws {TypeError} If an option is not one that exists, or of the wrong kind
+   * @throws {TypeError} If an option is unknown or of the wrong kind
    */
   constructor(options: DeliveryOptions);
   /** @internal */
@@ -85,9 +85,9 @@ export class Delivery {
   }
 
   /**
-   * Delivers one job. What hosts, network and DNS do is in the report, and so
-   * is an abort: it stops soon, and who was not decided is deferred. Rejects
-   * only where the content cannot be opened, before anything was sent.
+   * Delivers one job. The report holds every failure of hosts, network and DNS.
+   * An abort stops the delivery soon; the undecided recipients are deferred then.
+   * Rejects only if the content cannot be opened, before anything was sent.
    */
   async deliver(
     job: DeliveryJob,

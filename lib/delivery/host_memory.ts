@@ -1,24 +1,24 @@
 /**
- * What deliveries remember of hosts for a while: those that closed or refused,
- * those whose TLS handshake fails, and the addresses that never answer. Pure:
- * the time is handed in. Each memory has a bound on time and on number.
+ * The memories that deliveries have of hosts: those whose TLS handshake fails,
+ * those that fail at BDAT, and the addresses that do not answer. Each memory is
+ * bounded in time and in number. Pure: callers pass the time in.
  */
 
 import type { TlsSecurity } from "../client/next_hop.ts";
 import { checkOptions, number, type Rules, whole } from "../options.ts";
 
-/** Hosts that share a property for a while. */
+/** A set of hosts, each of which is forgotten after a time. */
 export class HostMemory {
+  /** When each host is forgotten. */
   readonly #until = new Map<string, number>();
   readonly #lifeMs: number;
   readonly #maxHosts: number;
 
-  /** @param options How long, and how many: 6 hours and 1000 when not given */
   constructor(
     options: {
-      /** How long a host is remembered, in milliseconds. */
+      /** How long a host is remembered, in milliseconds; 6 hours by default. */
       lifeMs?: number | undefined;
-      /** Hosts remembered at once; the oldest goes first. */
+      /** Hosts at a time, 1000 by default; the oldest is forgotten first. */
       maxHosts?: number | undefined;
     } = {},
   ) {
@@ -26,7 +26,7 @@ export class HostMemory {
     this.#maxHosts = options.maxHosts ?? 1000;
   }
 
-  /** Hosts remembered, those whose time has passed included. */
+  /** Number of hosts, expired ones included. */
   get size(): number {
     return this.#until.size;
   }
@@ -41,7 +41,6 @@ export class HostMemory {
     }
   }
 
-  /** Forgets a host. */
   forget(host: string): void {
     this.#until.delete(host);
   }
@@ -56,45 +55,47 @@ export class HostMemory {
   }
 }
 
-/** Milliseconds for which an address is left in peace that was silent once; doubles each time. */
+/** Milliseconds for which an address is paused after its first silence; doubles each time. */
 const PAUSE_MS = 60_000;
 /** The longest pause, in milliseconds. */
 const MAX_PAUSE_MS = 600_000;
-/** Addresses remembered; the oldest go first. */
+/** Addresses remembered; the oldest is forgotten first. */
 const MAX_ADDRESSES = 10_000;
-/** An answer that comes sooner than this, refusal included, costs nobody anything; in ms. */
+/** A connection that fails sooner than this, in milliseconds, is no silence: it delays no other delivery. */
 const SILENCE_MS = 1000;
 
-/** What is known of one address. */
+/** The pause of one address. */
 interface Silence {
+  /** When the pause ends, in milliseconds. */
   readonly until: number;
+  /** Silences in a row. */
   readonly times: number;
 }
 
-/** Remembers silent addresses. */
+/** The addresses that did not answer; each is paused for a while. */
 export class SilentHosts {
   readonly #known = new Map<string, Silence>();
 
-  /** Whether an address is to be left in peace at `now`, in milliseconds. */
+  /** Whether an address is paused at `now`, in milliseconds. */
   has(place: string, now: number): boolean {
     const known = this.#known.get(place);
     return known !== undefined && now < known.until;
   }
 
   /**
-   * Notes that a call came to nothing.
+   * Records a connection that brought no answer.
    *
    * @param place Address and port
-   * @param call When it began and ended, in milliseconds
+   * @param call When the attempt began and ended, in milliseconds
    */
-  note(
+  remember(
     place: string,
     call: { readonly began: number; readonly ended: number },
   ): void {
     const { began, ended } = call;
     if (ended - began < SILENCE_MS) return;
     const known = this.#known.get(place);
-    // Calls that went out together and end one after the other are one silence.
+    // Attempts that ran at the same time count as one silence.
     if (known !== undefined && began < known.until) return;
     const times = (known?.times ?? 0) + 1;
     const pause = Math.min(MAX_PAUSE_MS, PAUSE_MS * 2 ** (times - 1));
@@ -105,7 +106,7 @@ export class SilentHosts {
     }
   }
 
-  /** Forgets an address: it has spoken. */
+  /** Forgets an address that has answered. */
   forget(place: string): void {
     this.#known.delete(place);
   }
@@ -120,7 +121,7 @@ export interface BrokenTlsMemoryOptions {
    */
   readonly lifeMs?: number | undefined;
   /**
-   * Hosts remembered at once; the oldest goes first.
+   * Hosts at a time; the oldest is forgotten first.
    *
    * @default {1000}
    */
@@ -133,38 +134,38 @@ const RULES: Rules<BrokenTlsMemoryOptions> = {
 };
 
 /**
- * The hosts whose TLS handshake failed lately, so that opportunistic
- * deliveries to them do without it from the start.
+ * The hosts whose TLS handshake failed recently. Opportunistic deliveries to
+ * them begin without TLS.
  */
 export class BrokenTlsMemory {
   readonly #hosts: HostMemory;
 
   /**
-   * Makes a memory that knows of no host.
+   * Makes an empty memory.
    *
-   * @param options How long, and how many
+   * @param options Its bounds
    */
   constructor(options: BrokenTlsMemoryOptions = {}) {
     checkOptions("BrokenTlsMemory", options, RULES);
     this.#hosts = new HostMemory(options);
   }
 
-  /** Hosts remembered, those whose time has passed included. */
+  /** Number of hosts, expired ones included. */
   get size(): number {
     return this.#hosts.size;
   }
 
-  /** Notes that the handshake with a host failed at `now`, in milliseconds. */
+  /** Records that the handshake with a host failed at `now`, in milliseconds. */
   remember(host: string, now: number): void {
     this.#hosts.remember(host, now);
   }
 
-  /** Forgets a host: it wants TLS, so its TLS is to be tried again. */
+  /** Forgets a host that requires TLS: its TLS must be tried again. */
   forget(host: string): void {
     this.#hosts.forget(host);
   }
 
-  /** The policy to use for a host now: `none` instead of `opportunistic` where TLS is known to fail. */
+  /** The policy for a host now: `none` instead of `opportunistic` if its TLS is known to fail. */
   apply(
     security: TlsSecurity,
     place: {

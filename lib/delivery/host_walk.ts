@@ -1,7 +1,7 @@
 /**
- * One job walked from host to host, address to address, until every recipient
- * is decided. Owns who is still waiting and why; what a failure means is asked
- * of `outcome.ts`, where to go of `route.ts`.
+ * Walks one job from host to host and address to address until every recipient
+ * is decided. Owns the recipients that are still waiting, each with its reason.
+ * `outcome.ts` says what a failure means, `route.ts` where mail goes.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-5.1 | RFC 5321 section 5.1}
  */
@@ -10,7 +10,7 @@ import { type Failure, refusesBdat, SmtpClientError } from "../client/error.ts";
 import { createHash } from "node:crypto";
 import { SmtpReply } from "../protocol/reply.ts";
 import { type SendResult, SmtpClient } from "../client/client.ts";
-import type { SmtpClientOptions } from "../client/options.ts";
+import type { PeerCertificate, SmtpClientOptions } from "../client/options.ts";
 import type { ClientPool } from "./pool.ts";
 import {
   type DeliveryJob,
@@ -21,7 +21,7 @@ import {
   type RecipientReport,
 } from "../queue/job.ts";
 import type { DeliveryContent } from "./content.ts";
-import type { DeliveryMachine, DeliveryOptions } from "./options.ts";
+import { type DeliveryMachine, type DeliveryOptions, pick } from "./options.ts";
 import { clientTimeouts } from "../client/session.ts";
 import type {
   BrokenTlsMemory,
@@ -33,10 +33,10 @@ import {
   isTooManyRecipients,
   judgeFailure,
   mayEndSession,
-  refusesManner,
+  requiresTlsOrLogin,
 } from "./outcome.ts";
 import {
-  isNobodysAddress,
+  isLoopbackOrUnspecified,
   literalAddress,
   loopReply,
   orderAddresses,
@@ -45,25 +45,36 @@ import {
 import { fittingRecipients } from "../client/sending_plan.ts";
 import { hopPort, type NextHop, type TlsSecurity } from "../client/next_hop.ts";
 
-/** The clock of what is remembered: not the time of day, which may be set. */
+/** The clock of the memories: the time of day may be set, this one not. */
 const monotonic = () => performance.now();
 
-/** What a walk needs beside the job. */
+/** The options of a walk, and the parts of its delivery. */
 export interface WalkOptions
   extends Omit<DeliveryOptions, "pool">, DeliveryMachine {
-  /** The content. */
   readonly content: DeliveryContent;
-  /** The idle sessions. */
   readonly pool: Pick<ClientPool, "take" | "give">;
-  /** The hosts whose TLS is broken. */
   readonly brokenTls: BrokenTlsMemory;
   /** The hosts that offer CHUNKING and fail at BDAT. */
   readonly noChunking: HostMemory;
-  /** The addresses that were silent lately. */
+  /** The addresses that did not answer lately. */
   readonly silent: SilentHosts;
   /** Ends the walk. */
   readonly signal: AbortSignal | undefined;
 }
+
+/** The options of a delivery that its sessions get as they are. */
+const TO_SESSION = {
+  hostname: true,
+  allowInsecureAuth: true,
+  longLines: true,
+  timeouts: true,
+  clientCertificate: true,
+  trusted: true,
+  signal: true,
+} as const;
+
+/** The options of a session that its place does not decide. */
+type SessionOption = Exclude<keyof SmtpClientOptions, keyof NextHop>;
 
 /** One address to try. */
 interface Place {
@@ -72,15 +83,15 @@ interface Place {
   readonly moreHosts: boolean;
 }
 
-/** What is to be done at one place. */
+/** The work left at one place. */
 interface Round {
-  /** The recipients to send to. */
+  /** The recipients to send to, as indexes. */
   readonly left: readonly number[];
-  /** Whether an idle session will do. */
+  /** Whether an idle session may be used. */
   readonly mayReuse: boolean;
 }
 
-/** One transaction that is over. */
+/** One finished transaction. */
 interface Transaction {
   readonly sent: readonly number[];
   readonly place: Place;
@@ -88,35 +99,31 @@ interface Transaction {
   readonly settings: SmtpClientOptions;
 }
 
-/** What follows a transaction. */
+/** What follows from a transaction. */
 interface Taken {
   /** The recipients to send to again at the same place. */
   readonly again: readonly number[];
-  /** Whether that wants a session that is new. */
+  /** Whether that needs a new session. */
   readonly needsSession: boolean;
-  /** Why no recipient would fare better. */
+  /** The failure of the host that every further transaction would meet. */
   readonly failure: Failure | undefined;
 }
 
-/** Walks one job. */
 export class HostWalk {
   readonly #job: DeliveryJob;
   readonly #options: WalkOptions;
   readonly #reports: (RecipientReport | undefined)[];
-  /** Why those who wait do so: what is reported if no host is left. */
+  /** The last failure of each waiting recipient: its report if no host is left. */
   readonly #waiting = new Map<number, RecipientReport>();
-  /** When no further session may begin. */
+  /** When the `delivery` timeout has passed: no session begins afterwards. */
   readonly #end: number;
+  /** Whether a host accepted a recipient, or refused one for a reason of the message. */
   #reached = false;
-  /** Whether a host of the domain turned out to be this server. */
+  /** Whether a host of the domain is this server. */
   #leadsBack = false;
-  /** Whether this side ended the job for recipients that were not decided. */
+  /** Whether this side ended the job before every recipient was decided. */
   #isEndedHere = false;
 
-  /**
-   * @param job The job
-   * @param options How to deliver it
-   */
   constructor(job: DeliveryJob, options: WalkOptions) {
     this.#job = job;
     this.#options = options;
@@ -124,7 +131,6 @@ export class HostWalk {
     this.#end = performance.now() + clientTimeouts(options.timeouts).delivery;
   }
 
-  /** Walks to the end. */
   async run(): Promise<DeliveryReport> {
     let failure: { error: unknown } | undefined;
     try {
@@ -132,8 +138,8 @@ export class HostWalk {
       if (hops instanceof SmtpReply) this.#stopAll(hops);
       else await this.#walk(hops);
     } catch (error) {
-      // Some recipients may have the message. Whoever lost this report would
-      // send it to them once more.
+      // Some recipients may have the message. Without this report the queue
+      // would send it to them again.
       const stopped = this.#options.signal?.aborted === true;
       const isLate = stopped && isOverdue(this.#options.signal);
       this.#isEndedHere = !isLate && this.#pending.length > 0;
@@ -148,7 +154,7 @@ export class HostWalk {
     return { recipients, destinationFailed, ...failure };
   }
 
-  /** The recipients that are not decided. */
+  /** The undecided recipients. */
   get #pending(): number[] {
     return [...this.#reports.keys()].filter((index) => !this.#reports[index]);
   }
@@ -168,7 +174,7 @@ export class HostWalk {
       this.#options;
     const literal = literalAddress(destination);
     if (literal !== undefined) return [{ host: literal, port }];
-    this.#tell("resolving-mx");
+    this.#reportState("resolving-mx");
     const route = routeDomain(destination, {
       mx: await dns.mx(destination, { signal }),
       ownNames: hostname === undefined ? ownNames : [hostname, ...ownNames],
@@ -182,7 +188,7 @@ export class HostWalk {
     for (const [at, hop] of hops.entries()) {
       const addresses = await this.#addresses(hop);
       if (addresses instanceof SmtpReply) {
-        this.#noteLookup(addresses);
+        this.#recordLookup(addresses);
         if (this.#leadsBack) return;
         if (this.#isLate) return this.#stopWaiting();
         continue;
@@ -196,12 +202,12 @@ export class HostWalk {
     }
   }
 
-  /** Whether the job has had its time: what is left waits for the next try. */
+  /** Whether the `delivery` timeout has passed: the rest waits for the next attempt. */
   get #isLate(): boolean {
     return performance.now() >= this.#end;
   }
 
-  /** Defers what is left: there are hosts that were not asked. */
+  /** Defers the undecided recipients: some hosts have not been tried. */
   #stopWaiting(): void {
     for (const index of this.#pending) {
       const waiting = this.#waiting.get(index);
@@ -217,19 +223,19 @@ export class HostWalk {
     const literal = literalAddress(`[${host}]`);
     if (literal !== undefined) return this.#reachable(host, [literal]);
     const { dns, signal } = this.#options;
-    this.#tell("resolving-a");
+    this.#reportState("resolving-a");
     const found = orderAddresses(host, await dns.addresses(host, { signal }));
     if (!(found instanceof SmtpReply)) return this.#reachable(host, found);
     if (!this.#smarthosts) return found;
-    // A person wrote the smarthost's name down: a mistake there must not
-    // return all mail.
+    // The smarthost's name is configuration: a mistake in it must not return all
+    // mail.
     return new SmtpReply(451, found.lines, { enhanced: "4.4.3" });
   }
 
   /**
-   * The addresses that mail may be sent to. What a stranger published may lead
-   * back here, or to a port of this machine that was never meant for him; what
-   * a person wrote down as a smarthost is followed.
+   * The addresses that mail may be sent to. Addresses from DNS may lead back to
+   * this server, or to another port of this machine that outsiders must not
+   * reach. Smarthosts are configuration and may be anywhere.
    */
   #reachable(
     host: string,
@@ -243,7 +249,9 @@ export class HostWalk {
       return loopReply(this.#job.destination);
     }
     if (allowLoopback) return addresses;
-    const open = addresses.filter((address) => !isNobodysAddress(address));
+    const open = addresses.filter((address) =>
+      !isLoopbackOrUnspecified(address)
+    );
     if (open.length > 0) return open;
     const text = `Mail loops: host "${host}" is at "${
       addresses[0]
@@ -251,8 +259,8 @@ export class HostWalk {
     return new SmtpReply(554, text, { enhanced: "5.4.6" });
   }
 
-  /** A host without an address counts for less than one that could not be reached. */
-  #noteLookup(reply: SmtpReply): void {
+  /** Records a failed lookup. A permanent one does not replace an earlier failure of another host. */
+  #recordLookup(reply: SmtpReply): void {
     for (const index of this.#pending) {
       if (this.#waiting.has(index) && !reply.isTemporary) continue;
       this.#waiting.set(index, this.#report({ reply }));
@@ -266,7 +274,7 @@ export class HostWalk {
     }
   }
 
-  /** One session; gives what is left for another one with the same place. */
+  /** Runs one session. Returns the work left for another session at the same place. */
   async #session(place: Place, round: Round): Promise<Round | undefined> {
     const { pool } = this.#options;
     const settings = this.#settings(place);
@@ -293,8 +301,9 @@ export class HostWalk {
         if (idle && !client.isReusable) return { left, mayReuse: false };
         const sent = this.#fitting(client, left);
         const result = await this.#send(client, { sent, size });
-        // As we came on this session, nothing will be taken.
-        isWelcome = !result.recipients.some(refusesManner);
+        // A session without TLS or login that the host requires cannot carry
+        // later messages either.
+        isWelcome = !result.recipients.some(requiresTlsOrLogin);
         const rest = left.filter((index) => !sent.includes(index));
         const taken = this.#take(result, { sent, place, client, settings });
         left = [...taken.again, ...rest];
@@ -314,7 +323,7 @@ export class HostWalk {
     }
   }
 
-  /** The recipients that one transaction may have. */
+  /** The recipients that fit into one transaction. */
   #fitting(client: SmtpClient, left: readonly number[]): readonly number[] {
     const domains = left.map((index) =>
       this.#job.recipients[index]!.address.domain
@@ -323,7 +332,7 @@ export class HostWalk {
     return fittingRecipients(domains, limits).map((at) => left[at]!);
   }
 
-  /** Whether nobody answered there a short while ago, so that a call would only waste time. */
+  /** Whether the address did not answer a short while ago. Its recipients fail then without a try. */
   #isSilent(place: Place, left: readonly number[]): boolean {
     const { silent, now = monotonic } = this.#options;
     if (this.#job.isUrged || !silent.has(nameOf(place), now())) return false;
@@ -360,11 +369,11 @@ export class HostWalk {
       return client;
     } catch (error) {
       const stopped = signal?.aborted === true && !isOverdue(signal);
-      // A certificate that is not accepted is a word, too.
+      // A host whose certificate is rejected has answered, too.
       const spoke = error instanceof SmtpClientError &&
         (error.fromPeer || error.stage === "startTls");
       if (!heard && !spoke && !stopped) {
-        silent.note(nameOf(place), { began, ended: now() });
+        silent.remember(nameOf(place), { began, ended: now() });
       }
       throw error;
     } finally {
@@ -372,7 +381,7 @@ export class HostWalk {
     }
   }
 
-  /** Bytes of the content as they go over the wire. */
+  /** Bytes of the content on the wire. */
   async #size(): Promise<number> {
     const { size, parameters } = this.#job;
     return parameters.body === "BINARYMIME"
@@ -392,20 +401,20 @@ export class HostWalk {
       parameters: { ...parameters, size },
       to: sent.map((index) => recipients[index]!),
       data: content.data(),
-      onProgress: this.#tell,
+      onProgress: this.#reportState,
       signal,
     });
   }
 
   /**
-   * Tells a step. A session is done with a message that may have to be tried
-   * again: the queue knows when it is done for good.
+   * Reports a step. Leaves "done" out: the message may have to be tried again,
+   * and only the queue knows when it is done for good.
    */
-  readonly #tell = (state: DeliveryState): void => {
+  readonly #reportState = (state: DeliveryState): void => {
     if (state !== "done") this.#job.onState?.(state);
   };
 
-  /** Notes a result; gives those who must be sent to again at the same place. */
+  /** Records a result. Says which recipients must be sent to again at the same place. */
   #take(result: SendResult, context: Transaction): Taken {
     const { sent, place, client, settings } = context;
     this.#learn(result, settings);
@@ -447,22 +456,23 @@ export class HostWalk {
     };
   }
 
-  /** Remembers of a host what its answers tell. */
+  /** Remembers what the answers of a host say about it. */
   #learn(result: SendResult, { host }: SmtpClientOptions): void {
     const now = (this.#options.now ?? monotonic)();
     if (result.bdatFailure) this.#options.noChunking.remember(host, now);
-    // It wants TLS: that TLS failed once must not keep all mail from it.
-    const wantsTls = result.recipients.some(refusesManner);
+    // The host requires TLS: a handshake that failed once must not keep all mail
+    // from it.
+    const wantsTls = result.recipients.some(requiresTlsOrLogin);
     if (wantsTls) this.#options.brokenTls.forget(host);
   }
 
-  /** A failure for all who are left. */
+  /** Records a failure for all recipients that are left. */
   #fail(
     failure: Failure,
     facts: { left: readonly number[]; place: Place },
   ): void {
     const { left, place } = facts;
-    if (refusesManner(failure)) {
+    if (requiresTlsOrLogin(failure)) {
       this.#options.brokenTls.forget(place.hop.host);
     }
     if (!isHostFailure(failure)) this.#reached = true;
@@ -521,53 +531,49 @@ export class HostWalk {
       options.security ?? (login ? "verified" : "opportunistic");
     const now = (options.now ?? monotonic)();
     const { onCertificate } = options;
-    return {
-      ...hop,
+    const settings = {
+      ...pick(options, TO_SESSION),
       address,
-      hostname: options.hostname,
       security: options.brokenTls.apply(wanted, { host: hop.host, now }),
       login,
-      allowInsecureAuth: options.allowInsecureAuth,
       chunking: options.chunking !== false &&
         !options.noChunking.has(hop.host, now),
-      longLines: options.longLines,
-      timeouts: options.timeouts,
-      clientCertificate: options.clientCertificate,
-      trusted: options.trusted,
-      signal: options.signal,
-      onProgress: this.#tell,
+      onProgress: this.#reportState,
       onCertificate: onCertificate &&
-        ((peer) => onCertificate(peer, this.#job)),
-    };
+        ((peer: PeerCertificate) => onCertificate(peer, this.#job)),
+    } satisfies Record<SessionOption, unknown>;
+    return { ...hop, ...settings };
   }
 }
 
-/** Why recipients wait when the job was stopped, or its content cannot be read. */
+/** Stands for the answer of a host where the queue stopped the job. */
 const STOPPED = new SmtpReply(451, "Delivery was stopped", {
   enhanced: "4.3.2",
 });
+/** Stands where the `delivery` timeout has passed. */
 const LATE = new SmtpReply(451, "The hosts took too long", {
   enhanced: "4.4.7",
 });
-/** Why they wait when no host has said a word for so long that others were let go. */
+/** Stands where the queue ended the job because no host had answered for too long. */
 const SILENT = new SmtpReply(451, OVERDUE.reason, {
   enhanced: OVERDUE.enhanced,
 });
+/** Stands where the content cannot be read. */
 const UNREADABLE = new SmtpReply(451, "Cannot read the message", {
   enhanced: "4.3.0",
 });
 
-/** A place as it is remembered. */
+/** The key of a place in the memory of silent addresses. */
 function nameOf({ hop, address }: Place): string {
   return `${address} ${hopPort(hop)}`;
 }
 
-/** Whether a host said it, or what this side found may be another one tomorrow. */
+/** Whether a report counts against the destination: a host's reply, or a temporary failure found here. */
 function blamesHost({ fromPeer = false, status }: RecipientReport): boolean {
   return fromPeer || status === "deferred";
 }
 
-/** What makes sessions alike. Credentials are part of it, but not readable in it. */
+/** The pool's key: equal for sessions that can stand in for each other. Holds a hash of the credentials. */
 function poolKey(settings: SmtpClientOptions): string {
   const { host, address, port, implicitTls, lmtp, security, login } = settings;
   const credentials = login &&

@@ -1,10 +1,11 @@
 /**
- * Notices to senders whose mailbox is here: they go into the server's own store
- * and not through the network, where they would come back at best.
+ * The deliveries that end at this server. DSNs to senders with a mailbox here go
+ * into the server's own store: the network would at best bring them back. Also
+ * knows the server's own IP addresses: those that it listens at, and those in
+ * `ownNames`.
  *
- * Which addresses are this server's own: those that it listens at, and those
- * that the program named. Stands alone because it asks the platform for the
- * addresses of the machine, which nothing else of relaying does.
+ * Stands alone because it reads the addresses of the machine from the platform,
+ * which nothing else in relaying does.
  */
 
 import { Message, type MessageStore } from "../message/message.ts";
@@ -13,30 +14,29 @@ import type { DeliveryJob, DeliveryReport } from "../queue/job.ts";
 import { canonicalIp, isLoopback } from "../protocol/ip.ts";
 import type { SocketAddress } from "../net/transport.ts";
 
-/** Where mail for this server's own addresses is kept. */
+/** The server's own mailboxes. */
 export interface LocalMail {
-  /** Whether an address is this server's own. */
+  /** Whether the server has a mailbox for an address. */
   readonly isLocal: (address: Address) => boolean;
-  /** Keeps it. */
   readonly store: MessageStore;
 }
 
-/** A notice is small; what is not goes to a temporary file. */
+/** Bytes of a DSN held in memory; a larger one goes to a temporary file. */
 const MEMORY_LIMIT = 1_048_576;
 
-/** Whether a job is a notice to mailboxes that are all here. */
-export function isLocalNotice(job: DeliveryJob, local: LocalMail): boolean {
+/** Whether a job is a DSN, and all its recipients have a mailbox here. */
+export function isLocalDsn(job: DeliveryJob, local: LocalMail): boolean {
   return job.from.isNull && job.route?.smarthost === undefined &&
     local.store.kind !== "discard" &&
     job.recipients.every(({ address }) => local.isLocal(address));
 }
 
 /**
- * Puts a notice into the store.
+ * Saves a DSN in the store.
  *
- * @throws {Error} As the store does; the queue takes it for a deferral
+ * @throws {Error} If the store throws; the queue defers the job then
  */
-export async function keepNotice(
+export async function saveDsn(
   job: DeliveryJob,
   store: MessageStore,
 ): Promise<DeliveryReport> {
@@ -65,14 +65,14 @@ export async function keepNotice(
   };
 }
 
-/** Milliseconds for which the addresses of the machine are taken as they were. */
+/** Milliseconds for which the addresses of the machine are cached. */
 const FRESH_MS = 60_000;
 
 /**
- * A test whether the server itself is at an address and port.
+ * Makes the test whether this server is at an IP address and port.
  *
- * @param listening Where it listens, now
- * @param named Names and addresses that are known as its own; of these the addresses, at whatever port
+ * @param listening Gives the addresses that the server listens at now
+ * @param named The option `ownNames`. Its IP addresses are the server's at any port; names are ignored
  */
 export function ownAddressTest(
   listening: () => readonly SocketAddress[],
@@ -94,7 +94,7 @@ export function ownAddressTest(
   };
 }
 
-/** The addresses of this machine; none where the platform may not be asked. */
+/** Reads the addresses of this machine; an empty set without `allow-sys`. */
 function machineAddresses(): () => ReadonlySet<string> {
   let known = new Set<string>();
   let askedAt = -Infinity;
@@ -109,7 +109,7 @@ function machineAddresses(): () => ReadonlySet<string> {
         ),
       );
     } catch {
-      // Without allow-sys only what is written down is known.
+      // Without allow-sys only the listening addresses and `ownNames` are known.
     }
     return known;
   };

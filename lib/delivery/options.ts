@@ -1,6 +1,7 @@
 /**
- * What a delivery and a server's relaying can be told. Options, their checks and
- * nothing else: `delivery.ts` delivers, `service.ts` relays.
+ * Options of a delivery and of a server's relaying, their checks, and the tables
+ * that pass relaying's options on to the delivery and to the queue. `delivery.ts`
+ * delivers, `service.ts` relays.
  */
 
 import {
@@ -46,7 +47,7 @@ import { type Spool, SPOOL_RULE } from "../spool/spool.ts";
 import { CERTIFICATE_RULE, TRUSTED_RULE } from "../tls/context.ts";
 import { type ClientPoolOptions, POOL_RULE } from "./pool.ts";
 
-/** The questions that a delivery asks; `DnsClient` answers them. */
+/** The DNS lookups of a delivery; `DnsClient` implements them. */
 export interface RelayDns {
   /** The mail exchangers of a domain. */
   mx(
@@ -74,34 +75,34 @@ export interface DeliveryOptions extends
     | "clientCertificate"
     | "trusted"
   > {
-  /** Answers DNS questions. */
+  /** Does the DNS lookups. */
   readonly dns: RelayDns;
   /**
-   * Further names of this server, besides `hostname`, and IP addresses that
-   * lead to it without being its own, as behind a router that translates them:
-   * where one is among a destination's hosts, only the better hosts are used.
+   * Further names of this server, besides `hostname`, and IP addresses that lead
+   * to it without being its own, as those of a router that does NAT. If one of
+   * them is among a destination's hosts, only hosts of better preference are used.
    *
    * @default {[]}
    */
   readonly ownNames?: readonly string[] | undefined;
   /**
-   * Whether this server itself listens at an IP address and port: a domain
-   * whose best host is there gets no mail from here, it would come back.
+   * Whether this server itself listens at an IP address and port. Mail for a
+   * domain whose best host is there fails: it would come back.
    *
-   * @default {no address is}
+   * @default {always false}
    */
   readonly isOwnAddress?:
     | ((address: string, port: number) => boolean)
     | undefined;
   /**
-   * Whether hosts of a domain may be on the loopback or at an unspecified
-   * address. Anybody can publish such a host and so send mail to ports of this
-   * machine. Smarthosts may be there in any case.
+   * Whether hosts of a domain may be at a loopback or unspecified address. Any
+   * domain can publish such a host, and so direct mail to ports of this machine.
+   * Smarthosts may always be there.
    *
    * @default {false}
    */
   readonly allowLoopback?: boolean | undefined;
-  /** The next hops for all jobs, in order; each destination's own hosts when not given. */
+  /** The next hops for all jobs, tried in this order. If unset, each destination's own hosts. */
   readonly smarthosts?: readonly NextHop[] | undefined;
   /**
    * The port of hosts found by DNS.
@@ -110,14 +111,14 @@ export interface DeliveryOptions extends
    */
   readonly remotePort?: number | undefined;
   /**
-   * Received fields that a message may have before it is taken for one that loops.
+   * Received fields that a message may have; one with more counts as looping.
    *
    * @default {100}
    */
   readonly hopLimit?: number | undefined;
-  /** How sessions are kept. */
+  /** Limits for idle sessions. */
   readonly pool?: ClientPoolOptions | undefined;
-  /** Judges the certificate of a host; `job` is what made us connect. */
+  /** Judges the certificate of a host; `job` is the delivery that connects. */
   readonly onCertificate?:
     | ((
       peer: PeerCertificate,
@@ -126,15 +127,15 @@ export interface DeliveryOptions extends
     | undefined;
 }
 
-/** What a delivery takes from the machine. Tests give their own. */
+/** Clock, random numbers and network of a delivery. Tests replace them. */
 export interface DeliveryMachine extends ClientNetwork {
-  /** The time in milliseconds; `performance.now` when not given. */
+  /** The time in milliseconds; `performance.now` by default. */
   readonly now?: (() => number) | undefined;
-  /** A random number from 0 to below 1; `Math.random` when not given. */
+  /** A random number from 0 to below 1; `Math.random` by default. */
   readonly random?: (() => number) | undefined;
 }
 
-/** What the names of this server must be, inside other options. */
+/** The rule for {@linkcode DeliveryOptions.ownNames}. */
 export const NAMES_RULE: Rule = list(
   text(),
   'an array of names, as ["mail.example.com"]',
@@ -151,7 +152,7 @@ const {
   clientCertificate,
   trusted,
 } = CLIENT_RULES;
-/** What {@linkcode DeliveryOptions} must be. */
+/** The rules for {@linkcode DeliveryOptions}. */
 export const DELIVERY_RULES: Rules<DeliveryOptions> = {
   ...{ hostname, security, login, allowInsecureAuth, chunking, timeouts },
   longLines,
@@ -167,61 +168,51 @@ export const DELIVERY_RULES: Rules<DeliveryOptions> = {
   onCertificate: callable(),
 };
 
-/** Options of relaying: who may, where it goes, how long it is tried. */
+/** Options of relaying: which clients may relay, the next hops, the retries. */
 export interface RelayingOptions extends
-  Pick<
+  Omit<
     DeliveryOptions,
-    | "allowInsecureAuth"
-    | "allowLoopback"
-    | "chunking"
-    | "clientCertificate"
-    | "hopLimit"
-    | "longLines"
-    | "ownNames"
-    | "pool"
-    | "timeouts"
-    | "trusted"
+    "dns" | "hostname" | "isOwnAddress" | "onCertificate"
   > {
   /**
-   * Whose mail for other domains is taken: `"authenticated"` for clients that
-   * have logged in, `"none"` for nobody beside the networks of `from`. What a
-   * handler adds to `server.relays` does not depend on it.
+   * Which clients may send mail to other domains: `"authenticated"` for those
+   * that have logged in, `"none"` for no client outside the networks of `from`.
+   * Messages that a handler adds to `server.relays` do not depend on it.
    *
    * @default {"none"}
    */
   allow?: "authenticated" | "none" | undefined;
   /**
-   * Networks whose mail for other domains is taken without a log-in, as
+   * Networks whose clients may send mail to other domains without a login, as
    * `["10.0.0.0/8", "::1"]`.
    *
    * @default {[]}
    */
   from?: readonly string[] | undefined;
   /**
-   * Where messages are kept until they are delivered: a folder, or a spool of
-   * one's own. Without it they are in memory, and lost with the process; a
-   * warning says so.
+   * Where messages are kept until they are delivered: a folder, or another
+   * spool. If unset, they are in memory, and lost with the process; the server
+   * logs a warning then.
    */
   spool?: string | Spool | undefined;
-  /** Next hops for all mail, tried in this order, instead of each domain's own mail exchangers. */
+  /** The next hops for all mail, tried in this order, instead of each domain's own mail exchangers. */
   smarthosts?: readonly NextHop[] | undefined;
-  /** The log-in at the smarthosts. Nobody else is shown it. */
+  /** The login at the smarthosts. No other host gets it. */
   login?: Login | undefined;
   /**
-   * How much TLS.
+   * The TLS policy.
    *
    * @default {"opportunistic", with `login` "verified"}
    */
   security?: TlsSecurity | undefined;
   /**
-   * The port of hosts found by DNS: another one than 25 only makes sense in
-   * tests.
+   * The port of hosts found by DNS. Only tests need another one than 25.
    *
    * @default {25}
    */
   remotePort?: number | undefined;
   /**
-   * The name for EHLO and in notices.
+   * The name in EHLO and in DSNs.
    *
    * @default {the server's}
    */
@@ -233,46 +224,47 @@ export interface RelayingOptions extends
    */
   schedule?: RetrySchedule | string | undefined;
   /**
-   * Milliseconds until what is not delivered is returned.
+   * Milliseconds until recipients that are still not delivered fail, and the
+   * sender gets a DSN.
    *
    * @default {432000000} Five days
    */
   expireAfterMs?: number | undefined;
   /**
-   * Milliseconds until the sender is told that a message is late; `Infinity`
-   * for never.
+   * Milliseconds until the sender of a message still not delivered gets a delay
+   * DSN; `Infinity` for never.
    *
    * @default {14400000} Four hours
    */
   delayNoticeMs?: number | undefined;
   /**
-   * Milliseconds to wait before the first try.
+   * Milliseconds before the first attempt.
    *
    * @default {0}
    */
   idleWaitMs?: number | undefined;
   /**
-   * Address in the From field of notices.
+   * The address in the From field of DSNs.
    *
    * @default {MAILER-DAEMON at the host's name}
    */
   bounceFrom?: string | undefined;
   /**
-   * The most deliveries under way, beside those that wait for a word of the
-   * other side: these are twice as many at most.
+   * Deliveries at a time. Those that wait for an answer of the host do not count;
+   * there are twice as many of these at most.
    *
    * @default {100}
    */
   maxConcurrent?: number | undefined;
   /**
-   * The most deliveries under way to one destination. The first ones are a few
-   * less: the number grows while all goes well.
+   * Deliveries to one destination at a time. A destination begins with fewer;
+   * the number grows while deliveries succeed.
    *
    * @default {20}
    */
   maxPerDestination?: number | undefined;
   /**
-   * The most recipients of one delivery.
+   * Recipients of one delivery.
    *
    * @default {100}
    */
@@ -315,59 +307,94 @@ const RULES: Rules<RelayingOptions> = {
   trusted: TRUSTED_RULE,
 };
 
-/** What {@linkcode RelayingOptions} must be, inside other options. */
+/** The rule for {@linkcode RelayingOptions} inside other options. */
 export const RELAYING_RULE: Rule = object(RULES, '{ allow: "authenticated" }');
 
-/** Whether any client may relay by the policy alone. */
+/** Whether the policy alone lets any client relay. */
 export function isOpenToClients(options: RelayingOptions): boolean {
   const { allow, from = [] } = options;
   return allow === "authenticated" || from.length > 0;
 }
 
-/** What of the options goes to the queue as it is; what is not given is left out. */
+/** The options that the queue gets as they are: those that have the same name there. */
+const TO_QUEUE: Readonly<
+  Record<
+    Exclude<
+      keyof RelayingOptions & keyof RelayQueueOptions,
+      "hostname" | "schedule" | "spool"
+    >,
+    true
+  >
+> = {
+  expireAfterMs: true,
+  delayNoticeMs: true,
+  idleWaitMs: true,
+  bounceFrom: true,
+  maxConcurrent: true,
+  maxPerDestination: true,
+  maxRecipients: true,
+};
+
+/** The queue's part of the options; options that are `undefined` are left out. */
 export function queueOptions(
   options: RelayingOptions,
 ): Partial<RelayQueueOptions> {
   const { schedule, smarthosts = [] } = options;
   return defined({
+    ...pick(options, TO_QUEUE),
     schedule: typeof schedule === "string"
       ? RetrySchedule.parse(schedule)
       : schedule,
-    expireAfterMs: options.expireAfterMs,
-    delayNoticeMs: options.delayNoticeMs,
-    idleWaitMs: options.idleWaitMs,
-    bounceFrom: options.bounceFrom,
-    maxConcurrent: options.maxConcurrent,
-    maxPerDestination: options.maxPerDestination,
-    maxRecipients: options.maxRecipients,
     // All domains share the smarthosts, and so one window and one session.
     commonDestination: smarthosts[0] && hopName(smarthosts[0]),
   });
 }
 
-/** What of the options goes to the delivery as it is. */
+/** The options that the delivery gets as they are: all but those that the server sets itself. */
+const TO_DELIVERY: Readonly<
+  Record<
+    Exclude<
+      keyof DeliveryOptions,
+      "dns" | "hostname" | "isOwnAddress" | "onCertificate"
+    >,
+    true
+  >
+> = {
+  security: true,
+  login: true,
+  allowInsecureAuth: true,
+  chunking: true,
+  longLines: true,
+  timeouts: true,
+  clientCertificate: true,
+  trusted: true,
+  ownNames: true,
+  allowLoopback: true,
+  smarthosts: true,
+  remotePort: true,
+  hopLimit: true,
+  pool: true,
+};
+
+/** The delivery's part of the options. */
 export function deliveryOptions(
   options: RelayingOptions,
-): Omit<DeliveryOptions, "dns"> {
-  return {
-    security: options.security,
-    login: options.login,
-    allowInsecureAuth: options.allowInsecureAuth,
-    chunking: options.chunking,
-    longLines: options.longLines,
-    timeouts: options.timeouts,
-    clientCertificate: options.clientCertificate,
-    trusted: options.trusted,
-    ownNames: options.ownNames,
-    allowLoopback: options.allowLoopback,
-    smarthosts: options.smarthosts,
-    remotePort: options.remotePort,
-    hopLimit: options.hopLimit,
-    pool: options.pool,
-  };
+): Pick<DeliveryOptions, keyof typeof TO_DELIVERY> {
+  return pick(options, TO_DELIVERY);
 }
 
-/** Leaves out what is `undefined`: given, it would stand in the way of a default. */
+/** The values that a table names. */
+export function pick<T extends object, Name extends keyof T & string>(
+  values: T,
+  table: Readonly<Record<Name, true>>,
+): { readonly [Key in Extract<Name, string>]: T[Key] } {
+  const names = Object.keys(table) as Name[];
+  return Object.fromEntries(
+    names.map((name) => [name, values[name]]),
+  ) as { [Key in Name]: T[Key] };
+}
+
+/** Leaves out values that are `undefined`: they would override a default. */
 export function defined<T extends object>(
   values: T,
 ): { [K in keyof T]?: Exclude<T[K], undefined> } {

@@ -1,29 +1,29 @@
 /**
- * What a failure means: try the next host, try again later, or give up. The
- * one page of policy of the sending side, and pure.
+ * The meaning of a failure: try the next host, try again later, or give up. All
+ * of this policy of the sending side is here. Pure.
  *
  * The rules, by what failed:
  *
  * | failed | soft, more hosts | soft, last host | hard, more hosts | hard, last host |
  * |---|---|---|---|---|
- * | connection, TLS, session (no word of the server) | next | defer | - | - |
+ * | connection, TLS, session (without a reply) | next | defer | - | - |
  * | greeting | next | defer | next | defer; 521 bounce |
  * | EHLO | next | defer | next | bounce |
- * | TLS or log-in wanted and not to be had | next | defer | next | defer |
+ * | TLS or login required and not possible | next | defer | next | defer |
  * | MAIL, RCPT, DATA | next | defer | bounce | bounce |
  * | the content, before its last byte | next | defer | bounce | bounce |
  * | the end of the content: a reply | next | defer | bounce | bounce |
  * | the end of the content: no reply | defer | defer | - | - |
  *
- * A refusal of how we came is none of the message: no TLS, no log-in (530, 538,
- * 5.7.10, 5.7.11), or a smarthost, which is the same for all mail, that refuses
- * the greeting or EHLO. It counts as soft, and as a failure of the host. A
- * greeting that refuses is about this client, too: 521 alone says that the host
- * never takes mail (RFC 7504 section 3).
+ * A host may refuse the session rather than the message: because TLS or a login
+ * is missing (530, 538, 5.7.10, 5.7.11), or, as a smarthost, which is the same
+ * for all mail, in its greeting or its reply to EHLO. Such a refusal is soft and
+ * a failure of the host. A refusal in the greeting is about this client, too:
+ * only 521 says that the host never takes mail (RFC 7504 section 3).
  *
- * A log-in that is refused for good is deferred: a person put a wrong secret
- * there, and all mail would come back. When the end of the content gets no
- * reply, the server may have the message; another host would deliver it twice.
+ * A permanent refusal of a login is deferred: the configured secret is wrong,
+ * and all mail would come back. If the end of the content gets no reply, the
+ * server may have the message; another host would deliver it twice.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.2.1 | RFC 5321 section 4.2.1},
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-5.1 | section 5.1},
@@ -32,12 +32,12 @@
 
 import type { Failure } from "../client/error.ts";
 
-/** What to do about a failure. */
+/** The action after a failure. */
 export type Verdict = "next" | "defer" | "bounce";
 
-/** Whether a failure is of the host rather than of the message: other messages would fail, too. */
+/** Whether the host failed rather than the message: other messages would fail, too. */
 export function isHostFailure(failure: Failure): boolean {
-  if (refusesManner(failure)) return true;
+  if (requiresTlsOrLogin(failure)) return true;
   switch (failure.stage) {
     case "mail":
     case "rcpt":
@@ -50,21 +50,21 @@ export function isHostFailure(failure: Failure): boolean {
   }
 }
 
-/** Codes and statuses that ask for TLS or a log-in first (RFC 4954 section 6, RFC 3207 section 4, RFC 5248). */
-const MANNER_CODES: ReadonlySet<number> = new Set([523, 524, 530, 538]);
-const MANNER_STATUS: ReadonlySet<string> = new Set(["5.7.10", "5.7.11"]);
+/** Codes and statuses that require TLS or a login first (RFC 4954 section 6, RFC 3207 section 4, RFC 5248). */
+const TLS_OR_LOGIN_CODES: ReadonlySet<number> = new Set([523, 524, 530, 538]);
+const TLS_OR_LOGIN_STATUS: ReadonlySet<string> = new Set(["5.7.10", "5.7.11"]);
 
-/** Whether a host refuses not the message but how we came: without TLS, or without a log-in. */
-export function refusesManner({ reply, fromPeer }: Failure): boolean {
-  return fromPeer && (MANNER_CODES.has(reply.code) ||
-    (reply.code >= 500 && MANNER_STATUS.has(reply.enhanced ?? "")));
+/** Whether a host refuses the session for lack of TLS or of a login, and not the message. */
+export function requiresTlsOrLogin({ reply, fromPeer }: Failure): boolean {
+  return fromPeer && (TLS_OR_LOGIN_CODES.has(reply.code) ||
+    (reply.code >= 500 && TLS_OR_LOGIN_STATUS.has(reply.enhanced ?? "")));
 }
 
 /**
- * What to do about a failure.
+ * Decides what to do after a failure.
  *
  * @param failure The failure
- * @param options Whether there is another host to try, and whether a person named the host
+ * @param options Facts about the host
  */
 export function judgeFailure(
   failure: Failure,
@@ -72,7 +72,7 @@ export function judgeFailure(
     /** Whether there is another host to try. */
     moreHosts: boolean;
     /**
-     * Whether the host is a smarthost: what it says before MAIL is about this
+     * Whether the host is a smarthost: its refusals before MAIL are about this
      * server, and would return all mail.
      *
      * @default {false}
@@ -106,8 +106,8 @@ export function judgeFailure(
 }
 
 /**
- * Whether the server wants the remaining recipients in another transaction:
- * it took some, and has no room for more in this one.
+ * Whether the server wants the recipient in another transaction, because this
+ * one has too many.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.1.10 | RFC 5321 section 4.5.3.1.10}
  */
@@ -120,10 +120,10 @@ export function isTooManyRecipients(failure: Failure): boolean {
   return reply.code === 552 && isSoft(failure);
 }
 
-/** RFC 5321 section 4.5.3.1.10: 552 to RCPT once meant "too many", and is to be read as 452. */
+/** Whether a failure is temporary. 552 to RCPT once meant "too many" and counts as 452 (RFC 5321 section 4.5.3.1.10). */
 function isSoft(failure: Failure): boolean {
   const { stage, reply } = failure;
-  if (refusesManner(failure)) return true;
+  if (requiresTlsOrLogin(failure)) return true;
   if (reply.isTemporary || reply.isPositive) return true;
   const { code, enhanced } = reply;
   return stage === "rcpt" && code === 552 &&
@@ -131,9 +131,9 @@ function isSoft(failure: Failure): boolean {
 }
 
 /**
- * Whether a failure on a session that has carried messages before may be the
- * end of that session, and no word about this message: another session will
- * tell. Content was not complete, so nothing is delivered twice.
+ * Whether a failure on a session that has carried messages before may mean the
+ * end of that session rather than a refusal of this message. The message is sent
+ * again on a new session; its content was not complete, so it arrives once.
  */
 export function mayEndSession(failure: Failure): boolean {
   const { stage, broken, fromPeer } = failure;

@@ -1,10 +1,10 @@
 /**
  * Idle sessions, kept for the next message to the same place with the same
- * credentials. Owns their end: after a while, after enough messages, or when
- * there are too many.
+ * credentials. Ends each after a time (`idleMs`), after a number of messages
+ * (`maxUses`), or when there are too many (`maxIdlePerKey`, `maxIdle`).
  *
- * Never keeps a session that has behaved oddly: one on which the server says
- * anything while it is idle is closed at once.
+ * Never keeps a session that is out of step: if the server sends anything on an
+ * idle session, the session is closed at once.
  */
 
 import {
@@ -20,7 +20,7 @@ import type { SmtpClient } from "../client/client.ts";
 /** Options of {@linkcode ClientPool}. */
 export interface ClientPoolOptions {
   /**
-   * How long a session may be idle, in milliseconds.
+   * Milliseconds for which a session may be idle.
    *
    * @default {5000}
    */
@@ -32,13 +32,13 @@ export interface ClientPoolOptions {
    */
   readonly maxIdlePerKey?: number | undefined;
   /**
-   * Idle sessions in all; the oldest is closed first.
+   * Idle sessions in total; the oldest is closed first.
    *
    * @default {100}
    */
   readonly maxIdle?: number | undefined;
   /**
-   * Messages over one session.
+   * Messages per session.
    *
    * @default {100}
    */
@@ -52,7 +52,7 @@ const RULES: Rules<ClientPoolOptions> = {
   maxUses: whole(1),
 };
 
-/** What {@linkcode ClientPoolOptions} must be, inside other options. */
+/** The rule for {@linkcode ClientPoolOptions} inside other options. */
 export const POOL_RULE: Rule = object(RULES, "{ idleMs: 5000 }");
 
 interface Idle {
@@ -76,7 +76,7 @@ export class ClientPool {
   /**
    * Makes an empty pool.
    *
-   * @param options How long, and how many
+   * @param options Its bounds
    */
   constructor(options: ClientPoolOptions = {}) {
     checkOptions("ClientPool", options, RULES);
@@ -86,15 +86,15 @@ export class ClientPool {
     this.#maxUses = options.maxUses ?? 100;
   }
 
-  /** Idle sessions. */
+  /** Number of idle sessions. */
   get size(): number {
     return this.#idle.size;
   }
 
   /**
-   * Takes an idle session, the one used last.
+   * Takes an idle session out of the pool, the one that was used last.
    *
-   * @param key What makes sessions alike: host, address, port, security and credentials
+   * @param key Equal for sessions that can stand in for each other: made of host, address, port, security and credentials
    */
   take(key: string): SmtpClient | undefined {
     let found: Idle | undefined;
@@ -104,7 +104,7 @@ export class ClientPool {
     return found.client;
   }
 
-  /** Gives a session back; it is kept or ended. */
+  /** Puts a session back. The pool keeps it or ends it with QUIT. */
   give(key: string, client: SmtpClient): void {
     const alike = [...this.#idle].filter((idle) => idle.key === key);
     const keeps = !this.#closed && client.isReusable &&
@@ -124,7 +124,7 @@ export class ClientPool {
     }
   }
 
-  /** Ends all idle sessions with QUIT and keeps none from now on. Idempotent. */
+  /** Ends all idle sessions with QUIT, and from now on every session that is put back. Idempotent. */
   async close(): Promise<void> {
     this.#closed = true;
     for (const idle of [...this.#idle]) {

@@ -1,6 +1,6 @@
 /**
- * From DNS answers to the ordered list of hosts, or to an immediate failure.
- * Pure: answers and random numbers are handed in.
+ * Turns DNS answers into the ordered list of hosts, or into an immediate failure.
+ * Pure: callers pass the answers and the random numbers in.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-5.1 | RFC 5321 section 5.1},
  * {@link https://www.rfc-editor.org/rfc/rfc7505 | RFC 7505}
@@ -16,7 +16,7 @@ const MAX_HOSTS = 10;
 /** Addresses tried for one host. */
 const MAX_ADDRESSES = 6;
 
-/** Where to send: hosts in order, or why nowhere. */
+/** The hosts to send to, or the reason why there is no host. */
 export type Route =
   | {
     /** Host names in the order to try them, at least one. */
@@ -25,33 +25,30 @@ export type Route =
     readonly fromMx: boolean;
   }
   | {
-    /** Why there is no host: 4xx to try again later, 5xx to give up. */
+    /** The reason: 4xx to try again later, 5xx to give up. */
     readonly reply: SmtpReply;
   };
 
-/** Facts that {@linkcode routeDomain} depends on. */
+/** The input of {@linkcode routeDomain}. */
 export interface RouteFacts {
-  /** The answer to the question for MX records. */
+  /** The answer to the MX query. */
   readonly mx: MxOutcome;
-  /** The names of this server, to cut loops. */
+  /** The names of this server: mail must not loop back to it. */
   readonly ownNames: readonly string[];
   /** A random number from 0 to below 1. */
   readonly random: () => number;
 }
 
-/** The IP address of an address literal's domain, `undefined` for a name. */
+/** The IP address in an address literal; `undefined` for a domain name. */
 export function literalAddress(domain: string): string | undefined {
   const match = /^\[(?:IPv6:)?([0-9a-fA-F:.]+)\]$/i.exec(domain);
   const address = match?.[1];
-  // Names may be made of hexadecimal digits, too.
+  // A name may consist of hexadecimal digits, too.
   return address && parseIp(address) && address;
 }
 
-/**
- * Whether an address is that of no host on the network: the loopback, or not
- * specified.
- */
-export function isNobodysAddress(address: string): boolean {
+/** Whether an address belongs to no host on the network: a loopback or unspecified one. */
+export function isLoopbackOrUnspecified(address: string): boolean {
   if (isLoopback(address)) return true;
   const bytes = parseUnmapped(address);
   return bytes !== undefined &&
@@ -59,9 +56,9 @@ export function isNobodysAddress(address: string): boolean {
 }
 
 /**
- * The hosts of a domain, best first. Hosts of the same preference come in
- * random order, to spread the load. Where this server is among them, only the
- * better ones are left: the others would send the message back.
+ * The hosts of a domain, best first. Hosts of equal preference come in random
+ * order, to spread the load. If this server is among them, only hosts of better
+ * preference are left: the others would send the message back.
  */
 export function routeDomain(domain: string, facts: RouteFacts): Route {
   const { mx } = facts;
@@ -70,7 +67,7 @@ export function routeDomain(domain: string, facts: RouteFacts): Route {
     case "null-mx":
       return refuse(556, "5.1.10", `Domain "${domain}" takes no mail`);
     case "failed":
-      // What is published there is nonsense, today and tomorrow.
+      // The records are invalid; trying again will not help.
       if (mx.code === "malformed") {
         return refuse(
           550,
@@ -103,8 +100,8 @@ export function routeDomain(domain: string, facts: RouteFacts): Route {
 }
 
 /**
- * The addresses to try for a host, the families in turn so that a network
- * without one of them costs one try; or why there is none.
+ * The addresses to try for a host, or the reason why there is no address. IPv6
+ * and IPv4 alternate: a network without one of them costs one attempt.
  */
 export function orderAddresses(
   host: string,
@@ -133,7 +130,7 @@ export function orderAddresses(
   }
 }
 
-/** Why mail is not sent that would come back here. */
+/** The reply for mail that would come back to this server. */
 export function loopReply(domain: string): SmtpReply {
   return new SmtpReply(
     554,
@@ -150,7 +147,7 @@ function refuse(code: number, enhanced: string, text: string): Route {
   return { reply: new SmtpReply(code, text, { enhanced }) };
 }
 
-/** The records better than this server's own, all where it has none. */
+/** The records of better preference than this server's own; all if it has none. */
 function cutLoop(
   records: readonly MxRecord[],
   own: ReadonlySet<string>,
@@ -160,7 +157,7 @@ function cutLoop(
   return records.filter(({ preference }) => preference < limit);
 }
 
-/** By preference; equal ones in an order drawn anew each time. */
+/** Sorts by preference; records of equal preference are shuffled each time. */
 function order(records: readonly MxRecord[], random: () => number): MxRecord[] {
   const shuffled = [...records];
   for (let at = shuffled.length - 1; at > 0; at--) {

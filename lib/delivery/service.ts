@@ -1,7 +1,7 @@
 /**
- * Relaying as a server has it: policy, queue, delivery and their start and stop
- * put together. Owns the queue and the idle sessions of the delivery; decides
- * who may relay, and nothing about what hosts answer.
+ * The relaying of one server: puts policy, queue and delivery together, and
+ * starts and stops them. Owns the queue and the delivery with its idle sessions.
+ * Decides which clients may relay, and nothing about the answers of hosts.
  */
 
 import { describeError, type Logger } from "../log.ts";
@@ -21,10 +21,10 @@ import type { PeerCertificate } from "../client/options.ts";
 import type { SocketAddress } from "../net/transport.ts";
 import { Delivery } from "./delivery.ts";
 import {
-  isLocalNotice,
-  keepNotice,
+  isLocalDsn,
   type LocalMail,
   ownAddressTest,
+  saveDsn,
 } from "./local.ts";
 import {
   defined,
@@ -35,43 +35,38 @@ import {
   type RelayingOptions,
 } from "./options.ts";
 
-/** Who wants to send mail elsewhere. */
+/** A client that sends mail to recipients that are not local. */
 export interface RelayingClient {
   /** The client's IP address. */
   readonly remoteAddress: string;
-  /** Who has logged in, `undefined` for nobody. */
+  /** The name the client has logged in with; `undefined` without login. */
   readonly username: string | undefined;
 }
 
-/** What a program is asked and told about its relays. */
+/** The program's handlers for its relays. */
 export interface RelayHandlers extends RelayHooks {
-  /** Judges the certificate of a host: `true` accepts, `false` refuses, nothing leaves it to the policy. */
+  /** Judges the certificate of a host: `true` accepts, `false` rejects, `undefined` leaves the decision to the policy. */
   onRelayCertificate?(
     relay: Relay,
     peer: PeerCertificate,
   ): boolean | void | Promise<boolean | void>;
 }
 
-/** What a {@linkcode RelayService} needs of its server. */
+/** The server around a {@linkcode RelayService}. */
 export interface RelayServiceContext {
-  /** The server's own name. */
   readonly hostname: string;
-  /** Answers DNS questions. */
   readonly dns: RelayDns;
-  /** The program's decisions. */
   readonly handlers: RelayHandlers;
-  /** The server's own mailboxes; `undefined` where nothing is known of them. */
+  /** The server's own mailboxes; `undefined` if they are unknown. */
   readonly local: LocalMail | undefined;
-  /** Where the server listens, now. */
+  /** The addresses that the server listens at now. */
   readonly addresses: () => readonly SocketAddress[];
-  /** Takes log records. */
   readonly log: Logger;
 }
 
-/** How long idle sessions get to say good-bye, in ms. */
+/** How long idle sessions have to answer QUIT, in milliseconds. */
 const QUIT_MS = 1000;
 
-/** Relaying of one server. */
 export class RelayService {
   /** The messages to be relayed; the same object over restarts of the server. */
   readonly relays: Relays;
@@ -82,17 +77,15 @@ export class RelayService {
   readonly #queue: RelayQueue;
   /** Whether the server itself is at an address and port. */
   readonly #isOwnAddress: (address: string, port: number) => boolean;
-  /** Made anew at each start: what it remembers of hosts is of one run. */
+  /** Replaced at each start: its memories of hosts last for one run. */
   #delivery: Delivery;
   #started: Promise<unknown> | undefined;
 
   /**
    * Checks the options and opens nothing.
    *
-   * @param options What the program wants
-   * @param context What the server has
-   * @throws {RangeError} If a number makes no sense
-   * @throws {SyntaxError} If a network or the schedule cannot be read
+   * @throws {RangeError} If a number is out of range
+   * @throws {SyntaxError} If a network or the schedule cannot be parsed
    */
   constructor(options: RelayingOptions, context: RelayServiceContext) {
     this.#options = options;
@@ -112,7 +105,7 @@ export class RelayService {
     this.relays = this.#queue.relays;
   }
 
-  /** Whether a client may send to recipients that are not this server's own. */
+  /** Whether the policy lets a client send to recipients that are not local. */
   allows(client: RelayingClient): boolean {
     const { allow } = this.#options;
     return (allow === "authenticated" && client.username !== undefined) ||
@@ -120,9 +113,9 @@ export class RelayService {
   }
 
   /**
-   * Takes a message for some of its recipients.
+   * Queues a message for some of its recipients.
    *
-   * @throws {SpoolError} If it could not be kept
+   * @throws {SpoolError} If the spool could not keep it
    */
   async add(
     message: Message,
@@ -132,7 +125,7 @@ export class RelayService {
   }
 
   /**
-   * Opens the spool and goes on with what is in it.
+   * Opens the spool and resumes the deliveries in it.
    *
    * @throws {SpoolError} If the spool cannot be opened
    */
@@ -148,10 +141,10 @@ export class RelayService {
   }
 
   /**
-   * Begins no further delivery, lets those under way end within `graceMs`
-   * milliseconds, says good-bye to idle sessions and closes the spool.
+   * Begins no further delivery, gives the running ones `graceMs` milliseconds to
+   * end, closes the spool, and ends idle sessions with QUIT.
    *
-   * @throws {SpoolError} If the spool did not take all that came of the deliveries
+   * @throws {SpoolError} If the spool could not keep all results of the deliveries
    */
   async stop(graceMs: number): Promise<void> {
     const started = this.#started;
@@ -169,7 +162,7 @@ export class RelayService {
     }
   }
 
-  /** Ends the grace of a stop under way. Does nothing else. */
+  /** Ends the grace period of a stop that is running. Does nothing otherwise. */
   abort(): void {
     if (this.#started === undefined) this.#queue.abort();
   }
@@ -193,14 +186,14 @@ export class RelayService {
       local!.isLocal(address) || this.#isOwnLiteral(address);
     if (
       local !== undefined &&
-      isLocalNotice(job, { isLocal, store: local.store })
+      isLocalDsn(job, { isLocal, store: local.store })
     ) {
-      return keepNotice(job, local.store);
+      return saveDsn(job, local.store);
     }
     return this.#delivery.deliver(job, signal);
   }
 
-  /** Whether an address is at the literal of one of the server's own (RFC 1123 section 5.2.17). */
+  /** Whether the domain of an address is the literal of one of the server's addresses (RFC 1123 section 5.2.17). */
   #isOwnLiteral({ domain, isLiteral }: Address): boolean {
     const ip = isLiteral ? parseAddressLiteral(domain) : undefined;
     return ip !== undefined &&
@@ -209,14 +202,14 @@ export class RelayService {
       );
   }
 
-  /** Shows a certificate to the program; what it throws refuses. */
+  /** Calls `onRelayCertificate`. If it throws, the certificate is rejected. */
   async #judge(
     peer: PeerCertificate,
     { id }: DeliveryJob,
   ): Promise<boolean | void> {
     const { handlers, log } = this.#context;
     const relay = this.relays.get(id);
-    // It has been removed meanwhile: there is nothing left to decide.
+    // The relay has been removed meanwhile: there is nothing left to decide.
     if (relay === undefined) return false;
     try {
       return await handlers.onRelayCertificate!(relay, peer);
@@ -233,7 +226,7 @@ export class RelayService {
   }
 }
 
-/** The program's hooks, where it has them: what nobody listens to costs nothing. */
+/** The hooks that the program has; the queue does no work for absent ones. */
 function hooksOf(handlers: RelayHandlers): RelayHooks {
   return defined({
     onRelayStateChange: handlers.onRelayStateChange?.bind(handlers),
@@ -258,8 +251,8 @@ function makeSpool(options: RelayingOptions, log: Logger): Spool {
 }
 
 /**
- * The memory that mail is kept in where no spool is set. Warns of it once a
- * start: at once where clients may relay, else when there is mail.
+ * The spool if none is set: memory. Logs a warning once per start: at once if
+ * clients may relay, else with the first message.
  */
 class UnsafeSpool extends MemorySpool {
   readonly #log: Logger;
@@ -294,7 +287,7 @@ class UnsafeSpool extends MemorySpool {
   }
 }
 
-/** Waits for a promise that never rejects, `ms` at most. */
+/** Waits for a promise that never rejects, at most `ms` milliseconds. */
 async function atMost(ms: number, waiting: Promise<void>): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   const timer = setTimeout(resolve, ms);

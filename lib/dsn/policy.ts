@@ -1,6 +1,7 @@
 /**
- * Which DSNs the sender of a message is owed, by the progress of the message.
- * Knows NOTIFY and the null sender, and nothing of the form of a DSN. Pure.
+ * Decides which DSNs the sender of a message gets, by the progress of the
+ * message. Knows NOTIFY and the null reverse-path, and nothing about the form of
+ * a DSN. Pure.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc3461#section-4.1 | RFC 3461 sections 4.1}
  * and {@link https://www.rfc-editor.org/rfc/rfc3461#section-5.2 | 5.2}
@@ -12,20 +13,20 @@ import type {
   SpoolEntry,
 } from "../spool/envelope.ts";
 
-/** What a DSN is about. */
+/** The event that a DSN reports. */
 export type DsnKind = "failed" | "delayed" | "succeeded";
 
-/** The recipients whose final status has not been dealt with, by what is to be done. */
+/** Recipients whose final status has not been reported yet, as indexes of the envelope. */
 export interface OpenReports {
-  /** All that failed: the program is to be told. */
+  /** All that failed: the program gets these. */
   readonly failed: readonly number[];
-  /** Failed, and NOTIFY permits a DSN. */
+  /** Failed, and NOTIFY permits a DSN to the sender. */
   readonly toReturn: readonly number[];
-  /** Delivered or relayed, and NOTIFY asks for a DSN. */
+  /** Delivered or relayed, and NOTIFY asks for a DSN to the sender. */
   readonly succeeded: readonly number[];
 }
 
-/** What the program and the sender are still to be told. */
+/** The reports that the program and the sender have not got yet. */
 export function openReports(entry: SpoolEntry): OpenReports {
   const failed: number[] = [];
   const toReturn: number[] = [];
@@ -46,7 +47,7 @@ export function openReports(entry: SpoolEntry): OpenReports {
   return { failed, toReturn, succeeded };
 }
 
-/** Whether the program or the sender is still to be told of anything. */
+/** Whether the program or the sender has not got a report yet. */
 export function hasOpenReports(entry: SpoolEntry): boolean {
   const { failed, succeeded } = openReports(entry);
   return failed.length > 0 || succeeded.length > 0;
@@ -55,8 +56,8 @@ export function hasOpenReports(entry: SpoolEntry): boolean {
 /**
  * Recipients for a delay DSN: tried at least once, and NOTIFY permits it.
  *
- * @param isStuck Whether recipients count that could not even be tried, because
- * their destination has not answered when others were
+ * @param isStuck Whether recipients without an attempt count, too: their
+ * destination did not answer when others were tried
  */
 export function delayedRecipients(
   entry: SpoolEntry,
@@ -79,8 +80,8 @@ function eachRecipient(
     index: number,
   ) => void,
 ): void {
-  // No DSN about a DSN: two hosts would send each other reports for ever
-  // (RFC 5321 section 6.1).
+  // No DSN about a DSN: two hosts would send each other reports without end (RFC
+  // 5321 section 6.1).
   if (entry.envelope.from === "") return;
   for (const [index, recipient] of entry.envelope.recipients.entries()) {
     action(recipient, entry.progress.recipients[index]!, index);

@@ -1,8 +1,7 @@
 /**
- * The DSN itself: a multipart/report with words for people, fields for programs
- * (message/delivery-status or, where an address needs it, the global form), and
- * the message or its header block. Pure: what goes in decides every byte that
- * comes out.
+ * The DSN itself: a multipart/report with a text for people, fields for programs
+ * (message/delivery-status, or the global form if an address needs it), and the
+ * message or its header block. Pure: the input decides every byte of the output.
  *
  * Danger: ENVID, ORCPT, addresses and replies come from strangers. Each may
  * hold line ends once it is decoded, and would add fields of its own; so every
@@ -28,34 +27,32 @@ import type { RecipientAnswer } from "../spool/envelope.ts";
 export const MAX_LINE = 998;
 /** Characters of a line before it is folded (RFC 5322 section 2.1.1). */
 const WANTED = 78;
-/** Bytes of a line that no folding can shorten further (RFC 5321 section 4.5.3.1.6). */
+/** Bytes of a value, which may have no blank to fold at: with its name it fits a line (RFC 5321 section 4.5.3.1.6). */
 const LIMIT = 900;
 const encoder = new TextEncoder();
 const latin1 = new TextDecoder("latin1");
 
-/** What a DSN is made of. */
+/** The input of {@linkcode makeDsn}. */
 export interface DsnInit {
-  /** What it is about. */
   readonly kind: DsnKind;
-  /** The sender of the message, to which the DSN goes, without brackets. */
+  /** The reverse-path of the message, without brackets: the DSN goes there. */
   readonly to: string;
-  /** The address in its From field. */
+  /** The address in the From field. */
   readonly from: string;
-  /** When it is made, in milliseconds since 1970. */
+  /** The date of the DSN, in milliseconds since 1970. */
   readonly now: number;
-  /** Unique: names the DSN in Message-ID and separates its parts. Letters and digits. */
+  /** A unique name of letters and digits, for the Message-ID and the boundary. */
   readonly unique: string;
-  /** What is reported. */
   readonly status: DeliveryStatus;
   /** Whether the message came with SMTPUTF8. */
   readonly smtpUtf8: boolean;
-  /** The bytes that are returned: the header block, or the whole message. */
+  /** The bytes to return: the header block, or the whole message. */
   readonly returned: Uint8Array;
   /** Whether {@linkcode DsnInit.returned} is the whole message. */
   readonly isWhole: boolean;
 }
 
-/** A DSN, ready to be sent with the null reverse-path. */
+/** A DSN, to be sent with the null reverse-path. */
 export interface Dsn {
   /** The bytes, with CRLF line ends. */
   readonly bytes: Uint8Array<ArrayBuffer>;
@@ -65,33 +62,30 @@ export interface Dsn {
   readonly eightBit: boolean;
 }
 
-/** What is said of one recipient. */
+/** The status of one recipient. */
 export interface StatusRecipient {
   /** The forward-path without brackets. */
   readonly address: string;
   /** NOTIFY and ORCPT. */
   readonly parameters: RcptParameters;
-  /** What happened. */
   readonly action: "failed" | "delayed" | "delivered" | "relayed";
-  /** What was last heard. */
+  /** The last answer. */
   readonly answer: RecipientAnswer;
-  /** Until when it is tried, in milliseconds since 1970; delayed only. */
+  /** When the message expires, in milliseconds since 1970; delayed only. */
   readonly retryUntil?: number;
 }
 
-/** What is said of the message and its recipients. */
+/** The status of the message and its recipients. */
 export interface DeliveryStatus {
-  /** Name of the host that reports. */
+  /** The name of the host that reports. */
   readonly reportingMta: string;
   /** ENVID of the message, decoded. */
   readonly envid?: string | undefined;
   /** When the message was accepted, in milliseconds since 1970. */
   readonly arrivedAt: number;
-  /** The recipients. */
   readonly recipients: readonly StatusRecipient[];
 }
 
-/** Makes a DSN. */
 export function makeDsn(given: DsnInit): Dsn {
   const init = inAscii(given);
   const { status, returned } = init;
@@ -126,7 +120,7 @@ export function makeDsn(given: DsnInit): Dsn {
   };
 }
 
-/** The same with A-labels wherever a local part is ASCII, and no long line in the header. */
+/** The input with A-labels in all addresses whose local part is ASCII, and with the long lines of the returned header folded. */
 function inAscii(init: DsnInit): DsnInit {
   const { status, returned } = init;
   const end = init.isWhole ? findHeaderEnd(returned, 0) : returned.length;
@@ -162,7 +156,7 @@ function asciiRecipient(recipient: StatusRecipient): StatusRecipient {
   };
 }
 
-/** A boundary that is not in what is returned: its sender may have guessed the next one. */
+/** A boundary that does not occur in the returned bytes: their sender may have guessed it. */
 function freeBoundary({ unique, returned }: DsnInit): string {
   const text = latin1.decode(returned);
   let boundary = `=_${unique}`;
@@ -225,7 +219,7 @@ function returnedType(
   return [type, needs.eightBit ? "8bit" : "7bit"];
 }
 
-/** The words for people. */
+/** The text for people. */
 function explain(init: DsnInit): string {
   const host = valueText(init.status.reportingMta, false);
   const lines = [
@@ -234,7 +228,7 @@ function explain(init: DsnInit): string {
     ...INTRODUCTIONS[init.kind],
   ];
   for (const { address, answer, retryUntil } of init.status.recipients) {
-    // What was found out here is not to be laid at a host's door.
+    // Only a reply is attributed to the host; a failure found here is not.
     const source = answer.isReply && answer.remoteMta !== undefined
       ? `${answer.remoteMta} said: `
       : "";
@@ -264,14 +258,14 @@ const INTRODUCTIONS: Readonly<Record<DsnKind, readonly string[]>> = {
   ],
 };
 
-/** Whether the fields hold what only a message/global-delivery-status may hold. */
+/** Whether an address needs message/global-delivery-status. */
 function needsGlobalStatus(status: DeliveryStatus): boolean {
   return status.recipients.some(({ address, parameters }) =>
     !isAscii(address) || !isAscii(parameters.orcpt?.address ?? "")
   );
 }
 
-/** Prints the fields, with CRLF line ends. */
+/** Formats the fields, with CRLF line ends. */
 export function formatDeliveryStatus(status: DeliveryStatus): string {
   const global = needsGlobalStatus(status);
   const groups = [messageFields(status)];
@@ -305,7 +299,7 @@ function recipientFields(recipient: StatusRecipient, global: boolean): Field[] {
   const type = global && !isAscii(address) ? "utf-8" : "rfc822";
   fields.push(["Final-Recipient", `${type}; ${address}`]);
   fields.push(["Action", action], ["Status", answer.status]);
-  // The host that reported the status (RFC 3464 section 2.3.5), if one did.
+  // The host that reported the status, if a host did (RFC 3464 section 2.3.5).
   if (answer.isReply && answer.remoteMta !== undefined) {
     fields.push(["Remote-MTA", `dns; ${answer.remoteMta}`]);
   }
@@ -334,11 +328,9 @@ function field(name: string, value: string, global: boolean): string {
 }
 
 /**
- * A DSN with less of the message in it: its header block in place of the
- * whole, or nothing of it. `undefined` for what is no such DSN, and for one
- * that has nothing to leave out.
- *
- * @param report The bytes of a DSN of {@linkcode makeDsn}
+ * A DSN with less of the message in it: the header block instead of the whole
+ * message, or nothing of it. `undefined` if the bytes are not a DSN of
+ * {@linkcode makeDsn}, or a DSN that returns nothing.
  */
 export function reduceDsn(
   report: Uint8Array,
@@ -371,22 +363,21 @@ export function reduceDsn(
   ]);
 }
 
-/** The beginning of the part with what is returned, and nothing but that. */
+/** The beginning of the part that returns the message. */
 const PART =
   /^\r\n--[^\r\n]+\r\nContent-Type: (message\/rfc822|message\/global|text\/rfc822-headers|message\/global-headers)\r\nContent-Transfer-Encoding: ([78]bit)\r\n\r\n/;
 const AUTOMATIC = "\r\nAuto-Submitted: auto-replied\r\n";
 
 /**
- * The one function of the "Danger:" above: the text without control characters
- * and without what the part may not hold, cut to a length. Not the filter of
- * `log.ts`, which keeps the length and any letter: here a line is bounded, and a
- * part in ASCII gets "?" for each other character.
+ * The one function of the "Danger:" above: replaces control characters by blanks
+ * and, in an ASCII part, all other characters by "?", and cuts the text to
+ * `LIMIT`. Not the filter of `log.ts`, which keeps the length and all letters.
  */
 function valueText(text: string, utf8: boolean): string {
   // deno-lint-ignore no-control-regex
   const clean = text.replace(/[\x00-\x1f\x7f-\x9f\u2028\u2029]/g, " ");
   if (!utf8) return clean.slice(0, LIMIT).replace(/[^\x20-\x7e]/gu, "?");
-  // Bytes count, and none may be cut off its character.
+  // The limit is in bytes, and must not cut a character in two.
   const { read } = encoder.encodeInto(clean, new Uint8Array(LIMIT));
   return clean.slice(0, read);
 }

@@ -1,6 +1,6 @@
 /**
- * Makes the DSNs that a message's sender is owed, as additions to the spool.
- * Reads the message's content; writes nothing and marks nothing as done.
+ * Makes the DSNs for a message's sender, as additions to the spool. Reads the
+ * message's content; writes nothing and marks nothing as done.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc3461#section-6 | RFC 3461 section 6}
  */
@@ -17,37 +17,35 @@ import type { DsnKind } from "./policy.ts";
 import type { Spool, SpoolAddition } from "../spool/spool.ts";
 import type { RecipientAnswer, SpoolEntry } from "../spool/envelope.ts";
 
-/** Bytes of a header block that are returned. */
+/** Bytes of a header block that a DSN returns. */
 const HEADER_LIMIT = 64 * 1024;
 const NEVER = { notify: ["NEVER"] } as const;
 
-/** What a {@linkcode DsnSender} is made of. */
+/** The parts of a {@linkcode DsnSender}. */
 export interface DsnSenderInit {
-  /** Where the content of messages is. */
+  /** The spool with the content of the messages. */
   readonly spool: Spool;
-  /** Name of the host that reports. */
+  /** The name of the host that reports. */
   readonly hostname: string;
-  /** Address in the From field of DSNs. */
+  /** The address in the From field of DSNs. */
   readonly from: string;
-  /** Bytes up to which a whole message is returned when its sender asked for it. */
+  /** Bytes up to which a DSN returns the whole message, if RET=FULL asks for it. */
   readonly returnLimit: number;
   /** Makes a unique name of letters and digits. */
   readonly newId: () => string;
 }
 
-/** What a DSN is to report. */
+/** The report that a DSN is to make. */
 export interface DsnRequest {
-  /** What happened. */
   readonly kind: DsnKind;
-  /** Recipients that it happened to, by their index. */
+  /** The recipients, as indexes of the envelope. */
   readonly indices: readonly number[];
-  /** Now, in milliseconds since 1970. */
+  /** The time, in milliseconds since 1970. */
   readonly now: number;
   /** When the message expires, in milliseconds since 1970. */
   readonly expiresAt: number;
 }
 
-/** Makes DSNs. */
 export class DsnSender {
   readonly #init: DsnSenderInit;
 
@@ -55,7 +53,7 @@ export class DsnSender {
     this.#init = init;
   }
 
-  /** A DSN to the sender of a message; goes out with the null reverse-path. */
+  /** Makes a DSN to the sender of a message, with the null reverse-path. */
   async make(
     entry: SpoolEntry,
     request: DsnRequest,
@@ -67,7 +65,7 @@ export class DsnSender {
     let isWhole = this.#isWholeReturned(entry, kind);
     let returned = await this.#returned(entry, isWhole);
     if (isWhole && hasLongBodyLines(returned)) {
-      // A DSN must not fail for what it returns.
+      // The returned message must not make the DSN fail.
       isWhole = false;
       returned = returned.subarray(0, headerLength(returned, returned.length));
     }
@@ -111,9 +109,9 @@ export class DsnSender {
   }
 
   /**
-   * The same DSN with less of the message in it, for a sender's host that has
-   * refused the DSN as it is; `undefined` where there is nothing to leave out,
-   * or the message is no DSN of this queue.
+   * The same DSN with less of the message in it, for a host that has refused the
+   * DSN as it is. `undefined` if nothing can be left out, or if the message is
+   * not a DSN of this queue.
    */
   async makeSmaller(
     entry: SpoolEntry,
@@ -139,12 +137,12 @@ export class DsnSender {
 
   #isWholeReturned(entry: SpoolEntry, kind: DsnKind): boolean {
     const { parameters, size } = entry.envelope;
-    // A binary message has no place within one of lines.
+    // A binary message cannot be part of a message of lines.
     return kind === "failed" && parameters.ret === "FULL" &&
       parameters.body !== "BINARYMIME" && size <= this.#init.returnLimit;
   }
 
-  /** The bytes that go back. A message that cannot be read must still be reported. */
+  /** The bytes to return. A message that cannot be read must still be reported. */
   async #returned(
     entry: SpoolEntry,
     isWhole: boolean,
@@ -167,7 +165,7 @@ export class DsnSender {
   }
 }
 
-/** Bytes of the header block without the empty line; whole lines only. */
+/** Bytes of the header block, in whole lines, without the empty line. */
 function headerLength(bytes: Uint8Array, used: number): number {
   const head = bytes.subarray(0, used);
   const end = findHeaderEnd(head, 0);
@@ -175,7 +173,7 @@ function headerLength(bytes: Uint8Array, used: number): number {
   return head.lastIndexOf(10) + 1;
 }
 
-/** Whether a line behind the header is longer than a server must take. */
+/** Whether a line of the body is longer than a server must accept. */
 function hasLongBodyLines(bytes: Uint8Array): boolean {
   let line = headerLength(bytes, bytes.length);
   for (;;) {
@@ -200,7 +198,7 @@ function statusOf(
     return { ...common, action: "delayed", answer, retryUntil: expiresAt };
   }
   if (kind === "failed") {
-    // What was refused for the time being until the time was over.
+    // The last refusal was temporary: the message has expired.
     const isExpired = answer.status.startsWith("4");
     return {
       ...common,

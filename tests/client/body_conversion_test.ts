@@ -1,6 +1,6 @@
 /**
- * Eight-bit content for servers without 8BITMIME: RFC 6152 section 3, encodings
- * of RFC 2045 sections 6.7 and 6.8.
+ * 8-bit content for servers without 8BITMIME: RFC 6152 section 3, encodings of
+ * RFC 2045 sections 6.7 and 6.8.
  */
 
 import { assert, assertEquals } from "@std/assert";
@@ -16,7 +16,7 @@ import { seededFraction } from "../support/random.ts";
 interface Part {
   type: string;
   encoding: string;
-  octets: string;
+  bytes: string;
   defects: string[];
 }
 
@@ -27,7 +27,7 @@ interface Seen {
   parts: Part[];
 }
 
-/** What Python's email package makes of messages. */
+/** Parses messages with Python's email package. */
 async function readByPython(messages: Uint8Array[]): Promise<Seen[]> {
   const script = new URL("./mime_reader.py", import.meta.url);
   const child = new Deno.Command("python3", {
@@ -46,7 +46,7 @@ async function readByPython(messages: Uint8Array[]): Promise<Seen[]> {
 
 const TO_7_BIT = { to7Bit: true, shortLines: false, touchesSigned: false };
 
-/** Converts a message that comes in pieces of `size` bytes. */
+/** Converts a message that arrives in pieces of `size` bytes. */
 async function converted(
   message: string,
   options: { size?: number; scan?: ConversionOptions } = {},
@@ -62,7 +62,7 @@ async function converted(
   return concat(await Array.fromAsync(changed()));
 }
 
-/** The bytes of `text` as UTF-8, one character each. */
+/** The UTF-8 bytes of `text`, one character each. */
 function utf8(text: string): string {
   return textOf(new TextEncoder().encode(text));
 }
@@ -74,7 +74,7 @@ const EIGHT = "Content-Transfer-Encoding: 8bit\r\n";
 const ROWS: readonly (readonly [
   name: string,
   message: string,
-  parts: readonly (readonly [type: string, encoding: string, octets: string])[],
+  parts: readonly (readonly [type: string, encoding: string, bytes: string])[],
 ])[] = [
   [
     "text",
@@ -146,8 +146,8 @@ Deno.test("convertContent() makes what Python's email package reads back", async
     assertEquals(mime, "1.0", name);
     assertEquals(
       parts.map((
-        { type, encoding, octets },
-      ) => [type, encoding, atob(octets)]),
+        { type, encoding, bytes },
+      ) => [type, encoding, atob(bytes)]),
       want.map((part) => [...part]),
       name,
     );
@@ -172,7 +172,7 @@ Deno.test("convertContent() gives the same however the content comes in pieces",
   }
 });
 
-Deno.test("convertContent() lets what is signed, encrypted or a fragment go as it is", async () => {
+Deno.test("convertContent() leaves signed and encrypted parts and fragments as they are", async () => {
   const part = `\r\n--b\r\nContent-Type: text/plain; name="\xfc"\r\n` +
     `${EIGHT}\r\n\xe4\r\n--b--\r\n`;
   const rows = [
@@ -190,7 +190,7 @@ Deno.test("convertContent() lets what is signed, encrypted or a fragment go as i
       `--o\r\n${EIGHT}\r\n\xe4\r\n--o\r\n${message}\r\n--o--\r\n`;
     const text = textOf(await converted(inside));
     assert(text.includes(`=E4\r\n--o\r\n${message}\r\n--o--`), text);
-    // It is not all 7-bit, and says so.
+    // The result is not 7-bit, and is labelled so.
     assert(text.startsWith(inside.slice(0, inside.indexOf("\r\n\r\n"))), text);
     assert(text.indexOf("8bit") < text.indexOf("--o"), text);
   }
@@ -201,7 +201,7 @@ Deno.test("convertContent() lets what is signed, encrypted or a fragment go as i
   );
 });
 
-Deno.test("convertContent() takes what is signed apart where it is only returned to its sender", async () => {
+Deno.test("convertContent() changes signed parts of a message that is only returned to its sender", async () => {
   const message = `${HEAD}Content-Type: multipart/signed; boundary=b\r\n\r\n` +
     `--b\r\n${EIGHT}\r\n\xe4\r\n--b--\r\n`;
   const scan = { ...TO_7_BIT, touchesSigned: true };
@@ -210,7 +210,7 @@ Deno.test("convertContent() takes what is signed apart where it is only returned
   );
 });
 
-/** What cannot be read, or is written oddly, and what must be in what goes out. */
+/** Messages that are invalid or unusual, and texts that the result must contain. */
 const ODD: readonly (readonly [name: string, message: string, want: string])[] =
   [
     [
@@ -229,7 +229,7 @@ const ODD: readonly (readonly [name: string, message: string, want: string])[] =
       "\r\n\r\n=E4",
     ],
     [
-      "an encoding nobody knows",
+      "an unknown encoding",
       `${HEAD}Content-Transfer-Encoding: x-odd\r\n\r\n\xe4`,
       "x-odd\r\n\r\n\xe4",
     ],
@@ -370,7 +370,7 @@ Deno.test("convertContent() encodes long lines where only these are in the way",
   }
 });
 
-Deno.test("convertContent() never throws, and what it can read is 7-bit afterwards", async () => {
+Deno.test("convertContent() never throws, and makes all content that it can parse 7-bit", async () => {
   const random = seededFraction(11);
   const pieces = [
     "Content-Type: ",

@@ -28,7 +28,7 @@ const ARRIVED = "Subject: x\r\n\r\n.dot\r\nend\r\n";
 
 const certificate = await Certificate.selfSigned({ names: [HOST] });
 
-/** TLS in name only, with a verdict about the certificate. */
+/** TLS in name only, with a given result of the certificate check. */
 function upgradeTo(error: string | undefined): UpgradeTransport {
   return (inner) => {
     const tls = {
@@ -196,7 +196,7 @@ Deno.test("SmtpClient.connect() goes on in the clear when opportunistic TLS brea
   assertEquals(network.open, 0);
 });
 
-Deno.test("SmtpClient.connect() tells each step", async () => {
+Deno.test("SmtpClient.connect() reports each step", async () => {
   const steps: string[] = [];
   const onProgress = (step: string) => steps.push(step);
   const [, client] = await connect(
@@ -235,7 +235,7 @@ Deno.test("SmtpClient names itself by its address where it has no name", async (
   assertEquals(network.servers[0]?.lines, ["EHLO [192.0.2.99]"]);
 });
 
-/** Chunks of two bytes, to be read once. */
+/** Chunks of two bytes that can be read once. */
 function stream(text: string): ReadableStream<Uint8Array> {
   const bytes = new TextEncoder().encode(text);
   return ReadableStream.from(
@@ -366,7 +366,7 @@ Deno.test("SmtpClient.send() refuses here what the server cannot take", async ()
   }
 });
 
-Deno.test("SmtpClient.send() knows the same of content wherever it is", async () => {
+Deno.test("SmtpClient.send() plans the same for content in memory and for streams", async () => {
   const line = "a line of text that is ASCII throughout\r\n";
   const text = `Subject: x\r\n\r\n${line.repeat(8000)}`;
   const bytes = new TextEncoder().encode(text);
@@ -393,7 +393,7 @@ Deno.test("SmtpClient.send() knows the same of content wherever it is", async ()
   }
 });
 
-Deno.test("SmtpClient.send() encodes long lines where it is told to", async () => {
+Deno.test('SmtpClient.send() encodes long lines with longLines: "encode"', async () => {
   const data = `Subject: x\r\n\r\n${"x".repeat(2000)}\r\n`;
   for (const longLines of ["keep", "encode"] as const) {
     const [network, client] = await connect({ capabilities: ["8BITMIME"] }, {

@@ -1,4 +1,4 @@
-/** The client on real sockets, with real TLS and a real log-in. */
+/** The client on real sockets, with real TLS and a real login. */
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { upgradeServer } from "../../lib/net/tls_upgrade.ts";
@@ -37,7 +37,7 @@ async function serve(
       });
     }
   } catch {
-    // What the client makes of a broken connection is what is tested.
+    // The client may break the connection: the test checks its error, not this one.
   } finally {
     transport.close();
   }
@@ -83,7 +83,7 @@ Deno.test("SmtpClient sends over STARTTLS to a server it verified", async () => 
   });
 });
 
-Deno.test("SmtpClient sends no log-in to a server it cannot verify", async () => {
+Deno.test("SmtpClient sends no credentials to a server that it cannot verify", async () => {
   const rows: Partial<SmtpClientOptions>[] = [
     { host: "localhost" },
     { host: "other.example", trusted: [certificate] },

@@ -1,4 +1,4 @@
-"""Reads messages as JSON lines of base64, prints what the email package makes of them."""
+"""Reads messages as lines of base64, prints the parts that the email package finds as lines of JSON."""
 
 import base64
 import email
@@ -16,11 +16,11 @@ for line in sys.stdin:
         parts.append({
             "type": part.get_content_type(),
             "encoding": str(part.get("Content-Transfer-Encoding", "7bit")),
-            "octets": base64.b64encode(part.get_payload(decode=True)).decode(),
+            "bytes": base64.b64encode(part.get_payload(decode=True)).decode(),
             "defects": [repr(defect) for defect in part.defects],
         })
     print(json.dumps({
-        "ascii": all(octet < 128 for octet in raw),
+        "ascii": all(byte < 128 for byte in raw),
         "longest": max(map(len, raw.split(b"\r\n"))),
         "mime": str(message.get("MIME-Version", "")),
         "parts": parts,

@@ -1,4 +1,4 @@
-/** Content of a delivery: opened as often as it is sent, and always let go. */
+/** Content of a delivery: opened once per attempt, and always closed. */
 
 import { assertEquals } from "@std/assert";
 import {
@@ -8,7 +8,7 @@ import {
 
 const PIECE = new Uint8Array(65536).fill(65);
 
-/** Content that counts how often it was opened and let go. */
+/** Content that counts how often it was opened and closed. */
 function counted(pieces: number) {
   const counts = { opened: 0, ended: 0 };
   const open = async function* () {
@@ -24,7 +24,7 @@ function counted(pieces: number) {
   return { counts, open };
 }
 
-Deno.test("DeliveryContent lets go of what a try was given and did not begin to read", async () => {
+Deno.test("DeliveryContent closes content that an attempt did not begin to read", async () => {
   const { counts, open } = counted(100);
   const content = await DeliveryContent.load(open);
   const data = (content.data() as OpenContent)() as AsyncIterable<Uint8Array>;
@@ -33,7 +33,7 @@ Deno.test("DeliveryContent lets go of what a try was given and did not begin to 
   assertEquals(counts, { opened: 1, ended: 1 });
 });
 
-Deno.test("DeliveryContent gives all of it, in order, and again to another try", async () => {
+Deno.test("DeliveryContent gives all content, in order, and again to another attempt", async () => {
   const { counts, open } = counted(100);
   const content = await DeliveryContent.load(open);
   for (let round = 1; round <= 2; round++) {

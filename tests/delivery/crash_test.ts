@@ -1,7 +1,7 @@
 /**
- * A server that is killed again and again while messages come in and go out:
- * every message that got 250 arrives at the next hop. `RELAY_KILLS` says how
- * often it is killed; 5 times by default, 200 make a thorough test.
+ * A server that is killed again and again while messages come in and go out.
+ * Every message that got 250 must arrive at the next hop. `RELAY_KILLS` is the
+ * number of kills: 5 by default, 200 for a thorough test.
  */
 
 import { assert } from "@std/assert";
@@ -13,7 +13,7 @@ import { rounds, seeded } from "../support/random.ts";
 
 const KILLS = Number(Deno.env.get("RELAY_KILLS") ?? rounds(5));
 const CLIENTS = 8;
-/** Deliveries to one destination at a time, as the command line has it. */
+/** Deliveries to one destination at a time: the default of the command line. */
 const IN_FLIGHT = 20;
 
 Deno.test(`relaying loses nothing when the server is killed ${KILLS} times`, async () => {
@@ -65,7 +65,7 @@ function* uniqueNames(prefix: string): Generator<string> {
   for (let number = 0;; number++) yield `${prefix}n${number}`;
 }
 
-/** Sends messages over one connection after another until the server is gone. */
+/** Sends messages over one connection after another until the server stops. */
 async function sendUntilGone(
   server: CliServer,
   { names, accepted }: {

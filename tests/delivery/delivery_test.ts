@@ -1,5 +1,5 @@
 /**
- * `Delivery`: MX order, fail-over, null MX, loops and outcomes of each
+ * `Delivery`: MX order, fail-over, null MX, loops and the result of each
  * recipient (RFC 5321 sections 5 and 6.3, RFC 7505).
  */
 
@@ -25,7 +25,7 @@ const FAILED = {
   code: "timeout",
 } as const;
 
-/** DNS from tables; MX by preference in the order given. */
+/** DNS from tables; MX records get their preference by the given order. */
 function dns(
   mx: Record<string, MxOutcome | string[]>,
   addresses: Record<string, DnsOutcome<string> | string[]>,
@@ -330,7 +330,7 @@ Deno.test("Delivery remembers hosts whose TLS is broken", async () => {
   await delivery.close();
 });
 
-Deno.test("Delivery.deliver() reads a large message anew for each host", async () => {
+Deno.test("Delivery.deliver() opens a large message again for each host", async () => {
   const content = CONTENT + "0123456789abcde\r\n".repeat(30000);
   let opened = 0;
   let released = 0;
@@ -359,7 +359,7 @@ Deno.test("Delivery.deliver() reads a large message anew for each host", async (
   assertEquals([opened, released], [2, 2]);
 });
 
-Deno.test("Delivery.deliver() stops at an abort, and tells each step before", async () => {
+Deno.test("Delivery.deliver() stops at an abort, and reports each step before", async () => {
   const network = new FakeNetwork({ "10.0.0.1": "silent" });
   const controller = new AbortController();
   const steps: string[] = [];
@@ -411,7 +411,8 @@ Deno.test("Delivery.deliver() keeps what is delivered when it is stopped or cann
   let opened = 0;
   const large = new TextEncoder().encode(CONTENT + "x\r\n".repeat(100_000));
   const open = () => {
-    // The first host is looked at and sent to: the third reading is the second host's.
+    // The content is read for its header and for the first host: the third
+    // reading is that of the second host.
     if (++opened === 3) throw new Deno.errors.NotFound("Gone");
     return ReadableStream.from([large]);
   };
@@ -424,7 +425,7 @@ Deno.test("Delivery.deliver() keeps what is delivered when it is stopped or cann
   assertEquals(network.open, 0);
 });
 
-Deno.test("Delivery leaves an address in peace that let it wait, whatever domain leads there", async () => {
+Deno.test("Delivery pauses an address that did not answer, for all domains that lead there", async () => {
   const network = new FakeNetwork({ "10.0.0.1": "silent", "10.0.0.2": {} });
   let time = 0;
   await using delivery = makeDelivery({
@@ -455,7 +456,7 @@ Deno.test("Delivery leaves an address in peace that let it wait, whatever domain
   assertEquals(await calls(), ["10.0.0.2"], "the next pause is longer");
 });
 
-Deno.test("Delivery says of a call that was given up for others that the destination failed", async () => {
+Deno.test("Delivery reports a failed destination when the queue ends a job without an answer", async () => {
   const network = new FakeNetwork({ "10.0.0.1": "silent", "10.0.0.2": {} });
   const abort = new AbortController();
   const connects: string[] = [];
@@ -481,7 +482,7 @@ Deno.test("Delivery says of a call that was given up for others that the destina
   );
   assertEquals(short(report), "deferred 4.4.1@-, deferred 4.4.1@-");
   assertEquals(report.destinationFailed, true);
-  // The next try goes to the host behind it.
+  // The next attempt goes to the host after it.
   assertEquals(short(await delivery.deliver(job(CONTENT))), "ok@m2, ok@m2");
   assertEquals(connects, ["10.0.0.1"]);
   assertEquals(network.connects, ["10.0.0.1", "10.0.0.2"]);

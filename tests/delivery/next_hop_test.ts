@@ -1,6 +1,6 @@
 /**
- * Next servers that break off, change their mind or have limits: none of it is
- * held against a message, and what is learnt of a host is remembered.
+ * Next hops that break off, behave inconsistently or have limits. No message is
+ * returned for that, and the delivery remembers these facts about a host.
  */
 
 import {
@@ -84,7 +84,7 @@ function start(
   return [delivery, network];
 }
 
-/** TLS in name only; `mayStay` tells whether the session outlives its handshake. */
+/** TLS in name only; `mayStay` says whether the session outlives its handshake. */
 function upgradeTo(mayStay: () => boolean): UpgradeTransport {
   return (inner) => {
     const stays = mayStay();
@@ -132,7 +132,7 @@ Deno.test("Delivery tries TLS again at a host that broke it once and refuses mai
   await delivery.close();
 });
 
-Deno.test("Delivery never returns a message for how it came", async () => {
+Deno.test("Delivery never returns a message because its session lacks TLS or login", async () => {
   const smarthosts = [{ host: "hop" }];
   const rows: [
     FakeServerOptions,
@@ -204,7 +204,7 @@ Deno.test("Delivery goes on in the clear when a host ends two sessions in place 
   }
 });
 
-Deno.test("Delivery leaves a host that says more than it was asked for the next one", async () => {
+Deno.test("Delivery leaves a host that sends unexpected replies for the next one", async () => {
   const network = new FakeNetwork({
     "10.0.0.1": { faults: { EHLO: "250 fake\r\n250 more" } },
     "10.0.0.2": {},
@@ -240,7 +240,7 @@ Deno.test("Delivery asks a new session when an idle one ends while the content i
     smarthosts: [{ host: "127.0.0.1", port: hop.port }],
   });
   assertEquals(short(await delivery.deliver(job())), "ok");
-  // Line ends that are to be repaired, and too much to be held: it is read once more for its size.
+  // Bare LF and too large for memory: the delivery reads it once more for its size.
   const piece = new TextEncoder().encode("x\n".repeat(20_000));
   let opened = 0;
   const report = await delivery.deliver(job(undefined, {
@@ -248,7 +248,7 @@ Deno.test("Delivery asks a new session when an idle one ends while the content i
     content: async function* () {
       if (++opened === 2) {
         await hop.say("421 4.4.2 idle too long");
-        // Our side has closed it.
+        // The delivery has closed it.
         await until(() => hop.open === 0);
       }
       for (let count = 0; count < 10; count++) yield piece;
@@ -287,7 +287,7 @@ const BDAT = ["PIPELINING", "CHUNKING", "8BITMIME", "BINARYMIME"];
 
 for (const code of ["500 5.5.1", "502 5.5.1", "503 5.5.1", "504 5.5.4"]) {
   Deno.test(`Delivery uses DATA at once where BDAT is answered with ${code}, and from then on`, async () => {
-    // The fake's end is that of DATA, too: from the second session on it is well.
+    // The fake's fault holds for the end of DATA, too: it ends with the first session.
     const network = new FakeNetwork({
       "10.0.0.1": { capabilities: BDAT, faults: { end: `${code} x` } },
     });
@@ -333,7 +333,7 @@ Deno.test("Delivery returns what is refused with 500 at the end of DATA", async 
   await delivery.close();
 });
 
-/** A hop on a real socket that takes everything, unless told otherwise. */
+/** A hop on a real socket that accepts everything by default. */
 function hop(
   answer: (line: string, connection: number) => string | undefined = () =>
     undefined,
@@ -421,7 +421,9 @@ Deno.test("Delivery keeps to LIMITS", async () => {
     Array(10).fill("ok").join(", "),
   );
   assertEquals(
-    network.servers.map(({ messages }) => messages.map((it) => it.rcpt.length)),
+    network.servers.map(({ messages }) =>
+      messages.map(({ rcpt }) => rcpt.length)
+    ),
     [[4, 4], [2]],
   );
   assertEquals(short(await delivery.deliver(job())), "ok");
@@ -493,7 +495,7 @@ Deno.test("SmtpClient.send() leaves recipients beyond the limit to another trans
     data: CONTENT,
   });
   assertEquals(accepted, false);
-  assertEquals(recipients.map((it) => it.reply.enhanced), [
+  assertEquals(recipients.map(({ reply }) => reply.enhanced), [
     "2.6.0",
     "2.6.0",
     "4.5.3",

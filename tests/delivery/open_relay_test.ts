@@ -1,14 +1,14 @@
 /**
- * The classic tests for open relays: nineteen ways to write an address
- * elsewhere so that a careless server sends the message on. Each is refused, or
- * it is a strange local name whose mail stays here.
+ * The classic tests for open relays: nineteen ways to write a foreign address so
+ * that a careless server relays the message. The server refuses each, or takes it
+ * for a strange local part and keeps the mail.
  */
 
 import { assert, assertEquals } from "@std/assert";
 import { startPair } from "../support/queue/relaying.ts";
 import { TestClient } from "../support/server.ts";
 
-/** The way, the reverse-path, the forward-path, and what becomes of it. */
+/** The way, the reverse-path, the forward-path, and the result. */
 const ROWS: readonly (readonly [
   name: string,
   from: string,

@@ -1,6 +1,6 @@
 /**
- * Outcomes of a failure, MX order with seeded shuffling, memory of hosts and
- * TLS policy (RFC 5321 sections 4.2.1 and 5.1).
+ * The meaning of failures, MX order with seeded shuffling, the memories of hosts
+ * and the TLS policy (RFC 5321 sections 4.2.1 and 5.1).
  */
 
 import { BrokenTlsMemory } from "../../lib/delivery/host_memory.ts";
@@ -37,7 +37,7 @@ function failed(
 }
 
 Deno.test("judgeFailure() decides by what failed, how, and where", () => {
-  // Verdicts: with more hosts, and at the last one.
+  // The verdicts: with more hosts, and at the last host.
   const rows: [Failure["stage"], "soft" | "hard" | "none", string][] = [
     ["connect", "none", "next defer"],
     ["tls", "none", "next defer"],
@@ -95,7 +95,7 @@ Deno.test("judgeFailure() reads 552 to RCPT as 452", () => {
   }
 });
 
-Deno.test("judgeFailure() never takes a refusal of how we came for one of the message", () => {
+Deno.test("judgeFailure() never takes a refusal for lack of TLS or login for one of the message", () => {
   const stages = ["greeting", "hello", "mail", "rcpt", "data", "body"] as const;
   const rows: [number, string | undefined][] = [
     ...[523, 524, 530, 538].map((
@@ -116,7 +116,7 @@ Deno.test("judgeFailure() never takes a refusal of how we came for one of the me
   }
 });
 
-Deno.test("judgeFailure() returns no mail for what a smarthost says before MAIL", () => {
+Deno.test("judgeFailure() returns no mail for a smarthost's refusal before MAIL", () => {
   for (const stage of ["greeting", "hello"] as const) {
     const failure = failed(stage, "hard", 554);
     const options = { moreHosts: false, smarthost: true };
@@ -127,7 +127,7 @@ Deno.test("judgeFailure() returns no mail for what a smarthost says before MAIL"
   assertEquals(judgeFailure(failure, options), "bounce");
 });
 
-Deno.test("judgeFailure() returns no mail for a session that broke, whatever was said before", () => {
+Deno.test("judgeFailure() returns no mail for a session that broke, whatever the replies before", () => {
   for (const stage of ["mail", "rcpt", "data"] as const) {
     const failure = { ...failed(stage, "hard"), broken: true };
     assertEquals(judgeFailure(failure, { moreHosts: false }), "defer", stage);
@@ -135,7 +135,7 @@ Deno.test("judgeFailure() returns no mail for a session that broke, whatever was
   }
 });
 
-Deno.test("mayEndSession() takes what MAIL and RSET of a used session are told for its end", () => {
+Deno.test("mayEndSession() takes a refusal of MAIL or RSET on a used session for its end", () => {
   const rows: [Failure["stage"], string, boolean][] = [
     ["reset", "hard", true],
     ["mail", "hard", true],

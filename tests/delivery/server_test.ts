@@ -1,4 +1,4 @@
-/** Relaying seen from outside: one server takes mail, another gets it. */
+/** Relaying from end to end: one server accepts mail, another one receives it. */
 
 import {
   assert,
@@ -21,7 +21,7 @@ import { until, within } from "../support/wait.ts";
 
 const HELLO = "Subject: Hello\r\n\r\nText";
 
-/** Sends a message by the near server; gives the last reply. */
+/** Sends a message through the near server. Returns the last reply. */
 async function sendBy(
   server: SmtpServer,
   ...recipients: string[]
@@ -31,7 +31,7 @@ async function sendBy(
   return await client.data(HELLO);
 }
 
-Deno.test("SmtpServer relays what a handler adds, and tells each step", async () => {
+Deno.test("SmtpServer relays what a handler adds, and reports each step", async () => {
   const states: DeliveryState[] = [];
   const { promise: done, resolve } = Promise.withResolvers<Relay>();
   await using pair = await startPair({
@@ -112,7 +112,7 @@ Deno.test("SmtpServer without domains relays everything but the bare postmaster"
   );
 });
 
-Deno.test("SmtpServer relays for those whom the policy names", async (t) => {
+Deno.test("SmtpServer relays for the clients that the policy names", async (t) => {
   const accounts = parseAccounts("ann:secret");
   const login = `AUTH PLAIN ${btoa("\0ann\0secret")}`;
   const rows: readonly {
@@ -121,7 +121,7 @@ Deno.test("SmtpServer relays for those whom the policy names", async (t) => {
     login: boolean;
     want: string;
   }[] = [
-    { name: "nobody", relay: {}, login: true, want: "550 5.7.1" },
+    { name: "no client", relay: {}, login: true, want: "550 5.7.1" },
     {
       name: "network",
       relay: { from: ["127.0.0.1"] },
@@ -256,7 +256,7 @@ Deno.test("SmtpServer passes delivery status parameters on", async () => {
 });
 
 for (const sender of ["me@near.test", "me@[127.0.0.1]"]) {
-  Deno.test(`SmtpServer puts a notice to ${sender}, one of its own, into its own store`, async () => {
+  Deno.test(`SmtpServer saves a DSN to ${sender}, a local address, in its own store`, async () => {
     await using pair = await startPair({
       near: { domains: ["near.test"] },
       far: {
@@ -284,7 +284,7 @@ for (const sender of ["me@near.test", "me@[127.0.0.1]"]) {
   });
 }
 
-Deno.test("SmtpServer tries again after a reply for the time being", async () => {
+Deno.test("SmtpServer tries again after a temporary refusal", async () => {
   let tries = 0;
   await using pair = await startPair({
     far: {
@@ -321,7 +321,7 @@ Deno.test("SmtpServer lets onRelayError hold what has failed, and retry() go on 
   await within(pair.farStore.next(), "the message");
 });
 
-Deno.test("SmtpServer asks onRelayCertificate, which outweighs the policy", async (t) => {
+Deno.test("SmtpServer asks onRelayCertificate, which overrides the policy", async (t) => {
   const certificate = await farCertificate();
   const rows = [
     { security: "verified", answer: true, want: true },
@@ -376,7 +376,7 @@ Deno.test("SmtpServer without a spool warns once, and keeps the queue over a sto
   await within(pair.farStore.next(), "the message");
 });
 
-Deno.test("SmtpServer with a folder for a spool goes on after a restart, and shares it with nobody", async () => {
+Deno.test("SmtpServer with a folder for a spool resumes after a restart, and locks the folder", async () => {
   const spool = await Deno.makeTempDir({ prefix: "smtp-spool-" });
   try {
     const relay = { spool, idleWaitMs: 3_600_000 };

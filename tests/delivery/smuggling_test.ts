@@ -1,7 +1,7 @@
 /**
- * Whatever stands in a body, the next hop sees one message: no line end that
- * some server takes for one, followed by a dot and another, is sent but at the
- * end.
+ * The next hop sees one message for any body. Servers differ in what they accept
+ * as a line end; a dot between any two of these is sent only at the end of the
+ * message.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-2.3.8 | RFC 5321 section 2.3.8}
  */
@@ -11,7 +11,7 @@ import { startServer, TestClient } from "../support/server.ts";
 import { within } from "../support/wait.ts";
 import { bytesOf, textOf } from "../support/bytes.ts";
 
-/** What one server or another has taken for the end of a line. */
+/** Byte sequences that some servers accept as the end of a line. */
 const ENDS = [
   "\r\n",
   "\n",
@@ -23,7 +23,7 @@ const ENDS = [
   "\r\0\n",
 ];
 
-/** A dot alone on a line, to whoever takes any CR or LF for the end of one. */
+/** A dot alone on a line, for a server that accepts any CR or LF as a line end. */
 const END_OF_DATA = /(?<=[\r\n])\.[\r\n]/g;
 
 Deno.test("relaying lets no body end early at the next hop", async () => {
@@ -54,10 +54,10 @@ Deno.test("relaying lets no body end early at the next hop", async () => {
   }
 });
 
-/** A next hop that shows the bytes that it gets as content. */
+/** A next hop that returns the bytes of the content. */
 interface Hop extends AsyncDisposable {
   readonly port: number;
-  /** The content of the next message, its end included. */
+  /** The content of the next message, including its end. */
   next(): Promise<string>;
 }
 
@@ -86,7 +86,7 @@ function startHop(): Hop {
   };
 }
 
-/** Speaks the least that a server may, to the end of the connection. */
+/** Serves the minimum of SMTP until the connection ends. */
 async function converse(
   conn: Deno.Conn,
   onContent: (content: string) => void,

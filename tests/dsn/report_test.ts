@@ -1,6 +1,5 @@
 /**
- * Delivery status notifications: their parts, fields and lengths (RFC 3461
- * section 6, RFC 3464, RFC 6533).
+ * DSNs: their parts, fields and lengths (RFC 3461 section 6, RFC 3464, RFC 6533).
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
@@ -34,7 +33,7 @@ function status(over: Partial<DeliveryStatus> = {}): DeliveryStatus {
   };
 }
 
-function notice(over: Partial<DsnInit> = {}): DsnInit {
+function dsnInit(over: Partial<DsnInit> = {}): DsnInit {
   return {
     kind: "failed",
     to: "sender@example.com",
@@ -134,11 +133,11 @@ Deno.test("formatDeliveryStatus() folds long values", () => {
   assertStringIncludes(text, " many\r\n words many words");
 });
 
-/** Rows of what a message is like, and what a notice of it must be like. */
+/** Properties of a message, and the DSN that they must lead to. */
 const UTF8_ROWS = [
   {
     name: "ASCII throughout",
-    init: notice(),
+    init: dsnInit(),
     types: ["text/plain", "message/delivery-status", "text/rfc822-headers"],
     report: "delivery-status",
     utf8: false,
@@ -146,7 +145,7 @@ const UTF8_ROWS = [
   },
   {
     name: "the whole message, 8 bit",
-    init: notice({
+    init: dsnInit({
       isWhole: true,
       returned: new TextEncoder().encode("Subject: Hello\r\n\r\nGrüße\r\n"),
     }),
@@ -157,7 +156,7 @@ const UTF8_ROWS = [
   },
   {
     name: "a recipient beyond ASCII",
-    init: notice({
+    init: dsnInit({
       smtpUtf8: true,
       status: status({
         recipients: [{
@@ -181,7 +180,7 @@ const UTF8_ROWS = [
   },
   {
     name: "a sender and a header block beyond ASCII",
-    init: notice({
+    init: dsnInit({
       smtpUtf8: true,
       to: "sønder@example.com",
       isWhole: true,
@@ -254,10 +253,10 @@ print(json.dumps(out))
   assertStringIncludes(seen[2].final, "utf-8; größe@exämple.org");
 });
 
-Deno.test("makeDsn() makes no line of over 998 octets, whatever is long", () => {
+Deno.test("makeDsn() makes no line of over 998 bytes, whatever is long", () => {
   for (const text of ["w", "\u4f60", "\u{1f600}"]) {
     const long = text.repeat(3000);
-    const { bytes } = makeDsn(notice({
+    const { bytes } = makeDsn(dsnInit({
       smtpUtf8: true,
       status: status({
         envid: long,
@@ -271,19 +270,19 @@ Deno.test("makeDsn() makes no line of over 998 octets, whatever is long", () => 
     }));
     for (let start = 0; start < bytes.length;) {
       const end = bytes.indexOf(10, start) + 1 || bytes.length;
-      assert(end - start <= 1000, `${end - start} octets`);
+      assert(end - start <= 1000, `${end - start} bytes`);
       start = end;
     }
-    // No character was cut in two.
+    // No character may be cut in two.
     new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   }
 });
 
-Deno.test("makeDsn() says of a host only what it said", () => {
+Deno.test("makeDsn() attributes only replies to a host", () => {
   const of = (isReply: boolean) => {
     const answer = { ...ANSWER, text: "Needs SMTPUTF8", isReply };
     const [recipient] = status().recipients;
-    return textOf(notice({
+    return textOf(dsnInit({
       status: status({ recipients: [{ ...recipient!, answer }] }),
     }));
   };

@@ -1,6 +1,6 @@
 /**
- * Which recipients a notification is about, and to which address it goes:
- * NOTIFY, RET, ENVID, ORCPT (RFC 3461 sections 4 and 6).
+ * The recipients that a DSN reports, and its address: NOTIFY, RET, ENVID, ORCPT
+ * (RFC 3461 sections 4 and 6).
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
@@ -72,7 +72,7 @@ Deno.test("DsnSender returns the header block of what is large or only late", as
   assert(!late.text.includes("The body"));
 });
 
-Deno.test("DsnSender makes a message from nobody that asks for no DSN", async () => {
+Deno.test("DsnSender makes a message with the null reverse-path that asks for no DSN", async () => {
   const { addition: made, text } = await makeFor({ envid: "E 1" });
   assertEquals(made.envelope, {
     id: "n1",
