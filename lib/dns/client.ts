@@ -1,33 +1,17 @@
 /**
- * Questions to the DNS as a mail server has them: where a domain takes its
- * mail, what a client's name is, whether a blocklist knows it.
+ * The DNS client of a mail server: mail exchangers of a domain, names of a
+ * client's address, entries of a blocklist. Its cache holds a limited number of
+ * outcomes, each for a limited time.
  *
- * Never throws for what a name server says or leaves unsaid: outcomes are
- * values, because "there is none" and "nobody knows" must not be mistaken for
- * each other. Never waits without a limit, and leaves no timer or socket
- * behind.
+ * Never throws because of a name server's answer or silence: outcomes are
+ * values, because "no such record" and "not known" must not be confused. Never
+ * waits without a limit, and leaves no timer or socket behind. The cache runs no
+ * timer: it drops an expired entry when it finds it.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-5 | RFC 5321 section 5},
  * {@link https://www.rfc-editor.org/rfc/rfc7505 | RFC 7505}
- *
- * A memory of outcomes: bounded in number, each entry for a limited time, the
- * one not asked for the longest thrown out first.
- *
- * Never runs a timer: an entry past its time is dropped when it is met. Stands
- * alone because it knows nothing of DNS and has no clock.
  */
 
-import {
-  type AddressesOptions,
-  type BlocklistOutcome,
-  confirmReverse,
-  lookupAddresses,
-  lookupBlocklist,
-  type ReverseOutcome,
-} from "./lookups.ts";
-import { confirmByDatagram, resolveAny } from "./wire_resolver.ts";
-import { Deadline, MAX_TIMEOUT_MS, SingleFlight } from "./single_flight.ts";
-import { FailOver, type FailOverAskOptions } from "./exchange.ts";
 import {
   abortSignal,
   anyNumber,
@@ -39,6 +23,15 @@ import {
   text,
   where,
 } from "../options.ts";
+import { FailOver, type FailOverAskOptions } from "./exchange.ts";
+import {
+  type AddressesOptions,
+  type BlocklistOutcome,
+  confirmReverse,
+  lookupAddresses,
+  lookupBlocklist,
+  type ReverseOutcome,
+} from "./lookups.ts";
 import { normalizeName, pointerName } from "./name.ts";
 import { parseNameServer } from "./name_server.ts";
 import {
@@ -51,48 +44,50 @@ import {
 } from "./outcome.ts";
 import type { AnyOutcome } from "./records.ts";
 import { seamsOf } from "./seams.ts";
+import { Deadline, MAX_TIMEOUT_MS, SingleFlight } from "./single_flight.ts";
 import type { DnsQuestion } from "./verdict.ts";
+import { confirmByDatagram, resolveAny } from "./wire_resolver.ts";
 
 /** Options of {@linkcode DnsClient}. */
 export interface DnsClientOptions {
   /**
    * The name servers, asked in this order, as `"192.0.2.53"`,
-   * `"192.0.2.53:5353"` or `"[2001:db8::53]:5353"`. When one keeps silent the
-   * next is asked, and stays first in line while it answers. They must
-   * recurse.
+   * `"192.0.2.53:5353"` or `"[2001:db8::53]:5353"`. If one does not answer, the
+   * client asks the next one, and asks that one first as long as it answers.
+   * They must support recursion.
    *
    * @default {the system's}
    */
   nameServers?: readonly string[] | undefined;
   /**
-   * How long one question may take in milliseconds, over all servers and
-   * attempts.
+   * Time limit of one question in milliseconds, over all servers and attempts.
    *
    * @default {5000}
    */
   timeoutMs?: number | undefined;
   /**
-   * How often a server is asked that does not answer. The time for one question
-   * is shared out evenly over the servers or the attempts, whichever are more.
+   * Number of times that a silent server is asked. The time of one question is
+   * divided evenly by the number of servers or of attempts, whichever is
+   * larger.
    *
    * @default {2}
    */
   attempts?: number | undefined;
   /**
-   * How many outcomes are remembered; 0 remembers none. Failures never are.
+   * Number of outcomes in the cache; 0 disables it. Failures are not cached.
    *
    * @default {1000}
    */
   cacheSize?: number | undefined;
   /**
-   * How long records are remembered in milliseconds. The platform does not tell
-   * how long they are good for, so this should be short.
+   * Time that records stay in the cache, in milliseconds. The platform does not
+   * report their TTL, so this should be short.
    *
    * @default {60000}
    */
   maxTtlMs?: number | undefined;
   /**
-   * How long it is remembered that there are no records, in milliseconds.
+   * Time that the absence of records stays in the cache, in milliseconds.
    *
    * @default {30000}
    */
@@ -109,7 +104,7 @@ const RULES: Rules<DnsClientOptions> = {
 };
 const EXAMPLE = '{ nameServers: ["192.0.2.53"] }';
 
-/** What {@linkcode DnsClientOptions} must be, inside other options. */
+/** The rule for {@linkcode DnsClientOptions} in other options. */
 export const DNS_RULE: Rule = object(RULES, EXAMPLE);
 
 const QUERY_RULES: Rules<DnsQueryOptions> = {
@@ -123,16 +118,14 @@ const ADDRESSES_RULES: Rules<AddressesOptions> = {
     "an array of 4 and 6",
   ),
 };
+/** Default of the options of a question; needs no check. */
 const EMPTY_QUERY: DnsQueryOptions = Object.freeze({});
-
-const EMPTY: DnsClientOptions = Object.freeze({});
 
 /**
  * Asks name servers. Requires `allow-net`, and `allow-sys=networkInterfaces`
- * to find the system's name servers if none are given. Holds nothing that must
- * be closed.
+ * to find the system's name servers if none are given. Needs no closing.
  *
- * @example Where a domain takes its mail
+ * @example The mail exchangers of a domain
  * ```ts
  * import { DnsClient } from "@smtp/server/dns";
  * import { testDns } from "@smtp/server/testing";
@@ -147,7 +140,7 @@ const EMPTY: DnsClientOptions = Object.freeze({});
  * }
  * ```
  *
- * @example With name servers of one's own
+ * @example Other name servers than the system's
  * ```ts
  * import { DnsClient } from "@smtp/server/dns";
  *
@@ -155,7 +148,7 @@ const EMPTY: DnsClientOptions = Object.freeze({});
  *   nameServers: ["127.0.0.1:5353", "[::1]"],
  *   timeoutMs: 10,
  * });
- * // Where nobody answers, that is the outcome: it does not throw.
+ * // Silence is an outcome, too: "failed".
  * const { status } = await dns.a("example.com");
  * console.assert(["found", "none", "failed"].includes(status));
  * ```
@@ -170,14 +163,14 @@ export class DnsClient {
   readonly #asking = new SingleFlight<AnyOutcome>();
 
   /**
-   * Makes a client; asks nothing yet.
+   * Makes a client; sends no question yet.
    *
-   * @param options Which servers to ask, and how long
+   * @param options Name servers, time limits and the size of the cache
    * @throws {SyntaxError} If a name server's address is malformed
    * @throws {RangeError} If a number is out of range, or the list of name
    * servers is empty
    */
-  constructor(options: DnsClientOptions = EMPTY) {
+  constructor(options: DnsClientOptions = {}) {
     checkOptions("DnsClient", options, RULES, EXAMPLE);
     const given = options.nameServers?.map(parseNameServer);
     if (given?.length === 0) {
@@ -205,8 +198,8 @@ export class DnsClient {
   }
 
   /**
-   * Asks for the records of a type. A text that is no domain name is answered
-   * with "none" and asked of nobody.
+   * Asks for the records of a type. For a text that is not a domain name the
+   * outcome is "none", and no server is asked.
    *
    * @param type The type of record, in upper case
    * @param name A domain name, with U-labels or A-labels; for PTR an address too
@@ -228,13 +221,14 @@ export class DnsClient {
     const outcome = asked === undefined
       ? { status: "none", why: "not-a-name" } as const
       : await this.#recall({ type, name: asked }, { ...options, timeoutMs });
-    // The records were made by the reader for this type.
+    // The reader for this type has made the records.
     return outcome as DnsOutcomeOf<T>;
   }
 
   /**
-   * Asks where a domain takes its mail. "none" leaves the domain's own
-   * addresses to be tried (RFC 5321 section 5.1), "null-mx" does not.
+   * Asks for the mail exchangers of a domain. With "none", the domain's own
+   * addresses are to be tried (RFC 5321 section 5.1), with "null-mx" they are
+   * not.
    *
    * @returns The exchangers in order of preference
    */
@@ -253,8 +247,8 @@ export class DnsClient {
   }
 
   /**
-   * Asks for the names of an address. A name here is a claim of whoever runs
-   * the address; {@linkcode DnsClient.confirmReverse} checks it.
+   * Asks for the names of an address. Such a name is only a claim of the owner
+   * of the address; {@linkcode DnsClient.confirmReverse} checks it.
    *
    * @param address An IP address, or its name below `in-addr.arpa` or `ip6.arpa`
    */
@@ -271,13 +265,13 @@ export class DnsClient {
   }
 
   /**
-   * Asks for the addresses of a host in both families at once. An IP address
-   * is its own answer.
+   * Asks for the addresses of a host, IPv6 and IPv4 at once. For an IP address
+   * the outcome is that address.
    *
-   * @returns "found" if either family has any; "failed" if there may be some
-   * that could not be had; else "none"
+   * @returns "found" if either family has an address; else "failed" if either
+   * question failed; else "none"
    *
-   * @example An address needs no question
+   * @example An IP address needs no question
    * ```ts
    * import { DnsClient } from "@smtp/server/dns";
    *
@@ -296,10 +290,9 @@ export class DnsClient {
   }
 
   /**
-   * Asks a blocklist for an address (RFC 5782), and for the reason if it is
-   * listed.
+   * Asks whether a blocklist lists an address (RFC 5782), and for the reason.
    *
-   * @param address The client's IP address; other text is never listed
+   * @param address The client's IP address; any other text is unlisted
    * @param zone The blocklist's domain, as `"dnsbl.example"`
    * @throws {TypeError} If the zone is no domain name
    *
@@ -326,12 +319,12 @@ export class DnsClient {
   }
 
   /**
-   * Asks for the names of an address, and keeps those that lead back to it
-   * (forward-confirmed reverse DNS, RFC 8601 section 2.7.3).
+   * Asks for the names of an address, and confirms those whose addresses
+   * include it (forward-confirmed reverse DNS, RFC 8601 section 2.7.3).
    *
    * @param address The client's IP address
    *
-   * @example A client's true name
+   * @example The confirmed name of a client
    * ```ts
    * import { DnsClient } from "@smtp/server/dns";
    * import { testDns } from "@smtp/server/testing";
@@ -351,7 +344,7 @@ export class DnsClient {
     return confirmReverse(this, { ...options, address });
   }
 
-  /** Answers from memory, or by asking. */
+  /** Answers from the cache, or asks a name server. */
   async #recall(
     question: DnsQuestion,
     options: DnsQueryOptions & { timeoutMs: number },
@@ -417,50 +410,53 @@ function checkNumber(
 
 interface Entry<V> {
   readonly value: V;
-  /** When it stops being good, in the milliseconds of the caller's clock. */
+  /** Time of expiry, in milliseconds of the caller's clock. */
   readonly until: number;
 }
 
-/** A bounded memory with a time limit for each entry. The caller brings the clock. */
+/**
+ * A cache with a limited number of entries and a time of expiry for each. A new
+ * entry replaces the least recently used one. The caller passes the time.
+ */
 export class ExpiringCache<V> {
   readonly #capacity: number;
   readonly #entries = new Map<string, Entry<V>>();
 
   /**
-   * Makes an empty memory.
+   * Makes an empty cache.
    *
-   * @param capacity The most entries held; 0 holds none
+   * @param capacity Number of entries, at most; 0 disables the cache
    */
   constructor(capacity: number) {
     this.#capacity = capacity;
   }
 
-  /** How many entries are held, those past their time included. */
+  /** The number of entries, expired ones included. */
   get size(): number {
     return this.#entries.size;
   }
 
   /**
-   * The value under a key, if there is one that is still good.
+   * The value of a key, `undefined` if it is missing or expired.
    *
-   * @param now The present time in milliseconds
+   * @param now The current time in milliseconds
    */
   get(key: string, now: number): V | undefined {
     const entry = this.#entries.get(key);
     if (entry === undefined) return undefined;
     this.#entries.delete(key);
     if (entry.until <= now) return undefined;
-    // A Map keeps the order of insertion: putting the entry back makes it the youngest.
+    // A Map keeps the order of insertion: inserting the entry again makes it the most recent.
     this.#entries.set(key, entry);
     return entry.value;
   }
 
   /**
-   * Remembers a value.
+   * Stores a value.
    *
-   * @param entry The value and when, in milliseconds, it stops being good
+   * @param entry The value and its time of expiry in milliseconds
    */
-  set(key: string, entry: { readonly value: V; readonly until: number }): void {
+  set(key: string, entry: Entry<V>): void {
     if (this.#capacity === 0) return;
     this.#entries.delete(key);
     if (this.#entries.size >= this.#capacity) {

@@ -1,17 +1,15 @@
 /**
- * One question to several name servers, one after the other, until one of them
- * knows; and to one of them: the platform's resolver is asked, its answer
- * checked, its errors told apart.
+ * Asks one question: of several name servers in turn, until one of them knows
+ * the answer; and of one server: calls the resolver, checks its answer and
+ * classifies its errors.
  *
- * Never takes "not found" at its word when it can be confirmed: see
- * {@link ./verdict.ts}. Never asks a server again that answered and could not
- * tell: only silence is worth a second attempt. Never starts with a server that
- * kept silent last time, so that one dead server costs its wait once and not
- * with each message.
+ * Never accepts "not found" without a confirmation, if one is possible: see
+ * {@link ./verdict.ts}. Never repeats a question to a server that answered with
+ * a failure: only a timeout is worth a second attempt. Starts with the server
+ * that answered last, so a dead server costs its time once and not for each
+ * message.
  */
 
-import { Deadline } from "./single_flight.ts";
-import type { DnsConfirm, DnsConfirmOptions, DnsResolver } from "./seams.ts";
 import {
   formatNameServer,
   type NameServer,
@@ -19,36 +17,38 @@ import {
 } from "./name_server.ts";
 import { type DnsFailed, type DnsFailureCode, failed } from "./outcome.ts";
 import { type AnyOutcome, readAnswer } from "./records.ts";
+import type { DnsConfirm, DnsConfirmOptions, DnsResolver } from "./seams.ts";
+import { Deadline } from "./single_flight.ts";
 import type { DnsQuestion } from "./verdict.ts";
 
-/** What carries an exchange. */
+/** The functions that send questions. */
 export interface ExchangeTools {
   /** Asks for the records. */
   readonly resolver: DnsResolver;
-  /** Finds out why there were none; without it "not found" is believed. */
+  /** Finds out why there were no records; without it "not found" is final. */
   readonly confirm: DnsConfirm | undefined;
 }
 
 /** Options of {@linkcode FailOver}. */
 export interface FailOverOptions extends ExchangeTools {
-  /** The name servers, at least one; the system's when not given. */
+  /** The name servers, at least one. Default: the system's. */
   readonly servers: readonly NameServer[] | undefined;
-  /** How often a server that does not answer is asked. */
+  /** Number of times that a silent server is asked. */
   readonly attempts: number;
 }
 
-/** What {@linkcode FailOver.ask} is told beside the question. */
+/** Options of {@linkcode FailOver.ask}. */
 export interface FailOverAskOptions {
-  /** The time for all servers and attempts together, in milliseconds. */
+  /** Time limit for all servers and attempts together, in milliseconds. */
   readonly timeoutMs: number;
   /** Ends the work; the promise then rejects with the signal's reason. */
   readonly signal: AbortSignal;
 }
 
-/** Several name servers, asked as one. */
+/** Several name servers behind one method. */
 export class FailOver {
   readonly #options: FailOverOptions;
-  /** The server that answered last, first in line. */
+  /** The server that answered last; it is asked first. */
   #favourite: string | undefined;
 
   constructor(options: FailOverOptions) {
@@ -56,7 +56,7 @@ export class FailOver {
   }
 
   /**
-   * Asks until a server knows.
+   * Asks until a server knows the answer.
    *
    * @throws The signal's reason if the signal fired first
    */
@@ -66,7 +66,7 @@ export class FailOver {
   ): Promise<AnyOutcome> {
     const { timeoutMs, signal } = options;
     let servers = this.#inLine();
-    // Every server gets its turn within the time, and a single one two.
+    // All servers fit into the time limit, or all attempts at a single one.
     const waitMs = timeoutMs / Math.max(servers.length, this.#options.attempts);
     let last: DnsFailed = failed("unreachable", "No name server is known");
     for (let attempt = 0; attempt < this.#options.attempts; attempt++) {
@@ -110,7 +110,7 @@ export class FailOver {
     }
   }
 
-  /** The servers, the one that answered last in front. */
+  /** The servers in order, beginning with the one that answered last. */
   #inLine(): readonly NameServer[] {
     const servers = this.#options.servers ?? systemNameServers();
     const found = servers.findIndex((server) =>
@@ -136,8 +136,8 @@ async function exchange(
   if (options.confirm === undefined) return { status: "none", why: "unknown" };
   const second = await confirm(question, options);
   if (second !== undefined) return second;
-  // "Not found" first, records on being asked again: a server that failed
-  // while it was still fetching them has them now.
+  // First "not found", then records: a server that failed while it was still
+  // fetching the records may have them now.
   return await resolve(question, options) ??
     failure("server-failure", question, {
       server: options.server,
@@ -145,14 +145,14 @@ async function exchange(
     });
 }
 
-/** The outcome by the resolver, `undefined` for "not found". */
+/** The outcome of the resolver, `undefined` for "not found". */
 async function resolve(
   question: DnsQuestion,
   options: DnsConfirmOptions & ExchangeTools,
 ): Promise<AnyOutcome | undefined> {
   const { resolver, server, signal } = options;
   try {
-    // The final dot keeps the system's search list out.
+    // The final dot excludes the system's search list.
     const raw = await resolver(`${question.name}.`, question.type, {
       nameServer: { ipAddr: server.address, port: server.port },
       signal,
@@ -164,7 +164,7 @@ async function resolve(
   }
 }
 
-/** The outcome by a second question, `undefined` if it says that there are records. */
+/** The outcome of the confirmation, `undefined` if it says that there are records. */
 async function confirm(
   question: DnsQuestion,
   options: DnsConfirmOptions & ExchangeTools,
@@ -185,7 +185,7 @@ async function confirm(
   }
 }
 
-/** Turns an error into a failure, unless it is none of the name server's doing. */
+/** Turns an error of the name server into a failure, and throws all other errors. */
 function explain(
   error: unknown,
   question: DnsQuestion,

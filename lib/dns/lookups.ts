@@ -1,18 +1,18 @@
 /**
- * The lookups that take more than one question: the addresses of a host in
- * both families, the entry of an address in a blocklist, and the names of an
- * address that lead back to it (forward-confirmed reverse DNS).
+ * The lookups that need several questions: the addresses of a host in both
+ * families, the entry of an address in a blocklist, and the confirmed names of
+ * an address (forward-confirmed reverse DNS).
  *
- * Never says "none" for a host while one of the two answers is missing: a
- * message would be returned that could be delivered tomorrow.
+ * Never answers "none" for a host while one of the two answers is missing: that
+ * would return a message that can be delivered later.
  *
- * Never calls an address listed for an answer that no blocklist gives: a zone
- * that was sold answers every question with the address of an advertisement,
- * a list that is asked too often answers with an error code, and both would
- * refuse all mail.
+ * Never calls an address listed because of an answer that is not a blocklist's.
+ * A zone that was sold answers every question with the address of an
+ * advertisement. A list that is asked too often answers with an error code.
+ * Both would refuse all mail.
  *
- * Never believes a PTR record alone, and never follows more than ten: the
- * owner of an address can publish any names for it, and as many as they like.
+ * Never trusts a PTR record alone, and never follows more than ten: the owner
+ * of an address can publish any names for it, and any number of them.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-5.2 | RFC 5321 section 5.2},
  * {@link https://www.rfc-editor.org/rfc/rfc5782 | RFC 5782},
@@ -39,14 +39,14 @@ import {
 /** Options of {@linkcode DnsClient.addresses}. */
 export interface AddressesOptions extends DnsQueryOptions {
   /**
-   * The families to ask for, in the order in which their addresses are wanted.
+   * The families to ask for, in the order of their addresses in the outcome.
    *
    * @default {[6, 4]}
    */
   families?: readonly (4 | 6)[] | undefined;
 }
 
-/** Asks for a host's addresses: see {@linkcode DnsClient.addresses}. */
+/** See {@linkcode DnsClient.addresses}. */
 export async function lookupAddresses(
   dns: DnsQuerier,
   options: AddressesOptions & {
@@ -71,7 +71,7 @@ export async function lookupAddresses(
     outcomes[0] ?? { status: "none", why: "no-such-record" };
 }
 
-/** A name that exists for one family exists, whatever a careless server says for the other. */
+/** Whether the name exists: one such answer counts, even if a faulty server denies the name for the other family. */
 function noSuchRecord(outcome: DnsOutcome<string>): boolean {
   return outcome.status === "none" && outcome.why === "no-such-record";
 }
@@ -80,9 +80,9 @@ function noSuchRecord(outcome: DnsOutcome<string>): boolean {
 export interface BlocklistListed {
   /** The outcome's kind. */
   readonly status: "listed";
-  /** The list's codes, addresses in 127.0.0.0/8; each list has its own meanings. */
+  /** The list's codes, addresses in 127.0.0.0/8; each list defines their meanings. */
   readonly codes: readonly string[];
-  /** What the list says of the address, without control characters, if it says anything. */
+  /** The list's text on the address, without control characters, if any. */
   readonly reason: string | undefined;
 }
 
@@ -92,10 +92,10 @@ export interface BlocklistUnlisted {
   readonly status: "unlisted";
 }
 
-/** What a blocklist says of an address; "failed" if it could or would not say. */
+/** The answer of a blocklist; "failed" if it did not answer or refused to. */
 export type BlocklistOutcome = BlocklistListed | BlocklistUnlisted | DnsFailed;
 
-/** Asks a blocklist: see {@linkcode DnsClient.lookupBlocklist}. */
+/** See {@linkcode DnsClient.lookupBlocklist}. */
 export async function lookupBlocklist(
   dns: DnsQuerier,
   options: DnsQueryOptions & {
@@ -126,7 +126,7 @@ export async function lookupBlocklist(
   return { status: "listed", codes, reason: await why(dns, { ...rest, name }) };
 }
 
-/** Whether an address is one that a blocklist answers with (RFC 5782 section 2.1). */
+/** Whether an address is a blocklist's code (RFC 5782 section 2.1). */
 function isCode(address: string): boolean {
   return parseIp(address)?.[0] === 127;
 }
@@ -138,7 +138,7 @@ function notAList(domain: string, answer: string): DnsFailed {
   );
 }
 
-/** The list's text on an entry; its absence or a failure takes nothing from the listing. */
+/** The list's text on an entry; `undefined` if it is missing or the question failed. */
 async function why(
   dns: DnsQuerier,
   options: DnsQueryOptions & { name: string },
@@ -150,21 +150,22 @@ async function why(
   return texts.records.join("; ").replace(/[\x00-\x1f\x7f]+/g, " ");
 }
 
+/** Names of an address that are followed, at most. */
 const MAX_NAMES = 10;
 
-/** What is known of an address's names. */
+/** The outcome of {@linkcode DnsClient.confirmReverse}. */
 export interface ReverseOutcome {
   /**
-   * "confirmed": at least one name leads back to the address. "unconfirmed":
-   * there are names, none does. "none": there is no name. "failed": it could
-   * not be told, asking later makes sense.
+   * "confirmed": at least one name resolves to the address. "unconfirmed":
+   * there are names, but no name does. "none": the address has no name.
+   * "failed": a question failed; a later one may succeed.
    */
   readonly status: "confirmed" | "unconfirmed" | "none" | "failed";
   /** The names that the address claims, at most ten. */
   readonly names: readonly string[];
-  /** Those that lead back to the address. */
+  /** The names that resolve to the address. */
   readonly confirmed: readonly string[];
-  /** With "failed", what went wrong. */
+  /** With "failed", the reason. */
   readonly reason?: string | undefined;
 }
 
@@ -174,7 +175,7 @@ const NO_NAME: ReverseOutcome = Object.freeze({
   confirmed: Object.freeze([]),
 });
 
-/** Confirms an address's names: see {@linkcode DnsClient.confirmReverse}. */
+/** See {@linkcode DnsClient.confirmReverse}. */
 export async function confirmReverse(
   dns: DnsQuerier,
   options: DnsQueryOptions & {

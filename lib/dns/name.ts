@@ -1,11 +1,11 @@
 /**
- * Domain names as they go to a name server and come back: checked, in lower
- * case, A-labels for U-labels, no final dot.
+ * Domain names in questions and answers: checked, in lower case, A-labels for
+ * U-labels, no final dot.
  *
- * Never lets anything but letters, digits, hyphens, underscores and dots
- * through in either direction: what peers write after an `@` must not reach
- * the resolver, and what strangers publish in DNS must not reach a log, a
- * greeting check or a connection.
+ * Never passes anything but letters, digits, hyphens, underscores and dots in
+ * either direction. A peer's text after an `@` must not reach the resolver. A
+ * name that a third party publishes in DNS must not reach a log, a greeting
+ * check or a connection.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc1035#section-2.3.4 | RFC 1035 section 2.3.4},
  * {@link https://www.rfc-editor.org/rfc/rfc5890#section-2.3 | RFC 5890 section 2.3},
@@ -15,27 +15,27 @@
 import { aLabels } from "../protocol/domain.ts";
 import { canonicalIp, reverseName } from "../protocol/ip.ts";
 
-/** Bytes of a name without its final dot: 255 on the wire has a length before and a root after. */
+/** Bytes of a name without its final dot, at most: the 255 on the wire include a length byte and the root. */
 const MAX_NAME = 253;
 const LABEL = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/;
 
 /**
- * The name to ask for, or `undefined` if the text is no domain name: an empty
- * label, one of over 63 bytes, over 253 in all, other characters than
- * letters, digits, hyphen and underscore, a hyphen at the end of a label, or
- * a numeric last label, which is a mistyped IP address.
+ * The name to ask for, or `undefined` if the text is not a domain name: it has
+ * an empty label, a label of over 63 bytes, over 253 bytes in all, characters
+ * other than letters, digits, hyphen and underscore, a hyphen at the end of a
+ * label, or a numeric last label, which is a mistyped IP address.
  *
  * @param text A domain name, with or without the final dot, U-labels or A-labels
  *
- * @example What goes to the name server
+ * @example The name in a question
  * ```ts ignore
  * console.assert(normalizeName("Bücher.Example.") === "xn--bcher-kva.example");
  * console.assert(normalizeName("two words.example") === undefined);
  * ```
  */
 export function normalizeName(text: string): string | undefined {
-  // U-labels can be longer than what they become, but not by much: without
-  // this a peer's megabyte would be converted before it is refused.
+  // U-labels can be longer than their A-labels, but not by much. Without this
+  // check a peer's megabyte would be converted before it is refused.
   if (text.length > 4 * MAX_NAME) return undefined;
   const name = aLabels(text).replace(/\.$/, "");
   if (name === "" || name.length > MAX_NAME) return undefined;
@@ -45,8 +45,8 @@ export function normalizeName(text: string): string | undefined {
 }
 
 /**
- * The name whose PTR records to ask for: an address is reversed, a name below
- * `in-addr.arpa` or `ip6.arpa` is taken as it is.
+ * The name whose PTR records to ask for: the reverse name of an address, or a
+ * name below `in-addr.arpa` or `ip6.arpa` itself.
  *
  * @param text An IP address or a name below one of the two reverse zones
  * @returns The name, or `undefined` if the text is neither

@@ -1,9 +1,9 @@
 /**
- * Which name servers to ask: those of the configuration, or those of the
- * system.
+ * The addresses of name servers: those of the configuration, and those of the
+ * system. Stands alone: parsing addresses needs no DNS.
  *
- * Never falls back to a public resolver: mail routes would be told to a
- * stranger.
+ * Never falls back to a public resolver: that would reveal mail routes to a
+ * third party.
  */
 
 import { printable } from "../log.ts";
@@ -14,7 +14,7 @@ import { formatIp, parseIp } from "../protocol/ip.ts";
 export interface NameServer {
   /** The IP address, canonical and without brackets. */
   readonly address: string;
-  /** The port, 53 unless told otherwise. */
+  /** The port; 53 if the text names none. */
   readonly port: number;
 }
 
@@ -23,8 +23,8 @@ export interface NameServer {
  *
  * @param text As `"192.0.2.53"`, `"192.0.2.53:5353"`, `"2001:db8::53"` or
  * `"[2001:db8::53]:5353"`
- * @throws {SyntaxError} If it is none of these; a host name is refused,
- * because it would take a name server to find it
+ * @throws {SyntaxError} If the text has another form; a host name is refused,
+ * because resolving it would require a name server
  *
  * @example With and without a port
  * ```ts
@@ -51,7 +51,7 @@ export function parseNameServer(text: string): NameServer {
   return { address: formatIp(bytes), port };
 }
 
-/** The text of a name server, as {@linkcode parseNameServer} reads it. */
+/** The text of a name server in the form for {@linkcode parseNameServer}. */
 export function formatNameServer(server: NameServer): string {
   return server.address.includes(":")
     ? `[${server.address}]:${server.port}`
@@ -59,9 +59,9 @@ export function formatNameServer(server: NameServer): string {
 }
 
 /**
- * The system's name servers, each once, read again at every call; the machine
- * itself where none is configured, as resolv.conf(5) has it. One whose address
- * has a zone index is left out. Requires `allow-sys=networkInterfaces`.
+ * The system's name servers, without duplicates, read again at each call. If
+ * the system configures none, the machine itself, as in resolv.conf(5). Skips
+ * an address with a zone index. Requires `allow-sys=networkInterfaces`.
  *
  * @throws {Deno.errors.NotCapable} If that permission is missing
  */

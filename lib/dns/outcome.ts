@@ -1,10 +1,10 @@
 /**
- * What a DNS question can come back with. A missing record and a missing
- * answer lead to opposite decisions about a message (return it, try again
- * later), so they are different values and never exceptions.
+ * The outcomes of a DNS question. A missing record and a missing answer lead to
+ * opposite decisions about a message (return it, or try again later), so they
+ * are different values and never exceptions.
  *
- * Never holds a record that was not checked: names in records are host names
- * in lower case without the final dot, addresses are canonical.
+ * Never contains an unchecked record: names in records are host names in lower
+ * case without the final dot, addresses are canonical.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc1035#section-3.2.2 | RFC 1035 section 3.2.2},
  * {@link https://www.rfc-editor.org/rfc/rfc2308 | RFC 2308},
@@ -13,22 +13,22 @@
 
 /** One mail exchanger of a domain. */
 export interface MxRecord {
-  /** The preference, 0 to 65535; the lowest is tried first. */
+  /** The preference, 0 to 65535; the lowest comes first. */
   readonly preference: number;
   /**
-   * The host name, in lower case and without the final dot; its IP address
-   * where the domain publishes that in place of a name.
+   * The host name, in lower case and without the final dot, or an IP address if
+   * the domain publishes that instead of a name.
    */
   readonly exchange: string;
 }
 
-/** The form that the records of each type come in. */
+/** The form of the records of each type. */
 export interface DnsRecords {
   /** An IPv4 address. */
   A: string;
   /** An IPv6 address in its canonical form. */
   AAAA: string;
-  /** The name that an alias stands for. */
+  /** The target of an alias. */
   CNAME: string;
   /** A mail exchanger. */
   MX: MxRecord;
@@ -36,7 +36,7 @@ export interface DnsRecords {
   NS: string;
   /** The name of an address. */
   PTR: string;
-  /** A text, the character strings of one record joined without a space. */
+  /** A text: the character strings of one record, joined without a space. */
   TXT: string;
 }
 
@@ -57,7 +57,7 @@ export const TYPE_NUMBERS: Readonly<Record<DnsRecordType, number>> = {
 /**
  * The types of record that can be asked for, in upper case.
  *
- * @example Is it one
+ * @example Check a type
  * ```ts
  * import { DNS_RECORD_TYPES } from "@smtp/server/dns";
  *
@@ -69,7 +69,7 @@ export const DNS_RECORD_TYPES: readonly DnsRecordType[] = Object.freeze(
   Object.keys(TYPE_NUMBERS) as DnsRecordType[],
 );
 
-/** There are such records. */
+/** The records were found. */
 export interface DnsFound<R> {
   /** The outcome's kind. */
   readonly status: "found";
@@ -77,40 +77,40 @@ export interface DnsFound<R> {
   readonly records: readonly R[];
 }
 
-/** A name server said that there is no such record. Asking again gives the same for a while. */
+/** A name server answered that there is no such record. The answer stays the same for a while. */
 export interface DnsNone {
   /** The outcome's kind. */
   readonly status: "none";
   /**
-   * Why there is none: the name does not exist at all (NXDOMAIN), it exists
-   * without records of this type, the text is no domain name and nobody was
-   * asked, or `"unknown"` where it could not be told.
+   * The reason: the name does not exist (NXDOMAIN), the name has no records of
+   * this type, the text is not a domain name and no server was asked, or
+   * `"unknown"` if the server's answer was not confirmed.
    */
   readonly why: "no-such-name" | "no-such-record" | "not-a-name" | "unknown";
 }
 
-/** No usable answer came, so nothing is known. Asking later makes sense. */
+/** No valid answer came, so nothing is known. A later question may succeed. */
 export interface DnsFailed {
   /** The outcome's kind. */
   readonly status: "failed";
-  /** What went wrong with which name server, one sentence for people without a final period. */
+  /** The failure and the name server, as one sentence without a final period. */
   readonly reason: string;
   /**
-   * What went wrong, for programs: nobody answered in time, the server said
-   * that it cannot tell (SERVFAIL, REFUSED), it could not be reached, or its
-   * records were malformed.
+   * The kind of failure: no server answered in time, the server reported a
+   * failure (SERVFAIL, REFUSED), it could not be reached, or its records were
+   * malformed.
    */
   readonly code: DnsFailureCode;
 }
 
-/** What went wrong with a question, for programs. */
+/** The kind of a failure. */
 export type DnsFailureCode =
   | "timeout"
   | "server-failure"
   | "unreachable"
   | "malformed";
 
-/** The domain takes no mail at all (RFC 7505): its only MX record is `0 .`. */
+/** The domain accepts no mail (RFC 7505): its only MX record is `0 .`. */
 export interface DnsNullMx {
   /** The outcome's kind. */
   readonly status: "null-mx";
@@ -129,8 +129,7 @@ export type DnsOutcomeOf<T extends DnsRecordType> = T extends "MX" ? MxOutcome
 /** Options of one question. */
 export interface DnsQueryOptions {
   /**
-   * How long to wait for the outcome in milliseconds, over all servers and
-   * attempts.
+   * Time limit of the question in milliseconds, over all servers and attempts.
    *
    * @default {the client's `timeoutMs`}
    */
@@ -139,7 +138,7 @@ export interface DnsQueryOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** What asks questions: a client, or a table in a test. */
+/** The part of a client that asks questions; a test can implement it with a table. */
 export interface DnsQuerier {
   /** Asks for the records of a type at a name. */
   query<T extends DnsRecordType>(
@@ -149,7 +148,6 @@ export interface DnsQuerier {
   ): Promise<DnsOutcomeOf<T>>;
 }
 
-/** A failure as a value. */
 export function failed(code: DnsFailureCode, reason: string): DnsFailed {
   return { status: "failed", reason, code };
 }

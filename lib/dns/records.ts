@@ -1,9 +1,10 @@
 /**
- * From what the resolver hands over to records that can be relied on.
+ * Turns the resolver's answer into checked records. Stands alone: it is the
+ * only reader of data from other people's zones.
  *
- * Never passes a record on unchecked: anyone can publish anything in their
- * own zone. A record that is malformed is left out; where nothing is left, the
- * answer is a failure and not a "none".
+ * Never passes on an unchecked record: anyone can publish anything in their own
+ * zone. Malformed records are skipped; if none remains, the outcome is "failed"
+ * and not "none".
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-5.1 | RFC 5321 section 5.1},
  * {@link https://www.rfc-editor.org/rfc/rfc7505#section-3 | RFC 7505 section 3}
@@ -20,14 +21,14 @@ import {
 } from "./outcome.ts";
 import type { DnsQuestion } from "./verdict.ts";
 
-/** Any outcome of any question. */
+/** The outcome of any question. */
 export type AnyOutcome = DnsOutcome<string | MxRecord> | DnsNullMx;
 
 /**
  * The outcome of an answer.
  *
- * @param question What was asked
- * @param raw The records as `Deno.resolveDns` gives them
+ * @param question The question
+ * @param raw The records in the form of `Deno.resolveDns`
  */
 export function readAnswer(
   question: DnsQuestion,
@@ -49,7 +50,7 @@ function readMx(question: DnsQuestion, raw: readonly unknown[]): AnyOutcome {
   for (const value of raw) {
     if (!isMx(value)) continue;
     const isRoot = value.exchange === "." || value.exchange === "";
-    // One exchanger beside the root, and the domain does take mail.
+    // With any exchanger but the root, the domain does accept mail.
     rootOnly &&= isRoot;
     const exchange = isRoot ? undefined : readExchange(value.exchange);
     if (exchange === undefined) continue;
@@ -60,7 +61,7 @@ function readMx(question: DnsQuestion, raw: readonly unknown[]): AnyOutcome {
   return found(question, records);
 }
 
-/** A host name, or the address that some publish in its place. */
+/** A host name, or the IP address that some domains publish instead. */
 function readExchange(text: string): string | undefined {
   const bare = text.replace(/\.$/, "");
   return normalizeName(text) ?? canonicalIp(bare) ?? parseAddressLiteral(bare);
@@ -72,7 +73,7 @@ function isMx(value: unknown): value is MxRecord {
     "exchange" in value && typeof value.exchange === "string";
 }
 
-/** A number of 16 bits: with any other, records have no order. */
+/** Whether a value is a 16-bit number: any other would break the order of the records. */
 function isPreference(value: unknown): value is number {
   return typeof value === "number" && Number.isInteger(value) && value >= 0 &&
     value <= 0xffff;
@@ -109,7 +110,7 @@ function found<R extends string | MxRecord>(
   records: readonly R[],
 ): DnsOutcome<R> {
   if (records.length > 0) {
-    // Frozen because the cache hands the same outcome to every caller.
+    // Frozen because the cache returns the same outcome to all callers.
     return Object.freeze({ status: "found", records: Object.freeze(records) });
   }
   const { type, name } = question;

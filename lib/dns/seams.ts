@@ -1,7 +1,11 @@
 /**
- * What a test puts in place of the network and the clock of a `DnsClient`. No
- * option: it travels with the options under a symbol, which copies of them keep
- * and checks of them pass over. `lib/testing/mod.ts` is the public way here.
+ * The replaceable parts of a `DnsClient`: the resolver, the confirmation of
+ * "not found", and the clock. Holds their types, and passes replacements of a
+ * test to the client.
+ *
+ * They are not options: they travel with the options under a symbol, which
+ * copies of the options keep and checks of the options ignore.
+ * `lib/testing/mod.ts` is the public access to them.
  */
 
 import type { NameServer } from "./name_server.ts";
@@ -9,9 +13,8 @@ import type { DnsRecordType } from "./outcome.ts";
 import type { DnsQuestion, DnsVerdict } from "./verdict.ts";
 
 /**
- * Asks for records, as `Deno.resolveDns` does: that function fits, and so does
- * a table in a test. The name comes with a final dot. To say that there are no
- * such records it throws `Deno.errors.NotFound`.
+ * Asks for records, with the signature of `Deno.resolveDns`. The name has a
+ * final dot. Throws `Deno.errors.NotFound` if there are no such records.
  */
 export type DnsResolver = (
   name: string,
@@ -19,7 +22,7 @@ export type DnsResolver = (
   options: Deno.ResolveDnsOptions,
 ) => Promise<readonly unknown[]>;
 
-/** What {@linkcode DnsConfirm} is told beside the question. */
+/** Options of {@linkcode DnsConfirm}. */
 export interface DnsConfirmOptions {
   /** The name server to ask. */
   readonly server: NameServer;
@@ -27,31 +30,31 @@ export interface DnsConfirmOptions {
   readonly signal: AbortSignal;
 }
 
-/** Finds out why a name server had no records. Rejects if it cannot be asked. */
+/** Finds out why a name server had no records. Rejects if the server cannot be asked. */
 export type DnsConfirm = (
   question: DnsQuestion,
   options: DnsConfirmOptions,
 ) => Promise<DnsVerdict>;
 
-/** What stands in for the platform. */
+/** Replacements for the platform. */
 export interface DnsSeams {
   /** Asks for records in place of `Deno.resolveDns`. */
   readonly resolver?: DnsResolver | undefined;
-  /** Finds out why there were no records. Without it a `resolver` given here is believed at once. */
+  /** Finds out why there were no records. Without it, "not found" of a `resolver` given here is final. */
   readonly confirm?: DnsConfirm | undefined;
-  /** The clock of the cache, in milliseconds; `performance.now` when not given. */
+  /** The clock of the cache, in milliseconds. Default: `performance.now`. */
   readonly now?: (() => number) | undefined;
 }
 
 const SEAMS = Symbol("seams of a DnsClient");
 const NONE: DnsSeams = Object.freeze({});
 
-/** The options, with `seams` under the symbol. */
+/** A copy of the options that carries `seams`. */
 export function withSeams<O extends object>(options: O, seams: DnsSeams): O {
   return { ...options, [SEAMS]: seams };
 }
 
-/** The seams in the options, none where they come from a program. */
+/** The seams that the options carry; empty outside of tests. */
 export function seamsOf(options: object): DnsSeams {
   return (options as { readonly [SEAMS]?: DnsSeams })[SEAMS] ?? NONE;
 }

@@ -1,15 +1,15 @@
 /**
- * Equal work at the same time is done once: a caller that asks for what is
- * already being asked waits for the same answer.
+ * Two parts of waiting for shared work. {@linkcode SingleFlight} runs equal work
+ * once: a caller waits for the result of equal work under way.
+ * {@linkcode Deadline} limits the wait of one caller. Knows nothing of DNS.
  *
- * Never lets the impatience of one caller spoil the answer of another: the work
- * is given up only when the last caller that waits has gone. Stands alone
- * because it knows nothing of DNS.
- *
- * A signal that fires when time is up or when another signal does. Unlike
- * `AbortSignal.timeout()` it can be taken back, so that no timer keeps running
- * after the answer came.
+ * Never lets one caller's time limit spoil the result of another: the work is
+ * aborted only when the last waiting caller has left. Never leaves a timer or a
+ * listener behind.
  */
+
+/** The longest delay of a timer, in milliseconds. */
+export const MAX_TIMEOUT_MS: number = 2 ** 31 - 1;
 
 /** Work under way, and the callers that wait for it. */
 interface Running<V> {
@@ -18,11 +18,11 @@ interface Running<V> {
   waiting: number;
 }
 
-/** What {@linkcode SingleFlight.run} does for its caller. */
+/** Options of {@linkcode SingleFlight.run}. */
 export interface Work<V> {
-  /** Starts the work, unless equal work is under way. Its signal fires when no caller waits any more. */
+  /** Starts the work; called if no equal work is under way. Its signal fires when no caller waits any more. */
   readonly start: (signal: AbortSignal) => Promise<V>;
-  /** Ends this caller's wait; its promise then rejects with the signal's reason. */
+  /** Ends this caller's wait; the promise then rejects with the signal's reason. */
   readonly signal: AbortSignal;
 }
 
@@ -30,15 +30,15 @@ export interface Work<V> {
 export class SingleFlight<V> {
   readonly #running = new Map<string, Running<V>>();
 
-  /** How many different pieces of work are under way. */
+  /** The number of keys with work under way. */
   get size(): number {
     return this.#running.size;
   }
 
   /**
-   * Waits for the work of that key, and starts it if none is under way.
+   * Waits for the work of a key, and starts it if none is under way.
    *
-   * @throws The signal's reason, or what the work threw
+   * @throws The signal's reason, or the work's error
    */
   async run(key: string, work: Work<V>): Promise<V> {
     work.signal.throwIfAborted();
@@ -64,13 +64,13 @@ export class SingleFlight<V> {
     return running;
   }
 
-  /** Takes work off the list, unless later work has the key already. */
+  /** Removes finished work, unless later work uses its key already. */
   #remove(key: string, running: Running<V>): void {
     if (this.#running.get(key) === running) this.#running.delete(key);
   }
 }
 
-/** Follows a promise until the signal fires, and leaves no listener behind. */
+/** Follows a promise until the signal fires, then removes its listener. */
 function abortable<V>(work: Promise<V>, signal: AbortSignal): Promise<V> {
   const { promise, resolve, reject } = Promise.withResolvers<V>();
   const abort = () => reject(signal.reason);
@@ -79,10 +79,11 @@ function abortable<V>(work: Promise<V>, signal: AbortSignal): Promise<V> {
   return promise.finally(() => signal.removeEventListener("abort", abort));
 }
 
-/** The longest time a timer can be set for, in milliseconds. */
-export const MAX_TIMEOUT_MS: number = 2 ** 31 - 1;
-
-/** A time limit and an outer signal in one. Dispose of it when the work is done. */
+/**
+ * A signal that fires at a time limit or with an outer signal. Unlike
+ * `AbortSignal.timeout()` it can be cancelled: dispose of it when the work is
+ * done, and no timer keeps running.
+ */
 export class Deadline implements Disposable {
   readonly #controller = new AbortController();
   readonly #outer: AbortSignal | undefined;
@@ -106,17 +107,17 @@ export class Deadline implements Disposable {
     outer?.addEventListener("abort", this.#forward, { once: true });
   }
 
-  /** Fires when time is up or the outer signal fires, whichever is first. */
+  /** Fires at the time limit or with the outer signal, whichever is first. */
   get signal(): AbortSignal {
     return this.#controller.signal;
   }
 
-  /** Whether it was the time limit that made the signal fire. */
+  /** Whether the time limit made the signal fire. */
   get expired(): boolean {
     return this.#expired;
   }
 
-  /** Stops the timer and lets go of the outer signal. */
+  /** Stops the timer and stops following the outer signal. */
   [Symbol.dispose](): void {
     clearTimeout(this.#timer);
     this.#outer?.removeEventListener("abort", this.#forward);

@@ -1,18 +1,18 @@
 /**
- * The one thing that the platform's resolver keeps to itself: why an answer
- * had no records. `Deno.resolveDns` says "not found" alike for a name that
- * does not exist, for one without such records, and for a server that failed
- * or refused. A relay that returns mail on that word returns it whenever a name
- * server has a bad minute. So "not found" is asked once more in a datagram of
- * our own, of which little but the response code is read.
+ * Finds out why an answer had no records: the platform's resolver does not
+ * report it. `Deno.resolveDns` throws "not found" for a name that does not
+ * exist, for a name without such records, and for a server that failed or
+ * refused. A relay that returned mail on "not found" would return it whenever a
+ * name server has a temporary failure. So after "not found" this package sends
+ * the question again itself, and reads little but the response code.
  *
- * Aliases that lead in a circle are such a failure too: their answer has no
- * records and no error, and would read as "there are none" for what is a
- * mistake in somebody's zone, or a lie.
+ * A loop of aliases is a failure, too: the answer has no records and no error,
+ * so it looks like "no such record", but it is a mistake in a zone, or an
+ * attack.
  *
- * Never trusts a datagram: what is not the answer to the question is ignored,
- * whatever its bytes; pointers are followed a limited number of times, and what
- * cannot be read is no circle. Pure: bytes in, values out.
+ * Never trusts a datagram: anything but the answer to the question is ignored.
+ * Reading follows a limited number of pointers, and an unreadable answer is not
+ * a loop. Pure: bytes in, values out.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc1034#section-3.6.2 | RFC 1034 section 3.6.2},
  * {@link https://www.rfc-editor.org/rfc/rfc1035#section-4.1 | RFC 1035 section 4.1},
@@ -25,13 +25,13 @@ import { type DnsRecordType, TYPE_NUMBERS } from "./outcome.ts";
 export interface DnsQuestion {
   /** The type of record. */
   readonly type: DnsRecordType;
-  /** The name, as `normalizeName()` gives it. */
+  /** The name, as `normalizeName()` returns it. */
   readonly name: string;
 }
 
 /**
- * What an answer says of the records: none because there is no such name, none
- * at that name, there are some, or the server cannot tell.
+ * The meaning of an answer: the name does not exist, the name has no such
+ * records, there are records, or the server failed.
  */
 export type DnsVerdict =
   | { readonly kind: "no-such-name" | "no-such-record" | "records" }
@@ -39,14 +39,14 @@ export type DnsVerdict =
 
 const CLASS_IN = 1;
 const RCODE_NAMES = ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP"];
-/** Bytes of the header in front of the question. */
+/** Bytes of the header before the question. */
 const HEADER = 12;
 /** Bytes of a record between its name and its data. */
 const RECORD_HEAD = 10;
-/** The most labels and pointers that are followed: more than a name can have. */
+/** Labels and pointers of a name that are read, at most: more than a name can have. */
 const MOST_STEPS = 140;
 
-/** The bytes of a question. */
+/** Encodes a question. */
 export function encodeQuestion(
   question: DnsQuestion,
   options: {
@@ -68,9 +68,9 @@ export function encodeQuestion(
 /**
  * Reads an answer.
  *
- * @param answer The bytes that came
+ * @param answer The received bytes
  * @param asked The bytes of {@linkcode encodeQuestion}
- * @returns The verdict, or `undefined` if this is no answer to that question
+ * @returns The verdict, or `undefined` if this is not the answer to that question
  */
 export function readVerdict(
   answer: Uint8Array,
@@ -83,7 +83,7 @@ export function readVerdict(
   const rcode = answer[3]! & 0x0f;
   const echoed = repeatsQuestion(answer, asked);
   if (rcode !== 0 && rcode !== 3) {
-    // A server that could not read the question may leave it out.
+    // A server that could not read the question may omit it.
     const mute = answer[4] === 0 && answer[5] === 0;
     return echoed || mute ? serverFailure(rcode) : undefined;
   }
@@ -92,7 +92,7 @@ export function readVerdict(
   return readRecords(answer, asked);
 }
 
-/** Whether the answer has the one question that was asked, in any letter case. */
+/** Whether the answer repeats the question, in any letter case. */
 function repeatsQuestion(answer: Uint8Array, asked: Uint8Array): boolean {
   if (answer.length < asked.length) return false;
   if (answer[4] !== 0 || answer[5] !== 1) return false;
@@ -106,14 +106,14 @@ function lower(byte: number): number {
   return byte >= 0x41 && byte <= 0x5a ? byte + 0x20 : byte;
 }
 
-/** Reads an answer without error: records of the type, none, or no answer at all. */
+/** Reads an answer without an error code: records, no such record, or a failure. */
 function readRecords(answer: Uint8Array, asked: Uint8Array): DnsVerdict {
   const truncated = (answer[2]! & 2) !== 0;
   if (truncated || holdsType(answer, asked)) return { kind: "records" };
   const authoritative = (answer[2]! & 4) !== 0;
   const recursive = (answer[3]! & 0x80) !== 0;
-  // A server that neither recurses nor owns the zone points elsewhere: that
-  // says nothing of the records.
+  // A server that neither recurses nor is authoritative refers to another
+  // server: its answer says nothing about the records.
   if (!authoritative && !recursive) {
     return { kind: "server-failure", code: "a referral" };
   }
@@ -123,7 +123,7 @@ function readRecords(answer: Uint8Array, asked: Uint8Array): DnsVerdict {
   return { kind: "no-such-record" };
 }
 
-/** Whether the answer section has a record of the type asked for, or is too odd to tell. */
+/** Whether the answer section has a record of the question's type, or is malformed. */
 function holdsType(answer: Uint8Array, asked: Uint8Array): boolean {
   const type = asked[asked.length - 3]!;
   let left = (answer[6]! << 8) | answer[7]!;
@@ -138,13 +138,13 @@ function holdsType(answer: Uint8Array, asked: Uint8Array): boolean {
   return false;
 }
 
-/** Where the bytes after a name begin; past the end if the name is cut off. */
+/** The position after a name; past the end if the name is cut off. */
 export function skipName(answer: Uint8Array, start: number): number {
   let at = start;
   while (at < answer.length) {
     const length = answer[at]!;
     if (length === 0) return at + 1;
-    // A pointer ends the name and is never followed.
+    // A pointer ends the name; it is not followed.
     if (length >= 0xc0) return at + 2;
     at += length + 1;
   }
@@ -157,11 +157,11 @@ function serverFailure(rcode: number): DnsVerdict {
 }
 
 /**
- * Whether the chain of aliases that begins at the question's name comes back to
- * a name that it has passed.
+ * Whether the chain of aliases that begins at the question's name returns to a
+ * name that it has passed.
  *
  * @param answer A whole answer, its question included
- * @param start Where its first record begins
+ * @param start The position of its first record
  */
 function hasAliasLoop(answer: Uint8Array, start: number): boolean {
   const aliases = readAliases(answer, start);
@@ -174,7 +174,7 @@ function hasAliasLoop(answer: Uint8Array, start: number): boolean {
   return name !== undefined;
 }
 
-/** The aliases of the answer section: what each name stands for. */
+/** The aliases of the answer section: the target of each name. */
 function readAliases(answer: Uint8Array, start: number): Map<string, string> {
   const aliases = new Map<string, string>();
   let left = (answer[6]! << 8) | answer[7]!;
@@ -193,7 +193,7 @@ function readAliases(answer: Uint8Array, start: number): Map<string, string> {
   return aliases;
 }
 
-/** A name in lower case, and where the bytes after it begin; `undefined` if it cannot be read. */
+/** A name in lower case, and the position after it; `undefined` if the name is malformed. */
 function readName(
   bytes: Uint8Array,
   start: number,

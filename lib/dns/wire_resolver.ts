@@ -1,25 +1,26 @@
 /**
- * Records of names that the platform's resolver does not ask for: it refuses a
- * label with an underscore inside (`mx_1.example.com`), and such hosts take
- * mail. The question goes out as a datagram of our own, and by TCP where the
- * answer does not fit.
+ * The DNS questions that this package sends itself, in two cases. First, the
+ * platform's resolver refuses a label with an underscore inside
+ * (`mx_1.example.com`), but such hosts accept mail. Second, the platform does
+ * not say why an answer had no records: see {@link ./verdict.ts}. All other
+ * questions go through the platform.
  *
- * Never trusts an answer: what is not the answer to the question is ignored,
- * and reading it ends whatever its bytes. It stands alone because everything
- * else in this folder goes through the platform.
+ * A question goes out over UDP, and over TCP if the answer does not fit.
+ * `node:dgram` carries the datagrams because those of Deno require a flag that
+ * a library cannot set.
  *
- * {@link https://www.rfc-editor.org/rfc/rfc1035#section-4 | RFC 1035 section 4}
+ * Never trusts an answer: anything but the answer to the question is ignored,
+ * and reading it terminates for all bytes. Never outlives its signal, and
+ * leaves no socket behind.
  *
- * The datagram behind {@link ./verdict.ts}: sends one question to one name
- * server and waits for its answer. `node:dgram` carries it because Deno's own
- * datagrams need a flag that a library cannot set.
- *
- * Never outlives its signal, and leaves no socket behind.
+ * {@link https://www.rfc-editor.org/rfc/rfc1035#section-4 | RFC 1035 section 4},
+ * {@link https://www.rfc-editor.org/rfc/rfc7766 | RFC 7766}
  */
 
-import type { DnsConfirmOptions, DnsResolver } from "./seams.ts";
-import type { NameServer } from "./name_server.ts";
+import { createSocket, type Socket } from "node:dgram";
+import { canonicalIp } from "../protocol/ip.ts";
 import type { DnsRecordType, MxRecord } from "./outcome.ts";
+import type { DnsConfirmOptions, DnsResolver } from "./seams.ts";
 import {
   type DnsQuestion,
   type DnsVerdict,
@@ -27,14 +28,13 @@ import {
   readVerdict,
   skipName,
 } from "./verdict.ts";
-import { createSocket, type Socket } from "node:dgram";
-import { canonicalIp } from "../protocol/ip.ts";
 
+/** The bit of the header's third byte that marks a truncated answer. */
 const TRUNCATED = 2;
-/** More pointers than this in one name lead in a circle. */
+/** Pointers in a name, at most: more of them form a loop. */
 const MAX_POINTERS = 32;
 
-/** `Deno.resolveDns`, and for names that it refuses a question of our own. */
+/** `Deno.resolveDns`, and for names that it refuses a question over the wire. */
 export const resolveAny: DnsResolver = (name, type, options) => {
   const { nameServer } = options;
   if (!isRefused(name, type) || nameServer === undefined) {
@@ -46,20 +46,28 @@ export const resolveAny: DnsResolver = (name, type, options) => {
   return resolveByWire(question, { server: { address, port }, signal });
 };
 
+/** Asks a name server over UDP why it had no records. Requires `allow-net`. */
+export function confirmByDatagram(
+  question: DnsQuestion,
+  options: DnsConfirmOptions,
+): Promise<DnsVerdict> {
+  return askByDatagram(question, options, readVerdict);
+}
+
 /** An answer, and the bytes of its question. */
-interface Got {
+interface WireAnswer {
   readonly answer: Uint8Array;
   readonly asked: Uint8Array;
 }
 
-/** The types whose records carry mail, and how the data of each is read. */
+/** The record types for mail, with the reader of the data of each. */
 const READERS = {
   A: readIpv4,
   AAAA: readIpv6,
   MX: readMx,
 } as const satisfies Partial<Record<DnsRecordType, DataReader>>;
 
-/** Where the data of a record stands in the answer. */
+/** The position of a record's data in the answer. */
 interface Place {
   readonly start: number;
   readonly end: number;
@@ -77,34 +85,34 @@ function isRefused(name: string, type: DnsRecordType): type is MailType {
 }
 
 /**
- * The records, as `Deno.resolveDns` gives them.
+ * The records, in the form of `Deno.resolveDns`.
  *
- * @throws {Deno.errors.NotFound} If the answer has none
+ * @throws {Deno.errors.NotFound} If the answer has no such record
  */
 async function resolveByWire(
   question: DnsQuestion & { readonly type: MailType },
   options: DnsConfirmOptions,
 ): Promise<readonly (string | MxRecord)[]> {
-  const take = (answer: Uint8Array, asked: Uint8Array): Got | undefined =>
+  const copy = (answer: Uint8Array, asked: Uint8Array) =>
     readVerdict(answer, asked) && { answer: answer.slice(), asked };
-  let got = await askByDatagram(question, options, take);
-  if ((got.answer[2]! & TRUNCATED) !== 0) {
+  let wire: WireAnswer = await askByDatagram(question, options, copy);
+  if ((wire.answer[2]! & TRUNCATED) !== 0) {
     const asked = encodeQuestion(question, { id: 0 });
     const answer = await askByStream(asked, options);
     if (readVerdict(answer, asked) === undefined) {
       throw new Error("The answer by TCP is not to the question");
     }
-    got = { answer, asked };
+    wire = { answer, asked };
   }
-  const records = readRecords(got.answer, { ...got, type: question.type });
+  const records = readRecords(wire.answer, { ...wire, type: question.type });
   if (records.length > 0) return records;
   throw new Deno.errors.NotFound(`No ${question.type} record`);
 }
 
-/** One question and its answer by TCP (RFC 7766). */
+/** Asks one question over TCP (RFC 7766). */
 async function askByStream(
   asked: Uint8Array,
-  options: { server: NameServer; signal: AbortSignal },
+  options: DnsConfirmOptions,
 ): Promise<Uint8Array> {
   const { server, signal } = options;
   signal.throwIfAborted();
@@ -138,7 +146,7 @@ async function readFully(conn: Deno.Conn, length: number): Promise<Uint8Array> {
   return bytes;
 }
 
-/** The records of the type asked for in the answer section. */
+/** The records of the question's type in the answer section. */
 function readRecords(
   answer: Uint8Array,
   question: { asked: Uint8Array; type: MailType },
@@ -187,7 +195,7 @@ function readMx(
     : { preference: word(answer, start), exchange };
 }
 
-/** A name, its pointers followed; `undefined` if it has no end. */
+/** A name, its pointers followed; `undefined` if it does not end or is malformed. */
 function readName(answer: Uint8Array, start: number): string | undefined {
   let name = "";
   let at = start;
@@ -201,7 +209,7 @@ function readName(answer: Uint8Array, start: number): string | undefined {
       continue;
     }
     const label = answer.subarray(at + 1, at + 1 + length);
-    // A dot inside a label would move its border: no host has one.
+    // A dot inside a label would split it: no host name has one.
     if (length > 63 || label.length < length || label.includes(0x2e)) {
       return undefined;
     }
@@ -215,20 +223,10 @@ function word(bytes: Uint8Array, at: number): number {
   return ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);
 }
 
-/** Asks a name server over UDP why it had no records. Requires `allow-net`. */
-export function confirmByDatagram(
-  question: DnsQuestion,
-  options: DnsConfirmOptions,
-): Promise<DnsVerdict> {
-  return askByDatagram(question, options, readVerdict);
-}
-
 /**
- * Asks a name server over UDP. Requires `allow-net`.
+ * Asks one question over UDP.
  *
- * @param question The question
- * @param options The name server, and what ends the wait
- * @param read Reads an answer; `undefined` for what is none, which is passed over
+ * @param read Reads a datagram; `undefined` if it is not the answer, then the wait goes on
  */
 function askByDatagram<T>(
   question: DnsQuestion,
@@ -246,11 +244,11 @@ function askByDatagram<T>(
   signal.addEventListener("abort", abort, { once: true });
   socket.on("error", reject);
   socket.on("message", (bytes: Uint8Array, from) => {
-    // Anybody can send to the port: only the server that was asked counts.
+    // Any host can send to the port: only datagrams of the asked server count.
     if (from.port !== server.port) return;
     if (canonicalIp(from.address) !== server.address) return;
-    const got = read(bytes, asked);
-    if (got !== undefined) resolve(got);
+    const answer = read(bytes, asked);
+    if (answer !== undefined) resolve(answer);
   });
   socket.send(asked, server.port, server.address, (error: Error | null) => {
     if (error) reject(error);

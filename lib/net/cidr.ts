@@ -1,9 +1,9 @@
 /**
- * Networks of IP addresses, as `10.0.0.0/8`: what access lists are made of.
+ * Networks of IP addresses, as `10.0.0.0/8`: the entries of access lists.
  *
- * Never widens what was written: a network with bits set behind its prefix is
- * refused, because it is a slip of the pen and either reading of it may be the
- * wrong one. Pure: no platform calls.
+ * Never widens a network: one with bits set after its prefix is refused,
+ * because it is a typing error and either reading may be wrong. Pure: no
+ * platform calls.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc4632#section-3.1 | RFC 4632 section 3.1},
  * {@link https://www.rfc-editor.org/rfc/rfc4291#section-2.3 | RFC 4291 section 2.3}
@@ -22,7 +22,7 @@ const PREFIX = /^(?:0|[1-9]\d{0,2})$/;
 /**
  * A network of IP addresses. Immutable; made by {@linkcode parseCidr}.
  *
- * @example Ask whether an address belongs to a network
+ * @example Check whether a network contains an address
  * ```ts
  * import { type Cidr, parseCidr } from "@smtp/server/dns";
  *
@@ -37,8 +37,8 @@ export interface Cidr {
   /** The prefix length in bits: 0 to 32 for IPv4, 0 to 128 for IPv6. */
   readonly prefix: number;
   /**
-   * Whether an address lies in the network. An IPv4-mapped IPv6 address counts
-   * as its IPv4 address; text that is no address lies in no network.
+   * Whether the network contains an address. An IPv4-mapped IPv6 address counts
+   * as its IPv4 address. No network contains a text that is not an address.
    */
   contains(address: string): boolean;
   /** The network as text, as `"10.0.0.0/8"`. */
@@ -47,14 +47,14 @@ export interface Cidr {
 
 /**
  * Parses a network in CIDR notation. An address without a prefix length is a
- * network of one. An IPv4-mapped network with a prefix of 96 or more is the
- * IPv4 network it maps.
+ * network of one address. An IPv4-mapped network with a prefix of 96 or more
+ * becomes the IPv4 network that it maps.
  *
  * @param text As `"10.0.0.0/8"`, `"2001:db8::/32"` or `"192.0.2.1"`
  * @throws {SyntaxError} If the address or the prefix length is malformed, or
- * bits are set behind the prefix
+ * bits are set after the prefix
  *
- * @example A network in private use
+ * @example A private network
  * ```ts
  * import { parseCidr } from "@smtp/server/dns";
  *
@@ -98,7 +98,7 @@ function network(written: IpBytes, length: number): Cidr {
   });
 }
 
-/** The bytes with every bit behind the first `prefix` bits cleared. */
+/** The bytes with all bits after the first `prefix` bits cleared. */
 function mask(bytes: IpBytes, prefix: number): number[] {
   return bytes.map((byte, index) => {
     const bits = Math.min(Math.max(prefix - index * 8, 0), 8);

@@ -1,9 +1,9 @@
 /**
- * Outgoing TCP connections as a {@linkcode Transport}. Owns the bound on how
- * long connecting may take; TLS is put on top elsewhere.
+ * Outgoing TCP connections as a {@linkcode Transport}. Owns the time limit of
+ * connecting; `tls_upgrade.ts` adds TLS.
  *
- * Connects to the address it is given and never asks for names itself, beyond
- * what the platform does for a host name.
+ * Connects to the given address. Makes no DNS queries of its own; the platform
+ * resolves a host name.
  */
 
 import { DenoTransport } from "./deno_transport.ts";
@@ -15,13 +15,13 @@ export interface ConnectTcpOptions {
   readonly host: string;
   /** The port. */
   readonly port: number;
-  /** How long connecting may take, in milliseconds. */
+  /** Time limit of connecting, in milliseconds. */
   readonly timeoutMs: number;
-  /** Ends the attempt; it rejects with the signal's reason. */
+  /** Ends the attempt; the promise then rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Opens a connection: the type of {@linkcode connectTcp}, for those who bring their own. */
+/** Opens a connection: the type of {@linkcode connectTcp} and its replacements. */
 export type ConnectTransport = (
   options: ConnectTcpOptions,
 ) => Promise<Transport>;
@@ -38,8 +38,8 @@ export async function connectTcp(
   const { host, port, timeoutMs, signal } = options;
   signal?.throwIfAborted();
   const controller = new AbortController();
-  // Deno 2.9 looks at the signal once more when it has connected, and would
-  // throw the open connection away without closing it.
+  // Deno 2.9 checks the signal again after it has connected, and then drops the
+  // open connection without closing it.
   controller.signal.throwIfAborted = () => {};
   const timer = setTimeout(() => controller.abort(), timeoutMs);
   const onAbort = () => controller.abort();

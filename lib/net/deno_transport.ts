@@ -1,6 +1,6 @@
 /**
- * A `Deno.Conn` as a {@linkcode Transport}: plain TCP by `Deno.listen` and
- * `Deno.connect`, and TLS where `Deno.listenTls` made it.
+ * A `Deno.Conn` as a {@linkcode Transport}: plain TCP of `Deno.listen` and
+ * `Deno.connect`, and TLS of `Deno.listenTls`.
  */
 
 import type { SocketAddress, TlsInfo, Transport } from "./transport.ts";
@@ -17,9 +17,9 @@ export class DenoTransport implements Transport {
   readonly tls: TlsInfo | undefined;
   readonly #conn: Deno.Conn;
   #closed = false;
-  /** What is being written. */
+  /** Bytes of the pending write. */
   #bytes = NOTHING;
-  /** Made once: an async function for each write would cost 2 % of a message. */
+  /** Made once: an async function for each write would cost 2 % of a message's time. */
   readonly #onWritten = (count: number): void | Promise<void> => {
     if (count < this.#bytes.length) return this.#writeRest(count);
   };
@@ -27,8 +27,8 @@ export class DenoTransport implements Transport {
   /**
    * Wraps a connection.
    *
-   * @param options `tls`: what is known of the encryption, where the connection is a TLS one;
-   * `isLeisurely`: whether there is no hurry before {@linkcode Transport.hurry}
+   * @param options `tls`: the encryption, if the connection has one;
+   * `isLeisurely`: whether TCP_NODELAY stays off until {@linkcode Transport.hurry}
    */
   constructor(
     conn: Deno.Conn,
@@ -46,7 +46,7 @@ export class DenoTransport implements Transport {
 
   /** See {@linkcode Transport.hurry}. */
   hurry(): void {
-    // Replies are whole when they are written: waiting for more only costs time.
+    // Replies are complete when they are written: delaying them only costs time.
     if ("setNoDelay" in this.#conn) {
       (this.#conn as Deno.TcpConn).setNoDelay(true);
     }
@@ -77,18 +77,18 @@ export class DenoTransport implements Transport {
     try {
       this.#conn.close();
     } catch {
-      // The peer was faster.
+      // The peer has closed it already.
     }
   }
 }
 
-/** Told of the handshakes of the platform's TLS, which cannot be broken off. */
+/** Observes handshakes of the platform's TLS, which cannot be aborted. */
 export interface HandshakeWatch {
-  /** A connection of this address has come; its handshake begins. */
+  /** Called when the handshake of a connection from this address begins. */
   begun(address: string): void;
-  /** The handshake of a connection of this address has come to its end. */
+  /** Called when the handshake of a connection from this address has ended. */
   ended(address: string): void;
-  /** A connection was closed before that: its socket stays open until the client ends it. */
+  /** Called for a connection that is closed before that: its socket stays open until the client closes it. */
   stalled(): void;
 }
 
@@ -97,14 +97,14 @@ export class DenoTlsTransport extends DenoTransport {
   readonly #conn: Deno.TlsConn;
   readonly #timeoutMs: number;
   readonly #watch: HandshakeWatch | undefined;
-  /** Whether the handshake may still hold the socket. */
+  /** Whether the handshake may still keep the socket open. */
   #isUnderWay = true;
 
   /**
-   * Wraps a connection whose handshake has not been waited for.
+   * Wraps a connection whose handshake is pending.
    *
-   * @param options How long the handshake may take, in ms; this end's
-   * certificate in DER; what is told of the handshake
+   * @param options Time limit of the handshake, in ms; this end's certificate in
+   * DER; the observer of the handshake
    */
   constructor(
     conn: Deno.TlsConn,
@@ -115,7 +115,7 @@ export class DenoTlsTransport extends DenoTransport {
     },
   ) {
     const { handshakeTimeoutMs, ownCertificate } = options;
-    // The platform does not tell version and cipher, only that there is TLS.
+    // The platform reports neither version nor cipher.
     super(conn, {
       tls: { protocol: "TLS", cipher: "", authorized: false, ownCertificate },
     });
@@ -128,8 +128,8 @@ export class DenoTlsTransport extends DenoTransport {
   /**
    * See {@linkcode Transport.handshake}.
    *
-   * @throws {Deno.errors.TimedOut} If it takes too long; the connection is
-   * closed, but its socket stays open until the client closes it too
+   * @throws {Deno.errors.TimedOut} If the time limit is exceeded; the connection
+   * is closed, but its socket stays open until the client closes it, too
    */
   async handshake(): Promise<void> {
     let late = false;
@@ -169,7 +169,7 @@ export class DenoTlsTransport extends DenoTransport {
   }
 }
 
-/** The address of one end; IPv4 that came in over an IPv6 socket as plain IPv4. */
+/** The address of one end; an IPv4-mapped IPv6 address becomes IPv4. */
 export function socketAddress(address: Deno.Addr): SocketAddress {
   if (!("port" in address)) return { address: address.transport, port: 0 };
   const { hostname, port } = address as Deno.NetAddr;

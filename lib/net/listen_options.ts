@@ -1,6 +1,6 @@
 /**
- * Where to listen, and as what: parsed from the form that the command line and
- * the `listen` option share.
+ * The options of a listener: address, port, kind, TLS. Parses the text form
+ * that the command line and the `listen` option share.
  */
 
 import { nearest } from "../spelling.ts";
@@ -25,33 +25,33 @@ import {
 } from "../options.ts";
 
 /**
- * What TLS means on a listener: `none`; STARTTLS `allowed`, or `required`
- * before MAIL and AUTH; `implicit` from the first byte (RFC 8314).
+ * The use of TLS on a listener: `none`; STARTTLS `allowed`, or `required`
+ * before MAIL and AUTH; `implicit`, TLS from the first byte (RFC 8314).
  */
 export type ListenerSecurity = "none" | "allowed" | "required" | "implicit";
 
 /** Whether clients of a listener may log in, or must before MAIL. */
 export type AuthenticationPolicy = "none" | "allowed" | "required";
 
-/** Where to listen, and as what. */
+/** Options of a listener. */
 export interface ListenOptions {
-  /** The address to bind, `"127.0.0.1"`, `"::1"` or a name of this machine; all addresses when not given. */
+  /** The address to bind, `"127.0.0.1"`, `"::1"` or a name of this machine. Default: all addresses. */
   readonly host?: string | undefined;
   /** The port; 0 takes any free one. Default 25. */
   readonly port?: number | undefined;
-  /** What the listener is for. Default `"smtp"`. */
+  /** The kind of listener. Default `"smtp"`. */
   readonly kind?: ListenerKind | undefined;
-  /** What TLS means there. Default: the server's `security`. */
+  /** The use of TLS. Default: the server's `security`. */
   readonly security?: ListenerSecurity | undefined;
-  /** Whether clients may or must log in there. Default: the server's `authentication`. */
+  /** Whether clients may or must log in. Default: the server's `authentication`. */
   readonly authentication?: AuthenticationPolicy | undefined;
-  /** The networks of the proxies in front of it. Default: the server's `proxyProtocol`. */
+  /** The networks of the proxies in front of the listener. Default: the server's `proxyProtocol`. */
   readonly proxyProtocol?: readonly string[] | undefined;
-  /** The networks of those who may say XCLIENT there. Default: the server's `xclient`. */
+  /** The networks of the clients that may send XCLIENT. Default: the server's `xclient`. */
   readonly xclient?: readonly string[] | undefined;
 }
 
-/** What the `security` of a listener can be. */
+/** The rule for the `security` of a listener. */
 export const SECURITY_RULE: Rule = oneOf(
   "none",
   "allowed",
@@ -59,13 +59,13 @@ export const SECURITY_RULE: Rule = oneOf(
   "implicit",
 );
 
-/** What the `authentication` of a listener can be. */
+/** The rule for the `authentication` of a listener. */
 export const AUTHENTICATION_RULE: Rule = oneOf("none", "allowed", "required");
 
-/** What the `kind` of a listener can be. */
+/** The rule for the `kind` of a listener. */
 export const KIND_RULE: Rule = oneOf(...LISTENER_KINDS);
 
-/** What lists of networks must be. */
+/** The rule for lists of networks. */
 export const NETWORKS_RULE: Rule = list(
   {
     want: "a network",
@@ -97,21 +97,21 @@ const RULES: Rules<ListenOptions> = {
 
 const LISTEN_WANT =
   'HOST:PORT, as "127.0.0.1:2525", an object, as { host: "127.0.0.1", port: 2525 }, or an array of these';
-/** A text that {@linkcode parseListen} takes. */
+/** The rule for a text that {@linkcode parseListen} accepts. */
 const LISTEN_TEXT: Rule = {
   want: LISTEN_WANT,
   check: (value) => void parseListen(String(value)),
 };
 const LISTENER_RULE = object(RULES, '{ host: "127.0.0.1", port: 2525 }');
 
-/** What the option `listen` must be. */
+/** The rule for the option `listen`. */
 export const LISTEN_RULE: Rule = either({
   text: LISTEN_TEXT,
   object: LISTENER_RULE,
   list: list(either({ text: LISTEN_TEXT, object: LISTENER_RULE }, LISTEN_WANT)),
 }, LISTEN_WANT);
 
-/** The kinds by the names they have in text: a final `s` is TLS from the first byte. */
+/** The kinds by their names in text; the name with a final `s` means implicit TLS. */
 const NAMES: ReadonlyMap<string, Pick<ListenOptions, "kind" | "security">> =
   new Map(
     LISTENER_KINDS.flatMap((kind) => {
@@ -169,14 +169,14 @@ export function parseListen(text: string): ListenOptions {
   };
 }
 
-/** An IP address, or what may be the name of a host: digits and dots alone are none. */
+/** Whether a text is an IP address or a possible host name. Digits and dots alone are not a host name. */
 export function isHost(text: string): boolean {
   if (parseIp(text) !== undefined) return true;
   return /^[\p{L}\p{N}_-]+(?:\.[\p{L}\p{N}_-]+)*\.?$/u.test(text) &&
     !/^[\d.]+$/.test(text);
 }
 
-/** The name of a listener's kind, as {@linkcode parseListen} takes it. */
+/** The name of a listener's kind in the form for {@linkcode parseListen}. */
 export function kindName(
   listener: {
     readonly kind: ListenerKind;
@@ -186,7 +186,7 @@ export function kindName(
   return listener.security === "implicit" ? `${listener.kind}s` : listener.kind;
 }
 
-/** An address and port as they are written together: `192.0.2.1:25`, `[::1]:25`. */
+/** An address and port as one text: `192.0.2.1:25`, `[::1]:25`. */
 export function formatHostPort(
   address: { readonly address: string; readonly port: number },
 ): string {

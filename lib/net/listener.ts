@@ -1,10 +1,11 @@
 /**
- * One listening socket: binds, accepts, and goes on accepting whatever happens
- * to single connections; and whether several threads can listen on one port,
- * each for itself. Knows nothing of SMTP.
+ * One listening socket: binds, accepts, and keeps accepting when a single
+ * connection fails. Also checks whether several threads can listen on one port.
+ * Knows nothing of SMTP.
  *
- * It is a listener of `Deno` and not of `node:net`: the latter would share a
- * port without a flag, but accepts nothing more once descriptors ran out.
+ * Uses a listener of `Deno`, not of `node:net`: the latter shares a port
+ * without a flag, but accepts no more connections once file descriptors have
+ * run out.
  */
 
 import {
@@ -16,20 +17,20 @@ import {
 import { formatHostPort } from "./listen_options.ts";
 import type { SocketAddress, Transport } from "./transport.ts";
 
-/** How long accepting rests after it failed, in ms: no descriptors are free, most likely. */
+/** Pause after a failed accept, in ms; most likely no file descriptor is free. */
 const REST_MS = 100;
 
-/** TLS by the platform: one certificate, no choice by server name. */
+/** Options of TLS by the platform: one certificate, no choice by server name. */
 export interface NativeTls {
   /** The certificate chain in PEM. */
   readonly certificate: string;
   /** Its key in PEM. */
   readonly key: string;
-  /** The certificate itself in DER, for channel bindings. */
+  /** The certificate alone in DER, for channel bindings. */
   readonly der: Uint8Array;
-  /** How long a handshake may take, in ms. */
+  /** Time limit of a handshake, in ms. */
   readonly handshakeTimeoutMs: number;
-  /** Told of each handshake. */
+  /** Called for each handshake. */
   readonly watch: HandshakeWatch;
 }
 
@@ -37,7 +38,7 @@ export interface NativeTls {
 export class Listener {
   /** The address and port that it listens on. */
   readonly address: SocketAddress;
-  /** Whether connections are encrypted when they are accepted. */
+  /** Whether accepted connections use TLS from the first byte. */
   readonly isTls: boolean;
   readonly #socket: PlatformSocket;
   #closed = false;
@@ -53,15 +54,15 @@ export class Listener {
   /**
    * Binds and listens. Requires `allow-net`.
    *
-   * @throws {Deno.errors.AddrInUse} If something listens there already
-   * @throws {Deno.errors.PermissionDenied} If the port needs more rights
+   * @throws {Deno.errors.AddrInUse} If the address and port are in use
+   * @throws {Deno.errors.PermissionDenied} If the process may not bind the port
    */
   static open(
     where: {
       readonly host?: string | undefined;
       readonly port: number;
       readonly tls?: NativeTls | undefined;
-      /** Whether other threads listen on the same port, each for a part of the connections. */
+      /** Whether other threads listen on the same port and take a part of the connections. */
       readonly share?: boolean | undefined;
     },
   ): Listener {
@@ -78,8 +79,8 @@ export class Listener {
   }
 
   /**
-   * Accepts until {@linkcode Listener.close}. What goes wrong with accepting is
-   * told to `onError`, and accepting goes on.
+   * Accepts connections until {@linkcode Listener.close}. Reports a failed
+   * accept to `onError` and keeps accepting.
    */
   async accept(
     onTransport: (transport: Transport) => void,
@@ -90,7 +91,7 @@ export class Listener {
         onTransport(await this.#socket.accept());
       } catch (error) {
         if (this.#closed) return;
-        // A client that is gone before it was accepted is no fault of ours.
+        // The client disconnected before it was accepted: not an error.
         if (isClientGone(error)) continue;
         onError(error);
         await this.#pause();
@@ -98,7 +99,7 @@ export class Listener {
     }
   }
 
-  /** Waits until accepting makes sense again, or the listener is closed. */
+  /** Waits for `REST_MS`, or until the listener is closed. */
   #pause(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, REST_MS);
@@ -118,7 +119,7 @@ export class Listener {
   }
 }
 
-/** The error, its message with the address that was to be listened on. */
+/** Adds the address and port to the error's message. */
 function withPlace(
   error: unknown,
   { host, port }: { readonly host?: string | undefined; readonly port: number },
@@ -162,8 +163,8 @@ class PlatformSocket {
 }
 
 /**
- * Has the platform make a stack trace while it can. The first one of a thread
- * opens a file; where no descriptor is free for that, the process ends.
+ * Makes the platform produce a stack trace early. The first one of a thread
+ * opens a file; if no descriptor is free then, the process ends.
  */
 function prepareStacks(): void {
   void new Error("Stack trace made in time").stack;
@@ -175,7 +176,7 @@ function isClientGone(error: unknown): boolean {
     error instanceof Deno.errors.NotConnected;
 }
 
-/** Binds `host`, or all addresses of both families where the machine has both. */
+/** Binds `host`, or all addresses of both families, or of IPv4 on a machine without IPv6. */
 function bind(
   host: string | undefined,
   how: {
@@ -213,10 +214,10 @@ function bind(
 }
 
 /**
- * Checks that threads can share ports here: the kernel must hand each connection
- * to one of the listeners, and the platform must be allowed to share.
+ * Checks that threads can share ports: the kernel must distribute connections
+ * over the listeners, and the flag that permits sharing must be set.
  *
- * @throws {Deno.errors.NotSupported} If the platform does not share ports, or may not without its flag
+ * @throws {Deno.errors.NotSupported} If the kernel does not distribute connections, or the flag is missing
  */
 export function checkThreads(threads: number): void {
   // Other kernels refuse the second listener, or give all connections to the last.
@@ -225,7 +226,7 @@ export function checkThreads(threads: number): void {
       `Cannot serve with ${threads} threads on "${Deno.build.os}": want Linux, which spreads connections over the listeners of a port`,
     );
   }
-  // Without the flag this function is missing, and sharing ends the process.
+  // Without the flag this function does not exist, and sharing ends the process.
   if (typeof Deno.listenDatagram !== "function") {
     throw new Deno.errors.NotSupported(
       `Cannot serve with ${threads} threads without --unstable-net: want that flag behind "deno run", or "unstable": ["net"] in deno.json`,

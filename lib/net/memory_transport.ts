@@ -1,11 +1,11 @@
 /**
- * Two transports joined in memory: what one writes the other reads. For tests,
- * the module's own and its users'.
+ * A pair of transports in memory: each reads the bytes that the other writes.
+ * For tests, those of this package and those of its users.
  */
 
 import type { SocketAddress, TlsInfo, Transport } from "./transport.ts";
 
-/** One direction: chunks waiting, and a reader that waits for them. */
+/** One direction: unread chunks, and a reader that waits for them. */
 class Pipe {
   readonly #chunks: Uint8Array[] = [];
   #ended = false;
@@ -37,7 +37,7 @@ class Pipe {
   }
 }
 
-/** What an end of a pair says of itself. */
+/** Addresses and encryption that an end of a pair reports. */
 interface Ends {
   readonly remote: SocketAddress;
   readonly local: SocketAddress;
@@ -50,7 +50,7 @@ let newEnd: (inward: Pipe, outward: Pipe, ends: Ends) => MemoryTransport;
 /**
  * One end of a pair in memory. Made by {@linkcode memoryPair}.
  *
- * @example What one end writes, the other reads
+ * @example One end writes, the other reads
  * ```ts
  * import { memoryPair, type MemoryTransport } from "@smtp/server/testing";
  *
@@ -65,7 +65,7 @@ export class MemoryTransport implements Transport {
   readonly remote: SocketAddress;
   /** This end. */
   readonly local: SocketAddress;
-  /** The encryption that the pair pretends to have. */
+  /** The encryption that the pair reports. */
   readonly tls: TlsInfo | undefined;
   readonly #inward: Pipe;
   readonly #outward: Pipe;
@@ -110,9 +110,9 @@ export class MemoryTransport implements Transport {
 }
 
 /**
- * Joins two transports: the server's end first.
+ * Makes a pair of transports, the server's end first.
  *
- * @param ends The addresses that the pair pretends to have
+ * @param ends The addresses and the encryption that the pair reports
  *
  * @example The end of a connection
  * ```ts

@@ -1,9 +1,9 @@
 /**
- * A {@linkcode Transport} over a `node:net` socket, plain or TLS. Takes the
- * socket over: nobody else may listen for its data or write to it.
+ * A {@linkcode Transport} over a `node:net` socket, plain or TLS. Takes over the
+ * socket: no other code may read from it or write to it.
  *
- * Never holds more than one high-water mark of bytes that nobody asked for,
- * and leaves no listener that could keep a closed socket alive.
+ * Never holds much more than `READ_AHEAD` unread bytes, and leaves no listener
+ * that could keep a closed socket alive.
  */
 
 import { Buffer } from "node:buffer";
@@ -15,41 +15,41 @@ import {
   type Transport,
 } from "./transport.ts";
 
-/** Bytes read ahead before the socket is told to wait. */
+/** Unread bytes at which the socket is paused. */
 const READ_AHEAD = 65536;
-/** Bytes of replies that may be on their way over TLS before a writer has to wait. */
+/** Unsent bytes over TLS beyond which a writer must wait. */
 const WRITE_AHEAD = 16384;
-/** How long the farewell of a TLS connection may take before the socket is cut off, in milliseconds. */
+/** Time limit of the close_notify of a TLS connection, in milliseconds; then the socket is destroyed. */
 const FAREWELL_MS = 1000;
 
 const WRITTEN: Promise<void> = Promise.resolve();
 
 /**
- * What a socket on top of another stream cannot be asked for: its write
- * callbacks come too early, and its pause does not reach the stream below.
+ * The stream below a TLS socket. The socket itself is no substitute: its write
+ * callbacks come too early, and its `pause()` does not reach the stream below.
  */
 export interface LayerBelow {
-  /** Whether all that was written has left. */
+  /** Whether all written bytes have been sent. */
   readonly isDrained: boolean;
-  /** A promise for the moment when all that was written has left; `undefined` if it has. */
+  /** A promise that resolves when all written bytes have been sent; `undefined` if they have. */
   drained(): Promise<void> | undefined;
   /** Stops reading. */
   hold(): void;
-  /** Goes on reading. */
+  /** Continues reading. */
   release(): void;
-  /** Whether the socket may learn late that something has left. */
+  /** Sets whether write callbacks to the socket may be delayed. */
   relax(isRelaxed: boolean): void;
-  /** Has the socket learn it, as there is more to write; `isQueued`: which waits for that. */
+  /** Calls a delayed write callback, because more is to be written; `isQueued`: whether that waits for the callback. */
   moreToWrite(isQueued: boolean): void;
 }
 
 /** Options of {@linkcode NodeTransport}. */
 export interface NodeTransportOptions {
-  /** The encryption in force, where the socket has one. */
+  /** The encryption in force, if any. */
   readonly tls?: TlsInfo | undefined;
-  /** The other end; asked of the socket when not given. */
+  /** The other end. Default: the socket's. */
   readonly remote?: SocketAddress | undefined;
-  /** This end; asked of the socket when not given. */
+  /** This end. Default: the socket's. */
   readonly local?: SocketAddress | undefined;
   /** The layer below, for a socket on top of another stream; see {@linkcode LayerBelow}. */
   readonly below?: LayerBelow | undefined;
@@ -63,7 +63,7 @@ interface Waiting<T> {
 /**
  * A connection on a `node:net` socket.
  *
- * @example Greet whoever connects
+ * @example Greet each client
  * ```ts ignore
  * import { createServer } from "node:net";
  *
@@ -83,7 +83,7 @@ export class NodeTransport implements Transport {
   readonly tls: TlsInfo | undefined;
   readonly #socket: Socket;
   readonly #below: LayerBelow | undefined;
-  /** What came in and was not asked for yet, from `#offset` of the first one on. */
+  /** Unread chunks; the first one is unread from `#offset` on. */
   readonly #chunks: Uint8Array[] = [];
   #offset = 0;
   #held = 0;
@@ -93,17 +93,17 @@ export class NodeTransport implements Transport {
   #error: Error | undefined;
   #reader: (Waiting<number | null> & { buffer: Uint8Array }) | undefined;
   #writer: Waiting<void> | undefined;
-  /** What was written since all before it had left. */
+  /** Number of bytes written since the socket was last drained. */
   #ahead = 0;
-  /** The last write, for who has to wait for it. */
+  /** The last write that did not fit ahead. */
   #written: Promise<void> | undefined;
   readonly #onData = (chunk: Uint8Array) => this.#receive(chunk);
   readonly #onEnd = () => this.#end();
 
   /**
-   * Takes `socket` over.
+   * Takes over `socket`.
    *
-   * @param socket The socket, connected, its data untouched so far
+   * @param socket The connected socket, with no data read yet
    */
   constructor(socket: Socket, options: NodeTransportOptions = {}) {
     this.#socket = socket;
@@ -118,16 +118,16 @@ export class NodeTransport implements Transport {
     socket.on("end", this.#onEnd);
     socket.on("close", () => this.#end());
     socket.on("data", this.#onData);
-    // What is there already comes as an event.
+    // Bytes that the socket holds already come as an event.
     if (this.#below !== undefined && socket.readableLength === 0) {
       this.#shorten(this.#below);
     }
   }
 
   /**
-   * Takes bytes from the TLS layer as it has them. The queue in between, which
-   * looks for more after each, costs a twentieth of a message's time; nothing is
-   * ever in it, because the layer below is paused, not this one.
+   * Takes bytes directly from the TLS layer. The queue in between, which looks
+   * for more after each chunk, costs a twentieth of a message's time. It is
+   * always empty, because pauses stop the layer below, not this one.
    */
   #shorten(below: LayerBelow): void {
     const socket = this.#socket;
@@ -141,8 +141,8 @@ export class NodeTransport implements Transport {
   }
 
   /**
-   * Whether {@linkcode NodeTransport.surrender} makes sense: the socket is the
-   * connection itself, and no bytes are held that the new owner would miss.
+   * Whether {@linkcode NodeTransport.surrender} is possible: the socket is the
+   * connection itself, and no unread bytes would be lost.
    */
   get isBare(): boolean {
     return this.#below === undefined && this.tls === undefined &&
@@ -150,10 +150,10 @@ export class NodeTransport implements Transport {
   }
 
   /**
-   * Hands the socket over, when all that was written has left: for TLS, which
-   * is quicker on the socket itself than on a stream around it. What comes in
-   * from the call on is the new owner's. {@linkcode NodeTransport.close} still
-   * ends it.
+   * Hands over the socket once all written bytes have been sent: for TLS, which
+   * is faster on the socket itself than on a stream around it. Bytes that arrive
+   * after the call belong to the new owner. {@linkcode NodeTransport.close}
+   * still closes the socket.
    */
   async surrender(): Promise<Socket> {
     this.#socket.off("data", this.#onData);
@@ -196,7 +196,7 @@ export class NodeTransport implements Transport {
     if (bytes.length === 0) return WRITTEN;
     const isQueued = this.#socket.writableLength > 0;
     if (this.tls !== undefined && this.#fitsAhead(bytes.length, isQueued)) {
-      // A copy, because the caller may use its bytes again from now on.
+      // A copy, because the caller may now reuse its buffer.
       const copy = Buffer.allocUnsafe(bytes.length);
       copy.set(bytes);
       this.#socket.write(copy);
@@ -211,9 +211,9 @@ export class NodeTransport implements Transport {
   }
 
   /**
-   * Whether a write need not be waited for. That saves TLS two turns of the
-   * event loop a reply; a peer that does not read still stops the writer, and
-   * a failure shows at the next read or write.
+   * Whether a write resolves without waiting for the socket. That saves TLS two
+   * turns of the event loop per reply. A peer that does not read still stops the
+   * writer, and the next read or write reports a failure.
    */
   #fitsAhead(length: number, isQueued: boolean): boolean {
     const isIdle = !isQueued && this.#below?.isDrained !== false;
@@ -221,7 +221,7 @@ export class NodeTransport implements Transport {
     return this.#ahead <= WRITE_AHEAD;
   }
 
-  /** Closes in both directions. With TLS the peer is told so first, within a second. Idempotent. */
+  /** Closes in both directions. With TLS sends close_notify first, for at most one second. Idempotent. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -233,7 +233,7 @@ export class NodeTransport implements Transport {
       this.#socket.destroy();
       return;
     }
-    // Without close_notify the peer cannot tell an end from an attack.
+    // Without close_notify the peer cannot distinguish an end from a truncation attack.
     const cut = () => {
       clearTimeout(timer);
       this.#socket.destroy();
@@ -252,7 +252,7 @@ export class NodeTransport implements Transport {
     if (this.#closed) return;
     const reader = this.#reader;
     if (reader !== undefined && chunk.length <= reader.buffer.length) {
-      // Nothing is held while somebody waits.
+      // No bytes are held while a reader waits.
       this.#reader = undefined;
       reader.buffer.set(chunk);
       reader.resolve(chunk.length);
@@ -267,7 +267,7 @@ export class NodeTransport implements Transport {
     if (this.#held >= READ_AHEAD && !this.#paused) this.#pause();
   }
 
-  /** Moves as much as fits of what is held into `buffer`. */
+  /** Moves held bytes into `buffer`, as many as fit. */
   #take(buffer: Uint8Array): number {
     let count = 0;
     while (count < buffer.length && this.#chunks.length > 0) {
@@ -355,7 +355,7 @@ function socketAddress(
   address: string | undefined,
   port: number | undefined,
 ): SocketAddress {
-  // A dual-stack socket shows IPv4 peers as IPv4-mapped IPv6 addresses.
+  // A dual-stack socket reports IPv4 peers with IPv4-mapped IPv6 addresses.
   const plain = address?.replace(/^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i, "");
   return { address: plain ?? "unix", port: port ?? 0 };
 }

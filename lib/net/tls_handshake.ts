@@ -1,6 +1,6 @@
 /**
- * One TLS handshake on a connection that is open: its deadline, its failure, and
- * the transport that comes of it. Knows no certificate and neither side's rules.
+ * One TLS handshake on an open connection: its time limit, its failure, and the
+ * resulting transport. Knows no certificate and neither side's rules.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc8446 | RFC 8446}
  */
@@ -19,12 +19,12 @@ import type { TlsInfo, Transport } from "./transport.ts";
  */
 const HANDSHAKE_FAILURE = Uint8Array.of(0x15, 3, 3, 0, 2, 2, 40);
 
-/** Bytes that may come in before a handshake is complete: 256 KiB. Chains of certificates have a few. */
+/** Bytes that a peer may send before the handshake is complete: 256 KiB. A chain of certificates has a few KiB. */
 const MAX_HANDSHAKE = 262_144;
 
-/** Options that both sides of a handshake have. */
+/** Options that both sides of a handshake share. */
 export interface TlsHandshakeOptions {
-  /** How long the handshake may take, in milliseconds. */
+  /** Time limit of the handshake, in milliseconds. */
   handshakeTimeoutMs: number;
   /**
    * The oldest version accepted.
@@ -32,18 +32,18 @@ export interface TlsHandshakeOptions {
    * @default {"TLSv1.2"}
    */
   minVersion?: TlsVersion | undefined;
-  /** Ends the handshake; it rejects with the signal's reason. */
+  /** Ends the handshake; the promise then rejects with the signal's reason. */
   signal?: AbortSignal | undefined;
 }
 
-/** One handshake: what it waits for, and how it ends. */
+/** One handshake, from its start to its result or failure. */
 export class Handshake {
   readonly #inner: Transport;
   readonly #options: TlsHandshakeOptions;
   readonly #stream: TransportStream | Socket;
   #fail: (error: unknown) => void = () => {};
 
-  /** @param socket The socket that `inner` had, where it has handed it over */
+  /** @param socket The socket that `inner` has surrendered, if any */
   constructor(
     inner: Transport,
     options: TlsHandshakeOptions,
@@ -59,11 +59,11 @@ export class Handshake {
       this.#stream.room = MAX_HANDSHAKE;
     }
     socket?.once("end", () => onEnd());
-    // An error on a stream that nobody listens to would end the process.
+    // An error event without a listener would end the process.
     this.#stream.on("error", () => {});
   }
 
-  /** One on the transport's own socket where it has one: half the turns of the event loop. */
+  /** Makes a handshake on the transport's own socket, if it has one: half the turns of the event loop. */
   static async over(
     inner: Transport,
     options: TlsHandshakeOptions,
@@ -78,7 +78,7 @@ export class Handshake {
     if (this.#stream instanceof TransportStream) this.#stream.nudge();
   }
 
-  /** Starts the handshake, waits for it, and makes the result of it in the same turn. */
+  /** Starts the handshake, waits for it, and makes its result in the same turn of the event loop. */
   async run<T>(
     event: "secure" | "secureConnect",
     start: (stream: TransportStream | Socket) => TLSSocket,
@@ -108,12 +108,12 @@ export class Handshake {
           reject(aborted(errorText(error), error));
         });
         begun.on("close", () => reject(aborted("the connection was closed")));
-        // Nothing reads yet, so the end of a socket's stream comes as no event.
+        // Nothing reads yet, so the end of the socket's stream causes no event.
         begun.push = (chunk: Uint8Array | null, encoding?: BufferEncoding) => {
           if (chunk === null) this.#fail(closedByPeer());
           return TLSSocket.prototype.push.call(begun, chunk, encoding);
         };
-        // Bytes after the handshake may follow at once: nothing may come between.
+        // Bytes may follow the handshake at once, so `finish` runs without a delay.
         begun.once(event, () => {
           try {
             delete (begun as Partial<TLSSocket>).push;
@@ -126,9 +126,9 @@ export class Handshake {
         });
       });
     } catch (error) {
-      // The platform never lets go of a TLS socket that is destroyed in the
-      // turn in which it was made, as where the peer is gone already; nor has
-      // it told the peer yet what was wrong.
+      // The platform never frees a TLS socket that is destroyed in the turn of
+      // its creation, for example because the peer has disconnected. It has not
+      // sent its alert yet either.
       await new Promise((resolve) => setTimeout(resolve, 0));
       if (refused) this.#alert();
       socket?.destroy();
@@ -143,8 +143,8 @@ export class Handshake {
   }
 
   /**
-   * Lets bytes in once the TLS layer has started. On the server's side it does
-   * that on a tick of its own, which is queued before this one.
+   * Admits bytes once the TLS layer has started. The server's side starts on a
+   * separate tick, which is queued before this one.
    */
   #releaseAfterStart(): void {
     const stream = this.#stream;
@@ -152,8 +152,8 @@ export class Handshake {
   }
 
   /**
-   * Says that the handshake has failed, if the platform has said nothing at all:
-   * it does not where it looked for the client's server name first.
+   * Sends an alert that the handshake has failed, if the platform has sent
+   * nothing: it sends none if it was choosing a certificate by server name.
    */
   #alert(): void {
     const stream = this.#stream;
@@ -161,13 +161,13 @@ export class Handshake {
     this.#inner.write(HANDSHAKE_FAILURE).catch(() => {});
   }
 
-  /** Whether the transport below stays open when the platform is done with it. */
+  /** Sets whether the transport below stays open when the platform destroys its stream. */
   #holdBelow(isHeld: boolean): void {
     const stream = this.#stream;
     if (stream instanceof TransportStream) stream.closesBelow = !isHeld;
   }
 
-  /** The handshake is over: any number of bytes may come. */
+  /** Removes the limit on incoming bytes: the handshake is complete. */
   #openWide(): void {
     const stream = this.#stream;
     if (stream instanceof TransportStream) stream.room = Infinity;
@@ -185,9 +185,10 @@ export class Handshake {
 }
 
 /**
- * Has an exception at the start of the TLS layer end this connection only. The
- * platform starts it outside of every promise, so the exception would end the
- * process: a failure inside the start takes away what the start goes on with.
+ * Makes an exception at the start of the TLS layer end only this connection.
+ * The platform starts that layer outside of all promises, so the exception
+ * would end the process. It happens if a failure inside the start removes
+ * objects that the start still uses.
  */
 function guardStart(socket: TLSSocket): void {
   const guarded = socket as { _start?: () => void };
@@ -202,7 +203,7 @@ function guardStart(socket: TLSSocket): void {
   };
 }
 
-/** What an error says. */
+/** The message of an error. */
 export function errorText(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

@@ -1,26 +1,26 @@
 /**
  * The bridge from a {@linkcode Transport} to the `node:stream` that the
- * platform's TLS is built upon: ciphertext in, ciphertext out, nothing else.
+ * platform's TLS needs: ciphertext in, ciphertext out, nothing else.
  *
- * Owns the transport below from the moment it is made and closes it in the
- * end, whoever ended it. Reads only when asked to, so a slow reader above slows
- * the peer down. It is a `Duplex` for its events, its end and its type, but
- * carries bytes past the queues of one: they cost a third of a STARTTLS
- * session's time, and the TLS layer has queues of its own.
+ * Owns the transport below and closes it in the end, whichever side ended
+ * first. Reads only on demand, so a slow reader above slows the peer down. It is
+ * a `Duplex` for its events, its end and its type, but its bytes bypass the
+ * queues of a `Duplex`: these cost a third of a STARTTLS session's time, and
+ * the TLS layer has its own queues.
  */
 
 import { Duplex } from "node:stream";
 import type { LayerBelow } from "./node_transport.ts";
 import type { Transport } from "./transport.ts";
 
-/** Fits commands; what an idle connection costs. */
+/** Size of the read buffer of an idle connection; large enough for commands. */
 const SMALL_READ = 8192;
-/** Fits several TLS records while a body comes in. */
+/** Size of the read buffer during a body; large enough for several TLS records. */
 const LARGE_READ = 65536;
 
 type WriteCallback = (error?: Error | null) => void;
 
-/** A chunk that waits for those before it. */
+/** A chunk that waits for earlier chunks. */
 interface Outgoing {
   readonly chunk: Uint8Array;
   readonly callback: WriteCallback | undefined;
@@ -29,42 +29,42 @@ interface Outgoing {
 /** Carries a transport's bytes as a `node:stream`. */
 export class TransportStream extends Duplex implements LayerBelow {
   /**
-   * Whether the transport below is closed with this. Not so during a handshake:
-   * of one that fails, the platform destroys this first and writes the alert
-   * that tells the peer why thereafter.
+   * Whether destroying the stream closes the transport below. `false` during a
+   * handshake: if it fails, the platform destroys the stream first and then
+   * writes the alert that tells the peer the reason.
    */
   closesBelow = true;
   /**
-   * Bytes that may still come in, during a handshake: the platform keeps what it
-   * cannot use yet, however much that is.
+   * Number of bytes that may still come in during a handshake: the platform
+   * buffers bytes that it cannot use yet without a limit.
    */
   room: number = Infinity;
   readonly #inner: Transport;
   readonly #onEnd: (error?: Error) => void;
   #buffer = new Uint8Array(SMALL_READ);
-  /** Whether the layer above takes data, as `pause()` and `resume()` say. */
+  /** Whether the layer above accepts data; set by `pause()` and `resume()`. */
   #flowing = false;
   #held = false;
   #reading = false;
   #ended = false;
-  /** What came in after `pause()`. */
+  /** The chunk that came in after `pause()`. */
   #kept: Uint8Array | undefined;
   #writing = false;
   #hasWritten = false;
   #wantsDrain = false;
   readonly #queue: Outgoing[] = [];
-  /** The callback of the chunk that is being written. */
+  /** The callback of the chunk under way. */
   #callback: WriteCallback | undefined;
-  /** Whether a callback waits until the layer above has more to write. */
+  /** Whether callbacks may be delayed until the layer above has more to write. */
   #isRelaxed = false;
-  /** The callback that waits. */
+  /** The delayed callback. */
   #waiting: WriteCallback | undefined;
-  /** The one that waited at the read before. */
+  /** The callback that was delayed at the previous read. */
   #waited: WriteCallback | undefined;
-  /** Whether the next callback must not wait. */
+  /** Whether the next callback must not be delayed. */
   #isUrgent = false;
   #idle: (() => void)[] = [];
-  // No promise owns what the TLS layer throws: it ends this connection here.
+  // No promise catches the exceptions of the TLS layer: they end this connection here.
   readonly #onRead = (count: number | null) => {
     try {
       this.#deliver(count);
@@ -82,10 +82,10 @@ export class TransportStream extends Duplex implements LayerBelow {
   readonly #onFailure = (error: Error) => void this.destroy(error);
 
   /**
-   * Takes `inner` over.
+   * Takes over `inner`.
    *
    * @param inner The transport below
-   * @param onEnd Called once the transport below is at its end, or with the error where more came in than there was room
+   * @param onEnd Called at the end of the transport below, or with an error if more bytes than `room` came in
    */
   constructor(inner: Transport, onEnd: (error?: Error) => void) {
     super({ allowHalfOpen: true });
@@ -93,39 +93,38 @@ export class TransportStream extends Duplex implements LayerBelow {
     this.#onEnd = onEnd;
   }
 
-  /** Whether all that was written has been taken below. */
+  /** Whether the transport below has accepted all written bytes. */
   get isDrained(): boolean {
     return !this.#writing || this.destroyed;
   }
 
-  /** Whether anything was ever written. */
   get hasWritten(): boolean {
     return this.#hasWritten;
   }
 
-  /** A promise for the moment when all that was written has been taken below; `undefined` if it has. */
+  /** A promise that resolves when the transport below has accepted all written bytes; `undefined` if it has. */
   drained(): Promise<void> | undefined {
     if (this.isDrained) return undefined;
     return new Promise((resolve) => this.#idle.push(resolve));
   }
 
-  /** Stops reading, but for the read under way. */
+  /** Starts no more reads; does not affect the read under way. */
   hold(): void {
     this.#held = true;
   }
 
-  /** Goes on reading. */
+  /** Continues reading. */
   release(): void {
     this.#held = false;
     this.#read();
   }
 
   /**
-   * Whether the layer above may learn late that a chunk was taken. On learning
-   * it, it looks for more: three calls into the platform that find nothing where
-   * a command follows each reply, a seventh of a message's time. It learns when
-   * it has more to write ({@linkcode TransportStream.moreToWrite}), or after the
-   * second read from then.
+   * Sets whether write callbacks to the layer above may be delayed. On a
+   * callback, that layer looks for more to write: three calls into the platform,
+   * a seventh of a message's time, for nothing if a command follows each reply.
+   * A delayed callback comes when there is more to write
+   * ({@linkcode TransportStream.moreToWrite}), or after the second read.
    */
   relax(isRelaxed: boolean): void {
     this.#isRelaxed = isRelaxed;
@@ -133,9 +132,9 @@ export class TransportStream extends Duplex implements LayerBelow {
   }
 
   /**
-   * Tells the layer above what it has not learned yet, as it has more to write.
+   * Calls the delayed callback, because the layer above has more to write.
    *
-   * @param isQueued Whether that waits above for what was written before
+   * @param isQueued Whether that waits above for the callback
    */
   moreToWrite(isQueued: boolean): void {
     const waiting = this.#waiting;
@@ -148,8 +147,8 @@ export class TransportStream extends Duplex implements LayerBelow {
   }
 
   /**
-   * Makes the TLS layer above send what it has. It looks for that only when
-   * something comes in, so an answer that it got later would stay in it.
+   * Makes the TLS layer above send its pending output. It looks for output only
+   * when bytes come in, so without this a later answer would stay in it.
    */
   nudge(): void {
     if (!this.destroyed) this.#pass(new Uint8Array(0));
@@ -157,22 +156,22 @@ export class TransportStream extends Duplex implements LayerBelow {
 
   // Incoming.
 
-  /** Lets `data` events come. */
+  /** Starts `data` events. */
   override resume(): this {
     this.#flowing = true;
-    // Whoever resumes may not be ready for data before it has returned.
+    // The caller may not be ready for data before this method has returned.
     if (this.#kept === undefined) this.#read();
     else queueMicrotask(() => this.#deliverKept());
     return this;
   }
 
-  /** Lets no `data` events come, until they are wanted again. */
+  /** Stops `data` events until `resume()`. */
   override pause(): this {
     this.#flowing = false;
     return this;
   }
 
-  /** Nothing to do: `resume()` reads. */
+  /** Does nothing: `resume()` reads. */
   override _read(): void {}
 
   #read(): void {
@@ -213,8 +212,8 @@ export class TransportStream extends Duplex implements LayerBelow {
   }
 
   /**
-   * Hands bytes to the TLS layer, which copies them before it returns. If it
-   * ever did not, records would not decrypt: no byte can be taken for another.
+   * Passes bytes to the TLS layer, which copies them before it returns. If it
+   * did not, records would fail to decrypt: no byte can be mistaken for another.
    */
   #pass(bytes: Uint8Array): void {
     try {
@@ -232,7 +231,7 @@ export class TransportStream extends Duplex implements LayerBelow {
     this.#read();
   }
 
-  /** A larger buffer for who fills it, a small one for who does not. */
+  /** Doubles the buffer after a read that filled it; shrinks it after a small read. */
   #resize(count: number): void {
     const { length } = this.#buffer;
     if (count === length && length < LARGE_READ) {
@@ -244,7 +243,7 @@ export class TransportStream extends Duplex implements LayerBelow {
 
   // Outgoing.
 
-  /** Writes a chunk after those before it; the callback comes when it has been taken below. */
+  /** Writes a chunk after the earlier ones; calls back when the transport below has accepted it. */
   override write(
     chunk: Uint8Array,
     encoding?: string | WriteCallback,
@@ -297,14 +296,14 @@ export class TransportStream extends Duplex implements LayerBelow {
     for (const resolve of idle) resolve();
   }
 
-  /** Ends when all that was written has left. */
+  /** Ends when the transport below has accepted all written bytes. */
   override _final(callback: WriteCallback): void {
     const drained = this.drained();
     if (drained === undefined) callback();
     else drained.then(() => callback());
   }
 
-  /** Closes the transport below, if it may. */
+  /** Closes the transport below, if `closesBelow` is set. */
   override _destroy(error: Error | null, callback: WriteCallback): void {
     if (this.closesBelow) this.#inner.close();
     this.#queue.length = 0;

@@ -1,10 +1,10 @@
 /**
- * Puts TLS onto a connection that is open already: STARTTLS on both sides, and
- * TLS from the first byte where the platform's own listener is not enough.
+ * Starts TLS on an open connection: STARTTLS on both sides, and implicit TLS
+ * if the platform's own listener does not suffice.
  *
- * Takes the transport over: from the call on nobody else may use it, and it is
- * closed with the new one, or when the handshake fails. Whoever calls must have
- * stopped reading before, and must throw away what was read beyond STARTTLS
+ * Takes over the transport: after the call only the new transport may use it.
+ * It is closed with the new one, or when the handshake fails. The caller must
+ * have stopped reading before, and must discard all bytes read after STARTTLS
  * ({@link https://www.rfc-editor.org/rfc/rfc3207#section-4 | RFC 3207 section 4}).
  *
  * {@link https://www.rfc-editor.org/rfc/rfc8446 | RFC 8446}
@@ -33,41 +33,41 @@ import {
 } from "./tls_handshake.ts";
 import type { TlsInfo, Transport } from "./transport.ts";
 
-/** Authorities beyond this many in a chain are left out. */
+/** Certificates of a peer's chain that are used, at most. */
 const MAX_CHAIN = 10;
 
 /** Options of {@linkcode upgradeServer}. */
 export interface UpgradeServerOptions extends TlsHandshakeOptions {
-  /** What to serve with; of a source, what is in it when the handshake begins. */
+  /** The certificates to serve with; of a source, its content when the handshake begins. */
   certificates: Certificate | CertificateSet | CertificateSource;
-  /** Whether the client is asked for a certificate; not asked when not given. */
+  /** Whether to ask the client for a certificate. Default: no. */
   clientCertificate?: ClientCertificatePolicy | undefined;
 }
 
 /** Options of {@linkcode upgradeClient}. */
 export interface UpgradeClientOptions extends TlsHandshakeOptions {
-  /** The host name, or IP address, that the server's certificate must be for; a name is sent to the server (SNI). */
+  /** The host name or IP address that the server's certificate must cover; a name is sent to the server (SNI). */
   serverName: string;
-  /** The certificate to present where the server asks for one. */
+  /** The certificate to present if the server asks for one. */
   clientCertificate?: Certificate | undefined;
-  /** The authorities that vouch for the server; the platform's own when not given. */
+  /** The authorities that may sign the server's certificate. Default: the platform's. */
   trusted?: readonly Certificate[] | undefined;
 }
 
-/** What {@linkcode upgradeClient} resolves with. */
+/** The result of {@linkcode upgradeClient}. */
 export interface UpgradedClient {
   /** The encrypted connection. */
   readonly transport: Transport;
   /** The server's certificate and chain, without keys. */
   readonly certificate: Certificate;
-  /** Why the certificate is not to be trusted, in one line; `undefined` if it is. */
+  /** The reason not to trust the certificate, in one line; `undefined` if it is trusted. */
   readonly authorizationError: string | undefined;
 }
 
 /**
- * The server's side of a handshake on `inner`.
+ * Makes the server's side of a handshake on `inner`.
  *
- * @throws {Deno.errors.TimedOut} If the handshake takes too long
+ * @throws {Deno.errors.TimedOut} If the handshake exceeds its time limit
  * @throws {Deno.errors.ConnectionAborted} If it fails, or a required client certificate is missing or not trusted; `inner` is closed
  *
  * @example
@@ -95,7 +95,7 @@ export async function upgradeServer(
     return new TLSSocket(stream, {
       isServer: true,
       requestCert: mode !== "none",
-      // Verified below: a refusal inside the handshake could not be told from a broken one.
+      // Verified below: a refusal inside the handshake would look like a broken handshake.
       rejectUnauthorized: false,
       ...(fallback && { secureContext: secureContext(fallback, policy) }),
       ...(certificates.dependsOnName &&
@@ -124,11 +124,11 @@ export async function upgradeServer(
 }
 
 /**
- * The client's side of a handshake on `inner`. A certificate that is not to be
- * trusted does not fail it: opportunistic TLS goes on with it, and anyone who
- * wants it verified looks at `authorizationError` before the first byte.
+ * Makes the client's side of a handshake on `inner`. An untrusted certificate
+ * does not fail the handshake: opportunistic TLS goes on with it. A caller that
+ * requires a trusted one checks `authorizationError` before the first byte.
  *
- * @throws {Deno.errors.TimedOut} If the handshake takes too long
+ * @throws {Deno.errors.TimedOut} If the handshake exceeds its time limit
  * @throws {Deno.errors.ConnectionAborted} If it fails; `inner` is closed
  *
  * @example
@@ -155,7 +155,7 @@ export async function upgradeClient(
       secureContext: clientCertificate === undefined
         ? clientContext(policy)
         : secureContext(clientCertificate, policy),
-      // The name is compared below, by the one set of rules that this module has.
+      // The name is compared below, by the rules of `nameCovers()`.
       checkServerIdentity: () => undefined,
       ...(name !== undefined && !isAddress(name) && { servername: name }),
     }), (socket) => {
@@ -241,16 +241,16 @@ function serverInfo(socket: TLSSocket, asked: boolean): TlsInfo {
 }
 
 /**
- * Whether the platform verified the client's certificate. On a server's
- * socket made by hand only the TLS layer below tells; where it does not, the
- * answer is no.
+ * Whether the platform verified the client's certificate. For a `TLSSocket`
+ * made by its constructor only the TLS layer below knows; if it does not say,
+ * the answer is no.
  */
 function verified(socket: TLSSocket): boolean {
   const { ssl } = socket as { ssl?: { verifyError?(): unknown } };
   return typeof ssl?.verifyError === "function" && !ssl.verifyError();
 }
 
-/** The peer's certificate and those it sent along, in DER. */
+/** The peer's certificate and the issuers that it sent, in DER. */
 function peerChain(socket: TLSSocket): Uint8Array[] {
   const chain: Uint8Array[] = [];
   let next: DetailedPeerCertificate | undefined = socket.getPeerCertificate(
@@ -266,14 +266,14 @@ function peerChain(socket: TLSSocket): Uint8Array[] {
 }
 
 /**
- * What is wrong with the certificate itself, its dates or its names, in one
- * line. The platform's verdict has no word for a time that is over.
+ * The first problem of the certificate's dates or names, in one line. The
+ * platform's verdict does not report an expired certificate.
  */
 function ownProblem(
   certificate: Certificate,
   host?: string,
 ): string | undefined {
-  // Others of the chain may be over: authorities send old roots along.
+  // Issuers are not checked: authorities send expired roots along.
   const [problem] = Certificate.fromDer(certificate.der).verify({ host });
   return problem?.message;
 }

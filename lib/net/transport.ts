@@ -1,27 +1,27 @@
 /**
- * The one view of a connection that sessions and clients have: bytes in, bytes
- * out, close; and the errors of it, the same classes whatever carries the bytes.
- * Whether that is a `Deno.Conn`, a `node:` stream, TLS or a pair in memory is
- * decided in this folder and nowhere else.
+ * The view of a connection that sessions and clients have: bytes in, bytes out,
+ * close. Its errors have the same classes whatever carries the bytes. Only this
+ * folder knows whether that is a `Deno.Conn`, a `node:` stream, TLS or a pair
+ * in memory.
  */
 
 /** An IP address and port, as `{ address: "192.0.2.1", port: 25 }`. */
 export interface SocketAddress {
-  /** The IP address, without brackets; `"unix"`, `"memory"` and the like for others. */
+  /** The IP address, without brackets; `"unix"`, `"memory"` and the like for other transports. */
   readonly address: string;
-  /** The port, 0 where there is none. */
+  /** The port; 0 for a transport without ports. */
   readonly port: number;
 }
 
-/** What is known of a connection's encryption. */
+/** Properties of a connection's encryption. */
 export interface TlsInfo {
   /** The protocol, as `"TLSv1.3"`. */
   readonly protocol: string;
-  /** The cipher suite's IANA name, as `"TLS_AES_256_GCM_SHA384"`; empty where the platform does not tell. */
+  /** The cipher suite's IANA name, as `"TLS_AES_256_GCM_SHA384"`; empty if the platform does not report it. */
   readonly cipher: string;
-  /** The server name that the client asked for (SNI), if it did. */
+  /** The server name that the client asked for (SNI), if any. */
   readonly serverName?: string | undefined;
-  /** This end's certificate in DER, where the platform tells. */
+  /** This end's certificate in DER, if the platform reports it. */
   readonly ownCertificate?: Uint8Array | undefined;
   /** The peer's certificate in DER, if it presented one. */
   readonly peerCertificate?: Uint8Array | undefined;
@@ -43,23 +43,23 @@ export interface Transport {
    */
   read(buffer: Uint8Array): Promise<number | null>;
   /**
-   * Writes all of `bytes`. The caller leaves them alone until it resolves. One
-   * write at a time.
+   * Writes all of `bytes`. The caller must not change them until the promise
+   * resolves. One write at a time.
    */
   write(bytes: Uint8Array): Promise<void>;
   /**
-   * Each write goes out at once from here on (TCP_NODELAY): until then, one may
-   * wait until the peer has acknowledged the one before. Costs 5 us, and saves
-   * nothing where each side waits for the other in turn.
+   * Sends each later write at once (TCP_NODELAY). Before this call a write may
+   * wait until the peer has acknowledged the previous one. Costs 5 us, and saves
+   * nothing as long as the two sides take turns.
    */
   hurry?(): void;
-  /** Waits for the handshake, where the connection has one to come. */
+  /** Waits for the TLS handshake, if the connection has one pending. */
   handshake?(): Promise<void>;
   /** Closes at once, in both directions. A read or write under way rejects. Idempotent. */
   close(): void;
 }
 
-/** Whether an error of the transport only says that the client is gone. */
+/** Whether an error of the transport only means that the client has disconnected. */
 export function isConnectionError(error: unknown): boolean {
   return error instanceof Deno.errors.ConnectionReset ||
     error instanceof Deno.errors.ConnectionAborted ||
@@ -73,7 +73,7 @@ export function isConnectionError(error: unknown): boolean {
 
 type ErrorClass = new (message: string, options: ErrorOptions) => Error;
 
-/** The class that `Deno` has for an error code of `node:net`. */
+/** The classes of `Deno` for error codes of `node:net`. */
 const CLASSES: ReadonlyMap<unknown, ErrorClass> = new Map<unknown, ErrorClass>([
   ["EACCES", Deno.errors.PermissionDenied],
   ["EADDRINUSE", Deno.errors.AddrInUse],
@@ -85,7 +85,7 @@ const CLASSES: ReadonlyMap<unknown, ErrorClass> = new Map<unknown, ErrorClass>([
   ["ETIMEDOUT", Deno.errors.TimedOut],
 ]);
 
-/** An error of `node:net` as `Deno` would throw it; itself where there is no class for it. */
+/** An error of `node:net` in the class that `Deno` would throw; the error itself if there is no such class. */
 export function platformError(error: Error): Error {
   const { code } = error as { code?: unknown };
   const ErrorClass = CLASSES.get(code);

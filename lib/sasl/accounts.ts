@@ -1,6 +1,6 @@
 /**
- * Who may log in, and with which secret: the accounts of a server that does not
- * ask a program of its own. Reads text, not files.
+ * The accounts of a server: user names with their secrets, for operators that
+ * write no `onAuthenticate` of their own. Reads text, not files.
  *
  * Never repeats a secret: not in an error, not in JSON, not on a console.
  */
@@ -38,7 +38,7 @@ import { ScramVerifier } from "./scram_verifier.ts";
  */
 export interface Accounts {
   /**
-   * The secret of a user: plain, or a verifier; `undefined` for no such user.
+   * The secret of a user, plain or a verifier; `undefined` for an unknown user.
    *
    * @param username The name, prepared by SASLprep
    */
@@ -46,19 +46,19 @@ export interface Accounts {
     username: string,
   ): KnownAccount | Promise<KnownAccount>;
   /**
-   * What unknown users are compared with, so that they do not stand out among
-   * verifiers: {@linkcode ScramVerifier.decoy} of one of them. Not set: the
-   * secrets are stored plain.
+   * The verifier that unknown users are compared with, so that they do not
+   * stand out among verifiers: {@linkcode ScramVerifier.decoy} of one of them.
+   * Unset if all secrets are plain.
    */
   readonly decoy?: ScramVerifier | undefined;
 }
 
-/** What {@linkcode Accounts.find} knows of a user. */
+/** The result of {@linkcode Accounts.find}; `undefined` for an unknown user. */
 export type KnownAccount = string | ScramVerifier | undefined;
 
 /**
- * A judge for {@linkcode ServerExchange} that goes by accounts. An unknown user
- * costs what a known one does.
+ * The `authenticate` function of a {@linkcode ServerExchange} that checks
+ * accounts. An unknown user costs the same time as a known one.
  *
  * @param accounts The accounts
  *
@@ -81,11 +81,11 @@ export function authenticateWith(
 /**
  * Accounts in memory.
  *
- * A list does not tell by its answers or their time which names exist, plain
- * secrets and verifiers mixed or not, as long as all verifiers have the same
- * rounds and length of salt.
+ * Neither the answers of a list nor their timing reveal which names exist, as
+ * long as all verifiers have the same number of rounds and the same salt
+ * length. Plain secrets and verifiers may be mixed.
  *
- * @example Two ways to write the same
+ * @example Two ways to write the same list
  * ```ts
  * import { AccountList } from "@smtp/server";
  *
@@ -95,7 +95,7 @@ export function authenticateWith(
  * ```
  */
 export class AccountList implements Accounts {
-  /** A verifier that nothing fits, like those in the list; `undefined` where all secrets are plain. */
+  /** A verifier that no password fits, like those in the list; `undefined` if all secrets are plain. */
   readonly decoy: ScramVerifier | undefined;
   readonly #secrets = new Map<string, string | ScramVerifier>();
 
@@ -104,8 +104,8 @@ export class AccountList implements Accounts {
    *
    * @param accounts Names and their secrets, or `NAME:SECRET` texts; a secret
    * that begins with `SCRAM-SHA-256$` is a verifier
-   * @throws {SyntaxError} If a name or secret is missing, has prohibited
-   * characters, or a name comes twice
+   * @throws {SyntaxError} If a name or secret is missing or has prohibited
+   * characters, or a name occurs twice
    */
   constructor(
     accounts:
@@ -133,7 +133,7 @@ export class AccountList implements Accounts {
     this.#secrets.set(key, prepareSecret(name, secret));
   }
 
-  /** How many accounts there are. */
+  /** The number of accounts. */
   get size(): number {
     return this.#secrets.size;
   }
@@ -182,12 +182,13 @@ const ACCOUNTS_RULE: Rule = either({
 }, 'names with their secrets, as { ann: "..." } or ["ann:..."]');
 
 /**
- * Reads an accounts file: a line is `NAME:SECRET`, empty or a comment that
+ * Reads an accounts file. A line is `NAME:SECRET`, empty, or a comment that
  * begins with `#`. The first colon ends the name; blanks in a secret count.
  *
  * @param text The text of the file
- * @throws {SyntaxError} If a line is none of these, or its secret is the hash
- * of another system, which would otherwise become a password; names the line
+ * @throws {SyntaxError} If a line has another form, or its secret is a password
+ * hash of another system, which would otherwise become a password; the error
+ * names the line
  *
  * @example Read accounts
  * ```ts
@@ -221,15 +222,14 @@ export function parseAccounts(text: string): AccountList {
   return new AccountList(Object.fromEntries(accounts));
 }
 
-/** What other programs write in place of a password: crypt(3) and `{SCHEME}` forms. */
+/** Password hashes of other programs: crypt(3) and `{SCHEME}` forms. */
 const FOREIGN_HASH =
   /^(?:\$(?:1|2[abxy]?|5|6|7|y|gy|apr1|argon2\w*|pbkdf2[\w-]*|scrypt)\$|\{[A-Z0-9][A-Z0-9.-]*\}|SCRAM-SHA-(?!256\$))/;
 
-/** Name and secret of a `NAME:SECRET` text. */
 function splitAccount(text: string): [name: string, secret: string] {
   const colon = text.indexOf(":");
   if (colon < 1) {
-    // A line without a colon can be a secret alone: it is not repeated.
+    // A line without a colon can be a bare secret, so the error does not repeat it.
     throw new SyntaxError(
       'Cannot read the account: want "NAME:SECRET"',
     );
@@ -238,8 +238,8 @@ function splitAccount(text: string): [name: string, secret: string] {
 }
 
 /**
- * The spelling in which account names are compared: where a name has a domain,
- * it is one account in every spelling of that domain.
+ * The spelling in which account names are compared. All spellings of a name's
+ * domain denote the same account.
  *
  * @param username The name, prepared by SASLprep
  */
@@ -250,7 +250,7 @@ export function canonicalAccount(username: string): string {
     : `${username.slice(0, at)}@${asciiDomain(username.slice(at + 1))}`;
 }
 
-/** An account's name as clients' names are compared with it. */
+/** An account's name in the form that clients' names are compared with. */
 function prepareAccountName(name: string): string {
   const username = saslPrep(name);
   if (username === undefined || username === "") {
@@ -261,7 +261,7 @@ function prepareAccountName(name: string): string {
   return username;
 }
 
-/** A secret as it is kept: checked, a verifier's text parsed. */
+/** A secret in stored form: checked, and parsed if it is a verifier's text. */
 function prepareSecret(
   name: string,
   secret: string | ScramVerifier,
@@ -286,7 +286,7 @@ function prepareSecret(
   return secret;
 }
 
-/** The hash of a password is no password: whoever stole it could log in with it. */
+/** Refuses password hashes: taken as a password, a stolen hash would be enough to log in. */
 function refuseForeignHash(name: string, secret: string): void {
   if (FOREIGN_HASH.test(secret)) {
     throw new SyntaxError(

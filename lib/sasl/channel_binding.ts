@@ -1,7 +1,7 @@
 /**
- * The channel binding of kind tls-server-end-point: a digest of the server's
- * certificate, with the digest function that the certificate's signature uses.
- * Reads as much of the certificate as that takes, and no more.
+ * The channel binding of type tls-server-end-point: a digest of the server's
+ * certificate, made with the digest function of the certificate's signature.
+ * Reads only the signature algorithm of the certificate.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5929#section-4.1 | RFC 5929 section 4.1}
  */
@@ -14,8 +14,9 @@ const FIRST_OPTIONAL = 0xa0;
 const RSA_PSS = "2a864886f70d01010a";
 
 /**
- * Signature algorithms and, below, digest algorithms by the bytes of their
- * object identifiers. MD5 and SHA-1 count as SHA-256, as the RFC wants.
+ * Digest functions by the bytes of the object identifier of a signature
+ * algorithm or, in the last rows, of a digest algorithm. MD5 and SHA-1 count as
+ * SHA-256, as RFC 5929 requires.
  */
 const DIGESTS: ReadonlyMap<string, DigestName> = new Map([
   ["2a864886f70d010104", "sha256"], // md5WithRSAEncryption
@@ -38,9 +39,9 @@ const DIGESTS: ReadonlyMap<string, DigestName> = new Map([
  * SCRAM-SHA-256-PLUS on either side.
  *
  * @param certificate The server's certificate in DER
- * @returns The digest, or `undefined` where the bytes are no certificate or
- * its signature has no single digest function (Ed25519): then there is no
- * binding, and SCRAM-SHA-256-PLUS is not to be offered
+ * @returns The digest, or `undefined` if the bytes are not a certificate or its
+ * signature has no single digest function (Ed25519). Without a binding
+ * SCRAM-SHA-256-PLUS must not be offered
  *
  * @example No certificate, no binding
  * ```ts
@@ -59,7 +60,7 @@ export function tlsServerEndPoint(
   return name && digest(name, certificate);
 }
 
-/** The digest function of an AlgorithmIdentifier of a signature. */
+/** The digest function of a signature's AlgorithmIdentifier. */
 function signatureDigest(algorithm: Uint8Array): DigestName | undefined {
   const identifier = readElement(algorithm, OBJECT_IDENTIFIER);
   if (identifier?.content.toHex() !== RSA_PSS) {
@@ -75,21 +76,21 @@ function signatureDigest(algorithm: Uint8Array): DigestName | undefined {
   return digestName && DIGESTS.get(digestName.content.toHex());
 }
 
-/** One DER element at the beginning of some bytes, and what follows it. */
+/** The content of one DER element, and the bytes after the element. */
 interface Element {
   readonly content: Uint8Array;
   readonly rest: Uint8Array;
 }
 
-/** Reads an element with the tag `tag`; `undefined` for another or one that is cut off. */
+/** Reads an element with the tag `tag`; `undefined` if the tag differs or the element is cut off. */
 function readElement(bytes: Uint8Array, tag: number): Element | undefined {
   const first = bytes[1];
   if (bytes[0] !== tag || first === undefined) return undefined;
-  // Below 128 the byte is the length, above it says how many bytes are.
-  const lengthOctets = first < 0x80 ? 0 : first - 0x80;
-  if (first === 0x80 || lengthOctets > 3) return undefined;
-  const start = 2 + lengthOctets;
-  let length = lengthOctets === 0 ? first : 0;
+  // Below 128 the byte is the length; from 128 it counts the length bytes.
+  const lengthBytes = first < 0x80 ? 0 : first - 0x80;
+  if (first === 0x80 || lengthBytes > 3) return undefined;
+  const start = 2 + lengthBytes;
+  let length = lengthBytes === 0 ? first : 0;
   for (const byte of bytes.subarray(2, start)) length = length * 256 + byte;
   const end = start + length;
   if (end > bytes.length) return undefined;

@@ -1,7 +1,7 @@
 /**
- * The client's side of a SASL mechanism: what its step machine takes and gives,
- * what it is made of, and the error it throws at a server that it must not
- * trust. Knows no mechanism; `registry.ts` knows them all.
+ * The client's side of a SASL mechanism: the interface of its step machine, its
+ * options, and the error that it throws if the server must not be trusted.
+ * Knows no mechanism; `registry.ts` knows them all.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc4422#section-5 | RFC 4422 section 5},
  * {@link https://www.rfc-editor.org/rfc/rfc4954#section-4 | RFC 4954 section 4}
@@ -10,27 +10,28 @@
 import type { MechanismName } from "./mechanism_name.ts";
 
 /**
- * One mechanism on the client's side, for one AUTH command. Whoever drives it
- * sends what `start()` gives with the command, answers every 334 with `step()`
- * and calls `finish()` after 235. When a call throws, the exchange is to be
- * cancelled with `*`, or after 235 the connection given up.
+ * One mechanism on the client's side, for one AUTH command. The caller sends
+ * the result of `start()` with the command, answers every 334 with the result
+ * of `step()` and calls `finish()` after 235. If a call throws, the caller
+ * cancels the exchange with `*`; after 235 it closes the connection.
  */
 export interface ClientMechanism {
   /** Its name. */
   readonly name: MechanismName;
-  /** The initial response; `undefined` where the server speaks first, empty where it is to be sent as `=`. */
+  /** The initial response; `undefined` if the server speaks first. An empty one is sent as `=`. */
   start(): Uint8Array | undefined;
   /**
-   * The answer to a challenge. Rejects with {@linkcode SaslError} where the
-   * server does not keep to the mechanism.
+   * The response to a challenge. Rejects with {@linkcode SaslError} if the
+   * server violates the mechanism.
    *
    * @param challenge The challenge, decoded
    */
   step(challenge: Uint8Array): Promise<Uint8Array>;
   /**
-   * Checks, after the server's success, that the server has shown what it owes.
+   * Checks, after the server's success reply, that the server has proved what
+   * the mechanism requires of it.
    *
-   * @param final The last message of the server, where it came with the success
+   * @param final The last message of the server, if the success reply carried it
    * @throws {SaslError} If the server must not be trusted
    */
   finish(final?: Uint8Array): void;
@@ -38,29 +39,29 @@ export interface ClientMechanism {
 
 /** Options of {@linkcode createClientMechanism} and {@linkcode chooseMechanism}. */
 export interface ClientMechanismOptions {
-  /** The user name; with OAuth the name beside the token. */
+  /** The user name; with OAuth the name that accompanies the token. */
   readonly username: string;
   /** The password, for all mechanisms but OAuth and EXTERNAL. */
   readonly password?: string | undefined;
   /** The bearer token, for XOAUTH2 and OAUTHBEARER. */
   readonly token?: string | undefined;
   /**
-   * Whom to act for; PLAIN, SCRAM and EXTERNAL.
+   * The authorization identity: the user to act for. PLAIN, SCRAM and EXTERNAL.
    *
    * @default {""}
    */
   readonly authorizationId?: string | undefined;
   /**
-   * Whether a TLS client certificate was presented, so that EXTERNAL makes sense.
+   * Whether the client presented a TLS certificate, which EXTERNAL requires.
    *
    * @default {false}
    */
   readonly external?: boolean | undefined;
-  /** The channel binding of kind tls-server-end-point: the digest of the server's certificate. */
+  /** The channel binding of type tls-server-end-point: the digest of the server's certificate. */
   readonly channelBinding?: Uint8Array | undefined;
-  /** The server's name, as OAUTHBEARER repeats it. */
+  /** The server's name, which OAUTHBEARER sends. */
   readonly host?: string | undefined;
-  /** The server's port, as OAUTHBEARER repeats it. */
+  /** The server's port, which OAUTHBEARER sends. */
   readonly port?: number | undefined;
   /**
    * The client's nonce (SCRAM). For tests with known answers: two exchanges
@@ -72,10 +73,10 @@ export interface ClientMechanismOptions {
 }
 
 /**
- * A login that the client breaks off. Who catches it cancels the exchange with
- * `*` and must not take the server for genuine.
+ * A login that the client aborts. Code that catches it cancels the exchange
+ * with `*` and must not treat the server as genuine.
  *
- * @example Tell a broken login from a broken connection
+ * @example Distinguish a failed login from a failed connection
  * ```ts
  * import { createClientMechanism, SaslError } from "@smtp/server/sasl";
  *
@@ -90,6 +91,6 @@ export interface ClientMechanismOptions {
  * ```
  */
 export class SaslError extends Error {
-  /** Its name in a stack. */
+  /** The name of the error class. */
   override readonly name: string = "SaslError";
 }

@@ -1,6 +1,6 @@
 /**
- * CRAM-MD5, both sides: the client proves that it knows the secret by a keyed
- * digest of the server's challenge. The server must know the plain secret.
+ * CRAM-MD5, both sides: the client proves its knowledge of the secret with a
+ * keyed digest of the server's challenge. The server must know the plain secret.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc2195 | RFC 2195}
  */
@@ -18,7 +18,7 @@ import {
   type ServerStep,
 } from "./server_mechanism.ts";
 
-/** Name, one space, digest; the name may have spaces of its own. */
+/** Name, one space, digest; the name may contain spaces. */
 const RESPONSE = /^([^\0]+) ([0-9a-f]{32})$/;
 
 /** CRAM-MD5 on the server's side. */
@@ -40,7 +40,7 @@ export class CramMd5Server implements ServerMechanism {
       : malformed("CRAM-MD5 takes no initial response");
   }
 
-  /** Takes name and digest. */
+  /** Reads name and digest. */
   step(response: Uint8Array): ServerStep {
     const [, username = "", answer = ""] =
       RESPONSE.exec(decodeUtf8(response) ?? "") ?? [];
@@ -76,7 +76,7 @@ export class CramMd5Client implements ClientMechanism {
     this.#password = login.password;
   }
 
-  /** Nothing: the server speaks first. */
+  /** No initial response: the server speaks first. */
   start(): undefined {}
 
   /** Answers the challenge. */
@@ -93,7 +93,7 @@ export class CramMd5Client implements ClientMechanism {
   }
 
   /**
-   * Checks that the server has asked.
+   * Checks that the server has sent a challenge.
    *
    * @throws {SaslError} If the server accepted without a challenge
    */

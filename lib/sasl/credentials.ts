@@ -1,12 +1,13 @@
 /**
- * What a client showed of itself in an AUTH exchange, as `onAuthenticate` gets
- * it, and the checks that hold it against a secret that the server keeps. Knows
- * no accounts and decides nothing: it answers whether a secret fits.
+ * The credentials that a client presents in an AUTH exchange, as
+ * `onAuthenticate` gets them, and the checks that compare them with a stored
+ * secret. Knows no accounts and decides nothing: it answers whether a secret
+ * fits.
  *
  * No text, JSON or console output of it ever holds a password or token.
  *
- * The danger is the clock: a check that is quicker for a user who does not
- * exist names those who do. So `undefined` (no such user) goes the whole way,
+ * The danger is the clock: a check that is quicker for a user that does not
+ * exist names those that do. So `undefined` (no such user) goes the whole way,
  * and a secret stored plain pays the rounds that a verifier would have cost.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc4422 | RFC 4422},
@@ -20,26 +21,26 @@ import { equalSecrets, hmac, pbkdf2, randomBytes } from "./digest.ts";
 import { saslPrep } from "./saslprep.ts";
 import { MIN_ITERATIONS, ScramVerifier } from "./scram_verifier.ts";
 
-/** What a server may know of a user: the plain secret, a verifier of it, or that there is no such user. */
+/** The stored secret of a user: plain, or a verifier; `undefined` for an unknown user. */
 export type KnownSecret = string | ScramVerifier | undefined;
 
 /**
- * Answers whether the client showed the secret. Takes the same time for a wrong
- * secret and for `undefined`; does not reject for anything a peer sent.
+ * Answers whether the client knows the secret. Takes the same time for a wrong
+ * secret and for `undefined`. Does not reject, whatever a peer sent.
  */
 export type SecretCheck = (secret: KnownSecret) => Promise<boolean>;
 
-/** What {@linkcode Credentials} are made of. */
+/** Parts of {@linkcode Credentials}. */
 export interface CredentialsInit {
   /** The mechanism in use. */
   readonly mechanism: MechanismName;
-  /** Who the client says it is. */
+  /** The user name that the client claims. */
   readonly username: string;
-  /** Whom it wants to act for. */
+  /** The user that the client wants to act for. */
   readonly authorizationId?: string | undefined;
-  /** The password, where the mechanism sends it. */
+  /** The password, if the mechanism sends it. */
   readonly password?: string | undefined;
-  /** The bearer token, where the mechanism sends one. */
+  /** The bearer token, if the mechanism sends one. */
   readonly token?: string | undefined;
   /** The client's TLS certificate in DER. */
   readonly certificate?: Uint8Array | undefined;
@@ -57,7 +58,7 @@ export interface CredentialsInit {
  * const secrets = new Map([["ann", "correct horse"]]);
  *
  * function onAuthenticate(_session: unknown, credentials: Credentials) {
- *   // `undefined` for an unknown user goes in as well: it costs the same time.
+ *   // Pass `undefined` for an unknown user, too: it costs the same time.
  *   return credentials.verify(secrets.get(credentials.username));
  * }
  * console.assert(onAuthenticate.length === 2);
@@ -67,23 +68,24 @@ export class Credentials {
   /** The mechanism in use. */
   readonly mechanism: MechanismName;
   /**
-   * Who the client says it is, prepared by SASLprep. With XOAUTH2 and
-   * OAUTHBEARER the name beside the token (which the token must bear out), with
-   * EXTERNAL the name asked for; `""` where there is none.
+   * The user name that the client claims, prepared by SASLprep. With XOAUTH2
+   * and OAUTHBEARER the name that accompanies the token, which the handler must
+   * check against the token. With EXTERNAL the name asked for. `""` if the
+   * client gave no name.
    */
   readonly username: string;
   /**
-   * Whom the client wants to act for, `""` for itself. Unless it is the user
-   * name, the exchange fails although the secret is right, as long as the
-   * handler does not set {@linkcode Credentials.identity} to it.
+   * The user that the client wants to act for, `""` for itself. If it is not
+   * the user name, the exchange fails even with the right secret, unless the
+   * handler sets {@linkcode Credentials.identity} to it.
    */
   readonly authorizationId: string;
   /** The client's TLS certificate in DER, if it presented one. */
   readonly certificate: Uint8Array | undefined;
   /**
-   * Who the session belongs to once the exchange has succeeded: the user name,
-   * unless the handler sets something else (the name in a token or
-   * certificate, or the authorization identity).
+   * The user of the session once the exchange has succeeded: the user name,
+   * unless the handler sets another one (the name in a token or certificate, or
+   * the authorization identity).
    */
   identity: string;
   readonly #password: string | undefined;
@@ -93,7 +95,7 @@ export class Credentials {
   /**
    * Makes credentials.
    *
-   * @param init What they are made of
+   * @param init The parts
    */
   constructor(init: CredentialsInit) {
     this.mechanism = init.mechanism;
@@ -125,13 +127,13 @@ export class Credentials {
    *   client's proof has arrived, so a handler must await it, not a reply.
    * - CRAM-MD5: a plain secret; a verifier gives `false`, because the digest is
    *   keyed with the secret itself.
-   * - XOAUTH2, OAUTHBEARER: the very token; handlers that look into tokens use
+   * - XOAUTH2, OAUTHBEARER: the token itself; handlers that validate tokens use
    *   {@linkcode Credentials.token} instead.
-   * - EXTERNAL: always `false`; there is only
-   *   {@linkcode Credentials.certificate} to judge by.
+   * - EXTERNAL: always `false`; handlers judge
+   *   {@linkcode Credentials.certificate} instead.
    *
-   * @param secret What is known of the user; `undefined` for an unknown user
-   * gives `false` after the same work
+   * @param secret The stored secret of the user; `undefined` for an unknown
+   * user gives `false` after the same work
    */
   verify(secret: KnownSecret): Promise<boolean> {
     return this.#check(secret);
@@ -151,16 +153,16 @@ export class Credentials {
 
 const DUMMY_SALT = randomBytes(16);
 
-/** What {@linkcode passwordCheck} needs. */
+/** Options of {@linkcode passwordCheck}. */
 export interface PasswordCheckOptions {
   /** The password as the client sent it. */
   readonly password: string;
-  /** What an unknown user is compared with. */
+  /** The verifier that an unknown user is compared with. */
   readonly decoy: ScramVerifier | undefined;
 }
 
 /**
- * The check of a password that the client sent as it is (PLAIN, LOGIN).
+ * The check of a password that the client sent in the clear (PLAIN, LOGIN).
  *
  * @param options Password and decoy
  */
@@ -176,8 +178,8 @@ export function passwordCheck(options: PasswordCheckOptions): SecretCheck {
 }
 
 /**
- * The check of a bearer token: against the very token, in constant time. A
- * verifier never fits, because nobody derives one from a token.
+ * The check of a bearer token: compares the token itself, in constant time. A
+ * verifier never fits, because none is derived from a token.
  *
  * @param token The token
  */
@@ -191,15 +193,15 @@ export function tokenCheck(token: string): SecretCheck {
 
 /** Challenge and answer of CRAM-MD5. */
 export interface KeyedDigestOptions {
-  /** What the server sent, angle brackets with it. */
+  /** The server's challenge, angle brackets included. */
   readonly challenge: Uint8Array;
-  /** What the client made of it, 32 hexadecimal digits in lower case. */
+  /** The client's digest of it, 32 hexadecimal digits in lower case. */
   readonly answer: string;
 }
 
 /**
  * The check of a CRAM-MD5 answer. A verifier never fits: the digest is keyed
- * with the plain secret, which a verifier does not give back.
+ * with the plain secret, which cannot be recovered from a verifier.
  *
  * @param options Challenge and answer
  */

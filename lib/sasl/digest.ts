@@ -1,9 +1,10 @@
 /**
- * Digests, keyed digests, key derivation, random bytes and comparison for the
- * SASL mechanisms: the only file of this folder that knows where they come from.
+ * Digests, keyed digests, key derivation, random bytes and comparison of
+ * secrets for the SASL mechanisms. No other file of this folder calls the
+ * platform's cryptography.
  *
- * Nothing here compares secrets with `===` or tells by its time where two
- * secrets differ, or by how much in length.
+ * Nothing here compares secrets with `===`. The time of a comparison reveals
+ * neither where two secrets differ nor by how much their lengths do.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc1321 | RFC 1321},
  * {@link https://www.rfc-editor.org/rfc/rfc2104 | RFC 2104},
@@ -13,7 +14,7 @@
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 
 const encoder = new TextEncoder();
-/** Key of the comparison digests: nobody outside can steer them into a collision. */
+/** Key of the comparison digests, random, so that no peer can provoke a collision. */
 const comparisonKey = crypto.getRandomValues(new Uint8Array(32));
 
 /** The digest functions that the mechanisms need. */
@@ -59,7 +60,7 @@ export function hmac(
 export interface Pbkdf2Parameters {
   /** The salt. */
   readonly salt: Uint8Array;
-  /** How many rounds, at least 1. */
+  /** Number of rounds, at least 1. */
   readonly iterations: number;
 }
 
@@ -91,19 +92,19 @@ export async function pbkdf2(
 }
 
 /**
- * `length` bytes that nobody can foretell.
+ * Cryptographically random bytes.
  *
- * @param length How many
+ * @param length Number of bytes
  */
 export function randomBytes(length: number): Uint8Array<ArrayBuffer> {
   return crypto.getRandomValues(new Uint8Array(length));
 }
 
 /**
- * Whether two secrets are the same, in a time that depends on neither where
- * they differ nor whether their lengths do.
+ * Whether two secrets are equal, in a time that depends on neither the place of
+ * a difference nor the lengths.
  *
- * @param left One of them; a string stands for its UTF-8 bytes
+ * @param left One secret; a string stands for its UTF-8 bytes
  * @param right The other
  */
 export function equalSecrets(

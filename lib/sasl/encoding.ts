@@ -2,9 +2,10 @@
  * The two encodings of SASL messages: base64 around a message on the wire, and
  * UTF-8 for the texts in it.
  *
- * Never forgives. A base64 text that two programs could read differently (white
- * space, missing padding, left-over bits) is `undefined` here, and so is wrong
- * UTF-8: it is never repaired, because two repaired names could be the same.
+ * Never lenient. A base64 text that two programs could read differently (white
+ * space, missing padding, left-over bits) decodes to `undefined`, and so does
+ * malformed UTF-8. It is never repaired, because two repaired names could
+ * become equal.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc4648#section-4 | RFC 4648 section 4},
  * {@link https://www.rfc-editor.org/rfc/rfc4954#section-4 | RFC 4954 section 4},
@@ -29,12 +30,12 @@ export function encodeBase64(bytes: Uint8Array): string {
 }
 
 /**
- * Decodes canonical base64; a peer's wrong text is `undefined`, not an error.
+ * Decodes canonical base64; malformed text gives `undefined`, not an error.
  *
  * @param text The text, without line end
  * @returns The bytes, or `undefined` for white space, a foreign character, wrong padding or left-over bits
  *
- * @example Tell right from wrong
+ * @example Well-formed and malformed text
  * ```ts
  * import { decodeBase64Strict } from "@smtp/server/sasl";
  *
@@ -45,7 +46,7 @@ export function encodeBase64(bytes: Uint8Array): string {
 export function decodeBase64Strict(
   text: string,
 ): Uint8Array<ArrayBuffer> | undefined {
-  // The built-in decoder skips white space wherever it stands.
+  // The built-in decoder skips white space everywhere.
   if (/[\t\n\f\r ]/.test(text)) return undefined;
   try {
     return Uint8Array.fromBase64(text, { lastChunkHandling: "strict" });
@@ -55,14 +56,14 @@ export function decodeBase64Strict(
 }
 
 const encoder = new TextEncoder();
-// A byte order mark is part of a name or password like any other character.
+// A byte order mark is a character of the name or password like any other.
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 export function encodeUtf8(text: string): Uint8Array<ArrayBuffer> {
   return encoder.encode(text);
 }
 
-/** The text of UTF-8 bytes, or `undefined` where they are not UTF-8. */
+/** The text of UTF-8 bytes, or `undefined` if they are not UTF-8. */
 export function decodeUtf8(bytes: Uint8Array): string | undefined {
   try {
     return decoder.decode(bytes);

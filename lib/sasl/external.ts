@@ -1,7 +1,7 @@
 /**
- * EXTERNAL, both sides: the client is known by other means, here by its TLS
- * certificate, and names at most the user that it wants to act for. Stands alone:
- * each mechanism has its file.
+ * EXTERNAL, both sides: the TLS certificate of the client authenticates it, and
+ * the message names at most the user to act for. Stands alone: each mechanism
+ * has its own file.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc4422#appendix-A | RFC 4422 appendix A}
  */
@@ -28,12 +28,12 @@ export class ExternalServer implements ServerMechanism {
     this.#certificate = options.certificate;
   }
 
-  /** Takes the authorization identity, or asks for it with an empty challenge. */
+  /** Reads the authorization identity, or asks for it with an empty challenge. */
   start(initial: Uint8Array | undefined): ServerStep {
     return initial === undefined ? challenge("") : this.step(initial);
   }
 
-  /** Takes the authorization identity; empty: that of the certificate. */
+  /** Reads the authorization identity; empty means that of the certificate. */
   step(response: Uint8Array): ServerStep {
     const text = decodeUtf8(response);
     const name = text === undefined ? undefined : saslPrep(text);
@@ -69,12 +69,12 @@ export class ExternalClient implements ClientMechanism {
     this.#authorizationId = login.authorizationId;
   }
 
-  /** The authorization identity, perhaps empty. */
+  /** The authorization identity; can be empty. */
   start(): Uint8Array {
     return encodeUtf8(this.#authorizationId);
   }
 
-  /** Rejects: there is nothing left to ask. */
+  /** Rejects: EXTERNAL has a single message. */
   step(_challenge: Uint8Array): Promise<Uint8Array> {
     return Promise.reject(
       new SaslError("Cannot go on with EXTERNAL: the server asks for more"),

@@ -1,7 +1,7 @@
 /**
- * The GS2 header that SCRAM and OAUTHBEARER messages begin with: channel
+ * The GS2 header at the beginning of SCRAM and OAUTHBEARER messages: channel
  * binding flag and authorization identity, and the escaping of names in it.
- * Bytes and values only; what a flag means is the mechanism's affair.
+ * Parses and prints only; the mechanisms act on the flag.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5801#section-4 | RFC 5801 section 4},
  * {@link https://www.rfc-editor.org/rfc/rfc5802#section-7 | RFC 5802 section 7}
@@ -10,15 +10,15 @@
 /** A GS2 header. */
 export interface Gs2Header {
   /**
-   * `"n"`: the client cannot bind to the channel; `"y"`: it can, and believes
-   * that the server cannot; `"p"`: it does.
+   * `"n"`: the client does not support channel binding. `"y"`: it does, and
+   * believes that the server does not. `"p"`: it uses channel binding.
    */
   readonly flag: "n" | "y" | "p";
-  /** The kind of channel binding with `"p"`, as `"tls-server-end-point"`, else `""`. */
+  /** The type of channel binding with `"p"`, as `"tls-server-end-point"`, else `""`. */
   readonly bindingType: string;
   /** The authorization identity, `""` for none. */
   readonly authorizationId: string;
-  /** The header as it was written, both commas with it. */
+  /** The header as written, both commas included. */
   readonly text: string;
 }
 
@@ -28,7 +28,7 @@ const HEADER = /^(?:([ny])|p=([A-Za-z0-9.-]+)),(?:a=([^,\0]+))?,/;
  * Reads the header at the beginning of a message.
  *
  * @param message The message
- * @returns The header, or `undefined` where there is none
+ * @returns The header, or `undefined` if the message has no well-formed one
  */
 export function parseGs2Header(message: string): Gs2Header | undefined {
   const match = HEADER.exec(message);
@@ -47,7 +47,7 @@ export function parseGs2Header(message: string): Gs2Header | undefined {
 /**
  * Writes a header.
  *
- * @param header Flag, kind of binding and authorization identity
+ * @param header Flag, type of binding and authorization identity
  */
 export function formatGs2Header(header: Omit<Gs2Header, "text">): string {
   const { flag, bindingType, authorizationId } = header;
@@ -57,7 +57,7 @@ export function formatGs2Header(header: Omit<Gs2Header, "text">): string {
 }
 
 /**
- * A name as it stands in a message: `,` and `=` are escaped.
+ * A name in its form for messages: `,` and `=` escaped.
  *
  * @param name The name
  */
@@ -66,10 +66,10 @@ export function escapeName(name: string): string {
 }
 
 /**
- * A name from a message, or `undefined` where a `=` escapes something else
- * than `,` and `=`.
+ * A name from a message, or `undefined` if a `=` escapes anything but `,` and
+ * `=`.
  *
- * @param text The name as it stands there
+ * @param text The escaped name
  */
 export function unescapeName(text: string): string | undefined {
   if (/=(?!2C|3D)/.test(text)) return undefined;

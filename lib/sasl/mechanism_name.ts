@@ -1,15 +1,15 @@
 /**
- * The names of the SASL mechanisms that this package speaks, strongest first.
- * The machines behind them are in {@link ./registry.ts}.
+ * The names of the supported SASL mechanisms, strongest first. Their step
+ * machines are in {@link ./registry.ts}.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc4422#section-3.1 | RFC 4422 section 3.1}
  */
 
 /**
- * Every mechanism that both sides know, in the order in which a client prefers
- * them and a server names them.
+ * All mechanisms, in the order of a client's preference and of a server's
+ * offer.
  *
- * @example See what can be offered
+ * @example The strongest mechanism
  * ```ts
  * import { MECHANISM_NAMES } from "@smtp/server/auth";
  *
@@ -31,10 +31,10 @@ export const MECHANISM_NAMES = [
 export type MechanismName = typeof MECHANISM_NAMES[number];
 
 /**
- * The mechanism that a peer names, in any letter case, or `undefined` for one
- * that is not known here.
+ * The mechanism that a peer names, in any letter case, or `undefined` for an
+ * unknown one.
  *
- * @param text What the peer wrote
+ * @param text The peer's text
  *
  * @example Read the argument of an AUTH command
  * ```ts

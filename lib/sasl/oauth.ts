@@ -1,11 +1,11 @@
 /**
  * XOAUTH2 and OAUTHBEARER, both sides: a name and a bearer token in key-value
- * pairs with byte 1 between. A token that is refused is answered with a JSON
- * object first; the client answers that once more before the exchange fails.
+ * pairs, separated by byte 1. The server answers a refused token with a JSON
+ * object first; the client answers that once before the exchange fails.
  *
- * The server's side reads nothing out of tokens: the user behind one and its
- * lifetime are for the handler to find out. The client's side keeps the
- * server's JSON object out of sight: it is the peer's text.
+ * The server's side does not look into tokens: the handler finds out the user
+ * of a token and its lifetime. The client's side shows the server's JSON object
+ * to no caller: it is the peer's text.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc7628#section-3 | RFC 7628 section 3},
  * {@link https://developers.google.com/workspace/gmail/imap/xoauth2-protocol | XOAUTH2}
@@ -25,15 +25,15 @@ import {
   type ServerStep,
 } from "./server_mechanism.ts";
 
-/** What a client says in an OAuth mechanism. */
+/** A client's message in an OAuth mechanism. */
 interface OAuthMessage {
-  /** The name beside the token, `""` for none. */
+  /** The name that accompanies the token, `""` for none. */
   readonly username: string;
-  /** The token; `""` where the client only asks for the server's terms. */
+  /** The token; `""` if the client only asks for the server's terms. */
   readonly token: string;
 }
 
-/** Host and port that the client believes to talk to (OAUTHBEARER). */
+/** The host and port that the client connected to (OAUTHBEARER). */
 interface OAuthTarget {
   /** The server's name. */
   readonly host?: string | undefined;
@@ -41,7 +41,7 @@ interface OAuthTarget {
   readonly port?: number | undefined;
 }
 
-/** The two mechanisms, which differ in the form of their messages only. */
+/** The two mechanisms; they differ only in the form of their messages. */
 type OAuthName = "XOAUTH2" | "OAUTHBEARER";
 
 const SEPARATOR = "\x01";
@@ -61,12 +61,12 @@ export class OAuthServer implements ServerMechanism {
     this.#options = options;
   }
 
-  /** Takes the message, or asks for it with an empty challenge. */
+  /** Reads the message, or asks for it with an empty challenge. */
   start(initial: Uint8Array | undefined): ServerStep {
     return initial === undefined ? challenge("") : this.step(initial);
   }
 
-  /** Takes name and token. */
+  /** Reads name and token. */
   step(response: Uint8Array): ServerStep {
     const message = this.name === "XOAUTH2"
       ? parseXOAuth2(response)
@@ -95,7 +95,7 @@ export class OAuthServer implements ServerMechanism {
     return { type: "verify", credentials };
   }
 
-  /** What a client needs to know to get a better token. */
+  /** The JSON object that tells a client how to get a valid token. */
   #terms(): Uint8Array {
     const { oauthScope: scope, openIdConfiguration } = this.#options;
     const bearer = this.name === "OAUTHBEARER";
@@ -109,7 +109,7 @@ export class OAuthServer implements ServerMechanism {
     }));
   }
 
-  /** Ends, after the terms where the token was refused. */
+  /** Ends; a refusal sends the terms first. */
   verified(ok: boolean): ServerEnd {
     return ok ? { ok } : { ok, challenge: this.#terms() };
   }
@@ -123,7 +123,7 @@ export class OAuthClient implements ClientMechanism {
   readonly #message: Uint8Array<ArrayBuffer>;
   #refused = false;
 
-  /** @throws {TypeError} If the name or the token cannot stand in a message */
+  /** @throws {TypeError} If the name or the token has characters that a message cannot carry */
   constructor(
     name: OAuthName,
     login: OAuthMessage & OAuthTarget,
@@ -146,7 +146,7 @@ export class OAuthClient implements ClientMechanism {
     return this.#message;
   }
 
-  /** Answers the error object, after which the server's refusal comes. */
+  /** Answers the error object; the server then sends its refusal. */
   step(_challenge: Uint8Array): Promise<Uint8Array> {
     if (this.#refused) {
       return Promise.reject(
@@ -160,9 +160,9 @@ export class OAuthClient implements ClientMechanism {
   }
 
   /**
-   * Checks that the server has not said no before it said yes.
+   * Checks that the server did not refuse the token before it accepted it.
    *
-   * @throws {SaslError} If it has
+   * @throws {SaslError} If it did
    */
   finish(): void {
     if (this.#refused) {
@@ -184,7 +184,7 @@ function parseXOAuth2(bytes: Uint8Array): OAuthMessage | undefined {
     : { username, token };
 }
 
-/** Host and port in the message are passed over: behind a proxy they are another's. */
+/** Ignores host and port in the message: behind a proxy they are those of another server. */
 function parseOAuthBearer(bytes: Uint8Array): OAuthMessage | undefined {
   const text = decodeUtf8(bytes) ?? "";
   const header = parseGs2Header(text);

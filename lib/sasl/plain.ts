@@ -1,8 +1,8 @@
 /**
  * PLAIN and LOGIN, both sides: the two mechanisms that send name and password
- * readable by all who can read the connection. PLAIN sends both in one message;
- * LOGIN asks for one after the other. LOGIN has no RFC, only an expired draft;
- * old clients speak nothing else.
+ * in the clear. PLAIN sends both in one message; LOGIN asks for one after the
+ * other. LOGIN has no RFC, only an expired draft, but old clients know nothing
+ * else.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc4616 | RFC 4616},
  * {@link https://datatracker.ietf.org/doc/html/draft-murchison-sasl-login-00 | draft-murchison-sasl-login}
@@ -30,12 +30,12 @@ export class PlainServer implements ServerMechanism {
     this.#decoy = options.decoy;
   }
 
-  /** Takes the message, or asks for it with an empty challenge. */
+  /** Reads the message, or asks for it with an empty challenge. */
   start(initial: Uint8Array | undefined): ServerStep {
     return initial === undefined ? challenge("") : this.step(initial);
   }
 
-  /** Takes `[authzid] NUL authcid NUL passwd`. */
+  /** Reads `[authzid] NUL authcid NUL passwd`. */
   step(response: Uint8Array): ServerStep {
     const parts = decodeUtf8(response)?.split("\0") ?? [];
     const [authorizationId = "", username = "", password = ""] = parts;
@@ -68,7 +68,7 @@ export class PlainClient implements ClientMechanism {
   readonly name = "PLAIN";
   readonly #message: Uint8Array<ArrayBuffer>;
 
-  /** @throws {TypeError} If one of them has a NUL in it */
+  /** @throws {TypeError} If a name or the password contains a NUL */
   constructor(
     login: {
       readonly username: string;
@@ -90,7 +90,7 @@ export class PlainClient implements ClientMechanism {
     return this.#message;
   }
 
-  /** Rejects: there is nothing left to ask. */
+  /** Rejects: PLAIN has a single message. */
   step(_challenge: Uint8Array): Promise<Uint8Array> {
     return Promise.reject(
       new SaslError("Cannot go on with PLAIN: the server asks for more"),
@@ -115,7 +115,7 @@ export class LoginServer implements ServerMechanism {
     return initial === undefined ? challenge("Username:") : this.step(initial);
   }
 
-  /** Takes the name, then the password. */
+  /** Reads the name, then the password. */
   step(response: Uint8Array): ServerStep {
     const text = decodeUtf8(response);
     if (text === undefined || text === "" || text.includes("\0")) {
@@ -156,12 +156,12 @@ export class LoginClient implements ClientMechanism {
     this.#answers = [login.username, login.password];
   }
 
-  /** Nothing: not every server takes the name with the command. */
+  /** No initial response: not every server accepts the name with the command. */
   start(): undefined {}
 
   /**
-   * Answers the first question with the name and the second with the password,
-   * whatever their wording, which no standard fixes.
+   * Answers the first challenge with the name and the second with the password.
+   * Ignores the wording of the challenges: no standard fixes it.
    */
   step(_challenge: Uint8Array): Promise<Uint8Array> {
     const answer = this.#answers.shift();
@@ -173,9 +173,9 @@ export class LoginClient implements ClientMechanism {
   }
 
   /**
-   * Checks that both questions were asked.
+   * Checks that the server sent both challenges.
    *
-   * @throws {SaslError} If the server accepted without having heard the password
+   * @throws {SaslError} If the server accepted without asking for the password
    */
   finish(): void {
     if (this.#answers.length > 0) {

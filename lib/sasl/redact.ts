@@ -1,6 +1,6 @@
 /**
- * What objects that hold secrets show of themselves to a console: a text of
- * the object's choosing, never its fields.
+ * The console output of objects that hold secrets: a text of the object's
+ * choice, never its fields.
  */
 
 const INSPECTIONS = [
@@ -13,7 +13,7 @@ const INSPECTIONS = [
  * an object's fields. For constructors.
  *
  * @param target The object
- * @param describe Gives the text, without secrets
+ * @param describe Returns the text, without secrets
  */
 export function redact(target: object, describe: () => string): void {
   for (const inspection of INSPECTIONS) {

@@ -1,10 +1,10 @@
 /**
- * All SASL mechanisms: one line each, with the machine of each side and what
- * the mechanism needs. A mechanism that {@link ./mechanism_name.ts} names and
- * that has no line here does not compile, nor does a line without a name.
+ * The table of all SASL mechanisms: one row each, with the step machine of each
+ * side and the requirements. A name in {@link ./mechanism_name.ts} without a
+ * row is a compile error, and so is a row without a name.
  *
- * Never chooses a mechanism that shows a password or token to the network,
- * unless the caller says that this is wanted.
+ * Never chooses a mechanism that reveals a password or token to the network,
+ * unless the caller allows it.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc4422#section-5 | RFC 4422 section 5},
  * {@link https://www.rfc-editor.org/rfc/rfc4954#section-4 | RFC 4954 section 4}
@@ -25,25 +25,25 @@ import type {
   ServerMechanismOptions,
 } from "./server_mechanism.ts";
 
-/** What a client's machine is made of; `secret` is the password or the token. */
+/** Options of a client's step machine; `secret` is the password or the token. */
 type Login = ClientMechanismOptions & {
   readonly authorizationId: string;
   readonly secret: string;
 };
 
 /**
- * What the server must know of a user to judge a login: a verifier of the
- * password (the password itself will do), the password itself, or the token;
- * `"program"` where no secret decides.
+ * The secret that the server must know to judge a login: `"verifier"` (of the
+ * password, or the password itself), `"password"` (the password itself) or
+ * `"token"`. `"program"` if no secret decides, but a handler.
  */
 export type JudgedBy = "verifier" | "password" | "token" | "program";
 
 /** One mechanism. */
 interface Mechanism {
   readonly judgedBy: JudgedBy;
-  /** What the client needs. */
+  /** The credential that the client needs. */
   readonly needs: "password" | "token" | "certificate";
-  /** Whether it shows the password or token to everybody who can read the connection. */
+  /** Whether it sends the password or token in the clear. */
   readonly reveals: boolean;
   /** Whether it needs the channel binding. */
   readonly binds?: boolean;
@@ -116,7 +116,7 @@ function mechanism(name: MechanismName): Mechanism {
   return MECHANISMS[name];
 }
 
-/** What the server must know of a user to judge a login by the mechanism. */
+/** The secret that the server must know to judge a login by the mechanism. */
 export function judgedBy(name: MechanismName): JudgedBy {
   return mechanism(name).judgedBy;
 }
@@ -130,10 +130,10 @@ function withToken(login: Login): Login & { readonly token: string } {
 }
 
 /**
- * A new step machine.
+ * Makes a step machine of the server's side.
  *
  * @param name The mechanism
- * @param options What it needs to know
+ * @param options Options of the mechanism
  *
  * @example Run PLAIN by hand
  * ```ts
@@ -152,12 +152,12 @@ export function createServerMechanism(
 }
 
 /**
- * A new step machine.
+ * Makes a step machine of the client's side.
  *
  * @param name The mechanism
- * @param options Who logs in, and with what
- * @throws {TypeError} If the mechanism needs a password, token or channel
- * binding that is missing, or cannot carry what is given
+ * @param options The client's credentials
+ * @throws {TypeError} If a password, token or channel binding that the
+ * mechanism needs is missing, or the mechanism cannot carry the given values
  *
  * @example The initial response of PLAIN
  * ```ts
@@ -188,13 +188,13 @@ export interface ChooseMechanismOptions {
   /** Whether the connection is encrypted. */
   readonly secure: boolean;
   /**
-   * Whether passwords and tokens may go over a connection that is not.
+   * Whether passwords and tokens may be sent over an unencrypted connection.
    *
    * @default {false}
    */
   readonly allowInsecure?: boolean | undefined;
   /**
-   * The mechanisms to choose from, the first that will do is taken.
+   * The mechanisms to choose from, most preferred first.
    *
    * @default {MECHANISM_NAMES}
    */
@@ -202,14 +202,14 @@ export interface ChooseMechanismOptions {
 }
 
 /**
- * The strongest mechanism that the server offers and the credentials serve, or
+ * The strongest mechanism that the server offers and the credentials allow, or
  * the first such one of `mechanisms`.
  *
  * @param offered The names after AUTH in the server's EHLO reply, in any letter case
- * @param options Who logs in and with what, and whether the connection is encrypted
- * @returns The name, or `undefined` where none will do
+ * @param options The client's credentials, and whether the connection is encrypted
+ * @returns The name, or `undefined` if no offered mechanism fits
  *
- * @example Not every offer is taken
+ * @example Not every offered mechanism is acceptable
  * ```ts
  * import { chooseMechanism } from "@smtp/server/sasl";
  *
@@ -235,7 +235,7 @@ export function chooseMechanism(
   );
 }
 
-/** Whether the credentials hold what a mechanism needs. */
+/** Whether the credentials include those that the mechanism needs. */
 function serves(name: MechanismName, options: ClientMechanismOptions): boolean {
   const { needs, binds } = mechanism(name);
   if (needs === "certificate") return options.external === true;

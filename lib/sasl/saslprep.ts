@@ -1,13 +1,13 @@
 /**
- * SASLprep: the one form of a user name or password that both sides compare.
+ * SASLprep: the form in which both sides compare user names and passwords.
  *
- * Works in time linear in the text. Unassigned characters are let through (the
- * RFC's rule for queries): its tables end with Unicode 3.2, and people have
- * newer letters and emoji in their passwords. NFKC is the platform's, which is
- * the same for every character that Unicode 3.2 had, a few corrected ones apart.
+ * Works in time linear in the text. Accepts unassigned characters (the RFC's
+ * rule for queries): the RFC's tables end with Unicode 3.2, but passwords
+ * contain newer letters and emoji. NFKC is the platform's, which agrees for all
+ * characters of Unicode 3.2 except a few corrected ones.
  *
- * The rules stand first; the character tables that they use, as RFC 3454 fixes
- * them for Unicode 3.2, fill the rest of the file.
+ * The rules come first; the character tables, which RFC 3454 fixes for Unicode
+ * 3.2, fill the rest of the file.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc4013 | RFC 4013},
  * {@link https://www.rfc-editor.org/rfc/rfc3454#section-6 | RFC 3454 section 6},
@@ -20,8 +20,8 @@ const PRINTABLE_ASCII = /^[ -~]*$/;
  * Prepares a user name or password for comparison.
  *
  * @param text The text
- * @returns The prepared text (which can be empty), or `undefined` where it has
- * a character that may not stand there or mixes writing directions
+ * @returns The prepared text (which can be empty), or `undefined` if it has a
+ * prohibited character or mixes writing directions
  *
  * @example Prepare user names
  * ```ts
@@ -46,21 +46,21 @@ export function saslPrep(text: string): string | undefined {
 function mixesDirections(text: string): boolean {
   if (!RIGHT_TO_LEFT.test(text)) return false;
   const first = String.fromCodePoint(text.codePointAt(0) ?? 0);
-  // Every character of table D.1 is in the first plane: one code unit.
+  // Every character of table D.1 is in plane 0: one code unit.
   const last = text.slice(-1);
   return LEFT_TO_RIGHT.test(text) || !RIGHT_TO_LEFT.test(first) ||
     !RIGHT_TO_LEFT.test(last);
 }
 
-/** Table C.1.2: spaces that become U+0020. */
+/** Table C.1.2: spaces that map to U+0020. */
 const NON_ASCII_SPACE: RegExp =
   /[\u{a0}\u{1680}\u{2000}-\u{200b}\u{202f}\u{205f}\u{3000}]/gu;
 
-/** Table B.1: characters that vanish. */
+/** Table B.1: characters that map to nothing. */
 const MAPPED_TO_NOTHING: RegExp =
   /[\u{ad}\u{34f}\u{1806}\u{180b}-\u{180d}\u{200b}-\u{200d}\u{2060}\u{fe00}-\u{fe0f}\u{feff}]/gu;
 
-/** Tables C.1.2 and C.2.1 to C.9: characters that may not stand in a prepared string. */
+/** Tables C.1.2 and C.2.1 to C.9: characters prohibited in a prepared string. */
 const PROHIBITED: RegExp = new RegExp(
   "[" + [
     NON_ASCII_SPACE.source.slice(1, -1),
@@ -102,8 +102,9 @@ const RIGHT_TO_LEFT: RegExp = new RegExp(
 );
 
 /**
- * Table D.2, ranges in ascending order, in base 36: `gap.extra`, the distance
- * from the range before and how many more characters follow the first.
+ * Table D.2, ranges in ascending order, in base 36: `gap.extra`. `gap` is the
+ * distance from the end of the range before, `extra` the number of characters
+ * after the first one.
  */
 const LEFT_TO_RIGHT_RANGES =
   "1t.p 7.p 1c b 5 6.m 2.u 2.88 2.h t.2l 3.8 3.6 f.1 f.4 a 3w c 2.2 2 2.j " +
@@ -134,7 +135,7 @@ const LEFT_TO_RIGHT: RegExp = new RegExp(
   "u",
 );
 
-/** The body of a character class from packed ranges. */
+/** Unpacks ranges into the body of a character class. */
 function expandRanges(packed: string): string {
   let at = 0;
   let body = "";

@@ -1,32 +1,29 @@
 /**
- * The four messages of SCRAM: parsed and printed, no state, no keys.
+ * SCRAM-SHA-256 and SCRAM-SHA-256-PLUS: the four messages, then the client's
+ * side, then the server's side.
  *
- * A wrong message is `undefined`. Attributes come in the RFC's order and
- * nothing else stands before them; a mandatory extension (`m=`) is refused
- * because it cannot be honoured; optional ones at the end are let through.
+ * Messages have no state and no keys; a malformed one parses to `undefined`.
+ * Their attributes come in the RFC's order, and nothing precedes them. A
+ * mandatory extension (`m=`) is refused because it cannot be honoured; optional
+ * ones at the end are ignored.
  *
- * {@link https://www.rfc-editor.org/rfc/rfc5802#section-7 | RFC 5802 section 7}
- *
- * SCRAM-SHA-256 and SCRAM-SHA-256-PLUS on the client's side.
- *
- * Never ends well without the server's signature: a server that cannot give it
- * does not know the secret, and is somebody else.
- *
- * {@link https://www.rfc-editor.org/rfc/rfc5802 | RFC 5802},
- * {@link https://www.rfc-editor.org/rfc/rfc7677 | RFC 7677}
- *
- * SCRAM-SHA-256 and SCRAM-SHA-256-PLUS on the server's side.
+ * The client's side never succeeds without the server's signature: a server
+ * that cannot give it does not know the secret and is an impostor.
  *
  * The danger: salt and rounds go out before the proof comes in, so the judge
- * (who knows the secret) has to speak first and decide later. Its call of
+ * (which knows the secret) has to speak first and decide later. Its call of
  * `credentials.verify()` gives the salt, and the promise it got settles with
- * the proof. A user who does not exist gets a salt too, the same at every try.
+ * the proof. A user that does not exist gets a salt too, the same at every try.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5802 | RFC 5802},
  * {@link https://www.rfc-editor.org/rfc/rfc7677 | RFC 7677},
  * {@link https://www.rfc-editor.org/rfc/rfc5929#section-4 | RFC 5929 section 4}
  */
 
+import { canonicalAccount } from "./accounts.ts";
+import { type ClientMechanism, SaslError } from "./client_mechanism.ts";
+import { Credentials, type KnownSecret } from "./credentials.ts";
+import { digest, equalSecrets, hmac, pbkdf2, randomBytes } from "./digest.ts";
 import {
   decodeBase64Strict,
   decodeUtf8,
@@ -40,8 +37,6 @@ import {
   parseGs2Header,
   unescapeName,
 } from "./gs2.ts";
-import { type ClientMechanism, SaslError } from "./client_mechanism.ts";
-import { digest, equalSecrets, hmac, pbkdf2, randomBytes } from "./digest.ts";
 import { saslPrep } from "./saslprep.ts";
 import {
   MAX_ITERATIONS,
@@ -50,8 +45,6 @@ import {
   ScramVerifier,
   xor,
 } from "./scram_verifier.ts";
-import { canonicalAccount } from "./accounts.ts";
-import { Credentials, type KnownSecret } from "./credentials.ts";
 import {
   challenge,
   malformed,
@@ -64,35 +57,44 @@ import {
   type ServerStep,
 } from "./server_mechanism.ts";
 
+/** The two mechanisms; only the second one binds to the TLS channel. */
+type ScramName = "SCRAM-SHA-256" | "SCRAM-SHA-256-PLUS";
+
+/** The type of channel binding in use. */
+const BINDING_TYPE = "tls-server-end-point";
+
 /** The client's first message. */
-export interface ClientFirst {
+interface ClientFirst {
   /** Channel binding flag and authorization identity. */
   readonly header: Gs2Header;
   /** The user name, unescaped, not yet prepared. */
   readonly username: string;
   /** The client's nonce. */
   readonly nonce: string;
-  /** The message without the header, as the AuthMessage wants it. */
+  /** The message without the header, a part of the AuthMessage. */
   readonly bare: string;
 }
 
 /** The client's final message. */
-export interface ClientFinal {
-  /** The GS2 header once more, and the channel binding data after it. */
+interface ClientFinal {
+  /** The GS2 header again, followed by the channel binding data. */
   readonly channelBinding: Uint8Array;
   /** Both nonces. */
   readonly nonce: string;
   /** The ClientProof. */
   readonly proof: Uint8Array;
-  /** The message without the proof, as the AuthMessage wants it. */
+  /** The message without the proof, a part of the AuthMessage. */
   readonly withoutProof: string;
 }
 
 /** The server's first message. */
-export interface ServerFirst {
+interface ServerFirst extends Parameters {
   /** Both nonces. */
   readonly nonce: string;
-  /** The salt. */
+}
+
+/** Salt and rounds that the server sends. */
+interface Parameters {
   readonly salt: Uint8Array;
   /** Rounds of PBKDF2. */
   readonly iterations: number;
@@ -112,11 +114,6 @@ const SERVER_FIRST = new RegExp(
 );
 const SERVER_FINAL = new RegExp(`^v=(${BASE64})${EXTENSIONS}$`);
 
-/**
- * Reads the client's first message.
- *
- * @param bytes The message
- */
 function parseClientFirst(bytes: Uint8Array): ClientFirst | undefined {
   const text = decodeUtf8(bytes);
   const header = text === undefined ? undefined : parseGs2Header(text);
@@ -128,11 +125,6 @@ function parseClientFirst(bytes: Uint8Array): ClientFirst | undefined {
   return { header, username, nonce, bare };
 }
 
-/**
- * Reads the client's final message.
- *
- * @param bytes The message
- */
 function parseClientFinal(bytes: Uint8Array): ClientFinal | undefined {
   const [, withoutProof, binding, nonce, proofText] =
     CLIENT_FINAL.exec(decodeUtf8(bytes) ?? "") ?? [];
@@ -147,11 +139,6 @@ function parseClientFinal(bytes: Uint8Array): ClientFinal | undefined {
   return { channelBinding, nonce, proof, withoutProof };
 }
 
-/**
- * Reads the server's first message.
- *
- * @param bytes The message
- */
 function parseServerFirst(bytes: Uint8Array): ServerFirst | undefined {
   const [, nonce, saltText, count] =
     SERVER_FIRST.exec(decodeUtf8(bytes) ?? "") ?? [];
@@ -162,12 +149,7 @@ function parseServerFirst(bytes: Uint8Array): ServerFirst | undefined {
   return { nonce, salt, iterations: Number(count) };
 }
 
-/**
- * Reads the server's final message: its signature, or `undefined` where it
- * gives none (`e=` as well).
- *
- * @param bytes The message
- */
+/** The signature in the server's final message, or `undefined` if it has none (an error, `e=`, included). */
 function parseServerFinal(
   bytes: Uint8Array,
 ): Uint8Array<ArrayBuffer> | undefined {
@@ -175,33 +157,26 @@ function parseServerFinal(
   return signature === undefined ? undefined : decodeBase64Strict(signature);
 }
 
-/**
- * Writes the server's first message.
- *
- * @param message What it says
- */
 function formatServerFirst(message: ServerFirst): string {
   const { nonce, salt, iterations } = message;
   return `r=${nonce},s=${encodeBase64(salt)},i=${iterations}`;
 }
 
-/** What the client's side of SCRAM needs. */
-export interface ScramLogin {
-  /** The user name. */
+/** Options of the client's side. */
+interface ScramLogin {
   readonly username: string;
-  /** The password. */
   readonly password: string;
-  /** Whom to act for, `""` for oneself. */
+  /** The user to act for, `""` for the client's own. */
   readonly authorizationId: string;
-  /** The channel binding of kind tls-server-end-point, where there is one. */
+  /** The channel binding of type tls-server-end-point, if the connection has one. */
   readonly channelBinding?: Uint8Array | undefined;
-  /** The client's nonce, for tests. */
+  /** The client's nonce, for tests; random if unset. */
   readonly nonce?: string | undefined;
 }
 
 /** SCRAM on the client's side. */
 export class ScramClient implements ClientMechanism {
-  readonly name: "SCRAM-SHA-256" | "SCRAM-SHA-256-PLUS";
+  readonly name: ScramName;
   readonly #password: string;
   readonly #header: string;
   readonly #bare: string;
@@ -211,13 +186,10 @@ export class ScramClient implements ClientMechanism {
   #signature: Uint8Array | undefined;
 
   /**
-   * @throws {TypeError} If a name or the password is empty or prohibited, or
-   * channel binding is wanted without its data
+   * @throws {TypeError} If the name or the password is empty or prohibited by
+   * SASLprep, or the channel binding is missing
    */
-  constructor(
-    name: "SCRAM-SHA-256" | "SCRAM-SHA-256-PLUS",
-    login: ScramLogin,
-  ) {
+  constructor(name: ScramName, login: ScramLogin) {
     const binds = name === "SCRAM-SHA-256-PLUS";
     if (binds && login.channelBinding === undefined) {
       throw new TypeError(
@@ -235,12 +207,12 @@ export class ScramClient implements ClientMechanism {
     this.#password = password;
     this.#nonce = login.nonce ?? encodeBase64(randomBytes(24));
     this.#bindingData = binds ? login.channelBinding : undefined;
-    // "y" tells the server that this side could bind: if the server offered
-    // it and the offer was cut out on the way, the server notices.
+    // "y" says that this side supports channel binding: if an attacker removed
+    // the server's offer on the way, the server notices.
     const possible = login.channelBinding === undefined ? "n" : "y";
     this.#header = formatGs2Header({
       flag: binds ? "p" : possible,
-      bindingType: "tls-server-end-point",
+      bindingType: BINDING_TYPE,
       authorizationId: login.authorizationId,
     });
     this.#bare = `n=${escapeName(username)},r=${this.#nonce}`;
@@ -268,8 +240,8 @@ export class ScramClient implements ClientMechanism {
         `Cannot go on with ${this.name}: the server's first message is wrong`,
       );
     }
-    // Few rounds would hand a false server a proof that is cheap to guess
-    // from; too many would keep this side busy for it.
+    // With few rounds an impostor would get a proof that makes the password
+    // cheap to guess; with too many it would keep this side busy.
     if (
       first.iterations < MIN_ITERATIONS || first.iterations > MAX_ITERATIONS
     ) {
@@ -288,7 +260,7 @@ export class ScramClient implements ClientMechanism {
     return encodeUtf8(`${withoutProof},p=${proof}`);
   }
 
-  /** The GS2 header and what binds to the channel, in base64. */
+  /** The GS2 header and the channel binding data, in base64. */
   #binding(): string {
     const header = encodeUtf8(this.#header);
     return encodeBase64(
@@ -310,9 +282,9 @@ export class ScramClient implements ClientMechanism {
   }
 
   /**
-   * Checks that the server has shown its signature.
+   * Checks that the server has sent its signature.
    *
-   * @param final The server's final message, where it came with the success
+   * @param final The server's final message, if the success reply carried it
    * @throws {SaslError} If it has not
    */
   finish(final?: Uint8Array): void {
@@ -325,24 +297,18 @@ export class ScramClient implements ClientMechanism {
   }
 }
 
-const BINDING_TYPE = "tls-server-end-point";
+/** Default of the option `saltKey`. */
 const processSaltKey = randomBytes(32);
 
-/** What came of the client's final message. */
+/** The parts of the client's final message that prove its knowledge. */
 interface Proof {
   readonly authMessage: Uint8Array;
   readonly proof: Uint8Array;
 }
 
-/** Salt and rounds that were sent. */
-interface Parameters {
-  readonly salt: Uint8Array;
-  readonly iterations: number;
-}
-
 /** SCRAM on the server's side. */
 export class ScramServer implements ServerMechanism {
-  readonly name: "SCRAM-SHA-256" | "SCRAM-SHA-256-PLUS";
+  readonly name: ScramName;
   readonly #options: ServerMechanismOptions;
   readonly #nonce: string;
   readonly #challenge = Promise.withResolvers<Uint8Array>();
@@ -354,21 +320,18 @@ export class ScramServer implements ServerMechanism {
   #authMessage: Uint8Array | undefined;
   #proven: ScramVerifier | undefined;
 
-  constructor(
-    name: "SCRAM-SHA-256" | "SCRAM-SHA-256-PLUS",
-    options: ServerMechanismOptions,
-  ) {
+  constructor(name: ScramName, options: ServerMechanismOptions) {
     this.name = name;
     this.#options = options;
     this.#nonce = options.nonce ?? encodeBase64(randomBytes(24));
   }
 
-  /** Takes the client's first message, or asks for it with an empty challenge. */
+  /** Reads the client's first message, or asks for it with an empty challenge. */
   start(initial: Uint8Array | undefined): ServerStep {
     return initial === undefined ? challenge("") : this.step(initial);
   }
 
-  /** Takes the client's first message, then its final one. */
+  /** Reads the client's first message, then its final one. */
   step(response: Uint8Array): ServerStep {
     const step = this.#first === undefined
       ? this.#takeFirst(response)
@@ -402,7 +365,7 @@ export class ScramServer implements ServerMechanism {
     };
   }
 
-  /** What is wrong with the client's channel binding flag, if anything is (RFC 5802 section 6). */
+  /** The failure for a client's channel binding flag, `undefined` if the flag is right (RFC 5802 section 6). */
   #checkBinding(header: Gs2Header): ServerFailure | undefined {
     const { channelBinding } = this.#options;
     if (this.name === "SCRAM-SHA-256-PLUS") {
@@ -427,15 +390,15 @@ export class ScramServer implements ServerMechanism {
     if (proof === undefined) return false;
     const verifier = await this.#verifierOf(secret, sent);
     const proven = verifier.provesKnowledge(proof);
-    const usable = secret !== undefined && secret !== "" &&
-      verifier.iterations === sent.iterations &&
+    const exists = secret !== undefined && secret !== "";
+    const matches = exists && verifier.iterations === sent.iterations &&
       equalSecrets(verifier.salt, sent.salt);
-    if (!proven || !usable) return false;
+    if (!proven || !matches) return false;
     this.#proven = verifier;
     return true;
   }
 
-  /** Sends salt and rounds with the first secret that is asked about; later ones have to do with them. */
+  /** Sends salt and rounds of the first secret that is checked; later secrets are checked with these. */
   #sendParameters(secret: KnownSecret, username: string): Parameters {
     if (this.#parameters !== undefined) return this.#parameters;
     const { decoy } = this.#options;
@@ -454,25 +417,25 @@ export class ScramServer implements ServerMechanism {
 
   #saltFor(username: string, length: number): Uint8Array {
     const { saltKey = processSaltKey, decoy } = this.#options;
-    // Verifiers keep their salts over a restart: unknown users must, too. The
-    // decoy is the same on all threads.
+    // Verifiers keep their salts over a restart, so unknown users must, too.
+    // The decoy is the same on all threads.
     const key = decoy === undefined
       ? saltKey
       : digest("sha256", encodeUtf8(decoy.toString()));
-    // As accounts are looked up: all spellings of one name have one salt.
+    // All spellings of an account's name have the same salt.
     const data = encodeUtf8(canonicalAccount(username));
     return hmac("sha256", { key, data }).subarray(0, length);
   }
 
-  /** The verifier to hold the proof against; one that nothing fits for an unknown user. */
+  /** The verifier to check the proof with; for an unknown user one that no proof fits. */
   async #verifierOf(
     secret: KnownSecret,
     sent: Parameters,
   ): Promise<ScramVerifier> {
     const { decoy } = this.#options;
     const prepared = typeof secret === "string" ? saslPrep(secret) : undefined;
-    // Where some secrets are plain, those pay the rounds here: so do the
-    // others, or the time would tell them apart.
+    // A plain secret costs the rounds here, so all secrets pay them: otherwise
+    // the time would reveal the form of a secret.
     const keys = scramKeys(await pbkdf2(prepared ?? "", sent));
     if (secret instanceof ScramVerifier) return secret;
     if (secret === undefined && decoy !== undefined) return decoy;
@@ -506,7 +469,7 @@ export class ScramServer implements ServerMechanism {
     return { type: "verify", credentials };
   }
 
-  /** Whether `c=` repeats the GS2 header, with this connection's binding data after it where that was agreed. */
+  /** Whether `c=` repeats the GS2 header, followed with flag `p` by this connection's binding data. */
   #bindsChannel(final: ClientFinal, header: Gs2Header): boolean {
     const text = encodeUtf8(header.text);
     const data = header.flag === "p" ? this.#options.channelBinding : undefined;
@@ -517,8 +480,8 @@ export class ScramServer implements ServerMechanism {
   }
 
   /**
-   * Ends with the server's signature. A judgement alone is not enough: without
-   * the proof there is no key to sign with.
+   * Ends with the server's signature. The handler's judgement is not enough:
+   * without a valid proof there is no key to sign with.
    */
   verified(ok: boolean): ServerEnd {
     if (
@@ -530,7 +493,7 @@ export class ScramServer implements ServerMechanism {
     return { ok: true, challenge: encodeUtf8(`v=${signature}`) };
   }
 
-  /** Lets a judge that waits for the proof go on, with `false`. */
+  /** Answers a handler that waits for the proof with `false`. */
   cancel(): void {
     this.#proof.resolve(undefined);
   }

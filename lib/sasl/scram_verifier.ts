@@ -1,9 +1,9 @@
 /**
- * What a server keeps of a password for SCRAM: salt, number of rounds and two
- * keys, from which the password cannot be read back.
+ * The stored form of a password for SCRAM: salt, number of rounds and two keys,
+ * from which the password cannot be recovered.
  *
- * Never shows its keys to a console or in JSON: who has the server key can play
- * the server. `toString()` alone writes them out, for the accounts file.
+ * Never shows its keys on a console or in JSON: anyone with the server key can
+ * impersonate the server. Only `toString()` writes them, for the accounts file.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5802#section-3 | RFC 5802 section 3},
  * {@link https://www.rfc-editor.org/rfc/rfc5803 | RFC 5803},
@@ -22,11 +22,11 @@ import { redact } from "./redact.ts";
 import { digest, equalSecrets, hmac, pbkdf2, randomBytes } from "./digest.ts";
 import { saslPrep } from "./saslprep.ts";
 
-/** Rounds of a verifier made here: what OWASP advises for PBKDF2 with HMAC-SHA-256. */
+/** Default rounds of a new verifier: OWASP's advice for PBKDF2 with HMAC-SHA-256. */
 export const DEFAULT_ITERATIONS = 600_000;
-/** Rounds for a secret that is stored plain, where they protect nothing at rest (RFC 7677 section 4). */
+/** Fewest rounds; also those of a secret stored plain, which they do not protect at rest (RFC 7677 section 4). */
 export const MIN_ITERATIONS = 4096;
-/** Beyond this a login takes seconds: a verifier that asks for more is a mistake or an attack. */
+/** Most rounds. More make a login take seconds: a mistake or an attack. */
 export const MAX_ITERATIONS = 5_000_000;
 
 const SALT_LENGTH = 16;
@@ -36,8 +36,8 @@ const FORM =
 /** Options of {@linkcode ScramVerifier.create}. */
 export interface ScramVerifierOptions {
   /**
-   * Rounds of PBKDF2, 4096 to 5,000,000. Every login by PLAIN or LOGIN, and
-   * every SCRAM client, pays for them.
+   * Rounds of PBKDF2, 4096 to 5,000,000. The server pays for them at each login
+   * by PLAIN or LOGIN, the client at each login by SCRAM.
    *
    * @default {600_000}
    */
@@ -52,10 +52,10 @@ export interface ScramVerifierOptions {
 
 const RULES: Rules<ScramVerifierOptions> = {
   iterations: anyNumber,
-  salt: secret(where("octets", (value) => value instanceof Uint8Array)),
+  salt: secret(where("bytes", (value) => value instanceof Uint8Array)),
 };
 
-/** What a {@linkcode ScramVerifier} is made of. */
+/** Parts of a {@linkcode ScramVerifier}. */
 export interface ScramKeys {
   /** Rounds of PBKDF2. */
   readonly iterations: number;
@@ -68,10 +68,9 @@ export interface ScramKeys {
 }
 
 /**
- * A SCRAM-SHA-256 verifier. Serves SCRAM, PLAIN and LOGIN; CRAM-MD5 cannot be
- * done with it.
+ * A SCRAM-SHA-256 verifier. Serves SCRAM, PLAIN and LOGIN, but not CRAM-MD5.
  *
- * @example Make one, keep it, check a password with it
+ * @example Make a verifier, store it, check a password
  * ```ts
  * import { ScramVerifier } from "@smtp/server/auth";
  *
@@ -85,15 +84,16 @@ export interface ScramKeys {
 export class ScramVerifier {
   /** Rounds of PBKDF2. */
   readonly iterations: number;
-  /** The salt. Not to be changed. */
+  /** The salt. Callers must not change it. */
   readonly salt: Uint8Array;
   readonly #storedKey: Uint8Array;
   readonly #serverKey: Uint8Array;
 
   /**
-   * Makes a verifier of its parts.
+   * Makes a verifier of its parts; see {@linkcode ScramVerifier.create} and
+   * `parse`.
    *
-   * @param keys What it is made of; {@linkcode ScramVerifier.create} and `parse` give it
+   * @param keys The parts
    */
   constructor(keys: ScramKeys) {
     this.iterations = keys.iterations;
@@ -133,7 +133,7 @@ export class ScramVerifier {
     }
     if (salt.length < 8 || salt.length > 32) {
       throw new RangeError(
-        `Cannot make a verifier with a salt of ${salt.length} octets: want 8 to 32`,
+        `Cannot make a verifier with a salt of ${salt.length} bytes: want 8 to 32`,
       );
     }
     const salted = await pbkdf2(prepared, { salt, iterations });
@@ -141,10 +141,10 @@ export class ScramVerifier {
   }
 
   /**
-   * Reads the form that `toString()` writes, which PostgreSQL uses too.
+   * Reads the form that `toString()` writes and PostgreSQL uses.
    *
    * @param text `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>`, all but the number in base64
-   * @throws {SyntaxError} If the text has another form; the text is not repeated in it
+   * @throws {SyntaxError} If the text has another form; the error does not repeat the text
    */
   static parse(text: string): ScramVerifier {
     const [, count, saltText = "", stored = "", server = ""] =
@@ -165,17 +165,16 @@ export class ScramVerifier {
   }
 
   /**
-   * A verifier that no password fits, for users that do not exist: checking it
-   * costs as much as checking `like`. Of a verifier it is always the same, so
-   * that what unknown users are told stays the same over a restart and on all
-   * threads.
+   * A verifier that no password fits, for unknown users. Checking it costs as
+   * much as checking `like`. The decoy of a verifier is always the same, so
+   * that unknown users get the same answers after a restart and on all threads.
    *
-   * @param like Whose rounds and salt length to copy
+   * @param like The verifier, or parameters, whose rounds and salt length to copy
    */
   static decoy(
     like: { readonly iterations: number; readonly salt: Uint8Array },
   ): ScramVerifier {
-    // The keys of a verifier are secret: what is derived of them is, too.
+    // The keys of a verifier are secret, so the keys derived from them are, too.
     const seed = like instanceof ScramVerifier
       ? encodeUtf8(like.toString())
       : randomBytes(32);
@@ -194,13 +193,13 @@ export class ScramVerifier {
   }
 
   /**
-   * Whether the verifier was made of this password. Costs one PBKDF2.
+   * Whether the verifier was made of this password. Costs one run of PBKDF2.
    *
    * @param secret The password
    */
   async verify(secret: string): Promise<boolean> {
     const prepared = saslPrep(secret);
-    // The cost stays the same: it must not tell anything of the account.
+    // The cost is always the same: it must reveal nothing about the account.
     const salted = await pbkdf2(prepared ?? "", this);
     const { storedKey } = scramKeys(salted);
     return equalSecrets(storedKey, this.#storedKey) && prepared !== undefined &&
@@ -208,8 +207,7 @@ export class ScramVerifier {
   }
 
   /**
-   * Whether a client's proof shows that it knows the password
-   * (RFC 5802 section 3).
+   * Whether a client's proof is made with the password (RFC 5802 section 3).
    *
    * @param exchange The AuthMessage of the exchange and the ClientProof
    */
@@ -227,7 +225,7 @@ export class ScramVerifier {
   }
 
   /**
-   * The ServerSignature, by which the client knows that this server has its
+   * The ServerSignature, which proves to the client that this server has its
    * verifier (RFC 5802 section 3).
    *
    * @param authMessage The AuthMessage of the exchange
@@ -236,7 +234,7 @@ export class ScramVerifier {
     return hmac("sha256", { key: this.#serverKey, data: authMessage });
   }
 
-  /** The form for an accounts file. It holds keys: to be kept as secret as that file. */
+  /** The form for an accounts file. It contains the keys: keep it as secret as that file. */
   toString(): string {
     return `SCRAM-SHA-256$${this.iterations}:${encodeBase64(this.salt)}$` +
       `${encodeBase64(this.#storedKey)}:${encodeBase64(this.#serverKey)}`;
@@ -250,18 +248,18 @@ export class ScramVerifier {
 
 /** The keys of a SaltedPassword (RFC 5802 section 3). */
 export interface DerivedKeys {
-  /** What the client proves to have, 32 bytes. */
+  /** The key whose possession the client proves, 32 bytes. */
   readonly clientKey: Uint8Array<ArrayBuffer>;
-  /** Its digest, 32 bytes. */
+  /** The digest of the client key, 32 bytes. */
   readonly storedKey: Uint8Array<ArrayBuffer>;
-  /** What the server signs with, 32 bytes. */
+  /** The key that the server signs with, 32 bytes. */
   readonly serverKey: Uint8Array<ArrayBuffer>;
 }
 
 /**
- * The keys that come of a SaltedPassword.
+ * Derives the keys from a SaltedPassword.
  *
- * @param saltedPassword What PBKDF2 gave
+ * @param saltedPassword The result of PBKDF2
  */
 export function scramKeys(saltedPassword: Uint8Array): DerivedKeys {
   const keyed = (text: string) =>
@@ -275,10 +273,10 @@ export function scramKeys(saltedPassword: Uint8Array): DerivedKeys {
 }
 
 /**
- * Two byte strings, one laid over the other; as long as the first.
+ * The exclusive or of two byte strings; as long as the first.
  *
- * @param left The one
- * @param right The other; missing bytes count as 0
+ * @param left The first
+ * @param right The second; missing bytes count as 0
  */
 export function xor(
   left: Uint8Array,

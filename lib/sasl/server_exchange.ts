@@ -1,21 +1,23 @@
 /**
- * One AUTH exchange on the server's side, driven by the session loop: joins a
- * mechanism's step machine with the handler that judges the credentials.
+ * One AUTH exchange on the server's side: joins a mechanism's step machine with
+ * the handler that judges the credentials.
  *
- * How it is driven:
+ * The session loop drives it:
  *
- * 1. `start()` with the initial response; then `respond()` with each response
- *    of the client, decoded from base64. One call at a time.
- * 2. `done: false`: send `334` and the challenge in base64, flush, read a line,
- *    call `respond()`. On `*` (RFC 4954 section 4) or lost connection call
- *    `cancel()` instead.
- * 3. `done: true`: the end. Send `235` or a refusal by `failure`.
+ * 1. Call `start()` with the initial response, then `respond()` with each
+ *    response of the client, decoded from base64. One call at a time.
+ * 2. On `done: false` send `334` and the challenge in base64, flush, read a
+ *    line and call `respond()`. On `*` (RFC 4954 section 4) or a lost
+ *    connection call `cancel()` instead.
+ * 3. On `done: true` the exchange has ended: send `235`, or a refusal that
+ *    depends on `failure`.
  *
- * The handler is called once, as soon as the client has named itself, and is
- * not awaited before the client's next words where the mechanism needs those
- * to answer `credentials.verify()` (SCRAM). So neither waits for the other for
- * ever, and the loop must not await the handler itself. A call rejects only
- * when it comes out of turn.
+ * The exchange calls the handler once, as soon as the client has sent its name.
+ * If the mechanism needs the client's next message to answer
+ * `credentials.verify()` (SCRAM), the exchange does not await the handler
+ * before that message: otherwise client and handler would wait for each other
+ * for ever. So the loop must not await the handler either. A call rejects only
+ * if it is out of turn.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc4954#section-4 | RFC 4954 section 4}
  */
@@ -25,55 +27,55 @@ import type { Credentials } from "./credentials.ts";
 import type { MechanismName } from "./mechanism_name.ts";
 import type { ServerMechanism, ServerStep } from "./server_mechanism.ts";
 
-/** Why an exchange has failed. */
+/** The reason why an exchange failed, with the reply to send. */
 export type ExchangeFailure =
   /** A message broke the mechanism's grammar: 501 5.5.2. */
   | "malformed"
   /** Wrong secret, unknown user, or not allowed: 535 5.7.8. */
   | "refused"
-  /** The client gave up: 501 5.7.0. */
+  /** The client cancelled: 501 5.7.0. */
   | "cancelled"
   /** The handler threw: see {@linkcode ExchangeResult.error}. */
   | "error";
 
-/** The exchange goes on. */
+/** The exchange goes on with a challenge. */
 export interface ExchangeChallenge {
-  /** It is not over. */
+  /** The exchange is not over. */
   readonly done: false;
-  /** To be sent in base64 after 334; can be empty. */
+  /** The challenge, to be sent in base64 after 334; can be empty. */
   readonly challenge: Uint8Array;
 }
 
-/** The exchange is over. */
+/** The result of an exchange. */
 export interface ExchangeResult {
-  /** It is over. */
+  /** The exchange is over. */
   readonly done: true;
   /** Whether the client is authenticated. */
   readonly ok: boolean;
-  /** Who the session belongs to if `ok`, else who the client said it was; `""` if it never did. */
+  /** The user of the session if `ok`, else the name that the client claimed; `""` if it sent none. */
   readonly username: string;
-  /** What was judged; `undefined` where the client never got that far. */
+  /** The credentials; `undefined` if the client sent none. */
   readonly credentials: Credentials | undefined;
-  /** Why it failed; `undefined` if `ok`. */
+  /** The reason of the failure; `undefined` if `ok`. */
   readonly failure: ExchangeFailure | undefined;
   /** One sentence for the log, without secrets; `""` if `ok`. */
   readonly reason: string;
-  /** What the handler threw, with the failure `"error"`. */
+  /** The error that the handler threw, with the failure `"error"`. */
   readonly error?: unknown;
 }
 
 /** Options of {@linkcode ServerExchange}. */
 export interface ServerExchangeOptions {
   /**
-   * Judges the credentials. Anything but `true` refuses. With SCRAM, `true`
-   * alone is not enough: `credentials.verify()` must have given `true` too.
+   * Judges the credentials. Any result but `true` refuses. With SCRAM `true`
+   * alone is not enough: `credentials.verify()` must have given `true`, too.
    */
   readonly authenticate: (
     credentials: Credentials,
   ) => boolean | Promise<boolean>;
 }
 
-/** What the handler made of the credentials. */
+/** The handler's judgement on the credentials. */
 interface Decision {
   readonly ok: boolean;
   readonly failed: boolean;
@@ -102,14 +104,14 @@ export class ServerExchange {
   #state: "new" | "busy" | "asked" | "over" = "new";
   #credentials: Credentials | undefined;
   #decision: Promise<Decision> | undefined;
-  /** What the client's answer to the last challenge leads to. */
+  /** The result that follows the client's answer to the last challenge. */
   #last: ExchangeResult | undefined;
 
   /**
    * Makes an exchange; nothing happens before `start()`.
    *
    * @param mechanism A new step machine
-   * @param options Who judges
+   * @param options The handler
    */
   constructor(mechanism: ServerMechanism, options: ServerExchangeOptions) {
     this.#mechanism = mechanism;
@@ -122,10 +124,10 @@ export class ServerExchange {
   }
 
   /**
-   * Begins.
+   * Begins the exchange.
    *
    * @param initial The initial response, decoded; `undefined` for none, empty for `=`
-   * @throws {Error} If it has begun
+   * @throws {Error} If it has begun already
    */
   start(
     initial: Uint8Array | undefined,
@@ -134,7 +136,7 @@ export class ServerExchange {
   }
 
   /**
-   * Goes on with the client's answer to the last challenge.
+   * Continues with the client's response to the last challenge.
    *
    * @param response The response, decoded
    * @throws {Error} If no challenge is open
@@ -144,7 +146,7 @@ export class ServerExchange {
   ): Promise<ExchangeChallenge | ExchangeResult> {
     return this.#advance("asked", () => {
       if (this.#last === undefined) return this.#mechanism.step(response);
-      // After the server's last word on success the client has nothing to say.
+      // The client's response to the final message of a success is empty.
       return this.#last.ok && response.length > 0
         ? this.#failed("malformed", "The last response is not empty")
         : this.#last;
@@ -152,8 +154,9 @@ export class ServerExchange {
   }
 
   /**
-   * Gives up: the client sent `*`, or is gone. A call under way resolves with
-   * the same result, and a handler that waits for the client gets `false`.
+   * Ends the exchange: the client sent `*` or the connection is lost. A call
+   * under way resolves with the same result, and a handler that waits for the
+   * client gets `false`.
    */
   cancel(): ExchangeResult {
     this.#state = "over";
@@ -164,8 +167,8 @@ export class ServerExchange {
   }
 
   /**
-   * Takes one turn. A turn out of order must not be taken: it could put a new
-   * name beside the judgement on an old one.
+   * Takes one turn. Throws if it is out of order: such a turn could combine a
+   * new name with the judgement on an old one.
    */
   async #advance(
     expected: "new" | "asked",
@@ -214,9 +217,9 @@ export class ServerExchange {
   }
 
   /**
-   * Waits for the challenge that the handler's `verify()` brings about. A
-   * handler that has decided without it does not show: the client is asked for
-   * a proof all the same.
+   * Waits for the challenge that the handler's call of `verify()` produces. If
+   * the handler has decided without that call, the client must not notice: it
+   * is asked for a proof, too.
    */
   async #askFirst(
     credentials: Credentials,
@@ -228,7 +231,7 @@ export class ServerExchange {
     ]);
     if (early?.failed) return this.#conclude(early);
     if (early !== undefined) {
-      // The proof is checked against nothing, for the time that this takes.
+      // Checks the proof against an unknown user, to take the same time.
       this.#decision = credentials.verify(undefined).then(() => early);
     }
     return { done: false, challenge: await challenge };
@@ -251,7 +254,7 @@ export class ServerExchange {
     return this.#end(result, challenge);
   }
 
-  /** Whether the identity that the client wants to act for is its own, or one the handler gave it. */
+  /** Whether the authorization identity is the client's own, or the one that the handler set. */
   #mayAct(): boolean {
     const { authorizationId = "", username = "", identity } =
       this.#credentials ??

@@ -1,10 +1,10 @@
 /**
- * The server's side of a SASL mechanism: what its step machine takes and gives,
- * and the steps that every one of them makes. One machine serves one AUTH
+ * The server's side of a SASL mechanism: the interface of its step machine, its
+ * options, and the steps that all machines share. One machine serves one AUTH
  * command. Knows no mechanism; `registry.ts` knows them all.
  *
- * A machine knows no socket, no base64 and no accounts, and does not throw for
- * anything a client sends.
+ * A machine knows no socket, no base64 and no accounts, and does not throw,
+ * whatever a client sends.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc4422#section-5 | RFC 4422 section 5}
  */
@@ -15,27 +15,28 @@ import type { MechanismName } from "./mechanism_name.ts";
 import { saslPrep } from "./saslprep.ts";
 import type { ScramVerifier } from "./scram_verifier.ts";
 
-/** A message of the client cannot be gone on with. */
+/** The step that ends the exchange because of a client's message. */
 export interface ServerFailure {
-  /** What kind of step this is. */
+  /** The kind of step. */
   readonly type: "failure";
   /** Whether the message broke the mechanism's grammar (501 5.5.2) or was refused for its meaning (535 5.7.8). */
   readonly failure: "malformed" | "refused";
-  /** One sentence for the log, without anything the client sent. */
+  /** One sentence for the log, without the client's text. */
   readonly reason: string;
-  /** To be sent before the failure; whatever the client answers, the exchange has failed. */
+  /** Sent before the failure; whatever the client answers, the exchange has failed. */
   readonly challenge?: Uint8Array | undefined;
 }
 
-/** What a machine wants after a message of the client. */
+/** A machine's request to its driver after a message of the client. */
 export type ServerStep =
   /** Send these bytes and read a response. */
   | { readonly type: "challenge"; readonly bytes: Uint8Array }
   /**
-   * Have the credentials judged, then call `verified()`. With `challenge`, that
-   * must be sent and answered while the judge is still at work: it resolves as
-   * soon as `credentials.verify()` is called, and the judge's promise settles
-   * after the next step. That step gives the same credentials once more.
+   * Have the handler judge the credentials, then call `verified()`. A
+   * `challenge` must be sent and answered while the handler is still at work:
+   * it resolves as soon as `credentials.verify()` is called, and the handler's
+   * promise settles after the next step. That step has the same credentials
+   * again.
    */
   | {
     readonly type: "verify";
@@ -44,11 +45,11 @@ export type ServerStep =
   }
   | ServerFailure;
 
-/** How an exchange ends. */
+/** The end of an exchange. */
 export interface ServerEnd {
-  /** Whether the client is who it says. */
+  /** Whether the client is authenticated. */
   readonly ok: boolean;
-  /** To be sent, and its answer read, before the final reply. */
+  /** A challenge to send, and to read the answer to, before the final reply. */
   readonly challenge?: Uint8Array | undefined;
 }
 
@@ -57,24 +58,24 @@ export interface ServerMechanism {
   /** Its name. */
   readonly name: MechanismName;
   /**
-   * The beginning.
+   * Begins.
    *
    * @param initial The initial response, decoded; `undefined` for none, empty for `=`
    */
   start(initial: Uint8Array | undefined): ServerStep;
   /**
-   * The client's answer to the last challenge.
+   * Takes the client's response to the last challenge.
    *
    * @param response The response, decoded
    */
   step(response: Uint8Array): ServerStep;
   /**
-   * The judgement on the credentials.
+   * Takes the judgement on the credentials.
    *
-   * @param ok Whether they were found right
+   * @param ok Whether the handler accepted them
    */
   verified(ok: boolean): ServerEnd;
-  /** The exchange is given up: a judge still waiting for the client gets `false`. */
+  /** Ends the exchange early: a handler that still waits for the client gets `false`. */
   cancel(): void;
 }
 
@@ -83,34 +84,34 @@ export interface ServerMechanismOptions {
   /** The server's own name, for the challenge of CRAM-MD5. */
   readonly hostname: string;
   /**
-   * The channel binding of kind tls-server-end-point: the digest of the
-   * server's certificate. Give it exactly where SCRAM-SHA-256-PLUS is offered:
-   * then a client that believes it was not is refused, for somebody has cut it
-   * out of the list on the way.
+   * The channel binding of type tls-server-end-point: the digest of the
+   * server's certificate. Set it if, and only if, SCRAM-SHA-256-PLUS is
+   * offered: a client that did not see the offer is then refused, because an
+   * attacker has removed it from the list on the way.
    */
   readonly channelBinding?: Uint8Array | undefined;
   /** The client's TLS certificate in DER, which EXTERNAL needs. */
   readonly certificate?: Uint8Array | undefined;
   /**
-   * What users that do not exist are compared with: SCRAM names its rounds and
-   * salt length for them, and PLAIN and LOGIN take as long. Without it they
-   * look like users whose secret is stored plain.
+   * The verifier that unknown users are compared with: SCRAM sends its rounds
+   * and a salt of its length for them, and PLAIN and LOGIN take as long.
+   * Without it unknown users look like users whose secret is stored plain.
    */
   readonly decoy?: ScramVerifier | undefined;
   /**
-   * Key of the salts that SCRAM names for users without a verifier, 32 bytes;
-   * not used where there is a decoy. Threads that serve one port must share it,
-   * or unknown users are found out by a salt that changes.
+   * Key of the salts that SCRAM sends for users without a verifier, 32 bytes;
+   * not used if there is a decoy. Threads that serve one port must share it, or
+   * a changing salt reveals unknown users.
    *
    * @default {random, one for this process or thread}
    */
   readonly saltKey?: Uint8Array | undefined;
-  /** The scope that a client with a bad token is told to ask for. */
+  /** The scope that the server names to a client with an invalid token. */
   readonly oauthScope?: string | undefined;
-  /** Where a client with a bad token finds the OpenID configuration (OAUTHBEARER). */
+  /** The address of the OpenID configuration, for a client with an invalid token (OAUTHBEARER). */
   readonly openIdConfiguration?: string | undefined;
   /**
-   * The server's part of the nonce (SCRAM), or what stands before the `@`
+   * The server's part of the nonce (SCRAM), or the text before the `@`
    * (CRAM-MD5). For tests with known answers: two exchanges must never share one.
    *
    * @default {random}
@@ -131,16 +132,16 @@ export function challenge(content: string | Uint8Array): ServerStep {
 /**
  * A step for a message that breaks the grammar.
  *
- * @param reason What was wanted, without anything the client sent
+ * @param reason The fault, without the client's text
  */
 export function malformed(reason: string): ServerFailure {
   return { type: "failure", failure: "malformed", reason };
 }
 
 /**
- * A step for a message that is well-formed and still cannot be accepted.
+ * A step for a message that is well-formed, but unacceptable.
  *
- * @param reason Why, without anything the client sent
+ * @param reason The reason, without the client's text
  */
 export function refused(reason: string): ServerFailure {
   return { type: "failure", failure: "refused", reason };
@@ -148,14 +149,14 @@ export function refused(reason: string): ServerFailure {
 
 /** The names in a client's message. */
 export interface Names {
-  /** Who the client is. */
+  /** The user name. */
   readonly username: string;
-  /** Whom it wants to act for, `""` for none. */
+  /** The user to act for, `""` for none. */
   readonly authorizationId: string;
 }
 
 /**
- * The names of a message, prepared, or the failure that they make.
+ * The names of a message, prepared by SASLprep, or a failure.
  *
  * @param names The names as the client wrote them
  */

@@ -1,10 +1,10 @@
 /**
- * Certificates: made, loaded, looked at. One {@linkcode Certificate} is a chain
- * and, where it is one's own, its private key. It never changes; reloading
- * makes a new one.
+ * Makes, loads and inspects certificates. A {@linkcode Certificate} is a chain
+ * and, for a certificate of one's own, the private key. It never changes;
+ * reloading makes a new one.
  *
- * The key is handed out by {@linkcode Certificate.keyPem} alone: it is in no
- * property, no JSON, no text and no error.
+ * Only {@linkcode Certificate.keyPem} hands out the key: no property, no JSON,
+ * no text and no error contains it.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5280 | RFC 5280}
  */
@@ -51,15 +51,15 @@ import { readNames, readParties } from "./x509_writer.ts";
 
 /** Options of {@linkcode Certificate.load}. */
 export interface LoadCertificateOptions {
-  /** Path of the PEM file with the certificate, then those that vouch for it. */
+  /** Path of the PEM file with the certificate, followed by its issuers. */
   certificateFile: string;
-  /** Path of the PEM file with the private key; `certificateFile` when not given. */
+  /** Path of the PEM file with the private key. Default: `certificateFile`. */
   keyFile?: string | undefined;
-  /** Decrypts the private key. */
+  /** The passphrase of the private key. */
   passphrase?: string | undefined;
   /**
-   * Whether a certificate without a private key will do: enough to look at it
-   * or to trust it, not to serve with it.
+   * Whether the private key may be missing. A certificate without a key can be
+   * inspected or trusted, but not served with.
    *
    * @default {false}
    */
@@ -68,12 +68,12 @@ export interface LoadCertificateOptions {
 
 /** Options of {@linkcode Certificate.parse}. */
 export interface ParseCertificateOptions {
-  /** The private key in PEM: PKCS#8, SEC1 or PKCS#1; looked for beside the certificate when not given. */
+  /** The private key in PEM: PKCS#8, SEC1 or PKCS#1. Default: the key in the text of the certificate. */
   key?: string | undefined;
-  /** Decrypts the private key. */
+  /** The passphrase of the private key. */
   passphrase?: string | undefined;
   /**
-   * Whether a certificate without a private key will do.
+   * Whether the private key may be missing.
    *
    * @default {false}
    */
@@ -96,30 +96,31 @@ const VERIFY_RULES: Rules<VerifyCertificateOptions> = {
   at: where("a Date", (value) => value instanceof Date),
 };
 
-/** What {@linkcode Certificate.toJSON} gives. */
+/** The result of {@linkcode Certificate.toJSON}. */
 export interface CertificateSummary {
-  /** Whom it is for, as `"CN=mail.example"`; `""` where only `names` tell. */
+  /** The subject, as `"CN=mail.example"`; `""` if the certificate has only `names`. */
   readonly subject: string;
-  /** Who signed it; `""` for an authority without a name. */
+  /** The issuer; `""` for an authority without a name. */
   readonly issuer: string;
-  /** The host names and IP addresses it is for. */
+  /** The host names and IP addresses in subjectAltName. */
   readonly names: readonly string[];
-  /** ISO 8601; `""` for a date that cannot be read. */
+  /** Start of validity in ISO 8601; `""` for a malformed date. */
   readonly validFrom: string;
-  /** ISO 8601; `""` for a date that cannot be read. */
+  /** End of validity in ISO 8601; `""` for a malformed date. */
   readonly validTo: string;
   /** SHA-256 of the DER. */
   readonly fingerprint: string;
-  /** Hexadecimal. */
+  /** The serial number, hexadecimal. */
   readonly serialNumber: string;
-  /** The key's, as `"ecdsa-p256"`. */
+  /** The kind of key, as `"ecdsa-p256"`. */
   readonly algorithm: string;
 }
 
 /**
- * An X.509 certificate with its chain and, where it is one's own, its key.
+ * An X.509 certificate with its chain and, for a certificate of one's own, its
+ * key.
  *
- * @example A certificate to try things with
+ * @example A certificate for experiments
  * ```ts
  * import { Certificate } from "@smtp/server";
  *
@@ -136,18 +137,17 @@ export class Certificate {
   readonly #key: KeyObject | undefined;
   #names: readonly string[] | undefined;
 
-  /** Takes a chain and a key that belong together. */
   private constructor(material: CertificateMaterial) {
     this.#chain = material.chain;
     this.#key = material.key;
   }
 
   /**
-   * Makes a key and a certificate that it signs itself. Valid from an hour
-   * ago; for servers and clients, not an authority.
+   * Makes a key and a self-signed certificate for servers and clients, not for
+   * an authority. It is valid from one hour before now.
    *
    * @throws {TypeError} If `names` is empty or one is neither a host name nor an IP address
-   * @throws {RangeError} If `days` or the length of `commonName` does not fit
+   * @throws {RangeError} If `days` or the length of `commonName` is out of range
    */
   static async selfSigned(options: SelfSignedOptions): Promise<Certificate> {
     const { der, key } = await makeSelfSigned(options);
@@ -158,7 +158,7 @@ export class Certificate {
    * Makes a request that an authority turns into a certificate.
    *
    * @throws {TypeError} If `names` is empty or one is neither a host name nor an IP address
-   * @throws {RangeError} If the length of `commonName` does not fit
+   * @throws {RangeError} If the length of `commonName` is out of range
    * @throws {CertificateError} If `key` cannot be read
    */
   static createRequest(
@@ -168,10 +168,11 @@ export class Certificate {
   }
 
   /**
-   * Loads certificate, chain and key from PEM files. An expired one loads, too:
-   * {@linkcode Certificate.verify} tells. Requires `allow-read`.
+   * Loads certificate, chain and key from PEM files. Loads an expired
+   * certificate, too: {@linkcode Certificate.verify} reports it. Requires
+   * `allow-read`.
    *
-   * @throws {CertificateError} If a file cannot be read, is not PEM, lacks its part, or key and certificate do not match
+   * @throws {CertificateError} If a file cannot be read, is not PEM or lacks its part, or key and certificate do not match
    *
    * @example Write a certificate and its key, and load them
    * ```ts
@@ -212,7 +213,7 @@ export class Certificate {
   /**
    * Reads certificate, chain and key from PEM texts.
    *
-   * @param pem The certificate, then those that vouch for it, and the key if it is not in `options`
+   * @param pem The certificate, followed by its issuers, and the key if it is not in `options`
    * @throws {CertificateError} If a part is missing or damaged, or key and certificate do not match
    *
    * @example
@@ -241,10 +242,10 @@ export class Certificate {
   }
 
   /**
-   * A certificate without a key, as a peer presents it.
+   * Makes a certificate without a key, as a peer presents it.
    *
-   * @param der The certificate, then those that vouch for it, each in DER
-   * @throws {CertificateError} If there is none, or one is damaged
+   * @param der The certificate, followed by its issuers, each in DER
+   * @throws {CertificateError} If the list is empty, or a certificate is damaged
    */
   static fromDer(der: Uint8Array | readonly Uint8Array[]): Certificate {
     const chain = (der instanceof Uint8Array ? [der] : der).map(fromBytes);
@@ -255,39 +256,39 @@ export class Certificate {
   }
 
   /**
-   * Whom it is for, as `"O=Example, CN=mail.example"`; `""` for a certificate
-   * whose {@linkcode Certificate.names} alone tell. What a terminal would obey is
-   * shown as `?`; a comma or other sign within a part has a backslash (RFC 4514).
+   * The subject, as `"O=Example, CN=mail.example"`; `""` if the certificate has
+   * only {@linkcode Certificate.names}. Control characters are shown as `?`;
+   * commas and other separators within a part have a backslash (RFC 4514).
    */
   get subject(): string {
     return readParties(this.#leaf.raw).subject;
   }
 
-  /** Who signed it; the same as {@linkcode Certificate.subject} where it did itself. */
+  /** The issuer; equal to {@linkcode Certificate.subject} if self-signed. */
   get issuer(): string {
     return readParties(this.#leaf.raw).issuer;
   }
 
-  /** The host names and IP addresses it is for (subjectAltName), in order; none where it has no list that can be read. */
+  /** The host names and IP addresses in subjectAltName, in order; empty if that is missing or malformed. */
   get names(): readonly string[] {
     if (this.#names === undefined) {
       let names: string[] = [];
       try {
         names = readNames(this.#leaf.raw);
       } catch {
-        // A list that cannot be read is for nobody.
+        // A malformed list covers no host.
       }
       this.#names = Object.freeze(names);
     }
     return this.#names;
   }
 
-  /** Valid from then on. */
+  /** Start of validity. */
   get validFrom(): Date {
     return certificateDate(this.#leaf.validFrom);
   }
 
-  /** Valid up to then. */
+  /** End of validity. */
   get validTo(): Date {
     return certificateDate(this.#leaf.validTo);
   }
@@ -302,30 +303,30 @@ export class Certificate {
     return this.#leaf.serialNumber;
   }
 
-  /** The kind of its key, as `"ecdsa-p256"`, `"rsa-2048"` or `"ed25519"`; `"unknown"` for one not known here. */
+  /** The kind of key, as `"ecdsa-p256"`, `"rsa-2048"` or `"ed25519"`; `"unknown"` for an unsupported one. */
   get algorithm(): string {
     return publicKeyOf(this.#leaf) === undefined
       ? "unknown"
       : keyAlgorithm(this.#leaf.publicKey);
   }
 
-  /** Whether the private key is here, so that it can serve. */
+  /** Whether it has its private key and can be served with. */
   get hasKey(): boolean {
     return this.#key !== undefined;
   }
 
-  /** The certificate in DER, without its chain: a copy. */
+  /** A copy of the certificate in DER, without its chain. */
   get der(): Uint8Array<ArrayBuffer> {
     return Uint8Array.from(this.#leaf.raw);
   }
 
-  /** Whether its time is over. The other way round, see {@linkcode Certificate.verify}. */
+  /** Whether it has expired. For "not yet valid" see {@linkcode Certificate.verify}. */
   isExpired(at: Date = new Date()): boolean {
     return !(at <= this.validTo);
   }
 
   /**
-   * Whether it is for `host`, a host name or an IP address
+   * Whether it covers `host`, a host name or an IP address
    * ({@link https://www.rfc-editor.org/rfc/rfc9525#section-6.3 | RFC 9525 section 6.3}).
    */
   matches(host: string): boolean {
@@ -333,10 +334,10 @@ export class Certificate {
   }
 
   /**
-   * What is wrong with dates, chain order and host. That the key belongs to it
-   * was made sure of when it was read.
+   * Checks the dates, the order of the chain and the host. Does not check that
+   * key and certificate match: loading has checked that.
    *
-   * @returns The problems; none if all is well
+   * @returns The problems; empty for a good certificate
    *
    * @example
    * ```ts
@@ -358,9 +359,9 @@ export class Certificate {
   }
 
   /**
-   * The private key in PEM (PKCS#8, not encrypted). Keep it from other eyes.
+   * The private key in PEM (PKCS#8, not encrypted). Keep it secret.
    *
-   * @throws {CertificateError} If there is none
+   * @throws {CertificateError} If the certificate has no private key
    */
   keyPem(): string {
     if (this.#key === undefined) {
@@ -371,14 +372,14 @@ export class Certificate {
     return keyText(this.#key);
   }
 
-  /** One line for people. */
+  /** A description in one line. */
   toString(): string {
     return `${this.#title} (${this.algorithm}, valid to ${
       dateText(this.validTo) || "an unknown date"
     })`;
   }
 
-  /** What it says, as plain values; never the key. */
+  /** The contents as plain values, without the key. */
   toJSON(): CertificateSummary {
     return {
       subject: this.subject,
@@ -392,7 +393,7 @@ export class Certificate {
     };
   }
 
-  /** What it is called in a sentence. */
+  /** The name of the certificate in texts. */
   get #title(): string {
     return this.subject || this.names.join(", ") ||
       `serial number ${this.serialNumber}`;

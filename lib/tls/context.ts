@@ -1,10 +1,10 @@
 /**
- * What is offered and accepted in a TLS handshake: versions, cipher suites,
- * trusted authorities; and the platform's contexts made of it. A context is
- * made once for each certificate and policy and forgotten with the certificate.
+ * The TLS policy of a handshake (versions, cipher suites, trusted authorities)
+ * and the platform's contexts made of it. A context is made once for each
+ * certificate and policy, and is collected with the certificate.
  *
- * TLS 1.2 and 1.3 only: the platform speaks nothing older, and nothing older
- * should be spoken.
+ * TLS 1.2 and 1.3 only: the platform supports no older version, and RFC 8996
+ * forbids them.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc8996 | RFC 8996},
  * {@link https://www.rfc-editor.org/rfc/rfc9325 | RFC 9325}
@@ -22,10 +22,10 @@ import {
 } from "../options.ts";
 import type { Certificate } from "./certificate.ts";
 
-/** The versions of TLS that can be asked for. */
+/** A version of TLS. */
 export type TlsVersion = "TLSv1.2" | "TLSv1.3";
 
-/** Forward secrecy and authenticated encryption in TLS 1.2, too (RFC 9325 section 4.2). */
+/** Suites with forward secrecy and authenticated encryption, in TLS 1.2, too (RFC 9325 section 4.2). */
 const CIPHERS = [
   "TLS_AES_256_GCM_SHA384",
   "TLS_AES_128_GCM_SHA256",
@@ -38,7 +38,7 @@ const CIPHERS = [
   "ECDHE-RSA-CHACHA20-POLY1305",
 ].join(":");
 
-/** What a handshake has to fulfil. */
+/** Requirements on a handshake. */
 export interface TlsPolicy {
   /**
    * The oldest version accepted.
@@ -46,30 +46,30 @@ export interface TlsPolicy {
    * @default {"TLSv1.2"}
    */
   readonly minVersion?: TlsVersion | undefined;
-  /** The authorities that vouch for the peer; the platform's own when not given. */
+  /** The authorities that may sign the peer's certificate. Default: the platform's. */
   readonly trusted?: readonly Certificate[] | undefined;
 }
 
-/** Whether clients are asked for a certificate of their own. */
+/** Whether the server asks clients for a certificate. */
 export interface ClientCertificatePolicy {
   /**
-   * `"none"`: not asked. `"request"`: asked, and whether it was verified stands
-   * in {@linkcode TlsInfo}. `"require"`: a handshake without one that is
-   * verified fails.
+   * `"none"`: does not ask. `"request"`: asks; {@linkcode TlsInfo} says whether
+   * the certificate was verified. `"require"`: a handshake without a verified
+   * certificate fails.
    */
   readonly mode: "none" | "request" | "require";
-  /** The authorities that vouch for clients; the platform's own when not given. */
+  /** The authorities that may sign client certificates. Default: the platform's. */
   readonly trusted?: readonly Certificate[] | undefined;
 }
 
-/** What a certificate must be, inside other options. */
+/** The rule for a certificate in other options. */
 export const CERTIFICATE_RULE: Rule = having(
   "a Certificate, as Certificate.load() gives it",
   "toPem",
   "matches",
 );
 
-/** What a list of authorities must be, inside other options. */
+/** The rule for a list of authorities in other options. */
 export const TRUSTED_RULE: Rule = list(
   CERTIFICATE_RULE,
   "an array of Certificate",
@@ -80,7 +80,7 @@ const CLIENT_RULES: Rules<ClientCertificatePolicy> = {
   trusted: TRUSTED_RULE,
 };
 
-/** What a {@linkcode ClientCertificatePolicy} must be, inside other options. */
+/** The rule for a {@linkcode ClientCertificatePolicy} in other options. */
 export const CLIENT_CERTIFICATE_RULE: Rule = object(
   CLIENT_RULES,
   '{ mode: "request" }',
@@ -89,12 +89,11 @@ export const CLIENT_CERTIFICATE_RULE: Rule = object(
 /** Contexts by certificate, then by trusted authorities, then by version. */
 type Cache = WeakMap<object, Map<TlsVersion, SecureContext>>;
 const contexts: WeakMap<Certificate, Cache> = new WeakMap();
-/** Stands for the platform's authorities in the cache. */
+/** Cache key of the platform's authorities. */
 const PLATFORM: readonly Certificate[] = [];
 
 /**
- * The platform's context for serving, or for presenting oneself, with a
- * certificate.
+ * The platform's context for a server or a client that presents a certificate.
  *
  * @throws {CertificateError} If the certificate has no private key
  */

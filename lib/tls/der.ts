@@ -1,12 +1,11 @@
 /**
- * The two forms that certificates, requests and keys come in. DER: functions
- * that write one value each, and a reader that gives one value after the other.
- * PEM: the blocks of a text, and the text of one block. Knows nothing of what
- * is in them.
+ * The two encodings of certificates, requests and keys. DER: functions that
+ * write one value each, and a reader of consecutive values. PEM: the blocks of
+ * a text, and the text of one block. Knows nothing of the contents.
  *
- * The reader of DER never trusts a length: a value that reaches past its parent
- * is a `SyntaxError`, not a short slice. Text around PEM blocks, which many
- * tools write, is skipped.
+ * The reader of DER never trusts a length: a value that extends past its parent
+ * is a `SyntaxError`, not a short slice. The reader of PEM skips the text around
+ * blocks, which many tools write.
  *
  * {@link https://www.itu.int/rec/T-REC-X.690 | ITU-T X.690},
  * {@link https://www.rfc-editor.org/rfc/rfc7468 | RFC 7468}
@@ -28,12 +27,12 @@ export const TAG = {
   set: 0x31,
 } as const;
 
-/** Bytes that own their memory, as Web Crypto wants them. */
+/** Bytes that own their memory, as Web Crypto requires. */
 export type Der = Uint8Array<ArrayBuffer>;
 
 const textEncoder = new TextEncoder();
 
-/** One value: tag, length and the parts of its content one after the other. */
+/** A value: tag, length and the concatenated parts of its content. */
 export function value(tag: number, ...parts: readonly Uint8Array[]): Der {
   let size = 0;
   for (const part of parts) size += part.length;
@@ -48,7 +47,7 @@ export function value(tag: number, ...parts: readonly Uint8Array[]): Der {
   return bytes;
 }
 
-/** A SEQUENCE of finished values. */
+/** A SEQUENCE of encoded values. */
 export function sequence(...parts: readonly Uint8Array[]): Der {
   return value(TAG.sequence, ...parts);
 }
@@ -58,12 +57,12 @@ export function integer(bytes: Uint8Array): Der {
   let from = 0;
   while (from < bytes.length - 1 && bytes[from] === 0) from++;
   const minimal = bytes.subarray(from);
-  // Without the zero byte in front a high bit would make it negative.
+  // A leading zero byte: with its high bit set the number would be negative.
   const sign = (minimal[0] ?? 0) >= 0x80 || minimal.length === 0 ? [0] : [];
   return value(TAG.integer, Uint8Array.from(sign), minimal);
 }
 
-/** A BOOLEAN that is true; DER leaves out the default, which false always is here. */
+/** A BOOLEAN that is true; DER omits a default, and the default here is always false. */
 export function booleanTrue(): Der {
   return value(TAG.boolean, Uint8Array.of(0xff));
 }
@@ -82,7 +81,7 @@ export function oid(dotted: string): Der {
   return value(TAG.oid, Uint8Array.from(bytes));
 }
 
-/** A BIT STRING; `unused` counts the bits at the end that do not belong to it. */
+/** A BIT STRING. */
 export function bitString(
   bytes: Uint8Array,
   options: BitStringOptions = {},
@@ -101,8 +100,8 @@ export interface BitStringOptions {
 }
 
 /**
- * A BIT STRING with a name for each bit, counted from the most significant;
- * DER wants it without zero bits at its end.
+ * A BIT STRING of named bits, numbered from the most significant; DER requires
+ * it to have no trailing zero bits.
  */
 export function namedBits(bits: Iterable<number>): Der {
   const bytes: number[] = [];
@@ -122,7 +121,7 @@ export function utf8String(text: string): Der {
   return value(TAG.utf8String, textEncoder.encode(text));
 }
 
-/** A time in whole seconds: UTCTime up to 2049, GeneralizedTime after that (RFC 5280 section 4.1.2.5). */
+/** A time in whole seconds: UTCTime up to 2049, then GeneralizedTime (RFC 5280 section 4.1.2.5). */
 export function time(at: Date): Der {
   const digits = at.toISOString().replace(/[-:T]|\.\d+/g, "");
   const short = at.getUTCFullYear() < 2050;
@@ -139,21 +138,21 @@ function lengthBytes(size: number): number[] {
   return [0x80 | bytes.length, ...bytes];
 }
 
-/** One value as it was read. */
+/** A value that was read. */
 export interface DerValue {
   /** The tag byte, class and constructed bit included. */
   readonly tag: number;
-  /** The content, a view of what was read. */
+  /** The content, a view of the input. */
   readonly content: Uint8Array;
-  /** The whole value with tag and length, a view of what was read. */
+  /** The whole value with tag and length, a view of the input. */
   readonly whole: Uint8Array;
 }
 
 /**
- * The values that stand one after the other in `bytes`: a whole document, or
- * the content of a SEQUENCE.
+ * The consecutive values in `bytes`: a whole document, or the content of a
+ * SEQUENCE.
  *
- * @throws {SyntaxError} If a tag or length is not one that DER allows, or reaches past the end
+ * @throws {SyntaxError} If a tag or length is not DER, or a value extends past the end
  */
 export function readValues(bytes: Uint8Array): DerValue[] {
   const values: DerValue[] = [];
@@ -170,7 +169,7 @@ function readValue(bytes: Uint8Array): DerValue {
   const tag = bytes[0]!;
   const first = bytes[1];
   if (first === undefined || (tag & 0x1f) === 0x1f) {
-    throw new SyntaxError("Cannot read DER: want a tag of one octet, a length");
+    throw new SyntaxError("Cannot read DER: want a tag of one byte, a length");
   }
   let size = first;
   let head = 2;
@@ -178,14 +177,14 @@ function readValue(bytes: Uint8Array): DerValue {
     const count = first & 0x7f;
     head += count;
     if (count === 0 || count > 4 || bytes.length < head) {
-      throw new SyntaxError("Cannot read DER: want a length of 1 to 4 octets");
+      throw new SyntaxError("Cannot read DER: want a length of 1 to 4 bytes");
     }
     size = 0;
     for (const byte of bytes.subarray(2, head)) size = size * 256 + byte;
   }
   if (size > bytes.length - head) {
     throw new SyntaxError(
-      `Cannot read DER: value of ${size} octets, only ${
+      `Cannot read DER: value of ${size} bytes, only ${
         bytes.length - head
       } are left`,
     );
@@ -197,7 +196,7 @@ function readValue(bytes: Uint8Array): DerValue {
   };
 }
 
-/** The dotted text of an OBJECT IDENTIFIER's content. */
+/** The dotted text of an OBJECT IDENTIFIER from its content. */
 export function oidText(content: Uint8Array): string {
   const arcs: number[] = [];
   let arc = 0;
@@ -234,7 +233,7 @@ export function readPem(text: string): PemBlock[] {
   return blocks;
 }
 
-/** One block with `der` in it, lines of 64 characters, line feed at the end. */
+/** A block that contains `der`, in lines of 64 characters that end with a line feed. */
 export function writePem(label: string, der: Uint8Array): string {
   const base64 = Buffer.from(der).toString("base64");
   const lines = base64.match(/.{1,64}/g) ?? [];

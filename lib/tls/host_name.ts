@@ -1,9 +1,8 @@
 /**
- * Names that a certificate can be for, host names and IP addresses: their one
- * spelling, their bytes, and whether a certificate's name covers a host.
+ * Names in a certificate, host names and IP addresses: their canonical form,
+ * their bytes, and whether a name covers a host.
  *
- * The common name is never looked at: only subjectAltName says what a
- * certificate is for.
+ * Never uses the common name: only subjectAltName counts.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc9525#section-6.3 | RFC 9525 section 6.3},
  * {@link https://www.rfc-editor.org/rfc/rfc5280#section-4.2.1.6 | RFC 5280 section 4.2.1.6}
@@ -17,8 +16,8 @@ const HOST_NAME =
   /^(?=.{1,253}$)(\*\.)?([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*$/;
 
 /**
- * The spelling in which names are compared: lower case, A-labels, no final
- * dot; IP addresses without brackets, IPv6 shortened (RFC 5952).
+ * The canonical form, in which names are compared: lower case, A-labels, no
+ * final dot; IP addresses without brackets, IPv6 shortened (RFC 5952).
  *
  * @returns The name, `undefined` if it is neither a host name (its first label may be `*`) nor an IP address
  */
@@ -34,12 +33,12 @@ export function canonicalHost(name: string): string | undefined {
   return HOST_NAME.test(ascii) ? ascii : undefined;
 }
 
-/** Whether a name in its one spelling is an IP address. */
+/** Whether a canonical name is an IP address. */
 export function isAddress(name: string): boolean {
   return isIP(name) !== 0;
 }
 
-/** The 4 or 16 bytes of an IP address in its one spelling. */
+/** The 4 or 16 bytes of a canonical IP address. */
 export function addressBytes(address: string): Uint8Array {
   return Uint8Array.from(parseIp(address) ?? []);
 }
@@ -56,9 +55,9 @@ export function addressText(bytes: Uint8Array): string | undefined {
 }
 
 /**
- * Whether a certificate's name covers `host`. A `*` stands for exactly one
- * label, the first, and only before two labels or more: `*.example.com`, never
- * `*.com` nor `w*.example.com`. IP addresses are compared whole.
+ * Whether a certificate's name covers `host`. A `*` matches exactly one label,
+ * the first, and only before at least two labels: `*.example.com`, never
+ * `*.com` nor `w*.example.com`. IP addresses must be equal.
  */
 export function nameCovers(name: string, host: string): boolean {
   const want = canonicalHost(host);

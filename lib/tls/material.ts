@@ -1,7 +1,7 @@
 /**
- * What a certificate is made from: the chain and the key found in PEM texts
- * or files, put together and checked against each other. Every failure is a
- * {@linkcode CertificateError} of one line that never holds key or passphrase.
+ * Finds the chain and the key of a certificate in PEM texts or files and checks
+ * that they match. Every failure is a {@linkcode CertificateError} of one line
+ * that never contains key or passphrase.
  */
 
 import { Buffer } from "node:buffer";
@@ -11,10 +11,10 @@ import { type PemBlock, readPem } from "./der.ts";
 import { isKeyBlock, publicKeyInfo, readKey } from "./private_key.ts";
 
 /**
- * A certificate, key or request that cannot be used, with the reason in one
- * line, fit to be shown as it is.
+ * A certificate, key or request that cannot be used. The message is one line
+ * and safe to show.
  *
- * @example Tell the operator what is wrong
+ * @example Report a problem to the operator
  * ```ts
  * import { Certificate } from "@smtp/server";
  * import { CertificateError } from "@smtp/server/tls";
@@ -27,38 +27,38 @@ import { isKeyBlock, publicKeyInfo, readKey } from "./private_key.ts";
  * ```
  */
 export class CertificateError extends Error {
-  /** Tells it from other errors in a text. */
+  /** The name of the error class. */
   override readonly name: string = "CertificateError";
 }
 
 /** Chain and key of one certificate. */
 export interface CertificateMaterial {
-  /** The certificate, then those that vouch for it; at least one. */
+  /** The certificate, followed by its issuers; at least one. */
   readonly chain: readonly X509Certificate[];
-  /** The key of the first one, where there is one. */
+  /** The key of the first certificate, if any. */
   readonly key: KeyObject | undefined;
 }
 
-/** What goes into {@linkcode assemble}. */
+/** Options of {@linkcode assemble}. */
 export interface MaterialSource {
   /** The PEM text with the certificates. */
   readonly certificates: string;
-  /** The PEM text with the key; the one with the certificates when not given. */
+  /** The PEM text with the key. Default: `certificates`. */
   readonly key?: string | undefined;
-  /** Decrypts the key. */
+  /** The passphrase of the key. */
   readonly passphrase?: string | undefined;
-  /** What was tried, for the error text: `Cannot load the certificate "x.pem"`. */
+  /** Beginning of error messages: `Cannot load the certificate "x.pem"`. */
   readonly action: string;
-  /** What was tried with a key of its own: `Cannot load the private key "x.key"`; `action` when not given. */
+  /** The same for a separate key: `Cannot load the private key "x.key"`. Default: `action`. */
   readonly keyAction?: string | undefined;
-  /** Whether a text without a key will do. */
+  /** Whether the key may be missing. */
   readonly keyOptional?: boolean | undefined;
 }
 
 /**
- * Finds chain and key, and checks that they belong together.
+ * Finds chain and key and checks that they match.
  *
- * @throws {CertificateError} If either is missing, damaged, or they do not match
+ * @throws {CertificateError} If either is missing or damaged, or they do not match
  */
 export function assemble(source: MaterialSource): CertificateMaterial {
   const fail = failure(source.action);
@@ -108,7 +108,7 @@ export function assemble(source: MaterialSource): CertificateMaterial {
 /**
  * Reads a file of PEM text.
  *
- * @throws {CertificateError} If it cannot be read
+ * @throws {CertificateError} If the file cannot be read
  */
 export async function readPemFile(
   path: string,
@@ -129,7 +129,7 @@ export async function readPemFile(
   }
 }
 
-/** The platform's certificate of DER bytes. */
+/** Parses DER into the platform's certificate. */
 export function fromBytes(der: Uint8Array): X509Certificate {
   try {
     return new X509Certificate(
@@ -140,7 +140,7 @@ export function fromBytes(der: Uint8Array): X509Certificate {
   }
 }
 
-/** The SubjectPublicKeyInfo of a certificate, `undefined` for a kind of key not known here. */
+/** The SubjectPublicKeyInfo of a certificate, `undefined` for an unsupported kind of key. */
 export function publicKeyOf(certificate: X509Certificate): Buffer | undefined {
   try {
     return certificate.publicKey.export({ type: "spki", format: "der" });

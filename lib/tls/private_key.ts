@@ -1,7 +1,7 @@
 /**
- * Private keys: made, read from every PEM form in use, and the algorithm
- * identifiers with which they sign. The key stays in the platform's key
- * object; nothing here puts it, or a passphrase, into a text or an error.
+ * Makes private keys, reads them from all PEM forms in use, and signs with
+ * them. The key stays in the platform's key object; no text and no error
+ * contains it or a passphrase.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5958 | RFC 5958} (PKCS#8),
  * {@link https://www.rfc-editor.org/rfc/rfc5915 | RFC 5915} (SEC1),
@@ -30,7 +30,7 @@ const CURVES: Readonly<Record<string, string>> = {
   "P-521": "p521",
 };
 
-/** How a key signs: the digest, and the AlgorithmIdentifier that says so. */
+/** Parameters of a key's signatures: the digest, and the AlgorithmIdentifier. */
 interface Signing {
   readonly digest: string | null;
   readonly identifier: Der;
@@ -57,7 +57,6 @@ const SIGNINGS: ReadonlyMap<string, Signing> = new Map([
   ["ed25519", { digest: null, identifier: sequence(oid("1.3.101.112")) }],
 ]);
 
-/** Makes a key. */
 export function makeKey(algorithm: KeyAlgorithm): Promise<KeyObject> {
   return new Promise((resolve, reject) => {
     const done = (error: Error | null, _public: KeyObject, key: KeyObject) =>
@@ -87,7 +86,7 @@ export function isKeyBlock(block: PemBlock): boolean {
 /**
  * Reads a private key: PKCS#8, SEC1 or PKCS#1, encrypted or not.
  *
- * @throws {Error} If the passphrase is missing or wrong, or the key is damaged or of a kind not known
+ * @throws {Error} If the passphrase is missing or wrong, or the key is damaged or of an unsupported kind
  */
 export function readKey(block: PemBlock, passphrase?: string): KeyObject {
   const encrypted = block.label === "ENCRYPTED PRIVATE KEY" ||
@@ -102,7 +101,7 @@ export function readKey(block: PemBlock, passphrase?: string): KeyObject {
       ...(encrypted ? { passphrase } : {}),
     });
   } catch {
-    // The platform's own text names library internals, and is left out on purpose.
+    // Leaves out the platform's text, which names library internals.
     throw new Error(
       encrypted
         ? "the passphrase of the private key is wrong, or the key is damaged"
@@ -111,7 +110,7 @@ export function readKey(block: PemBlock, passphrase?: string): KeyObject {
   }
 }
 
-/** The name of a key's algorithm: `"ecdsa-p256"`, `"rsa-2048"`, `"ed25519"`, as the platform says for others. */
+/** The kind of key: `"ecdsa-p256"`, `"rsa-2048"`, `"ed25519"`; for others the platform's name. */
 export function keyAlgorithm(key: KeyObject): string {
   const details = key.asymmetricKeyDetails;
   const type = key.asymmetricKeyType ?? "unknown";
@@ -127,9 +126,9 @@ export function publicKeyInfo(key: KeyObject): Uint8Array {
 }
 
 /**
- * Signs a certificate or a request with the digest that suits the key.
+ * Makes a signer that uses the digest that suits the key.
  *
- * @throws {TypeError} If keys of this kind cannot sign certificates here
+ * @throws {TypeError} If keys of this kind are not supported
  */
 export function signer(key: KeyObject): CertificateSigner {
   const algorithm = keyAlgorithm(key);
@@ -145,10 +144,10 @@ export function signer(key: KeyObject): CertificateSigner {
   };
 }
 
-/** Signs with one key. */
+/** Signs certificates and requests with one key. */
 export interface CertificateSigner {
   /** The AlgorithmIdentifier of the signatures, in DER. */
   readonly identifier: Uint8Array;
-  /** The signature of `bytes`, as X.509 carries it. */
+  /** The signature of `bytes`, in the form for X.509. */
   sign(bytes: Uint8Array): Uint8Array;
 }

@@ -1,7 +1,7 @@
 /**
- * Makes keys, self-signed certificates and PKCS#10 requests out of names:
- * checks the names, picks serial number and dates, has them written. The only
- * file of this folder that asks the clock and the random generator.
+ * Makes keys, self-signed certificates and PKCS#10 requests for names: checks
+ * the names and chooses serial number and dates. The only file of this folder
+ * that reads the clock and the random generator.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc2986 | RFC 2986}
  */
@@ -37,17 +37,17 @@ import {
   writeRequest,
 } from "./x509_writer.ts";
 
-/** Clocks of clients may be behind by as much. */
+/** Age of a new certificate, in ms, for clients whose clocks are slow. */
 const BACKDATE_MS = 60 * 60 * 1000;
 const DAY_MS = 24 * 60 * 60 * 1000;
 /** The longest common name (RFC 5280 appendix A.1, ub-common-name). */
 const MAX_COMMON_NAME = 64;
-/** A certificate has no year past this one (RFC 5280 section 4.1.2.5). */
+/** The last year that a certificate can contain (RFC 5280 section 4.1.2.5). */
 const MAX_YEAR = 9999;
 
-/** What certificates and requests to be made have in common. */
+/** Options that certificates and requests share. */
 export interface CertificateSubjectOptions {
-  /** Host names, `*.example.com` among them, and IP addresses that it is for; at least one. */
+  /** Host names (`*.example.com` included) and IP addresses to cover; at least one. */
   names: readonly string[];
   /**
    * The kind of key to make.
@@ -55,16 +55,16 @@ export interface CertificateSubjectOptions {
    * @default {"ecdsa-p256"}
    */
   algorithm?: KeyAlgorithm | undefined;
-  /** The common name, up to 64 characters; the first name of `names` when not given. */
+  /** The common name, up to 64 characters. Default: the first name of `names`. */
   commonName?: string | undefined;
-  /** What the key may be used for; digital signatures, and key encipherment with RSA, when not given. */
+  /** The permitted uses of the key. Default: digital signatures, and with RSA key encipherment. */
   keyUsage?: readonly KeyUsage[] | undefined;
 }
 
 /** Options of {@linkcode Certificate.selfSigned}. */
 export interface SelfSignedOptions extends CertificateSubjectOptions {
   /**
-   * Days until it expires.
+   * Days until the certificate expires.
    *
    * @default {365}
    */
@@ -73,9 +73,9 @@ export interface SelfSignedOptions extends CertificateSubjectOptions {
 
 /** Options of {@linkcode Certificate.createRequest}. */
 export interface CertificateRequestOptions extends CertificateSubjectOptions {
-  /** The private key to use, in PEM; a new one of kind `algorithm` when not given. */
+  /** The private key to use, in PEM. Default: a new one of kind `algorithm`. */
   key?: string | undefined;
-  /** Decrypts `key`. */
+  /** The passphrase of `key`. */
   passphrase?: string | undefined;
 }
 
@@ -100,10 +100,10 @@ const EXAMPLE = '{ names: ["mail.example.com"] }';
 let newRequest: (der: Der, key: KeyObject) => CertificateRequest;
 
 /**
- * A certificate request (PKCS#10) and the private key that it was made with.
- * Made by {@linkcode Certificate.createRequest}.
+ * A certificate request (PKCS#10) and the private key that signed it. Made by
+ * {@linkcode Certificate.createRequest}.
  *
- * @example Ask an authority for a certificate
+ * @example A request for an authority
  * ```ts
  * import { Certificate } from "@smtp/server";
  *
@@ -116,7 +116,6 @@ export class CertificateRequest {
   readonly der: Uint8Array<ArrayBuffer>;
   readonly #key: KeyObject;
 
-  /** Takes a request in DER and the key that signed it. */
   private constructor(der: Uint8Array<ArrayBuffer>, key: KeyObject) {
     this.der = der;
     this.#key = key;
@@ -126,31 +125,29 @@ export class CertificateRequest {
     newRequest = (der, key) => new CertificateRequest(der, key);
   }
 
-  /** The name of the key's algorithm, as `"ecdsa-p256"`. */
+  /** The kind of key, as `"ecdsa-p256"`. */
   get algorithm(): string {
     return keyAlgorithm(this.#key);
   }
 
-  /** The request in PEM, to be handed to an authority. */
+  /** The request in PEM, to send to an authority. */
   toPem(): string {
     return writePem("CERTIFICATE REQUEST", this.der);
   }
 
-  /** The private key in PEM (PKCS#8, not encrypted). Keep it from other eyes. */
+  /** The private key in PEM (PKCS#8, not encrypted). Keep it secret. */
   keyPem(): string {
     return keyText(this.#key);
   }
 }
 
-/** The certificate in DER, and its key. */
+/** A certificate in DER, and its private key. */
 export interface MadeCertificate {
-  /** The certificate. */
   readonly der: Der;
-  /** Its private key. */
   readonly key: KeyObject;
 }
 
-/** Makes a self-signed certificate, see {@linkcode Certificate.selfSigned}. */
+/** See {@linkcode Certificate.selfSigned}. */
 export async function makeSelfSigned(
   options: SelfSignedOptions,
 ): Promise<MadeCertificate> {
@@ -174,7 +171,7 @@ export async function makeSelfSigned(
   return { der, key };
 }
 
-/** Makes a request, see {@linkcode Certificate.createRequest}. */
+/** See {@linkcode Certificate.createRequest}. */
 export async function makeRequest(
   options: CertificateRequestOptions,
 ): Promise<CertificateRequest> {
@@ -250,7 +247,7 @@ function subjectParts(
   };
 }
 
-/** A name that fits; an issuer must not be without one (RFC 5280 section 4.1.2.4). */
+/** The first name that is short enough; an issuer must have a name (RFC 5280 section 4.1.2.4). */
 function defaultCommonName(names: readonly string[]): string {
   const hosts = names.filter((name) => !isAddress(name));
   return [...hosts, ...names].find((name) => name.length <= MAX_COMMON_NAME) ??
@@ -268,7 +265,7 @@ function checkedCommonName(name: string): string {
   return name;
 }
 
-/** 16 random bytes; the first between 0x40 and 0x7f keeps the number positive and its length fixed. */
+/** 16 random bytes. The first is 0x40 to 0x7f, so the number is positive and its length fixed. */
 function serialNumber(): Uint8Array {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[0] = (bytes[0]! & 0x3f) | 0x40;

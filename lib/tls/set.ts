@@ -1,7 +1,7 @@
 /**
- * Several certificates behind one listener: which one a client gets by the
- * server name it asks for (SNI), and how they are exchanged while the server
- * runs. Starts no handshake and reads no file.
+ * Several certificates for one listener: chooses one by the server name that a
+ * client asks for (SNI), and replaces them while the server runs. Starts no
+ * handshake and reads no file.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc6066#section-3 | RFC 6066 section 3}
  */
@@ -12,9 +12,9 @@ import { canonicalHost, nameCovers } from "./host_name.ts";
 import { CERTIFICATE_RULE, TRUSTED_RULE } from "./context.ts";
 
 /**
- * Finds the certificate for a server name that no certificate of the set is
- * for. The name comes from the client: lower case, a valid host name, and not
- * to be used as a path without a further look.
+ * Finds a certificate for a server name that no certificate of the set covers.
+ * The name comes from the client. It is a valid host name in lower case, but
+ * check it before you use it as a path.
  */
 export type ChooseCertificate = (
   serverName: string,
@@ -23,13 +23,13 @@ export type ChooseCertificate = (
 /** Options of {@linkcode CertificateSet}. */
 export interface CertificateSetOptions {
   /**
-   * The certificate for clients that ask for no name, or for one that no other
-   * certificate is for; `null` to end their handshake.
+   * The certificate for clients that ask for no name, or for a name that no
+   * other certificate covers; `null` to end their handshake.
    *
    * @default {certificates[0] ?? null}
    */
   fallback?: Certificate | null | undefined;
-  /** Asked for a name that no certificate of the set is for, before the fallback. */
+  /** Called for a name that no certificate of the set covers, before the fallback is used. */
   choose?: ChooseCertificate | undefined;
 }
 
@@ -44,7 +44,7 @@ const RULES: Rules<CertificateSetOptions> = {
 };
 
 /**
- * Certificates by server name. Immutable: to exchange one, make a new set and
+ * Certificates by server name. Immutable: to replace one, make a new set and
  * put it into the {@linkcode CertificateSource}.
  *
  * @example Two domains on one listener
@@ -60,19 +60,19 @@ const RULES: Rules<CertificateSetOptions> = {
  * ```
  */
 export class CertificateSet {
-  /** The certificates, in the order in which they are looked at. */
+  /** The certificates, in the order of preference. */
   readonly certificates: readonly Certificate[];
-  /** The certificate for everyone else, `undefined` if there is none. */
+  /** The certificate for all other names, if any. */
   readonly fallback: Certificate | undefined;
   readonly #exact: ReadonlyMap<string, Certificate>;
   readonly #wildcards: readonly (readonly [string, Certificate])[];
   readonly #choose: ChooseCertificate | undefined;
 
   /**
-   * Puts certificates together.
+   * Makes a set.
    *
-   * @param certificates Where two are for the same name the first one is taken
-   * @throws {TypeError} If a certificate has no private key, or there is neither certificate nor `choose`
+   * @param certificates The certificates; the first one that covers a name is used
+   * @throws {TypeError} If a certificate has no private key, or there is neither a certificate nor `choose`
    */
   constructor(
     certificates: readonly Certificate[],
@@ -109,23 +109,23 @@ export class CertificateSet {
     this.#choose = choose;
   }
 
-  /** Whether names that no certificate is for are asked about. */
+  /** Whether it has a `choose` function for names that no certificate covers. */
   get isOpen(): boolean {
     return this.#choose !== undefined;
   }
 
-  /** Whether the server name can make a difference. */
+  /** Whether the choice can depend on the server name. */
   get dependsOnName(): boolean {
     return this.#choose !== undefined || this.fallback === undefined ||
       this.certificates.some((one) => one !== this.fallback);
   }
 
   /**
-   * The certificate for the name that a client asks for: an exact name, else a
-   * wildcard, else what `choose` finds, else the fallback. Returns a promise
-   * only where `choose` does.
+   * The certificate for a server name: one with that exact name, else one with
+   * a matching wildcard, else the result of `choose`, else the fallback. Returns
+   * a promise only if `choose` does.
    *
-   * @param serverName The name that the client asks for, if it does
+   * @param serverName The name that the client asks for, if any
    */
   select(
     serverName: string | undefined,
@@ -148,8 +148,8 @@ export class CertificateSet {
 }
 
 /**
- * The certificates in use. Exchanging them takes effect with the next
- * handshake; sessions that live keep theirs.
+ * The certificates in use. A replacement takes effect at the next handshake;
+ * open sessions keep their certificate.
  *
  * @example Reload a certificate without a restart
  * ```ts
@@ -167,31 +167,31 @@ export class CertificateSource {
   readonly #listeners = new Set<() => void>();
 
   /**
-   * Starts with these certificates.
+   * Makes a source.
    *
-   * @param certificates What is in use from the start
+   * @param certificates The certificates in use at first
    * @throws {TypeError} If a certificate has no private key
    */
   constructor(certificates: Certificate | CertificateSet) {
     this.#current = toSet(certificates);
   }
 
-  /** What the next handshake uses: a snapshot, which never changes. */
+  /** The certificates for the next handshake: a snapshot, which never changes. */
   get current(): CertificateSet {
     return this.#current;
   }
 
   /**
-   * Exchanges the certificates, all of them at once.
+   * Replaces all certificates at once.
    *
-   * @throws {TypeError} If a certificate has no private key; the ones in use stay
+   * @throws {TypeError} If a certificate has no private key; the certificates in use stay
    */
   replace(certificates: Certificate | CertificateSet): void {
     this.#current = toSet(certificates);
     for (const listener of this.#listeners) listener();
   }
 
-  /** Tells of each exchange, once it is done. Returns what ends that. */
+  /** Calls `listener` after each replacement. Returns a function that stops this. */
   onReplace(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);

@@ -1,40 +1,40 @@
 /**
- * What is wrong with a certificate: dates, order of the chain, host name. Asks
- * no one else: whether an authority is trusted is decided in the handshake.
+ * Finds the problems of a certificate: dates, order of the chain, host name.
+ * Does not decide whether an authority is trusted: the handshake does.
  */
 
 import type { X509Certificate } from "node:crypto";
 import { nameCovers } from "./host_name.ts";
 
-/** One thing that is wrong with a certificate. */
+/** A problem of a certificate. */
 export interface CertificateProblem {
-  /** What kind of problem it is. */
+  /** The kind of problem. */
   readonly code: "not-yet-valid" | "expired" | "chain" | "host";
-  /** The problem in one line, fit to be shown. */
+  /** The problem in one line, safe to show. */
   readonly message: string;
 }
 
 /** Options of {@linkcode Certificate.verify}. */
 export interface VerifyCertificateOptions {
-  /** The host name or IP address that the certificate should be for; not looked at when not given. */
+  /** The host name or IP address that the certificate must cover. Default: hosts are not checked. */
   host?: string | undefined;
   /**
-   * The time for which the dates are looked at.
+   * The time at which the certificate must be valid.
    *
    * @default {new Date()}
    */
   at?: Date | undefined;
 }
 
-/** What is looked at. */
+/** The parts of a certificate that are checked. */
 export interface VerifySubject {
-  /** The certificate, then those that vouch for it. */
+  /** The certificate, followed by its issuers. */
   readonly chain: readonly X509Certificate[];
-  /** The names it is for. */
+  /** The names in subjectAltName. */
   readonly names: readonly string[];
 }
 
-/** All problems, the first certificate's first. */
+/** All problems, those of the first certificate first. */
 export function findProblems(
   subject: VerifySubject,
   options: VerifyCertificateOptions,
@@ -68,12 +68,12 @@ export function findProblems(
   return problems;
 }
 
-/** The time of a platform date text, which is always in GMT. */
+/** Parses a date text of the platform, which is always in GMT. */
 export function certificateDate(text: string): Date {
   return new Date(text);
 }
 
-/** The date in ISO 8601; `""` for one that the platform could not read. */
+/** The date in ISO 8601; `""` for an invalid one. */
 export function dateText(date: Date): string {
   return Number.isNaN(date.getTime()) ? "" : date.toISOString();
 }

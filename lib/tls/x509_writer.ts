@@ -1,7 +1,8 @@
 /**
- * Writes X.509 certificates and PKCS#10 requests in DER, and reads back what
- * the platform does not tell of a certificate: its alternative names and the
- * algorithm of its signature. Makes no keys, no serial numbers, no clock.
+ * Writes X.509 certificates and PKCS#10 requests in DER, and reads the fields
+ * of a certificate that the platform does not expose reliably: subject, issuer,
+ * alternative names and signature algorithm. Makes no keys and no serial
+ * numbers, and asks no clock.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5280 | RFC 5280},
  * {@link https://www.rfc-editor.org/rfc/rfc2986 | RFC 2986}
@@ -32,7 +33,7 @@ import {
 import type { CertificateSigner } from "./private_key.ts";
 
 /**
- * What a key may be used for
+ * The permitted use of a key
  * ({@link https://www.rfc-editor.org/rfc/rfc5280#section-4.2.1.3 | RFC 5280 section 4.2.1.3}).
  */
 export type KeyUsage =
@@ -44,7 +45,7 @@ export type KeyUsage =
   | "keyCertSign"
   | "cRLSign";
 
-/** All of them, in the order of their bits. */
+/** All key usages, in the order of their bits. */
 export const KEY_USAGES: readonly KeyUsage[] = [
   "digitalSignature",
   "nonRepudiation",
@@ -65,29 +66,29 @@ const VERSION = 0xa0;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("latin1");
 
-/** What certificate and request have in common. */
+/** The fields that certificate and request share. */
 export interface SubjectParts {
   /** The common name; empty for a subject without one. */
   readonly commonName: string;
-  /** Host names and IP addresses in their one spelling. */
+  /** Host names and IP addresses in canonical form. */
   readonly names: readonly string[];
   /** The SubjectPublicKeyInfo, in DER. */
   readonly publicKey: Uint8Array;
-  /** What the key may be used for. */
+  /** The permitted uses of the key. */
   readonly keyUsage: readonly KeyUsage[];
 }
 
-/** What a self-signed certificate says. */
+/** The fields of a self-signed certificate. */
 export interface CertificateParts extends SubjectParts {
-  /** The serial number's bytes; the first one below 0x80, at most 20 of them. */
+  /** The serial number, at most 20 bytes, the first one below 0x80. */
   readonly serial: Uint8Array;
-  /** Valid from then on. */
+  /** Start of validity. */
   readonly notBefore: Date;
-  /** Valid up to then. */
+  /** End of validity. */
   readonly notAfter: Date;
 }
 
-/** A self-signed certificate for servers and clients, not an authority. */
+/** Writes a self-signed certificate for servers and clients, not for an authority. */
 export function writeCertificate(
   parts: CertificateParts,
   signer: CertificateSigner,
@@ -116,7 +117,7 @@ export function writeCertificate(
   );
 }
 
-/** A request for a certificate with these names. */
+/** Writes a request for a certificate. */
 export function writeRequest(
   parts: SubjectParts,
   signer: CertificateSigner,
@@ -137,10 +138,9 @@ export function writeRequest(
 }
 
 /**
- * The DNS names and IP addresses in a certificate's subjectAltName, in order;
- * what is neither a host name nor an address is left out.
- * Read from the DER: the platform's text cannot be told apart from a name with
- * a comma in it.
+ * The DNS names and IP addresses in a certificate's subjectAltName, in order.
+ * Skips entries that are neither a host name nor an address. Reads the DER,
+ * because the platform's text of a list is ambiguous if a name contains a comma.
  *
  * @throws {SyntaxError} If the certificate is not DER
  */
@@ -180,7 +180,7 @@ const PART_NAMES: Readonly<Record<string, string>> = {
   "1.2.840.113549.1.9.1": "emailAddress",
 };
 
-/** How the kinds of string in a distinguished name are decoded. */
+/** Encodings of the string types in a distinguished name. */
 const STRINGS: ReadonlyMap<number, string> = new Map([
   [TAG.utf8String, "utf-8"],
   [0x12, "utf-8"], // NumericString
@@ -191,12 +191,12 @@ const STRINGS: ReadonlyMap<number, string> = new Map([
   [0x1e, "utf-16be"], // BMPString
 ]);
 
-/** The most parts of a name that are shown. */
+/** Parts of a name that are shown, at most. */
 const MAX_PARTS = 50;
-/** The longest part that is shown, in bytes. */
+/** Bytes of a part that are shown, at most. */
 const MAX_PART = 1000;
 
-/** Whom a certificate is for, and who signed it. */
+/** Subject and issuer of a certificate. */
 export interface Parties {
   /** The subject, `""` for none. */
   readonly subject: string;
@@ -205,10 +205,10 @@ export interface Parties {
 }
 
 /**
- * Whom a certificate is for, and who signed it, each on one line. What cannot
- * be read is shown as well as it can: a stranger wrote it, and it never throws.
- * The platform's text is not taken, because it has none for damaged letters,
- * and a line end in a name is a part of its own there.
+ * Subject and issuer of a certificate, each in one line. Never throws: a peer
+ * wrote the names, so malformed ones are shown as far as possible. Does not use
+ * the platform's text: that is missing for malformed characters, and a line
+ * end in a name starts a new part there.
  */
 export function readParties(certificate: Uint8Array): Parties {
   try {
@@ -225,7 +225,7 @@ export function readParties(certificate: Uint8Array): Parties {
   }
 }
 
-/** A distinguished name as text; nothing in a part can pass for another part. */
+/** A distinguished name as text; no part can imitate another part. */
 function nameText(content: Uint8Array): string {
   const parts = readValues(content);
   const shown = parts.slice(0, MAX_PARTS).map((set) =>
@@ -249,8 +249,8 @@ function partText(part: { readonly content: Uint8Array }): string {
 }
 
 /**
- * The signature's AlgorithmIdentifier of a certificate: its OID and the DER
- * of its parameters, if any.
+ * The AlgorithmIdentifier of a certificate's signature: its OID and the DER of
+ * its parameters, if any.
  *
  * @throws {SyntaxError} If the certificate is not DER
  */
@@ -277,7 +277,7 @@ export interface SignatureAlgorithm {
   readonly parameters: Uint8Array | undefined;
 }
 
-/** The contents of the Extension values of a certificate. */
+/** The contents of the Extension values in a certificate. */
 function readExtensions(certificate: Uint8Array): Uint8Array[] {
   const [tbs] = readValues(readValues(certificate)[0]?.content ?? certificate);
   const fields = readValues(tbs?.content ?? new Uint8Array());
@@ -302,7 +302,7 @@ function commonExtensions(parts: SubjectParts): Der[] {
       "2.5.29.37",
       sequence(oid("1.3.6.1.5.5.7.3.1"), oid("1.3.6.1.5.5.7.3.2")),
     ),
-    // A subject without a name makes the alternative names critical (RFC 5280 4.2.1.6).
+    // An empty subject makes the alternative names critical (RFC 5280 4.2.1.6).
     extension(SUBJECT_ALT_NAME, sequence(...names), {
       critical: parts.commonName === "",
     }),

@@ -1,4 +1,4 @@
-/** The cache of DNS answers: TTLs, its bound, what is forgotten first. */
+/** The cache of DNS outcomes: times of expiry, limit, order of eviction. */
 
 import { assertEquals } from "@std/assert";
 import { ExpiringCache } from "../../lib/dns/client.ts";

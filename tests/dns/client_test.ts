@@ -1,6 +1,6 @@
 /**
- * `DnsClient`: MX, address, PTR and TXT look-ups and what they mean for mail
- * (RFC 5321 section 5.1, RFC 7505).
+ * `DnsClient`: questions for MX, addresses, PTR and TXT, and their meaning for
+ * mail (RFC 5321 section 5.1, RFC 7505).
  */
 
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
@@ -16,7 +16,7 @@ import {
 
 const ONE = "192.0.2.53";
 
-/** A client over a table with one name server, and what it asked. */
+/** A client with one name server, answers from a table, and the list of its questions. */
 function makeClient(
   table: DnsTable,
   options: DnsClientOptions & DnsSeams = {},

@@ -1,4 +1,4 @@
-/** Time limits, fail-over, memory and shared questions of `DnsClient`. */
+/** Time limits, fail-over, cache and shared questions of `DnsClient`. */
 
 import { assertEquals, assertRejects } from "@std/assert";
 import type { DnsClient, DnsClientOptions } from "../../lib/dns/client.ts";
@@ -10,7 +10,7 @@ const SERVERS = ["192.0.2.1:53", "192.0.2.2:53", "192.0.2.3:53"];
 const TABLE = { "A a.example": ["192.0.2.10"] };
 const FOUND = { status: "found", records: ["192.0.2.10"] } as const;
 
-/** A resolver whose answers are given by hand. */
+/** A resolver whose answers the test gives. */
 function heldResolver(): {
   resolver: DnsResolver;
   signals: AbortSignal[];

@@ -1,4 +1,4 @@
-/** `DnsClient` as it is, over UDP, against a name server that misbehaves by order. */
+/** `DnsClient` without replaced parts, over UDP, against a faulty name server. */
 
 import { assertEquals } from "@std/assert";
 import { DnsClient } from "../../lib/dns/client.ts";

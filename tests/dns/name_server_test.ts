@@ -1,6 +1,5 @@
 /**
- * Addresses of name servers: the forms that an option takes, and those that the
- * system uses.
+ * Addresses of name servers: the forms of an option, and those of the system.
  */
 
 import { assert, assertEquals, assertThrows } from "@std/assert";

@@ -1,4 +1,4 @@
-/** Hosts with an underscore in their name, which the platform does not ask for. */
+/** Host names with an underscore, which the platform refuses to ask for. */
 
 import { assertEquals } from "@std/assert";
 import { DnsClient } from "../../lib/dns/client.ts";
@@ -28,7 +28,7 @@ function typeOf(question: Uint8Array): number {
 Deno.test("DnsClient finds the addresses of a host with an underscore", async () => {
   await using server = await startWireServer(() => (question) =>
     typeOf(question) === 1
-      // An alias first: the address behind it counts.
+      // An alias first: the address of its target counts.
       ? records(question, [5, 1, 0x61, 0], [1, 192, 0, 2, 7])
       : records(question, [28, 0x20, 1, 0xd, 0xb8, ...Array(11).fill(0), 1])
   );
@@ -83,7 +83,7 @@ Deno.test("DnsClient asks by TCP what does not fit into a datagram", async () =>
     const buffer = new Uint8Array(512);
     const count = (await conn.read(buffer))!;
     const answer = records(buffer.slice(2, count), [1, 192, 0, 2, 8]);
-    // In two pieces: a length that is cut off is no length.
+    // In two pieces: the length may arrive in parts.
     await conn.write(new Uint8Array([answer.length >> 8]));
     await conn.write(new Uint8Array([answer.length, ...answer]));
   })();
@@ -93,7 +93,7 @@ Deno.test("DnsClient asks by TCP what does not fit into a datagram", async () =>
   await served;
 });
 
-/** A name server by UDP, and a listener on the TCP port of the same number, which others may have. */
+/** A name server over UDP, and a listener on the TCP port of the same number, which may be in use. */
 async function startOnBoth(
   answer: (question: Uint8Array) => Uint8Array,
 ): Promise<{

@@ -1,6 +1,6 @@
 /**
- * DNS packets: the question, the response code, and answers that are none (RFC
- * 1035 section 4.1, RFC 2308).
+ * DNS packets: the question, the response code, and bytes that are not an
+ * answer (RFC 1035 section 4.1, RFC 2308).
  */
 
 import { assertEquals } from "@std/assert";

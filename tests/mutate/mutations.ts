@@ -558,8 +558,8 @@ const SASL: readonly Mutation[] = [
     ],
     [
       "SCRAM succeeds without a proof",
-      "if (!proven || !usable) return false;",
-      "if (!usable) return false;",
+      "if (!proven || !matches) return false;",
+      "if (!matches) return false;",
     ],
     [
       "SCRAM succeeds against the program's judgement",

@@ -22,7 +22,7 @@ Deno.test("connectTcp() closes a connection that comes when it is no longer want
   const { port, stop } = listen();
   const controller = new AbortController();
   const { connect } = Deno;
-  // As the platform does it where both happen in one turn of the event loop.
+  // The platform does this if both happen in one turn of the event loop.
   Deno.connect = (async ({ signal, ...where }: Deno.ConnectOptions) => {
     const conn = await connect(where);
     controller.abort(new Error("Enough"));

@@ -10,7 +10,7 @@ import { upgradeServer } from "../../lib/net/tls_upgrade.ts";
 import { certificate } from "../support/tls.ts";
 import { within } from "../support/wait.ts";
 
-/** A Transport on an accepted node socket, and the Deno connection at its other end. */
+/** A transport on an accepted node socket, and the Deno connection at its other end. */
 interface Pair extends AsyncDisposable {
   transport: NodeTransport;
   conn: Deno.TcpConn;
@@ -33,7 +33,7 @@ async function pair(): Promise<Pair> {
       try {
         conn.close();
       } catch {
-        // Closed by the test.
+        // The test has closed it.
       }
       await new Promise((resolve) => server.close(resolve));
     },
@@ -120,7 +120,7 @@ Deno.test("NodeTransport slows a peer down that is faster than its reader", asyn
       await new Promise((resolve) => setImmediate(resolve));
     }
   }
-  assert(taken < 64 * chunk.length, `${taken} octets taken`);
+  assert(taken < 64 * chunk.length, `${taken} bytes taken`);
   const buffer = new Uint8Array(1 << 20);
   let got = 0;
   while (got < 8 * chunk.length) got += await transport.read(buffer) ?? 0;
@@ -163,7 +163,7 @@ Deno.test("A handshake on a NodeTransport takes what came in before it", async (
   await using ends = await pair();
   const { transport, conn } = ends;
   await conn.write(encoder.encode("no TLS at all\r\n"));
-  // Some of it is read, the rest is held.
+  // One part is read, the rest is held.
   assertEquals(await transport.read(new Uint8Array(3)), 3);
   const handshake = assertRejects(
     () =>

@@ -25,7 +25,7 @@ const two = await Certificate.selfSigned({
   algorithm: "rsa-2048",
 });
 
-/** The text that is read until it ends in `ending`. */
+/** Reads text until it ends in `ending`. */
 async function readUntil(
   reader: ReadableStreamDefaultReader<Uint8Array>,
   ending: string,
@@ -39,14 +39,14 @@ async function readUntil(
   return text;
 }
 
-/** What the server saw of a run of `openssl s_client`, and what that printed. */
+/** The server's view of a run of `openssl s_client`, and the output of the run. */
 interface Meeting {
   server: Transport | Error;
   text: string;
   code: number;
 }
 
-/** Lets `openssl s_client` connect: it sends a line, gets it back, and both part. */
+/** Runs `openssl s_client`: it sends a line, gets it back, and both sides close. */
 async function meet(
   args: readonly string[],
   options: Partial<UpgradeServerOptions> = {},
@@ -125,10 +125,10 @@ Deno.test({
     const replies = child.stdout.getReader();
     const notes = child.stderr.getReader();
     const buffer = new Uint8Array(100);
-    // "K" has the server answer with new keys of its own; "k" does not.
+    // "K" asks the server for new keys, too; "k" does not.
     for (const key of ["K", "k", "K", "K"]) {
       await typing.write(encoder.encode(`${key}\n`));
-      // A command that it reads together with the key is lost.
+      // `s_client` loses a command that it reads together with the key.
       await readUntil(notes, "KEYUPDATE\n");
       await typing.write(encoder.encode("NOOP\n"));
       const count = await server.read(buffer);
@@ -240,7 +240,7 @@ Deno.test({
     const count = await transport.read(buffer);
     assertEquals(decoder.decode(buffer.subarray(0, count ?? 0)), "hello\n");
     transport.close();
-    // Without the certificate that this server requires, TLS 1.3 fails with the first read.
+    // Without the required certificate, TLS 1.3 fails at the first read.
     await assertRejects(async () => {
       const { transport } = await upgradeClient(await open(), {
         serverName: "one.example",

@@ -1,5 +1,5 @@
 /**
- * A transport as the stream below TLS: order of reads and writes, and the end.
+ * A transport as the stream below TLS: order of reads and writes; the end.
  */
 
 import { assertEquals, assertRejects } from "@std/assert";
@@ -13,7 +13,7 @@ const LIMIT = { handshakeTimeoutMs: 60_000 };
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
-/** A transport whose reads and writes end when the test says so. */
+/** A transport whose reads and writes the test completes. */
 class ManualTransport implements Transport {
   readonly remote = { address: "memory", port: 0 };
   readonly local = { address: "memory", port: 0 };
@@ -29,7 +29,7 @@ class ManualTransport implements Transport {
     return this.reads.at(-1)!.promise;
   }
 
-  /** Ends the read under way with `text`. */
+  /** Completes the read under way with `text`. */
   async give(text: string): Promise<void> {
     const { written } = encoder.encodeInto(text, this.#buffer);
     this.reads.at(-1)!.resolve(written);
@@ -68,7 +68,7 @@ function open(): {
   return { inner, stream, events };
 }
 
-Deno.test("TransportStream gives octets while it flows, and none while it is paused", async () => {
+Deno.test("TransportStream gives bytes while it flows, and none while it is paused", async () => {
   const { inner, stream, events } = open();
   stream.resume();
   await inner.give("one");
@@ -193,11 +193,11 @@ Deno.test("TransportStream closes what is below when reading, writing or a liste
   }
 });
 
-/** A transport on a connection that takes no bytes while the test says so. */
+/** A transport on a connection that the test can block: it then accepts no bytes. */
 class StallingTransport implements Transport {
   readonly #inner: Transport;
   #stall: PromiseWithResolvers<void> | undefined;
-  /** Resolves when a write stands still. */
+  /** Resolves when a write is blocked. */
   readonly stalled: PromiseWithResolvers<void> = Promise.withResolvers();
 
   constructor(inner: Transport) {
@@ -242,7 +242,7 @@ class StallingTransport implements Transport {
   }
 }
 
-/** A connection with TLS whose server's end can be made to stand still. */
+/** A connection with TLS whose server's end the test can block. */
 async function stallingPair(): Promise<{
   below: StallingTransport;
   server: Transport;
@@ -285,7 +285,7 @@ Deno.test("Replies over TLS are written ahead, but not without bound", async () 
   const writing = (async () => {
     const buffer = new Uint8Array(2000);
     for (const reply of replies) {
-      // One buffer for all: what was written is not to change any more.
+      // One buffer for all writes: changing it must not affect an earlier write.
       const { written: size } = encoder.encodeInto(reply, buffer);
       await server.write(buffer.subarray(0, size));
       written++;
@@ -305,7 +305,7 @@ Deno.test("Replies over TLS are written ahead, but not without bound", async () 
 Deno.test("Replies arrive that no command came between", async () => {
   const { server, client } = await stallingPair();
   const buffer = new Uint8Array(100);
-  // At once, and long after the one before has left.
+  // At once, and long after the previous write was sent.
   for (const pause of [false, true, true]) {
     for (const reply of ["250 1\r\n", "250 2\r\n", "421 3\r\n"]) {
       await server.write(encoder.encode(reply));
@@ -338,7 +338,7 @@ Deno.test("A failed write ahead shows at the next read and write", async () => {
   const reading = server.read(new Uint8Array(10));
   below.close();
   await server.write(encoder.encode("250 OK\r\n"));
-  // As an end or as a failure: either way the session is over.
+  // An end or a failure: either ends the session.
   assertEquals(await reading.catch(() => null), null);
   await assertRejects(() => server.write(encoder.encode("250 OK\r\n")));
   server.close();

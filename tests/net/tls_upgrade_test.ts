@@ -19,7 +19,7 @@ const other = await Certificate.selfSigned({
   algorithm: "ed25519",
 });
 
-/** Reads until `count` bytes are there, or the end. */
+/** Reads `count` bytes, or up to the end. */
 async function readText(transport: Transport, count: number): Promise<string> {
   const buffer = new Uint8Array(4096);
   let text = "";
@@ -31,14 +31,14 @@ async function readText(transport: Transport, count: number): Promise<string> {
   return text;
 }
 
-/** Closes both ends and waits until the one sees the other's end. */
+/** Closes one end, waits until the other has seen it, and closes that. */
 async function closeBoth(one: Transport, two: Transport): Promise<void> {
   one.close();
   assertEquals(await two.read(new Uint8Array(10)), null);
   two.close();
 }
 
-/** The error of a promise that was rejected. */
+/** The error of a rejected promise. */
 function reasonOf(result: PromiseSettledResult<unknown>): Error {
   return result.status === "rejected" ? result.reason : new Error("Fulfilled");
 }
@@ -153,7 +153,7 @@ Deno.test("upgradeServer() makes a writer wait for a peer that does not read", a
     for (;; taken++) await secured.write(chunk);
   })();
   const outcome = assertRejects(() => writing);
-  // The peer's buffers fill up, and after that nothing more is taken.
+  // Once the peer's buffers are full, it accepts no more bytes.
   for (let before = -1; before !== taken;) {
     before = taken;
     for (let turn = 0; turn < 200; turn++) {
@@ -418,7 +418,7 @@ Deno.test("upgradeServer() and upgradeClient() reject when they cannot agree on 
     Deno.errors.ConnectionAborted,
     "Cannot complete the TLS handshake: ",
   );
-  // A ClientHello of TLS 1.0, as old programs send it.
+  // A ClientHello of TLS 1.0, as from an old program.
   const hello = Uint8Array.from([
     ...[0x16, 3, 1, 0, 45, 1, 0, 0, 41, 3, 1],
     ...new Array<number>(32).fill(7),

@@ -1,4 +1,4 @@
-/** Accounts: names, passwords and verifiers, and the file of them. */
+/** Accounts: names, passwords and verifiers, and the accounts file. */
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { AccountList, parseAccounts } from "../../lib/sasl/accounts.ts";

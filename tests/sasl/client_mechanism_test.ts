@@ -1,5 +1,5 @@
 /**
- * Mechanisms of the client: the choice of one, and its messages (RFC 4616, RFC
+ * The client's side of the mechanisms: choice and messages (RFC 4616, RFC
  * 2195, RFC 5802, RFC 7628).
  */
 

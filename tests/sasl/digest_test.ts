@@ -46,7 +46,7 @@ Deno.test("digest(), hmac() and pbkdf2() agree with Python's hashlib", async () 
   assertEquals(got, await python(PROGRAM, input));
 });
 
-Deno.test("equalSecrets() compares text and octets of any length", () => {
+Deno.test("equalSecrets() compares text and bytes of any length", () => {
   assert(equalSecrets("", ""));
   assert(equalSecrets("é", utf8("é")));
   assert(!equalSecrets("a", "b"));

@@ -1,5 +1,5 @@
 /**
- * Base64 as AUTH has it: strict (RFC 4648 sections 3 and 4, RFC 4954 section
+ * Strict base64 for AUTH (RFC 4648 sections 3 and 4, RFC 4954 section
  * 4).
  */
 

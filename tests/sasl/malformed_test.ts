@@ -1,4 +1,4 @@
-/** What a client may send and what not, a table a mechanism, and noise. */
+/** Well-formed and malformed messages of a client, a table for each mechanism; random bytes. */
 
 import { assert, assertEquals } from "@std/assert";
 import {
@@ -14,7 +14,7 @@ import { seededFraction } from "../support/random.ts";
 
 const DIGEST = "b913a602c7eda7a495b4e6e7334d3890";
 
-/** Initial responses (or, for CRAM-MD5, responses) and what comes of them. */
+/** Initial responses (for CRAM-MD5: responses) and their results. */
 const ROWS: readonly {
   name: MechanismName;
   input: string;
@@ -130,7 +130,7 @@ const OPTIONS = { hostname: "a", certificate: utf8("der") };
 for (const { name, input, want } of ROWS) {
   Deno.test(`${name}: ${JSON.stringify(input)} is ${want}`, () => {
     const mechanism = createServerMechanism(name, OPTIONS);
-    // CRAM-MD5 speaks first; the others are asked for the message, or not.
+    // CRAM-MD5 begins with a challenge; the others may be asked for the message.
     const direct = createServerMechanism(name, OPTIONS);
     const asked = mechanism.start(undefined);
     assertEquals(asked.type, "challenge");

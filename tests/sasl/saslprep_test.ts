@@ -75,7 +75,7 @@ Deno.test("saslPrep() agrees with Python's stringprep tables", async () => {
   const wants = await python(PROGRAM, rows) as (number[] | null | "new")[];
   let compared = 0;
   for (const [index, want] of wants.entries()) {
-    // Characters assigned after Unicode 3.2 are let through on purpose.
+    // Characters assigned after Unicode 3.2 are accepted on purpose.
     if (want === "new") continue;
     compared++;
     const codes = rows[index] ?? [];

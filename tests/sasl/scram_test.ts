@@ -1,4 +1,4 @@
-/** The server's side of SCRAM against clients that know the password and cheat elsewhere. */
+/** The server's side of SCRAM against clients that know the password, but send other wrong values. */
 
 import { assert, assertEquals } from "@std/assert";
 import { encodeBase64 } from "../../lib/sasl/encoding.ts";
@@ -9,7 +9,7 @@ import { scramKeys, xor } from "../../lib/sasl/scram_verifier.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 
-/** Logs in as a client that proves the password, with a nonce of its choice in the end. */
+/** Logs in as a client that proves the password, with a chosen nonce in its final message. */
 async function logIn(change: (nonce: string) => string): Promise<boolean> {
   const server = new ScramServer("SCRAM-SHA-256", { hostname: "mx.example" });
   const bare = "n=ann,r=abc";

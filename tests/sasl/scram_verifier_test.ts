@@ -1,5 +1,5 @@
 /**
- * SCRAM verifiers: made, written and read again (RFC 5802 section 3, RFC 5803).
+ * SCRAM verifiers: making, writing and parsing (RFC 5802 section 3, RFC 5803).
  */
 
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";

@@ -1,4 +1,4 @@
-/** No object shows a secret to a text, JSON or a console. */
+/** No text, JSON or console output of an object contains a secret. */
 
 import { assert } from "@std/assert";
 import { inspect } from "node:util";

@@ -1,4 +1,4 @@
-/** Client machines against server exchanges, and the handler in between. */
+/** Client machines against server exchanges, with a handler. */
 
 import {
   assert,
@@ -155,7 +155,7 @@ for (const name of WITH_PASSWORD) {
     });
     const scram = name.startsWith("SCRAM");
     const initial = client.start();
-    // The mechanisms without a proof would be over with the message.
+    // The mechanisms without a proof would end with the message.
     await exchange.start(scram && name.endsWith("PLUS") ? initial : undefined);
     const result = exchange.cancel();
     assertEquals([result.ok, result.failure], [false, "cancelled"]);

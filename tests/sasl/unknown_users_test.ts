@@ -1,4 +1,4 @@
-/** What unknown users are told, and what that costs: the same as for known ones. */
+/** Unknown users get the same answers as known ones, at the same cost. */
 
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { AccountList } from "../../lib/sasl/accounts.ts";
@@ -21,12 +21,12 @@ function mixed(): AccountList {
   return new AccountList([`ann:${VERIFIER}`, "bob:secret"]);
 }
 
-/** One exchange with a wrong proof; gives the first message of the server. */
+/** One exchange with a wrong proof; returns the first message of the server. */
 async function exchange(accounts: AccountList, user: string): Promise<string> {
   const server = new ScramServer("SCRAM-SHA-256", {
     hostname: "mx.example",
     decoy: accounts.decoy,
-    // As the threads of a server have it: another one after each start.
+    // The salt key of a server's threads: a new one after each start.
     saltKey: crypto.getRandomValues(new Uint8Array(32)),
   });
   const bytes = (text: string) => new TextEncoder().encode(text);
@@ -80,7 +80,7 @@ Deno.test("No secret that is empty or unknown lets anybody in", async () => {
   for (const secret of [undefined, ""]) {
     for (const decoy of [undefined, mixed().decoy]) {
       assertEquals(await passwordCheck({ password: "", decoy })(secret), false);
-      // Soft hyphens are mapped to nothing, a control character to no password at all.
+      // Soft hyphens map to nothing; a control character is prohibited.
       for (const password of ["\u00ad", "\u0007"]) {
         assertEquals(await passwordCheck({ password, decoy })(secret), false);
       }
@@ -110,7 +110,7 @@ Deno.test("SCRAM shows an unknown name the same salt after a restart, and each a
     assertEquals(await saltOf(user), await saltOf(user), user);
   }
   assertNotEquals(await saltOf("eve"), await saltOf("eva"));
-  // A known name has one salt however its domain is spelt: an unknown one, too.
+  // All spellings of a domain give a known name the same salt, and so for an unknown one.
   assertEquals(await saltOf("eve@b.example"), await saltOf("eve@B.Example"));
 });
 

@@ -1,4 +1,4 @@
-/** The worked examples of the RFCs, both sides against them. */
+/** Both sides against the examples of the RFCs. */
 
 import { assert, assertEquals } from "@std/assert";
 import { decodeBase64Strict, encodeBase64 } from "../../lib/sasl/encoding.ts";

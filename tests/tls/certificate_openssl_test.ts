@@ -1,4 +1,4 @@
-/** Certificates and keys against OpenSSL, both ways. */
+/** Certificates and keys against OpenSSL, in both directions. */
 
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { certificate as certificateCommand } from "../../lib/cli/certificate.ts";
@@ -108,7 +108,7 @@ Deno.test({
       const certificate = Certificate.parse(chain, { key: request.keyPem() });
       assertEquals(certificate.issuer, "CN=Test CA");
       assertEquals(certificate.verify({ host: "mail.example" }), []);
-      // Signed with SHA-384, so bound with SHA-384.
+      // The signature uses SHA-384, so the channel binding does, too.
       assertEquals(tlsServerEndPoint(certificate.der)?.length, 48);
     }
   },
@@ -208,7 +208,7 @@ Deno.test({
       const args of [["-out", withNames, ...names], ["-out", without]]
     ) {
       await run([...make, ...curve, ...args]);
-      // The last key is that of the last certificate.
+      // The last key belongs to the last certificate.
       if (args.includes(withNames)) await Deno.copyFile(keyFile, `${keyFile}1`);
     }
     const certificate = await Certificate.load({

@@ -1,5 +1,5 @@
 /**
- * `Certificate`: parsing, names, dates, chains and self-signed ones (RFC 5280,
+ * `Certificate`: parsing, names, dates, chains, self-signing (RFC 5280,
  * RFC 6125).
  */
 
@@ -187,7 +187,7 @@ Deno.test("Certificate.load() reads files", async () => {
     CertificateError,
     `Cannot load the certificate "${certificateFile}": no private key beside it`,
   );
-  // What is wrong with the key is said of the key's file.
+  // A problem of the key names the key's file.
   const damaged = one.keyPem().replace(/\n[^-\n]{8}/, "\nAAAAAAAA");
   for (
     const [text, want] of [
@@ -204,7 +204,7 @@ Deno.test("Certificate.load() reads files", async () => {
       CertificateError,
       `Cannot load the private key "${wrong}": ${want}`,
     );
-    // And of the certificate's file what is wrong there.
+    // A problem of the certificate names the certificate's file.
     await assertRejects(
       () => Certificate.load({ certificateFile: wrong, keyFile: wrong }),
       CertificateError,
@@ -282,7 +282,7 @@ Deno.test("tlsServerEndPoint() hashes the certificate with its signature's diges
 Deno.test("a certificate can be shown whatever a stranger wrote into its names", async (t) => {
   const { der } = await Certificate.selfSigned({ names: ["localhost.test"] });
   const name = new TextEncoder().encode("localhost.test");
-  const rows: [octets: string, shown: string][] = [
+  const rows: [written: string, shown: string][] = [
     ["loc\xff\xfe\x80\x9b", "CN=loc\ufffd\ufffd\ufffd\ufffd"],
     ["local\x00host", "CN=local?host"],
     ["loc\x1b[31m\x07", "CN=loc?[31m?"],
@@ -290,9 +290,9 @@ Deno.test("a certificate can be shown whatever a stranger wrote into its names",
     ["loc, O=bank", "CN=loc\\, O=bank"],
     ["a\xe2\x80\xaeb", "CN=a?b"],
   ];
-  for (const [octets, shown] of rows) {
+  for (const [written, shown] of rows) {
     await t.step(shown, () => {
-      const text = octets.padEnd(name.length, "x");
+      const text = written.padEnd(name.length, "x");
       const changed = der.slice();
       for (let at = 0; at < der.length; at++) {
         if (!name.every((byte, index) => der[at + index] === byte)) continue;

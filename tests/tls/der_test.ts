@@ -23,8 +23,8 @@ Deno.test("integer() writes the shortest form that is not negative", () => {
     [[0, 0, 1], "020101"],
     [[0, 0xff], "020200ff"],
   ];
-  for (const [octets, want] of rows) {
-    assertEquals(hex(integer(Uint8Array.from(octets))), want);
+  for (const [bytes, want] of rows) {
+    assertEquals(hex(integer(Uint8Array.from(bytes))), want);
   }
 });
 
@@ -78,7 +78,7 @@ Deno.test("readValues() throws on every cut of a value", () => {
   }
 });
 
-Deno.test("readValues() throws nothing but SyntaxError on random octets", () => {
+Deno.test("readValues() throws nothing but SyntaxError on random bytes", () => {
   let seed = 20_480_001;
   for (let round = 0; round < 10_000; round++) {
     const bytes = Uint8Array.from({ length: round % 40 }, () => {

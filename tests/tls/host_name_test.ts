@@ -1,4 +1,4 @@
-/** Host names against certificates (RFC 6125 section 6.4). */
+/** Host names and the names in certificates (RFC 9525 section 6.3). */
 
 import { assertEquals } from "@std/assert";
 import {
@@ -46,9 +46,9 @@ Deno.test("addressBytes() and addressText() agree", () => {
     ["fe80::", "fe800000000000000000000000000000"],
   ] as const;
   for (const [text, want] of rows) {
-    const octets = addressBytes(text);
-    assertEquals(octets.toHex(), want);
-    assertEquals(addressText(octets), text);
+    const bytes = addressBytes(text);
+    assertEquals(bytes.toHex(), want);
+    assertEquals(addressText(bytes), text);
   }
   assertEquals(addressText(new Uint8Array(5)), undefined);
 });

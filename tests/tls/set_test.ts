@@ -1,6 +1,6 @@
 /**
- * Which certificate is shown for a name, and how certificates are exchanged
- * (RFC 6066 section 3).
+ * The choice of a certificate by server name, and the replacement of
+ * certificates (RFC 6066 section 3).
  */
 
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
