@@ -1,6 +1,6 @@
 /**
- * A session over a connection: ends of every kind, states, handlers' calls in
- * order (RFC 5321 sections 3.8 and 4.1.1.5).
+ * A session over a connection: all kinds of ends, states, and the order of handler
+ * calls (RFC 5321 sections 3.8 and 4.1.1.5).
  */
 
 import { assertEquals } from "@std/assert";
@@ -128,7 +128,7 @@ Deno.test("Connection tells once that the client is gone, wherever it was", asyn
   }
 });
 
-Deno.test("SmtpSession tells who is there and keeps a tag", async () => {
+Deno.test("SmtpSession shows the client and keeps a tag", async () => {
   const tags: unknown[] = [];
   await using it = openSession({
     handlers: {
@@ -162,7 +162,7 @@ Deno.test("SmtpSession tells who is there and keeps a tag", async () => {
 
 Deno.test("SmtpSession.close() ends the session, with a word or without", async () => {
   for (const reply of [undefined, new SmtpReply(421, "Enough")]) {
-    // From outside, while the client is being waited for.
+    // From outside, while the session waits for the client.
     const calls: string[] = [];
     await using it = openSession({ handlers: noting(calls) });
     await it.client.envelope();
@@ -174,7 +174,7 @@ Deno.test("SmtpSession.close() ends the session, with a word or without", async 
       "ready > disconnected",
       "end refused",
     ]);
-    // From a handler, before its own answer is out.
+    // From a handler, before its own answer is sent.
     await using other = openSession({
       handlers: { onMailFrom: (session) => session.close(reply) },
     });
@@ -293,7 +293,7 @@ Deno.test("Connection ends after 421 from any handler, and tells the reset", asy
   ]);
 });
 
-/** A transport whose peer reads nothing: writes end with the connection only. */
+/** A transport whose peer reads nothing: a write lasts until the connection ends. */
 function deafTransport(): Transport & { writes: number } {
   const ended = Promise.withResolvers<never>();
   ended.promise.catch(() => {});

@@ -1,5 +1,5 @@
 /**
- * A message as it comes in: streams, stores, refusals and what is left behind.
+ * The reception of a message: streams, stores, refusals and temporary files.
  */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
@@ -49,7 +49,7 @@ Deno.test("onMessage() gets all recipients with their parameters", async () => {
   await it.client.data("x");
   assertEquals(it.session.message, undefined);
   assertEquals(it.session.messages, 1);
-  // Nothing of it is left for the next message.
+  // Nothing is left for the next message.
   await it.client.expect(["MAIL FROM:<>", "250"], ["RCPT TO:<i@j>", "250"]);
   await it.client.data("yy");
   assertEquals(seen, [
@@ -60,7 +60,7 @@ Deno.test("onMessage() gets all recipients with their parameters", async () => {
         ["c@d", { notify: ["NEVER"] }],
         ["e@f", { orcpt: { type: "rfc822", address: "g@h" } }],
       ],
-      // With the empty line in front of text without a header.
+      // With an empty line before text without a header.
       5,
     ],
     ["", {}, [["i@j", {}]], 6],
@@ -92,7 +92,7 @@ Deno.test("onMessageStart() and onMessage() choose where a message goes", async 
   }
 });
 
-/** What `onHeaders` does to the header, and what is kept. */
+/** Edits of `onHeaders`, and the kept message. */
 const EDITS: [
   name: string,
   handler: NonNullable<NonNullable<SessionInit["handlers"]>["onHeaders"]>,
@@ -213,7 +213,7 @@ Deno.test("onHeaders() is spared a header that does not end", async () => {
   );
 });
 
-/** Ways for a large message to end: what is kept of its temporary file must be nothing. */
+/** Ends of a large message: none may leave a temporary file. */
 const ENDS: [name: string, init: SessionInit, want: string][] = [
   ["is accepted", {}, "250 2.0.0"],
   [
