@@ -443,25 +443,6 @@ class HeldHeader {
   }
 }
 
-/** The stores of a message. */
-function storesOf(
-  message: Message,
-  store: MessageStore,
-): readonly MessageStore[] {
-  const chosen = message.store;
-  const named = message.filename === undefined ? [] : [
-    new FileStore({ path: message.filename, append: message.append }),
-  ];
-  if (chosen === undefined) return named.length > 0 ? named : [store];
-  return [...(isSeveral(chosen) ? chosen : [chosen]), ...named];
-}
-
-function isSeveral(
-  store: MessageStore | readonly MessageStore[],
-): store is readonly MessageStore[] {
-  return Array.isArray(store);
-}
-
 /**
  * Keeps the message in the stores and the queue; resolves with the reply that
  * refuses it, if any. In LMTP a recipient whose copy failed gets its own reply.
@@ -510,6 +491,25 @@ async function keep(
     }
   }
   return undefined;
+}
+
+/** The stores of a message. */
+function storesOf(
+  message: Message,
+  store: MessageStore,
+): readonly MessageStore[] {
+  const chosen = message.store;
+  const named = message.filename === undefined ? [] : [
+    new FileStore({ path: message.filename, append: message.append }),
+  ];
+  if (chosen === undefined) return named.length > 0 ? named : [store];
+  return [...(isSeveral(chosen) ? chosen : [chosen]), ...named];
+}
+
+function isSeveral(
+  store: MessageStore | readonly MessageStore[],
+): store is readonly MessageStore[] {
+  return Array.isArray(store);
 }
 
 /** Hands the message to the queue for its non-local recipients. */
