@@ -124,7 +124,7 @@ Deno.test("Connection tells once that the client is gone, wherever it was", asyn
       calls,
       index < 2 ? ["disconnected"] : ["reset", "disconnected"],
     );
-    assertEquals(it.records.filter((it) => it.level === "error"), []);
+    assertEquals(it.records.filter((record) => record.level === "error"), []);
   }
 });
 
@@ -358,7 +358,7 @@ Deno.test("Connection reports a fault of its own, and a lost client not", async 
     await within(it.done, "the end");
     assertEquals(reasons, [reason]);
     assertEquals(
-      it.records.filter((it) => it.level === "error").length,
+      it.records.filter((record) => record.level === "error").length,
       records,
     );
   }
@@ -370,6 +370,6 @@ Deno.test("Connection logs connects and disconnects without a word of mail", asy
   await it.client.say("QUIT");
   await within(it.done, "the end");
   it.client.close();
-  const events = it.records.map((it) => [it.level, it.event]);
+  const events = it.records.map((record) => [record.level, record.event]);
   assertEquals(events, [["debug", "connect"], ["debug", "disconnect"]]);
 });

@@ -33,7 +33,9 @@ Deno.test("onMessage() gets all recipients with their parameters", async () => {
         seen.push([
           String(message.from),
           message.parameters,
-          message.recipients.map((it) => [String(it.address), it.parameters]),
+          message.recipients.map((
+            one,
+          ) => [String(one.address), one.parameters]),
           message.size,
         ]);
       },
@@ -275,7 +277,10 @@ Deno.test("Reception refuses for the time being when it cannot write", async () 
     String(replies.storageFull),
   );
   await it.client.expect(["NOOP", "250"]);
-  assertEquals(it.records.filter((it) => it.level === "error").length, 1);
+  assertEquals(
+    it.records.filter((record) => record.level === "error").length,
+    1,
+  );
 });
 
 function failing(error: (message: Message) => unknown): MessageStore {
@@ -305,7 +310,7 @@ for (const [name, error, want] of FAILURES) {
     await it.client.envelope();
     assertEquals((await it.client.data("x")).slice(0, 9), want);
     assertEquals(it.session.messages, 0);
-    const failed = it.records.find((it) => it.level === "error");
+    const failed = it.records.find((record) => record.level === "error");
     assertMatch(failed!.message, /^Store "failing" failed for message ID2/);
   });
 }
@@ -346,7 +351,7 @@ Deno.test("Reception tells LMTP clients whose copy failed", async () => {
     await it.client.reply(),
     await it.client.reply(),
   ];
-  assertEquals(replies.map((it) => it.slice(0, 9)), [
+  assertEquals(replies.map((reply) => reply.slice(0, 9)), [
     "250 2.0.0",
     "452 4.3.1",
     "451 4.3.0",
@@ -378,7 +383,9 @@ Deno.test("Reception logs what it accepts and what it refuses", async () => {
   refuse = true;
   await it.client.expect(["MAIL FROM:<a@b>", "250"], ["RCPT TO:<c@d>", "250"]);
   await it.client.data("x");
-  const [accepted, refused] = it.records.filter((it) => it.level === "info");
+  const [accepted, refused] = it.records.filter((record) =>
+    record.level === "info"
+  );
   assertEquals(accepted!.event, "message");
   assertEquals(accepted!.fields, {
     id: "ID2",

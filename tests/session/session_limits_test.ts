@@ -101,7 +101,7 @@ function heldDelays(): {
   const waiting: (() => void)[] = [];
   return {
     asked,
-    end: () => waiting.splice(0).forEach((it) => it()),
+    end: () => waiting.splice(0).forEach((finish) => finish()),
     wait(ms) {
       asked.push(ms);
       return new Promise((resolve) => waiting.push(resolve));

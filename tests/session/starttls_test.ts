@@ -229,8 +229,8 @@ for (const [name, text] of Object.entries(BROKEN)) {
     }
     await until(() => server.sessions.length === 0);
     assertEquals(ends, ["tls"]);
-    assertEquals(records.filter((it) => it.level === "error"), []);
-    const [failure] = records.filter((it) => it.event === "refused");
+    assertEquals(records.filter((record) => record.level === "error"), []);
+    const [failure] = records.filter((record) => record.event === "refused");
     assert(failure?.message.startsWith("TLS handshake failed: Cannot"));
     assertEquals(failure?.fields, { address: "127.0.0.1" });
   });
