@@ -174,7 +174,7 @@ function remoteRelays(calls: MessageCalls): HandlerContext["relays"] {
           calls.channel.call("relay", {
             ...offer,
             options: encodeRelayOptions(others),
-          }, { octets: headOf(message.body), isRich: true }),
+          }, { bytes: headOf(message.body), isRich: true }),
       );
     },
   };

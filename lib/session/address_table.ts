@@ -1,23 +1,23 @@
 /**
  * Counts per client address in bounded memory: a hash table of plain numbers in
- * one piece, so that a million addresses cost 44 bytes each, nothing for the
- * garbage collector, and all threads of a server can count in it. It knows no
- * limit and no clock.
+ * one piece of shared memory. A million addresses cost 44 bytes each and no work
+ * for the garbage collector, and all threads of a server count in the same table.
+ * It knows no limit and no clock.
  *
- * When it is full, the entry that tells least makes room: never one with an open
- * connection, else the one with the smallest counts among the next few. Who
- * walks through a million addresses pushes out his own traces before those of
- * an address that has counted up to a limit.
+ * A full table evicts an entry for each new address. It never evicts an entry
+ * with an open connection; of the next few others it evicts the one with the
+ * smallest counts. A client that walks through a million addresses therefore
+ * evicts its own entries before that of an address close to a limit.
  *
  * Danger: a thread may be ended in the middle of anything. So every single write
- * leaves a table that can be walked, and nobody waits for ever for the lock.
+ * leaves a table that can be walked, and no thread waits for ever for the lock.
  */
 
-/** The numbers of an entry, by their place in it. */
+/** The numbers of an entry, by their index in it. */
 export const FIELD = {
-  /** Connections that are open. */
+  /** Open connections. */
   open: 3,
-  /** When the minute that is being counted began, in whole seconds. */
+  /** Start of the current minute, in whole seconds. */
   minute: 4,
   /** Connections in this minute. */
   connections: 5,
@@ -25,11 +25,11 @@ export const FIELD = {
   messages: 6,
   /** Recipients in this minute. */
   recipients: 7,
-  /** Recipients refused for good: halved with every minute. */
+  /** Recipients refused with 5xx; halved every minute. */
   refused: 8,
 } as const;
 
-/** A number of an entry. */
+/** The index of a number in an entry. */
 export type Field = typeof FIELD[keyof typeof FIELD];
 
 const KEY_HIGH = 0;
@@ -38,27 +38,27 @@ const NEXT = 2;
 /** Numbers of an entry. */
 const WIDTH = 9;
 const BUCKETS = 1 << 16;
-/** Entries among which the one that tells least is looked for. */
+/** How many entries without a connection are compared to find one to evict. */
 const CANDIDATES = 16;
-/** How long counts are counts, in seconds. */
+/** How long a count lasts, in seconds. */
 const MINUTE = 60;
 
-/** A place in a chain that leads on to nothing. */
+/** The end of a chain. */
 const NONE = 0xffffffff;
 
-/** Numbers about the table, by their place at its beginning. */
+/** Numbers about the whole table, by their index at its beginning. */
 const HEAD = { lock: 0, size: 1, hand: 2, seed: 3, length: 4 } as const;
 
-/** Entries unless told otherwise: 2^20. */
+/** Default number of entries: 2^20. */
 export const MOST_ADDRESSES = 1_048_576;
-/** How long to wait for the lock, in ms: whoever has it so long has ended. */
+/** How long to wait for the lock, in ms. A thread that holds it longer has ended. */
 const LOCK_MS = 1000;
 
 /**
  * Memory for an {@linkcode AddressTable}, which any number of threads may use
- * at once. The system gives it out as it is written to.
+ * at once. The operating system allocates its pages on the first write.
  *
- * @param most Entries that are kept
+ * @param most The most entries
  */
 export function addressMemory(
   most: number = MOST_ADDRESSES,
@@ -66,24 +66,24 @@ export function addressMemory(
   const numbers = HEAD.length + BUCKETS + most * WIDTH;
   const memory = new SharedArrayBuffer(8 * Math.ceil(numbers / 2) + 8 * most);
   const head = new Uint32Array(memory, 0, HEAD.length + BUCKETS);
-  // Where nobody can foresee which addresses share a chain.
+  // A random seed: a client cannot foresee which addresses share a chain.
   const [seed] = crypto.getRandomValues(new Uint32Array(1));
   head.fill(NONE, HEAD.length);
   head[HEAD.seed] = seed!;
   return memory;
 }
 
-/** Counts per address. An entry is named by its place, which it keeps while a connection is open. */
+/** Counts per address. An entry's index is its name; it stays the same while a connection is open. */
 export class AddressTable {
   readonly #most: number;
   readonly #lock: Int32Array;
   readonly #head: Uint32Array;
   readonly #buckets: Uint32Array;
   readonly #entries: Uint32Array;
-  readonly #octets: Float64Array;
+  readonly #bytes: Float64Array;
   readonly #seed: number;
 
-  /** @param memory That of another thread, or some of its own */
+  /** @param memory Memory of {@linkcode addressMemory}, shared with other threads or not */
   constructor(memory: SharedArrayBuffer = addressMemory()) {
     const fixed = 4 * (HEAD.length + BUCKETS);
     // An odd number of entries ends in the middle of a byte count.
@@ -92,7 +92,7 @@ export class AddressTable {
     this.#head = new Uint32Array(memory, 0, HEAD.length);
     this.#buckets = new Uint32Array(memory, 4 * HEAD.length, BUCKETS);
     this.#entries = new Uint32Array(memory, fixed, this.#most * WIDTH);
-    this.#octets = new Float64Array(
+    this.#bytes = new Float64Array(
       memory,
       memory.byteLength - 8 * this.#most,
       this.#most,
@@ -100,17 +100,17 @@ export class AddressTable {
     this.#seed = this.#head[HEAD.seed]!;
   }
 
-  /** How many entries there are. */
+  /** Entries in use. */
   get size(): number {
     return this.#head[HEAD.size]!;
   }
 
-  /** The memory that the table takes when it is full, in bytes. */
-  get bytes(): number {
-    return this.#octets.buffer.byteLength;
+  /** The size of the memory, in bytes. */
+  get byteLength(): number {
+    return this.#bytes.buffer.byteLength;
   }
 
-  /** Keeps other threads out until {@linkcode AddressTable.unlock}. */
+  /** Locks the table for this thread until {@linkcode AddressTable.unlock}. */
   lock(): void {
     if (Atomics.compareExchange(this.#lock, 0, 0, 1) === 0) return;
     const until = performance.now() + LOCK_MS;
@@ -121,18 +121,18 @@ export class AddressTable {
     }
   }
 
-  /** Lets other threads in. */
+  /** Unlocks the table. */
   unlock(): void {
     Atomics.store(this.#lock, 0, 0);
   }
 
   /**
-   * The place of an address's entry, made if there is none; its counts are
-   * those of the minute that `second` lies in. `undefined` where there is no
-   * room, because every entry has open connections.
+   * Finds or makes the entry of an address and returns its index. The counts of
+   * the entry are those of the minute of `second`. Returns `undefined` if the
+   * table is full and every entry has open connections.
    *
    * @param key The address in two numbers of 32 bits
-   * @param second The time, in whole seconds from any beginning
+   * @param second The time, in whole seconds from any start
    */
   take(
     key: { readonly high: number; readonly low: number },
@@ -158,12 +158,12 @@ export class AddressTable {
     this.#entries[start + KEY_LOW] = low;
     this.#entries[start + NEXT] = this.#buckets[bucket]!;
     this.#entries[start + FIELD.minute] = second;
-    this.#octets[at] = 0;
+    this.#bytes[at] = 0;
     this.#buckets[bucket] = at;
     return at;
   }
 
-  /** Begins a new minute of an entry, if the one that is counted is over. */
+  /** Starts a new minute of an entry if the current one is over. */
   turn(at: number, second: number): void {
     const entries = this.#entries;
     const start = at * WIDTH;
@@ -177,7 +177,7 @@ export class AddressTable {
       31,
       Math.floor(passed / MINUTE),
     );
-    this.#octets[at] = 0;
+    this.#bytes[at] = 0;
   }
 
   /** A number of an entry. */
@@ -188,19 +188,19 @@ export class AddressTable {
     return this.#entries[at * WIDTH + field]!;
   }
 
-  /** Adds to a number of an entry; returns what it is then. */
+  /** Adds to a number of an entry and returns the sum. */
   add(at: number, field: Field, count: number): number {
     return this.#entries[at * WIDTH + field]! += count;
   }
 
   /** Bytes of an entry in this minute. */
-  octets(at: number): number {
-    return this.#octets[at]!;
+  bytes(at: number): number {
+    return this.#bytes[at]!;
   }
 
   /** Adds to the bytes of an entry. */
-  addOctets(at: number, count: number): void {
-    this.#octets[at]! += count;
+  addBytes(at: number, count: number): void {
+    this.#bytes[at]! += count;
   }
 
   #bucketOf(high: number, low: number): number {
@@ -210,7 +210,7 @@ export class AddressTable {
     return (hash ^ (hash >>> 16)) & (BUCKETS - 1);
   }
 
-  /** A place for a new entry. */
+  /** The index for a new entry. */
   #room(second: number): number | undefined {
     const { size } = this;
     if (size < this.#most) return this.#head[HEAD.size]!++;
@@ -219,7 +219,7 @@ export class AddressTable {
     return least;
   }
 
-  /** The entry that tells least of the next few; `undefined` where all have open connections. */
+  /** The entry to evict; `undefined` if all have open connections. */
   #least(second: number): number | undefined {
     const { size } = this;
     let least: number | undefined;
@@ -236,7 +236,7 @@ export class AddressTable {
     return least;
   }
 
-  /** How much would be forgotten with an entry. */
+  /** How much is lost with an entry: the sum of its counts. */
   #worth(at: number, second: number): number {
     const refused = this.get(at, FIELD.refused);
     const age = second - this.get(at, FIELD.minute);
@@ -244,7 +244,7 @@ export class AddressTable {
       return refused >>> Math.min(31, Math.floor(age / MINUTE));
     }
     return this.get(at, FIELD.connections) + this.get(at, FIELD.messages) +
-      this.get(at, FIELD.recipients) + refused + this.octets(at) / 1_000_000;
+      this.get(at, FIELD.recipients) + refused + this.bytes(at) / 1_000_000;
   }
 
   #unlink(gone: number): void {

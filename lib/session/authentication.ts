@@ -1,9 +1,9 @@
 /**
- * AUTH in a session: the exchange behind each command, and the replies. What
- * the messages mean is the room `sasl`'s, who may log in is the accounts' or
- * the handler's.
+ * AUTH in a session: runs the SASL exchange of each command and chooses the
+ * replies. The room `sasl` reads the messages; the accounts or `onAuthenticate`
+ * decide on the login.
  *
- * Nothing that the client sends here reaches a log or a reply.
+ * No response of a client reaches a log or a reply.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc4954 | RFC 4954}
  */
@@ -26,47 +26,42 @@ import {
 } from "../sasl/server_exchange.ts";
 import { createServerMechanism } from "../sasl/registry.ts";
 import type { AuthenticationContext } from "./authentication_context.ts";
-import { noteHandlerFailure, noteLogin } from "./log.ts";
+import { logHandlerFailure, logLogin } from "./log.ts";
 import type { LoginAttempt } from "./login_guard.ts";
 import type { SmtpSession } from "./session.ts";
 
 const NOTHING = new Uint8Array(0);
 
-/** Failed log-ins of one session, after which it ends. */
+/** Failed logins after which a session ends. */
 const SESSION_BUDGET = 3;
 
-/** How an AUTH command goes on: the verdict, or another line from the client. */
+/** The next step of an AUTH command: the verdict, or a challenge to the client. */
 export type AuthenticationStep = Verdict | { readonly challenge: string };
 
 /** One AUTH command. */
 interface Attempt {
   readonly exchange: ServerExchange;
-  /** The handler's own reply, if it gave one. */
+  /** The reply that `onAuthenticate` chose. */
   reply?: SmtpReply | undefined;
-  /** Set once the attempt has counted as a failed log-in: when the client may be told. */
+  /** Set when the attempt counts as a failed login; resolves when the reply may be sent. */
   counted?: Promise<void>;
-  /** Whether the client gave up, or is gone. */
-  given?: "up";
+  /** Whether the client cancelled the exchange or disconnected. */
+  isAbandoned?: true;
 }
 
-/** The log-ins of one session. */
+/** The logins of one session. */
 export class Authentication {
   readonly #context: AuthenticationContext;
   readonly #session: SmtpSession;
   #attempt: Attempt | undefined;
   #failures = 0;
 
-  /**
-   * Nothing has been tried yet.
-   *
-   * @param context What the log-ins of the listener have in common
-   */
   constructor(context: AuthenticationContext, session: SmtpSession) {
     this.#context = context;
     this.#session = session;
   }
 
-  /** The mechanisms that can be served on the connection as it is now. */
+  /** The mechanisms available on the connection as it is now. */
   get mechanisms(): readonly MechanismName[] {
     if (this.#needsTls) return [];
     const { tls } = this.#session;
@@ -88,7 +83,7 @@ export class Authentication {
     return own && tlsServerEndPoint(own);
   }
 
-  /** An AUTH command has come. */
+  /** Answers an AUTH command. */
   start(
     request: ServerAsk & { readonly ask: "auth" },
   ): AuthenticationStep | Promise<AuthenticationStep> {
@@ -131,14 +126,14 @@ export class Authentication {
     return attempt;
   }
 
-  /** The client's next line; `undefined` for one too long. */
+  /** Answers the client's next line; `undefined` stands for a line that is too long. */
   line(
     text: string | undefined,
   ): AuthenticationStep | Promise<AuthenticationStep> {
     const attempt = this.#attempt!;
     const response = decode(text);
     if (response === undefined) {
-      // RFC 4954 section 4: a single `*` gives up.
+      // RFC 4954 section 4: a single `*` cancels the exchange.
       const why = text === undefined
         ? replies.authLineTooLong
         : text === "*"
@@ -152,38 +147,38 @@ export class Authentication {
     );
   }
 
-  /** The session is over. */
+  /** Cancels the exchange: the session has ended. */
   end(): void {
     if (this.#attempt !== undefined) giveUp(this.#attempt);
   }
 
   /**
-   * Has the credentials judged. A failure counts here, before the client is
-   * told anything: one who gives up after that has had its guess.
+   * Checks the credentials. A failure counts here, before the reply: a client
+   * that disconnects without reading the reply has still used its guess.
    */
   async #judge(attempt: Attempt, credentials: Credentials): Promise<boolean> {
     const { guard } = this.#context;
-    const who = this.#who(credentials.username);
-    if (!await guard.enter(who)) {
-      // At once, whatever the mechanism: SCRAM's salt for somebody who is not
-      // looked up would not be that of the account.
+    const login = this.#loginOf(credentials.username);
+    if (!await guard.enter(login)) {
+      // At once, for every mechanism: without a look-up of the account, SCRAM
+      // would show a salt other than the account's.
       throw new SmtpError(replies.tooManyLogins);
     }
     let refused = false;
     try {
       const ok = await this.#ask(attempt, credentials);
-      refused = !ok && attempt.given === undefined;
+      refused = !ok && attempt.isAbandoned === undefined;
       return ok;
     } catch (error) {
       attempt.reply = replyOf(error);
       refused = attempt.reply !== undefined;
       throw error;
     } finally {
-      // A 4xx says nothing of the secret.
+      // A 4xx does not show whether the secret was right.
       if (refused && !attempt.reply?.isTemporary) {
-        attempt.counted = guard.fail(who);
+        attempt.counted = guard.fail(login);
       }
-      guard.leave(who);
+      guard.leave(login);
     }
   }
 
@@ -200,7 +195,7 @@ export class Authentication {
     return result === true || attempt.reply?.code.toString()[0] === "2";
   }
 
-  #who(account: string): LoginAttempt {
+  #loginOf(account: string): LoginAttempt {
     return { address: this.#session.remoteAddress, account };
   }
 
@@ -210,27 +205,27 @@ export class Authentication {
   ): Promise<AuthenticationStep> {
     const { guard } = this.#context;
     if (!step.done) {
-      // The refusal of a token is a challenge.
+      // A rejected token is answered with a challenge.
       await attempt.counted;
       return { challenge: encodeBase64(step.challenge) };
     }
     this.#report(step);
-    const who = this.#who(step.username);
+    const login = this.#loginOf(step.username);
     if (step.ok) {
-      guard.succeed(who);
+      guard.succeed(login);
       this.#session.username = step.username;
       return attempt.reply;
     }
     const why = this.#reasonOf(attempt, step);
     if (step.failure === "refused" && !why.isTemporary) {
-      // The judge may have been content and the exchange not.
-      attempt.counted ??= guard.fail(who);
+      // The exchange may fail after the credentials were accepted.
+      attempt.counted ??= guard.fail(login);
     }
     await attempt.counted;
     return this.#refuse(attempt, why);
   }
 
-  /** The reply to an exchange that has failed. A handler's 2xx is none: it was not the last word. */
+  /** The reply to a failed exchange. A 2xx of the handler is not used: the exchange failed afterwards. */
   #reasonOf(attempt: Attempt, result: ExchangeResult): SmtpReply {
     switch (result.failure) {
       case "malformed":
@@ -246,44 +241,44 @@ export class Authentication {
     }
   }
 
-  /** Ends an attempt; after too many that counted the session ends as well. */
+  /** Ends an attempt; the third failed login ends the session as well. */
   #refuse(attempt: Attempt, why: SmtpReply): SmtpReply {
     this.#attempt = undefined;
     if (attempt.counted !== undefined) this.#failures++;
     return this.#failures >= SESSION_BUDGET ? replies.tooManyLogins : why;
   }
 
-  /** What the handler threw is the answer where it is a reply, else 454. */
+  /** The reply that the handler threw, else 454. */
   #thrown(error: unknown): SmtpReply {
     const own = replyOf(error);
     if (own?.isPositive === false) return own;
     const name = "onAuthenticate";
-    noteHandlerFailure(this.#context, this.#session, { name, error });
+    logHandlerFailure(this.#context, this.#session, { name, error });
     return replies.authUnavailable;
   }
 
   #report(result: ExchangeResult): void {
     const { ok, username, reason, credentials, error } = result;
     const why = error instanceof SmtpError ? error.message : reason;
-    noteLogin(this.#context, this.#session, {
+    logLogin(this.#context, this.#session, {
       ...{ ok, username, why },
       mechanism: credentials?.mechanism ?? "",
     });
   }
 }
 
-/** Ends an exchange before its time. */
+/** Cancels an exchange. */
 function giveUp(attempt: Attempt): ExchangeResult {
-  attempt.given = "up";
+  attempt.isAbandoned = true;
   return attempt.exchange.cancel();
 }
 
-/** The bytes of a response; `undefined` for one that is missing or not base64. */
+/** The bytes of a response; `undefined` if it is missing or not base64. */
 function decode(text: string | undefined): Uint8Array | undefined {
   return text === undefined ? undefined : decodeBase64Strict(text);
 }
 
-/** The reply in what a handler returned or threw. */
+/** The reply that a handler returned or threw, if it did. */
 function replyOf(value: unknown): SmtpReply | undefined {
   if (value instanceof SmtpError) return value.reply;
   return value instanceof SmtpReply ? value : undefined;

@@ -1,6 +1,7 @@
 /**
- * What the log-ins of one listener have in common: who decides, and which
- * mechanisms that allows. Made once, never changed by a session.
+ * The settings of all logins of one listener: the accounts or the handler that
+ * decide, and the mechanisms that follow from them. The server makes them once;
+ * sessions never change them.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc4954 | RFC 4954}
  */
@@ -12,30 +13,28 @@ import { judgedBy } from "../sasl/registry.ts";
 import type { SmtpHandlers } from "./handlers.ts";
 import type { LoginCounter } from "./login_guard.ts";
 
-/** What a listener offers who has a handler and no accounts: what any handler can decide. */
+/** Default mechanisms with a handler or without accounts: a handler can always check a password. */
 const HANDLER_MECHANISMS: readonly MechanismName[] = ["PLAIN", "LOGIN"];
 
-/** What the log-ins of a listener have in common. */
+/** The settings of all logins of one listener. */
 export interface AuthenticationContext {
   /** The server's own name. */
   readonly hostname: string;
-  /** The accounts, if there are any. */
   readonly accounts: Accounts | undefined;
-  /** Those of the program: `onAuthenticate` decides in place of the accounts. */
+  /** `onAuthenticate`, if set, decides in place of the accounts. */
   readonly handlers: SmtpHandlers;
   /** The mechanisms that may be offered, strongest first. */
   readonly mechanisms: readonly MechanismName[];
-  /** Whether AUTH is offered without TLS. */
+  /** Whether AUTH is available without TLS. */
   readonly allowInsecure: boolean;
-  /** Counts failures. */
+  /** Counts failed logins. */
   readonly guard: LoginCounter;
-  /** Key of SCRAM's salts for unknown users, which threads of one server share; the thread's own when not given. */
+  /** Key of SCRAM's salts for unknown users, the same on all threads of a server; if unset, the thread makes its own. */
   readonly saltKey?: Uint8Array | undefined;
-  /** Takes log records. */
   readonly log: Logger;
 }
 
-/** Makes the context of a listener's log-ins. */
+/** Makes the settings; without `mechanisms` it offers all that the accounts allow. */
 export function authenticationContext(
   init: Omit<AuthenticationContext, "mechanisms"> & {
     readonly mechanisms: readonly MechanismName[] | undefined;
@@ -52,7 +51,7 @@ export function authenticationContext(
   };
 }
 
-/** Whether anybody can tell a right secret from a wrong one by this mechanism. */
+/** Whether the handler or the accounts can check a secret by this mechanism. */
 function canServe(
   name: MechanismName,
   { accounts, handlers }: {
@@ -67,7 +66,7 @@ function canServe(
     accounts.isPlain;
 }
 
-/** What can be served: with accounts, all that their secrets allow. */
+/** The mechanisms that the stored secrets of the accounts allow. */
 function defaultMechanisms(
   { accounts, handlers }: {
     readonly accounts: Accounts | undefined;

@@ -1,22 +1,26 @@
 /**
- * One inbound connection: the loop that carries out what the receiving machine
- * asks for, one effect after the other. It owns the transport, the read buffers,
- * the waits and the end of the session; it knows no verb.
+ * One inbound connection: the loop that carries out the effects of the
+ * {@linkcode ServerProtocol} one after the other. It owns the transport, the
+ * read buffers, the deadline and the end of the session. It knows no SMTP verb.
  *
- * Nothing is awaited that is not a promise: without handlers, a command costs
- * the loop no turn of the event loop beside the read and the write.
+ * The loop awaits promises only: without handlers, a command costs no event-loop
+ * turn other than its read and write.
+ *
+ * A session that waits for a command holds a small read buffer. It borrows a
+ * large one while a body comes in and then returns it for the next session of
+ * the thread. An idle connection costs 10 KiB with a buffer of 2 KiB and 54 KiB
+ * with one of 64 KiB.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc3207 | RFC 3207} (STARTTLS),
  * {@link https://www.rfc-editor.org/rfc/rfc8314 | RFC 8314} (TLS before the first byte)
- *
- * Read buffers. A session that waits for a command holds a small one; a large
- * one is borrowed for as long as a body comes in, and lent to the next session
- * afterwards. An idle connection costs 10 KiB with a buffer of 2 KiB and 54
- * with one of 64. All sessions of a thread share what this file holds; a
- * connection is about one, so the file stands alone.
  */
 
 import { isConnectionError, type Transport } from "../net/transport.ts";
+import {
+  ARENA_BUFFER_SIZE,
+  arenaBuffers,
+  isArenaBuffer,
+} from "../protocol/body_scanner.ts";
 import { replies } from "../protocol/replies.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 import type {
@@ -35,30 +39,26 @@ import { type Answer, HandlerCalls } from "./handler_calls.ts";
 import { impersonate, mayImpersonate } from "./impersonation.ts";
 import { EXEMPT, type Ticket } from "./limits.ts";
 import {
-  noteConnect,
-  noteEnd,
-  noteFailure,
-  noteNoAnswer,
-  noteRefusal,
-  noteTlsFailure,
+  logConnect,
+  logEnd,
+  logFailure,
+  logNoAnswer,
+  logRefusal,
+  logTlsFailure,
 } from "./log.ts";
 import { ProxiedTransport } from "./proxied_transport.ts";
 import { Reception } from "./reception.ts";
 import { type SessionInit, type SessionState, SmtpSession } from "./session.ts";
 import { SessionLimits } from "./session_limits.ts";
 import { callHandler, isPromise, verdictOfError } from "./verdicts.ts";
-import {
-  ARENA_BUFFER_SIZE,
-  arenaBuffers,
-  isArenaBuffer,
-} from "../protocol/body_scanner.ts";
 
-/** How long a client that is sent away may take to read why, in ms. */
+/** How long a client may take to read the reply that ends its session, in ms. */
 const FAREWELL_MS = 10_000;
 
+/** The result of a wait that ended without an answer. */
 const GIVEN_UP = Symbol("given up");
 
-/** The end of a session: why, and what the client is told. */
+/** The end of a session: the reason and the last reply. */
 interface End {
   readonly reason: CloseReason;
   readonly reply: SmtpReply | undefined;
@@ -68,9 +68,9 @@ interface End {
 export class Connection {
   /** The session as handlers see it. */
   readonly session: SmtpSession;
-  /** When the client is given up on, by the clock of the context. */
+  /** When {@linkcode Connection.timeOut} is due, by the clock of the context. */
   deadline: number = Infinity;
-  /** What the session may do, by its address. */
+  /** The limits of the client's address. */
   readonly limits: SessionLimits;
   readonly #context: SessionContext;
   readonly #init: SessionInit;
@@ -82,23 +82,23 @@ export class Connection {
   readonly #authentication: Authentication | undefined;
   readonly #buffers = new SessionBuffers();
   readonly #early = new EarlyRead(this.#buffers.command);
-  /** What is under way: the client is waited for while "reading" only. */
+  /** What the loop does now. It waits for the client while "reading" only. */
   #activity: "working" | "reading" | "writing" | "handshake" = "working";
-  /** Whether replies go out at once; see {@linkcode Transport.hurry}. */
+  /** Whether the transport sends replies at once; see {@linkcode Transport.hurry}. */
   #hurried = false;
-  /** Ends the wait for a handler or a store, where there is one. */
+  /** Ends the current wait for a handler or a store. */
   #giveUp: (() => void) | undefined;
-  /** Whether the session is to end as soon as no transaction is under way. */
+  /** Whether the session ends when the current transaction is over. */
   #leaving = false;
-  /** The end that waits for the handler that is busy. */
+  /** An end that was asked for while a handler was busy. */
   #pending: End | undefined;
-  /** The end that was first: it is the one that counts. */
+  /** The first end; later ones are ignored. */
   #ended: End | undefined;
   #state: SessionState = "connecting";
 
   /**
-   * @param context What the sessions of the listener have in common
-   * @param options `ticket`: what the client was admitted with
+   * @param context The settings of the listener's sessions
+   * @param options `ticket`: the client's, from {@linkcode AddressLimits.admit}
    */
   constructor(
     transport: Transport,
@@ -129,7 +129,7 @@ export class Connection {
       gate: limits,
       onRefusal: context.verbose
         ? (reply, command) =>
-          noteRefusal(context, session, { reply, ...command })
+          logRefusal(context, session, { reply, ...command })
         : undefined,
     });
     this.session = session;
@@ -147,7 +147,7 @@ export class Connection {
   /** Runs the session to its end. Never rejects. */
   async run(): Promise<void> {
     try {
-      noteConnect(this.#context, this.session);
+      logConnect(this.#context, this.session);
       if (!await this.#secureFirst()) return;
       await this.#early.begin(this.#transport);
       await this.#loop();
@@ -161,7 +161,7 @@ export class Connection {
     for (;;) {
       const effect = this.#protocol.next();
       if (this.#context.handlers.onStateChange !== undefined) {
-        this.#tellState();
+        this.#reportState();
       }
       if (effect.effect === "read") {
         this.#received(await this.#read(effect.phase));
@@ -188,7 +188,7 @@ export class Connection {
     }
   }
 
-  /** Carries out one effect; a promise where it takes time. */
+  /** Carries out one effect; returns a promise only if it takes time. */
   #carryOut(
     effect: Exclude<
       ServerEffect,
@@ -218,7 +218,7 @@ export class Connection {
 
   // Bytes in and out.
 
-  /** Begins to read; resolves with the number of bytes, `null` at the end. */
+  /** Starts a read; resolves with the number of bytes, `null` at the end. */
   #read(phase: ReadPhase): Promise<number | null> | null {
     if (this.#leaving && this.#protocol.state.envelope === undefined) {
       this.#pending ??= { reply: replies.shutdown, reason: "shutdown" };
@@ -237,19 +237,19 @@ export class Connection {
     return this.#early.take() ?? this.#transport.read(buffer);
   }
 
-  /** Hands what was read to the machine. */
+  /** Hands the bytes that were read to the protocol. */
   #received(count: number | null): void {
     this.#activity = "working";
     if (count === null) {
       return this.#protocol.close(undefined, "disconnected");
     }
     this.#deadlines.received(this.#context.now(), count);
-    const tooMany = this.limits.octets(count);
+    const tooMany = this.limits.bytes(count);
     if (tooMany !== undefined) return this.#protocol.close(tooMany, "refused");
     this.#protocol.receive(this.#buffers.current, count);
   }
 
-  /** A client that knows of PIPELINING may have two replies on their way; after HELO none does. */
+  /** After EHLO a client may pipeline, and two replies may be on their way; after HELO it may not. */
   #hurryIfPipelined(): void {
     if (!this.#protocol.state.extended) return;
     this.#hurried = true;
@@ -264,7 +264,7 @@ export class Connection {
     return this.#calls.put(question);
   }
 
-  /** Tells the machine the answer, unless the wait for it has ended the session. */
+  /** Gives the answer to the protocol, unless the wait for it has ended the session. */
   #answer(question: ServerAsk, answer: Answer | typeof GIVEN_UP): void {
     const protocol = this.#protocol;
     if (answer === GIVEN_UP) return;
@@ -279,9 +279,9 @@ export class Connection {
   }
 
   /**
-   * Waits for a handler or a store. The client is not to blame, but one that
-   * never answers must not hold the session for ever: past its time, or when the
-   * session has been ended meanwhile, there is no answer.
+   * Waits for a handler or a store, at most `handlerTimeoutMs`. The client's
+   * deadlines are extended by the wait. After a timeout, or if the session was
+   * ended meanwhile, the result is {@linkcode GIVEN_UP}.
    */
   async #bounded<T>(waiting: Promise<T>): Promise<T | typeof GIVEN_UP> {
     const since = this.#context.now();
@@ -302,14 +302,14 @@ export class Connection {
     return value;
   }
 
-  /** Waits for the server itself: the client is not to blame. */
+  /** Waits for the server itself; the client's deadlines are extended by the wait. */
   async #takeTime(waiting: Promise<void>): Promise<void> {
     const since = this.#context.now();
     await waiting;
     this.#deadlines.extend(this.#context.now() - since);
   }
 
-  #tellState(): void {
+  #reportState(): void {
     const { state } = this.session;
     if (state === this.#state) return;
     const previous = this.#state;
@@ -326,7 +326,7 @@ export class Connection {
 
   // Encryption.
 
-  /** Takes over a transport, and what it says of its encryption. */
+  /** Takes a transport into use, with its TLS state. */
   #useTransport(transport: Transport): void {
     this.#transport = transport;
     this.session.tls = transport.tls;
@@ -337,8 +337,8 @@ export class Connection {
   }
 
   /**
-   * TLS before the first byte, where the listener wants it. After a failure the
-   * session does not begin: no handler has been told of it.
+   * TLS before the first byte, if the listener is for implicit TLS. After a
+   * failure the session does not begin, and no handler is called.
    */
   async #secureFirst(): Promise<boolean> {
     const { implicitTls, secure } = this.#context;
@@ -351,7 +351,7 @@ export class Connection {
       }
       return true;
     } catch (error) {
-      noteTlsFailure(this.#context, this.session, error);
+      logTlsFailure(this.#context, this.session, error);
       transport.close();
       return false;
     } finally {
@@ -359,33 +359,34 @@ export class Connection {
     }
   }
 
-  /** TLS after STARTTLS. The peer's bytes so far are forgotten by the machine. */
+  /** TLS after STARTTLS. The protocol forgets all bytes that came before. */
   async #startTls(): Promise<void> {
     this.deadline = Infinity;
     this.#activity = "handshake";
     try {
       this.#useTransport(await this.#context.secure!(this.#transport));
     } catch (error) {
-      noteTlsFailure(this.#context, this.session, error);
+      logTlsFailure(this.#context, this.session, error);
       this.#ended ??= { reason: "tls", reply: undefined };
       throw error;
     } finally {
       this.#activity = "working";
     }
     this.#protocol.tlsStarted();
-    // A client that logged in in the clear has to do so again.
+    // A login without TLS does not last.
     this.session.username = undefined;
   }
 
-  // Ends: `end` and `abort` from outside, `#unwind` after an error, `#finish` after all.
+  // Ends: `timeOut`, `leave`, `end` and `abort` from outside, `#unwind` after an
+  // error, `#finish` last.
 
-  /** The client has let its time pass, or a handler or a store has. */
+  /** Called when the deadline of the client, a handler or a store has passed. */
   timeOut(): void {
     if (this.#giveUp !== undefined) {
-      noteNoAnswer(this.#context, this.session);
+      logNoAnswer(this.#context, this.session);
       return this.#giveUp();
     }
-    // A client that does not read is not told, either; nor is one told twice.
+    // No reply to a client that does not read, and never a second one.
     if (this.#activity === "reading" && this.#ended === undefined) {
       const now = this.#context.now();
       const { timeoutMs } = this.#context.limits;
@@ -398,12 +399,12 @@ export class Connection {
   }
 
   /**
-   * The server is stopping: ends the session with 421 at once where no
-   * transaction is under way, else after it.
+   * The server is stopping: ends the session with 421, at once or after the
+   * current transaction.
    */
   leave(): void {
     this.#leaving = true;
-    // Nothing can be said during a handshake.
+    // No reply can be sent during a handshake.
     if (this.#activity === "handshake") return this.abort("shutdown");
     if (this.#protocol.state.envelope === undefined) {
       this.end(replies.shutdown, "shutdown");
@@ -411,8 +412,8 @@ export class Connection {
   }
 
   /**
-   * Ends the session from outside, with `reply` if there is one: at once where
-   * the client is being waited for, else when the handler is done.
+   * Ends the session from outside, with `reply` if given: at once if the session
+   * waits for the client, else when the handler has answered.
    */
   end(reply: SmtpReply | undefined, reason: CloseReason): void {
     if (this.#ended !== undefined) return;
@@ -429,7 +430,7 @@ export class Connection {
       .then(close, close);
   }
 
-  /** Ends the session without waiting for anything, as a handler that is busy. */
+  /** Ends the session at once, even if a handler is busy. */
   abort(reason: CloseReason): void {
     this.#ended ??= { reason, reply: undefined };
     this.#transport.close();
@@ -437,12 +438,12 @@ export class Connection {
   }
 
   /**
-   * The loop broke off: the client went away, or a fault of our own. Carries out
-   * what the machine still wants done.
+   * The loop threw: the client disconnected, or the server has a fault. Carries
+   * out the last effects of the protocol.
    */
   async #unwind(error: unknown): Promise<void> {
     if (this.#ended === undefined && !isConnectionError(error)) {
-      noteFailure(this.#context, this.session, error);
+      logFailure(this.#context, this.session, error);
       this.#ended = { reason: "error", reply: undefined };
     }
     this.#ended ??= { reason: "disconnected", reply: undefined };
@@ -454,47 +455,48 @@ export class Connection {
     }
   }
 
-  /** Lets everything go, and tells that the session is over. */
+  /** Releases all resources, and reports the end to `onDisconnect` and the log. */
   async #finish(): Promise<void> {
     this.#transport.close();
     this.#authentication?.end();
-    // A read that is still under way owns its buffer.
+    // A pending read still writes into its buffer.
     if (this.#activity !== "reading" && !this.#early.isPending) {
       this.#buffers.giveBack();
     }
     const context = this.#context;
     const { session } = this;
     const end = this.#ended ??= { reason: "disconnected", reply: undefined };
-    if (context.handlers.onStateChange !== undefined) this.#tellState();
-    const told = callHandler(context, "onDisconnect", session, end.reason);
-    if (isPromise(told)) await this.#bounded(told);
-    noteEnd(context, session, end);
+    if (context.handlers.onStateChange !== undefined) this.#reportState();
+    const done = callHandler(context, "onDisconnect", session, end.reason);
+    if (isPromise(done)) await this.#bounded(done);
+    logEnd(context, session, end);
   }
 }
 
-/** Enough for a pipelined envelope of some dozen recipients. */
+/** Size of a small buffer in bytes: room for a pipelined envelope of some dozen recipients. */
 const COMMAND_BUFFER_SIZE = 4096;
 
-/** The large buffers at hand: those that are scanned fastest come first and always come back. */
+/** Free large buffers. Those of the scanner's arena are the fastest; they come first and always return. */
 const spareLarge: Uint8Array<ArrayBuffer>[] = arenaBuffers();
+/** Free small buffers. */
 const spareSmall: Uint8Array<ArrayBuffer>[] = [];
 
-/** Most buffers of a kind that are kept; others are left to the collector. */
+/** The most free buffers of a kind; the garbage collector takes the rest. */
 const KEPT = 64;
 
 /** The buffers of one session. */
 class SessionBuffers {
   /**
-   * A small one, borrowed for the length of the session: making one costs as
-   * much as the rest of the session's beginning.
+   * The small buffer, borrowed for the whole session: to allocate one costs as
+   * much as the rest of the session's start.
    */
   readonly command: Uint8Array<ArrayBuffer> = spareSmall.pop() ??
     new Uint8Array(COMMAND_BUFFER_SIZE);
-  /** The one that is read into. */
+  /** The buffer of the current read. */
   current: Uint8Array<ArrayBuffer> = this.command;
   #body: Uint8Array<ArrayBuffer> | undefined;
 
-  /** Chooses the buffer to read into: a large one while a body comes in. */
+  /** Chooses the buffer of the next read: the large one for content, else the small one. */
   use(phase: ReadPhase): Uint8Array<ArrayBuffer> {
     if (phase === "data" || phase === "bdat") {
       this.#body ??= spareLarge.pop() ?? new Uint8Array(ARENA_BUFFER_SIZE);
@@ -512,8 +514,8 @@ class SessionBuffers {
   }
 
   /**
-   * Gives the buffers back, without what the client said. No read into one of
-   * them may be under way.
+   * Returns the buffers, with the client's commands erased. No read into one of
+   * them may be pending.
    */
   giveBack(): void {
     this.#returnBody();

@@ -1,8 +1,8 @@
 /**
- * What the sessions of one listener have in common: made once by the server,
- * never changed by a session. Relaying is part of it: whether a client may, and
- * where mail for other domains goes; a session never sees the queue behind it.
- * Types only.
+ * The settings and services of all sessions of one listener. The server makes
+ * them once; sessions never change them. Relaying is one of them: it decides
+ * which clients may relay, and takes their mail; a session never sees the queue
+ * behind it. Types only.
  */
 
 import type { Logger } from "../log.ts";
@@ -18,80 +18,76 @@ import type { Limits } from "./limit_options.ts";
 import type { LocalTest } from "./local_domains.ts";
 import type { AddressLimits } from "./limits.ts";
 
-/** What the sessions of one listener have in common. */
+/** The settings and services of all sessions of one listener. */
 export interface SessionContext {
-  /** What the listener is for. */
   readonly kind: ListenerKind;
-  /** What the machines have in common. */
+  /** The settings of the protocol. */
   readonly profile: ServerProfile;
-  /** The server's own name. */
+  /** The server's own host name. */
   readonly hostname: string;
-  /** The program's decisions. */
   readonly handlers: SmtpHandlers;
-  /** Where messages go that have no store of their own. */
+  /** The store of messages for which no handler chose another. */
   readonly store: MessageStore;
-  /** Whether an address is for this server; every one is when not given. */
+  /** Whether an address is local; if unset, all are. */
   readonly isLocal?: LocalTest | undefined;
-  /** Takes mail for addresses that are not; they are refused when not given. */
+  /** Relays mail for non-local addresses. If unset, such mail is refused. */
   readonly relaying?: SessionRelaying | undefined;
-  /** Whether a Received field is put in front of each message. */
+  /** Whether each message gets a Received field. */
   readonly addReceived: boolean;
-  /** How headers are completed; they stay as they are when not given. */
+  /** How missing header fields are added; if unset, headers stay as they are. */
   readonly complete?: {
-    /** The domain for addresses of the author that have none. */
+    /** The domain for author addresses without one. */
     readonly domain: string;
   } | undefined;
-  /** Bytes of a message kept in memory, and where the rest goes. */
+  /** Bytes of a message kept in memory, and the folder for the rest. */
   readonly body: {
     readonly memoryLimit: number;
     readonly temporaryFolder?: string | undefined;
   };
-  /** The limits in force. */
   readonly limits: Limits;
-  /** What becomes of clients that speak before the greeting; exempt networks are not judged. */
+  /** Treatment of clients that speak before the greeting; exempt networks may do so. */
   readonly earlyTalkers: "refuse" | "allow";
-  /** What clients have done so far, by their addresses. */
+  /** Counts per client address. */
   readonly counts: AddressLimits;
-  /** Waits before a refusal is told. */
+  /** Delays before the reply to a refused command. */
   readonly delays: Pick<Delays, "wait">;
-  /** Takes log records. */
   readonly log: Logger;
-  /** Whether records of the level info are read: if not, none is made. */
+  /** Whether records of the level info are wanted; if not, none are made. */
   readonly verbose: boolean;
-  /** Whether records of the level debug are read. */
+  /** Whether records of the level debug are wanted. */
   readonly debug: boolean;
-  /** Encrypts a connection, the server's side; `undefined` without a certificate. */
+  /** Performs the TLS handshake as a server; `undefined` without a certificate. */
   readonly secure?:
     | ((transport: Transport) => Promise<Transport>)
     | undefined;
   /** Whether TLS comes before the first byte. */
   readonly implicitTls: boolean;
-  /** Where proxies are, whose connections begin with a PROXY header. */
+  /** Networks of proxies; connections from there begin with a PROXY header. */
   readonly proxies?: readonly Cidr[] | undefined;
-  /** Networks of clients that may say XCLIENT. */
+  /** Networks of clients that may use XCLIENT. */
   readonly xclients?: readonly Cidr[] | undefined;
-  /** Log-ins, `undefined` where there are none. */
+  /** The settings of logins; `undefined` if AUTH is not offered. */
   readonly authentication: AuthenticationContext | undefined;
-  /** Gives the next unique name of a session or message. */
+  /** Makes the next unique id of a session or message. */
   nextId(): string;
-  /** A time in ms that never goes back; may lag by a second. */
+  /** A monotonic time in ms; may lag by a second. */
   now(): number;
 }
 
-/** A client that wants to send mail elsewhere. */
+/** A client that wants to relay. */
 export interface RelayClient {
   /** The client's IP address. */
   readonly remoteAddress: string;
-  /** The user that has logged in, if one has. */
+  /** The user that is logged in. */
   readonly username: string | undefined;
 }
 
-/** Takes mail for recipients that are not this server's own. */
+/** Takes mail for non-local recipients. */
 export interface SessionRelaying {
-  /** Whether a client may send to such recipients. */
+  /** Whether a client may relay. */
   allows(client: RelayClient): boolean;
   /**
-   * Takes a message for some of its recipients. Resolves when it is safe.
+   * Takes a message for some of its recipients. Resolves when it is in the spool.
    *
    * @throws {SmtpError} If it cannot be kept, with the reply for the client
    */

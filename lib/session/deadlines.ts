@@ -1,19 +1,20 @@
 /**
- * How long one client is waited for. A wait is for something whole, a command or
- * a rate, never for a single byte: who sends one a minute would keep a session
- * for ever. What the server itself takes, in a handler or a store, is no time of
- * the client's.
+ * The deadlines of one client. A deadline is for a whole command or for a rate,
+ * never for a single byte: a client that sends one byte a minute would keep its
+ * session for ever. Time that the server spends in a handler or a store does not
+ * count.
  *
- * - A command has `timeoutMs` from the moment it is waited for to its line end.
- *   So has each line of an AUTH exchange.
- * - The content of a message, all of its BDAT chunks and the waits between them
- *   together, begins with `timeoutMs` of credit. Each byte adds to it what it
- *   may take at the slowest rate, never past `timeoutMs`. All of it has
+ * - A command has `timeoutMs` from the start of the wait to its line end. So has
+ *   each line of an AUTH exchange.
+ * - The content of a message starts with a credit of `timeoutMs`. It includes
+ *   all BDAT chunks and the waits between them. Each byte adds its time at
+ *   `minBytesPerSecond` to the credit, up to `timeoutMs`. The whole content has
  *   `contentTimeoutMs`.
  * - All commands since the greeting, or since the last message, have
  *   `mailTimeoutMs`.
  *
- * It starts no timer and reads no clock: times come in, the deadline goes out.
+ * It starts no timer and reads no clock: the caller gives the time and gets the
+ * deadline.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.2 | RFC 5321 section 4.5.3.2}
  */
@@ -22,34 +23,34 @@ import { timedOut } from "../protocol/replies.ts";
 import type { SmtpReply } from "../protocol/reply.ts";
 import type { Limits } from "./limit_options.ts";
 
-/** The limits that are times and rates. */
+/** The limits that are durations and rates. */
 export type TimeLimits =
   & Pick<
     Limits,
     "timeoutMs" | "mailTimeoutMs" | "minBytesPerSecond"
   >
   & {
-    /** For all of a message's content; without end when not given. */
+    /** For the whole content of a message; if unset, there is no limit. */
     readonly contentTimeoutMs?: number | undefined;
   };
 
-/** Until when one client is waited for. All times are in ms. */
+/** The deadlines of one client. All times are in ms. */
 export class SessionDeadlines {
   readonly #limits: TimeLimits;
-  /** When the command under way must be whole. */
+  /** Deadline of the current command. */
   #commandEnd: number | undefined;
-  /** When the credit of the content under way is used up. */
+  /** When the credit of the current content is used up. */
   #contentEnd: number | undefined;
-  /** When the content under way must be whole. */
+  /** Deadline of the whole current content. */
   #contentOver: number | undefined;
-  /** When a message must have come. */
+  /** Deadline of the next message. */
   #mailEnd: number | undefined;
 
   constructor(limits: TimeLimits) {
     this.#limits = limits;
   }
 
-  /** A command is waited for: until when. */
+  /** The deadline of a wait for a command. */
   command(now: number): number {
     const { timeoutMs, mailTimeoutMs } = this.#limits;
     this.#contentEnd = undefined;
@@ -59,7 +60,7 @@ export class SessionDeadlines {
     return Math.min(this.#commandEnd, this.#mailEnd);
   }
 
-  /** Content is waited for, or what stands between its chunks: until when. */
+  /** The deadline of a wait for content, or for the next chunk of it. */
   content(now: number): number {
     const { timeoutMs, minBytesPerSecond, contentTimeoutMs } = this.#limits;
     this.#contentOver ??= now + (contentTimeoutMs ?? Infinity);
@@ -69,24 +70,24 @@ export class SessionDeadlines {
     return Math.min(end, this.#contentOver);
   }
 
-  /** The client is written to: until when it must have read. */
+  /** The deadline of a write to the client. */
   writing(now: number): number {
     this.#commandEnd = undefined;
     return now + this.#limits.timeoutMs;
   }
 
-  /** A command is whole: the next one has its own time. */
+  /** The command is complete; the next one gets its own time. */
   commandDone(): void {
     this.#commandEnd = undefined;
   }
 
-  /** A message is whole: the next one has its own time. */
+  /** The message is complete; the next one gets its own time. */
   mailDone(): void {
     this.#mailEnd = undefined;
     this.#contentOver = undefined;
   }
 
-  /** Bytes have come. */
+  /** Adds the credit of `count` received bytes. */
   received(now: number, count: number): void {
     if (this.#contentEnd === undefined) return;
     const { timeoutMs, minBytesPerSecond } = this.#limits;
@@ -96,14 +97,14 @@ export class SessionDeadlines {
     );
   }
 
-  /** The server itself has taken `ms`, and the client could do nothing. */
+  /** Extends the deadlines by `ms` that the server itself has taken. */
   extend(ms: number): void {
     if (this.#contentEnd !== undefined) this.#contentEnd += ms;
     if (this.#contentOver !== undefined) this.#contentOver += ms;
     if (this.#mailEnd !== undefined) this.#mailEnd += ms;
   }
 
-  /** The last word to a client whose time is over at `now`. */
+  /** The reply to a client whose deadline has passed at `now`. */
   reply(now: number): SmtpReply {
     const { timeoutMs, mailTimeoutMs, minBytesPerSecond, contentTimeoutMs } =
       this.#limits;

@@ -1,15 +1,14 @@
 /**
- * Waits that make guessing slow, and that a server which stops can end: without
- * that, each would hold up the stop.
+ * Delays that slow down guessing of passwords and recipients. A stop of the
+ * server ends them: otherwise each would hold it up.
  */
 
-/** The waits of one server. */
+/** The delays of one server. */
 export class Delays {
   readonly #waiting = new Set<() => void>();
-
   #closed = false;
 
-  /** Resolves after `ms`, or when it is ended from outside. */
+  /** Resolves after `ms`, or when the delays are ended. */
   wait(ms: number): Promise<void> {
     if (this.#closed) return Promise.resolve();
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -23,12 +22,12 @@ export class Delays {
     return promise;
   }
 
-  /** Ends all waits. */
+  /** Ends all current delays. */
   release(): void {
     for (const end of this.#waiting) end();
   }
 
-  /** Ends all waits, and those to come: a client may have sent more than it has been told of. */
+  /** Ends all current and later delays: a pipelining client may cause more of them. */
   close(): void {
     this.#closed = true;
     this.release();

@@ -1,7 +1,8 @@
 /**
- * Answers what the machine asks: by the handlers, the server's own policy, the
- * reception of messages and log-ins. A promise comes back only where one of
- * these gave one. It waits for nothing; the connection does, and tells the machine.
+ * Answers the questions of the protocol: by the handlers, the server's own
+ * policy, the reception of messages, and logins. It returns a promise only if
+ * one of these did. It waits for nothing: the connection awaits the answer and
+ * gives it to the protocol.
  */
 
 import type { ServerAsk, Verdict } from "../protocol/server/effects.ts";
@@ -21,22 +22,22 @@ import {
   verdictOfError,
 } from "./verdicts.ts";
 
-/** An answer to the machine: a verdict, how AUTH goes on, or the command line to run, `""` for none. */
+/** An answer: a verdict, the next step of AUTH, or the command line to run, `""` for none. */
 export type Answer = AuthenticationStep | { readonly line: string };
 
-/** What can answer beside the handlers. */
+/** The parts that answer beside the handlers. */
 export interface HandlerCallsInit {
   readonly session: SmtpSession;
   readonly protocol: ServerProtocol;
   readonly limits: SessionLimits;
   readonly reception: Reception;
-  /** `undefined` where there are no log-ins. */
+  /** `undefined` if AUTH is not offered. */
   readonly authentication: Authentication | undefined;
 }
 
-/** A line that begins as AUTH does, and what may be shown of it beside the name of a mechanism. */
+/** A line that begins as AUTH does: the verb, blanks, a name that may be a mechanism, blanks. */
 const AUTH = /^([^A-Za-z]*AUTH)(?:([ \t]+)([A-Za-z0-9_-]+)([ \t]*))?/i;
-/** Whole commands as clients send them; nothing else behind AUTH is shown. */
+/** Whole commands as clients send them. After a failed AUTH, `onCommand` sees only such lines. */
 const COMMAND =
   /^(?:(?:EHLO|HELO|LHLO)[ \t]+\S+|MAIL[ \t]+FROM:.*|RCPT[ \t]+TO:.*|BDAT[ \t]+\d+(?:[ \t]+LAST)?|DATA|RSET|NOOP|QUIT|HELP|STARTTLS)[ \t]*$/i;
 
@@ -45,9 +46,9 @@ export class HandlerCalls {
   readonly #context: SessionContext;
   readonly #session: SmtpSession;
   readonly #init: HandlerCallsInit;
-  /** Whether the lines to come may be answers to an AUTH that was refused. */
+  /** Whether the next lines may be responses to an AUTH that was refused. */
   #afterAuth = false;
-  /** Whether the client had logged in when it said AUTH. */
+  /** Whether the client was logged in when it sent AUTH. */
   #wasLoggedIn = false;
 
   constructor(context: SessionContext, init: HandlerCallsInit) {
@@ -95,7 +96,7 @@ export class HandlerCalls {
     }
   }
 
-  /** The more names of a client are refused, the longer it waits for the answers. */
+  /** Delays the reply to a refused name; the delay grows with each. */
   #afterTarpit(
     verdict: Verdict | Promise<Verdict>,
   ): Verdict | Promise<Verdict> {
@@ -119,8 +120,9 @@ export class HandlerCalls {
   }
 
   /**
-   * Shows a command line to `onCommand`; gives the line to run, `""` for none.
-   * What AUTH carries is not shown, nor what comes behind one that is refused.
+   * Shows a command line to `onCommand`; answers with the line to run, `""` for
+   * none. Responses of AUTH are not shown, and nor are lines after a refused one
+   * that may be responses.
    */
   #command(line: string): Answer | Promise<Answer> {
     const shown = this.#withoutSecret(line);
@@ -137,7 +139,7 @@ export class HandlerCalls {
     }
   }
 
-  /** The line as it may be shown. A client may send user and password along with AUTH, and wait for nothing. */
+  /** The line as `onCommand` may see it. A client may pipeline its user name and password behind AUTH. */
   #withoutSecret(line: string): string {
     const { authenticated } = this.#init.protocol.state;
     const match = AUTH.exec(line);
@@ -146,7 +148,7 @@ export class HandlerCalls {
       this.#wasLoggedIn = authenticated;
       return hideAuth(line, match);
     }
-    // After the log-in, or a whole command, the client has no answer to give.
+    // After the login, or a whole command, no response follows.
     if (authenticated !== this.#wasLoggedIn || COMMAND.test(line)) {
       this.#afterAuth = false;
       this.#wasLoggedIn = authenticated;
@@ -154,7 +156,7 @@ export class HandlerCalls {
     return this.#afterAuth ? "***" : line;
   }
 
-  /** The command is not run; what was thrown is the answer to it. */
+  /** The command is not run; the reply is the one that was thrown, else 451. */
   #commandFailed(error: unknown): Answer {
     const verdict = verdictOfError(error, {
       ...{ context: this.#context, session: this.#session },
@@ -165,7 +167,7 @@ export class HandlerCalls {
   }
 }
 
-/** An AUTH line without all that may be a secret: everything but the name of a mechanism. */
+/** An AUTH line in which everything but the name of a mechanism is hidden: it may be a secret. */
 function hideAuth(line: string, match: RegExpExecArray): string {
   const [whole, verb = "", blanks = "", name = "", rest = ""] = match;
   const isName = name !== "" && parseMechanismName(name) !== undefined &&

@@ -1,6 +1,6 @@
 /**
- * Handlers that are a module of their own: found by path or URL, loaded, and
- * told what the server has for them. Every thread of a server loads its own.
+ * Handlers in a module of their own: finds it by path or URL, loads it and gives
+ * it a {@linkcode HandlerContext}. Each thread of a server loads the module.
  */
 
 import { isAbsolute } from "node:path";
@@ -10,13 +10,13 @@ import type { RelayOptions } from "../queue/relay.ts";
 import { HANDLERS_RULE, isHandler, type SmtpHandlers } from "./handlers.ts";
 
 /**
- * What a handler module gets of its server, the same on every thread.
+ * What a handler module gets from its server, the same on every thread.
  *
  * @example Send everything on
  * ```ts
  * import type { HandlerContext, SmtpHandlers } from "@smtp/server";
  *
- * // A module says `export default` in place of `const handlers =`.
+ * // In a module, write `export default` in place of `const handlers =`.
  * const handlers = ({ relays }: HandlerContext): SmtpHandlers => ({
  *   async onMessage(_session, message) {
  *     await relays.add(message);
@@ -26,30 +26,30 @@ import { HANDLERS_RULE, isHandler, type SmtpHandlers } from "./handlers.ts";
  * ```
  */
 export interface HandlerContext {
-  /** The messages to be relayed. */
+  /** Relays messages. */
   readonly relays: {
     /**
-     * Hands a message to the server's queue, with its options as
-     * `server.relays.add` takes them. Resolves with the name that it has there,
-     * when it is safe: the client may be told 250.
+     * Hands a message to the server's queue, with the options of
+     * `server.relays.add`. Resolves with the message's id in the queue when it is
+     * in the spool: the reply to the client may be 250.
      *
-     * @throws {SmtpError} If it could not be kept: 452 4.3.1 to the client
+     * @throws {SmtpError} 452 4.3.1, if the queue cannot keep it
      */
     add(message: Message, options?: RelayOptions): Promise<string>;
   };
-  /** Which thread has loaded the module: 0 is the main one, which serves nobody where there are others. */
+  /** The thread that has loaded the module: 0 is the main thread, which serves no client if there are others. */
   readonly thread: number;
 }
 
-/** What a handler module exports as default: the handlers, or what makes them. */
+/** The default export of a handler module: the handlers, or a function that makes them. */
 export type HandlerModule =
   | SmtpHandlers
   | ((context: HandlerContext) => SmtpHandlers | Promise<SmtpHandlers>);
 
-/** The URL of a handler module; a path is taken from the working directory. */
+/** The URL of a handler module; a path is relative to the working directory. */
 export function handlerModuleUrl(module: string | URL): string {
   const text = String(module);
-  // A drive letter is no scheme.
+  // A scheme has two letters or more: `C:` is a drive.
   if (!isAbsolute(text) && /^[a-z][a-z0-9+.-]+:/i.test(text)) return text;
   return pathToFileURL(text).href;
 }
@@ -57,10 +57,8 @@ export function handlerModuleUrl(module: string | URL): string {
 /**
  * Loads a handler module and makes its handlers.
  *
- * @param url Where it is
- * @param context What it gets
- * @throws {TypeError} If it has no default export that is handlers or makes
- * them, or one of them has a name that no handler has
+ * @throws {TypeError} If its default export neither is nor makes handlers, or
+ * one of them has a name that no handler has
  */
 export async function loadHandlerModule(
   url: string,
@@ -97,7 +95,7 @@ export async function loadHandlerModule(
   return handlers;
 }
 
-/** What the function of a module makes, or why it makes nothing. */
+/** The result of the module's function; an error says that it failed and why. */
 async function made(
   url: string,
   make: () => unknown | Promise<unknown>,
@@ -112,18 +110,18 @@ async function made(
   }
 }
 
-/** Whether a function is a class, which is not called but made an instance of. */
+/** Whether a function is a class: it cannot be called without `new`. */
 function isClass(given: object): boolean {
   return /^class\b/.test(Function.prototype.toString.call(given));
 }
 
-/** A place in a file, as the platform writes it into messages and stacks. */
+/** A position in a file, as the platform writes it into messages and stacks. */
 const PLACE = /(?:[a-z][a-z0-9+.-]+:\/\/)[^\s()]*:\d+:\d+/i;
 
 /**
- * Why a module could not be loaded, in one line, with file, line and column
- * where the platform knows them: of a syntax error, in the module or in one
- * that it imports, and of what threw.
+ * Why a module could not be loaded, in one line. It names file, line and column
+ * if the platform knows them: for a syntax error in the module or in one that it
+ * imports, and for an error that was thrown.
  */
 export function moduleFault(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
@@ -131,18 +129,18 @@ export function moduleFault(error: unknown): string {
   const plain = (text: string) => text.replace(/\x1b\[[\d;]*m/g, "");
   const { name } = error;
   const [reason = ""] = plain(error.message).split("\n");
-  const told = /^\w*Error: /.test(reason) ? reason : `${name}: ${reason}`;
+  const text = /^\w*Error: /.test(reason) ? reason : `${name}: ${reason}`;
   const place = PLACE.exec(plain(error.message).slice(reason.length)) ??
     PLACE.exec(stackOf(error));
-  return place === null ? told : `${told} (${pathOf(place[0])})`;
+  return place === null ? text : `${text} (${pathOf(place[0])})`;
 }
 
-/** Where this program's own modules are. */
+/** The URLs of this library's own modules. */
 const OWN: readonly string[] = ["../", "../../cli.ts"].map((path) =>
   new URL(path, import.meta.url).href
 );
 
-/** The calls of an error that are not this program's own. */
+/** The stack of an error without this library's own calls. */
 function stackOf({ stack = "" }: Error): string {
   return stack.split("\n").slice(1)
     .filter((line) => !OWN.some((url) => line.includes(url))).join("\n");

@@ -1,10 +1,10 @@
 /**
- * The handlers: the questions a program may answer about a session, and the
- * one rule for all answers.
+ * The handlers: the functions by which a program decides on sessions and
+ * messages, and one rule for what they return.
  *
  * The rule: return nothing (or `true`) to accept; return `false` to refuse with
  * the standard reply; return or throw an `SmtpReply` or `SmtpError` to choose
- * the reply; anything else that is thrown is 451 4.3.0 and a log record.
+ * the reply. Any other error is logged, and the reply is 451 4.3.0.
  */
 
 import {
@@ -28,7 +28,7 @@ import type { Credentials } from "../sasl/credentials.ts";
 import type { SessionState, SmtpSession } from "./session.ts";
 
 /**
- * Accepts, and says that the handler has sent its own reply with `session.send()`.
+ * Accepts without a standard reply: the handler has sent its own with `session.send()`.
  *
  * @example A reply in its own form
  * ```ts
@@ -47,7 +47,7 @@ import type { SessionState, SmtpSession } from "./session.ts";
 export const SILENT_ALLOW: unique symbol = Symbol("SILENT_ALLOW");
 
 /**
- * Refuses, and says that the handler has sent its own reply with `session.send()`.
+ * Refuses without a standard reply: the handler has sent its own with `session.send()`.
  *
  * @example A refusal in its own form
  * ```ts
@@ -66,9 +66,9 @@ export const SILENT_ALLOW: unique symbol = Symbol("SILENT_ALLOW");
 export const SILENT_DENY: unique symbol = Symbol("SILENT_DENY");
 
 /**
- * From `onConnect` only: closes the connection without a word.
+ * From `onConnect` only: closes the connection without a reply.
  *
- * @example Not to be found by some
+ * @example Hide from a network
  * ```ts
  * import { DROP, type SmtpHandlers } from "@smtp/server";
  *
@@ -81,7 +81,7 @@ export const SILENT_DENY: unique symbol = Symbol("SILENT_DENY");
  */
 export const DROP: unique symbol = Symbol("DROP");
 
-/** What a handler may say. */
+/** What a handler may return. */
 export type HandlerVerdict =
   | void
   | undefined
@@ -92,9 +92,9 @@ export type HandlerVerdict =
   | typeof SILENT_DENY;
 
 /**
- * The handlers of a server, every one optional, sync or async. A slow one
- * delays its own session only. Those of relaying have rules of their own, told
- * with each.
+ * The handlers of a server. Each is optional, and sync or async. A slow handler
+ * delays its own session only. Each handler about relaying documents its own
+ * rule.
  *
  * @example Take mail for one domain, refuse one sender
  * ```ts
@@ -113,33 +113,34 @@ export type HandlerVerdict =
  */
 export interface SmtpHandlers extends RelayHooks {
   /**
-   * A client has connected and not been greeted. {@linkcode DROP} closes without
-   * a word. Asked again, for the same session, when XCLIENT has named another
-   * client: `session.xclient` tells.
+   * A client has connected; the greeting comes next. {@linkcode DROP} closes the
+   * connection without a reply. Called again for the same session after XCLIENT
+   * has named another client: `session.xclient` is set then.
    */
   onConnect?(
     session: SmtpSession,
   ): HandlerVerdict | typeof DROP | Promise<HandlerVerdict | typeof DROP>;
   /**
-   * A command line has come, before anything is made of it. Return the line to
-   * run instead, `""` to run none (after a `session.send()` of your own), or
-   * nothing to run it as it is. What follows the mechanism of AUTH is replaced
-   * by `***`; such a line cannot be rewritten unless it is changed. So are lines
-   * in base64 behind an AUTH that was refused, which are its answers.
+   * A command line has come and is not parsed yet. Return the line to run
+   * instead, `""` to run none (after a `session.send()` of your own), or nothing
+   * to run it as it is. Secrets are shown as `***`: what follows the mechanism of
+   * AUTH, and base64 lines after an AUTH that was refused, which may be its
+   * responses. To return such a line unchanged runs the original line.
    */
   onCommand?(
     session: SmtpSession,
     line: string,
   ): string | void | undefined | Promise<string | void | undefined>;
-  /** HELO, EHLO or LHLO, with the name that the client gave itself. */
+  /** HELO, EHLO or LHLO, with the client's name. */
   onHelo?(
     session: SmtpSession,
     name: string,
   ): HandlerVerdict | Promise<HandlerVerdict>;
   /**
-   * AUTH. Refuses unless it returns `true` or a 2xx reply. `credentials.verify()`
-   * compares with what the program knows, in constant time, whatever the
-   * mechanism; call it for unknown users too, with `undefined`.
+   * AUTH. The login is refused unless the handler returns `true` or a 2xx reply.
+   * `credentials.verify()` compares with the secret that the program knows, in
+   * constant time and for every mechanism; for unknown users call it with
+   * `undefined`.
    */
   onAuthenticate?(
     session: SmtpSession,
@@ -151,7 +152,7 @@ export interface SmtpHandlers extends RelayHooks {
     | void
     | undefined
     | Promise<boolean | SmtpReply | SmtpError | void | undefined>;
-  /** MAIL FROM; `address.isNull` for a bounce. */
+  /** MAIL FROM; `address.isNull` is true for a bounce. */
   onMailFrom?(
     session: SmtpSession,
     address: Address,
@@ -164,37 +165,37 @@ export interface SmtpHandlers extends RelayHooks {
     parameters: RcptParameters,
   ): HandlerVerdict | Promise<HandlerVerdict>;
   /**
-   * The envelope is complete, the content comes next: the last moment to choose
-   * `message.store`, or `message.filename` and `message.append`.
-   * {@linkcode SILENT_ALLOW} stands for the 354, or the reply to the first of
-   * several chunks; the message gets its final reply all the same.
+   * The envelope is complete; the content comes next. This is the last moment to
+   * choose `message.store`, or `message.filename` and `message.append`.
+   * {@linkcode SILENT_ALLOW} replaces the 354, or the reply to the first of
+   * several chunks; the final reply to the message is sent in any case.
    */
   onMessageStart?(
     session: SmtpSession,
     message: Message,
   ): HandlerVerdict | Promise<HandlerVerdict>;
   /**
-   * The header block is complete and nothing is stored yet. Edits of `headers`
-   * are what is kept; a refusal is sent when the client has finished sending.
+   * The header block is complete; nothing is stored yet. The message is kept with
+   * the edits of `headers`. A refusal is sent after the end of the content.
    */
   onHeaders?(
     session: SmtpSession,
     message: Message,
     headers: MessageHeaders,
   ): HandlerVerdict | Promise<HandlerVerdict>;
-  /** The whole message is here and nothing has been answered yet. */
+  /** The message is complete; the final reply is not sent yet. */
   onMessage?(
     session: SmtpSession,
     message: Message,
   ): HandlerVerdict | Promise<HandlerVerdict>;
-  /** A transaction is over without a message: RSET, another HELO, the end of the session. */
+  /** A transaction ended without a message: by RSET, another HELO or the end of the session. */
   onReset?(session: SmtpSession): void | Promise<void>;
-  /** The session is over: exactly once for each session that `onConnect` saw, XCLIENT or not. */
+  /** The session has ended: called exactly once for each session that `onConnect` saw, with or without XCLIENT. */
   onDisconnect?(
     session: SmtpSession,
     reason: CloseReason,
   ): void | Promise<void>;
-  /** VRFY. Return the lines of the answer, as `Real Name <mailbox>`, at most 100; nothing for 252. */
+  /** VRFY. Return the lines of the reply, as `Real Name <mailbox>`, at most 100, or nothing for 252. */
   onVerify?(
     session: SmtpSession,
     text: string,
@@ -203,7 +204,7 @@ export interface SmtpHandlers extends RelayHooks {
     | readonly string[]
     | HandlerVerdict
     | Promise<string | readonly string[] | HandlerVerdict>;
-  /** EXPN. Return the members of the list, a line each, at most 100. */
+  /** EXPN. Return the members of the list, one a line, at most 100. */
   onExpand?(
     session: SmtpSession,
     text: string,
@@ -219,13 +220,13 @@ export interface SmtpHandlers extends RelayHooks {
     previous: SessionState,
   ): void;
   /**
-   * A host that mail is relayed to has shown its certificate. Return `true` to
-   * go on, `false` to break off (another host or another try follows), nothing
-   * to leave it to the `security` in force. Asked once a session, which may
-   * carry other messages later on.
+   * A next hop has shown its certificate. Return `true` to go on, `false` to
+   * disconnect (another host or a later try follows), or nothing to let the
+   * `security` option decide. Called once a session with the next hop; the
+   * session may carry other messages later.
    *
-   * @param relay The message that made us connect
-   * @param peer The host, its certificate, and why that is not to be trusted
+   * @param relay The message for which the session was opened
+   * @param peer The host, its certificate, and why it is not trusted
    */
   onRelayCertificate?(
     relay: Relay,
@@ -233,13 +234,13 @@ export interface SmtpHandlers extends RelayHooks {
   ): boolean | void | Promise<boolean | void>;
 }
 
-/** What a handler gets after the session, by the word of {@linkcode HANDLERS}. */
+/** The arguments of handlers after the session, by their names in {@linkcode HANDLERS}. */
 export interface HandlerArguments {
-  /** A line, a name, a reason or a state. */
+  /** A command line, a name, a reason or a state. */
   readonly text: string;
   readonly address: Address;
   readonly parameters: MailParameters | RcptParameters;
-  /** The message, its content not yet there. */
+  /** The message without its content. */
   readonly message: Message;
   /** The message with its whole content. */
   readonly content: Message;
@@ -247,18 +248,18 @@ export interface HandlerArguments {
   readonly credentials: Credentials;
 }
 
-/** The handlers about sessions; the others are about relaying. */
+/** The names of handlers about sessions; the others are about relaying. */
 export type SessionHandlerName = Exclude<
   keyof SmtpHandlers,
   `onRelay${string}`
 >;
 
-/** What a handler about sessions is called with, the session first. */
+/** The arguments of a handler about sessions, the session first. */
 export type ArgumentsOf<N extends SessionHandlerName> = Parameters<
   Required<SmtpHandlers>[N]
 >;
 
-/** The questions of the machine that a handler may answer; those within AUTH are part of "auth". */
+/** The questions of the protocol that a handler may answer; those within AUTH are part of "auth". */
 export type HandlerAsk = Exclude<ServerAsk["ask"], "authLine">;
 
 type Word<T> = {
@@ -269,28 +270,28 @@ type Words<A extends readonly unknown[]> = A extends
   readonly [unknown, ...infer R] ? { readonly [I in keyof R]: Word<R[I]> }
   : never;
 
-/** What is known of one handler about sessions. */
+/** The row of one handler about sessions. */
 interface SessionHandler<
   A extends readonly (keyof HandlerArguments)[] =
     readonly (keyof HandlerArguments)[],
 > {
   readonly about: "session";
-  /** The machine's question that it answers. */
+  /** The question of the protocol that it answers. */
   readonly ask?: HandlerAsk;
-  /** What it gets after the session. */
+  /** Its arguments after the session. */
   readonly args: A;
   /**
-   * What is made of its answer: a verdict, the verdict or the lines of a reply,
-   * the command line to run, whether a log-in is right. Nothing, after it is
-   * done, or without a wait for it.
+   * What it returns: a verdict; a verdict or the lines of a reply; the command
+   * line to run; whether the login is right. "done" and "none" return nothing:
+   * the session waits for the end of the former and not of the latter.
    */
   readonly answer: "verdict" | "lines" | "command" | "login" | "done" | "none";
 }
 
 /**
- * Every handler there is. Whatever goes over all handlers goes over this table:
- * what the machine asks, what crosses threads, the names that a program may use.
- * A handler that is missing here, or is none, does not compile.
+ * All handlers. Everything that needs a list of them reads this table: the
+ * questions of the protocol, the calls between threads, the names that a program
+ * may use. A missing row or a row too many does not compile.
  */
 const TABLE = {
   onConnect: { about: "session", ask: "connect", args: [], answer: "verdict" },
@@ -361,7 +362,7 @@ const TABLE = {
     : { readonly about: "relay" };
 };
 
-/** The handlers about sessions. */
+/** The rows of the handlers about sessions. */
 export const HANDLERS: Readonly<Record<SessionHandlerName, SessionHandler>> =
   TABLE;
 
@@ -373,20 +374,20 @@ function isAboutSession(name: keyof SmtpHandlers): name is SessionHandlerName {
   return TABLE[name].about === "session";
 }
 
-/** The handlers about sessions that a program has set. */
+/** The names of the handlers about sessions that a program has set. */
 export function sessionHandlersOf(
   handlers: SmtpHandlers,
 ): readonly SessionHandlerName[] {
   return SESSION_HANDLERS.filter((name) => handlers[name] !== undefined);
 }
 
-/** The questions that the table has a handler for: all that the machine asks, or this does not compile. */
+/** The questions with a handler in the table: all of the protocol's, or {@linkcode askedOf} does not compile. */
 type Answered = Extract<
   typeof TABLE[SessionHandlerName],
   { readonly ask: HandlerAsk }
 >["ask"];
 
-/** Which of the machine's questions a program has a handler for. */
+/** For each question of the protocol, whether the program has its handler. */
 export function askedOf(
   handlers: SmtpHandlers,
 ): Readonly<Record<HandlerAsk, boolean>> {
@@ -398,7 +399,7 @@ export function askedOf(
   return asked as Record<Answered, boolean>;
 }
 
-/** Calls a handler by its name, if the program has set it. */
+/** Calls the handler of that name if the program has set it. */
 export function invoke(
   handlers: SmtpHandlers,
   name: SessionHandlerName,
@@ -410,15 +411,15 @@ export function invoke(
   return all[name]?.(...args);
 }
 
-/** Whether a handler has this name. */
+/** Whether it is the name of a handler. */
 export function isHandler(name: string): boolean {
   return Object.hasOwn(TABLE, name);
 }
 
 /**
- * Handlers: a plain object, a module, or an instance whose class has them. What
- * else the object has is its own affair, unless its name is that of a handler
- * with a slip in it.
+ * The check of handlers: a plain object, a module, or an instance of a class with
+ * them. Other members are allowed, except those whose names look like a
+ * misspelled handler.
  */
 export const HANDLERS_RULE: Rule = {
   want: "handlers, as { onRcptTo() {} }",
@@ -437,26 +438,26 @@ export const HANDLERS_RULE: Rule = {
       }
       owner = Object.getPrototypeOf(owner);
     }
-    // `{ default: handlers }` and `{ rcpt() {} }` would never be asked.
+    // `{ default: handlers }` and `{ rcpt() {} }` would never be called.
     if (members.length > 0 && !members.some(isHandler)) {
       throw unknownOption(at, members[0]!, { known: HANDLER_NAMES });
     }
   },
 };
 
-/** Whether all that the object has was written down for it. */
+/** Whether the object is of no class. */
 function isPlain(value: object): boolean {
   const prototype = Object.getPrototypeOf(value);
   return prototype === null || prototype === Object.prototype;
 }
 
-/** Checks a member; whether there is one. */
+/** Checks a member; `false` if it has no value. */
 function checkHandler(
   owner: object,
   facts: { readonly name: string; readonly at: Place; isPlain: boolean },
 ): boolean {
   const { name, at } = facts;
-  // Not read: a getter may do anything.
+  // The descriptor, not the value: a getter may do anything.
   const { value, get } = Object.getOwnPropertyDescriptor(owner, name)!;
   if (value === undefined && get === undefined) return false;
   const place = { ...at, path: at.path === "" ? name : `${at.path}.${name}` };
@@ -466,7 +467,7 @@ function checkHandler(
     }
     return true;
   }
-  // `one`, `once` and `only` are words, `onhelo` is a slip.
+  // `one`, `once` and `only` are words; `onhelo` is a misspelled handler.
   const begins = /^on(?:[A-Z]|.{4})|^O[Nn]./.test(name);
   const lower = (begins ? name : `on${name}`).toLowerCase();
   const meant = begins

@@ -1,8 +1,8 @@
 /**
- * XCLIENT in a session: who may say it, and how the session becomes that of the
- * client it names. After it the new client's address decides on the next one:
- * the one in front usually gives its right away, so that nobody behind it can
- * use it.
+ * XCLIENT in a session: decides which clients may use it, and makes the session
+ * that of the client it names. From then on the named client's address decides
+ * on another XCLIENT. A proxy therefore usually loses the right with the
+ * command, and its clients cannot use it.
  *
  * {@link https://www.postfix.org/XCLIENT_README.html | Postfix XCLIENT Howto}
  */
@@ -11,20 +11,18 @@ import type { SocketAddress } from "../net/transport.ts";
 import type { ServerProtocol } from "../protocol/server/protocol.ts";
 import type { XclientAttributes } from "../protocol/xclient.ts";
 import type { SessionContext } from "./context.ts";
-import { noteImpersonation } from "./log.ts";
+import { logImpersonation } from "./log.ts";
 import type { SessionInit, SmtpSession } from "./session.ts";
 
-/** What becomes another client's. */
+/** The parts that XCLIENT changes. */
 export interface Impersonated {
-  /** What the session was made of, and looks into. */
+  /** The session reads its client from here. */
   readonly init: SessionInit;
-  /** The session. */
   readonly session: SmtpSession;
-  /** Its machine. */
   readonly protocol: ServerProtocol;
 }
 
-/** Whether a client may say for whom it speaks. */
+/** Whether the session's client may use XCLIENT. */
 export function mayImpersonate(
   context: SessionContext,
   session: SmtpSession,
@@ -33,7 +31,7 @@ export function mayImpersonate(
     context.xclients.some((network) => network.contains(session.remoteAddress));
 }
 
-/** Makes the session that of the client that the attributes name. */
+/** Makes the session that of the client in the attributes. */
 export function impersonate(
   attributes: XclientAttributes,
   { init, session, protocol }: Impersonated,
@@ -41,31 +39,31 @@ export function impersonate(
 ): void {
   const { addr, port, destaddr, destport, login } = attributes;
   const before = session.remoteAddress;
-  // What tells of the connection stays, what tells of the conversation does not.
+  // Attributes of the connection stay, those of the conversation do not.
   const forgotten = { proto: undefined, helo: undefined, login: undefined };
   init.xclient = { ...session.xclient, ...forgotten, ...attributes };
   init.remote = changed(init.remote, { address: addr, port });
   init.local = changed(init.local, { address: destaddr, port: destport });
   session.username = login === "[UNAVAILABLE]" ? undefined : login;
   protocol.impersonationAllowed(mayImpersonate(context, session));
-  noteImpersonation(context, session, before);
+  logImpersonation(context, session, before);
 }
 
-/** The client's host name, where the one in front has told it. */
-export function toldName({ xclient }: SmtpSession): string | undefined {
-  // The words for a name that there is not stand in brackets.
+/** The client's host name, if XCLIENT gave it. */
+export function clientName({ xclient }: SmtpSession): string | undefined {
+  // `[UNAVAILABLE]` and `[TEMPUNAVAIL]` stand for a missing name.
   return xclient?.name?.startsWith("[") ? undefined : xclient?.name;
 }
 
-/** The address after a command: what it did not tell stays as it was. */
+/** The address after a command: the parts that the command does not name stay. */
 function changed(
   known: SocketAddress,
-  told: {
+  named: {
     readonly address: string | undefined;
     readonly port: number | "[UNAVAILABLE]" | undefined;
   },
 ): SocketAddress {
-  const { address = known.address, port = known.port } = told;
+  const { address = known.address, port = known.port } = named;
   return {
     address: address === "[UNAVAILABLE]" ? "unknown" : address,
     port: port === "[UNAVAILABLE]" ? 0 : port,

@@ -1,9 +1,9 @@
 /**
- * The limits of a server. Two declarations say all of each: its member of
- * {@linkcode LimitOptions} is what a program reads, its row of
- * {@linkcode LIMITS} is what the code reads: the default, the check, the option
- * of the command line with its help, and the copy for each server. One without
- * the other does not compile. Counts nothing.
+ * The limits of a server. Each has two declarations: a member of
+ * {@linkcode LimitOptions} for the program, and a row of {@linkcode LIMITS} for
+ * the code. The row holds the default, the range, and the option of the command
+ * line with its help. One without the other does not compile. This file counts
+ * nothing.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3 | RFC 5321 section 4.5.3}
  */
@@ -14,8 +14,8 @@ import { anyNumber, object, type Rule, type Rules } from "../options.ts";
 
 /**
  * The limits of {@linkcode SmtpServer}. Each is on by default, with room for
- * real use. What is counted per address is counted for an IPv4 address, and for
- * a whole /64 of IPv6, which is one customer.
+ * real use. "Address" means an IPv4 address or an IPv6 /64, which is one
+ * customer.
  *
  * @example A small server
  * ```ts
@@ -66,8 +66,8 @@ export interface LimitOptions {
   recipientsPerMinute?: number | undefined;
   /**
    * Bytes of one address in a minute after which MAIL gets 450. A session that
-   * goes on sending gets 421 when it is past it by as much again, or by a message
-   * of `maxSize` where that is less. 0 for no limit.
+   * goes on sending gets 421 when it exceeds the limit by as much again, or by
+   * `maxSize` if that is less. 0 for no limit.
    *
    * @default {1073741824}
    */
@@ -85,65 +85,64 @@ export interface LimitOptions {
    */
   maxRecipients?: number | undefined;
   /**
-   * Recipients of one session that may be refused for good; the next ends it
-   * with 421. What VRFY and EXPN refuse counts, too. 0 for no limit.
+   * Most recipients of one session that are refused with 5xx; the next ends it
+   * with 421. Refused names of VRFY and EXPN count as well. 0 for no limit.
    *
    * @default {30}
    */
   maxRefusedRecipients?: number | undefined;
   /**
-   * Most errors of one session, refused log-ins among them; the next ends it
-   * with 421. 0 for no limit.
+   * Most errors of one session, including failed logins; the next ends it with
+   * 421. 0 for no limit.
    *
    * @default {10}
    */
   maxErrors?: number | undefined;
   /**
-   * Commands that may follow each other without a message being taken; the next
-   * ends the session with 421. RCPT and BDAT have limits of their own. 0 for no
-   * limit.
+   * Most commands since the last accepted message; the next ends the session
+   * with 421. RCPT and BDAT have limits of their own. 0 for no limit.
    *
    * @default {10000}
    */
   maxCommandsWithoutMail?: number | undefined;
   /**
-   * Longest delay of a reply that refuses a recipient, in ms: it doubles with
-   * each that an address has guessed wrong, past the fifth. 0 for no delay, 60,000 at most.
+   * Longest delay of a reply that refuses a recipient, in ms. The delay doubles
+   * with each wrong recipient of an address after the fifth. 0 for no delay,
+   * 60,000 at most.
    *
    * @default {8000}
    */
   tarpitMs?: number | undefined;
   /**
-   * How long a client may take for a whole command, in ms, and how long it may
-   * lag behind {@linkcode LimitOptions.minBytesPerSecond} in the content (RFC
+   * Most time for a whole command, in ms. A client may also lag behind
+   * {@linkcode LimitOptions.minBytesPerSecond} by so much in the content (RFC
    * 5321 section 4.5.3.2.7).
    *
    * @default {300000}
    */
   timeoutMs?: number | undefined;
   /**
-   * How long a session may go on without sending a message, in ms, its content
-   * not counted.
+   * Most time of a session without a message, in ms, not counting the content.
    *
    * @default {1800000}
    */
   mailTimeoutMs?: number | undefined;
   /**
-   * How long the content of one message may take, in ms, however fast it comes.
+   * Most time for the content of one message, in ms, at any rate.
    *
    * @default {7200000}
    */
   contentTimeoutMs?: number | undefined;
   /**
-   * How long a TLS handshake may take, in ms.
+   * Most time for a TLS handshake, in ms.
    *
    * @default {30000}
    */
   handshakeTimeoutMs?: number | undefined;
   /**
-   * How long a handler or a store may take, in ms, before the session ends with
-   * 421 4.3.0. No client waits longer for the reply to its message (RFC 5321
-   * section 4.5.3.2.6).
+   * Most time for a handler or a store, in ms; after it the session ends with 421
+   * 4.3.0. No client waits longer for the reply to its message (RFC 5321 section
+   * 4.5.3.2.6).
    *
    * @default {600000}
    */
@@ -155,35 +154,35 @@ export interface LimitOptions {
    */
   minBytesPerSecond?: number | undefined;
   /**
-   * Networks without limits per address, as `"10.0.0.0/8"`; `[]` for none.
-   * Their clients may speak before the greeting, too. The limits of a session
-   * and those of failed log-ins hold for them as well.
+   * Networks without limits per address, as `"10.0.0.0/8"`; `[]` for none. Their
+   * clients may also speak before the greeting. The limits of a session and of
+   * failed logins apply to them as well.
    *
    * @default {["127.0.0.0/8", "::1/128"]}
    */
   exempt?: readonly string[] | undefined;
 }
 
-/** What of a server a limit counts: all of it, one address, one session or one message. */
+/** What a limit applies to: the whole server, one address, one session or one message. */
 export type LimitScope = "server" | "address" | "session" | "message";
 
-/** What the table knows of every limit. */
+/** The part of a row that all limits have. */
 interface LimitRow {
   readonly scope: LimitScope;
-  /** The option of the command line; `undefined` where only a program sets the limit. */
+  /** The option of the command line; `undefined` if only a program can set the limit. */
   readonly flag?: string;
-  /** What it bounds, in a line of `--help`. */
+  /** Its line in `--help`. */
   readonly help: string;
 }
 
 /** A limit that is a number. */
 export interface NumberLimit extends LimitRow {
-  /** What the number counts: things, bytes, ms, or bytes a second. */
+  /** The unit: things, bytes, ms, or bytes a second. */
   readonly kind: "count" | "size" | "duration" | "rate";
   readonly default: number;
-  /** 1 where 0 would leave no service, or no end to a wait; else 0 is no limit. */
+  /** 1 if 0 would stop all service or never end a wait; else 0, which means no limit. */
   readonly least: 0 | 1;
-  /** The most that makes sense, where it is less than what a number or a timer holds. */
+  /** The largest value, if it is less than what a number or a timer can hold. */
   readonly most?: number;
 }
 
@@ -193,14 +192,14 @@ export interface NetworksLimit extends LimitRow {
   readonly default: readonly string[];
 }
 
-/** A row for each member of {@linkcode LimitOptions}. */
+/** One row for each member of {@linkcode LimitOptions}. */
 export type LimitTable = {
   readonly [Name in keyof Required<LimitOptions>]:
     NonNullable<LimitOptions[Name]> extends number ? NumberLimit
       : NetworksLimit;
 };
 
-/** Every limit: the one place of its default, its range, its option and its help. */
+/** All limits: the only place of their defaults, ranges, options and help. */
 export const LIMITS: LimitTable = {
   maxConnections: {
     kind: "count",
@@ -292,7 +291,7 @@ export const LIMITS: LimitTable = {
     kind: "duration",
     default: 8000,
     least: 0,
-    // A longer wait keeps more of the server than of the client.
+    // A longer delay costs the server more than the client.
     most: 60_000,
     scope: "address",
     help: "longest delay of a reply that refuses a recipient; 0 for no delay",
@@ -369,7 +368,7 @@ export function numberLimits(): readonly (readonly [
   return Object.entries(numbers) as [keyof LimitNumbers, NumberLimit][];
 }
 
-/** What {@linkcode LimitOptions} must be; the ranges of numbers are checked by {@linkcode limitsOf}. */
+/** The check of {@linkcode LimitOptions}; {@linkcode limitsOf} checks the ranges of numbers. */
 export const LIMIT_RULE: Rule = object<LimitOptions>(
   Object.fromEntries(
     Object.entries(LIMITS).map(([name, { kind }]) => [
@@ -380,13 +379,13 @@ export const LIMIT_RULE: Rule = object<LimitOptions>(
   "{ maxSize: 10_000_000 }",
 );
 
-/** A timer holds no more ms: it would end at once. */
+/** The most ms of a timer; one with more would fire at once. */
 const MOST_MS = 2_147_483_647;
 
 /**
- * The limits in force where a program gives `options`.
+ * The limits in force: those of `options`, else the defaults.
  *
- * @throws {RangeError} If a number makes no sense
+ * @throws {RangeError} If a number is out of range
  * @throws {SyntaxError} If a network cannot be read
  */
 export function limitsOf(options: LimitOptions = {}): Limits {
@@ -398,7 +397,7 @@ export function limitsOf(options: LimitOptions = {}): Limits {
   return { ...limits as LimitNumbers, exempt: exempt.map(parseCidr) };
 }
 
-/** The value of a limit, if it is in its range. */
+/** Checks that the value of a limit is in its range. */
 function checked(name: keyof LimitNumbers, value: number): number {
   const { kind, least, most = Infinity } = LIMITS[name];
   const held = kind === "duration" ? MOST_MS : Number.MAX_SAFE_INTEGER;

@@ -1,16 +1,16 @@
 /**
  * Decides, per client address, which clients may connect and how much they may
- * send: the one owner of these counts. It makes no reply, waits for nothing and
- * never looks at what is sent.
+ * send. It owns these counts. It makes no reply, waits for nothing and never
+ * looks at the bytes.
  *
- * A minute begins with the first thing that is counted in it; what was refused
- * is not counted, so a client that goes on trying is let in again with the next.
+ * A minute begins with the first thing that is counted in it. Refused things are
+ * not counted: a client that keeps trying is admitted again in the next minute.
  *
- * The threads of a server have one {@linkcode AddressLimiter} each, on the same
- * memory: the counts per address, one number of sessions a thread
- * ({@linkcode SessionCount}), and the addresses that each thread has open
- * connections from ({@linkcode TicketLedger}), so that they can be counted out
- * when it ends by a fault. Counting costs no message between threads.
+ * Each thread of a server has an {@linkcode AddressLimiter} of its own, on the
+ * same memory: the counts per address, the number of sessions of each thread
+ * ({@linkcode SessionCount}), and the addresses from which each thread has open
+ * connections ({@linkcode TicketLedger}). If a thread fails, the server subtracts
+ * those connections. Counting costs no message between threads.
  */
 
 import { type IpBytes, parseUnmapped } from "../protocol/ip.ts";
@@ -27,54 +27,53 @@ export type LimitBreach =
   | "bytesPerMinute";
 
 /**
- * What a connection that was admitted is named by: what leads to its address's
- * counts, or {@linkcode EXEMPT}.
+ * The name of an admitted connection: it leads to the counts of its address, or
+ * is {@linkcode EXEMPT}.
  */
 export type Ticket = number;
 
 /** The ticket of a connection without limits per address. */
 export const EXEMPT: Ticket = -1;
 
-/** What who has no ticket any more leaves with: nothing. */
+/** The ticket of a connection that no longer holds one. */
 export const NO_TICKET: Ticket = -2;
 
-/** Failed recipients of an address that cost it nothing. */
+/** Refused recipients of an address without a delay. */
 const FREE_REFUSALS = 5;
-/** The delay of the first that does, in ms. */
+/** The first delay after those, in ms. */
 const FIRST_DELAY_MS = 250;
 
-/** What sessions ask of the limits. */
+/** The limits as sessions use them. */
 export interface AddressLimits {
   /**
-   * A client wants to connect: its ticket, or the limit in its way. Who has got
-   * a ticket must {@linkcode AddressLimits.leave}.
+   * Admits a connection: returns its ticket, or the limit that refuses it. Each
+   * ticket must be given to {@linkcode AddressLimits.leave}.
    */
   admit(address: string): Ticket | LimitBreach;
-  /** A connection that was admitted is over. */
+  /** Ends an admitted connection. */
   leave(ticket: Ticket): void;
-  /** A message begins: counts it, or gives the limit in its way. */
+  /** Counts a message, or returns the limit that refuses it. */
   message(ticket: Ticket): LimitBreach | undefined;
-  /** A recipient is named: counts it, or gives the limit in its way. */
+  /** Counts a recipient, or returns the limit that refuses it. */
   recipient(ticket: Ticket): LimitBreach | undefined;
-  /** Bytes have come: counts them, or gives the limit that they go far beyond. */
-  octets(ticket: Ticket, count: number): LimitBreach | undefined;
-  /** A recipient was refused for good: how long the client has to wait for that reply, in ms. */
+  /** Counts received bytes; returns the limit if they exceed it by far. */
+  bytes(ticket: Ticket, count: number): LimitBreach | undefined;
+  /** Counts a recipient refused with 5xx; returns the delay of that reply, in ms. */
   refused(ticket: Ticket): number;
 }
 
-/** What the threads of a server count in together. */
+/** The counts that the threads of a server share. */
 export interface SharedCounts {
-  /** Counts sessions. */
   readonly count: SessionCount;
   /** The counts per address. */
   readonly memory: SharedArrayBuffer;
-  /** This thread's tickets; those of a thread that cannot end by itself need not be written down. */
+  /** This thread's tickets; the main thread, which cannot fail alone, needs none. */
   readonly ledger?: TicketLedger | undefined;
 }
 
 /** The counts of one server. */
 export class AddressLimiter implements AddressLimits {
-  /** The limits in force; may be exchanged at any time. */
+  /** The limits in force; may be replaced at any time. */
   limits: Limits;
   readonly #now: () => number;
   readonly #count: SessionCount;
@@ -83,10 +82,9 @@ export class AddressLimiter implements AddressLimits {
   #lazyTable: AddressTable | undefined;
 
   /**
-   * Nothing has been counted.
-   *
-   * @param options `now`: a time in ms that never goes back, from 0 on, the same for all threads, which may
-   * lag by a second; `shared`: what is counted in, if others do so as well
+   * @param options `now`: a monotonic time in ms from 0 on, the same on all
+   * threads, which may lag by a second; `shared`: the counts, if other threads
+   * use them too
    */
   constructor(
     limits: Limits,
@@ -103,17 +101,17 @@ export class AddressLimiter implements AddressLimits {
     this.#ledger = shared?.ledger;
   }
 
-  /** Where only exempt clients come, there is none. */
+  /** Created on first use: a server with only exempt clients never needs it. */
   get #table(): AddressTable {
     return this.#lazyTable ??= new AddressTable(this.#memory);
   }
 
-  /** The part of a number for all threads that is one thread's. */
+  /** This thread's share of a number that is for all threads. */
   shareOf(total: number): number {
     return total / this.#count.threads;
   }
 
-  /** Sessions that were admitted, of all threads. */
+  /** Admitted sessions of all threads. */
   get open(): number {
     return this.#count.total;
   }
@@ -128,7 +126,7 @@ export class AddressLimiter implements AddressLimits {
 
   #ticketOf(address: string): Ticket | LimitBreach {
     const bytes = parseUnmapped(address);
-    // What has no address, as a pair in memory, is the program's own.
+    // A transport without an IP address, as a pair in memory, is the program's own.
     if (bytes === undefined) return EXEMPT;
     if (this.limits.exempt.some((one) => one.contains(address))) return EXEMPT;
     if (this.#ledger?.isFull) return "maxConnections";
@@ -136,7 +134,7 @@ export class AddressLimiter implements AddressLimits {
     table.lock();
     const entry = this.#enter(keyOf(bytes));
     table.unlock();
-    // A million addresses with open connections: there are none left to count.
+    // The table is full: a million addresses have open connections.
     if (entry === undefined) return EXEMPT;
     if (typeof entry === "string") return entry;
     return this.#ledger?.issue(entry) ?? entry;
@@ -165,19 +163,19 @@ export class AddressLimiter implements AddressLimits {
     if (ticket < 0) return;
     const entry = this.#entryOf(ticket);
     this.#ledger?.close(ticket);
-    this.#depart(entry);
+    this.#leaveEntry(entry);
   }
 
-  #depart(entry: number): void {
+  #leaveEntry(entry: number): void {
     const table = this.#table;
     table.lock();
     table.add(entry, FIELD.open, -1);
     table.unlock();
   }
 
-  /** The connections of a thread that has ended are over. */
-  departAll(ledger: TicketLedger): void {
-    for (const entry of ledger.openEntries()) this.#depart(entry);
+  /** Ends all connections of a thread that has ended. */
+  leaveAll(ledger: TicketLedger): void {
+    for (const entry of ledger.openEntries()) this.#leaveEntry(entry);
   }
 
   #entryOf(ticket: Ticket): number {
@@ -193,7 +191,7 @@ export class AddressLimiter implements AddressLimits {
     const messages = table.get(entry, FIELD.messages);
     let breach: LimitBreach | undefined;
     if (isAt(messagesPerMinute, messages)) breach = "messagesPerMinute";
-    else if (isAt(bytesPerMinute, table.octets(entry))) {
+    else if (isAt(bytesPerMinute, table.bytes(entry))) {
       breach = "bytesPerMinute";
     } else table.add(entry, FIELD.messages, 1);
     table.unlock();
@@ -212,20 +210,20 @@ export class AddressLimiter implements AddressLimits {
     return isFull ? "recipientsPerMinute" : undefined;
   }
 
-  /** See {@linkcode AddressLimits.octets}. */
-  octets(ticket: Ticket, count: number): LimitBreach | undefined {
+  /** See {@linkcode AddressLimits.bytes}. */
+  bytes(ticket: Ticket, count: number): LimitBreach | undefined {
     if (ticket < 0) return undefined;
     const { bytesPerMinute, maxSize } = this.limits;
     const table = this.#table;
     const entry = this.#lockEntry(ticket);
-    table.addOctets(entry, count);
-    const octets = table.octets(entry);
+    table.addBytes(entry, count);
+    const bytes = table.bytes(entry);
     table.unlock();
-    // A message that began in time may come to its end.
+    // A message that began below the limit may be completed.
     const more = maxSize === 0
       ? bytesPerMinute
       : Math.min(bytesPerMinute, maxSize);
-    return isAt(bytesPerMinute, octets - more) ? "bytesPerMinute" : undefined;
+    return isAt(bytesPerMinute, bytes - more) ? "bytesPerMinute" : undefined;
   }
 
   /** See {@linkcode AddressLimits.refused}. */
@@ -239,7 +237,7 @@ export class AddressLimiter implements AddressLimits {
     return Math.min(delay, this.limits.tarpitMs);
   }
 
-  /** The entry of a ticket, at the minute that it is; the table is to be unlocked. */
+  /** Locks the table and returns the entry of a ticket, at the current minute. */
   #lockEntry(ticket: Ticket): number {
     const entry = this.#entryOf(ticket);
     this.#table.lock();
@@ -252,20 +250,20 @@ export class AddressLimiter implements AddressLimits {
   }
 }
 
-/** An address in two numbers. */
+/** An address as two numbers. */
 interface AddressKey {
   readonly high: number;
   readonly low: number;
 }
 
-/** Whether a count has come to its limit; 0 is none. */
+/** Whether a count has reached its limit; 0 is no limit. */
 function isAt(limit: number, count: number): boolean {
   return limit > 0 && count >= limit;
 }
 
 /**
- * The address in two numbers: all of an IPv4 one, the /64 of an IPv6 one. No
- * client comes from an IPv6 address that begins as those of the former.
+ * The address as two numbers: a whole IPv4 address, or the /64 of an IPv6 one. No
+ * client has an IPv6 address that begins with the first number of the former.
  */
 function keyOf(bytes: IpBytes): AddressKey {
   return bytes.length === 4
@@ -284,17 +282,16 @@ export class SessionCount {
   readonly #own: number;
 
   /**
-   * Counts for one thread.
-   *
-   * @param slots A number for each thread, shared; one for this thread alone when not given
-   * @param own Which of them is this thread's
+   * @param slots One number for each thread, shared; if not given, one for this
+   * thread alone
+   * @param own The index of this thread's number
    */
   constructor(slots: Int32Array = new Int32Array(1), own = 0) {
     this.#slots = slots;
     this.#own = own;
   }
 
-  /** Threads that serve clients: the main one does only where it is alone. */
+  /** Threads that serve clients: the workers, or the main thread if it is alone. */
   get threads(): number {
     return Math.max(1, this.#slots.length - 1);
   }
@@ -309,34 +306,34 @@ export class SessionCount {
   }
 
   /**
-   * Counts one more session, unless there are `most` already. After `true`,
-   * {@linkcode SessionCount.leave} must follow.
+   * Counts a session, unless there are `most` already. After `true`, the caller
+   * must call {@linkcode SessionCount.leave} at its end.
    */
   enter(most: number): boolean {
-    // Counted first, then looked at: two threads cannot both take the last place.
+    // Counted first, checked then: two threads cannot both take the last place.
     Atomics.add(this.#slots, this.#own, 1);
     if (this.total <= most) return true;
     this.leave();
     return false;
   }
 
-  /** A session has ended. */
+  /** Ends a session. */
   leave(): void {
     Atomics.sub(this.#slots, this.#own, 1);
   }
 }
 
-/** Connections of addresses that are counted, at once in one thread. */
+/** The most tickets of one thread at once. */
 const MOST_TICKETS = 262_144;
 
 /** The tickets of one thread. */
 export class TicketLedger {
-  /** The entry of each ticket, plus one; to hand to another thread. */
+  /** The entry of each ticket, plus one; 0 for a free ticket. May be handed to another thread. */
   readonly slots: Uint32Array;
   readonly #free: Ticket[] = [];
   #used = 0;
 
-  /** @param slots Those of another thread, or some of its own */
+  /** @param slots The slots of another thread, or new ones */
   constructor(
     slots: Uint32Array = new Uint32Array(
       new SharedArrayBuffer(4 * MOST_TICKETS),
@@ -345,12 +342,12 @@ export class TicketLedger {
     this.slots = slots;
   }
 
-  /** Whether there is no ticket left. */
+  /** Whether all tickets are in use. */
   get isFull(): boolean {
     return this.#free.length === 0 && this.#used === this.slots.length;
   }
 
-  /** A ticket for an entry. */
+  /** Makes a ticket for an entry. */
   issue(entry: number): Ticket {
     const ticket = this.#free.pop() ?? this.#used++;
     this.slots[ticket] = entry + 1;
@@ -362,13 +359,13 @@ export class TicketLedger {
     return this.slots[ticket]! - 1;
   }
 
-  /** Takes a ticket back. */
+  /** Frees a ticket. */
   close(ticket: Ticket): void {
     this.slots[ticket] = 0;
     this.#free.push(ticket);
   }
 
-  /** The entries of the tickets that were not taken back. */
+  /** The entries of the tickets in use. */
   *openEntries(): Iterable<number> {
     for (const slot of this.slots) if (slot > 0) yield slot - 1;
   }

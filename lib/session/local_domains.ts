@@ -1,6 +1,6 @@
 /**
- * Which recipients are this server's own: the test behind the `domains` option.
- * Everything else is foreign, and refused unless relaying says otherwise.
+ * Decides which recipients are local: the test behind the `domains` option. Mail
+ * for all others is refused unless relaying allows it.
  */
 
 import { printable } from "../log.ts";
@@ -9,21 +9,20 @@ import type { Address } from "../protocol/address.ts";
 import { asciiDomain } from "../protocol/domain.ts";
 
 /**
- * Tells whether an address is this server's own.
+ * Whether an address is local.
  *
- * @param address The address
- * @param ownIp The IP address that the client connected to, where there is a client
+ * @param ownIp The IP address that the client connected to, if there is a client
  */
 export type LocalTest = (address: Address, ownIp?: string) => boolean;
 
-/** A domain: labels between dots, the last one perhaps empty. No pattern, no list. */
+/** A domain: labels between dots; the last one may be empty. No pattern and no list. */
 const NAME = /^[\p{L}\p{M}\p{N}_-]+(?:\.[\p{L}\p{M}\p{N}_-]+)*\.?$/u;
 
 /**
  * Makes the test from a list of domains. Always local: `postmaster` without a
  * domain (RFC 5321 section 4.5.1), and the address literal of the IP address
  * that the client connected to (RFC 1123 section 5.2.17). Tricks in the local
- * part (`%`, `!`, quoted `@`) do not matter: only the domain is looked at.
+ * part (`%`, `!`, quoted `@`) do not matter: only the domain counts.
  *
  * @throws {TypeError} If an entry is not a domain
  */
@@ -41,14 +40,14 @@ export function localDomains(domains: readonly string[]): LocalTest {
   }
   return (address, ownIp) => {
     const { domain } = address;
-    // Most domains are in lower case and ASCII already.
+    // Most domains are lower-case ASCII already.
     if (domain === "" || names.has(domain)) return true;
     return names.has(address.asciiDomain) ||
       (address.isLiteral && isLiteralOf(domain, ownIp));
   };
 }
 
-/** Whether an address literal is that of an IP address, mapped or not. */
+/** Whether an address literal stands for an IP address; an IPv4-mapped one equals its IPv4 address. */
 function isLiteralOf(domain: string, ip: string | undefined): boolean {
   const literal = parseAddressLiteral(domain);
   if (literal === undefined || ip === undefined) return false;

@@ -1,7 +1,7 @@
 /**
- * All log records of a session, from its beginning to its end. None carries a
- * word of mail, nor of what stands behind AUTH. A record of the level info or
- * debug is only made where somebody reads that level.
+ * All log records of a session, from its beginning to its end. No record holds
+ * content of a message or anything that follows AUTH. Records of the levels info
+ * and debug are made only if the log wants that level.
  */
 
 import { describeError } from "../log.ts";
@@ -14,13 +14,12 @@ import type { SessionHandlerName } from "./handlers.ts";
 import type { LimitBreach } from "./limits.ts";
 import type { SmtpSession } from "./session.ts";
 
-/** Takes the records. */
+/** The log, and the levels that it wants. */
 type Log = Pick<SessionContext, "log" | "verbose" | "debug">;
 
 // The beginning.
 
-/** Notes that a client has connected. */
-export function noteConnect({ log, debug }: Log, session: SmtpSession): void {
+export function logConnect({ log, debug }: Log, session: SmtpSession): void {
   if (!debug) return;
   log({
     level: "debug",
@@ -32,11 +31,11 @@ export function noteConnect({ log, debug }: Log, session: SmtpSession): void {
 }
 
 /**
- * Notes that XCLIENT has named another client.
+ * XCLIENT has named another client.
  *
- * @param by The address of the client that said it
+ * @param by The address of the client that sent XCLIENT
  */
-export function noteImpersonation(
+export function logImpersonation(
   { log, verbose }: Log,
   session: SmtpSession,
   by: string,
@@ -51,8 +50,7 @@ export function noteImpersonation(
   });
 }
 
-/** Notes that a TLS handshake has failed. */
-export function noteTlsFailure(
+export function logTlsFailure(
   { log, verbose }: Log,
   session: SmtpSession,
   error: unknown,
@@ -68,15 +66,15 @@ export function noteTlsFailure(
   });
 }
 
-/** Notes how a log-in has ended. */
-export function noteLogin(
+/** A login has succeeded or failed. */
+export function logLogin(
   { log }: Pick<AuthenticationContext, "log">,
   session: SmtpSession,
   login: {
     readonly ok: boolean;
     readonly username: string;
     readonly mechanism: string;
-    /** Why it has failed. */
+    /** Why it failed. */
     readonly why: string | undefined;
   },
 ): void {
@@ -93,8 +91,8 @@ export function noteLogin(
 
 // Refusals.
 
-/** Verbs whose argument is no secret, and tells what was refused. */
-const TOLD: ReadonlySet<string> = new Set([
+/** Verbs whose argument is no secret and shows what was refused. */
+const VERBS_WITH_PUBLIC_ARGUMENT: ReadonlySet<string> = new Set([
   ...["HELO", "EHLO", "LHLO", "MAIL", "RCPT", "BDAT", "VRFY", "EXPN"],
 ]);
 
@@ -102,10 +100,10 @@ const TOLD: ReadonlySet<string> = new Set([
 const LONGEST_ARGUMENT = 300;
 
 /**
- * Notes that a command has been refused: by form, order or policy. A reply that
- * ends the session has a record of its own, with the reason.
+ * A command was refused for its syntax, its order or by policy. A reply that ends
+ * the session is not logged here: {@linkcode logEnd} logs it with the reason.
  */
-export function noteRefusal(
+export function logRefusal(
   { log, verbose }: Log,
   session: SmtpSession,
   refused: {
@@ -116,7 +114,7 @@ export function noteRefusal(
 ): void {
   const { verb, reply } = refused;
   if (!verbose || reply.code === 421) return;
-  const argument = TOLD.has(verb)
+  const argument = VERBS_WITH_PUBLIC_ARGUMENT.has(verb)
     ? refused.argument.slice(0, LONGEST_ARGUMENT)
     : "";
   const what = argument === "" ? verb || "a line" : `${verb} ${argument}`;
@@ -132,11 +130,11 @@ export function noteRefusal(
 }
 
 /**
- * Notes that a client has met a limit.
+ * A client has reached a limit.
  *
- * @param text What it is told
+ * @param text The text of the reply
  */
-export function noteLimit(
+export function logLimit(
   { log, verbose }: Log,
   client: {
     readonly address: string;
@@ -158,8 +156,8 @@ export function noteLimit(
 
 // Messages.
 
-/** Notes that a message has been accepted: `size` bytes of content. */
-export function noteAccepted(
+/** A message was accepted; `size` is the length of its content in bytes. */
+export function logAccepted(
   { log, verbose }: Log,
   session: SmtpSession,
   { message, size }: { readonly message: Message; readonly size: number },
@@ -180,11 +178,11 @@ export function noteAccepted(
 }
 
 /**
- * Notes that a message has been refused.
+ * A message was refused.
  *
- * @param what Its name, or the reply
+ * @param what Its id, or the reply
  */
-export function noteRefusedMessage(
+export function logRefusedMessage(
   { log, verbose }: Log,
   session: SmtpSession,
   what: string,
@@ -199,8 +197,8 @@ export function noteRefusedMessage(
   });
 }
 
-/** Notes that a content could not be written down while it came in. */
-export function noteContentFailure(
+/** The temporary file of a content could not be written. */
+export function logContentFailure(
   { log }: Log,
   session: SmtpSession,
   error: unknown,
@@ -214,8 +212,8 @@ export function noteContentFailure(
   });
 }
 
-/** Notes that a store, or the queue, has not kept a message. */
-export function noteStoreFailure(
+/** A store or the queue has failed to keep a message. */
+export function logStoreFailure(
   { log }: Log,
   session: SmtpSession,
   failure: {
@@ -236,8 +234,8 @@ export function noteStoreFailure(
 
 // Handlers.
 
-/** Notes that a handler has failed, or returned what no handler may. */
-export function noteHandlerFailure(
+/** A handler has thrown, or returned what no handler may return. */
+export function logHandlerFailure(
   { log }: Pick<Log, "log">,
   session: SmtpSession,
   failure: { readonly name: SessionHandlerName; readonly error: unknown },
@@ -251,8 +249,8 @@ export function noteHandlerFailure(
   });
 }
 
-/** Notes that the answer of a handler has been cut to `most` lines. */
-export function noteLongAnswer(
+/** The answer of a handler was cut to `most` lines. */
+export function logLongAnswer(
   { log }: Pick<Log, "log">,
   session: SmtpSession,
   { name, most }: { readonly name: SessionHandlerName; readonly most: number },
@@ -265,8 +263,7 @@ export function noteLongAnswer(
   });
 }
 
-/** Notes that a handler or a store has not answered in time. */
-export function noteNoAnswer({ log }: Log, session: SmtpSession): void {
+export function logNoAnswer({ log }: Log, session: SmtpSession): void {
   log({
     level: "error",
     event: "error",
@@ -278,8 +275,8 @@ export function noteNoAnswer({ log }: Log, session: SmtpSession): void {
 
 // The end.
 
-/** Notes that a session has broken off by a fault of our own. */
-export function noteFailure(
+/** A session has failed by a fault of the server. */
+export function logFailure(
   { log }: Log,
   session: SmtpSession,
   error: unknown,
@@ -293,20 +290,20 @@ export function noteFailure(
   });
 }
 
-/** Ends that a limit or a wrong beginning has brought about. */
+/** Reasons that mean that the server rejected the client. */
 const REFUSALS: ReadonlySet<CloseReason> = new Set([
   "errors",
   "timeout",
   "early",
 ]);
 
-/** Notes that a session is over, and that its client was sent away if it was. */
-export function noteEnd(
+/** A session has ended; a client that was rejected gets a record of that as well. */
+export function logEnd(
   { log, verbose, debug }: Log,
   session: SmtpSession,
   end: {
     readonly reason: CloseReason;
-    /** What the client was told at last. */
+    /** The last reply. */
     readonly reply: SmtpReply | undefined;
   },
 ): void {

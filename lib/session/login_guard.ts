@@ -1,51 +1,51 @@
 /**
- * Counts failed log-ins, and says how long the next one has to wait or that it
- * may not be tried at all. Guessing becomes slow, and memory stays bounded.
+ * Counts failed logins, and decides how long the next one must wait or that it is
+ * refused. Guessing becomes slow, and memory stays bounded.
  *
- * Three counts run side by side, because each attack shows in one of them only:
+ * There are three counts, because each attack shows in one of them only:
  *
- * - one account from one address: somebody guesses a password. The delay
- *   doubles with each failure, and after a budget the pair is refused;
- * - one address: somebody tries many accounts. After a budget its unknown pairs
- *   are refused; accounts that have logged in from there go on, so that one bad
- *   neighbour behind a shared address does not lock out the others;
- * - one account: many addresses guess together. After a budget, attempts from
- *   networks that never logged in to it take turns, one in a few seconds over
- *   all of them; what would wait too long is refused for now. Networks that have
- *   logged in go on: else anybody could lock a user out.
+ * - of the pair of an account and an address: a client guesses a password. The
+ *   delay doubles with each failure; after a budget the pair is refused.
+ * - of an address: a client tries many accounts. After a budget its unknown pairs
+ *   are refused. Accounts that have logged in from there may go on: one bad
+ *   neighbour behind a shared address does not lock out the others.
+ * - of an account: many addresses guess together. After a budget, attempts from
+ *   networks that never logged in to it take turns, one every few seconds for all
+ *   of them; an attempt whose turn is too far away is refused for now. Networks
+ *   that have logged in may go on: otherwise any client could lock a user out.
  *
- * No network is exempt. Every count goes down by itself with time.
+ * No network is exempt. Every count decreases with time.
  *
- * Attempts under way count as failures to come, or a thousand connections at
- * once would guess a thousand times before the first failure is known. An
- * attempt that could go past a budget that way waits until that is clear; a
- * network that has logged in is no exception to the budget of its pair.
+ * Attempts under way count as failures: otherwise a thousand connections at once
+ * would guess a thousand times before the first failure is known. An attempt that
+ * could exceed a budget that way waits for the results of the others. The budget
+ * of a pair applies to networks that have logged in as well.
  */
 
 import { customerOf } from "../protocol/ip.ts";
 import { canonicalAccount } from "../sasl/accounts.ts";
 import { Delays } from "./delays.ts";
 
-/** Failures of one account from one address, after which it is refused. */
+/** Failures of a pair after which it is refused. */
 const PAIR_BUDGET = 10;
-/** Failures of one address, after which accounts that never logged in from it are refused. */
+/** Failures of an address after which accounts that never logged in from it are refused. */
 const ADDRESS_BUDGET = 50;
-/** Failures of one account from anywhere, after which attempts from new networks take turns. */
+/** Failures of an account after which attempts from new networks take turns. */
 const ACCOUNT_BUDGET = 50;
-/** From one of those turns to the next, in ms. */
+/** Time between two of those turns, in ms. */
 const TURN_MS = 2_000;
 /** The longest wait for a turn, in ms. */
 const LONGEST_TURN_MS = 30_000;
 /** How long one failure counts, in ms. */
 const FORGET_MS = 60_000;
-/** The wait after the first failure, in ms. */
+/** The delay after the first failure, in ms. */
 const FIRST_DELAY_MS = 250;
-/** The longest wait, in ms. */
+/** The longest delay after a failure, in ms. */
 const LONGEST_DELAY_MS = 8_000;
-/** Counts that are kept; the oldest is forgotten for a new one. */
+/** The most entries of each map; a new one evicts the oldest. */
 const MOST_COUNTS = 100_000;
 
-/** Who tries to log in. */
+/** The client and the account of an attempt to log in. */
 export interface LoginAttempt {
   /** The client's IP address. */
   readonly address: string;
@@ -53,47 +53,43 @@ export interface LoginAttempt {
   readonly account: string;
 }
 
-/** What a session needs of a {@linkcode LoginGuard}, which may be on another thread. */
+/** The part of a {@linkcode LoginGuard} that sessions use; the guard may be on another thread. */
 export type LoginCounter = Pick<
   LoginGuard,
   "enter" | "leave" | "fail" | "succeed" | "release"
 >;
 
-/** An attempt that waits for others. */
+/** An attempt that waits for the results of others. */
 interface Waiter {
   readonly attempt: LoginAttempt;
   resolve(mayTry: Promise<boolean>): void;
 }
 
-/** Counts failed log-ins of one server. */
+/** Counts the failed logins of one server. */
 export class LoginGuard {
   readonly #counts = new BoundedMap<{ failures: number; at: number }>(
     MOST_COUNTS,
   );
-  /** Attempts under way, by pair and by address. */
+  /** Number of attempts under way, by pair, by address and by account. */
   readonly #pending = new Map<string, number>();
-  /** Attempts that wait for those, by address. */
+  /** Attempts that wait for the results of those, by address. */
   readonly #queues = new Map<string, Set<Waiter>>();
   /** Pairs that have logged in. */
   readonly #known = new BoundedMap<true>(MOST_COUNTS);
-  /** When the next turn of an account is. */
+  /** Time of the next turn, by account. */
   readonly #turns = new BoundedMap<number>(MOST_COUNTS);
   readonly #delays = new Delays();
   readonly #now: () => number;
 
-  /**
-   * A guard that has seen nothing.
-   *
-   * @param now The time, in ms
-   */
+  /** @param now The time, in ms */
   constructor(now: () => number = () => performance.now()) {
     this.#now = now;
   }
 
   /**
-   * Asks to make an attempt. After `true` it may be made, and
-   * {@linkcode LoginGuard.leave} must follow; `false` refuses it without a look
-   * at the secret, because a budget is used up.
+   * Asks to make an attempt. `true` allows it; the caller must then call
+   * {@linkcode LoginGuard.leave}. `false` refuses it without a check of the
+   * secret: a budget is used up.
    */
   enter(attempt: LoginAttempt): Promise<boolean> {
     const decision = this.#decide(attempt);
@@ -106,8 +102,8 @@ export class LoginGuard {
   }
 
   /**
-   * Ends an attempt, after {@linkcode LoginGuard.fail} or
-   * {@linkcode LoginGuard.succeed} if it came to that.
+   * Ends an attempt. {@linkcode LoginGuard.fail} or
+   * {@linkcode LoginGuard.succeed} comes before it, if there was a result.
    */
   leave(attempt: LoginAttempt): void {
     for (
@@ -139,15 +135,15 @@ export class LoginGuard {
   }
 
   /**
-   * What becomes of an attempt: milliseconds until it may be made. It is under
-   * way from here on.
+   * The decision on an attempt; a number is the time until it may be made, in ms.
+   * The attempt is under way from here on.
    */
   #decide(attempt: LoginAttempt): number | "wait" | "refuse" {
     const pair = pairKey(attempt);
     const address = addressKey(attempt);
     const account = accountKey(attempt);
     const known = this.#known.has(pair);
-    // A failure that is not wholly forgotten counts.
+    // A part of a failure counts as a whole one.
     const ofPair = Math.ceil(this.#failures(pair));
     const ofAddress = known ? 0 : Math.ceil(this.#failures(address));
     if (ofPair >= PAIR_BUDGET || ofAddress >= ADDRESS_BUDGET) return "refuse";
@@ -169,7 +165,7 @@ export class LoginGuard {
     return turn;
   }
 
-  /** Milliseconds until the account's next turn, `undefined` if that is too long. */
+  /** Time until the account's next turn, in ms; `undefined` if that is too long. */
   #takeTurn(account: string): number | undefined {
     const now = this.#now();
     const at = Math.max(now, this.#turns.get(account) ?? 0);
@@ -178,7 +174,7 @@ export class LoginGuard {
     return at - now;
   }
 
-  /** Notes a failure; resolves when the client may be told. */
+  /** Counts a failure; resolves when the reply may be sent. */
   fail(attempt: LoginAttempt): Promise<void> {
     const failures = this.#add(pairKey(attempt));
     this.#add(addressKey(attempt));
@@ -190,14 +186,14 @@ export class LoginGuard {
     return this.#delays.wait(Math.min(delay, LONGEST_DELAY_MS));
   }
 
-  /** Notes a success: the pair starts anew. */
+  /** Records a success: the failures of the pair are forgotten. */
   succeed(attempt: LoginAttempt): void {
     const pair = pairKey(attempt);
     this.#counts.delete(pair);
     this.#known.set(pair, true);
   }
 
-  /** Ends all waits: the server is stopping. */
+  /** Ends all delays and waits: the server is stopping. */
   release(): void {
     this.#delays.release();
     for (const queue of this.#queues.values()) {
@@ -220,12 +216,12 @@ export class LoginGuard {
   }
 }
 
-/** The longest account name that is told apart; a client may send more, to fill memory. */
+/** Characters of an account name that count; a client may send more to fill the memory. */
 const MAX_NAME = 64;
 
 /**
- * The name as it counts. A handler may compare as its database does, without
- * case, accents and blanks at the ends: no such spelling has a budget of its own.
+ * The account name as a key. A handler may compare names as its database does,
+ * ignoring case, accents and blanks at the ends: such spellings share one budget.
  */
 function nameOf({ account }: LoginAttempt): string {
   const name = canonicalAccount(account.slice(0, MAX_NAME));
@@ -245,47 +241,44 @@ function pairKey(attempt: LoginAttempt): string {
 }
 
 /**
- * After so many changes the place of the oldest entry is looked for anew. The
- * platform keeps all that a map was since its iterator was made.
+ * Changes of a map after which its iterator is made again. The platform keeps
+ * every change of a map since its iterator was made.
  */
 const CHANGES = 1024;
 
 /**
- * A map that never grows past its bound: what has been quiet longest is
- * forgotten for what is new. For counts that a client could otherwise fill the
- * memory with.
+ * A map that never grows past its bound: a new key evicts the one that was set
+ * least recently. For counts with which a client could otherwise fill the memory.
  */
 export class BoundedMap<T> {
   readonly #bound: number;
   readonly #entries = new Map<string, T>();
   /**
-   * Stands before the oldest entry, and is kept: a new one would have to step
-   * over the place of each that is gone, on every call.
+   * An iterator that stands before the oldest entry. It is kept: a new one would
+   * step over the slots of all deleted entries on every call.
    */
   #oldest: MapIterator<string> = this.#entries.keys();
   #changes = 0;
 
-  /** @param bound The most entries that are kept, at least 1 */
+  /** @param bound The most entries, at least 1 */
   constructor(bound: number) {
     this.#bound = bound;
   }
 
-  /** How many entries there are. */
   get size(): number {
     return this.#entries.size;
   }
 
-  /** The value of a key, `undefined` where it has none or was forgotten. */
+  /** The value of a key; `undefined` if it was never set or was evicted. */
   get(key: string): T | undefined {
     return this.#entries.get(key);
   }
 
-  /** Whether a key has a value. */
   has(key: string): boolean {
     return this.#entries.has(key);
   }
 
-  /** Sets a value, and puts the key last among those to be forgotten. */
+  /** Sets a value; the key is the last to be evicted. */
   set(key: string, value: T): void {
     if (++this.#changes >= CHANGES) {
       this.#changes = 0;
@@ -296,7 +289,6 @@ export class BoundedMap<T> {
     this.#entries.set(key, value);
   }
 
-  /** Takes a key out. */
   delete(key: string): void {
     this.#entries.delete(key);
   }
@@ -304,7 +296,7 @@ export class BoundedMap<T> {
   #forget(): void {
     let { value, done } = this.#oldest.next();
     if (done) {
-      // It was at the end when the map was empty, and stays there.
+      // An iterator that has reached the end of an empty map stays there.
       this.#oldest = this.#entries.keys();
       ({ value, done } = this.#oldest.next());
     }

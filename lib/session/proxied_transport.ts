@@ -1,7 +1,6 @@
 /**
- * A connection that came by a proxy: the header in front of it is read here,
- * and from then on it looks like the client's own. Decides nothing: who is a
- * proxy is known before.
+ * A connection through a proxy: reads the PROXY header and then presents the
+ * connection as the client's own. It does not decide which peers are proxies.
  *
  * {@link https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt | PROXY protocol}
  */
@@ -13,28 +12,26 @@ import {
   type SessionProxy,
 } from "../protocol/proxy_header.ts";
 
-/** Bytes read at once: a header of version 1, and most of version 2. */
+/** Size of one read in bytes: enough for a header of version 1 and most of version 2. */
 const READ_SIZE = 1024;
 
-/** The client's connection, by way of a proxy. */
+/** The client's connection, through a proxy. */
 export class ProxiedTransport implements Transport {
-  /** The client, as far as the proxy tells; else the proxy. */
+  /** The client, if the header names it; else the proxy. */
   readonly remote: SocketAddress;
-  /** Where the client connected to, as far as the proxy tells; else this end. */
+  /** The address to which the client connected, if the header names it; else this end's. */
   readonly local: SocketAddress;
-  /** Nothing: the proxy's own TLS with the client ends at the proxy. */
+  /** Always `undefined`: TLS between client and proxy ends at the proxy. */
   readonly tls: undefined = undefined;
-  /** What the proxy told. */
+  /** The proxy and its header. */
   readonly proxy: SessionProxy;
   readonly #inner: Transport;
-  /** What came with the header and is the client's. */
+  /** Bytes of the client that came with the header. */
   #rest: Uint8Array;
 
   /**
-   * Takes `inner` over.
-   *
-   * @param inner The connection of the proxy, its header read
-   * @param found The header, and the bytes that were read behind it
+   * @param inner The connection from the proxy, its header read
+   * @param found The header, and the bytes that were read after it
    */
   constructor(
     inner: Transport,
@@ -75,8 +72,8 @@ export class ProxiedTransport implements Transport {
 }
 
 /**
- * Reads the header of a proxy. Resolves with the client's connection, or with
- * why there is none; then `inner` is for the caller to close.
+ * Reads the header of a proxy. Resolves with the client's connection, or with a
+ * fault; then the caller must close `inner`.
  */
 export async function readProxyHeader(
   inner: Transport,
@@ -86,11 +83,11 @@ export async function readProxyHeader(
   for (;;) {
     const count = await inner.read(buffer);
     if (count === null) return reader.hasBegun ? "incomplete" : "silent";
-    const octets = buffer.subarray(0, count);
-    const status = reader.read(octets);
+    const received = buffer.subarray(0, count);
+    const status = reader.read(received);
     if (status === "malformed") return status;
     if (reader.header === undefined) continue;
-    const rest = octets.subarray(reader.position);
+    const rest = received.subarray(reader.position);
     return new ProxiedTransport(inner, { header: reader.header, rest });
   }
 }

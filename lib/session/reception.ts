@@ -1,19 +1,20 @@
 /**
- * The message under way in a session: made when the envelope is complete,
- * filled as the content comes, decided on and kept at the end. It owns the
- * message until the final reply and drops it whatever happens.
+ * The message under way in a session: makes it when the envelope is complete,
+ * takes its content, asks the handlers about it and keeps it at the end. It owns
+ * the message until the final reply, and discards it on every other end.
  *
- * On its way in the content loses the fields that must not go on. The header
- * block is held back until it is complete where `onHeaders` decides on it or it
- * is to be completed; the rest goes on as it comes. The block is limited: it is
- * held in memory, and a client could send nothing else for ever.
+ * The content loses its Bcc fields if the client submits it, and a header that is
+ * cut short gets its empty line. The header block is held back until it is
+ * complete if `onHeaders` decides on it or missing fields are added; the rest is
+ * passed on as it comes. The size of a held block is limited, because it is in
+ * memory and a client could send an endless one.
+ *
+ * A complete message is saved in all its stores for the local recipients and
+ * handed to the queue for the others. The reply is 250 only after each of these
+ * has kept it; each kind of failure has its own reply.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.4 | RFC 5321 section 4.4} (Received),
  * {@link https://www.rfc-editor.org/rfc/rfc6409#section-8 | RFC 6409 section 8} (submission)
- *
- * Keeps a complete message: in all its stores for the recipients that are this
- * server's own, in the queue for the others. Turns what went wrong into the
- * reply that is true: 250 only when all of them have it safely.
  */
 
 import {
@@ -22,12 +23,6 @@ import {
   type Recipient,
   StoreError,
 } from "../message/message.ts";
-import { asciiDomain } from "../protocol/domain.ts";
-import { findHeaderEnd, MessageHeaders } from "../protocol/headers.ts";
-import { messageAccepted, replies } from "../protocol/replies.ts";
-import { SmtpError, SmtpReply } from "../protocol/reply.ts";
-import type { Verdict } from "../protocol/server/effects.ts";
-import type { ServerProtocol } from "../protocol/server/protocol.ts";
 import {
   BLIND_FIELDS,
   completeHeaders,
@@ -35,14 +30,21 @@ import {
   FieldFilter,
   HeaderEdit,
 } from "../protocol/content_edits.ts";
+import { asciiDomain } from "../protocol/domain.ts";
+import { findHeaderEnd, MessageHeaders } from "../protocol/headers.ts";
+import { messageAccepted, replies } from "../protocol/replies.ts";
+import { SmtpError, SmtpReply } from "../protocol/reply.ts";
+import type { Verdict } from "../protocol/server/effects.ts";
+import type { ServerProtocol } from "../protocol/server/protocol.ts";
 import { formatDate, formatReceived, protocolName } from "../protocol/trace.ts";
+import { FileStore } from "../store/file_store.ts";
 import type { SessionContext } from "./context.ts";
-import { toldName } from "./impersonation.ts";
+import { clientName } from "./impersonation.ts";
 import {
-  noteAccepted,
-  noteContentFailure,
-  noteRefusedMessage,
-  noteStoreFailure,
+  logAccepted,
+  logContentFailure,
+  logRefusedMessage,
+  logStoreFailure,
 } from "./log.ts";
 import type { SmtpSession } from "./session.ts";
 import {
@@ -51,27 +53,26 @@ import {
   isRefusal,
   verdictOfError,
 } from "./verdicts.ts";
-import { FileStore } from "../store/file_store.ts";
 
-/** Largest header block that is held back, its blank line included, in bytes: 256 KiB. */
+/** Largest header block that is held back, including its blank line, in bytes: 256 KiB. */
 const HEADER_LIMIT = 262144;
 
 const NOTHING = new Uint8Array(0);
 const BLANK_LINE = new Uint8Array([13, 10]);
 
-/** The message whose content comes in, and what is done with the bytes. */
+/** The message whose content comes in, and the treatment of its bytes. */
 interface Incoming {
   readonly message: Message;
-  /** Whether the bytes go nowhere: they are not even kept in memory. */
+  /** Whether the content is not needed: its bytes are not even kept in memory. */
   readonly isIdle: boolean;
   readonly edit: HeaderEdit;
-  /** Leaves out the fields that name blind recipients. */
+  /** Removes the fields that name blind recipients. */
   readonly blind: FieldFilter | undefined;
-  /** The header block, until it is decided on. */
+  /** The header block while it is held back. */
   held: HeldHeader | undefined;
 }
 
-/** Takes in the messages of one session, one after the other. */
+/** Receives the messages of one session, one after the other. */
 export class Reception {
   readonly #context: SessionContext;
   readonly #session: SmtpSession;
@@ -87,9 +88,9 @@ export class Reception {
     this.#protocol = ends.protocol;
   }
 
-  // The beginning.
+  // The start.
 
-  /** The envelope is complete: makes the message and asks whether its content may come. */
+  /** Makes the message of a complete envelope, and asks `onMessageStart`. */
   start(): Verdict | Promise<Verdict> {
     const context = this.#context;
     const session = this.#session;
@@ -136,14 +137,14 @@ export class Reception {
     });
   }
 
-  /** The Received field; `for` only with a single recipient, or it would tell one of the others. */
+  /** The Received field. It has `for` only with a single recipient: otherwise it would disclose the others. */
   #trace(id: string, receivedAt: Date): string {
     const { state } = this.#protocol;
     const { recipients, parameters } = state.envelope!;
     const only = recipients.length === 1 ? recipients[0] : undefined;
     return formatReceived({
       helo: state.helo ?? "",
-      remoteName: toldName(this.#session),
+      remoteName: clientName(this.#session),
       remoteAddress: this.#session.remoteAddress,
       hostname: this.#context.hostname,
       protocol: protocolName({
@@ -161,7 +162,7 @@ export class Reception {
     });
   }
 
-  /** Whether anybody will look at the content: if not, it is not even kept in memory. */
+  /** Whether a handler, a store or the queue needs the content. */
   #isWanted(message: Message): boolean {
     const { handlers, store, isLocal } = this.#context;
     const isForeign = isLocal !== undefined &&
@@ -175,13 +176,14 @@ export class Reception {
 
   // The content.
 
-  /** Takes body bytes, which are free again when the result is there. */
+  /** Takes content; the caller may reuse `bytes` when the result is there. */
   take(bytes: Uint8Array): void | Promise<void> {
     const incoming = this.#incoming;
     if (incoming === undefined || incoming.isIdle) return;
     const { edit, blind } = incoming;
     try {
-      // Blind recipients first: a line that is no field hides none behind it.
+      // Before `edit`, which puts an empty line before a line that is no field:
+      // a blind field behind such a line must go as well.
       const kept = edit.take(blind?.take(bytes) ?? bytes);
       const verdict = this.#write(incoming, kept);
       if (!isPromise(verdict)) return this.#refuse(verdict);
@@ -194,7 +196,7 @@ export class Reception {
     }
   }
 
-  /** Hands bytes on, or holds them back; the verdict may refuse the message. */
+  /** Writes bytes to the body, or holds them back; the verdict may refuse the message. */
   #write(
     incoming: Incoming,
     bytes: Uint8Array,
@@ -207,7 +209,7 @@ export class Reception {
       if (this.#context.handlers.onHeaders !== undefined) {
         return replies.headerTooLarge;
       }
-      // A header too large to be completed goes on as it is.
+      // A header too large to be completed stays as it is.
       incoming.held = undefined;
       return written(message.body.write(held.bytes));
     }
@@ -216,7 +218,7 @@ export class Reception {
       : this.#decide(incoming, held, { end, isWhole: true });
   }
 
-  /** The content is complete: what is still held back goes on. */
+  /** Writes the rest of a complete content, which is still held back. */
   #writeRest(
     incoming: Incoming,
   ): Verdict | Promise<Verdict> {
@@ -243,9 +245,10 @@ export class Reception {
   }
 
   /**
-   * Completes the header block, has `onHeaders` decide on it, and hands it on.
+   * Adds missing header fields, asks `onHeaders` and writes the header block.
    *
-   * @param block Where it ends, and whether in its blank line
+   * @param block `end`: the length of the block; `isWhole`: whether it ends with
+   * its blank line
    */
   async #decide(
     incoming: Incoming,
@@ -267,14 +270,14 @@ export class Reception {
       message,
       headers,
     );
-    // Edits that come later would be lost.
+    // Later edits would be lost.
     headers.freeze();
     if (isRefusal(verdict)) return verdict;
     const { body } = message;
     if (headers.changed) {
       const changed = headers.encode();
       await body.write(changed);
-      // Text without an empty line before it has got one: none behind it.
+      // The encoded header of a text without a blank line may hold one already.
       if (isWhole || findHeaderEnd(changed, 0) < 0) {
         await body.write(BLANK_LINE);
       }
@@ -285,7 +288,7 @@ export class Reception {
     return undefined;
   }
 
-  /** Completes a header; a field with a line that cannot be written stays as it is, and so do those behind it. */
+  /** Adds missing header fields. At a field that cannot be edited it stops: that field and later ones stay as they are. */
   #complete(message: Message, headers: MessageHeaders): void {
     const { complete, hostname } = this.#context;
     if (complete === undefined) return;
@@ -304,7 +307,7 @@ export class Reception {
     }
   }
 
-  /** Refuses the message for its content, if the verdict says so; it is read to its end. */
+  /** Refuses the message if the verdict says so; the content is still read to its end. */
   #refuse(verdict: Verdict): void | Promise<void> {
     if (!isRefusal(verdict)) return;
     const reply = verdict instanceof SmtpReply
@@ -317,19 +320,19 @@ export class Reception {
     return this.drop(reply);
   }
 
-  /** The temporary file could not be written: the client is to try again. */
+  /** Refuses with 452: the temporary file could not be written. */
   #cannotKeep(error: unknown): void | Promise<void> {
-    noteContentFailure(this.#context, this.#session, error);
+    logContentFailure(this.#context, this.#session, error);
     return this.#refuse(replies.storageFull);
   }
 
   // The end.
 
-  /** The content is complete: the final verdict, once every store has it safely. */
+  /** The final verdict on a complete content, after every store has it. */
   finish(): Verdict | Promise<Verdict> {
     const incoming = this.#incoming;
     if (incoming === undefined) return "deny";
-    // Where the bytes go nowhere there is nothing to wait for.
+    // No store and no handler needs the content: nothing to wait for.
     return incoming.isIdle
       ? this.#accept(incoming.message)
       : this.#finish(incoming);
@@ -350,13 +353,13 @@ export class Reception {
         if (failure === undefined) return this.#accept(message, verdict);
         verdict = failure;
       }
-      noteRefusedMessage(context, session, message.id);
+      logRefusedMessage(context, session, message.id);
       return verdict;
     } catch (error) {
       return verdictOfError(error, { context, session, name: "onMessage" });
     } finally {
       await this.#forget();
-      // Accepted, it is no longer the session's; its temporary file still is.
+      // `#forget` does not know an accepted message; its temporary file must go as well.
       await message.discard();
     }
   }
@@ -366,23 +369,23 @@ export class Reception {
     this.#incoming = undefined;
     this.#session.message = undefined;
     const size = this.#protocol.bodySize;
-    noteAccepted(this.#context, this.#session, { message, size });
+    logAccepted(this.#context, this.#session, { message, size });
     return verdict ??
       messageAccepted(message.id);
   }
 
-  /** Forgets the content of a message that is refused while it comes in. */
+  /** Discards a message that is refused while its content comes in. */
   async drop(refusal: SmtpReply): Promise<void> {
     if (this.#incoming === undefined) return;
-    noteRefusedMessage(this.#context, this.#session, refusal.toString());
+    logRefusedMessage(this.#context, this.#session, refusal.toString());
     await this.#forget();
   }
 
-  /** The transaction is over without a message. */
+  /** Ends a transaction without a message. */
   async reset(): Promise<void> {
     await this.#forget();
-    const told = callHandler(this.#context, "onReset", this.#session);
-    if (isPromise(told)) await told;
+    const done = callHandler(this.#context, "onReset", this.#session);
+    if (isPromise(done)) await done;
   }
 
   async #forget(): Promise<void> {
@@ -393,7 +396,7 @@ export class Reception {
   }
 }
 
-/** A write refuses nothing. */
+/** The verdict of a write: it never refuses. */
 function written(
   writing: void | Promise<void>,
 ): Promise<undefined> | undefined {
@@ -402,27 +405,27 @@ function written(
 
 /** A header block that is held back until it is complete. */
 class HeldHeader {
-  /** Has room to grow. */
+  /** May be longer than what is in use. */
   #storage: Uint8Array<ArrayBuffer> = NOTHING;
   #used = 0;
   #searched = 0;
 
-  /** All that has come: the block, and what came with its end. */
+  /** All bytes so far: the block, and those that came with its end. */
   get bytes(): Uint8Array {
     return this.#storage.subarray(0, this.#used);
   }
 
-  /** Adds bytes; where the block ends, once it is complete. */
+  /** Adds bytes; returns the length of the block once it is complete. */
   take(bytes: Uint8Array): number | "too-large" | undefined {
     this.#append(bytes);
     const all = this.bytes;
     const end = findHeaderEnd(all, this.#searched);
-    // Without an end in what is here, it can only come behind.
+    // Without an end so far, the block is at least as long as these bytes.
     if (end < 0 ? all.length >= HEADER_LIMIT : end > HEADER_LIMIT) {
       return "too-large";
     }
     if (end >= 0) return end;
-    // The blank line may begin in what is here already.
+    // The blank line may begin in the last three bytes.
     this.#searched = Math.max(0, all.length - 3);
     return undefined;
   }
@@ -430,7 +433,7 @@ class HeldHeader {
   #append(bytes: Uint8Array): void {
     const used = this.#used + bytes.length;
     if (used > this.#storage.length) {
-      // Doubled, or a header that comes in small packets would be copied with each.
+      // Doubled: otherwise a header in small packets would be copied with each.
       const grown = new Uint8Array(Math.max(used, 2 * this.#storage.length));
       grown.set(this.bytes);
       this.#storage = grown;
@@ -440,31 +443,13 @@ class HeldHeader {
   }
 }
 
-/** The stores a message goes to. */
-function storesOf(
-  message: Message,
-  store: MessageStore,
-): readonly MessageStore[] {
-  const chosen = message.store;
-  const named = message.filename === undefined ? [] : [
-    new FileStore({ path: message.filename, append: message.append }),
-  ];
-  if (chosen === undefined) return named.length > 0 ? named : [store];
-  return [...(isSeveral(chosen) ? chosen : [chosen]), ...named];
-}
-
-function isSeveral(
-  store: MessageStore | readonly MessageStore[],
-): store is readonly MessageStore[] {
-  return Array.isArray(store);
-}
-
 /**
- * Keeps the message; resolves with the reply that refuses it, or with nothing.
- * In LMTP a recipient whose copy failed gets its own reply.
+ * Keeps the message in the stores and the queue; resolves with the reply that
+ * refuses it, if any. In LMTP a recipient whose copy failed gets its own reply.
  *
- * The stores come first: what they refuse must not be on its way to others,
- * while a second copy in a mailbox is the lesser evil when the queue refuses.
+ * The stores come first: a message that a store refuses must not be queued. If
+ * the queue refuses, the client tries again, and a mailbox gets a second copy:
+ * that is the lesser evil.
  */
 async function commitMessage(
   message: Message,
@@ -486,7 +471,7 @@ async function commitMessage(
   return failure ?? await relay(message, foreign, { context, session });
 }
 
-/** Keeps the message in all its stores. */
+/** Saves the message in all its stores. */
 async function keep(
   message: Message,
   context: SessionContext,
@@ -498,7 +483,7 @@ async function keep(
       await store.save(message, { partial });
     } catch (error) {
       const what = `Store "${store.kind}"`;
-      noteStoreFailure(context, session, { what, message, error });
+      logStoreFailure(context, session, { what, message, error });
       if (!partial || !(error instanceof StoreError)) return replyOf(error);
       for (const [recipient, cause] of error.failures) {
         recipient.reply = replyOf(cause);
@@ -508,7 +493,26 @@ async function keep(
   return undefined;
 }
 
-/** Hands the message to the queue for recipients elsewhere. */
+/** The stores of a message. */
+function storesOf(
+  message: Message,
+  store: MessageStore,
+): readonly MessageStore[] {
+  const chosen = message.store;
+  const named = message.filename === undefined ? [] : [
+    new FileStore({ path: message.filename, append: message.append }),
+  ];
+  if (chosen === undefined) return named.length > 0 ? named : [store];
+  return [...(isSeveral(chosen) ? chosen : [chosen]), ...named];
+}
+
+function isSeveral(
+  store: MessageStore | readonly MessageStore[],
+): store is readonly MessageStore[] {
+  return Array.isArray(store);
+}
+
+/** Hands the message to the queue for its non-local recipients. */
 async function relay(
   message: Message,
   recipients: readonly Recipient[],
@@ -525,7 +529,7 @@ async function relay(
     await relaying.add(message, recipients);
     return undefined;
   } catch (error) {
-    noteStoreFailure(context, session, { what: "Queue", message, error });
+    logStoreFailure(context, session, { what: "Queue", message, error });
     const reply = replyOf(error);
     if (!isPartial(context)) return reply;
     for (const recipient of recipients) recipient.reply = reply;
@@ -533,18 +537,18 @@ async function relay(
   }
 }
 
-/** Whether each recipient has a reply of its own: in LMTP. */
+/** Whether each recipient gets its own reply, as in LMTP. */
 function isPartial({ profile }: SessionContext): boolean {
   return profile.kind.repliesPerRecipient;
 }
 
-/** What the error says; else 452 where there is no room, 451 for the rest: the client tries again. */
+/** The reply of the error, else 452 for a full disk, else 451: the client tries again. */
 function replyOf(error: unknown): SmtpReply {
   if (error instanceof SmtpError) return error.reply;
   return isStorageFull(error) ? replies.storageFull : replies.localError;
 }
 
-/** Whether an error, or what caused it, is a full disk or an exceeded quota. */
+/** Whether an error or its cause is a full disk or an exceeded quota. */
 function isStorageFull(error: unknown): boolean {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
     const { code } = cause as { code?: unknown };

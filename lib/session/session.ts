@@ -1,6 +1,6 @@
 /**
- * The session as handlers see it: who is connected, how far the conversation
- * is, and the two things a handler may do to it, `send` and `close`.
+ * The session as handlers see it: the client, the state of the conversation, and
+ * the two things that a handler may do, `send` and `close`.
  */
 
 import type { Message } from "../message/message.ts";
@@ -12,8 +12,8 @@ import type { XclientAttributes } from "../protocol/xclient.ts";
 import type { SessionProxy } from "../protocol/proxy_header.ts";
 
 /**
- * Where a session is: `connecting` before the greeting, `ready` between
- * commands, `receiving` in a message body, `authenticating` in an AUTH
+ * The state of a session: `connecting` before the greeting, `ready` between
+ * commands, `receiving` in the content of a message, `authenticating` in an AUTH
  * exchange, `disconnected` at the end.
  */
 export type SessionState =
@@ -23,40 +23,36 @@ export type SessionState =
   | "authenticating"
   | "disconnected";
 
-/** What a session shows of the machine behind it. */
+/** The part of the protocol that a session shows. */
 export interface SessionProtocol {
-  /** Where things stand. */
   readonly state: Pick<ServerFacts, "helo" | "extended" | "activity">;
-  /** Sends text as it is. */
+  /** Sends text unchanged. */
   send(text: string): void;
 }
 
-/** What a session is made of. The session looks into it: XCLIENT changes the client. */
+/** The parts of a session. It reads the client from here on every access, because XCLIENT changes it. */
 export interface SessionInit {
-  /** Unique name. */
   readonly id: string;
   /** The client's address and port. */
   remote: SocketAddress;
-  /** The address and port it connected to. */
+  /** The address and port to which the client connected. */
   local: SocketAddress;
-  /** What the proxy in front told, if there is one. */
+  /** The proxy in front of the server, if there is one. */
   readonly proxy?: SessionProxy | undefined;
-  /** What the client in front told by XCLIENT. */
+  /** The attributes of XCLIENT. */
   xclient?: XclientAttributes | undefined;
-  /** What the listener is for. */
   readonly kind: ListenerKind;
-  /** The machine behind the session. */
   readonly protocol: SessionProtocol;
   /** Ends the session. */
   readonly close: (reply: SmtpReply | undefined) => void;
-  /** When the client connected; now, when not given. */
+  /** When the client connected; the default is now. */
   readonly connectedAt?: Date | undefined;
 }
 
 /**
  * One connected client.
  *
- * @example Remember something for the length of a session
+ * @example Keep a value with a session
  * ```ts
  * import { type SmtpHandlers, SmtpReply } from "@smtp/server";
  *
@@ -75,21 +71,21 @@ export interface SessionInit {
  * ```
  */
 export class SmtpSession {
-  /** Unique name of the session on this server, for logs. */
+  /** Unique id of the session on this server, for logs. */
   readonly id: string;
-  /** What the listener is for: `"smtp"`, `"submission"` or `"lmtp"`. */
+  /** The kind of the listener: `"smtp"`, `"submission"` or `"lmtp"`. */
   readonly kind: ListenerKind;
   /** When the client connected. */
   readonly connectedAt: Date;
-  /** The message under way: from `onMessageStart` to the final reply. */
+  /** The message of the current transaction, from `onMessageStart` to the final reply. */
   message: Message | undefined;
   /** Messages accepted in this session so far. */
   messages = 0;
-  /** The encryption in force, `undefined` on a plain connection. */
+  /** The TLS of the connection; `undefined` without encryption. */
   tls: TlsInfo | undefined;
-  /** Who has logged in, `undefined` for nobody. */
+  /** The user that is logged in; `undefined` before a login. */
   username: string | undefined;
-  /** Anything the program wants to keep with the session. */
+  /** Any value that the program wants to keep with the session. */
   tag: unknown;
   readonly #init: SessionInit;
   readonly #protocol: SessionProtocol;
@@ -103,7 +99,7 @@ export class SmtpSession {
     this.#protocol = init.protocol;
   }
 
-  /** The client's IP address, as the proxy in front tells it, or XCLIENT; `"unknown"` where that does not know. */
+  /** The client's IP address, from the proxy or XCLIENT if there is one; `"unknown"` if XCLIENT does not know it. */
   get remoteAddress(): string {
     return this.#init.remote.address;
   }
@@ -113,47 +109,47 @@ export class SmtpSession {
     return this.#init.remote.port;
   }
 
-  /** The address the client connected to. */
+  /** The IP address to which the client connected. */
   get localAddress(): string {
     return this.#init.local.address;
   }
 
-  /** The port the client connected to. */
+  /** The port to which the client connected. */
   get localPort(): number {
     return this.#init.local.port;
   }
 
-  /** What the proxy in front told of the connection; `undefined` without one. */
+  /** The proxy in front of the server and its header; `undefined` without one. */
   get proxy(): SessionProxy | undefined {
     return this.#init.proxy;
   }
 
-  /** What was told of the client by XCLIENT; `undefined` before that. */
+  /** The client's attributes from XCLIENT; `undefined` before that command. */
   get xclient(): XclientAttributes | undefined {
     return this.#init.xclient;
   }
 
-  /** The name the client gave in HELO, EHLO or LHLO; `undefined` before it. */
+  /** The client's name in HELO, EHLO or LHLO; `undefined` before the command. */
   get helo(): string | undefined {
     return this.#protocol.state.helo;
   }
 
-  /** Whether the client speaks ESMTP or LMTP: it said EHLO or LHLO. */
+  /** Whether the client speaks ESMTP or LMTP: it sent EHLO or LHLO. */
   get extended(): boolean {
     return this.#protocol.state.extended;
   }
 
-  /** Where the session is. */
+  /** The state of the session. */
   get state(): SessionState {
     return this.#protocol.state.activity;
   }
 
-  /** The name and address in a form for logs. */
+  /** The id, address and port, for logs. */
   toString(): string {
     return `${this.id} [${this.remoteAddress}]:${this.remotePort}`;
   }
 
-  /** What is known of the session, for logs: no secret, and not the `tag`. */
+  /** The facts of the session for logs: no secret, and not the `tag`. */
   toJSON(): Record<string, unknown> {
     const { id, kind, state, helo, username, connectedAt, messages } = this;
     const { remoteAddress, remotePort, localAddress, localPort, tls } = this;
@@ -165,14 +161,14 @@ export class SmtpSession {
   }
 
   /**
-   * Sends text to the client as it is, in its place among the replies. The
-   * caller supplies the line ends and keeps to the protocol.
+   * Sends text to the client unchanged, in order with the replies. The caller
+   * supplies the line ends and must follow the protocol.
    */
   send(text: string): void {
     this.#protocol.send(text);
   }
 
-  /** Ends the session: with `reply`, usually a 421, or without a word. */
+  /** Ends the session: with `reply`, usually a 421, or without one. */
   close(reply?: SmtpReply): void {
     this.#init.close(reply);
   }

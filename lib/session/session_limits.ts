@@ -1,31 +1,29 @@
 /**
- * The limits of a client's address as one session meets them: counts what the
- * client does, and turns a limit that is met into the reply to it, which says
- * which limit it was and how far it goes. It owns the session's ticket; the
- * server takes that back at the end.
+ * The limits per address as one session uses them: counts what the client does,
+ * and makes the reply when a limit is reached. The reply names the limit and its
+ * value. It owns the session's ticket, which the server takes back at the end.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-3.8 | RFC 5321 section 3.8},
  * {@link https://www.rfc-editor.org/rfc/rfc3463#section-3.8 | RFC 3463 section 3.8}
  */
 
+import { formatIp, parseUnmapped } from "../protocol/ip.ts";
 import { closing, limitReached } from "../protocol/replies.ts";
 import type { SmtpReply } from "../protocol/reply.ts";
 import type { CountingGate } from "../protocol/server/effects.ts";
 import type { SessionContext } from "./context.ts";
-import { noteLimit } from "./log.ts";
+import { logLimit } from "./log.ts";
 import { type LimitBreach, NO_TICKET, type Ticket } from "./limits.ts";
 import type { SmtpSession } from "./session.ts";
-import { formatIp, parseUnmapped } from "../protocol/ip.ts";
 
 /** The limits of one session. */
 export class SessionLimits implements CountingGate {
-  /** What the client was admitted with. */
+  /** The ticket with which the client was admitted. */
   ticket: Ticket;
   readonly #context: SessionContext;
   readonly #session: SmtpSession;
   #notAdmitted: SmtpReply | undefined;
 
-  /** @param context What the sessions of the listener have in common */
   constructor(
     context: SessionContext,
     client: { readonly session: SmtpSession; readonly ticket: Ticket },
@@ -35,30 +33,30 @@ export class SessionLimits implements CountingGate {
     this.ticket = client.ticket;
   }
 
-  /** A message begins; the reply that refuses it, if a limit does. */
+  /** Counts a message; returns the reply that refuses it, if a limit is reached. */
   message(): SmtpReply | undefined {
     return this.#refuse(this.#context.counts.message(this.ticket));
   }
 
-  /** A recipient is named; the reply that refuses it, if a limit does. */
+  /** Counts a recipient; returns the reply that refuses it, if a limit is reached. */
   recipient(): SmtpReply | undefined {
     return this.#refuse(this.#context.counts.recipient(this.ticket));
   }
 
-  /** Bytes have come; the reply that ends the session, if they are far too many. */
-  octets(count: number): SmtpReply | undefined {
-    const breach = this.#context.counts.octets(this.ticket, count);
+  /** Counts received bytes; returns the reply that ends the session, if they are far too many. */
+  bytes(count: number): SmtpReply | undefined {
+    const breach = this.#context.counts.bytes(this.ticket, count);
     if (breach === undefined) return undefined;
     return closing(this.#refuse(breach)!);
   }
 
-  /** A name was refused for good: a wait before the client is told, if there is one. */
+  /** Counts a recipient or name refused with 5xx; returns the delay of that reply, if there is one. */
   tarpit(): Promise<void> | undefined {
     const ms = this.#context.counts.refused(this.ticket);
     return ms > 0 ? this.#context.delays.wait(ms) : undefined;
   }
 
-  /** The session is another client's from here on, who has to be admitted as any. */
+  /** Admits the new client of the session, which XCLIENT has named. */
   readmit(): void {
     const { counts } = this.#context;
     counts.leave(this.ticket);
@@ -82,15 +80,14 @@ export class SessionLimits implements CountingGate {
   }
 }
 
-/** A client that has met a limit, to be noted. */
+/** A client that has reached a limit. */
 export interface LimitedClient {
-  /** Its IP address. */
   readonly address: string;
-  /** Its session, if it has got one. */
+  /** The id of its session, if there is one. */
   readonly session?: string | undefined;
 }
 
-/** Makes the reply to a client that has met a limit, and notes it. */
+/** Makes the reply to a client that has reached a limit, and logs it. */
 export function refuseByLimit(
   breach: LimitBreach,
   context: SessionContext,
@@ -101,11 +98,11 @@ export function refuseByLimit(
     most: context.limits[breach],
     network: networkOf(address),
   });
-  noteLimit(context, { address, session, limit: breach }, reply.lines[0]!);
+  logLimit(context, { address, session, limit: breach }, reply.lines[0]!);
   return reply;
 }
 
-/** What is counted as one: the address, or the /64 of an IPv6 one. */
+/** The network with one count: an IPv4 address, or the /64 of an IPv6 one. */
 function networkOf(address: string): string {
   const bytes = parseUnmapped(address);
   if (bytes === undefined || bytes.length === 4) return address;

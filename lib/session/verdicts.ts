@@ -1,7 +1,7 @@
 /**
- * Calls handlers, and turns what one returned or threw into the verdict that the
- * receiving machine understands. The one place where the rule for handlers is
- * applied. A promise comes back only where the handler gave one.
+ * Calls handlers, and turns what they return or throw into the verdict for the
+ * protocol. It is the only place that applies the rule for handlers. It returns a
+ * promise only if the handler did.
  */
 
 import { SmtpError, SmtpReply } from "../protocol/reply.ts";
@@ -17,25 +17,25 @@ import {
   SILENT_ALLOW,
   SILENT_DENY,
 } from "./handlers.ts";
-import { noteHandlerFailure, noteLongAnswer } from "./log.ts";
+import { logHandlerFailure, logLongAnswer } from "./log.ts";
 import type { SmtpSession } from "./session.ts";
 
-/** Lines of an answer to VRFY or EXPN that are sent. */
+/** The most lines of a reply to VRFY or EXPN. */
 const MOST_LINES = 100;
-/** Characters of a text that is cut before it is split into lines of at most 512 bytes. */
+/** Bytes of a reply line. A text is cut to {@linkcode MOST_LINES} times as many characters before it is split. */
 const LONGEST_LINE = 512;
 
-/** Which handler was called, and about which session. */
+/** A call of a handler: which one, and about which session. */
 export interface CalledHandler {
-  /** Takes the record of an unexpected error. */
+  /** Logs an unexpected error. */
   readonly context: Pick<SessionContext, "log">;
   readonly session: SmtpSession;
   readonly name: SessionHandlerName;
 }
 
 /**
- * Calls the handler of that name, if the program has set it, and turns its
- * answer into a verdict.
+ * Calls the handler of that name if the program has set it, and turns its answer
+ * into a verdict.
  */
 export function callHandler<
   N extends Exclude<
@@ -65,7 +65,7 @@ export function callHandler<
   return verdictOf(result, called);
 }
 
-/** Whether a handler's result has to be waited for. */
+/** Whether a result must be awaited. */
 export function isPromise(value: unknown): value is Promise<unknown> {
   return typeof value === "object" && value !== null && "then" in value &&
     typeof value.then === "function";
@@ -90,7 +90,7 @@ function verdictOf(value: unknown, called: CalledHandler): Verdict {
   );
 }
 
-/** The lines of an answer to VRFY or EXPN. */
+/** Whether a value is the lines of a reply to VRFY or EXPN. */
 function isLines(value: unknown): value is string | readonly string[] {
   return typeof value === "string" ||
     (Array.isArray(value) && value.every((line) => typeof line === "string"));
@@ -107,16 +107,16 @@ function linesReply(
   return bounded(found(some), called);
 }
 
-/** An answer to VRFY or EXPN, cut where it has more lines than any client reads. */
+/** The reply; one to VRFY or EXPN is cut to {@linkcode MOST_LINES}. */
 function bounded(reply: SmtpReply, called: CalledHandler): SmtpReply {
   const { context, session, name } = called;
   const isAny = HANDLERS[name].answer !== "lines";
   if (isAny || reply.lines.length <= MOST_LINES) return reply;
-  noteLongAnswer(context, session, { name, most: MOST_LINES });
+  logLongAnswer(context, session, { name, most: MOST_LINES });
   return firstLines(reply, MOST_LINES);
 }
 
-/** The verdict after an error: its reply if it has one, else 451 and a record. */
+/** The verdict after an error: its reply if it has one; else 451, and the error is logged. */
 export function verdictOfError(
   error: unknown,
   called: CalledHandler,
@@ -124,7 +124,7 @@ export function verdictOfError(
   if (error instanceof SmtpError) return bounded(error.reply, called);
   if (error instanceof SmtpReply) return bounded(error, called);
   const { context, session, name } = called;
-  noteHandlerFailure(context, session, { name, error });
+  logHandlerFailure(context, session, { name, error });
   return replies.localError;
 }
 

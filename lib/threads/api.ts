@@ -1,13 +1,13 @@
 /**
- * What crosses between the main thread and its workers: the two APIs with their
- * plain data, which is JSON unless a call is rich (`start`, `reload`, `relay`),
- * and what each side is made of. Types only.
+ * The two APIs between the main thread and its workers, with their plain data, and
+ * the services behind each API. The data is JSON unless a call is rich (`start`,
+ * `reload`, `relay`). Types only.
  *
- * Sessions live in the worker that accepted them. The main thread has a
- * `RemoteSession` for each that was reported to it, for handlers and
- * for `server.sessions`. Stores that no worker can make again, handlers that are
- * no module, accounts, the queue and the counts of logins stay on the main
- * thread, and workers call it.
+ * A session lives in the worker that accepted it. The main thread has a
+ * `RemoteSession` for each session that was published, for handlers and
+ * `server.sessions`. Stores that a worker cannot rebuild, handlers that are not a
+ * module, accounts, the queue and the counts of logins stay on the main thread;
+ * workers call it for these.
  */
 
 import type { Logger, LogRecord } from "../log.ts";
@@ -28,7 +28,7 @@ import type { Message, MessageStore } from "../message/message.ts";
 import type { Accounts } from "../sasl/accounts.ts";
 import type { CertificateSource } from "../tls/set.ts";
 
-/** Bytes in base64: calls are text, but for the one piece that may go along. */
+/** Bytes in base64: a call is text, except for one piece of bytes beside it. */
 export type Base64 = string;
 
 /** A reply as plain data. */
@@ -37,33 +37,30 @@ export interface WireReply {
   readonly code: number;
   /** The enhanced status code. */
   readonly enhanced: string | undefined;
-  /** The text, one entry a reply line. */
+  /** The text, one entry for each line. */
   readonly lines: readonly string[];
 }
 
-/** What was thrown, as plain data. */
+/** A thrown value as plain data. */
 export interface WireError {
-  /** What it was. */
+  /** An error, an `SmtpReply`, or any other value. */
   readonly kind: "error" | "reply" | "value";
   /** The name of the class. */
   readonly name: string;
-  /** What it says. */
   readonly message: string;
-  /** Where it was thrown. */
   readonly stack?: string | undefined;
-  /** The code of an error of the system, as `"ENOSPC"`. */
+  /** The code of a system error, as `"ENOSPC"`. */
   readonly code?: unknown;
-  /** The reply that it carries. */
+  /** The reply of an `SmtpError` or `SmtpReply`. */
   readonly reply?: WireReply | undefined;
-  /** What caused it. */
   readonly cause?: WireError | undefined;
-  /** What it puts together. */
+  /** The errors of an `AggregateError`. */
   readonly errors?: readonly WireError[] | undefined;
-  /** Of a store: recipients by their place in the message, and why each went without. */
+  /** The failures of a `StoreError`: indexes of recipients in the message, and their errors. */
   readonly failures?: readonly (readonly [number, WireError])[] | undefined;
 }
 
-/** What is known of a connection's encryption. */
+/** The TLS of a connection as plain data. */
 export interface WireTls
   extends Omit<TlsInfo, "ownCertificate" | "peerCertificate"> {
   /** This end's certificate in DER. */
@@ -72,127 +69,111 @@ export interface WireTls
   readonly peerCertificate: Base64 | undefined;
 }
 
-/** What the header of a proxy says of a connection. */
+/** A PROXY header as plain data. */
 export interface WireProxy extends Omit<SessionProxy, "tlvs"> {
   /** Types and values. */
   readonly tlvs: readonly (readonly [number, Base64])[];
 }
 
-/** What changes in a session while it lives. */
+/** The facts of a session that change during its life. */
 export interface SessionChanges {
-  /** The name of HELO. */
+  /** The client's name in HELO, EHLO or LHLO. */
   readonly helo: string | undefined;
-  /** Whether the client speaks ESMTP. */
   readonly extended: boolean;
-  /** Where it is. */
   readonly state: SessionState;
-  /** The name of the user that has logged in. */
+  /** The user that is logged in. */
   readonly username: string | undefined;
   /** Messages accepted so far. */
   readonly messages: number;
-  /** The encryption in force. */
   readonly tls: WireTls | undefined;
-  /** The client's address. */
   readonly remoteAddress: string;
-  /** The client's port. */
   readonly remotePort: number;
-  /** The address that it connected to. */
+  /** The address to which the client connected. */
   readonly localAddress: string;
-  /** The port that it connected to. */
   readonly localPort: number;
-  /** What XCLIENT says of the client. */
   readonly xclient: SmtpSession["xclient"];
 }
 
-/** A session that is published for the first time. */
+/** The facts of a session that is published for the first time. */
 export interface SessionFacts extends SessionChanges {
-  /** Its name. */
   readonly id: string;
-  /** What the header of the proxy says. */
   readonly proxy: WireProxy | undefined;
-  /** What the listener is for. */
   readonly kind: ListenerKind;
-  /** When it connected, in ms. */
+  /** When the client connected, in ms since 1970. */
   readonly connectedAt: number;
 }
 
-/** What is new about a session; `null` where there is nothing any more, as what is `undefined` gets lost on its way. */
+/** The changed facts of a session; `null` stands for `undefined`, which JSON drops. */
 export type SessionUpdate = {
   readonly [K in keyof SessionChanges]?: SessionChanges[K] | null;
 };
 
-/** A session in a call: what is new about it. */
+/** A session in a call: its id and its changed facts. */
 export type SessionNews =
   & { readonly id: string }
   & (SessionFacts | SessionUpdate);
 
-/** The bytes of a message: those in memory go along with the call, the rest is asked for by `key`. */
+/** The content of a message: bytes in memory go with the call, the others are read by `key`. */
 export interface BodyFacts {
-  /** By which name the other thread gives the bytes, while the call lasts. */
+  /** The key of the offer, valid for the length of the call. */
   readonly key: number;
-  /** Bytes in all. */
+  /** Length of the whole content in bytes. */
   readonly size: number;
 }
 
-/** A message. */
+/** A message as plain data, without its content. */
 export interface MessageFacts {
-  /** Its name. */
   readonly id: string;
   /** The reverse-path. */
   readonly from: string;
-  /** What came with MAIL. */
+  /** The parameters of MAIL. */
   readonly parameters: MailParameters;
-  /** The recipients and what came with each. */
+  /** The forward-paths and the parameters of RCPT. */
   readonly recipients: readonly (readonly [string, RcptParameters])[];
-  /** When it began to arrive, in ms. */
+  /** When the content began to arrive, in ms since 1970. */
   readonly receivedAt: number;
-  /** The fields that the server puts in front. */
+  /** The trace fields of this server. */
   readonly trace: string;
 }
 
-/** What a client showed of itself in AUTH. */
+/** The credentials of an AUTH exchange, without secrets that the client did not send. */
 export interface CredentialsFacts {
-  /** The mechanism. */
   readonly mechanism: MechanismName;
-  /** The name that it gives. */
   readonly username: string;
-  /** Whom it wants to act for. */
+  /** The identity for which the client asks to act. */
   readonly authorizationId: string;
-  /** The password, where it was sent. */
+  /** The password, if the mechanism sends it. */
   readonly password: string | undefined;
-  /** The token, where one was sent. */
+  /** The token, if the mechanism sends one. */
   readonly token: string | undefined;
-  /** The client's certificate. */
+  /** The client's certificate in DER. */
   readonly certificate: Base64 | undefined;
 }
 
-/** A secret that is known of a user: plain, or the text of a verifier. */
+/** The stored secret of a user: a password, or the text of a SCRAM verifier. */
 export type WireSecret =
   | { readonly plain: string }
   | { readonly verifier: string }
   | undefined;
 
-/** A handler of the main thread is asked. */
+/** A call of a handler of the main thread. */
 export interface HandlerCall {
-  /** Which one. */
   readonly name: SessionHandlerName;
-  /** The session that it is about. */
   readonly session: SessionNews;
-  /** The message under way; its facts where they have not been sent. */
+  /** The message of the transaction: its facts in the first call, then its id. */
   readonly message?: string | MessageFacts | undefined;
-  /** Its content. */
+  /** The content of the message. */
   readonly body?: BodyFacts | undefined;
-  /** The text that the handler gets: a line, a name, an address, a reason. */
+  /** The text argument of the handler: a line, a name, an address or a reason. */
   readonly text?: string | undefined;
   /** The parameters of MAIL or RCPT. */
   readonly parameters?: MailParameters | RcptParameters | undefined;
   /** The header block. */
   readonly headers?: Base64 | undefined;
-  /** What is shown in AUTH. */
   readonly credentials?: CredentialsFacts | undefined;
 }
 
-/** What a handler returned or threw. */
+/** The value that a handler returned or threw. */
 export type WireVerdict =
   | undefined
   | boolean
@@ -204,49 +185,44 @@ export type WireVerdict =
   /** Any other value. */
   | { readonly unusable: true };
 
-/** What a handler did to the message. */
+/** The changes of handlers to a message. */
 export interface MessageChanges {
-  /** The file it chose. */
   readonly filename: string | undefined;
-  /** Whether that is appended to. */
   readonly append: boolean;
-  /** The kinds of the stores that it chose, which are on its thread. */
+  /** The kinds of the chosen stores, which stay on the main thread. */
   readonly stores: readonly string[] | undefined;
-  /** The content that takes the place of the one there was, all of it to be asked for. */
+  /** The new content, if it was replaced; all of it must be read. */
   readonly replaced: BodyFacts | undefined;
-  /** Replies for recipients, by their place. */
+  /** Replies of recipients, by their index. */
   readonly replies: readonly (readonly [number, WireReply])[];
 }
 
-/** The answer of a handler. */
+/** The answer to a {@linkcode HandlerCall}. */
 export interface HandlerAnswer {
-  /** What it said. */
   readonly verdict: WireVerdict;
-  /** The name of the user that has logged in, where the handler changed it; `null` for none. */
+  /** `session.username`, if the handler changed it; `null` for `undefined`. */
   readonly username?: string | null | undefined;
-  /** The identity that the session has after AUTH. */
+  /** `credentials.identity`: the user after the login. */
   readonly identity?: string | undefined;
-  /** What it did to the message. */
   readonly message?: MessageChanges | undefined;
-  /** The header block that it wants. */
+  /** The header block, if the handler changed it. */
   readonly headers?: Base64 | undefined;
 }
 
 /** A message for a store or the queue of the main thread. */
 export interface MessageCall {
-  /** The message, with the recipients that it is for. */
+  /** The message with the recipients of this copy. */
   readonly message: MessageFacts;
-  /** Its content. */
   readonly body: BodyFacts;
 }
 
-/** What a worker may ask of the main thread. */
+/** The API of the main thread for a worker. */
 export interface MainApi {
-  /** Waited for. */
+  /** Calls, with arguments and result. */
   readonly calls: {
-    /** Asks a handler. */
+    /** Calls a handler. */
     readonly handler: readonly [HandlerCall, HandlerAnswer];
-    /** Keeps a message in the server's store, or in one that a handler chose; what the store threw, if it did. */
+    /** Saves a message in the server's store, or in one that a handler chose; resolves with the store's error, if any. */
     readonly save: readonly [
       MessageCall & {
         readonly partial: boolean;
@@ -254,85 +230,83 @@ export interface MainApi {
       },
       WireError | undefined,
     ];
-    /** Hands a message to the queue; its name there. */
+    /** Hands a message to the queue; resolves with its id there. */
     readonly relay: readonly [
       MessageCall & { readonly options: PlainOptions },
       string,
     ];
-    /** The secret of a user. */
+    /** The stored secret of a user. */
     readonly find: readonly [string, WireSecret];
-    /** A login is about to be tried. */
+    /** {@linkcode LoginCounter.enter}. */
     readonly enter: readonly [LoginAttempt, boolean];
-    /** A login has failed: answered when the client may get its reply. */
+    /** {@linkcode LoginCounter.fail}: resolves when the reply may be sent. */
     readonly fail: readonly [LoginAttempt, void];
-    /** The certificate for a name that none of those known is for. */
+    /** Selects the certificate for a host name for which the worker has none. */
     readonly choose: readonly [string, WireCertificate | undefined];
-    /** Bytes of a body that was offered, `undefined` at the end. */
+    /** The next bytes of an offered body; `undefined` at the end. */
     readonly read: readonly [BodyRead, Uint8Array | undefined];
   };
-  /** Not waited for. */
+  /** Notifications, with their argument. */
   readonly notifications: {
     /** A log record. */
     readonly log: LogRecord;
-    /** Sessions, new or changed. */
+    /** New or changed sessions. */
     readonly sessions: readonly SessionNews[];
-    /** A session has ended. */
+    /** The id of a session that has ended. */
     readonly closed: string;
-    /** A session's state has changed: calls `onStateChange`. */
+    /** Calls `onStateChange`. */
     readonly state: {
       readonly session: SessionNews;
       readonly state: SessionState;
       readonly previous: SessionState;
     };
-    /** The attempt to log in is over. */
+    /** {@linkcode LoginCounter.leave}. */
     readonly leave: LoginAttempt;
-    /** The login has succeeded. */
+    /** {@linkcode LoginCounter.succeed}. */
     readonly succeed: LoginAttempt;
-    /** Ends all waits for logins. */
+    /** {@linkcode LoginCounter.release}. */
     readonly release: undefined;
-    /** The thread is about to end by its own doing. */
+    /** The worker is about to exit; the reason. */
     readonly ending: string;
   };
 }
 
-/** Reads on in an offered body. */
+/** A read of the next bytes of an offered body. */
 export interface BodyRead {
-  /** The body. */
+  /** The key of the offer. */
   readonly key: number;
-  /** The reader: each begins at the beginning. */
+  /** The number of the reader; each starts at the beginning of the body. */
   readonly reader: number;
 }
 
-/** A certificate with its key. */
+/** A certificate with its private key. */
 export interface WireCertificate {
   /** The chain in PEM. */
   readonly pem: string;
-  /** The key in PEM. */
+  /** The private key in PEM. */
   readonly key: string;
 }
 
 /** The certificates in use. */
 export interface WireCertificates {
-  /** All of them. */
   readonly list: readonly WireCertificate[];
-  /** Which one is for everyone else; -1 for none. */
+  /** Index of the certificate for all other host names; -1 for none. */
   readonly fallback: number;
-  /** Whether the main thread may know further ones. */
+  /** Whether the main thread may have further certificates. */
   readonly isOpen: boolean;
-  /** Whether it is one certificate that is never exchanged. */
+  /** Whether it is a single certificate that is never replaced. */
   readonly isSingle: boolean;
 }
 
-/** Options by their names, of which threads know only that they can cross. */
+/** Options by name; their values can be sent to another thread. */
 export type PlainOptions = Readonly<Record<string, unknown>>;
 
-/** What a worker serves with. What is not there stays as it is. */
+/** The options of a worker. An option that is missing stays as it is. */
 export interface WireOptions {
-  /** What is data already. */
+  /** The options that are plain data. */
   readonly plain: PlainOptions;
-  /** The certificates. */
   readonly certificates?: WireCertificates | undefined;
-  /** Whether clients are asked for theirs, and who vouches for them, in PEM; `null` where they are not any more. */
+  /** The mode of client certificates and the trusted CAs in PEM; `null` if no longer requested. */
   readonly clientCertificate?:
     | {
       readonly mode: "none" | "request" | "require";
@@ -340,69 +314,66 @@ export interface WireOptions {
     }
     | null
     | undefined;
-  /** What unknown users are compared with, where there are accounts; `null` where there are none. */
+  /** The secret with which unknown users are compared; `null` without accounts. */
   readonly accounts?: { readonly decoy: string | undefined } | null | undefined;
 }
 
-/** How a worker begins. */
+/** The arguments of a worker's start. */
 export interface ThreadStart {
-  /** Which one it is, from 1. */
+  /** Number of the thread, from 1. */
   readonly thread: number;
-  /** What its names of sessions and messages begin with. */
+  /** Prefix of its ids of sessions and messages. */
   readonly prefix: string;
-  /** Where it listens. */
   readonly listen: readonly ListenOptions[];
-  /** What it serves with. */
   readonly options: WireOptions;
-  /** The handler module to load. */
+  /** URL of the handler module to load. */
   readonly module: string | undefined;
-  /** The handlers of the main thread. */
+  /** Names of the handlers on the main thread. */
   readonly handlers: readonly SessionHandlerName[];
-  /** The store to make; `undefined` for that of the main thread, whose kind it is. */
+  /** The store to make, or the kind of the store on the main thread. */
   readonly store: StoreDescription | { readonly main: string };
-  /** Key of SCRAM's salts. */
+  /** Key of SCRAM's salts for unknown users. */
   readonly saltKey: Uint8Array;
-  /** Sessions by thread, in memory that all threads see. */
+  /** Sessions by thread, in shared memory. */
   readonly sessions: Int32Array;
-  /** Counted up by each thread while it turns. */
+  /** Pulses by thread, in shared memory. */
   readonly pulses: Int32Array;
   /** The counts per address. */
   readonly addresses: SharedArrayBuffer;
-  /** Where the thread writes down which of them it has open connections from. */
+  /** The slots of the thread's `TicketLedger`. */
   readonly tickets: Uint32Array;
-  /** What time it is on the main thread's clock, in ms. */
+  /** The current time of the main thread's clock, in ms. */
   readonly now: number;
 }
 
-/** Where a worker listens. */
+/** An address on which a worker listens. */
 export interface WireAddress extends SocketAddress {
-  /** What the listener is for. */
   readonly kind: ListenerKind;
-  /** What TLS means there. */
+  /** The TLS policy of the listener. */
   readonly security: "none" | "allowed" | "required" | "implicit";
 }
 
-/** What the main thread may ask of a worker. */
+/** The API of a worker for the main thread. */
 export interface WorkerApi {
-  /** Waited for. */
+  /** Calls, with arguments and result. */
   readonly calls: {
-    /** Begins to listen. */
+    /** Starts to listen; resolves with the addresses. */
     readonly start: readonly [ThreadStart, readonly WireAddress[]];
-    /** Takes over new settings. */
+    /** Applies new settings. */
     readonly reload: readonly [WireOptions, void];
-    /** Stops; answered when the last session has ended. */
+    /** Stops with so much grace in ms; resolves when the last session has ended. */
     readonly stop: readonly [number, void];
-    /** Whether the client showed that it knows the secret. */
+    /** Whether the client has proved that it knows the secret. */
     readonly verify: readonly [
       { readonly session: string; readonly secret: WireSecret },
       boolean,
     ];
-    /** Bytes of a body that was offered. */
+    /** The next bytes of an offered body; `undefined` at the end. */
     readonly read: readonly [BodyRead, Uint8Array | undefined];
   };
-  /** Not waited for. */
+  /** Notifications, with their argument. */
   readonly notifications: {
-    /** Other certificates are in use. */
+    /** The certificates were replaced. */
     readonly certificates: WireCertificates;
     /** Sends text to a client. */
     readonly send: { readonly session: string; readonly text: string };
@@ -411,26 +382,24 @@ export interface WorkerApi {
       readonly session: string;
       readonly reply: WireReply | undefined;
     };
-    /** Ends the grace of a stop under way. */
+    /** Ends the grace of the current stop. */
     readonly abort: undefined;
   };
 }
 
-/** What the main thread has for its workers. */
+/** The services of the main thread for its workers. */
 export interface MainServices {
-  /** The module that a worker runs. */
+  /** URL of the module that a worker runs. */
   readonly worker: URL;
-  /** The handler module that each worker loads; else the handlers of the settings are called. */
+  /** URL of the handler module that each worker loads; if unset, workers call the handlers of the settings. */
   readonly module: string | undefined;
-  /** Where workers listen. */
   readonly listen: readonly ListenOptions[];
   readonly settings: MainSettings;
-  /** The server's store. */
   readonly store: MessageStore;
   readonly relays: MainRelays;
   /** Counts failed logins. */
   readonly guard: LoginCounter;
-  /** Counts what clients do. */
+  /** Counts per client address. */
   readonly counts: AddressLimiter;
   readonly log: Logger;
 }
@@ -440,42 +409,39 @@ export interface MainSettings {
   readonly handlers: SmtpHandlers;
   readonly accounts: Accounts | undefined;
   readonly certificates: CertificateSource | undefined;
-  /** Where contents go that handlers replace. */
+  /** Where new contents of messages are kept. */
   readonly body: BodyOptions;
-  /** All that a worker serves with. */
+  /** The options of a worker as plain data. */
   encode(): WireOptions;
 }
 
-/** The queue as the main thread has it for workers. */
+/** The queue of the main thread for workers. */
 export interface MainRelays {
-  /** Queues a message with options that came from a worker; gives its name in the queue. */
+  /** Queues a message with the options of a worker; resolves with its id in the queue. */
   add(message: Message, options: PlainOptions): Promise<string>;
 }
 
-/** What the main thread does for a server in another one. */
+/** The services of the main thread as a server in a worker uses them. */
 export interface ThreadServices {
-  /** Which thread it is, from 1. */
+  /** Number of the thread, from 1. */
   readonly thread: number;
-  /** What its names of sessions and messages begin with. */
+  /** Prefix of its ids of sessions and messages. */
   readonly prefix: string;
   /** Counts failed logins. */
   readonly guard: LoginCounter;
-  /** What sessions and their addresses are counted in. */
+  /** The counts that the threads share. */
   readonly counts: SharedCounts;
-  /** The clock of the main thread, in ms: {@linkcode performance.now} begins at 0 in each. */
+  /** The clock of the main thread, in ms; {@linkcode performance.now} starts at 0 in each thread. */
   readonly now: () => number;
   /** Key of SCRAM's salts for unknown users. */
   readonly saltKey: Uint8Array;
-  /** The queue. */
   readonly relays: HandlerContext["relays"];
-  /** Reports sessions to the main thread. */
+  /** Publishes sessions to the main thread. */
   readonly observer: SessionObserver;
 }
 
-/** Learns which sessions there are. */
+/** Observes the start and end of sessions. */
 export interface SessionObserver {
-  /** A session has begun. */
   opened(session: SmtpSession): void;
-  /** A session has ended. */
   closed(session: SmtpSession): void;
 }

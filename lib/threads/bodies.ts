@@ -1,14 +1,14 @@
 /**
- * Bodies of messages across threads: offered on the thread that has the bytes
- * for as long as a call lasts, read on the other one. What is in memory goes
- * along with the call; a file is read piece by piece, each asked for.
+ * Bodies of messages between threads. The thread with the bytes offers a body for
+ * the length of a call; the other thread reads it. Bytes in memory go with the
+ * call; a file is read piece by piece, with a call for each.
  */
 
 import { type BodyOptions, MessageBody } from "../message/body.ts";
 import type { BodyFacts, BodyRead } from "./api.ts";
 import { TRANSFER_FROM } from "./shared_memory.ts";
 
-/** Reads on in a body of the other thread. */
+/** Reads the next bytes of a body of the other thread. */
 export type ReadBody = (read: BodyRead) => Promise<Uint8Array | undefined>;
 
 const NOTHING = new Uint8Array(0);
@@ -19,10 +19,10 @@ function overError(): Error {
   );
 }
 
-/** The bodies that the other thread may read now. */
+/** The bodies that the other thread may read. */
 export class OfferedBodies {
   readonly #bodies = new Map<number, MessageBody>();
-  /** Bodies that are done with once they have been read. */
+  /** Keys of bodies that are discarded once they have been read. */
   readonly #once = new Set<number>();
   readonly #readers = new Map<string, AsyncGenerator<Uint8Array>>();
   #lastKey = 0;
@@ -41,7 +41,7 @@ export class OfferedBodies {
     return facts;
   }
 
-  /** Discards what was given away and not read to its end: the other thread is gone. */
+  /** Discards the bodies that were given away and not read to their end: the other thread has ended. */
   discard(): void {
     for (const key of this.#once) this.#end(key);
   }
@@ -52,7 +52,7 @@ export class OfferedBodies {
     this.#bodies.delete(key);
   }
 
-  /** Ends an offer: a reader that comes later is told that the message is over. */
+  /** Ends an offer: a later read throws. */
   withdraw({ key }: BodyFacts): void {
     this.#bodies.delete(key);
     for (const [name, reader] of this.#readers) {
@@ -77,7 +77,7 @@ export class OfferedBodies {
   }
 }
 
-/** What goes along with a call about a body: storage of its own where it is handed over. */
+/** The bytes that go with a call about a body; a copy if they will be transferred. */
 export function headOf(body: MessageBody): Uint8Array {
   const { head } = body;
   return head.length < TRANSFER_FROM ? head : head.slice();
@@ -85,7 +85,7 @@ export function headOf(body: MessageBody): Uint8Array {
 
 let lastReader = 0;
 
-/** The bytes of a body on another thread, from its first to its last. */
+/** All bytes of a body on another thread. */
 export async function* readBody(
   { key }: BodyFacts,
   read: ReadBody,
@@ -98,7 +98,7 @@ export async function* readBody(
   }
 }
 
-/** A body whose bytes are another thread's. Nobody writes to it here. */
+/** A body whose bytes are on another thread. It cannot be written here. */
 export class RemoteBody extends MessageBody {
   readonly #read: ReadBody;
   #facts: BodyFacts | undefined;
@@ -108,7 +108,7 @@ export class RemoteBody extends MessageBody {
   /**
    * Empty until {@linkcode RemoteBody.fill}.
    *
-   * @param options Where a replacement would go
+   * @param options Where a new content is kept
    * @param read Asks the other thread for bytes
    */
   constructor(options: BodyOptions, read: ReadBody) {
@@ -116,37 +116,37 @@ export class RemoteBody extends MessageBody {
     this.#read = read;
   }
 
-  /** Bytes in all. */
+  /** Length of the whole content in bytes. */
   override get size(): number {
     return this.#facts?.size ?? 0;
   }
 
-  /** The whole body where it came along, else `undefined`. */
+  /** The whole content if it came with the call, else `undefined`. */
   override get memory(): Uint8Array<ArrayBuffer> | undefined {
     const { head } = this;
     return head.length === this.size && !this.#over ? head : undefined;
   }
 
-  /** As much as came along. */
+  /** The bytes that came with the call. */
   override get head(): Uint8Array<ArrayBuffer> {
     return this.#head;
   }
 
-  /** The other thread offers the bytes, and has sent the first of them, or all. */
+  /** Takes an offer of the other thread, and the bytes that came with it. */
   fill(facts: BodyFacts, head: Uint8Array = NOTHING): void {
     this.#facts = facts;
     this.#head = head as Uint8Array<ArrayBuffer>;
     this.#over = false;
   }
 
-  /** The offer is over, and what came along is let go. */
+  /** Ends the offer and drops the bytes that came with it. */
   forget(): void {
     if (this.#facts === undefined) return;
     this.#head = NOTHING;
     this.#over = true;
   }
 
-  /** The bytes in order; each call starts at the beginning. */
+  /** The content in order; each call starts at the beginning. */
   override async *chunks(): AsyncGenerator<Uint8Array<ArrayBuffer>> {
     const facts = this.#facts;
     if (this.#over) throw overError();
@@ -155,7 +155,7 @@ export class RemoteBody extends MessageBody {
     else yield this.memory;
   }
 
-  /** Lets go of the bytes that came along. */
+  /** See {@linkcode RemoteBody.forget}. */
   override discard(): Promise<void> {
     this.forget();
     return Promise.resolve();

@@ -1,28 +1,28 @@
 /**
- * Calls between two threads over one port. Each side has an API: calls that the
- * other side waits for, and notifications that it does not wait for.
+ * Calls between two threads over one port. Each side has an API: calls, whose
+ * answer the other side awaits, and notifications, which have no answer.
  *
  * The packets of one turn go in one batch, in order: a message between threads
- * costs more than its content. Knows nothing of mail.
+ * costs more than its content. It knows nothing of mail.
  */
 
 import type { WireError } from "./api.ts";
 import { decodeError, encodeError } from "./wire.ts";
 
-/** What one side offers: names with arguments and results. */
+/** What one side offers: names with the types of arguments and results. */
 export interface Api {
-  /** Waited for: arguments and result. */
+  /** Arguments and result. */
   readonly calls: Readonly<Record<string, readonly [unknown, unknown]>>;
-  /** Not waited for: arguments. */
+  /** Arguments. */
   readonly notifications: Readonly<Record<string, unknown>>;
 }
 
-/** The functions behind an API. A notification must not throw: no caller waits for it. */
+/** The functions behind an API. A notification must not throw: no caller would see it. */
 export type Implementation<A extends Api> = {
   readonly calls: {
     readonly [K in keyof A["calls"]]: (
       args: A["calls"][K][0],
-      octets: Uint8Array | undefined,
+      bytes: Uint8Array | undefined,
     ) => A["calls"][K][1] | Promise<A["calls"][K][1]>;
   };
   readonly notifications: {
@@ -32,17 +32,17 @@ export type Implementation<A extends Api> = {
   };
 };
 
-/** What goes to the other thread at one time. */
+/** The packets that go to the other thread together. */
 export interface Batch {
-  /** Data that JSON can say, unless the batch is rich. */
+  /** Plain JSON data, unless the batch is rich. */
   readonly packets: readonly unknown[];
-  /** The bytes that go along, each a piece of its own. */
-  readonly octets: readonly Uint8Array[];
-  /** Whether the packets hold more than JSON can say. */
+  /** The bytes of all packets, each piece separate. */
+  readonly pieces: readonly Uint8Array[];
+  /** Whether the packets hold values that JSON cannot express. */
   readonly isRich: boolean;
 }
 
-/** One end of what connects two threads. */
+/** One end of the connection of two threads. */
 export interface BatchPort {
   /** Sends a batch to the other end. */
   send(batch: Batch): void;
@@ -50,15 +50,15 @@ export interface BatchPort {
 
 /** Takes the batches that come from the other end. */
 export interface BatchReceiver {
-  /** Takes one batch; they come in the order in which they were sent. */
+  /** Takes one batch; batches come in the order in which they were sent. */
   receive(batch: Batch): void;
 }
 
-/** What goes along with a call. */
+/** Options of a call. */
 export interface CallExtras {
-  /** Bytes that the other side gets beside the arguments, not to be changed until then. */
-  readonly octets?: Uint8Array | undefined;
-  /** Whether the arguments hold more than JSON can say. */
+  /** Bytes beside the arguments; the caller must not change them before the answer. */
+  readonly bytes?: Uint8Array | undefined;
+  /** Whether the arguments hold values that JSON cannot express. */
   readonly isRich?: boolean;
 }
 
@@ -67,30 +67,29 @@ interface CallPacket {
   readonly call: number;
   readonly name: string;
   readonly args: unknown;
-  /** Which of the bytes of the batch go with it. */
-  readonly octets: number | undefined;
+  /** Index of its bytes in the batch. */
+  readonly piece: number | undefined;
 }
 
 /** The answer to a call. */
 interface AnswerPacket {
   readonly answer: number;
   readonly value?: unknown;
-  /** In place of a value: which of the bytes of the batch are it. */
-  readonly octets?: number | undefined;
-  /** In place of a value: what was thrown. */
+  /** Instead of a value: the index of the bytes in the batch. */
+  readonly piece?: number | undefined;
+  /** Instead of a value: the error that was thrown. */
   readonly error?: WireError;
 }
 
-/** One packet of a batch. */
 type Packet =
   | CallPacket
   | AnswerPacket
-  | { readonly note: string; readonly args: unknown };
+  | { readonly notify: string; readonly args: unknown };
 
-/** How long a lazy notification may wait, in ms. */
+/** Longest delay of a lazy notification, in ms. */
 const LAZY_MS = 20;
 
-/** A call without an answer. */
+/** A call that awaits its answer. */
 interface Pending {
   resolve(value: unknown): void;
   reject(error: unknown): void;
@@ -116,66 +115,64 @@ export class Channel<Own extends Api, Other extends Api>
   readonly #pending = new Map<number, Pending>();
   #lastCall = 0;
   #packets: Packet[] = [];
-  #octets: Uint8Array[] = [];
+  #pieces: Uint8Array[] = [];
   #isRich = false;
-  /** Whether the end of the turn sends the batch. */
+  /** Whether a flush at the end of the turn is scheduled. */
   #isDue = false;
   #lazy: ReturnType<typeof setTimeout> | undefined;
   #closed: Error | undefined;
 
   /**
-   * @param port Where batches go; those that come are given to {@linkcode Channel.receive}
-   * @param api What the other side may ask
+   * @param port Sends the batches; give those that arrive to {@linkcode Channel.receive}
+   * @param api What the other side may call
    */
   constructor(port: BatchPort, api: Implementation<Own>) {
     this.#port = port;
     this.#api = api;
   }
 
-  /** Asks the other side; rejects with what it threw, or when the channel is closed. */
+  /** Calls the other side; rejects with its error, or when the channel is closed. */
   call<K extends keyof Other["calls"] & string>(
     name: K,
     args: Other["calls"][K][0],
-    { octets, isRich = false }: CallExtras = {},
+    { bytes, isRich = false }: CallExtras = {},
   ): Promise<Other["calls"][K][1]> {
     if (this.#closed !== undefined) return Promise.reject(this.#closed);
     const call = ++this.#lastCall;
     this.#isRich ||= isRich;
-    this.#send({ call, name, args, octets: this.#add(octets) });
+    this.#send({ call, name, args, piece: this.#add(bytes) });
     return new Promise((resolve, reject) => {
       this.#pending.set(call, { resolve, reject });
     });
   }
 
-  /** Notifies the other side. */
   notify<K extends keyof Other["notifications"] & string>(
     name: K,
     args: Other["notifications"][K],
   ): void {
-    if (this.#closed === undefined) this.#send({ note: name, args });
+    if (this.#closed === undefined) this.#send({ notify: name, args });
   }
 
-  /** Notifies the other side with the next batch, or soon: does not begin a batch. */
+  /** Notifies the other side with the next batch, after {@linkcode LAZY_MS} at most. */
   notifyLazily<K extends keyof Other["notifications"] & string>(
     name: K,
     args: Other["notifications"][K],
   ): void {
     if (this.#closed !== undefined) return;
-    this.#packets.push({ note: name, args });
+    this.#packets.push({ notify: name, args });
     this.#lazy ??= setTimeout(() => this.flush(), LAZY_MS);
   }
 
-  /** Takes a batch of the other side. */
-  receive({ packets, octets }: Batch): void {
+  receive({ packets, pieces }: Batch): void {
     for (const packet of packets as readonly Packet[]) {
-      if ("call" in packet) this.#answer(packet, octets);
-      else if ("note" in packet) {
-        this.#takeNotification(packet.note, packet.args);
-      } else this.#complete(packet, octets);
+      if ("call" in packet) this.#answer(packet, pieces);
+      else if ("notify" in packet) {
+        this.#takeNotification(packet.notify, packet.args);
+      } else this.#complete(packet, pieces);
     }
   }
 
-  /** Ends the channel: pending calls fail, and nothing is sent any more. */
+  /** Closes the channel: pending calls reject, and nothing is sent any more. */
   close(error: Error): void {
     if (this.#closed !== undefined) return;
     this.#closed = error;
@@ -185,7 +182,7 @@ export class Channel<Own extends Api, Other extends Api>
     this.#pending.clear();
   }
 
-  /** Sends the batch now, without waiting for the end of the turn. */
+  /** Sends the batch now, before the end of the turn. */
   flush(): void {
     this.#isDue = false;
     clearTimeout(this.#lazy);
@@ -193,29 +190,29 @@ export class Channel<Own extends Api, Other extends Api>
     if (this.#packets.length > 0) this.#port.send(this.#takeBatch());
   }
 
-  /** Takes the packets out of the channel. */
+  /** Takes the current batch and starts an empty one. */
   #takeBatch(): Batch {
     const batch = {
       packets: this.#packets,
-      octets: this.#octets,
+      pieces: this.#pieces,
       isRich: this.#isRich,
     };
     this.#packets = [];
-    this.#octets = [];
+    this.#pieces = [];
     this.#isRich = false;
     return batch;
   }
 
-  /** Puts bytes into the batch; which ones they are there. */
-  #add(octets: Uint8Array | undefined): number | undefined {
-    return octets && this.#octets.push(octets) - 1;
+  /** Adds bytes to the batch and returns their index. */
+  #add(bytes: Uint8Array | undefined): number | undefined {
+    return bytes && this.#pieces.push(bytes) - 1;
   }
 
   #send(packet: Packet): void {
     this.#packets.push(packet);
     if (this.#isDue) return;
     this.#isDue = true;
-    // Sessions that were woken in this turn send theirs a few steps later.
+    // Sessions that resume in this turn send their packets a few microtasks later.
     queueMicrotask(() =>
       queueMicrotask(() => queueMicrotask(() => this.flush()))
     );
@@ -227,20 +224,20 @@ export class Channel<Own extends Api, Other extends Api>
   }
 
   async #answer(
-    { call, name, args, octets }: CallPacket,
-    all: readonly Uint8Array[],
+    { call, name, args, piece }: CallPacket,
+    pieces: readonly Uint8Array[],
   ): Promise<void> {
     const { calls } = this.#api;
-    const piece = octets === undefined ? undefined : all[octets];
+    const bytes = piece === undefined ? undefined : pieces[piece];
     try {
       const value = await calls[name]!(
         args as Own["calls"][string][0],
-        piece,
+        bytes,
       );
       if (this.#closed !== undefined) return;
       this.#send(
         value instanceof Uint8Array
-          ? { answer: call, octets: this.#add(value) }
+          ? { answer: call, piece: this.#add(value) }
           : { answer: call, value },
       );
     } catch (error) {
@@ -250,12 +247,12 @@ export class Channel<Own extends Api, Other extends Api>
   }
 
   #complete(
-    { answer, value, octets, error }: AnswerPacket,
-    all: readonly Uint8Array[],
+    { answer, value, piece, error }: AnswerPacket,
+    pieces: readonly Uint8Array[],
   ): void {
     const pending = this.#pending.get(answer);
     this.#pending.delete(answer);
     if (error !== undefined) pending?.reject(decodeError(error));
-    else pending?.resolve(octets === undefined ? value : all[octets]);
+    else pending?.resolve(piece === undefined ? value : pieces[piece]);
   }
 }

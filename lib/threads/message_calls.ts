@@ -1,6 +1,6 @@
 /**
- * What a worker asks the main thread about a message: to keep it, or to queue
- * it. The body is offered for as long as the call lasts.
+ * Calls of a worker that hand a message to a store or to the queue of the main
+ * thread. The body is offered for the length of the call.
  */
 
 import type { Message, MessageStore, SaveOptions } from "../message/message.ts";
@@ -12,14 +12,14 @@ import { decodeError, encodeMessage } from "./wire.ts";
 /** Calls to the main thread about a message. */
 export class MessageCalls {
   readonly channel: Channel<WorkerApi, MainApi>;
-  /** The bodies that the main thread may read now. */
+  /** The bodies that the main thread may read. */
   readonly bodies: OfferedBodies = new OfferedBodies();
 
   constructor(channel: Channel<WorkerApi, MainApi>) {
     this.channel = channel;
   }
 
-  /** Offers the message to the main thread for as long as `call` lasts. */
+  /** Offers the message to the main thread for the length of `call`. */
   async offering<T>(
     message: Message,
     call: (offer: MessageCall) => Promise<T>,
@@ -34,17 +34,16 @@ export class MessageCalls {
   }
 }
 
-/** A store of the main thread. */
+/** A store of the main thread, as a worker uses it. */
 export class RemoteStore implements MessageStore {
   readonly kind: string;
   readonly #calls: MessageCalls;
   readonly #chosen: number | undefined;
 
   /**
-   * @param kind What it is there
-   * @param calls To the main thread
-   * @param chosen Which of the stores it is that a handler chose for the
-   * message; the server's own when not given
+   * @param kind The kind of the store
+   * @param chosen Index among the stores that a handler chose for the message;
+   * if not given, the store is the server's own
    */
   constructor(kind: string, calls: MessageCalls, chosen?: number) {
     this.kind = kind;
@@ -59,7 +58,7 @@ export class RemoteStore implements MessageStore {
       message,
       (offer) =>
         channel.call("save", { ...offer, partial, chosen }, {
-          octets: headOf(message.body),
+          bytes: headOf(message.body),
         }),
     );
     if (failure !== undefined) throw decodeError(failure, message.recipients);

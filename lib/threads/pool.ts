@@ -1,10 +1,11 @@
 /**
- * The workers of a server: started on one set of ports, replaced when they
- * fail, given new settings, stopped together. A worker that fails loses its
- * sessions; the others, the queue and the ports go on.
+ * The workers of a server: starts them on one set of ports, replaces those that
+ * fail, gives them new settings and stops them together. A failed worker loses
+ * its sessions; the other workers, the queue and the ports go on.
  */
 
 import { checkThreads } from "../net/listener.ts";
+import { addressMemory } from "../session/address_table.ts";
 import { sessionHandlersOf } from "../session/handlers.ts";
 import {
   SessionCount,
@@ -21,18 +22,17 @@ import type {
 } from "./api.ts";
 import { WorkerHandle } from "./worker_handle.ts";
 import { encodeCertificates } from "./wire.ts";
-import { addressMemory } from "../session/address_table.ts";
 
-/** How often threads are checked for a pulse, in ms. */
+/** Interval of the checks for a pulse, in ms. */
 const CHECK_MS = 5000;
-/** Checks without a pulse after which a thread is replaced. */
+/** Checks without a pulse after which a worker is replaced. */
 const MOST_MISSED = 6;
-/** How long to wait before a thread is replaced that failed at its start, in ms. */
+/** Delay before a worker that failed at its start is started again, in ms. */
 const RETRY_MS = 1000;
-/** How long a worker may take to stop beyond the grace, in ms. */
+/** Most time of a worker to stop, beyond the grace, in ms. */
 const STOP_MS = 3000;
 
-/** Settings are more than JSON can say. */
+/** Settings hold values that JSON cannot express. */
 const RICH = { isRich: true };
 
 /** The workers of one server. */
@@ -41,10 +41,10 @@ export class ThreadPool {
   readonly #counters: Counters;
   #addresses: readonly WireAddress[] = [];
   readonly #threads = new Map<number, WorkerHandle>();
-  /** The addresses that each thread serves. */
+  /** The tickets of each thread. */
   readonly #ledgers = new Map<number, TicketLedger>();
   readonly #saltKey = crypto.getRandomValues(new Uint8Array(32));
-  /** Pulses as they were at the last look, and looks without one since. */
+  /** The pulse of each thread at the last check, and the checks without a pulse since. */
   readonly #pulses: { seen: number; missed: number }[] = [];
   #started = 0;
   #stopping = false;
@@ -53,9 +53,9 @@ export class ThreadPool {
   #unsubscribe: (() => void) | undefined;
 
   /**
-   * Starts nothing.
+   * Starts nothing yet.
    *
-   * @throws {Deno.errors.NotSupported} If the platform does not share ports, or may not without its flag
+   * @throws {Deno.errors.NotSupported} If the platform cannot share ports, or lacks the flag to do so
    */
   constructor(services: MainServices, counters: Counters) {
     checkThreads(counters.workers);
@@ -67,10 +67,10 @@ export class ThreadPool {
   #watchCertificates(): void {
     this.#unsubscribe?.();
     this.#unsubscribe = this.#services.settings.certificates
-      ?.onReplace(() => this.#tellCertificates());
+      ?.onReplace(() => this.#publishCertificates());
   }
 
-  /** Where all workers listen. */
+  /** The addresses of all workers. */
   get addresses(): readonly WireAddress[] {
     return this.#addresses;
   }
@@ -83,12 +83,12 @@ export class ThreadPool {
   /**
    * Starts the workers; resolves when all of them listen.
    *
-   * @throws {Error} If one of them cannot; then none is left
+   * @throws {Error} If one of them cannot listen; then all are ended
    */
   async start(): Promise<void> {
     const { workers } = this.#counters;
     try {
-      // The first one finds the ports that are free.
+      // The first worker finds the free ports.
       this.#addresses = await this.#startOne(1);
       const others = Array.from({ length: workers - 1 }, (_, at) => at + 2);
       const started = await Promise.allSettled(
@@ -127,7 +127,7 @@ export class ThreadPool {
     const handlers = module === undefined ? settings.handlers : {};
     return {
       thread,
-      // Names must not come again after a thread was replaced.
+      // Ids must not be used again after a worker was replaced.
       prefix: `${(++this.#started).toString(36)}-`,
       listen: listen.map((one, index) => ({
         ...one,
@@ -146,7 +146,7 @@ export class ThreadPool {
     };
   }
 
-  /** A worker has failed: another one takes its place. */
+  /** Replaces a failed worker. */
   #replace(failed: WorkerHandle, reason: string): void {
     const { thread } = failed;
     if (this.#threads.get(thread) !== failed) return;
@@ -180,18 +180,18 @@ export class ThreadPool {
     });
   }
 
-  /** Ends a worker, and gives back what it counted. */
+  /** Ends a worker, and subtracts its counts. */
   #forget(one: WorkerHandle): void {
     if (this.#threads.get(one.thread) === one) this.#threads.delete(one.thread);
     one.end();
     const { thread } = one;
     Atomics.store(this.#counters.sessions, thread, 0);
     const ledger = this.#ledgers.get(thread);
-    if (ledger !== undefined) this.#services.counts.departAll(ledger);
+    if (ledger !== undefined) this.#services.counts.leaveAll(ledger);
     this.#ledgers.delete(thread);
   }
 
-  /** Replaces threads that have shown no pulse for half a minute: one that computes without end serves no client. */
+  /** Replaces workers without a pulse for half a minute: a thread in an endless loop serves no client. */
   #checkPulses(): void {
     for (const [thread, one] of this.#threads) {
       const pulse = this.#pulses[thread];
@@ -205,7 +205,7 @@ export class ThreadPool {
     }
   }
 
-  #tellCertificates(): void {
+  #publishCertificates(): void {
     const source = this.#services.settings.certificates;
     if (source === undefined) return;
     const wire = encodeCertificates(source, false);
@@ -215,16 +215,16 @@ export class ThreadPool {
   }
 
   /**
-   * Puts new settings into force on all workers.
+   * Applies new settings on all workers.
    *
    * @param options The new settings
-   * @param before What they were, for the case that a worker refuses
-   * @throws {TypeError} If they do not fit the listeners; nothing is changed then
+   * @param before The old settings, which are restored if a worker refuses
+   * @throws {TypeError} If they do not fit the listeners; then nothing is changed
    */
   async reload(options: WireOptions, before: WireOptions): Promise<void> {
     const changed: WorkerHandle[] = [];
     try {
-      // One after the other: what the first refuses, the others never see.
+      // One after the other: settings that the first worker refuses do not reach the others.
       for (const one of [...this.#threads.values()]) {
         if (await this.#reloadOne(one, options)) changed.push(one);
       }
@@ -237,7 +237,7 @@ export class ThreadPool {
     }
   }
 
-  /** Whether the worker has the settings; one that has ended is replaced by one that begins with them. */
+  /** Whether the worker took the settings; `false` if it has ended: its replacement starts with them. */
   async #reloadOne(one: WorkerHandle, options: WireOptions): Promise<boolean> {
     try {
       await one.channel.call("reload", options, RICH);
@@ -248,7 +248,7 @@ export class ThreadPool {
     }
   }
 
-  /** Stops the workers: their sessions may go on for `graceMs`, then they get 421. */
+  /** Stops the workers; their sessions may go on for `graceMs`, then they get 421. */
   async stop(graceMs: number): Promise<void> {
     this.#stopping = true;
     const stops = [...this.#threads.values()].map(async (one) => {
@@ -262,7 +262,7 @@ export class ThreadPool {
     this.#end();
   }
 
-  /** Ends the grace of a stop under way. */
+  /** Ends the grace of the current stop. */
   abort(): void {
     for (const { channel } of this.#threads.values()) {
       channel.notify("abort", undefined);
@@ -280,18 +280,18 @@ export class ThreadPool {
 }
 
 /**
- * Numbers in memory that all threads of a server share: the sessions of each, a
- * pulse that shows that it still turns, and the counts per address.
+ * Numbers in memory that all threads of a server share: the sessions and the
+ * pulse of each thread, and the counts per address.
  */
 export class Counters {
   /** Sessions by thread; 0 is the main one. */
   readonly sessions: Int32Array;
-  /** Counted up by each thread while it turns. */
+  /** Pulses by thread: each increments its number while its event loop runs. */
   readonly pulses: Int32Array;
   /** The counts per address. */
   readonly memory: SharedArrayBuffer = addressMemory();
 
-  /** @param workers How many threads there will be beside the main one */
+  /** @param workers Number of threads beside the main one */
   constructor(workers: number) {
     const threads = workers + 1;
     const shared = new SharedArrayBuffer(8 * threads);
@@ -299,12 +299,12 @@ export class Counters {
     this.pulses = new Int32Array(shared, 4 * threads);
   }
 
-  /** How many workers there are. */
+  /** Number of workers. */
   get workers(): number {
     return this.sessions.length - 1;
   }
 
-  /** What the main thread counts in. */
+  /** The counts for the main thread. */
   get counts(): SharedCounts {
     return { count: new SessionCount(this.sessions), memory: this.memory };
   }

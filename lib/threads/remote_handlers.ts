@@ -1,8 +1,8 @@
 /**
- * The handlers of the main thread as a worker has them: each is a call across,
- * and what the handler did to its arguments is done here afterwards. What a
- * handler gets is told by the table of handlers, how it crosses by the table
- * here. Only the handlers that the program has set are made.
+ * The handlers of the main thread as a worker calls them. Each is a call of the
+ * channel; afterwards the handler's changes are applied to the arguments here.
+ * {@linkcode HANDLERS} lists the arguments of each handler, {@linkcode CROSSINGS}
+ * says how each argument crosses. Only handlers that the program has set exist.
  */
 
 import type { Message } from "../message/message.ts";
@@ -27,22 +27,21 @@ import { type MessageCalls, RemoteStore } from "./message_calls.ts";
 import type { SessionPublisher } from "./remote_sessions.ts";
 import { decodeReply, decodeVerdict, encodeMessage } from "./wire.ts";
 
-/** What the handlers of a worker go through. */
+/** The services for calls of handlers. */
 export interface RemoteHandlersInit {
   /** To the main thread. */
   readonly channel: Channel<WorkerApi, MainApi>;
-  /** What the main thread knows of the sessions. */
   readonly reports: SessionPublisher;
-  /** Offers the messages to it. */
+  /** Offers messages to the main thread. */
   readonly messages: MessageCalls;
-  /** Log-ins that are being judged, by session. */
+  /** Credentials that a handler judges now, by session. */
   readonly logins: Map<string, Credentials>;
 }
 
 /**
- * The handlers of the main thread.
+ * Makes the handlers that call those of the main thread.
  *
- * @param names Those that it has
+ * @param names The handlers that the program has set
  */
 export function remoteHandlers(
   names: readonly SessionHandlerName[],
@@ -53,7 +52,7 @@ export function remoteHandlers(
     name,
     (session: SmtpSession, ...values: readonly unknown[]) =>
       HANDLERS[name].answer === "none"
-        ? remote.tell(session, values)
+        ? remote.reportState(session, values)
         : remote.call(name, session, values),
   ]));
 }
@@ -61,14 +60,14 @@ export function remoteHandlers(
 /** Calls the handlers of the main thread. The session judges their answers. */
 class RemoteHandlers {
   readonly #init: RemoteHandlersInit;
-  /** Messages that the main thread has been told of. */
-  readonly #told = new WeakSet<Message>();
+  /** Messages whose facts were sent to the main thread. */
+  readonly #sentMessages = new WeakSet<Message>();
 
   constructor(init: RemoteHandlersInit) {
     this.#init = init;
   }
 
-  /** The answer is as untyped as that of a handler may be. */
+  /** Calls a handler; the result has no type, like that of any handler. */
   async call(
     name: SessionHandlerName,
     session: SmtpSession,
@@ -83,14 +82,14 @@ class RemoteHandlers {
       Object.assign(sent, crossing.send(values[at], this.#init, session))
     );
     try {
-      const { octets, ...about } = sent;
+      const { head, ...about } = sent;
       const answer = await channel.call("handler", {
         ...{ name, session: reports.news(session) },
-        message: message && this.#told.has(message)
+        message: message && this.#sentMessages.has(message)
           ? message.id
           : message && this.#facts(message),
         ...about,
-      }, { octets });
+      }, { bytes: head });
       const { username } = answer;
       if (username !== undefined) session.username = username ?? undefined;
       for (const [at, { apply }] of crossings.entries()) {
@@ -109,12 +108,15 @@ class RemoteHandlers {
   }
 
   #facts(message: Message): HandlerCall["message"] {
-    this.#told.add(message);
+    this.#sentMessages.add(message);
     return encodeMessage(message);
   }
 
-  /** Tells of a state; no answer is waited for. */
-  tell(session: SmtpSession, [state, previous]: readonly unknown[]): void {
+  /** Notifies the main thread of a state; there is no answer. */
+  reportState(
+    session: SmtpSession,
+    [state, previous]: readonly unknown[],
+  ): void {
     const { channel, reports } = this.#init;
     channel.notify("state", {
       session: reports.news(session),
@@ -124,7 +126,7 @@ class RemoteHandlers {
   }
 }
 
-/** What an argument adds to a call. */
+/** The part of a call that an argument adds. */
 interface Sent extends
   Partial<
     Pick<
@@ -132,20 +134,20 @@ interface Sent extends
       "body" | "text" | "parameters" | "headers" | "credentials"
     >
   > {
-  /** The content, as much as goes along. */
-  readonly octets?: Uint8Array | undefined;
+  /** The first bytes of the content, which go with the call. */
+  readonly head?: Uint8Array | undefined;
 }
 
 /** How an argument of a handler crosses to the main thread. */
 interface Crossing<T = unknown> {
   send(value: T, init: RemoteHandlersInit, session: SmtpSession): Sent;
-  /** Does here what the handler did there. */
+  /** Applies the handler's changes here. */
   apply?(
     value: T,
     answer: HandlerAnswer,
     init: RemoteHandlersInit,
   ): void | Promise<void>;
-  /** The call is over, whatever came of it. */
+  /** Called after the call, even if it failed. */
   release?(
     value: T,
     sent: Sent,
@@ -154,7 +156,7 @@ interface Crossing<T = unknown> {
   ): void;
 }
 
-/** How each argument crosses. The session and its message go with every call. */
+/** How each argument of a handler crosses. The session and its message go with every call. */
 const CROSSINGS: {
   readonly [W in keyof HandlerArguments]: Crossing<HandlerArguments[W]>;
 } = {
@@ -169,7 +171,7 @@ const CROSSINGS: {
   content: {
     send: ({ body }, { messages }) => ({
       body: messages.bodies.offer(body),
-      octets: headOf(body),
+      head: headOf(body),
     }),
     apply: (message, answer, init) =>
       changeMessage(message, answer.message, init),
@@ -204,7 +206,7 @@ const CROSSINGS: {
   },
 };
 
-/** Does to the message what the handler did there; `undefined` where that is nothing. */
+/** Applies a handler's changes to the message; a promise if it has a new content. */
 function changeMessage(
   message: Message,
   changes: MessageChanges | undefined,

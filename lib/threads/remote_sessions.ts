@@ -1,10 +1,11 @@
 /**
- * The sessions of a worker on the main thread. There they are instances of the
- * same class that a handler gets on a server of one thread, fed with what the
- * worker publishes; what is done to one goes back to the worker.
+ * The sessions of a worker as the main thread has them, and the publisher on the
+ * worker's side. Handlers get an instance of {@linkcode SmtpSession}, as on a
+ * server with one thread. Its facts come from the worker; `send()` and `close()`
+ * go to the worker.
  *
- * The worker publishes each session once, then its changes. It never publishes
- * a session that ends at once: else every connection would cost a packet.
+ * The worker publishes each session once, then its changes. It does not publish a
+ * session that ends at once: otherwise every connection would cost a packet.
  */
 
 import type { Message } from "../message/message.ts";
@@ -32,15 +33,15 @@ import {
   encodeTls,
 } from "./wire.ts";
 
-/** What the sessions of one worker share. */
+/** The parts that the sessions of one worker share. */
 interface SharedBySessions {
   readonly channel: Channel<MainApi, WorkerApi>;
   readonly settings: Pick<MainSettings, "body">;
-  /** The messages that handlers were asked about, by name. */
+  /** The messages that handlers have seen, by id. */
   readonly messages: Map<string, Message>;
 }
 
-/** What stands for the machine of a session. */
+/** The published facts, which the session shows. */
 type Shown = {
   -readonly [K in keyof SessionChanges]: SessionChanges[K];
 };
@@ -51,14 +52,14 @@ export class RemoteSession {
   readonly session: SmtpSession;
   /** The content of the message under way. */
   content: RemoteBody | undefined;
-  /** The message that handlers were asked about last. */
+  /** The message of the last handler call. */
   message: Message | undefined;
-  /** Whether the worker has been told that a handler changed the message. */
+  /** Whether a handler has changed the message. */
   isChanged = false;
-  /** Whether handlers know of the session. */
+  /** Whether a handler has seen the session. */
   isAsked = false;
-  /** Whether handlers know of its end. */
-  isTold = false;
+  /** Whether `onDisconnect` was called. */
+  isEndReported = false;
   readonly #shown: Shown;
   readonly #shared: SharedBySessions;
 
@@ -105,7 +106,7 @@ export class RemoteSession {
     this.update(facts);
   }
 
-  /** Takes over what has changed. */
+  /** Applies changed facts. */
   update(news: SessionUpdate): void {
     const { session } = this;
     const shown = this.#shown as Record<string, unknown>;
@@ -120,13 +121,13 @@ export class RemoteSession {
     if (typeof messages === "number") session.messages = messages;
   }
 
-  /** The session's connection is gone. */
+  /** Ends the session. */
   end(): void {
     this.#shown.state = "disconnected";
     this.useMessage(undefined);
   }
 
-  /** The message that the next handler is asked about. */
+  /** Sets and returns the message for the next handler call. */
   useMessage(message: HandlerCall["message"]): Message | undefined {
     const id = typeof message === "object" ? undefined : message;
     if (this.message !== undefined && this.message.id !== id) {
@@ -145,7 +146,7 @@ export class RemoteSession {
   }
 }
 
-/** The sessions of one worker. */
+/** The published sessions of one worker. */
 export class RemoteSessions {
   readonly #sessions = new Map<string, RemoteSession>();
   readonly #shared: SharedBySessions;
@@ -157,12 +158,11 @@ export class RemoteSessions {
     this.#shared = { channel, settings, messages: new Map() };
   }
 
-  /** All of them. */
   get all(): readonly RemoteSession[] {
     return [...this.#sessions.values()];
   }
 
-  /** Takes in what is new; `undefined` for a session that is over. */
+  /** Applies new or changed facts; `undefined` for a session that has ended. */
   update(news: SessionNews): RemoteSession | undefined {
     const known = this.#sessions.get(news.id);
     if (known !== undefined) {
@@ -175,31 +175,31 @@ export class RemoteSessions {
     return session;
   }
 
-  /** The message of that name, if a handler was asked about it. */
+  /** The message of that id, if a handler has seen it. */
   messageOf(id: string): Message | undefined {
     return this.#shared.messages.get(id);
   }
 
-  /** A session has ended. */
+  /** Ends a session. */
   remove(id: string): void {
     this.#sessions.get(id)?.end();
     this.#sessions.delete(id);
   }
 }
 
-/** How long after its start a session is published that no handler was asked about, in ms: twice that at most. */
+/** Age at which a session is published without a handler call, in ms; it may be twice that. */
 const QUIET_MS = 25;
-/** How often changes are published that no handler was asked about, in ms. */
+/** Interval at which changes are published without a handler call, in ms. */
 const REFRESH_MS = 1000;
 
-/** What a session was like when it was published. */
+/** The facts of a session when they were last published. */
 type Published = Pick<SmtpSession, keyof SessionChanges>;
 
-/** What is looked at for changes. */
+/** The facts that are checked for changes. */
 const CHANGING: readonly (keyof SessionChanges)[] = [
   ...["state", "helo", "extended", "username", "messages", "tls"] as const,
 ];
-/** What changes with XCLIENT alone. */
+/** The facts that only XCLIENT changes. */
 const CHANGING_BY_XCLIENT: readonly (keyof SessionChanges)[] = [
   ...["xclient", "remoteAddress", "remotePort"] as const,
   ...["localAddress", "localPort"] as const,
@@ -209,10 +209,11 @@ const CHANGING_BY_XCLIENT: readonly (keyof SessionChanges)[] = [
 export class SessionPublisher implements SessionObserver {
   readonly #channel: Channel<WorkerApi, MainApi>;
   readonly #live = new Map<string, SmtpSession>();
-  /** What was published last, by session. */
+  /** The last published facts, by session. */
   readonly #published = new Map<string, Published>();
-  /** Sessions that have begun since the last look, and those that had then. */
+  /** Sessions that have begun since the last publication. */
   #fresh = new Set<SmtpSession>();
+  /** Sessions that were fresh then. */
   #aged = new Set<SmtpSession>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #nextRefresh = 0;
@@ -221,12 +222,12 @@ export class SessionPublisher implements SessionObserver {
     this.#channel = channel;
   }
 
-  /** The session of that name. */
+  /** The session of that id. */
   get(id: string): SmtpSession | undefined {
     return this.#live.get(id);
   }
 
-  /** A session has begun. */
+  /** See {@linkcode SessionObserver.opened}. */
   opened(session: SmtpSession): void {
     this.#live.set(session.id, session);
     this.#fresh.add(session);
@@ -235,7 +236,7 @@ export class SessionPublisher implements SessionObserver {
     this.#timer = setTimeout(() => this.#publish(), QUIET_MS);
   }
 
-  /** A session has ended. */
+  /** See {@linkcode SessionObserver.closed}. */
   closed(session: SmtpSession): void {
     this.#live.delete(session.id);
     this.#fresh.delete(session);
@@ -245,11 +246,11 @@ export class SessionPublisher implements SessionObserver {
     }
   }
 
-  /** What the main thread does not know of a session; from here on it does. */
+  /** The facts of a session that are not published yet; they count as published from here on. */
   news(session: SmtpSession): SessionNews {
     const { id } = session;
-    const told = this.#published.get(id);
-    if (told === undefined) {
+    const published = this.#published.get(id);
+    if (published === undefined) {
       const shown = shownOf(session);
       this.#published.set(id, shown);
       return factsOf(session, shown);
@@ -257,12 +258,14 @@ export class SessionPublisher implements SessionObserver {
     const changed: Record<string, unknown> = { id };
     const look = (name: keyof SessionChanges) => {
       const value = session[name];
-      if (value === told[name]) return;
-      Object.assign(told, { [name]: value });
+      if (value === published[name]) return;
+      Object.assign(published, { [name]: value });
       changed[name] = (name === "tls" ? tlsOf(session) : value) ?? null;
     };
     CHANGING.forEach(look);
-    if (session.xclient !== told.xclient) CHANGING_BY_XCLIENT.forEach(look);
+    if (session.xclient !== published.xclient) {
+      CHANGING_BY_XCLIENT.forEach(look);
+    }
     return changed as SessionNews;
   }
 
@@ -284,14 +287,14 @@ export class SessionPublisher implements SessionObserver {
     );
   }
 
-  /** What has changed in the sessions that were published. */
+  /** The changed facts of published sessions. */
   #changes(): SessionNews[] {
     return [...this.#published.keys()]
       .map((id) => this.news(this.#live.get(id)!))
       .filter((one) => Object.keys(one).length > 1);
   }
 
-  /** Publishes nothing any more. */
+  /** Stops publishing. */
   stop(): void {
     clearTimeout(this.#timer);
   }

@@ -1,48 +1,53 @@
 /**
- * The way between two threads: small batches go as JSON through memory that
- * both see, the others as messages of the platform. All arrive in the order in
- * which they were sent. Knows nothing of their content.
+ * The transport between two threads. Small batches go as JSON through shared
+ * memory, one {@linkcode Ring} for each direction; the others go as messages of
+ * the platform. All arrive in the order in which they were sent. It knows nothing
+ * of their content.
  *
- * In a server under load, messages of the platform took 17 us of a call on both
- * sides together; JSON and the memory take 8. `tests/threads/ring_bench.ts`
- * compares the two alone.
+ * Under load, a call by messages of the platform costs 17 us on both sides
+ * together; JSON and shared memory cost 8. `tests/threads/ring_bench.ts` compares
+ * the two alone.
+ *
+ * A ring has one writing thread and one reading thread. They share only their two
+ * positions; each is stored by its owner after the bytes before it are written or
+ * read. The writer wakes the reader only if the reader sleeps: a busy reader finds
+ * new entries by itself.
  */
 
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Batch, BatchPort, BatchReceiver } from "./channel.ts";
 
-/** The memory between two threads: what the one writes into, the other reads from. */
+/** The shared memory of two threads, as one of them sees it. */
 export interface SharedMemory {
-  /** What comes in. */
+  /** Holds the ring that this thread reads. */
   readonly incoming: SharedArrayBuffer;
-  /** What goes out. */
+  /** Holds the ring that this thread writes. */
   readonly outgoing: SharedArrayBuffer;
 }
 
-/** One end of what the platform has between two threads. */
+/** One end of the platform's messages between two threads. */
 export interface PostingPort {
-  /** Sends a message to the other end. */
   postMessage(message: unknown, transfer: Transferable[]): void;
 }
 
-/** A batch that goes as a message. */
+/** A batch that goes as a message, with its place in the order. */
 interface PostedBatch extends Batch {
   readonly number: number;
 }
 
-/** Bytes from which on storage is handed over in place of being copied. */
+/** Size in bytes from which a piece is transferred instead of copied. */
 export const TRANSFER_FROM = 16_384;
 
-/** How often what has come is looked after without a turn of the event loop between. */
+/** How often new entries are taken without a turn of the event loop between. */
 const MOST_ROUNDS = 8;
 
-/** The memory for both ends: the second is the first as the other thread sees it. */
+/** Makes the memory of two threads; each gets one of the two views. */
 export function sharedMemory(): readonly [SharedMemory, SharedMemory] {
   const [incoming, outgoing] = [ringMemory(), ringMemory()];
   return [{ incoming, outgoing }, { incoming: outgoing, outgoing: incoming }];
 }
 
-/** One end of the way between two threads. */
+/** One end of the transport between two threads. */
 export class SharedPort implements BatchPort {
   readonly #port: PostingPort;
   readonly #incoming: Ring;
@@ -51,16 +56,16 @@ export class SharedPort implements BatchPort {
   #sent = 0;
   /** The number of the next batch that comes in. */
   #expected = 0;
-  /** Ends the wait for a message that was sent before the entry in the memory. */
+  /** Ends the wait for a message that was sent before the next entry of the ring. */
   #arrived: (() => void) | undefined;
   #receiver: BatchReceiver | undefined;
   #closed = false;
 
   /**
-   * Takes nothing in before {@linkcode SharedPort.open}.
+   * Receives nothing before {@linkcode SharedPort.open}.
    *
-   * @param port Carries what the memory has no room or no form for; what comes
-   * that way is given to {@linkcode SharedPort.posted}
+   * @param port Carries batches that do not fit into the ring or into JSON; give
+   * messages that arrive there to {@linkcode SharedPort.posted}
    */
   constructor(port: PostingPort, { incoming, outgoing }: SharedMemory) {
     this.#port = port;
@@ -68,31 +73,30 @@ export class SharedPort implements BatchPort {
     this.#outgoing = new Ring(outgoing);
   }
 
-  /** Gives the batches of the other thread to `receiver` from here on. */
+  /** Starts to give the batches of the other thread to `receiver`. */
   open(receiver: BatchReceiver): void {
     this.#receiver = receiver;
     this.#listen();
   }
 
-  /** Sends a batch. */
-  send({ packets, octets, isRich }: Batch): void {
+  send({ packets, pieces, isRich }: Batch): void {
     const number = this.#sent;
     this.#sent = (number + 1) | 0;
-    const large = octets.filter(({ length }) => length >= TRANSFER_FROM);
+    const large = pieces.filter(({ length }) => length >= TRANSFER_FROM);
     if (!isRich && large.length === 0) {
       const text = textOf(packets);
       if (
-        text !== undefined && this.#outgoing.write({ number, text, octets })
+        text !== undefined && this.#outgoing.write({ number, text, pieces })
       ) return;
     }
-    const posted: PostedBatch = { number, packets, octets, isRich };
+    const posted: PostedBatch = { number, packets, pieces, isRich };
     this.#port.postMessage(
       posted,
       large.map(({ buffer }) => buffer as ArrayBuffer),
     );
   }
 
-  /** Takes what came as a message: batches sent before it are in the memory by now. */
+  /** Receives a message: batches that were sent before it are in the ring by now. */
   posted(message: unknown): void {
     this.#drain();
     this.#take(message as PostedBatch);
@@ -100,7 +104,7 @@ export class SharedPort implements BatchPort {
     this.#arrived?.();
   }
 
-  /** Takes nothing more in. */
+  /** Receives nothing any more. */
   close(): void {
     this.#closed = true;
     this.#incoming.wake();
@@ -113,27 +117,27 @@ export class SharedPort implements BatchPort {
       const waiting = this.#wait();
       await waiting;
       rounds = waiting === undefined ? rounds + 1 : 0;
-      // A thread that gets batches without end must serve its sockets, too.
+      // A thread with an endless stream of batches must serve its sockets as well.
       if (rounds % MOST_ROUNDS === MOST_ROUNDS - 1) await nextTurn();
       this.#drain();
     }
   }
 
-  /** Waits until there may be something to take; nothing where there is. */
+  /** Waits until there may be an entry to take; `undefined` if there is one already. */
   #wait(): Promise<unknown> | undefined {
     const { next = this.#expected } = this.#incoming;
     if (next === this.#expected) return this.#incoming.sleep();
-    // The one before is on its way as a message.
+    // The batch before that entry is on its way as a message.
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#arrived = resolve;
     return promise;
   }
 
-  /** Takes the entries in the memory; those sent after a message that is still on its way have to wait. */
+  /** Takes the entries of the ring, up to a gap that a message on its way will fill. */
   #drain(): void {
     while (!this.#closed && this.#incoming.next === this.#expected) {
-      const { text, octets } = this.#incoming.take()!;
-      this.#take({ packets: JSON.parse(text), octets, isRich: false });
+      const { text, pieces } = this.#incoming.take()!;
+      this.#take({ packets: JSON.parse(text), pieces, isRich: false });
     }
   }
 
@@ -143,7 +147,7 @@ export class SharedPort implements BatchPort {
   }
 }
 
-/** The JSON; nothing where a program has put something else into a value than its type says. */
+/** The JSON; `undefined` if a program has broken the type of a value. */
 function textOf(packets: readonly unknown[]): string | undefined {
   try {
     return JSON.stringify(packets);
@@ -152,88 +156,74 @@ function textOf(packets: readonly unknown[]): string | undefined {
   }
 }
 
-/**
- * A queue in memory that two threads share: one writes, the other reads. An
- * entry is a number, a text and pieces of bytes, all of them copied in and out.
- *
- * The writer wakes the reader only where that has gone to sleep: a reader that
- * is busy finds what has come by itself.
- *
- * Whoever writes must be one thread, and whoever reads must be one: the places
- * they have reached are all they tell each other, each stored by its owner
- * after the bytes it speaks of.
- */
-
-/** One entry. */
+/** One entry of a ring. All of it is copied in and out. */
 export interface RingEntry {
-  /** The number that it was written with. */
   readonly number: number;
-  /** The text. */
   readonly text: string;
-  /** The bytes, in memory of their own. */
-  readonly octets: readonly Uint8Array[];
+  /** Pieces of bytes, each in its own buffer. */
+  readonly pieces: readonly Uint8Array[];
 }
 
-/** Bytes of a ring when no size is given: entries of some dozen messages of 4 KiB. */
+/** Default size of a ring in bytes: some dozen entries of 4 KiB. */
 const RING_SIZE = 1 << 18;
 
-// Places in the head, in Int32, each in a cache line of its own.
-/** How far the writer is, in bytes, modulo 2 ** 32. */
+// Indexes in the head, in Int32, each in its own cache line.
+/** Position of the writer, in bytes, modulo 2 ** 32. */
 const WRITTEN = 0;
-/** How far the reader is. */
+/** Position of the reader, in bytes, modulo 2 ** 32. */
 const READ = 16;
-/** Whether the reader has to be woken. */
+/** 1 if the reader sleeps. */
 const ASLEEP = 32;
-/** Bytes before the entries. */
+/** Size of the head of a ring, in bytes. */
 const HEAD_SIZE = 256;
 
-// The head of an entry, in Int32: its size, its number, the size of its text,
-// how many pieces of bytes, and the size of each.
+// The head of an entry, in Int32: its size, its number, the size of its text, the
+// number of its pieces, and the size of each.
 const ENTRY_HEAD = 4;
-/** In place of a size: the next entry is at the beginning of the ring. */
+/** Instead of a size: the next entry is at the start of the ring. */
 const GO_ROUND = -1;
-/** Most bytes that UTF-8 takes for a unit of a string. */
+/** Most bytes of UTF-8 for one unit of a string. */
 const UTF8_MOST = 3;
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
-/** Makes the memory of a ring, which may go to the other thread in a message. */
+/** Makes the memory of a ring; a message may carry it to the other thread. */
 export function ringMemory(size: number = RING_SIZE): SharedArrayBuffer {
   return new SharedArrayBuffer(HEAD_SIZE + size);
 }
 
-/** One end of a ring. Knows nothing of what the entries mean. */
+/** One end of a ring: a queue of entries in memory that two threads share. */
 export class Ring {
   readonly #places: Int32Array;
   readonly #heads: Int32Array;
-  readonly #octets: Uint8Array;
+  readonly #bytes: Uint8Array;
   readonly #mask: number;
 
-  /** @param memory Of {@linkcode ringMemory}; its size must be a power of two */
+  /** @param memory Memory of {@linkcode ringMemory}; its size must be a power of two */
   constructor(memory: SharedArrayBuffer) {
     this.#places = new Int32Array(memory, 0, HEAD_SIZE / 4);
     this.#heads = new Int32Array(memory, HEAD_SIZE);
-    this.#octets = new Uint8Array(memory, HEAD_SIZE);
-    this.#mask = this.#octets.length - 1;
+    this.#bytes = new Uint8Array(memory, HEAD_SIZE);
+    this.#mask = this.#bytes.length - 1;
   }
 
-  /** Writes an entry and wakes the reader; `false` where there is no room for it. */
-  write({ number, text, octets }: RingEntry): boolean {
+  /** Writes an entry and wakes the reader; `false` if there is no room. */
+  write({ number, text, pieces }: RingEntry): boolean {
     const places = this.#places;
-    const head = 4 * (ENTRY_HEAD + octets.length);
+    const head = 4 * (ENTRY_HEAD + pieces.length);
     let most = head + text.length * UTF8_MOST + 3;
-    for (const piece of octets) most += piece.length;
+    for (const piece of pieces) most += piece.length;
     const written = places[WRITTEN]!;
     const used = (written - Atomics.load(places, READ)) | 0;
-    const toEnd = this.#octets.length - (written & this.#mask);
-    // An entry is in one piece: where it would not fit, the rest stays empty.
+    const toEnd = this.#bytes.length - (written & this.#mask);
+    // An entry is contiguous: if it does not fit before the end, the rest stays empty.
     const skipped = most > toEnd ? toEnd : 0;
-    if (used + skipped + most > this.#octets.length) return false;
+    if (used + skipped + most > this.#bytes.length) return false;
     if (skipped > 0) this.#heads[(written & this.#mask) >> 2] = GO_ROUND;
     const start = (written + skipped) & this.#mask;
     let at = start + head;
-    const room = this.#octets.subarray(at, start + most);
+    const room = this.#bytes.subarray(at, start + most);
     const textSize = encoder.encodeInto(text, room).written;
     at += textSize;
     let place = start >> 2;
@@ -241,10 +231,10 @@ export class Ring {
     const sizeAt = place++;
     heads[place++] = number;
     heads[place++] = textSize;
-    heads[place++] = octets.length;
-    for (const piece of octets) {
+    heads[place++] = pieces.length;
+    for (const piece of pieces) {
       heads[place++] = piece.length;
-      this.#octets.set(piece, at);
+      this.#bytes.set(piece, at);
       at += piece.length;
     }
     const size = (at - start + 3) & ~3;
@@ -254,25 +244,25 @@ export class Ring {
     return true;
   }
 
-  /** The number of the next entry, `undefined` where there is none. */
+  /** The number of the next entry; `undefined` if the ring is empty. */
   get next(): number | undefined {
     const place = this.#head();
     return place === undefined ? undefined : this.#heads[place + 1];
   }
 
-  /** Where the head of the next entry is. */
+  /** The index of the head of the next entry. */
   #head(): number | undefined {
     const places = this.#places;
     const read = places[READ]!;
     if (Atomics.load(places, WRITTEN) === read) return undefined;
     const place = (read & this.#mask) >> 2;
     if (this.#heads[place] !== GO_ROUND) return place;
-    const toEnd = this.#octets.length - (read & this.#mask);
+    const toEnd = this.#bytes.length - (read & this.#mask);
     Atomics.store(places, READ, (read + toEnd) | 0);
     return 0;
   }
 
-  /** Takes the next entry out; `undefined` where there is none. */
+  /** Takes the next entry; `undefined` if the ring is empty. */
   take(): RingEntry | undefined {
     const place = this.#head();
     if (place === undefined) return undefined;
@@ -280,24 +270,24 @@ export class Ring {
     const count = heads[place + 3]!;
     let at = 4 * (place + ENTRY_HEAD + count);
     const text = decoder.decode(
-      this.#octets.subarray(at, at += heads[place + 2]!),
+      this.#bytes.subarray(at, at += heads[place + 2]!),
     );
-    const octets: Uint8Array[] = [];
+    const pieces: Uint8Array[] = [];
     for (let index = 0; index < count; index++) {
       const size = heads[place + ENTRY_HEAD + index]!;
-      octets.push(this.#octets.slice(at, at += size));
+      pieces.push(this.#bytes.slice(at, at += size));
     }
     const number = heads[place + 1]!;
     const places = this.#places;
     Atomics.store(places, READ, (places[READ]! + heads[place]!) | 0);
-    return { number, text, octets };
+    return { number, text, pieces };
   }
 
-  /** Waits until there is an entry, or {@linkcode Ring.wake} is called; nothing where there is one. */
+  /** Waits for an entry or {@linkcode Ring.wake}; `undefined` if there is an entry already. */
   sleep(): Promise<unknown> | undefined {
     const places = this.#places;
     Atomics.store(places, ASLEEP, 1);
-    // One that came before that was seen wakes nobody.
+    // The writer wakes no reader for an entry that it wrote before it saw ASLEEP.
     if (Atomics.load(places, WRITTEN) !== places[READ]) {
       Atomics.store(places, ASLEEP, 0);
       return undefined;
@@ -306,7 +296,7 @@ export class Ring {
     return waiting.async ? waiting.value : undefined;
   }
 
-  /** Wakes the reader, if it sleeps. */
+  /** Wakes the reader if it sleeps. */
   wake(): void {
     const places = this.#places;
     if (Atomics.exchange(places, ASLEEP, 0) === 1) {

@@ -1,20 +1,22 @@
 /**
- * Messages, verdicts, replies, errors, secrets and certificates as plain data
- * that can cross threads, both ways: a platform clones neither classes nor their
- * private fields. Decides nothing about any of them.
+ * Encodes messages, verdicts, replies, errors, secrets and certificates as plain
+ * data for another thread, and decodes them: the platform clones neither classes
+ * nor their private fields. It decides nothing about any of them.
  */
 
-import { SmtpError, SmtpReply } from "../protocol/reply.ts";
+import { describeError } from "../log.ts";
 import type { BodyOptions, MessageBody } from "../message/body.ts";
 import { Message, StoreError } from "../message/message.ts";
 import type { TlsInfo } from "../net/transport.ts";
 import { Address } from "../protocol/address.ts";
+import type { Recipient } from "../protocol/envelope.ts";
+import { SmtpError, SmtpReply } from "../protocol/reply.ts";
 import type { KnownSecret } from "../sasl/credentials.ts";
-import type { Certificate } from "../tls/certificate.ts";
-import type { CertificateSource } from "../tls/set.ts";
 import { ScramVerifier } from "../sasl/scram_verifier.ts";
 import { DROP, SILENT_ALLOW, SILENT_DENY } from "../session/handlers.ts";
 import type { SessionProxy } from "../protocol/proxy_header.ts";
+import type { Certificate } from "../tls/certificate.ts";
+import type { CertificateSource } from "../tls/set.ts";
 import type {
   Base64,
   MessageFacts,
@@ -27,10 +29,8 @@ import type {
   WireTls,
   WireVerdict,
 } from "./api.ts";
-import { describeError } from "../log.ts";
-import type { Recipient } from "../protocol/envelope.ts";
 
-/** A message without its content, to send to another thread. */
+/** Encodes a message without its content. */
 export function encodeMessage(message: Message): MessageFacts {
   return {
     id: message.id,
@@ -44,7 +44,7 @@ export function encodeMessage(message: Message): MessageFacts {
   };
 }
 
-/** The message that another thread has, its content in `body`. */
+/** Decodes a message; `content` is its body, `body` the options of a new one. */
 export function decodeMessage(
   facts: MessageFacts,
   options: { readonly body: BodyOptions; readonly content: MessageBody },
@@ -66,7 +66,7 @@ export function decodeMessage(
 
 const SYMBOLS = { SILENT_ALLOW, SILENT_DENY, DROP } as const;
 
-/** What a handler returned, to send to the thread that asked. */
+/** Encodes the value that a handler returned. */
 export function encodeVerdict(value: unknown): WireVerdict {
   if (value === undefined || value === null) return undefined;
   if (typeof value === "boolean" || typeof value === "string") return value;
@@ -80,15 +80,15 @@ export function encodeVerdict(value: unknown): WireVerdict {
   return isLines ? value : { unusable: true };
 }
 
-/** What a handler threw, to send to the thread that asked. */
+/** Encodes the value that a handler threw. */
 export function encodeThrown(error: unknown): WireVerdict {
   return { thrown: encodeError(error) };
 }
 
 /**
- * What a handler of another thread returned.
+ * Decodes the value that a handler returned.
  *
- * @throws {unknown} If it threw: the same
+ * @throws {unknown} The value that the handler threw, if it did
  */
 export function decodeVerdict(wire: WireVerdict): unknown {
   if (typeof wire !== "object" || Array.isArray(wire)) return wire;
@@ -98,7 +98,6 @@ export function decodeVerdict(wire: WireVerdict): unknown {
   return wire;
 }
 
-/** What is known of a user, to send to another thread. */
 export function encodeSecret(secret: KnownSecret): WireSecret {
   if (secret === undefined) return undefined;
   return typeof secret === "string"
@@ -106,13 +105,11 @@ export function encodeSecret(secret: KnownSecret): WireSecret {
     : { verifier: secret.toString() };
 }
 
-/** What another thread knows of a user. */
 export function decodeSecret(wire: WireSecret): KnownSecret {
   if (wire === undefined) return undefined;
   return "plain" in wire ? wire.plain : ScramVerifier.parse(wire.verifier);
 }
 
-/** What is known of a connection's encryption, to send to another thread. */
 export function encodeTls(tls: TlsInfo): WireTls {
   const { ownCertificate, peerCertificate, ...others } = tls;
   return {
@@ -122,16 +119,14 @@ export function encodeTls(tls: TlsInfo): WireTls {
   };
 }
 
-/** What another thread knows of a connection's encryption. */
 export function decodeTls(wire: WireTls): TlsInfo {
   return {
     ...wire,
-    ownCertificate: decodeOctets(wire.ownCertificate),
-    peerCertificate: decodeOctets(wire.peerCertificate),
+    ownCertificate: decodeBytes(wire.ownCertificate),
+    peerCertificate: decodeBytes(wire.peerCertificate),
   };
 }
 
-/** What a proxy told of a connection, to send to another thread. */
 export function encodeProxy(proxy: SessionProxy): WireProxy {
   return {
     ...proxy,
@@ -139,7 +134,6 @@ export function encodeProxy(proxy: SessionProxy): WireProxy {
   };
 }
 
-/** What a proxy told another thread of a connection. */
 export function decodeProxy(wire: WireProxy): SessionProxy {
   return {
     ...wire,
@@ -150,30 +144,28 @@ export function decodeProxy(wire: WireProxy): SessionProxy {
   };
 }
 
-/** Bytes that came as text, if they did. */
-export function decodeOctets(text: Base64 | undefined): Uint8Array | undefined {
+/** Decodes base64; `undefined` stays `undefined`. */
+export function decodeBytes(text: Base64 | undefined): Uint8Array | undefined {
   return text === undefined ? undefined : Uint8Array.fromBase64(text);
 }
 
-/** Errors behind an error that cross with it, at most. */
+/** The most causes, or parts, of an error that cross with it. */
 const MOST_CAUSES = 8;
 
-/** A reply to send to another thread. */
 export function encodeReply(reply: SmtpReply): WireReply {
   const { code, enhanced, lines } = reply;
   return { code, enhanced, lines };
 }
 
-/** A reply that another thread sent. */
 export function decodeReply({ code, enhanced, lines }: WireReply): SmtpReply {
   return new SmtpReply(code, lines, { enhanced });
 }
 
 /**
- * What was thrown, to send to another thread.
+ * Encodes a thrown value.
  *
- * @param recipients Those of the message that a store was given
- * @param depth How many errors this one is behind
+ * @param recipients The recipients of the message that the store saved
+ * @param depth Number of errors of which this one is the cause
  */
 export function encodeError(
   error: unknown,
@@ -200,7 +192,7 @@ export function encodeError(
     stack,
     code: typeof code === "string" ? code : undefined,
     reply: error instanceof SmtpError ? encodeReply(error.reply) : undefined,
-    // A cause may lead back to itself.
+    // A chain of causes may be a circle.
     cause: cause === undefined || depth >= MOST_CAUSES
       ? undefined
       : encodeError(cause, recipients, depth + 1),
@@ -218,10 +210,9 @@ export function encodeError(
 }
 
 /**
- * What another thread threw, as something to throw here: of the same class
- * where a caller could tell.
+ * Decodes a thrown value. An error gets its class back if callers check for it.
  *
- * @param recipients Those of the message that the other thread was given
+ * @param recipients The recipients of the message that was sent with the call
  */
 export function decodeError(
   wire: WireError,
@@ -276,7 +267,6 @@ function classOf(
   return found as new (message: string, options: ErrorOptions) => Error;
 }
 
-/** The certificates in use, to send to a worker. */
 export function encodeCertificates(
   source: CertificateSource,
   isSingle: boolean,
@@ -293,7 +283,6 @@ export function encodeCertificates(
   };
 }
 
-/** A certificate with its key, to send to a worker. */
 export function encodeCertificate(certificate: Certificate): WireCertificate {
   return { pem: certificate.toPem(), key: certificate.keyPem() };
 }

@@ -1,18 +1,26 @@
 /**
- * One worker as the main thread has it: its start, its calls, and its end. What
- * it held of the main thread (attempts to log in, bodies, its place in the
- * counters) is given back however it ends.
+ * One worker as the main thread has it: its start, the calls in both directions,
+ * and its end. The handle owns what the worker holds on the main thread (login
+ * attempts, bodies, published sessions), and releases it on every kind of end.
  *
- * Asks the handlers of the main thread for a worker: shows them the mirror of
- * the session, and tells the worker what they said and did. A handler may take
- * its time; the worker goes on with its other sessions meanwhile.
+ * A call from the worker may ask a handler of the main thread. The handler sees
+ * the {@linkcode RemoteSession}; its answer and its changes go back to the worker,
+ * which serves its other sessions meanwhile.
  */
 
 import { describeError } from "../log.ts";
+import type { Message, MessageStore } from "../message/message.ts";
+import { Address } from "../protocol/address.ts";
+import { MessageHeaders } from "../protocol/headers.ts";
+import { Credentials } from "../sasl/credentials.ts";
+import {
+  type HandlerArguments,
+  HANDLERS,
+  invoke,
+  type SmtpHandlers,
+} from "../session/handlers.ts";
 import type { LoginAttempt } from "../session/login_guard.ts";
 import type { SmtpSession } from "../session/session.ts";
-import { OfferedBodies, RemoteBody } from "./bodies.ts";
-import { Channel, type Implementation } from "./channel.ts";
 import type {
   HandlerAnswer,
   HandlerCall,
@@ -24,11 +32,13 @@ import type {
   WireAddress,
   WorkerApi,
 } from "./api.ts";
+import { OfferedBodies, RemoteBody } from "./bodies.ts";
+import { Channel, type Implementation } from "./channel.ts";
 import { type RemoteSession, RemoteSessions } from "./remote_sessions.ts";
 import { sharedMemory, SharedPort } from "./shared_memory.ts";
 import {
+  decodeBytes,
   decodeMessage,
-  decodeOctets,
   encodeCertificate,
   encodeError,
   encodeReply,
@@ -36,24 +46,14 @@ import {
   encodeThrown,
   encodeVerdict,
 } from "./wire.ts";
-import type { Message, MessageStore } from "../message/message.ts";
-import { Address } from "../protocol/address.ts";
-import { MessageHeaders } from "../protocol/headers.ts";
-import { Credentials } from "../sasl/credentials.ts";
-import {
-  type HandlerArguments,
-  HANDLERS,
-  invoke,
-  type SmtpHandlers,
-} from "../session/handlers.ts";
 
-/** One worker. */
+/** One worker, from its start to its end. */
 export class WorkerHandle {
-  /** Which one it is, from 1. */
+  /** Number of the thread, from 1. */
   readonly thread: number;
-  /** Resolves with the reason when it ends by itself. */
+  /** Resolves with the reason if the worker fails. */
   readonly failed: Promise<string>;
-  /** Asks it. */
+  /** Calls the worker. */
   readonly channel: Channel<MainApi, WorkerApi>;
   readonly #fail: (reason: string) => void;
   readonly #worker: Worker;
@@ -61,14 +61,14 @@ export class WorkerHandle {
   readonly #services: MainServices;
   readonly #sessions: RemoteSessions;
   readonly #bodies = new OfferedBodies();
-  /** Attempts to log in that are under way. */
+  /** Login attempts under way, by address and account. */
   readonly #attempts = new Map<string, LoginAttempt[]>();
   #over = false;
 
   /**
-   * Starts a worker, which does nothing before {@linkcode WorkerHandle.start}.
+   * Makes a worker, which does nothing before {@linkcode WorkerHandle.start}.
    *
-   * @param thread Which one it is, from 1
+   * @param thread Number of the thread, from 1
    */
   constructor(thread: number, services: MainServices) {
     const { promise, resolve } = Promise.withResolvers<string>();
@@ -88,7 +88,7 @@ export class WorkerHandle {
     this.#port.open(this.channel);
     this.#worker.onmessage = ({ data }) => this.#port.posted(data);
     this.#worker.onerror = (event) => {
-      // Else the error of one thread would end all of them.
+      // Otherwise the error of one thread would end the process.
       event.preventDefault();
       resolve(event.message);
     };
@@ -101,15 +101,15 @@ export class WorkerHandle {
   }
 
   /**
-   * Has the worker listen.
+   * Starts to listen; resolves with the addresses.
    *
-   * @throws {Error} If it cannot, or ends instead
+   * @throws {Error} If the worker cannot listen, or fails before
    */
   async start(start: ThreadStart): Promise<readonly WireAddress[]> {
     const ended = this.failed.then((reason) => {
       throw new Error(`Cannot start thread ${this.thread}: ${reason}`);
     });
-    // The worker may fail later on, when no start waits here any more.
+    // The worker may also fail later, when no start awaits this promise.
     ended.catch(() => {});
     return await Promise.race([
       this.channel.call("start", start, { isRich: true }),
@@ -117,7 +117,7 @@ export class WorkerHandle {
     ]);
   }
 
-  /** Ends the worker at once, with whatever it has open. Its sessions end as by a fault. */
+  /** Terminates the worker at once. Its open sessions end with the reason "error". */
   end(): void {
     this.#over = true;
     this.#worker.terminate();
@@ -130,14 +130,14 @@ export class WorkerHandle {
       for (const attempt of attempts) this.#services.guard.leave(attempt);
     }
     this.#attempts.clear();
-    for (const { session, isAsked, isTold } of this.#sessions.all) {
+    for (const { session, isAsked, isEndReported } of this.#sessions.all) {
       this.#sessions.remove(session.id);
-      if (isAsked && !isTold) this.#tellEnd(session);
+      if (isAsked && !isEndReported) this.#reportEnd(session);
     }
   }
 
-  /** What `onConnect` saw ends exactly once, however its thread ended. */
-  async #tellEnd(session: SmtpSession): Promise<void> {
+  /** Calls `onDisconnect` for a session of an ended worker: each session that `onConnect` saw ends exactly once. */
+  async #reportEnd(session: SmtpSession): Promise<void> {
     try {
       await this.#services.settings.handlers.onDisconnect?.(session, "error");
     } catch (error) {
@@ -160,14 +160,14 @@ export class WorkerHandle {
     const { settings, guard } = services;
     return {
       calls: {
-        handler: (call, octets) =>
+        handler: (call, head) =>
           askHandler(
-            { call, octets },
+            { call, head },
             this.#sessions.update(call.session)!,
             { settings, channel: this.channel, bodies: this.#bodies },
           ),
-        save: (call, octets) => this.#save(call, octets),
-        relay: (call, octets) => this.#relay(call, octets),
+        save: (call, head) => this.#save(call, head),
+        relay: (call, head) => this.#relay(call, head),
         find: async (username) =>
           encodeSecret(await settings.accounts?.find(username)),
         enter: (attempt) => this.#enter(attempt),
@@ -182,7 +182,7 @@ export class WorkerHandle {
         log: (record) => services.log(record),
         sessions: (news) => news.forEach((one) => this.#sessions.update(one)),
         closed: (id) => this.#sessions.remove(id),
-        state: (change) => this.#tellState(change),
+        state: (change) => this.#reportState(change),
         leave: (attempt) => this.#leave(attempt),
         succeed: (attempt) => guard.succeed(attempt),
         release: () => guard.release(),
@@ -191,7 +191,7 @@ export class WorkerHandle {
     };
   }
 
-  #tellState(
+  #reportState(
     { session: news, state, previous }: MainApi["notifications"]["state"],
   ): void {
     const { session } = this.#sessions.update(news)!;
@@ -210,7 +210,7 @@ export class WorkerHandle {
     const { guard } = this.#services;
     if (!await guard.enter(attempt)) return false;
     if (this.#over) {
-      // The worker that wanted to make it has ended.
+      // The worker has ended while the attempt waited.
       guard.leave(attempt);
       return false;
     }
@@ -230,9 +230,9 @@ export class WorkerHandle {
 
   async #save(
     call: MainApi["calls"]["save"][0],
-    octets: Uint8Array | undefined,
+    head: Uint8Array | undefined,
   ): Promise<MainApi["calls"]["save"][1]> {
-    const { seen, message, done } = this.#receive(call, octets);
+    const { seen, message, done } = this.#receive(call, head);
     const { partial, chosen } = call;
     try {
       const store = chosen === undefined
@@ -252,9 +252,9 @@ export class WorkerHandle {
 
   async #relay(
     call: MainApi["calls"]["relay"][0],
-    octets: Uint8Array | undefined,
+    head: Uint8Array | undefined,
   ): Promise<string> {
-    const { message, done } = this.#receive(call, octets);
+    const { message, done } = this.#receive(call, head);
     try {
       return await this.#services.relays.add(message, call.options);
     } finally {
@@ -262,15 +262,15 @@ export class WorkerHandle {
     }
   }
 
-  /** A message that came across, and the one that handlers have seen of that name. */
-  #receive(call: MessageCall, octets: Uint8Array | undefined) {
+  /** Makes the message of a call; `seen` is the message with that id that handlers have seen. */
+  #receive(call: MessageCall, head: Uint8Array | undefined) {
     const seen = this.#sessions.messageOf(call.message.id);
     const body = this.#services.settings.body;
     const content = new RemoteBody(
       body,
       (read) => this.channel.call("read", read),
     );
-    content.fill(call.body, octets);
+    content.fill(call.body, head);
     const message = decodeMessage(call.message, { body, content });
     if (seen !== undefined) {
       const { tag, store, filename, append } = seen;
@@ -284,17 +284,17 @@ function keyOf({ address, account }: LoginAttempt): string {
   return `${address} ${account}`;
 }
 
-/** What asking handlers for a worker takes. */
+/** The services for a call of a handler. */
 export interface HandlerHostInit {
-  /** Has the handlers as they are now. */
+  /** Holds the current handlers. */
   readonly settings: { readonly handlers: SmtpHandlers };
-  /** To the worker, which knows whether the client of a session knows a secret. */
+  /** To the worker, where the client's secret is compared. */
   readonly channel: Channel<MainApi, WorkerApi>;
-  /** Offers replaced contents to the worker. */
+  /** Offers new contents of messages to the worker. */
   readonly bodies: OfferedBodies;
 }
 
-/** What has been made of a call, for the handler to look at and to change. */
+/** The objects that a handler gets, made from a call. */
 interface Given {
   readonly session: SmtpSession;
   readonly message: Message | undefined;
@@ -302,20 +302,20 @@ interface Given {
   readonly credentials: Credentials | undefined;
 }
 
-/** Asks one handler. Never rejects. */
+/** Calls a handler for a worker. Never rejects. */
 async function askHandler(
-  { call, octets }: {
+  { call, head }: {
     readonly call: HandlerCall;
-    /** The content, as much as came along. */
-    readonly octets: Uint8Array | undefined;
+    /** The first bytes of the content, which came with the call. */
+    readonly head: Uint8Array | undefined;
   },
-  mirror: RemoteSession,
+  remote: RemoteSession,
   init: HandlerHostInit,
 ): Promise<HandlerAnswer> {
-  const { session } = mirror;
-  const message = mirror.useMessage(call.message);
-  if (call.body !== undefined) mirror.content?.fill(call.body, octets);
-  const headers = decodeOctets(call.headers);
+  const { session } = remote;
+  const message = remote.useMessage(call.message);
+  if (call.body !== undefined) remote.content?.fill(call.body, head);
+  const headers = decodeBytes(call.headers);
   const given: Given = {
     session,
     message,
@@ -324,31 +324,31 @@ async function askHandler(
     }),
     credentials: credentialsOf(call, init),
   };
-  mirror.isAsked = true;
-  if (call.name === "onDisconnect") mirror.isTold = true;
+  remote.isAsked = true;
+  if (call.name === "onDisconnect") remote.isEndReported = true;
   const { username } = session;
   const body = message?.body;
   const verdict = await run(init.settings.handlers, call, given);
-  // Edits that come later would be lost.
+  // Later edits would be lost.
   given.headers?.freeze();
   const replaced = message?.body !== body && message
     ? init.bodies.giveAway(message.body)
     : undefined;
-  mirror.content?.forget();
+  remote.content?.forget();
   return {
     verdict,
     username: session.username === username
       ? undefined
       : session.username ?? null,
     identity: given.credentials?.identity,
-    message: message && changesOf(message, { mirror, replaced }),
+    message: message && changesOf(message, { remote, replaced }),
     headers: given.headers?.changed
       ? given.headers.encode().toBase64()
       : undefined,
   };
 }
 
-/** Calls the handler of that name with what it wants; what it returned or threw. */
+/** Calls the handler with its arguments; resolves with what it returned or threw. */
 async function run(
   handlers: SmtpHandlers,
   call: HandlerCall,
@@ -364,7 +364,7 @@ async function run(
   }
 }
 
-/** How each argument of a handler is made of a call. */
+/** How each argument of a handler is made from a call. */
 const ARGUMENTS: {
   readonly [W in keyof HandlerArguments]: (
     call: HandlerCall,
@@ -380,7 +380,7 @@ const ARGUMENTS: {
   credentials: (_call, { credentials }) => credentials!,
 };
 
-/** Credentials whose secret is compared in the worker, where the exchange is. */
+/** Credentials whose secret is compared in the worker, which runs the SASL exchange. */
 function credentialsOf(
   { credentials, session }: HandlerCall,
   { channel }: HandlerHostInit,
@@ -390,7 +390,7 @@ function credentialsOf(
   return new Credentials({
     ...shown,
     mechanism,
-    certificate: decodeOctets(certificate),
+    certificate: decodeBytes(certificate),
     check: (secret) =>
       channel.call("verify", {
         session: session.id,
@@ -399,11 +399,11 @@ function credentialsOf(
   });
 }
 
-/** What handlers have made of a message; nothing where none of them has made anything of it. */
+/** The changes of handlers to a message; `undefined` if there never were any. */
 function changesOf(
   message: Message,
-  { mirror, replaced }: {
-    readonly mirror: RemoteSession;
+  { remote, replaced }: {
+    readonly remote: RemoteSession;
     readonly replaced: MessageChanges["replaced"];
   },
 ): MessageChanges | undefined {
@@ -412,15 +412,15 @@ function changesOf(
   const replies = message.recipients.flatMap(({ reply }, index) =>
     reply === undefined ? [] : [[index, encodeReply(reply)] as const]
   );
-  // What one handler changed, a later one may have changed back.
-  mirror.isChanged ||= filename !== undefined || append ||
+  // A later handler may have undone the change of an earlier one: that must cross as well.
+  remote.isChanged ||= filename !== undefined || append ||
     stores !== undefined || replaced !== undefined || replies.length > 0;
-  return mirror.isChanged
+  return remote.isChanged
     ? { filename, append, stores, replaced, replies }
     : undefined;
 }
 
-/** The stores that a handler chose, as a list. */
+/** The stores that a handler chose for the message. */
 function chosenStores(
   message: Message,
 ): readonly MessageStore[] | undefined {

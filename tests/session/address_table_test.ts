@@ -1,4 +1,4 @@
-/** Counts of addresses in memory that threads share. */
+/** The table of counts per address, in memory that threads share. */
 
 import { assert, assertEquals } from "@std/assert";
 import {
@@ -8,7 +8,7 @@ import {
 } from "../../lib/session/address_table.ts";
 import { rounds } from "../support/random.ts";
 
-/** The key of a made-up address. */
+/** The key of an invented address. */
 function key(low: number): { high: number; low: number } {
   return { high: 7, low };
 }
@@ -18,24 +18,24 @@ Deno.test("AddressTable keeps an address's counts in its place", () => {
   const first = table.take(key(1), 0)!;
   const second = table.take(key(2), 0)!;
   table.add(first, FIELD.messages, 2);
-  table.addOctets(first, 5_000_000_000);
+  table.addBytes(first, 5_000_000_000);
   assertEquals(table.take(key(1), 59)!, first);
   assertEquals(table.get(first, FIELD.messages), 2);
-  assertEquals(table.octets(first), 5_000_000_000);
+  assertEquals(table.bytes(first), 5_000_000_000);
   assertEquals(table.get(second, FIELD.messages), 0);
   assertEquals(table.size, 2);
 });
 
-Deno.test("AddressTable begins anew after a minute, and forgets refusals by half", () => {
+Deno.test("AddressTable starts again after a minute, and halves refusals", () => {
   const table = new AddressTable();
   const at = table.take(key(1), 100)!;
   table.add(at, FIELD.open, 1);
   table.add(at, FIELD.recipients, 5);
   table.add(at, FIELD.refused, 8);
-  table.addOctets(at, 9);
+  table.addBytes(at, 9);
   const counts = () => [
     table.get(at, FIELD.recipients),
-    table.octets(at),
+    table.bytes(at),
     table.get(at, FIELD.refused),
     table.get(at, FIELD.open),
   ];
@@ -85,11 +85,11 @@ Deno.test("AddressTable counts what threads count in the same memory", async () 
     return promise;
   });
   await Promise.all(counting);
-  // Each has counted in four addresses as often.
+  // Each thread has counted the four addresses equally often.
   for (let low = 0; low < 4; low++) {
     const at = table.take(key(low), 0)!;
     assertEquals(table.get(at, FIELD.messages), 3 * each);
-    assertEquals(table.octets(at), 30 * each);
+    assertEquals(table.bytes(at), 30 * each);
   }
   assertEquals(table.size, 4);
 });
@@ -105,11 +105,11 @@ Deno.test("AddressTable goes on where a thread has ended with the lock in its ha
   assertEquals(table.get(table.take(key(1), 0)!, FIELD.messages), 1);
 });
 
-Deno.test("AddressTable forgets those that tell least first", () => {
+Deno.test("AddressTable evicts the smallest counts first", () => {
   const table = new AddressTable(addressMemory(100));
   const busy = table.take(key(0), 0)!;
   table.add(busy, FIELD.refused, 50);
-  // A client with very many addresses uses each of them once.
+  // A client with many addresses uses each once.
   for (let low = 1; low < 10_000; low++) {
     table.add(table.take(key(low), 0)!, FIELD.connections, 1);
   }
@@ -124,12 +124,12 @@ Deno.test("AddressTable finds each of a million addresses again, below 64 MiB", 
     table.add(table.take(key(low), 0)!, FIELD.messages, low & 7);
   }
   assertEquals(table.size, 1_048_576);
-  assert(table.bytes < 64 * 1024 * 1024, `${table.bytes} octets`);
+  assert(table.byteLength < 64 * 1024 * 1024, `${table.byteLength} bytes`);
   for (let low = 0; low < 1_048_576; low += 997) {
     assertEquals(table.get(table.take(key(low), 0)!, FIELD.messages), low & 7);
   }
-  // Full as it is, it grows no more.
-  const { bytes } = table;
+  // A full table does not grow.
+  const { byteLength } = table;
   for (let low = 0; low < 100_000; low++) table.take({ high: 8, low }, 0)!;
-  assertEquals([table.size, table.bytes], [1_048_576, bytes]);
+  assertEquals([table.size, table.byteLength], [1_048_576, byteLength]);
 });

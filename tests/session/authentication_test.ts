@@ -47,7 +47,7 @@ function openServer(options: SmtpServerOptions = {}): Promise<SmtpServer> {
   });
 }
 
-/** A client that has been greeted. */
+/** A client that has read the greeting. */
 async function greeted(server: SmtpServer, index = 0): Promise<TestClient> {
   const client = await TestClient.connect(server, index);
   await client.reply();
@@ -60,7 +60,7 @@ function offered(reply: string): string {
   return /^250.AUTH (.*)$/m.exec(reply)?.[1] ?? "";
 }
 
-/** A dialogue within one session: what the client says, and how the reply begins. */
+/** A dialogue in one session: the client's lines, and the beginnings of the replies. */
 interface Row {
   readonly name: string;
   readonly options?: SmtpServerOptions;
@@ -172,7 +172,7 @@ const ROWS: readonly Row[] = [
     ],
   },
   {
-    name: "a mechanism that nobody knows",
+    name: "an unknown mechanism",
     dialogue: [["AUTH GSSAPI", "504 5.5.4"], ["AUTH X-Y =", "504 5.5.4"], NEXT],
   },
   {
@@ -205,12 +205,12 @@ const ROWS: readonly Row[] = [
     ],
   },
   {
-    name: "where nobody can log in",
+    name: "without any way to log in",
     options: { authentication: "none" },
     dialogue: [["AUTH PLAIN", "502 5.5.1"], NEXT],
   },
   {
-    name: "MAIL before a log-in that is required",
+    name: "MAIL before a login that is required",
     options: { authentication: "required" },
     dialogue: [
       ["MAIL FROM:<a@b.test>", "530 5.7.0"],
@@ -229,15 +229,15 @@ const ROWS: readonly Row[] = [
     ],
   },
   {
-    name: "MAIL without a log-in that is allowed",
+    name: "MAIL without a login that is allowed",
     options: { authentication: "allowed" },
     dialogue: [ENVELOPE],
   },
   {
-    name: "a second EHLO, which ends no log-in",
+    name: "a second EHLO, which does not end a login",
     dialogue: [
       [`AUTH PLAIN ${GOOD}`, "235 2.7.0"],
-      // RFC 4954 section 4: a log-in lasts as long as the session.
+      // RFC 4954 section 4: a login lasts as long as the session.
       ["EHLO again.test", "250"],
       [`AUTH PLAIN ${GOOD}`, "503 5.5.1"],
     ],
@@ -338,7 +338,7 @@ const PASSWORD_MECHANISMS: readonly MechanismName[] = [
   "SCRAM-SHA-256-PLUS",
 ];
 
-/** The ways to encryption that a client may take. */
+/** The ways to start TLS. */
 const WAYS: Readonly<
   Record<string, (server: SmtpServer) => Promise<TlsClient>>
 > = {
@@ -388,7 +388,7 @@ Deno.test("AUTH SCRAM-SHA-256-PLUS refuses another channel, and a list that was 
     certificate: other,
   });
   assertEquals(reply.slice(0, 9), "535 5.7.8");
-  // `y`: the client could bind the channel and was not shown that the server can.
+  // `y`: the client supports channel binding and believes that the server does not.
   const cut = await client.say(`AUTH SCRAM-SHA-256 ${btoa("y,,n=ann,r=abc")}`);
   assertEquals(cut.slice(0, 9), "535 5.7.8");
 });
@@ -486,7 +486,7 @@ Deno.test("AUTH ends the session after three failures, however they come", async
       },
     },
   ];
-  // Side by side: each failure has its wait, shortest for a new name.
+  // In parallel: each failure has its delay, the shortest for a new name.
   await Promise.all(refusals.map(async (options) => {
     await using server = await openServer(options);
     using client = await greeted(server);
@@ -516,7 +516,7 @@ Deno.test("AUTH does not count what says nothing of the secret", async () => {
   }
 });
 
-Deno.test("AUTH lets nobody in by a handler's 2xx alone", async () => {
+Deno.test("AUTH admits no client by a handler's 2xx alone", async () => {
   let reply = new SmtpReply(235, "Welcome");
   await using server = await openServer({
     mechanisms: ["PLAIN", "SCRAM-SHA-256"],
@@ -524,10 +524,10 @@ Deno.test("AUTH lets nobody in by a handler's 2xx alone", async () => {
     handlers: { onAuthenticate: () => reply },
   });
   using client = await greeted(server);
-  // The proof of a secret that nobody has asked for.
+  // SCRAM: a 2xx does not replace the check of the secret.
   const scram = logIn(client, "SCRAM-SHA-256", right);
   assertEquals((await scram).slice(0, 9), "535 5.7.8");
-  // Another identity, which the handler did not give.
+  // Another identity than the handler's.
   await client.expect(
     [`AUTH PLAIN ${btoa(`root\0ann\0x`)}`, "535 5.7.8"],
     ["MAIL FROM:<a@b.test>", "530 5.7.0"],
@@ -556,7 +556,7 @@ Deno.test("AUTH of a submission listener is required, and changes with a reload"
   await living.client.expect(["EHLO x", "250"]);
   await server.reload({ authentication: "required" });
   assertEquals(await mail(1), "530 5.7.0");
-  // Sessions that live keep what they began with.
+  // Open sessions keep their settings.
   await living.client.expect(ENVELOPE);
   await server.reload({
     authentication: "allowed",
@@ -571,7 +571,7 @@ Deno.test("AUTH of a submission listener is required, and changes with a reload"
   );
 });
 
-/** All that a server says of its sessions: records, lines, errors. */
+/** Everything that a server shows of its sessions: log records, lines, errors. */
 function listening(options: SmtpServerOptions = {}): {
   readonly options: SmtpServerOptions;
   said(): string;
@@ -643,7 +643,7 @@ Deno.test("AUTH leaves no secret in logs, commands, replies or errors", async ()
   }
 });
 
-/** A guard that makes nobody wait. */
+/** A guard without delays. */
 class InstantGuard extends LoginGuard {
   override fail(attempt: LoginAttempt): Promise<void> {
     const wait = super.fail(attempt);
@@ -652,7 +652,7 @@ class InstantGuard extends LoginGuard {
   }
 }
 
-/** What a session needs for log-ins without TLS. */
+/** The context of a session with logins without TLS. */
 function contextWith(
   list: AccountList,
   guard: LoginGuard = new InstantGuard(),
@@ -690,14 +690,14 @@ Deno.test("AUTH does as much for an unknown user as for a wrong password", async
           await using it = openSession(context);
           await it.client.reply();
           await it.client.expect(["EHLO x", "250"]);
-          // The client's own work must not count: it sends a proof of nothing.
+          // The client's own work must not count: it sends an invalid proof.
           const dialogue = await wrongLogin(it.client, mechanism, username);
           challenges.push(dialogue);
           costs.push(`${rounds.splice(0)}`);
         }
         assertEquals(costs[0], costs[1], mechanism);
         assertEquals(new Set(costs).size, 1, mechanism);
-        // Each user's salt is the same at every try, as a stored one would be.
+        // Each user's salt is the same at every attempt, like a stored one.
         assertEquals(challenges[0], challenges[2]);
         assertEquals(challenges[1], challenges[3]);
       }
@@ -707,7 +707,7 @@ Deno.test("AUTH does as much for an unknown user as for a wrong password", async
   }
 });
 
-/** Fails to log in without any work of the client; gives what the server named of salt and rounds. */
+/** Fails to log in, without work of the client; returns the salt and the iteration count of the server. */
 async function wrongLogin(
   client: TestClient,
   mechanism: "PLAIN" | "LOGIN" | "SCRAM-SHA-256",
@@ -729,8 +729,8 @@ async function wrongLogin(
 Deno.test("AUTH keeps the salt of an account to itself once the budget is used up", async () => {
   const verifier = await ScramVerifier.create(SECRET, { iterations: 4096 });
   const guard = new InstantGuard();
-  const who = { address: "192.0.2.1", account: "ann" };
-  for (let time = 0; time < 10; time++) await guard.fail(who);
+  const attempt = { address: "192.0.2.1", account: "ann" };
+  for (let time = 0; time < 10; time++) await guard.fail(attempt);
   const context = contextWith(new AccountList({ ann: verifier }), guard);
   await using it = openSession(context);
   const first = btoa("n,,n=ann,r=abcdef");

@@ -1,11 +1,11 @@
-/** The map that keeps a bounded number of keys. */
+/** The map with a bounded number of keys. */
 
 import { assert, assertEquals } from "@std/assert";
 import { heapInUse } from "../support/memory.ts";
 import { BoundedMap } from "../../lib/session/login_guard.ts";
 import { seededFraction } from "../support/random.ts";
 
-/** A map of two entries, after these were set. */
+/** A map with room for two entries, after these were set. */
 function after(...keys: string[]): BoundedMap<number> {
   const map = new BoundedMap<number>(2);
   for (const [at, key] of keys.entries()) map.set(key, at);
@@ -50,6 +50,6 @@ Deno.test("BoundedMap of a key that is set again and again does not grow", async
   const before = await heapInUse();
   set(100_000);
   const grown = await heapInUse() - before;
-  assert(grown < 500_000, `${grown} octets more`);
+  assert(grown < 500_000, `${grown} bytes more`);
   assertEquals(map.size, 3);
 });

@@ -1,6 +1,6 @@
 /**
- * A session over a connection: ends of every kind, states, handlers' calls in
- * order (RFC 5321 sections 3.8 and 4.1.1.5).
+ * A session over a connection: all kinds of ends, states, and the order of handler
+ * calls (RFC 5321 sections 3.8 and 4.1.1.5).
  */
 
 import { assertEquals } from "@std/assert";
@@ -124,11 +124,11 @@ Deno.test("Connection tells once that the client is gone, wherever it was", asyn
       calls,
       index < 2 ? ["disconnected"] : ["reset", "disconnected"],
     );
-    assertEquals(it.records.filter((it) => it.level === "error"), []);
+    assertEquals(it.records.filter((record) => record.level === "error"), []);
   }
 });
 
-Deno.test("SmtpSession tells who is there and keeps a tag", async () => {
+Deno.test("SmtpSession shows the client and keeps a tag", async () => {
   const tags: unknown[] = [];
   await using it = openSession({
     handlers: {
@@ -162,7 +162,7 @@ Deno.test("SmtpSession tells who is there and keeps a tag", async () => {
 
 Deno.test("SmtpSession.close() ends the session, with a word or without", async () => {
   for (const reply of [undefined, new SmtpReply(421, "Enough")]) {
-    // From outside, while the client is being waited for.
+    // From outside, while the session waits for the client.
     const calls: string[] = [];
     await using it = openSession({ handlers: noting(calls) });
     await it.client.envelope();
@@ -174,7 +174,7 @@ Deno.test("SmtpSession.close() ends the session, with a word or without", async 
       "ready > disconnected",
       "end refused",
     ]);
-    // From a handler, before its own answer is out.
+    // From a handler, before its own answer is sent.
     await using other = openSession({
       handlers: { onMailFrom: (session) => session.close(reply) },
     });
@@ -293,7 +293,7 @@ Deno.test("Connection ends after 421 from any handler, and tells the reset", asy
   ]);
 });
 
-/** A transport whose peer reads nothing: writes end with the connection only. */
+/** A transport whose peer reads nothing: a write lasts until the connection ends. */
 function deafTransport(): Transport & { writes: number } {
   const ended = Promise.withResolvers<never>();
   ended.promise.catch(() => {});
@@ -358,7 +358,7 @@ Deno.test("Connection reports a fault of its own, and a lost client not", async 
     await within(it.done, "the end");
     assertEquals(reasons, [reason]);
     assertEquals(
-      it.records.filter((it) => it.level === "error").length,
+      it.records.filter((record) => record.level === "error").length,
       records,
     );
   }
@@ -370,6 +370,6 @@ Deno.test("Connection logs connects and disconnects without a word of mail", asy
   await it.client.say("QUIT");
   await within(it.done, "the end");
   it.client.close();
-  const events = it.records.map((it) => [it.level, it.event]);
+  const events = it.records.map((record) => [record.level, record.event]);
   assertEquals(events, [["debug", "connect"], ["debug", "disconnect"]]);
 });

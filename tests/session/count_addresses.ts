@@ -1,4 +1,4 @@
-/** Counts in a table of addresses that other threads count in as well. */
+/** A worker that counts in a table of addresses, together with other threads. */
 
 import { AddressTable, FIELD } from "../../lib/session/address_table.ts";
 
@@ -15,7 +15,7 @@ scope.onmessage = ({ data }) => {
     table.lock();
     const at = table.take({ high: 7, low: round % 4 }, 0)!;
     table.add(at, FIELD.messages, 1);
-    table.addOctets(at, 10);
+    table.addBytes(at, 10);
     table.unlock();
   }
   scope.postMessage("done");

@@ -12,7 +12,7 @@ const LIMITS = {
   minBytesPerSecond: 500,
 };
 
-/** When a client is given up on that sends `count` bytes every `everyMs`, in ms; `Infinity` for not within a day. */
+/** When the session of a client ends that sends `count` bytes every `everyMs`, in ms; `Infinity` if not within a day. */
 function endOf(
   deadlines: SessionDeadlines,
   client: {
@@ -30,7 +30,7 @@ function endOf(
   return Infinity;
 }
 
-Deno.test("SessionDeadlines ends with one octet a minute, wherever it comes", () => {
+Deno.test("SessionDeadlines ends with one byte a minute, wherever it comes", () => {
   for (const what of ["command", "content"] as const) {
     const client = { what, everyMs: 60_000, count: 1 };
     const end = endOf(new SessionDeadlines(LIMITS), client);
@@ -42,7 +42,7 @@ Deno.test("SessionDeadlines has time for a slow line that is fast enough", () =>
   const client = { what: "content", everyMs: 1000, count: 500 } as const;
   assertEquals(endOf(new SessionDeadlines(LIMITS), client), Infinity);
   const slower = endOf(new SessionDeadlines(LIMITS), { ...client, count: 400 });
-  // A fifth of each second is missing: 300 seconds last for five times that.
+  // Each second lacks a fifth: the credit of 300 seconds lasts five times as long.
   assert(slower > 1_400_000 && slower < 1_600_000, `${slower}`);
 });
 
@@ -100,7 +100,7 @@ Deno.test("SessionDeadlines does not charge the client for the server's own time
   assertEquals(deadlines.command(7_000_000), 7_300_000);
 });
 
-Deno.test("SessionDeadlines with no slowest rate waits for each octet", () => {
+Deno.test("SessionDeadlines with no slowest rate waits for each byte", () => {
   const deadlines = new SessionDeadlines({ ...LIMITS, minBytesPerSecond: 0 });
   const client = { what: "content", everyMs: 299_000, count: 1 } as const;
   assertEquals(endOf(deadlines, client), Infinity);

@@ -1,4 +1,4 @@
-/** Clients that speak before the greeting, by every way in: taken or refused, as options say. */
+/** Clients that speak before the greeting, on every kind of connection: served or refused by the options. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { DenoTransport } from "../../lib/net/deno_transport.ts";
@@ -11,12 +11,12 @@ import { until } from "../support/wait.ts";
 
 const REFUSAL = "554 5.5.1 Protocol error: command before the greeting\r\n";
 
-/** A whole session, said at once. */
+/** A whole session in one write. */
 const script = (hello: string) =>
   `${hello} x\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\n` +
   "Subject: x\r\n\r\nx\r\n.\r\nQUIT\r\n";
 
-/** What a client gets that says all of it behind the header of a proxy: none of it can come later. */
+/** The replies to a client that sends all of it with the PROXY header: no byte can come later. */
 async function behindProxy(
   server: SmtpServer,
   from: string,
@@ -31,7 +31,7 @@ async function behindProxy(
   return await client.rest();
 }
 
-/** Whether all of the replies of a session are there, in their order. */
+/** Whether all replies of a session are there, in order. */
 function assertServed(replies: string): void {
   const codes = [...replies.matchAll(/^(\d{3}) /gm)].map(([, code]) => code);
   assertEquals(
@@ -98,7 +98,7 @@ Deno.test("Loopback may speak before the greeting, unless no network is exempt",
     });
     using hasty = await TestClient.connect(server);
     await hasty.send(script("EHLO"));
-    // What was sent has arrived before another connection is served.
+    // The bytes have arrived before another connection is served.
     using _other = await TestClient.connect(server);
     await until(() => server.sessions.length === 2);
     gate.resolve();
@@ -136,7 +136,7 @@ Deno.test("A client that speaks after the handshake and before the greeting is j
   }
 });
 
-Deno.test("A client that begins with TLS on a plain port is told so in the clear, exempt or allowed", async () => {
+Deno.test("A client that begins with TLS on a plain port gets a plain reply, exempt or allowed", async () => {
   await using server = await startServer({
     earlyTalkers: "allow",
     proxyProtocol: ["127.0.0.0/8"],

@@ -1,4 +1,4 @@
-/** Handlers: what each may answer, and what the client is told then. */
+/** Handlers: the answers of each, and the replies to the client. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { SmtpError, SmtpReply } from "../../lib/protocol/reply.ts";
@@ -21,7 +21,7 @@ type Answer = () => unknown;
 const REPLY = new SmtpReply(451, "My words", { enhanced: "4.7.1" });
 const ERROR = new SmtpError(550, "My words", { enhanced: "5.7.1" });
 
-/** The handlers that decide: the lines that lead there, the standard replies. */
+/** The handlers that decide: the lines that lead to each, and the standard replies. */
 const DECISIONS: [
   name: keyof SmtpHandlers,
   before: readonly string[],
@@ -311,7 +311,7 @@ Deno.test("onCommand() never sees what AUTH carries", async () => {
   assertEquals(lines, ["HELO x", "AUTH PLAIN ***", "auth  plain  ***"]);
 });
 
-/** Lines with a secret, and what is shown of them. */
+/** Lines with a secret, and their form in `onCommand`. */
 const SECRETS: [said: readonly string[], shown: readonly string[]][] = [
   [["AUTH=PLAIN hunter2"], ["AUTH ***"]],
   [["AUTH hunter2"], ["AUTH ***"]],
@@ -328,7 +328,7 @@ const SECRETS: [said: readonly string[], shown: readonly string[]][] = [
     ["AUTH FOO", "a", "b", "c", "QUIT"],
     ["AUTH ***", "***", "***", "***", "QUIT"],
   ],
-  // What no base64 is ends the exchange, and the password comes all the same.
+  // A line that is not base64 ends the exchange; the password follows nevertheless.
   [["AUTH LOGIN", "ann!", "hunter2", "RSET"], ["AUTH LOGIN", "***", "RSET"]],
   // 503: the client is logged in.
   [

@@ -1,5 +1,5 @@
 /**
- * The header of a message before it is taken: the limit of `onHeaders`, and
+ * The header block before the message is accepted: the limit of `onHeaders`, and
  * silent verdicts.
  */
 
@@ -11,10 +11,10 @@ import { replies } from "../../lib/protocol/replies.ts";
 
 const LIMIT = 262_144;
 
-/** A header block of so many bytes, its blank line included. */
-function header(octets: number): string {
+/** A header block of so many bytes, including its blank line. */
+function header(bytes: number): string {
   const line = `X: ${"y".repeat(75)}\r\n`;
-  const left = octets - 2;
+  const left = bytes - 2;
   const lines = line.repeat(Math.floor(left / line.length) - 1);
   return `${lines}X: ${"y".repeat(left - lines.length - 5)}\r\n\r\n`;
 }

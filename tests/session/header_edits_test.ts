@@ -1,4 +1,4 @@
-/** Edits of header fields by handlers: where they are kept, and in which form. */
+/** Edits of header fields by handlers: where they are kept and in which form. */
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import type { SmtpHandlers } from "../../lib/session/handlers.ts";
@@ -6,7 +6,7 @@ import type { Message } from "../../lib/message/message.ts";
 import { MessageHeaders } from "../../lib/protocol/headers.ts";
 import { connectInMemory } from "../../lib/testing/mod.ts";
 
-/** What is kept of a message that the handlers have seen. */
+/** The kept text of a message after these handlers. */
 async function keep(
   handlers: SmtpHandlers,
   parameters = "",
@@ -27,12 +27,12 @@ async function keep(
   return { text: message!.text };
 }
 
-/** A value as a reader shows it: blanks between two encoded words are dropped. */
+/** A value as a mail reader shows it: without blanks between two encoded words. */
 function shown(value: string | undefined): string {
   return (value ?? "").replace(/\?=[ \t]+(?==\?)/g, "?=").replace(
     /=\?utf-8\?([QB])\?([^?]*)\?=/g,
     (_whole, form: string, word: string) => {
-      const octets = form === "B"
+      const bytes = form === "B"
         ? Uint8Array.fromBase64(word)
         : Uint8Array.from(
           word.replaceAll("_", " ").replace(
@@ -41,7 +41,7 @@ function shown(value: string | undefined): string {
           ),
           (char) => char.charCodeAt(0),
         );
-      return new TextDecoder().decode(octets);
+      return new TextDecoder().decode(bytes);
     },
   );
 }

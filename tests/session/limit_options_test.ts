@@ -1,4 +1,4 @@
-/** The table of limits: what the documentation, the check and the command line make of it. */
+/** The table of limits: documentation, check and command line agree with it. */
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {

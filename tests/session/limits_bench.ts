@@ -1,6 +1,6 @@
 /**
- * What the limits cost: a connection that is admitted and leaves, and a message
- * with its counts, in an empty table and in one that is full.
+ * The cost of the limits: admitting and ending a connection, and counting a
+ * message, in an empty table and in a full one.
  */
 
 import { limitsOf } from "../../lib/session/limit_options.ts";
@@ -48,5 +48,5 @@ const ticket = full.admit("192.0.2.1") as Ticket;
 Deno.bench("the counts of a message", { group: "message" }, () => {
   full.message(ticket);
   full.recipient(ticket);
-  full.octets(ticket, 4096);
+  full.bytes(ticket, 4096);
 });

@@ -1,4 +1,4 @@
-/** Limits by address and in all: connections, messages, bytes, refusals. */
+/** Limits per address and in total: connections, messages, bytes, refusals. */
 
 import { assertEquals, assertThrows } from "@std/assert";
 import {
@@ -19,7 +19,7 @@ function limiter(limits: LimitOptions): {
   return { it, clock };
 }
 
-/** What `times` calls gave, each one once. */
+/** The different results of `times` calls. */
 function outcomes<T>(times: number, call: () => T): T[] {
   return [...new Set(Array.from({ length: times }, call))];
 }
@@ -45,7 +45,7 @@ Deno.test("AddressLimiter counts an IPv6 customer as one, IPv4 addresses each", 
     ["192.0.2.1", "::ffff:192.0.2.1", true],
     ["2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff", true],
     ["2001:db8:1:2::1", "2001:db8:1:3::1", false],
-    // The same bytes at the beginning.
+    // An IPv6 address that begins with the same bytes.
     ["192.0.2.1", "c000:201::1", false],
   ];
   for (const [first, second, one] of rows) {
@@ -55,7 +55,7 @@ Deno.test("AddressLimiter counts an IPv6 customer as one, IPv4 addresses each", 
   }
 });
 
-Deno.test("AddressLimiter counts connections, messages, recipients and octets by the minute", () => {
+Deno.test("AddressLimiter counts connections, messages, recipients and bytes by the minute", () => {
   const { it, clock } = limiter({
     connectionsPerMinute: 3,
     messagesPerMinute: 4,
@@ -69,7 +69,7 @@ Deno.test("AddressLimiter counts connections, messages, recipients and octets by
     assertEquals(outcomes(more, () => it.admit("192.0.2.1")), [ticket]);
     assertEquals(it.admit("192.0.2.1"), "connectionsPerMinute");
     assertEquals(outcomes(3, () => it.message(ticket)), [undefined]);
-    it.octets(ticket, 1000);
+    it.bytes(ticket, 1000);
     assertEquals(it.message(ticket), "bytesPerMinute");
     assertEquals(outcomes(5, () => it.recipient(ticket)), [undefined]);
     clock.seconds += 59;
@@ -89,7 +89,7 @@ Deno.test("AddressLimiter slows an address down that guesses recipients, and no 
     ...[0, 0, 0, 0, 0, 250, 500, 1000, 2000, 4000, 8000, 8000, 8000],
   ]);
   assertEquals(it.refused(other), 0);
-  // From its next connection as well.
+  // The same on its next connection.
   assertEquals(it.refused(it.admit("192.0.2.1") as number), 8000);
   clock.seconds = 240;
   assertEquals(it.refused(ticket), 0);
@@ -113,7 +113,7 @@ Deno.test("AddressLimiter has no limit that is 0, and none for networks that are
   ) {
     const [ticket, ...more] = outcomes(3000, () => it.admit(address));
     assertEquals(more, []);
-    it.octets(ticket as number, Number.MAX_SAFE_INTEGER);
+    it.bytes(ticket as number, Number.MAX_SAFE_INTEGER);
     assertEquals(outcomes(3000, () => it.message(ticket as number)), [
       undefined,
     ]);
@@ -122,7 +122,7 @@ Deno.test("AddressLimiter has no limit that is 0, and none for networks that are
     ]);
     assertEquals(outcomes(100, () => it.refused(ticket as number)), [0]);
   }
-  // Where others are, loopback is not.
+  // With other exempt networks, loopback is not exempt.
   assertEquals(spared.admit("127.0.0.1"), 0);
   assertEquals(limiter({ exempt: [] }).it.admit("::1"), 0);
   assertEquals(limiter({}).it.admit("::1"), EXEMPT);

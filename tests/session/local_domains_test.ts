@@ -8,7 +8,7 @@ import { localDomains } from "../../lib/session/local_domains.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { startServer, TestClient } from "../support/server.ts";
 
-/** What `domains` says, an address, and whether it is local. */
+/** The option `domains`, an address, and whether it is local. */
 const ROWS: [domains: string[], address: string, local: boolean][] = [
   [["bücher.example"], "a@xn--bcher-kva.example", true],
   [["bücher.example"], "a@XN--BCHER-KVA.Example", true],

@@ -1,5 +1,5 @@
 /**
- * Guessing of passwords: slow by account and by address, and bounded in memory.
+ * Guessing of passwords: slow per account and per address, with bounded memory.
  */
 
 import { assert, assertEquals } from "@std/assert";
@@ -11,7 +11,7 @@ import { rounds } from "../support/random.ts";
 
 const MINUTE = 60_000;
 
-/** A guard whose clock stands still until it is moved, and whose waits are written down and over at once. */
+/** A guard with a clock that the test moves, whose delays are recorded and end at once. */
 class Bench implements Disposable {
   now = 0;
   readonly guard: LoginGuard = new LoginGuard(() => this.now);
@@ -29,7 +29,7 @@ class Bench implements Disposable {
     ) as unknown as typeof setTimeout;
   }
 
-  /** Tries once; whether it was allowed to. */
+  /** Makes one attempt; whether it was allowed. */
   async try(address: string, account: string, ok = false): Promise<boolean> {
     const attempt = { address, account };
     if (!await this.guard.enter(attempt)) return false;
@@ -84,7 +84,7 @@ Deno.test("LoginGuard doubles the wait of an account from an address, up to 8 s"
   assertEquals(bench.waits, [250, 250]);
 });
 
-/** Who fails, how often, and how many of that are allowed. */
+/** The clients that fail, and how many of their attempts are allowed. */
 const BUDGETS: readonly {
   readonly name: string;
   readonly who: (at: number) => LoginAttempt;
@@ -140,7 +140,7 @@ const BUDGETS: readonly {
   {
     name: "one account from many addresses",
     who: (at) => ({ address: `192.0.2.${at}`, account: "ann" }),
-    // 50, and the turns of half a minute.
+    // 50, and the turns within half a minute.
     want: 66,
   },
   {
@@ -175,11 +175,11 @@ Deno.test("LoginGuard slows an account that many networks guess at for all but t
   assert(await bench.try("192.0.2.1", "ann", true));
   assert(await bench.try("192.0.2.1", "ann"));
   assertEquals(bench.waits, [250]);
-  // A new network is not shut out: its turn comes.
+  // A new network is not locked out: it gets a turn.
   assertEquals(await bench.try("192.0.2.2", "ann", true), false);
   bench.now += 2000;
   assert(await bench.try("192.0.2.2", "ann", true));
-  // Other accounts do not notice.
+  // Other accounts are not affected.
   assert(await bench.try("192.0.2.2", "bob", true));
 });
 
@@ -234,18 +234,18 @@ Deno.test("LoginGuard lets others of an address go on", async () => {
 
 Deno.test("LoginGuard forgets one failure a minute, and all of a pair that succeeds", async () => {
   using bench = new Bench();
-  const who = () => ({ address: "192.0.2.1", account: "ann" });
-  assertEquals(await bench.allowed(20, who), 10);
+  const attempt = () => ({ address: "192.0.2.1", account: "ann" });
+  assertEquals(await bench.allowed(20, attempt), 10);
   bench.now += MINUTE / 2;
-  assertEquals(await bench.allowed(20, who), 0);
+  assertEquals(await bench.allowed(20, attempt), 0);
   bench.now += 3 * MINUTE;
-  assertEquals(await bench.allowed(20, who), 3);
+  assertEquals(await bench.allowed(20, attempt), 3);
   bench.now += 2 * MINUTE;
   assert(await bench.try("192.0.2.1", "ann", true));
-  assertEquals(await bench.allowed(20, who), 10);
+  assertEquals(await bench.allowed(20, attempt), 10);
 });
 
-Deno.test("LoginGuard lets nobody guess more at once than one after the other", async () => {
+Deno.test("LoginGuard allows no more guesses at once than one after the other", async () => {
   for (
     const [name, want] of [
       [() => "ann", 10],
@@ -262,7 +262,7 @@ Deno.test("LoginGuard lets nobody guess more at once than one after the other", 
     });
     await Promise.resolve();
     assertEquals([under.length, refused], [want, 0]);
-    // Elsewhere nobody waits for these.
+    // Other addresses do not wait for these.
     assert(await bench.try("192.0.2.2", "ann"));
     for (const attempt of under) {
       void bench.guard.fail(attempt);
@@ -299,7 +299,7 @@ Deno.test("LoginGuard.release() ends all waits", async () => {
 });
 
 Deno.test("LoginGuard stays below 64 MiB with very many addresses", async () => {
-  // A process of its own: what other tests leave on the heap would count.
+  // A separate process: objects of other tests would count.
   const program = `
     const { LoginGuard } = await import(${
     JSON.stringify(import.meta.resolve("../../lib/session/login_guard.ts"))
@@ -319,7 +319,7 @@ Deno.test("LoginGuard stays below 64 MiB with very many addresses", async () => 
       guard.release();
     }
     console.log(used() - before);
-    // The guard lives as long.
+    // Keeps the guard alive until here.
     await guard.enter({ address: "", account: "" });`;
   const { stdout, success } = await new Deno.Command(Deno.execPath(), {
     args: ["eval", "--no-config", "--v8-flags=--expose-gc", program],

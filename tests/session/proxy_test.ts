@@ -1,4 +1,4 @@
-/** Proxies in front of a server: their headers, and who the client is behind them. */
+/** Proxies in front of a server: their headers, and the client behind them. */
 
 import {
   assertEquals,
@@ -108,8 +108,8 @@ Deno.test("SmtpServer tells handlers, log and Received of the client behind a pr
   const header = proxyBlock({
     octets: concat([ENDS, tlv(0x02, "mx.example"), tlv(0x05, "id-7")]),
   });
-  for (const octet of header) {
-    await front.client.send(String.fromCharCode(octet));
+  for (const byte of header) {
+    await front.client.send(String.fromCharCode(byte));
   }
   await front.client.envelope();
   await front.client.data("Subject: x\r\n\r\nx");

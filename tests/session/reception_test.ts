@@ -1,5 +1,5 @@
 /**
- * A message as it comes in: streams, stores, refusals and what is left behind.
+ * The reception of a message: streams, stores, refusals and temporary files.
  */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
@@ -33,7 +33,9 @@ Deno.test("onMessage() gets all recipients with their parameters", async () => {
         seen.push([
           String(message.from),
           message.parameters,
-          message.recipients.map((it) => [String(it.address), it.parameters]),
+          message.recipients.map((
+            one,
+          ) => [String(one.address), one.parameters]),
           message.size,
         ]);
       },
@@ -49,7 +51,7 @@ Deno.test("onMessage() gets all recipients with their parameters", async () => {
   await it.client.data("x");
   assertEquals(it.session.message, undefined);
   assertEquals(it.session.messages, 1);
-  // Nothing of it is left for the next message.
+  // Nothing is left for the next message.
   await it.client.expect(["MAIL FROM:<>", "250"], ["RCPT TO:<i@j>", "250"]);
   await it.client.data("yy");
   assertEquals(seen, [
@@ -60,7 +62,7 @@ Deno.test("onMessage() gets all recipients with their parameters", async () => {
         ["c@d", { notify: ["NEVER"] }],
         ["e@f", { orcpt: { type: "rfc822", address: "g@h" } }],
       ],
-      // With the empty line in front of text without a header.
+      // With an empty line before text without a header.
       5,
     ],
     ["", {}, [["i@j", {}]], 6],
@@ -92,7 +94,7 @@ Deno.test("onMessageStart() and onMessage() choose where a message goes", async 
   }
 });
 
-/** What `onHeaders` does to the header, and what is kept. */
+/** Edits of `onHeaders`, and the kept message. */
 const EDITS: [
   name: string,
   handler: NonNullable<NonNullable<SessionInit["handlers"]>["onHeaders"]>,
@@ -213,7 +215,7 @@ Deno.test("onHeaders() is spared a header that does not end", async () => {
   );
 });
 
-/** Ways for a large message to end: what is kept of its temporary file must be nothing. */
+/** Ends of a large message: none may leave a temporary file. */
 const ENDS: [name: string, init: SessionInit, want: string][] = [
   ["is accepted", {}, "250 2.0.0"],
   [
@@ -275,7 +277,10 @@ Deno.test("Reception refuses for the time being when it cannot write", async () 
     String(replies.storageFull),
   );
   await it.client.expect(["NOOP", "250"]);
-  assertEquals(it.records.filter((it) => it.level === "error").length, 1);
+  assertEquals(
+    it.records.filter((record) => record.level === "error").length,
+    1,
+  );
 });
 
 function failing(error: (message: Message) => unknown): MessageStore {
@@ -305,7 +310,7 @@ for (const [name, error, want] of FAILURES) {
     await it.client.envelope();
     assertEquals((await it.client.data("x")).slice(0, 9), want);
     assertEquals(it.session.messages, 0);
-    const failed = it.records.find((it) => it.level === "error");
+    const failed = it.records.find((record) => record.level === "error");
     assertMatch(failed!.message, /^Store "failing" failed for message ID2/);
   });
 }
@@ -346,7 +351,7 @@ Deno.test("Reception tells LMTP clients whose copy failed", async () => {
     await it.client.reply(),
     await it.client.reply(),
   ];
-  assertEquals(replies.map((it) => it.slice(0, 9)), [
+  assertEquals(replies.map((reply) => reply.slice(0, 9)), [
     "250 2.0.0",
     "452 4.3.1",
     "451 4.3.0",
@@ -378,7 +383,9 @@ Deno.test("Reception logs what it accepts and what it refuses", async () => {
   refuse = true;
   await it.client.expect(["MAIL FROM:<a@b>", "250"], ["RCPT TO:<c@d>", "250"]);
   await it.client.data("x");
-  const [accepted, refused] = it.records.filter((it) => it.level === "info");
+  const [accepted, refused] = it.records.filter((record) =>
+    record.level === "info"
+  );
   assertEquals(accepted!.event, "message");
   assertEquals(accepted!.fields, {
     id: "ID2",

@@ -1,4 +1,4 @@
-/** What an operator finds in the log of commands that were refused: one record each. */
+/** Log records of refused commands: one for each. */
 
 import { assert, assertEquals } from "@std/assert";
 import type { LogRecord } from "../../lib/log.ts";
@@ -6,7 +6,7 @@ import { AccountList } from "../../lib/sasl/accounts.ts";
 import { startServer, TestClient } from "../support/server.ts";
 import { within } from "../support/wait.ts";
 
-/** A line, the verb and the beginning of the reply in its record. */
+/** A line, and the verb and the beginning of the reply in its record. */
 const REFUSED: [line: string, verb: string, reply: string][] = [
   ["FOO hunter2", "", "500 5.5.2"],
   ["NOOP\n", "", "500 5.5.2"],

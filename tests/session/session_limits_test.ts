@@ -1,4 +1,4 @@
-/** The limits as a client meets them, in a session with a clock that the test moves. */
+/** The limits as a client sees them, in a session with a clock that the test moves. */
 
 import { assertEquals } from "@std/assert";
 import { memoryPair } from "../../lib/net/memory_transport.ts";
@@ -16,13 +16,13 @@ import {
 import { until, within } from "../support/wait.ts";
 import { replies } from "../../lib/protocol/replies.ts";
 
-/** The texts of the log's records of refusals, and the limits that they name. */
+/** The texts of log records of refusals, and the limits that they name. */
 function refusals(it: TestSession): [message: string, limit: unknown][] {
   return it.records.filter(({ event }) => event === "refused")
     .map(({ message, fields }) => [message, fields?.limit]);
 }
 
-/** A clock that the test moves, and counts that go by it. */
+/** A clock that the test moves, and counts that use it. */
 function counted(limits: LimitOptions) {
   const clock = { ms: 0 };
   const now = () => clock.ms;
@@ -62,7 +62,7 @@ Deno.test("RCPT gets 450 past recipientsPerMinute, and those before it get the m
   assertEquals((await client.data("x")).slice(0, 3), "250");
 });
 
-Deno.test("MAIL gets 450 past bytesPerMinute, whatever the octets were", async () => {
+Deno.test("MAIL gets 450 past bytesPerMinute, whatever the bytes were", async () => {
   const { clock, init } = counted({ bytesPerMinute: 1000 });
   await using it = openSession(init);
   const { client } = it;
@@ -101,7 +101,7 @@ function heldDelays(): {
   const waiting: (() => void)[] = [];
   return {
     asked,
-    end: () => waiting.splice(0).forEach((it) => it()),
+    end: () => waiting.splice(0).forEach((finish) => finish()),
     wait(ms) {
       asked.push(ms);
       return new Promise((resolve) => waiting.push(resolve));
@@ -109,7 +109,7 @@ function heldDelays(): {
   };
 }
 
-Deno.test("Who guesses recipients waits for the replies, and nobody else does", async () => {
+Deno.test("A client that guesses recipients waits for the replies, and no other does", async () => {
   const delays = heldDelays();
   const { init } = counted({});
   const shared = {
@@ -163,7 +163,7 @@ Deno.test("Recipients that are put off, and those of exempt networks, cost no de
   assertEquals(delays.asked, []);
 });
 
-/** Where a client may stand still, and what brings it there. */
+/** The points at which a client may stop, and the lines that lead there. */
 const STANDSTILLS: [name: string, lines: [string, string][]][] = [
   ["in a command", [["HELO x", "250"]]],
   ["in DATA", [
@@ -181,7 +181,7 @@ const STANDSTILLS: [name: string, lines: [string, string][]][] = [
 ];
 
 for (const [name, lines] of STANDSTILLS) {
-  Deno.test(`A client is given up on that sends an octet a minute ${name}`, async () => {
+  Deno.test(`The session ends of a client that sends a byte a minute ${name}`, async () => {
     const { clock, init } = counted({ timeoutMs: 300_000 });
     await using it = openSession(init);
     await it.client.reply();

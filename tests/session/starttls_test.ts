@@ -23,7 +23,7 @@ import { replies } from "../../lib/protocol/replies.ts";
 const accounts = new AccountList({ ann: "secret" });
 const LOGIN = `AUTH PLAIN ${plainResponse("ann", "secret")}`;
 
-/** A server with STARTTLS that writes down the commands it runs. */
+/** A server with STARTTLS that records the commands it runs. */
 async function startTlsServer(
   options: SmtpServerOptions = {},
 ): Promise<{ server: SmtpServer; commands: string[] }> {
@@ -39,7 +39,7 @@ async function startTlsServer(
   return { server, commands };
 }
 
-/** What an attacker puts behind STARTTLS, in the same packet. */
+/** Bytes that an attacker adds behind STARTTLS in the same packet. */
 const INJECTED: Readonly<Record<string, string>> = {
   "a command": "NOOP\r\n",
   "a greeting and an envelope":
@@ -48,9 +48,9 @@ const INJECTED: Readonly<Record<string, string>> = {
   "half a line end": "NOOP\r",
   "a second STARTTLS": "STARTTLS\r\n",
   "a second STARTTLS and a command": "STARTTLS\r\nQUIT\r\n",
-  "a log-in": `${LOGIN}\r\n`,
+  "a login": `${LOGIN}\r\n`,
   "half a long line": "x".repeat(1000),
-  "octets that are no text": "\xff\x00\r\n\x16\x03\x01",
+  "bytes that are no text": "\xff\x00\r\n\x16\x03\x01",
 };
 
 for (const [name, injected] of Object.entries(INJECTED)) {
@@ -68,12 +68,12 @@ for (const [name, injected] of Object.entries(INJECTED)) {
     assertEquals(await plain.reply(), String(replies.startTls));
     using secured = await secure(transport);
     const { client } = secured;
-    // The first reply is that to the first command within TLS.
+    // The first reply is to the first command within TLS.
     await client.expect(
       ["HELP me", "214"],
-      // No greeting was taken over, and no envelope.
+      // No HELO and no envelope was kept.
       ["MAIL FROM:<a@b.test>", "503 5.5.1 Say EHLO"],
-      // No half line waits for its end.
+      // No partial line was kept.
       ["OM:<a@b.test>", "500 5.5."],
       ["EHLO client.test", "250"],
       ["RCPT TO:<c@d.test>", "503 5.5.1 Need MAIL"],
@@ -86,7 +86,7 @@ for (const [name, injected] of Object.entries(INJECTED)) {
   });
 }
 
-Deno.test("STARTTLS forgets who said hello and who logged in", async () => {
+Deno.test("STARTTLS forgets HELO and the login", async () => {
   const { server } = await startTlsServer({
     accounts,
     allowInsecureAuth: true,
@@ -198,7 +198,7 @@ Deno.test("STARTTLS cannot be required without a certificate", async () => {
   );
 });
 
-/** What a client does after 220 instead of a handshake. */
+/** Actions of a client after 220 instead of a handshake. */
 const BROKEN: Readonly<Record<string, string | undefined>> = {
   "goes on in the clear": "EHLO client.test\r\nMAIL FROM:<a@b.test>\r\n",
   "sends half a ClientHello": "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
@@ -224,19 +224,19 @@ for (const [name, text] of Object.entries(BROKEN)) {
     if (text === undefined) client.close();
     else {
       if (text !== "") await client.send(text);
-      // An alert may come, no reply.
+      // The server may send a TLS alert but no reply.
       assertEquals(/\d{3}[ -]/.exec(await client.rest()), null);
     }
     await until(() => server.sessions.length === 0);
     assertEquals(ends, ["tls"]);
-    assertEquals(records.filter((it) => it.level === "error"), []);
-    const [failure] = records.filter((it) => it.event === "refused");
+    assertEquals(records.filter((record) => record.level === "error"), []);
+    const [failure] = records.filter((record) => record.event === "refused");
     assert(failure?.message.startsWith("TLS handshake failed: Cannot"));
     assertEquals(failure?.fields, { address: "127.0.0.1" });
   });
 }
 
-/** A server for which a hundred clients begin TLS and come to no end. */
+/** A server with a hundred clients that begin TLS and never complete it. */
 async function withDeadHandshakes(handshakeTimeoutMs: number): Promise<
   AsyncDisposable & {
     readonly server: SmtpServer;
@@ -258,7 +258,7 @@ async function withDeadHandshakes(handshakeTimeoutMs: number): Promise<
         await client.reply();
         await client.expect(["STARTTLS", "220"]);
       }
-      // Some are silent, some break off in the middle.
+      // Some send nothing, some stop in the middle.
       if (at % 4 > 1) await client.send("\x16\x03\x01\x02\x00");
       return client;
     }),
@@ -294,7 +294,7 @@ Deno.test("A hundred dead handshakes delay no other client", async () => {
 
 Deno.test("A hundred dead handshakes end at their deadline", async () => {
   await using it = await withDeadHandshakes(300);
-  // With the platform's TLS the session ends; the socket waits for its client.
+  // With the platform's TLS the session ends, but the socket waits for its client.
   await Promise.all(
     it.dead.filter((_, at) => at % 2 === 0).map((client) => client.rest()),
   );

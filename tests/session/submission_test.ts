@@ -1,4 +1,4 @@
-/** What is done to the header of a message that is submitted, and to no other. */
+/** Changes to the header of a submitted message, and of no other. */
 
 import { assertEquals, assertMatch } from "@std/assert";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
@@ -9,7 +9,7 @@ import { AccountList } from "../../lib/sasl/accounts.ts";
 const BLIND = "From: ann@b.example\r\nBcc: x@y,\r\n z@y\r\n" +
   "To: bob@b.example\r\nbcc:w@y\r\nResent-Bcc: v@y\r\n\r\nBcc: text\r\n";
 
-/** What a session with this context keeps of a message. */
+/** The text that a session with this context keeps of a message. */
 async function kept(
   content: string,
   init: Parameters<typeof openSession>[0],
@@ -22,7 +22,7 @@ async function kept(
     assertEquals((await it.client.data(content)).slice(0, 3), "250");
   } else {
     await it.client.send(`BDAT ${content.length} LAST\r\n`);
-    for (const octet of content) await it.client.send(octet);
+    for (const byte of content) await it.client.send(byte);
     assertEquals((await it.client.reply()).slice(0, 3), "250");
   }
   const { text, recipients } = store.messages[0]!;
@@ -41,7 +41,7 @@ Deno.test("Bcc and Resent-Bcc do not leave a submission listener, their recipien
   }
 });
 
-Deno.test("Bcc goes on where nobody is submitting", async () => {
+Deno.test("Bcc stays in a message that is not submitted", async () => {
   const { text } = await kept(BLIND, { kind: "smtp" }, "BDAT");
   assertEquals(text, BLIND);
 });
@@ -102,7 +102,7 @@ Deno.test("An author's field of more than 16 KiB is not completed, its message i
   assertEquals(headers.get("Message-ID"), "<ID2@mx.test>");
 });
 
-Deno.test("Headers are completed on submission listeners unless told otherwise, and elsewhere only if told so", async () => {
+Deno.test("Headers are completed on submission listeners by default, and elsewhere by option only", async () => {
   for (
     const [complete, want] of [
       [undefined, [true, false]],

@@ -1,4 +1,4 @@
-/** XCLIENT in sessions and servers: whose the session is from then on. */
+/** XCLIENT in sessions and servers: the client of the session afterwards. */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { memoryPair } from "../../lib/net/memory_transport.ts";
@@ -115,7 +115,7 @@ Deno.test("XCLIENT may come in several commands", async () => {
     ["XCLIENT DESTPORT=587 HELO=x.test LOGIN=ann", "220"],
     ["XCLIENT PORT=[UNAVAILABLE]", "220"],
   );
-  // A log-in and a HELO are of one conversation, and another one has begun.
+  // A login and a HELO belong to one conversation; XCLIENT starts another.
   assertEquals(session.username, undefined);
   assertEquals(session.helo, undefined);
   await client.expect(["XCLIENT ADDR=[UNAVAILABLE]", "220"]);

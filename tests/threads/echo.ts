@@ -1,4 +1,4 @@
-/** A worker that writes into one ring what it reads from another. */
+/** A worker that copies the entries of one ring into another. */
 
 import { Ring } from "../../lib/threads/shared_memory.ts";
 

@@ -1,4 +1,4 @@
-/** Threads that fail: what they lose, and that nobody else loses anything. */
+/** Threads that fail: they lose their sessions, and no other thread loses anything. */
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { SmtpServer } from "../../lib/server/server.ts";
@@ -25,7 +25,7 @@ async function replaced(it: ModeServer, times = 1): Promise<string[]> {
   return failures().map(({ error }) => error ?? "");
 }
 
-/** Connects until every thread has a session: the kernel chooses. */
+/** Connects until every thread has a session: the kernel chooses the thread. */
 async function clientsOnBoth(it: ModeServer): Promise<TestClient[]> {
   const clients: TestClient[] = [];
   const threadOf = (id: string) => id.split("-")[1];
@@ -50,7 +50,7 @@ for (const how of ["XEXIT"]) {
     const [error] = await replaced(it);
     assert(error!.includes("Deno.exit()"), error);
     assertEquals(await first!.rest(), "");
-    // Those of the other thread never noticed.
+    // The sessions of the other thread are not affected.
     const alive = await Promise.all(
       clients.slice(1).map(async (client) => {
         try {
@@ -61,7 +61,7 @@ for (const how of ["XEXIT"]) {
       }),
     );
     assert(alive.includes(true));
-    // Its place is taken: both serve.
+    // The thread is replaced: both serve.
     for (const client of clients) client.close();
     await until(() => it.server.sessions.length === 0);
     for (const client of await clientsOnBoth(it)) {
@@ -82,10 +82,10 @@ for (
     await using it = await startMode(MODULE);
     const clients = await clientsOnBoth(it);
     await clients[0]!.send(`${command}\r\n`);
-    const told = () =>
+    const logged = () =>
       it.records.filter(({ message }) => message.startsWith("Going on after"));
-    await until(() => told().length === 1);
-    assert(told()[0]!.error!.includes(error));
+    await until(() => logged().length === 1);
+    assert(logged()[0]!.error!.includes(error));
     for (const client of clients) {
       await client.expect(["NOOP", "250"]);
       client.close();
@@ -108,9 +108,9 @@ class Workers implements Disposable {
     };
   }
 
-  /** Has the worker that was made last fail of itself. */
+  /** Makes the newest worker fail by an exception of its own. */
   breakLast(): void {
-    this.made.at(-1)!.postMessage([{ note: "nothing that it knows" }]);
+    this.made.at(-1)!.postMessage([{ notify: "unknown" }]);
   }
 
   [Symbol.dispose](): void {
@@ -118,14 +118,14 @@ class Workers implements Disposable {
   }
 }
 
-Deno.test("The end of a thread is told to handlers once a session", async () => {
+Deno.test("onDisconnect is called once a session when a thread ends", async () => {
   using workers = new Workers();
   const ends: string[] = [];
   const connected: string[] = [];
   const waiting = Promise.withResolvers<void>();
   await using it = await startMode(MAIN, {
     threads: 1,
-    // Neither place is free before that of the first session is given back.
+    // A new session is admitted only when the first one no longer counts.
     limits: { maxConnections: 1, maxConnectionsPerIp: 1, exempt: [] },
     handlers: {
       onConnect: (session) => void connected.push(session.id),
@@ -144,16 +144,16 @@ Deno.test("The end of a thread is told to handlers once a session", async () => 
   assertEquals(ends, [`${connected[0]} error`]);
   assertEquals(session!.state, "disconnected");
   assertEquals(it.server.sessions, []);
-  // What a handler says to a session whose thread is gone goes nowhere.
-  session!.send("250 nobody hears this\r\n");
+  // Text for a session whose thread has ended is lost.
+  session!.send("250 lost\r\n");
   waiting.resolve();
-  // Another thread takes its place, and its session's place is free.
+  // The thread is replaced, and its session no longer counts.
   await until(() => workers.made.length === 2);
   using next = await connectAgain(it);
   await next.expect(["QUIT", "221"]);
 });
 
-/** Connects to a port that nobody may listen on for a moment. */
+/** Connects to a port that may have no listener for a moment. */
 async function connectAgain(it: ModeServer): Promise<TestClient> {
   for (;;) {
     try {
@@ -187,7 +187,7 @@ Deno.test("What was acknowledged is there when its thread is not", async () => {
 
 Deno.test("A reload while a thread is replaced holds for the one that comes", async () => {
   using workers = new Workers();
-  // A module takes its time to load.
+  // Loading a module takes time.
   await using it = await startMode(MODULE, {
     threads: 1,
     domains: ["here.test"],
@@ -220,7 +220,7 @@ Deno.test("A thread that cannot be replaced is tried again", async () => {
   await client.expect(["QUIT", "221"]);
 });
 
-/** Listens on a port as soon as nobody else does. */
+/** Listens on a port as soon as it is free. */
 async function takePort(port: number): Promise<Deno.Listener> {
   const deadline = performance.now() + DEADLINE_MS;
   for (;;) {

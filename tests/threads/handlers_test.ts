@@ -1,4 +1,4 @@
-/** Handlers say and do the same wherever they are: here, or across threads. */
+/** Handlers give the same answers and effects on the same thread and across threads. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { DenoTransport } from "../../lib/net/deno_transport.ts";
@@ -48,7 +48,7 @@ testModes("Handlers decide on addresses", async (mode) => {
   assertStringIncludes(errors[0]!.error!, "A fault of the handler");
 });
 
-testModes("Handlers see what a proxy tells, octets included", async (mode) => {
+testModes("Handlers see what a proxy tells, bytes included", async (mode) => {
   await using it = await startMode(mode, { proxyProtocol: ["127.0.0.1"] });
   using client = await TestClient.connect(it.server);
   const addresses = Uint8Array.of(192, 0, 2, 7, 127, 0, 0, 1, 48, 57, 0, 25);
@@ -59,7 +59,7 @@ testModes("Handlers see what a proxy tells, octets included", async (mode) => {
   await client.expect(["XPROXY", "250 undefined 5 0080ff"]);
 });
 
-testModes("Handlers see the encryption, octets included", async (mode) => {
+testModes("Handlers see the encryption, bytes included", async (mode) => {
   const certificate = await Certificate.selfSigned({ names: ["mx.test"] });
   await using it = await startMode(mode, {
     certificate,

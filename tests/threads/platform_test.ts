@@ -1,4 +1,4 @@
-/** Threads with and without the flag that lets `Deno.listen` share a port, and by the command line. */
+/** Threads with and without the flag that lets `Deno.listen` share a port, and from the command line. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Certificate } from "../../lib/tls/certificate.ts";
@@ -7,7 +7,7 @@ import { type Outcome, run } from "../support/process.ts";
 
 const MOD = new URL("../../mod.ts", import.meta.url);
 
-/** Two threads that receive over plain text, STARTTLS and TLS; prints which answered. */
+/** A server with two threads that receives without TLS, by STARTTLS and by TLS; prints the threads that answered. */
 const PROGRAM = `
 import { Certificate, MemoryStore, SmtpServer } from ${
   JSON.stringify(MOD.href)
@@ -58,7 +58,7 @@ console.log(JSON.stringify({
 }));
 `;
 
-/** Runs the program with such flags. */
+/** Runs the program with these flags. */
 async function runProgram(flags: readonly string[]): Promise<Outcome> {
   await using folder = await TestFolder.create();
   await folder.write("program.js", PROGRAM);

@@ -1,4 +1,4 @@
-/** A worker that says back what it is told: part of the first batches as messages, the others through the memory. */
+/** A worker that sends back each batch: some of the first as messages, the others through the ring. */
 
 import {
   type SharedMemory,
@@ -9,15 +9,15 @@ const scope = globalThis as unknown as {
   onmessage: (event: MessageEvent<unknown>) => void;
   postMessage(message: unknown, transfer: Transferable[]): void;
 };
-/** How many batches may be messages. */
+/** Number of batches among which some go as messages. */
 const MESSAGES = 2500;
-let said = 0;
+let sent = 0;
 
 scope.onmessage = ({ data }) => {
   const port = new SharedPort(scope, data as SharedMemory);
   port.open({
     receive(batch) {
-      const isRich = said < MESSAGES && ++said % 5 === 0;
+      const isRich = sent < MESSAGES && ++sent % 5 === 0;
       port.send({ ...batch, isRich });
     },
   });

@@ -1,8 +1,8 @@
-/** What a question to another thread costs before it is answered: ours against the platform's copy. */
+/** The cost of sending calls to another thread: the ring against the platform's structured clone. */
 
 import { Ring, ringMemory } from "../../lib/threads/shared_memory.ts";
 
-/** As many questions as go in one batch under load. */
+/** A typical batch under load. */
 const packets = Array.from({ length: 4 }, (_, index) => ({
   call: index,
   name: "handler",
@@ -18,18 +18,18 @@ const [writer, reader] = [new Ring(memory), new Ring(memory)];
 
 Deno.bench({
   name: "JSON through shared memory",
-  group: "4 questions to another thread",
+  group: "4 calls to another thread",
   baseline: true,
   fn() {
     const text = JSON.stringify(packets);
-    writer.write({ number: 0, text, octets: [] });
+    writer.write({ number: 0, text, pieces: [] });
     JSON.parse(reader.take()!.text);
   },
 });
 
 Deno.bench({
   name: "structuredClone",
-  group: "4 questions to another thread",
+  group: "4 calls to another thread",
   fn() {
     structuredClone(packets);
   },

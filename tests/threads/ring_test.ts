@@ -17,8 +17,8 @@ function ends(size?: number): { writer: Ring; reader: Ring } {
   return { writer: new Ring(memory), reader: new Ring(memory) };
 }
 
-function entry(number: number, text: string, ...octets: number[][]): RingEntry {
-  return { number, text, octets: octets.map((it) => new Uint8Array(it)) };
+function entry(number: number, text: string, ...pieces: number[][]): RingEntry {
+  return { number, text, pieces: pieces.map((one) => new Uint8Array(one)) };
 }
 
 Deno.test("Ring gives out what was written, in order", () => {
@@ -37,15 +37,15 @@ Deno.test("Ring gives out what was written, in order", () => {
   assertEquals(reader.take(), undefined);
 });
 
-Deno.test("Ring hands out octets that later entries leave alone", () => {
+Deno.test("Ring hands out pieces that later entries leave alone", () => {
   const { writer, reader } = ends(256);
   writer.write(entry(0, "", [1, 2, 3, 4]));
-  const { octets } = reader.take()!;
+  const { pieces } = reader.take()!;
   for (let round = 0; round < 20; round++) {
     writer.write(entry(round, "", [9, 9, 9, 9]));
     reader.take();
   }
-  assertEquals(octets, [new Uint8Array([1, 2, 3, 4])]);
+  assertEquals(pieces, [new Uint8Array([1, 2, 3, 4])]);
 });
 
 Deno.test("Ring refuses what it has no room for, and takes it when it has", () => {
@@ -56,7 +56,7 @@ Deno.test("Ring refuses what it has no room for, and takes it when it has", () =
   assert(!writer.write(large));
   assertEquals(reader.take(), large);
   assertEquals(reader.take(), undefined);
-  assert(!writer.write(entry(2, "x".repeat(90))), "may need three octets each");
+  assert(!writer.write(entry(2, "x".repeat(90))), "may need three bytes each");
   assert(writer.write(entry(3, "x".repeat(50))));
   assertEquals(reader.take(), entry(3, "x".repeat(50)));
 });
@@ -67,11 +67,11 @@ Deno.test("Ring behaves as a list, whatever goes through it", () => {
   const list: RingEntry[] = [];
   let refused = 0;
   for (let number = 0; number < 20_000; number++) {
-    const octets = Array.from(
+    const pieces = Array.from(
       { length: below(3) },
       () => Array.from({ length: below(300) }, () => below(256)),
     );
-    const one = entry(number, "é".repeat(below(200)), ...octets);
+    const one = entry(number, "é".repeat(below(200)), ...pieces);
     if (writer.write(one)) list.push(one);
     else refused++;
     while (list.length > 0 && below(3) === 0) {
@@ -84,7 +84,7 @@ Deno.test("Ring behaves as a list, whatever goes through it", () => {
 });
 
 Deno.test("Ring.sleep() waits only where there is nothing", async () => {
-  // To wait for the memory keeps no event loop alive.
+  // Atomics.waitAsync does not keep the event loop alive.
   const alive = setInterval(() => {}, 1000);
   const { writer, reader } = ends();
   writer.write(entry(0, "a"));

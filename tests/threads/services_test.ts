@@ -1,4 +1,4 @@
-/** What a server has one of is the same on every thread: queue, accounts, budgets, limits, certificates. */
+/** The services that all threads of a server share: queue, accounts, budgets, limits, certificates. */
 
 import { assert, assertEquals } from "@std/assert";
 import { AccountList } from "../../lib/sasl/accounts.ts";
@@ -22,7 +22,7 @@ function plain(username: string, secret: string): string {
   return `AUTH PLAIN ${btoa(`\0${username}\0${secret}`)}`;
 }
 
-/** A client that has said hello. */
+/** A client after EHLO. */
 async function hello({ server }: ModeServer): Promise<TestClient> {
   const client = await TestClient.connect(server);
   await client.reply();
@@ -30,7 +30,7 @@ async function hello({ server }: ModeServer): Promise<TestClient> {
   return client;
 }
 
-testModes("A handler judges log-ins", async (mode) => {
+testModes("A handler judges logins", async (mode) => {
   await using it = await startMode(mode, LOG_IN);
   using client = await hello(it);
   await client.expect(
@@ -70,7 +70,7 @@ for (const threads of [0, 2]) {
       accounts: new AccountList({ ann: "secret" }),
     });
     const salts = new Set<string>();
-    // The kernel may give several in a row to one thread, hardly sixteen.
+    // The kernel may give several connections in a row to one thread, but hardly sixteen.
     for (let turn = 0; turn < 16; turn++) {
       using client = await hello(it);
       const first = btoa("n,,n=nobody,r=abcdef");
@@ -104,7 +104,7 @@ for (const threads of [0, 2]) {
         exempt: [],
       },
     });
-    // The kernel may give several in a row to one thread, hardly eight.
+    // The kernel may give several connections in a row to one thread, but hardly eight.
     const clients = await Promise.all(
       Array.from({ length: 8 }, () => hello(it)),
     );
@@ -123,7 +123,7 @@ for (const threads of [0, 2]) {
     }
     assertEquals(codes, [...Array(20).fill("250"), ...Array(4).fill("450")]);
     for (const client of clients) client.close();
-    // The threads see one after the other that their clients are gone.
+    // The threads see one after the other that their clients have disconnected.
     await until(async () => {
       using another = await TestClient.connect(it.server);
       return (await another.reply()).startsWith("220");
@@ -216,7 +216,7 @@ for (const threads of [0, 2]) {
         choose: (wanted) => wanted === "chosen.test" ? chosen : undefined,
       }),
     );
-    // Sessions come to the threads by turns that only the kernel knows.
+    // The kernel chooses the thread of each session.
     for (let turn = 0; turn < 8; turn++) {
       assertEquals(await connectTls(port, "x.test"), "new.test");
       assertEquals(await connectTls(port, "chosen.test"), "chosen.test");
@@ -247,8 +247,8 @@ for (const threads of [0, 2]) {
       ...LOG_IN,
       accounts: new AccountList({ ann: "secret" }),
     });
-    // Ten guesses at once are within the budget of an account; the others wait
-    // until those are known to have failed, and are not even tried.
+    // Ten guesses at once are within the budget of a pair; the others wait until
+    // those have failed, and are then refused without a check.
     let refused = 0;
     const guesses = Array.from({ length: 12 }, async () => {
       using client = await hello(it);
@@ -257,7 +257,7 @@ for (const threads of [0, 2]) {
       return reply.slice(0, 3);
     });
     await until(() => refused === 2);
-    // Failures are told late, unless the server stops.
+    // Replies to failures are delayed, unless the server stops.
     await it.server.stop({ graceMs: 0 });
     const replies = await Promise.all(guesses);
     assertEquals(replies.filter((code) => code === "535").length, 10);
@@ -302,7 +302,7 @@ for (const mode of MODES.filter(({ isModule }) => isModule)) {
   });
 }
 
-/** The name in the certificate that a server shows to who asks for `servername`. */
+/** The name in the certificate that a server shows to a client that asks for `servername`. */
 async function connectTls(
   port: number,
   servername: string,

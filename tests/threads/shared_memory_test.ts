@@ -1,4 +1,4 @@
-/** The port between threads: batches in order, by memory or by message. */
+/** The transport between threads: batches in order, through the ring or as messages. */
 
 import { assertEquals } from "@std/assert";
 import type { Batch } from "../../lib/threads/channel.ts";
@@ -11,13 +11,13 @@ import {
 import { DEADLINE_MS } from "../support/wait.ts";
 import { rounds } from "../support/random.ts";
 
-/** A message on its way. */
+/** A message that is not delivered yet. */
 interface Posted {
   readonly message: unknown;
   readonly transfer: readonly Transferable[];
 }
 
-/** One end that sends, one that receives; messages between them wait to be delivered. */
+/** A sending and a receiving end; the test delivers the messages between them. */
 function connect() {
   const [mine, theirs] = sharedMemory();
   const posted: Posted[] = [];
@@ -34,8 +34,8 @@ function connect() {
   sender.open({ receive: () => {} });
   const receiver = new SharedPort(port, theirs);
   receiver.open({
-    receive({ packets, octets }) {
-      received.push(...packets, ...octets.map(({ length }) => length));
+    receive({ packets, pieces }) {
+      received.push(...packets, ...pieces.map(({ length }) => length));
     },
   });
   return {
@@ -50,11 +50,11 @@ function connect() {
   };
 }
 
-function batch(packets: unknown[], ...octets: Uint8Array[]): Batch {
-  return { packets, octets, isRich: false };
+function batch(packets: unknown[], ...pieces: Uint8Array[]): Batch {
+  return { packets, pieces, isRich: false };
 }
 
-/** Lets a sleeper see that it has been woken. */
+/** Waits until a sleeping end has woken. */
 async function wake(): Promise<void> {
   for (let turn = 0; turn < 5; turn++) {
     await new Promise<void>((resolve) => setTimeout(resolve, 1));
@@ -70,9 +70,9 @@ Deno.test("SharedPort carries small batches without a message", async () => {
   assertEquals(way.posted.length, 0);
 });
 
-Deno.test("SharedPort posts what JSON cannot say, and hands large octets over", () => {
+Deno.test("SharedPort posts what JSON cannot say, and hands large pieces over", () => {
   using way = connect();
-  way.sender.send({ packets: [1n], octets: [], isRich: true });
+  way.sender.send({ packets: [1n], pieces: [], isRich: true });
   way.sender.send(batch(["large"], new Uint8Array(TRANSFER_FROM)));
   assertEquals(way.posted.map(({ transfer }) => transfer.length), [0, 1]);
   for (const { message } of way.posted) way.receiver.posted(message);
@@ -83,9 +83,9 @@ Deno.test("SharedPort keeps the order over both ways", async () => {
   using way = connect();
   const { sender, receiver, posted, received } = way;
   sender.send(batch([1]));
-  sender.send({ packets: [2], octets: [], isRich: true });
+  sender.send({ packets: [2], pieces: [], isRich: true });
   sender.send(batch([3]));
-  sender.send({ packets: [4], octets: [], isRich: true });
+  sender.send({ packets: [4], pieces: [], isRich: true });
   sender.send(batch([5]));
   await wake();
   assertEquals(received, [1]);
@@ -113,7 +113,7 @@ Deno.test("SharedPort takes nothing in after it was closed", async () => {
   using way = connect();
   way.receiver.close();
   way.sender.send(batch(["late"]));
-  way.sender.send({ packets: ["later"], octets: [], isRich: true });
+  way.sender.send({ packets: ["later"], pieces: [], isRich: true });
   way.receiver.posted(way.posted[0]!.message);
   await wake();
   assertEquals(way.received, []);
@@ -142,7 +142,7 @@ Deno.test("SharedPort keeps the order between two threads at full speed", async 
     while (sent < total && sent < got + most) {
       const packets = [sent++];
       const isRich = sent < total / 2 && sent % 7 === 0;
-      port.send({ packets, octets: [], isRich });
+      port.send({ packets, pieces: [], isRich });
     }
   };
   say();
