@@ -1,10 +1,10 @@
 /**
- * The parameters of MAIL and RCPT: parsed from what follows the path, and
- * printed again.
+ * The parameters of MAIL and RCPT: parses the text after the path, and prints
+ * it again.
  *
  * Never throws on a peer's text: a parameter that is unknown or not offered
- * gets 555, one that is malformed or given twice with two values gets 501. No
- * peer's keyword ever becomes the name of a property.
+ * gets 555, one that is malformed or repeated with another value gets 501. A
+ * peer's keyword never becomes the name of a property.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.2 | RFC 5321 section 4.1.2},
  * {@link https://www.rfc-editor.org/rfc/rfc1870 | RFC 1870},
@@ -27,15 +27,14 @@ import {
 import type { SmtpReply } from "./reply.ts";
 import { decodeXtext, encodeXtext } from "./xtext.ts";
 
-/** Characters of ENVID as it stands in the command (RFC 3461 4.4). */
+/** Longest ENVID as written in the command, in characters (RFC 3461 4.4). */
 const MAX_ENVID = 100;
-/** Characters of ORCPT as it stands in the command (RFC 3461 4.2). */
+/** Longest ORCPT as written in the command, in characters (RFC 3461 4.2). */
 const MAX_ORCPT = 500;
-/** Invalid command arguments (RFC 3463 3.6). */
 
-/** Without the flags `iu`: together they take U+017F and U+212A for `s` and `k`. */
+/** No flags `iu`: together they accept U+017F and U+212A for `s` and `k`. */
 const PARAMETER = /^([A-Za-z\d][A-Za-z\d-]*)(?:=([!-<>-~\u00a0-\uffff]+))?$/;
-/** What a client sends that has no name of its account at hand. */
+/** Sent by clients without an account name at hand. */
 const EMPTY_AUTH = /^([Aa][Uu][Tt][Hh])=()$/;
 const SIZE = /^\d{1,20}$/;
 const BODY = /^(?:7BIT|8BITMIME|BINARYMIME)$/;
@@ -51,31 +50,31 @@ const NOT_PLAIN = /[^!-*,-<>-[\]-~]/gu;
 // deno-lint-ignore no-control-regex
 const CONTROL_OR_HALF = /[\x00-\x1f\x7f-\x9f\ufffd\p{Surrogate}]/u;
 
-/** What MAIL FROM may carry beside the address. */
+/** The parameters that MAIL FROM may have after the address. */
 export interface MailParameters {
-  /** SIZE: bytes announced (RFC 1870). Above `Number.MAX_SAFE_INTEGER` it stays there. */
+  /** SIZE: the announced size in bytes (RFC 1870), at most `Number.MAX_SAFE_INTEGER`. */
   readonly size?: number;
   /** BODY (RFC 6152, RFC 3030). */
   readonly body?: "7BIT" | "8BITMIME" | "BINARYMIME";
-  /** SMTPUTF8 was given (RFC 6531). */
+  /** Set if SMTPUTF8 was given (RFC 6531). */
   readonly smtpUtf8?: true;
   /** RET (RFC 3461). */
   readonly ret?: "FULL" | "HDRS";
   /** ENVID, xtext decoded (RFC 3461). */
   readonly envid?: string;
-  /** AUTH=, xtext decoded; "<>" when given so, or when it is no mailbox (RFC 4954 section 5). */
+  /** AUTH=, xtext decoded; "<>" if so given, or if it is not a mailbox (RFC 4954 section 5). */
   readonly auth?: string;
 }
 
-/** What RCPT TO may carry beside the address. */
+/** The parameters that RCPT TO may have after the address. */
 export interface RcptParameters {
-  /** NOTIFY, each event once (RFC 3461). */
+  /** NOTIFY, each value once (RFC 3461). */
   readonly notify?: readonly ("NEVER" | "SUCCESS" | "FAILURE" | "DELAY")[];
   /** ORCPT, xtext decoded; the address may be empty (RFC 3461). */
   readonly orcpt?: { readonly type: string; readonly address: string };
 }
 
-/** The parameters of MAIL that the server has offered. */
+/** The parameters of MAIL that the server offers. */
 export interface MailParameterRules {
   /** SIZE (RFC 1870). */
   readonly size: boolean;
@@ -91,18 +90,21 @@ export interface MailParameterRules {
   readonly auth: boolean;
 }
 
-/** The parameters of RCPT that the server has offered. */
+/** The parameters of RCPT that the server offers. */
 export interface RcptParameterRules {
   /** DSN: NOTIFY and ORCPT (RFC 3461). */
   readonly dsn: boolean;
-  /** Whether ORCPT may hold characters beyond ASCII as they are: SMTPUTF8 is in force (RFC 6533). */
+  /**
+   * Whether ORCPT may contain unencoded characters beyond ASCII: SMTPUTF8 is in
+   * force (RFC 6533).
+   */
   readonly utf8: boolean;
 }
 
 type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
-/** A value for the parameters, or the refusal. */
+/** The parsed parameters, or the reply that rejects them. */
 type Outcome<T> = { readonly parameters: T } | { readonly reply: SmtpReply };
-/** Takes one parameter; `undefined` when it was taken. */
+/** Takes one parameter; `undefined` on success. */
 type Take<T> = (
   taken: Writable<T>,
   keyword: string,
@@ -114,7 +116,8 @@ const NONE: { readonly parameters: Record<never, never> } = Object.freeze({
 });
 
 /**
- * Parses what follows the path of MAIL, as ` SIZE=100 BODY=8BITMIME`. Never throws.
+ * Parses the text after the path of MAIL, such as ` SIZE=100 BODY=8BITMIME`.
+ * Never throws.
  *
  * @example
  * ```ts ignore
@@ -134,7 +137,8 @@ export function parseMailParameters(
 }
 
 /**
- * Parses what follows the path of RCPT, as ` NOTIFY=NEVER`. Never throws.
+ * Parses the text after the path of RCPT, such as ` NOTIFY=NEVER`. Never
+ * throws.
  *
  * @example
  * ```ts ignore
@@ -204,7 +208,7 @@ function takeMail(
       return put(taken, "envid", { keyword, value: readEnvid(value) });
     case "AUTH": {
       const auth = readAuth(value);
-      // Without log-ins it says nothing, and some clients send it all the same.
+      // Without AUTH it means nothing, but some clients send it anyway.
       if (!allowed.auth && auth !== undefined) return undefined;
       return putAlike(taken, "auth", { keyword, value: auth });
     }
@@ -225,7 +229,7 @@ function takeRcpt(
   return unknownParameter(keyword);
 }
 
-/** Keeps a value that is right and new; says what is wrong otherwise. */
+/** Stores a value that is valid and new; otherwise returns the reply that rejects it. */
 function put<T, Key extends keyof T>(
   taken: T,
   field: Key,
@@ -240,9 +244,9 @@ function put<T, Key extends keyof T>(
 }
 
 /**
- * Keeps a value that may be given again as it was: libraries add parameters to
- * those that a program gives, as Python's smtplib does. Those of DSN may not
- * (RFC 3461 section 5.1).
+ * As {@linkcode put}, but accepts the same value twice: libraries such as
+ * Python's smtplib add parameters to those of a program. DSN parameters may not
+ * be repeated (RFC 3461 section 5.1).
  */
 function putAlike<T, Key extends keyof T>(
   taken: T,
@@ -253,7 +257,7 @@ function putAlike<T, Key extends keyof T>(
   return isAlike ? undefined : put(taken, field, read);
 }
 
-/** Keeps the largest of the sizes that are given: each is an estimate (RFC 1870 section 6.1). */
+/** Stores the largest of several sizes: each is an estimate (RFC 1870 section 6.1). */
 function putSize(
   taken: Writable<MailParameters>,
   size: number | undefined,
@@ -263,7 +267,10 @@ function putSize(
   return undefined;
 }
 
-/** Upper case of ASCII, `""` for all else: `toUpperCase()` makes ASCII of U+017F and U+0131. */
+/**
+ * ASCII text in upper case, `""` for other text: `toUpperCase()` turns U+017F
+ * and U+0131 into ASCII.
+ */
 function upper(text: string): string {
   return PRINTABLE.test(text) ? text.toUpperCase() : "";
 }
@@ -290,7 +297,7 @@ function readRet(value = ""): MailParameters["ret"] {
   return RET.test(ret) ? ret as "FULL" : undefined;
 }
 
-/** Only printable ASCII may be behind the xtext: it goes into a header field of the report. */
+/** Decodes ENVID. Only printable ASCII is allowed: it goes into a header field of the DSN. */
 function readEnvid(value = ""): string | undefined {
   if (value.length > MAX_ENVID) return undefined;
   const envid = decodeXtext(value);
@@ -298,8 +305,8 @@ function readEnvid(value = ""): string | undefined {
 }
 
 /**
- * Some clients give the name of the account, or an address that is no xtext: no
- * mailbox, so the sender is not known.
+ * Decodes AUTH=. Some clients send an account name, or an address that is not
+ * xtext: not a mailbox, so the sender is unknown.
  */
 function readAuth(value = ""): string | undefined {
   const auth = decodeXtext(value);
@@ -337,7 +344,7 @@ function readOrcpt(
   return { type, address };
 }
 
-/** utf-8-addr-xtext and utf-8-addr-unitext of RFC 6533 section 3. */
+/** Decodes utf-8-addr-xtext and utf-8-addr-unitext (RFC 6533 section 3). */
 function readUnicodeAddress(
   encoded: string,
   allowed: RcptParameterRules,
@@ -354,8 +361,8 @@ function readUnicodeAddress(
 }
 
 /**
- * Prints the parameters of MAIL as they follow the path, each with a space in
- * front; `""` for none.
+ * Formats the parameters of MAIL for the command, each with a space before it;
+ * `""` without parameters.
  *
  * @example
  * ```ts ignore
@@ -376,9 +383,9 @@ export function formatMailParameters(parameters: MailParameters): string {
 }
 
 /**
- * Prints the parameters of RCPT as they follow the path, each with a space in
- * front; `""` for none. An ORCPT of type `utf-8` is printed in ASCII, which
- * every server with DSN takes, with or without SMTPUTF8.
+ * Formats the parameters of RCPT for the command, each with a space before it;
+ * `""` without parameters. An ORCPT of type `utf-8` is printed in ASCII, which
+ * every server with DSN accepts, with or without SMTPUTF8.
  *
  * @throws {TypeError} If the type of `orcpt` is not an atom
  *
