@@ -48,7 +48,7 @@ const NO_OPTIONS: AddressParseOptions = Object.freeze({});
 /**
  * A mailbox, the null sender, or the bare `postmaster`. Immutable.
  *
- * @example Take an address apart
+ * @example Split an address into its parts
  * ```ts
  * import { Address } from "@smtp/server";
  *

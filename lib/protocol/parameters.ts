@@ -104,12 +104,129 @@ export interface RcptParameterRules {
 type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
 /** The parsed parameters, or the reply that rejects them. */
 type Outcome<T> = { readonly parameters: T } | { readonly reply: SmtpReply };
-/** Takes one parameter; `undefined` on success. */
-type Take<T> = (
-  taken: Writable<T>,
-  keyword: string,
-  value: string | undefined,
-) => SmtpReply | undefined;
+
+/** How one parameter is offered, parsed and printed. */
+interface Parameter<Value, Rules> {
+  /** The keyword in capitals. */
+  readonly keyword: string;
+  /** Whether the server offers it. */
+  isOffered(rules: Rules): boolean;
+  /** If not offered: `refuse` sends 555, `ignore` drops a valid value. */
+  readonly ifNotOffered: "refuse" | "ignore";
+  /** Parses the text after `=`, if any; `undefined` if it is malformed. */
+  read(text: string | undefined, rules: Rules): Value | undefined;
+  /** The value of a parameter given twice, `undefined` for an error. */
+  merge(first: Value, second: Value): Value | undefined;
+  /** The text after the keyword, `=` included. */
+  print(value: Value): string;
+}
+
+/**
+ * One row for each field of the parsed parameters, in the order of printing. A
+ * field without a row does not compile.
+ */
+type Table<T, Rules> = {
+  readonly [Field in keyof T]-?: Parameter<NonNullable<T[Field]>, Rules>;
+};
+
+/** DSN parameters may not be repeated (RFC 3461 section 5.1). */
+const once = () => undefined;
+
+/**
+ * The same value may be given twice: libraries such as Python's smtplib add
+ * parameters to those of a program.
+ */
+const same = <Value>(first: Value, second: Value): Value | undefined =>
+  first === second ? second : undefined;
+
+const MAIL: Table<MailParameters, MailParameterRules> = {
+  size: {
+    keyword: "SIZE",
+    isOffered: (rules) => rules.size,
+    ifNotOffered: "refuse",
+    read: readSize,
+    // Each of several sizes is an estimate (RFC 1870 section 6.1).
+    merge: Math.max,
+    print: (size) => `=${size}`,
+  },
+  body: {
+    keyword: "BODY",
+    isOffered: (rules) => rules.eightBitMime || rules.binaryMime,
+    ifNotOffered: "refuse",
+    read: readBody,
+    merge: same,
+    print: (body) => `=${body}`,
+  },
+  smtpUtf8: {
+    keyword: "SMTPUTF8",
+    isOffered: (rules) => rules.smtpUtf8,
+    ifNotOffered: "refuse",
+    read: (text) => text === undefined ? true : undefined,
+    merge: same,
+    print: () => "",
+  },
+  ret: {
+    keyword: "RET",
+    isOffered: (rules) => rules.dsn,
+    ifNotOffered: "refuse",
+    read: readRet,
+    merge: once,
+    print: (ret) => `=${ret}`,
+  },
+  envid: {
+    keyword: "ENVID",
+    isOffered: (rules) => rules.dsn,
+    ifNotOffered: "refuse",
+    read: readEnvid,
+    merge: once,
+    print: (envid) => `=${encodeXtext(envid)}`,
+  },
+  auth: {
+    keyword: "AUTH",
+    isOffered: (rules) => rules.auth,
+    // Without AUTH it means nothing, but some clients send it anyway.
+    ifNotOffered: "ignore",
+    read: readAuth,
+    merge: same,
+    print: (auth) => auth === "<>" ? "=<>" : `=${encodeXtext(auth)}`,
+  },
+};
+
+const RCPT: Table<RcptParameters, RcptParameterRules> = {
+  notify: {
+    keyword: "NOTIFY",
+    isOffered: (rules) => rules.dsn,
+    ifNotOffered: "refuse",
+    read: readNotify,
+    merge: once,
+    print: (events) => `=${events.join(",")}`,
+  },
+  orcpt: {
+    keyword: "ORCPT",
+    isOffered: (rules) => rules.dsn,
+    ifNotOffered: "refuse",
+    read: readOrcpt,
+    merge: once,
+    print: printOrcpt,
+  },
+};
+
+/** A row with the name of its field. */
+interface Row<T, Rules> {
+  readonly field: keyof T;
+  readonly parameter: Parameter<T[keyof T], Rules>;
+}
+
+const MAIL_ROWS = rowsOf(MAIL);
+const RCPT_ROWS = rowsOf(RCPT);
+
+function rowsOf<T, Rules>(table: Table<T, Rules>): readonly Row<T, Rules>[] {
+  const fields = Object.keys(table) as (keyof T)[];
+  return fields.map((field) => {
+    const parameter = table[field] as Parameter<T[keyof T], Rules>;
+    return { field, parameter };
+  });
+}
 
 const NONE: { readonly parameters: Record<never, never> } = Object.freeze({
   parameters: Object.freeze({}),
@@ -130,10 +247,7 @@ export function parseMailParameters(
   allowed: MailParameterRules,
 ): { parameters: MailParameters } | { reply: SmtpReply } {
   if (text === "") return NONE;
-  return parse<MailParameters>(
-    text,
-    (taken, keyword, value) => takeMail(taken, { keyword, value, allowed }),
-  );
+  return parse(text, MAIL_ROWS, allowed);
 }
 
 /**
@@ -151,13 +265,14 @@ export function parseRcptParameters(
   allowed: RcptParameterRules,
 ): { parameters: RcptParameters } | { reply: SmtpReply } {
   if (text === "") return NONE;
-  return parse<RcptParameters>(
-    text,
-    (taken, keyword, value) => takeRcpt(taken, { keyword, value, allowed }),
-  );
+  return parse(text, RCPT_ROWS, allowed);
 }
 
-function parse<T>(text: string, take: Take<T>): Outcome<T> {
+function parse<T, Rules>(
+  text: string,
+  rows: readonly Row<T, Rules>[],
+  rules: Rules,
+): Outcome<T> {
   if (!isBlank(text.charCodeAt(0))) {
     return { reply: replies.noSpaceAfterPath };
   }
@@ -168,102 +283,41 @@ function parse<T>(text: string, take: Take<T>): Outcome<T> {
     if (match === null) {
       return { reply: malformedParameter(part.split("=", 1)[0]!) };
     }
-    const reply = take(taken, match[1]!.toUpperCase(), match[2]);
+    const keyword = match[1]!.toUpperCase();
+    const row = findRow(rows, keyword);
+    if (row === undefined) return { reply: unknownParameter(keyword) };
+    const { parameter } = row;
+    const isOffered = parameter.isOffered(rules);
+    if (!isOffered && parameter.ifNotOffered === "refuse") {
+      return { reply: unknownParameter(keyword) };
+    }
+    const value = parameter.read(match[2], rules);
+    if (value === undefined) return { reply: malformedParameter(keyword) };
+    const reply = isOffered ? store(taken, row, value) : undefined;
     if (reply !== undefined) return { reply };
   }
   return { parameters: taken };
 }
 
-interface Given<Rules> {
-  readonly keyword: string;
-  readonly value: string | undefined;
-  readonly allowed: Rules;
-}
-
-function takeMail(
-  taken: Writable<MailParameters>,
-  { keyword, value, allowed }: Given<MailParameterRules>,
-): SmtpReply | undefined {
-  switch (keyword) {
-    case "SIZE":
-      if (!allowed.size) break;
-      return putSize(taken, readSize(value));
-    case "BODY":
-      if (!allowed.eightBitMime && !allowed.binaryMime) break;
-      return putAlike(taken, "body", {
-        keyword,
-        value: readBody(value, allowed),
-      });
-    case "SMTPUTF8":
-      if (!allowed.smtpUtf8) break;
-      return putAlike(taken, "smtpUtf8", {
-        keyword,
-        value: value === undefined ? true : undefined,
-      });
-    case "RET":
-      if (!allowed.dsn) break;
-      return put(taken, "ret", { keyword, value: readRet(value) });
-    case "ENVID":
-      if (!allowed.dsn) break;
-      return put(taken, "envid", { keyword, value: readEnvid(value) });
-    case "AUTH": {
-      const auth = readAuth(value);
-      // Without AUTH it means nothing, but some clients send it anyway.
-      if (!allowed.auth && auth !== undefined) return undefined;
-      return putAlike(taken, "auth", { keyword, value: auth });
-    }
-  }
-  return unknownParameter(keyword);
-}
-
-function takeRcpt(
-  taken: Writable<RcptParameters>,
-  { keyword, value, allowed }: Given<RcptParameterRules>,
-): SmtpReply | undefined {
-  if (allowed.dsn && keyword === "NOTIFY") {
-    return put(taken, "notify", { keyword, value: readNotify(value) });
-  }
-  if (allowed.dsn && keyword === "ORCPT") {
-    return put(taken, "orcpt", { keyword, value: readOrcpt(value, allowed) });
-  }
-  return unknownParameter(keyword);
-}
-
-/** Stores a value that is valid and new; otherwise returns the reply that rejects it. */
-function put<T, Key extends keyof T>(
-  taken: T,
-  field: Key,
-  read: { keyword: string; value: NonNullable<T[Key]> | undefined },
-): SmtpReply | undefined {
-  if (read.value === undefined) return malformedParameter(read.keyword);
-  if (taken[field] !== undefined) {
-    return doubleParameter(read.keyword);
-  }
-  taken[field] = read.value;
+/** The row of a keyword. Few rows: a loop is faster than a map. */
+function findRow<T, Rules>(
+  rows: readonly Row<T, Rules>[],
+  keyword: string,
+): Row<T, Rules> | undefined {
+  for (const row of rows) if (row.parameter.keyword === keyword) return row;
   return undefined;
 }
 
-/**
- * As {@linkcode put}, but accepts the same value twice: libraries such as
- * Python's smtplib add parameters to those of a program. DSN parameters may not
- * be repeated (RFC 3461 section 5.1).
- */
-function putAlike<T, Key extends keyof T>(
-  taken: T,
-  field: Key,
-  read: { keyword: string; value: NonNullable<T[Key]> | undefined },
+/** Stores a value; a parameter given twice may be refused. */
+function store<T, Rules>(
+  taken: Writable<T>,
+  { field, parameter }: Row<T, Rules>,
+  value: T[keyof T],
 ): SmtpReply | undefined {
-  const isAlike = read.value !== undefined && taken[field] === read.value;
-  return isAlike ? undefined : put(taken, field, read);
-}
-
-/** Stores the largest of several sizes: each is an estimate (RFC 1870 section 6.1). */
-function putSize(
-  taken: Writable<MailParameters>,
-  size: number | undefined,
-): SmtpReply | undefined {
-  if (size === undefined) return malformedParameter("SIZE");
-  taken.size = Math.max(taken.size ?? 0, size);
+  const before = taken[field];
+  const merged = before === undefined ? value : parameter.merge(before, value);
+  if (merged === undefined) return doubleParameter(parameter.keyword);
+  taken[field] = merged;
   return undefined;
 }
 
@@ -370,16 +424,7 @@ function readUnicodeAddress(
  * ```
  */
 export function formatMailParameters(parameters: MailParameters): string {
-  const { size, body, smtpUtf8, ret, envid, auth } = parameters;
-  let text = "";
-  if (size !== undefined) text += ` SIZE=${size}`;
-  if (body !== undefined) text += ` BODY=${body}`;
-  if (smtpUtf8) text += " SMTPUTF8";
-  if (ret !== undefined) text += ` RET=${ret}`;
-  if (envid !== undefined) text += ` ENVID=${encodeXtext(envid)}`;
-  if (auth === "<>") text += " AUTH=<>";
-  else if (auth !== undefined) text += ` AUTH=${encodeXtext(auth)}`;
-  return text;
+  return print(parameters, MAIL_ROWS);
 }
 
 /**
@@ -395,18 +440,33 @@ export function formatMailParameters(parameters: MailParameters): string {
  * ```
  */
 export function formatRcptParameters(parameters: RcptParameters): string {
-  const { notify, orcpt } = parameters;
+  return print(parameters, RCPT_ROWS);
+}
+
+function print<T, Rules>(
+  parameters: T,
+  rows: readonly Row<T, Rules>[],
+): string {
   let text = "";
-  if (notify !== undefined) text += ` NOTIFY=${notify.join(",")}`;
-  if (orcpt === undefined) return text;
-  if (!ADDRESS_TYPE.test(orcpt.type)) {
-    const type = JSON.stringify(orcpt.type);
-    throw new TypeError(`Cannot print ORCPT of type ${type}: want an atom`);
+  for (const { field, parameter } of rows) {
+    const value = parameters[field];
+    if (value === undefined) continue;
+    text += ` ${parameter.keyword}${parameter.print(value)}`;
   }
-  const address = orcpt.type.toLowerCase() === "utf-8"
-    ? orcpt.address.replace(NOT_PLAIN, embed)
-    : encodeXtext(orcpt.address);
-  return `${text} ORCPT=${orcpt.type};${address}`;
+  return text;
+}
+
+function printOrcpt(
+  { type, address }: NonNullable<RcptParameters["orcpt"]>,
+): string {
+  if (!ADDRESS_TYPE.test(type)) {
+    const shown = JSON.stringify(type);
+    throw new TypeError(`Cannot print ORCPT of type ${shown}: want an atom`);
+  }
+  const encoded = type.toLowerCase() === "utf-8"
+    ? address.replace(NOT_PLAIN, embed)
+    : encodeXtext(address);
+  return `=${type};${encoded}`;
 }
 
 function embed(char: string): string {

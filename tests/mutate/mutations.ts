@@ -894,13 +894,13 @@ const PROTOCOL: readonly Mutation[] = [
   ...of("protocol/parameters.ts", "protocol/parameters", [
     [
       "a parameter may be given twice",
-      "if (taken[field] !== undefined) {",
-      "if (false) {",
+      "if (merged === undefined) return doubleParameter(parameter.keyword);",
+      "",
     ],
     [
       "parameters are taken that were not offered",
-      "if (!allowed.smtpUtf8) break;",
-      "",
+      'if (!isOffered && parameter.ifNotOffered === "refuse") {',
+      "if (false) {",
     ],
     [
       "an ENVID brings a line end into the notice",
