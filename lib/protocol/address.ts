@@ -1,11 +1,11 @@
 /**
- * Addresses: the mailbox of a reverse-path or forward-path, parsed from the
- * wire or from a program's text, and printed again.
+ * Addresses: parses the mailbox of a reverse-path or forward-path, from the
+ * wire or from a program's text, and prints it again.
  *
- * Never changes what was written: quotes and case stay, since only the
+ * Never changes the spelling: quotes and case stay, because only the
  * destination host may interpret a local part. Never lets a control character
  * through, so an address can stand in a command, a header field or a log.
- * The grammar itself is in `address_scanner.ts`.
+ * `address_scanner.ts` has the grammar.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.2 | RFC 5321 sections 4.1.2},
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.3 | 4.1.3} and
@@ -39,7 +39,7 @@ const NO_OPTIONS: ParseOptions = Object.freeze({});
 /**
  * A mailbox, the null sender, or the bare `postmaster`. Immutable.
  *
- * @example Take an address apart
+ * @example Split an address into its parts
  * ```ts
  * import { Address } from "@smtp/server";
  *
@@ -50,7 +50,7 @@ const NO_OPTIONS: ParseOptions = Object.freeze({});
  * ```
  */
 export class Address {
-  /** The null reverse-path `<>` of bounces (RFC 5321 4.5.5). */
+  /** The null reverse-path `<>` of a DSN (RFC 5321 4.5.5). */
   static readonly NULL: Address = new Address("", "");
 
   /** The local part as written, quotes kept; `""` for the null sender. */
@@ -63,11 +63,11 @@ export class Address {
   readonly #written: string;
 
   /**
-   * Makes an address of its two parts, and checks it.
+   * Makes an address from its two parts and checks it.
    *
-   * @param localPart The local part, quoted where RFC 5321 wants quotes
+   * @param localPart The local part, quoted where RFC 5321 requires quotes
    * @param domain The domain or address literal; `""` for the null sender and the bare `postmaster`
-   * @throws {AddressSyntaxError} If the two do not make an address
+   * @throws {AddressSyntaxError} If the two parts do not make an address
    */
   constructor(localPart: string, domain: string) {
     const fault = findFault(localPart, domain);
@@ -87,14 +87,14 @@ export class Address {
     return this.localPart === "";
   }
 
-  /** Whether the domain is an address literal, as `[192.0.2.1]`. */
+  /** Whether the domain is an address literal, such as `[192.0.2.1]`. */
   get isLiteral(): boolean {
     return this.domain.charCodeAt(0) === OPEN;
   }
 
   /**
-   * The domain in the spelling in which domains are compared: A-labels, lower
-   * case, address literals in their shortest form (RFC 5890 section 2.3.2.1).
+   * The domain in the form for comparison: A-labels, lower case, address
+   * literals in their shortest form (RFC 5890 section 2.3.2.1).
    *
    * @example Both spellings of one domain
    * ```ts
@@ -114,19 +114,19 @@ export class Address {
     return isPrintableAscii(this.localPart) && isPrintableAscii(this.#written);
   }
 
-  /** The address as written, source route dropped; `""` for the null sender. */
+  /** The address as written, without its source route; `""` for the null sender. */
   toString(): string {
     return this.#written === ""
       ? this.localPart
       : `${this.localPart}@${this.#written}`;
   }
 
-  /** The address as {@linkcode Address.toString} gives it, for JSON. */
+  /** The address as {@linkcode Address.toString} returns it, for JSON. */
   toJSON(): string {
     return this.toString();
   }
 
-  /** The path as it stands in a command: `<local@domain>`, `<>` for the null sender. */
+  /** The path for a command: `<local@domain>`, or `<>` for the null sender. */
   toPath(): string {
     return `<${this.toString()}>`;
   }
@@ -134,9 +134,9 @@ export class Address {
   /**
    * Parses an address without angle brackets. `""` is the null sender and
    * `postmaster` may stand alone, so `Address.parse(String(address))` always
-   * gives the address back.
+   * returns the same address.
    *
-   * @throws {AddressSyntaxError} If the text is no address; it tells where
+   * @throws {AddressSyntaxError} If the text is not an address; the error has the offset
    *
    * @example
    * ```ts
@@ -169,7 +169,7 @@ export class Address {
     const split = scan.mailbox(true);
     if (split >= 0) {
       if (scan.at < text.length) scan.fail(faults.notAtEnd);
-      else if (scan.octets(0) > MAX_PATH - 2) {
+      else if (scan.byteLength(0) > MAX_PATH - 2) {
         scan.fail(faults.tooLong);
       } else if (options.utf8 === false && scan.wide >= 0) {
         scan.fail(faults.needsUtf8, scan.wide);
@@ -182,38 +182,41 @@ export class Address {
   }
 }
 
-/** How {@linkcode parsePath} reads. */
+/** Options of {@linkcode parsePath}. */
 export interface PathOptions {
-  /** Where the path stands: `<>` is right in MAIL only, `<postmaster>` in RCPT only. */
+  /** The kind of path: only MAIL may have `<>`, only RCPT may have `<postmaster>`. */
   readonly kind: "reverse" | "forward";
   /** Whether characters beyond ASCII are allowed: SMTPUTF8 is in force. */
   readonly utf8: boolean;
 }
 
-/** What {@linkcode parsePath} found: the address and the offset behind the `>`. */
+/**
+ * The result of {@linkcode parsePath}: the address and the offset after the
+ * `>`.
+ */
 export interface ParsedPath {
-  /** The address, source route dropped. */
+  /** The address, without its source route. */
   readonly address: Address;
-  /** The offset behind the closing `>`, or behind an address without brackets. */
+  /** The offset after the closing `>`, or after an address without brackets. */
   readonly end: number;
 }
 
-/** Why {@linkcode parsePath} found no path. */
+/** The reason why {@linkcode parsePath} found no path. */
 export interface PathFault {
-  /** What is wrong, without any of the peer's text. */
+  /** The error text, without any of the peer's text. */
   readonly error: string;
-  /** Where, from the beginning of the text. */
+  /** The offset of the error from the beginning of the text. */
   readonly offset: number;
-  /** The path would be right with SMTPUTF8: the reply is 553 5.6.7 (RFC 6531 section 3.5). */
+  /** Set when the path is correct with SMTPUTF8: the reply is 553 5.6.7 (RFC 6531 section 3.5). */
   readonly utf8?: true;
 }
 
 /**
  * Parses the path that begins at `text[start]`: `<...>`, or an address without
- * brackets up to a blank, a tab or the end, as many clients send it. Blanks and
+ * brackets up to a space, a tab or the end, as many clients send it. Spaces and
  * tabs may stand inside the brackets at both ends. Never throws. The text is
- * the command line decoded as UTF-8; bytes that were not UTF-8 (U+FFFD) are
- * refused.
+ * the command line decoded as UTF-8. Rejects U+FFFD: it stands for bytes that
+ * were not UTF-8.
  *
  * @example
  * ```ts ignore
@@ -241,7 +244,7 @@ export function parsePath(
   const split = scan.mailbox(forward && !routed);
   if (split < 0) return fault(scan, whyNoMailbox(scan, from, bracketed));
   const to = scan.at;
-  const octets = scan.octets(first) + 2;
+  const byteLength = scan.byteLength(first) + 2;
   const end = bracketed ? skipBlanks(text, to) : to;
   const isEnded = bracketed
     ? text.charCodeAt(end) === GREATER
@@ -249,7 +252,7 @@ export function parsePath(
   if (!isEnded) {
     return fault(scan, whyNotEnded(text.charCodeAt(to), bracketed));
   }
-  if (octets > MAX_PATH) {
+  if (byteLength > MAX_PATH) {
     return fault(scan, faults.pathTooLong);
   }
   if (!options.utf8 && scan.wide >= 0) {
@@ -263,7 +266,7 @@ export function parsePath(
   return { address, end: bracketed ? end + 1 : end };
 }
 
-/** What is wrong with a mailbox, by what stands where reading it ended. */
+/** The error of a mailbox, chosen by the character at which the scanner stopped. */
 function whyNoMailbox(
   { text, at, error }: AddressScanner,
   from: number,
@@ -282,7 +285,7 @@ function whyNoMailbox(
   return code === QUOTE && at > from ? faults.quotesWithin : error;
 }
 
-/** What is wrong with a path that goes on with `code` behind its address. */
+/** The error of a path that continues with `code` after its address. */
 function whyNotEnded(code: number, bracketed: boolean): string {
   if (code === AT) return faults.secondAt;
   if (code === GREATER) return faults.noLess;
@@ -296,7 +299,7 @@ function fault(scan: AddressScanner, error: string): PathFault {
   return { error, offset: scan.at };
 }
 
-/** What is wrong with the two parts of an address, `undefined` if nothing. */
+/** The error in the two parts of an address, if any. */
 function findFault(localPart: string, domain: string): PathFault | undefined {
   if (domain === "") {
     if (localPart === "" || isPostmaster(localPart)) return undefined;
@@ -312,8 +315,8 @@ function findFault(localPart: string, domain: string): PathFault | undefined {
     host.fail(faults.notAtEnd);
   }
   if (host.error === "") {
-    const octets = local.octets(0) + 1 + host.octets(0);
-    if (octets <= MAX_PATH - 2) return undefined;
+    const byteLength = local.byteLength(0) + 1 + host.byteLength(0);
+    if (byteLength <= MAX_PATH - 2) return undefined;
     host.fail(faults.tooLong);
   }
   return { error: host.error, offset: localPart.length + 1 + host.at };
@@ -334,9 +337,9 @@ function isPrintableAscii(text: string): boolean {
 }
 
 /**
- * An address that does not fit RFC 5321 section 4.1.2.
+ * Thrown for an address that does not match RFC 5321 section 4.1.2.
  *
- * @example Tell where an address goes wrong
+ * @example Find the position of an error
  * ```ts
  * import { Address, AddressSyntaxError } from "@smtp/server";
  *
@@ -348,7 +351,7 @@ function isPrintableAscii(text: string): boolean {
  * ```
  */
 export class AddressSyntaxError extends SyntaxError {
-  /** Where in the text the first byte that does not fit stands, from 0. */
+  /** Offset of the first character that does not fit, from 0. */
   readonly offset: number;
   /** `"AddressSyntaxError"`. */
   override readonly name: string = "AddressSyntaxError";
@@ -356,7 +359,7 @@ export class AddressSyntaxError extends SyntaxError {
   /**
    * Makes an error that points into the text.
    *
-   * @param offset Where in the text the fault stands, from 0
+   * @param offset Offset of the error in the text, from 0
    */
   constructor(message: string, offset: number) {
     super(message);

@@ -1,10 +1,10 @@
 /**
- * The grammar of addresses: local parts, domains, address literals and source
- * routes, scanned by character code, once, without backtracking.
+ * The grammar of addresses: scans local parts, domains, address literals and
+ * source routes by character code, once, without backtracking.
  *
- * Never makes a string on the way of an ordinary address, and never throws.
- * Reads characters beyond ASCII always, and tells where the first one stands:
- * whether they are allowed is for the caller to say.
+ * Never makes a string for an ordinary address, and never throws. Always
+ * accepts characters beyond ASCII and records the position of the first: the
+ * caller decides whether they are allowed.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.2 | RFC 5321 sections 4.1.2},
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.3 | 4.1.3} and
@@ -16,11 +16,11 @@ import { skipBlanks } from "./command.ts";
 import { parseIp } from "./ip.ts";
 import { addressFaults as faults } from "./replies.ts";
 
-/** Bytes of a domain or address literal (RFC 5321 4.5.3.1.2). */
+/** Longest domain or address literal, in bytes (RFC 5321 4.5.3.1.2). */
 const MAX_DOMAIN = 255;
-/** Bytes of a label (RFC 1035 2.3.4). */
+/** Longest label, in bytes (RFC 1035 2.3.4). */
 const MAX_LABEL = 63;
-/** Characters of a U-label: its A-label is `xn--` and at least one byte a character. */
+/** Longest U-label, in characters: its A-label is `xn--` and at least one byte a character. */
 const MAX_U_LABEL = 59;
 
 const QUOTE = 0x22;
@@ -38,52 +38,57 @@ const ATEXT = 1;
 const LABEL_ASCII = 2;
 const DCONTENT = 4;
 const CLASSES = classes();
-/** What may stand behind a domain in a path. */
+/** Characters that may follow a domain in a path. */
 const DOMAIN_ENDS: ReadonlySet<number> = new Set([
   ...[0x09, 0x20, COMMA, COLON, GREATER],
 ]);
 
-/** What RFC 5892 lets into a label beyond ASCII: letters, marks, digits and the contextual ones. */
+/**
+ * Characters beyond ASCII that RFC 5892 allows in a label: letters, marks,
+ * digits and the contextual ones.
+ */
 const LABEL_CHARACTER =
   /^[\p{L}\p{M}\p{Nd}\u00b7\u0375\u05f3\u05f4\u200c\u200d\u30fb]$/u;
 const TAG = /^[a-z\d-]*[a-z\d]$/i;
 
-/** One pass over a text. Methods move `at`, or leave `error` set and `at` where the fault is. */
+/**
+ * One pass over a text. A method either moves `at`, or sets `error` and leaves
+ * `at` at the error.
+ */
 export class AddressScanner {
-  /** What is scanned. */
+  /** The text to scan. */
   readonly text: string;
-  /** The next character; after a fault, where that stands. */
+  /** Offset of the next character; after an error, offset of the error. */
   at: number;
-  /** What is wrong, `""` as long as nothing is. */
+  /** The error text, `""` if no error was found. */
   error: string = "";
-  /** Where the first character beyond ASCII stands, -1 for none. */
+  /** Offset of the first character beyond ASCII, -1 if all are ASCII. */
   wide: number = -1;
-  /** UTF-8 bytes so far beyond one a UTF-16 unit. */
+  /** UTF-8 bytes so far, less one for each UTF-16 unit. */
   #extra = 0;
 
-  /**
-   * Makes a scanner.
-   *
-   * @param at Where to begin
-   */
+  /** @param at Offset of the first character to scan */
   constructor(text: string, at: number) {
     this.text = text;
     this.at = at;
   }
 
-  /** Notes a fault. */
+  /** Records an error. Returns `false`. */
   fail(error: string, at: number = this.at): false {
     this.error = error;
     this.at = at;
     return false;
   }
 
-  /** UTF-8 bytes from `start`, where scanning began, to here. */
-  octets(start: number): number {
+  /** UTF-8 bytes from `start`, the first offset scanned, to `at`. */
+  byteLength(start: number): number {
     return this.at - start + this.#extra;
   }
 
-  /** A mailbox. Returns where its `@` stands, or its end for a bare postmaster; -1 for a fault. */
+  /**
+   * Scans a mailbox. Returns the offset of its `@`, the end of a bare
+   * postmaster, or -1 for an error.
+   */
   mailbox(postmaster: boolean): number {
     const start = this.at;
     if (!this.localPart()) return -1;
@@ -110,8 +115,8 @@ export class AddressScanner {
   }
 
   /**
-   * `@one,@two:`, which is checked and dropped (RFC 5321 4.1.2, appendix C).
-   * Blanks and tabs may stand behind each.
+   * Scans `@one,@two:`, which is checked and dropped (RFC 5321 4.1.2, appendix
+   * C). Spaces and tabs may follow each route element.
    */
   sourceRoute(): boolean {
     for (;;) {
@@ -133,9 +138,9 @@ export class AddressScanner {
   }
 
   /**
-   * A local part: atoms with dots between them, or a quoted string. Only the
-   * path bounds its length: 64 bytes are what every server must take, and
-   * forwarders and mailing lists make longer ones (RFC 5321 4.5.3.1).
+   * Scans a local part: atoms with dots between them, or a quoted string. Only
+   * the limit of the path bounds its length: every server must take 64 bytes,
+   * but forwarders and mailing lists make longer ones (RFC 5321 4.5.3.1).
    */
   localPart(): boolean {
     return this.text.charCodeAt(this.at) === QUOTE
@@ -194,7 +199,7 @@ export class AddressScanner {
     }
   }
 
-  /** A domain or an address literal. */
+  /** Scans a domain or an address literal. */
   domain(): boolean {
     const start = this.at;
     const extra = this.#extra;
@@ -270,9 +275,9 @@ export class AddressScanner {
   }
 
   /**
-   * Takes the character beyond ASCII at `at`; the caller steps over its last
-   * unit. C1 controls, half surrogate pairs and U+FFFD (bytes that were not
-   * UTF-8) would come out as something else than went in: refused.
+   * Scans the character beyond ASCII at `at`; the caller steps over its last
+   * unit. Rejects C1 controls, unpaired surrogates and U+FFFD (bytes that were
+   * not UTF-8): they would not be printed as they were received.
    */
   #wideCharacter(): boolean {
     const code = this.text.codePointAt(this.at)!;
@@ -286,7 +291,10 @@ export class AddressScanner {
   }
 }
 
-/** Whether the text between the brackets is an IPv4 address, `IPv6:` and one, or `tag:content`. */
+/**
+ * Whether the text inside the brackets is an IPv4 address, `IPv6:` and an IPv6
+ * address, or `tag:content`.
+ */
 function isLiteralContent(text: string): boolean {
   const colon = text.indexOf(":");
   if (colon < 0) return isIpv4(text);
@@ -314,7 +322,8 @@ function classes(): Uint8Array {
   for (let code = 0x21; code < 0x7f; code++) {
     const char = String.fromCharCode(code);
     if (/[a-z\d!#$%&'*+\-/=?^_`{|}~]/i.test(char)) table[code]! |= ATEXT;
-    // Underscores are no RFC 5321, but hosts are named so, and send mail.
+    // RFC 5321 has no underscores, but some hosts that send mail have one in
+    // their name.
     if (/[a-z\d_-]/i.test(char)) table[code]! |= LABEL_ASCII;
     if (!/[[\\\]]/.test(char)) table[code]! |= DCONTENT;
   }

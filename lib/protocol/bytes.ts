@@ -1,10 +1,10 @@
 /**
- * Bytes and characters: arrays of bytes put together, and the few classes of
- * characters that the grammars of mail go by. It stands alone because every room
+ * Bytes and characters: joins arrays of bytes, and tests the few classes of
+ * characters that the grammars of mail use. It stands alone because every room
  * that reads or writes mail needs it.
  */
 
-/** The arrays one behind the other, in a new one. */
+/** A new array with the bytes of all `parts`, in order. */
 export function concat(
   parts: readonly Uint8Array[],
 ): Uint8Array<ArrayBuffer> {
@@ -19,12 +19,12 @@ export function concat(
   return all;
 }
 
-/** Whether the character code is that of a space or tab. */
+/** Whether the character code is a space or tab. */
 export function isBlank(code: number): boolean {
   return code === 0x20 || code === 0x09;
 }
 
-/** Whether the text is ASCII throughout. */
+/** Whether the text is all ASCII. */
 export function isAscii(text: string): boolean {
   // deno-lint-ignore no-control-regex
   return !/[^\x00-\x7f]/.test(text);

@@ -1,7 +1,7 @@
 /**
- * What the server offers: the extensions, switched on and off by keyword, and
- * the EHLO reply that lists them. The rest of the machine asks here whether a
- * verb or parameter is on, so that nothing works that is not offered.
+ * The extensions that the server offers: switches them on and off by keyword,
+ * and makes the EHLO reply. The state machine asks this class whether a verb or
+ * parameter is on, so nothing works that is not offered.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.1.1 | RFC 5321 section 4.1.1.1}
  */
@@ -11,7 +11,7 @@ import { RecentAddresses, RecentLines } from "./parse_cache.ts";
 import { SmtpReply } from "./reply.ts";
 import { XCLIENT_ATTRIBUTES } from "./xclient.ts";
 
-/** The extensions that can be switched off, by their EHLO keyword. */
+/** The extensions that can be switched off, by EHLO keyword. */
 export type ExtensionKeyword =
   | "PIPELINING"
   | "SIZE"
@@ -24,7 +24,10 @@ export type ExtensionKeyword =
   | "LIMITS"
   | "HELP";
 
-/** How each is listed in the EHLO reply, in this order; `undefined` for HELP, which comes last. */
+/**
+ * The line of each extension in the EHLO reply, in order; `undefined` for HELP,
+ * whose line comes last.
+ */
 const LINES: Readonly<
   Record<ExtensionKeyword, ((offer: CapabilityInit) => string) | undefined>
 > = {
@@ -40,58 +43,58 @@ const LINES: Readonly<
   HELP: undefined,
 };
 
-/** All of them, in the order of the EHLO reply. */
+/** All extension keywords, in the order of the EHLO reply. */
 export const EXTENSION_KEYWORDS: readonly ExtensionKeyword[] = Object.keys(
   LINES,
 ) as ExtensionKeyword[];
 
-/** What is on offer, apart from what the connection decides. */
+/** The part of the offer that is the same for all connections of a listener. */
 export interface CapabilityInit {
-  /** The server's own name. */
+  /** The name of this server. */
   readonly hostname: string;
-  /** Largest message, in bytes; 0 for no limit. */
+  /** Largest message, in bytes (`maxSize`); 0 for no limit. */
   readonly maxSize: number;
-  /** Most recipients of a message. */
+  /** Most recipients of a message (`maxRecipients`). */
   readonly maxRecipients: number;
-  /** Extensions that are off. */
+  /** Extensions that are switched off. */
   readonly disabled?: readonly ExtensionKeyword[];
-  /** Whether somebody answers EXPN. */
+  /** Whether a handler answers EXPN. */
   readonly expand?: boolean;
 }
 
-/** What of the offer depends on the connection. */
+/** The part of the offer that depends on the connection. */
 export interface ConnectionOffer {
   /** Whether STARTTLS is offered now. */
   readonly startTls: boolean;
-  /** The SASL mechanisms offered now, none for no AUTH. */
+  /** The SASL mechanisms offered now; if the list is empty, AUTH is not offered. */
   readonly mechanisms: readonly string[];
   /** Whether the client may send XCLIENT. */
   readonly xclient?: boolean;
 }
 
-/** The offer of one listener. */
+/** The extensions that one listener offers. */
 export class Capabilities {
-  /** The parameters that MAIL may have. AUTH is known wherever AUTH may be offered. */
+  /** The parameters that MAIL may have. AUTH= is known on every listener that may offer AUTH. */
   readonly mailRules: MailParameterRules;
-  /** The commands seen lately. */
+  /** Recent commands, by line. */
   readonly commands: RecentLines = new RecentLines();
-  /** The senders seen lately, by the argument of MAIL. */
+  /** Recent senders, by the argument of MAIL. */
   readonly senders: RecentAddresses = new RecentAddresses();
-  /** The recipients seen lately, by the argument of RCPT. */
+  /** Recent recipients, by the argument of RCPT. */
   readonly recipients: RecentAddresses = new RecentAddresses();
-  /** The reply to HELO, which knows no extensions. */
+  /** The reply to HELO, which lists no extensions. */
   readonly plainHelloReply: SmtpReply;
   readonly #init: CapabilityInit;
   readonly #on: ReadonlySet<ExtensionKeyword>;
   readonly #replies = new Map<string, SmtpReply>();
 
-  /** @param auth Whether AUTH is ever offered on this listener */
+  /** @param auth Whether this listener ever offers AUTH */
   constructor(init: CapabilityInit, auth: boolean) {
     this.#init = init;
     this.plainHelloReply = new SmtpReply(250, init.hostname);
     const on = new Set(EXTENSION_KEYWORDS);
     for (const keyword of init.disabled ?? []) on.delete(keyword);
-    // A binary body has no other way in than BDAT (RFC 3030 section 3).
+    // BINARYMIME needs BDAT (RFC 3030 section 3).
     if (!on.has("CHUNKING")) on.delete("BINARYMIME");
     this.#on = on;
     this.mailRules = {
@@ -109,7 +112,7 @@ export class Capabilities {
     return this.#on.has(keyword);
   }
 
-  /** The reply to EHLO or LHLO. Made once for each state of the connection. */
+  /** The reply to EHLO or LHLO. Cached for each {@linkcode ConnectionOffer}. */
   helloReply(offer: ConnectionOffer): SmtpReply {
     const key = `${offer.startTls} ${offer.xclient} ${offer.mechanisms}`;
     let reply = this.#replies.get(key);

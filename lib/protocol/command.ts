@@ -1,12 +1,13 @@
 /**
- * Command lines: the verb, its argument, and how long each may be.
+ * Command lines: splits a line into verb and argument, and knows the longest
+ * line of each verb.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1 | RFC 5321 section 4.1}
  */
 
 import { isBlank } from "./bytes.ts";
 
-/** The verbs that the server knows. */
+/** The verbs that the server implements. */
 export type Verb =
   | "HELO"
   | "EHLO"
@@ -25,20 +26,19 @@ export type Verb =
   | "STARTTLS"
   | "XCLIENT";
 
-/** First words of a web client that found the wrong port, or was sent to it. */
+/** The first words of an HTTP client on the wrong port, or redirected to this one. */
 const HTTP =
   /^(?:GET|HEAD|POST|PUT|DELETE|CONNECT|OPTIONS|TRACE|PATCH) \S|^Host: |^PRI \* HTTP/;
 
-/** Longest command line without CRLF (RFC 5321 section 4.5.3.1.4: 512 with it). */
+/** Longest command line without CRLF, in bytes (RFC 5321 section 4.5.3.1.4: 512 with it). */
 const LINE_LIMIT = 510;
 
-/** Longest line of an AUTH exchange without CRLF (RFC 4954 section 4). */
+/** Longest line of an AUTH exchange without CRLF, in bytes (RFC 4954 section 4). */
 export const AUTH_LINE_LIMIT = 12286;
 
 /**
- * Longest line of each verb, in bytes without CRLF, with what extensions add to
- * MAIL and RCPT: SIZE 26, BODY 17, DSN 500, AUTH 500, SMTPUTF8 10, and for RCPT
- * DSN 500.
+ * Longest line of each verb, in bytes without CRLF. Extensions add to MAIL:
+ * SIZE 26, BODY 17, DSN 500, AUTH 500, SMTPUTF8 10; and to RCPT: DSN 500.
  */
 const LINE_LIMITS: Readonly<Record<Verb, number>> = {
   HELO: LINE_LIMIT,
@@ -59,33 +59,33 @@ const LINE_LIMITS: Readonly<Record<Verb, number>> = {
   XCLIENT: LINE_LIMIT,
 };
 
-/** Longest of all command lines but AUTH, without CRLF: what the line buffer must take. */
+/** Longest command line except AUTH, in bytes without CRLF: the limit of the line buffer. */
 export const COMMAND_LINE_LIMIT: number = LINE_LIMITS.MAIL;
 
 const VERBS: ReadonlyMap<string, Verb> = new Map(
   (Object.keys(LINE_LIMITS) as Verb[]).map((verb) => [verb, verb]),
 );
 
-/** A command line, taken apart. */
+/** A command line, split into verb and argument. */
 export interface Command {
-  /** The verb in capitals, `undefined` for one that is not known. */
+  /** The verb in capitals, `undefined` if it is unknown. */
   readonly verb: Verb | undefined;
-  /** What follows the verb, without the blanks and tabs before it and at the end. */
+  /** The text after the verb, without spaces and tabs at both ends. */
   readonly argument: string;
 }
 
-/** A command line whose verb is known. */
+/** A command with a known verb. */
 export interface KnownCommand extends Command {
   /** The verb in capitals. */
   readonly verb: Verb;
 }
 
-/** A verb in any case. Only ASCII: `toUpperCase()` makes S of U+017F and I of U+0131. */
+/** A verb in any case. ASCII only: `toUpperCase()` turns U+017F into S and U+0131 into I. */
 const WORD = /^[A-Za-z]{4,8}$/;
 
 /**
- * Takes a command line apart. Verbs are known in any case; any run of blanks
- * and tabs may stand behind them.
+ * Splits a command line. A verb may be in any case, and any run of spaces and
+ * tabs may follow it.
  */
 export function parseCommand(line: string): Command {
   let end = 0;
@@ -97,7 +97,7 @@ export function parseCommand(line: string): Command {
   };
 }
 
-/** Where the text goes on behind the blanks and tabs that stand at `at`. */
+/** The offset of the first character from `at` on that is not a space or tab. */
 export function skipBlanks(text: string, at: number): number {
   let next = at;
   while (isBlank(text.charCodeAt(next))) next++;
@@ -108,24 +108,24 @@ function findVerb(word: string): Verb | undefined {
   return WORD.test(word) ? VERBS.get(word.toUpperCase()) : undefined;
 }
 
-/** The text without blanks and tabs at its end. */
+/** The text without spaces and tabs at its end. */
 function trimEnd(text: string): string {
   let end = text.length;
   while (end > 0 && isBlank(text.charCodeAt(end - 1))) end--;
   return text.slice(0, end);
 }
 
-/** Longest line that `verb` may have, in bytes without CRLF. */
+/** Longest line of `verb`, in bytes without CRLF. */
 export function lineLimit(verb: Verb | undefined): number {
   return verb === undefined ? LINE_LIMIT : LINE_LIMITS[verb];
 }
 
-/** Whether the line is the first of an HTTP request. */
+/** Whether the line is the first line of an HTTP request. */
 export function isHttp(line: string): boolean {
   return HTTP.test(line);
 }
 
-/** The chunk that a BDAT argument announces, `undefined` where it cannot be read. */
+/** The size and the LAST flag of a BDAT argument, `undefined` if it is malformed. */
 export function parseBdat(
   argument: string,
 ): { readonly size: number; readonly last: boolean } | undefined {
@@ -134,11 +134,11 @@ export function parseBdat(
   return { size: Number(match[1]), last: match[2] !== undefined };
 }
 
-/** The first bytes of a TLS record: a client that expects TLS where there is none. */
+/** The first bytes of a TLS record: the client expects implicit TLS on a plain port. */
 export const TLS_RECORD: readonly number[] = [0x16, 0x03];
 
-/** Whether bytes are those that a TLS connection begins with. */
+/** Whether the bytes begin like a TLS connection. */
 export function beginsTls(bytes: Uint8Array): boolean {
   return bytes.length > 0 &&
-    TLS_RECORD.every((octet, at) => octet === (bytes[at] ?? octet));
+    TLS_RECORD.every((byte, at) => byte === (bytes[at] ?? byte));
 }

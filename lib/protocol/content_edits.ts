@@ -1,11 +1,14 @@
 /**
- * Edits of the header of a message. While it goes by in chunks: an empty line
- * where text begins without one, and fields left out by name. As a whole: what a
- * submission server adds to the header of a user's program.
+ * Edits to the header of a message. {@linkcode HeaderEdit} and
+ * {@linkcode FieldFilter} work on the stream of chunks: they insert a missing
+ * empty line
+ * before text, and remove fields by name. {@linkcode completeHeaders} works on
+ * the whole header: it adds the fields that a submission server adds for a
+ * user's program.
  *
- * The edits of chunks hold no more than the beginning of one line, and give a
- * chunk back as it is where nothing in it changes. Never touches the body, and
- * never adds anything behind it.
+ * The stream edits hold back at most the beginning of one line, and return a
+ * chunk itself if nothing in it changes. Never touches the body, and never adds
+ * anything after it.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5322#section-2.2 | RFC 5322 sections 2.2},
  * {@link https://www.rfc-editor.org/rfc/rfc5322#section-3.6.3 | 3.6.3} and
@@ -21,40 +24,43 @@ const LF = 10;
 const SPACE = 32;
 const COLON = 58;
 const GREATER = 62;
-/** A name without its colon within this many bytes is none. */
+/** A field name must have its colon within this many bytes. */
 const NAME_LIMIT = 8192;
 const NOTHING = new Uint8Array(0);
 const CRLF = new Uint8Array([CR, LF]);
 const MAILBOX_LINE = new TextEncoder().encode("X-Mailbox-Line: ");
 const FROM = new TextEncoder().encode("From ");
 
-/** Separator lines in a row that become fields: more are text, not what a program left in front. */
+/**
+ * Most consecutive separator lines that become fields. Any further ones are
+ * text, not left by a program.
+ */
 const MAX_MAILBOX_LINES = 100;
 
-/** What a line of a header is; `undefined` where more bytes must tell. */
+/** The kind of a header line; `undefined` if more bytes are needed to decide. */
 type Line = "field" | "separator" | "empty" | "text" | undefined;
 
-/** Where the reader of a header is. */
+/** Position of the reader in a header. */
 type HeaderPlace = "opening" | "separator" | "line-start" | "line" | "body";
 
 /**
- * Puts a header right. Its first line that is neither empty nor part of a field
- * is where the text begins: an empty line comes before it, so that it neither
- * joins the trace fields in front of the message nor stands among the fields, and
- * every reader finds the same header. The separator line of an mbox in front,
- * quoted or not, becomes the field `X-Mailbox-Line`.
+ * Repairs a header. The text begins at the first line that is neither empty nor
+ * part of a field; this class inserts an empty line before it. So the text does
+ * not join the trace fields before the message or stand among the fields, and
+ * every reader finds the same header. A separator line of an mbox before the
+ * header, quoted or not, becomes the field `X-Mailbox-Line`.
  */
 export class HeaderEdit {
   #place: HeaderPlace = "opening";
   #separators = 0;
   #held: Uint8Array = NOTHING;
 
-  /** Takes the next chunk; gives what goes on. */
+  /** Takes the next chunk; returns the bytes to pass on. */
   take(chunk: Uint8Array): Uint8Array {
     return this.#place === "body" ? chunk : this.#take(chunk, false);
   }
 
-  /** The content is complete: what was held. */
+  /** Ends the content; returns the bytes held back. */
   end(): Uint8Array {
     return this.#held.length === 0 ? NOTHING : this.#take(NOTHING, true);
   }
@@ -63,7 +69,7 @@ export class HeaderEdit {
     const bytes = this.#held.length === 0 ? chunk : join([this.#held, chunk]);
     this.#held = NOTHING;
     const parts: Uint8Array[] = [];
-    let from = 0; // first byte that is not among the parts
+    let from = 0; // index of the first byte that is not in `parts`
     let at = 0;
     while (at < bytes.length && this.#place !== "body") {
       if (this.#place === "line" || this.#place === "separator") {
@@ -114,7 +120,7 @@ function lineAt(
   }
   const isOpening = place === "opening";
   if (isBlank(first)) return isOpening ? "text" : "field";
-  // The same however much has come: what stands further behind is not looked at.
+  // Stops at NAME_LIMIT, so the result does not depend on how much has arrived.
   const end = Math.min(bytes.length, start + NAME_LIMIT);
   const isField = beginsField(bytes, start, end);
   if (isField) return "field";
@@ -125,7 +131,7 @@ function lineAt(
   return isFrom ? "separator" : "text";
 }
 
-/** Whether a line is `From ` behind any number of `>`; `undefined` where more bytes must tell. */
+/** Whether a line is `From ` after any number of `>`; `undefined` if more bytes are needed. */
 function beginsMailbox(
   bytes: Uint8Array,
   start: number,
@@ -133,14 +139,17 @@ function beginsMailbox(
 ): boolean | undefined {
   let at = start;
   while (at < end && bytes[at] === GREATER) at++;
-  for (const octet of FROM) {
+  for (const byte of FROM) {
     if (at === end) return undefined;
-    if (bytes[at++] !== octet) return false;
+    if (bytes[at++] !== byte) return false;
   }
   return true;
 }
 
-/** Whether a name and a colon, maybe behind blanks, are at `start`; `undefined` where bytes from `end` on must tell. */
+/**
+ * Whether a field name and a colon, with optional blanks between them, begin at
+ * `start`; `undefined` if bytes after `end` must decide.
+ */
 function beginsField(
   bytes: Uint8Array,
   start: number,
@@ -154,40 +163,42 @@ function beginsField(
   return bytes[at] === COLON && nameEnd > start;
 }
 
-function isNameByte(octet: number): boolean {
-  return octet > SPACE && octet < 127 && octet !== COLON;
+function isNameByte(byte: number): boolean {
+  return byte > SPACE && byte < 127 && byte !== COLON;
 }
 
-/** Names of fields, in lower case, as bytes. */
+/** Field names in lower case, as bytes. */
 export type FieldNames = readonly Uint8Array[];
 
-/** Names of fields for a {@linkcode FieldFilter}: letters and `-`, in any case. */
+/**
+ * Makes the names for a {@linkcode FieldFilter}: letters and `-`, in any case.
+ */
 export function fieldNames(...names: readonly string[]): FieldNames {
   return names.map((name) => new TextEncoder().encode(name.toLowerCase()));
 }
 
-/** Where the filter of a header is. */
+/** Position of the filter in a header. */
 type Place = "line-start" | "kept-line" | "dropped-line" | "body";
 
 /**
- * Leaves fields out of the header of a message, with all their lines. Looks up
- * to the first empty line, whatever stands in between: readers of mailboxes go
- * on behind a line that is no field.
+ * Removes fields from the header of a message, with all their lines. Reads up
+ * to the first empty line, whatever lies before it: mailbox readers continue
+ * after a line that is not a field.
  */
 export class FieldFilter {
   readonly #names: FieldNames;
   #place: Place = "line-start";
-  /** Whether the field that the last line belongs to is left out. */
+  /** Whether the field of the last line is removed. */
   #dropping = false;
   #held: Uint8Array = NOTHING;
 
-  /** @param names The fields that are left out */
+  /** @param names The fields to remove */
   constructor(names: FieldNames) {
     this.#names = names;
     if (names.length === 0) this.#place = "body";
   }
 
-  /** Takes the next chunk; gives what stays of it. */
+  /** Takes the next chunk; returns the bytes that stay. */
   take<T extends ArrayBufferLike>(chunk: Uint8Array<T>): Uint8Array<T> {
     if (this.#place === "body" && this.#held.length === 0) return chunk;
     const bytes = this.#held.length === 0
@@ -195,7 +206,7 @@ export class FieldFilter {
       : join([this.#held, chunk]) as Uint8Array<T>;
     this.#held = NOTHING;
     const kept: Uint8Array[] = [];
-    let from = 0; // first byte of the run that stays
+    let from = 0; // index of the first byte of the run that stays
     let at = 0;
     while (at < bytes.length && this.#place !== "body") {
       if (this.#place === "line-start") {
@@ -222,7 +233,7 @@ export class FieldFilter {
     return join(kept) as Uint8Array<T>;
   }
 
-  /** The content is complete: what was held. */
+  /** Ends the content; returns the bytes held back. */
   end(): Uint8Array {
     const held = this.#held;
     this.#held = NOTHING;
@@ -230,7 +241,7 @@ export class FieldFilter {
     return held;
   }
 
-  /** What the line at `at` is; `undefined` where more bytes must tell. */
+  /** The kind of the line at `at`; `undefined` if more bytes are needed to decide. */
   #placeOf(bytes: Uint8Array, at: number): Place | undefined {
     const first = bytes[at]!;
     if (first === LF) return "body";
@@ -268,30 +279,30 @@ export class FieldFilter {
   }
 }
 
-/** The arrays in one: the only one itself where the others are empty. */
+/** Joins the arrays. Returns the only array itself if the others are empty. */
 function join(parts: readonly Uint8Array[]): Uint8Array {
   const full = parts.filter((part) => part.length > 0);
   if (full.length < 2) return full[0] ?? NOTHING;
   return concat(full);
 }
 
-/** The fields that name recipients whom the others are not to see. */
+/** The fields that name recipients to be hidden from the others. */
 export const BLIND_FIELDS: FieldNames = fieldNames("Bcc", "Resent-Bcc");
 
-/** What a header is completed with. */
+/** The values that complete a header. */
 export interface Completion {
-  /** The Date field's value. */
+  /** The value of the Date field. */
   readonly date: string;
-  /** The Message-ID field's value, with its angle brackets. */
+  /** The value of the Message-ID field, with its angle brackets. */
   readonly messageId: string;
-  /** The domain for addresses of the author that have none. */
+  /** The domain for the author's addresses without one. */
   readonly domain: string;
 }
 
-/** Characters of an address list that is completed: a longer one would cost others' time. */
+/** Longest address list to complete, in characters: a longer one would delay other sessions. */
 const MAX_LIST = 16_384;
 
-/** Adds Date and Message-ID where they are missing or empty, and domains to the author's addresses. */
+/** Adds Date and Message-ID if they are missing or empty, and domains to the author's addresses. */
 export function completeHeaders(
   headers: MessageHeaders,
   { date, messageId, domain }: Completion,
@@ -301,7 +312,7 @@ export function completeHeaders(
   for (const name of ["From", "Sender", "Reply-To"]) {
     const values = headers.getAll(name);
     if (values.length !== 1 || values[0]!.length > MAX_LIST) continue;
-    // Bytes that are no UTF-8 would be lost.
+    // Setting the field would lose bytes that are not UTF-8.
     if (values[0]!.includes("\ufffd")) continue;
     const complete = completeAddresses(values[0]!, domain);
     if (complete !== values[0]) headers.set(name, complete);
@@ -313,8 +324,9 @@ const PIECE =
   /"(?:[^"\\]|\\[^])*"?|\((?:[^()\\]|\\[^])*\)?|[<>,;:]|[ \t\r\n]+|[^"(<>,;: \t\r\n]+/g;
 
 /**
- * A list of addresses with `domain` behind each that has none, or ends in `@`.
- * What is no plain address, such as a name of several words, stays.
+ * Returns a list of addresses, with `domain` added to each that has none or
+ * ends in `@`. Keeps text that is not a plain address, such as a name of
+ * several words.
  *
  * @example
  * ```ts ignore
@@ -327,7 +339,7 @@ export function completeAddresses(list: string, domain: string): string {
   if (pieces.join("") !== list) return list;
   const done: string[] = [];
   let inAngle = false;
-  /** Indexes of the words of the address under way. */
+  /** Indexes of the words of the current address. */
   let words: number[] = [];
   let hasAngle = false;
   const finish = () => {

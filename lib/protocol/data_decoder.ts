@@ -1,20 +1,21 @@
 /**
- * The content behind DATA or BDAT: finds the end of data, takes out the stuffed
- * dots, and treats line ends that are none. One chunk in, at most one slice of
- * it out; nothing is copied unless a dot was removed or an LF had no CR, nothing
- * is allocated per line.
+ * Decodes the content of DATA or BDAT: finds the end of data, removes stuffed
+ * dots, and treats bare line ends. Each call takes one chunk and returns at
+ * most one slice of it. Copies nothing unless a dot was removed or an LF had no
+ * CR, and allocates nothing per line.
  *
- * The danger is smuggling: an end of data that another server would not see,
- * or a dot removed where the next hop would then see an end. So only CRLF "."
- * CRLF ends the data. A CR or LF alone is noted in
- * {@linkcode DataDecoder.bareNewline} and treated by the policy; reading goes on
- * to the true end in any case, so that the two sides never fall out of step.
+ * The danger is smuggling: an end of data that another server would not see, or
+ * a dot removed where the next hop would then see an end. So only CRLF "." CRLF
+ * ends the data. A CR or LF alone is noted in
+ * {@linkcode DataDecoder.bareNewline} and treated by the policy; reading goes
+ * on to the
+ * true end in any case, so that the two sides never fall out of step.
  *
- * With the policy `"normalize"` an LF alone ends a line, so it becomes CRLF, and
- * a CR alone, which ends none, becomes a blank: made a line end, it would add
- * fields to a header. Clients that send lines with LF disagree about dots: some
- * stuff them, some do not. Of two dots behind a bare LF the first is taken for a
- * stuffed one; a single dot stays. Neither ends the data.
+ * With the policy `"normalize"` a bare LF ends a line, so it becomes CRLF. A
+ * bare CR ends no line, so it becomes a space: as a line end it would add
+ * fields to a header. Some clients that end lines with LF stuff dots, some do
+ * not. So of two dots after a bare LF the first counts as a stuffed dot; a
+ * single dot stays. Neither ends the data.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.2 | RFC 5321 section 4.5.2},
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-2.3.8 | RFC 5321 section 2.3.8}
@@ -34,8 +35,8 @@ const LF = 10;
 const DOT = 46;
 
 /**
- * Where the bytes so far leave the reader. `bare-lf` and `bare-lf-dot` occur
- * with the policy `"normalize"` only.
+ * State of the reader after the bytes so far. `bare-lf` and `bare-lf-dot` occur
+ * only with the policy `"normalize"`.
  */
 type Position =
   | "text"
@@ -46,17 +47,17 @@ type Position =
   | "bare-lf"
   | "bare-lf-dot";
 
-/** Bytes read the plain way where blocks of clean text were looked for in vain. */
+/** Bytes read the plain way after a failed search for blocks of clean text. */
 const PLAIN_RUN = 64;
 
 /**
- * What happens to content with a CR or LF alone: `"normalize"` makes an LF a
- * CRLF and a CR a blank, `"reject"` refuses the message with 550, `"keep"`
- * stores it as it came.
+ * The treatment of content with a bare CR or LF: `"normalize"` turns LF into
+ * CRLF and CR into a space, `"reject"` rejects the message with 550, `"keep"`
+ * stores it unchanged.
  */
 export type BareNewlinePolicy = "reject" | "normalize" | "keep";
 
-/** How the content ends: by a line with a dot, or by its length. */
+/** How the content ends: by a line with a dot (`"data"`), or by its length (`"bdat"`). */
 export type ContentFraming = "data" | "bdat";
 
 const SPACE = 32;
@@ -65,27 +66,27 @@ const CRLF = new Uint8Array([CR, LF]);
 const BARE_CR = new Uint8Array([CR]);
 const BLANK = new Uint8Array([SPACE]);
 
-/** Decodes content, chunk by chunk. */
+/** Decodes content, one chunk at a time. */
 export class DataDecoder {
   /** Whether the end of data has been read. */
   done = false;
-  /** Index in the last input of the first byte that is still to be decoded. */
+  /** Index in the last input of the first byte not yet decoded. */
   consumed = 0;
-  /** The first line end without its partner, if there was one. */
+  /** The first bare line end found, if any. */
   bareNewline: "CR" | "LF" | undefined;
   readonly #normalizes: boolean;
-  /** What a CR alone becomes. */
+  /** The replacement of a bare CR. */
   readonly #strayCr: Uint8Array;
   #stuffed = true;
   #position: Position = "line-start";
 
-  /** @param policy What happens to a CR or LF alone */
+  /** @param policy The treatment of a bare CR or LF */
   constructor(policy: BareNewlinePolicy) {
     this.#normalizes = policy === "normalize";
     this.#strayCr = this.#normalizes ? BLANK : BARE_CR;
   }
 
-  /** Makes it ready for the next content. */
+  /** Prepares for the next content. */
   reset(framing: ContentFraming = "data"): void {
     this.done = false;
     this.consumed = 0;
@@ -95,10 +96,10 @@ export class DataDecoder {
   }
 
   /**
-   * Decodes `input` from `start` on, changing it in place, and returns content.
-   * It may stop before `end`: unless {@linkcode DataDecoder.done}, call it again
-   * from {@linkcode DataDecoder.consumed}, even where nothing was returned. The
-   * result is not to be changed.
+   * Decodes `input` from `start` on, in place, and returns content. It may stop
+   * before `end`: unless {@linkcode DataDecoder.done}, call it again from
+   * {@linkcode DataDecoder.consumed}, even if it returned nothing. Do not
+   * change the result.
    *
    * @param end More than `start`
    */
@@ -113,11 +114,11 @@ export class DataDecoder {
     return this.#compact(input, start, end);
   }
 
-  /** The rest of content that has a length: a CR as its last byte has waited for its LF. */
+  /** Ends content that has a length; returns a CR that was held back as its last byte. */
   end(): Uint8Array {
     if (this.#position !== "cr") return NOTHING;
     const rest = this.#takeStrayCr();
-    // It was given out already where it stays a CR.
+    // Under the other policies the CR has already been returned.
     return this.#normalizes ? rest : NOTHING;
   }
 
@@ -127,7 +128,7 @@ export class DataDecoder {
     return this.#strayCr;
   }
 
-  /** The chunk before ended in a CR, which was held back. */
+  /** Decides on the CR held back at the end of the previous chunk. */
   #settleCr(next: number, start: number): Uint8Array {
     if (next !== LF) {
       this.consumed = start;
@@ -139,15 +140,16 @@ export class DataDecoder {
   }
 
   /**
-   * The straight way: has clean blocks done by `simd_scanner.ts`, finds line
-   * ends word by word in the rest, and moves the text down where a dot went.
-   * A bare LF that is to become CRLF ends it: `#insertCr` goes on.
+   * The fast path: {@linkcode compactBlocks} handles clean blocks. For the rest
+   * it finds line ends one word at a time, and moves the text down after a
+   * removed dot. A bare LF that must become CRLF ends it: `#insertCr`
+   * continues.
    */
   #compact(input: Uint8Array, start: number, end: number): Uint8Array {
-    let at = start; // next byte to look at
-    let out = start; // where the next kept byte belongs
-    let from = start; // first byte kept but not yet moved to `out`
-    // First byte from which blocks are tried again.
+    let at = start; // index of the next byte to read
+    let out = start; // index to which the next kept byte moves
+    let from = start; // index of the first kept byte not yet moved to `out`
+    // Index of the first byte at which to try blocks again.
     let skipFrom = this.#stuffed ? start : end;
     let position = this.#position;
     const normalizes = this.#normalizes;
@@ -196,7 +198,7 @@ export class DataDecoder {
             at++;
           } else {
             this.bareNewline ??= "CR";
-            // The CR may have been moved already.
+            // The CR may already have moved.
             if (normalizes) input[at > from ? at - 1 : out - 1] = SPACE;
             position = "text";
           }
@@ -212,7 +214,8 @@ export class DataDecoder {
         case "dot":
           if (input[at] !== CR) {
             position = "text";
-            // What follows the removed dot is text, be it a dot or a line feed.
+            // The byte after the removed dot is text, even a dot or a line
+            // feed.
             if (input[at] !== LF) at++;
           } else {
             from = ++at;
@@ -225,8 +228,8 @@ export class DataDecoder {
             this.consumed = at + 1;
             return input.subarray(start, out);
           }
-          // Not the end: the CR was a bare one and belongs to the text. It
-          // came with this chunk; its place in front of `at` is free.
+          // Not the end: the CR is a bare one and part of the text. It came
+          // with this chunk, so its place before `at` is free.
           this.bareNewline ??= "CR";
           from = at - 1;
           if (normalizes) input[from] = SPACE;
@@ -251,24 +254,24 @@ export class DataDecoder {
     this.#position = position;
     this.consumed = end;
     out = move(input, from, end, out);
-    // What a CR at the end becomes hangs on the next byte.
+    // The next byte decides on a CR at the end.
     return input.subarray(
       start,
       position === "cr" && normalizes ? out - 1 : out,
     );
   }
 
-  /** The slow way, from a bare LF on: copies, with a CR in front of each bare LF. */
+  /** The slow path, from a bare LF on: copies, and inserts a CR before each bare LF. */
   #insertCr(input: Uint8Array, start: number, end: number): Uint8Array {
-    // Every byte becomes two at most.
+    // Each byte becomes two at most.
     const result = new Uint8Array(2 * (end - start));
     let used = 0;
     let position = this.#position;
     let at = start;
     while (at < end) {
-      const octet = input[at]!;
+      const byte = input[at]!;
       if (position === "dot-cr") {
-        if (octet === LF) {
+        if (byte === LF) {
           at++;
           this.done = true;
           break;
@@ -277,9 +280,9 @@ export class DataDecoder {
         result[used++] = SPACE;
         position = "text";
       } else if (position === "cr") {
-        if (octet !== LF) this.bareNewline ??= "CR";
+        if (byte !== LF) this.bareNewline ??= "CR";
         position = "text";
-        if (octet === LF) {
+        if (byte === LF) {
           result[used++] = CR;
           result[used++] = LF;
           position = "line-start";
@@ -287,7 +290,7 @@ export class DataDecoder {
           continue;
         }
         result[used++] = SPACE;
-      } else if (octet === DOT && this.#stuffed) {
+      } else if (byte === DOT && this.#stuffed) {
         if (position === "line-start" || position === "bare-lf-dot") {
           position = position === "line-start" ? "dot" : "text";
           at++;
@@ -301,14 +304,14 @@ export class DataDecoder {
         }
       }
       at++;
-      if (octet === CR) {
+      if (byte === CR) {
         position = position === "dot" ? "dot-cr" : "cr";
-      } else if (octet === LF) {
+      } else if (byte === LF) {
         result[used++] = CR;
         result[used++] = LF;
         position = "bare-lf";
       } else {
-        result[used++] = octet;
+        result[used++] = byte;
         position = "text";
       }
     }
@@ -318,26 +321,26 @@ export class DataDecoder {
   }
 }
 
-/** Where clean text leaves the reader. */
+/** The state of the reader after clean text. */
 function positionAfter(after: number): Position {
   if (after === AFTER_LF) return "line-start";
   return after === AFTER_CR ? "cr" : "text";
 }
 
-/** Moves the bytes from `from` to `to` down to `out`; returns where they end there. */
+/** Moves the bytes from `from` to `to` down to `out`; returns their new end. */
 function move(
-  octets: Uint8Array,
+  bytes: Uint8Array,
   from: number,
   to: number,
   out: number,
 ): number {
   if (from === out) return to;
-  // A call into the engine costs more than moving a short line by hand.
+  // A call into the engine costs more than a loop over a short line.
   if (to - from > 48) {
-    octets.copyWithin(out, from, to);
+    bytes.copyWithin(out, from, to);
     return out + (to - from);
   }
   let target = out;
-  for (let at = from; at < to; at++) octets[target++] = octets[at]!;
+  for (let at = from; at < to; at++) bytes[target++] = bytes[at]!;
   return target;
 }

@@ -1,12 +1,12 @@
 /**
- * Message content on its way out: each LF made CRLF, each CR without LF made a
- * blank, dots stuffed, the end of data written. Owns the promise that the next hop sees exactly one message,
- * whatever bytes stand in it.
+ * Encodes message content for sending: turns each LF into CRLF and each bare CR
+ * into a space, stuffs dots, and writes the end of data. Guarantees that the
+ * next hop sees exactly one message, whatever bytes it contains.
  *
- * Never passes a bare CR or a bare LF on, and makes no line end of a bare CR, which
- * would add a field to a header: a next hop that takes one for a line
- * end would find commands in what we meant as text (SMTP smuggling). Never
- * makes a string, nor anything else per line.
+ * Never passes on a bare CR or a bare LF. Never turns a bare CR into a line
+ * end, which would add a field to a header: a next hop that takes one for a
+ * line end would find commands in the text (SMTP smuggling). Makes no string,
+ * and allocates nothing per line.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.2 | RFC 5321 section 4.5.2},
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-2.3.8 | section 2.3.8},
@@ -25,8 +25,8 @@ const NOTHING = new Uint8Array(0);
 /** Options of {@linkcode DataEncoder}. */
 export interface DataEncoderOptions {
   /**
-   * `"data"` stuffs dots and ends in a line with a dot; `"bdat"` leaves dots
-   * alone and writes no end, for BDAT counts the bytes.
+   * `"data"` stuffs dots and ends with a line with a dot. `"bdat"` changes no
+   * dots and writes no end, because BDAT counts the bytes.
    *
    * @default {"data"}
    */
@@ -34,25 +34,25 @@ export interface DataEncoderOptions {
 }
 
 /**
- * Encodes one message, chunk by chunk. What comes out is the same however the
- * message was cut into chunks.
+ * Encodes one message, one chunk at a time. The output does not depend on how
+ * the message was cut into chunks.
  */
 export class DataEncoder {
   /**
-   * The last byte taken. A CR is not written yet: the next byte tells what it
-   * is. A message begins as if a line had just ended.
+   * The last byte taken. A CR is not written yet: the next byte decides on it.
+   * A message begins as if a line had just ended.
    */
   #last = LF;
   readonly #stuffs: boolean;
 
-  /** @param options How the message will be framed */
+  /** @param options The framing of the message */
   constructor(options: DataEncoderOptions = {}) {
     this.#stuffs = options.framing !== "bdat";
   }
 
   /**
-   * Encodes the next chunk. Returns `chunk` itself where nothing in it has to
-   * change, which is the rule for well-formed mail.
+   * Encodes the next chunk. Returns `chunk` itself if nothing in it changes,
+   * which is the normal case for well-formed mail.
    */
   encode(chunk: Uint8Array): Uint8Array {
     const { length } = chunk;
@@ -69,7 +69,10 @@ export class DataEncoder {
     return this.#rewrite(chunk, start);
   }
 
-  /** Completes the last line, and ends the data unless BDAT does that. No more chunks after this. */
+  /**
+   * Completes the last line and, except for BDAT, writes the end of data. Do
+   * not pass further chunks.
+   */
   finish(): Uint8Array {
     const rest = this.#last === LF
       ? NOTHING
@@ -84,7 +87,7 @@ export class DataEncoder {
     return end;
   }
 
-  /** Index of the first byte that cannot stay as it is, or the chunk's length. */
+  /** Index of the first byte that must change, or the length of the chunk. */
   #firstChange(chunk: Uint8Array): number {
     const { length } = chunk;
     let at = 0;
@@ -104,28 +107,29 @@ export class DataEncoder {
     }
   }
 
-  /** Copies the chunk, with what has to change from `start` on. */
+  /** Copies the chunk and changes it from `start` on. */
   #rewrite(chunk: Uint8Array, start: number): Uint8Array {
     const { length } = chunk;
-    // Each byte becomes two at most, and a CR of the chunk before comes first.
+    // Each byte becomes two at most, and a CR of the previous chunk comes
+    // first.
     const out = new Uint8Array(start + (length - start) * 2 + 1);
     out.set(start === 0 ? NOTHING : chunk.subarray(0, start));
     let last = start === 0 ? this.#last : chunk[start - 1]!;
     let to = start;
     for (let at = start; at < length; at++) {
-      const octet = chunk[at]!;
-      if (last === CR && octet !== LF) out[to++] = last = SPACE;
-      if (octet === LF) out[to++] = CR;
-      else if (octet === DOT && last === LF && this.#stuffs) out[to++] = DOT;
-      last = octet;
-      if (octet !== CR) out[to++] = octet;
+      const byte = chunk[at]!;
+      if (last === CR && byte !== LF) out[to++] = last = SPACE;
+      if (byte === LF) out[to++] = CR;
+      else if (byte === DOT && last === LF && this.#stuffs) out[to++] = DOT;
+      last = byte;
+      if (byte !== CR) out[to++] = byte;
     }
     this.#last = last;
     return out.subarray(0, to);
   }
 }
 
-/** The whole words of the chunk's buffer that lie inside the chunk, with the offset of the first. */
+/** The whole words of the buffer that lie inside the chunk, and the offset of the first. */
 interface Words {
   readonly view: Int32Array;
   readonly offset: number;
@@ -139,9 +143,9 @@ function wordsOf(chunk: Uint8Array): Words {
 }
 
 /**
- * The first byte at or after `from` that may be CR or LF (below 14), or the
- * length. Looks at sixteen bytes at a time, closer only where one of them is
- * that small.
+ * Index of the first byte at or after `from` that may be CR or LF (below 14),
+ * or the length. Reads sixteen bytes at a time, and single bytes only if one of
+ * them is below 14.
  */
 function findControl(chunk: Uint8Array, words: Words, from: number): number {
   const { view, offset } = words;

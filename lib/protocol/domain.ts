@@ -1,8 +1,8 @@
 /**
- * The one spelling in which domains are compared: what stands behind the `@`
- * of an address, in an option or in a table is the same domain if this says the
- * same of both. It stands alone because sessions, stores, the queue and the
- * relay all compare domains, and none of them may do so by a rule of its own.
+ * The canonical form of a domain: two domains of an address, an option or a
+ * table are the same if their forms are equal. It stands alone because
+ * sessions, stores, the queue and the relay all compare domains, and must use
+ * the same rule.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5890#section-2.3.2.1 | RFC 5890 section 2.3.2.1},
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.3 | RFC 5321 section 4.1.3}
@@ -11,18 +11,19 @@
 import { isAscii } from "./bytes.ts";
 import { addressLiteral, parseAddressLiteral } from "./ip.ts";
 
-/** Characters that would end or change the host of a URL; no domain has them. */
+/** Characters that would end or change the host of a URL. No domain has them. */
 const NOT_HOST = /[\s/?#@:\\[\]%]/;
-/** A last label that makes a URL's host an IPv4 address. */
+/** A last label that makes the host of a URL an IPv4 address. */
 const NUMBER_LAST = /(?:^|\.)(?:\d+|0x[\da-f]*)\.?$/;
-/** Characters that conversion drops; joiners count. */
+/** Characters that the conversion drops; joiners stay. */
 const IGNORED = /(?![\u200c\u200d])\p{Default_Ignorable_Code_Point}/u;
 
 /**
- * A domain with A-labels in place of U-labels, in lower case, without a final
- * dot; an address literal in its shortest form, in lower case. Text that is no
- * domain comes back with its ASCII letters in lower case: so do look-alikes,
- * such as wide letters, which are a domain of their own. Never throws.
+ * Returns a domain with A-labels for U-labels, in lower case, without a final
+ * dot, or an address literal in its shortest form, in lower case. Returns text
+ * that is not a domain with its ASCII letters in lower case. This includes
+ * look-alikes, such as wide letters: they make a different domain. Never
+ * throws.
  *
  * @param domain A domain or an address literal, `""` included
  *
@@ -41,13 +42,13 @@ export function asciiDomain(domain: string): string {
   return (isSpelling(name) && convert(name)) || lowerAscii(name);
 }
 
-/** Whether case and composition alone set the text apart from its U-labels. */
+/** Whether the text differs from its U-labels only by case and composition. */
 function isSpelling(name: string): boolean {
   return !IGNORED.test(name) &&
     name.normalize("NFKC") === name.normalize("NFC");
 }
 
-/** The name with A-labels, `""` where a U-label has none or the last label is a number. */
+/** The name with A-labels; `""` if a U-label has no A-label or the last label is a number. */
 function convert(name: string): string {
   const host = aLabels(name);
   if (NUMBER_LAST.test(host)) return "";
@@ -59,9 +60,9 @@ function convert(name: string): string {
 }
 
 /**
- * A name with A-labels in place of U-labels, in lower case; `""` where it has no
- * such form. Look-alikes become the letters that they look like, and ASCII is
- * not checked: a caller that lets a stranger's text through checks the result.
+ * Returns a name with A-labels for U-labels, in lower case; `""` if it has no
+ * such form. Look-alikes become the letters that they resemble, and ASCII is
+ * not checked: a caller that passes untrusted text checks the result.
  *
  * @param name A host name, or any other text
  */
@@ -69,14 +70,17 @@ export function aLabels(name: string): string {
   if (isAscii(name)) return name.toLowerCase();
   if (NOT_HOST.test(name)) return "";
   try {
-    // The label behind it keeps a URL from reading an IPv4 address.
+    // The extra label keeps the URL parser from reading an IPv4 address.
     return new URL(`http://${name}.a`).hostname.slice(0, -2);
   } catch {
     return "";
   }
 }
 
-/** Lower case of ASCII letters; others stay: some of them would become ASCII letters. */
+/**
+ * The text with its ASCII letters in lower case. Other letters stay: some of
+ * them would become ASCII letters.
+ */
 export function lowerAscii(text: string): string {
   return isAscii(text)
     ? text.toLowerCase()
@@ -90,8 +94,8 @@ function literal(domain: string): string {
 }
 
 /**
- * An address with A-labels in place of U-labels where its local part is ASCII,
- * as it can stand in a field or notice that must be ASCII; else as it is.
+ * Returns an address with A-labels for U-labels if its local part is ASCII, for
+ * a field or DSN that must be ASCII; otherwise returns it unchanged.
  *
  * @param address The address without angle brackets
  *

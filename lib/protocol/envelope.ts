@@ -1,5 +1,6 @@
 /**
- * The envelope: who sends a message to whom, and what each asked for.
+ * The envelope of a message: the reverse-path, the recipients, and the
+ * parameters of MAIL and RCPT.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-2.3.1 | RFC 5321 section 2.3.1}
  */
@@ -10,23 +11,23 @@ import type { SmtpReply } from "./reply.ts";
 
 /** One accepted RCPT TO. */
 export interface Recipient {
-  /** The forward-path, source route dropped. */
+  /** The forward-path, without its source route. */
   readonly address: Address;
-  /** What came with it: NOTIFY and ORCPT. */
+  /** The parameters of RCPT: NOTIFY and ORCPT. */
   readonly parameters: RcptParameters;
   /**
-   * LMTP only: the reply for this recipient after the message (RFC 2033
-   * section 4.2). Not set: the message's own reply.
+   * LMTP only: the reply for this recipient after the message (RFC 2033 section
+   * 4.2). If unset, the reply of the message applies.
    */
   reply?: SmtpReply | undefined;
 }
 
-/** The sender and the recipients of one transaction. */
+/** The reverse-path and the recipients of one transaction. */
 export interface Envelope {
   /** The reverse-path. */
   readonly from: Address;
-  /** What came with MAIL FROM. */
+  /** The parameters of MAIL. */
   readonly parameters: MailParameters;
-  /** The accepted recipients, in order. */
+  /** The accepted recipients, in order of RCPT. */
   readonly recipients: Recipient[];
 }

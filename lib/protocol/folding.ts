@@ -1,8 +1,8 @@
 /**
- * Folding: one header field as lines. Breaks lines at white space only, so that
- * unfolding gives the value back.
+ * Folding: splits one header field into lines. Breaks lines only at white
+ * space, so that unfolding returns the same value.
  *
- * Never makes a line of white space alone, and never lets a line end through
+ * Never makes a line of white space alone, and never lets through a line end
  * that is not folding.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5322#section-2.2.3 | RFC 5322 sections 2.2.3}
@@ -11,15 +11,15 @@
 
 import { isBlank } from "./bytes.ts";
 
-/** Characters that a line should not pass. */
+/** Preferred length of a line, in characters. */
 const WANTED = 78;
-/** Bytes that a line must not pass. */
+/** Longest line, in bytes. */
 const LIMIT = 998;
 const encoder = new TextEncoder();
 
 /**
- * The field as it stands in a message, with its CRLF: folded at white space to
- * 78 characters where possible. A value that is folded already keeps its lines.
+ * Returns the field with its CRLF, folded at white space to 78 characters where
+ * possible. A value that is already folded keeps its lines.
  *
  * @throws {TypeError} If the value holds NUL or a CR or LF that is not folding
  * @throws {RangeError} If a line would be longer than 998 bytes
@@ -39,7 +39,7 @@ export function foldField(name: string, value: string): string {
 }
 
 /**
- * Checks that a value stays inside its field.
+ * Checks that a value cannot end its field.
  *
  * @throws {TypeError} If the value holds NUL or a CR or LF that is not folding
  */
@@ -56,9 +56,9 @@ export function checkFieldValue(name: string, value: string): void {
 }
 
 /**
- * Checks the lines of a field.
+ * Checks the length of each line of a field.
  *
- * @throws {RangeError} If one is longer than 998 bytes
+ * @throws {RangeError} If a line is longer than 998 bytes
  */
 export function checkFieldLines(name: string, field: string): void {
   for (const line of field.split("\r\n")) {
@@ -66,20 +66,21 @@ export function checkFieldLines(name: string, field: string): void {
     const { length } = encoder.encode(line);
     if (length > LIMIT) {
       throw new RangeError(
-        `Cannot make a header field "${name}": a line of ${length} octets has no white space to fold at, want at most ${LIMIT}`,
+        `Cannot make a header field "${name}": a line of ${length} bytes has no white space to fold at, want at most ${LIMIT}`,
       );
     }
   }
 }
 
 /**
- * Blanks at the value's end are left out: a line of them alone would be taken
- * for the end of the block by some. Cut by index, as a value may have 256 KiB.
+ * Folds a value. Drops blanks at its end: some readers take a line of blanks
+ * for the end of the header block. Cuts by index, because a value may have 256
+ * KiB.
  */
 function fold(name: string, value: string): string {
   const text = trimBlanks(value);
   const lines: string[] = [];
-  /** Where the line under way begins. */
+  /** Index at which the current line begins. */
   let from = 0;
   let column = name.length + 1;
   for (let at = 0; at < text.length;) {
@@ -98,7 +99,10 @@ function fold(name: string, value: string): string {
   return text === "" ? `${name}:` : `${name}: ${lines.join("\r\n")}`;
 }
 
-/** The text without spaces and tabs at its ends. By index: an expression for trailing blanks takes quadratic time on inner ones. */
+/**
+ * The text without spaces and tabs at its ends. Trims by index: a regular
+ * expression for trailing blanks takes quadratic time on inner ones.
+ */
 export function trimBlanks(text: string): string {
   let start = 0;
   let end = text.length;
@@ -108,8 +112,9 @@ export function trimBlanks(text: string): string {
 }
 
 /**
- * Lines of a header block with no line longer than `limit`: broken before a
- * blank where there is one, else cut. Lines that fit stay byte for byte.
+ * Returns a header block in which no line is longer than `limit`: breaks a long
+ * line before a blank, or cuts it if it has no blank. Shorter lines stay
+ * unchanged.
  *
  * @param block Whole lines
  * @param limit Bytes of a line without its line end
@@ -145,14 +150,18 @@ export function foldLongLines(block: Uint8Array, limit: number): Uint8Array {
   return all;
 }
 
-/** Puts a line into pieces, with line ends and a blank at the start of each further line. */
+/**
+ * Adds the parts of a line to `pieces`, with line ends, and a blank at the
+ * start of each continuation line.
+ */
 function foldLine(
   line: Uint8Array,
   { limit, pieces }: { limit: number; pieces: Uint8Array[] },
 ): void {
   let end = line.length;
   while (end > 0 && isBlank(line[end - 1]!)) end--;
-  // One byte of each line is for the blank where the line is cut inside a word.
+  // Keep one byte of each line for the blank, in case the line is cut inside a
+  // word.
   const room = limit - 1;
   for (let at = 0; at < end;) {
     if (end - at <= room) {
@@ -166,7 +175,7 @@ function foldLine(
     if (cut > text) {
       pieces.push(line.subarray(at, cut), LINE_END);
     } else if (text >= at + room) {
-      // Blanks alone would end the block for some readers.
+      // Some readers take a line of blanks for the end of the block.
       cut = text - 1;
     } else {
       cut = at + room;

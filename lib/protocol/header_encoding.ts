@@ -1,12 +1,12 @@
 /**
- * Header fields with bytes above 127, made ASCII: encoded words in texts,
- * phrases and comments, the forms of RFC 2231 in parameters. The character set
- * is UTF-8 where the bytes are UTF-8, else ISO-8859-1.
+ * Encodes header fields with bytes above 127 as ASCII: encoded words in texts,
+ * phrases and comments, the forms of RFC 2231 in parameters. The charset is
+ * UTF-8 if the bytes are UTF-8, else ISO-8859-1.
  *
- * Domains of addresses get A-labels where the local part is ASCII. Never touches
- * what has no such form (another address, a message identifier, a trace field, a
- * signature), nor a boundary, which must stay equal to the lines of the body:
- * those go as they are.
+ * Domains of addresses get A-labels if the local part is ASCII. Leaves
+ * unchanged whatever has no ASCII form: another address, a message identifier,
+ * a trace field, a signature. Also leaves a boundary unchanged: it must equal
+ * the lines of the body.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc2047#section-5 | RFC 2047 section 5},
  * {@link https://www.rfc-editor.org/rfc/rfc2231#section-4 | RFC 2231 section 4}
@@ -15,34 +15,37 @@
 import { isAscii, isBlank } from "./bytes.ts";
 import { asciiMailbox } from "./domain.ts";
 
-/** Characters of an encoded word: RFC 2047 allows 75, and 76 in its line with the field's name. */
+/**
+ * Longest encoded word, in characters. RFC 2047 allows 75, and 76 for its line
+ * with the field name.
+ */
 const MAX_WORD = 60;
-/** Characters of a line. */
+/** Longest line, in characters. */
 const MAX_LINE = 76;
-/** Characters of the value of one section of a parameter. */
+/** Longest value of one section of a parameter, in characters. */
 const MAX_SECTION = 50;
 
 const encoder = new TextEncoder();
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** Fields made of addresses: phrases and comments in them may be encoded. */
+/** Fields that contain addresses: their phrases and comments may be encoded. */
 const ADDRESS_FIELDS =
   /^(?:resent-)?(?:from|sender|reply-to|to|cc|bcc)$|^(?:mail-followup-to|disposition-notification-to|return-receipt-to|errors-to|list-id)$/;
 /** Fields with parameters. */
 const PARAMETER_FIELDS = /^content-(?:type|disposition)$/;
-/** Fields whose syntax has no place for encoded words. */
+/** Fields whose syntax does not allow encoded words. */
 const RIGID_FIELDS =
   /^(?:received|return-path|delivered-to|date|message-id|in-reply-to|references|mime-version|content-transfer-encoding|content-id|content-location|content-md5|dkim-.*|arc-.*|authentication-results|received-spf|domainkey-.*|list-(?!id$).*|resent-date|resent-message-id|auto-submitted|x-original-to|original-.*|final-.*|newsgroups|path|xref)$/;
 
-/** Text with its character set. */
+/** Text and its charset. */
 interface Decoded {
   readonly text: string;
   readonly charset: "utf-8" | "iso-8859-1";
 }
 
 /**
- * The field with its bytes above 127 encoded where its syntax allows that; the
- * same bytes where nothing can be done.
+ * Encodes the bytes of a field above 127 where its syntax allows that; returns
+ * the same bytes otherwise.
  *
  * @param field One whole field, with its line ends
  *
@@ -77,7 +80,7 @@ function decodeField(field: Uint8Array): Decoded {
   }
 }
 
-/** One character a byte; the platform's "latin1" is windows-1252. */
+/** Decodes each byte to one character. The platform's "latin1" is windows-1252. */
 function latin1Text(bytes: Uint8Array): string {
   const parts: string[] = [];
   for (let at = 0; at < bytes.length; at += 4096) {
@@ -92,13 +95,13 @@ function bytesOf(text: string, charset: Decoded["charset"]): Uint8Array {
     : Uint8Array.from(text, (char) => char.charCodeAt(0));
 }
 
-/** Lines that grow word by word, broken before a word that has a blank in front. */
+/** Builds lines word by word, and breaks them before a word with a blank in front. */
 class FoldedLine {
   readonly #parts: string[];
   #column: number;
   #isEmpty = true;
 
-  /** @param start What stands at the beginning */
+  /** @param start The beginning of the first line */
   constructor(start: string) {
     this.#parts = [start];
     this.#column = start.length;
@@ -108,7 +111,7 @@ class FoldedLine {
     return this.#parts.join("");
   }
 
-  /** Appends `word` behind `blanks`, on a new line where it does not fit. */
+  /** Appends `blanks` and `word`, on a new line if they do not fit. */
   add(blanks: string, word: string): void {
     const gap = this.#isEmpty && blanks === "" ? " " : blanks;
     const width = gap.length + word.length;
@@ -121,7 +124,7 @@ class FoldedLine {
   }
 }
 
-/** Words with the blanks in front of them. */
+/** The words of a text, each with the blanks before it. */
 function wordsOf(text: string): { blanks: string; word: string }[] {
   const words: { blanks: string; word: string }[] = [];
   let at = 0;
@@ -140,7 +143,7 @@ function wordsOf(text: string): { blanks: string; word: string }[] {
   return words;
 }
 
-/** A text without structure, or the words of a phrase. */
+/** Encodes an unstructured text, or the words of a phrase. */
 function encodeText(
   { text, charset }: Decoded,
   line: FoldedLine,
@@ -154,7 +157,8 @@ function encodeText(
       at++;
       continue;
     }
-    // Readers drop blanks between two encoded words: those belong into one.
+    // Readers drop blanks between two encoded words, so the blanks belong
+    // inside one.
     let run = at > 0 && isEncodedWord(words[at - 1]!.word) ? blanks : "";
     run += word;
     let next = at + 1;
@@ -179,7 +183,7 @@ function addEncoded(
   }
 }
 
-/** Encoded words for a text; no character is cut. */
+/** Encodes a text as encoded words, without cutting a character. */
 function encodedWords({ text, charset }: Decoded, isPhrase: boolean): string[] {
   const bytes = bytesOf(text, charset);
   const forms = isPhrase ? PHRASE_FORMS : TEXT_FORMS;
@@ -213,7 +217,7 @@ function encodedWords({ text, charset }: Decoded, isPhrase: boolean): string[] {
   return out;
 }
 
-/** Where the character that begins at `at` ends. */
+/** Index at which the character that begins at `at` ends. */
 function charEnd(
   bytes: Uint8Array,
   at: number,
@@ -225,7 +229,7 @@ function charEnd(
   return end;
 }
 
-/** What each byte is in quoted text: a table, as a field may have 256 KiB. */
+/** The encoded form of each byte. A table, because a field may have 256 KiB. */
 function formsOf(plain: RegExp, escape: string): readonly string[] {
   return Array.from({ length: 256 }, (_, byte) => {
     const char = String.fromCharCode(byte);
@@ -235,7 +239,7 @@ function formsOf(plain: RegExp, escape: string): readonly string[] {
   });
 }
 
-/** Encoded words in a text: `_` is a blank. */
+/** The forms in a text: `_` is a space. */
 const TEXT_FORMS = formsOf(/[!-~]/, "=").map((form, byte) =>
   byte === 0x20
     ? "_"
@@ -243,11 +247,11 @@ const TEXT_FORMS = formsOf(/[!-~]/, "=").map((form, byte) =>
     ? `=${byte.toString(16).toUpperCase()}`
     : form
 );
-/** In a phrase only letters, digits and `!*+-/` (RFC 2047 section 5 (3)). */
+/** The forms in a phrase: only letters, digits and `!*+-/` stay (RFC 2047 section 5 (3)). */
 const PHRASE_FORMS = formsOf(/[A-Za-z0-9!*+/-]/, "=").map((form, byte) =>
   byte === 0x20 ? "_" : form
 );
-/** The value of a parameter (RFC 2231 section 7). */
+/** The forms in the value of a parameter (RFC 2231 section 7). */
 const PARAMETER_FORMS = formsOf(/[A-Za-z0-9!#$&+.^_`{|}~-]/, "%");
 
 function isEncodedWord(word: string): boolean {
@@ -255,8 +259,8 @@ function isEncodedWord(word: string): boolean {
 }
 
 /**
- * A list of addresses: names and comments are encoded, addresses stay. Phrases
- * end at the characters that separate.
+ * Encodes a list of addresses: names and comments are encoded, addresses stay.
+ * A separator character ends a phrase.
  */
 function encodeAddresses({ text, charset }: Decoded, line: FoldedLine): void {
   let at = 0;
@@ -282,7 +286,7 @@ function encodeAddresses({ text, charset }: Decoded, line: FoldedLine): void {
         run: { ...whole, text: unquote(phrase.text) },
         isPhrase: true,
       });
-      // An encoded word ends at a blank only (RFC 2047 section 5).
+      // An encoded word must be followed by a blank (RFC 2047 section 5).
       if (kept === "" && isName) kept = " ";
     }
     blanks = kept;
@@ -327,7 +331,7 @@ function encodeAddresses({ text, charset }: Decoded, line: FoldedLine): void {
   flush();
 }
 
-/** A word that may be an address, in angle brackets or not. */
+/** Converts a word that may be an address, with or without angle brackets. */
 function asciiAddress(word: string): string {
   if (isAscii(word) || !word.includes("@")) return word;
   return word.startsWith("<") && word.endsWith(">")
@@ -335,7 +339,7 @@ function asciiAddress(word: string): string {
     : asciiMailbox(word);
 }
 
-/** The text of a phrase without the quotes around its words. */
+/** The text of a phrase, with the quotes around its words removed. */
 function unquote(phrase: string): string {
   const parts: string[] = [];
   for (let at = 0; at < phrase.length;) {
@@ -385,7 +389,7 @@ function wordEnd(text: string, start: number): number {
   return Math.max(at, start + 1);
 }
 
-/** A value with parameters: those that are not ASCII in the form of RFC 2231. */
+/** Encodes a value with parameters: parameters beyond ASCII take the form of RFC 2231. */
 function encodeParameters({ text, charset }: Decoded, line: FoldedLine): void {
   for (const [index, piece] of splitAtSemicolons(text).entries()) {
     const gap = index === 0 ? "" : " ";

@@ -1,10 +1,11 @@
 /**
- * The header block of a message: parsed, asked, edited, and printed again.
+ * The header block of a message: parses it, reads and edits its fields, and
+ * prints it again.
  *
- * Never changes a field that nobody edited: signatures cover the bytes, so
- * folding, odd spacing and bytes that are no UTF-8 stay as they came. Never
- * lets a line end into the block that is not folding: that would be another
- * field. Knows nothing of what fields mean.
+ * Never changes a field that was not edited: signatures cover the bytes, so
+ * folding, odd spacing and bytes that are not UTF-8 stay. Never lets a line end
+ * into the block that is not folding: it would begin another field. Does not
+ * interpret fields.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5322#section-2.2 | RFC 5322 sections 2.2},
  * {@link https://www.rfc-editor.org/rfc/rfc5322#section-2.1.1 | 2.1.1} and
@@ -38,31 +39,32 @@ const RULES: Rules<ParseOptions> = { utf8: flag };
 const NO_OPTIONS: ParseOptions = Object.freeze({});
 
 /**
- * One field: a place in a block. No view of the block and no text: a block may
- * have 65,000 fields, and most of them are never asked for.
+ * One field, as positions in a block. Holds no view of the block and no text: a
+ * block may have 65,000 fields, and most of them are never read.
  */
 interface Field {
-  /** The block it is in. */
+  /** The block of the field. */
   readonly block: Uint8Array;
-  /** Where it begins. */
+  /** Index at which the field begins. */
   readonly from: number;
-  /** Where it ends, behind its line end. */
+  /** Index after the line end of the field. */
   readonly to: number;
-  /** Where its name ends. */
+  /** Index at which the name ends. */
   readonly nameEnd: number;
-  /** Where its value begins, behind the colon. */
+  /** Index at which the value begins, after the colon. */
   readonly valueAt: number;
 }
 
 /**
  * The fields of a message's header block, in order. Names are compared without
- * regard to case; a value is the field's text, unfolded, trimmed and decoded
- * as UTF-8.
+ * regard to case. A value is the text of the field, unfolded, trimmed and
+ * decoded as UTF-8.
  *
- * What is no field is kept but not shown: an mbox `From ` line in front, and
- * everything from the first other line that is no field (a body without an
- * empty line before it). Edits go before that; once edited, the block has an
- * empty line there, so that every reader agrees where the body begins.
+ * Keeps but does not show lines that are not fields: an mbox `From ` line at
+ * the beginning, and everything from the first other line that is not a field
+ * (a body without an empty line before it). Edits go before that line. Once
+ * edited, the block has an empty line there, so that every reader agrees where
+ * the body begins.
  *
  * @example Mark a message
  * ```ts
@@ -82,15 +84,15 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
   #isFrozen = false;
   /** The mbox `From ` line. */
   #before: Uint8Array = new Uint8Array(0);
-  /** What follows the last field and is none. */
+  /** The bytes from the first line after the fields that is not a field. */
   #after: Uint8Array = new Uint8Array(0);
 
   /**
    * Parses the beginning of a message, up to the first empty line or the end.
-   * Never throws on a block; copies what it keeps.
+   * Never throws on a block. Copies the bytes that it keeps.
    *
    * @param block The bytes
-   * @param options In which form fields are written that are set later
+   * @param options The form of fields that are set later
    */
   static parse(
     block: Uint8Array,
@@ -133,36 +135,36 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
     return this.#fields.length;
   }
 
-  /** Whether a field was added, replaced or removed since the block was parsed. */
+  /** Whether a field was added, replaced or removed after parsing. */
   get changed(): boolean {
     return this.#changed;
   }
 
-  /** The value of the first field of that name, `undefined` if there is none. */
+  /** The value of the first field with that name, if there is one. */
   get(name: string): string | undefined {
     const key = keyOf(name);
     const field = this.#fields.find((field) => isNamed(field, key));
     return field && valueOf(field);
   }
 
-  /** The values of all fields of that name, in order. */
+  /** The values of all fields with that name, in order. */
   getAll(name: string): string[] {
     const key = keyOf(name);
     return this.#fields.filter((field) => isNamed(field, key)).map(valueOf);
   }
 
-  /** Whether there is a field of that name. */
+  /** Whether there is a field with that name. */
   has(name: string): boolean {
     const key = keyOf(name);
     return this.#fields.some((field) => isNamed(field, key));
   }
 
-  /** Whether edits are refused: they would change nothing that is kept. */
+  /** Whether edits are refused, because the message would not get them. */
   get isFrozen(): boolean {
     return this.#isFrozen;
   }
 
-  /** Refuses all edits from here on. Returns itself. */
+  /** Refuses all further edits. Returns itself. */
   freeze(): this {
     this.#isFrozen = true;
     return this;
@@ -182,14 +184,14 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
   }
 
   /**
-   * Replaces the first field of that name and drops the others; appends where
-   * there is none. In a message without SMTPUTF8 the value may be any text, too:
-   * what is not ASCII goes as encoded words (RFC 2047).
+   * Replaces the first field with that name and removes the others; appends the
+   * field if it is missing. The value may be any text, even in a message
+   * without SMTPUTF8: text beyond ASCII then becomes encoded words (RFC 2047).
    *
-   * @throws {TypeError} If the name is no field name, or the value holds NUL or
+   * @throws {TypeError} If the name is not a field name, or the value contains NUL or
    * a CR or LF that is not folding (CRLF, then a space or tab and text), or the
    * fields are a copy: those of {@linkcode Message.headers}, or of `onHeaders`
-   * when that is over
+   * after it has returned
    * @throws {RangeError} If a line would be longer than 998 bytes
    */
   set(name: string, value: string): void {
@@ -208,7 +210,7 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
   }
 
   /**
-   * Appends a field behind the others.
+   * Appends a field after the others.
    *
    * @throws {TypeError} As {@linkcode MessageHeaders.set}
    * @throws {RangeError} As {@linkcode MessageHeaders.set}
@@ -220,7 +222,7 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
   }
 
   /**
-   * Puts a field in front of the others, as trace fields want it.
+   * Inserts a field before the others, the place for trace fields.
    *
    * @throws {TypeError} As {@linkcode MessageHeaders.set}
    * @throws {RangeError} As {@linkcode MessageHeaders.set}
@@ -231,7 +233,7 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
     this.#fields.unshift(field);
   }
 
-  /** Removes all fields of that name. Returns how many there were. */
+  /** Removes all fields with that name. Returns their number. */
   remove(name: string): number {
     const key = keyOf(name);
     const rest = this.#fields.filter((field) => !isNamed(field, key));
@@ -243,8 +245,8 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
   }
 
   /**
-   * Puts another block in the place of this one: what
-   * {@linkcode MessageHeaders.encode} gave for a block that was changed.
+   * Replaces this block with the result of {@linkcode MessageHeaders.encode}
+   * for a block that was changed.
    */
   assign(block: Uint8Array): void {
     this.#edit();
@@ -271,18 +273,18 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
     return [...this];
   }
 
-  /** The block as {@linkcode MessageHeaders.encode} gives it, decoded as UTF-8. */
+  /** The block as {@linkcode MessageHeaders.encode} returns it, decoded as UTF-8. */
   toString(): string {
     return decoder.decode(this.encode());
   }
 
   /**
-   * The bytes of the block, without the empty line behind it. What nobody
-   * edited is as it came, byte for byte.
+   * The bytes of the block, without the empty line after it. Fields that were
+   * not edited are returned byte for byte.
    */
   encode(): Uint8Array<ArrayBuffer> {
     const parts = [this.#before, ...runs(this.#fields)];
-    // The block may have been cut off inside its last field, and others added.
+    // The block may have been cut inside its last field, and fields appended.
     if (this.#changed) terminate(parts);
     if (this.#changed && this.#after.length > 0) parts.push(LINE_END);
     parts.push(this.#after);
@@ -291,9 +293,9 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
 }
 
 /**
- * The offset behind the empty line (CRLF CRLF) that ends a header block, -1 if
- * it is not there yet. `from` is how many bytes an earlier call has seen
- * without finding it: those are not looked at again.
+ * The offset after the empty line (CRLF CRLF) that ends a header block, -1 if
+ * it has not arrived yet. `from` is the number of bytes that an earlier call
+ * searched; they are not searched again.
  *
  * @example
  * ```ts ignore
@@ -313,13 +315,16 @@ export function findHeaderEnd(bytes: Uint8Array, from: number): number {
   return -1;
 }
 
-/** Where the line that begins at `at` ends, its line end included. */
+/** Index at which the line at `at` ends, its line end included. */
 function lineEnd(bytes: Uint8Array, at: number): number {
   const end = bytes.indexOf(LF, at);
   return end < 0 ? bytes.length : end + 1;
 }
 
-/** The field that begins at `from`; white space in front of the colon is obsolete but read (RFC 5322 4.5). */
+/**
+ * The field that begins at `from`. White space before the colon is obsolete but
+ * accepted (RFC 5322 4.5).
+ */
 function fieldAt(block: Uint8Array, from: number): Field | undefined {
   const nameEnd = skipName(block, from);
   let valueAt = nameEnd;
@@ -327,7 +332,7 @@ function fieldAt(block: Uint8Array, from: number): Field | undefined {
   if (nameEnd === from || block[valueAt] !== COLON) return undefined;
   valueAt++;
   let to = valueAt;
-  // Short lines are searched here: a call for each would cost more.
+  // Searches short lines here: a call for each would cost more.
   for (;;) {
     const near = Math.min(block.length, to + NEAR);
     while (to < near && block[to] !== LF) to++;
@@ -337,7 +342,7 @@ function fieldAt(block: Uint8Array, from: number): Field | undefined {
   return { block, from, to, nameEnd, valueAt };
 }
 
-/** Bytes of a line that are searched one by one. */
+/** Bytes of a line that are searched without a call. */
 const NEAR = 32;
 
 function skipName(block: Uint8Array, from: number): number {
@@ -357,7 +362,7 @@ function isMboxFrom(block: Uint8Array): boolean {
     fieldAt(block, 0) === undefined;
 }
 
-/** A name in lower case, to compare. */
+/** The name in lower case, for comparison. */
 function keyOf(name: string): Uint8Array {
   return encoder.encode(name.toLowerCase());
 }
@@ -378,7 +383,7 @@ function nameOf({ block, from, nameEnd }: Field): string {
     byteDecoder.decode(block.subarray(from, nameEnd));
 }
 
-/** The bytes of fields; those that follow each other in one block in one piece. */
+/** The bytes of fields; consecutive fields of one block make one piece. */
 function runs(fields: readonly Field[]): Uint8Array[] {
   const pieces: Uint8Array[] = [];
   for (let at = 0; at < fields.length;) {
@@ -415,12 +420,12 @@ function makeField(name: string, value: string, utf8: boolean): Field {
   };
 }
 
-/** A field without SMTPUTF8. What is a line too long in UTF-8 may be none then. */
+/** Encodes a field without SMTPUTF8. A line that is too long in UTF-8 may fit after that. */
 function encodedField(name: string, value: string): Uint8Array {
   checkFieldValue(name, value);
-  const octets = encodeField(encoder.encode(`${name}: ${value}\r\n`));
-  checkFieldLines(name, decoder.decode(octets).trimEnd());
-  return octets;
+  const bytes = encodeField(encoder.encode(`${name}: ${value}\r\n`));
+  checkFieldLines(name, decoder.decode(bytes).trimEnd());
+  return bytes;
 }
 
 function valueOf({ block, to, valueAt }: Field): string {
@@ -435,12 +440,13 @@ function valueOf({ block, to, valueAt }: Field): string {
   );
 }
 
-/** Bytes of a text that are put together one by one. */
+/** Longest text that is built byte by byte. */
 const SHORT = 32;
 
 /**
- * A short text without control characters, `undefined` for all else. A call of
- * the decoder costs more, which tells in a block of 65,000 fields.
+ * Decodes a short text without control characters; `undefined` for all other
+ * text. A call of the decoder costs more, which counts in a block of 65,000
+ * fields.
  */
 function shortAscii(
   block: Uint8Array,
@@ -457,7 +463,7 @@ function shortAscii(
   return text;
 }
 
-/** Gives a line end to each part that lacks one. */
+/** Appends a line end to each part that has none. */
 function terminate(parts: Uint8Array[]): void {
   for (let index = parts.length - 1; index >= 0; index--) {
     const end = parts[index]!.at(-1);

@@ -2,12 +2,12 @@
  * IP addresses as text and bytes: parsing, the canonical form, networks,
  * reverse names and the address literals of SMTP.
  *
- * Never guesses: a byte with a leading zero (octal to some, decimal to
- * others), a short form like `127.1` or a zone index is no address here,
- * because what two programs read differently opens a hole in an access list.
- * An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`) is the IPv4 client that a
- * dual-stack socket shows; networks, reverse names and the loopback test treat
- * it as that. Pure: no platform calls.
+ * Never guesses: a part with a leading zero (octal to some programs, decimal to
+ * others), a short form like `127.1` or a zone index is not an address here,
+ * because text that two programs read differently opens a hole in an access
+ * list. An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`) is the form in which a
+ * dual-stack socket shows an IPv4 client; networks, reverse names and the
+ * loopback test treat it as IPv4. Pure: no platform calls.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc4291#section-2.2 | RFC 4291 section 2.2},
  * {@link https://www.rfc-editor.org/rfc/rfc5952 | RFC 5952},
@@ -15,20 +15,20 @@
  * {@link https://www.rfc-editor.org/rfc/rfc3596#section-2.5 | RFC 3596 section 2.5}
  */
 
-const OCTET = /^(?:0|[1-9]\d{0,2})$/;
+const PART = /^(?:0|[1-9]\d{0,2})$/;
 const GROUP = /^[0-9a-fA-F]{1,4}$/;
-/** The longest text of an IPv6 address: eight groups, the last two in dotted form. */
+/** Longest text of an IPv6 address, in characters: eight groups, the last two in dotted form. */
 const MAX_TEXT = 45;
 
 /** The bytes of an IP address: four for IPv4, sixteen for IPv6. */
 export type IpBytes = readonly number[];
 
 /**
- * Parses the text of an IPv4 address (four decimal bytes without leading
+ * Parses the text of an IPv4 address (four decimal numbers without leading
  * zeros) or an IPv6 address (RFC 4291 section 2.2, without a zone index).
  *
  * @param text The text, without brackets
- * @returns The 4 or 16 bytes, or `undefined` if it is no address
+ * @returns The 4 or 16 bytes, or `undefined` if the text is not an address
  *
  * @example Four bytes or sixteen
  * ```ts
@@ -49,7 +49,7 @@ function parseIpv4(text: string): number[] | undefined {
   if (parts.length !== 4) return undefined;
   const bytes: number[] = [];
   for (const part of parts) {
-    const value = OCTET.test(part) ? Number(part) : 256;
+    const value = PART.test(part) ? Number(part) : 256;
     if (value > 255) return undefined;
     bytes.push(value);
   }
@@ -64,12 +64,12 @@ function parseIpv6(text: string): number[] | undefined {
   const tail = compressed ? parseGroups(halves[1]!, true) : [];
   if (head === undefined || tail === undefined) return undefined;
   const missing = 16 - head.length - tail.length;
-  // "::" stands for at least one group; without it there must be none missing.
+  // "::" stands for at least one group; without it no group may be missing.
   if (compressed ? missing < 2 : missing !== 0) return undefined;
   return [...head, ...new Array<number>(missing).fill(0), ...tail];
 }
 
-/** Parses `a:b:c`, where `last` says that the final part may be in dotted form. */
+/** Parses `a:b:c`; if `last`, the final part may be in dotted form. */
 function parseGroups(text: string, last: boolean): number[] | undefined {
   const bytes: number[] = [];
   if (text === "") return bytes;
@@ -89,9 +89,9 @@ function parseGroups(text: string, last: boolean): number[] | undefined {
 }
 
 /**
- * Writes bytes as the one text that RFC 5952 calls canonical: lower case, no
- * leading zeros, the first longest run of zero groups shortened, IPv4-mapped
- * addresses in dotted form.
+ * Formats bytes as the canonical text of RFC 5952: lower case, no leading
+ * zeros, the first longest run of zero groups shortened, IPv4-mapped addresses
+ * in dotted form.
  *
  * @param bytes Four bytes, or sixteen
  * @returns The canonical text
@@ -106,7 +106,7 @@ export function formatIp(bytes: IpBytes): string {
   if (bytes.length === 4) return bytes.join(".");
   if (bytes.length !== 16) {
     throw new RangeError(
-      `Cannot format an IP address of ${bytes.length} octets: want 4 or 16`,
+      `Cannot format an IP address of ${bytes.length} bytes: want 4 or 16`,
     );
   }
   if (isMapped(bytes)) return `::ffff:${bytes.slice(12).join(".")}`;
@@ -135,11 +135,11 @@ function longestZeroRun(
 }
 
 /**
- * The canonical text of an address (RFC 5952), so that two spellings of one
- * address compare equal.
+ * The canonical text of an address (RFC 5952): two spellings of one address
+ * compare equal.
  *
  * @param text The text of an address, without brackets
- * @returns The canonical text, or `undefined` if it is no address
+ * @returns The canonical text, or `undefined` if the text is not an address
  *
  * @example One text for one address
  * ```ts
@@ -154,10 +154,10 @@ export function canonicalIp(text: string): string | undefined {
 }
 
 /**
- * Whether an address is one of this machine's own: 127.0.0.0/8, `::1`, and the
- * former IPv4-mapped.
+ * Whether an address is a loopback address: 127.0.0.0/8, its IPv4-mapped form,
+ * or `::1`.
  *
- * @param address The text of an address; no address gives `false`
+ * @param address The text of an address; `false` for other text
  *
  * @example Loopback in both families
  * ```ts ignore
@@ -173,13 +173,13 @@ export function isLoopback(address: string): boolean {
 }
 
 /**
- * The reversed labels of an address, to which a zone is appended: bytes for
- * IPv4, nibbles for IPv6 (RFC 3596 section 2.5, RFC 5782 section 2.4).
+ * The reversed labels of an address, to be followed by a zone: bytes for IPv4,
+ * nibbles for IPv6 (RFC 3596 section 2.5, RFC 5782 section 2.4).
  *
  * @param address The text of an address
- * @returns The labels joined by dots, or `undefined` if it is no address
+ * @returns The labels joined by dots, or `undefined` if the text is not an address
  *
- * @example A question to a blocklist
+ * @example A query to a blocklist
  * ```ts ignore
  * console.assert(reverseLabels("192.0.2.99") === "99.2.0.192");
  * ```
@@ -193,12 +193,12 @@ export function reverseLabels(address: string): string | undefined {
 }
 
 /**
- * The name under which an address's PTR record stands, without a final dot.
+ * The name of an address's PTR record, without a final dot.
  *
  * @param address The text of an address
- * @returns The name, or `undefined` if it is no address
+ * @returns The name, or `undefined` if the text is not an address
  *
- * @example Where the PTR record stands
+ * @example The name of the PTR record
  * ```ts ignore
  * console.assert(reverseName("192.0.2.1") === "1.2.0.192.in-addr.arpa");
  * ```
@@ -210,10 +210,11 @@ export function reverseName(address: string): string | undefined {
 }
 
 /**
- * An address as SMTP writes it in place of a domain (RFC 5321 section 4.1.3).
+ * Formats an address as the address literal that SMTP uses for a domain (RFC
+ * 5321 section 4.1.3).
  *
  * @param address The text of an address
- * @returns The literal with its brackets, or `undefined` if it is no address
+ * @returns The literal with its brackets, or `undefined` if the text is not an address
  *
  * @example Both families
  * ```ts ignore
@@ -231,9 +232,9 @@ export function addressLiteral(address: string): string | undefined {
  * The address inside an SMTP address literal (RFC 5321 section 4.1.3).
  *
  * @param literal `[192.0.2.1]` or `[IPv6:2001:db8::1]`; the tag in any case
- * @returns The canonical text, or `undefined` if it is no literal of an IP address
+ * @returns The canonical text, or `undefined` if it is not a literal of an IP address
  *
- * @example The way back from {@linkcode addressLiteral}
+ * @example The inverse of {@linkcode addressLiteral}
  * ```ts ignore
  * console.assert(parseAddressLiteral("[IPv6:2001:DB8::1]") === "2001:db8::1");
  * ```
@@ -243,23 +244,23 @@ export function parseAddressLiteral(literal: string): string | undefined {
   const inside = literal.slice(1, -1);
   const tagged = inside.slice(0, 5).toLowerCase() === "ipv6:";
   const bytes = parseIp(tagged ? inside.slice(5) : inside);
-  // The tag belongs to IPv6 and to nothing else.
+  // Only IPv6 has the tag.
   return bytes?.length === (tagged ? 16 : 4) ? formatIp(bytes) : undefined;
 }
 
-/** The bytes of an address, an IPv4-mapped one as its four. */
+/** The bytes of an address; the four IPv4 bytes of an IPv4-mapped one. */
 export function parseUnmapped(text: string): IpBytes | undefined {
   const bytes = parseIp(text);
   return bytes && isMapped(bytes) ? bytes.slice(12) : bytes;
 }
 
-/** Whose an address is, as text: itself for IPv4, the /64 for IPv6, which is one customer's. */
+/** The address block of one customer, as text: the address itself for IPv4, the /64 for IPv6. */
 export function customerOf(address: string): string {
   const bytes = parseUnmapped(address);
   return bytes === undefined ? address : bytes.slice(0, 8).join(".");
 }
 
-/** Whether bytes are an IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2). */
+/** Whether the bytes are an IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2). */
 function isMapped(bytes: IpBytes): boolean {
   return bytes.length === 16 && bytes[10] === 0xff && bytes[11] === 0xff &&
     bytes.slice(0, 10).every((byte) => byte === 0);

@@ -1,6 +1,6 @@
 /**
- * The kinds of listeners, and all that differs between them: one row a kind. A
- * kind that is added to {@linkcode ListenerKind} alone does not compile.
+ * The kinds of listeners, with all their differences in one row each. A kind
+ * added only to {@linkcode ListenerKind} does not compile.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc6409 | RFC 6409} (submission),
  * {@link https://www.rfc-editor.org/rfc/rfc8314#section-7.3 | RFC 8314 section 7.3} (submissions),
@@ -8,31 +8,37 @@
  */
 
 /**
- * What a listener is for: `smtp` takes mail from anybody (MX, port 25),
- * `submission` from users who log in (RFC 6409), `lmtp` from a mail system
- * next door (RFC 2033).
+ * The purpose of a listener: `smtp` accepts mail from any host (MX, port 25),
+ * `submission` from users that log in (RFC 6409), `lmtp` from a local mail
+ * system (RFC 2033).
  */
 export type ListenerKind = "smtp" | "submission" | "lmtp";
 
-/** What differs between kinds of listeners. */
+/** The differences between the kinds of listeners. */
 export interface KindTraits {
-  /** The kind's name in `HOST:PORT/KIND` with TLS from the first byte; without one it has to be asked for by `security`. */
+  /**
+   * The name of the kind in `HOST:PORT/KIND` with implicit TLS; if unset, only
+   * `security` can ask for implicit TLS.
+   */
   readonly implicitTlsName: string | undefined;
   /** The default text of the greeting, after the host name. */
   readonly greeting: string;
-  /** The verb a client begins with; where it is EHLO, HELO will do. */
+  /** The verb with which a client begins; if it is EHLO, HELO is allowed as well. */
   readonly hello: "EHLO" | "LHLO";
-  /** The protocol in the `with` clause of Received: after HELO, after EHLO or LHLO, and with SMTPUTF8 (RFC 3848, RFC 6531). */
+  /**
+   * The protocol in the `with` clause of Received: after HELO, after EHLO or
+   * LHLO, and with SMTPUTF8 (RFC 3848, RFC 6531).
+   */
   readonly received: ReceivedNames;
-  /** Whether the end of a message is answered once for each recipient. */
+  /** Whether the end of a message gets one reply for each recipient. */
   readonly repliesPerRecipient: boolean;
-  /** Whether clients must log in before MAIL, unless `authentication` says otherwise. */
+  /** Whether clients must log in before MAIL, unless `authentication` is set otherwise. */
   readonly requiresLogin: boolean;
-  /** Whether header fields that a message lacks are added, and Bcc is removed. */
+  /** Whether the server adds missing header fields and removes Bcc. */
   readonly completesMessages: boolean;
 }
 
-/** How Received names a protocol; S and A are added for TLS and AUTH. */
+/** The names of a protocol in Received; S and A are added for TLS and AUTH. */
 export interface ReceivedNames {
   readonly plain: string;
   readonly extended: string;
@@ -49,7 +55,7 @@ const SMTP: KindTraits = {
   completesMessages: false,
 };
 
-/** The rows. */
+/** The traits of each kind. */
 export const KINDS: Readonly<Record<ListenerKind, KindTraits>> = {
   smtp: SMTP,
   submission: {
@@ -69,7 +75,7 @@ export const KINDS: Readonly<Record<ListenerKind, KindTraits>> = {
   },
 };
 
-/** The kinds, in the order in which lists of them are shown. */
+/** The kinds, in the order of lists for display. */
 export const LISTENER_KINDS: readonly ListenerKind[] = Object.keys(
   KINDS,
 ) as ListenerKind[];

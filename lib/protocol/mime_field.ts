@@ -1,42 +1,48 @@
 /**
- * The fields of MIME that have a value and parameters: Content-Type,
- * Content-Transfer-Encoding, Content-Disposition. The one parser for all of
- * them: comments, quoted strings, and the continuations, character sets and
+ * The MIME fields with a value and parameters: Content-Type,
+ * Content-Transfer-Encoding, Content-Disposition. This is the only parser for
+ * them. It reads comments, quoted strings, and the continuations, charsets and
  * percent forms of RFC 2231.
  *
- * Never throws and never fails: what is wrong is read as most mail programs
- * read it, and what cannot be read at all is left out. Takes time linear in the
- * length of the text. It stands alone because every reader of MIME needs it.
+ * Never throws and never fails: it reads malformed text as most mail programs
+ * do, and leaves out text that cannot be read. The time is linear in the length
+ * of the text. It stands alone because every reader of MIME needs it.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc2045#section-5.1 | RFC 2045 section 5.1},
  * {@link https://www.rfc-editor.org/rfc/rfc2231 | RFC 2231}
  */
 
-/** Parameters that are read; more are an attack. */
+/** Most parameters read; more are an attack. */
 const MAX_PARAMETERS = 1000;
-/** Sections of one parameter that is continued. */
+/** Most sections of one continued parameter. */
 const MAX_SECTIONS = 1000;
 
 const LATIN1 = new TextDecoder("latin1");
 
-/** A field that is read. */
+/** A parsed field. */
 export interface MimeField {
-  /** The value in lower case, without comments and blanks, as `"text/plain"`; `""` where there is none. */
+  /**
+   * The value in lower case, without comments and blanks, such as
+   * `"text/plain"`; `""` if the field has no value.
+   */
   readonly value: string;
-  /** The parameters: names in lower case, values decoded. Of two with the same name the first counts. */
+  /**
+   * The parameters: names in lower case, values decoded. The first of two with
+   * the same name counts.
+   */
   readonly parameters: ReadonlyMap<string, string>;
 }
 
-/** One parameter as it is written. */
+/** One parameter as written. */
 interface Written {
   readonly name: string;
   readonly value: string;
 }
 
 /**
- * Reads a field.
+ * Parses a field.
  *
- * @param text What stands behind the colon, folded or not
+ * @param text The text after the colon, folded or not
  *
  * @example
  * ```ts ignore
@@ -58,10 +64,10 @@ export function parseMimeField(text: string): MimeField {
 }
 
 /**
- * The encoding that a Content-Transfer-Encoding names, in its usual spelling:
- * `"7bit"` where there is no field or nothing in it (RFC 2045 section 6.1).
+ * The encoding in a Content-Transfer-Encoding field, in its usual spelling;
+ * `"7bit"` if the field is missing or empty (RFC 2045 section 6.1).
  *
- * @param text What stands behind the colon; `undefined` without a field
+ * @param text The text after the colon; `undefined` without a field
  */
 export function parseTransferEncoding(text: string | undefined): string {
   const { value } = parseMimeField(text ?? "");
@@ -69,7 +75,7 @@ export function parseTransferEncoding(text: string | undefined): string {
   return ODD_ENCODINGS[value] ?? value;
 }
 
-/** What some programs write. */
+/** Names that some programs write. */
 const ODD_ENCODINGS: Readonly<Record<string, string | undefined>> = {
   __proto__: null as unknown as string,
   "7-bit": "7bit",
@@ -81,20 +87,20 @@ const ODD_ENCODINGS: Readonly<Record<string, string | undefined>> = {
   "base-64": "base64",
 };
 
-/** Reads a field from its beginning to its end. */
+/** Reads a field from beginning to end. */
 class FieldScanner {
   readonly #text: string;
   #at = 0;
 
-  /** @param text The field behind its colon */
+  /** @param text The field after its colon */
   constructor(text: string) {
     this.#text = text;
   }
 
-  /** All up to the first `;`, without comments and blanks; a second word ends it. */
+  /** The text up to the first `;`, without comments and blanks; a second word ends it. */
   value(): string {
     const words: string[] = [];
-    /** The last word that is not empty; all of them together are not looked at. */
+    /** The last word that is not empty, so that the joined words need not be searched. */
     let last = "";
     for (;;) {
       this.#skip();
@@ -102,8 +108,8 @@ class FieldScanner {
       if (char === undefined || char === ";") break;
       const from = this.#at;
       const word = char === '"' ? this.#quoted() : this.#token();
-      // Nothing between two words but blanks: the second is a parameter
-      // without its semicolon.
+      // Only blanks lie between two words: the second is a parameter without
+      // its semicolon.
       if (
         char !== '"' && last !== "" && !last.endsWith("/") &&
         !word.startsWith("/")
@@ -117,7 +123,7 @@ class FieldScanner {
     return words.join("");
   }
 
-  /** The next parameter; its name is `""` where it cannot be read. */
+  /** The next parameter; its name is `""` if it cannot be read. */
   parameter(): Written | undefined {
     const text = this.#text;
     for (;;) {
@@ -130,7 +136,7 @@ class FieldScanner {
     const name = this.#name();
     this.#skip();
     if (text[this.#at] !== "=") {
-      // A word that is no parameter: on to what follows.
+      // Not a parameter: skip a character and go on.
       if (this.#at === from) this.#at++;
       return { name: "", value: "" };
     }
@@ -151,7 +157,7 @@ class FieldScanner {
     }
   }
 
-  /** Skips a comment up to its closing parenthesis; they nest. */
+  /** Skips a comment up to its closing parenthesis; comments nest. */
   #comment(): void {
     const text = this.#text;
     let depth = 0;
@@ -163,7 +169,7 @@ class FieldScanner {
     }
   }
 
-  /** A quoted string without its quotes; one without an end goes to the end. */
+  /** A quoted string without its quotes; without a closing quote it goes to the end. */
   #quoted(): string {
     const text = this.#text;
     const parts: string[] = [];
@@ -180,7 +186,7 @@ class FieldScanner {
     return parts.join("");
   }
 
-  /** A word up to a blank, `;` or a comment: some write in it what should be quoted. */
+  /** A word up to a blank, `;` or a comment: some programs do not quote values that need quotes. */
   #token(): string {
     return this.#until((code) => code === 0x3b || code === 0x28);
   }
@@ -226,7 +232,7 @@ function gather(written: readonly Written[]): Map<string, string> {
       of.set(number, { value, encoded: isWhole || match[3] !== undefined });
     }
   }
-  // The extended form says more than the plain one beside it.
+  // The extended form has more than the plain one with the same name.
   for (const [name, of] of sections) {
     const value = join(of);
     if (value !== undefined) plain.set(name, value);
@@ -236,11 +242,11 @@ function gather(written: readonly Written[]): Map<string, string> {
 
 interface Section {
   readonly value: string;
-  /** Whether it has percent forms. */
+  /** Whether the section has percent forms. */
   readonly encoded: boolean;
 }
 
-/** The value of a parameter in sections; `undefined` without the first. */
+/** The value of a parameter in sections; `undefined` if the first is missing. */
 function join(sections: ReadonlyMap<number, Section>): string | undefined {
   const first = sections.get(0);
   if (first === undefined) return undefined;

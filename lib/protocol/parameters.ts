@@ -1,10 +1,10 @@
 /**
- * The parameters of MAIL and RCPT: parsed from what follows the path, and
- * printed again.
+ * The parameters of MAIL and RCPT: parses the text after the path, and prints
+ * it again.
  *
  * Never throws on a peer's text: a parameter that is unknown or not offered
- * gets 555, one that is malformed or given twice with two values gets 501. No
- * peer's keyword ever becomes the name of a property.
+ * gets 555, one that is malformed or repeated with another value gets 501. A
+ * peer's keyword never becomes the name of a property.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.2 | RFC 5321 section 4.1.2},
  * {@link https://www.rfc-editor.org/rfc/rfc1870 | RFC 1870},
@@ -27,15 +27,14 @@ import {
 import type { SmtpReply } from "./reply.ts";
 import { decodeXtext, encodeXtext } from "./xtext.ts";
 
-/** Characters of ENVID as it stands in the command (RFC 3461 4.4). */
+/** Longest ENVID as written in the command, in characters (RFC 3461 4.4). */
 const MAX_ENVID = 100;
-/** Characters of ORCPT as it stands in the command (RFC 3461 4.2). */
+/** Longest ORCPT as written in the command, in characters (RFC 3461 4.2). */
 const MAX_ORCPT = 500;
-/** Invalid command arguments (RFC 3463 3.6). */
 
-/** Without the flags `iu`: together they take U+017F and U+212A for `s` and `k`. */
+/** No flags `iu`: together they accept U+017F and U+212A for `s` and `k`. */
 const PARAMETER = /^([A-Za-z\d][A-Za-z\d-]*)(?:=([!-<>-~\u00a0-\uffff]+))?$/;
-/** What a client sends that has no name of its account at hand. */
+/** Sent by clients without an account name at hand. */
 const EMPTY_AUTH = /^([Aa][Uu][Tt][Hh])=()$/;
 const SIZE = /^\d{1,20}$/;
 const BODY = /^(?:7BIT|8BITMIME|BINARYMIME)$/;
@@ -51,31 +50,31 @@ const NOT_PLAIN = /[^!-*,-<>-[\]-~]/gu;
 // deno-lint-ignore no-control-regex
 const CONTROL_OR_HALF = /[\x00-\x1f\x7f-\x9f\ufffd\p{Surrogate}]/u;
 
-/** What MAIL FROM may carry beside the address. */
+/** The parameters that MAIL FROM may have after the address. */
 export interface MailParameters {
-  /** SIZE: bytes announced (RFC 1870). Above `Number.MAX_SAFE_INTEGER` it stays there. */
+  /** SIZE: the announced size in bytes (RFC 1870), at most `Number.MAX_SAFE_INTEGER`. */
   readonly size?: number;
   /** BODY (RFC 6152, RFC 3030). */
   readonly body?: "7BIT" | "8BITMIME" | "BINARYMIME";
-  /** SMTPUTF8 was given (RFC 6531). */
+  /** Set if SMTPUTF8 was given (RFC 6531). */
   readonly smtpUtf8?: true;
   /** RET (RFC 3461). */
   readonly ret?: "FULL" | "HDRS";
   /** ENVID, xtext decoded (RFC 3461). */
   readonly envid?: string;
-  /** AUTH=, xtext decoded; "<>" when given so, or when it is no mailbox (RFC 4954 section 5). */
+  /** AUTH=, xtext decoded; "<>" if so given, or if it is not a mailbox (RFC 4954 section 5). */
   readonly auth?: string;
 }
 
-/** What RCPT TO may carry beside the address. */
+/** The parameters that RCPT TO may have after the address. */
 export interface RcptParameters {
-  /** NOTIFY, each event once (RFC 3461). */
+  /** NOTIFY, each value once (RFC 3461). */
   readonly notify?: readonly ("NEVER" | "SUCCESS" | "FAILURE" | "DELAY")[];
   /** ORCPT, xtext decoded; the address may be empty (RFC 3461). */
   readonly orcpt?: { readonly type: string; readonly address: string };
 }
 
-/** The parameters of MAIL that the server has offered. */
+/** The parameters of MAIL that the server offers. */
 export interface MailParameterRules {
   /** SIZE (RFC 1870). */
   readonly size: boolean;
@@ -91,30 +90,151 @@ export interface MailParameterRules {
   readonly auth: boolean;
 }
 
-/** The parameters of RCPT that the server has offered. */
+/** The parameters of RCPT that the server offers. */
 export interface RcptParameterRules {
   /** DSN: NOTIFY and ORCPT (RFC 3461). */
   readonly dsn: boolean;
-  /** Whether ORCPT may hold characters beyond ASCII as they are: SMTPUTF8 is in force (RFC 6533). */
+  /**
+   * Whether ORCPT may contain unencoded characters beyond ASCII: SMTPUTF8 is in
+   * force (RFC 6533).
+   */
   readonly utf8: boolean;
 }
 
 type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
-/** A value for the parameters, or the refusal. */
+/** The parsed parameters, or the reply that rejects them. */
 type Outcome<T> = { readonly parameters: T } | { readonly reply: SmtpReply };
-/** Takes one parameter; `undefined` when it was taken. */
-type Take<T> = (
-  taken: Writable<T>,
-  keyword: string,
-  value: string | undefined,
-) => SmtpReply | undefined;
+
+/** How one parameter is offered, parsed and printed. */
+interface Parameter<Value, Rules> {
+  /** The keyword in capitals. */
+  readonly keyword: string;
+  /** Whether the server offers it. */
+  isOffered(rules: Rules): boolean;
+  /** If not offered: `refuse` sends 555, `ignore` drops a valid value. */
+  readonly ifNotOffered: "refuse" | "ignore";
+  /** Parses the text after `=`, if any; `undefined` if it is malformed. */
+  read(text: string | undefined, rules: Rules): Value | undefined;
+  /** The value of a parameter given twice, `undefined` for an error. */
+  merge(first: Value, second: Value): Value | undefined;
+  /** The text after the keyword, `=` included. */
+  print(value: Value): string;
+}
+
+/**
+ * One row for each field of the parsed parameters, in the order of printing. A
+ * field without a row does not compile.
+ */
+type Table<T, Rules> = {
+  readonly [Field in keyof T]-?: Parameter<NonNullable<T[Field]>, Rules>;
+};
+
+/** DSN parameters may not be repeated (RFC 3461 section 5.1). */
+const once = () => undefined;
+
+/**
+ * The same value may be given twice: libraries such as Python's smtplib add
+ * parameters to those of a program.
+ */
+const same = <Value>(first: Value, second: Value): Value | undefined =>
+  first === second ? second : undefined;
+
+const MAIL: Table<MailParameters, MailParameterRules> = {
+  size: {
+    keyword: "SIZE",
+    isOffered: (rules) => rules.size,
+    ifNotOffered: "refuse",
+    read: readSize,
+    // Each of several sizes is an estimate (RFC 1870 section 6.1).
+    merge: Math.max,
+    print: (size) => `=${size}`,
+  },
+  body: {
+    keyword: "BODY",
+    isOffered: (rules) => rules.eightBitMime || rules.binaryMime,
+    ifNotOffered: "refuse",
+    read: readBody,
+    merge: same,
+    print: (body) => `=${body}`,
+  },
+  smtpUtf8: {
+    keyword: "SMTPUTF8",
+    isOffered: (rules) => rules.smtpUtf8,
+    ifNotOffered: "refuse",
+    read: (text) => text === undefined ? true : undefined,
+    merge: same,
+    print: () => "",
+  },
+  ret: {
+    keyword: "RET",
+    isOffered: (rules) => rules.dsn,
+    ifNotOffered: "refuse",
+    read: readRet,
+    merge: once,
+    print: (ret) => `=${ret}`,
+  },
+  envid: {
+    keyword: "ENVID",
+    isOffered: (rules) => rules.dsn,
+    ifNotOffered: "refuse",
+    read: readEnvid,
+    merge: once,
+    print: (envid) => `=${encodeXtext(envid)}`,
+  },
+  auth: {
+    keyword: "AUTH",
+    isOffered: (rules) => rules.auth,
+    // Without AUTH it means nothing, but some clients send it anyway.
+    ifNotOffered: "ignore",
+    read: readAuth,
+    merge: same,
+    print: (auth) => auth === "<>" ? "=<>" : `=${encodeXtext(auth)}`,
+  },
+};
+
+const RCPT: Table<RcptParameters, RcptParameterRules> = {
+  notify: {
+    keyword: "NOTIFY",
+    isOffered: (rules) => rules.dsn,
+    ifNotOffered: "refuse",
+    read: readNotify,
+    merge: once,
+    print: (events) => `=${events.join(",")}`,
+  },
+  orcpt: {
+    keyword: "ORCPT",
+    isOffered: (rules) => rules.dsn,
+    ifNotOffered: "refuse",
+    read: readOrcpt,
+    merge: once,
+    print: printOrcpt,
+  },
+};
+
+/** A row with the name of its field. */
+interface Row<T, Rules> {
+  readonly field: keyof T;
+  readonly parameter: Parameter<T[keyof T], Rules>;
+}
+
+const MAIL_ROWS = rowsOf(MAIL);
+const RCPT_ROWS = rowsOf(RCPT);
+
+function rowsOf<T, Rules>(table: Table<T, Rules>): readonly Row<T, Rules>[] {
+  const fields = Object.keys(table) as (keyof T)[];
+  return fields.map((field) => {
+    const parameter = table[field] as Parameter<T[keyof T], Rules>;
+    return { field, parameter };
+  });
+}
 
 const NONE: { readonly parameters: Record<never, never> } = Object.freeze({
   parameters: Object.freeze({}),
 });
 
 /**
- * Parses what follows the path of MAIL, as ` SIZE=100 BODY=8BITMIME`. Never throws.
+ * Parses the text after the path of MAIL, such as ` SIZE=100 BODY=8BITMIME`.
+ * Never throws.
  *
  * @example
  * ```ts ignore
@@ -127,14 +247,12 @@ export function parseMailParameters(
   allowed: MailParameterRules,
 ): { parameters: MailParameters } | { reply: SmtpReply } {
   if (text === "") return NONE;
-  return parse<MailParameters>(
-    text,
-    (taken, keyword, value) => takeMail(taken, { keyword, value, allowed }),
-  );
+  return parse(text, MAIL_ROWS, allowed);
 }
 
 /**
- * Parses what follows the path of RCPT, as ` NOTIFY=NEVER`. Never throws.
+ * Parses the text after the path of RCPT, such as ` NOTIFY=NEVER`. Never
+ * throws.
  *
  * @example
  * ```ts ignore
@@ -147,13 +265,14 @@ export function parseRcptParameters(
   allowed: RcptParameterRules,
 ): { parameters: RcptParameters } | { reply: SmtpReply } {
   if (text === "") return NONE;
-  return parse<RcptParameters>(
-    text,
-    (taken, keyword, value) => takeRcpt(taken, { keyword, value, allowed }),
-  );
+  return parse(text, RCPT_ROWS, allowed);
 }
 
-function parse<T>(text: string, take: Take<T>): Outcome<T> {
+function parse<T, Rules>(
+  text: string,
+  rows: readonly Row<T, Rules>[],
+  rules: Rules,
+): Outcome<T> {
   if (!isBlank(text.charCodeAt(0))) {
     return { reply: replies.noSpaceAfterPath };
   }
@@ -164,106 +283,48 @@ function parse<T>(text: string, take: Take<T>): Outcome<T> {
     if (match === null) {
       return { reply: malformedParameter(part.split("=", 1)[0]!) };
     }
-    const reply = take(taken, match[1]!.toUpperCase(), match[2]);
+    const keyword = match[1]!.toUpperCase();
+    const row = findRow(rows, keyword);
+    if (row === undefined) return { reply: unknownParameter(keyword) };
+    const { parameter } = row;
+    const isOffered = parameter.isOffered(rules);
+    if (!isOffered && parameter.ifNotOffered === "refuse") {
+      return { reply: unknownParameter(keyword) };
+    }
+    const value = parameter.read(match[2], rules);
+    if (value === undefined) return { reply: malformedParameter(keyword) };
+    const reply = isOffered ? store(taken, row, value) : undefined;
     if (reply !== undefined) return { reply };
   }
   return { parameters: taken };
 }
 
-interface Given<Rules> {
-  readonly keyword: string;
-  readonly value: string | undefined;
-  readonly allowed: Rules;
+/** The row of a keyword. Few rows: a loop is faster than a map. */
+function findRow<T, Rules>(
+  rows: readonly Row<T, Rules>[],
+  keyword: string,
+): Row<T, Rules> | undefined {
+  for (const row of rows) if (row.parameter.keyword === keyword) return row;
+  return undefined;
 }
 
-function takeMail(
-  taken: Writable<MailParameters>,
-  { keyword, value, allowed }: Given<MailParameterRules>,
+/** Stores a value; a parameter given twice may be refused. */
+function store<T, Rules>(
+  taken: Writable<T>,
+  { field, parameter }: Row<T, Rules>,
+  value: T[keyof T],
 ): SmtpReply | undefined {
-  switch (keyword) {
-    case "SIZE":
-      if (!allowed.size) break;
-      return putSize(taken, readSize(value));
-    case "BODY":
-      if (!allowed.eightBitMime && !allowed.binaryMime) break;
-      return putAlike(taken, "body", {
-        keyword,
-        value: readBody(value, allowed),
-      });
-    case "SMTPUTF8":
-      if (!allowed.smtpUtf8) break;
-      return putAlike(taken, "smtpUtf8", {
-        keyword,
-        value: value === undefined ? true : undefined,
-      });
-    case "RET":
-      if (!allowed.dsn) break;
-      return put(taken, "ret", { keyword, value: readRet(value) });
-    case "ENVID":
-      if (!allowed.dsn) break;
-      return put(taken, "envid", { keyword, value: readEnvid(value) });
-    case "AUTH": {
-      const auth = readAuth(value);
-      // Without log-ins it says nothing, and some clients send it all the same.
-      if (!allowed.auth && auth !== undefined) return undefined;
-      return putAlike(taken, "auth", { keyword, value: auth });
-    }
-  }
-  return unknownParameter(keyword);
-}
-
-function takeRcpt(
-  taken: Writable<RcptParameters>,
-  { keyword, value, allowed }: Given<RcptParameterRules>,
-): SmtpReply | undefined {
-  if (allowed.dsn && keyword === "NOTIFY") {
-    return put(taken, "notify", { keyword, value: readNotify(value) });
-  }
-  if (allowed.dsn && keyword === "ORCPT") {
-    return put(taken, "orcpt", { keyword, value: readOrcpt(value, allowed) });
-  }
-  return unknownParameter(keyword);
-}
-
-/** Keeps a value that is right and new; says what is wrong otherwise. */
-function put<T, Key extends keyof T>(
-  taken: T,
-  field: Key,
-  read: { keyword: string; value: NonNullable<T[Key]> | undefined },
-): SmtpReply | undefined {
-  if (read.value === undefined) return malformedParameter(read.keyword);
-  if (taken[field] !== undefined) {
-    return doubleParameter(read.keyword);
-  }
-  taken[field] = read.value;
+  const before = taken[field];
+  const merged = before === undefined ? value : parameter.merge(before, value);
+  if (merged === undefined) return doubleParameter(parameter.keyword);
+  taken[field] = merged;
   return undefined;
 }
 
 /**
- * Keeps a value that may be given again as it was: libraries add parameters to
- * those that a program gives, as Python's smtplib does. Those of DSN may not
- * (RFC 3461 section 5.1).
+ * ASCII text in upper case, `""` for other text: `toUpperCase()` turns U+017F
+ * and U+0131 into ASCII.
  */
-function putAlike<T, Key extends keyof T>(
-  taken: T,
-  field: Key,
-  read: { keyword: string; value: NonNullable<T[Key]> | undefined },
-): SmtpReply | undefined {
-  const isAlike = read.value !== undefined && taken[field] === read.value;
-  return isAlike ? undefined : put(taken, field, read);
-}
-
-/** Keeps the largest of the sizes that are given: each is an estimate (RFC 1870 section 6.1). */
-function putSize(
-  taken: Writable<MailParameters>,
-  size: number | undefined,
-): SmtpReply | undefined {
-  if (size === undefined) return malformedParameter("SIZE");
-  taken.size = Math.max(taken.size ?? 0, size);
-  return undefined;
-}
-
-/** Upper case of ASCII, `""` for all else: `toUpperCase()` makes ASCII of U+017F and U+0131. */
 function upper(text: string): string {
   return PRINTABLE.test(text) ? text.toUpperCase() : "";
 }
@@ -290,7 +351,7 @@ function readRet(value = ""): MailParameters["ret"] {
   return RET.test(ret) ? ret as "FULL" : undefined;
 }
 
-/** Only printable ASCII may be behind the xtext: it goes into a header field of the report. */
+/** Decodes ENVID. Only printable ASCII is allowed: it goes into a header field of the DSN. */
 function readEnvid(value = ""): string | undefined {
   if (value.length > MAX_ENVID) return undefined;
   const envid = decodeXtext(value);
@@ -298,8 +359,8 @@ function readEnvid(value = ""): string | undefined {
 }
 
 /**
- * Some clients give the name of the account, or an address that is no xtext: no
- * mailbox, so the sender is not known.
+ * Decodes AUTH=. Some clients send an account name, or an address that is not
+ * xtext: not a mailbox, so the sender is unknown.
  */
 function readAuth(value = ""): string | undefined {
   const auth = decodeXtext(value);
@@ -337,7 +398,7 @@ function readOrcpt(
   return { type, address };
 }
 
-/** utf-8-addr-xtext and utf-8-addr-unitext of RFC 6533 section 3. */
+/** Decodes utf-8-addr-xtext and utf-8-addr-unitext (RFC 6533 section 3). */
 function readUnicodeAddress(
   encoded: string,
   allowed: RcptParameterRules,
@@ -354,8 +415,8 @@ function readUnicodeAddress(
 }
 
 /**
- * Prints the parameters of MAIL as they follow the path, each with a space in
- * front; `""` for none.
+ * Formats the parameters of MAIL for the command, each with a space before it;
+ * `""` without parameters.
  *
  * @example
  * ```ts ignore
@@ -363,22 +424,13 @@ function readUnicodeAddress(
  * ```
  */
 export function formatMailParameters(parameters: MailParameters): string {
-  const { size, body, smtpUtf8, ret, envid, auth } = parameters;
-  let text = "";
-  if (size !== undefined) text += ` SIZE=${size}`;
-  if (body !== undefined) text += ` BODY=${body}`;
-  if (smtpUtf8) text += " SMTPUTF8";
-  if (ret !== undefined) text += ` RET=${ret}`;
-  if (envid !== undefined) text += ` ENVID=${encodeXtext(envid)}`;
-  if (auth === "<>") text += " AUTH=<>";
-  else if (auth !== undefined) text += ` AUTH=${encodeXtext(auth)}`;
-  return text;
+  return print(parameters, MAIL_ROWS);
 }
 
 /**
- * Prints the parameters of RCPT as they follow the path, each with a space in
- * front; `""` for none. An ORCPT of type `utf-8` is printed in ASCII, which
- * every server with DSN takes, with or without SMTPUTF8.
+ * Formats the parameters of RCPT for the command, each with a space before it;
+ * `""` without parameters. An ORCPT of type `utf-8` is printed in ASCII, which
+ * every server with DSN accepts, with or without SMTPUTF8.
  *
  * @throws {TypeError} If the type of `orcpt` is not an atom
  *
@@ -388,18 +440,33 @@ export function formatMailParameters(parameters: MailParameters): string {
  * ```
  */
 export function formatRcptParameters(parameters: RcptParameters): string {
-  const { notify, orcpt } = parameters;
+  return print(parameters, RCPT_ROWS);
+}
+
+function print<T, Rules>(
+  parameters: T,
+  rows: readonly Row<T, Rules>[],
+): string {
   let text = "";
-  if (notify !== undefined) text += ` NOTIFY=${notify.join(",")}`;
-  if (orcpt === undefined) return text;
-  if (!ADDRESS_TYPE.test(orcpt.type)) {
-    const type = JSON.stringify(orcpt.type);
-    throw new TypeError(`Cannot print ORCPT of type ${type}: want an atom`);
+  for (const { field, parameter } of rows) {
+    const value = parameters[field];
+    if (value === undefined) continue;
+    text += ` ${parameter.keyword}${parameter.print(value)}`;
   }
-  const address = orcpt.type.toLowerCase() === "utf-8"
-    ? orcpt.address.replace(NOT_PLAIN, embed)
-    : encodeXtext(orcpt.address);
-  return `${text} ORCPT=${orcpt.type};${address}`;
+  return text;
+}
+
+function printOrcpt(
+  { type, address }: NonNullable<RcptParameters["orcpt"]>,
+): string {
+  if (!ADDRESS_TYPE.test(type)) {
+    const shown = JSON.stringify(type);
+    throw new TypeError(`Cannot print ORCPT of type ${shown}: want an atom`);
+  }
+  const encoded = type.toLowerCase() === "utf-8"
+    ? address.replace(NOT_PLAIN, embed)
+    : encodeXtext(address);
+  return `=${type};${encoded}`;
 }
 
 function embed(char: string): string {

@@ -1,10 +1,10 @@
 /**
- * What was parsed lately, found again by its bytes or its text: clients say the
- * same things again and again. Finding a command line costs a third of decoding
- * and parsing it, finding an address a tenth. Both caches are bounded.
+ * Caches of parsed command lines and addresses: clients send the same text
+ * again and again. Finding a command line here costs a third of decoding and
+ * parsing it, finding an address a tenth. Both caches are bounded.
  *
- * Never holds what a client may want to keep to itself: AUTH is not remembered.
- * An address is remembered only where no parameters followed it.
+ * Never holds a client's secrets: AUTH is not cached. An address is cached only
+ * if no parameters followed it.
  */
 
 import type { KnownCommand } from "./command.ts";
@@ -12,28 +12,31 @@ import type { Address } from "./address.ts";
 
 const LF = 10;
 
-/** Lines that are remembered; a power of two. */
+/** Most cached lines; a power of two. */
 const PLACES = 512;
 
-/** Longest line that is remembered, in bytes with its CRLF, and longest argument, in characters. */
+/** Longest cached line, in bytes with its CRLF, and longest cached argument, in characters. */
 const LONGEST = 128;
 
-/** One line that is remembered. */
+/** One cached line. */
 interface Line {
-  /** Its bytes with CRLF. */
-  readonly octets: Uint8Array;
-  /** What it says. */
+  /** Its bytes, CRLF included. */
+  readonly bytes: Uint8Array;
+  /** The parsed command. */
   readonly command: KnownCommand;
 }
 
-/** Remembers commands by the bytes of their lines. */
+/** Caches commands by the bytes of their lines. */
 export class RecentLines {
-  /** Bytes of the line looked for last, with its CRLF; 0 for one that is not whole, or too long. */
+  /**
+   * Length of the line of the last search, in bytes with its CRLF; 0 if it was
+   * incomplete or too long.
+   */
   length = 0;
   readonly #lines: (Line | undefined)[] = Array(PLACES).fill(undefined);
   #place = 0;
 
-  /** The command whose line begins `input` at `start`, if it is whole and remembered. */
+  /** The command of the line at `start`, if the line is complete and cached. */
   find(
     input: Uint8Array,
     start: number,
@@ -45,47 +48,47 @@ export class RecentLines {
     let at = start;
     for (;;) {
       if (at === stop) return undefined;
-      const octet = input[at++]!;
-      hash = (Math.imul(hash, 31) + octet) | 0;
-      if (octet === LF) break;
+      const byte = input[at++]!;
+      hash = (Math.imul(hash, 31) + byte) | 0;
+      if (byte === LF) break;
     }
     this.length = at - start;
     this.#place = (hash ^ (hash >>> 9)) & (PLACES - 1);
     const line = this.#lines[this.#place];
-    if (line === undefined || line.octets.length !== this.length) {
+    if (line === undefined || line.bytes.length !== this.length) {
       return undefined;
     }
-    const { octets } = line;
-    for (let index = 0; index < octets.length; index++) {
-      if (octets[index] !== input[start + index]) return undefined;
+    const { bytes } = line;
+    for (let index = 0; index < bytes.length; index++) {
+      if (bytes[index] !== input[start + index]) return undefined;
     }
     return line.command;
   }
 
   /**
-   * Remembers the command whose line begins `input` at `start`, after it was
-   * looked for in vain.
+   * Caches the command of the line at `start`, after
+   * {@linkcode RecentLines.find} did not find it.
    */
   keep(input: Uint8Array, start: number, command: KnownCommand): void {
     if (this.length === 0 || command.verb === "AUTH") return;
-    const octets = input.slice(start, start + this.length);
-    this.#lines[this.#place] = { octets, command };
+    const bytes = input.slice(start, start + this.length);
+    this.#lines[this.#place] = { bytes, command };
   }
 }
 
-/** Arguments that are remembered. */
+/** Most cached arguments. */
 const MOST = 512;
 
-/** Remembers addresses by argument. */
+/** Caches addresses by argument. */
 export class RecentAddresses {
   readonly #addresses = new Map<string, Address>();
 
-  /** The address that the argument had, `undefined` if it is not remembered. */
+  /** The address of the argument, `undefined` if it is not cached. */
   find(argument: string): Address | undefined {
     return this.#addresses.get(argument);
   }
 
-  /** Remembers the address of an argument; forgets the oldest for it. */
+  /** Caches the address of an argument, in place of the oldest entry if the cache is full. */
   keep(argument: string, address: Address): void {
     if (argument.length > LONGEST) return;
     if (this.#addresses.size >= MOST) {

@@ -1,13 +1,14 @@
 /**
- * The header that a proxy puts in front of a connection to tell whose it is:
- * the PROXY protocol, the text of version 1 and the block of version 2 with its
- * type-length-value vectors (TLVs). Owns where the header ends, to the byte:
- * what follows belongs to the client.
+ * The PROXY protocol header, with which a proxy names the client of a
+ * connection: the text of version 1, and the block of version 2 with its
+ * type-length-value vectors (TLVs). Finds the exact end of the header: the
+ * bytes after it belong to the client.
  *
- * Never searches for a header and never does without one: its caller has decided
- * beforehand that one must come. Anything else is told at the first byte that
- * does not fit, so that a wrong peer costs no waiting. A TLV that is not text
- * where text is wanted is left out; nothing that a TLV says is checked.
+ * Never searches for a header and never does without one: its caller has
+ * decided beforehand that one must come. Reports any other input at the first
+ * byte that does not fit, so a peer that is not a proxy causes no wait. Leaves
+ * out a TLV that should be text and is not. Does not verify the content of
+ * TLVs.
  *
  * {@link https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt | PROXY protocol, sections 2.1 and 2.2}
  */
@@ -22,7 +23,10 @@ export interface SessionProxy {
   readonly port: number;
   /** The version of the PROXY protocol. */
   readonly version: 1 | 2;
-  /** `"PROXY"` for the connection of a client, `"LOCAL"` for one of the proxy's own, as a health check. */
+  /**
+   * `"PROXY"` for the connection of a client, `"LOCAL"` for one of the proxy's
+   * own, such as a health check.
+   */
   readonly command: "PROXY" | "LOCAL";
   /** The kind of the addresses; `"unspec"` where the proxy does not give them. */
   readonly family: "inet" | "inet6" | "unix" | "unspec";
@@ -71,25 +75,25 @@ export type ProxyTls = NonNullable<ProxyHeader["tls"]>;
 /** One type-length-value vector. */
 export type ProxyTlv = ProxyHeader["tlvs"][number];
 
-/** What {@linkcode ProxyHeaderReader.read} found. */
+/** Result of {@linkcode ProxyHeaderReader.read}. */
 export type ProxyHeaderStatus = "more" | "header" | "malformed";
 
 const LF = 10;
 const encoder = new TextEncoder();
-/** How a header of version 1 begins. */
+/** The beginning of a header of version 1. */
 const PREFIX = encoder.encode("PROXY ");
-/** How a header of version 2 begins. */
+/** The beginning of a header of version 2. */
 const SIGNATURE = encoder.encode("\r\n\r\n\0\r\nQUIT\n");
 /** Bytes of version 2 before the addresses: signature, command, family, length. */
 const FIXED = 16;
-/** Longest header of version 1, with its CRLF. */
+/** Longest header of version 1, in bytes with its CRLF. */
 const MAX_LINE = 107;
 
 const PORT = "(0|[1-9]\\d{0,4})";
 const LINE = new RegExp(
   `^PROXY (TCP4|TCP6) ([\\dA-Fa-f.:]+) ([\\dA-Fa-f.:]+) ${PORT} ${PORT}\r\n$`,
 );
-/** What stands behind UNKNOWN is not looked at. */
+/** The text after UNKNOWN is ignored. */
 const UNKNOWN_LINE = /^PROXY UNKNOWN(?: [^\r\n]*)?\r\n$/;
 
 const COMMANDS = ["LOCAL", "PROXY"] as const;
@@ -104,19 +108,19 @@ const LAST_TRANSPORT = 2;
 export class ProxyHeaderReader {
   /** The header, after the status `"header"`. */
   header: ProxyHeader | undefined;
-  /** Bytes of the last input that were the header's. */
+  /** Bytes of the last input that belong to the header. */
   position = 0;
   #held: Uint8Array<ArrayBuffer> = new Uint8Array(MAX_LINE);
   #used = 0;
-  /** Bytes after which there is something to decide. */
+  /** Number of bytes at which the next check is possible. */
   #wanted = 1;
 
-  /** Whether anything has come at all. */
+  /** Whether any byte has arrived. */
   get hasBegun(): boolean {
     return this.#used > 0;
   }
 
-  /** Reads on in `input`, up to the end of the header. Not to be called after that. */
+  /** Continues in `input`, up to the end of the header. Must not be called after that. */
   read(input: Uint8Array): ProxyHeaderStatus {
     this.position = 0;
     while (this.position < input.length) {
@@ -135,7 +139,7 @@ export class ProxyHeaderReader {
     return "more";
   }
 
-  /** Looks at what is there of version 1, one byte more than the last time. */
+  /** Checks the bytes of version 1 so far, one more than the last time. */
   #readLine(held: Uint8Array): ProxyHeaderStatus {
     const last = held.length - 1;
     if (last < PREFIX.length && held[last] !== PREFIX[last]) return "malformed";
@@ -145,7 +149,7 @@ export class ProxyHeaderReader {
     return "more";
   }
 
-  /** Looks at what is there of version 2: a little more, or all of it. */
+  /** Checks the bytes of version 2 so far, or parses the complete block. */
   #readBlock(held: Uint8Array): ProxyHeaderStatus {
     const { length } = held;
     if (length <= SIGNATURE.length) {
@@ -169,8 +173,8 @@ export class ProxyHeaderReader {
   }
 }
 
-function parseLine(octets: Uint8Array): ProxyHeader | undefined {
-  const text = String.fromCharCode(...octets);
+function parseLine(bytes: Uint8Array): ProxyHeader | undefined {
+  const text = String.fromCharCode(...bytes);
   if (UNKNOWN_LINE.test(text)) {
     return { version: 1, command: "PROXY", family: "unspec", tlvs: [] };
   }
@@ -191,7 +195,7 @@ function parseLine(octets: Uint8Array): ProxyHeader | undefined {
   };
 }
 
-/** An end written as text. IPv4 that is mapped into IPv6 becomes plain IPv4. */
+/** An end of the connection, from its text. IPv4-mapped IPv6 becomes IPv4. */
 function endpointOf(
   { address, port }: ProxyEndpoint,
   family: "inet" | "inet6",
@@ -202,7 +206,7 @@ function endpointOf(
   return { address: formatIp(bytes), port };
 }
 
-/** Whether version, command, family and transport are those that there are. */
+/** Whether version, command, family and transport have defined values. */
 function isKnown(block: Uint8Array): boolean {
   const version = block[12]! >> 4;
   const command = block[12]! & 15;
@@ -214,21 +218,21 @@ function parseBlock(block: Uint8Array): ProxyHeader | undefined {
   if (!isKnown(block)) return undefined;
   const command = COMMANDS[block[12]! & 15]!;
   if (command === "LOCAL") {
-    // What it says beside that is not to be used.
+    // The other content of a LOCAL header must be ignored.
     return { version: 2, command, family: "unspec", tlvs: [] };
   }
   const family = FAMILIES[block[13]! >> 4]!;
   const start = FIXED + ADDRESS_SIZE[family];
   if (block.length < start) return undefined;
   let tlvs = parseTlvs(block.subarray(start));
-  // There may be addresses of a kind that nobody knows the length of.
+  // The addresses may be of an unknown kind, and of unknown length.
   if (tlvs === undefined && family === "unspec") tlvs = [];
   else if (tlvs === undefined || !isIntact(block, start)) return undefined;
   return {
     version: 2,
     command,
     family,
-    // Datagrams carry no SMTP: such a header does not tell who the client is.
+    // SMTP does not run over datagrams: such a header does not name the client.
     ...((block[13]! & 15) === STREAM && endsOf(block.subarray(FIXED), family)),
     authority: authorityOf(tlvs),
     tls: proxyTlsOf(tlvs),
@@ -237,25 +241,25 @@ function parseBlock(block: Uint8Array): ProxyHeader | undefined {
 }
 
 function endsOf(
-  octets: Uint8Array,
+  bytes: Uint8Array,
   family: ProxyHeader["family"],
 ): Pick<ProxyHeader, "source" | "destination"> {
   if (family === "unspec") return {};
   if (family === "unix") {
     return {
-      source: { address: pathOf(octets.subarray(0, 108)), port: 0 },
-      destination: { address: pathOf(octets.subarray(108, 216)), port: 0 },
+      source: { address: pathOf(bytes.subarray(0, 108)), port: 0 },
+      destination: { address: pathOf(bytes.subarray(108, 216)), port: 0 },
     };
   }
   const size = family === "inet" ? 4 : 16;
-  const port = (at: number) => octets[at]! << 8 | octets[at + 1]!;
+  const port = (at: number) => bytes[at]! << 8 | bytes[at + 1]!;
   return {
     source: {
-      address: addressOf([...octets.subarray(0, size)]),
+      address: addressOf([...bytes.subarray(0, size)]),
       port: port(2 * size),
     },
     destination: {
-      address: addressOf([...octets.subarray(size, 2 * size)]),
+      address: addressOf([...bytes.subarray(size, 2 * size)]),
       port: port(2 * size + 2),
     },
   };
@@ -266,10 +270,10 @@ function addressOf(bytes: IpBytes): string {
   return formatIp(parseUnmapped(text) ?? bytes);
 }
 
-/** A path up to its NUL, one character a byte; one of the abstract kind begins with `@`. */
-function pathOf(octets: Uint8Array): string {
-  const isAbstract = octets[0] === 0 && octets[1] !== 0;
-  const named = isAbstract ? octets.subarray(1) : octets;
+/** A path up to its NUL, one character a byte; an abstract path begins with `@`. */
+function pathOf(bytes: Uint8Array): string {
+  const isAbstract = bytes[0] === 0 && bytes[1] !== 0;
+  const named = isAbstract ? bytes.subarray(1) : bytes;
   const end = named.indexOf(0);
   const path = String.fromCharCode(
     ...named.subarray(0, end < 0 ? undefined : end),
@@ -279,22 +283,25 @@ function pathOf(octets: Uint8Array): string {
 
 const TYPE = { authority: 0x02, crc32c: 0x03, noop: 0x04, tls: 0x20 } as const;
 const TLS_TYPE = { protocol: 0x21, commonName: 0x22, cipher: 0x23 } as const;
-/** Bits of a TLS vector: the client speaks TLS, it presented a certificate now or before. */
+/**
+ * Bits of a TLS vector: the client uses TLS, it presented a certificate on this
+ * or an earlier connection.
+ */
 const CLIENT = { tls: 0x01, certificate: 0x02 | 0x04 } as const;
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** Cuts vectors apart, without those that only pad; `undefined` where one is cut off. */
-function parseTlvs(octets: Uint8Array): ProxyTlv[] | undefined {
+/** Splits the vectors, without padding; `undefined` if one is cut off. */
+function parseTlvs(bytes: Uint8Array): ProxyTlv[] | undefined {
   const tlvs: ProxyTlv[] = [];
-  for (let at = 0; at < octets.length;) {
+  for (let at = 0; at < bytes.length;) {
     const start = at + 3;
-    if (start > octets.length) return undefined;
-    const end = start + (octets[at + 1]! << 8 | octets[at + 2]!);
-    if (end > octets.length) return undefined;
-    const type = octets[at]!;
+    if (start > bytes.length) return undefined;
+    const end = start + (bytes[at + 1]! << 8 | bytes[at + 2]!);
+    if (end > bytes.length) return undefined;
+    const type = bytes[at]!;
     if (type !== TYPE.noop) {
-      tlvs.push({ type, value: octets.slice(start, end) });
+      tlvs.push({ type, value: bytes.slice(start, end) });
     }
     at = end;
   }
@@ -302,11 +309,11 @@ function parseTlvs(octets: Uint8Array): ProxyTlv[] | undefined {
 }
 
 /**
- * Whether the checksum among the vectors, if there is one, is that of the
- * header. The vectors must be well-formed.
+ * Whether the checksum among the vectors, if there is one, matches the header.
+ * The vectors must be well-formed.
  *
  * @param header The whole header
- * @param start Where its vectors begin
+ * @param start Index at which its vectors begin
  */
 function isIntact(header: Uint8Array, start: number): boolean {
   for (let at = start; at < header.length;) {
@@ -314,7 +321,7 @@ function isIntact(header: Uint8Array, start: number): boolean {
     if (header[at] === TYPE.crc32c) {
       if (length !== 4) return false;
       const copy = header.slice();
-      // The sum was made with nothing in its own place.
+      // The checksum is computed with zeros in its own place.
       copy.fill(0, at + 3, at + 7);
       const sum = new DataView(header.buffer, header.byteOffset + at + 3, 4);
       return sum.getUint32(0) === crc32c(copy);
@@ -324,9 +331,9 @@ function isIntact(header: Uint8Array, start: number): boolean {
   return true;
 }
 
-/** What each byte makes of a sum; the polynomial 0x1edc6f41, bits in reverse. */
-const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, octet) => {
-  let crc = octet;
+/** The table of the polynomial 0x1edc6f41, bits in reverse. */
+const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
+  let crc = byte;
   for (let bit = 0; bit < 8; bit++) {
     crc = (crc >>> 1) ^ (crc & 1 ? 0x82f63b78 : 0);
   }
@@ -334,20 +341,23 @@ const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, octet) => {
 });
 
 /** CRC-32C ({@link https://www.rfc-editor.org/rfc/rfc9260#appendix-A | RFC 9260 appendix A}). */
-export function crc32c(octets: Uint8Array): number {
+export function crc32c(bytes: Uint8Array): number {
   let crc = ~0;
-  for (const octet of octets) {
-    crc = (crc >>> 8) ^ CRC_TABLE[(crc ^ octet) & 255]!;
+  for (const byte of bytes) {
+    crc = (crc >>> 8) ^ CRC_TABLE[(crc ^ byte) & 255]!;
   }
   return ~crc >>> 0;
 }
 
-/** The name that the client asked the proxy for, as SNI. */
+/** The name that the client requested from the proxy (SNI). */
 function authorityOf(tlvs: readonly ProxyTlv[]): string | undefined {
   return textOf(tlvs, TYPE.authority);
 }
 
-/** The TLS between client and proxy; `undefined` for a plain connection, and where the proxy does not tell. */
+/**
+ * The TLS between client and proxy; `undefined` for a plain connection, or if
+ * the proxy does not report it.
+ */
 function proxyTlsOf(tlvs: readonly ProxyTlv[]): ProxyTls | undefined {
   const value = tlvs.find(({ type }) => type === TYPE.tls)?.value;
   if (value === undefined || value.length < 5) return undefined;
@@ -358,9 +368,10 @@ function proxyTlsOf(tlvs: readonly ProxyTlv[]): ProxyTls | undefined {
     protocol: textOf(inner, TLS_TYPE.protocol),
     cipher: textOf(inner, TLS_TYPE.cipher),
     commonName: textOf(inner, TLS_TYPE.commonName),
-    // Zero stands for a good certificate, and also where there was none to look at.
+    // Zero means a valid certificate, and also that there was no certificate to
+    // verify.
     verified: (client & CLIENT.certificate) !== 0 &&
-      value.subarray(1, 5).every((octet) => octet === 0),
+      value.subarray(1, 5).every((byte) => byte === 0),
   };
 }
 

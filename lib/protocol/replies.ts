@@ -1,7 +1,7 @@
 /**
- * The text of every reply that the server itself gives: the standard replies,
- * each made once, and functions for those that tell something of the session. A
- * handler may choose others. Only the lines of EHLO are elsewhere, in
+ * The text of every reply that the server itself sends: the standard replies,
+ * each made once, and functions for the replies with facts of the session. A
+ * handler may send others. Only the EHLO lines are elsewhere, in
  * `capabilities.ts`.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.2.3 | RFC 5321 section 4.2.3},
@@ -10,9 +10,9 @@
 
 import { SmtpReply } from "./reply.ts";
 
-/** Code, enhanced code and text of each, by what it says. */
+/** Code, enhanced code and text of each reply, by name. */
 const TABLE = {
-  // Taken.
+  // Accepted.
   ok: [250, "2.0.0", "OK"],
   reset: [250, "2.0.0", "Reset OK"],
   senderOk: [250, "2.1.0", "Sender OK"],
@@ -38,7 +38,7 @@ const TABLE = {
     "Commands: HELO EHLO MAIL RCPT DATA BDAT RSET NOOP QUIT HELP VRFY EXPN\nSee RFC 5321",
   ],
 
-  // Refused for its form.
+  // Syntax errors.
   unknownCommand: [500, "5.5.2", "Command not recognized"],
   blankBeforeCommand: [500, "5.5.2", "Space before the command"],
   lineTooLong: [500, "5.5.2", "Line too long"],
@@ -70,7 +70,7 @@ const TABLE = {
   useLhlo: [500, "5.5.1", "This is LMTP: say LHLO"],
   useEhlo: [500, "5.5.1", "This is SMTP: say EHLO"],
 
-  // Refused for its order.
+  // Bad sequence.
   outOfOrder: [503, "5.5.1", "Bad sequence of commands"],
   sayHello: [503, "5.5.1", "Say EHLO or HELO first"],
   nested: [503, "5.5.1", "A transaction is open: finish it or RSET"],
@@ -81,7 +81,7 @@ const TABLE = {
   bdatLost: [503, "5.5.1", "An earlier chunk was refused: send RSET"],
   binaryNeedsBdat: [503, "5.5.1", "BODY=BINARYMIME needs BDAT"],
 
-  // Refused by policy or limit.
+  // Policy and limits.
   refusedConnection: [554, "5.7.1", "Connection refused by policy"],
   earlyTalker: [554, "5.5.1", "Protocol error: command before the greeting"],
   refusedHelo: [550, "5.7.1", "HELO rejected"],
@@ -120,7 +120,7 @@ const TABLE = {
   noSpaceAfterPath: [501, "5.5.4", "Space required after the path"],
   wantXclient: [501, "5.5.4", "Syntax: XCLIENT attribute=value..."],
 
-  // For now, or for good.
+  // Temporary and permanent failures.
   localError: [451, "4.3.0", "Local error in processing, try again"],
   storageFull: [452, "4.3.1", "Insufficient system storage"],
   http: [421, "4.7.0", "This is SMTP, not HTTP, closing"],
@@ -135,7 +135,7 @@ const TABLE = {
 /** The name of a standard reply. */
 export type ReplyName = keyof typeof TABLE;
 
-/** The standard replies, by what they say. */
+/** The standard replies, by name. */
 export const replies: Readonly<Record<ReplyName, SmtpReply>> = Object
   .fromEntries(
     Object.entries(TABLE).map(([name, [code, enhanced, text]]) => [
@@ -144,7 +144,7 @@ export const replies: Readonly<Record<ReplyName, SmtpReply>> = Object
     ]),
   ) as Record<ReplyName, SmtpReply>;
 
-/** A reply with an enhanced code. */
+/** Makes a reply with an enhanced code. */
 function make(
   code: number,
   enhanced: string,
@@ -153,29 +153,29 @@ function make(
   return new SmtpReply(code, text, { enhanced });
 }
 
-// The beginning and the end of a session.
+// Beginning and end of a session.
 
 /** The greeting. */
 export function greetingReply(hostname: string, text: string): SmtpReply {
   return new SmtpReply(220, `${hostname} ${text}`);
 }
 
-/** The reply to QUIT where the server has a text of its own for it. */
+/** The reply to QUIT if the server has a text of its own for it. */
 export function goodbyeReply(text: string): SmtpReply {
   return make(221, "2.0.0", text);
 }
 
 /**
- * The last reply of a session in which there was too much of something.
+ * The last reply of a session that exceeded a limit.
  *
- * @param what As `"errors"`
+ * @param what The things counted, such as `"errors"`
  * @param most The limit
  */
 export function tooMany(what: string, most: number): SmtpReply {
   return make(421, "4.7.0", `Too many ${what}, closing: at most ${most}`);
 }
 
-/** What a client let pass too much time without, in ms. */
+/** What a client took too long for. */
 export type Lateness =
   | { readonly missing: "command"; readonly ms: number }
   | { readonly missing: "message"; readonly ms: number }
@@ -186,7 +186,7 @@ export type Lateness =
     readonly bytesPerSecond: number;
   };
 
-/** The last reply to a client whose time is over. */
+/** The last reply to a client that exceeded a time limit. */
 export function timedOut(late: Lateness): SmtpReply {
   return make(421, "4.4.2", `Timeout, closing: ${lateness(late)}`);
 }
@@ -207,7 +207,7 @@ function lateness(late: Lateness): string {
 
 // The limits of a client's address.
 
-/** What there is too much of, and the code of the reply, by the limit's name. */
+/** The things counted and the code of the reply, by limit. */
 const LIMITED = {
   maxConnections: ["connections", 421],
   maxConnectionsPerIp: ["connections", 421],
@@ -218,9 +218,9 @@ const LIMITED = {
 } as const;
 
 /**
- * The reply to a client that has met a limit.
+ * The reply to a client that has reached a limit.
  *
- * @param limit Its name: one of all clients together, or of a network
+ * @param limit The name of the limit: of all clients together, or of a network
  */
 export function limitReached(
   limit: keyof typeof LIMITED,
@@ -233,14 +233,14 @@ export function limitReached(
   return make(code, code === 421 ? "4.7.0" : "4.7.1", text);
 }
 
-/** A refusal by a limit, in the same words, that ends the session. */
+/** A rejection by a limit, with the same text, that ends the session. */
 export function closing(reply: SmtpReply): SmtpReply {
   return make(421, "4.7.0", reply.lines);
 }
 
 // Addresses and parameters.
 
-/** What can be wrong with an address: the text of a 501, and of an error for programs. */
+/** The errors in an address: text of a 501 reply, and of an error for programs. */
 export const addressFaults = {
   notLocal: "Character not allowed in a local part without quotes",
   noAtAndDomain: 'Expected "@" and a domain',
@@ -286,17 +286,17 @@ export const addressFaults = {
   notDomainNoGreater: 'Character not allowed in a domain: expected ">"',
 } as const;
 
-/** The reply to a path that cannot be read. */
+/** The reply to a malformed path. */
 export function badPath(fault: string, path: "reverse" | "forward"): SmtpReply {
   return make(501, path === "reverse" ? "5.1.7" : "5.1.3", fault);
 }
 
-/** The reply to a parameter whose value cannot be read. */
+/** The reply to a parameter with a malformed value. */
 export function malformedParameter(keyword: string): SmtpReply {
   return make(501, "5.5.4", `Malformed parameter ${shown(keyword)}`);
 }
 
-/** The reply to a parameter that is there twice. */
+/** The reply to a repeated parameter. */
 export function doubleParameter(keyword: string): SmtpReply {
   return make(501, "5.5.4", `Parameter ${keyword} given twice`);
 }
@@ -307,50 +307,50 @@ export function unknownParameter(keyword: string): SmtpReply {
   return make(555, "5.5.4", text);
 }
 
-/** A peer's keyword as it may stand in a reply: short, and ASCII. */
+/** A peer's keyword in the form for a reply: short, and ASCII. */
 function shown(keyword: string): string {
   const text = keyword.replace(/[^!-~]/g, "?");
   return text.length > 32 ? `${text.slice(0, 32)}...` : text;
 }
 
-/** The reply to XCLIENT with an attribute that is not known. */
+/** The reply to XCLIENT with an unknown attribute. */
 export function unknownAttribute(name: string): SmtpReply {
   return make(501, "5.5.4", `Bad XCLIENT attribute name: ${name}`);
 }
 
-/** The reply to XCLIENT with an attribute whose value cannot be read. */
+/** The reply to XCLIENT with a malformed attribute. */
 export function malformedAttribute(name: string): SmtpReply {
   return make(501, "5.5.4", `Bad ${name.toUpperCase()} syntax`);
 }
 
-/** The reply to XCLIENT with an attribute that is there twice. */
+/** The reply to XCLIENT with a repeated attribute. */
 export function doubleAttribute(name: string): SmtpReply {
   return make(501, "5.5.4", `${name.toUpperCase()} given twice`);
 }
 
 // Transactions.
 
-/** The reply to a recipient of a message that has as many as it may. */
+/** The reply to a recipient beyond `maxRecipients`. */
 export function tooManyRecipients(most: number): SmtpReply {
   return make(452, "4.5.3", `Too many recipients, at most ${most}`);
 }
 
-/** The reply to a BDAT chunk; `size` bytes of the message have come. */
+/** The reply to a BDAT chunk; `size` is the bytes of the message so far. */
 export function chunkReceived(size: number): SmtpReply {
   return make(250, "2.0.0", `${size} bytes received`);
 }
 
-/** The reply to a message that was taken, with the name under which the log has it. */
+/** The reply to an accepted message, with its ID in the log. */
 export function messageAccepted(id: string): SmtpReply {
   return make(250, "2.0.0", `Message accepted as ${id}`);
 }
 
-/** The reply to VRFY or EXPN with what was found. */
+/** The reply to VRFY or EXPN with the result. */
 export function found(lines: string | readonly string[]): SmtpReply {
   return make(250, "2.1.5", lines);
 }
 
-/** The reply without the lines behind the first `count`. */
+/** The reply with only its first `count` lines. */
 export function firstLines(reply: SmtpReply, count: number): SmtpReply {
   const { code, enhanced, lines } = reply;
   return new SmtpReply(code, lines.slice(0, count), { enhanced });

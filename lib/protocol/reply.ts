@@ -1,9 +1,9 @@
 /**
- * Replies: the three-digit code, the enhanced status code and the text of one
- * answer of an SMTP server, made and parsed in one place.
+ * Replies: makes and parses the three-digit code, the enhanced status code and
+ * the text of one reply of an SMTP server.
  *
- * Never lets a peer's text through that could break out of the reply: line
- * ends split the text into reply lines, other control characters become `?`.
+ * Never lets a peer's text break out of the reply: line ends split the text
+ * into reply lines, other control characters become `?`.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.2 | RFC 5321 section 4.2},
  * {@link https://www.rfc-editor.org/rfc/rfc2034 | RFC 2034},
@@ -14,7 +14,10 @@ import { checkOptions, type Rules, text as textRule } from "../options.ts";
 
 const encoder = new TextEncoder();
 const ENHANCED = /^([245])\.(\d{1,3})\.(\d{1,3})$/;
-/** Bytes of text of a reply line beside code, enhanced code and line end (RFC 5321 4.5.3.1.5: 512 in all). */
+/**
+ * Longest text of a reply line, in bytes, without code, enhanced code and line
+ * end (RFC 5321 4.5.3.1.5: 512 in all).
+ */
 const MAX_TEXT = 496;
 
 /**
@@ -31,12 +34,12 @@ const MAX_TEXT = 496;
 export class SmtpReply {
   /** The three-digit code, 200 to 599. */
   readonly code: number;
-  /** The enhanced status code, as `"5.7.1"`, or `undefined` for a reply that has none. */
+  /** The enhanced status code, such as `"5.7.1"`, or `undefined` if the reply has none. */
   readonly enhanced: string | undefined;
-  /** The text, one entry a reply line, without code, enhanced code and line ends. */
+  /** The text, one entry for each reply line, without code, enhanced code and line end. */
   readonly lines: readonly string[];
   #wire: string | undefined;
-  #octets: Uint8Array<ArrayBuffer> | undefined;
+  #bytes: Uint8Array<ArrayBuffer> | undefined;
   #isKnown = false;
 
   /**
@@ -57,7 +60,7 @@ export class SmtpReply {
       );
     }
     const { enhanced } = options;
-    // Replies are made by the thousand: what is plainly right is not looked at.
+    // Sessions make thousands of replies: plain ones skip the checks.
     if (options !== NO_OPTIONS && typeof enhanced !== "string") {
       checkOptions("SmtpReply", options, RULES, '{ enhanced: "5.7.1" }');
     }
@@ -71,22 +74,22 @@ export class SmtpReply {
     this.lines = splitText(text);
   }
 
-  /** Whether the code is below 400: the request was taken. */
+  /** Whether the code is below 400: the request was accepted. */
   get isPositive(): boolean {
     return this.code < 400;
   }
 
-  /** Whether the code is 4xx: trying again later makes sense. */
+  /** Whether the code is 4xx: a later attempt may succeed. */
   get isTemporary(): boolean {
     return this.code >= 400 && this.code < 500;
   }
 
-  /** The bytes on the wire, every line with its CRLF. Shared: not to be changed. */
-  get octets(): Uint8Array<ArrayBuffer> {
-    return this.#octets ??= encoder.encode(this.wire);
+  /** The bytes on the wire, every line with its CRLF. Shared: do not change them. */
+  get bytes(): Uint8Array<ArrayBuffer> {
+    return this.#bytes ??= encoder.encode(this.wire);
   }
 
-  /** The reply as it goes over the wire, every line with its CRLF. */
+  /** The text on the wire, every line with its CRLF. */
   get wire(): string {
     return this.#wire ??= this.#compose();
   }
@@ -104,16 +107,16 @@ export class SmtpReply {
   }
 
   /**
-   * {@linkcode SmtpReply.octets}, but `undefined` the first time: of a reply
-   * that is said once, bytes of its own would be wasted. For the server.
+   * {@linkcode SmtpReply.bytes}, but `undefined` on the first call: a reply
+   * that is sent once should not keep bytes. For the server.
    */
   get cachedBytes(): Uint8Array<ArrayBuffer> | undefined {
-    if (this.#isKnown) return this.octets;
+    if (this.#isKnown) return this.bytes;
     this.#isKnown = true;
     return undefined;
   }
 
-  /** The reply as it reads on the wire, lines separated by a line feed. */
+  /** The text on the wire, with line feeds between the lines. */
   toString(): string {
     return this.wire.trimEnd().replaceAll("\r\n", "\n");
   }
@@ -136,7 +139,7 @@ function fits(enhanced: string, code: number): boolean {
   return enhanced === "2.0.0" || ENHANCED.test(enhanced);
 }
 
-/** Whether the text is one line of printable ASCII that fits: the common case, told cheaply. */
+/** Whether the text is one line of printable ASCII that fits: a cheap test for the common case. */
 function isPlainLine(text: string): boolean {
   if (text.length > MAX_TEXT) return false;
   for (let at = 0; at < text.length; at++) {
@@ -146,7 +149,7 @@ function isPlainLine(text: string): boolean {
   return true;
 }
 
-/** Splits text into reply lines of a length that fits, without control characters. */
+/** Splits text into reply lines that fit, without control characters. */
 function splitText(text: string | readonly string[]): readonly string[] {
   if (typeof text === "string" && isPlainLine(text)) return [text];
   const lines: string[] = [];
@@ -160,22 +163,22 @@ function splitText(text: string | readonly string[]): readonly string[] {
   return lines.length === 0 ? [""] : lines;
 }
 
-/** Cuts a text into pieces that fit, of whole characters. */
+/** Splits a text into pieces that fit, without cutting a character. */
 function* cut(text: string): Generator<string> {
-  const octets = new Uint8Array(MAX_TEXT);
+  const bytes = new Uint8Array(MAX_TEXT);
   let rest = text;
   do {
-    const { read } = encoder.encodeInto(rest, octets);
+    const { read } = encoder.encodeInto(rest, bytes);
     yield rest.slice(0, read);
     rest = rest.slice(read);
   } while (rest !== "");
 }
 
 /**
- * A refusal with a reply of one's own: thrown (or returned) by a handler it is
- * the answer to the client; thrown by the client it is what the server said.
+ * An error with an SMTP reply. A handler that throws or returns it sends the
+ * reply to the client. The SMTP client throws it with the reply of the server.
  *
- * @example Refuse a sender for the time being
+ * @example Refuse a sender temporarily
  * ```ts
  * import { SmtpError } from "@smtp/server";
  *
@@ -186,17 +189,17 @@ function* cut(text: string): Generator<string> {
  * ```
  */
 export class SmtpError extends Error {
-  /** The reply that the peer gets, or gave. */
+  /** The reply sent to the peer, or received from it. */
   readonly reply: SmtpReply;
   /** `"SmtpError"`, or the name of a subclass. */
   override readonly name: string = "SmtpError";
 
   /**
-   * Makes an error of a code and text, or of a whole reply.
+   * Makes an error from a code and text, or from a whole reply.
    *
    * @param code The three-digit code, 400 to 599, or a whole reply
    * @param text The text of the reply
-   * @throws {RangeError} If the code is not a refusal, or the enhanced code does not fit it
+   * @throws {RangeError} If the code is not 400 to 599, or the enhanced code does not fit it
    */
   constructor(
     code: number | SmtpReply,
@@ -215,7 +218,7 @@ export class SmtpError extends Error {
     this.reply = reply;
   }
 
-  /** Whether trying again later makes sense (4xx). */
+  /** Whether a later attempt may succeed (4xx). */
   get isTemporary(): boolean {
     return this.reply.isTemporary;
   }

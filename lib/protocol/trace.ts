@@ -1,10 +1,10 @@
 /**
- * Trace fields: the Received and Return-Path fields that this server puts in
- * front of a message, their date, and the count of hops a message has made.
+ * Trace fields: the Received and Return-Path fields that this server adds to a
+ * message, their date, and the count of Received fields.
  *
  * Never trusts a peer's text: in a Received field it could end the comment, the
- * clause or the line, and so forge a hop or add a field. Whatever may not stand
- * in a domain becomes `?`.
+ * clause or the line, and so forge a hop or add a field. Characters that may
+ * not stand in a domain become `?`.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.4 | RFC 5321 section 4.4},
  * {@link https://www.rfc-editor.org/rfc/rfc3848 | RFC 3848},
@@ -23,52 +23,52 @@ const MONTHS = [
   ...["Jul", "Aug", "Sep", "Oct", "Nov", "Dec"],
 ] as const;
 const DAY_MS = 86_400_000;
-/** Midnight, 1 January of the years 1900 and 10000: what the date syntax has room for. */
+/** Midnight, 1 January of the years 1900 and 10000: the range of the date syntax. */
 const FIRST_MS = -2_208_988_800_000;
 const END_MS = 253_402_300_800_000;
-/** Characters that a line should not pass (RFC 5322 2.1.1). */
+/** Preferred length of a line, in characters (RFC 5322 2.1.1). */
 const WANTED = 78;
 
-/** What {@linkcode protocolName} names. */
+/** The facts that {@linkcode protocolName} needs. */
 export interface ProtocolInit {
-  /** The names of the protocol spoken. */
+  /** The names of the protocol. */
   readonly names: ReceivedNames;
-  /** The client began with EHLO or LHLO. */
+  /** Whether the client began with EHLO or LHLO. */
   readonly extended: boolean;
-  /** TLS is in force. */
+  /** Whether TLS is in force. */
   readonly tls: boolean;
-  /** The client has authenticated. */
+  /** Whether the client has authenticated. */
   readonly authenticated: boolean;
-  /** The message came with SMTPUTF8. */
+  /** Whether the message came with SMTPUTF8. */
   readonly utf8: boolean;
 }
 
-/** What a Received field tells. */
+/** The content of a Received field. */
 export interface ReceivedInit {
-  /** What the client said in HELO, EHLO or LHLO; `""` for nothing. */
+  /** The argument of HELO, EHLO or LHLO; `""` without one. */
   readonly helo: string;
-  /** The client's name by reverse look-up, if there is one. */
+  /** The client's host name by reverse lookup, if there is one. */
   readonly remoteName?: string | undefined;
   /** The client's IP address, without brackets. */
   readonly remoteAddress: string;
-  /** This server's name. */
+  /** The name of this server. */
   readonly hostname: string;
-  /** This server's software, in a comment; none when not given. */
+  /** The software of this server, for a comment; no comment if unset. */
   readonly product?: string | undefined;
-  /** The protocol, as {@linkcode protocolName} gives it. */
+  /** The protocol, as {@linkcode protocolName} returns it. */
   readonly protocol: string;
-  /** The encryption in force; none when not given. */
+  /** The encryption in force, if any. */
   readonly tls?:
     | { readonly protocol: string; readonly cipher: string }
     | undefined;
-  /** The message's name on this server. */
+  /** The ID of the message on this server. */
   readonly id: string;
-  /** The recipient, where there is one only: several would betray blind copies. */
+  /** The recipient, if there is only one: several would disclose blind copies. */
   readonly recipient?: Address | undefined;
-  /** When the message came, in milliseconds since 1970 in UTC. */
+  /** When the message arrived, in milliseconds since 1970 in UTC. */
   readonly receivedAt: number;
   /**
-   * The zone to print that in, in minutes east of UTC.
+   * The time zone for the date, in minutes east of UTC.
    *
    * @default {0}
    */
@@ -128,17 +128,17 @@ export function protocolName(init: ProtocolInit): string {
   const suffix = `${init.tls ? "S" : ""}${init.authenticated ? "A" : ""}`;
   const { plain, extended, utf8 } = init.names;
   if (init.utf8) return `${utf8}${suffix}`;
-  // STARTTLS and AUTH come with EHLO only, but a HELO after them changes
-  // nothing about them; there are no names for that without the E.
+  // STARTTLS and AUTH come with EHLO only. A later HELO does not revoke them,
+  // and there are no names for them without the E.
   return init.extended || suffix !== "" ? `${extended}${suffix}` : plain;
 }
 
 /**
- * A date as header fields have it, as `Thu, 01 Jan 1970 00:00:00 +0000`.
+ * Formats a date for header fields, such as `Thu, 01 Jan 1970 00:00:00 +0000`.
  *
  * @param epochMs Milliseconds since 1970 in UTC
- * @param offsetMinutes The zone to print it in, in minutes east of UTC
- * @throws {RangeError} If the date is not in the years 1900 to 9999 in that zone, or the zone is not less than a day
+ * @param offsetMinutes The time zone of the result, in minutes east of UTC
+ * @throws {RangeError} If the year in that zone is not 1900 to 9999, or the offset is a day or more
  *
  * @example
  * ```ts ignore
@@ -173,7 +173,7 @@ export function formatDate(epochMs: number, offsetMinutes: number): string {
 }
 
 /**
- * The Return-Path field for the delivery of a message, with its CRLF.
+ * Formats the Return-Path field for the delivery of a message, with its CRLF.
  *
  * @example
  * ```ts ignore
@@ -185,8 +185,8 @@ export function formatReturnPath(address: Address): string {
 }
 
 /**
- * How many Received fields a message has: more than 100 or so is a loop (RFC
- * 5321 6.3).
+ * The number of Received fields of a message: more than about 100 is a loop
+ * (RFC 5321 6.3).
  *
  * @example
  * ```ts ignore
@@ -197,9 +197,12 @@ export function countReceived(headers: MessageHeaders): number {
   return headers.getAll("Received").length;
 }
 
-/** Year, month from 0 and day of the month of a day counted from 1970, in the Gregorian calendar. */
+/**
+ * Year, month from 0 and day of the month for a day counted from 1970, in the
+ * Gregorian calendar.
+ */
 function civil(days: number): { year: number; month: number; day: number } {
-  // Counted from 1 March of the year 0, the leap day comes last in its year,
+  // Counted from 1 March of the year 0, the leap day is the last of its year,
   // its century and its 400 years.
   const sinceMarch = days + 719_468;
   const era = Math.floor(sinceMarch / 146_097);
@@ -220,24 +223,27 @@ function pad(value: number): string {
   return String(value).padStart(2, "0");
 }
 
-/** Without what an IPv4 client has in front on a socket for both, and without the zone of this host. */
+/**
+ * Formats an address without the IPv4-mapped prefix of a dual-stack socket, and
+ * without this host's zone index.
+ */
 function addressLiteral(address: string): string {
   const bare = address.replace(/^::ffff:(?=\d+\.)/i, "").split("%", 1)[0]!;
   const text = clean(bare, 64);
   return text.includes(":") ? `[IPv6:${text}]` : `[${text}]`;
 }
 
-/** A peer's word: what cannot stand in a domain, address literal or name becomes `?`. */
+/** A peer's word: characters that may not stand in a domain, address literal or name become `?`. */
 function clean(word: string, limit: number): string {
   return word.slice(0, limit).replace(/[^\w.:[\]-]/g, "?") || "unknown";
 }
 
-/** Text for the inside of a comment: nothing that could end it or begin another. */
+/** Text for the inside of a comment, without characters that end it or begin another. */
 function comment(text: string): string {
   return text.slice(0, 128).replace(/[^ -'*-[\]-~]/g, "?");
 }
 
-/** Joins parts with spaces, with a new line where one would grow too long. */
+/** Joins parts with spaces, and breaks the line where it would be too long. */
 function fold(parts: readonly string[]): string {
   let text = "";
   let column = 0;

@@ -1,9 +1,10 @@
 /**
- * XCLIENT: how a trusted proxy or filter in front of the server names the client
- * it speaks for. Parses the command's argument; which clients may send it, and
- * what it changes, is decided elsewhere.
+ * XCLIENT: the command with which a trusted proxy or filter names the client
+ * that it acts for. Parses the argument of the command. Other files decide
+ * which clients may send it, and what it changes.
  *
- * Never takes half of a command: one attribute that is wrong refuses all.
+ * Accepts all of a command or nothing: one malformed attribute refuses the
+ * command.
  *
  * {@link https://www.postfix.org/XCLIENT_README.html | Postfix XCLIENT Howto}
  */
@@ -18,19 +19,22 @@ import {
 import type { SmtpReply } from "./reply.ts";
 import { decodeXtext } from "./xtext.ts";
 
-/** The attributes of an XCLIENT command: those that were given. */
+/** The attributes of an XCLIENT command, as far as given. */
 export interface XclientAttributes {
-  /** The client's host name; `"[UNAVAILABLE]"` where it has none, `"[TEMPUNAVAIL]"` where that could not be found out. */
+  /**
+   * The client's host name; `"[UNAVAILABLE]"` if it has none, `"[TEMPUNAVAIL]"`
+   * if the lookup failed temporarily.
+   */
   readonly name?: string | undefined;
   /** The client's IP address, or `"[UNAVAILABLE]"`. */
   readonly addr?: string | undefined;
   /** The client's port. */
   readonly port?: number | "[UNAVAILABLE]" | undefined;
-  /** What the client spoke. */
+  /** The protocol of the client. */
   readonly proto?: "SMTP" | "ESMTP" | undefined;
-  /** What the client said in HELO or EHLO, or `"[UNAVAILABLE]"`. */
+  /** The client's HELO or EHLO name, or `"[UNAVAILABLE]"`. */
   readonly helo?: string | undefined;
-  /** Who the client has logged in as, or `"[UNAVAILABLE]"` for nobody. */
+  /** The client's login name, or `"[UNAVAILABLE]"` if it has not logged in. */
   readonly login?: string | undefined;
   /** The IP address that the client connected to, or `"[UNAVAILABLE]"`. */
   readonly destaddr?: string | undefined;
@@ -42,7 +46,7 @@ type Name = keyof XclientAttributes;
 
 const UNAVAILABLE = "[UNAVAILABLE]";
 const TEMPORARY = "[TEMPUNAVAIL]";
-/** Longest value, encoded and decoded. */
+/** Longest value, in characters, both encoded and decoded. */
 const MAX_VALUE = 255;
 const PAIR = /^([A-Za-z]+)=(.+)$/;
 const HOST = /^[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?$/;
@@ -50,7 +54,7 @@ const WORD = /^[^\p{C}\p{Z}]+$/u;
 const TEXT = /^[^\p{Cc}\p{Zl}\p{Zp}\p{Cs}]+$/u;
 const PORT = /^\d{1,5}$/;
 
-/** How each attribute is read; `undefined` for what it cannot be. */
+/** The reader of each attribute; `undefined` for an invalid value. */
 const READERS: {
   readonly [Key in Name]: (value: string) => XclientAttributes[Key];
 } = {
@@ -68,12 +72,12 @@ const READERS: {
   destport: (value) => unavailable(value) ?? portOf(value),
 };
 
-/** The attributes, as EHLO lists them behind XCLIENT. */
+/** The attributes that EHLO lists after XCLIENT. */
 export const XCLIENT_ATTRIBUTES: string = Object.keys(READERS).join(" ")
   .toUpperCase();
 
 /**
- * Parses the argument of XCLIENT; a reply refuses what cannot be read.
+ * Parses the argument of XCLIENT; returns a reply if it is malformed.
  *
  * @example
  * ```ts ignore
@@ -114,7 +118,7 @@ function matching(value: string, form: RegExp): string | undefined {
   return value.length <= MAX_VALUE && form.test(value) ? value : undefined;
 }
 
-/** IPv4 as it is, IPv6 behind its tag; IPv4 that is mapped into IPv6 becomes plain IPv4. */
+/** Reads IPv4, or IPv6 with its tag; IPv4-mapped IPv6 becomes IPv4. */
 function addressOf(value: string): string | undefined {
   const tagged = /^IPV6:/i.test(value);
   const text = tagged ? value.slice(5) : value;

@@ -1,8 +1,8 @@
 /**
- * xtext: text that may hold any byte, written so that it stands in one
- * parameter of a command. Text is encoded as UTF-8 before and decoded after.
+ * xtext: an encoding of any bytes that fits in one parameter of a command. Text
+ * is encoded as UTF-8 before and decoded after.
  *
- * Never guesses: what is not right xtext has no value.
+ * Never guesses: malformed xtext has no value.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc3461#section-4 | RFC 3461 section 4}
  */
@@ -23,18 +23,18 @@ const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 export function encodeXtext(text: string): string {
   if (PLAIN.test(text)) return text;
   let encoded = "";
-  for (const octet of encoder.encode(text)) {
-    const char = String.fromCharCode(octet);
+  for (const byte of encoder.encode(text)) {
+    const char = String.fromCharCode(byte);
     encoded += PLAIN.test(char)
       ? char
-      : `+${octet.toString(16).toUpperCase().padStart(2, "0")}`;
+      : `+${byte.toString(16).toUpperCase().padStart(2, "0")}`;
   }
   return encoded;
 }
 
 /**
- * Decodes xtext; `undefined` where it is none, or where its bytes are not
- * UTF-8. The result may hold control characters: look before printing it.
+ * Decodes xtext; `undefined` if it is malformed, or if its bytes are not UTF-8.
+ * The result may contain control characters: check it before printing.
  *
  * @example
  * ```ts ignore
@@ -45,17 +45,17 @@ export function encodeXtext(text: string): string {
 export function decodeXtext(encoded: string): string | undefined {
   if (PLAIN.test(encoded)) return encoded;
   if (!XTEXT.test(encoded)) return undefined;
-  const octets = new Uint8Array(encoded.length);
+  const bytes = new Uint8Array(encoded.length);
   let length = 0;
   for (let at = 0; at < encoded.length; at++) {
     const plus = encoded.charCodeAt(at) === 0x2b;
-    octets[length++] = plus
+    bytes[length++] = plus
       ? parseInt(encoded.slice(at + 1, at + 3), 16)
       : encoded.charCodeAt(at);
     if (plus) at += 2;
   }
   try {
-    return decoder.decode(octets.subarray(0, length));
+    return decoder.decode(bytes.subarray(0, length));
   } catch {
     return undefined;
   }

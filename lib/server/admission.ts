@@ -220,7 +220,7 @@ class RejectedConnections {
       // The platform's TLS keeps a socket open that is closed before this.
       if (transport.handshake !== undefined) await transport.handshake();
       if (transport.tls !== undefined || !about.context.implicitTls) {
-        await transport.write(forClient(about.reply, capabilities).octets);
+        await transport.write(forClient(about.reply, capabilities).bytes);
       }
     } catch {
       // The connection is closed already.

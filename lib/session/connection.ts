@@ -426,7 +426,7 @@ export class Connection {
     const close = () => this.#transport.close();
     if (reply === undefined) return close();
     const { capabilities } = this.#context.profile;
-    this.#transport.write(forClient(reply, capabilities).octets)
+    this.#transport.write(forClient(reply, capabilities).bytes)
       .then(close, close);
   }
 

@@ -735,7 +735,7 @@ const PROTOCOL: readonly Mutation[] = [
   ...of("protocol/data_encoder.ts", "protocol/data_encoder", [
     [
       "a dot at the start of a line goes out bare",
-      "else if (octet === DOT && last === LF && this.#stuffs) out[to++] = DOT;",
+      "else if (byte === DOT && last === LF && this.#stuffs) out[to++] = DOT;",
       "",
     ],
     [
@@ -757,7 +757,7 @@ const PROTOCOL: readonly Mutation[] = [
   ...of("protocol/line_buffer.ts", "protocol/line_buffer", [
     [
       "a bare CR stands in a command",
-      'if (octet === CR) return "bare-newline";',
+      'if (byte === CR) return "bare-newline";',
       "",
     ],
     [
@@ -887,20 +887,20 @@ const PROTOCOL: readonly Mutation[] = [
   ...of("protocol/server/protocol.ts", "protocol/server/protocol", [
     [
       "half a line from the clear goes on under TLS",
-      "this.#lines.reset();\n    this.#tlsOctets = 0;",
-      "this.#tlsOctets = 0;",
+      "this.#lines.reset();\n    this.#tlsBytes = 0;",
+      "this.#tlsBytes = 0;",
     ],
   ]),
   ...of("protocol/parameters.ts", "protocol/parameters", [
     [
       "a parameter may be given twice",
-      "if (taken[field] !== undefined) {",
-      "if (false) {",
+      "if (merged === undefined) return doubleParameter(parameter.keyword);",
+      "",
     ],
     [
       "parameters are taken that were not offered",
-      "if (!allowed.smtpUtf8) break;",
-      "",
+      'if (!isOffered && parameter.ifNotOffered === "refuse") {',
+      "if (false) {",
     ],
     [
       "an ENVID brings a line end into the notice",

@@ -26,7 +26,7 @@ function refused(path: ParsedPath | PathFault): PathFault {
 const L64 = "l".repeat(64);
 const LABEL63 = "d".repeat(63);
 
-/** Addresses that are right as they stand: text, local part, domain. */
+/** Valid addresses: text, local part, domain. */
 const RIGHT: [name: string, text: string, localPart: string, domain: string][] =
   [
     ["plain", "a@example.com", "a", "example.com"],
@@ -81,7 +81,7 @@ const RIGHT: [name: string, text: string, localPart: string, domain: string][] =
     ["beyond the BMP", "𝒶@𠀀.com", "𝒶", "𠀀.com"],
   ];
 
-/** Paths that are wrong, with what comes before the fault. */
+/** Malformed paths: the text before and after the error. */
 const WRONG: [name: string, before: string, after: string][] = [
   ["no opening bracket", "a@b", ">"],
   ["text behind the address", "a@b", ",c@d"],
@@ -208,7 +208,7 @@ Deno.test("parsePath() takes an address without brackets, and blanks inside brac
   assertEquals(found(parsePath("Postmaster", 0, forward)).end, 10);
 });
 
-/** What is wrong with an address, in words. */
+/** The error texts of addresses. */
 const NAMED: [path: string, error: string][] = [
   ["<foo..bar@x>", "Two dots in a row in the local part"],
   ["<foo.@x>", "Local part ends in a dot"],
@@ -287,7 +287,7 @@ Deno.test("parsePath() tells what SMTPUTF8 would make right", () => {
   assert(!("utf8" in parsePath("<é.@b>", 0, options)));
 });
 
-Deno.test("parsePath() counts octets", () => {
+Deno.test("parsePath() counts bytes", () => {
   const options = { kind: "forward", utf8: true } as const;
   assert("end" in parsePath(`<${"é".repeat(126)}@b>`, 0, options));
   assert("error" in parsePath(`<${"é".repeat(127)}@b>`, 0, options));
@@ -298,8 +298,8 @@ Deno.test("parsePath() counts octets", () => {
     assert("end" in parsePath(text(252), 0, options));
     assert("error" in parsePath(text(253), 0, options));
   }
-  const path = (octets: number) =>
-    `<${L64}@${`${LABEL63}.`.repeat(2)}${"e".repeat(octets - 195)}>`;
+  const path = (bytes: number) =>
+    `<${L64}@${`${LABEL63}.`.repeat(2)}${"e".repeat(bytes - 195)}>`;
   assertEquals(path(256).length, 256);
   assert("end" in parsePath(path(256), 0, options));
   assert("error" in parsePath(path(257), 0, options));

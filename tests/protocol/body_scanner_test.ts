@@ -34,7 +34,7 @@ Deno.test("arenaBuffers() gives 64 buffers that do not overlap", () => {
   assert(!isArenaBuffer(new Uint8Array(16)));
 });
 
-/** Rows: what the text is, the text, what came before it, bytes gone through, what stays. */
+/** Rows: name, text, state before it, bytes read, bytes kept. */
 const ROWS: [
   name: string,
   input: string,
@@ -51,7 +51,7 @@ const ROWS: [
     `${"a".repeat(14)}\r\n`,
     AFTER_LF,
   ],
-  ["a block without an octet behind it", "a".repeat(16), AFTER_TEXT, 0, "", 0],
+  ["a block without an byte behind it", "a".repeat(16), AFTER_TEXT, 0, "", 0],
   [
     "a dot that begins the text",
     `.${"a".repeat(16)}`,
@@ -126,7 +126,7 @@ for (const [name, input, after, at, kept, state] of ROWS) {
       assertEquals(run.at, start + at);
       assertEquals(run.after, state);
       assertEquals(textOf(arena!.subarray(start - gone, run.out)), kept);
-      // Neither what lies before, nor what has not been looked at, changes.
+      // Neither the bytes before nor the bytes not yet read change.
       assertEquals(
         textOf(arena!.subarray(0, start - gone)),
         "#####".slice(gone),
@@ -137,7 +137,7 @@ for (const [name, input, after, at, kept, state] of ROWS) {
   });
 }
 
-Deno.test("compactBlocks() leaves octets outside the arena alone", () => {
+Deno.test("compactBlocks() leaves bytes outside the arena alone", () => {
   const input = bytesOf(".".repeat(64));
   const run: Compaction = { at: 0, out: 0, after: AFTER_LF };
   compactBlocks(input, run, 64);
@@ -155,7 +155,7 @@ function anyText(random: (limit: number) => number): string {
   return random(2) === 0 ? text : `${text}\r\n.\r\nNOOP\r\n.\r\n`;
 }
 
-/** What a decoder makes of a text, piece by piece. */
+/** The result of a decoder for a text, piece by piece. */
 function decodeAll(
   place: Uint8Array,
   cuts: readonly number[],
@@ -171,7 +171,7 @@ function decodeAll(
     }
     text += "|";
   }
-  // What has not been read is as it came.
+  // Bytes not yet read are unchanged.
   const rest = textOf(place.subarray(start));
   return `${text} ${start} ${decoder.done} ${decoder.bareNewline} ${rest}`;
 }

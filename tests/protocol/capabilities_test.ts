@@ -60,7 +60,10 @@ for (const keyword of ALL) {
     const listed = capabilities.helloReply(PLAIN).lines
       .map((line) => line.split(" ")[0]);
     const off = keyword === "CHUNKING" ? [keyword, "BINARYMIME"] : [keyword];
-    assertEquals(listed, ["mx.test", ...ALL.filter((it) => !off.includes(it))]);
+    assertEquals(listed, [
+      "mx.test",
+      ...ALL.filter((keyword) => !off.includes(keyword)),
+    ]);
   });
 }
 

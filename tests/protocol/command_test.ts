@@ -32,7 +32,7 @@ const COMMANDS: [line: string, verb: Command["verb"], argument: string][] = [
   ["STARTTLSFOO", undefined, ""],
   ["toString", undefined, ""],
   ["__proto__", undefined, ""],
-  // What upper case and trimming would make ASCII of, were they not only for it.
+  // Upper-casing and trimming beyond ASCII would turn these into verbs.
   ["R\u017fET", undefined, ""],
   ["QU\u0131T", undefined, ""],
   ["NOOP\u00a0", undefined, ""],

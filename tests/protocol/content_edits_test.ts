@@ -1,5 +1,5 @@
 /**
- * Changes of the header while content passes: fields removed, added, and
+ * Edits to the header in the stream of content: fields removed, added, and
  * completed on submission (RFC 6409 section 8).
  */
 

@@ -1,6 +1,6 @@
 /**
- * DATA content: transparency, the end of data and bare line ends, however it is
- * cut (RFC 5321 sections 2.3.8, 4.1.1.4 and 4.5.2).
+ * DATA content: transparency, the end of data and bare line ends, for every cut
+ * into reads (RFC 5321 sections 2.3.8, 4.1.1.4 and 4.5.2).
  */
 
 import { assert, assertEquals } from "@std/assert";
@@ -23,20 +23,21 @@ interface Decoded {
   readonly bare: "CR" | "LF" | undefined;
 }
 
-/** The rules applied to the whole string at once, with nothing but string functions. */
+/** Applies the rules to the whole string at once, with string functions only. */
 function oracle(input: string, policy: BareNewlinePolicy): Decoded {
   const framed = `\r\n${input}`;
   const end = framed.indexOf("\r\n.\r\n");
   const done = end >= 0;
-  // Without an end, a trailing CR and a dot line not yet told are undecided.
+  // Without an end, a trailing CR and an incomplete dot line are undecided.
   const raw = done ? framed.slice(0, end + 2) : framed;
   const marked = raw.replace(/\r\n\.?/g, "\n\0").slice(2);
   const bare = /\r|(?<!^)\n(?!\0)|^\n(?!\0)/.exec(marked)?.[0];
-  // Behind a bare LF only the first of two dots is a stuffed one.
+  // After a bare LF only the first of two dots is a stuffed dot.
   const fixed = policy === "normalize"
     ? marked.replace(
       /\n\0|\r|\n(\.(?=\.))?/g,
-      (it) => it === "\n\0" ? it : it === "\r" ? " " : "\n\0",
+      (newline) =>
+        newline === "\n\0" ? newline : newline === "\r" ? " " : "\n\0",
     )
     : marked;
   return {
@@ -47,10 +48,10 @@ function oracle(input: string, policy: BareNewlinePolicy): Decoded {
   };
 }
 
-/** A read buffer of a session, where clean text is skipped by blocks. */
+/** A read buffer of a session, in which the decoder skips clean text by blocks. */
 const arena = arenaBuffers()[0] ?? new Uint8Array(65536);
 
-/** Copies of the pieces at odd places of the arena. */
+/** Copies of the pieces at odd offsets of the arena. */
 function inArena(parts: readonly Uint8Array[]): Uint8Array[] {
   let at = 3;
   return parts.map((part) => {
@@ -81,10 +82,11 @@ function decode(
   return { body, done: decoder.done, consumed, bare: decoder.bareNewline };
 }
 
-/** Whether two results are the same, as far as they have a meaning. */
+/** Whether two results are the same, in the parts that are defined. */
 function isSame(got: Decoded, want: Decoded, policy: BareNewlinePolicy) {
   if (got.done !== want.done || got.consumed !== want.consumed) return false;
-  // What is cut off may still be undecided: compared where there is an end.
+  // Content that is cut off may be undecided: compares only content with an
+  // end.
   if (!want.done) return true;
   return got.bare === want.bare &&
     (got.body === want.body ||
@@ -174,7 +176,7 @@ const ROWS: [
     "\t\v\f\b\r\n",
   ],
   [
-    "octets above 127",
+    "bytes above 127",
     "\xff\x80\r\n.\r\n",
     "\xff\x80\r\n",
     undefined,
@@ -238,10 +240,10 @@ function assertAgrees(seed: number, input: string, longest: number): void {
   const cut = pieces(bytesOf(input), { seed, longest });
   for (const policy of POLICIES) {
     const want = oracle(input, policy);
-    for (const placed of [cut.map((it) => it.slice()), inArena(cut)]) {
+    for (const placed of [cut.map((part) => part.slice()), inArena(cut)]) {
       const got = decode(placed, policy);
       if (isSame(got, want, policy)) continue;
-      const shown = cut.map((it) => JSON.stringify(textOf(it))).join(" ");
+      const shown = cut.map((part) => JSON.stringify(textOf(part))).join(" ");
       assertEquals(got, want, `seed ${seed}, ${policy}: ${shown}`);
     }
   }
@@ -264,7 +266,7 @@ Deno.test("DataDecoder agrees with the oracle on random lines of any length", ()
   const ends = ["\r\n", "\r\n", "\r\n", "\r\n", "\r\n.", "\r\n..", "\n", "\r"];
   for (let seed = 0; seed < rounds(2000); seed++) {
     const random = seeded(seed);
-    // One in three has nothing bare in it, and is skipped by blocks.
+    // One text in three has no bare line end, and is skipped by blocks.
     const kinds = random(3) === 0 ? 6 : ends.length;
     let input = "";
     for (let left = 1 + random(12); left > 0; left--) {

@@ -1,6 +1,6 @@
 /**
- * The speed of content on its way out. Each run encodes one MiB in chunks of
- * 64 KiB: 1,000,000 divided by the microseconds of a run is MiB a second.
+ * The speed of content for sending. Each run encodes one MiB in chunks of 64
+ * KiB: 1,000,000 divided by the microseconds of a run is MiB a second.
  */
 
 import { DataEncoder } from "../../lib/protocol/data_encoder.ts";
@@ -10,7 +10,7 @@ const MIB = 1 << 20;
 const CHUNK = 65536;
 
 const LINES: readonly [name: string, line: string][] = [
-  ["78-octet lines", `${"The quick brown fox, ".repeat(4).slice(0, 76)}\r\n`],
+  ["78-byte lines", `${"The quick brown fox, ".repeat(4).slice(0, 76)}\r\n`],
   ["lines of a dot and a letter", ".x\r\n"],
   ["2-character lines", "ab\r\n"],
   ["one endless line", "x"],

@@ -1,6 +1,6 @@
 /**
- * DATA and BDAT content as it is sent: transparency and strict line ends (RFC
- * 5321 sections 2.3.8 and 4.5.2, RFC 3030).
+ * DATA and BDAT content in the form for sending: transparency and strict line
+ * ends (RFC 5321 sections 2.3.8 and 4.5.2, RFC 3030).
  */
 
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
@@ -17,7 +17,7 @@ function encode(
   return textOf(concat([...out, encoder.finish()]));
 }
 
-/** The rules by whole-string replacement, the slow and obvious way. */
+/** Applies the rules by replacement in the whole string: slow and obvious. */
 function oracle(text: string, framing: "data" | "bdat" = "data"): string {
   let lines = text.replace(
     /\r\n|\r|\n/g,
@@ -50,7 +50,7 @@ const ROWS: readonly (readonly [name: string, input: string, want: string])[] =
     ["smuggling NUL", "a\r\n\0.\r\nb", "a\r\n\0.\r\nb\r\n.\r\n"],
     ["only CR", "\r", " \r\n.\r\n"],
     ["LF CR", "\n\r", "\r\n \r\n.\r\n"],
-    ["eight-bit octets", "\xff\xe4.\r\n\x80", "\xff\xe4.\r\n\x80\r\n.\r\n"],
+    ["eight-bit bytes", "\xff\xe4.\r\n\x80", "\xff\xe4.\r\n\x80\r\n.\r\n"],
     ["tab and other controls", "\ta\v\r\n\b", "\ta\v\r\n\b\r\n.\r\n"],
   ];
 
@@ -65,7 +65,7 @@ Deno.test("DataEncoder encodes strictly, however the message is cut", async (t) 
   }
 });
 
-Deno.test("DataEncoder agrees with whole-string replacement on random octets", () => {
+Deno.test("DataEncoder agrees with whole-string replacement on random bytes", () => {
   const random = seededFraction(20);
   const alphabet = "\r\n.\r\n.abcdefgh\t\xe9";
   for (let round = 0; round < 4000; round++) {

@@ -1,12 +1,12 @@
 /**
- * Domains in the one spelling in which they are compared (RFC 5890 section
- * 2.3.2.1, RFC 5321 section 2.4).
+ * The canonical form of domains (RFC 5890 section 2.3.2.1, RFC 5321 section
+ * 2.4).
  */
 
 import { assertEquals } from "@std/assert";
 import { asciiDomain } from "../../lib/protocol/domain.ts";
 
-/** A spelling, and the one it is compared in. */
+/** A spelling and its canonical form. */
 const SPELLINGS: [text: string, want: string][] = [
   ["", ""],
   ["example.com", "example.com"],
@@ -24,7 +24,7 @@ const SPELLINGS: [text: string, want: string][] = [
   ["[IPv6:2001:DB8:0:0::1]", "[ipv6:2001:db8::1]"],
   ["[ipv6:2001:db8::1]", "[ipv6:2001:db8::1]"],
   ["[X-Tag:Content]", "[x-tag:content]"],
-  // No domains: never another's, never an exception.
+  // Not domains: never equal to another domain, never an exception.
   ["bü/x", "bü/x"],
   ["bü@example.com", "bü@example.com"],
   ["Bü:25", "bü:25"],

@@ -11,7 +11,7 @@ function parse(text: string): MessageHeaders {
   return MessageHeaders.parse(utf8(text));
 }
 
-/** Blocks: what stands in them, the fields, and what is kept of the text (its length, or all of it). */
+/** Header blocks: name, fields, and the text kept (its length, or all of it). */
 const BLOCKS: [
   name: string,
   text: string,
@@ -68,7 +68,7 @@ for (const [name, text, fields, kept = text] of BLOCKS) {
   });
 }
 
-Deno.test("MessageHeaders.parse() keeps octets that are no UTF-8", () => {
+Deno.test("MessageHeaders.parse() keeps bytes that are no UTF-8", () => {
   const block = Uint8Array.of(
     65,
     58,
@@ -101,7 +101,7 @@ Deno.test("MessageHeaders.parse() copies what it keeps", () => {
 
 const START = "A: 1\r\nB: 2\r\n x\r\na: 3\r\n";
 
-/** Edits of START. */
+/** Edits to START. */
 const EDITS: [
   name: string,
   edit: (headers: MessageHeaders) => void,
@@ -208,7 +208,7 @@ Deno.test("MessageHeaders.add() folds at white space", () => {
   assertEquals(headers.get("Subject"), value);
 });
 
-Deno.test("MessageHeaders.add() makes no line over 998 octets", () => {
+Deno.test("MessageHeaders.add() makes no line over 998 bytes", () => {
   const headers = new MessageHeaders();
   headers.add("A", "x".repeat(995));
   for (
@@ -246,7 +246,7 @@ const ENDS: [text: string, want: number][] = [
   ["A: b\r\r\n\r\n", 9],
 ];
 
-Deno.test("findHeaderEnd() finds the empty line, at once and octet by octet", () => {
+Deno.test("findHeaderEnd() finds the empty line, at once and byte by byte", () => {
   for (const [text, want] of ENDS) {
     const bytes = utf8(text);
     assertEquals(findHeaderEnd(bytes, 0), want, JSON.stringify(text));
@@ -258,7 +258,7 @@ Deno.test("findHeaderEnd() finds the empty line, at once and octet by octet", ()
   }
 });
 
-Deno.test("MessageHeaders never throws on a block, and keeps its octets", () => {
+Deno.test("MessageHeaders never throws on a block, and keeps its bytes", () => {
   const random = seeded(6);
   const pieces = [
     "A: b",

@@ -79,8 +79,8 @@ Deno.test("canonicalIp() takes what is an address and nothing else", () => {
   }
 });
 
-Deno.test("formatIp() refuses what has neither 4 nor 16 octets", () => {
-  assertThrows(() => formatIp([1, 2, 3]), RangeError, "3 octets");
+Deno.test("formatIp() refuses what has neither 4 nor 16 bytes", () => {
+  assertThrows(() => formatIp([1, 2, 3]), RangeError, "3 bytes");
 });
 
 Deno.test("reverseName() and reverseLabels() follow RFC 1035 and RFC 3596", () => {

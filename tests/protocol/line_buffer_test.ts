@@ -1,5 +1,5 @@
 /**
- * Lines out of reads that are cut anywhere: CRLF alone ends a line (RFC 5321
+ * Lines from reads that are cut anywhere: only CRLF ends a line (RFC 5321
  * section 2.3.8).
  */
 
@@ -10,7 +10,7 @@ import { bytesOf, utf8 } from "../support/bytes.ts";
 
 type Found = string | Exclude<LineStatus, "line" | "more">[];
 
-/** All lines of the pieces: text of good ones, status in a list of bad ones. */
+/** All lines of the pieces: the text of good ones, the status of bad ones in a list. */
 function linesOf(parts: readonly Uint8Array[], limit: number): Found[] {
   const buffer = new LineBuffer(limit);
   const found: Found[] = [];
@@ -24,7 +24,7 @@ function linesOf(parts: readonly Uint8Array[], limit: number): Found[] {
       }
       if (status === "line") {
         found.push(buffer.text);
-        assertEquals(buffer.octets, utf8(buffer.text).length);
+        assertEquals(buffer.byteLength, utf8(buffer.text).length);
       } else found.push([status]);
       if (status === "endless") return found;
     }

@@ -71,7 +71,7 @@ Deno.test("parseMimeField() takes linear time", () => {
   }
 });
 
-/** Fields as bytes, one character a byte, and what becomes of them. */
+/** Fields as bytes, one character a byte, and their encoded form. */
 const FIELDS: readonly (readonly [field: string, want: string])[] = [
   [
     "Subject: Gr\xc3\xbc\xc3\x9fe x\r\n",
@@ -121,12 +121,12 @@ const FIELDS: readonly (readonly [field: string, want: string])[] = [
 for (const [field, want] of FIELDS) {
   Deno.test(`encodeField() makes the best of ${JSON.stringify(field)}`, () => {
     const got = textOf(encodeField(bytesOf(field)));
-    // Which of the two forms is shorter is not the point.
+    // Either of the two forms is right.
     assertEquals(normalized(got), normalized(want));
   });
 }
 
-/** Encoded words with their text in hexadecimal, whatever their form. */
+/** Encoded words with their text in hexadecimal, so that both forms compare equal. */
 function normalized(text: string): string {
   return text.replace(
     /=\?([^?]+)\?([QB])\?([^?]*)\?=/g,

@@ -1,6 +1,6 @@
 /**
- * Command lines that were seen before are parsed once; the cache never changes
- * a result.
+ * The cache of command lines parses a repeated line once, and never changes a
+ * result.
  */
 
 import { assertEquals } from "@std/assert";
@@ -9,7 +9,7 @@ import { RecentLines } from "../../lib/protocol/parse_cache.ts";
 
 const encode = (text: string) => new TextEncoder().encode(text);
 
-/** Looks for the first line, and remembers it when it is not there, as the server does. */
+/** Looks for the first line and caches it if it is missing, as the server does. */
 function see(recent: RecentLines, text: string): string {
   const input = encode(text);
   const known = recent.find(input, 0, input.length);

@@ -1,4 +1,4 @@
-/** The speed of what takes texts apart: paths, parameters, headers, replies. A run is 100 of them. */
+/** The speed of the parsers of paths, parameters, headers and replies. A run is 100 of them. */
 
 import { parsePath } from "../../lib/protocol/address.ts";
 import { ReplyReader } from "../../lib/protocol/client/replies.ts";

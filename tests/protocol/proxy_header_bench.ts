@@ -1,4 +1,4 @@
-/** The speed of PROXY headers: one a connection, so microseconds do no harm. */
+/** The speed of PROXY headers. Each connection has one, so microseconds are enough. */
 
 import { ProxyHeaderReader } from "../../lib/protocol/proxy_header.ts";
 import { proxyBlock, tlv, withChecksum } from "../support/proxy.ts";

@@ -1,4 +1,4 @@
-/** The PROXY protocol's headers: each whole, byte by byte and in pieces. */
+/** PROXY protocol headers: each whole, byte by byte and in pieces. */
 
 import { assertEquals } from "@std/assert";
 import {
@@ -196,7 +196,7 @@ const TLS: [name: string, value: string, want: unknown][] = [
   ["a certificate of an earlier connection", "\x05\0\0\0\0", true],
   ["vectors that are cut off", "\x01\0\0\0\0\x21\0", false],
   ["no TLS", "\x06\0\0\0\0", undefined],
-  ["too few octets", "\x01\0\0\0", undefined],
+  ["too few bytes", "\x01\0\0\0", undefined],
 ];
 
 for (const [name, value, want] of TLS) {
@@ -238,7 +238,7 @@ Deno.test("crc32c() gives the sums that RFC 3720 tells", () => {
 });
 
 const V2_START = "\r\n\r\n\0\r\nQUIT\n";
-const BAD: [name: string, octets: string][] = [
+const BAD: [name: string, bytes: string][] = [
   ["a command", "E"],
   ["an HTTP request", "G"],
   ["a TLS handshake", "\x16"],
@@ -250,7 +250,7 @@ const BAD: [name: string, octets: string][] = [
   ["an address of another family", "PROXY TCP4 ::1 ::2 1 2\r\n"],
   ["two families", "PROXY TCP6 ::1 192.0.2.1 1 2\r\n"],
   ["a leading zero in an address", "PROXY TCP4 192.0.02.1 192.0.2.2 1 2\r\n"],
-  ["an octet too large", "PROXY TCP4 192.0.2.256 192.0.2.2 1 2\r\n"],
+  ["a number too large", "PROXY TCP4 192.0.2.256 192.0.2.2 1 2\r\n"],
   ["a leading zero in a port", "PROXY TCP4 192.0.2.1 192.0.2.2 01 2\r\n"],
   ["a port too large", "PROXY TCP4 192.0.2.1 192.0.2.2 65536 2\r\n"],
   ["a negative port", "PROXY TCP4 192.0.2.1 192.0.2.2 -1 2\r\n"],
@@ -262,7 +262,7 @@ const BAD: [name: string, octets: string][] = [
   ["a bare carriage return", "PROXY UNKNOWN \rx\r\n"],
   ["two carriage returns", "PROXY UNKNOWN\r\r\n"],
   ["a word behind unknown", "PROXY UNKNOWNS\r\n"],
-  ["no end in 107 octets", "PROXY UNKNOWN".padEnd(107, " ")],
+  ["no end in 107 bytes", "PROXY UNKNOWN".padEnd(107, " ")],
   ["an end too late", `${"PROXY UNKNOWN".padEnd(106, " ")}\r`],
   ["a damaged signature", "\r\n\r\n\0\r\nQUIX"],
   ["version 1 in a block", `${V2_START}\x11\x11\0\x0c`],
@@ -283,18 +283,18 @@ const BAD: [name: string, octets: string][] = [
 ];
 
 for (const [name, text] of BAD) {
-  Deno.test(`ProxyHeaderReader refuses ${name} at its last octet`, () => {
+  Deno.test(`ProxyHeaderReader refuses ${name} at its last byte`, () => {
     for (const [way, cut] of waysToCut(bytesOf(text))) {
       const reader = new ProxyHeaderReader();
       const statuses = cut.map((piece) => reader.read(piece));
       assertEquals(statuses.pop(), "malformed", way);
-      assertEquals(statuses.every((it) => it === "more"), true, way);
+      assertEquals(statuses.every((status) => status === "more"), true, way);
       assertEquals(reader.header, undefined, way);
     }
   });
 }
 
-Deno.test("ProxyHeaderReader survives random octets", () => {
+Deno.test("ProxyHeaderReader survives random bytes", () => {
   const random = seeded(25);
   const starts = [...GOOD.map(([, header]) => header), utf8("PROXY TCP4 ")];
   for (let round = 0; round < 2000; round++) {

@@ -1,5 +1,5 @@
 /**
- * Addresses that were seen before are parsed once; the cache never changes a
+ * The cache of addresses parses a repeated address once, and never changes a
  * result.
  */
 

@@ -1,7 +1,7 @@
 /**
- * Every reply of the server in full: code and enhanced code, which the peer's
- * programs act upon, and the text, which its postmasters read. A second copy of
- * the table on purpose: a slip in one of them is seen here.
+ * Every reply of the server in full: code and enhanced code, on which the
+ * peer's programs act, and the text, which its postmasters read. The table is
+ * copied on purpose, so that this test fails on an accidental change.
  */
 
 import { assertEquals } from "@std/assert";
@@ -118,7 +118,7 @@ const WANT: Readonly<Record<ReplyName, string>> = {
   shutdown: "421 4.3.2 Service shutting down, closing",
 };
 
-/** Replies with something of the session in them. */
+/** Replies with facts of the session. */
 const MADE: readonly (readonly [reply: SmtpReply, want: string])[] = [
   [greetingReply("mx.example", "ESMTP ready"), "220 mx.example ESMTP ready"],
   [goodbyeReply("See you"), "221 2.0.0 See you"],

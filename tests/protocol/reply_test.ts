@@ -46,8 +46,8 @@ for (const [name, make, wire] of WIRE) {
   Deno.test(`SmtpReply prints ${name}`, () => {
     const reply = make();
     assertEquals(reply.wire, wire);
-    assertEquals(new TextDecoder().decode(reply.octets), wire);
-    assertEquals(reply.octets, new TextEncoder().encode(reply.wire));
+    assertEquals(new TextDecoder().decode(reply.bytes), wire);
+    assertEquals(reply.bytes, new TextEncoder().encode(reply.wire));
     assertEquals(
       String(reply).split("\n").length,
       wire.split("\r\n").length - 1,
@@ -103,7 +103,7 @@ Deno.test("replies fit a reply line and tell their class", () => {
   }
 });
 
-Deno.test("SmtpReply keeps every line to 512 octets of whole characters", () => {
+Deno.test("SmtpReply keeps every line to 512 bytes of whole characters", () => {
   for (const text of ["x", "\u00fc", "\u4f60", "\u{1f600}", "a\u4f60"]) {
     const long = text.repeat(1500);
     const reply = new SmtpReply(550, long, { enhanced: "5.999.999" });

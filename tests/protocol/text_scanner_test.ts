@@ -1,36 +1,36 @@
-/** The text scanner finds what the plain search finds. */
+/** The text scanner agrees with a plain search. */
 
 import { assert, assertEquals } from "@std/assert";
 import { TextScanner } from "../../lib/protocol/body_scanner.ts";
 import { seeded } from "../support/random.ts";
 
-/** The obvious way to the same result. */
-function find(octets: Uint8Array, start: number, end: number): number {
-  for (let at = start; at < end; at++) if (octets[at]! < 14) return at;
+/** The plain search. */
+function find(bytes: Uint8Array, start: number, end: number): number {
+  for (let at = start; at < end; at++) if (bytes[at]! < 14) return at;
   return end;
 }
 
-/** Compares every range of `octets` with the obvious way. */
-function assertAllRanges(octets: Uint8Array, message: string): void {
-  const scanner = new TextScanner(octets);
-  for (let start = 0; start <= octets.length; start++) {
-    for (let end = start; end <= octets.length; end++) {
+/** Compares every range of `bytes` with the plain search. */
+function assertAllRanges(bytes: Uint8Array, message: string): void {
+  const scanner = new TextScanner(bytes);
+  for (let start = 0; start <= bytes.length; start++) {
+    for (let end = start; end <= bytes.length; end++) {
       const got = scanner.find(start, end);
-      const right = got === find(octets, start, end);
-      assert(right, `${message}: ${start} to ${end} of ${octets}: ${got}`);
+      const right = got === find(bytes, start, end);
+      assert(right, `${message}: ${start} to ${end} of ${bytes}: ${got}`);
     }
   }
 }
 
-Deno.test("TextScanner.find() finds each octet below 14 and no other", () => {
-  for (let octet = 0; octet < 256; octet++) {
+Deno.test("TextScanner.find() finds each byte below 14 and no other", () => {
+  for (let byte = 0; byte < 256; byte++) {
     for (let at = 0; at < 24; at++) {
-      const octets = new Uint8Array(24).fill(97);
-      octets[at] = octet;
+      const bytes = new Uint8Array(24).fill(97);
+      bytes[at] = byte;
       assertEquals(
-        new TextScanner(octets).find(0, 24),
-        octet < 14 ? at : 24,
-        `octet ${octet} at ${at}`,
+        new TextScanner(bytes).find(0, 24),
+        byte < 14 ? at : 24,
+        `byte ${byte} at ${at}`,
       );
     }
   }
@@ -41,9 +41,9 @@ Deno.test("TextScanner.find() never looks outside its range", () => {
     const text = new Uint8Array(length).fill(97);
     assertAllRanges(text, "text");
     for (let at = 0; at < length; at++) {
-      const octets = text.slice();
-      octets[at] = 13;
-      assertAllRanges(octets, `CR at ${at}`);
+      const bytes = text.slice();
+      bytes[at] = 13;
+      assertAllRanges(bytes, `CR at ${at}`);
     }
   }
 });
@@ -58,10 +58,10 @@ Deno.test("TextScanner.find() works at any offset in a buffer", () => {
 });
 
 Deno.test("TextScanner.find() sees what has changed in the buffer", () => {
-  const octets = new Uint8Array(64).fill(97);
-  assertEquals(new TextScanner(octets).find(0, 64), 64);
-  octets[40] = 10;
-  assertEquals(new TextScanner(octets).find(0, 64), 40);
-  assertEquals(new TextScanner(octets.subarray(1)).find(0, 63), 39);
-  assertEquals(new TextScanner(octets.slice()).find(0, 64), 40);
+  const bytes = new Uint8Array(64).fill(97);
+  assertEquals(new TextScanner(bytes).find(0, 64), 64);
+  bytes[40] = 10;
+  assertEquals(new TextScanner(bytes).find(0, 64), 40);
+  assertEquals(new TextScanner(bytes.subarray(1)).find(0, 63), 39);
+  assertEquals(new TextScanner(bytes.slice()).find(0, 64), 40);
 });

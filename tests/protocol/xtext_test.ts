@@ -22,7 +22,7 @@ const WRONG: [name: string, encoded: string][] = [
   ["no digits", "+"],
   ["a line end", "a\r\n"],
   ["beyond ASCII", "é"],
-  ["octets that are no UTF-8", "+FF"],
+  ["bytes that are no UTF-8", "+FF"],
 ];
 
 for (const [name, text, encoded] of ROWS) {

@@ -1,6 +1,6 @@
 /**
- * What a server said it can do: the reply to EHLO or LHLO, taken apart. Owns
- * the reading of extension keywords; what to do with them is decided elsewhere.
+ * The capabilities of a server: parses the reply to EHLO or LHLO. Reads the
+ * extension keywords; other files decide how to use them.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.1.1 | RFC 5321 section 4.1.1.1}
  */
@@ -10,7 +10,7 @@ import type { SmtpReply } from "../reply.ts";
 /**
  * The extension keywords of a server and their parameters. Immutable.
  *
- * @example Ask what a server offers
+ * @example Read what a server offers
  * ```ts
  * import { SmtpReply } from "@smtp/server";
  * import { ClientCapabilities } from "@smtp/server/client";
@@ -22,12 +22,12 @@ import type { SmtpReply } from "../reply.ts";
  * ```
  */
 export class ClientCapabilities {
-  /** What a server offers that only knows HELO: nothing. */
+  /** The capabilities of a server that knows only HELO: none. */
   static readonly NONE: ClientCapabilities = new ClientCapabilities(new Map());
   readonly #keywords: ReadonlyMap<string, readonly string[]>;
 
   /**
-   * Makes a list of what a server offers.
+   * Makes a list of capabilities.
    *
    * @param keywords Upper-case keywords with their parameters as written
    */
@@ -35,7 +35,7 @@ export class ClientCapabilities {
     this.#keywords = keywords;
   }
 
-  /** Reads the lines after the first of a reply to EHLO or LHLO. Odd lines are passed over. */
+  /** Parses a reply to EHLO or LHLO, without its first line. Ignores malformed lines. */
   static parse(reply: SmtpReply): ClientCapabilities {
     const keywords = new Map<string, readonly string[]>();
     for (const line of reply.lines.slice(1)) {
@@ -47,19 +47,20 @@ export class ClientCapabilities {
     return new ClientCapabilities(keywords);
   }
 
-  /** Whether the server named the keyword; upper and lower case are the same. */
+  /** Whether the server offers the keyword, in any case. */
   has(keyword: string): boolean {
     return this.#keywords.has(keyword.toUpperCase());
   }
 
-  /** What stood after the keyword; empty where nothing did. */
+  /** The parameters of the keyword; may be empty. */
   parameters(keyword: string): readonly string[] {
     return this.#keywords.get(keyword.toUpperCase()) ?? [];
   }
 
   /**
-   * Bytes the server takes in one message (SIZE), `undefined` where it set no
-   * limit. {@link https://www.rfc-editor.org/rfc/rfc1870#section-4 | RFC 1870 section 4}
+   * Largest message that the server accepts, in bytes (SIZE), `undefined` if it
+   * gave no limit.
+   * {@link https://www.rfc-editor.org/rfc/rfc1870#section-4 | RFC 1870 section 4}
    */
   get maxSize(): number | undefined {
     const [size = ""] = this.parameters("SIZE");
@@ -79,7 +80,7 @@ export class ClientCapabilities {
         const match = /^([A-Z0-9-]+)=(\d{1,6})$/i.exec(text);
         return match?.[1]?.toUpperCase() === name ? [Number(match[2])] : [];
       });
-      // A limit of 0 says nothing that could be kept to.
+      // A limit of 0 could not be kept.
       return Math.min(...values.filter((value) => value > 0));
     };
     return {
@@ -89,7 +90,7 @@ export class ClientCapabilities {
     };
   }
 
-  /** The same without some keywords: what is not to be used. */
+  /** A copy without some keywords, which are not to be used. */
   without(...keywords: readonly string[]): ClientCapabilities {
     const names = new Set(keywords.map((keyword) => keyword.toUpperCase()));
     return new ClientCapabilities(
@@ -103,7 +104,10 @@ export class ClientCapabilities {
   }
 }
 
-/** What a server says of the transactions it takes (RFC 9422); `Infinity` where it says nothing. */
+/**
+ * The limits of a server on sessions and transactions (RFC 9422); `Infinity`
+ * where it gives none.
+ */
 export interface ClientLimits {
   /** Transactions in one session. */
   readonly mailMax: number;
@@ -113,7 +117,7 @@ export interface ClientLimits {
   readonly rcptDomainMax: number;
 }
 
-/** The words of a line; `AUTH=PLAIN`, an old way of writing, counts as two. */
+/** The words of a line; `AUTH=PLAIN`, an old spelling, counts as two. */
 function words(line: string): readonly string[] {
   return line.trim().replace(/^AUTH=/i, "AUTH ").split(/[ \t]+/);
 }

@@ -1,9 +1,9 @@
 /**
- * Content on its way out: DATA with its dots, or BDAT with its counts, and when
- * it may be sent: after 354 with DATA, as soon as the envelope allows it with
- * BDAT, and never more BDAT chunks ahead of their replies than a refusal should
- * waste. Owns the chunk that BDAT holds back, because only with the next one, or
- * the end, is it known whether it is the last. Knows nothing of replies.
+ * Sends content, by DATA with stuffed dots or by BDAT with byte counts. DATA
+ * content may go after 354, BDAT content as soon as the envelope allows it.
+ * Limits the BDAT chunks sent ahead of their replies, so that a refusal wastes
+ * little. Holds back one BDAT chunk, because only the next one or the end shows
+ * whether it is the last. Does not read replies.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc3030#section-2 | RFC 3030 section 2}
  */
@@ -14,7 +14,7 @@ import type { CommandPipeline } from "./pipeline.ts";
 import { MAX_CHUNKS_IN_FLIGHT } from "./state.ts";
 import type { ClientTransaction } from "./transaction.ts";
 
-/** The content of one transaction on its way out. */
+/** Sends the content of one transaction. */
 export class ContentFlow {
   readonly #transaction: ClientTransaction;
   readonly #pipeline: CommandPipeline;
@@ -23,8 +23,8 @@ export class ContentFlow {
   #ended = false;
 
   /**
-   * @param transaction Whose content it is
-   * @param pipeline Where its bytes go
+   * @param transaction The transaction of the content
+   * @param pipeline Takes the bytes to send
    */
   constructor(transaction: ClientTransaction, pipeline: CommandPipeline) {
     this.#transaction = transaction;
@@ -50,13 +50,13 @@ export class ContentFlow {
     return transaction.isOpen && chunksInFlight < MAX_CHUNKS_IN_FLIGHT;
   }
 
-  /** Sends a piece, which is the flow's from here on. */
+  /** Sends a piece of content and takes ownership of it. */
   add(chunk: Uint8Array): void {
     this.#check();
     if (chunk.length > 0) this.#write(this.#framer.add(chunk), 0);
   }
 
-  /** Sends the end. */
+  /** Sends the end of the content. */
   end(): void {
     this.#check();
     const transaction = this.#transaction;
@@ -82,7 +82,7 @@ export class ContentFlow {
 }
 
 /**
- * The flow that content goes to.
+ * Returns the flow of the transaction.
  *
  * @throws {Error} If there is no transaction
  */
@@ -91,17 +91,17 @@ export function openContent(flow: ContentFlow | undefined): ContentFlow {
   throw new Error("Cannot take content: want a transaction first");
 }
 
-/** A held chunk smaller than this waits for more: each BDAT costs the server a reply. */
+/** Smaller chunks are held for more content, in bytes: each BDAT costs a reply of the server. */
 const MIN_CHUNK = 32768;
 
 const encoder = new TextEncoder();
 const NOTHING = new Uint8Array(0);
 
-/** Bytes to write, in order, and how many BDAT commands they complete. */
+/** Bytes to write, in order, and the number of BDAT commands that they complete. */
 interface FramedContent {
   /** The bytes. */
   readonly pieces: readonly Uint8Array[];
-  /** BDAT commands among them, 0 with DATA. */
+  /** Number of BDAT commands in them, 0 with DATA. */
   readonly chunks: number;
 }
 
@@ -111,7 +111,7 @@ class ContentFramer {
   readonly #encoder: DataEncoder;
   #held: Uint8Array = NOTHING;
 
-  /** @param framing How the content goes; `binary` leaves line ends as they are */
+  /** @param framing The framing of the content; `binary` does not change line ends */
   constructor(framing: "data" | "bdat" | "binary") {
     this.#framing = framing;
     this.#encoder = new DataEncoder({
@@ -119,7 +119,7 @@ class ContentFramer {
     });
   }
 
-  /** Takes a chunk, which is the framer's from here on. */
+  /** Takes a chunk and ownership of it. */
   add(chunk: Uint8Array): FramedContent {
     const encoded = this.#framing === "binary"
       ? chunk
@@ -150,7 +150,7 @@ function command(chunk: Uint8Array, last: string): Uint8Array {
   return encoder.encode(`BDAT ${chunk.length}${last}\r\n`);
 }
 
-/** One array of both; the other one itself where one is empty. */
+/** Joins both arrays. Returns one itself if the other is empty. */
 function join(first: Uint8Array, second: Uint8Array): Uint8Array {
   if (first.length === 0) return second;
   return second.length === 0 ? first : concat([first, second]);

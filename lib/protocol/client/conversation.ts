@@ -1,10 +1,10 @@
 /**
- * Where the conversation with one server stands, and what each of its replies
- * does to it, the exchange of AUTH included. `protocol.ts` moves bytes and takes
- * orders; which command a reply belongs to is `pipeline.ts`, what it means to a
- * recipient is `transaction.ts`.
+ * The state of the conversation with one server, and the effect of each reply
+ * on it, AUTH exchanges included. `protocol.ts` moves bytes and takes orders,
+ * `pipeline.ts` matches replies to commands, `transaction.ts` decides what a
+ * reply means for a recipient.
  *
- * Owns no secret longer than an AUTH exchange lasts, and shows none.
+ * Keeps a secret only for the time of an AUTH exchange, and never shows it.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.1.1 | RFC 5321 section 4.1.1.1},
  * {@link https://www.rfc-editor.org/rfc/rfc3207 | RFC 3207},
@@ -37,38 +37,38 @@ import type { SmtpReply } from "../reply.ts";
 
 const EMPTY_MESSAGE = new TextEncoder().encode(".\r\n");
 
-/** The state of one session of the sending side. */
+/** The state of one client session. */
 export class ClientConversation {
-  /** Where the session stands. */
+  /** State of the session. */
   state: ClientState = "new";
-  /** What the server offered in its last reply to EHLO. */
+  /** Capabilities from the last reply to EHLO. */
   capabilities: ClientCapabilities = ClientCapabilities.NONE;
-  /** Replies taken so far. */
+  /** Replies received so far. */
   replies = 0;
-  /** What the owner of the machine is to be told next. */
+  /** The next effect for the owner of the state machine. */
   effect: ClientEffect | undefined;
-  /** Why the session is broken, if it is. */
+  /** The fault that broke the session, if any. */
   fault: ClientFault | undefined;
   /** Whether the server accepted DATA after rejecting every recipient. */
   isOdd = false;
-  /** Whether the server must be told RSET before the next transaction. */
+  /** Whether the next transaction must begin with RSET. */
   needsReset = false;
-  /** The transaction under way, or the last one. */
+  /** The current or last transaction. */
   transaction: ClientTransaction | undefined;
-  /** Its content on the way out. */
+  /** Sends the content of the transaction. */
   content: ContentFlow | undefined;
-  /** The AUTH exchange under way. */
+  /** The current AUTH exchange. */
   auth: AuthExchange | undefined;
-  /** Commands on their way. */
+  /** The commands sent and to be sent. */
   readonly pipeline: CommandPipeline = new CommandPipeline();
-  /** What came from the server and has not been taken. */
+  /** Bytes received and not yet parsed. */
   readonly reader: ReplyReader = new ReplyReader();
-  /** Whether LMTP is spoken. */
+  /** Whether the session speaks LMTP. */
   readonly lmtp: boolean;
   readonly #hostname: string;
 
   /**
-   * @param options The own name, and whether to speak LMTP
+   * @param options The name of this client, and whether to speak LMTP
    * @throws {TypeError} If the name has characters that could end the command line
    */
   constructor(options: ClientProtocolOptions) {
@@ -79,7 +79,7 @@ export class ClientConversation {
   /**
    * Begins an order.
    *
-   * @throws {Error} If the state forbids it
+   * @throws {Error} If the state does not allow it
    */
   begin(order: ClientOrder, state: ClientState): void {
     checkOrder(order, this.state);
@@ -89,13 +89,13 @@ export class ClientConversation {
     this.effect = undefined;
   }
 
-  /** Says EHLO, or LHLO. */
+  /** Sends EHLO, or LHLO. */
   hello(): void {
     const verb = this.lmtp ? "LHLO" : "EHLO";
     this.pipeline.push(verb, `${verb} ${this.#hostname}`);
   }
 
-  /** Takes the reply to the oldest command without one. */
+  /** Takes the reply to the oldest unanswered command. */
   take(reply: SmtpReply): void {
     const command = this.pipeline.oldest!;
     this.replies++;
@@ -141,8 +141,8 @@ export class ClientConversation {
   #onStartTls(reply: SmtpReply): void {
     if (!reply.isPositive) return this.finish("ready", reply);
     if (!this.reader.isEmpty) {
-      // Somebody in between may have put them there, to be taken for what the
-      // server says under TLS (RFC 3207 section 6).
+      // An attacker may have injected the bytes, to pass them off as the
+      // server's under TLS (RFC 3207 section 6).
       return this.break(INJECTED);
     }
     this.capabilities = ClientCapabilities.NONE;
@@ -167,13 +167,13 @@ export class ClientConversation {
     this.pipeline.pushSent("dataEnd", 1);
   }
 
-  /** Ends the order under way. */
+  /** Completes the current order. */
   finish(state: ClientState, reply: SmtpReply | undefined): void {
     this.state = state;
     this.effect = { kind: "done", reply };
   }
 
-  /** Ends a transaction whose recipients are all decided. */
+  /** Completes a transaction in which every recipient is decided. */
   finishTransaction(): void {
     checkUnderWay(this.state);
     this.needsReset = this.transaction!.needsReset;
@@ -181,7 +181,7 @@ export class ClientConversation {
     this.finish("ready", undefined);
   }
 
-  /** Breaks the session: nothing can be sent or taken any more. */
+  /** Breaks the session: no more bytes are sent or accepted. */
   break(cause: FaultCause): void {
     if (this.fault) return;
     const fault: ClientFault = { ...cause, phase: this.phase };
@@ -190,7 +190,7 @@ export class ClientConversation {
     this.transaction?.abort(fault);
   }
 
-  /** What is under way: the oldest command without an answer, else the content. */
+  /** The current phase: that of the oldest unanswered command, else the content. */
   get phase(): ClientPhase {
     const command = this.pipeline.oldest;
     if (command) return VERBS[command.verb].phase;
@@ -200,19 +200,22 @@ export class ClientConversation {
   }
 }
 
-/** AUTH keeps to the length of a command line, CRLF not counted. */
+/** Longest AUTH command line, in bytes without CRLF: that of any command line. */
 const MAX_AUTH_LINE = 510;
-/** Challenges of one exchange: no mechanism in use asks more than four times. */
+/** Most challenges of one exchange: no mechanism in use sends more than four. */
 const MAX_CHALLENGES = 10;
 
-/** What follows a reply in an AUTH exchange. */
+/** The next step of an AUTH exchange after a reply. */
 export type AuthStep =
   | {
-    /** The exchange is over, well or badly as the reply says. */
+    /** The exchange is complete; the reply tells success or failure. */
     readonly kind: "over";
   }
   | {
-    /** The server goes on after the exchange was cancelled: the session is useless. */
+    /**
+     * The server continues after the exchange was cancelled: the session cannot
+     * be used further.
+     */
     readonly kind: "stuck";
   }
   | {
@@ -232,13 +235,13 @@ export type AuthStep =
 export class AuthExchange {
   /** The first line, without CRLF. */
   readonly command: string;
-  /** An initial response too long for the first line: it answers the first challenge. */
+  /** An initial response that is too long for the first line, sent after the first challenge. */
   #initial: Uint8Array | undefined;
   #challenges = 0;
   #isCancelled = false;
 
   /**
-   * @param mechanism The SASL mechanism's name
+   * @param mechanism The name of the SASL mechanism
    * @param initial The initial response; an empty one is not the same as none
    */
   constructor(mechanism: string, initial: Uint8Array | undefined) {
@@ -250,8 +253,9 @@ export class AuthExchange {
   }
 
   /**
-   * What to do about a reply. A challenge that is not base64, or one too many,
-   * cancels the exchange; a server that asks on after that is given up.
+   * Decides on the step after a reply. Cancels the exchange at a challenge that
+   * is not base64, or at one too many. A server that sends another challenge
+   * after that breaks the session.
    */
   take(reply: SmtpReply): AuthStep {
     if (reply.code < 300 || reply.code >= 400) return { kind: "over" };
@@ -268,7 +272,7 @@ export class AuthExchange {
       : this.#respondLine(undefined);
   }
 
-  /** The line of a response; `undefined` cancels with `*`. */
+  /** The line with a response; `undefined` cancels with `*`. */
   respond(response: Uint8Array | undefined): string {
     if (response === undefined) this.#isCancelled = true;
     return response === undefined ? "*" : response.toBase64();

@@ -1,7 +1,7 @@
 /**
- * The list of commands with its two cursors, sent and answered, and the bytes
- * that wait to be written. Owns which command a reply belongs to and in which
- * order bytes leave; decides nothing.
+ * The list of commands with two cursors, sent and answered, and the bytes to
+ * write. Matches replies to commands and keeps the order of the bytes; decides
+ * nothing.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc2920#section-3.1 | RFC 2920 section 3.1}
  */
@@ -10,11 +10,11 @@ import { concat } from "../bytes.ts";
 import type { ClientCommand } from "./transaction.ts";
 import type { ClientVerb } from "./state.ts";
 
-/** Writes up to this size are merged, in bytes. */
+/** Largest merged write, in bytes. */
 const MAX_MERGED = 65536;
 const encoder = new TextEncoder();
 
-/** Commands on their way. */
+/** The commands of the current order. */
 export class CommandPipeline {
   #commands: ClientCommand[] = [];
   #sent = 0;
@@ -22,22 +22,22 @@ export class CommandPipeline {
   #lines = "";
   #out: Uint8Array[] = [];
 
-  /** Commands sent and not answered. */
+  /** Number of commands sent and not answered. */
   get inFlight(): number {
     return this.#sent - this.#answered;
   }
 
-  /** Commands answered so far. */
+  /** Number of commands answered. */
   get answered(): number {
     return this.#answered;
   }
 
-  /** Commands sent so far. */
+  /** Number of commands sent. */
   get sent(): number {
     return this.#sent;
   }
 
-  /** The oldest command without an answer, sent or not. */
+  /** The oldest unanswered command, sent or not. */
   get oldest(): ClientCommand | undefined {
     return this.#commands[this.#answered];
   }
@@ -52,7 +52,7 @@ export class CommandPipeline {
     return this.#lines !== "";
   }
 
-  /** Forgets all commands: a new order begins. */
+  /** Removes all commands, for a new order. */
   clear(): void {
     this.#commands = [];
     this.#sent = this.#answered = 0;
@@ -68,7 +68,7 @@ export class CommandPipeline {
     this.#commands.push(...commands);
   }
 
-  /** Adds commands whose bytes are on their way already. All others must be sent. */
+  /** Adds commands whose bytes have already been written. All earlier ones must have been sent. */
   pushSent(verb: "BDAT" | "dataEnd", count: number, index = 0): void {
     for (let at = 0; at < count; at++) {
       this.#commands.push({ verb, line: "", index });
@@ -76,30 +76,30 @@ export class CommandPipeline {
     this.#sent += count;
   }
 
-  /** Sends the next command. The greeting is a wait and has no line. */
+  /** Sends the next command. The greeting is only a wait and has no line. */
   send(): void {
     const { verb, line } = this.#commands[this.#sent++]!;
     if (verb !== "greeting") this.#lines += `${line}\r\n`;
   }
 
-  /** Drops what is not sent. */
+  /** Removes the commands not yet sent. */
   dropUnsent(): void {
     this.#commands.length = this.#sent;
   }
 
-  /** Takes the oldest command off: its reply is here. */
+  /** Removes and returns the oldest command: its reply has arrived. */
   answer(): ClientCommand {
     return this.#commands[this.#answered++]!;
   }
 
-  /** Adds bytes to write, after the lines that wait. */
+  /** Adds bytes to write, after any command lines. */
   write(piece: Uint8Array): void {
     if (piece.length === 0) return;
     this.#flushLines();
     this.#out.push(piece);
   }
 
-  /** Takes what is to be written next; small pieces together, for a packet less. */
+  /** Removes and returns the next bytes to write; joins small pieces to save packets. */
   takeOut(): Uint8Array | undefined {
     this.#flushLines();
     let bytes = this.#out.shift();

@@ -1,13 +1,13 @@
 /**
- * The sending machine: a client's half of SMTP and LMTP, without a socket, a
- * clock or a promise. Owns which bytes go out, in which order, and which
- * command each reply belongs to.
+ * The client side of SMTP and LMTP as a state machine without a socket, a clock
+ * or a promise. Decides which bytes are sent, in which order, and which command
+ * each reply belongs to.
  *
  * Never decides what to do next: its owner gives orders (open, startTls,
- * authenticate, transaction, quit), carries out one effect at a time, and is
- * told when an order is done. Never throws on what the server sends; orders in
- * the wrong state throw, for those are mistakes of the owner. What the replies
- * mean is in `conversation.ts`.
+ * authenticate, transaction, quit), carries out one effect at a time, and gets
+ * a `done` effect when an order is complete. Never throws on bytes from the
+ * server. An order in the wrong state throws, because it is an error of the
+ * owner. `conversation.ts` interprets the replies.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321 | RFC 5321},
  * {@link https://www.rfc-editor.org/rfc/rfc2033 | RFC 2033},
@@ -48,7 +48,7 @@ export class ClientProtocol {
   #ended = false;
 
   /**
-   * @param options The own name, and whether to speak LMTP
+   * @param options The name of this client, and whether to speak LMTP
    * @throws {TypeError} If the name has characters that could end the command line
    */
   constructor(options: ClientProtocolOptions) {
@@ -57,38 +57,44 @@ export class ClientProtocol {
     this.#reader = this.#conversation.reader;
   }
 
-  /** Where the session stands. */
+  /** State of the session. */
   get state(): ClientState {
     return this.#conversation.state;
   }
 
-  /** Why the session is broken, if it is. */
+  /** The fault that broke the session, if any. */
   get fault(): ClientFault | undefined {
     return this.#conversation.fault;
   }
 
-  /** What the server offered in its last reply to EHLO. */
+  /** Capabilities from the last reply to EHLO. */
   get capabilities(): ClientCapabilities {
     return this.#conversation.capabilities;
   }
 
-  /** Replies taken so far: whoever sets time limits sees progress here. */
+  /** Replies received so far: shows progress to the owner of time limits. */
   get replies(): number {
     return this.#conversation.replies;
   }
 
-  /** Whether another transaction may begin: idle, and nothing odd ever happened. */
+  /**
+   * Whether another transaction may begin: the session is idle, and the server
+   * never misbehaved.
+   */
   get isReusable(): boolean {
     return this.#conversation.state === "ready" && !this.#conversation.isOdd &&
       this.#reader.isEmpty;
   }
 
-  /** The recipients of the last transaction, in order; `undefined` while not decided. */
+  /**
+   * Outcomes of the recipients of the last transaction, in order; `undefined`
+   * while not decided.
+   */
   get outcomes(): readonly (RecipientOutcome | undefined)[] {
     return this.#conversation.transaction?.outcomes ?? [];
   }
 
-  /** Order: wait for the greeting, then say EHLO (LHLO; HELO where EHLO is not known). */
+  /** Order: wait for the greeting, then send EHLO (LHLO; HELO if EHLO is unknown). */
   open(): void {
     this.#conversation.begin("open", "greeting");
     this.#pipeline.push("greeting", "");
@@ -100,14 +106,15 @@ export class ClientProtocol {
     this.#pipeline.push("STARTTLS", "STARTTLS");
   }
 
-  /** Order: TLS is up, say EHLO again. What the server offered before is forgotten. */
+  /** Order: TLS is established, send EHLO again. Discards the earlier capabilities. */
   secured(): void {
     this.#conversation.begin("secured", "greeting");
     this.#conversation.hello();
   }
 
   /**
-   * Order: AUTH. Each `challenge` effect wants a {@linkcode ClientProtocol.respond}.
+   * Order: AUTH. Each `challenge` effect requires a
+   * {@linkcode ClientProtocol.respond}.
    *
    * @param initial The initial response; an empty one is not the same as none
    */
@@ -125,8 +132,8 @@ export class ClientProtocol {
   }
 
   /**
-   * Order: one message. Wants content with `content` effects as soon as the
-   * server, or BDAT, allows it; `done` when every recipient is decided.
+   * Order: send one message. Asks for content with `content` effects as soon as
+   * the server, or BDAT, allows it. `done` when every recipient is decided.
    *
    * @throws {TypeError} If there is no recipient, or a path or parameter could end its line
    */
@@ -148,30 +155,31 @@ export class ClientProtocol {
     conversation.needsReset = true;
   }
 
-  /** Order: QUIT. `done` when the server has answered, or has gone. */
+  /** Order: QUIT. `done` when the server has replied or closed the connection. */
   quit(): void {
     this.#conversation.begin("quit", "quitting");
     this.#pipeline.push("QUIT", "QUIT");
   }
 
-  /** Takes bytes from the server; they are the caller's again at once. */
+  /** Takes bytes from the server. The caller may reuse them at once. */
   receive(bytes: Uint8Array): void {
     this.#reader.push(bytes);
   }
 
-  /** The server has closed the connection. */
+  /** Reports that the server has closed the connection. */
   end(): void {
     this.#ended = true;
   }
 
-  /** The owner gives up: a time limit passed or the network failed. */
+  /** Reports a failure found by the owner: an exceeded time limit or a network error. */
   fail(kind: "timeout" | "network", message: string): void {
     this.#conversation.break({ kind, message });
   }
 
   /**
-   * Writing failed: takes the replies that the server left before it closed,
-   * for they tell more than a broken pipe. `fail()` is to follow.
+   * Reports that writing failed. Reads the replies that the server sent before
+   * it closed the connection: they tell more than a broken pipe. The owner
+   * calls `fail()` next.
    */
   takeLastWords(): void {
     const conversation = this.#conversation;
@@ -182,17 +190,17 @@ export class ClientProtocol {
     }
   }
 
-  /** Takes the next piece of content, which belongs to the machine from here on. */
+  /** Takes the next piece of content and ownership of it. */
   content(chunk: Uint8Array): void {
     openContent(this.#conversation.content).add(chunk);
   }
 
-  /** The content is complete. */
+  /** Ends the content. */
   endContent(): void {
     openContent(this.#conversation.content).end();
   }
 
-  /** The one thing to do now. Call it again when that is done. */
+  /** Returns the next effect. Call it again when that effect is carried out. */
   next(): ClientEffect {
     const conversation = this.#conversation;
     for (;;) {
@@ -225,7 +233,7 @@ export class ClientProtocol {
       }
       this.#send();
       if (this.#pipeline.hasLines) {
-        // Eager content leaves in one write with its envelope.
+        // Sends eager content in one write with its envelope.
         const { isEager = false } = conversation.transaction ?? {};
         if (isEager && conversation.content?.isWanted) {
           return { kind: "content" };
@@ -237,7 +245,7 @@ export class ClientProtocol {
     }
   }
 
-  /** What is left when there is nothing to write and no reply to take. */
+  /** The effect when there are no bytes to write and no replies to take. */
   #idleEffect(): ClientEffect | undefined {
     const conversation = this.#conversation;
     if (conversation.content?.isWanted) return { kind: "content" };
@@ -255,7 +263,7 @@ export class ClientProtocol {
     return undefined;
   }
 
-  /** Sends what may go now, and drops what has become pointless. */
+  /** Sends the commands that may go now, and drops those that have no purpose any more. */
   #send(): void {
     const pipeline = this.#pipeline;
     const { transaction, capabilities } = this.#conversation;

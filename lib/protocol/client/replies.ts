@@ -1,9 +1,9 @@
 /**
- * Replies as a client reads them: bytes in, one {@linkcode SmtpReply} or one
- * fault at a time out. Owns the bounds on what a server may make us remember.
+ * Reads replies for a client: takes bytes, returns one {@linkcode SmtpReply} or
+ * one fault at a time. Bounds the memory that a server can use up.
  *
- * Never throws on a server's bytes, and after a fault never finds a reply
- * again: whoever has lost the place cannot trust what follows.
+ * Never throws on a server's bytes. Returns no more replies after a fault:
+ * their position in the stream is unknown.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.2.1 | RFC 5321 section 4.2.1},
  * {@link https://www.rfc-editor.org/rfc/rfc2034 | RFC 2034}
@@ -13,26 +13,26 @@ import { SmtpReply } from "../reply.ts";
 
 const LF = 0x0a;
 const CR = 0x0d;
-/** RFC 5321 section 4.5.3.1.5 grants 512; real servers go beyond it. */
+/** Longest reply line, in bytes. RFC 5321 section 4.5.3.1.5 allows 512; some servers exceed it. */
 const MAX_LINE = 2000;
 const MAX_LINES = 100;
 const MAX_REPLY = 65536;
 const LINE = /^([2-5]\d\d)(?:([ -])(.*))?$/s;
 const ENHANCED = /^([245]\.\d{1,3}\.\d{1,3})(?: |$)/;
 
-/** What {@linkcode ReplyReader.next} found: a reply, or why there can be none. */
+/** Result of {@linkcode ReplyReader.next}: a reply, or a fault. */
 export type ReplyOrFault =
   | {
     /** The reply. */
     readonly reply: SmtpReply;
   }
   | {
-    /** What was wrong, as a phrase for people. Holds none of the server's bytes. */
+    /** The fault as a phrase for people. Contains none of the server's bytes. */
     readonly fault: string;
   };
 
 /**
- * Collects a server's bytes and takes replies out of them.
+ * Collects a server's bytes and parses replies.
  */
 export class ReplyReader {
   #buffer = new Uint8Array(512);
@@ -44,12 +44,12 @@ export class ReplyReader {
   #fault: string | undefined;
   readonly #decoder = new TextDecoder();
 
-  /** Whether nothing is waiting, not even a part of a reply. */
+  /** Whether there are no bytes left, not even part of a reply. */
   get isEmpty(): boolean {
     return this.#start === this.#end && this.#lines.length === 0;
   }
 
-  /** Takes a copy of `bytes`, which are the caller's again at once. */
+  /** Copies `bytes`. The caller may reuse them at once. */
   push(bytes: Uint8Array): void {
     if (this.#fault !== undefined) return;
     if (this.#end + bytes.length > this.#buffer.length) {
@@ -67,7 +67,7 @@ export class ReplyReader {
     this.#end += bytes.length;
   }
 
-  /** Takes the next reply; `undefined` when it is not complete yet. */
+  /** Takes the next reply; `undefined` if it is not complete yet. */
   next(): ReplyOrFault | undefined {
     while (this.#fault === undefined) {
       const end = this.#buffer.subarray(0, this.#end).indexOf(LF, this.#start);
@@ -112,7 +112,7 @@ export class ReplyReader {
   }
 }
 
-/** Separates the enhanced status code from the text, where there is one that fits. */
+/** Makes a reply; splits off an enhanced status code that fits its code. */
 function makeReply(code: number, lines: readonly string[]): SmtpReply {
   const enhanced = ENHANCED.exec(lines[0] ?? "")?.[1];
   if (enhanced === undefined || enhanced[0] !== String(code)[0]) {

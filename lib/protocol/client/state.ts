@@ -1,26 +1,28 @@
 /**
- * The sending machine's words and tables: its states, effects and faults, in
- * which state which order may be given, which reply each command wants, and how
- * long each phase may last. The checks are functions of what they are given.
+ * The types and tables of the client state machine: its states, effects and
+ * faults, the states that allow each order, the replies that each command
+ * expects, and the time limit of each phase. The checks are pure functions.
  *
- * The theory. Four facts run side by side:
+ * The model. Four facts change side by side:
  *
- * 1. The state of the session ({@linkcode ClientState}), moved by orders of the
- *    owner and by the replies that end them:
+ * 1. The state of the session ({@linkcode ClientState}). Orders of the
+ *    owner and the replies that end them change it:
  *    `new -> greeting -> ready <-> (authenticating | transaction)`,
  *    `ready -> startTls -> securing -> greeting (hello again) -> ready`,
  *    any but `closed` `-> quitting -> closed`.
- *    From `refused` (the server answered the greeting or EHLO with no) only
- *    quitting is left; from `broken` nothing is.
- * 2. Two cursors over the list of commands, `sent` and `answered`. Replies carry
- *    no name: the n-th reply belongs to the n-th command, so the list is the
- *    only truth. With PIPELINING `sent` runs ahead, by a bounded number, else a
- *    server that blocks while writing replies and a client that blocks while
- *    writing commands wait for each other for ever. A reply that arrives when
- *    `sent = answered` was not asked for: the two sides are out of step.
- * 3. The progress of the transaction, kept by `transaction.ts`: which
- *    recipients are decided, which wait, whether content is wanted.
- * 4. What the server can do, forgotten when TLS begins (RFC 3207 section 4.2).
+ *    After `refused` (the server refused the greeting or EHLO) the only order
+ *    is to quit; after `broken` no order is allowed.
+ * 2. Two cursors over the list of commands, `sent` and `answered`. Replies have
+ *    no name: the n-th reply belongs to the n-th command, so only the list
+ *    can match them. With PIPELINING `sent` runs ahead, by a bounded number:
+ *    otherwise a server that blocks while it writes replies and a client that
+ *    blocks while it writes commands would wait for each other forever. A
+ *    reply that arrives when `sent = answered` matches no command: the two
+ *    sides are out of step.
+ * 3. The progress of the transaction, in `transaction.ts`: which recipients
+ *    are decided, which are open, whether content is wanted.
+ * 4. The capabilities of the server, discarded when TLS begins (RFC 3207
+ *    section 4.2).
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.3.2 | RFC 5321 sections 4.3.2} and
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.2 | 4.5.3.2},
@@ -30,7 +32,7 @@
 import type { SmtpReply } from "../reply.ts";
 import type { ReplyOrFault } from "./replies.ts";
 
-/** Where a client's session stands. */
+/** State of a client session. */
 export type ClientState =
   | "new"
   | "greeting"
@@ -44,7 +46,7 @@ export type ClientState =
   | "quitting"
   | "closed";
 
-/** What is under way at the moment: names the time limit, and the step in reports. */
+/** The current phase of a session: decides the time limit, and names the step in reports. */
 export type ClientPhase =
   | "greeting"
   | "hello"
@@ -58,7 +60,7 @@ export type ClientPhase =
   | "dataEnd"
   | "quit";
 
-/** What the owner of the machine may tell it to do. */
+/** The orders that the owner may give. */
 export type ClientOrder =
   | "open"
   | "startTls"
@@ -67,23 +69,24 @@ export type ClientOrder =
   | "transaction"
   | "quit";
 
-/** Why a session broke: nothing more can be sent, and what was not decided never will be. */
+/** The reason why a session broke: it sends nothing more, and open recipients stay undecided. */
 export interface ClientFault {
   /**
-   * `closed`: the server closed the connection. `closing`: it said so with
-   * 421 or another refusal that nobody had asked for. `protocol`: it sent what
-   * makes no sense. `timeout` and `network`: as the owner reported.
+   * `closed`: the server closed the connection. `closing`: it announced that
+   * with 421 or another refusal that matches no command. `protocol`: it sent
+   * bytes that are not valid SMTP here. `timeout` and `network`: as the owner
+   * reported.
    */
   readonly kind: "closed" | "closing" | "protocol" | "timeout" | "network";
-  /** What was under way. */
+  /** The phase in which the session broke. */
   readonly phase: ClientPhase;
   /** The fault as a phrase for people. */
   readonly message: string;
-  /** What the server said, for `closing`. */
+  /** The reply of the server, for `closing`. */
   readonly reply?: SmtpReply | undefined;
 }
 
-/** The commands, and the two waits that have no command of their own. */
+/** The commands, and the two waits that have no command. */
 export type ClientVerb =
   | "greeting"
   | "EHLO"
@@ -99,7 +102,7 @@ export type ClientVerb =
   | "dataEnd"
   | "QUIT";
 
-/** In which states an order may be given; anything else is a mistake of the owner. */
+/** The states that allow each order; in any other the order is an error of the owner. */
 const ORDER_STATES: Readonly<
   Record<ClientOrder, readonly ClientState[]>
 > = {
@@ -112,9 +115,9 @@ const ORDER_STATES: Readonly<
 };
 
 /**
- * What is known of each command: the phase that waiting for its reply belongs
- * to, and the first digits that make sense as a reply that is not a refusal.
- * Another digit means that the server answers something else than what was asked.
+ * For each command: the phase of the wait for its reply, and the first digits
+ * of a reply that is not a refusal. Another digit means that the server answers
+ * a different command.
  */
 export const VERBS: Readonly<
   Record<
@@ -137,19 +140,19 @@ export const VERBS: Readonly<
   QUIT: { phase: "quit", wants: [2] },
 };
 
-/** Commands that may be under way at once with PIPELINING. */
+/** Most commands in flight with PIPELINING. */
 export const MAX_IN_FLIGHT = 100;
 
-/** BDAT chunks that may be under way at once: enough to fill a line, few enough to notice a refusal. */
+/** Most BDAT chunks in flight: enough to fill a connection, few enough to notice a refusal. */
 export const MAX_CHUNKS_IN_FLIGHT = 8;
 
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;
 
 /**
- * How long each phase may last, in milliseconds, by RFC 5321 section 4.5.3.2
- * where that has a say. `body` is the limit of one write. `quit` is short, for
- * nothing hangs on its answer.
+ * Time limit of each phase, in milliseconds, from RFC 5321 section 4.5.3.2
+ * where it gives one. `body` is the limit of one write. `quit` is short,
+ * because nothing depends on its reply.
  */
 export const CLIENT_TIME_LIMITS: Readonly<Record<ClientPhase, number>> = {
   greeting: 5 * MINUTE,
@@ -165,83 +168,83 @@ export const CLIENT_TIME_LIMITS: Readonly<Record<ClientPhase, number>> = {
   quit: 5 * SECOND,
 };
 
-/** What the owner has to do next. */
+/** The next thing for the owner to do. */
 export type ClientEffect =
   | {
-    /** Read from the connection, hand it to `receive()` or call `end()` or `fail()`. */
+    /** Read from the connection, then call `receive()`, `end()` or `fail()`. */
     readonly kind: "read";
-    /** What is waited for: names the time limit. */
+    /** The phase of the wait: decides the time limit. */
     readonly phase: ClientPhase;
   }
   | {
     /** Write all of `bytes`. */
     readonly kind: "write";
-    /** What to write. The machine does not touch it again. */
+    /** The bytes to write. The state machine does not change them afterwards. */
     readonly bytes: Uint8Array;
-    /** What is under way. */
+    /** The current phase. */
     readonly phase: ClientPhase;
   }
   | {
-    /** Hand over content with `content()` and, after the last of it, `endContent()`. */
+    /** Pass content to `content()` and, at its end, call `endContent()`. */
     readonly kind: "content";
   }
   | {
-    /** Compute the answer to a SASL challenge and call `respond()`. */
+    /** Compute the response to a SASL challenge and call `respond()`. */
     readonly kind: "challenge";
     /** The challenge, decoded. */
     readonly challenge: Uint8Array;
   }
   | {
-    /** Begin TLS on the connection now, with nothing read or written before it; then `secured()`. */
+    /** Begin TLS on the connection before any other read or write, then call `secured()`. */
     readonly kind: "startTls";
   }
   | {
-    /** The order is carried out. */
+    /** The order is complete. */
     readonly kind: "done";
     /** The reply that decided; for a transaction see `outcomes`. */
     readonly reply: SmtpReply | undefined;
   }
   | {
-    /** The session broke; close the connection. */
+    /** The session broke: close the connection. */
     readonly kind: "failed";
-    /** Why. */
+    /** The reason. */
     readonly fault: ClientFault;
   };
 
 /** Options of {@linkcode ClientProtocol}. */
 export interface ClientProtocolOptions {
-  /** The name to give in EHLO, HELO or LHLO: a domain or an address literal. */
+  /** The name for EHLO, HELO or LHLO: a domain or an address literal. */
   readonly hostname: string;
   /**
-   * Whether to speak LMTP: LHLO, and one reply a recipient.
+   * Whether to speak LMTP: LHLO, and one reply for each recipient.
    *
    * @default {false}
    */
   readonly lmtp?: boolean | undefined;
 }
 
-/** A fault without the phase, which only the machine knows. */
+/** A fault without the phase, which only the state machine knows. */
 export type FaultCause = Omit<ClientFault, "phase">;
 
-/** The connection ended where a reply was waited for. */
+/** The connection ended during the wait for a reply. */
 export const CLOSED: FaultCause = {
   kind: "closed",
   message: "The server closed the connection",
 };
 
-/** Something came in the clear after the server had agreed to begin TLS. */
+/** Bytes arrived in the clear after the server had accepted STARTTLS. */
 export const INJECTED: FaultCause = {
   kind: "protocol",
-  message: "Octets follow the reply to STARTTLS",
+  message: "Bytes follow the reply to STARTTLS",
 };
 
-/** A challenge came after the exchange was cancelled with `*` (RFC 4954 section 4). */
+/** A challenge arrived after the exchange was cancelled with `*` (RFC 4954 section 4). */
 export const STUCK: FaultCause = {
   kind: "protocol",
   message: "The server goes on with an exchange that was cancelled",
 };
 
-/** Why the reply to a command breaks the session, `undefined` if it does not. */
+/** The fault if the reply to a command breaks the session, `undefined` otherwise. */
 export function replyFault(
   verb: ClientVerb,
   reply: SmtpReply,
@@ -260,7 +263,7 @@ export function replyFault(
   return undefined;
 }
 
-/** What bytes mean that nothing was sent for: the server gives up, or is out of step. */
+/** The fault if a reply matches no command: the server closes the session, or is out of step. */
 export function unaskedFault(got: ReplyOrFault | undefined): FaultCause {
   if (got && "reply" in got && !got.reply.isPositive) {
     const message = "The server gives up unasked";
@@ -273,9 +276,9 @@ export function unaskedFault(got: ReplyOrFault | undefined): FaultCause {
 }
 
 /**
- * Checks that an order may be given.
+ * Checks that the state allows an order.
  *
- * @throws {Error} If the state forbids it
+ * @throws {Error} If it does not
  */
 export function checkOrder(order: ClientOrder, state: ClientState): void {
   const wanted = ORDER_STATES[order];
@@ -288,9 +291,9 @@ export function checkOrder(order: ClientOrder, state: ClientState): void {
 }
 
 /**
- * Checks that there is an order to go on with.
+ * Checks that an order is in progress.
  *
- * @throws {Error} If there is none
+ * @throws {Error} If there is no order
  */
 export function checkUnderWay(state: ClientState): void {
   if (state === "transaction") return;
@@ -300,9 +303,9 @@ export function checkUnderWay(state: ClientState): void {
 }
 
 /**
- * Checks that nothing in a command line could end it and begin another.
+ * Checks that a command line cannot contain a second command.
  *
- * @throws {TypeError} If there is a control character in it
+ * @throws {TypeError} If it has a control character
  */
 export function checkLine(line: string): string {
   // deno-lint-ignore no-control-regex

@@ -1,10 +1,10 @@
 /**
- * One mail transaction as the sending side keeps count of it: which recipients
- * are decided, by what, and whether content is wanted. Owns no bytes and no
- * order of commands; `protocol.ts` feeds it one reply at a time.
+ * The state of one mail transaction on the client side: which recipients are
+ * decided, by which reply, and whether content is wanted. Owns no bytes and no
+ * order of commands; `protocol.ts` passes it one reply at a time.
  *
- * Decides nothing about what a refusal means (next host, later, never): that
- * is `delivery/outcome.ts`.
+ * Does not decide the consequence of a refusal (next host, later, never):
+ * `delivery/outcome.ts` does.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-3.3 | RFC 5321 section 3.3},
  * {@link https://www.rfc-editor.org/rfc/rfc2033#section-4.2 | RFC 2033 section 4.2},
@@ -18,66 +18,67 @@ import type { SmtpReply } from "../reply.ts";
 export interface ClientRecipient {
   /** The forward-path with its angle brackets. */
   readonly path: string;
-  /** The parameters of RCPT as they go on the wire; `""` for none. */
+  /** The parameters of RCPT as sent on the wire; `""` for none. */
   readonly parameters?: string | undefined;
 }
 
-/** What the machine needs to know of a message beside its content. */
+/** The envelope of a message, and the framing of its content. */
 export interface ClientEnvelope {
-  /** The reverse-path with its angle brackets, `"<>"` for none. */
+  /** The reverse-path with its angle brackets, `"<>"` for the null sender. */
   readonly from: string;
-  /** The parameters of MAIL as they go on the wire; `""` for none. */
+  /** The parameters of MAIL as sent on the wire; `""` for none. */
   readonly parameters?: string | undefined;
   /** The recipients, at least one. */
   readonly recipients: readonly ClientRecipient[];
   /**
-   * How the content goes: `data` with DATA, `bdat` in BDAT chunks, `binary` in
-   * BDAT chunks without a look at line ends (BODY=BINARYMIME). BDAT needs a
-   * server with CHUNKING, and is not for LMTP.
+   * The framing of the content: `data` with DATA, `bdat` in BDAT chunks,
+   * `binary` in BDAT chunks with line ends unchanged (BODY=BINARYMIME). BDAT
+   * needs a server with CHUNKING, and does not work with LMTP.
    *
    * @default {"data"}
    */
   readonly framing?: "data" | "bdat" | "binary" | undefined;
   /**
    * With BDAT: send the content without waiting for the replies to MAIL and
-   * RCPT. Saves a round trip, and wastes the content if all are refused.
+   * RCPT. Saves a round trip, but wastes the content if all recipients are
+   * refused.
    *
    * @default {false}
    */
   readonly eager?: boolean | undefined;
 }
 
-/** What became of one recipient. */
+/** The outcome for one recipient. */
 export interface RecipientOutcome {
-  /** Whether the server took the message for this recipient. */
+  /** Whether the server accepted the message for this recipient. */
   readonly accepted: boolean;
   /** The step that decided. */
   readonly phase: ClientPhase;
-  /** The reply that decided, `undefined` where the session broke without one. */
+  /** The reply that decided, `undefined` if the session broke without one. */
   readonly reply: SmtpReply | undefined;
-  /** Why the session broke, where that decided. */
+  /** The fault that broke the session, if it decided. */
   readonly fault?: ClientFault | undefined;
 }
 
-/** One command of the machine's list. */
+/** One command of the pipeline. */
 export interface ClientCommand {
-  /** Which command. */
+  /** The verb. */
   readonly verb: ClientVerb;
-  /** The line without CRLF; empty for waits and for BDAT, whose line goes with its bytes. */
+  /** The line without CRLF; empty for waits, and for BDAT, whose line is written with its bytes. */
   readonly line: string;
-  /** RCPT: which recipient. BDAT: 1 for the last chunk, else 0. */
+  /** For RCPT the index of the recipient. For BDAT 1 for the last chunk, else 0. */
   readonly index: number;
 }
 
-/** Keeps count of one transaction. */
+/** The state of one transaction. */
 export class ClientTransaction {
-  /** Whether the server must be told RSET before the next transaction. */
+  /** Whether the next transaction must begin with RSET. */
   needsReset = true;
-  /** Whether content may be, or is being, sent: DATA got its 354, or BDAT may begin. */
+  /** Whether content may be sent: DATA got its 354, or BDAT may begin. */
   isOpen = false;
-  /** Whether the server took content for nobody: it should have refused. */
+  /** Whether the server accepted content without a recipient, which it should have refused. */
   isOdd = false;
-  /** Whether DATA got its 354 with no recipient accepted: an empty message must end it. */
+  /** Whether DATA got 354 with no recipient accepted: an empty message must end it. */
   isVoid = false;
   readonly #outcomes: (RecipientOutcome | undefined)[];
   #accepted: number[] = [];
@@ -88,8 +89,8 @@ export class ClientTransaction {
   readonly #lmtp: boolean;
 
   /**
-   * @param envelope The message's envelope
-   * @param options Whether each recipient gets a reply of its own (LMTP)
+   * @param envelope The envelope of the message
+   * @param options Whether each recipient gets its own reply (LMTP)
    */
   constructor(
     envelope: ClientEnvelope,
@@ -103,12 +104,12 @@ export class ClientTransaction {
     this.#outcomes = envelope.recipients.map(() => undefined);
   }
 
-  /** How the content goes. */
+  /** The framing of the content. */
   get framing(): "data" | "bdat" | "binary" {
     return this.#envelope.framing ?? "data";
   }
 
-  /** Whether content goes before MAIL and RCPT are answered. */
+  /** Whether content is sent before the replies to MAIL and RCPT. */
   get isEager(): boolean {
     return this.#envelope.eager === true && this.framing !== "data";
   }
@@ -118,17 +119,17 @@ export class ClientTransaction {
     return this.#settled === this.#outcomes.length;
   }
 
-  /** Whether a recipient was accepted and waits for the content. */
+  /** Whether a recipient is accepted and the content decides on it. */
   get hasAccepted(): boolean {
     return this.#accepted.length > 0 && !this.isSettled;
   }
 
-  /** Replies that the end of the content will bring. */
+  /** Number of replies to the end of the content. */
   get finalReplies(): number {
     return this.#lmtp && !this.isVoid ? this.#accepted.length : 1;
   }
 
-  /** Recipients in the order of the envelope; `undefined` while not decided. */
+  /** Outcomes in the order of the envelope; `undefined` while not decided. */
   get outcomes(): readonly (RecipientOutcome | undefined)[] {
     return this.#outcomes;
   }
@@ -151,7 +152,7 @@ export class ClientTransaction {
     return commands;
   }
 
-  /** Whether a command not sent yet has become pointless. `answered`: nothing is under way. */
+  /** Whether an unsent command has no purpose any more. `answered`: no command is in flight. */
   skips(verb: ClientVerb, answered: boolean): boolean {
     if (this.#mailRefused) return true;
     return verb === "DATA" && answered && this.#accepted.length === 0;
@@ -182,7 +183,7 @@ export class ClientTransaction {
     }
   }
 
-  /** Decides all that is not decided: the session broke. */
+  /** Decides all open recipients, after the session broke. */
   abort(fault: ClientFault): void {
     const { phase, reply } = fault;
     this.#settleAll({ accepted: false, phase, reply, fault });
@@ -211,7 +212,7 @@ export class ClientTransaction {
     if (reply.isPositive && !this.hasAccepted) this.isOdd = true;
     if (reply.isPositive) this.needsReset = false;
     else this.isOpen = false;
-    // A server that does not know BDAT takes the chunk for commands.
+    // A server that does not know BDAT reads the chunk as commands.
     if (!this.isSettled && reply.code >= 500 && reply.code <= 504) {
       this.isOdd = true;
     }

@@ -1,8 +1,8 @@
 /**
- * What each verb does: the form of its argument, what it asks the session, and
- * what is made of the answer. The rule for a verb is in one place here, with two
- * exceptions: whether it may come now is in `state.ts`, and DATA and BDAT are in
- * `content.ts`. Policy is the handlers'.
+ * What each verb does: the syntax of its argument, the question to the session,
+ * and the effect of the answer. The rule for a verb is in one place here, with
+ * two exceptions: `state.ts` decides whether it may come now, and DATA and BDAT
+ * are in `content.ts`. The handlers decide policy.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.1 | RFC 5321 sections 4.1.1},
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.2 | 4.1.2},
@@ -29,21 +29,24 @@ import {
   type RcptParameters,
 } from "../parameters.ts";
 
-/** RCPT commands of a transaction that may be refused before they count as idle: a long list may be put off as a whole. */
+/**
+ * Refused RCPT commands of a transaction that do not count as idle: a long list
+ * may be deferred as a whole.
+ */
 const FREE_REFUSALS = 1000;
 
-/** Verbs that do not count as commands without mail. */
+/** Verbs that do not count for `maxCommandsWithoutMail`. */
 const HAS_OWN_LIMIT: ReadonlySet<Verb> = new Set(["RCPT", "BDAT", "QUIT"]);
 
 /** The question `Name` to the session. */
 type Ask<Name extends ServerAsk["ask"]> = ServerAsk & { readonly ask: Name };
 
-/** A question that a command leads to. */
+/** A question that results from a command. */
 export type CommandAsk = Ask<
   "helo" | "mail" | "rcpt" | "verify" | "expand" | "auth" | "authLine"
 >;
 
-/** The verbs of one connection. */
+/** Runs the verbs of one connection. */
 export class ServerCommands {
   readonly #state: ServerState;
   readonly #outbox: Outbox;
@@ -98,7 +101,7 @@ export class ServerCommands {
     }
   }
 
-  /** Asks where a handler decides, and accepts at once where none does. */
+  /** Asks the session if a handler decides; accepts at once otherwise. */
   #decide(ask: Ask<"helo" | "mail" | "rcpt">): void {
     if (this.#state.profile.asks[ask.ask]) this.#outbox.question(ask);
     else this.settle(ask, undefined);
@@ -126,8 +129,8 @@ export class ServerCommands {
   }
 
   /**
-   * Refuses what was asked for by name. A client need not know all recipients,
-   * but one that asks for many unknown ones is guessing: `maxRefusedRecipients`.
+   * Refuses a recipient or a name. A client may have some unknown recipients,
+   * but one that tries many is guessing: `maxRefusedRecipients`.
    */
   #refuseName(verdict: Verdict, standard: SmtpReply): void {
     const { isTemporary } = verdict instanceof SmtpReply ? verdict : standard;
@@ -144,7 +147,7 @@ export class ServerCommands {
   #hello(verb: "HELO" | "EHLO" | "LHLO", argument: string): void {
     const state = this.#state;
     const { hello } = state.profile.kind;
-    // Where EHLO is right, so is HELO.
+    // HELO is allowed wherever EHLO is.
     if ((hello === "LHLO") !== (verb === "LHLO")) {
       return this.#outbox.error(USE_OTHER[hello]);
     }
@@ -196,7 +199,7 @@ export class ServerCommands {
     this.#outbox.replyWith(verdict, replies.senderOk);
   }
 
-  /** Refuses what the gate counts as too much; the gate has told of it. */
+  /** Refuses a message or recipient beyond a limit of the gate; the gate has reported it. */
   #refuseExcess(excess: SmtpReply): void {
     this.#outbox.verb = undefined;
     this.#outbox.reply(excess);
@@ -236,7 +239,7 @@ export class ServerCommands {
     this.#outbox.replyWith(verdict, replies.recipientOk);
   }
 
-  /** Counts a refused RCPT; says whether that was the end of the session. */
+  /** Counts a refused RCPT; returns whether that ended the session. */
   #countRefused(): boolean {
     return this.#state.recipientRefused() > FREE_REFUSALS &&
       this.#state.countIdle();
@@ -303,13 +306,13 @@ export class ServerCommands {
     this.#outbox.question({ effect: "ask", ask: "auth", ...request });
   }
 
-  /** Goes on with AUTH: sends `challenge`, which is base64, and waits for the next line. */
+  /** Continues AUTH: sends `challenge`, which is base64, and waits for the next line. */
   challenge(challenge: string): void {
     this.#state.challengeSent();
     this.#outbox.text(`334 ${challenge}\r\n`);
   }
 
-  /** The line after a challenge, `undefined` for one that cannot be used. */
+  /** Takes the line after a challenge, `undefined` for an unusable one. */
   authLine(text: string | undefined): void {
     this.#state.responseRead();
     this.#outbox.question({ effect: "ask", ask: "authLine", text });
@@ -331,8 +334,8 @@ export class ServerCommands {
       return this.#outbox.error(replies.notImplemented);
     }
     if (argument !== "") return this.#outbox.error(replies.noArgument);
-    // Whatever else came with the command came in the clear: it is dropped,
-    // or an attacker's bytes would be run as the client's (CVE-2011-0411).
+    // Any other bytes in this read came in the clear: drop them, or an
+    // attacker's bytes would run as the client's (CVE-2011-0411).
     input.forget();
     this.#outbox.reply(replies.startTls);
     this.#outbox.push({ effect: "startTls" });
@@ -354,54 +357,54 @@ export class ServerCommands {
     this.#outbox.question({ effect: "ask", ask: "connect" });
   }
 
-  /** Why this client may not say XCLIENT now, if so. */
+  /** The reply that refuses XCLIENT to this client now, if any. */
   #refuseXclient(): SmtpReply | undefined {
     const { profile, mayImpersonate, tls } = this.#state;
     if (profile.xclient !== true) return replies.unknownCommand;
     if (!mayImpersonate) return replies.xclientDenied;
-    // It may carry a log-in, which is not to be had in the clear.
+    // XCLIENT may contain a login, which must not be sent in the clear.
     return profile.startTls === "required" && !tls
       ? replies.needTls
       : undefined;
   }
 }
 
-/** Longest HELO name that is kept (RFC 5321 section 4.5.3.1.2). */
+/** Longest HELO name, in characters (RFC 5321 section 4.5.3.1.2). */
 const MAX_NAME = 255;
 
-/** The replies to a greeting without a name. */
+/** The replies to a HELO, EHLO or LHLO without a name. */
 const WANT_NAME = {
   HELO: replies.wantHelo,
   EHLO: replies.wantEhlo,
   LHLO: replies.wantLhlo,
 } as const;
 
-/** The replies to a greeting of the other protocol. */
+/** The replies to the HELO verb of the other protocol. */
 const USE_OTHER = { EHLO: replies.useEhlo, LHLO: replies.useLhlo } as const;
 
-/** No parameters, for senders and recipients that were seen without. */
+/** No parameters: for cached senders and recipients, which have none. */
 const NONE: MailParameters & RcptParameters = Object.freeze({});
 
-/** An address with its parameters, ready to be decided on. */
+/** The checked arguments of MAIL. */
 export interface Sender {
   /** The reverse-path. */
   readonly address: Address;
-  /** What came with it. */
+  /** The parameters of MAIL. */
   readonly parameters: MailParameters;
 }
 
-/** A recipient with its parameters, ready to be decided on. */
+/** The checked arguments of RCPT. */
 export interface Candidate {
   /** The forward-path. */
   readonly address: Address;
-  /** What came with it. */
+  /** The parameters of RCPT. */
   readonly parameters: RcptParameters;
 }
 
 /**
- * Checks the name behind HELO, EHLO or LHLO: one word of printable characters.
- * Real clients send names that are no domain, so what it means is left to the
- * handler.
+ * Checks the argument of HELO, EHLO or LHLO: one word of printable characters.
+ * Real clients send names that are not domains, so the handler decides on its
+ * meaning.
  */
 function checkName(
   verb: "HELO" | "EHLO" | "LHLO",
@@ -458,14 +461,14 @@ function checkRcpt(
     utf8,
   });
   if ("reply" in result) return result.reply;
-  // An address in UTF-8 is not taken in the next transaction, perhaps.
+  // The next transaction may not allow an address in UTF-8.
   if (path.end === argument.length && path.address.isAscii) {
     recipients.keep(argument, path.address);
   }
   return { address: path.address, parameters: result.parameters };
 }
 
-/** Checks the argument of AUTH: a mechanism, and perhaps an initial response. */
+/** Checks the argument of AUTH: a mechanism, and optionally an initial response. */
 function checkAuth(
   argument: string,
 ):
@@ -477,15 +480,16 @@ function checkAuth(
 }
 
 /**
- * Where the path begins behind `FROM:` or `TO:`, -1 without that. Blanks and
- * tabs between are not RFC 5321, but sent by so many that every server takes them.
+ * Offset of the path after `FROM:` or `TO:`, -1 if that is missing. RFC 5321
+ * has no spaces or tabs between them, but many clients send them, so every
+ * server accepts them.
  */
 function pathStart(argument: string, keyword: RegExp): number {
   const found = keyword.exec(argument);
   return found === null ? -1 : skipBlanks(argument, found[0].length);
 }
 
-/** The reply to an address that cannot be read. */
+/** The reply to a malformed address. */
 function refusePath(path: PathFault, kind: "reverse" | "forward"): SmtpReply {
   return path.utf8 ? replies.needSmtpUtf8 : badPath(path.error, kind);
 }

@@ -1,8 +1,8 @@
 /**
  * The content of messages, by DATA or by BDAT chunks: how it begins, where it
- * ends, how large it is, and when its refusal is said. It always reads to the
- * true end, refused or not: a server that stops earlier reads the rest of a body
- * as commands. Where that end is too far behind a refusal, the session ends.
+ * ends, how large it is, and when its refusal is sent. Always reads to the true
+ * end, even of refused content: a server that stops earlier reads the rest of a
+ * body as commands. If that end is too far after a refusal, the session ends.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.1.4 | RFC 5321 section 4.1.1.4} (DATA),
  * {@link https://www.rfc-editor.org/rfc/rfc3030 | RFC 3030} (BDAT),
@@ -21,12 +21,12 @@ import {
   DataDecoder,
 } from "../data_decoder.ts";
 
-/** The content of messages of one connection, one after the other. */
+/** Reads the content of a connection's messages, one after the other. */
 export class ServerContent {
   readonly #state: ServerState;
   readonly #outbox: Outbox;
   readonly #body: BodyReader;
-  /** Whether a handler has itself sent the reply to the command whose bytes come in. */
+  /** Whether a handler has sent the reply to the command of the current bytes. */
   #silent = false;
 
   constructor(state: ServerState) {
@@ -41,7 +41,7 @@ export class ServerContent {
     return this.#body.size;
   }
 
-  /** DATA. */
+  /** Runs DATA. */
   start(argument: string): void {
     if (argument !== "") return this.#outbox.error(replies.noArgument);
     if (this.#state.envelope!.parameters.body === "BINARYMIME") {
@@ -51,11 +51,11 @@ export class ServerContent {
   }
 
   /**
-   * BDAT. The bytes behind it are on their way whatever becomes of the
-   * command, so a refusal waits until they are swallowed. Without a size that
-   * can be read, no byte after the line can be trusted to be a command.
+   * Runs BDAT. Its bytes are already on their way, so a refusal is sent only
+   * after they are read and dropped. Without a valid size, no byte after the
+   * line can be trusted to be a command.
    *
-   * @param refusal Why the command may not come now, if so
+   * @param refusal The reply if the command may not come now
    */
   startChunk(argument: string, refusal: SmtpReply | undefined): void {
     const state = this.#state;
@@ -100,12 +100,13 @@ export class ServerContent {
       return this.#outbox.replyWith(verdict, replies.refusedMessage);
     }
     state.dataAccepted();
-    // After any other reply the client would not send, and both would wait.
+    // After any other reply the client would not send content, and both sides
+    // would wait.
     const isOther = verdict instanceof SmtpReply && verdict.code !== 354;
     this.#outbox.replyWith(isOther ? undefined : verdict, replies.startData);
   }
 
-  /** The first chunk is decided on; what is to be said of it is said at its end. */
+  /** Carries out the verdict on the first chunk; its reply is sent at the end of the chunk. */
   #startBdat(verdict: Verdict): void {
     this.#state.bdatBegun(accepts(verdict));
     // SILENT_ALLOW on BDAT ... LAST covers the chunk, not the final reply.
@@ -125,8 +126,8 @@ export class ServerContent {
   }
 
   /**
-   * Reads content; `undefined` means: look again. The end is dealt with one
-   * step after the last bytes, which the session may have refused meanwhile.
+   * Reads content; `undefined` means: call again. The end is handled one step
+   * after the last bytes, because the session may refuse those.
    */
   read(): ServerEffect | undefined {
     const { input, isReadingData } = this.#state;
@@ -138,21 +139,21 @@ export class ServerContent {
       else this.#endOfChunk();
       return undefined;
     }
-    const octets = isReadingData
+    const bytes = isReadingData
       ? body.readData(input.bytes, input.position, input.end)
       : body.readChunk(input.bytes, input.position, input.end);
     input.position = body.position;
     if (body.refusal !== undefined) this.#drop(body.refusal);
-    // DATA has its end; after a chunk another one may follow.
+    // DATA is complete; another chunk may follow a chunk.
     const isOver = isReadingData && body.dataEnded;
     if (body.isEndless && !isOver) {
       this.#state.close(replies.endlessContent, "errors");
       return undefined;
     }
-    return octets.length === 0 ? undefined : { effect: "body", bytes: octets };
+    return bytes.length === 0 ? undefined : { effect: "body", bytes };
   }
 
-  /** What the last chunk still has to give, if anything. */
+  /** The last bytes of the last chunk, if any were held back. */
   #endOfChunks(): Uint8Array | undefined {
     const body = this.#body;
     if (!body.lastChunk) return undefined;
@@ -182,7 +183,7 @@ export class ServerContent {
     }
   }
 
-  /** The body is complete: ask what becomes of it, or say why nothing does. */
+  /** Ends the body: asks for the verdict, or sends the reply that refuses it. */
   #endOfBody(): void {
     const { refusal } = this.#body;
     const state = this.#state;
@@ -195,15 +196,16 @@ export class ServerContent {
     state.endTransaction();
   }
 
-  /** Lets the session drop what it has collected, once. */
+  /** Makes the session drop the bytes it has collected, once. */
   #drop(refusal: SmtpReply): void {
     if (!this.#state.contentRefused()) return;
     this.#outbox.push({ effect: "drop", refusal });
-    // The session tells of the message, so the command is not told of.
+    // The session logs the message, so the refusal of the command is not
+    // reported.
     this.#outbox.verb = undefined;
   }
 
-  /** The reply to a whole body: in LMTP one for each recipient. */
+  /** Sends the reply to a whole body: in LMTP one for each recipient. */
   #reply(reply: SmtpReply): void {
     if (this.#silent) return;
     const { profile, envelope } = this.#state;
@@ -214,9 +216,9 @@ export class ServerContent {
   }
 
   /**
-   * Refuses the body that is coming in; it is read to its end first.
+   * Refuses the current body; it is read to its end first.
    *
-   * @param silent Whether the reply to the command under way has been sent
+   * @param silent Whether the reply to the current command has been sent
    */
   refuse(reply: SmtpReply, silent: boolean): void {
     if (silent) this.#silent = true;
@@ -236,35 +238,35 @@ export class ServerContent {
 }
 
 const NOTHING = new Uint8Array(0);
-/** Bytes of refused content that are read at least, 4 MiB: the client is to see why. */
+/** Least bytes of refused content to read, 4 MiB: the client should get the reply. */
 const LEAST_REFUSED = 4_194_304;
-/** Bytes of refused content that are read where messages have no limit, 1 GiB. */
+/** Most bytes of refused content to read if `maxSize` is 0, 1 GiB. */
 const MOST_REFUSED = 1_073_741_824;
 
 /** Reads bodies, one after the other. */
 class BodyReader {
   /** Bytes of body so far. */
   size = 0;
-  /** Where in the last input the next unread byte stands. */
+  /** Index of the next unread byte of the last input. */
   position = 0;
-  /** Why the body is refused; what is read from then on is dropped. */
+  /** The reply that refuses the body; bytes read after that are dropped. */
   refusal: SmtpReply | undefined;
   /** Reply that rejects this chunk only; the transaction is unaffected. */
   chunkRefusal: SmtpReply | undefined;
   /** Bytes read since the content, or the chunk, was refused. */
   #refused = 0;
-  /** Whether the chunk under way is the last. */
+  /** Whether the current chunk is the last. */
   lastChunk = false;
   readonly #maxSize: number;
   readonly #decoder: DataDecoder;
   readonly #policy: BareNewlinePolicy;
-  /** Whether BDAT brings the content of the message as it is to be kept. */
+  /** Whether BDAT content is stored unchanged. */
   #verbatim = false;
   #chunkLeft = 0;
 
   /**
    * @param maxSize Largest body in bytes, 0 for no limit
-   * @param bareNewlines What happens to bare line ends, except in BODY=BINARYMIME
+   * @param bareNewlines The treatment of bare line ends, except in BODY=BINARYMIME
    */
   constructor(maxSize: number, bareNewlines: BareNewlinePolicy) {
     this.#maxSize = maxSize;
@@ -300,8 +302,8 @@ class BodyReader {
   }
 
   /**
-   * Whether more has come behind a refusal than is read for its sake: as much as
-   * a message may have.
+   * Whether more bytes have come after a refusal than the reader accepts: as
+   * many as a message may have.
    */
   get isEndless(): boolean {
     const most = this.#maxSize === 0
@@ -321,47 +323,49 @@ class BodyReader {
   }
 
   /**
-   * Reads DATA content from `input`; returns body bytes to keep, possibly none.
-   * What it left unread, from {@linkcode BodyReader.position} on, is read next.
+   * Reads DATA content from `input`; returns the body bytes to keep, possibly
+   * none. Call it next with the unread input from
+   * {@linkcode BodyReader.position} on.
    */
   readData(input: Uint8Array, start: number, end: number): Uint8Array {
-    const octets = this.#decoder.decode(input, start, end);
+    const bytes = this.#decoder.decode(input, start, end);
     this.position = this.#decoder.consumed;
     this.#countRefused(this.position - start);
-    return this.#judge(octets);
+    return this.#judge(bytes);
   }
 
   /** Reads BDAT content from `input`, as {@linkcode BodyReader.readData}. */
   readChunk(input: Uint8Array, start: number, end: number): Uint8Array {
     const stop = Math.min(end, start + this.#chunkLeft);
     const decodes = !this.#verbatim && this.chunkRefusal === undefined;
-    const octets = decodes
+    const bytes = decodes
       ? this.#decoder.decode(input, start, stop)
       : input.subarray(start, stop);
     this.position = decodes ? this.#decoder.consumed : stop;
     this.#chunkLeft -= this.position - start;
     this.#countRefused(this.position - start);
     if (this.chunkRefusal !== undefined) return NOTHING;
-    return decodes ? this.#judge(octets) : this.#count(octets);
+    return decodes ? this.#judge(bytes) : this.#count(bytes);
   }
 
-  /** The last chunk has been read: what of its bytes had to wait for more. */
+  /** Returns the bytes of the last chunk that were held back. */
   endChunks(): Uint8Array {
     return this.#verbatim || this.chunkRefusal !== undefined
       ? NOTHING
       : this.#judge(this.#decoder.end());
   }
 
-  /** Refuses what the policy refuses. */
-  #judge(octets: Uint8Array): Uint8Array {
+  /** Refuses bare line ends under the policy `"reject"`. */
+  #judge(bytes: Uint8Array): Uint8Array {
     const { bareNewline } = this.#decoder;
     if (bareNewline !== undefined && this.#policy === "reject") {
-      // Of two faults always this one, or the reply would hang on the packets.
+      // Of two errors always report this one, or the reply would depend on
+      // packet boundaries.
       if (this.refusal === undefined || this.refusal === replies.tooLarge) {
         this.refusal = bareNewline === "CR" ? replies.bareCr : replies.bareLf;
       }
     }
-    return this.#count(octets);
+    return this.#count(bytes);
   }
 
   #countRefused(read: number): void {
@@ -370,11 +374,11 @@ class BodyReader {
     }
   }
 
-  #count(octets: Uint8Array): Uint8Array {
-    this.size += octets.length;
+  #count(bytes: Uint8Array): Uint8Array {
+    this.size += bytes.length;
     if (this.#maxSize > 0 && this.size > this.#maxSize) {
       this.refusal ??= replies.tooLarge;
     }
-    return this.refusal === undefined ? octets : NOTHING;
+    return this.refusal === undefined ? bytes : NOTHING;
   }
 }

@@ -1,6 +1,6 @@
 /**
- * What passes between the receiving machine and the session that carries it
- * out: effects one way, verdicts the other.
+ * The messages between the server state machine and its session: effects to the
+ * session, verdicts from it.
  */
 
 import type { Address } from "../address.ts";
@@ -28,85 +28,89 @@ export type ServerAsk =
     readonly address: Address;
     readonly parameters: RcptParameters;
   }
-  /** The body is about to come: the envelope is complete. */
+  /** The envelope is complete and the body comes next. */
   | {
     readonly effect: "ask";
     readonly ask: "messageStart";
     readonly via: "DATA" | "BDAT";
   }
-  /** The body is complete: the final verdict. */
+  /** The body is complete: asks for the final verdict. */
   | { readonly effect: "ask"; readonly ask: "message" }
   | { readonly effect: "ask"; readonly ask: "verify"; readonly text: string }
   | { readonly effect: "ask"; readonly ask: "expand"; readonly text: string }
-  /** An AUTH exchange begins; `initial` as sent, undecoded. */
+  /** An AUTH exchange begins; `initial` as sent, not decoded. */
   | {
     readonly effect: "ask";
     readonly ask: "auth";
     readonly mechanism: string;
     readonly initial: string | undefined;
   }
-  /** The client's next line of it, undecoded; `undefined` for one too long, a text that is no base64 for one that is no text. */
+  /**
+   * The next line of the AUTH exchange, not decoded; `undefined` if it is too
+   * long, `"\n"` if it is not text.
+   */
   | {
     readonly effect: "ask";
     readonly ask: "authLine";
     readonly text: string | undefined;
   };
 
-/** How the next bytes are to be read: decides the time limit too. */
+/** How the next bytes are read; also decides the time limit. */
 export type ReadPhase = "command" | "data" | "bdat" | "auth";
 
 /** One thing for the session to do. */
 export type ServerEffect =
-  /** Read from the peer and `receive` it; nothing else is left to do. */
+  /** Read from the peer and `receive` the bytes; nothing else is left to do. */
   | { readonly effect: "read"; readonly phase: ReadPhase }
-  /** Write these bytes; they are untouched until the next call. */
+  /** Write these bytes; they stay unchanged until the next call. */
   | { readonly effect: "write"; readonly bytes: Uint8Array<ArrayBuffer> }
   /** Decide and `answer`. */
   | ServerAsk
-  /** Body bytes, good until the next `receive`. */
+  /** Body bytes, valid until the next `receive`. */
   | { readonly effect: "body"; readonly bytes: Uint8Array }
-  /** The body under way is refused and will be answered so at its end: drop what was collected. */
+  /** The current body is refused and gets this reply at its end: drop the bytes collected. */
   | { readonly effect: "drop"; readonly refusal: SmtpReply }
-  /** A transaction is over without a message: RSET, HELO, the end of the session. */
+  /** A transaction ended without a message: RSET, HELO, end of the session. */
   | { readonly effect: "reset" }
-  /** Begin TLS, then call `tlsStarted`. Everything written has been flushed. */
+  /** Begin TLS, then call `tlsStarted`. All replies have been written. */
   | { readonly effect: "startTls" }
-  /** The client is another one from here on; the next question is whether it may connect. */
+  /** The session has another client from now on; the next question is whether it may connect. */
   | { readonly effect: "xclient"; readonly attributes: XclientAttributes }
   /** Close the connection. */
   | {
     readonly effect: "close";
     readonly reason: CloseReason;
-    /** The last word, where the machine has chosen it. */
+    /** The last reply, if the state machine has chosen it. */
     readonly reply?: SmtpReply;
   };
 
-/** Why a session ended. */
+/** The reason why a session ended. */
 export type CloseReason =
-  /** The client said QUIT. */
+  /** The client sent QUIT. */
   | "quit"
-  /** The client closed, or the connection broke. */
+  /** The client closed the connection, or the connection broke. */
   | "disconnected"
   /** A handler or the session's own policy refused the client. */
   | "refused"
-  /** The client spoke before the greeting. */
+  /** The client sent bytes before the greeting. */
   | "early"
   /** Too many errors, an HTTP request, an endless line. */
   | "errors"
-  /** Nothing came, or it came too slowly. */
+  /** The client exceeded a time limit. */
   | "timeout"
   /** The server is stopping. */
   | "shutdown"
   /** The TLS handshake failed. */
   | "tls"
-  /** A fault of the server itself. */
+  /** An error of the server itself. */
   | "error";
 
 /**
- * The answer to an ask: nothing accepts and `"deny"` refuses with the standard
- * reply, a reply is sent and decides by its code; the silent ones send nothing,
- * because the handler has done so; `"drop"` closes without a word (connect only).
- * Where content may come by DATA, a reply that accepts is sent only if it is a 354.
+ * The answer to an ask. `undefined` accepts and `"deny"` refuses with the
+ * standard reply. A reply is sent and its code decides. The silent verdicts
+ * send nothing, because the handler has sent the reply. `"drop"` closes without
+ * a reply (connect only). Where content may come by DATA, a positive reply is
+ * sent only if it is 354.
  */
 export type Verdict =
   | undefined
@@ -117,19 +121,19 @@ export type Verdict =
   | "drop";
 
 /**
- * Counts what a client begins, and refuses what is too much. It answers at once:
- * nothing is asked for what every message has.
+ * Counts messages and recipients, and refuses those beyond a limit. Answers
+ * synchronously, because every message calls it.
  */
 export interface CountingGate {
-  /** A message begins; the reply that refuses it, if it is too much. */
+  /** Counts a message; returns the reply that refuses it, if it exceeds a limit. */
   message(): SmtpReply | undefined;
-  /** A recipient is named; the reply that refuses it, if it is too much. */
+  /** Counts a recipient; returns the reply that refuses it, if it exceeds a limit. */
   recipient(): SmtpReply | undefined;
 }
 
-/** Which asks somebody wants to decide; the others are accepted on the spot. */
+/** The asks that a handler decides; the others are accepted at once. */
 export interface AskFlags {
-  /** Before each command line is looked at. */
+  /** Before each command line is parsed. */
   readonly command: boolean;
   /** HELO, EHLO, LHLO. */
   readonly helo: boolean;
@@ -143,9 +147,9 @@ export interface AskFlags {
   readonly expand: boolean;
 }
 
-/** What a listener's sessions have in common. Not changed once in use. */
+/** The settings shared by the sessions of a listener. Must not change once in use. */
 export interface ServerProfile {
-  /** What the listener's kind makes different. */
+  /** The traits of the listener's kind. */
   readonly kind: KindTraits;
   /** The greeting, 220. */
   readonly greeting: SmtpReply;
@@ -153,24 +157,24 @@ export interface ServerProfile {
   readonly goodbye: SmtpReply;
   /** The extensions. */
   readonly capabilities: Capabilities;
-  /** Largest message in bytes, 0 for no limit. */
+  /** Largest message in bytes (`maxSize`), 0 for no limit. */
   readonly maxSize: number;
   /** Most recipients of a message. */
   readonly maxRecipients: number;
-  /** Errors that a session may make, refused log-ins among them; 0 for no end. */
+  /** Errors allowed per session, failed logins included; 0 for no limit. */
   readonly maxErrors: number;
-  /** Names that RCPT, VRFY and EXPN may refuse for good in a session; 0 for no end. */
+  /** Permanent refusals of RCPT, VRFY and EXPN allowed per session; 0 for no limit. */
   readonly maxRefusedRecipients: number;
-  /** Commands that may follow each other without a message being taken; 0 for no end. */
+  /** Commands allowed without an accepted message between them; 0 for no limit. */
   readonly maxCommandsWithoutMail: number;
-  /** What happens to bare CR and LF in a body. */
+  /** The treatment of bare CR and LF in a body. */
   readonly bareNewlines: BareNewlinePolicy;
-  /** Which asks somebody wants to decide. */
+  /** The asks that a handler decides. */
   readonly asks: AskFlags;
-  /** Whether STARTTLS is there, and whether MAIL and AUTH wait for it. */
+  /** Whether STARTTLS is offered, and whether MAIL and AUTH require it. */
   readonly startTls: "none" | "allowed" | "required";
-  /** Whether AUTH is there, and whether MAIL waits for it. */
+  /** Whether AUTH is offered, and whether MAIL requires it. */
   readonly authentication: "none" | "allowed" | "required";
-  /** Whether there are clients that may send XCLIENT. */
+  /** Whether some clients may send XCLIENT. */
   readonly xclient?: boolean;
 }

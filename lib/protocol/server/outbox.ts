@@ -1,10 +1,10 @@
 /**
- * What the receiving machine has to say and do next: reply bytes that gather
- * until they must go out, and effects in their order. It also counts the
- * client's errors, because the reply to one too many is the last.
+ * The output of the server state machine: reply bytes, collected until they
+ * must be written, and effects in their order. Also counts the errors of the
+ * client, because the reply to one too many is the last.
  *
- * Replies gather until the session is about to wait for the peer: that is what
- * makes PIPELINING pay, one packet for many replies.
+ * Collects replies until the session is about to wait for the peer. This is
+ * what makes PIPELINING fast: one packet for many replies.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc2920#section-3.2 | RFC 2920 section 3.2}
  */
@@ -20,29 +20,32 @@ import type {
   Verdict,
 } from "./effects.ts";
 
-/** Replies beyond this are written although more commands are waiting: 16 KiB. */
+/** Collected replies beyond this are written even if more commands are waiting: 16 KiB. */
 const OUTPUT_LIMIT = 16384;
 
-/** Is told that a command was refused, and how. */
+/** Called when a command is refused, with the reply. */
 export type RefusalListener = (
   reply: SmtpReply,
   command: { readonly verb: string; readonly argument: string },
 ) => void;
 
-/** Replies and effects of one connection, in order. */
+/** The replies and effects of one connection, in order. */
 export class Outbox {
   /** Whether the end of the session has been decided. */
   closed = false;
-  /** The question that waits for its answer. */
+  /** The open question. */
   ask: ServerAsk | undefined;
-  /** Told of each refusal of a command, where there is somebody to be told. */
+  /** Called for each refusal of a command, if set. */
   onRefusal: RefusalListener | undefined;
-  /** The verb of the command under way, `""` for a line without a known one; `undefined` where refusals are told otherwise. */
+  /**
+   * The verb of the current command, `""` for a line with an unknown verb;
+   * `undefined` if refusals are reported otherwise.
+   */
   verb: string | undefined;
-  /** What stood behind the verb. */
+  /** The text after the verb. */
   argument = "";
   readonly #output = new OutputBuffer();
-  /** The bytes of the reply that waits, where it is the only one: written as they are, not copied. */
+  /** The bytes of the only pending reply: written as they are, not copied. */
   #single: Uint8Array<ArrayBuffer> | undefined;
   readonly #effects: ServerEffect[] = [];
   readonly #maxErrors: number;
@@ -50,20 +53,21 @@ export class Outbox {
   #errors = 0;
   #end: ServerEffect | undefined;
 
-  /** @param profile What the listener's sessions have in common */
+  /** @param profile The settings shared by the sessions of the listener */
   constructor(profile: ServerProfile) {
     this.#maxErrors = profile.maxErrors;
     this.#enhanced = profile.capabilities.has("ENHANCEDSTATUSCODES");
   }
 
-  /** The effect that comes next, `undefined` when the machine may read on. */
+  /** The next effect, `undefined` if the state machine may read on. */
   next(): ServerEffect | undefined {
     const effect = this.#effects[0];
     if (effect === undefined) {
       if (this.#end !== undefined) return this.flush() ?? this.#end;
       return this.#output.size > OUTPUT_LIMIT ? this.flush() : undefined;
     }
-    // What ends or changes the connection must not overtake the reply before it.
+    // An effect that ends or changes the connection must not overtake the reply
+    // before it.
     const last = effect.effect === "close" || effect.effect === "startTls";
     const before = last ? this.flush() : undefined;
     if (before !== undefined) return before;
@@ -71,7 +75,7 @@ export class Outbox {
     return effect;
   }
 
-  /** The bytes to be written before the machine waits, if there are any. */
+  /** The bytes to write before the state machine waits, if any. */
   flush(): ServerEffect | undefined {
     const single = this.#single;
     if (single !== undefined) {
@@ -88,13 +92,13 @@ export class Outbox {
     this.#effects.push(effect);
   }
 
-  /** Asks; the machine stands still until the answer. */
+  /** Asks a question; the state machine stops until the answer. */
   question(ask: ServerAsk): void {
     this.ask = ask;
     this.#effects.push(ask);
   }
 
-  /** Appends text as it is. */
+  /** Appends text unchanged. */
   text(text: string): void {
     this.#gather();
     this.#output.appendText(text);
@@ -106,25 +110,25 @@ export class Outbox {
     if (reply.code >= 400 && this.verb !== undefined) {
       this.onRefusal?.(reply, { verb: this.verb, argument: this.argument });
     }
-    // 421 is always the last word (RFC 5321 section 3.8).
+    // 421 is always the last reply (RFC 5321 section 3.8).
     if (reply.code === 421) this.close("refused");
   }
 
-  /** Appends the verdict's reply, or the standard one where it has none. */
+  /** Appends the reply of the verdict, or the standard one if it has none. */
   replyWith(verdict: Verdict, standard: SmtpReply): void {
     if (verdict === "silent-allow" || verdict === "silent-deny") return;
     this.reply(verdict instanceof SmtpReply ? verdict : standard);
   }
 
-  /** Appends the reply to an error of the client, which counts. */
+  /** Appends the reply to an error of the client, and counts the error. */
   error(reply: SmtpReply): void {
     if (this.#isOneTooMany()) this.#endForErrors();
     else this.reply(reply);
   }
 
   /**
-   * As {@linkcode Outbox.replyWith}, for a refusal that counts as an error of the
-   * client where it is permanent: a 4xx reply does not count.
+   * As {@linkcode Outbox.replyWith}, for a refusal. Counts it as an error of
+   * the client if it is permanent: a 4xx reply does not count.
    */
   refuse(verdict: Verdict, standard: SmtpReply): void {
     const { isTemporary } = verdict instanceof SmtpReply ? verdict : standard;
@@ -144,9 +148,9 @@ export class Outbox {
 
   #append(reply: SmtpReply): void {
     const sent = this.#enhanced ? reply : plainReply(reply);
-    const octets = this.#isEmpty ? sent.cachedBytes : undefined;
-    if (octets !== undefined) {
-      this.#single = octets;
+    const bytes = this.#isEmpty ? sent.cachedBytes : undefined;
+    if (bytes !== undefined) {
+      this.#single = bytes;
     } else {
       this.#gather();
       this.#output.appendText(sent.wire);
@@ -157,14 +161,14 @@ export class Outbox {
     return this.#single === undefined && this.#output.size === 0;
   }
 
-  /** More is to come behind the single reply: they go out together. */
+  /** Copies the single reply to the buffer, because more follows: they are written together. */
   #gather(): void {
     if (this.#single === undefined) return;
     this.#output.append(this.#single);
     this.#single = undefined;
   }
 
-  /** Ends the session when all that was said, and `reply` last, is written. */
+  /** Ends the session once all replies, and `reply` last, are written. */
   close(reason: CloseReason, reply?: SmtpReply): void {
     if (this.closed) return;
     this.closed = true;
@@ -177,7 +181,10 @@ export class Outbox {
   }
 }
 
-/** A reply as clients get it: with its enhanced code where ENHANCEDSTATUSCODES is offered (RFC 2034 section 3). */
+/**
+ * The reply in the form for clients: with its enhanced code if
+ * ENHANCEDSTATUSCODES is offered (RFC 2034 section 3).
+ */
 export function forClient(
   reply: SmtpReply,
   capabilities: Capabilities,
@@ -185,10 +192,10 @@ export function forClient(
   return capabilities.has("ENHANCEDSTATUSCODES") ? reply : plainReply(reply);
 }
 
-/** Replies without their enhanced status code: most are standard ones and come again. */
+/** Replies without their enhanced status code. Cached: most are standard replies and repeat. */
 const plainReplies = new WeakMap<SmtpReply, SmtpReply>();
 
-/** The reply for a client that was not told of enhanced status codes. */
+/** The reply for a client to which enhanced status codes are not offered. */
 function plainReply(reply: SmtpReply): SmtpReply {
   if (reply.enhanced === undefined) return reply;
   let plain = plainReplies.get(reply);
@@ -201,15 +208,15 @@ function plainReply(reply: SmtpReply): SmtpReply {
 
 const encoder = new TextEncoder();
 
-/** Storage that is kept for the next reply; more is given back. */
+/** Storage kept for the next reply, in bytes; larger storage is released. */
 const KEPT_STORAGE = 2048;
 
 const NOTHING = new Uint8Array(0);
 
-/** Room of one buffer to begin with: a reply or two. */
+/** First storage of a buffer, in bytes: one or two replies. */
 const FIRST_STORAGE = 256;
 
-/** First rooms are cut from a larger piece: making each by itself costs ten times as much. */
+/** First storages are cut from a larger piece: separate allocations cost ten times as much. */
 let piece: Uint8Array<ArrayBuffer> = NOTHING;
 let pieceUsed = 0;
 
@@ -223,13 +230,13 @@ function firstStorage(): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * Gathers bytes to be written, without an allocation per reply. Two storages
- * take turns: what a handler sends at any time must not change what is being
- * written.
+ * Collects bytes to write, without an allocation per reply. Two storages
+ * alternate: a handler may send at any time, and must not change the bytes
+ * being written.
  */
 class OutputBuffer {
-  #octets: Uint8Array<ArrayBuffer> = NOTHING;
-  #other: Uint8Array<ArrayBuffer> = this.#octets;
+  #bytes: Uint8Array<ArrayBuffer> = NOTHING;
+  #other: Uint8Array<ArrayBuffer> = this.#bytes;
   #used = 0;
 
   /** Bytes waiting. */
@@ -237,44 +244,44 @@ class OutputBuffer {
     return this.#used;
   }
 
-  /** Appends `octets`. */
-  append(octets: Uint8Array): void {
-    this.#reserve(octets.length);
-    this.#octets.set(octets, this.#used);
-    this.#used += octets.length;
+  /** Appends `bytes`. */
+  append(bytes: Uint8Array): void {
+    this.#reserve(bytes.length);
+    this.#bytes.set(bytes, this.#used);
+    this.#used += bytes.length;
   }
 
   #reserve(count: number): void {
     const wanted = this.#used + count;
-    if (wanted <= this.#octets.length) return;
+    if (wanted <= this.#bytes.length) return;
     const grown = wanted <= FIRST_STORAGE
       ? firstStorage()
-      : new Uint8Array(Math.max(wanted, 2 * this.#octets.length));
-    grown.set(this.#octets.subarray(0, this.#used));
-    this.#octets = grown;
+      : new Uint8Array(Math.max(wanted, 2 * this.#bytes.length));
+    grown.set(this.#bytes.subarray(0, this.#used));
+    this.#bytes = grown;
   }
 
-  /** Appends text: ASCII byte by byte, which costs less than a call of an encoder. */
+  /** Appends ASCII text byte by byte, which costs less than a call of an encoder. */
   appendText(text: string): void {
     const { length } = text;
     this.#reserve(length);
-    const octets = this.#octets;
+    const bytes = this.#bytes;
     let used = this.#used;
     for (let at = 0; at < length; at++) {
       const code = text.charCodeAt(at);
       if (code > 127) return this.append(encoder.encode(text));
-      octets[used++] = code;
+      bytes[used++] = code;
     }
     this.#used = used;
   }
 
-  /** Takes what waits. It stays untouched until the call after the next. */
+  /** Takes the collected bytes. They stay unchanged until the call after the next. */
   take(): Uint8Array<ArrayBuffer> {
-    const octets = this.#octets;
-    const taken = octets.subarray(0, this.#used);
+    const bytes = this.#bytes;
+    const taken = bytes.subarray(0, this.#used);
     this.#used = 0;
-    this.#octets = this.#other;
-    this.#other = octets.length > KEPT_STORAGE ? NOTHING : octets;
+    this.#bytes = this.#other;
+    this.#other = bytes.length > KEPT_STORAGE ? NOTHING : bytes;
     return taken;
   }
 }

@@ -1,14 +1,14 @@
 /**
- * The receiving side of SMTP and LMTP as a machine without input, output, clock
- * or promise: `receive` takes bytes, `next` gives one thing to do, `answer`
- * takes a verdict. It owns the order of things and every standard reply; it
- * never decides a matter of policy and never touches a socket. This file moves
- * bytes and effects; the verbs are in `commands.ts`, DATA and BDAT in
- * `content.ts`, and where things stand in `state.ts`.
+ * The server side of SMTP and LMTP as a state machine without input, output,
+ * clock or promise: `receive` takes bytes, `next` returns one effect, `answer`
+ * takes a verdict. Decides the order of commands and sends every standard
+ * reply. Never decides policy and never touches a socket. This file moves bytes
+ * and effects; the verbs are in `commands.ts`, DATA and BDAT in `content.ts`,
+ * the state in `state.ts`.
  *
- * One effect at a time is the back-pressure: as long as the session has not
- * dealt with the last one, no further byte is looked at. Replies gather and
- * are given out when the machine is about to wait for the peer.
+ * One effect at a time is the back-pressure: no further byte is read until the
+ * session has carried out the last effect. Replies are collected and written
+ * when the state machine is about to wait for the peer.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321 | RFC 5321},
  * {@link https://www.rfc-editor.org/rfc/rfc2920 | RFC 2920} (PIPELINING),
@@ -51,7 +51,7 @@ import {
   ServerState,
 } from "./state.ts";
 
-/** The receiving machine of one connection. */
+/** The server state machine of one connection. */
 export class ServerProtocol {
   readonly #profile: ServerProfile;
   readonly #state: ServerState;
@@ -60,10 +60,10 @@ export class ServerProtocol {
   readonly #content: ServerContent;
   readonly #commands: ServerCommands;
   readonly #lines: LineBuffer;
-  /** First bytes of the line under way that are those of a TLS record; -1 for other bytes. */
-  #tlsOctets = 0;
+  /** Bytes of the current line that match the start of a TLS record; -1 after a mismatch. */
+  #tlsBytes = 0;
 
-  /** @param profile What the listener's sessions have in common */
+  /** @param profile The settings shared by the sessions of the listener */
   constructor(profile: ServerProfile) {
     const state = new ServerState(profile);
     this.#profile = profile;
@@ -78,9 +78,9 @@ export class ServerProtocol {
     this.#outbox.question({ effect: "ask", ask: "connect" });
   }
 
-  // What the session knows, and what it sees.
+  // Facts for the session.
 
-  /** Where things stand. */
+  /** The state of the connection. */
   get state(): ServerFacts {
     return this.#state;
   }
@@ -90,7 +90,10 @@ export class ServerProtocol {
     return this.#content.size;
   }
 
-  /** Sets what counts messages and recipients, and what is told of each refusal of a command. */
+  /**
+   * Sets the gate that counts messages and recipients, and the listener for
+   * refusals of commands.
+   */
   observe(
     observers: {
       readonly gate?: CountingGate;
@@ -101,7 +104,7 @@ export class ServerProtocol {
     this.#outbox.onRefusal = observers.onRefusal;
   }
 
-  /** Says whether the connection is encrypted, and which SASL mechanisms can be served on it. */
+  /** Sets whether the connection is encrypted, and the SASL mechanisms available on it. */
   transportChanged(
     transport: {
       readonly tls: boolean;
@@ -111,22 +114,22 @@ export class ServerProtocol {
     this.#state.transportChanged(transport.tls, transport.mechanisms);
   }
 
-  /** Says whether the client may send XCLIENT. */
+  /** Sets whether the client may send XCLIENT. */
   impersonationAllowed(isAllowed: boolean): void {
     this.#state.impersonationAllowed(isAllowed);
   }
 
-  // Bytes in, one thing to do out.
+  // Bytes in, one effect out.
 
   /**
-   * Takes bytes from the peer, which the machine may change in place: the
-   * first `count` of `bytes`, or all. Only after a read effect.
+   * Takes bytes from the peer: the first `count` of `bytes`, or all. May change
+   * them in place. Only after a read effect.
    */
   receive(bytes: Uint8Array, count: number = bytes.length): void {
     this.#input.take(bytes, count);
   }
 
-  /** The one thing to do now. Not while an ask is open. */
+  /** Returns the next effect. Must not be called while an ask is open. */
   next(): ServerEffect {
     for (;;) {
       const effect = this.#outbox.next() ?? this.#advance();
@@ -134,14 +137,14 @@ export class ServerProtocol {
       if (effect.effect !== "close" || this.#state.envelope === undefined) {
         return effect;
       }
-      // A reply that ends the session may come at any point of a transaction.
+      // A reply can end the session at any point of a transaction.
       this.#outbox.push(effect);
       this.#state.endTransaction();
       return { effect: "reset" };
     }
   }
 
-  /** Reads on where the last effect left off; `undefined` means: look again. */
+  /** Continues after the last effect; `undefined` means: call again. */
   #advance(): ServerEffect | undefined {
     const { ask } = this.#outbox;
     if (ask !== undefined) {
@@ -181,13 +184,13 @@ export class ServerProtocol {
     const status = lines.next(input.bytes, input.position, input.end);
     input.position = lines.position;
     if (status === "more") return this.#wait();
-    this.#tlsOctets = 0;
+    this.#tlsBytes = 0;
     if (!isAuthenticating) {
       this.#outbox.verb = this.#outbox.argument = "";
     }
     if (status === "endless") this.close(replies.endlessLine, "errors");
     else if (isAuthenticating) {
-      // What is no text is no base64, either.
+      // A line that is not text is not base64, either.
       const unreadable = status === "too-long" ? undefined : "\n";
       this.#commands.authLine(status === "line" ? lines.text : unreadable);
     } else if (status !== "line") {
@@ -208,7 +211,7 @@ export class ServerProtocol {
     return undefined;
   }
 
-  /** Where the next line may be found, if it is a command and begins here. */
+  /** The cache for the next line, if it is a command and begins here. */
   #recentLines(): RecentLines | undefined {
     const { asks, capabilities } = this.#profile;
     return !this.#state.isAuthenticating && !asks.command &&
@@ -218,27 +221,27 @@ export class ServerProtocol {
   }
 
   /**
-   * Whether the line under way begins as TLS does. Told from its first bytes:
-   * a handshake has no line end to wait for, and its client waits as well.
+   * Whether the current line begins like TLS. Decides on its first bytes: a
+   * handshake has no line end to wait for, and its client also waits.
    */
   #beginsTls(): boolean {
     const { bytes, position, end } = this.#input;
-    for (let at = position; at < end && this.#tlsOctets >= 0; at++) {
-      if (bytes[at] !== TLS_RECORD[this.#tlsOctets]) this.#tlsOctets = -1;
-      else if (++this.#tlsOctets === TLS_RECORD.length) return true;
+    for (let at = position; at < end && this.#tlsBytes >= 0; at++) {
+      if (bytes[at] !== TLS_RECORD[this.#tlsBytes]) this.#tlsBytes = -1;
+      else if (++this.#tlsBytes === TLS_RECORD.length) return true;
     }
     return false;
   }
 
-  /** Takes a command apart; nothing where the refusal has been said. */
+  /** Parses a command; `undefined` if a refusal was sent. */
   #parse(line: string): KnownCommand | undefined {
     const { verb, argument } = parseCommand(line);
-    // Whatever is wrong with it is told at the end of the chunk, not instead.
+    // Any error in it is reported at the end of the chunk, not now.
     if (verb === "BDAT") return { verb, argument };
     const lines = this.#lines;
-    const octets = line === lines.text ? lines.octets : line.length;
+    const byteLength = line === lines.text ? lines.byteLength : line.length;
     this.#outbox.verb = verb ?? "";
-    if (octets > lineLimit(verb)) this.#outbox.error(replies.lineTooLong);
+    if (byteLength > lineLimit(verb)) this.#outbox.error(replies.lineTooLong);
     else if (verb === undefined) this.#unknown(line);
     else if (CONTROL.test(argument)) {
       this.#outbox.error(replies.controlCharacter);
@@ -252,7 +255,7 @@ export class ServerProtocol {
     this.#outbox.error(whyUnknown(line));
   }
 
-  // What the session has decided or done.
+  // Input from the session.
 
   /** Answers the open ask; see {@linkcode Verdict}. */
   answer(verdict?: Verdict): void {
@@ -290,7 +293,7 @@ export class ServerProtocol {
     this.#outbox.close("refused");
   }
 
-  /** Answers the ask "command" with the line to run instead; `""` runs none. */
+  /** Answers the ask "command" with the line to run in its place; `""` runs no command. */
   answerCommand(line: string): void {
     this.#outbox.ask = undefined;
     const command = line === "" ? undefined : this.#parse(line);
@@ -299,47 +302,50 @@ export class ServerProtocol {
     }
   }
 
-  /** Goes on with AUTH: sends `challenge`, which is base64, and asks for the next line. */
+  /** Continues AUTH: sends `challenge`, which is base64, and asks for the next line. */
   challenge(challenge: string): void {
     this.#outbox.ask = undefined;
     this.#commands.challenge(challenge);
   }
 
-  /** The connection is encrypted: forget all that was said in the clear (RFC 3207 section 4.2). */
+  /**
+   * The connection is encrypted: discards everything received in the clear (RFC
+   * 3207 section 4.2).
+   */
   tlsStarted(): void {
     this.#lines.reset();
-    this.#tlsOctets = 0;
+    this.#tlsBytes = 0;
     this.#state.tlsStarted();
   }
 
   /**
-   * Refuses the body that is coming in; it is read to its end first.
+   * Refuses the current body; it is read to its end first.
    *
-   * @param options `silent`: the reply to the command under way has been sent already
+   * @param options `silent`: the reply to the current command has already been sent
    */
   refuseBody(reply: SmtpReply, options: { readonly silent?: true } = {}): void {
     this.#content.refuse(reply, options.silent === true);
   }
 
-  /** Appends text to what is sent, as it is: the caller keeps to the protocol. */
+  /** Appends text to the output, unchanged: the caller must follow the protocol. */
   send(text: string): void {
     this.#outbox.text(text);
   }
 
-  /** Appends a reply that no question led to; 421 ends the session. */
+  /** Appends a reply outside of any question; 421 ends the session. */
   reply(reply: SmtpReply): void {
     this.#outbox.reply(reply);
   }
 
-  /** Ends the session: `reply` if given, then close. */
+  /** Ends the session: sends `reply` if given, then closes. */
   close(reply: SmtpReply | undefined, reason: CloseReason): void {
     this.#state.close(reply, reason);
   }
 }
 
 /**
- * The beginning of a line that means BDAT to somebody: what follows such a line
- * may be its chunk, of which nothing may run as a command.
+ * The beginning of a line that some software may read as BDAT: its chunk may
+ * follow, and must not run as commands.
  */
 const BDAT = /^BDAT(?![!-~])/i;
 
@@ -347,7 +353,7 @@ const BDAT = /^BDAT(?![!-~])/i;
 // deno-lint-ignore no-control-regex
 const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/;
 
-/** Why a line has no verb that is known. */
+/** The reply to a line without a known verb. */
 function whyUnknown(line: string): SmtpReply {
   if (CONTROL.test(line)) return replies.controlCharacter;
   const isBehindBlank = isBlank(line.charCodeAt(0)) &&
@@ -355,7 +361,7 @@ function whyUnknown(line: string): SmtpReply {
   return isBehindBlank ? replies.blankBeforeCommand : replies.unknownCommand;
 }
 
-/** The replies to lines that cannot be used. */
+/** The replies to unusable lines. */
 const BAD_LINE = {
   "too-long": replies.lineTooLong,
   "bare-newline": replies.bareNewlineInCommand,

@@ -1,22 +1,23 @@
 /**
- * Where the conversation with one client stands, and what may follow what: the
- * facts of one connection, their only owner, and the tables of the order.
+ * The state of the conversation with one client, and the rules of order: the
+ * facts of one connection, their only owner, and the tables.
  *
- * Three machines run side by side, and each fact lives in one of them only:
+ * Three state machines run side by side, and each fact belongs to only one of
+ * them:
  *
  * - the conversation, {@linkcode Phase}: which verb may come now;
- * - the connection: plain or TLS, anonymous or authenticated. Both only ever
- *   change one way, and STARTTLS throws the conversation back to its start
+ * - the connection: plain or TLS, anonymous or authenticated. Both change in
+ *   one direction only, and STARTTLS returns the conversation to its start
  *   (RFC 3207 section 4.2);
  * - the content: between commands, in DATA, in a BDAT chunk, in an AUTH
- *   exchange ({@linkcode ReadPhase}): how the next bytes are to be read.
+ *   exchange ({@linkcode ReadPhase}): how the next bytes are read.
  *
- * Everything that decides on order is in this file: the other parts of the
- * machine call a method named after what has happened, and ask a getter what it
- * means. They never compare phases themselves.
+ * All decisions on order are in this file. The other parts of the state machine
+ * call a method named after the event, and a getter for its meaning. They never
+ * compare phases themselves.
  *
- * One command goes back to the very beginning: after XCLIENT there is another
- * client, which has not been decided on.
+ * One command returns to the very beginning: after XCLIENT the session has
+ * another client, and must decide again whether it may connect.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.4 | RFC 5321 section 4.1.4}
  */
@@ -36,26 +37,26 @@ import type {
 } from "./effects.ts";
 import { Outbox } from "./outbox.ts";
 
-/** Where the conversation is. */
+/** Phase of the conversation. */
 export type Phase =
-  /** The connection is being decided on; nothing has been said. */
+  /** The session decides on the connection; no reply has been sent. */
   | "connecting"
   /** Greeted; no HELO yet. */
   | "greeted"
   /** HELO done, no transaction. */
   | "ready"
-  /** MAIL taken, no recipient taken yet. */
+  /** MAIL accepted, no recipient accepted yet. */
   | "mail"
-  /** At least one recipient taken. */
+  /** At least one recipient accepted. */
   | "rcpt"
-  /** The first BDAT chunk taken, the last not yet. */
+  /** The first BDAT chunk accepted, the last not yet received. */
   | "bdat"
-  /** A BDAT chunk refused: the transaction is lost until RSET or the last chunk. */
+  /** A BDAT chunk was refused: the transaction is lost until RSET or the last chunk. */
   | "bdat-lost"
   /** Over. */
   | "closed";
 
-/** What a verb may do in a phase: run, or be refused with a reply. */
+/** The rule for a verb in a phase: run it, or refuse it with a reply. */
 type Rule = "run" | SmtpReply;
 
 const RUN = "run";
@@ -78,7 +79,10 @@ function row(
 
 const ALWAYS = row(RUN, RUN, RUN, RUN, RUN);
 
-/** Verb by phase. AUTH and STARTTLS belong between transactions (RFC 4954 section 4, RFC 3207). */
+/**
+ * The rules by verb and phase. AUTH and STARTTLS belong between transactions
+ * (RFC 4954 section 4, RFC 3207).
+ */
 const ORDER: Readonly<Record<Verb, Row>> = {
   //             greeted   ready    mail          rcpt    bdat
   HELO: ALWAYS,
@@ -99,30 +103,37 @@ const ORDER: Readonly<Record<Verb, Row>> = {
   XCLIENT: row(RUN, RUN, nested, nested, nested),
 };
 
-/** The reply that refuses `verb` in `phase`, `undefined` where it may run. */
+/** The reply that refuses `verb` in `phase`, `undefined` if it may run. */
 export function refuseOutOfOrder(
   verb: Verb,
   phase: Phase,
 ): SmtpReply | undefined {
   if (phase === "connecting" || phase === "closed") return outOfOrder;
-  // A lost BDAT transaction takes nothing but a new start and its own last chunk.
+  // After a lost BDAT transaction only a new start and its own last chunk are
+  // allowed.
   const lost = phase === "bdat-lost";
   const rule = ORDER[verb][lost ? "bdat" : phase];
   return rule === RUN ? undefined : rule;
 }
 
-/** What may be said before TLS where TLS is required; all else gets 530 (RFC 3207 section 4). HELO tells as little as EHLO; XCLIENT has a rule of its own. */
+/**
+ * Verbs allowed before TLS where TLS is required; all others get 530 (RFC 3207
+ * section 4). HELO reveals no more than EHLO; XCLIENT has its own rule.
+ */
 const BEFORE_TLS: ReadonlySet<Verb> = new Set([
   ...["HELO", "EHLO", "LHLO", "NOOP", "STARTTLS", "QUIT", "XCLIENT"] as const,
 ]);
 
-/** What may be said before the login where one is required; all else gets 530 (RFC 4954 section 6). */
+/**
+ * Verbs allowed before the login where one is required; all others get 530 (RFC
+ * 4954 section 6).
+ */
 const BEFORE_LOGIN: ReadonlySet<Verb> = new Set([
   ...["HELO", "EHLO", "LHLO", "AUTH", "NOOP", "RSET", "QUIT"] as const,
   ...["STARTTLS", "XCLIENT"] as const,
 ]);
 
-/** What a session is doing. */
+/** The activity of a session. */
 export type Activity =
   | "connecting"
   | "ready"
@@ -130,7 +141,7 @@ export type Activity =
   | "authenticating"
   | "disconnected";
 
-/** What a session is doing once its client is greeted. */
+/** The activity of a session after the greeting. */
 const ACTIVITY: Readonly<Record<ReadPhase, Activity>> = {
   command: "ready",
   data: "receiving",
@@ -138,23 +149,23 @@ const ACTIVITY: Readonly<Record<ReadPhase, Activity>> = {
   auth: "authenticating",
 };
 
-/** Where things stand, for everyone but the machine itself. */
+/** The state of a connection, read-only, for the session. */
 export interface ServerFacts {
-  /** Where the conversation is. */
+  /** Phase of the conversation. */
   readonly phase: Phase;
-  /** How the next bytes will be read. */
+  /** How the next bytes are read. */
   readonly reading: ReadPhase;
-  /** Whether the connection is still being decided on. */
+  /** Whether the session still decides on the connection. */
   readonly isConnecting: boolean;
   /** Whether the end of the session has been decided. */
   readonly isClosed: boolean;
-  /** What the session is doing, in a word. */
+  /** The activity of the session, in a word. */
   readonly activity: Activity;
-  /** Whether what is waited for belongs to a message's content: the commands between BDAT chunks do. */
+  /** Whether the next bytes belong to a message's content: commands between BDAT chunks do. */
   readonly awaitsContent: boolean;
-  /** The name the client gave, `undefined` before HELO. */
+  /** The client's HELO name, `undefined` before HELO. */
   readonly helo: string | undefined;
-  /** Whether the client said EHLO or LHLO. */
+  /** Whether the client sent EHLO or LHLO. */
   readonly extended: boolean;
   /** Whether the connection is encrypted. */
   readonly tls: boolean;
@@ -162,19 +173,19 @@ export interface ServerFacts {
   readonly authenticated: boolean;
   /** Whether the client may send XCLIENT. */
   readonly mayImpersonate: boolean;
-  /** The SASL mechanisms that can be served on the connection as it is now. */
+  /** The SASL mechanisms available on the connection now. */
   readonly mechanisms: readonly string[];
-  /** The transaction under way. */
+  /** The envelope of the current transaction. */
   readonly envelope: Envelope | undefined;
 }
 
-/** The state of one connection, which the parts of the machine share. */
+/** The state of one connection, shared by the parts of the state machine. */
 export class ServerState implements ServerFacts {
-  /** What the listener's sessions have in common. */
+  /** The settings shared by the sessions of the listener. */
   readonly profile: ServerProfile;
-  /** What is to be said and done. */
+  /** The replies and effects to come. */
   readonly outbox: Outbox;
-  /** What came and has not been read. */
+  /** The bytes received and not yet read. */
   readonly input: ServerInput = new ServerInput();
   #phase: Phase = "connecting";
   #reading: ReadPhase = "command";
@@ -186,11 +197,11 @@ export class ServerState implements ServerFacts {
   #mechanisms: readonly string[] = [];
   #gate: CountingGate | undefined;
   #envelope: Envelope | undefined;
-  /** RCPT commands of this transaction that were refused. */
+  /** Refused RCPT commands of this transaction. */
   #refusedRecipients = 0;
-  /** Commands since the last message that was taken. */
+  /** Commands since the last accepted message. */
   #idleCommands = 0;
-  /** Whether the session holds a message that has begun. */
+  /** Whether the session holds a partly received message. */
   #collecting = false;
 
   constructor(profile: ServerProfile) {
@@ -234,7 +245,7 @@ export class ServerState implements ServerFacts {
     return this.isReadingContent || this.#phase === "bdat" || this.isBdatLost;
   }
 
-  /** Whether the next bytes are content that ends with a dot on a line of its own. */
+  /** Whether the next bytes are content that ends with a line with a single dot. */
   get isReadingData(): boolean {
     return this.#reading === "data";
   }
@@ -244,7 +255,7 @@ export class ServerState implements ServerFacts {
     return this.#phase === "bdat-lost";
   }
 
-  /** Whether a chunk that comes now is the first of its message. */
+  /** Whether a chunk now would be the first of its message. */
   get isFirstChunk(): boolean {
     return this.#phase === "rcpt";
   }
@@ -273,7 +284,7 @@ export class ServerState implements ServerFacts {
     return this.#mechanisms;
   }
 
-  /** Counts messages and recipients; unset, nothing is counted. */
+  /** Counts messages and recipients; if unset, nothing is counted. */
   get gate(): CountingGate | undefined {
     return this.#gate;
   }
@@ -282,7 +293,7 @@ export class ServerState implements ServerFacts {
     return this.#envelope;
   }
 
-  /** The reply that refuses `verb` now, `undefined` where it may run. */
+  /** The reply that refuses `verb` now, `undefined` if it may run. */
   refuse(verb: Verb): SmtpReply | undefined {
     const { startTls, authentication, kind } = this.profile;
     if (startTls === "required" && !this.#tls && !BEFORE_TLS.has(verb)) {
@@ -293,8 +304,8 @@ export class ServerState implements ServerFacts {
       !BEFORE_LOGIN.has(verb)
     ) return replies.needAuth;
     const refusal = refuseOutOfOrder(verb, this.#phase);
-    // With every RCPT refused, DATA is told that and not "send RCPT"; in LMTP
-    // it must be 503 all the same (RFC 2033 section 4.2).
+    // If every RCPT was refused, the reply to DATA says so in place of "send
+    // RCPT". In LMTP it must still be 503 (RFC 2033 section 4.2).
     return refusal === noRecipients && this.#refusedRecipients > 0 &&
         !kind.repliesPerRecipient
       ? replies.noValidRecipients
@@ -308,23 +319,23 @@ export class ServerState implements ServerFacts {
     this.#phase = "greeted";
   }
 
-  /** The session says what counts messages and recipients. */
+  /** Sets the gate that counts messages and recipients. */
   countWith(gate: CountingGate | undefined): void {
     this.#gate = gate;
   }
 
-  /** The session says how the connection is protected, and what can be served on it. */
+  /** Sets whether the connection is encrypted, and the SASL mechanisms available on it. */
   transportChanged(tls: boolean, mechanisms: readonly string[]): void {
     this.#tls = tls;
     this.#mechanisms = mechanisms;
   }
 
-  /** The session says whether the client may send XCLIENT. */
+  /** Sets whether the client may send XCLIENT. */
   impersonationAllowed(isAllowed: boolean): void {
     this.#mayImpersonate = isAllowed;
   }
 
-  /** STARTTLS: what was said in the clear is forgotten (RFC 3207 section 4.2). */
+  /** STARTTLS: discards the facts received in the clear (RFC 3207 section 4.2). */
   tlsStarted(): void {
     this.#tls = true;
     this.#authenticated = false;
@@ -334,7 +345,7 @@ export class ServerState implements ServerFacts {
     if (this.#phase !== "connecting") this.#phase = "greeted";
   }
 
-  /** XCLIENT: the client is another one, which is decided on next. */
+  /** XCLIENT: the session has another client; the decision on it comes next. */
   clientChanged(
     client: { readonly helo: string | undefined; readonly loggedIn: boolean },
   ): void {
@@ -345,7 +356,7 @@ export class ServerState implements ServerFacts {
     this.#authenticated = client.loggedIn;
   }
 
-  /** Ends the session: `reply` if given, then close. */
+  /** Ends the session: sends `reply` if given, then closes. */
   close(reply: SmtpReply | undefined, reason: CloseReason): void {
     if (this.outbox.closed) return;
     this.input.forget();
@@ -355,31 +366,31 @@ export class ServerState implements ServerFacts {
 
   // HELO and AUTH.
 
-  /** HELO, EHLO or LHLO was said; it is decided on next. */
+  /** HELO, EHLO or LHLO arrived; the decision on it comes next. */
   helloSaid(name: string, extended: boolean): void {
     this.resetTransaction();
     this.#helo = name;
     this.#extended = extended;
   }
 
-  /** The client's name is accepted. */
+  /** The HELO name is accepted. */
   helloAccepted(): void {
     this.#phase = "ready";
   }
 
-  /** The client's name is refused, and forgotten. */
+  /** The HELO name is refused, and discarded. */
   helloRefused(): void {
     this.#phase = "greeted";
     this.#helo = undefined;
     this.#extended = false;
   }
 
-  /** A challenge goes out: the next line is the response. */
+  /** A challenge is sent: the next line is the response. */
   challengeSent(): void {
     this.#reading = "auth";
   }
 
-  /** The response has come. */
+  /** The response has arrived. */
   responseRead(): void {
     this.#reading = "command";
   }
@@ -401,7 +412,7 @@ export class ServerState implements ServerFacts {
     this.#phase = "mail";
   }
 
-  /** The transaction has one recipient more. */
+  /** Adds a recipient to the transaction. */
   recipientAccepted(
     address: Address,
     parameters: RcptParameters,
@@ -410,18 +421,18 @@ export class ServerState implements ServerFacts {
     this.#phase = "rcpt";
   }
 
-  /** A recipient of the transaction is refused; returns how many have been. */
+  /** A recipient is refused; returns how many of the transaction have been. */
   recipientRefused(): number {
     return ++this.#refusedRecipients;
   }
 
-  /** A transaction that has not come to its message is over: the session is told. */
+  /** Ends a transaction without a message, and tells the session. */
   resetTransaction(): void {
     if (this.#envelope !== undefined) this.outbox.push({ effect: "reset" });
     this.endTransaction();
   }
 
-  /** A transaction is over, and the session knows. */
+  /** Ends a transaction that the session knows to be over. */
   endTransaction(): void {
     this.#envelope = undefined;
     this.#collecting = false;
@@ -432,8 +443,8 @@ export class ServerState implements ServerFacts {
   }
 
   /**
-   * Counts a command that brings no message nearer. Past
-   * `maxCommandsWithoutMail` it ends the session, and returns true.
+   * Counts a command that brings no message closer. Beyond
+   * `maxCommandsWithoutMail` ends the session, and returns true.
    */
   countIdle(): boolean {
     const { maxCommandsWithoutMail: most } = this.profile;
@@ -450,7 +461,7 @@ export class ServerState implements ServerFacts {
     this.#reading = "data";
   }
 
-  /** The bytes of a chunk follow, whether or not it is refused. */
+  /** The bytes of a chunk follow, refused or not. */
   chunkStarted(): void {
     this.#reading = "bdat";
   }
@@ -466,19 +477,19 @@ export class ServerState implements ServerFacts {
     this.#reading = "command";
   }
 
-  /** A chunk that was not the last is refused: the rest of the message is lost. */
+  /** A chunk other than the last is refused: the rest of the message is lost. */
   chunkRefused(): void {
     this.#phase = "bdat-lost";
   }
 
-  /** The content under way is refused; returns whether the session has to drop any. */
+  /** The current content is refused; returns whether the session holds bytes to drop. */
   contentRefused(): boolean {
     const isHeld = this.#collecting;
     this.#collecting = false;
     return isHeld;
   }
 
-  /** The final verdict on a message is said: its transaction is over. */
+  /** The final verdict on a message is sent: its transaction is over. */
   messageDecided(isAccepted: boolean): void {
     if (isAccepted) this.#idleCommands = 0;
     this.endTransaction();
@@ -493,16 +504,16 @@ export function accepts(verdict: Verdict): boolean {
 
 const NOTHING = new Uint8Array(0);
 
-/** The bytes of one read, and how far they have been used. */
+/** The bytes of one read, and the position in them. */
 export class ServerInput {
-  /** The bytes; the machine may change what it has read. */
+  /** The bytes; the state machine may change those it has read. */
   bytes: Uint8Array = NOTHING;
-  /** Where the next unread byte stands. */
+  /** Index of the next unread byte. */
   position = 0;
-  /** Where the unread bytes end. */
+  /** Index at which the unread bytes end. */
   end = 0;
 
-  /** Whether all has been read. */
+  /** Whether all bytes have been read. */
   get isEmpty(): boolean {
     return this.position === this.end;
   }
@@ -514,7 +525,7 @@ export class ServerInput {
     this.end = count;
   }
 
-  /** Lets go of all of it, read or not. */
+  /** Drops all bytes, read or not. */
   forget(): void {
     this.bytes = NOTHING;
     this.position = this.end = 0;

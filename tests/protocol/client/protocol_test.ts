@@ -1,6 +1,6 @@
 /**
- * The sending machine: order of commands, pipelining, BDAT and LMTP (RFC 5321
- * section 4.1.4, RFC 2920, RFC 3030, RFC 2033).
+ * The client state machine: order of commands, pipelining, BDAT and LMTP (RFC
+ * 5321 section 4.1.4, RFC 2920, RFC 3030, RFC 2033).
  */
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
@@ -272,7 +272,7 @@ Deno.test("ClientProtocol leaves the line ends of binary content alone", () => {
   assertEquals(drive.server.messages[0]?.content, "a\n\r\0b");
 });
 
-/** Feeds the machine by hand: what it wrote, and the effect that stopped it. */
+/** Feeds the state machine by hand. Returns the bytes written and the effect that stopped it. */
 function step(client: ClientProtocol, input: string): [string, string] {
   if (input !== "") client.receive(bytesOf(input));
   let written = "";
@@ -304,7 +304,7 @@ Deno.test("ClientProtocol.startTls() forgets what was offered in the clear", () 
   assertEquals(client.capabilities.maxSize, 10);
 });
 
-Deno.test("ClientProtocol.startTls() breaks at octets injected after the reply", () => {
+Deno.test("ClientProtocol.startTls() breaks at bytes injected after the reply", () => {
   for (const extra of ["250 fake\r\n", "2"]) {
     const client = ready("250 STARTTLS\r\n");
     client.startTls();

@@ -1,5 +1,5 @@
 /**
- * Replies as the client reads them: RFC 5321 sections 4.2 and 4.5.3.1.5, RFC
+ * Replies as the client parses them: RFC 5321 sections 4.2 and 4.5.3.1.5, RFC
  * 2034.
  */
 
@@ -8,7 +8,7 @@ import { ReplyReader } from "../../../lib/protocol/client/replies.ts";
 import { seededFraction, waysToCut } from "../../support/random.ts";
 import { bytesOf } from "../../support/bytes.ts";
 
-/** Everything the reader finds, replies as they print, faults in brackets. */
+/** All results of the reader: replies as printed, faults in brackets. */
 function read(pieces: Uint8Array[]): string[] {
   const reader = new ReplyReader();
   const found: string[] = [];
@@ -58,7 +58,7 @@ const ROWS: readonly (readonly [
     "<A reply line is too long>",
   ]],
   ["too many lines", "250-a\r\n".repeat(101), ["<A reply is too long>"]],
-  ["too many octets", `250-${LONG}\r\n`.repeat(40), ["<A reply is too long>"]],
+  ["too many bytes", `250-${LONG}\r\n`.repeat(40), ["<A reply is too long>"]],
   ["fault stays", "250 a\r\nx\r\n250 b\r\n", [
     "250 a",
     "<A line is not a reply>",
@@ -75,7 +75,7 @@ Deno.test("ReplyReader.next() takes replies however they arrive", async (t) => {
   }
 });
 
-Deno.test("ReplyReader.next() never throws on random octets", () => {
+Deno.test("ReplyReader.next() never throws on random bytes", () => {
   const random = seededFraction(7);
   const alphabet = "2345-  \r\n\r\n.0a\0\xff";
   for (let round = 0; round < 3000; round++) {

@@ -78,7 +78,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     { profile: { bareNewlines: "keep" } },
   ],
   [
-    "refuses a bare CR as the last octet at the end of the last chunk",
+    "refuses a bare CR as the last byte at the end of the last chunk",
     `${ENVELOPE}
     C: BDAT 2
     C| a\\r
@@ -116,7 +116,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     S: 250 2.0.0 ...`,
   ],
   [
-    "swallows a chunk out of order to its last octet",
+    "swallows a chunk out of order to its last byte",
     `S: 220 ...
     C: BDAT 6
     C| QUIT\\r\\n
@@ -153,7 +153,7 @@ const DIALOGUES: [name: string, script: string, options?: PlayOptions][] = [
     },
   ],
   [
-    "refuses a body past the limit chunk by chunk, to its last octet",
+    "refuses a body past the limit chunk by chunk, to its last byte",
     `${ENVELOPE}
     C: BDAT 4
     C| 0123
@@ -271,7 +271,7 @@ for (
   });
 }
 
-Deno.test("ServerProtocol counts the octets of a very large chunk", () => {
+Deno.test("ServerProtocol counts the bytes of a very large chunk", () => {
   const driver = new Driver();
   driver.feed("HELO x\r\nBDAT 999999999999999\r\n").take();
   const chunk = "NOOP\r\n".repeat(1000);
@@ -287,7 +287,7 @@ Deno.test("ServerProtocol.refuseBody() between chunks refuses the next one", () 
   driver.machine.refuseBody(replies.refusedHeaders);
   driver.feed("BDAT 6\r\nQUIT\r\n");
   driver.feed("BDAT 0 LAST\r\nNOOP\r\n");
-  assertEquals(driver.take().map((it) => it.slice(0, 9)), [
+  assertEquals(driver.take().map((reply) => reply.slice(0, 9)), [
     "554 5.7.1",
     "503 5.5.1",
     "250 2.0.0",

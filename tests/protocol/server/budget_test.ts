@@ -1,5 +1,5 @@
 /**
- * Errors, refused recipients and commands without mail that a session may cost
+ * Limits of a session on errors, refused recipients and commands without mail
  * (RFC 5321 section 4.2.4.2).
  */
 
@@ -11,7 +11,7 @@ import type {
 } from "../../../lib/protocol/server/effects.ts";
 import { Driver, type ProfileInit } from "../../support/dialogue.ts";
 
-/** A session that has said HELO and MAIL, where `ask` is always answered with `verdict`. */
+/** A session after HELO and MAIL that always answers `ask` with `verdict`. */
 function open(
   ask: ServerAsk["ask"],
   verdict: Verdict,
@@ -25,13 +25,16 @@ function open(
       maxRefusedRecipients: 30,
       ...init,
     },
-    (it) => it.ask === ask ? verdict : undefined,
+    (question) => question.ask === ask ? verdict : undefined,
   );
   driver.feed("HELO x\r\nMAIL FROM:<a@b>\r\n").take();
   return driver;
 }
 
-/** How often `line` may be said until the session ends, in 200 times; and its last words. */
+/**
+ * How often the client can send `line` until the session ends, at most 200
+ * times; and the last replies.
+ */
 function timesUntilEnd(driver: Driver, line: string): [number, string] {
   for (let times = 1; times <= 200; times++) {
     driver.feed(`${line}\r\n`);
@@ -101,7 +104,10 @@ Deno.test("ServerProtocol counts refused log-ins as errors", () => {
 const IDLE_WORDS =
   "421 4.7.0 Too many commands without mail, closing: at most 5";
 
-/** Lines that bring no message nearer, and how often they may be said after HELO and MAIL. */
+/**
+ * Lines that bring no message closer, and how often the client can send them
+ * after HELO and MAIL.
+ */
 const IDLE: [name: string, line: string, times: number][] = [
   ["NOOP", "NOOP", 4],
   ["RSET", "RSET", 4],
@@ -126,7 +132,7 @@ Deno.test("ServerProtocol counts commands without mail anew after each message",
     driver.feed("RCPT TO:<c@d>\r\nDATA\r\n.\r\nNOOP\r\nMAIL FROM:<a@b>\r\n");
   }
   assertEquals(driver.closed, undefined);
-  // What is refused is no message.
+  // A refused message does not count as a message.
   const refused = open("message", "deny", { maxCommandsWithoutMail: 5 });
   refused.feed("RCPT TO:<c@d>\r\nDATA\r\n.\r\n");
   refused.feed("MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n.\r\nNOOP\r\n");

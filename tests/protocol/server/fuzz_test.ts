@@ -1,5 +1,5 @@
 /**
- * Random dialogues, however they are cut: well-formed replies, one result,
+ * Random dialogues, for every cut into reads: well-formed replies, one result,
  * bounded memory (RFC 5321 sections 4.2 and 4.5.3).
  */
 
@@ -18,7 +18,7 @@ import { replies } from "../../../lib/protocol/replies.ts";
 
 type Random = (limit: number) => number;
 
-/** What a client might send: whole commands, their parts, and what breaks them. */
+/** Input of a client: whole commands, their parts, and malformed text. */
 const PARTS = [
   "HELO x\r\n",
   "EHLO x\r\n",
@@ -69,7 +69,7 @@ function clientText(random: Random): string {
   return text;
 }
 
-function randomOctets(random: Random): string {
+function randomBytes(random: Random): string {
   let text = "";
   for (let left = random(300); left > 0; left--) {
     text += String.fromCharCode(random(5) === 0 ? 10 + random(4) : random(256));
@@ -114,7 +114,7 @@ function randomProfile(random: Random): ProfileInit {
   };
 }
 
-/** Everything that can be seen of a run. */
+/** All observable results of a run. */
 function seen(driver: Driver): unknown {
   const { output, closed, machine } = driver;
   const events = uncut(driver.events);
@@ -139,7 +139,8 @@ function check(seed: number, make: (random: Random) => string): void {
       `seed ${seed}: reply "${line}"`,
     );
   }
-  // However lost, the machine finds back: to the end of the body, then to QUIT.
+  // The state machine always recovers: reads to the end of the body, then to
+  // QUIT.
   for (let left = 9; left > 0; left--) whole.feed("\r\n.\r\n\r\nQUIT\r\n");
   assert(whole.closed !== undefined, `seed ${seed}: never closes`);
 }
@@ -149,7 +150,7 @@ Deno.test("ServerProtocol stands random dialogues, however they are cut", () => 
 });
 
 Deno.test("ServerProtocol stands runs of random bytes, however they are cut", () => {
-  for (let seed = 0; seed < rounds(500); seed++) check(seed, randomOctets);
+  for (let seed = 0; seed < rounds(500); seed++) check(seed, randomBytes);
 });
 
 Deno.test("ServerProtocol keeps memory bounded while a client floods it", () => {
@@ -164,11 +165,11 @@ Deno.test("ServerProtocol keeps memory bounded while a client floods it", () => 
       driver.feed(chunk);
       driver.output = "";
     }
-    assert(driver.largestWrite < 20_000, `${driver.largestWrite} octets`);
+    assert(driver.largestWrite < 20_000, `${driver.largestWrite} bytes`);
   }
 });
 
-Deno.test("ServerProtocol keeps no octet of a body", () => {
+Deno.test("ServerProtocol keeps no byte of a body", () => {
   const driver = new Driver({ maxSize: 10 });
   driver.feed(`${GOOD_START}DATA\r\n`);
   for (let round = 0; round < rounds(16); round++) {

@@ -164,14 +164,14 @@ testDialogues([
   ],
   ...["S: 220 ...", "S: 220 ...\nC: HELO x\nS: 250 mx.test"]
     .map((before, index): Dialogue => [
-      `hangs up on TLS in the clear at its first octets (${index})`,
+      `hangs up on TLS in the clear at its first bytes (${index})`,
       `${before}
       C| \\x16\\x03
       S: ${replies.tlsOnPlain}
       E: close errors`,
     ]),
   [
-    "takes a line for TLS only when both octets are there",
+    "takes a line for TLS only when both bytes are there",
     `S: 220 ...
     C| \\x16
     C: NOOP

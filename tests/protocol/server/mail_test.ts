@@ -1,6 +1,6 @@
 /**
- * MAIL, and paths and parameters as RCPT takes them, too (RFC 5321 sections
- * 4.1.1.2 and 4.1.2, RFC 1870, RFC 6531).
+ * MAIL, and the paths and parameters that RCPT shares with it (RFC 5321
+ * sections 4.1.1.2 and 4.1.2, RFC 1870, RFC 6531).
  */
 
 import { replies } from "../../../lib/protocol/replies.ts";

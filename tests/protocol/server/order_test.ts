@@ -1,6 +1,6 @@
 /**
- * Order of commands: what is refused in which phase, as a table (RFC 5321
- * section 4.1.4).
+ * The order of commands: the reply in each phase, as a table (RFC 5321 section
+ * 4.1.4).
  */
 
 import { assertEquals } from "@std/assert";
@@ -8,7 +8,7 @@ import { replies } from "../../../lib/protocol/replies.ts";
 import { refuseOutOfOrder } from "../../../lib/protocol/server/state.ts";
 import { Driver, type ProfileInit } from "../../support/dialogue.ts";
 
-/** How the machine is brought into each phase. */
+/** The input that leads to each phase. */
 const WAYS = {
   greeted: "",
   ready: "HELO x\r\n",
@@ -21,7 +21,7 @@ const WAYS = {
 
 type Way = keyof typeof WAYS;
 
-/** Command lines, and for each phase the code they get and the phase they lead to. */
+/** Command lines; for each phase the code of the reply and the next phase. */
 const MATRIX: Record<string, Record<Way, string>> = {
   "HELO y": every("250 ready"),
   "EHLO y": every("250 ready"),
@@ -150,7 +150,7 @@ for (const [line, row] of Object.entries(MATRIX)) {
     Deno.test(`ServerProtocol answers ${shown} in "${way}" with ${want}`, () => {
       const crlf = line.startsWith("BDAT") ? "" : "\r\n";
       const driver = inPhase(way).feed(line + crlf);
-      const codes = new Set(driver.take().map((it) => it.slice(0, 3)));
+      const codes = new Set(driver.take().map((reply) => reply.slice(0, 3)));
       assertEquals([...codes, driver.machine.state.phase].join(" "), want);
     });
   }

@@ -1,6 +1,6 @@
 /**
- * The speed of commands: lines alone, lines taken apart, and whole sessions of
- * the receiving machine without a socket. A run is 100 lines, or one message.
+ * The speed of commands: lines alone, lines parsed, and whole sessions of the
+ * server state machine without a socket. A run is 100 lines, or one message.
  */
 
 import { parseCommand } from "../../../lib/protocol/command.ts";
@@ -29,7 +29,7 @@ Deno.bench("100 lines, taken apart", { group: "lines" }, () => {
 
 const profile = testProfile({ maxSize: 0, maxRecipients: 1000 });
 
-/** Runs the machine until it wants more; accepts everything. */
+/** Runs the state machine until it wants to read; accepts everything. */
 function drive(machine: ServerProtocol): void {
   for (;;) {
     const { effect } = machine.next();

@@ -1,6 +1,6 @@
 /**
- * The receiving machine: effects, answers and each verdict's reply and phase
- * (RFC 5321 section 4.3).
+ * The server state machine: effects, answers, and the reply and phase after
+ * each verdict (RFC 5321 section 4.3).
  */
 
 import { assertEquals, assertThrows } from "@std/assert";
@@ -21,7 +21,7 @@ const LAST_WORDS = new SmtpReply(421, "My words", { enhanced: "4.7.0" });
 
 const ENVELOPE = "HELO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n";
 
-/** For each question: what leads to it, and the reply and phase behind each verdict. */
+/** For each question: the input that leads to it, and the reply and phase after each verdict. */
 const VERDICTS: [
   ask: string,
   input: string,
@@ -158,7 +158,7 @@ Deno.test("ServerProtocol prints replies in UTF-8", () => {
   );
 });
 
-/** A machine that has been greeted and waits. */
+/** A state machine that has sent the greeting and waits. */
 function greeted(profile = testProfile()): ServerProtocol {
   const machine = new ServerProtocol(profile);
   machine.next();
@@ -187,7 +187,7 @@ Deno.test("ServerProtocol.next() gives one effect at a time", () => {
   assertEquals(machine.next().effect, "read");
 });
 
-/** The end after QUIT. */
+/** The effect after QUIT. */
 const CLOSED: ServerEffect = {
   effect: "close",
   reason: "quit",
@@ -232,7 +232,7 @@ Deno.test("ServerProtocol.answerCommand() runs another line, or none", () => {
     }
   }
   assertEquals(seen, ["FOO", "NOOP", "HELO x", "RSET"]);
-  assertEquals(output.split("\r\n").map((it) => it.slice(0, 3)), [
+  assertEquals(output.split("\r\n").map((line) => line.slice(0, 3)), [
     "214",
     "214",
     "250",
@@ -430,7 +430,9 @@ Deno.test("ServerProtocol keeps the envelope until the last reply", () => {
     if (ask.ask === "message") {
       assertEquals(machine.bodySize, 3);
       assertEquals(
-        machine.state.envelope!.recipients.map((it) => it.address.toPath()),
+        machine.state.envelope!.recipients.map((recipient) =>
+          recipient.address.toPath()
+        ),
         ["<c@d>", "<c@d>"],
       );
     }

@@ -1,11 +1,11 @@
-/** Verdicts without a reply of their own, where a handler has spoken itself. */
+/** Verdicts without a reply, after which a handler has sent its own. */
 
 import { assertEquals } from "@std/assert";
 import { replies } from "../../../lib/protocol/replies.ts";
 import type { Verdict } from "../../../lib/protocol/server/effects.ts";
 import { Driver, ENVELOPE, play, type Policy } from "../../support/dialogue.ts";
 
-/** Answers the question before the content, having spoken itself. */
+/** Answers the question before the content, after sending a reply. */
 function startWith(verdict: Verdict): () => Policy {
   return () => (ask, machine) => {
     if (ask.ask !== "messageStart") return undefined;
@@ -114,12 +114,13 @@ for (const [command, rest, want] of ENDS) {
     machine.receive(
       new TextEncoder().encode(command.slice(command.indexOf("\n") + 1)),
     );
-    // The bytes come with the end behind them; the refusal is in time all the same.
+    // The end arrives together with these bytes, but the refusal is still in
+    // time.
     assertEquals(machine.next().effect, "body");
     machine.refuseBody(replies.refusedHeaders, { silent: true });
     assertEquals(machine.next().effect, "drop");
     driver.feed(`${rest}NOOP\r\n`);
-    assertEquals(driver.take().map((it) => it.slice(0, 9)), [
+    assertEquals(driver.take().map((reply) => reply.slice(0, 9)), [
       ...want,
       "250 2.0.0",
     ]);

@@ -1,4 +1,4 @@
-/** XCLIENT in the receiving machine. */
+/** XCLIENT in the server state machine. */
 
 import { assertEquals } from "@std/assert";
 import type { ExtensionKeyword } from "../../../lib/protocol/capabilities.ts";
@@ -10,7 +10,7 @@ import {
   type Policy,
 } from "../../support/dialogue.ts";
 
-/** Off, so that the scripts list what they are about. */
+/** Switched off, so that the scripts list only the extensions they test. */
 const OTHERS: readonly ExtensionKeyword[] = [
   ...["PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "DSN", "LIMITS"] as const,
 ];
