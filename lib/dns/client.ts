@@ -23,7 +23,12 @@ import {
   text,
   where,
 } from "../options.ts";
-import { FailOver, type FailOverAskOptions } from "./exchange.ts";
+import {
+  confirmByDatagram,
+  FailOver,
+  type FailOverAskOptions,
+  resolveAny,
+} from "./exchange.ts";
 import {
   type AddressesOptions,
   type BlocklistOutcome,
@@ -46,7 +51,6 @@ import type { AnyOutcome } from "./records.ts";
 import { seamsOf } from "./seams.ts";
 import { Deadline, MAX_TIMEOUT_MS, SingleFlight } from "./single_flight.ts";
 import type { DnsQuestion } from "./verdict.ts";
-import { confirmByDatagram, resolveAny } from "./wire_resolver.ts";
 
 /** Options of {@linkcode DnsClient}. */
 export interface DnsClientOptions {

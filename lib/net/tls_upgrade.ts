@@ -30,7 +30,7 @@ import {
   errorText,
   Handshake,
   type TlsHandshakeOptions,
-} from "./tls_handshake.ts";
+} from "./tls_stream.ts";
 import type { TlsInfo, Transport } from "./transport.ts";
 
 /** Certificates of a peer's chain that are used, at most. */

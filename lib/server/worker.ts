@@ -1,11 +1,216 @@
 /**
- * The module that a worker runs: connects the worker's message port to a server.
- * An entry point, like the command line: no file imports it.
+ * The module that a worker runs: its port, joined to a server on the shared
+ * ports. An entry point, like the command line: no file imports it.
+ *
+ * The server calls the main thread through the channel for everything that exists
+ * only once: the queue, stores that a worker cannot make again, handlers that are
+ * not a module, and the counts of logins. Owns nothing that another thread needs:
+ * if it ends, only its sessions end.
  */
 
-import type { SharedMemory } from "../threads/shared_memory.ts";
+import {
+  type PostingPort,
+  type SharedMemory,
+  SharedPort,
+} from "../threads/shared_memory.ts";
 import { records } from "./log.ts";
-import { WorkerServer } from "./worker_server.ts";
+import type { Logger } from "../log.ts";
+import type { Message, Recipient } from "../message/message.ts";
+import type { RelayOptions } from "../queue/relay.ts";
+import type { Credentials } from "../sasl/credentials.ts";
+import {
+  type HandlerContext,
+  loadHandlerModule,
+} from "../session/handler_module.ts";
+import type { SmtpHandlers } from "../session/handlers.ts";
+import { SessionCount, TicketLedger } from "../session/limits.ts";
+import type { LoginAttempt, LoginCounter } from "../session/login_guard.ts";
+import { makeStore } from "../store/thread_store.ts";
+import type {
+  MainApi,
+  ThreadServices,
+  ThreadStart,
+  WireAddress,
+  WireOptions,
+  WorkerApi,
+} from "../threads/api.ts";
+import { headOf } from "../threads/bodies.ts";
+import { Channel, type Implementation } from "../threads/channel.ts";
+import { MessageCalls, RemoteStore } from "../threads/message_calls.ts";
+import { remoteHandlers } from "../threads/remote_handlers.ts";
+import { SessionPublisher } from "../threads/remote_sessions.ts";
+import { decodeReply, decodeSecret } from "../threads/wire.ts";
+import { SmtpServer } from "./server.ts";
+import { encodeRelayOptions, OptionDecoder } from "./wire_options.ts";
+
+/** Milliseconds between two signs of life of a thread. */
+const PULSE_MS = 1000;
+
+/** The server of one worker. */
+class WorkerServer {
+  /** The port of the channel. */
+  readonly port: SharedPort;
+  /** The channel to the main thread. */
+  readonly channel: Channel<WorkerApi, MainApi>;
+  readonly #messages: MessageCalls;
+  /** Logins that a handler of the main thread checks, by session. */
+  readonly #logins = new Map<string, Credentials>();
+  readonly #sessions: SessionPublisher;
+  readonly #decoder: OptionDecoder;
+  #server: SmtpServer | undefined;
+  #started: Promise<unknown> | undefined;
+  #pulse: ReturnType<typeof setInterval> | undefined;
+
+  /**
+   * @param port To the main thread
+   * @param memory The memory shared with the main thread
+   */
+  constructor(port: PostingPort, memory: SharedMemory) {
+    this.port = new SharedPort(port, memory);
+    this.channel = new Channel(this.port, this.#api());
+    this.#messages = new MessageCalls(this.channel);
+    this.#decoder = new OptionDecoder(this.channel);
+    this.#sessions = new SessionPublisher(this.channel);
+    this.port.open(this.channel);
+  }
+
+  #api(): Implementation<WorkerApi> {
+    return {
+      calls: {
+        start: (start) => this.#started = this.#start(start),
+        reload: (options) => this.#reload(options),
+        stop: (graceMs) => this.#stop(graceMs),
+        verify: async ({ session, secret }) =>
+          await this.#logins.get(session)?.verify(decodeSecret(secret)) ??
+            false,
+        read: (read) => this.#messages.bodies.read(read),
+      },
+      notifications: {
+        certificates: (wire) => this.#decoder.exchange(wire),
+        send: ({ session, text }) => this.#sessions.get(session)?.send(text),
+        close: ({ session, reply }) =>
+          this.#sessions.get(session)?.close(reply && decodeReply(reply)),
+        abort: () => this.#server?.abort(),
+      },
+    };
+  }
+
+  async #start(start: ThreadStart): Promise<readonly WireAddress[]> {
+    const { channel } = this;
+    const log: Logger = (record) =>
+      record.level === "debug" || record.level === "info"
+        ? channel.notifyLazily("log", record)
+        : channel.notify("log", record);
+    const { store } = start;
+    const services = this.#services(start);
+    this.#server = new SmtpServer({
+      ...this.#decoder.decode(start.options),
+      listen: start.listen,
+      handlers: await this.#handlers(start, services),
+      store: "main" in store
+        ? new RemoteStore(store.main, this.#messages)
+        : makeStore(store),
+      log,
+    }, services);
+    await this.#server.start();
+    const beat = () => Atomics.add(start.pulses, start.thread, 1);
+    beat();
+    this.#pulse = setInterval(beat, PULSE_MS);
+    return this.#server.addresses;
+  }
+
+  #services(start: ThreadStart): ThreadServices {
+    const { thread, prefix, saltKey, now } = start;
+    const ahead = now - performance.now();
+    return {
+      ...{ thread, prefix, saltKey },
+      guard: new RemoteLogins(this.channel),
+      counts: {
+        count: new SessionCount(start.sessions, thread),
+        memory: start.addresses,
+        ledger: new TicketLedger(start.tickets),
+      },
+      now: () => performance.now() + ahead,
+      relays: remoteRelays(this.#messages),
+      observer: this.#sessions,
+    };
+  }
+
+  /** The handlers of the module, or those of the main thread. */
+  async #handlers(
+    start: ThreadStart,
+    { relays, thread }: ThreadServices,
+  ): Promise<SmtpHandlers> {
+    if (start.module !== undefined) {
+      return await loadHandlerModule(start.module, { relays, thread });
+    }
+    return remoteHandlers(start.handlers, {
+      channel: this.channel,
+      messages: this.#messages,
+      reports: this.#sessions,
+      logins: this.#logins,
+    });
+  }
+
+  /** Applies new settings, which may come while the thread still starts. */
+  async #reload(options: WireOptions): Promise<void> {
+    await this.#started;
+    await this.#server!.reload(this.#decoder.decode(options));
+  }
+
+  async #stop(graceMs: number): Promise<void> {
+    await this.#started?.catch(() => {});
+    await this.#server?.stop({ graceMs });
+    clearInterval(this.#pulse);
+    this.#sessions.stop();
+  }
+}
+
+/** The queue of the main thread. */
+function remoteRelays(calls: MessageCalls): HandlerContext["relays"] {
+  return {
+    add(message: Message, options: RelayOptions = {}): Promise<string> {
+      const { recipients = message.recipients, ...others } = options;
+      return calls.offering(
+        message.forRecipients(recipients as Recipient[]),
+        (offer) =>
+          calls.channel.call("relay", {
+            ...offer,
+            options: encodeRelayOptions(others),
+          }, { bytes: headOf(message.body), isRich: true }),
+      );
+    },
+  };
+}
+
+/** The counts of failed logins, which all threads share. */
+class RemoteLogins implements LoginCounter {
+  readonly #channel: Channel<WorkerApi, MainApi>;
+
+  constructor(channel: Channel<WorkerApi, MainApi>) {
+    this.#channel = channel;
+  }
+
+  enter(attempt: LoginAttempt): Promise<boolean> {
+    return this.#channel.call("enter", attempt);
+  }
+
+  leave(attempt: LoginAttempt): void {
+    this.#channel.notify("leave", attempt);
+  }
+
+  fail(attempt: LoginAttempt): Promise<void> {
+    return this.#channel.call("fail", attempt);
+  }
+
+  succeed(attempt: LoginAttempt): void {
+    this.#channel.notify("succeed", attempt);
+  }
+
+  release(): void {
+    this.#channel.notify("release", undefined);
+  }
+}
 
 /** The part of the worker's global scope that is used here. */
 interface WorkerScope {

@@ -4,12 +4,12 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { convertContent } from "../../lib/client/body_conversion.ts";
-import type { ConversionOptions } from "../../lib/client/conversion_plan.ts";
 import {
   Base64Encoder,
+  convertContent,
   QuotedPrintableEncoder,
-} from "../../lib/client/transfer_encoders.ts";
+} from "../../lib/client/body_conversion.ts";
+import type { ConversionOptions } from "../../lib/client/conversion_plan.ts";
 import { bytesOf, concat, textOf } from "../support/bytes.ts";
 import { seededFraction } from "../support/random.ts";
 

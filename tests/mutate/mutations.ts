@@ -461,7 +461,7 @@ const QUEUE: readonly Mutation[] = [
       "const hard = !isSoft(failure);",
     ],
   ]),
-  ...of("client/transfer_encoders.ts", "client/body_conversion", [
+  ...of("client/body_conversion.ts", "client/body_conversion", [
     [
       "a dot at the start of an encoded line stays",
       "(byte !== DOT && byte !== CAPITAL_F)",
