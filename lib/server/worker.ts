@@ -41,7 +41,7 @@ import { remoteHandlers } from "../threads/remote_handlers.ts";
 import { SessionPublisher } from "../threads/remote_sessions.ts";
 import { decodeReply, decodeSecret } from "../threads/wire.ts";
 import { SmtpServer } from "./server.ts";
-import { encodeRelayOptions, OptionDecoder } from "./wire_options.ts";
+import { encodeRelayOptions, OptionDecoder } from "./threading.ts";
 
 /** Milliseconds between two signs of life of a thread. */
 const PULSE_MS = 1000;

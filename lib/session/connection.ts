@@ -11,6 +11,10 @@
  * the thread. An idle connection costs 10 KiB with a buffer of 2 KiB and 54 KiB
  * with one of 64 KiB.
  *
+ * One read begins before the greeting. The policy (`earlyTalkers`) for the bytes
+ * that it finds is a part of its own: a client that speaks before the greeting is
+ * a spammer's program, or speaks TLS.
+ *
  * {@link https://www.rfc-editor.org/rfc/rfc3207 | RFC 3207} (STARTTLS),
  * {@link https://www.rfc-editor.org/rfc/rfc8314 | RFC 8314} (TLS before the first byte)
  */
@@ -34,7 +38,6 @@ import { ServerProtocol } from "../protocol/server/protocol.ts";
 import { Authentication } from "./authentication.ts";
 import type { SessionContext } from "./context.ts";
 import { SessionDeadlines } from "./deadlines.ts";
-import { EarlyRead } from "./early_read.ts";
 import { type Answer, HandlerCalls } from "./handler_calls.ts";
 import { impersonate, mayImpersonate } from "./impersonation.ts";
 import { EXEMPT, type Ticket } from "./limits.ts";
@@ -51,6 +54,7 @@ import { Reception } from "./reception.ts";
 import { type SessionInit, type SessionState, SmtpSession } from "./session.ts";
 import { SessionLimits } from "./session_limits.ts";
 import { callHandler, isPromise, verdictOfError } from "./verdicts.ts";
+import { beginsTls } from "../protocol/command.ts";
 
 /** How long a client may take to read the reply that ends its session, in ms. */
 const FAREWELL_MS = 10_000;
@@ -520,5 +524,62 @@ class SessionBuffers {
   giveBack(): void {
     this.#returnBody();
     if (spareSmall.length < KEPT) spareSmall.push(this.command.fill(0));
+  }
+}
+
+const NOTHING = new Uint8Array(0);
+
+/** The read before the greeting of one session. */
+class EarlyRead {
+  readonly #buffer: Uint8Array<ArrayBuffer>;
+  #reading: Promise<number | null> | undefined;
+  /** How many bytes came before the greeting. */
+  #count = 0;
+
+  constructor(buffer: Uint8Array<ArrayBuffer>) {
+    this.#buffer = buffer;
+  }
+
+  /**
+   * Starts the read before the greeting is sent. The empty write costs one turn
+   * of the event loop: enough for bytes that have arrived already, without a
+   * wait for others.
+   */
+  async begin(transport: Transport): Promise<void> {
+    this.#reading = transport.read(this.#buffer).then((count) => {
+      this.#count = count ?? 0;
+      return count;
+    });
+    // The session handles a failure when it takes the read; until then it must not count as unhandled.
+    this.#reading.catch(() => {});
+    await transport.write(NOTHING);
+  }
+
+  /** Whether the read has begun and the session has not taken it. */
+  get isPending(): boolean {
+    return this.#reading !== undefined;
+  }
+
+  /** Gives the read to the session; `undefined` after the first call. */
+  take(): Promise<number | null> | undefined {
+    const reading = this.#reading;
+    this.#reading = undefined;
+    return reading;
+  }
+
+  /** The reply that rejects a client that spoke before the greeting; `undefined` if its bytes are read as commands. */
+  refusal(
+    { earlyTalkers, limits }: SessionContext,
+    { remoteAddress }: SmtpSession,
+  ): SmtpReply | undefined {
+    // After XCLIENT the session asks again; then the client may speak.
+    if (!this.isPending || this.#count === 0) return undefined;
+    // No command begins like TLS. A plain reply helps such a client most.
+    const said = this.#buffer.subarray(0, this.#count);
+    if (beginsTls(said)) return replies.tlsOnPlain;
+    if (earlyTalkers === "allow") return undefined;
+    return limits.exempt.some((network) => network.contains(remoteAddress))
+      ? undefined
+      : replies.earlyTalker;
   }
 }
