@@ -416,10 +416,10 @@ Deno.test("parseScript() joins what belongs together", () => {
       "S: 250-a\n S: 250 b\nS: 250\n# no\nC: x \nC:\n\nC:  y\nS: <closed>",
     ),
     [
-      { who: "server", lines: ["250-a", "250 b"], line: 1 },
-      { who: "server", lines: ["250"], line: 3 },
-      { who: "client", lines: ["x ", "", " y"], line: 5 },
-      { who: "server", lines: ["<closed>"], line: 9 },
+      { side: "server", lines: ["250-a", "250 b"], line: 1 },
+      { side: "server", lines: ["250"], line: 3 },
+      { side: "client", lines: ["x ", "", " y"], line: 5 },
+      { side: "server", lines: ["<closed>"], line: 9 },
     ],
   );
 });
@@ -471,7 +471,7 @@ Deno.test("replyFault() compares a reply with what was wanted", async (t) => {
   for (const [wanted, reply, fits] of rows) {
     await t.step(`${JSON.stringify(wanted)} and ${reply ?? "the end"}`, () => {
       const step = {
-        who: "server",
+        side: "server",
         lines: wanted.split("\n"),
         line: 1,
       } as const;
