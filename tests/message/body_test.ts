@@ -1,5 +1,5 @@
 /**
- * The content of a message: in memory up to a limit, then in a file, and
+ * The content of a message: in memory up to a limit, then in a file that is
  * removed in the end.
  */
 
@@ -8,7 +8,7 @@ import { MessageBody } from "../../lib/message/body.ts";
 
 const MEMORY_LIMIT = 1000;
 
-/** A body of `size` bytes that differ, written in pieces of `piece`. */
+/** A body of `size` bytes that differ, written in chunks of `piece`. */
 async function bodyOf(
   size: number,
   { piece = 700, folder }: { piece?: number; folder?: string } = {},
@@ -74,7 +74,7 @@ Deno.test("MessageBody leaves no name behind, not even while it is filled", asyn
   }
 });
 
-Deno.test("MessageBody.chunks() rejects rather than end early when the message is over", async () => {
+Deno.test("MessageBody.chunks() rejects when the message is discarded, and never ends early", async () => {
   const { body } = await bodyOf(200_000);
   const reader = body.chunks();
   await reader.next();

@@ -1,10 +1,10 @@
-/** Line ends of stored content, mbox quoting included, however it is cut. */
+/** Line ends and mbox quoting of stored content, in chunks of any size. */
 
 import { assertEquals } from "@std/assert";
 import { FromQuoter, LineFeedEncoder } from "../../lib/store/content.ts";
 import { seededFraction } from "../support/random.ts";
 
-/** Sizes of the pieces a text is cut into: whole, byte by byte, then at random. */
+/** Sizes of the chunks of a text: whole, byte by byte, then random. */
 function* splits(length: number): Generator<readonly number[]> {
   yield [length];
   yield Array.from({ length }, () => 1);

@@ -1,6 +1,6 @@
 /**
- * How fast messages are kept: 4 KiB each, synced, 20 at once, as a busy server
- * does it; and what the passes over large bodies cost.
+ * The rate of the stores: messages of 4 KiB, synced, 20 at once, as on a busy
+ * server; and the cost of the passes over large bodies.
  */
 
 import { FileStore } from "../../lib/store/file_store.ts";
