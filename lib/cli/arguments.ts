@@ -204,7 +204,7 @@ export function duration(
 /** The value, if it is a whole number in its range; else throws. */
 function within(
   value: number,
-  told: {
+  facts: {
     readonly name: string;
     readonly text: string;
     readonly units?: string;
@@ -212,7 +212,7 @@ function within(
     readonly most?: number;
   },
 ): number {
-  const { name, text, units = "", least, most } = told;
+  const { name, text, units = "", least, most } = facts;
   const isIn = Number.isSafeInteger(value) && value >= least &&
     value <= (most ?? Infinity);
   if (isIn) return value;

@@ -167,7 +167,7 @@ ${name}() {
   local previous="\${COMP_WORDS[COMP_CWORD-1]}"
   local command=serve choices="" kind=""
   COMPREPLY=()
-  # Bash takes --option=value for three words, and cuts at a colon, too.
+  # Bash splits --option=value into three words, and any word at a colon.
   if [ "$current" = "=" ]; then
     current=""
   elif [ "$previous" = "=" ] && [ "$COMP_CWORD" -gt 2 ]; then

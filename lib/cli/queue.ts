@@ -232,7 +232,7 @@ function* messageLines(
   );
   for (const [index, recipient] of pending.slice(0, MAX_LISTED)) {
     const { address } = envelope.recipients[index]!;
-    yield `${fit(`    ${oneLine(address)}${saying(recipient)}`, width)}\n`;
+    yield `${fit(`    ${oneLine(address)}${answerOf(recipient)}`, width)}\n`;
   }
   const more = pending.length - MAX_LISTED;
   if (more > 0) yield `    and ${more} more\n`;
@@ -261,7 +261,7 @@ function nextTryAt(
   return next;
 }
 
-function saying({ answer }: RecipientProgress): string {
+function answerOf({ answer }: RecipientProgress): string {
   return answer === undefined ? "" : `: ${oneLine(answer.text)}`;
 }
 

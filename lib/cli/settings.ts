@@ -233,7 +233,7 @@ export function limitSettings(raw: RawSettings): LimitOptions {
   return limits;
 }
 
-/** Longest wait that a timer can hold: 24 days, in ms. */
+/** Longest wait, in ms: 24 days, within the range of a timer. */
 const MAX_WAIT = 24 * 86_400_000;
 
 /** Parsers for the limits of each kind. */

@@ -129,12 +129,12 @@ function enqueue(
       return;
     }
     waiting.set(path, [job]);
-    workOff(path);
+    runJobs(path);
   });
 }
 
 /** Runs the jobs of one file. Never rejects: every failure goes to its jobs. */
-async function workOff(path: string): Promise<void> {
+async function runJobs(path: string): Promise<void> {
   const jobs = waiting.get(path)!;
   while (jobs.length > 0) {
     const batch = jobs.splice(0, batchLength(jobs));

@@ -177,7 +177,7 @@ export class MaildirStore implements MessageStore {
         written.set(copy, await this.#write(copy.mailbox, content));
       },
       (copy) => this.#place(written.get(copy)!),
-      (copy) => this.#settle(copy.mailbox),
+      (copy) => this.#syncNew(copy.mailbox),
     ];
     for (const step of steps) {
       await forEachCopy(copies, step);
@@ -281,7 +281,7 @@ export class MaildirStore implements MessageStore {
     file.placed = true;
   }
 
-  async #settle(mailbox: string): Promise<void> {
+  async #syncNew(mailbox: string): Promise<void> {
     if (this.#sync) await syncFolder(join(this.#folder, mailbox, "new"));
   }
 

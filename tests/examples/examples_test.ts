@@ -25,7 +25,7 @@ function converse(
     () => socket.destroy(new Error(`Late: ${text}`)),
   );
   socket.once("data", () => socket.write(lines.join("")));
-  socket.on("data", (octets) => text += octets.toString());
+  socket.on("data", (bytes) => text += bytes.toString());
   socket.on("close", () => resolve(text));
   socket.on("error", reject);
   return promise;

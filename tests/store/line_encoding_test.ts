@@ -26,12 +26,12 @@ interface Pass {
 }
 
 function run(pass: Pass, text: string, sizes: readonly number[]): string {
-  const octets = new TextEncoder().encode(text);
+  const bytes = new TextEncoder().encode(text);
   const decoder = new TextDecoder();
   let out = "";
   let at = 0;
   for (const size of sizes) {
-    out += decoder.decode(pass.take(octets.slice(at, at + size)));
+    out += decoder.decode(pass.take(bytes.slice(at, at + size)));
     at += size;
   }
   return out + decoder.decode(pass.end());

@@ -22,12 +22,12 @@ const SEPARATOR = "From sender@example.org Thu Jan  2 03:04:05 2025";
 
 /** A message whose content fails after `content`. */
 async function brokenMessage(content: string, to: string[]): Promise<Message> {
-  const octets = new TextEncoder().encode(content);
+  const bytes = new TextEncoder().encode(content);
   return Object.defineProperty(await messageOf({ to }), "body", {
     value: {
       memory: undefined,
       async *chunks() {
-        yield await Promise.resolve(octets);
+        yield await Promise.resolve(bytes);
         throw new Error("Disk full");
       },
     },
