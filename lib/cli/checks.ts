@@ -48,7 +48,10 @@ export interface ServeFacts {
 /** Longest time for the top level of a handler module, in ms. */
 const LOAD_MS = 30_000;
 
-/** Loads a module. Without the time limit, one that waits forever at its top level would end the process silently. */
+/**
+ * Loads a module. Without the time limit, one that waits forever at its top level
+ * would end the process silently.
+ */
 async function loadedInTime(
   url: string,
 ): Promise<{ readonly default?: unknown }> {

@@ -116,8 +116,8 @@ const RULES: Rules<MaildirStoreOptions> = {
  * read the file to know them.
  *
  * All copies of a message are written and synced before the first becomes
- * visible, so a failure leaves no copy behind. Requires `allow-read` and `allow-write`, and
- * `allow-sys=hostname` unless `hostname` is given.
+ * visible, so a failure leaves no copy behind. Requires `allow-read` and
+ * `allow-write`, and `allow-sys=hostname` unless `hostname` is given.
  *
  * @example A Maildir for each recipient
  * ```ts

@@ -432,7 +432,10 @@ function scriptSyntax(line: number, text: string, want: string): SyntaxError {
   );
 }
 
-/** The difference between the wanted reply and the actual one; `undefined` as actual one means the end of the connection. */
+/**
+ * Whether the actual reply differs from the wanted one. `undefined` means the end
+ * of the connection.
+ */
 export function replyFault(
   step: ScriptStep,
   reply: SmtpReply | undefined,
