@@ -1,33 +1,35 @@
 /**
- * The command line of the server. `--help` tells the same as this page.
+ * The command line of the server. `--help` has the same options as this page.
  *
  * ```sh
  * deno run -A cli.ts --listen 127.0.0.1:2525 --store maildir:./mail
  * ```
  *
- * The first lines on standard output are `listening on HOST:PORT (KIND)`, one a
- * listener, once all of them are up. SIGINT and SIGTERM let the sessions finish
- * for 10 seconds, a second signal ends that. Wrong usage is one line on standard
- * error.
+ * Once all listeners are open, the server writes a line
+ * `listening on HOST:PORT (KIND)` for each to standard output. After SIGINT or
+ * SIGTERM it lets the sessions finish for 10 seconds; a second signal ends them at
+ * once. Wrong usage is one line on standard error.
  *
- * An option without a value, as `--relay`, is on; `--relay=no` turns it off, also
- * where the configuration file has turned it on. The words are `yes`, `true`,
- * `on`, `1` and `no`, `false`, `off`, `0`, and anything else is refused. Sizes may
- * have units: `10M` and `10MiB` are 10,485,760 bytes, `10MB` is 10,000,000. So may
- * times: `90s`, `5m`, `1h30m`; `--timeout` without a unit is in seconds.
+ * An option without a value, as `--relay`, is on. `--relay=no` turns it off, even
+ * if the configuration file has turned it on. The words are `yes`, `true`, `on`,
+ * `1` and `no`, `false`, `off`, `0`; any other word is wrong usage. Sizes may have
+ * units: `10M` and `10MiB` are 10,485,760 bytes, `10MB` is 10,000,000. Times may
+ * have units as well: `90s`, `5m`, `1h30m`; `--timeout` without a unit is in
+ * seconds.
  *
  * `serve --check` checks all settings without listening: the configuration file,
- * handlers (a function is called, as the start does), certificates, accounts,
- * listeners, threads, and whether store and spool can be written to. It says
- * which options have no effect, as `--smarthost` without `--relay`, and so does a
- * start, as warnings. What is wrong with a configuration file is told as
+ * handlers (it calls a function, as the start does), certificates, accounts,
+ * listeners, threads, and whether store and spool can be written to. It reports
+ * options without effect, as `--smarthost` without `--relay`; a start logs them as
+ * warnings. An error in a configuration file reads
  * `smtp.json:3: maxSize -1: want ...`.
  *
- * SIGHUP rereads the files, `--config` too. The options that the tables mark with
- * "reload" are in force at once, for sessions that begin then; the log names what
- * wants a restart. Settings that cannot be used leave the old ones in force.
+ * SIGHUP rereads the files, including `--config`. The options that the tables mark
+ * with "reload" apply at once, to sessions that begin from then on; the log names
+ * the options that need a restart. If a setting is not valid, the old settings
+ * stay in force.
  *
- * A service manager has to start the server itself, as
+ * A service manager must start the server itself, as
  * `/usr/bin/deno run -A /srv/smtp/cli.ts --config /srv/smtp/config.json`. Under
  * `npx`, SIGTERM ends a shell in between and does not reach the server, which goes
  * on and keeps its ports.
@@ -46,111 +48,111 @@
  * | call | does |
  * |---|---|
  * | `cli.ts [serve] [options]` | receive mail |
- * | `cli.ts serve --check [options]` | check all that can be checked, and end |
+ * | `cli.ts serve --check [options]` | check the settings and exit |
  *
- * ### Where
- *
- * | option | means | in a file | SIGHUP |
- * |---|---|---|---|
- * | `--listen HOST:PORT[/KIND]` | repeatable; KIND smtp, submission, lmtp, or with TLS from the first byte smtps, submissions; smtp unless told; port 0 takes any free one; default 127.0.0.1:2525/smtp | `listen` |  |
- * | `--hostname NAME` | own name in greeting, EHLO and Received; default this machine's | `hostname` |  |
- *
- * ### What is kept, and where
+ * ### Listeners
  *
  * | option | means | in a file | SIGHUP |
  * |---|---|---|---|
- * | `--store KIND` | where mail is kept; default maildir:./mail; `maildir:DIR` one Maildir a recipient under DIR; `mbox:DIR` one mbox file a recipient; `mbox:FILE.mbox` all in one mbox file; `file:DIR` one .eml file a message; `discard` nothing is kept | `store` |  |
- * | `--store-owner UID\|any` | repeatable; users whose mailboxes get mail, too; default this process's, root and the owner of the folder | `storeOwner` |  |
- * | `--domain NAME` | repeatable; recipients here are local, others are refused; without any, every recipient is local | `domain` | reload |
- * | `--bare-newlines normalize\|reject\|keep` | content with LF or CR alone: made CRLF and a blank, refused, or stored as it came; default normalize | `bareNewlines` |  |
- * | `--complete[=no]` | add Date, Message-ID and the author's domain where they are missing; default on submission listeners only | `complete` |  |
- * | `--handlers MODULE` | path or URL of a module that default-exports SmtpHandlers, or a function that makes them | `handlers` |  |
- * | `--threads N` | threads that receive, all on the same ports; default 0: one for all | `threads` |  |
+ * | `--listen HOST:PORT[/KIND]` | repeatable; KIND is smtp, submission or lmtp, or smtps or submissions with TLS from the first byte; without KIND smtp; port 0 takes a free port; default 127.0.0.1:2525/smtp | `listen` |  |
+ * | `--hostname NAME` | name of this host in greeting, EHLO and Received; default this machine's | `hostname` |  |
  *
- * ### Which clients may send, and how it is protected
+ * ### Store and handlers
+ *
+ * | option | means | in a file | SIGHUP |
+ * |---|---|---|---|
+ * | `--store KIND` | where to keep mail; default maildir:./mail; `maildir:DIR` a Maildir in DIR per recipient; `mbox:DIR` an mbox file per recipient; `mbox:FILE.mbox` one mbox file for all mail; `file:DIR` an .eml file per message; `discard` keep nothing | `store` |  |
+ * | `--store-owner UID\|any` | repeatable; further users whose mailboxes get mail; default this process's, root and the owner of the folder | `storeOwner` |  |
+ * | `--domain NAME` | repeatable; a local domain; recipients elsewhere are refused; without this option every recipient is local | `domain` | reload |
+ * | `--bare-newlines normalize\|reject\|keep` | bare LF and CR in content: replace LF by CRLF and CR by a space, refuse the message, or keep them; default normalize | `bareNewlines` |  |
+ * | `--complete[=no]` | add Date, Message-ID and the author's domain if they are missing; default on submission listeners only | `complete` |  |
+ * | `--handlers MODULE` | path or URL of a module whose default export is SmtpHandlers, or a function that makes them | `handlers` |  |
+ * | `--threads N` | worker threads that receive, all on the same ports; default 0: the main thread receives | `threads` |  |
+ *
+ * ### Accounts and TLS
  *
  * | option | means | in a file | SIGHUP |
  * |---|---|---|---|
  * | `--user NAME:SECRET` | repeatable; an account | `user` | reload |
- * | `--users FILE` | accounts, a NAME:SECRET a line; SECRET plain or what the command verifier makes | `users` | reload |
- * | `--auth none\|allowed\|required` | log-in; submission listeners always require it; default allowed with accounts | `auth` | reload |
- * | `--allow-insecure-auth` | log-in without TLS | `allowInsecureAuth` | reload |
- * | `--cert FILE` | repeatable; certificate chain in PEM, chosen by server name; reread on change and on SIGHUP | `cert` | reload |
- * | `--key FILE` | repeatable; its key in PEM, where the chain's file has none | `key` | reload |
- * | `--self-signed` | a certificate made for this run | `selfSigned` | reload |
+ * | `--users FILE` | file of accounts, one NAME:SECRET per line; SECRET in plain text or from the command verifier | `users` | reload |
+ * | `--auth none\|allowed\|required` | login; submission listeners always require it; default allowed with accounts | `auth` | reload |
+ * | `--allow-insecure-auth` | allow login without TLS | `allowInsecureAuth` | reload |
+ * | `--cert FILE` | repeatable; certificate chain in PEM, chosen by server name; reread on change | `cert` | reload |
+ * | `--key FILE` | repeatable; its key in PEM, if the file of the chain has no key | `key` | reload |
+ * | `--self-signed` | make a certificate for this run | `selfSigned` | reload |
  * | `--security none\|allowed\|required` | STARTTLS; default allowed with a certificate | `security` |  |
  *
- * ### What stands in front
+ * ### Behind a proxy
  *
  * | option | means | in a file | SIGHUP |
  * |---|---|---|---|
- * | `--proxy-protocol CIDR` | repeatable; connections from there must begin with a PROXY header that tells the client | `proxyProtocol` | reload |
- * | `--xclient CIDR` | repeatable; clients there may say by XCLIENT which client they speak for | `xclient` | reload |
+ * | `--proxy-protocol CIDR` | repeatable; proxies; their connections must begin with a PROXY header that names the client | `proxyProtocol` | reload |
+ * | `--xclient CIDR` | repeatable; proxies that may name their client by XCLIENT | `xclient` | reload |
  *
- * ### What goes elsewhere
+ * ### Relaying
  *
  * | option | means | in a file | SIGHUP |
  * |---|---|---|---|
- * | `--relay` | take mail for other domains from clients that have logged in; without --domain, all of it | `relay` |  |
- * | `--relay-from CIDR` | repeatable; take it from these networks, too | `relayFrom` |  |
- * | `--smarthost HOST:PORT[/smtps\|/starttls\|/none]` | repeatable; send all of it there; tried in order | `smarthost` |  |
- * | `--smarthost-user NAME:SECRET` | log in there, over verified TLS unless /none | `smarthostUser` |  |
- * | `--smarthost-mechanisms NAMES` | to log in with, in the order to try them, as "PLAIN LOGIN"; default all, the strongest first | `smarthostMechanisms` |  |
- * | `--chunking=no` | content by DATA alone, never by BDAT | `chunking` |  |
- * | `--spool DIR` | where mail waits to be relayed; default ./spool | `spool` |  |
+ * | `--relay` | relay mail for other domains from authenticated clients; without --domain, all mail | `relay` |  |
+ * | `--relay-from CIDR` | repeatable; relay mail from these networks as well | `relayFrom` |  |
+ * | `--smarthost HOST:PORT[/smtps\|/starttls\|/none]` | repeatable; next hop of all relayed mail; several are tried in order | `smarthost` |  |
+ * | `--smarthost-user NAME:SECRET` | login at the smarthost, over verified TLS unless /none | `smarthostUser` |  |
+ * | `--smarthost-mechanisms NAMES` | SASL mechanisms of that login, in the order to try, as "PLAIN LOGIN"; default all, the strongest first | `smarthostMechanisms` |  |
+ * | `--chunking=no` | send content by DATA only, never by BDAT | `chunking` |  |
+ * | `--spool DIR` | folder of the mail that waits for relaying; default ./spool | `spool` |  |
  * | `--dns IP[:PORT]` | repeatable; name servers; default the system's | `dns` |  |
- * | `--retry "SCHEDULE"` | waits between tries, as 30s 5m\*3 1h\*12 4h; the last one repeats; default "30s 2m 5m 15m 30m 1h 2h 4h" | `retry` |  |
- * | `--expire TIME` | return it after this; default 5d | `expire` |  |
- * | `--bounce-from ADDRESS` | sender of notices; default MAILER-DAEMON at the hostname | `bounceFrom` |  |
- * | `--long-lines keep\|encode` | lines of over 998 bytes on their way out; default keep | `longLines` |  |
- * | `--remote-port PORT` | port of other servers, for tests; default 25 | `remotePort` |  |
- * | `--allow-loopback` | send where MX records lead to 127.0.0.1 and the like, for tests | `allowLoopback` |  |
+ * | `--retry "SCHEDULE"` | waits between attempts, as 30s 5m\*3 1h\*12 4h; the last one repeats; default "30s 2m 5m 15m 30m 1h 2h 4h" | `retry` |  |
+ * | `--expire TIME` | age at which a message bounces; default 5d | `expire` |  |
+ * | `--bounce-from ADDRESS` | sender of DSNs; default MAILER-DAEMON at the hostname | `bounceFrom` |  |
+ * | `--long-lines keep\|encode` | relayed lines of more than 998 bytes; default keep | `longLines` |  |
+ * | `--remote-port PORT` | port of the other servers, for tests; default 25 | `remotePort` |  |
+ * | `--allow-loopback` | relay to loopback addresses that MX records name, for tests | `allowLoopback` |  |
  *
  * ### Limits
  *
  * | option | means | in a file | SIGHUP |
  * |---|---|---|---|
  * | `--max-connections N` | sessions at once; default 10000 | `maxConnections` | reload |
- * | `--max-connections-per-ip N` | sessions at once of one address; 0 for no limit; default 50 | `maxConnectionsPerIp` | reload |
- * | `--connections-per-minute N` | new connections of one address; 0 for no limit; default 300 | `connectionsPerMinute` | reload |
- * | `--messages-per-minute N` | messages of one address; 0 for no limit; default 600 | `messagesPerMinute` | reload |
- * | `--recipients-per-minute N` | recipients of one address; 0 for no limit; default 5000 | `recipientsPerMinute` | reload |
- * | `--bytes-per-minute SIZE` | bytes from one address; 0 for no limit; default 1G | `bytesPerMinute` | reload |
- * | `--max-size SIZE` | largest message; 0 for no limit; default 50M | `maxSize` | reload |
+ * | `--max-connections-per-ip N` | sessions at once from one address; 0 for no limit; default 50 | `maxConnectionsPerIp` | reload |
+ * | `--connections-per-minute N` | new connections per minute from one address; 0 for no limit; default 300 | `connectionsPerMinute` | reload |
+ * | `--messages-per-minute N` | messages per minute from one address; 0 for no limit; default 600 | `messagesPerMinute` | reload |
+ * | `--recipients-per-minute N` | recipients per minute from one address; 0 for no limit; default 5000 | `recipientsPerMinute` | reload |
+ * | `--bytes-per-minute SIZE` | bytes per minute from one address; 0 for no limit; default 1G | `bytesPerMinute` | reload |
+ * | `--max-size SIZE` | size of a message; 0 for no limit; default 50M | `maxSize` | reload |
  * | `--max-recipients N` | recipients of a message; default 1000 | `maxRecipients` | reload |
  * | `--max-errors N` | errors of a session; 0 for no limit; default 10 | `maxErrors` | reload |
- * | `--timeout TIME` | wait for a whole command, in seconds without a unit; default 300 | `timeout` | reload |
+ * | `--timeout TIME` | longest wait for a whole command, in seconds without a unit; default 300 | `timeout` | reload |
  * | `--exempt CIDR\|none` | repeatable; networks without limits per address; default 127.0.0.0/8, ::1/128 | `exempt` | reload |
- * | `--early-talkers refuse\|allow` | clients that speak before the greeting; exempt networks may; default refuse | `earlyTalkers` | reload |
+ * | `--early-talkers refuse\|allow` | clients that send before the greeting; --exempt networks may; default refuse | `earlyTalkers` | reload |
  *
  * ### Output
  *
  * | option | means | in a file | SIGHUP |
  * |---|---|---|---|
- * | `--log text\|json` | records on standard error; json is an object a line; default text | `log` |  |
- * | `--quiet` | no first screen, only warnings and errors | `quiet` |  |
- * | `--check` | check files, handlers, accounts, listeners, store and spool, and end; say which options have no effect |  |  |
+ * | `--log text\|json` | form of log records on standard error; json is one object per line; default text | `log` |  |
+ * | `--quiet` | warnings and errors only, no first screen | `quiet` |  |
+ * | `--check` | check all settings, report options without effect, and exit |  |  |
  *
- * SIGHUP rereads the files, --config too, and says what wants a restart.
+ * SIGHUP rereads the files, including --config, and logs the options that need a restart.
  * Exit code: 0 stopped by SIGINT or SIGTERM, 1 failure, 2 wrong usage.
  *
  * ## queue
  *
  * | call | does |
  * |---|---|
- * | `cli.ts queue [list]` | what waits to be relayed, also beside a running server |
- * | `cli.ts queue show MESSAGE\|all` | all that is known of a message |
+ * | `cli.ts queue [list]` | list the mail that waits for relaying; the server may be running |
+ * | `cli.ts queue show MESSAGE\|all` | show all facts of a message |
  * | `cli.ts queue retry MESSAGE\|all` | try it at once |
  * | `cli.ts queue hold MESSAGE\|all` | do not try it until it is released |
- * | `cli.ts queue release MESSAGE\|all` | end that |
- * | `cli.ts queue remove MESSAGE\|all` | forget it, without a notice to the sender |
+ * | `cli.ts queue release MESSAGE\|all` | release a held message |
+ * | `cli.ts queue remove MESSAGE\|all` | remove it without a DSN to the sender |
  *
  * ### Options
  *
  * | option | means |
  * |---|---|
- * | `--spool DIR` | where mail waits to be relayed; default ./spool |
- * | `--json` | an object a line in place of text |
+ * | `--spool DIR` | folder of the mail that waits for relaying; default ./spool |
+ * | `--json` | one JSON object per line instead of text |
  *
  * Exit code: 0 done, 1 failure or no such message, 2 wrong usage.
  *
@@ -166,15 +168,15 @@
  * |---|---|
  * | `--to ADDRESS` | repeatable; a recipient |
  * | `--from ADDRESS` | the sender; "" for the null address; default the account of --user, or this user at this machine |
- * | `--server HOST:PORT[/smtps\|/starttls\|/none]` | where to send it; default the servers of the recipients' domains |
- * | `--user NAME:SECRET` | log in to --server |
- * | `--mechanisms NAMES` | to log in with, in the order to try them |
- * | `--chunking=no` | content by DATA alone, never by BDAT |
- * | `--hostname NAME` | own name in EHLO; default this machine's |
+ * | `--server HOST:PORT[/smtps\|/starttls\|/none]` | server to send to; default the servers of the recipients' domains |
+ * | `--user NAME:SECRET` | login at --server |
+ * | `--mechanisms NAMES` | SASL mechanisms in the order to try |
+ * | `--chunking=no` | send content by DATA only, never by BDAT |
+ * | `--hostname NAME` | name of this host in EHLO; default this machine's |
  * | `--dns IP[:PORT]` | repeatable; name servers; default the system's |
- * | `--remote-port PORT` | port of other servers, for tests; default 25 |
+ * | `--remote-port PORT` | port of the other servers, for tests; default 25 |
  *
- * Exit code: 0 taken for all, 69 refused for some, 75 refused for now for some, 1 failure, 2 wrong usage.
+ * Exit code: 0 accepted for all recipients, 69 refused for some, 75 deferred for some, 1 failure, 2 wrong usage.
  *
  * ## lookup
  *
@@ -187,7 +189,7 @@
  * | option | means |
  * |---|---|
  * | `--dns IP[:PORT]` | repeatable; name servers; default the system's |
- * | `--json` | the answer as an object |
+ * | `--json` | the answer as a JSON object |
  *
  * Exit code: 0 found, 1 no such record, 2 wrong usage, 75 no answer.
  *
@@ -196,18 +198,18 @@
  * | call | does |
  * |---|---|
  * | `cli.ts certificate create --name NAME [--name ...] --cert FILE --key FILE` | make a self-signed certificate and its key |
- * | `cli.ts certificate show FILE` | tell what is in a certificate |
+ * | `cli.ts certificate show FILE` | show the content of a certificate |
  *
  * ### Options of create
  *
  * | option | means |
  * |---|---|
- * | `--name NAME` | repeatable; a host name or IP address it is for |
- * | `--cert FILE` | where the certificate is written; a file that exists stays |
- * | `--key FILE` | where its key is written; a file that exists stays |
- * | `--days N` | how long it is valid; default 365 |
- * | `--algorithm ecdsa-p256\|rsa-2048\|ed25519` | of the key; default ecdsa-p256 |
- * | `--request` | a request for a certificate in place of one |
+ * | `--name NAME` | repeatable; a host name or IP address of the certificate |
+ * | `--cert FILE` | new file for the certificate; never replaces a file |
+ * | `--key FILE` | new file for its key; never replaces a file |
+ * | `--days N` | days that it is valid; default 365 |
+ * | `--algorithm ecdsa-p256\|rsa-2048\|ed25519` | algorithm of the key; default ecdsa-p256 |
+ * | `--request` | make a certificate request instead of a certificate |
  *
  * Exit code: 0 done, 1 failure, 2 wrong usage.
  *
@@ -231,7 +233,7 @@
  *
  * | option | means |
  * |---|---|
- * | `--config FILE.json` | settings of the server, by the names of its options in camelCase; options win over it |
+ * | `--config FILE.json` | settings of the server: names of its options in camelCase; an option overrides the file |
  * | `--version, -v` | the version of this program |
  * | `--help, -h` | this text |
  *
@@ -261,20 +263,20 @@ import {
   UsageError,
 } from "./lib/cli/output.ts";
 
-/** Carries out a command with the words and options that it was given. */
+/** Runs a command with its words and options. */
 type Run = (args: readonly string[], given: RawSettings) => Promise<number>;
 
-/** The options of the server, for the file that \`--config\` names. */
+/** The options of the server, for the file of \`--config\`. */
 const SERVER = optionsOf("serve");
 
-/** Runs a command that takes its settings once, from the server's file too. */
+/** Runs a command that reads its settings once, from the command line and the server's file. */
 function withConfig(
   run: (
     args: readonly string[],
     raw: RawSettings,
     output: typeof processOutput,
   ) => Promise<number>,
-  /** Settings that mean something else in the server's file. */
+  /** Settings that have another meaning in the server's file. */
   others: readonly string[] = [],
 ): Run {
   return async (args, given) => {
@@ -290,7 +292,7 @@ function withConfig(
   };
 }
 
-/** The commands by their names. */
+/** The commands by name. */
 const RUNS: Readonly<Record<CommandName, Run>> = {
   serve([extra], given) {
     if (extra !== undefined) throw new UsageError(strayWord(extra));
@@ -310,7 +312,7 @@ function isCommand(word: string): word is CommandName {
   return Object.hasOwn(RUNS, word);
 }
 
-/** What is wrong with a word that `serve` has no use for. */
+/** The error text for a word that `serve` does not take. */
 function strayWord(word: string): string {
   return isCommand(word)
     ? `${word}: want the command before its options`
@@ -322,7 +324,7 @@ function unknownCommand(word: string): string {
   return `${word.trim() || `"${word}"`}: unknown command${hint(word, names)}`;
 }
 
-/** The text that `help` with these words asks for. */
+/** The text of `help` with these words. */
 function help([command]: readonly string[]): string {
   if (command === "help") return helpOf();
   if (command !== undefined && !isCommand(command)) {

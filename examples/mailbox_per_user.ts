@@ -1,12 +1,13 @@
 /**
- * Mail for the users of one domain: each has an mbox file, some have further
- * names, and nobody else gets anything. Size and senders are looked at, too.
+ * Mail for the users of one domain. Each user has an mbox file, some have further
+ * names; the server refuses all other recipients. It also checks sizes and
+ * senders.
  *
  * ```sh
  * deno run -A examples/mailbox_per_user.ts
  * ```
  *
- * A port other than 2525 may follow.
+ * The argument may be a port other than 2525.
  */
 
 import {
@@ -17,7 +18,7 @@ import {
   SmtpServer,
 } from "@smtp/server";
 
-/** Which mailbox each local part means. */
+/** The mailbox of each local part. */
 const MAILBOXES: ReadonlyMap<string, string> = new Map([
   ["alice", "alice"],
   ["bob", "bob"],
@@ -44,7 +45,7 @@ const handlers: SmtpHandlers = {
       : undefined,
   onMessage(session, message) {
     const to = message.recipients.map(({ address }) => address).join(", ");
-    console.log(`${session.remoteAddress}: ${message.size} octets to ${to}`);
+    console.log(`${session.remoteAddress}: ${message.size} bytes to ${to}`);
   },
 };
 
@@ -56,7 +57,7 @@ const server = new SmtpServer({
   handlers,
   store: new MboxStore({
     folder: "./mail",
-    // Only addresses that onRcptTo has taken come here.
+    // Called only for addresses that onRcptTo has accepted.
     mailboxOf: (address) => mailboxOf(address)!,
   }),
 });

@@ -1,11 +1,11 @@
 /**
- * The smallest server: every recipient gets a Maildir below ./mail.
+ * The smallest server: it keeps a Maildir for every recipient below ./mail.
  *
  * ```sh
  * deno run -A examples/minimal.ts
  * ```
  *
- * A port other than 2525 may follow.
+ * The argument may be a port other than 2525.
  */
 
 import { MaildirStore, SmtpServer } from "@smtp/server";

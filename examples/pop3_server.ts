@@ -1,13 +1,14 @@
 /**
- * One folder, two servers: mail comes in by SMTP, a Maildir for each user, and
- * is fetched from there by POP3 (RFC 1939). The POP3 part is as small as can
- * be: it knows what mail programs use, and TLS has to be put in front of it.
+ * One folder, two servers: mail comes in by SMTP, into a Maildir for each user,
+ * and mail programs fetch it by POP3 (RFC 1939). The POP3 server is as small as
+ * possible: it has the commands that mail programs use, and needs a TLS proxy
+ * before it.
  *
  * ```sh
  * deno run -A examples/pop3_server.ts
  * ```
  *
- * Other ports than 2525 and 2110 may follow, for SMTP and POP3.
+ * The arguments may be ports other than 2525 for SMTP and 2110 for POP3.
  */
 
 import { MaildirStore, SmtpServer } from "@smtp/server";
@@ -21,12 +22,12 @@ const SECRETS: ReadonlyMap<string, string> = new Map([
 /** A message in the Maildir, as POP3 sees it. */
 interface Mail {
   readonly path: string;
-  /** With CRLF, as it goes over the wire. */
+  /** With CRLF, as on the wire. */
   readonly text: string;
   deleted: boolean;
 }
 
-/** The messages of a user, oldest first. What comes in later is for the next session. */
+/** The messages of a user, oldest first. Later messages appear in the next session. */
 async function readMaildir(user: string): Promise<Mail[]> {
   const paths: string[] = [];
   for (const name of ["new", "cur"]) {
@@ -41,15 +42,16 @@ async function readMaildir(user: string): Promise<Mail[]> {
   }
   return await Promise.all(
     paths.sort().map(async (path) => {
-      // One character a byte: what is in the file is what is sent.
-      const octets = await Deno.readFile(path);
-      const text = Array.from(octets, (it) => String.fromCharCode(it)).join("");
+      // One character per byte, so the bytes sent are those of the file.
+      const bytes = await Deno.readFile(path);
+      const text = Array.from(bytes, (byte) => String.fromCharCode(byte))
+        .join("");
       return { path, text: text.replaceAll(/\r?\n/g, "\r\n"), deleted: false };
     }),
   );
 }
 
-/** A session: one command in, one answer out, without line ends. */
+/** A POP3 session: takes one command and returns one answer, without line ends. */
 class Pop3Session {
   #user = "";
   #mails: Mail[] | undefined;
@@ -67,7 +69,7 @@ class Pop3Session {
   }
 
   async #logIn(secret: string): Promise<string> {
-    if (SECRETS.get(this.#user) !== secret) return "-ERR No such log-in";
+    if (SECRETS.get(this.#user) !== secret) return "-ERR No such login";
     this.#mails = await readMaildir(this.#user);
     return `+OK ${this.#mails.length} messages`;
   }
@@ -76,19 +78,21 @@ class Pop3Session {
     const rest = mails.filter(({ deleted }) => !deleted);
     const mail = mails[Number(argument) - 1];
     const list = (line: (mail: Mail) => string | number) =>
-      rest.map((it) => `${mails.indexOf(it) + 1} ${line(it)}\r\n`).join("");
-    const size = (it: Mail) => it.text.length;
+      rest.map((one) => `${mails.indexOf(one) + 1} ${line(one)}\r\n`).join("");
+    const size = ({ text }: Mail) => text.length;
     switch (verb) {
       case "STAT":
-        return `+OK ${rest.length} ${rest.reduce((n, it) => n + size(it), 0)}`;
+        return `+OK ${rest.length} ${
+          rest.reduce((n, one) => n + size(one), 0)
+        }`;
       case "LIST":
         return `+OK\r\n${list(size)}.`;
       case "UIDL":
-        return `+OK\r\n${list((it) => it.path.split(/[/:]/).at(-1)!)}.`;
+        return `+OK\r\n${list(({ path }) => path.split(/[/:]/).at(-1)!)}.`;
       case "NOOP":
         return "+OK";
       case "RSET":
-        for (const it of mails) it.deleted = false;
+        for (const one of mails) one.deleted = false;
         return "+OK";
     }
     if (mail === undefined || mail.deleted) return "-ERR No such message";

@@ -1,13 +1,13 @@
 /**
- * The mail of a few machines goes out through the server of a provider: taken
- * from this network only, kept in a spool until the provider has it, tried
- * again for two days. Mail for example.com stays here.
+ * Relays the mail of a few machines to the server of a provider. The server takes
+ * mail from this network only, keeps it in a spool until the provider accepts it,
+ * and tries again for two days. It keeps mail for example.com here.
  *
  * ```sh
  * SMARTHOST_SECRET=... deno run -A examples/smarthost.ts 2525 smtp.example.net 587
  * ```
  *
- * Without the variable, nobody logs in.
+ * Without the variable, the server does not log in.
  */
 
 import { MaildirStore, SmtpServer } from "@smtp/server";
@@ -22,7 +22,7 @@ const server = new SmtpServer({
     from: ["127.0.0.0/8", "192.168.0.0/16"],
     spool: "./spool",
     smarthosts: [{ host, port: Number(hostPort) }],
-    // With a log-in, TLS and a certificate that is right are asked for.
+    // A login requires TLS with a verified certificate.
     ...(secret && { login: { username: "example.com", password: secret } }),
     schedule: "1m 5m*3 30m 1h*6 4h",
     expireAfterMs: 2 * 24 * 60 * 60 * 1000,

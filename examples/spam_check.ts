@@ -1,14 +1,15 @@
 /**
- * Who may come in, by what the DNS says of the client's address: blocklists
- * (RFC 5782) turn it away, and one without a name that leads back to it may
- * send small messages only. Asked once a session, before the greeting, and no
- * other session waits for the answers.
+ * Checks the client's address in the DNS. The server rejects an address that is on
+ * a blocklist (RFC 5782). An address without a name that leads back to it may send
+ * small messages only. The lookups run once per session, before the greeting, and
+ * delay no other session.
  *
  * ```sh
  * deno run -A examples/spam_check.ts
  * ```
  *
- * A port other than 2525 may follow, and a name server other than the system's.
+ * The arguments may be a port other than 2525, and a name server other than the
+ * system's.
  */
 
 import {
@@ -18,13 +19,13 @@ import {
   SmtpServer,
 } from "@smtp/server";
 
-/** Blocklists that may be asked; read their terms before you do. */
+/** Blocklists to query; read their terms of use first. */
 const BLOCKLISTS = ["dnsbl.example"];
 
-/** Bytes that a client without a name may send. */
+/** Most bytes of a message from a client without a name. */
 const SMALL = 100_000;
 
-/** What is known of a client. */
+/** Result of the lookups for a client. */
 interface Standing {
   readonly confirmed: boolean;
 }

@@ -1,12 +1,12 @@
 /**
- * A store of one's own: every message in a table of SQLite, every recipient in
- * another. A message is answered with 250 once both are committed.
+ * A store of your own: messages in one table of SQLite, recipients in another.
+ * The client gets 250 once both are committed.
  *
  * ```sh
  * deno run -A examples/sqlite_store.ts
  * ```
  *
- * A port other than 2525 may follow, and a file other than mail.sqlite.
+ * The arguments may be a port other than 2525, and a file other than mail.sqlite.
  */
 
 import { type Message, SmtpServer } from "@smtp/server";
@@ -44,7 +44,7 @@ class SqliteStore implements MessageStore {
       this.#insert(message, content);
       this.#database.exec("COMMIT");
     } catch (error) {
-      // What is thrown here is 451 for the client, who still has the message.
+      // After an error the client gets 451. It still has the message.
       this.#database.exec("ROLLBACK");
       throw error;
     }

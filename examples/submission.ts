@@ -1,13 +1,13 @@
 /**
- * A submission server: users log in, under TLS, and may send as themselves
- * only. What they send is given to whoever it is for: here, a Maildir for each
- * recipient; with the option `relay`, the world.
+ * A submission server: users log in under TLS and may use their own addresses
+ * only. Here each recipient has a Maildir; with the option `relay` the server
+ * relays the mail.
  *
  * ```sh
  * deno run -A examples/submission.ts
  * ```
  *
- * A port other than 2525 may follow.
+ * The argument may be a port other than 2525.
  */
 
 import {
@@ -20,12 +20,12 @@ import {
 } from "@smtp/server";
 import { ScramVerifier } from "@smtp/server/auth";
 
-/** What users may send as, beside their own address. */
+/** Addresses that users may use besides their own. */
 const FURTHER_ADDRESSES: ReadonlyMap<string, readonly string[]> = new Map([
   ["ann@example.com", ["info@example.com"]],
 ]);
 
-// What is stored of a secret is enough to check it, and not to log in with it.
+// A verifier is enough to check a secret, but not to log in.
 const accounts = new AccountList({
   "ann@example.com": await ScramVerifier.create("a secret of Ann"),
   "bob@example.com": await ScramVerifier.create("a secret of Bob"),

@@ -1,6 +1,6 @@
 /**
- * How a program that sends mail is tested: against a real server on a free
- * port, one that takes everything and one that does not.
+ * Tests a program that sends mail against a real server on a free port: one that
+ * accepts everything, and ones that refuse.
  *
  * ```sh
  * deno test -A examples/test_double.ts
@@ -11,7 +11,7 @@ import { SmtpReply } from "@smtp/server";
 import { ScriptedClient, startTestServer } from "@smtp/server/testing";
 import { assertEquals } from "@std/assert";
 
-/** Stands for the program under test: tells somebody the time, trying twice. */
+/** The program under test: sends the time to an address, in at most two attempts. */
 async function sendTime(
   server: { readonly address: string; readonly port: number },
   to: string,

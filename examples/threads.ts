@@ -1,13 +1,13 @@
 /**
- * As many threads as there are processors, all on one port: each accepts and
- * serves connections of its own, with handlers that it has loaded itself. The
- * store, the queue and the log are the main thread's.
+ * As many threads as there are processors, all on one port. Each thread accepts
+ * and serves its own connections, with handlers that it has loaded itself. The
+ * queue and the log stay on the main thread.
  *
  * ```sh
  * deno run -A examples/threads.ts
  * ```
  *
- * A port other than 2525 may follow, and a number of threads.
+ * The arguments may be a port other than 2525, and a number of threads.
  */
 
 import { MaildirStore, SmtpServer } from "@smtp/server";

@@ -1,7 +1,7 @@
 /**
- * Handlers as a module: each thread loads it for itself, so that no question
- * has to go to another thread. What it remembers, each thread remembers for
- * itself. examples/threads.ts runs it; so does the command line:
+ * Handlers as a module: each thread loads its own copy, so no call has to go to
+ * another thread. The state of a copy belongs to its thread. examples/threads.ts
+ * uses this module; the command line can use it as well:
  *
  * ```sh
  * deno run -A cli.ts --threads 2 --handlers examples/threads_handlers.ts
@@ -10,12 +10,12 @@
 
 import { type SmtpHandlers, SmtpReply } from "@smtp/server";
 
-/** Who has said too much: a loop without an await, which would stop one thread. */
+/** Number of suspicious words. A computation without an await delays one thread only. */
 function score(text: string): number {
   return text.split(/\b(?:lottery|inheritance|prince)\b/i).length - 1;
 }
 
-/** Made once a thread. */
+/** Called once per thread. */
 export default function handlers(): SmtpHandlers {
   let refused = 0;
   return {

@@ -1,17 +1,17 @@
 /**
- * Log records: what the server reports of its own doing, as plain fields. The
- * default logger writes nothing below a warning; the command line writes text
- * or JSON. No record carries a secret: there is no field for one.
+ * Log records: the server's reports of its own work, as plain fields. The
+ * default logger writes warnings and errors; the command line writes text or
+ * JSON. No record has a secret: there is no field for one.
  *
  * Danger: records quote what peers said. What is written as text must pass
  * through {@linkcode printable}, JSON through {@linkcode printableJson}: the one
  * filter for logs, terminals and JSON alike.
  */
 
-/** How much a record matters. */
+/** Importance of a record. */
 export type LogLevel = "debug" | "info" | "warn" | "error";
 
-/** What a record is about. */
+/** Subject of a record. */
 export type LogEvent =
   | "listening"
   | "connect"
@@ -23,19 +23,19 @@ export type LogEvent =
   | "disconnect"
   | "error";
 
-/** One log record: plain fields only, so that it can cross threads and become JSON. */
+/** One log record. It has plain fields only, so it can cross threads and become JSON. */
 export interface LogRecord {
-  /** How much it matters. */
+  /** Importance of the record. */
   readonly level: LogLevel;
-  /** What it is about. */
+  /** Subject of the record. */
   readonly event: LogEvent;
   /** One sentence for people. */
   readonly message: string;
-  /** The session it belongs to, if any. */
+  /** Id of the session, if the record belongs to one. */
   readonly session?: string | undefined;
   /** Further plain fields. */
   readonly fields?: Readonly<Record<string, string | number | boolean>>;
-  /** The error's stack or text, where there was one. */
+  /** Stack or text of the error, if there was one. */
   readonly error?: string | undefined;
 }
 
@@ -43,8 +43,8 @@ export interface LogRecord {
 export type Logger = (record: LogRecord) => void;
 
 /**
- * Control characters, and the marks that turn the direction of what follows: a
- * terminal obeys the former, and the latter let a line read as another.
+ * Control characters, and the marks that change the direction of text. A
+ * terminal obeys the former; the latter make a line look like another.
  */
 const UNPRINTABLE =
   // deno-lint-ignore no-control-regex
@@ -52,15 +52,15 @@ const UNPRINTABLE =
 const ALL_UNPRINTABLE = new RegExp(`${UNPRINTABLE.source}+`, "g");
 const EACH_UNPRINTABLE = new RegExp(UNPRINTABLE.source, "g");
 
-/** The text as it can stand in one line of a log, on a terminal too. */
+/** The text as one line, safe in a log and on a terminal. */
 export function printable(text: string): string {
   return UNPRINTABLE.test(text) ? text.replace(ALL_UNPRINTABLE, " ") : text;
 }
 
 /**
- * A value as JSON that can stand in one line and on a terminal: what JSON leaves
- * as it is, and a terminal obeys or a reader takes for the end of the line, is
- * escaped. It reads back as the same value.
+ * A value as JSON in one line, safe on a terminal. Escapes the characters that
+ * JSON allows, but that a terminal obeys or a reader takes for a line end. A
+ * parser reads the same value.
  */
 export function printableJson(value: unknown): string {
   const text = JSON.stringify(value);
@@ -71,32 +71,32 @@ function escape(character: string): string {
   return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
 }
 
-/** As {@linkcode printable}, for a stack of several lines: all but the first are set off. */
+/** {@linkcode printable} for a stack of several lines: all but the first are indented. */
 export function printableStack(text: string): string {
   return text.split("\n").map(printable).join("\n    ");
 }
 
-/** Errors behind an error that are told, at most: a cause may lead back to itself. */
+/** Most causes of an error that its text includes: a chain of causes may be long. */
 const MOST_CAUSES = 8;
 
 /**
- * The text of an error for a log record: its stack where it has one, then those
- * of what caused it, and of the errors that it puts together.
+ * The text of an error for a log record: its stack or text, then those of the
+ * errors that it aggregates, and of its causes.
  */
 export function describeError(error: unknown): string {
-  const told = new Set<unknown>();
+  const seen = new Set<unknown>();
   const texts: string[] = [];
-  const tell = (one: unknown, why: string) => {
-    if (told.has(one) || texts.length > MOST_CAUSES) return;
-    told.add(one);
+  const describe = (one: unknown, why: string) => {
+    if (seen.has(one) || texts.length > MOST_CAUSES) return;
+    seen.add(one);
     texts.push(why + errorText(one));
     if (!(one instanceof Error)) return;
     if (one instanceof AggregateError) {
-      for (const part of one.errors) tell(part, "One of its errors: ");
+      for (const part of one.errors) describe(part, "One of its errors: ");
     }
-    if (one.cause !== undefined) tell(one.cause, "Caused by: ");
+    if (one.cause !== undefined) describe(one.cause, "Caused by: ");
   };
-  tell(error, "");
+  describe(error, "");
   return texts.join("\n");
 }
 
@@ -109,12 +109,13 @@ function errorText(error: unknown): string {
   }
 }
 
-/** Characters that may wait for a reader that does not read. */
+/** Most characters that wait for a reader that does not read. */
 const MOST_WAITING = 1 << 20;
 
 /**
- * Writes lines to a pipe that may have no reader: never blocks, keeps 1 MiB at
- * most, and tells how many lines it had to drop once they are read again.
+ * Writes lines to a pipe that may have no reader. Never blocks, keeps at most 1
+ * MiB, and reports the number of lines it had to drop once the reader reads
+ * again.
  */
 export class BackgroundWriter {
   readonly #to: { write(bytes: Uint8Array): Promise<number> };
@@ -124,7 +125,7 @@ export class BackgroundWriter {
   #dropped = 0;
   #writing: Promise<void> | undefined;
 
-  /** @param options `to`: where to write; `dropNote`: the line that tells how many lines were dropped */
+  /** @param options `to`: where to write; `dropNote`: makes the line that reports the number of lines dropped */
   constructor(options: {
     readonly to: { write(bytes: Uint8Array): Promise<number> };
     readonly dropNote: (count: number) => string;
@@ -133,7 +134,7 @@ export class BackgroundWriter {
     this.#dropNote = options.dropNote;
   }
 
-  /** Takes whole lines. */
+  /** Writes whole lines, or drops them if too many wait. */
   write(lines: string): void {
     if (lines === "") return;
     const isBusy = this.#writing !== undefined;
@@ -145,7 +146,7 @@ export class BackgroundWriter {
     this.#writing ??= this.#run();
   }
 
-  /** Resolves when all is written, or after `ms`. */
+  /** Resolves when all lines are written, or after `ms`. */
   async drain(ms: number): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, ms);
@@ -166,7 +167,7 @@ export class BackgroundWriter {
         this.#dropped = 0;
       }
     } catch {
-      // A reader that is gone, as `head` when it has seen enough.
+      // The reader is gone, as `head` is when it has read enough.
       this.#dropped += countLines(this.#waiting);
       this.#waiting = "";
     }
@@ -183,20 +184,20 @@ const standardError = new BackgroundWriter({
   dropNote: (count) => `warn: ${droppedText(count)}\n`,
 });
 
-/** What is said of log records that were dropped. */
+/** The text of the record about lines that were dropped. */
 export function droppedText(count: number): string {
   return `${count} log lines were dropped: nothing read them`;
 }
 
 /**
- * A logger that never throws: of one that fails, or whose promise does, the
- * records go on to {@linkcode consoleLogger}, and its first failure is told.
+ * A logger that never throws. If `log` throws or its promise rejects, the record
+ * goes to {@linkcode consoleLogger}, and the first failure is logged there.
  */
 export function safeLogger(log: Logger): Logger {
-  let isTold = false;
+  let isReported = false;
   const onFailure = (record: LogRecord, error: unknown) => {
-    if (!isTold) {
-      isTold = true;
+    if (!isReported) {
+      isReported = true;
       consoleLogger({
         level: "error",
         event: "error",
@@ -218,7 +219,7 @@ export function safeLogger(log: Logger): Logger {
   };
 }
 
-/** The default logger: warnings and errors, to standard error. Never blocks. */
+/** The default logger: writes warnings and errors to standard error. Never blocks. */
 export function consoleLogger(record: LogRecord): void {
   if (record.level === "debug" || record.level === "info") return;
   const detail = record.error === undefined

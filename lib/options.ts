@@ -1,55 +1,55 @@
 /**
- * The check of what a program gives as options: names, types, words and ranges,
- * from one description that stands beside each options type. A name or a value
- * that is not understood is an error when the object is made, never a default.
+ * Checks the options that a program passes: names, types, words and ranges, by
+ * one set of rules beside each options type. A name or a value that is not valid
+ * is an error when the object is made; it never becomes a default.
  *
- * Never shows the value of a secret, or of an option that it does not know: that
- * may be a secret with a misspelt name. Runs once for each object.
+ * Never shows the value of a secret, or of an unknown option: that may be a
+ * secret with a misspelt name. Runs once for each object.
  */
 
 import { printable } from "./log.ts";
 import { nearest } from "./spelling.ts";
 
-/** Where a value stands. */
+/** Place of a value. */
 export interface Place {
-  /** The option's whole name, as `limits.maxSize`; `""` for the options themselves. */
+  /** Full name of the option, as `limits.maxSize`; `""` for the object of options. */
   readonly path: string;
-  /** What takes the options, as `MaildirStore`; `""` for the server. */
+  /** Class or function that takes the options, as `MaildirStore`; `""` for the server. */
   readonly of: string;
   /** Whether values are secrets. */
   readonly secret: boolean;
 }
 
-/** What an option must be. */
+/** The rule for the value of an option. */
 export interface Rule {
-  /** In words, as `a whole number from 0`. */
+  /** The rule in words, as `a whole number from 0`. */
   readonly want: string;
-  /** Whether it must be given. */
+  /** Whether the option must be given. */
   readonly required?: boolean;
-  /** Whether its value is never shown. */
+  /** Whether an error never shows the value. */
   readonly isSecret?: boolean;
   /**
    * Checks a value.
    *
-   * @throws {TypeError} If it is of the wrong kind
-   * @throws {RangeError} If it is a number that does not fit
+   * @throws {TypeError} If the value is of the wrong kind
+   * @throws {RangeError} If the value is a number out of range
    */
   check(value: unknown, at: Place): void;
 }
 
 /**
- * The description of an options type: a rule for each of its names. A name that
- * is missing here, or is not in `T`, does not compile.
+ * The rules for an options type: one for each of its names. A name that is
+ * missing here, or is not in `T`, does not compile.
  */
 export type Rules<T> = { readonly [Name in keyof Required<T>]: Rule };
 
-/** The longest value that an error shows, in characters. */
+/** Most characters of a value that an error shows. */
 const SHOWN = 60;
 
-/** A value as an error shows it. */
+/** The value as an error shows it. */
 function shown(value: unknown): string {
   if (typeof value === "string") {
-    // A text in place of a certificate may have its key in it.
+    // A text in place of a certificate may contain its key.
     if (value.includes("-----BEGIN ")) return "(a text in PEM)";
     const text = value.length > SHOWN ? `${value.slice(0, SHOWN)}...` : value;
     return JSON.stringify(printable(text));
@@ -61,7 +61,7 @@ function shown(value: unknown): string {
   return "(an object)";
 }
 
-/** The error for a value that a rule does not take. */
+/** The error for a value that a rule rejects. */
 export function optionError(
   at: Place,
   value: unknown,
@@ -85,16 +85,16 @@ export function optionError(
     : new TypeError(text);
 }
 
-/** The error for a name that is not known. */
+/** The error for an unknown name. */
 export function unknownOption(
   at: Place,
   name: string,
   facts: {
-    /** The names that there are. */
+    /** All known names. */
     readonly known: readonly string[];
-    /** The one that is meant, where that is clear. */
+    /** The name that was probably meant, if there is one. */
     readonly meant?: string | undefined;
-    /** What was given, where it can be shown. */
+    /** The value, if it can be shown. */
     readonly value?: number | boolean | undefined;
   },
 ): TypeError {
@@ -111,14 +111,14 @@ export function unknownOption(
   );
 }
 
-/** A value that says nothing to a stranger, or `undefined`. */
+/** The value if it cannot be a secret, else `undefined`. */
 function harmless(value: unknown): number | boolean | undefined {
   return typeof value === "number" || typeof value === "boolean"
     ? value
     : undefined;
 }
 
-/** The name that is meant: one spelt alike, or one that the other begins with. */
+/** The name that was probably meant: one spelt alike, or one that is the beginning of the other. */
 function meantName(
   name: string,
   known: readonly string[],
@@ -132,7 +132,7 @@ function inside(at: Place, name: string): Place {
   return { ...at, path: at.path === "" ? name : `${at.path}.${name}` };
 }
 
-/** Whether it can be an object of options, and not a list, a collection, a promise. */
+/** Whether a value can be an object of options: not a list, a collection or a promise. */
 export function isOptions(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null &&
     !(Symbol.iterator in value) && !(value instanceof Date) &&
@@ -143,15 +143,13 @@ export function isOptions(value: unknown): value is Record<string, unknown> {
 }
 
 /**
- * Checks an object of options; a name whose value is `undefined` counts as not
- * given.
+ * Checks an object of options. A name whose value is `undefined` counts as
+ * missing.
  *
- * @param of What takes them, as `MaildirStore`; `""` for the server
- * @param options What was given
- * @param rules What they must be
- * @param example How they look, as `{ folder: "./mail" }`
- * @throws {TypeError} If a name is not known, missing, or its value of the wrong kind
- * @throws {RangeError} If a number does not fit
+ * @param of Class or function that takes them, as `MaildirStore`; `""` for the server
+ * @param example An example for the error, as `{ folder: "./mail" }`
+ * @throws {TypeError} If a name is unknown or missing, or a value is of the wrong kind
+ * @throws {RangeError} If a number is out of range
  */
 export function checkOptions<T>(
   of: string,
@@ -162,7 +160,7 @@ export function checkOptions<T>(
   object(rules, example).check(options, { path: "", of, secret: false });
 }
 
-/** An object of options. */
+/** The rule for an object of options. */
 export function object<T>(rules: Rules<T>, example?: string): Rule {
   const all: Readonly<Record<string, Rule>> = rules;
   const want = example === undefined
@@ -188,7 +186,7 @@ export function object<T>(rules: Rules<T>, example?: string): Rule {
         const rule = all[name]!;
         const given = value[name];
         if (given !== undefined) {
-          // A copy would be without it: what was checked would not hold.
+          // A copy would lack it, so the check would not hold for the copy.
           if (!Object.prototype.propertyIsEnumerable.call(value, name)) {
             throw optionError(inside(at, name), given, {
               want:
@@ -204,7 +202,7 @@ export function object<T>(rules: Rules<T>, example?: string): Rule {
   };
 }
 
-/** A value that a test takes. */
+/** The rule for a value for which `test` is true. */
 export function where(
   want: string,
   test: (value: unknown) => boolean,
@@ -217,12 +215,12 @@ export function where(
   };
 }
 
-/** The same, but not to be left out. */
+/** The same rule for an option that must be given. */
 export function required(rule: Rule): Rule {
   return { ...rule, required: true };
 }
 
-/** The same, and no error shows its value. */
+/** The same rule for a secret: no error shows its value. */
 export function secret(rule: Rule): Rule {
   return {
     ...rule,
@@ -231,7 +229,7 @@ export function secret(rule: Rule): Rule {
   };
 }
 
-/** Anything at all. */
+/** Any value. */
 export const anything: Rule = { want: "anything", check: () => {} };
 
 /** `true` or `false`. */
@@ -268,7 +266,7 @@ export const host: Rule = where(
   (value) => typeof value === "string" && /^[^\s\p{Cc}]+$/u.test(value),
 );
 
-/** An own name: white space or brackets would be taken apart by those who read a greeting, EHLO or Received. */
+/** This host's own name. White space or brackets would break parsers of the greeting, EHLO and Received. */
 export const ownName: Rule = where(
   'a name, as "mx.example.com"',
   (value) =>
@@ -280,7 +278,7 @@ export const ownName: Rule = where(
 /** A port to connect to. */
 export const port: Rule = whole(1, 65535);
 
-/** A wait in milliseconds that a timer can hold. */
+/** A wait in milliseconds, within the range of a timer. */
 export const milliseconds: Rule = number(0, 2_147_483_647);
 
 /** A whole number. */
@@ -293,7 +291,7 @@ export function whole(least = 0, most: number = Number.MAX_SAFE_INTEGER): Rule {
   );
 }
 
-/** A number; `Infinity` where no `most` is told. */
+/** A number; may be `Infinity` where `most` is not given. */
 export function number(least = 0, most: number = Infinity): Rule {
   return where(
     `a number ${range(least, most)}`,
@@ -342,18 +340,18 @@ export function list(
   };
 }
 
-/** An object that has these methods, whoever made it. */
+/** An object with these methods, of any class. */
 export function having(want: string, ...methods: readonly string[]): Rule {
   return where(want, (value) => has(value, methods));
 }
 
-/** Whether a value is an object that has these methods. */
+/** Whether a value is an object with these methods. */
 export function has(value: unknown, methods: readonly string[]): boolean {
   return typeof value === "object" && value !== null &&
     methods.every((name) => typeof Reflect.get(value, name) === "function");
 }
 
-/** What fits the kind of the value: a string, a list, or an object. */
+/** One of several rules, chosen by the kind of the value: a string, a list, or an object. */
 export function either(
   kinds: {
     readonly text?: Rule;

@@ -1,22 +1,21 @@
 /**
- * The known name that a mistyped one was meant to be: for errors of the command
- * line, of configuration files and of option objects, which otherwise share no
- * room. Pure.
+ * Finds the known name that a mistyped one was meant to be. Stands alone: errors
+ * of the command line, of configuration files and of option objects use it. Pure.
  */
 
-/** Longer names are not looked at: the work grows with the square. */
+/** Longest name that is compared, in characters: the work grows with the square. */
 const MAX_LENGTH = 64;
-/** From this length on, the beginning of a name is enough. */
+/** Least characters for which the beginning of a name is enough. */
 const MIN_PREFIX = 3;
 
 /**
- * Finds the known name that is nearest to one that is not known. Case, `-` and
- * `_` do not count, so that `max_size` finds `maxSize`.
+ * Finds the known name that is nearest to an unknown one. Case, `-` and `_` do
+ * not count, so `max_size` finds `maxSize`.
  *
- * @param name What was written
- * @param known The names that there are
- * @returns One of `known`, as it is written there; `undefined` where none is
- * near: up to one slip in three characters, or its beginning
+ * @param name The name as written
+ * @param known All known names
+ * @returns A name of `known` with at most one slip in three characters, or one
+ * that `name` is the beginning of; `undefined` if there is no such name
  */
 export function nearest(
   name: string,
@@ -35,20 +34,20 @@ export function nearest(
     }
     if (Math.abs(text.length - wanted.length) >= least) continue;
     const slips = distance(wanted, text);
-    // All characters of a short name replaced is another name, not a slip.
+    // A short name with all characters replaced is another name, not a slip.
     if (slips >= least || slips >= text.length) continue;
     [best, least] = [candidate, slips];
   }
   return best ?? (begun.length === 1 ? begun[0] : undefined);
 }
 
-/** A name without what people confuse most. */
+/** A name in lower case, without `-` and `_`. */
 function plain(name: string): string {
   return name.toLowerCase().replaceAll(/[-_]/g, "");
 }
 
 /**
- * Slips between two texts: characters left out, added, replaced, or two
+ * Number of slips between two texts: characters omitted, added, replaced, or two
  * neighbours swapped (Damerau-Levenshtein, no part edited twice).
  */
 function distance(from: string, to: string): number {

@@ -1,32 +1,32 @@
 /**
- * The arguments of a command taken apart into words and settings, and how the
- * text of a setting becomes a value. A setting is its name and its texts as they
- * were written, on the command line or in a configuration file. Knows the form
- * of each option and nothing of what it means; what cannot be read is wrong
- * usage, never a guess.
+ * Splits the arguments of a command into words and settings, and turns the text
+ * of a setting into a value. A setting is the name of an option and its texts as
+ * written, on the command line or in a configuration file. Knows the form of each
+ * option, not its meaning. A text that cannot be read is wrong usage, never a
+ * guess.
  */
 
 import { parseDuration } from "../queue/mod.ts";
 import { hint, UsageError } from "./output.ts";
 import type { Options } from "./options.ts";
 
-/** Settings as they were written: name and values. */
+/** Settings as written: name and values. */
 export type RawSettings = ReadonlyMap<string, readonly string[]>;
 
 /** Arguments of a command. */
 export interface Arguments {
-  /** What is not an option, in order. */
+  /** The arguments that are not options, in order. */
   readonly words: readonly string[];
-  /** The options that were given, each with its values in order. */
+  /** The given options, each with its values in order. */
   readonly given: ReadonlyMap<string, readonly string[]>;
 }
 
-/** What looks like an option; `-` is standard input, `-1` a number. */
+/** An argument that looks like an option; `-` is standard input, `-1` a number. */
 const OPTION = /^-(?:-|\p{L})/u;
 
 /**
- * Takes arguments apart: `--name value`, `--name=value`, `--flag`,
- * `--flag=yes`, and words. All after `--` is words.
+ * Parses arguments: `--name value`, `--name=value`, `--flag`, `--flag=yes`, and
+ * words. All arguments after `--` are words.
  *
  * @throws {UsageError} If an option is unknown, lacks its value, or is a flag
  * with a value that is not yes or no
@@ -47,7 +47,7 @@ export function parseArguments(
       words.push(argument);
       continue;
     }
-    // What stands behind "=" may be a secret.
+    // The text after "=" may be a secret.
     const [option, ...rest] = argument.split("=");
     const name = nameOf(option!, options);
     let value = rest.length === 0 ? undefined : rest.join("=");
@@ -70,9 +70,11 @@ export function parseArguments(
   return { words, given };
 }
 
-/** The name of an option as it was written. */
+/** The name of an option, from its long or short form. */
 function nameOf(written: string, options: Options): string {
-  const short = Object.entries(options).find(([, it]) => it.short === written);
+  const short = Object.entries(options).find(([, { short }]) =>
+    short === written
+  );
   if (short !== undefined) return short[0];
   const name = written.slice("--".length);
   if (written.startsWith("--") && Object.hasOwn(options, name)) return name;
@@ -88,7 +90,7 @@ function nameOf(written: string, options: Options): string {
   );
 }
 
-/** The text of a setting that may be given once. */
+/** The text of a setting that may be given only once. */
 export function one(raw: RawSettings, name: string): string | undefined {
   const values = raw.get(name);
   if (values === undefined) return undefined;
@@ -99,7 +101,7 @@ export function one(raw: RawSettings, name: string): string | undefined {
   return values[0];
 }
 
-/** What a flag may be given, and what it means. */
+/** The values of a flag, and their meaning. */
 const FLAG_WORDS: ReadonlyMap<string, boolean> = new Map([
   ...["yes", "true", "on", "1"].map((word) => [word, true] as const),
   ...["no", "false", "off", "0"].map((word) => [word, false] as const),
@@ -111,7 +113,7 @@ const FLAG_WORDS: ReadonlyMap<string, boolean> = new Map([
  * Danger: flags open what is shut by default. A value that is not understood
  * must never count as yes.
  *
- * @param name What the user calls it, for the error
+ * @param name Name of the flag in the error
  * @throws {UsageError} If a value is not yes or no, or two contradict
  */
 export function flagOf(name: string, values: readonly string[]): boolean {
@@ -135,7 +137,7 @@ export function flag(raw: RawSettings, name: string): boolean {
   return flagOf(`--${name}`, raw.get(name) ?? []);
 }
 
-/** The number of a setting that may be given once. */
+/** The number of a setting that may be given only once. */
 export function wholeNumber(
   raw: RawSettings,
   name: string,
@@ -147,7 +149,7 @@ export function wholeNumber(
   return within(value, { name, text, ...range });
 }
 
-/** The bytes of a setting that may be given once: `10485760`, `10M` or `10MiB`. */
+/** The size, in bytes, of a setting that may be given only once: `10485760`, `10M` or `10MiB`. */
 export function size(
   raw: RawSettings,
   name: string,
@@ -162,9 +164,9 @@ export function size(
 const SIZE = /^(\d{1,15}(?:\.\d{1,6})?) ?([kmgt]?)(i?b?)$/i;
 
 /**
- * The bytes of a size: `4096`, `10k`, `10M`, `1.5GiB`. k, M, G and T are powers
- * of 1024, with or without `i` and `iB`; `kB`, `MB`, `GB` and `TB` are powers of 1000.
- * `NaN` where the text is no size; may have a fraction.
+ * A size in bytes: `4096`, `10k`, `10M`, `1.5GiB`. k, M, G and T are powers of
+ * 1024, with or without `i` and `iB`; `kB`, `MB`, `GB` and `TB` are powers of
+ * 1000. `NaN` if the text is not a size. The result may have a fraction.
  */
 export function parseSize(text: string): number {
   const match = SIZE.exec(text);
@@ -177,8 +179,8 @@ export function parseSize(text: string): number {
 }
 
 /**
- * The milliseconds of a setting that may be given once: `90s`, `2m`, or a plain
- * number of `unit` ms.
+ * The time, in ms, of a setting that may be given only once: `90s`, `2m`, or a
+ * plain number of `unit` ms.
  */
 export function duration(
   raw: RawSettings,
@@ -193,16 +195,16 @@ export function duration(
   try {
     ms = /^\d+$/.test(text) ? Number(text) * unit : parseDuration(text);
   } catch {
-    // Told below, with what was wanted.
+    // Reported below, with the wanted form.
   }
   if (ms >= 1 && ms <= most) return ms;
   return within(NaN, { name, text, units, least: 1, most: most / unit });
 }
 
-/** The value, if it is a whole number in its range. */
+/** The value, if it is a whole number in its range; else throws. */
 function within(
   value: number,
-  told: {
+  facts: {
     readonly name: string;
     readonly text: string;
     readonly units?: string;
@@ -210,7 +212,7 @@ function within(
     readonly most?: number;
   },
 ): number {
-  const { name, text, units = "", least, most } = told;
+  const { name, text, units = "", least, most } = facts;
   const isIn = Number.isSafeInteger(value) && value >= least &&
     value <= (most ?? Infinity);
   if (isIn) return value;
@@ -220,7 +222,7 @@ function within(
   );
 }
 
-/** The text of a setting that is one of a few words. */
+/** The value of a setting that takes one of a few words. */
 export function word<T extends string>(
   raw: RawSettings,
   name: string,
@@ -234,7 +236,7 @@ export function word<T extends string>(
   );
 }
 
-/** Runs a parser of the library; what it cannot read is wrong usage of the option. */
+/** Runs a parser of the library; its error becomes wrong usage of the option. */
 export function parseOption<T>(name: string, parse: () => T): T {
   try {
     return parse();

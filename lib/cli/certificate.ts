@@ -1,6 +1,7 @@
 /**
  * `cli.ts certificate create|show`: makes a self-signed certificate or a
- * request, and tells what is in a certificate file.
+ * request, and shows the content of a certificate file. Stands alone: each
+ * command has its file.
  */
 
 import { Certificate, type KeyAlgorithm } from "../tls/mod.ts";
@@ -69,7 +70,7 @@ async function create(raw: RawSettings, output: Output): Promise<number> {
   try {
     await write("cert", certificateFile, { text: made.toPem(), mode: 0o644 });
   } catch (error) {
-    // A key without its certificate would be in the way of the next run.
+    // A key without its certificate would make the next run fail.
     await Deno.remove(keyFile).catch(() => {});
     throw error;
   }
@@ -97,7 +98,7 @@ async function make(
   }
 }
 
-/** Writes a new file: one that is there may be the only copy of a key. */
+/** Writes a new file. Never replaces one: it may be the only copy of a key. */
 async function write(
   option: "cert" | "key",
   path: string,

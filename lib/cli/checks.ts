@@ -1,7 +1,7 @@
 /**
- * What `serve` looks at before it serves, and `serve --check` without serving:
- * the handlers, the listeners, whether mail can be kept where it is to be kept,
- * and which settings have no effect. Leaves nothing behind.
+ * The checks of `serve` before it serves, and of `serve --check`: the handlers,
+ * the listeners, whether store and spool can be written to, and which settings
+ * have no effect. Leaves no file behind.
  */
 
 import {
@@ -26,7 +26,7 @@ import { RELAYING } from "./options.ts";
 import type { ServeSettings, StorePlace } from "./settings.ts";
 import { reasonOf, RunError, UsageError } from "./output.ts";
 
-/** The options that are looked at, the listeners parsed. */
+/** The server options that the checks read, with parsed listeners. */
 export type CheckedOptions =
   & Pick<
     SmtpServerOptions,
@@ -38,18 +38,21 @@ export type CheckedOptions =
   >
   & { readonly listen: readonly ListenOptions[] };
 
-/** What the settings have become, as far as others depend on it. */
+/** Facts made from the settings that the checks read. */
 export interface ServeFacts {
   /** The server's options. */
   readonly options: CheckedOptions;
-  /** What `--handlers` exports; `undefined` without it. */
+  /** The default export of the module of `--handlers`; `undefined` without it. */
   readonly handlers: unknown;
 }
 
-/** How long the top level of a handler module may take, in ms. */
+/** Longest time for the top level of a handler module, in ms. */
 const LOAD_MS = 30_000;
 
-/** Loads a module; one that waits for ever at its top level would end the process without a word. */
+/**
+ * Loads a module. Without the time limit, one that waits forever at its top level
+ * would end the process silently.
+ */
 async function loadedInTime(
   url: string,
 ): Promise<{ readonly default?: unknown }> {
@@ -66,8 +69,8 @@ async function loadedInTime(
 }
 
 /**
- * The module that `--handlers` names, loaded to find what is wrong with it; the
- * server, and each of its threads, loads it again.
+ * Loads the module of `--handlers` to find its faults. The server, and each of
+ * its threads, loads it again.
  */
 export async function handlersOf(
   module: string | undefined,
@@ -97,7 +100,7 @@ export async function handlersOf(
   return { url, exported };
 }
 
-/** Makes the handlers as the start does, to find what is wrong with them. */
+/** Makes the handlers as the start does, to find their faults. */
 export async function tryHandlers(
   { url }: { readonly url: string },
   { handlers }: ServeSettings,
@@ -114,7 +117,7 @@ export async function tryHandlers(
   }
 }
 
-/** What is wrong with a listener or the threads, before anything is open. */
+/** Finds faults of listeners and threads before any port is open. */
 export function checkListeners(
   options: CheckedOptions & Pick<SmtpServerOptions, "threads">,
   exported: unknown,
@@ -122,19 +125,21 @@ export function checkListeners(
   const { listen, threads = 0, authentication } = options;
   const mayLogIn = authenticates(exported) || options.accounts !== undefined;
   const handlers = mayLogIn ? { onAuthenticate: () => false } : {};
-  for (const it of listen) {
-    if (it.security === "implicit" && options.certificate === undefined) {
+  for (const listener of listen) {
+    if (listener.security === "implicit" && options.certificate === undefined) {
       throw new RunError(
-        `${optionOf(it)}: no certificate is set, want --cert or --self-signed`,
+        `${
+          optionOf(listener)
+        }: no certificate is set, want --cert or --self-signed`,
       );
     }
     try {
-      policyOf(it, { ...options, handlers });
+      policyOf(listener, { ...options, handlers });
     } catch (error) {
-      const { requiresLogin } = KINDS[it.kind ?? "smtp"];
+      const { requiresLogin } = KINDS[listener.kind ?? "smtp"];
       const option = !requiresLogin && authentication === "required"
         ? "--auth required"
-        : optionOf(it);
+        : optionOf(listener);
       throw new RunError(
         mayLogIn
           ? `${option}: ${(error as Error).message}`
@@ -150,7 +155,7 @@ export function checkListeners(
   }
 }
 
-/** The option that names a listener. */
+/** The option of a listener as text, for the error. */
 function optionOf(
   { host = "", port = 25, kind = "smtp", security = "none" }: ListenOptions,
 ): string {
@@ -174,12 +179,12 @@ export async function checkPlaces(
 }
 
 /**
- * Writes to the folder or file of a store or spool, and takes that back.
- * Folders that are missing are made and removed again. A full disk is no
- * reason to refuse: mail is then deferred, and the queue may still go out.
+ * Writes to the folder or file of a store or spool, and undoes it. Makes missing
+ * folders and removes them again. A full disk is no error: the server then defers
+ * mail, and the queue can still send.
  *
- * @param what What is checked, for the error: `--store maildir:./mail`
- * @throws {RunError} If it cannot be written to
+ * @param what The option, for the error: `--store maildir:./mail`
+ * @throws {RunError} If the place cannot be written to
  */
 export async function checkPlace(
   what: string,
@@ -189,7 +194,7 @@ export async function checkPlace(
   try {
     if (place.isFile) await checkFile(path);
     await checkFolder(place.isFile ? dirname(path) : path).catch((error) => {
-      // Another program that checks the same folder has removed it.
+      // Another program that checks the same folder may have removed it.
       if (!(error instanceof Deno.errors.NotFound)) throw error;
       return checkFolder(place.isFile ? dirname(path) : path);
     });
@@ -216,7 +221,7 @@ async function checkFolder(path: string): Promise<void> {
       .close();
     await Deno.remove(probe);
   } finally {
-    // One that another program has filled meanwhile stays.
+    // A folder that another program has filled meanwhile stays.
     for (const folder of made.reverse()) {
       await Deno.remove(folder).catch(() => {});
     }
@@ -224,8 +229,8 @@ async function checkFolder(path: string): Promise<void> {
 }
 
 /**
- * Makes the folder and those above it where they are missing; tells which.
- * Looks at no folder above one that is there: it may be out of bounds.
+ * Makes the folder and those above it where they are missing, and adds them to
+ * `made`. Reads no folder above one that exists: it may be forbidden.
  */
 async function makeMissing(path: string, made: string[]): Promise<void> {
   const make = async () => {
@@ -256,11 +261,11 @@ function isFull(error: unknown): boolean {
   return code === "ENOSPC" || code === "EDQUOT";
 }
 
-/** Settings of relaying that tell how mail goes, not that it does. */
+/** Settings that say how mail is relayed, not that it is relayed. */
 const HOW_TO_RELAY: readonly string[] = Object.keys(RELAYING)
   .filter((name) => !["relay", "relay-from", "spool", "dns"].includes(name));
 
-/** The settings that have no effect, or not the one that was wanted: a sentence each. */
+/** A sentence for each setting that has no effect, or not the wanted one. */
 export function withoutEffect(
   raw: RawSettings,
   { options, handlers }: ServeFacts,
@@ -272,7 +277,7 @@ export function withoutEffect(
   const mayRelay = flag(raw, "relay") || raw.has("relay-from") ||
     handlers !== undefined;
   if (!mayRelay) {
-    for (const name of HOW_TO_RELAY.filter((it) => raw.has(it))) {
+    for (const name of HOW_TO_RELAY.filter((option) => raw.has(option))) {
       found.push(
         `--${name}: nothing is taken for other domains without --relay or --relay-from`,
       );
@@ -307,7 +312,7 @@ export function withoutEffect(
   return found;
 }
 
-/** Whether the export of a handler module judges log-ins, or may turn out to. */
+/** Whether the export of a handler module checks logins; a function may do so. */
 export function authenticates(exported: unknown): boolean {
   return typeof exported === "function" ||
     (exported as SmtpHandlers | undefined)?.onAuthenticate !== undefined;
@@ -317,5 +322,5 @@ export function authenticates(exported: unknown): boolean {
 function hasTls({ certificate, security, listen }: CheckedOptions): boolean {
   if (certificate === undefined) return false;
   return security !== "none" ||
-    listen.some((it) => it.security === "implicit");
+    listen.some((listener) => listener.security === "implicit");
 }

@@ -1,7 +1,7 @@
 /**
  * `cli.ts completion bash|zsh|fish`: writes a script that completes command
- * lines of the program in a shell. The scripts hold what the table of options
- * has, and ask the program nothing: completion starts no process.
+ * lines of the program in a shell. The scripts contain the table of options and
+ * never call the program: completion starts no process.
  */
 
 import {
@@ -19,12 +19,12 @@ import { hint, type Output, UsageError } from "./output.ts";
 
 type Shell = typeof SHELLS[number];
 
-/** What may stand as the value of an option. */
+/** The possible values of an option. */
 type Value =
   | { readonly kind: "words"; readonly words: readonly string[] }
   | { readonly kind: "files" | "folders" | "other" };
 
-/** The words of the table that stand for something on the disk. */
+/** The words of the table that name a file or folder. */
 const PLACES: Readonly<Record<string, "files" | "folders">> = {
   FILE: "files",
   "FILE.json": "files",
@@ -36,9 +36,9 @@ const PLACES: Readonly<Record<string, "files" | "folders">> = {
 interface Completed {
   readonly name: string;
   readonly option: Option;
-  /** What the user types: `--max-size`, `--chunking=no`. */
+  /** Text that the user types: `--max-size`, `--chunking=no`. */
   readonly typed: string;
-  /** What its value may be; `undefined` for a flag. */
+  /** Its possible values; `undefined` for a flag. */
   readonly value: Value | undefined;
 }
 
@@ -53,15 +53,15 @@ interface CompletedCommand {
 
 const NAMES = Object.keys(COMMANDS) as CommandName[];
 
-/** Every command but `serve`, whose name need not be written, and which is last. */
-const OTHERS: readonly CommandName[] = NAMES.filter((it) => it !== "serve");
+/** Every command but `serve`: its name may be omitted, and it comes last. */
+const OTHERS: readonly CommandName[] = NAMES.filter((name) => name !== "serve");
 
 /** Runs the command; resolves with the exit code. */
 export function completion(
   [shell, program = PROGRAM, extra]: readonly string[],
   output: Output,
 ): Promise<number> {
-  const known = SHELLS.find((it) => it === shell);
+  const known = SHELLS.find((name) => name === shell);
   if (known === undefined || extra !== undefined) {
     throw new UsageError(
       `Cannot run completion ${shell ?? ""}: want bash, zsh or fish${
@@ -91,8 +91,8 @@ function valueOf(option: Option): Value | undefined {
   if (form === "flag") return undefined;
   if (choices !== undefined) return { kind: "words", words: choices };
   if (values !== undefined) {
-    // What stands behind the colon is the user's.
-    const words = Object.keys(values).map((it) => it.replace(/:.*/, ":"));
+    // The user chooses the text after the colon.
+    const words = Object.keys(values).map((word) => word.replace(/:.*/, ":"));
     return { kind: "words", words: [...new Set(words)] };
   }
   return { kind: PLACES[word] ?? "other" };
@@ -120,10 +120,10 @@ function commandOf(name: CommandName): CompletedCommand {
 
 const ALL: readonly CompletedCommand[] = NAMES.map(commandOf);
 
-/** What follows `help`. */
+/** The words that may follow `help`. */
 const HELP_WORDS = NAMES.join(" ");
 
-/** A text in single quotes of a shell. */
+/** A text in the single quotes of a shell. */
 function quoted(text: string): string {
   return `'${text.replaceAll("'", "'\\''")}'`;
 }
@@ -143,7 +143,8 @@ function valueArms(
 
 /** The arms of a \`case\` by command. */
 function commandArms(act: (command: CompletedCommand) => string): string {
-  return ALL.map((it) => `      ${it.name}) ${act(it)} ;;\n`).join("");
+  return ALL.map((command) => `      ${command.name}) ${act(command)} ;;\n`)
+    .join("");
 }
 
 function bash(program: string): string {
@@ -154,11 +155,11 @@ function bash(program: string): string {
       ? words(value.words.join(" "))
       : { files: "kind=-f", folders: "kind=-d", other: "return" }[value.kind]
   );
-  const options = commandArms((it) =>
-    words(it.options.map(({ typed }) => typed).join(" "))
+  const options = commandArms((command) =>
+    words(command.options.map(({ typed }) => typed).join(" "))
   );
-  const firsts = commandArms((it) =>
-    `choices="${it.words.join(" ")}"${it.takesFile ? " kind=-f" : ""}`
+  const firsts = commandArms((command) =>
+    `choices="${command.words.join(" ")}"${command.takesFile ? " kind=-f" : ""}`
   );
   return `# Completes ${program} in bash: ${program} completion bash
 ${name}() {
@@ -166,7 +167,7 @@ ${name}() {
   local previous="\${COMP_WORDS[COMP_CWORD-1]}"
   local command=serve choices="" kind=""
   COMPREPLY=()
-  # Bash takes --option=value for three words, and cuts at a colon, too.
+  # Bash splits --option=value into three words, and any word at a colon.
   if [ "$current" = "=" ]; then
     current=""
   elif [ "$previous" = "=" ] && [ "$COMP_CWORD" -gt 2 ]; then
@@ -222,18 +223,22 @@ function zsh(program: string): string {
         value.kind
       ]
   );
-  const options = commandArms((it) =>
+  const options = commandArms((command) =>
     `choices=(${
-      described(it.options.map(({ typed, option }) => [typed, meaning(option)]))
+      described(
+        command.options.map(({ typed, option }) => [typed, meaning(option)]),
+      )
     })`
   );
-  const firsts = commandArms((it) =>
-    it.name === "serve"
+  const firsts = commandArms((command) =>
+    command.name === "serve"
       ? "choices=()"
-      : `choices=(${it.words.join(" ")})${it.takesFile ? "; _files" : ""}`
+      : `choices=(${command.words.join(" ")})${
+        command.takesFile ? "; _files" : ""
+      }`
   );
   const commands = described([
-    ...ALL.map((it) => [it.name, it.does] as const),
+    ...ALL.map((command) => [command.name, command.does] as const),
     ["help", "what a command takes"],
   ]);
   return `#compdef ${program}
@@ -276,38 +281,45 @@ fi
 }
 
 function fish(program: string): string {
-  const text = (it: string) =>
-    `'${it.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
+  const text = (raw: string) =>
+    `'${raw.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
   const line = (...rest: readonly string[]) =>
     `complete -c ${program} ${rest.join(" ")}\n`;
-  const value = (it: Value | undefined) =>
-    it === undefined
+  const value = (taken: Value | undefined) =>
+    taken === undefined
       ? ""
-      : it.kind === "words"
-      ? `-x -a ${text(it.words.join(" "))} `
+      : taken.kind === "words"
+      ? `-x -a ${text(taken.words.join(" "))} `
       : {
         files: "-r -F ",
         folders: "-x -a '(__fish_complete_directories)' ",
         other: "-x ",
-      }[it.kind];
+      }[taken.kind];
   const isServe = `not __fish_seen_subcommand_from ${OTHERS.join(" ")} help`;
-  const lines = ALL.flatMap((it) => {
+  const lines = ALL.flatMap((command) => {
     const when = text(
-      it.name === "serve" ? isServe : `__fish_seen_subcommand_from ${it.name}`,
+      command.name === "serve"
+        ? isServe
+        : `__fish_seen_subcommand_from ${command.name}`,
     );
     return [
-      line("-n __fish_use_subcommand -a", it.name, "-d", text(it.does)),
-      ...it.options.map(({ name, option, value: its }) =>
+      line(
+        "-n __fish_use_subcommand -a",
+        command.name,
+        "-d",
+        text(command.does),
+      ),
+      ...command.options.map(({ name, option, value: its }) =>
         line(
           ...["-n", when, "-l", name],
           ...option.short === undefined ? [] : ["-s", option.short.slice(1)],
           `${value(its)}-d ${text(meaning(option))}`,
         )
       ),
-      ...it.name === "serve" || it.words.length === 0
+      ...command.name === "serve" || command.words.length === 0
         ? []
-        : [line("-n", when, "-a", text(it.words.join(" ")))],
-      ...it.takesFile ? [line("-n", when, "-F")] : [],
+        : [line("-n", when, "-a", text(command.words.join(" ")))],
+      ...command.takesFile ? [line("-n", when, "-F")] : [],
     ];
   });
   return `# Completes ${program} in fish: ${program} completion fish

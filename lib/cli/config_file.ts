@@ -1,7 +1,7 @@
 /**
- * The configuration file: JSON, read with the line of each setting, so that
- * what is wrong with it is told by file, line and key. A message never quotes
- * the file where it is not JSON: it may be another file, with secrets in it.
+ * The configuration file: JSON, read with the line of each setting, so an error
+ * names file, line and key. An error never quotes a file that is not JSON: it may
+ * be another file, with secrets in it.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc8259 | RFC 8259}
  */
@@ -11,20 +11,20 @@ import { keyOf, type OptionForm, type Options } from "./options.ts";
 import { flagOf, type RawSettings } from "./arguments.ts";
 import { hint, reasonOf, RunError, UsageError } from "./output.ts";
 
-/** Settings, and where those stand that a file has. */
+/** Settings, and the places of those that come from a file. */
 export interface PlacedSettings {
-  /** Name and values. */
+  /** Names and values. */
   readonly raw: RawSettings;
   /** The place of each setting that comes from a file: `smtp.json:3: maxSize`. */
   readonly places: ReadonlyMap<string, string>;
 }
 
 /**
- * The settings of the command line, and those of the file that `--config` names
- * where the command line has none.
+ * The settings of the command line, and those of the file of `--config` that the
+ * command line does not have.
  *
- * @param given What the command line gave
- * @param options The options of the command that a file is for
+ * @param given The settings of the command line
+ * @param options The options of the command that the file is for
  * @throws {UsageError} If the file cannot be read or used
  */
 export async function placedSettings(
@@ -52,7 +52,7 @@ export async function placedSettings(
  * Reads a configuration file: the names of the command line in camelCase;
  * values are strings, numbers, booleans or arrays of these.
  *
- * @throws {UsageError} If it is no JSON object, a name is unknown or given
+ * @throws {UsageError} If it is not a JSON object, a name is unknown or given
  * twice, or a value has the wrong type
  */
 export function parseConfig(
@@ -89,8 +89,8 @@ export function parseConfig(
 }
 
 /**
- * A message about `--name`, with the place in the file where the setting comes
- * from there: `smtp.json:3: maxSize -1: want ...`.
+ * A message about `--name`. If the setting comes from a file, its place there
+ * replaces the name: `smtp.json:3: maxSize -1: want ...`.
  */
 export function placed(
   message: string,
@@ -103,7 +103,7 @@ export function placed(
     : `${place}${message.slice("--".length + name.length)}`;
 }
 
-/** An error about a setting of a file, with its place there. */
+/** The error, with the place of a setting that comes from a file. */
 export function atItsPlace(
   error: unknown,
   places: PlacedSettings["places"],
@@ -114,14 +114,14 @@ export function atItsPlace(
   return error;
 }
 
-/** What a setting of each form may be in a configuration file. */
+/** The values of a setting of each form in a configuration file. */
 const WANTED: Readonly<Record<OptionForm, string>> = {
   one: "a string or a number",
   many: "a string, or an array of at least one",
   flag: "true or false",
 };
 
-/** The values of a setting as they would stand on the command line, if they fit its form. */
+/** The values of a setting as texts of the command line; `undefined` if they do not fit its form. */
 function valuesOf(
   form: OptionForm,
   value: unknown,
@@ -132,8 +132,8 @@ function valuesOf(
   }
   const values = form === "many" && Array.isArray(value) ? value : [value];
   const fit = values.length > 0 &&
-    values.every((it) =>
-      typeof it === "string" || (form === "one" && typeof it === "number")
+    values.every((item) =>
+      typeof item === "string" || (form === "one" && typeof item === "number")
     );
   return fit ? values.map(String) : undefined;
 }
@@ -143,7 +143,7 @@ const BLANKS = /[ \t\r\n]*/y;
 const STRING = /"(?:[^"\\\x00-\x1f]|\\.)*"/y;
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 const WORD = /true|false|null/y;
-/** Objects and arrays within each other; no setting needs two. */
+/** Most levels of objects and arrays; no setting needs two. */
 const MAX_DEPTH = 100;
 
 /** Reads the members of a JSON object, each with its line. */
@@ -209,7 +209,7 @@ class JsonReader {
     return values;
   }
 
-  /** A text in quotes; `undefined` where there is none. */
+  /** A text in quotes; `undefined` if there is no such text. */
   #string(): string | undefined {
     const before = this.#at;
     const quoted = this.#match(STRING);

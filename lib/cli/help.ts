@@ -1,6 +1,7 @@
 /**
- * The texts of `--help`, made from the table of options. What an option is
- * called and means stands in the table; here is how it is set out in 80 columns.
+ * The texts of `--help`, made from the table of options. The table has names and
+ * meanings; this file sets them in 80 columns. Stands alone: the script of
+ * `deno task docs` and the completion use it as well.
  */
 
 import {
@@ -13,7 +14,7 @@ import {
   type Options,
 } from "./options.ts";
 
-/** An option as it is written: `--listen HOST:PORT`. */
+/** An option as the user writes it: `--listen HOST:PORT`. */
 export function written(name: string, option: Option): string {
   const { form, short, choices } = option;
   const word = option.word ?? choices?.join("|") ?? "";
@@ -21,7 +22,7 @@ export function written(name: string, option: Option): string {
   return short === undefined ? long : `${long}, ${short}`;
 }
 
-/** All of what an option means: whether it may be repeated, its help and its default. */
+/** The full meaning of an option: whether it may be repeated, its help and its default. */
 export function meaning({ form, help, default: standard }: Option): string {
   return [
     ...form === "many" ? ["repeatable"] : [],
@@ -30,15 +31,15 @@ export function meaning({ form, help, default: standard }: Option): string {
   ].join("; ");
 }
 
-/** In which forms options may be given. */
+/** The forms of flags, sizes and times. */
 export const FORMS =
   "An option without a value is on; =no, =false, =off or =0 turns it off. Sizes may end in k, M or G (KiB, MiB, GiB), times in ms, s, m, h or d.";
 
-/** Where the explanation begins in a line of help. */
+/** Column in which the explanation begins. */
 const COLUMN = 31;
 const WIDTH = 80;
 
-/** A text in lines of the width of the help, each but the first indented. */
+/** A text broken into lines of the help's width; all but the first are indented. */
 function wrapped(text: string, indent: number): string {
   const lines: string[] = [];
   let line = "";
@@ -51,7 +52,7 @@ function wrapped(text: string, indent: number): string {
   return [...lines, line].join(`\n${" ".repeat(indent)}`);
 }
 
-/** A line of help: what is written, and behind or below it what that does. */
+/** A line of help: the head, then its explanation on the same or the next line. */
 function entry(head: string, text: string): string {
   const gap = head.length + 2 > COLUMN
     ? `\n${" ".repeat(COLUMN)}`
@@ -70,7 +71,8 @@ function optionHelp(name: string, option: Option): string {
 function sectionsHelp(sections: Readonly<Record<string, Options>>): string {
   return Object.entries(sections).map(([title, options]) =>
     `${title}\n` +
-    Object.entries(options).map(([name, it]) => optionHelp(name, it)).join("")
+    Object.entries(options).map(([name, option]) => optionHelp(name, option))
+      .join("")
   ).join("");
 }
 
@@ -88,7 +90,7 @@ function ending({ notes, exitCodes }: Command, forms: boolean): string {
   ].map((text) => `\n${wrapped(text, 0)}\n`).join("");
 }
 
-/** The text of `--help`, of a command where one is named. */
+/** The text of `--help`: of one command, if named, or of the program. */
 export function helpOf(name?: CommandName): string {
   const command = COMMANDS[name ?? "serve"];
   const options = sectionsHelp({

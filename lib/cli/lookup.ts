@@ -1,6 +1,6 @@
 /**
- * `cli.ts lookup`: one question to the DNS, asked and answered as the server
- * does it. Stands alone: each command has its file.
+ * `cli.ts lookup`: one DNS query, made and answered as the server does it.
+ * Stands alone: each command has its file.
  */
 
 import { DnsClient, type DnsRecordType } from "../dns/mod.ts";
@@ -18,12 +18,12 @@ const TYPES: Readonly<Record<string, DnsRecordType>> = {
   txt: "TXT",
 } satisfies Record<typeof LOOKUP_TYPES[number], DnsRecordType>;
 
-/** Exit code where nobody answered: asking later may help. */
+/** Exit code if no name server answered: a later try may succeed. */
 const EX_TEMPFAIL = 75;
 
 /**
- * Runs `lookup`; resolves with the exit code: 0 with records, 1 where there are
- * none, 75 where no answer came.
+ * Runs `lookup`; resolves with the exit code: 0 with records, 1 without, 75 if no
+ * answer came.
  *
  * @throws {UsageError} If the arguments are not a type and a name
  */

@@ -1,35 +1,35 @@
 /**
- * Every option of every command, in one table: its form, what it takes, its
- * default as shown, its help, and whether a reload takes it. The parser of
- * arguments, the configuration file, the hints on misspelt names, `--help`, the
- * completion of shells and the documentation are made from it. Reads no value.
+ * Every option of every command in one table: its form, the word for its value,
+ * its default as shown, its help, and whether a reload applies it. The table
+ * drives the parser of arguments, the configuration file, hints for misspelt
+ * names, `--help`, shell completion and the documentation. Reads no value.
  */
 import { LIMITS, type LimitTable, type NumberLimit } from "../server/mod.ts";
 
-/** How an option is written: `many` may be repeated, `flag` is on by itself and may be given yes or no. */
+/** Form of an option: `one` takes a value, `many` may be repeated, `flag` is on by itself and may take yes or no. */
 export type OptionForm = "one" | "many" | "flag";
 
 /** An option of a command. */
 export interface Option {
   readonly form: OptionForm;
-  /** What it takes, as `HOST:PORT`; behind a flag as it is shown: `=no`. */
+  /** Word for its value, as `HOST:PORT`; for a flag the text shown after its name: `=no`. */
   readonly word?: string;
-  /** The words that it takes, where there are only a few. */
+  /** The words that it takes, if it takes only a few. */
   readonly choices?: readonly string[];
   readonly help: string;
-  /** What its value may be, and what each means. */
+  /** The forms of its value, and their meanings. */
   readonly values?: Readonly<Record<string, string>>;
-  /** What holds without it. */
+  /** The value without the option, as shown. */
   readonly default?: string;
   /** Its short form, with the dash. */
   readonly short?: string;
-  /** Its name in a configuration file, where that is not its own in camelCase; `null` where it has none. */
+  /** Its name in a configuration file, if not its own in camelCase; `null` if it has no such name. */
   readonly key?: string | null;
-  /** Whether SIGHUP puts it in force without a restart. */
+  /** Whether SIGHUP applies it without a restart. */
   readonly isReloaded?: true;
 }
 
-/** Options by their names on the command line, without the dashes. */
+/** Options by name on the command line, without the dashes. */
 export type Options = Readonly<Record<string, Option>>;
 
 /** The commands. */
@@ -42,16 +42,16 @@ export type CommandName =
   | "verifier"
   | "completion";
 
-/** A call of a command, and what that does. */
+/** A call of a command, and its effect. */
 export type Call = readonly [call: string, does: string];
 
-/** A command: how it is called, and its options under their titles. */
+/** A command: its calls, and its options under their titles. */
 export interface Command {
   /** Its calls in the help of the program. */
   readonly brief: readonly Call[];
   /** Its calls in its own help. */
   readonly calls: readonly Call[];
-  /** The words that its first argument may be. */
+  /** The words that may be its first argument. */
   readonly words?: readonly string[];
   /** Whether an argument names a file. */
   readonly takesFile?: true;
@@ -60,7 +60,7 @@ export interface Command {
   readonly exitCodes: string;
 }
 
-// The words that options and commands take.
+// Words that options and commands take.
 export const POLICIES = ["none", "allowed", "required"] as const;
 export const BARE_NEWLINES = ["normalize", "reject", "keep"] as const;
 export const EARLY_TALKERS = ["refuse", "allow"] as const;
@@ -71,11 +71,11 @@ export const LOOKUP_TYPES = ["mx", "a", "aaaa", "ptr", "txt"] as const;
 export const QUEUE_ACTIONS = ["retry", "hold", "release", "remove"] as const;
 export const SHELLS = ["bash", "zsh", "fish"] as const;
 
-// What holds where an option or a word is not given.
+// Defaults.
 export const DEFAULT_LISTEN = "127.0.0.1:2525";
 export const DEFAULT_STORE = "maildir:./mail";
 export const DEFAULT_SPOOL = "./spool";
-/** The name that `deno task compile` gives the program. */
+/** Name of the program made by `deno task compile`. */
 export const PROGRAM = "smtp-server";
 
 /** The options of every command. */
@@ -84,7 +84,7 @@ export const COMMON: Options = {
     form: "one",
     word: "FILE.json",
     help:
-      "settings of the server, by the names of its options in camelCase; options win over it",
+      "settings of the server: names of its options in camelCase; an option overrides the file",
     key: null,
   },
   version: {
@@ -99,7 +99,7 @@ export const COMMON: Options = {
 const HOSTNAME: Option = {
   form: "one",
   word: "NAME",
-  help: "own name in greeting, EHLO and Received",
+  help: "name of this host in greeting, EHLO and Received",
   default: "this machine's",
 };
 
@@ -113,20 +113,20 @@ const DNS: Option = {
 const CHUNKING: Option = {
   form: "flag",
   word: "=no",
-  help: "content by DATA alone, never by BDAT",
+  help: "send content by DATA only, never by BDAT",
 };
 
 const REMOTE_PORT: Option = {
   form: "one",
   word: "PORT",
-  help: "port of other servers, for tests",
+  help: "port of the other servers, for tests",
   default: "25",
 };
 
 const SPOOL: Option = {
   form: "one",
   word: "DIR",
-  help: "where mail waits to be relayed",
+  help: "folder of the mail that waits for relaying",
   default: DEFAULT_SPOOL,
 };
 
@@ -135,7 +135,7 @@ const LISTENING: Options = {
     form: "many",
     word: "HOST:PORT[/KIND]",
     help:
-      "KIND smtp, submission, lmtp, or with TLS from the first byte smtps, submissions; smtp unless told; port 0 takes any free one",
+      "KIND is smtp, submission or lmtp, or smtps or submissions with TLS from the first byte; without KIND smtp; port 0 takes a free port",
     default: `${DEFAULT_LISTEN}/smtp`,
   },
   hostname: HOSTNAME,
@@ -145,53 +145,53 @@ const STORING: Options = {
   store: {
     form: "one",
     word: "KIND",
-    help: "where mail is kept",
+    help: "where to keep mail",
     values: {
-      "maildir:DIR": "one Maildir a recipient under DIR",
-      "mbox:DIR": "one mbox file a recipient",
-      "mbox:FILE.mbox": "all in one mbox file",
-      "file:DIR": "one .eml file a message",
-      discard: "nothing is kept",
+      "maildir:DIR": "a Maildir in DIR per recipient",
+      "mbox:DIR": "an mbox file per recipient",
+      "mbox:FILE.mbox": "one mbox file for all mail",
+      "file:DIR": "an .eml file per message",
+      discard: "keep nothing",
     },
     default: DEFAULT_STORE,
   },
   "store-owner": {
     form: "many",
     word: "UID|any",
-    help: "users whose mailboxes get mail, too",
+    help: "further users whose mailboxes get mail",
     default: "this process's, root and the owner of the folder",
   },
   domain: {
     form: "many",
     word: "NAME",
     help:
-      "recipients here are local, others are refused; without any, every recipient is local",
+      "a local domain; recipients elsewhere are refused; without this option every recipient is local",
     isReloaded: true,
   },
   "bare-newlines": {
     form: "one",
     choices: BARE_NEWLINES,
     help:
-      "content with LF or CR alone: made CRLF and a blank, refused, or stored as it came",
+      "bare LF and CR in content: replace LF by CRLF and CR by a space, refuse the message, or keep them",
     default: "normalize",
   },
   complete: {
     form: "flag",
     word: "[=no]",
-    help: "add Date, Message-ID and the author's domain where they are missing",
+    help: "add Date, Message-ID and the author's domain if they are missing",
     default: "on submission listeners only",
   },
   handlers: {
     form: "one",
     word: "MODULE",
     help:
-      "path or URL of a module that default-exports SmtpHandlers, or a function that makes them",
+      "path or URL of a module whose default export is SmtpHandlers, or a function that makes them",
   },
   threads: {
     form: "one",
     word: "N",
-    help: "threads that receive, all on the same ports",
-    default: "0: one for all",
+    help: "worker threads that receive, all on the same ports",
+    default: "0: the main thread receives",
   },
 };
 
@@ -206,37 +206,36 @@ const SECURITY: Options = {
     form: "one",
     word: "FILE",
     help:
-      "accounts, a NAME:SECRET a line; SECRET plain or what the command verifier makes",
+      "file of accounts, one NAME:SECRET per line; SECRET in plain text or from the command verifier",
     isReloaded: true,
   },
   auth: {
     form: "one",
     choices: POLICIES,
-    help: "log-in; submission listeners always require it",
+    help: "login; submission listeners always require it",
     default: "allowed with accounts",
     isReloaded: true,
   },
   "allow-insecure-auth": {
     form: "flag",
-    help: "log-in without TLS",
+    help: "allow login without TLS",
     isReloaded: true,
   },
   cert: {
     form: "many",
     word: "FILE",
-    help:
-      "certificate chain in PEM, chosen by server name; reread on change and on SIGHUP",
+    help: "certificate chain in PEM, chosen by server name; reread on change",
     isReloaded: true,
   },
   key: {
     form: "many",
     word: "FILE",
-    help: "its key in PEM, where the chain's file has none",
+    help: "its key in PEM, if the file of the chain has no key",
     isReloaded: true,
   },
   "self-signed": {
     form: "flag",
-    help: "a certificate made for this run",
+    help: "make a certificate for this run",
     isReloaded: true,
   },
   security: {
@@ -252,43 +251,44 @@ const FRONT: Options = {
     form: "many",
     word: "CIDR",
     help:
-      "connections from there must begin with a PROXY header that tells the client",
+      "proxies; their connections must begin with a PROXY header that names the client",
     isReloaded: true,
   },
   xclient: {
     form: "many",
     word: "CIDR",
-    help: "clients there may say by XCLIENT which client they speak for",
+    help: "proxies that may name their client by XCLIENT",
     isReloaded: true,
   },
 };
 
-/** The options of `serve` that tell what is relayed, and how. */
+/** The options of `serve` for relaying. */
 export const RELAYING: Options = {
   relay: {
     form: "flag",
     help:
-      "take mail for other domains from clients that have logged in; without --domain, all of it",
+      "relay mail for other domains from authenticated clients; without --domain, all mail",
   },
   "relay-from": {
     form: "many",
     word: "CIDR",
-    help: "take it from these networks, too",
+    help: "relay mail from these networks as well",
   },
   smarthost: {
     form: "many",
     word: "HOST:PORT[/smtps|/starttls|/none]",
-    help: "send all of it there; tried in order",
+    help: "next hop of all relayed mail; several are tried in order",
   },
   "smarthost-user": {
     form: "one",
     word: "NAME:SECRET",
-    help: "log in there, over verified TLS unless /none",
+    help: "login at the smarthost, over verified TLS unless /none",
   },
   "smarthost-mechanisms": {
     form: "one",
     word: "NAMES",
-    help: 'to log in with, in the order to try them, as "PLAIN LOGIN"',
+    help:
+      'SASL mechanisms of that login, in the order to try, as "PLAIN LOGIN"',
     default: "all, the strongest first",
   },
   chunking: CHUNKING,
@@ -297,35 +297,35 @@ export const RELAYING: Options = {
   retry: {
     form: "one",
     word: '"SCHEDULE"',
-    help: "waits between tries, as 30s 5m*3 1h*12 4h; the last one repeats",
+    help: "waits between attempts, as 30s 5m*3 1h*12 4h; the last one repeats",
     default: '"30s 2m 5m 15m 30m 1h 2h 4h"',
   },
   expire: {
     form: "one",
     word: "TIME",
-    help: "return it after this",
+    help: "age at which a message bounces",
     default: "5d",
   },
   "bounce-from": {
     form: "one",
     word: "ADDRESS",
-    help: "sender of notices",
+    help: "sender of DSNs",
     default: "MAILER-DAEMON at the hostname",
   },
   "long-lines": {
     form: "one",
     choices: LONG_LINES,
-    help: "lines of over 998 bytes on their way out",
+    help: "relayed lines of more than 998 bytes",
     default: "keep",
   },
   "remote-port": REMOTE_PORT,
   "allow-loopback": {
     form: "flag",
-    help: "send where MX records lead to 127.0.0.1 and the like, for tests",
+    help: "relay to loopback addresses that MX records name, for tests",
   },
 };
 
-/** What a limit of each kind takes. */
+/** Word for the value of a limit of each kind. */
 const LIMIT_WORDS: Readonly<
   Record<LimitTable[keyof LimitTable]["kind"], string>
 > = {
@@ -336,14 +336,14 @@ const LIMIT_WORDS: Readonly<
   networks: "CIDR|none",
 };
 
-/** A number of bytes in the largest unit that it is a whole number of. */
+/** A number of bytes in the largest unit that divides it. */
 function shownBytes(bytes: number): string {
   const units = [["G", 2 ** 30], ["M", 2 ** 20], ["k", 2 ** 10]] as const;
   const [name, size] = units.find(([, size]) => bytes % size === 0) ?? ["", 1];
   return `${bytes / size}${name}`;
 }
 
-/** The default of a limit, as an option is given it. */
+/** The default of a limit as the value of an option. */
 const SHOWN_NUMBERS: Readonly<
   Record<NumberLimit["kind"], (value: number) => string>
 > = {
@@ -377,7 +377,7 @@ const LIMITING: Options = {
   "early-talkers": {
     form: "one",
     choices: EARLY_TALKERS,
-    help: "clients that speak before the greeting; exempt networks may",
+    help: "clients that send before the greeting; --exempt networks may",
     default: "refuse",
     isReloaded: true,
   },
@@ -387,21 +387,20 @@ const OUTPUT: Options = {
   log: {
     form: "one",
     choices: LOG_FORMS,
-    help: "records on standard error; json is an object a line",
+    help: "form of log records on standard error; json is one object per line",
     default: "text",
   },
-  quiet: { form: "flag", help: "no first screen, only warnings and errors" },
+  quiet: { form: "flag", help: "warnings and errors only, no first screen" },
   check: {
     form: "flag",
-    help:
-      "check files, handlers, accounts, listeners, store and spool, and end; say which options have no effect",
+    help: "check all settings, report options without effect, and exit",
     key: null,
   },
 };
 
 const JSON_OPTION: Option = {
   form: "flag",
-  help: "an object a line in place of text",
+  help: "one JSON object per line instead of text",
 };
 
 /** Every command. The order is that of the help. */
@@ -409,40 +408,40 @@ export const COMMANDS: Readonly<Record<CommandName, Command>> = {
   serve: {
     brief: [
       ["[serve] [options]", "receive mail"],
-      ["serve --check [options]", "check the settings, and end"],
+      ["serve --check [options]", "check the settings and exit"],
     ],
     calls: [
       ["[serve] [options]", "receive mail"],
-      ["serve --check [options]", "check all that can be checked, and end"],
+      ["serve --check [options]", "check the settings and exit"],
     ],
     sections: {
-      "Where": LISTENING,
-      "What is kept, and where": STORING,
-      "Which clients may send, and how it is protected": SECURITY,
-      "What stands in front": FRONT,
-      "What goes elsewhere": RELAYING,
+      "Listeners": LISTENING,
+      "Store and handlers": STORING,
+      "Accounts and TLS": SECURITY,
+      "Behind a proxy": FRONT,
+      "Relaying": RELAYING,
       "Limits": LIMITING,
       "Output": OUTPUT,
     },
     notes:
-      "SIGHUP rereads the files, --config too, and says what wants a restart.",
+      "SIGHUP rereads the files, including --config, and logs the options that need a restart.",
     exitCodes: "0 stopped by SIGINT or SIGTERM, 1 failure, 2 wrong usage.",
   },
   queue: {
     brief: [[
       `queue list|show|${QUEUE_ACTIONS.join("|")} [MESSAGE|all]`,
-      "see and change what waits to be relayed",
+      "show or change the mail that waits for relaying",
     ]],
     calls: [
       [
         "queue [list]",
-        "what waits to be relayed, also beside a running server",
+        "list the mail that waits for relaying; the server may be running",
       ],
-      ["queue show MESSAGE|all", "all that is known of a message"],
+      ["queue show MESSAGE|all", "show all facts of a message"],
       ["queue retry MESSAGE|all", "try it at once"],
       ["queue hold MESSAGE|all", "do not try it until it is released"],
-      ["queue release MESSAGE|all", "end that"],
-      ["queue remove MESSAGE|all", "forget it, without a notice to the sender"],
+      ["queue release MESSAGE|all", "release a held message"],
+      ["queue remove MESSAGE|all", "remove it without a DSN to the sender"],
     ],
     words: ["list", "show", ...QUEUE_ACTIONS],
     sections: { "Options": { spool: SPOOL, json: JSON_OPTION } },
@@ -467,23 +466,23 @@ export const COMMANDS: Readonly<Record<CommandName, Command>> = {
         server: {
           form: "one",
           word: "HOST:PORT[/smtps|/starttls|/none]",
-          help: "where to send it",
+          help: "server to send to",
           default: "the servers of the recipients' domains",
         },
-        user: { form: "one", word: "NAME:SECRET", help: "log in to --server" },
+        user: { form: "one", word: "NAME:SECRET", help: "login at --server" },
         mechanisms: {
           form: "one",
           word: "NAMES",
-          help: "to log in with, in the order to try them",
+          help: "SASL mechanisms in the order to try",
         },
         chunking: CHUNKING,
-        hostname: { ...HOSTNAME, help: "own name in EHLO" },
+        hostname: { ...HOSTNAME, help: "name of this host in EHLO" },
         dns: DNS,
         "remote-port": REMOTE_PORT,
       },
     },
     exitCodes:
-      "0 taken for all, 69 refused for some, 75 refused for now for some, 1 failure, 2 wrong usage.",
+      "0 accepted for all recipients, 69 refused for some, 75 deferred for some, 1 failure, 2 wrong usage.",
   },
   lookup: {
     brief: [[
@@ -498,7 +497,7 @@ export const COMMANDS: Readonly<Record<CommandName, Command>> = {
     sections: {
       "Options": {
         dns: DNS,
-        json: { ...JSON_OPTION, help: "the answer as an object" },
+        json: { ...JSON_OPTION, help: "the answer as a JSON object" },
       },
     },
     exitCodes: "0 found, 1 no such record, 2 wrong usage, 75 no answer.",
@@ -510,7 +509,7 @@ export const COMMANDS: Readonly<Record<CommandName, Command>> = {
         "certificate create --name NAME [--name ...] --cert FILE --key FILE",
         "make a self-signed certificate and its key",
       ],
-      ["certificate show FILE", "tell what is in a certificate"],
+      ["certificate show FILE", "show the content of a certificate"],
     ],
     words: ["create", "show"],
     takesFile: true,
@@ -519,33 +518,33 @@ export const COMMANDS: Readonly<Record<CommandName, Command>> = {
         name: {
           form: "many",
           word: "NAME",
-          help: "a host name or IP address it is for",
+          help: "a host name or IP address of the certificate",
         },
         cert: {
           form: "one",
           word: "FILE",
-          help: "where the certificate is written; a file that exists stays",
+          help: "new file for the certificate; never replaces a file",
         },
         key: {
           form: "one",
           word: "FILE",
-          help: "where its key is written; a file that exists stays",
+          help: "new file for its key; never replaces a file",
         },
         days: {
           form: "one",
           word: "N",
-          help: "how long it is valid",
+          help: "days that it is valid",
           default: "365",
         },
         algorithm: {
           form: "one",
           choices: ALGORITHMS,
-          help: "of the key",
+          help: "algorithm of the key",
           default: "ecdsa-p256",
         },
         request: {
           form: "flag",
-          help: "a request for a certificate in place of one",
+          help: "make a certificate request instead of a certificate",
         },
       },
     },
@@ -575,20 +574,20 @@ export const COMMANDS: Readonly<Record<CommandName, Command>> = {
   },
 };
 
-/** The options of a command, without those of every command. */
+/** The options of a command, without the options of every command. */
 export function optionsOf(command: CommandName): Options {
   return Object.assign({}, ...Object.values(COMMANDS[command].sections));
 }
 
-/** The name of an option in a configuration file: `maxSize` for `max-size`; `undefined` where it has none. */
+/** The name of an option in a configuration file: `maxSize` for `max-size`; `undefined` if it has no such name. */
 export function keyOf(name: string, { key }: Option): string | undefined {
   if (key === null) return undefined;
   return key ?? name.replace(/-./g, (dash) => dash[1]!.toUpperCase());
 }
 
-/** The options of `serve` that a reload leaves as they were at the start. */
+/** The options of `serve` that a reload does not apply. */
 export const WANT_RESTART: ReadonlySet<string> = new Set(
   Object.entries(optionsOf("serve"))
-    .filter(([, it]) => !it.isReloaded && it.key !== null)
+    .filter(([, option]) => !option.isReloaded && option.key !== null)
     .map(([name]) => name),
 );

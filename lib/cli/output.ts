@@ -1,7 +1,7 @@
 /**
- * What a user of the command line gets: standard output and standard error, the
- * errors behind exit codes 1 and 2, each as one line, and sizes as people read
- * them.
+ * The output of the command line: standard output and standard error, the errors
+ * for exit codes 1 and 2, each as one line, and sizes in readable form. Stands
+ * alone: every command uses it.
  */
 
 import { printable } from "../log.ts";
@@ -9,7 +9,7 @@ import { nearest } from "../spelling.ts";
 
 const encoder = new TextEncoder();
 
-/** Where the command writes: standard output and standard error. */
+/** The output of a command: standard output and standard error. */
 export interface Output {
   /** Writes to standard output. */
   out(text: string): void;
@@ -24,8 +24,8 @@ export const processOutput: Output = {
 };
 
 /**
- * Writes all of a text. A reader that is gone, as `head` when it has seen
- * enough, is no reason to stop serving.
+ * Writes all of a text. If the reader is gone, as `head` is when it has read
+ * enough, the server goes on.
  */
 function writeAll(
   to: { writeSync(bytes: Uint8Array): number },
@@ -39,12 +39,12 @@ function writeAll(
   }
 }
 
-/** A wrong use of the command line; its message is the one line that the user gets. */
+/** Wrong use of the command line, exit code 2. The user sees its message as one line. */
 export class UsageError extends Error {
   override readonly name: string = "UsageError";
 }
 
-/** The known name that a mistyped one was meant to be, as a hint behind an error; empty where none is near. */
+/** A hint for an error: the known name that a mistyped one was meant to be; empty if no name is near. */
 export function hint(name: string, known: Iterable<string>): string {
   const meant = nearest(name, known);
   return meant === undefined || meant === name
@@ -52,15 +52,15 @@ export function hint(name: string, known: Iterable<string>): string {
     : ` (did you mean ${meant}?)`;
 }
 
-/** A text as one line: what a user gave, or a library said, may have several. */
+/** A text as one line: a text of a user or of a library may have several. */
 export function oneLine(text: string): string {
   return printable(text);
 }
 
-/** The most characters of a complaint: it may quote what was given. */
+/** Most characters of a complaint: it may quote an argument. */
 const MOST_CHARACTERS = 2000;
 
-/** The message of an error as the one line that the user gets. */
+/** The message of an error as the one line that the user sees. */
 export function complaint(error: Error): string {
   const line = oneLine(error.message);
   return line.length > MOST_CHARACTERS
@@ -68,17 +68,17 @@ export function complaint(error: Error): string {
     : line;
 }
 
-/** Why a file cannot be used, without the call of the platform and the path that it adds. */
+/** The reason why a file cannot be used, without the system call and the path that the platform adds. */
 export function reasonOf(error: unknown): string {
   return (error as Error).message.replace(/ \(os error \d+\).*/s, "");
 }
 
-/** What the command line was asked for cannot be done; its message is the one line, the exit code 1. */
+/** Failure of a command, exit code 1. The user sees its message as one line. */
 export class RunError extends Error {
   override readonly name: string = "RunError";
 }
 
-/** Bytes, as `"4.1 KiB"`. */
+/** A number of bytes, as `"4.1 KiB"`. */
 export function formatSize(bytes: number): string {
   if (bytes < 1024) return `${bytes} B`;
   let value = bytes / 1024;

@@ -1,8 +1,8 @@
 /**
- * `cli.ts queue`: shows what waits in a spool and acts on it, beside a running
- * server or without one. First the commands, which read the spool; then their
- * texts for people and as JSON for programs, which are pure: the time and the
- * width of the terminal are handed in.
+ * `cli.ts queue`: shows the messages in a spool and acts on them, with or without
+ * a running server. First the commands, which read the spool; then their output,
+ * as text for people and as JSON for programs. The functions of the output are
+ * pure: time and width of the terminal are arguments.
  */
 
 import {
@@ -26,7 +26,7 @@ import {
   UsageError,
 } from "./output.ts";
 
-/** Characters that go out in one write. */
+/** Characters collected for one write. */
 const SLICE = 65536;
 
 /**
@@ -46,7 +46,7 @@ export async function queue(
   if (action === "list" && id === undefined) {
     return await list(folder, json, output);
   }
-  const acted = QUEUE_ACTIONS.find((it) => it === action);
+  const acted = QUEUE_ACTIONS.find((known) => known === action);
   const isKnown = action === "show" || acted !== undefined;
   if (!isKnown || id === undefined || extra !== undefined) {
     throw new UsageError(
@@ -140,7 +140,7 @@ async function read(
   }
 }
 
-/** A mistyped folder must not look like an empty queue. */
+/** Throws if there is no such folder: a mistyped one must not look like an empty queue. */
 async function checkFolder(folder: string): Promise<void> {
   try {
     if ((await Deno.stat(folder)).isDirectory) return;
@@ -164,7 +164,7 @@ function unknown(id: string, folder: string): RunError {
   );
 }
 
-/** The columns to fill; lines are cut for a person only. */
+/** Columns of the terminal; `Infinity` if the output is not a terminal. */
 function terminalWidth(): number {
   if (!Deno.stdout.isTerminal()) return Infinity;
   try {
@@ -186,15 +186,15 @@ function write(output: Output, lines: Iterable<string>): void {
   if (text !== "") output.out(text);
 }
 
-/** How to write. */
+/** Facts for the text of the queue. */
 export interface QueueTextOptions {
-  /** Now, in milliseconds since 1970. */
+  /** Current time, in ms since 1970. */
   readonly now: number;
-  /** Columns of the terminal; `Infinity` where lines are not cut. */
+  /** Columns of the terminal; `Infinity` to cut no line. */
   readonly width: number;
 }
 
-/** Recipients of one message in the list; of the others only the number is told. */
+/** Most recipients of one message that the list names; it counts the others. */
 const MAX_LISTED = 5;
 
 /** The lines of `queue list`, each with its line feed. */
@@ -234,7 +234,7 @@ function* messageLines(
   );
   for (const [index, recipient] of pending.slice(0, MAX_LISTED)) {
     const { address } = envelope.recipients[index]!;
-    yield `${fit(`    ${oneLine(address)}${saying(recipient)}`, width)}\n`;
+    yield `${fit(`    ${oneLine(address)}${answerOf(recipient)}`, width)}\n`;
   }
   const more = pending.length - MAX_LISTED;
   if (more > 0) yield `    and ${more} more\n`;
@@ -263,7 +263,7 @@ function nextTryAt(
   return next;
 }
 
-function saying({ answer }: RecipientProgress): string {
+function answerOf({ answer }: RecipientProgress): string {
   return answer === undefined ? "" : `: ${oneLine(answer.text)}`;
 }
 
@@ -301,7 +301,7 @@ export function* showLines(
   }
 }
 
-/** A message as one line of JSON. No secret is in it: an entry holds none. */
+/** A message as one line of JSON. It has no secret: an entry holds no secret. */
 export function jsonLine({ envelope, progress }: SpoolEntry): string {
   const at = nextTryAt(progress.recipients);
   return printableJson({
@@ -335,7 +335,7 @@ const UNITS: readonly (readonly [name: string, ms: number])[] = [
   ["s", 1000],
 ];
 
-/** A length of time in its largest unit, as `"5 min"`; `"0 s"` for less than one second. */
+/** A time span in its largest unit, as `"5 min"`; `"0 s"` below one second. */
 export function formatAge(ms: number): string {
   for (const [name, size] of UNITS) {
     if (ms >= size) return `${Math.floor(ms / size)} ${name}`;
@@ -343,7 +343,7 @@ export function formatAge(ms: number): string {
   return "0 s";
 }
 
-/** A text cut to a width, with a sign that it was. */
+/** A text cut to a width; `…` marks the cut. */
 export function fit(text: string, width: number): string {
   return text.length <= width
     ? text

@@ -1,7 +1,7 @@
 /**
- * Where mail goes next: the settings of `serve` on relaying and what they become
- * in the server's options; and how a next hop, an account there and its
- * mechanisms are written, for `send`, too. Opens no file and connects to nothing.
+ * Makes the server's options for relaying from the settings of `serve`, and
+ * parses a next hop, its account and its mechanisms, also for `send`. Opens no
+ * file and no connection.
  */
 
 import type { NextHop, TlsSecurity } from "../client/mod.ts";
@@ -25,12 +25,12 @@ import {
 } from "./arguments.ts";
 import { UsageError } from "./output.ts";
 
-/** What the port of another server may be. */
+/** Range of the port of another server. */
 export const PORTS = { least: 1, most: 65535 } as const;
 
 /**
- * Checks the settings and makes options of them. The spool is opened only
- * where something can come into it.
+ * Checks the settings and makes options from them. The spool is left out if no
+ * message can get into it.
  *
  * @throws {UsageError} If a value cannot be used
  */
@@ -60,7 +60,7 @@ export function relaySettings(
   };
 }
 
-/** The name servers of `--dns`, checked; `undefined` for the system's. */
+/** The checked name servers of `--dns`; `undefined` for the system's. */
 export function nameServers(raw: RawSettings): readonly string[] | undefined {
   const servers = raw.get("dns");
   for (const server of servers ?? []) {
@@ -100,13 +100,13 @@ function smarthosts(
       ),
     }),
   };
-  // TLS that is asked of one of them is asked of all.
+  // TLS required of one smarthost is required of all.
   const tls = hops.find((hop) => hop.tls !== undefined)?.tls;
   return {
     smarthosts: hops.map(({ host }) => host),
     login,
     security: securityFor(tls, login !== undefined),
-    // Whoever writes /none has been asked.
+    // The user has chosen this by writing /none.
     allowInsecureAuth: tls === "none",
   };
 }
@@ -132,11 +132,11 @@ function bounceFrom(raw: RawSettings): string | undefined {
     parseOption("bounce-from", () => Address.parse(text).toString());
 }
 
-/** A server, and what is sent over the connection to it. */
+/** A next hop, and the TLS that its setting asks for. */
 export interface HopSetting {
-  /** Where it is. */
+  /** The next hop. */
   readonly host: NextHop;
-  /** How much TLS was asked for; `undefined` where nothing was. */
+  /** The TLS suffix; `undefined` without one. */
   readonly tls: "smtps" | "starttls" | "none" | undefined;
 }
 
@@ -144,13 +144,13 @@ const NEXT_HOP =
   /^(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/[\]]+))(?::(-?\d+))?(?:\/(smtps|starttls|none|lmtp))?$/;
 
 /**
- * Reads `HOST[:PORT][/smtps|/starttls|/none|/lmtp]`.
+ * Parses `HOST[:PORT][/smtps|/starttls|/none|/lmtp]`.
  *
  * @throws {SyntaxError} If the text has another form
  */
 export function parseNextHop(text: string): HopSetting {
   const match = NEXT_HOP.exec(text);
-  // A URL may have a log-in in front of the host.
+  // A URL may have a login before the host.
   const shown = text.replace(/^.*@/s, "...@");
   const port = match?.[3] === undefined ? undefined : Number(match[3]);
   if (match === null || !isHost((match[1] ?? match[2])!)) {
@@ -176,7 +176,7 @@ export function parseNextHop(text: string): HopSetting {
   };
 }
 
-/** The policy for what was asked for: a secret goes to a verified server only. */
+/** The TLS policy for a suffix: a secret goes to a verified server only. */
 export function securityFor(
   tls: HopSetting["tls"],
   hasLogin: boolean,
@@ -188,9 +188,9 @@ export function securityFor(
 }
 
 /**
- * Reads `NAME:SECRET`.
+ * Parses `NAME:SECRET`.
  *
- * @throws {SyntaxError} If it has another form; the text is not repeated
+ * @throws {SyntaxError} If the text has another form; the error does not quote it
  */
 export function parseLogin(
   text: string,
@@ -203,14 +203,14 @@ export function parseLogin(
 }
 
 /**
- * Reads the names of mechanisms, apart by blanks or commas.
+ * Parses names of mechanisms, separated by blanks or commas.
  *
- * @throws {SyntaxError} If one is not known
+ * @throws {SyntaxError} If a name is unknown
  */
 export function parseMechanisms(text: string): readonly MechanismName[] {
   const names = text.split(/[\s,]+/).filter((name) => name !== "");
   return names.map((name) => {
-    const known = MECHANISM_NAMES.find((it) => it === name.toUpperCase());
+    const known = MECHANISM_NAMES.find((one) => one === name.toUpperCase());
     if (known !== undefined) return known;
     throw new SyntaxError(
       `Cannot log in with "${name}": want some of ${MECHANISM_NAMES.join(" ")}`,

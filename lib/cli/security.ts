@@ -1,8 +1,8 @@
 /**
- * Certificates and accounts of `serve`: read from files, checked, and read again
- * when the files change; and `cli.ts verifier NAME`, which makes a line for the
- * file of accounts out of a secret from standard input. No secret ever leaves
- * here in a message.
+ * Certificates and accounts of `serve`: reads them from files, checks them, and
+ * reads them again when the files change. Also `cli.ts verifier NAME`, which
+ * makes a line for the file of accounts from a secret on standard input. No
+ * message of this file ever contains a secret.
  */
 
 import {
@@ -24,32 +24,32 @@ import {
   UsageError,
 } from "./output.ts";
 
-/** What the server gets of it. */
+/** The server options made here. */
 export interface SecurityOptions extends
   Pick<
     SmtpServerOptions,
     "accounts" | "allowInsecureAuth" | "authentication" | "security"
   > {
-  /** The certificates, if there are any. */
+  /** The certificates; `undefined` without any. */
   readonly certificate: CertificateSet | undefined;
 }
 
-/** How often files are looked at, in ms. */
+/** Interval of checks for changed files, in ms. */
 const POLL_MS = 1000;
 
-/** By host name: the certificates made for this run. */
+/** Certificates made for this run, by host name. */
 const ownCertificates = new Map<string, Promise<Certificate>>();
 
-/** Certificates and accounts that come from files. */
+/** The certificates and accounts that the settings name. */
 export class SecurityFiles {
   readonly #raw: RawSettings;
   readonly #hostname: string;
   #seen = "";
 
   /**
-   * Checks the settings; reads nothing yet.
+   * Checks the settings. Reads no file yet.
    *
-   * @throws {UsageError} If settings do not fit together
+   * @throws {UsageError} If the settings contradict each other
    */
   constructor(raw: RawSettings, hostname: string) {
     this.#raw = raw;
@@ -74,10 +74,10 @@ export class SecurityFiles {
   }
 
   /**
-   * Reads the files and makes the server's options of them.
+   * Reads the files and makes the server's options from them.
    *
    * @throws {RunError} If a file cannot be used
-   * @throws {UsageError} If a word among the settings is not known
+   * @throws {UsageError} If a setting has an unknown word
    */
   async load(): Promise<SecurityOptions> {
     const raw = this.#raw;
@@ -134,14 +134,14 @@ export class SecurityFiles {
     try {
       return parseAccounts([...users, text].join("\n"));
     } catch {
-      // Each by itself is right: a name is in both.
+      // Both parse alone, so a name is in both.
       throw new RunError(
         `--user: a name is also in --users ${file}, want it in one of them`,
       );
     }
   }
 
-  /** When each file was changed last. */
+  /** Time, inode and size of each file, as one text. */
   async #stamp(): Promise<string> {
     const users = one(this.#raw, "users");
     const files = [
@@ -158,7 +158,7 @@ export class SecurityFiles {
 
   /**
    * Calls `changed` whenever a file has changed, until the returned function is
-   * called. Does nothing where no setting names a file.
+   * called. Does nothing if no setting names a file.
    */
   watch(changed: () => void): () => void {
     if (!["cert", "key", "users"].some((name) => this.#raw.has(name))) {
@@ -174,7 +174,7 @@ export class SecurityFiles {
   }
 }
 
-/** Loads one certificate that can be served now. */
+/** Loads one certificate; throws if a client would reject it now. */
 async function loadCertificate(
   certificateFile: string,
   keyFile: string | undefined,
@@ -200,17 +200,17 @@ async function loadCertificate(
   return certificate;
 }
 
-/** Checks `--user` without a word of what was given but the name: it may be a secret. */
+/** Checks `--user`. An error quotes the name only: the rest may be a secret. */
 function checkUsers(users: readonly string[]): void {
   const seen = new Map<string, number>();
   for (const [index, user] of users.entries()) {
     const number = index + 1;
     let isUsable = false;
     try {
-      // One that reads as a comment or as nothing would be no account.
+      // A text that parses as a comment or as an empty line is not an account.
       isUsable = parseAccounts(user).size === 1;
     } catch {
-      // Told below, without the reason: it quotes what was given.
+      // Reported below, without the reason: it quotes the text.
     }
     if (!isUsable) {
       throw new UsageError(
@@ -228,7 +228,7 @@ function checkUsers(users: readonly string[]): void {
   }
 }
 
-/** The most bytes of a secret. */
+/** Most bytes of a secret. */
 const MOST_SECRET_BYTES = 1024;
 
 const strictDecoder = new TextDecoder("utf-8", {
@@ -261,7 +261,7 @@ export async function verifier(
   return 0;
 }
 
-/** Reads the first line of standard input; on a terminal without showing it. */
+/** Reads the first line of standard input; a terminal does not show it. */
 async function readSecret(output: Output): Promise<string> {
   const terminal = Deno.stdin.isTerminal();
   if (terminal) {

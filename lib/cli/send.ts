@@ -1,9 +1,7 @@
 /**
- * `cli.ts send`: one message, at once, to a given server or to the mail
- * exchangers of its recipients. Keeps nothing: what is deferred is the
- * caller's to send again.
- *
- * A bar that shows how far long work has come, on a terminal and nowhere else.
+ * `cli.ts send`: sends one message at once, to a given server or to the mail
+ * exchangers of its recipients, and shows a progress bar on a terminal. Keeps no
+ * message: the caller must send a deferred one again.
  */
 
 import type { Login } from "../client/mod.ts";
@@ -37,12 +35,12 @@ import {
   UsageError,
 } from "./output.ts";
 
-/** Exit code where a recipient was refused for good. */
+/** Exit code if a recipient was refused permanently. */
 const EX_UNAVAILABLE = 69;
-/** Exit code where a recipient was refused for the time being, and none for good. */
+/** Exit code if a recipient was refused temporarily, and no recipient permanently. */
 const EX_TEMPFAIL = 75;
 
-/** A message to be sent. */
+/** The message to send. */
 interface Content {
   readonly size: number;
   open(): AsyncIterable<Uint8Array<ArrayBuffer>>;
@@ -52,7 +50,7 @@ interface Content {
  * Runs `send`; resolves with the exit code: 0 delivered to all, 75 deferred for
  * some, 69 refused for some.
  *
- * @throws {UsageError} If the arguments do not say what to send to whom
+ * @throws {UsageError} If a file or recipient is missing, or an argument is not valid
  * @throws {RunError} If the file cannot be read
  */
 export async function send(
@@ -91,7 +89,7 @@ export async function send(
       id: "message",
       from,
       parameters: {},
-      recipients: group.map((it) => ({ address: it, parameters: {} })),
+      recipients: group.map((address) => ({ address, parameters: {} })),
       destination: group[0]!.asciiDomain,
       size: content.size,
       acceptedAt: Date.now(),
@@ -111,9 +109,9 @@ export async function send(
 }
 
 /**
- * The sender: what `--from` says, the null address where that is empty. Without
- * it the account, or this machine's user: a message from the null address is
- * for the receiver a notice, and nobody is told when it is lost.
+ * The sender: the value of `--from`, the null address if that is empty. Without
+ * the option it is the account, or this machine's user: a message from the null
+ * address looks like a DSN, and no DSN reports its loss.
  */
 function senderOf(
   raw: RawSettings,
@@ -142,12 +140,12 @@ function senderOf(
   throw new UsageError('--from: want an address, or "" for the null address');
 }
 
-/** The name of the user whose program this is. */
+/** Name of the user that runs this program. */
 function userName(): string {
   try {
     return userInfo().username;
   } catch {
-    // Nothing in the system's list: a container may run as any number.
+    // The system does not know the user: a container may run with any user id.
     return "postmaster";
   }
 }
@@ -188,12 +186,12 @@ function makeDelivery(raw: RawSettings, hop: HopSetting | undefined): Delivery {
     chunking: raw.has("chunking") ? flag(raw, "chunking") : undefined,
     security: hop && securityFor(hop.tls, login !== undefined),
     allowInsecureAuth: hop?.tls === "none",
-    // Whoever runs the command has chosen the recipients.
+    // The user of the command has chosen the recipients.
     allowLoopback: true,
   });
 }
 
-/** Recipients that go the same way. */
+/** Recipients grouped by route. */
 function groups(
   to: readonly Address[],
   hop: HopSetting | undefined,
@@ -202,7 +200,7 @@ function groups(
   return [...Map.groupBy(to, ({ asciiDomain }) => asciiDomain).values()];
 }
 
-/** A message that can be read more than once: a second host may be tried. */
+/** Opens a message that can be read more than once: a second host may be tried. */
 async function openContent(file: string): Promise<Content> {
   if (file === "-") {
     const bytes = await new Response(Deno.stdin.readable).bytes();
@@ -239,7 +237,7 @@ async function* counted(
   }
 }
 
-/** What became of one recipient, and which one it is. */
+/** The report of one recipient, with its address. */
 interface Report extends RecipientReport {
   readonly address: Address;
 }
@@ -263,23 +261,23 @@ function exitCode(reports: readonly RecipientReport[]): number {
   return reports.some(({ status }) => status === "deferred") ? EX_TEMPFAIL : 0;
 }
 
-/** Milliseconds between two pictures. */
+/** Time between two updates of the bar, in ms. */
 const REDRAW_MS = 100;
-/** Work that is done sooner than this shows no bar, in ms. */
-const PATIENCE_MS = 500;
+/** Time before the bar appears, in ms. */
+const FIRST_DRAW_MS = 500;
 const WIDTH = 24;
 
-/** Shows how many bytes of a known number are done. */
+/** Shows how many of a known number of bytes are done, on a terminal only. */
 export class ProgressBar {
   readonly #total: number;
   readonly #write: ((text: string) => void) | undefined;
   #done = 0;
-  #next = performance.now() + PATIENCE_MS;
+  #next = performance.now() + FIRST_DRAW_MS;
   #isShown = false;
 
   /**
-   * @param total All bytes
-   * @param write Takes text for the terminal; `undefined` where there is none
+   * @param total Number of all bytes
+   * @param write Takes text for the terminal; `undefined` without a terminal
    */
   constructor(total: number, write: ((text: string) => void) | undefined) {
     this.#total = total;
@@ -287,8 +285,8 @@ export class ProgressBar {
   }
 
   /** Counts bytes that are done. */
-  add(octets: number): void {
-    this.#done += octets;
+  add(bytes: number): void {
+    this.#done += bytes;
     if (this.#write === undefined || performance.now() < this.#next) return;
     this.#next = performance.now() + REDRAW_MS;
     this.#isShown = true;
@@ -300,12 +298,12 @@ export class ProgressBar {
     );
   }
 
-  /** Begins again, as a second try does. */
+  /** Begins again, for a second try. */
   restart(): void {
     this.#done = 0;
   }
 
-  /** Takes the bar away. */
+  /** Removes the bar. */
   end(): void {
     if (this.#isShown) this.#write?.("\r\x1b[K");
     this.#isShown = false;

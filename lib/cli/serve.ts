@@ -1,10 +1,10 @@
 /**
- * `cli.ts serve`: starts the server that the settings describe, says where it
- * listens, and stops it on a signal.
+ * `cli.ts serve`: starts the server that the settings describe, prints its
+ * listeners, rereads files and settings, and stops the server on a signal. Writes
+ * log records to standard error, one per line, for people or programs.
  *
- * Log records for people or programs, a line each, on standard error. Lines are
- * gathered for a moment and written at once: a write a record would cost a busy
- * server more than the mail itself.
+ * Lines are collected for {@linkcode GATHER_MS} and written at once: one write
+ * per record would cost a busy server more than the mail itself.
  */
 
 import { formatHostPort, kindName, ownName } from "../server/mod.ts";
@@ -34,17 +34,36 @@ import type { RawSettings } from "./arguments.ts";
 import { SecurityFiles, type SecurityOptions } from "./security.ts";
 import { oneLine, type Output, UsageError } from "./output.ts";
 
-/** How long sessions may go on after the first signal, in ms. */
+/** Time that sessions have to finish after the first signal, in ms. */
 const GRACE_MS = 10_000;
 
-/** How long the last log lines may take to be read, in ms. */
+/** Longest wait until the last log lines are read, in ms. */
 const DRAIN_MS = 1000;
 
-/** What `serve` is told beside its settings. */
+/** Time for which log lines are collected, in ms. */
+const GATHER_MS = 20;
+
+/** The order of log levels. */
+const LEVELS: Readonly<Record<LogLevel, number>> = {
+  debug: 0,
+  info: 1,
+  warn: 2,
+  error: 3,
+};
+
+/** Escape sequences of a terminal that begin a line of each level. */
+const COLOURS: Readonly<Record<LogLevel, string>> = {
+  debug: "\x1b[2m",
+  info: "",
+  warn: "\x1b[33m",
+  error: "\x1b[31m",
+};
+
+/** Request of the command line to `serve`. */
 export interface ServeRequest {
-  /** Reads the settings: once at the start, and on SIGHUP. */
+  /** Reads the settings: at the start, and on SIGHUP. */
   read(): Promise<PlacedSettings>;
-  /** Whether to check the settings and end. */
+  /** Whether to check the settings and exit. */
   readonly check: boolean;
 }
 
@@ -66,7 +85,7 @@ export async function serve(
   }
 }
 
-/** What is to be served, read and checked; nothing is open yet. */
+/** The settings, read and checked. No port or store is open yet. */
 interface Plan extends PlacedSettings {
   readonly settings: ServeSettings;
   readonly files: SecurityFiles;
@@ -137,7 +156,7 @@ async function serveBy(
   }
   const stopped = stopOnSignal(server);
   const started = Promise.withResolvers<void>();
-  // SIGHUP would end a process that does not listen for it yet.
+  // Registered before the start: SIGHUP ends a process without a listener for it.
   const unwatch = reloadOnChange(server, {
     ...{ plan, request, log },
     started: started.promise,
@@ -153,7 +172,7 @@ async function serveBy(
     return 1;
   }
   const withdraw = keepGoing(log);
-  tellFirst(server, { settings, output, log });
+  printStart(server, { settings, output, log });
   started.resolve();
   const code = await stopped.done.then(() => 0, (error) => {
     log.flush();
@@ -166,7 +185,7 @@ async function serveBy(
   return code;
 }
 
-/** What went wrong, and why: a spool that cannot be opened has a reason. */
+/** The text of an error with its cause, as the reason why a spool cannot be opened. */
 function withCause({ message, cause }: Error): string {
   return cause instanceof Error && !message.includes(cause.message)
     ? `${message}: ${cause.message}`
@@ -174,9 +193,9 @@ function withCause({ message, cause }: Error): string {
 }
 
 /**
- * Logs what is thrown outside of every promise, as by a timer of a handler, and
- * goes on: it would end the process, and with it the sessions of all others.
- * For the command line only; a program decides that for itself.
+ * Logs exceptions that nothing catches, as of a timer of a handler, and goes on:
+ * one would end the process, and with it all sessions. For the command line only;
+ * a program decides this for itself.
  */
 function keepGoing(log: LogWriter): () => void {
   const report = (event: Event, error: unknown) => {
@@ -200,8 +219,8 @@ function keepGoing(log: LogWriter): () => void {
 }
 
 /**
- * Rereads certificates and accounts when their files change; on SIGHUP all
- * settings.
+ * Rereads certificates and accounts when their files change, and all settings on
+ * SIGHUP. Returns the function that ends both.
  */
 function reloadOnChange(
   server: SmtpServer,
@@ -209,13 +228,13 @@ function reloadOnChange(
     readonly plan: Plan;
     readonly request: ServeRequest;
     readonly log: LogWriter;
-    /** Resolves when the server serves: nothing is reread before. */
+    /** Resolves when the server has started: nothing is reread before. */
     readonly started: Promise<void>;
   },
 ): () => void {
   let current = plan;
   let turn = started;
-  const say = (level: "info" | "warn" | "error", message: string) =>
+  const report = (level: "info" | "warn" | "error", message: string) =>
     log.log({
       level,
       event: level === "error" ? "error" : "listening",
@@ -223,8 +242,8 @@ function reloadOnChange(
     });
   const attempt = (act: () => Promise<void>) => {
     turn = turn.then(act).catch((error: Error) =>
-      // What was read before stays in force.
-      say("error", `Cannot reread: ${oneLine(error.message)}`)
+      // The old settings stay in force.
+      report("error", `Cannot reread: ${oneLine(error.message)}`)
     );
   };
   const rereadFiles = () =>
@@ -234,7 +253,7 @@ function reloadOnChange(
         ...(certificate && { certificate }),
         ...(accounts && { accounts }),
       });
-      say("info", "Reread certificates and accounts");
+      report("info", "Reread certificates and accounts");
     });
   let unwatch = current.files.watch(rereadFiles);
   const rereadAll = () =>
@@ -251,13 +270,13 @@ function reloadOnChange(
       });
       unwatch();
       unwatch = next.files.watch(rereadFiles);
-      say("info", "Reread certificates and accounts, domains and limits");
+      report("info", "Reread certificates and accounts, domains and limits");
       const waiting = changed(plan.raw, next.raw);
       if (certificate === undefined && plan.security.certificate) {
         waiting.push(plan.raw.has("cert") ? "cert" : "self-signed");
       }
       if (waiting.length > 0) {
-        say(
+        report(
           "warn",
           `Not in force before a restart: ${
             waiting.map((name) => `--${name}`).join(", ")
@@ -276,7 +295,7 @@ function reloadOnChange(
   };
 }
 
-/** The settings that differ from those of the start, and want a restart. */
+/** The names of settings that differ from those of the start and need a restart. */
 function changed(before: RawSettings, after: RawSettings): string[] {
   const names = new Set([...before.keys(), ...after.keys()]);
   const text = (raw: RawSettings, name: string) =>
@@ -287,7 +306,7 @@ function changed(before: RawSettings, after: RawSettings): string[] {
   );
 }
 
-/** Makes the server; what it cannot use is wrong usage. */
+/** Makes the server; an option that it rejects is wrong usage. */
 function makeServer(options: SmtpServerOptions): SmtpServer {
   try {
     return new SmtpServer(options);
@@ -296,8 +315,8 @@ function makeServer(options: SmtpServerOptions): SmtpServer {
   }
 }
 
-/** The lines that scripts wait for, then what a person wants to know. */
-function tellFirst(
+/** Prints a line for each listener, which scripts wait for, then hints for people. */
+function printStart(
   server: SmtpServer,
   { settings, output, log }: {
     readonly settings: ServeSettings;
@@ -363,20 +382,10 @@ function stopOnSignal(
   return { done: promise, cancel };
 }
 
-/** How long lines are gathered, in ms. */
-const GATHER_MS = 20;
-
-const COLOURS: Readonly<Record<LogLevel, string>> = {
-  debug: "\x1b[2m",
-  info: "",
-  warn: "\x1b[33m",
-  error: "\x1b[31m",
-};
-
-/** Writes log records as text or as JSON, one a line. */
+/** Writes log records as text or as JSON, one per line. */
 export class LogWriter {
   readonly #form: "text" | "json";
-  /** The least level that is written. */
+  /** The lowest level that is written. */
   readonly least: LogLevel;
   readonly #colours: boolean;
   readonly #write: (text: string) => void;
@@ -385,8 +394,8 @@ export class LogWriter {
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /**
-   * @param options `form` of the records, `quiet` for warnings and errors only,
-   * `colours` for a terminal, `write` takes whole lines
+   * @param options `form` of the records; `quiet` for warnings and errors only;
+   * `colours` for a terminal; `write` writes whole lines
    */
   constructor(options: {
     readonly form: "text" | "json";
@@ -395,7 +404,7 @@ export class LogWriter {
     readonly write: (text: string) => void;
   }) {
     this.#form = options.form;
-    // Connections by themselves are noise to a person, and facts to a program.
+    // Single connections are noise to a person, and facts to a program.
     this.least = options.quiet
       ? "warn"
       : options.form === "json"
@@ -405,7 +414,7 @@ export class LogWriter {
     this.#write = options.write;
   }
 
-  /** Takes one record. */
+  /** Collects the line of a record, if its level is high enough. */
   log(record: LogRecord): void {
     if (LEVELS[record.level] < LEVELS[this.least]) return;
     this.#lines += this.line(record);
@@ -417,7 +426,7 @@ export class LogWriter {
     return this.#form === "json" ? jsonLine(record) : this.#textLine(record);
   }
 
-  /** Writes what has been gathered. */
+  /** Writes the collected lines. */
   flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -436,7 +445,7 @@ export class LogWriter {
     return colour === "" ? `${text}\n` : `${colour}${text}\x1b[0m\n`;
   }
 
-  /** The time of day. Lines that are written together share it. */
+  /** The time of day, in UTC. Lines that are written together share it. */
   #time(): string {
     if (this.#lines === "") {
       this.#clock = new Date().toISOString().slice(11, 19);
@@ -445,20 +454,13 @@ export class LogWriter {
   }
 }
 
-/** A value as it stands behind its name: in quotes where it could be read as more than one. */
+/** A value as it follows its name: in quotes if it would read as more than one. */
 function valueText(value: string | number | boolean | undefined): string {
   const text = printable(String(value));
   return text === "" || /[\s"=\\]/.test(text)
     ? `"${text.replace(/["\\]/g, "\\$&")}"`
     : text;
 }
-
-const LEVELS: Readonly<Record<LogLevel, number>> = {
-  debug: 0,
-  info: 1,
-  warn: 2,
-  error: 3,
-};
 
 function jsonLine(record: LogRecord): string {
   const { level, event, message, session, fields, error } = record;

@@ -1,7 +1,7 @@
 /**
- * What the settings of `serve` become in the server's options: listeners, store,
- * domains and limits; relaying has a file to itself. Checks each value. Knows no
- * default of the library, opens no file and prints nothing.
+ * Makes the server's options from the settings of `serve`: listeners, store,
+ * domains and limits. `relay_settings.ts` makes those of relaying. Checks each
+ * value. Has no default of the library, opens no file and prints nothing.
  */
 
 import { parseCidr } from "../dns/mod.ts";
@@ -50,32 +50,32 @@ import { hint, UsageError } from "./output.ts";
 
 /** The folder or file that a store writes to. */
 export interface StorePlace {
-  /** Where it is. */
+  /** Path of the folder or file. */
   readonly path: string;
-  /** Whether it is one file, and not a folder. */
+  /** Whether it is a file, not a folder. */
   readonly isFile: boolean;
 }
 
 /** The settings of `serve`, checked. */
 export interface ServeSettings {
-  /** What the server gets; handlers and log are added by the caller. */
+  /** Options of the server; the caller adds handlers and log. */
   readonly options: SmtpServerOptions & {
     readonly listen: readonly ListenOptions[];
   };
-  /** Where mail goes, in words for the first screen. */
+  /** Text of the first screen that says where mail goes. */
   readonly keeps: string;
-  /** What `--store` writes to; `undefined` where nothing is kept. */
+  /** Folder or file of `--store`; `undefined` if no mail is kept. */
   readonly keepsIn: StorePlace | undefined;
-  /** The handlers module, as given. */
+  /** The value of `--handlers`. */
   readonly handlers: string | undefined;
   /** The form of log records. */
   readonly log: "text" | "json";
-  /** Whether only warnings and errors are told. */
+  /** Whether to log warnings and errors only. */
   readonly quiet: boolean;
 }
 
 /**
- * Checks the settings and makes the server's options of them.
+ * Checks the settings and makes the server's options from them.
  *
  * @throws {UsageError} If a value cannot be used
  */
@@ -119,7 +119,7 @@ export function serveSettings(raw: RawSettings): ServeSettings {
   };
 }
 
-/** The second listener of an address and port could not start. */
+/** Throws if two listeners have the same address and port: the second could not start. */
 function checkDistinct(listen: readonly ListenOptions[]): void {
   const seen = new Set<string>();
   for (const { host = "", port } of listen) {
@@ -131,7 +131,7 @@ function checkDistinct(listen: readonly ListenOptions[]): void {
   }
 }
 
-/** The networks of a setting, checked. */
+/** The checked networks of a setting. */
 function networks(
   raw: RawSettings,
   name: string,
@@ -141,7 +141,7 @@ function networks(
   return texts;
 }
 
-/** Where mail goes when some of it goes elsewhere. */
+/** The text that says where mail goes if some of it is relayed. */
 function relayed(
   keeps: string,
   { domains, relay }: {
@@ -155,7 +155,7 @@ function relayed(
     : `${keeps}; mail for other domains ${goes}`;
 }
 
-/** The users whose mailboxes are used beside the server's own. */
+/** The user ids whose mailboxes are used, besides the server's own. */
 function storeOwners(
   texts: readonly string[] | undefined,
 ): MailboxOwners | undefined {
@@ -172,7 +172,7 @@ function storeOwners(
 /** The kinds of store. */
 const STORES: readonly string[] = ["maildir", "mbox", "file", "discard"];
 
-/** Makes the store that `--store` names. */
+/** Makes the store of `--store`. */
 function storeOf(
   text: string,
   owners: MailboxOwners | undefined,
@@ -224,7 +224,7 @@ function storeOf(
 }
 
 /**
- * Checks the settings that are limits, and makes options of them.
+ * Checks the settings that are limits, and makes options from them.
  *
  * @throws {UsageError} If a value cannot be used
  */
@@ -237,10 +237,10 @@ export function limitSettings(raw: RawSettings): LimitOptions {
   return limits;
 }
 
-/** The longest wait that a timer can be trusted with: 24 days, in ms. */
+/** Longest wait, in ms: 24 days, within the range of a timer. */
 const MAX_WAIT = 24 * 86_400_000;
 
-/** How a limit of each kind is read. */
+/** Parsers for the limits of each kind. */
 const NUMBER_READERS: Readonly<
   Record<
     NumberLimit["kind"],
@@ -253,7 +253,7 @@ const NUMBER_READERS: Readonly<
   duration: (raw, flag) => duration(raw, flag, { unit: 1000, most: MAX_WAIT }),
 };
 
-/** The networks of `--exempt`, checked; none with the word `none`. */
+/** The checked networks of `--exempt`; `[]` for the word `none`. */
 function exemptions(raw: RawSettings): readonly string[] | undefined {
   const networks = raw.get("exempt");
   if (networks === undefined) return undefined;

@@ -1,19 +1,19 @@
 /**
- * Files and folders that survive a loss of power: written, synced, renamed, and
- * the folder synced, in that order. Knows nothing of messages.
+ * Files and folders that survive a loss of power. The order of the steps is:
+ * write, sync, rename, sync the folder. Knows nothing of messages.
  *
  * Never leaves a partial file behind when it fails, nor a descriptor open.
  */
 
 import { dirname } from "node:path";
 
-/** Mail belongs to one user: no other may read the files and folders made here. */
+/** Mode of files. Mail belongs to one user: no other user may read it. */
 export const FILE_MODE = 0o600;
-/** As {@linkcode FILE_MODE}, of folders. */
+/** Mode of folders. */
 export const FOLDER_MODE = 0o700;
-/** Folders remembered as durable. */
+/** Most folders remembered as durable. */
 const MAX_DURABLE = 10_000;
-/** What file systems answer that cannot sync a folder, or have no need to. */
+/** Error codes of file systems that cannot sync a folder or need not. */
 const NO_FOLDER_SYNC: ReadonlySet<unknown> = new Set([
   "EINVAL",
   "ENOSYS",
@@ -21,13 +21,13 @@ const NO_FOLDER_SYNC: ReadonlySet<unknown> = new Set([
   "EROFS",
 ]);
 
-/** Whether what is made is to be on the disk before it counts as made. */
+/** Whether files and folders must be on the disk before they count as made. */
 export interface SyncOptions {
-  /** False skips every sync. */
+  /** `false` skips every sync. */
   readonly sync: boolean;
 }
 
-/** Writes all of `bytes`: one write may take less than it was given. */
+/** Writes all of `bytes`: a single write may take fewer. */
 export async function writeAll(
   file: Deno.FsFile,
   bytes: Uint8Array,
@@ -63,9 +63,9 @@ export async function writeNewFile<T>(
 }
 
 /**
- * Opens `path` for appending under a lock: to read and to write.
+ * Opens `path` to read and to write, for an append under a lock.
  *
- * @param options Whether it is made, and must not exist yet
+ * @param options `createNew`: make the file; it must not exist yet
  */
 export function openForUpdate(
   path: string,
@@ -87,15 +87,15 @@ interface FolderSync {
 const folderSyncs = new Map<string, FolderSync>();
 
 /**
- * Resolves when what was renamed into the folder before this call is there for
- * good. Calls for one folder at one time share the work.
+ * Resolves when all names that were in the folder before this call are on the
+ * disk. Calls for one folder at the same time share the work.
  */
 export function syncFolder(path: string): Promise<void> {
-  // Windows cannot open a folder as a file; its file systems keep a log of names.
+  // Windows cannot open a folder as a file; its file systems have a journal of names.
   if (Deno.build.os === "windows") return Promise.resolve();
   const under = folderSyncs.get(path);
   if (under === undefined) return startSync(path);
-  // One that has begun may have missed the caller's rename: share the next.
+  // A sync that has begun may have missed the caller's rename: share the next one.
   under.next ??= under.current.then(
     () => startSync(path),
     () => startSync(path),
@@ -119,7 +119,7 @@ async function syncNow(path: string): Promise<void> {
   await folder.sync();
 }
 
-/** By path: settles when the folder's name, and those of all above it, are on the disk. */
+/** By path: settles when the names of the folder and of all above it are on the disk. */
 const durableFolders = new Map<string, Promise<void>>();
 
 /**
@@ -128,7 +128,7 @@ const durableFolders = new Map<string, Promise<void>>();
  *
  * Danger: that a folder exists does not say that its name is on the disk; the
  * thread or program that made it may be waiting for that still. Rule: the first
- * use in this thread syncs the folders above, whoever made it.
+ * use in this thread syncs the folders above, no matter which program made it.
  */
 export async function makeFolder(
   path: string,
@@ -147,7 +147,7 @@ export async function makeFolder(
   await durable;
 }
 
-/** As {@linkcode makeFolder}, for a folder that was there and has been removed. */
+/** {@linkcode makeFolder} for a folder that was made before and has been removed. */
 export async function makeFolderAgain(
   path: string,
   options: SyncOptions,
@@ -171,7 +171,7 @@ async function makeDurable(path: string): Promise<void> {
   try {
     await syncNames(parent, { isMade });
   } catch (error) {
-    // Left there, the next use would take it for one that others have made.
+    // Removed: the next use would take the folder for one of another program.
     if (isMade) await Deno.remove(path).catch(() => {});
     throw error;
   }
@@ -192,7 +192,7 @@ export async function makeOne(path: string): Promise<boolean> {
   }
 }
 
-/** Syncs the names in a folder, as far as it lets itself be synced where nothing was made in it. */
+/** Syncs the names in a folder. If nothing was made in it, a folder that cannot be synced is no error. */
 export async function syncNames(
   path: string,
   options: { readonly isMade: boolean },
@@ -206,7 +206,7 @@ export async function syncNames(
   }
 }
 
-/** Passes over a folder above that is closed to this program: others have made it. */
+/** Ignores the error of a folder that this program may not open: another program has made it. */
 function unlessDenied(error: unknown): void {
   const isDenied = error instanceof Deno.errors.PermissionDenied ||
     error instanceof Deno.errors.NotCapable;
@@ -214,14 +214,14 @@ function unlessDenied(error: unknown): void {
 }
 
 /**
- * What tells a file or folder from all others, also from one that gets its
- * number after it has been removed, where the file system knows when it was made.
+ * Identifies a file or folder. Where the file system has a birth time, also
+ * distinguishes it from a later file with the same inode number.
  */
 export function identityOf(info: Deno.FileInfo): string {
   return `${info.dev}:${info.ino}:${info.birthtime?.getTime()}`;
 }
 
-/** Whether `path` still names the open file, and not another or a link to it. */
+/** Whether `path` still names the open file, and not another file or a symbolic link. */
 export async function isSameFile(
   file: Deno.FsFile,
   path: string,

@@ -1,17 +1,18 @@
 /**
- * Text files that a person writes: settings, accounts, certificates. They are
- * read whole, so that one that has no end, a device or another program's pipe,
- * must not fill the memory.
+ * Text files that a person writes: settings, accounts, certificates. Reads them
+ * whole, up to a limit: a file without end, such as a device or another
+ * program's pipe, must not fill the memory. Stands alone: the command line and
+ * lib/tls read such files.
  */
 
-/** The most bytes of such a file. */
+/** Most bytes of such a file. */
 const MOST_BYTES = 16 * 1024 * 1024;
 
 /**
- * Reads a file as text; a pipe will do.
+ * Reads a file or a pipe as text.
  *
  * @throws {RangeError} If it has more than 16 MiB
- * @throws {Deno.errors.NotFound} If it is not there, and other errors of the platform
+ * @throws {Deno.errors.NotFound} If it does not exist; and other errors of the platform
  */
 export async function readSmallFile(path: string): Promise<string> {
   using file = await Deno.open(path);

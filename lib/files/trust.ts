@@ -1,23 +1,23 @@
 /**
- * Whose a file or folder is, and what it is: looked at before anything is
- * written into it. Another user of the machine who made it, or put a symbolic
- * link in its place, could read what is written there or choose where it goes.
+ * Examines the owner and the kind of a file or folder before anything is written
+ * into it. If another user of the machine made it, or put a symbolic link in its
+ * place, that user could read the mail or choose where it goes.
  *
- * Stands alone because stores and spool need the same rules. Changes nothing.
+ * Stands alone because stores and spool need the same rules. Changes no file.
  */
 
 /** Permission to write for the group and for all others. */
 const WRITABLE_BY_OTHERS = 0o022;
 
 /**
- * What is at `path`, if it is of the kind that is wanted; `undefined` if there
- * is nothing.
+ * The file or folder at `path`, if it is of the wanted kind; `undefined` if
+ * there is nothing.
  *
- * @param path Not followed if it is a symbolic link
- * @param purpose For the error: what was tried, as `Keep mail in "PATH"`
- * @throws {Deno.errors.NotADirectory} If a folder is wanted and it is something else
- * @throws {Deno.errors.IsADirectory} If a file is wanted and it is a folder
- * @throws {TypeError} If a file is wanted and it is something else
+ * @param path A symbolic link is not followed
+ * @param purpose The attempt, for the error: `keep mail in "PATH"`
+ * @throws {Deno.errors.NotADirectory} If a folder is wanted and something else is there
+ * @throws {Deno.errors.IsADirectory} If a file is wanted and a folder is there
+ * @throws {TypeError} If a file is wanted and something else is there
  */
 export async function lookAt(
   path: string,
@@ -46,25 +46,24 @@ export async function lookAt(
 }
 
 /**
- * Whether another user can change what is in a folder. Always false on a system
- * that has no modes.
+ * Whether another user can change the content of a folder. Always `false` on a
+ * system without modes.
  */
 export function isWritableByOthers(info: Deno.FileInfo): boolean {
   return ((info.mode ?? 0) & WRITABLE_BY_OTHERS) !== 0;
 }
 
-/** Owners by folder: of the folder itself, and of what this process makes in it. */
+/** User ids by folder: root, the folder's owner, and the owner of files that this process makes in it. */
 const owners = new Map<string, Promise<ReadonlySet<number>>>();
-/** Folders whose owners are remembered. */
+/** Most folders whose owners are remembered. */
 const MAX_OWNERS = 1000;
 
 /**
- * The user ids whose files in `folder` are trusted: root, the folder's owner
- * (who may do in it whatever they like), and this process. `undefined` on a
- * system without user ids.
+ * The user ids whose files in `folder` are trusted: root, the folder's owner,
+ * since they control all in it, and this process.
  *
- * The id of the process is taken from a file made in the folder: some file
- * systems map ids, and asking for it wants a permission of its own.
+ * The id of this process is that of a file made in the folder: some file systems
+ * map ids, and the call that returns the id needs a permission of its own.
  */
 export async function trustedOwners(
   folder: string,
@@ -99,7 +98,7 @@ async function ownId(folder: string): Promise<number | null> {
     });
     return (await file.stat()).uid;
   } catch (error) {
-    // Files in it may be writable even so; of those, only its owner's are trusted.
+    // Files in the folder may still be writable; only its owner's are trusted.
     if (error instanceof Deno.errors.PermissionDenied) return null;
     throw error;
   } finally {
@@ -107,15 +106,15 @@ async function ownId(folder: string): Promise<number | null> {
   }
 }
 
-/** Whose mailboxes mail is put into. */
+/** The user ids whose mailboxes get mail; `"any"` for all. */
 export type MailboxOwners = readonly number[] | "any";
 
 /**
- * Refuses a mailbox of a user that is not trusted, and a file with a second
- * name, which may be somebody's file elsewhere.
+ * Rejects a mailbox of a user that is not trusted, and a file with several names
+ * (hard links): it may be another user's file elsewhere.
  *
- * @param folder The store's folder, in which the mailbox stands
- * @throws {Deno.errors.PermissionDenied} If it is another user's, or has several names
+ * @param folder The store's folder, which contains the mailbox
+ * @throws {Deno.errors.PermissionDenied} If the mailbox is another user's, or has several names
  */
 export async function requireTrusted(
   path: string,

@@ -1,27 +1,28 @@
 /**
- * The bytes of one message: in memory up to a threshold, in a temporary file
- * beyond it. Knows nothing of headers, envelopes or stores.
+ * The bytes of one message: in memory up to a limit, in a temporary file beyond
+ * it. Knows nothing of headers, envelopes or stores.
  *
- * The file has no name: it is opened and removed at once, so that it is gone
- * with the process, however that ends. Where a file that is open cannot be
- * removed, {@linkcode MessageBody.discard} does it.
+ * The file has no name: it is removed as soon as it is open, so the system frees
+ * it when the process ends, in whatever way. Where the system cannot remove an
+ * open file, {@linkcode MessageBody.discard} removes it.
  */
 
-/** Where a body goes when it outgrows memory. */
+/** How much of a body stays in memory, and where the rest goes. */
 export interface BodyOptions {
-  /** Bytes kept in memory; a larger body goes to a temporary file. */
+  /** Most bytes kept in memory; a larger body goes to a temporary file. */
   readonly memoryLimit: number;
-  /** Folder of the temporary files; the system's when not given. */
+  /** Folder of the temporary files. Default: the system's. */
   readonly temporaryFolder?: string | undefined;
 }
 
 const READ_SIZE = 65536;
 
-/** Shared: a typed array costs more to make than the rest of a body. */
+/** Shared by all bodies: to make a typed array costs more than the rest of a body. */
 const NOTHING = new Uint8Array(0);
 
 /**
- * The bytes of one message, written once, in order, then read as often as wanted.
+ * The bytes of one message: written once, in order, then read any number of
+ * times.
  *
  * @example In memory up to a limit, in a temporary file beyond
  * ```ts
@@ -42,9 +43,9 @@ export class MessageBody {
   #memoryUsed = 0;
   #size = 0;
   #file: Deno.FsFile | undefined;
-  /** The file's name, where it still has one. */
+  /** Path of the file, as long as it has one. */
   #path: string | undefined;
-  /** Ends when nobody moves the file's position any more. */
+  /** Resolves when no reader uses the file's position any more. */
   #turn: Promise<void> = Promise.resolve();
   readonly #options: BodyOptions;
 
@@ -58,19 +59,19 @@ export class MessageBody {
     return this.#size;
   }
 
-  /** The whole body where it is in memory, else `undefined`. Not to be changed. */
+  /** The whole body if it is in memory, else `undefined`. Do not change it. */
   get memory(): Uint8Array<ArrayBuffer> | undefined {
     return this.#file === undefined ? this.head : undefined;
   }
 
-  /** The body's beginning: all of it, or as much as memory was allowed to keep. */
+  /** The beginning of the body: all of it, or as much as memory may keep. */
   get head(): Uint8Array<ArrayBuffer> {
     return this.#memory.subarray(0, this.#memoryUsed);
   }
 
   /**
-   * Appends a copy of `chunk`. Returns a promise only where a file is written;
-   * the chunk is free again when that resolves.
+   * Appends a copy of `chunk`. Returns a promise only if it writes to a file; the
+   * caller may reuse the chunk when that resolves.
    */
   write(chunk: Uint8Array): void | Promise<void> {
     this.#size += chunk.length;
@@ -115,10 +116,11 @@ export class MessageBody {
   }
 
   /**
-   * The bytes in order, in pieces that stay untouched. Each call starts at the beginning.
+   * The bytes in order, in chunks. Each call starts at the beginning.
    *
-   * @param buffer Where pieces of a file go, each of which is gone with the next then; new memory for each when not given
-   * @throws {Deno.errors.BadResource} If the body has been discarded meanwhile
+   * @param buffer Holds each chunk of a file until the next overwrites it.
+   * Default: new memory for each chunk, which stays unchanged
+   * @throws {Deno.errors.BadResource} If the body is discarded meanwhile
    */
   async *chunks(
     buffer?: Uint8Array<ArrayBuffer>,
@@ -133,7 +135,7 @@ export class MessageBody {
       const count = await this.#readAt(at, chunk);
       if (count === null) {
         throw new Deno.errors.UnexpectedEof(
-          `Cannot read the content: it ends at octet ${at} of ${size}`,
+          `Cannot read the content: it ends at byte ${at} of ${size}`,
         );
       }
       yield chunk.subarray(0, count);
@@ -141,7 +143,7 @@ export class MessageBody {
     }
   }
 
-  /** Reads at a place of the file. Several readers share its position, so they take turns. */
+  /** Reads at a position of the file. All readers share the file's position, so they take turns. */
   async #readAt(place: number, into: Uint8Array): Promise<number | null> {
     const { promise, resolve } = Promise.withResolvers<void>();
     const before = this.#turn;
@@ -161,7 +163,7 @@ export class MessageBody {
     }
   }
 
-  /** Forgets the bytes and removes the temporary file. Idempotent; never throws. */
+  /** Frees the bytes and removes the temporary file. Idempotent; never throws. */
   async discard(): Promise<void> {
     const path = this.#path;
     this.#file?.close();

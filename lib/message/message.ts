@@ -1,8 +1,7 @@
 /**
  * The message as handlers, stores and the queue see it: envelope, content, and
- * what the handlers decided about it; and the one interface behind which
- * messages are kept. They stand in one file because each names the other. Owns
- * no socket and no policy.
+ * the decisions of the handlers; and the interface of every store. Both stand in
+ * one file because each names the other. Owns no socket and no policy.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-2.3.1 | RFC 5321 section 2.3.1}
  */
@@ -16,24 +15,24 @@ import { type BodyOptions, MessageBody } from "./body.ts";
 
 export type { Recipient } from "../protocol/envelope.ts";
 
-/** What a new {@linkcode Message} is made of. */
+/** The parts of a new {@linkcode Message}. */
 export interface MessageInit {
-  /** Unique name, letters, digits and `-` only. */
+  /** Unique name; letters, digits and `-` only. */
   readonly id: string;
   /** The reverse-path. */
   readonly from: Address;
-  /** What came with MAIL FROM. */
+  /** The parameters of MAIL FROM. */
   readonly parameters: MailParameters;
   /** All accepted recipients. */
   readonly recipients: readonly Recipient[];
   /** When the message began to arrive. */
   readonly receivedAt: Date;
-  /** Makes the header fields that the server puts in front, complete with line ends; `""` for none. */
+  /** Makes the trace fields that the server puts before the content, with line ends; may be `""`. */
   readonly trace: () => string;
   /** Where the content goes. */
   readonly body: BodyOptions;
   /**
-   * The content, where it exists already and belongs to somebody else.
+   * The content, if it exists already and belongs to another message.
    *
    * @default {empty, to be written}
    */
@@ -41,9 +40,9 @@ export interface MessageInit {
 }
 
 /**
- * One message in transit: its envelope, its content, and where it is to go.
+ * One message in transit: its envelope, its content, and the stores it goes to.
  *
- * Its content is complete in `onMessage` and gone once the final reply is
+ * The content is complete in `onMessage`. It is gone once the final reply is
  * sent, unless a store or the queue has taken it.
  *
  * @example Look at a message, and change it
@@ -63,29 +62,29 @@ export interface MessageInit {
  * ```
  */
 export class Message {
-  /** Unique name of this message on this server, as it stands in the Received field. */
+  /** Unique name of this message on this server, as in the Received field. */
   readonly id: string;
   /** The reverse-path; `from.isNull` for a bounce. */
   readonly from: Address;
-  /** SIZE, BODY, SMTPUTF8, RET, ENVID and AUTH of MAIL FROM. */
+  /** The parameters SIZE, BODY, SMTPUTF8, RET, ENVID and AUTH of MAIL FROM. */
   readonly parameters: MailParameters;
   /** All accepted recipients with their parameters, in the client's order. */
   readonly recipients: readonly Recipient[];
   /** When the message began to arrive. */
   readonly receivedAt: Date;
   /**
-   * The store that keeps the message, several, or none. Set it as late as
-   * `onMessageStart` or `onMessage`; the server's store is the default.
+   * The store or the stores that keep the message; `[]` for no store. Set it as
+   * late as `onMessageStart` or `onMessage`. Default: the server's store.
    */
   store: MessageStore | readonly MessageStore[] | undefined;
   /**
-   * A file to keep the message in, beside any store: the component's
-   * `Filename`. `append` decides between mailbox and one file a message.
+   * A file that keeps the message, besides any store. With `append` the message
+   * is appended to it, else it replaces the file.
    */
   filename: string | undefined;
   /** Whether `filename` is appended to (a mailbox file) or overwritten. */
   append = false;
-  /** Anything the program wants to keep with the message. */
+  /** Any value that the program keeps with the message. */
   tag: unknown;
   readonly #body: MessageBody;
   readonly #bodyOptions: BodyOptions;
@@ -110,35 +109,36 @@ export class Message {
     this.#body = init.shared ?? new MessageBody(init.body);
   }
 
-  /** The bytes of the content, without the trace fields. For the session that fills it. */
+  /** The bytes of the content, without the trace fields. The session writes them. */
   get body(): MessageBody {
     return this.#replaced ?? this.#body;
   }
 
-  /** The trace fields that go in front of the content, as text. */
+  /** The trace fields that go before the content, as text. */
   get traceText(): string {
     return this.#traceText ??= this.#makeTrace();
   }
 
-  /** The trace fields that go in front of the content. Not to be changed. */
+  /** The trace fields that go before the content. Do not change them. */
   get trace(): Uint8Array<ArrayBuffer> {
     return this.#trace ??= new TextEncoder().encode(this.traceText);
   }
 
-  /** Bytes of the content as received, the server's own trace fields not counted. */
+  /** Bytes of the content as received, without the server's own trace fields. */
   get size(): number {
     return this.body.size;
   }
 
   /**
-   * A copy of the header block. Edits of it throw: to change what is kept, edit
-   * what `onHeaders` gets, or {@linkcode Message.replace} the content.
+   * A copy of the header block. Edits of it throw: to change the message, edit
+   * the headers that `onHeaders` gets, or {@linkcode Message.replace} the
+   * content.
    */
   get headers(): MessageHeaders {
     return MessageHeaders.parse(this.body.head).freeze();
   }
 
-  /** The whole message with its trace fields, CRLF line ends. Meant for what fits in memory. */
+  /** The whole message with its trace fields; line ends are CRLF. For messages that fit in memory. */
   async bytes(): Promise<Uint8Array<ArrayBuffer>> {
     const all = new Uint8Array(this.trace.length + this.size);
     let at = 0;
@@ -149,32 +149,32 @@ export class Message {
     return all;
   }
 
-  /** As {@linkcode Message.bytes}, decoded as UTF-8; bytes that are not UTF-8 become U+FFFD. */
+  /** {@linkcode Message.bytes} decoded as UTF-8; bytes that are not UTF-8 become U+FFFD. */
   async text(): Promise<string> {
     return new TextDecoder().decode(await this.bytes());
   }
 
-  /** As {@linkcode Message.bytes}, as a stream: any size in little memory. */
+  /** {@linkcode Message.bytes} as a stream: any size, with little memory. */
   stream(): ReadableStream<Uint8Array<ArrayBuffer>> {
     return ReadableStream.from(this.chunks());
   }
 
-  /** As {@linkcode Message.stream}, for a `for await` loop. The chunks are not to be changed. */
+  /** {@linkcode Message.stream} for a `for await` loop. Do not change the chunks. */
   async *chunks(): AsyncGenerator<Uint8Array<ArrayBuffer>> {
     if (this.trace.length > 0) yield this.trace;
     yield* this.body.chunks();
   }
 
   /**
-   * Replaces the content, trace fields included: what is kept and relayed from
-   * here on. In `onMessage`, before the final reply. Where text follows no header,
-   * or no empty line, an empty line comes before it.
+   * Replaces the content and the trace fields: stores and relays get the new
+   * content. Call it in `onMessage`, before the final reply. Where the text has no
+   * header before it, or no empty line, an empty line is added.
    */
   async replace(
     content: string | Uint8Array | ReadableStream<Uint8Array>,
   ): Promise<void> {
     const body = new MessageBody(this.#bodyOptions);
-    // Text without a header would stand among the fields in front of it.
+    // Text without a header would run into the fields before it.
     const header = new HeaderEdit();
     try {
       if (content instanceof ReadableStream) {
@@ -200,9 +200,8 @@ export class Message {
   }
 
   /**
-   * The same message for some of its recipients. The content is shared and
-   * stays this message's own: the other one is of no use after
-   * {@linkcode Message.discard}.
+   * The same message for some of its recipients. Both share the content, which
+   * belongs to this message: its {@linkcode Message.discard} frees it for both.
    */
   forRecipients(recipients: readonly Recipient[]): Message {
     const message = new Message({
@@ -223,7 +222,7 @@ export class Message {
     return message;
   }
 
-  /** Forgets the content and removes its temporary file. Idempotent; never throws. */
+  /** Frees the content and removes its temporary file. Idempotent; never throws. */
   async discard(): Promise<void> {
     await this.#body.discard();
     await this.#replaced?.discard();
@@ -233,18 +232,19 @@ export class Message {
 /** How a message is to be kept. */
 export interface SaveOptions {
   /**
-   * Whether some recipients may get the message when others cannot (LMTP).
-   * Where not, a store that fails for one recipient leaves no copy behind if it can help it.
+   * Whether some recipients may get the message when others cannot (LMTP). If
+   * `false`, a store that fails for one recipient removes the other copies where
+   * it can.
    */
   readonly partial: boolean;
 }
 
 /**
  * Keeps messages. `save` resolves when the message is safe: written, synced,
- * renamed and the folder synced; only then is the client told 250.
+ * renamed and the folder synced. Only then does the server send 250.
  */
 export interface MessageStore {
-  /** What it is, for logs: `"maildir"`. */
+  /** Kind of store, for logs: `"maildir"`. */
   readonly kind: string;
   /**
    * Keeps the message for all its recipients.
@@ -252,12 +252,12 @@ export interface MessageStore {
    * @throws {StoreError} If some recipients' copies could not be kept
    */
   save(message: Message, options: SaveOptions): Promise<void>;
-  /** Waits for what is under way and gives back what is held open. */
+  /** Waits for all calls of `save` under way, and closes all that is open. */
   close?(): Promise<void>;
 }
 
 /**
- * A store kept the message for some recipients only, or for none.
+ * A store could not keep the message for some of its recipients, or for all.
  *
  * @example A store with a full mailbox
  * ```ts

@@ -1,11 +1,11 @@
 /**
- * Appending to a mailbox file as one transaction: locks taken, bytes written,
- * synced, locks given back; or the file is as long as it was before.
+ * Appends to a mailbox file as one transaction: take the locks, write the
+ * bytes, sync, release the locks. If a step fails, the file keeps the length it
+ * had before.
  *
- * Within this thread the appends to one file wait for each other in order, and
- * those that wait together share the locks and the sync (group commit). Never
- * appends to a file without holding its locks, and never through a symbolic
- * link.
+ * Within this thread the appends to one file run in order, and those that wait
+ * together share the locks and the sync (group commit). Never appends to a file
+ * without holding its locks, and never through a symbolic link.
  */
 
 import { basename, dirname, join } from "node:path";
@@ -26,23 +26,23 @@ import { type LockOptions, takeDotLock, takeFileLock } from "./lock.ts";
 export interface AppendOptions extends LockOptions {
   /** Whether to wait until the bytes are on the disk. */
   readonly sync: boolean;
-  /** Line end, wherever the file must be brought to a blank line first; `undefined` for no such care. */
+  /** Line end, if the file must end in a blank line before the append; `undefined` if not. */
   readonly separator: string | undefined;
-  /** Further user ids whose files are appended to. */
+  /** User ids whose files are trusted, besides those that are always trusted. */
   readonly owners: MailboxOwners | undefined;
 }
 
-/** Where an append went: enough to take it back while nothing has changed since. */
+/** Place of an append. Enough to undo it as long as the file has not changed since. */
 export interface AppendReceipt {
-  /** Length of the file before. */
+  /** Length of the file before, in bytes. */
   readonly start: number;
-  /** Length of the file after. */
+  /** Length of the file after, in bytes. */
   readonly end: number;
-  /** When the file was last changed, as the system tells. */
+  /** Time of the file's last change, in ms since 1970. */
   readonly mtime: number | undefined;
 }
 
-/** One change of a file that is open and locked. Leaves the file as it was if it throws. */
+/** One change of a file that is open and locked; returns the new length. */
 type Change = (file: Deno.FsFile, end: number) => Promise<number>;
 
 interface Job {
@@ -53,15 +53,16 @@ interface Job {
   readonly reject: (reason: unknown) => void;
 }
 
-/** Jobs that share locks and sync: bounded, so that other programs get their turn. */
+/** Most jobs that share locks and sync: a bound, so that other programs get their turn. */
 const MAX_BATCH = 64;
-/** By canonical path: those that wait. A path is here only while there is work. */
+/** Waiting jobs by canonical path. A path is here only while it has work. */
 const waiting = new Map<string, Job[]>();
 
 /**
- * Appends `content` to the file `path`, made with its folder where missing.
+ * Appends `content` to the file `path`. Makes the file and its folder where
+ * they are missing.
  *
- * @throws {Deno.errors.TimedOut} If a lock cannot be had in time
+ * @throws {Deno.errors.TimedOut} If a lock is not free in time
  * @throws {TypeError} If `path` is not a regular file
  */
 export async function appendToFile(
@@ -80,9 +81,9 @@ export async function appendToFile(
 }
 
 /**
- * Takes an append back if nobody has touched the file since.
+ * Undoes an append if the file has not changed since.
  *
- * @returns Whether it did
+ * @returns Whether the append was undone
  */
 export async function undoAppend(
   path: string,
@@ -101,7 +102,7 @@ export async function undoAppend(
   return done;
 }
 
-/** One name for one file, however its folder was named. */
+/** One name for one file, whichever path leads to its folder. */
 async function canonicalPath(path: string, sync: boolean): Promise<string> {
   const folder = dirname(path);
   await makeFolder(folder, { sync });
@@ -128,18 +129,18 @@ function enqueue(
       return;
     }
     waiting.set(path, [job]);
-    workOff(path);
+    runJobs(path);
   });
 }
 
-/** Works off the jobs of one file. Never rejects: every failure goes to its jobs. */
-async function workOff(path: string): Promise<void> {
+/** Runs the jobs of one file. Never rejects: every failure goes to its jobs. */
+async function runJobs(path: string): Promise<void> {
   const jobs = waiting.get(path)!;
   while (jobs.length > 0) {
     const batch = jobs.splice(0, batchLength(jobs));
     try {
-      // Settled when the locks are given back, not before: who waits for an
-      // append may want to remove the folder, or to lock the file itself.
+      // Settled only after the locks are released: the caller may then remove
+      // the folder, or lock the file itself.
       for (const settle of await commit(path, batch)) settle();
     } catch (error) {
       for (const job of batch) job.reject(error);
@@ -148,7 +149,7 @@ async function workOff(path: string): Promise<void> {
   waiting.delete(path);
 }
 
-/** How many of the first jobs may go together: alike in everything that a batch decides once. */
+/** Number of first jobs that fit into one batch: their options must agree in all that a batch does once. */
 function batchLength(jobs: readonly Job[]): number {
   const first = jobs[0]!;
   if (first.kind === "undo") return 1;
@@ -167,7 +168,7 @@ function terms(options: AppendOptions): string {
   return `${locks} ${lockTimeoutMs} ${staleLockMs} ${sync} ${owners}`;
 }
 
-/** Carries the jobs out; returns what settles them, or throws what is to reject them all. */
+/** Runs the jobs; returns the functions that settle them, or throws the error that rejects them all. */
 async function commit(
   path: string,
   batch: readonly Job[],
@@ -204,14 +205,15 @@ async function commit(
   }
 }
 
-/** By path: the file whose name is known to be on the disk. */
+/** By path: identity of the file whose name is known to be on the disk. */
 const durableNames = new Map<string, string>();
-/** Names remembered as durable. */
+/** Most names remembered as durable. */
 const MAX_DURABLE = 10_000;
 
 /**
  * Syncs the folder, unless this thread knows that the file's name is on the
- * disk: another thread or program may have made it and not synced it yet.
+ * disk. Another thread or program may have made the file and not synced the
+ * folder yet.
  */
 async function makeNameDurable(
   path: string,
@@ -225,12 +227,12 @@ async function makeNameDurable(
   durableNames.set(path, identity);
 }
 
-/** What became of a job: where its bytes are, or why they are not. */
+/** Outcome of a job: the place of its bytes, or the reason of its failure. */
 type Outcome =
   | { readonly job: Job; readonly start: number; readonly end: number }
   | { readonly job: Job; readonly reason: unknown };
 
-/** Makes the changes in order; one that fails is taken back, and the others go on. */
+/** Makes the changes in order. Undoes one that fails, and goes on with the others. */
 async function changeAll(
   file: Deno.FsFile,
   batch: readonly Job[],
@@ -251,7 +253,7 @@ async function changeAll(
   return outcomes;
 }
 
-/** Takes back what was written beyond `length`. */
+/** Removes the bytes beyond `length`. */
 async function shorten(file: Deno.FsFile, length: number): Promise<void> {
   const { size } = await file.stat();
   if (size > length) await file.truncate(length);
@@ -262,7 +264,7 @@ async function shorten(file: Deno.FsFile, length: number): Promise<void> {
  *
  * Danger: between open and lock another program may have renamed a new mailbox
  * over the file; what is appended to the old one is lost. Rule: look at the
- * name again once the lock is held, and begin anew if it means another file.
+ * name again once the lock is held, and begin again if it means another file.
  */
 async function openLocked(
   path: string,
@@ -270,7 +272,8 @@ async function openLocked(
   deadline: number,
 ): Promise<{ file: Deno.FsFile; made: boolean }> {
   for (;;) {
-    // Before opening: a named pipe would block, and a link would be followed.
+    // Examined before it is opened: a named pipe would block, and a link would
+    // be followed.
     const info = await lookAt(path, "file", `keep mail in "${path}"`);
     const made = info === undefined;
     if (info !== undefined) {
@@ -296,7 +299,7 @@ async function openLocked(
   }
 }
 
-/** Opens the file; `undefined` if it has come, or gone, since it was looked at. */
+/** Opens the file; `undefined` if it has appeared or gone since it was examined. */
 async function openUnlessChanged(
   path: string,
   options: { readonly createNew: boolean },
@@ -319,7 +322,7 @@ function requireTime(path: string, deadline: number): void {
   );
 }
 
-/** What is missing for the file to end in a blank line, as it must before a separator line. */
+/** The line ends that the file lacks before a separator line: it must end in a blank line. */
 async function separation(
   file: Deno.FsFile,
   end: number,

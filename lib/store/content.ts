@@ -1,22 +1,18 @@
 /**
  * What a store writes for a message: the mbox separator line and Return-Path
- * where wanted, then the trace fields and the content, with the line ends that
- * the mailbox is to have.
+ * where the options ask for them, then the trace fields and the content, with
+ * the line ends that the mailbox is to have.
  *
- * Owns no file. Never holds more of a message than one chunk, except of those
- * whose content is in memory anyway: these become one array, for one write.
+ * Owns no file. Passes a message on in chunks cut anywhere, and never holds more
+ * of it than one chunk, except where the content is in memory already: then all
+ * of it becomes one array, for one write. The passes over the bytes allocate
+ * nothing for a line, and change nothing but CRLF (to LF), the fields that only
+ * the mailbox may set, and lines that look like an mbox separator. A bare CR and
+ * a bare LF stay what they are.
  *
- * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.4 | RFC 5321 section 4.4},
- * {@link https://www.rfc-editor.org/rfc/rfc4155 | RFC 4155}
- *
- * Two passes over the bytes of a message on their way into a mailbox: CRLF to
- * LF, and the quoting of lines that look like an mbox separator. Both take a
- * message in chunks cut anywhere, and neither allocates for a line.
- *
- * Never changes anything else: a bare CR and a bare LF stay what they are.
- *
- * {@link https://www.rfc-editor.org/rfc/rfc4155 | RFC 4155} for mbox; the
- * quoting is that of "mboxrd", which can be undone.
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.4 | RFC 5321 section 4.4};
+ * {@link https://www.rfc-editor.org/rfc/rfc4155 | RFC 4155} for mbox. The quoting
+ * is that of "mboxrd", which can be undone.
  */
 
 import { oneOf, type Rule } from "../options.ts";
@@ -32,63 +28,63 @@ import { formatReturnPath } from "../protocol/trace.ts";
 /** Line ends in a mailbox: `"lf"` as Unix programs want them, `"crlf"` as received. */
 export type Newline = "lf" | "crlf";
 
-/** What a {@linkcode Newline} must be, inside other options. */
+/** The rule for a {@linkcode Newline} inside other options. */
 export const NEWLINE_RULE: Rule = oneOf("lf", "crlf");
 
-/** What a message is written as. */
+/** The form in which a message is written. */
 export interface ContentOptions {
   /** Whether a Return-Path field comes first. */
   readonly returnPath: boolean;
   /** `"lf"` turns CRLF into LF, except for BODY=BINARYMIME; `"crlf"` changes nothing. */
   readonly newline: Newline;
-  /** Whether the message is one of an mbox: separator line, quoting, blank line behind. */
+  /** Whether the message is part of an mbox: separator line, quoting, blank line after it. */
   readonly mbox: boolean;
 }
 
-/** How large the content became. */
+/** Size of what was written. */
 export interface ContentSize {
   /** Bytes written. */
   readonly size: number;
-  /** Bytes if every LF had a CR in front; `undefined` where nobody counted. */
+  /** Bytes if every LF had a CR before it; `undefined` where this was not counted. */
   readonly virtualSize: number | undefined;
 }
 
-/** Takes bytes; they stay untouched until it resolves. */
+/** Takes bytes. The caller does not change them until the promise resolves. */
 export type Sink = (bytes: Uint8Array) => Promise<void>;
 
-/** What can write itself to a file. */
+/** Content that can write itself to a file. */
 export interface Writable {
-  /** Gives everything to `sink`, in order. */
+  /** Passes all bytes to `sink`, in order. */
   writeTo(sink: Sink): Promise<ContentSize>;
 }
 
 /** The field that final delivery writes itself (RFC 5321 section 4.4). */
 const RETURN_PATH = fieldNames("Return-Path");
 /**
- * The fields in which readers of an mbox keep the length and the state of a
- * message. From a stranger they would hide the next message, or mark this one.
+ * Fields in which readers of an mbox keep the length and the state of a
+ * message. A client that sent them could hide the next message or mark this one.
  */
 const MBOX_FIELDS = fieldNames(
   ...["Content-Length", "Status", "X-IMAP", "X-IMAPbase"],
   ...["X-Keywords", "X-Status", "X-UID"],
 );
 
-/** The fields of strangers that are left out. */
+/** The fields that are removed from the client's content. */
 function droppedFields({ returnPath, mbox }: ContentOptions): FieldNames {
   return [...(returnPath ? RETURN_PATH : []), ...(mbox ? MBOX_FIELDS : [])];
 }
 
-/** Bytes of a file that are read at once. */
+/** Bytes read from a file at once. */
 const READ_SIZE = 65536;
-const encoder = new TextEncoder();
 const LF = 10;
-const DAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
-// deno-fmt-ignore
-const MONTHS = [
-  "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
+const CR = 13;
+const GREATER = 62;
+const EMPTY = new Uint8Array(0);
+const encoder = new TextEncoder();
+/** Beginning of an mbox separator line. */
+const FROM = encoder.encode("From ");
 
-/** A message as its store writes it, as often as the store wants it. */
+/** A message as its store writes it. Can be written any number of times. */
 export class MessageContent implements Writable {
   readonly #message: Message;
   readonly #options: ContentOptions;
@@ -104,7 +100,7 @@ export class MessageContent implements Writable {
     this.#options = options;
   }
 
-  /** Gives everything to `sink`: at once where the content is in memory, else chunk by chunk. */
+  /** Passes all bytes to `sink`: in one call where the content is in memory, else chunk by chunk. */
   async writeTo(sink: Sink): Promise<ContentSize> {
     const body = this.#message.body.memory;
     if (body !== undefined) {
@@ -142,15 +138,16 @@ export class MessageContent implements Writable {
   }
 }
 
-/** The passes over one message: used once, from begin to end. */
+/** The passes over one message. Used once: `begin`, `encode` for each chunk, `end`. */
 class Encoding {
   readonly #message: Message;
   readonly #options: ContentOptions;
   readonly #lineFeeds: LineFeedEncoder | undefined;
   readonly #quoter: FromQuoter | undefined;
-  readonly #strangers: FieldFilter;
+  /** Removes the client's fields that only the mailbox may set. */
+  readonly #filter: FieldFilter;
   #size = 0;
-  /** Bytes given out behind the line end encoder. */
+  /** Bytes returned without a pass through the line end encoder. */
   #behind = 0;
   #last = LF;
 
@@ -162,7 +159,7 @@ class Encoding {
       this.#lineFeeds = new LineFeedEncoder();
     }
     if (options.mbox) this.#quoter = new FromQuoter();
-    this.#strangers = new FieldFilter(droppedFields(options));
+    this.#filter = new FieldFilter(droppedFields(options));
   }
 
   get size(): ContentSize {
@@ -177,17 +174,17 @@ class Encoding {
     const { from, receivedAt, trace } = this.#message;
     const first = this.#options.mbox
       ? encoder.encode(fromLine(from, receivedAt) + this.#newline)
-      : new Uint8Array(0);
+      : EMPTY;
     this.#size += first.length;
     const fields = this.#options.returnPath
       ? join(encoder.encode(formatReturnPath(from)), trace)
       : trace;
-    // Copied: the line end encoder gives out the buffer that it reuses.
+    // Copied: the line end encoder returns a buffer that it reuses.
     return join(first, this.#write(fields));
   }
 
   encode(chunk: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
-    return this.#write(this.#strangers.take(chunk));
+    return this.#write(this.#filter.take(chunk));
   }
 
   #write(chunk: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
@@ -196,10 +193,10 @@ class Encoding {
   }
 
   end(): Uint8Array<ArrayBuffer> {
-    // The beginning of a last line, which has no line end to encode.
-    const held = this.#strangers.end();
+    // The beginning of a last line; it has no line end to encode.
+    const held = this.#filter.end();
     this.#behind = held.length;
-    const rest = join(held, this.#lineFeeds?.end() ?? new Uint8Array(0));
+    const rest = join(held, this.#lineFeeds?.end() ?? EMPTY);
     if (this.#quoter === undefined) return this.#count(rest);
     let all = this.#count(this.#quoter.quote(rest));
     all = join(all, this.#count(this.#quoter.end()));
@@ -218,15 +215,21 @@ class Encoding {
   }
 }
 
-/** The line that begins a message in an mbox, in UTC, without a line end. */
+/** The separator line of a message in an mbox, its date in UTC, without a line end. */
 function fromLine(from: Address, date: Date): string {
-  // Readers take the date to begin after the first space, and a line end in the
+  // For a reader the date begins after the first space, and a line end in the
   // sender would forge a message.
   const sender = from.toString().replace(/[\s\p{Cc}]/gu, "_");
   return `From ${sender === "" ? "MAILER-DAEMON" : sender} ${asctime(date)}`;
 }
 
-/** The form of C's `asctime`, in UTC: `Sun Nov 23 20:01:02 2025`, the day padded with a space. */
+const DAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+// deno-fmt-ignore
+const MONTHS = [
+  "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
+
+/** The date in the form of C's `asctime`, in UTC: `Sun Nov 23 20:01:02 2025`. A space pads the day. */
 function asctime(date: Date): string {
   const day = String(date.getUTCDate()).padStart(2);
   const time = date.toISOString().slice(11, 19);
@@ -235,15 +238,11 @@ function asctime(date: Date): string {
   } ${day} ${time} ${date.getUTCFullYear()}`;
 }
 
-const CR = 13;
-const GREATER = 62;
-const EMPTY = new Uint8Array(0);
-const FROM = new TextEncoder().encode("From ");
-
 /**
  * Turns CRLF into LF, one chunk at a time.
  *
- * What {@linkcode LineFeedEncoder.encode} returns is overwritten by its next call.
+ * The next call of {@linkcode LineFeedEncoder.encode} overwrites what the last
+ * one returned.
  */
 export class LineFeedEncoder {
   #buffer: Uint8Array<ArrayBuffer> = EMPTY;
@@ -252,12 +251,12 @@ export class LineFeedEncoder {
   #size = 0;
   #bareLineFeeds = 0;
 
-  /** Bytes given out so far. */
+  /** Bytes returned so far. */
   get size(): number {
     return this.#size;
   }
 
-  /** Bytes given out so far, if every LF among them had a CR in front. */
+  /** Bytes returned so far, if every LF among them had a CR before it. */
   get virtualSize(): number {
     return this.#size + this.#bareLineFeeds;
   }
@@ -277,7 +276,7 @@ export class LineFeedEncoder {
     return buffer.subarray(0, count);
   }
 
-  /** The CR that waited for an LF, if the message ends in one. */
+  /** The CR that waits for an LF, if the message ends in one. */
   end(): Uint8Array<ArrayBuffer> {
     if (!this.#heldCr) return EMPTY;
     this.#heldCr = false;
@@ -286,10 +285,10 @@ export class LineFeedEncoder {
   }
 
   /**
-   * Copies the held CR and the chunk without each CR in front of an LF; returns
-   * how many bytes that makes. A loop over bytes costs the same for every
-   * text; jumps from line to line gain nothing on ordinary lines, and on short
-   * ones take many times as long.
+   * Copies the held CR and the chunk without each CR before an LF; returns the
+   * number of bytes. A loop over bytes costs the same for every text. A search
+   * from line to line is no faster on ordinary lines, and many times slower on
+   * short ones.
    */
   #compact(chunk: Uint8Array, buffer: Uint8Array): number {
     let count = 0;
@@ -307,32 +306,32 @@ export class LineFeedEncoder {
   }
 }
 
-/** Puts one `>` in front of every line that is `From ` behind any number of `>`. */
+/** Puts one more `>` before every line that begins with `From `, any number of `>` before it. */
 export class FromQuoter {
-  /** Whether nothing but `>` has come since the line began. */
+  /** Whether the line so far consists of `>` alone. */
   #atStart = true;
-  /** Bytes of `From ` at the end of the last chunk, not given out yet. */
+  /** Bytes of `From ` at the end of the last chunk, not returned yet. */
   #held = 0;
 
-  /** The chunk with its separator-like lines quoted: the chunk itself where it has none. */
+  /** The chunk with lines like a separator quoted; the chunk itself if it has none. */
   quote(chunk: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
     if (chunk.length === 0) return chunk;
     const bytes = this.#held === 0
       ? chunk
       : join(FROM.subarray(0, this.#held), chunk);
     const found = this.#find(bytes);
-    const given = bytes.subarray(0, bytes.length - this.#held);
-    return found === undefined ? given : insertQuotes(given, found);
+    const ready = bytes.subarray(0, bytes.length - this.#held);
+    return found === undefined ? ready : insertQuotes(ready, found);
   }
 
-  /** What was held back, if the message ends in the beginning of `From `. */
+  /** The bytes held back, if the message ends in the beginning of `From `. */
   end(): Uint8Array<ArrayBuffer> {
     const held = FROM.slice(0, this.#held);
     this.#held = 0;
     return held;
   }
 
-  /** Where a `>` is wanted: one anywhere in the run of `>` does, so right before the `F`. */
+  /** Positions for a `>`: any place in the run of `>` will do, so right before the `F`. */
   #find(bytes: Uint8Array): number[] | undefined {
     let found: number[] | undefined;
     this.#held = 0;
@@ -360,7 +359,7 @@ export class FromQuoter {
   }
 }
 
-/** The two arrays in a new one. */
+/** Both arrays in a new one. */
 function join(
   first: Uint8Array,
   second: Uint8Array,

@@ -1,15 +1,15 @@
 /**
  * The store that keeps nothing: for tests, measurements, and servers whose
- * handlers or queue do all that is to be done with a message.
+ * handlers or queue do all of the work. Stands alone as the other stores do.
  */
 
 import type { MessageStore } from "../message/message.ts";
 
 /**
- * Takes every message and forgets it. The client is told 250 all the same, so
- * this is not for mail that anybody wants.
+ * Takes every message and forgets it. The client still gets 250, so the mail is
+ * lost unless a handler or the queue keeps it.
  *
- * @example A store that keeps nothing
+ * @example Make the store
  * ```ts
  * import { DiscardStore } from "@smtp/server/store";
  *

@@ -1,6 +1,6 @@
 /**
- * The store that keeps messages in plain files: one `.eml` file a message in a
- * folder, or one file that each message overwrites or is appended to.
+ * The store that keeps messages in plain files: one `.eml` file for each message
+ * in a folder, or one file that each message overwrites or extends.
  *
  * Never shows a half-written file under its final name, and never writes
  * through a symbolic link.
@@ -32,21 +32,21 @@ import { uniqueName } from "./unique_name.ts";
 
 /** Options of {@linkcode FileStore}: exactly one of `folder` and `path`. */
 export interface FileStoreOptions extends LockSettings {
-  /** The folder for one file a message, `TIME.ID.RANDOM.eml`; made where missing. */
+  /** Folder for one file per message, `TIME.ID.RANDOM.eml`; made where missing. */
   readonly folder?: string | undefined;
   /** The one file; its folder is made where missing. */
   readonly path?: string | undefined;
   /**
-   * Whether `path` is appended to, under locks; else each message takes the
-   * place of the one before.
+   * Whether messages are appended to `path`, under locks; else each message
+   * replaces the one before.
    *
    * @default {false}
    */
   readonly append?: boolean | undefined;
   /**
    * Whether a message begins with the separator line of an mbox, has its own
-   * lines of that form quoted, and ends in a blank line. Without it nothing
-   * tells where a message in an appended file begins.
+   * lines of that form quoted, and ends in a blank line. Without it a reader
+   * cannot find where a message in an appended file begins.
    *
    * @default {append}
    */
@@ -64,15 +64,15 @@ export interface FileStoreOptions extends LockSettings {
    */
   readonly newline?: Newline | undefined;
   /**
-   * Whether a message is on the disk before it counts as kept. Without it a
-   * crash may lose mail that the client was told is safe: for tests.
+   * Whether a message is on the disk before it counts as kept. `false` is for
+   * tests: a crash may then lose mail that the server has accepted.
    *
    * @default {true}
    */
   readonly sync?: boolean | undefined;
   /**
-   * User ids to whose file mail is appended beside those of this process, of
-   * root and of the owner of its folder; `"any"` for files of every user.
+   * User ids whose file mail may be appended to, besides those of this process,
+   * of root and of the owner of the file's folder; `"any"` for every user's file.
    *
    * @default {[]}
    */
@@ -120,7 +120,7 @@ export class FileStore implements MessageStore {
   readonly #underway = new Underway();
 
   /**
-   * Makes a store; touches nothing until the first message.
+   * Makes a store. Opens no file until the first message.
    *
    * @param options Where messages go, and in which form
    * @throws {TypeError} If not exactly one of `folder` and `path` is given, or `append` with `folder`
@@ -161,7 +161,7 @@ export class FileStore implements MessageStore {
   /**
    * Keeps one copy for all recipients.
    *
-   * @throws {StoreError} If it could not be kept; the file is then as it was before
+   * @throws {StoreError} If the message could not be kept; the file is then as it was before
    */
   save(message: Message): Promise<void> {
     return this.#underway.track(this.#save(message));
@@ -182,7 +182,7 @@ export class FileStore implements MessageStore {
     }
   }
 
-  /** Writes beside the final name and renames: nobody ever sees half a message there. */
+  /** Writes under a temporary name and renames: half a message never has the final name. */
   async #place(content: MessageContent, path: string): Promise<void> {
     const folder = dirname(path);
     const temporary = join(folder, `.${uniqueName()}.tmp`);
@@ -206,7 +206,7 @@ export class FileStore implements MessageStore {
     else await this.#exchange(temporary, path);
   }
 
-  /** Gives a new message its name, and takes it back if that cannot be made durable. */
+  /** Gives a new message its name; removes it if the name cannot be made durable. */
   async #put(temporary: string, path: string): Promise<void> {
     await renameOrRemove(temporary, path);
     if (!this.#sync) return;
@@ -218,11 +218,12 @@ export class FileStore implements MessageStore {
     }
   }
 
-  /** As {@linkcode FileStore.#put}, in the place of an older message, which comes back on a failure. */
+  /** As {@linkcode FileStore.#put}, but replaces an older message; restores it on a failure. */
   async #exchange(temporary: string, path: string): Promise<void> {
     if (!this.#sync) return await renameOrRemove(temporary, path);
     const older = `${temporary}.older`;
-    // Some disks know no hard links: there the older one cannot come back.
+    // Some file systems have no hard links: there the older message cannot be
+    // restored.
     const isKept = await Deno.link(path, older).then(() => true, () => false);
     try {
       await renameOrRemove(temporary, path);
@@ -235,13 +236,13 @@ export class FileStore implements MessageStore {
     }
   }
 
-  /** Waits for what is being saved. */
+  /** Waits for all calls of `save` under way. */
   close(): Promise<void> {
     return this.#underway.settled();
   }
 }
 
-/** A name that sorts by time and tells the message; random too, lest mail ever replace mail. */
+/** A name that sorts by time and has the message's id; a random part keeps mail from replacing mail. */
 function fileName(message: Message): string {
   const time = message.receivedAt.toISOString().replace(/[-:]/g, "");
   const random = crypto.getRandomValues(new Uint32Array(1))[0]!;

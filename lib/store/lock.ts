@@ -1,7 +1,7 @@
 /**
- * Locks on mailbox files, such as other mail programs know: the dot-lock, a
+ * Locks on mailbox files that other mail programs use as well: the dot-lock, a
  * file `NAME.lock` beside the mailbox, and `flock(2)` on the mailbox itself.
- * Both wait by asking again until a deadline, never for ever.
+ * Both try again until a deadline, never forever.
  *
  * Never breaks a lock whose owner may be alive.
  */
@@ -14,40 +14,40 @@ import { hostName, uniqueName } from "./unique_name.ts";
 /** A way to lock a mailbox file. */
 export type LockMethod = "dotlock" | "flock";
 
-/** How to lock, and for how long to try. */
+/** Which locks to take, and how long to try. */
 export interface LockOptions {
   /** The locks to take; the dot-lock is taken first. */
   readonly locks: readonly LockMethod[];
-  /** Milliseconds to wait for the locks of other programs. */
+  /** Longest wait for locks that other programs hold, in ms. */
   readonly lockTimeoutMs: number;
-  /** Milliseconds after which a dot-lock whose owner is dead is broken. */
+  /** Age from which a dot-lock of a dead owner is broken, in ms. */
   readonly staleLockMs: number;
 }
 
-/** What a store's options may say of its locks. */
+/** The options of a store that concern its locks. */
 export interface LockSettings {
   /**
-   * The locks to take for appending. Programs that read the file must use one
-   * of them, and `"flock"` means `flock(2)`, not `fcntl(2)`.
+   * Locks to take for appending. Programs that read the file must use one of
+   * them. `"flock"` means `flock(2)`, not `fcntl(2)`.
    *
    * @default {["dotlock", "flock"]}
    */
   readonly locks?: readonly LockMethod[] | undefined;
   /**
-   * Milliseconds to wait for locks that other programs hold.
+   * Longest wait for locks that other programs hold, in ms.
    *
    * @default {30000}
    */
   readonly lockTimeoutMs?: number | undefined;
   /**
-   * Milliseconds after which a dot-lock is broken whose owner is dead.
+   * Age from which a dot-lock of a dead owner is broken, in ms.
    *
    * @default {60000}
    */
   readonly staleLockMs?: number | undefined;
 }
 
-/** What {@linkcode LockSettings} must be. */
+/** The rules for {@linkcode LockSettings}. */
 export const LOCK_RULES: Rules<LockSettings> = {
   locks: list(
     oneOf("dotlock", "flock"),
@@ -68,32 +68,32 @@ export function lockOptions(settings: LockSettings): LockOptions {
 
 const FIRST_WAIT_MS = 5;
 const LONGEST_WAIT_MS = 200;
-/** What this program and some others write into a dot-lock. */
+/** Content of a dot-lock by this program and some others: process id and host. */
 const OWNER = /^(\d{1,10}):(\S+)\s*$/;
 
-/** A dot-lock that is held; gives it back when disposed of. */
+/** A dot-lock that is held; disposing of it releases the lock. */
 export class DotLock implements AsyncDisposable {
   readonly #path: string;
   readonly #file: Deno.FsFile;
 
   /**
-   * Stands for a lock that has been taken.
+   * Represents a lock that has been taken.
    *
-   * @param file The lock file, just made, open as long as the lock is held
+   * @param file The lock file, just made; open as long as the lock is held
    */
   constructor(path: string, file: Deno.FsFile) {
     this.#path = path;
     this.#file = file;
   }
 
-  /** Removes the lock, unless somebody else has broken it and has one of their own there. Never throws. */
+  /** Removes the lock, unless another program has broken it and made its own. Never throws. */
   async [Symbol.asyncDispose](): Promise<void> {
     try {
       if (await isSameFile(this.#file, this.#path)) {
         await Deno.remove(this.#path);
       }
     } catch {
-      // The mailbox is in order; who finds the lock later breaks it as stale.
+      // The mailbox is in order; the next program breaks the lock as stale.
     } finally {
       this.#file.close();
     }
@@ -104,7 +104,7 @@ export class DotLock implements AsyncDisposable {
  * Takes the dot-lock of the mailbox `path`.
  *
  * @param deadline When to give up, on the clock of `performance.now()`
- * @throws {Deno.errors.TimedOut} If somebody holds it until the deadline
+ * @throws {Deno.errors.TimedOut} If another program holds it until the deadline
  */
 export async function takeDotLock(
   path: string,
@@ -120,16 +120,16 @@ export async function takeDotLock(
 }
 
 /**
- * Takes `flock(2)` on an open file, exclusively.
+ * Takes an exclusive `flock(2)` on an open file.
  *
  * @param deadline When to give up, on the clock of `performance.now()`
- * @throws {Deno.errors.TimedOut} If somebody holds it until the deadline
+ * @throws {Deno.errors.TimedOut} If another program holds it until the deadline
  */
 export async function takeFileLock(
   file: Deno.FsFile,
   options: { readonly deadline: number; readonly path: string },
 ): Promise<void> {
-  // A blocking lock could not be given up at the deadline.
+  // A blocking call could not stop at the deadline.
   for (let wait = FIRST_WAIT_MS;; wait = Math.min(wait * 2, LONGEST_WAIT_MS)) {
     if (await file.tryLock(true)) return;
     await pause(wait, options.deadline, options.path);
@@ -165,9 +165,9 @@ async function makeDotLock(lockPath: string): Promise<DotLock | undefined> {
   }
   const lock = new DotLock(lockPath, file);
   try {
-    // Held as long as this lock is: shows that the owner lives even where its
-    // process identifier does not, because another thread or the next process
-    // in the same container has the same one.
+    // Held as long as this lock is. It shows that the owner is alive where the
+    // process id cannot: another thread, or the next process in the same
+    // container, has the same id.
     await file.tryLock(true);
     const owner = new TextEncoder().encode(`${Deno.pid}:${hostName()}`);
     await writeAll(file, owner);
@@ -181,11 +181,11 @@ async function makeDotLock(lockPath: string): Promise<DotLock | undefined> {
 /**
  * Removes the dot-lock if its owner is dead. Returns whether to try again at once.
  *
- * Danger: two who judge the same lock stale; the slower one would remove the
- * lock that the faster one has made since. Rule: only who holds `flock` on the
- * stale file may remove it, after seeing that the name still means that file;
- * and it is renamed first, so that a replacement by other means is noticed and
- * put back.
+ * Danger: two programs that judge the same lock stale; the slower one would
+ * remove the lock that the faster one has made since. Rule: only a program that
+ * holds `flock` on the stale file may remove it, after seeing that the name
+ * still means that file; and it is renamed first, so that a replacement by other
+ * means is noticed and put back.
  */
 async function breakStale(lockPath: string, staleMs: number): Promise<boolean> {
   try {
@@ -202,7 +202,7 @@ async function breakStale(lockPath: string, staleMs: number): Promise<boolean> {
     return right;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return true;
-    // A lock that cannot be read belongs to another user: wait for it.
+    // A lock that cannot be read belongs to another user: wait for its release.
     if (error instanceof Deno.errors.PermissionDenied) return false;
     throw error;
   }
@@ -211,7 +211,7 @@ async function breakStale(lockPath: string, staleMs: number): Promise<boolean> {
 async function isStale(file: Deno.FsFile, staleMs: number): Promise<boolean> {
   const { mtime, size } = await file.stat();
   if (mtime === null || Date.now() - mtime.getTime() < staleMs) return false;
-  // Made, and its owner killed before it wrote its name there.
+  // Its owner was killed before it wrote its process id.
   if (size === 0) return true;
   const bytes = new Uint8Array(512);
   const count = await file.read(bytes) ?? 0;
@@ -226,7 +226,7 @@ function isAlive(pid: number): boolean {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    // Anything else, such as a missing permission, tells nothing of the process.
+    // Any other error, such as a missing permission, says nothing about the process.
     return !(error instanceof Error && "code" in error &&
       error.code === "ESRCH");
   }

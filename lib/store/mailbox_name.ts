@@ -1,10 +1,10 @@
 /**
- * From an address to the name of its mailbox: one path component that is safe
- * on every file system, readable for ordinary addresses, and the same for two
- * addresses only where they mean the same mailbox.
+ * Makes the name of a mailbox from its address: one path component that is safe
+ * on every file system and readable for ordinary addresses. Two addresses share
+ * a name only if they mean the same mailbox.
  *
- * Never lets an address choose a path: what it returns has no separator, is
- * neither `.` nor `..`, and begins with neither a dot nor a hyphen.
+ * Never lets an address choose a path: the name has no separator, is neither `.`
+ * nor `..`, and begins with neither a dot nor a hyphen.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.2 | RFC 5321 section 4.1.2},
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-2.4 | RFC 5321 section 2.4}
@@ -14,12 +14,12 @@ import { createHash } from "node:crypto";
 import type { Address } from "../protocol/address.ts";
 import { asciiDomain, lowerAscii } from "../protocol/domain.ts";
 
-/** Bytes that a name may have: 255 is the usual limit, and locks and suffixes need room. */
+/** Most bytes of a name: 255 is the usual limit, and locks and suffixes need room. */
 const MAX_NAME = 200;
-/** Hexadecimal digits of the digest that ends a name cut short. */
+/** Hexadecimal digits of the digest at the end of a name that was cut. */
 const DIGEST_DIGITS = 32;
 const UNSAFE = /[^A-Za-z0-9._+=@-]/gu;
-/** Device names of Windows, also with an extension behind them. */
+/** Device names of Windows, with or without an extension. */
 const RESERVED = /^(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)/i;
 const encoder = new TextEncoder();
 
@@ -35,13 +35,13 @@ export interface MailboxNameOptions {
 }
 
 /**
- * The name of an address's mailbox, as a file or folder: the address itself
- * where that is safe, with everything else percent-encoded.
+ * The name of an address's mailbox as a file or folder: the address itself, with
+ * all characters that are not safe percent-encoded.
  *
- * Two addresses share a name only where quoting, the spelling of the domain or,
- * without `keepCase`, the case of ASCII letters is all that sets them apart. The
- * domain has A-labels. Names longer than 200 bytes are cut and end in
- * `~` and a digest of the whole.
+ * Two addresses share a name only if they differ in nothing but quoting, the
+ * spelling of the domain or, without `keepCase`, the case of ASCII letters. The
+ * domain has A-labels. Names longer than 200 bytes are cut and end in `~` and a
+ * digest of the whole name.
  *
  * @throws {TypeError} If the address is the null sender, which has no mailbox
  * @example The name of a mailbox
@@ -59,15 +59,16 @@ export function mailboxName(
 ): string {
   const local = unquote(address.localPart);
   const named = options.keepCase === true ? local : lowerAscii(local);
-  // An "@" inside a quoted local part must not pass for the separator.
+  // An "@" inside a quoted local part must not look like the separator.
   const left = encodeUnsafe(named).replaceAll("@", "%40");
   const domain = asciiDomain(address.domain);
   return finish(domain === "" ? left : `${left}@${encodeUnsafe(domain)}`);
 }
 
 /**
- * Any text as one safe path component, by the rules of {@linkcode mailboxName}:
- * two texts never share a component, case aside on file systems that ignore it.
+ * Any text as one safe path component, by the rules of {@linkcode mailboxName}.
+ * Two texts never share a component, except by case on file systems that ignore
+ * case.
  *
  * @throws {TypeError} If the text is empty
  * @example A name that tries to leave its folder
@@ -79,10 +80,10 @@ export function safeComponent(text: string): string {
   return finish(encodeUnsafe(text));
 }
 
-/** Percent-encodes the bytes of all characters that are not safe anywhere. */
+/** Percent-encodes the bytes of all characters that are unsafe in any position. */
 function encodeUnsafe(text: string): string {
-  // A lone surrogate has no UTF-8 form of its own: all of them would share the
-  // replacement character. "%u" can come from nothing else.
+  // A lone surrogate has no UTF-8 form: all of them would become the replacement
+  // character. "%u" has no other source.
   return text.replace(
     UNSAFE,
     (character) =>
@@ -105,7 +106,7 @@ function percent(character: string): string {
   return encoded;
 }
 
-/** Makes safe what only the position makes unsafe, and cuts what is too long. */
+/** Encodes characters that only their position makes unsafe, and cuts a name that is too long. */
 function finish(encoded: string): string {
   if (encoded === "") {
     throw new TypeError("Cannot name a mailbox: want an address, got none");

@@ -1,10 +1,10 @@
 /**
- * The store that keeps one Maildir a recipient below a folder: written to
- * `tmp`, synced, renamed into `new`, the folder synced.
+ * The store that keeps one Maildir for each recipient below a folder. It writes
+ * a message to `tmp`, syncs it, renames it into `new`, and syncs the folder.
  *
- * Owns the order of these steps over all recipients of a message. Never locks
- * anything: a Maildir needs no locks, and any number of programs and machines
- * may deliver to one at a time.
+ * Owns the order of these steps over all recipients of a message. Never takes a
+ * lock: a Maildir needs none, and any number of programs and machines may
+ * deliver to it at the same time.
  */
 
 import { join, resolve } from "node:path";
@@ -51,7 +51,7 @@ import { hostName, safeHost, uniqueName } from "./unique_name.ts";
 
 /** Options of {@linkcode MaildirStore}. */
 export interface MaildirStoreOptions extends MailboxOptions {
-  /** The folder of the Maildirs, each named after its address; made where missing. */
+  /** Folder of the Maildirs, each named after its address; made where missing. */
   readonly folder: string;
   /**
    * Whether a message begins with a Return-Path field (RFC 5321 section 4.4).
@@ -67,33 +67,33 @@ export interface MaildirStoreOptions extends MailboxOptions {
    */
   readonly newline?: Newline | undefined;
   /**
-   * Whether a message is on the disk before it counts as kept. Without it a
-   * crash may lose mail that the client was told is safe: for tests.
+   * Whether a message is on the disk before it counts as kept. `false` is for
+   * tests: a crash may then lose mail that the server has accepted.
    *
    * @default {true}
    */
   readonly sync?: boolean | undefined;
-  /** The host's name in file names; this machine's when not given. */
+  /** Host name in file names. Default: this machine's. */
   readonly hostname?: string | undefined;
   /**
-   * User ids whose mailboxes are used beside those of this process, of root and
-   * of the owner of `folder`; `"any"` for mailboxes of every user. Mail for
-   * another user's mailbox is refused with 451.
+   * User ids whose mailboxes are used, besides those of this process, of root
+   * and of the owner of `folder`; `"any"` for mailboxes of every user. Mail for
+   * any other user's mailbox is refused with 451.
    *
    * @default {[]}
    */
   readonly owners?: MailboxOwners | undefined;
 }
 
-/** Mailboxes whose folders are known to be durable and trusted. */
+/** Most mailboxes remembered as durable and trusted. */
 const MAX_KNOWN = 10_000;
-/** What tells the folders of a Maildir that mail passes through from all others. */
+/** Marks that identify the folders `tmp` and `new` of a Maildir. */
 interface KnownMailbox {
   readonly tmp: string;
   readonly new: string;
 }
 
-/** Where one mailbox's copy is on its way. */
+/** The file of one mailbox's copy: under `placed` it has its final name. */
 interface WrittenFile {
   readonly temporary: string;
   readonly final: string;
@@ -111,13 +111,13 @@ const RULES: Rules<MaildirStoreOptions> = {
 };
 
 /**
- * Keeps one Maildir a recipient. File names tell the size (`,S=`) and, where
- * line ends were turned into LF, the size with CRLF (`,W=`), which spares
- * Dovecot the reading.
+ * Keeps one Maildir for each recipient. File names have the size (`,S=`) and,
+ * where line ends became LF, the size with CRLF (`,W=`). So Dovecot need not
+ * read the file to know them.
  *
- * All copies of a message are written and synced before the first is shown, so
- * that a failure leaves none. Requires `allow-read` and `allow-write`, and
- * `allow-sys=hostname` unless `hostname` is given.
+ * All copies of a message are written and synced before the first becomes
+ * visible, so a failure leaves no copy behind. Requires `allow-read` and
+ * `allow-write`, and `allow-sys=hostname` unless `hostname` is given.
  *
  * @example A Maildir for each recipient
  * ```ts
@@ -140,7 +140,7 @@ export class MaildirStore implements MessageStore {
   readonly #underway = new Underway();
 
   /**
-   * Makes a store; touches nothing until the first message.
+   * Makes a store. Opens no file until the first message.
    *
    * @param options Where messages go, and in which form
    */
@@ -177,7 +177,7 @@ export class MaildirStore implements MessageStore {
         written.set(copy, await this.#write(copy.mailbox, content));
       },
       (copy) => this.#place(written.get(copy)!),
-      (copy) => this.#settle(copy.mailbox),
+      (copy) => this.#syncNew(copy.mailbox),
     ];
     for (const step of steps) {
       await forEachCopy(copies, step);
@@ -198,8 +198,8 @@ export class MaildirStore implements MessageStore {
     const root = join(this.#folder, mailbox);
     const name = uniqueName(this.#hostname);
     const temporary = join(root, "tmp", name);
-    // Looked at for each message: another program may have put something else
-    // there, or in the place of the Maildir, whose folders are not these then.
+    // Examined for each message: another program may have replaced the folder,
+    // or the Maildir.
     const known = this.#known.get(mailbox);
     if (known === undefined || !await isStill(join(root, "tmp"), known.tmp)) {
       await this.#prepare(mailbox, root);
@@ -219,7 +219,7 @@ export class MaildirStore implements MessageStore {
     return { temporary, final, placed: false };
   }
 
-  /** Something has happened to the Maildir since the copy was begun. */
+  /** Prepares a Maildir that has changed since the copy was begun; removes the copy on a failure. */
   async #prepareAgain(
     mailbox: string,
     root: string,
@@ -233,7 +233,7 @@ export class MaildirStore implements MessageStore {
     }
   }
 
-  /** Makes the Maildir where it is missing, and refuses what only looks like one. */
+  /** Makes the Maildir where it is missing; throws if it is not a trusted folder. */
   async #prepare(mailbox: string, root: string): Promise<void> {
     const sync = this.#sync;
     this.#known.delete(mailbox);
@@ -255,7 +255,8 @@ export class MaildirStore implements MessageStore {
         owners: this.#owners,
       });
     }
-    // Even where all was there: whoever made it may not have synced it yet.
+    // Even if all folders were there: the program that made them may not have
+    // synced them yet.
     if (sync) {
       await Promise.all([
         syncNames(this.#folder, { isMade: made.includes("") }),
@@ -280,22 +281,22 @@ export class MaildirStore implements MessageStore {
     file.placed = true;
   }
 
-  async #settle(mailbox: string): Promise<void> {
+  async #syncNew(mailbox: string): Promise<void> {
     if (this.#sync) await syncFolder(join(this.#folder, mailbox, "new"));
   }
 
-  /** Waits for what is being saved. */
+  /** Waits for all calls of `save` under way. */
   close(): Promise<void> {
     return this.#underway.settled();
   }
 }
 
-/** Removes a copy wherever it is; one that its reader has moved already stays. */
+/** Removes a copy from `tmp` or `new`; one that its reader has moved already stays. */
 async function withdraw(file: WrittenFile): Promise<void> {
   await Deno.remove(file.placed ? file.final : file.temporary).catch(() => {});
 }
 
-/** A folder of a Maildir; `undefined` where there is nothing, an error where there is something else. */
+/** A folder of a Maildir; `undefined` if there is nothing; throws if there is something else. */
 function look(path: string): Promise<Deno.FileInfo | undefined> {
   return lookAt(path, "folder", `keep mail in "${path}"`);
 }

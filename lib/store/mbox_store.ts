@@ -1,7 +1,7 @@
 /**
  * The store that appends messages to mbox files: one for all recipients or one
- * for each. Owns the choice of the file; the form is the content's, locks and
- * transactions are those of every append.
+ * for each. Owns the choice of the file. `content.ts` owns the form,
+ * `append_file.ts` the locks and the transaction.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc4155 | RFC 4155}
  */
@@ -39,9 +39,9 @@ import { LOCK_RULES, lockOptions, type LockSettings } from "./lock.ts";
 
 /** Options of {@linkcode MboxStore}: exactly one of `folder` and `path`. */
 export interface MboxStoreOptions extends MailboxOptions, LockSettings {
-  /** The folder for one file a recipient, named after the address; made where missing. */
+  /** Folder for one file per recipient, named after the address; made where missing. */
   readonly folder?: string | undefined;
-  /** The one file for all; its folder is made where missing. */
+  /** One file for all recipients; its folder is made where missing. */
   readonly path?: string | undefined;
   /**
    * Whether a message begins with a Return-Path field (RFC 5321 section 4.4).
@@ -57,16 +57,16 @@ export interface MboxStoreOptions extends MailboxOptions, LockSettings {
    */
   readonly newline?: Newline | undefined;
   /**
-   * Whether a message is on the disk before it counts as kept. Without it a
-   * crash may lose mail that the client was told is safe: for tests.
+   * Whether a message is on the disk before it counts as kept. `false` is for
+   * tests: a crash may then lose mail that the server has accepted.
    *
    * @default {true}
    */
   readonly sync?: boolean | undefined;
   /**
-   * User ids whose mbox files are used beside those of this process, of root
+   * User ids whose mbox files are used, besides those of this process, of root
    * and of the owner of their folder; `"any"` for files of every user. Mail for
-   * another user's file is refused with 451.
+   * any other user's file is refused with 451.
    *
    * @default {[]}
    */
@@ -85,14 +85,13 @@ const RULES: Rules<MboxStoreOptions> = {
 };
 
 /**
- * Appends messages to mbox files ("mboxrd": lines that look like a separator
- * get one `>` more, so that reading can undo it). A message is kept when it is
- * synced; one that fails leaves the file as long as it was.
+ * Appends messages to mbox files. The form is "mboxrd": lines that look like a
+ * separator get one more `>`, which a reader can remove. A message is kept when
+ * it is synced; one that fails leaves the length of the file unchanged.
  *
- * With one file a recipient a failure takes back the copies already made, as
- * long as nobody has touched their files since. Requires `allow-read` and
- * `allow-write`, and for breaking the locks of dead programs `allow-run` and
- * `allow-sys=hostname`.
+ * With one file per recipient a failure undoes the copies already made, unless
+ * their files have changed since. Requires `allow-read` and `allow-write`, and
+ * for breaking the locks of dead programs `allow-run` and `allow-sys=hostname`.
  *
  * @example One mbox for all mail
  * ```ts
@@ -101,7 +100,7 @@ const RULES: Rules<MboxStoreOptions> = {
  * const store = new MboxStore({ path: "./mail/all.mbox" });
  * console.assert(store.kind === "mbox");
  * ```
- * @example One mbox a recipient
+ * @example One mbox for each recipient
  * ```ts
  * import { MboxStore } from "@smtp/server";
  *
@@ -123,7 +122,7 @@ export class MboxStore implements MessageStore {
   readonly #underway = new Underway();
 
   /**
-   * Makes a store; touches nothing until the first message.
+   * Makes a store. Opens no file until the first message.
    *
    * @param options Where messages go, and in which form
    * @throws {TypeError} If not exactly one of `folder` and `path` is given
@@ -149,7 +148,7 @@ export class MboxStore implements MessageStore {
   }
 
   /**
-   * Appends the message to the file for all, or to that of each recipient.
+   * Appends the message to the one file, or to the file of each recipient.
    *
    * @throws {StoreError} If some recipients' copies could not be kept
    */
@@ -179,7 +178,7 @@ export class MboxStore implements MessageStore {
     const copies = planCopies(message.recipients, this.#mailboxes);
     const pathOf = (copy: MailboxCopy) => join(folder, copy.mailbox);
     if (!partial && copies.length > 1) {
-      // What can be seen to fail is seen before the first copy is made.
+      // Failures that can be foreseen are found before the first copy is made.
       await forEachCopy(copies, async (copy) => {
         const path = pathOf(copy);
         await lookAt(path, "file", `keep mail in "${path}"`);
@@ -202,7 +201,7 @@ export class MboxStore implements MessageStore {
     throw failureOfAll(message, copies);
   }
 
-  /** Waits for what is being saved. */
+  /** Waits for all calls of `save` under way. */
   close(): Promise<void> {
     return this.#underway.settled();
   }

@@ -1,6 +1,6 @@
 /**
  * The store that keeps messages in memory: for tests, development inboxes and
- * programs that look at mail and let it go. Bounded: the oldest messages make
+ * programs that only look at mail. Bounded: it drops the oldest messages to make
  * room for new ones. Never writes to a disk.
  */
 
@@ -11,16 +11,16 @@ import { MessageHeaders } from "../protocol/headers.ts";
 import type { MailParameters } from "../protocol/parameters.ts";
 import { failureOfOne, Underway } from "./per_recipient.ts";
 
-/** The constructor of {@linkcode CollectedMessage}, for this file alone. */
+/** Calls the private constructor of {@linkcode CollectedMessage}. For this file alone. */
 let collect: (
   message: Message,
   bytes: Uint8Array<ArrayBuffer>,
 ) => CollectedMessage;
 
 /**
- * A message in a {@linkcode MemoryStore}: independent of the session it came in.
+ * A message in a {@linkcode MemoryStore}. It does not depend on its session.
  *
- * @example What a message says
+ * @example Summarize a message
  * ```ts
  * import type { CollectedMessage } from "@smtp/server/store";
  *
@@ -31,17 +31,17 @@ let collect: (
  * ```
  */
 export class CollectedMessage {
-  /** The message's name on the server. */
+  /** Unique name of the message on the server. */
   readonly id: string;
   /** The reverse-path. */
   readonly from: Address;
-  /** What came with MAIL FROM. */
+  /** The parameters of MAIL FROM. */
   readonly parameters: MailParameters;
   /** All accepted recipients. */
   readonly recipients: readonly Recipient[];
   /** When the message began to arrive. */
   readonly receivedAt: Date;
-  /** The message with its trace fields, CRLF line ends. */
+  /** The message with its trace fields; line ends are CRLF. */
   readonly bytes: Uint8Array<ArrayBuffer>;
 
   /** Takes the envelope from the message, and its content with the trace fields. */
@@ -58,7 +58,7 @@ export class CollectedMessage {
     collect = (message, bytes) => new CollectedMessage(message, bytes);
   }
 
-  /** As {@linkcode CollectedMessage.bytes}, decoded as UTF-8. */
+  /** {@linkcode CollectedMessage.bytes} decoded as UTF-8. */
   get text(): string {
     return new TextDecoder().decode(this.bytes);
   }
@@ -72,14 +72,14 @@ export class CollectedMessage {
 /** Options of {@linkcode MemoryStore}. */
 export interface MemoryStoreOptions {
   /**
-   * Messages kept; beyond that the oldest is forgotten.
+   * Most messages kept; the store drops the oldest to stay within it.
    *
    * @default {1000}
    */
   readonly maxMessages?: number | undefined;
   /**
-   * Bytes kept in all; beyond that the oldest messages are forgotten, and a
-   * message larger than that is refused.
+   * Most bytes kept in all; the store drops the oldest messages to stay within
+   * it, and refuses a message that is larger by itself.
    *
    * @default {67108864}
    */
@@ -123,7 +123,7 @@ export class MemoryStore implements MessageStore {
   readonly #underway = new Underway();
   #messages: CollectedMessage[] = [];
   #bytes = 0;
-  /** How many of the last messages `next` has not given out. */
+  /** Number of the last messages that `next` has not returned yet. */
   #unread = 0;
   readonly #waiters = new Set<Waiter>();
 
@@ -154,7 +154,7 @@ export class MemoryStore implements MessageStore {
   /**
    * Keeps a copy of the message.
    *
-   * @throws {StoreError} If the message alone is larger than the store may be
+   * @throws {StoreError} If the message alone is larger than `maxBytes`
    */
   save(message: Message): Promise<void> {
     return this.#underway.track(this.#save(message));
@@ -164,7 +164,7 @@ export class MemoryStore implements MessageStore {
     const size = message.trace.length + message.size;
     if (size > this.#maxBytes) {
       const text =
-        `Cannot keep ${size} octets in memory: want at most ${this.#maxBytes}`;
+        `Cannot keep ${size} bytes in memory: want at most ${this.#maxBytes}`;
       throw failureOfOne(message, new RangeError(text));
     }
     let bytes: Uint8Array<ArrayBuffer>;
@@ -194,11 +194,11 @@ export class MemoryStore implements MessageStore {
   }
 
   /**
-   * The next message that this method has not given out yet, in the order of
-   * arrival; waits for one to arrive if there is none. Each message goes to one
-   * caller, and a message that was forgotten meanwhile to none.
+   * The next message that this method has not returned yet, in the order of
+   * arrival; waits for one if necessary. Each message goes to one caller; a
+   * message that the store has dropped goes to no caller.
    *
-   * @param options `signal` ends the waiting
+   * @param options `signal` ends the wait
    * @throws {Deno.errors.Interrupted} If the store is closed while waiting
    */
   next(
@@ -223,14 +223,14 @@ export class MemoryStore implements MessageStore {
     return promise.finally(() => signal.removeEventListener("abort", abort));
   }
 
-  /** Forgets all messages; those who wait in {@linkcode MemoryStore.next} go on waiting. */
+  /** Drops all messages. Pending calls of {@linkcode MemoryStore.next} go on waiting. */
   clear(): void {
     this.#messages = [];
     this.#bytes = 0;
     this.#unread = 0;
   }
 
-  /** Waits for what is being saved, then ends all waiting. The messages stay. */
+  /** Waits for all calls of `save` under way, then rejects pending calls of `next`. The messages stay. */
   async close(): Promise<void> {
     await this.#underway.settled();
     for (const waiter of this.#waiters) {

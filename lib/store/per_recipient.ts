@@ -1,7 +1,7 @@
 /**
- * What the stores with a mailbox a recipient have in common: which recipients
- * share a mailbox, how many are written at once, and the error that says who
- * went without. Touches no file.
+ * The common parts of stores with a mailbox for each recipient: which recipients
+ * share a mailbox, how many mailboxes are written at once, and the error that
+ * names the recipients without a copy. Touches no file.
  */
 
 import {
@@ -24,8 +24,8 @@ import { mailboxName, safeComponent } from "./mailbox_name.ts";
 /** How recipients become mailboxes. */
 export interface MailboxOptions {
   /**
-   * The mailbox of an address, where it is not named after the address. What it
-   * returns is made one safe path component, as the address would be: it cannot
+   * Gives the mailbox of an address, if it is not named after the address. The
+   * result becomes one safe path component, as the address would: it cannot
    * leave the folder.
    */
   readonly mailboxOf?: ((address: Address) => string) | undefined;
@@ -38,7 +38,7 @@ export interface MailboxOptions {
   readonly keepCase?: boolean | undefined;
 }
 
-/** What the `owners` of a store must be. */
+/** The rule for a store's option `owners`. */
 export const OWNERS_RULE: Rule = {
   want: 'an array of user numbers, or "any"',
   check(value, at) {
@@ -48,19 +48,19 @@ export const OWNERS_RULE: Rule = {
   },
 };
 
-/** What {@linkcode MailboxOptions} must be. */
+/** The rules for {@linkcode MailboxOptions}. */
 export const MAILBOX_RULES: Rules<MailboxOptions> = {
   mailboxOf: callable("a function that gives an address its mailbox"),
   keepCase: flag,
 };
 
-/** One mailbox that is to get a copy, and how that went. */
+/** One mailbox that gets a copy, and whether that failed. */
 export class MailboxCopy {
   /** The mailbox: one path component. */
   readonly mailbox: string;
-  /** Those whose mailbox it is. */
+  /** The recipients of this mailbox. */
   readonly recipients: Recipient[] = [];
-  /** Why it has no copy, boxed: anything can be thrown. */
+  /** Why it has no copy; boxed, since any value can be thrown. */
   failure: { readonly reason: unknown } | undefined;
 
   constructor(mailbox: string) {
@@ -68,7 +68,7 @@ export class MailboxCopy {
   }
 }
 
-/** Mailboxes written at once for one message. */
+/** Most mailboxes written at the same time for one message. */
 const AT_ONCE = 8;
 
 /** The mailboxes of the recipients, each once: two names for one mailbox get one copy. */
@@ -98,7 +98,7 @@ export function planCopies(
   return [...plan.values(), ...nameless];
 }
 
-/** Takes one step for every copy that has not failed, a few at once; a failure is noted there. */
+/** Runs a step for every copy that has not failed, at most 8 at once; records a failure in the copy. */
 export async function forEachCopy<T extends MailboxCopy>(
   copies: readonly T[],
   step: (copy: T) => Promise<void>,
@@ -123,7 +123,7 @@ export function hasFailure(copies: readonly MailboxCopy[]): boolean {
   return copies.some((copy) => copy.failure !== undefined);
 }
 
-/** The error for copies of which some failed; `undefined` if none did. */
+/** The error for copies of which some failed; `undefined` if all succeeded. */
 export function failureOf(
   message: Message,
   copies: readonly MailboxCopy[],
@@ -139,8 +139,8 @@ export function failureOf(
 }
 
 /**
- * The error for a message that nobody got a copy of: each recipient with their
- * own reason, or else with the first one there is.
+ * The error for a message that no recipient got: each recipient with the reason
+ * of their own copy, or else with the first reason found.
  */
 export function failureOfAll(
   message: Message,
@@ -156,7 +156,7 @@ export function failureOfAll(
   return storeError(message, failures);
 }
 
-/** The error for a message that has one copy for all, which could not be kept. */
+/** The error for a message whose one copy for all recipients could not be kept. */
 export function failureOfOne(message: Message, reason: unknown): StoreError {
   return storeError(
     message,
@@ -178,7 +178,7 @@ function storeError(
   );
 }
 
-/** Work under way, to be waited for. */
+/** The work that a store has under way; `close` waits for it. */
 export class Underway {
   readonly #work = new Set<Promise<unknown>>();
 
@@ -190,7 +190,7 @@ export class Underway {
     return work;
   }
 
-  /** Resolves when nothing is under way any more, whatever became of it. */
+  /** Resolves when no work is under way any more, successful or not. */
   async settled(): Promise<void> {
     while (this.#work.size > 0) await Promise.allSettled(this.#work);
   }

@@ -1,8 +1,9 @@
 /**
- * Stores that every thread can have for itself: noted as data by the store that
- * was made on one thread, made again from that on another by
- * {@link ./thread_store.ts}. What holds a function, a stream or memory stays on
- * its thread.
+ * Remembers the options of stores that every thread can have for itself. The
+ * store registers its options as data; {@link ./thread_store.ts} makes a copy
+ * of it on another thread. A store that holds a function, a stream or memory
+ * stays on its thread. Stands alone: stores write here, and `thread_store.ts`,
+ * which imports the stores, reads.
  */
 
 import type { MessageStore } from "../message/message.ts";
@@ -10,10 +11,9 @@ import type { MessageStore } from "../message/message.ts";
 const origins = new WeakMap<MessageStore, object>();
 
 /**
- * Notes what a store was made of. For constructors.
+ * Remembers a store's options, if all are plain data. For constructors.
  *
- * @param store The store
- * @param options Its options, the paths in them complete
+ * @param options The store's options, with absolute paths
  */
 export function rebuildable(store: MessageStore, options: object): void {
   const isData = Object.values(options).every((value) =>

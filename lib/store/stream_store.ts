@@ -1,7 +1,7 @@
 /**
- * The store that hands messages to streams: one stream for all, message after
- * message, or a stream of its own for each. Owns the order and the end of what
- * it writes; never mixes two messages.
+ * The store that writes messages to streams: one stream for all, message after
+ * message, or a stream for each. Owns the order of the messages and the end of
+ * each; never mixes two messages.
  */
 
 import type { Message, MessageStore } from "../message/message.ts";
@@ -9,7 +9,7 @@ import { checkOptions, flag, required, type Rules, where } from "../options.ts";
 import { MessageContent, type Newline, NEWLINE_RULE } from "./content.ts";
 import { failureOfOne, Underway } from "./per_recipient.ts";
 
-/** Makes the stream for one message; it is closed behind the message. */
+/** Makes the stream for one message; the store closes it after the message. */
 export type StreamFactory = (
   message: Message,
 ) => WritableStream<Uint8Array> | Promise<WritableStream<Uint8Array>>;
@@ -17,8 +17,8 @@ export type StreamFactory = (
 /** Options of {@linkcode StreamStore}. */
 export interface StreamStoreOptions {
   /**
-   * Where the bytes go: one stream that gets every message, one after
-   * another, or a function that makes a stream for each message.
+   * Where the bytes go: one stream for all messages, one after another, or a
+   * function that makes a stream for each message.
    */
   readonly stream: WritableStream<Uint8Array> | StreamFactory;
   /**
@@ -63,14 +63,14 @@ const RULES: Rules<StreamStoreOptions> = {
 };
 
 /**
- * Writes messages to a stream, in their order and never mixed, or each to a
- * stream of its own; the latter may be under way side by side. A message is
- * kept once the stream has taken all of it and, if it is the message's own, has
- * closed.
+ * Writes all messages to one stream, in their order and never mixed, or each
+ * message to its own stream; several of these may be written at the same time. A
+ * message is kept once the stream has taken all of it and, if it is the message's
+ * own stream, has closed.
  *
- * A message that fails half-way aborts its stream. Where that is the one stream
- * of all, it is errored from then on and every later message is refused: what
- * follows half a message could not be told from it.
+ * A message that fails half-way aborts its stream. If that is the one stream for
+ * all messages, the store refuses every later message: a reader could not
+ * distinguish it from the rest of the failed one.
  *
  * @example Print what arrives
  * ```ts
@@ -93,7 +93,7 @@ export class StreamStore implements MessageStore {
   #closed = false;
 
   /**
-   * Makes a store; takes no stream until the first message.
+   * Makes a store. Takes no stream until the first message.
    *
    * @param options Where the bytes go, and in which form
    */
@@ -105,7 +105,7 @@ export class StreamStore implements MessageStore {
   /**
    * Writes the message to its stream.
    *
-   * @throws {StoreError} If the stream fails, is locked by somebody else, or the store is closed
+   * @throws {StoreError} If the stream fails or other code has locked it, or the store is closed
    */
   save(message: Message): Promise<void> {
     const { stream } = this.#options;
@@ -136,7 +136,7 @@ export class StreamStore implements MessageStore {
     stream: WritableStream<Uint8Array>,
   ): Promise<void> {
     try {
-      // Held for one message only: between messages the stream is its owner's.
+      // Held for one message only: between messages the owner may use the stream.
       const writer = stream.getWriter();
       try {
         await this.#write(message, writer);
@@ -162,8 +162,8 @@ export class StreamStore implements MessageStore {
     try {
       await content.writeTo(async (bytes) => {
         await writer.ready;
-        // A sink may keep what it is given, and these bytes are the message's
-        // own or will be overwritten.
+        // A sink may keep the bytes it gets; these belong to the message or will
+        // be overwritten.
         await writer.write(bytes.slice());
       });
     } catch (error) {
@@ -178,7 +178,7 @@ export class StreamStore implements MessageStore {
     const { stream, preventClose } = this.#options;
     if (this.#closed || preventClose || typeof stream === "function") return;
     this.#closed = true;
-    // One that has failed has told the message it failed with.
+    // A stream that has failed has rejected the message that it failed with.
     await stream.close().catch(() => {});
   }
 }

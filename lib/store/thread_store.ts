@@ -1,10 +1,10 @@
 /**
- * A store as data that crosses to another thread, and the store made again of
- * it there.
+ * Describes a store as data for another thread, and makes the store from that
+ * data there. Stands alone: it imports all stores that can be described.
  *
- * Never describes a class derived from one of these stores: it may do anything.
- * Nor stores that append to one file: appends from one thread share a lock and
- * a sync, those of several wait for each other.
+ * Never describes a class derived from one of these stores: it may behave
+ * differently. Nor stores that append to one file: appends from one thread share
+ * a lock and a sync, those from several threads wait for each other.
  */
 
 import type { MessageStore } from "../message/message.ts";
@@ -19,7 +19,7 @@ export type StoreDescription =
   | { readonly kind: "maildir"; readonly options: MaildirStoreOptions }
   | { readonly kind: "file"; readonly options: FileStoreOptions };
 
-/** The store as data, `undefined` where it has to stay on its thread. */
+/** The store as data; `undefined` if it must stay on its thread. */
 export function describeStore(
   store: MessageStore,
 ): StoreDescription | undefined {
@@ -34,7 +34,7 @@ export function describeStore(
   return file.append ? undefined : { kind: "file", options: file };
 }
 
-/** Makes a store of its description. */
+/** Makes a store from its description. */
 export function makeStore(description: StoreDescription): MessageStore {
   switch (description.kind) {
     case "discard":

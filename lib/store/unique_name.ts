@@ -1,6 +1,7 @@
 /**
- * Names that no other file has or will have, after the rules for Maildir: the
- * time, the process, a counter, a random number and the host.
+ * Names that no other file has or will have, by the rules of Maildir: time,
+ * process, counter, random number and host. Stands alone: all stores that write
+ * files use it.
  */
 
 const random = Array.from(
@@ -11,10 +12,10 @@ let counter = 0;
 let host: string | undefined;
 
 /**
- * A name unique among all threads, processes and hosts: letters, digits and
- * dots, and what the host's name has beside these.
+ * A name unique among all threads, processes and hosts. It has letters, digits
+ * and dots, and the characters of the host's name.
  *
- * @param hostname The part behind the last separator; this machine's name when not given
+ * @param hostname Last part of the name. Default: this machine's name
  */
 export function uniqueName(hostname: string = hostName()): string {
   const now = Date.now();
@@ -24,7 +25,7 @@ export function uniqueName(hostname: string = hostName()): string {
   return `${seconds}.M${micros}P${Deno.pid}Q${++counter}R${random}.${hostname}`;
 }
 
-/** This machine's name, fit for a file name; `"localhost"` without the permission `sys`. */
+/** This machine's name, safe in a file name; `"localhost"` without the permission `sys`. */
 export function hostName(): string {
   if (host !== undefined) return host;
   try {
@@ -35,7 +36,7 @@ export function hostName(): string {
   return host;
 }
 
-/** A host's name with everything that has a meaning in file names or Maildir replaced by `-`. */
+/** A host's name with `-` for every character that has a meaning in file names or Maildir. */
 export function safeHost(name: string): string {
   return name.replace(/[^A-Za-z0-9._-]/g, "-") || "localhost";
 }

@@ -1,7 +1,8 @@
 /**
- * What the tests of a program want of an SMTP server: a real one on a free port
- * or one in memory, both of which collect what they are sent, and a client that
- * says what the test wants said.
+ * Tools for the tests of a program that uses SMTP: a real server on a free port
+ * or a server in memory, which both collect the messages they get; a client that
+ * sends exactly what the test wants; and a DNS that answers from a function
+ * instead of a name server.
  *
  * @example What a program sent
  * ```ts
@@ -31,11 +32,6 @@
  * ```
  *
  * @module
- *
- * What stands in for the platform in a test. A DNS of the test's own: the
- * questions of a `DnsClient`, or of a server, go to a function and to no name
- * server. Stands alone because the tests of this package use it without the
- * test server.
  */
 
 import { memoryPair, type MemoryTransport } from "../net/memory_transport.ts";
@@ -80,9 +76,9 @@ export interface NextMessageOptions {
 const NEXT_RULES: Rules<NextMessageOptions> = { timeoutMs: number() };
 
 /**
- * What a server under test has been sent.
+ * The messages that a server under test has received.
  *
- * @example Nothing so far
+ * @example No message so far
  * ```ts
  * import { startTestServer } from "@smtp/server/testing";
  *
@@ -102,14 +98,14 @@ export class TestInbox {
     this.#store = store;
   }
 
-  /** The messages collected, oldest first: a copy of the list. */
+  /** The collected messages, oldest first: a copy of the list. */
   get messages(): readonly CollectedMessage[] {
     return this.#store.messages;
   }
 
   /**
-   * The next message that this method has not given out yet; waits for one to
-   * arrive if there is none.
+   * The next message that this method has not returned yet; waits for one if
+   * necessary.
    *
    * @throws {Deno.errors.TimedOut} If the wait runs out
    *
@@ -147,17 +143,17 @@ export class TestInbox {
     }
   }
 
-  /** Forgets all messages. */
+  /** Drops all messages. */
   clear(): void {
     this.#store.clear();
   }
 }
 
 /**
- * A server for tests that listens on a free port. Made by
- * {@linkcode startTestServer}; stopped when disposed of.
+ * A server for tests that listens on a free port. {@linkcode startTestServer}
+ * makes it; disposing of it stops it.
  *
- * @example Where the program under test connects to
+ * @example The URL for the program under test
  * ```ts
  * import { startTestServer, type TestServer } from "@smtp/server/testing";
  *
@@ -167,17 +163,17 @@ export class TestInbox {
  * ```
  */
 export class TestServer extends TestInbox implements AsyncDisposable {
-  /** The server. */
+  /** The server under test. */
   readonly server: SmtpServer;
-  /** The IP address that it listens on. */
+  /** IP address of the first listener. */
   readonly address: string;
-  /** The port that it listens on. */
+  /** Port of the first listener. */
   readonly port: number;
 
   /**
    * Made by {@linkcode startTestServer}.
    *
-   * @param server The server, started
+   * @param server A server that has started
    * @param store Collects its messages
    */
   constructor(server: SmtpServer, store: MemoryStore) {
@@ -197,19 +193,19 @@ export class TestServer extends TestInbox implements AsyncDisposable {
     return ScriptedClient.connect(this, options);
   }
 
-  /** Stops the server without grace. */
+  /** Stops the server at once, without waiting for its sessions. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.server[Symbol.asyncDispose]();
   }
 }
 
 /**
- * Starts a real server on a free port of 127.0.0.1, named `test.example`, that
- * collects every message it accepts. Where `store` is given, a message is kept
- * there first; one whose handler chooses a store of its own is not collected.
- * Requires `allow-net`.
+ * Starts a real server on a free port of 127.0.0.1, named `test.example`. It
+ * collects every message it accepts. With the option `store` it keeps a message
+ * there first. It does not collect a message for which a handler chooses another
+ * store. Requires `allow-net`.
  *
- * @param options As for {@linkcode SmtpServer}
+ * @param options Options of {@linkcode SmtpServer}
  *
  * @example Test a handler over a socket
  * ```ts
@@ -239,16 +235,16 @@ export async function startTestServer(
   return new TestServer(server, store);
 }
 
-/** Options of {@linkcode connectInMemory}: those of the server, and who the client is. */
+/** Options of {@linkcode connectInMemory}: those of the server, and the facts of its client. */
 export interface InMemoryOptions extends Omit<SmtpServerOptions, "listen"> {
   /**
-   * What the listener would be for.
+   * Kind of the listener that the client seems to connect to.
    *
    * @default {"smtp"}
    */
   kind?: ListenerKind | undefined;
   /**
-   * Where the client seems to come from.
+   * Address that the client seems to have.
    *
    * @default {{ address: "192.0.2.1", port: 40000 }}
    */
@@ -276,10 +272,10 @@ const OWN_RULES: Rules<
 };
 
 /**
- * A session in memory, with both of its ends. Made by
- * {@linkcode connectInMemory}; closed when disposed of.
+ * A session in memory, with both of its ends. {@linkcode connectInMemory} makes
+ * it; disposing of it closes it.
  *
- * @example Until the server is done with the client
+ * @example Wait for the end of the session
  * ```ts
  * import { connectInMemory, type InMemorySession } from "@smtp/server/testing";
  *
@@ -295,9 +291,9 @@ const OWN_RULES: Rules<
 export class InMemorySession extends TestInbox implements AsyncDisposable {
   /** The client's end. */
   readonly client: ScriptedClient;
-  /** The server, whose only connection this is. */
+  /** The server. It has no other connection. */
   readonly server: SmtpServer;
-  /** Resolves when the server's end of the session is over, `onDisconnect` included. */
+  /** Resolves when the server has ended the session, `onDisconnect` included. */
   readonly ended: Promise<void>;
 
   /**
@@ -320,7 +316,7 @@ export class InMemorySession extends TestInbox implements AsyncDisposable {
     this.ended = ends.ended;
   }
 
-  /** Closes the connection and waits for the server's end of it. */
+  /** Closes the connection and waits until the server has ended the session. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.client.close();
     await this.server[Symbol.asyncDispose]();
@@ -329,9 +325,9 @@ export class InMemorySession extends TestInbox implements AsyncDisposable {
 
 /**
  * Runs one session in memory: the whole server without a socket, a port or a
- * permission. What it accepts is collected as by {@linkcode startTestServer}.
+ * permission. It collects messages as {@linkcode startTestServer} does.
  *
- * @param options As for {@linkcode SmtpServer}, and who the client is
+ * @param options Options of {@linkcode SmtpServer}, and the facts of the client
  *
  * @example Test a handler in memory
  * ```ts
@@ -370,7 +366,7 @@ export async function connectInMemory(
   return new InMemorySession({ client, server, ended }, store);
 }
 
-/** A store that keeps a message in `first`, where there is one, then collects it. */
+/** A store that keeps a message in `first`, if given, then in `collected`. */
 function keepingBoth(
   first: MessageStore | undefined,
   collected: MemoryStore,
@@ -390,11 +386,11 @@ function keepingBoth(
 }
 
 /**
- * Options of a `DnsClient`, or the option `dns` of a server, that have every
- * question answered by a function.
+ * Options of a `DnsClient`, or the option `dns` of a server, with a function
+ * that answers every query.
  *
- * @param resolver Gives the records, as `Deno.resolveDns` does. The name comes
- * with a final dot; to say that there is no such record the function throws
+ * @param resolver Returns the records, as `Deno.resolveDns` does. The name has a
+ * final dot; for a record that does not exist the function throws
  * `Deno.errors.NotFound`
  * @param options The other options, such as `timeoutMs`
  *

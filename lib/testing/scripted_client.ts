@@ -1,12 +1,13 @@
 /**
- * A client for tests: it sends exactly what it is told, reads one reply at a
- * time, and waits for nothing without a deadline. It knows no order of commands
- * and stuffs no dots: what a test wants to send wrong goes out wrong.
+ * A client for tests: it sends exactly the bytes that a test gives it, reads one
+ * reply at a time, and never waits without a deadline. It has no order of
+ * commands and stuffs no dots, so a test can send faults.
+ *
+ * It also runs dialogues written as text: `C:` is a line of the client, `S:` a
+ * reply that the server must send. The functions below the class parse such a
+ * text and compare replies with it.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.2 | RFC 5321 section 4.2}
- *
- * Dialogues as text: `C:` what the client sends, `S:` what the server must
- * answer. Parses them and compares replies with them; sends and reads nothing.
  */
 
 import { anyNumber, checkOptions, type Rules } from "../options.ts";
@@ -20,7 +21,7 @@ import type { SmtpReply } from "../protocol/reply.ts";
 /** Options of {@linkcode ScriptedClient.connect}. */
 export interface ScriptedClientOptions {
   /**
-   * Longest wait for a connection, a reply or the end, in ms.
+   * Longest wait for a connection, a reply or the end of the connection, in ms.
    *
    * @default {5000}
    */
@@ -33,10 +34,10 @@ const READ_SIZE = 4096;
 const encoder = new TextEncoder();
 
 /**
- * An SMTP client that does what a test tells it to, and no more.
+ * An SMTP client that does exactly what a test asks for.
  *
- * A wait that runs out closes the connection: what would come later could not
- * be told from the answer to something else. Closed when disposed of.
+ * A wait that runs out closes the connection: a late reply would look like the
+ * reply to a later command. Disposing of the client closes it.
  *
  * @example Run a dialogue
  * ```ts
@@ -68,7 +69,7 @@ export class ScriptedClient implements AsyncDisposable {
   /**
    * Made by {@linkcode ScriptedClient.connect}.
    *
-   * @param transport The connection, which the client owns from here on
+   * @param transport The connection; the client owns it from now on
    */
   constructor(transport: Transport, options: ScriptedClientOptions = {}) {
     checkOptions("ScriptedClient", options, RULES);
@@ -82,11 +83,11 @@ export class ScriptedClient implements AsyncDisposable {
   }
 
   /**
-   * Connects to a server, which has a test server's `address` and `port`, or
-   * takes over a connection that is there. Requires `allow-net` for the former.
+   * Connects to a server at an `address` and `port`, such as a test server, or
+   * takes over an open connection. The former requires `allow-net`.
    *
-   * @param target Where the server is, or the connection to it
-   * @throws {Deno.errors.ConnectionRefused} If nothing listens there
+   * @param target Address of the server, or the connection to it
+   * @throws {Deno.errors.ConnectionRefused} If no server listens there
    * @throws {Deno.errors.TimedOut} If the wait runs out
    *
    * @example Connect to a server in this process
@@ -126,7 +127,7 @@ export class ScriptedClient implements AsyncDisposable {
   }
 
   /**
-   * Sends a line, with the CRLF that it does not have yet.
+   * Sends a line and a CRLF.
    *
    * @throws {Deno.errors.TimedOut} If the wait runs out
    */
@@ -135,15 +136,15 @@ export class ScriptedClient implements AsyncDisposable {
   }
 
   /**
-   * Sends bytes as they are; text as UTF-8.
+   * Sends bytes unchanged, text as UTF-8.
    *
    * @throws {Deno.errors.TimedOut} If the wait runs out
    */
   async sendRaw(bytes: Uint8Array | string): Promise<void> {
-    const octets = typeof bytes === "string" ? encoder.encode(bytes) : bytes;
+    const encoded = typeof bytes === "string" ? encoder.encode(bytes) : bytes;
     await this.#inTime(
-      this.#transport.write(octets),
-      `Cannot send ${octets.length} octets`,
+      this.#transport.write(encoded),
+      `Cannot send ${encoded.length} bytes`,
     );
   }
 
@@ -152,7 +153,7 @@ export class ScriptedClient implements AsyncDisposable {
    *
    * @throws {Deno.errors.TimedOut} If the wait runs out
    * @throws {Deno.errors.UnexpectedEof} If the server has closed the connection
-   * @throws {SyntaxError} If what came is no reply
+   * @throws {SyntaxError} If the bytes are not a reply
    */
   async read(): Promise<SmtpReply> {
     const reply = await this.#next();
@@ -165,7 +166,7 @@ export class ScriptedClient implements AsyncDisposable {
   }
 
   /**
-   * Sends `line`, if there is one, and reads the reply, which must have `code`.
+   * Sends `line`, if given, and reads the reply, which must have `code`.
    *
    * @throws {AssertionError} If the reply has another code
    * @throws {Deno.errors.UnexpectedEof} If the server has closed the connection
@@ -211,16 +212,17 @@ export class ScriptedClient implements AsyncDisposable {
   }
 
   /**
-   * Runs a dialogue, a line each: `C:` is sent with a CRLF, lines of `C:` that
-   * follow each other in one write; `S:` is a reply that must come.
+   * Runs a dialogue line by line. The client sends each `C:` line with a CRLF,
+   * and successive `C:` lines in one write. `S:` is a reply that the server must
+   * send.
    *
-   * `S: 250` stands for a whole reply with that code, `S: 250 ...` and
-   * `S: 250-...` for one of its lines with `...` for any text in it, and
-   * `S: <closed>` for the end of the connection. Blank lines and lines that
-   * begin with `#` are skipped, as is white space before `C:` and `S:`.
+   * `S: 250` means a whole reply with that code, `S: 250 ...` and `S: 250-...`
+   * one of its lines, where `...` is any text, and `S: <closed>` the end of the
+   * connection. Blank lines, lines that begin with `#`, and white space before
+   * `C:` and `S:` are ignored.
    *
-   * @throws {AssertionError} If the server says anything else; the message shows the dialogue up to there
-   * @throws {SyntaxError} If the text is no dialogue
+   * @throws {AssertionError} If the server sends anything else; the message shows the dialogue so far
+   * @throws {SyntaxError} If the text is not a dialogue
    *
    * @example A message, its envelope sent at once
    * ```ts
@@ -252,7 +254,7 @@ export class ScriptedClient implements AsyncDisposable {
   }
 
   async #step(step: ScriptStep, said: string[]): Promise<void> {
-    if (step.who === "client") {
+    if (step.side === "client") {
       said.push(...step.lines.map((line) => `  C: ${line}`));
       await this.sendRaw(step.lines.map((line) => `${line}\r\n`).join(""));
       return;
@@ -271,19 +273,19 @@ export class ScriptedClient implements AsyncDisposable {
     said.push(...got.map((line) => `  S: ${line}`));
   }
 
-  /** Closes the connection without a word. Idempotent. */
+  /** Closes the connection without QUIT. Idempotent. */
   close(): void {
     this.#closed = true;
     this.#transport.close();
   }
 
-  /** As {@linkcode ScriptedClient.close}. */
+  /** Calls {@linkcode ScriptedClient.close}. */
   [Symbol.asyncDispose](): Promise<void> {
     this.close();
     return Promise.resolve();
   }
 
-  /** The next reply; nothing where the server has closed the connection. */
+  /** The next reply; `undefined` if the server has closed the connection. */
   async #next(): Promise<SmtpReply | undefined> {
     const until = Date.now() + this.#timeoutMs;
     for (;;) {
@@ -311,13 +313,13 @@ export class ScriptedClient implements AsyncDisposable {
         ms,
       );
     } catch (error) {
-      // A server that breaks the connection off has closed it all the same.
+      // A reset by the server counts as a close.
       if (!this.#closed && isGone(error)) return null;
       throw error;
     }
   }
 
-  /** Waits for `work`, and closes the connection where that takes too long. */
+  /** Waits for `work`; closes the connection if it takes more than `ms`. */
   async #inTime<T>(
     work: Promise<T>,
     action: string,
@@ -346,7 +348,7 @@ function isGone(error: unknown): boolean {
     error instanceof Deno.errors.BrokenPipe;
 }
 
-/** The error of a dialogue that went wrong: what was said, then the difference. */
+/** The error of a dialogue that failed: the dialogue so far, then the difference. */
 function scriptError(
   { step, said, got, cause }: {
     readonly step: ScriptStep;
@@ -371,17 +373,17 @@ function scriptError(
   return error;
 }
 
-/** What one side says: lines of the client, sent at once, or one reply. */
+/** One step of a dialogue: lines of the client, sent in one write, or one reply. */
 export interface ScriptStep {
-  /** Whose turn it is. */
-  readonly who: "client" | "server";
-  /** The lines without `C:` and `S:`; of a reply its lines, a code alone, or `<closed>`. */
+  /** The side that sends. */
+  readonly side: "client" | "server";
+  /** The lines without `C:` and `S:`. For a reply its lines, a code alone, or `<closed>`. */
   readonly lines: readonly string[];
-  /** The number of the first line in the text, from 1. */
+  /** Number of the first line in the text, from 1. */
   readonly line: number;
 }
 
-/** The expectation that the connection ends. */
+/** The line that means the end of the connection. */
 const CLOSED = "<closed>";
 const LINE = /^\s*([CS]):(?: (.*))?$/;
 const REPLY = /^[2-5]\d\d(?:\.\.\.|[ -].*)?$/;
@@ -389,12 +391,12 @@ const REPLY = /^[2-5]\d\d(?:\.\.\.|[ -].*)?$/;
 /**
  * Parses a dialogue.
  *
- * @throws {SyntaxError} If a line is neither the client's nor a reply
+ * @throws {SyntaxError} If a line is neither a line of the client nor a reply
  */
 export function parseScript(
   text: string,
 ): ScriptStep[] {
-  const steps: { who: "client" | "server"; lines: string[]; line: number }[] =
+  const steps: { side: "client" | "server"; lines: string[]; line: number }[] =
     [];
   let open = false;
   for (const [index, raw] of text.split(/\r?\n/).entries()) {
@@ -409,8 +411,8 @@ export function parseScript(
     if (match[1] === "C") {
       open = false;
       const last = steps.at(-1);
-      if (last?.who === "client") last.lines.push(said);
-      else steps.push({ who: "client", lines: [said], line });
+      if (last?.side === "client") last.lines.push(said);
+      else steps.push({ side: "client", lines: [said], line });
       continue;
     }
     const wanted = said.trim();
@@ -418,7 +420,7 @@ export function parseScript(
       throw scriptSyntax(line, trimmed, `a reply or ${CLOSED} after "S:"`);
     }
     if (open) steps.at(-1)!.lines.push(wanted);
-    else steps.push({ who: "server", lines: [wanted], line });
+    else steps.push({ side: "server", lines: [wanted], line });
     open = wanted[3] === "-";
   }
   return steps;
@@ -430,7 +432,10 @@ function scriptSyntax(line: number, text: string, want: string): SyntaxError {
   );
 }
 
-/** Whether a reply, `undefined` for the end of the connection, is another than the one wanted. */
+/**
+ * Whether the actual reply differs from the wanted one. `undefined` means the end
+ * of the connection.
+ */
 export function replyFault(
   step: ScriptStep,
   reply: SmtpReply | undefined,
@@ -447,7 +452,7 @@ export function replyFault(
     got.some((line, at) => !fits(line, step.lines[at]!));
 }
 
-/** Whether a line is the pattern, `...` standing for any text. */
+/** Whether a line matches the pattern, in which `...` is any text. */
 function fits(line: string, pattern: string): boolean {
   const parts = pattern.split("...").map((part) =>
     part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")

@@ -1,4 +1,4 @@
-/** What is looked at before serving, and `serve --check`. */
+/** The checks before serving, and `serve --check`. */
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { checkPlace, withoutEffect } from "../../lib/cli/checks.ts";
@@ -73,7 +73,7 @@ Deno.test("checkPlace() changes no file and removes the folders that it makes", 
   assert(error.message.startsWith("--store x: cannot write to it: "));
 });
 
-Deno.test("withoutEffect() tells which settings do nothing", async () => {
+Deno.test("withoutEffect() names the settings that do nothing", async () => {
   const accounts = new AccountList({ ann: "secret" });
   const certificate = await Certificate.selfSigned({ names: ["localhost"] });
   const judge = { onAuthenticate: () => true };
@@ -91,7 +91,7 @@ Deno.test("withoutEffect() tells which settings do nothing", async () => {
       args: ["--smarthost", "mx.test:25", "--retry", "5m"],
       want: [`--smarthost: ${nothing}`, `--retry: ${nothing}`],
     },
-    // The queue of a run before goes out without --relay.
+    // The queue of an earlier run is sent without --relay.
     { args: ["--spool", "q"], want: [] },
     {
       args: ["--relay=no", "--smarthost", "mx.test:25"],
@@ -158,7 +158,7 @@ Deno.test("withoutEffect() tells which settings do nothing", async () => {
   }
 });
 
-Deno.test("cli tells settings without effect, by file and line where they stand there", async () => {
+Deno.test("cli names settings without effect, by file and line if they come from a file", async () => {
   await using folder = await TestFolder.create();
   await folder.write(
     "smtp.json",
@@ -218,7 +218,7 @@ Deno.test("cli serve --check checks everything and listens nowhere", async (t) =
       /^--listen 127\.0\.0\.1:2525: given twice/,
       ...["--listen", "127.0.0.1:2525", "--listen", "127.0.0.1:2525/lmtp"],
     ],
-    // What a function makes is made for the check, too.
+    // The check also calls a function that makes handlers.
     [
       2,
       /^--handlers throws\.ts: .+: Error: no database \(.+throws\.ts:2:\d+\)/,
@@ -249,7 +249,7 @@ Deno.test("cli serve --check checks everything and listens nowhere", async (t) =
   assertEquals(await folder.files(), own);
 });
 
-Deno.test("cli serve --check goes beside a server with the same store and spool", async () => {
+Deno.test("cli serve --check runs beside a server with the same store and spool", async () => {
   await using folder = await TestFolder.create();
   const args = ["--relay-from", "10.0.0.0/8", "--domain", "example.com"];
   await using server = await CliServer.start(args, { cwd: folder.path });

@@ -1,4 +1,4 @@
-/** The scripts that complete command lines: run by bash, and by zsh and fish where they are. */
+/** The scripts that complete command lines, run by bash, and by zsh and fish if installed. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import {
@@ -31,7 +31,7 @@ async function isInstalled(shell: string): Promise<boolean> {
 
 const INSTALLED = new Map(
   await Promise.all(
-    SHELLS.map(async (it) => [it, await isInstalled(it)] as const),
+    SHELLS.map(async (shell) => [shell, await isInstalled(shell)] as const),
   ),
 );
 
@@ -49,7 +49,7 @@ async function run(
   return decoder.decode(stdout);
 }
 
-/** What bash offers for the words of a command line, the last of them being typed. */
+/** The words that bash offers for a command line whose last word is incomplete. */
 async function bashOffers(
   folder: string,
   script: string,
@@ -61,7 +61,7 @@ COMP_CWORD=$#
 _smtp_server
 [ \${#COMPREPLY[@]} = 0 ] || printf '%s\\n' "\${COMPREPLY[@]}"`;
   const out = await run("bash", ["-c", code, "bash", ...words], folder);
-  return out.split("\n").filter((it) => it !== "").sort();
+  return out.split("\n").filter((word) => word !== "").sort();
 }
 
 Deno.test({
@@ -116,8 +116,10 @@ Deno.test({
     for (const name of NAMES) {
       const offered = await bashOffers(folder.path, script, name, "--");
       assertEquals(
-        offered.map((it) => it.replace("=no", "")),
-        Object.keys({ ...optionsOf(name), ...COMMON }).map((it) => `--${it}`)
+        offered.map((word) => word.replace("=no", "")),
+        Object.keys({ ...optionsOf(name), ...COMMON }).map((option) =>
+          `--${option}`
+        )
           .sort(),
       );
     }
@@ -142,7 +144,7 @@ Deno.test({
   async fn() {
     await using folder = await TestFolder.create();
     await folder.write("script", await scriptOf("zsh"));
-    // What zsh has only while somebody types is written down instead.
+    // Replaces functions that zsh has only in an interactive shell.
     const offers = async (...words: readonly string[]) => {
       const code = `
 compdef() { :; }
@@ -155,8 +157,8 @@ words=(smtp-server "$@")
 CURRENT=$#words
 _smtp-server`;
       const out = await run("zsh", ["-c", code, "zsh", ...words], folder.path);
-      return out.split("\n").map((it) => it.split(":")[0]!.trim())
-        .filter((it) => it !== "").sort();
+      return out.split("\n").map((line) => line.split(":")[0]!.trim())
+        .filter((word) => word !== "").sort();
     };
     assertEquals(await offers("q"), [...NAMES, "help"].sort());
     assertEquals(await offers("--auth", "re"), [
@@ -168,8 +170,10 @@ _smtp-server`;
     assertEquals(await offers("send", ""), ["files"]);
     for (const name of NAMES) {
       assertEquals(
-        (await offers(name, "--")).map((it) => it.replace("=no", "")),
-        Object.keys({ ...optionsOf(name), ...COMMON }).map((it) => `--${it}`)
+        (await offers(name, "--")).map((word) => word.replace("=no", "")),
+        Object.keys({ ...optionsOf(name), ...COMMON }).map((option) =>
+          `--${option}`
+        )
           .sort(),
       );
     }
@@ -185,8 +189,8 @@ Deno.test({
     const offers = async (line: string) => {
       const code = `source script; complete -C ${JSON.stringify(line)}`;
       const out = await run("fish", ["--no-config", "-c", code], folder.path);
-      return out.split("\n").map((it) => it.split("\t")[0]!)
-        .filter((it) => it !== "").sort();
+      return out.split("\n").map((line) => line.split("\t")[0]!)
+        .filter((word) => word !== "").sort();
     };
     assertEquals(await offers("smtp-server q"), ["queue"]);
     assertEquals(await offers("smtp-server queue re"), [

@@ -1,4 +1,4 @@
-/** What turns a flag on, what turns it off, and what is refused. */
+/** The values that turn a flag on or off, and those that are refused. */
 
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { flag, parseArguments } from "../../lib/cli/arguments.ts";
@@ -46,7 +46,7 @@ Deno.test("parseArguments() reads yes and no of every flag, and refuses the rest
       const error = assertThrows(() => read(`--${name}=${value}`), UsageError);
       assertEquals(error.message, `--${name} ${value || '""'}: ${WANT}`);
     }
-    // Twice is no harm, unless it is both.
+    // A flag may be given twice, unless the values contradict.
     assertEquals(read(`--${name}`, `--${name}=1`), true);
     assertEquals(read(`--${name}=no`, `--${name}=0`), false);
     assertThrows(
@@ -59,7 +59,7 @@ Deno.test("parseArguments() reads yes and no of every flag, and refuses the rest
       UsageError,
       `--no-${name}: unknown option, want --${name}=no`,
     );
-    // What follows a flag is not its value.
+    // The argument after a flag is not its value.
     assertEquals(parseArguments([`--${name}`, "no"], forms).words, ["no"]);
   }
   assertEquals(count > 5, true);
@@ -89,7 +89,7 @@ Deno.test("parseConfig() reads yes and no of every flag, and refuses the rest", 
   }
 });
 
-Deno.test("relaySettings() leaves shut what --relay=no shuts", () => {
+Deno.test("relaySettings() relays nothing with --relay=no", () => {
   for (const value of OFF) {
     const { relay } = relaySettings(new Map([["relay", [value]]]));
     assertEquals([relay?.allow, relay?.spool], ["none", undefined]);
@@ -121,7 +121,7 @@ Deno.test("cli refuses a flag whose value is not yes or no", async (t) => {
   assertEquals(await folder.files(), []);
 });
 
-Deno.test("cli turns nothing on that is given as no", async () => {
+Deno.test("cli turns on no flag that is given as no", async () => {
   await using folder = await TestFolder.create();
   await folder.write(
     "smtp.json",
@@ -140,6 +140,6 @@ Deno.test("cli turns nothing on that is given as no", async () => {
   await client.expect(221, "QUIT");
   const { stdout } = await server.end("SIGTERM");
   assertStringIncludes(stdout, "stop with Ctrl-C");
-  // Neither mail nor a spool.
+  // There is neither mail nor a spool.
   assertEquals(await folder.files(), ["smtp.json"]);
 });

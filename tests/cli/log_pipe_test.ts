@@ -1,11 +1,11 @@
-/** Log output that nothing reads: the server serves on. */
+/** Log output without a reader: the server goes on. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { BackgroundWriter } from "../../lib/log.ts";
 import { cliArgs } from "../support/cli.ts";
 import { within } from "../support/wait.ts";
 
-Deno.test("cli serve goes on when nothing reads its log, and tells later what was dropped", async () => {
+Deno.test("cli serve goes on without a reader of its log, and logs the number of dropped lines later", async () => {
   const child = new Deno.Command(Deno.execPath(), {
     args: cliArgs([
       ...["--listen", "127.0.0.1:0", "--log", "json", "--store", "discard"],
@@ -42,7 +42,7 @@ Deno.test("cli serve goes on when nothing reads its log, and tells later what wa
     try {
       child.kill("SIGKILL");
     } catch {
-      // It has ended.
+      // The process has ended.
     }
     await child.stdout.cancel();
   }

@@ -11,7 +11,7 @@ const EVENTS: readonly unknown[] = [
 ];
 const LEVELS: readonly unknown[] = ["debug", "info", "warn", "error"];
 
-Deno.test("cli --log json writes an object a line with time, level and event", async () => {
+Deno.test("cli --log json writes one object per line with time, level and event", async () => {
   await using folder = await TestFolder.create();
   await using server = await CliServer.start([
     ...["--log", "json", "--domain", "example.com", "--store", "file:inbox"],
@@ -72,7 +72,7 @@ Deno.test("cli writes a line of text for each message", async () => {
   );
 });
 
-/** What the command line writes to a terminal when it serves and a handler fails. */
+/** Output of the command line on a terminal when it serves and a handler fails. */
 async function onTerminal(env: Record<string, string>): Promise<string> {
   await using folder = await TestFolder.create();
   await folder.write(
@@ -87,7 +87,9 @@ async function onTerminal(env: Record<string, string>): Promise<string> {
   const args = cliArgs([
     ...["--listen", "127.0.0.1:0", "--handlers", "./handlers.ts"],
   ]);
-  const quoted = [Deno.execPath(), ...args].map((it) => `'${it}'`).join(" ");
+  const quoted = [Deno.execPath(), ...args].map((word) => `'${word}'`).join(
+    " ",
+  );
   const child = new Deno.Command("script", {
     args: ["-qefc", quoted, "/dev/null"],
     stdin: "null",
@@ -156,7 +158,7 @@ Deno.test("LogWriter lets no peer's text become a line or a command to the termi
   assertEquals(text.slice(9), 'info a 12:00:00 error b name=" [2J x"\n');
 });
 
-Deno.test("LogWriter writes nothing below its least level", () => {
+Deno.test("LogWriter writes nothing below its lowest level", () => {
   const rows = [
     { form: "text", quiet: false, want: 3 },
     { form: "json", quiet: false, want: 4 },

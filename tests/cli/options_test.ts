@@ -1,4 +1,4 @@
-/** The table of options: no row twice, none out of reach, and what a reload takes. */
+/** The table of options: each row once, in reach, and applied by a reload or not. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import {
@@ -13,7 +13,7 @@ import { LIMITS } from "../../lib/session/limit_options.ts";
 
 const NAMES = Object.keys(COMMANDS) as CommandName[];
 
-Deno.test("No option stands twice in a command", () => {
+Deno.test("No command has an option twice", () => {
   for (const name of NAMES) {
     const options = [...Object.values(COMMANDS[name].sections), COMMON]
       .flatMap((section) => Object.keys(section));
@@ -21,7 +21,7 @@ Deno.test("No option stands twice in a command", () => {
   }
 });
 
-Deno.test("Every option has a form that can be shown, and a name of its own in a file", () => {
+Deno.test("Every option has a form that can be shown, and a unique name in a file", () => {
   for (const name of NAMES) {
     const keys: string[] = [];
     for (const [flag, option] of Object.entries(optionsOf(name))) {
@@ -37,7 +37,7 @@ Deno.test("Every option has a form that can be shown, and a name of its own in a
   }
 });
 
-Deno.test("Every limit that names an option has it, in force on a reload", () => {
+Deno.test("Every limit that names an option has it, and a reload applies it", () => {
   const options = optionsOf("serve");
   for (const { flag } of Object.values(LIMITS)) {
     if (flag === undefined) continue;
@@ -48,7 +48,7 @@ Deno.test("Every limit that names an option has it, in force on a reload", () =>
   assertEquals(options["timeout"]?.default, "300");
 });
 
-Deno.test("A restart is wanted for what a reload cannot change", () => {
+Deno.test("Options that a reload cannot change need a restart", () => {
   assertEquals([...WANT_RESTART].sort(), [
     ...["allow-loopback", "bare-newlines", "bounce-from", "chunking"],
     ...["complete", "dns", "expire", "handlers", "hostname", "listen", "log"],

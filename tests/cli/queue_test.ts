@@ -1,6 +1,6 @@
 /**
- * How `queue list` and `queue show` print the queue: columns, ages, sizes, and
- * JSON lines.
+ * The output of `queue list` and `queue show`: columns, ages, sizes, and JSON
+ * lines.
  */
 
 import { assertEquals } from "@std/assert";
@@ -30,7 +30,7 @@ function entry(id: string, to: readonly string[]): SpoolEntry {
   return { envelope, progress: initialProgress(envelope) };
 }
 
-Deno.test("formatAge() and formatSize() use the unit that says most", () => {
+Deno.test("formatAge() and formatSize() use the largest unit that fits", () => {
   const ages = [0, 999, 1000, 61_000, 3_600_000, 90_000_000];
   assertEquals(ages.map(formatAge), [
     "0 s",
@@ -56,7 +56,7 @@ Deno.test("formatAge() and formatSize() use the unit that says most", () => {
   ]);
 });
 
-Deno.test("listLines() tells age, size, next try and last answer", () => {
+Deno.test("listLines() shows age, size, next try and last answer", () => {
   const one = entry("a1", ["bob@dest.test", "eve@dest.test"]);
   const [bob, eve] = one.progress.recipients;
   bob!.nextTryAt = NOW + 300_000;
@@ -86,7 +86,7 @@ Deno.test("listLines() tells age, size, next try and last answer", () => {
   assertEquals([...listLines([], OPTIONS)], ["The queue is empty\n"]);
 });
 
-Deno.test("showLines() tells every recipient", () => {
+Deno.test("showLines() shows every recipient", () => {
   const one = entry("a1", ["bob@dest.test"]);
   assertEquals(
     [...showLines(one, OPTIONS)].join(""),

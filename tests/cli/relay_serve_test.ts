@@ -1,4 +1,4 @@
-/** Relaying by the options of the command line: who may, where it goes, when it ends. */
+/** Relaying by the options of the command line: clients, next hops, retries and expiry. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
@@ -31,13 +31,13 @@ async function nextHop(
   };
 }
 
-/** A message from a mailbox of this server to somebody elsewhere. */
+/** A message from a mailbox of this server to a recipient elsewhere. */
 function messageFromHome(to: string): string {
   return messageTo([to]).replace("me@client.example", "me@near.test");
 }
 
-/** The notice in the mailbox of `me@near.test`, once the log says that it is there. */
-async function noticeIn(
+/** The DSN in the mailbox of `me@near.test`, once the log reports it. */
+async function dsnIn(
   folder: TestFolder,
   server: CliServer,
 ): Promise<string> {
@@ -47,7 +47,7 @@ async function noticeIn(
   return await folder.read(files[0]!);
 }
 
-Deno.test("cli --relay relays for clients that have logged in, and for no others", async () => {
+Deno.test("cli --relay relays for clients that have logged in only", async () => {
   await using folder = await TestFolder.create();
   await using hop = await nextHop();
   await using server = await CliServer.start([
@@ -104,7 +104,7 @@ Deno.test("cli --smarthost-user logs in at the smarthost, and shows its secret n
   assert(!`${stdout}${stderr}`.includes("sesame"));
 });
 
-Deno.test("cli --dns asks the name servers it is given; --bounce-from returns what has no host", async () => {
+Deno.test("cli --dns queries the given name servers; --bounce-from sends the DSN for a domain without a host", async () => {
   await using folder = await TestFolder.create();
   await using names = await startWireServer(() => ({ rcode: NXDOMAIN }));
   await using server = await CliServer.start([
@@ -116,14 +116,14 @@ Deno.test("cli --dns asks the name servers it is given; --bounce-from returns wh
     await using client = await server.connect();
     await client.script(messageFromHome("you@gone.test"));
   }
-  const notice = await noticeIn(folder, server);
+  const dsn = await dsnIn(folder, server);
   assert(names.asked.includes("gone.test"), String(names.asked));
-  assertStringIncludes(notice, "From: Mail delivery <post@near.test>");
-  assertStringIncludes(notice, "Final-Recipient: rfc822; you@gone.test");
-  assertStringIncludes(notice, "Action: failed");
+  assertStringIncludes(dsn, "From: Mail delivery <post@near.test>");
+  assertStringIncludes(dsn, "Final-Recipient: rfc822; you@gone.test");
+  assertStringIncludes(dsn, "Action: failed");
 });
 
-Deno.test("cli --expire returns what --retry did not get delivered", async () => {
+Deno.test("cli --expire sends a DSN for a message that --retry could not deliver", async () => {
   await using folder = await TestFolder.create();
   let tries = 0;
   await using hop = await nextHop({
@@ -142,8 +142,8 @@ Deno.test("cli --expire returns what --retry did not get delivered", async () =>
     await using client = await server.connect();
     await client.script(messageFromHome("you@dest.test"));
   }
-  const notice = await noticeIn(folder, server);
-  assertStringIncludes(notice, "Diagnostic-Code: smtp; 450 4.7.1 Later");
+  const dsn = await dsnIn(folder, server);
+  assertStringIncludes(dsn, "Diagnostic-Code: smtp; 450 4.7.1 Later");
   assert(tries > 1, `${tries} tries`);
 });
 
@@ -187,7 +187,7 @@ Deno.test("cli queue holds, releases and removes beside a running server", async
   assertEquals(await folder.files("spool/messages"), []);
 });
 
-Deno.test("cli lookup tells by its exit code whether there is an answer", async (t) => {
+Deno.test("cli lookup shows by its exit code whether there is an answer", async (t) => {
   await using names = await startWireServer((name) => {
     if (name === "here.test") return { address: [192, 0, 2, 1] };
     return { rcode: name === "gone.test" ? NXDOMAIN : SERVFAIL };

@@ -1,4 +1,4 @@
-/** The settings of relaying: what each becomes, and what cannot be used. */
+/** The settings of relaying: their options, and values that are refused. */
 
 import { assertEquals, assertThrows } from "@std/assert";
 import { parseNextHop, relaySettings } from "../../lib/cli/relay_settings.ts";
@@ -25,7 +25,7 @@ const host = (name: string, rest: object = {}) => ({
   ...rest,
 });
 
-Deno.test("relaySettings() makes options of the command line", () => {
+Deno.test("relaySettings() makes options from the command line", () => {
   const none = { allow: "none" };
   const spooled = { ...none, spool: "./spool" };
   const rows: readonly (readonly [Settings, Record<string, unknown>])[] = [
@@ -116,7 +116,7 @@ Deno.test("relaySettings() makes options of the command line", () => {
   }
 });
 
-Deno.test("relaySettings() says which option it cannot use, and no secret", () => {
+Deno.test("relaySettings() names the option it cannot use, and no secret", () => {
   const rows: readonly (readonly [Settings, string])[] = [
     [{ "relay-from": ["10.0.0.1/8"] }, "--relay-from: "],
     [{ smarthost: ["a b"] }, "--smarthost: "],
@@ -150,7 +150,7 @@ Deno.test("relaySettings() says which option it cannot use, and no secret", () =
   }
 });
 
-Deno.test("parseNextHop() refuses what is no server", () => {
+Deno.test("parseNextHop() refuses a text that is not a server", () => {
   const rows = ["", ":25", "a:0", "a:65536", "a:25/tls", "a b:25", "[::1"];
   for (const text of rows) {
     assertThrows(() => parseNextHop(text), SyntaxError, `"${text}"`);

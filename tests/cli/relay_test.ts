@@ -9,7 +9,7 @@ import { addition } from "../support/queue/fixtures.ts";
 import { startServer } from "../support/server.ts";
 import { within } from "../support/wait.ts";
 
-/** A spool with messages named so, in a folder of its own. */
+/** A spool with messages of these names, in its own folder. */
 async function spoolWith(
   folder: TestFolder,
   ...ids: string[]
@@ -58,8 +58,11 @@ Deno.test("cli relays for a network, and the queue can be changed while it runs"
   assertStringIncludes(message.text, "It works.");
   assertEquals((await server.end("SIGTERM")).code, 0);
   assertEquals((await queue("list")).stdout, "The queue is empty\n");
-  // There was nothing for this server's own.
-  assertEquals((await folder.files()).filter((it) => /mail\//.test(it)), []);
+  // No message was for a mailbox of this server.
+  assertEquals(
+    (await folder.files()).filter((file) => /mail\//.test(file)),
+    [],
+  );
 });
 
 Deno.test("cli queue holds, releases and removes without a server", async () => {
@@ -133,7 +136,7 @@ Deno.test("cli queue, lookup and send refuse what they cannot use", async (t) =>
   }
 });
 
-Deno.test("cli send tells by its exit code what became of the message", async (t) => {
+Deno.test("cli send shows by its exit code the fate of the message", async (t) => {
   await using folder = await TestFolder.create();
   const file = await folder.write("m.eml", "Subject: Hello\n\nText\n");
   const store = new MemoryStore();
@@ -235,7 +238,7 @@ Deno.test("cli send without --from sends as the account or this user, and says s
   }
 });
 
-Deno.test("cli serve does not start on a spool that another server has", async () => {
+Deno.test("cli serve does not start on a spool that another server uses", async () => {
   await using folder = await TestFolder.create();
   const spool = await spoolWith(folder);
   await using owner = new FileSpool(spool);

@@ -1,11 +1,11 @@
-/** What SIGHUP rereads, what wants a restart, and what is wrong meanwhile. */
+/** Settings that SIGHUP rereads, settings that need a restart, and faults in them. */
 
 import { assert, assertEquals } from "@std/assert";
 import { CliServer, runCli, TestFolder } from "../support/cli.ts";
 
 const ignore = Deno.build.os === "windows";
 
-/** A server that is run by `smtp.json`, which `change` replaces. */
+/** A server with the settings of `smtp.json`; `change` replaces the file. */
 async function start(
   folder: TestFolder,
   config: Readonly<Record<string, unknown>>,
@@ -76,7 +76,7 @@ for (const threads of [0, 1]) {
       assertEquals(after.codes, [550, 250]);
       assert(after.lines.includes("SIZE 2048"), after.lines.join());
       assert(after.lines.some((line) => line.startsWith("AUTH")));
-      // What is no longer given has its default again.
+      // A setting that is removed has its default again.
       await change({ ...base, xclient: "127.0.0.0/8" });
       await server.logged(/(?:Reread[^]+){2}/);
       const last = await ask(server, "you@a.example", "you@b.example");
@@ -109,7 +109,7 @@ Deno.test({
     await folder.write("smtp.json", "{");
     server.signal("SIGHUP");
     await server.logged(/Cannot reread: smtp\.json:1: it is not JSON/);
-    // Log-ins that nobody could pass.
+    // Required authentication without accounts.
     await change({ ...base, domain: "b.example", auth: "required" });
     await server.logged(/Cannot reread: Cannot require authentication/);
     assertEquals((await ask(server, "you@a.example")).codes, [250]);
@@ -135,7 +135,7 @@ Deno.test({
       ...{ listen: ["127.0.0.1:0", "127.0.0.1:0/lmtp"], store: "file:box" },
       ...{ domain: "b.example", hostname: "other.example" },
     });
-    // An option of the command line has won, and wins again.
+    // The command line overrides the file again.
     await server.logged(
       /warn Not in force before a restart: --listen, --store, --relay-from\n/,
     );
@@ -176,7 +176,7 @@ Deno.test({
     const text = new TextDecoder().decode(shown.stdout);
     assert(/b\.example/.test(text), text);
     assertEquals(/a\.example/.test(text), false);
-    // The files of the new settings are watched from now on.
+    // The server watches the files of the new settings from now on.
     await Deno.writeTextFile(`${folder.path}/b.key`, "garbage");
     await server.logged(
       /Cannot reread: --key: Cannot load the private key "b\.key": not PEM/,

@@ -1,10 +1,10 @@
-/** What `serve` says first, takes in, keeps and refuses. */
+/** The first lines of `serve`, and the mail that it accepts, keeps and refuses. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { CliServer, messageTo, runCli, TestFolder } from "../support/cli.ts";
 import { replies } from "../../lib/protocol/replies.ts";
 
-Deno.test("cli tells every listener first, one line each", async () => {
+Deno.test("cli prints every listener first, one line each", async () => {
   await using folder = await TestFolder.create();
   await using server = await CliServer.start([
     ...["--listen", "127.0.0.1:0", "--listen", "[::1]:0"],
@@ -27,7 +27,7 @@ Deno.test("cli tells every listener first, one line each", async () => {
   }
 });
 
-Deno.test("cli says where mail goes and how to send some", async () => {
+Deno.test("cli prints where mail goes and how to send a test mail", async () => {
   await using folder = await TestFolder.create();
   await using server = await CliServer.start(["--domain", "example.org"], {
     cwd: folder.path,
@@ -42,7 +42,7 @@ Deno.test("cli says where mail goes and how to send some", async () => {
   assertEquals(stderr, "");
 });
 
-Deno.test("cli --quiet says where it listens and nothing else", async () => {
+Deno.test("cli --quiet prints its listeners and nothing else", async () => {
   await using folder = await TestFolder.create();
   await using server = await CliServer.start(["--quiet"], { cwd: folder.path });
   await using client = await server.connect();
@@ -52,7 +52,7 @@ Deno.test("cli --quiet says where it listens and nothing else", async () => {
   assert(/^listening on \S+ \(smtp\)\n$/.test(stdout), stdout);
 });
 
-Deno.test("cli goes on when nobody reads its first lines", async () => {
+Deno.test("cli goes on without a reader of its first lines", async () => {
   await using folder = await TestFolder.create();
   await using server = await CliServer.start(["--log", "json"], {
     cwd: folder.path,
@@ -63,7 +63,7 @@ Deno.test("cli goes on when nobody reads its first lines", async () => {
   assertEquals((await server.end("SIGTERM")).code, 0);
 });
 
-Deno.test("cli fails with 1 and one line where the port is taken", async () => {
+Deno.test("cli fails with 1 and one line if the port is in use", async () => {
   await using folder = await TestFolder.create();
   using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = taken.addr;
@@ -78,7 +78,7 @@ Deno.test("cli fails with 1 and one line where the port is taken", async () => {
   );
 });
 
-Deno.test("cli --store leaves what it should on the disk", async (t) => {
+Deno.test("cli --store writes the right files", async (t) => {
   const to = ["one@example.com", "Two@example.com"];
   const rows: {
     name: string;
@@ -180,7 +180,7 @@ Deno.test("cli --domain refuses recipients elsewhere", async () => {
   `);
 });
 
-Deno.test("cli takes LMTP with a reply for each recipient", async () => {
+Deno.test("cli accepts mail by LMTP with a reply for each recipient", async () => {
   await using folder = await TestFolder.create();
   await using server = await CliServer.start([
     ...["--listen", "127.0.0.1:0/lmtp", "--store", "file:inbox"],
@@ -226,7 +226,7 @@ Deno.test("cli enforces --max-size, --max-recipients and --max-connections", asy
   assertEquals(files, []);
 });
 
-Deno.test("cli takes the client from --proxy-protocol and --xclient", async () => {
+Deno.test("cli learns the client from --proxy-protocol and --xclient", async () => {
   await using folder = await TestFolder.create();
   await using server = await CliServer.start([
     ...["--proxy-protocol", "127.0.0.0/8", "--proxy-protocol", "::1"],
@@ -257,7 +257,7 @@ Deno.test("cli takes the client from --proxy-protocol and --xclient", async () =
   );
 });
 
-Deno.test("cli --early-talkers allow takes what comes before the greeting, as earlyTalkers of a file does", async () => {
+Deno.test("cli --early-talkers allow accepts input before the greeting, as earlyTalkers of a file does", async () => {
   await using folder = await TestFolder.create();
   await folder.write("smtp.json", '{"earlyTalkers": "allow"}');
   const proxy = ["--proxy-protocol", "127.0.0.0/8", "--store", "discard"];
@@ -272,7 +272,7 @@ Deno.test("cli --early-talkers allow takes what comes before the greeting, as ea
       cwd: folder.path,
     });
     await using client = await server.connect();
-    // What comes in one write with the header of a proxy is there before the greeting.
+    // Bytes in one write with the header of a proxy arrive before the greeting.
     await client.send(
       "PROXY TCP4 192.0.2.7 192.0.2.2 40000 25\r\nEHLO client.example",
     );
@@ -281,7 +281,7 @@ Deno.test("cli --early-talkers allow takes what comes before the greeting, as ea
   }
 });
 
-Deno.test("cli --exempt none has limits for loopback, too", async () => {
+Deno.test("cli --exempt none applies the limits to loopback as well", async () => {
   await using folder = await TestFolder.create();
   await folder.write("smtp.json", '{"exempt": "none", "messagesPerMinute": 1}');
   await using server = await CliServer.start([
@@ -316,7 +316,7 @@ Deno.test("cli --timeout ends the session of a silent client", async () => {
   await client.script("S: 220\nS: 421 4.4.2 ...\nS: <closed>");
 });
 
-Deno.test("cli --handlers asks the module", async () => {
+Deno.test("cli --handlers calls the module", async () => {
   await using folder = await TestFolder.create();
   await folder.write(
     "handlers.ts",
@@ -342,7 +342,7 @@ Deno.test("cli --handlers asks the module", async () => {
   `);
 });
 
-Deno.test("cli --config has the same names in camelCase, and options win over it", async () => {
+Deno.test("cli --config has the same names in camelCase, and options override it", async () => {
   await using folder = await TestFolder.create();
   await folder.write(
     "smtp.json",

@@ -1,4 +1,4 @@
-/** The end by a signal: nothing that was begun is lost without need. */
+/** The end by a signal: messages under way may finish. */
 
 import { assert, assertEquals } from "@std/assert";
 import type { ScriptedClient } from "@smtp/server/testing";
@@ -6,7 +6,7 @@ import { CliServer, TestFolder } from "../support/cli.ts";
 
 const ignore = Deno.build.os === "windows";
 
-/** Brings a session into the middle of its message. */
+/** Leaves a session in the middle of its message. */
 async function beginMessage(client: ScriptedClient): Promise<void> {
   await client.script(`
     S: 220
@@ -23,7 +23,7 @@ async function beginMessage(client: ScriptedClient): Promise<void> {
   `);
 }
 
-/** Waits until the server has taken the signal: it accepts nobody any more. */
+/** Waits until the server has received the signal: it accepts no new connection. */
 async function refused(server: CliServer): Promise<void> {
   for (;;) {
     try {

@@ -22,7 +22,7 @@ import {
   TestFolder,
 } from "../support/cli.ts";
 
-/** Runs rows a few at a time, each in a folder that must stay empty but for what it was given. */
+/** Runs the command line for each row, a few at a time, all in `folder`; each is wrong usage. */
 async function runRows(
   t: Deno.TestContext,
   rows: readonly { readonly args: readonly string[]; readonly want: string }[],
@@ -62,7 +62,7 @@ Deno.test("cli refuses options that it cannot use", async (t) => {
       want: "--no-quiet: unknown option, want --quiet=no",
     },
     { args: ["-x"], want: "-x: unknown option" },
-    // What is behind the sign may be a secret.
+    // The text after the sign may be a secret.
     {
       args: ["--no-such-option=sesame"],
       want: "--no-such-option: unknown option",
@@ -245,7 +245,7 @@ Deno.test("cli refuses options that it cannot use", async (t) => {
         '--user: number 2 has the name of number 1, "ann", want each name ' +
         "once",
     },
-    // A name with a soft hyphen is the same name; a secret alone is not told.
+    // A name with a soft hyphen is the same name; a secret alone is never shown.
     {
       args: ["--user", "bob:a", "--user", "bo\u00adb:b"],
       want:
@@ -370,7 +370,7 @@ Deno.test("cli refuses configuration files that it cannot use, by file, line and
       '{"relay": false,\n"relay": true}',
       "twice.json:2: relay: given twice",
     ],
-    // A file that is not JSON may be one with secrets: nothing of it is told.
+    // A file that is not JSON may contain secrets: the error quotes no part of it.
     "text.json": [
       "alice:sesame",
       "text.json:1: it is not JSON, want a value",
@@ -409,7 +409,7 @@ Deno.test("cli refuses configuration files that it cannot use, by file, line and
       `{"store": ${"[".repeat(200)}`,
       "deep.json:1: it is not JSON, want fewer levels",
     ],
-    // What only the option itself can judge.
+    // Values that only the option itself can check.
     "size.json": [
       '{\n\n"maxSize": -1}',
       "size.json:3: maxSize -1: want a whole number from 0, perhaps with k, M " +
@@ -453,7 +453,7 @@ Deno.test("cli refuses configuration files that it cannot use, by file, line and
       args: ["--config", "list.json", "--config", "null.json"],
       want: "--config: want it once",
     },
-    // An option that wins over the file is told as an option.
+    // The error names the option if it overrides the file.
     {
       args: ["--config", "size.json", "--max-size", "x"],
       want: "--max-size x: want a whole number from 0, perhaps with k, M or G",
@@ -485,7 +485,7 @@ Deno.test("cli refuses handlers that it cannot load, by file and line", async (t
     `.+ \\(/\\S+/${name.replace(".", "\\.")}:${line}:\\d+\\)`;
   const load = "cannot load it: ";
   const wants: Record<string, string> = {
-    // Told without the place in this program that asked for it.
+    // The error has no place in this program.
     "missing.ts": `${load}TypeError: Module not found "[^"]+"\\.`,
     "throws.ts": `${load}Error: Cannot${at("throws.ts", 2).slice(2)}`,
     "syntax.ts": `${load}SyntaxError: ${at("syntax.ts", 2)}`,
@@ -524,7 +524,7 @@ Deno.test("cli --help lists every option, --version tells name and version", asy
   assertEquals(await runCli(["-v"]), version);
 });
 
-Deno.test("cli tells of each command what it takes", async (t) => {
+Deno.test("cli --help of a command lists its arguments and options", async (t) => {
   const names = Object.keys(COMMANDS) as CommandName[];
   for (const name of names) {
     await t.step(name, async () => {
@@ -628,7 +628,7 @@ Deno.test("cli certificate create leaves no key without its certificate", async 
   assertEquals(await folder.files(), []);
 });
 
-Deno.test("cli tells in one line what is wrong with a secret for a verifier", async () => {
+Deno.test("cli reports a fault of a secret for a verifier in one line", async () => {
   const run = async (stdin: Uint8Array<ArrayBuffer>) => {
     const child = new Deno.Command(Deno.execPath(), {
       args: cliArgs(["verifier", "ann"]),

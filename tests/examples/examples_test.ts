@@ -1,4 +1,4 @@
-/** The examples, each run as it stands, as a process of its own in a folder of its own. */
+/** The examples, unchanged, each in its own process and folder. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { SmtpClient } from "@smtp/server/client";
@@ -12,7 +12,7 @@ import { BackgroundProcess, run } from "../support/process.ts";
 import { DEADLINE_MS } from "../support/wait.ts";
 import { replies } from "../../lib/protocol/replies.ts";
 
-/** Waits for a first answer, says everything at once; gives all that came back. */
+/** Waits for a first answer, then sends everything at once; returns all answers. */
 function converse(
   target: { port: number; localAddress?: string },
   lines: readonly string[],
@@ -25,7 +25,7 @@ function converse(
     () => socket.destroy(new Error(`Late: ${text}`)),
   );
   socket.once("data", () => socket.write(lines.join("")));
-  socket.on("data", (octets) => text += octets.toString());
+  socket.on("data", (bytes) => text += bytes.toString());
   socket.on("close", () => resolve(text));
   socket.on("error", reject);
   return promise;
@@ -40,7 +40,7 @@ Deno.test("examples/minimal.ts keeps a message", async () => {
   assert(files[0]?.startsWith("mail/you@example.com/new/"), files.join());
 });
 
-Deno.test("examples/mailbox_per_user.ts gives each user an mbox, and nobody else", async () => {
+Deno.test("examples/mailbox_per_user.ts gives an mbox to users only", async () => {
   await using example = await Example.start("mailbox_per_user.ts");
   await using client = await example.connect();
   await client.script(`
@@ -87,7 +87,7 @@ Deno.test("examples/test_double.ts passes", async () => {
   await testExample("test_double.ts");
 });
 
-Deno.test("examples/pop3_server.ts gives by POP3 what came by SMTP", async () => {
+Deno.test("examples/pop3_server.ts serves by POP3 the mail that came by SMTP", async () => {
   await using example = await Example.start("pop3_server.ts", ["0", "0"], {
     ports: 2,
   });
@@ -118,7 +118,7 @@ Deno.test("examples/pop3_server.ts gives by POP3 what came by SMTP", async () =>
   const second = await converse({ port }, [
     "USER ann@example.com\r\nPASS guess\r\nSTAT\r\nQUIT\r\n",
   ]);
-  assertStringIncludes(second, "-ERR No such log-in\r\n-ERR Log in first\r\n");
+  assertStringIncludes(second, "-ERR No such login\r\n-ERR Log in first\r\n");
 });
 
 Deno.test("examples/sqlite_store.ts keeps a message in its tables", async () => {
@@ -141,7 +141,7 @@ Deno.test("examples/sqlite_store.ts keeps a message in its tables", async () => 
   }
 });
 
-Deno.test("examples/spam_check.ts turns away who is on a blocklist", async () => {
+Deno.test("examples/spam_check.ts rejects a client on a blocklist", async () => {
   await using dns = await startWireServer((name) =>
     name === "1.0.0.127.dnsbl.example"
       ? { address: [127, 0, 0, 2] }
@@ -154,12 +154,12 @@ Deno.test("examples/spam_check.ts turns away who is on a blocklist", async () =>
   await client.expect(554);
 });
 
-Deno.test("examples/spam_check.ts takes little from who has no name", async () => {
+Deno.test("examples/spam_check.ts takes small messages only from a client without a name", async () => {
   await using dns = await startWireServer(() => ({ rcode: 3 }));
   await using example = await Example.start("spam_check.ts", [
     ...["0", dns.nameServer],
   ]);
-  // Any machine knows 127.0.0.1 by name, and nobody the one behind it.
+  // Every machine has a name for 127.0.0.1, and no machine one for 127.0.0.2.
   const from = { port: example.ports[0]!, localAddress: "127.0.0.2" };
   const text = await converse(from, [
     "HELO client.example\r\nMAIL FROM:<me@client.example>\r\n",
@@ -169,7 +169,7 @@ Deno.test("examples/spam_check.ts takes little from who has no name", async () =
   assertStringIncludes(text, "554 5.7.25 Too much for a host");
 });
 
-Deno.test("examples/smarthost.ts sends on through the smarthost", async () => {
+Deno.test("examples/smarthost.ts relays through the smarthost", async () => {
   await using provider = await startTestServer();
   await using example = await Example.start("smarthost.ts", [
     ...["0", provider.address, `${provider.port}`],
@@ -206,7 +206,7 @@ Deno.test("examples/submission.ts takes mail of users who have logged in", async
   assertEquals((await example.folder.files()).length, 2);
 });
 
-Deno.test("examples/submission.ts takes nothing in the clear, or without a log-in", async () => {
+Deno.test("examples/submission.ts takes no mail without TLS or without login", async () => {
   await using example = await Example.start("submission.ts");
   await using client = await example.connect();
   await client.script(`
@@ -218,7 +218,7 @@ Deno.test("examples/submission.ts takes nothing in the clear, or without a log-i
   `);
 });
 
-Deno.test("examples/threads.ts asks its handler module on each thread", async () => {
+Deno.test("examples/threads.ts calls its handler module on each thread", async () => {
   await using example = await Example.start("threads.ts", ["0", "2"]);
   await using client = await example.connect();
   await client.script(`
@@ -254,9 +254,9 @@ function examplePath(name: string): string {
 
 /** A running example. */
 class Example implements AsyncDisposable {
-  /** Where it runs, and keeps what it keeps. */
+  /** Its working folder. */
   readonly folder: TestFolder;
-  /** The ports that it listens on, in the order in which it says so. */
+  /** Its ports, in the order of its output. */
   readonly ports: readonly number[];
   readonly #process: BackgroundProcess;
 
@@ -271,9 +271,9 @@ class Example implements AsyncDisposable {
   }
 
   /**
-   * Runs an example, with arguments in place of its usual ports.
+   * Runs an example with arguments instead of its usual ports.
    *
-   * @param args Port 0 is a free one
+   * @param args Port 0 means a free port
    */
   static async start(
     name: string,
@@ -308,14 +308,14 @@ class Example implements AsyncDisposable {
     );
   }
 
-  /** Waits until it has written this on standard output. */
+  /** Waits until it has written a text to standard output. */
   async said(text: string): Promise<void> {
     await this.#process.waitFor((stdout) =>
       stdout.includes(text) ? true : undefined
     );
   }
 
-  /** Ends it. */
+  /** Ends the process. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#process.stop();
     await this.folder[Symbol.asyncDispose]();

@@ -1,5 +1,5 @@
 /**
- * The content of a message: in memory up to a limit, then in a file, and
+ * The content of a message: in memory up to a limit, then in a file that is
  * removed in the end.
  */
 
@@ -8,20 +8,20 @@ import { MessageBody } from "../../lib/message/body.ts";
 
 const MEMORY_LIMIT = 1000;
 
-/** A body of `size` bytes that differ, written in pieces of `piece`. */
+/** A body of `size` bytes that differ, written in chunks of `piece`. */
 async function bodyOf(
   size: number,
   { piece = 700, folder }: { piece?: number; folder?: string } = {},
-): Promise<{ body: MessageBody; octets: Uint8Array }> {
+): Promise<{ body: MessageBody; bytes: Uint8Array }> {
   const body = new MessageBody({
     memoryLimit: MEMORY_LIMIT,
     temporaryFolder: folder,
   });
-  const octets = Uint8Array.from({ length: size }, (_, at) => at % 251);
+  const bytes = Uint8Array.from({ length: size }, (_, at) => at % 251);
   for (let at = 0; at < size; at += piece) {
-    await body.write(octets.subarray(at, at + piece));
+    await body.write(bytes.subarray(at, at + piece));
   }
-  return { body, octets };
+  return { body, bytes };
 }
 
 async function read(body: MessageBody): Promise<Uint8Array> {
@@ -31,34 +31,34 @@ async function read(body: MessageBody): Promise<Uint8Array> {
 }
 
 for (const size of [0, 1, MEMORY_LIMIT, MEMORY_LIMIT + 1, 200_000]) {
-  Deno.test(`MessageBody gives ${size} octets back as they came, as often as wanted`, async () => {
-    const { body, octets } = await bodyOf(size);
+  Deno.test(`MessageBody gives ${size} bytes unchanged, any number of times`, async () => {
+    const { body, bytes } = await bodyOf(size);
     assertEquals(body.size, size);
     assertEquals(body.memory !== undefined, size <= MEMORY_LIMIT);
-    assertEquals(await read(body), octets);
-    assertEquals(await read(body), octets);
+    assertEquals(await read(body), bytes);
+    assertEquals(await read(body), bytes);
     await body.discard();
     assertEquals(body.size, 0);
   });
 }
 
 Deno.test("MessageBody.chunks() serves several readers at once", async () => {
-  const { body, octets } = await bodyOf(300_000);
+  const { body, bytes } = await bodyOf(300_000);
   const all = await Promise.all([read(body), read(body), read(body)]);
-  for (const one of all) assertEquals(one, octets);
+  for (const one of all) assertEquals(one, bytes);
   await body.discard();
 });
 
 Deno.test("MessageBody.chunks() reads all of a file into one buffer", async () => {
-  const { body, octets } = await bodyOf(200_001);
+  const { body, bytes } = await bodyOf(200_001);
   const buffer = new Uint8Array(5000);
   let at = 0;
   for await (const chunk of body.chunks(buffer)) {
     assertEquals(chunk.buffer, buffer.buffer);
-    assertEquals(chunk, octets.slice(at, at + chunk.length));
+    assertEquals(chunk, bytes.slice(at, at + chunk.length));
     at += chunk.length;
   }
-  assertEquals(at, octets.length);
+  assertEquals(at, bytes.length);
   await body.discard();
 });
 
@@ -74,7 +74,7 @@ Deno.test("MessageBody leaves no name behind, not even while it is filled", asyn
   }
 });
 
-Deno.test("MessageBody.chunks() rejects rather than end early when the message is over", async () => {
+Deno.test("MessageBody.chunks() rejects when the message is discarded, and never ends early", async () => {
   const { body } = await bodyOf(200_000);
   const reader = body.chunks();
   await reader.next();

@@ -1,6 +1,6 @@
 /**
- * A program that appends ten messages to an mbox, for the tests that need a
- * second process: `store_append.ts PATH NAME`.
+ * A program that appends ten messages to an mbox, for tests that need a second
+ * process: `append_program.ts PATH NAME`.
  */
 
 import { MboxStore } from "../../lib/store/mbox_store.ts";

@@ -1,7 +1,7 @@
 /**
- * What every store promises when `save` resolves: nothing of the message is
- * lost with the power, not even where another program has just made the mailbox;
- * and what it refuses is not there.
+ * The promise of every store: when `save` resolves, a loss of power loses no part
+ * of the message, even if another program has just made the mailbox. A message
+ * that a store refuses is not in the mailbox.
  */
 
 import { assertEquals } from "@std/assert";
@@ -17,10 +17,10 @@ import { until } from "../support/wait.ts";
 const ALL = { partial: false };
 const MAILBOX = "user@example.com";
 
-/** Every kind of store on files, below two folders that are not there yet. */
+/** Every kind of store on files, below two folders that do not exist yet. */
 const STORES: readonly {
   readonly name: string;
-  /** Where its mailboxes are. */
+  /** Folder of its mailboxes. */
   readonly folder: string;
   /** Folders that another program may make in advance. */
   readonly folders: readonly string[];
@@ -142,7 +142,7 @@ for (const { name, folder, folders, make } of STORES) {
     await using temporary = await temporaryFolder();
     using watch = new DiskWatch(temporary.path);
     const store = make(temporary.path);
-    // Every sync in turn fails, in a new mailbox and in one with a message.
+    // Each sync fails in turn, in a new mailbox and in one with a message.
     for (const isUsed of [false, true]) {
       if (isUsed) await store.save(await messageOf({}), ALL);
       const before = await contents(`${temporary.path}/${folder}`);
@@ -171,7 +171,7 @@ for (const { name, folder, folders, make } of STORES) {
   });
 }
 
-Deno.test("A mailbox that is there takes mail where its folder cannot be synced", async () => {
+Deno.test("An existing mailbox takes mail if its folder cannot be synced", async () => {
   await using temporary = await temporaryFolder();
   using watch = new DiskWatch(temporary.path);
   for (const { name, make, folder } of STORES.slice(0, 3)) {
@@ -183,7 +183,7 @@ Deno.test("A mailbox that is there takes mail where its folder cannot be synced"
         throw new Deno.errors.PermissionDenied("Permission denied");
       }
     };
-    // Another process: nothing is known of the folders.
+    // Another process, which does not know the folders.
     await makeFolderAgain(`${temporary.path}/a/mail`, { sync: true });
     await make(temporary.path).save(await messageOf({}), ALL);
     watch.before = () => {};
@@ -195,7 +195,7 @@ Deno.test("A mailbox that is there takes mail where its folder cannot be synced"
   }
 });
 
-Deno.test("FileStore replaces its one message where a disk knows no hard links", async () => {
+Deno.test("FileStore replaces its one message on a disk without hard links", async () => {
   await using temporary = await temporaryFolder();
   using watch = new DiskWatch(temporary.path);
   watch.before = (step) => {
@@ -220,7 +220,7 @@ async function contents(path: string): Promise<string[]> {
   return texts;
 }
 
-Deno.test("What the stores make is their user's alone to read, whatever the umask", async () => {
+Deno.test("Only their user can read what the stores make, with any umask", async () => {
   const old = Deno.umask(0);
   try {
     for (const { make } of STORES) {
@@ -265,7 +265,7 @@ Deno.test("Two stores that make one mailbox at the same time both wait until it 
   const second = make().save(await messageOf({}), ALL).then(() =>
     kept.push("second")
   );
-  // The second has found the mailbox there, and all its own work is done.
+  // The second store has found the mailbox and has done all its own work.
   await until(
     () => watch.steps.some((step) => step.startsWith("sync mail/")),
     { seen: () => watch.steps },
@@ -278,7 +278,7 @@ Deno.test("Two stores that make one mailbox at the same time both wait until it 
   }
 });
 
-Deno.test("A sync of a folder that is under way does not stand for one that is asked for later", async () => {
+Deno.test("A sync of a folder under way does not count for a later call", async () => {
   await using temporary = await temporaryFolder();
   using watch = new DiskWatch(temporary.path);
   const path = `${temporary.path}/mail`;
@@ -292,7 +292,7 @@ Deno.test("A sync of a folder that is under way does not stand for one that is a
   };
   const first = syncFolder(path);
   await reached.promise;
-  // What is renamed into the folder now may be too late for the first.
+  // A file renamed into the folder now may be too late for the first sync.
   const later = [syncFolder(path), syncFolder(path)];
   held.resolve();
   await Promise.all([first, ...later]);

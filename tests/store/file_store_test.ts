@@ -1,6 +1,6 @@
 /**
- * `FileStore`: one .eml file for each message, or one file that is overwritten
- * by whole messages only.
+ * `FileStore`: one .eml file for each message, or one file that only whole
+ * messages overwrite.
  */
 
 import {
@@ -21,7 +21,7 @@ import {
 const SEPARATOR = "From sender@example.org Thu Jan  2 03:04:05 2025";
 const RETURN_PATH = "Return-Path: <sender@example.org>\r\n";
 
-Deno.test("FileStore keeps one .eml file a message in a folder it makes", async () => {
+Deno.test("FileStore keeps one .eml file for each message in a folder it makes", async () => {
   await using folder = await temporaryFolder();
   const store = new FileStore({ folder: `${folder.path}/a/b` });
   const to = ["a@example.com", "b@example.com"];
@@ -47,7 +47,7 @@ Deno.test("FileStore makes its folder again when that has vanished", async () =>
   await onlyFileIn(`${folder.path}/a`);
 });
 
-Deno.test("FileStore writes its one file in the form asked for", async (t) => {
+Deno.test("FileStore writes its one file in the form of its options", async (t) => {
   const content = "x\r\nFrom y\r\n";
   const rows: readonly {
     name: string;

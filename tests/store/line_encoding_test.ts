@@ -1,10 +1,10 @@
-/** Line ends of stored content, mbox quoting included, however it is cut. */
+/** Line ends and mbox quoting of stored content, in chunks of any size. */
 
 import { assertEquals } from "@std/assert";
 import { FromQuoter, LineFeedEncoder } from "../../lib/store/content.ts";
 import { seededFraction } from "../support/random.ts";
 
-/** Sizes of the pieces a text is cut into: whole, byte by byte, then at random. */
+/** Sizes of the chunks of a text: whole, byte by byte, then random. */
 function* splits(length: number): Generator<readonly number[]> {
   yield [length];
   yield Array.from({ length }, () => 1);
@@ -26,12 +26,12 @@ interface Pass {
 }
 
 function run(pass: Pass, text: string, sizes: readonly number[]): string {
-  const octets = new TextEncoder().encode(text);
+  const bytes = new TextEncoder().encode(text);
   const decoder = new TextDecoder();
   let out = "";
   let at = 0;
   for (const size of sizes) {
-    out += decoder.decode(pass.take(octets.slice(at, at + size)));
+    out += decoder.decode(pass.take(bytes.slice(at, at + size)));
     at += size;
   }
   return out + decoder.decode(pass.end());

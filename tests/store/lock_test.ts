@@ -1,4 +1,4 @@
-/** Locks of mailboxes: dot locks, stale ones, and two processes. */
+/** Locks of mailboxes: dot-locks, stale locks, and two processes. */
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import process from "node:process";
@@ -27,13 +27,13 @@ async function deadPid(): Promise<number> {
   return child.pid;
 }
 
-/** A lock as another program would have left it. */
+/** A lock that another program has left behind. */
 async function leaveLock(path: string, text: string, time: Date) {
   await Deno.writeTextFile(`${path}.lock`, text);
   await Deno.utime(`${path}.lock`, time, time);
 }
 
-Deno.test("takeDotLock() makes a lock that tells its owner, and removes it", async () => {
+Deno.test("takeDotLock() makes a lock that names its owner, and removes it", async () => {
   await using folder = await temporaryFolder();
   const path = `${folder.path}/box`;
   {
@@ -54,7 +54,7 @@ Deno.test("takeDotLock() makes a lock that tells its owner, and removes it", asy
   assertEquals(await namesIn(folder.path), []);
 });
 
-Deno.test("takeDotLock() does not remove the lock of somebody else", async () => {
+Deno.test("takeDotLock() does not remove the lock of another program", async () => {
   await using folder = await temporaryFolder();
   const path = `${folder.path}/box`;
   const lock = await takeDotLock(path, { deadline: 0, staleLockMs: 0 });
@@ -83,7 +83,7 @@ Deno.test("takeDotLock() breaks a lock by age and death of its owner only", asyn
     ["old, not understood", "locked", LONG_AGO, false],
     ["old, empty", "", LONG_AGO, true],
     ["new, empty", "", new Date(), false],
-    // The process before had the same identifier, as happens in containers.
+    // The process before had the same id, as happens in containers.
     ["old, own pid, not held", `${Deno.pid}:${host}`, LONG_AGO, true],
   ];
   for (const [name, text, time, broken] of rows) {
@@ -140,7 +140,7 @@ Deno.test("lockOptions() locks both ways by default", () => {
   });
 });
 
-/** Starts a program that locks the file, and resolves once it says so. */
+/** Starts a program that locks the file; resolves when the file is locked. */
 async function lockElsewhere(
   path: string,
 ): Promise<{ release(): Promise<void> }> {

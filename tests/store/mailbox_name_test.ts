@@ -1,4 +1,4 @@
-/** Names of mailboxes from addresses: safe as file names, and no two alike. */
+/** Names of mailboxes from addresses: safe as file names, and unique. */
 
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { Address } from "../../lib/protocol/address.ts";
@@ -87,7 +87,7 @@ Deno.test("safeComponent() lets no text leave its folder", () => {
   assertThrows(() => safeComponent(""), TypeError);
 });
 
-Deno.test("safeComponent() cuts what is too long and keeps it apart", () => {
+Deno.test("safeComponent() cuts long texts and keeps them distinct", () => {
   const names = new Set<string>();
   for (const tail of ["a", "b", "é", "/"]) {
     for (const length of [190, 199, 200, 201, 5000]) {

@@ -23,7 +23,7 @@ import {
 const ALL = { partial: false };
 const SOME = { partial: true };
 
-Deno.test("MaildirStore keeps one copy a recipient with LF line ends", async () => {
+Deno.test("MaildirStore keeps one copy for each recipient with LF line ends", async () => {
   await using folder = await temporaryFolder();
   const store = new MaildirStore({ folder: `${folder.path}/made/here` });
   const message = await messageOf({

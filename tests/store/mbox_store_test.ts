@@ -20,14 +20,14 @@ const ALL = { partial: false };
 const SOME = { partial: true };
 const SEPARATOR = "From sender@example.org Thu Jan  2 03:04:05 2025";
 
-/** A message whose content breaks off after `content`. */
+/** A message whose content fails after `content`. */
 async function brokenMessage(content: string, to: string[]): Promise<Message> {
-  const octets = new TextEncoder().encode(content);
+  const bytes = new TextEncoder().encode(content);
   return Object.defineProperty(await messageOf({ to }), "body", {
     value: {
       memory: undefined,
       async *chunks() {
-        yield await Promise.resolve(octets);
+        yield await Promise.resolve(bytes);
         throw new Error("Disk full");
       },
     },
@@ -112,7 +112,7 @@ Deno.test("MboxStore writes the form that readers want", async (t) => {
   await using folder = await temporaryFolder();
   for (const { name, content, want, init, newline } of rows) {
     for (const memoryLimit of [0, 1000]) {
-      await t.step(`${name}, ${memoryLimit} octets in memory`, async () => {
+      await t.step(`${name}, ${memoryLimit} bytes in memory`, async () => {
         const path = `${folder.path}/${name}-${memoryLimit}`;
         const store = new MboxStore({
           path,
@@ -130,7 +130,7 @@ Deno.test("MboxStore writes the form that readers want", async (t) => {
   }
 });
 
-Deno.test("MboxStore makes folder and file, and gives its locks back", async () => {
+Deno.test("MboxStore makes folder and file, and releases its locks", async () => {
   await using folder = await temporaryFolder();
   const store = new MboxStore({ folder: `${folder.path}/a/b` });
   const to = ["one@example.com", "two@example.com"];
@@ -198,7 +198,7 @@ Deno.test("MboxStore never mixes 50 appends of two stores", async () => {
   assertEquals(await namesIn(folder.path), ["box", "sub"]);
 });
 
-Deno.test("MboxStore takes a failed append back and goes on with the others", async () => {
+Deno.test("MboxStore undoes a failed append and goes on with the others", async () => {
   await using folder = await temporaryFolder();
   const path = `${folder.path}/box`;
   const store = new MboxStore({ path, returnPath: false, sync: false });
@@ -302,12 +302,12 @@ Deno.test({
   },
 });
 
-Deno.test("MboxStore appends to the mailbox that has taken the place of the one it has opened", async () => {
+Deno.test("MboxStore appends to the mailbox that has replaced the one it has opened", async () => {
   await using folder = await temporaryFolder();
   const path = `${folder.path}/box`;
   await Deno.writeTextFile(path, "");
   const store = new MboxStore({ path, locks: ["flock"], sync: false });
-  // A mail program has the lock, and puts a new mailbox in place of the old one.
+  // A mail program holds the lock and replaces the mailbox.
   const opened = Promise.withResolvers<void>();
   const real = Deno.open;
   Deno.open = async (file, options) => {
@@ -334,7 +334,7 @@ Deno.test("MboxStore wants one of folder and path", () => {
   assertThrows(() => new MboxStore({ folder: "a", path: "b" }), TypeError);
 });
 
-/** Mounts a file system of 64 KiB, where that is allowed. */
+/** Mounts a file system of 64 KiB, if that is allowed. */
 async function mountSmall(path: string): Promise<boolean> {
   if (Deno.build.os !== "linux") return false;
   try {

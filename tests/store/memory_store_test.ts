@@ -1,4 +1,4 @@
-/** `MemoryStore`: what it keeps, in which order, and its bound. */
+/** `MemoryStore`: its messages, their order, and its bounds. */
 
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { DiscardStore } from "../../lib/store/discard_store.ts";
@@ -35,7 +35,7 @@ Deno.test("MemoryStore keeps envelope and content after the message is gone", as
   }
 });
 
-Deno.test("MemoryStore.next() gives each message once, in order, whether it has come or not", async () => {
+Deno.test("MemoryStore.next() returns each message once, in order, and waits for later ones", async () => {
   const store = new MemoryStore();
   await store.save(await messageOf({ content: "1" }));
   await store.save(await messageOf({ content: "2" }));
@@ -65,7 +65,7 @@ Deno.test("MemoryStore.next() ends with its signal and with the store", async ()
   assertEquals((await store.next()).text, "later");
 });
 
-Deno.test("MemoryStore forgets the oldest messages beyond its bounds", async () => {
+Deno.test("MemoryStore drops the oldest messages beyond its bounds", async () => {
   const texts = (store: MemoryStore) => store.messages.map(({ text }) => text);
   const few = new MemoryStore({ maxMessages: 2 });
   const small = new MemoryStore({ maxBytes: 5 });
@@ -84,7 +84,7 @@ Deno.test("MemoryStore forgets the oldest messages beyond its bounds", async () 
   assertThrows(() => new MemoryStore({ maxBytes: NaN }), RangeError);
 });
 
-Deno.test("MemoryStore.clear() forgets messages but not those who wait", async () => {
+Deno.test("MemoryStore.clear() drops messages, but no pending call of next()", async () => {
   const store = new MemoryStore();
   await store.save(await messageOf({ content: "old" }));
   store.clear();

@@ -1,6 +1,6 @@
 /**
- * How fast messages are kept: 4 KiB each, synced, 20 at once, as a busy server
- * does it; and what the passes over large bodies cost.
+ * The rate of the stores: messages of 4 KiB, synced, 20 at once, as on a busy
+ * server; and the cost of the passes over large bodies.
  */
 
 import { FileStore } from "../../lib/store/file_store.ts";
@@ -58,13 +58,13 @@ Deno.bench("what the disk allows: 200 x write, sync, rename, 20 at once", {
   n: 5,
   warmup: 1,
 }, async () => {
-  const octets = new Uint8Array(4096);
+  const bytes = new Uint8Array(4096);
   let count = 0;
   const work = async () => {
     for (let round = 0; round < ROUNDS; round++) {
       const path = `${folder}/raw-${crypto.randomUUID()}-${count++}`;
       using file = await Deno.open(path, { createNew: true, write: true });
-      await file.write(octets);
+      await file.write(bytes);
       await file.syncData();
       await Deno.rename(path, `${path}.done`);
     }
@@ -76,16 +76,16 @@ Deno.bench("what the disk allows: 200 x write, sync, rename, 20 at once", {
 function* megabyte(
   line: string,
 ): Generator<Uint8Array<ArrayBuffer>, void, unknown> {
-  const octets = new TextEncoder().encode(
+  const bytes = new TextEncoder().encode(
     line.repeat(Math.ceil((1 << 20) / line.length)),
   );
   for (let at = 0; at < 1 << 20; at += 65536) {
-    yield octets.slice(at, at + 65536);
+    yield bytes.slice(at, at + 65536);
   }
 }
 
 const shapes: readonly [name: string, line: string][] = [
-  ["lines of 78 octets", `${"x".repeat(76)}\r\n`],
+  ["lines of 78 bytes", `${"x".repeat(76)}\r\n`],
   ["empty lines", "\r\n"],
   ["separators", "From \r\n"],
 ];

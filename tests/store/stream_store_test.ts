@@ -8,7 +8,7 @@ import { type Message, StoreError } from "../../lib/message/message.ts";
 import { StreamStore } from "../../lib/store/stream_store.ts";
 import { messageOf } from "../support/store_message.ts";
 
-/** A stream that remembers what it was given, and how it ended. */
+/** A stream that records its chunks and its end. */
 function recorder() {
   const decoder = new TextDecoder();
   const seen = { text: "", end: "open" };
@@ -72,7 +72,7 @@ Deno.test("StreamStore leaves the message untouched by its stream", async () => 
   await stream.close();
 });
 
-Deno.test("StreamStore leaves the stream open when asked, and free between messages", async () => {
+Deno.test("StreamStore leaves the stream open with preventClose, and unlocked between messages", async () => {
   const { seen, stream } = recorder();
   const store = new StreamStore({ stream, preventClose: true });
   await store.save(await messageOf({ content: "x" }));
@@ -82,7 +82,7 @@ Deno.test("StreamStore leaves the stream open when asked, and free between messa
   await stream.close();
 });
 
-Deno.test("StreamStore gives each message the stream made for it, and closes it", async () => {
+Deno.test("StreamStore writes each message to the stream made for it, and closes it", async () => {
   const records = new Map<string, ReturnType<typeof recorder>>();
   const store = new StreamStore({
     stream(message) {
@@ -128,7 +128,7 @@ Deno.test("StreamStore aborts the stream of a message that fails half-way", asyn
   await store.close();
 });
 
-Deno.test("StreamStore tells when its stream fails or is another's", async () => {
+Deno.test("StreamStore rejects if its stream fails or is locked", async () => {
   const failing = new StreamStore({
     stream: new WritableStream({
       write() {

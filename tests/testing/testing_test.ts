@@ -40,7 +40,7 @@ const MESSAGE = `
   S: 250 2.0.0 Message accepted as ...
 `;
 
-/** A client whose other end is the test's own. */
+/** A client, and the server's end of its connection. */
 function clientAlone(timeoutMs = 60_000) {
   const [server, outer] = memoryPair();
   const client = new ScriptedClient(outer, { timeoutMs });
@@ -118,7 +118,7 @@ Deno.test("nextMessage() waits for a message to arrive", async () => {
   assertEquals((await next).headers.get("Subject"), "hello");
 });
 
-Deno.test("nextMessage() gives up when its time is over", async () => {
+Deno.test("nextMessage() rejects when its wait runs out", async () => {
   await using session = await connectInMemory();
   await assertRejects(
     () => session.nextMessage({ timeoutMs: 1 }),
@@ -127,7 +127,7 @@ Deno.test("nextMessage() gives up when its time is over", async () => {
   );
 });
 
-Deno.test("clear() forgets messages, also for nextMessage()", async () => {
+Deno.test("clear() drops messages, also for nextMessage()", async () => {
   await using session = await connectInMemory();
   await session.client.script(GREETED + MESSAGE);
   session.clear();
@@ -136,7 +136,7 @@ Deno.test("clear() forgets messages, also for nextMessage()", async () => {
   assertEquals((await session.nextMessage()).id, session.messages[0]?.id);
 });
 
-Deno.test("connectInMemory() shows handlers the client it is told to", async () => {
+Deno.test("connectInMemory() shows handlers the given client", async () => {
   const seen: unknown[] = [];
   const tls = { protocol: "TLSv1.3", cipher: "", authorized: false };
   {
@@ -202,7 +202,7 @@ Deno.test("SmtpServer.serve() gives up on a silent client", async () => {
   await session.ended;
 });
 
-Deno.test("SmtpServer.stop() is waited for by whoever calls it again", async () => {
+Deno.test("SmtpServer.stop() makes a second call wait as well", async () => {
   const session = await connectInMemory();
   await session.client.expect(220);
   await session.client.expect(250, "EHLO client.test");
@@ -226,14 +226,14 @@ Deno.test("SmtpServer.stop() is waited for by whoever calls it again", async () 
   await session[Symbol.asyncDispose]();
 });
 
-Deno.test("ScriptedClient.connect() takes a connection that is there", async () => {
+Deno.test("ScriptedClient.connect() takes an open connection", async () => {
   const [server, outer] = memoryPair();
   await using client = await ScriptedClient.connect(outer);
   await server.write(new TextEncoder().encode("220 hello\r\n"));
   assertEquals(String(await client.read()), "220 hello");
 });
 
-Deno.test("ScriptedClient.connect() tells that nothing listens", async () => {
+Deno.test("ScriptedClient.connect() rejects if no server listens", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr;
   listener.close();
@@ -249,7 +249,7 @@ Deno.test("ScriptedClient wants a wait of more than 0", () => {
   }
 });
 
-Deno.test("ScriptedClient.send() and sendRaw() send what they are given", async () => {
+Deno.test("ScriptedClient.send() and sendRaw() send the given bytes", async () => {
   const { client, server } = clientAlone();
   await client.send("NOOP é");
   await client.sendRaw("a");
@@ -267,7 +267,7 @@ Deno.test("ScriptedClient.send() and sendRaw() send what they are given", async 
   await assertRejects(() => client.send("NOOP"), Deno.errors.BadResource);
 });
 
-Deno.test("ScriptedClient.read() reads replies of any cut", async () => {
+Deno.test("ScriptedClient.read() reads replies in any chunks", async () => {
   const { client, say } = clientAlone();
   for (const piece of ["250-a\r", "\n250 b", "\r\n251 5.1.1 c\r\n55"]) {
     await say(piece);
@@ -280,7 +280,7 @@ Deno.test("ScriptedClient.read() reads replies of any cut", async () => {
   client.close();
 });
 
-Deno.test("ScriptedClient.read() tells why there is no reply", async (t) => {
+Deno.test("ScriptedClient.read() gives the reason for a missing reply", async (t) => {
   const rows = [
     {
       name: "end",
@@ -321,7 +321,7 @@ Deno.test("ScriptedClient.read() closes the connection when its wait runs out", 
   assertEquals(await server.read(new Uint8Array(1)), null);
 });
 
-Deno.test("ScriptedClient.expect() shows the reply that it did not want", async () => {
+Deno.test("ScriptedClient.expect() shows the unexpected reply", async () => {
   await using session = await connectInMemory();
   assert(await session.client.expect(220) instanceof SmtpReply);
   const error = await assertRejects(
@@ -393,7 +393,7 @@ Deno.test("ScriptedClient.script() shows the dialogue and the difference", async
   assert(late.cause instanceof Deno.errors.TimedOut);
 });
 
-Deno.test("ScriptedClient.script() tells an end that came too early or not at all", async () => {
+Deno.test("ScriptedClient.script() reports an end that is early or missing", async () => {
   const ended = clientAlone();
   ended.server.close();
   const early = await assertRejects(
@@ -410,21 +410,21 @@ Deno.test("ScriptedClient.script() tells an end that came too early or not at al
   assertStringIncludes(late.message, "- S: <closed>\n+ S: 250 OK");
 });
 
-Deno.test("parseScript() joins what belongs together", () => {
+Deno.test("parseScript() joins lines of one step", () => {
   assertEquals(
     parseScript(
       "S: 250-a\n S: 250 b\nS: 250\n# no\nC: x \nC:\n\nC:  y\nS: <closed>",
     ),
     [
-      { who: "server", lines: ["250-a", "250 b"], line: 1 },
-      { who: "server", lines: ["250"], line: 3 },
-      { who: "client", lines: ["x ", "", " y"], line: 5 },
-      { who: "server", lines: ["<closed>"], line: 9 },
+      { side: "server", lines: ["250-a", "250 b"], line: 1 },
+      { side: "server", lines: ["250"], line: 3 },
+      { side: "client", lines: ["x ", "", " y"], line: 5 },
+      { side: "server", lines: ["<closed>"], line: 9 },
     ],
   );
 });
 
-Deno.test("parseScript() refuses what is no dialogue", () => {
+Deno.test("parseScript() refuses a text that is not a dialogue", () => {
   for (
     const text of [
       "hello",
@@ -444,7 +444,7 @@ Deno.test("parseScript() refuses what is no dialogue", () => {
   }
 });
 
-Deno.test("replyFault() compares a reply with what was wanted", async (t) => {
+Deno.test("replyFault() compares a reply with the wanted one", async (t) => {
   const one = new SmtpReply(250, "a (b) c", { enhanced: "2.1.0" });
   const two = new SmtpReply(250, ["x", "y z"]);
   const empty = new SmtpReply(354, "");
@@ -471,7 +471,7 @@ Deno.test("replyFault() compares a reply with what was wanted", async (t) => {
   for (const [wanted, reply, fits] of rows) {
     await t.step(`${JSON.stringify(wanted)} and ${reply ?? "the end"}`, () => {
       const step = {
-        who: "server",
+        side: "server",
         lines: wanted.split("\n"),
         line: 1,
       } as const;
