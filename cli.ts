@@ -249,12 +249,11 @@ import { flag, parseArguments, type RawSettings } from "./lib/cli/arguments.ts";
 import { atItsPlace, placedSettings } from "./lib/cli/config_file.ts";
 import { type CommandName, COMMON, optionsOf } from "./lib/cli/options.ts";
 import { helpOf } from "./lib/cli/help.ts";
-import { certificate } from "./lib/cli/certificate.ts";
+import { certificate, verifier } from "./lib/cli/security.ts";
 import { completion } from "./lib/cli/completion.ts";
 import { lookup } from "./lib/cli/lookup.ts";
 import { queue } from "./lib/cli/queue.ts";
 import { send } from "./lib/cli/send.ts";
-import { verifier } from "./lib/cli/security.ts";
 import {
   complaint,
   hint,

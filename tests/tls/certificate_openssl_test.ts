@@ -1,7 +1,7 @@
 /** Certificates and keys against OpenSSL, in both directions. */
 
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
-import { certificate as certificateCommand } from "../../lib/cli/certificate.ts";
+import { certificate as certificateCommand } from "../../lib/cli/security.ts";
 import { SmtpClient } from "../../lib/client/client.ts";
 import { startTestServer } from "../../lib/testing/mod.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
