@@ -7,6 +7,7 @@
 import manifest from "../deno.json" with { type: "json" };
 import {
   circles,
+  ENTRIES,
   importers,
   isSlice,
   readHouse,
@@ -267,11 +268,13 @@ async function table(): Promise<Row[]> {
     : await loaded(client["./client"]);
   const lines = lib.reduce((sum, file) => sum + file.lines, 0);
   const rows: Row[] = [
-    row("files in lib", lib.length, 215),
+    row("files in lib", lib.length, 225),
     { what: "lines in lib", found: lines, want: "", reached: true },
     row(
       "files with exactly one importer",
-      lib.filter(({ path }) => known.get(path)?.size === 1).length,
+      lib.filter(({ path }) =>
+        !ENTRIES.has(path) && known.get(path)?.size === 1
+      ).length,
       39,
     ),
     row(
@@ -288,7 +291,7 @@ async function table(): Promise<Row[]> {
         reached: true,
       }
     ),
-    row("names in all entry points", all.size, 215),
+    row("names in all entry points", all.size, 225),
     row("closures handed to constructors", countClosures(house), 34),
     row("circles of files", circles(house).length, 0),
     row("arrows that run up", arrowsUp, 0),
