@@ -13,7 +13,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc8314 | RFC 8314}
  */
 
-import { connectTcp } from "../net/connect.ts";
+import { connectTcp } from "../net/deno_transport.ts";
 import { upgradeClient } from "../net/tls_upgrade.ts";
 import type { Transport } from "../net/transport.ts";
 import { ClientProtocol } from "../protocol/client/protocol.ts";

@@ -12,7 +12,7 @@ import {
   ownName,
   type Rules,
 } from "../options.ts";
-import type { ConnectTransport } from "../net/connect.ts";
+import type { ConnectTransport } from "../net/deno_transport.ts";
 import type {
   UpgradeClientOptions,
   UpgradedClient,

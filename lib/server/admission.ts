@@ -26,7 +26,7 @@ import type { LoginCounter } from "../session/login_guard.ts";
 import type { SmtpSession } from "../session/session.ts";
 import type { SmtpReply } from "../protocol/reply.ts";
 import { forClient } from "../protocol/server/outbox.ts";
-import { readProxyHeader } from "../session/proxied_transport.ts";
+import { readProxyHeader } from "../session/proxied.ts";
 
 /** Milliseconds that a session may take to end itself. */
 const END_MS = 1000;

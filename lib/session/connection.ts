@@ -39,7 +39,7 @@ import { Authentication } from "./authentication.ts";
 import type { SessionContext } from "./context.ts";
 import { SessionDeadlines } from "./deadlines.ts";
 import { type Answer, HandlerCalls } from "./handler_calls.ts";
-import { impersonate, mayImpersonate } from "./impersonation.ts";
+import { impersonate, mayImpersonate, ProxiedTransport } from "./proxied.ts";
 import { EXEMPT, type Ticket } from "./limits.ts";
 import {
   logConnect,
@@ -49,7 +49,6 @@ import {
   logRefusal,
   logTlsFailure,
 } from "./log.ts";
-import { ProxiedTransport } from "./proxied_transport.ts";
 import { Reception } from "./reception.ts";
 import { type SessionInit, type SessionState, SmtpSession } from "./session.ts";
 import { SessionLimits } from "./session_limits.ts";

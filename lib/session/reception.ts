@@ -39,7 +39,7 @@ import type { ServerProtocol } from "../protocol/server/protocol.ts";
 import { formatDate, formatReceived, protocolName } from "../protocol/trace.ts";
 import { FileStore } from "../store/file_store.ts";
 import type { SessionContext } from "./context.ts";
-import { clientName } from "./impersonation.ts";
+import { clientName } from "./proxied.ts";
 import {
   logAccepted,
   logContentFailure,

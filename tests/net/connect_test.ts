@@ -1,7 +1,7 @@
 /** TCP connections of the client: abort, and errors of the platform. */
 
 import { assertRejects } from "@std/assert";
-import { connectTcp } from "../../lib/net/connect.ts";
+import { connectTcp } from "../../lib/net/deno_transport.ts";
 
 /** A listener that accepts and closes. */
 function listen(): { port: number; stop: () => Promise<void> } {

@@ -17,7 +17,7 @@ import type {
 import type { ClientEffect } from "../../../lib/protocol/client/state.ts";
 import type { ClientProtocol } from "../../../lib/protocol/client/protocol.ts";
 import { bytesOf, textOf } from "../bytes.ts";
-import type { ConnectTransport } from "../../../lib/net/connect.ts";
+import type { ConnectTransport } from "../../../lib/net/deno_transport.ts";
 import type {
   SocketAddress,
   TlsInfo,
