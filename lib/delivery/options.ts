@@ -395,7 +395,7 @@ export function pick<T extends object, Name extends keyof T & string>(
 }
 
 /** Leaves out values that are `undefined`: they would override a default. */
-export function defined<T extends object>(
+function defined<T extends object>(
   values: T,
 ): { [K in keyof T]?: Exclude<T[K], undefined> } {
   const given = Object.entries(values).filter(([, value]) =>

@@ -34,7 +34,6 @@ import type { PeerCertificate } from "../client/options.ts";
 import type { SocketAddress } from "../net/transport.ts";
 import { Delivery } from "./delivery.ts";
 import {
-  defined,
   deliveryOptions,
   isOpenToClients,
   queueOptions,
@@ -103,7 +102,7 @@ export class RelayService {
     this.#delivery = this.#newDelivery();
     this.#queue = new RelayQueue({
       ...queueOptions(options),
-      ...hooksOf(context.handlers),
+      ...hooksOf(context),
       spool: makeSpool(options, context.log),
       hostname: this.#hostname,
       log: context.log,
@@ -233,13 +232,18 @@ export class RelayService {
   }
 }
 
-/** The hooks that the program has; the queue does no work for absent ones. */
-function hooksOf(handlers: RelayHandlers): RelayHooks {
-  return defined({
-    onRelayStateChange: handlers.onRelayStateChange?.bind(handlers),
-    onRelayDone: handlers.onRelayDone?.bind(handlers),
-    onRelayError: handlers.onRelayError?.bind(handlers),
-  });
+/**
+ * The program's hooks as they are when they are due: a module of handlers is
+ * loaded after the queue was made.
+ */
+function hooksOf(context: RelayServiceContext): RelayHooks {
+  return {
+    onRelayStateChange: (relay, state, previous) =>
+      context.handlers.onRelayStateChange?.(relay, state, previous),
+    onRelayDone: (relay) => context.handlers.onRelayDone?.(relay),
+    onRelayError: (relay, failed) =>
+      context.handlers.onRelayError?.(relay, failed),
+  };
 }
 
 function makeSpool(options: RelayingOptions, log: Logger): Spool {

@@ -321,6 +321,37 @@ Deno.test("SmtpServer lets onRelayError hold what has failed, and retry() go on 
   await within(pair.farStore.next(), "the message");
 });
 
+Deno.test("SmtpServer tells a module of handlers of its relays, too", async () => {
+  const seen: string[] = [];
+  Object.assign(globalThis, { seenByModule: seen });
+  const module = new URL(
+    "data:text/javascript," + encodeURIComponent(`
+      const { seenByModule } = globalThis;
+      export default {
+        onRelayStateChange: (_relay, state) => void seenByModule.push(state),
+        onRelayDone: () => void seenByModule.push("onRelayDone"),
+        onRelayError: (_relay, failed) =>
+          void seenByModule.push(\`\${failed.length} failed\`),
+      };
+    `),
+  );
+  try {
+    await using pair = await startPair({
+      near: { handlers: module },
+      far: {
+        handlers: { onRcptTo: (_session, { localPart }) => localPart !== "no" },
+      },
+    });
+    await sendBy(pair.near, "you@dest.test");
+    await until(() => seen.includes("onRelayDone"));
+    assert(seen.includes("sending-body"));
+    await sendBy(pair.near, "no@dest.test");
+    await until(() => seen.includes("1 failed"));
+  } finally {
+    Object.assign(globalThis, { seenByModule: undefined });
+  }
+});
+
 Deno.test("SmtpServer asks onRelayCertificate, which overrides the policy", async (t) => {
   const certificate = await farCertificate();
   const rows = [
