@@ -3,7 +3,9 @@
  * test is over. Every wait has a deadline, and a child is ended by its own id.
  */
 
+import { assertEquals } from "@std/assert";
 import { ScriptedClient } from "@smtp/server/testing";
+import { completion } from "../../lib/cli/completion.ts";
 import { DEADLINE_MS } from "./wait.ts";
 
 const ROOT = new URL("../../", import.meta.url);
@@ -82,6 +84,16 @@ export async function runCli(
     stdout: decoder.decode(stdout),
     stderr: decoder.decode(stderr),
   };
+}
+
+/** The script that `completion` writes for a shell, made in this process. */
+export async function completionScript(
+  ...args: readonly string[]
+): Promise<string> {
+  let script = "";
+  const output = { out: (text: string) => void (script += text), err() {} };
+  assertEquals(await completion(args, output), 0);
+  return script;
 }
 
 /** A folder that is removed at the end. */
