@@ -11,7 +11,12 @@ import {
   optionsOf,
   SHELLS,
 } from "../../lib/cli/options.ts";
-import { completionScript, runCli, TestFolder } from "../support/cli.ts";
+import {
+  completionScript,
+  runCli,
+  runCliRows,
+  TestFolder,
+} from "../support/cli.ts";
 import { run } from "../support/process.ts";
 
 const NAMES = Object.keys(COMMANDS) as CommandName[];
@@ -126,10 +131,11 @@ Deno.test("cli completion writes a script, and refuses other shells and odd name
       'Cannot complete "a b": want the name of a program, without a folder',
     ],
   ];
-  for (const [args, message] of rows) {
-    await t.step(args.join(" ") || "(none)", async () => {
-      const outcome = await runCli(["completion", ...args]);
-      assertEquals(outcome, {
+  const calls = rows.map(([args]) => ["completion", ...args]);
+  const outcomes = await runCliRows(calls, { cwd: "." });
+  for (const [index, [args, message]] of rows.entries()) {
+    await t.step(args.join(" ") || "(none)", () => {
+      assertEquals(outcomes[index], {
         code: 2,
         stdout: "",
         stderr: `${message}; --help lists the options\n`,

@@ -6,6 +6,7 @@
 import { assertEquals } from "@std/assert";
 import { ScriptedClient } from "@smtp/server/testing";
 import { completion } from "../../lib/cli/completion.ts";
+import { run } from "./process.ts";
 import { DEADLINE_MS } from "./wait.ts";
 
 const ROOT = new URL("../../", import.meta.url);
@@ -84,6 +85,29 @@ export async function runCli(
     stdout: decoder.decode(stdout),
     stderr: decoder.decode(stderr),
   };
+}
+
+/**
+ * Runs many command lines one after the other in one child process, which saves
+ * most of the time. A process for each remains the proof of the exit code: some
+ * go through {@linkcode runCli}, too.
+ */
+export async function runCliRows(
+  rows: readonly (readonly string[])[],
+  options: { readonly cwd: string },
+): Promise<readonly CliOutcome[]> {
+  const program = new URL("tests/support/cli_rows.ts", ROOT).pathname;
+  const { code, stdout, stderr } = await run(Deno.execPath(), [
+    ...["run", "-A", ...importMap, program, JSON.stringify(rows)],
+  ], { ...options, env: { NO_COLOR: "1" } });
+  assertEquals(code, 0);
+  const written = (text: string) => text.split(/\0(\d+)\0/);
+  const [out, err] = [written(stdout), written(stderr)];
+  return rows.map((_, row) => ({
+    code: Number(out[2 * row + 1]),
+    stdout: out[2 * row]!,
+    stderr: err[2 * row]!,
+  }));
 }
 
 /** The script that `completion` writes for a shell, made in this process. */
