@@ -22,7 +22,7 @@ import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { readNotice } from "../fuzz/notice_reader.ts";
 import { startPair } from "../support/queue/relaying.ts";
 import { startServer, TestClient } from "../support/server.ts";
-import { temporaryFolder } from "../support/store_message.ts";
+import { TestFolder } from "../support/folder.ts";
 import { textOf, utf8 } from "../support/bytes.ts";
 import { within } from "../support/wait.ts";
 
@@ -120,7 +120,7 @@ const SENDERS = [
 ];
 
 Deno.test("SmtpServer puts no address into Received, Return-Path or an mbox that could be read as more", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const path = join(folder.path, "all.mbox");
   await using server = await startServer({
     store: new MboxStore({ path, sync: false }),

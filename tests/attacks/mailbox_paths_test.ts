@@ -11,7 +11,7 @@ import { MaildirStore } from "../../lib/store/maildir_store.ts";
 import { MboxStore } from "../../lib/store/mbox_store.ts";
 import type { MessageStore } from "../../lib/message/message.ts";
 import { startServer, TestClient } from "../support/server.ts";
-import { temporaryFolder } from "../support/store_message.ts";
+import { TestFolder } from "../support/folder.ts";
 import { textOf, utf8 } from "../support/bytes.ts";
 
 /** Recipients, each of which is a mailbox of its own. */
@@ -82,7 +82,7 @@ for (
   ] as [string, (folder: string) => MessageStore][]
 ) {
   Deno.test(`No recipient leaves the folder of the ${kind} store, or gets another's mailbox`, async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await TestFolder.create();
     const inside = join(folder.path, "a", "b", "mail");
     await using server = await startServer({ store: make(inside) });
     using client = await TestClient.connect(server);
@@ -120,7 +120,7 @@ for (
 }
 
 Deno.test("Two ways to write one mailbox are one mailbox", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const inside = join(folder.path, "mail");
   await using server = await startServer({
     store: new MaildirStore({ folder: inside, sync: false }),
@@ -134,7 +134,7 @@ Deno.test("Two ways to write one mailbox are one mailbox", async () => {
 });
 
 Deno.test("No store follows a symbolic link that waits where a mailbox is to be", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const inside = join(folder.path, "mail");
   const target = join(folder.path, "target");
   await Deno.mkdir(inside);

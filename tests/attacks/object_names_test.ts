@@ -13,7 +13,7 @@ import { AccountList } from "../../lib/sasl/accounts.ts";
 import { MaildirStore } from "../../lib/store/maildir_store.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { startServer, TestClient } from "../support/server.ts";
-import { temporaryFolder } from "../support/store_message.ts";
+import { TestFolder } from "../support/folder.ts";
 import { logIn } from "../support/tls.ts";
 
 const NAMES = [
@@ -99,7 +99,7 @@ Deno.test("SmtpServer knows no command, keyword, mechanism or name of that kind"
 });
 
 Deno.test("SmtpServer keeps mailboxes of those names apart", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   await using server = await startServer({
     domains: NAMES,
     store: new MaildirStore({ folder: folder.path, sync: false }),

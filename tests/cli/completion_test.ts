@@ -11,12 +11,8 @@ import {
   optionsOf,
   SHELLS,
 } from "../../lib/cli/options.ts";
-import {
-  completionScript,
-  runCli,
-  runCliRows,
-  TestFolder,
-} from "../support/cli.ts";
+import { completionScript, runCli, runCliRows } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 import { run } from "../support/process.ts";
 
 const NAMES = Object.keys(COMMANDS) as CommandName[];

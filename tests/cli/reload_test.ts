@@ -1,7 +1,8 @@
 /** What SIGHUP rereads, what wants a restart, and what is wrong meanwhile. */
 
 import { assert, assertEquals } from "@std/assert";
-import { CliServer, runCli, TestFolder } from "../support/cli.ts";
+import { CliServer, runCli } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 const ignore = Deno.build.os === "windows";
 

@@ -15,7 +15,8 @@ import {
   COMMON,
   optionsOf,
 } from "../../lib/cli/options.ts";
-import { cliArgs, runCli, runCliRows, TestFolder } from "../support/cli.ts";
+import { cliArgs, runCli, runCliRows } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 /** Runs rows in a folder, and the first of them in a process of its own, too. */
 async function runRows(

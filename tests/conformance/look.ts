@@ -11,7 +11,7 @@ import { contentRows } from "./content_rows.ts";
 import { envelopeRows } from "./envelope_rows.ts";
 import type { Finding, Row, Subject } from "./row.ts";
 import { textOf } from "../support/bytes.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 /** All rows, in the order of the table. */
 export const rows: readonly Row[] = [

@@ -5,7 +5,8 @@
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { FdShortage, isOutOfDescriptors } from "../../lib/server/admission.ts";
-import { CliServer, messageTo, TestFolder } from "../support/cli.ts";
+import { CliServer, messageTo } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 import { openFiles } from "../support/memory.ts";
 import { until } from "../support/wait.ts";
 import { replies } from "../../lib/protocol/replies.ts";

@@ -6,7 +6,8 @@
 
 import { assert, assertEquals } from "@std/assert";
 import type { ScriptedClient } from "@smtp/server/testing";
-import { CliServer, messageTo, TestFolder } from "../support/cli.ts";
+import { CliServer, messageTo } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 const ignore = Deno.build.os === "windows";
 const STORES = ["maildir:mail", "mbox:mail", "file:mail", "mbox:mail/all.mbox"];

@@ -6,7 +6,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { Certificate } from "../../lib/tls/certificate.ts";
 import { startWireServer } from "../support/dns.ts";
-import { CliServer, messageTo, runCli, TestFolder } from "../support/cli.ts";
+import { CliServer, messageTo, runCli } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 import { BackgroundProcess } from "../support/process.ts";
 import { startServer, TestClient } from "../support/server.ts";
 import { packageFlags } from "../support/interop/server.ts";

@@ -6,7 +6,7 @@
  */
 
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 import { packageFlags } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 

@@ -9,7 +9,7 @@ import {
 } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 import { until } from "../support/wait.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 const CLI = new URL("../../cli.ts", import.meta.url).pathname;
 const MESSAGE = "Subject: x\r\n\r\nText\r\n";

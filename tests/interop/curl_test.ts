@@ -11,7 +11,7 @@ import {
 } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 import { bytesOf } from "../support/bytes.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 const ENVELOPE = ["--mail-from", "sender@example.org"];
 

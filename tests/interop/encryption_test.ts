@@ -10,7 +10,7 @@ import {
   type SmtpServerOptions,
 } from "../../mod.ts";
 import { InteropServer, packageFlags } from "../support/interop/server.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 import { run } from "../support/process.ts";
 
 const CLI = new URL("../../cli.ts", import.meta.url).pathname;

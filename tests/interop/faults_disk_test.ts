@@ -8,7 +8,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { InteropServer } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 import { TestClient } from "../support/server.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 const STORES = ["maildir:mail", "mbox:mail", "mbox:mail/all.mbox", "file:mail"];
 

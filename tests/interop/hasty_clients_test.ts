@@ -12,7 +12,7 @@ import {
   readMaildir,
 } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 const MESSAGE = "Subject: piped\r\n\r\n.\r\nText\r\n";
 

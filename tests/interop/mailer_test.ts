@@ -10,7 +10,7 @@ import {
 } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 import { bytesOf } from "../support/bytes.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 Deno.test("msmtp sends what it is given", async () => {
   await using folder = await TestFolder.create();

@@ -9,7 +9,7 @@ import {
 } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 import { bytesOf } from "../support/bytes.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 /** mutt without questions, which then copies all messages to `target` and leaves. */
 function configuration(folder: string, target: string): string {

@@ -7,7 +7,7 @@ import {
   readMaildir,
   runNode,
 } from "../support/interop/server.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 Deno.test("nodemailer sends 40 messages over four connections", async () => {
   await using folder = await TestFolder.create();

@@ -10,7 +10,7 @@ import { InteropServer, readMaildir } from "../support/interop/server.ts";
 import { BackgroundProcess, run } from "../support/process.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
 import { freePort } from "../support/interop/relay_peers.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 /** Writes into each message what its session knows of the proxy. */
 const HANDLERS = `

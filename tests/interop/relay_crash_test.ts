@@ -8,7 +8,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { DiscardStore } from "../../lib/store/discard_store.ts";
 import type { SmtpServer } from "../../lib/server/server.ts";
-import { CliServer, TestFolder } from "../support/cli.ts";
+import { CliServer } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 import { run } from "../support/process.ts";
 import { startServer } from "../support/server.ts";
 import { seededFraction } from "../support/random.ts";

@@ -9,7 +9,7 @@ import { DiscardStore } from "../../lib/store/discard_store.ts";
 import { run } from "../support/process.ts";
 import { startServer, TestClient } from "../support/server.ts";
 import { until, within } from "../support/wait.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 /** A small file system of its own. */
 async function smallDisk(size: string): Promise<TestFolder> {

@@ -20,7 +20,7 @@ import {
 } from "../support/interop/relay_peers.ts";
 import { startServer, TestClient } from "../support/server.ts";
 import { within } from "../support/wait.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 interface Peer {
   readonly name: string;

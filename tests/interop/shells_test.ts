@@ -7,7 +7,8 @@ import {
   COMMON,
   optionsOf,
 } from "../../lib/cli/options.ts";
-import { completionScript, TestFolder } from "../support/cli.ts";
+import { completionScript } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 import { run } from "../support/process.ts";
 
 const NAMES = Object.keys(COMMANDS) as CommandName[];

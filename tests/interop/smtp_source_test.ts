@@ -3,7 +3,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { InteropServer, readMaildir } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 const COUNT = 10_000;
 const LENGTH = 2_000;

@@ -7,7 +7,7 @@ import {
   readMaildir,
   runPython,
 } from "../support/interop/server.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 const MESSAGE =
   "From: Sender <sender@example.org>\r\nSubject: smtplib\r\n\r\n.\r\nText\r\n";

@@ -6,7 +6,8 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { ScriptedClient } from "@smtp/server/testing";
-import { messageTo, TestFolder } from "../support/cli.ts";
+import { messageTo } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 import { InteropServer } from "../support/interop/server.ts";
 import { ScriptedHop } from "../support/client/scripted_hop.ts";
 import { namesIn } from "../support/store_message.ts";

@@ -17,7 +17,7 @@ import { countFor, loads, type Measure, peakMemory, send } from "./load.ts";
 import { markdownTable, writeBetweenMarks } from "./markdown.ts";
 import { others, ours, type Peer, postfix, type RunningPeer } from "./peers.ts";
 import { CountingSink, relay } from "./relay_load.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 /** The page with the tables. */
 const RESULTS = "tests/peers/RESULTS.md";

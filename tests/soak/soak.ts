@@ -15,7 +15,7 @@ import { type Needs, ServerProcess } from "./server_process.ts";
 import { startSink } from "./sink.ts";
 import { Waits } from "./waits.ts";
 import { seededFraction } from "../support/random.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 /** Clients at once. */
 const CLIENTS = 16;

@@ -50,17 +50,6 @@ export async function messageOf(init: TestMessage = {}): Promise<Message> {
   return message;
 }
 
-/** A folder that is gone after the test. */
-export async function temporaryFolder(): Promise<
-  { path: string } & AsyncDisposable
-> {
-  const path = await Deno.realPath(await Deno.makeTempDir());
-  return {
-    path,
-    [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }),
-  };
-}
-
 /** The names in a folder, sorted; none if there is no such folder. */
 export async function namesIn(path: string): Promise<string[]> {
   try {

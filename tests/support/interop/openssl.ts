@@ -28,27 +28,3 @@ export async function openssl(
   const { code, stdout, stderr } = await run("openssl", args, options);
   return { code, text: stdout + stderr };
 }
-
-/** A folder that is removed in the end. */
-export interface TemporaryFolder extends AsyncDisposable {
-  /** Writes a file into it and gives its path. */
-  file(name: string, text: string): Promise<string>;
-  /** The path of a file in it. */
-  path(name: string): string;
-}
-
-/** Makes a folder for files that openssl reads. */
-export async function temporaryFolder(): Promise<TemporaryFolder> {
-  const folder = await Deno.makeTempDir({ prefix: "smtp-tls-" });
-  const path = (name: string) => `${folder}/${name}`;
-  return {
-    path,
-    async file(name, text) {
-      await Deno.writeTextFile(path(name), text);
-      return path(name);
-    },
-    async [Symbol.asyncDispose]() {
-      await Deno.remove(folder, { recursive: true });
-    },
-  };
-}
