@@ -1,4 +1,4 @@
-/** Which known name a mistyped one finds. */
+/** The known name that is suggested for a mistyped one. */
 
 import { assertEquals } from "@std/assert";
 import { nearest } from "../lib/spelling.ts";

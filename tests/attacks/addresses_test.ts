@@ -1,6 +1,6 @@
 /**
- * Addresses that two parsers read in two ways: what we check must be what we
- * store, and what we pass on must be what we were given (nodemailer < 7.0.7 sent
+ * Addresses that two parsers read in two ways: the server must store the address
+ * that it checked, and relay the address that it was given (nodemailer < 7.0.7 sent
  * to the wrong domain for quoted local parts; CVE-2026-23829 Mailpit let a CR
  * through). That no way of writing opens a relay is in
  * `../delivery/open_relay_test.ts`.
@@ -152,15 +152,15 @@ Deno.test("SmtpServer reads an address in one way, and keeps what it was given",
 Deno.test("SmtpServer lets no CR, LF or NUL through in an address (CVE-2026-23829)", async () => {
   const store = new MemoryStore();
   await using server = await startServer({ store, limits: { maxErrors: 0 } });
-  for (const octet of ["\r", "\n", "\0", "\x0b", "\x0c", "\x1b", "\x85"]) {
+  for (const byte of ["\r", "\n", "\0", "\x0b", "\x0c", "\x1b", "\x85"]) {
     for (
       const address of [
-        `v${octet}@b.test`,
-        `v@b${octet}.test`,
-        `"v${octet}"@b.test`,
-        `"v\\${octet}"@b.test`,
-        `v@b.test${octet}`,
-        `v@b.test>${octet}X: y`,
+        `v${byte}@b.test`,
+        `v@b${byte}.test`,
+        `"v${byte}"@b.test`,
+        `"v\\${byte}"@b.test`,
+        `v@b.test${byte}`,
+        `v@b.test>${byte}X: y`,
       ]
     ) {
       using client = await TestClient.connect(server);
@@ -168,7 +168,7 @@ Deno.test("SmtpServer lets no CR, LF or NUL through in an address (CVE-2026-2382
       await client.expect(["EHLO client.test", "250"]);
       const name = JSON.stringify(address);
       // A line feed alone is answered at once, and what stands behind it is refused.
-      const replies = octet === "\n" ? 2 : 1;
+      const replies = byte === "\n" ? 2 : 1;
       const refused = async (line: string) => {
         await client.send(`${line}\r\n`);
         for (let left = replies; left > 0; left--) {

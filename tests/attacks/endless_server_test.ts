@@ -1,6 +1,6 @@
 /**
- * Servers that answer for ever: each reply comes in time, and there is no end
- * of them. A session and a delivery have a total.
+ * Servers that answer for ever: each reply comes in time, and there is always
+ * another. A session and a delivery have a total time limit.
  */
 
 import { makeDelivery } from "../support/client/fake_server.ts";

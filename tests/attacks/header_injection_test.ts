@@ -1,7 +1,7 @@
 /**
- * Header injection: what a peer says of itself (HELO, addresses, parameters,
- * replies) gets into Received, Return-Path, the mbox separator and notices, and
- * must not become a field, a line or a part there.
+ * Header injection: texts of a peer (HELO, addresses, parameters, replies) get
+ * into Received, Return-Path, the mbox separator and DSNs, and must not become a
+ * field, a line or a part there.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.4 | RFC 5321 section 4.4}
  */
@@ -107,7 +107,7 @@ Deno.test("SmtpServer takes no HELO of several words or with control characters"
   await client.expect(["MAIL FROM:<a@b.test>", "503"]);
 });
 
-/** Addresses that are right, and look like something else. */
+/** Valid addresses that look like header fields or commands. */
 const SENDERS = [
   '"x> X: y <"@b.test',
   '"a;b"@b.test',
@@ -182,7 +182,7 @@ Deno.test("SmtpServer makes no field of what a handler is given to add", async (
   assertEquals(thrown, new Array(11).fill("TypeError"));
 });
 
-/** What strangers put where a notice tells of them. */
+/** Texts of peers that a DSN quotes. */
 const STRANGE = {
   envid: "QQ+0D+0AX:+20y",
   orcpt: "rfc822;a+0D+0AAction:+20delivered+40b",

@@ -1,6 +1,6 @@
 /**
  * Domains whose mail would come back to this server, or go to a port of this
- * machine that was never meant for strangers: anybody can publish one.
+ * machine that is not public. Any owner of a zone can publish one.
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";

@@ -1,7 +1,6 @@
 /**
- * Names that every JavaScript object has: a peer that sends one as the name of
- * a field, a keyword, a mailbox or a user gets what it would get for any other
- * name (CVE-2026-34752 Haraka: a header field named `__proto__` ended the
+ * Names that every JavaScript object has: a peer that sends one as the name of a
+ * field, a keyword, a mailbox or a user gets the answer that any other name gets (CVE-2026-34752 Haraka: a header field named `__proto__` ended the
  * process).
  */
 
@@ -21,7 +20,7 @@ const NAMES = [
   ...["hasOwnProperty", "isPrototypeOf", "__defineGetter__", "then", "length"],
 ];
 
-/** What every object would show had one of them reached its prototype. */
+/** Properties that every object would have, had one of them reached its prototype. */
 const { getPrototypeOf } = Object;
 const before = Object.getOwnPropertyNames(Object.prototype).length;
 

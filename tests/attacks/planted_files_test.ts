@@ -1,8 +1,8 @@
 /**
- * Another user of the machine who may make files where mail or the queue is
- * kept: symbolic links, hard links, mailboxes and folders of their own, put
- * there before the first message or after it. Nothing is written through them,
- * and no mail goes to a mailbox that is another user's.
+ * Another user of the machine may make files in the folders of mail or queue:
+ * symbolic links, hard links, mailboxes and folders of their own, before the
+ * first message or after it. The server writes nothing through them, and puts no
+ * mail into a mailbox of another user.
  */
 
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";

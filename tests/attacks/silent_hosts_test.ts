@@ -1,6 +1,6 @@
 /**
- * Domains whose hosts take a connection and never say a word, which costs
- * their owner nothing: other people's mail goes on.
+ * Domains whose hosts accept a connection and send nothing, which costs their
+ * owner nothing: mail for other domains is still delivered.
  */
 
 import { assert, assertEquals } from "@std/assert";

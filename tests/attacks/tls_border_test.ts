@@ -1,7 +1,7 @@
 /**
- * The border between clear text and TLS: what comes in the clear where TLS
- * begins reaches a TLS layer that may not have started. It ends that session
- * and nothing else, on every way to TLS: STARTTLS, TLS from the first byte,
+ * The border between clear text and TLS: bytes in the clear where TLS begins
+ * reach a TLS layer that may not have started. They end that session and no
+ * other, on every way to TLS: STARTTLS, TLS from the first byte,
  * behind a proxy's header, on threads, and on the sending side.
  */
 
@@ -96,7 +96,7 @@ async function honest(
   await secured.client.expect([hello, "250"], ["QUIT", "221"]);
 }
 
-/** What was logged as a fault of the server's own. */
+/** Log records about faults of the server itself. */
 function faults(records: readonly LogRecord[]): string[] {
   return records.filter(({ level }) => level === "error")
     .map(({ message }) => message);

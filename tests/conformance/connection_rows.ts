@@ -1,4 +1,4 @@
-/** Rows about connections: greeting, clients that are none, and their end. */
+/** Rows about connections: greeting, clients that speak no SMTP, and the end. */
 
 import { Probe } from "./probe.ts";
 import { type Finding, type Row, shown, type Subject } from "./row.ts";
@@ -46,7 +46,7 @@ async function earlyTalker({ port, pid }: Subject): Promise<Finding> {
   };
 }
 
-/** How long a client may go on that says nothing but this. */
+/** How long a client that only sends this line may go on. */
 function hangsUp(line: string): (subject: Subject) => Promise<Finding> {
   return async ({ port }) => {
     using probe = await Probe.connect(port);

@@ -1,6 +1,6 @@
 /**
- * The machine's clock set forth and back: nobody's session ends for it, no
- * message waits longer for it than an hour, and none is lost.
+ * The machine's clock jumps forwards and back: no session ends because of it, no
+ * message waits more than an hour longer, and no message is lost.
  */
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
@@ -23,7 +23,7 @@ import {
 import { startServer, TestClient } from "../support/server.ts";
 import { until } from "../support/wait.ts";
 
-/** A clock on the wall, set by hand; its timers run by a clock that is right. */
+/** A time of day that a test sets; its timers run by a clock that is right. */
 class WallClock implements Clock {
   readonly #true: FakeClock = new FakeClock();
   /** How far it is ahead, in ms. */
@@ -71,7 +71,7 @@ for (
       assertStringIncludes(await client.data("Subject: a\r\n\r\nb"), "250");
       using second = await TestClient.connect(server);
       await second.envelope();
-      // Silent from here on: both are told so when their time is over.
+      // Silent from here on: both get 421 when their time is over.
       assertStringIncludes(await second.rest(), "421 4.4.2");
       assertStringIncludes(await client.rest(), "421 4.4.2");
       await until(() => server.sessions.length === 0);

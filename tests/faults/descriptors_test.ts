@@ -1,6 +1,6 @@
 /**
- * A process that runs out of file descriptors: it goes on, serves who was there
- * first, tells the others to come back, and recovers.
+ * A process that runs out of file descriptors goes on, serves the sessions that
+ * it has, answers the others with 421, and recovers.
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
@@ -64,7 +64,7 @@ for (const kind of ["maildir:mail", "mbox:mail", "file:mail"]) {
           S: 250 2.0.0 ...
         `);
       }
-      // The last ones are told, once it is their turn.
+      // The last ones get 421 when their turn comes.
       const words = await firstWords(conns.at(-1)!);
       assertStringIncludes(words, String(replies.tooManyConnections));
       for (const conn of conns) conn.close();
@@ -82,7 +82,7 @@ for (const kind of ["maildir:mail", "mbox:mail", "file:mail"]) {
       }
       assertEquals(kept, 4);
       const lines = stderr.split("\n").filter((it) => it.includes(" error "));
-      // One a shortage, not one a connection.
+      // One record for each shortage, not one for each connection.
       assert(lines.length < 12, lines.join("\n"));
     },
   });

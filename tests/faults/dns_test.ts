@@ -1,6 +1,6 @@
 /**
- * A name server that lies, as far as the wire lets it: its lies are no answers,
- * nothing waits for it for ever, and mail is put off, neither lost nor returned.
+ * A name server that sends malformed or forged answers: none of them counts, no
+ * question waits for ever, and mail is deferred, neither lost nor returned.
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
@@ -42,7 +42,7 @@ function aliasOf(
   return [...owner, 0, 5, 0, 1, 0, 0, 14, 16, 0, target.length, ...target];
 }
 
-/** The lies, by what they are. */
+/** The false answers, by name. */
 const LIES: Readonly<Record<string, WireAnswer>> = {
   "another id": (question) => {
     const bytes = answer(question, { records: RECORD_A, count: 1 });
@@ -60,7 +60,7 @@ const LIES: Readonly<Record<string, WireAnswer>> = {
       records: [4, 101, 118, 105, 108, 0, ...RECORD_A.slice(2)],
       count: 1,
     }),
-  "60,000 octets": (question) =>
+  "60,000 bytes": (question) =>
     answer(question, {
       records: Array.from(
         { length: 3700 },
@@ -93,7 +93,7 @@ const LIES: Readonly<Record<string, WireAnswer>> = {
     }),
   "a question": (question) => question,
   "nothing but a header": (question) => question.slice(0, 12),
-  "no octet": () => new Uint8Array(0),
+  "no bytes": () => new Uint8Array(0),
   "noise": () => crypto.getRandomValues(new Uint8Array(400)),
 };
 
@@ -162,5 +162,5 @@ Deno.test("DnsClient grows by no lie that it was told a thousand times", async (
   const before = await heapInUse();
   await ask(200, 1000);
   const grown = await heapInUse() - before;
-  assert(grown < 4_000_000, `${grown} octets more`);
+  assert(grown < 4_000_000, `${grown} bytes more`);
 });

@@ -1,6 +1,7 @@
 /**
- * Handlers and stores that never answer: the session ends by itself when their
- * time is over, the server stops all the same, and nobody else notices.
+ * Handlers and stores that never answer: the session ends after
+ * `handlerTimeoutMs`, the server can still be stopped, and no other session is
+ * disturbed.
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
@@ -15,7 +16,7 @@ const never = () => new Promise<never>(() => {});
 const MESSAGE = "Subject: hello\r\n\r\nText\r\n.\r\n";
 const ENVELOPE = ["EHLO c.test", "MAIL FROM:<a@b.test>", "RCPT TO:<c@d.test>"];
 
-/** A handler that never answers, what the client says up to there, and what it is told then. */
+/** A handler that never answers, the client's lines up to it, and the reply that follows. */
 interface Row {
   readonly name: keyof SmtpHandlers | "store";
   readonly lines: readonly string[];

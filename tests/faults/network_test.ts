@@ -1,7 +1,7 @@
 /**
  * Connections that end badly: reset in every state, dropped by the thousand,
- * closed half-way. Nothing of theirs stays behind, nobody else notices, and
- * what was acknowledged is kept.
+ * half-closed. They leave nothing behind and disturb no other session, and
+ * acknowledged messages are kept.
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
@@ -74,7 +74,7 @@ class Peer {
     await until(() => seen() >= count || this.#socket.destroyed);
   }
 
-  /** Reads no more. */
+  /** Stops reading. */
   deafen(): void {
     this.#socket.pause();
   }
@@ -327,7 +327,7 @@ Deno.test("10,000 connects and drops cost no memory and no descriptor", async ()
   if (files !== undefined) await until(() => openFiles()! <= files + 2);
   const grown = await heapInUse() - before.heap;
   // Less than a byte of each hundred that a session holds.
-  assert(grown < 2_000_000, `${grown} octets more`);
+  assert(grown < 2_000_000, `${grown} bytes more`);
   using client = await TestClient.connect(server);
   await client.envelope();
   assertStringIncludes(await client.data("Subject: after\r\n\r\nText"), "250");
@@ -353,5 +353,5 @@ Deno.test("resets right behind STARTTLS cost no memory", async () => {
   const before = await heapInUse();
   await drop(300);
   const grown = await heapInUse() - before;
-  assert(grown < 1_500_000, `${grown} octets more`);
+  assert(grown < 1_500_000, `${grown} bytes more`);
 });

@@ -1,7 +1,7 @@
 /**
- * Mail servers that take their time: a byte now and then, a reply without an
- * end, content that nobody reads. Each try has its limit, the message waits,
- * and goes when the server is well again.
+ * Slow mail servers: a byte now and then, a reply without end, content that the
+ * server does not read. Each attempt has its time limit; the message stays in the
+ * queue and is delivered once the server is well again.
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
@@ -113,9 +113,9 @@ class SlowServer implements AsyncDisposable {
     const bytes = new TextEncoder().encode(piece);
     for (let at = 0;; at++) {
       // A reply that drips is made of the right bytes, as far as they go.
-      const octet = reply.charCodeAt(Math.min(at, 9));
+      const byte = reply.charCodeAt(Math.min(at, 9));
       await conn.write(
-        this.#manner === "drips" ? new Uint8Array([octet]) : bytes,
+        this.#manner === "drips" ? new Uint8Array([byte]) : bytes,
       );
       await this.#pauses.wait(DRIP_MS);
     }
@@ -197,13 +197,13 @@ for (const [step, manner] of ROWS) {
     });
     using client = await TestClient.connect(near);
     await client.envelope("you@dest.test");
-    // More than the buffers of a connection that nobody reads from.
+    // More than the buffers of a connection that is not read hold.
     const lines = manner === "reads nothing" ? 8500 : 1;
     const content = `Subject: a\r\n${`\r\n${"y".repeat(990)}`.repeat(lines)}`;
     assertStringIncludes(await client.data(content), "250");
     await within(done.promise, "the delivery");
     assert(slow.connections >= 2, `${slow.connections} connections`);
-    // A server that took the message and did not say so gets it again.
+    // A server that took the message without a reply gets it again.
     if (step === "end") assert(slow.taken.length >= 2);
     else assertEquals(slow.taken.length, 1);
     const tries = records.filter(({ event }) => event === "relay");

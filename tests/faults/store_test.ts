@@ -1,7 +1,7 @@
 /**
- * Folders that go away, turn into something else or lose their permissions
- * while the server runs: clients are told to come back, nothing that was
- * acknowledged is lost, and the server goes on when the folder is there again.
+ * Folders that vanish, turn into something else or lose their permissions while
+ * the server runs: clients get a 4xx reply, no acknowledged message is lost, and
+ * the server goes on when the folder is there again.
  */
 
 import { assert, assertEquals } from "@std/assert";
@@ -14,7 +14,7 @@ const STORES = ["maildir:mail", "mbox:mail", "file:mail", "mbox:mail/all.mbox"];
 const FAILED = "S: 451 4.3.0 ...";
 const DONE = "S: 250 2.0.0 ...";
 
-/** A message in a session of its own, and what it is answered. */
+/** Sends a message in a session of its own; gives the last reply. */
 async function send(
   server: CliServer,
   { subject, want, lines = 1 }: {
@@ -168,7 +168,7 @@ Deno.test({
     await using server = await CliServer.start([
       ...["--store", "maildir:mail", "--domain", "example.com"],
       ...["--relay-from", "127.0.0.1/32", "--spool", path],
-      // Nobody listens on the port for discarding: the message waits.
+      // No server listens on port 9 (discard): the message waits.
       ...["--smarthost", "127.0.0.1:9", "--retry", "1h"],
     ], { cwd: folder.path });
     const relayed = async (want: string) => {

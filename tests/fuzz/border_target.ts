@@ -1,8 +1,8 @@
 /**
- * Fuzz of the border between clear text and TLS, on sockets: what comes where
- * TLS must begin, in any pieces, on each way to TLS that a server has, and from
- * a server behind its 220. Whatever it is, no exception escapes, no thread is
- * lost, and an honest session by the same way works afterwards.
+ * Fuzz of the border between clear text and TLS, on sockets: any bytes
+ * where TLS must begin, in any pieces, on each way to TLS that a server has, and
+ * from a server behind its 220. No exception escapes, no thread is lost, and an
+ * honest session by the same way works afterwards.
  */
 
 import { createServer } from "node:net";

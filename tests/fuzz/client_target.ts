@@ -1,8 +1,8 @@
 /**
  * Fuzz of the sending machine against servers that answer by the rules, nearly
- * so, or at random. Whatever they answer, what goes out are the commands that
- * were ordered and the content that was given, framed so that nothing in it
- * can be taken for a command.
+ * so, or at random. Whatever they answer, the machine sends only the commands
+ * that were ordered and the content that was given, framed so that no part of
+ * the content can be taken for a command.
  */
 
 import type { ClientEffect } from "../../lib/protocol/client/state.ts";

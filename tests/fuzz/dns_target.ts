@@ -48,7 +48,7 @@ function checkVerdict(random: Random): void {
     throw new Error(`Read ${verdict?.kind}, wanted ${made.kind}: ${hex(text)}`);
   }
   if (verdict === undefined) return;
-  // Whoever does not see the question cannot know its number (RFC 5452 section 9.1).
+  // A forger that does not see the question cannot know its id (RFC 5452 section 9.1).
   if (text.slice(0, 2) !== textOf(asked.subarray(0, 2))) {
     throw new Error(`Took an answer with another number: ${hex(text)}`);
   }

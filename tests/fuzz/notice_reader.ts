@@ -64,7 +64,7 @@ function checkLines(text: string): void {
     if (/[\x00-\x08\x0a-\x1f\x7f]/.test(line)) {
       throw new Error(`A control character in ${JSON.stringify(line)}`);
     }
-    if (line.length > 998) throw new Error(`A line of ${line.length} octets`);
+    if (line.length > 998) throw new Error(`A line of ${line.length} bytes`);
   }
 }
 

@@ -1,6 +1,6 @@
 /**
- * One run of the receiving machine: carries out its effects, keeps what could
- * be seen of it, and checks after every effect that its state makes sense.
+ * One run of the receiving machine: carries out its effects, records what a peer
+ * or a handler sees, and checks the state after every effect.
  */
 
 import type { ServerAsk } from "../../lib/protocol/server/effects.ts";
@@ -59,7 +59,7 @@ export class ServerRun {
           return;
         case "write":
           if (effect.bytes.length > MOST_WRITTEN) {
-            throw new Error(`Wrote ${effect.bytes.length} octets at once`);
+            throw new Error(`Wrote ${effect.bytes.length} bytes at once`);
           }
           this.output += textOf(effect.bytes);
           break;
@@ -111,7 +111,7 @@ export class ServerRun {
     }
   }
 
-  /** The facts that the machine keeps in several places must agree. */
+  /** Asserts that facts which the machine holds in several places agree. */
   #checkState(): void {
     const { phase, reading, envelope, helo } = this.machine.state;
     const count = envelope?.recipients.length ?? 0;

@@ -1,4 +1,4 @@
-/** The compiled program carries what it loads at run time: what the task includes. */
+/** The compiled program contains the modules that it loads at run time. */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { packageFlags } from "../support/interop/server.ts";
@@ -28,7 +28,7 @@ Deno.test("deno compile embeds the command line and what the task includes", asy
   for (const name of ["cli.ts", "deno.json"]) {
     assertStringIncludes(listing, name);
   }
-  // The module that only the task names; a star stands for a folder of which nothing is missing.
+  // The worker is named by the task only. A star stands for a folder that is complete.
   assertMatch(listing, /── (server\/\*|worker\.ts) /);
   assertEquals((await Deno.stat(output)).isFile, true);
 });

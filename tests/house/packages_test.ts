@@ -1,4 +1,4 @@
-/** Where the packages come from: deno.json and the map of the npm substitutes say the same. */
+/** deno.json and the map of the npm substitutes name the same packages. */
 
 import { assert, assertEquals } from "@std/assert";
 

@@ -1,6 +1,6 @@
 /**
- * What SECURITY.md says of permissions, word for word: each command there runs
- * as it stands, ports and package apart, and mail that is sent to it is kept.
+ * The permissions that SECURITY.md promises: each command there runs as it is
+ * written, except for ports and package, and mail sent to it is kept.
  */
 
 import { assert, assertEquals } from "@std/assert";
@@ -122,7 +122,7 @@ async function send(server: CliServer, to: string): Promise<void> {
   }
 }
 
-/** Ends the server, which must have nothing to complain of. */
+/** Ends the server, which must have logged no error. */
 async function endQuietly(server: CliServer): Promise<void> {
   const { code, stderr } = await server.end("SIGTERM");
   assertEquals(code, 0);

@@ -1,8 +1,8 @@
 /**
- * The tables of the house are whole: a member that one of them forgets does not
- * compile. Each row takes a file as it stands, changes it as somebody would who
- * forgets one place, and wants the compiler to name the fault. CONTRIBUTING.md
- * and SECURITY.md count on it wherever they say that the compiler asks.
+ * The tables of lib/ are complete: a member that a table lacks is a compile error.
+ * Each row changes one file as if its author forgot another place, and
+ * wants the compiler to name that place. CONTRIBUTING.md promises this where it
+ * says that the compiler asks.
  */
 
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
@@ -365,7 +365,7 @@ async function copy(from: URL, to: string): Promise<void> {
   }
 }
 
-/** What the compiler finds where every row is applied, a paragraph a fault: the code and the message, the line, the place. */
+/** The faults that the compiler finds when all rows are applied. Each is a paragraph: code and message, source line, place. */
 async function faultsOf(rows: readonly Row[]): Promise<readonly string[]> {
   await using folder = await TestFolder.create();
   await copyLib(folder);

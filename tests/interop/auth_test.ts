@@ -52,7 +52,7 @@ async function curl(
   return code;
 }
 
-/** curl's exit code where a log-in was refused. */
+/** curl's exit code for a refused login. */
 const LOGIN_DENIED = 67;
 
 Deno.test("curl logs in over both kinds of TLS, and the log keeps the secret", async () => {
@@ -75,7 +75,7 @@ Deno.test("curl logs in over both kinds of TLS, and the log keeps the secret", a
     for (const user of ["alice:open-sesame", "nobody:open sesame"]) {
       assertEquals(await curl(cwd, url, ["--user", user]), LOGIN_DENIED);
     }
-    // A submission server takes nothing from who has not logged in.
+    // A submission server accepts no mail before a login.
     assertEquals(await curl(cwd, url, []) === 0, false);
   }
   assertEquals((await readMaildir(`${cwd}/mail/user@example.com`)).length, 6);

@@ -1,4 +1,4 @@
-/** TLS and log-in as other programs see them: openssl, testssl.sh, curl, msmtp, smtplib. */
+/** TLS and login as other programs see them: openssl, testssl.sh, curl, msmtp, smtplib. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import {

@@ -1,7 +1,7 @@
 /**
- * Clients that no mail program wrote: pipes into nc, bash and openssl, which
- * speak before they are spoken to, scripts in Perl with odd addresses, and a
- * log-in with two blanks.
+ * Clients that are no mail programs: pipes into nc, bash and openssl, which send
+ * before the greeting, scripts in Perl with odd addresses, and an AUTH with two
+ * blanks.
  */
 
 import { assertEquals } from "@std/assert";

@@ -30,7 +30,7 @@ const STEPS: readonly (readonly [step: string, name: string])[] = [
   [".", "the end of the message"],
 ];
 
-/** A refusal there is none of the message: the server may refuse all that comes from here. */
+/** A refusal at these steps does not concern the message: the server may refuse every connection of this host. */
 const OF_ALL: readonly string[] = ["connect", "ehlo,helo"];
 
 /** Flags of the server, then what becomes of each recipient. */

@@ -1,4 +1,4 @@
-/** Postfix's smtp-source: ten thousand messages, twenty at once, none lost, none mangled. */
+/** Postfix's smtp-source: ten thousand messages, twenty sessions at once; every message arrives unchanged. */
 
 import { assertEquals, assertMatch } from "@std/assert";
 import { InteropServer, readMaildir } from "../support/interop/server.ts";

@@ -1,4 +1,4 @@
-/** Postfix's smtp-source into two threads: nothing lost, nothing mixed, both at work. */
+/** Postfix's smtp-source against two threads: no message is lost or mixed with another, and both threads work. */
 
 import { assertEquals } from "@std/assert";
 import { InteropServer, readMaildir } from "../support/interop/server.ts";

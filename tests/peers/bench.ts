@@ -86,7 +86,7 @@ async function table(contenders: readonly Contender[]): Promise<string> {
   );
 }
 
-/** The same in absolute figures, for who runs it. */
+/** The same in absolute figures, for the person at the terminal. */
 function figures(contenders: readonly Contender[]): string {
   return contenders.flatMap(({ peer, measures }) =>
     measures.map((it, at) =>

@@ -1,7 +1,7 @@
 /**
  * Attacks that run beside honest mail, one after the other with a rest between
- * them, each bounded: what must not be noticed by anybody else. An attack that
- * the server does not bound is amiss.
+ * them. No other client may notice them. An attack that the server does not bound
+ * is a failure of the run.
  */
 
 import { connect, type Socket } from "node:net";
@@ -38,7 +38,7 @@ const NESTED = Array.from(
 ).join("");
 const LARGE = 3_000_000;
 
-/** Mail that costs whoever converts or parses it, by name. */
+/** Mail that is expensive to convert or to parse, by name. */
 const BOMBS: readonly (readonly [to: string, content: () => string])[] = [
   [
     "you@old.test",
@@ -80,7 +80,7 @@ export class Attacks {
   #running: Promise<void> = Promise.resolve();
   #last = 0;
 
-  /** @param init Whom they hit, and chance */
+  /** @param init The server that they hit, and the source of chance */
   constructor(init: AttacksInit) {
     this.#init = init;
     this.#kinds = [
@@ -118,7 +118,7 @@ export class Attacks {
       try {
         await attack();
       } catch (error) {
-        // A server that was killed in the middle refuses, and one that says no is right.
+        // A server that was killed refuses connections, and a refusal is right.
         const text = `${name}: ${
           error instanceof Error ? error.message : error
         }`;
@@ -242,7 +242,7 @@ export class Attacks {
     await client.reply();
   }
 
-  /** The module's own client at a server that always wants to know more. */
+  /** Our client at a server that answers 334 for ever. */
   async #challenges(): Promise<void> {
     const connecting = SmtpClient.connect({
       ...this.#init.hops.challenging,

@@ -60,7 +60,7 @@ export class Load {
   };
   #last = 0;
 
-  /** @param init Where it goes, who keeps count, and chance */
+  /** @param init The server, the ledger and the source of chance */
   constructor(init: LoadInit) {
     this.#init = init;
   }
@@ -128,7 +128,7 @@ export class Load {
     });
   }
 
-  /** Goes away without a word; the greeting unread, that is a reset. */
+  /** Closes without QUIT; with the greeting unread this is a reset. */
   async drop(): Promise<void> {
     const { server, random } = this.#init;
     const text = DROPS[Math.floor(random() * DROPS.length)]!;

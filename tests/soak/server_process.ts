@@ -13,7 +13,7 @@ import { until, within } from "../support/wait.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 
-/** What the server needs of memory and descriptors. */
+/** The memory and descriptors of the server. */
 export interface Needs {
   /** Bytes of heap and buffers that are in use after a collection. */
   readonly needed: number;
@@ -34,7 +34,7 @@ export class ServerProcess implements AsyncDisposable {
   readonly #nextPort: number;
   readonly #nameServer: string;
   #process: Deno.ChildProcess | undefined;
-  /** Ends when its output does. */
+  /** Resolves when its output ends. */
   #output: Promise<unknown> = Promise.resolve();
   #isListening = false;
   /** Whether its log is read; where not, it must not wait for that. */
@@ -151,7 +151,7 @@ export class ServerProcess implements AsyncDisposable {
     this.errors.set(kind, (this.errors.get(kind) ?? 0) + 1);
   }
 
-  /** Ends it without a chance to write anything down. */
+  /** Kills it with SIGKILL. */
   async kill(): Promise<void> {
     const child = this.#process!;
     Deno.kill(child.pid, "SIGKILL");
@@ -174,7 +174,7 @@ export class ServerProcess implements AsyncDisposable {
     return code;
   }
 
-  /** Asks it what it needs. */
+  /** Asks for its memory and descriptors. */
   async needs(): Promise<Needs> {
     using client = await this.connect();
     await client.reply();

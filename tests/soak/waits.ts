@@ -1,6 +1,6 @@
 /**
- * How long honest clients wait for each reply while the rest goes on: asked by
- * a thread that does nothing else (`prober.ts`). Time in which the machine had no
+ * How long honest clients wait for each reply under the load. A thread that does
+ * nothing else asks (`prober.ts`). Time in which the machine had no
  * processor for the server does not count: other load is not the server's fault.
  */
 
@@ -50,7 +50,7 @@ export class Waits {
 
   /**
    * @param server The server
-   * @param ledger Hears of each message
+   * @param ledger Records each message
    */
   constructor(server: ServerProcess, ledger: Ledger) {
     this.#server = server;

@@ -1,6 +1,6 @@
 /**
- * The command line as a child process: run to its end, or served from until the
- * test is over. Every wait has a deadline, and a child is ended by its own id.
+ * The command line as a child process, which a test runs to its end or uses as a
+ * server. Every wait has a deadline. A child is ended by its own id.
  */
 
 import { assertEquals } from "@std/assert";
@@ -11,7 +11,7 @@ import { DEADLINE_MS } from "./wait.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 
-/** The flag that this process got for the @std packages, for its children. */
+/** The flag for the @std packages that this process was started with, for its children. */
 const importMap = import.meta.resolve("@std/assert").startsWith("jsr:")
   ? []
   : [`--import-map=${new URL(".ci/std_from_npm.json", ROOT).pathname}`];
@@ -25,7 +25,7 @@ export function cliArgs(
   return ["run", ...permissions, ...importMap, program, ...args];
 }
 
-/** Where and how a child runs. */
+/** How a child runs. */
 export interface CliOptions {
   /** Working folder. */
   readonly cwd?: string;
@@ -41,7 +41,7 @@ export interface CliOptions {
 export interface CliStartOptions extends CliOptions {
   /** Listeners to wait for; 1 by default. */
   readonly listeners?: number;
-  /** Whether standard output is closed at once; the port is then taken from `--log json`. */
+  /** Whether standard output is closed at once. The port then comes from `--log json`. */
   readonly ignoreOutput?: boolean;
   /** Milliseconds until it is killed; `DEADLINE_MS` by default. */
   readonly deadlineMs?: number;
@@ -57,7 +57,7 @@ export interface CliOutcome {
 function command(args: readonly string[], options: CliOptions): Deno.Command {
   const { permissions, maxFiles, ...rest } = options;
   const line = cliArgs(args, permissions);
-  // The shell gives way to the program, so that the child is the program.
+  // `exec` replaces the shell, so that the id of the child is that of the program.
   const limited = ["-c", `ulimit -n ${maxFiles} && exec "$0" "$@"`];
   return new Deno.Command(maxFiles === undefined ? Deno.execPath() : "sh", {
     args: maxFiles === undefined
@@ -120,7 +120,7 @@ export async function completionScript(
   return script;
 }
 
-/** Text that a child writes, to be waited for. */
+/** Collects the text that a child writes, and waits for parts of it. */
 class Output {
   text = "";
   ended = false;
@@ -157,7 +157,7 @@ class Output {
   }
 }
 
-/** A command line that serves. Ended at the end of the test, if it has not ended by itself. */
+/** A command line that serves. Disposing of it ends it. */
 export class CliServer implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
   readonly #stdout: Output;
@@ -179,7 +179,7 @@ export class CliServer implements AsyncDisposable {
     this.#timer = setTimeout(() => this.signal("SIGKILL"), deadlineMs);
   }
 
-  /** Starts one and waits until it listens on as many addresses as it is told of. */
+  /** Starts one and waits until it listens on `listeners` addresses. */
   static async start(
     args: readonly string[],
     options: CliStartOptions = {},
@@ -214,7 +214,7 @@ export class CliServer implements AsyncDisposable {
     this.#ports = [Number(port)];
   }
 
-  /** The ports, in the order of the lines that tell them. */
+  /** The ports of its listeners, in the order of `--listen`. */
   get ports(): readonly number[] {
     return this.#ports;
   }
@@ -265,7 +265,7 @@ export class CliServer implements AsyncDisposable {
     return { code, stdout: this.stdout, stderr: this.stderr };
   }
 
-  /** Ends it, whatever it does. */
+  /** Kills it. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.end("SIGKILL");
   }

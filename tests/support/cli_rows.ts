@@ -1,7 +1,7 @@
 /**
- * A program: runs many command lines one after the other in this process, which
- * starts once for all of them. Its one argument is an array of arrays of words,
- * in JSON. On both streams the exit code follows what a command line has written.
+ * A program that runs many command lines one after the other in one process. Its
+ * argument is an array of arrays of words, in JSON. Behind the output of each
+ * command line stands its exit code between two NUL characters, on both streams.
  */
 
 import { main } from "../../cli.ts";

@@ -1,16 +1,16 @@
-/** Folders for tests, each removed at the end of its test. */
+/** A folder of its own for each test that wants one. */
 
 /** A folder that is removed at the end. */
 export class TestFolder implements AsyncDisposable {
-  /** Where it is. */
+  /** Its path, without symbolic links. */
   readonly path: string;
 
-  /** @param path Where it is */
+  /** @param path Its path */
   constructor(path: string) {
     this.path = path;
   }
 
-  /** Makes one that other users may look into. */
+  /** Makes one that other users may read. */
   static async create(): Promise<TestFolder> {
     const path = await Deno.realPath(
       await Deno.makeTempDir({ prefix: "smtp-test-" }),

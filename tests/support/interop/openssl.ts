@@ -1,4 +1,4 @@
-/** Runs the openssl program, the other party of the TLS and certificate tests. */
+/** Runs the openssl program, the peer in the TLS and certificate tests. */
 
 import { run } from "../process.ts";
 
@@ -11,11 +11,11 @@ export const hasOpenssl: boolean = await (async () => {
   }
 })();
 
-/** What a run of openssl gave. */
+/** The result of a run of openssl. */
 export interface OpensslResult {
   /** The exit code. */
   code: number;
-  /** Standard output and standard error, one after the other. */
+  /** Standard output, then standard error. */
   text: string;
 }
 
