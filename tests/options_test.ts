@@ -1,6 +1,8 @@
 /**
  * Wrong options from a program that is not type-checked: each is an error that
  * names the option, and none shows a secret.
+ *
+ * The promise of SECURITY.md: "No option is misunderstood in silence".
  */
 
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";

@@ -1,4 +1,8 @@
-/** The known name that is suggested for a mistyped one. */
+/**
+ * The known name that is suggested for a mistyped one.
+ *
+ * The promise of SECURITY.md: "No option is misunderstood in silence".
+ */
 
 import { assertEquals } from "@std/assert";
 import { nearest } from "../lib/spelling.ts";

@@ -4,6 +4,8 @@
  * to the wrong domain for quoted local parts; CVE-2026-23829 Mailpit let a CR
  * through). That no way of writing opens a relay is in
  * `../delivery/open_relay_test.ts`.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.2 | RFC 5321 section 4.1.2}
  */
 
 import { assert, assertEquals } from "@std/assert";

@@ -2,6 +2,10 @@
  * Messages made to cost much where they are converted for a server without
  * 8BITMIME: the sessions of others must be served meanwhile, and what goes out
  * must not be held in memory.
+ *
+ * The promise of SECURITY.md: "No client has more than its share".
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc6152#section-3 | RFC 6152 section 3}
  */
 
 import { assert, assertEquals } from "@std/assert";

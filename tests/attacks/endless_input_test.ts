@@ -3,6 +3,8 @@
  * costs a bounded amount of memory and ends in a refusal
  * (CVE-2026-38728 smtp-server, GHSA-w878-pj84-3j5v and GHSA-r553-m4fv-5v97
  * Mailpit). The measure of memory is whether the machine goes on asking for more.
+ *
+ * The promise of SECURITY.md: "Every buffer has a limit".
  */
 
 import { assert, assertEquals } from "@std/assert";

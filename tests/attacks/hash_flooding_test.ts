@@ -2,6 +2,8 @@
  * Hash flooding and its kin: names that a peer makes up are never keys of a table
  * that outlives the command, or the table has a bound. The tests count what is
  * kept; they measure no time.
+ *
+ * The promise of SECURITY.md: "Every buffer has a limit".
  */
 
 import { assert, assertEquals } from "@std/assert";

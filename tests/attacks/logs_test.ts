@@ -3,6 +3,9 @@
  * terminal that shows it, or a text that reads from right to left
  * (Haraka GHSA-4gxg-q43p-hfr2). And no secret gets into the log or to
  * `onCommand`; by every mechanism that is in `../session/authentication_test.ts`.
+ *
+ * The promise of SECURITY.md: "Secrets are compared in constant time". They
+ * appear in no log record.
  */
 
 import { assert, assertEquals, assertFalse } from "@std/assert";

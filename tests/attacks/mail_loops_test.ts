@@ -1,6 +1,9 @@
 /**
  * Domains whose mail would come back to this server, or go to a port of this
  * machine that is not public. Any owner of a zone can publish one.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-6.3 | RFC 5321 section 6.3},
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-5.1 | RFC 5321 section 5.1}
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";

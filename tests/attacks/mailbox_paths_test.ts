@@ -3,6 +3,9 @@
  * folder, are different files for different mailboxes, and are no name that
  * some file system takes for something else. How single names are made is in
  * `../store/mailbox_name_test.ts`.
+ *
+ * The promise of SECURITY.md: "Names of mailboxes and messages never leave
+ * their folder".
  */
 
 import { assert, assertEquals } from "@std/assert";

@@ -2,6 +2,8 @@
  * Names that every JavaScript object has: a peer that sends one as the name of a
  * field, a keyword, a mailbox or a user gets the answer that any other name gets (CVE-2026-34752 Haraka: a header field named `__proto__` ended the
  * process).
+ *
+ * The promise of SECURITY.md: "No exception ends the process".
  */
 
 import { assert, assertEquals } from "@std/assert";

@@ -3,6 +3,8 @@
  * symbolic links, hard links, mailboxes and folders of their own, before the
  * first message or after it. The server writes nothing through them, and puts no
  * mail into a mailbox of another user.
+ *
+ * The promise of SECURITY.md: "Another user's files are not used".
  */
 
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";

@@ -1,6 +1,10 @@
 /**
  * Domains whose hosts accept a connection and send nothing, which costs their
  * owner nothing: mail for other domains is still delivered.
+ *
+ * The promise of SECURITY.md: "Every wait has an end".
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.4.1 | RFC 5321 section 4.5.4.1}
  */
 
 import { assert, assertEquals } from "@std/assert";

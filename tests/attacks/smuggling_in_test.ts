@@ -5,6 +5,12 @@
  * is smuggled in is one message too many, so the tests count messages.
  *
  * The sending side is in `smuggling_out_test.ts`.
+ *
+ * The promise of SECURITY.md: "Only CRLF ends a command, only CRLF.CRLF ends a
+ * message".
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-2.3.8 | RFC 5321 section 2.3.8},
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.1.4 | RFC 5321 section 4.1.1.4}
  */
 
 import { assertEquals } from "@std/assert";

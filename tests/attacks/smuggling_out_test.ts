@@ -3,6 +3,9 @@
  * make finds an end of data before the last line, nor a command. The way
  * through a whole relay is in `../delivery/smuggling_test.ts`, what comes in is
  * in `smuggling_in_test.ts`.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-2.3.8 | RFC 5321 section 2.3.8},
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.2 | RFC 5321 section 4.5.2}
  */
 
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";

@@ -4,6 +4,10 @@
  * and the classes of https://nostarttls.secvuln.info/). How commands injected
  * in the packet of STARTTLS are dropped is in `../session/starttls_test.ts`,
  * the same at every cut in `../fuzz/`; here is what else was found in others.
+ *
+ * The promise of SECURITY.md: "Nothing from before TLS is believed in it".
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc3207#section-4.2 | RFC 3207 section 4.2}
  */
 
 import { assertEquals, assertRejects } from "@std/assert";

@@ -3,6 +3,11 @@
  * reach a TLS layer that may not have started. They end that session and no
  * other, on every way to TLS: STARTTLS, TLS from the first byte,
  * behind a proxy's header, on threads, and on the sending side.
+ *
+ * The promise of SECURITY.md: "No exception ends the process".
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc3207#section-4 | RFC 3207 section 4},
+ * {@link https://www.rfc-editor.org/rfc/rfc8314#section-3.3 | RFC 8314 section 3.3}
  */
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";

@@ -1,6 +1,9 @@
 /**
  * The machine's clock jumps forwards and back: no session ends because of it, no
  * message waits more than an hour longer, and no message is lost.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.4.1 | RFC 5321 section 4.5.4.1},
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.2 | RFC 5321 section 4.5.3.2}
  */
 
 import { assertEquals, assertStringIncludes } from "@std/assert";

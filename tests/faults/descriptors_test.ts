@@ -1,6 +1,10 @@
 /**
  * A process that runs out of file descriptors goes on, serves the sessions that
  * it has, answers the others with 421, and recovers.
+ *
+ * The promise of SECURITY.md: "No exception ends the process".
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-3.8 | RFC 5321 section 3.8}
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";

@@ -1,6 +1,8 @@
 /**
  * A name server that sends malformed or forged answers: none of them counts, no
  * question waits for ever, and mail is deferred, neither lost nor returned.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-5.1 | RFC 5321 section 5.1}
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";

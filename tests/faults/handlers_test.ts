@@ -2,6 +2,8 @@
  * Handlers and stores that never answer: the session ends after
  * `handlerTimeoutMs`, the server can still be stopped, and no other session is
  * disturbed.
+ *
+ * The promise of SECURITY.md: "Every wait has an end".
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";

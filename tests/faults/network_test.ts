@@ -2,6 +2,10 @@
  * Connections that end badly: reset in every state, dropped by the thousand,
  * half-closed. They leave nothing behind and disturb no other session, and
  * acknowledged messages are kept.
+ *
+ * The promise of SECURITY.md: "250 means kept".
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.2.5 | RFC 5321 section 4.2.5}
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";

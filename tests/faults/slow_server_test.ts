@@ -2,6 +2,10 @@
  * Slow mail servers: a byte now and then, a reply without end, content that the
  * server does not read. Each attempt has its time limit; the message stays in the
  * queue and is delivered once the server is well again.
+ *
+ * The promise of SECURITY.md: "Every wait has an end".
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.2 | RFC 5321 section 4.5.3.2}
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";

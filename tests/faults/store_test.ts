@@ -2,6 +2,10 @@
  * Folders that vanish, turn into something else or lose their permissions while
  * the server runs: clients get a 4xx reply, no acknowledged message is lost, and
  * the server goes on when the folder is there again.
+ *
+ * The promise of SECURITY.md: "250 means kept".
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-6.1 | RFC 5321 section 6.1}
  */
 
 import { assert, assertEquals } from "@std/assert";

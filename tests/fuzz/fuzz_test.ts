@@ -2,6 +2,8 @@
  * The fuzz that runs with every test: 5,000 inputs of what is
  * cheap and 125 on sockets. More of them by
  * `deno task fuzz --count N`.
+ *
+ * The promise of SECURITY.md: "No exception ends the process".
  */
 
 import { assertRejects } from "@std/assert";

@@ -1,4 +1,8 @@
-/** The rules that span files: circles of imports, slices, words. */
+/**
+ * The rules that span files: circles of imports, slices, words.
+ *
+ * CONTRIBUTING.md names the rules.
+ */
 
 import { assertEquals } from "@std/assert";
 import {

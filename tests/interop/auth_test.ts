@@ -1,4 +1,9 @@
-/** Logging in to the command line's server over both kinds of TLS: curl and nodemailer; certificates and accounts reread. */
+/**
+ * Logging in to the command line's server over both kinds of TLS: curl and
+ * nodemailer; certificates and accounts reread.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc4954 | RFC 4954}
+ */
 
 import { assertEquals, assertMatch } from "@std/assert";
 import {

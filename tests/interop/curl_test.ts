@@ -1,4 +1,9 @@
-/** curl as a mail client: one recipient and several, a file and a pipe, TLS from the first byte. */
+/**
+ * curl as a mail client: one recipient and several, a file and a pipe, TLS from
+ * the first byte.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-3.3 | RFC 5321 section 3.3}
+ */
 
 import { assertEquals } from "@std/assert";
 import {

@@ -1,6 +1,8 @@
 /**
  * Dovecot reads what the stores wrote: a Maildir, a mailbox file, and a mailbox
  * file that the server goes on appending to while POP3 sessions remove from it.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc4155 | RFC 4155}
  */
 
 import { assert, assertEquals } from "@std/assert";

@@ -1,4 +1,11 @@
-/** TLS and login as other programs see them: openssl, testssl.sh, curl, msmtp, smtplib. */
+/**
+ * TLS and login as other programs see them: openssl, testssl.sh, curl, msmtp,
+ * smtplib.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc3207 | RFC 3207},
+ * {@link https://www.rfc-editor.org/rfc/rfc8314 | RFC 8314},
+ * {@link https://www.rfc-editor.org/rfc/rfc4954 | RFC 4954}
+ */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import {

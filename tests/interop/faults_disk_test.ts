@@ -2,6 +2,8 @@
  * File systems that fill up or turn read-only under a running server: clients get
  * a 4xx reply, no acknowledged message is lost or cut off, and the server goes on
  * when there is room again.
+ *
+ * The promise of SECURITY.md: "250 means kept".
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";

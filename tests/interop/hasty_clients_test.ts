@@ -2,6 +2,8 @@
  * Clients that are no mail programs: pipes into nc, bash and openssl, which send
  * before the greeting, scripts in Perl with odd addresses, and an AUTH with two
  * blanks.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.3.1 | RFC 5321 section 4.3.1}
  */
 
 import { assertEquals } from "@std/assert";

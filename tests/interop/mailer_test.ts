@@ -1,4 +1,8 @@
-/** The mail programs of a Unix desk: msmtp and s-nail. */
+/**
+ * The mail programs of a Unix desk: msmtp and s-nail.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-3.3 | RFC 5321 section 3.3}
+ */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import {

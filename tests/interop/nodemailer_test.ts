@@ -1,4 +1,10 @@
-/** nodemailer: messages at once over a pool of connections that it goes on using. */
+/**
+ * nodemailer: messages at once over a pool of connections that it goes on
+ * using.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.4 | RFC 5321 section 4.1.4},
+ * {@link https://www.rfc-editor.org/rfc/rfc2920 | RFC 2920}
+ */
 
 import { assertEquals } from "@std/assert";
 import {

@@ -1,4 +1,9 @@
-/** Proxies in front: HAProxy and swaks tell by PROXY headers whose a connection is. */
+/**
+ * Proxies in front: HAProxy and swaks tell by PROXY headers whose a connection
+ * is.
+ *
+ * {@link https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt | The PROXY protocol}
+ */
 
 import {
   assertEquals,

@@ -1,6 +1,9 @@
 /**
  * Addresses and networks against Python's `ipaddress`: both must accept the same texts
  * and read them alike. Skipped where Python is missing.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc4291#section-2.2 | RFC 4291 section 2.2},
+ * {@link https://www.rfc-editor.org/rfc/rfc5952 | RFC 5952}
  */
 
 import { assertEquals } from "@std/assert";

@@ -3,6 +3,8 @@
  * through it: every message that got 250 arrives at a counting sink. A short
  * form runs with the other programs; `deno task crash` has the thorough one,
  * 200 kills and 5,000 messages.
+ *
+ * The promise of SECURITY.md: "250 means kept".
  */
 
 import { assert, assertEquals } from "@std/assert";

@@ -1,6 +1,9 @@
 /**
  * Each fault of Postfix's test server at each command, and what becomes of a
  * message for two recipients at the first try.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.2.1 | RFC 5321 section 4.2.1},
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.4.1 | RFC 5321 section 4.5.4.1}
  */
 
 import { assertEquals } from "@std/assert";

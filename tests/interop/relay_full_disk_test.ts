@@ -1,6 +1,8 @@
 /**
  * A spool on a full disk: clients get a 4xx reply, no accepted message is lost,
  * and each delivery makes room again.
+ *
+ * The promise of SECURITY.md: "250 means kept".
  */
 
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";

@@ -2,6 +2,9 @@
  * From this server through mail servers of others, found by the MX records of a
  * dnsmasq, over STARTTLS, and back to a server of this kind: what arrives is
  * what was sent.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-5.1 | RFC 5321 section 5.1},
+ * {@link https://www.rfc-editor.org/rfc/rfc3207 | RFC 3207}
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";

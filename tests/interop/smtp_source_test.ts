@@ -1,4 +1,9 @@
-/** Postfix's smtp-source: ten thousand messages, twenty sessions at once; every message arrives unchanged. */
+/**
+ * Postfix's smtp-source: ten thousand messages, twenty sessions at once; every
+ * message arrives unchanged.
+ *
+ * The promise of SECURITY.md: "250 means kept".
+ */
 
 import { assertEquals, assertMatch } from "@std/assert";
 import { InteropServer, readMaildir } from "../support/interop/server.ts";

@@ -1,4 +1,9 @@
-/** Postfix's smtp-source against two threads: no message is lost or mixed with another, and both threads work. */
+/**
+ * Postfix's smtp-source against two threads: no message is lost or mixed with
+ * another, and both threads work.
+ *
+ * The promise of SECURITY.md: "250 means kept".
+ */
 
 import { assertEquals } from "@std/assert";
 import { InteropServer, readMaildir } from "../support/interop/server.ts";

@@ -1,4 +1,10 @@
-/** Python's smtplib: parameters of MAIL and RCPT, UTF-8 addresses, a thousand recipients, refusals. */
+/**
+ * Python's smtplib: parameters of MAIL and RCPT, UTF-8 addresses, a thousand
+ * recipients, refusals.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.1 | RFC 5321 section 4.1.1},
+ * {@link https://www.rfc-editor.org/rfc/rfc6531#section-3.1 | RFC 6531 section 3.1}
+ */
 
 import { assert, assertEquals } from "@std/assert";
 import {

@@ -2,6 +2,8 @@
  * strace on the real program: what it has asked the system to write, sync and
  * rename by the time that the client reads 250, and with which modes. The disk's
  * part is in `durability_test.ts` of the stores and of the spool.
+ *
+ * The promise of SECURITY.md: "250 means kept".
  */
 
 import { assert, assertEquals } from "@std/assert";

@@ -1,4 +1,8 @@
-/** XCLIENT as swaks speaks it. */
+/**
+ * XCLIENT as swaks speaks it.
+ *
+ * {@link https://www.postfix.org/XCLIENT_README.html | XCLIENT}
+ */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { InteropServer, readMaildir } from "../support/interop/server.ts";

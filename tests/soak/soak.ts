@@ -5,6 +5,9 @@
  * honest client may have waited for a second.
  *
  * `deno task soak --minutes 60 --seed 1`; exit code 1 on any failure.
+ *
+ * The promises of SECURITY.md: "250 means kept", "Every wait has an end",
+ * "Every buffer has a limit".
  */
 
 import { Attacks } from "./attacks.ts";
