@@ -43,10 +43,10 @@ Deno.test("A forged datagram says nothing of the question", () => {
 
 Deno.test("An answer that points into itself, or past its end, is read to an end", () => {
   for (let byte = 0; byte < 256; byte++) {
-    const bytes = forged((it) => {
-      it[3] = 0x80;
-      it[6] = it[7] = 0xff;
-      return new Uint8Array([...it, ...new Uint8Array(64).fill(byte)]);
+    const bytes = forged((packet) => {
+      packet[3] = 0x80;
+      packet[6] = packet[7] = 0xff;
+      return new Uint8Array([...packet, ...new Uint8Array(64).fill(byte)]);
     });
     const { kind } = readVerdict(bytes, asked)!;
     assertEquals(

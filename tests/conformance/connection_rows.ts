@@ -7,7 +7,7 @@ import { type Finding, type Row, shown, type Subject } from "./row.ts";
 async function processes(pid: number): Promise<number[]> {
   const children = `/proc/${pid}/task/${pid}/children`;
   const text = await Deno.readTextFile(children).catch(() => "");
-  const below = text.split(" ").filter((it) => it !== "").map(Number);
+  const below = text.split(" ").filter((word) => word !== "").map(Number);
   return [pid, ...(await Promise.all(below.map(processes))).flat()];
 }
 
@@ -28,19 +28,19 @@ async function timeToGreeting({ port }: Subject): Promise<Finding> {
 async function earlyTalker({ port, pid }: Subject): Promise<Finding> {
   const held = await processes(pid);
   let probe: Probe;
-  for (const it of held) Deno.kill(it, "SIGSTOP");
+  for (const pid of held) Deno.kill(pid, "SIGSTOP");
   try {
     probe = await Probe.connect(port);
     await probe.send("EHLO client.test\r\n");
   } finally {
-    for (const it of held) Deno.kill(it, "SIGCONT");
+    for (const pid of held) Deno.kill(pid, "SIGCONT");
   }
   using _ = probe;
   const codes = await probe.rest();
   const isRefused = codes[0] !== 220 || !codes.includes(250);
   return {
     seen: isRefused
-      ? `refused, ${shown(codes.find((it) => it !== 220) ?? "")}`
+      ? `refused, ${shown(codes.find((code) => code !== 220) ?? "")}`
       : "accepted",
     good: isRefused,
   };

@@ -33,7 +33,7 @@ function falseEnds(
     for (const end of ends) seen.add(await falseEnd(subject, end));
     return {
       seen: [...seen].join("; "),
-      good: [...seen].every((it) => /^(?:refused|made)/.test(it)),
+      good: [...seen].every((outcome) => /^(?:refused|made)/.test(outcome)),
     };
   };
 }

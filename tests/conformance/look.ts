@@ -81,7 +81,7 @@ async function nextFile(folder: string): Promise<Subject["delivered"]> {
   return async () => {
     const deadline = performance.now() + DELIVERY_MS;
     for (;;) {
-      const name = (await messages(folder)).find((it) => !before.has(it));
+      const name = (await messages(folder)).find((file) => !before.has(file));
       if (name !== undefined) {
         return textOf(await Deno.readFile(`${folder}/${name}`));
       }

@@ -32,7 +32,7 @@ function cell(finding: Finding | undefined): string {
 
 function table(columns: readonly Column[]): string {
   const good = columns.map(({ findings }) =>
-    `${findings.filter((it) => it?.good).length} of ${rows.length}`
+    `${findings.filter((finding) => finding?.good).length} of ${rows.length}`
   );
   return markdownTable(
     [
@@ -84,7 +84,7 @@ async function main(): Promise<number> {
   if (Deno.args.includes("--write")) {
     await writeBetweenMarks(RESULTS, "conformance", text);
   }
-  return columns[0]!.findings.every((it) => it?.good) ? 0 : 1;
+  return columns[0]!.findings.every((finding) => finding?.good) ? 0 : 1;
 }
 
 Deno.exit(await main());

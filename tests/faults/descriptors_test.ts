@@ -85,7 +85,9 @@ for (const kind of ["maildir:mail", "mbox:mail", "file:mail"]) {
         kept += (await folder.read(file)).match(/^Subject: /gm)?.length ?? 0;
       }
       assertEquals(kept, 4);
-      const lines = stderr.split("\n").filter((it) => it.includes(" error "));
+      const lines = stderr.split("\n").filter((line) =>
+        line.includes(" error ")
+      );
       // One record for each shortage, not one for each connection.
       assert(lines.length < 12, lines.join("\n"));
     },

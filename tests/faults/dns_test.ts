@@ -157,7 +157,7 @@ Deno.test("DnsClient grows by no lie that it was told a thousand times", async (
       (_, at) => `n${from + at}.example`,
     );
     for (let at = 0; at < count; at += 100) {
-      await Promise.all(names.slice(at, at + 100).map((it) => dns.a(it)));
+      await Promise.all(names.slice(at, at + 100).map((name) => dns.a(name)));
     }
   };
   await ask(0, 200);

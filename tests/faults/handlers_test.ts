@@ -143,7 +143,9 @@ Deno.test("a store that answers when nobody waits any more does no harm", async 
   using again = await TestClient.connect(server);
   await again.envelope();
   assertStringIncludes(await again.data("Subject: two\r\n\r\nText"), "250");
-  const subjects = kept.messages.map((it) => it.headers.get("Subject"));
+  const subjects = kept.messages.map((message) =>
+    message.headers.get("Subject")
+  );
   assertEquals(subjects.includes("two"), true);
 });
 

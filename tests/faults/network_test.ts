@@ -145,7 +145,7 @@ async function watched(
     store,
     ends,
     leftovers: () =>
-      [...Deno.readDirSync(temporaryFolder)].map((it) => it.name),
+      [...Deno.readDirSync(temporaryFolder)].map((entry) => entry.name),
     async [Symbol.asyncDispose]() {
       await server.stop({ graceMs: 0 });
       await Deno.remove(temporaryFolder, { recursive: true });
@@ -181,8 +181,8 @@ const STATES: readonly (readonly [
 
 for (const [name, text, replies, then] of STATES) {
   Deno.test(`a reset ${name} leaves nothing behind`, async () => {
-    await using it = await watched();
-    const { server, records, store, ends, leftovers } = it;
+    await using watch = await watched();
+    const { server, records, store, ends, leftovers } = watch;
     const peer = await Peer.connect(server);
     if (replies > 0 || text !== "") await peer.replies(1);
     if (replies === 0) peer.deafen();
@@ -208,8 +208,8 @@ for (
   ] as const
 ) {
   Deno.test(`a reset under TLS, ${name}, leaves nothing behind`, async () => {
-    await using it = await watched();
-    const { server, records, ends, leftovers } = it;
+    await using watch = await watched();
+    const { server, records, ends, leftovers } = watch;
     const plain = await Peer.connect(server);
     await plain.replies(1);
     await plain.send("EHLO x\r\n");
@@ -230,7 +230,7 @@ for (
 Deno.test("a reset while a message is being kept loses nothing that is kept", async () => {
   const entered = Promise.withResolvers<void>();
   const gate = Promise.withResolvers<void>();
-  await using it = await watched({
+  await using watch = await watched({
     handlers: {
       async onMessage() {
         entered.resolve();
@@ -238,20 +238,20 @@ Deno.test("a reset while a message is being kept loses nothing that is kept", as
       },
     },
   });
-  const peer = await Peer.connect(it.server);
+  const peer = await Peer.connect(watch.server);
   await peer.replies(1);
   await peer.send(`${ENVELOPE}DATA\r\nSubject: a\r\n\r\nb\r\n.\r\n`);
   await within(entered.promise, "the handler");
   peer.reset();
   gate.resolve();
-  await until(() => it.server.sessions.length === 0);
-  assertEquals(it.store.messages.length, 1);
-  assertEquals(it.records.filter(({ level }) => level === "error"), []);
+  await until(() => watch.server.sessions.length === 0);
+  assertEquals(watch.store.messages.length, 1);
+  assertEquals(watch.records.filter(({ level }) => level === "error"), []);
 });
 
 Deno.test("a client that sends all and half-closes gets every reply", async () => {
-  await using it = await watched();
-  const peer = await Peer.connect(it.server);
+  await using watch = await watched();
+  const peer = await Peer.connect(watch.server);
   await peer.replies(1);
   await peer.send(`${ENVELOPE}DATA\r\nSubject: a\r\n\r\nb\r\n.\r\nQUIT\r\n`);
   peer.finish();
@@ -261,13 +261,13 @@ Deno.test("a client that sends all and half-closes gets every reply", async () =
     "220 250 250 250 354 250 221",
   );
   peer.close();
-  assertEquals(it.store.messages.length, 1);
-  await until(() => it.ends.length === 1);
+  assertEquals(watch.store.messages.length, 1);
+  await until(() => watch.ends.length === 1);
 });
 
 Deno.test("a client that half-closes without QUIT keeps what was acknowledged", async () => {
-  await using it = await watched();
-  const peer = await Peer.connect(it.server);
+  await using watch = await watched();
+  const peer = await Peer.connect(watch.server);
   await peer.replies(1);
   await peer.send(
     `${ENVELOPE}DATA\r\nSubject: a\r\n\r\nb\r\n.\r\n${ENVELOPE}DATA\r\nSubj`,
@@ -276,21 +276,23 @@ Deno.test("a client that half-closes without QUIT keeps what was acknowledged", 
   const text = await peer.ended();
   assertEquals(text.match(/^250 2\.0\.0/gm)?.length, 1);
   peer.close();
-  assertEquals(it.store.messages.length, 1);
-  await until(() => it.ends.length === 1);
-  assertEquals(it.ends, ["disconnected"]);
-  assertEquals(it.leftovers(), []);
+  assertEquals(watch.store.messages.length, 1);
+  await until(() => watch.ends.length === 1);
+  assertEquals(watch.ends, ["disconnected"]);
+  assertEquals(watch.leftovers(), []);
 });
 
 Deno.test("a client that half-closes and stays holds no session", async () => {
-  await using it = await watched();
+  await using watch = await watched();
   const peers: Peer[] = [];
   for (let number = 0; number < 50; number++) {
-    const peer = await Peer.connect(it.server);
+    const peer = await Peer.connect(watch.server);
     peers.push(peer);
     peer.finish();
   }
-  await until(() => it.ends.length === 50 && it.server.sessions.length === 0);
+  await until(() =>
+    watch.ends.length === 50 && watch.server.sessions.length === 0
+  );
   for (const peer of peers) peer.close();
 });
 

@@ -107,8 +107,8 @@ for (const store of STORES) {
         assertEquals(await kept(folder), ["after", "before"]);
         const { code, stderr } = await server.end("SIGTERM");
         assertEquals(code, 0);
-        const errors = stderr.split("\n").filter((it) =>
-          it.includes('"level":"error"')
+        const errors = stderr.split("\n").filter((line) =>
+          line.includes('"level":"error"')
         );
         assertEquals(errors.length, 2);
         for (const line of errors) {

@@ -54,8 +54,8 @@ function noise(random: Random): string {
 }
 
 function checkSame(run: ServerRun, other: ServerRun): void {
-  const seen = (it: ServerRun) =>
-    JSON.stringify([it.output, it.events, it.bodies, it.closed]);
+  const seen = (run: ServerRun) =>
+    JSON.stringify([run.output, run.events, run.bodies, run.closed]);
   if (seen(run) === seen(other)) return;
   throw new Error(
     `What is seen hangs on the packets: ${seen(run)}, not ${seen(other)}`,

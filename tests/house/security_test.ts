@@ -164,7 +164,9 @@ for (const threads of [false, true]) {
       });
       await send(server, "you@example.com");
       await endQuietly(server);
-      const kept = (await folder.files()).filter((it) => it.includes("/new/"));
+      const kept = (await folder.files()).filter((file) =>
+        file.includes("/new/")
+      );
       assertEquals(kept.length, 2);
     },
   });
@@ -186,8 +188,8 @@ Deno.test({
       ], {
         cwd: folder.path,
         permissions: [
-          ...permissions.filter((it) =>
-            !/net|sys/.test(it) && !it.startsWith(without)
+          ...permissions.filter((permission) =>
+            !/net|sys/.test(permission) && !permission.startsWith(without)
           ),
           "--allow-net",
           "--allow-sys=hostname",
@@ -202,7 +204,7 @@ Deno.test({
       assert(stderr.includes(without), stderr);
     }
     assertEquals(
-      (await folder.files()).filter((it) => it.includes("/new/")),
+      (await folder.files()).filter((file) => file.includes("/new/")),
       [],
     );
   },
@@ -228,7 +230,9 @@ Deno.test({
     await folder.write("tls/cert.pem", certificate.toPem());
     await server.logged(/Reread certificates and accounts/);
     await endQuietly(server);
-    const kept = (await folder.files()).filter((it) => it.includes("/new/"));
+    const kept = (await folder.files()).filter((file) =>
+      file.includes("/new/")
+    );
     assertEquals(kept.length, 2);
   },
 });
@@ -249,7 +253,9 @@ Deno.test({
     await within(store.next(), "the first message");
     await within(store.next(), "the second message");
     await endQuietly(server);
-    const kept = (await folder.files()).filter((it) => it.includes("/new/"));
+    const kept = (await folder.files()).filter((file) =>
+      file.includes("/new/")
+    );
     assertEquals(kept.length, 2);
   },
 });
@@ -268,8 +274,8 @@ Deno.test({
     await server.logged(/deferred=1[^]*deferred=1/);
     assert(dns.asked.includes("example.org"));
     await endQuietly(server);
-    const kept = (await folder.files()).filter((it) =>
-      it.startsWith("spool/messages/")
+    const kept = (await folder.files()).filter((file) =>
+      file.startsWith("spool/messages/")
     );
     assertEquals(kept.length, 2);
   },

@@ -101,7 +101,9 @@ Deno.test("nodemailer logs in over both kinds of TLS", async () => {
   const { stdout } = await runNode("nodemailer_login_peer.cjs", [
     ...["127.0.0.1", ...server.ports, `${cwd}/cert.pem`],
   ]);
-  const codes = (JSON.parse(stdout) as string[]).map((it) => it.slice(0, 9));
+  const codes = (JSON.parse(stdout) as string[]).map((reply) =>
+    reply.slice(0, 9)
+  );
   const wanted = ["250 2.0.0", "250 2.0.0", "250 2.0.0", "535 5.7.8"];
   assertEquals(codes, [...wanted, ...wanted]);
   assertEquals((await readMaildir(`${cwd}/mail/user@example.com`)).length, 6);

@@ -193,7 +193,7 @@ for (const mechanism of ["XOAUTH2", "OAUTHBEARER"] as const) {
       assertEquals(code === 0, works, String(token));
     }
     assertEquals(store.messages.length, 1);
-    assert(seen.every((it) => it.mechanism === mechanism));
+    assert(seen.every((entry) => entry.mechanism === mechanism));
   });
 }
 
@@ -239,7 +239,7 @@ for name in ("CRAM-MD5", "PLAIN", "LOGIN"):
 `;
   await run("python3", ["-c", script]);
   assertEquals(
-    store.messages.map((it) => it.headers.get("subject")),
+    store.messages.map((entry) => entry.headers.get("subject")),
     ["CRAM-MD5", "PLAIN", "LOGIN"],
   );
 });

@@ -130,7 +130,7 @@ Deno.test("Net::SMTP sends from and to addresses as scripts have them", async ()
   const stored = await readFolder(`${cwd}/eml`);
   assertEquals(stored.length, rows.length);
   for (const [, , kept] of rows) {
-    const found = stored.some((it) => it.includes(`<${kept}>`));
+    const found = stored.some((message) => message.includes(`<${kept}>`));
     if (kept !== "") assertEquals(found, true, kept);
   }
 });

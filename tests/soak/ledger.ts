@@ -43,7 +43,9 @@ export class Ledger {
 
   /** Acknowledged messages that have not arrived. */
   get owed(): readonly string[] {
-    return [...this.#open].filter(([, it]) => it.acknowledged && it.seen === 0)
+    return [...this.#open].filter(([, entry]) =>
+      entry.acknowledged && entry.seen === 0
+    )
       .map(([id]) => id);
   }
 

@@ -103,23 +103,31 @@ export class Waits {
 
   /** The longest wait for any reply, in ms. */
   get worstMs(): number {
-    return Math.max(0, ...[...this.#steps.values()].map((it) => it.worstMs));
+    return Math.max(
+      0,
+      ...[...this.#steps.values()].map((waits) => waits.worstMs),
+    );
   }
 
   /** Replies that came. */
   get replies(): number {
-    return [...this.#steps.values()].reduce((sum, it) => sum + it.count, 0);
+    return [...this.#steps.values()].reduce(
+      (sum, waits) => sum + waits.count,
+      0,
+    );
   }
 
-  /** A line a step. */
+  /** A line for each step. */
   table(): string[] {
-    const lines = [...this.#steps].map(([step, it]) =>
+    const lines = [...this.#steps].map(([step, waits]) =>
       `an honest client waits for ${step}: median ${
-        it.share(0.5).toFixed(0)
+        waits.share(0.5).toFixed(0)
       }, ` +
-      `99 % ${it.share(0.99).toFixed(0)}, worst ${it.worstMs.toFixed(0)} ms ` +
-      `(${it.worstOfAllMs.toFixed(0)} ms on this machine), ` +
-      `${it.count} replies`
+      `99 % ${waits.share(0.99).toFixed(0)}, worst ${
+        waits.worstMs.toFixed(0)
+      } ms ` +
+      `(${waits.worstOfAllMs.toFixed(0)} ms on this machine), ` +
+      `${waits.count} replies`
     );
     for (const [why, times] of this.#broken) {
       lines.push(`${times} of its sessions broke off: ${why}`);

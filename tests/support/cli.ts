@@ -287,7 +287,9 @@ export function messageTo(
     "S: 250",
     "C: MAIL FROM:<me@client.example>",
     "S: 250",
-    ...recipients.flatMap((it) => [`C: RCPT TO:<${it}>`, "S: 250"]),
+    ...recipients.flatMap((
+      recipient,
+    ) => [`C: RCPT TO:<${recipient}>`, "S: 250"]),
     "C: DATA",
     "S: 354",
     ...lines.map((line) => `C: ${line}`),

@@ -273,7 +273,7 @@ function unescape(text: string): string {
  */
 export function play(script: string, options: PlayOptions = {}): void {
   const steps = parseScript(script);
-  const wantEvents = steps.filter((it) => it.kind === "event");
+  const wantEvents = steps.filter((step) => step.kind === "event");
   const driverOf = () => new Driver(options.profile, options.policy?.());
 
   const turns = driverOf();
@@ -287,13 +287,13 @@ export function play(script: string, options: PlayOptions = {}): void {
     }
   }
   if (wantEvents.length > 0) {
-    assertEquals(turns.events, wantEvents.map((it) => it.text));
+    assertEquals(turns.events, wantEvents.map((step) => step.text));
   }
 
-  const client = steps.filter((it) => it.kind === "client");
-  const replies = steps.filter((it) => it.kind === "server")
-    .map((it) => it.text);
-  const stream = concat(client.map((it) => it.bytes));
+  const client = steps.filter((step) => step.kind === "client");
+  const replies = steps.filter((step) => step.kind === "server")
+    .map((step) => step.text);
+  const stream = concat(client.map((step) => step.bytes));
   if (options.recut === false) return;
   for (const [way, cut] of waysToCut(stream)) {
     const driver = driverOf().feedAll(cut);

@@ -53,7 +53,10 @@ export async function messageOf(init: TestMessage = {}): Promise<Message> {
 /** The names in a folder, sorted; `[]` if there is no such folder. */
 export async function namesIn(path: string): Promise<string[]> {
   try {
-    const names = await Array.fromAsync(Deno.readDir(path), (it) => it.name);
+    const names = await Array.fromAsync(
+      Deno.readDir(path),
+      (entry) => entry.name,
+    );
     return names.sort();
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return [];
