@@ -18,9 +18,9 @@ import { within } from "../support/wait.ts";
 
 type Verdict = "taken" | "refused" | "not local";
 
-/** A path as sent, what becomes of it where `near.test` is local, and what is stored. */
+/** A path as sent, its fate at a server for `near.test`, and the stored address. */
 const PATHS: readonly [path: string, want: Verdict, stored?: string][] = [
-  // Quoted local parts: what is in them is no domain.
+  // Quoted local parts: an @ in them begins no domain.
   ['<"v@evil.test"@near.test>', "taken", '"v@evil.test"@near.test'],
   ['<"v@near.test"@evil.test>', "not local"],
   ['<"v\\"@evil.test"@near.test>', "taken", '"v\\"@evil.test"@near.test'],
@@ -169,7 +169,7 @@ Deno.test("SmtpServer lets no CR, LF or NUL through in an address (CVE-2026-2382
       await client.reply();
       await client.expect(["EHLO client.test", "250"]);
       const name = JSON.stringify(address);
-      // A line feed alone is answered at once, and what stands behind it is refused.
+      // A bare LF is answered at once, and the rest of the line is refused.
       const replies = byte === "\n" ? 2 : 1;
       const refused = async (line: string) => {
         await client.send(`${line}\r\n`);

@@ -48,7 +48,7 @@ async function send(
   assertEquals((await client.data(content)).slice(0, 3), "250");
 }
 
-/** Whether the queue is done with all it had. */
+/** Whether the queue is empty. */
 function isDone(pair: Pair): boolean {
   return pair.near.relays.count === 0;
 }

@@ -219,7 +219,7 @@ Deno.test("A refused chunk does not count against the message behind it", () => 
   const driver = new Driver({ maxSize: 5_000_000 });
   driver.feed("EHLO x\r\nBDAT 1\r\nx").take();
   driver.feed("MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n").take();
-  // A quarter of it is the dots of transparency: it is more than a message may
+  // A quarter of it is stuffed dots: on the wire it is more than a message may
   // have, and the message is not.
   const piece = "..\r\n".repeat(1000);
   for (let count = 0; count < 1600; count++) driver.feed(piece);
@@ -245,7 +245,7 @@ for (const before of [["DATA"], ["BDAT 999999999"]]) {
       // The server has closed.
     }
     const said = await rest;
-    // What it says may be lost where it closes while bytes are on their way.
+    // The reply may be lost where the server closes while bytes are on their way.
     assert(said === "" || said.startsWith("421 4.7.0 Too many bytes"), said);
     assert(sent < 100, "It took all of it");
     assertEquals(server.sessions.length, 0);

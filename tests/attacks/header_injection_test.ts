@@ -102,7 +102,7 @@ Deno.test("SmtpServer takes no HELO of several words or with control characters"
   for (const hello of ["a\rX: y", "a\nX: y"]) {
     assertEquals((await client.say(`EHLO ${hello}`)).slice(0, 3), "500");
   }
-  // A line feed alone is answered at once, and what stands behind it is refused.
+  // A bare LF is answered at once, and the rest of the line is refused.
   assertEquals((await client.reply()).slice(0, 3), "500");
   await client.expect(["MAIL FROM:<a@b.test>", "503"]);
 });

@@ -38,7 +38,7 @@ const EVIL = [
 function writer(form: "text" | "json"): {
   readonly log: (record: LogRecord) => void;
   readonly text: () => string;
-  /** Writes what came late. */
+  /** Writes the records that came late. */
   readonly [Symbol.dispose]: () => void;
 } {
   let text = "";

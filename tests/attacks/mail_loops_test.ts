@@ -49,7 +49,7 @@ function resolver(
   };
 }
 
-/** A port of this machine, and how often it was called. */
+/** A port of this machine, and the number of connections to it. */
 function trap(hostname: string, port = 0) {
   const listener = Deno.listen({ hostname, port });
   const calls = { count: 0 };
@@ -69,7 +69,7 @@ function trap(hostname: string, port = 0) {
   };
 }
 
-/** Sends to a recipient by a server that relays; gives the notice and how often the server was called. */
+/** Sends to a recipient by a server that relays; gives the DSN and the number of connections to the server. */
 async function noticeFor(
   recipient: string,
   setup: {

@@ -71,7 +71,7 @@ const RECIPIENTS = [
   "postmaster",
 ];
 
-/** Names of files that mean the same on one file system or another. */
+/** Names that are the same file on some file system. */
 function folded(name: string): string {
   return name.normalize("NFKC").toLowerCase().replace(/[. ]+$/, "");
 }
@@ -107,7 +107,7 @@ for (
     }
     assertEquals(names.length, RECIPIENTS.length, names.join("\n"));
     assertEquals(new Set(names.map(folded)).size, RECIPIENTS.length);
-    // Nothing beside the store's own folders.
+    // Only the store's own folders are there.
     for (
       const above of [
         folder.path,

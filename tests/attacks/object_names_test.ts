@@ -106,7 +106,7 @@ Deno.test("SmtpServer keeps mailboxes of those names apart", async () => {
     store: new MaildirStore({ folder: folder.path, sync: false }),
   });
   using client = await TestClient.connect(server);
-  // Names with an underscore are no domains; as local parts they are all right.
+  // Names with an underscore are no domains, but valid local parts.
   const domains = NAMES.filter((name) => !name.includes("_"));
   const recipients = NAMES.map((name, at) =>
     `${name}@${domains[at % domains.length]}`

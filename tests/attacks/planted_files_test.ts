@@ -95,7 +95,7 @@ for (const [name, file, make] of APPENDING) {
       );
       assertEquals(await Deno.readTextFile(target), "mine");
     }
-    // A link that leads nowhere makes nothing there.
+    // Through a dangling link no file is made.
     await Deno.remove(join(mail, file));
     await Deno.symlink(join(folder.path, "nothing"), join(mail, file));
     await assertRejects(
@@ -160,7 +160,7 @@ Deno.test("A Maildir that becomes another user's after the first message gets no
 
 // The spool.
 
-/** What is in a spool folder. */
+/** The entries of a spool folder. */
 const FOLDERS = ["messages", "incoming", "control", "damaged"];
 const FILES = ["lock", "journal", "reserve"];
 

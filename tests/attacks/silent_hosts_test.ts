@@ -14,7 +14,7 @@ import { startPair } from "../support/queue/relaying.ts";
 import { TestClient } from "../support/server.ts";
 import { within } from "../support/wait.ts";
 
-/** Listens at addresses of the loopback, all at one port, and says nothing. */
+/** Listens on addresses of the loopback, all on one port, and sends nothing. */
 function silentHosts(port: number, count: number): Disposable {
   const listeners = Array.from(
     { length: count },

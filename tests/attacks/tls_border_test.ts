@@ -67,7 +67,7 @@ async function attack(
   const bytes = bytesOf(
     `${hello === undefined ? front : "STARTTLS\r\n"}${text}`,
   );
-  // A server that has refused resets the connection: the rest is not its.
+  // A server that has refused resets the connection: the rest is not read.
   const writing = (async () => {
     for (let sent = 0; sent < bytes.length;) {
       sent += await conn.write(bytes.subarray(sent));
@@ -146,7 +146,7 @@ for (const threads of [0, 2]) {
 
 // The sending side.
 
-/** A server that says `reply` to STARTTLS and goes on with these. */
+/** A server that answers STARTTLS with `reply` and goes on with these bytes. */
 async function hop(
   listener: Deno.TcpListener,
   pieces: readonly string[],

@@ -3,7 +3,7 @@
 import { Probe } from "./probe.ts";
 import { type Finding, type Row, shown, type Subject } from "./row.ts";
 
-/** Whether a bare LF ends a command: the next line then is one of its own. */
+/** Whether a bare LF ends a command, so that the next line is another command. */
 async function bareLineFeed({ port }: Subject): Promise<Finding> {
   using probe = await Probe.greet(port);
   await probe.send("NOOP\nNOOP\r\nQUIT\r\n");

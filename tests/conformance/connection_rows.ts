@@ -19,12 +19,12 @@ async function timeToGreeting({ port }: Subject): Promise<Finding> {
     await probe.reply();
     times.push(performance.now() - before);
   }
-  // The best: a wait that is meant is in every one, other load is not.
+  // The least counts: an intended wait is in each of them, other load is not.
   const ms = Math.min(...times);
   return { seen: `${ms.toFixed(1)} ms`, good: ms < 2 };
 }
 
-/** The server is held while the client speaks, so that it cannot be the faster one. */
+/** The server is stopped while the client speaks, so that the client is first. */
 async function earlyTalker({ port, pid }: Subject): Promise<Finding> {
   const held = await processes(pid);
   let probe: Probe;

@@ -1,6 +1,6 @@
 /**
- * Looks at one server: starts it with a certificate, a limit of 1 MB and a
- * folder for its mail, and goes through the rows.
+ * Examines one server: starts it with a certificate, a size limit of 1 MB and a
+ * folder for its mail, and runs the rows.
  */
 
 import { Certificate } from "../../lib/tls/certificate.ts";
@@ -24,7 +24,7 @@ export const rows: readonly Row[] = [
 const MAX_SIZE = 1_000_000;
 const DELIVERY_MS = 60_000;
 
-/** Looks at a server; one finding a row, `undefined` for the rows left out. */
+/** Examines a server; one finding a row, `undefined` for the rows left out. */
 export async function lookAt(
   peer: Peer,
   options: { timed: boolean },
@@ -54,7 +54,7 @@ export async function lookAt(
   return findings;
 }
 
-/** What a row sees; a server that is gone or talks nonsense has missed it. */
+/** The finding of a row; a server that is gone or sends no SMTP has missed it. */
 async function finding(row: Row, subject: Subject): Promise<Finding> {
   try {
     return await row.look(subject);

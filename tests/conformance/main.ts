@@ -1,6 +1,6 @@
 /**
- * Asks this server and those of others the same on the wire, and prints what
- * they answer as a table. Exit code 1 if this server misses a target.
+ * Sends the same bytes to this server and to others, and prints their answers as a
+ * table. Exit code 1 if this server misses a target.
  *
  * ```sh
  * deno task conformance [--install] [--write] [--alone]
@@ -19,7 +19,7 @@ import type { Finding } from "./row.ts";
 /** The page with the table. */
 const RESULTS = "tests/conformance/RESULTS.md";
 
-/** A server and what was seen of it. */
+/** A server and its findings. */
 interface Column {
   readonly peer: Peer;
   readonly findings: readonly (Finding | undefined)[];
@@ -50,7 +50,7 @@ function table(columns: readonly Column[]): string {
   );
 }
 
-/** Looks at each server; says of those that cannot be looked at why. */
+/** Examines each server; prints the reason where that is not possible. */
 async function lookAtAll(
   peers: readonly Peer[],
 ): Promise<{ columns: Column[]; absent: string[] }> {

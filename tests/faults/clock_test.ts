@@ -29,7 +29,7 @@ import { until } from "../support/wait.ts";
 /** A time of day that a test sets; its timers run by a clock that is right. */
 class WallClock implements Clock {
   readonly #true: FakeClock = new FakeClock();
-  /** How far it is ahead, in ms. */
+  /** Milliseconds that it is ahead. */
   ahead = 0;
 
   now(): number {
@@ -115,7 +115,7 @@ Deno.test("what waits goes out when the clock is set forth", async () => {
   await queue.relays.add(await makeMessage({ to: ["a@one.org"] }));
   await clock.advance(0);
   assertEquals(delivery.seen.length, 1);
-  // Beyond its five days, but it gets one more try before it would be returned.
+  // Past its five days the message gets one more attempt before it is returned.
   clock.ahead = 10 * DAY;
   await clock.advance(MINUTE);
   assertEquals(delivery.log, ["one.org: a@one.org", "one.org: a@one.org"]);

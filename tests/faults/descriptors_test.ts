@@ -29,7 +29,7 @@ async function crowd(server: CliServer): Promise<Deno.Conn[]> {
   return conns;
 }
 
-/** What the server said to a client before it closed, or has said so far. */
+/** The first text that the server sends to a client; empty where it only closes. */
 async function firstWords(conn: Deno.Conn): Promise<string> {
   const buffer = new Uint8Array(1000);
   const count = await conn.read(buffer).catch(() => null);

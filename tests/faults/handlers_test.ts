@@ -66,7 +66,7 @@ function optionsOf({ name }: Row, records: LogRecord[]): SmtpServerOptions {
   };
 }
 
-/** Says all lines but wants only the replies that do not wait for the handler. */
+/** Sends all lines, and expects only the replies that do not wait for the handler. */
 async function saySome(client: TestClient, row: Row): Promise<string> {
   if (row.name !== "onConnect") await client.reply();
   for (const [at, line] of row.lines.entries()) {

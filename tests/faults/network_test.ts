@@ -25,7 +25,7 @@ const CERTIFICATE = await Certificate.selfSigned({ names: ["mx.test"] });
 const ENVELOPE = "EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n";
 const LARGE = `${"x".repeat(998)}\r\n`.repeat(400);
 
-/** A raw connection: what it has sent is out, what it got is counted. */
+/** A raw connection: counts the bytes that it has received. */
 class Peer {
   readonly #socket: net.Socket;
   #received = "";
@@ -109,7 +109,7 @@ class Peer {
   }
 }
 
-/** A server whose log and leftovers are watched. */
+/** A server, its log records, and the files that sessions leave behind. */
 async function watched(
   options: Parameters<typeof startServer>[0] = {},
 ): Promise<{
@@ -153,7 +153,7 @@ async function watched(
   };
 }
 
-/** What is said before the reset, and the replies that are waited for. */
+/** The lines before the reset, and the number of replies to wait for. */
 const STATES: readonly (readonly [
   name: string,
   text: string,

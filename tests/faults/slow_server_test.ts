@@ -14,11 +14,11 @@ import type { ClientTimeouts } from "../../lib/client/session.ts";
 import { startServer, TestClient } from "../support/server.ts";
 import { Pauses, within } from "../support/wait.ts";
 
-/** How long a client waits at the step that goes wrong, in ms: a byte's time is a tenth of it. */
+/** Time limit of the client at the faulty step, in ms. A slow byte takes a tenth of it. */
 const LIMIT_MS = 200;
 const DRIP_MS = LIMIT_MS / 10;
 
-/** What a server does in place of a reply. */
+/** How a server fails to reply. */
 type Manner =
   | "drips"
   | "never ends a reply"
@@ -106,7 +106,7 @@ class SlowServer implements AsyncDisposable {
     }
   }
 
-  /** Never comes to an end by itself. */
+  /** Never ends by itself. */
   async #misbehave(conn: Deno.Conn, reply: string): Promise<never> {
     if (this.#manner === "says nothing") await this.#until(conn);
     const piece = {
@@ -191,7 +191,7 @@ for (const [step, manner] of ROWS) {
       relay: {
         from: ["127.0.0.1"],
         smarthosts: [{ host: "127.0.0.1", port: slow.port }],
-        // The other steps have the time that a busy machine may need.
+        // The limits of the other steps leave room for a busy machine.
         timeouts: {
           [LIMIT_OF[step]!]: step === "body" ? 10 * LIMIT_MS : LIMIT_MS,
         },

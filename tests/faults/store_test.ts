@@ -50,7 +50,7 @@ async function kept(folder: TestFolder): Promise<string[]> {
   return subjects.sort();
 }
 
-/** Faults of the folder `mail`: how it gets one and how it loses it. */
+/** Faults of the folder `mail`: how each is caused and how it is mended. */
 const FAULTS: Readonly<
   Record<
     string,

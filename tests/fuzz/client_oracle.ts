@@ -6,9 +6,9 @@
 
 import type { RecipientOutcome } from "../../lib/protocol/client/transaction.ts";
 
-/** What was ordered. */
+/** A message that the client was given. */
 export interface OrderedMessage {
-  /** How its content goes. */
+  /** How its content is framed. */
   readonly framing: "data" | "bdat" | "binary";
   /** The lines before the content. */
   readonly commands: readonly string[];
@@ -20,7 +20,7 @@ export interface OrderedMessage {
 const OTHER =
   /^(?:(?:EHLO|HELO|LHLO) me\.test|STARTTLS|RSET|QUIT|AUTH PLAIN(?: =)?|(?:AUTH PLAIN )?(?:aWlp)*(?:aQ==|aWk=)?|c2VjcmV0|\*)$/;
 
-/** Keeps count of what a client writes. */
+/** Checks the bytes that a client writes. */
 export class ClientOracle {
   #message: OrderedMessage | undefined;
   #text = "";
@@ -39,7 +39,7 @@ export class ClientOracle {
     this.#text += text;
   }
 
-  /** The client asked for content, having heard this. */
+  /** The client asked for content after this reply. */
   contentWanted(heard: string): void {
     const isData = this.#message?.framing === "data";
     if (!this.#wanted && isData && !/(?:^|\n)3[^\n]*\n$/.test(heard)) {

@@ -16,7 +16,7 @@ import { orderAddresses, routeDomain } from "../../lib/delivery/route.ts";
 import { chance, type FuzzTarget, mutate, pick, type Random } from "./fuzz.ts";
 import { bytesOf, textOf } from "../support/bytes.ts";
 
-/** Addresses and hosts that one domain may make us try. */
+/** Most addresses and hosts that are tried for one domain. */
 const MOST_HOSTS = 100;
 
 /** Datagrams, records and names. */

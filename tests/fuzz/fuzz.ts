@@ -11,9 +11,9 @@ export type Random = (limit: number) => number;
 export interface FuzzTarget {
   /** Its name on the command line. */
   readonly name: string;
-  /** Makes one input and checks what becomes of it; throws where a property is broken. */
+  /** Makes one input, runs it and checks the outcome; throws where a property is broken. */
   readonly check: (random: Random) => void | Promise<void>;
-  /** Opens what all inputs share; resolves with what closes it. */
+  /** Opens the resources that all inputs share; resolves with the function that closes them. */
   readonly start?: () => Promise<() => Promise<void>>;
   /** How many inputs of the others one of its own costs. Default: 1. */
   readonly cost?: number;

@@ -15,7 +15,7 @@ Deno.test("deno compile embeds the command line and what the task includes", asy
   const included = [...tasks.compile.matchAll(/--include (\S+)/g)]
     .map(([, path]) => path as string);
   const output = `${folder.path}/smtp-server`;
-  // The runtime is not downloaded: any executable will do to see what is embedded.
+  // No runtime is downloaded: any executable shows what is embedded.
   const { stdout, stderr } = await run(Deno.execPath(), [
     ...["compile", "-A", ...packageFlags],
     ...included.flatMap((path) => ["--include", path]),

@@ -12,7 +12,7 @@ async function readJson(path: string): Promise<ImportMap> {
   return JSON.parse(await Deno.readTextFile(new URL(path, ROOT)));
 }
 
-/** The TypeScript files below a folder, as text. */
+/** The texts of the TypeScript files below a folder. */
 async function* sources(folder: URL): AsyncGenerator<string> {
   try {
     for await (const entry of Deno.readDir(folder)) {

@@ -18,7 +18,7 @@ const ROOT = new URL("../../", import.meta.url);
 const PACKAGE = "jsr:@smtp/server/cli";
 const ignore = Deno.build.os === "windows";
 
-/** A mode: its headline, its folders, permissions and further arguments, and its program. */
+/** A mode of SECURITY.md: its headline, folders, permissions, further arguments and program. */
 interface Mode {
   readonly name: string;
   readonly folders: readonly string[];
@@ -226,7 +226,7 @@ Deno.test({
       cwd: folder.path,
     });
     await send(server, "you@example.com");
-    // A renewed certificate is found by itself.
+    // A renewed certificate is found without a signal.
     await folder.write("tls/cert.pem", certificate.toPem());
     await server.logged(/Reread certificates and accounts/);
     await endQuietly(server);

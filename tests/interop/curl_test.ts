@@ -61,7 +61,7 @@ Deno.test("curl uploads a file whose lines end with LF", async () => {
   const stored = await readFolder(`${cwd}/eml`);
   assertEquals(stored.length, 1);
   assertStored(stored[0], {
-    // Where the last line does not end with CRLF, curl adds one.
+    // curl adds a CRLF to a last line without one.
     sent: `${message.replaceAll("\n", "\r\n")}\r\n`,
     from: "sender@example.org",
     protocol: "ESMTP",

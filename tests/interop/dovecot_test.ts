@@ -125,7 +125,7 @@ Deno.test("POP3 sessions of Dovecot remove from the mailbox that the server appe
 
   assertEquals(await dovecot.complaints(), []);
 
-  // What Dovecot left in the file, its own header fields aside.
+  // The messages that Dovecot left in the file, without its own header fields.
   const left = (await readMbox(mailbox)).filter((text) =>
     !text.includes("DON'T DELETE THIS MESSAGE")
   );

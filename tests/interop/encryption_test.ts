@@ -33,7 +33,7 @@ async function certificateOf(cwd: string, name: string): Promise<string[]> {
   return files;
 }
 
-/** What openssl says of a handshake, whatever its exit code. */
+/** The output of openssl about a handshake, with any exit code. */
 async function handshake(args: readonly string[]): Promise<string> {
   const { stdout, stderr } = await new Deno.Command("openssl", {
     args: ["s_client", ...args],
@@ -126,7 +126,7 @@ Deno.test("msmtp logs in by SCRAM-SHA-256, and not with a wrong secret", async (
   assertEquals(stored.length, 1);
 });
 
-/** Starts a submission server in this process; collects what it is sent. */
+/** Starts a submission server in this process that collects its mail. */
 async function startServer(
   options: SmtpServerOptions,
 ): Promise<{ server: SmtpServer; store: MemoryStore; port: number }> {

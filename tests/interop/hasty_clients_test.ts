@@ -18,7 +18,7 @@ import { TestFolder } from "../support/folder.ts";
 
 const MESSAGE = "Subject: piped\r\n\r\n.\r\nText\r\n";
 
-/** A whole session, said at once. */
+/** A whole session, sent at once. */
 const SCRIPT = "EHLO client.example\r\nMAIL FROM:<sender@example.org>\r\n" +
   "RCPT TO:<user@example.com>\r\nDATA\r\n" +
   `${MESSAGE.replaceAll("\r\n.", "\r\n..")}.\r\nQUIT\r\n`;
@@ -30,7 +30,7 @@ function codes(text: string): string {
     .join(" ");
 }
 
-/** The shell commands that pipe a session to a port, by what they are made of. */
+/** Shell commands that pipe a session to a port, by name. */
 const PIPES: Readonly<
   Record<string, (port: number) => readonly [string, ...string[]]>
 > = {

@@ -43,7 +43,7 @@ Deno.test({
   name: "relay from a full disk: 452 4.3.1, nothing lost, room again",
   ignore: !await canMount(),
   fn: async (t) => {
-    // A record of one page, of two, and of many: where they stop differs.
+    // Records of one page, two pages and many: they fail at different points.
     for (const size of [500, 5000, 100_000]) {
       await t.step(`messages of ${size} bytes`, () => fillAndDrain(size));
     }
@@ -76,12 +76,12 @@ async function fillAndDrain(size: number): Promise<void> {
     assertEquals(near.relays.count, accepted.length);
     isOpen = true;
     for (const relay of near.relays) {
-      // On a full disk nothing is written down before there is room.
+      // On a full disk nothing is recorded before there is room.
       relay.retry().catch(() => {});
     }
     await within(drained(near), "the queue to be empty");
     assertEquals([...arrived].sort(), [...accepted].sort());
-    // Not quite as many: the journal remembers those that are gone.
+    // Not quite as many: the journal still holds the removed ones.
     const again = await fill(near, size);
     assert(again.length > accepted.length / 2, `Only ${again.length} again`);
     // The disk is full again: failed writes are logged.

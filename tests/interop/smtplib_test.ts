@@ -59,7 +59,7 @@ const ROWS: readonly Row[] = [
       "..two dots",
       ".",
       "Text",
-      // Where the last line does not end with CRLF, smtplib adds one.
+      // smtplib adds a CRLF to a last line without one.
       "",
       "",
     ].join("\r\n"),

@@ -1,5 +1,5 @@
 /**
- * swaks, the Swiss army knife for SMTP: each way it has to hand over a message.
+ * swaks, the Swiss army knife for SMTP: each of its ways to send a message.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.1 | RFC 5321 section 4.1.1},
  * {@link https://www.rfc-editor.org/rfc/rfc4954 | RFC 4954},

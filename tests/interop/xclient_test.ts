@@ -1,5 +1,5 @@
 /**
- * XCLIENT as swaks speaks it.
+ * XCLIENT as swaks sends it.
  *
  * {@link https://www.postfix.org/XCLIENT_README.html | XCLIENT}
  */

@@ -17,7 +17,7 @@ const ROOT = new URL("../../", import.meta.url).pathname;
 const LEFT_OUT: ReadonlySet<string> = new Set([
   ...[".git", "node_modules", "coverage", "tools"],
 ]);
-/** Milliseconds that the tests of one mutation get; an endless loop is noticed, too. */
+/** Time limit of the tests of one mutation, in ms. A test that runs into it has noticed the mutation. */
 const TIME_LIMIT_MS = 180_000;
 
 /** The outcome of a mutation: `broken` if no test ran to its end. */

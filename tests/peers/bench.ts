@@ -1,7 +1,7 @@
 /**
- * How fast this server and those of others take messages and throw them away,
- * each in turn, under the same load on the same machine. Prints a table of
- * ratios: absolute rates are a machine's own.
+ * The speed of this server and others that accept and discard messages, each in
+ * turn, under the same load on the same machine. Prints a table of ratios, as
+ * absolute rates depend on the machine.
  *
  * ```sh
  * deno task bench:peers [--install] [--write] [--rounds=3] [--seconds=2]
@@ -22,11 +22,11 @@ import { TestFolder } from "../support/folder.ts";
 /** The page with the tables. */
 const RESULTS = "tests/peers/RESULTS.md";
 
-/** Postfix keeps what it takes, so it does other work than these. */
+/** Postfix stores each message, so its work differs from that of the sinks. */
 const RIVALS = others.filter((peer) => peer !== postfix);
 const MAX_SIZE = 64 << 20;
 
-/** What stands for a load that a server did not take to the end. */
+/** Stands for a load that a server did not finish. */
 const FAILED: Measure = { rate: NaN, cost: NaN };
 
 /** A server under load, and what was measured, a list a load. */

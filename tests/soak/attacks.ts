@@ -60,7 +60,7 @@ const BOMBS: readonly (readonly [to: string, content: () => string])[] = [
   ["you@far.test", () => `${"a: b\r\n".repeat(43_000)}\r\nx\r\n`],
 ];
 
-/** What attacks need. */
+/** What attacks are made with. */
 export interface AttacksInit {
   readonly server: ServerProcess;
   readonly hops: HostileHops;
@@ -74,7 +74,7 @@ export class Attacks {
   readonly #silent = new Set<Socket>();
   /** How often each was made. */
   readonly made: Map<string, number> = new Map();
-  /** What was not bounded, by name, and how often. */
+  /** Attacks that the server did not bound, by name, and how often. */
   readonly unbounded: Map<string, number> = new Map();
   #isOn = false;
   #running: Promise<void> = Promise.resolve();
@@ -170,7 +170,7 @@ export class Attacks {
     this.#keepSilent(socket);
   }
 
-  /** Content that was refused, and does not end. */
+  /** Endless content after a refusal. */
   async #endless(command: string): Promise<void> {
     const socket = this.#open();
     try {
@@ -204,7 +204,7 @@ export class Attacks {
     }
   }
 
-  /** Says nothing more, for a while. */
+  /** Sends nothing more, for a while. */
   #keepSilent(socket: Socket): void {
     this.#silent.add(socket);
     const timer = setTimeout(() => socket.destroy(), SILENCE_MS);
@@ -229,7 +229,7 @@ export class Attacks {
     await this.#mail("you@challenge.test", "Subject: x\r\n\r\nx\r\n");
   }
 
-  /** Mail without a sender: nothing of it comes back. */
+  /** Mail with the null reverse-path: it causes no DSN. */
   async #mail(to: string, content: string): Promise<void> {
     using client = await this.#init.server.connect();
     await client.reply();
@@ -266,7 +266,7 @@ export class Attacks {
   }
 }
 
-/** The server goes along for ever. */
+/** The server answers for ever. */
 class Unbounded extends Error {}
 
 function count(counts: Map<string, number>, name: string): void {

@@ -37,9 +37,9 @@ export class ServerProcess implements AsyncDisposable {
   /** Resolves when its output ends. */
   #output: Promise<unknown> = Promise.resolve();
   #isListening = false;
-  /** Whether its log is read; where not, it must not wait for that. */
+  /** Whether its log is read. If not, the server must not wait for a reader. */
   readsLog = true;
-  /** Records that it says it has dropped. */
+  /** Records that the server reports as dropped. */
   droppedNotes = 0;
   /** Mail folders that were moved out of the way. */
   #moved = 0;
@@ -126,7 +126,7 @@ export class ServerProcess implements AsyncDisposable {
     }
   }
 
-  /** Reads its log while it is wanted, and counts what tells of faults. */
+  /** Reads its log while `readsLog` is set, and counts the errors. */
   async #readLog(stream: ReadableStream<Uint8Array>): Promise<void> {
     let rest = "";
     for await (const piece of stream.pipeThrough(new TextDecoderStream())) {
@@ -146,7 +146,7 @@ export class ServerProcess implements AsyncDisposable {
       const { message } = JSON.parse(line) as { message: string };
       kind = message.replace(/ message \S+/, "");
     } catch {
-      // What is no record was written by the platform.
+      // A line that is no record was written by the platform.
     }
     this.errors.set(kind, (this.errors.get(kind) ?? 0) + 1);
   }

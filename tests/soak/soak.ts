@@ -22,9 +22,9 @@ import { TestFolder } from "../support/folder.ts";
 
 /** Clients at once. */
 const CLIENTS = 16;
-/** How much more than after the warm-up may be in use at the end. */
+/** Growth of memory and descriptors allowed between warm-up and end. */
 const GROWTH = 0.1;
-/** What large mail leaves behind in a process for the next of its kind, in bytes. */
+/** Memory that large mail leaves in the process for the next large mail, in bytes. */
 const SLACK = 64 * 1_048_576;
 const COLLECT_MS = 500;
 /** How long queue and mailboxes may take to be empty when the load rests, in ms. */
@@ -104,7 +104,7 @@ class Soak {
     await this.#openSink();
     await this.#server.start();
     try {
-      // What a crash leaves behind is part of the beginning.
+      // The files that a crash leaves behind are part of the starting state.
       await this.#phase(total * 0.15, []);
       this.#tell("killed and started again");
       this.#begin();

@@ -15,7 +15,7 @@ class Histogram {
   readonly #counts: number[] = [];
   count = 0;
   worstMs = 0;
-  /** The longest with what does not count. */
+  /** The longest wait, with the time that does not count. */
   worstOfAllMs = 0;
 
   add({ waitedMs, idleMs }: { waitedMs: number; idleMs: number }): void {
