@@ -1,4 +1,4 @@
-/** What a log record tells of an error: what was thrown, and all that is behind it. */
+/** How a log record shows an error: the value thrown, and all its causes. */
 
 import { assert, assertEquals } from "@std/assert";
 import { describeError, type LogRecord } from "../lib/log.ts";

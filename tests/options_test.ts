@@ -1,6 +1,8 @@
 /**
- * What a program that is not type-checked gives in place of options: each slip
- * is an error that names the option, and none of them shows a secret.
+ * Wrong options from a program that is not type-checked: each is an error that
+ * names the option, and none shows a secret.
+ *
+ * The promise of SECURITY.md: "No option is misunderstood in silence".
  */
 
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
@@ -24,7 +26,7 @@ const mod = {
 const face = mod as any;
 const { SmtpServer, SmtpClient, Certificate, AccountList } = face;
 
-/** What was said of a slip. */
+/** The error message for wrong options. */
 async function slip(run: () => unknown): Promise<string> {
   try {
     await run();

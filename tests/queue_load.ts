@@ -1,8 +1,8 @@
 /**
- * What a full queue costs: a spool of 100,000 deferred messages, how long a
- * server takes to start on it, its memory then, how long `queue list` takes,
- * and its memory during and after the delivery of all of them. Linux only, for
- * the memory of another process.
+ * The costs of a full queue of 100,000 deferred messages: the time that a server
+ * takes to start on it, its memory then, the time of `queue list`, and the memory
+ * during and after the delivery of all messages. Linux only: it reads the memory
+ * of another process.
  *
  * ```sh
  * deno task bench:queue

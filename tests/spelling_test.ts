@@ -1,4 +1,8 @@
-/** Which known name a mistyped one finds. */
+/**
+ * The known name that is suggested for a mistyped one.
+ *
+ * The promise of SECURITY.md: "No option is misunderstood in silence".
+ */
 
 import { assertEquals } from "@std/assert";
 import { nearest } from "../lib/spelling.ts";

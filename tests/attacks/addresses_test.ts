@@ -1,9 +1,11 @@
 /**
- * Addresses that two parsers read in two ways: what we check must be what we
- * store, and what we pass on must be what we were given (nodemailer < 7.0.7 sent
+ * Addresses that two parsers read in two ways: the server must store the address
+ * that it checked, and relay the address that it was given (nodemailer < 7.0.7 sent
  * to the wrong domain for quoted local parts; CVE-2026-23829 Mailpit let a CR
  * through). That no way of writing opens a relay is in
  * `../delivery/open_relay_test.ts`.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.2 | RFC 5321 section 4.1.2}
  */
 
 import { assert, assertEquals } from "@std/assert";
@@ -16,9 +18,9 @@ import { within } from "../support/wait.ts";
 
 type Verdict = "taken" | "refused" | "not local";
 
-/** A path as sent, what becomes of it where `near.test` is local, and what is stored. */
+/** A path as sent, its fate at a server for `near.test`, and the stored address. */
 const PATHS: readonly [path: string, want: Verdict, stored?: string][] = [
-  // Quoted local parts: what is in them is no domain.
+  // Quoted local parts: an @ in them begins no domain.
   ['<"v@evil.test"@near.test>', "taken", '"v@evil.test"@near.test'],
   ['<"v@near.test"@evil.test>', "not local"],
   ['<"v\\"@evil.test"@near.test>', "taken", '"v\\"@evil.test"@near.test'],
@@ -152,23 +154,23 @@ Deno.test("SmtpServer reads an address in one way, and keeps what it was given",
 Deno.test("SmtpServer lets no CR, LF or NUL through in an address (CVE-2026-23829)", async () => {
   const store = new MemoryStore();
   await using server = await startServer({ store, limits: { maxErrors: 0 } });
-  for (const octet of ["\r", "\n", "\0", "\x0b", "\x0c", "\x1b", "\x85"]) {
+  for (const byte of ["\r", "\n", "\0", "\x0b", "\x0c", "\x1b", "\x85"]) {
     for (
       const address of [
-        `v${octet}@b.test`,
-        `v@b${octet}.test`,
-        `"v${octet}"@b.test`,
-        `"v\\${octet}"@b.test`,
-        `v@b.test${octet}`,
-        `v@b.test>${octet}X: y`,
+        `v${byte}@b.test`,
+        `v@b${byte}.test`,
+        `"v${byte}"@b.test`,
+        `"v\\${byte}"@b.test`,
+        `v@b.test${byte}`,
+        `v@b.test>${byte}X: y`,
       ]
     ) {
       using client = await TestClient.connect(server);
       await client.reply();
       await client.expect(["EHLO client.test", "250"]);
       const name = JSON.stringify(address);
-      // A line feed alone is answered at once, and what stands behind it is refused.
-      const replies = octet === "\n" ? 2 : 1;
+      // A bare LF is answered at once, and the rest of the line is refused.
+      const replies = byte === "\n" ? 2 : 1;
       const refused = async (line: string) => {
         await client.send(`${line}\r\n`);
         for (let left = replies; left > 0; left--) {

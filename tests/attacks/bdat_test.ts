@@ -1,6 +1,6 @@
 /**
- * BDAT, the verb that had most holes: the chunk of a refused command must not
- * run as commands (https://github.com/emersion/go-smtp/issues/315), a size must
+ * BDAT, the verb with most holes in other servers: the chunk of a refused BDAT must
+ * not run as commands (https://github.com/emersion/go-smtp/issues/315), a size must
  * not overflow or be read in two ways, and DATA and BDAT must not mix.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc3030 | RFC 3030}
@@ -13,7 +13,7 @@ import { waysToCut } from "../support/random.ts";
 import { startServer, TestClient } from "../support/server.ts";
 import { bytesOf } from "../support/bytes.ts";
 
-/** What would be run if a chunk were taken for commands. */
+/** A chunk whose content looks like commands. */
 const CHUNK =
   "RSET\r\nMAIL FROM:<evil@b.test>\r\nRCPT TO:<v@b.test>\r\nVRFY x\r\n";
 const LINE = `BDAT ${CHUNK.length}`;
@@ -96,7 +96,7 @@ Deno.test("The chunk of a refused message is swallowed", async () => {
   assertEquals(store.messages.length, 0);
 });
 
-/** Sizes, and lines, that say nothing certain of how much follows. */
+/** Sizes and lines from which the length of the chunk cannot be known. */
 const UNREADABLE = [
   ...["BDAT", "BDAT ", "BDAT LAST", "BDAT x", "BDAT -1", "BDAT +5", "BDAT 5.0"],
   ...["BDAT 0x10", "BDAT 1e3", "BDAT 5,0", "BDAT 5 FIRST", "BDAT 5 LAST LAST"],

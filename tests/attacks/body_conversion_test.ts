@@ -1,7 +1,11 @@
 /**
- * Messages made to cost much where they are converted for a server without
- * 8BITMIME: the sessions of others must be served meanwhile, and what goes out
- * must not be held in memory.
+ * Messages that are expensive to convert for a server without 8BITMIME: other
+ * sessions must be served meanwhile, and the converted message must not be held in
+ * memory.
+ *
+ * The promise of SECURITY.md: "No client has more than its share".
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc6152#section-3 | RFC 6152 section 3}
  */
 
 import { assert, assertEquals } from "@std/assert";
@@ -95,7 +99,7 @@ const ATTACKS: readonly (readonly [
   ],
 ];
 
-/** Milliseconds of computation by this process: other load on the machine does not count. */
+/** Milliseconds of processor time of this process, without other load on the machine. */
 function computedMs(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1000;

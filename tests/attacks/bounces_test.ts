@@ -1,7 +1,7 @@
 /**
- * Bounces as a weapon: a notice must not return a huge message whole, nobody is
- * told of what is known in the session to fail (backscatter), and notices are
- * never told of notices. Who may relay at all is in
+ * Bounces as a weapon: a DSN must not return a huge message whole, a recipient
+ * that is known to fail is refused in the session and causes no DSN
+ * (backscatter), and a DSN never causes another DSN. Open relays are in
  * `../delivery/open_relay_test.ts`.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-6.1 | RFC 5321 section 6.1},
@@ -20,7 +20,7 @@ import { until, within } from "../support/wait.ts";
 
 const NO_SUCH_USER = new SmtpReply(550, "Who?", { enhanced: "5.1.1" });
 
-/** A server for `near.test` whose next hop refuses everybody. */
+/** A server for `near.test` whose next hop refuses every recipient. */
 function startBouncing(): Promise<Pair> {
   return startPair({
     near: { domains: ["near.test"] },
@@ -48,7 +48,7 @@ async function send(
   assertEquals((await client.data(content)).slice(0, 3), "250");
 }
 
-/** Whether the queue is done with all it had. */
+/** Whether the queue is empty. */
 function isDone(pair: Pair): boolean {
   return pair.near.relays.count === 0;
 }
@@ -81,7 +81,7 @@ for (const [name, content] of BOMBS) {
     for (const ret of ["FULL", "HDRS"]) {
       await send(pair, { mail: `<me@near.test> RET=${ret}`, content });
       const notice = await within(pair.nearStore.next(), "the notice");
-      assert(notice.bytes.length < 70_000, `${notice.bytes.length} octets`);
+      assert(notice.bytes.length < 70_000, `${notice.bytes.length} bytes`);
       const { returned, groups } = readNotice(textOf(notice.bytes));
       assert(returned.length <= 65_536);
       assertEquals(groups.length, 2);
@@ -187,7 +187,7 @@ Deno.test("Nobody is told of a message from the null sender that failed", async 
 
 Deno.test("A notice that cannot be delivered is not told of: no two servers go on for ever", async () => {
   await using pair = await startBouncing();
-  // The forged sender is where nobody is known: the notice fails as well.
+  // The domain of the forged sender has no such user: the DSN fails as well.
   await send(pair, { mail: "<forged@dest.test>", content: "Subject: x" });
   await until(() => isDone(pair));
   assertEquals(bouncesIn(pair.records), 1);

@@ -1,7 +1,8 @@
 /**
- * Answers from name servers, which anybody can make who owns a zone or guesses
- * a port: what is no answer is ignored, and what is published is checked before
- * it becomes a host to connect to, a name in a log, or an order to try in.
+ * Forged answers from name servers: any owner of a zone can publish them, and any
+ * host can guess a port. A packet that does not match the question is ignored. A
+ * record is checked before it becomes a host to connect to, a name in a log, or
+ * an order of hosts.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5452#section-9.1 | RFC 5452 section 9.1}
  */
@@ -41,17 +42,17 @@ Deno.test("A forged datagram says nothing of the question", () => {
 });
 
 Deno.test("An answer that points into itself, or past its end, is read to an end", () => {
-  for (let octet = 0; octet < 256; octet++) {
-    const bytes = forged((it) => {
-      it[3] = 0x80;
-      it[6] = it[7] = 0xff;
-      return new Uint8Array([...it, ...new Uint8Array(64).fill(octet)]);
+  for (let byte = 0; byte < 256; byte++) {
+    const bytes = forged((packet) => {
+      packet[3] = 0x80;
+      packet[6] = packet[7] = 0xff;
+      return new Uint8Array([...packet, ...new Uint8Array(64).fill(byte)]);
     });
     const { kind } = readVerdict(bytes, asked)!;
     assertEquals(
       ["records", "no-such-record"].includes(kind),
       true,
-      `${octet}`,
+      `${byte}`,
     );
   }
 });

@@ -1,9 +1,10 @@
 /**
- * Input without an end: a line, a header, a reply, a list of commands that goes
- * on for ever costs a bounded amount of memory and ends in a refusal
+ * Endless input: a line, a header, a reply or a list of commands without end
+ * costs a bounded amount of memory and ends in a refusal
  * (CVE-2026-38728 smtp-server, GHSA-w878-pj84-3j5v and GHSA-r553-m4fv-5v97
- * Mailpit). Memory is judged by what a machine can be seen to hold: whether it
- * goes on asking for more.
+ * Mailpit). The measure of memory is whether the machine goes on asking for more.
+ *
+ * The promise of SECURITY.md: "Every buffer has a limit".
  */
 
 import { assert, assertEquals } from "@std/assert";
@@ -44,7 +45,7 @@ Deno.test("ServerProtocol holds no more of a line, however it comes", () => {
         fed += flood.length * piece;
       }
       assertEquals(driver.closed, "errors", JSON.stringify(flood));
-      assert(fed <= ENOUGH + flood.length * piece, `${fed} octets`);
+      assert(fed <= ENOUGH + flood.length * piece, `${fed} bytes`);
     }
   }
 });
@@ -153,12 +154,12 @@ Deno.test("ClientProtocol gives up on a reply without an end", () => {
       if (kind === "write") continue;
       client.receive(bytesOf(flood));
       fed += flood.length;
-      assert(fed < 200_000, `${JSON.stringify(flood)}: ${fed} octets`);
+      assert(fed < 200_000, `${JSON.stringify(flood)}: ${fed} bytes`);
     }
   }
 });
 
-/** What refuses content, so that the rest of it is read for nothing. */
+/** Reasons to refuse content, whose rest is then read and dropped. */
 const REFUSED: readonly (readonly [name: string, before: string])[] = [
   ["past the limit", "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n"],
   [
@@ -193,7 +194,7 @@ for (const [name, before] of REFUSED) {
         fed += piece.length;
       }
       assertEquals(driver.closed, "errors");
-      assert(fed > maxSize && fed <= most, `${fed} octets`);
+      assert(fed > maxSize && fed <= most, `${fed} bytes`);
       assertEquals(
         driver.take().at(-1),
         String(replies.endlessContent),
@@ -218,7 +219,7 @@ Deno.test("A refused chunk does not count against the message behind it", () => 
   const driver = new Driver({ maxSize: 5_000_000 });
   driver.feed("EHLO x\r\nBDAT 1\r\nx").take();
   driver.feed("MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n").take();
-  // A quarter of it is the dots of transparency: it is more than a message may
+  // A quarter of it is stuffed dots: on the wire it is more than a message may
   // have, and the message is not.
   const piece = "..\r\n".repeat(1000);
   for (let count = 0; count < 1600; count++) driver.feed(piece);
@@ -244,7 +245,7 @@ for (const before of [["DATA"], ["BDAT 999999999"]]) {
       // The server has closed.
     }
     const said = await rest;
-    // What it says may be lost where it closes while bytes are on their way.
+    // The reply may be lost where the server closes while bytes are on their way.
     assert(said === "" || said.startsWith("421 4.7.0 Too many bytes"), said);
     assert(sent < 100, "It took all of it");
     assertEquals(server.sessions.length, 0);

@@ -1,6 +1,10 @@
 /**
- * Servers that answer for ever: each reply comes in time, and there is no end
- * of them. A session and a delivery have a total.
+ * Servers that answer for ever: each reply comes in time, and there is always
+ * another. A session and a delivery have a total time limit.
+ *
+ * The promise of SECURITY.md: "Every wait has an end".
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.2 | RFC 5321 section 4.5.3.2}
  */
 
 import { makeDelivery } from "../support/client/fake_server.ts";

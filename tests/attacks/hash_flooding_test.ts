@@ -1,7 +1,9 @@
 /**
- * Hash flooding and its kin: names that a peer makes up are never keys of
- * anything that outlives the command, or there is a bound on how many. Nothing
- * here measures time; it counts what is kept.
+ * Hash flooding and its kin: names that a peer makes up are never keys of a table
+ * that outlives the command, or the table has a bound. The tests count what is
+ * kept; they measure no time.
+ *
+ * The promise of SECURITY.md: "Every buffer has a limit".
  */
 
 import { assert, assertEquals } from "@std/assert";

@@ -1,7 +1,7 @@
 /**
- * Header injection: what a peer says of itself (HELO, addresses, parameters,
- * replies) gets into Received, Return-Path, the mbox separator and notices, and
- * must not become a field, a line or a part there.
+ * Header injection: texts of a peer (HELO, addresses, parameters, replies) get
+ * into Received, Return-Path, the mbox separator and DSNs, and must not become a
+ * field, a line or a part there.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.4 | RFC 5321 section 4.4}
  */
@@ -22,7 +22,7 @@ import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { readNotice } from "../fuzz/notice_reader.ts";
 import { startPair } from "../support/queue/relaying.ts";
 import { startServer, TestClient } from "../support/server.ts";
-import { temporaryFolder } from "../support/store_message.ts";
+import { TestFolder } from "../support/folder.ts";
 import { textOf, utf8 } from "../support/bytes.ts";
 import { within } from "../support/wait.ts";
 
@@ -102,12 +102,12 @@ Deno.test("SmtpServer takes no HELO of several words or with control characters"
   for (const hello of ["a\rX: y", "a\nX: y"]) {
     assertEquals((await client.say(`EHLO ${hello}`)).slice(0, 3), "500");
   }
-  // A line feed alone is answered at once, and what stands behind it is refused.
+  // A bare LF is answered at once, and the rest of the line is refused.
   assertEquals((await client.reply()).slice(0, 3), "500");
   await client.expect(["MAIL FROM:<a@b.test>", "503"]);
 });
 
-/** Addresses that are right, and look like something else. */
+/** Valid addresses that look like header fields or commands. */
 const SENDERS = [
   '"x> X: y <"@b.test',
   '"a;b"@b.test',
@@ -120,7 +120,7 @@ const SENDERS = [
 ];
 
 Deno.test("SmtpServer puts no address into Received, Return-Path or an mbox that could be read as more", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const path = join(folder.path, "all.mbox");
   await using server = await startServer({
     store: new MboxStore({ path, sync: false }),
@@ -182,7 +182,7 @@ Deno.test("SmtpServer makes no field of what a handler is given to add", async (
   assertEquals(thrown, new Array(11).fill("TypeError"));
 });
 
-/** What strangers put where a notice tells of them. */
+/** Texts of peers that a DSN quotes. */
 const STRANGE = {
   envid: "QQ+0D+0AX:+20y",
   orcpt: "rfc822;a+0D+0AAction:+20delivered+40b",

@@ -1,8 +1,11 @@
 /**
- * Log injection: nothing that a peer says becomes a line of the log, a command
- * to the terminal that shows it, or a text that reads the other way round
+ * Log injection: no text of a peer becomes a line of the log, a command to the
+ * terminal that shows it, or a text that reads from right to left
  * (Haraka GHSA-4gxg-q43p-hfr2). And no secret gets into the log or to
  * `onCommand`; by every mechanism that is in `../session/authentication_test.ts`.
+ *
+ * The promise of SECURITY.md: "Secrets are compared in constant time". They
+ * appear in no log record.
  */
 
 import { assert, assertEquals, assertFalse } from "@std/assert";
@@ -16,7 +19,7 @@ import { plainResponse } from "../support/tls.ts";
 import { textOf, utf8 } from "../support/bytes.ts";
 import { until, within } from "../support/wait.ts";
 
-/** What a terminal or a reader would take for something else than text. */
+/** Characters that a terminal or a reader takes for something other than text. */
 const UNPRINTABLE =
   // deno-lint-ignore no-control-regex
   /[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/;
@@ -35,7 +38,7 @@ const EVIL = [
 function writer(form: "text" | "json"): {
   readonly log: (record: LogRecord) => void;
   readonly text: () => string;
-  /** Writes what came late. */
+  /** Writes the records that came late. */
   readonly [Symbol.dispose]: () => void;
 } {
   let text = "";

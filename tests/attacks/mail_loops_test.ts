@@ -1,6 +1,9 @@
 /**
  * Domains whose mail would come back to this server, or go to a port of this
- * machine that was never meant for strangers: anybody can publish one.
+ * machine that is not public. Any owner of a zone can publish one.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-6.3 | RFC 5321 section 6.3},
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-5.1 | RFC 5321 section 5.1}
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
@@ -46,7 +49,7 @@ function resolver(
   };
 }
 
-/** A port of this machine, and how often it was called. */
+/** A port of this machine, and the number of connections to it. */
 function trap(hostname: string, port = 0) {
   const listener = Deno.listen({ hostname, port });
   const calls = { count: 0 };
@@ -66,7 +69,7 @@ function trap(hostname: string, port = 0) {
   };
 }
 
-/** Sends to a recipient by a server that relays; gives the notice and how often the server was called. */
+/** Sends to a recipient by a server that relays; gives the DSN and the number of connections to the server. */
 async function noticeFor(
   recipient: string,
   setup: {

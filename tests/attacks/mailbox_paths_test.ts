@@ -3,6 +3,9 @@
  * folder, are different files for different mailboxes, and are no name that
  * some file system takes for something else. How single names are made is in
  * `../store/mailbox_name_test.ts`.
+ *
+ * The promise of SECURITY.md: "Names of mailboxes and messages never leave
+ * their folder".
  */
 
 import { assert, assertEquals } from "@std/assert";
@@ -11,7 +14,7 @@ import { MaildirStore } from "../../lib/store/maildir_store.ts";
 import { MboxStore } from "../../lib/store/mbox_store.ts";
 import type { MessageStore } from "../../lib/message/message.ts";
 import { startServer, TestClient } from "../support/server.ts";
-import { temporaryFolder } from "../support/store_message.ts";
+import { TestFolder } from "../support/folder.ts";
 import { textOf, utf8 } from "../support/bytes.ts";
 
 /** Recipients, each of which is a mailbox of its own. */
@@ -68,7 +71,7 @@ const RECIPIENTS = [
   "postmaster",
 ];
 
-/** Names of files that mean the same on one file system or another. */
+/** Names that are the same file on some file system. */
 function folded(name: string): string {
   return name.normalize("NFKC").toLowerCase().replace(/[. ]+$/, "");
 }
@@ -82,7 +85,7 @@ for (
   ] as [string, (folder: string) => MessageStore][]
 ) {
   Deno.test(`No recipient leaves the folder of the ${kind} store, or gets another's mailbox`, async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await TestFolder.create();
     const inside = join(folder.path, "a", "b", "mail");
     await using server = await startServer({ store: make(inside) });
     using client = await TestClient.connect(server);
@@ -104,7 +107,7 @@ for (
     }
     assertEquals(names.length, RECIPIENTS.length, names.join("\n"));
     assertEquals(new Set(names.map(folded)).size, RECIPIENTS.length);
-    // Nothing beside the store's own folders.
+    // Only the store's own folders are there.
     for (
       const above of [
         folder.path,
@@ -120,7 +123,7 @@ for (
 }
 
 Deno.test("Two ways to write one mailbox are one mailbox", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const inside = join(folder.path, "mail");
   await using server = await startServer({
     store: new MaildirStore({ folder: inside, sync: false }),
@@ -134,7 +137,7 @@ Deno.test("Two ways to write one mailbox are one mailbox", async () => {
 });
 
 Deno.test("No store follows a symbolic link that waits where a mailbox is to be", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const inside = join(folder.path, "mail");
   const target = join(folder.path, "target");
   await Deno.mkdir(inside);

@@ -1,8 +1,9 @@
 /**
- * Names that every JavaScript object has: a peer that sends one as the name of
- * a field, a keyword, a mailbox or a user gets what it would get for any other
- * name (CVE-2026-34752 Haraka: a header field named `__proto__` ended the
+ * Names that every JavaScript object has: a peer that sends one as the name of a
+ * field, a keyword, a mailbox or a user gets the answer that any other name gets (CVE-2026-34752 Haraka: a header field named `__proto__` ended the
  * process).
+ *
+ * The promise of SECURITY.md: "No exception ends the process".
  */
 
 import { assert, assertEquals } from "@std/assert";
@@ -13,7 +14,7 @@ import { AccountList } from "../../lib/sasl/accounts.ts";
 import { MaildirStore } from "../../lib/store/maildir_store.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { startServer, TestClient } from "../support/server.ts";
-import { temporaryFolder } from "../support/store_message.ts";
+import { TestFolder } from "../support/folder.ts";
 import { logIn } from "../support/tls.ts";
 
 const NAMES = [
@@ -21,7 +22,7 @@ const NAMES = [
   ...["hasOwnProperty", "isPrototypeOf", "__defineGetter__", "then", "length"],
 ];
 
-/** What every object would show had one of them reached its prototype. */
+/** Properties that every object would have, had one of them reached its prototype. */
 const { getPrototypeOf } = Object;
 const before = Object.getOwnPropertyNames(Object.prototype).length;
 
@@ -99,13 +100,13 @@ Deno.test("SmtpServer knows no command, keyword, mechanism or name of that kind"
 });
 
 Deno.test("SmtpServer keeps mailboxes of those names apart", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   await using server = await startServer({
     domains: NAMES,
     store: new MaildirStore({ folder: folder.path, sync: false }),
   });
   using client = await TestClient.connect(server);
-  // Names with an underscore are no domains; as local parts they are all right.
+  // Names with an underscore are no domains, but valid local parts.
   const domains = NAMES.filter((name) => !name.includes("_"));
   const recipients = NAMES.map((name, at) =>
     `${name}@${domains[at % domains.length]}`

@@ -1,8 +1,10 @@
 /**
- * Another user of the machine who may make files where mail or the queue is
- * kept: symbolic links, hard links, mailboxes and folders of their own, put
- * there before the first message or after it. Nothing is written through them,
- * and no mail goes to a mailbox that is another user's.
+ * Another user of the machine may make files in the folders of mail or queue:
+ * symbolic links, hard links, mailboxes and folders of their own, before the
+ * first message or after it. The server writes nothing through them, and puts no
+ * mail into a mailbox of another user.
+ *
+ * The promise of SECURITY.md: "Another user's files are not used".
  */
 
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
@@ -17,11 +19,8 @@ import { MboxStore } from "../../lib/store/mbox_store.ts";
 import { type MessageStore, StoreError } from "../../lib/message/message.ts";
 import { DiskWatch } from "../support/disk_watch.ts";
 import { addition } from "../support/queue/fixtures.ts";
-import {
-  messageOf,
-  namesIn,
-  temporaryFolder,
-} from "../support/store_message.ts";
+import { messageOf, namesIn } from "../support/store_message.ts";
+import { TestFolder } from "../support/folder.ts";
 
 const ALL = { partial: false };
 const MAILBOX = "user@example.com";
@@ -33,7 +32,7 @@ const STRANGER = 987_654;
 for (const part of ["", "tmp", "new"]) {
   for (const when of ["before", "after"]) {
     Deno.test(`No mail goes through a symbolic link that stands for a Maildir's folder "${part}", put there ${when} the first message`, async () => {
-      await using folder = await temporaryFolder();
+      await using folder = await TestFolder.create();
       const mail = join(folder.path, "mail");
       const elsewhere = join(folder.path, "elsewhere");
       const store = new MaildirStore({ folder: mail });
@@ -81,7 +80,7 @@ const APPENDING: readonly [string, string, (mail: string) => MessageStore][] = [
 
 for (const [name, file, make] of APPENDING) {
   Deno.test(`No mail goes through a link that takes the place of a mailbox after the first message: ${name}`, async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await TestFolder.create();
     const mail = join(folder.path, "mail");
     const target = join(folder.path, "target");
     await Deno.writeTextFile(target, "mine");
@@ -96,7 +95,7 @@ for (const [name, file, make] of APPENDING) {
       );
       assertEquals(await Deno.readTextFile(target), "mine");
     }
-    // A link that leads nowhere makes nothing there.
+    // Through a dangling link no file is made.
     await Deno.remove(join(mail, file));
     await Deno.symlink(join(folder.path, "nothing"), join(mail, file));
     await assertRejects(
@@ -107,7 +106,7 @@ for (const [name, file, make] of APPENDING) {
   });
 
   Deno.test(`Another user's mailbox gets no mail, unless that user is named: ${name}`, async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await TestFolder.create();
     using watch = new DiskWatch(folder.path);
     const mail = join(folder.path, "mail");
     await Deno.mkdir(mail);
@@ -130,7 +129,7 @@ for (const [name, file, make] of APPENDING) {
 
 for (const part of ["", "/tmp", "/new", "/cur"]) {
   Deno.test(`Another user's Maildir gets no mail, unless that user is named: ${part || "all of it"}`, async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await TestFolder.create();
     using watch = new DiskWatch(folder.path);
     const make = (options: Partial<MaildirStoreOptions> = {}) =>
       new MaildirStore({ folder: folder.path, ...options });
@@ -148,7 +147,7 @@ for (const part of ["", "/tmp", "/new", "/cur"]) {
 }
 
 Deno.test("A Maildir that becomes another user's after the first message gets no more mail", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   using watch = new DiskWatch(folder.path);
   const store = new MaildirStore({ folder: folder.path });
   await store.save(await messageOf(), ALL);
@@ -161,14 +160,14 @@ Deno.test("A Maildir that becomes another user's after the first message gets no
 
 // The spool.
 
-/** What is in a spool folder. */
+/** The entries of a spool folder. */
 const FOLDERS = ["messages", "incoming", "control", "damaged"];
 const FILES = ["lock", "journal", "reserve"];
 
 for (const name of [...FOLDERS, ...FILES]) {
   for (const isDangling of [false, true]) {
     Deno.test(`No spool is opened with a symbolic link${isDangling ? " that leads nowhere" : ""} for "${name}"`, async () => {
-      await using folder = await temporaryFolder();
+      await using folder = await TestFolder.create();
       const spool = join(folder.path, "spool");
       const target = join(folder.path, "target");
       await Deno.mkdir(spool, { mode: 0o700 });
@@ -190,7 +189,7 @@ for (const name of [...FOLDERS, ...FILES]) {
 for (const name of ["", ...FOLDERS, ...FILES]) {
   for (const mode of [0o777, 0o1777, 0o722, 0o720]) {
     Deno.test(`No spool is opened in which others may write: "${name}" with mode ${mode.toString(8)}`, async () => {
-      await using folder = await temporaryFolder();
+      await using folder = await TestFolder.create();
       const spool = join(folder.path, "spool");
       await using first = new FileSpool(spool);
       await first.open();
@@ -208,7 +207,7 @@ for (const name of ["", ...FOLDERS, ...FILES]) {
 
   if (name === "") continue;
   Deno.test(`No spool is opened in which "${name}" is another user's`, async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await TestFolder.create();
     using watch = new DiskWatch(folder.path);
     await using first = new FileSpool(folder.path);
     await first.open();
@@ -221,7 +220,7 @@ for (const name of ["", ...FOLDERS, ...FILES]) {
 }
 
 Deno.test("No spool is opened on a file with a second name", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const spool = join(folder.path, "spool");
   await Deno.mkdir(spool, { mode: 0o700 });
   await Deno.writeTextFile(join(folder.path, "target"), "mine");

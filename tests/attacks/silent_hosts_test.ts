@@ -1,6 +1,10 @@
 /**
- * Domains whose hosts take a connection and never say a word, which costs
- * their owner nothing: other people's mail goes on.
+ * Domains whose hosts accept a connection and send nothing, which costs their
+ * owner nothing: mail for other domains is still delivered.
+ *
+ * The promise of SECURITY.md: "Every wait has an end".
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.4.1 | RFC 5321 section 4.5.4.1}
  */
 
 import { assert, assertEquals } from "@std/assert";
@@ -10,7 +14,7 @@ import { startPair } from "../support/queue/relaying.ts";
 import { TestClient } from "../support/server.ts";
 import { within } from "../support/wait.ts";
 
-/** Listens at addresses of the loopback, all at one port, and says nothing. */
+/** Listens on addresses of the loopback, all on one port, and sends nothing. */
 function silentHosts(port: number, count: number): Disposable {
   const listeners = Array.from(
     { length: count },

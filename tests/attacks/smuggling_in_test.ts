@@ -1,10 +1,16 @@
 /**
- * SMTP smuggling, the receiving side: a line end that is none must end no data,
- * be the bytes cut into packets as they may (CVE-2023-51764 Postfix,
+ * SMTP smuggling, the receiving side: only CRLF is a line end, so only CRLF.CRLF
+ * ends the data, however the bytes are cut into packets (CVE-2023-51764 Postfix,
  * CVE-2023-51765 Sendmail, CVE-2023-51766 Exim, CVE-2024-27305 aiosmtpd). What
  * is smuggled in is one message too many, so the tests count messages.
  *
  * The sending side is in `smuggling_out_test.ts`.
+ *
+ * The promise of SECURITY.md: "Only CRLF ends a command, only CRLF.CRLF ends a
+ * message".
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-2.3.8 | RFC 5321 section 2.3.8},
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.1.4 | RFC 5321 section 4.1.1.4}
  */
 
 import { assertEquals } from "@std/assert";
@@ -15,7 +21,7 @@ import { single } from "../support/random.ts";
 import { startServer, TestClient } from "../support/server.ts";
 import { bytesOf, textOf } from "../support/bytes.ts";
 
-/** What one server or another has taken for the end of a line. */
+/** Strings that some server has taken for a line end. */
 const ENDS = [
   ...["\r\n", "\n", "\r", "\r\r\n", "\n\r", "\r\n\r", "\n\n", "\r\r", "\r\n\n"],
   ...["\0\r\n", "\r\0\n", "\r\n\0", "\x85", "\xe2\x80\xa8", "\v", "\f"],
@@ -59,7 +65,7 @@ function senders(
 }
 
 for (const bareNewlines of ["reject", "normalize", "keep"] as const) {
-  Deno.test(`No bare CR, LF or NUL ends the data, "${bareNewlines}", at once and octet by octet (CVE-2023-51764, -51765, -51766)`, () => {
+  Deno.test(`No bare CR, LF or NUL ends the data, "${bareNewlines}", at once and byte by byte (CVE-2023-51764, -51765, -51766)`, () => {
     for (const { name, content } of ATTACKS) {
       const stream = bytesOf(`${ENVELOPE}DATA\r\n${content}\r\n.\r\n`);
       for (const pieces of [[stream.slice()], single(stream)]) {

@@ -1,8 +1,11 @@
 /**
- * SMTP smuggling, the sending side: whatever stands in a body, no next hop of
- * any make finds an end of data in it but the last, nor a command. The way
+ * SMTP smuggling, the sending side: whatever a body holds, no next hop of any
+ * make finds an end of data before the last line, nor a command. The way
  * through a whole relay is in `../delivery/smuggling_test.ts`, what comes in is
  * in `smuggling_in_test.ts`.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-2.3.8 | RFC 5321 section 2.3.8},
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.2 | RFC 5321 section 4.5.2}
  */
 
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
@@ -31,7 +34,7 @@ const BODIES = [
   ),
 ];
 
-/** A dot alone on a line, to whoever takes any CR or LF for the end of one, NUL for nothing. */
+/** A dot alone on a line, for a server that takes any CR or LF as a line end and ignores NUL. */
 const END_OF_DATA = /(?:^|[\r\n])\0*\.\0*[\r\n]/g;
 
 /** What our client writes for a body that comes in these pieces. */
@@ -59,7 +62,7 @@ Deno.test("ClientProtocol sends one end of data for every body (DATA)", () => {
   for (const body of BODIES) {
     const name = JSON.stringify(body);
     const sent = written([body], "data").slice("DATA\r\n".length);
-    // NUL is no line end to anybody: what it stands beside is.
+    // No server takes NUL for a line end: the CR or LF beside it is one.
     const ends = [...sent.matchAll(END_OF_DATA)].map(({ index }) => index);
     const nul = /[\r\n]\0+\.|\.\0+[\r\n]/.test(body);
     assert(nul || ends.length === 1, `${name} ${JSON.stringify(sent)}`);

@@ -1,9 +1,13 @@
 /**
- * STARTTLS injection: what came in the clear must not be taken for what came
- * under TLS, on neither side (CVE-2011-0411 Postfix, CVE-2024-34083 aiosmtpd,
+ * STARTTLS injection: neither side may take bytes that came in the clear for
+ * bytes that came under TLS (CVE-2011-0411 Postfix, CVE-2024-34083 aiosmtpd,
  * and the classes of https://nostarttls.secvuln.info/). How commands injected
  * in the packet of STARTTLS are dropped is in `../session/starttls_test.ts`,
  * the same at every cut in `../fuzz/`; here is what else was found in others.
+ *
+ * The promise of SECURITY.md: "Nothing from before TLS is believed in it".
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc3207#section-4.2 | RFC 3207 section 4.2}
  */
 
 import { assertEquals, assertRejects } from "@std/assert";
@@ -28,7 +32,7 @@ Deno.test("ServerProtocol drops what follows STARTTLS in its packet, wherever th
     driver.feed("EHLO x\r\n").take();
     driver.feed(`STARTTLS\r\n${injected.slice(0, length)}`);
     assertEquals(driver.take(), [String(replies.startTls)]);
-    // The first line under TLS is read from its first byte, and greeted anew.
+    // The first line under TLS is read from its first byte, and the session begins with EHLO again.
     driver.feed("MAIL FROM:<a@b.test>\r\nIT\r\n");
     assertEquals(driver.take().map((line) => line.slice(0, 9)), [
       "503 5.5.1",

@@ -1,8 +1,13 @@
 /**
- * The border between clear text and TLS: what comes in the clear where TLS
- * begins reaches a TLS layer that may not have started. It ends that session
- * and nothing else, on every way to TLS: STARTTLS, TLS from the first byte,
+ * The border between clear text and TLS: bytes in the clear where TLS begins
+ * reach a TLS layer that may not have started. They end that session and no
+ * other, on every way to TLS: STARTTLS, TLS from the first byte,
  * behind a proxy's header, on threads, and on the sending side.
+ *
+ * The promise of SECURITY.md: "No exception ends the process".
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc3207#section-4 | RFC 3207 section 4},
+ * {@link https://www.rfc-editor.org/rfc/rfc8314#section-3.3 | RFC 8314 section 3.3}
  */
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
@@ -62,7 +67,7 @@ async function attack(
   const bytes = bytesOf(
     `${hello === undefined ? front : "STARTTLS\r\n"}${text}`,
   );
-  // A server that has refused resets the connection: the rest is not its.
+  // A server that has refused resets the connection: the rest is not read.
   const writing = (async () => {
     for (let sent = 0; sent < bytes.length;) {
       sent += await conn.write(bytes.subarray(sent));
@@ -96,7 +101,7 @@ async function honest(
   await secured.client.expect([hello, "250"], ["QUIT", "221"]);
 }
 
-/** What was logged as a fault of the server's own. */
+/** Log records about faults of the server itself. */
 function faults(records: readonly LogRecord[]): string[] {
   return records.filter(({ level }) => level === "error")
     .map(({ message }) => message);
@@ -141,7 +146,7 @@ for (const threads of [0, 2]) {
 
 // The sending side.
 
-/** A server that says `reply` to STARTTLS and goes on with these. */
+/** A server that answers STARTTLS with `reply` and goes on with these bytes. */
 async function hop(
   listener: Deno.TcpListener,
   pieces: readonly string[],

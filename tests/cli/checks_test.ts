@@ -8,7 +8,8 @@ import { serveSettings } from "../../lib/cli/settings.ts";
 import { RunError } from "../../lib/cli/output.ts";
 import { AccountList } from "../../lib/sasl/accounts.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
-import { CliServer, messageTo, runCli, TestFolder } from "../support/cli.ts";
+import { CliServer, messageTo, runCli } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 const ignore = Deno.build.os === "windows";
 

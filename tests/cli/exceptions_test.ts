@@ -1,7 +1,8 @@
 /** Exceptions that nothing catches, in a server that the command line runs. */
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { CliServer, TestFolder } from "../support/cli.ts";
+import { CliServer } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 const HANDLERS = `
 export default {

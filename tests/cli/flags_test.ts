@@ -11,7 +11,8 @@ import {
 } from "../../lib/cli/options.ts";
 import { relaySettings } from "../../lib/cli/relay_settings.ts";
 import { UsageError } from "../../lib/cli/output.ts";
-import { CliServer, runCli, TestFolder } from "../support/cli.ts";
+import { CliServer, runCli } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 const SERVER = optionsOf("serve");
 

@@ -2,7 +2,8 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { LogWriter } from "../../lib/cli/serve.ts";
-import { cliArgs, CliServer, messageTo, TestFolder } from "../support/cli.ts";
+import { cliArgs, CliServer, messageTo } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 import { DEADLINE_MS } from "../support/wait.ts";
 
 const EVENTS: readonly unknown[] = [

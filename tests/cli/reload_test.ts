@@ -1,7 +1,8 @@
 /** Settings that SIGHUP rereads, settings that need a restart, and faults in them. */
 
 import { assert, assertEquals } from "@std/assert";
-import { CliServer, runCli, TestFolder } from "../support/cli.ts";
+import { CliServer, runCli } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 const ignore = Deno.build.os === "windows";
 

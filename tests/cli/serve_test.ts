@@ -1,7 +1,8 @@
 /** The first lines of `serve`, and the mail that it accepts, keeps and refuses. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { CliServer, messageTo, runCli, TestFolder } from "../support/cli.ts";
+import { CliServer, messageTo, runCli } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 import { replies } from "../../lib/protocol/replies.ts";
 
 Deno.test("cli prints every listener first, one line each", async () => {

@@ -2,7 +2,8 @@
 
 import { assert, assertEquals } from "@std/assert";
 import type { ScriptedClient } from "@smtp/server/testing";
-import { CliServer, TestFolder } from "../support/cli.ts";
+import { CliServer } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 const ignore = Deno.build.os === "windows";
 

@@ -15,28 +15,18 @@ import {
   COMMON,
   optionsOf,
 } from "../../lib/cli/options.ts";
-import {
-  cliArgs,
-  type CliOutcome,
-  runCli,
-  TestFolder,
-} from "../support/cli.ts";
+import { cliArgs, runCli, runCliRows } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
-/** Runs the command line for each row, a few at a time, all in `folder`; each is wrong usage. */
+/** Runs rows in a folder, and the first of them in a process of its own, too. */
 async function runRows(
   t: Deno.TestContext,
   rows: readonly { readonly args: readonly string[]; readonly want: string }[],
   folder: TestFolder,
 ): Promise<void> {
-  const outcomes: CliOutcome[] = [];
-  for (let at = 0; at < rows.length; at += 4) {
-    const some = rows.slice(at, at + 4);
-    outcomes.push(
-      ...await Promise.all(
-        some.map(({ args }) => runCli(args, { cwd: folder.path })),
-      ),
-    );
-  }
+  const cwd = folder.path;
+  const outcomes = await runCliRows(rows.map(({ args }) => args), { cwd });
+  assertEquals(await runCli(rows[0]!.args, { cwd }), outcomes[0]);
   for (const [index, { args, want }] of rows.entries()) {
     await t.step(args.join(" ") || "(none)", () => {
       const { code, stdout, stderr } = outcomes[index]!;
@@ -495,6 +485,7 @@ Deno.test("cli refuses handlers that it cannot load, by file and line", async (t
     "none.ts": "want a default export with handlers.+",
     "number.ts": "want a default export with handlers.+",
   };
+  // Each in a process of its own: a module that failed once is not loaded again.
   for (const [name, want] of Object.entries(wants)) {
     await t.step(name, async () => {
       const { code, stdout, stderr } = await runCli(["--handlers", name], {
@@ -515,19 +506,23 @@ Deno.test("cli --help lists every option, --version tells name and version", asy
   for (const name of Object.keys({ ...optionsOf("serve"), ...COMMON })) {
     assertStringIncludes(help.stdout, `  --${name}`);
   }
-  for (const args of [["-h"], ["help"], ["--quiet", "-h"]]) {
-    assertEquals(await runCli(args), help, args.join(" "));
-  }
+  const calls = [["-h"], ["help"], ["--quiet", "-h"], ["-v"]];
+  const outcomes = await runCliRows(calls, { cwd: "." });
+  assertEquals(outcomes.slice(0, 3), [help, help, help]);
   const version = await runCli(["--version"]);
   assertEquals([version.code, version.stderr], [0, ""]);
   assert(/^@smtp\/server \d+\.\d+\.\d+\S*\n$/.test(version.stdout));
-  assertEquals(await runCli(["-v"]), version);
+  assertEquals(outcomes[3], version);
 });
 
 Deno.test("cli --help of a command lists its arguments and options", async (t) => {
   const names = Object.keys(COMMANDS) as CommandName[];
+  const calls = names.map((name) => [
+    ...[["help", name], [name, "--help"], [name, "list", "-h"]],
+  ]);
+  const outcomes = await runCliRows(calls.flat(), { cwd: "." });
   for (const name of names) {
-    await t.step(name, async () => {
+    await t.step(name, () => {
       const text = helpOf(name);
       assertStringIncludes(
         text,
@@ -537,9 +532,8 @@ Deno.test("cli --help of a command lists its arguments and options", async (t) =
         assertStringIncludes(text, `  --${option}`);
       }
       const want = { code: 0, stdout: text, stderr: "" };
-      assertEquals(await runCli(["help", name]), want);
-      assertEquals(await runCli([name, "--help"]), want);
-      assertEquals(await runCli([name, "list", "-h"]), want);
+      const at = 3 * names.indexOf(name);
+      assertEquals(outcomes.slice(at, at + 3), [want, want, want]);
       assertStringIncludes(helpOf(), name);
     });
   }
@@ -606,9 +600,11 @@ Deno.test({
         ],
         ["error: Cannot load", 1, "certificate", "show", "/dev/zero"],
       ];
-    for (const [want, code, ...args] of rows) {
-      await t.step(args.join(" "), async () => {
-        const outcome = await runCli(args);
+    const calls = rows.map(([, , ...args]) => args);
+    const outcomes = await runCliRows(calls, { cwd: "." });
+    for (const [index, [want, code, ...args]] of rows.entries()) {
+      await t.step(args.join(" "), () => {
+        const outcome = outcomes[index]!;
         assertEquals([outcome.code, outcome.stdout], [code, ""]);
         assert(outcome.stderr.startsWith(want), outcome.stderr);
         assertMatch(outcome.stderr, /^[^\n]+ larger than 16 MiB[^\n]*\n$/);

@@ -3,7 +3,7 @@
 import { Probe } from "./probe.ts";
 import { type Finding, type Row, shown, type Subject } from "./row.ts";
 
-/** Whether a bare LF ends a command: the next line then is one of its own. */
+/** Whether a bare LF ends a command, so that the next line is another command. */
 async function bareLineFeed({ port }: Subject): Promise<Finding> {
   using probe = await Probe.greet(port);
   await probe.send("NOOP\nNOOP\r\nQUIT\r\n");
@@ -16,7 +16,7 @@ async function manyCommands({ port }: Subject): Promise<Finding> {
   using probe = await Probe.greet(port);
   await probe.send("NOOP\r\n".repeat(5000));
   const codes = await probe.rest(1500);
-  const count = codes.filter((it) => it === 250).length;
+  const count = codes.filter((code) => code === 250).length;
   return { seen: `${count}`, good: count === 5000 };
 }
 
@@ -38,7 +38,7 @@ async function refusedChunk({ port }: Subject): Promise<Finding> {
   await probe.send("EHLO client.test\r\n");
   const hello = await probe.reply();
   if (typeof hello === "string") return { seen: hello, good: false };
-  if (!hello.lines.some((it) => /^250.CHUNKING/i.test(it))) {
+  if (!hello.lines.some((line) => /^250.CHUNKING/i.test(line))) {
     return { seen: "no CHUNKING", good: false };
   }
   await probe.send("BDAT 6 LAST\r\nNOOP\r\nQUIT\r\n");

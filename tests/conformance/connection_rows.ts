@@ -1,4 +1,4 @@
-/** Rows about connections: greeting, clients that are none, and their end. */
+/** Rows about connections: greeting, clients that speak no SMTP, and the end. */
 
 import { Probe } from "./probe.ts";
 import { type Finding, type Row, shown, type Subject } from "./row.ts";
@@ -7,7 +7,7 @@ import { type Finding, type Row, shown, type Subject } from "./row.ts";
 async function processes(pid: number): Promise<number[]> {
   const children = `/proc/${pid}/task/${pid}/children`;
   const text = await Deno.readTextFile(children).catch(() => "");
-  const below = text.split(" ").filter((it) => it !== "").map(Number);
+  const below = text.split(" ").filter((word) => word !== "").map(Number);
   return [pid, ...(await Promise.all(below.map(processes))).flat()];
 }
 
@@ -19,34 +19,34 @@ async function timeToGreeting({ port }: Subject): Promise<Finding> {
     await probe.reply();
     times.push(performance.now() - before);
   }
-  // The best: a wait that is meant is in every one, other load is not.
+  // The least counts: an intended wait is in each of them, other load is not.
   const ms = Math.min(...times);
   return { seen: `${ms.toFixed(1)} ms`, good: ms < 2 };
 }
 
-/** The server is held while the client speaks, so that it cannot be the faster one. */
+/** The server is stopped while the client speaks, so that the client is first. */
 async function earlyTalker({ port, pid }: Subject): Promise<Finding> {
   const held = await processes(pid);
   let probe: Probe;
-  for (const it of held) Deno.kill(it, "SIGSTOP");
+  for (const pid of held) Deno.kill(pid, "SIGSTOP");
   try {
     probe = await Probe.connect(port);
     await probe.send("EHLO client.test\r\n");
   } finally {
-    for (const it of held) Deno.kill(it, "SIGCONT");
+    for (const pid of held) Deno.kill(pid, "SIGCONT");
   }
   using _ = probe;
   const codes = await probe.rest();
   const isRefused = codes[0] !== 220 || !codes.includes(250);
   return {
     seen: isRefused
-      ? `refused, ${shown(codes.find((it) => it !== 220) ?? "")}`
+      ? `refused, ${shown(codes.find((code) => code !== 220) ?? "")}`
       : "accepted",
     good: isRefused,
   };
 }
 
-/** How long a client may go on that says nothing but this. */
+/** How long a client that only sends this line may go on. */
 function hangsUp(line: string): (subject: Subject) => Promise<Finding> {
   return async ({ port }) => {
     using probe = await Probe.connect(port);

@@ -1,7 +1,7 @@
 /**
- * Rows about content: where it ends, what is made of it, what it costs. A
- * server that sees an end where others see none can be made to take the rest
- * of a message as commands (SMTP smuggling).
+ * Rows about content: its end, its changes and its cost. A server that sees an end
+ * where others do not can be made to run the rest of a message as commands (SMTP
+ * smuggling).
  */
 
 import { Probe } from "./probe.ts";
@@ -9,7 +9,7 @@ import { type Finding, type Row, shown, type Subject } from "./row.ts";
 
 const HEAD = "Subject: x\r\n\r\n";
 
-/** What becomes of a message with `end` inside and a command behind it. */
+/** The outcome of a message with `end` inside and a command behind it. */
 async function falseEnd(subject: Subject, end: string): Promise<string> {
   using probe = await Probe.greet(subject.port);
   const codes = await probe.message(
@@ -33,12 +33,12 @@ function falseEnds(
     for (const end of ends) seen.add(await falseEnd(subject, end));
     return {
       seen: [...seen].join("; "),
-      good: [...seen].every((it) => /^(?:refused|made)/.test(it)),
+      good: [...seen].every((outcome) => /^(?:refused|made)/.test(outcome)),
     };
   };
 }
 
-/** What arrives of this body; what the server says where it takes none. */
+/** The body that arrives; the server's reply where it refuses the body. */
 async function arrives(subject: Subject, body: string): Promise<string> {
   using probe = await Probe.greet(subject.port);
   const [code = "silent"] = await probe.message(`${HEAD}${body}.\r\n`);

@@ -3,7 +3,7 @@
 import { Probe } from "./probe.ts";
 import { type Finding, type Row, shown, type Subject } from "./row.ts";
 
-/** What MAIL says to each of these. */
+/** The reply to MAIL with each of these. */
 function mail(
   lines: readonly string[],
   good: (code: number) => boolean,

@@ -1,6 +1,6 @@
 /**
- * Looks at one server: starts it with a certificate, a limit of 1 MB and a
- * folder for its mail, and goes through the rows.
+ * Examines one server: starts it with a certificate, a size limit of 1 MB and a
+ * folder for its mail, and runs the rows.
  */
 
 import { Certificate } from "../../lib/tls/certificate.ts";
@@ -11,7 +11,7 @@ import { contentRows } from "./content_rows.ts";
 import { envelopeRows } from "./envelope_rows.ts";
 import type { Finding, Row, Subject } from "./row.ts";
 import { textOf } from "../support/bytes.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 /** All rows, in the order of the table. */
 export const rows: readonly Row[] = [
@@ -24,7 +24,7 @@ export const rows: readonly Row[] = [
 const MAX_SIZE = 1_000_000;
 const DELIVERY_MS = 60_000;
 
-/** Looks at a server; one finding a row, `undefined` for the rows left out. */
+/** Examines a server; one finding a row, `undefined` for the rows left out. */
 export async function lookAt(
   peer: Peer,
   options: { timed: boolean },
@@ -54,7 +54,7 @@ export async function lookAt(
   return findings;
 }
 
-/** What a row sees; a server that is gone or talks nonsense has missed it. */
+/** The finding of a row; a server that is gone or sends no SMTP has missed it. */
 async function finding(row: Row, subject: Subject): Promise<Finding> {
   try {
     return await row.look(subject);
@@ -81,7 +81,7 @@ async function nextFile(folder: string): Promise<Subject["delivered"]> {
   return async () => {
     const deadline = performance.now() + DELIVERY_MS;
     for (;;) {
-      const name = (await messages(folder)).find((it) => !before.has(it));
+      const name = (await messages(folder)).find((file) => !before.has(file));
       if (name !== undefined) {
         return textOf(await Deno.readFile(`${folder}/${name}`));
       }

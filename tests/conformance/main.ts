@@ -1,6 +1,6 @@
 /**
- * Asks this server and those of others the same on the wire, and prints what
- * they answer as a table. Exit code 1 if this server misses a target.
+ * Sends the same bytes to this server and to others, and prints their answers as a
+ * table. Exit code 1 if this server misses a target.
  *
  * ```sh
  * deno task conformance [--install] [--write] [--alone]
@@ -19,7 +19,7 @@ import type { Finding } from "./row.ts";
 /** The page with the table. */
 const RESULTS = "tests/conformance/RESULTS.md";
 
-/** A server and what was seen of it. */
+/** A server and its findings. */
 interface Column {
   readonly peer: Peer;
   readonly findings: readonly (Finding | undefined)[];
@@ -32,7 +32,7 @@ function cell(finding: Finding | undefined): string {
 
 function table(columns: readonly Column[]): string {
   const good = columns.map(({ findings }) =>
-    `${findings.filter((it) => it?.good).length} of ${rows.length}`
+    `${findings.filter((finding) => finding?.good).length} of ${rows.length}`
   );
   return markdownTable(
     [
@@ -50,7 +50,7 @@ function table(columns: readonly Column[]): string {
   );
 }
 
-/** Looks at each server; says of those that cannot be looked at why. */
+/** Examines each server; prints the reason where that is not possible. */
 async function lookAtAll(
   peers: readonly Peer[],
 ): Promise<{ columns: Column[]; absent: string[] }> {
@@ -84,7 +84,7 @@ async function main(): Promise<number> {
   if (Deno.args.includes("--write")) {
     await writeBetweenMarks(RESULTS, "conformance", text);
   }
-  return columns[0]!.findings.every((it) => it?.good) ? 0 : 1;
+  return columns[0]!.findings.every((finding) => finding?.good) ? 0 : 1;
 }
 
 Deno.exit(await main());

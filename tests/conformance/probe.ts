@@ -1,7 +1,6 @@
 /**
- * What the rows of the table look through: a connection that sends bytes just
- * as it is told and takes replies apart, without a view of what is right. Every
- * wait has an end.
+ * The connection that the rows of the table use: it sends given bytes unchanged
+ * and parses replies without judging them. Every wait has a limit.
  */
 
 import { DenoTransport } from "../../lib/net/deno_transport.ts";
@@ -48,7 +47,7 @@ export class Probe implements Disposable {
     return probe;
   }
 
-  /** Sends text as it is, one character a byte. A server that is gone is none. */
+  /** Sends text as it is, one character a byte. A server that is gone is no error. */
   async send(text: string): Promise<void> {
     try {
       await this.#transport.write(bytesOf(text));
@@ -72,13 +71,13 @@ export class Probe implements Disposable {
     }
   }
 
-  /** Sends a line and gives the reply's code, or why there is none. */
+  /** Sends a line and gives the reply's code, or why no reply came. */
   async say(line: string): Promise<number | NoReply> {
     await this.send(`${line}\r\n`);
     return await this.code();
   }
 
-  /** The code of the next reply, or why there is none. */
+  /** The code of the next reply, or why no reply came. */
   async code(waitMs: number = PATIENCE_MS): Promise<number | NoReply> {
     const reply = await this.reply(waitMs);
     return typeof reply === "string" ? reply : reply.code;

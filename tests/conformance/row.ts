@@ -1,9 +1,9 @@
 /**
- * What a row of the table is: a look at a running server, and how what is seen
- * compares with what is wanted.
+ * A row of the table: an examination of a running server, and the comparison of
+ * its finding with the wanted one.
  */
 
-/** The server that is looked at. */
+/** The server under examination. */
 export interface Subject {
   /** Its port on 127.0.0.1. */
   readonly port: number;
@@ -13,7 +13,7 @@ export interface Subject {
   readonly delivered: () => Promise<string>;
 }
 
-/** What was seen. */
+/** The finding of a row. */
 export interface Finding {
   /** In a few words. */
   readonly seen: string;
@@ -23,13 +23,13 @@ export interface Finding {
 
 /** A row of the table. */
 export interface Row {
-  /** What is done, as Markdown. */
+  /** The action, as Markdown. */
   readonly name: string;
-  /** What is wanted, as Markdown. */
+  /** The wanted answer, as Markdown. */
   readonly target: string;
   /** Whether it measures time, which a busy machine may spoil. */
   readonly timed?: boolean;
-  /** Looks. */
+  /** Examines the server. */
   readonly look: (subject: Subject) => Promise<Finding>;
 }
 

@@ -6,7 +6,8 @@
 
 import { assert } from "@std/assert";
 import { DiscardStore } from "../../lib/store/discard_store.ts";
-import { CliServer, TestFolder } from "../support/cli.ts";
+import { CliServer } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 import { startServer, TestClient } from "../support/server.ts";
 import { until } from "../support/wait.ts";
 import { rounds, seeded } from "../support/random.ts";

@@ -1,6 +1,9 @@
 /**
- * The machine's clock set forth and back: nobody's session ends for it, no
- * message waits longer for it than an hour, and none is lost.
+ * The machine's clock jumps forwards and back: no session ends because of it, no
+ * message waits more than an hour longer, and no message is lost.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.4.1 | RFC 5321 section 4.5.4.1},
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.2 | RFC 5321 section 4.5.3.2}
  */
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
@@ -23,10 +26,10 @@ import {
 import { startServer, TestClient } from "../support/server.ts";
 import { until } from "../support/wait.ts";
 
-/** A clock on the wall, set by hand; its timers run by a clock that is right. */
+/** A time of day that a test sets; its timers run by a clock that is right. */
 class WallClock implements Clock {
   readonly #true: FakeClock = new FakeClock();
-  /** How far it is ahead, in ms. */
+  /** Milliseconds that it is ahead. */
   ahead = 0;
 
   now(): number {
@@ -71,7 +74,7 @@ for (
       assertStringIncludes(await client.data("Subject: a\r\n\r\nb"), "250");
       using second = await TestClient.connect(server);
       await second.envelope();
-      // Silent from here on: both are told so when their time is over.
+      // Silent from here on: both get 421 when their time is over.
       assertStringIncludes(await second.rest(), "421 4.4.2");
       assertStringIncludes(await client.rest(), "421 4.4.2");
       await until(() => server.sessions.length === 0);
@@ -112,7 +115,7 @@ Deno.test("what waits goes out when the clock is set forth", async () => {
   await queue.relays.add(await makeMessage({ to: ["a@one.org"] }));
   await clock.advance(0);
   assertEquals(delivery.seen.length, 1);
-  // Beyond its five days, but it gets one more try before it would be returned.
+  // Past its five days the message gets one more attempt before it is returned.
   clock.ahead = 10 * DAY;
   await clock.advance(MINUTE);
   assertEquals(delivery.log, ["one.org: a@one.org", "one.org: a@one.org"]);

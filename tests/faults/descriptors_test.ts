@@ -1,11 +1,16 @@
 /**
- * A process that runs out of file descriptors: it goes on, serves who was there
- * first, tells the others to come back, and recovers.
+ * A process that runs out of file descriptors goes on, serves the sessions that
+ * it has, answers the others with 421, and recovers.
+ *
+ * The promise of SECURITY.md: "No exception ends the process".
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-3.8 | RFC 5321 section 3.8}
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { FdShortage, isOutOfDescriptors } from "../../lib/server/admission.ts";
-import { CliServer, messageTo, TestFolder } from "../support/cli.ts";
+import { CliServer, messageTo } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 import { openFiles } from "../support/memory.ts";
 import { until } from "../support/wait.ts";
 import { replies } from "../../lib/protocol/replies.ts";
@@ -24,7 +29,7 @@ async function crowd(server: CliServer): Promise<Deno.Conn[]> {
   return conns;
 }
 
-/** What the server said to a client before it closed, or has said so far. */
+/** The first text that the server sends to a client; empty where it only closes. */
 async function firstWords(conn: Deno.Conn): Promise<string> {
   const buffer = new Uint8Array(1000);
   const count = await conn.read(buffer).catch(() => null);
@@ -63,7 +68,7 @@ for (const kind of ["maildir:mail", "mbox:mail", "file:mail"]) {
           S: 250 2.0.0 ...
         `);
       }
-      // The last ones are told, once it is their turn.
+      // The last ones get 421 when their turn comes.
       const words = await firstWords(conns.at(-1)!);
       assertStringIncludes(words, String(replies.tooManyConnections));
       for (const conn of conns) conn.close();
@@ -80,8 +85,10 @@ for (const kind of ["maildir:mail", "mbox:mail", "file:mail"]) {
         kept += (await folder.read(file)).match(/^Subject: /gm)?.length ?? 0;
       }
       assertEquals(kept, 4);
-      const lines = stderr.split("\n").filter((it) => it.includes(" error "));
-      // One a shortage, not one a connection.
+      const lines = stderr.split("\n").filter((line) =>
+        line.includes(" error ")
+      );
+      // One record for each shortage, not one for each connection.
       assert(lines.length < 12, lines.join("\n"));
     },
   });

@@ -1,6 +1,8 @@
 /**
- * A name server that lies, as far as the wire lets it: its lies are no answers,
- * nothing waits for it for ever, and mail is put off, neither lost nor returned.
+ * A name server that sends malformed or forged answers: none of them counts, no
+ * question waits for ever, and mail is deferred, neither lost nor returned.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-5.1 | RFC 5321 section 5.1}
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
@@ -42,7 +44,7 @@ function aliasOf(
   return [...owner, 0, 5, 0, 1, 0, 0, 14, 16, 0, target.length, ...target];
 }
 
-/** The lies, by what they are. */
+/** The false answers, by name. */
 const LIES: Readonly<Record<string, WireAnswer>> = {
   "another id": (question) => {
     const bytes = answer(question, { records: RECORD_A, count: 1 });
@@ -60,7 +62,7 @@ const LIES: Readonly<Record<string, WireAnswer>> = {
       records: [4, 101, 118, 105, 108, 0, ...RECORD_A.slice(2)],
       count: 1,
     }),
-  "60,000 octets": (question) =>
+  "60,000 bytes": (question) =>
     answer(question, {
       records: Array.from(
         { length: 3700 },
@@ -93,7 +95,7 @@ const LIES: Readonly<Record<string, WireAnswer>> = {
     }),
   "a question": (question) => question,
   "nothing but a header": (question) => question.slice(0, 12),
-  "no octet": () => new Uint8Array(0),
+  "no bytes": () => new Uint8Array(0),
   "noise": () => crypto.getRandomValues(new Uint8Array(400)),
 };
 
@@ -155,12 +157,12 @@ Deno.test("DnsClient grows by no lie that it was told a thousand times", async (
       (_, at) => `n${from + at}.example`,
     );
     for (let at = 0; at < count; at += 100) {
-      await Promise.all(names.slice(at, at + 100).map((it) => dns.a(it)));
+      await Promise.all(names.slice(at, at + 100).map((name) => dns.a(name)));
     }
   };
   await ask(0, 200);
   const before = await heapInUse();
   await ask(200, 1000);
   const grown = await heapInUse() - before;
-  assert(grown < 4_000_000, `${grown} octets more`);
+  assert(grown < 4_000_000, `${grown} bytes more`);
 });

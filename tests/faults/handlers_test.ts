@@ -1,6 +1,9 @@
 /**
- * Handlers and stores that never answer: the session ends by itself when their
- * time is over, the server stops all the same, and nobody else notices.
+ * Handlers and stores that never answer: the session ends after
+ * `handlerTimeoutMs`, the server can still be stopped, and no other session is
+ * disturbed.
+ *
+ * The promise of SECURITY.md: "Every wait has an end".
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
@@ -15,7 +18,7 @@ const never = () => new Promise<never>(() => {});
 const MESSAGE = "Subject: hello\r\n\r\nText\r\n.\r\n";
 const ENVELOPE = ["EHLO c.test", "MAIL FROM:<a@b.test>", "RCPT TO:<c@d.test>"];
 
-/** A handler that never answers, what the client says up to there, and what it is told then. */
+/** A handler that never answers, the client's lines up to it, and the reply that follows. */
 interface Row {
   readonly name: keyof SmtpHandlers | "store";
   readonly lines: readonly string[];
@@ -63,7 +66,7 @@ function optionsOf({ name }: Row, records: LogRecord[]): SmtpServerOptions {
   };
 }
 
-/** Says all lines but wants only the replies that do not wait for the handler. */
+/** Sends all lines, and expects only the replies that do not wait for the handler. */
 async function saySome(client: TestClient, row: Row): Promise<string> {
   if (row.name !== "onConnect") await client.reply();
   for (const [at, line] of row.lines.entries()) {
@@ -140,7 +143,9 @@ Deno.test("a store that answers when nobody waits any more does no harm", async 
   using again = await TestClient.connect(server);
   await again.envelope();
   assertStringIncludes(await again.data("Subject: two\r\n\r\nText"), "250");
-  const subjects = kept.messages.map((it) => it.headers.get("Subject"));
+  const subjects = kept.messages.map((message) =>
+    message.headers.get("Subject")
+  );
   assertEquals(subjects.includes("two"), true);
 });
 

@@ -1,7 +1,11 @@
 /**
  * Connections that end badly: reset in every state, dropped by the thousand,
- * closed half-way. Nothing of theirs stays behind, nobody else notices, and
- * what was acknowledged is kept.
+ * half-closed. They leave nothing behind and disturb no other session, and
+ * acknowledged messages are kept.
+ *
+ * The promise of SECURITY.md: "250 means kept".
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.2.5 | RFC 5321 section 4.2.5}
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
@@ -21,7 +25,7 @@ const CERTIFICATE = await Certificate.selfSigned({ names: ["mx.test"] });
 const ENVELOPE = "EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n";
 const LARGE = `${"x".repeat(998)}\r\n`.repeat(400);
 
-/** A raw connection: what it has sent is out, what it got is counted. */
+/** A raw connection: counts the bytes that it has received. */
 class Peer {
   readonly #socket: net.Socket;
   #received = "";
@@ -74,7 +78,7 @@ class Peer {
     await until(() => seen() >= count || this.#socket.destroyed);
   }
 
-  /** Reads no more. */
+  /** Stops reading. */
   deafen(): void {
     this.#socket.pause();
   }
@@ -105,7 +109,7 @@ class Peer {
   }
 }
 
-/** A server whose log and leftovers are watched. */
+/** A server, its log records, and the files that sessions leave behind. */
 async function watched(
   options: Parameters<typeof startServer>[0] = {},
 ): Promise<{
@@ -141,7 +145,7 @@ async function watched(
     store,
     ends,
     leftovers: () =>
-      [...Deno.readDirSync(temporaryFolder)].map((it) => it.name),
+      [...Deno.readDirSync(temporaryFolder)].map((entry) => entry.name),
     async [Symbol.asyncDispose]() {
       await server.stop({ graceMs: 0 });
       await Deno.remove(temporaryFolder, { recursive: true });
@@ -149,7 +153,7 @@ async function watched(
   };
 }
 
-/** What is said before the reset, and the replies that are waited for. */
+/** The lines before the reset, and the number of replies to wait for. */
 const STATES: readonly (readonly [
   name: string,
   text: string,
@@ -177,8 +181,8 @@ const STATES: readonly (readonly [
 
 for (const [name, text, replies, then] of STATES) {
   Deno.test(`a reset ${name} leaves nothing behind`, async () => {
-    await using it = await watched();
-    const { server, records, store, ends, leftovers } = it;
+    await using watch = await watched();
+    const { server, records, store, ends, leftovers } = watch;
     const peer = await Peer.connect(server);
     if (replies > 0 || text !== "") await peer.replies(1);
     if (replies === 0) peer.deafen();
@@ -204,8 +208,8 @@ for (
   ] as const
 ) {
   Deno.test(`a reset under TLS, ${name}, leaves nothing behind`, async () => {
-    await using it = await watched();
-    const { server, records, ends, leftovers } = it;
+    await using watch = await watched();
+    const { server, records, ends, leftovers } = watch;
     const plain = await Peer.connect(server);
     await plain.replies(1);
     await plain.send("EHLO x\r\n");
@@ -226,7 +230,7 @@ for (
 Deno.test("a reset while a message is being kept loses nothing that is kept", async () => {
   const entered = Promise.withResolvers<void>();
   const gate = Promise.withResolvers<void>();
-  await using it = await watched({
+  await using watch = await watched({
     handlers: {
       async onMessage() {
         entered.resolve();
@@ -234,20 +238,20 @@ Deno.test("a reset while a message is being kept loses nothing that is kept", as
       },
     },
   });
-  const peer = await Peer.connect(it.server);
+  const peer = await Peer.connect(watch.server);
   await peer.replies(1);
   await peer.send(`${ENVELOPE}DATA\r\nSubject: a\r\n\r\nb\r\n.\r\n`);
   await within(entered.promise, "the handler");
   peer.reset();
   gate.resolve();
-  await until(() => it.server.sessions.length === 0);
-  assertEquals(it.store.messages.length, 1);
-  assertEquals(it.records.filter(({ level }) => level === "error"), []);
+  await until(() => watch.server.sessions.length === 0);
+  assertEquals(watch.store.messages.length, 1);
+  assertEquals(watch.records.filter(({ level }) => level === "error"), []);
 });
 
 Deno.test("a client that sends all and half-closes gets every reply", async () => {
-  await using it = await watched();
-  const peer = await Peer.connect(it.server);
+  await using watch = await watched();
+  const peer = await Peer.connect(watch.server);
   await peer.replies(1);
   await peer.send(`${ENVELOPE}DATA\r\nSubject: a\r\n\r\nb\r\n.\r\nQUIT\r\n`);
   peer.finish();
@@ -257,13 +261,13 @@ Deno.test("a client that sends all and half-closes gets every reply", async () =
     "220 250 250 250 354 250 221",
   );
   peer.close();
-  assertEquals(it.store.messages.length, 1);
-  await until(() => it.ends.length === 1);
+  assertEquals(watch.store.messages.length, 1);
+  await until(() => watch.ends.length === 1);
 });
 
 Deno.test("a client that half-closes without QUIT keeps what was acknowledged", async () => {
-  await using it = await watched();
-  const peer = await Peer.connect(it.server);
+  await using watch = await watched();
+  const peer = await Peer.connect(watch.server);
   await peer.replies(1);
   await peer.send(
     `${ENVELOPE}DATA\r\nSubject: a\r\n\r\nb\r\n.\r\n${ENVELOPE}DATA\r\nSubj`,
@@ -272,21 +276,23 @@ Deno.test("a client that half-closes without QUIT keeps what was acknowledged", 
   const text = await peer.ended();
   assertEquals(text.match(/^250 2\.0\.0/gm)?.length, 1);
   peer.close();
-  assertEquals(it.store.messages.length, 1);
-  await until(() => it.ends.length === 1);
-  assertEquals(it.ends, ["disconnected"]);
-  assertEquals(it.leftovers(), []);
+  assertEquals(watch.store.messages.length, 1);
+  await until(() => watch.ends.length === 1);
+  assertEquals(watch.ends, ["disconnected"]);
+  assertEquals(watch.leftovers(), []);
 });
 
 Deno.test("a client that half-closes and stays holds no session", async () => {
-  await using it = await watched();
+  await using watch = await watched();
   const peers: Peer[] = [];
   for (let number = 0; number < 50; number++) {
-    const peer = await Peer.connect(it.server);
+    const peer = await Peer.connect(watch.server);
     peers.push(peer);
     peer.finish();
   }
-  await until(() => it.ends.length === 50 && it.server.sessions.length === 0);
+  await until(() =>
+    watch.ends.length === 50 && watch.server.sessions.length === 0
+  );
   for (const peer of peers) peer.close();
 });
 
@@ -327,7 +333,7 @@ Deno.test("10,000 connects and drops cost no memory and no descriptor", async ()
   if (files !== undefined) await until(() => openFiles()! <= files + 2);
   const grown = await heapInUse() - before.heap;
   // Less than a byte of each hundred that a session holds.
-  assert(grown < 2_000_000, `${grown} octets more`);
+  assert(grown < 2_000_000, `${grown} bytes more`);
   using client = await TestClient.connect(server);
   await client.envelope();
   assertStringIncludes(await client.data("Subject: after\r\n\r\nText"), "250");
@@ -353,5 +359,5 @@ Deno.test("resets right behind STARTTLS cost no memory", async () => {
   const before = await heapInUse();
   await drop(300);
   const grown = await heapInUse() - before;
-  assert(grown < 1_500_000, `${grown} octets more`);
+  assert(grown < 1_500_000, `${grown} bytes more`);
 });

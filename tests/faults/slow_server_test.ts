@@ -1,7 +1,11 @@
 /**
- * Mail servers that take their time: a byte now and then, a reply without an
- * end, content that nobody reads. Each try has its limit, the message waits,
- * and goes when the server is well again.
+ * Slow mail servers: a byte now and then, a reply without end, content that the
+ * server does not read. Each attempt has its time limit; the message stays in the
+ * queue and is delivered once the server is well again.
+ *
+ * The promise of SECURITY.md: "Every wait has an end".
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.2 | RFC 5321 section 4.5.3.2}
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
@@ -10,11 +14,11 @@ import type { ClientTimeouts } from "../../lib/client/session.ts";
 import { startServer, TestClient } from "../support/server.ts";
 import { Pauses, within } from "../support/wait.ts";
 
-/** How long a client waits at the step that goes wrong, in ms: a byte's time is a tenth of it. */
+/** Time limit of the client at the faulty step, in ms. A slow byte takes a tenth of it. */
 const LIMIT_MS = 200;
 const DRIP_MS = LIMIT_MS / 10;
 
-/** What a server does in place of a reply. */
+/** How a server fails to reply. */
 type Manner =
   | "drips"
   | "never ends a reply"
@@ -102,7 +106,7 @@ class SlowServer implements AsyncDisposable {
     }
   }
 
-  /** Never comes to an end by itself. */
+  /** Never ends by itself. */
   async #misbehave(conn: Deno.Conn, reply: string): Promise<never> {
     if (this.#manner === "says nothing") await this.#until(conn);
     const piece = {
@@ -113,9 +117,9 @@ class SlowServer implements AsyncDisposable {
     const bytes = new TextEncoder().encode(piece);
     for (let at = 0;; at++) {
       // A reply that drips is made of the right bytes, as far as they go.
-      const octet = reply.charCodeAt(Math.min(at, 9));
+      const byte = reply.charCodeAt(Math.min(at, 9));
       await conn.write(
-        this.#manner === "drips" ? new Uint8Array([octet]) : bytes,
+        this.#manner === "drips" ? new Uint8Array([byte]) : bytes,
       );
       await this.#pauses.wait(DRIP_MS);
     }
@@ -187,7 +191,7 @@ for (const [step, manner] of ROWS) {
       relay: {
         from: ["127.0.0.1"],
         smarthosts: [{ host: "127.0.0.1", port: slow.port }],
-        // The other steps have the time that a busy machine may need.
+        // The limits of the other steps leave room for a busy machine.
         timeouts: {
           [LIMIT_OF[step]!]: step === "body" ? 10 * LIMIT_MS : LIMIT_MS,
         },
@@ -197,13 +201,13 @@ for (const [step, manner] of ROWS) {
     });
     using client = await TestClient.connect(near);
     await client.envelope("you@dest.test");
-    // More than the buffers of a connection that nobody reads from.
+    // More than the buffers of a connection that is not read hold.
     const lines = manner === "reads nothing" ? 8500 : 1;
     const content = `Subject: a\r\n${`\r\n${"y".repeat(990)}`.repeat(lines)}`;
     assertStringIncludes(await client.data(content), "250");
     await within(done.promise, "the delivery");
     assert(slow.connections >= 2, `${slow.connections} connections`);
-    // A server that took the message and did not say so gets it again.
+    // A server that took the message without a reply gets it again.
     if (step === "end") assert(slow.taken.length >= 2);
     else assertEquals(slow.taken.length, 1);
     const tries = records.filter(({ event }) => event === "relay");

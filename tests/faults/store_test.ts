@@ -1,19 +1,24 @@
 /**
- * Folders that go away, turn into something else or lose their permissions
- * while the server runs: clients are told to come back, nothing that was
- * acknowledged is lost, and the server goes on when the folder is there again.
+ * Folders that vanish, turn into something else or lose their permissions while
+ * the server runs: clients get a 4xx reply, no acknowledged message is lost, and
+ * the server goes on when the folder is there again.
+ *
+ * The promise of SECURITY.md: "250 means kept".
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-6.1 | RFC 5321 section 6.1}
  */
 
 import { assert, assertEquals } from "@std/assert";
 import type { ScriptedClient } from "@smtp/server/testing";
-import { CliServer, messageTo, TestFolder } from "../support/cli.ts";
+import { CliServer, messageTo } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 const ignore = Deno.build.os === "windows";
 const STORES = ["maildir:mail", "mbox:mail", "file:mail", "mbox:mail/all.mbox"];
 const FAILED = "S: 451 4.3.0 ...";
 const DONE = "S: 250 2.0.0 ...";
 
-/** A message in a session of its own, and what it is answered. */
+/** Sends a message in a session of its own; gives the last reply. */
 async function send(
   server: CliServer,
   { subject, want, lines = 1 }: {
@@ -45,7 +50,7 @@ async function kept(folder: TestFolder): Promise<string[]> {
   return subjects.sort();
 }
 
-/** Faults of the folder `mail`: how it gets one and how it loses it. */
+/** Faults of the folder `mail`: how each is caused and how it is mended. */
 const FAULTS: Readonly<
   Record<
     string,
@@ -102,8 +107,8 @@ for (const store of STORES) {
         assertEquals(await kept(folder), ["after", "before"]);
         const { code, stderr } = await server.end("SIGTERM");
         assertEquals(code, 0);
-        const errors = stderr.split("\n").filter((it) =>
-          it.includes('"level":"error"')
+        const errors = stderr.split("\n").filter((line) =>
+          line.includes('"level":"error"')
         );
         assertEquals(errors.length, 2);
         for (const line of errors) {
@@ -167,7 +172,7 @@ Deno.test({
     await using server = await CliServer.start([
       ...["--store", "maildir:mail", "--domain", "example.com"],
       ...["--relay-from", "127.0.0.1/32", "--spool", path],
-      // Nobody listens on the port for discarding: the message waits.
+      // No server listens on port 9 (discard): the message waits.
       ...["--smarthost", "127.0.0.1:9", "--retry", "1h"],
     ], { cwd: folder.path });
     const relayed = async (want: string) => {

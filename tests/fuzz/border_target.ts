@@ -1,8 +1,8 @@
 /**
- * Fuzz of the border between clear text and TLS, on sockets: what comes where
- * TLS must begin, in any pieces, on each way to TLS that a server has, and from
- * a server behind its 220. Whatever it is, no exception escapes, no thread is
- * lost, and an honest session by the same way works afterwards.
+ * Fuzz of the border between clear text and TLS, on sockets: any bytes
+ * where TLS must begin, in any pieces, on each way to TLS that a server has, and
+ * from a server behind its 220. No exception escapes, no thread is lost, and an
+ * honest session by the same way works afterwards.
  */
 
 import { createServer } from "node:net";
@@ -41,9 +41,9 @@ const PROXY = "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n";
 /** One way to TLS. */
 interface Way {
   readonly port: number;
-  /** What comes first of all. */
+  /** The first bytes of the connection. */
   readonly front: string;
-  /** What the client says before STARTTLS; none where TLS comes first. */
+  /** The client's lines before STARTTLS; none where TLS comes first. */
   readonly hello: "EHLO" | "LHLO" | undefined;
 }
 
@@ -51,7 +51,7 @@ interface Way {
 class World {
   readonly ways: Way[] = [];
   readonly faults: string[] = [];
-  /** A first message of a client of TLS, whole. */
+  /** A whole ClientHello. */
   clientHello: Uint8Array = new Uint8Array(0);
   readonly hop: Deno.TcpListener = Deno.listen({
     hostname: "127.0.0.1",
@@ -80,7 +80,7 @@ class World {
     return world;
   }
 
-  /** Takes down what would end the process. */
+  /** Records the errors that would end the process. */
   #watch(): void {
     const note = (event: Event, error: unknown) => {
       event.preventDefault();
@@ -120,7 +120,7 @@ class World {
     }
   }
 
-  /** As a program does that accepts by `node:net`. */
+  /** Serves connections of `node:net`, as a program may. */
   async #serveByNode(
     hello: Way["hello"],
     certificates: CertificateSet,
@@ -158,7 +158,7 @@ class World {
 const HELLOS = ["EHLO", "LHLO", undefined] as const;
 let world: World;
 
-/** What a client says first under TLS. */
+/** The client's first lines under TLS. */
 async function clientHello(): Promise<Uint8Array> {
   const [near, far] = memoryPair();
   const options = { serverName: "mx.test", handshakeTimeoutMs: 30_000 };
@@ -170,7 +170,7 @@ async function clientHello(): Promise<Uint8Array> {
   return buffer.slice(0, count ?? 0);
 }
 
-// What comes where TLS must begin.
+// Bytes where TLS must begin.
 
 /** Sizes at which some buffer is full, and any others up to 200 KB. */
 function size(random: Random): number {
@@ -205,7 +205,7 @@ function parts(random: Random): Uint8Array {
   return concat(Array.from({ length: random(4) }, () => part(random)));
 }
 
-/** Writes in up to four pieces, at once or a turn apart, for as long as it is taken. */
+/** Writes in up to four pieces, at once or a turn of the event loop apart, until the other side closes. */
 async function writePieces(
   conn: Deno.Conn,
   bytes: Uint8Array,
@@ -224,7 +224,7 @@ async function writePieces(
       if (isSlow) await new Promise((resolve) => setTimeout(resolve, 0));
     }
   } catch {
-    // The other side has had enough.
+    // The other side has closed.
   }
 }
 
@@ -246,7 +246,7 @@ async function attackServer(random: Random): Promise<void> {
   const conn = await Deno.connect({ hostname: "127.0.0.1", port });
   let start = front;
   if (hello !== undefined) {
-    // A client that speaks before the greeting gets no further.
+    // A client that speaks before the greeting is refused.
     await conn.write(bytesOf(front));
     await within(conn.read(new Uint8Array(1024)), "the greeting");
     start = `${hello} x\r\nSTARTTLS\r\n`;
@@ -313,7 +313,7 @@ async function hop(random: Random): Promise<void> {
     await conn.closeWrite().catch(() => {});
     await reading;
   } catch {
-    // The client has had enough.
+    // The client has closed.
   }
   conn.close();
 }

@@ -1,14 +1,14 @@
 /**
- * A second opinion on what a client writes: which commands it may have sent,
- * and what the bytes behind DATA and BDAT come to. Whole strings, one
- * character a byte, without a look at the machine's own code.
+ * A second implementation of what a client may write: the commands it may have
+ * sent, and the content that follows DATA and BDAT. It works on whole strings, one
+ * character a byte, and shares no code with the machine.
  */
 
 import type { RecipientOutcome } from "../../lib/protocol/client/transaction.ts";
 
-/** What was ordered. */
+/** A message that the client was given. */
 export interface OrderedMessage {
-  /** How its content goes. */
+  /** How its content is framed. */
   readonly framing: "data" | "bdat" | "binary";
   /** The lines before the content. */
   readonly commands: readonly string[];
@@ -20,7 +20,7 @@ export interface OrderedMessage {
 const OTHER =
   /^(?:(?:EHLO|HELO|LHLO) me\.test|STARTTLS|RSET|QUIT|AUTH PLAIN(?: =)?|(?:AUTH PLAIN )?(?:aWlp)*(?:aQ==|aWk=)?|c2VjcmV0|\*)$/;
 
-/** Keeps count of what a client writes. */
+/** Checks the bytes that a client writes. */
 export class ClientOracle {
   #message: OrderedMessage | undefined;
   #text = "";
@@ -39,7 +39,7 @@ export class ClientOracle {
     this.#text += text;
   }
 
-  /** The client asked for content, having heard this. */
+  /** The client asked for content after this reply. */
   contentWanted(heard: string): void {
     const isData = this.#message?.framing === "data";
     if (!this.#wanted && isData && !/(?:^|\n)3[^\n]*\n$/.test(heard)) {
@@ -53,7 +53,7 @@ export class ClientOracle {
     this.#ended = true;
   }
 
-  /** Nothing may be left half said when an order is done. */
+  /** At the end of an order no command may be incomplete. */
   checkDone(outcomes: readonly (RecipientOutcome | undefined)[]): void {
     const accepted = outcomes.some((outcome) => outcome?.accepted);
     if (accepted && this.#message !== undefined && !this.#ended) {
@@ -99,7 +99,7 @@ export class ClientOracle {
 
   #checkData(sent: string, whole: boolean): void {
     if (!this.#wanted) {
-      // A server that wants a message for nobody gets an empty one.
+      // A server that wants content although no recipient was accepted gets an empty message.
       if (sent === ".\r\n") return;
       throw new Error(`Sent content that nobody wanted: "${sent}"`);
     }
@@ -114,9 +114,9 @@ export class ClientOracle {
   #checkChunks(sent: string, whole: boolean): void {
     const { framing = "bdat", content = "" } = this.#message ?? {};
     const want = framing === "binary" ? content : crlf(content);
-    const { octets, last } = readChunks(sent);
-    const complete = octets === want && last === this.#ended;
-    if (complete || (!(whole && last) && want.startsWith(octets))) return;
+    const { bytes, last } = readChunks(sent);
+    const complete = bytes === want && last === this.#ended;
+    if (complete || (!(whole && last) && want.startsWith(bytes))) return;
     throw new Error(
       `Sent ${JSON.stringify(sent)}, wanted ${JSON.stringify(want)}`,
     );
@@ -142,8 +142,8 @@ function encodeData(text: string): string {
 /** Joins BDAT chunks. */
 function readChunks(
   sent: string,
-): { readonly octets: string; readonly last: boolean } {
-  let octets = "";
+): { readonly bytes: string; readonly last: boolean } {
+  let bytes = "";
   let at = 0;
   let last = false;
   while (at < sent.length) {
@@ -152,9 +152,9 @@ function readChunks(
       throw new Error(`No chunk at ${at} of ${JSON.stringify(sent)}`);
     }
     at += match[0].length;
-    octets += sent.slice(at, at + Number(match[1]));
+    bytes += sent.slice(at, at + Number(match[1]));
     at += Number(match[1]);
     last = match[2] !== undefined;
   }
-  return { octets, last };
+  return { bytes, last };
 }

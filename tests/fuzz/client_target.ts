@@ -1,8 +1,8 @@
 /**
  * Fuzz of the sending machine against servers that answer by the rules, nearly
- * so, or at random. Whatever they answer, what goes out are the commands that
- * were ordered and the content that was given, framed so that nothing in it
- * can be taken for a command.
+ * so, or at random. Whatever they answer, the machine sends only the commands
+ * that were ordered and the content that was given, framed so that no part of
+ * the content can be taken for a command.
  */
 
 import type { ClientEffect } from "../../lib/protocol/client/state.ts";
@@ -11,7 +11,7 @@ import { ClientOracle } from "./client_oracle.ts";
 import { chance, type FuzzTarget, mutate, pick, type Random } from "./fuzz.ts";
 import { bytesOf, textOf } from "../support/bytes.ts";
 
-/** Effects of one session that are too many: the machine would run in circles. */
+/** More effects than one session can have: the machine runs in a circle. */
 const MOST_EFFECTS = 20_000;
 
 /** Sessions with hostile servers. */
@@ -45,7 +45,7 @@ const KINDS = Object.keys(REPLIES) as (keyof typeof REPLIES)[];
 const LINES = ["", ".", "..", ".x", "text", "QUIT", "MAIL FROM:<evil@x>"];
 const ENDS = ["\r\n", "\r\n", "\n", "\r", "\r\r\n", "\n\r", "\0\r\n", "\r\n\r"];
 
-/** A reply and nothing behind it: more would be taken for what the server says under TLS. */
+/** A reply with no bytes behind it: they would count as sent under TLS. */
 const ONE_REPLY = /^(?:\d{3}-[^\n]*\n)*\d{3}(?: [^\n]*)?\r?\n$/;
 
 class Session {
@@ -54,7 +54,7 @@ class Session {
   readonly #client: ClientProtocol;
   readonly #oracle = new ClientOracle();
   #waiting: Uint8Array = new Uint8Array(0);
-  /** What the server has said since the last order. */
+  /** Replies of the server since the last order. */
   #heard = "";
   #content: Uint8Array[] = [];
   #orders = 6;
@@ -128,7 +128,7 @@ class Session {
     this.#heard += textOf(part);
     this.#waiting = this.#waiting.slice(length);
     this.#client.receive(part);
-    // The bytes are the caller's again at once.
+    // The caller may reuse the bytes at once.
     part.fill(0x58);
   }
 
@@ -149,7 +149,7 @@ class Session {
     return phase === "authenticate" ? "auth" : "ok";
   }
 
-  /** Gives the machine what may come next; `false` when there is no more to do. */
+  /** Gives the machine a possible next order; `false` when there is nothing left. */
   #order(): boolean {
     const random = this.#random;
     const { state } = this.#client;

@@ -16,7 +16,7 @@ import { orderAddresses, routeDomain } from "../../lib/delivery/route.ts";
 import { chance, type FuzzTarget, mutate, pick, type Random } from "./fuzz.ts";
 import { bytesOf, textOf } from "../support/bytes.ts";
 
-/** Addresses and hosts that one domain may make us try. */
+/** Most addresses and hosts that are tried for one domain. */
 const MOST_HOSTS = 100;
 
 /** Datagrams, records and names. */
@@ -48,7 +48,7 @@ function checkVerdict(random: Random): void {
     throw new Error(`Read ${verdict?.kind}, wanted ${made.kind}: ${hex(text)}`);
   }
   if (verdict === undefined) return;
-  // Whoever does not see the question cannot know its number (RFC 5452 section 9.1).
+  // A forger that does not see the question cannot know its id (RFC 5452 section 9.1).
   if (text.slice(0, 2) !== textOf(asked.subarray(0, 2))) {
     throw new Error(`Took an answer with another number: ${hex(text)}`);
   }

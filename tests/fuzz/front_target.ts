@@ -1,5 +1,5 @@
 /**
- * Fuzz of what stands in front of a session: PROXY headers and the argument of
+ * Fuzz of what comes before a session: PROXY headers and the argument of
  * XCLIENT, whole and in pieces, beside a second opinion on the text of version 1.
  */
 
@@ -15,7 +15,7 @@ import { pieces } from "../support/random.ts";
 import { chance, type FuzzTarget, mutate, pick, type Random } from "./fuzz.ts";
 import { bytesOf, concat, textOf } from "../support/bytes.ts";
 
-/** Headers, and what is told by XCLIENT. */
+/** PROXY headers and XCLIENT arguments. */
 export const frontTarget: FuzzTarget = {
   name: "front",
   check(random) {

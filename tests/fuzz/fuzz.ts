@@ -1,7 +1,6 @@
 /**
- * What every fuzz target is, and how it is run: a seed decides one input and
- * the property that must hold for it, so that a seed is all that a failure
- * needs to be repeated.
+ * The fuzz targets' interface and their runner. A seed decides one input and the
+ * property that must hold for it, so a failure can be repeated from its seed.
  */
 import { seeded } from "../support/random.ts";
 
@@ -12,9 +11,9 @@ export type Random = (limit: number) => number;
 export interface FuzzTarget {
   /** Its name on the command line. */
   readonly name: string;
-  /** Makes one input and checks what becomes of it; throws where a property is broken. */
+  /** Makes one input, runs it and checks the outcome; throws where a property is broken. */
   readonly check: (random: Random) => void | Promise<void>;
-  /** Opens what all inputs share; resolves with what closes it. */
+  /** Opens the resources that all inputs share; resolves with the function that closes them. */
   readonly start?: () => Promise<() => Promise<void>>;
   /** How many inputs of the others one of its own costs. Default: 1. */
   readonly cost?: number;
@@ -62,7 +61,7 @@ export function chance(random: Random, odds: number): boolean {
   return random(odds) === 0;
 }
 
-/** Bytes that have meant something to some parser, one character each. */
+/** Bytes that are special to some parser, one character each. */
 const SPECIAL = [
   ..."\r\n\0\t .:;,<>@\"\\()[]=+-%&'/_{}~\x1b\x7f\x80\x9b\xa0\xc3\xe2\xff",
   "\r\n",

@@ -1,6 +1,6 @@
 /**
- * Reads a delivery status notification the way a mail program does, and throws
- * where that could be done in two ways. Made for tests: one character a byte.
+ * Reads a DSN as a mail program does, and throws where there are two ways to read
+ * it. Made for tests: one character a byte.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc2046#section-5.1.1 | RFC 2046 section 5.1.1},
  * {@link https://www.rfc-editor.org/rfc/rfc3464#section-2 | RFC 3464 section 2}
@@ -9,13 +9,13 @@
 /** Fields in order, unfolded. */
 export type Fields = readonly (readonly [name: string, value: string])[];
 
-/** A notice taken apart. */
+/** A parsed DSN. */
 export interface ReadNotice {
   /** The header block, byte for byte. */
   readonly head: string;
   /** Its fields. */
   readonly header: Fields;
-  /** The words for people. */
+  /** The text part. */
   readonly words: string;
   /** The groups of the status part. */
   readonly groups: readonly Fields[];
@@ -23,7 +23,7 @@ export interface ReadNotice {
   readonly returned: string;
 }
 
-/** Takes a notice apart. */
+/** Parses a DSN. */
 export function readNotice(text: string): ReadNotice {
   const { head, body } = split(text);
   const header = readFields(head);
@@ -64,7 +64,7 @@ function checkLines(text: string): void {
     if (/[\x00-\x08\x0a-\x1f\x7f]/.test(line)) {
       throw new Error(`A control character in ${JSON.stringify(line)}`);
     }
-    if (line.length > 998) throw new Error(`A line of ${line.length} octets`);
+    if (line.length > 998) throw new Error(`A line of ${line.length} bytes`);
   }
 }
 

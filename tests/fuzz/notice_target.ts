@@ -1,7 +1,7 @@
 /**
- * Fuzz of delivery status notifications: whatever strangers put into addresses,
- * ENVID, ORCPT and replies, the notice is a report of three parts, with the
- * fields of RFC 3464 and no others.
+ * Fuzz of delivery status notifications: whatever peers put into addresses, ENVID,
+ * ORCPT and replies, the DSN is a report of three parts, with the fields of RFC
+ * 3464 and no others.
  */
 
 import { isAscii } from "../../lib/protocol/bytes.ts";

@@ -85,10 +85,10 @@ function data(random: Random): string {
 function chunks(random: Random): string {
   let text = "";
   for (let left = random(3); left >= 0; left--) {
-    const octets = body(random);
+    const chunk = body(random);
     const last = left === 0 && !chance(random, 8) ? " LAST" : "";
     const zeros = chance(random, 8) ? "000" : "";
-    text += `BDAT ${zeros}${octets.length}${last}\r\n${octets}`;
+    text += `BDAT ${zeros}${chunk.length}${last}\r\n${chunk}`;
   }
   return text;
 }

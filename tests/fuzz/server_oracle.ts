@@ -1,6 +1,6 @@
 /**
- * A second opinion on what a client sends: written without a look at the
- * machine's own code, on whole strings, one character a byte. Slow and plain.
+ * A second implementation of how a client's bytes are read. It shares no code with
+ * the machine and works on whole strings, one character a byte. Slow and plain.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.2 | RFC 5321 section 4.5.2},
  * {@link https://www.rfc-editor.org/rfc/rfc3030#section-2 | RFC 3030 section 2}
@@ -8,7 +8,7 @@
 
 import type { BareNewlinePolicy } from "../../lib/protocol/data_decoder.ts";
 
-/** What DATA content comes to. */
+/** DATA content, decoded. */
 export interface DecodedData {
   /** Bytes up to and with the end of data; `undefined` while it has not come. */
   readonly length: number | undefined;

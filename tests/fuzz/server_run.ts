@@ -1,6 +1,6 @@
 /**
- * One run of the receiving machine: carries out its effects, keeps what could
- * be seen of it, and checks after every effect that its state makes sense.
+ * One run of the receiving machine: carries out its effects, records what a peer
+ * or a handler sees, and checks the state after every effect.
  */
 
 import type { ServerAsk } from "../../lib/protocol/server/effects.ts";
@@ -10,7 +10,7 @@ import { decide } from "./server_dialogues.ts";
 import { textOf } from "../support/bytes.ts";
 import { seeded } from "../support/random.ts";
 
-/** Effects of one read that are too many for any input: the machine would run in circles. */
+/** More effects than one read can have: the machine runs in a circle. */
 const MOST_EFFECTS = 10_000;
 /** Bytes of one write: 16 KiB of replies that gathered, and the reply that was one too many. */
 const MOST_WRITTEN = 20_000;
@@ -19,7 +19,7 @@ const MOST_WRITTEN = 20_000;
 export class ServerRun {
   /** The machine. */
   readonly machine: ServerProtocol;
-  /** All that was written, one character a byte. */
+  /** All bytes written, one character a byte. */
   output = "";
   /** Questions and changes, in order, without the bodies. */
   readonly events: string[] = [];
@@ -43,7 +43,7 @@ export class ServerRun {
     this.#run();
   }
 
-  /** Hands over a copy of `bytes` and carries out what comes of it. */
+  /** Hands over a copy of `bytes` and carries out the effects. */
   feed(bytes: Uint8Array): void {
     if (this.closed) return;
     this.machine.receive(bytes.slice());
@@ -59,7 +59,7 @@ export class ServerRun {
           return;
         case "write":
           if (effect.bytes.length > MOST_WRITTEN) {
-            throw new Error(`Wrote ${effect.bytes.length} octets at once`);
+            throw new Error(`Wrote ${effect.bytes.length} bytes at once`);
           }
           this.output += textOf(effect.bytes);
           break;
@@ -111,7 +111,7 @@ export class ServerRun {
     }
   }
 
-  /** The facts that the machine keeps in several places must agree. */
+  /** Asserts that facts which the machine holds in several places agree. */
   #checkState(): void {
     const { phase, reading, envelope, helo } = this.machine.state;
     const count = envelope?.recipients.length ?? 0;

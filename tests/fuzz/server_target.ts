@@ -1,8 +1,8 @@
 /**
  * Fuzz of the receiving machine. Each dialogue is run byte by byte beside the
  * oracle, whole, and in random pieces, with bytes injected behind STARTTLS:
- * what is replied, asked and kept is the same each time, and what is kept is
- * what the oracle makes of the bytes.
+ * replies, questions and messages are the same each time, and the messages are
+ * those that the oracle finds in the bytes.
  */
 
 import type { BareNewlinePolicy } from "../../lib/protocol/data_decoder.ts";
@@ -54,8 +54,8 @@ function noise(random: Random): string {
 }
 
 function checkSame(run: ServerRun, other: ServerRun): void {
-  const seen = (it: ServerRun) =>
-    JSON.stringify([it.output, it.events, it.bodies, it.closed]);
+  const seen = (run: ServerRun) =>
+    JSON.stringify([run.output, run.events, run.bodies, run.closed]);
   if (seen(run) === seen(other)) return;
   throw new Error(
     `What is seen hangs on the packets: ${seen(run)}, not ${seen(other)}`,

@@ -1,9 +1,9 @@
-/** The compiled program carries what it loads at run time: what the task includes. */
+/** The compiled program contains the modules that it loads at run time. */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { packageFlags } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 
@@ -15,7 +15,7 @@ Deno.test("deno compile embeds the command line and what the task includes", asy
   const included = [...tasks.compile.matchAll(/--include (\S+)/g)]
     .map(([, path]) => path as string);
   const output = `${folder.path}/smtp-server`;
-  // The runtime is not downloaded: any executable will do to see what is embedded.
+  // No runtime is downloaded: any executable shows what is embedded.
   const { stdout, stderr } = await run(Deno.execPath(), [
     ...["compile", "-A", ...packageFlags],
     ...included.flatMap((path) => ["--include", path]),
@@ -28,7 +28,7 @@ Deno.test("deno compile embeds the command line and what the task includes", asy
   for (const name of ["cli.ts", "deno.json"]) {
     assertStringIncludes(listing, name);
   }
-  // The module that only the task names; a star stands for a folder of which nothing is missing.
+  // The worker is named by the task only. A star stands for a folder that is complete.
   assertMatch(listing, /── (server\/\*|worker\.ts) /);
   assertEquals((await Deno.stat(output)).isFile, true);
 });

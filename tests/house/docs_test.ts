@@ -1,4 +1,4 @@
-/** The documentation that is made from tables is as the tables are. */
+/** The generated documentation matches the tables that it is made from. */
 
 import { assertEquals } from "@std/assert";
 import { withChapter } from "../../.ci/docs.ts";

@@ -1,4 +1,8 @@
-/** The rules about many files: circles of imports, slices, words. */
+/**
+ * The rules that span files: circles of imports, slices, words.
+ *
+ * CONTRIBUTING.md names the rules.
+ */
 
 import { assertEquals } from "@std/assert";
 import {
@@ -10,7 +14,7 @@ import {
 } from "../../.ci/graph.ts";
 import { wordHits } from "../../.ci/prose.ts";
 
-/** A house of files with what each imports; a name that ends in `?` for types only. */
+/** Files with the imports of each; a name that ends in `?` for types only. */
 function houseOf(
   table: Readonly<Record<string, readonly string[]>>,
 ): Map<string, SourceFile> {

@@ -1,4 +1,9 @@
-/** The lint plugin of the house: each rule with code that it reports and code that it lets pass. */
+/**
+ * The lint plugin of the house: each rule with code that it reports and code
+ * that it lets pass.
+ *
+ * CONTRIBUTING.md names the rules.
+ */
 
 import { assertEquals, assertMatch } from "@std/assert";
 import plugin, { ROOMS } from "../../.ci/layers.ts";

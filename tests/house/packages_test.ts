@@ -1,4 +1,4 @@
-/** Where the packages come from: deno.json and the map of the npm substitutes say the same. */
+/** deno.json and the map of the npm substitutes name the same packages. */
 
 import { assert, assertEquals } from "@std/assert";
 
@@ -12,7 +12,7 @@ async function readJson(path: string): Promise<ImportMap> {
   return JSON.parse(await Deno.readTextFile(new URL(path, ROOT)));
 }
 
-/** The TypeScript files below a folder, as text. */
+/** The texts of the TypeScript files below a folder. */
 async function* sources(folder: URL): AsyncGenerator<string> {
   try {
     for await (const entry of Deno.readDir(folder)) {

@@ -1,12 +1,13 @@
 /**
- * What SECURITY.md says of permissions, word for word: each command there runs
- * as it stands, ports and package apart, and mail that is sent to it is kept.
+ * The permissions that SECURITY.md promises: each command there runs as it is
+ * written, except for ports and package, and mail sent to it is kept.
  */
 
 import { assert, assertEquals } from "@std/assert";
 import { Certificate } from "../../lib/tls/certificate.ts";
 import { startWireServer } from "../support/dns.ts";
-import { CliServer, messageTo, runCli, TestFolder } from "../support/cli.ts";
+import { CliServer, messageTo, runCli } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 import { BackgroundProcess } from "../support/process.ts";
 import { startServer, TestClient } from "../support/server.ts";
 import { packageFlags } from "../support/interop/server.ts";
@@ -17,7 +18,7 @@ const ROOT = new URL("../../", import.meta.url);
 const PACKAGE = "jsr:@smtp/server/cli";
 const ignore = Deno.build.os === "windows";
 
-/** A mode: its headline, its folders, permissions and further arguments, and its program. */
+/** A mode of SECURITY.md: its headline, folders, permissions, further arguments and program. */
 interface Mode {
   readonly name: string;
   readonly folders: readonly string[];
@@ -121,7 +122,7 @@ async function send(server: CliServer, to: string): Promise<void> {
   }
 }
 
-/** Ends the server, which must have nothing to complain of. */
+/** Ends the server, which must have logged no error. */
 async function endQuietly(server: CliServer): Promise<void> {
   const { code, stderr } = await server.end("SIGTERM");
   assertEquals(code, 0);
@@ -163,7 +164,9 @@ for (const threads of [false, true]) {
       });
       await send(server, "you@example.com");
       await endQuietly(server);
-      const kept = (await folder.files()).filter((it) => it.includes("/new/"));
+      const kept = (await folder.files()).filter((file) =>
+        file.includes("/new/")
+      );
       assertEquals(kept.length, 2);
     },
   });
@@ -185,8 +188,8 @@ Deno.test({
       ], {
         cwd: folder.path,
         permissions: [
-          ...permissions.filter((it) =>
-            !/net|sys/.test(it) && !it.startsWith(without)
+          ...permissions.filter((permission) =>
+            !/net|sys/.test(permission) && !permission.startsWith(without)
           ),
           "--allow-net",
           "--allow-sys=hostname",
@@ -201,7 +204,7 @@ Deno.test({
       assert(stderr.includes(without), stderr);
     }
     assertEquals(
-      (await folder.files()).filter((it) => it.includes("/new/")),
+      (await folder.files()).filter((file) => file.includes("/new/")),
       [],
     );
   },
@@ -223,11 +226,13 @@ Deno.test({
       cwd: folder.path,
     });
     await send(server, "you@example.com");
-    // A renewed certificate is found by itself.
+    // A renewed certificate is found without a signal.
     await folder.write("tls/cert.pem", certificate.toPem());
     await server.logged(/Reread certificates and accounts/);
     await endQuietly(server);
-    const kept = (await folder.files()).filter((it) => it.includes("/new/"));
+    const kept = (await folder.files()).filter((file) =>
+      file.includes("/new/")
+    );
     assertEquals(kept.length, 2);
   },
 });
@@ -248,7 +253,9 @@ Deno.test({
     await within(store.next(), "the first message");
     await within(store.next(), "the second message");
     await endQuietly(server);
-    const kept = (await folder.files()).filter((it) => it.includes("/new/"));
+    const kept = (await folder.files()).filter((file) =>
+      file.includes("/new/")
+    );
     assertEquals(kept.length, 2);
   },
 });
@@ -267,8 +274,8 @@ Deno.test({
     await server.logged(/deferred=1[^]*deferred=1/);
     assert(dns.asked.includes("example.org"));
     await endQuietly(server);
-    const kept = (await folder.files()).filter((it) =>
-      it.startsWith("spool/messages/")
+    const kept = (await folder.files()).filter((file) =>
+      file.startsWith("spool/messages/")
     );
     assertEquals(kept.length, 2);
   },

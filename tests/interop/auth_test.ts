@@ -1,4 +1,9 @@
-/** Logging in to the command line's server over both kinds of TLS: curl and nodemailer; certificates and accounts reread. */
+/**
+ * Logging in to the command line's server over both kinds of TLS: curl and
+ * nodemailer; certificates and accounts reread.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc4954 | RFC 4954}
+ */
 
 import { assertEquals, assertMatch } from "@std/assert";
 import {
@@ -9,7 +14,7 @@ import {
 } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 import { until } from "../support/wait.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 const CLI = new URL("../../cli.ts", import.meta.url).pathname;
 const MESSAGE = "Subject: x\r\n\r\nText\r\n";
@@ -52,7 +57,7 @@ async function curl(
   return code;
 }
 
-/** curl's exit code where a log-in was refused. */
+/** curl's exit code for a refused login. */
 const LOGIN_DENIED = 67;
 
 Deno.test("curl logs in over both kinds of TLS, and the log keeps the secret", async () => {
@@ -75,7 +80,7 @@ Deno.test("curl logs in over both kinds of TLS, and the log keeps the secret", a
     for (const user of ["alice:open-sesame", "nobody:open sesame"]) {
       assertEquals(await curl(cwd, url, ["--user", user]), LOGIN_DENIED);
     }
-    // A submission server takes nothing from who has not logged in.
+    // A submission server accepts no mail before a login.
     assertEquals(await curl(cwd, url, []) === 0, false);
   }
   assertEquals((await readMaildir(`${cwd}/mail/user@example.com`)).length, 6);
@@ -96,7 +101,9 @@ Deno.test("nodemailer logs in over both kinds of TLS", async () => {
   const { stdout } = await runNode("nodemailer_login_peer.cjs", [
     ...["127.0.0.1", ...server.ports, `${cwd}/cert.pem`],
   ]);
-  const codes = (JSON.parse(stdout) as string[]).map((it) => it.slice(0, 9));
+  const codes = (JSON.parse(stdout) as string[]).map((reply) =>
+    reply.slice(0, 9)
+  );
   const wanted = ["250 2.0.0", "250 2.0.0", "250 2.0.0", "535 5.7.8"];
   assertEquals(codes, [...wanted, ...wanted]);
   assertEquals((await readMaildir(`${cwd}/mail/user@example.com`)).length, 6);

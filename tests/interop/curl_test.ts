@@ -1,4 +1,9 @@
-/** curl as a mail client: one recipient and several, a file and a pipe, TLS from the first byte. */
+/**
+ * curl as a mail client: one recipient and several, a file and a pipe, TLS from
+ * the first byte.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-3.3 | RFC 5321 section 3.3}
+ */
 
 import { assertEquals } from "@std/assert";
 import {
@@ -11,7 +16,7 @@ import {
 } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 import { bytesOf } from "../support/bytes.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 const ENVELOPE = ["--mail-from", "sender@example.org"];
 
@@ -56,7 +61,7 @@ Deno.test("curl uploads a file whose lines end with LF", async () => {
   const stored = await readFolder(`${cwd}/eml`);
   assertEquals(stored.length, 1);
   assertStored(stored[0], {
-    // Where the last line does not end with CRLF, curl adds one.
+    // curl adds a CRLF to a last line without one.
     sent: `${message.replaceAll("\n", "\r\n")}\r\n`,
     from: "sender@example.org",
     protocol: "ESMTP",

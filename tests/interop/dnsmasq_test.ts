@@ -1,4 +1,9 @@
-/** `DnsClient` against dnsmasq. Skipped where dnsmasq is missing. */
+/**
+ * `DnsClient` against dnsmasq. Skipped where dnsmasq is missing.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc1035#section-3.2.2 | RFC 1035 section 3.2.2},
+ * {@link https://www.rfc-editor.org/rfc/rfc7505 | RFC 7505}
+ */
 
 import { assertEquals } from "@std/assert";
 import { DnsClient } from "../../lib/dns/client.ts";

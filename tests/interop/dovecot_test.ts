@@ -1,6 +1,8 @@
 /**
  * Dovecot reads what the stores wrote: a Maildir, a mailbox file, and a mailbox
  * file that the server goes on appending to while POP3 sessions remove from it.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc4155 | RFC 4155}
  */
 
 import { assert, assertEquals } from "@std/assert";
@@ -17,7 +19,7 @@ import {
 } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 import { bytesOf } from "../support/bytes.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 const USER = "user@example.com";
 
@@ -123,7 +125,7 @@ Deno.test("POP3 sessions of Dovecot remove from the mailbox that the server appe
 
   assertEquals(await dovecot.complaints(), []);
 
-  // What Dovecot left in the file, its own header fields aside.
+  // The messages that Dovecot left in the file, without its own header fields.
   const left = (await readMbox(mailbox)).filter((text) =>
     !text.includes("DON'T DELETE THIS MESSAGE")
   );

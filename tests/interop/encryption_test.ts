@@ -1,4 +1,11 @@
-/** TLS and log-in as other programs see them: openssl, testssl.sh, curl, msmtp, smtplib. */
+/**
+ * TLS and login as other programs see them: openssl, testssl.sh, curl, msmtp,
+ * smtplib.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc3207 | RFC 3207},
+ * {@link https://www.rfc-editor.org/rfc/rfc8314 | RFC 8314},
+ * {@link https://www.rfc-editor.org/rfc/rfc4954 | RFC 4954}
+ */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import {
@@ -10,7 +17,7 @@ import {
 } from "../../mod.ts";
 import type { Credentials } from "../../lib/sasl/auth.ts";
 import { InteropServer, packageFlags } from "../support/interop/server.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 import { run } from "../support/process.ts";
 
 const CLI = new URL("../../cli.ts", import.meta.url).pathname;
@@ -26,7 +33,7 @@ async function certificateOf(cwd: string, name: string): Promise<string[]> {
   return files;
 }
 
-/** What openssl says of a handshake, whatever its exit code. */
+/** The output of openssl about a handshake, with any exit code. */
 async function handshake(args: readonly string[]): Promise<string> {
   const { stdout, stderr } = await new Deno.Command("openssl", {
     args: ["s_client", ...args],
@@ -119,7 +126,7 @@ Deno.test("msmtp logs in by SCRAM-SHA-256, and not with a wrong secret", async (
   assertEquals(stored.length, 1);
 });
 
-/** Starts a submission server in this process; collects what it is sent. */
+/** Starts a submission server in this process that collects its mail. */
 async function startServer(
   options: SmtpServerOptions,
 ): Promise<{ server: SmtpServer; store: MemoryStore; port: number }> {
@@ -186,7 +193,7 @@ for (const mechanism of ["XOAUTH2", "OAUTHBEARER"] as const) {
       assertEquals(code === 0, works, String(token));
     }
     assertEquals(store.messages.length, 1);
-    assert(seen.every((it) => it.mechanism === mechanism));
+    assert(seen.every((entry) => entry.mechanism === mechanism));
   });
 }
 
@@ -232,7 +239,7 @@ for name in ("CRAM-MD5", "PLAIN", "LOGIN"):
 `;
   await run("python3", ["-c", script]);
   assertEquals(
-    store.messages.map((it) => it.headers.get("subject")),
+    store.messages.map((entry) => entry.headers.get("subject")),
     ["CRAM-MD5", "PLAIN", "LOGIN"],
   );
 });

@@ -1,14 +1,16 @@
 /**
- * File systems that fill up or turn read-only under a server that runs: clients
- * are told to come back, nothing acknowledged is lost or half there, and the
- * server goes on when there is room again.
+ * File systems that fill up or turn read-only under a running server: clients get
+ * a 4xx reply, no acknowledged message is lost or cut off, and the server goes on
+ * when there is room again.
+ *
+ * The promise of SECURITY.md: "250 means kept".
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { InteropServer } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 import { TestClient } from "../support/server.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 const STORES = ["maildir:mail", "mbox:mail", "mbox:mail/all.mbox", "file:mail"];
 
@@ -40,7 +42,7 @@ const ignore = !await canMount();
 /** Sends a message; gives the last reply. */
 async function send(
   server: InteropServer,
-  { subject, octets }: { readonly subject: string; readonly octets: number },
+  { subject, size }: { readonly subject: string; readonly size: number },
 ): Promise<string> {
   using client = await TestClient.connect({
     addresses: [{ address: "127.0.0.1", port: server.port }],
@@ -48,7 +50,7 @@ async function send(
   await client.envelope("you@example.com");
   const line = `${"x".repeat(70)}\r\n`;
   return await client.data(
-    `Subject: ${subject}\r\n\r\n${line.repeat(octets / 72)}End ${subject}`,
+    `Subject: ${subject}\r\n\r\n${line.repeat(size / 72)}End ${subject}`,
   );
 }
 
@@ -94,8 +96,8 @@ for (const store of STORES) {
         let refused = 0;
         for (let number = 0; refused < 5; number++) {
           const subject = `m${number}`;
-          const octets = number % 3 === 0 ? 30_000 : 500;
-          const reply = await send(server, { subject, octets });
+          const size = number % 3 === 0 ? 30_000 : 500;
+          const reply = await send(server, { subject, size });
           if (reply.startsWith("250")) accepted.push(subject);
           else {
             assertEquals(reply.slice(0, 9), "452 4.3.1", reply);
@@ -110,7 +112,7 @@ for (const store of STORES) {
         for (const file of await filesBelow(folder.path)) {
           await Deno.remove(file);
         }
-        const reply = await send(server, { subject: "again", octets: 30_000 });
+        const reply = await send(server, { subject: "again", size: 30_000 });
         assertStringIncludes(reply, "250 2.0.0");
         assertEquals((await kept(folder.path)).whole, ["again"]);
         assertEquals(await server.stop(), 0);
@@ -134,15 +136,15 @@ for (const store of STORES) {
           ["--store", store.replace(":mail", `:${folder.path}/mail`)],
           { cwd: "/tmp" },
         );
-        const before = await send(server, { subject: "before", octets: 500 });
+        const before = await send(server, { subject: "before", size: 500 });
         assertStringIncludes(before, "250 2.0.0");
         await remount("ro");
         for (const subject of ["one", "two"]) {
-          const reply = await send(server, { subject, octets: 500 });
+          const reply = await send(server, { subject, size: 500 });
           assertEquals(reply.slice(0, 9), "451 4.3.0", reply);
         }
         await remount("rw");
-        const after = await send(server, { subject: "after", octets: 500 });
+        const after = await send(server, { subject: "after", size: 500 });
         assertStringIncludes(after, "250 2.0.0");
         assertEquals(await kept(folder.path), {
           whole: ["after", "before"],
@@ -170,11 +172,11 @@ Deno.test({
         ["--store", `file:${mail.path}/mail`],
         { cwd: "/tmp" },
       );
-      const large = await send(server, { subject: "large", octets: 3_000_000 });
+      const large = await send(server, { subject: "large", size: 3_000_000 });
       assertEquals(large.slice(0, 9), "452 4.3.1", large);
-      const small = await send(server, { subject: "small", octets: 500 });
+      const small = await send(server, { subject: "small", size: 500 });
       assertStringIncludes(small, "250 2.0.0");
-      const fits = await send(server, { subject: "fits", octets: 600_000 });
+      const fits = await send(server, { subject: "fits", size: 600_000 });
       assertStringIncludes(fits, "250 2.0.0");
       assertEquals((await kept(mail.path)).whole, ["fits", "small"]);
       assertEquals(await filesBelow(folder.path), []);

@@ -1,7 +1,9 @@
 /**
- * Clients that no mail program wrote: pipes into nc, bash and openssl, which
- * speak before they are spoken to, scripts in Perl with odd addresses, and a
- * log-in with two blanks.
+ * Clients that are no mail programs: pipes into nc, bash and openssl, which send
+ * before the greeting, scripts in Perl with odd addresses, and an AUTH with two
+ * blanks.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.3.1 | RFC 5321 section 4.3.1}
  */
 
 import { assertEquals } from "@std/assert";
@@ -12,11 +14,11 @@ import {
   readMaildir,
 } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 const MESSAGE = "Subject: piped\r\n\r\n.\r\nText\r\n";
 
-/** A whole session, said at once. */
+/** A whole session, sent at once. */
 const SCRIPT = "EHLO client.example\r\nMAIL FROM:<sender@example.org>\r\n" +
   "RCPT TO:<user@example.com>\r\nDATA\r\n" +
   `${MESSAGE.replaceAll("\r\n.", "\r\n..")}.\r\nQUIT\r\n`;
@@ -28,7 +30,7 @@ function codes(text: string): string {
     .join(" ");
 }
 
-/** The shell commands that pipe a session to a port, by what they are made of. */
+/** Shell commands that pipe a session to a port, by name. */
 const PIPES: Readonly<
   Record<string, (port: number) => readonly [string, ...string[]]>
 > = {
@@ -128,7 +130,7 @@ Deno.test("Net::SMTP sends from and to addresses as scripts have them", async ()
   const stored = await readFolder(`${cwd}/eml`);
   assertEquals(stored.length, rows.length);
   for (const [, , kept] of rows) {
-    const found = stored.some((it) => it.includes(`<${kept}>`));
+    const found = stored.some((message) => message.includes(`<${kept}>`));
     if (kept !== "") assertEquals(found, true, kept);
   }
 });

@@ -1,4 +1,8 @@
-/** The mail programs of a Unix desk: msmtp and s-nail. */
+/**
+ * The mail programs of a Unix desk: msmtp and s-nail.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-3.3 | RFC 5321 section 3.3}
+ */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import {
@@ -10,7 +14,7 @@ import {
 } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 import { bytesOf } from "../support/bytes.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 Deno.test("msmtp sends what it is given", async () => {
   await using folder = await TestFolder.create();

@@ -9,7 +9,7 @@ import {
 } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 import { bytesOf } from "../support/bytes.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 /** mutt without questions, which then copies all messages to `target` and leaves. */
 function configuration(folder: string, target: string): string {
@@ -39,11 +39,11 @@ Deno.test("mutt reads the Maildir", async () => {
     `${cwd}/muttrc`,
     configuration(cwd, `${cwd}/copies`),
   );
-  // mutt wants a terminal: script gives it one.
+  // mutt needs a terminal: script provides one.
   await run("script", [
     ...["-qec", `mutt -n -F ${cwd}/muttrc -f ${maildir}`, "/dev/null"],
   ], { env: { TERM: "vt100", HOME: cwd } });
-  // Two header fields are mutt's own.
+  // mutt adds two header fields.
   const copies = (await readMaildir(`${cwd}/copies`)).map((text) =>
     text.replace(/^(Content-Length|Lines): .*\n/gm, "")
   );

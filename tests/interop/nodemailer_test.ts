@@ -1,4 +1,10 @@
-/** nodemailer: messages at once over a pool of connections that it goes on using. */
+/**
+ * nodemailer: messages at once over a pool of connections that it goes on
+ * using.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.4 | RFC 5321 section 4.1.4},
+ * {@link https://www.rfc-editor.org/rfc/rfc2920 | RFC 2920}
+ */
 
 import { assertEquals } from "@std/assert";
 import {
@@ -7,7 +13,7 @@ import {
   readMaildir,
   runNode,
 } from "../support/interop/server.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 Deno.test("nodemailer sends 40 messages over four connections", async () => {
   await using folder = await TestFolder.create();

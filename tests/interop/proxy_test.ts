@@ -1,4 +1,8 @@
-/** Proxies in front: HAProxy and swaks tell by PROXY headers whose a connection is. */
+/**
+ * Proxies: HAProxy and swaks name the client by PROXY headers.
+ *
+ * {@link https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt | The PROXY protocol}
+ */
 
 import {
   assertEquals,
@@ -10,9 +14,9 @@ import { InteropServer, readMaildir } from "../support/interop/server.ts";
 import { BackgroundProcess, run } from "../support/process.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
 import { freePort } from "../support/interop/relay_peers.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
-/** Writes into each message what its session knows of the proxy. */
+/** Adds the session's facts about the proxy to each message. */
 const HANDLERS = `
 export default {
   onHeaders({ proxy, localPort }, _message, headers) {
@@ -140,7 +144,7 @@ Deno.test("swaks gets no word after a malformed PROXY header", async () => {
   assertNotMatch(stdout, /^<[-~*]+ +\d/m);
 });
 
-/** The ways, by name: what stands on the line of the backend's server. */
+/** The ways, by name: options of the `server` line of the backend. */
 const WAYS = {
   v1: "send-proxy",
   v2: "send-proxy-v2",

@@ -1,6 +1,9 @@
 /**
- * Addresses and networks against Python's `ipaddress`: whatever one of the two
- * takes, the other must take and read alike. Skipped where Python is missing.
+ * Addresses and networks against Python's `ipaddress`: both must accept the same texts
+ * and read them alike. Skipped where Python is missing.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc4291#section-2.2 | RFC 4291 section 2.2},
+ * {@link https://www.rfc-editor.org/rfc/rfc5952 | RFC 5952}
  */
 
 import { assertEquals } from "@std/assert";
@@ -9,7 +12,7 @@ import { parseIp, reverseName } from "../../lib/protocol/ip.ts";
 import { seeded } from "../support/random.ts";
 
 // Zone indexes are refused by design, and an IPv4-mapped address is reversed
-// as IPv4: Python is told of both.
+// as IPv4: the Python side does the same.
 const SCRIPT = `
 import ipaddress, json, sys
 def address(text):

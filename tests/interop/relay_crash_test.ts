@@ -3,12 +3,15 @@
  * through it: every message that got 250 arrives at a counting sink. A short
  * form runs with the other programs; `deno task crash` has the thorough one,
  * 200 kills and 5,000 messages.
+ *
+ * The promise of SECURITY.md: "250 means kept".
  */
 
 import { assert, assertEquals } from "@std/assert";
 import { DiscardStore } from "../../lib/store/discard_store.ts";
 import type { SmtpServer } from "../../lib/server/server.ts";
-import { CliServer, TestFolder } from "../support/cli.ts";
+import { CliServer } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 import { run } from "../support/process.ts";
 import { startServer } from "../support/server.ts";
 import { seededFraction } from "../support/random.ts";
@@ -18,9 +21,9 @@ const MESSAGES = Number(Deno.env.get("CRASH_MESSAGES") ?? 150);
 const SENDERS = 8;
 /** Deliveries to one destination at a time, as the command line has it. */
 const IN_FLIGHT = 20;
-/** How long a life of the server lasts at most, in milliseconds. */
+/** Longest time until a server is killed, in ms. */
 const LIFE_MS = 600;
-/** How long the last server may take to deliver what is left. */
+/** Time for the last server to deliver the rest, in ms. */
 const DRAIN_MS = 120_000;
 
 Deno.test(`relaying loses nothing of ${MESSAGES} messages when the server is killed ${KILLS} times`, async () => {
@@ -59,7 +62,7 @@ Deno.test(`relaying loses nothing of ${MESSAGES} messages when the server is kil
   assert(again <= kills * IN_FLIGHT, `${again} arrived again`);
 });
 
-/** A server that counts what it gets, by its subject. */
+/** A server that counts its messages by subject. */
 function countingSink(arrived: Map<string, number>): Promise<SmtpServer> {
   return startServer({
     store: new DiscardStore(),
@@ -92,7 +95,7 @@ async function send(
   }
 }
 
-/** Lets servers deliver what is left: one a few seconds, so that none outlives its deadline. */
+/** Runs servers that deliver the rest. Each runs a few seconds, less than its deadline. */
 async function drain(
   start: () => Promise<CliServer>,
   { accepted, arrived }: {

@@ -1,6 +1,9 @@
 /**
- * Each fault of Postfix's test server at each command, and what becomes of a
- * message for two recipients at the first try.
+ * Each fault of Postfix's test server at each command, and the outcome of the first
+ * attempt for a message with two recipients.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.2.1 | RFC 5321 section 4.2.1},
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.4.1 | RFC 5321 section 4.5.4.1}
  */
 
 import { assertEquals } from "@std/assert";
@@ -20,7 +23,7 @@ const SOFT = "450 4.3.0 Error: command failed";
 const HARD = "500 5.3.0 Error: command failed";
 const CLOSING = "421 4.0.0 Server closing connection";
 
-/** What smtp-sink calls a step, and what a notice calls it. */
+/** The names of a step in smtp-sink and in a DSN. */
 const STEPS: readonly (readonly [step: string, name: string])[] = [
   ["connect", "the greeting"],
   ["ehlo,helo", "EHLO"],
@@ -30,10 +33,10 @@ const STEPS: readonly (readonly [step: string, name: string])[] = [
   [".", "the end of the message"],
 ];
 
-/** A refusal there is none of the message: the server may refuse all that comes from here. */
+/** A refusal at these steps does not concern the message: the server may refuse every connection of this host. */
 const OF_ALL: readonly string[] = ["connect", "ehlo,helo"];
 
-/** Flags of the server, then what becomes of each recipient. */
+/** Flags of the server, then the outcome for each recipient. */
 const ROWS: readonly (readonly [flags: readonly string[], want: string])[] = [
   ...STEPS.flatMap(([step, name]) =>
     [
@@ -53,7 +56,7 @@ const ROWS: readonly (readonly [flags: readonly string[], want: string])[] = [
   [["-r", "rset"], "passed-on 250 2.0.0 "],
 ];
 
-/** Sends a message to two recipients; tells what became of them at the first try. */
+/** Sends a message to two recipients; gives the outcomes of the first attempt. */
 async function firstTry(port: number): Promise<readonly string[]> {
   const { promise, resolve } = Promise.withResolvers<readonly string[]>();
   const notices = new MemoryStore();

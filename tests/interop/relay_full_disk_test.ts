@@ -1,6 +1,8 @@
 /**
- * A spool on a disk that is full: clients are told to come back, nothing that
- * was accepted is lost, and what is delivered makes room again.
+ * A spool on a full disk: clients get a 4xx reply, no accepted message is lost,
+ * and each delivery makes room again.
+ *
+ * The promise of SECURITY.md: "250 means kept".
  */
 
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
@@ -9,7 +11,7 @@ import { DiscardStore } from "../../lib/store/discard_store.ts";
 import { run } from "../support/process.ts";
 import { startServer, TestClient } from "../support/server.ts";
 import { until, within } from "../support/wait.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 /** A small file system of its own. */
 async function smallDisk(size: string): Promise<TestFolder> {
@@ -41,14 +43,14 @@ Deno.test({
   name: "relay from a full disk: 452 4.3.1, nothing lost, room again",
   ignore: !await canMount(),
   fn: async (t) => {
-    // A record of one page, of two, and of many: where they stop differs.
-    for (const octets of [500, 5000, 100_000]) {
-      await t.step(`messages of ${octets} octets`, () => fillAndDrain(octets));
+    // Records of one page, two pages and many: they fail at different points.
+    for (const size of [500, 5000, 100_000]) {
+      await t.step(`messages of ${size} bytes`, () => fillAndDrain(size));
     }
   },
 });
 
-async function fillAndDrain(octets: number): Promise<void> {
+async function fillAndDrain(size: number): Promise<void> {
   const folder = await smallDisk("1m");
   try {
     const arrived = new Set<string>();
@@ -69,20 +71,20 @@ async function fillAndDrain(octets: number): Promise<void> {
         smarthosts: [{ host: "127.0.0.1", port: sink.addresses[0]!.port }],
       },
     });
-    const accepted = await fill(near, octets);
+    const accepted = await fill(near, size);
     assert(accepted.length > 5, `Only ${accepted.length} accepted`);
     assertEquals(near.relays.count, accepted.length);
     isOpen = true;
     for (const relay of near.relays) {
-      // On a full disk nothing is written down before there is room.
+      // On a full disk nothing is recorded before there is room.
       relay.retry().catch(() => {});
     }
     await within(drained(near), "the queue to be empty");
     assertEquals([...arrived].sort(), [...accepted].sort());
-    // Not quite as many: the journal remembers those that are gone.
-    const again = await fill(near, octets);
+    // Not quite as many: the journal still holds the removed ones.
+    const again = await fill(near, size);
     assert(again.length > accepted.length / 2, `Only ${again.length} again`);
-    // The disk is full again: what cannot be written is told.
+    // The disk is full again: failed writes are logged.
     await near.stop({ graceMs: 0 }).catch((error) =>
       assertInstanceOf(error, SpoolError)
     );
@@ -95,7 +97,7 @@ async function fillAndDrain(octets: number): Promise<void> {
 /** Sends messages until three in a row find no room. */
 async function fill(
   server: Awaited<ReturnType<typeof startServer>>,
-  octets: number,
+  size: number,
 ): Promise<string[]> {
   const accepted: string[] = [];
   using client = await TestClient.connect(server);
@@ -109,7 +111,7 @@ async function fill(
     );
     const name = `m${number}`;
     const reply = await client.data(
-      `Subject: ${name}\r\n\r\n${"0123456\r\n".repeat(octets / 9)}`,
+      `Subject: ${name}\r\n\r\n${"0123456\r\n".repeat(size / 9)}`,
     );
     if (reply.startsWith("250")) accepted.push(name);
     else {

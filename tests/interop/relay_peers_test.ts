@@ -1,7 +1,10 @@
 /**
- * From this server through mail servers of others, found by the MX records of a
- * dnsmasq, over STARTTLS, and back to a server of this kind: what arrives is
- * what was sent.
+ * Mail from this server through other mail servers, which the MX records of a
+ * dnsmasq name, over STARTTLS, to a second server of ours: each message arrives as
+ * it was sent.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-5.1 | RFC 5321 section 5.1},
+ * {@link https://www.rfc-editor.org/rfc/rfc3207 | RFC 3207}
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
@@ -20,14 +23,14 @@ import {
 } from "../support/interop/relay_peers.ts";
 import { startServer, TestClient } from "../support/server.ts";
 import { within } from "../support/wait.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 interface Peer {
   readonly name: string;
   readonly address: string;
   readonly installed: boolean;
   readonly start: (place: PeerPlace) => Promise<AsyncDisposable>;
-  /** What its Received field says of our connection. */
+  /** How its Received field describes our connection. */
   readonly tls: RegExp;
 }
 

@@ -1,4 +1,8 @@
-/** The client against Postfix's test server, where that is installed. */
+/**
+ * The client against Postfix's test server, where that is installed.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.2.1 | RFC 5321 section 4.2.1}
+ */
 
 import { assertEquals } from "@std/assert";
 import { SmtpClient } from "../../lib/client/client.ts";

@@ -1,9 +1,14 @@
-/** Postfix's smtp-source: ten thousand messages, twenty at once, none lost, none mangled. */
+/**
+ * Postfix's smtp-source: ten thousand messages, twenty sessions at once; every
+ * message arrives unchanged.
+ *
+ * The promise of SECURITY.md: "250 means kept".
+ */
 
 import { assertEquals, assertMatch } from "@std/assert";
 import { InteropServer, readMaildir } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 const COUNT = 10_000;
 const LENGTH = 2_000;

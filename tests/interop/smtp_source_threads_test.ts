@@ -1,9 +1,14 @@
-/** Postfix's smtp-source into two threads: nothing lost, nothing mixed, both at work. */
+/**
+ * Postfix's smtp-source against two threads: no message is lost or mixed with
+ * another, and both threads work.
+ *
+ * The promise of SECURITY.md: "250 means kept".
+ */
 
 import { assertEquals } from "@std/assert";
 import { InteropServer, readMaildir } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 const COUNT = 2_000;
 

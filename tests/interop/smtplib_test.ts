@@ -1,4 +1,10 @@
-/** Python's smtplib: parameters of MAIL and RCPT, UTF-8 addresses, a thousand recipients, refusals. */
+/**
+ * Python's smtplib: parameters of MAIL and RCPT, UTF-8 addresses, a thousand
+ * recipients, refusals.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.1 | RFC 5321 section 4.1.1},
+ * {@link https://www.rfc-editor.org/rfc/rfc6531#section-3.1 | RFC 6531 section 3.1}
+ */
 
 import { assert, assertEquals } from "@std/assert";
 import {
@@ -7,7 +13,7 @@ import {
   readMaildir,
   runPython,
 } from "../support/interop/server.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 const MESSAGE =
   "From: Sender <sender@example.org>\r\nSubject: smtplib\r\n\r\n.\r\nText\r\n";
@@ -53,7 +59,7 @@ const ROWS: readonly Row[] = [
       "..two dots",
       ".",
       "Text",
-      // Where the last line does not end with CRLF, smtplib adds one.
+      // smtplib adds a CRLF to a last line without one.
       "",
       "",
     ].join("\r\n"),

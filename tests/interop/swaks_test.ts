@@ -1,4 +1,10 @@
-/** swaks, the Swiss army knife for SMTP: each way it has to hand over a message. */
+/**
+ * swaks, the Swiss army knife for SMTP: each of its ways to send a message.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.1 | RFC 5321 section 4.1.1},
+ * {@link https://www.rfc-editor.org/rfc/rfc4954 | RFC 4954},
+ * {@link https://www.rfc-editor.org/rfc/rfc2033 | RFC 2033}
+ */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import {
@@ -10,7 +16,7 @@ import {
 } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
 import { bytesOf } from "../support/bytes.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 interface Sending {
   readonly port: number;

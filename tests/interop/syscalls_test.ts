@@ -1,12 +1,15 @@
 /**
- * strace on the real program: what it has asked the system to write, sync and
- * rename by the time that the client reads 250, and with which modes. The disk's
- * part is in `durability_test.ts` of the stores and of the spool.
+ * strace on the real program: the writes, syncs and renames that it has asked for
+ * by the time the client reads 250, and the modes of its files. The disk's part is
+ * in `durability_test.ts` of the stores and of the spool.
+ *
+ * The promise of SECURITY.md: "250 means kept".
  */
 
 import { assert, assertEquals } from "@std/assert";
 import { ScriptedClient } from "@smtp/server/testing";
-import { messageTo, TestFolder } from "../support/cli.ts";
+import { messageTo } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 import { InteropServer } from "../support/interop/server.ts";
 import { ScriptedHop } from "../support/client/scripted_hop.ts";
 import { namesIn } from "../support/store_message.ts";
@@ -113,7 +116,7 @@ for (const { store, isMail, each } of STORES) {
         assertEquals(losses, []);
       }
       for (const [path, mode] of modesBelow(calls, cwd)) {
-        // What a lock says is for the programs of others.
+        // The content of a lock is for other programs.
         const want = path.endsWith(".lock") ? ["0644"] : ["0600", "0700"];
         assert(want.includes(mode), `${path} was made with mode ${mode}`);
       }
@@ -171,12 +174,12 @@ for (const size of ["small", "large"] as const) {
       path.startsWith("a/b/spool/messages/")
     );
     assertEquals(records.length, 1);
-    // What the journal says of a new message may be lost: the record says it.
-    // The reserve is room on the disk and nothing else.
+    // The journal's entry of a new message may be lost: its record has it.
+    // The reserve only holds room on the disk.
     const idle = /^(content .*\/journal|(content|name) .*\/reserve)$/;
     assertEquals(losses.filter((loss) => !idle.test(loss)), []);
 
-    // Change: what the failed try said is synced when the next one begins.
+    // Change: the result of the failed attempt is synced when the next one begins.
     const journal = writesTo(calls, `${spool}/journal`);
     const syncs = syncsOf(calls, `${spool}/journal`);
     const syncAfter = (write: Call) =>
@@ -185,7 +188,7 @@ for (const size of ["small", "large"] as const) {
     const [, secondTry] = saying(calls, "MAIL FROM:<me@client.example>");
     assert(syncAfter(change).to < secondTry!.from, "The next try came first");
 
-    // Remove: the journal says so before the record goes.
+    // Remove: the journal records it before the file is removed.
     const gone = journal.findLast(({ to }) => to > secondTry!.to)!;
     const [removal] = removalsOf(calls, data, records[0]!);
     assert(removal !== undefined, "The record stayed");

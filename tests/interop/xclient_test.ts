@@ -1,9 +1,13 @@
-/** XCLIENT as swaks speaks it. */
+/**
+ * XCLIENT as swaks sends it.
+ *
+ * {@link https://www.postfix.org/XCLIENT_README.html | XCLIENT}
+ */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { InteropServer, readMaildir } from "../support/interop/server.ts";
 import { run } from "../support/process.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 async function swaks(port: number, ...flags: string[]) {
   return await run("swaks", [

@@ -1,5 +1,5 @@
 /**
- * Breaks the code in one place after the other, and wants the tests to notice:
+ * Breaks the code in one place after the other; the tests must notice each:
  *
  *     deno task mutate [--only TEXT] [--jobs N]
  *
@@ -17,10 +17,10 @@ const ROOT = new URL("../../", import.meta.url).pathname;
 const LEFT_OUT: ReadonlySet<string> = new Set([
   ...[".git", "node_modules", "coverage", "tools"],
 ]);
-/** Milliseconds that the tests of one mutation get; an endless loop is noticed, too. */
+/** Time limit of the tests of one mutation, in ms. A test that runs into it has noticed the mutation. */
 const TIME_LIMIT_MS = 180_000;
 
-/** What became of a mutation: `broken` if no test ran to a verdict. */
+/** The outcome of a mutation: `broken` if no test ran to its end. */
 type Result = "killed" | "late" | "survived" | "broken";
 
 /** Where the @std packages are, for the tests in a copy. */
@@ -76,7 +76,7 @@ async function tryOne(
     const { code, late, text } = await runTests(tree, mutation.tests);
     if (late) return { result: "late", text };
     if (code === 0) return { result: "survived", text };
-    // A file that does not load fails without a test: that proves nothing.
+    // A test file that does not load proves nothing.
     const isKilled = /\.\.\. .*FAILED/.test(text);
     return { result: isKilled ? "killed" : "broken", text };
   } finally {
@@ -84,7 +84,7 @@ async function tryOne(
   }
 }
 
-/** Fails unless the tests pass on the code as it is: else they would notice anything. */
+/** Fails unless the tests pass on the unchanged code: else every mutation would look noticed. */
 async function requireGreen(
   tree: string,
   mutations: readonly Mutation[],

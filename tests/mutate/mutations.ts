@@ -2,8 +2,8 @@
  * Ways to break the code, each with the tests that must notice it. A row is one
  * place: `find` stands in the file once, and `put` takes its place.
  *
- * A new promise gets its row here; a change of the code that moves a place moves
- * the row with it, for `mutations_test.ts` fails until it fits again.
+ * A new promise gets a row here. A change of the code in such a place must change
+ * the row too: `mutations_test.ts` fails until it fits.
  */
 
 /** One way to break the code. */

@@ -1,4 +1,4 @@
-/** The table of mutations fits the code as it is today; `main.ts` carries it out. */
+/** Each row of the table of mutations fits the code. `main.ts` carries the rows out. */
 
 import { assertEquals, assertNotEquals } from "@std/assert";
 import { applyTo, MUTATIONS } from "./mutations.ts";

@@ -10,11 +10,8 @@ import type { Transport } from "../../lib/net/transport.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
 import { CertificateSet } from "../../lib/tls/set.ts";
 import { connTransport } from "../support/tls.ts";
-import {
-  hasOpenssl,
-  openssl,
-  temporaryFolder,
-} from "../support/interop/openssl.ts";
+import { hasOpenssl, openssl } from "../support/interop/openssl.ts";
+import { TestFolder } from "../support/folder.ts";
 
 const ignore = !hasOpenssl;
 const encoder = new TextEncoder();
@@ -181,9 +178,9 @@ Deno.test({
   name: "upgradeServer() sees the certificate of openssl s_client",
   ignore,
   async fn() {
-    await using folder = await temporaryFolder();
-    const cert = await folder.file("two.pem", two.toPem());
-    const key = await folder.file("two.key", two.keyPem());
+    await using folder = await TestFolder.create();
+    const cert = await folder.write("two.pem", two.toPem());
+    const key = await folder.write("two.key", two.keyPem());
     for (const version of ["-tls1_2", "-tls1_3"]) {
       for (const trusted of [[two], [one]]) {
         const met = await meet([version, "-cert", cert, "-key", key], {
@@ -201,9 +198,9 @@ Deno.test({
   name: "upgradeClient() talks to openssl s_server",
   ignore,
   async fn() {
-    await using folder = await temporaryFolder();
-    const cert = await folder.file("one.pem", one.toPem());
-    const key = await folder.file("one.key", one.keyPem());
+    await using folder = await TestFolder.create();
+    const cert = await folder.write("one.pem", one.toPem());
+    const key = await folder.write("one.key", one.keyPem());
     const child = new Deno.Command("openssl", {
       args: [
         ...["s_server", "-accept", "127.0.0.1:0", "-cert", cert, "-key", key],

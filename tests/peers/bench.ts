@@ -1,7 +1,7 @@
 /**
- * How fast this server and those of others take messages and throw them away,
- * each in turn, under the same load on the same machine. Prints a table of
- * ratios: absolute rates are a machine's own.
+ * The speed of this server and others that accept and discard messages, each in
+ * turn, under the same load on the same machine. Prints a table of ratios, as
+ * absolute rates depend on the machine.
  *
  * ```sh
  * deno task bench:peers [--install] [--write] [--rounds=3] [--seconds=2]
@@ -17,16 +17,16 @@ import { countFor, loads, type Measure, peakMemory, send } from "./load.ts";
 import { markdownTable, writeBetweenMarks } from "./markdown.ts";
 import { others, ours, type Peer, postfix, type RunningPeer } from "./peers.ts";
 import { CountingSink, relay } from "./relay_load.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 /** The page with the tables. */
 const RESULTS = "tests/peers/RESULTS.md";
 
-/** Postfix keeps what it takes, so it does other work than these. */
+/** Postfix stores each message, so its work differs from that of the sinks. */
 const RIVALS = others.filter((peer) => peer !== postfix);
 const MAX_SIZE = 64 << 20;
 
-/** What stands for a load that a server did not take to the end. */
+/** Stands for a load that a server did not finish. */
 const FAILED: Measure = { rate: NaN, cost: NaN };
 
 /** A server under load, and what was measured, a list a load. */
@@ -38,7 +38,7 @@ interface Contender {
 
 function option(name: string, value: number): number {
   const prefix = `--${name}=`;
-  const text = Deno.args.find((it) => it.startsWith(prefix));
+  const text = Deno.args.find((arg) => arg.startsWith(prefix));
   return text === undefined ? value : Number(text.slice(prefix.length));
 }
 
@@ -67,7 +67,7 @@ function ratio(
   theirs: readonly Measure[],
   of: keyof Measure,
 ): string {
-  const ratios = mine.map((it, round) => it[of] / theirs[round]![of]);
+  const ratios = mine.map((measure, round) => measure[of] / theirs[round]![of]);
   return ratios.includes(NaN) ? "failed" : median(ratios).toFixed(2);
 }
 
@@ -75,7 +75,7 @@ async function table(contenders: readonly Contender[]): Promise<string> {
   const mine = contenders[0]!.measures;
   const rows = contenders.map(({ peer, measures }) => [
     `${peer.name} ${peer.version()}`,
-    ...measures.map((it, load) => ratio(it, mine[load]!, "rate")),
+    ...measures.map((measure, load) => ratio(measure, mine[load]!, "rate")),
   ]);
   for (const [at, { running }] of contenders.entries()) {
     rows[at]!.push(`${Math.round(await peakMemory(running.pid))} MiB`);
@@ -86,13 +86,15 @@ async function table(contenders: readonly Contender[]): Promise<string> {
   );
 }
 
-/** The same in absolute figures, for who runs it. */
+/** The same in absolute figures, for the person at the terminal. */
 function figures(contenders: readonly Contender[]): string {
   return contenders.flatMap(({ peer, measures }) =>
-    measures.map((it, at) =>
+    measures.map((measure, at) =>
       `${peer.name}, ${loads[at]!.name}: ` +
-      `${Math.round(median(it.map(({ rate }) => rate)))} messages/s, ` +
-      `${Math.round(median(it.map(({ cost }) => cost)))} us of processor each`
+      `${Math.round(median(measure.map(({ rate }) => rate)))} messages/s, ` +
+      `${
+        Math.round(median(measure.map(({ cost }) => cost)))
+      } us of processor each`
     )
   ).join("\n");
 }
@@ -122,7 +124,9 @@ async function relayTable(): Promise<string> {
     ["server", "4 KiB, relayed, a session a message, 20 at once"],
     peers.map((peer, at) => [
       `${peer.name} ${peer.version()}`,
-      median(rates[at]!.map((it, round) => it / rates[0]![round]!)).toFixed(2),
+      median(rates[at]!.map((rate, round) => rate / rates[0]![round]!)).toFixed(
+        2,
+      ),
     ]),
   );
 }

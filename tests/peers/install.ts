@@ -1,7 +1,7 @@
 /**
  * Where the mail servers of others are, and how they get there: packages of npm
- * and Debian, nothing else. What is missing is missing; nobody needs it but the
- * comparison with them.
+ * and Debian, nothing else. A server that is missing is left out of the comparison;
+ * no other test needs it.
  */
 
 import { run } from "../support/process.ts";

@@ -44,7 +44,7 @@ export interface RunningPeer extends AsyncDisposable {
   readonly pid: number;
 }
 
-/** A mail server that can be looked at. */
+/** A mail server to compare with. */
 export interface Peer {
   /** Its name, as readers know it. */
   readonly name: string;
@@ -173,7 +173,7 @@ const goSmtp: Peer = {
   },
 };
 
-/** Postfix, which keeps what it takes in a queue on disk. */
+/** Postfix, which keeps its mail in a queue on disk. */
 export const postfix: Peer = {
   name: "Postfix",
   version: () => Deno.uid() === 0 ? debianVersion("postfix") : undefined,
@@ -185,7 +185,7 @@ export const others: readonly Peer[] = [
   ...[smtpServer, haraka, aiosmtpd, goSmtp, postfix],
 ];
 
-/** A server that takes everything as it is, for Postfix to send to. */
+/** A server that accepts all mail from Postfix. */
 async function startKeeper(mail: string | undefined): Promise<SmtpServer> {
   const keeper = new SmtpServer({
     listen: `${HOST}:0`,

@@ -11,7 +11,8 @@ import {
 } from "../../lib/message/message.ts";
 import { DiscardStore } from "../../lib/store/discard_store.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
-import { namesIn, temporaryFolder } from "../support/store_message.ts";
+import { namesIn } from "../support/store_message.ts";
+import { TestFolder } from "../support/folder.ts";
 import { openSession, type SessionInit } from "../support/server.ts";
 import { within } from "../support/wait.ts";
 import { replies } from "../../lib/protocol/replies.ts";
@@ -71,7 +72,7 @@ Deno.test("onMessage() gets all recipients with their parameters", async () => {
 
 Deno.test("onMessageStart() and onMessage() choose where a message goes", async () => {
   for (const handler of ["onMessageStart", "onMessage"] as const) {
-    await using folder = await temporaryFolder();
+    await using folder = await TestFolder.create();
     const [usual, chosen, second] = [1, 2, 3].map(() => new MemoryStore());
     await using it = openSession({
       store: usual!,
@@ -234,7 +235,7 @@ const ENDS: [name: string, init: SessionInit, want: string][] = [
 
 for (const [name, init, want] of ENDS) {
   Deno.test(`Reception leaves no temporary file when a message ${name}`, async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await TestFolder.create();
     await using it = openSession({
       body: { memoryLimit: 1000, temporaryFolder: folder.path },
       ...init,
@@ -249,7 +250,7 @@ for (const [name, init, want] of ENDS) {
 
 Deno.test("Reception leaves no temporary file of a transaction that is cut off", async () => {
   for (const end of ["RSET", "HELO y", "QUIT", "close", "421", "junk"]) {
-    await using folder = await temporaryFolder();
+    await using folder = await TestFolder.create();
     await using it = openSession({
       body: { memoryLimit: 1000, temporaryFolder: folder.path },
       profile: { maxErrors: 1 },

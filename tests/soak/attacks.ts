@@ -1,7 +1,7 @@
 /**
  * Attacks that run beside honest mail, one after the other with a rest between
- * them, each bounded: what must not be noticed by anybody else. An attack that
- * the server does not bound is amiss.
+ * them. No other client may notice them. An attack that the server does not bound
+ * is a failure of the run.
  */
 
 import { connect, type Socket } from "node:net";
@@ -38,7 +38,7 @@ const NESTED = Array.from(
 ).join("");
 const LARGE = 3_000_000;
 
-/** Mail that costs whoever converts or parses it, by name. */
+/** Mail that is expensive to convert or to parse, by name. */
 const BOMBS: readonly (readonly [to: string, content: () => string])[] = [
   [
     "you@old.test",
@@ -60,7 +60,7 @@ const BOMBS: readonly (readonly [to: string, content: () => string])[] = [
   ["you@far.test", () => `${"a: b\r\n".repeat(43_000)}\r\nx\r\n`],
 ];
 
-/** What attacks need. */
+/** What attacks are made with. */
 export interface AttacksInit {
   readonly server: ServerProcess;
   readonly hops: HostileHops;
@@ -74,13 +74,13 @@ export class Attacks {
   readonly #silent = new Set<Socket>();
   /** How often each was made. */
   readonly made: Map<string, number> = new Map();
-  /** What was not bounded, by name, and how often. */
+  /** Attacks that the server did not bound, by name, and how often. */
   readonly unbounded: Map<string, number> = new Map();
   #isOn = false;
   #running: Promise<void> = Promise.resolve();
   #last = 0;
 
-  /** @param init Whom they hit, and chance */
+  /** @param init The server that they hit, and the source of chance */
   constructor(init: AttacksInit) {
     this.#init = init;
     this.#kinds = [
@@ -118,7 +118,7 @@ export class Attacks {
       try {
         await attack();
       } catch (error) {
-        // A server that was killed in the middle refuses, and one that says no is right.
+        // A server that was killed refuses connections, and a refusal is right.
         const text = `${name}: ${
           error instanceof Error ? error.message : error
         }`;
@@ -170,7 +170,7 @@ export class Attacks {
     this.#keepSilent(socket);
   }
 
-  /** Content that was refused, and does not end. */
+  /** Endless content after a refusal. */
   async #endless(command: string): Promise<void> {
     const socket = this.#open();
     try {
@@ -204,7 +204,7 @@ export class Attacks {
     }
   }
 
-  /** Says nothing more, for a while. */
+  /** Sends nothing more, for a while. */
   #keepSilent(socket: Socket): void {
     this.#silent.add(socket);
     const timer = setTimeout(() => socket.destroy(), SILENCE_MS);
@@ -229,7 +229,7 @@ export class Attacks {
     await this.#mail("you@challenge.test", "Subject: x\r\n\r\nx\r\n");
   }
 
-  /** Mail without a sender: nothing of it comes back. */
+  /** Mail with the null reverse-path: it causes no DSN. */
   async #mail(to: string, content: string): Promise<void> {
     using client = await this.#init.server.connect();
     await client.reply();
@@ -242,7 +242,7 @@ export class Attacks {
     await client.reply();
   }
 
-  /** The module's own client at a server that always wants to know more. */
+  /** Our client at a server that answers 334 for ever. */
   async #challenges(): Promise<void> {
     const connecting = SmtpClient.connect({
       ...this.#init.hops.challenging,
@@ -266,7 +266,7 @@ export class Attacks {
   }
 }
 
-/** The server goes along for ever. */
+/** The server answers for ever. */
 class Unbounded extends Error {}
 
 function count(counts: Map<string, number>, name: string): void {

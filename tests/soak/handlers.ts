@@ -1,7 +1,6 @@
 /**
- * What the server under load tells about itself: VRFY answers with the memory
- * that is needed once the rest has been collected. Headers are looked at, as a
- * filter does.
+ * Handlers of the server under load: VRFY answers with the memory in use after a
+ * garbage collection, and `onHeaders` reads the header as a filter does.
  */
 
 import type { SmtpHandlers } from "../../mod.ts";

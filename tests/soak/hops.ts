@@ -1,7 +1,7 @@
 /**
- * Next servers as an attacker runs them, and the name server that leads to
- * them: one that is too old for 8-bit text, one that answers 334 for ever,
- * addresses that take a connection and never say a word.
+ * Next hops as an attacker runs them, and the name server that leads to them: one
+ * without 8BITMIME, one that answers 334 for ever, and addresses that accept a
+ * connection and send nothing.
  */
 
 import { startWireServer, type WireServer } from "../support/dns.ts";
@@ -26,7 +26,7 @@ function addressOf(name: string): string | undefined {
   }[name];
 }
 
-/** Hosts of domains whose owner means harm. */
+/** Hosts of hostile domains. */
 export class HostileHops implements AsyncDisposable {
   readonly #listeners: Deno.TcpListener[] = [];
   readonly #conns = new Set<Deno.Conn>();
@@ -141,7 +141,7 @@ async function readAll(conn: Deno.Conn): Promise<void> {
   while (await conn.read(buffer) !== null);
 }
 
-/** Offers log-in and asks for more, whatever it gets. */
+/** Offers AUTH and answers every line with 334. */
 async function challenge(conn: Deno.Conn): Promise<void> {
   const say = sayer(conn);
   const buffer = new Uint8Array(4096);

@@ -1,7 +1,7 @@
 /**
- * Who owes what: the messages that were acknowledged, and those that have
- * arrived. What is in both is settled and forgotten, so that an hour's load
- * fits into memory.
+ * The balance of messages: those that the server acknowledged, and those that have
+ * arrived. A message in both lists is removed, so that an hour's load fits into
+ * memory.
  */
 
 interface Entry {
@@ -16,10 +16,10 @@ export class Ledger {
   acknowledged = 0;
   /** Acknowledged messages that have arrived. */
   settled = 0;
-  /** Messages that arrived more than once, or that nobody was told of. */
+  /** Messages that arrived more than once, or without an acknowledgement. */
   extra = 0;
 
-  /** Notes that the server has said 250. */
+  /** Records that the server has replied 250. */
   acknowledge(id: string): void {
     this.acknowledged++;
     const entry = this.#entry(id);
@@ -27,14 +27,14 @@ export class Ledger {
     this.#settle(id, entry);
   }
 
-  /** Notes that a message has arrived. */
+  /** Records that a message has arrived. */
   see(id: string): void {
     const entry = this.#entry(id);
     entry.seen++;
     this.#settle(id, entry);
   }
 
-  /** Forgets a message whose sender was not told anything: it may arrive or not. */
+  /** Removes a message whose sender got no reply: it may arrive or not. */
   abandon(id: string): void {
     const entry = this.#open.get(id);
     if (entry !== undefined && entry.seen > 0) this.extra++;
@@ -43,11 +43,13 @@ export class Ledger {
 
   /** Acknowledged messages that have not arrived. */
   get owed(): readonly string[] {
-    return [...this.#open].filter(([, it]) => it.acknowledged && it.seen === 0)
+    return [...this.#open].filter(([, entry]) =>
+      entry.acknowledged && entry.seen === 0
+    )
       .map(([id]) => id);
   }
 
-  /** Counts what came without being owed, and forgets it. */
+  /** Counts the messages that arrived without being due, and removes them. */
   sweep(): void {
     for (const [id, entry] of this.#open) {
       if (entry.acknowledged || entry.seen === 0) continue;

@@ -8,7 +8,7 @@ import type { TestClient } from "../support/server.ts";
 import type { Ledger } from "./ledger.ts";
 import type { ServerProcess } from "./server_process.ts";
 
-/** What a client works with. */
+/** The server, the ledger and chance, for one client. */
 export interface LoadInit {
   readonly server: ServerProcess;
   readonly ledger: Ledger;
@@ -38,7 +38,7 @@ const KINDS: readonly (readonly [weight: number, kind: Kind])[] = [
   [4, (load) => load.slow()],
 ];
 const ALL = KINDS.reduce((sum, [weight]) => sum + weight, 0);
-/** Places at which a client goes away. */
+/** Commands after which a client closes. */
 const DROPS = [
   "",
   "EHLO soak.test\r\n",
@@ -60,7 +60,7 @@ export class Load {
   };
   #last = 0;
 
-  /** @param init Where it goes, who keeps count, and chance */
+  /** @param init The server, the ledger and the source of chance */
   constructor(init: LoadInit) {
     this.#init = init;
   }
@@ -115,7 +115,7 @@ export class Load {
     }
   }
 
-  /** Recipients that cannot be, and commands out of order. */
+  /** Invalid recipients, and commands out of order. */
   async refused(): Promise<void> {
     await this.#session(async (client) => {
       await client.reply();
@@ -128,7 +128,7 @@ export class Load {
     });
   }
 
-  /** Goes away without a word; the greeting unread, that is a reset. */
+  /** Closes without QUIT; with the greeting unread this is a reset. */
   async drop(): Promise<void> {
     const { server, random } = this.#init;
     const text = DROPS[Math.floor(random() * DROPS.length)]!;

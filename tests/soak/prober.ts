@@ -1,11 +1,11 @@
 /**
- * An honest client in a thread of its own, so that nothing but the server makes
- * it wait: one small message after the other, and how long each reply took.
+ * An honest client in a thread of its own, so that only the server makes it wait.
+ * It sends one small message after the other and times each reply.
  */
 
 import { TestClient } from "../support/server.ts";
 
-/** What the thread tells. */
+/** Messages of the thread. */
 export type Probed =
   /** A reply came. */
   | {
@@ -26,7 +26,7 @@ declare const self: {
   postMessage(message: Probed | "done"): void;
 };
 
-/** What the thread is told: where to go, which process is there, and whether to go on. */
+/** Messages to the thread: the server's address and process, and whether to go on. */
 export interface Order {
   readonly port: number;
   readonly pid: number | undefined;

@@ -13,7 +13,7 @@ import { until, within } from "../support/wait.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 
-/** What the server needs of memory and descriptors. */
+/** The memory and descriptors of the server. */
 export interface Needs {
   /** Bytes of heap and buffers that are in use after a collection. */
   readonly needed: number;
@@ -34,12 +34,12 @@ export class ServerProcess implements AsyncDisposable {
   readonly #nextPort: number;
   readonly #nameServer: string;
   #process: Deno.ChildProcess | undefined;
-  /** Ends when its output does. */
+  /** Resolves when its output ends. */
   #output: Promise<unknown> = Promise.resolve();
   #isListening = false;
-  /** Whether its log is read; where not, it must not wait for that. */
+  /** Whether its log is read. If not, the server must not wait for a reader. */
   readsLog = true;
-  /** Records that it says it has dropped. */
+  /** Records that the server reports as dropped. */
   droppedNotes = 0;
   /** Mail folders that were moved out of the way. */
   #moved = 0;
@@ -126,7 +126,7 @@ export class ServerProcess implements AsyncDisposable {
     }
   }
 
-  /** Reads its log while it is wanted, and counts what tells of faults. */
+  /** Reads its log while `readsLog` is set, and counts the errors. */
   async #readLog(stream: ReadableStream<Uint8Array>): Promise<void> {
     let rest = "";
     for await (const piece of stream.pipeThrough(new TextDecoderStream())) {
@@ -146,12 +146,12 @@ export class ServerProcess implements AsyncDisposable {
       const { message } = JSON.parse(line) as { message: string };
       kind = message.replace(/ message \S+/, "");
     } catch {
-      // What is no record was written by the platform.
+      // A line that is no record was written by the platform.
     }
     this.errors.set(kind, (this.errors.get(kind) ?? 0) + 1);
   }
 
-  /** Ends it without a chance to write anything down. */
+  /** Kills it with SIGKILL. */
   async kill(): Promise<void> {
     const child = this.#process!;
     Deno.kill(child.pid, "SIGKILL");
@@ -174,7 +174,7 @@ export class ServerProcess implements AsyncDisposable {
     return code;
   }
 
-  /** Asks it what it needs. */
+  /** Asks for its memory and descriptors. */
   async needs(): Promise<Needs> {
     using client = await this.connect();
     await client.reply();

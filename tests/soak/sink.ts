@@ -1,6 +1,6 @@
 /**
- * Where relayed mail goes: a server that takes it, refuses it for now, hangs up
- * in the middle or is not there at all, in turns.
+ * The next hop of relayed mail: it accepts, defers, closes in the middle or does
+ * not listen at all, in turns.
  */
 
 import { SmtpReply, SmtpServer } from "../../mod.ts";

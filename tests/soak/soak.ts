@@ -4,7 +4,10 @@
  * arrived, and the memory and the descriptors must be those of the beginning. No
  * honest client may have waited for a second.
  *
- * `deno task soak --minutes 60 --seed 1`; exit code 1 if anything is amiss.
+ * `deno task soak --minutes 60 --seed 1`; exit code 1 on any failure.
+ *
+ * The promises of SECURITY.md: "250 means kept", "Every wait has an end",
+ * "Every buffer has a limit".
  */
 
 import { Attacks } from "./attacks.ts";
@@ -15,18 +18,18 @@ import { type Needs, ServerProcess } from "./server_process.ts";
 import { startSink } from "./sink.ts";
 import { Waits } from "./waits.ts";
 import { seededFraction } from "../support/random.ts";
-import { TestFolder } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 
 /** Clients at once. */
 const CLIENTS = 16;
-/** How much more than after the warm-up may be in use at the end. */
+/** Growth of memory and descriptors allowed between warm-up and end. */
 const GROWTH = 0.1;
-/** What large mail leaves behind in a process for the next of its kind, in bytes. */
+/** Memory that large mail leaves in the process for the next large mail, in bytes. */
 const SLACK = 64 * 1_048_576;
 const COLLECT_MS = 500;
 /** How long queue and mailboxes may take to be empty when the load rests, in ms. */
 const DRAIN_MS = 60_000;
-/** How long a client that does no harm may wait for a reply, in ms. */
+/** How long an honest client may wait for a reply, in ms. */
 const MAX_WAIT_MS = 1000;
 /** Mail that no server takes. */
 const HOPELESS = /@(?:s\d+\.silent|challenge)\.test$/;
@@ -95,13 +98,13 @@ class Soak {
     this.#waits = new Waits(server, this.#ledger);
   }
 
-  /** Runs it all; gives what is amiss. */
+  /** Runs it all; gives the failures. */
   async run(minutes: number): Promise<string[]> {
     const total = minutes * 60_000;
     await this.#openSink();
     await this.#server.start();
     try {
-      // What a crash leaves behind is part of the beginning.
+      // The files that a crash leaves behind are part of the starting state.
       await this.#phase(total * 0.15, []);
       this.#tell("killed and started again");
       this.#begin();
@@ -174,7 +177,7 @@ class Soak {
     const until = performance.now() + DRAIN_MS;
     await this.#server.purge((recipient) => HOPELESS.test(recipient));
     while (this.#server.waiting > 0 && performance.now() < until) {
-      // A destination that was found dead rests for a minute; nobody waits here.
+      // A destination that failed rests for a minute; the run does not wait for it.
       await this.#server.retry();
       await rest(COLLECT_MS);
     }
@@ -210,7 +213,7 @@ class Soak {
 
   async #measure(when: string): Promise<Needs> {
     const needs = await this.#server.needs();
-    const mib = (octets: number) => (octets / 1_048_576).toFixed(2);
+    const mib = (bytes: number) => (bytes / 1_048_576).toFixed(2);
     this.#tell(
       `${when}: ${mib(needs.needed)} MiB needed, ${mib(needs.resident)} MiB ` +
         `resident, ${needs.files} descriptors, ` +

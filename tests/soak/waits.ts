@@ -1,6 +1,6 @@
 /**
- * How long honest clients wait for each reply while the rest goes on: asked by
- * a thread that does nothing else (`prober.ts`). Time in which the machine had no
+ * How long honest clients wait for each reply under the load. A thread that does
+ * nothing else asks (`prober.ts`). Time in which the machine had no
  * processor for the server does not count: other load is not the server's fault.
  */
 
@@ -15,7 +15,7 @@ class Histogram {
   readonly #counts: number[] = [];
   count = 0;
   worstMs = 0;
-  /** The longest with what does not count. */
+  /** The longest wait, with the time that does not count. */
   worstOfAllMs = 0;
 
   add({ waitedMs, idleMs }: { waitedMs: number; idleMs: number }): void {
@@ -50,7 +50,7 @@ export class Waits {
 
   /**
    * @param server The server
-   * @param ledger Hears of each message
+   * @param ledger Records each message
    */
   constructor(server: ServerProcess, ledger: Ledger) {
     this.#server = server;
@@ -103,23 +103,31 @@ export class Waits {
 
   /** The longest wait for any reply, in ms. */
   get worstMs(): number {
-    return Math.max(0, ...[...this.#steps.values()].map((it) => it.worstMs));
+    return Math.max(
+      0,
+      ...[...this.#steps.values()].map((waits) => waits.worstMs),
+    );
   }
 
   /** Replies that came. */
   get replies(): number {
-    return [...this.#steps.values()].reduce((sum, it) => sum + it.count, 0);
+    return [...this.#steps.values()].reduce(
+      (sum, waits) => sum + waits.count,
+      0,
+    );
   }
 
-  /** A line a step. */
+  /** A line for each step. */
   table(): string[] {
-    const lines = [...this.#steps].map(([step, it]) =>
+    const lines = [...this.#steps].map(([step, waits]) =>
       `an honest client waits for ${step}: median ${
-        it.share(0.5).toFixed(0)
+        waits.share(0.5).toFixed(0)
       }, ` +
-      `99 % ${it.share(0.99).toFixed(0)}, worst ${it.worstMs.toFixed(0)} ms ` +
-      `(${it.worstOfAllMs.toFixed(0)} ms on this machine), ` +
-      `${it.count} replies`
+      `99 % ${waits.share(0.99).toFixed(0)}, worst ${
+        waits.worstMs.toFixed(0)
+      } ms ` +
+      `(${waits.worstOfAllMs.toFixed(0)} ms on this machine), ` +
+      `${waits.count} replies`
     );
     for (const [why, times] of this.#broken) {
       lines.push(`${times} of its sessions broke off: ${why}`);

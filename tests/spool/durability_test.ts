@@ -8,7 +8,8 @@ import { assertEquals } from "@std/assert";
 import { FileSpool } from "../../lib/spool/file_spool.ts";
 import { DiskWatch } from "../support/disk_watch.ts";
 import { addition } from "../support/queue/fixtures.ts";
-import { namesIn, temporaryFolder } from "../support/store_message.ts";
+import { namesIn } from "../support/store_message.ts";
+import { TestFolder } from "../support/folder.ts";
 
 /** A spool three folders deep, none of which exists yet. */
 const SPOOL = "a/b/spool";
@@ -25,7 +26,7 @@ for (
   const [name, size] of [["small", 100], ["large", 300_000]] as const
 ) {
   Deno.test(`FileSpool.add() resolves when the record and every folder above it are on the disk: a ${name} message`, async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await TestFolder.create();
     using watch = new DiskWatch(folder.path);
     await using spool = new FileSpool(`${folder.path}/${SPOOL}`);
     await spool.open();
@@ -37,7 +38,7 @@ for (
 }
 
 Deno.test("FileSpool.open() waits for folders that another has just made", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   using watch = new DiskWatch(folder.path);
   for (const path of ["a", "a/b", SPOOL, `${SPOOL}/messages`]) {
     await Deno.mkdir(`${folder.path}/${path}`, { mode: 0o700 });
@@ -49,7 +50,7 @@ Deno.test("FileSpool.open() waits for folders that another has just made", async
 });
 
 Deno.test("FileSpool.change() and remove() resolve when the journal is on the disk", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   using watch = new DiskWatch(folder.path);
   await using spool = new FileSpool(`${folder.path}/${SPOOL}`);
   await spool.open();
@@ -62,7 +63,7 @@ Deno.test("FileSpool.change() and remove() resolve when the journal is on the di
 });
 
 Deno.test("FileSpool puts a rewritten journal in place with its name on the disk", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   using watch = new DiskWatch(folder.path);
   const path = `${folder.path}/${SPOOL}`;
   await using first = new FileSpool(path);
@@ -87,7 +88,7 @@ Deno.test("FileSpool puts a rewritten journal in place with its name on the disk
 });
 
 Deno.test("FileSpool.remove() takes the record off the disk", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   await using spool = new FileSpool(`${folder.path}/${SPOOL}`);
   await spool.open();
   await spool.add(addition("a"));
@@ -100,7 +101,7 @@ Deno.test("FileSpool.remove() takes the record off the disk", async () => {
 Deno.test("What the spool makes is its user's alone to read, whatever the umask", async () => {
   const old = Deno.umask(0);
   try {
-    await using folder = await temporaryFolder();
+    await using folder = await TestFolder.create();
     const root = `${folder.path}/a`;
     await using spool = new FileSpool(`${folder.path}/${SPOOL}`);
     await spool.open();

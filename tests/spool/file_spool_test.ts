@@ -17,7 +17,7 @@ import {
   makeMessage,
 } from "../support/queue/fixtures.ts";
 import { SimulatedDisk } from "../support/queue/disk.ts";
-import { temporaryFolder } from "../support/store_message.ts";
+import { TestFolder } from "../support/folder.ts";
 import { readText } from "../support/bytes.ts";
 import { DEADLINE_MS } from "../support/wait.ts";
 
@@ -410,7 +410,7 @@ Deno.test("FileSpool.open() says which folder it cannot use", () =>
   }));
 
 Deno.test("FileSpool never gives out the content of another message, nor a part as if it were whole", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   await using spool = new FileSpool(folder.path);
   await spool.open();
   const size = 300_000;

@@ -11,7 +11,8 @@ import { MaildirStore } from "../../lib/store/maildir_store.ts";
 import { MboxStore } from "../../lib/store/mbox_store.ts";
 import { type MessageStore, StoreError } from "../../lib/message/message.ts";
 import { DiskWatch } from "../support/disk_watch.ts";
-import { messageOf, temporaryFolder } from "../support/store_message.ts";
+import { messageOf } from "../support/store_message.ts";
+import { TestFolder } from "../support/folder.ts";
 import { until } from "../support/wait.ts";
 
 const ALL = { partial: false };
@@ -87,14 +88,14 @@ async function assertKept(watch: DiskWatch, root: string, folder: string) {
 
 for (const { name, folder, folders, make } of STORES) {
   Deno.test(`A message is on the disk when it is kept: ${name}, new mailbox`, async () => {
-    await using temporary = await temporaryFolder();
+    await using temporary = await TestFolder.create();
     using watch = new DiskWatch(temporary.path);
     await make(temporary.path).save(await messageOf({}), ALL);
     await assertKept(watch, temporary.path, folder);
   });
 
   Deno.test(`A message is on the disk when it is kept: ${name}, mailbox in use`, async () => {
-    await using temporary = await temporaryFolder();
+    await using temporary = await TestFolder.create();
     using watch = new DiskWatch(temporary.path);
     const store = make(temporary.path);
     await store.save(await messageOf({}), ALL);
@@ -103,7 +104,7 @@ for (const { name, folder, folders, make } of STORES) {
   });
 
   Deno.test(`A message is on the disk when it is kept: ${name}, mailbox that another has just made`, async () => {
-    await using temporary = await temporaryFolder();
+    await using temporary = await TestFolder.create();
     using watch = new DiskWatch(temporary.path);
     for (
       const path of [
@@ -119,7 +120,7 @@ for (const { name, folder, folders, make } of STORES) {
   });
 
   Deno.test(`A message is on the disk when it is kept: ${name}, mailbox removed and made again by another`, async () => {
-    await using temporary = await temporaryFolder();
+    await using temporary = await TestFolder.create();
     using watch = new DiskWatch(temporary.path);
     const store = make(temporary.path);
     await store.save(await messageOf({}), ALL);
@@ -139,7 +140,7 @@ for (const { name, folder, folders, make } of STORES) {
   });
 
   Deno.test(`A message that is refused is not there: ${name}, a disk that cannot sync`, async () => {
-    await using temporary = await temporaryFolder();
+    await using temporary = await TestFolder.create();
     using watch = new DiskWatch(temporary.path);
     const store = make(temporary.path);
     // Each sync fails in turn, in a new mailbox and in one with a message.
@@ -172,7 +173,7 @@ for (const { name, folder, folders, make } of STORES) {
 }
 
 Deno.test("An existing mailbox takes mail if its folder cannot be synced", async () => {
-  await using temporary = await temporaryFolder();
+  await using temporary = await TestFolder.create();
   using watch = new DiskWatch(temporary.path);
   for (const { name, make, folder } of STORES.slice(0, 3)) {
     await Deno.remove(`${temporary.path}/a`, { recursive: true })
@@ -196,7 +197,7 @@ Deno.test("An existing mailbox takes mail if its folder cannot be synced", async
 });
 
 Deno.test("FileStore replaces its one message on a disk without hard links", async () => {
-  await using temporary = await temporaryFolder();
+  await using temporary = await TestFolder.create();
   using watch = new DiskWatch(temporary.path);
   watch.before = (step) => {
     if (step.startsWith("link ")) {
@@ -224,7 +225,7 @@ Deno.test("Only their user can read what the stores make, with any umask", async
   const old = Deno.umask(0);
   try {
     for (const { make } of STORES) {
-      await using temporary = await temporaryFolder();
+      await using temporary = await TestFolder.create();
       await make(temporary.path).save(await messageOf({}), ALL);
       await assertPrivate(`${temporary.path}/a`);
     }
@@ -247,7 +248,7 @@ async function assertPrivate(path: string): Promise<void> {
 }
 
 Deno.test("Two stores that make one mailbox at the same time both wait until it is on the disk", async () => {
-  await using temporary = await temporaryFolder();
+  await using temporary = await TestFolder.create();
   using watch = new DiskWatch(temporary.path);
   const make = () => new MaildirStore({ folder: `${temporary.path}/mail` });
   const held = Promise.withResolvers<void>();
@@ -279,7 +280,7 @@ Deno.test("Two stores that make one mailbox at the same time both wait until it 
 });
 
 Deno.test("A sync of a folder under way does not count for a later call", async () => {
-  await using temporary = await temporaryFolder();
+  await using temporary = await TestFolder.create();
   using watch = new DiskWatch(temporary.path);
   const path = `${temporary.path}/mail`;
   await Deno.mkdir(path);

@@ -11,18 +11,14 @@ import {
 } from "@std/assert";
 import { FileStore } from "../../lib/store/file_store.ts";
 import { StoreError } from "../../lib/message/message.ts";
-import {
-  messageOf,
-  namesIn,
-  onlyFileIn,
-  temporaryFolder,
-} from "../support/store_message.ts";
+import { messageOf, namesIn, onlyFileIn } from "../support/store_message.ts";
+import { TestFolder } from "../support/folder.ts";
 
 const SEPARATOR = "From sender@example.org Thu Jan  2 03:04:05 2025";
 const RETURN_PATH = "Return-Path: <sender@example.org>\r\n";
 
 Deno.test("FileStore keeps one .eml file for each message in a folder it makes", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const store = new FileStore({ folder: `${folder.path}/a/b` });
   const to = ["a@example.com", "b@example.com"];
   const message = await messageOf({ id: "m-1", to, content: "x\r\nFrom y" });
@@ -39,7 +35,7 @@ Deno.test("FileStore keeps one .eml file for each message in a folder it makes",
 });
 
 Deno.test("FileStore makes its folder again when that has vanished", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const store = new FileStore({ folder: `${folder.path}/a`, sync: false });
   await store.save(await messageOf());
   await Deno.remove(`${folder.path}/a`, { recursive: true });
@@ -76,7 +72,7 @@ Deno.test("FileStore writes its one file in the form of its options", async (t) 
       want: content.repeat(2),
     },
   ];
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   for (const { name, options, want } of rows) {
     await t.step(name, async () => {
       const path = `${folder.path}/${name}/file`;
@@ -92,7 +88,7 @@ Deno.test("FileStore writes its one file in the form of its options", async (t) 
 });
 
 Deno.test("FileStore overwrites with whole messages only", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const path = `${folder.path}/file`;
   const store = new FileStore({ path, returnPath: false });
   const contents = ["a", "b", "c", "d"].map((text) => text.repeat(100_000));
@@ -108,7 +104,7 @@ Deno.test("FileStore overwrites with whole messages only", async () => {
 });
 
 Deno.test("FileStore leaves what was there when a message fails", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const path = `${folder.path}/file`;
   await Deno.writeTextFile(path, "before");
   const store = new FileStore({ path, sync: false });
@@ -128,7 +124,7 @@ Deno.test("FileStore leaves what was there when a message fails", async () => {
 });
 
 Deno.test("FileStore refuses a folder in place of its file", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   for (const append of [false, true]) {
     const store = new FileStore({ path: folder.path, append });
     const message = await messageOf();

@@ -6,11 +6,8 @@ import { lockOptions, takeDotLock } from "../../lib/store/lock.ts";
 import { MboxStore } from "../../lib/store/mbox_store.ts";
 import { StoreError } from "../../lib/message/message.ts";
 import { hostName } from "../../lib/store/unique_name.ts";
-import {
-  messageOf,
-  namesIn,
-  temporaryFolder,
-} from "../support/store_message.ts";
+import { messageOf, namesIn } from "../support/store_message.ts";
+import { TestFolder } from "../support/folder.ts";
 import { DEADLINE_MS } from "../support/wait.ts";
 
 const ALL = { partial: false };
@@ -34,7 +31,7 @@ async function leaveLock(path: string, text: string, time: Date) {
 }
 
 Deno.test("takeDotLock() makes a lock that names its owner, and removes it", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const path = `${folder.path}/box`;
   {
     await using _lock = await takeDotLock(path, {
@@ -55,7 +52,7 @@ Deno.test("takeDotLock() makes a lock that names its owner, and removes it", asy
 });
 
 Deno.test("takeDotLock() does not remove the lock of another program", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const path = `${folder.path}/box`;
   const lock = await takeDotLock(path, { deadline: 0, staleLockMs: 0 });
   await Deno.remove(`${path}.lock`);
@@ -88,7 +85,7 @@ Deno.test("takeDotLock() breaks a lock by age and death of its owner only", asyn
   ];
   for (const [name, text, time, broken] of rows) {
     await t.step(name, async () => {
-      await using folder = await temporaryFolder();
+      await using folder = await TestFolder.create();
       const path = `${folder.path}/box`;
       await leaveLock(path, text, time);
       const taking = takeDotLock(path, { deadline: 0, staleLockMs: 60_000 });
@@ -104,7 +101,7 @@ Deno.test("takeDotLock() breaks a lock by age and death of its owner only", asyn
 });
 
 Deno.test("takeDotLock() never breaks a lock that is held, whatever its age", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const path = `${folder.path}/box`;
   await using _lock = await takeDotLock(path, { deadline: 0, staleLockMs: 0 });
   await Deno.utime(`${path}.lock`, LONG_AGO, LONG_AGO);
@@ -115,7 +112,7 @@ Deno.test("takeDotLock() never breaks a lock that is held, whatever its age", as
 });
 
 Deno.test("takeDotLock() lets one of many breakers in at a time", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const path = `${folder.path}/box`;
   await leaveLock(path, `${await deadPid()}:${hostName()}`, LONG_AGO);
   let holders = 0;
@@ -168,7 +165,7 @@ async function lockElsewhere(
 }
 
 Deno.test("MboxStore waits for the flock of another process until its deadline", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const path = `${folder.path}/box`;
   await Deno.writeTextFile(path, "x\n\n");
   const other = await lockElsewhere(path);
@@ -190,7 +187,7 @@ Deno.test("MboxStore waits for the flock of another process until its deadline",
 });
 
 Deno.test("MboxStore appends to the file that has taken the place of the locked one", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const path = `${folder.path}/box`;
   await Deno.writeTextFile(path, "old\n\n");
   const other = await lockElsewhere(path);
@@ -206,7 +203,7 @@ Deno.test("MboxStore appends to the file that has taken the place of the locked 
 });
 
 Deno.test("MboxStore appends of several processes do not mix", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const path = `${folder.path}/box`;
   const support = new URL("./append_program.ts", import.meta.url);
   const outputs = await Promise.all(

@@ -13,18 +13,14 @@ import { FileStore } from "../../lib/store/file_store.ts";
 import { MboxStore } from "../../lib/store/mbox_store.ts";
 import { MaildirStore } from "../../lib/store/maildir_store.ts";
 import { StoreError } from "../../lib/message/message.ts";
-import {
-  messageOf,
-  namesIn,
-  onlyFileIn,
-  temporaryFolder,
-} from "../support/store_message.ts";
+import { messageOf, namesIn, onlyFileIn } from "../support/store_message.ts";
+import { TestFolder } from "../support/folder.ts";
 
 const ALL = { partial: false };
 const SOME = { partial: true };
 
 Deno.test("MaildirStore keeps one copy for each recipient with LF line ends", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const store = new MaildirStore({ folder: `${folder.path}/made/here` });
   const message = await messageOf({
     to: ["a@example.com", "B@example.com"],
@@ -44,7 +40,7 @@ Deno.test("MaildirStore keeps one copy for each recipient with LF line ends", as
 });
 
 Deno.test("MaildirStore names a file by time, process, host and true sizes", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const store = new MaildirStore({
     folder: folder.path,
     hostname: "mx.example/1:2",
@@ -60,7 +56,7 @@ Deno.test("MaildirStore names a file by time, process, host and true sizes", asy
 });
 
 Deno.test("MaildirStore keeps CRLF when asked and a binary message as it is", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const content = "a: b\r\n\r\n\0\r\n\n";
   const crlf = new MaildirStore({
     folder: `${folder.path}/crlf`,
@@ -86,7 +82,7 @@ Deno.test("MaildirStore keeps CRLF when asked and a binary message as it is", as
 });
 
 Deno.test("MaildirStore streams a message that is not in memory", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const store = new MaildirStore({ folder: folder.path, sync: false });
   const line = "0123456789".repeat(7) + "\r\n";
   const content = line.repeat(3000);
@@ -104,7 +100,7 @@ Deno.test("MaildirStore streams a message that is not in memory", async () => {
 });
 
 Deno.test("MaildirStore gives two names of one mailbox one copy", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const store = new MaildirStore({ folder: folder.path, sync: false });
   const to = ["User@example.com", "user@example.com", '"user"@example.com'];
   await store.save(await messageOf({ to }), ALL);
@@ -113,7 +109,7 @@ Deno.test("MaildirStore gives two names of one mailbox one copy", async () => {
 });
 
 Deno.test("MaildirStore keeps mailboxOf inside the folder", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const store = new MaildirStore({
     folder: `${folder.path}/mail`,
     mailboxOf: () => "../outside",
@@ -125,7 +121,7 @@ Deno.test("MaildirStore keeps mailboxOf inside the folder", async () => {
 });
 
 Deno.test("MaildirStore leaves no copy when one recipient's fails", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const store = new MaildirStore({ folder: folder.path });
   await Deno.writeTextFile(`${folder.path}/b@example.com`, "not a folder");
   const to = ["a@example.com", "b@example.com", "c@example.com"];
@@ -140,7 +136,7 @@ Deno.test("MaildirStore leaves no copy when one recipient's fails", async () => 
 });
 
 Deno.test("MaildirStore takes copies back when a later one cannot be placed", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const store = new MaildirStore({ folder: folder.path, sync: false });
   const to = ["a@example.com", "b@example.com"];
   await store.save(await messageOf({ to }), ALL);
@@ -158,7 +154,7 @@ Deno.test("MaildirStore takes copies back when a later one cannot be placed", as
 });
 
 Deno.test("MaildirStore delivers to the others when partial", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const store = new MaildirStore({
     folder: folder.path,
     mailboxOf(address) {
@@ -184,7 +180,7 @@ Deno.test({
   name: "MaildirStore refuses a symbolic link in place of a mailbox",
   ignore: Deno.build.os === "windows",
   async fn() {
-    await using folder = await temporaryFolder();
+    await using folder = await TestFolder.create();
     await Deno.mkdir(`${folder.path}/elsewhere`);
     await Deno.mkdir(`${folder.path}/mail`);
     const box = `${folder.path}/mail/user@example.com`;
@@ -201,7 +197,7 @@ Deno.test({
 });
 
 Deno.test("MaildirStore makes a mailbox again that has vanished", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const store = new MaildirStore({ folder: folder.path, sync: false });
   await store.save(await messageOf(), ALL);
   await Deno.remove(`${folder.path}/user@example.com`, { recursive: true });
@@ -210,7 +206,7 @@ Deno.test("MaildirStore makes a mailbox again that has vanished", async () => {
 });
 
 Deno.test("MaildirStore removes the partial file when the content fails", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const store = new MaildirStore({ folder: folder.path, sync: false });
   const message = await messageOf({ memoryLimit: 0 });
   await message.discard();
@@ -234,7 +230,7 @@ Deno.test("MaildirStore removes the partial file when the content fails", async 
 });
 
 Deno.test("MaildirStore saves many messages at once, each under its own name", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const stores = [1, 2].map(() => new MaildirStore({ folder: folder.path }));
   const messages = await Promise.all(
     Array.from({ length: 50 }, () => messageOf()),
@@ -253,7 +249,7 @@ Deno.test("Stores write the one Return-Path, whatever the content begins with", 
     "Return-Path:\r\n <evil@b.test>\r\nStatus: RO\r\n\r\nReturn-Path: text\r\n";
   const rest = "Subject: x\nStatus: RO\n\nReturn-Path: text\n";
   for (const memoryLimit of [0, 1000]) {
-    await using folder = await temporaryFolder();
+    await using folder = await TestFolder.create();
     const { path } = folder;
     const message = await messageOf({ content, memoryLimit });
     await new MaildirStore({ folder: path }).save(message, ALL);

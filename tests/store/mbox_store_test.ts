@@ -10,11 +10,8 @@ import {
 } from "@std/assert";
 import { type Message, StoreError } from "../../lib/message/message.ts";
 import { MboxStore } from "../../lib/store/mbox_store.ts";
-import {
-  messageOf,
-  namesIn,
-  temporaryFolder,
-} from "../support/store_message.ts";
+import { messageOf, namesIn } from "../support/store_message.ts";
+import { TestFolder } from "../support/folder.ts";
 
 const ALL = { partial: false };
 const SOME = { partial: true };
@@ -109,7 +106,7 @@ Deno.test("MboxStore writes the form that readers want", async (t) => {
       want: `${SEPARATOR}\nx\r\n\0\r\n>From y\n\n`,
     },
   ];
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   for (const { name, content, want, init, newline } of rows) {
     for (const memoryLimit of [0, 1000]) {
       await t.step(`${name}, ${memoryLimit} bytes in memory`, async () => {
@@ -131,7 +128,7 @@ Deno.test("MboxStore writes the form that readers want", async (t) => {
 });
 
 Deno.test("MboxStore makes folder and file, and releases its locks", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const store = new MboxStore({ folder: `${folder.path}/a/b` });
   const to = ["one@example.com", "two@example.com"];
   await store.save(await messageOf({ to, content: "x: y\r\n" }), ALL);
@@ -143,7 +140,7 @@ Deno.test("MboxStore makes folder and file, and releases its locks", async () =>
 });
 
 Deno.test("MboxStore brings a file to a blank line before it appends", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const path = `${folder.path}/box`;
   const store = new MboxStore({ path, returnPath: false, sync: false });
   const rows = [
@@ -165,7 +162,7 @@ Deno.test("MboxStore brings a file to a blank line before it appends", async () 
 });
 
 Deno.test("MboxStore never mixes 50 appends of two stores", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   await Deno.mkdir(`${folder.path}/sub`);
   const paths = [`${folder.path}/box`, `${folder.path}/sub/../box`];
   const stores = paths.map((path) => new MboxStore({ path }));
@@ -199,7 +196,7 @@ Deno.test("MboxStore never mixes 50 appends of two stores", async () => {
 });
 
 Deno.test("MboxStore undoes a failed append and goes on with the others", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const path = `${folder.path}/box`;
   const store = new MboxStore({ path, returnPath: false, sync: false });
   const good = await messageOf({ content: "good\r\n" });
@@ -218,7 +215,7 @@ Deno.test("MboxStore undoes a failed append and goes on with the others", async 
 });
 
 Deno.test("MboxStore removes a file that it made for an append that failed", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const store = new MboxStore({ path: `${folder.path}/box` });
   const bad = await brokenMessage("half", ["user@example.com"]);
   const error = await assertRejects(
@@ -231,7 +228,7 @@ Deno.test("MboxStore removes a file that it made for an append that failed", asy
 });
 
 Deno.test("MboxStore leaves no copy when a recipient's mailbox is no file", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   await Deno.mkdir(`${folder.path}/b@example.com`);
   const store = new MboxStore({ folder: folder.path, sync: false });
   const to = ["a@example.com", "b@example.com"];
@@ -243,7 +240,7 @@ Deno.test("MboxStore leaves no copy when a recipient's mailbox is no file", asyn
 });
 
 Deno.test("MboxStore takes copies back when a later recipient's fails", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const lock = `${folder.path}/b@example.com.lock`;
   await Deno.writeTextFile(lock, "1:another.example");
   await Deno.writeTextFile(`${folder.path}/a@example.com`, "before\n\n");
@@ -263,7 +260,7 @@ Deno.test("MboxStore takes copies back when a later recipient's fails", async ()
 });
 
 Deno.test("MboxStore delivers to the others when partial", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   await Deno.mkdir(`${folder.path}/b@example.com`);
   const store = new MboxStore({ folder: folder.path, sync: false });
   const to = ["a@example.com", "b@example.com"];
@@ -283,7 +280,7 @@ Deno.test({
   name: "MboxStore refuses a symbolic link in place of a mailbox",
   ignore: Deno.build.os === "windows",
   async fn() {
-    await using folder = await temporaryFolder();
+    await using folder = await TestFolder.create();
     await Deno.writeTextFile(`${folder.path}/target`, "mine");
     for (const target of ["target", "missing"]) {
       const path = `${folder.path}/box-${target}`;
@@ -303,7 +300,7 @@ Deno.test({
 });
 
 Deno.test("MboxStore appends to the mailbox that has replaced the one it has opened", async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const path = `${folder.path}/box`;
   await Deno.writeTextFile(path, "");
   const store = new MboxStore({ path, locks: ["flock"], sync: false });
@@ -347,7 +344,7 @@ async function mountSmall(path: string): Promise<boolean> {
 }
 
 Deno.test("MboxStore leaves the file as it was when the disk is full", async (t) => {
-  await using folder = await temporaryFolder();
+  await using folder = await TestFolder.create();
   const disk = `${folder.path}/disk`;
   await Deno.mkdir(disk);
   const mounted = await mountSmall(disk);

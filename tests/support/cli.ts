@@ -1,14 +1,17 @@
 /**
- * The command line as a child process: run to its end, or served from until the
- * test is over. Every wait has a deadline, and a child is ended by its own id.
+ * The command line as a child process, which a test runs to its end or uses as a
+ * server. Every wait has a deadline. A child is ended by its own id.
  */
 
+import { assertEquals } from "@std/assert";
 import { ScriptedClient } from "@smtp/server/testing";
+import { completion } from "../../lib/cli/completion.ts";
+import { run } from "./process.ts";
 import { DEADLINE_MS } from "./wait.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 
-/** The flag that this process got for the @std packages, for its children. */
+/** The flag for the @std packages that this process was started with, for its children. */
 const importMap = import.meta.resolve("@std/assert").startsWith("jsr:")
   ? []
   : [`--import-map=${new URL(".ci/std_from_npm.json", ROOT).pathname}`];
@@ -22,7 +25,7 @@ export function cliArgs(
   return ["run", ...permissions, ...importMap, program, ...args];
 }
 
-/** Where and how a child runs. */
+/** How a child runs. */
 export interface CliOptions {
   /** Working folder. */
   readonly cwd?: string;
@@ -38,7 +41,7 @@ export interface CliOptions {
 export interface CliStartOptions extends CliOptions {
   /** Listeners to wait for; 1 by default. */
   readonly listeners?: number;
-  /** Whether standard output is closed at once; the port is then taken from `--log json`. */
+  /** Whether standard output is closed at once. The port then comes from `--log json`. */
   readonly ignoreOutput?: boolean;
   /** Milliseconds until it is killed; `DEADLINE_MS` by default. */
   readonly deadlineMs?: number;
@@ -54,7 +57,7 @@ export interface CliOutcome {
 function command(args: readonly string[], options: CliOptions): Deno.Command {
   const { permissions, maxFiles, ...rest } = options;
   const line = cliArgs(args, permissions);
-  // The shell gives way to the program, so that the child is the program.
+  // `exec` replaces the shell, so that the id of the child is that of the program.
   const limited = ["-c", `ulimit -n ${maxFiles} && exec "$0" "$@"`];
   return new Deno.Command(maxFiles === undefined ? Deno.execPath() : "sh", {
     args: maxFiles === undefined
@@ -84,53 +87,40 @@ export async function runCli(
   };
 }
 
-/** A folder that is removed at the end. */
-export class TestFolder implements AsyncDisposable {
-  /** Where it is. */
-  readonly path: string;
-
-  /** @param path Where it is */
-  constructor(path: string) {
-    this.path = path;
-  }
-
-  /** Makes one that other users may look into. */
-  static async create(): Promise<TestFolder> {
-    const path = await Deno.makeTempDir({ prefix: "smtp-test-" });
-    if (Deno.build.os !== "windows") await Deno.chmod(path, 0o755);
-    return new TestFolder(path);
-  }
-
-  /** Writes a file into it; gives its path. */
-  async write(name: string, text: string): Promise<string> {
-    const path = `${this.path}/${name}`;
-    await Deno.writeTextFile(path, text);
-    return path;
-  }
-
-  /** The paths of all files below it, relative and sorted. */
-  async files(below = ""): Promise<string[]> {
-    const found: string[] = [];
-    for await (const entry of Deno.readDir(`${this.path}/${below}`)) {
-      const path = below === "" ? entry.name : `${below}/${entry.name}`;
-      if (entry.isDirectory) found.push(...await this.files(path));
-      else found.push(path);
-    }
-    return found.sort();
-  }
-
-  /** The text of a file in it. */
-  async read(name: string): Promise<string> {
-    return await Deno.readTextFile(`${this.path}/${name}`);
-  }
-
-  /** Removes it with all that is in it. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    await Deno.remove(this.path, { recursive: true });
-  }
+/**
+ * Runs many command lines one after the other in one child process, which saves
+ * most of the time. A process for each remains the proof of the exit code: some
+ * go through {@linkcode runCli}, too.
+ */
+export async function runCliRows(
+  rows: readonly (readonly string[])[],
+  options: { readonly cwd: string },
+): Promise<readonly CliOutcome[]> {
+  const program = new URL("tests/support/cli_rows.ts", ROOT).pathname;
+  const { code, stdout, stderr } = await run(Deno.execPath(), [
+    ...["run", "-A", ...importMap, program, JSON.stringify(rows)],
+  ], { ...options, env: { NO_COLOR: "1" } });
+  assertEquals(code, 0);
+  const written = (text: string) => text.split(/\0(\d+)\0/);
+  const [out, err] = [written(stdout), written(stderr)];
+  return rows.map((_, row) => ({
+    code: Number(out[2 * row + 1]),
+    stdout: out[2 * row]!,
+    stderr: err[2 * row]!,
+  }));
 }
 
-/** Text that a child writes, to be waited for. */
+/** The script that `completion` writes for a shell, made in this process. */
+export async function completionScript(
+  ...args: readonly string[]
+): Promise<string> {
+  let script = "";
+  const output = { out: (text: string) => void (script += text), err() {} };
+  assertEquals(await completion(args, output), 0);
+  return script;
+}
+
+/** Collects the text that a child writes, and waits for parts of it. */
 class Output {
   text = "";
   ended = false;
@@ -167,7 +157,7 @@ class Output {
   }
 }
 
-/** A command line that serves. Ended at the end of the test, if it has not ended by itself. */
+/** A command line that serves. Disposing of it ends it. */
 export class CliServer implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
   readonly #stdout: Output;
@@ -189,7 +179,7 @@ export class CliServer implements AsyncDisposable {
     this.#timer = setTimeout(() => this.signal("SIGKILL"), deadlineMs);
   }
 
-  /** Starts one and waits until it listens on as many addresses as it is told of. */
+  /** Starts one and waits until it listens on `listeners` addresses. */
   static async start(
     args: readonly string[],
     options: CliStartOptions = {},
@@ -224,7 +214,7 @@ export class CliServer implements AsyncDisposable {
     this.#ports = [Number(port)];
   }
 
-  /** The ports, in the order of the lines that tell them. */
+  /** The ports of its listeners, in the order of `--listen`. */
   get ports(): readonly number[] {
     return this.#ports;
   }
@@ -275,7 +265,7 @@ export class CliServer implements AsyncDisposable {
     return { code, stdout: this.stdout, stderr: this.stderr };
   }
 
-  /** Ends it, whatever it does. */
+  /** Kills it. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.end("SIGKILL");
   }
@@ -297,7 +287,9 @@ export function messageTo(
     "S: 250",
     "C: MAIL FROM:<me@client.example>",
     "S: 250",
-    ...recipients.flatMap((it) => [`C: RCPT TO:<${it}>`, "S: 250"]),
+    ...recipients.flatMap((
+      recipient,
+    ) => [`C: RCPT TO:<${recipient}>`, "S: 250"]),
     "C: DATA",
     "S: 354",
     ...lines.map((line) => `C: ${line}`),

@@ -1,6 +1,6 @@
 /**
- * Drives the receiving machine alone: hands it bytes, answers its questions
- * by a policy, and writes down what it said and did. Dialogues are scripts of
+ * Drives a ServerProtocol alone: hands it bytes, answers its questions by a
+ * policy, and records its replies and effects. Dialogues are scripts of
  * lines: `C:` the client's line, `C|` bytes without a line end, `S:` a reply
  * line (`...` at its end stands for any text), `E:` an event, in order.
  */
@@ -53,7 +53,7 @@ const ALL_ASKS: AskFlags = {
   expand: true,
 };
 
-/** A profile: everything on, `mx.test`, no limits that a test would meet by chance. */
+/** A profile: every extension on, host name `mx.test`, limits that no test reaches by chance. */
 export function testProfile(init: ProfileInit = {}): ServerProfile {
   const { disabled = [], asks = {}, kind = "smtp", ...rest } = init;
   const { maxSize = 1000, maxRecipients = 5 } = rest;
@@ -78,13 +78,13 @@ export function testProfile(init: ProfileInit = {}): ServerProfile {
   };
 }
 
-/** Answers a question; `"handled"` where the policy has spoken to the machine itself. */
+/** Answers a question; `"handled"` where the policy has called the machine itself. */
 export type Policy = (
   ask: ServerAsk,
   machine: ServerProtocol,
 ) => Verdict | "handled";
 
-/** One machine, what it said and what it did. */
+/** One machine with its replies and effects. */
 export class Driver {
   /** The machine. */
   readonly machine: ServerProtocol;
@@ -220,9 +220,9 @@ function describe(ask: ServerAsk): string {
 export interface PlayOptions {
   /** What differs from the test profile. */
   readonly profile?: ProfileInit;
-  /** Makes the policy, anew for each run. */
+  /** Makes a new policy for each run. */
   readonly policy?: () => Policy;
-  /** Whether the client's bytes may also be cut elsewhere than between its turns. Default `true`. */
+  /** Whether the client's bytes may also be cut within its turns. Default `true`. */
   readonly recut?: boolean;
 }
 
@@ -268,12 +268,12 @@ function unescape(text: string): string {
 }
 
 /**
- * Plays a script turn by turn and, unless told otherwise, byte by byte, all
- * at once, and in random pieces; what comes back must be the same each time.
+ * Plays a script turn by turn and, unless `recut` is `false`, byte by byte, all at once
+ * and in random pieces. The replies and events must be the same each time.
  */
 export function play(script: string, options: PlayOptions = {}): void {
   const steps = parseScript(script);
-  const wantEvents = steps.filter((it) => it.kind === "event");
+  const wantEvents = steps.filter((step) => step.kind === "event");
   const driverOf = () => new Driver(options.profile, options.policy?.());
 
   const turns = driverOf();
@@ -287,13 +287,13 @@ export function play(script: string, options: PlayOptions = {}): void {
     }
   }
   if (wantEvents.length > 0) {
-    assertEquals(turns.events, wantEvents.map((it) => it.text));
+    assertEquals(turns.events, wantEvents.map((step) => step.text));
   }
 
-  const client = steps.filter((it) => it.kind === "client");
-  const replies = steps.filter((it) => it.kind === "server")
-    .map((it) => it.text);
-  const stream = concat(client.map((it) => it.bytes));
+  const client = steps.filter((step) => step.kind === "client");
+  const replies = steps.filter((step) => step.kind === "server")
+    .map((step) => step.text);
+  const stream = concat(client.map((step) => step.bytes));
   if (options.recut === false) return;
   for (const [way, cut] of waysToCut(stream)) {
     const driver = driverOf().feedAll(cut);
@@ -303,7 +303,7 @@ export function play(script: string, options: PlayOptions = {}): void {
   }
 }
 
-/** Events without what hangs on the cut: of two faults the one found first drops the body. */
+/** Events without those that depend on the cut: of two faults the first one found drops the body. */
 export function uncut(events: readonly string[]): string[] {
   return events.map((event) => event.replace(/^drop .*/, "drop"));
 }
@@ -323,7 +323,7 @@ export function assertReplies(
   assertEquals(shown, [...want], message);
 }
 
-/** The lines of a session that has said EHLO, MAIL and RCPT, with their replies. */
+/** The script of EHLO, MAIL and RCPT with their replies. */
 export const ENVELOPE = `
   S: 220 mx.test ESMTP ready
   C: HELO client.test
@@ -334,7 +334,7 @@ export const ENVELOPE = `
   S: 250 2.1.5 ...
 `;
 
-/** The lines of a session that has said HELO, with their replies. */
+/** The script of HELO with its reply. */
 export const GREETED = `
   S: 220 mx.test ESMTP ready
   C: HELO client.test

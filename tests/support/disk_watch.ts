@@ -1,7 +1,7 @@
 /**
- * Watches what this process does to a folder by the functions of `Deno`, and
- * knows what of it a loss of power would take: a file's content until the file
- * is synced, a name until its folder is.
+ * Watches the calls of `Deno` with which this process changes a folder, and knows
+ * what a loss of power would take: the content of a file until the file is
+ * synced, a name until its folder is synced.
  */
 
 import { dirname, resolve } from "node:path";
@@ -10,13 +10,13 @@ import { dirname, resolve } from "node:path";
 const WATCHED = ["open", "mkdir", "rename", "remove", "link", "lstat"] as const;
 type Watched = Pick<typeof Deno, typeof WATCHED[number]>;
 
-/** Until it is disposed of, all that goes by `Deno.open` and its kin is seen. */
+/** Sees every call of `Deno.open` and its kin until it is disposed of. */
 export class DiskWatch implements Disposable {
   /** What was done, in order: `"sync mail/new"`; paths without `root`. */
   readonly steps: string[] = [];
-  /** Called before a step; what it throws is the step's error. */
+  /** Called before a step; an error that it throws is the step's error. */
   before: (step: string) => void | Promise<void> = () => {};
-  /** The owner that files by these names seem to have. */
+  /** The owner that is reported for files of these names. */
   readonly owners: Map<string, number> = new Map();
   readonly #root: string;
   readonly #real: Watched;
@@ -25,7 +25,7 @@ export class DiskWatch implements Disposable {
   /** Files, by device and number, with content that is not on the disk yet. */
   readonly #dirty = new Set<string>();
 
-  /** @param root The folder that is watched; what is elsewhere is passed over */
+  /** @param root The folder that is watched; calls elsewhere are ignored */
   constructor(root: string) {
     this.#root = resolve(root);
     this.#real = Object.fromEntries(
@@ -137,7 +137,7 @@ export class DiskWatch implements Disposable {
     });
   }
 
-  /** Gives `Deno` its functions back. */
+  /** Restores the functions of `Deno`. */
   [Symbol.dispose](): void {
     Object.assign(Deno, this.#real);
   }

@@ -16,7 +16,7 @@ export type WireAnswer =
   | { readonly rcode: number; readonly from?: "elsewhere" }
   | { readonly address: readonly [number, number, number, number] }
   | "silence"
-  /** The packet as it is to go out, made of the question. */
+  /** Makes the packet to send from the question. */
   | ((question: Uint8Array) => Uint8Array);
 
 /** A name server that runs. */
@@ -27,7 +27,7 @@ export interface WireServer extends AsyncDisposable {
   readonly asked: string[];
 }
 
-/** Starts a name server; `answer` says how each question is answered, by name and how often it came before. */
+/** Starts a name server; `answer` gets the name of a question and how often it came before. */
 export async function startWireServer(
   answer: (name: string, before: number) => WireAnswer,
 ): Promise<WireServer> {
@@ -98,7 +98,7 @@ export interface TableResolver {
   readonly asked: string[];
 }
 
-/** Makes a resolver that answers from `table`; with `silent` the servers that never answer. */
+/** Makes a resolver that answers from `table`; servers in `silent` never answer. */
 export function tableResolver(
   table: DnsTable,
   options: { silent?: readonly string[]; broken?: readonly string[] } = {},

@@ -1,4 +1,4 @@
-/** What a process holds: memory after everything that is not needed is gone, files, descriptors. */
+/** What a process holds: memory after a garbage collection, files, descriptors. */
 
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
@@ -6,9 +6,9 @@ import { runInNewContext } from "node:vm";
 setFlagsFromString("--expose-gc");
 const collect = runInNewContext("gc") as () => void;
 
-/** Bytes that this process's program still needs. */
+/** Bytes of heap and buffers in use after a garbage collection. */
 export async function heapInUse(): Promise<number> {
-  // What is to be finalized only goes at the second look.
+  // Objects with finalizers go only at the second collection.
   for (let round = 0; round < 3; round++) {
     await new Promise<void>((resolve) => setTimeout(resolve, 0));
     collect();
@@ -17,7 +17,7 @@ export async function heapInUse(): Promise<number> {
   return heapUsed + external;
 }
 
-/** Open descriptors of a process; `undefined` where the system does not tell. */
+/** Open descriptors of a process; `undefined` where the system does not say. */
 export function openFiles(pid: number = Deno.pid): number | undefined {
   try {
     return [...Deno.readDirSync(`/proc/${pid}/fd`)].length;
@@ -26,7 +26,7 @@ export function openFiles(pid: number = Deno.pid): number | undefined {
   }
 }
 
-/** Bytes of a process that are in memory; `undefined` where the system does not tell. */
+/** Bytes of a process that are in memory; `undefined` where the system does not say. */
 export function residentSize(pid: number): number | undefined {
   try {
     const text = Deno.readTextFileSync(`/proc/${pid}/status`);

@@ -1,6 +1,6 @@
 /**
- * Other programs, as the tests run them: to the end with a deadline, or beside
- * the test until it is disposed of. Ends a process by its id and nothing else.
+ * Other programs, run to their end with a deadline or beside the test until they
+ * are disposed of. A process is only ever ended by its id.
  */
 
 import { DEADLINE_MS } from "./wait.ts";
@@ -22,7 +22,7 @@ export interface ProcessOptions {
   readonly cwd?: string;
   /** Milliseconds until the program is killed and the test fails; `DEADLINE_MS` by default. */
   readonly deadlineMs?: number;
-  /** Whether an exit code other than 0 is given back; it is an error otherwise. */
+  /** Whether an exit code other than 0 is returned; it is an error otherwise. */
   readonly anyCode?: boolean;
 }
 
@@ -167,8 +167,8 @@ export class BackgroundProcess implements AsyncDisposable {
   }
 
   /**
-   * Waits until `find` gives something else than `undefined` for what the
-   * program has written on standard output.
+   * Waits until `find` returns something other than `undefined` for the text on
+   * standard output.
    *
    * @throws {Error} If the program ends before, or the deadline passes
    */
@@ -198,7 +198,7 @@ export class BackgroundProcess implements AsyncDisposable {
     );
   }
 
-  /** Asks it to stop, waits, and kills it where it does not. */
+  /** Sends SIGTERM, waits, and kills it after the deadline. */
   async stop(options: { deadlineMs?: number } = {}): Promise<number> {
     const { deadlineMs = DEADLINE_MS } = options;
     signal(this.#child, "SIGTERM");
@@ -209,7 +209,7 @@ export class BackgroundProcess implements AsyncDisposable {
     return code;
   }
 
-  /** Ends it, whatever it does. */
+  /** Stops it. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
   }

@@ -74,7 +74,7 @@ export function pieces(
   return cut;
 }
 
-/** The three ways in which every row of a table is run: whole, byte by byte, and split at random. */
+/** The three ways to run every row of a table: whole, byte by byte, and split at random. */
 export function* waysToCut(
   bytes: Uint8Array,
 ): Generator<[way: string, pieces: Uint8Array[]]> {

@@ -1,6 +1,6 @@
 /**
  * Certificates for tests/sasl/channel_binding_test.ts, one a signature
- * algorithm. Nobody has their keys.
+ * algorithm. Their keys were thrown away.
  */
 
 /** A certificate and the digest function that its channel binding uses. */

@@ -1,6 +1,6 @@
 /**
  * Helpers of the SASL tests: texts as bytes, a client machine driven against a
- * server exchange, a seeded generator, Python as the second opinion.
+ * server exchange, and Python as the second implementation.
  */
 
 import type { ClientMechanism } from "../../lib/sasl/client_mechanism.ts";
@@ -47,13 +47,13 @@ export async function python(
   return JSON.parse(utf8Text(stdout));
 }
 
-/** The credentials that a mechanism wants judged; throws where it wants something else. */
+/** The credentials that a step wants verified; throws for any other step. */
 export function credentialsOf(step: ServerStep): Credentials {
   if (step.type === "verify") return step.credentials;
   throw new Error(`Want credentials, got a step of type "${step.type}"`);
 }
 
-/** The challenge of a step, as text; throws where there is none. */
+/** The challenge of a step, as text; throws where the step has no challenge. */
 export function challengeOf(
   step: ServerStep | ExchangeChallenge | ExchangeResult,
 ): string {

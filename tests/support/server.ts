@@ -1,6 +1,6 @@
 /**
- * Sessions and servers for tests: a client that speaks line by line and never
- * waits for ever, a session over a pair in memory, a server on a free port.
+ * Sessions and servers for tests: a client that speaks line by line and whose
+ * waits have deadlines, a session over a pair in memory, a server on a free port.
  */
 
 import { assert, assertEquals } from "@std/assert";
@@ -33,7 +33,7 @@ interface Listening {
   }[];
 }
 
-/** A client that says what it is told and gives back reply lines. */
+/** A client that sends given lines and returns reply lines. */
 export class TestClient implements Disposable {
   readonly #transport: Transport;
   readonly #buffer: Uint8Array<ArrayBuffer> = new Uint8Array(65536);
@@ -78,7 +78,7 @@ export class TestClient implements Disposable {
     return await this.reply();
   }
 
-  /** Says each line and wants a reply that begins so. */
+  /** Sends each line and asserts the beginning of its reply. */
   async expect(...dialogue: [line: string, want: string][]): Promise<void> {
     for (const [line, want] of dialogue) {
       const reply = await this.say(line);
@@ -105,7 +105,7 @@ export class TestClient implements Disposable {
     return await this.reply();
   }
 
-  /** Everything up to the end of the connection, by whatever kind of end. */
+  /** All text up to the end of the connection, be that a close or a reset. */
   async rest(): Promise<string> {
     while (!this.#ended) await this.#fill();
     const { length } = this.#text;
@@ -154,12 +154,12 @@ export class TestClient implements Disposable {
   }
 }
 
-/** What a test says of its session; everything else is made up. */
+/** The parts of a session that a test chooses; the others have defaults. */
 export interface SessionInit
   extends Partial<Omit<SessionContext, "profile" | "store" | "limits">> {
   /** Limits that differ from the defaults. */
   readonly limits?: LimitOptions;
-  /** What the client is admitted as. Default: where its connection comes from. */
+  /** The address that the client is admitted as. Default: the peer of its connection. */
   readonly address?: string;
   /** What differs from the test profile. */
   readonly profile?: ProfileInit;
@@ -183,7 +183,7 @@ export interface TestSession extends AsyncDisposable {
   readonly done: Promise<void>;
 }
 
-/** Which questions somebody answers, as a server finds out. */
+/** Which questions the handlers answer, as a server finds out. */
 function asksOf(init: SessionInit): NonNullable<ProfileInit["asks"]> {
   const { handlers = {}, isLocal } = init;
   const asked = askedOf(handlers);
@@ -260,7 +260,7 @@ export async function startServer(
   return server;
 }
 
-/** Handlers that write down their calls, in order. */
+/** Handlers that record their calls, in order. */
 export function noting(
   calls: string[],
   handlers: SmtpHandlers = {},

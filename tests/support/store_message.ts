@@ -1,5 +1,5 @@
 /**
- * Messages for the tests of the stores, and what these find on the disk.
+ * Messages for the tests of the stores, and readers of the folders they leave.
  */
 
 import {
@@ -9,7 +9,7 @@ import {
 } from "../../lib/message/message.ts";
 import { Address } from "../../lib/protocol/address.ts";
 
-/** What a test says of its message; everything else is made up. */
+/** The parts of a message that a test chooses; the others have defaults. */
 export interface TestMessage
   extends Partial<Omit<MessageInit, "from" | "trace">> {
   /** The reverse-path, `""` for the null sender. */
@@ -50,21 +50,13 @@ export async function messageOf(init: TestMessage = {}): Promise<Message> {
   return message;
 }
 
-/** A folder that is gone after the test. */
-export async function temporaryFolder(): Promise<
-  { path: string } & AsyncDisposable
-> {
-  const path = await Deno.realPath(await Deno.makeTempDir());
-  return {
-    path,
-    [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }),
-  };
-}
-
-/** The names in a folder, sorted; none if there is no such folder. */
+/** The names in a folder, sorted; `[]` if there is no such folder. */
 export async function namesIn(path: string): Promise<string[]> {
   try {
-    const names = await Array.fromAsync(Deno.readDir(path), (it) => it.name);
+    const names = await Array.fromAsync(
+      Deno.readDir(path),
+      (entry) => entry.name,
+    );
     return names.sort();
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return [];

@@ -1,6 +1,6 @@
 /**
- * The system calls of a program, as `strace -f -y` has written them down, and
- * what of its files a loss of power would have taken at any moment.
+ * The system calls of a program, as `strace -f -y` records them, and the part of
+ * its files that a loss of power would have taken at any moment.
  *
  * A call of one thread may begin while another's is under way: so every call has
  * a beginning and an end, and a sync counts only for what had ended when it
@@ -19,7 +19,7 @@ export const TRACED: readonly string[] = [
 
 /** The program and arguments that run another and write its calls to `path`. */
 export function straceCommand(path: string): readonly string[] {
-  // -D: the program that is watched is the child that gets the signals.
+  // -D makes the watched program the child, which gets the signals.
   return [
     ...["strace", "-D", "-f", "-y", "-s", "1000", "-o", path],
     ...["-e", `trace=${TRACED.join(",")}`, "-e", "signal=none"],
@@ -102,7 +102,7 @@ export function modesBelow(
   return modes;
 }
 
-/** The calls that sent or wrote a text that begins so, to whatever it was. */
+/** The calls that sent or wrote a text with this beginning, to any descriptor. */
 export function saying(calls: readonly Call[], text: string): Call[] {
   return calls.filter((call) =>
     /^(write|writev|sendto|sendmsg)$/.test(call.name) &&
@@ -146,7 +146,7 @@ interface Inode {
   readonly syncs: number[];
 }
 
-/** What is below a folder at one moment, and what a loss of power would take of it. */
+/** The files below a folder at one moment, and those that a loss of power would take. */
 export interface Survey {
   /** The files that are there. */
   readonly files: readonly string[];

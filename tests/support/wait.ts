@@ -1,13 +1,13 @@
 /**
- * The one way to wait in tests. A wait ends when what is awaited has happened;
- * its deadline is there for a test that fails, so it is far longer than a busy
- * machine ever needs, and it says what was awaited.
+ * The one way to wait in tests. A wait ends when the awaited event has happened.
+ * The deadline only matters to a test that fails: it is far longer than a busy
+ * machine needs, and its error says what was awaited.
  */
 
 /** How long anything may take before a test fails, in ms. */
 export const DEADLINE_MS = 180_000;
 
-/** Waits for `promise`, but not for ever. */
+/** Waits for `promise`, at most `DEADLINE_MS`. */
 export async function within<T>(promise: Promise<T>, what: string): Promise<T> {
   const { promise: late, reject } = Promise.withResolvers<never>();
   const timer = setTimeout(
@@ -30,8 +30,7 @@ export interface UntilOptions {
 }
 
 /**
- * Lets what is under way go on until `look` gives something that is true, and
- * returns that.
+ * Waits until `look` returns a truthy value, and returns that value.
  *
  * @throws {Error} If it does not within {@linkcode DEADLINE_MS}; the text says what was awaited and what was seen last
  */
@@ -52,7 +51,7 @@ export async function until<T>(
   );
 }
 
-/** Waits of a scripted server, all of which end with it. */
+/** Waits of a scripted server, which all end with the server. */
 export class Pauses {
   readonly #ends = new Set<() => void>();
 

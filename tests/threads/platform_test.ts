@@ -2,7 +2,8 @@
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Certificate } from "../../lib/tls/certificate.ts";
-import { CliServer, messageTo, runCli, TestFolder } from "../support/cli.ts";
+import { CliServer, messageTo, runCli } from "../support/cli.ts";
+import { TestFolder } from "../support/folder.ts";
 import { type Outcome, run } from "../support/process.ts";
 
 const MOD = new URL("../../mod.ts", import.meta.url);

@@ -8,11 +8,8 @@ import { Certificate } from "../../lib/tls/certificate.ts";
 import { CertificateSet } from "../../lib/tls/set.ts";
 import { CertificateError } from "../../lib/tls/material.ts";
 import { tlsServerEndPoint } from "../../lib/sasl/channel_binding.ts";
-import {
-  hasOpenssl,
-  openssl,
-  temporaryFolder,
-} from "../support/interop/openssl.ts";
+import { hasOpenssl, openssl } from "../support/interop/openssl.ts";
+import { TestFolder } from "../support/folder.ts";
 
 const ignore = !hasOpenssl;
 const ALGORITHMS = ["ecdsa-p256", "rsa-2048", "ed25519"] as const;
@@ -27,7 +24,7 @@ Deno.test({
   name: "Certificate.selfSigned() makes certificates that OpenSSL accepts",
   ignore,
   async fn() {
-    await using folder = await temporaryFolder();
+    await using folder = await TestFolder.create();
     for (const algorithm of ALGORITHMS) {
       for (const days of [30, 36_500]) {
         const certificate = await Certificate.selfSigned({
@@ -44,7 +41,7 @@ Deno.test({
           text,
         );
         assert(text.includes("CA:FALSE"));
-        const file = await folder.file("one.pem", pem);
+        const file = await folder.write("one.pem", pem);
         for (const purpose of ["sslserver", "sslclient"]) {
           await run([
             "verify",
@@ -68,12 +65,12 @@ Deno.test({
   name: "Certificate.createRequest() makes requests that an authority signs",
   ignore,
   async fn() {
-    await using folder = await temporaryFolder();
-    const config = await folder.file(
+    await using folder = await TestFolder.create();
+    const config = await folder.write(
       "ca.cnf",
       "[req]\ndistinguished_name=dn\n[dn]\n[ca]\nbasicConstraints=critical,CA:TRUE\nkeyUsage=keyCertSign\nsubjectKeyIdentifier=hash\n",
     );
-    const [caKey, caFile] = [folder.path("ca.key"), folder.path("ca.pem")];
+    const [caKey, caFile] = [`${folder.path}/ca.key`, `${folder.path}/ca.pem`];
     await run([
       ...["req", "-x509", "-newkey", "ec", "-pkeyopt"],
       ...["ec_paramgen_curve:P-384", "-nodes", "-subj", "/CN=Test CA"],
@@ -91,7 +88,7 @@ Deno.test({
       );
       assert(text.includes("verify OK"), text);
       assert(text.includes("DNS:mail.example, IP Address:192.0.2.1"), text);
-      const signed = folder.path("signed.pem");
+      const signed = `${folder.path}/signed.pem`;
       await run([
         ...["x509", "-req", "-CA", caFile, "-CAkey", caKey, "-out", signed],
         ...[
@@ -118,7 +115,7 @@ Deno.test({
   name: "Certificate.parse() reads keys in every form, encrypted or not",
   ignore,
   async fn() {
-    await using folder = await temporaryFolder();
+    await using folder = await TestFolder.create();
     const secret = "corréct horse";
     const pass = ["-passout", `pass:${secret}`];
     const forms: [string, string[], boolean][] = [
@@ -134,7 +131,7 @@ Deno.test({
       ["ED25519", ["pkcs8", "-topk8", ...pass], true],
     ];
     for (const [kind, args, encrypted] of forms) {
-      const file = folder.path(`${kind}.pem`);
+      const file = `${folder.path}/${kind}.pem`;
       const options = kind === "EC"
         ? ["-pkeyopt", "ec_paramgen_curve:P-256"]
         : [];
@@ -143,7 +140,7 @@ Deno.test({
         ...["-subj", "/CN=a.example", "-keyout", `${file}.key`, "-out", file],
       ]);
       const pem = await Deno.readTextFile(file);
-      const converted = folder.path("converted.key");
+      const converted = `${folder.path}/converted.key`;
       await run([...args, "-in", `${file}.key`, "-out", converted]);
       const key = await Deno.readTextFile(converted);
       const passphrase = encrypted ? secret : undefined;
@@ -168,9 +165,9 @@ Deno.test({
   name: "Certificate.names takes no name out of the subject or a comma",
   ignore,
   async fn() {
-    await using folder = await temporaryFolder();
-    const file = folder.path("odd.pem");
-    const config = await folder.file(
+    await using folder = await TestFolder.create();
+    const file = `${folder.path}/odd.pem`;
+    const config = await folder.write(
       "odd.cnf",
       "[req]\ndistinguished_name=dn\n[dn]\n[odd]\nsubjectAltName=@alt\n" +
         "[alt]\nDNS.1=x.test, DNS:evil.test\nURI.1=https://u.test\nDNS.2=y.test\n",
@@ -179,7 +176,7 @@ Deno.test({
       ...["req", "-x509", "-newkey", "ec", "-pkeyopt"],
       ...["ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=cn.test"],
       ...["-config", config, "-extensions", "odd"],
-      ...["-keyout", folder.path("odd.key"), "-out", file],
+      ...["-keyout", `${folder.path}/odd.key`, "-out", file],
     ]);
     const certificate = await Certificate.load({
       certificateFile: file,
@@ -197,10 +194,10 @@ Deno.test({
   name: "a certificate whose names alone tell is one like any other",
   ignore,
   async fn(t) {
-    await using folder = await temporaryFolder();
-    const keyFile = folder.path("key");
-    const withNames = folder.path("names");
-    const without = folder.path("bare");
+    await using folder = await TestFolder.create();
+    const keyFile = `${folder.path}/key`;
+    const withNames = `${folder.path}/names`;
+    const without = `${folder.path}/bare`;
     const make = ["req", "-x509", "-newkey", "ec", "-nodes", "-subj", "/"];
     const curve = ["-pkeyopt", "ec_paramgen_curve:P-256", "-keyout", keyFile];
     const names = ["-addext", "subjectAltName=DNS:mail.example"];

@@ -8,7 +8,7 @@ import { inspect } from "node:util";
 import { Certificate } from "../../lib/tls/certificate.ts";
 import { CertificateError } from "../../lib/tls/material.ts";
 import { tlsServerEndPoint } from "../../lib/sasl/channel_binding.ts";
-import { temporaryFolder } from "../support/interop/openssl.ts";
+import { TestFolder } from "../support/folder.ts";
 
 const one = await Certificate.selfSigned({
   names: ["Mail.Example", "*.example.org", "192.0.2.1", "[2001:DB8::1]"],
@@ -161,11 +161,11 @@ Deno.test("Certificate.fromDer() reads a peer's certificates", () => {
 });
 
 Deno.test("Certificate.load() reads files", async () => {
-  await using folder = await temporaryFolder();
-  const certificateFile = await folder.file("mail.pem", one.toPem());
-  const keyFile = await folder.file("mail.key", one.keyPem());
-  const both = await folder.file("both.pem", one.keyPem() + one.toPem());
-  const missing = folder.path("missing.pem");
+  await using folder = await TestFolder.create();
+  const certificateFile = await folder.write("mail.pem", one.toPem());
+  const keyFile = await folder.write("mail.key", one.keyPem());
+  const both = await folder.write("both.pem", one.keyPem() + one.toPem());
+  const missing = `${folder.path}/missing.pem`;
   for (
     const options of [{ certificateFile, keyFile }, { certificateFile: both }]
   ) {

@@ -1,7 +1,7 @@
 /**
- * Servers in memory for tests of the client: one that answers as it is told,
- * fault by fault; a drive that connects a ClientProtocol to it without a
- * promise; and a network of hosts with such servers, joined by transports.
+ * Servers in memory for tests of the client: a server that answers by a table of
+ * faults, a drive that connects a ClientProtocol to it without a promise, and a
+ * network of hosts with such servers, joined by transports.
  */
 
 import { Delivery } from "../../../lib/delivery/delivery.ts";
@@ -24,7 +24,7 @@ import type {
   Transport,
 } from "../../../lib/net/transport.ts";
 
-/** What to do instead of the usual answer; `drop` closes without a word. */
+/** What to do instead of the usual answer; `drop` closes without a reply. */
 export type Fault = string | "drop";
 
 /** How a {@linkcode FakeServer} behaves. */
@@ -233,7 +233,7 @@ export class FakeServer {
   }
 }
 
-/** A machine and a server with what lies between them. */
+/** A ClientProtocol, a server and the connection between them. */
 export class Drive {
   readonly client: ClientProtocol;
   readonly server: FakeServer;
@@ -247,7 +247,7 @@ export class Drive {
     this.#waiting = server.greet();
   }
 
-  /** Carries out effects until the order ends; content goes in the pieces given. */
+  /** Carries out effects until the command ends. Content goes out in the given pieces. */
   run(content: readonly string[] = []): ClientEffect {
     const pieces = [...content];
     for (let round = 0; round < 100000; round++) {
@@ -333,7 +333,7 @@ class FakeConnection implements Transport {
   }
 }
 
-/** How one host behaves: as a server, not reachable, or without ever a word. */
+/** How one host behaves: as a server, as unreachable, or as one that accepts and sends nothing. */
 export type FakeHost = FakeServerOptions | "refused" | "silent";
 
 /** Hosts by address, and what happened to them. */
@@ -370,7 +370,7 @@ export class FakeNetwork {
     return this.servers.flatMap(({ messages }) => messages);
   }
 
-  /** Connections that nobody has closed. */
+  /** Connections that are still open. */
   get open(): number {
     return this.connections.filter(({ closed }) => !closed).length;
   }

@@ -1,7 +1,7 @@
-/** A next server on a real socket that answers each line as a test tells it. */
+/** A next hop on a real socket that answers each line as a test says. */
 import { Pauses } from "../wait.ts";
 
-/** Waits; rejects when the hop ends. */
+/** Waits `ms`; rejects when the hop ends. */
 export type Pause = (ms: number) => Promise<void>;
 
 /** What to say to a line: a reply without its last CRLF, `undefined` for nothing, `"drop"` to close. */

@@ -1,4 +1,4 @@
-/** A dnsmasq on a port of the loopback, with nothing in it but what the test says. */
+/** A dnsmasq on a port of the loopback that knows only the records of the test. */
 
 /** A dnsmasq that runs. */
 export interface Dnsmasq extends AsyncDisposable {
@@ -38,7 +38,7 @@ export async function startDnsmasq(args: readonly string[]): Promise<Dnsmasq> {
   };
 }
 
-/** Reads the log up to the line that says that the ports are open, then no more. */
+/** Reads the log up to the line that says that the ports are open. */
 async function seeStarted(log: ReadableStream<Uint8Array>): Promise<void> {
   const lines: string[] = [];
   for await (const line of log.pipeThrough(new TextDecoderStream())) {

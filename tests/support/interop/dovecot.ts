@@ -8,10 +8,10 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { BackgroundProcess, run } from "../process.ts";
 import { DEADLINE_MS } from "../wait.ts";
 
-/** Who the mail belongs to: Debian's system user `mail`. Dovecot serves no mail as root. */
+/** The owner of the mail: Debian's system user `mail`. Dovecot serves no mail as root. */
 const MAIL_ID = 8;
 
-/** Gives the folder and all in it to the user that Dovecot reads mail as. */
+/** Makes that user the owner of the folder and of all files in it. */
 export async function giveToMailUser(path: string): Promise<void> {
   await run("chown", ["-R", `${MAIL_ID}:${MAIL_ID}`, path]);
 }
@@ -110,7 +110,7 @@ export class Dovecot implements AsyncDisposable {
     return rows.map(({ text }) => text.replaceAll("\r\n", "\n"));
   }
 
-  /** What it complained of so far: damage, locks, sizes that do not fit. */
+  /** Its complaints so far: damage, locks, sizes that do not fit. */
   async complaints(): Promise<string[]> {
     const log = await Deno.readTextFile(this.#log);
     return log.split("\n").filter((line) =>
@@ -143,7 +143,7 @@ function freePort(): number {
   return listener.addr.port;
 }
 
-/** Connects until someone listens. */
+/** Tries to connect until a server listens. */
 async function waitForPort(port: number): Promise<void> {
   const deadline = Date.now() + DEADLINE_MS;
   for (;;) {
@@ -161,7 +161,7 @@ async function waitForPort(port: number): Promise<void> {
   }
 }
 
-/** Enough of POP3 to read and remove mail. Text is bytes, one character each. */
+/** A POP3 client that reads and removes mail. Text is bytes, one character each. */
 export class Pop3Client implements Disposable {
   readonly #connection: Deno.Conn;
   readonly #deadline: ReturnType<typeof setTimeout>;
@@ -186,7 +186,7 @@ export class Pop3Client implements Disposable {
     }
   }
 
-  /** Logs in; `false` where the mailbox cannot be had just now. */
+  /** Logs in; `false` where the mailbox is in use. */
   async login(user: string): Promise<boolean> {
     await this.command(`USER ${user}`);
     await this.#write("PASS secret");
@@ -221,7 +221,7 @@ export class Pop3Client implements Disposable {
     return answer;
   }
 
-  /** Closes without a word. */
+  /** Closes without QUIT. */
   [Symbol.dispose](): void {
     clearTimeout(this.#deadline);
     try {

@@ -1,4 +1,4 @@
-/** Runs the openssl program, the other party of the TLS and certificate tests. */
+/** Runs the openssl program, the peer in the TLS and certificate tests. */
 
 import { run } from "../process.ts";
 
@@ -11,11 +11,11 @@ export const hasOpenssl: boolean = await (async () => {
   }
 })();
 
-/** What a run of openssl gave. */
+/** The result of a run of openssl. */
 export interface OpensslResult {
   /** The exit code. */
   code: number;
-  /** Standard output and standard error, one after the other. */
+  /** Standard output, then standard error. */
   text: string;
 }
 
@@ -27,28 +27,4 @@ export async function openssl(
   const options = { input, anyCode: true };
   const { code, stdout, stderr } = await run("openssl", args, options);
   return { code, text: stdout + stderr };
-}
-
-/** A folder that is removed in the end. */
-export interface TemporaryFolder extends AsyncDisposable {
-  /** Writes a file into it and gives its path. */
-  file(name: string, text: string): Promise<string>;
-  /** The path of a file in it. */
-  path(name: string): string;
-}
-
-/** Makes a folder for files that openssl reads. */
-export async function temporaryFolder(): Promise<TemporaryFolder> {
-  const folder = await Deno.makeTempDir({ prefix: "smtp-tls-" });
-  const path = (name: string) => `${folder}/${name}`;
-  return {
-    path,
-    async file(name, text) {
-      await Deno.writeTextFile(path(name), text);
-      return path(name);
-    },
-    async [Symbol.asyncDispose]() {
-      await Deno.remove(folder, { recursive: true });
-    },
-  };
 }

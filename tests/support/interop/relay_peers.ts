@@ -1,13 +1,13 @@
 /**
- * Mail servers of other people on addresses of the loopback, all on one port,
- * each of which sends on what it gets to a port on 127.0.0.1. They are run from
- * folders of their own and ended by process id.
+ * Other mail servers on addresses of the loopback, all on one port. Each relays
+ * its mail to a port on 127.0.0.1, runs from a folder of its own, and is ended by
+ * process id.
  */
 
 import { BackgroundProcess, run } from "../process.ts";
 import { DEADLINE_MS } from "../wait.ts";
 
-/** Where a peer is to run, and where its mail goes. */
+/** Where a peer runs, and where it relays its mail. */
 export interface PeerPlace {
   /** A folder of its own, readable for all. */
   readonly folder: string;
@@ -15,7 +15,7 @@ export interface PeerPlace {
   readonly address: string;
   /** Its port. */
   readonly port: number;
-  /** The port on 127.0.0.1 that it sends everything to. */
+  /** The port on 127.0.0.1 that it relays to. */
   readonly next: number;
   /** A certificate, and its key, as files. */
   readonly tls: { readonly cert: string; readonly key: string };
@@ -165,7 +165,7 @@ match from any for any action "on"
   return child;
 }
 
-/** Starts aiosmtpd, which sends nothing on but writes a Maildir. */
+/** Starts aiosmtpd, which relays nothing and writes a Maildir. */
 export async function startAiosmtpd(
   place: Omit<PeerPlace, "next">,
 ): Promise<AsyncDisposable> {
@@ -204,7 +204,7 @@ export async function startSink(
   return child;
 }
 
-/** Waits until something listens there. */
+/** Waits until a server listens there. */
 export async function listening(address: string, port: number): Promise<void> {
   const deadline = performance.now() + DEADLINE_MS;
   for (;;) {
@@ -218,7 +218,7 @@ export async function listening(address: string, port: number): Promise<void> {
   }
 }
 
-/** A port that is free on all addresses of the loopback that are asked for. */
+/** A port that is free on all the given addresses. */
 export function freePort(addresses: readonly string[]): number {
   for (;;) {
     const listeners: Deno.Listener[] = [];

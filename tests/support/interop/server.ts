@@ -1,7 +1,7 @@
 /**
- * What the interop suite needs of our side: the command line's server as a
- * child process on ports of its own, the messages that the suite sends, and
- * what a store kept of them, read back from the files as bytes.
+ * Our side of the interop suite: the command line's server as a child process on
+ * ports of its own, the messages that the suite sends, and the readers of the
+ * stores, which return the files as bytes.
  */
 
 import { BackgroundProcess, type Outcome, run } from "../process.ts";
@@ -10,7 +10,7 @@ import { textOf } from "../bytes.ts";
 
 const ROOT = new URL("../../../", import.meta.url);
 
-/** The flags that tell child processes where the @std packages are, as this process was told. */
+/** The flag for the @std packages that this process was started with, for its children. */
 export const packageFlags: readonly string[] =
   import.meta.resolve("@std/assert").startsWith("jsr:")
     ? []
@@ -34,7 +34,7 @@ export class InteropServer implements AsyncDisposable {
 
   /**
    * Starts one: `listeners` are kinds, as `["smtp", "lmtp"]`; `under` is a
-   * program that runs it, with its arguments, and gives way to it.
+   * program that runs it, with its arguments, and replaces itself by it.
    */
   static async start(
     args: readonly string[],
@@ -118,8 +118,8 @@ async function runPeer(
 }
 
 /**
- * A message with the lines that break mail programs: dots, `From `, an empty
- * end, a line of 998 bytes, every byte beyond ASCII.
+ * A message with lines that break mail programs: dots, `From `, empty lines at
+ * the end, a line of 998 bytes, every byte beyond ASCII.
  */
 export function awkwardMessage(subject: string): string {
   const high = Array.from({ length: 128 }, (_, i) => i + 128);
@@ -205,7 +205,7 @@ function parseMbox(content: string): string[] {
   });
 }
 
-/** What is expected of one stored message. */
+/** How one stored message must look. */
 export interface Delivery {
   /** The whole message as sent, CRLF line ends. */
   readonly sent: string;
@@ -218,8 +218,8 @@ export interface Delivery {
 }
 
 /**
- * Asserts that `stored` is a Return-Path field, one Received field of ours, and
- * then the bytes that were sent.
+ * Asserts that `stored` is a Return-Path field, one Received field of our server
+ * and the bytes that were sent.
  */
 export function assertStored(stored: string | undefined, want: Delivery): void {
   assert(stored !== undefined, "No message was stored");

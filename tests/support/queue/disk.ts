@@ -1,6 +1,6 @@
 /**
  * A disk in memory that can be full, stop working at a chosen operation, and
- * lose what was not synced: file content and folder entries by themselves.
+ * lose what was not synced, file content and folder entries apart.
  */
 
 import type { SpoolFile, SpoolFiles } from "../../../lib/spool/files.ts";
@@ -15,7 +15,7 @@ export class CrashError extends Error {
   override readonly name: string = "CrashError";
 }
 
-/** A disk that forgets. */
+/** A disk that loses what was not synced. */
 export class SimulatedDisk implements SpoolFiles {
   /** The operation at which it stops working, counted from 1. */
   crashAt: number = Infinity;
@@ -38,7 +38,7 @@ export class SimulatedDisk implements SpoolFiles {
     this.#crash = resolve;
   }
 
-  /** The disk after a loss of power: of what was not synced, some is there. */
+  /** The disk after a loss of power: some of what was not synced is there. */
   afterPowerLoss(): SimulatedDisk {
     const next = new SimulatedDisk(this.#random);
     const survivors = new Map<Inode, Inode>();
@@ -66,7 +66,7 @@ export class SimulatedDisk implements SpoolFiles {
     return { data: bytes, synced: bytes };
   }
 
-  /** Names and content, for looking at. */
+  /** Names and content. */
   text(path: string): string | undefined {
     const inode = this.#names.get(path);
     return inode && new TextDecoder().decode(inode.data);

@@ -85,10 +85,10 @@ export interface SeenJob {
   readonly content: string;
 }
 
-/** A delivery that answers as a test says, and remembers what it was asked. */
+/** A delivery that answers as a test says, and records its calls. */
 export class FakeDelivery {
   readonly seen: SeenJob[] = [];
-  /** What becomes of a recipient; delivered where it says nothing. */
+  /** The outcome for a recipient; delivered where it returns nothing. */
   answer: (address: string, attempt: number) => RecipientReport = () => ({
     status: "delivered",
   });
@@ -117,7 +117,7 @@ export class FakeDelivery {
     );
   }
 
-  /** The notices that were sent, as text. */
+  /** The DSNs that were sent, as text. */
   get notices(): string[] {
     return this.seen.filter(({ job }) => job.from.isNull).map(({ content }) =>
       content
@@ -154,7 +154,7 @@ export class FakeClock implements Clock {
     return () => void this.#watchers.delete(action);
   }
 
-  /** Sets the time of day forwards, or back; no timer notices. */
+  /** Sets the time of day forwards or back; timers are not affected. */
   async set(ms: number, options: { silently?: boolean } = {}): Promise<void> {
     this.#offset += ms;
     if (!options.silently) {
@@ -169,7 +169,7 @@ export class FakeClock implements Clock {
     return () => void this.#timers.delete(timer);
   }
 
-  /** Moves time on, firing each timer at its time, and lets promises run. */
+  /** Advances the clock, fires each timer at its time, and lets promises run. */
   async advance(ms: number): Promise<void> {
     const end = this.#now + ms;
     await settle();
@@ -190,7 +190,7 @@ export class FakeClock implements Clock {
   }
 }
 
-/** Lets every promise run that waits for nothing but others. */
+/** Runs every promise that waits only for other promises. */
 export async function settle(): Promise<void> {
   for (let turn = 0; turn < 2; turn++) {
     await new Promise<void>((resolve) => void setImmediate(resolve));

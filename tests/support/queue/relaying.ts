@@ -1,6 +1,6 @@
 /**
- * A server that relays and a server that it relays to, on the loopback, with a
- * DNS that knows one domain: `dest.test`.
+ * A server that relays and its next hop, on the loopback, with a DNS that knows
+ * one domain: `dest.test`.
  */
 
 import { testDns } from "../../../lib/testing/mod.ts";
@@ -27,20 +27,20 @@ export interface PairOptions {
 export interface Pair extends AsyncDisposable {
   /** The one that relays. */
   readonly near: SmtpServer;
-  /** What it keeps for its own. */
+  /** The store of its local mail. */
   readonly nearStore: MemoryStore;
-  /** What it logged. */
+  /** Its log records. */
   readonly records: LogRecord[];
-  /** The one that it relays to. */
+  /** The next hop. */
   readonly far: SmtpServer;
-  /** What that one got. */
+  /** The store of the next hop. */
   readonly farStore: MemoryStore;
 }
 
-/** A retry schedule for people in a hurry. */
+/** A retry schedule of 20 ms. */
 export const SOON = "20ms";
 
-/** Starts two servers; `near` is open to relay for the loopback unless told otherwise. */
+/** Starts two servers; `near` is open to relay for the loopback unless `options` say otherwise. */
 export async function startPair(options: PairOptions = {}): Promise<Pair> {
   const farStore = new MemoryStore();
   const nearStore = new MemoryStore();
@@ -91,7 +91,7 @@ const resolve: DnsResolver = (name: string, type: string) => {
   return Promise.reject(new Deno.errors.NotFound(`No ${type} of ${name}`));
 };
 
-/** A certificate for the server that is relayed to, trusted by nobody. */
+/** A certificate for the next hop that no authority has signed. */
 export function farCertificate(): Promise<Certificate> {
   return Certificate.selfSigned({ names: ["mx.dest.test"] });
 }

@@ -1,6 +1,6 @@
 /**
- * Handlers whose answers can be seen from outside, by replies and log records:
- * given as an object and loaded as a module they have to do the same.
+ * Handlers whose answers show in replies and log records. Given as an object and
+ * loaded as a module they must behave alike.
  */
 
 import { SmtpError, SmtpReply } from "../../../lib/protocol/reply.ts";
@@ -69,7 +69,7 @@ const PARTIAL: MessageStore = {
   },
 };
 
-/** What a session remembers between its handlers. */
+/** State of a session between its handlers. */
 interface Memory {
   readonly steps: string[];
 }
@@ -98,18 +98,18 @@ const COMMANDS: Readonly<
   XPROXY(session) {
     const { tls, tlvs = [] } = session.proxy ?? {};
     const [{ type, value } = { type: 0, value: undefined }] = tlvs;
-    const isOctets = value instanceof Uint8Array;
+    const isBytes = value instanceof Uint8Array;
     session.send(
-      `250 ${tls?.protocol} ${type} ${isOctets && value.toHex()}\r\n`,
+      `250 ${tls?.protocol} ${type} ${isBytes && value.toHex()}\r\n`,
     );
     return "";
   },
   XTLS(session) {
     const { protocol, ownCertificate, peerCertificate } = session.tls ?? {};
-    const isOctets = ownCertificate instanceof Uint8Array;
+    const isBytes = ownCertificate instanceof Uint8Array;
     session.send(
       `250 ${protocol} ${
-        isOctets && ownCertificate.length > 100
+        isBytes && ownCertificate.length > 100
       } ${peerCertificate}\r\n`,
     );
     return "";
@@ -131,7 +131,7 @@ const COMMANDS: Readonly<
     Promise.reject(new Error("Nobody awaits this"));
     return "";
   },
-  /** As the platform would: none of our code is running when it is thrown. */
+  /** Thrown while none of our code runs, as the platform would throw it. */
   XPLATFORM() {
     setTimeout(JSON.parse as () => void, 0);
     return "";
@@ -163,10 +163,10 @@ async function onMessage(
   remember(session, `message(${message.tag})`);
   const subject = message.headers.get("Subject") ?? "";
   if (subject === "measure") {
-    let octets = 0;
-    for await (const chunk of message.chunks()) octets += chunk.length;
-    const before = octets - message.size;
-    return new SmtpReply(250, `${message.size} ${before > 0} ${octets > 0}`);
+    let length = 0;
+    for await (const chunk of message.chunks()) length += chunk.length;
+    const before = length - message.size;
+    return new SmtpReply(250, `${message.size} ${before > 0} ${length > 0}`);
   }
   if (subject === "replace") {
     await message.replace("Subject: replaced\r\n\r\nAnother\r\n");
@@ -237,7 +237,7 @@ export const handlers: SmtpHandlers = {
   },
 };
 
-/** The same, with what a module can do beside: hand mail to the queue. */
+/** The same, and mail for the queue, which only a module can hand over. */
 export default ({ relays }: HandlerContext): SmtpHandlers => ({
   ...handlers,
   async onMessage(session, message) {

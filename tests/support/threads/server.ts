@@ -1,4 +1,4 @@
-/** Servers with handlers in the three places where they can be: tests run on each. */
+/** Servers with handlers in each of the three places where handlers can run. */
 
 import type { LogRecord } from "../../../lib/log.ts";
 import { SmtpServer } from "../../../lib/server/server.ts";
@@ -10,9 +10,9 @@ const MODULE = new URL("./handlers.ts", import.meta.url);
 
 /** Where connections are served and handlers run. */
 export interface Mode {
-  /** In words. */
+  /** Its name in the names of tests. */
   readonly name: string;
-  /** The options that make it so. */
+  /** The server options that choose it. */
   readonly options: Pick<SmtpServerOptions, "threads" | "handlers">;
   /** Whether the handlers are a module. */
   readonly isModule: boolean;
