@@ -1,5 +1,5 @@
 // Sends messages with nodemailer, several at once over a pool of connections.
-// Arguments: host, port, how many. Prints the octets of each in base64, as JSON.
+// Arguments: host, port, how many. Prints the bytes of each in base64, as JSON.
 
 "use strict";
 
