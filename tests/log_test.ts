@@ -82,6 +82,8 @@ for (const how of ["throws", "rejects"] as const) {
     using client = await TestClient.connect(server);
     await client.reply();
     await client.expect(["EHLO x", "250"], ["XBAD", "500"], ["QUIT", "221"]);
+    // The server closes once its last write is done.
+    assertEquals(await client.rest(), "");
     assert(seen.includes("connect"));
   });
 }
