@@ -10,6 +10,7 @@ import * as authEntry from "../lib/sasl/auth.ts";
 import * as clientEntry from "../lib/client/mod.ts";
 import * as dnsEntry from "../lib/dns/mod.ts";
 import * as mainEntry from "../mod.ts";
+import { ClientPool } from "../lib/delivery/pool.ts";
 import * as queueEntry from "../lib/queue/mod.ts";
 import * as storeEntry from "../lib/store/mod.ts";
 import * as tlsEntry from "../lib/tls/mod.ts";
@@ -445,7 +446,7 @@ const ROWS: [run: () => unknown, begins: string, ends: string][] = [
   [() => new face.FileSpool(), "Cannot use folder undefined of FileS", "y"],
   [() => new face.MemorySpool({ size: 1 }), "Cannot use size of Mem", "y"],
   [
-    () => new face.ClientPool({ idle: 1 }),
+    () => new ClientPool({ idle: 1 } as never),
     "Cannot use idle 1 of ClientPool",
     'did you mean "idleMs"?',
   ],

@@ -81,7 +81,7 @@ function block(random: Random): Uint8Array {
   const header = proxyBlock({
     command: 0x20 | random(2),
     protocol: family! << 4 | random(3),
-    octets: concat(parts),
+    bytes: concat(parts),
   });
   const whole = isSummed ? withChecksum(header) : header;
   return concat([whole, bytesOf(noise(random, random(20)))]);

@@ -58,8 +58,8 @@ const MEMBERS: readonly Row[] = [
   {
     name: "a handler (HANDLERS)",
     file: HANDLERS,
-    replace: "  onReset?(session: SmtpSession): MaybePromise<void>;",
-    by: "  onReset?(session: SmtpSession): MaybePromise<void>;\n" +
+    replace: "  onReset?(session: SmtpSession): void | Promise<void>;",
+    by: "  onReset?(session: SmtpSession): void | Promise<void>;\n" +
       "  onGossip?(session: SmtpSession): MaybePromise<void>;",
     wants: lacking("onGossip", HANDLERS),
   },

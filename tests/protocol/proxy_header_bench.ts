@@ -7,11 +7,11 @@ import { bytesOf, concat } from "../support/bytes.ts";
 const ENDS = bytesOf("\xc0\0\x02\x07\xc6\x33\x64\x02\x9c\x40\0\x19");
 const HEADERS: readonly [name: string, header: Uint8Array][] = [
   ["version 1", bytesOf("PROXY TCP4 192.0.2.7 198.51.100.2 40000 25\r\n")],
-  ["version 2", proxyBlock({ octets: ENDS })],
+  ["version 2", proxyBlock({ bytes: ENDS })],
   [
     "version 2, 64 KiB with a checksum",
     withChecksum(proxyBlock({
-      octets: concat([
+      bytes: concat([
         ENDS,
         tlv(0xe0, "x".repeat(65_000)),
         tlv(3, "\0\0\0\0"),

@@ -82,10 +82,10 @@ const GOOD: [name: string, header: Uint8Array, want: ProxyHeader][] = [
     bytesOf("PROXY UNKNOWN ".padEnd(105, "\xff") + "\r\n"),
     UNSPEC_1,
   ],
-  ["IPv4", proxyBlock({ octets: INET }), { ...V2, ...INET_ENDS }],
+  ["IPv4", proxyBlock({ bytes: INET }), { ...V2, ...INET_ENDS }],
   [
     "IPv6",
-    proxyBlock({ protocol: 0x21, octets: INET6 }),
+    proxyBlock({ protocol: 0x21, bytes: INET6 }),
     {
       ...V2,
       family: "inet6",
@@ -95,7 +95,7 @@ const GOOD: [name: string, header: Uint8Array, want: ProxyHeader][] = [
   ],
   [
     "UNIX sockets",
-    proxyBlock({ protocol: 0x31, octets: PATHS }),
+    proxyBlock({ protocol: 0x31, bytes: PATHS }),
     {
       ...V2,
       family: "unix",
@@ -105,30 +105,30 @@ const GOOD: [name: string, header: Uint8Array, want: ProxyHeader][] = [
   ],
   [
     "datagrams, which tell no client",
-    proxyBlock({ protocol: 0x12, octets: INET }),
+    proxyBlock({ protocol: 0x12, bytes: INET }),
     { ...V2, family: "inet" },
   ],
   ["nothing told", proxyBlock({ protocol: 0 }), UNSPEC_2],
   [
     "addresses of an unknown kind",
-    proxyBlock({ protocol: 0x01, octets: bytesOf("\x01\xff\xff\x01") }),
+    proxyBlock({ protocol: 0x01, bytes: bytesOf("\x01\xff\xff\x01") }),
     UNSPEC_2,
   ],
   [
     "vectors without addresses",
-    proxyBlock({ protocol: 0, octets: tlv(0x05, "id 1") }),
+    proxyBlock({ protocol: 0, bytes: tlv(0x05, "id 1") }),
     { ...UNSPEC_2, tlvs: [{ type: 0x05, value: bytesOf("id 1") }] },
   ],
   ["a connection of the proxy's own", proxyBlock({ command: 0x20 }), LOCAL],
   [
     "a connection of the proxy's own, with what is not to be used",
-    proxyBlock({ command: 0x20, protocol: 0x11, octets: bytesOf("\x03\xff") }),
+    proxyBlock({ command: 0x20, protocol: 0x11, bytes: bytesOf("\x03\xff") }),
     LOCAL,
   ],
   [
     "vectors, padding left out",
     proxyBlock({
-      octets: concat([INET, tlv(0x04, "\0\0"), tlv(0xe0, ""), tlv(0xe0, "x")]),
+      bytes: concat([INET, tlv(0x04, "\0\0"), tlv(0xe0, ""), tlv(0xe0, "x")]),
     }),
     {
       ...V2,
@@ -141,7 +141,7 @@ const GOOD: [name: string, header: Uint8Array, want: ProxyHeader][] = [
   ],
   [
     "a vector as long as there is room for",
-    proxyBlock({ octets: concat([INET, tlv(0xe1, "x".repeat(65520))]) }),
+    proxyBlock({ bytes: concat([INET, tlv(0xe1, "x".repeat(65520))]) }),
     {
       ...V2,
       ...INET_ENDS,
@@ -177,7 +177,7 @@ Deno.test("ProxyHeaderReader tells the name and the TLS that the proxy saw", () 
   ]);
   const reader = new ProxyHeaderReader();
   reader.read(proxyBlock({
-    octets: concat([INET, tlv(0x02, "mx.example"), tlv(0x20, verified)]),
+    bytes: concat([INET, tlv(0x02, "mx.example"), tlv(0x20, verified)]),
   }));
   const { authority, tls, tlvs } = reader.header!;
   assertEquals(authority, "mx.example");
@@ -202,14 +202,14 @@ const TLS: [name: string, value: string, want: unknown][] = [
 for (const [name, value, want] of TLS) {
   Deno.test(`ProxyHeaderReader believes the proxy about ${name}`, () => {
     const reader = new ProxyHeaderReader();
-    reader.read(proxyBlock({ octets: concat([INET, tlv(0x20, value)]) }));
+    reader.read(proxyBlock({ bytes: concat([INET, tlv(0x20, value)]) }));
     assertEquals(reader.header?.tls?.verified, want);
   });
 }
 
 Deno.test("ProxyHeaderReader leaves out what is no text", () => {
   const reader = new ProxyHeaderReader();
-  reader.read(proxyBlock({ octets: concat([INET, tlv(0x02, "\xff")]) }));
+  reader.read(proxyBlock({ bytes: concat([INET, tlv(0x02, "\xff")]) }));
   assertEquals(reader.header?.authority, undefined);
   assertEquals(reader.header?.tlvs, [{ type: 2, value: bytesOf("\xff") }]);
 });
@@ -217,7 +217,7 @@ Deno.test("ProxyHeaderReader leaves out what is no text", () => {
 Deno.test("ProxyHeaderReader checks the checksum", () => {
   const header = withChecksum(
     proxyBlock({
-      octets: concat([INET, tlv(0x05, "id"), tlv(0x03, "\0\0\0\0")]),
+      bytes: concat([INET, tlv(0x05, "id"), tlv(0x03, "\0\0\0\0")]),
     }),
   );
   assertEquals(new ProxyHeaderReader().read(header), "header");

@@ -66,7 +66,7 @@ const HEADERS: [name: string, header: string, want: string][] = [
   ["version 1", LINE, "[192.0.2.7]:40000 198.51.100.2:25"],
   [
     "version 2",
-    textOf(proxyBlock({ octets: ENDS })),
+    textOf(proxyBlock({ bytes: ENDS })),
     "[192.0.2.7]:40000 198.51.100.2:25",
   ],
   [
@@ -81,7 +81,7 @@ const HEADERS: [name: string, header: string, want: string][] = [
   ],
   [
     "a client on a UNIX socket",
-    textOf(proxyBlock({ protocol: 0x31, octets: new Uint8Array(216) })),
+    textOf(proxyBlock({ protocol: 0x31, bytes: new Uint8Array(216) })),
     "[192.0.2.1]:40000 192.0.2.2:25",
   ],
 ];
@@ -106,7 +106,7 @@ Deno.test("SmtpServer tells handlers, log and Received of the client behind a pr
   const store = new MemoryStore();
   await using front = await fromProxy({ store });
   const header = proxyBlock({
-    octets: concat([ENDS, tlv(0x02, "mx.example"), tlv(0x05, "id-7")]),
+    bytes: concat([ENDS, tlv(0x02, "mx.example"), tlv(0x05, "id-7")]),
   });
   for (const byte of header) {
     await front.client.send(String.fromCharCode(byte));

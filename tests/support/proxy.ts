@@ -10,12 +10,12 @@ export interface BlockInit {
   /** Address family and transport, as one byte. */
   readonly protocol?: number;
   /** Addresses and vectors. */
-  readonly octets?: Uint8Array;
+  readonly bytes?: Uint8Array;
 }
 
 /** A header of version 2. */
 export function proxyBlock(init: BlockInit): Uint8Array<ArrayBuffer> {
-  const { command = 0x21, protocol = 0x11, octets: rest = bytesOf("") } = init;
+  const { command = 0x21, protocol = 0x11, bytes: rest = bytesOf("") } = init;
   return concat([
     bytesOf("\r\n\r\n\0\r\nQUIT\n"),
     Uint8Array.of(command, protocol, rest.length >> 8, rest.length & 255),

@@ -53,7 +53,7 @@ testModes("Handlers see what a proxy tells, bytes included", async (mode) => {
   using client = await TestClient.connect(it.server);
   const addresses = Uint8Array.of(192, 0, 2, 7, 127, 0, 0, 1, 48, 57, 0, 25);
   const vector = tlv(0x05, Uint8Array.of(0, 128, 255));
-  const header = proxyBlock({ octets: concat([addresses, vector]) });
+  const header = proxyBlock({ bytes: concat([addresses, vector]) });
   await client.send(textOf(header));
   await client.reply();
   await client.expect(["XPROXY", "250 undefined 5 0080ff"]);
