@@ -40,11 +40,10 @@
 
 export { type SendResult, type SentRecipient, SmtpClient } from "./client.ts";
 export { type ClientStage, SmtpClientError } from "./error.ts";
-export type { ClientData, ClientDestination, SendOptions } from "./message.ts";
+export type { SendOptions } from "./message.ts";
 export type { Login, NextHop, TlsSecurity } from "./next_hop.ts";
 export type {
   ClientProgress,
-  JudgeCertificate,
   PeerCertificate,
   SmtpClientOptions,
 } from "./options.ts";

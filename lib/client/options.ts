@@ -77,11 +77,6 @@ export interface PeerCertificate {
   readonly error: string | undefined;
 }
 
-/** Judges a certificate: `true` accepts, `false` rejects, `undefined` leaves the decision to the policy. */
-export type JudgeCertificate = (
-  peer: PeerCertificate,
-) => boolean | void | Promise<boolean | void>;
-
 /** Options of {@linkcode SmtpClient.connect}. */
 export interface SmtpClientOptions extends NextHop {
   /**
@@ -131,8 +126,13 @@ export interface SmtpClientOptions extends NextHop {
   readonly clientCertificate?: Certificate | undefined;
   /** The trusted authorities; the platform's by default. */
   readonly trusted?: readonly Certificate[] | undefined;
-  /** Judges the server's certificate. */
-  readonly onCertificate?: JudgeCertificate | undefined;
+  /**
+   * Judges the server's certificate: `true` accepts it, `false` rejects it,
+   * `undefined` leaves the decision to the policy.
+   */
+  readonly onCertificate?:
+    | ((peer: PeerCertificate) => boolean | void | Promise<boolean | void>)
+    | undefined;
   /** Called at each step. */
   readonly onProgress?: ((progress: ClientProgress) => void) | undefined;
   /** Ends connecting; the promise rejects with the signal's reason. */

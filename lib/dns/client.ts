@@ -30,7 +30,6 @@ import {
   resolveAny,
 } from "./exchange.ts";
 import {
-  type AddressesOptions,
   type BlocklistOutcome,
   confirmReverse,
   lookupAddresses,
@@ -115,7 +114,7 @@ const QUERY_RULES: Rules<DnsQueryOptions> = {
   timeoutMs: anyNumber,
   signal: abortSignal,
 };
-const ADDRESSES_RULES: Rules<AddressesOptions> = {
+const ADDRESSES_RULES: Rules<DnsQueryOptions & { families: unknown }> = {
   ...QUERY_RULES,
   families: list(
     where("4 or 6", (value) => value === 4 || value === 6),
@@ -285,7 +284,14 @@ export class DnsClient {
    */
   addresses(
     host: string,
-    options?: AddressesOptions,
+    options?: DnsQueryOptions & {
+      /**
+       * The families to ask for, in the order of their addresses in the outcome.
+       *
+       * @default {[6, 4]}
+       */
+      families?: readonly (4 | 6)[] | undefined;
+    },
   ): Promise<DnsOutcome<string>> {
     if (options !== undefined) {
       checkOptions("DnsClient.addresses", options, ADDRESSES_RULES);

@@ -23,21 +23,13 @@
  */
 
 export { DnsClient, type DnsClientOptions } from "./client.ts";
-export type {
-  AddressesOptions,
-  BlocklistListed,
-  BlocklistOutcome,
-  BlocklistUnlisted,
-  ReverseOutcome,
-} from "./lookups.ts";
+export type { BlocklistOutcome, ReverseOutcome } from "./lookups.ts";
 export { type NameServer, parseNameServer } from "./name_server.ts";
 export {
   DNS_RECORD_TYPES,
   type DnsFailed,
-  type DnsFailureCode,
   type DnsFound,
   type DnsNone,
-  type DnsNullMx,
   type DnsOutcome,
   type DnsOutcomeOf,
   type DnsQueryOptions,
@@ -47,4 +39,4 @@ export {
   type MxRecord,
 } from "./outcome.ts";
 export { type Cidr, parseCidr } from "../net/cidr.ts";
-export { canonicalIp, type IpBytes, parseIp } from "../protocol/ip.ts";
+export { canonicalIp, parseIp } from "../protocol/ip.ts";

@@ -100,27 +100,17 @@ export interface DnsFailed {
    * failure (SERVFAIL, REFUSED), it could not be reached, or its records were
    * malformed.
    */
-  readonly code: DnsFailureCode;
-}
-
-/** The kind of a failure. */
-export type DnsFailureCode =
-  | "timeout"
-  | "server-failure"
-  | "unreachable"
-  | "malformed";
-
-/** The domain accepts no mail (RFC 7505): its only MX record is `0 .`. */
-export interface DnsNullMx {
-  /** The outcome's kind. */
-  readonly status: "null-mx";
+  readonly code: "timeout" | "server-failure" | "unreachable" | "malformed";
 }
 
 /** The outcome of a question for records of the form `R`. */
 export type DnsOutcome<R> = DnsFound<R> | DnsNone | DnsFailed;
 
-/** The outcome of a question for mail exchangers. */
-export type MxOutcome = DnsOutcome<MxRecord> | DnsNullMx;
+/**
+ * The outcome of a question for mail exchangers. `"null-mx"`: the domain accepts
+ * no mail, its only MX record is `0 .` (RFC 7505).
+ */
+export type MxOutcome = DnsOutcome<MxRecord> | { readonly status: "null-mx" };
 
 /** The outcome of a question of type `T`. */
 export type DnsOutcomeOf<T extends DnsRecordType> = T extends "MX" ? MxOutcome
@@ -148,6 +138,9 @@ export interface DnsQuerier {
   ): Promise<DnsOutcomeOf<T>>;
 }
 
-export function failed(code: DnsFailureCode, reason: string): DnsFailed {
+export function failed(
+  code: DnsFailed["code"],
+  reason: string,
+): DnsFailed {
   return { status: "failed", reason, code };
 }

@@ -85,11 +85,7 @@ export { RelayQueue } from "./queue.ts";
 export type { Relay, RelayOptions, RelayRecipient, Relays } from "./relay.ts";
 export { parseDuration, RetrySchedule } from "./schedule.ts";
 export type { Clock } from "../spool/clock.ts";
-export {
-  type ControlOutcome,
-  controlSpool,
-  inspectSpool,
-} from "../spool/control.ts";
+export { controlSpool, inspectSpool } from "../spool/control.ts";
 export type {
   EnvelopeOptions,
   EnvelopeRecipient,
@@ -104,7 +100,7 @@ export type {
   StoredEnvelope,
 } from "../spool/envelope.ts";
 export { FileSpool, type FileSpoolOptions } from "../spool/file_spool.ts";
-export { MemorySpool, type MemorySpoolOptions } from "../spool/memory_spool.ts";
+export { MemorySpool } from "../spool/memory_spool.ts";
 export {
   type Spool,
   type SpoolAction,

@@ -28,25 +28,7 @@ export type KnownSecret = string | ScramVerifier | undefined;
  * Answers whether the client knows the secret. Takes the same time for a wrong
  * secret and for `undefined`. Does not reject, whatever a peer sent.
  */
-export type SecretCheck = (secret: KnownSecret) => Promise<boolean>;
-
-/** Parts of {@linkcode Credentials}. */
-export interface CredentialsInit {
-  /** The mechanism in use. */
-  readonly mechanism: MechanismName;
-  /** The user name that the client claims. */
-  readonly username: string;
-  /** The user that the client wants to act for. */
-  readonly authorizationId?: string | undefined;
-  /** The password, if the mechanism sends it. */
-  readonly password?: string | undefined;
-  /** The bearer token, if the mechanism sends one. */
-  readonly token?: string | undefined;
-  /** The client's TLS certificate in DER. */
-  readonly certificate?: Uint8Array | undefined;
-  /** Answers {@linkcode Credentials.verify}. */
-  readonly check: SecretCheck;
-}
+type SecretCheck = (secret: KnownSecret) => Promise<boolean>;
 
 /**
  * The credentials of one AUTH exchange.
@@ -97,7 +79,26 @@ export class Credentials {
    *
    * @param init The parts
    */
-  constructor(init: CredentialsInit) {
+  constructor(init: {
+    /** The mechanism in use. */
+    readonly mechanism: MechanismName;
+    /** The user name that the client claims. */
+    readonly username: string;
+    /** The user that the client wants to act for. */
+    readonly authorizationId?: string | undefined;
+    /** The password, if the mechanism sends it. */
+    readonly password?: string | undefined;
+    /** The bearer token, if the mechanism sends one. */
+    readonly token?: string | undefined;
+    /** The client's TLS certificate in DER. */
+    readonly certificate?: Uint8Array | undefined;
+    /**
+     * Answers {@linkcode Credentials.verify}: whether the client knows the secret.
+     * Takes the same time for a wrong secret and for `undefined`. Does not
+     * reject, whatever a peer sent.
+     */
+    readonly check: (secret: KnownSecret) => Promise<boolean>;
+  }) {
     this.mechanism = init.mechanism;
     this.username = init.username;
     this.authorizationId = init.authorizationId ?? "";

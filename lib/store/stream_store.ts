@@ -6,21 +6,21 @@
 
 import type { Message, MessageStore } from "../message/message.ts";
 import { checkOptions, flag, required, type Rules, where } from "../options.ts";
-import { MessageContent, type Newline, NEWLINE_RULE } from "./content.ts";
+import { MessageContent, NEWLINE_RULE } from "./content.ts";
 import { failureOfOne, Underway } from "./per_recipient.ts";
-
-/** Makes the stream for one message; the store closes it after the message. */
-export type StreamFactory = (
-  message: Message,
-) => WritableStream<Uint8Array> | Promise<WritableStream<Uint8Array>>;
 
 /** Options of {@linkcode StreamStore}. */
 export interface StreamStoreOptions {
   /**
    * Where the bytes go: one stream for all messages, one after another, or a
-   * function that makes a stream for each message.
+   * function that makes the stream for one message; the store closes it after
+   * the message.
    */
-  readonly stream: WritableStream<Uint8Array> | StreamFactory;
+  readonly stream:
+    | WritableStream<Uint8Array>
+    | ((
+      message: Message,
+    ) => WritableStream<Uint8Array> | Promise<WritableStream<Uint8Array>>);
   /**
    * Whether {@linkcode StreamStore.close} leaves the one stream open.
    *
@@ -45,7 +45,7 @@ export interface StreamStoreOptions {
    *
    * @default {"crlf"}
    */
-  readonly newline?: Newline | undefined;
+  readonly newline?: "lf" | "crlf" | undefined;
 }
 
 const RULES: Rules<StreamStoreOptions> = {
@@ -117,9 +117,12 @@ export class StreamStore implements MessageStore {
     return this.#underway.track(mine);
   }
 
-  async #saveToOwn(message: Message, factory: StreamFactory): Promise<void> {
+  async #saveToOwn(
+    message: Message,
+    makeStream: Exclude<StreamStoreOptions["stream"], WritableStream>,
+  ): Promise<void> {
     try {
-      const writer = (await factory(message)).getWriter();
+      const writer = (await makeStream(message)).getWriter();
       try {
         await this.#write(message, writer);
         await writer.close();

@@ -63,17 +63,7 @@ export { ScriptedClient, type ScriptedClientOptions };
 export { memoryPair, type MemoryTransport };
 export type { DnsResolver } from "../dns/seams.ts";
 
-/** Options of {@linkcode TestInbox.nextMessage}. */
-export interface NextMessageOptions {
-  /**
-   * Longest wait, in ms.
-   *
-   * @default {5000}
-   */
-  timeoutMs?: number | undefined;
-}
-
-const NEXT_RULES: Rules<NextMessageOptions> = { timeoutMs: number() };
+const NEXT_RULES: Rules<{ timeoutMs: unknown }> = { timeoutMs: number() };
 
 /**
  * The messages that a server under test has received.
@@ -122,7 +112,14 @@ export class TestInbox {
    * ```
    */
   async nextMessage(
-    options: NextMessageOptions = {},
+    options: {
+      /**
+       * Longest wait, in ms.
+       *
+       * @default {5000}
+       */
+      timeoutMs?: number | undefined;
+    } = {},
   ): Promise<CollectedMessage> {
     checkOptions("nextMessage", options, NEXT_RULES);
     const { timeoutMs = 5000 } = options;

@@ -11,15 +11,6 @@ import type { Certificate } from "./certificate.ts";
 import { canonicalHost, nameCovers } from "./host_name.ts";
 import { CERTIFICATE_RULE, TRUSTED_RULE } from "./context.ts";
 
-/**
- * Finds a certificate for a server name that no certificate of the set covers.
- * The name comes from the client. It is a valid host name in lower case, but
- * check it before you use it as a path.
- */
-export type ChooseCertificate = (
-  serverName: string,
-) => Certificate | undefined | Promise<Certificate | undefined>;
-
 /** Options of {@linkcode CertificateSet}. */
 export interface CertificateSetOptions {
   /**
@@ -29,8 +20,16 @@ export interface CertificateSetOptions {
    * @default {certificates[0] ?? null}
    */
   fallback?: Certificate | null | undefined;
-  /** Called for a name that no certificate of the set covers, before the fallback is used. */
-  choose?: ChooseCertificate | undefined;
+  /**
+   * Finds a certificate for a server name that no certificate of the set covers;
+   * `undefined` for the fallback. The name comes from the client. It is a valid
+   * host name in lower case, but check it before you use it as a path.
+   */
+  choose?:
+    | ((
+      serverName: string,
+    ) => Certificate | undefined | Promise<Certificate | undefined>)
+    | undefined;
 }
 
 const RULES: Rules<CertificateSetOptions> = {
@@ -66,7 +65,7 @@ export class CertificateSet {
   readonly fallback: Certificate | undefined;
   readonly #exact: ReadonlyMap<string, Certificate>;
   readonly #wildcards: readonly (readonly [string, Certificate])[];
-  readonly #choose: ChooseCertificate | undefined;
+  readonly #choose: CertificateSetOptions["choose"];
 
   /**
    * Makes a set.
