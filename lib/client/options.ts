@@ -77,7 +77,44 @@ export interface PeerCertificate {
   readonly error: string | undefined;
 }
 
-/** Options of {@linkcode SmtpClient.connect}. */
+/**
+ * Options of {@linkcode SmtpClient.connect}.
+ *
+ * @example A pinned certificate, and each step
+ * ```ts
+ * import type { Certificate } from "@smtp/server";
+ * import {
+ *   type ClientProgress,
+ *   type PeerCertificate,
+ *   SmtpClient,
+ *   SmtpClientError,
+ *   type SmtpClientOptions,
+ * } from "@smtp/server/client";
+ * import { startTestServer } from "@smtp/server/testing";
+ *
+ * function pinned(to: { host: string; port: number }, pin: string) {
+ *   const isPinned = ({ fingerprint }: Certificate) => fingerprint === pin;
+ *   const steps: ClientProgress[] = [];
+ *   const options: SmtpClientOptions = {
+ *     ...to,
+ *     security: "required",
+ *     onCertificate: ({ certificate }: PeerCertificate) => isPinned(certificate),
+ *     onProgress: (step) => steps.push(step),
+ *   };
+ *   return { options, steps };
+ * }
+ *
+ * await using server = await startTestServer();
+ * const { options, steps } = pinned({ host: server.address, port: server.port }, "");
+ * try {
+ *   await SmtpClient.connect(options);
+ * } catch (error) {
+ *   // This server has no TLS.
+ *   console.assert(error instanceof SmtpClientError);
+ *   console.assert(steps.includes("connected"));
+ * }
+ * ```
+ */
 export interface SmtpClientOptions extends NextHop {
   /**
    * The IP address of `host` to connect to, if it is known already.

@@ -51,7 +51,41 @@ import { seamsOf } from "./seams.ts";
 import { Deadline, MAX_TIMEOUT_MS, SingleFlight } from "./single_flight.ts";
 import type { DnsQuestion } from "./verdict.ts";
 
-/** Options of {@linkcode DnsClient}. */
+/**
+ * Options of {@linkcode DnsClient}.
+ *
+ * @example Three questions about a client
+ * ```ts
+ * import {
+ *   type BlocklistOutcome,
+ *   DnsClient,
+ *   type DnsClientOptions,
+ *   type MxOutcome,
+ *   type MxRecord,
+ *   type NameServer,
+ *   parseNameServer,
+ *   type ReverseOutcome,
+ * } from "@smtp/server/dns";
+ * import { type DnsResolver, testDns } from "@smtp/server/testing";
+ *
+ * const { address, port }: NameServer = parseNameServer("192.0.2.53");
+ * const options: DnsClientOptions = { nameServers: [`${address}:${port}`] };
+ * // For this example every question is answered here, with "no such record".
+ * const nothing: DnsResolver = () =>
+ *   Promise.reject(new Deno.errors.NotFound("None"));
+ * const dns = new DnsClient(testDns(nothing, options));
+ *
+ * const listed: BlocklistOutcome = await dns.lookupBlocklist(
+ *   "192.0.2.1",
+ *   "dnsbl.example",
+ * );
+ * const named: ReverseOutcome = await dns.confirmReverse("192.0.2.1");
+ * const mail: MxOutcome = await dns.mx("client.example");
+ * const hosts: readonly MxRecord[] = mail.status === "found" ? mail.records : [];
+ * console.assert(listed.status === "unlisted" && named.status === "none");
+ * console.assert(hosts.length === 0);
+ * ```
+ */
 export interface DnsClientOptions {
   /**
    * The name servers, asked in this order, as `"192.0.2.53"`,

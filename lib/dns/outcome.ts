@@ -103,7 +103,38 @@ export interface DnsFailed {
   readonly code: "timeout" | "server-failure" | "unreachable" | "malformed";
 }
 
-/** The outcome of a question for records of the form `R`. */
+/**
+ * The outcome of a question for records of the form `R`.
+ *
+ * @example An outcome in words
+ * ```ts
+ * import {
+ *   DnsClient,
+ *   type DnsFailed,
+ *   type DnsFound,
+ *   type DnsNone,
+ *   type DnsOutcome,
+ *   type DnsOutcomeOf,
+ *   type DnsQueryOptions,
+ *   type DnsRecords,
+ *   type DnsRecordType,
+ * } from "@smtp/server/dns";
+ *
+ * const found = ({ records }: DnsFound<unknown>) => `${records.length} found`;
+ * const none = ({ why }: DnsNone) => why;
+ * const failed = ({ code, reason }: DnsFailed) => `${code}: ${reason}`;
+ * function words(outcome: DnsOutcome<unknown>): string {
+ *   if (outcome.status === "found") return found(outcome);
+ *   return outcome.status === "none" ? none(outcome) : failed(outcome);
+ * }
+ *
+ * const dns = new DnsClient({ nameServers: ["127.0.0.1:9"] });
+ * const quickly: DnsQueryOptions = { timeoutMs: 100 };
+ * const type: DnsRecordType & keyof DnsRecords = "TXT";
+ * const outcome: DnsOutcomeOf<"TXT"> = await dns.query(type, "example.", quickly);
+ * console.assert(words(outcome).includes(": "));
+ * ```
+ */
 export type DnsOutcome<R> = DnsFound<R> | DnsNone | DnsFailed;
 
 /**

@@ -21,7 +21,25 @@ import { equalSecrets, hmac, pbkdf2, randomBytes } from "./digest.ts";
 import { saslPrep } from "./saslprep.ts";
 import { MIN_ITERATIONS, ScramVerifier } from "./scram_verifier.ts";
 
-/** The stored secret of a user: plain, or a verifier; `undefined` for an unknown user. */
+/**
+ * The stored secret of a user: plain, or a verifier; `undefined` for an unknown user.
+ *
+ * @example Accounts that another program keeps
+ * ```ts
+ * import {
+ *   type Accounts,
+ *   type KnownSecret,
+ *   ScramVerifier,
+ *   type ScramVerifierOptions,
+ * } from "@smtp/server/auth";
+ *
+ * const strength: ScramVerifierOptions = { iterations: 4096 };
+ * const verifier = await ScramVerifier.create("secret", strength);
+ * const rows = new Map<string, KnownSecret>([["ann", verifier]]);
+ * const accounts: Accounts = { find: (username) => rows.get(username) };
+ * console.assert(await accounts.find("ann") === verifier);
+ * ```
+ */
 export type KnownSecret = string | ScramVerifier | undefined;
 
 /**

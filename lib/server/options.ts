@@ -62,7 +62,23 @@ import {
 /** Limit of threads; more than any machine needs. */
 export const MOST_THREADS = 256;
 
-/** Options of {@linkcode SmtpServer}. Every one has a default. */
+/**
+ * Options of {@linkcode SmtpServer}. Every one has a default.
+ *
+ * @example Content as it must be, and no CHUNKING
+ * ```ts
+ * import {
+ *   type BareNewlinePolicy,
+ *   type ExtensionKeyword,
+ *   SmtpServer,
+ * } from "@smtp/server";
+ *
+ * const bareNewlines: BareNewlinePolicy = "reject";
+ * const disabledExtensions: ExtensionKeyword[] = ["CHUNKING", "BINARYMIME"];
+ * const server = new SmtpServer({ bareNewlines, disabledExtensions });
+ * console.assert(!server.active);
+ * ```
+ */
 export interface SmtpServerOptions {
   /**
    * The addresses to listen on: `"127.0.0.1:2525"`, `"[::1]:0/lmtp"`,
@@ -313,7 +329,26 @@ export interface ListeningAddress extends SocketAddress {
   readonly security: ListenerSecurity;
 }
 
-/** Options of {@linkcode SmtpServer.reload}: an option that is not given stays unchanged. */
+/**
+ * Options of {@linkcode SmtpServer.reload}: an option that is not given stays unchanged.
+ *
+ * @example Other limits at night, then a quick stop
+ * ```ts
+ * import { type ReloadOptions, SmtpServer, type StopOptions } from "@smtp/server";
+ * import { DiscardStore } from "@smtp/server/store";
+ *
+ * const server = new SmtpServer({
+ *   listen: "127.0.0.1:0",
+ *   store: new DiscardStore(),
+ * });
+ * await server.start();
+ * const night: ReloadOptions = { limits: { maxConnections: 10 } };
+ * await server.reload(night);
+ * const quickly: StopOptions = { graceMs: 1000 };
+ * await server.stop(quickly);
+ * console.assert(!server.active);
+ * ```
+ */
 export type ReloadOptions = Pick<
   SmtpServerOptions,
   | "accounts"

@@ -9,7 +9,21 @@ import { checkOptions, flag, required, type Rules, where } from "../options.ts";
 import { MessageContent, NEWLINE_RULE } from "./content.ts";
 import { failureOfOne, Underway } from "./per_recipient.ts";
 
-/** Options of {@linkcode StreamStore}. */
+/**
+ * Options of {@linkcode StreamStore}.
+ *
+ * @example Each message to a program of its own
+ * ```ts
+ * import { StreamStore, type StreamStoreOptions } from "@smtp/server/store";
+ *
+ * const options: StreamStoreOptions = {
+ *   stream: ({ id }) =>
+ *     new Deno.Command("archive", { args: [id], stdin: "piped" }).spawn().stdin,
+ *   newline: "lf",
+ * };
+ * console.assert(new StreamStore(options).kind === "stream");
+ * ```
+ */
 export interface StreamStoreOptions {
   /**
    * Where the bytes go: one stream for all messages, one after another, or a

@@ -232,7 +232,31 @@ export async function startTestServer(
   return new TestServer(server, store);
 }
 
-/** Options of {@linkcode connectInMemory}: those of the server, and the facts of its client. */
+/**
+ * Options of {@linkcode connectInMemory}: those of the server, and the facts of its client.
+ *
+ * @example A test that takes any inbox
+ * ```ts
+ * import {
+ *   connectInMemory,
+ *   type InMemoryOptions,
+ *   type ScriptedClientOptions,
+ *   startTestServer,
+ *   type TestInbox,
+ * } from "@smtp/server/testing";
+ *
+ * const isEmpty = (inbox: TestInbox) => inbox.messages.length === 0;
+ * const options: InMemoryOptions = { kind: "lmtp", replyTimeoutMs: 1000 };
+ * await using session = await connectInMemory(options);
+ * console.assert(isEmpty(session));
+ *
+ * await using server = await startTestServer();
+ * const patience: ScriptedClientOptions = { timeoutMs: 1000 };
+ * await using client = await server.connect(patience);
+ * await client.expect(220);
+ * console.assert(isEmpty(server));
+ * ```
+ */
 export interface InMemoryOptions extends Omit<SmtpServerOptions, "listen"> {
   /**
    * Kind of the listener that the client seems to connect to.

@@ -50,7 +50,23 @@ export interface TlsPolicy {
 /** A version of TLS. */
 export type TlsVersion = NonNullable<TlsPolicy["minVersion"]>;
 
-/** Whether the server asks clients for a certificate. */
+/**
+ * Whether the server asks clients for a certificate.
+ *
+ * @example Clients with a certificate of one authority
+ * ```ts
+ * import { SmtpServer } from "@smtp/server";
+ * import { Certificate, type ClientCertificatePolicy } from "@smtp/server/tls";
+ *
+ * const authority = await Certificate.selfSigned({ names: ["ca.example"] });
+ * const clientCertificate: ClientCertificatePolicy = {
+ *   mode: "require",
+ *   trusted: [authority],
+ * };
+ * const server = new SmtpServer({ clientCertificate });
+ * console.assert(!server.active);
+ * ```
+ */
 export interface ClientCertificatePolicy {
   /**
    * `"none"`: does not ask. `"request"`: asks; {@linkcode TlsInfo} says whether

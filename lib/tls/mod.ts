@@ -43,7 +43,7 @@ export {
   type LoadCertificateOptions,
   type ParseCertificateOptions,
 } from "./certificate.ts";
-export type { ClientCertificatePolicy, TlsPolicy } from "./context.ts";
+export type { ClientCertificatePolicy } from "./context.ts";
 export { CertificateError } from "./material.ts";
 export type { KeyAlgorithm } from "./private_key.ts";
 export {

@@ -11,7 +11,29 @@ import type { Certificate } from "./certificate.ts";
 import { canonicalHost, nameCovers } from "./host_name.ts";
 import { CERTIFICATE_RULE, TRUSTED_RULE } from "./context.ts";
 
-/** Options of {@linkcode CertificateSet}. */
+/**
+ * Options of {@linkcode CertificateSet}.
+ *
+ * @example A certificate on demand
+ * ```ts
+ * import {
+ *   Certificate,
+ *   CertificateSet,
+ *   type CertificateSetOptions,
+ * } from "@smtp/server/tls";
+ *
+ * const customers = new Set(["mail.one.example", "mail.two.example"]);
+ * const options: CertificateSetOptions = {
+ *   choose: (serverName) =>
+ *     customers.has(serverName)
+ *       ? Certificate.selfSigned({ names: [serverName] })
+ *       : undefined,
+ * };
+ * const set = new CertificateSet([], options);
+ * const chosen = await set.select("mail.one.example");
+ * console.assert(chosen?.matches("mail.one.example") === true);
+ * ```
+ */
 export interface CertificateSetOptions {
   /**
    * The certificate for clients that ask for no name, or for a name that no
