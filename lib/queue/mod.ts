@@ -38,8 +38,9 @@
  * follow each delivery; `onRelayError` may return `"hold"` to keep a message
  * in place of a bounce.
  *
- * `cli.ts queue list|show|retry|hold|release|remove` does the same to the
- * spool of a running server; {@linkcode inspectSpool} and {@linkcode
+ * On the command line relaying is `--relay`, `--relay-from` and `--smarthost`.
+ * `cli.ts queue list|show|retry|hold|release|remove` shows and changes the spool,
+ * of a running server within a second; {@linkcode inspectSpool} and {@linkcode
  * controlSpool} do it from a program.
  *
  * ### A queue without a server

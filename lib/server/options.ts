@@ -83,7 +83,9 @@ export interface SmtpServerOptions {
   /**
    * The addresses to listen on: `"127.0.0.1:2525"`, `"[::1]:0/lmtp"`,
    * `{ port: 25 }`, or several of these; `[]` for none, if all connections come
-   * through {@linkcode SmtpServer.serve}.
+   * through {@linkcode SmtpServer.serve}. The kinds in a text are `smtp`,
+   * `submission` and `lmtp`, and with TLS from the first byte `smtps` and
+   * `submissions`.
    *
    * @default {":25"} Port 25 on all addresses
    */
@@ -117,7 +119,8 @@ export interface SmtpServerOptions {
   /** Stores messages. Default: no store, with a warning when the server starts. */
   store?: MessageStore | undefined;
   /**
-   * The domains whose mail is accepted. Recipients elsewhere get 550 5.7.1, unless
+   * The domains whose mail is accepted, with U-labels or A-labels. Recipients
+   * elsewhere get 550 5.7.1, unless
    * `relay` lets the client send there. Default: every recipient is accepted; if
    * `relay` is open to clients, only the bare `postmaster` is this server's own.
    */

@@ -86,7 +86,8 @@
  * console.assert(store.messages.length === 0);
  * ```
  *
- * `await store.next()` waits for the next message.
+ * `await store.next()` waits for the next message. This store is for tests, and
+ * for programs that look at mail and let it go.
  *
  * ### Stream
  *

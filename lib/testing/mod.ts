@@ -31,6 +31,24 @@
  * console.assert(message.headers.get("Subject") === "hello");
  * ```
  *
+ * {@linkcode startTestServer} takes all options of a server, handlers among them.
+ * {@linkcode connectInMemory} does without the socket, for tests of handlers.
+ * {@linkcode testDns} answers questions to the DNS, {@linkcode memoryPair} is a
+ * connection in memory.
+ *
+ * @example A handler, without a socket
+ * ```ts
+ * import { connectInMemory } from "@smtp/server/testing";
+ *
+ * await using session = await connectInMemory({
+ *   handlers: { onRcptTo: (_session, address) => address.localPart === "you" },
+ * });
+ * await session.client.expect(220);
+ * await session.client.expect(250, "EHLO client.example");
+ * await session.client.expect(250, "MAIL FROM:<>");
+ * await session.client.expect(550, "RCPT TO:<nobody@example.com>");
+ * ```
+ *
  * @module
  */
 
