@@ -28,7 +28,8 @@
  * A refused recipient is part of the result; a failure of the session is an
  * {@linkcode SmtpClientError} with the reply and the step. The option
  * `security` says how much TLS the session must have: `"none"`,
- * `"opportunistic"`, `"required"` or `"verified"`. A login is sent only over
+ * `"opportunistic"`, `"required"` or `"verified"`; the default is
+ * `"opportunistic"`, and `"verified"` with a `login`. A login is sent only over
  * TLS, unless `allowInsecureAuth` says otherwise.
  *
  * Content is a string, bytes or a stream. Lines get CRLF and dots on the way,

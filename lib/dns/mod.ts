@@ -16,6 +16,9 @@
  *
  * An outcome tells "no such record" from "no answer": a server that does not
  * answer is a reason to try again later, a name that does not exist is not.
+ * `mx()`, `addresses()` and `query()` ask for records, `lookupBlocklist()` asks a
+ * blocklist (RFC 5782), and `confirmReverse()` asks for the names of an address
+ * that lead back to it (RFC 8601 section 2.7.3).
  * `server.dns` is the client that a server uses itself; handlers may use it
  * too.
  *
