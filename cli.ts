@@ -2,8 +2,11 @@
  * The command line of the server. `--help` has the same options as this page.
  *
  * ```sh
- * deno run -A cli.ts --listen 127.0.0.1:2525 --store maildir:./mail
+ * deno run -A jsr:@smtp/server/cli --listen 127.0.0.1:2525 --store maildir:./mail
  * ```
+ *
+ * In a checkout the program is `cli.ts`, as in the tables below. `cli.ts help
+ * COMMAND` describes one command.
  *
  * Once all listeners are open, the server writes a line
  * `listening on HOST:PORT (KIND)` for each to standard output. After SIGINT or
@@ -33,6 +36,14 @@
  * `/usr/bin/deno run -A /srv/smtp/cli.ts --config /srv/smtp/config.json`. Under
  * `npx`, SIGTERM ends a shell in between and does not reach the server, which goes
  * on and keeps its ports.
+ *
+ * A certificate for experiments, and a line for `--users` without a password in
+ * it, for a secret that comes on standard input:
+ *
+ * ```sh
+ * deno run -A cli.ts certificate create --name mx.example.com --cert cert.pem --key key.pem
+ * echo secret | deno run -A cli.ts verifier ann >> users
+ * ```
  *
  * `completion` writes a script for a shell:
  *

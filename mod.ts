@@ -24,12 +24,29 @@
  * was wanted. {@linkcode SmtpServerOptions} describes all options with their
  * defaults.
  *
+ * ### A running server
+ *
+ * `server.addresses` has the listeners with the ports that were free,
+ * `server.sessions` the connected clients, `server.relays` the queue and
+ * `server.dns` the DNS client. `await server.reload({ domains })` changes
+ * settings for the sessions that begin later. `server.serve(transport)` runs a
+ * session on a connection that came through no listener; `listen: []` opens
+ * none. `await server.stop()` takes no new connections, ends sessions without a
+ * transaction at once and gives the others 10 seconds (`graceMs`) before 421.
+ *
  * ### Handlers
  *
  * A handler is called at its step of the session. All are optional, and all
  * may be asynchronous. A slow handler delays its own session only; one that
  * never answers ends that session after `limits.handlerTimeoutMs`. {@linkcode
- * SmtpHandlers} describes each.
+ * SmtpHandlers} describes each. In the order of a session they are `onConnect`,
+ * `onHelo`, `onAuthenticate`, `onMailFrom`, `onRcptTo`, `onMessageStart` (the
+ * last moment to choose `message.store` or `message.filename`), `onHeaders`
+ * (edits of the headers are kept), `onMessage` (`message.bytes()`, `.text()` and
+ * `.stream()` have the content; the reply is not sent yet), `onReset` and
+ * `onDisconnect`; `onCommand` comes before each command, `onStateChange` with
+ * each change of state, `onVerify` and `onExpand` at VRFY and EXPN, and
+ * `onRelay...` follow mail in the queue.
  *
  * One rule holds for all answers:
  *
@@ -103,11 +120,13 @@
  * ### Limits
  *
  * All limits are on, with room for real use; {@linkcode LimitOptions} has each
- * with its default. 0 means no limit. Limits for each address count an IPv4
- * address, or a whole /64 of IPv6. Each reply names its limit, as `421 4.7.0
+ * with its default. 0 means no limit; `maxConnections`, `maxRecipients` and the
+ * time limits must be greater. Limits for each address count an IPv4 address, or
+ * a whole /64 of IPv6, in less than 64 MiB for a million of them. Each reply names its limit, as `421 4.7.0
  * Too many connections from 192.0.2.1, at most 50`, and each refusal is a
  * `refused` record of the log. Time that a handler or a store takes does not
- * count as the client's.
+ * count as the client's. Failed logins have limits of their own, which exempt no
+ * network.
  *
  * ```ts
  * import { SmtpServer } from "@smtp/server";
@@ -200,14 +219,27 @@
  *   bare CR a space; `bareNewlines: "reject"` refuses the message with 550
  *   5.6.0.
  * - A client that speaks before the greeting gets 554, unless it comes from an
- *   exempt network or `earlyTalkers` is `"allow"`.
+ *   exempt network or `earlyTalkers` is `"allow"`. A client that begins with TLS
+ *   there gets 421, and so do HTTP requests and clients that make only errors.
  * - One byte a minute keeps no session open: a command has a time limit as a
  *   whole, content has a minimum rate, and a session without mail has an end.
  * - Every command has its place (503 5.5.1), every parameter is known (555
  *   5.5.4) and well-formed (501 5.5.4), every line has its limit (500 5.5.2).
+ * - A size that is too large is refused at MAIL if it is declared, else at the
+ *   end (552 5.3.4); recipients beyond the limit get 452 4.5.3.
+ * - A refused BDAT chunk is read to its last byte, never as commands. A BDAT
+ *   line that does not say how much follows ends the session.
  * - Lines, headers and bodies are bounded in memory; long bodies go to a file.
+ * - Text without a header, or behind fields without an empty line, joins no
+ *   field: an empty line comes before it. Bcc is removed from submitted mail.
+ *   Final delivery writes the one Return-Path.
+ * - Relayed content is encoded again: no bare CR or LF, and no dot that another
+ *   server would take for an end, leaves the server.
  * - Peers' text stays text: no line, field, part, file name or terminal
  *   command comes of it in stored mail, DSNs, mailboxes or logs.
+ * - A client, a handler, a store or another server that never answers is given
+ *   up. Setting the machine's clock ends no session and delays no message.
+ * - Out of file descriptors, the newest sessions get 421 and the others go on.
  *
  * Extensions: PIPELINING, SIZE, 8BITMIME, BINARYMIME, CHUNKING, SMTPUTF8,
  * ENHANCEDSTATUSCODES, DSN, LIMITS, STARTTLS, AUTH, HELP.

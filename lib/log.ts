@@ -39,7 +39,30 @@ export interface LogRecord {
   readonly error?: string | undefined;
 }
 
-/** Takes log records. Must not throw and must not block. */
+/**
+ * Takes log records. Must not throw and must not block.
+ *
+ * @example Failures as JSON, the rest dropped
+ * ```ts
+ * import {
+ *   type LogEvent,
+ *   type Logger,
+ *   type LogLevel,
+ *   type LogRecord,
+ *   SmtpServer,
+ * } from "@smtp/server";
+ *
+ * const watched: readonly LogEvent[] = ["refused", "error"];
+ * const logLevel: LogLevel = "info";
+ * const line = (record: LogRecord) =>
+ *   JSON.stringify({ time: new Date(), ...record });
+ * const log: Logger = (record) => {
+ *   if (watched.includes(record.event)) console.error(line(record));
+ * };
+ * const server = new SmtpServer({ log, logLevel });
+ * console.assert(!server.active);
+ * ```
+ */
 export type Logger = (record: LogRecord) => void;
 
 /**

@@ -6,7 +6,6 @@
  */
 
 import {
-  type ControlOutcome,
   controlSpool,
   inspectSpool,
   type RecipientProgress,
@@ -108,7 +107,7 @@ async function act(
 ): Promise<number> {
   const { action, id, json } = request;
   await checkFolder(folder);
-  let outcome: ControlOutcome;
+  let outcome: Outcome;
   try {
     outcome = await controlSpool(folder, { action, id });
   } catch (error) {
@@ -123,7 +122,9 @@ async function act(
   return 0;
 }
 
-const TEXTS: Readonly<Record<ControlOutcome, string>> = {
+type Outcome = Awaited<ReturnType<typeof controlSpool>>;
+
+const TEXTS: Readonly<Record<Outcome, string>> = {
   done: "done",
   asked: "asked of the running server",
   unknown: "the queue is empty",

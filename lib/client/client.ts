@@ -58,7 +58,45 @@ export interface SentRecipient {
   readonly broken: boolean;
 }
 
-/** The result of {@linkcode SmtpClient.send}. */
+/**
+ * The result of {@linkcode SmtpClient.send}.
+ *
+ * @example The recipients that a server refused
+ * ```ts
+ * import {
+ *   type ClientCapabilities,
+ *   type ClientLimits,
+ *   type ClientStage,
+ *   type SendOptions,
+ *   type SendResult,
+ *   type SentRecipient,
+ *   SmtpClient,
+ * } from "@smtp/server/client";
+ * import { startTestServer } from "@smtp/server/testing";
+ *
+ * const stages: readonly ClientStage[] = ["rcpt"];
+ * const refused = ({ recipients }: SendResult): SentRecipient[] =>
+ *   recipients.filter(({ accepted, stage }) =>
+ *     !accepted && stages.includes(stage)
+ *   );
+ * const limits = ({ limits }: ClientCapabilities): ClientLimits => limits;
+ *
+ * await using server = await startTestServer({ domains: ["example.com"] });
+ * const { address: host, port } = server;
+ * await using client = await SmtpClient.connect({ host, port });
+ * console.assert(limits(client.capabilities).rcptMax === 1000);
+ * const message: SendOptions = {
+ *   from: "me@client.example",
+ *   to: [
+ *     "you@example.com",
+ *     { address: "him@example.org", parameters: { notify: ["NEVER"] } },
+ *   ],
+ *   data: "Subject: hello\r\n\r\nIt works.\r\n",
+ * };
+ * const [first] = refused(await client.send(message));
+ * console.assert(String(first?.address) === "him@example.org");
+ * ```
+ */
 export interface SendResult {
   /** The recipients in the order given. */
   readonly recipients: readonly SentRecipient[];

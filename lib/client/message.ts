@@ -50,35 +50,29 @@ const HELD_BYTES = 128 * 1024 * 1024;
 /** Bytes of content from memory that go out in one write. */
 const PIECE = 262144;
 
-/**
- * The content of a message. A string is sent as UTF-8. Line ends may be CRLF, LF
- * or CR. A function opens the content from its beginning at each call. Content
- * from a function can be converted for a server that needs that, whatever its
- * size; a stream is read into memory for it, up to 64 MiB.
- */
-export type ClientData =
-  | string
-  | Uint8Array
-  | ReadableStream<Uint8Array>
-  | AsyncIterable<Uint8Array>
-  | (() => ReadableStream<Uint8Array> | AsyncIterable<Uint8Array>);
-
-/** A recipient, with or without parameters. */
-export type ClientDestination = string | Address | {
-  /** The forward-path. */
-  readonly address: string | Address;
-  /** NOTIFY and ORCPT, passed on if the server supports DSN. */
-  readonly parameters?: RcptParameters | undefined;
-};
-
 /** Options of {@linkcode SmtpClient.send}. */
 export interface SendOptions {
   /** The reverse-path; `""` or `Address.NULL` for a bounce. */
   readonly from: string | Address;
-  /** The recipients, at least one. */
-  readonly to: readonly ClientDestination[];
-  /** The content: header, empty line, body. */
-  readonly data: ClientData;
+  /** The recipients, at least one, with or without parameters. */
+  readonly to: readonly (string | Address | {
+    /** The forward-path. */
+    readonly address: string | Address;
+    /** NOTIFY and ORCPT, passed on if the server supports DSN. */
+    readonly parameters?: RcptParameters | undefined;
+  })[];
+  /**
+   * The content: header, empty line, body. A string is sent as UTF-8. Line ends
+   * may be CRLF, LF or CR. A function opens the content from its beginning at each
+   * call. Content from a function can be converted for a server that needs that,
+   * whatever its size; a stream is read into memory for it, up to 64 MiB.
+   */
+  readonly data:
+    | string
+    | Uint8Array
+    | ReadableStream<Uint8Array>
+    | AsyncIterable<Uint8Array>
+    | (() => ReadableStream<Uint8Array> | AsyncIterable<Uint8Array>);
   /**
    * The parameters of MAIL; those that the server does not know are left out.
    * `size` counts for streams only. `body` says what a stream contains; 8-bit if
@@ -173,7 +167,7 @@ export function prepareSender(from: string | Address): Address {
 }
 
 export function prepareRecipients(
-  to: readonly ClientDestination[],
+  to: SendOptions["to"],
 ): PreparedRecipient[] {
   return to.map((destination) => {
     const plain = typeof destination === "string" ||
@@ -332,7 +326,7 @@ type Held =
 /** Content of any origin. */
 type Source = Held | { readonly stream: AsyncIterable<Uint8Array> };
 
-function sourceOf(data: ClientData): Source {
+function sourceOf(data: SendOptions["data"]): Source {
   if (typeof data === "string") {
     return { bytes: new TextEncoder().encode(data) };
   }

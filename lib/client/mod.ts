@@ -28,7 +28,8 @@
  * A refused recipient is part of the result; a failure of the session is an
  * {@linkcode SmtpClientError} with the reply and the step. The option
  * `security` says how much TLS the session must have: `"none"`,
- * `"opportunistic"`, `"required"` or `"verified"`. A login is sent only over
+ * `"opportunistic"`, `"required"` or `"verified"`; the default is
+ * `"opportunistic"`, and `"verified"` with a `login`. A login is sent only over
  * TLS, unless `allowInsecureAuth` says otherwise.
  *
  * Content is a string, bytes or a stream. Lines get CRLF and dots on the way,
@@ -40,11 +41,10 @@
 
 export { type SendResult, type SentRecipient, SmtpClient } from "./client.ts";
 export { type ClientStage, SmtpClientError } from "./error.ts";
-export type { ClientData, ClientDestination, SendOptions } from "./message.ts";
+export type { SendOptions } from "./message.ts";
 export type { Login, NextHop, TlsSecurity } from "./next_hop.ts";
 export type {
   ClientProgress,
-  JudgeCertificate,
   PeerCertificate,
   SmtpClientOptions,
 } from "./options.ts";

@@ -77,12 +77,44 @@ export interface PeerCertificate {
   readonly error: string | undefined;
 }
 
-/** Judges a certificate: `true` accepts, `false` rejects, `undefined` leaves the decision to the policy. */
-export type JudgeCertificate = (
-  peer: PeerCertificate,
-) => boolean | void | Promise<boolean | void>;
-
-/** Options of {@linkcode SmtpClient.connect}. */
+/**
+ * Options of {@linkcode SmtpClient.connect}.
+ *
+ * @example A pinned certificate, and each step
+ * ```ts
+ * import type { Certificate } from "@smtp/server";
+ * import {
+ *   type ClientProgress,
+ *   type PeerCertificate,
+ *   SmtpClient,
+ *   SmtpClientError,
+ *   type SmtpClientOptions,
+ * } from "@smtp/server/client";
+ * import { startTestServer } from "@smtp/server/testing";
+ *
+ * function pinned(to: { host: string; port: number }, pin: string) {
+ *   const isPinned = ({ fingerprint }: Certificate) => fingerprint === pin;
+ *   const steps: ClientProgress[] = [];
+ *   const options: SmtpClientOptions = {
+ *     ...to,
+ *     security: "required",
+ *     onCertificate: ({ certificate }: PeerCertificate) => isPinned(certificate),
+ *     onProgress: (step) => steps.push(step),
+ *   };
+ *   return { options, steps };
+ * }
+ *
+ * await using server = await startTestServer();
+ * const { options, steps } = pinned({ host: server.address, port: server.port }, "");
+ * try {
+ *   await SmtpClient.connect(options);
+ * } catch (error) {
+ *   // This server has no TLS.
+ *   console.assert(error instanceof SmtpClientError);
+ *   console.assert(steps.includes("connected"));
+ * }
+ * ```
+ */
 export interface SmtpClientOptions extends NextHop {
   /**
    * The IP address of `host` to connect to, if it is known already.
@@ -131,8 +163,13 @@ export interface SmtpClientOptions extends NextHop {
   readonly clientCertificate?: Certificate | undefined;
   /** The trusted authorities; the platform's by default. */
   readonly trusted?: readonly Certificate[] | undefined;
-  /** Judges the server's certificate. */
-  readonly onCertificate?: JudgeCertificate | undefined;
+  /**
+   * Judges the server's certificate: `true` accepts it, `false` rejects it,
+   * `undefined` leaves the decision to the policy.
+   */
+  readonly onCertificate?:
+    | ((peer: PeerCertificate) => boolean | void | Promise<boolean | void>)
+    | undefined;
   /** Called at each step. */
   readonly onProgress?: ((progress: ClientProgress) => void) | undefined;
   /** Ends connecting; the promise rejects with the signal's reason. */

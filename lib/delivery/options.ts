@@ -61,7 +61,39 @@ export interface RelayDns {
   ): Promise<DnsOutcome<string>>;
 }
 
-/** Options of {@linkcode Delivery}. */
+/**
+ * Options of {@linkcode Delivery}.
+ *
+ * @example Hosts from a table
+ * ```ts
+ * import type { ClientTimeouts } from "@smtp/server/client";
+ * import {
+ *   type ClientPoolOptions,
+ *   Delivery,
+ *   type DeliveryOptions,
+ *   type RelayDns,
+ * } from "@smtp/server/queue";
+ *
+ * const exchange = "mx.example.org";
+ * const dns: RelayDns = {
+ *   mx: () =>
+ *     Promise.resolve({
+ *       status: "found",
+ *       records: [{ preference: 10, exchange }],
+ *     }),
+ *   addresses: () =>
+ *     Promise.resolve({ status: "found", records: ["192.0.2.25"] }),
+ * };
+ * const pool: ClientPoolOptions = { idleMs: 1000 };
+ * const timeouts: Partial<ClientTimeouts> = { connect: 5000 };
+ * const options: DeliveryOptions = {
+ *   hostname: "mail.example.com",
+ *   ...{ dns, pool, timeouts },
+ * };
+ * await using delivery = new Delivery(options);
+ * console.assert(typeof delivery.deliver === "function");
+ * ```
+ */
 export interface DeliveryOptions extends
   Pick<
     SmtpClientOptions,
@@ -168,7 +200,27 @@ export const DELIVERY_RULES: Rules<DeliveryOptions> = {
   onCertificate: callable(),
 };
 
-/** Options of relaying: which clients may relay, the next hops, the retries. */
+/**
+ * Options of relaying: which clients may relay, the next hops, the retries.
+ *
+ * @example Everything through a provider
+ * ```ts
+ * import { type RelayingOptions, SmtpServer } from "@smtp/server";
+ * import type { Login, NextHop, TlsSecurity } from "@smtp/server/client";
+ *
+ * const provider: NextHop = { host: "smtp.example.net", port: 587 };
+ * const login: Login = { username: "ann", password: "secret" };
+ * const security: TlsSecurity = "verified";
+ * const relay: RelayingOptions = {
+ *   from: ["10.0.0.0/8"],
+ *   spool: "./spool",
+ *   smarthosts: [provider],
+ *   ...{ login, security },
+ * };
+ * const server = new SmtpServer({ domains: ["example.com"], relay });
+ * console.assert(server.relays.count === 0);
+ * ```
+ */
 export interface RelayingOptions extends
   Omit<
     DeliveryOptions,

@@ -30,7 +30,6 @@ import {
   resolveAny,
 } from "./exchange.ts";
 import {
-  type AddressesOptions,
   type BlocklistOutcome,
   confirmReverse,
   lookupAddresses,
@@ -52,7 +51,41 @@ import { seamsOf } from "./seams.ts";
 import { Deadline, MAX_TIMEOUT_MS, SingleFlight } from "./single_flight.ts";
 import type { DnsQuestion } from "./verdict.ts";
 
-/** Options of {@linkcode DnsClient}. */
+/**
+ * Options of {@linkcode DnsClient}.
+ *
+ * @example Three questions about a client
+ * ```ts
+ * import {
+ *   type BlocklistOutcome,
+ *   DnsClient,
+ *   type DnsClientOptions,
+ *   type MxOutcome,
+ *   type MxRecord,
+ *   type NameServer,
+ *   parseNameServer,
+ *   type ReverseOutcome,
+ * } from "@smtp/server/dns";
+ * import { type DnsResolver, testDns } from "@smtp/server/testing";
+ *
+ * const { address, port }: NameServer = parseNameServer("192.0.2.53");
+ * const options: DnsClientOptions = { nameServers: [`${address}:${port}`] };
+ * // For this example every question is answered here, with "no such record".
+ * const nothing: DnsResolver = () =>
+ *   Promise.reject(new Deno.errors.NotFound("None"));
+ * const dns = new DnsClient(testDns(nothing, options));
+ *
+ * const listed: BlocklistOutcome = await dns.lookupBlocklist(
+ *   "192.0.2.1",
+ *   "dnsbl.example",
+ * );
+ * const named: ReverseOutcome = await dns.confirmReverse("192.0.2.1");
+ * const mail: MxOutcome = await dns.mx("client.example");
+ * const hosts: readonly MxRecord[] = mail.status === "found" ? mail.records : [];
+ * console.assert(listed.status === "unlisted" && named.status === "none");
+ * console.assert(hosts.length === 0);
+ * ```
+ */
 export interface DnsClientOptions {
   /**
    * The name servers, asked in this order, as `"192.0.2.53"`,
@@ -115,7 +148,7 @@ const QUERY_RULES: Rules<DnsQueryOptions> = {
   timeoutMs: anyNumber,
   signal: abortSignal,
 };
-const ADDRESSES_RULES: Rules<AddressesOptions> = {
+const ADDRESSES_RULES: Rules<DnsQueryOptions & { families: unknown }> = {
   ...QUERY_RULES,
   families: list(
     where("4 or 6", (value) => value === 4 || value === 6),
@@ -285,7 +318,14 @@ export class DnsClient {
    */
   addresses(
     host: string,
-    options?: AddressesOptions,
+    options?: DnsQueryOptions & {
+      /**
+       * The families to ask for, in the order of their addresses in the outcome.
+       *
+       * @default {[6, 4]}
+       */
+      families?: readonly (4 | 6)[] | undefined;
+    },
   ): Promise<DnsOutcome<string>> {
     if (options !== undefined) {
       checkOptions("DnsClient.addresses", options, ADDRESSES_RULES);

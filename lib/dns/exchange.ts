@@ -34,7 +34,6 @@ import {
 } from "./name_server.ts";
 import {
   type DnsFailed,
-  type DnsFailureCode,
   type DnsRecordType,
   failed,
   type MxRecord,
@@ -243,7 +242,7 @@ function noAnswer(question: DnsQuestion, server: NameServer): DnsFailed {
 }
 
 function failure(
-  code: DnsFailureCode,
+  code: DnsFailed["code"],
   question: DnsQuestion,
   options: { server: NameServer; what: string },
 ): DnsFailed {

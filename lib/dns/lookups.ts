@@ -36,22 +36,13 @@ import {
   failed,
 } from "./outcome.ts";
 
-/** Options of {@linkcode DnsClient.addresses}. */
-export interface AddressesOptions extends DnsQueryOptions {
-  /**
-   * The families to ask for, in the order of their addresses in the outcome.
-   *
-   * @default {[6, 4]}
-   */
-  families?: readonly (4 | 6)[] | undefined;
-}
-
 /** See {@linkcode DnsClient.addresses}. */
 export async function lookupAddresses(
   dns: DnsQuerier,
-  options: AddressesOptions & {
+  options: DnsQueryOptions & {
     /** A host name or an IP address. */
     host: string;
+    families?: readonly (4 | 6)[] | undefined;
   },
 ): Promise<DnsOutcome<string>> {
   const { host, families = [6, 4], ...rest } = options;
@@ -76,24 +67,21 @@ function noSuchRecord(outcome: DnsOutcome<string>): boolean {
   return outcome.status === "none" && outcome.why === "no-such-record";
 }
 
-/** The address is on the list. */
-export interface BlocklistListed {
-  /** The outcome's kind. */
-  readonly status: "listed";
-  /** The list's codes, addresses in 127.0.0.0/8; each list defines their meanings. */
-  readonly codes: readonly string[];
-  /** The list's text on the address, without control characters, if any. */
-  readonly reason: string | undefined;
-}
-
-/** The address is not on the list. */
-export interface BlocklistUnlisted {
-  /** The outcome's kind. */
-  readonly status: "unlisted";
-}
-
-/** The answer of a blocklist; "failed" if it did not answer or refused to. */
-export type BlocklistOutcome = BlocklistListed | BlocklistUnlisted | DnsFailed;
+/** The answer of a blocklist (RFC 5782); "failed" if it did not answer or refused to. */
+export type BlocklistOutcome =
+  | {
+    /** The address is on the list. */
+    readonly status: "listed";
+    /** The list's codes, addresses in 127.0.0.0/8; each list defines their meanings. */
+    readonly codes: readonly string[];
+    /** The list's text on the address, without control characters, if any. */
+    readonly reason: string | undefined;
+  }
+  | {
+    /** The address is not on the list. */
+    readonly status: "unlisted";
+  }
+  | DnsFailed;
 
 /** See {@linkcode DnsClient.lookupBlocklist}. */
 export async function lookupBlocklist(

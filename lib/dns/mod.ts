@@ -16,6 +16,9 @@
  *
  * An outcome tells "no such record" from "no answer": a server that does not
  * answer is a reason to try again later, a name that does not exist is not.
+ * `mx()`, `addresses()` and `query()` ask for records, `lookupBlocklist()` asks a
+ * blocklist (RFC 5782), and `confirmReverse()` asks for the names of an address
+ * that lead back to it (RFC 8601 section 2.7.3).
  * `server.dns` is the client that a server uses itself; handlers may use it
  * too.
  *
@@ -23,21 +26,13 @@
  */
 
 export { DnsClient, type DnsClientOptions } from "./client.ts";
-export type {
-  AddressesOptions,
-  BlocklistListed,
-  BlocklistOutcome,
-  BlocklistUnlisted,
-  ReverseOutcome,
-} from "./lookups.ts";
+export type { BlocklistOutcome, ReverseOutcome } from "./lookups.ts";
 export { type NameServer, parseNameServer } from "./name_server.ts";
 export {
   DNS_RECORD_TYPES,
   type DnsFailed,
-  type DnsFailureCode,
   type DnsFound,
   type DnsNone,
-  type DnsNullMx,
   type DnsOutcome,
   type DnsOutcomeOf,
   type DnsQueryOptions,
@@ -47,4 +42,4 @@ export {
   type MxRecord,
 } from "./outcome.ts";
 export { type Cidr, parseCidr } from "../net/cidr.ts";
-export { canonicalIp, type IpBytes, parseIp } from "../protocol/ip.ts";
+export { canonicalIp, parseIp } from "../protocol/ip.ts";

@@ -100,27 +100,48 @@ export interface DnsFailed {
    * failure (SERVFAIL, REFUSED), it could not be reached, or its records were
    * malformed.
    */
-  readonly code: DnsFailureCode;
+  readonly code: "timeout" | "server-failure" | "unreachable" | "malformed";
 }
 
-/** The kind of a failure. */
-export type DnsFailureCode =
-  | "timeout"
-  | "server-failure"
-  | "unreachable"
-  | "malformed";
-
-/** The domain accepts no mail (RFC 7505): its only MX record is `0 .`. */
-export interface DnsNullMx {
-  /** The outcome's kind. */
-  readonly status: "null-mx";
-}
-
-/** The outcome of a question for records of the form `R`. */
+/**
+ * The outcome of a question for records of the form `R`.
+ *
+ * @example An outcome in words
+ * ```ts
+ * import {
+ *   DnsClient,
+ *   type DnsFailed,
+ *   type DnsFound,
+ *   type DnsNone,
+ *   type DnsOutcome,
+ *   type DnsOutcomeOf,
+ *   type DnsQueryOptions,
+ *   type DnsRecords,
+ *   type DnsRecordType,
+ * } from "@smtp/server/dns";
+ *
+ * const found = ({ records }: DnsFound<unknown>) => `${records.length} found`;
+ * const none = ({ why }: DnsNone) => why;
+ * const failed = ({ code, reason }: DnsFailed) => `${code}: ${reason}`;
+ * function words(outcome: DnsOutcome<unknown>): string {
+ *   if (outcome.status === "found") return found(outcome);
+ *   return outcome.status === "none" ? none(outcome) : failed(outcome);
+ * }
+ *
+ * const dns = new DnsClient({ nameServers: ["127.0.0.1:9"] });
+ * const quickly: DnsQueryOptions = { timeoutMs: 100 };
+ * const type: DnsRecordType & keyof DnsRecords = "TXT";
+ * const outcome: DnsOutcomeOf<"TXT"> = await dns.query(type, "example.", quickly);
+ * console.assert(words(outcome).includes(": "));
+ * ```
+ */
 export type DnsOutcome<R> = DnsFound<R> | DnsNone | DnsFailed;
 
-/** The outcome of a question for mail exchangers. */
-export type MxOutcome = DnsOutcome<MxRecord> | DnsNullMx;
+/**
+ * The outcome of a question for mail exchangers. `"null-mx"`: the domain accepts
+ * no mail, its only MX record is `0 .` (RFC 7505).
+ */
+export type MxOutcome = DnsOutcome<MxRecord> | { readonly status: "null-mx" };
 
 /** The outcome of a question of type `T`. */
 export type DnsOutcomeOf<T extends DnsRecordType> = T extends "MX" ? MxOutcome
@@ -148,6 +169,9 @@ export interface DnsQuerier {
   ): Promise<DnsOutcomeOf<T>>;
 }
 
-export function failed(code: DnsFailureCode, reason: string): DnsFailed {
+export function failed(
+  code: DnsFailed["code"],
+  reason: string,
+): DnsFailed {
   return { status: "failed", reason, code };
 }

@@ -13,16 +13,16 @@
 import { canonicalIp, parseAddressLiteral } from "../protocol/ip.ts";
 import { normalizeName } from "./name.ts";
 import {
-  type DnsNullMx,
   type DnsOutcome,
   type DnsRecordType,
   failed,
+  type MxOutcome,
   type MxRecord,
 } from "./outcome.ts";
 import type { DnsQuestion } from "./verdict.ts";
 
 /** The outcome of any question. */
-export type AnyOutcome = DnsOutcome<string | MxRecord> | DnsNullMx;
+export type AnyOutcome = DnsOutcome<string | MxRecord> | MxOutcome;
 
 /**
  * The outcome of an answer.

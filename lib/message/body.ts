@@ -26,14 +26,15 @@ const NOTHING = new Uint8Array(0);
  *
  * @example In memory up to a limit, in a temporary file beyond
  * ```ts
- * import type { SmtpHandlers } from "@smtp/server";
+ * import type { MessageBody, SmtpHandlers } from "@smtp/server";
  *
- * let bytes = 0;
+ * async function isBinary(body: MessageBody): Promise<boolean> {
+ *   for await (const chunk of body.chunks()) if (chunk.includes(0)) return true;
+ *   return false;
+ * }
  * const handlers: SmtpHandlers = {
- *   async onMessage(_session, { body }) {
- *     for await (const chunk of body.chunks()) bytes += chunk.length;
- *     console.assert(bytes === body.size);
- *   },
+ *   onMessage: async (_session, { body }) =>
+ *     body.size < 1000 || !await isBinary(body),
  * };
  * console.assert(handlers.onMessage !== undefined);
  * ```

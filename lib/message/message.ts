@@ -229,7 +229,37 @@ export class Message {
   }
 }
 
-/** How a message is to be kept. */
+/**
+ * How a message is to be kept.
+ *
+ * @example A store before another
+ * ```ts
+ * import type { Message } from "@smtp/server";
+ * import {
+ *   FileStore,
+ *   type FileStoreOptions,
+ *   MemoryStore,
+ *   type MemoryStoreOptions,
+ *   type MessageStore,
+ *   type SaveOptions,
+ * } from "@smtp/server/store";
+ *
+ * const newest: MemoryStoreOptions = { maxMessages: 10 };
+ * const files: FileStoreOptions = { folder: "./inbox" };
+ * class BothStores implements MessageStore {
+ *   readonly kind = "both";
+ *   readonly file = new FileStore(files);
+ *   readonly memory = new MemoryStore(newest);
+ *
+ *   async save(message: Message, options: SaveOptions): Promise<void> {
+ *     await this.file.save(message);
+ *     // A copy that is only shown must not fail the message.
+ *     if (!options.partial) await this.memory.save(message).catch(() => {});
+ *   }
+ * }
+ * console.assert(new BothStores().kind === "both");
+ * ```
+ */
 export interface SaveOptions {
   /**
    * Whether some recipients may get the message when others cannot (LMTP). If

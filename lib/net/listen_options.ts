@@ -33,7 +33,40 @@ export type ListenerSecurity = "none" | "allowed" | "required" | "implicit";
 /** Whether clients of a listener may log in, or must before MAIL. */
 export type AuthenticationPolicy = "none" | "allowed" | "required";
 
-/** Options of a listener. */
+/**
+ * Options of a listener.
+ *
+ * @example Two listeners, and where they are
+ * ```ts
+ * import {
+ *   type AuthenticationPolicy,
+ *   type ListenerKind,
+ *   type ListenerSecurity,
+ *   type ListeningAddress,
+ *   type ListenOptions,
+ *   SmtpServer,
+ *   type SmtpServerOptions,
+ * } from "@smtp/server";
+ * import { DiscardStore } from "@smtp/server/store";
+ *
+ * const security: ListenerSecurity = "none";
+ * function listener(
+ *   kind: ListenerKind,
+ *   authentication: AuthenticationPolicy,
+ * ): ListenOptions {
+ *   return { host: "127.0.0.1", port: 0, kind, security, authentication };
+ * }
+ * const options: SmtpServerOptions = {
+ *   listen: [listener("smtp", "none"), listener("lmtp", "none")],
+ *   store: new DiscardStore(),
+ * };
+ * await using server = new SmtpServer(options);
+ * await server.start();
+ * const show = ({ kind, address, port }: ListeningAddress) =>
+ *   `${kind} on ${address}:${port}`;
+ * console.assert(server.addresses.map(show)[1]?.startsWith("lmtp on 127.0.0.1"));
+ * ```
+ */
 export interface ListenOptions {
   /** The address to bind, `"127.0.0.1"`, `"::1"` or a name of this machine. Default: all addresses. */
   readonly host?: string | undefined;

@@ -13,7 +13,20 @@ export interface SocketAddress {
   readonly port: number;
 }
 
-/** Properties of a connection's encryption. */
+/**
+ * Properties of a connection's encryption.
+ *
+ * @example Only clients with a verified certificate
+ * ```ts
+ * import type { SmtpHandlers, TlsInfo } from "@smtp/server";
+ *
+ * const isVerified = (tls: TlsInfo | undefined) => tls?.authorized === true;
+ * const handlers: SmtpHandlers = {
+ *   onMailFrom: (session) => isVerified(session.tls),
+ * };
+ * console.assert(handlers.onMailFrom !== undefined);
+ * ```
+ */
 export interface TlsInfo {
   /** The protocol, as `"TLSv1.3"`. */
   readonly protocol: string;
@@ -29,7 +42,47 @@ export interface TlsInfo {
   readonly authorized: boolean;
 }
 
-/** A connection, as sessions and clients see it. */
+/**
+ * A connection, as sessions and clients see it.
+ *
+ * @example Serve a connection that came through no listener
+ * ```ts
+ * import {
+ *   type ServeOptions,
+ *   SmtpServer,
+ *   type SocketAddress,
+ *   type Transport,
+ * } from "@smtp/server";
+ * import { DiscardStore } from "@smtp/server/store";
+ *
+ * const end = ({ hostname, port }: Deno.NetAddr): SocketAddress => ({
+ *   address: hostname,
+ *   port,
+ * });
+ * const transport = (connection: Deno.TcpConn): Transport => ({
+ *   remote: end(connection.remoteAddr),
+ *   local: end(connection.localAddr),
+ *   tls: undefined,
+ *   read: (buffer) => connection.read(buffer),
+ *   async write(bytes) {
+ *     for (let at = 0; at < bytes.length;) {
+ *       at += await connection.write(bytes.subarray(at));
+ *     }
+ *   },
+ *   close: () => connection.close(),
+ * });
+ *
+ * await using server = new SmtpServer({ listen: [], store: new DiscardStore() });
+ * await server.start();
+ * using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * const { port } = listener.addr as Deno.NetAddr;
+ * using client = await Deno.connect({ port });
+ * const options: ServeOptions = { kind: "lmtp" };
+ * const session = server.serve(transport(await listener.accept()), options);
+ * await client.write(new TextEncoder().encode("QUIT\r\n"));
+ * await session;
+ * ```
+ */
 export interface Transport {
   /** The other end. */
   readonly remote: SocketAddress;

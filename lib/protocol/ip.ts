@@ -39,7 +39,7 @@ export type IpBytes = readonly number[];
  * console.assert(parseIp("127.1") === undefined);
  * ```
  */
-export function parseIp(text: string): IpBytes | undefined {
+export function parseIp(text: string): readonly number[] | undefined {
   if (text.length > MAX_TEXT) return undefined;
   return text.includes(":") ? parseIpv6(text) : parseIpv4(text);
 }

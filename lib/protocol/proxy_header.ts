@@ -15,7 +15,29 @@
 
 import { formatIp, type IpBytes, parseUnmapped } from "./ip.ts";
 
-/** The proxy in front of a session, and what its header says of the connection. */
+/**
+ * The proxy in front of a session, and what its header says of the connection.
+ *
+ * @example The client in the words of a proxy or of a filter
+ * ```ts
+ * import type {
+ *   SessionProxy,
+ *   SmtpHandlers,
+ *   XclientAttributes,
+ * } from "@smtp/server";
+ *
+ * const byProxy = ({ authority, source }: SessionProxy) =>
+ *   `${source?.address} for ${authority}`;
+ * const byFilter = ({ name, addr }: XclientAttributes) => `${name} at ${addr}`;
+ * const handlers: SmtpHandlers = {
+ *   onConnect({ proxy, xclient }) {
+ *     if (proxy !== undefined) console.log(byProxy(proxy));
+ *     if (xclient !== undefined) console.log(byFilter(xclient));
+ *   },
+ * };
+ * console.assert(handlers.onConnect !== undefined);
+ * ```
+ */
 export interface SessionProxy {
   /** The proxy's own IP address. */
   readonly address: string;

@@ -122,7 +122,18 @@ export class SmtpReply {
   }
 }
 
-/** Options of {@linkcode SmtpReply}. */
+/**
+ * Options of {@linkcode SmtpReply}.
+ *
+ * @example A reply with an enhanced status code
+ * ```ts
+ * import { SmtpReply, type SmtpReplyOptions } from "@smtp/server";
+ *
+ * const full: SmtpReplyOptions = { enhanced: "4.2.2" };
+ * const reply = new SmtpReply(452, "Mailbox full", full);
+ * console.assert(String(reply).startsWith("452 4.2.2 Mailbox full"));
+ * ```
+ */
 export interface SmtpReplyOptions {
   /** The enhanced status code; its class must be the code's first digit (RFC 2034 section 4). */
   enhanced?: string | undefined;

@@ -99,7 +99,40 @@ export interface RecipientReport {
   readonly inMailbox?: boolean | undefined;
 }
 
-/** The result of a job. */
+/**
+ * The result of a job.
+ *
+ * @example Deliver to another program
+ * ```ts
+ * import {
+ *   type DeliveryJob,
+ *   type DeliveryReport,
+ *   MemorySpool,
+ *   type RecipientReport,
+ *   RelayQueue,
+ *   type RelayQueueOptions,
+ * } from "@smtp/server/queue";
+ *
+ * const texts: string[] = [];
+ * async function deliver(job: DeliveryJob): Promise<DeliveryReport> {
+ *   const { readable, writable } = new TextDecoderStream();
+ *   const content = ReadableStream.from(job.content()).pipeTo(writable);
+ *   texts.push((await Array.fromAsync(readable)).join(""));
+ *   await content;
+ *   const report: RecipientReport = { status: "delivered", inMailbox: true };
+ *   return {
+ *     recipients: job.recipients.map(() => report),
+ *     destinationFailed: false,
+ *   };
+ * }
+ * const options: RelayQueueOptions = {
+ *   hostname: "mail.example.com",
+ *   spool: new MemorySpool(),
+ *   deliver,
+ * };
+ * console.assert(new RelayQueue(options).relays.count === 0);
+ * ```
+ */
 export interface DeliveryReport {
   /** One report for each recipient, in the job's order. A missing one counts as deferred. */
   readonly recipients: readonly RecipientReport[];

@@ -38,8 +38,9 @@
  * follow each delivery; `onRelayError` may return `"hold"` to keep a message
  * in place of a bounce.
  *
- * `cli.ts queue list|show|retry|hold|release|remove` does the same to the
- * spool of a running server; {@linkcode inspectSpool} and {@linkcode
+ * On the command line relaying is `--relay`, `--relay-from` and `--smarthost`.
+ * `cli.ts queue list|show|retry|hold|release|remove` shows and changes the spool,
+ * of a running server within a second; {@linkcode inspectSpool} and {@linkcode
  * controlSpool} do it from a program.
  *
  * ### A queue without a server
@@ -85,11 +86,7 @@ export { RelayQueue } from "./queue.ts";
 export type { Relay, RelayOptions, RelayRecipient, Relays } from "./relay.ts";
 export { parseDuration, RetrySchedule } from "./schedule.ts";
 export type { Clock } from "../spool/clock.ts";
-export {
-  type ControlOutcome,
-  controlSpool,
-  inspectSpool,
-} from "../spool/control.ts";
+export { controlSpool, inspectSpool } from "../spool/control.ts";
 export type {
   EnvelopeOptions,
   EnvelopeRecipient,
@@ -104,7 +101,7 @@ export type {
   StoredEnvelope,
 } from "../spool/envelope.ts";
 export { FileSpool, type FileSpoolOptions } from "../spool/file_spool.ts";
-export { MemorySpool, type MemorySpoolOptions } from "../spool/memory_spool.ts";
+export { MemorySpool } from "../spool/memory_spool.ts";
 export {
   type Spool,
   type SpoolAction,

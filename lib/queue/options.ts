@@ -24,7 +24,32 @@ import type { Logger } from "../log.ts";
 
 const HOUR = 3_600_000;
 
-/** Hooks of a queue. A hook must not throw; the queue logs an exception. */
+/**
+ * Hooks of a queue. A hook must not throw; the queue logs an exception.
+ *
+ * @example Keep what a host refuses for its policy
+ * ```ts
+ * import {
+ *   type DeliveryState,
+ *   type Relay,
+ *   type RelayRecipient,
+ *   SmtpServer,
+ * } from "@smtp/server";
+ * import type { RecipientAnswer, RelayHooks } from "@smtp/server/queue";
+ *
+ * const isPolicy = (answer?: RecipientAnswer) =>
+ *   answer?.status.startsWith("5.7.") === true;
+ * const hooks: RelayHooks = {
+ *   onRelayStateChange({ id }: Relay, state: DeliveryState) {
+ *     if (state === "connected") console.log(`${id} has a host`);
+ *   },
+ *   onRelayError: (_relay, failed: readonly RelayRecipient[]) =>
+ *     failed.some(({ answer }) => isPolicy(answer)) ? "hold" : undefined,
+ * };
+ * const server = new SmtpServer({ handlers: hooks });
+ * console.assert(!server.active);
+ * ```
+ */
 export interface RelayHooks {
   /** Called at each step of a delivery. Steps of a message's parallel deliveries may alternate. */
   onRelayStateChange?(

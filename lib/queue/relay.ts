@@ -27,7 +27,31 @@ import type { Recipient } from "../protocol/envelope.ts";
 import type { RelayTask } from "./tasks.ts";
 import type { SpoolAction } from "../spool/spool.ts";
 
-/** Options of {@linkcode Relays.add}. All of them survive a restart. */
+/**
+ * Options of {@linkcode Relays.add}. All of them survive a restart.
+ *
+ * @example Send one message another way, and watch it
+ * ```ts
+ * import type {
+ *   Message,
+ *   Relay,
+ *   RelayOptions,
+ *   RelayRecipient,
+ *   Relays,
+ * } from "@smtp/server";
+ * import type { RelayRoute } from "@smtp/server/queue";
+ *
+ * const route: RelayRoute = { smarthost: { host: "backup.example.net" } };
+ * const options: RelayOptions = { ...route, expireAfterMs: 3_600_000 };
+ * const send = (relays: Relays, message: Message): Promise<Relay> =>
+ *   relays.add(message, options);
+ * const line = ({ address, status, answer }: RelayRecipient) =>
+ *   `${address}: ${status}, ${answer?.text}`;
+ * const show = ({ state, recipients }: Relay) =>
+ *   `${state}: ${recipients.map(line).join("; ")}`;
+ * console.assert(send.length === 2 && show.length === 1);
+ * ```
+ */
 export interface RelayOptions extends RelayRoute {
   /**
    * The recipients.

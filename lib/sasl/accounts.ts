@@ -14,7 +14,7 @@ import {
   text,
 } from "../options.ts";
 import { asciiDomain } from "../protocol/domain.ts";
-import type { Credentials } from "./credentials.ts";
+import type { Credentials, KnownSecret } from "./credentials.ts";
 import { redact } from "./redact.ts";
 import { saslPrep } from "./saslprep.ts";
 import { ScramVerifier } from "./scram_verifier.ts";
@@ -44,7 +44,7 @@ export interface Accounts {
    */
   find(
     username: string,
-  ): KnownAccount | Promise<KnownAccount>;
+  ): KnownSecret | Promise<KnownSecret>;
   /**
    * The verifier that unknown users are compared with, so that they do not
    * stand out among verifiers: {@linkcode ScramVerifier.decoy} of one of them.
@@ -52,9 +52,6 @@ export interface Accounts {
    */
   readonly decoy?: ScramVerifier | undefined;
 }
-
-/** The result of {@linkcode Accounts.find}; `undefined` for an unknown user. */
-export type KnownAccount = string | ScramVerifier | undefined;
 
 /**
  * The `authenticate` function of a {@linkcode ServerExchange} that checks
@@ -148,7 +145,7 @@ export class AccountList implements Accounts {
    *
    * @param username The name, prepared by SASLprep
    */
-  find(username: string): KnownAccount {
+  find(username: string): KnownSecret {
     return this.#secrets.get(canonicalAccount(username));
   }
 

@@ -55,21 +55,12 @@ export {
   AccountList,
   type Accounts,
   authenticateWith,
-  type KnownAccount,
   parseAccounts,
 } from "./accounts.ts";
-export {
-  Credentials,
-  type KnownSecret,
-  type SecretCheck,
-} from "./credentials.ts";
+export { Credentials, type KnownSecret } from "./credentials.ts";
 export {
   MECHANISM_NAMES,
   type MechanismName,
   parseMechanismName,
 } from "./mechanism_name.ts";
-export {
-  type ScramKeys,
-  ScramVerifier,
-  type ScramVerifierOptions,
-} from "./scram_verifier.ts";
+export { ScramVerifier, type ScramVerifierOptions } from "./scram_verifier.ts";

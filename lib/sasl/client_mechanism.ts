@@ -37,7 +37,50 @@ export interface ClientMechanism {
   finish(final?: Uint8Array): void;
 }
 
-/** Options of {@linkcode createClientMechanism} and {@linkcode chooseMechanism}. */
+/**
+ * Options of {@linkcode createClientMechanism} and {@linkcode chooseMechanism}.
+ *
+ * @example Both sides of an exchange
+ * ```ts
+ * import type { MechanismName } from "@smtp/server/auth";
+ * import {
+ *   chooseMechanism,
+ *   type ChooseMechanismOptions,
+ *   type ClientMechanism,
+ *   type ClientMechanismOptions,
+ *   createClientMechanism,
+ *   createServerMechanism,
+ *   type ExchangeChallenge,
+ *   type ExchangeResult,
+ *   ServerExchange,
+ *   type ServerExchangeOptions,
+ *   type ServerMechanism,
+ *   type ServerMechanismOptions,
+ * } from "@smtp/server/sasl";
+ *
+ * const offered: MechanismName[] = ["SCRAM-SHA-256", "PLAIN"];
+ * const login: ClientMechanismOptions = { username: "ann", password: "secret" };
+ * const connection: ChooseMechanismOptions = { secure: true };
+ * const name = chooseMechanism(offered, { ...login, ...connection })!;
+ * const client: ClientMechanism = createClientMechanism(name, login);
+ *
+ * const facts: ServerMechanismOptions = { hostname: "mx.example" };
+ * const mechanism: ServerMechanism = createServerMechanism(name, facts);
+ * const judge: ServerExchangeOptions = {
+ *   authenticate: (credentials) => credentials.verify("secret"),
+ * };
+ * const server = new ServerExchange(mechanism, judge);
+ *
+ * let step: ExchangeChallenge | ExchangeResult = await server.start(
+ *   client.start(),
+ * );
+ * while (!step.done) {
+ *   step = await server.respond(await client.step(step.challenge));
+ * }
+ * client.finish();
+ * console.assert(step.ok && step.username === "ann");
+ * ```
+ */
 export interface ClientMechanismOptions {
   /** The user name; with OAuth the name that accompanies the token. */
   readonly username: string;

@@ -21,32 +21,32 @@ import { equalSecrets, hmac, pbkdf2, randomBytes } from "./digest.ts";
 import { saslPrep } from "./saslprep.ts";
 import { MIN_ITERATIONS, ScramVerifier } from "./scram_verifier.ts";
 
-/** The stored secret of a user: plain, or a verifier; `undefined` for an unknown user. */
+/**
+ * The stored secret of a user: plain, or a verifier; `undefined` for an unknown user.
+ *
+ * @example Accounts that another program keeps
+ * ```ts
+ * import {
+ *   type Accounts,
+ *   type KnownSecret,
+ *   ScramVerifier,
+ *   type ScramVerifierOptions,
+ * } from "@smtp/server/auth";
+ *
+ * const strength: ScramVerifierOptions = { iterations: 4096 };
+ * const verifier = await ScramVerifier.create("secret", strength);
+ * const rows = new Map<string, KnownSecret>([["ann", verifier]]);
+ * const accounts: Accounts = { find: (username) => rows.get(username) };
+ * console.assert(await accounts.find("ann") === verifier);
+ * ```
+ */
 export type KnownSecret = string | ScramVerifier | undefined;
 
 /**
  * Answers whether the client knows the secret. Takes the same time for a wrong
  * secret and for `undefined`. Does not reject, whatever a peer sent.
  */
-export type SecretCheck = (secret: KnownSecret) => Promise<boolean>;
-
-/** Parts of {@linkcode Credentials}. */
-export interface CredentialsInit {
-  /** The mechanism in use. */
-  readonly mechanism: MechanismName;
-  /** The user name that the client claims. */
-  readonly username: string;
-  /** The user that the client wants to act for. */
-  readonly authorizationId?: string | undefined;
-  /** The password, if the mechanism sends it. */
-  readonly password?: string | undefined;
-  /** The bearer token, if the mechanism sends one. */
-  readonly token?: string | undefined;
-  /** The client's TLS certificate in DER. */
-  readonly certificate?: Uint8Array | undefined;
-  /** Answers {@linkcode Credentials.verify}. */
-  readonly check: SecretCheck;
-}
+type SecretCheck = (secret: KnownSecret) => Promise<boolean>;
 
 /**
  * The credentials of one AUTH exchange.
@@ -97,7 +97,26 @@ export class Credentials {
    *
    * @param init The parts
    */
-  constructor(init: CredentialsInit) {
+  constructor(init: {
+    /** The mechanism in use. */
+    readonly mechanism: MechanismName;
+    /** The user name that the client claims. */
+    readonly username: string;
+    /** The user that the client wants to act for. */
+    readonly authorizationId?: string | undefined;
+    /** The password, if the mechanism sends it. */
+    readonly password?: string | undefined;
+    /** The bearer token, if the mechanism sends one. */
+    readonly token?: string | undefined;
+    /** The client's TLS certificate in DER. */
+    readonly certificate?: Uint8Array | undefined;
+    /**
+     * Answers {@linkcode Credentials.verify}: whether the client knows the secret.
+     * Takes the same time for a wrong secret and for `undefined`. Does not
+     * reject, whatever a peer sent.
+     */
+    readonly check: (secret: KnownSecret) => Promise<boolean>;
+  }) {
     this.mechanism = init.mechanism;
     this.username = init.username;
     this.authorizationId = init.authorizationId ?? "";

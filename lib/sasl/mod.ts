@@ -30,7 +30,7 @@ export {
   type ClientMechanismOptions,
   SaslError,
 } from "./client_mechanism.ts";
-export { Credentials, type CredentialsInit } from "./credentials.ts";
+export { Credentials } from "./credentials.ts";
 export { decodeBase64Strict, encodeBase64 } from "./encoding.ts";
 export {
   chooseMechanism,
@@ -41,7 +41,6 @@ export {
 export { saslPrep } from "./saslprep.ts";
 export {
   type ExchangeChallenge,
-  type ExchangeFailure,
   type ExchangeResult,
   ServerExchange,
   type ServerExchangeOptions,

@@ -55,18 +55,6 @@ const RULES: Rules<ScramVerifierOptions> = {
   salt: secret(where("bytes", (value) => value instanceof Uint8Array)),
 };
 
-/** Parts of a {@linkcode ScramVerifier}. */
-export interface ScramKeys {
-  /** Rounds of PBKDF2. */
-  readonly iterations: number;
-  /** The salt. */
-  readonly salt: Uint8Array;
-  /** StoredKey of RFC 5802, 32 bytes. */
-  readonly storedKey: Uint8Array;
-  /** ServerKey of RFC 5802, 32 bytes. */
-  readonly serverKey: Uint8Array;
-}
-
 /**
  * A SCRAM-SHA-256 verifier. Serves SCRAM, PLAIN and LOGIN, but not CRAM-MD5.
  *
@@ -95,7 +83,16 @@ export class ScramVerifier {
    *
    * @param keys The parts
    */
-  constructor(keys: ScramKeys) {
+  constructor(keys: {
+    /** Rounds of PBKDF2. */
+    readonly iterations: number;
+    /** The salt. */
+    readonly salt: Uint8Array;
+    /** StoredKey of RFC 5802, 32 bytes. */
+    readonly storedKey: Uint8Array;
+    /** ServerKey of RFC 5802, 32 bytes. */
+    readonly serverKey: Uint8Array;
+  }) {
     this.iterations = keys.iterations;
     this.salt = keys.salt;
     this.#storedKey = keys.storedKey;

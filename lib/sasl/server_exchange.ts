@@ -27,17 +27,6 @@ import type { Credentials } from "./credentials.ts";
 import type { MechanismName } from "./mechanism_name.ts";
 import type { ServerMechanism, ServerStep } from "./server_mechanism.ts";
 
-/** The reason why an exchange failed, with the reply to send. */
-export type ExchangeFailure =
-  /** A message broke the mechanism's grammar: 501 5.5.2. */
-  | "malformed"
-  /** Wrong secret, unknown user, or not allowed: 535 5.7.8. */
-  | "refused"
-  /** The client cancelled: 501 5.7.0. */
-  | "cancelled"
-  /** The handler threw: see {@linkcode ExchangeResult.error}. */
-  | "error";
-
 /** The exchange goes on with a challenge. */
 export interface ExchangeChallenge {
   /** The exchange is not over. */
@@ -56,8 +45,19 @@ export interface ExchangeResult {
   readonly username: string;
   /** The credentials; `undefined` if the client sent none. */
   readonly credentials: Credentials | undefined;
-  /** The reason of the failure; `undefined` if `ok`. */
-  readonly failure: ExchangeFailure | undefined;
+  /**
+   * The reason of the failure, with the reply to send; `undefined` if `ok`.
+   * `"malformed"`: a message broke the mechanism's grammar, 501 5.5.2.
+   * `"refused"`: wrong secret, unknown user, or not allowed, 535 5.7.8.
+   * `"cancelled"`: by the client, 501 5.7.0. `"error"`: the handler threw
+   * {@linkcode ExchangeResult.error}.
+   */
+  readonly failure:
+    | "malformed"
+    | "refused"
+    | "cancelled"
+    | "error"
+    | undefined;
   /** One sentence for the log, without secrets; `""` if `ok`. */
   readonly reason: string;
   /** The error that the handler threw, with the failure `"error"`. */
@@ -285,7 +285,7 @@ export class ServerExchange {
     };
   }
 
-  #failed(failure: ExchangeFailure, reason: string): ExchangeResult {
+  #failed(failure: ExchangeResult["failure"], reason: string): ExchangeResult {
     const credentials = this.#credentials;
     const username = credentials?.username ?? "";
     return { done: true, ok: false, username, credentials, failure, reason };

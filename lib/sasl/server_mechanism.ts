@@ -53,7 +53,32 @@ export interface ServerEnd {
   readonly challenge?: Uint8Array | undefined;
 }
 
-/** One mechanism on the server's side. */
+/**
+ * One mechanism on the server's side.
+ *
+ * @example Drive a mechanism without an exchange
+ * ```ts
+ * import {
+ *   createServerMechanism,
+ *   type ServerEnd,
+ *   type ServerFailure,
+ *   type ServerStep,
+ * } from "@smtp/server/sasl";
+ *
+ * const mechanism = createServerMechanism("PLAIN", { hostname: "mx.example" });
+ * const step: ServerStep = mechanism.start(
+ *   new TextEncoder().encode("\0ann\0secret"),
+ * );
+ * const log = ({ failure, reason }: ServerFailure) =>
+ *   console.log(`${failure}: ${reason}`);
+ * if (step.type === "failure") log(step);
+ * if (step.type === "verify") {
+ *   const isRight = await step.credentials.verify("secret");
+ *   const end: ServerEnd = mechanism.verified(isRight);
+ *   console.assert(end.ok);
+ * }
+ * ```
+ */
 export interface ServerMechanism {
   /** Its name. */
   readonly name: MechanismName;

@@ -62,12 +62,30 @@ import {
 /** Limit of threads; more than any machine needs. */
 export const MOST_THREADS = 256;
 
-/** Options of {@linkcode SmtpServer}. Every one has a default. */
+/**
+ * Options of {@linkcode SmtpServer}. Every one has a default.
+ *
+ * @example Content as it must be, and no CHUNKING
+ * ```ts
+ * import {
+ *   type BareNewlinePolicy,
+ *   type ExtensionKeyword,
+ *   SmtpServer,
+ * } from "@smtp/server";
+ *
+ * const bareNewlines: BareNewlinePolicy = "reject";
+ * const disabledExtensions: ExtensionKeyword[] = ["CHUNKING", "BINARYMIME"];
+ * const server = new SmtpServer({ bareNewlines, disabledExtensions });
+ * console.assert(!server.active);
+ * ```
+ */
 export interface SmtpServerOptions {
   /**
    * The addresses to listen on: `"127.0.0.1:2525"`, `"[::1]:0/lmtp"`,
    * `{ port: 25 }`, or several of these; `[]` for none, if all connections come
-   * through {@linkcode SmtpServer.serve}.
+   * through {@linkcode SmtpServer.serve}. The kinds in a text are `smtp`,
+   * `submission` and `lmtp`, and with TLS from the first byte `smtps` and
+   * `submissions`.
    *
    * @default {":25"} Port 25 on all addresses
    */
@@ -101,7 +119,8 @@ export interface SmtpServerOptions {
   /** Stores messages. Default: no store, with a warning when the server starts. */
   store?: MessageStore | undefined;
   /**
-   * The domains whose mail is accepted. Recipients elsewhere get 550 5.7.1, unless
+   * The domains whose mail is accepted, with U-labels or A-labels. Recipients
+   * elsewhere get 550 5.7.1, unless
    * `relay` lets the client send there. Default: every recipient is accepted; if
    * `relay` is open to clients, only the bare `postmaster` is this server's own.
    */
@@ -313,7 +332,26 @@ export interface ListeningAddress extends SocketAddress {
   readonly security: ListenerSecurity;
 }
 
-/** Options of {@linkcode SmtpServer.reload}: an option that is not given stays unchanged. */
+/**
+ * Options of {@linkcode SmtpServer.reload}: an option that is not given stays unchanged.
+ *
+ * @example Other limits at night, then a quick stop
+ * ```ts
+ * import { type ReloadOptions, SmtpServer, type StopOptions } from "@smtp/server";
+ * import { DiscardStore } from "@smtp/server/store";
+ *
+ * const server = new SmtpServer({
+ *   listen: "127.0.0.1:0",
+ *   store: new DiscardStore(),
+ * });
+ * await server.start();
+ * const night: ReloadOptions = { limits: { maxConnections: 10 } };
+ * await server.reload(night);
+ * const quickly: StopOptions = { graceMs: 1000 };
+ * await server.stop(quickly);
+ * console.assert(!server.active);
+ * ```
+ */
 export type ReloadOptions = Pick<
   SmtpServerOptions,
   | "accounts"

@@ -9,7 +9,8 @@ import type { BodyOptions } from "../message/body.ts";
 import type { Message, Recipient } from "../message/message.ts";
 import type { ListenOptions } from "../net/listen_options.ts";
 import type { RelayOptions, Relays } from "../queue/relay.ts";
-import type { Accounts, KnownAccount } from "../sasl/accounts.ts";
+import type { Accounts } from "../sasl/accounts.ts";
+import type { KnownSecret } from "../sasl/credentials.ts";
 import type { RelayClient, SessionRelaying } from "../session/context.ts";
 import {
   type HandlerContext,
@@ -385,7 +386,7 @@ class RemoteAccounts implements Accounts {
     this.decoy = decoy === undefined ? undefined : ScramVerifier.parse(decoy);
   }
 
-  async find(username: string): Promise<KnownAccount> {
+  async find(username: string): Promise<KnownSecret> {
     return decodeSecret(await this.#channel.call("find", username));
   }
 }

@@ -41,7 +41,20 @@ export interface HandlerContext {
   readonly thread: number;
 }
 
-/** The default export of a handler module: the handlers, or a function that makes them. */
+/**
+ * The default export of a handler module: the handlers, or a function that makes them.
+ *
+ * @example Handlers that know their thread
+ * ```ts
+ * import type { HandlerModule } from "@smtp/server";
+ *
+ * // In a module, write `export default` in place of `const handlers =`.
+ * const handlers = (({ thread }) => ({
+ *   onConnect: ({ id }) => console.log(`${id} is served by thread ${thread}`),
+ * })) satisfies HandlerModule;
+ * console.assert(handlers.length === 1);
+ * ```
+ */
 export type HandlerModule =
   | SmtpHandlers
   | ((context: HandlerContext) => SmtpHandlers | Promise<SmtpHandlers>);

@@ -110,6 +110,44 @@ export type HandlerVerdict =
  * };
  * console.assert(typeof handlers.onRcptTo === "function");
  * ```
+ *
+ * @example Handlers as a class
+ * ```ts
+ * import type {
+ *   Address,
+ *   CloseReason,
+ *   HandlerVerdict,
+ *   MailParameters,
+ *   RcptParameters,
+ *   SessionState,
+ *   SmtpHandlers,
+ *   SmtpSession,
+ * } from "@smtp/server";
+ *
+ * class Policy implements SmtpHandlers {
+ *   onMailFrom(
+ *     _session: SmtpSession,
+ *     address: Address,
+ *     { size = 0 }: MailParameters,
+ *   ): HandlerVerdict {
+ *     return address.isNull || size < 1_000_000;
+ *   }
+ *   onRcptTo(
+ *     _session: SmtpSession,
+ *     _address: Address,
+ *     { notify = [] }: RcptParameters,
+ *   ): HandlerVerdict {
+ *     return !notify.includes("DELAY");
+ *   }
+ *   onStateChange({ id }: SmtpSession, state: SessionState): void {
+ *     console.log(id, state);
+ *   }
+ *   onDisconnect({ id }: SmtpSession, reason: CloseReason): void {
+ *     console.log(id, reason);
+ *   }
+ * }
+ * console.assert(new Policy() instanceof Policy);
+ * ```
  */
 export interface SmtpHandlers extends RelayHooks {
   /**

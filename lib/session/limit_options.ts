@@ -73,7 +73,7 @@ export interface LimitOptions {
    */
   bytesPerMinute?: number | undefined;
   /**
-   * Largest message, in bytes (RFC 1870); 0 for no limit.
+   * Largest message, in bytes (RFC 1870): a larger one gets 552. 0 for no limit.
    *
    * @default {52428800}
    */
@@ -106,15 +106,15 @@ export interface LimitOptions {
    */
   maxCommandsWithoutMail?: number | undefined;
   /**
-   * Longest delay of a reply that refuses a recipient, in ms. The delay doubles
-   * with each wrong recipient of an address after the fifth. 0 for no delay,
-   * 60,000 at most.
+   * Longest delay of a reply that refuses a recipient, in ms. The delay begins
+   * with the sixth wrong recipient of an address at 250 ms, and doubles with each
+   * further one. 0 for no delay, 60,000 at most.
    *
    * @default {8000}
    */
   tarpitMs?: number | undefined;
   /**
-   * Most time for a whole command, in ms. A client may also lag behind
+   * Most time for a whole command, in ms; then 421. A client may also lag behind
    * {@linkcode LimitOptions.minBytesPerSecond} by so much in the content (RFC
    * 5321 section 4.5.3.2.7).
    *
@@ -122,19 +122,20 @@ export interface LimitOptions {
    */
   timeoutMs?: number | undefined;
   /**
-   * Most time of a session without a message, in ms, not counting the content.
+   * Most time of a session without a message, in ms, not counting the content;
+   * then 421.
    *
    * @default {1800000}
    */
   mailTimeoutMs?: number | undefined;
   /**
-   * Most time for the content of one message, in ms, at any rate.
+   * Most time for the content of one message, in ms, at any rate; then 421.
    *
    * @default {7200000}
    */
   contentTimeoutMs?: number | undefined;
   /**
-   * Most time for a TLS handshake, in ms.
+   * Most time for a TLS handshake, in ms; then the connection is closed.
    *
    * @default {30000}
    */
@@ -148,7 +149,8 @@ export interface LimitOptions {
    */
   handlerTimeoutMs?: number | undefined;
   /**
-   * Slowest rate of the content of a message, in bytes a second. 0 for no limit.
+   * Slowest rate of the content of a message, in bytes a second: a client that
+   * falls behind it by `timeoutMs` gets 421. 0 for no limit.
    *
    * @default {500}
    */

@@ -50,15 +50,6 @@ export async function inspectSpool(
   }
 }
 
-/** The outcome of an action on a spool. */
-export type ControlOutcome =
-  /** Done; no server was running on the spool. */
-  | "done"
-  /** The server that runs on the spool was asked, and does it within a second. */
-  | "asked"
-  /** There is no such message. */
-  | "unknown";
-
 /**
  * Acts on one message of a spool, or on all: asks the server that runs on it,
  * or acts at once if no server does. Requires `allow-read` and `allow-write`
@@ -66,6 +57,10 @@ export type ControlOutcome =
  *
  * @param folder The spool folder
  * @param request The action, and the message's name or `"all"`
+ * @returns `"done"` if no server was running on the spool; `"asked"` if the server
+ * that runs on it was asked, and does it within a second; `"unknown"` if there is
+ * no such message
+ * @throws {SpoolError} If the spool cannot be read or changed
  *
  * @example Hold a message that is not there
  * ```ts
@@ -79,7 +74,7 @@ export type ControlOutcome =
 export async function controlSpool(
   folder: string,
   request: { readonly action: SpoolAction; readonly id: string },
-): Promise<ControlOutcome> {
+): Promise<"done" | "asked" | "unknown"> {
   const { action, id } = request;
   const entries = await inspectSpool(folder);
   if (id === "all" ? entries.size === 0 : !entries.has(id)) return "unknown";

@@ -15,17 +15,7 @@ import {
   type SpoolProblem,
 } from "./spool.ts";
 
-/** Options of {@linkcode MemorySpool}. */
-export interface MemorySpoolOptions {
-  /**
-   * Limit of content, in bytes; beyond it the spool is full, as a disk would be.
-   *
-   * @default {67108864}
-   */
-  readonly capacity?: number;
-}
-
-const RULES: Rules<MemorySpoolOptions> = { capacity: number() };
+const RULES: Rules<{ capacity: unknown }> = { capacity: number() };
 
 interface Kept {
   readonly login: Login | undefined;
@@ -57,7 +47,16 @@ export class MemorySpool implements Spool {
    *
    * @param options Its capacity
    */
-  constructor(options: MemorySpoolOptions = {}) {
+  constructor(
+    options: {
+      /**
+       * Limit of content, in bytes; beyond it the spool is full, as a disk would be.
+       *
+       * @default {67108864}
+       */
+      readonly capacity?: number;
+    } = {},
+  ) {
     checkOptions("MemorySpool", options, RULES);
     this.#capacity = options.capacity ?? 64 * 1024 * 1024;
   }

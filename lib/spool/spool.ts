@@ -85,7 +85,50 @@ export const SPOOL_RULE: Rule = having(
   "close",
 );
 
-/** A message to be added. */
+/**
+ * A message to be added.
+ *
+ * @example The life of a message in a spool
+ * ```ts
+ * import {
+ *   type EnvelopeOptions,
+ *   type EnvelopeRecipient,
+ *   MemorySpool,
+ *   type Progress,
+ *   type RecipientProgress,
+ *   type RecipientResult,
+ *   type RecipientStatus,
+ *   type SpoolAddition,
+ *   type SpoolChange,
+ *   type SpoolEntry,
+ *   type StoredEnvelope,
+ * } from "@smtp/server/queue";
+ *
+ * const content = new TextEncoder().encode("Subject: hello\r\n\r\n");
+ * const bob: EnvelopeRecipient = { address: "bob@example.org", parameters: {} };
+ * const options: EnvelopeOptions = { schedule: "1m 1h" };
+ * const envelope: StoredEnvelope = {
+ *   ...{ id: "a1", from: "ann@example.com", parameters: {}, options },
+ *   ...{ recipients: [bob], size: content.length, acceptedAt: Date.now() },
+ * };
+ * const message: SpoolAddition = {
+ *   envelope,
+ *   content: ReadableStream.from([content]),
+ * };
+ *
+ * await using spool = new MemorySpool();
+ * await spool.open();
+ * const entry: SpoolEntry = await spool.add(message);
+ * const progress: Progress = entry.progress;
+ * const status: RecipientStatus = "delivered";
+ * const result: RecipientResult = { index: 0, status, attempts: 1, nextTryAt: 0 };
+ * const change: SpoolChange = { kind: "result", results: [result] };
+ * await spool.change(envelope.id, change);
+ * const isOver = ({ status }: RecipientProgress) => status !== "pending";
+ * if (progress.recipients.every(isOver)) await spool.remove(envelope.id);
+ * console.assert(spool.entries.size === 0);
+ * ```
+ */
 export interface SpoolAddition {
   /** The envelope; its `size` is the bytes of the content. */
   readonly envelope: StoredEnvelope;
@@ -179,7 +222,33 @@ export interface SpoolErrorOptions extends ErrorOptions {
   readonly isDamaged?: boolean;
 }
 
-/** An action requested from outside the process. */
+/**
+ * An action requested from outside the process.
+ *
+ * @example Ask a spool from outside, and answer
+ * ```ts
+ * import {
+ *   controlSpool,
+ *   FileSpool,
+ *   type FileSpoolOptions,
+ *   type SpoolAction,
+ *   type SpoolProblem,
+ *   type SpoolRequest,
+ * } from "@smtp/server/queue";
+ *
+ * const folder = await Deno.makeTempDir();
+ * const options: FileSpoolOptions = { onTrouble: (error) => console.warn(error) };
+ * const line = ({ name, reason }: SpoolProblem) => `${name}: ${reason}`;
+ * await using spool = new FileSpool(folder, options);
+ * for (const problem of await spool.open()) console.log(line(problem));
+ *
+ * const action: SpoolAction = "retry";
+ * const outcome = await controlSpool(folder, { action, id: "all" });
+ * console.assert(outcome === "unknown");
+ * const requests: readonly SpoolRequest[] = await spool.requests();
+ * for (const request of requests) await request.done();
+ * ```
+ */
 export interface SpoolRequest {
   /** The action. */
   readonly action: SpoolAction;

@@ -21,7 +21,6 @@ import { type AppendOptions, appendToFile } from "./append_file.ts";
 import {
   type ContentOptions,
   MessageContent,
-  type Newline,
   NEWLINE_RULE,
 } from "./content.ts";
 import { failureOfOne, OWNERS_RULE, Underway } from "./per_recipient.ts";
@@ -62,7 +61,7 @@ export interface FileStoreOptions extends LockSettings {
    *
    * @default {"crlf"}
    */
-  readonly newline?: Newline | undefined;
+  readonly newline?: "lf" | "crlf" | undefined;
   /**
    * Whether a message is on the disk before it counts as kept. `false` is for
    * tests: a crash may then lose mail that the server has accepted.

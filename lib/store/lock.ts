@@ -11,13 +11,10 @@ import { isSameFile, writeAll } from "../files/durable.ts";
 import { list, milliseconds, oneOf, type Rules } from "../options.ts";
 import { hostName, uniqueName } from "./unique_name.ts";
 
-/** A way to lock a mailbox file. */
-export type LockMethod = "dotlock" | "flock";
-
 /** Which locks to take, and how long to try. */
 export interface LockOptions {
   /** The locks to take; the dot-lock is taken first. */
-  readonly locks: readonly LockMethod[];
+  readonly locks: readonly ("dotlock" | "flock")[];
   /** Longest wait for locks that other programs hold, in ms. */
   readonly lockTimeoutMs: number;
   /** Age from which a dot-lock of a dead owner is broken, in ms. */
@@ -32,7 +29,7 @@ export interface LockSettings {
    *
    * @default {["dotlock", "flock"]}
    */
-  readonly locks?: readonly LockMethod[] | undefined;
+  readonly locks?: readonly ("dotlock" | "flock")[] | undefined;
   /**
    * Longest wait for locks that other programs hold, in ms.
    *

@@ -23,17 +23,6 @@ const UNSAFE = /[^A-Za-z0-9._+=@-]/gu;
 const RESERVED = /^(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)/i;
 const encoder = new TextEncoder();
 
-/** Options of {@linkcode mailboxName}. */
-export interface MailboxNameOptions {
-  /**
-   * Whether the local part keeps its case, so that `User` and `user` are two
-   * mailboxes. Not for file systems that ignore case.
-   *
-   * @default {false}
-   */
-  readonly keepCase?: boolean | undefined;
-}
-
 /**
  * The name of an address's mailbox as a file or folder: the address itself, with
  * all characters that are not safe percent-encoded.
@@ -55,7 +44,15 @@ export interface MailboxNameOptions {
  */
 export function mailboxName(
   address: Address,
-  options: MailboxNameOptions = {},
+  options: {
+    /**
+     * Whether the local part keeps its case, so that `User` and `user` are two
+     * mailboxes. Not for file systems that ignore case.
+     *
+     * @default {false}
+     */
+    readonly keepCase?: boolean | undefined;
+  } = {},
 ): string {
   const local = unquote(address.localPart);
   const named = options.keepCase === true ? local : lowerAscii(local);

@@ -31,7 +31,6 @@ import {
 import {
   type ContentOptions,
   MessageContent,
-  type Newline,
   NEWLINE_RULE,
 } from "./content.ts";
 import {
@@ -65,7 +64,7 @@ export interface MaildirStoreOptions extends MailboxOptions {
    *
    * @default {"lf"}
    */
-  readonly newline?: Newline | undefined;
+  readonly newline?: "lf" | "crlf" | undefined;
   /**
    * Whether a message is on the disk before it counts as kept. `false` is for
    * tests: a crash may then lose mail that the server has accepted.

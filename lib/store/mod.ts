@@ -86,7 +86,8 @@
  * console.assert(store.messages.length === 0);
  * ```
  *
- * `await store.next()` waits for the next message.
+ * `await store.next()` waits for the next message. This store is for tests, and
+ * for programs that look at mail and let it go.
  *
  * ### Stream
  *
@@ -133,11 +134,10 @@ export {
   type SaveOptions,
   StoreError,
 } from "../message/message.ts";
-export type { Newline } from "./content.ts";
 export { DiscardStore } from "./discard_store.ts";
 export { FileStore, type FileStoreOptions } from "./file_store.ts";
-export type { LockMethod, LockSettings } from "./lock.ts";
-export { mailboxName, type MailboxNameOptions } from "./mailbox_name.ts";
+export type { LockSettings } from "./lock.ts";
+export { mailboxName } from "./mailbox_name.ts";
 export { MaildirStore, type MaildirStoreOptions } from "./maildir_store.ts";
 export { MboxStore, type MboxStoreOptions } from "./mbox_store.ts";
 export {
@@ -146,8 +146,4 @@ export {
   type MemoryStoreOptions,
 } from "./memory_store.ts";
 export type { MailboxOptions } from "./per_recipient.ts";
-export {
-  type StreamFactory,
-  StreamStore,
-  type StreamStoreOptions,
-} from "./stream_store.ts";
+export { StreamStore, type StreamStoreOptions } from "./stream_store.ts";

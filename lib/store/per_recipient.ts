@@ -21,7 +21,37 @@ import {
 import type { Address } from "../protocol/address.ts";
 import { mailboxName, safeComponent } from "./mailbox_name.ts";
 
-/** How recipients become mailboxes. */
+/**
+ * How recipients become mailboxes.
+ *
+ * @example The same mailboxes as Maildirs and as mbox files
+ * ```ts
+ * import {
+ *   type LockSettings,
+ *   type MailboxOptions,
+ *   type MailboxOwners,
+ *   MaildirStore,
+ *   type MaildirStoreOptions,
+ *   MboxStore,
+ *   type MboxStoreOptions,
+ * } from "@smtp/server/store";
+ *
+ * const byUser: MailboxOptions = { mailboxOf: ({ localPart }) => localPart };
+ * const owners: MailboxOwners = [1000, 1001];
+ * const locks: LockSettings = { locks: ["flock"], lockTimeoutMs: 5000 };
+ * const maildirs: MaildirStoreOptions = {
+ *   ...byUser,
+ *   owners,
+ *   folder: "/var/mail/dirs",
+ * };
+ * const files: MboxStoreOptions = {
+ *   ...{ ...byUser, ...locks, owners },
+ *   folder: "/var/mail",
+ * };
+ * console.assert(new MaildirStore(maildirs).kind === "maildir");
+ * console.assert(new MboxStore(files).kind === "mbox");
+ * ```
+ */
 export interface MailboxOptions {
   /**
    * Gives the mailbox of an address, if it is not named after the address. The

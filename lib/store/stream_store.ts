@@ -6,21 +6,35 @@
 
 import type { Message, MessageStore } from "../message/message.ts";
 import { checkOptions, flag, required, type Rules, where } from "../options.ts";
-import { MessageContent, type Newline, NEWLINE_RULE } from "./content.ts";
+import { MessageContent, NEWLINE_RULE } from "./content.ts";
 import { failureOfOne, Underway } from "./per_recipient.ts";
 
-/** Makes the stream for one message; the store closes it after the message. */
-export type StreamFactory = (
-  message: Message,
-) => WritableStream<Uint8Array> | Promise<WritableStream<Uint8Array>>;
-
-/** Options of {@linkcode StreamStore}. */
+/**
+ * Options of {@linkcode StreamStore}.
+ *
+ * @example Each message to a program of its own
+ * ```ts
+ * import { StreamStore, type StreamStoreOptions } from "@smtp/server/store";
+ *
+ * const options: StreamStoreOptions = {
+ *   stream: ({ id }) =>
+ *     new Deno.Command("archive", { args: [id], stdin: "piped" }).spawn().stdin,
+ *   newline: "lf",
+ * };
+ * console.assert(new StreamStore(options).kind === "stream");
+ * ```
+ */
 export interface StreamStoreOptions {
   /**
    * Where the bytes go: one stream for all messages, one after another, or a
-   * function that makes a stream for each message.
+   * function that makes the stream for one message; the store closes it after
+   * the message.
    */
-  readonly stream: WritableStream<Uint8Array> | StreamFactory;
+  readonly stream:
+    | WritableStream<Uint8Array>
+    | ((
+      message: Message,
+    ) => WritableStream<Uint8Array> | Promise<WritableStream<Uint8Array>>);
   /**
    * Whether {@linkcode StreamStore.close} leaves the one stream open.
    *
@@ -45,7 +59,7 @@ export interface StreamStoreOptions {
    *
    * @default {"crlf"}
    */
-  readonly newline?: Newline | undefined;
+  readonly newline?: "lf" | "crlf" | undefined;
 }
 
 const RULES: Rules<StreamStoreOptions> = {
@@ -117,9 +131,12 @@ export class StreamStore implements MessageStore {
     return this.#underway.track(mine);
   }
 
-  async #saveToOwn(message: Message, factory: StreamFactory): Promise<void> {
+  async #saveToOwn(
+    message: Message,
+    makeStream: Exclude<StreamStoreOptions["stream"], WritableStream>,
+  ): Promise<void> {
     try {
-      const writer = (await factory(message)).getWriter();
+      const writer = (await makeStream(message)).getWriter();
       try {
         await this.#write(message, writer);
         await writer.close();

@@ -31,6 +31,24 @@
  * console.assert(message.headers.get("Subject") === "hello");
  * ```
  *
+ * {@linkcode startTestServer} takes all options of a server, handlers among them.
+ * {@linkcode connectInMemory} does without the socket, for tests of handlers.
+ * {@linkcode testDns} answers questions to the DNS, {@linkcode memoryPair} is a
+ * connection in memory.
+ *
+ * @example A handler, without a socket
+ * ```ts
+ * import { connectInMemory } from "@smtp/server/testing";
+ *
+ * await using session = await connectInMemory({
+ *   handlers: { onRcptTo: (_session, address) => address.localPart === "you" },
+ * });
+ * await session.client.expect(220);
+ * await session.client.expect(250, "EHLO client.example");
+ * await session.client.expect(250, "MAIL FROM:<>");
+ * await session.client.expect(550, "RCPT TO:<nobody@example.com>");
+ * ```
+ *
  * @module
  */
 
@@ -63,17 +81,7 @@ export { ScriptedClient, type ScriptedClientOptions };
 export { memoryPair, type MemoryTransport };
 export type { DnsResolver } from "../dns/seams.ts";
 
-/** Options of {@linkcode TestInbox.nextMessage}. */
-export interface NextMessageOptions {
-  /**
-   * Longest wait, in ms.
-   *
-   * @default {5000}
-   */
-  timeoutMs?: number | undefined;
-}
-
-const NEXT_RULES: Rules<NextMessageOptions> = { timeoutMs: number() };
+const NEXT_RULES: Rules<{ timeoutMs: unknown }> = { timeoutMs: number() };
 
 /**
  * The messages that a server under test has received.
@@ -122,7 +130,14 @@ export class TestInbox {
    * ```
    */
   async nextMessage(
-    options: NextMessageOptions = {},
+    options: {
+      /**
+       * Longest wait, in ms.
+       *
+       * @default {5000}
+       */
+      timeoutMs?: number | undefined;
+    } = {},
   ): Promise<CollectedMessage> {
     checkOptions("nextMessage", options, NEXT_RULES);
     const { timeoutMs = 5000 } = options;
@@ -235,7 +250,31 @@ export async function startTestServer(
   return new TestServer(server, store);
 }
 
-/** Options of {@linkcode connectInMemory}: those of the server, and the facts of its client. */
+/**
+ * Options of {@linkcode connectInMemory}: those of the server, and the facts of its client.
+ *
+ * @example A test that takes any inbox
+ * ```ts
+ * import {
+ *   connectInMemory,
+ *   type InMemoryOptions,
+ *   type ScriptedClientOptions,
+ *   startTestServer,
+ *   type TestInbox,
+ * } from "@smtp/server/testing";
+ *
+ * const isEmpty = (inbox: TestInbox) => inbox.messages.length === 0;
+ * const options: InMemoryOptions = { kind: "lmtp", replyTimeoutMs: 1000 };
+ * await using session = await connectInMemory(options);
+ * console.assert(isEmpty(session));
+ *
+ * await using server = await startTestServer();
+ * const patience: ScriptedClientOptions = { timeoutMs: 1000 };
+ * await using client = await server.connect(patience);
+ * await client.expect(220);
+ * console.assert(isEmpty(server));
+ * ```
+ */
 export interface InMemoryOptions extends Omit<SmtpServerOptions, "listen"> {
   /**
    * Kind of the listener that the client seems to connect to.

@@ -22,9 +22,6 @@ import {
 } from "../options.ts";
 import type { Certificate } from "./certificate.ts";
 
-/** A version of TLS. */
-export type TlsVersion = "TLSv1.2" | "TLSv1.3";
-
 /** Suites with forward secrecy and authenticated encryption, in TLS 1.2, too (RFC 9325 section 4.2). */
 const CIPHERS = [
   "TLS_AES_256_GCM_SHA384",
@@ -45,12 +42,31 @@ export interface TlsPolicy {
    *
    * @default {"TLSv1.2"}
    */
-  readonly minVersion?: TlsVersion | undefined;
+  readonly minVersion?: "TLSv1.2" | "TLSv1.3" | undefined;
   /** The authorities that may sign the peer's certificate. Default: the platform's. */
   readonly trusted?: readonly Certificate[] | undefined;
 }
 
-/** Whether the server asks clients for a certificate. */
+/** A version of TLS. */
+export type TlsVersion = NonNullable<TlsPolicy["minVersion"]>;
+
+/**
+ * Whether the server asks clients for a certificate.
+ *
+ * @example Clients with a certificate of one authority
+ * ```ts
+ * import { SmtpServer } from "@smtp/server";
+ * import { Certificate, type ClientCertificatePolicy } from "@smtp/server/tls";
+ *
+ * const authority = await Certificate.selfSigned({ names: ["ca.example"] });
+ * const clientCertificate: ClientCertificatePolicy = {
+ *   mode: "require",
+ *   trusted: [authority],
+ * };
+ * const server = new SmtpServer({ clientCertificate });
+ * console.assert(!server.active);
+ * ```
+ */
 export interface ClientCertificatePolicy {
   /**
    * `"none"`: does not ask. `"request"`: asks; {@linkcode TlsInfo} says whether

@@ -43,11 +43,7 @@ export {
   type LoadCertificateOptions,
   type ParseCertificateOptions,
 } from "./certificate.ts";
-export type {
-  ClientCertificatePolicy,
-  TlsPolicy,
-  TlsVersion,
-} from "./context.ts";
+export type { ClientCertificatePolicy } from "./context.ts";
 export { CertificateError } from "./material.ts";
 export type { KeyAlgorithm } from "./private_key.ts";
 export {
@@ -60,7 +56,6 @@ export {
   CertificateSet,
   type CertificateSetOptions,
   CertificateSource,
-  type ChooseCertificate,
 } from "./set.ts";
 export type { CertificateProblem, VerifyCertificateOptions } from "./verify.ts";
 export type { KeyUsage } from "./x509_writer.ts";

@@ -45,7 +45,37 @@ const MAX_COMMON_NAME = 64;
 /** The last year that a certificate can contain (RFC 5280 section 4.1.2.5). */
 const MAX_YEAR = 9999;
 
-/** Options that certificates and requests share. */
+/**
+ * Options that certificates and requests share.
+ *
+ * @example One subject, self-signed for now and requested from an authority
+ * ```ts
+ * import {
+ *   Certificate,
+ *   type CertificateRequest,
+ *   type CertificateRequestOptions,
+ *   type CertificateSubjectOptions,
+ *   type KeyAlgorithm,
+ *   type KeyUsage,
+ *   type SelfSignedOptions,
+ * } from "@smtp/server/tls";
+ *
+ * const algorithm: KeyAlgorithm = "ecdsa-p256";
+ * const keyUsage: readonly KeyUsage[] = ["digitalSignature"];
+ * const subject: CertificateSubjectOptions = {
+ *   names: ["mail.example.com"],
+ *   ...{ algorithm, keyUsage },
+ * };
+ * const forNow: SelfSignedOptions = { ...subject, days: 7 };
+ * const certificate = await Certificate.selfSigned(forNow);
+ * const wanted: CertificateRequestOptions = {
+ *   ...subject,
+ *   key: certificate.keyPem(),
+ * };
+ * const request: CertificateRequest = await Certificate.createRequest(wanted);
+ * console.assert(request.toPem().includes("CERTIFICATE REQUEST"));
+ * ```
+ */
 export interface CertificateSubjectOptions {
   /** Host names (`*.example.com` included) and IP addresses to cover; at least one. */
   names: readonly string[];

@@ -12,15 +12,28 @@ import { canonicalHost, nameCovers } from "./host_name.ts";
 import { CERTIFICATE_RULE, TRUSTED_RULE } from "./context.ts";
 
 /**
- * Finds a certificate for a server name that no certificate of the set covers.
- * The name comes from the client. It is a valid host name in lower case, but
- * check it before you use it as a path.
+ * Options of {@linkcode CertificateSet}.
+ *
+ * @example A certificate on demand
+ * ```ts
+ * import {
+ *   Certificate,
+ *   CertificateSet,
+ *   type CertificateSetOptions,
+ * } from "@smtp/server/tls";
+ *
+ * const customers = new Set(["mail.one.example", "mail.two.example"]);
+ * const options: CertificateSetOptions = {
+ *   choose: (serverName) =>
+ *     customers.has(serverName)
+ *       ? Certificate.selfSigned({ names: [serverName] })
+ *       : undefined,
+ * };
+ * const set = new CertificateSet([], options);
+ * const chosen = await set.select("mail.one.example");
+ * console.assert(chosen?.matches("mail.one.example") === true);
+ * ```
  */
-export type ChooseCertificate = (
-  serverName: string,
-) => Certificate | undefined | Promise<Certificate | undefined>;
-
-/** Options of {@linkcode CertificateSet}. */
 export interface CertificateSetOptions {
   /**
    * The certificate for clients that ask for no name, or for a name that no
@@ -29,8 +42,16 @@ export interface CertificateSetOptions {
    * @default {certificates[0] ?? null}
    */
   fallback?: Certificate | null | undefined;
-  /** Called for a name that no certificate of the set covers, before the fallback is used. */
-  choose?: ChooseCertificate | undefined;
+  /**
+   * Finds a certificate for a server name that no certificate of the set covers;
+   * `undefined` for the fallback. The name comes from the client. It is a valid
+   * host name in lower case, but check it before you use it as a path.
+   */
+  choose?:
+    | ((
+      serverName: string,
+    ) => Certificate | undefined | Promise<Certificate | undefined>)
+    | undefined;
 }
 
 const RULES: Rules<CertificateSetOptions> = {
@@ -66,7 +87,7 @@ export class CertificateSet {
   readonly fallback: Certificate | undefined;
   readonly #exact: ReadonlyMap<string, Certificate>;
   readonly #wildcards: readonly (readonly [string, Certificate])[];
-  readonly #choose: ChooseCertificate | undefined;
+  readonly #choose: CertificateSetOptions["choose"];
 
   /**
    * Makes a set.

@@ -14,7 +14,40 @@ export interface CertificateProblem {
   readonly message: string;
 }
 
-/** Options of {@linkcode Certificate.verify}. */
+/**
+ * Options of {@linkcode Certificate.verify}.
+ *
+ * @example What is wrong with a certificate in a month
+ * ```ts
+ * import {
+ *   Certificate,
+ *   type CertificateProblem,
+ *   type CertificateSummary,
+ *   type LoadCertificateOptions,
+ *   type ParseCertificateOptions,
+ *   type VerifyCertificateOptions,
+ * } from "@smtp/server/tls";
+ *
+ * const made = await Certificate.selfSigned({ names: ["mx.example"], days: 7 });
+ * const withoutKey: ParseCertificateOptions = { keyOptional: true };
+ * const certificate = Certificate.parse(made.toPem(), withoutKey);
+ * const wanted: VerifyCertificateOptions = {
+ *   host: "mx.example",
+ *   at: new Date(Date.now() + 30 * 86_400_000),
+ * };
+ * const problems: readonly CertificateProblem[] = certificate.verify(wanted);
+ * const { subject, validTo }: CertificateSummary = certificate.toJSON();
+ * console.log(`${subject} until ${validTo}`);
+ * console.assert(problems[0]?.code === "expired");
+ *
+ * // From a file, as an authority's client leaves it:
+ * const files: LoadCertificateOptions = {
+ *   certificateFile: "fullchain.pem",
+ *   keyFile: "privkey.pem",
+ * };
+ * console.assert((await Certificate.load(files).catch(() => null)) === null);
+ * ```
+ */
 export interface VerifyCertificateOptions {
   /** The host name or IP address that the certificate must cover. Default: hosts are not checked. */
   host?: string | undefined;
