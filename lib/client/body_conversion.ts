@@ -30,9 +30,9 @@ import {
   type HeaderChange,
   type Place,
 } from "./conversion_plan.ts";
-import { foldLongLines } from "../protocol/folding.ts";
+import { foldLongLines, MAX_LINE } from "../protocol/folding.ts";
 import { encodeField } from "../protocol/header_encoding.ts";
-import { isAsciiBytes, MAX_LINE } from "./content_meter.ts";
+import { isAsciiBytes } from "./content_meter.ts";
 
 /** Bytes of one piece of work. */
 const PIECE = 8192;
