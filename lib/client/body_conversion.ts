@@ -7,10 +7,10 @@
  * memory does not grow with its size. Works in small pieces, so that sessions get
  * the event loop in between.
  *
- * Never changes signed or encrypted parts, or fragments: the change would break
- * them, and in practice servers that do not offer 8BITMIME pass 8-bit bytes on.
- * A part that cannot be parsed counts as text, or stays as it is. So no message
- * is returned for its form.
+ * Changes signed or encrypted parts only if told to, and fragments never: the
+ * change would break them, and in practice servers that do not offer 8BITMIME
+ * pass 8-bit bytes on. A part that cannot be parsed counts as text, or stays as it
+ * is. So no message is returned for its form.
  *
  * Its three encoders (quoted-printable, base64, header blocks) take bytes chunk by
  * chunk; the result does not depend on the cuts.
@@ -30,9 +30,9 @@ import {
   type HeaderChange,
   type Place,
 } from "./conversion_plan.ts";
-import { foldLongLines } from "../protocol/folding.ts";
+import { foldLongLines, MAX_LINE } from "../protocol/folding.ts";
 import { encodeField } from "../protocol/header_encoding.ts";
-import { isAsciiBytes, MAX_LINE } from "./content_meter.ts";
+import { isAsciiBytes } from "./content_meter.ts";
 
 /** Bytes of one piece of work. */
 const PIECE = 8192;

@@ -4,11 +4,10 @@
  */
 
 import { DataEncoder } from "../protocol/data_encoder.ts";
+import { MAX_LINE } from "../protocol/folding.ts";
 
 const CR = 0x0d;
 const LF = 0x0a;
-/** Bytes of a line without its line end (RFC 5322 section 2.1.1). */
-export const MAX_LINE = 998;
 
 /** The result of a {@linkcode ContentMeter}. */
 export interface ContentFacts {

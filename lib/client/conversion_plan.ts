@@ -4,8 +4,8 @@
  * result is a list of places with the change of each, for a second reading. Pure.
  *
  * Memory grows with the number of changes, not with the size of the message. A
- * message with too many changes is converted as one text. Signed and encrypted
- * parts and fragments stay as they are.
+ * message with too many changes is converted as one text. Fragments stay as they
+ * are, and so do signed and encrypted parts without the option `touchesSigned`.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc2045#section-6.4 | RFC 2045 section 6.4},
  * {@link https://www.rfc-editor.org/rfc/rfc1847 | RFC 1847}

@@ -36,6 +36,7 @@ import type { ConversionOptions } from "./conversion_plan.ts";
 import type { ClientProgress } from "./options.ts";
 import { type ContentFacts, ContentMeter } from "./content_meter.ts";
 import {
+  type MessageFacts,
   needsFacts,
   planSending,
   rcptParameters,
@@ -200,21 +201,11 @@ export async function prepareMessage(
   }
   try {
     for (let isConverted = false;; isConverted = true) {
-      const isBinary = parameters.body === "BINARYMIME";
-      const isMeasured = "bytes" in source || needsFacts(parameters, session);
-      const facts = isMeasured
-        ? await measure(source as Held, { isBinary, signal })
-        : undefined;
-      const planned = planSending({
-        parameters,
-        asciiAddresses,
-        size: parameters.size,
-        isAscii: undefined,
-        headerIsAscii: undefined,
-        hasLongLines: undefined,
-        ...facts,
-        isConverted,
-      }, session);
+      const facts = await factsOf(source, { parameters, session, signal });
+      const planned = planSending(
+        { parameters, asciiAddresses, ...facts, isConverted },
+        session,
+      );
       if (planned.kind === "refuse") {
         await closeSource(source);
         return { refusal: planned.reply };
@@ -337,6 +328,26 @@ function sourceOf(data: SendOptions["data"]): Source {
 
 function openerOf(source: Held): Reopen {
   return "bytes" in source ? () => pieces(source.bytes) : source.open;
+}
+
+/** The facts about content that the plan depends on, measured if it does. */
+async function factsOf(source: Source, message: {
+  readonly parameters: MailParameters;
+  readonly session: SessionFacts;
+  readonly signal: AbortSignal | undefined;
+}): Promise<Pick<MessageFacts, keyof ContentFacts>> {
+  const { parameters, session, signal } = message;
+  if ("bytes" in source || needsFacts(parameters, session)) {
+    const isBinary = parameters.body === "BINARYMIME";
+    // A stream that must be measured was read into memory before.
+    return await measure(source as Held, { isBinary, signal });
+  }
+  return {
+    size: parameters.size,
+    isAscii: undefined,
+    headerIsAscii: undefined,
+    hasLongLines: undefined,
+  };
 }
 
 /** Measures content by reading it. */

@@ -15,11 +15,12 @@
  */
 
 import { concat } from "../protocol/bytes.ts";
+import { MAX_LINE } from "../protocol/folding.ts";
 import {
   parseMimeField,
   parseTransferEncoding,
 } from "../protocol/mime_field.ts";
-import { isAsciiBytes, MAX_LINE } from "./content_meter.ts";
+import { isAsciiBytes } from "./content_meter.ts";
 
 const CR = 0x0d;
 const LF = 0x0a;

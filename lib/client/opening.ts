@@ -41,29 +41,6 @@ export function defaultSecurity(options: SmtpClientOptions): TlsSecurity {
   return options.security ?? (options.login ? "verified" : "opportunistic");
 }
 
-/** What to do about TLS after EHLO. */
-export type TlsStep = "use" | "skip" | "refuse";
-
-/** Whether to send STARTTLS, by the policy and by what the server offers. */
-export function tlsStep(security: TlsSecurity, offered: boolean): TlsStep {
-  if (security === "none") return "skip";
-  if (offered) return "use";
-  return security === "opportunistic" ? "skip" : "refuse";
-}
-
-/** Whether a session may go on with a certificate. */
-export function acceptsCertificate(
-  security: TlsSecurity,
-  facts: {
-    /** Why the certificate is not trusted; `undefined` if it is. */
-    error: string | undefined;
-    /** What `onCertificate` decided; it overrides the policy. */
-    verdict: boolean | undefined;
-  },
-): boolean {
-  return facts.verdict ?? (security !== "verified" || !facts.error);
-}
-
 /**
  * Opens a session.
  *
@@ -338,6 +315,29 @@ class Opening {
       }" fits the login and the connection`;
     return localError("authenticate", "4.7.4", { text });
   }
+}
+
+/** What to do about TLS after EHLO. */
+export type TlsStep = "use" | "skip" | "refuse";
+
+/** Whether to send STARTTLS, by the policy and by what the server offers. */
+export function tlsStep(security: TlsSecurity, offered: boolean): TlsStep {
+  if (security === "none") return "skip";
+  if (offered) return "use";
+  return security === "opportunistic" ? "skip" : "refuse";
+}
+
+/** Whether a session may go on with a certificate. */
+export function acceptsCertificate(
+  security: TlsSecurity,
+  facts: {
+    /** Why the certificate is not trusted; `undefined` if it is. */
+    error: string | undefined;
+    /** What `onCertificate` decided; it overrides the policy. */
+    verdict: boolean | undefined;
+  },
+): boolean {
+  return facts.verdict ?? (security !== "verified" || !facts.error);
 }
 
 /** The address literal of an IP address (RFC 5321 section 4.1.3). */

@@ -5,7 +5,6 @@
  */
 
 import type { TlsSecurity } from "../client/next_hop.ts";
-import { checkOptions, number, type Rules, whole } from "../options.ts";
 
 /** A set of hosts, each of which is forgotten after a time. */
 export class HostMemory {
@@ -112,59 +111,11 @@ export class SilentHosts {
   }
 }
 
-/** Options of {@linkcode BrokenTlsMemory}. */
-export interface BrokenTlsMemoryOptions {
-  /**
-   * How long a host is remembered, in milliseconds.
-   *
-   * @default {21_600_000} 6 hours
-   */
-  readonly lifeMs?: number | undefined;
-  /**
-   * Hosts at a time; the oldest is forgotten first.
-   *
-   * @default {1000}
-   */
-  readonly maxHosts?: number | undefined;
-}
-
-const RULES: Rules<BrokenTlsMemoryOptions> = {
-  lifeMs: number(),
-  maxHosts: whole(),
-};
-
 /**
  * The hosts whose TLS handshake failed recently. Opportunistic deliveries to
  * them begin without TLS.
  */
-export class BrokenTlsMemory {
-  readonly #hosts: HostMemory;
-
-  /**
-   * Makes an empty memory.
-   *
-   * @param options Its bounds
-   */
-  constructor(options: BrokenTlsMemoryOptions = {}) {
-    checkOptions("BrokenTlsMemory", options, RULES);
-    this.#hosts = new HostMemory(options);
-  }
-
-  /** Number of hosts, expired ones included. */
-  get size(): number {
-    return this.#hosts.size;
-  }
-
-  /** Records that the handshake with a host failed at `now`, in milliseconds. */
-  remember(host: string, now: number): void {
-    this.#hosts.remember(host, now);
-  }
-
-  /** Forgets a host that requires TLS: its TLS must be tried again. */
-  forget(host: string): void {
-    this.#hosts.forget(host);
-  }
-
+export class BrokenTlsMemory extends HostMemory {
   /** The policy for a host now: `none` instead of `opportunistic` if its TLS is known to fail. */
   apply(
     security: TlsSecurity,
@@ -176,6 +127,6 @@ export class BrokenTlsMemory {
     },
   ): TlsSecurity {
     if (security !== "opportunistic") return security;
-    return this.#hosts.has(place.host, place.now) ? "none" : security;
+    return this.has(place.host, place.now) ? "none" : security;
   }
 }

@@ -167,8 +167,7 @@ export interface DeliveryMachine extends ClientNetwork {
   readonly random?: (() => number) | undefined;
 }
 
-/** The rule for {@linkcode DeliveryOptions.ownNames}. */
-export const NAMES_RULE: Rule = list(
+const NAMES_RULE: Rule = list(
   text(),
   'an array of names, as ["mail.example.com"]',
 );

@@ -16,17 +16,13 @@
 
 import { concat, isAscii } from "../protocol/bytes.ts";
 import { asciiMailbox } from "../protocol/domain.ts";
-import { foldLongLines } from "../protocol/folding.ts";
+import { foldLongLines, MAX_LINE, WANTED_LINE } from "../protocol/folding.ts";
 import { findHeaderEnd } from "../protocol/headers.ts";
 import { formatDate } from "../protocol/trace.ts";
 import type { DsnKind } from "./policy.ts";
 import type { RcptParameters } from "../protocol/parameters.ts";
 import type { RecipientAnswer } from "../spool/envelope.ts";
 
-/** Bytes of a line without its line end (RFC 5322 section 2.1.1). */
-export const MAX_LINE = 998;
-/** Characters of a line before it is folded (RFC 5322 section 2.1.1). */
-const WANTED = 78;
 /** Bytes of a value, which may have no blank to fold at: with its name it fits a line (RFC 5321 section 4.5.3.1.6). */
 const LIMIT = 900;
 const encoder = new TextEncoder();
@@ -318,7 +314,7 @@ function field(name: string, value: string, global: boolean): string {
   let text = "";
   for (const word of valueText(value, global).split(" ")) {
     if (word === "") continue;
-    if (line.length + 1 + word.length > WANTED && line !== `${name}:`) {
+    if (line.length + 1 + word.length > WANTED_LINE && line !== `${name}:`) {
       text += `${line}\r\n`;
       line = "";
     }

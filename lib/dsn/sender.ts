@@ -6,12 +6,8 @@
  */
 
 import { asciiMailbox } from "../protocol/domain.ts";
-import {
-  makeDsn,
-  MAX_LINE,
-  reduceDsn,
-  type StatusRecipient,
-} from "./report.ts";
+import { MAX_LINE } from "../protocol/folding.ts";
+import { makeDsn, reduceDsn, type StatusRecipient } from "./report.ts";
 import { findHeaderEnd } from "../protocol/headers.ts";
 import type { DsnKind } from "./policy.ts";
 import type { Spool, SpoolAddition } from "../spool/spool.ts";

@@ -11,10 +11,10 @@
 
 import { isBlank } from "./bytes.ts";
 
-/** Preferred length of a line, in characters. */
-const WANTED = 78;
-/** Longest line, in bytes. */
-const LIMIT = 998;
+/** Bytes of a line without its line end (RFC 5322 section 2.1.1). */
+export const MAX_LINE = 998;
+/** Characters of a line before it is folded (RFC 5322 section 2.1.1). */
+export const WANTED_LINE = 78;
 const encoder = new TextEncoder();
 
 /**
@@ -62,11 +62,11 @@ export function checkFieldValue(name: string, value: string): void {
  */
 export function checkFieldLines(name: string, field: string): void {
   for (const line of field.split("\r\n")) {
-    if (line.length * 3 <= LIMIT) continue;
+    if (line.length * 3 <= MAX_LINE) continue;
     const { length } = encoder.encode(line);
-    if (length > LIMIT) {
+    if (length > MAX_LINE) {
       throw new RangeError(
-        `Cannot make a header field "${name}": a line of ${length} bytes has no white space to fold at, want at most ${LIMIT}`,
+        `Cannot make a header field "${name}": a line of ${length} bytes has no white space to fold at, want at most ${MAX_LINE}`,
       );
     }
   }
@@ -88,7 +88,7 @@ function fold(name: string, value: string): string {
     while (isBlank(text.charCodeAt(at))) at++;
     while (at < text.length && !isBlank(text.charCodeAt(at))) at++;
     const width = at - start + (start === 0 ? 1 : 0);
-    if (start > 0 && column + width > WANTED) {
+    if (start > 0 && column + width > WANTED_LINE) {
       lines.push(text.slice(from, start));
       from = start;
       column = 0;

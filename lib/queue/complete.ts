@@ -23,7 +23,7 @@ import { expiresAt, type RelayTask } from "./tasks.ts";
 import { applyChange, type SpoolEntry } from "../spool/envelope.ts";
 
 /** Milliseconds for which a DSN waits, so that it can report several recipients. */
-export const GATHER_MS = 60_000;
+const GATHER_MS = 60_000;
 /**
  * Milliseconds in line after which a message is reported as delayed. A message
  * that is late because the queue did not run may be delivered in a moment.

@@ -42,7 +42,7 @@ export interface DestinationWindow {
   readonly failed: number;
   /** Consecutive times it was found dead. */
   readonly deaths: number;
-  /** End of the pause, in milliseconds since 1970; 0 when alive. */
+  /** End of the pause, in milliseconds of a clock that is never set; 0 when alive. */
   readonly deadUntil: number;
 }
 
@@ -76,7 +76,7 @@ export function afterSuccess(
  * The window after a delivery in which the destination failed as a whole.
  *
  * @param window The window before
- * @param at When it failed, in milliseconds since 1970
+ * @param at When it failed, in milliseconds of a clock that is never set
  */
 export function afterFailure(
   window: DestinationWindow,

@@ -115,51 +115,6 @@ const PATIENCE_MS = 5000;
 /** Milliseconds between two checks of the waiting jobs. */
 const LEND_CHECK_MS = 100;
 
-/** Lanes, in turns by flow. */
-class Ring<W extends Work> {
-  readonly #flows = new Map<string, Fifo<Lane<W>>>();
-  readonly #turns = new Fifo<string>();
-
-  /** Number of flows with lanes. Some of these lanes may have moved to another ring. */
-  get size(): number {
-    return this.#turns.length;
-  }
-
-  push(lane: Lane<W>): void {
-    lane.ring = this;
-    const lanes = this.#flows.get(lane.flow);
-    if (lanes !== undefined) {
-      lanes.push(lane);
-      return;
-    }
-    const fresh = new Fifo<Lane<W>>();
-    fresh.push(lane);
-    this.#flows.set(lane.flow, fresh);
-    this.#turns.push(lane.flow);
-  }
-
-  /** Takes the next lane of the next flow that may go; `undefined` if none may. */
-  shift(mayGo?: (flow: string) => boolean): Lane<W> | undefined {
-    for (let left = this.#turns.length; left > 0; left--) {
-      const flow = this.#turns.shift()!;
-      if (mayGo !== undefined && !mayGo(flow)) {
-        this.#turns.push(flow);
-        continue;
-      }
-      const lanes = this.#flows.get(flow)!;
-      let lane = lanes.shift();
-      // Skip lanes that have moved to another ring.
-      while (lane !== undefined && lane.ring !== this) lane = lanes.shift();
-      if (lanes.length > 0) this.#turns.push(flow);
-      else this.#flows.delete(flow);
-      if (lane === undefined) continue;
-      lane.ring = undefined;
-      return lane;
-    }
-    return undefined;
-  }
-}
-
 /** Hands out jobs in fair turns, within the windows, the shares and the limit. */
 export class Dispatcher<W extends Work> {
   readonly #maxConcurrent: number;
@@ -568,6 +523,51 @@ function count(counts: Map<string, number>, key: string, by: 1 | -1): void {
   const sum = (counts.get(key) ?? 0) + by;
   if (sum === 0) counts.delete(key);
   else counts.set(key, sum);
+}
+
+/** Lanes, in turns by flow. */
+class Ring<W extends Work> {
+  readonly #flows = new Map<string, Fifo<Lane<W>>>();
+  readonly #turns = new Fifo<string>();
+
+  /** Number of flows with lanes. Some of these lanes may have moved to another ring. */
+  get size(): number {
+    return this.#turns.length;
+  }
+
+  push(lane: Lane<W>): void {
+    lane.ring = this;
+    const lanes = this.#flows.get(lane.flow);
+    if (lanes !== undefined) {
+      lanes.push(lane);
+      return;
+    }
+    const fresh = new Fifo<Lane<W>>();
+    fresh.push(lane);
+    this.#flows.set(lane.flow, fresh);
+    this.#turns.push(lane.flow);
+  }
+
+  /** Takes the next lane of the next flow that may go; `undefined` if none may. */
+  shift(mayGo?: (flow: string) => boolean): Lane<W> | undefined {
+    for (let left = this.#turns.length; left > 0; left--) {
+      const flow = this.#turns.shift()!;
+      if (mayGo !== undefined && !mayGo(flow)) {
+        this.#turns.push(flow);
+        continue;
+      }
+      const lanes = this.#flows.get(flow)!;
+      let lane = lanes.shift();
+      // Skip lanes that have moved to another ring.
+      while (lane !== undefined && lane.ring !== this) lane = lanes.shift();
+      if (lanes.length > 0) this.#turns.push(flow);
+      else this.#flows.delete(flow);
+      if (lane === undefined) continue;
+      lane.ring = undefined;
+      return lane;
+    }
+    return undefined;
+  }
 }
 
 /**

@@ -226,7 +226,7 @@ export class JobRunner {
 const MAX_TEXT = 900;
 
 /** The inputs of the decision besides the report. */
-export interface ResultCircumstances {
+interface ResultCircumstances {
   /** When the report came, in milliseconds since 1970. */
   readonly now: number;
   /** When the message expires, in milliseconds since 1970. */

@@ -85,7 +85,6 @@ export type { RelayHooks, RelayQueueOptions } from "./options.ts";
 export { RelayQueue } from "./queue.ts";
 export type { Relay, RelayOptions, RelayRecipient, Relays } from "./relay.ts";
 export { parseDuration, RetrySchedule } from "./schedule.ts";
-export type { Clock } from "../spool/clock.ts";
 export { controlSpool, inspectSpool } from "../spool/control.ts";
 export type {
   EnvelopeOptions,

@@ -1,5 +1,5 @@
 /**
- * The options of a queue: their types, hooks, checks and defaults.
+ * The options and hooks of a queue: their types, checks and defaults.
  */
 
 import { Address } from "../protocol/address.ts";
@@ -7,7 +7,6 @@ import {
   anyNumber,
   callable,
   checkOptions,
-  having,
   required,
   type Rule,
   type Rules,
@@ -155,18 +154,13 @@ export interface RelayQueueOptions extends RelayHooks {
    * @default {no logger}
    */
   readonly log?: Logger;
-  /**
-   * Time and timers.
-   *
-   * @default {the machine's}
-   */
-  readonly clock?: Clock;
-  /**
-   * Returns a number from 0 up to but not including 1.
-   *
-   * @default {Math.random}
-   */
-  readonly random?: () => number;
+}
+
+/** The parts of the machine that a {@linkcode RelayQueue} uses; for tests. */
+export interface QueueMachine {
+  readonly clock?: Clock | undefined;
+  /** Returns a number from 0 up to but not including 1. */
+  readonly random?: (() => number) | undefined;
 }
 
 const HOOK_RULES: Rules<RelayHooks> = {
@@ -174,6 +168,7 @@ const HOOK_RULES: Rules<RelayHooks> = {
   onRelayDone: callable(),
   onRelayError: callable(),
 };
+
 /** Rule for the From address of DSNs, which stands in a header field. */
 export const BOUNCE_FROM_RULE: Rule = where(
   'an address, as "postmaster@example.com"',
@@ -207,8 +202,6 @@ const RULES: Rules<RelayQueueOptions> = {
   returnLimit: anyNumber,
   pollMs: anyNumber,
   log: callable(),
-  clock: having("a Clock", "now", "setTimer"),
-  random: callable(),
 };
 
 /** Options with every default filled in. */
@@ -225,6 +218,8 @@ export type QueueConfig =
   & RelayHooks
   & {
     readonly commonDestination: string | undefined;
+    readonly clock: Clock;
+    readonly random: () => number;
   };
 
 /**
@@ -232,7 +227,10 @@ export type QueueConfig =
  *
  * @throws {RangeError} If a number makes no sense
  */
-export function configure(options: RelayQueueOptions): QueueConfig {
+export function configure(
+  options: RelayQueueOptions,
+  machine: QueueMachine,
+): QueueConfig {
   checkOptions("RelayQueue", options, RULES);
   const config: QueueConfig = {
     schedule: RetrySchedule.DEFAULT,
@@ -245,11 +243,11 @@ export function configure(options: RelayQueueOptions): QueueConfig {
     returnLimit: 1024 * 1024,
     pollMs: 500,
     log: () => {},
-    clock: SYSTEM_CLOCK,
-    random: Math.random,
     maxPerDestination: DEFAULT_WINDOW.max,
     commonDestination: undefined,
     ...options,
+    clock: machine.clock ?? SYSTEM_CLOCK,
+    random: machine.random ?? Math.random,
   };
   checkAtLeast("maxConcurrent", config.maxConcurrent, 1);
   checkAtLeast("maxPerDestination", config.maxPerDestination, 1);

@@ -21,6 +21,7 @@ import { Completion } from "./complete.ts";
 import {
   configure,
   type QueueConfig,
+  type QueueMachine,
   type RelayQueueOptions,
 } from "./options.ts";
 import {
@@ -75,8 +76,11 @@ export class RelayQueue implements AsyncDisposable {
    * @param options The spool, the delivery and the limits
    * @throws {RangeError} If a number among the options is out of range
    */
-  constructor(options: RelayQueueOptions) {
-    this.#config = configure(options);
+  constructor(options: RelayQueueOptions);
+  /** @internal */
+  constructor(options: RelayQueueOptions, machine: QueueMachine);
+  constructor(options: RelayQueueOptions, machine: QueueMachine = {}) {
+    this.#config = configure(options, machine);
     this.#control = new QueueControl(this.#config);
     this.relays = this.#control.tasks.relays;
   }

@@ -1,7 +1,8 @@
 /**
  * The program's view of the queue: the collection of messages to be relayed and
  * one handle for each message. Handles own nothing: they read the queue's state
- * and pass requests on to it.
+ * and pass requests on to it. Also holds the queue's list of messages, which
+ * makes the handles.
  */
 
 import {

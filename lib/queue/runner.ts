@@ -484,7 +484,8 @@ function isSetBack(before: number, now: number): boolean {
 }
 
 /**
- * Makes pending tries due now that lie further ahead than the schedule allows.
+ * Makes pending tries due now that lie further ahead than the schedule allows,
+ * in memory only: a restart does it again.
  *
  * @param task The message
  * @param now In milliseconds since 1970
@@ -502,9 +503,12 @@ function clampAfterClockJump(
   const longest = Math.max(...schedule.delays) * (1 + JITTER) +
     CORRECTION_MS;
   const latest = now + Math.max(longest, options.idleWaitMs ?? 0);
-  for (const recipient of task.entry.progress.recipients) {
-    if (recipient.status === "pending" && recipient.nextTryAt > latest) {
-      recipient.nextTryAt = now;
-    }
+  const { progress } = task.entry;
+  const results: RecipientResult[] = [];
+  for (const [index, one] of progress.recipients.entries()) {
+    const { status, attempts, nextTryAt } = one;
+    if (status !== "pending" || nextTryAt <= latest) continue;
+    results.push({ index, status, attempts, nextTryAt: now });
   }
+  applyChange(progress, { kind: "result", results });
 }

@@ -1,6 +1,6 @@
 /**
- * The queue's only access to time and timers. It is a parameter, so that five
- * days of retries run in a test within milliseconds.
+ * The only access of queue and spool to time and timers. It is a parameter, so
+ * that five days of retries run in a test within milliseconds.
  *
  * Danger: the time of day may be set, forwards or back, while a timer runs by
  * a clock that is not. Code that waits for a time of day must look again after

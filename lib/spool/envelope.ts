@@ -2,7 +2,7 @@
  * The data of one message in the queue: the envelope, written once and never
  * changed, and the progress, changed in small steps. Pure values that become
  * JSON. Only {@linkcode applyChange} changes progress, in a running queue as in
- * the replay of a journal, so the two cannot differ.
+ * the replay of a journal, so that a change means the same in both.
  */
 
 import {

@@ -5,13 +5,13 @@
  *
  * ```text
  * lock         locked by the process that owns the spool
- * journal      one line for each message, change and message that left
+ * journal      one line for each new record file, change and message that left
  * journal.new  the journal while it is rewritten
  * reserve      128 KiB of random bytes: room for the journal
  * messages/    the records, one or several in a file; written once
  * incoming/    records being written; not accepted yet
  * control/     requests from outside, one empty file each
- * damaged/     files that were not whole, set aside
+ * damaged/     files that were not whole, and copies of those still in use
  * ```
  *
  * A record is the head and content of one message (`record.ts`). The state after
@@ -34,7 +34,8 @@
  * 2. Its line is appended to `journal`, which is synced; lines that come together
  *    share a sync. After a crash before the sync the change is lost, and the
  *    delivery is tried again: two copies at worst. If the disk refuses the write,
- *    `reserve` is removed, and the write is cut off and repeated until it succeeds.
+ *    `reserve` is removed, and the write is cut off and repeated until it succeeds
+ *    or the spool is closed.
  *
  * **A message leaves** (`index.ts`)
  *
@@ -45,7 +46,7 @@
  *    the file because the journal calls it gone.
  *
  * **The journal is rewritten** when it has grown large, and at a start that found
- * problems or many lines that no longer matter
+ * damage, files that it did not expect, or many lines that no longer matter
  *
  * 1. `messages/` is synced: the files of messages that have left stay removed,
  *    and their lines may be dropped.
@@ -55,8 +56,9 @@
  * **A start** (`recovery.ts`) sets aside the files in `incoming/`, reads the
  * journal and lists `messages/`. It removes a file that the journal calls gone,
  * compares the size of a file that the journal knows, and reads any other file.
- * It sets aside and reports incomplete files, and reports undelivered messages
- * without a file.
+ * It sets aside and reports incomplete files (copies one that also has whole
+ * messages), and reports undelivered messages without a file. Last, it cuts a torn
+ * line off the journal.
  *
  * Danger: the journal is an index of the records as well, and may be behind
  * them after a crash. The records decide which messages exist, the journal how
@@ -69,7 +71,7 @@ import { callable, checkOptions, path, type Rules } from "../options.ts";
 import { type Clock, SYSTEM_CLOCK } from "./clock.ts";
 import type { SpoolChange, SpoolEntry } from "./envelope.ts";
 import { copyFile, DENO_FILES, type SpoolFiles } from "./files.ts";
-import { type SpoolPaths, spoolPaths, takeRequests } from "./folder.ts";
+import { readRequests, type SpoolPaths, spoolPaths } from "./folder.ts";
 import { SpoolIndex } from "./index.ts";
 import { isSpoolId } from "./record.ts";
 import { RecordReader } from "./record_reader.ts";
@@ -300,7 +302,7 @@ export class FileSpool implements Spool {
 
   /** The requests from outside the process, read from files in the spool. */
   requests(): Promise<readonly SpoolRequest[]> {
-    return takeRequests(this.#files, this.#paths.control);
+    return readRequests(this.#files, this.#paths.control);
   }
 
   /**

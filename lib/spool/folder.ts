@@ -118,7 +118,7 @@ export async function leaveRequest(
 }
 
 /** The pending requests, oldest first. Ignores files with other names. */
-export async function takeRequests(
+export async function readRequests(
   files: SpoolFiles,
   folder: string,
 ): Promise<readonly SpoolRequest[]> {

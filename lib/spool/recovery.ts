@@ -4,12 +4,7 @@
  * may be using the folder.
  */
 
-import {
-  type DecodedHead,
-  isSpoolId,
-  sharedCount,
-  unpackProgress,
-} from "./record.ts";
+import { isSpoolId, sharedCount, unpackProgress } from "./record.ts";
 import { readRecordHead } from "./record_reader.ts";
 import { type JournalContent, readJournal } from "./journal_content.ts";
 import { isShared, type SpoolPaths, type StoredMessage } from "./folder.ts";
@@ -245,11 +240,7 @@ class Survey {
   /** Describes the record at `offset` of a file from its head, or returns the reason if it is damaged. */
   async #record(name: string, offset: number): Promise<StoredMessage | string> {
     const path = `${this.#folder}/${name}`;
-    const head: DecodedHead | { readonly fault: string } = await readRecordHead(
-      this.#files,
-      path,
-      offset,
-    );
+    const head = await readRecordHead(this.#files, path, offset);
     if ("fault" in head) return head.fault;
     const { envelope, length } = head;
     if (!isSpoolId(envelope.id)) return "Not a name of a message";

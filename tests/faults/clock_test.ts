@@ -170,8 +170,10 @@ Deno.test("a spool that was written by a clock that was ahead is delivered after
   const late = new FakeDelivery();
   late.answer = () => ({ status: "deferred" });
   clock.ahead = 365 * DAY;
-  const init = { spool, clock, hostname: "mx.example.com" };
-  const before = new RelayQueue({ ...init, deliver: late.deliver });
+  const init = { spool, hostname: "mx.example.com" };
+  const before = new RelayQueue({ ...init, deliver: late.deliver }, {
+    clock,
+  });
   await before.start();
   await before.relays.add(await makeMessage({ to: ["a@one.org"] }));
   await clock.advance(SECOND);
@@ -179,7 +181,9 @@ Deno.test("a spool that was written by a clock that was ahead is delivered after
   await before.stop();
   clock.ahead = 0;
   const delivery = new FakeDelivery();
-  const after = new RelayQueue({ ...init, deliver: delivery.deliver });
+  const after = new RelayQueue({ ...init, deliver: delivery.deliver }, {
+    clock,
+  });
   await after.start();
   await clock.advance(HOUR);
   assertEquals(delivery.log, ["one.org: a@one.org"]);

@@ -604,10 +604,9 @@ Deno.test("RelayQueue goes on after a restart where it stood", async () => {
   const second = new FakeDelivery();
   const next = new RelayQueue({
     spool,
-    clock,
     deliver: second.deliver,
     hostname: "mx.example.com",
-  });
+  }, { clock });
   await next.start();
   assertEquals(next.relays.get("m1")!.recipients[0]!.attempts, 4);
   assertEquals([next.relays.get("m2")!.held, next.relays.get("m2")!.tag], [
@@ -628,10 +627,9 @@ Deno.test("RelayQueue starts again after a stop, with the same relays", async ()
   const delivery = new FakeDelivery();
   const queue = new RelayQueue({
     spool: new MemorySpool(),
-    clock,
     deliver: delivery.deliver,
     hostname: "mx.example.com",
-  });
+  }, { clock });
   const { relays } = queue;
   const message = await makeMessage({ to: ["a@one.org"] });
   await assertRejects(() => relays.add(message), SpoolError, "not running");
@@ -689,11 +687,10 @@ Deno.test("RelayQueue.stop() ends in its time whatever the disk says, and tells 
       delivery.answer = () => ({ status: "deferred", reason: "Busy" });
       const queue = new RelayQueue({
         spool: new FileSpool("/spool", {}, { files: disk, clock }),
-        clock,
         deliver: delivery.deliver,
         hostname: "mx.example.com",
         log: (record) => records.push(record),
-      });
+      }, { clock });
       await queue.start();
       await queue.relays.add(await makeMessage({ to: ["a@one.org"] }));
       disk.how = how;
@@ -763,10 +760,9 @@ Deno.test("RelayQueue tells nobody of delay that a restart makes up for", async 
   await clock.advance(5 * HOUR);
   const queue = new RelayQueue({
     spool,
-    clock,
     deliver: delivery.deliver,
     hostname: "mx.example.com",
-  });
+  }, { clock });
   await queue.start();
   await clock.advance(MINUTE);
   assertEquals(delivery.log, ["example.org: m1@example.org"]);
@@ -797,10 +793,9 @@ Deno.test("RelayQueue tells the sender of a message that was accepted and is los
     const start = async () => {
       const queue = new RelayQueue({
         spool: new FileSpool("/spool", {}, { files: disk, clock }),
-        clock,
         deliver: delivery.deliver,
         hostname: "mx.example.com",
-      });
+      }, { clock });
       await queue.start();
       return queue;
     };
@@ -839,10 +834,9 @@ Deno.test("RelayQueue tells the sender of a message whose record is found damage
     const start = async () => {
       const queue = new RelayQueue({
         spool: new FileSpool("/spool", {}, { files: disk, clock }),
-        clock,
         deliver: delivery.deliver,
         hostname: "mx.example.com",
-      });
+      }, { clock });
       await queue.start();
       return queue;
     };
@@ -870,7 +864,7 @@ Deno.test("RelayQueue tells the sender of a message whose record is found damage
 Deno.test("RelayQueue tries at once after a restart what a stop has broken off", async () => {
   const spool = new MemorySpool();
   const clock = new FakeClock();
-  const init = { spool, clock, hostname: "mx.example.com" };
+  const init = { spool, hostname: "mx.example.com" };
   const first = new RelayQueue({
     ...init,
     deliver: async (job, signal) => {
@@ -885,7 +879,7 @@ Deno.test("RelayQueue tries at once after a restart what a stop has broken off",
         destinationFailed: false,
       };
     },
-  });
+  }, { clock });
   await first.start();
   await first.relays.add(
     await makeMessage({ to: ["a@one.org", "b@one.org", "c@one.org"] }),
@@ -895,7 +889,9 @@ Deno.test("RelayQueue tries at once after a restart what a stop has broken off",
   await clock.advance(0);
   await stopped;
   const delivery = new FakeDelivery();
-  const second = new RelayQueue({ ...init, deliver: delivery.deliver });
+  const second = new RelayQueue({ ...init, deliver: delivery.deliver }, {
+    clock,
+  });
   await second.start();
   const [relay] = second.relays;
   assertEquals(relay!.recipients.map(({ attempts }) => attempts), [1, 0, 0]);

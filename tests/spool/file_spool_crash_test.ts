@@ -174,12 +174,10 @@ Deno.test("RelayQueue delivers or returns all that it accepted, whatever the cra
     const start = (files: SimulatedDisk) =>
       new RelayQueue({
         spool: new FileSpool("/spool", {}, { files, clock }),
-        clock,
         deliver: delivery.deliver,
         hostname: "mx.example.com",
-        random: seededFraction(crashAt),
         pollMs: 86_400_000,
-      });
+      }, { clock, random: seededFraction(crashAt) });
     const accepted: string[] = [];
     const first = start(disk);
     let isDone = false;

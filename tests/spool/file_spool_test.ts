@@ -104,10 +104,9 @@ Deno.test("FileSpool shows the secret of a log-in to nobody but the delivery", (
     const delivery = new FakeDelivery();
     const queue = new RelayQueue({
       spool: new FileSpool(folder),
-      clock,
       deliver: delivery.deliver,
       hostname: "mx.example.com",
-    });
+    }, { clock });
     await queue.start();
     const login = { username: "user", password: "pa55word" };
     const message = await makeMessage({ to: ["a@one.org"] });
@@ -368,10 +367,9 @@ Deno.test("controlSpool() asks the server that has the spool", () =>
     const delivery = new FakeDelivery();
     const queue = new RelayQueue({
       spool: new FileSpool(folder),
-      clock,
       deliver: delivery.deliver,
       hostname: "mx.example.com",
-    });
+    }, { clock });
     await queue.start();
     const relay = await queue.relays.add(
       await makeMessage({ to: ["a@one.org"] }),

@@ -20,7 +20,10 @@ import { setImmediate } from "node:timers";
 import type { Clock } from "../../../lib/spool/clock.ts";
 import { MemorySpool } from "../../../lib/spool/memory_spool.ts";
 import { RelayQueue } from "../../../lib/queue/queue.ts";
-import type { RelayQueueOptions } from "../../../lib/queue/options.ts";
+import type {
+  QueueMachine,
+  RelayQueueOptions,
+} from "../../../lib/queue/options.ts";
 import { seededFraction } from "../random.ts";
 
 /** What a test says of a message. */
@@ -212,19 +215,19 @@ export interface Bench {
 
 /** Starts a queue in memory. */
 export async function startQueue(
-  options: Partial<RelayQueueOptions> = {},
+  options: Partial<RelayQueueOptions> & QueueMachine = {},
 ): Promise<Bench> {
   const clock = new FakeClock();
   const delivery = new FakeDelivery();
   const spool = new MemorySpool();
+  const { random = seededFraction(1), clock: given = clock, ...others } =
+    options;
   const queue = new RelayQueue({
     spool,
-    clock,
     deliver: delivery.deliver,
     hostname: "mx.example.com",
-    random: seededFraction(1),
-    ...options,
-  });
+    ...others,
+  }, { clock: given, random });
   await queue.start();
   return { clock, delivery, spool, queue };
 }
