@@ -176,7 +176,7 @@ export function isHost(text: string): boolean {
     !/^[\d.]+$/.test(text);
 }
 
-/** The name of a listener's kind in the form for {@linkcode parseListen}. */
+/** The name of a listener's kind, with a final `s` for implicit TLS. */
 export function kindName(
   listener: {
     readonly kind: ListenerKind;
