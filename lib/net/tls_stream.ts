@@ -13,13 +13,13 @@
  * {@link https://www.rfc-editor.org/rfc/rfc8446 | RFC 8446}
  */
 
-import { Duplex } from "node:stream";
-import { type LayerBelow, NodeTransport } from "./node_transport.ts";
-import type { TlsInfo, Transport } from "./transport.ts";
 import type { Socket } from "node:net";
 import { nextTick } from "node:process";
+import { Duplex } from "node:stream";
 import { TLSSocket } from "node:tls";
 import type { TlsVersion } from "../tls/context.ts";
+import { type LayerBelow, NodeTransport } from "./node_transport.ts";
+import type { TlsInfo, Transport } from "./transport.ts";
 
 /** Size of the read buffer of an idle connection; large enough for commands. */
 const SMALL_READ = 8192;
