@@ -27,6 +27,7 @@
  */
 
 import { createSocket, type Socket } from "node:dgram";
+import { errorMessage } from "../log.ts";
 import { canonicalIp } from "../protocol/ip.ts";
 import {
   formatNameServer,
@@ -230,13 +231,12 @@ function explain(
   if (error instanceof Deno.errors.TimedOut) {
     return noAnswer(question, server);
   }
-  const detail = error instanceof Error ? error.message : String(error);
   const what = "cannot be asked for";
   const { reason, ...rest } = failure("unreachable", question, {
     server,
     what,
   });
-  return { ...rest, reason: `${reason}: ${detail}` };
+  return { ...rest, reason: `${reason}: ${errorMessage(error)}` };
 }
 
 /** The failure of a name server that does not answer. */

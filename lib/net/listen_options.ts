@@ -11,7 +11,7 @@ import {
   type ListenerKind,
 } from "../protocol/listener_kind.ts";
 import { parseCidr } from "./cidr.ts";
-import { printable } from "../log.ts";
+import { errorMessage, printable } from "../log.ts";
 import {
   either,
   list,
@@ -74,8 +74,7 @@ export const NETWORKS_RULE: Rule = list(
       try {
         parseCidr(String(value));
       } catch (error) {
-        const reason = error instanceof Error ? error.message : String(error);
-        throw new SyntaxError(`Cannot use ${at.path}: ${reason}`);
+        throw new SyntaxError(`Cannot use ${at.path}: ${errorMessage(error)}`);
       }
     },
   },
