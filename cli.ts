@@ -276,7 +276,7 @@ import {
 /** Runs a command with its words and options. */
 type Run = (args: readonly string[], given: RawSettings) => Promise<number>;
 
-/** The options of the server, for the file of \`--config\`. */
+/** The options of the server, for the file of `--config`. */
 const SERVER = optionsOf("serve");
 
 /** Runs a command that reads its settings once, from the command line and the server's file. */

@@ -11,41 +11,24 @@ export const ENTRIES: ReadonlySet<string> = new Set(
   Object.values(manifest.exports).map((path) => path.slice(2)),
 );
 
-/** One import or export from a file of the house. */
-export interface Arrow {
-  /** Path of the file that is imported, below the folder of deno.json. */
-  readonly to: string;
-  /** Whether types only pass. */
-  readonly typeOnly: boolean;
-}
-
-/** One file. */
+/** One file; paths are below the folder of deno.json. */
 export interface SourceFile {
   readonly path: string;
   readonly text: string;
   readonly lines: number;
-  readonly arrows: readonly Arrow[];
+  /** The files that it imports or exports from, be it types only. */
+  readonly arrows: readonly string[];
 }
 
-const STATEMENT =
-  /^(?:import|export)\s+(type\s+)?(?:[^;"']*?\sfrom\s*)?"(\.[^"]+)"/gm;
+const STATEMENT = /^(?:import|export)\s+(?:[^;"']*?\sfrom\s*)?"(\.[^"]+)"/gm;
 const RESOLVED = /\b(?:import|import\.meta\.resolve)\(\s*"(\.[^"]+)"/g;
 
-/** The imports that stand in a text. */
-function arrowsOf(path: string, text: string): Arrow[] {
+/** The paths that a text imports. */
+function arrowsOf(path: string, text: string): string[] {
   const code = text.replace(/\/\*[\s\S]*?\*\//g, "");
-  const resolve = (specifier: string) =>
-    new URL(specifier, `file:///${path}`).pathname.slice(1);
-  return [
-    ...[...code.matchAll(STATEMENT)].map((match) => ({
-      to: resolve(match[2]!),
-      typeOnly: match[1] !== undefined,
-    })),
-    ...[...code.matchAll(RESOLVED)].map((match) => ({
-      to: resolve(match[1]!),
-      typeOnly: false,
-    })),
-  ].filter(({ to }) => to.endsWith(".ts"));
+  return [...code.matchAll(STATEMENT), ...code.matchAll(RESOLVED)]
+    .map(([, to]) => new URL(to!, `file:///${path}`).pathname.slice(1))
+    .filter((to) => to.endsWith(".ts"));
 }
 
 /** The TypeScript files below a folder, sorted. */
@@ -75,7 +58,7 @@ export function importers(
 ): Map<string, Set<string>> {
   const found = new Map<string, Set<string>>();
   for (const { path, arrows } of house.values()) {
-    for (const { to } of arrows) {
+    for (const to of arrows) {
       const set = found.get(to) ?? new Set();
       found.set(to, set.add(path));
     }
@@ -95,7 +78,7 @@ export function circles(
     index.set(path, index.size);
     low.set(path, index.get(path)!);
     stack.push(path);
-    for (const { to } of house.get(path)?.arrows ?? []) {
+    for (const to of house.get(path)?.arrows ?? []) {
       if (!house.has(to)) continue;
       if (!index.has(to)) visit(to);
       if (index.has(to) && stack.includes(to)) {
@@ -113,7 +96,7 @@ export function circles(
 }
 
 /** The comment that opens a file. */
-export function header(text: string): string {
+function header(text: string): string {
   return /^\s*\/\*\*[\s\S]*?\*\//.exec(text)?.[0] ?? "";
 }
 

@@ -6,6 +6,7 @@
 
 import manifest from "../deno.json" with { type: "json" };
 import {
+  CEILING,
   circles,
   ENTRIES,
   importers,
@@ -27,19 +28,35 @@ interface Row {
   readonly reached: boolean;
 }
 
-/** Runs deno, and returns what it printed; `undefined` where it failed. */
-async function deno(...args: string[]): Promise<string | undefined> {
-  const command = new Deno.Command(Deno.execPath(), {
-    args: [args[0]!, ...MAP, ...args.slice(1)],
+/**
+ * Runs deno, and returns what it printed. A command without output has failed:
+ * its figure would be 0, and look good.
+ */
+async function deno(command: string, ...args: string[]): Promise<string> {
+  // The linter takes no import map, and fails where it reports something.
+  const map = command === "lint" ? [] : MAP;
+  const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: [command, ...map, ...args],
     cwd: ROOT,
-    stderr: "null",
-  });
-  const { success, stdout } = await command.output();
-  return success ? new TextDecoder().decode(stdout) : undefined;
+  }).output();
+  const decoder = new TextDecoder();
+  if (stdout.length > 0) return decoder.decode(stdout);
+  throw new Error(`Cannot run deno ${command}: ${decoder.decode(stderr)}`);
 }
 
+/** A figure with a limit. */
 function row(what: string, found: number, limit: number): Row {
   return { what, found, want: `at most ${limit}`, reached: found <= limit };
+}
+
+/** A figure without one. */
+function figure(what: string, found: number | string): Row {
+  return { what, found, want: "", reached: true };
+}
+
+/** Bytes of a text. */
+function sizeOf(text: string): number {
+  return new TextEncoder().encode(text).length;
 }
 
 /** The text without comments, strings and regular expressions: for counting only. */
@@ -121,7 +138,7 @@ async function entryNames(): Promise<Map<string, Set<string>>> {
   const found = new Map<string, Set<string>>();
   for (const [entry, file] of Object.entries(manifest.exports)) {
     const text = await deno("doc", "--json", file);
-    const { nodes } = JSON.parse(text ?? '{"nodes":{}}');
+    const { nodes } = JSON.parse(text);
     const names = Object.values(nodes as Record<string, { symbols: Named[] }>)
       .flatMap(({ symbols }) => symbols.map(({ name }) => name));
     found.set(entry, new Set(names));
@@ -213,13 +230,16 @@ function uncheckedExamples(house: ReadonlyMap<string, SourceFile>): number {
 }
 
 /** What `import` of an entry point loads: modules, and bytes when minified. */
-async function loaded(
-  file: string,
-): Promise<{ modules: number; size: number }> {
-  const info = JSON.parse(await deno("info", "--json", file) ?? "{}");
+interface Load {
+  readonly modules: number;
+  readonly size: number;
+}
+
+async function loaded(file: string): Promise<Load> {
+  const info = JSON.parse(await deno("info", "--json", file));
   const seen = new Set<string>();
-  const known = new Map<string, Loaded>(
-    ((info.modules ?? []) as Loaded[]).map((item) => [item.specifier, item]),
+  const known = new Map<string, Module>(
+    (info.modules as Module[]).map((item) => [item.specifier, item]),
   );
   function visit(specifier: string): void {
     if (seen.has(specifier) || !known.has(specifier)) return;
@@ -228,21 +248,25 @@ async function loaded(
       if (code !== undefined) visit(code.specifier);
     }
   }
-  for (const root of (info.roots ?? []) as string[]) visit(root);
+  for (const root of info.roots as string[]) visit(root);
   const modules = [...seen].filter((name) => name.startsWith("file:")).length;
   const text = await deno("bundle", "--minify", "--platform=deno", file);
-  return { modules, size: text?.length ?? 0 };
+  return { modules, size: sizeOf(text) };
 }
 
-interface Loaded {
+interface Module {
   readonly specifier: string;
   readonly dependencies?: readonly { code?: { specifier: string } }[];
 }
 
-/** Places outside one file where something is done that its header claims for itself. */
+/** Files beside one where something is done that its header claims for itself. */
 function outside(
   house: ReadonlyMap<string, SourceFile>,
-  claim: { readonly rooms: RegExp; readonly owner: string; what: RegExp },
+  claim: {
+    readonly rooms: RegExp;
+    readonly owner: string;
+    readonly what: RegExp;
+  },
 ): number {
   return [...house.values()].filter(({ path, text }) =>
     claim.rooms.test(path) && path !== claim.owner &&
@@ -250,51 +274,45 @@ function outside(
   ).length;
 }
 
-async function table(): Promise<Row[]> {
-  const house = readHouse();
+/** Sizes of files, and what imports them. */
+function fileRows(house: ReadonlyMap<string, SourceFile>): Row[] {
   const lib = [...house.values()].filter(({ path }) => path.startsWith("lib/"));
   const known = importers(house);
-  const entries = await entryNames();
-  const all = new Set([...entries.values()].flatMap((names) => [...names]));
-  const lint = JSON.parse(
-    await lintOutput() || '{"diagnostics":[]}',
-  ) as { diagnostics: { code: string }[] };
-  const arrowsUp = lint.diagnostics
-    .filter(({ code }) => code === "house/imports").length;
-  const whole = await loaded("mod.ts");
-  const client = manifest.exports as Record<string, string>;
-  const part = client["./client"] === undefined
-    ? undefined
-    : await loaded(client["./client"]);
-  const lines = lib.reduce((sum, file) => sum + file.lines, 0);
-  const rows: Row[] = [
+  const single = lib.filter(({ path }) =>
+    !ENTRIES.has(path) && known.get(path)?.size === 1
+  );
+  const slices = lib.filter((file) => isSlice(file, known));
+  const lines = lib.map((file) => file.lines);
+  return [
     row("files in lib", lib.length, 225),
-    { what: "lines in lib", found: lines, want: "", reached: true },
-    row(
-      "files with exactly one importer",
-      lib.filter(({ path }) =>
-        !ENTRIES.has(path) && known.get(path)?.size === 1
-      ).length,
-      39,
-    ),
-    row(
-      "of these, slices",
-      lib.filter((file) => isSlice(file, known)).length,
-      0,
-    ),
-    row("longest file, lines", Math.max(...lib.map((file) => file.lines)), 600),
-    ...[...entries].map(([entry, names]) =>
-      entry === "." ? row(`names in "."`, names.size, 55) : {
-        what: `names in "${entry}"`,
-        found: names.size,
-        want: "",
-        reached: true,
-      }
+    figure("lines in lib", lines.reduce((sum, count) => sum + count, 0)),
+    row("files with exactly one importer", single.length, 39),
+    row("of these, slices", slices.length, 0),
+    row("longest file, lines", Math.max(...lines), CEILING),
+  ];
+}
+
+/** How many names the entry points have. */
+function nameRows(entries: ReadonlyMap<string, ReadonlySet<string>>): Row[] {
+  const all = new Set([...entries.values()].flatMap((names) => [...names]));
+  return [
+    ...[...entries].map(([entry, { size }]) =>
+      entry === "."
+        ? row(`names in "."`, size, 55)
+        : figure(`names in "${entry}"`, size)
     ),
     row("names in all entry points", all.size, 205),
+  ];
+}
+
+/** What leads up or back, and what stands outside of the file that owns it. */
+async function ownerRows(
+  house: ReadonlyMap<string, SourceFile>,
+): Promise<Row[]> {
+  return [
     row("closures handed to constructors", countClosures(house), 34),
     row("circles of files", circles(house).length, 0),
-    row("arrows that run up", arrowsUp, 0),
+    row("arrows that run up", await arrowsUp(), 0),
     row(
       "files with reply texts of the server beside replies.ts",
       outside(house, {
@@ -313,44 +331,58 @@ async function table(): Promise<Row[]> {
       }),
       0,
     ),
-    row(
-      "imports in examples that do not exist",
-      falseImports(house, entries).length,
-      0,
-    ),
+  ];
+}
+
+/** Faults of examples, the size of README, and words. */
+function textRows(
+  house: ReadonlyMap<string, SourceFile>,
+  entries: ReadonlyMap<string, ReadonlySet<string>>,
+): Row[] {
+  const missing = falseImports(house, entries);
+  return [
+    row("imports in examples that do not exist", missing.length, 0),
     row("examples that are not checked", uncheckedExamples(house), 0),
-    row("README, bytes", read("README.md").length, 5999),
+    row("README, bytes", sizeOf(read("README.md")), 5999),
     row("words of the list in comments and Markdown", countWords(house), 0),
+  ];
+}
+
+/** What a program loads with the server, and with the client alone. */
+async function loadRows(): Promise<Row[]> {
+  const whole = await loaded(manifest.exports["."]);
+  const part = await loaded(manifest.exports["./client"]);
+  const text = ({ modules, size }: Load) =>
+    `${modules}, ${size} bytes minified`;
+  return [
+    figure(`modules of "."`, text(whole)),
     {
-      what: `modules of "."`,
-      found: `${whole.modules}, ${whole.size} bytes minified`,
-      want: "",
-      reached: true,
+      what: `modules of "./client"`,
+      found: text(part),
+      want: "less than half",
+      reached: part.modules * 2 < whole.modules && part.size * 2 <= whole.size,
     },
   ];
-  if (part !== undefined) {
-    rows.push({
-      what: `modules of "./client"`,
-      found: `${part.modules}, ${part.size} bytes minified`,
-      want: "less than half",
-      reached: part.modules * 2 < whole.modules &&
-        part.size * 2 <= whole.size,
-    });
-  }
-  return rows;
 }
 
-/** What the linter finds, as JSON: it exits with 1 where it finds something. */
-async function lintOutput(): Promise<string> {
-  const command = new Deno.Command(Deno.execPath(), {
-    args: ["lint", "--json", "lib/", "mod.ts", "cli.ts"],
-    cwd: ROOT,
-    stderr: "null",
-  });
-  return new TextDecoder().decode((await command.output()).stdout);
+/** Imports that the linter reports. */
+async function arrowsUp(): Promise<number> {
+  const text = await deno("lint", "--json", "lib/", "mod.ts", "cli.ts");
+  const { diagnostics } = JSON.parse(text) as {
+    diagnostics: { code: string }[];
+  };
+  return diagnostics.filter(({ code }) => code === "house/imports").length;
 }
 
-const rows = await table();
+const house = readHouse();
+const entries = await entryNames();
+const rows = [
+  ...fileRows(house),
+  ...nameRows(entries),
+  ...await ownerRows(house),
+  ...textRows(house, entries),
+  ...await loadRows(),
+];
 const width = Math.max(...rows.map(({ what }) => what.length));
 for (const { what, found, want, reached } of rows) {
   const mark = want === "" ? " " : reached ? "+" : "-";

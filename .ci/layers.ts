@@ -1,8 +1,9 @@
 /**
  * The rules of the house, as a plugin of `deno lint`: which room may import
  * which, the size of files and the circles of imports, what the pure room must
- * not name, how errors are worded, how secrets are compared, and the words of
- * comments. It knows a file by its path below the folder of deno.json.
+ * not name, how errors are worded, how secrets are compared, what writes to the
+ * console, plain syntax, and the words of comments. It knows a file by its path
+ * below the folder of deno.json.
  */
 
 import {
@@ -83,7 +84,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** What `protocol/` must not name: clock, chance, input, output, time to come. */
-export const IMPURE: ReadonlySet<string> = new Set([
+const IMPURE: ReadonlySet<string> = new Set([
   ...["Deno", "process", "globalThis", "self", "console", "fetch"],
   ...["setTimeout", "setInterval", "setImmediate", "queueMicrotask"],
   ...["clearTimeout", "clearInterval", "performance", "Date", "Temporal"],

@@ -8,10 +8,6 @@ const ROOT = new URL("../", import.meta.url);
 /** What stands for the @std modules that the published files import. */
 const SUBSTITUTES = {
   "@std/assert": "npm:deno-std@1.4.0/assert/mod.js",
-  "@std/cli/parse-args": "npm:deno-std@1.4.0/cli/parse_args.js",
-  "@std/crypto/timing-safe-equal":
-    "npm:deno-std@1.4.0/crypto/timing_safe_equal.js",
-  "@std/fs": "npm:fs-extra@11.3.2",
 };
 
 /** Copies a file or a folder with all that is in it. */

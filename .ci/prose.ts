@@ -4,7 +4,7 @@
  */
 
 /** A word, and what to write in its place. */
-export interface WordHit {
+interface WordHit {
   /** Where it stands in the text, in characters. */
   readonly at: number;
   /** As it is written. */

@@ -99,6 +99,11 @@ export function printableStack(text: string): string {
   return text.split("\n").map(printable).join("\n    ");
 }
 
+/** The message of an error, or the text of anything else that was thrown. */
+export function errorMessage(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
 /** Most causes of an error that its text includes: a chain of causes may be long. */
 const MOST_CAUSES = 8;
 

@@ -313,7 +313,7 @@ export function withoutEffect(
 }
 
 /** Whether the export of a handler module checks logins; a function may do so. */
-export function authenticates(exported: unknown): boolean {
+function authenticates(exported: unknown): boolean {
   return typeof exported === "function" ||
     (exported as SmtpHandlers | undefined)?.onAuthenticate !== undefined;
 }

@@ -8,7 +8,13 @@ import { flag, type RawSettings } from "./arguments.ts";
 import { nameServers } from "./relay_settings.ts";
 import type { LOOKUP_TYPES } from "./options.ts";
 import { printableJson } from "../log.ts";
-import { hint, oneLine, type Output, UsageError } from "./output.ts";
+import {
+  EX_TEMPFAIL,
+  hint,
+  oneLine,
+  type Output,
+  UsageError,
+} from "./output.ts";
 
 const TYPES: Readonly<Record<string, DnsRecordType>> = {
   mx: "MX",
@@ -17,9 +23,6 @@ const TYPES: Readonly<Record<string, DnsRecordType>> = {
   ptr: "PTR",
   txt: "TXT",
 } satisfies Record<typeof LOOKUP_TYPES[number], DnsRecordType>;
-
-/** Exit code if no name server answered: a later try may succeed. */
-const EX_TEMPFAIL = 75;
 
 /**
  * Runs `lookup`; resolves with the exit code: 0 with records, 1 without, 75 if no
@@ -46,18 +49,18 @@ export async function lookup(
   }
   const dns = new DnsClient({ nameServers: nameServers(raw) });
   const outcome = await dns.query(type, name);
-  if (flag(raw, "json")) {
-    output.out(`${printableJson(outcome)}
-`);
+  const json = flag(raw, "json");
+  if (json) {
+    output.out(`${printableJson(outcome)}\n`);
   }
   switch (outcome.status) {
     case "found":
-      if (!flag(raw, "json")) {
+      if (!json) {
         for (const record of outcome.records) output.out(text(record));
       }
       return 0;
     case "null-mx":
-      if (!flag(raw, "json")) output.out("0 . (takes no mail)\n");
+      if (!json) output.out("0 . (takes no mail)\n");
       return 0;
     case "none":
       output.err(

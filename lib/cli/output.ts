@@ -1,7 +1,7 @@
 /**
- * The output of the command line: standard output and standard error, the errors
- * for exit codes 1 and 2, each as one line, and sizes in readable form. Stands
- * alone: every command uses it.
+ * The output of the command line: standard output and standard error, the exit
+ * codes, the errors for 1 and 2, each as one line, and sizes in readable form.
+ * Stands alone: every command uses it.
  */
 
 import { printable } from "../log.ts";
@@ -39,10 +39,18 @@ function writeAll(
   }
 }
 
+/** Failure of a command, exit code 1. The user sees its message as one line. */
+export class RunError extends Error {
+  override readonly name: string = "RunError";
+}
+
 /** Wrong use of the command line, exit code 2. The user sees its message as one line. */
 export class UsageError extends Error {
   override readonly name: string = "UsageError";
 }
+
+/** Exit code if a later try may succeed: no name server answered, or a recipient was deferred. */
+export const EX_TEMPFAIL = 75;
 
 /** A hint for an error: the known name that a mistyped one was meant to be; empty if no name is near. */
 export function hint(name: string, known: Iterable<string>): string {
@@ -71,11 +79,6 @@ export function complaint(error: Error): string {
 /** The reason why a file cannot be used, without the system call and the path that the platform adds. */
 export function reasonOf(error: unknown): string {
   return (error as Error).message.replace(/ \(os error \d+\).*/s, "");
-}
-
-/** Failure of a command, exit code 1. The user sees its message as one line. */
-export class RunError extends Error {
-  override readonly name: string = "RunError";
 }
 
 /** A number of bytes, as `"4.1 KiB"`. */

@@ -11,7 +11,11 @@ import {
   type RelayingOptions,
   RetrySchedule,
 } from "../queue/mod.ts";
-import { MECHANISM_NAMES, type MechanismName } from "../sasl/auth.ts";
+import {
+  MECHANISM_NAMES,
+  type MechanismName,
+  parseMechanismName,
+} from "../sasl/auth.ts";
 import { isHost } from "../server/mod.ts";
 import { Address, type SmtpServerOptions } from "../../mod.ts";
 import { DEFAULT_SPOOL, LONG_LINES } from "./options.ts";
@@ -210,7 +214,7 @@ export function parseLogin(
 export function parseMechanisms(text: string): readonly MechanismName[] {
   const names = text.split(/[\s,]+/).filter((name) => name !== "");
   return names.map((name) => {
-    const known = MECHANISM_NAMES.find((one) => one === name.toUpperCase());
+    const known = parseMechanismName(name);
     if (known !== undefined) return known;
     throw new SyntaxError(
       `Cannot log in with "${name}": want some of ${MECHANISM_NAMES.join(" ")}`,

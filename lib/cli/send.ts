@@ -27,6 +27,7 @@ import {
   wholeNumber,
 } from "./arguments.ts";
 import {
+  EX_TEMPFAIL,
   formatSize,
   oneLine,
   type Output,
@@ -37,8 +38,6 @@ import {
 
 /** Exit code if a recipient was refused permanently. */
 const EX_UNAVAILABLE = 69;
-/** Exit code if a recipient was refused temporarily, and no recipient permanently. */
-const EX_TEMPFAIL = 75;
 
 /** The message to send. */
 interface Content {
@@ -268,7 +267,7 @@ const FIRST_DRAW_MS = 500;
 const WIDTH = 24;
 
 /** Shows how many of a known number of bytes are done, on a terminal only. */
-export class ProgressBar {
+class ProgressBar {
   readonly #total: number;
   readonly #write: ((text: string) => void) | undefined;
   #done = 0;

@@ -119,23 +119,8 @@ async function serveBy(
       new CertificateSource(security.certificate),
     handlers: handlers?.url,
   };
-  const errors = new BackgroundWriter({
-    to: Deno.stderr,
-    dropNote: (count) =>
-      log.line({
-        level: "warn",
-        event: "error",
-        message: droppedText(count),
-        fields: { dropped: count },
-      }),
-  });
-  const log: LogWriter = new LogWriter({
-    form: settings.log,
-    quiet: settings.quiet,
-    colours: settings.log === "text" && !Deno.noColor &&
-      Deno.stderr.isTerminal(),
-    write: (lines) => errors.write(lines),
-  });
+  const lines = openLog(settings);
+  const { log, errors } = lines;
   const server = makeServer({
     ...options,
     log: (record) => log.log(record),
@@ -154,6 +139,50 @@ async function serveBy(
   for (const message of warnings) {
     log.log({ level: "warn", event: "listening", message });
   }
+  const code = await run(server, { plan, request, output, lines });
+  log.flush();
+  await errors.drain(DRAIN_MS);
+  return code;
+}
+
+/** The log of a run: the writer of its lines, and their way to standard error, which may have no reader. */
+interface RunLog {
+  readonly log: LogWriter;
+  readonly errors: BackgroundWriter;
+}
+
+function openLog(settings: ServeSettings): RunLog {
+  const errors = new BackgroundWriter({
+    to: Deno.stderr,
+    dropNote: (count) =>
+      log.line({
+        level: "warn",
+        event: "error",
+        message: droppedText(count),
+        fields: { dropped: count },
+      }),
+  });
+  const log: LogWriter = new LogWriter({
+    form: settings.log,
+    quiet: settings.quiet,
+    colours: settings.log === "text" && !Deno.noColor &&
+      Deno.stderr.isTerminal(),
+    write: (lines) => errors.write(lines),
+  });
+  return { log, errors };
+}
+
+/** Starts the server; resolves with the exit code when it has stopped. */
+async function run(
+  server: SmtpServer,
+  { plan, request, output, lines }: {
+    readonly plan: Plan;
+    readonly request: ServeRequest;
+    readonly output: Output;
+    readonly lines: RunLog;
+  },
+): Promise<number> {
+  const { log } = lines;
   const stopped = stopOnSignal(server);
   const started = Promise.withResolvers<void>();
   // Registered before the start: SIGHUP ends a process without a listener for it.
@@ -166,23 +195,23 @@ async function serveBy(
   } catch (error) {
     stopped.cancel();
     unwatch();
-    log.flush();
-    errors.write(`error: ${oneLine(withCause(error as Error))}\n`);
-    await errors.drain(DRAIN_MS);
-    return 1;
+    return failed(error, lines);
   }
   const withdraw = keepGoing(log);
-  printStart(server, { settings, output, log });
+  printStart(server, { settings: plan.settings, output, log });
   started.resolve();
-  const code = await stopped.done.then(() => 0, (error) => {
-    log.flush();
-    errors.write(`error: ${oneLine(withCause(error as Error))}\n`);
-    return 1;
-  }).finally(withdraw);
+  const code = await stopped.done
+    .then(() => 0, (error) => failed(error, lines))
+    .finally(withdraw);
   unwatch();
-  log.flush();
-  await errors.drain(DRAIN_MS);
   return code;
+}
+
+/** Writes the error that ends the run, after the lines before it; returns the exit code. */
+function failed(error: unknown, { log, errors }: RunLog): number {
+  log.flush();
+  errors.write(`error: ${oneLine(withCause(error as Error))}\n`);
+  return 1;
 }
 
 /** The text of an error with its cause, as the reason why a spool cannot be opened. */
@@ -259,29 +288,14 @@ function reloadOnChange(
   const rereadAll = () =>
     attempt(async () => {
       const next = await planOf(await request.read());
-      const { domains, earlyTalkers, limits, proxyProtocol, xclient } =
-        next.settings.options;
-      const { certificate, accounts, authentication, allowInsecureAuth } =
-        next.security;
-      await server.reload({
-        ...{ domains, limits, accounts, authentication, allowInsecureAuth },
-        ...{ earlyTalkers, proxyProtocol, xclient },
-        ...(certificate && { certificate }),
-      });
+      await server.reload(reloaded(next));
       unwatch();
       unwatch = next.files.watch(rereadFiles);
       report("info", "Reread certificates and accounts, domains and limits");
-      const waiting = changed(plan.raw, next.raw);
-      if (certificate === undefined && plan.security.certificate) {
-        waiting.push(plan.raw.has("cert") ? "cert" : "self-signed");
-      }
+      const waiting = waitingForRestart(plan, next);
       if (waiting.length > 0) {
-        report(
-          "warn",
-          `Not in force before a restart: ${
-            waiting.map((name) => `--${name}`).join(", ")
-          }`,
-        );
+        const names = waiting.map((name) => `--${name}`).join(", ");
+        report("warn", `Not in force before a restart: ${names}`);
       }
       current = next;
     });
@@ -295,15 +309,32 @@ function reloadOnChange(
   };
 }
 
+/** The options that a reload applies. */
+function reloaded(
+  { settings, security }: Plan,
+): Parameters<SmtpServer["reload"]>[0] {
+  const { domains, earlyTalkers, limits, proxyProtocol, xclient } =
+    settings.options;
+  const { certificate, accounts, authentication, allowInsecureAuth } = security;
+  return {
+    ...{ domains, limits, accounts, authentication, allowInsecureAuth },
+    ...{ earlyTalkers, proxyProtocol, xclient },
+    ...(certificate && { certificate }),
+  };
+}
+
 /** The names of settings that differ from those of the start and need a restart. */
-function changed(before: RawSettings, after: RawSettings): string[] {
-  const names = new Set([...before.keys(), ...after.keys()]);
+function waitingForRestart(start: Plan, next: Plan): string[] {
+  const names = new Set([...start.raw.keys(), ...next.raw.keys()]);
   const text = (raw: RawSettings, name: string) =>
     JSON.stringify(raw.get(name) ?? []);
-  return [...names].filter((name) =>
-    WANT_RESTART.has(name) &&
-    text(before, name) !== text(after, name)
+  const changed = [...names].filter((name) =>
+    WANT_RESTART.has(name) && text(start.raw, name) !== text(next.raw, name)
   );
+  if (next.security.certificate === undefined && start.security.certificate) {
+    changed.push(start.raw.has("cert") ? "cert" : "self-signed");
+  }
+  return changed;
 }
 
 /** Makes the server; an option that it rejects is wrong usage. */

@@ -8,6 +8,7 @@ import { parseCidr } from "../dns/mod.ts";
 import type { RelayingOptions } from "../queue/mod.ts";
 import {
   checkHostname,
+  formatHostPort,
   isOpenToClients,
   localDomains,
   MOST_THREADS,
@@ -122,8 +123,8 @@ export function serveSettings(raw: RawSettings): ServeSettings {
 /** Throws if two listeners have the same address and port: the second could not start. */
 function checkDistinct(listen: readonly ListenOptions[]): void {
   const seen = new Set<string>();
-  for (const { host = "", port } of listen) {
-    const at = `${host.includes(":") ? `[${host}]` : host}:${port}`;
+  for (const { host = "", port = 25 } of listen) {
+    const at = formatHostPort({ address: host, port });
     if (port !== 0 && seen.has(at)) {
       throw new UsageError(`--listen ${at}: given twice, want once`);
     }

@@ -10,10 +10,9 @@
  * message.
  *
  * Sends a DNS question itself in two cases. First, the platform's resolver
- * refuses a label with an underscore inside
- * (`mx_1.example.com`), but such hosts accept mail. Second, the platform does
- * not say why an answer had no records: see {@link ./verdict.ts}. All other
- * questions go through the platform.
+ * refuses a label with an underscore inside (`mx_1.example.com`), but such hosts
+ * accept mail. Second, the platform does not say why an answer had no records:
+ * see {@link ./verdict.ts}. All other questions go through the platform.
  *
  * A question goes out over UDP, and over TCP if the answer does not fit.
  * `node:dgram` carries the datagrams because those of Deno require a flag that
@@ -27,6 +26,9 @@
  * {@link https://www.rfc-editor.org/rfc/rfc7766 | RFC 7766}
  */
 
+import { createSocket, type Socket } from "node:dgram";
+import { errorMessage } from "../log.ts";
+import { canonicalIp } from "../protocol/ip.ts";
 import {
   formatNameServer,
   type NameServer,
@@ -42,14 +44,15 @@ import { type AnyOutcome, readAnswer } from "./records.ts";
 import type { DnsConfirm, DnsConfirmOptions, DnsResolver } from "./seams.ts";
 import { Deadline } from "./single_flight.ts";
 import {
+  CLASS_IN,
   type DnsQuestion,
   type DnsVerdict,
   encodeQuestion,
   readVerdict,
+  RECORD_HEAD,
   skipName,
+  TRUNCATED,
 } from "./verdict.ts";
-import { createSocket, type Socket } from "node:dgram";
-import { canonicalIp } from "../protocol/ip.ts";
 
 /** The functions that send questions. */
 export interface ExchangeTools {
@@ -227,13 +230,12 @@ function explain(
   if (error instanceof Deno.errors.TimedOut) {
     return noAnswer(question, server);
   }
-  const detail = error instanceof Error ? error.message : String(error);
   const what = "cannot be asked for";
   const { reason, ...rest } = failure("unreachable", question, {
     server,
     what,
   });
-  return { ...rest, reason: `${reason}: ${detail}` };
+  return { ...rest, reason: `${reason}: ${errorMessage(error)}` };
 }
 
 /** The failure of a name server that does not answer. */
@@ -254,8 +256,6 @@ function failure(
   );
 }
 
-/** The bit of the header's third byte that marks a truncated answer. */
-const TRUNCATED = 2;
 /** Pointers in a name, at most: more of them form a loop. */
 const MAX_POINTERS = 32;
 
@@ -382,10 +382,10 @@ function readRecords(
   let at = asked.length;
   for (let left = word(answer, 6); left > 0; left--) {
     at = skipName(answer, at);
-    const start = at + 10;
-    const end = start + word(answer, at + 8);
+    const start = at + RECORD_HEAD;
+    const end = start + word(answer, start - 2);
     if (start > answer.length || end > answer.length) break;
-    if (word(answer, at) === number && word(answer, at + 2) === 1) {
+    if (word(answer, at) === number && word(answer, at + 2) === CLASS_IN) {
       const record = READERS[type](answer, { start, end });
       if (record !== undefined) found.push(record);
     }

@@ -1,6 +1,6 @@
 /**
  * Turns the resolver's answer into checked records. Stands alone: it is the
- * only reader of data from other people's zones.
+ * only check of data from other people's zones, and all records pass through it.
  *
  * Never passes on an unchecked record: anyone can publish anything in their own
  * zone. Malformed records are skipped; if none remains, the outcome is "failed"

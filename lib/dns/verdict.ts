@@ -37,12 +37,15 @@ export type DnsVerdict =
   | { readonly kind: "no-such-name" | "no-such-record" | "records" }
   | { readonly kind: "server-failure"; readonly code: string };
 
-const CLASS_IN = 1;
+/** Class of a record: the Internet. */
+export const CLASS_IN = 1;
 const RCODE_NAMES = ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP"];
 /** Bytes of the header before the question. */
 const HEADER = 12;
-/** Bytes of a record between its name and its data. */
-const RECORD_HEAD = 10;
+/** Bytes of a record between its name and its data; the last two are the length of the data. */
+export const RECORD_HEAD = 10;
+/** The bit of the header's third byte that marks a truncated answer. */
+export const TRUNCATED = 2;
 /** Labels and pointers of a name that are read, at most: more than a name can have. */
 const MOST_STEPS = 140;
 
@@ -108,7 +111,7 @@ function lower(byte: number): number {
 
 /** Reads an answer without an error code: records, no such record, or a failure. */
 function readRecords(answer: Uint8Array, asked: Uint8Array): DnsVerdict {
-  const truncated = (answer[2]! & 2) !== 0;
+  const truncated = (answer[2]! & TRUNCATED) !== 0;
   if (truncated || holdsType(answer, asked)) return { kind: "records" };
   const authoritative = (answer[2]! & 4) !== 0;
   const recursive = (answer[3]! & 0x80) !== 0;

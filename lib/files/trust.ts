@@ -6,6 +6,8 @@
  * Stands alone because stores and spool need the same rules. Changes no file.
  */
 
+import { FILE_MODE } from "./durable.ts";
+
 /** Permission to write for the group and for all others. */
 const WRITABLE_BY_OTHERS = 0o022;
 
@@ -94,7 +96,7 @@ async function ownId(folder: string): Promise<number | null> {
     using file = await Deno.open(path, {
       write: true,
       createNew: true,
-      mode: 0o600,
+      mode: FILE_MODE,
     });
     return (await file.stat()).uid;
   } catch (error) {

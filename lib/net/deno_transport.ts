@@ -7,7 +7,12 @@
  * resolves a host name.
  */
 
-import type { SocketAddress, TlsInfo, Transport } from "./transport.ts";
+import {
+  type SocketAddress,
+  type TlsInfo,
+  type Transport,
+  unmapped,
+} from "./transport.ts";
 
 const NOTHING = new Uint8Array(0) as Uint8Array;
 
@@ -177,12 +182,7 @@ export class DenoTlsTransport extends DenoTransport {
 export function socketAddress(address: Deno.Addr): SocketAddress {
   if (!("port" in address)) return { address: address.transport, port: 0 };
   const { hostname, port } = address as Deno.NetAddr;
-  return {
-    address: hostname.startsWith("::ffff:") && hostname.includes(".")
-      ? hostname.slice(7)
-      : hostname,
-    port,
-  };
+  return { address: unmapped(hostname), port };
 }
 
 /** Options of {@linkcode connectTcp}. */

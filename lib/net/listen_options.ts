@@ -11,7 +11,7 @@ import {
   type ListenerKind,
 } from "../protocol/listener_kind.ts";
 import { parseCidr } from "./cidr.ts";
-import { printable } from "../log.ts";
+import { errorMessage, printable } from "../log.ts";
 import {
   either,
   list,
@@ -107,8 +107,7 @@ export const NETWORKS_RULE: Rule = list(
       try {
         parseCidr(String(value));
       } catch (error) {
-        const reason = error instanceof Error ? error.message : String(error);
-        throw new SyntaxError(`Cannot use ${at.path}: ${reason}`);
+        throw new SyntaxError(`Cannot use ${at.path}: ${errorMessage(error)}`);
       }
     },
   },
@@ -209,7 +208,7 @@ export function isHost(text: string): boolean {
     !/^[\d.]+$/.test(text);
 }
 
-/** The name of a listener's kind in the form for {@linkcode parseListen}. */
+/** The name of a listener's kind, with a final `s` for implicit TLS. */
 export function kindName(
   listener: {
     readonly kind: ListenerKind;

@@ -13,6 +13,7 @@ import {
   type SocketAddress,
   type TlsInfo,
   type Transport,
+  unmapped,
 } from "./transport.ts";
 
 /** Unread bytes at which the socket is paused. */
@@ -355,7 +356,6 @@ function socketAddress(
   address: string | undefined,
   port: number | undefined,
 ): SocketAddress {
-  // A dual-stack socket reports IPv4 peers with IPv4-mapped IPv6 addresses.
-  const plain = address?.replace(/^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i, "");
-  return { address: plain ?? "unix", port: port ?? 0 };
+  const plain = address === undefined ? "unix" : unmapped(address);
+  return { address: plain, port: port ?? 0 };
 }

@@ -13,13 +13,14 @@
  * {@link https://www.rfc-editor.org/rfc/rfc8446 | RFC 8446}
  */
 
-import { Duplex } from "node:stream";
-import { type LayerBelow, NodeTransport } from "./node_transport.ts";
-import type { TlsInfo, Transport } from "./transport.ts";
 import type { Socket } from "node:net";
 import { nextTick } from "node:process";
+import { Duplex } from "node:stream";
 import { TLSSocket } from "node:tls";
+import { errorMessage } from "../log.ts";
 import type { TlsVersion } from "../tls/context.ts";
+import { type LayerBelow, NodeTransport } from "./node_transport.ts";
+import type { TlsInfo, Transport } from "./transport.ts";
 
 /** Size of the read buffer of an idle connection; large enough for commands. */
 const SMALL_READ = 8192;
@@ -413,7 +414,7 @@ export class Handshake {
         signal?.addEventListener("abort", onAbort);
         begun.on("error", (error) => {
           refused = true;
-          reject(aborted(errorText(error), error));
+          reject(aborted(errorMessage(error), error));
         });
         begun.on("close", () => reject(aborted("the connection was closed")));
         // Nothing reads yet, so the end of the socket's stream causes no event.
@@ -509,11 +510,6 @@ function guardStart(socket: TLSSocket): void {
       socket.destroy(error as Error);
     }
   };
-}
-
-/** The message of an error. */
-export function errorText(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 function aborted(reason: string, cause?: unknown): Error {

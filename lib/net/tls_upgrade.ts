@@ -17,6 +17,7 @@ import {
   type SecureContext,
   TLSSocket,
 } from "node:tls";
+import { errorMessage } from "../log.ts";
 import { Certificate } from "../tls/certificate.ts";
 import { CertificateSet, CertificateSource } from "../tls/set.ts";
 import { canonicalHost, isAddress } from "../tls/host_name.ts";
@@ -26,11 +27,7 @@ import {
   secureContext,
   type TlsPolicy,
 } from "../tls/context.ts";
-import {
-  errorText,
-  Handshake,
-  type TlsHandshakeOptions,
-} from "./tls_stream.ts";
+import { Handshake, type TlsHandshakeOptions } from "./tls_stream.ts";
 import type { TlsInfo, Transport } from "./transport.ts";
 
 /** Certificates of a peer's chain that are used, at most. */
@@ -162,7 +159,9 @@ export async function upgradeClient(
     const certificate = Certificate.fromDer(peerChain(socket));
     const platformError = socket.authorized
       ? undefined
-      : `Certificate is not trusted: ${errorText(socket.authorizationError)}`;
+      : `Certificate is not trusted: ${
+        errorMessage(socket.authorizationError)
+      }`;
     const errors = [ownProblem(certificate, serverName), platformError]
       .filter((text) => text !== undefined);
     const authorizationError = errors.length === 0

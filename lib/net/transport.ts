@@ -13,6 +13,11 @@ export interface SocketAddress {
   readonly port: number;
 }
 
+/** The text of an address of the platform: a dual-stack socket reports IPv4 peers with IPv4-mapped IPv6 addresses. */
+export function unmapped(address: string): string {
+  return address.replace(/^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i, "");
+}
+
 /**
  * Properties of a connection's encryption.
  *

@@ -5,6 +5,7 @@
  * Never repeats a secret: not in an error, not in JSON, not on a console.
  */
 
+import { errorMessage } from "../log.ts";
 import {
   either,
   isOptions,
@@ -210,9 +211,10 @@ export function parseAccounts(text: string): AccountList {
       }
       accounts.set(key, prepareSecret(name, secret));
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
       throw new SyntaxError(
-        `Cannot parse line ${index + 1} of the accounts: ${reason}`,
+        `Cannot parse line ${index + 1} of the accounts: ${
+          errorMessage(error)
+        }`,
       );
     }
   }

@@ -4,7 +4,7 @@
  * platform's cryptography.
  *
  * Nothing here compares secrets with `===`. The time of a comparison reveals
- * neither where two secrets differ nor by how much their lengths do.
+ * neither where two secrets differ nor whether their lengths do.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc1321 | RFC 1321},
  * {@link https://www.rfc-editor.org/rfc/rfc2104 | RFC 2104},
@@ -12,8 +12,8 @@
  */
 
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
+import { encodeUtf8 } from "./encoding.ts";
 
-const encoder = new TextEncoder();
 /** Key of the comparison digests, random, so that no peer can provoke a collision. */
 const comparisonKey = crypto.getRandomValues(new Uint8Array(32));
 
@@ -78,7 +78,7 @@ export async function pbkdf2(
   const salt = new Uint8Array(parameters.salt);
   const key = await crypto.subtle.importKey(
     "raw",
-    encoder.encode(password),
+    encodeUtf8(password),
     "PBKDF2",
     false,
     ["deriveBits"],
@@ -101,8 +101,8 @@ export function randomBytes(length: number): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * Whether two secrets are equal, in a time that depends on neither the place of
- * a difference nor the lengths.
+ * Whether two secrets are equal, in a time that depends neither on the place of
+ * a difference nor on whether the lengths differ.
  *
  * @param left One secret; a string stands for its UTF-8 bytes
  * @param right The other
@@ -116,6 +116,6 @@ export function equalSecrets(
 
 /** A fixed-size stand-in for a secret. */
 function comparable(secret: string | Uint8Array): Uint8Array<ArrayBuffer> {
-  const data = typeof secret === "string" ? encoder.encode(secret) : secret;
+  const data = typeof secret === "string" ? encodeUtf8(secret) : secret;
   return hmac("sha256", { key: comparisonKey, data });
 }

@@ -1,6 +1,6 @@
 /**
  * The names of the supported SASL mechanisms, strongest first. Their step
- * machines are in {@link ./registry.ts}.
+ * machines are in `registry.ts`.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc4422#section-3.1 | RFC 4422 section 3.1}
  */

@@ -1,6 +1,6 @@
 /**
  * The table of all SASL mechanisms: one row each, with the step machine of each
- * side and the requirements. A name in {@link ./mechanism_name.ts} without a
+ * side and the requirements. A name in `mechanism_name.ts` without a
  * row is a compile error, and so is a row without a name.
  *
  * Never chooses a mechanism that reveals a password or token to the network,

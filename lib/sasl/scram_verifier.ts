@@ -23,8 +23,8 @@ import { digest, equalSecrets, hmac, pbkdf2, randomBytes } from "./digest.ts";
 import { saslPrep } from "./saslprep.ts";
 
 /** Default rounds of a new verifier: OWASP's advice for PBKDF2 with HMAC-SHA-256. */
-export const DEFAULT_ITERATIONS = 600_000;
-/** Fewest rounds; also those of a secret stored plain, which they do not protect at rest (RFC 7677 section 4). */
+const DEFAULT_ITERATIONS = 600_000;
+/** Fewest rounds of a new verifier; also those of a secret stored plain, which they do not protect at rest (RFC 7677 section 4). */
 export const MIN_ITERATIONS = 4096;
 /** Most rounds. More make a login take seconds: a mistake or an attack. */
 export const MAX_ITERATIONS = 5_000_000;

@@ -12,7 +12,8 @@
  * 3. On `done: true` the exchange has ended: send `235`, or a refusal that
  *    depends on `failure`.
  *
- * The exchange calls the handler once, as soon as the client has sent its name.
+ * The exchange calls the handler once, as soon as the mechanism has credentials;
+ * SCRAM has them with the client's name, before the proof.
  * If the mechanism needs the client's next message to answer
  * `credentials.verify()` (SCRAM), the exchange does not await the handler
  * before that message: otherwise client and handler would wait for each other
@@ -257,8 +258,7 @@ export class ServerExchange {
   /** Whether the authorization identity is the client's own, or the one that the handler set. */
   #mayAct(): boolean {
     const { authorizationId = "", username = "", identity } =
-      this.#credentials ??
-        {};
+      this.#credentials ?? {};
     return authorizationId === "" || authorizationId === identity ||
       canonicalAccount(authorizationId) === canonicalAccount(username);
   }

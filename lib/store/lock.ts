@@ -69,7 +69,7 @@ const LONGEST_WAIT_MS = 200;
 const OWNER = /^(\d{1,10}):(\S+)\s*$/;
 
 /** A dot-lock that is held; disposing of it releases the lock. */
-export class DotLock implements AsyncDisposable {
+class DotLock implements AsyncDisposable {
   readonly #path: string;
   readonly #file: Deno.FsFile;
 

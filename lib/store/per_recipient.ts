@@ -4,6 +4,7 @@
  * names the recipients without a copy. Touches no file.
  */
 
+import { errorMessage } from "../log.ts";
 import {
   type Message,
   type Recipient,
@@ -200,9 +201,10 @@ function storeError(
   failures: ReadonlyMap<Recipient, unknown>,
   cause: unknown = failures.values().next().value,
 ): StoreError {
-  const why = cause instanceof Error ? cause.message : String(cause);
   return new StoreError(
-    `Cannot keep message "${message.id}" for ${failures.size} of ${message.recipients.length} recipients: ${why}`,
+    `Cannot keep message "${message.id}" for ${failures.size} of ${message.recipients.length} recipients: ${
+      errorMessage(cause)
+    }`,
     failures,
     { cause },
   );

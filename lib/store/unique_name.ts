@@ -4,10 +4,7 @@
  * files use it.
  */
 
-const random = Array.from(
-  crypto.getRandomValues(new Uint8Array(8)),
-  (byte) => byte.toString(16).padStart(2, "0"),
-).join("");
+const random = crypto.getRandomValues(new Uint8Array(8)).toHex();
 let counter = 0;
 let host: string | undefined;
 

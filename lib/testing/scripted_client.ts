@@ -10,6 +10,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.2 | RFC 5321 section 4.2}
  */
 
+import { errorMessage } from "../log.ts";
 import { anyNumber, checkOptions, type Rules } from "../options.ts";
 import { AssertionError } from "node:assert";
 import { DenoTransport } from "../net/deno_transport.ts";
@@ -263,8 +264,12 @@ export class ScriptedClient implements AsyncDisposable {
     try {
       reply = await this.#next();
     } catch (cause) {
-      const why = cause instanceof Error ? cause.message : String(cause);
-      throw scriptError({ step, said, got: [`<${why}>`], cause });
+      throw scriptError({
+        step,
+        said,
+        got: [`<${errorMessage(cause)}>`],
+        cause,
+      });
     }
     const got = reply === undefined
       ? ["<closed>"]

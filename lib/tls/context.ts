@@ -1,7 +1,8 @@
 /**
  * The TLS policy of a handshake (versions, cipher suites, trusted authorities)
- * and the platform's contexts made of it. A context is made once for each
- * certificate and policy, and is collected with the certificate.
+ * and the platform's contexts made of it. For a certificate a context is made
+ * once for each policy, and is collected with the certificate; without one it is
+ * made for each handshake.
  *
  * TLS 1.2 and 1.3 only: the platform supports no older version, and RFC 8996
  * forbids them.
@@ -102,8 +103,9 @@ export const CLIENT_CERTIFICATE_RULE: Rule = object(
   '{ mode: "request" }',
 );
 
-/** Contexts by certificate, then by trusted authorities, then by version. */
+/** Contexts of one certificate: by trusted authorities, then by version. */
 type Cache = WeakMap<object, Map<TlsVersion, SecureContext>>;
+/** Contexts by certificate. */
 const contexts: WeakMap<Certificate, Cache> = new WeakMap();
 /** Cache key of the platform's authorities. */
 const PLATFORM: readonly Certificate[] = [];

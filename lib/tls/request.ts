@@ -1,7 +1,7 @@
 /**
  * Makes keys, self-signed certificates and PKCS#10 requests for names: checks
- * the names and chooses serial number and dates. The only file of this folder
- * that reads the clock and the random generator.
+ * the names and chooses serial number and dates. Reads the clock and the random
+ * generator, so that `x509_writer.ts` need not.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc2986 | RFC 2986}
  */

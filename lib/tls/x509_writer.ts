@@ -1,8 +1,7 @@
 /**
  * Writes X.509 certificates and PKCS#10 requests in DER, and reads the fields
- * of a certificate that the platform does not expose reliably: subject, issuer,
- * alternative names and signature algorithm. Makes no keys and no serial
- * numbers, and asks no clock.
+ * of a certificate that the platform does not expose reliably: subject, issuer
+ * and alternative names. Makes no keys and no serial numbers, and asks no clock.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5280 | RFC 5280},
  * {@link https://www.rfc-editor.org/rfc/rfc2986 | RFC 2986}
@@ -45,24 +44,31 @@ export type KeyUsage =
   | "keyCertSign"
   | "cRLSign";
 
-/** All key usages, in the order of their bits. */
-export const KEY_USAGES: readonly KeyUsage[] = [
-  "digitalSignature",
-  "nonRepudiation",
-  "keyEncipherment",
-  "dataEncipherment",
-  "keyAgreement",
-  "keyCertSign",
-  "cRLSign",
-];
+/** The bit of each key usage. */
+const USAGE_BITS: Readonly<Record<KeyUsage, number>> = {
+  digitalSignature: 0,
+  nonRepudiation: 1,
+  keyEncipherment: 2,
+  dataEncipherment: 3,
+  keyAgreement: 4,
+  keyCertSign: 5,
+  cRLSign: 6,
+};
+
+/** All key usages. */
+export const KEY_USAGES: readonly KeyUsage[] = Object.keys(
+  USAGE_BITS,
+) as KeyUsage[];
+
 const SUBJECT_ALT_NAME = "2.5.29.17";
 /** GeneralName [2] and [7], implicitly tagged. */
 const DNS_NAME = 0x82;
 const IP_ADDRESS = 0x87;
-/** [3] of TBSCertificate, and [0] of a request. */
-const EXTENSIONS = 0xa3;
-const ATTRIBUTES = 0xa0;
+/** [0] and [3] of TBSCertificate. */
 const VERSION = 0xa0;
+const EXTENSIONS = 0xa3;
+/** [0] of a request. */
+const ATTRIBUTES = 0xa0;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("latin1");
 
@@ -215,7 +221,7 @@ export function readParties(certificate: Uint8Array): Parties {
     const [body] = readValues(readValues(certificate)[0]!.content);
     const fields = readValues(body!.content);
     // The version, in a tag of its own, may be left out.
-    const at = fields[0]?.tag === 0xa0 ? 1 : 0;
+    const at = fields[0]?.tag === VERSION ? 1 : 0;
     return {
       issuer: nameText(fields[at + 2]!.content),
       subject: nameText(fields[at + 4]!.content),
@@ -248,35 +254,6 @@ function partText(part: { readonly content: Uint8Array }): string {
   }${end}`;
 }
 
-/**
- * The AlgorithmIdentifier of a certificate's signature: its OID and the DER of
- * its parameters, if any.
- *
- * @throws {SyntaxError} If the certificate is not DER
- */
-export function readSignatureAlgorithm(
-  certificate: Uint8Array,
-): SignatureAlgorithm {
-  const [, identifier] = readValues(
-    readValues(certificate)[0]?.content ?? certificate,
-  );
-  const [id, parameters] = readValues(identifier?.content ?? new Uint8Array());
-  if (id?.tag !== TAG.oid) {
-    throw new SyntaxError(
-      "Cannot read the certificate: no signature algorithm",
-    );
-  }
-  return { oid: oidText(id.content), parameters: parameters?.whole };
-}
-
-/** The algorithm of a signature. */
-export interface SignatureAlgorithm {
-  /** The dotted object identifier. */
-  readonly oid: string;
-  /** The parameters in DER, if there are any. */
-  readonly parameters: Uint8Array | undefined;
-}
-
 /** The contents of the Extension values in a certificate. */
 function readExtensions(certificate: Uint8Array): Uint8Array[] {
   const [tbs] = readValues(readValues(certificate)[0]?.content ?? certificate);
@@ -294,7 +271,7 @@ function commonExtensions(parts: SubjectParts): Der[] {
       ? value(IP_ADDRESS, addressBytes(name))
       : value(DNS_NAME, encoder.encode(name))
   );
-  const bits = parts.keyUsage.map((usage) => KEY_USAGES.indexOf(usage));
+  const bits = parts.keyUsage.map((usage) => USAGE_BITS[usage]);
   return [
     extension("2.5.29.19", sequence(), { critical: true }),
     extension("2.5.29.15", namedBits(bits), { critical: true }),
