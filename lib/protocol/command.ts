@@ -1,6 +1,6 @@
 /**
  * Command lines: splits a line into verb and argument, and knows the longest
- * line of each verb.
+ * line of each verb. Also recognizes clients that speak HTTP or TLS instead.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1 | RFC 5321 section 4.1}
  */

@@ -1,10 +1,9 @@
 /**
  * Edits to the header of a message. {@linkcode HeaderEdit} and
  * {@linkcode FieldFilter} work on the stream of chunks: they insert a missing
- * empty line
- * before text, and remove fields by name. {@linkcode completeHeaders} works on
- * the whole header: it adds the fields that a submission server adds for a
- * user's program.
+ * empty line before text, and remove fields by name. {@linkcode completeHeaders}
+ * works on the whole header: it adds the fields that a submission server adds for
+ * a user's program.
  *
  * The stream edits hold back at most the beginning of one line, and return a
  * chunk itself if nothing in it changes. Never touches the body, and never adds

@@ -3,7 +3,7 @@
  * replies. The room `sasl` reads the messages; the accounts or `onAuthenticate`
  * decide on the login.
  *
- * No response of a client reaches a log or a reply.
+ * No secret of a client reaches a log or a reply.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc4954 | RFC 4954}
  */

@@ -1,7 +1,8 @@
 /**
  * Calls handlers, and turns what they return or throw into the verdict for the
- * protocol. It is the only place that applies the rule for handlers. It returns a
- * promise only if the handler did.
+ * protocol. It is the only place that applies the rule for handlers;
+ * `onAuthenticate` and `onCommand` have rules of their own. It returns a promise
+ * only if the handler did.
  */
 
 import { SmtpError, SmtpReply } from "../protocol/reply.ts";

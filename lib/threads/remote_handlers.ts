@@ -1,6 +1,7 @@
 /**
  * The handlers of the main thread as a worker calls them. Each is a call of the
  * channel; afterwards the handler's changes are applied to the arguments here.
+ * Only `onStateChange` is a notification: it has no answer.
  * {@linkcode HANDLERS} lists the arguments of each handler, {@linkcode CROSSINGS}
  * says how each argument crosses. Only handlers that the program has set exist.
  */

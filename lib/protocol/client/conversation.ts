@@ -49,7 +49,7 @@ export class ClientConversation {
   effect: ClientEffect | undefined;
   /** The fault that broke the session, if any. */
   fault: ClientFault | undefined;
-  /** Whether the server accepted DATA after rejecting every recipient. */
+  /** Whether the server misbehaved in a transaction, as {@linkcode ClientTransaction.isOdd} says. */
   isOdd = false;
   /** Whether the next transaction must begin with RSET. */
   needsReset = false;

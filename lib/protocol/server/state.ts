@@ -6,13 +6,13 @@
  * them:
  *
  * - the conversation, {@linkcode Phase}: which verb may come now;
- * - the connection: plain or TLS, anonymous or authenticated. Both change in
- *   one direction only, and STARTTLS returns the conversation to its start
- *   (RFC 3207 section 4.2);
+ * - the connection: plain or TLS, anonymous or authenticated. TLS does not end.
+ *   STARTTLS and XCLIENT return the conversation to its start, and a login does
+ *   not outlast them (RFC 3207 section 4.2);
  * - the content: between commands, in DATA, in a BDAT chunk, in an AUTH
  *   exchange ({@linkcode ReadPhase}): how the next bytes are read.
  *
- * All decisions on order are in this file. The other parts of the state machine
+ * All decisions by phase are in this file. The other parts of the state machine
  * call a method named after the event, and a getter for its meaning. They never
  * compare phases themselves.
  *
