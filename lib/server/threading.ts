@@ -247,7 +247,7 @@ function encodeOptions(
     plain: {
       ...plainOptions(wanted),
       ...(judged ? { mechanisms: mechanismsOf(options) } : {}),
-      ...(has("relay") ? { relay: admission(options) } : {}),
+      ...(has("relay") ? { relay: relayPolicy(options) } : {}),
     },
     ...(has("certificate") && certificates !== undefined
       ? {
@@ -298,7 +298,7 @@ function mechanismsOf(options: SettledOptions): readonly string[] {
 }
 
 /** The clients that may relay; the queue stays on the main thread. */
-function admission(options: SettledOptions): SmtpServerOptions["relay"] {
+function relayPolicy(options: SettledOptions): SmtpServerOptions["relay"] {
   const { allow, from } = options.relay ?? {};
   return { allow, from };
 }
