@@ -15,7 +15,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc6409#section-8 | RFC 6409 section 8}
  */
 
-import { concat, isBlank } from "./bytes.ts";
+import { concat, isBlank, NOTHING } from "./bytes.ts";
 import type { MessageHeaders } from "./headers.ts";
 
 const CR = 13;
@@ -25,7 +25,6 @@ const COLON = 58;
 const GREATER = 62;
 /** A field name must have its colon within this many bytes. */
 const NAME_LIMIT = 8192;
-const NOTHING = new Uint8Array(0);
 const CRLF = new Uint8Array([CR, LF]);
 const MAILBOX_LINE = new TextEncoder().encode("X-Mailbox-Line: ");
 const FROM = new TextEncoder().encode("From ");

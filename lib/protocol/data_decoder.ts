@@ -20,6 +20,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-2.3.8 | RFC 5321 section 2.3.8}
  */
 
+import { NOTHING } from "./bytes.ts";
 import {
   AFTER_CR,
   AFTER_LF,
@@ -60,7 +61,6 @@ export type BareNewlinePolicy = "reject" | "normalize" | "keep";
 export type ContentFraming = "data" | "bdat";
 
 const SPACE = 32;
-const NOTHING = new Uint8Array(0);
 const CRLF = new Uint8Array([CR, LF]);
 const BARE_CR = new Uint8Array([CR]);
 const BLANK = new Uint8Array([SPACE]);

@@ -50,7 +50,7 @@ const NONE = 0xffffffff;
 const HEAD = { lock: 0, size: 1, hand: 2, seed: 3, length: 4 } as const;
 
 /** Default number of entries: 2^20. */
-export const MOST_ADDRESSES = 1_048_576;
+const MOST_ADDRESSES = 1_048_576;
 /** How long to wait for the lock, in ms. A thread that holds it longer has ended. */
 const LOCK_MS = 1000;
 

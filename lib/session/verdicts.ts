@@ -128,10 +128,3 @@ export function verdictOfError(
   logHandlerFailure(context, session, { name, error });
   return replies.localError;
 }
-
-/** Whether a verdict refuses. */
-export function isRefusal(verdict: Verdict): boolean {
-  return verdict instanceof SmtpReply
-    ? !verdict.isPositive
-    : verdict !== undefined && verdict !== "silent-allow";
-}
