@@ -71,9 +71,9 @@ export type ProxyHeader = Omit<SessionProxy, "address" | "port">;
 /** One end of a connection. */
 export type ProxyEndpoint = NonNullable<ProxyHeader["source"]>;
 /** The TLS between a client and the proxy. */
-export type ProxyTls = NonNullable<ProxyHeader["tls"]>;
+type ProxyTls = NonNullable<ProxyHeader["tls"]>;
 /** One type-length-value vector. */
-export type ProxyTlv = ProxyHeader["tlvs"][number];
+type ProxyTlv = ProxyHeader["tlvs"][number];
 
 /** Result of {@linkcode ProxyHeaderReader.read}. */
 export type ProxyHeaderStatus = "more" | "header" | "malformed";
