@@ -302,7 +302,8 @@ export {
   type SmtpHandlers,
 } from "./lib/session/handlers.ts";
 export type { LimitOptions } from "./lib/session/limit_options.ts";
-export type { SessionState, SmtpSession } from "./lib/session/session.ts";
+export type { SessionState } from "./lib/protocol/server/state.ts";
+export type { SmtpSession } from "./lib/session/session.ts";
 export { FileStore } from "./lib/store/file_store.ts";
 export { MaildirStore } from "./lib/store/maildir_store.ts";
 export { MboxStore } from "./lib/store/mbox_store.ts";

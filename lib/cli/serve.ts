@@ -7,7 +7,7 @@
  * per record would cost a busy server more than the mail itself.
  */
 
-import { formatHostPort, kindName, ownName } from "../server/mod.ts";
+import { formatHostPort, kindName, machineName } from "../server/mod.ts";
 import { CertificateSource } from "../tls/mod.ts";
 import { SmtpServer, type SmtpServerOptions } from "../../mod.ts";
 import {
@@ -96,7 +96,7 @@ async function planOf(placed: PlacedSettings): Promise<Plan> {
   const { raw, places } = placed;
   try {
     const settings = serveSettings(raw);
-    const hostname = settings.options.hostname ?? ownName();
+    const hostname = settings.options.hostname ?? machineName();
     const files = new SecurityFiles(raw, hostname);
     const security = await files.load();
     return { ...placed, settings, files, security };

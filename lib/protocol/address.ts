@@ -16,8 +16,7 @@
 import { checkOptions, flag, type Rules } from "../options.ts";
 import { AddressScanner, isPostmaster } from "./address_scanner.ts";
 import { addressFaults as faults } from "./replies.ts";
-import { skipBlanks } from "./command.ts";
-import { isBlank } from "./bytes.ts";
+import { isBlank, skipBlanks } from "./bytes.ts";
 import { asciiDomain, lowerAscii } from "./domain.ts";
 
 /** Bytes of a path, angle brackets and source route included (RFC 5321 4.5.3.1.3). */

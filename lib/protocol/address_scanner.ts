@@ -12,7 +12,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5890#section-2.3.2.1 | RFC 5890 section 2.3.2.1}
  */
 
-import { skipBlanks } from "./command.ts";
+import { skipBlanks } from "./bytes.ts";
 import { parseIp } from "./ip.ts";
 import { addressFaults as faults } from "./replies.ts";
 

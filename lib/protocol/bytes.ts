@@ -1,8 +1,11 @@
 /**
- * Bytes and characters: joins arrays of bytes, and tests the few classes of
- * characters that the grammars of mail use. It stands alone because every room
+ * Bytes and characters: joins arrays of bytes, and tests or skips the few classes
+ * of characters that the grammars of mail use. It stands alone because every room
  * that reads or writes mail needs it.
  */
+
+/** No bytes. */
+export const NOTHING: Uint8Array<ArrayBuffer> = new Uint8Array(0);
 
 /** A new array with the bytes of all `parts`, in order. */
 export function concat(
@@ -22,6 +25,13 @@ export function concat(
 /** Whether the character code is a space or tab. */
 export function isBlank(code: number): boolean {
   return code === 0x20 || code === 0x09;
+}
+
+/** The offset of the first character from `at` on that is not a space or tab. */
+export function skipBlanks(text: string, at: number): number {
+  let next = at;
+  while (isBlank(text.charCodeAt(next))) next++;
+  return next;
 }
 
 /** Whether the text is all ASCII. */

@@ -1,7 +1,8 @@
 /**
  * The extensions that the server offers: switches them on and off by keyword,
  * and makes the EHLO reply. The state machine asks this class whether a verb or
- * parameter is on, so nothing works that is not offered.
+ * parameter is on, so nothing works that is not offered. Holds the caches of
+ * parsed commands as well, because what is offered decides how they are parsed.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.1.1 | RFC 5321 section 4.1.1.1}
  */

@@ -1,11 +1,11 @@
 /**
  * Command lines: splits a line into verb and argument, and knows the longest
- * line of each verb.
+ * line of each verb. Also recognizes clients that speak HTTP or TLS instead.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1 | RFC 5321 section 4.1}
  */
 
-import { isBlank } from "./bytes.ts";
+import { isBlank, skipBlanks } from "./bytes.ts";
 
 /** The verbs that the server implements. */
 export type Verb =
@@ -95,13 +95,6 @@ export function parseCommand(line: string): Command {
     verb: VERBS.get(word) ?? findVerb(word),
     argument: trimEnd(line.slice(skipBlanks(line, end))),
   };
-}
-
-/** The offset of the first character from `at` on that is not a space or tab. */
-export function skipBlanks(text: string, at: number): number {
-  let next = at;
-  while (isBlank(text.charCodeAt(next))) next++;
-  return next;
 }
 
 function findVerb(word: string): Verb | undefined {

@@ -1,10 +1,9 @@
 /**
  * Edits to the header of a message. {@linkcode HeaderEdit} and
  * {@linkcode FieldFilter} work on the stream of chunks: they insert a missing
- * empty line
- * before text, and remove fields by name. {@linkcode completeHeaders} works on
- * the whole header: it adds the fields that a submission server adds for a
- * user's program.
+ * empty line before text, and remove fields by name. {@linkcode completeHeaders}
+ * works on the whole header: it adds the fields that a submission server adds for
+ * a user's program.
  *
  * The stream edits hold back at most the beginning of one line, and return a
  * chunk itself if nothing in it changes. Never touches the body, and never adds
@@ -16,7 +15,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc6409#section-8 | RFC 6409 section 8}
  */
 
-import { concat, isBlank } from "./bytes.ts";
+import { concat, isBlank, NOTHING } from "./bytes.ts";
 import type { MessageHeaders } from "./headers.ts";
 
 const CR = 13;
@@ -26,7 +25,6 @@ const COLON = 58;
 const GREATER = 62;
 /** A field name must have its colon within this many bytes. */
 const NAME_LIMIT = 8192;
-const NOTHING = new Uint8Array(0);
 const CRLF = new Uint8Array([CR, LF]);
 const MAILBOX_LINE = new TextEncoder().encode("X-Mailbox-Line: ");
 const FROM = new TextEncoder().encode("From ");

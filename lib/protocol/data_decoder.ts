@@ -7,9 +7,8 @@
  * The danger is smuggling: an end of data that another server would not see, or
  * a dot removed where the next hop would then see an end. So only CRLF "." CRLF
  * ends the data. A CR or LF alone is noted in
- * {@linkcode DataDecoder.bareNewline} and treated by the policy; reading goes
- * on to the
- * true end in any case, so that the two sides never fall out of step.
+ * {@linkcode DataDecoder.bareNewline} and treated by the policy; reading goes on
+ * to the true end in any case, so that the two sides never fall out of step.
  *
  * With the policy `"normalize"` a bare LF ends a line, so it becomes CRLF. A
  * bare CR ends no line, so it becomes a space: as a line end it would add
@@ -21,6 +20,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-2.3.8 | RFC 5321 section 2.3.8}
  */
 
+import { NOTHING } from "./bytes.ts";
 import {
   AFTER_CR,
   AFTER_LF,
@@ -61,7 +61,6 @@ export type BareNewlinePolicy = "reject" | "normalize" | "keep";
 export type ContentFraming = "data" | "bdat";
 
 const SPACE = 32;
-const NOTHING = new Uint8Array(0);
 const CRLF = new Uint8Array([CR, LF]);
 const BARE_CR = new Uint8Array([CR]);
 const BLANK = new Uint8Array([SPACE]);

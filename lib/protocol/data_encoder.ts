@@ -13,6 +13,8 @@
  * {@link https://www.rfc-editor.org/rfc/rfc3030 | RFC 3030}
  */
 
+import { NOTHING } from "./bytes.ts";
+
 const LF = 0x0a;
 const CR = 0x0d;
 const DOT = 0x2e;
@@ -20,7 +22,6 @@ const SPACE = 0x20;
 const END_OF_DATA = bytesOf(".\r\n");
 const CRLF = bytesOf("\r\n");
 const BLANK_CRLF = bytesOf(" \r\n");
-const NOTHING = new Uint8Array(0);
 
 /** Options of {@linkcode DataEncoder}. */
 export interface DataEncoderOptions {

@@ -9,7 +9,7 @@
  * and {@link https://www.rfc-editor.org/rfc/rfc5322#section-2.1.1 | 2.1.1}
  */
 
-import { isBlank } from "./bytes.ts";
+import { concat, isBlank } from "./bytes.ts";
 
 /** Bytes of a line without its line end (RFC 5322 section 2.1.1). */
 export const MAX_LINE = 998;
@@ -141,13 +141,7 @@ export function foldLongLines(block: Uint8Array, limit: number): Uint8Array {
   }
   if (kept === 0) return block;
   pieces.push(block.subarray(kept));
-  const all = new Uint8Array(pieces.reduce((sum, one) => sum + one.length, 0));
-  let to = 0;
-  for (const piece of pieces) {
-    all.set(piece, to);
-    to += piece.length;
-  }
-  return all;
+  return concat(pieces);
 }
 
 /**

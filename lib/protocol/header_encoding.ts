@@ -302,20 +302,12 @@ function encodeAddresses({ text, charset }: Decoded, line: FoldedLine): void {
     }
     if (char === "(" || char === "<" || ",:;".includes(char)) {
       flush(char === "<");
-      at = char === "("
-        ? commentEnd(text, at)
-        : char === "<"
-        ? angleEnd(text, at)
-        : at + 1;
+      at = pieceEnd(text, at);
       const piece = text.slice(from, at);
       if (char === "<") put(asciiAddress(piece));
       else if (char !== "(" || isAscii(piece)) put(piece);
       else {
-        const inner = piece.slice(1, piece.endsWith(")") ? -1 : undefined);
-        const words = encodedWords({ text: inner, charset }, true);
-        words[0] = `(${words[0]}`;
-        words[words.length - 1] += ")";
-        for (const [index, word] of words.entries()) {
+        for (const [index, word] of commentWords(piece, charset).entries()) {
           if (index > 0) blanks = " ";
           put(word);
         }
@@ -329,6 +321,15 @@ function encodeAddresses({ text, charset }: Decoded, line: FoldedLine): void {
     blanks = "";
   }
   flush();
+}
+
+/** Encodes a comment; its parentheses stay outside the encoded words. */
+function commentWords(comment: string, charset: Decoded["charset"]): string[] {
+  const text = comment.slice(1, comment.endsWith(")") ? -1 : undefined);
+  const words = encodedWords({ text, charset }, true);
+  words[0] = `(${words[0]}`;
+  words[words.length - 1] += ")";
+  return words;
 }
 
 /** Converts a word that may be an address, with or without angle brackets. */
@@ -354,6 +355,12 @@ function unquote(phrase: string): string {
     }
   }
   return parts.join("");
+}
+
+/** Index after the comment, the angle brackets or the separator at `start`. */
+function pieceEnd(text: string, start: number): number {
+  if (text[start] === "(") return commentEnd(text, start);
+  return text[start] === "<" ? angleEnd(text, start) : start + 1;
 }
 
 function quotedEnd(text: string, start: number): number {

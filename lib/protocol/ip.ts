@@ -1,13 +1,13 @@
 /**
- * IP addresses as text and bytes: parsing, the canonical form, networks,
- * reverse names and the address literals of SMTP.
+ * IP addresses as text and bytes: parsing, the canonical form, the block of one
+ * customer, reverse names and the address literals of SMTP.
  *
  * Never guesses: a part with a leading zero (octal to some programs, decimal to
  * others), a short form like `127.1` or a zone index is not an address here,
  * because text that two programs read differently opens a hole in an access
  * list. An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`) is the form in which a
- * dual-stack socket shows an IPv4 client; networks, reverse names and the
- * loopback test treat it as IPv4. Pure: no platform calls.
+ * dual-stack socket shows an IPv4 client; customer blocks, reverse names and the
+ * loopback test treat it as IPv4. Networks are in `net/cidr.ts`.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc4291#section-2.2 | RFC 4291 section 2.2},
  * {@link https://www.rfc-editor.org/rfc/rfc5952 | RFC 5952},

@@ -48,8 +48,7 @@ export class LineBuffer {
   head = "";
   /** Index of the next unread byte of the input, after every call. */
   position = 0;
-  /** Longest line accepted, in bytes without CRLF. May change between lines. */
-  limit: number;
+  readonly #limit: number;
   #partial: Uint8Array<ArrayBuffer> | undefined;
   #used = 0;
   #swallowed = 0;
@@ -59,7 +58,7 @@ export class LineBuffer {
 
   /** @param limit Longest line accepted, in bytes without CRLF */
   constructor(limit: number) {
-    this.limit = limit;
+    this.#limit = limit;
   }
 
   /** Whether the next byte begins a line. */
@@ -115,7 +114,7 @@ export class LineBuffer {
     let from = start;
     let to = feed - ending;
     let bytes = input;
-    if (this.#swallowed > 0 || this.#used + (to - start) > this.limit) {
+    if (this.#swallowed > 0 || this.#used + (to - start) > this.#limit) {
       const endless = this.#isEndless(feed - start) ||
         this.#behindFeed > MAX_SWALLOWED;
       this.#tellHead(input, start, to);
@@ -177,7 +176,7 @@ export class LineBuffer {
     this.#lastByte = input[end - 1]!;
     const used = this.#used + (end - start);
     // One byte more than the limit: the CR of a line that just fits.
-    if (this.#swallowed > 0 || used > this.limit + 1) {
+    if (this.#swallowed > 0 || used > this.#limit + 1) {
       if (this.#swallowed === 0) this.#keepHead(input, start);
       this.#swallowed += used - this.#used;
       return;

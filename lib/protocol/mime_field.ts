@@ -72,20 +72,19 @@ export function parseMimeField(text: string): MimeField {
 export function parseTransferEncoding(text: string | undefined): string {
   const { value } = parseMimeField(text ?? "");
   if (value === "") return "7bit";
-  return ODD_ENCODINGS[value] ?? value;
+  return ODD_ENCODINGS.get(value) ?? value;
 }
 
 /** Names that some programs write. */
-const ODD_ENCODINGS: Readonly<Record<string, string | undefined>> = {
-  __proto__: null as unknown as string,
-  "7-bit": "7bit",
-  "8-bit": "8bit",
-  "7bits": "7bit",
-  "8bits": "8bit",
-  "quoted_printable": "quoted-printable",
-  "quotedprintable": "quoted-printable",
-  "base-64": "base64",
-};
+const ODD_ENCODINGS: ReadonlyMap<string, string> = new Map([
+  ["7-bit", "7bit"],
+  ["8-bit", "8bit"],
+  ["7bits", "7bit"],
+  ["8bits", "8bit"],
+  ["quoted_printable", "quoted-printable"],
+  ["quotedprintable", "quoted-printable"],
+  ["base-64", "base64"],
+]);
 
 /** Reads a field from beginning to end. */
 class FieldScanner {

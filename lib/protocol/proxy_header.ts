@@ -6,9 +6,9 @@
  *
  * Never searches for a header and never does without one: its caller has
  * decided beforehand that one must come. Reports any other input at the first
- * byte that does not fit, so a peer that is not a proxy causes no wait. Leaves
- * out a TLV that should be text and is not. Does not verify the content of
- * TLVs.
+ * byte that does not fit, so a peer that is not a proxy causes no wait. Verifies
+ * the checksum, but no other content of TLVs: a name that should be text and is
+ * not is left out, and stays in `tlvs` only.
  *
  * {@link https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt | PROXY protocol, sections 2.1 and 2.2}
  */
@@ -93,9 +93,9 @@ export type ProxyHeader = Omit<SessionProxy, "address" | "port">;
 /** One end of a connection. */
 export type ProxyEndpoint = NonNullable<ProxyHeader["source"]>;
 /** The TLS between a client and the proxy. */
-export type ProxyTls = NonNullable<ProxyHeader["tls"]>;
+type ProxyTls = NonNullable<ProxyHeader["tls"]>;
 /** One type-length-value vector. */
-export type ProxyTlv = ProxyHeader["tlvs"][number];
+type ProxyTlv = ProxyHeader["tlvs"][number];
 
 /** Result of {@linkcode ProxyHeaderReader.read}. */
 export type ProxyHeaderStatus = "more" | "header" | "malformed";

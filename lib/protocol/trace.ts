@@ -53,8 +53,6 @@ export interface ReceivedInit {
   readonly remoteAddress: string;
   /** The name of this server. */
   readonly hostname: string;
-  /** The software of this server, for a comment; no comment if unset. */
-  readonly product?: string | undefined;
   /** The protocol, as {@linkcode protocolName} returns it. */
   readonly protocol: string;
   /** The encryption in force, if any. */
@@ -96,10 +94,9 @@ export interface ReceivedInit {
  */
 export function formatReceived(init: ReceivedInit): string {
   const { tls, recipient } = init;
-  const literal = addressLiteral(init.remoteAddress);
+  const literal = bareLiteral(init.remoteAddress);
   const name = init.remoteName ? `${clean(init.remoteName, 255)} ` : "";
   const by = [`\tby ${clean(asciiMailbox(init.hostname), 255)}`];
-  if (init.product) by.push(`(${comment(init.product)})`);
   by.push(`with ${clean(init.protocol, 32)}`);
   if (tls !== undefined) {
     by.push(`(${comment(`${tls.protocol} ${tls.cipher}`.trim())})`);
@@ -227,7 +224,7 @@ function pad(value: number): string {
  * Formats an address without the IPv4-mapped prefix of a dual-stack socket, and
  * without this host's zone index.
  */
-function addressLiteral(address: string): string {
+function bareLiteral(address: string): string {
   const bare = address.replace(/^::ffff:(?=\d+\.)/i, "").split("%", 1)[0]!;
   const text = clean(bare, 64);
   return text.includes(":") ? `[IPv6:${text}]` : `[${text}]`;

@@ -51,7 +51,7 @@ export interface SharedServices {
   readonly counts: AddressLimiter;
   /** Holds the sessions' clock and delays refusals. */
   readonly admission: Admission;
-  /** Makes session names unique among the server's threads. */
+  /** Makes ids of sessions and messages unique among the server's threads. */
   readonly prefix?: string | undefined;
   /** Key of the SCRAM salts of unknown users, if threads share it. */
   readonly saltKey?: Uint8Array | undefined;
@@ -71,7 +71,7 @@ export class SessionContexts {
     this.#nextId = idSource(shared.prefix);
   }
 
-  /** Prepares a start: session names differ from those of the last run. */
+  /** Prepares a start: ids differ from those of the last run. */
   begin(): void {
     this.#nextId = idSource(this.#shared.prefix);
   }
@@ -89,7 +89,7 @@ export class SessionContexts {
       proxyProtocol = options.proxyProtocol,
       xclient = options.xclient,
     } = listen;
-    const hostname = options.hostname ?? ownName();
+    const hostname = options.hostname ?? machineName();
     const { limits } = counts;
     const policy = policyOf(listen, options);
     return {
@@ -237,7 +237,7 @@ function profileOf(
 }
 
 /** This machine's name, if the permission to read it is granted. */
-export function ownName(): string {
+export function machineName(): string {
   try {
     return Deno.hostname();
   } catch {
@@ -269,8 +269,8 @@ function secureWith(
 const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 /**
- * Makes a source of names for sessions and messages. The names are unique over
- * restarts, since stores and spools use them as file names: a prefix of time and
+ * Makes a source of ids for sessions and messages. The ids are unique over
+ * restarts, since stores and spools use them in file names: a prefix of time and
  * random digits differs from that of any other source.
  *
  * @param thread Prefix that differs from those of the server's other threads,
@@ -282,7 +282,7 @@ function idSource(thread = ""): () => string {
     .toUpperCase();
   let last = 0;
   return () => {
-    // One name for each message: `toString(36)` and `toUpperCase()` cost ten times this.
+    // One id for each message: `toString(36)` and `toUpperCase()` cost ten times this.
     let digits = "";
     for (let rest = ++last; rest > 0; rest = Math.floor(rest / 36)) {
       digits = DIGITS[rest % 36]! + digits;
@@ -301,7 +301,7 @@ export function relayServiceOf(
     readonly log: Logger;
   },
 ): RelayService {
-  const { relay = {}, hostname = ownName() } = settings.options;
+  const { relay = {}, hostname = machineName() } = settings.options;
   const { dns, store, addresses, log } = services;
   return new RelayService(relay, {
     hostname,

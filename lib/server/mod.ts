@@ -30,5 +30,5 @@ export {
   numberLimits,
 } from "../session/limit_options.ts";
 export { localDomains } from "../session/local_domains.ts";
-export { ownName, policyOf } from "./contexts.ts";
+export { machineName, policyOf } from "./contexts.ts";
 export { checkHostname, MOST_THREADS } from "./options.ts";

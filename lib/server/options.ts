@@ -1,7 +1,7 @@
 /**
- * The options of the server, their checks, and the settings in force. Defaults
- * that belong to one room are in that room, as the limits in
- * `session/limit_options.ts`; all others are here.
+ * The options of the server, their checks, and the settings in force. A default
+ * is in the code that uses the option, most of them in `contexts.ts`; those of
+ * the limits are in `session/limit_options.ts`.
  */
 
 import { DNS_RULE, type DnsClientOptions } from "../dns/client.ts";

@@ -1,8 +1,9 @@
 /**
  * The threads of a server and the objects they use: the settings and the queue
  * as the main thread serves them, and the relaying inside a worker. Also the
- * options in a form that can cross: data as it is, certificates as PEM, and a
- * marker for each option that stays on the main thread.
+ * options in a form that can cross: data as it is, certificates as PEM, and of
+ * the accounts, which stay on the main thread, only whether there are any and the
+ * verifier for unknown users.
  */
 
 import type { BodyOptions } from "../message/body.ts";
@@ -247,7 +248,7 @@ function encodeOptions(
     plain: {
       ...plainOptions(wanted),
       ...(judged ? { mechanisms: mechanismsOf(options) } : {}),
-      ...(has("relay") ? { relay: admission(options) } : {}),
+      ...(has("relay") ? { relay: relayPolicy(options) } : {}),
     },
     ...(has("certificate") && certificates !== undefined
       ? {
@@ -298,7 +299,7 @@ function mechanismsOf(options: SettledOptions): readonly string[] {
 }
 
 /** The clients that may relay; the queue stays on the main thread. */
-function admission(options: SettledOptions): SmtpServerOptions["relay"] {
+function relayPolicy(options: SettledOptions): SmtpServerOptions["relay"] {
   const { allow, from } = options.relay ?? {};
   return { allow, from };
 }

@@ -147,7 +147,7 @@ class WorkerServer {
     return remoteHandlers(start.handlers, {
       channel: this.channel,
       messages: this.#messages,
-      reports: this.#sessions,
+      sessions: this.#sessions,
       logins: this.#logins,
     });
   }
@@ -219,7 +219,7 @@ interface WorkerScope {
   close(): void;
 }
 
-const scope = globalThis as unknown as WorkerScope;
+const scope = globalThis as typeof globalThis & WorkerScope;
 let server: WorkerServer | undefined;
 // The first message brings the shared memory.
 scope.onmessage = ({ data }) => {

@@ -2,7 +2,7 @@
  * Counts per client address in bounded memory: a hash table of plain numbers in
  * one piece of shared memory. A million addresses cost 44 bytes each and no work
  * for the garbage collector, and all threads of a server count in the same table.
- * It knows no limit and no clock.
+ * It knows no limit; the caller gives the time.
  *
  * A full table evicts an entry for each new address. It never evicts an entry
  * with an open connection; of the next few others it evicts the one with the
@@ -50,7 +50,7 @@ const NONE = 0xffffffff;
 const HEAD = { lock: 0, size: 1, hand: 2, seed: 3, length: 4 } as const;
 
 /** Default number of entries: 2^20. */
-export const MOST_ADDRESSES = 1_048_576;
+const MOST_ADDRESSES = 1_048_576;
 /** How long to wait for the lock, in ms. A thread that holds it longer has ended. */
 const LOCK_MS = 1000;
 

@@ -3,11 +3,12 @@
  * replies. The room `sasl` reads the messages; the accounts or `onAuthenticate`
  * decide on the login.
  *
- * No response of a client reaches a log or a reply.
+ * No secret of a client reaches a log or a reply.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc4954 | RFC 4954}
  */
 
+import { NOTHING } from "../protocol/bytes.ts";
 import { SmtpError, SmtpReply } from "../protocol/reply.ts";
 import { replies } from "../protocol/replies.ts";
 import type { ServerAsk, Verdict } from "../protocol/server/effects.ts";
@@ -29,8 +30,6 @@ import type { AuthenticationContext } from "./authentication_context.ts";
 import { logHandlerFailure, logLogin } from "./log.ts";
 import type { LoginAttempt } from "./login_guard.ts";
 import type { SmtpSession } from "./session.ts";
-
-const NOTHING = new Uint8Array(0);
 
 /** Failed logins after which a session ends. */
 const SESSION_BUDGET = 3;

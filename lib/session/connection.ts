@@ -19,12 +19,14 @@
  * {@link https://www.rfc-editor.org/rfc/rfc8314 | RFC 8314} (TLS before the first byte)
  */
 
+import { NOTHING } from "../protocol/bytes.ts";
 import { isConnectionError, type Transport } from "../net/transport.ts";
 import {
   ARENA_BUFFER_SIZE,
   arenaBuffers,
   isArenaBuffer,
 } from "../protocol/body_scanner.ts";
+import { beginsTls } from "../protocol/command.ts";
 import { replies } from "../protocol/replies.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 import type {
@@ -35,6 +37,7 @@ import type {
 } from "../protocol/server/effects.ts";
 import { forClient } from "../protocol/server/outbox.ts";
 import { ServerProtocol } from "../protocol/server/protocol.ts";
+import type { SessionState } from "../protocol/server/state.ts";
 import { Authentication } from "./authentication.ts";
 import type { SessionContext } from "./context.ts";
 import { SessionDeadlines } from "./deadlines.ts";
@@ -50,10 +53,9 @@ import {
   logTlsFailure,
 } from "./log.ts";
 import { Reception } from "./reception.ts";
-import { type SessionInit, type SessionState, SmtpSession } from "./session.ts";
+import { type SessionInit, SmtpSession } from "./session.ts";
 import { SessionLimits } from "./session_limits.ts";
 import { callHandler, isPromise, verdictOfError } from "./verdicts.ts";
-import { beginsTls } from "../protocol/command.ts";
 
 /** How long a client may take to read the reply that ends its session, in ms. */
 const FAREWELL_MS = 10_000;
@@ -525,8 +527,6 @@ class SessionBuffers {
     if (spareSmall.length < KEPT) spareSmall.push(this.command.fill(0));
   }
 }
-
-const NOTHING = new Uint8Array(0);
 
 /** The read before the greeting of one session. */
 class EarlyRead {

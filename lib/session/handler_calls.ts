@@ -5,7 +5,11 @@
  * gives it to the protocol.
  */
 
-import type { ServerAsk, Verdict } from "../protocol/server/effects.ts";
+import {
+  accepts,
+  type ServerAsk,
+  type Verdict,
+} from "../protocol/server/effects.ts";
 import type { ServerProtocol } from "../protocol/server/protocol.ts";
 import { replies } from "../protocol/replies.ts";
 import { SmtpReply } from "../protocol/reply.ts";
@@ -15,12 +19,7 @@ import type { SessionContext } from "./context.ts";
 import type { Reception } from "./reception.ts";
 import type { SmtpSession } from "./session.ts";
 import type { SessionLimits } from "./session_limits.ts";
-import {
-  callHandler,
-  isPromise,
-  isRefusal,
-  verdictOfError,
-} from "./verdicts.ts";
+import { callHandler, isPromise, verdictOfError } from "./verdicts.ts";
 
 /** An answer: a verdict, the next step of AUTH, or the command line to run, `""` for none. */
 export type Answer = AuthenticationStep | { readonly line: string };
@@ -104,7 +103,7 @@ export class HandlerCalls {
       return verdict.then((known) => this.#afterTarpit(known));
     }
     const isTemporary = verdict instanceof SmtpReply && verdict.isTemporary;
-    if (isTemporary || !isRefusal(verdict)) return verdict;
+    if (isTemporary || accepts(verdict)) return verdict;
     return this.#init.limits.tarpit()?.then(() => verdict) ?? verdict;
   }
 

@@ -21,11 +21,12 @@ import type { MessageHeaders } from "../protocol/headers.ts";
 import type { MailParameters, RcptParameters } from "../protocol/parameters.ts";
 import type { SmtpError, SmtpReply } from "../protocol/reply.ts";
 import type { CloseReason, ServerAsk } from "../protocol/server/effects.ts";
+import type { SessionState } from "../protocol/server/state.ts";
 import type { RelayHooks } from "../queue/options.ts";
 import type { Relay } from "../queue/relay.ts";
 import type { PeerCertificate } from "../client/options.ts";
 import type { Credentials } from "../sasl/credentials.ts";
-import type { SessionState, SmtpSession } from "./session.ts";
+import type { SmtpSession } from "./session.ts";
 
 /**
  * Accepts without a standard reply: the handler has sent its own with `session.send()`.

@@ -1,7 +1,7 @@
 /**
  * Decides, per client address, which clients may connect and how much they may
- * send. It owns these counts. It makes no reply, waits for nothing and never
- * looks at the bytes.
+ * send. It owns these counts. It makes no reply, delays no client and never looks
+ * at the bytes.
  *
  * A minute begins with the first thing that is counted in it. Refused things are
  * not counted: a client that keeps trying is admitted again in the next minute.

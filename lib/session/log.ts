@@ -1,7 +1,8 @@
 /**
  * All log records of a session, from its beginning to its end. No record holds
- * content of a message or anything that follows AUTH. Records of the levels info
- * and debug are made only if the log wants that level.
+ * content of a message or a secret of a login. Records of the levels info and
+ * debug are made only if the log wants that level; those of logins are always
+ * made.
  */
 
 import { describeError } from "../log.ts";

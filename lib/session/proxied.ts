@@ -1,10 +1,11 @@
 /**
  * Clients that come through another program. A proxy puts a PROXY header in front
- * of the connection, which is then presented as the client's own; which peers are
- * proxies is decided elsewhere. A content filter names its client by XCLIENT:
- * decides which clients may use it, and makes the session that of the named
- * client. From then on the named client's address decides on another XCLIENT: a
- * filter usually loses the right with the command, and its clients cannot use it.
+ * of the connection: this file reads it, and presents the connection as the
+ * client's own. `server/admission.ts` decides which peers are proxies. A content
+ * filter names its client by XCLIENT: this file decides which clients may use it,
+ * and makes the session that of the named client. From then on the named client's
+ * address decides on another XCLIENT: a filter usually loses the right with the
+ * command, and its clients cannot use it.
  *
  * {@link https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt | PROXY protocol},
  * {@link https://www.postfix.org/XCLIENT_README.html | Postfix XCLIENT Howto}

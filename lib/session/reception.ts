@@ -17,6 +17,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc6409#section-8 | RFC 6409 section 8} (submission)
  */
 
+import { NOTHING } from "../protocol/bytes.ts";
 import {
   Message,
   type MessageStore,
@@ -34,7 +35,7 @@ import { asciiDomain } from "../protocol/domain.ts";
 import { findHeaderEnd, MessageHeaders } from "../protocol/headers.ts";
 import { messageAccepted, replies } from "../protocol/replies.ts";
 import { SmtpError, SmtpReply } from "../protocol/reply.ts";
-import type { Verdict } from "../protocol/server/effects.ts";
+import { accepts, type Verdict } from "../protocol/server/effects.ts";
 import type { ServerProtocol } from "../protocol/server/protocol.ts";
 import { formatDate, formatReceived, protocolName } from "../protocol/trace.ts";
 import { FileStore } from "../store/file_store.ts";
@@ -47,17 +48,11 @@ import {
   logStoreFailure,
 } from "./log.ts";
 import type { SmtpSession } from "./session.ts";
-import {
-  callHandler,
-  isPromise,
-  isRefusal,
-  verdictOfError,
-} from "./verdicts.ts";
+import { callHandler, isPromise, verdictOfError } from "./verdicts.ts";
 
 /** Largest header block that is held back, including its blank line, in bytes: 256 KiB. */
 const HEADER_LIMIT = 262144;
 
-const NOTHING = new Uint8Array(0);
 const BLANK_LINE = new Uint8Array([13, 10]);
 
 /** The message whose content comes in, and the treatment of its bytes. */
@@ -103,8 +98,8 @@ export class Reception {
   }
 
   #begin(message: Message, verdict: Verdict): Verdict {
-    if (isRefusal(verdict)) this.#session.message = undefined;
-    else this.#incoming = this.#newIncoming(message);
+    if (accepts(verdict)) this.#incoming = this.#newIncoming(message);
+    else this.#session.message = undefined;
     return verdict;
   }
 
@@ -272,7 +267,7 @@ export class Reception {
     );
     // Later edits would be lost.
     headers.freeze();
-    if (isRefusal(verdict)) return verdict;
+    if (!accepts(verdict)) return verdict;
     const { body } = message;
     if (headers.changed) {
       const changed = headers.encode();
@@ -309,7 +304,7 @@ export class Reception {
 
   /** Refuses the message if the verdict says so; the content is still read to its end. */
   #refuse(verdict: Verdict): void | Promise<void> {
-    if (!isRefusal(verdict)) return;
+    if (accepts(verdict)) return;
     const reply = verdict instanceof SmtpReply
       ? verdict
       : replies.refusedHeaders;
@@ -348,7 +343,7 @@ export class Reception {
         const asked = callHandler(context, "onMessage", session, message);
         verdict = isPromise(asked) ? await asked : asked;
       }
-      if (!isRefusal(verdict)) {
+      if (accepts(verdict)) {
         const failure = await commitMessage(message, context, session);
         if (failure === undefined) return this.#accept(message, verdict);
         verdict = failure;
@@ -370,8 +365,7 @@ export class Reception {
     this.#session.message = undefined;
     const size = this.#protocol.bodySize;
     logAccepted(this.#context, this.#session, { message, size });
-    return verdict ??
-      messageAccepted(message.id);
+    return verdict ?? messageAccepted(message.id);
   }
 
   /** Discards a message that is refused while its content comes in. */

@@ -7,21 +7,9 @@ import type { Message } from "../message/message.ts";
 import type { ListenerKind } from "../protocol/listener_kind.ts";
 import type { SocketAddress, TlsInfo } from "../net/transport.ts";
 import type { SmtpReply } from "../protocol/reply.ts";
-import type { ServerFacts } from "../protocol/server/state.ts";
+import type { ServerFacts, SessionState } from "../protocol/server/state.ts";
 import type { XclientAttributes } from "../protocol/xclient.ts";
 import type { SessionProxy } from "../protocol/proxy_header.ts";
-
-/**
- * The state of a session: `connecting` before the greeting, `ready` between
- * commands, `receiving` in the content of a message, `authenticating` in an AUTH
- * exchange, `disconnected` at the end.
- */
-export type SessionState =
-  | "connecting"
-  | "ready"
-  | "receiving"
-  | "authenticating"
-  | "disconnected";
 
 /** The part of the protocol that a session shows. */
 export interface SessionProtocol {

@@ -1,7 +1,8 @@
 /**
  * Calls handlers, and turns what they return or throw into the verdict for the
- * protocol. It is the only place that applies the rule for handlers. It returns a
- * promise only if the handler did.
+ * protocol. It is the only place that applies the rule for handlers;
+ * `onAuthenticate` and `onCommand` have rules of their own. It returns a promise
+ * only if the handler did.
  */
 
 import { SmtpError, SmtpReply } from "../protocol/reply.ts";
@@ -126,11 +127,4 @@ export function verdictOfError(
   const { context, session, name } = called;
   logHandlerFailure(context, session, { name, error });
   return replies.localError;
-}
-
-/** Whether a verdict refuses. */
-export function isRefusal(verdict: Verdict): boolean {
-  return verdict instanceof SmtpReply
-    ? !verdict.isPositive
-    : verdict !== undefined && verdict !== "silent-allow";
 }

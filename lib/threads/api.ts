@@ -1,7 +1,7 @@
 /**
- * The two APIs between the main thread and its workers, with their plain data, and
- * the services behind each API. The data is JSON unless a call is rich (`start`,
- * `reload`, `relay`). Types only.
+ * The two APIs between the main thread and its workers, the services behind each
+ * API, and the plain data of the calls. The data is JSON unless a call is rich
+ * (`start`, `reload`, `relay`). Types only.
  *
  * A session lives in the worker that accepted it. The main thread has a
  * `RemoteSession` for each session that was published, for handlers and
@@ -19,7 +19,8 @@ import type { MechanismName } from "../sasl/mechanism_name.ts";
 import type { SessionHandlerName, SmtpHandlers } from "../session/handlers.ts";
 import type { LoginAttempt, LoginCounter } from "../session/login_guard.ts";
 import type { SessionProxy } from "../protocol/proxy_header.ts";
-import type { SessionState, SmtpSession } from "../session/session.ts";
+import type { SessionState } from "../protocol/server/state.ts";
+import type { SmtpSession } from "../session/session.ts";
 import type { StoreDescription } from "../store/thread_store.ts";
 import type { HandlerContext } from "../session/handler_module.ts";
 import type { AddressLimiter, SharedCounts } from "../session/limits.ts";
@@ -27,6 +28,160 @@ import type { BodyOptions } from "../message/body.ts";
 import type { Message, MessageStore } from "../message/message.ts";
 import type { Accounts } from "../sasl/accounts.ts";
 import type { CertificateSource } from "../tls/set.ts";
+
+// The APIs.
+
+/** The API of the main thread for a worker. */
+export interface MainApi {
+  /** Calls, with arguments and result. */
+  readonly calls: {
+    /** Calls a handler. */
+    readonly handler: readonly [HandlerCall, HandlerAnswer];
+    /** Saves a message in the server's store, or in one that a handler chose; resolves with the store's error, if any. */
+    readonly save: readonly [
+      MessageCall & {
+        readonly partial: boolean;
+        readonly chosen: number | undefined;
+      },
+      WireError | undefined,
+    ];
+    /** Hands a message to the queue; resolves with its id there. */
+    readonly relay: readonly [
+      MessageCall & { readonly options: PlainOptions },
+      string,
+    ];
+    /** The stored secret of a user. */
+    readonly find: readonly [string, WireSecret];
+    /** {@linkcode LoginCounter.enter}. */
+    readonly enter: readonly [LoginAttempt, boolean];
+    /** {@linkcode LoginCounter.fail}: resolves when the reply may be sent. */
+    readonly fail: readonly [LoginAttempt, void];
+    /** Selects the certificate for a host name for which the worker has none. */
+    readonly choose: readonly [string, WireCertificate | undefined];
+    /** The next bytes of an offered body; `undefined` at the end. */
+    readonly read: readonly [BodyRead, Uint8Array | undefined];
+  };
+  /** Notifications, with their argument. */
+  readonly notifications: {
+    /** A log record. */
+    readonly log: LogRecord;
+    /** New or changed sessions. */
+    readonly sessions: readonly SessionNews[];
+    /** The id of a session that has ended. */
+    readonly closed: string;
+    /** Calls `onStateChange`. */
+    readonly state: {
+      readonly session: SessionNews;
+      readonly state: SessionState;
+      readonly previous: SessionState;
+    };
+    /** {@linkcode LoginCounter.leave}. */
+    readonly leave: LoginAttempt;
+    /** {@linkcode LoginCounter.succeed}. */
+    readonly succeed: LoginAttempt;
+    /** {@linkcode LoginCounter.release}. */
+    readonly release: undefined;
+    /** The worker is about to exit; the reason. */
+    readonly ending: string;
+  };
+}
+
+/** The API of a worker for the main thread. */
+export interface WorkerApi {
+  /** Calls, with arguments and result. */
+  readonly calls: {
+    /** Starts to listen; resolves with the addresses. */
+    readonly start: readonly [ThreadStart, readonly WireAddress[]];
+    /** Applies new settings. */
+    readonly reload: readonly [WireOptions, void];
+    /** Stops with so much grace in ms; resolves when the last session has ended. */
+    readonly stop: readonly [number, void];
+    /** Whether the client has proved that it knows the secret. */
+    readonly verify: readonly [
+      { readonly session: string; readonly secret: WireSecret },
+      boolean,
+    ];
+    /** The next bytes of an offered body; `undefined` at the end. */
+    readonly read: readonly [BodyRead, Uint8Array | undefined];
+  };
+  /** Notifications, with their argument. */
+  readonly notifications: {
+    /** The certificates were replaced. */
+    readonly certificates: WireCertificates;
+    /** Sends text to a client. */
+    readonly send: { readonly session: string; readonly text: string };
+    /** Ends a session. */
+    readonly close: {
+      readonly session: string;
+      readonly reply: WireReply | undefined;
+    };
+    /** Ends the grace of the current stop. */
+    readonly abort: undefined;
+  };
+}
+
+// The services behind them.
+
+/** The services of the main thread for its workers. */
+export interface MainServices {
+  /** URL of the module that a worker runs. */
+  readonly worker: URL;
+  /** URL of the handler module that each worker loads; if unset, workers call the handlers of the settings. */
+  readonly module: string | undefined;
+  readonly listen: readonly ListenOptions[];
+  readonly settings: MainSettings;
+  readonly store: MessageStore;
+  readonly relays: MainRelays;
+  /** Counts failed logins. */
+  readonly guard: LoginCounter;
+  /** Counts per client address. */
+  readonly counts: AddressLimiter;
+  readonly log: Logger;
+}
+
+/** The settings in force on the main thread. */
+export interface MainSettings {
+  readonly handlers: SmtpHandlers;
+  readonly accounts: Accounts | undefined;
+  readonly certificates: CertificateSource | undefined;
+  /** Where new contents of messages are kept. */
+  readonly body: BodyOptions;
+  /** The options of a worker as plain data. */
+  encode(): WireOptions;
+}
+
+/** The queue of the main thread for workers. */
+export interface MainRelays {
+  /** Queues a message with the options of a worker; resolves with its id in the queue. */
+  add(message: Message, options: PlainOptions): Promise<string>;
+}
+
+/** The services of the main thread as a server in a worker uses them. */
+export interface ThreadServices {
+  /** Number of the thread, from 1. */
+  readonly thread: number;
+  /** Prefix of its ids of sessions and messages. */
+  readonly prefix: string;
+  /** Counts failed logins. */
+  readonly guard: LoginCounter;
+  /** The counts that the threads share. */
+  readonly counts: SharedCounts;
+  /** The clock of the main thread, in ms; {@linkcode performance.now} starts at 0 in each thread. */
+  readonly now: () => number;
+  /** Key of SCRAM's salts for unknown users. */
+  readonly saltKey: Uint8Array;
+  readonly relays: HandlerContext["relays"];
+  /** Publishes sessions to the main thread. */
+  readonly observer: SessionObserver;
+}
+
+/** Observes the start and end of sessions. */
+export interface SessionObserver {
+  opened(session: SmtpSession): void;
+  closed(session: SmtpSession): void;
+}
+
+// The data of calls.
 
 /** Bytes in base64: a call is text, except for one piece of bytes beside it. */
 export type Base64 = string;
@@ -216,61 +371,6 @@ export interface MessageCall {
   readonly body: BodyFacts;
 }
 
-/** The API of the main thread for a worker. */
-export interface MainApi {
-  /** Calls, with arguments and result. */
-  readonly calls: {
-    /** Calls a handler. */
-    readonly handler: readonly [HandlerCall, HandlerAnswer];
-    /** Saves a message in the server's store, or in one that a handler chose; resolves with the store's error, if any. */
-    readonly save: readonly [
-      MessageCall & {
-        readonly partial: boolean;
-        readonly chosen: number | undefined;
-      },
-      WireError | undefined,
-    ];
-    /** Hands a message to the queue; resolves with its id there. */
-    readonly relay: readonly [
-      MessageCall & { readonly options: PlainOptions },
-      string,
-    ];
-    /** The stored secret of a user. */
-    readonly find: readonly [string, WireSecret];
-    /** {@linkcode LoginCounter.enter}. */
-    readonly enter: readonly [LoginAttempt, boolean];
-    /** {@linkcode LoginCounter.fail}: resolves when the reply may be sent. */
-    readonly fail: readonly [LoginAttempt, void];
-    /** Selects the certificate for a host name for which the worker has none. */
-    readonly choose: readonly [string, WireCertificate | undefined];
-    /** The next bytes of an offered body; `undefined` at the end. */
-    readonly read: readonly [BodyRead, Uint8Array | undefined];
-  };
-  /** Notifications, with their argument. */
-  readonly notifications: {
-    /** A log record. */
-    readonly log: LogRecord;
-    /** New or changed sessions. */
-    readonly sessions: readonly SessionNews[];
-    /** The id of a session that has ended. */
-    readonly closed: string;
-    /** Calls `onStateChange`. */
-    readonly state: {
-      readonly session: SessionNews;
-      readonly state: SessionState;
-      readonly previous: SessionState;
-    };
-    /** {@linkcode LoginCounter.leave}. */
-    readonly leave: LoginAttempt;
-    /** {@linkcode LoginCounter.succeed}. */
-    readonly succeed: LoginAttempt;
-    /** {@linkcode LoginCounter.release}. */
-    readonly release: undefined;
-    /** The worker is about to exit; the reason. */
-    readonly ending: string;
-  };
-}
-
 /** A read of the next bytes of an offered body. */
 export interface BodyRead {
   /** The key of the offer. */
@@ -351,97 +451,4 @@ export interface WireAddress extends SocketAddress {
   readonly kind: ListenerKind;
   /** The TLS policy of the listener. */
   readonly security: "none" | "allowed" | "required" | "implicit";
-}
-
-/** The API of a worker for the main thread. */
-export interface WorkerApi {
-  /** Calls, with arguments and result. */
-  readonly calls: {
-    /** Starts to listen; resolves with the addresses. */
-    readonly start: readonly [ThreadStart, readonly WireAddress[]];
-    /** Applies new settings. */
-    readonly reload: readonly [WireOptions, void];
-    /** Stops with so much grace in ms; resolves when the last session has ended. */
-    readonly stop: readonly [number, void];
-    /** Whether the client has proved that it knows the secret. */
-    readonly verify: readonly [
-      { readonly session: string; readonly secret: WireSecret },
-      boolean,
-    ];
-    /** The next bytes of an offered body; `undefined` at the end. */
-    readonly read: readonly [BodyRead, Uint8Array | undefined];
-  };
-  /** Notifications, with their argument. */
-  readonly notifications: {
-    /** The certificates were replaced. */
-    readonly certificates: WireCertificates;
-    /** Sends text to a client. */
-    readonly send: { readonly session: string; readonly text: string };
-    /** Ends a session. */
-    readonly close: {
-      readonly session: string;
-      readonly reply: WireReply | undefined;
-    };
-    /** Ends the grace of the current stop. */
-    readonly abort: undefined;
-  };
-}
-
-/** The services of the main thread for its workers. */
-export interface MainServices {
-  /** URL of the module that a worker runs. */
-  readonly worker: URL;
-  /** URL of the handler module that each worker loads; if unset, workers call the handlers of the settings. */
-  readonly module: string | undefined;
-  readonly listen: readonly ListenOptions[];
-  readonly settings: MainSettings;
-  readonly store: MessageStore;
-  readonly relays: MainRelays;
-  /** Counts failed logins. */
-  readonly guard: LoginCounter;
-  /** Counts per client address. */
-  readonly counts: AddressLimiter;
-  readonly log: Logger;
-}
-
-/** The settings in force on the main thread. */
-export interface MainSettings {
-  readonly handlers: SmtpHandlers;
-  readonly accounts: Accounts | undefined;
-  readonly certificates: CertificateSource | undefined;
-  /** Where new contents of messages are kept. */
-  readonly body: BodyOptions;
-  /** The options of a worker as plain data. */
-  encode(): WireOptions;
-}
-
-/** The queue of the main thread for workers. */
-export interface MainRelays {
-  /** Queues a message with the options of a worker; resolves with its id in the queue. */
-  add(message: Message, options: PlainOptions): Promise<string>;
-}
-
-/** The services of the main thread as a server in a worker uses them. */
-export interface ThreadServices {
-  /** Number of the thread, from 1. */
-  readonly thread: number;
-  /** Prefix of its ids of sessions and messages. */
-  readonly prefix: string;
-  /** Counts failed logins. */
-  readonly guard: LoginCounter;
-  /** The counts that the threads share. */
-  readonly counts: SharedCounts;
-  /** The clock of the main thread, in ms; {@linkcode performance.now} starts at 0 in each thread. */
-  readonly now: () => number;
-  /** Key of SCRAM's salts for unknown users. */
-  readonly saltKey: Uint8Array;
-  readonly relays: HandlerContext["relays"];
-  /** Publishes sessions to the main thread. */
-  readonly observer: SessionObserver;
-}
-
-/** Observes the start and end of sessions. */
-export interface SessionObserver {
-  opened(session: SmtpSession): void;
-  closed(session: SmtpSession): void;
 }

@@ -4,14 +4,13 @@
  * call; a file is read piece by piece, with a call for each.
  */
 
+import { NOTHING } from "../protocol/bytes.ts";
 import { type BodyOptions, MessageBody } from "../message/body.ts";
 import type { BodyFacts, BodyRead } from "./api.ts";
 import { TRANSFER_FROM } from "./shared_memory.ts";
 
 /** Reads the next bytes of a body of the other thread. */
 export type ReadBody = (read: BodyRead) => Promise<Uint8Array | undefined>;
-
-const NOTHING = new Uint8Array(0);
 
 function overError(): Error {
   return new Deno.errors.BadResource(

@@ -1,6 +1,7 @@
 /**
  * The handlers of the main thread as a worker calls them. Each is a call of the
  * channel; afterwards the handler's changes are applied to the arguments here.
+ * Only `onStateChange` is a notification: it has no answer.
  * {@linkcode HANDLERS} lists the arguments of each handler, {@linkcode CROSSINGS}
  * says how each argument crosses. Only handlers that the program has set exist.
  */
@@ -31,7 +32,7 @@ import { decodeReply, decodeVerdict, encodeMessage } from "./wire.ts";
 export interface RemoteHandlersInit {
   /** To the main thread. */
   readonly channel: Channel<WorkerApi, MainApi>;
-  readonly reports: SessionPublisher;
+  readonly sessions: SessionPublisher;
   /** Offers messages to the main thread. */
   readonly messages: MessageCalls;
   /** Credentials that a handler judges now, by session. */
@@ -73,7 +74,7 @@ class RemoteHandlers {
     session: SmtpSession,
     values: readonly unknown[],
   ): Promise<unknown> {
-    const { channel, reports } = this.#init;
+    const { channel, sessions } = this.#init;
     const { message } = session;
     const handler = HANDLERS[name];
     const crossings = handler.args.map((word) => CROSSINGS[word] as Crossing);
@@ -84,7 +85,7 @@ class RemoteHandlers {
     try {
       const { head, ...about } = sent;
       const answer = await channel.call("handler", {
-        ...{ name, session: reports.news(session) },
+        ...{ name, session: sessions.news(session) },
         message: message && this.#sentMessages.has(message)
           ? message.id
           : message && this.#facts(message),
@@ -117,9 +118,9 @@ class RemoteHandlers {
     session: SmtpSession,
     [state, previous]: readonly unknown[],
   ): void {
-    const { channel, reports } = this.#init;
+    const { channel, sessions } = this.#init;
     channel.notify("state", {
-      session: reports.news(session),
+      session: sessions.news(session),
       state: state as SmtpSession["state"],
       previous: previous as SmtpSession["state"],
     });

@@ -149,9 +149,6 @@ export function decodeBytes(text: Base64 | undefined): Uint8Array | undefined {
   return text === undefined ? undefined : Uint8Array.fromBase64(text);
 }
 
-/** The most causes, or parts, of an error that cross with it. */
-const MOST_CAUSES = 8;
-
 export function encodeReply(reply: SmtpReply): WireReply {
   const { code, enhanced, lines } = reply;
   return { code, enhanced, lines };
@@ -160,6 +157,9 @@ export function encodeReply(reply: SmtpReply): WireReply {
 export function decodeReply({ code, enhanced, lines }: WireReply): SmtpReply {
   return new SmtpReply(code, lines, { enhanced });
 }
+
+/** The most causes, or parts, of an error that cross with it. */
+const MOST_CAUSES = 8;
 
 /**
  * Encodes a thrown value.

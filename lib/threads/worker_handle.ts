@@ -8,7 +8,6 @@
  * which serves its other sessions meanwhile.
  */
 
-import { describeError } from "../log.ts";
 import type { Message, MessageStore } from "../message/message.ts";
 import { Address } from "../protocol/address.ts";
 import { MessageHeaders } from "../protocol/headers.ts";
@@ -19,6 +18,7 @@ import {
   invoke,
   type SmtpHandlers,
 } from "../session/handlers.ts";
+import { logHandlerFailure } from "../session/log.ts";
 import type { LoginAttempt } from "../session/login_guard.ts";
 import type { SmtpSession } from "../session/session.ts";
 import type {
@@ -141,18 +141,9 @@ export class WorkerHandle {
     try {
       await this.#services.settings.handlers.onDisconnect?.(session, "error");
     } catch (error) {
-      this.#handlerFailed("onDisconnect", session, error);
+      const name = "onDisconnect";
+      logHandlerFailure(this.#services, session, { name, error });
     }
-  }
-
-  #handlerFailed(name: string, session: SmtpSession, error: unknown): void {
-    this.#services.log({
-      level: "error",
-      event: "error",
-      message: `${name} failed`,
-      session: session.id,
-      error: describeError(error),
-    });
   }
 
   #api(): Implementation<MainApi> {
@@ -202,7 +193,8 @@ export class WorkerHandle {
         previous,
       );
     } catch (error) {
-      this.#handlerFailed("onStateChange", session, error);
+      const name = "onStateChange";
+      logHandlerFailure(this.#services, session, { name, error });
     }
   }
 
@@ -285,7 +277,7 @@ function keyOf({ address, account }: LoginAttempt): string {
 }
 
 /** The services for a call of a handler. */
-export interface HandlerHostInit {
+interface CallServices {
   /** Holds the current handlers. */
   readonly settings: { readonly handlers: SmtpHandlers };
   /** To the worker, where the client's secret is compared. */
@@ -310,7 +302,7 @@ async function askHandler(
     readonly head: Uint8Array | undefined;
   },
   remote: RemoteSession,
-  init: HandlerHostInit,
+  init: CallServices,
 ): Promise<HandlerAnswer> {
   const { session } = remote;
   const message = remote.useMessage(call.message);
@@ -383,7 +375,7 @@ const ARGUMENTS: {
 /** Credentials whose secret is compared in the worker, which runs the SASL exchange. */
 function credentialsOf(
   { credentials, session }: HandlerCall,
-  { channel }: HandlerHostInit,
+  { channel }: CallServices,
 ): Credentials | undefined {
   if (credentials === undefined) return undefined;
   const { mechanism, certificate, ...shown } = credentials;

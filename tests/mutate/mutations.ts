@@ -772,8 +772,8 @@ const PROTOCOL: readonly Mutation[] = [
     ],
     [
       "a line may be one byte too long",
-      "this.#used + (to - start) > this.limit",
-      "this.#used + (to - start) > this.limit + 1",
+      "this.#used + (to - start) > this.#limit",
+      "this.#used + (to - start) > this.#limit + 1",
     ],
   ]),
   ...of("protocol/xtext.ts", "protocol/xtext", [

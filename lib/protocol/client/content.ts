@@ -8,7 +8,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc3030#section-2 | RFC 3030 section 2}
  */
 
-import { concat } from "../bytes.ts";
+import { concat, NOTHING } from "../bytes.ts";
 import { DataEncoder } from "../data_encoder.ts";
 import type { CommandPipeline } from "./pipeline.ts";
 import { MAX_CHUNKS_IN_FLIGHT } from "./state.ts";
@@ -95,7 +95,6 @@ export function openContent(flow: ContentFlow | undefined): ContentFlow {
 const MIN_CHUNK = 32768;
 
 const encoder = new TextEncoder();
-const NOTHING = new Uint8Array(0);
 
 /** Bytes to write, in order, and the number of BDAT commands that they complete. */
 interface FramedContent {

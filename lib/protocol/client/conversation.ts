@@ -49,7 +49,7 @@ export class ClientConversation {
   effect: ClientEffect | undefined;
   /** The fault that broke the session, if any. */
   fault: ClientFault | undefined;
-  /** Whether the server accepted DATA after rejecting every recipient. */
+  /** Whether the server misbehaved in a transaction, as {@linkcode ClientTransaction.isOdd} says. */
   isOdd = false;
   /** Whether the next transaction must begin with RSET. */
   needsReset = false;
@@ -153,8 +153,14 @@ export class ClientConversation {
   #onAuth(reply: SmtpReply): void {
     const step = this.auth!.take(reply);
     if (step.kind === "line") return this.pipeline.push("AUTH", step.line);
-    if (step.kind === "challenge") this.effect = step;
-    else if (step.kind === "stuck") this.break(STUCK);
+    if (step.kind === "challenge") {
+      this.effect = step;
+      return;
+    }
+    // Its first line may hold a password. So does the list of commands.
+    this.auth = undefined;
+    this.pipeline.clear();
+    if (step.kind === "stuck") this.break(STUCK);
     else this.finish("ready", reply);
   }
 

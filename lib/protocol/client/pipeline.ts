@@ -87,9 +87,9 @@ export class CommandPipeline {
     this.#commands.length = this.#sent;
   }
 
-  /** Removes and returns the oldest command: its reply has arrived. */
-  answer(): ClientCommand {
-    return this.#commands[this.#answered++]!;
+  /** The reply to the oldest command has arrived. */
+  answer(): void {
+    this.#answered++;
   }
 
   /** Adds bytes to write, after any command lines. */

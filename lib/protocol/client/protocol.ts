@@ -4,9 +4,9 @@
  * each reply belongs to.
  *
  * Never decides what to do next: its owner gives orders (open, startTls,
- * authenticate, transaction, quit), carries out one effect at a time, and gets
- * a `done` effect when an order is complete. Never throws on bytes from the
- * server. An order in the wrong state throws, because it is an error of the
+ * secured, authenticate, transaction, quit), carries out one effect at a time,
+ * and gets a `done` effect when an order is complete. Never throws on bytes from
+ * the server. An order in the wrong state throws, because it is an error of the
  * owner. `conversation.ts` interprets the replies.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5321 | RFC 5321},
@@ -38,9 +38,7 @@ import {
   type RecipientOutcome,
 } from "./transaction.ts";
 
-/**
- * A client's half of an SMTP session.
- */
+/** A client's half of an SMTP session. */
 export class ClientProtocol {
   readonly #conversation: ClientConversation;
   readonly #pipeline: CommandPipeline;

@@ -31,9 +31,7 @@ export type ReplyOrFault =
     readonly fault: string;
   };
 
-/**
- * Collects a server's bytes and parses replies.
- */
+/** Collects a server's bytes and parses replies. */
 export class ReplyReader {
   #buffer = new Uint8Array(512);
   #start = 0;

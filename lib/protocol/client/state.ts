@@ -9,7 +9,7 @@
  *    owner and the replies that end them change it:
  *    `new -> greeting -> ready <-> (authenticating | transaction)`,
  *    `ready -> startTls -> securing -> greeting (hello again) -> ready`,
- *    any but `closed` `-> quitting -> closed`.
+ *    `(ready | refused) -> quitting -> closed`.
  *    After `refused` (the server refused the greeting or EHLO) the only order
  *    is to quit; after `broken` no order is allowed.
  * 2. Two cursors over the list of commands, `sent` and `answered`. Replies have

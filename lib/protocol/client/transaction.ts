@@ -1,7 +1,8 @@
 /**
  * The state of one mail transaction on the client side: which recipients are
- * decided, by which reply, and whether content is wanted. Owns no bytes and no
- * order of commands; `protocol.ts` passes it one reply at a time.
+ * decided, by which reply, and whether content is wanted. Makes the commands of
+ * the envelope, but sends nothing; `conversation.ts` passes it one reply at a
+ * time.
  *
  * Does not decide the consequence of a refusal (next host, later, never):
  * `delivery/outcome.ts` does.
@@ -76,7 +77,7 @@ export class ClientTransaction {
   needsReset = true;
   /** Whether content may be sent: DATA got its 354, or BDAT may begin. */
   isOpen = false;
-  /** Whether the server accepted content without a recipient, which it should have refused. */
+  /** Whether the server accepted content without a recipient, or seems not to know BDAT. */
   isOdd = false;
   /** Whether DATA got 354 with no recipient accepted: an empty message must end it. */
   isVoid = false;

@@ -11,13 +11,14 @@
  * {@link https://www.postfix.org/XCLIENT_README.html | Postfix XCLIENT Howto}
  */
 
-import { skipBlanks, type Verb } from "../command.ts";
+import { skipBlanks } from "../bytes.ts";
+import type { Verb } from "../command.ts";
 import { badPath, replies, tooMany, tooManyRecipients } from "../replies.ts";
 import { SmtpReply } from "../reply.ts";
 import type { ServerContent } from "./content.ts";
-import type { ServerAsk, Verdict } from "./effects.ts";
+import { accepts, type ServerAsk, type Verdict } from "./effects.ts";
 import type { Outbox } from "./outbox.ts";
-import { accepts, type ServerState } from "./state.ts";
+import type { ServerState } from "./state.ts";
 import { parseXclient } from "../xclient.ts";
 import { type Address, parsePath, type PathFault } from "../address.ts";
 import type { Capabilities } from "../capabilities.ts";
@@ -386,7 +387,7 @@ const USE_OTHER = { EHLO: replies.useEhlo, LHLO: replies.useLhlo } as const;
 const NONE: MailParameters & RcptParameters = Object.freeze({});
 
 /** The checked arguments of MAIL. */
-export interface Sender {
+interface Sender {
   /** The reverse-path. */
   readonly address: Address;
   /** The parameters of MAIL. */
@@ -394,7 +395,7 @@ export interface Sender {
 }
 
 /** The checked arguments of RCPT. */
-export interface Candidate {
+interface Candidate {
   /** The forward-path. */
   readonly address: Address;
   /** The parameters of RCPT. */

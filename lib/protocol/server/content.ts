@@ -9,12 +9,18 @@
  * {@link https://www.rfc-editor.org/rfc/rfc2033#section-4.2 | RFC 2033 section 4.2} (LMTP)
  */
 
+import { NOTHING } from "../bytes.ts";
 import { parseBdat } from "../command.ts";
 import { chunkReceived, replies } from "../replies.ts";
 import { SmtpReply } from "../reply.ts";
-import type { ServerAsk, ServerEffect, Verdict } from "./effects.ts";
+import {
+  accepts,
+  type ServerAsk,
+  type ServerEffect,
+  type Verdict,
+} from "./effects.ts";
 import type { Outbox } from "./outbox.ts";
-import { accepts, type ServerState } from "./state.ts";
+import type { ServerState } from "./state.ts";
 import {
   type BareNewlinePolicy,
   type ContentFraming,
@@ -237,7 +243,6 @@ export class ServerContent {
   }
 }
 
-const NOTHING = new Uint8Array(0);
 /** Least bytes of refused content to read, 4 MiB: the client should get the reply. */
 const LEAST_REFUSED = 4_194_304;
 /** Most bytes of refused content to read if `maxSize` is 0, 1 GiB. */

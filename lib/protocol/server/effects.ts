@@ -8,7 +8,7 @@ import type { Capabilities } from "../capabilities.ts";
 import type { BareNewlinePolicy } from "../data_decoder.ts";
 import type { KindTraits } from "../listener_kind.ts";
 import type { MailParameters, RcptParameters } from "../parameters.ts";
-import type { SmtpReply } from "../reply.ts";
+import { SmtpReply } from "../reply.ts";
 import type { XclientAttributes } from "../xclient.ts";
 
 /** A question to the handlers. */
@@ -119,6 +119,12 @@ export type Verdict =
   | "silent-allow"
   | "silent-deny"
   | "drop";
+
+/** Whether a verdict accepts. */
+export function accepts(verdict: Verdict): boolean {
+  return verdict === undefined || verdict === "silent-allow" ||
+    (verdict instanceof SmtpReply && verdict.isPositive);
+}
 
 /**
  * Counts messages and recipients, and refuses those beyond a limit. Answers

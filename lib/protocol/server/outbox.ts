@@ -9,6 +9,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc2920#section-3.2 | RFC 2920 section 3.2}
  */
 
+import { NOTHING } from "../bytes.ts";
 import type { Capabilities } from "../capabilities.ts";
 import { tooMany } from "../replies.ts";
 import { SmtpReply } from "../reply.ts";
@@ -210,8 +211,6 @@ const encoder = new TextEncoder();
 
 /** Storage kept for the next reply, in bytes; larger storage is released. */
 const KEPT_STORAGE = 2048;
-
-const NOTHING = new Uint8Array(0);
 
 /** First storage of a buffer, in bytes: one or two replies. */
 const FIRST_STORAGE = 256;

@@ -18,7 +18,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc2033 | RFC 2033} (LMTP)
  */
 
-import { isBlank } from "../bytes.ts";
+import { isBlank, skipBlanks } from "../bytes.ts";
 import {
   AUTH_LINE_LIMIT,
   COMMAND_LINE_LIMIT,
@@ -26,7 +26,6 @@ import {
   type KnownCommand,
   lineLimit,
   parseCommand,
-  skipBlanks,
   TLS_RECORD,
 } from "../command.ts";
 import { LineBuffer } from "../line_buffer.ts";
@@ -35,21 +34,17 @@ import { replies } from "../replies.ts";
 import type { SmtpReply } from "../reply.ts";
 import { ServerCommands } from "./commands.ts";
 import { ServerContent } from "./content.ts";
-import type {
-  CloseReason,
-  CountingGate,
-  ServerAsk,
-  ServerEffect,
-  ServerProfile,
-  Verdict,
-} from "./effects.ts";
-import type { Outbox, RefusalListener } from "./outbox.ts";
 import {
   accepts,
-  type ServerFacts,
-  type ServerInput,
-  ServerState,
-} from "./state.ts";
+  type CloseReason,
+  type CountingGate,
+  type ServerAsk,
+  type ServerEffect,
+  type ServerProfile,
+  type Verdict,
+} from "./effects.ts";
+import type { Outbox, RefusalListener } from "./outbox.ts";
+import { type ServerFacts, type ServerInput, ServerState } from "./state.ts";
 
 /** The server state machine of one connection. */
 export class ServerProtocol {

@@ -6,13 +6,13 @@
  * them:
  *
  * - the conversation, {@linkcode Phase}: which verb may come now;
- * - the connection: plain or TLS, anonymous or authenticated. Both change in
- *   one direction only, and STARTTLS returns the conversation to its start
- *   (RFC 3207 section 4.2);
+ * - the connection: plain or TLS, anonymous or authenticated. TLS does not end.
+ *   STARTTLS and XCLIENT return the conversation to its start, and a login does
+ *   not outlast them (RFC 3207 section 4.2);
  * - the content: between commands, in DATA, in a BDAT chunk, in an AUTH
  *   exchange ({@linkcode ReadPhase}): how the next bytes are read.
  *
- * All decisions on order are in this file. The other parts of the state machine
+ * All decisions by phase are in this file. The other parts of the state machine
  * call a method named after the event, and a getter for its meaning. They never
  * compare phases themselves.
  *
@@ -22,18 +22,18 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.4 | RFC 5321 section 4.1.4}
  */
 
+import { NOTHING } from "../bytes.ts";
 import type { Address } from "../address.ts";
 import type { Verb } from "../command.ts";
 import type { Envelope } from "../envelope.ts";
 import type { RcptParameters } from "../parameters.ts";
 import { replies, tooMany } from "../replies.ts";
-import { SmtpReply } from "../reply.ts";
+import type { SmtpReply } from "../reply.ts";
 import type {
   CloseReason,
   CountingGate,
   ReadPhase,
   ServerProfile,
-  Verdict,
 } from "./effects.ts";
 import { Outbox } from "./outbox.ts";
 
@@ -133,16 +133,20 @@ const BEFORE_LOGIN: ReadonlySet<Verb> = new Set([
   ...["STARTTLS", "XCLIENT"] as const,
 ]);
 
-/** The activity of a session. */
-export type Activity =
+/**
+ * The state of a session: `connecting` before the greeting, `ready` between
+ * commands, `receiving` in the content of a message, `authenticating` in an AUTH
+ * exchange, `disconnected` at the end.
+ */
+export type SessionState =
   | "connecting"
   | "ready"
   | "receiving"
   | "authenticating"
   | "disconnected";
 
-/** The activity of a session after the greeting. */
-const ACTIVITY: Readonly<Record<ReadPhase, Activity>> = {
+/** The state of a session after the greeting. */
+const ACTIVITY: Readonly<Record<ReadPhase, SessionState>> = {
   command: "ready",
   data: "receiving",
   bdat: "receiving",
@@ -159,8 +163,8 @@ export interface ServerFacts {
   readonly isConnecting: boolean;
   /** Whether the end of the session has been decided. */
   readonly isClosed: boolean;
-  /** The activity of the session, in a word. */
-  readonly activity: Activity;
+  /** The state of the session, in a word. */
+  readonly activity: SessionState;
   /** Whether the next bytes belong to a message's content: commands between BDAT chunks do. */
   readonly awaitsContent: boolean;
   /** The client's HELO name, `undefined` before HELO. */
@@ -225,7 +229,7 @@ export class ServerState implements ServerFacts {
     return this.outbox.closed;
   }
 
-  get activity(): Activity {
+  get activity(): SessionState {
     if (this.isClosed) return "disconnected";
     if (this.#phase === "connecting") return "connecting";
     return ACTIVITY[this.#reading];
@@ -495,14 +499,6 @@ export class ServerState implements ServerFacts {
     this.endTransaction();
   }
 }
-
-/** Whether a verdict accepts. */
-export function accepts(verdict: Verdict): boolean {
-  return verdict === undefined || verdict === "silent-allow" ||
-    (verdict instanceof SmtpReply && verdict.isPositive);
-}
-
-const NOTHING = new Uint8Array(0);
 
 /** The bytes of one read, and the position in them. */
 export class ServerInput {

@@ -4,8 +4,13 @@
  */
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import {
+  AuthExchange,
+  ClientConversation,
+} from "../../../lib/protocol/client/conversation.ts";
 import { ClientProtocol } from "../../../lib/protocol/client/protocol.ts";
 import type { ClientEnvelope } from "../../../lib/protocol/client/transaction.ts";
+import { SmtpReply } from "../../../lib/protocol/reply.ts";
 import {
   Drive,
   FakeServer,
@@ -348,6 +353,21 @@ Deno.test("ClientProtocol.authenticate() sends an initial response where it fits
     if (initial.length < 400) continue;
     const [line, kind] = step(client, "334 \r\n");
     assertEquals([line.length, kind], [538, "read"]);
+  }
+});
+
+Deno.test("ClientConversation forgets the lines of AUTH with the last reply", () => {
+  for (const code of [235, 535]) {
+    const conversation = new ClientConversation({ hostname: "me.example" });
+    conversation.state = "ready";
+    conversation.begin("authenticate", "authenticating");
+    conversation.auth = new AuthExchange("PLAIN", bytesOf("\0ann\0hunter2"));
+    conversation.pipeline.push("AUTH", conversation.auth.command);
+    conversation.pipeline.send();
+    conversation.take(new SmtpReply(code, "Decided"));
+    assertEquals(conversation.state, "ready");
+    assertEquals(conversation.auth, undefined);
+    assertEquals(conversation.pipeline.sent, 0);
   }
 });
 
