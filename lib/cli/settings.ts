@@ -170,14 +170,45 @@ function storeOwners(
   return texts.includes("any") ? "any" : texts.map(Number);
 }
 
-/** The kinds of store. */
-const STORES: readonly string[] = ["maildir", "mbox", "file", "discard"];
-
-/** Makes the store of `--store`. */
-function storeOf(
-  text: string,
+/** What a word of `--store` makes of the path behind it. */
+type StoreMaker = (
+  path: string,
   owners: MailboxOwners | undefined,
-): Pick<ServeSettings, "keeps" | "keepsIn"> & { readonly store: MessageStore } {
+) => MadeStore;
+
+/** A store, where it keeps mail, and a sentence about it. */
+type MadeStore = Pick<ServeSettings, "keeps" | "keepsIn"> & {
+  readonly store: MessageStore;
+};
+
+/** The words of `--store` with a path. */
+const STORES: Readonly<Record<string, StoreMaker>> = {
+  maildir: (path, owners) => ({
+    keepsIn: { path, isFile: false },
+    store: new MaildirStore({ folder: path, owners }),
+    keeps: `mail is kept in ${path}, one Maildir a recipient`,
+  }),
+  mbox: (path, owners) =>
+    path.endsWith(".mbox")
+      ? {
+        keepsIn: { path, isFile: true },
+        store: new MboxStore({ path, owners }),
+        keeps: `mail is kept in the mbox file ${path}`,
+      }
+      : {
+        keepsIn: { path, isFile: false },
+        store: new MboxStore({ folder: path, owners }),
+        keeps: `mail is kept in ${path}, one mbox file a recipient`,
+      },
+  file: (path) => ({
+    keepsIn: { path, isFile: false },
+    store: new FileStore({ folder: path }),
+    keeps: `mail is kept in ${path}, one .eml file a message`,
+  }),
+};
+
+/** Makes the store that `--store` names. */
+function storeOf(text: string, owners: MailboxOwners | undefined): MadeStore {
   const colon = text.indexOf(":");
   const kind = colon < 0 ? text : text.slice(0, colon);
   const path = colon < 0 ? "" : text.slice(colon + 1);
@@ -188,40 +219,14 @@ function storeOf(
       keepsIn: undefined,
     };
   }
-  if (path === "" || !STORES.includes(kind) || kind === "discard") {
-    throw new UsageError(
-      `--store ${text}: want maildir:DIR, mbox:DIR, mbox:FILE.mbox, file:DIR or discard${
-        hint(kind, STORES)
-      }`,
-    );
+  if (path !== "" && Object.hasOwn(STORES, kind)) {
+    return STORES[kind]!(path, owners);
   }
-  const keepsIn = { path, isFile: kind === "mbox" && path.endsWith(".mbox") };
-  switch (kind) {
-    case "maildir":
-      return {
-        keepsIn,
-        store: new MaildirStore({ folder: path, owners }),
-        keeps: `mail is kept in ${path}, one Maildir a recipient`,
-      };
-    case "mbox":
-      return keepsIn.isFile
-        ? {
-          keepsIn,
-          store: new MboxStore({ path, owners }),
-          keeps: `mail is kept in the mbox file ${path}`,
-        }
-        : {
-          keepsIn,
-          store: new MboxStore({ folder: path, owners }),
-          keeps: `mail is kept in ${path}, one mbox file a recipient`,
-        };
-    default:
-      return {
-        keepsIn,
-        store: new FileStore({ folder: path }),
-        keeps: `mail is kept in ${path}, one .eml file a message`,
-      };
-  }
+  throw new UsageError(
+    `--store ${text}: want maildir:DIR, mbox:DIR, mbox:FILE.mbox, file:DIR or discard${
+      hint(kind, [...Object.keys(STORES), "discard"])
+    }`,
+  );
 }
 
 /**

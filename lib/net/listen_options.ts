@@ -147,11 +147,9 @@ export const LISTEN_RULE: Rule = either({
 const NAMES: ReadonlyMap<string, Pick<ListenOptions, "kind" | "security">> =
   new Map(
     LISTENER_KINDS.flatMap((kind) => {
-      const { implicitTlsName } = KINDS[kind];
       const plain = [kind, { kind }] as const;
-      return implicitTlsName === undefined
-        ? [plain]
-        : [plain, [implicitTlsName, { kind, security: "implicit" }] as const];
+      const secure = [`${kind}s`, { kind, security: "implicit" }] as const;
+      return KINDS[kind].hasTlsName ? [plain, secure] : [plain];
     }),
   );
 

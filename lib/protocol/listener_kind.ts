@@ -17,10 +17,10 @@ export type ListenerKind = "smtp" | "submission" | "lmtp";
 /** The differences between the kinds of listeners. */
 export interface KindTraits {
   /**
-   * The name of the kind in `HOST:PORT/KIND` with implicit TLS; if unset, only
-   * `security` can ask for implicit TLS.
+   * Whether the name of the kind with an s, in `HOST:PORT/KIND`, means implicit
+   * TLS. If not, only `security` can ask for it.
    */
-  readonly implicitTlsName: string | undefined;
+  readonly hasTlsName: boolean;
   /** The default text of the greeting, after the host name. */
   readonly greeting: string;
   /** The verb with which a client begins; if it is EHLO, HELO is allowed as well. */
@@ -46,7 +46,7 @@ export interface ReceivedNames {
 }
 
 const SMTP: KindTraits = {
-  implicitTlsName: "smtps",
+  hasTlsName: true,
   greeting: "ESMTP ready",
   hello: "EHLO",
   received: { plain: "SMTP", extended: "ESMTP", utf8: "UTF8SMTP" },
@@ -60,12 +60,11 @@ export const KINDS: Readonly<Record<ListenerKind, KindTraits>> = {
   smtp: SMTP,
   submission: {
     ...SMTP,
-    implicitTlsName: "submissions",
     requiresLogin: true,
     completesMessages: true,
   },
   lmtp: {
-    implicitTlsName: undefined,
+    hasTlsName: false,
     greeting: "LMTP ready",
     hello: "LHLO",
     received: { plain: "LMTP", extended: "LMTP", utf8: "UTF8LMTP" },

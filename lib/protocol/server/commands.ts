@@ -269,7 +269,7 @@ export class ServerCommands {
   // VRFY, EXPN.
 
   #vrfy(argument: string): void {
-    if (argument === "") return this.#outbox.error(replies.wantExpn);
+    if (argument === "") return this.#outbox.error(replies.wantVrfy);
     if (!this.#state.profile.asks.verify) {
       return this.#outbox.reply(replies.cannotVerify);
     }

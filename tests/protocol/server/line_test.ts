@@ -41,11 +41,11 @@ testDialogues([
     C: VRFY joe
     S: 252 2.1.5 ...
     C: VRFY
-    S: 501 5.5.4 ...
+    S: ${replies.wantVrfy}
     C: EXPN list
     S: 502 5.5.1 ...
     C: EXPN
-    S: 501 5.5.4 ...
+    S: ${replies.wantExpn}
     C: TURN
     S: ${replies.unknownCommand}
     C:
