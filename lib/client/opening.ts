@@ -13,6 +13,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc8314 | RFC 8314}
  */
 
+import { errorMessage } from "../log.ts";
 import { connectTcp } from "../net/deno_transport.ts";
 import { upgradeClient } from "../net/tls_upgrade.ts";
 import type { Transport } from "../net/transport.ts";
@@ -121,7 +122,9 @@ class Opening {
     } catch (error) {
       signal?.throwIfAborted();
       const at = options.address ? `${host}" at "${options.address}` : host;
-      const text = `Cannot connect to "${at}" port ${port}: ${reason(error)}`;
+      const text = `Cannot connect to "${at}" port ${port}: ${
+        errorMessage(error)
+      }`;
       throw localError("connect", "4.4.1", { text, cause: error });
     }
     options.onProgress?.("connected");
@@ -211,7 +214,9 @@ class Opening {
       });
     } catch (error) {
       signal?.throwIfAborted();
-      const text = `Cannot begin TLS with host "${host}": ${reason(error)}`;
+      const text = `Cannot begin TLS with host "${host}": ${
+        errorMessage(error)
+      }`;
       throw localError("tls", "4.7.5", { text, cause: error });
     }
     this.#transport = upgraded.transport;
@@ -273,7 +278,7 @@ class Opening {
     if (failure === undefined && end.kind === "done" && end.reply) {
       return peerError("authenticate", end.reply);
     }
-    const text = `Cannot log in at host "${host}": ${reason(failure)}`;
+    const text = `Cannot log in at host "${host}": ${errorMessage(failure)}`;
     throw localError("authenticate", "4.7.0", { text, cause: failure });
   }
 
@@ -344,8 +349,4 @@ export function acceptsCertificate(
 function literal(address: string): string {
   if (address.includes(":")) return `[IPv6:${address.replace(/%.*$/, "")}]`;
   return /^[\d.]+$/.test(address) ? `[${address}]` : "localhost";
-}
-
-function reason(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -6,6 +6,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.2 | RFC 5321 section 4.5.3.2}
  */
 
+import { errorMessage } from "../log.ts";
 import { milliseconds, object, type Rule, type Rules } from "../options.ts";
 import type { Transport } from "../net/transport.ts";
 import {
@@ -329,7 +330,7 @@ export class ClientSession {
     } catch (error) {
       this.signal?.throwIfAborted();
       if (this.#expired) return TOO_LONG;
-      const reason = error instanceof Error ? error.message : String(error);
+      const reason = errorMessage(error);
       return { kind: "network", message: `The connection broke: ${reason}` };
     } finally {
       this.#limit = Infinity;

@@ -5,7 +5,7 @@
  * made.
  */
 
-import { describeError } from "../log.ts";
+import { describeError, errorMessage } from "../log.ts";
 import type { Message } from "../message/message.ts";
 import type { CloseReason } from "../protocol/server/effects.ts";
 import type { SmtpReply } from "../protocol/reply.ts";
@@ -57,7 +57,7 @@ export function logTlsFailure(
   error: unknown,
 ): void {
   if (!verbose) return;
-  const reason = error instanceof Error ? error.message : String(error);
+  const reason = errorMessage(error);
   log({
     level: "info",
     event: "refused",

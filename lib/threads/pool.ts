@@ -4,6 +4,7 @@
  * its sessions; the other workers, the queue and the ports go on.
  */
 
+import { errorMessage } from "../log.ts";
 import { checkThreads } from "../net/listener.ts";
 import { addressMemory } from "../session/address_table.ts";
 import { sessionHandlersOf } from "../session/handlers.ts";
@@ -170,7 +171,7 @@ export class ThreadPool {
         event: "error",
         message: `Thread ${thread} cannot be replaced for now`,
         fields: { thread },
-        error: error instanceof Error ? error.message : String(error),
+        error: errorMessage(error),
       });
       const timer = setTimeout(() => {
         this.#retries.delete(timer);
