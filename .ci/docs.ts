@@ -9,12 +9,11 @@
 
 import {
   type CommandName,
-  COMMANDS,
   COMMON,
-  keyOf,
   type Option,
   type Options,
-} from "../lib/cli/options.ts";
+} from "../lib/cli/option.ts";
+import { COMMANDS, keyOf } from "../lib/cli/options.ts";
 import { FORMS, meaning, written } from "../lib/cli/help.ts";
 
 const FILE = new URL("../cli.ts", import.meta.url);

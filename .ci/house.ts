@@ -284,9 +284,9 @@ function fileRows(house: ReadonlyMap<string, SourceFile>): Row[] {
   const slices = lib.filter((file) => isSlice(file, known));
   const lines = lib.map((file) => file.lines);
   return [
-    row("files in lib", lib.length, 225),
+    row("files in lib", lib.length, 260),
     figure("lines in lib", lines.reduce((sum, count) => sum + count, 0)),
-    row("files with exactly one importer", single.length, 39),
+    row("files with exactly one importer", single.length, 48),
     row("of these, slices", slices.length, 0),
     row("longest file, lines", Math.max(...lines), CEILING),
   ];
@@ -298,10 +298,10 @@ function nameRows(entries: ReadonlyMap<string, ReadonlySet<string>>): Row[] {
   return [
     ...[...entries].map(([entry, { size }]) =>
       entry === "."
-        ? row(`names in "."`, size, 55)
+        ? row(`names in "."`, size, 75)
         : figure(`names in "${entry}"`, size)
     ),
-    row("names in all entry points", all.size, 205),
+    row("names in all entry points", all.size, 250),
   ];
 }
 

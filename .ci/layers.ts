@@ -77,6 +77,8 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "server/mod.ts": ["*"],
   "page": ["inbox", "telemetry", "type server"],
   "testing": ["*"],
+  // The adapter for programs of another package: on the public face only.
+  "smtp_server": ["entry"],
   "mod.ts": ["*"],
   "cli": ["entry", "server/mod.ts"],
   "cli.ts": ["entry", "cli"],

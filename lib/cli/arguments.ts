@@ -8,7 +8,7 @@
 
 import { parseDuration } from "../queue/mod.ts";
 import { hint, UsageError } from "./output.ts";
-import type { Options } from "./options.ts";
+import type { Options } from "./option.ts";
 
 /** Settings as written: name and values. */
 export type RawSettings = ReadonlyMap<string, readonly string[]>;

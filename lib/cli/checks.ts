@@ -22,7 +22,7 @@ import type {
 } from "../../mod.ts";
 import { dirname, join, resolve } from "node:path";
 import { flag, type RawSettings } from "./arguments.ts";
-import { RELAYING } from "./options.ts";
+import { RELAYING } from "./serve_options.ts";
 import type { ServeSettings, StorePlace } from "./settings.ts";
 import { reasonOf, RunError, UsageError } from "./output.ts";
 

@@ -6,14 +6,13 @@
 
 import {
   type CommandName,
-  COMMANDS,
   COMMON,
   type Option,
   type Options,
-  optionsOf,
   PROGRAM,
   SHELLS,
-} from "./options.ts";
+} from "./option.ts";
+import { COMMANDS, optionsOf } from "./options.ts";
 import { meaning } from "./help.ts";
 import { hint, type Output, UsageError } from "./output.ts";
 

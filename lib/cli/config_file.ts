@@ -7,7 +7,8 @@
  */
 
 import { readSmallFile } from "../server/mod.ts";
-import { keyOf, type OptionForm, type Options } from "./options.ts";
+import type { OptionForm, Options } from "./option.ts";
+import { keyOf } from "./options.ts";
 import { flagOf, type RawSettings } from "./arguments.ts";
 import { hint, reasonOf, RunError, UsageError } from "./output.ts";
 

@@ -8,11 +8,11 @@ import {
   type Call,
   type Command,
   type CommandName,
-  COMMANDS,
   COMMON,
   type Option,
   type Options,
-} from "./options.ts";
+} from "./option.ts";
+import { COMMANDS } from "./options.ts";
 
 /** An option as the user writes it: `--listen HOST:PORT`. */
 export function written(name: string, option: Option): string {

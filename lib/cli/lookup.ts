@@ -6,7 +6,7 @@
 import { DnsClient, type DnsRecordType } from "../dns/mod.ts";
 import { flag, type RawSettings } from "./arguments.ts";
 import { nameServers } from "./relay_settings.ts";
-import type { LOOKUP_TYPES } from "./options.ts";
+import type { LOOKUP_TYPES } from "./option.ts";
 import { printableJson } from "../log.ts";
 import {
   EX_TEMPFAIL,

@@ -14,7 +14,7 @@ import {
   SpoolError,
 } from "../queue/mod.ts";
 import { flag, one, type RawSettings } from "./arguments.ts";
-import { DEFAULT_SPOOL, QUEUE_ACTIONS } from "./options.ts";
+import { DEFAULT_SPOOL, QUEUE_ACTIONS } from "./option.ts";
 import { printableJson } from "../log.ts";
 import {
   formatSize,

@@ -18,7 +18,7 @@ import {
 } from "../sasl/auth.ts";
 import { isHost } from "../server/mod.ts";
 import { Address, type SmtpServerOptions } from "../../mod.ts";
-import { DEFAULT_SPOOL, LONG_LINES } from "./options.ts";
+import { DEFAULT_SPOOL, LONG_LINES } from "./option.ts";
 import {
   flag,
   one,

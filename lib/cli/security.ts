@@ -16,7 +16,7 @@ import { saslPrep } from "../sasl/mod.ts";
 import { readSmallFile } from "../server/mod.ts";
 import { Certificate, CertificateSet, type KeyAlgorithm } from "../tls/mod.ts";
 import type { SmtpServerOptions } from "../../mod.ts";
-import { ALGORITHMS, POLICIES } from "./options.ts";
+import { ALGORITHMS, POLICIES } from "./option.ts";
 import { duration, flag, one, type RawSettings, word } from "./arguments.ts";
 import {
   hint,

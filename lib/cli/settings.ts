@@ -35,7 +35,7 @@ import {
   DEFAULT_STORE,
   EARLY_TALKERS,
   LOG_FORMS,
-} from "./options.ts";
+} from "./option.ts";
 import {
   duration,
   flag,

@@ -4,13 +4,8 @@
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import {
-  type CommandName,
-  COMMANDS,
-  COMMON,
-  optionsOf,
-  SHELLS,
-} from "../../lib/cli/options.ts";
+import { type CommandName, COMMON, SHELLS } from "../../lib/cli/option.ts";
+import { COMMANDS, optionsOf } from "../../lib/cli/options.ts";
 import { completionScript, runCli, runCliRows } from "../support/cli.ts";
 import { TestFolder } from "../support/folder.ts";
 import { run } from "../support/process.ts";

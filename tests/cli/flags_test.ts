@@ -3,12 +3,8 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { flag, parseArguments } from "../../lib/cli/arguments.ts";
 import { parseConfig } from "../../lib/cli/config_file.ts";
-import {
-  type CommandName,
-  COMMANDS,
-  type Options,
-  optionsOf,
-} from "../../lib/cli/options.ts";
+import type { CommandName, Options } from "../../lib/cli/option.ts";
+import { COMMANDS, optionsOf } from "../../lib/cli/options.ts";
 import { relaySettings } from "../../lib/cli/relay_settings.ts";
 import { UsageError } from "../../lib/cli/output.ts";
 import { CliServer, runCli } from "../support/cli.ts";

@@ -1,10 +1,9 @@
 /** The table of options: each row once, in reach, and applied by a reload or not. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { type CommandName, COMMON } from "../../lib/cli/option.ts";
 import {
-  type CommandName,
   COMMANDS,
-  COMMON,
   keyOf,
   optionsOf,
   WANT_RESTART,

@@ -9,12 +9,8 @@ import {
 import { parseSize } from "../../lib/cli/arguments.ts";
 import { limitSettings } from "../../lib/cli/settings.ts";
 import { helpOf } from "../../lib/cli/help.ts";
-import {
-  type CommandName,
-  COMMANDS,
-  COMMON,
-  optionsOf,
-} from "../../lib/cli/options.ts";
+import { type CommandName, COMMON } from "../../lib/cli/option.ts";
+import { COMMANDS, optionsOf } from "../../lib/cli/options.ts";
 import { cliArgs, runCli, runCliRows } from "../support/cli.ts";
 import { TestFolder } from "../support/folder.ts";
 

@@ -46,7 +46,8 @@ function stray(member: string, file: string): Fault[] {
 
 const HANDLERS = "lib/session/handlers.ts";
 const LIMITS = "lib/session/limit_options.ts";
-const COMMAND_LINE = "lib/cli/options.ts";
+const COMMANDS_FILE = "lib/cli/options.ts";
+const COMMAND_LINE = "lib/cli/option.ts";
 const RECORD_TYPES = "lib/dns/outcome.ts";
 const SERVER_OPTIONS = "lib/server/options.ts";
 
@@ -94,7 +95,11 @@ const MEMBERS: readonly Row[] = [
     file: LIMITS,
     replace: 'readonly kind: "count" | "size" | "duration" | "rate";',
     by: 'readonly kind: "count" | "size" | "duration" | "rate" | "volume";',
-    wants: lacking("volume", COMMAND_LINE, "lib/cli/settings.ts"),
+    wants: lacking(
+      "volume",
+      "lib/cli/serve_options.ts",
+      "lib/cli/settings.ts",
+    ),
   },
   {
     name: "a kind of listener (KINDS)",
@@ -135,7 +140,7 @@ const MEMBERS: readonly Row[] = [
     file: COMMAND_LINE,
     replace: 'export type CommandName =\n  | "serve"',
     by: 'export type CommandName =\n  | "gossip"\n  | "serve"',
-    wants: lacking("gossip", COMMAND_LINE, "cli.ts"),
+    wants: lacking("gossip", COMMANDS_FILE, "cli.ts"),
   },
   {
     name: "a shell to complete for",
@@ -288,11 +293,11 @@ const LINES: readonly Row[] = [
   },
   {
     name: "a line for no command (COMMANDS)",
-    file: COMMAND_LINE,
+    file: COMMANDS_FILE,
     replace: "Readonly<Record<CommandName, Command>> = {",
     by: "Readonly<Record<CommandName, Command>> = {\n" +
       '  gossip: { brief: [], calls: [], sections: {}, exitCodes: "" },',
-    wants: stray("gossip", COMMAND_LINE),
+    wants: stray("gossip", COMMANDS_FILE),
   },
   {
     name: "a command that is in no table (RUNS)",

@@ -1,12 +1,8 @@
 /** zsh and fish complete command lines by the scripts that `completion` writes for them. */
 
 import { assertEquals } from "@std/assert";
-import {
-  type CommandName,
-  COMMANDS,
-  COMMON,
-  optionsOf,
-} from "../../lib/cli/options.ts";
+import { type CommandName, COMMON } from "../../lib/cli/option.ts";
+import { COMMANDS, optionsOf } from "../../lib/cli/options.ts";
 import { completionScript } from "../support/cli.ts";
 import { TestFolder } from "../support/folder.ts";
 import { run } from "../support/process.ts";

@@ -1,0 +1,133 @@
+/**
+ * What an option of the command line and a command are, and what several of them
+ * share: words, defaults, options of every command.
+ */
+
+/** Form of an option: `one` takes a value, `many` may be repeated, `flag` is on by itself and may take yes or no. */
+export type OptionForm = "one" | "many" | "flag";
+
+/** An option of a command. */
+export interface Option {
+  readonly form: OptionForm;
+  /** Word for its value, as `HOST:PORT`; for a flag the text shown after its name: `=no`. */
+  readonly word?: string;
+  /** The words that it takes, if it takes only a few. */
+  readonly choices?: readonly string[];
+  readonly help: string;
+  /** The forms of its value, and their meanings. */
+  readonly values?: Readonly<Record<string, string>>;
+  /** The value without the option, as shown. */
+  readonly default?: string;
+  /** Its short form, with the dash. */
+  readonly short?: string;
+  /** Its name in a configuration file, if not its own in camelCase; `null` if it has no such name. */
+  readonly key?: string | null;
+  /** Whether SIGHUP applies it without a restart. */
+  readonly isReloaded?: true;
+}
+
+/** Options by name on the command line, without the dashes. */
+export type Options = Readonly<Record<string, Option>>;
+
+/** The commands. */
+export type CommandName =
+  | "serve"
+  | "queue"
+  | "send"
+  | "lookup"
+  | "certificate"
+  | "verifier"
+  | "completion";
+
+/** A call of a command, and its effect. */
+export type Call = readonly [call: string, does: string];
+
+/** A command: its calls, and its options under their titles. */
+export interface Command {
+  /** Its calls in the help of the program. */
+  readonly brief: readonly Call[];
+  /** Its calls in its own help. */
+  readonly calls: readonly Call[];
+  /** The words that may be its first argument. */
+  readonly words?: readonly string[];
+  /** Whether an argument names a file. */
+  readonly takesFile?: true;
+  readonly sections: Readonly<Record<string, Options>>;
+  readonly notes?: string;
+  readonly exitCodes: string;
+}
+
+// Words that options and commands take.
+export const POLICIES = ["none", "allowed", "required"] as const;
+export const BARE_NEWLINES = ["normalize", "reject", "keep"] as const;
+export const EARLY_TALKERS = ["refuse", "allow"] as const;
+export const LONG_LINES = ["keep", "encode"] as const;
+export const LOG_FORMS = ["text", "json"] as const;
+export const ALGORITHMS = ["ecdsa-p256", "rsa-2048", "ed25519"] as const;
+export const LOOKUP_TYPES = ["mx", "a", "aaaa", "ptr", "txt"] as const;
+export const QUEUE_ACTIONS = ["retry", "hold", "release", "remove"] as const;
+export const SHELLS = ["bash", "zsh", "fish"] as const;
+
+// Defaults.
+export const DEFAULT_LISTEN = "127.0.0.1:2525";
+export const DEFAULT_STORE = "maildir:./mail";
+export const DEFAULT_SPOOL = "./spool";
+/** Name of the program made by `deno task compile`. */
+export const PROGRAM = "smtp-server";
+
+/** The options of every command. */
+export const COMMON: Options = {
+  config: {
+    form: "one",
+    word: "FILE.json",
+    help:
+      "settings of the server: names of its options in camelCase; an option overrides the file",
+    key: null,
+  },
+  version: {
+    form: "flag",
+    short: "-v",
+    help: "the version of this program",
+    key: null,
+  },
+  help: { form: "flag", short: "-h", help: "this text", key: null },
+};
+
+export const HOSTNAME: Option = {
+  form: "one",
+  word: "NAME",
+  help: "name of this host in greeting, EHLO and Received",
+  default: "this machine's",
+};
+
+export const DNS: Option = {
+  form: "many",
+  word: "IP[:PORT]",
+  help: "name servers",
+  default: "the system's",
+};
+
+export const CHUNKING: Option = {
+  form: "flag",
+  word: "=no",
+  help: "send content by DATA only, never by BDAT",
+};
+
+export const REMOTE_PORT: Option = {
+  form: "one",
+  word: "PORT",
+  help: "port of the other servers, for tests",
+  default: "25",
+};
+
+export const SPOOL: Option = {
+  form: "one",
+  word: "DIR",
+  help: "folder of the mail that waits for relaying",
+  default: DEFAULT_SPOOL,
+};
+
+export const JSON_OPTION: Option = {
+  form: "flag",
+  help: "one JSON object per line instead of text",
+};

@@ -1,0 +1,300 @@
+/**
+ * The options of `serve`, under their titles. Those of the limits come from the
+ * table of limits.
+ */
+
+import { LIMITS, type LimitTable, type NumberLimit } from "../server/mod.ts";
+import {
+  BARE_NEWLINES,
+  CHUNKING,
+  DEFAULT_LISTEN,
+  DEFAULT_STORE,
+  DNS,
+  EARLY_TALKERS,
+  HOSTNAME,
+  LOG_FORMS,
+  LONG_LINES,
+  type Option,
+  type Options,
+  POLICIES,
+  REMOTE_PORT,
+  SPOOL,
+} from "./option.ts";
+
+const LISTENING: Options = {
+  listen: {
+    form: "many",
+    word: "HOST:PORT[/KIND]",
+    help:
+      "KIND is smtp, submission or lmtp, or smtps or submissions with TLS from the first byte; without KIND smtp; port 0 takes a free port",
+    default: `${DEFAULT_LISTEN}/smtp`,
+  },
+  hostname: HOSTNAME,
+};
+
+const STORING: Options = {
+  store: {
+    form: "one",
+    word: "KIND",
+    help: "where to keep mail",
+    values: {
+      "maildir:DIR": "a Maildir in DIR per recipient",
+      "mbox:DIR": "an mbox file per recipient",
+      "mbox:FILE.mbox": "one mbox file for all mail",
+      "file:DIR": "an .eml file per message",
+      discard: "keep nothing",
+    },
+    default: DEFAULT_STORE,
+  },
+  "store-owner": {
+    form: "many",
+    word: "UID|any",
+    help: "further users whose mailboxes get mail",
+    default: "this process's, root and the owner of the folder",
+  },
+  domain: {
+    form: "many",
+    word: "NAME",
+    help:
+      "a local domain; recipients elsewhere are refused; without this option every recipient is local",
+    isReloaded: true,
+  },
+  "bare-newlines": {
+    form: "one",
+    choices: BARE_NEWLINES,
+    help:
+      "bare LF and CR in content: replace LF by CRLF and CR by a space, refuse the message, or keep them",
+    default: "normalize",
+  },
+  complete: {
+    form: "flag",
+    word: "[=no]",
+    help: "add Date, Message-ID and the author's domain if they are missing",
+    default: "on submission listeners only",
+  },
+  handlers: {
+    form: "one",
+    word: "MODULE",
+    help:
+      "path or URL of a module whose default export is SmtpHandlers, or a function that makes them",
+  },
+  threads: {
+    form: "one",
+    word: "N",
+    help: "worker threads that receive, all on the same ports",
+    default: "0: the main thread receives",
+  },
+};
+
+const SECURITY: Options = {
+  user: {
+    form: "many",
+    word: "NAME:SECRET",
+    help: "an account",
+    isReloaded: true,
+  },
+  users: {
+    form: "one",
+    word: "FILE",
+    help:
+      "file of accounts, one NAME:SECRET per line; SECRET in plain text or from the command verifier",
+    isReloaded: true,
+  },
+  auth: {
+    form: "one",
+    choices: POLICIES,
+    help: "login; submission listeners always require it",
+    default: "allowed with accounts",
+    isReloaded: true,
+  },
+  "allow-insecure-auth": {
+    form: "flag",
+    help: "allow login without TLS",
+    isReloaded: true,
+  },
+  cert: {
+    form: "many",
+    word: "FILE",
+    help: "certificate chain in PEM, chosen by server name; reread on change",
+    isReloaded: true,
+  },
+  key: {
+    form: "many",
+    word: "FILE",
+    help: "its key in PEM, if the file of the chain has no key",
+    isReloaded: true,
+  },
+  "self-signed": {
+    form: "flag",
+    help: "make a certificate for this run",
+    isReloaded: true,
+  },
+  security: {
+    form: "one",
+    choices: POLICIES,
+    help: "STARTTLS",
+    default: "allowed with a certificate",
+  },
+};
+
+const FRONT: Options = {
+  "proxy-protocol": {
+    form: "many",
+    word: "CIDR",
+    help:
+      "proxies; their connections must begin with a PROXY header that names the client",
+    isReloaded: true,
+  },
+  xclient: {
+    form: "many",
+    word: "CIDR",
+    help: "proxies that may name their client by XCLIENT",
+    isReloaded: true,
+  },
+};
+
+/** The options of `serve` for relaying. */
+export const RELAYING: Options = {
+  relay: {
+    form: "flag",
+    help:
+      "relay mail for other domains from authenticated clients; without --domain, all mail",
+  },
+  "relay-from": {
+    form: "many",
+    word: "CIDR",
+    help: "relay mail from these networks as well",
+  },
+  smarthost: {
+    form: "many",
+    word: "HOST:PORT[/smtps|/starttls|/none]",
+    help: "next hop of all relayed mail; several are tried in order",
+  },
+  "smarthost-user": {
+    form: "one",
+    word: "NAME:SECRET",
+    help: "login at the smarthost, over verified TLS unless /none",
+  },
+  "smarthost-mechanisms": {
+    form: "one",
+    word: "NAMES",
+    help:
+      'SASL mechanisms of that login, in the order to try, as "PLAIN LOGIN"',
+    default: "all, the strongest first",
+  },
+  chunking: CHUNKING,
+  spool: SPOOL,
+  dns: DNS,
+  retry: {
+    form: "one",
+    word: '"SCHEDULE"',
+    help: "waits between attempts, as 30s 5m*3 1h*12 4h; the last one repeats",
+    default: '"30s 2m 5m 15m 30m 1h 2h 4h"',
+  },
+  expire: {
+    form: "one",
+    word: "TIME",
+    help: "age at which a message bounces",
+    default: "5d",
+  },
+  "bounce-from": {
+    form: "one",
+    word: "ADDRESS",
+    help: "sender of DSNs",
+    default: "MAILER-DAEMON at the hostname",
+  },
+  "long-lines": {
+    form: "one",
+    choices: LONG_LINES,
+    help: "relayed lines of more than 998 bytes",
+    default: "keep",
+  },
+  "remote-port": REMOTE_PORT,
+  "allow-loopback": {
+    form: "flag",
+    help: "relay to loopback addresses that MX records name, for tests",
+  },
+};
+
+/** Word for the value of a limit of each kind. */
+const LIMIT_WORDS: Readonly<
+  Record<LimitTable[keyof LimitTable]["kind"], string>
+> = {
+  count: "N",
+  size: "SIZE",
+  rate: "SIZE",
+  duration: "TIME",
+  networks: "CIDR|none",
+};
+
+/** A number of bytes in the largest unit that divides it. */
+function shownBytes(bytes: number): string {
+  const units = [["G", 2 ** 30], ["M", 2 ** 20], ["k", 2 ** 10]] as const;
+  const [name, size] = units.find(([, size]) => bytes % size === 0) ?? ["", 1];
+  return `${bytes / size}${name}`;
+}
+
+/** The default of a limit as the value of an option. */
+const SHOWN_NUMBERS: Readonly<
+  Record<NumberLimit["kind"], (value: number) => string>
+> = {
+  count: String,
+  size: shownBytes,
+  rate: shownBytes,
+  duration: (ms) => `${ms / 1000}`,
+};
+
+/** The limits that the command line can set. */
+function limitOptions(): Options {
+  const options: Record<string, Option> = {};
+  for (const limit of Object.values(LIMITS) as LimitTable[keyof LimitTable][]) {
+    const { flag, kind, help } = limit;
+    if (flag === undefined) continue;
+    options[flag] = {
+      form: kind === "networks" ? "many" : "one",
+      word: LIMIT_WORDS[kind],
+      help: kind === "duration" ? `${help}, in seconds without a unit` : help,
+      default: kind === "networks"
+        ? limit.default.join(", ")
+        : SHOWN_NUMBERS[kind](limit.default),
+      isReloaded: true,
+    };
+  }
+  return options;
+}
+
+const LIMITING: Options = {
+  ...limitOptions(),
+  "early-talkers": {
+    form: "one",
+    choices: EARLY_TALKERS,
+    help: "clients that send before the greeting; --exempt networks may",
+    default: "refuse",
+    isReloaded: true,
+  },
+};
+
+const OUTPUT: Options = {
+  log: {
+    form: "one",
+    choices: LOG_FORMS,
+    help: "form of log records on standard error; json is one object per line",
+    default: "text",
+  },
+  quiet: { form: "flag", help: "warnings and errors only, no first screen" },
+  check: {
+    form: "flag",
+    help: "check all settings, report options without effect, and exit",
+    key: null,
+  },
+};
+/** The options of `serve` under their titles. */
+export const SERVING: Readonly<Record<string, Options>> = {
+  "Listeners": LISTENING,
+  "Store and handlers": STORING,
+  "Accounts and TLS": SECURITY,
+  "Behind a proxy": FRONT,
+  "Relaying": RELAYING,
+  "Limits": LIMITING,
+  "Output": OUTPUT,
+};
