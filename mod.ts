@@ -17,7 +17,8 @@
  *
  * This entry point has the server, its handlers and the values that they get.
  * The others are `./store`, `./tls`, `./auth`, `./sasl`, `./queue`,
- * `./client`, `./dns`, `./testing` and `./cli`, each with a guide of its own.
+ * `./client`, `./dns`, `./testing`, `./smtp-server` and `./cli`, each with a
+ * guide of its own.
  *
  * An option that does not exist, or has a value of the wrong kind, is a
  * `TypeError` when the server is made; the message names the option and what

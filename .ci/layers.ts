@@ -78,7 +78,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "page": ["inbox", "telemetry", "type server"],
   "testing": ["*"],
   // The adapter for programs of another package: on the public face only.
-  "smtp_server": ["entry"],
+  "smtp_server": ["entry", "sasl/digest.ts"],
   "mod.ts": ["*"],
   "cli": ["entry", "server/mod.ts"],
   "cli.ts": ["entry", "cli"],

@@ -51,9 +51,12 @@ export class CramMd5Server implements ServerMechanism {
     }
     const names = prepareNames({ username, authorizationId: "" });
     if ("type" in names) return names;
-    const check = keyedDigestCheck({ challenge: this.#challenge, answer });
+    const keyedDigest = { challenge: this.#challenge, answer };
+    const check = keyedDigestCheck(keyedDigest);
     const mechanism = this.name;
-    const credentials = new Credentials({ mechanism, ...names, check });
+    const credentials = new Credentials({
+      ...{ mechanism, ...names, keyedDigest, check },
+    });
     return { type: "verify", credentials };
   }
 

@@ -90,6 +90,7 @@ export class Credentials {
   identity: string;
   readonly #password: string | undefined;
   readonly #token: string | undefined;
+  readonly #keyedDigest: KeyedDigestOptions | undefined;
   readonly #check: SecretCheck;
 
   /**
@@ -108,6 +109,8 @@ export class Credentials {
     readonly password?: string | undefined;
     /** The bearer token, if the mechanism sends one. */
     readonly token?: string | undefined;
+    /** Challenge and answer of CRAM-MD5. */
+    readonly keyedDigest?: KeyedDigestOptions | undefined;
     /** The client's TLS certificate in DER. */
     readonly certificate?: Uint8Array | undefined;
     /**
@@ -124,6 +127,7 @@ export class Credentials {
     this.identity = init.username;
     this.#password = init.password;
     this.#token = init.token;
+    this.#keyedDigest = init.keyedDigest;
     this.#check = init.check;
     redact(this, () => this.toString());
   }
@@ -136,6 +140,11 @@ export class Credentials {
   /** The bearer token; XOAUTH2 and OAUTHBEARER only. */
   get token(): string | undefined {
     return this.#token;
+  }
+
+  /** Challenge and answer; CRAM-MD5 only. */
+  get keyedDigest(): KeyedDigestOptions | undefined {
+    return this.#keyedDigest;
   }
 
   /**

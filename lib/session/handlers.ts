@@ -170,7 +170,10 @@ export interface SmtpHandlers extends RelayHooks {
     session: SmtpSession,
     line: string,
   ): string | void | undefined | Promise<string | void | undefined>;
-  /** HELO, EHLO or LHLO, with the client's name. */
+  /**
+   * HELO, EHLO or LHLO, with the client's name. A positive reply of one line
+   * stands in place of the server's name; the extensions follow it.
+   */
   onHelo?(
     session: SmtpSession,
     name: string,

@@ -433,3 +433,16 @@ Deno.test("askedOf() and sessionHandlersOf() tell which handlers a program has",
   assertEquals(asked, [["rcpt", true]]);
   assertEquals(sessionHandlersOf(handlers), ["onRcptTo"]);
 });
+
+Deno.test("a reply of onHelo takes the place of the name, and extensions follow", async () => {
+  await using server = await startServer({
+    handlers: { onHelo: (_session, name) => new SmtpReply(250, `Hi ${name}`) },
+  });
+  using client = await TestClient.connect(server);
+  await client.reply();
+  assertMatch(
+    await client.say("EHLO c.example"),
+    /^250-Hi c\.example\n250-PIPELINING\n/,
+  );
+  assertEquals(await client.say("HELO c.example"), "250 Hi c.example");
+});

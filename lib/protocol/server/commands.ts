@@ -161,7 +161,13 @@ export class ServerCommands {
   #settleHello(verdict: Verdict): void {
     if (accepts(verdict)) {
       this.#state.helloAccepted();
-      return this.#outbox.replyWith(verdict, this.#helloReply());
+      const standard = this.#helloReply();
+      // One line in place of the name: what the server offers still follows.
+      const own = this.#state.extended && verdict instanceof SmtpReply &&
+          verdict.lines.length === 1
+        ? new SmtpReply(250, [verdict.lines[0]!, ...standard.lines.slice(1)])
+        : verdict;
+      return this.#outbox.replyWith(own, standard);
     }
     this.#state.helloRefused();
     this.#outbox.replyWith(verdict, replies.refusedHelo);

@@ -1,0 +1,327 @@
+/**
+ * The class `SMTPServer` of smtp-server, served by this server: listens and
+ * closes as that one does, and calls the program's callbacks at the same steps.
+ */
+
+import { EventEmitter } from "node:events";
+import { SmtpServer } from "../../mod.ts";
+import { DiscardStore } from "../store/mod.ts";
+import { Certificate, CertificateSource } from "../tls/mod.ts";
+import {
+  certificatesOf,
+  checkOptions,
+  listenerOptions,
+  logOf,
+  needsCertificate,
+  serverOptions,
+} from "./options.ts";
+import { Steps } from "./steps.ts";
+import type {
+  SMTPServerAddress,
+  SMTPServerAuthentication,
+  SMTPServerAuthenticationResponse,
+  SMTPServerCallback,
+  SMTPServerCallbacks,
+  SMTPServerConnection,
+  SMTPServerDataStream,
+  SMTPServerOptions,
+  SMTPServerSecureSocket,
+  SMTPServerSession,
+} from "./types.ts";
+
+/** Milliseconds that `close()` gives transactions. */
+const CLOSE_MS = 30_000;
+
+/** Where to listen. */
+interface Place {
+  readonly host?: string | undefined;
+  readonly port?: number | undefined;
+  readonly path?: string | undefined;
+}
+
+/**
+ * The listener of an {@linkcode SMTPServer}, in place of a `net.Server`: events
+ * `listening`, `close` and `error`.
+ */
+class Listener extends EventEmitter {
+  /** Whether it is bound. */
+  listening = false;
+  /** The running server. */
+  running: SmtpServer | undefined;
+
+  /** Where it listens; `null` before and after. */
+  address(): ReturnType<SMTPServer["server"]["address"]> {
+    const bound = this.listening ? this.running?.addresses[0] : undefined;
+    if (bound === undefined) return null;
+    const { address, port } = bound;
+    if (address === "unix") return address;
+    return { address, port, family: address.includes(":") ? "IPv6" : "IPv4" };
+  }
+}
+
+/**
+ * The server of the package smtp-server.
+ *
+ * Events: `listening`, `close`, `error` if it cannot listen, `connect` with the
+ * facts of a client. A client that breaks its connection off is no error.
+ *
+ * @example A program that changes its import and nothing else
+ * ```ts
+ * import {
+ *   SMTPServer,
+ *   type SMTPServerAddress,
+ *   type SMTPServerAuthentication,
+ *   type SMTPServerAuthenticationResponse,
+ *   type SMTPServerCallback,
+ *   type SMTPServerCallbacks,
+ *   type SMTPServerConnection,
+ *   type SMTPServerDataStream,
+ *   type SMTPServerEnvelope,
+ *   type SMTPServerLogger,
+ *   type SMTPServerOptions,
+ *   type SMTPServerSecureSocket,
+ *   type SMTPServerSession,
+ *   type SMTPServerTlsOptions,
+ * } from "@smtp/server/smtp-server";
+ *
+ * const logger: SMTPServerLogger = { info() {}, error: console.error };
+ * const tls: SMTPServerTlsOptions = {};
+ * const callbacks: SMTPServerCallbacks = {
+ *   onSecure(
+ *     socket: SMTPServerSecureSocket,
+ *     _session: SMTPServerSession,
+ *     callback: SMTPServerCallback,
+ *   ) {
+ *     console.log(socket.getProtocol());
+ *     callback();
+ *   },
+ *   onRcptTo({ address }: SMTPServerAddress, _session, callback) {
+ *     callback(address.endsWith("@example.com") ? null : new Error("Not here"));
+ *   },
+ *   onAuth({ username }: SMTPServerAuthentication, _session, callback) {
+ *     const response: SMTPServerAuthenticationResponse = { user: username };
+ *     callback(null, response);
+ *   },
+ *   onData(stream: SMTPServerDataStream, { envelope }, callback) {
+ *     const { rcptTo }: SMTPServerEnvelope = envelope;
+ *     stream.resume().on("end", () => callback(null, `Kept for ${rcptTo.length}`));
+ *   },
+ * };
+ * const options: SMTPServerOptions = { ...callbacks, ...tls, logger };
+ * const server = new SMTPServer({ ...options, authOptional: true });
+ * await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
+ * const open: SMTPServerConnection[] = [...server.connections];
+ * console.assert(open.length === 0);
+ * await new Promise<void>((done) => server.close(done));
+ * ```
+ */
+export class SMTPServer extends EventEmitter {
+  /** The options as given, with those of `updateSecureContext`. */
+  readonly options: SMTPServerOptions;
+  /** The connected clients. */
+  readonly connections: Set<SMTPServerConnection> = new Set();
+  /** The listener: `address()` says where it is bound, `listening` whether. */
+  readonly server: EventEmitter & {
+    readonly listening: boolean;
+    address():
+      | {
+        readonly address: string;
+        readonly port: number;
+        readonly family: string;
+      }
+      | string
+      | null;
+  };
+  readonly #listener = new Listener();
+  readonly #steps: Steps;
+  #certificates: CertificateSource | undefined;
+  #spare: Certificate | undefined;
+
+  /**
+   * Makes a server.
+   *
+   * @throws {TypeError} If an option cannot be served, or has a value of the wrong kind
+   */
+  constructor(options: SMTPServerOptions = {}) {
+    super();
+    this.options = { ...options };
+    this.server = this.#listener;
+    checkOptions(this.options);
+    for (const name of CALLBACKS) {
+      const given = options[name];
+      if (typeof given === "function") Object.assign(this, { [name]: given });
+    }
+    this.#steps = new Steps(this);
+    // Faults in the options are found here, and not by the first client.
+    new SmtpServer({ ...serverOptions(this.options), listen: [] });
+    this.#listener.on("close", () => this.emit("close"));
+    this.#listener.on("error", (error) => this.emit("error", error));
+  }
+
+  // Callbacks: a subclass or the options replace them.
+
+  /** Accepts every client. */
+  onConnect(_session: SMTPServerSession, callback: SMTPServerCallback): void {
+    callback();
+  }
+
+  /** Accepts every TLS connection. */
+  onSecure(
+    _socket: SMTPServerSecureSocket,
+    _session: SMTPServerSession,
+    callback: SMTPServerCallback,
+  ): void {
+    callback();
+  }
+
+  /** Refuses every login. */
+  onAuth(
+    auth: SMTPServerAuthentication,
+    _session: SMTPServerSession,
+    callback: (
+      error: Error | null | undefined,
+      response?: SMTPServerAuthenticationResponse,
+    ) => void,
+  ): void {
+    if (auth.method === "XCLIENT") callback(null, { user: auth.username });
+    else callback(null, { message: "Authentication not implemented" });
+  }
+
+  /** Accepts every sender. */
+  onMailFrom(
+    _address: SMTPServerAddress,
+    _session: SMTPServerSession,
+    callback: SMTPServerCallback,
+  ): void {
+    callback();
+  }
+
+  /** Accepts every recipient. */
+  onRcptTo(
+    _address: SMTPServerAddress,
+    _session: SMTPServerSession,
+    callback: SMTPServerCallback,
+  ): void {
+    callback();
+  }
+
+  /** Accepts every message, and keeps none. */
+  onData(
+    stream: SMTPServerDataStream,
+    _session: SMTPServerSession,
+    callback: (
+      error?: Error | null,
+      answer?: string | readonly (string | Error | boolean | undefined)[],
+    ) => void,
+  ): void {
+    stream.resume().on("end", () => callback());
+  }
+
+  /** Does nothing. */
+  onClose(_session: SMTPServerSession): void {}
+
+  // The server.
+
+  /**
+   * Listens: on a port, a host and a port, or as `{ port, host }` or
+   * `{ path }` says; the last argument may be a function that is called then.
+   * Without a port on a free one. A failure is the event `error`.
+   */
+  listen(...args: readonly unknown[]): EventEmitter {
+    const done = args.findLast((arg) => typeof arg === "function");
+    if (done !== undefined) {
+      this.#listener.once("listening", done as () => void);
+    }
+    this.#listen(placeOf(args)).catch((error) =>
+      this.#listener.emit("error", error)
+    );
+    return this.#listener;
+  }
+
+  async #listen({ host, port = 0, path }: Place): Promise<void> {
+    if (this.#listener.running !== undefined) {
+      throw new TypeError("Cannot listen: the server listens already");
+    }
+    const place = path === undefined ? { host, port } : { path };
+    const running = new SmtpServer({
+      ...serverOptions(this.options),
+      listen: listenerOptions(this.options, place),
+      certificate: await this.#certificate(),
+      handlers: this.#steps.handlers(),
+      store: new DiscardStore(),
+      log: logOf(this.options),
+    });
+    this.#listener.running = running;
+    this.#steps.dns = running.dns;
+    try {
+      await running.start();
+    } catch (error) {
+      this.#listener.running = undefined;
+      throw error;
+    }
+    this.#listener.listening = true;
+    this.#listener.emit("listening");
+  }
+
+  /** The certificates; those of the options, or one for localhost that is made for this run. */
+  async #certificate(): Promise<CertificateSource | undefined> {
+    if (!needsCertificate(this.options)) return undefined;
+    this.#spare ??= await Certificate.selfSigned({ names: ["localhost"] });
+    this.#certificates = new CertificateSource(
+      certificatesOf(this.options, this.#spare),
+    );
+    return this.#certificates;
+  }
+
+  /**
+   * Replaces options of TLS: certificates change for the connections that begin
+   * later.
+   *
+   * @throws {CertificateError} If a certificate cannot be read; the old ones stay
+   */
+  updateSecureContext(options: SMTPServerOptions = {}): void {
+    checkOptions(options);
+    const changed = { ...this.options, ...options };
+    if (this.#certificates !== undefined) {
+      this.#certificates.replace(certificatesOf(changed, this.#spare!));
+    }
+    Object.assign(this.options, options);
+  }
+
+  /**
+   * Takes no new connections, ends sessions without a transaction, and the others
+   * after `closeTimeout`; then calls back.
+   */
+  close(callback?: () => void): void {
+    const { running } = this.#listener;
+    this.#listener.listening = false;
+    this.#listener.running = undefined;
+    const graceMs = this.options.closeTimeout || CLOSE_MS;
+    Promise.resolve(running?.stop({ graceMs })).then(
+      () => {
+        callback?.();
+        if (running !== undefined) this.#listener.emit("close");
+      },
+      (error) => this.#listener.emit("error", error),
+    );
+  }
+}
+
+const CALLBACKS = [
+  ...["onConnect", "onSecure", "onAuth", "onMailFrom", "onRcptTo"],
+  ...["onData", "onClose"],
+] as readonly (keyof SMTPServerCallbacks)[];
+
+/** Where to listen, from the arguments of `net.Server.listen`. */
+function placeOf(args: readonly unknown[]): Place {
+  const [first, second] = args;
+  if (typeof first === "object" && first !== null) {
+    const { port, host, path } = first as Place;
+    return { ...(port !== undefined && { port: Number(port) }), host, path };
+  }
+  if (typeof first === "string" && !/^\d+$/.test(first)) return { path: first };
+  const port = first === undefined || typeof first === "function"
+    ? 0
+    : Number(first);
+  return { port, host: typeof second === "string" ? second : undefined };
+}
