@@ -282,6 +282,14 @@ export interface MessageStore {
    * @throws {StoreError} If some recipients' copies could not be kept
    */
   save(message: Message, options: SaveOptions): Promise<void>;
+  /**
+   * Whether the mailbox of a local address has room for a message, asked at RCPT
+   * before the content is sent: `false` refuses the recipient with 452 4.2.2. It
+   * promises nothing; `save` decides.
+   *
+   * @param size The size that the client has declared, in bytes; 0 if it has not
+   */
+  hasRoom?(address: Address, size: number): boolean | Promise<boolean>;
   /** Waits for all calls of `save` under way, and closes all that is open. */
   close?(): Promise<void>;
 }

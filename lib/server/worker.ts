@@ -108,7 +108,7 @@ class WorkerServer {
       listen: start.listen,
       handlers: await this.#handlers(start, services),
       store: "main" in store
-        ? new RemoteStore(store.main, this.#messages)
+        ? new RemoteStore(store.main, this.#messages, store)
         : makeStore(store),
       log,
     }, services);

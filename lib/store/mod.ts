@@ -138,6 +138,7 @@ export { DiscardStore } from "./discard_store.ts";
 export { FileStore, type FileStoreOptions } from "./file_store.ts";
 export type { LockSettings } from "./lock.ts";
 export { mailboxName } from "./mailbox_name.ts";
+export type { MailboxQuota, QuotaOption } from "./maildir_quota.ts";
 export { MaildirStore, type MaildirStoreOptions } from "./maildir_store.ts";
 export { MboxStore, type MboxStoreOptions } from "./mbox_store.ts";
 export {

@@ -45,6 +45,11 @@ export interface MainApi {
       },
       WireError | undefined,
     ];
+    /** Whether the mailbox of an address, as text, has room in the server's store for so many bytes. */
+    readonly hasRoom: readonly [
+      { readonly address: string; readonly size: number },
+      boolean,
+    ];
     /** Hands a message to the queue; resolves with its id there. */
     readonly relay: readonly [
       MessageCall & { readonly options: PlainOptions },
@@ -430,8 +435,11 @@ export interface ThreadStart {
   readonly module: string | undefined;
   /** Names of the handlers on the main thread. */
   readonly handlers: readonly SessionHandlerName[];
-  /** The store to make, or the kind of the store on the main thread. */
-  readonly store: StoreDescription | { readonly main: string };
+  /** The store to make, or the kind of the store on the main thread, and whether it has `hasRoom`. */
+  readonly store: StoreDescription | {
+    readonly main: string;
+    readonly hasRoom: boolean;
+  };
   /** Key of SCRAM's salts for unknown users. */
   readonly saltKey: Uint8Array;
   /** Sessions by thread, in shared memory. */

@@ -4,6 +4,7 @@
  */
 
 import type { Message, MessageStore, SaveOptions } from "../message/message.ts";
+import type { Address } from "../protocol/address.ts";
 import type { MainApi, MessageCall, WorkerApi } from "./api.ts";
 import { headOf, OfferedBodies } from "./bodies.ts";
 import type { Channel } from "./channel.ts";
@@ -39,16 +40,29 @@ export class RemoteStore implements MessageStore {
   readonly kind: string;
   readonly #calls: MessageCalls;
   readonly #chosen: number | undefined;
+  readonly hasRoom?: (address: Address, size: number) => Promise<boolean>;
 
   /**
    * @param kind The kind of the store
-   * @param chosen Index among the stores that a handler chose for the message;
-   * if not given, the store is the server's own
+   * @param facts `chosen`: index among the stores that a handler chose for the
+   * message; if not given, the store is the server's own. `hasRoom`: whether that
+   * has the method
    */
-  constructor(kind: string, calls: MessageCalls, chosen?: number) {
+  constructor(
+    kind: string,
+    calls: MessageCalls,
+    facts: {
+      readonly chosen?: number | undefined;
+      readonly hasRoom?: boolean | undefined;
+    },
+  ) {
     this.kind = kind;
     this.#calls = calls;
-    this.#chosen = chosen;
+    this.#chosen = facts.chosen;
+    if (!facts.hasRoom) return;
+    const { channel } = calls;
+    this.hasRoom = (address, size) =>
+      channel.call("hasRoom", { address: String(address), size });
   }
 
   async save(message: Message, { partial }: SaveOptions): Promise<void> {

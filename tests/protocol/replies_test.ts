@@ -109,6 +109,8 @@ const WANT: Readonly<Record<ReplyName, string>> = {
   wantXclient: "501 5.5.4 Syntax: XCLIENT attribute=value...",
   localError: "451 4.3.0 Local error in processing, try again",
   storageFull: "452 4.3.1 Insufficient system storage",
+  mailboxFull: "452 4.2.2 Mailbox is full",
+  overQuota: "552 5.2.2 Message is larger than the mailbox may be",
   http: "421 4.7.0 This is SMTP, not HTTP, closing",
   tlsOnPlain: "421 4.7.0 This port speaks plain SMTP first, closing",
   endlessContent: "421 4.7.0 Refused content too long, closing",
