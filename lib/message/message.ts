@@ -283,11 +283,10 @@ export interface MessageStore {
    */
   save(message: Message, options: SaveOptions): Promise<void>;
   /**
-   * Whether the mailbox of a local address has room for a message, asked at RCPT
-   * before the content is sent: `false` refuses the recipient with 452 4.2.2. It
-   * promises nothing; `save` decides.
+   * Whether the mailbox of an address has room for a message. Asked at RCPT, for
+   * each mailbox that the recipient stands for; `false` is 452 4.2.2.
    *
-   * @param size The size that the client has declared, in bytes; 0 if it has not
+   * @param size The size that the client declared in bytes, 0 if it did not
    */
   hasRoom?(address: Address, size: number): boolean | Promise<boolean>;
   /** Waits for all calls of `save` under way, and closes all that is open. */

@@ -45,15 +45,15 @@ export interface MainApi {
       },
       WireError | undefined,
     ];
-    /** Whether the mailbox of an address, as text, has room in the server's store for so many bytes. */
-    readonly hasRoom: readonly [
-      { readonly address: string; readonly size: number },
-      boolean,
-    ];
     /** Hands a message to the queue; resolves with its id there. */
     readonly relay: readonly [
       MessageCall & { readonly options: PlainOptions },
       string,
+    ];
+    /** Whether a mailbox of the server's store has room for so many bytes. */
+    readonly room: readonly [
+      { readonly address: string; readonly size: number },
+      boolean,
     ];
     /** The stored secret of a user. */
     readonly find: readonly [string, WireSecret];
@@ -435,9 +435,10 @@ export interface ThreadStart {
   readonly module: string | undefined;
   /** Names of the handlers on the main thread. */
   readonly handlers: readonly SessionHandlerName[];
-  /** The store to make, or the kind of the store on the main thread, and whether it has `hasRoom`. */
+  /** The store to make, or the kind of the store on the main thread. */
   readonly store: StoreDescription | {
     readonly main: string;
+    /** Whether that store says if a mailbox has room. */
     readonly hasRoom: boolean;
   };
   /** Key of SCRAM's salts for unknown users. */

@@ -40,29 +40,16 @@ export class RemoteStore implements MessageStore {
   readonly kind: string;
   readonly #calls: MessageCalls;
   readonly #chosen: number | undefined;
-  readonly hasRoom?: (address: Address, size: number) => Promise<boolean>;
 
   /**
    * @param kind The kind of the store
-   * @param facts `chosen`: index among the stores that a handler chose for the
-   * message; if not given, the store is the server's own. `hasRoom`: whether that
-   * has the method
+   * @param chosen Index among the stores that a handler chose for the message;
+   * if not given, the store is the server's own
    */
-  constructor(
-    kind: string,
-    calls: MessageCalls,
-    facts: {
-      readonly chosen?: number | undefined;
-      readonly hasRoom?: boolean | undefined;
-    },
-  ) {
+  constructor(kind: string, calls: MessageCalls, chosen?: number) {
     this.kind = kind;
     this.#calls = calls;
-    this.#chosen = facts.chosen;
-    if (!facts.hasRoom) return;
-    const { channel } = calls;
-    this.hasRoom = (address, size) =>
-      channel.call("hasRoom", { address: String(address), size });
+    this.#chosen = chosen;
   }
 
   async save(message: Message, { partial }: SaveOptions): Promise<void> {
@@ -76,5 +63,20 @@ export class RemoteStore implements MessageStore {
         }),
     );
     if (failure !== undefined) throw decodeError(failure, message.recipients);
+  }
+}
+
+/** The server's store on the main thread, which says whether a mailbox has room. */
+export class RemoteMailboxes extends RemoteStore {
+  readonly #calls: MessageCalls;
+
+  constructor(kind: string, calls: MessageCalls) {
+    super(kind, calls);
+    this.#calls = calls;
+  }
+
+  hasRoom(address: Address, size: number): Promise<boolean> {
+    const { channel } = this.#calls;
+    return channel.call("room", { address: address.toString(), size });
   }
 }

@@ -158,9 +158,9 @@ export class WorkerHandle {
             { settings, channel: this.channel, bodies: this.#bodies },
           ),
         save: (call, head) => this.#save(call, head),
-        hasRoom: async ({ address, size }) =>
-          await services.store.hasRoom?.(Address.parse(address), size) ?? true,
         relay: (call, head) => this.#relay(call, head),
+        room: async ({ address, size }) =>
+          await services.store.hasRoom?.(Address.parse(address), size) ?? true,
         find: async (username) =>
           encodeSecret(await settings.accounts?.find(username)),
         enter: (attempt) => this.#enter(attempt),

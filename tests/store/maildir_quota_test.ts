@@ -12,6 +12,8 @@ import { SmtpError } from "../../lib/protocol/reply.ts";
 import type { QuotaOption } from "../../lib/store/maildir_quota.ts";
 import { MaildirStore } from "../../lib/store/maildir_store.ts";
 import { MboxStore } from "../../lib/store/mbox_store.ts";
+import { SmtpServer } from "../../lib/server/server.ts";
+import { TestClient } from "../support/server.ts";
 import { TestFolder } from "../support/folder.ts";
 import { messageOf, namesIn } from "../support/store_message.ts";
 
@@ -284,3 +286,42 @@ Deno.test("folderOf and fileOf name what the stores write", async () => {
   const one = new MboxStore({ path: `${folder.path}/all.mbox` });
   assertEquals(one.fileOf(USER), `${folder.path}/all.mbox`);
 });
+
+for (const threads of [0, 2]) {
+  for (const isFunction of [false, true]) {
+    const name = `${threads} threads, ${isFunction ? "a function" : "data"}`;
+    Deno.test(`A server refuses mail for a full mailbox (${name})`, async () => {
+      await using folder = await TestFolder.create();
+      const full = { messages: 1 };
+      // A function stays on the main thread, and so does its store.
+      const quota = isFunction
+        ? ({ localPart }: Address) => localPart === "user" ? full : undefined
+        : full;
+      await using server = new SmtpServer({
+        listen: ["127.0.0.1:0", "127.0.0.1:0/lmtp"],
+        store: makeStore(folder, quota),
+        log: () => {},
+        threads,
+      });
+      await server.start();
+      /** The reply of the recipient, as the last of RCPT and of the content. */
+      async function replyOf(listener: number): Promise<string> {
+        using client = await TestClient.connect(server, listener);
+        await client.reply();
+        await client.expect(
+          [listener === 0 ? "EHLO x" : "LHLO x", "250"],
+          ["MAIL FROM:<sender@example.org>", "250"],
+        );
+        const reply = await client.say(`RCPT TO:<${BOX}>`);
+        if (!reply.startsWith("250")) return reply.slice(0, 9);
+        await client.expect(["DATA", "354"]);
+        return (await client.say("a: b\r\n\r\nc\r\n.")).slice(0, 9);
+      }
+      assertEquals(await replyOf(0), "250 2.0.0");
+      assertEquals(await replyOf(0), "452 4.2.2");
+      assertEquals(await replyOf(1), "452 4.2.2");
+      assertEquals((await namesIn(`${folder.path}/${BOX}/new`)).length, 1);
+      assertEquals(await namesIn(`${folder.path}/${BOX}/tmp`), []);
+    });
+  }
+}
