@@ -126,7 +126,7 @@ export interface SmtpClientOptions extends NextHop {
   /**
    * Path of a unix socket to connect to instead of `host` and `port`; `host`
    * then only names the server in errors and for its certificate. Requires
-   * `allow-read` and `allow-write` for the path.
+   * `allow-net=unix:PATH`, and `allow-read` and `allow-write` for the path.
    */
   readonly path?: string | undefined;
   /**

@@ -48,7 +48,7 @@ export interface LmtpStoreOptions {
    * @default {24}
    */
   readonly port?: number | undefined;
-  /** Path of a unix socket. Requires `allow-read` and `allow-write` for it. */
+  /** Path of a unix socket. */
   readonly path?: string | undefined;
   /**
    * This server's name in LHLO: a domain or an address literal.
@@ -138,7 +138,8 @@ interface Outcome {
  * that is lost after the content went out may have delivered: the client repeats
  * it, and a copy may arrive twice.
  *
- * Requires `allow-net`; for a unix socket `allow-read` and `allow-write`.
+ * Requires `allow-net`; for a unix socket `allow-net=unix:PATH`, and `allow-read`
+ * and `allow-write` for the path.
  *
  * @example Receive by SMTP, keep in Dovecot
  * ```ts

@@ -228,8 +228,8 @@ export function connectTcp(options: ConnectTcpOptions): Promise<Transport> {
 }
 
 /**
- * Connects to a unix socket. Requires `allow-read` and `allow-write` for its
- * path; Deno may ask for `allow-net` too.
+ * Connects to a unix socket. Requires `allow-net=unix:PATH`, and `allow-read` and
+ * `allow-write` for the path.
  *
  * @throws {Deno.errors.TimedOut} If it takes longer than `timeoutMs`
  * @throws {Error} If the platform cannot connect, with its own error class

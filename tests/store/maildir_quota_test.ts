@@ -159,6 +159,51 @@ Deno.test("Messages that arrive together never go over the quota", async () => {
   assertEquals(await store.hasRoom!(USER, 50), true);
 });
 
+Deno.test("A copy that is taken back is taken out of the sum", async () => {
+  await using folder = await TestFolder.create();
+  const to = ["a@example.com", "b@example.com"];
+  let isBroken = false;
+  const store = makeStore(folder, async ({ localPart }) => {
+    // The quota is asked when the copies are written, before they get their names.
+    if (isBroken && localPart === "b") {
+      await Deno.remove(`${folder.path}/b@example.com/new`, {
+        recursive: true,
+      });
+    }
+    return 150;
+  });
+  await send(store, { to: [to[1]!] });
+  await Deno.remove(`${folder.path}/b@example.com/maildirsize`);
+  for await (
+    const { name } of Deno.readDir(`${folder.path}/b@example.com/new`)
+  ) {
+    await Deno.remove(`${folder.path}/b@example.com/new/${name}`);
+  }
+  isBroken = true;
+  await assertRejects(() => send(store, { to }), StoreError);
+  assertEquals(
+    await folder.read("a@example.com/maildirsize"),
+    "150S\n0 0\n100 1\n-100 -1\n",
+  );
+  assertEquals(await namesIn(`${folder.path}/a@example.com/new`), []);
+  isBroken = false;
+  await send(store, { to });
+  assertEquals((await namesIn(`${folder.path}/a@example.com/new`)).length, 1);
+});
+
+Deno.test("Programs that deliver to one mailbox at the same time count together", async () => {
+  await using folder = await TestFolder.create();
+  const quota = { bytes: 1_000_000 };
+  const stores = [1, 2, 3].map(() => makeStore(folder, quota));
+  await send(stores[0]!);
+  await Promise.all(
+    Array.from({ length: 90 }, (_, at) => send(stores[at % 3]!)),
+  );
+  const lines = (await sizeFile(folder)).trimEnd().split("\n").slice(1);
+  const sum = lines.reduce((all, line) => all + Number(line.split(" ")[0]), 0);
+  assertEquals(sum, 91 * SIZE);
+});
+
 Deno.test("The sum is taken from the folders where the file is missing, broken, long or of another quota", async () => {
   await using folder = await TestFolder.create();
   const store = makeStore(folder, { bytes: 100_000, messages: 900 });
