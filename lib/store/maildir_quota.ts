@@ -37,13 +37,16 @@ import { uniqueName } from "./unique_name.ts";
  *
  * @example More room for one mailbox, and none without end
  * ```ts
- * import { type MailboxQuota, MaildirStore } from "@smtp/server/store";
+ * import {
+ *   type MailboxQuota,
+ *   MaildirStore,
+ *   type QuotaOption,
+ * } from "@smtp/server/store";
  *
  * const usual: MailboxQuota = { bytes: 1_000_000_000, messages: 100_000 };
- * const store = new MaildirStore({
- *   folder: "./mail",
- *   quota: ({ localPart }) => localPart === "archive" ? 50_000_000_000 : usual,
- * });
+ * const quota: QuotaOption = ({ localPart }) =>
+ *   localPart === "archive" ? 50_000_000_000 : usual;
+ * const store = new MaildirStore({ folder: "./mail", quota });
  * console.assert(store.hasRoom !== undefined);
  * ```
  */

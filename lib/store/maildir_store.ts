@@ -215,12 +215,15 @@ export class MaildirStore implements MessageStore {
     return this.#underway.track(this.#save(message, options.partial));
   }
 
+  /** Keeps the copies, and ends what they were promised of their quotas. */
   async #save(message: Message, partial: boolean): Promise<void> {
     const content = new MessageContent(message, this.#content);
     const copies = planCopies(message.recipients, this.#mailboxes);
     const written = new Map<MailboxCopy, WrittenFile>();
+    const work = { content, written, partial };
+    if (this.#quota === undefined) return this.#keep(message, copies, work);
     try {
-      await this.#keep(message, copies, { content, written, partial });
+      await this.#keep(message, copies, work);
     } finally {
       await this.#settle(written);
     }

@@ -62,7 +62,7 @@ userdb {
 }
 mail_plugins = ${quota ? "quota" : ""}
 plugin {
-  ${quota ? "quota = maildir:User quota" : ""}
+  ${quota ? "quota = maildir:User quota\n  quota_rule = Trash:ignore" : ""}
 }
 service lmtp {
   unix_listener lmtp {
