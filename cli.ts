@@ -72,7 +72,8 @@
  *
  * | option | means | in a file | SIGHUP |
  * |---|---|---|---|
- * | `--store KIND` | where to keep mail; default maildir:./mail; `maildir:DIR` a Maildir in DIR per recipient; `mbox:DIR` an mbox file per recipient; `mbox:FILE.mbox` one mbox file for all mail; `file:DIR` an .eml file per message; `discard` keep nothing | `store` |  |
+ * | `--store KIND` | where to keep mail; default maildir:./mail; `maildir:DIR` a Maildir in DIR per recipient; `mbox:DIR` an mbox file per recipient; `mbox:FILE.mbox` one mbox file for all mail; `file:DIR` an .eml file per message; `lmtp:HOST:PORT` the server there, by LMTP; `lmtp:unix:PATH` the server at a socket, by LMTP; `discard` keep nothing | `store` |  |
+ * | `--quota SIZE` | what each Maildir may hold, as 1G; a full one refuses mail with 452 until there is room; default no limit | `quota` |  |
  * | `--store-owner UID\|any` | repeatable; further users whose mailboxes get mail; default this process's, root and the owner of the folder | `storeOwner` |  |
  * | `--domain NAME` | repeatable; a local domain; recipients elsewhere are refused; without this option every recipient is local | `domain` | reload |
  * | `--bare-newlines normalize\|reject\|keep` | bare LF and CR in content: replace LF by CRLF and CR by a space, refuse the message, or keep them; default normalize | `bareNewlines` |  |

@@ -42,9 +42,18 @@ const STORING: Options = {
       "mbox:DIR": "an mbox file per recipient",
       "mbox:FILE.mbox": "one mbox file for all mail",
       "file:DIR": "an .eml file per message",
+      "lmtp:HOST:PORT": "the server there, by LMTP",
+      "lmtp:unix:PATH": "the server at a socket, by LMTP",
       discard: "keep nothing",
     },
     default: DEFAULT_STORE,
+  },
+  quota: {
+    form: "one",
+    word: "SIZE",
+    help:
+      "what each Maildir may hold, as 1G; a full one refuses mail with 452 until there is room",
+    default: "no limit",
   },
   "store-owner": {
     form: "many",

@@ -19,6 +19,7 @@ import {
 import {
   DiscardStore,
   FileStore,
+  LmtpStore,
   type MailboxOwners,
   MaildirStore,
   MboxStore,
@@ -88,12 +89,16 @@ export function serveSettings(raw: RawSettings): ServeSettings {
   const domains = raw.get("domain");
   parseOption("domain", () => localDomains(domains ?? []));
   const log = word(raw, "log", LOG_FORMS) ?? "text";
-  const { store, keeps, keepsIn } = storeOf(
-    one(raw, "store") ?? DEFAULT_STORE,
-    storeOwners(raw.get("store-owner")),
-  );
   const hostname = one(raw, "hostname");
   parseOption("hostname", () => checkHostname(hostname));
+  const { store, keeps, keepsIn } = storeOf(
+    one(raw, "store") ?? DEFAULT_STORE,
+    {
+      owners: storeOwners(raw.get("store-owner")),
+      quota: size(raw, "quota", { least: 1 }),
+      hostname,
+    },
+  );
   const relaying = relaySettings(raw);
   return {
     options: {
@@ -170,11 +175,16 @@ function storeOwners(
   return texts.includes("any") ? "any" : texts.map(Number);
 }
 
+/** Further settings of the store. */
+interface StoreSettings {
+  readonly owners: MailboxOwners | undefined;
+  /** Bytes of each mailbox. */
+  readonly quota: number | undefined;
+  readonly hostname: string | undefined;
+}
+
 /** What a word of `--store` makes of the path behind it. */
-type StoreMaker = (
-  path: string,
-  owners: MailboxOwners | undefined,
-) => MadeStore;
+type StoreMaker = (path: string, settings: StoreSettings) => MadeStore;
 
 /** A store, where it keeps mail, and a sentence about it. */
 type MadeStore = Pick<ServeSettings, "keeps" | "keepsIn"> & {
@@ -183,12 +193,12 @@ type MadeStore = Pick<ServeSettings, "keeps" | "keepsIn"> & {
 
 /** The words of `--store` with a path. */
 const STORES: Readonly<Record<string, StoreMaker>> = {
-  maildir: (path, owners) => ({
+  maildir: (path, { owners, quota }) => ({
     keepsIn: { path, isFile: false },
-    store: new MaildirStore({ folder: path, owners }),
+    store: new MaildirStore({ folder: path, owners, quota }),
     keeps: `mail is kept in ${path}, one Maildir a recipient`,
   }),
-  mbox: (path, owners) =>
+  mbox: (path, { owners }) =>
     path.endsWith(".mbox")
       ? {
         keepsIn: { path, isFile: true },
@@ -205,13 +215,45 @@ const STORES: Readonly<Record<string, StoreMaker>> = {
     store: new FileStore({ folder: path }),
     keeps: `mail is kept in ${path}, one .eml file a message`,
   }),
+  lmtp: (place, { hostname }) => ({
+    keepsIn: undefined,
+    store: parseOption(
+      "store",
+      () => new LmtpStore({ ...lmtpPlace(place), hostname }),
+    ),
+    keeps: `mail is handed over by LMTP to ${place}`,
+  }),
 };
 
+/** The server behind `--store lmtp:`. */
+function lmtpPlace(
+  place: string,
+): { readonly path: string } | {
+  readonly host: string;
+  readonly port: number;
+} {
+  const path = /^unix:(.+)$/.exec(place)?.[1];
+  if (path !== undefined) return { path };
+  const match = /^(?:\[([^\[\]\s]+)\]|([^:\[\]\s]+)):(\d{1,5})$/.exec(place);
+  const port = Number(match?.[3]);
+  if (match === null || port < 1 || port > 65535) {
+    throw new TypeError(
+      `Cannot use "lmtp:${place}": want lmtp:HOST:PORT, as lmtp:127.0.0.1:24, or lmtp:unix:PATH`,
+    );
+  }
+  return { host: match[1] ?? match[2]!, port };
+}
+
 /** Makes the store that `--store` names. */
-function storeOf(text: string, owners: MailboxOwners | undefined): MadeStore {
+function storeOf(text: string, settings: StoreSettings): MadeStore {
   const colon = text.indexOf(":");
   const kind = colon < 0 ? text : text.slice(0, colon);
   const path = colon < 0 ? "" : text.slice(colon + 1);
+  if (settings.quota !== undefined && kind !== "maildir") {
+    throw new UsageError(
+      `--quota: want it with --store maildir:DIR, not with ${text}`,
+    );
+  }
   if (kind === "discard" && path === "") {
     return {
       store: new DiscardStore(),
@@ -220,10 +262,10 @@ function storeOf(text: string, owners: MailboxOwners | undefined): MadeStore {
     };
   }
   if (path !== "" && Object.hasOwn(STORES, kind)) {
-    return STORES[kind]!(path, owners);
+    return STORES[kind]!(path, settings);
   }
   throw new UsageError(
-    `--store ${text}: want maildir:DIR, mbox:DIR, mbox:FILE.mbox, file:DIR or discard${
+    `--store ${text}: want maildir:DIR, mbox:DIR, mbox:FILE.mbox, file:DIR, lmtp:HOST:PORT, lmtp:unix:PATH or discard${
       hint(kind, [...Object.keys(STORES), "discard"])
     }`,
   );

@@ -14,7 +14,7 @@
  */
 
 import { errorMessage } from "../log.ts";
-import { connectTcp } from "../net/deno_transport.ts";
+import { connectTcp, connectUnix } from "../net/deno_transport.ts";
 import { upgradeClient } from "../net/tls_upgrade.ts";
 import type { Transport } from "../net/transport.ts";
 import { ClientProtocol } from "../protocol/client/protocol.ts";
@@ -108,23 +108,21 @@ class Opening {
 
   async #connect(): Promise<void> {
     const options = this.#options;
-    const { host, signal } = options;
+    const { address, host, path, signal } = options;
     const port = hopPort(options);
     options.onProgress?.("connecting");
+    const limits = { timeoutMs: this.#timeouts.connect, signal };
     const open = this.#network.connect ?? connectTcp;
     try {
-      this.#transport = await open({
-        host: options.address ?? host,
-        port,
-        timeoutMs: this.#timeouts.connect,
-        signal,
-      });
+      this.#transport = path === undefined
+        ? await open({ host: address ?? host, port, ...limits })
+        : await connectUnix({ path, ...limits });
     } catch (error) {
       signal?.throwIfAborted();
-      const at = options.address ? `${host}" at "${options.address}` : host;
-      const text = `Cannot connect to "${at}" port ${port}: ${
-        errorMessage(error)
-      }`;
+      const place = path !== undefined
+        ? `"${path}"`
+        : `"${address ? `${host}" at "${address}` : host}" port ${port}`;
+      const text = `Cannot connect to ${place}: ${errorMessage(error)}`;
       throw localError("connect", "4.4.1", { text, cause: error });
     }
     options.onProgress?.("connected");

@@ -10,6 +10,7 @@ import {
   host,
   oneOf,
   ownName,
+  path,
   type Rules,
 } from "../options.ts";
 import type { ConnectTransport } from "../net/deno_transport.ts";
@@ -123,6 +124,12 @@ export interface SmtpClientOptions extends NextHop {
    */
   readonly address?: string | undefined;
   /**
+   * Path of a unix socket to connect to instead of `host` and `port`; `host`
+   * then only names the server in errors and for its certificate. Requires
+   * `allow-net=unix:PATH`, and `allow-read` and `allow-write` for the path.
+   */
+  readonly path?: string | undefined;
+  /**
    * The client's name in EHLO: a domain or an address literal.
    *
    * @default {the literal of the connection's local address}
@@ -194,6 +201,7 @@ export type UpgradeTransport = (
 export const CLIENT_RULES: Rules<SmtpClientOptions> = {
   ...HOP_RULES,
   address: host,
+  path,
   hostname: ownName,
   security: TLS_SECURITY_RULE,
   login: LOGIN_RULE,

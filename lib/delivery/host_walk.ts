@@ -74,7 +74,7 @@ const TO_SESSION = {
 } as const;
 
 /** The options of a session that its place does not decide. */
-type SessionOption = Exclude<keyof SmtpClientOptions, keyof NextHop>;
+type SessionOption = Exclude<keyof SmtpClientOptions, keyof NextHop | "path">;
 
 /** One address to try. */
 interface Place {

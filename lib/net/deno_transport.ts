@@ -185,16 +185,26 @@ export function socketAddress(address: Deno.Addr): SocketAddress {
   return { address: unmapped(hostname), port };
 }
 
-/** Options of {@linkcode connectTcp}. */
-export interface ConnectTcpOptions {
-  /** An IP address without brackets, or a host name. */
-  readonly host: string;
-  /** The port. */
-  readonly port: number;
+/** The end and the time of a connection that is being opened. */
+interface ConnectLimits {
   /** Time limit of connecting, in milliseconds. */
   readonly timeoutMs: number;
   /** Ends the attempt; the promise then rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
+}
+
+/** Options of {@linkcode connectTcp}. */
+export interface ConnectTcpOptions extends ConnectLimits {
+  /** An IP address without brackets, or a host name. */
+  readonly host: string;
+  /** The port. */
+  readonly port: number;
+}
+
+/** Options of {@linkcode connectUnix}. */
+export interface ConnectUnixOptions extends ConnectLimits {
+  /** The path of the socket. */
+  readonly path: string;
 }
 
 /** Opens a connection: the type of {@linkcode connectTcp} and its replacements. */
@@ -208,10 +218,37 @@ export type ConnectTransport = (
  * @throws {Deno.errors.TimedOut} If it takes longer than `timeoutMs`
  * @throws {Error} If the platform cannot connect, with its own error class
  */
-export async function connectTcp(
-  options: ConnectTcpOptions,
+export function connectTcp(options: ConnectTcpOptions): Promise<Transport> {
+  const { host, port } = options;
+  return connect(
+    `"${host}" port ${port}`,
+    options,
+    (signal) => Deno.connect({ hostname: host, port, signal }),
+  );
+}
+
+/**
+ * Connects to a unix socket. Requires `allow-net=unix:PATH`, and `allow-read` and
+ * `allow-write` for the path.
+ *
+ * @throws {Deno.errors.TimedOut} If it takes longer than `timeoutMs`
+ * @throws {Error} If the platform cannot connect, with its own error class
+ */
+export function connectUnix(options: ConnectUnixOptions): Promise<Transport> {
+  const { path } = options;
+  return connect(
+    `"${path}"`,
+    options,
+    () => Deno.connect({ transport: "unix", path }),
+  );
+}
+
+/** Opens a connection within its limits. */
+async function connect(
+  place: string,
+  { timeoutMs, signal }: ConnectLimits,
+  open: (signal: AbortSignal) => Promise<Deno.Conn>,
 ): Promise<Transport> {
-  const { host, port, timeoutMs, signal } = options;
   signal?.throwIfAborted();
   const controller = new AbortController();
   // Deno 2.9 checks the signal again after it has connected, and then drops the
@@ -221,11 +258,7 @@ export async function connectTcp(
   const onAbort = () => controller.abort();
   signal?.addEventListener("abort", onAbort);
   try {
-    const conn = await Deno.connect({
-      hostname: host,
-      port,
-      signal: controller.signal,
-    });
+    const conn = await open(controller.signal);
     if (!controller.signal.aborted) return new DenoTransport(conn);
     conn.close();
   } catch (error) {
@@ -236,6 +269,6 @@ export async function connectTcp(
   }
   signal?.throwIfAborted();
   throw new Deno.errors.TimedOut(
-    `Cannot connect to "${host}" port ${port}: not done within ${timeoutMs} ms`,
+    `Cannot connect to ${place}: not done within ${timeoutMs} ms`,
   );
 }

@@ -120,9 +120,13 @@ const TABLE = {
   noSpaceAfterPath: [501, "5.5.4", "Space required after the path"],
   wantXclient: [501, "5.5.4", "Syntax: XCLIENT attribute=value..."],
 
+  // Local recipients.
+  mailboxFull: [452, "4.2.2", "Mailbox full"],
+
   // Temporary and permanent failures.
   localError: [451, "4.3.0", "Local error in processing, try again"],
   storageFull: [452, "4.3.1", "Insufficient system storage"],
+  overQuota: [552, "5.2.2", "Message is larger than the mailbox may be"],
   http: [421, "4.7.0", "This is SMTP, not HTTP, closing"],
   tlsOnPlain: [421, "4.7.0", "This port speaks plain SMTP first, closing"],
   endlessContent: [421, "4.7.0", "Refused content too long, closing"],

@@ -478,7 +478,8 @@ async function keep(
     } catch (error) {
       const what = `Store "${store.kind}"`;
       logStoreFailure(context, session, { what, message, error });
-      if (!partial || !(error instanceof StoreError)) return replyOf(error);
+      if (!(error instanceof StoreError)) return replyOf(error);
+      if (!partial) return replyForAll(error, message.recipients);
       for (const [recipient, cause] of error.failures) {
         recipient.reply = replyOf(cause);
       }
@@ -540,6 +541,21 @@ function isPartial({ profile }: SessionContext): boolean {
 function replyOf(error: unknown): SmtpReply {
   if (error instanceof SmtpError) return error.reply;
   return isStorageFull(error) ? replies.storageFull : replies.localError;
+}
+
+/**
+ * The one reply for all recipients: permanent if all of them were refused so,
+ * else temporary, so that the client sends the message again.
+ */
+function replyForAll(
+  error: StoreError,
+  recipients: readonly Recipient[],
+): SmtpReply {
+  const refused = [...error.failures.values()];
+  const found = refused.map(replyOf);
+  const temporary = found.find(({ isTemporary }) => isTemporary);
+  const permanent = refused.length < recipients.length ? undefined : found[0];
+  return temporary ?? permanent ?? replies.localError;
 }
 
 /** Whether an error or its cause is a full disk or an exceeded quota. */

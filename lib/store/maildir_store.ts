@@ -20,6 +20,7 @@ import {
 } from "../files/durable.ts";
 import { lookAt, type MailboxOwners, requireTrusted } from "../files/trust.ts";
 import type { Message, MessageStore, SaveOptions } from "../message/message.ts";
+import type { Address } from "../protocol/address.ts";
 import {
   checkOptions,
   flag,
@@ -34,12 +35,19 @@ import {
   NEWLINE_RULE,
 } from "./content.ts";
 import {
+  MaildirQuota,
+  QUOTA_RULE,
+  type QuotaOption,
+  type Reservation,
+} from "./maildir_quota.ts";
+import {
   failureOf,
   failureOfAll,
   forEachCopy,
   hasFailure,
   MAILBOX_RULES,
   type MailboxCopy,
+  mailboxOf,
   type MailboxOptions,
   OWNERS_RULE,
   planCopies,
@@ -82,6 +90,17 @@ export interface MaildirStoreOptions extends MailboxOptions {
    * @default {[]}
    */
   readonly owners?: MailboxOwners | undefined;
+  /**
+   * What a mailbox may hold: bytes, `{ bytes, messages }`, or a function that
+   * gives the quota of an address, `undefined` for none. A full mailbox refuses
+   * mail with 452 4.2.2 at RCPT and when the message is stored; a message that
+   * alone is larger than the quota is refused with 552 5.2.2 when it is stored.
+   * With `threads` the main thread asks a function. The sum is kept in the file
+   * `maildirsize` of each Maildir, as Maildir++ wants it.
+   *
+   * @default {no quota}
+   */
+  readonly quota?: QuotaOption | undefined;
 }
 
 /** Most mailboxes remembered as durable and trusted. */
@@ -96,7 +115,11 @@ interface KnownMailbox {
 interface WrittenFile {
   readonly temporary: string;
   readonly final: string;
+  readonly size: number;
   placed: boolean;
+  isWithdrawn?: true;
+  /** Its room in the mailbox, where that has a quota. */
+  reservation: Reservation | undefined;
 }
 
 const RULES: Rules<MaildirStoreOptions> = {
@@ -107,6 +130,7 @@ const RULES: Rules<MaildirStoreOptions> = {
   newline: NEWLINE_RULE,
   sync: flag,
   hostname: text(),
+  quota: QUOTA_RULE,
 };
 
 /**
@@ -135,8 +159,14 @@ export class MaildirStore implements MessageStore {
   readonly #sync: boolean;
   readonly #hostname: string;
   readonly #owners: MailboxOwners | undefined;
+  readonly #quota: MaildirQuota | undefined;
   readonly #known = new Map<string, KnownMailbox>();
   readonly #underway = new Underway();
+  /**
+   * With the option `quota`: whether the mailbox of an address has room for a
+   * message of so many bytes. Not there without it.
+   */
+  readonly hasRoom?: (address: Address, size: number) => Promise<boolean>;
 
   /**
    * Makes a store. Opens no file until the first message.
@@ -154,7 +184,25 @@ export class MaildirStore implements MessageStore {
       ? hostName()
       : safeHost(options.hostname);
     this.#owners = options.owners;
+    const { quota } = options;
+    if (quota !== undefined) {
+      const { owners } = options;
+      const sums = new MaildirQuota({ quota, folder: this.#folder, owners });
+      this.#quota = sums;
+      this.hasRoom = (address, size) =>
+        sums.hasRoom(this.folderOf(address), { address, size });
+    }
     rebuildable(this, { ...options, folder: this.#folder });
+  }
+
+  /**
+   * The folder of the Maildir of an address, for programs that read it. It may
+   * not exist yet.
+   *
+   * @throws {TypeError} If the address is the null sender, which has no mailbox
+   */
+  folderOf(address: Address): string {
+    return join(this.#folder, mailboxOf(address, this.#mailboxes));
   }
 
   /**
@@ -167,14 +215,43 @@ export class MaildirStore implements MessageStore {
     return this.#underway.track(this.#save(message, options.partial));
   }
 
+  /** Keeps the copies, and ends what they were promised of their quotas. */
   async #save(message: Message, partial: boolean): Promise<void> {
     const content = new MessageContent(message, this.#content);
     const copies = planCopies(message.recipients, this.#mailboxes);
     const written = new Map<MailboxCopy, WrittenFile>();
+    const work = { content, written, partial };
+    if (this.#quota === undefined) return this.#keep(message, copies, work);
+    try {
+      await this.#keep(message, copies, work);
+    } finally {
+      await this.#settle(written);
+    }
+  }
+
+  async #keep(
+    message: Message,
+    copies: readonly MailboxCopy[],
+    work: {
+      readonly content: MessageContent;
+      readonly written: Map<MailboxCopy, WrittenFile>;
+      readonly partial: boolean;
+    },
+  ): Promise<void> {
+    const { content, written, partial } = work;
+    const quota = this.#quota;
     const steps: readonly ((copy: MailboxCopy) => Promise<void>)[] = [
       async (copy) => {
         written.set(copy, await this.#write(copy.mailbox, content));
       },
+      ...(quota === undefined ? [] : [async (copy: MailboxCopy) => {
+        const file = written.get(copy)!;
+        const { address } = copy.recipients[0]!;
+        file.reservation = await quota.reserve(
+          join(this.#folder, copy.mailbox),
+          { address, size: file.size },
+        );
+      }]),
       (copy) => this.#place(written.get(copy)!),
       (copy) => this.#syncNew(copy.mailbox),
     ];
@@ -215,7 +292,7 @@ export class MaildirStore implements MessageStore {
     if (!isSame) await this.#prepareAgain(mailbox, root, temporary);
     const virtual = virtualSize === undefined ? "" : `,W=${virtualSize}`;
     const final = join(root, "new", `${name},S=${size}${virtual}`);
-    return { temporary, final, placed: false };
+    return { temporary, final, size, placed: false, reservation: undefined };
   }
 
   /** Prepares a Maildir that has changed since the copy was begun; removes the copy on a failure. */
@@ -276,8 +353,22 @@ export class MaildirStore implements MessageStore {
   }
 
   async #place(file: WrittenFile): Promise<void> {
-    await Deno.rename(file.temporary, file.final);
-    file.placed = true;
+    const place = async () => {
+      await Deno.rename(file.temporary, file.final);
+      file.placed = true;
+    };
+    const { reservation } = file;
+    await (reservation === undefined
+      ? place()
+      : this.#quota!.count(reservation, place));
+  }
+
+  /** Ends what the copies were promised of their mailboxes' quotas. */
+  async #settle(written: ReadonlyMap<unknown, WrittenFile>): Promise<void> {
+    for (const { reservation, isWithdrawn } of written.values()) {
+      if (reservation === undefined) continue;
+      await this.#quota!.settle(reservation, { kept: !isWithdrawn });
+    }
   }
 
   async #syncNew(mailbox: string): Promise<void> {
@@ -292,7 +383,12 @@ export class MaildirStore implements MessageStore {
 
 /** Removes a copy from `tmp` or `new`; one that its reader has moved already stays. */
 async function withdraw(file: WrittenFile): Promise<void> {
-  await Deno.remove(file.placed ? file.final : file.temporary).catch(() => {});
+  try {
+    await Deno.remove(file.placed ? file.final : file.temporary);
+    file.isWithdrawn = true;
+  } catch {
+    // Its reader has moved it: it stays, and counts.
+  }
 }
 
 /** A folder of a Maildir; `undefined` if there is nothing; throws if there is something else. */

@@ -10,6 +10,7 @@ import { join, resolve } from "node:path";
 import { lookAt, type MailboxOwners } from "../files/trust.ts";
 import type { Message, MessageStore, SaveOptions } from "../message/message.ts";
 import { checkOptions, flag, path, type Rules } from "../options.ts";
+import type { Address } from "../protocol/address.ts";
 import {
   type AppendOptions,
   type AppendReceipt,
@@ -29,6 +30,7 @@ import {
   hasFailure,
   MAILBOX_RULES,
   type MailboxCopy,
+  mailboxOf,
   type MailboxOptions,
   OWNERS_RULE,
   planCopies,
@@ -144,6 +146,18 @@ export class MboxStore implements MessageStore {
       owners: options.owners,
       ...lockOptions(options),
     };
+  }
+
+  /**
+   * The mbox file of an address, for programs that read it: with `path` the one
+   * file. It may not exist yet.
+   *
+   * @throws {TypeError} If the address is the null sender, which has no mailbox
+   */
+  fileOf(address: Address): string {
+    return this.#folder === undefined
+      ? this.#path
+      : join(this.#folder, mailboxOf(address, this.#mailboxes));
   }
 
   /**

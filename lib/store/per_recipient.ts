@@ -20,6 +20,7 @@ import {
   whole,
 } from "../options.ts";
 import type { Address } from "../protocol/address.ts";
+import { SmtpError } from "../protocol/reply.ts";
 import { mailboxName, safeComponent } from "./mailbox_name.ts";
 
 /**
@@ -102,6 +103,13 @@ export class MailboxCopy {
 /** Most mailboxes written at the same time for one message. */
 const AT_ONCE = 8;
 
+/** The mailbox of an address: one path component. */
+export function mailboxOf(address: Address, options: MailboxOptions): string {
+  return options.mailboxOf === undefined
+    ? mailboxName(address, options)
+    : safeComponent(options.mailboxOf(address));
+}
+
 /** The mailboxes of the recipients, each once: two names for one mailbox get one copy. */
 export function planCopies(
   recipients: readonly Recipient[],
@@ -111,9 +119,7 @@ export function planCopies(
   const nameless: MailboxCopy[] = [];
   for (const recipient of recipients) {
     try {
-      const name = options.mailboxOf === undefined
-        ? mailboxName(recipient.address, options)
-        : safeComponent(options.mailboxOf(recipient.address));
+      const name = mailboxOf(recipient.address, options);
       let copy = plan.get(name);
       if (copy === undefined) {
         plan.set(name, copy = new MailboxCopy(name));
@@ -171,17 +177,22 @@ export function failureOf(
 
 /**
  * The error for a message that no recipient got: each recipient with the reason
- * of their own copy, or else with the first reason found.
+ * of their own copy, or else with the first reason found. A permanent refusal of
+ * one mailbox is temporary for the others: they may get the message yet.
  */
 export function failureOfAll(
   message: Message,
   copies: readonly MailboxCopy[],
 ): StoreError {
-  const failed = copies.find((copy) => copy.failure !== undefined);
+  const cause = copies.find((copy) => copy.failure !== undefined)?.failure
+    ?.reason;
+  const others = cause instanceof SmtpError && !cause.isTemporary
+    ? new Error(`Another mailbox has refused it: ${cause.message}`, { cause })
+    : cause;
   const failures = new Map<Recipient, unknown>();
   for (const { failure, recipients } of copies) {
     for (const recipient of recipients) {
-      failures.set(recipient, (failure ?? failed?.failure)?.reason);
+      failures.set(recipient, failure === undefined ? others : failure.reason);
     }
   }
   return storeError(message, failures);

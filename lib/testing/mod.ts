@@ -417,6 +417,9 @@ function keepingBoth(
       await first.save(message, options);
       await collected.save(message);
     },
+    ...(first.hasRoom !== undefined && {
+      hasRoom: (address, size) => first.hasRoom!(address, size),
+    }),
     async close() {
       await first.close?.();
       await collected.close();

@@ -50,6 +50,11 @@ export interface MainApi {
       MessageCall & { readonly options: PlainOptions },
       string,
     ];
+    /** Whether a mailbox of the server's store has room for so many bytes. */
+    readonly room: readonly [
+      { readonly address: string; readonly size: number },
+      boolean,
+    ];
     /** The stored secret of a user. */
     readonly find: readonly [string, WireSecret];
     /** {@linkcode LoginCounter.enter}. */
@@ -431,7 +436,11 @@ export interface ThreadStart {
   /** Names of the handlers on the main thread. */
   readonly handlers: readonly SessionHandlerName[];
   /** The store to make, or the kind of the store on the main thread. */
-  readonly store: StoreDescription | { readonly main: string };
+  readonly store: StoreDescription | {
+    readonly main: string;
+    /** Whether that store says if a mailbox has room. */
+    readonly hasRoom: boolean;
+  };
   /** Key of SCRAM's salts for unknown users. */
   readonly saltKey: Uint8Array;
   /** Sessions by thread, in shared memory. */

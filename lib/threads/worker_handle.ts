@@ -159,6 +159,8 @@ export class WorkerHandle {
           ),
         save: (call, head) => this.#save(call, head),
         relay: (call, head) => this.#relay(call, head),
+        room: async ({ address, size }) =>
+          await services.store.hasRoom?.(Address.parse(address), size) ?? true,
         find: async (username) =>
           encodeSecret(await settings.accounts?.find(username)),
         enter: (attempt) => this.#enter(attempt),

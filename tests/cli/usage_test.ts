@@ -40,7 +40,9 @@ Deno.test("cli refuses options that it cannot use", async (t) => {
     "want a whole number from 1 to 2073600, perhaps with ms, s, m, " +
     "h or d";
   const stores =
-    "want maildir:DIR, mbox:DIR, mbox:FILE.mbox, file:DIR or discard";
+    "want maildir:DIR, mbox:DIR, mbox:FILE.mbox, file:DIR, lmtp:HOST:PORT, " +
+    "lmtp:unix:PATH or discard";
+  const lmtp = "want lmtp:HOST:PORT, as lmtp:127.0.0.1:24, or lmtp:unix:PATH";
   await runRows(t, [
     { args: ["--no-such-option"], want: "--no-such-option: unknown option" },
     {
@@ -122,6 +124,20 @@ Deno.test("cli refuses options that it cannot use", async (t) => {
       want:
         '--smarthost: Cannot send to "mx.example:99999": want a port from ' +
         "1 to 65535",
+    },
+    ...["lmtp:localhost", "lmtp::24", "lmtp:unix:", "lmtp:[::1]", "lmtp:h:0"]
+      .map((store) => ({
+        args: ["--store", store],
+        want: `--store: Cannot use "${store}": ${lmtp}`,
+      })),
+    { args: ["--store", "lmtp:"], want: `--store lmtp:: ${stores}` },
+    {
+      args: ["--store", "mbox:mail", "--quota", "1G"],
+      want: "--quota: want it with --store maildir:DIR, not with mbox:mail",
+    },
+    {
+      args: ["--quota", "1X"],
+      want: "--quota 1X: want a whole number from 1, perhaps with k, M or G",
     },
     {
       args: ["--dns", "127.0.0.1:0"],

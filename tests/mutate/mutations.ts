@@ -256,6 +256,57 @@ const STORES: readonly Mutation[] = [
       "if (mtime === null) return false;",
     ],
   ]),
+  ...of("store/maildir_quota.ts", "store/maildir_quota", [
+    [
+      "copies on their way are not counted",
+      "      this.#promise(root, more);\n",
+      "",
+    ],
+    [
+      "maildirsize is written through a link",
+      "await requireTrusted(path, info, { folder, owners });",
+      "void [folder, owners];",
+    ],
+    [
+      "a mailbox stays full after its owner has made room",
+      "if (!known.mayBeWrong) return false;",
+      "return false;",
+    ],
+    [
+      "a copy that was taken back stays counted",
+      'else if (state === "counted" && !kept) {',
+      "else if (false) {",
+    ],
+  ]),
+  ...of("delivery/lmtp_store.ts", "delivery/lmtp_store", [
+    [
+      "content is sent again after a lost connection",
+      'return broken && stage !== "body" && stage !== "dataEnd";',
+      "return broken;",
+    ],
+    [
+      "mail bounces for a server with wrong settings",
+      "(fromPeer ? !OF_SESSION.has(reply.code) : !reply.isTemporary)",
+      "(fromPeer || !reply.isTemporary)",
+    ],
+    [
+      "recipients get a message again that its client repeats",
+      "await this.#delivered.add(message, delivered);",
+      "void delivered;",
+    ],
+    [
+      "the same message later is taken for a repetition",
+      "if (failures.size === 0) return repeat?.forget();",
+      "if (failures.size === 0) return;",
+    ],
+  ]),
+  ...of("session/reception.ts", "delivery/lmtp_store", [
+    [
+      "a refusal of one recipient bounces the message of all",
+      "refused.length < recipients.length ? undefined : found[0]",
+      "found[0]",
+    ],
+  ]),
   ...of("store/per_recipient.ts", "store/maildir_store", [
     [
       "two names of one mailbox get two copies",

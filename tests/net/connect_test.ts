@@ -1,7 +1,9 @@
-/** TCP connections of the client: abort, and errors of the platform. */
+/** Connections of the client by TCP and unix sockets: abort, and errors of the platform. */
 
-import { assertRejects } from "@std/assert";
-import { connectTcp } from "../../lib/net/deno_transport.ts";
+import { assertEquals, assertRejects } from "@std/assert";
+import { connectTcp, connectUnix } from "../../lib/net/deno_transport.ts";
+
+import { TestFolder } from "../support/folder.ts";
 
 /** A listener that accepts and closes. */
 function listen(): { port: number; stop: () => Promise<void> } {
@@ -64,4 +66,25 @@ Deno.test("connectTcp() tells why the platform cannot connect", async () => {
     () => connectTcp({ host: "127.0.0.1", port, timeoutMs: 60_000 }),
     Deno.errors.ConnectionRefused,
   );
+});
+
+Deno.test({
+  name: "connectUnix() connects to a socket, and has no address there",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    await using folder = await TestFolder.create();
+    const where = { path: `${folder.path}/socket`, timeoutMs: 60_000 };
+    await assertRejects(() => connectUnix(where), Deno.errors.NotFound);
+    using listener = Deno.listen({ transport: "unix", path: where.path });
+    const transport = await connectUnix(where);
+    using peer = await listener.accept();
+    assertEquals(transport.remote, { address: "unix", port: 0 });
+    assertEquals(transport.local, { address: "unix", port: 0 });
+    await transport.write(new TextEncoder().encode("hello"));
+    const buffer = new Uint8Array(9);
+    assertEquals(await peer.read(buffer), 5);
+    transport.close();
+    const late = { ...where, signal: AbortSignal.abort(new Error("Too late")) };
+    await assertRejects(() => connectUnix(late), Error, "Too late");
+  },
 });

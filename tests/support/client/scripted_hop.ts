@@ -17,7 +17,7 @@ export class ScriptedHop implements AsyncDisposable {
   readonly lines: string[] = [];
   /** Connections so far. */
   connections = 0;
-  readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  readonly #listener: Deno.Listener;
   readonly #conns = new Set<Deno.Conn>();
   readonly #pauses = new Pauses();
   readonly #answer: AnswerLine;
@@ -27,11 +27,16 @@ export class ScriptedHop implements AsyncDisposable {
   /**
    * @param answer What it says to each line
    * @param greeting What it says to a connection
+   * @param path A unix socket to listen on, instead of a port
    */
   constructor(
     answer: AnswerLine,
     greeting: (connection: number) => string = () => "220 hop ESMTP",
+    path?: string,
   ) {
+    this.#listener = path === undefined
+      ? Deno.listen({ hostname: "127.0.0.1", port: 0 })
+      : Deno.listen({ transport: "unix", path });
     this.#answer = answer;
     this.#greeting = greeting;
     this.#running = this.#accept();
@@ -39,7 +44,7 @@ export class ScriptedHop implements AsyncDisposable {
 
   /** Where it listens. */
   get port(): number {
-    return this.#listener.addr.port;
+    return (this.#listener.addr as Deno.NetAddr).port;
   }
 
   /** Connections that are open. */

@@ -16,16 +16,28 @@ export async function giveToMailUser(path: string): Promise<void> {
   await run("chown", ["-R", `${MAIL_ID}:${MAIL_ID}`, path]);
 }
 
-/** The configuration: `folder` for its own files, `location` of the mail as `mbox:...:INBOX=...`. */
+/** What a Dovecot is started with. */
+export interface DovecotOptions {
+  /** For its own files. */
+  readonly folder: string;
+  /** Where the mail is, as `mbox:...:INBOX=...`. */
+  readonly location: string;
+  /** The users that there are, and a quota rule of each, as `*:bytes=1000`; any user if not given. */
+  readonly users?: Readonly<Record<string, string>>;
+  /** Whether it counts with `maildirsize`, by the quota that the file has or a user's rule. */
+  readonly quota?: boolean;
+}
+
 function configuration(
-  options: { folder: string; location: string; port: number },
+  options: DovecotOptions & { port: number; lmtpPort: number },
 ): string {
-  const { folder, location, port } = options;
+  const { folder, location, port, lmtpPort, users, quota } = options;
+  const identity = `uid=${MAIL_ID} gid=${MAIL_ID} home=${folder}/home`;
   return `
 base_dir = ${folder}/run
 state_dir = ${folder}/run
 log_path = ${folder}/log
-protocols = pop3
+protocols = pop3 lmtp
 listen = 127.0.0.1
 ssl = no
 disable_plaintext_auth = no
@@ -40,8 +52,25 @@ passdb {
   args = password=secret
 }
 userdb {
-  driver = static
-  args = uid=${MAIL_ID} gid=${MAIL_ID} home=${folder}/home
+  driver = ${users === undefined ? "static" : "passwd-file"}
+  args = ${
+    users === undefined
+      ? `${identity} allow_all_users=yes`
+      : `username_format=%u ${folder}/users`
+  }
+  ${users === undefined ? "" : `default_fields = ${identity}`}
+}
+mail_plugins = ${quota ? "quota" : ""}
+plugin {
+  ${quota ? "quota = maildir:User quota\n  quota_rule = Trash:ignore" : ""}
+}
+service lmtp {
+  unix_listener lmtp {
+    mode = 0666
+  }
+  inet_listener lmtp {
+    port = ${lmtpPort}
+  }
 }
 service pop3-login {
   inet_listener pop3 {
@@ -61,18 +90,29 @@ service anvil {
 export class Dovecot implements AsyncDisposable {
   /** The port that it speaks POP3 on. */
   readonly port: number;
+  /** The port that it speaks LMTP on. */
+  readonly lmtpPort: number;
+  /** The unix socket that it speaks LMTP on. */
+  readonly lmtpPath: string;
   readonly #process: BackgroundProcess;
   readonly #configuration: string;
   readonly #log: string;
 
   /**
    * @param process The master process
-   * @param options Its POP3 port, its folder and the path of its configuration
+   * @param options Its ports of POP3 and LMTP, its folder and the path of its configuration
    */
   constructor(
     process: BackgroundProcess,
-    options: { port: number; folder: string; configuration: string },
+    options: {
+      port: number;
+      lmtpPort: number;
+      folder: string;
+      configuration: string;
+    },
   ) {
+    this.lmtpPort = options.lmtpPort;
+    this.lmtpPath = `${options.folder}/run/lmtp`;
     this.#log = `${options.folder}/log`;
     this.#process = process;
     this.port = options.port;
@@ -80,16 +120,19 @@ export class Dovecot implements AsyncDisposable {
   }
 
   /** Starts one and waits until it answers. */
-  static async start(
-    options: { folder: string; location: string },
-  ): Promise<Dovecot> {
-    const port = freePort();
-    const configuration = await writeConfiguration({ ...options, port });
+  static async start(options: DovecotOptions): Promise<Dovecot> {
+    const [port, lmtpPort] = freePorts();
+    const ports = { port, lmtpPort };
+    const configuration = await writeConfiguration({ ...options, ...ports });
     const process = BackgroundProcess.start("dovecot", [
       ...["-F", "-c", configuration],
     ]);
     const { folder } = options;
-    const dovecot = new Dovecot(process, { port, folder, configuration });
+    const dovecot = new Dovecot(process, {
+      ...ports,
+      folder,
+      configuration,
+    });
     try {
       await waitForPort(port);
       return dovecot;
@@ -110,6 +153,32 @@ export class Dovecot implements AsyncDisposable {
     return rows.map(({ text }) => text.replaceAll("\r\n", "\n"));
   }
 
+  /** What a user's mailbox holds, as `doveadm quota get` has it. */
+  async quota(
+    user: string,
+    options: { recalculate?: boolean } = {},
+  ): Promise<{ messages: number; kibibytes: number; limit: string }> {
+    const doveadm = (...args: string[]) =>
+      run("doveadm", ["-f", "json", "-c", this.#configuration, ...args]);
+    if (options.recalculate) await doveadm("quota", "recalc", "-u", user);
+    const { stdout } = await doveadm("quota", "get", "-u", user);
+    const rows = JSON.parse(stdout) as Record<string, string>[];
+    const of = (type: string) => rows.find((row) => row.type === type)!;
+    return {
+      messages: Number(of("MESSAGE").value),
+      kibibytes: Number(of("STORAGE").value),
+      limit: of("STORAGE").limit!,
+    };
+  }
+
+  /** Removes all messages of a user. */
+  async expunge(user: string): Promise<void> {
+    await run("doveadm", [
+      ...["-c", this.#configuration, "expunge", "-u", user],
+      ...["mailbox", "INBOX", "ALL"],
+    ]);
+  }
+
   /** Its complaints so far: damage, locks, sizes that do not fit. */
   async complaints(): Promise<string[]> {
     const log = await Deno.readTextFile(this.#log);
@@ -125,22 +194,27 @@ export class Dovecot implements AsyncDisposable {
 }
 
 async function writeConfiguration(
-  options: { folder: string; location: string; port: number },
+  options: DovecotOptions & { port: number; lmtpPort: number },
 ): Promise<string> {
-  const { folder } = options;
+  const { folder, users = {} } = options;
   for (const name of ["run", "home"]) {
     await Deno.mkdir(`${folder}/${name}`, { recursive: true });
   }
   await giveToMailUser(`${folder}/home`);
+  const lines = Object.entries(users).map(([name, rule]) =>
+    `${name}:::::::${rule === "" ? "" : `userdb_quota_rule=${rule}`}\n`
+  );
+  await Deno.writeTextFile(`${folder}/users`, lines.join(""));
   const path = `${folder}/dovecot.conf`;
   await Deno.writeTextFile(path, configuration(options));
   return path;
 }
 
-/** A port that was free a moment ago. */
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
+/** Two ports that were free a moment ago. */
+function freePorts(): [number, number] {
+  using one = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  using other = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return [one.addr.port, other.addr.port];
 }
 
 /** Tries to connect until a server listens. */
