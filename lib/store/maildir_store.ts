@@ -40,6 +40,7 @@ import {
   hasFailure,
   MAILBOX_RULES,
   type MailboxCopy,
+  mailboxesOf,
   type MailboxOptions,
   OWNERS_RULE,
   planCopies,
@@ -159,15 +160,18 @@ export class MaildirStore implements MessageStore {
 
   /**
    * Puts a copy into the Maildir of each recipient; recipients of one Maildir
-   * share a copy.
+   * share a copy. Resolves with the name of each recipient's Maildir.
    *
    * @throws {StoreError} If some recipients' copies could not be kept
    */
-  save(message: Message, options: SaveOptions): Promise<void> {
+  save(message: Message, options: SaveOptions): Promise<readonly string[]> {
     return this.#underway.track(this.#save(message, options.partial));
   }
 
-  async #save(message: Message, partial: boolean): Promise<void> {
+  async #save(
+    message: Message,
+    partial: boolean,
+  ): Promise<readonly string[]> {
     const content = new MessageContent(message, this.#content);
     const copies = planCopies(message.recipients, this.#mailboxes);
     const written = new Map<MailboxCopy, WrittenFile>();
@@ -185,7 +189,7 @@ export class MaildirStore implements MessageStore {
       throw failureOfAll(message, copies);
     }
     const failure = failureOf(message, copies);
-    if (failure === undefined) return;
+    if (failure === undefined) return mailboxesOf(message, copies);
     for (const [copy, file] of written) {
       if (copy.failure !== undefined) await withdraw(file);
     }
