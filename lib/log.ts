@@ -59,7 +59,8 @@ export type LogValue =
  * | `removed`, `held`, `released` | id, relay, by (operator, program, queue) |
  * | `reload` | options |
  * | `stopping` | sessions, graceMs |
- * | `warning`, `error` | id, relay, recipient, name, state, dropped |
+ * | `warning` | name, dropped |
+ * | `error` | id, relay, state |
  * | `disconnect` | address, reason, messages |
  */
 export interface LogRecord {

@@ -193,7 +193,7 @@ export function logSmallerDsn(
 
 // Messages.
 
-/** Who did something to a message. */
+/** The party that did something to a message. */
 export type Actor = "operator" | "program" | "queue";
 
 /** A message was held, released or removed. The queue itself removes those that are done. */

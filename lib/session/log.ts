@@ -196,7 +196,7 @@ function textOf({ code, enhanced, lines }: SmtpReply): string {
   return `${code} ${enhanced ?? ""} ${lines[0]}`.replace("  ", " ");
 }
 
-/** The address in the argument of MAIL or RCPT; what stands there if it is none. */
+/** The address in the argument of MAIL or RCPT; another text as it stands. */
 function pathOf(argument: string): string | undefined {
   const text = /^(?:FROM|TO):[ \t]*(.*)$/i.exec(argument)?.[1];
   if (text === undefined) return undefined;
@@ -259,15 +259,14 @@ export function logAccepted(
   if (!verbose) return;
   const { message, size, protocol, stored = {} } = accepted;
   const { id, recipients, receivedAt, relays } = message;
+  const { address, helo, tls, user } = clientOf(session);
   log({
     level: "info",
     event: "message",
     message: "Accepted message",
     session: session.id,
     fields: fieldsOf({
-      id,
-      ...clientOf(session),
-      protocol,
+      ...{ id, address, helo, protocol, tls, user },
       from: message.from.toString(),
       recipients: recipients.length,
       messageId: messageIdOf(message.body.head),
@@ -292,7 +291,7 @@ function messageIdOf(head: Uint8Array): string | undefined {
   const end = text.indexOf("\r\n\r\n");
   const block = end < 0 ? text : text.slice(0, end);
   const found = /^message-id[ \t]*:((?:\r\n[ \t]|[^\r\n])*)/im.exec(block);
-  const id = found?.[1]!.replace(/\s+/g, " ").trim().slice(0, LONGEST_ID);
+  const id = found?.[1]?.replace(/\s+/g, " ").trim().slice(0, LONGEST_ID);
   return id === "" ? undefined : id;
 }
 
