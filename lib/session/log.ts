@@ -257,7 +257,7 @@ export function logAccepted(
   },
 ): void {
   if (!verbose) return;
-  const { message, size, protocol, stored = {} } = accepted;
+  const { message, size, protocol, stored } = accepted;
   const { id, recipients, receivedAt, relays } = message;
   const { address, helo, tls, user } = clientOf(session);
   log({
@@ -271,8 +271,8 @@ export function logAccepted(
       recipients: recipients.length,
       messageId: messageIdOf(message.body.head),
       size,
-      stored,
-      queued: relays,
+      stored: stored && Object.keys(stored).length > 0 ? stored : undefined,
+      queued: relays.length > 0 ? relays : undefined,
       // The time of day may have been set back meanwhile.
       ms: Math.max(0, Date.now() - receivedAt.getTime()),
     }),

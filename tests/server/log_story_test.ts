@@ -13,6 +13,10 @@ import {
 } from "../../lib/message/message.ts";
 import { SmtpReply } from "../../lib/protocol/reply.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
+import { controlSpool } from "../../lib/spool/control.ts";
+import { MemorySpool } from "../../lib/spool/memory_spool.ts";
+import { RelayQueue } from "../../lib/queue/queue.ts";
+import { addition } from "../support/queue/fixtures.ts";
 import { TestFolder } from "../support/folder.ts";
 import {
   farCertificate,
@@ -259,4 +263,48 @@ Deno.test("logLevel keeps all lower levels from the log, whatever their source",
   await until(() => pair.near.relays.count === 0);
   assert(seen.some(({ event }) => event === "delivery"));
   for (const { level } of seen) assert(level === "warn" || level === "error");
+});
+
+Deno.test("The log says what an operator did to a message", async () => {
+  await using folder = await TestFolder.create();
+  const spool = `${folder.path}/spool`;
+  await using pair = await startPair({
+    near: { domains: ["near.test"] },
+    relay: { spool, idleWaitMs: 3_600_000 },
+  });
+  await send(pair, "you@dest.test");
+  const [relay] = pair.near.relays;
+  const by = () =>
+    pair.records.filter(({ fields }) => fields?.["by"])
+      .map(({ event, fields }) => [event, fields!["relay"], fields!["by"]]);
+  for (const [index, action] of (["hold", "remove"] as const).entries()) {
+    assertEquals(await controlSpool(spool, { action, id: relay!.id }), "asked");
+    await until(() => by().length > index);
+  }
+  assertEquals(by(), [
+    ["held", relay!.id, "operator"],
+    ["removed", relay!.id, "operator"],
+  ]);
+});
+
+Deno.test("A message of a spool without ids is logged under its queue name", async () => {
+  const records: LogRecord[] = [];
+  const spool = new MemorySpool();
+  await spool.open();
+  await spool.add(addition("old-1"));
+  await using queue = new RelayQueue({
+    spool,
+    hostname: "mx.near.test",
+    log: (record) => void records.push(record),
+    deliver: (job) =>
+      Promise.resolve({
+        recipients: job.recipients.map(() => ({ status: "delivered" })),
+        destinationFailed: false,
+      }),
+  });
+  await queue.start();
+  await until(() => records.some(({ event }) => event === "removed"));
+  const { fields, session } = only(records, "delivery", { relay: "old-1" });
+  assertEquals(fields!["id"], "old-1");
+  assertEquals(session, undefined);
 });

@@ -401,7 +401,6 @@ Deno.test("Reception logs what it accepts and what it refuses", async () => {
     recipients: 1,
     size: 3,
     stored: { memory: 1 },
-    queued: [],
   });
   assertEquals(refused!.event, "refused");
   assertEquals(refused!.fields!.recipient, "c@d");
