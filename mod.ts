@@ -249,7 +249,13 @@
  */
 
 export type { RelayingOptions } from "./lib/delivery/options.ts";
-export type { LogEvent, Logger, LogLevel, LogRecord } from "./lib/log.ts";
+export type {
+  LogEvent,
+  Logger,
+  LogLevel,
+  LogRecord,
+  LogValue,
+} from "./lib/log.ts";
 export { MessageBody } from "./lib/message/body.ts";
 export type { Message, Recipient } from "./lib/message/message.ts";
 export type {

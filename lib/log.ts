@@ -11,19 +11,58 @@
 /** Importance of a record. */
 export type LogLevel = "debug" | "info" | "warn" | "error";
 
-/** Subject of a record. */
+/** Subject of a record; {@linkcode LogRecord} has the fields of each. */
 export type LogEvent =
   | "listening"
   | "connect"
   | "auth"
-  | "message"
   | "refused"
-  | "relay"
+  | "message"
+  | "stored"
+  | "delivery"
   | "bounce"
-  | "disconnect"
-  | "error";
+  | "notice"
+  | "removed"
+  | "held"
+  | "released"
+  | "reload"
+  | "stopping"
+  | "warning"
+  | "error"
+  | "disconnect";
 
-/** One log record. It has plain fields only, so it can cross threads and become JSON. */
+/** The value of a field: a text, a number, a flag, a list of texts, or counts and times by name. */
+export type LogValue =
+  | string
+  | number
+  | boolean
+  | readonly string[]
+  | Readonly<Record<string, number>>;
+
+/**
+ * One log record. It has plain fields only, so it can cross threads and become
+ * JSON. The same ids name the same things in all records: `session` a
+ * connection, `id` a message, `relay` a message in the queue, `recipient` one of
+ * its addresses. Addresses have no angle brackets; the null reverse-path is
+ * `""`. A field that is not known is left out.
+ *
+ * | event | fields |
+ * |---|---|
+ * | `listening` | address, port, kind |
+ * | `connect` | listener, address, port, proxy |
+ * | `auth` | address, user, mechanism, result (accepted, refused), reason |
+ * | `refused` | address, port, helo, tls, user, id, verb, from, recipient, reply, limit, reason |
+ * | `message` | id, address, helo, protocol, tls, user, from, recipients, messageId, size, stored, queued, ms |
+ * | `stored` | id, from, recipient, store, mailbox, result (stored, discarded, handled, failed), reason |
+ * | `delivery` | id, relay, about, from, recipient, result (delivered, relayed, deferred, failed), status, reply, reason, host, address, tls, verified, remoteId, attempt, delays, nextAt |
+ * | `bounce`, `notice` | id, relay, to, kind (failed, lost; delayed, succeeded), notice |
+ * | `removed`, `held`, `released` | id, relay, by (operator, program, queue) |
+ * | `reload` | options |
+ * | `stopping` | sessions, graceMs |
+ * | `warning` | name, dropped |
+ * | `error` | id, relay, state |
+ * | `disconnect` | address, reason, messages |
+ */
 export interface LogRecord {
   /** Importance of the record. */
   readonly level: LogLevel;
@@ -31,12 +70,46 @@ export interface LogRecord {
   readonly event: LogEvent;
   /** One sentence for people. */
   readonly message: string;
-  /** Id of the session, if the record belongs to one. */
+  /** Id of the session that the record belongs to, or that the message came in. */
   readonly session?: string | undefined;
   /** Further plain fields. */
-  readonly fields?: Readonly<Record<string, string | number | boolean>>;
-  /** Stack or text of the error, if there was one. */
+  readonly fields?: Readonly<Record<string, LogValue>>;
+  /** Stack or text of the error, if there was one, and of its causes. */
   readonly error?: string | undefined;
+}
+
+/** The fields that have a value. */
+export function fieldsOf(
+  all: Record<string, LogValue | undefined>,
+): Record<string, LogValue> {
+  const fields: Record<string, LogValue> = {};
+  for (const name in all) {
+    const value = all[name];
+    if (value !== undefined) fields[name] = value;
+  }
+  return fields;
+}
+
+/** A log, and the levels that it wants: a record of a level that it does not want is not made. */
+export interface WantedLog {
+  readonly log: Logger;
+  /** Whether records of the level info are wanted. */
+  readonly verbose: boolean;
+  /** Whether records of the level debug are wanted. */
+  readonly debug: boolean;
+}
+
+/** The order of levels. */
+const RANKS: Readonly<Record<LogLevel, number>> = {
+  debug: 0,
+  info: 1,
+  warn: 2,
+  error: 3,
+};
+
+/** Whether a log whose least level is `least` takes records of a level. */
+export function takesLevel(least: LogLevel, level: LogLevel): boolean {
+  return RANKS[level] >= RANKS[least];
 }
 
 /**
@@ -49,6 +122,7 @@ export interface LogRecord {
  *   type Logger,
  *   type LogLevel,
  *   type LogRecord,
+ *   type LogValue,
  *   SmtpServer,
  * } from "@smtp/server";
  *
@@ -56,8 +130,11 @@ export interface LogRecord {
  * const logLevel: LogLevel = "info";
  * const line = (record: LogRecord) =>
  *   JSON.stringify({ time: new Date(), ...record });
+ * const fieldOf = ({ fields }: LogRecord, name: string): LogValue =>
+ *   fields?.[name] ?? "unknown";
  * const log: Logger = (record) => {
- *   if (watched.includes(record.event)) console.error(line(record));
+ *   if (!watched.includes(record.event)) return;
+ *   console.error(fieldOf(record, "address"), line(record));
  * };
  * const server = new SmtpServer({ log, logLevel });
  * console.assert(!server.active);
@@ -218,10 +295,11 @@ export function droppedText(count: number): string {
 }
 
 /**
- * A logger that never throws. If `log` throws or its promise rejects, the record
- * goes to {@linkcode consoleLogger}, and the first failure is logged there.
+ * A logger that never throws and gets no record below a level. If `log` throws
+ * or its promise rejects, the record goes to {@linkcode consoleLogger}, and the
+ * first failure is logged there.
  */
-export function safeLogger(log: Logger): Logger {
+export function safeLogger(log: Logger, least: LogLevel = "debug"): Logger {
   let isReported = false;
   const onFailure = (record: LogRecord, error: unknown) => {
     if (!isReported) {
@@ -236,6 +314,7 @@ export function safeLogger(log: Logger): Logger {
     consoleLogger(record);
   };
   return (record) => {
+    if (!takesLevel(least, record.level)) return;
     try {
       const result: unknown = log(record);
       if (result instanceof Promise) {
@@ -249,7 +328,7 @@ export function safeLogger(log: Logger): Logger {
 
 /** The default logger: writes warnings and errors to standard error. Never blocks. */
 export function consoleLogger(record: LogRecord): void {
-  if (record.level === "debug" || record.level === "info") return;
+  if (!takesLevel("warn", record.level)) return;
   const detail = record.error === undefined
     ? ""
     : `: ${printableStack(record.error)}`;

@@ -16,6 +16,7 @@ import {
   droppedText,
   type LogLevel,
   type LogRecord,
+  type LogValue,
   printable,
   printableJson,
   printableStack,
@@ -50,6 +51,9 @@ const LEVELS: Readonly<Record<LogLevel, number>> = {
   warn: 2,
   error: 3,
 };
+
+/** The events of what is reread. */
+const EVENTS = { info: "reload", warn: "warning", error: "error" } as const;
 
 /** Escape sequences of a terminal that begin a line of each level. */
 const COLOURS: Readonly<Record<LogLevel, string>> = {
@@ -123,7 +127,11 @@ async function serveBy(
   const { log, errors } = lines;
   const server = makeServer({
     ...options,
-    log: (record) => log.log(record),
+    log: (record) => {
+      // Standard output has it for people.
+      if (settings.log === "text" && record.event === "listening") return;
+      log.log(record);
+    },
     logLevel: log.least,
   });
   await checkPlaces(raw, settings);
@@ -137,7 +145,7 @@ async function serveBy(
     return 0;
   }
   for (const message of warnings) {
-    log.log({ level: "warn", event: "listening", message });
+    log.log({ level: "warn", event: "warning", message });
   }
   const code = await run(server, { plan, request, output, lines });
   log.flush();
@@ -157,7 +165,7 @@ function openLog(settings: ServeSettings): RunLog {
     dropNote: (count) =>
       log.line({
         level: "warn",
-        event: "error",
+        event: "warning",
         message: droppedText(count),
         fields: { dropped: count },
       }),
@@ -198,7 +206,7 @@ async function run(
     return failed(error, lines);
   }
   const withdraw = keepGoing(log);
-  printStart(server, { settings: plan.settings, output, log });
+  printStart(server, { settings: plan.settings, output });
   started.resolve();
   const code = await stopped.done
     .then(() => 0, (error) => failed(error, lines))
@@ -266,7 +274,7 @@ function reloadOnChange(
   const report = (level: "info" | "warn" | "error", message: string) =>
     log.log({
       level,
-      event: level === "error" ? "error" : "listening",
+      event: EVENTS[level],
       message,
     });
   const attempt = (act: () => Promise<void>) => {
@@ -349,27 +357,14 @@ function makeServer(options: SmtpServerOptions): SmtpServer {
 /** Prints a line for each listener, which scripts wait for, then hints for people. */
 function printStart(
   server: SmtpServer,
-  { settings, output, log }: {
+  { settings, output }: {
     readonly settings: ServeSettings;
     readonly output: Output;
-    readonly log: LogWriter;
   },
 ): void {
   for (const address of server.addresses) {
     const at = formatHostPort(address);
     output.out(`listening on ${at} (${kindName(address)})\n`);
-    if (settings.log === "json") {
-      log.log({
-        level: "info",
-        event: "listening",
-        message: `Listening on ${at}`,
-        fields: {
-          address: address.address,
-          port: address.port,
-          kind: kindName(address),
-        },
-      });
-    }
   }
   if (settings.quiet) return;
   const [first] = server.addresses;
@@ -486,8 +481,13 @@ export class LogWriter {
 }
 
 /** A value as it follows its name: in quotes if it would read as more than one. */
-function valueText(value: string | number | boolean | undefined): string {
-  const text = printable(String(value));
+function valueText(value: LogValue | undefined): string {
+  const plain = typeof value !== "object"
+    ? String(value)
+    : Array.isArray(value)
+    ? value.join(",")
+    : Object.entries(value).map(([name, one]) => `${name}:${one}`).join(",");
+  const text = printable(plain);
   return text === "" || /[\s"=\\]/.test(text)
     ? `"${text.replace(/["\\]/g, "\\$&")}"`
     : text;

@@ -14,6 +14,7 @@ import type { PeerCertificate, SmtpClientOptions } from "../client/options.ts";
 import type { ClientPool } from "./pool.ts";
 import {
   type DeliveryJob,
+  type DeliveryPath,
   type DeliveryReport,
   type DeliveryState,
   isOverdue,
@@ -21,6 +22,7 @@ import {
   type RecipientReport,
 } from "../queue/job.ts";
 import type { DeliveryContent } from "./content.ts";
+import { PathTimes } from "./path_times.ts";
 import { type DeliveryMachine, type DeliveryOptions, pick } from "./options.ts";
 import { clientTimeouts } from "../client/session.ts";
 import type {
@@ -123,6 +125,7 @@ export class HostWalk {
   #leadsBack = false;
   /** Whether this side ended the job before every recipient was decided. */
   #isEndedHere = false;
+  readonly #times = new PathTimes();
 
   constructor(job: DeliveryJob, options: WalkOptions) {
     this.#job = job;
@@ -176,7 +179,7 @@ export class HostWalk {
     if (literal !== undefined) return [{ host: literal, port }];
     this.#reportState("resolving-mx");
     const route = routeDomain(destination, {
-      mx: await dns.mx(destination, { signal }),
+      mx: await this.#times.add("dns", dns.mx(destination, { signal })),
       ownNames: hostname === undefined ? ownNames : [hostname, ...ownNames],
       random: this.#options.random ?? Math.random,
     });
@@ -224,7 +227,8 @@ export class HostWalk {
     if (literal !== undefined) return this.#reachable(host, [literal]);
     const { dns, signal } = this.#options;
     this.#reportState("resolving-a");
-    const found = orderAddresses(host, await dns.addresses(host, { signal }));
+    const asked = dns.addresses(host, { signal });
+    const found = orderAddresses(host, await this.#times.add("dns", asked));
     if (!(found instanceof SmtpReply)) return this.#reachable(host, found);
     if (!this.#smarthosts) return found;
     // The smarthost's name is configuration: a mistake in it must not return all
@@ -285,7 +289,8 @@ export class HostWalk {
     this.#job.onHost?.(place.address);
     let client: SmtpClient;
     try {
-      client = idle ?? await this.#connect(settings, place);
+      client = idle ??
+        await this.#times.add("connect", this.#connect(settings, place));
     } catch (error) {
       if (!(error instanceof SmtpClientError)) throw error;
       const { stage, reply, fromPeer } = error;
@@ -300,7 +305,8 @@ export class HostWalk {
         // An idle session may have ended meanwhile.
         if (idle && !client.isReusable) return { left, mayReuse: false };
         const sent = this.#fitting(client, left);
-        const result = await this.#send(client, { sent, size });
+        const sending = this.#send(client, { sent, size });
+        const result = await this.#times.add("transfer", sending);
         // A session without TLS or login that the host requires cannot carry
         // later messages either.
         isWelcome = !result.recipients.some(requiresTlsOrLogin);
@@ -309,7 +315,7 @@ export class HostWalk {
         left = [...taken.again, ...rest];
         if (taken.failure) {
           // Another transaction would end as this one did.
-          this.#fail(taken.failure, { left, place });
+          this.#fail(taken.failure, { left, place, client });
           return undefined;
         }
         if (!client.isReusable || taken.needsSession) {
@@ -434,6 +440,7 @@ export class HostWalk {
         reply,
         fromPeer,
         host: place.hop.host,
+        path: this.#times.path(place, client),
         dsnPassedOn: accepted && result.dsnPassedOn,
       });
       if (!isHostFailure(outcome)) this.#reached = true;
@@ -469,17 +476,18 @@ export class HostWalk {
   /** Records a failure for all recipients that are left. */
   #fail(
     failure: Failure,
-    facts: { left: readonly number[]; place: Place },
+    facts: { left: readonly number[]; place: Place; client?: SmtpClient },
   ): void {
-    const { left, place } = facts;
+    const { left, place, client } = facts;
     if (requiresTlsOrLogin(failure)) {
       this.#options.brokenTls.forget(place.hop.host);
     }
     if (!isHostFailure(failure)) this.#reached = true;
     const { reply, fromPeer } = failure;
     const host = failure.stage === "connect" ? undefined : place.hop.host;
+    const path = this.#times.path(place, client);
     for (const index of left) {
-      const report = this.#report({ reply, fromPeer, host });
+      const report = this.#report({ reply, fromPeer, host, path });
       this.#settle(index, { report, failure, place });
     }
   }
@@ -512,10 +520,12 @@ export class HostWalk {
     reply: SmtpReply;
     fromPeer?: boolean;
     host?: string | undefined;
+    path?: DeliveryPath;
     dsnPassedOn?: boolean;
   }): RecipientReport {
     const { reply, fromPeer = false, host, dsnPassedOn = false } = facts;
     return {
+      path: facts.path ?? this.#times.path(),
       status: reply.isTemporary ? "deferred" : "failed",
       reply,
       fromPeer,

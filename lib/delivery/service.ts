@@ -9,7 +9,7 @@
  * gets no mail from here: the mail would come back.
  */
 
-import { describeError, type Logger } from "../log.ts";
+import { describeError, type Logger, type LogLevel } from "../log.ts";
 import {
   Message,
   type MessageStore,
@@ -68,6 +68,8 @@ export interface RelayServiceContext {
   /** The addresses that the server listens at now. */
   readonly addresses: () => readonly SocketAddress[];
   readonly log: Logger;
+  /** The least level of the records that are made. */
+  readonly logLevel: LogLevel;
 }
 
 /** How long idle sessions have to answer QUIT, in milliseconds. */
@@ -106,6 +108,7 @@ export class RelayService {
       spool: makeSpool(options, context.log),
       hostname: this.#hostname,
       log: context.log,
+      logLevel: context.logLevel,
       deliver: (job, signal) => this.#deliver(job, signal),
     });
     this.relays = this.#queue.relays;
@@ -224,7 +227,7 @@ export class RelayService {
         level: "error",
         event: "error",
         message: "onRelayCertificate failed",
-        fields: { id: relay.id },
+        fields: { relay: relay.id },
         error: describeError(error),
       });
       return false;
@@ -291,7 +294,7 @@ class UnsafeSpool extends MemorySpool {
     this.#isWarned = true;
     this.#log({
       level: "warn",
-      event: "relay",
+      event: "warning",
       message:
         "Mail to be relayed is kept in memory and dies with the process: no spool is set",
     });

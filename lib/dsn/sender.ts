@@ -99,6 +99,7 @@ export class DsnSender {
         size: bytes.length,
         acceptedAt: now,
         options: {},
+        origin: { about: envelope.id },
       },
       content: once(bytes),
     };

@@ -27,6 +27,8 @@ export interface MessageInit {
   readonly recipients: readonly Recipient[];
   /** When the message began to arrive. */
   readonly receivedAt: Date;
+  /** Id of the session in which it arrives. */
+  readonly session?: string | undefined;
   /** Makes the trace fields that the server puts before the content, with line ends; may be `""`. */
   readonly trace: () => string;
   /** Where the content goes. */
@@ -38,6 +40,9 @@ export interface MessageInit {
    */
   readonly shared?: MessageBody | undefined;
 }
+
+/** Shared by all messages that are not in the queue. */
+const NO_RELAYS: readonly string[] = [];
 
 /**
  * One message in transit: its envelope, its content, and the stores it goes to.
@@ -86,6 +91,10 @@ export class Message {
   append = false;
   /** Any value that the program keeps with the message. */
   tag: unknown;
+  /** @internal Id of the session in which it arrived, for logs. */
+  readonly session: string | undefined;
+  /** @internal Names under which it was put into the queue so far. */
+  relays: readonly string[] = NO_RELAYS;
   readonly #body: MessageBody;
   readonly #bodyOptions: BodyOptions;
   #trace: Uint8Array<ArrayBuffer> | undefined;
@@ -104,6 +113,7 @@ export class Message {
     this.parameters = init.parameters;
     this.recipients = init.recipients;
     this.receivedAt = init.receivedAt;
+    this.session = init.session;
     this.#makeTrace = init.trace;
     this.#bodyOptions = init.body;
     this.#body = init.shared ?? new MessageBody(init.body);
@@ -210,6 +220,7 @@ export class Message {
       parameters: this.parameters,
       recipients,
       receivedAt: this.receivedAt,
+      session: this.session,
       trace: () => this.traceText,
       body: this.#bodyOptions,
       shared: this.body,
@@ -277,11 +288,16 @@ export interface MessageStore {
   /** Kind of store, for logs: `"maildir"`. */
   readonly kind: string;
   /**
-   * Keeps the message for all its recipients.
+   * Keeps the message for all its recipients. A store with mailboxes resolves
+   * with the recipients' mailboxes, in the order of `message.recipients`, for the
+   * log.
    *
    * @throws {StoreError} If some recipients' copies could not be kept
    */
-  save(message: Message, options: SaveOptions): Promise<void>;
+  save(
+    message: Message,
+    options: SaveOptions,
+  ): Promise<void | readonly string[]>;
   /**
    * Whether the mailbox of an address has room for a message. Asked at RCPT, for
    * each mailbox that the recipient stands for; `false` is 452 4.2.2.

@@ -8,7 +8,6 @@
  * message is removed; so a crash repeats a notice at worst, and never loses one.
  */
 
-import { describeError } from "../log.ts";
 import type { DsnSender } from "../dsn/sender.ts";
 import {
   delayedRecipients,
@@ -18,6 +17,13 @@ import {
 } from "../dsn/policy.ts";
 import type { QueueConfig } from "./options.ts";
 import { lossResults } from "./job_runner.ts";
+import {
+  logAction,
+  logDelivery,
+  logDsn,
+  logFault,
+  logSmallerDsn,
+} from "./log.ts";
 import type { RelayTasks } from "./relay.ts";
 import { expiresAt, type RelayTask } from "./tasks.ts";
 import { applyChange, type SpoolEntry } from "../spool/envelope.ts";
@@ -85,15 +91,9 @@ export class Completion {
         yield* this.finish(task);
       }
     } catch (error) {
-      const { log, clock } = this.#config;
-      log({
-        level: "error",
-        event: "error",
-        message: "Cannot report on a message; tried again in a minute",
-        fields: { id: task.entry.envelope.id },
-        error: describeError(error),
-      });
-      yield { kind: "wake", at: clock.now() + RETRY_MS };
+      const what = "Cannot report on a message; tried again in a minute";
+      logFault(this.#config, what, error, task.entry);
+      yield { kind: "wake", at: this.#config.clock.now() + RETRY_MS };
     } finally {
       task.isCompleting = false;
     }
@@ -105,6 +105,7 @@ export class Completion {
     task.leave();
     try {
       await this.#config.spool.remove(task.entry.envelope.id);
+      logAction(this.#config, task.entry, { event: "removed", by: "queue" });
     } finally {
       yield { kind: "forget" };
     }
@@ -113,7 +114,7 @@ export class Completion {
     try {
       this.#config.onRelayDone?.(this.#parts.tasks.relayOf(task));
     } catch (error) {
-      this.#logHook(error);
+      logFault(this.#config, "A relay hook failed", error, task.entry);
     }
   }
 
@@ -131,13 +132,13 @@ export class Completion {
 
   /** Sends a failure DSN for a message that was accepted and is lost. Never rejects. */
   async reportLoss(entry: SpoolEntry): Promise<void> {
-    const { spool, clock, log } = this.#config;
-    const { id } = entry.envelope;
+    const { spool, clock } = this.#config;
     const now = clock.now();
-    applyChange(entry.progress, {
-      kind: "result",
-      results: lossResults(entry.progress, now),
-    });
+    const results = lossResults(entry.progress, now);
+    applyChange(entry.progress, { kind: "result", results });
+    for (const result of results) {
+      logDelivery(this.#config, entry, result, { isExpired: false });
+    }
     const indices = openReports(entry).toReturn;
     if (indices.length === 0) return;
     try {
@@ -148,19 +149,11 @@ export class Completion {
         expiresAt: now,
       });
       await spool.add(notice);
-      log({
-        level: "info",
-        event: "bounce",
-        message: "Told the sender: lost",
-        fields: { id, notice: notice.envelope.id, recipients: indices.length },
-      });
+      const { id } = notice.envelope;
+      logDsn(this.#config, entry, { kind: "lost", id });
     } catch (error) {
-      log({
-        level: "error",
-        event: "error",
-        message: "Cannot tell the sender of a lost message",
-        error: describeError(error),
-      });
+      const what = "Cannot tell the sender of a lost message";
+      logFault(this.#config, what, error, entry);
     }
   }
 
@@ -200,12 +193,13 @@ export class Completion {
         failed.map((index) => recipients[index]!),
       );
     } catch (error) {
-      this.#logHook(error);
+      logFault(this.#config, "A relay hook failed", error, task.entry);
     }
     if (verdict !== "hold" || task.removed) return false;
     const { id } = task.entry.envelope;
     const { spool, clock } = this.#config;
     await spool.change(id, { kind: "hold", held: true });
+    logAction(this.#config, task.entry, { event: "held", by: "program" });
     const nextTryAt = clock.now();
     await spool.change(id, {
       kind: "result",
@@ -225,7 +219,7 @@ export class Completion {
     indices: readonly number[],
   ): CompletionSteps {
     if (indices.length === 0) return;
-    const { spool, clock, log } = this.#config;
+    const { spool, clock } = this.#config;
     const notice = await this.#parts.dsnSender.make(task.entry, {
       kind,
       indices,
@@ -233,16 +227,7 @@ export class Completion {
       expiresAt: expiresAt(task, this.#config.expireAfterMs),
     });
     yield { kind: "admit", entry: await spool.add(notice) };
-    log({
-      level: "info",
-      event: "bounce",
-      message: `Told the sender: ${kind}`,
-      fields: {
-        id: task.entry.envelope.id,
-        notice: notice.envelope.id,
-        recipients: indices.length,
-      },
-    });
+    logDsn(this.#config, task.entry, { kind, id: notice.envelope.id });
   }
 
   /** Sends a DSN again with less content, if its content was refused. */
@@ -258,27 +243,13 @@ export class Completion {
       (answer.isReply && answer.status === "5.0.0" &&
         CONTENT_REPLY.test(answer.text));
     if (!mayBeContent) return;
-    const { spool, clock, log } = this.#config;
+    const { spool, clock } = this.#config;
     const notice = await this.#parts.dsnSender.makeSmaller(
       task.entry,
       clock.now(),
     );
     if (notice === undefined) return;
     yield { kind: "admit", entry: await spool.add(notice) };
-    log({
-      level: "info",
-      event: "bounce",
-      message: "A notice was refused; it goes again with less in it",
-      fields: { id: envelope.id, notice: notice.envelope.id },
-    });
-  }
-
-  #logHook(error: unknown): void {
-    this.#config.log({
-      level: "error",
-      event: "error",
-      message: "A relay hook failed",
-      error: describeError(error),
-    });
+    logSmallerDsn(this.#config, task.entry, notice.envelope.id);
   }
 }

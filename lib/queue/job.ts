@@ -68,6 +68,39 @@ export interface DeliveryJob {
   readonly onHost?: ((address: string) => void) | undefined;
 }
 
+/**
+ * How a delivery went to a host, for the log.
+ *
+ * @example Tell the log where a message went
+ * ```ts
+ * import type { DeliveryPath, RecipientReport } from "@smtp/server/queue";
+ *
+ * const path: DeliveryPath = { host: "archive", address: "192.0.2.1" };
+ * const report: RecipientReport = { status: "delivered", path };
+ * console.assert(report.path?.host === "archive");
+ * ```
+ */
+export interface DeliveryPath {
+  /** Name of the host. */
+  readonly host?: string | undefined;
+  /** Its IP address. */
+  readonly address?: string | undefined;
+  /** The version of TLS, as `"TLSv1.3"`; `"none"` without TLS. */
+  readonly tls?: string | undefined;
+  /** Whether its certificate was verified. */
+  readonly verified?: boolean | undefined;
+  /**
+   * Milliseconds spent up to the result: on questions to the DNS, on connections
+   * up to the end of TLS and login (0 on a session that was open already), and on
+   * the transaction.
+   */
+  readonly delays?: {
+    readonly dns: number;
+    readonly connect: number;
+    readonly transfer: number;
+  } | undefined;
+}
+
 /** The result for one recipient. */
 export interface RecipientReport {
   /**
@@ -97,6 +130,8 @@ export interface RecipientReport {
   readonly dsnPassedOn?: boolean | undefined;
   /** For `"delivered"`: whether the message is in the recipient's mailbox, not at another hop. */
   readonly inMailbox?: boolean | undefined;
+  /** How the message went to the host that decided the status. */
+  readonly path?: DeliveryPath | undefined;
 }
 
 /**

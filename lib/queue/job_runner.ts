@@ -5,7 +5,6 @@
  * and no turns, and writes nothing to the spool.
  */
 
-import { describeError } from "../log.ts";
 import { Address } from "../protocol/address.ts";
 import {
   type DeliveryJob,
@@ -19,6 +18,7 @@ import type { WorkOutcome } from "./dispatcher.ts";
 import type { QueueConfig } from "./options.ts";
 import { expiresAt, type RelayGroup, type RelayTask } from "./tasks.ts";
 import { RetrySchedule } from "./schedule.ts";
+import { logDelivery, logFault } from "./log.ts";
 import { SpoolError } from "../spool/spool.ts";
 import {
   type Progress,
@@ -60,6 +60,8 @@ export class JobRunner {
     const { task } = group;
     const indices = group.pending();
     if (indices.length === 0) return NOTHING_LEARNED;
+    const { clock } = this.#config;
+    const queueMs = clock.now() - task.entry.envelope.acceptedAt;
     const report = await this.#report(group, indices, run);
     if (report === undefined || task.removed) return NOTHING_LEARNED;
     // A recipient that was undecided when the delivery was aborted has had no
@@ -78,7 +80,15 @@ export class JobRunner {
         recipients: decided.map((at) => report.recipients[at]!),
       },
     });
-    this.#logResults(group, results);
+    for (const [at, result] of results.entries()) {
+      const own = report.recipients[decided[at]!];
+      logDelivery(this.#config, task.entry, result, {
+        path: own?.path,
+        queueMs,
+        // Given up although the host may take it later.
+        isExpired: result.status === "failed" && own?.status !== "failed",
+      });
+    }
     return {
       outcome: report.destinationFailed ? "destination-failed" : "answered",
       results,
@@ -102,7 +112,7 @@ export class JobRunner {
       if (error instanceof SpoolError && error.isDamaged && isKept) throw error;
       const { id } = job;
       const message = `Cannot deliver message ${id}: its content failed`;
-      this.#logError(message, group.task, error);
+      logFault(this.#config, message, error, group.task.entry);
       return report;
     } catch (error) {
       // An abort is not a failure.
@@ -114,11 +124,8 @@ export class JobRunner {
           }
           : undefined;
       }
-      this.#logError(
-        "A delivery failed in an unforeseen way",
-        group.task,
-        error,
-      );
+      const what = "A delivery failed in an unforeseen way";
+      logFault(this.#config, what, error, group.task.entry);
       // Damage stays: report it now instead of trying again.
       const isDamaged = error instanceof SpoolError && error.isDamaged;
       const recipient = isDamaged
@@ -186,38 +193,6 @@ export class JobRunner {
       expiresAt: expiresAt(task, expireAfterMs),
       schedule: own === undefined ? schedule : RetrySchedule.parse(own),
       random,
-    });
-  }
-
-  #logResults(group: RelayGroup, results: readonly RecipientResult[]): void {
-    const failed = results.filter(({ status }) => status === "failed").length;
-    const deferred =
-      results.filter(({ status }) => status === "pending").length;
-    const shown =
-      results.find(({ status }) =>
-        status === "failed" || status === "pending"
-      ) ?? results[0];
-    this.#config.log({
-      level: failed > 0 ? "warn" : "info",
-      event: "relay",
-      message: shown?.answer?.text ?? "",
-      fields: {
-        id: group.task.entry.envelope.id,
-        destination: group.destination,
-        delivered: results.length - failed - deferred,
-        deferred,
-        failed,
-      },
-    });
-  }
-
-  #logError(message: string, task: RelayTask, error: unknown): void {
-    this.#config.log({
-      level: "error",
-      event: "error",
-      message,
-      fields: { id: task.entry.envelope.id },
-      error: describeError(error),
     });
   }
 }

@@ -77,6 +77,7 @@ export type { ClientPoolOptions } from "../delivery/pool.ts";
 export type {
   Deliver,
   DeliveryJob,
+  DeliveryPath,
   DeliveryReport,
   DeliveryState,
   RecipientReport,

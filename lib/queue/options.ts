@@ -7,6 +7,7 @@ import {
   anyNumber,
   callable,
   checkOptions,
+  oneOf,
   required,
   type Rule,
   type Rules,
@@ -19,7 +20,12 @@ import { DEFAULT_WINDOW } from "./destination.ts";
 import type { Relay, RelayRecipient } from "./relay.ts";
 import { RetrySchedule } from "./schedule.ts";
 import { type Spool, SPOOL_RULE } from "../spool/spool.ts";
-import type { Logger } from "../log.ts";
+import {
+  type Logger,
+  type LogLevel,
+  takesLevel,
+  type WantedLog,
+} from "../log.ts";
 
 const HOUR = 3_600_000;
 
@@ -154,6 +160,12 @@ export interface RelayQueueOptions extends RelayHooks {
    * @default {no logger}
    */
   readonly log?: Logger;
+  /**
+   * The least level of the records that are made for `log`.
+   *
+   * @default {"debug"}
+   */
+  readonly logLevel?: LogLevel;
 }
 
 /** The parts of the machine that a {@linkcode RelayQueue} uses; for tests. */
@@ -202,6 +214,7 @@ const RULES: Rules<RelayQueueOptions> = {
   returnLimit: anyNumber,
   pollMs: anyNumber,
   log: callable(),
+  logLevel: oneOf("debug", "info", "warn", "error"),
 };
 
 /** Options with every default filled in. */
@@ -210,12 +223,15 @@ export type QueueConfig =
     Omit<
       RelayQueueOptions,
       | "commonDestination"
+      | "log"
+      | "logLevel"
       | "onRelayStateChange"
       | "onRelayDone"
       | "onRelayError"
     >
   >
   & RelayHooks
+  & WantedLog
   & {
     readonly commonDestination: string | undefined;
     readonly clock: Clock;
@@ -232,6 +248,7 @@ export function configure(
   machine: QueueMachine,
 ): QueueConfig {
   checkOptions("RelayQueue", options, RULES);
+  const { log, logLevel = "debug" } = options;
   const config: QueueConfig = {
     schedule: RetrySchedule.DEFAULT,
     expireAfterMs: 5 * 24 * HOUR,
@@ -242,10 +259,12 @@ export function configure(
     bounceFrom: `MAILER-DAEMON@${options.hostname}`,
     returnLimit: 1024 * 1024,
     pollMs: 500,
-    log: () => {},
+    verbose: log !== undefined && takesLevel(logLevel, "info"),
+    debug: log !== undefined && takesLevel(logLevel, "debug"),
     maxPerDestination: DEFAULT_WINDOW.max,
     commonDestination: undefined,
     ...options,
+    log: log ?? (() => {}),
     clock: machine.clock ?? SYSTEM_CLOCK,
     random: machine.random ?? Math.random,
   };

@@ -8,7 +8,6 @@
  * loses nothing that was accepted; at worst a message is sent a second time.
  */
 
-import { describeError } from "../log.ts";
 import { DsnSender } from "../dsn/sender.ts";
 import {
   changesFor,
@@ -31,6 +30,7 @@ import {
   type Relays,
   RelayTasks,
 } from "./relay.ts";
+import { type Actor, logAction, logFault, logProblem } from "./log.ts";
 import { QueueRunner } from "./runner.ts";
 import type { Message } from "../message/message.ts";
 import { isSpoolId } from "../spool/record.ts";
@@ -112,16 +112,9 @@ export class RelayQueue implements AsyncDisposable {
 
   async #start(): Promise<readonly SpoolProblem[]> {
     await this.#stopped?.catch(() => {});
-    const { spool, hostname, bounceFrom, returnLimit, log } = this.#config;
+    const { spool, hostname, bounceFrom, returnLimit } = this.#config;
     const problems = await spool.open();
-    for (const { name, reason } of problems) {
-      log({
-        level: "warn",
-        event: "error",
-        message: `Spool: ${reason}`,
-        fields: { name },
-      });
-    }
+    for (const problem of problems) logProblem(this.#config, problem);
     const { tasks } = this.#control;
     const dsnSender = new DsnSender({
       spool,
@@ -168,12 +161,7 @@ export class RelayQueue implements AsyncDisposable {
     try {
       await this.#config.spool.close();
     } catch (error) {
-      this.#config.log({
-        level: "error",
-        event: "error",
-        message: "The spool is not up to date",
-        error: describeError(error),
-      });
+      logFault(this.#config, "The spool is not up to date", error);
       throw error;
     } finally {
       await this.#runner?.end();
@@ -260,12 +248,17 @@ class QueueControl implements RelayOwner {
           size: message.trace.length + message.size,
           acceptedAt: this.#config.clock.now(),
           options: this.#envelopeOptions(options),
+          origin: { message: message.id, session: message.session },
         },
         login: options.login,
         held: options.held ?? false,
         tag,
         content: message.chunks(),
       });
+      message.relays = [...message.relays, id];
+      if (entry.progress.held) {
+        logAction(this.#config, entry, { event: "held", by: "program" });
+      }
       return this.tasks.relayOf(runner.admit(entry));
     } finally {
       this.#names.delete(id);
@@ -313,11 +306,14 @@ class QueueControl implements RelayOwner {
     return this.#isTaken(id) ? this.newId() : id;
   }
 
-  /** Applies an action to one message, durably. */
+  /** Applies an action to one message, durably; by default the program asks for it. */
   async act(
     handled: RelayTask,
     action: SpoolAction,
-    isAll = false,
+    { isAll = false, by = "program" }: {
+      readonly isAll?: boolean;
+      readonly by?: Actor;
+    } = {},
   ): Promise<void> {
     if (handled.removed) return;
     const task = this.#current(handled);
@@ -327,17 +323,24 @@ class QueueControl implements RelayOwner {
       task.leave();
       this.tasks.delete(task);
       this.#runner?.abort(task);
-      return await spool.remove(id);
+      await spool.remove(id);
+      return logAction(this.#config, task.entry, { event: "removed", by });
     }
     const changes = changesFor(task.entry, action, {
       now: clock.now(),
       isAll,
     });
     if (changes.length === 0) return;
+    const wasHeld = task.entry.progress.held;
     const written = changes.map((change) => spool.change(id, change));
     if (action === "retry") this.#runner?.unthrottle(task);
     this.#runner?.reschedule(task);
     await Promise.all(written);
+    // A try ends a hold as well.
+    const { held } = task.entry.progress;
+    if (held === wasHeld) return;
+    const event = held ? "held" : "released";
+    logAction(this.#config, task.entry, { event, by });
   }
 
   /** Changes the route of one message, durably. */
@@ -359,7 +362,7 @@ class QueueControl implements RelayOwner {
     const { spool } = this.#config;
     const change: SpoolChange = { kind: "tag", tag: asJson(tag) };
     spool.change(task.entry.envelope.id, change).catch((error) =>
-      this.#logError("Cannot write down the tag of a message", error)
+      logFault(this.#config, "Cannot write down the tag of a message", error)
     );
   }
 
@@ -380,7 +383,7 @@ class QueueControl implements RelayOwner {
         await request.done();
       }
     } catch (error) {
-      this.#logError("Cannot carry out a request from outside", error);
+      logFault(this.#config, "Cannot carry out a request from outside", error);
     }
   }
 
@@ -391,19 +394,10 @@ class QueueControl implements RelayOwner {
     for (let at = 0; at < tasks.length; at += ACTIONS_AT_ONCE) {
       await Promise.all(
         tasks.slice(at, at + ACTIONS_AT_ONCE).map((task) =>
-          this.act(task, action, isAll)
+          this.act(task, action, { isAll, by: "operator" })
         ),
       );
     }
-  }
-
-  #logError(message: string, error: unknown): void {
-    this.#config.log({
-      level: "error",
-      event: "error",
-      message,
-      error: describeError(error),
-    });
   }
 }
 

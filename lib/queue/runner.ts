@@ -11,11 +11,11 @@
  * deliveries grows that would have to be repeated.
  */
 
-import { describeError } from "../log.ts";
 import { monotonic } from "../spool/clock.ts";
 import { JITTER, RetrySchedule } from "./schedule.ts";
 import { expiryResults, JobRunner } from "./job_runner.ts";
 import { type DeliveryState, overdueReason } from "./job.ts";
+import { logDelivery, logFault } from "./log.ts";
 import { Dispatcher, type WorkPhase } from "./dispatcher.ts";
 import { DEFAULT_WINDOW } from "./destination.ts";
 import { hasOpenReports } from "../dsn/policy.ts";
@@ -319,7 +319,7 @@ export class QueueRunner {
         previous,
       );
     } catch (error) {
-      this.#logError("A relay hook failed", task, error);
+      logFault(this.#config, "A relay hook failed", error, task.entry);
     }
   }
 
@@ -372,7 +372,12 @@ export class QueueRunner {
         await this.#carryOut(task, this.#completion.finish(task));
       }
     } catch (error) {
-      this.#logError("Cannot write down the result of a delivery", task, error);
+      logFault(
+        this.#config,
+        "Cannot write down the result of a delivery",
+        error,
+        task.entry,
+      );
     }
   }
 
@@ -439,7 +444,12 @@ export class QueueRunner {
       }
       this.#schedule(task);
     } catch (error) {
-      this.#logError("Cannot deal with an old message", task, error);
+      logFault(
+        this.#config,
+        "Cannot deal with an old message",
+        error,
+        task.entry,
+      );
       this.wakeAt(task, this.#config.clock.now() + RECHECK_MS);
     }
     await this.#complete(task);
@@ -452,26 +462,21 @@ export class QueueRunner {
     if (task.giveUpAt <= now) task.giveUpAt = now + LAST_TRY_MS;
     const indices = [...task.waiting()].map(({ index }) => index);
     if (indices.length === 0) return;
-    await this.#config.spool.change(task.entry.envelope.id, {
+    const { entry } = task;
+    const results = expiryResults(entry.progress, indices, now);
+    await this.#config.spool.change(entry.envelope.id, {
       kind: "result",
-      results: expiryResults(task.entry.progress, indices, now),
+      results,
     });
+    for (const result of results) {
+      logDelivery(this.#config, entry, result, { isExpired: true });
+    }
   }
 
   /** Registers work that a stop waits for. The promise must not reject. */
   track(work: Promise<void>): void {
     this.#work.add(work);
     work.finally(() => this.#work.delete(work));
-  }
-
-  #logError(message: string, task: RelayTask, error: unknown): void {
-    this.#config.log({
-      level: "error",
-      event: "error",
-      message,
-      fields: { id: task.entry.envelope.id },
-      error: describeError(error),
-    });
   }
 }
 

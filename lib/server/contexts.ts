@@ -4,7 +4,7 @@
  * and opens nothing.
  */
 
-import type { Logger } from "../log.ts";
+import { type Logger, type LogLevel, takesLevel } from "../log.ts";
 import type { BodyOptions } from "../message/body.ts";
 import { parseCidr } from "../net/cidr.ts";
 import type {
@@ -107,8 +107,8 @@ export class SessionContexts {
       body: bodyOptions(options),
       earlyTalkers: options.earlyTalkers ?? "refuse",
       delays: admission.delays,
-      verbose: reads(options, "info"),
-      debug: reads(options, "debug"),
+      verbose: takesLevel(leastLevel(options), "info"),
+      debug: takesLevel(leastLevel(options), "debug"),
       nextId: this.#nextId,
       now: () => admission.now,
       secure: certificates && secureWith(certificates, {
@@ -251,10 +251,11 @@ export function bodyOptions(options: SettledOptions): BodyOptions {
   return { memoryLimit, temporaryFolder };
 }
 
-/** Whether the program's logger takes records of a level. */
-function reads(options: SettledOptions, level: "info" | "debug"): boolean {
-  const { log, logLevel = "debug" } = options;
-  return log !== undefined && (logLevel === "debug" || logLevel === level);
+/** The least level of the records that are made. */
+export function leastLevel(
+  { log, logLevel = "debug" }: SettledOptions,
+): LogLevel {
+  return log === undefined ? "warn" : logLevel;
 }
 
 /** Makes the server side of a TLS handshake, with the certificates in force when it begins. */
@@ -316,6 +317,7 @@ export function relayServiceOf(
     },
     addresses,
     log,
+    logLevel: leastLevel(settings.options),
   });
 }
 

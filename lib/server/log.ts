@@ -4,7 +4,9 @@
  */
 
 import { describeError, type LogRecord } from "../log.ts";
+import { formatHostPort, kindName } from "../net/listen_options.ts";
 import type { SocketAddress } from "../net/transport.ts";
+import type { ListeningAddress } from "./options.ts";
 
 /** Descriptions of the faults of a proxy's header. */
 const PROXY_FAULTS = {
@@ -33,8 +35,32 @@ export const records = {
   /** A warning about the options of a server that starts. */
   warning: (message: string): LogRecord => ({
     level: "warn",
-    event: "listening",
+    event: "warning",
     message,
+  }),
+
+  /** A listener is up. */
+  listening: (at: ListeningAddress): LogRecord => ({
+    level: "info",
+    event: "listening",
+    message: `Listening on ${formatHostPort(at)} (${kindName(at)})`,
+    fields: { address: at.address, port: at.port, kind: kindName(at) },
+  }),
+
+  /** Settings were changed. */
+  reload: (options: readonly string[]): LogRecord => ({
+    level: "info",
+    event: "reload",
+    message: `New settings are in force: ${options.join(", ")}`,
+    fields: { options },
+  }),
+
+  /** A stop begins. */
+  stopping: (sessions: number, graceMs: number): LogRecord => ({
+    level: "info",
+    event: "stopping",
+    message: `Stopping: ${sessions} sessions may end within ${graceMs} ms`,
+    fields: { sessions, graceMs },
   }),
 
   /** A stop does not wait longer for the store. */
@@ -55,7 +81,7 @@ export const records = {
   /** Handshakes stall that the platform's TLS cannot end. */
   slowerTls: (reason: string): LogRecord => ({
     level: "warn",
-    event: "error",
+    event: "warning",
     message:
       `${reason}: going on with the slower TLS, which can break them off`,
   }),
@@ -77,7 +103,7 @@ export const records = {
     level: fault === "silent" ? "debug" : "warn",
     event: "refused",
     message: `Refused connection from proxy ${address}: ${PROXY_FAULTS[fault]}`,
-    fields: { address, port },
+    fields: { address, port, reason: fault },
     ...(error !== undefined && { error: describeError(error) }),
   }),
 

@@ -94,7 +94,9 @@ export class SmtpServer {
     this.#services = services;
     const { threads = 0 } = options;
     const counters = threads > 0 ? new Counters(threads) : undefined;
-    this.#log = options.log ? safeLogger(options.log) : consoleLogger;
+    this.#log = options.log
+      ? safeLogger(options.log, options.logLevel)
+      : consoleLogger;
     this.#store = options.store ?? new DiscardStore();
     this.#counts = new AddressLimiter(limitsOf(options.limits), {
       now: services?.now ?? (() => this.#admission.now),
@@ -220,7 +222,7 @@ export class SmtpServer {
     this.#active = true;
     this.#admission.startClock();
     this.#listeners.accept();
-    if (this.#services === undefined) this.#warn();
+    if (this.#services === undefined) this.#announce();
   }
 
   /** Binds, on this thread or on the workers. */
@@ -229,7 +231,9 @@ export class SmtpServer {
     await this.#threads.start(await this.#listeners.probe());
   }
 
-  #warn(): void {
+  /** Logs what is open, and what is odd about the options. */
+  #announce(): void {
+    for (const at of this.addresses) this.#log(records.listening(at));
     for (const message of warningsOf(this.#settings.options)) {
       this.#log(records.warning(message));
     }
@@ -258,6 +262,9 @@ export class SmtpServer {
           .some((name) => name in options),
       });
       await this.#threads?.reload(options, before);
+      if (this.#services === undefined) {
+        this.#log(records.reload(Object.keys(options)));
+      }
     } catch (error) {
       this.#settings.restore(before);
       this.#counts.limits = limitsOf(before.options.limits);
@@ -326,6 +333,9 @@ export class SmtpServer {
 
   async #stop(graceMs: number): Promise<void> {
     this.#graceEnd = performance.now() + graceMs;
+    if (this.#services === undefined) {
+      this.#log(records.stopping(this.sessions.length, graceMs));
+    }
     const threads = this.#threads?.stop(graceMs);
     await this.#listeners.close();
     await this.#admission.end(graceMs);

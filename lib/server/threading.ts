@@ -33,7 +33,7 @@ import type {
 } from "../threads/api.ts";
 import { type Counters, ThreadPool } from "../threads/pool.ts";
 import { CertificateSet, CertificateSource } from "../tls/set.ts";
-import { bodyOptions } from "./contexts.ts";
+import { bodyOptions, leastLevel } from "./contexts.ts";
 import type {
   ReloadOptions,
   ServerSettings,
@@ -152,7 +152,7 @@ class ThreadSettings implements MainSettings {
   encode(): WireOptions {
     const { options } = this.#settings;
     // The default logger takes no lower level; each thread's logger takes all.
-    const logLevel = options.log === undefined ? "warn" : options.logLevel;
+    const logLevel = leastLevel(options);
     return encodeOptions({ ...options, logLevel }, this.#settings);
   }
 }

@@ -175,9 +175,9 @@ class WorkerServer {
 /** The queue of the main thread. */
 function remoteRelays(calls: MessageCalls): HandlerContext["relays"] {
   return {
-    add(message: Message, options: RelayOptions = {}): Promise<string> {
+    async add(message: Message, options: RelayOptions = {}): Promise<string> {
       const { recipients = message.recipients, ...others } = options;
-      return calls.offering(
+      const id = await calls.offering(
         message.forRecipients(recipients as Recipient[]),
         (offer) =>
           calls.channel.call("relay", {
@@ -185,6 +185,8 @@ function remoteRelays(calls: MessageCalls): HandlerContext["relays"] {
             options: encodeRelayOptions(others),
           }, { bytes: headOf(message.body), isRich: true }),
       );
+      message.relays = [...message.relays, id];
+      return id;
     },
   };
 }

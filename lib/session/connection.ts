@@ -134,7 +134,12 @@ export class Connection {
       gate: limits,
       onRefusal: context.verbose
         ? (reply, command) =>
-          logRefusal(context, session, { reply, ...command })
+          logRefusal(context, session, {
+            reply,
+            ...command,
+            limit: limits.limitOf(reply),
+            envelope: protocol.state.envelope,
+          })
         : undefined,
     });
     this.session = session;

@@ -5,7 +5,7 @@
  * behind it. Types only.
  */
 
-import type { Logger } from "../log.ts";
+import type { WantedLog } from "../log.ts";
 import type { Cidr } from "../net/cidr.ts";
 import type { ListenerKind } from "../protocol/listener_kind.ts";
 import type { Transport } from "../net/transport.ts";
@@ -19,7 +19,7 @@ import type { LocalTest } from "./local_domains.ts";
 import type { AddressLimits } from "./limits.ts";
 
 /** The settings and services of all sessions of one listener. */
-export interface SessionContext {
+export interface SessionContext extends WantedLog {
   readonly kind: ListenerKind;
   /** The settings of the protocol. */
   readonly profile: ServerProfile;
@@ -51,11 +51,6 @@ export interface SessionContext {
   readonly counts: AddressLimits;
   /** Delays before the reply to a refused command. */
   readonly delays: Pick<Delays, "wait">;
-  readonly log: Logger;
-  /** Whether records of the level info are wanted; if not, none are made. */
-  readonly verbose: boolean;
-  /** Whether records of the level debug are wanted. */
-  readonly debug: boolean;
   /** Performs the TLS handshake as a server; `undefined` without a certificate. */
   readonly secure?:
     | ((transport: Transport) => Promise<Transport>)

@@ -5,29 +5,71 @@
  * made.
  */
 
-import { describeError, errorMessage } from "../log.ts";
-import type { Message } from "../message/message.ts";
-import type { CloseReason } from "../protocol/server/effects.ts";
-import type { SmtpReply } from "../protocol/reply.ts";
+import {
+  describeError,
+  errorMessage,
+  fieldsOf,
+  type LogValue,
+  type WantedLog,
+} from "../log.ts";
+import {
+  type Message,
+  type Recipient,
+  StoreError,
+} from "../message/message.ts";
+import { formatHostPort, kindName } from "../net/listen_options.ts";
+import { parsePath } from "../protocol/address.ts";
+import type { Envelope } from "../protocol/envelope.ts";
+import type { CloseReason, Verdict } from "../protocol/server/effects.ts";
+import { replies } from "../protocol/replies.ts";
+import { SmtpReply } from "../protocol/reply.ts";
 import type { AuthenticationContext } from "./authentication_context.ts";
 import type { SessionContext } from "./context.ts";
 import type { SessionHandlerName } from "./handlers.ts";
 import type { LimitBreach } from "./limits.ts";
 import type { SmtpSession } from "./session.ts";
 
-/** The log, and the levels that it wants. */
-type Log = Pick<SessionContext, "log" | "verbose" | "debug">;
+type Log = WantedLog;
+
+/** The client of a session, as far as it is known. */
+function clientOf(session: SmtpSession): Record<string, LogValue | undefined> {
+  return {
+    address: session.remoteAddress,
+    helo: session.helo,
+    tls: session.tls?.protocol,
+    user: session.username,
+  };
+}
 
 // The beginning.
 
-export function logConnect({ log, debug }: Log, session: SmtpSession): void {
-  if (!debug) return;
-  log({
+/** The log of a listener's sessions. */
+type ListenerLog = Log & Pick<SessionContext, "implicitTls">;
+
+export function logConnect(context: ListenerLog, session: SmtpSession): void {
+  if (!context.debug) return;
+  context.log({
     level: "debug",
     event: "connect",
     message: `Connection from ${session.remoteAddress}`,
     session: session.id,
-    fields: { address: session.remoteAddress, port: session.remotePort },
+    fields: connectFields(context, session),
+  });
+}
+
+function connectFields(
+  { implicitTls }: ListenerLog,
+  session: SmtpSession,
+): Record<string, LogValue> {
+  const { localAddress: address, localPort: port, kind } = session;
+  const security = implicitTls ? "implicit" : "none";
+  return fieldsOf({
+    listener: `${formatHostPort({ address, port })}/${
+      kindName({ kind, security })
+    }`,
+    address: session.remoteAddress,
+    port: session.remotePort,
+    proxy: session.proxy?.address,
   });
 }
 
@@ -37,17 +79,17 @@ export function logConnect({ log, debug }: Log, session: SmtpSession): void {
  * @param by The address of the client that sent XCLIENT
  */
 export function logImpersonation(
-  { log, verbose }: Log,
+  context: ListenerLog,
   session: SmtpSession,
   by: string,
 ): void {
-  if (!verbose) return;
-  log({
+  if (!context.verbose) return;
+  context.log({
     level: "info",
     event: "connect",
     message: `Client is ${session.remoteAddress}, as ${by} says by XCLIENT`,
     session: session.id,
-    fields: { address: session.remoteAddress, port: session.remotePort },
+    fields: { ...connectFields(context, session), proxy: by },
   });
 }
 
@@ -63,7 +105,7 @@ export function logTlsFailure(
     event: "refused",
     message: `TLS handshake failed: ${reason}`,
     session: session.id,
-    fields: { address: session.remoteAddress },
+    fields: fieldsOf({ ...clientOf(session), reason: "tls" }),
   });
 }
 
@@ -80,13 +122,18 @@ export function logLogin(
   },
 ): void {
   const { ok, username, mechanism, why } = login;
-  const address = session.remoteAddress;
   log({
     level: "info",
     event: "auth",
     message: ok ? "Logged in" : `Log-in failed: ${why}`,
     session: session.id,
-    fields: { ok, username, mechanism, address },
+    fields: fieldsOf({
+      address: session.remoteAddress,
+      user: username,
+      mechanism,
+      result: ok ? "accepted" : "refused",
+      reason: why,
+    }),
   });
 }
 
@@ -101,8 +148,9 @@ const VERBS_WITH_PUBLIC_ARGUMENT: ReadonlySet<string> = new Set([
 const LONGEST_ARGUMENT = 300;
 
 /**
- * A command was refused for its syntax, its order or by policy. A reply that ends
- * the session is not logged here: {@linkcode logEnd} logs it with the reason.
+ * A command was refused for its syntax, its order, a limit or by policy. A reply
+ * that ends the session is not logged here: {@linkcode logEnd} logs it with the
+ * reason.
  */
 export function logRefusal(
   { log, verbose }: Log,
@@ -111,30 +159,62 @@ export function logRefusal(
     readonly verb: string;
     readonly argument: string;
     readonly reply: SmtpReply;
+    /** The limit that the client has reached. */
+    readonly limit: LimitBreach | undefined;
+    /** The transaction so far. */
+    readonly envelope: Envelope | undefined;
   },
 ): void {
-  const { verb, reply } = refused;
+  const { verb, reply, limit, envelope } = refused;
   if (!verbose || reply.code === 421) return;
   const argument = VERBS_WITH_PUBLIC_ARGUMENT.has(verb)
     ? refused.argument.slice(0, LONGEST_ARGUMENT)
     : "";
   const what = argument === "" ? verb || "a line" : `${verb} ${argument}`;
-  const said = `${reply.code} ${reply.enhanced ?? ""} ${reply.lines[0]}`
-    .replace("  ", " ");
+  const said = textOf(reply);
+  const isMail = verb === "MAIL";
   log({
     level: "info",
     event: "refused",
-    message: `Refused ${what}: ${said}`,
+    message: limit === undefined ? `Refused ${what}: ${said}` : reply.lines[0]!,
     session: session.id,
-    fields: { address: session.remoteAddress, verb, reply: said },
+    fields: fieldsOf({
+      ...clientOf(session),
+      verb,
+      from: isMail ? pathOf(argument) : envelope?.from.toString(),
+      recipient: verb === "RCPT"
+        ? pathOf(argument)
+        : recipientsOf(envelope?.recipients),
+      reply: said,
+      limit,
+    }),
   });
 }
 
-/**
- * A client has reached a limit.
- *
- * @param text The text of the reply
- */
+/** A reply in one line. */
+function textOf({ code, enhanced, lines }: SmtpReply): string {
+  return `${code} ${enhanced ?? ""} ${lines[0]}`.replace("  ", " ");
+}
+
+/** The address in the argument of MAIL or RCPT; another text as it stands. */
+function pathOf(argument: string): string | undefined {
+  const text = /^(?:FROM|TO):[ \t]*(.*)$/i.exec(argument)?.[1];
+  if (text === undefined) return undefined;
+  const path = parsePath(text, 0, { kind: "reverse", utf8: true });
+  return "address" in path ? path.address.toString() : text;
+}
+
+/** The one address, or the list of several. */
+function recipientsOf(
+  recipients: readonly Recipient[] | undefined,
+): string | readonly string[] | undefined {
+  if (recipients === undefined || recipients.length === 0) return undefined;
+  return recipients.length === 1
+    ? recipients[0]!.address.toString()
+    : recipients.map(({ address }) => address.toString());
+}
+
+/** A limit has refused a connection, or ends a session. */
 export function logLimit(
   { log, verbose }: Log,
   client: {
@@ -142,59 +222,207 @@ export function logLimit(
     readonly session?: string | undefined;
     readonly limit: LimitBreach;
   },
-  text: string,
+  reply: SmtpReply,
 ): void {
   if (!verbose) return;
   const { address, session, limit } = client;
   log({
     level: "info",
     event: "refused",
-    message: text,
+    message: reply.lines[0]!,
     session,
-    fields: { address, limit },
+    fields: { address, reply: textOf(reply), limit },
   });
 }
 
 // Messages.
 
-/** A message was accepted; `size` is the length of its content in bytes. */
+/** What became of an accepted message so far, for its record. */
+export interface Kept {
+  /** Mailboxes, or recipients where the store has none, by kind of store. */
+  readonly stored: Record<string, number>;
+}
+
+/** A message was accepted. */
 export function logAccepted(
   { log, verbose }: Log,
   session: SmtpSession,
-  { message, size }: { readonly message: Message; readonly size: number },
+  accepted: {
+    readonly message: Message;
+    /** Bytes of its content. */
+    readonly size: number;
+    /** The protocol as in the Received field. */
+    readonly protocol: string;
+    readonly stored: Kept["stored"] | undefined;
+  },
 ): void {
   if (!verbose) return;
+  const { message, size, protocol, stored } = accepted;
+  const { id, recipients, receivedAt, relays } = message;
+  const { address, helo, tls, user } = clientOf(session);
   log({
     level: "info",
     event: "message",
     message: "Accepted message",
     session: session.id,
-    fields: {
-      id: message.id,
+    fields: fieldsOf({
+      ...{ id, address, helo, protocol, tls, user },
       from: message.from.toString(),
-      to: message.recipients.map(({ address }) => address).join(", "),
+      recipients: recipients.length,
+      messageId: messageIdOf(message.body.head),
       size,
-    },
+      stored: stored && Object.keys(stored).length > 0 ? stored : undefined,
+      queued: relays.length > 0 ? relays : undefined,
+      // The time of day may have been set back meanwhile.
+      ms: Math.max(0, Date.now() - receivedAt.getTime()),
+    }),
   });
 }
 
+/** Bytes of a header block in which its Message-ID is looked for. */
+const SEARCHED = 16_384;
+/** Longest Message-ID in a record, in characters. */
+const LONGEST_ID = 300;
+const decoder = new TextDecoder();
+
+/** The Message-ID of a content, in one line. */
+function messageIdOf(head: Uint8Array): string | undefined {
+  const text = decoder.decode(head.subarray(0, SEARCHED));
+  const end = text.indexOf("\r\n\r\n");
+  const block = end < 0 ? text : text.slice(0, end);
+  const found = /^message-id[ \t]*:((?:\r\n[ \t]|[^\r\n])*)/im.exec(block);
+  const id = found?.[1]?.replace(/\s+/g, " ").trim().slice(0, LONGEST_ID);
+  return id === "" ? undefined : id;
+}
+
 /**
- * A message was refused.
+ * A store has kept a message, or no store was asked.
  *
- * @param what Its id, or the reply
+ * @param to `store`: its kind; `mailboxes`: those of the recipients in their
+ * order, if the store has told; `kept`: counts them
  */
+export function logStored(
+  { log, verbose }: Log,
+  session: SmtpSession,
+  message: Message,
+  to: {
+    readonly store: string | undefined;
+    readonly mailboxes?: readonly string[] | undefined;
+    readonly kept?: Kept | undefined;
+  },
+): void {
+  if (!verbose) return;
+  const { store, mailboxes, kept } = to;
+  const result = store === undefined
+    ? "handled"
+    : store === "discard"
+    ? "discarded"
+    : "stored";
+  for (const [index, { address }] of message.recipients.entries()) {
+    log({
+      level: "info",
+      event: "stored",
+      message: `${STORED[result]} ${address}`,
+      session: session.id,
+      fields: fieldsOf({
+        id: message.id,
+        from: message.from.toString(),
+        recipient: address.toString(),
+        store,
+        mailbox: mailboxes?.[index],
+        result,
+      }),
+    });
+  }
+  if (kept === undefined || store === undefined) return;
+  const count = mailboxes === undefined
+    ? message.recipients.length
+    : new Set(mailboxes).size;
+  kept.stored[store] = (kept.stored[store] ?? 0) + count;
+}
+
+const STORED = {
+  stored: "Stored for",
+  discarded: "Discarded for",
+  handled: "Left to the program for",
+} as const;
+
+/**
+ * A store has failed to keep a message for some of its recipients, or for all.
+ * The others have their copies if the recipients get replies of their own.
+ */
+export function logStoreFailure(
+  context: Log,
+  session: SmtpSession,
+  message: Message,
+  failure: {
+    readonly store: string;
+    readonly error: unknown;
+    /** Whether the recipients without a failure of their own have their copies. */
+    readonly partial: boolean;
+    readonly kept: Kept | undefined;
+  },
+): void {
+  const { store, error, partial, kept } = failure;
+  const failures = error instanceof StoreError ? error.failures : undefined;
+  const described = new Set<unknown>();
+  const others: Recipient[] = [];
+  for (const recipient of message.recipients) {
+    const { address } = recipient;
+    const isOwn = failures?.has(recipient) === true;
+    if (partial && failures !== undefined && !isOwn) {
+      others.push(recipient);
+      continue;
+    }
+    const why = isOwn ? failures?.get(recipient) : error;
+    const reason = errorMessage(why);
+    context.log({
+      level: "error",
+      event: "stored",
+      message:
+        `Store "${store}" failed for message ${message.id} to ${address}: ${reason}`,
+      session: session.id,
+      fields: {
+        id: message.id,
+        from: message.from.toString(),
+        recipient: address.toString(),
+        store,
+        result: "failed",
+        reason,
+      },
+      // Recipients that failed for one reason need its stack once.
+      ...(described.has(why) ? {} : { error: describeError(why) }),
+    });
+    described.add(why);
+  }
+  if (others.length === 0) return;
+  logStored(context, session, message.forRecipients(others), { store, kept });
+}
+
+/** The content of a message was refused. */
 export function logRefusedMessage(
   { log, verbose }: Log,
   session: SmtpSession,
-  what: string,
+  message: Message,
+  verdict: Verdict,
 ): void {
   if (!verbose) return;
+  const said = textOf(
+    verdict instanceof SmtpReply ? verdict : replies.refusedMessage,
+  );
   log({
     level: "info",
     event: "refused",
-    message: `Refused message: ${what}`,
+    message: `Refused message: ${said}`,
     session: session.id,
-    fields: { address: session.remoteAddress },
+    fields: fieldsOf({
+      ...clientOf(session),
+      id: message.id,
+      verb: "DATA",
+      from: message.from.toString(),
+      recipient: recipientsOf(message.recipients),
+      reply: said,
+    }),
   });
 }
 
@@ -213,22 +441,19 @@ export function logContentFailure(
   });
 }
 
-/** A store or the queue has failed to keep a message. */
-export function logStoreFailure(
+/** The queue has failed to keep a message. */
+export function logQueueFailure(
   { log }: Log,
   session: SmtpSession,
-  failure: {
-    readonly what: string;
-    readonly message: Message;
-    readonly error: unknown;
-  },
+  { id }: Message,
+  error: unknown,
 ): void {
-  const { what, message, error } = failure;
   log({
     level: "error",
     event: "error",
-    message: `${what} failed for message ${message.id}`,
+    message: `Queue failed for message ${id}`,
     session: session.id,
+    fields: { id },
     error: describeError(error),
   });
 }
@@ -258,7 +483,7 @@ export function logLongAnswer(
 ): void {
   log({
     level: "warn",
-    event: "error",
+    event: "warning",
     message: `${name} gave a long answer: cut to ${most} lines`,
     session: session.id,
   });
@@ -315,7 +540,11 @@ export function logEnd(
       event: "refused",
       message: `Ended the session: ${reply.lines[0]}`,
       session: session.id,
-      fields: { address: session.remoteAddress, reason },
+      fields: fieldsOf({
+        ...clientOf(session),
+        reply: textOf(reply),
+        reason,
+      }),
     });
   }
   if (!debug) return;
@@ -324,6 +553,10 @@ export function logEnd(
     event: "disconnect",
     message: `Connection from ${session.remoteAddress} ended: ${reason}`,
     session: session.id,
-    fields: { reason, messages: session.messages },
+    fields: {
+      address: session.remoteAddress,
+      reason,
+      messages: session.messages,
+    },
   });
 }

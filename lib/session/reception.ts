@@ -37,14 +37,18 @@ import { messageAccepted, replies } from "../protocol/replies.ts";
 import { SmtpError, SmtpReply } from "../protocol/reply.ts";
 import { accepts, type Verdict } from "../protocol/server/effects.ts";
 import type { ServerProtocol } from "../protocol/server/protocol.ts";
+import type { MailParameters } from "../protocol/parameters.ts";
 import { formatDate, formatReceived, protocolName } from "../protocol/trace.ts";
 import { FileStore } from "../store/file_store.ts";
 import type { SessionContext } from "./context.ts";
 import { clientName } from "./proxied.ts";
 import {
+  type Kept,
   logAccepted,
   logContentFailure,
+  logQueueFailure,
   logRefusedMessage,
+  logStored,
   logStoreFailure,
 } from "./log.ts";
 import type { SmtpSession } from "./session.ts";
@@ -127,6 +131,7 @@ export class Reception {
       parameters,
       recipients,
       receivedAt,
+      session: this.#session.id,
       trace: () => this.#context.addReceived ? this.#trace(id, receivedAt) : "",
       body: this.#context.body,
     });
@@ -142,18 +147,21 @@ export class Reception {
       remoteName: clientName(this.#session),
       remoteAddress: this.#session.remoteAddress,
       hostname: this.#context.hostname,
-      protocol: protocolName({
-        names: this.#context.profile.kind.received,
-        extended: state.extended,
-        tls: state.tls,
-        authenticated: state.authenticated,
-        utf8: parameters.smtpUtf8 === true,
-      }),
+      protocol: this.#protocolName(parameters),
       id,
       recipient: only?.address,
       receivedAt: receivedAt.getTime(),
       offsetMinutes: -receivedAt.getTimezoneOffset(),
       tls: this.#session.tls,
+    });
+  }
+
+  #protocolName({ smtpUtf8 }: MailParameters): string {
+    const { extended, tls, authenticated } = this.#protocol.state;
+    return protocolName({
+      ...{ extended, tls, authenticated },
+      names: this.#context.profile.kind.received,
+      utf8: smtpUtf8 === true,
     });
   }
 
@@ -328,9 +336,11 @@ export class Reception {
     const incoming = this.#incoming;
     if (incoming === undefined) return "deny";
     // No store and no handler needs the content: nothing to wait for.
-    return incoming.isIdle
-      ? this.#accept(incoming.message)
-      : this.#finish(incoming);
+    if (!incoming.isIdle) return this.#finish(incoming);
+    const { message } = incoming;
+    const { store } = this.#context;
+    logStored(this.#context, this.#session, message, { store: store.kind });
+    return this.#accept(message);
   }
 
   async #finish(incoming: Incoming): Promise<Verdict> {
@@ -344,11 +354,18 @@ export class Reception {
         verdict = isPromise(asked) ? await asked : asked;
       }
       if (accepts(verdict)) {
-        const failure = await commitMessage(message, context, session);
-        if (failure === undefined) return this.#accept(message, verdict);
+        const kept = context.verbose ? { stored: {} } : undefined;
+        const failure = await commitMessage(message, {
+          context,
+          session,
+          kept,
+        });
+        if (failure === undefined) {
+          return this.#accept(message, verdict, kept);
+        }
         verdict = failure;
       }
-      logRefusedMessage(context, session, message.id);
+      logRefusedMessage(context, session, message, verdict);
       return verdict;
     } catch (error) {
       return verdictOfError(error, { context, session, name: "onMessage" });
@@ -359,19 +376,26 @@ export class Reception {
     }
   }
 
-  #accept(message: Message, verdict?: Verdict): Verdict {
+  #accept(message: Message, verdict?: Verdict, kept?: Kept): Verdict {
     this.#session.messages++;
     this.#incoming = undefined;
     this.#session.message = undefined;
-    const size = this.#protocol.bodySize;
-    logAccepted(this.#context, this.#session, { message, size });
+    if (this.#context.verbose) {
+      logAccepted(this.#context, this.#session, {
+        message,
+        size: this.#protocol.bodySize,
+        protocol: this.#protocolName(message.parameters),
+        stored: kept?.stored,
+      });
+    }
     return verdict ?? messageAccepted(message.id);
   }
 
   /** Discards a message that is refused while its content comes in. */
   async drop(refusal: SmtpReply): Promise<void> {
     if (this.#incoming === undefined) return;
-    logRefusedMessage(this.#context, this.#session, refusal.toString());
+    const { message } = this.#incoming;
+    logRefusedMessage(this.#context, this.#session, message, refusal);
     await this.#forget();
   }
 
@@ -437,6 +461,14 @@ class HeldHeader {
   }
 }
 
+/** The settings of a session that keeps a message. */
+interface Keeper {
+  readonly context: SessionContext;
+  readonly session: SmtpSession;
+  /** Counts the mailboxes, if records are wanted. */
+  readonly kept: Kept | undefined;
+}
+
 /**
  * Keeps the message in the stores and the queue; resolves with the reply that
  * refuses it, if any. In LMTP a recipient whose copy failed gets its own reply.
@@ -447,39 +479,43 @@ class HeldHeader {
  */
 async function commitMessage(
   message: Message,
-  context: SessionContext,
-  session: SmtpSession,
+  keeper: Keeper,
 ): Promise<SmtpReply | undefined> {
-  const { isLocal } = context;
+  const { isLocal } = keeper.context;
   const { recipients } = message;
   const foreign = isLocal === undefined
     ? []
     : recipients.filter(({ address }) =>
-      !isLocal(address, session.localAddress)
+      !isLocal(address, keeper.session.localAddress)
     );
-  if (foreign.length === 0) return await keep(message, context, session);
+  if (foreign.length === 0) return await keep(message, keeper);
   const local = recipients.filter((one) => !foreign.includes(one));
   const failure = local.length === 0
     ? undefined
-    : await keep(message.forRecipients(local), context, session);
-  return failure ?? await relay(message, foreign, { context, session });
+    : await keep(message.forRecipients(local), keeper);
+  return failure ?? await relay(message, foreign, keeper);
 }
 
 /** Saves the message in all its stores. */
 async function keep(
   message: Message,
-  context: SessionContext,
-  session: SmtpSession,
+  { context, session, kept }: Keeper,
 ): Promise<SmtpReply | undefined> {
   const partial = isPartial(context);
-  for (const store of storesOf(message, context.store)) {
+  const stores = storesOf(message, context.store);
+  if (stores.length === 0 && message.relays.length === 0) {
+    logStored(context, session, message, { store: undefined });
+  }
+  for (const store of stores) {
+    const { kind } = store;
     try {
-      await store.save(message, { partial });
+      const mailboxes = await store.save(message, { partial }) ?? undefined;
+      logStored(context, session, message, { store: kind, mailboxes, kept });
     } catch (error) {
-      const what = `Store "${store.kind}"`;
-      logStoreFailure(context, session, { what, message, error });
-      if (!(error instanceof StoreError)) return replyOf(error);
-      if (!partial) return replyForAll(error, message.recipients);
+        const failure = { store: kind, error, partial, kept };
+        logStoreFailure(context, session, message, failure);
+        if (!(error instanceof StoreError)) return replyOf(error);
+        if (!partial) return replyForAll(error, message.recipients);
       for (const [recipient, cause] of error.failures) {
         recipient.reply = replyOf(cause);
       }
@@ -511,10 +547,7 @@ function isSeveral(
 async function relay(
   message: Message,
   recipients: readonly Recipient[],
-  { context, session }: {
-    readonly context: SessionContext;
-    readonly session: SmtpSession;
-  },
+  { context, session }: Keeper,
 ): Promise<SmtpReply | undefined> {
   const { relaying } = context;
   try {
@@ -524,7 +557,7 @@ async function relay(
     await relaying.add(message, recipients);
     return undefined;
   } catch (error) {
-    logStoreFailure(context, session, { what: "Queue", message, error });
+    logQueueFailure(context, session, message, error);
     const reply = replyOf(error);
     if (!isPartial(context)) return reply;
     for (const recipient of recipients) recipient.reply = reply;

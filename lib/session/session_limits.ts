@@ -23,6 +23,8 @@ export class SessionLimits implements CountingGate {
   readonly #context: SessionContext;
   readonly #session: SmtpSession;
   #notAdmitted: SmtpReply | undefined;
+  /** The last command that a limit refused. */
+  #last: { readonly reply: SmtpReply; readonly limit: LimitBreach } | undefined;
 
   constructor(
     context: SessionContext,
@@ -35,12 +37,12 @@ export class SessionLimits implements CountingGate {
 
   /** Counts a message; returns the reply that refuses it, if a limit is reached. */
   message(): SmtpReply | undefined {
-    return this.#refuse(this.#context.counts.message(this.ticket));
+    return this.#excess(this.#context.counts.message(this.ticket));
   }
 
   /** Counts a recipient; returns the reply that refuses it, if a limit is reached. */
   recipient(): SmtpReply | undefined {
-    return this.#refuse(this.#context.counts.recipient(this.ticket));
+    return this.#excess(this.#context.counts.recipient(this.ticket));
   }
 
   /** Counts received bytes; returns the reply that ends the session, if they are far too many. */
@@ -71,6 +73,20 @@ export class SessionLimits implements CountingGate {
     return this.#notAdmitted;
   }
 
+  /** The limit that a reply stands for; `undefined` if it stands for none. */
+  limitOf(reply: SmtpReply): LimitBreach | undefined {
+    return this.#last?.reply === reply ? this.#last.limit : undefined;
+  }
+
+  /** Refuses a command. The protocol reports it, as every refusal of a command. */
+  #excess(limit: LimitBreach | undefined): SmtpReply | undefined {
+    if (limit === undefined) return undefined;
+    const address = this.#session.remoteAddress;
+    const reply = replyOf(limit, this.#context, address);
+    this.#last = { reply, limit };
+    return reply;
+  }
+
   #refuse(breach: LimitBreach | undefined): SmtpReply | undefined {
     if (breach === undefined) return undefined;
     return refuseByLimit(breach, this.#context, {
@@ -94,12 +110,21 @@ export function refuseByLimit(
   client: LimitedClient,
 ): SmtpReply {
   const { address, session } = client;
-  const reply = limitReached(breach, {
-    most: context.limits[breach],
+  const reply = replyOf(breach, context, address);
+  logLimit(context, { address, session, limit: breach }, reply);
+  return reply;
+}
+
+/** The reply to a client that has reached a limit. */
+function replyOf(
+  limit: LimitBreach,
+  { limits }: SessionContext,
+  address: string,
+): SmtpReply {
+  return limitReached(limit, {
+    most: limits[limit],
     network: networkOf(address),
   });
-  logLimit(context, { address, session, limit: breach }, reply.lines[0]!);
-  return reply;
 }
 
 /** The network with one count: an IPv4 address, or the /64 of an IPv6 one. */

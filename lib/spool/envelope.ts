@@ -64,6 +64,15 @@ export interface StoredEnvelope {
   readonly acceptedAt: number;
   /** The options chosen for this message. */
   readonly options: EnvelopeOptions;
+  /**
+   * Where it comes from, for the log: the ids of the message and of the session
+   * in which it came; for a DSN the name of the relay that it is about.
+   */
+  readonly origin?: {
+    readonly message?: string | undefined;
+    readonly session?: string | undefined;
+    readonly about?: string | undefined;
+  } | undefined;
 }
 
 /** The delivery status of one recipient. */

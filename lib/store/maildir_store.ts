@@ -48,6 +48,7 @@ import {
   MAILBOX_RULES,
   type MailboxCopy,
   mailboxOf,
+  mailboxesOf,
   type MailboxOptions,
   OWNERS_RULE,
   planCopies,
@@ -207,23 +208,26 @@ export class MaildirStore implements MessageStore {
 
   /**
    * Puts a copy into the Maildir of each recipient; recipients of one Maildir
-   * share a copy.
+   * share a copy. Resolves with the name of each recipient's Maildir.
    *
    * @throws {StoreError} If some recipients' copies could not be kept
    */
-  save(message: Message, options: SaveOptions): Promise<void> {
+  save(message: Message, options: SaveOptions): Promise<readonly string[]> {
     return this.#underway.track(this.#save(message, options.partial));
   }
 
   /** Keeps the copies, and ends what they were promised of their quotas. */
-  async #save(message: Message, partial: boolean): Promise<void> {
+  async #save(
+    message: Message,
+    partial: boolean,
+  ): Promise<readonly string[]> {
     const content = new MessageContent(message, this.#content);
     const copies = planCopies(message.recipients, this.#mailboxes);
     const written = new Map<MailboxCopy, WrittenFile>();
     const work = { content, written, partial };
     if (this.#quota === undefined) return this.#keep(message, copies, work);
     try {
-      await this.#keep(message, copies, work);
+      return await this.#keep(message, copies, work);
     } finally {
       await this.#settle(written);
     }
@@ -237,7 +241,7 @@ export class MaildirStore implements MessageStore {
       readonly written: Map<MailboxCopy, WrittenFile>;
       readonly partial: boolean;
     },
-  ): Promise<void> {
+  ): Promise<readonly string[]> {
     const { content, written, partial } = work;
     const quota = this.#quota;
     const steps: readonly ((copy: MailboxCopy) => Promise<void>)[] = [
@@ -262,7 +266,7 @@ export class MaildirStore implements MessageStore {
       throw failureOfAll(message, copies);
     }
     const failure = failureOf(message, copies);
-    if (failure === undefined) return;
+    if (failure === undefined) return mailboxesOf(message, copies);
     for (const [copy, file] of written) {
       if (copy.failure !== undefined) await withdraw(file);
     }

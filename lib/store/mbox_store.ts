@@ -31,6 +31,7 @@ import {
   MAILBOX_RULES,
   type MailboxCopy,
   mailboxOf,
+  mailboxesOf,
   type MailboxOptions,
   OWNERS_RULE,
   planCopies,
@@ -162,12 +163,16 @@ export class MboxStore implements MessageStore {
 
   /**
    * Appends the message to the one file, or to the file of each recipient.
+   * Resolves with the names of the recipients' files, if each has one.
    *
    * @throws {StoreError} If some recipients' copies could not be kept
    */
-  save(message: Message, options: SaveOptions): Promise<void> {
+  save(
+    message: Message,
+    options: SaveOptions,
+  ): Promise<void | readonly string[]> {
     const content = new MessageContent(message, this.#content);
-    return this.#underway.track(
+    return this.#underway.track<void | readonly string[]>(
       this.#folder === undefined
         ? this.#saveOne(message, content)
         : this.#saveEach(message, content, this.#folder, options.partial),
@@ -187,7 +192,7 @@ export class MboxStore implements MessageStore {
     content: MessageContent,
     folder: string,
     partial: boolean,
-  ): Promise<void> {
+  ): Promise<readonly string[]> {
     const copies = planCopies(message.recipients, this.#mailboxes);
     const pathOf = (copy: MailboxCopy) => join(folder, copy.mailbox);
     if (!partial && copies.length > 1) {
@@ -206,7 +211,7 @@ export class MboxStore implements MessageStore {
     if (partial || !hasFailure(copies)) {
       const failure = failureOf(message, copies);
       if (failure !== undefined) throw failure;
-      return;
+      return mailboxesOf(message, copies);
     }
     for (const [copy, receipt] of receipts) {
       await undoAppend(pathOf(copy), receipt, this.#append).catch(() => {});

@@ -135,6 +135,19 @@ export function planCopies(
   return [...plan.values(), ...nameless];
 }
 
+/** The mailboxes of a message's recipients, in their order. */
+export function mailboxesOf(
+  { recipients }: Message,
+  copies: readonly MailboxCopy[],
+): readonly string[] {
+  if (copies.length === 1) return recipients.map(() => copies[0]!.mailbox);
+  const names = new Map<Recipient, string>();
+  for (const { mailbox, recipients } of copies) {
+    for (const recipient of recipients) names.set(recipient, mailbox);
+  }
+  return recipients.map((recipient) => names.get(recipient)!);
+}
+
 /** Runs a step for every copy that has not failed, at most 8 at once; records a failure in the copy. */
 export async function forEachCopy<T extends MailboxCopy>(
   copies: readonly T[],

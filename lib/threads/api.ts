@@ -37,13 +37,16 @@ export interface MainApi {
   readonly calls: {
     /** Calls a handler. */
     readonly handler: readonly [HandlerCall, HandlerAnswer];
-    /** Saves a message in the server's store, or in one that a handler chose; resolves with the store's error, if any. */
+    /** Saves a message in the server's store, or in one that a handler chose; resolves with the recipients' mailboxes or the store's error, if any. */
     readonly save: readonly [
       MessageCall & {
         readonly partial: boolean;
         readonly chosen: number | undefined;
       },
-      WireError | undefined,
+      {
+        readonly mailboxes?: readonly string[] | undefined;
+        readonly failure?: WireError | undefined;
+      },
     ];
     /** Hands a message to the queue; resolves with its id there. */
     readonly relay: readonly [
@@ -292,6 +295,8 @@ export interface MessageFacts {
   readonly recipients: readonly (readonly [string, RcptParameters])[];
   /** When the content began to arrive, in ms since 1970. */
   readonly receivedAt: number;
+  /** The id of its session. */
+  readonly session: string | undefined;
   /** The trace fields of this server. */
   readonly trace: string;
 }
@@ -355,6 +360,8 @@ export interface MessageChanges {
   readonly replaced: BodyFacts | undefined;
   /** Replies of recipients, by their index. */
   readonly replies: readonly (readonly [number, WireReply])[];
+  /** Names under which the message was put into the queue. */
+  readonly relays: readonly string[];
 }
 
 /** The answer to a {@linkcode HandlerCall}. */

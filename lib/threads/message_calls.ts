@@ -52,10 +52,13 @@ export class RemoteStore implements MessageStore {
     this.#chosen = chosen;
   }
 
-  async save(message: Message, { partial }: SaveOptions): Promise<void> {
+  async save(
+    message: Message,
+    { partial }: SaveOptions,
+  ): Promise<void | readonly string[]> {
     const { channel } = this.#calls;
     const chosen = this.#chosen;
-    const failure = await this.#calls.offering(
+    const { failure, mailboxes } = await this.#calls.offering(
       message,
       (offer) =>
         channel.call("save", { ...offer, partial, chosen }, {
@@ -63,6 +66,7 @@ export class RemoteStore implements MessageStore {
         }),
     );
     if (failure !== undefined) throw decodeError(failure, message.recipients);
+    return mailboxes;
   }
 }
 

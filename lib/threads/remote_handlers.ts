@@ -216,6 +216,7 @@ function changeMessage(
   if (changes === undefined) return undefined;
   message.filename = changes.filename;
   message.append = changes.append;
+  message.relays = changes.relays;
   message.store = changes.stores?.map((kind, chosen) =>
     new RemoteStore(kind, messages, chosen)
   );

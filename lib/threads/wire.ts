@@ -40,6 +40,7 @@ export function encodeMessage(message: Message): MessageFacts {
       [address.toString(), parameters] as const
     ),
     receivedAt: message.receivedAt.getTime(),
+    session: message.session,
     trace: message.traceText,
   };
 }
@@ -58,6 +59,7 @@ export function decodeMessage(
       parameters,
     })),
     receivedAt: new Date(facts.receivedAt),
+    session: facts.session,
     trace: () => facts.trace,
     body: options.body,
     shared: options.content,

@@ -235,10 +235,9 @@ export class WorkerHandle {
       if (store === undefined) {
         throw new TypeError(`Cannot keep message "${message.id}": it is over`);
       }
-      await store.save(message, { partial });
-      return undefined;
+      return { mailboxes: await store.save(message, { partial }) ?? undefined };
     } catch (error) {
-      return encodeError(error, message.recipients);
+      return { failure: encodeError(error, message.recipients) };
     } finally {
       done();
     }
@@ -401,16 +400,17 @@ function changesOf(
     readonly replaced: MessageChanges["replaced"];
   },
 ): MessageChanges | undefined {
-  const { filename, append } = message;
+  const { filename, append, relays } = message;
   const stores = chosenStores(message)?.map(({ kind }) => kind);
   const replies = message.recipients.flatMap(({ reply }, index) =>
     reply === undefined ? [] : [[index, encodeReply(reply)] as const]
   );
   // A later handler may have undone the change of an earlier one: that must cross as well.
   remote.isChanged ||= filename !== undefined || append ||
-    stores !== undefined || replaced !== undefined || replies.length > 0;
+    stores !== undefined || replaced !== undefined || replies.length > 0 ||
+    relays.length > 0;
   return remote.isChanged
-    ? { filename, append, stores, replaced, replies }
+    ? { filename, append, stores, replaced, replies, relays }
     : undefined;
 }
 

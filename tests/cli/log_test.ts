@@ -7,8 +7,9 @@ import { TestFolder } from "../support/folder.ts";
 import { DEADLINE_MS } from "../support/wait.ts";
 
 const EVENTS: readonly unknown[] = [
-  ...["listening", "connect", "auth", "message", "refused", "relay", "bounce"],
-  ...["disconnect", "error"],
+  ...["listening", "connect", "auth", "refused", "message", "stored"],
+  ...["delivery", "bounce", "notice", "removed", "held", "released"],
+  ...["reload", "stopping", "warning", "error", "disconnect"],
 ];
 const LEVELS: readonly unknown[] = ["debug", "info", "warn", "error"];
 
@@ -53,11 +54,14 @@ Deno.test("cli --log json writes one object per line with time, level and event"
   }
   const message = records.find(({ event }) => event === "message")!;
   assertEquals(message["from"], "me@client.example");
-  assertEquals(message["to"], "you@example.com");
+  assertEquals(message["recipients"], 1);
+  const stored = records.find(({ event }) => event === "stored")!;
+  assertEquals(stored["recipient"], "you@example.com");
+  assertEquals(stored["id"], message["id"]);
   assert(!stderr.includes("AGFsaWNl"), stderr);
 });
 
-Deno.test("cli writes a line of text for each message", async () => {
+Deno.test("cli writes lines of text for each message", async () => {
   await using folder = await TestFolder.create();
   await using server = await CliServer.start(["--store", "discard"], {
     cwd: folder.path,
@@ -67,7 +71,7 @@ Deno.test("cli writes a line of text for each message", async () => {
   await client.script(messageTo(["you@example.com"]));
   const { stderr } = await server.end("SIGTERM");
   assert(
-    /^\d\d:\d\d:\d\d info Accepted message id=\S+ from=me@client\.example to=you@example\.com size=\d+\n$/
+    /^\S+ info Discarded for you@example\.com id=(\S+) .*\n\S+ info Accepted message id=\1 .*from=me@client\.example .*size=\d+.*\n\S+ info Stopping.*\n$/
       .test(stderr),
     stderr,
   );

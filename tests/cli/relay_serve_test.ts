@@ -42,7 +42,9 @@ async function dsnIn(
   folder: TestFolder,
   server: CliServer,
 ): Promise<string> {
-  await server.logged(/"event":"bounce"[^]*"event":"relay".*"delivered":1/);
+  await server.logged(
+    /"event":"bounce"[^]*"event":"delivery".*"result":"delivered"/,
+  );
   const files = await folder.files("mail/me@near.test/new");
   assertEquals(files.length, 1);
   return await folder.read(files[0]!);
@@ -162,7 +164,7 @@ Deno.test("cli queue holds, releases and removes beside a running server", async
     await using client = await server.connect();
     await client.script(messageTo([to]));
   }
-  await server.logged(/("deferred":1[^]*){2}/);
+  await server.logged(/("result":"deferred"[^]*){2}/);
   const queue = async (...args: string[]) =>
     (await runCli(["queue", ...args, "--spool", spool, "--json"])).stdout;
   const list = async () =>

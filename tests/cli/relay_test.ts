@@ -43,7 +43,7 @@ Deno.test("cli relays for a network, and the queue can be changed while it runs"
     await using client = await server.connect();
     await client.script(messageTo(["you@dest.test"]));
   }
-  await server.logged(/"event":"relay".*"deferred":1/);
+  await server.logged(/"event":"delivery".*"result":"deferred"/);
   const queue = async (...args: string[]) =>
     await runCli(["queue", ...args, "--spool", spool]);
   const list = await queue("list", "--json");

@@ -85,6 +85,7 @@ Deno.test("DsnSender makes a message with the null reverse-path that asks for no
     size: text.length,
     acceptedAt: 5000,
     options: {},
+    origin: { about: "a" },
   });
   assertStringIncludes(text, "Original-Envelope-Id: E 1\r\n");
 });

@@ -210,8 +210,8 @@ for (const [step, manner] of ROWS) {
     // A server that took the message without a reply gets it again.
     if (step === "end") assert(slow.taken.length >= 2);
     else assertEquals(slow.taken.length, 1);
-    const tries = records.filter(({ event }) => event === "relay");
-    const first = tries.find(({ fields }) => fields?.["deferred"] === 1);
+    const tries = records.filter(({ event }) => event === "delivery");
+    const first = tries.find(({ fields }) => fields?.["result"] === "deferred");
     assert(first !== undefined, JSON.stringify(tries));
     assertEquals(records.filter(({ level }) => level === "error"), []);
   });

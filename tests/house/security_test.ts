@@ -271,7 +271,7 @@ Deno.test({
       ports: { 5353: Number(dns.nameServer.split(":")[1]) },
     });
     await send(server, "you@example.org");
-    await server.logged(/deferred=1[^]*deferred=1/);
+    await server.logged(/result=deferred[^]*result=deferred/);
     assert(dns.asked.includes("example.org"));
     await endQuietly(server);
     const kept = (await folder.files()).filter((file) =>

@@ -384,15 +384,24 @@ Deno.test("Reception logs what it accepts and what it refuses", async () => {
   refuse = true;
   await it.client.expect(["MAIL FROM:<a@b>", "250"], ["RCPT TO:<c@d>", "250"]);
   await it.client.data("x");
-  const [accepted, refused] = it.records.filter((record) =>
+  const [stored, accepted, refused] = it.records.filter((record) =>
     record.level === "info"
   );
+  assertEquals(stored!.event, "stored");
+  assertEquals(stored!.fields!.recipient, "c@d.test");
   assertEquals(accepted!.event, "message");
-  assertEquals(accepted!.fields, {
+  const { ms, ...fields } = accepted!.fields!;
+  assertEquals(typeof ms, "number");
+  assertEquals(fields, {
     id: "ID2",
+    address: "192.0.2.1",
+    helo: "client.test",
+    protocol: "SMTP",
     from: "a@b.test",
-    to: "c@d.test",
+    recipients: 1,
     size: 3,
+    stored: { memory: 1 },
   });
   assertEquals(refused!.event, "refused");
+  assertEquals(refused!.fields!.recipient, "c@d");
 });

@@ -232,7 +232,11 @@ for (const [name, text] of Object.entries(BROKEN)) {
     assertEquals(records.filter((record) => record.level === "error"), []);
     const [failure] = records.filter((record) => record.event === "refused");
     assert(failure?.message.startsWith("TLS handshake failed: Cannot"));
-    assertEquals(failure?.fields, { address: "127.0.0.1" });
+    assertEquals(failure?.fields, {
+      address: "127.0.0.1",
+      helo: "x",
+      reason: "tls",
+    });
   });
 }
 

@@ -92,7 +92,12 @@ Deno.test("XCLIENT makes the session that of another client", async () => {
     record?.message,
     "Client is 2001:db8::7, as 192.0.2.1 says by XCLIENT",
   );
-  assertEquals(record?.fields, { address: "2001:db8::7", port: 4711 });
+  assertEquals(record?.fields, {
+    listener: "198.51.100.2:2525/smtp",
+    address: "2001:db8::7",
+    port: 4711,
+    proxy: "192.0.2.1",
+  });
 });
 
 Deno.test("XCLIENT is not for the client that it has named", async () => {

@@ -312,7 +312,7 @@ Deno.test("MboxStore appends to the mailbox that has replaced the one it has ope
     if (file === path) opened.resolve();
     return result;
   };
-  let saving: Promise<void>;
+  let saving: Promise<unknown>;
   {
     using reader = await real(path, { read: true, write: true });
     await reader.lock(true);

@@ -193,7 +193,7 @@ export class ServerCommands {
     const sender = checkMail(argument, profile);
     if (sender instanceof SmtpReply) return this.#outbox.error(sender);
     const excess = this.#state.gate?.message();
-    if (excess !== undefined) return this.#refuseExcess(excess);
+    if (excess !== undefined) return this.#outbox.reply(excess);
     const { address, parameters } = sender;
     this.#decide({ effect: "ask", ask: "mail", address, parameters });
   }
@@ -204,12 +204,6 @@ export class ServerCommands {
     }
     this.#state.mailAccepted(sender.address, sender.parameters);
     this.#outbox.replyWith(verdict, replies.senderOk);
-  }
-
-  /** Refuses a message or recipient beyond a limit of the gate; the gate has reported it. */
-  #refuseExcess(excess: SmtpReply): void {
-    this.#outbox.verb = undefined;
-    this.#outbox.reply(excess);
   }
 
   // RCPT.
@@ -230,7 +224,7 @@ export class ServerCommands {
     const excess = state.gate?.recipient();
     if (excess !== undefined) {
       if (this.#countRefused()) return;
-      return this.#refuseExcess(excess);
+      return this.#outbox.reply(excess);
     }
     const { address, parameters } = candidate;
     this.#decide({ effect: "ask", ask: "rcpt", address, parameters });
