@@ -297,11 +297,13 @@ export type {
 export {
   DROP,
   type HandlerVerdict,
+  type LimitName,
   SILENT_ALLOW,
   SILENT_DENY,
   type SmtpHandlers,
 } from "./lib/session/handlers.ts";
 export type { LimitOptions } from "./lib/session/limit_options.ts";
+export type { UserLimitOptions } from "./lib/session/user_limit_options.ts";
 export type { SessionState } from "./lib/protocol/server/state.ts";
 export type { SmtpSession } from "./lib/session/session.ts";
 export { FileStore } from "./lib/store/file_store.ts";
