@@ -79,7 +79,7 @@ export class HandlerCalls {
       case "mail":
         return this.#sender(question);
       case "rcpt":
-        return this.#afterTarpit(this.#recipient(question));
+        return this.#afterTarpit(this.#counted(this.#recipient(question)));
       case "messageStart":
         return reception.start();
       case "message":
@@ -95,6 +95,17 @@ export class HandlerCalls {
       default:
         return question satisfies never;
     }
+  }
+
+  /** Takes a refused recipient off the counts of the user. */
+  #counted(
+    verdict: Verdict | Promise<Verdict>,
+  ): Verdict | Promise<Verdict> {
+    if (isPromise(verdict)) {
+      return verdict.then((known) => this.#counted(known));
+    }
+    if (!accepts(verdict)) this.#init.limits.recipientNotAccepted();
+    return verdict;
   }
 
   /** Delays the reply to a refused name; the delay grows with each. */

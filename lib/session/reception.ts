@@ -381,7 +381,7 @@ export class Reception {
 
   #accept(message: Message, verdict?: Verdict): Verdict {
     this.#session.messages++;
-    this.#limits.accepted(message.recipients.length);
+    this.#limits.accepted();
     this.#incoming = undefined;
     this.#session.message = undefined;
     const size = this.#protocol.bodySize;

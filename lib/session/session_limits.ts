@@ -85,10 +85,14 @@ export class SessionLimits implements CountingGate {
     return this.#refuseUser(this.#context.users?.size(this.#reserved, bytes));
   }
 
-  /** The message was accepted for so many recipients: it counts for its user. */
-  accepted(recipients: number): void {
+  /** The recipient that was counted last was not accepted. */
+  recipientNotAccepted(): void {
     if (this.#reserved === undefined) return;
-    this.#context.users?.keep(this.#reserved, recipients);
+    this.#context.users?.giveBackRecipient(this.#reserved);
+  }
+
+  /** The message was accepted: it counts for its user. */
+  accepted(): void {
     this.#reserved = undefined;
   }
 

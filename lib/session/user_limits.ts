@@ -167,11 +167,11 @@ export class UserLimiter {
     return breach;
   }
 
-  /** Keeps a message that was accepted; takes off the recipients that were refused. */
-  keep(reserved: Reservation, recipients: number): void {
-    const refused = reserved.recipients - recipients;
-    if (refused <= 0) return;
-    this.#takeOff(reserved, { messages: 0, recipients: refused, bytes: 0 });
+  /** Takes off a recipient that was not accepted. */
+  giveBackRecipient(reserved: Reservation): void {
+    if (reserved.recipients === 0) return;
+    reserved.recipients--;
+    this.#takeOff(reserved, { messages: 0, recipients: 1, bytes: 0 });
   }
 
   /** Takes off a message that was not accepted. */
