@@ -103,7 +103,11 @@ export interface AccountOptions {
    * Default: none.
    */
   addresses?: readonly string[] | undefined;
-  /** Whether logins fail as with a wrong password. Default `false`. */
+  /**
+   * Whether logins fail as with a wrong password; only the log says why. Sessions
+   * that have logged in before go on, unless `session.close()` ends them. Default
+   * `false`.
+   */
   disabled?: boolean | undefined;
 }
 
@@ -165,7 +169,7 @@ export class AccountList implements Accounts {
    * `NAME:SECRET` texts. A secret that begins with `SCRAM-SHA-256$` is a verifier;
    * `!`, alone or before a verifier, disables the account
    * @throws {SyntaxError} If a name or secret is missing or has prohibited
-   * characters, a name occurs twice, or an address is none
+   * characters, a name occurs twice, or an address cannot be read
    */
   constructor(
     accounts:
@@ -388,17 +392,23 @@ export function parseSenders(
       if (!/^[ \t]/.test(line)) {
         const colon = content.indexOf(":");
         if (colon < 1) {
-          throw new SyntaxError('want "NAME: address, address"');
+          throw new SyntaxError(
+            'Cannot read the line: want "NAME: address, address"',
+          );
         }
         const name = prepareAccountName(content.slice(0, colon).trimEnd());
         const key = canonicalAccount(name);
         if (senders.has(key)) {
-          throw new SyntaxError(`the name "${name}" is there twice`);
+          throw new SyntaxError(`Cannot use the name "${name}" twice`);
         }
         senders.set(key, current = []);
         list = content.slice(colon + 1);
       }
-      if (current === undefined) throw new SyntaxError("want a name first");
+      if (current === undefined) {
+        throw new SyntaxError(
+          "Cannot go on with the line before: want a name first",
+        );
+      }
       const addresses = list.split(",").map((one) => one.trim())
         .filter((one) => one !== "");
       addresses.forEach(checkOwnAddress);
@@ -477,8 +487,8 @@ function prepareAccountName(name: string): string {
   return username;
 }
 
-/** What disables an account: alone in place of a secret, or before a verifier. */
-const SHUT = "!";
+/** What disables an account: `!`, alone in place of a secret or before a verifier. */
+const SHUT = /^!(?=$|SCRAM-SHA-256\$)/;
 
 /** An account in stored form, checked. */
 function prepareAccount(name: string, options: AccountOptions): Account {
@@ -490,15 +500,13 @@ function prepareAccount(name: string, options: AccountOptions): Account {
       `Cannot add the account "${name}": ${errorMessage(error)}`,
     );
   }
-  const isShut = secret === SHUT ||
-    (typeof secret === "string" && secret.startsWith(`${SHUT}SCRAM-SHA-256$`));
-  const isDisabled = disabled || isShut;
-  const stored = !isShut
-    ? prepareSecret(name, secret)
-    : secret === SHUT
-    ? undefined
-    : prepareSecret(name, (secret as string).slice(SHUT.length));
-  return { secret: stored, addresses: [...addresses], isDisabled };
+  const isShut = typeof secret === "string" && SHUT.test(secret);
+  const rest = isShut ? secret.slice(1) : secret;
+  return {
+    secret: isShut && rest === "" ? undefined : prepareSecret(name, rest),
+    addresses: [...addresses],
+    isDisabled: disabled || isShut,
+  };
 }
 
 /** A secret in stored form: checked, and parsed if it is a verifier's text. */

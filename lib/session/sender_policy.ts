@@ -1,7 +1,7 @@
 /**
  * The policy `senderPolicy: "own"`: a user that has logged in sends from their
  * own addresses only. Decides on the reverse-path at MAIL, and on From and Sender
- * of the header. A client without a login is none of its concern.
+ * of the header. It leaves clients without a login alone.
  *
  * What cannot be decided is refused.
  *

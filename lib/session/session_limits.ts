@@ -38,7 +38,7 @@ export class SessionLimits implements CountingGate {
   /** The user that was counted last, and the key. */
   #user: { readonly name: string; readonly key: UserKey } | undefined;
   #reserved: Reservation | undefined;
-  /** When `onLimit` was told last, by the limit of the address. */
+  /** Time of the last call of `onLimit`, by the limit of the address. */
   #told: Map<LimitName, number> | undefined;
 
   constructor(

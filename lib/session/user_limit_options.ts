@@ -23,7 +23,7 @@ import { anyNumber, object, type Rule, type Rules } from "../options.ts";
  * server that had no more than 131,072 users in a day counts them all; beyond, the
  * user with the least of some counts is forgotten for a new one.
  *
- * @example A server for people who write few letters
+ * @example A server for a small office
  * ```ts
  * import { SmtpServer, type UserLimitOptions } from "@smtp/server";
  *

@@ -81,7 +81,7 @@ export class UserLimiter {
     return this.#lazyTable ??= new UserTable(this.#memory);
   }
 
-  /** Differs after a change of any count; 0 while there was none. */
+  /** Differs after a change of any count; 0 before the first. */
   get changes(): number {
     if (this.#memory === undefined && this.#lazyTable === undefined) return 0;
     return this.#table.changes;

@@ -2,6 +2,7 @@
  * The file `users` of a spool folder: text about the users of a server that
  * survives a restart. It is written whole, under another name, and renamed, so
  * that a reader finds the old text or the new one. Knows not what is in the text.
+ * Stands alone because this room alone touches files in the spool folder.
  */
 
 import { DENO_FILES, type SpoolFiles } from "./files.ts";

@@ -1,6 +1,6 @@
 /**
- * From and Sender, read to decide who is responsible: one mailbox beyond doubt,
- * or none.
+ * From and Sender, read to find the responsible mailbox: one beyond doubt, or
+ * no mailbox.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5322#section-3.6.2 | RFC 5322 section 3.6.2}
  */
@@ -30,7 +30,7 @@ const ONE: readonly string[] = [
   `\t ${ANN} `,
 ];
 
-/** Values of From that some reader could take for another mailbox, or that are none. */
+/** Values of From that some reader could take for another mailbox, or that have no mailbox. */
 const NONE: readonly string[] = [
   "",
   "Ann",

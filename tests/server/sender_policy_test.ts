@@ -232,7 +232,7 @@ Deno.test("A disabled account fails as with a wrong password by every mechanism,
       assertMatch(message, /: the account is disabled$/);
     }
   }
-  // The salt is that of the account: nobody sees the difference.
+  // The salt is that of the account: a client sees no difference.
   const shut = lists[3]!.find("ann") as ScramVerifier;
   assertEquals(shut.salt, verifier.salt);
   assertEquals(await shut.verify("secret"), false);

@@ -134,7 +134,7 @@ export interface CountingGate {
   /**
    * Counts a message; returns the reply that refuses it, if it exceeds a limit.
    *
-   * @param size The declared size in bytes, 0 if there is none
+   * @param size The declared size in bytes, 0 without one
    */
   message(size: number): SmtpReply | undefined;
   /** Counts a recipient; returns the reply that refuses it, if it exceeds a limit. */
