@@ -26,9 +26,8 @@ import type { RelayHooks } from "../queue/options.ts";
 import type { Relay } from "../queue/relay.ts";
 import type { PeerCertificate } from "../client/options.ts";
 import type { Credentials } from "../sasl/credentials.ts";
-import type { LimitBreach } from "./limits.ts";
 import type { SmtpSession } from "./session.ts";
-import type { UserLimitName } from "./user_limit_options.ts";
+import type { UserLimitOptions } from "./user_limit_options.ts";
 
 /**
  * Accepts without a standard reply: the handler has sent its own with `session.send()`.
@@ -111,7 +110,14 @@ export type HandlerVerdict =
  * console.assert(handlers.onLimit !== undefined);
  * ```
  */
-export type LimitName = LimitBreach | `perUser.${UserLimitName}`;
+export type LimitName =
+  | "maxConnections"
+  | "maxConnectionsPerIp"
+  | "connectionsPerMinute"
+  | "messagesPerMinute"
+  | "recipientsPerMinute"
+  | "bytesPerMinute"
+  | `perUser.${keyof UserLimitOptions}`;
 
 /**
  * The handlers of a server. Each is optional, and sync or async. A slow handler
