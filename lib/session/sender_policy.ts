@@ -45,7 +45,7 @@ export class SenderPolicy {
   ownAddresses(username: string): OwnAddresses | Promise<OwnAddresses> {
     const itself = username.lastIndexOf("@") > 0 ? [username] : [];
     const more = this.#accounts?.addresses?.(username) ?? [];
-    return more instanceof Promise
+    return "then" in more
       ? more.then((known) => [...itself, ...known])
       : [...itself, ...more];
   }
@@ -105,7 +105,7 @@ export class SenderCheck {
     this.#own = [];
     if (username === undefined) return undefined;
     const own = this.#policy.ownAddresses(username);
-    return own instanceof Promise
+    return "then" in own
       ? own.then((known) => this.#judge(address, known))
       : this.#judge(address, own);
   }

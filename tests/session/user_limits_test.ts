@@ -192,6 +192,8 @@ Deno.test("100,000 users count in less than 64 MiB, each for itself", () => {
 Deno.test("A full table forgets users with small counts before one at the limit", () => {
   const memory = userMemory(64);
   const { isSent } = limiter({ messagesPerDay: 50 }, memory);
+  // Its entry is the last of those that are compared at once.
+  for (let user = 0; user < 15; user++) assert(isSent(`early${user}`));
   for (let turn = 0; turn < 50; turn++) assert(isSent("spammer"));
   for (let user = 0; user < 10_000; user++) assert(isSent(`user${user}`));
   assert(!isSent("spammer"));
