@@ -86,7 +86,9 @@
  * | option | means | in a file | SIGHUP |
  * |---|---|---|---|
  * | `--user NAME:SECRET` | repeatable; an account | `user` | reload |
- * | `--users FILE` | file of accounts, one NAME:SECRET per line; SECRET in plain text or from the command verifier | `users` | reload |
+ * | `--users FILE` | file of accounts, one NAME:SECRET per line; SECRET in plain text or from the command verifier; ! alone, or before a verifier, disables the account | `users` | reload |
+ * | `--sender-policy any\|own` | addresses that users with login may send from, in MAIL and header: any, or their own; default any | `senderPolicy` | reload |
+ * | `--senders FILE` | file of users' own addresses, NAME: ADDRESS, @DOMAIN... per line; a NAME that is an address needs none | `senders` | reload |
  * | `--auth none\|allowed\|required` | login; submission listeners always require it; default allowed with accounts | `auth` | reload |
  * | `--allow-insecure-auth` | allow login without TLS | `allowInsecureAuth` | reload |
  * | `--cert FILE` | repeatable; certificate chain in PEM, chosen by server name; reread on change | `cert` | reload |
@@ -135,6 +137,11 @@
  * | `--max-errors N` | errors of a session; 0 for no limit; default 10 | `maxErrors` | reload |
  * | `--timeout TIME` | longest wait for a whole command, in seconds without a unit; default 300 | `timeout` | reload |
  * | `--exempt CIDR\|none` | repeatable; networks without limits per address; default 127.0.0.0/8, ::1/128 | `exempt` | reload |
+ * | `--user-messages-per-minute N` | messages per minute from one user; 0 for no limit; default 60 | `userMessagesPerMinute` | reload |
+ * | `--user-recipients-per-minute N` | recipients per minute from one user; 0 for no limit; default 300 | `userRecipientsPerMinute` | reload |
+ * | `--user-messages-per-day N` | messages per day from one user; 0 for no limit; default 2000 | `userMessagesPerDay` | reload |
+ * | `--user-recipients-per-day N` | recipients per day from one user; 0 for no limit; default 10000 | `userRecipientsPerDay` | reload |
+ * | `--user-bytes-per-day SIZE` | bytes per day from one user; 0 for no limit; default 0G | `userBytesPerDay` | reload |
  * | `--early-talkers refuse\|allow` | clients that send before the greeting; --exempt networks may; default refuse | `earlyTalkers` | reload |
  *
  * ### Output

@@ -141,6 +141,35 @@
  * A proxy or a container network makes all clients look like one: name it in
  * `limits.exempt`.
  *
+ * ### Limits for each user
+ *
+ * A client that logs in has further limits, counted by account over all sessions
+ * and threads: 60 messages and 300 recipients a minute, 2,000 messages and 10,000
+ * recipients a day. They bound what a stolen password can send. Beyond them MAIL
+ * and RCPT get 450 4.7.28, `onLimit` is called and the log has a warning, once a
+ * minute. With a spool folder the counts of the day survive a restart. {@linkcode
+ * UserLimitOptions} has the details. `senderPolicy: "own"` lets users send from
+ * their own addresses only, in MAIL and in the header.
+ *
+ * ```ts
+ * import { AccountList, SmtpServer } from "@smtp/server";
+ *
+ * const server = new SmtpServer({
+ *   senderPolicy: "own",
+ *   accounts: new AccountList({
+ *     "ann@example.com": "secret",
+ *     shop: { secret: "other secret", addresses: ["@shop.example"] },
+ *   }),
+ *   limits: { perUser: { messagesPerDay: 500, bytesPerDay: 1_000_000_000 } },
+ *   handlers: {
+ *     onLimit({ username }, limit) {
+ *       console.warn("Is the password stolen?", username, limit);
+ *     },
+ *   },
+ * });
+ * console.assert(!server.active);
+ * ```
+ *
  * ### Behind a proxy
  *
  * A proxy or load balancer hides the client. Name its networks, and limits,
@@ -304,11 +333,13 @@ export type {
 export {
   DROP,
   type HandlerVerdict,
+  type LimitName,
   SILENT_ALLOW,
   SILENT_DENY,
   type SmtpHandlers,
 } from "./lib/session/handlers.ts";
 export type { LimitOptions } from "./lib/session/limit_options.ts";
+export type { UserLimitOptions } from "./lib/session/user_limit_options.ts";
 export type { SessionState } from "./lib/protocol/server/state.ts";
 export type { SmtpSession } from "./lib/session/session.ts";
 export { FileStore } from "./lib/store/file_store.ts";

@@ -52,6 +52,16 @@ const SERVER_ROWS: [options: unknown, begins: string, ends: string][] = [
     "65535",
   ],
   [
+    { senderPolicy: "mine" },
+    'Cannot use senderPolicy "mine": want "any" or "own"',
+    '"own"',
+  ],
+  [
+    { limits: { perUser: { messagesPerHour: 1 } } },
+    "Cannot use limits.perUser.messagesPerHour 1: no such option",
+    'did you mean "limits.perUser.messagesPerDay"?',
+  ],
+  [
     { bareNewlines: "accept" },
     'Cannot use bareNewlines "accept": want "reject", "normalize" or "keep"',
     '"keep"',

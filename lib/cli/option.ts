@@ -59,6 +59,7 @@ export interface Command {
 
 // Words that options and commands take.
 export const POLICIES = ["none", "allowed", "required"] as const;
+export const SENDER_POLICIES = ["any", "own"] as const;
 export const BARE_NEWLINES = ["normalize", "reject", "keep"] as const;
 export const EARLY_TALKERS = ["refuse", "allow"] as const;
 export const LONG_LINES = ["keep", "encode"] as const;

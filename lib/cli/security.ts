@@ -10,13 +10,14 @@
 import {
   type AccountList,
   parseAccounts,
+  parseSenders,
   ScramVerifier,
 } from "../sasl/auth.ts";
 import { saslPrep } from "../sasl/mod.ts";
 import { readSmallFile } from "../server/mod.ts";
 import { Certificate, CertificateSet, type KeyAlgorithm } from "../tls/mod.ts";
 import type { SmtpServerOptions } from "../../mod.ts";
-import { ALGORITHMS, POLICIES } from "./option.ts";
+import { ALGORITHMS, POLICIES, SENDER_POLICIES } from "./option.ts";
 import { duration, flag, one, type RawSettings, word } from "./arguments.ts";
 import {
   hint,
@@ -32,7 +33,11 @@ import { resolve } from "node:path";
 export interface SecurityOptions extends
   Pick<
     SmtpServerOptions,
-    "accounts" | "allowInsecureAuth" | "authentication" | "security"
+    | "accounts"
+    | "allowInsecureAuth"
+    | "authentication"
+    | "security"
+    | "senderPolicy"
   > {
   /** The certificates; `undefined` without any. */
   readonly certificate: CertificateSet | undefined;
@@ -75,6 +80,11 @@ export class SecurityFiles {
     }
     checkUsers(raw.get("user") ?? []);
     one(raw, "users");
+    if (
+      one(raw, "senders") !== undefined && !raw.has("user") && !raw.has("users")
+    ) {
+      throw new UsageError("--senders: want --user or --users as well");
+    }
   }
 
   /**
@@ -101,6 +111,7 @@ export class SecurityFiles {
       certificate,
       accounts,
       allowInsecureAuth: flag(raw, "allow-insecure-auth"),
+      senderPolicy: word(raw, "sender-policy", SENDER_POLICIES),
     };
   }
 
@@ -125,8 +136,11 @@ export class SecurityFiles {
   async #accounts(): Promise<AccountList | undefined> {
     const users = this.#raw.get("user") ?? [];
     const file = one(this.#raw, "users");
+    const senders = await this.#senders();
     if (file === undefined) {
-      return users.length === 0 ? undefined : parseAccounts(users.join("\n"));
+      return users.length === 0
+        ? undefined
+        : withSenders(users.join("\n"), senders);
     }
     let text: string;
     try {
@@ -135,23 +149,38 @@ export class SecurityFiles {
     } catch (error) {
       throw new RunError(`--users ${file}: ${reasonOf(error)}`);
     }
+    const all = [...users, text].join("\n");
     try {
-      return parseAccounts([...users, text].join("\n"));
+      parseAccounts(all);
     } catch {
       // Both parse alone, so a name is in both.
       throw new RunError(
         `--user: a name is also in --users ${file}, want it in one of them`,
       );
     }
+    return withSenders(all, senders);
+  }
+
+  /** The addresses of accounts in the file of `--senders`. */
+  async #senders(): Promise<Senders | undefined> {
+    const file = one(this.#raw, "senders");
+    if (file === undefined) return undefined;
+    try {
+      return { file, addresses: parseSenders(await readSmallFile(file)) };
+    } catch (error) {
+      throw new RunError(`--senders ${file}: ${reasonOf(error)}`);
+    }
   }
 
   /** Time, inode and size of each file, as one text. */
   async #stamp(): Promise<string> {
-    const users = one(this.#raw, "users");
+    const lists = ["users", "senders"].flatMap((name) =>
+      one(this.#raw, name) ?? []
+    );
     const files = [
       ...this.#raw.get("cert") ?? [],
       ...this.#raw.get("key") ?? [],
-      ...users === undefined ? [] : [users],
+      ...lists,
     ];
     const stamps = await Promise.all(files.map(async (file) => {
       const info = await Deno.stat(file).catch(() => undefined);
@@ -165,7 +194,9 @@ export class SecurityFiles {
    * called. Does nothing if no setting names a file.
    */
   watch(changed: () => void): () => void {
-    if (!["cert", "key", "users"].some((name) => this.#raw.has(name))) {
+    if (
+      !["cert", "key", "users", "senders"].some((name) => this.#raw.has(name))
+    ) {
       return () => {};
     }
     const timer = setInterval(async () => {
@@ -175,6 +206,21 @@ export class SecurityFiles {
       changed();
     }, POLL_MS);
     return () => clearInterval(timer);
+  }
+}
+
+/** The content of the file of `--senders`. */
+interface Senders {
+  readonly file: string;
+  readonly addresses: ReturnType<typeof parseSenders>;
+}
+
+/** The accounts with their addresses; their text parses. */
+function withSenders(accounts: string, senders?: Senders): AccountList {
+  try {
+    return parseAccounts(accounts, senders?.addresses);
+  } catch (error) {
+    throw new RunError(`--senders ${senders?.file}: ${reasonOf(error)}`);
   }
 }
 

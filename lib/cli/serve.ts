@@ -324,9 +324,10 @@ function reloaded(
   const { domains, earlyTalkers, limits, proxyProtocol, xclient } =
     settings.options;
   const { certificate, accounts, authentication, allowInsecureAuth } = security;
+  const { senderPolicy } = security;
   return {
     ...{ domains, limits, accounts, authentication, allowInsecureAuth },
-    ...{ earlyTalkers, proxyProtocol, xclient },
+    ...{ earlyTalkers, proxyProtocol, xclient, senderPolicy },
     ...(certificate && { certificate }),
   };
 }

@@ -3,7 +3,12 @@
  * table of limits.
  */
 
-import { LIMITS, type LimitTable, type NumberLimit } from "../server/mod.ts";
+import {
+  LIMITS,
+  type LimitTable,
+  type NumberLimit,
+  USER_LIMITS,
+} from "../server/mod.ts";
 import {
   BARE_NEWLINES,
   CHUNKING,
@@ -18,6 +23,7 @@ import {
   type Options,
   POLICIES,
   REMOTE_PORT,
+  SENDER_POLICIES,
   SPOOL,
 } from "./option.ts";
 
@@ -106,7 +112,22 @@ const SECURITY: Options = {
     form: "one",
     word: "FILE",
     help:
-      "file of accounts, one NAME:SECRET per line; SECRET in plain text or from the command verifier",
+      "file of accounts, one NAME:SECRET per line; SECRET in plain text or from the command verifier; ! alone, or before a verifier, disables the account",
+    isReloaded: true,
+  },
+  "sender-policy": {
+    form: "one",
+    choices: SENDER_POLICIES,
+    help:
+      "addresses that users with login may send from, in MAIL and header: any, or their own",
+    default: "any",
+    isReloaded: true,
+  },
+  senders: {
+    form: "one",
+    word: "FILE",
+    help:
+      "file of users' own addresses, NAME: ADDRESS, @DOMAIN... per line; a NAME that is an address needs none",
     isReloaded: true,
   },
   auth: {
@@ -256,7 +277,11 @@ const SHOWN_NUMBERS: Readonly<
 /** The limits that the command line can set. */
 function limitOptions(): Options {
   const options: Record<string, Option> = {};
-  for (const limit of Object.values(LIMITS) as LimitTable[keyof LimitTable][]) {
+  const limits = [
+    ...Object.values(LIMITS) as LimitTable[keyof LimitTable][],
+    ...Object.values(USER_LIMITS),
+  ];
+  for (const limit of limits) {
     const { flag, kind, help } = limit;
     if (flag === undefined) continue;
     options[flag] = {

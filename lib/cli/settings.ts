@@ -15,6 +15,7 @@ import {
   type NumberLimit,
   numberLimits,
   parseListen,
+  userLimitRows,
 } from "../server/mod.ts";
 import {
   DiscardStore,
@@ -282,7 +283,11 @@ export function limitSettings(raw: RawSettings): LimitOptions {
     if (flag === undefined) continue;
     limits[name] = NUMBER_READERS[kind](raw, flag, least);
   }
-  return limits;
+  const perUser: NonNullable<LimitOptions["perUser"]> = {};
+  for (const [name, { flag, kind, least }] of userLimitRows()) {
+    perUser[name] = NUMBER_READERS[kind](raw, flag, least);
+  }
+  return { ...limits, perUser };
 }
 
 /** Longest wait, in ms: 24 days, within the range of a timer. */

@@ -92,6 +92,12 @@ const TABLE = {
   refusedMessage: [554, "5.7.1", "Message refused"],
   refusedHeaders: [554, "5.7.1", "Message refused for its header"],
   relayingDenied: [550, "5.7.1", "Relaying denied"],
+  senderNotOwn: [553, "5.7.1", "Sender is not an address of this user"],
+  authorNotOwn: [
+    550,
+    "5.7.1",
+    "From or Sender in the header is not an address of this user",
+  ],
   tooLarge: [552, "5.3.4", "Message exceeds the size limit"],
   headerTooLarge: [552, "5.3.4", "Header exceeds 256 KiB"],
   xclientDenied: [550, "5.7.0", "XCLIENT not permitted"],
@@ -235,6 +241,30 @@ export function limitReached(
   const rate = limit.endsWith("PerMinute") ? " a minute" : "";
   const text = `Too many ${what}${from}, at most ${about.most}${rate}`;
   return make(code, code === 421 ? "4.7.0" : "4.7.1", text);
+}
+
+/** The things that a limit of a user counts, and the length of the count. */
+const USER_LIMITED = {
+  messagesPerMinute: ["messages", "a minute"],
+  recipientsPerMinute: ["recipients", "a minute"],
+  messagesPerDay: ["messages", "a day"],
+  recipientsPerDay: ["recipients", "a day"],
+  bytesPerDay: ["bytes", "a day"],
+} as const;
+
+/**
+ * The reply to a user that has reached a limit (4.7.28: mail flood).
+ *
+ * @param limit The name of the limit
+ * @param most Its value
+ */
+export function userLimitReached(
+  limit: keyof typeof USER_LIMITED,
+  most: number,
+): SmtpReply {
+  const [what, time] = USER_LIMITED[limit];
+  const text = `Too many ${what} from this user, at most ${most} ${time}`;
+  return make(450, "4.7.28", text);
 }
 
 /** A rejection by a limit, with the same text, that ends the session. */

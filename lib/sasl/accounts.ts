@@ -5,17 +5,24 @@
  * Never repeats a secret: not in an error, not in JSON, not on a console.
  */
 
-import { errorMessage } from "../log.ts";
+import { errorMessage, printable } from "../log.ts";
 import {
   either,
+  flag,
   isOptions,
   list,
+  object,
   optionError,
+  required,
   type Rule,
+  secret,
   text,
+  where,
 } from "../options.ts";
 import { asciiDomain } from "../protocol/domain.ts";
 import type { Credentials, KnownSecret } from "./credentials.ts";
+import { randomBytes } from "./digest.ts";
+import { encodeBase64 } from "./encoding.ts";
 import { redact } from "./redact.ts";
 import { saslPrep } from "./saslprep.ts";
 import { ScramVerifier } from "./scram_verifier.ts";
@@ -52,6 +59,64 @@ export interface Accounts {
    * Unset if all secrets are plain.
    */
   readonly decoy?: ScramVerifier | undefined;
+  /**
+   * The addresses from which a user may send under `senderPolicy: "own"`, beside
+   * the name: each as `"ann@example.com"`, or `"@example.com"` for all of a domain.
+   *
+   * @param username The name, prepared by SASLprep
+   */
+  addresses?(
+    username: string,
+  ): readonly string[] | Promise<readonly string[]>;
+  /**
+   * Whether a user that exists may not log in; {@linkcode Accounts.find} must give
+   * such a user no secret that fits. Only the log shows it.
+   *
+   * @param username The name, prepared by SASLprep
+   */
+  isDisabled?(username: string): boolean | Promise<boolean>;
+}
+
+/**
+ * An account of an {@linkcode AccountList} with more than a secret.
+ *
+ * @example An account with two addresses, and one that is shut
+ * ```ts
+ * import { AccountList, type AccountOptions } from "@smtp/server/auth";
+ *
+ * const ann: AccountOptions = {
+ *   secret: "secret",
+ *   addresses: ["ann@example.com", "@shop.example"],
+ * };
+ * const bob: AccountOptions = { secret: "other", disabled: true };
+ * const accounts = new AccountList({ ann, bob });
+ * console.assert(accounts.addresses("ann").length === 2);
+ * console.assert(accounts.isDisabled("bob"));
+ * ```
+ */
+export interface AccountOptions {
+  /** The password or its verifier. */
+  secret: string | ScramVerifier;
+  /**
+   * The addresses from which the user may send under `senderPolicy: "own"`, beside
+   * the name: each as `"ann@example.com"`, or `"@example.com"` for all of a domain.
+   * Default: none.
+   */
+  addresses?: readonly string[] | undefined;
+  /**
+   * Whether logins fail as with a wrong password; only the log says why. Sessions
+   * that have logged in before go on, unless `session.close()` ends them. Default
+   * `false`.
+   */
+  disabled?: boolean | undefined;
+}
+
+/** An account as a list keeps it. */
+interface Account {
+  /** `undefined` if nothing can be its secret. */
+  readonly secret: string | ScramVerifier | undefined;
+  readonly addresses: readonly string[];
+  readonly isDisabled: boolean;
 }
 
 /**
@@ -95,45 +160,76 @@ export function authenticateWith(
 export class AccountList implements Accounts {
   /** A verifier that no password fits, like those in the list; `undefined` if all secrets are plain. */
   readonly decoy: ScramVerifier | undefined;
-  readonly #secrets = new Map<string, string | ScramVerifier>();
+  readonly #accounts = new Map<string, Account>();
 
   /**
    * Makes a list.
    *
-   * @param accounts Names and their secrets, or `NAME:SECRET` texts; a secret
-   * that begins with `SCRAM-SHA-256$` is a verifier
+   * @param accounts Names and their secrets or {@linkcode AccountOptions}, or
+   * `NAME:SECRET` texts. A secret that begins with `SCRAM-SHA-256$` is a verifier;
+   * `!`, alone or before a verifier, disables the account
    * @throws {SyntaxError} If a name or secret is missing or has prohibited
-   * characters, or a name occurs twice
+   * characters, a name occurs twice, or an address cannot be read
    */
   constructor(
     accounts:
-      | Readonly<Record<string, string | ScramVerifier>>
+      | Readonly<Record<string, string | ScramVerifier | AccountOptions>>
       | readonly string[],
   ) {
     const at = { path: "accounts", of: "AccountList", secret: true };
     ACCOUNTS_RULE.check(accounts, at);
-    const entries: readonly [string, string | ScramVerifier][] =
-      Array.isArray(accounts)
-        ? accounts.map(splitAccount)
-        : Object.entries(accounts);
-    for (const [name, secret] of entries) this.#add(name, secret);
-    const verifier = this.#secrets.values()
-      .find((secret) => secret instanceof ScramVerifier);
+    const entries: readonly [
+      string,
+      string | ScramVerifier | AccountOptions,
+    ][] = Array.isArray(accounts)
+      ? accounts.map(splitAccount)
+      : Object.entries(accounts);
+    let verifier: ScramVerifier | undefined;
+    for (const [name, given] of entries) {
+      const account = this.#add(name, given);
+      if (account.secret instanceof ScramVerifier) verifier ??= account.secret;
+      if (account.isDisabled) this.#shut(name, account);
+    }
     this.decoy = verifier && ScramVerifier.decoy(verifier);
     redact(this, () => this.toString());
   }
 
-  #add(name: string, secret: string | ScramVerifier): void {
+  #add(
+    name: string,
+    given: string | ScramVerifier | AccountOptions,
+  ): Account {
     const key = canonicalAccount(prepareAccountName(name));
-    if (this.#secrets.has(key)) {
+    if (this.#accounts.has(key)) {
       throw new SyntaxError(`Cannot add the account "${name}" twice`);
     }
-    this.#secrets.set(key, prepareSecret(name, secret));
+    const options = typeof given === "string" || given instanceof ScramVerifier
+      ? { secret: given }
+      : given;
+    const account = prepareAccount(name, options);
+    this.#accounts.set(key, account);
+    return account;
+  }
+
+  /** Gives a disabled account a secret that nothing fits, of the same form: a client sees no difference. */
+  #shut(name: string, account: Account): void {
+    const key = canonicalAccount(prepareAccountName(name));
+    const { secret } = account;
+    this.#accounts.set(key, {
+      ...account,
+      secret: secret instanceof ScramVerifier
+        ? new ScramVerifier({
+          iterations: secret.iterations,
+          salt: secret.salt,
+          storedKey: randomBytes(32),
+          serverKey: randomBytes(32),
+        })
+        : secret && encodeBase64(randomBytes(32)),
+    });
   }
 
   /** The number of accounts. */
   get size(): number {
-    return this.#secrets.size;
+    return this.#accounts.size;
   }
 
   /** Whether every secret is plain: CRAM-MD5 can be offered only then. */
@@ -147,7 +243,25 @@ export class AccountList implements Accounts {
    * @param username The name, prepared by SASLprep
    */
   find(username: string): KnownSecret {
-    return this.#secrets.get(canonicalAccount(username));
+    return this.#accounts.get(canonicalAccount(username))?.secret;
+  }
+
+  /**
+   * The addresses of a user, beside the name; none for an unknown user.
+   *
+   * @param username The name, prepared by SASLprep
+   */
+  addresses(username: string): readonly string[] {
+    return this.#accounts.get(canonicalAccount(username))?.addresses ?? [];
+  }
+
+  /**
+   * Whether a user that exists may not log in.
+   *
+   * @param username The name, prepared by SASLprep
+   */
+  isDisabled(username: string): boolean {
+    return this.#accounts.get(canonicalAccount(username))?.isDisabled ?? false;
   }
 
   /** A text without names and secrets. */
@@ -161,13 +275,25 @@ export class AccountList implements Accounts {
   }
 }
 
+function isSecret(value: unknown): value is string | ScramVerifier {
+  return typeof value === "string" || value instanceof ScramVerifier;
+}
+
+const ACCOUNT_RULE: Rule = object<AccountOptions>({
+  secret: required(secret(where("a string or a ScramVerifier", isSecret))),
+  addresses: list(text('"ann@example.com" or "@example.com"')),
+  disabled: flag,
+}, "{ secret, addresses }");
+
 const ACCOUNTS_RULE: Rule = either({
   object: {
     want: 'names with their secrets, as { ann: "..." }',
     check(value, at) {
       if (!isOptions(value)) throw optionError(at, value, this);
       for (const [name, secret] of Object.entries(value)) {
-        if (typeof secret === "string" || secret instanceof ScramVerifier) {
+        if (isSecret(secret)) continue;
+        if (isOptions(secret)) {
+          ACCOUNT_RULE.check(secret, { ...at, path: `"${name}"` });
           continue;
         }
         throw optionError({ ...at, path: `the secret of "${name}"` }, secret, {
@@ -181,9 +307,11 @@ const ACCOUNTS_RULE: Rule = either({
 
 /**
  * Reads an accounts file. A line is `NAME:SECRET`, empty, or a comment that
- * begins with `#`. The first colon ends the name; blanks in a secret count.
+ * begins with `#`. The first colon ends the name; blanks in a secret count. The
+ * secret `!`, or `!` before a verifier, disables the account.
  *
  * @param text The text of the file
+ * @param senders The addresses of accounts, as {@linkcode parseSenders} reads them
  * @throws {SyntaxError} If a line has another form, or its secret is a password
  * hash of another system, which would otherwise become a password; the error
  * names the line
@@ -196,8 +324,11 @@ const ACCOUNTS_RULE: Rule = either({
  * console.assert(accounts.size === 1);
  * ```
  */
-export function parseAccounts(text: string): AccountList {
-  const accounts = new Map<string, string | ScramVerifier>();
+export function parseAccounts(
+  text: string,
+  senders: ReadonlyMap<string, readonly string[]> = new Map(),
+): AccountList {
+  const accounts = new Map<string, AccountOptions>();
   const lines = text.replace(/^\ufeff/, "").split(/\r?\n/);
   for (const [index, line] of lines.entries()) {
     const content = line.trimStart();
@@ -209,7 +340,8 @@ export function parseAccounts(text: string): AccountList {
       if (accounts.has(key)) {
         throw new SyntaxError(`Cannot add the account "${name}" twice`);
       }
-      accounts.set(key, prepareSecret(name, secret));
+      prepareAccount(name, { secret });
+      accounts.set(key, { secret, addresses: senders.get(key) });
     } catch (error) {
       throw new SyntaxError(
         `Cannot parse line ${index + 1} of the accounts: ${
@@ -218,7 +350,90 @@ export function parseAccounts(text: string): AccountList {
       );
     }
   }
+  for (const name of senders.keys()) {
+    if (accounts.has(name)) continue;
+    throw new SyntaxError(
+      `Cannot give addresses to "${name}": there is no such account`,
+    );
+  }
   return new AccountList(Object.fromEntries(accounts));
+}
+
+/**
+ * Reads a file of the addresses from which accounts may send. A line is `NAME:
+ * address, address`, where `@domain` is all of a domain; a line that begins with
+ * a blank goes on with the one before; an empty line, and one that begins with
+ * `#`, is a comment.
+ *
+ * @param text The text of the file
+ * @returns The addresses by the account's name, in the form in which names are compared
+ * @throws {SyntaxError} If a line has another form; the error names the line
+ *
+ * @example Accounts with addresses
+ * ```ts
+ * import { parseAccounts, parseSenders } from "@smtp/server/auth";
+ *
+ * const senders = parseSenders("ann: ann@example.com, @shop.example\n");
+ * const accounts = parseAccounts("ann:secret\n", senders);
+ * console.assert(accounts.addresses("ann").length === 2);
+ * ```
+ */
+export function parseSenders(
+  text: string,
+): ReadonlyMap<string, readonly string[]> {
+  const senders = new Map<string, string[]>();
+  let current: string[] | undefined;
+  const lines = text.replace(/^\ufeff/, "").split(/\r?\n/);
+  for (const [index, line] of lines.entries()) {
+    const content = line.trim();
+    if (content === "" || content.startsWith("#")) continue;
+    try {
+      let list = content;
+      if (!/^[ \t]/.test(line)) {
+        const colon = content.indexOf(":");
+        if (colon < 1) {
+          throw new SyntaxError(
+            'Cannot read the line: want "NAME: address, address"',
+          );
+        }
+        const name = prepareAccountName(content.slice(0, colon).trimEnd());
+        const key = canonicalAccount(name);
+        if (senders.has(key)) {
+          throw new SyntaxError(`Cannot use the name "${name}" twice`);
+        }
+        senders.set(key, current = []);
+        list = content.slice(colon + 1);
+      }
+      if (current === undefined) {
+        throw new SyntaxError(
+          "Cannot go on with the line before: want a name first",
+        );
+      }
+      const addresses = list.split(",").map((one) => one.trim())
+        .filter((one) => one !== "");
+      addresses.forEach(checkOwnAddress);
+      current.push(...addresses);
+    } catch (error) {
+      throw new SyntaxError(
+        `Cannot parse line ${index + 1} of the senders: ${errorMessage(error)}`,
+      );
+    }
+  }
+  return senders;
+}
+
+/** An address or a whole domain; the domain is a name or an address literal. */
+const OWN_ADDRESS =
+  /^(?:"[^"\p{Cc}]+"|[^\s\p{Cc}<>,;:"@]*)@(?:[\p{L}\p{M}\p{N}_-]+(?:\.[\p{L}\p{M}\p{N}_-]+)*\.?|\[[\da-z.:]+\])$/iu;
+
+/** Checks an address of an account. */
+function checkOwnAddress(address: string): void {
+  if (OWN_ADDRESS.test(address)) return;
+  throw new SyntaxError(
+    `Cannot use the address ${
+      JSON.stringify(printable(address.slice(0, 300)))
+    }: want one as "ann@example.com" or "@example.com"`,
+  );
 }
 
 /** Password hashes of other programs: crypt(3) and `{SCHEME}` forms. */
@@ -249,6 +464,18 @@ export function canonicalAccount(username: string): string {
     : `${username.slice(0, at)}@${asciiDomain(username.slice(at + 1))}`;
 }
 
+/**
+ * The spelling under which an account is counted. A handler may compare names as
+ * its database does, ignoring case, accents and blanks at the ends: such
+ * spellings share one count.
+ *
+ * @param username The name as the client said it, or prepared by SASLprep
+ */
+export function countedAccount(username: string): string {
+  return canonicalAccount(username).normalize("NFKD").replace(/\p{M}/gu, "")
+    .trim().toLowerCase();
+}
+
 /** An account's name in the form that clients' names are compared with. */
 function prepareAccountName(name: string): string {
   const username = saslPrep(name);
@@ -258,6 +485,28 @@ function prepareAccountName(name: string): string {
     );
   }
   return username;
+}
+
+/** What disables an account: `!`, alone in place of a secret or before a verifier. */
+const SHUT = /^!(?=$|SCRAM-SHA-256\$)/;
+
+/** An account in stored form, checked. */
+function prepareAccount(name: string, options: AccountOptions): Account {
+  const { secret, addresses = [], disabled = false } = options;
+  try {
+    addresses.forEach(checkOwnAddress);
+  } catch (error) {
+    throw new SyntaxError(
+      `Cannot add the account "${name}": ${errorMessage(error)}`,
+    );
+  }
+  const isShut = typeof secret === "string" && SHUT.test(secret);
+  const rest = isShut ? secret.slice(1) : secret;
+  return {
+    secret: isShut && rest === "" ? undefined : prepareSecret(name, rest),
+    addresses: [...addresses],
+    isDisabled: disabled || isShut,
+  };
 }
 
 /** A secret in stored form: checked, and parsed if it is a verifier's text. */
@@ -287,7 +536,8 @@ function prepareSecret(
 
 /** Refuses password hashes: taken as a password, a stolen hash would be enough to log in. */
 function refuseForeignHash(name: string, secret: string): void {
-  if (FOREIGN_HASH.test(secret)) {
+  // Behind "!" stands the hash of a user that another program has locked.
+  if (FOREIGN_HASH.test(secret.replace(/^!+/, ""))) {
     throw new SyntaxError(
       `Cannot add the account "${name}": the secret is a hash of another kind, want a plain secret or a SCRAM-SHA-256 verifier`,
     );

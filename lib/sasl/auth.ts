@@ -53,9 +53,11 @@
 
 export {
   AccountList,
+  type AccountOptions,
   type Accounts,
   authenticateWith,
   parseAccounts,
+  parseSenders,
 } from "./accounts.ts";
 export { Credentials, type KnownSecret } from "./credentials.ts";
 export {

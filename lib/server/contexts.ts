@@ -30,8 +30,10 @@ import {
 import type { SessionContext, SessionRelaying } from "../session/context.ts";
 import type { Limits } from "../session/limit_options.ts";
 import type { AddressLimiter } from "../session/limits.ts";
+import type { UserLimiter } from "../session/user_limits.ts";
 import { askedOf } from "../session/handlers.ts";
 import { localDomains, type LocalTest } from "../session/local_domains.ts";
+import { SenderPolicy } from "../session/sender_policy.ts";
 import type { LoginCounter } from "../session/login_guard.ts";
 import type { MessageStore } from "../message/message.ts";
 import type { CertificateSource } from "../tls/set.ts";
@@ -49,6 +51,8 @@ export interface SharedServices {
   readonly guard: LoginCounter;
   /** Counts what clients do, and holds the limits in force. */
   readonly counts: AddressLimiter;
+  /** Counts what users do. */
+  readonly users: UserLimiter;
   /** Holds the sessions' clock and delays refusals. */
   readonly admission: Admission;
   /** Makes ids of sessions and messages unique among the server's threads. */
@@ -83,7 +87,7 @@ export class SessionContexts {
    */
   of(listen: ListenOptions): SessionContext {
     const { options, certificates } = this.#settings;
-    const { store, relaying, counts, admission, log } = this.#shared;
+    const { store, relaying, counts, users, admission, log } = this.#shared;
     const { kind = "smtp" } = listen;
     const {
       proxyProtocol = options.proxyProtocol,
@@ -93,12 +97,15 @@ export class SessionContexts {
     const { limits } = counts;
     const policy = policyOf(listen, options);
     return {
-      ...{ kind, hostname, store, relaying, limits, counts, log },
+      ...{ kind, hostname, store, relaying, limits, counts, users, log },
       profile: profileOf(listen, { ...options, hostname, xclient }, {
         ...policy,
         limits,
       }),
       handlers: options.handlers ?? {},
+      senders: options.senderPolicy === "own"
+        ? new SenderPolicy({ accounts: options.accounts })
+        : undefined,
       isLocal: localTest(options),
       addReceived: options.addReceived ?? true,
       complete: options.complete ?? KINDS[kind].completesMessages
@@ -227,9 +234,11 @@ function profileOf(
     }, authentication !== "none"),
     ...policy.limits,
     bareNewlines: options.bareNewlines ?? "normalize",
-    asks: localTest(options) === undefined
-      ? askedOf(handlers)
-      : { ...askedOf(handlers), rcpt: true },
+    asks: {
+      ...askedOf(handlers),
+      ...(localTest(options) !== undefined && { rcpt: true }),
+      ...(options.senderPolicy === "own" && { mail: true }),
+    },
     startTls: security === "implicit" ? "none" : security,
     authentication,
     xclient: options.xclient !== undefined && options.xclient.length > 0,

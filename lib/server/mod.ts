@@ -29,6 +29,11 @@ export {
   type NumberLimit,
   numberLimits,
 } from "../session/limit_options.ts";
+export {
+  USER_LIMITS,
+  type UserLimit,
+  userLimitRows,
+} from "../session/user_limit_options.ts";
 export { localDomains } from "../session/local_domains.ts";
 export { machineName, policyOf } from "./contexts.ts";
 export { checkHostname, MOST_THREADS } from "./options.ts";

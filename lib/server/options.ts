@@ -157,6 +157,31 @@ export interface SmtpServerOptions {
    */
   authentication?: AuthenticationPolicy | undefined;
   /**
+   * The addresses from which users that have logged in may send. With `"own"` the
+   * reverse-path of MAIL must be one of the user's, or null, else 553 5.7.1; and so
+   * must the one mailbox of Sender, or of From without a Sender (RFC 5322 section
+   * 3.6.2), else 550 5.7.1 after the content. A header that is missing, ambiguous or
+   * larger than 256 KiB is refused. A user's addresses are the name itself if it is
+   * an address, and those that the account has ({@linkcode Accounts.addresses}).
+   * Their case does not matter. A message with a Sender of the user's may be From
+   * anyone. Clients without a login are not affected. Default `"any"`.
+   *
+   * @example Everyone writes as themselves
+   * ```ts
+   * import { AccountList, SmtpServer } from "@smtp/server";
+   *
+   * const server = new SmtpServer({
+   *   senderPolicy: "own",
+   *   accounts: new AccountList({
+   *     "ann@example.com": "secret",
+   *     shop: { secret: "other secret", addresses: ["@shop.example"] },
+   *   }),
+   * });
+   * console.assert(!server.active);
+   * ```
+   */
+  senderPolicy?: "any" | "own" | undefined;
+  /**
    * The SASL mechanisms. Default with accounts: those that the form of their
    * secrets allows; with `onAuthenticate` alone: PLAIN and LOGIN.
    */
@@ -271,6 +296,7 @@ const RULES: Rules<SmtpServerOptions> = {
       typeof (value as Partial<Accounts> | null)?.find === "function",
   )),
   authentication: AUTHENTICATION_RULE,
+  senderPolicy: oneOf("any", "own"),
   mechanisms: list(
     oneOf(...MECHANISM_NAMES),
     'an array of mechanisms, as ["PLAIN"]',
@@ -364,6 +390,7 @@ export type ReloadOptions = Pick<
   | "limits"
   | "mechanisms"
   | "proxyProtocol"
+  | "senderPolicy"
   | "xclient"
 >;
 
@@ -378,6 +405,7 @@ const RELOAD_RULES: Rules<ReloadOptions> = {
   limits: RULES.limits,
   mechanisms: RULES.mechanisms,
   proxyProtocol: RULES.proxyProtocol,
+  senderPolicy: RULES.senderPolicy,
   xclient: RULES.xclient,
 };
 

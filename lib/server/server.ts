@@ -34,6 +34,8 @@ import { loadHere, ServerThreads, ThreadRelaying } from "./threading.ts";
 import { limitsOf } from "../session/limit_options.ts";
 import { AddressLimiter } from "../session/limits.ts";
 import { LoginGuard } from "../session/login_guard.ts";
+import { UserLimiter } from "../session/user_limits.ts";
+import { SavedUserCounts } from "./user_counts.ts";
 import type { SmtpSession } from "../session/session.ts";
 import { DiscardStore } from "../store/discard_store.ts";
 import type { MessageStore } from "../message/message.ts";
@@ -68,6 +70,9 @@ export class SmtpServer {
   readonly #log: Logger;
   readonly #store: MessageStore;
   readonly #counts: AddressLimiter;
+  readonly #users: UserLimiter;
+  /** The counts of users in the spool folder, if there is one. */
+  readonly #savedCounts: SavedUserCounts | undefined;
   readonly #admission: Admission;
   readonly #relaying: RelayService;
   readonly #contexts: SessionContexts;
@@ -98,10 +103,18 @@ export class SmtpServer {
       ? safeLogger(options.log, options.logLevel)
       : consoleLogger;
     this.#store = options.store ?? new DiscardStore();
+    const now = services?.now ?? (() => this.#admission.now);
+    const shared = services?.counts ?? counters?.counts;
     this.#counts = new AddressLimiter(limitsOf(options.limits), {
-      now: services?.now ?? (() => this.#admission.now),
-      shared: services?.counts ?? counters?.counts,
+      ...{ now, shared },
     });
+    this.#users = new UserLimiter(this.#counts, {
+      ...{ now, memory: shared?.users },
+    });
+    const folder = options.relay?.spool;
+    this.#savedCounts = services === undefined && typeof folder === "string"
+      ? new SavedUserCounts(this.#users, { folder, log: this.#log })
+      : undefined;
     const common = {
       store: this.#store,
       guard: services?.guard ?? new LoginGuard(),
@@ -120,6 +133,7 @@ export class SmtpServer {
     });
     this.#contexts = new SessionContexts(this.#settings, {
       ...common,
+      users: this.#users,
       admission: this.#admission,
       prefix: services?.prefix,
       saltKey: services?.saltKey,
@@ -213,9 +227,11 @@ export class SmtpServer {
     // The queue must be able to take messages before a client connects.
     if (this.#services === undefined) await this.#relaying.start();
     this.#contexts.begin();
+    await this.#savedCounts?.start();
     try {
       await this.#open();
     } catch (error) {
+      await this.#savedCounts?.stop();
       await this.#relaying.stop(0);
       throw error;
     }
@@ -340,6 +356,7 @@ export class SmtpServer {
     await this.#listeners.close();
     await this.#admission.end(graceMs);
     await threads;
+    await this.#savedCounts?.stop();
     try {
       const left = Math.max(0, this.#graceEnd - performance.now());
       await this.#relaying.stop(left);

@@ -390,6 +390,14 @@ class RemoteAccounts implements Accounts {
   async find(username: string): Promise<KnownSecret> {
     return decodeSecret(await this.#channel.call("find", username));
   }
+
+  isDisabled(username: string): Promise<boolean> {
+    return this.#channel.call("isDisabled", username);
+  }
+
+  addresses(username: string): Promise<readonly string[]> {
+    return this.#channel.call("ownAddresses", username);
+  }
 }
 
 /** Encodes the options of `relays.add`, without recipients, for the main thread. */

@@ -134,6 +134,7 @@ class WorkerServer {
       counts: {
         count: new SessionCount(start.sessions, thread),
         memory: start.addresses,
+        users: start.users,
         ledger: new TicketLedger(start.tickets),
       },
       now: () => performance.now() + ahead,

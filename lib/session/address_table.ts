@@ -73,6 +73,22 @@ export function addressMemory(
   return memory;
 }
 
+/** Locks memory for this thread until {@linkcode unlockMemory}. */
+export function lockMemory(lock: Int32Array): void {
+  if (Atomics.compareExchange(lock, 0, 0, 1) === 0) return;
+  const until = performance.now() + LOCK_MS;
+  // Held for less than a microsecond, unless its thread is interrupted there.
+  while (Atomics.compareExchange(lock, 0, 0, 1) !== 0) {
+    if (performance.now() > until) return;
+    Atomics.wait(lock, 0, 1, 1);
+  }
+}
+
+/** Unlocks memory. */
+export function unlockMemory(lock: Int32Array): void {
+  Atomics.store(lock, 0, 0);
+}
+
 /** Counts per address. An entry's index is its name; it stays the same while a connection is open. */
 export class AddressTable {
   readonly #most: number;
@@ -112,18 +128,12 @@ export class AddressTable {
 
   /** Locks the table for this thread until {@linkcode AddressTable.unlock}. */
   lock(): void {
-    if (Atomics.compareExchange(this.#lock, 0, 0, 1) === 0) return;
-    const until = performance.now() + LOCK_MS;
-    // Held for less than a microsecond, unless its thread is interrupted there.
-    while (Atomics.compareExchange(this.#lock, 0, 0, 1) !== 0) {
-      if (performance.now() > until) return;
-      Atomics.wait(this.#lock, 0, 1, 1);
-    }
+    lockMemory(this.#lock);
   }
 
   /** Unlocks the table. */
   unlock(): void {
-    Atomics.store(this.#lock, 0, 0);
+    unlockMemory(this.#lock);
   }
 
   /**

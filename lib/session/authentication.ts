@@ -46,6 +46,8 @@ interface Attempt {
   counted?: Promise<void>;
   /** Whether the client cancelled the exchange or disconnected. */
   isAbandoned?: true;
+  /** Whether the account exists and may not log in. */
+  isDisabled?: boolean | undefined;
 }
 
 /** The logins of one session. */
@@ -184,7 +186,12 @@ export class Authentication {
   async #ask(attempt: Attempt, credentials: Credentials): Promise<boolean> {
     const { accounts, handlers } = this.#context;
     if (handlers.onAuthenticate === undefined) {
-      return await authenticateWith(accounts!)(credentials);
+      const ok = await authenticateWith(accounts!)(credentials);
+      // Asked about every account, so that the time is the same.
+      if (!ok) {
+        attempt.isDisabled = await accounts!.isDisabled?.(credentials.username);
+      }
+      return ok;
     }
     const result = await handlers.onAuthenticate(
       this.#session,
@@ -208,7 +215,7 @@ export class Authentication {
       await attempt.counted;
       return { challenge: encodeBase64(step.challenge) };
     }
-    this.#report(step);
+    this.#report(step, attempt);
     const login = this.#loginOf(step.username);
     if (step.ok) {
       guard.succeed(login);
@@ -256,9 +263,13 @@ export class Authentication {
     return replies.authUnavailable;
   }
 
-  #report(result: ExchangeResult): void {
+  #report(result: ExchangeResult, attempt?: Attempt): void {
     const { ok, username, reason, credentials, error } = result;
-    const why = error instanceof SmtpError ? error.message : reason;
+    const why = attempt?.isDisabled
+      ? "the account is disabled"
+      : error instanceof SmtpError
+      ? error.message
+      : reason;
     logLogin(this.#context, this.#session, {
       ...{ ok, username, why },
       mechanism: credentials?.mechanism ?? "",

@@ -54,6 +54,7 @@ import {
 } from "./log.ts";
 import { Reception } from "./reception.ts";
 import { type SessionInit, SmtpSession } from "./session.ts";
+import { SenderCheck } from "./sender_policy.ts";
 import { SessionLimits } from "./session_limits.ts";
 import { callHandler, isPromise, verdictOfError } from "./verdicts.ts";
 
@@ -125,10 +126,16 @@ export class Connection {
     const session = new SmtpSession(this.#init);
     const { ticket = EXEMPT } = options;
     const limits = new SessionLimits(context, { session, ticket });
-    const reception = new Reception(context, { session, protocol });
+    const senders = context.senders &&
+      new SenderCheck(context.senders, session);
+    const reception = new Reception(context, {
+      ...{ session, protocol, limits, senders },
+    });
     const authentication = context.authentication &&
       new Authentication(context.authentication, session);
-    const parts = { session, protocol, limits, reception, authentication };
+    const parts = {
+      ...{ session, protocol, limits, senders, reception, authentication },
+    };
     protocol.impersonationAllowed(mayImpersonate(context, session));
     protocol.observe({
       gate: limits,
@@ -469,6 +476,7 @@ export class Connection {
   async #finish(): Promise<void> {
     this.#transport.close();
     this.#authentication?.end();
+    this.limits.notAccepted();
     // A pending read still writes into its buffer.
     if (this.#activity !== "reading" && !this.#early.isPending) {
       this.#buffers.giveBack();

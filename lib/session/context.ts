@@ -17,6 +17,8 @@ import type { SmtpHandlers } from "./handlers.ts";
 import type { Limits } from "./limit_options.ts";
 import type { LocalTest } from "./local_domains.ts";
 import type { AddressLimits } from "./limits.ts";
+import type { SenderPolicy } from "./sender_policy.ts";
+import type { UserLimiter } from "./user_limits.ts";
 
 /** The settings and services of all sessions of one listener. */
 export interface SessionContext extends WantedLog {
@@ -30,6 +32,8 @@ export interface SessionContext extends WantedLog {
   readonly store: MessageStore;
   /** Whether an address is local; if unset, all are. */
   readonly isLocal?: LocalTest | undefined;
+  /** The addresses from which users may send; if unset, from any. */
+  readonly senders?: SenderPolicy | undefined;
   /** Relays mail for non-local addresses. If unset, such mail is refused. */
   readonly relaying?: SessionRelaying | undefined;
   /** Whether each message gets a Received field. */
@@ -49,6 +53,8 @@ export interface SessionContext extends WantedLog {
   readonly earlyTalkers: "refuse" | "allow";
   /** Counts per client address. */
   readonly counts: AddressLimits;
+  /** Counts per user; if unset, users have no limits. */
+  readonly users?: UserLimiter | undefined;
   /** Delays before the reply to a refused command. */
   readonly delays: Pick<Delays, "wait">;
   /** Performs the TLS handshake as a server; `undefined` without a certificate. */

@@ -16,8 +16,10 @@ import { SmtpReply } from "../protocol/reply.ts";
 import { parseMechanismName } from "../sasl/mechanism_name.ts";
 import type { Authentication, AuthenticationStep } from "./authentication.ts";
 import type { SessionContext } from "./context.ts";
+import { logSendersFailure } from "./log.ts";
 import type { Reception } from "./reception.ts";
 import type { SmtpSession } from "./session.ts";
+import type { SenderCheck } from "./sender_policy.ts";
 import type { SessionLimits } from "./session_limits.ts";
 import { callHandler, isPromise, verdictOfError } from "./verdicts.ts";
 
@@ -29,6 +31,8 @@ export interface HandlerCallsInit {
   readonly session: SmtpSession;
   readonly protocol: ServerProtocol;
   readonly limits: SessionLimits;
+  /** `undefined` if users may send from any address. */
+  readonly senders: SenderCheck | undefined;
   readonly reception: Reception;
   /** `undefined` if AUTH is not offered. */
   readonly authentication: Authentication | undefined;
@@ -72,12 +76,10 @@ export class HandlerCalls {
         return authentication!.start(question);
       case "authLine":
         return authentication!.line(question.text);
-      case "mail": {
-        const { address, parameters } = question;
-        return callHandler(context, "onMailFrom", session, address, parameters);
-      }
+      case "mail":
+        return this.#sender(question);
       case "rcpt":
-        return this.#afterTarpit(this.#recipient(question));
+        return this.#afterTarpit(this.#counted(this.#recipient(question)));
       case "messageStart":
         return reception.start();
       case "message":
@@ -95,6 +97,17 @@ export class HandlerCalls {
     }
   }
 
+  /** Takes a refused recipient off the counts of the user. */
+  #counted(
+    verdict: Verdict | Promise<Verdict>,
+  ): Verdict | Promise<Verdict> {
+    if (isPromise(verdict)) {
+      return verdict.then((known) => this.#counted(known));
+    }
+    if (!accepts(verdict)) this.#init.limits.recipientNotAccepted();
+    return verdict;
+  }
+
   /** Delays the reply to a refused name; the delay grows with each. */
   #afterTarpit(
     verdict: Verdict | Promise<Verdict>,
@@ -105,6 +118,34 @@ export class HandlerCalls {
     const isTemporary = verdict instanceof SmtpReply && verdict.isTemporary;
     if (isTemporary || accepts(verdict)) return verdict;
     return this.#init.limits.tarpit()?.then(() => verdict) ?? verdict;
+  }
+
+  #sender(
+    question: ServerAsk & { readonly ask: "mail" },
+  ): Verdict | Promise<Verdict> {
+    const { address, parameters } = question;
+    const ask = (refusal: Verdict) =>
+      refusal ?? callHandler(
+        this.#context,
+        "onMailFrom",
+        this.#session,
+        address,
+        parameters,
+      );
+    try {
+      const refusal = this.#init.senders?.mail(address);
+      return isPromise(refusal)
+        ? refusal.then(ask, (error) => this.#sendersFailed(error))
+        : ask(refusal);
+    } catch (error) {
+      return this.#sendersFailed(error);
+    }
+  }
+
+  /** Refuses for now: the accounts could not tell the user's addresses. */
+  #sendersFailed(error: unknown): Verdict {
+    logSendersFailure(this.#context, this.#session, error);
+    return replies.localError;
   }
 
   #recipient(

@@ -27,6 +27,7 @@ import type { Relay } from "../queue/relay.ts";
 import type { PeerCertificate } from "../client/options.ts";
 import type { Credentials } from "../sasl/credentials.ts";
 import type { SmtpSession } from "./session.ts";
+import type { UserLimitOptions } from "./user_limit_options.ts";
 
 /**
  * Accepts without a standard reply: the handler has sent its own with `session.send()`.
@@ -91,6 +92,32 @@ export type HandlerVerdict =
   | SmtpError
   | typeof SILENT_ALLOW
   | typeof SILENT_DENY;
+
+/**
+ * The name of a limit that a session can reach: one of its address, or one of
+ * its user, as `"perUser.messagesPerDay"`.
+ *
+ * @example Count what is refused
+ * ```ts
+ * import type { LimitName, SmtpHandlers } from "@smtp/server";
+ *
+ * const refused = new Map<LimitName, number>();
+ * const handlers: SmtpHandlers = {
+ *   onLimit(_session, limit) {
+ *     refused.set(limit, (refused.get(limit) ?? 0) + 1);
+ *   },
+ * };
+ * console.assert(handlers.onLimit !== undefined);
+ * ```
+ */
+export type LimitName =
+  | "maxConnections"
+  | "maxConnectionsPerIp"
+  | "connectionsPerMinute"
+  | "messagesPerMinute"
+  | "recipientsPerMinute"
+  | "bytesPerMinute"
+  | `perUser.${keyof UserLimitOptions}`;
 
 /**
  * The handlers of a server. Each is optional, and sync or async. A slow handler
@@ -262,6 +289,14 @@ export interface SmtpHandlers extends RelayHooks {
     previous: SessionState,
   ): void;
   /**
+   * A limit has refused something to this session: its address or, if the name
+   * begins with `perUser.`, its user has reached it. Called at most once a minute
+   * for each limit of a user, and for each limit of the address in a session. The
+   * reply is sent already and cannot be changed; the session does not wait. A
+   * connection that a limit does not admit is no session: see the log.
+   */
+  onLimit?(session: SmtpSession, limit: LimitName): void;
+  /**
    * A next hop has shown its certificate. Return `true` to go on, `false` to
    * disconnect (another host or a later try follows), or nothing to let the
    * `security` option decide. Called once a session with the next hop; the
@@ -394,6 +429,7 @@ const TABLE = {
     answer: "lines",
   },
   onStateChange: { about: "session", args: ["text", "text"], answer: "none" },
+  onLimit: { about: "session", args: ["text"], answer: "none" },
   onRelayCertificate: { about: "relay" },
   onRelayStateChange: { about: "relay" },
   onRelayDone: { about: "relay" },

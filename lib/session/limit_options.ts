@@ -11,6 +11,12 @@
 import { type Cidr, parseCidr } from "../net/cidr.ts";
 import { NETWORKS_RULE } from "../net/listen_options.ts";
 import { anyNumber, object, type Rule, type Rules } from "../options.ts";
+import {
+  USER_LIMIT_RULE,
+  type UserLimitOptions,
+  type UserLimits,
+  userLimitsOf,
+} from "./user_limit_options.ts";
 
 /**
  * The limits of {@linkcode SmtpServer}. Each is on by default, with room for
@@ -163,7 +169,12 @@ export interface LimitOptions {
    * @default {["127.0.0.0/8", "::1/128"]}
    */
   exempt?: readonly string[] | undefined;
+  /** The limits of each user that has logged in. Default: see {@linkcode UserLimitOptions}. */
+  perUser?: UserLimitOptions | undefined;
 }
+
+/** The members that are limits themselves; `perUser` has a table of its own. */
+type OwnLimits = Omit<LimitOptions, "perUser">;
 
 /** What a limit applies to: the whole server, one address, one session or one message. */
 export type LimitScope = "server" | "address" | "session" | "message";
@@ -194,11 +205,10 @@ export interface NetworksLimit extends LimitRow {
   readonly default: readonly string[];
 }
 
-/** One row for each member of {@linkcode LimitOptions}. */
+/** One row for each member of {@linkcode LimitOptions} but `perUser`. */
 export type LimitTable = {
-  readonly [Name in keyof Required<LimitOptions>]:
-    NonNullable<LimitOptions[Name]> extends number ? NumberLimit
-      : NetworksLimit;
+  readonly [Name in keyof Required<OwnLimits>]:
+    NonNullable<OwnLimits[Name]> extends number ? NumberLimit : NetworksLimit;
 };
 
 /** All limits: the only place of their defaults, ranges, options and help. */
@@ -352,13 +362,15 @@ export const LIMITS: LimitTable = {
 
 /** The limits that are numbers. */
 export type LimitNumbers = Readonly<
-  Record<Exclude<keyof LimitOptions, "exempt">, number>
+  Record<Exclude<keyof OwnLimits, "exempt">, number>
 >;
 
 /** The limits in force. */
 export interface Limits extends LimitNumbers {
   /** Networks without limits per address. */
   readonly exempt: readonly Cidr[];
+  /** The limits of each user. */
+  readonly perUser: UserLimits;
 }
 
 /** The names and rows of the limits that are numbers. */
@@ -372,12 +384,15 @@ export function numberLimits(): readonly (readonly [
 
 /** The check of {@linkcode LimitOptions}; {@linkcode limitsOf} checks the ranges of numbers. */
 export const LIMIT_RULE: Rule = object<LimitOptions>(
-  Object.fromEntries(
-    Object.entries(LIMITS).map(([name, { kind }]) => [
-      name,
-      kind === "networks" ? NETWORKS_RULE : anyNumber,
-    ]),
-  ) as Rules<LimitOptions>,
+  {
+    ...Object.fromEntries(
+      Object.entries(LIMITS).map(([name, { kind }]) => [
+        name,
+        kind === "networks" ? NETWORKS_RULE : anyNumber,
+      ]),
+    ) as Rules<OwnLimits>,
+    perUser: USER_LIMIT_RULE,
+  },
   "{ maxSize: 10_000_000 }",
 );
 
@@ -396,7 +411,11 @@ export function limitsOf(options: LimitOptions = {}): Limits {
     limits[name] = checked(name, options[name] ?? row.default);
   }
   const { exempt = LIMITS.exempt.default } = options;
-  return { ...limits as LimitNumbers, exempt: exempt.map(parseCidr) };
+  return {
+    ...limits as LimitNumbers,
+    exempt: exempt.map(parseCidr),
+    perUser: userLimitsOf(options.perUser),
+  };
 }
 
 /** Checks that the value of a limit is in its range. */

@@ -67,6 +67,8 @@ export interface SharedCounts {
   readonly count: SessionCount;
   /** The counts per address. */
   readonly memory: SharedArrayBuffer;
+  /** The counts per user. */
+  readonly users: SharedArrayBuffer;
   /** This thread's tickets; the main thread, which cannot fail alone, needs none. */
   readonly ledger?: TicketLedger | undefined;
 }

@@ -25,7 +25,7 @@ import { replies } from "../protocol/replies.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 import type { AuthenticationContext } from "./authentication_context.ts";
 import type { SessionContext } from "./context.ts";
-import type { SessionHandlerName } from "./handlers.ts";
+import type { LimitName, SessionHandlerName } from "./handlers.ts";
 import type { LimitBreach } from "./limits.ts";
 import type { SmtpSession } from "./session.ts";
 
@@ -232,6 +232,28 @@ export function logLimit(
     message: reply.lines[0]!,
     session,
     fields: { address, reply: textOf(reply), limit },
+  });
+}
+
+/**
+ * A user has reached a limit: perhaps the password is stolen. The caller reports
+ * it once a minute.
+ *
+ * @param text The text of the reply
+ */
+export function logUserLimit(
+  { log }: Pick<Log, "log">,
+  session: SmtpSession,
+  limit: LimitName,
+  text: string,
+): void {
+  const { id, remoteAddress: address, username: user = "" } = session;
+  log({
+    level: "warn",
+    event: "refused",
+    message: text,
+    session: id,
+    fields: { address, user, limit },
   });
 }
 
@@ -472,6 +494,21 @@ export function logHandlerFailure(
     message: `${failure.name} failed`,
     session: session.id,
     error: describeError(failure.error),
+  });
+}
+
+/** The accounts could not tell the addresses of a user. */
+export function logSendersFailure(
+  { log }: Pick<Log, "log">,
+  session: SmtpSession,
+  error: unknown,
+): void {
+  log({
+    level: "error",
+    event: "error",
+    message: "Cannot find the addresses of the user",
+    session: session.id,
+    error: describeError(error),
   });
 }
 

@@ -23,7 +23,7 @@
  */
 
 import { customerOf } from "../protocol/ip.ts";
-import { canonicalAccount } from "../sasl/accounts.ts";
+import { countedAccount } from "../sasl/accounts.ts";
 import { Delays } from "./delays.ts";
 
 /** Failures of a pair after which it is refused. */
@@ -219,13 +219,9 @@ export class LoginGuard {
 /** Characters of an account name that count; a client may send more to fill the memory. */
 const MAX_NAME = 64;
 
-/**
- * The account name as a key. A handler may compare names as its database does,
- * ignoring case, accents and blanks at the ends: such spellings share one budget.
- */
+/** The account name as a key: all its likely spellings share one budget. */
 function nameOf({ account }: LoginAttempt): string {
-  const name = canonicalAccount(account.slice(0, MAX_NAME));
-  return name.normalize("NFKD").replace(/\p{M}/gu, "").trim().toLowerCase();
+  return countedAccount(account.slice(0, MAX_NAME));
 }
 
 function accountKey(attempt: LoginAttempt): string {

@@ -5,7 +5,8 @@
  *
  * The content loses its Bcc fields if the client submits it, and a header that is
  * cut short gets its empty line. The header block is held back until it is
- * complete if `onHeaders` decides on it or missing fields are added; the rest is
+ * complete if `onHeaders` or the policy of senders decides on it, or missing
+ * fields are added; the rest is
  * passed on as it comes. The size of a held block is limited, because it is in
  * memory and a client could send an endless one.
  *
@@ -52,6 +53,8 @@ import {
   logStoreFailure,
 } from "./log.ts";
 import type { SmtpSession } from "./session.ts";
+import type { SenderCheck } from "./sender_policy.ts";
+import type { SessionLimits } from "./session_limits.ts";
 import { callHandler, isPromise, verdictOfError } from "./verdicts.ts";
 
 /** Largest header block that is held back, including its blank line, in bytes: 256 KiB. */
@@ -76,15 +79,24 @@ export class Reception {
   readonly #context: SessionContext;
   readonly #session: SmtpSession;
   readonly #protocol: ServerProtocol;
+  readonly #limits: SessionLimits;
+  readonly #senders: SenderCheck | undefined;
   #incoming: Incoming | undefined;
 
   constructor(
     context: SessionContext,
-    ends: { readonly session: SmtpSession; readonly protocol: ServerProtocol },
+    ends: {
+      readonly session: SmtpSession;
+      readonly protocol: ServerProtocol;
+      readonly limits: SessionLimits;
+      readonly senders: SenderCheck | undefined;
+    },
   ) {
     this.#context = context;
     this.#session = ends.session;
     this.#protocol = ends.protocol;
+    this.#limits = ends.limits;
+    this.#senders = ends.senders;
   }
 
   // The start.
@@ -109,9 +121,10 @@ export class Reception {
 
   #newIncoming(message: Message): Incoming {
     const { profile, complete, handlers } = this.#context;
-    const isIdle = handlers.onHeaders === undefined && !this.#isWanted(message);
-    const isHeld = !isIdle &&
-      (handlers.onHeaders !== undefined || complete !== undefined);
+    const isJudged = handlers.onHeaders !== undefined ||
+      this.#senders?.applies === true;
+    const isIdle = !isJudged && !this.#isWanted(message);
+    const isHeld = !isIdle && (isJudged || complete !== undefined);
     const isSubmitted = profile.kind.completesMessages ||
       this.#protocol.state.authenticated;
     return {
@@ -209,7 +222,10 @@ export class Reception {
     if (held === undefined) return written(message.body.write(bytes));
     const end = held.take(bytes);
     if (end === "too-large") {
-      if (this.#context.handlers.onHeaders !== undefined) {
+      if (
+        this.#context.handlers.onHeaders !== undefined ||
+        this.#senders?.applies === true
+      ) {
         return replies.headerTooLarge;
       }
       // A header too large to be completed stays as it is.
@@ -266,6 +282,8 @@ export class Reception {
       utf8: message.parameters.smtpUtf8 === true,
     });
     this.#complete(message, headers);
+    const refusal = this.#senders?.header(headers);
+    if (refusal !== undefined) return refusal;
     const verdict = await callHandler(
       this.#context,
       "onHeaders",
@@ -335,6 +353,8 @@ export class Reception {
   finish(): Verdict | Promise<Verdict> {
     const incoming = this.#incoming;
     if (incoming === undefined) return "deny";
+    const excess = this.#limits.size(this.#protocol.bodySize);
+    if (excess !== undefined) return this.drop(excess).then(() => excess);
     // No store and no handler needs the content: nothing to wait for.
     if (!incoming.isIdle) return this.#finish(incoming);
     const { message } = incoming;
@@ -378,6 +398,7 @@ export class Reception {
 
   #accept(message: Message, verdict?: Verdict, kept?: Kept): Verdict {
     this.#session.messages++;
+    this.#limits.accepted();
     this.#incoming = undefined;
     this.#session.message = undefined;
     if (this.#context.verbose) {
@@ -407,6 +428,7 @@ export class Reception {
   }
 
   async #forget(): Promise<void> {
+    this.#limits.notAccepted();
     const message = this.#incoming?.message ?? this.#session.message;
     this.#incoming = undefined;
     this.#session.message = undefined;

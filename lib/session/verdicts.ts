@@ -41,7 +41,7 @@ export interface CalledHandler {
 export function callHandler<
   N extends Exclude<
     SessionHandlerName,
-    "onCommand" | "onAuthenticate" | "onStateChange"
+    "onCommand" | "onAuthenticate" | "onStateChange" | "onLimit"
   >,
 >(
   context: Pick<SessionContext, "handlers" | "log">,
@@ -64,6 +64,30 @@ export function callHandler<
     );
   }
   return verdictOf(result, called);
+}
+
+/**
+ * Calls a handler that only gets to know, if the program has set it. A failure is
+ * logged; a promise is not awaited.
+ */
+export function tellHandler<N extends "onLimit">(
+  context: Pick<SessionContext, "handlers" | "log">,
+  name: N,
+  ...args: ArgumentsOf<N>
+): void {
+  const { handlers } = context;
+  if (handlers[name] === undefined) return;
+  const session = args[0];
+  try {
+    const result = invoke(handlers, name, args);
+    if (!isPromise(result)) return;
+    result.then(
+      undefined,
+      (error) => logHandlerFailure(context, session, { name, error }),
+    );
+  } catch (error) {
+    logHandlerFailure(context, session, { name, error });
+  }
 }
 
 /** Whether a result must be awaited. */

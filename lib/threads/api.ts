@@ -16,7 +16,11 @@ import type { ListenerKind } from "../protocol/listener_kind.ts";
 import type { SocketAddress, TlsInfo } from "../net/transport.ts";
 import type { MailParameters, RcptParameters } from "../protocol/parameters.ts";
 import type { MechanismName } from "../sasl/mechanism_name.ts";
-import type { SessionHandlerName, SmtpHandlers } from "../session/handlers.ts";
+import type {
+  LimitName,
+  SessionHandlerName,
+  SmtpHandlers,
+} from "../session/handlers.ts";
 import type { LoginAttempt, LoginCounter } from "../session/login_guard.ts";
 import type { SessionProxy } from "../protocol/proxy_header.ts";
 import type { SessionState } from "../protocol/server/state.ts";
@@ -60,6 +64,10 @@ export interface MainApi {
     ];
     /** The stored secret of a user. */
     readonly find: readonly [string, WireSecret];
+    /** Whether an account is disabled. */
+    readonly isDisabled: readonly [string, boolean];
+    /** The addresses of an account. */
+    readonly ownAddresses: readonly [string, readonly string[]];
     /** {@linkcode LoginCounter.enter}. */
     readonly enter: readonly [LoginAttempt, boolean];
     /** {@linkcode LoginCounter.fail}: resolves when the reply may be sent. */
@@ -82,6 +90,11 @@ export interface MainApi {
       readonly session: SessionNews;
       readonly state: SessionState;
       readonly previous: SessionState;
+    };
+    /** Calls `onLimit`. */
+    readonly limit: {
+      readonly session: SessionNews;
+      readonly limit: LimitName;
     };
     /** {@linkcode LoginCounter.leave}. */
     readonly leave: LoginAttempt;
@@ -456,6 +469,8 @@ export interface ThreadStart {
   readonly pulses: Int32Array;
   /** The counts per address. */
   readonly addresses: SharedArrayBuffer;
+  /** The counts per user. */
+  readonly users: SharedArrayBuffer;
   /** The slots of the thread's `TicketLedger`. */
   readonly tickets: Uint32Array;
   /** The current time of the main thread's clock, in ms. */

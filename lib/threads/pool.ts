@@ -8,6 +8,7 @@ import { errorMessage } from "../log.ts";
 import { checkThreads } from "../net/listener.ts";
 import { addressMemory } from "../session/address_table.ts";
 import { sessionHandlersOf } from "../session/handlers.ts";
+import { userMemory } from "../session/user_table.ts";
 import {
   SessionCount,
   type SharedCounts,
@@ -143,6 +144,7 @@ export class ThreadPool {
       sessions: counters.sessions,
       pulses: counters.pulses,
       addresses: counters.memory,
+      users: counters.users,
       tickets: ledger.slots,
       now: performance.now(),
     };
@@ -283,7 +285,7 @@ export class ThreadPool {
 
 /**
  * Numbers in memory that all threads of a server share: the sessions and the
- * pulse of each thread, and the counts per address.
+ * pulse of each thread, and the counts per address and per user.
  */
 export class Counters {
   /** Sessions by thread; 0 is the main one. */
@@ -292,6 +294,8 @@ export class Counters {
   readonly pulses: Int32Array;
   /** The counts per address. */
   readonly memory: SharedArrayBuffer = addressMemory();
+  /** The counts per user. */
+  readonly users: SharedArrayBuffer = userMemory();
 
   /** @param workers Number of threads beside the main one */
   constructor(workers: number) {
@@ -308,6 +312,7 @@ export class Counters {
 
   /** The counts for the main thread. */
   get counts(): SharedCounts {
-    return { count: new SessionCount(this.sessions), memory: this.memory };
+    const { sessions, memory, users } = this;
+    return { count: new SessionCount(sessions), memory, users };
   }
 }

@@ -1,7 +1,7 @@
 /**
  * The handlers of the main thread as a worker calls them. Each is a call of the
  * channel; afterwards the handler's changes are applied to the arguments here.
- * Only `onStateChange` is a notification: it has no answer.
+ * `onStateChange` and `onLimit` are notifications: they have no answer.
  * {@linkcode HANDLERS} lists the arguments of each handler, {@linkcode CROSSINGS}
  * says how each argument crosses. Only handlers that the program has set exist.
  */
@@ -11,6 +11,7 @@ import type { Credentials } from "../sasl/credentials.ts";
 import {
   type HandlerArguments,
   HANDLERS,
+  type LimitName,
   type SessionHandlerName,
   type SmtpHandlers,
 } from "../session/handlers.ts";
@@ -53,7 +54,7 @@ export function remoteHandlers(
     name,
     (session: SmtpSession, ...values: readonly unknown[]) =>
       HANDLERS[name].answer === "none"
-        ? remote.reportState(session, values)
+        ? remote.report(name, session, values)
         : remote.call(name, session, values),
   ]));
 }
@@ -113,12 +114,19 @@ class RemoteHandlers {
     return encodeMessage(message);
   }
 
-  /** Notifies the main thread of a state; there is no answer. */
-  reportState(
+  /** Notifies the main thread of a state or limit; there is no answer. */
+  report(
+    name: SessionHandlerName,
     session: SmtpSession,
     [state, previous]: readonly unknown[],
   ): void {
     const { channel, sessions } = this.#init;
+    if (name === "onLimit") {
+      return channel.notify("limit", {
+        session: sessions.news(session),
+        limit: state as LimitName,
+      });
+    }
     channel.notify("state", {
       session: sessions.news(session),
       state: state as SmtpSession["state"],

@@ -20,6 +20,7 @@ import {
 } from "../session/handlers.ts";
 import { logHandlerFailure } from "../session/log.ts";
 import type { LoginAttempt } from "../session/login_guard.ts";
+import { tellHandler } from "../session/verdicts.ts";
 import type { SmtpSession } from "../session/session.ts";
 import type {
   HandlerAnswer,
@@ -163,6 +164,10 @@ export class WorkerHandle {
           await services.store.hasRoom?.(Address.parse(address), size) ?? true,
         find: async (username) =>
           encodeSecret(await settings.accounts?.find(username)),
+        isDisabled: async (username) =>
+          await settings.accounts?.isDisabled?.(username) ?? false,
+        ownAddresses: async (username) =>
+          await settings.accounts?.addresses?.(username) ?? [],
         enter: (attempt) => this.#enter(attempt),
         fail: (attempt) => guard.fail(attempt),
         choose: async (name) => {
@@ -176,6 +181,12 @@ export class WorkerHandle {
         sessions: (news) => news.forEach((one) => this.#sessions.update(one)),
         closed: (id) => this.#sessions.remove(id),
         state: (change) => this.#reportState(change),
+        limit: ({ session: news, limit }) => {
+          const { session } = this.#sessions.update(news)!;
+          const { handlers } = settings;
+          const context = { handlers, log: services.log };
+          tellHandler(context, "onLimit", session, limit);
+        },
         leave: (attempt) => this.#leave(attempt),
         succeed: (attempt) => guard.succeed(attempt),
         release: () => guard.release(),

@@ -183,6 +183,8 @@ Deno.test("cli serve --check checks everything and listens nowhere", async (t) =
     runCli(["serve", "--check", ...args], { cwd: folder.path });
   await folder.write("bad.ts", "export default {\n");
   await folder.write("users", "ann:secret\nsesame\n");
+  await folder.write("senders", "# staff\nann: ann@\n");
+  await folder.write("strangers", "bob: bob@example.com\n");
   await t.step("what can be used", async () => {
     assertEquals(
       await check("--listen", listen, "--relay-from", "::1", "--self-signed"),
@@ -198,6 +200,17 @@ Deno.test("cli serve --check checks everything and listens nowhere", async (t) =
     [2, /^--max-size x: /, "--max-size", "x"],
     [2, /^--handlers .*bad\.ts:\d+:\d+/, "--handlers", "bad.ts"],
     [1, /^error: --users users: .* line 2 /, "--users", "users"],
+    [2, /^--senders: want --user or --users/, "--senders", "senders"],
+    [
+      1,
+      /^error: --senders senders: .* line 2 .* address "ann@"/,
+      ...["--user", "ann:secret", "--senders", "senders"],
+    ],
+    [
+      1,
+      /^error: --senders strangers: .* "bob": there is no such account/,
+      ...["--user", "ann:secret", "--senders", "strangers"],
+    ],
     [
       1,
       /^error: --cert: Cannot load the certificate "no\.pem"/,
@@ -246,7 +259,15 @@ Deno.test("cli serve --check checks everything and listens nowhere", async (t) =
       assertEquals(stderr.trimEnd().split("\n").length, 1);
     });
   }
-  const own = ["bad.ts", "class.ts", "near.ts", "throws.ts", "users"];
+  const own = [
+    "bad.ts",
+    "class.ts",
+    "near.ts",
+    "senders",
+    "strangers",
+    "throws.ts",
+    "users",
+  ];
   assertEquals(await folder.files(), own);
 });
 

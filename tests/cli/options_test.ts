@@ -9,6 +9,7 @@ import {
   WANT_RESTART,
 } from "../../lib/cli/options.ts";
 import { LIMITS } from "../../lib/session/limit_options.ts";
+import { USER_LIMITS } from "../../lib/session/user_limit_options.ts";
 
 const NAMES = Object.keys(COMMANDS) as CommandName[];
 
@@ -38,7 +39,8 @@ Deno.test("Every option has a form that can be shown, and a unique name in a fil
 
 Deno.test("Every limit that names an option has it, and a reload applies it", () => {
   const options = optionsOf("serve");
-  for (const { flag } of Object.values(LIMITS)) {
+  const limits = [...Object.values(LIMITS), ...Object.values(USER_LIMITS)];
+  for (const { flag } of limits) {
     if (flag === undefined) continue;
     assertEquals(options[flag]?.isReloaded, true, flag);
   }

@@ -46,6 +46,7 @@ function stray(member: string, file: string): Fault[] {
 
 const HANDLERS = "lib/session/handlers.ts";
 const LIMITS = "lib/session/limit_options.ts";
+const USER_LIMITS = "lib/session/user_limit_options.ts";
 const COMMANDS_FILE = "lib/cli/options.ts";
 const COMMAND_LINE = "lib/cli/option.ts";
 const RECORD_TYPES = "lib/dns/outcome.ts";
@@ -89,6 +90,14 @@ const MEMBERS: readonly Row[] = [
     replace: "export interface LimitOptions {",
     by: "export interface LimitOptions {\n  maxGossip?: number | undefined;",
     wants: lacking("maxGossip", LIMITS),
+  },
+  {
+    name: "a limit of a user (USER_LIMITS)",
+    file: USER_LIMITS,
+    replace: "export interface UserLimitOptions {",
+    by: "export interface UserLimitOptions {\n" +
+      "  maxRumours?: number | undefined;",
+    wants: lacking("maxRumours", USER_LIMITS),
   },
   {
     name: "a kind of limit, on the command line",

@@ -673,16 +673,6 @@ const SASL: readonly Mutation[] = [
       "",
     ],
     [
-      "another case of a name is a new budget",
-      ".trim().toLowerCase()",
-      ".trim()",
-    ],
-    [
-      "blanks around a name are a new budget",
-      ".trim().toLowerCase()",
-      ".toLowerCase()",
-    ],
-    [
       "an account may be guessed at from everywhere at once",
       "this.#turns.set(account, at + TURN_MS);",
       "",
@@ -696,6 +686,18 @@ const SASL: readonly Mutation[] = [
 ];
 
 const LIMITS: readonly Mutation[] = [
+  ...of("sasl/accounts.ts", "session/login_guard", [
+    [
+      "another case of a name is a new budget",
+      ".trim().toLowerCase()",
+      ".trim()",
+    ],
+    [
+      "blanks around a name are a new budget",
+      ".trim().toLowerCase()",
+      ".toLowerCase()",
+    ],
+  ]),
   ...of("protocol/replies.ts", "session/authentication", [
     [
       "a log-in in the clear is told as refused for good",
@@ -742,6 +744,117 @@ const LIMITS: readonly Mutation[] = [
       "messages are not counted",
       "} else table.add(entry, FIELD.messages, 1);",
       "}",
+    ],
+  ]),
+];
+
+const USERS: readonly Mutation[] = [
+  ...of("session/user_limits.ts", "session/user_limits", [
+    [
+      "the attempts of a user are not counted",
+      "table.set(at, MINUTE_FIELD.messages, tried + 1);",
+      "",
+    ],
+    [
+      "the messages of a user are not counted by the day",
+      "table.add(at, table.hour(at), { messages: 1, recipients: 0, bytes });",
+      "",
+    ],
+    [
+      "a clock that is set back makes counts last",
+      "Math.max(0, Math.floor((time - savedAt) / 1000))",
+      "Math.floor((time - savedAt) / 1000)",
+    ],
+    [
+      "a server that is often restarted forgets no count",
+      "table.begin(secret, (passed % HOUR) + HOUR - (now % HOUR));",
+      "table.begin(secret, 0);",
+    ],
+    [
+      "half a file of counts is believed",
+      'if (lines[end] !== `end ${end - 1}` || lines[end + 1] !== "") {',
+      "if (false) {",
+    ],
+  ]),
+  ...of("session/user_limits.ts", "server/user_limits", [
+    [
+      "the real size of a message does not count",
+      "const isRefused = more > 0 &&",
+      "const isRefused = false &&",
+    ],
+    [
+      "a user over the limit is logged without end",
+      "isFirst: (reported & bit) === 0 }",
+      "isFirst: true }",
+    ],
+  ]),
+  ...of("session/user_table.ts", "session/user_limits", [
+    [
+      "a count of a day lasts for ever",
+      "entries[start + MESSAGES + slot] = 0;",
+      "",
+    ],
+    [
+      "a user at the limit is forgotten as any other",
+      "if (worth < smallest) [least, smallest] = [at, worth];",
+      "[least, smallest] = [at, worth];",
+    ],
+  ]),
+  ...of("session/session_limits.ts", "server/user_limits", [
+    [
+      "what is not accepted counts for the day",
+      "this.#context.users?.giveBack(this.#reserved);",
+      "",
+    ],
+  ]),
+  ...of("server/server.ts", "server/user_limits", [
+    [
+      "the counts of users are lost at a stop",
+      "await threads;\n    await this.#savedCounts?.stop();",
+      "await threads;",
+    ],
+  ]),
+  ...of("protocol/author_fields.ts", "protocol/author_fields", [
+    [
+      "the first of two From fields is believed",
+      "from.length !== 1 ||",
+      "from.length < 1 ||",
+    ],
+    [
+      "the first of two authors is responsible",
+      "responsible?.length === 1 ? responsible[0]",
+      "responsible ? responsible[0]",
+    ],
+    [
+      "an address before one in brackets is a name",
+      '[^\\s()<>[\\]:;@\\\\,"]+/uy',
+      '[^\\s()<>[\\]:;\\\\,"]+/uy',
+    ],
+  ]),
+  ...of("session/reception.ts", "server/sender_policy", [
+    [
+      "the header of a user is not looked at",
+      "if (refusal !== undefined) return refusal;",
+      "",
+    ],
+    [
+      "a header that is too large is not looked at",
+      "        this.#senders?.applies === true\n      ) {",
+      "        false\n      ) {",
+    ],
+  ]),
+  ...of("session/sender_policy.ts", "server/sender_policy", [
+    [
+      "any reverse-path is the user's own",
+      "return address.isNull || this.#policy.isOwn(address, own)",
+      "return true",
+    ],
+  ]),
+  ...of("sasl/accounts.ts", "server/sender_policy", [
+    [
+      "a disabled account logs in",
+      "if (account.isDisabled) this.#shut(name, account);",
+      "",
     ],
   ]),
 ];
@@ -1053,5 +1166,6 @@ export const MUTATIONS: readonly Mutation[] = [
   ...QUEUE,
   ...SASL,
   ...LIMITS,
+  ...USERS,
   ...PROTOCOL,
 ];

@@ -88,6 +88,9 @@ const WANT: Readonly<Record<ReplyName, string>> = {
   refusedMessage: "554 5.7.1 Message refused",
   refusedHeaders: "554 5.7.1 Message refused for its header",
   relayingDenied: "550 5.7.1 Relaying denied",
+  senderNotOwn: "553 5.7.1 Sender is not an address of this user",
+  authorNotOwn:
+    "550 5.7.1 From or Sender in the header is not an address of this user",
   tooLarge: "552 5.3.4 Message exceeds the size limit",
   headerTooLarge: "552 5.3.4 Header exceeds 256 KiB",
   xclientDenied: "550 5.7.0 XCLIENT not permitted",

@@ -192,9 +192,9 @@ export class ServerCommands {
     const { profile } = this.#state;
     const sender = checkMail(argument, profile);
     if (sender instanceof SmtpReply) return this.#outbox.error(sender);
-    const excess = this.#state.gate?.message();
-    if (excess !== undefined) return this.#outbox.reply(excess);
     const { address, parameters } = sender;
+    const excess = this.#state.gate?.message(parameters.size ?? 0);
+    if (excess !== undefined) return this.#outbox.reply(excess);
     this.#decide({ effect: "ask", ask: "mail", address, parameters });
   }
 

@@ -131,8 +131,12 @@ export function accepts(verdict: Verdict): boolean {
  * synchronously, because every message calls it.
  */
 export interface CountingGate {
-  /** Counts a message; returns the reply that refuses it, if it exceeds a limit. */
-  message(): SmtpReply | undefined;
+  /**
+   * Counts a message; returns the reply that refuses it, if it exceeds a limit.
+   *
+   * @param size The declared size in bytes, 0 without one
+   */
+  message(size: number): SmtpReply | undefined;
   /** Counts a recipient; returns the reply that refuses it, if it exceeds a limit. */
   recipient(): SmtpReply | undefined;
 }
