@@ -258,6 +258,7 @@ export type {
 } from "./lib/net/listen_options.ts";
 export type { SocketAddress, TlsInfo, Transport } from "./lib/net/transport.ts";
 export { Address, AddressSyntaxError } from "./lib/protocol/address.ts";
+export type { Envelope } from "./lib/protocol/envelope.ts";
 export type { ExtensionKeyword } from "./lib/protocol/capabilities.ts";
 export type { BareNewlinePolicy } from "./lib/protocol/data_decoder.ts";
 export { MessageHeaders } from "./lib/protocol/headers.ts";
@@ -266,6 +267,7 @@ export type {
   MailParameters,
   RcptParameters,
 } from "./lib/protocol/parameters.ts";
+export { type Redirect, redirect } from "./lib/protocol/redirect.ts";
 export type { SessionProxy } from "./lib/protocol/proxy_header.ts";
 export {
   SmtpError,

@@ -136,7 +136,7 @@ export class Reception {
   #trace(id: string, receivedAt: Date): string {
     const { state } = this.#protocol;
     const { recipients, parameters } = state.envelope!;
-    const only = recipients.length === 1 ? recipients[0] : undefined;
+    const only = state.said.length === 1 ? recipients[0] : undefined;
     return formatReceived({
       helo: state.helo ?? "",
       remoteName: clientName(this.#session),
@@ -150,7 +150,7 @@ export class Reception {
         utf8: parameters.smtpUtf8 === true,
       }),
       id,
-      recipient: only?.address,
+      recipient: only?.original ?? only?.address,
       receivedAt: receivedAt.getTime(),
       offsetMinutes: -receivedAt.getTimezoneOffset(),
       tls: this.#session.tls,

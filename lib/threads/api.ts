@@ -230,6 +230,18 @@ export interface WireProxy extends Omit<SessionProxy, "tlvs"> {
   readonly tlvs: readonly (readonly [number, Base64])[];
 }
 
+/** A recipient as plain data: the address, the parameters of RCPT, and what the client said, if another. */
+export type WireRecipient =
+  | readonly [string, RcptParameters]
+  | readonly [string, RcptParameters, string];
+
+/** An envelope as plain data, or the recipients that one has got since. */
+export interface WireEnvelope {
+  /** The reverse-path and the parameters of MAIL; unset for further recipients. */
+  readonly begun?: readonly [string, MailParameters] | undefined;
+  readonly recipients: readonly WireRecipient[];
+}
+
 /** The facts of a session that change during its life. */
 export interface SessionChanges {
   /** The client's name in HELO, EHLO or LHLO. */
@@ -247,6 +259,8 @@ export interface SessionChanges {
   readonly localAddress: string;
   readonly localPort: number;
   readonly xclient: SmtpSession["xclient"];
+  /** The envelope of the transaction; for one that is published, its new recipients. */
+  readonly envelope: WireEnvelope | undefined;
 }
 
 /** The facts of a session that is published for the first time. */
@@ -283,8 +297,7 @@ export interface MessageFacts {
   readonly from: string;
   /** The parameters of MAIL. */
   readonly parameters: MailParameters;
-  /** The forward-paths and the parameters of RCPT. */
-  readonly recipients: readonly (readonly [string, RcptParameters])[];
+  readonly recipients: readonly WireRecipient[];
   /** When the content began to arrive, in ms since 1970. */
   readonly receivedAt: number;
   /** The trace fields of this server. */
@@ -336,6 +349,7 @@ export type WireVerdict =
   | readonly string[]
   | { readonly reply: WireReply }
   | { readonly symbol: "SILENT_ALLOW" | "SILENT_DENY" | "DROP" }
+  | { readonly redirect: readonly string[] }
   | { readonly thrown: WireError }
   /** Any other value. */
   | { readonly unusable: true };
