@@ -296,6 +296,7 @@ export type {
   HandlerContext,
   HandlerModule,
 } from "./lib/session/handler_module.ts";
+export { AliasTable } from "./lib/session/aliases.ts";
 export {
   DROP,
   type HandlerVerdict,

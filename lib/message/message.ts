@@ -282,6 +282,13 @@ export interface MessageStore {
    * @throws {StoreError} If some recipients' copies could not be kept
    */
   save(message: Message, options: SaveOptions): Promise<void>;
+  /**
+   * Whether the mailbox of an address has room for a message. Asked at RCPT, for
+   * each mailbox that the recipient stands for; `false` is 452 4.2.2.
+   *
+   * @param size The size that the client declared in bytes, 0 if it did not
+   */
+  hasRoom?(address: Address, size: number): boolean | Promise<boolean>;
   /** Waits for all calls of `save` under way, and closes all that is open. */
   close?(): Promise<void>;
 }

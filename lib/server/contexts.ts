@@ -31,12 +31,16 @@ import type { SessionContext, SessionRelaying } from "../session/context.ts";
 import type { Limits } from "../session/limit_options.ts";
 import type { AddressLimiter } from "../session/limits.ts";
 import { askedOf } from "../session/handlers.ts";
+import { aliasTable } from "../session/aliases.ts";
 import { localDomains, type LocalTest } from "../session/local_domains.ts";
+import { openLocalRecipients } from "../session/local_recipients.ts";
+import { RecipientPolicy } from "../session/recipient_policy.ts";
 import type { LoginCounter } from "../session/login_guard.ts";
 import type { MessageStore } from "../message/message.ts";
 import type { CertificateSource } from "../tls/set.ts";
 import type { Admission } from "./admission.ts";
-import type { Settings, SettledOptions } from "./options.ts";
+import type { SettledOptions } from "./options.ts";
+import type { Settings } from "./settings.ts";
 import type { DnsClient } from "../dns/client.ts";
 import { RelayService } from "../delivery/service.ts";
 
@@ -82,7 +86,7 @@ export class SessionContexts {
    * @throws {TypeError} If TLS is required without a certificate, or logins without accounts
    */
   of(listen: ListenOptions): SessionContext {
-    const { options, certificates } = this.#settings;
+    const { options, certificates, recipients } = this.#settings;
     const { store, relaying, counts, admission, log } = this.#shared;
     const { kind = "smtp" } = listen;
     const {
@@ -97,9 +101,11 @@ export class SessionContexts {
       profile: profileOf(listen, { ...options, hostname, xclient }, {
         ...policy,
         limits,
+        asksRecipients: recipients !== undefined,
       }),
       handlers: options.handlers ?? {},
       isLocal: localTest(options),
+      recipients,
       addReceived: options.addReceived ?? true,
       complete: options.complete ?? KINDS[kind].completesMessages
         ? { domain: asciiDomain(options.domains?.[0] ?? hostname) }
@@ -143,6 +149,47 @@ function localTest(options: SettledOptions): LocalTest | undefined {
   const { domains, relay = {} } = options;
   if (domains !== undefined) return localDomains(domains);
   return isOpenToClients(relay) ? localDomains([]) : undefined;
+}
+
+/**
+ * What decides on local recipients; `undefined` if no option asks for it. Reads
+ * the file of `localRecipients`.
+ *
+ * @param services `warns`: whether tables that are read again are checked
+ * @throws {SyntaxError} If the file cannot be used
+ * @throws {Deno.errors.NotFound} If the file does not exist
+ */
+export async function recipientPolicyOf(
+  options: SettledOptions,
+  services: {
+    readonly store: Pick<MessageStore, "hasRoom">;
+    readonly log: Logger;
+    readonly warns: boolean;
+  },
+): Promise<RecipientPolicy | undefined> {
+  const { aliases, recipientDelimiter, localRecipients, domains } = options;
+  const local = await openLocalRecipients(localRecipients);
+  const isPlain = aliases === undefined && recipientDelimiter === undefined &&
+    local === undefined && services.store.hasRoom === undefined;
+  if (isPlain) return undefined;
+  return new RecipientPolicy({
+    ...services,
+    aliases: aliases && aliasTable(aliases),
+    delimiter: recipientDelimiter,
+    local,
+    isLocal: localTest(options),
+    domain: asciiDomain(domains?.[0] ?? options.hostname ?? machineName()),
+  });
+}
+
+/** A sentence for each alias of the options that leads nowhere. */
+export async function aliasFaults(
+  options: Omit<SettledOptions, "handlers">,
+): Promise<readonly string[]> {
+  const store = options.store ?? {};
+  const services = { store, log: () => {}, warns: false };
+  const policy = await recipientPolicyOf(options, services);
+  return await policy?.aliasFaults() ?? [];
 }
 
 /** The TLS policy of a listener. */
@@ -208,6 +255,8 @@ function profileOf(
     readonly security: ListenerSecurity;
     readonly authentication: AuthenticationPolicy;
     readonly limits: Limits;
+    /** Whether something but a handler decides on local recipients. */
+    readonly asksRecipients: boolean;
   },
 ): ServerProfile {
   const { hostname, handlers = {}, greeting, goodbye } = options;
@@ -227,7 +276,7 @@ function profileOf(
     }, authentication !== "none"),
     ...policy.limits,
     bareNewlines: options.bareNewlines ?? "normalize",
-    asks: localTest(options) === undefined
+    asks: localTest(options) === undefined && !policy.asksRecipients
       ? askedOf(handlers)
       : { ...askedOf(handlers), rcpt: true },
     startTls: security === "implicit" ? "none" : security,
@@ -313,6 +362,8 @@ export function relayServiceOf(
     local: {
       isLocal: (address) => localTest(settings.options)?.(address) ?? false,
       store,
+      decide: async (address, size) =>
+        await settings.recipients?.decide(address, { size }),
     },
     addresses,
     log,

@@ -36,7 +36,11 @@ import type {
 } from "../threads/api.ts";
 import { headOf } from "../threads/bodies.ts";
 import { Channel, type Implementation } from "../threads/channel.ts";
-import { MessageCalls, RemoteStore } from "../threads/message_calls.ts";
+import {
+  MessageCalls,
+  RemoteMailboxes,
+  RemoteStore,
+} from "../threads/message_calls.ts";
 import { remoteHandlers } from "../threads/remote_handlers.ts";
 import { SessionPublisher } from "../threads/remote_sessions.ts";
 import { decodeReply, decodeSecret } from "../threads/wire.ts";
@@ -108,7 +112,9 @@ class WorkerServer {
       listen: start.listen,
       handlers: await this.#handlers(start, services),
       store: "main" in store
-        ? new RemoteStore(store.main, this.#messages)
+        ? store.hasRoom
+          ? new RemoteMailboxes(store.main, this.#messages)
+          : new RemoteStore(store.main, this.#messages)
         : makeStore(store),
       log,
     }, services);

@@ -17,6 +17,7 @@ import type { SmtpHandlers } from "./handlers.ts";
 import type { Limits } from "./limit_options.ts";
 import type { LocalTest } from "./local_domains.ts";
 import type { AddressLimits } from "./limits.ts";
+import type { RecipientPolicy } from "./recipient_policy.ts";
 
 /** The settings and services of all sessions of one listener. */
 export interface SessionContext {
@@ -30,6 +31,8 @@ export interface SessionContext {
   readonly store: MessageStore;
   /** Whether an address is local; if unset, all are. */
   readonly isLocal?: LocalTest | undefined;
+  /** Decides on local recipients; if unset, all are what they are, and exist. */
+  readonly recipients?: RecipientPolicy | undefined;
   /** Relays mail for non-local addresses. If unset, such mail is refused. */
   readonly relaying?: SessionRelaying | undefined;
   /** Whether each message gets a Received field. */

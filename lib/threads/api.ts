@@ -16,6 +16,8 @@ import type { ListenerKind } from "../protocol/listener_kind.ts";
 import type { SocketAddress, TlsInfo } from "../net/transport.ts";
 import type { MailParameters, RcptParameters } from "../protocol/parameters.ts";
 import type { MechanismName } from "../sasl/mechanism_name.ts";
+import type { Address } from "../protocol/address.ts";
+import type { WireAliases } from "../session/aliases.ts";
 import type { SessionHandlerName, SmtpHandlers } from "../session/handlers.ts";
 import type { LoginAttempt, LoginCounter } from "../session/login_guard.ts";
 import type { SessionProxy } from "../protocol/proxy_header.ts";
@@ -52,6 +54,16 @@ export interface MainApi {
     ];
     /** The stored secret of a user. */
     readonly find: readonly [string, WireSecret];
+    /** Whether the program's function knows a local recipient, or what it threw. */
+    readonly recipient: readonly [
+      string,
+      { readonly known?: boolean; readonly thrown?: WireError },
+    ];
+    /** Whether a mailbox of the server's store has room for so many bytes. */
+    readonly room: readonly [
+      { readonly address: string; readonly size: number },
+      boolean,
+    ];
     /** {@linkcode LoginCounter.enter}. */
     readonly enter: readonly [LoginAttempt, boolean];
     /** {@linkcode LoginCounter.fail}: resolves when the reply may be sent. */
@@ -143,6 +155,10 @@ export interface MainServices {
 export interface MainSettings {
   readonly handlers: SmtpHandlers;
   readonly accounts: Accounts | undefined;
+  /** The program's function that knows local recipients. */
+  readonly isRecipient:
+    | ((address: Address) => boolean | Promise<boolean>)
+    | undefined;
   readonly certificates: CertificateSource | undefined;
   /** Where new contents of messages are kept. */
   readonly body: BodyOptions;
@@ -430,6 +446,14 @@ export interface WireOptions {
     | undefined;
   /** The secret with which unknown users are compared; `null` without accounts. */
   readonly accounts?: { readonly decoy: string | undefined } | null | undefined;
+  readonly aliases?: WireAliases | null | undefined;
+  /** The local recipients as given; `"main"` for a function of the main thread. */
+  readonly localRecipients?:
+    | {
+      readonly given: string | readonly string[] | { file: string } | undefined;
+    }
+    | "main"
+    | undefined;
 }
 
 /** The arguments of a worker's start. */
@@ -445,7 +469,11 @@ export interface ThreadStart {
   /** Names of the handlers on the main thread. */
   readonly handlers: readonly SessionHandlerName[];
   /** The store to make, or the kind of the store on the main thread. */
-  readonly store: StoreDescription | { readonly main: string };
+  readonly store: StoreDescription | {
+    readonly main: string;
+    /** Whether that store says if a mailbox has room. */
+    readonly hasRoom: boolean;
+  };
   /** Key of SCRAM's salts for unknown users. */
   readonly saltKey: Uint8Array;
   /** Sessions by thread, in shared memory. */

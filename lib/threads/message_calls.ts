@@ -4,6 +4,7 @@
  */
 
 import type { Message, MessageStore, SaveOptions } from "../message/message.ts";
+import type { Address } from "../protocol/address.ts";
 import type { MainApi, MessageCall, WorkerApi } from "./api.ts";
 import { headOf, OfferedBodies } from "./bodies.ts";
 import type { Channel } from "./channel.ts";
@@ -62,5 +63,20 @@ export class RemoteStore implements MessageStore {
         }),
     );
     if (failure !== undefined) throw decodeError(failure, message.recipients);
+  }
+}
+
+/** The server's store on the main thread, which says whether a mailbox has room. */
+export class RemoteMailboxes extends RemoteStore {
+  readonly #calls: MessageCalls;
+
+  constructor(kind: string, calls: MessageCalls) {
+    super(kind, calls);
+    this.#calls = calls;
+  }
+
+  hasRoom(address: Address, size: number): Promise<boolean> {
+    const { channel } = this.#calls;
+    return channel.call("room", { address: address.toString(), size });
   }
 }

@@ -137,7 +137,8 @@ export class ThreadPool {
       options: settings.encode(),
       module,
       handlers: sessionHandlersOf(handlers),
-      store: describeStore(store) ?? { main: store.kind },
+      store: describeStore(store) ??
+        { main: store.kind, hasRoom: store.hasRoom !== undefined },
       saltKey: this.#saltKey,
       sessions: counters.sessions,
       pulses: counters.pulses,

@@ -26,6 +26,7 @@ import type {
   HandlerCall,
   MainApi,
   MainServices,
+  MainSettings,
   MessageCall,
   MessageChanges,
   ThreadStart,
@@ -161,6 +162,9 @@ export class WorkerHandle {
         relay: (call, head) => this.#relay(call, head),
         find: async (username) =>
           encodeSecret(await settings.accounts?.find(username)),
+        recipient: (address) => knowsRecipient(address, settings),
+        room: async ({ address, size }) =>
+          await services.store.hasRoom?.(Address.parse(address), size) ?? true,
         enter: (attempt) => this.#enter(attempt),
         fail: (attempt) => guard.fail(attempt),
         choose: async (name) => {
@@ -269,6 +273,18 @@ export class WorkerHandle {
       Object.assign(message, { tag, store, filename, append });
     }
     return { seen, message, done: () => content.forget() };
+  }
+}
+
+/** Asks the program's function whether a local recipient exists. */
+async function knowsRecipient(
+  address: string,
+  { isRecipient }: MainSettings,
+): Promise<MainApi["calls"]["recipient"][1]> {
+  try {
+    return { known: await isRecipient?.(Address.parse(address)) ?? false };
+  } catch (error) {
+    return { thrown: encodeError(error) };
   }
 }
 
