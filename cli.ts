@@ -75,6 +75,9 @@
  * | `--store KIND` | where to keep mail; default maildir:./mail; `maildir:DIR` a Maildir in DIR per recipient; `mbox:DIR` an mbox file per recipient; `mbox:FILE.mbox` one mbox file for all mail; `file:DIR` an .eml file per message; `discard` keep nothing | `store` |  |
  * | `--store-owner UID\|any` | repeatable; further users whose mailboxes get mail; default this process's, root and the owner of the folder | `storeOwner` |  |
  * | `--domain NAME` | repeatable; a local domain; recipients elsewhere are refused; without this option every recipient is local | `domain` | reload |
+ * | `--aliases FILE` | file of aliases, one NAME: ADDRESS, ADDRESS per line; @DOMAIN is a catch-all; reread on change | `aliases` | reload |
+ * | `--recipient-delimiter CHAR` | with +, mail to ann+shop goes to the mailbox of ann | `recipientDelimiter` | reload |
+ * | `--local-recipients FILE` | file of the mailboxes that exist, one address or local part per line; others are refused; reread on change | `localRecipients` | reload |
  * | `--bare-newlines normalize\|reject\|keep` | bare LF and CR in content: replace LF by CRLF and CR by a space, refuse the message, or keep them; default normalize | `bareNewlines` |  |
  * | `--complete[=no]` | add Date, Message-ID and the author's domain if they are missing; default on submission listeners only | `complete` |  |
  * | `--handlers MODULE` | path or URL of a module whose default export is SmtpHandlers, or a function that makes them | `handlers` |  |

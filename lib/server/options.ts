@@ -35,6 +35,7 @@ import {
   where,
 } from "../options.ts";
 import type { SocketAddress } from "../net/transport.ts";
+import type { Address } from "../protocol/address.ts";
 import {
   EXTENSION_KEYWORDS,
   type ExtensionKeyword,
@@ -49,16 +50,9 @@ import {
   type LimitOptions,
   limitsOf,
 } from "../session/limit_options.ts";
-import {
-  ALIASES_RULE,
-  type AliasRecord,
-  type AliasTable,
-} from "../session/aliases.ts";
+import { ALIASES_RULE, type AliasTable } from "../session/aliases.ts";
 import { localDomains } from "../session/local_domains.ts";
-import {
-  LOCAL_RECIPIENTS_RULE,
-  type LocalRecipientsOption,
-} from "../session/local_recipients.ts";
+import { LOCAL_RECIPIENTS_RULE } from "../session/local_recipients.ts";
 import type { MessageStore } from "../message/message.ts";
 import type { Certificate } from "../tls/certificate.ts";
 import type { CertificateSet, CertificateSource } from "../tls/set.ts";
@@ -159,7 +153,10 @@ export interface SmtpServerOptions {
    * console.assert(!server.active);
    * ```
    */
-  aliases?: AliasTable | AliasRecord | undefined;
+  aliases?:
+    | AliasTable
+    | Readonly<Record<string, string | readonly string[]>>
+    | undefined;
   /**
    * The character before an extension: with `"+"`, mail to `ann+shop@` goes to the
    * mailbox of `ann@`. One of `+ - _ = # ! % * / ? & ~ ^ $`. An alias or a mailbox with the
@@ -187,7 +184,12 @@ export interface SmtpServerOptions {
    * console.assert(!server.active);
    * ```
    */
-  localRecipients?: LocalRecipientsOption | undefined;
+  localRecipients?:
+    | "any"
+    | Iterable<string>
+    | ((address: Address) => boolean | Promise<boolean>)
+    | { readonly file: string }
+    | undefined;
   /**
    * Relaying: which clients may relay, the next hop, and the retries. Default:
    * the queue takes only messages that a handler adds to
