@@ -155,7 +155,6 @@ function localTest(options: SettledOptions): LocalTest | undefined {
  * What decides on local recipients; `undefined` if no option asks for it. Reads
  * the file of `localRecipients`.
  *
- * @param services `warns`: whether tables that are read again are checked
  * @throws {SyntaxError} If the file cannot be used
  * @throws {Deno.errors.NotFound} If the file does not exist
  */
@@ -164,7 +163,6 @@ export async function recipientPolicyOf(
   services: {
     readonly store: Pick<MessageStore, "hasRoom">;
     readonly log: Logger;
-    readonly warns: boolean;
   },
 ): Promise<RecipientPolicy | undefined> {
   const { aliases, recipientDelimiter, localRecipients, domains } = options;
@@ -187,7 +185,7 @@ export async function aliasFaults(
   options: Omit<SettledOptions, "handlers">,
 ): Promise<readonly string[]> {
   const store = options.store ?? {};
-  const services = { store, log: () => {}, warns: false };
+  const services = { store, log: () => {} };
   const policy = await recipientPolicyOf(options, services);
   return await policy?.aliasFaults() ?? [];
 }

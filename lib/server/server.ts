@@ -239,9 +239,8 @@ export class SmtpServer {
 
   /** Makes what decides on local recipients, from the options in force. */
   async #openRecipients(): Promise<void> {
-    const { thread = 0 } = this.#services ?? {};
     const policy = await recipientPolicyOf(this.#settings.options, {
-      ...{ store: this.#store, log: this.#log, warns: thread <= 1 },
+      ...{ store: this.#store, log: this.#log },
     });
     this.#settings.useRecipients(policy);
   }

@@ -79,7 +79,7 @@ let madeOf: (
  * ```ts
  * import { AliasTable, SmtpServer } from "@smtp/server";
  *
- * const aliases = AliasTable.parse("root: ann\\npostmaster: root\\n");
+ * const aliases = AliasTable.parse("root: ann\npostmaster: root\n");
  * const server = new SmtpServer({ domains: ["example.com"], aliases });
  * console.assert(!server.active && aliases.size === 2);
  * ```

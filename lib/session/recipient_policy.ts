@@ -51,8 +51,6 @@ export interface RecipientPolicyInit {
   /** Says whether a mailbox has room, if it can. */
   readonly store: Pick<MessageStore, "hasRoom">;
   readonly log: Logger;
-  /** Whether to warn of the faults of tables that were read again: only one thread does. */
-  readonly warns: boolean;
 }
 
 /** What is known of the client's RCPT beside the address. */
@@ -185,7 +183,7 @@ export class RecipientPolicy {
 
   /** Takes changes of the files into use. */
   async #look(): Promise<void> {
-    const { aliases, local, warns } = this.#init;
+    const { aliases, local } = this.#init;
     const looks = [aliases && lookAtAliases(aliases), local?.look?.()];
     if (looks.every((look) => look === undefined)) return;
     let isChanged = false;
@@ -200,7 +198,7 @@ export class RecipientPolicy {
     }
     if (!isChanged) return;
     this.#reported.clear();
-    if (warns) await this.warnOfAliases();
+    await this.warnOfAliases();
   }
 
   async #walk(
