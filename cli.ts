@@ -76,6 +76,9 @@
  * | `--quota SIZE` | what each Maildir may hold, as 1G; a full one refuses mail with 452 until there is room; default no limit | `quota` |  |
  * | `--store-owner UID\|any` | repeatable; further users whose mailboxes get mail; default this process's, root and the owner of the folder | `storeOwner` |  |
  * | `--domain NAME` | repeatable; a local domain; recipients elsewhere are refused; without this option every recipient is local | `domain` | reload |
+ * | `--aliases FILE` | file of aliases, one NAME: ADDRESS, ADDRESS per line; @DOMAIN is a catch-all; reread on change | `aliases` | reload |
+ * | `--recipient-delimiter CHAR` | with +, mail to ann+shop goes to the mailbox of ann | `recipientDelimiter` | reload |
+ * | `--local-recipients FILE` | file of the mailboxes that exist, one address or local part per line; others are refused; reread on change | `localRecipients` | reload |
  * | `--bare-newlines normalize\|reject\|keep` | bare LF and CR in content: replace LF by CRLF and CR by a space, refuse the message, or keep them; default normalize | `bareNewlines` |  |
  * | `--complete[=no]` | add Date, Message-ID and the author's domain if they are missing; default on submission listeners only | `complete` |  |
  * | `--handlers MODULE` | path or URL of a module whose default export is SmtpHandlers, or a function that makes them | `handlers` |  |

@@ -234,6 +234,50 @@
  * console.assert(server.addresses[1]?.kind === "lmtp");
  * ```
  *
+ * ### Aliases, catch-all and unknown users
+ *
+ * Without further options every name in a local domain is a mailbox. `aliases`
+ * sends the mail of names elsewhere, `localRecipients` says which mailboxes
+ * exist, and `recipientDelimiter` delivers `ann+shop@` to `ann@`:
+ *
+ * ```ts
+ * import { SmtpServer } from "@smtp/server";
+ *
+ * const server = new SmtpServer({
+ *   domains: ["example.com", "example.net"],
+ *   localRecipients: ["ann@example.com", "bob@example.com"],
+ *   recipientDelimiter: "+",
+ *   aliases: {
+ *     // Several, some of them elsewhere: the queue takes these.
+ *     "info@example.com": ["ann@example.com", "carl@example.org"],
+ *     // In every local domain; the target is in the same domain.
+ *     "webmaster": "info",
+ *     // All other names of a domain, and a domain that equals another.
+ *     "@example.com": "bob@example.com",
+ *     "@example.net": "@example.com",
+ *   },
+ * });
+ * console.assert(!server.active);
+ * ```
+ *
+ * At RCPT, in this order: the syntax; the domain, with U-labels or A-labels; the
+ * alias of the address, then of the address without its extension; the mailbox;
+ * the catch-all; 550 5.1.1 for all others; 452 4.2.2 for a mailbox without room,
+ * where the store can say so; `onRcptTo`, with the address as the
+ * client said it. A catch-all takes no name that `localRecipients` knows, and no
+ * target of an alias; without `localRecipients` it takes all that has no alias.
+ * `postmaster` is accepted always.
+ *
+ * `session.envelope` and `message.recipients` have the mailboxes, and
+ * `recipient.original` what the client said; Received and DSNs name that, too. A
+ * mailbox that two recipients lead to gets one copy. An alias may name itself, to
+ * keep a copy; other loops are 554 5.4.6. A target that does not exist is left
+ * out, and the recipient refused if no other is left; the log warns of both, and
+ * of aliases that lead nowhere when the server starts. LMTP replies once for each
+ * RCPT, with the worst reply of its mailboxes. The sender of mail that goes
+ * elsewhere stays what it is. For aliases in a file, and file
+ * format, see {@linkcode AliasTable}; {@linkcode redirect} decides in a handler.
+ *
  * ### Relaying
  *
  * Relaying is off: recipients outside `domains` get 550 5.7.1. With the option
@@ -294,6 +338,7 @@ export type {
 } from "./lib/net/listen_options.ts";
 export type { SocketAddress, TlsInfo, Transport } from "./lib/net/transport.ts";
 export { Address, AddressSyntaxError } from "./lib/protocol/address.ts";
+export type { Envelope } from "./lib/protocol/envelope.ts";
 export type { ExtensionKeyword } from "./lib/protocol/capabilities.ts";
 export type { BareNewlinePolicy } from "./lib/protocol/data_decoder.ts";
 export { MessageHeaders } from "./lib/protocol/headers.ts";
@@ -302,6 +347,7 @@ export type {
   MailParameters,
   RcptParameters,
 } from "./lib/protocol/parameters.ts";
+export { type Redirect, redirect } from "./lib/protocol/redirect.ts";
 export type { SessionProxy } from "./lib/protocol/proxy_header.ts";
 export {
   SmtpError,
@@ -330,6 +376,7 @@ export type {
   HandlerContext,
   HandlerModule,
 } from "./lib/session/handler_module.ts";
+export { AliasTable } from "./lib/session/aliases.ts";
 export {
   DROP,
   type HandlerVerdict,

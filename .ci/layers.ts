@@ -63,6 +63,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "session": [
     ...["protocol", "sasl", "net", "tls", "dns", "message", "store"],
     ...["trust", "type queue", "type client"],
+    ...["files/named_lists.ts", "files/reread_file.ts"],
   ],
   "threads": [
     ...["protocol", "sasl", "net", "tls", "message", "store", "session"],

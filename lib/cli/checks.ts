@@ -275,6 +275,7 @@ export function withoutEffect(
   const hasAccounts = options.accounts !== undefined;
   const account = raw.has("user") ? "--user" : "--users";
   const mayRelay = flag(raw, "relay") || raw.has("relay-from") ||
+    raw.has("aliases") ||
     handlers !== undefined;
   if (!mayRelay) {
     for (const name of HOW_TO_RELAY.filter((option) => raw.has(option))) {

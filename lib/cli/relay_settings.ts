@@ -46,7 +46,9 @@ export function relaySettings(
     parseOption("relay-from", () => parseCidr(network));
   }
   const isWanted = flag(raw, "relay") ||
-    ["relay-from", "smarthost", "spool"].some((name) => raw.has(name));
+    ["relay-from", "smarthost", "spool", "aliases"].some((name) =>
+      raw.has(name)
+    );
   return {
     dns: { nameServers: nameServers(raw) },
     relay: {

@@ -33,6 +33,11 @@ import { type ServeSettings, serveSettings } from "./settings.ts";
 import { WANT_RESTART } from "./options.ts";
 import type { RawSettings } from "./arguments.ts";
 import { SecurityFiles, type SecurityOptions } from "./security.ts";
+import {
+  aliasWarnings,
+  type RecipientSettings,
+  recipientSettings,
+} from "./recipients.ts";
 import { oneLine, type Output, UsageError } from "./output.ts";
 
 /** Time that sessions have to finish after the first signal, in ms. */
@@ -94,6 +99,7 @@ interface Plan extends PlacedSettings {
   readonly settings: ServeSettings;
   readonly files: SecurityFiles;
   readonly security: SecurityOptions;
+  readonly recipients: RecipientSettings;
 }
 
 async function planOf(placed: PlacedSettings): Promise<Plan> {
@@ -103,7 +109,8 @@ async function planOf(placed: PlacedSettings): Promise<Plan> {
     const hostname = settings.options.hostname ?? machineName();
     const files = new SecurityFiles(raw, hostname);
     const security = await files.load();
-    return { ...placed, settings, files, security };
+    const recipients = await recipientSettings(raw);
+    return { ...placed, settings, files, security, recipients };
   } catch (error) {
     throw atItsPlace(error, places);
   }
@@ -114,11 +121,12 @@ async function serveBy(
   request: ServeRequest,
   output: Output,
 ): Promise<number> {
-  const { raw, places, settings, security } = plan;
+  const { raw, places, settings, security, recipients } = plan;
   const handlers = await handlersOf(settings.handlers);
   const options = {
     ...settings.options,
     ...security,
+    ...recipients,
     certificate: security.certificate &&
       new CertificateSource(security.certificate),
     handlers: handlers?.url,
@@ -140,6 +148,9 @@ async function serveBy(
   checkListeners(options, handlers?.exported);
   if (request.check) {
     if (handlers !== undefined) await tryHandlers(handlers, settings);
+    warnings.push(
+      ...await aliasWarnings({ ...settings.options, ...recipients }),
+    );
     for (const warning of warnings) output.err(`warning: ${warning}\n`);
     output.out("the settings can be used\n");
     return 0;
@@ -319,7 +330,7 @@ function reloadOnChange(
 
 /** The options that a reload applies. */
 function reloaded(
-  { settings, security }: Plan,
+  { settings, security, recipients }: Plan,
 ): Parameters<SmtpServer["reload"]>[0] {
   const { domains, earlyTalkers, limits, proxyProtocol, xclient } =
     settings.options;
@@ -328,6 +339,7 @@ function reloaded(
   return {
     ...{ domains, limits, accounts, authentication, allowInsecureAuth },
     ...{ earlyTalkers, proxyProtocol, xclient, senderPolicy },
+    ...recipients,
     ...(certificate && { certificate }),
   };
 }

@@ -74,6 +74,26 @@ const STORING: Options = {
       "a local domain; recipients elsewhere are refused; without this option every recipient is local",
     isReloaded: true,
   },
+  aliases: {
+    form: "one",
+    word: "FILE",
+    help:
+      "file of aliases, one NAME: ADDRESS, ADDRESS per line; @DOMAIN is a catch-all; reread on change",
+    isReloaded: true,
+  },
+  "recipient-delimiter": {
+    form: "one",
+    word: "CHAR",
+    help: "with +, mail to ann+shop goes to the mailbox of ann",
+    isReloaded: true,
+  },
+  "local-recipients": {
+    form: "one",
+    word: "FILE",
+    help:
+      "file of the mailboxes that exist, one address or local part per line; others are refused; reread on change",
+    isReloaded: true,
+  },
   "bare-newlines": {
     form: "one",
     choices: BARE_NEWLINES,

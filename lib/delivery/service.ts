@@ -22,7 +22,12 @@ import {
   parseAddressLiteral,
 } from "../protocol/ip.ts";
 import type { Address } from "../protocol/address.ts";
-import type { DeliveryJob, DeliveryReport } from "../queue/job.ts";
+import { SmtpReply } from "../protocol/reply.ts";
+import type {
+  DeliveryJob,
+  DeliveryReport,
+  RecipientReport,
+} from "../queue/job.ts";
 import { FileSpool } from "../spool/file_spool.ts";
 import { MemorySpool } from "../spool/memory_spool.ts";
 import { RelayQueue } from "../queue/queue.ts";
@@ -197,9 +202,40 @@ export class RelayService {
       local !== undefined &&
       isLocalDsn(job, { isLocal, store: local.store })
     ) {
-      return saveDsn(job, local.store);
+      return this.#deliverDsn(job, local);
     }
     return this.#delivery.deliver(job, signal);
+  }
+
+  /**
+   * Delivers a DSN to the mailboxes that its recipients stand for; what an alias
+   * sends elsewhere is queued. A recipient that does not exist has failed.
+   */
+  async #deliverDsn(
+    job: DeliveryJob,
+    local: LocalMail,
+  ): Promise<DeliveryReport> {
+    const here: Recipient[] = [];
+    const away: Recipient[] = [];
+    const reports: RecipientReport[] = [];
+    for (const recipient of job.recipients) {
+      const { address, parameters } = recipient;
+      const decided = await local.decide?.(address, job.size);
+      if (decided instanceof SmtpReply) {
+        const status = decided.isTemporary ? "deferred" : "failed";
+        reports.push({ status, reply: decided });
+        continue;
+      }
+      reports.push({ status: "delivered", inMailbox: true });
+      if (decided === undefined) here.push(recipient);
+      for (const target of decided ?? []) {
+        const becomes = { address: target, parameters, original: address };
+        const isHere = local.isLocal(target) || this.#isOwnLiteral(target);
+        (isHere ? here : away).push(becomes);
+      }
+    }
+    await saveDsn(job, { here, away, store: local.store, relays: this.relays });
+    return { recipients: reports, destinationFailed: false };
   }
 
   /** Whether the domain of an address is the literal of one of the server's addresses (RFC 1123 section 5.2.17). */
@@ -314,6 +350,11 @@ export interface LocalMail {
   /** Whether the server has a mailbox for an address. */
   readonly isLocal: (address: Address) => boolean;
   readonly store: MessageStore;
+  /** The addresses that a local one becomes, or the reply that refuses it; `undefined` if it stays what it is. */
+  readonly decide?: (
+    address: Address,
+    size: number,
+  ) => Promise<SmtpReply | readonly Address[] | undefined>;
 }
 
 /** Bytes of a DSN held in memory; a larger one goes to a temporary file. */
@@ -327,19 +368,25 @@ function isLocalDsn(job: DeliveryJob, local: LocalMail): boolean {
 }
 
 /**
- * Saves a DSN in the store.
+ * Saves a DSN in the store, and queues it for those elsewhere.
  *
- * @throws {Error} If the store throws; the queue defers the job then
+ * @throws {Error} If the store or the queue throws; the queue defers the job then
  */
 async function saveDsn(
   job: DeliveryJob,
-  store: MessageStore,
-): Promise<DeliveryReport> {
+  { here, away, store, relays }: {
+    readonly here: readonly Recipient[];
+    readonly away: readonly Recipient[];
+    readonly store: MessageStore;
+    readonly relays: Relays;
+  },
+): Promise<void> {
+  if (here.length + away.length === 0) return;
   const message = new Message({
     id: job.id,
     from: job.from,
     parameters: job.parameters,
-    recipients: job.recipients,
+    recipients: [...here, ...away],
     receivedAt: new Date(job.acceptedAt),
     trace: () => "",
     body: { memoryLimit: MEMORY_LIMIT },
@@ -347,17 +394,13 @@ async function saveDsn(
   try {
     job.onState?.("sending-body");
     for await (const chunk of job.content()) await message.body.write(chunk);
-    await store.save(message, { partial: false });
+    if (here.length > 0) {
+      await store.save(message.forRecipients(here), { partial: false });
+    }
+    if (away.length > 0) await relays.add(message, { recipients: away });
   } finally {
     await message.discard();
   }
-  return {
-    recipients: job.recipients.map(() => ({
-      status: "delivered",
-      inMailbox: true,
-    })),
-    destinationFailed: false,
-  };
 }
 
 /** Milliseconds for which the addresses of the machine are cached. */

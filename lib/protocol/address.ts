@@ -331,6 +331,17 @@ function syntaxError(text: string, found: PathFault): AddressSyntaxError {
   );
 }
 
+/**
+ * The local part that a quoted string stands for: `"a\\"b"` is `a"b`. Other
+ * local parts stay as they are.
+ */
+export function unquoted(localPart: string): string {
+  return localPart.length >= 2 && localPart.startsWith('"') &&
+      localPart.endsWith('"')
+    ? localPart.slice(1, -1).replace(/\\(.)/gsu, "$1")
+    : localPart;
+}
+
 function isPrintableAscii(text: string): boolean {
   return !/[^ -~]/.test(text);
 }

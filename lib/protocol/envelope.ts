@@ -13,6 +13,11 @@ import type { SmtpReply } from "./reply.ts";
 export interface Recipient {
   /** The forward-path, without its source route. */
   readonly address: Address;
+  /**
+   * What the client said, where an alias, the delimiter or `redirect()` made
+   * another address of it; `undefined` where `address` is what it said.
+   */
+  readonly original?: Address | undefined;
   /** The parameters of RCPT: NOTIFY and ORCPT. */
   readonly parameters: RcptParameters;
   /**
@@ -22,12 +27,31 @@ export interface Recipient {
   reply?: SmtpReply | undefined;
 }
 
-/** The reverse-path and the recipients of one transaction. */
+/**
+ * What the client has said of a message so far: from an accepted MAIL until the
+ * final reply to the message, or until the transaction is reset.
+ *
+ * @example Count the recipients of one domain
+ * ```ts
+ * import type { Envelope, SmtpHandlers } from "@smtp/server";
+ *
+ * const countOf = (envelope: Envelope, domain: string) =>
+ *   envelope.recipients.filter(({ address }) => address.domain === domain).length;
+ * const handlers: SmtpHandlers = {
+ *   onRcptTo({ envelope }, { domain }) {
+ *     // Set in onRcptTo and later; a bounce has one recipient.
+ *     if (envelope!.from.isNull) return envelope!.recipients.length === 0;
+ *     return countOf(envelope!, domain) < 10;
+ *   },
+ * };
+ * console.assert(handlers.onRcptTo !== undefined);
+ * ```
+ */
 export interface Envelope {
-  /** The reverse-path. */
+  /** The reverse-path; `from.isNull` for a bounce. */
   readonly from: Address;
-  /** The parameters of MAIL. */
+  /** The parameters of MAIL: SIZE, BODY, SMTPUTF8, RET, ENVID and AUTH. */
   readonly parameters: MailParameters;
-  /** The accepted recipients, in order of RCPT. */
-  readonly recipients: Recipient[];
+  /** The recipients accepted so far, in order of RCPT. The list grows with each. */
+  readonly recipients: readonly Recipient[];
 }

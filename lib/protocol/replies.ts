@@ -128,6 +128,8 @@ const TABLE = {
 
   // Local recipients.
   mailboxFull: [452, "4.2.2", "Mailbox full"],
+  aliasLoop: [554, "5.4.6", "The aliases of this address lead back to it"],
+  aliasTooLarge: [451, "4.3.5", "This address has too many aliases"],
 
   // Temporary and permanent failures.
   localError: [451, "4.3.0", "Local error in processing, try again"],

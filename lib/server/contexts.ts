@@ -32,13 +32,17 @@ import type { Limits } from "../session/limit_options.ts";
 import type { AddressLimiter } from "../session/limits.ts";
 import type { UserLimiter } from "../session/user_limits.ts";
 import { askedOf } from "../session/handlers.ts";
+import { aliasTable } from "../session/aliases.ts";
 import { localDomains, type LocalTest } from "../session/local_domains.ts";
+import { openLocalRecipients } from "../session/local_recipients.ts";
+import { RecipientPolicy } from "../session/recipient_policy.ts";
 import { SenderPolicy } from "../session/sender_policy.ts";
 import type { LoginCounter } from "../session/login_guard.ts";
 import type { MessageStore } from "../message/message.ts";
 import type { CertificateSource } from "../tls/set.ts";
 import type { Admission } from "./admission.ts";
-import type { Settings, SettledOptions } from "./options.ts";
+import type { SettledOptions } from "./options.ts";
+import type { Settings } from "./settings.ts";
 import type { DnsClient } from "../dns/client.ts";
 import { RelayService } from "../delivery/service.ts";
 
@@ -86,7 +90,7 @@ export class SessionContexts {
    * @throws {TypeError} If TLS is required without a certificate, or logins without accounts
    */
   of(listen: ListenOptions): SessionContext {
-    const { options, certificates } = this.#settings;
+    const { options, certificates, recipients } = this.#settings;
     const { store, relaying, counts, users, admission, log } = this.#shared;
     const { kind = "smtp" } = listen;
     const {
@@ -101,12 +105,14 @@ export class SessionContexts {
       profile: profileOf(listen, { ...options, hostname, xclient }, {
         ...policy,
         limits,
+        asksRecipients: recipients !== undefined,
       }),
       handlers: options.handlers ?? {},
       senders: options.senderPolicy === "own"
         ? new SenderPolicy({ accounts: options.accounts })
         : undefined,
       isLocal: localTest(options),
+      recipients,
       addReceived: options.addReceived ?? true,
       complete: options.complete ?? KINDS[kind].completesMessages
         ? { domain: asciiDomain(options.domains?.[0] ?? hostname) }
@@ -150,6 +156,45 @@ function localTest(options: SettledOptions): LocalTest | undefined {
   const { domains, relay = {} } = options;
   if (domains !== undefined) return localDomains(domains);
   return isOpenToClients(relay) ? localDomains([]) : undefined;
+}
+
+/**
+ * What decides on local recipients; `undefined` if no option asks for it. Reads
+ * the file of `localRecipients`.
+ *
+ * @throws {SyntaxError} If the file cannot be used
+ * @throws {Deno.errors.NotFound} If the file does not exist
+ */
+export async function recipientPolicyOf(
+  options: SettledOptions,
+  services: {
+    readonly store: Pick<MessageStore, "hasRoom">;
+    readonly log: Logger;
+  },
+): Promise<RecipientPolicy | undefined> {
+  const { aliases, recipientDelimiter, localRecipients, domains } = options;
+  const local = await openLocalRecipients(localRecipients);
+  const isPlain = aliases === undefined && recipientDelimiter === undefined &&
+    local === undefined && services.store.hasRoom === undefined;
+  if (isPlain) return undefined;
+  return new RecipientPolicy({
+    ...services,
+    aliases: aliases && aliasTable(aliases),
+    delimiter: recipientDelimiter,
+    local,
+    isLocal: localTest(options),
+    domain: asciiDomain(domains?.[0] ?? options.hostname ?? machineName()),
+  });
+}
+
+/** A sentence for each alias of the options that leads nowhere. */
+export async function aliasFaults(
+  options: Omit<SettledOptions, "handlers">,
+): Promise<readonly string[]> {
+  const store = options.store ?? {};
+  const services = { store, log: () => {} };
+  const policy = await recipientPolicyOf(options, services);
+  return await policy?.aliasFaults() ?? [];
 }
 
 /** The TLS policy of a listener. */
@@ -215,6 +260,8 @@ function profileOf(
     readonly security: ListenerSecurity;
     readonly authentication: AuthenticationPolicy;
     readonly limits: Limits;
+    /** Whether something but a handler decides on local recipients. */
+    readonly asksRecipients: boolean;
   },
 ): ServerProfile {
   const { hostname, handlers = {}, greeting, goodbye } = options;
@@ -236,7 +283,8 @@ function profileOf(
     bareNewlines: options.bareNewlines ?? "normalize",
     asks: {
       ...askedOf(handlers),
-      ...(localTest(options) !== undefined && { rcpt: true }),
+      ...((localTest(options) !== undefined || policy.asksRecipients) &&
+        { rcpt: true }),
       ...(options.senderPolicy === "own" && { mail: true }),
     },
     startTls: security === "implicit" ? "none" : security,
@@ -323,6 +371,8 @@ export function relayServiceOf(
     local: {
       isLocal: (address) => localTest(settings.options)?.(address) ?? false,
       store,
+      decide: async (address, size) =>
+        await settings.recipients?.decide(address, { size }),
     },
     addresses,
     log,

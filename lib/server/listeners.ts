@@ -13,7 +13,8 @@ import { Certificate } from "../tls/certificate.ts";
 import { type Admission, isOutOfDescriptors } from "./admission.ts";
 import { securityOf, type SessionContexts } from "./contexts.ts";
 import { type ListenerFault, records } from "./log.ts";
-import type { ListeningAddress, Settings, SettledOptions } from "./options.ts";
+import type { ListeningAddress, SettledOptions } from "./options.ts";
+import type { Settings } from "./settings.ts";
 
 /** Milliseconds between two tries to bind again. */
 const REBIND_MS = 100;

@@ -35,5 +35,6 @@ export {
   userLimitRows,
 } from "../session/user_limit_options.ts";
 export { localDomains } from "../session/local_domains.ts";
-export { machineName, policyOf } from "./contexts.ts";
+export { openLocalRecipients } from "../session/local_recipients.ts";
+export { aliasFaults, machineName, policyOf } from "./contexts.ts";
 export { checkHostname, MOST_THREADS } from "./options.ts";

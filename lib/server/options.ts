@@ -35,6 +35,7 @@ import {
   where,
 } from "../options.ts";
 import type { SocketAddress } from "../net/transport.ts";
+import type { Address } from "../protocol/address.ts";
 import {
   EXTENSION_KEYWORDS,
   type ExtensionKeyword,
@@ -43,17 +44,18 @@ import type { BareNewlinePolicy } from "../protocol/data_decoder.ts";
 import { RELAYING_RULE, type RelayingOptions } from "../delivery/options.ts";
 import type { Accounts } from "../sasl/accounts.ts";
 import { MECHANISM_NAMES, type MechanismName } from "../sasl/mechanism_name.ts";
-import { handlerModuleUrl } from "../session/handler_module.ts";
 import { HANDLERS_RULE, type SmtpHandlers } from "../session/handlers.ts";
 import {
   LIMIT_RULE,
   type LimitOptions,
   limitsOf,
 } from "../session/limit_options.ts";
+import { ALIASES_RULE, type AliasTable } from "../session/aliases.ts";
 import { localDomains } from "../session/local_domains.ts";
+import { LOCAL_RECIPIENTS_RULE } from "../session/local_recipients.ts";
 import type { MessageStore } from "../message/message.ts";
 import type { Certificate } from "../tls/certificate.ts";
-import { type CertificateSet, CertificateSource } from "../tls/set.ts";
+import type { CertificateSet, CertificateSource } from "../tls/set.ts";
 import {
   CLIENT_CERTIFICATE_RULE,
   type ClientCertificatePolicy,
@@ -125,6 +127,69 @@ export interface SmtpServerOptions {
    * `relay` is open to clients, only the bare `postmaster` is this server's own.
    */
   domains?: readonly string[] | undefined;
+  /**
+   * Names whose mail goes to other addresses, here or elsewhere: an
+   * {@linkcode AliasTable}, or names with their targets, as
+   * `{ "info@example.com": ["ann@example.com", "bob@example.org"] }`. A name
+   * without a domain (`root`) holds in every local domain; `@example.com` is a
+   * catch-all. Aliases of aliases are followed, ten deep; a loop is 554 5.4.6
+   * and a log record. Mail to targets elsewhere goes to the queue, whatever
+   * `relay` allows the client. A target without a mailbox by `localRecipients`
+   * is left out, with a log record; if none is left, the recipient is refused.
+   * Default: no aliases.
+   *
+   * @example Two names and a catch-all
+   * ```ts
+   * import { SmtpServer } from "@smtp/server";
+   *
+   * const server = new SmtpServer({
+   *   domains: ["example.com"],
+   *   aliases: {
+   *     "info@example.com": ["ann@example.com", "bob@example.org"],
+   *     "postmaster": "ann",
+   *     "@example.com": "rest@example.com",
+   *   },
+   * });
+   * console.assert(!server.active);
+   * ```
+   */
+  aliases?:
+    | AliasTable
+    | Readonly<Record<string, string | readonly string[]>>
+    | undefined;
+  /**
+   * The character before an extension: with `"+"`, mail to `ann+shop@` goes to the
+   * mailbox of `ann@`. One of `+ - _ = # ! % * / ? & ~ ^ $`. An alias or a mailbox with the
+   * whole name comes first. Default: no extensions.
+   */
+  recipientDelimiter?: string | undefined;
+  /**
+   * The mailboxes that exist. All others in local domains get 550 5.1.1, unless an
+   * alias leads from them; `postmaster` is never refused (RFC 5321 section 4.5.1).
+   * Names are addresses, local parts that exist in every local domain, or
+   * `@example.com` for all of a domain; a function may ask a database, and its
+   * errors are 451. `{ file }` has one name a line, `#` begins a comment; it is
+   * read again when it has changed, and a change that cannot be used is logged.
+   * Default `"any"`: every local recipient exists.
+   *
+   * @example Two mailboxes
+   * ```ts
+   * import { SmtpServer } from "@smtp/server";
+   *
+   * const server = new SmtpServer({
+   *   domains: ["example.com"],
+   *   localRecipients: ["ann@example.com", "bob"],
+   *   recipientDelimiter: "+",
+   * });
+   * console.assert(!server.active);
+   * ```
+   */
+  localRecipients?:
+    | "any"
+    | Iterable<string>
+    | ((address: Address) => boolean | Promise<boolean>)
+    | { readonly file: string }
+    | undefined;
   /**
    * Relaying: which clients may relay, the next hop, and the retries. Default:
    * the queue takes only messages that a handler adds to
@@ -279,6 +344,12 @@ const RULES: Rules<SmtpServerOptions> = {
     },
   ),
   domains: list(text(), 'an array of domains, as ["example.com"]'),
+  aliases: ALIASES_RULE,
+  recipientDelimiter: where(
+    'one character before extensions, as "+"',
+    (value) => typeof value === "string" && /^[+\-_=#!%*/?&~^$]$/.test(value),
+  ),
+  localRecipients: LOCAL_RECIPIENTS_RULE,
   relay: RELAYING_RULE,
   dns: DNS_RULE,
   certificate: where(
@@ -381,6 +452,7 @@ export interface ListeningAddress extends SocketAddress {
 export type ReloadOptions = Pick<
   SmtpServerOptions,
   | "accounts"
+  | "aliases"
   | "allowInsecureAuth"
   | "authentication"
   | "certificate"
@@ -388,14 +460,17 @@ export type ReloadOptions = Pick<
   | "domains"
   | "earlyTalkers"
   | "limits"
+  | "localRecipients"
   | "mechanisms"
   | "proxyProtocol"
+  | "recipientDelimiter"
   | "senderPolicy"
   | "xclient"
 >;
 
 const RELOAD_RULES: Rules<ReloadOptions> = {
   accounts: RULES.accounts,
+  aliases: RULES.aliases,
   allowInsecureAuth: RULES.allowInsecureAuth,
   authentication: RULES.authentication,
   certificate: RULES.certificate,
@@ -403,8 +478,10 @@ const RELOAD_RULES: Rules<ReloadOptions> = {
   domains: RULES.domains,
   earlyTalkers: RULES.earlyTalkers,
   limits: RULES.limits,
+  localRecipients: RULES.localRecipients,
   mechanisms: RULES.mechanisms,
   proxyProtocol: RULES.proxyProtocol,
+  recipientDelimiter: RULES.recipientDelimiter,
   senderPolicy: RULES.senderPolicy,
   xclient: RULES.xclient,
 };
@@ -469,74 +546,4 @@ function checkThreads(threads = 0): void {
 export function checkHostname(hostname: string | undefined): void {
   if (hostname === undefined) return;
   ownName.check(hostname, { path: "hostname", of: "", secret: false });
-}
-
-/** The settings of a server. */
-export interface Settings {
-  readonly options: SettledOptions;
-  /** The certificates in use; `undefined` before the first start. */
-  readonly certificates: CertificateSource | undefined;
-}
-
-/** The settings in force; a start or a reload replaces them. */
-export class ServerSettings implements Settings {
-  /** The URL of the handler module, if the handlers are one. */
-  readonly module: string | undefined;
-  #current: Settings;
-
-  constructor(options: SmtpServerOptions) {
-    const handlers = givenHandlers(options);
-    this.module = handlers === options.handlers
-      ? undefined
-      : handlerModuleUrl(options.handlers as string | URL);
-    this.#current = {
-      options: { ...options, handlers },
-      certificates: undefined,
-    };
-  }
-
-  get options(): SettledOptions {
-    return this.#current.options;
-  }
-
-  get certificates(): CertificateSource | undefined {
-    return this.#current.certificates;
-  }
-
-  /**
-   * Prepares a start: makes the certificates replaceable.
-   *
-   * @param handlers The handlers of the handler module, if there is one
-   */
-  begin(handlers?: SmtpHandlers): void {
-    const options = handlers ? { ...this.options, handlers } : this.options;
-    this.#current = { options, certificates: sourceOf(options.certificate) };
-  }
-
-  /** Applies the options of a reload; returns the settings before it. */
-  change(options: ReloadOptions): Settings {
-    const before = this.#current;
-    this.#current = {
-      options: { ...before.options, ...options },
-      certificates: options.certificate === undefined
-        ? before.certificates
-        : sourceOf(options.certificate),
-    };
-    return before;
-  }
-
-  /** Restores the settings from before a change. */
-  restore(before: Settings): void {
-    this.#current = before;
-  }
-}
-
-/** Wraps the certificates in a source, so that they can be replaced. */
-function sourceOf(
-  certificate: SettledOptions["certificate"],
-): CertificateSource | undefined {
-  if (certificate === undefined) return undefined;
-  return certificate instanceof CertificateSource
-    ? certificate
-    : new CertificateSource(certificate);
 }

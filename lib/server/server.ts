@@ -14,7 +14,12 @@ import type { Transport } from "../net/transport.ts";
 import type { Relays } from "../queue/relay.ts";
 import type { RelayService } from "../delivery/service.ts";
 import { Admission } from "./admission.ts";
-import { relayServiceOf, SessionContexts, warningsOf } from "./contexts.ts";
+import {
+  recipientPolicyOf,
+  relayServiceOf,
+  SessionContexts,
+  warningsOf,
+} from "./contexts.ts";
 import { Listeners } from "./listeners.ts";
 import { records } from "./log.ts";
 import {
@@ -25,10 +30,10 @@ import {
   type ListeningAddress,
   type ReloadOptions,
   type ServeOptions,
-  ServerSettings,
   type SmtpServerOptions,
   type StopOptions,
 } from "./options.ts";
+import { ServerSettings } from "./settings.ts";
 import type { ThreadServices } from "../threads/api.ts";
 import { loadHere, ServerThreads, ThreadRelaying } from "./threading.ts";
 import { limitsOf } from "../session/limit_options.ts";
@@ -43,6 +48,11 @@ import { Counters } from "../threads/pool.ts";
 
 /** Milliseconds that a store may take to close after the grace period of a stop. */
 const STORE_GRACE_MS = 1000;
+
+/** Options that decide on local recipients. */
+const ABOUT_RECIPIENTS: readonly (keyof ReloadOptions)[] = [
+  ...["aliases", "domains", "localRecipients", "recipientDelimiter"] as const,
+];
 
 /**
  * An SMTP server.
@@ -224,6 +234,7 @@ export class SmtpServer {
       : await loadHere(module, this.relays);
     // Faults in the options are found before anything is open.
     this.#settings.begin(handlers);
+    await this.#openRecipients();
     // The queue must be able to take messages before a client connects.
     if (this.#services === undefined) await this.#relaying.start();
     this.#contexts.begin();
@@ -238,7 +249,18 @@ export class SmtpServer {
     this.#active = true;
     this.#admission.startClock();
     this.#listeners.accept();
-    if (this.#services === undefined) this.#announce();
+    if (this.#services === undefined) {
+      this.#announce();
+      await this.#settings.recipients?.warnOfAliases();
+    }
+  }
+
+  /** Makes what decides on local recipients, from the options in force. */
+  async #openRecipients(): Promise<void> {
+    const policy = await recipientPolicyOf(this.#settings.options, {
+      ...{ store: this.#store, log: this.#log },
+    });
+    this.#settings.useRecipients(policy);
   }
 
   /** Binds, on this thread or on the workers. */
@@ -271,7 +293,9 @@ export class SmtpServer {
     checkReloadOptions(options);
     const before = this.#settings.change(options);
     this.#counts.limits = limitsOf(this.#settings.options.limits);
+    const isAboutRecipients = ABOUT_RECIPIENTS.some((name) => name in options);
     try {
+      if (isAboutRecipients) await this.#openRecipients();
       await this.#listeners.renew({
         // A proxy's header comes before TLS; the platform's TLS cannot wait for it.
         rebind: ["certificate", "clientCertificate", "proxyProtocol"]
@@ -280,6 +304,9 @@ export class SmtpServer {
       await this.#threads?.reload(options, before);
       if (this.#services === undefined) {
         this.#log(records.reload(Object.keys(options)));
+        if (isAboutRecipients) {
+          await this.#settings.recipients?.warnOfAliases();
+        }
       }
     } catch (error) {
       this.#settings.restore(before);

@@ -8,6 +8,12 @@
 
 import type { BodyOptions } from "../message/body.ts";
 import type { Message, Recipient } from "../message/message.ts";
+import type { Address } from "../protocol/address.ts";
+import {
+  aliasTable,
+  decodeAliases,
+  encodeAliases,
+} from "../session/aliases.ts";
 import type { ListenOptions } from "../net/listen_options.ts";
 import type { RelayOptions, Relays } from "../queue/relay.ts";
 import type { Accounts } from "../sasl/accounts.ts";
@@ -36,18 +42,21 @@ import { CertificateSet, CertificateSource } from "../tls/set.ts";
 import { bodyOptions, leastLevel } from "./contexts.ts";
 import type {
   ReloadOptions,
-  ServerSettings,
-  Settings,
   SettledOptions,
   SmtpServerOptions,
 } from "./options.ts";
+import type { ServerSettings, Settings } from "./settings.ts";
 import { RetrySchedule } from "../queue/schedule.ts";
 import { authenticationContext } from "../session/authentication_context.ts";
 import { LoginGuard } from "../session/login_guard.ts";
 import { Certificate } from "../tls/certificate.ts";
 import { ScramVerifier } from "../sasl/scram_verifier.ts";
 import type { Channel } from "../threads/channel.ts";
-import { decodeSecret, encodeCertificates } from "../threads/wire.ts";
+import {
+  decodeError,
+  decodeSecret,
+  encodeCertificates,
+} from "../threads/wire.ts";
 
 /** The URL of the worker's module. */
 const WORKER = new URL("./worker.ts", import.meta.url);
@@ -141,6 +150,11 @@ class ThreadSettings implements MainSettings {
     return this.#settings.options.accounts;
   }
 
+  get isRecipient(): MainSettings["isRecipient"] {
+    const { localRecipients } = this.#settings.options;
+    return typeof localRecipients === "function" ? localRecipients : undefined;
+  }
+
   get certificates(): CertificateSource | undefined {
     return this.#settings.certificates;
   }
@@ -225,8 +239,9 @@ export function loadHere(
 
 /** Options that do not cross threads as they are: encoded here, or kept on the main thread. */
 const SPECIAL: ReadonlySet<string> = new Set<keyof SmtpServerOptions>([
-  ...["accounts", "certificate", "clientCertificate", "dns"] as const,
-  ...["handlers", "listen", "log", "mechanisms"] as const,
+  ...["accounts", "aliases", "certificate", "clientCertificate"] as const,
+  ...["dns", "handlers", "listen", "localRecipients"] as const,
+  ...["log", "mechanisms"] as const,
   ...["relay", "store", "threads"] as const,
 ]);
 
@@ -268,10 +283,29 @@ function encodeOptions(
           : null,
       }
       : {}),
+    ...(has("aliases")
+      ? {
+        aliases: options.aliases
+          ? encodeAliases(aliasTable(options.aliases))
+          : null,
+      }
+      : {}),
+    ...(has("localRecipients")
+      ? { localRecipients: encodeRecipients(options.localRecipients) }
+      : {}),
     ...(has("accounts")
       ? { accounts: accounts ? { decoy: accounts.decoy?.toString() } : null }
       : {}),
   };
+}
+
+/** The local recipients; a function stays on the main thread. */
+function encodeRecipients(
+  given: SettledOptions["localRecipients"],
+): NonNullable<WireOptions["localRecipients"]> {
+  return typeof given === "function"
+    ? "main"
+    : { given: given as Exclude<typeof given, Iterable<string>> | string[] };
 }
 
 function plainOptions(options: SmtpServerOptions): PlainOptions {
@@ -322,6 +356,7 @@ export class OptionDecoder {
   /** Decodes options. */
   decode(wire: WireOptions): SmtpServerOptions {
     const { certificates, clientCertificate, accounts } = wire;
+    const { aliases, localRecipients } = wire;
     return {
       ...wire.plain,
       ...(certificates && { certificate: this.#certificate(certificates) }),
@@ -333,12 +368,30 @@ export class OptionDecoder {
           ),
         },
       }),
+      ...(aliases !== undefined && {
+        aliases: aliases === null ? undefined : decodeAliases(aliases),
+      }),
+      ...(localRecipients !== undefined && {
+        localRecipients: localRecipients === "main"
+          ? (address: Address) => this.#isRecipient(address)
+          : localRecipients.given,
+      }),
       ...(accounts !== undefined && {
         accounts: accounts === null
           ? undefined
           : new RemoteAccounts(this.#channel, accounts.decoy),
       }),
     };
+  }
+
+  /** Asks the function of the main thread whether a mailbox exists. */
+  async #isRecipient(address: Address): Promise<boolean> {
+    const { known, thrown } = await this.#channel.call(
+      "recipient",
+      address.toString(),
+    );
+    if (thrown !== undefined) throw decodeError(thrown);
+    return known ?? false;
   }
 
   /** Replaces the certificates in use. */

@@ -28,6 +28,7 @@ import {
 } from "../protocol/body_scanner.ts";
 import { beginsTls } from "../protocol/command.ts";
 import { replies } from "../protocol/replies.ts";
+import { Redirect } from "../protocol/redirect.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 import type {
   CloseReason,
@@ -289,7 +290,10 @@ export class Connection {
       const reply = this.#early.refusal(this.#context, this.session);
       if (reply !== undefined) this.#ended = { reason: "early", reply };
       protocol.answer(reply);
-    } else if (typeof answer !== "object" || answer instanceof SmtpReply) {
+    } else if (
+      typeof answer !== "object" || answer instanceof SmtpReply ||
+      answer instanceof Redirect
+    ) {
       protocol.answer(answer);
     } else if ("line" in answer) protocol.answerCommand(answer.line);
     else protocol.challenge(answer.challenge);

@@ -17,6 +17,7 @@ import type { SmtpHandlers } from "./handlers.ts";
 import type { Limits } from "./limit_options.ts";
 import type { LocalTest } from "./local_domains.ts";
 import type { AddressLimits } from "./limits.ts";
+import type { RecipientPolicy } from "./recipient_policy.ts";
 import type { SenderPolicy } from "./sender_policy.ts";
 import type { UserLimiter } from "./user_limits.ts";
 
@@ -34,6 +35,8 @@ export interface SessionContext extends WantedLog {
   readonly isLocal?: LocalTest | undefined;
   /** The addresses from which users may send; if unset, from any. */
   readonly senders?: SenderPolicy | undefined;
+  /** Decides on local recipients; if unset, all are what they are, and exist. */
+  readonly recipients?: RecipientPolicy | undefined;
   /** Relays mail for non-local addresses. If unset, such mail is refused. */
   readonly relaying?: SessionRelaying | undefined;
   /** Whether each message gets a Received field. */

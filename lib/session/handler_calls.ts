@@ -11,12 +11,16 @@ import {
   type Verdict,
 } from "../protocol/server/effects.ts";
 import type { ServerProtocol } from "../protocol/server/protocol.ts";
+import type { Address } from "../protocol/address.ts";
+import type { RcptParameters } from "../protocol/parameters.ts";
+import { Redirect } from "../protocol/redirect.ts";
 import { replies } from "../protocol/replies.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 import { parseMechanismName } from "../sasl/mechanism_name.ts";
 import type { Authentication, AuthenticationStep } from "./authentication.ts";
 import type { SessionContext } from "./context.ts";
 import { logSendersFailure } from "./log.ts";
+import type { RecipientPolicy } from "./recipient_policy.ts";
 import type { Reception } from "./reception.ts";
 import type { SmtpSession } from "./session.ts";
 import type { SenderCheck } from "./sender_policy.ts";
@@ -151,12 +155,46 @@ export class HandlerCalls {
   #recipient(
     { address, parameters }: ServerAsk & { readonly ask: "rcpt" },
   ): Verdict | Promise<Verdict> {
-    const { isLocal, relaying } = this.#context;
+    const { isLocal, relaying, recipients } = this.#context;
     const session = this.#session;
     const isForeign = isLocal !== undefined &&
       !isLocal(address, session.localAddress);
     if (isForeign && !relaying?.allows(session)) return replies.relayingDenied;
+    if (recipients !== undefined && !isForeign) {
+      return this.#localRecipient(recipients, address, parameters);
+    }
     return callHandler(this.#context, "onRcptTo", session, address, parameters);
+  }
+
+  /**
+   * Decides on a recipient in a local domain. The handler sees the address as the
+   * client said it, and may send the message elsewhere than the policy.
+   */
+  async #localRecipient(
+    policy: RecipientPolicy,
+    address: Address,
+    parameters: RcptParameters,
+  ): Promise<Verdict> {
+    const session = this.#session;
+    const { localAddress: ownIp, envelope } = session;
+    const size = envelope?.parameters.size ?? 0;
+    const decided = await policy.decide(address, { ownIp, size });
+    if (decided instanceof SmtpReply) return decided;
+    const verdict = await callHandler(
+      this.#context,
+      "onRcptTo",
+      session,
+      address,
+      parameters,
+    );
+    if (decided === undefined || !accepts(verdict)) return verdict;
+    if (verdict instanceof Redirect) return verdict;
+    return new Redirect(
+      decided,
+      verdict instanceof SmtpReply || verdict === "silent-allow"
+        ? verdict
+        : undefined,
+    );
   }
 
   /**

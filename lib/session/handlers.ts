@@ -19,6 +19,7 @@ import type { Message } from "../message/message.ts";
 import type { Address } from "../protocol/address.ts";
 import type { MessageHeaders } from "../protocol/headers.ts";
 import type { MailParameters, RcptParameters } from "../protocol/parameters.ts";
+import type { Redirect } from "../protocol/redirect.ts";
 import type { SmtpError, SmtpReply } from "../protocol/reply.ts";
 import type { CloseReason, ServerAsk } from "../protocol/server/effects.ts";
 import type { SessionState } from "../protocol/server/state.ts";
@@ -227,12 +228,17 @@ export interface SmtpHandlers extends RelayHooks {
     address: Address,
     parameters: MailParameters,
   ): HandlerVerdict | Promise<HandlerVerdict>;
-  /** RCPT TO, once for each recipient. */
+  /**
+   * RCPT TO, once for each recipient, with the address as the client said it.
+   * {@linkcode redirect} accepts it and sends the message to other addresses.
+   * The options `aliases` and `localRecipients` come first: a recipient that
+   * they refuse is not shown.
+   */
   onRcptTo?(
     session: SmtpSession,
     address: Address,
     parameters: RcptParameters,
-  ): HandlerVerdict | Promise<HandlerVerdict>;
+  ): HandlerVerdict | Redirect | Promise<HandlerVerdict | Redirect>;
   /**
    * The envelope is complete; the content comes next. This is the last moment to
    * choose `message.store`, or `message.filename` and `message.append`.

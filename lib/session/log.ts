@@ -160,7 +160,7 @@ export function logRefusal(
     readonly argument: string;
     readonly reply: SmtpReply;
     /** The limit that the client has reached. */
-    readonly limit: LimitBreach | undefined;
+    readonly limit: LimitName | undefined;
     /** The transaction so far. */
     readonly envelope: Envelope | undefined;
   },

@@ -154,7 +154,7 @@ export class Reception {
   #trace(id: string, receivedAt: Date): string {
     const { state } = this.#protocol;
     const { recipients, parameters } = state.envelope!;
-    const only = recipients.length === 1 ? recipients[0] : undefined;
+    const only = state.said.length === 1 ? recipients[0] : undefined;
     return formatReceived({
       helo: state.helo ?? "",
       remoteName: clientName(this.#session),
@@ -162,7 +162,7 @@ export class Reception {
       hostname: this.#context.hostname,
       protocol: this.#protocolName(parameters),
       id,
-      recipient: only?.address,
+      recipient: only?.original ?? only?.address,
       receivedAt: receivedAt.getTime(),
       offsetMinutes: -receivedAt.getTimezoneOffset(),
       tls: this.#session.tls,
@@ -534,10 +534,10 @@ async function keep(
       const mailboxes = await store.save(message, { partial }) ?? undefined;
       logStored(context, session, message, { store: kind, mailboxes, kept });
     } catch (error) {
-        const failure = { store: kind, error, partial, kept };
-        logStoreFailure(context, session, message, failure);
-        if (!(error instanceof StoreError)) return replyOf(error);
-        if (!partial) return replyForAll(error, message.recipients);
+      const failure = { store: kind, error, partial, kept };
+      logStoreFailure(context, session, message, failure);
+      if (!(error instanceof StoreError)) return replyOf(error);
+      if (!partial) return replyForAll(error, message.recipients);
       for (const [recipient, cause] of error.failures) {
         recipient.reply = replyOf(cause);
       }

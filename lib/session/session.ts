@@ -4,6 +4,7 @@
  */
 
 import type { Message } from "../message/message.ts";
+import type { Envelope } from "../protocol/envelope.ts";
 import type { ListenerKind } from "../protocol/listener_kind.ts";
 import type { SocketAddress, TlsInfo } from "../net/transport.ts";
 import type { SmtpReply } from "../protocol/reply.ts";
@@ -13,7 +14,10 @@ import type { SessionProxy } from "../protocol/proxy_header.ts";
 
 /** The part of the protocol that a session shows. */
 export interface SessionProtocol {
-  readonly state: Pick<ServerFacts, "helo" | "extended" | "activity">;
+  readonly state: Pick<
+    ServerFacts,
+    "helo" | "extended" | "activity" | "envelope"
+  >;
   /** Sends text unchanged. */
   send(text: string): void;
 }
@@ -125,6 +129,15 @@ export class SmtpSession {
   /** Whether the client speaks ESMTP or LMTP: it sent EHLO or LHLO. */
   get extended(): boolean {
     return this.#protocol.state.extended;
+  }
+
+  /**
+   * What the client has said of the message so far: from an accepted MAIL until
+   * its end or reset; `undefined` otherwise, as in `onMailFrom`, `onReset` and
+   * `onDisconnect`. Recipients of a message are in it once they are accepted.
+   */
+  get envelope(): Envelope | undefined {
+    return this.#protocol.state.envelope;
   }
 
   /** The state of the session. */

@@ -5,6 +5,7 @@
  * only if the handler did.
  */
 
+import { Redirect } from "../protocol/redirect.ts";
 import { SmtpError, SmtpReply } from "../protocol/reply.ts";
 import { firstLines, found, replies } from "../protocol/replies.ts";
 import type { Verdict } from "../protocol/server/effects.ts";
@@ -104,6 +105,7 @@ function verdictOf(value: unknown, called: CalledHandler): Verdict {
   if (value === SILENT_ALLOW) return "silent-allow";
   if (value === SILENT_DENY) return "silent-deny";
   if (value === DROP) return "drop";
+  if (value instanceof Redirect && called.name === "onRcptTo") return value;
   if (HANDLERS[called.name].answer === "lines" && isLines(value)) {
     return linesReply(value, called);
   }

@@ -11,7 +11,7 @@
  */
 
 import { createHash } from "node:crypto";
-import type { Address } from "../protocol/address.ts";
+import { type Address, unquoted } from "../protocol/address.ts";
 import { asciiDomain, lowerAscii } from "../protocol/domain.ts";
 
 /** Most bytes of a name: 255 is the usual limit, and locks and suffixes need room. */
@@ -54,7 +54,7 @@ export function mailboxName(
     readonly keepCase?: boolean | undefined;
   } = {},
 ): string {
-  const local = unquote(address.localPart);
+  const local = unquoted(address.localPart);
   const named = options.keepCase === true ? local : lowerAscii(local);
   // An "@" inside a quoted local part must not look like the separator.
   const left = encodeUnsafe(named).replaceAll("@", "%40");
@@ -126,12 +126,4 @@ function cut(name: string): string {
   const kept = name.slice(0, MAX_NAME - DIGEST_DIGITS - 1)
     .replace(/%[^%]?$/, "");
   return `${kept}~${digest}`;
-}
-
-/** The local part that a quoted string stands for: `"a\"b"` is `a"b`. */
-function unquote(localPart: string): string {
-  return localPart.length >= 2 && localPart.startsWith('"') &&
-      localPart.endsWith('"')
-    ? localPart.slice(1, -1).replace(/\\(.)/gsu, "$1")
-    : localPart;
 }

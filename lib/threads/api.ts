@@ -16,6 +16,8 @@ import type { ListenerKind } from "../protocol/listener_kind.ts";
 import type { SocketAddress, TlsInfo } from "../net/transport.ts";
 import type { MailParameters, RcptParameters } from "../protocol/parameters.ts";
 import type { MechanismName } from "../sasl/mechanism_name.ts";
+import type { Address } from "../protocol/address.ts";
+import type { WireAliases } from "../session/aliases.ts";
 import type {
   LimitName,
   SessionHandlerName,
@@ -68,6 +70,11 @@ export interface MainApi {
     readonly isDisabled: readonly [string, boolean];
     /** The addresses of an account. */
     readonly ownAddresses: readonly [string, readonly string[]];
+    /** Whether the program's function knows a local recipient, or what it threw. */
+    readonly recipient: readonly [
+      string,
+      { readonly known?: boolean; readonly thrown?: WireError },
+    ];
     /** {@linkcode LoginCounter.enter}. */
     readonly enter: readonly [LoginAttempt, boolean];
     /** {@linkcode LoginCounter.fail}: resolves when the reply may be sent. */
@@ -164,6 +171,10 @@ export interface MainServices {
 export interface MainSettings {
   readonly handlers: SmtpHandlers;
   readonly accounts: Accounts | undefined;
+  /** The program's function that knows local recipients. */
+  readonly isRecipient:
+    | ((address: Address) => boolean | Promise<boolean>)
+    | undefined;
   readonly certificates: CertificateSource | undefined;
   /** Where new contents of messages are kept. */
   readonly body: BodyOptions;
@@ -251,6 +262,18 @@ export interface WireProxy extends Omit<SessionProxy, "tlvs"> {
   readonly tlvs: readonly (readonly [number, Base64])[];
 }
 
+/** A recipient as plain data: the address, the parameters of RCPT, and what the client said, if another. */
+export type WireRecipient =
+  | readonly [string, RcptParameters]
+  | readonly [string, RcptParameters, string];
+
+/** An envelope as plain data, or the recipients that one has got since. */
+export interface WireEnvelope {
+  /** The reverse-path and the parameters of MAIL; unset for further recipients. */
+  readonly begun?: readonly [string, MailParameters] | undefined;
+  readonly recipients: readonly WireRecipient[];
+}
+
 /** The facts of a session that change during its life. */
 export interface SessionChanges {
   /** The client's name in HELO, EHLO or LHLO. */
@@ -268,6 +291,8 @@ export interface SessionChanges {
   readonly localAddress: string;
   readonly localPort: number;
   readonly xclient: SmtpSession["xclient"];
+  /** The envelope of the transaction; for one that is published, its new recipients. */
+  readonly envelope: WireEnvelope | undefined;
 }
 
 /** The facts of a session that is published for the first time. */
@@ -304,8 +329,7 @@ export interface MessageFacts {
   readonly from: string;
   /** The parameters of MAIL. */
   readonly parameters: MailParameters;
-  /** The forward-paths and the parameters of RCPT. */
-  readonly recipients: readonly (readonly [string, RcptParameters])[];
+  readonly recipients: readonly WireRecipient[];
   /** When the content began to arrive, in ms since 1970. */
   readonly receivedAt: number;
   /** The id of its session. */
@@ -359,6 +383,7 @@ export type WireVerdict =
   | readonly string[]
   | { readonly reply: WireReply }
   | { readonly symbol: "SILENT_ALLOW" | "SILENT_DENY" | "DROP" }
+  | { readonly redirect: readonly string[] }
   | { readonly thrown: WireError }
   /** Any other value. */
   | { readonly unusable: true };
@@ -441,6 +466,14 @@ export interface WireOptions {
     | undefined;
   /** The secret with which unknown users are compared; `null` without accounts. */
   readonly accounts?: { readonly decoy: string | undefined } | null | undefined;
+  readonly aliases?: WireAliases | null | undefined;
+  /** The local recipients as given; `"main"` for a function of the main thread. */
+  readonly localRecipients?:
+    | {
+      readonly given: string | readonly string[] | { file: string } | undefined;
+    }
+    | "main"
+    | undefined;
 }
 
 /** The arguments of a worker's start. */

@@ -9,6 +9,8 @@
  */
 
 import type { Message } from "../message/message.ts";
+import { Address } from "../protocol/address.ts";
+import type { Envelope, Recipient } from "../protocol/envelope.ts";
 import { SmtpSession } from "../session/session.ts";
 import type { Channel } from "./channel.ts";
 import { RemoteBody } from "./bodies.ts";
@@ -21,14 +23,17 @@ import type {
   SessionNews,
   SessionObserver,
   SessionUpdate,
+  WireEnvelope,
   WireTls,
   WorkerApi,
 } from "./api.ts";
 import {
   decodeMessage,
   decodeProxy,
+  decodeRecipient,
   decodeTls,
   encodeProxy,
+  encodeRecipient,
   encodeReply,
   encodeTls,
 } from "./wire.ts";
@@ -43,8 +48,13 @@ interface SharedBySessions {
 
 /** The published facts, which the session shows. */
 type Shown = {
-  -readonly [K in keyof SessionChanges]: SessionChanges[K];
+  -readonly [K in Exclude<keyof SessionChanges, "envelope">]: SessionChanges[K];
 };
+
+/** The envelope of the transaction under way. */
+interface Transaction {
+  envelope: Envelope & { readonly recipients: Recipient[] } | undefined;
+}
 
 /** One session of a worker. */
 export class RemoteSession {
@@ -61,10 +71,12 @@ export class RemoteSession {
   /** Whether `onDisconnect` was called. */
   isEndReported = false;
   readonly #shown: Shown;
+  readonly #transaction: Transaction = { envelope: undefined };
   readonly #shared: SharedBySessions;
 
   constructor(facts: SessionFacts, shared: SharedBySessions) {
     const shown: Shown = { ...facts };
+    const transaction = this.#transaction;
     this.#shown = shown;
     this.#shared = shared;
     const { channel } = shared;
@@ -99,6 +111,9 @@ export class RemoteSession {
           get activity() {
             return shown.state;
           },
+          get envelope() {
+            return transaction.envelope;
+          },
         },
         send: (text) => channel.notify("send", { session: id, text }),
       },
@@ -113,7 +128,8 @@ export class RemoteSession {
     for (const name in news) {
       shown[name] = news[name as keyof SessionUpdate] ?? undefined;
     }
-    const { username, tls, messages } = news;
+    const { username, tls, messages, envelope } = news;
+    if (envelope !== undefined) this.#applyEnvelope(envelope);
     if (username !== undefined) session.username = username ?? undefined;
     if (tls !== undefined) {
       session.tls = tls === null ? undefined : decodeTls(tls);
@@ -121,9 +137,26 @@ export class RemoteSession {
     if (typeof messages === "number") session.messages = messages;
   }
 
+  /** Begins a transaction, adds recipients to it, or ends it. */
+  #applyEnvelope(wire: WireEnvelope | null): void {
+    const transaction = this.#transaction;
+    if (wire === null) {
+      transaction.envelope = undefined;
+      return;
+    }
+    const { begun, recipients } = wire;
+    if (begun !== undefined) {
+      const [from, parameters] = begun;
+      const address = Address.parse(from);
+      transaction.envelope = { from: address, parameters, recipients: [] };
+    }
+    transaction.envelope?.recipients.push(...recipients.map(decodeRecipient));
+  }
+
   /** Ends the session. */
   end(): void {
     this.#shown.state = "disconnected";
+    this.#transaction.envelope = undefined;
     this.useMessage(undefined);
   }
 
@@ -193,7 +226,10 @@ const QUIET_MS = 25;
 const REFRESH_MS = 1000;
 
 /** The facts of a session when they were last published. */
-type Published = Pick<SmtpSession, keyof SessionChanges>;
+type Published = Pick<SmtpSession, keyof SessionChanges> & {
+  /** Recipients of the envelope that were published. */
+  recipients: number;
+};
 
 /** The facts that are checked for changes. */
 const CHANGING: readonly (keyof SessionChanges)[] = [
@@ -263,6 +299,8 @@ export class SessionPublisher implements SessionObserver {
       changed[name] = (name === "tls" ? tlsOf(session) : value) ?? null;
     };
     CHANGING.forEach(look);
+    const envelope = envelopeNews(session, published);
+    if (envelope !== undefined) changed["envelope"] = envelope;
     if (session.xclient !== published.xclient) {
       CHANGING_BY_XCLIENT.forEach(look);
     }
@@ -306,15 +344,37 @@ function shownOf(session: SmtpSession): Published {
   return {
     ...{ helo, extended, state, username, messages, tls, xclient },
     ...{ remoteAddress, remotePort, localAddress, localPort },
+    ...{ envelope: undefined, recipients: 0 },
+  };
+}
+
+/** The news of the envelope, which count as published: `null` if the transaction is over. */
+function envelopeNews(
+  { envelope }: SmtpSession,
+  published: Published,
+): WireEnvelope | null | undefined {
+  const isSame = envelope === published.envelope;
+  const { length } = envelope?.recipients ?? [];
+  if (isSame && length === published.recipients) return undefined;
+  const first = isSame ? published.recipients : 0;
+  Object.assign(published, { envelope, recipients: length });
+  if (envelope === undefined) return null;
+  const { from, parameters, recipients } = envelope;
+  return {
+    begun: isSame ? undefined : [from.toString(), parameters],
+    recipients: recipients.slice(first).map(encodeRecipient),
   };
 }
 
 function factsOf(session: SmtpSession, shown: Published): SessionFacts {
   const { id, proxy, kind, connectedAt } = session;
+  const { recipients: _, ...facts } = shown;
+  const envelope = envelopeNews(session, shown) ?? undefined;
   return {
     ...{ id, kind, connectedAt: connectedAt.getTime() },
     proxy: proxy && encodeProxy(proxy),
-    ...shown,
+    ...facts,
+    envelope,
     tls: tlsOf(session),
   };
 }

@@ -10,6 +10,7 @@ import { Message, StoreError } from "../message/message.ts";
 import type { TlsInfo } from "../net/transport.ts";
 import { Address } from "../protocol/address.ts";
 import type { Recipient } from "../protocol/envelope.ts";
+import { Redirect } from "../protocol/redirect.ts";
 import { SmtpError, SmtpReply } from "../protocol/reply.ts";
 import type { KnownSecret } from "../sasl/credentials.ts";
 import { ScramVerifier } from "../sasl/scram_verifier.ts";
@@ -24,11 +25,30 @@ import type {
   WireCertificates,
   WireError,
   WireProxy,
+  WireRecipient,
   WireReply,
   WireSecret,
   WireTls,
   WireVerdict,
 } from "./api.ts";
+
+export function encodeRecipient(
+  { address, parameters, original }: Recipient,
+): WireRecipient {
+  const to = address.toString();
+  return original === undefined
+    ? [to, parameters]
+    : [to, parameters, original.toString()];
+}
+
+export function decodeRecipient(
+  [address, parameters, original]: WireRecipient,
+): Recipient {
+  const recipient = { address: Address.parse(address), parameters };
+  return original === undefined
+    ? recipient
+    : { ...recipient, original: Address.parse(original) };
+}
 
 /** Encodes a message without its content. */
 export function encodeMessage(message: Message): MessageFacts {
@@ -36,9 +56,7 @@ export function encodeMessage(message: Message): MessageFacts {
     id: message.id,
     from: message.from.toString(),
     parameters: message.parameters,
-    recipients: message.recipients.map(({ address, parameters }) =>
-      [address.toString(), parameters] as const
-    ),
+    recipients: message.recipients.map(encodeRecipient),
     receivedAt: message.receivedAt.getTime(),
     session: message.session,
     trace: message.traceText,
@@ -54,10 +72,7 @@ export function decodeMessage(
     id: facts.id,
     from: Address.parse(facts.from),
     parameters: facts.parameters,
-    recipients: facts.recipients.map(([address, parameters]) => ({
-      address: Address.parse(address),
-      parameters,
-    })),
+    recipients: facts.recipients.map(decodeRecipient),
     receivedAt: new Date(facts.receivedAt),
     session: facts.session,
     trace: () => facts.trace,
@@ -74,6 +89,9 @@ export function encodeVerdict(value: unknown): WireVerdict {
   if (typeof value === "boolean" || typeof value === "string") return value;
   if (value instanceof SmtpReply) return { reply: encodeReply(value) };
   if (value instanceof SmtpError) return { reply: encodeReply(value.reply) };
+  if (value instanceof Redirect) {
+    return { redirect: value.addresses.map(String) };
+  }
   for (const [symbol, own] of Object.entries(SYMBOLS)) {
     if (value === own) return { symbol: symbol as keyof typeof SYMBOLS };
   }
@@ -97,6 +115,9 @@ export function decodeVerdict(wire: WireVerdict): unknown {
   if ("thrown" in wire) throw decodeError(wire.thrown);
   if ("reply" in wire) return decodeReply(wire.reply);
   if ("symbol" in wire) return SYMBOLS[wire.symbol];
+  if ("redirect" in wire) {
+    return new Redirect(wire.redirect.map((text) => Address.parse(text)));
+  }
   return wire;
 }
 

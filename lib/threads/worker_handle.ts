@@ -27,6 +27,7 @@ import type {
   HandlerCall,
   MainApi,
   MainServices,
+  MainSettings,
   MessageCall,
   MessageChanges,
   ThreadStart,
@@ -168,6 +169,7 @@ export class WorkerHandle {
           await settings.accounts?.isDisabled?.(username) ?? false,
         ownAddresses: async (username) =>
           await settings.accounts?.addresses?.(username) ?? [],
+        recipient: (address) => knowsRecipient(address, settings),
         enter: (attempt) => this.#enter(attempt),
         fail: (attempt) => guard.fail(attempt),
         choose: async (name) => {
@@ -281,6 +283,18 @@ export class WorkerHandle {
       Object.assign(message, { tag, store, filename, append });
     }
     return { seen, message, done: () => content.forget() };
+  }
+}
+
+/** Asks the program's function whether a local recipient exists. */
+async function knowsRecipient(
+  address: string,
+  { isRecipient }: MainSettings,
+): Promise<MainApi["calls"]["recipient"][1]> {
+  try {
+    return { known: await isRecipient?.(Address.parse(address)) ?? false };
+  } catch (error) {
+    return { thrown: encodeError(error) };
   }
 }
 

@@ -1004,8 +1004,8 @@ const PROTOCOL: readonly Mutation[] = [
   ...of("protocol/server/commands.ts", "protocol/server/budget", [
     [
       "one recipient more than the limit is taken",
-      "if (envelope.recipients.length >= maxRecipients) {",
-      "if (envelope.recipients.length > maxRecipients) {",
+      "if (state.said.length >= maxRecipients) {",
+      "if (state.said.length > maxRecipients) {",
     ],
   ]),
   ...of("protocol/server/commands.ts", "attacks/starttls_injection", [
@@ -1021,8 +1021,8 @@ const PROTOCOL: readonly Mutation[] = [
   ], [
     [
       "LMTP says the same of all recipients",
-      "this.#outbox.reply(recipient.reply ?? reply);",
-      "this.#outbox.reply(reply);",
+      '"address" in one ? one.reply ?? reply : worst(one, reply),',
+      "reply,",
     ],
     [
       "BINARYMIME is taken by DATA",

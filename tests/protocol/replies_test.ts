@@ -111,6 +111,8 @@ const WANT: Readonly<Record<ReplyName, string>> = {
   noSpaceAfterPath: "501 5.5.4 Space required after the path",
   wantXclient: "501 5.5.4 Syntax: XCLIENT attribute=value...",
   mailboxFull: "452 4.2.2 Mailbox full",
+  aliasLoop: "554 5.4.6 The aliases of this address lead back to it",
+  aliasTooLarge: "451 4.3.5 This address has too many aliases",
   localError: "451 4.3.0 Local error in processing, try again",
   storageFull: "452 4.3.1 Insufficient system storage",
   overQuota: "552 5.2.2 Message is larger than the mailbox may be",

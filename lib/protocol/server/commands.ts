@@ -14,6 +14,7 @@
 import { skipBlanks } from "../bytes.ts";
 import type { Verb } from "../command.ts";
 import { badPath, replies, tooMany, tooManyRecipients } from "../replies.ts";
+import { Redirect } from "../redirect.ts";
 import { SmtpReply } from "../reply.ts";
 import type { ServerContent } from "./content.ts";
 import { accepts, type ServerAsk, type Verdict } from "./effects.ts";
@@ -217,7 +218,7 @@ export class ServerCommands {
       state.recipientRefused();
       return this.#outbox.error(candidate);
     }
-    if (envelope.recipients.length >= maxRecipients) {
+    if (state.said.length >= maxRecipients) {
       if (this.#countRefused()) return;
       return this.#outbox.reply(tooManyRecipients(maxRecipients));
     }
@@ -236,6 +237,10 @@ export class ServerCommands {
       return this.#refuseName(verdict, replies.refusedRecipient);
     }
     const { address, parameters } = recipient;
+    if (verdict instanceof Redirect) {
+      this.#state.recipientRedirected(recipient, verdict.addresses);
+      return this.#outbox.replyWith(verdict.reply, replies.recipientOk);
+    }
     this.#state.recipientAccepted(address, parameters);
     this.#outbox.replyWith(verdict, replies.recipientOk);
   }

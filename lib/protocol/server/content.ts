@@ -11,6 +11,7 @@
 
 import { NOTHING } from "../bytes.ts";
 import { parseBdat } from "../command.ts";
+import type { Recipient } from "../envelope.ts";
 import { chunkReceived, replies } from "../replies.ts";
 import { SmtpReply } from "../reply.ts";
 import {
@@ -214,10 +215,12 @@ export class ServerContent {
   /** Sends the reply to a whole body: in LMTP one for each recipient. */
   #reply(reply: SmtpReply): void {
     if (this.#silent) return;
-    const { profile, envelope } = this.#state;
+    const { profile, said } = this.#state;
     if (!profile.kind.repliesPerRecipient) return this.#outbox.reply(reply);
-    for (const recipient of envelope!.recipients) {
-      this.#outbox.reply(recipient.reply ?? reply);
+    for (const one of said) {
+      this.#outbox.reply(
+        "address" in one ? one.reply ?? reply : worst(one, reply),
+      );
     }
   }
 
@@ -241,6 +244,20 @@ export class ServerContent {
     }
     this.#state.messageDecided(isAccepted);
   }
+}
+
+/**
+ * The reply to a recipient that became several: the worst of theirs, so the
+ * sender hears of each failure.
+ *
+ * @param reply The reply to those without one of their own
+ */
+function worst(recipients: readonly Recipient[], reply: SmtpReply): SmtpReply {
+  let found: SmtpReply | undefined;
+  for (const { reply: own = reply } of recipients) {
+    if (found === undefined || own.code > found.code) found = own;
+  }
+  return found ?? reply;
 }
 
 /** Least bytes of refused content to read, 4 MiB: the client should get the reply. */

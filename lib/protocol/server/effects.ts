@@ -8,6 +8,7 @@ import type { Capabilities } from "../capabilities.ts";
 import type { BareNewlinePolicy } from "../data_decoder.ts";
 import type { KindTraits } from "../listener_kind.ts";
 import type { MailParameters, RcptParameters } from "../parameters.ts";
+import { Redirect } from "../redirect.ts";
 import { SmtpReply } from "../reply.ts";
 import type { XclientAttributes } from "../xclient.ts";
 
@@ -109,12 +110,13 @@ export type CloseReason =
  * The answer to an ask. `undefined` accepts and `"deny"` refuses with the
  * standard reply. A reply is sent and its code decides. The silent verdicts
  * send nothing, because the handler has sent the reply. `"drop"` closes without
- * a reply (connect only). Where content may come by DATA, a positive reply is
- * sent only if it is 354.
+ * a reply (connect only). A redirect accepts (RCPT only). Where content may come
+ * by DATA, a positive reply is sent only if it is 354.
  */
 export type Verdict =
   | undefined
   | SmtpReply
+  | Redirect
   | "deny"
   | "silent-allow"
   | "silent-deny"
@@ -123,7 +125,8 @@ export type Verdict =
 /** Whether a verdict accepts. */
 export function accepts(verdict: Verdict): boolean {
   return verdict === undefined || verdict === "silent-allow" ||
-    (verdict instanceof SmtpReply && verdict.isPositive);
+    (verdict instanceof SmtpReply && verdict.isPositive) ||
+    verdict instanceof Redirect;
 }
 
 /**

@@ -25,7 +25,7 @@
 import { NOTHING } from "../bytes.ts";
 import type { Address } from "../address.ts";
 import type { Verb } from "../command.ts";
-import type { Envelope } from "../envelope.ts";
+import type { Envelope, Recipient } from "../envelope.ts";
 import type { RcptParameters } from "../parameters.ts";
 import { replies, tooMany } from "../replies.ts";
 import type { SmtpReply } from "../reply.ts";
@@ -36,6 +36,7 @@ import type {
   ServerProfile,
 } from "./effects.ts";
 import { Outbox } from "./outbox.ts";
+import { Rewriting, type Said } from "./rewriting.ts";
 
 /** Phase of the conversation. */
 export type Phase =
@@ -181,7 +182,16 @@ export interface ServerFacts {
   readonly mechanisms: readonly string[];
   /** The envelope of the current transaction. */
   readonly envelope: Envelope | undefined;
+  /** The recipients for each accepted RCPT of the transaction, in order. */
+  readonly said: readonly Said[];
 }
+
+/** An envelope that grows. */
+interface OpenEnvelope extends Envelope {
+  readonly recipients: Recipient[];
+}
+
+const NONE_SAID: readonly Said[] = [];
 
 /** The state of one connection, shared by the parts of the state machine. */
 export class ServerState implements ServerFacts {
@@ -200,7 +210,9 @@ export class ServerState implements ServerFacts {
   #mayImpersonate = false;
   #mechanisms: readonly string[] = [];
   #gate: CountingGate | undefined;
-  #envelope: Envelope | undefined;
+  #envelope: OpenEnvelope | undefined;
+  /** Set once a recipient of the transaction has become another. */
+  #rewriting: Rewriting | undefined;
   /** Refused RCPT commands of this transaction. */
   #refusedRecipients = 0;
   /** Commands since the last accepted message. */
@@ -295,6 +307,10 @@ export class ServerState implements ServerFacts {
 
   get envelope(): Envelope | undefined {
     return this.#envelope;
+  }
+
+  get said(): readonly Said[] {
+    return this.#rewriting?.said ?? this.#envelope?.recipients ?? NONE_SAID;
   }
 
   /** The reply that refuses `verb` now, `undefined` if it may run. */
@@ -421,7 +437,22 @@ export class ServerState implements ServerFacts {
     address: Address,
     parameters: RcptParameters,
   ): void {
-    this.#envelope!.recipients.push({ address, parameters });
+    if (this.#rewriting === undefined) {
+      this.#envelope!.recipients.push({ address, parameters });
+    } else this.#rewriting.keep({ address, parameters });
+    this.#phase = "rcpt";
+  }
+
+  /** Adds the recipients that a recipient becomes. */
+  recipientRedirected(
+    recipient: {
+      readonly address: Address;
+      readonly parameters: RcptParameters;
+    },
+    targets: readonly Address[],
+  ): void {
+    this.#rewriting ??= new Rewriting(this.#envelope!.recipients);
+    this.#rewriting.replace(recipient, targets);
     this.#phase = "rcpt";
   }
 
@@ -439,6 +470,7 @@ export class ServerState implements ServerFacts {
   /** Ends a transaction that the session knows to be over. */
   endTransaction(): void {
     this.#envelope = undefined;
+    this.#rewriting = undefined;
     this.#collecting = false;
     this.#refusedRecipients = 0;
     if (this.#phase !== "connecting" && this.#phase !== "greeted") {

@@ -1,0 +1,69 @@
+/**
+ * Aliases and local recipients of `serve`: reads their files, for the start, for
+ * `--check` and for SIGHUP. The server rereads the files by itself when they
+ * change. Stands alone: the other settings need no file to be checked.
+ */
+
+import { aliasFaults, openLocalRecipients } from "../server/mod.ts";
+import { AliasTable, type SmtpServerOptions } from "../../mod.ts";
+import { one, type RawSettings } from "./arguments.ts";
+import { reasonOf, RunError, UsageError } from "./output.ts";
+
+/** The server options made here. */
+export type RecipientSettings = Pick<
+  SmtpServerOptions,
+  "aliases" | "recipientDelimiter" | "localRecipients"
+>;
+
+/** The options of the command line for recipients. */
+const NAMES = ["aliases", "recipient-delimiter", "local-recipients"] as const;
+
+/**
+ * Reads the files, and makes the server's options from them.
+ *
+ * @throws {RunError} If a file cannot be used
+ * @throws {UsageError} If a value is missing
+ */
+export async function recipientSettings(
+  raw: RawSettings,
+): Promise<RecipientSettings> {
+  for (const name of NAMES) {
+    if (one(raw, name) === "") throw new UsageError(`--${name}: want a value`);
+  }
+  const aliases = one(raw, "aliases");
+  const recipients = one(raw, "local-recipients");
+  const delimiter = one(raw, "recipient-delimiter");
+  if (delimiter !== undefined && !/^[+\-_=#!%*/?&~^$]$/.test(delimiter)) {
+    throw new UsageError(
+      `--recipient-delimiter ${delimiter}: want one character, as +`,
+    );
+  }
+  const localRecipients = recipients === undefined
+    ? undefined
+    : { file: recipients };
+  await used("local-recipients", () => openLocalRecipients(localRecipients));
+  return {
+    aliases: aliases === undefined
+      ? undefined
+      : await used("aliases", () => AliasTable.load(aliases)),
+    recipientDelimiter: delimiter,
+    localRecipients,
+  };
+}
+
+/** A warning for each alias that leads nowhere. */
+export async function aliasWarnings(
+  options: Omit<SmtpServerOptions, "handlers">,
+): Promise<string[]> {
+  const faults = await aliasFaults(options);
+  return faults.map((fault) => `--aliases: ${fault}`);
+}
+
+/** Reads a file; an error names the option. */
+async function used<T>(option: string, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (error) {
+    throw new RunError(`--${option}: ${reasonOf(error)}`);
+  }
+}
