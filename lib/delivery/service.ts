@@ -29,7 +29,7 @@ import { RelayQueue } from "../queue/queue.ts";
 import type { RelayHooks } from "../queue/options.ts";
 import type { Relay, Relays } from "../queue/relay.ts";
 import type { Spool, SpoolAddition, SpoolProblem } from "../spool/spool.ts";
-import type { SpoolEntry } from "../spool/envelope.ts";
+import { hopsOf, type SpoolEntry } from "../spool/envelope.ts";
 import type { PeerCertificate } from "../client/options.ts";
 import type { SocketAddress } from "../net/transport.ts";
 import { Delivery } from "./delivery.ts";
@@ -318,7 +318,7 @@ const MEMORY_LIMIT = 1_048_576;
 
 /** Whether a job is a DSN, and all its recipients have a mailbox here. */
 function isLocalDsn(job: DeliveryJob, local: LocalMail): boolean {
-  return job.from.isNull && job.route?.smarthost === undefined &&
+  return job.from.isNull && hopsOf(job.route).length === 0 &&
     local.store.kind !== "discard" &&
     job.recipients.every(({ address }) => local.isLocal(address));
 }

@@ -21,6 +21,7 @@ import { expiresAt, type RelayGroup, type RelayTask } from "./tasks.ts";
 import { RetrySchedule } from "./schedule.ts";
 import { SpoolError } from "../spool/spool.ts";
 import {
+  plainRoute,
   type Progress,
   type RecipientAnswer,
   type RecipientResult,
@@ -149,7 +150,6 @@ export class JobRunner {
     const { id, size, acceptedAt, parameters, from, options } = envelope;
     const { spool } = this.#config;
     const login = options.hasLogin ? await spool.login(id) : undefined;
-    const { smarthost, security } = routeOf(task.entry);
     return {
       id,
       from: from === "" ? Address.NULL : Address.parse(from),
@@ -159,7 +159,7 @@ export class JobRunner {
         return { address: Address.parse(address), parameters };
       }),
       destination,
-      route: { smarthost, security },
+      route: plainRoute(routeOf(task.entry)),
       login,
       size,
       acceptedAt,

@@ -394,11 +394,13 @@ class RemoteAccounts implements Accounts {
 
 /** Encodes the options of `relays.add`, without recipients, for the main thread. */
 export function encodeRelayOptions(
-  { schedule, ...others }: Omit<RelayOptions, "recipients">,
+  { schedule, from, ...others }: Omit<RelayOptions, "recipients">,
 ): PlainOptions {
-  return schedule === undefined
-    ? others
-    : { ...others, schedule: schedule.toString() };
+  return {
+    ...others,
+    ...(schedule === undefined ? {} : { schedule: schedule.toString() }),
+    ...(from === undefined ? {} : { from: String(from ?? "") }),
+  };
 }
 
 /** Decodes the options of `relays.add` from a worker. */
