@@ -260,6 +260,7 @@ export type { SocketAddress, TlsInfo, Transport } from "./lib/net/transport.ts";
 export { Address, AddressSyntaxError } from "./lib/protocol/address.ts";
 export type { ExtensionKeyword } from "./lib/protocol/capabilities.ts";
 export type { BareNewlinePolicy } from "./lib/protocol/data_decoder.ts";
+export type { HeaderAddress } from "./lib/protocol/header_decoding.ts";
 export { MessageHeaders } from "./lib/protocol/headers.ts";
 export type { ListenerKind } from "./lib/protocol/listener_kind.ts";
 export type {

@@ -34,7 +34,6 @@ import type {
   WireOptions,
   WorkerApi,
 } from "../threads/api.ts";
-import { headOf } from "../threads/bodies.ts";
 import { Channel, type Implementation } from "../threads/channel.ts";
 import { MessageCalls, RemoteStore } from "../threads/message_calls.ts";
 import { remoteHandlers } from "../threads/remote_handlers.ts";
@@ -173,11 +172,11 @@ function remoteRelays(calls: MessageCalls): HandlerContext["relays"] {
       const { recipients = message.recipients, ...others } = options;
       return calls.offering(
         message.forRecipients(recipients as Recipient[]),
-        (offer) =>
+        (offer, bytes) =>
           calls.channel.call("relay", {
             ...offer,
             options: encodeRelayOptions(others),
-          }, { bytes: headOf(message.body), isRich: true }),
+          }, { bytes, isRich: true }),
       );
     },
   };

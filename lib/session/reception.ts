@@ -19,9 +19,12 @@
 
 import { NOTHING } from "../protocol/bytes.ts";
 import {
+  closeHeaders,
   Message,
   type MessageStore,
+  openHeaders,
   type Recipient,
+  settleHeaders,
   StoreError,
 } from "../message/message.ts";
 import {
@@ -32,7 +35,11 @@ import {
   HeaderEdit,
 } from "../protocol/content_edits.ts";
 import { asciiDomain } from "../protocol/domain.ts";
-import { findHeaderEnd, MessageHeaders } from "../protocol/headers.ts";
+import {
+  encodeBlock,
+  findHeaderEnd,
+  MessageHeaders,
+} from "../protocol/headers.ts";
 import { messageAccepted, replies } from "../protocol/replies.ts";
 import { SmtpError, SmtpReply } from "../protocol/reply.ts";
 import { accepts, type Verdict } from "../protocol/server/effects.ts";
@@ -52,8 +59,6 @@ import { callHandler, isPromise, verdictOfError } from "./verdicts.ts";
 
 /** Largest header block that is held back, including its blank line, in bytes: 256 KiB. */
 const HEADER_LIMIT = 262144;
-
-const BLANK_LINE = new Uint8Array([13, 10]);
 
 /** The message whose content comes in, and the treatment of its bytes. */
 interface Incoming {
@@ -269,16 +274,9 @@ export class Reception {
     headers.freeze();
     if (!accepts(verdict)) return verdict;
     const { body } = message;
-    if (headers.changed) {
-      const changed = headers.encode();
-      await body.write(changed);
-      // The encoded header of a text without a blank line may hold one already.
-      if (isWhole || findHeaderEnd(changed, 0) < 0) {
-        await body.write(BLANK_LINE);
-      }
-    } else {
-      await body.write(bytes.subarray(0, end));
-    }
+    await body.write(
+      headers.changed ? encodeBlock(headers, isWhole) : bytes.subarray(0, end),
+    );
     await body.write(bytes.subarray(end));
     return undefined;
   }
@@ -340,8 +338,7 @@ export class Reception {
     try {
       let verdict = await this.#writeRest(incoming);
       if (verdict === undefined) {
-        const asked = callHandler(context, "onMessage", session, message);
-        verdict = isPromise(asked) ? await asked : asked;
+        verdict = await this.#ask(message);
       }
       if (accepts(verdict)) {
         const failure = await commitMessage(message, context, session);
@@ -356,6 +353,36 @@ export class Reception {
       await this.#forget();
       // `#forget` does not know an accepted message; its temporary file must go as well.
       await message.discard();
+    }
+  }
+
+  /** Asks `onMessage`; writes its edits of the header into an accepted message. */
+  async #ask(message: Message): Promise<Verdict> {
+    const context = this.#context;
+    if (context.handlers.onMessage === undefined) return undefined;
+    const session = this.#session;
+    const opening = openHeaders(message);
+    if (opening !== undefined && !await this.#isPossible(opening)) {
+      return replies.storageFull;
+    }
+    const asked = callHandler(context, "onMessage", session, message);
+    const verdict = isPromise(asked) ? await asked : asked;
+    const edited = closeHeaders(message);
+    if (edited === undefined || !accepts(verdict)) return verdict;
+    const settling = settleHeaders(message);
+    return settling === undefined || await this.#isPossible(settling)
+      ? verdict
+      : replies.storageFull;
+  }
+
+  /** Whether work on the temporary file of a content succeeds. */
+  async #isPossible(work: Promise<void>): Promise<boolean> {
+    try {
+      await work;
+      return true;
+    } catch (error) {
+      logContentFailure(this.#context, this.#session, error);
+      return false;
     }
   }
 

@@ -348,6 +348,10 @@ export interface MessageChanges {
   readonly stores: readonly string[] | undefined;
   /** The new content, if it was replaced; all of it must be read. */
   readonly replaced: BodyFacts | undefined;
+  /** The trace fields. */
+  readonly trace: string;
+  /** The header block, if `onMessage` has edited it. */
+  readonly headers: Base64 | undefined;
   /** Replies of recipients, by their index. */
   readonly replies: readonly (readonly [number, WireReply])[];
 }

@@ -3,7 +3,12 @@
  * thread. The body is offered for the length of the call.
  */
 
-import type { Message, MessageStore, SaveOptions } from "../message/message.ts";
+import {
+  type Message,
+  type MessageStore,
+  type SaveOptions,
+  settleHeaders,
+} from "../message/message.ts";
 import type { MainApi, MessageCall, WorkerApi } from "./api.ts";
 import { headOf, OfferedBodies } from "./bodies.ts";
 import type { Channel } from "./channel.ts";
@@ -19,15 +24,18 @@ export class MessageCalls {
     this.channel = channel;
   }
 
-  /** Offers the message to the main thread for the length of `call`. */
+  /** Offers the message to the main thread for the length of `call`, which gets the first bytes of its content. */
   async offering<T>(
     message: Message,
-    call: (offer: MessageCall) => Promise<T>,
+    call: (offer: MessageCall, bytes: Uint8Array) => Promise<T>,
   ): Promise<T> {
     const { bodies } = this;
+    const edits = settleHeaders(message);
+    if (edits !== undefined) await edits;
     const body = bodies.offer(message.body);
     try {
-      return await call({ message: encodeMessage(message), body });
+      const offer = { message: encodeMessage(message), body };
+      return await call(offer, headOf(message.body));
     } finally {
       bodies.withdraw(body);
     }
@@ -56,10 +64,8 @@ export class RemoteStore implements MessageStore {
     const chosen = this.#chosen;
     const failure = await this.#calls.offering(
       message,
-      (offer) =>
-        channel.call("save", { ...offer, partial, chosen }, {
-          bytes: headOf(message.body),
-        }),
+      (offer, bytes) =>
+        channel.call("save", { ...offer, partial, chosen }, { bytes }),
     );
     if (failure !== undefined) throw decodeError(failure, message.recipients);
   }
