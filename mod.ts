@@ -283,6 +283,7 @@ export type {
   Relays,
 } from "./lib/queue/relay.ts";
 export { AccountList } from "./lib/sasl/accounts.ts";
+export type { DomainOptions } from "./lib/server/domain_options.ts";
 export type {
   ListeningAddress,
   ReloadOptions,

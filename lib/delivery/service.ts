@@ -27,7 +27,7 @@ import { FileSpool } from "../spool/file_spool.ts";
 import { MemorySpool } from "../spool/memory_spool.ts";
 import { RelayQueue } from "../queue/queue.ts";
 import type { RelayHooks } from "../queue/options.ts";
-import type { Relay, Relays } from "../queue/relay.ts";
+import type { Relay, RelayOptions, Relays } from "../queue/relay.ts";
 import type { Spool, SpoolAddition, SpoolProblem } from "../spool/spool.ts";
 import { hopsOf, type SpoolEntry } from "../spool/envelope.ts";
 import type { PeerCertificate } from "../client/options.ts";
@@ -121,13 +121,15 @@ export class RelayService {
   /**
    * Queues a message for some of its recipients.
    *
+   * @param route How it is relayed. Default: by the options of relaying
    * @throws {SpoolError} If the spool could not keep it
    */
   async add(
     message: Message,
     recipients: readonly Recipient[],
+    route?: RelayOptions,
   ): Promise<void> {
-    await this.relays.add(message, { recipients });
+    await this.relays.add(message, { ...route, recipients });
   }
 
   /**

@@ -459,6 +459,12 @@ export interface MessageStore {
    * @throws {StoreError} If some recipients' copies could not be kept
    */
   save(message: Message, options: SaveOptions): Promise<void>;
+  /**
+   * Whether a mailbox has room for so many more bytes. Asked at RCPT with the size
+   * that the client declares, 0 if it declares none; `false` refuses the
+   * recipient with 452 4.2.2.
+   */
+  hasRoom?(address: Address, size: number): boolean | Promise<boolean>;
   /** Waits for all calls of `save` under way, and closes all that is open. */
   close?(): Promise<void>;
 }

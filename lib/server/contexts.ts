@@ -33,17 +33,17 @@ import type { AddressLimiter } from "../session/limits.ts";
 import { askedOf } from "../session/handlers.ts";
 import { localDomains, type LocalTest } from "../session/local_domains.ts";
 import type { LoginCounter } from "../session/login_guard.ts";
-import type { MessageStore } from "../message/message.ts";
 import type { CertificateSource } from "../tls/set.ts";
 import type { Admission } from "./admission.ts";
+import { domainNames, DomainTable } from "./domain_options.ts";
+import type { ServerStores } from "./stores.ts";
 import type { Settings, SettledOptions } from "./options.ts";
 import type { DnsClient } from "../dns/client.ts";
 import { RelayService } from "../delivery/service.ts";
 
 /** The parts that all sessions of a server share. */
 export interface SharedServices {
-  /** Stores messages. */
-  readonly store: MessageStore;
+  readonly stores: ServerStores;
   readonly log: Logger;
   /** Counts failed logins. */
   readonly guard: LoginCounter;
@@ -83,7 +83,8 @@ export class SessionContexts {
    */
   of(listen: ListenOptions): SessionContext {
     const { options, certificates } = this.#settings;
-    const { store, relaying, counts, admission, log } = this.#shared;
+    const { stores, relaying, counts, admission, log } = this.#shared;
+    const { current: store, table: domains } = stores;
     const { kind = "smtp" } = listen;
     const {
       proxyProtocol = options.proxyProtocol,
@@ -100,9 +101,14 @@ export class SessionContexts {
       }),
       handlers: options.handlers ?? {},
       isLocal: localTest(options),
+      domains: domains.isEmpty ? undefined : domains,
       addReceived: options.addReceived ?? true,
       complete: options.complete ?? KINDS[kind].completesMessages
-        ? { domain: asciiDomain(options.domains?.[0] ?? hostname) }
+        ? {
+          domain: asciiDomain(
+            domainNames(options.domains ?? [])[0] ?? hostname,
+          ),
+        }
         : undefined,
       body: bodyOptions(options),
       earlyTalkers: options.earlyTalkers ?? "refuse",
@@ -141,7 +147,7 @@ export class SessionContexts {
 /** The test for the server's own addresses; `undefined` if every address is its own. */
 function localTest(options: SettledOptions): LocalTest | undefined {
   const { domains, relay = {} } = options;
-  if (domains !== undefined) return localDomains(domains);
+  if (domains !== undefined) return localDomains(domainNames(domains));
   return isOpenToClients(relay) ? localDomains([]) : undefined;
 }
 
@@ -296,13 +302,13 @@ export function relayServiceOf(
   settings: Settings,
   services: {
     readonly dns: DnsClient;
-    readonly store: MessageStore;
+    readonly stores: ServerStores;
     readonly addresses: () => readonly SocketAddress[];
     readonly log: Logger;
   },
 ): RelayService {
   const { relay = {}, hostname = machineName() } = settings.options;
-  const { dns, store, addresses, log } = services;
+  const { dns, stores, addresses, log } = services;
   return new RelayService(relay, {
     hostname,
     dns,
@@ -311,8 +317,12 @@ export function relayServiceOf(
       return settings.options.handlers ?? {};
     },
     local: {
-      isLocal: (address) => localTest(settings.options)?.(address) ?? false,
-      store,
+      isLocal: (address) =>
+        localTest(settings.options)?.(address) === true &&
+        stores.of(address).kind !== "discard",
+      get store() {
+        return stores.current;
+      },
     },
     addresses,
     log,
@@ -333,6 +343,9 @@ export function warningsOf(options: SettledOptions): readonly string[] {
 function discards(options: SettledOptions): boolean {
   const { store, handlers, domains } = options;
   if (store !== undefined) return false;
+  const names = domainNames(domains ?? []);
+  const { stores } = new DomainTable(domains);
+  if (names.length > 0 && stores.length === names.length) return false;
   // All mail is relayed: there is nothing to store.
   if (domains === undefined && localTest(options)) return false;
   return (handlers?.onMessageStart ?? handlers?.onMessage) === undefined;

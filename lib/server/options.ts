@@ -50,8 +50,13 @@ import {
   type LimitOptions,
   limitsOf,
 } from "../session/limit_options.ts";
-import { localDomains } from "../session/local_domains.ts";
 import type { MessageStore } from "../message/message.ts";
+import {
+  checkDomains,
+  type DomainOptions,
+  DOMAINS_RULE,
+  STORE_RULE,
+} from "./domain_options.ts";
 import type { Certificate } from "../tls/certificate.ts";
 import { type CertificateSet, CertificateSource } from "../tls/set.ts";
 import {
@@ -119,12 +124,16 @@ export interface SmtpServerOptions {
   /** Stores messages. Default: no store, with a warning when the server starts. */
   store?: MessageStore | undefined;
   /**
-   * The domains whose mail is accepted, with U-labels or A-labels. Recipients
-   * elsewhere get 550 5.7.1, unless
+   * The domains whose mail is accepted, with U-labels or A-labels: their names,
+   * or {@linkcode DomainOptions} by name, as `{ "a.example": { maxSize: 100_000 } }`.
+   * Recipients elsewhere get 550 5.7.1, unless
    * `relay` lets the client send there. Default: every recipient is accepted; if
    * `relay` is open to clients, only the bare `postmaster` is this server's own.
    */
-  domains?: readonly string[] | undefined;
+  domains?:
+    | readonly string[]
+    | Readonly<Record<string, DomainOptions>>
+    | undefined;
   /**
    * Relaying: which clients may relay, the next hop, and the retries. Default:
    * the queue takes only messages that a handler adds to
@@ -245,15 +254,8 @@ const RULES: Rules<SmtpServerOptions> = {
     },
   },
   threads: anyNumber,
-  store: where(
-    'a store, as new MaildirStore({ folder: "./mail" })',
-    (value) => {
-      const store = value as Partial<MessageStore> | null;
-      return typeof store?.kind === "string" &&
-        typeof store.save === "function";
-    },
-  ),
-  domains: list(text(), 'an array of domains, as ["example.com"]'),
+  store: STORE_RULE,
+  domains: DOMAINS_RULE,
   relay: RELAYING_RULE,
   dns: DNS_RULE,
   certificate: where(
@@ -395,7 +397,7 @@ export function checkServerOptions(options: SmtpServerOptions): void {
   limitsOf(options.limits);
   checkMemoryLimit(options.memoryLimit);
   checkThreads(options.threads);
-  localDomains(options.domains ?? []);
+  checkDomains(options.domains);
 }
 
 /**
@@ -406,7 +408,7 @@ export function checkServerOptions(options: SmtpServerOptions): void {
 export function checkReloadOptions(options: ReloadOptions): void {
   checkOptions("SmtpServer.reload", options, RELOAD_RULES, "{ domains }");
   limitsOf(options.limits);
-  localDomains(options.domains ?? []);
+  checkDomains(options.domains);
 }
 
 /** Checks the options of {@linkcode SmtpServer.stop}. */

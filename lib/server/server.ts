@@ -36,7 +36,7 @@ import { AddressLimiter } from "../session/limits.ts";
 import { LoginGuard } from "../session/login_guard.ts";
 import type { SmtpSession } from "../session/session.ts";
 import { DiscardStore } from "../store/discard_store.ts";
-import type { MessageStore } from "../message/message.ts";
+import { ServerStores } from "./stores.ts";
 import { Counters } from "../threads/pool.ts";
 
 /** Milliseconds that a store may take to close after the grace period of a stop. */
@@ -66,7 +66,7 @@ export class SmtpServer {
   /** The main thread's parts for this server, if it is one of several threads. */
   readonly #services: ThreadServices | undefined;
   readonly #log: Logger;
-  readonly #store: MessageStore;
+  readonly #stores: ServerStores;
   readonly #counts: AddressLimiter;
   readonly #admission: Admission;
   readonly #relaying: RelayService;
@@ -95,13 +95,14 @@ export class SmtpServer {
     const { threads = 0 } = options;
     const counters = threads > 0 ? new Counters(threads) : undefined;
     this.#log = options.log ? safeLogger(options.log) : consoleLogger;
-    this.#store = options.store ?? new DiscardStore();
+    const store = options.store ?? new DiscardStore();
+    this.#stores = new ServerStores(store, this.#settings);
     this.#counts = new AddressLimiter(limitsOf(options.limits), {
       now: services?.now ?? (() => this.#admission.now),
       shared: services?.counts ?? counters?.counts,
     });
     const common = {
-      store: this.#store,
+      ...{ store, stores: this.#stores },
       guard: services?.guard ?? new LoginGuard(),
       counts: this.#counts,
       log: this.#log,
@@ -334,13 +335,13 @@ export class SmtpServer {
       const left = Math.max(0, this.#graceEnd - performance.now());
       await this.#relaying.stop(left);
     } finally {
-      await this.#closeStore();
+      await this.#closeStores();
     }
   }
 
-  /** Closes the store; does not wait longer for a store whose disk does not answer. */
-  async #closeStore(): Promise<void> {
-    const closed = Promise.resolve(this.#store.close?.());
+  /** Closes the stores; does not wait longer for a store whose disk does not answer. */
+  async #closeStores(): Promise<void> {
+    const closed = this.#stores.close();
     const left = Math.max(0, this.#graceEnd - performance.now());
     let timer: ReturnType<typeof setTimeout> | undefined;
     const late = new Promise<"late">((resolve) => {

@@ -7,7 +7,7 @@
  */
 
 import type { BodyOptions } from "../message/body.ts";
-import type { Message, Recipient } from "../message/message.ts";
+import type { Message, MessageStore, Recipient } from "../message/message.ts";
 import type { ListenOptions } from "../net/listen_options.ts";
 import type { RelayOptions, Relays } from "../queue/relay.ts";
 import type { Accounts } from "../sasl/accounts.ts";
@@ -28,12 +28,18 @@ import type {
   WireAddress,
   WireCertificate,
   WireCertificates,
+  WireDomains,
   WireOptions,
   WorkerApi,
 } from "../threads/api.ts";
 import { type Counters, ThreadPool } from "../threads/pool.ts";
 import { CertificateSet, CertificateSource } from "../tls/set.ts";
+import { asciiDomain } from "../protocol/domain.ts";
+import { describeStore, makeStore } from "../store/thread_store.ts";
+import { type MessageCalls, RemoteStore } from "../threads/message_calls.ts";
 import { bodyOptions } from "./contexts.ts";
+import { domainNames, type DomainOptions } from "./domain_options.ts";
+import type { ServerStores } from "./stores.ts";
 import type {
   ReloadOptions,
   ServerSettings,
@@ -56,6 +62,7 @@ const WORKER = new URL("./worker.ts", import.meta.url);
 export interface ServerThreadsInit
   extends Pick<MainServices, "store" | "guard" | "counts" | "log"> {
   readonly settings: ServerSettings;
+  readonly stores: ServerStores;
   readonly relays: Relays;
 }
 
@@ -88,13 +95,13 @@ export class ServerThreads {
    * @throws {Error} If a thread cannot start; then all are stopped
    */
   async start(listen: readonly ListenOptions[]): Promise<void> {
-    const { settings, relays } = this.#init;
+    const { settings, stores, relays } = this.#init;
     const pool = new ThreadPool({
       ...this.#init,
       worker: WORKER,
       module: settings.module,
       listen,
-      settings: new ThreadSettings(settings),
+      settings: new ThreadSettings(settings, stores),
       relays: new ThreadRelays(relays),
     }, this.#counters);
     await pool.start();
@@ -128,9 +135,15 @@ export class ServerThreads {
 /** The settings in force, in the form that the threads need. */
 class ThreadSettings implements MainSettings {
   readonly #settings: Settings;
+  readonly #stores: ServerStores;
 
-  constructor(settings: Settings) {
+  constructor(settings: Settings, stores: ServerStores) {
     this.#settings = settings;
+    this.#stores = stores;
+  }
+
+  storeOf(domain: string): MessageStore {
+    return this.#stores.of({ domain, asciiDomain: asciiDomain(domain) });
   }
 
   get handlers(): SmtpHandlers {
@@ -204,8 +217,9 @@ export class ThreadRelaying implements SessionRelaying {
   async add(
     message: Message,
     recipients: readonly Recipient[],
+    route?: RelayOptions,
   ): Promise<void> {
-    await this.#relays.add(message, { recipients });
+    await this.#relays.add(message, { ...route, recipients });
   }
 }
 
@@ -226,7 +240,7 @@ export function loadHere(
 /** Options that do not cross threads as they are: encoded here, or kept on the main thread. */
 const SPECIAL: ReadonlySet<string> = new Set<keyof SmtpServerOptions>([
   ...["accounts", "certificate", "clientCertificate", "dns"] as const,
-  ...["handlers", "listen", "log", "mechanisms"] as const,
+  ...["domains", "handlers", "listen", "log", "mechanisms"] as const,
   ...["relay", "store", "threads"] as const,
 ]);
 
@@ -250,6 +264,7 @@ function encodeOptions(
       ...(judged ? { mechanisms: mechanismsOf(options) } : {}),
       ...(has("relay") ? { relay: relayPolicy(options) } : {}),
     },
+    ...(has("domains") ? { domains: encodeDomains(wanted, options) } : {}),
     ...(has("certificate") && certificates !== undefined
       ? {
         certificates: encodeCertificates(
@@ -272,6 +287,35 @@ function encodeOptions(
       ? { accounts: accounts ? { decoy: accounts.decoy?.toString() } : null }
       : {}),
   };
+}
+
+/** Encodes domains; a store of several is one store in the worker, too. */
+function encodeDomains(
+  { domains }: SmtpServerOptions,
+  { store: own }: SettledOptions,
+): WireOptions["domains"] {
+  if (domains === undefined) return null;
+  const names = domainNames(domains);
+  if (names === domains) return names;
+  const known: MessageStore[] = [];
+  const stores: WireDomains["stores"][number][] = [];
+  const options: [string, WireDomains["options"][string]][] = [];
+  for (
+    const [domain, { store, ...plain }] of Object.entries(
+      domains as Readonly<Record<string, DomainOptions>>,
+    )
+  ) {
+    let index = -1;
+    if (store !== undefined && store !== own) {
+      index = known.indexOf(store);
+      if (index < 0) {
+        index = known.push(store) - 1;
+        stores.push(describeStore(store) ?? { main: store.kind, domain });
+      }
+    }
+    options.push([domain, { plain, store: index }]);
+  }
+  return { stores, options: Object.fromEntries(options) };
 }
 
 function plainOptions(options: SmtpServerOptions): PlainOptions {
@@ -309,21 +353,24 @@ const MOST_KNOWN = 1000;
 
 /** Decodes the options from the main thread. */
 export class OptionDecoder {
+  readonly #calls: MessageCalls;
   readonly #channel: Channel<WorkerApi, MainApi>;
   /** Certificates made here: a TLS context is made once for each. */
   readonly #known = new Map<string, Certificate>();
   #source: CertificateSource | undefined;
 
-  /** @param channel To the main thread */
-  constructor(channel: Channel<WorkerApi, MainApi>) {
-    this.#channel = channel;
+  /** @param calls To the main thread */
+  constructor(calls: MessageCalls) {
+    this.#calls = calls;
+    this.#channel = calls.channel;
   }
 
   /** Decodes options. */
   decode(wire: WireOptions): SmtpServerOptions {
-    const { certificates, clientCertificate, accounts } = wire;
+    const { certificates, clientCertificate, accounts, domains } = wire;
     return {
       ...wire.plain,
+      ...(domains !== undefined && { domains: this.#domains(domains) }),
       ...(certificates && { certificate: this.#certificate(certificates) }),
       ...(clientCertificate !== undefined && {
         clientCertificate: clientCertificate === null ? undefined : {
@@ -339,6 +386,22 @@ export class OptionDecoder {
           : new RemoteAccounts(this.#channel, accounts.decoy),
       }),
     };
+  }
+
+  #domains(
+    wire: NonNullable<WireOptions["domains"]> | null,
+  ): SmtpServerOptions["domains"] {
+    if (wire === null) return undefined;
+    if (!("stores" in wire)) return wire;
+    const stores = wire.stores.map((one) =>
+      "main" in one
+        ? new RemoteStore(one.main, this.#calls, { domain: one.domain })
+        : makeStore(one)
+    );
+    const options = Object.entries(wire.options).map((
+      [domain, { plain, store }],
+    ) => [domain, { ...plain, store: stores[store] }]);
+    return Object.fromEntries(options);
   }
 
   /** Replaces the certificates in use. */

@@ -68,7 +68,7 @@ class WorkerServer {
     this.port = new SharedPort(port, memory);
     this.channel = new Channel(this.port, this.#api());
     this.#messages = new MessageCalls(this.channel);
-    this.#decoder = new OptionDecoder(this.channel);
+    this.#decoder = new OptionDecoder(this.#messages);
     this.#sessions = new SessionPublisher(this.channel);
     this.port.open(this.channel);
   }

@@ -110,11 +110,16 @@ export class HandlerCalls {
   #recipient(
     { address, parameters }: ServerAsk & { readonly ask: "rcpt" },
   ): Verdict | Promise<Verdict> {
-    const { isLocal, relaying } = this.#context;
+    const { isLocal, relaying, domains } = this.#context;
     const session = this.#session;
     const isForeign = isLocal !== undefined &&
       !isLocal(address, session.localAddress);
     if (isForeign && !relaying?.allows(session)) return replies.relayingDenied;
+    if (domains !== undefined) {
+      const most = domains.maxSizeOf(address);
+      const { size = 0 } = this.#init.protocol.state.envelope!.parameters;
+      if (most > 0 && size > most) return replies.tooLarge;
+    }
     return callHandler(this.#context, "onRcptTo", session, address, parameters);
   }
 

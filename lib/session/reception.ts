@@ -70,6 +70,10 @@ interface Incoming {
   readonly blind: FieldFilter | undefined;
   /** The header block while it is held back. */
   held: HeldHeader | undefined;
+  /** Most bytes for the recipients' domains; 0 for no limit of theirs. */
+  readonly maxSize: number;
+  /** Bytes that have come, if there is such a limit. */
+  size: number;
 }
 
 /** Receives the messages of one session, one after the other. */
@@ -119,6 +123,8 @@ export class Reception {
       ...{ message, isIdle, edit: new HeaderEdit() },
       blind: isSubmitted ? new FieldFilter(BLIND_FIELDS) : undefined,
       held: isHeld ? new HeldHeader() : undefined,
+      maxSize: maxSizeOf(message, this.#context),
+      size: 0,
     };
   }
 
@@ -179,7 +185,14 @@ export class Reception {
   /** Takes content; the caller may reuse `bytes` when the result is there. */
   take(bytes: Uint8Array): void | Promise<void> {
     const incoming = this.#incoming;
-    if (incoming === undefined || incoming.isIdle) return;
+    if (incoming === undefined) return;
+    if (incoming.maxSize > 0) {
+      incoming.size += bytes.length;
+      if (incoming.size > incoming.maxSize) {
+        return this.#refuse(replies.tooLarge);
+      }
+    }
+    if (incoming.isIdle) return;
     const { edit, blind } = incoming;
     try {
       // Before `edit`, which puts an empty line before a line that is no field:
@@ -341,7 +354,10 @@ export class Reception {
         verdict = await this.#ask(message);
       }
       if (accepts(verdict)) {
-        const failure = await commitMessage(message, context, session);
+        const fitting = fittingMessage(message, context, {
+          size: this.#protocol.bodySize,
+        });
+        const failure = await commitMessage(fitting, context, session);
         if (failure === undefined) return this.#accept(message, verdict);
         verdict = failure;
       }
@@ -479,6 +495,7 @@ async function commitMessage(
 ): Promise<SmtpReply | undefined> {
   const { isLocal } = context;
   const { recipients } = message;
+  if (recipients.length === 0) return undefined;
   const foreign = isLocal === undefined
     ? []
     : recipients.filter(({ address }) =>
@@ -490,6 +507,41 @@ async function commitMessage(
     ? undefined
     : await keep(message.forRecipients(local), context, session);
   return failure ?? await relay(message, foreign, { context, session });
+}
+
+/**
+ * Most bytes that a message may have for its recipients' domains; 0 for no limit
+ * of theirs. SMTP has one reply for all recipients, so the smallest limit holds;
+ * in LMTP each has a reply, and the largest limit ends the content.
+ */
+function maxSizeOf({ recipients }: Message, context: SessionContext): number {
+  const { domains } = context;
+  if (domains === undefined) return 0;
+  const sizes = recipients.map(({ address }) =>
+    domains.maxSizeOf(address) || Infinity
+  );
+  const most = isPartial(context) ? Math.max(...sizes) : Math.min(...sizes);
+  return most === Infinity ? 0 : most;
+}
+
+/** LMTP: the message for the recipients whose domains take its size; the others get their reply. */
+function fittingMessage(
+  message: Message,
+  context: SessionContext,
+  { size }: { readonly size: number },
+): Message {
+  const { domains } = context;
+  if (domains === undefined || !isPartial(context)) return message;
+  const { recipients } = message;
+  const fitting = recipients.filter((recipient) => {
+    const most = domains.maxSizeOf(recipient.address);
+    const fits = most === 0 || size <= most;
+    if (!fits) recipient.reply = replies.tooLarge;
+    return fits;
+  });
+  return fitting.length === recipients.length
+    ? message
+    : message.forRecipients(fitting);
 }
 
 /** Saves the message in all its stores. */
@@ -542,12 +594,13 @@ async function relay(
     readonly session: SmtpSession;
   },
 ): Promise<SmtpReply | undefined> {
-  const { relaying } = context;
+  const { relaying, domains } = context;
   try {
     if (relaying === undefined) {
       throw new TypeError("Cannot relay: nobody takes mail for others");
     }
-    await relaying.add(message, recipients);
+    const route = domains?.routeOf(session.username);
+    await relaying.add(message, recipients, route);
     return undefined;
   } catch (error) {
     logStoreFailure(context, session, { what: "Queue", message, error });

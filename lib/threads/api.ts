@@ -41,7 +41,10 @@ export interface MainApi {
     readonly save: readonly [
       MessageCall & {
         readonly partial: boolean;
+        /** Index among the stores that a handler chose. */
         readonly chosen: number | undefined;
+        /** The domain whose store it is. */
+        readonly domain: string | undefined;
       },
       WireError | undefined,
     ];
@@ -144,6 +147,8 @@ export interface MainSettings {
   readonly handlers: SmtpHandlers;
   readonly accounts: Accounts | undefined;
   readonly certificates: CertificateSource | undefined;
+  /** The store of a domain. */
+  storeOf(domain: string): MessageStore;
   /** Where new contents of messages are kept. */
   readonly body: BodyOptions;
   /** The options of a worker as plain data. */
@@ -409,6 +414,8 @@ export type PlainOptions = Readonly<Record<string, unknown>>;
 export interface WireOptions {
   /** The options that are plain data. */
   readonly plain: PlainOptions;
+  /** The domains; `null` if they are not set. */
+  readonly domains?: readonly string[] | WireDomains | null | undefined;
   readonly certificates?: WireCertificates | undefined;
   /** The mode of client certificates and the trusted CAs in PEM; `null` if no longer requested. */
   readonly clientCertificate?:
@@ -420,6 +427,19 @@ export interface WireOptions {
     | undefined;
   /** The secret with which unknown users are compared; `null` without accounts. */
   readonly accounts?: { readonly decoy: string | undefined } | null | undefined;
+}
+
+/** Domains with options. */
+export interface WireDomains {
+  /** The stores of domains, each once: to be made, or the kind of one on the main thread and a domain that has it. */
+  readonly stores: readonly (StoreDescription | {
+    readonly main: string;
+    readonly domain: string;
+  })[];
+  /** The options of each domain, and the index of its store, -1 for the server's. */
+  readonly options: Readonly<
+    Record<string, { readonly plain: PlainOptions; readonly store: number }>
+  >;
 }
 
 /** The arguments of a worker's start. */

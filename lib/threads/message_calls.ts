@@ -46,26 +46,33 @@ export class MessageCalls {
 export class RemoteStore implements MessageStore {
   readonly kind: string;
   readonly #calls: MessageCalls;
-  readonly #chosen: number | undefined;
+  readonly #place: {
+    readonly chosen?: number;
+    readonly domain?: string;
+  };
 
   /**
    * @param kind The kind of the store
-   * @param chosen Index among the stores that a handler chose for the message;
-   * if not given, the store is the server's own
+   * @param place Index among the stores that a handler chose for the message, or
+   * the domain whose store it is; without either it is the server's own
    */
-  constructor(kind: string, calls: MessageCalls, chosen?: number) {
+  constructor(
+    kind: string,
+    calls: MessageCalls,
+    place: { readonly chosen?: number; readonly domain?: string } = {},
+  ) {
     this.kind = kind;
     this.#calls = calls;
-    this.#chosen = chosen;
+    this.#place = place;
   }
 
   async save(message: Message, { partial }: SaveOptions): Promise<void> {
     const { channel } = this.#calls;
-    const chosen = this.#chosen;
+    const { chosen, domain } = this.#place;
     const failure = await this.#calls.offering(
       message,
       (offer, bytes) =>
-        channel.call("save", { ...offer, partial, chosen }, { bytes }),
+        channel.call("save", { ...offer, partial, chosen, domain }, { bytes }),
     );
     if (failure !== undefined) throw decodeError(failure, message.recipients);
   }

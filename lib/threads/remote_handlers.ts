@@ -217,7 +217,7 @@ function changeMessage(
   message.filename = changes.filename;
   message.append = changes.append;
   message.store = changes.stores?.map((kind, chosen) =>
-    new RemoteStore(kind, messages, chosen)
+    new RemoteStore(kind, messages, { chosen })
   );
   for (const [index, reply] of changes.replies) {
     message.recipients[index]!.reply = decodeReply(reply);

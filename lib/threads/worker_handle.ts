@@ -231,11 +231,13 @@ export class WorkerHandle {
     head: Uint8Array | undefined,
   ): Promise<MainApi["calls"]["save"][1]> {
     const { seen, message, done } = this.#receive(call, head);
-    const { partial, chosen } = call;
+    const { partial, chosen, domain } = call;
     try {
-      const store = chosen === undefined
+      const store = chosen !== undefined
+        ? seen && chosenStores(seen)?.[chosen]
+        : domain === undefined
         ? this.#services.store
-        : seen && chosenStores(seen)?.[chosen];
+        : this.#services.settings.storeOf(domain);
       if (store === undefined) {
         throw new TypeError(`Cannot keep message "${message.id}": it is over`);
       }
