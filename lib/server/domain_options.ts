@@ -4,6 +4,7 @@
  */
 
 import { RELAYING_RULES, type RelayingOptions } from "../delivery/options.ts";
+import { printable } from "../log.ts";
 import type { MessageStore } from "../message/message.ts";
 import {
   list,
@@ -71,8 +72,8 @@ export interface DomainOptions {
    */
   readonly maxSize?: number | undefined;
   /**
-   * How mail of the domain's users goes to other servers: those who have logged
-   * in with a name in the domain, as `ann@a.example`. It is stored with each
+   * How mail of the domain's users goes to other servers: of logins with
+   * a name in the domain, as `ann@a.example`. It is stored with each
    * message, so a change applies to later messages. With `smarthosts` of its own,
    * a domain never uses the server's `login` at others than the server's own.
    * Which clients may relay is the server's `relay`; what a handler adds to
@@ -123,7 +124,8 @@ export const DOMAINS_RULE: Rule = {
       [Object.prototype, null].includes(Object.getPrototypeOf(value));
     if (!isPlain) throw optionError(at, value, this);
     for (const [name, options] of Object.entries(value)) {
-      DOMAIN_RULE.check(options, { ...at, path: `${at.path}["${name}"]` });
+      const path = `${at.path}["${printable(name)}"]`;
+      DOMAIN_RULE.check(options, { ...at, path });
     }
   },
 };

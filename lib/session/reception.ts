@@ -35,11 +35,7 @@ import {
   HeaderEdit,
 } from "../protocol/content_edits.ts";
 import { asciiDomain } from "../protocol/domain.ts";
-import {
-  encodeBlock,
-  findHeaderEnd,
-  MessageHeaders,
-} from "../protocol/headers.ts";
+import { encodeBlock, MessageHeaders } from "../protocol/headers.ts";
 import { messageAccepted, replies } from "../protocol/replies.ts";
 import { SmtpError, SmtpReply } from "../protocol/reply.ts";
 import { accepts, type Verdict } from "../protocol/server/effects.ts";
@@ -47,6 +43,8 @@ import type { ServerProtocol } from "../protocol/server/protocol.ts";
 import { formatDate, formatReceived, protocolName } from "../protocol/trace.ts";
 import { FileStore } from "../store/file_store.ts";
 import type { SessionContext } from "./context.ts";
+import { fittingMessage, maxSizeOf } from "./domain_sizes.ts";
+import { HeldHeader } from "./held_header.ts";
 import { clientName } from "./proxied.ts";
 import {
   logAccepted,
@@ -56,9 +54,6 @@ import {
 } from "./log.ts";
 import type { SmtpSession } from "./session.ts";
 import { callHandler, isPromise, verdictOfError } from "./verdicts.ts";
-
-/** Largest header block that is held back, including its blank line, in bytes: 256 KiB. */
-const HEADER_LIMIT = 262144;
 
 /** The message whose content comes in, and the treatment of its bytes. */
 interface Incoming {
@@ -440,46 +435,6 @@ function written(
   return writing as Promise<undefined> | undefined;
 }
 
-/** A header block that is held back until it is complete. */
-class HeldHeader {
-  /** May be longer than what is in use. */
-  #storage: Uint8Array<ArrayBuffer> = NOTHING;
-  #used = 0;
-  #searched = 0;
-
-  /** All bytes so far: the block, and those that came with its end. */
-  get bytes(): Uint8Array {
-    return this.#storage.subarray(0, this.#used);
-  }
-
-  /** Adds bytes; returns the length of the block once it is complete. */
-  take(bytes: Uint8Array): number | "too-large" | undefined {
-    this.#append(bytes);
-    const all = this.bytes;
-    const end = findHeaderEnd(all, this.#searched);
-    // Without an end so far, the block is at least as long as these bytes.
-    if (end < 0 ? all.length >= HEADER_LIMIT : end > HEADER_LIMIT) {
-      return "too-large";
-    }
-    if (end >= 0) return end;
-    // The blank line may begin in the last three bytes.
-    this.#searched = Math.max(0, all.length - 3);
-    return undefined;
-  }
-
-  #append(bytes: Uint8Array): void {
-    const used = this.#used + bytes.length;
-    if (used > this.#storage.length) {
-      // Doubled: otherwise a header in small packets would be copied with each.
-      const grown = new Uint8Array(Math.max(used, 2 * this.#storage.length));
-      grown.set(this.bytes);
-      this.#storage = grown;
-    }
-    this.#storage.set(bytes, this.#used);
-    this.#used = used;
-  }
-}
-
 /**
  * Keeps the message in the stores and the queue; resolves with the reply that
  * refuses it, if any. In LMTP a recipient whose copy failed gets its own reply.
@@ -507,41 +462,6 @@ async function commitMessage(
     ? undefined
     : await keep(message.forRecipients(local), context, session);
   return failure ?? await relay(message, foreign, { context, session });
-}
-
-/**
- * Most bytes that a message may have for its recipients' domains; 0 for no limit
- * of theirs. SMTP has one reply for all recipients, so the smallest limit holds;
- * in LMTP each has a reply, and the largest limit ends the content.
- */
-function maxSizeOf({ recipients }: Message, context: SessionContext): number {
-  const { domains } = context;
-  if (domains === undefined) return 0;
-  const sizes = recipients.map(({ address }) =>
-    domains.maxSizeOf(address) || Infinity
-  );
-  const most = isPartial(context) ? Math.max(...sizes) : Math.min(...sizes);
-  return most === Infinity ? 0 : most;
-}
-
-/** LMTP: the message for the recipients whose domains take its size; the others get their reply. */
-function fittingMessage(
-  message: Message,
-  context: SessionContext,
-  { size }: { readonly size: number },
-): Message {
-  const { domains } = context;
-  if (domains === undefined || !isPartial(context)) return message;
-  const { recipients } = message;
-  const fitting = recipients.filter((recipient) => {
-    const most = domains.maxSizeOf(recipient.address);
-    const fits = most === 0 || size <= most;
-    if (!fits) recipient.reply = replies.tooLarge;
-    return fits;
-  });
-  return fitting.length === recipients.length
-    ? message
-    : message.forRecipients(fitting);
 }
 
 /** Saves the message in all its stores. */

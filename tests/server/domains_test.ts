@@ -1,6 +1,6 @@
 /**
  * Settings of a domain: its store and size by the recipient's domain, its
- * smarthost and login by the domain of the user who has logged in. On sockets, on
+ * smarthost and login by the domain of the login. On sockets, on
  * one thread and on two, with real files.
  */
 
