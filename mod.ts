@@ -139,7 +139,7 @@
  * Store and size go by the domain of the recipient, the smarthost and its login by
  * the domain of the user: `bob@b.example` sends by way of `smtp.example.net`,
  * wherever the mail goes. A message for both domains is saved in both stores, one
- * after the other. If the second fails, the client is told to come again, but the
+ * after the other. If the second fails, the client repeats the message, but the
  * first has its copy already and gets another one then.
  *
  * ### Threads
