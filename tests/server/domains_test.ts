@@ -295,6 +295,52 @@ for (const threads of [0, 2]) {
   });
 }
 
+Deno.test("A DSN to a local sender goes into the store of their domain", async () => {
+  await using far = await start({
+    handlers: { onRcptTo: () => false },
+    store: new MemoryStore(),
+  });
+  const store = new MemoryStore();
+  const others = new MemoryStore();
+  const { port } = far.addresses[0]!;
+  await using server = await start({
+    store: others,
+    domains: { "sender.test": { store }, "a.test": {} },
+    relay: {
+      from: ["127.0.0.0/8"],
+      smarthosts: [{ host: "127.0.0.1", port }],
+    },
+  });
+  assertEquals(await send(server, ["x@far.test", "x@a.test"]), [
+    OK[0],
+    OK[0],
+    OK[1],
+  ]);
+  await until(() => server.relays.count === 0 && store.messages.length > 0);
+  assertEquals([got(store), got(others)], [["a@sender.test"], ["x@a.test"]]);
+  assert(store.messages[0]!.from.isNull);
+});
+
+Deno.test("The size of a domain ends content in chunks, and in a session that goes on", async () => {
+  const store = new MemoryStore();
+  await using server = await start({
+    store,
+    domains: { "a.test": { maxSize: 100 } },
+  });
+  using client = await TestClient.connect(server);
+  await client.reply();
+  await client.expect(["EHLO client.test", "250"]);
+  for (const [size, want] of [[90, "250"], [200, "552 5.3.4"], [90, "250"]]) {
+    await client.expect(["MAIL FROM:<a@b.test>", "250"], [
+      "RCPT TO:<x@a.test>",
+      "250",
+    ]);
+    await client.send(`BDAT ${size} LAST\r\n${"x".repeat(Number(size))}`);
+    assertEquals((await client.reply()).slice(0, String(want).length), want);
+  }
+  assertEquals(store.messages.length, 2);
+});
+
 Deno.test("Options of domains are checked", () => {
   for (
     const [domains, words] of [
