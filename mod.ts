@@ -44,7 +44,8 @@
  * `onHelo`, `onAuthenticate`, `onMailFrom`, `onRcptTo`, `onMessageStart` (the
  * last moment to choose `message.store` or `message.filename`), `onHeaders`
  * (edits of the headers are kept), `onMessage` (`message.bytes()`, `.text()` and
- * `.stream()` have the content; the reply is not sent yet), `onReset` and
+ * `.stream()` have the content, edits of `message.headers` are kept; the reply is
+ * not sent yet), `onReset` and
  * `onDisconnect`; `onCommand` comes before each command, `onStateChange` with
  * each change of state, `onVerify` and `onExpand` at VRFY and EXPN, and
  * `onRelay...` follow mail in the queue.
@@ -78,6 +79,69 @@
  * const server = new SmtpServer({ handlers });
  * console.assert(!server.active);
  * ```
+ *
+ * ### Change a message
+ *
+ * A handler changes a message in the cheapest way that does it:
+ *
+ * - {@linkcode Message.prepend} puts a field on top, above the Received field of
+ *   this server. It never touches the content.
+ * - `headers.set()`, `.add()` and `.remove()` edit the header: the headers that
+ *   `onHeaders` gets before the content is there, or `message.headers` in
+ *   `onMessage`, until the handler returns. Everywhere else an edit throws. A
+ *   message that no handler edits is kept byte for byte.
+ * - {@linkcode Message.replace} takes another content: text, bytes, or a stream
+ *   that may be made from `message.stream()` while it is read.
+ *
+ * {@linkcode MessageHeaders} reads fields as they are (`get`) or as a reader sees
+ * them: `text()` decodes encoded words, `addresses()` lists, `date()` dates.
+ *
+ * ```ts
+ * import type { SmtpHandlers } from "@smtp/server";
+ *
+ * const handlers: SmtpHandlers = {
+ *   onMessage(session, message) {
+ *     const { headers } = message;
+ *     message.prepend("X-Checked-By", `mx.example.com for ${session.remoteAddress}`);
+ *     const [author] = headers.addresses("From");
+ *     if (author?.address.endsWith("@example.com")) return;
+ *     headers.set("Subject", `[External] ${headers.text("Subject") ?? ""}`);
+ *   },
+ * };
+ * console.assert(handlers.onMessage !== undefined);
+ * ```
+ *
+ * Signatures cover the bytes of a message: an edit, or a new content, breaks those
+ * of the sender (DKIM); a field on top with a name of its own does not.
+ *
+ * ### Domains
+ *
+ * `domains: ["a.example", "b.example"]` are alike. A record gives each its own
+ * store, its own limit of size, and its own way out; what a domain does not say is
+ * the server's. {@linkcode DomainOptions} has the details.
+ *
+ * ```ts
+ * import { MaildirStore, SmtpServer } from "@smtp/server";
+ *
+ * const server = new SmtpServer({
+ *   domains: {
+ *     "a.example": { store: new MaildirStore({ folder: "./mail/a" }) },
+ *     "b.example": {
+ *       store: new MaildirStore({ folder: "./mail/b" }),
+ *       maxSize: 5_000_000,
+ *       relay: { smarthosts: [{ host: "smtp.example.net", port: 587 }] },
+ *     },
+ *   },
+ *   relay: { allow: "authenticated", spool: "./spool" },
+ * });
+ * console.assert(!server.active); // await server.reload({ domains });
+ * ```
+ *
+ * Store and size go by the domain of the recipient, the smarthost and its login by
+ * the domain of the user: `bob@b.example` sends by way of `smtp.example.net`,
+ * wherever the mail goes. A message for both domains is saved in both stores, one
+ * after the other. If the second fails, the client repeats the message, but the
+ * first has its copy already and gets another one then.
  *
  * ### Threads
  *
@@ -341,6 +405,7 @@ export { Address, AddressSyntaxError } from "./lib/protocol/address.ts";
 export type { Envelope } from "./lib/protocol/envelope.ts";
 export type { ExtensionKeyword } from "./lib/protocol/capabilities.ts";
 export type { BareNewlinePolicy } from "./lib/protocol/data_decoder.ts";
+export type { HeaderAddress } from "./lib/protocol/header_decoding.ts";
 export { MessageHeaders } from "./lib/protocol/headers.ts";
 export type { ListenerKind } from "./lib/protocol/listener_kind.ts";
 export type {
@@ -364,6 +429,7 @@ export type {
   Relays,
 } from "./lib/queue/relay.ts";
 export { AccountList } from "./lib/sasl/accounts.ts";
+export type { DomainOptions } from "./lib/server/domain_options.ts";
 export type {
   ListeningAddress,
   ReloadOptions,

@@ -221,6 +221,12 @@ function isErrorClass(callee: Deno.lint.Node): boolean {
     callee.object.property.name === "errors";
 }
 
+/** Whether `Date` is a type here, or makes a value of a given time: neither reads the clock. */
+function isDateValue({ parent }: Deno.lint.Identifier): boolean {
+  return parent.type === "TSTypeReference" ||
+    parent.type === "NewExpression" && parent.arguments.length > 0;
+}
+
 /** Whether an identifier is a mere name of a member, and so names nothing global. */
 function isMemberName(node: Deno.lint.Identifier): boolean {
   const { parent } = node;
@@ -356,7 +362,9 @@ const purity: Deno.lint.Rule = rule(SCOPE.pure, (context) => {
   }
   return {
     Identifier(node) {
-      if (IMPURE.has(node.name) && !isMemberName(node)) report(node, node.name);
+      const isPure = !IMPURE.has(node.name) || isMemberName(node) ||
+        (node.name === "Date" && isDateValue(node));
+      if (!isPure) report(node, node.name);
     },
     MemberExpression(node) {
       if (context.sourceCode.getText(node) === "Math.random") {

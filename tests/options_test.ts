@@ -77,7 +77,12 @@ const SERVER_ROWS: [options: unknown, begins: string, ends: string][] = [
     'did you mean "limits.maxSize"?',
   ],
   [{ limits: { maxSize: "10M" } }, 'Cannot use limits.maxSize "10M"', "number"],
-  [{ domains: "example.com" }, 'Cannot use domains "example.com"', "]"],
+  [{ domains: "example.com" }, 'Cannot use domains "example.com"', "}"],
+  [
+    { domains: { "a.example": { maxsize: 1 } } },
+    'Cannot use domains["a.example"].maxsize 1: no such option',
+    'did you mean "domains["a.example"].maxSize"?',
+  ],
   [{ store: "maildir:./mail" }, 'Cannot use store "maildir:./mail"', ")"],
   [{ accounts: { ann: "hunter2" } }, "Cannot use accounts: want", ")"],
   [{ accounts: ["ann:hunter2"] }, "Cannot use accounts: want", ")"],

@@ -279,9 +279,11 @@ export function* showLines(
   yield `from       <${oneLine(envelope.from)}>\n`;
   yield `size       ${formatSize(envelope.size)}\n`;
   yield `accepted   ${accepted} (${age} ago)\n`;
-  const { smarthost, security } = progress.route ?? envelope.options;
-  if (smarthost !== undefined) {
-    yield `smarthost  ${oneLine(smarthost.host)}:${smarthost.port ?? 25}\n`;
+  const { smarthost, smarthosts = [], security } = progress.route ??
+    envelope.options;
+  for (const hop of [smarthost, ...smarthosts]) {
+    if (hop === undefined) continue;
+    yield `smarthost  ${oneLine(hop.host)}:${hop.port ?? 25}\n`;
   }
   if (security !== undefined) yield `security   ${security}\n`;
   for (const [index, recipient] of progress.recipients.entries()) {
@@ -305,6 +307,7 @@ export function* showLines(
 /** A message as one line of JSON. It has no secret: an entry holds no secret. */
 export function jsonLine({ envelope, progress }: SpoolEntry): string {
   const at = nextTryAt(progress.recipients);
+  const { smarthost, smarthosts } = progress.route ?? envelope.options;
   return printableJson({
     id: envelope.id,
     from: envelope.from,
@@ -312,9 +315,8 @@ export function jsonLine({ envelope, progress }: SpoolEntry): string {
     acceptedAt: new Date(envelope.acceptedAt),
     held: progress.held,
     nextTryAt: at === undefined ? null : new Date(at),
-    ...(progress.route ?? envelope.options).smarthost === undefined
-      ? {}
-      : { smarthost: (progress.route ?? envelope.options).smarthost },
+    ...(smarthost === undefined ? {} : { smarthost }),
+    ...(smarthosts === undefined ? {} : { smarthosts }),
     tag: progress.tag,
     recipients: progress.recipients.map((recipient, index) => ({
       address: envelope.recipients[index]!.address,

@@ -381,7 +381,9 @@ function printStart(
   }
   if (settings.quiet) return;
   const [first] = server.addresses;
-  const to = `you@${settings.options.domains?.[0] ?? "example.com"}`;
+  const { domains = [] } = settings.options;
+  const names = Array.isArray(domains) ? domains : Object.keys(domains);
+  const to = `you@${names[0] ?? "example.com"}`;
   output.out(`${settings.keeps}
 send a test mail:
   printf 'Subject: hello\\n\\nIt works.\\n' | curl --crlf --url smtp://${

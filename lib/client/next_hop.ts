@@ -78,6 +78,15 @@ export function hopName(hop: NextHop): string {
   return `${host.includes(":") ? `[${host}]` : host}:${hopPort(hop)}`;
 }
 
+/** Whether a hop is one of several: by its host and port. */
+export function hasHop(
+  hops: readonly NextHop[] | undefined,
+  hop: NextHop,
+): boolean {
+  const name = hopName(hop);
+  return hops?.some((one) => hopName(one) === name) ?? false;
+}
+
 /**
  * The TLS policy. `none` never uses TLS. `opportunistic` uses it if the server
  * offers it, accepts any certificate, and goes on without TLS if the handshake

@@ -45,7 +45,13 @@ import {
   routeDomain,
 } from "./route.ts";
 import { fittingRecipients } from "../client/sending_plan.ts";
-import { hopPort, type NextHop, type TlsSecurity } from "../client/next_hop.ts";
+import {
+  hasHop,
+  hopPort,
+  type NextHop,
+  type TlsSecurity,
+} from "../client/next_hop.ts";
+import { hopsOf } from "../spool/envelope.ts";
 
 /** The clock of the memories: the time of day may be set, this one not. */
 const monotonic = () => performance.now();
@@ -163,8 +169,8 @@ export class HostWalk {
   }
 
   get #smarthosts(): readonly NextHop[] | undefined {
-    const own = this.#job.route?.smarthost;
-    if (own) return [own];
+    const own = hopsOf(this.#job.route);
+    if (own.length > 0) return own;
     const { smarthosts = [] } = this.#options;
     return smarthosts.length > 0 ? smarthosts : undefined;
   }
@@ -536,7 +542,8 @@ export class HostWalk {
 
   #settings({ hop, address }: Place): SmtpClientOptions {
     const options = this.#options;
-    const login = this.#smarthosts && (this.#job.login ?? options.login);
+    const login = this.#smarthosts && (this.#job.login ??
+      (hasHop(options.smarthosts, hop) ? options.login : undefined));
     const wanted: TlsSecurity = this.#job.route?.security ??
       options.security ?? (login ? "verified" : "opportunistic");
     const now = (options.now ?? monotonic)();

@@ -322,7 +322,8 @@ export interface RelayingOptions extends
   maxRecipients?: number | undefined;
 }
 
-const RULES: Rules<RelayingOptions> = {
+/** The rules for {@linkcode RelayingOptions}. */
+export const RELAYING_RULES: Rules<RelayingOptions> = {
   allow: oneOf("authenticated", "none"),
   from: NETWORKS_RULE,
   spool: {
@@ -359,7 +360,10 @@ const RULES: Rules<RelayingOptions> = {
 };
 
 /** The rule for {@linkcode RelayingOptions} inside other options. */
-export const RELAYING_RULE: Rule = object(RULES, '{ allow: "authenticated" }');
+export const RELAYING_RULE: Rule = object(
+  RELAYING_RULES,
+  '{ allow: "authenticated" }',
+);
 
 /** Whether the policy alone lets any client relay. */
 export function isOpenToClients(options: RelayingOptions): boolean {

@@ -32,9 +32,9 @@ import { FileSpool } from "../spool/file_spool.ts";
 import { MemorySpool } from "../spool/memory_spool.ts";
 import { RelayQueue } from "../queue/queue.ts";
 import type { RelayHooks } from "../queue/options.ts";
-import type { Relay, Relays } from "../queue/relay.ts";
+import type { Relay, RelayOptions, Relays } from "../queue/relay.ts";
 import type { Spool, SpoolAddition, SpoolProblem } from "../spool/spool.ts";
-import type { SpoolEntry } from "../spool/envelope.ts";
+import { hopsOf, type SpoolEntry } from "../spool/envelope.ts";
 import type { PeerCertificate } from "../client/options.ts";
 import type { SocketAddress } from "../net/transport.ts";
 import { Delivery } from "./delivery.ts";
@@ -129,13 +129,15 @@ export class RelayService {
   /**
    * Queues a message for some of its recipients.
    *
+   * @param route How it is relayed. Default: by the options of relaying
    * @throws {SpoolError} If the spool could not keep it
    */
   async add(
     message: Message,
     recipients: readonly Recipient[],
+    route?: RelayOptions,
   ): Promise<void> {
-    await this.relays.add(message, { recipients });
+    await this.relays.add(message, { ...route, recipients });
   }
 
   /**
@@ -362,7 +364,7 @@ const MEMORY_LIMIT = 1_048_576;
 
 /** Whether a job is a DSN, and all its recipients have a mailbox here. */
 function isLocalDsn(job: DeliveryJob, local: LocalMail): boolean {
-  return job.from.isNull && job.route?.smarthost === undefined &&
+  return job.from.isNull && hopsOf(job.route).length === 0 &&
     local.store.kind !== "discard" &&
     job.recipients.every(({ address }) => local.isLocal(address));
 }

@@ -9,9 +9,14 @@
 import type { Address } from "../protocol/address.ts";
 import type { Recipient } from "../protocol/envelope.ts";
 import { HeaderEdit } from "../protocol/content_edits.ts";
-import { MessageHeaders } from "../protocol/headers.ts";
+import { formatField, MessageHeaders } from "../protocol/headers.ts";
 import type { MailParameters } from "../protocol/parameters.ts";
 import { type BodyOptions, MessageBody } from "./body.ts";
+import {
+  type HeaderBlock,
+  HeaderEditing,
+  withHeader,
+} from "./header_editing.ts";
 
 export type { Recipient } from "../protocol/envelope.ts";
 
@@ -43,6 +48,18 @@ export interface MessageInit {
 
 /** Shared by all messages that are not in the queue. */
 const NO_RELAYS: readonly string[] = [];
+
+/** Lets the header of a message be edited until {@linkcode closeHeaders}; a promise if it has to be read from a file. */
+export let openHeaders: (message: Message) => void | Promise<void>;
+
+/** Ends the edits of a header: later ones throw. Returns the header block if it was edited. */
+export let closeHeaders: (message: Message) => HeaderBlock | undefined;
+
+/** Writes the edits of the header into the content; a promise only if there are any. */
+export let settleHeaders: (message: Message) => void | Promise<void>;
+
+/** Sets the text of all trace fields: the handlers of another thread have changed it. */
+export let setTrace: (message: Message, text: string) => void;
 
 /**
  * One message in transit: its envelope, its content, and the stores it goes to.
@@ -101,6 +118,21 @@ export class Message {
   #traceText: string | undefined;
   readonly #makeTrace: () => string;
   #replaced: MessageBody | undefined;
+  /** The fields on top of the trace fields. */
+  #top = "";
+  /** The header while it may be edited. */
+  #editing: HeaderEditing | undefined;
+  /** An edited header that is not yet in the content: that of a message of which this is a copy. */
+  #block: HeaderBlock | undefined;
+  /** Contents from before a change. A copy or a stream may still read them. */
+  #former: MessageBody[] | undefined;
+
+  static {
+    openHeaders = (message) => message.#open();
+    closeHeaders = (message) => message.#editing?.close();
+    settleHeaders = (message) => message.#settle();
+    setTrace = (message, text) => message.#setTrace(text);
+  }
 
   /**
    * Makes a message without content.
@@ -124,9 +156,10 @@ export class Message {
     return this.#replaced ?? this.#body;
   }
 
-  /** The trace fields that go before the content, as text. */
+  /** The trace fields that go before the content, as text; those of {@linkcode Message.prepend} come first. */
   get traceText(): string {
-    return this.#traceText ??= this.#makeTrace();
+    const trace = this.#traceText ??= this.#makeTrace();
+    return this.#top === "" ? trace : this.#top + trace;
   }
 
   /** The trace fields that go before the content. Do not change them. */
@@ -134,18 +167,84 @@ export class Message {
     return this.#trace ??= new TextEncoder().encode(this.traceText);
   }
 
-  /** Bytes of the content as received, without the server's own trace fields. */
+  /**
+   * Bytes of the content without the trace fields: as received, with the changes
+   * of handlers.
+   */
   get size(): number {
-    return this.body.size;
+    const block = this.#pending;
+    const { size } = this.body;
+    return block === undefined ? size : size - block.end + block.bytes.length;
   }
 
   /**
-   * A copy of the header block. Edits of it throw: to change the message, edit
-   * the headers that `onHeaders` gets, or {@linkcode Message.replace} the
-   * content.
+   * The header fields. In `onMessage` they may be edited until the handler
+   * returns: stores and the queue get the edited header, and the content is
+   * written again only if there was an edit. Everywhere else they are a copy, and
+   * an edit throws a `TypeError`: before `onMessage`, edit the headers that
+   * `onHeaders` gets.
+   *
+   * In `onMessage` this is one object. After {@linkcode Message.replace} it is
+   * that of the new content, and edits made before are gone with the old one.
+   *
+   * @example Mark the subject when the content is known
+   * ```ts
+   * import type { SmtpHandlers } from "@smtp/server";
+   *
+   * const handlers: SmtpHandlers = {
+   *   async onMessage(_session, message) {
+   *     if (!(await message.text()).includes("lottery")) return;
+   *     const { headers } = message;
+   *     headers.set("Subject", `[Suspect] ${headers.text("Subject") ?? ""}`);
+   *   },
+   * };
+   * console.assert(handlers.onMessage !== undefined);
+   * ```
    */
   get headers(): MessageHeaders {
-    return MessageHeaders.parse(this.body.head).freeze();
+    return this.#editing?.headers ??
+      MessageHeaders.parse(this.#block?.bytes ?? this.body.head).freeze();
+  }
+
+  /**
+   * Puts a header field on top of the message: above the trace fields of this
+   * server, where filters and relays put theirs. Of several calls the last one
+   * is on top. Call it in `onMessageStart`, `onHeaders` or `onMessage`; it costs
+   * no more than the field, whatever the size of the content. The fields are no
+   * part of the content and of {@linkcode Message.size}; a store with a
+   * Return-Path writes it above them.
+   *
+   * Text beyond ASCII becomes encoded words (RFC 2047) in a message without
+   * SMTPUTF8. {@linkcode Message.replace} removes the fields from before it.
+   *
+   * @param name The name of the field
+   * @param value Its text
+   * @throws {TypeError} If the name is not a field name, or the value contains NUL or
+   * a CR or LF that is not folding (CRLF, then a space or tab and text)
+   * @throws {RangeError} If a line would be longer than 998 bytes
+   *
+   * @example Say what a filter has found
+   * ```ts
+   * import type { SmtpHandlers } from "@smtp/server";
+   *
+   * const handlers: SmtpHandlers = {
+   *   onMessage(_session, message) {
+   *     message.prepend("X-Spam-Score", message.size > 100_000 ? "0" : "1");
+   *   },
+   * };
+   * console.assert(handlers.onMessage !== undefined);
+   * ```
+   */
+  prepend(name: string, value: string): void {
+    const utf8 = this.parameters.smtpUtf8 === true;
+    this.#top = formatField(name, value, { utf8 }) + this.#top;
+    this.#trace = undefined;
+  }
+
+  #setTrace(text: string): void {
+    this.#traceText = text;
+    this.#top = "";
+    this.#trace = undefined;
   }
 
   /** The whole message with its trace fields; line ends are CRLF. For messages that fit in memory. */
@@ -172,6 +271,7 @@ export class Message {
   /** {@linkcode Message.stream} for a `for await` loop. Do not change the chunks. */
   async *chunks(): AsyncGenerator<Uint8Array<ArrayBuffer>> {
     if (this.trace.length > 0) yield this.trace;
+    await this.#settle();
     yield* this.body.chunks();
   }
 
@@ -179,6 +279,31 @@ export class Message {
    * Replaces the content and the trace fields: stores and relays get the new
    * content. Call it in `onMessage`, before the final reply. Where the text has no
    * header before it, or no empty line, an empty line is added.
+   *
+   * The new content may be made from the old one while it is read, in little
+   * memory: {@linkcode Message.stream} includes the trace fields, so they stay. If
+   * the stream fails, the message keeps its old content.
+   *
+   * @throws {TypeError} If the stream has anything but bytes
+   * @throws {unknown} The error of the stream
+   *
+   * @example Pass a message through a filter
+   * ```ts
+   * import type { SmtpHandlers } from "@smtp/server";
+   *
+   * const redact = () =>
+   *   new TransformStream<string, string>({
+   *     transform: (text, out) => out.enqueue(text.replaceAll("0", "*")),
+   *   });
+   * const handlers: SmtpHandlers = {
+   *   async onMessage(_session, message) {
+   *     const text = message.stream().pipeThrough(new TextDecoderStream());
+   *     const changed = text.pipeThrough(redact());
+   *     await message.replace(changed.pipeThrough(new TextEncoderStream()));
+   *   },
+   * };
+   * console.assert(handlers.onMessage !== undefined);
+   * ```
    */
   async replace(
     content: string | Uint8Array | ReadableStream<Uint8Array>,
@@ -188,7 +313,14 @@ export class Message {
     const header = new HeaderEdit();
     try {
       if (content instanceof ReadableStream) {
-        for await (const chunk of content) await body.write(header.take(chunk));
+        for await (const chunk of content) {
+          if (!((chunk as unknown) instanceof Uint8Array)) {
+            throw new TypeError(
+              "Cannot replace a message: want a stream of bytes, as TextEncoderStream makes it of text",
+            );
+          }
+          await body.write(header.take(chunk));
+        }
       } else {
         await body.write(
           header.take(
@@ -203,17 +335,58 @@ export class Message {
       await body.discard();
       throw error;
     }
-    await this.#replaced?.discard();
+    this.#exchange(body);
+    this.#setTrace("");
+    this.#block = undefined;
+    if (this.#editing === undefined) return;
+    this.#editing.close();
+    this.#editing = undefined;
+    await this.#open();
+  }
+
+  /** Takes another content. The former one stays until {@linkcode Message.discard}: it may have readers. */
+  #exchange(body: MessageBody): void {
+    if (this.#former === undefined) this.#former = [body];
+    else this.#former.push(body);
     this.#replaced = body;
-    this.#trace = undefined;
-    this.#traceText = "";
+  }
+
+  #open(): void | Promise<void> {
+    const editing = new HeaderEditing(this.body, this.parameters);
+    this.#editing = editing;
+    return editing.load();
+  }
+
+  /** The edited header that is not yet in the content. */
+  get #pending(): HeaderBlock | undefined {
+    return this.#block ?? this.#editing?.edited;
+  }
+
+  #settle(): void | Promise<void> {
+    const block = this.#pending;
+    if (block !== undefined) return this.#write(block);
+  }
+
+  async #write(block: HeaderBlock): Promise<void> {
+    const old = this.body;
+    const editing = this.#editing;
+    const body = await withHeader(old, block, this.#bodyOptions);
+    // A replacement came first: it has a header of its own.
+    if (this.body !== old) return await body.discard();
+    this.#exchange(body);
+    this.#block = undefined;
+    editing?.settled(block);
   }
 
   /**
-   * The same message for some of its recipients. Both share the content, which
-   * belongs to this message: its {@linkcode Message.discard} frees it for both.
+   * The same message for some of its recipients: to keep it in one store for
+   * some and in another for others, to relay it over several routes, or with a
+   * field of {@linkcode Message.prepend} for one recipient alone. Both share the
+   * content, which belongs to this message: its {@linkcode Message.discard} frees
+   * it for both. What is changed in one of them later is not changed in the other.
    */
   forRecipients(recipients: readonly Recipient[]): Message {
+    const { traceText } = this;
     const message = new Message({
       id: this.id,
       from: this.from,
@@ -221,7 +394,7 @@ export class Message {
       recipients,
       receivedAt: this.receivedAt,
       session: this.session,
-      trace: () => this.traceText,
+      trace: () => traceText,
       body: this.#bodyOptions,
       shared: this.body,
     });
@@ -230,13 +403,17 @@ export class Message {
     message.append = this.append;
     message.tag = this.tag;
     message.#trace = this.#trace;
+    message.#block = this.#pending;
+    // Contents that the copy makes are freed with this message.
+    message.#former = this.#former ??= [];
     return message;
   }
 
   /** Frees the content and removes its temporary file. Idempotent; never throws. */
   async discard(): Promise<void> {
     await this.#body.discard();
-    await this.#replaced?.discard();
+    if (this.#former === undefined) return;
+    for (const body of this.#former.splice(0)) await body.discard();
   }
 }
 

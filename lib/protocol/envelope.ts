@@ -9,7 +9,7 @@ import type { Address } from "./address.ts";
 import type { MailParameters, RcptParameters } from "./parameters.ts";
 import type { SmtpReply } from "./reply.ts";
 
-/** One accepted RCPT TO. */
+/** One accepted RCPT TO. `JSON.stringify` writes addresses and replies in a form of their own. */
 export interface Recipient {
   /** The forward-path, without its source route. */
   readonly address: Address;

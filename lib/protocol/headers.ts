@@ -21,6 +21,12 @@ import {
   foldField,
   trimBlanks,
 } from "./folding.ts";
+import {
+  decodeWords,
+  type HeaderAddress,
+  parseAddressList,
+  parseDate,
+} from "./header_decoding.ts";
 import { encodeField } from "./header_encoding.ts";
 
 const CR = 13;
@@ -79,7 +85,7 @@ interface Field {
  */
 export class MessageHeaders implements Iterable<[name: string, value: string]> {
   #fields: Field[] = [];
-  #changed = false;
+  #edits = 0;
   #utf8 = true;
   #isFrozen = false;
   /** The mbox `From ` line. */
@@ -137,7 +143,12 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
 
   /** Whether a field was added, replaced or removed after parsing. */
   get changed(): boolean {
-    return this.#changed;
+    return this.#edits > 0;
+  }
+
+  /** @internal Grows with each edit. */
+  get edits(): number {
+    return this.#edits;
   }
 
   /** The value of the first field with that name, if there is one. */
@@ -159,6 +170,67 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
     return this.#fields.some((field) => isNamed(field, key));
   }
 
+  /**
+   * The text of the first field with that name as a reader sees it: unfolded,
+   * encoded words decoded (RFC 2047), control characters replaced by spaces. What
+   * cannot be decoded stays as it is.
+   *
+   * @example
+   * ```ts
+   * import { MessageHeaders } from "@smtp/server";
+   *
+   * const block = "Subject: =?utf-8?Q?Gr=C3=BC=C3=9Fe?= from\r\n Ann\r\n\r\n";
+   * const headers = MessageHeaders.parse(new TextEncoder().encode(block));
+   * console.assert(headers.text("Subject") === "Grüße from Ann");
+   * ```
+   */
+  text(name: string): string | undefined {
+    const value = this.get(name);
+    return value === undefined ? undefined : decodeWords(value);
+  }
+
+  /**
+   * The addresses of all fields with that name, as `From`, `To` or `Cc`: names
+   * decoded, those of groups among the others (RFC 5322 section 3.4). An address
+   * is as written and may be wrong; {@linkcode Address.parse} checks it. A name
+   * without an address has the address `""`.
+   *
+   * @example
+   * ```ts
+   * import { MessageHeaders } from "@smtp/server";
+   *
+   * const block = 'To: "Smith, Ann" <ann@a.example>, team: bob@b.example;\r\n';
+   * const headers = MessageHeaders.parse(new TextEncoder().encode(block));
+   * const [ann, bob] = headers.addresses("To");
+   * console.assert(ann?.name === "Smith, Ann" && ann.address === "ann@a.example");
+   * console.assert(bob?.name === "" && bob.address === "bob@b.example");
+   * ```
+   */
+  addresses(name: string): HeaderAddress[] {
+    return this.getAll(name).flatMap(parseAddressList);
+  }
+
+  /**
+   * The time in the first field with that name; `undefined` without a field, or
+   * if it is no date (RFC 5322 sections 3.3 and 4.3). A zone that is not known
+   * counts as UTC.
+   *
+   * @param name The field. Default `"Date"`
+   *
+   * @example
+   * ```ts
+   * import { MessageHeaders } from "@smtp/server";
+   *
+   * const block = "Date: Mon, 30 Nov 2026 21:25:31 +0100\r\n";
+   * const headers = MessageHeaders.parse(new TextEncoder().encode(block));
+   * console.assert(headers.date()?.toJSON() === "2026-11-30T20:25:31.000Z");
+   * ```
+   */
+  date(name: string = "Date"): Date | undefined {
+    const time = parseDate(this.get(name) ?? "");
+    return time === undefined ? undefined : new Date(time);
+  }
+
   /** Whether edits are refused, because the message would not get them. */
   get isFrozen(): boolean {
     return this.#isFrozen;
@@ -173,10 +245,10 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
   #edit(): void {
     if (this.#isFrozen) {
       throw new TypeError(
-        "Cannot edit the header fields of a message here: edit those that onHeaders gets, or give message.replace() new content",
+        "Cannot edit the header fields of a message here: edit those that onHeaders gets, or message.headers before onMessage returns",
       );
     }
-    this.#changed = true;
+    this.#edits++;
   }
 
   #make(name: string, value: string): Field {
@@ -190,8 +262,7 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
    *
    * @throws {TypeError} If the name is not a field name, or the value contains NUL or
    * a CR or LF that is not folding (CRLF, then a space or tab and text), or the
-   * fields are a copy: those of {@linkcode Message.headers}, or of `onHeaders`
-   * after it has returned
+   * message would not get the edit: see {@linkcode Message.headers}
    * @throws {RangeError} If a line would be longer than 998 bytes
    */
   set(name: string, value: string): void {
@@ -285,8 +356,8 @@ export class MessageHeaders implements Iterable<[name: string, value: string]> {
   encode(): Uint8Array<ArrayBuffer> {
     const parts = [this.#before, ...runs(this.#fields)];
     // The block may have been cut inside its last field, and fields appended.
-    if (this.#changed) terminate(parts);
-    if (this.#changed && this.#after.length > 0) parts.push(LINE_END);
+    if (this.changed) terminate(parts);
+    if (this.changed && this.#after.length > 0) parts.push(LINE_END);
     parts.push(this.#after);
     return concat(parts);
   }
@@ -400,12 +471,48 @@ function runs(fields: readonly Field[]): Uint8Array[] {
   return pieces;
 }
 
+/**
+ * One field as text, with its line ends.
+ *
+ * @param form Whether it may be UTF-8
+ * @throws {TypeError} As {@linkcode MessageHeaders.set}
+ * @throws {RangeError} As {@linkcode MessageHeaders.set}
+ */
+export function formatField(
+  name: string,
+  value: string,
+  form: { readonly utf8: boolean },
+): string {
+  return decoder.decode(makeField(name, value, form.utf8).block);
+}
+
+/**
+ * The bytes of an edited block, with its empty line.
+ *
+ * @param isWhole Whether the block that was parsed had its empty line
+ */
+export function encodeBlock(
+  headers: MessageHeaders,
+  isWhole: boolean,
+): Uint8Array<ArrayBuffer> {
+  const bytes = headers.encode();
+  // The encoded header of a text without a blank line may hold one already.
+  return isWhole || findHeaderEnd(bytes, 0) < 0
+    ? concat([bytes, LINE_END])
+    : bytes;
+}
+
 function makeField(name: string, value: string, utf8: boolean): Field {
-  if (!NAME.test(name)) {
+  if (typeof name !== "string" || !NAME.test(name)) {
     throw new TypeError(
       `Cannot make a header field named ${
         JSON.stringify(name)
       }: want printable ASCII without ":"`,
+    );
+  }
+  if (typeof value !== "string") {
+    throw new TypeError(
+      `Cannot make a header field "${name}": want its value as text`,
     );
   }
   const block = utf8 || isAscii(value)

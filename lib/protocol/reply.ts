@@ -116,6 +116,16 @@ export class SmtpReply {
     return undefined;
   }
 
+  /** The code, the enhanced status code if there is one, and the lines of text, for JSON. */
+  toJSON(): {
+    readonly code: number;
+    readonly enhanced?: string | undefined;
+    readonly lines: readonly string[];
+  } {
+    const { code, enhanced, lines } = this;
+    return { code, enhanced, lines };
+  }
+
   /** The text on the wire, with line feeds between the lines. */
   toString(): string {
     return this.wire.trimEnd().replaceAll("\r\n", "\n");

@@ -21,6 +21,7 @@ import { RetrySchedule } from "./schedule.ts";
 import { logDelivery, logFault } from "./log.ts";
 import { SpoolError } from "../spool/spool.ts";
 import {
+  plainRoute,
   type Progress,
   type RecipientAnswer,
   type RecipientResult,
@@ -156,7 +157,6 @@ export class JobRunner {
     const { id, size, acceptedAt, parameters, from, options } = envelope;
     const { spool } = this.#config;
     const login = options.hasLogin ? await spool.login(id) : undefined;
-    const { smarthost, security } = routeOf(task.entry);
     return {
       id,
       from: from === "" ? Address.NULL : Address.parse(from),
@@ -166,7 +166,7 @@ export class JobRunner {
         return { address: Address.parse(address), parameters };
       }),
       destination,
-      route: { smarthost, security },
+      route: plainRoute(routeOf(task.entry)),
       login,
       size,
       acceptedAt,

@@ -38,6 +38,52 @@
  * follow each delivery; `onRelayError` may return `"hold"` to keep a message
  * in place of a bounce.
  *
+ * ### Routes and tenants
+ *
+ * The option `domains` of the server gives each domain a way out of its own: the
+ * smarthosts, the login and the TLS policy for the mail of its users
+ * (`DomainOptions` of the main entry point). A handler may decide for each
+ * message: {@linkcode RelayOptions} has the next hops, the login and the sender of
+ * one message. All of it is stored with the message and survives a restart.
+ *
+ * `message.forRecipients()` is the same message for some recipients, without a
+ * copy of the content. So one message may go several ways, each with its own
+ * fields on top:
+ *
+ * ```ts
+ * import { type SmtpHandlers, SmtpServer } from "@smtp/server";
+ *
+ * const partner = { host: "mx.partner.example", port: 25 };
+ * const handlers: SmtpHandlers = {
+ *   async onMessage(_session, message) {
+ *     const isPartner = ({ address }: (typeof message.recipients)[number]) =>
+ *       address.asciiDomain === "partner.example";
+ *     const { true: near = [], false: far = [] } = Object.groupBy(
+ *       message.recipients,
+ *       (recipient) => `${isPartner(recipient)}`,
+ *     );
+ *     if (near.length > 0) {
+ *       await server.relays.add(message.forRecipients(near), {
+ *         smarthosts: [partner],
+ *         security: "verified",
+ *       });
+ *     }
+ *     for (const recipient of far) {
+ *       const copy = message.forRecipients([recipient]);
+ *       copy.prepend("X-Envelope-To", recipient.address.toString());
+ *       await server.relays.add(copy, { from: "bounces@example.com" });
+ *     }
+ *     message.store = []; // The queue has it: no store.
+ *   },
+ * };
+ * const server = new SmtpServer({ handlers, relay: { spool: "./spool" } });
+ * console.assert(server.relays.count === 0);
+ * ```
+ *
+ * Each `add` is an entry of its own in the queue: if the second one fails, the
+ * handler throws, the client gets 451 and repeats the message, and the first
+ * recipients get it twice.
+ *
  * On the command line relaying is `--relay`, `--relay-from` and `--smarthost`.
  * `cli.ts queue list|show|retry|hold|release|remove` shows and changes the spool,
  * of a running server within a second; {@linkcode inspectSpool} and {@linkcode

@@ -29,15 +29,17 @@ import {
   type RelayOwner,
   type Relays,
   RelayTasks,
+  senderOf,
 } from "./relay.ts";
 import { type Actor, logAction, logFault, logProblem } from "./log.ts";
 import { QueueRunner } from "./runner.ts";
 import type { Message } from "../message/message.ts";
 import { isSpoolId } from "../spool/record.ts";
-import type {
-  EnvelopeOptions,
-  RelayRoute,
-  SpoolChange,
+import {
+  type EnvelopeOptions,
+  plainRoute,
+  type RelayRoute,
+  type SpoolChange,
 } from "../spool/envelope.ts";
 import type { RelayTask } from "./tasks.ts";
 
@@ -239,7 +241,7 @@ class QueueControl implements RelayOwner {
       const entry = await this.#config.spool.add({
         envelope: {
           id,
-          from: String(message.from),
+          from: String(senderOf(options) ?? message.from),
           parameters: message.parameters,
           recipients: recipients.map(({ address, parameters }) => ({
             address: String(address),
@@ -267,10 +269,12 @@ class QueueControl implements RelayOwner {
 
   /** Builds the options of the envelope; leaves out those that were not given. */
   #envelopeOptions(options: RelayOptions): EnvelopeOptions {
-    const { smarthost, security, schedule, expireAfterMs, login } = options;
+    const { smarthost, smarthosts = [], security } = options;
+    const { schedule, expireAfterMs, login } = options;
     const idleWaitMs = options.idleWaitMs ?? this.#config.idleWaitMs;
     return {
       ...(smarthost === undefined ? {} : { smarthost }),
+      ...(smarthosts.length === 0 ? {} : { smarthosts }),
       ...(security === undefined ? {} : { security }),
       ...(schedule === undefined ? {} : { schedule: String(schedule) }),
       ...(expireAfterMs === undefined ? {} : { expireAfterMs }),
@@ -347,11 +351,7 @@ class QueueControl implements RelayOwner {
   async reroute(handled: RelayTask, route: RelayRoute): Promise<void> {
     if (handled.removed) return;
     const task = this.#current(handled);
-    const { smarthost, security } = route;
-    const change: SpoolChange = {
-      kind: "route",
-      route: { smarthost, security },
-    };
+    const change: SpoolChange = { kind: "route", route: plainRoute(route) };
     const written = this.#config.spool.change(task.entry.envelope.id, change);
     this.#runner?.reschedule(task);
     await written;

@@ -24,6 +24,7 @@ import {
   ROUTE_RULES,
 } from "../spool/envelope.ts";
 import type { Message } from "../message/message.ts";
+import { Address } from "../protocol/address.ts";
 import type { Recipient } from "../protocol/envelope.ts";
 import type { RelayTask } from "./tasks.ts";
 import type { SpoolAction } from "../spool/spool.ts";
@@ -54,6 +55,35 @@ import type { SpoolAction } from "../spool/spool.ts";
  * ```
  */
 export interface RelayOptions extends RelayRoute {
+  /**
+   * Another reverse-path, as of a forwarder or a mailing list: the next hop gets
+   * it in MAIL, and DSNs go there. `null` or `""` is the null path: then no DSN is
+   * ever sent. The parameters of MAIL and RCPT stay; give `recipients` without
+   * parameters if the new sender is not to get the DSNs that the client asked for.
+   *
+   * @default {the reverse-path of the message}
+   *
+   * @example Forward, with replies about the delivery to the list's owner
+   * ```ts
+   * import { Address, type SmtpHandlers, SmtpServer } from "@smtp/server";
+   *
+   * const members = ["ann@example.net", "bob@example.org"];
+   * const handlers: SmtpHandlers = {
+   *   async onMessage(_session, message) {
+   *     await server.relays.add(message, {
+   *       from: "list-owner@example.com",
+   *       recipients: members.map((member) => ({
+   *         address: Address.parse(member),
+   *         parameters: {},
+   *       })),
+   *     });
+   *   },
+   * };
+   * const server = new SmtpServer({ handlers, relay: { spool: "./spool" } });
+   * console.assert(server.relays.count === 0);
+   * ```
+   */
+  readonly from?: string | Address | null | undefined;
   /**
    * The recipients.
    *
@@ -93,7 +123,31 @@ export interface RelayOptions extends RelayRoute {
   readonly tag?: unknown;
 }
 
+/** The reverse-path that the options choose; `undefined` for that of the message. */
+export function senderOf({ from }: RelayOptions): Address | undefined {
+  if (from === undefined) return undefined;
+  if (from === null) return Address.NULL;
+  return typeof from === "string" ? Address.parse(from) : from;
+}
+
+/** Whether a value can be a reverse-path. */
+function isSender(value: unknown): boolean {
+  if (value === null || value instanceof Address) return true;
+  if (typeof value !== "string") return false;
+  try {
+    Address.parse(value);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 const RULES: Rules<RelayOptions> = {
+  from: where(
+    'an address, as "ann@example.com", or null for the null path',
+    (value) =>
+      isSender(value) && String(value ?? "").toLowerCase() !== "postmaster",
+  ),
   ...ROUTE_RULES,
   recipients: list(
     where("{ address, parameters }", (value) => {

@@ -9,7 +9,7 @@ import { asciiDomain } from "../protocol/domain.ts";
 import { cancelWake, type Wake } from "./wake_heap.ts";
 import type { DeliveryState } from "./job.ts";
 import type { Work } from "./dispatcher.ts";
-import { routeOf, type SpoolEntry } from "../spool/envelope.ts";
+import { hopsOf, routeOf, type SpoolEntry } from "../spool/envelope.ts";
 
 /** A message with more groups than this is a flow of its own. */
 const HUGE = 20;
@@ -197,10 +197,8 @@ export function destinationOf(
   address: string,
   options: { readonly commonDestination: string | undefined },
 ): string {
-  const { smarthost } = routeOf(entry);
-  if (smarthost !== undefined) {
-    return hopName(smarthost);
-  }
+  const [first] = hopsOf(routeOf(entry));
+  if (first !== undefined) return hopName(first);
   return options.commonDestination ??
     asciiDomain(address.slice(address.lastIndexOf("@") + 1));
 }

@@ -37,19 +37,20 @@ import { localDomains, type LocalTest } from "../session/local_domains.ts";
 import { openLocalRecipients } from "../session/local_recipients.ts";
 import { RecipientPolicy } from "../session/recipient_policy.ts";
 import { SenderPolicy } from "../session/sender_policy.ts";
-import type { LoginCounter } from "../session/login_guard.ts";
 import type { MessageStore } from "../message/message.ts";
+import type { LoginCounter } from "../session/login_guard.ts";
 import type { CertificateSource } from "../tls/set.ts";
 import type { Admission } from "./admission.ts";
+import { domainNames, DomainTable } from "./domain_options.ts";
 import type { SettledOptions } from "./options.ts";
 import type { Settings } from "./settings.ts";
+import type { ServerStores } from "./stores.ts";
 import type { DnsClient } from "../dns/client.ts";
 import { RelayService } from "../delivery/service.ts";
 
 /** The parts that all sessions of a server share. */
 export interface SharedServices {
-  /** Stores messages. */
-  readonly store: MessageStore;
+  readonly stores: ServerStores;
   readonly log: Logger;
   /** Counts failed logins. */
   readonly guard: LoginCounter;
@@ -91,7 +92,8 @@ export class SessionContexts {
    */
   of(listen: ListenOptions): SessionContext {
     const { options, certificates, recipients } = this.#settings;
-    const { store, relaying, counts, users, admission, log } = this.#shared;
+    const { stores, relaying, counts, users, admission, log } = this.#shared;
+    const { current: store, table: domains } = stores;
     const { kind = "smtp" } = listen;
     const {
       proxyProtocol = options.proxyProtocol,
@@ -113,9 +115,14 @@ export class SessionContexts {
         : undefined,
       isLocal: localTest(options),
       recipients,
+      domains: domains.isEmpty ? undefined : domains,
       addReceived: options.addReceived ?? true,
       complete: options.complete ?? KINDS[kind].completesMessages
-        ? { domain: asciiDomain(options.domains?.[0] ?? hostname) }
+        ? {
+          domain: asciiDomain(
+            domainNames(options.domains ?? [])[0] ?? hostname,
+          ),
+        }
         : undefined,
       body: bodyOptions(options),
       earlyTalkers: options.earlyTalkers ?? "refuse",
@@ -154,7 +161,7 @@ export class SessionContexts {
 /** The test for the server's own addresses; `undefined` if every address is its own. */
 function localTest(options: SettledOptions): LocalTest | undefined {
   const { domains, relay = {} } = options;
-  if (domains !== undefined) return localDomains(domains);
+  if (domains !== undefined) return localDomains(domainNames(domains));
   return isOpenToClients(relay) ? localDomains([]) : undefined;
 }
 
@@ -172,7 +179,8 @@ export async function recipientPolicyOf(
     readonly log: Logger;
   },
 ): Promise<RecipientPolicy | undefined> {
-  const { aliases, recipientDelimiter, localRecipients, domains } = options;
+  const { aliases, recipientDelimiter, localRecipients, domains = [] } =
+    options;
   const local = await openLocalRecipients(localRecipients);
   const isPlain = aliases === undefined && recipientDelimiter === undefined &&
     local === undefined && services.store.hasRoom === undefined;
@@ -183,7 +191,9 @@ export async function recipientPolicyOf(
     delimiter: recipientDelimiter,
     local,
     isLocal: localTest(options),
-    domain: asciiDomain(domains?.[0] ?? options.hostname ?? machineName()),
+    domain: asciiDomain(
+      domainNames(domains)[0] ?? options.hostname ?? machineName(),
+    ),
   });
 }
 
@@ -191,7 +201,7 @@ export async function recipientPolicyOf(
 export async function aliasFaults(
   options: Omit<SettledOptions, "handlers">,
 ): Promise<readonly string[]> {
-  const store = options.store ?? {};
+  const { store = {} as Pick<MessageStore, "hasRoom"> } = options;
   const services = { store, log: () => {} };
   const policy = await recipientPolicyOf(options, services);
   return await policy?.aliasFaults() ?? [];
@@ -354,13 +364,13 @@ export function relayServiceOf(
   settings: Settings,
   services: {
     readonly dns: DnsClient;
-    readonly store: MessageStore;
+    readonly stores: ServerStores;
     readonly addresses: () => readonly SocketAddress[];
     readonly log: Logger;
   },
 ): RelayService {
   const { relay = {}, hostname = machineName() } = settings.options;
-  const { dns, store, addresses, log } = services;
+  const { dns, stores, addresses, log } = services;
   return new RelayService(relay, {
     hostname,
     dns,
@@ -369,8 +379,12 @@ export function relayServiceOf(
       return settings.options.handlers ?? {};
     },
     local: {
-      isLocal: (address) => localTest(settings.options)?.(address) ?? false,
-      store,
+      isLocal: (address) =>
+        localTest(settings.options)?.(address) === true &&
+        stores.of(address).kind !== "discard",
+      get store() {
+        return stores.current;
+      },
       decide: async (address, size) =>
         await settings.recipients?.decide(address, { size }),
     },
@@ -394,6 +408,9 @@ export function warningsOf(options: SettledOptions): readonly string[] {
 function discards(options: SettledOptions): boolean {
   const { store, handlers, domains } = options;
   if (store !== undefined) return false;
+  const names = domainNames(domains ?? []);
+  const { stores } = new DomainTable(domains);
+  if (names.length > 0 && stores.length === names.length) return false;
   // All mail is relayed: there is nothing to store.
   if (domains === undefined && localTest(options)) return false;
   return (handlers?.onMessageStart ?? handlers?.onMessage) === undefined;

@@ -51,9 +51,14 @@ import {
   limitsOf,
 } from "../session/limit_options.ts";
 import { ALIASES_RULE, type AliasTable } from "../session/aliases.ts";
-import { localDomains } from "../session/local_domains.ts";
 import { LOCAL_RECIPIENTS_RULE } from "../session/local_recipients.ts";
 import type { MessageStore } from "../message/message.ts";
+import {
+  checkDomains,
+  type DomainOptions,
+  DOMAINS_RULE,
+  STORE_RULE,
+} from "./domain_options.ts";
 import type { Certificate } from "../tls/certificate.ts";
 import type { CertificateSet, CertificateSource } from "../tls/set.ts";
 import {
@@ -121,12 +126,16 @@ export interface SmtpServerOptions {
   /** Stores messages. Default: no store, with a warning when the server starts. */
   store?: MessageStore | undefined;
   /**
-   * The domains whose mail is accepted, with U-labels or A-labels. Recipients
-   * elsewhere get 550 5.7.1, unless
+   * The domains whose mail is accepted, with U-labels or A-labels: their names,
+   * or {@linkcode DomainOptions} by name, as `{ "a.example": { maxSize: 100_000 } }`.
+   * Recipients elsewhere get 550 5.7.1, unless
    * `relay` lets the client send there. Default: every recipient is accepted; if
    * `relay` is open to clients, only the bare `postmaster` is this server's own.
    */
-  domains?: readonly string[] | undefined;
+  domains?:
+    | readonly string[]
+    | Readonly<Record<string, DomainOptions>>
+    | undefined;
   /**
    * Names whose mail goes to other addresses, here or elsewhere: an
    * {@linkcode AliasTable}, or names with their targets, as
@@ -335,15 +344,8 @@ const RULES: Rules<SmtpServerOptions> = {
     },
   },
   threads: anyNumber,
-  store: where(
-    'a store, as new MaildirStore({ folder: "./mail" })',
-    (value) => {
-      const store = value as Partial<MessageStore> | null;
-      return typeof store?.kind === "string" &&
-        typeof store.save === "function";
-    },
-  ),
-  domains: list(text(), 'an array of domains, as ["example.com"]'),
+  store: STORE_RULE,
+  domains: DOMAINS_RULE,
   aliases: ALIASES_RULE,
   recipientDelimiter: where(
     'one character before extensions, as "+"',
@@ -500,7 +502,7 @@ export function checkServerOptions(options: SmtpServerOptions): void {
   limitsOf(options.limits);
   checkMemoryLimit(options.memoryLimit);
   checkThreads(options.threads);
-  localDomains(options.domains ?? []);
+  checkDomains(options.domains);
 }
 
 /**
@@ -511,7 +513,7 @@ export function checkServerOptions(options: SmtpServerOptions): void {
 export function checkReloadOptions(options: ReloadOptions): void {
   checkOptions("SmtpServer.reload", options, RELOAD_RULES, "{ domains }");
   limitsOf(options.limits);
-  localDomains(options.domains ?? []);
+  checkDomains(options.domains);
 }
 
 /** Checks the options of {@linkcode SmtpServer.stop}. */

@@ -43,7 +43,7 @@ import { UserLimiter } from "../session/user_limits.ts";
 import { SavedUserCounts } from "./user_counts.ts";
 import type { SmtpSession } from "../session/session.ts";
 import { DiscardStore } from "../store/discard_store.ts";
-import type { MessageStore } from "../message/message.ts";
+import { ServerStores } from "./stores.ts";
 import { Counters } from "../threads/pool.ts";
 
 /** Milliseconds that a store may take to close after the grace period of a stop. */
@@ -78,7 +78,7 @@ export class SmtpServer {
   /** The main thread's parts for this server, if it is one of several threads. */
   readonly #services: ThreadServices | undefined;
   readonly #log: Logger;
-  readonly #store: MessageStore;
+  readonly #stores: ServerStores;
   readonly #counts: AddressLimiter;
   readonly #users: UserLimiter;
   /** The counts of users in the spool folder, if there is one. */
@@ -112,7 +112,8 @@ export class SmtpServer {
     this.#log = options.log
       ? safeLogger(options.log, options.logLevel)
       : consoleLogger;
-    this.#store = options.store ?? new DiscardStore();
+    const store = options.store ?? new DiscardStore();
+    this.#stores = new ServerStores(store, this.#settings);
     const now = services?.now ?? (() => this.#admission.now);
     const shared = services?.counts ?? counters?.counts;
     this.#counts = new AddressLimiter(limitsOf(options.limits), {
@@ -126,7 +127,7 @@ export class SmtpServer {
       ? new SavedUserCounts(this.#users, { folder, log: this.#log })
       : undefined;
     const common = {
-      store: this.#store,
+      ...{ store, stores: this.#stores },
       guard: services?.guard ?? new LoginGuard(),
       counts: this.#counts,
       log: this.#log,
@@ -258,7 +259,7 @@ export class SmtpServer {
   /** Makes what decides on local recipients, from the options in force. */
   async #openRecipients(): Promise<void> {
     const policy = await recipientPolicyOf(this.#settings.options, {
-      ...{ store: this.#store, log: this.#log },
+      ...{ store: this.#stores.current, log: this.#log },
     });
     this.#settings.useRecipients(policy);
   }
@@ -388,13 +389,13 @@ export class SmtpServer {
       const left = Math.max(0, this.#graceEnd - performance.now());
       await this.#relaying.stop(left);
     } finally {
-      await this.#closeStore();
+      await this.#closeStores();
     }
   }
 
-  /** Closes the store; does not wait longer for a store whose disk does not answer. */
-  async #closeStore(): Promise<void> {
-    const closed = Promise.resolve(this.#store.close?.());
+  /** Closes the stores; does not wait longer for a store whose disk does not answer. */
+  async #closeStores(): Promise<void> {
+    const closed = this.#stores.close();
     const left = Math.max(0, this.#graceEnd - performance.now());
     let timer: ReturnType<typeof setTimeout> | undefined;
     const late = new Promise<"late">((resolve) => {

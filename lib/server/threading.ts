@@ -7,7 +7,7 @@
  */
 
 import type { BodyOptions } from "../message/body.ts";
-import type { Message, Recipient } from "../message/message.ts";
+import type { Message, MessageStore, Recipient } from "../message/message.ts";
 import type { Address } from "../protocol/address.ts";
 import {
   aliasTable,
@@ -34,12 +34,18 @@ import type {
   WireAddress,
   WireCertificate,
   WireCertificates,
+  WireDomains,
   WireOptions,
   WorkerApi,
 } from "../threads/api.ts";
 import { type Counters, ThreadPool } from "../threads/pool.ts";
 import { CertificateSet, CertificateSource } from "../tls/set.ts";
+import { asciiDomain } from "../protocol/domain.ts";
+import { describeStore, makeStore } from "../store/thread_store.ts";
+import { type MessageCalls, RemoteStore } from "../threads/message_calls.ts";
 import { bodyOptions, leastLevel } from "./contexts.ts";
+import { domainNames, type DomainOptions } from "./domain_options.ts";
+import type { ServerStores } from "./stores.ts";
 import type {
   ReloadOptions,
   SettledOptions,
@@ -65,6 +71,7 @@ const WORKER = new URL("./worker.ts", import.meta.url);
 export interface ServerThreadsInit
   extends Pick<MainServices, "store" | "guard" | "counts" | "log"> {
   readonly settings: ServerSettings;
+  readonly stores: ServerStores;
   readonly relays: Relays;
 }
 
@@ -97,13 +104,13 @@ export class ServerThreads {
    * @throws {Error} If a thread cannot start; then all are stopped
    */
   async start(listen: readonly ListenOptions[]): Promise<void> {
-    const { settings, relays } = this.#init;
+    const { settings, stores, relays } = this.#init;
     const pool = new ThreadPool({
       ...this.#init,
       worker: WORKER,
       module: settings.module,
       listen,
-      settings: new ThreadSettings(settings),
+      settings: new ThreadSettings(settings, stores),
       relays: new ThreadRelays(relays),
     }, this.#counters);
     await pool.start();
@@ -137,9 +144,15 @@ export class ServerThreads {
 /** The settings in force, in the form that the threads need. */
 class ThreadSettings implements MainSettings {
   readonly #settings: Settings;
+  readonly #stores: ServerStores;
 
-  constructor(settings: Settings) {
+  constructor(settings: Settings, stores: ServerStores) {
     this.#settings = settings;
+    this.#stores = stores;
+  }
+
+  storeOf(domain: string): MessageStore {
+    return this.#stores.of({ domain, asciiDomain: asciiDomain(domain) });
   }
 
   get handlers(): SmtpHandlers {
@@ -218,8 +231,9 @@ export class ThreadRelaying implements SessionRelaying {
   async add(
     message: Message,
     recipients: readonly Recipient[],
+    route?: RelayOptions,
   ): Promise<void> {
-    await this.#relays.add(message, { recipients });
+    await this.#relays.add(message, { ...route, recipients });
   }
 }
 
@@ -240,8 +254,8 @@ export function loadHere(
 /** Options that do not cross threads as they are: encoded here, or kept on the main thread. */
 const SPECIAL: ReadonlySet<string> = new Set<keyof SmtpServerOptions>([
   ...["accounts", "aliases", "certificate", "clientCertificate"] as const,
-  ...["dns", "handlers", "listen", "localRecipients"] as const,
-  ...["log", "mechanisms"] as const,
+  ...["dns", "domains", "handlers", "listen"] as const,
+  ...["localRecipients", "log", "mechanisms"] as const,
   ...["relay", "store", "threads"] as const,
 ]);
 
@@ -265,6 +279,7 @@ function encodeOptions(
       ...(judged ? { mechanisms: mechanismsOf(options) } : {}),
       ...(has("relay") ? { relay: relayPolicy(options) } : {}),
     },
+    ...(has("domains") ? { domains: encodeDomains(wanted, options) } : {}),
     ...(has("certificate") && certificates !== undefined
       ? {
         certificates: encodeCertificates(
@@ -308,6 +323,35 @@ function encodeRecipients(
     : { given: given as Exclude<typeof given, Iterable<string>> | string[] };
 }
 
+/** Encodes domains; a store of several is one store in the worker, too. */
+function encodeDomains(
+  { domains }: SmtpServerOptions,
+  { store: own }: SettledOptions,
+): WireOptions["domains"] {
+  if (domains === undefined) return null;
+  const names = domainNames(domains);
+  if (names === domains) return names;
+  const known: MessageStore[] = [];
+  const stores: WireDomains["stores"][number][] = [];
+  const options: [string, WireDomains["options"][string]][] = [];
+  for (
+    const [domain, { store, ...plain }] of Object.entries(
+      domains as Readonly<Record<string, DomainOptions>>,
+    )
+  ) {
+    let index = -1;
+    if (store !== undefined && store !== own) {
+      index = known.indexOf(store);
+      if (index < 0) {
+        index = known.push(store) - 1;
+        stores.push(describeStore(store) ?? { main: store.kind, domain });
+      }
+    }
+    options.push([domain, { plain, store: index }]);
+  }
+  return { stores, options: Object.fromEntries(options) };
+}
+
 function plainOptions(options: SmtpServerOptions): PlainOptions {
   const plain: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(options)) {
@@ -343,22 +387,25 @@ const MOST_KNOWN = 1000;
 
 /** Decodes the options from the main thread. */
 export class OptionDecoder {
+  readonly #calls: MessageCalls;
   readonly #channel: Channel<WorkerApi, MainApi>;
   /** Certificates made here: a TLS context is made once for each. */
   readonly #known = new Map<string, Certificate>();
   #source: CertificateSource | undefined;
 
-  /** @param channel To the main thread */
-  constructor(channel: Channel<WorkerApi, MainApi>) {
-    this.#channel = channel;
+  /** @param calls To the main thread */
+  constructor(calls: MessageCalls) {
+    this.#calls = calls;
+    this.#channel = calls.channel;
   }
 
   /** Decodes options. */
   decode(wire: WireOptions): SmtpServerOptions {
-    const { certificates, clientCertificate, accounts } = wire;
+    const { certificates, clientCertificate, accounts, domains } = wire;
     const { aliases, localRecipients } = wire;
     return {
       ...wire.plain,
+      ...(domains !== undefined && { domains: this.#domains(domains) }),
       ...(certificates && { certificate: this.#certificate(certificates) }),
       ...(clientCertificate !== undefined && {
         clientCertificate: clientCertificate === null ? undefined : {
@@ -392,6 +439,22 @@ export class OptionDecoder {
     );
     if (thrown !== undefined) throw decodeError(thrown);
     return known ?? false;
+  }
+
+  #domains(
+    wire: NonNullable<WireOptions["domains"]> | null,
+  ): SmtpServerOptions["domains"] {
+    if (wire === null) return undefined;
+    if (!("stores" in wire)) return wire;
+    const stores = wire.stores.map((one) =>
+      "main" in one
+        ? new RemoteStore(one.main, this.#calls, { domain: one.domain })
+        : makeStore(one)
+    );
+    const options = Object.entries(wire.options).map((
+      [domain, { plain, store }],
+    ) => [domain, { ...plain, store: stores[store] }]);
+    return Object.fromEntries(options);
   }
 
   /** Replaces the certificates in use. */
@@ -455,11 +518,13 @@ class RemoteAccounts implements Accounts {
 
 /** Encodes the options of `relays.add`, without recipients, for the main thread. */
 export function encodeRelayOptions(
-  { schedule, ...others }: Omit<RelayOptions, "recipients">,
+  { schedule, from, ...others }: Omit<RelayOptions, "recipients">,
 ): PlainOptions {
-  return schedule === undefined
-    ? others
-    : { ...others, schedule: schedule.toString() };
+  return {
+    ...others,
+    ...(schedule === undefined ? {} : { schedule: schedule.toString() }),
+    ...(from === undefined ? {} : { from: String(from ?? "") }),
+  };
 }
 
 /** Decodes the options of `relays.add` from a worker. */

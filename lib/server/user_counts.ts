@@ -61,7 +61,7 @@ export class SavedUserCounts {
     } catch (error) {
       this.#log({
         level: "warn",
-        event: "error",
+        event: "warning",
         message:
           `Cannot take over the counts of users in "${this.#file.path}": they begin anew`,
         error: describeError(error),
@@ -95,7 +95,7 @@ export class SavedUserCounts {
       this.#hasFailed = true;
       this.#log({
         level: "warn",
-        event: "error",
+        event: "warning",
         message: `Cannot write the counts of users to "${this.#file.path}"`,
         error: describeError(error),
       });

@@ -34,7 +34,6 @@ import type {
   WireOptions,
   WorkerApi,
 } from "../threads/api.ts";
-import { headOf } from "../threads/bodies.ts";
 import { Channel, type Implementation } from "../threads/channel.ts";
 import {
   MessageCalls,
@@ -73,7 +72,7 @@ class WorkerServer {
     this.port = new SharedPort(port, memory);
     this.channel = new Channel(this.port, this.#api());
     this.#messages = new MessageCalls(this.channel);
-    this.#decoder = new OptionDecoder(this.channel);
+    this.#decoder = new OptionDecoder(this.#messages);
     this.#sessions = new SessionPublisher(this.channel);
     this.port.open(this.channel);
   }
@@ -180,11 +179,11 @@ function remoteRelays(calls: MessageCalls): HandlerContext["relays"] {
       const { recipients = message.recipients, ...others } = options;
       const id = await calls.offering(
         message.forRecipients(recipients as Recipient[]),
-        (offer) =>
+        (offer, bytes) =>
           calls.channel.call("relay", {
             ...offer,
             options: encodeRelayOptions(others),
-          }, { bytes: headOf(message.body), isRich: true }),
+          }, { bytes, isRich: true }),
       );
       message.relays = [...message.relays, id];
       return id;

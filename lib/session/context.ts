@@ -11,6 +11,8 @@ import type { ListenerKind } from "../protocol/listener_kind.ts";
 import type { Transport } from "../net/transport.ts";
 import type { ServerProfile } from "../protocol/server/effects.ts";
 import type { Message, MessageStore, Recipient } from "../message/message.ts";
+import type { Address } from "../protocol/address.ts";
+import type { RelayOptions } from "../queue/relay.ts";
 import type { AuthenticationContext } from "./authentication_context.ts";
 import type { Delays } from "./delays.ts";
 import type { SmtpHandlers } from "./handlers.ts";
@@ -37,6 +39,8 @@ export interface SessionContext extends WantedLog {
   readonly senders?: SenderPolicy | undefined;
   /** Decides on local recipients; if unset, all are what they are, and exist. */
   readonly recipients?: RecipientPolicy | undefined;
+  /** What domains have of their own; unset if they have nothing. */
+  readonly domains?: SessionDomains | undefined;
   /** Relays mail for non-local addresses. If unset, such mail is refused. */
   readonly relaying?: SessionRelaying | undefined;
   /** Whether each message gets a Received field. */
@@ -78,6 +82,14 @@ export interface SessionContext extends WantedLog {
   now(): number;
 }
 
+/** What domains have of their own. */
+export interface SessionDomains {
+  /** Most bytes of a message for an address; 0 for no limit of its own. */
+  maxSizeOf(address: Address): number;
+  /** How mail of a user is relayed; `undefined` for as the server relays. */
+  routeOf(username: string | undefined): RelayOptions | undefined;
+}
+
 /** A client that wants to relay. */
 export interface RelayClient {
   /** The client's IP address. */
@@ -93,7 +105,12 @@ export interface SessionRelaying {
   /**
    * Takes a message for some of its recipients. Resolves when it is in the spool.
    *
+   * @param route How it is relayed. Default: as the server relays
    * @throws {SmtpError} If it cannot be kept, with the reply for the client
    */
-  add(message: Message, recipients: readonly Recipient[]): Promise<void>;
+  add(
+    message: Message,
+    recipients: readonly Recipient[],
+    route?: RelayOptions,
+  ): Promise<void>;
 }

@@ -155,11 +155,16 @@ export class HandlerCalls {
   #recipient(
     { address, parameters }: ServerAsk & { readonly ask: "rcpt" },
   ): Verdict | Promise<Verdict> {
-    const { isLocal, relaying, recipients } = this.#context;
+    const { isLocal, relaying, domains, recipients } = this.#context;
     const session = this.#session;
     const isForeign = isLocal !== undefined &&
       !isLocal(address, session.localAddress);
     if (isForeign && !relaying?.allows(session)) return replies.relayingDenied;
+    if (domains !== undefined) {
+      const most = domains.maxSizeOf(address);
+      const { size = 0 } = this.#init.protocol.state.envelope!.parameters;
+      if (most > 0 && size > most) return replies.tooLarge;
+    }
     if (recipients !== undefined && !isForeign) {
       return this.#localRecipient(recipients, address, parameters);
     }

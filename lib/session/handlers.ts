@@ -258,7 +258,10 @@ export interface SmtpHandlers extends RelayHooks {
     message: Message,
     headers: MessageHeaders,
   ): HandlerVerdict | Promise<HandlerVerdict>;
-  /** The message is complete; the final reply is not sent yet. */
+  /**
+   * The message is complete; the final reply is not sent yet. The message is kept
+   * with the edits of `message.headers`.
+   */
   onMessage?(
     session: SmtpSession,
     message: Message,

@@ -20,9 +20,12 @@
 
 import { NOTHING } from "../protocol/bytes.ts";
 import {
+  closeHeaders,
   Message,
   type MessageStore,
+  openHeaders,
   type Recipient,
+  settleHeaders,
   StoreError,
 } from "../message/message.ts";
 import {
@@ -33,7 +36,7 @@ import {
   HeaderEdit,
 } from "../protocol/content_edits.ts";
 import { asciiDomain } from "../protocol/domain.ts";
-import { findHeaderEnd, MessageHeaders } from "../protocol/headers.ts";
+import { encodeBlock, MessageHeaders } from "../protocol/headers.ts";
 import { messageAccepted, replies } from "../protocol/replies.ts";
 import { SmtpError, SmtpReply } from "../protocol/reply.ts";
 import { accepts, type Verdict } from "../protocol/server/effects.ts";
@@ -42,6 +45,8 @@ import type { MailParameters } from "../protocol/parameters.ts";
 import { formatDate, formatReceived, protocolName } from "../protocol/trace.ts";
 import { FileStore } from "../store/file_store.ts";
 import type { SessionContext } from "./context.ts";
+import { fittingMessage, maxSizeOf } from "./domain_sizes.ts";
+import { HeldHeader } from "./held_header.ts";
 import { clientName } from "./proxied.ts";
 import {
   type Kept,
@@ -57,11 +62,6 @@ import type { SenderCheck } from "./sender_policy.ts";
 import type { SessionLimits } from "./session_limits.ts";
 import { callHandler, isPromise, verdictOfError } from "./verdicts.ts";
 
-/** Largest header block that is held back, including its blank line, in bytes: 256 KiB. */
-const HEADER_LIMIT = 262144;
-
-const BLANK_LINE = new Uint8Array([13, 10]);
-
 /** The message whose content comes in, and the treatment of its bytes. */
 interface Incoming {
   readonly message: Message;
@@ -72,6 +72,10 @@ interface Incoming {
   readonly blind: FieldFilter | undefined;
   /** The header block while it is held back. */
   held: HeldHeader | undefined;
+  /** Most bytes for the recipients' domains; 0 for no limit of theirs. */
+  readonly maxSize: number;
+  /** Bytes that have come, if there is such a limit. */
+  size: number;
 }
 
 /** Receives the messages of one session, one after the other. */
@@ -131,6 +135,8 @@ export class Reception {
       ...{ message, isIdle, edit: new HeaderEdit() },
       blind: isSubmitted ? new FieldFilter(BLIND_FIELDS) : undefined,
       held: isHeld ? new HeldHeader() : undefined,
+      maxSize: maxSizeOf(message, this.#context),
+      size: 0,
     };
   }
 
@@ -195,7 +201,14 @@ export class Reception {
   /** Takes content; the caller may reuse `bytes` when the result is there. */
   take(bytes: Uint8Array): void | Promise<void> {
     const incoming = this.#incoming;
-    if (incoming === undefined || incoming.isIdle) return;
+    if (incoming === undefined) return;
+    if (incoming.maxSize > 0) {
+      incoming.size += bytes.length;
+      if (incoming.size > incoming.maxSize) {
+        return this.#refuse(replies.tooLarge);
+      }
+    }
+    if (incoming.isIdle) return;
     const { edit, blind } = incoming;
     try {
       // Before `edit`, which puts an empty line before a line that is no field:
@@ -295,16 +308,9 @@ export class Reception {
     headers.freeze();
     if (!accepts(verdict)) return verdict;
     const { body } = message;
-    if (headers.changed) {
-      const changed = headers.encode();
-      await body.write(changed);
-      // The encoded header of a text without a blank line may hold one already.
-      if (isWhole || findHeaderEnd(changed, 0) < 0) {
-        await body.write(BLANK_LINE);
-      }
-    } else {
-      await body.write(bytes.subarray(0, end));
-    }
+    await body.write(
+      headers.changed ? encodeBlock(headers, isWhole) : bytes.subarray(0, end),
+    );
     await body.write(bytes.subarray(end));
     return undefined;
   }
@@ -370,12 +376,14 @@ export class Reception {
     try {
       let verdict = await this.#writeRest(incoming);
       if (verdict === undefined) {
-        const asked = callHandler(context, "onMessage", session, message);
-        verdict = isPromise(asked) ? await asked : asked;
+        verdict = await this.#ask(message);
       }
       if (accepts(verdict)) {
+        const fitting = fittingMessage(message, context, {
+          size: this.#protocol.bodySize,
+        });
         const kept = context.verbose ? { stored: {} } : undefined;
-        const failure = await commitMessage(message, {
+        const failure = await commitMessage(fitting, {
           context,
           session,
           kept,
@@ -393,6 +401,36 @@ export class Reception {
       await this.#forget();
       // `#forget` does not know an accepted message; its temporary file must go as well.
       await message.discard();
+    }
+  }
+
+  /** Asks `onMessage`; writes its edits of the header into an accepted message. */
+  async #ask(message: Message): Promise<Verdict> {
+    const context = this.#context;
+    if (context.handlers.onMessage === undefined) return undefined;
+    const session = this.#session;
+    const opening = openHeaders(message);
+    if (opening !== undefined && !await this.#isPossible(opening)) {
+      return replies.storageFull;
+    }
+    const asked = callHandler(context, "onMessage", session, message);
+    const verdict = isPromise(asked) ? await asked : asked;
+    const edited = closeHeaders(message);
+    if (edited === undefined || !accepts(verdict)) return verdict;
+    const settling = settleHeaders(message);
+    return settling === undefined || await this.#isPossible(settling)
+      ? verdict
+      : replies.storageFull;
+  }
+
+  /** Whether work on the temporary file of a content succeeds. */
+  async #isPossible(work: Promise<void>): Promise<boolean> {
+    try {
+      await work;
+      return true;
+    } catch (error) {
+      logContentFailure(this.#context, this.#session, error);
+      return false;
     }
   }
 
@@ -443,46 +481,6 @@ function written(
   return writing as Promise<undefined> | undefined;
 }
 
-/** A header block that is held back until it is complete. */
-class HeldHeader {
-  /** May be longer than what is in use. */
-  #storage: Uint8Array<ArrayBuffer> = NOTHING;
-  #used = 0;
-  #searched = 0;
-
-  /** All bytes so far: the block, and those that came with its end. */
-  get bytes(): Uint8Array {
-    return this.#storage.subarray(0, this.#used);
-  }
-
-  /** Adds bytes; returns the length of the block once it is complete. */
-  take(bytes: Uint8Array): number | "too-large" | undefined {
-    this.#append(bytes);
-    const all = this.bytes;
-    const end = findHeaderEnd(all, this.#searched);
-    // Without an end so far, the block is at least as long as these bytes.
-    if (end < 0 ? all.length >= HEADER_LIMIT : end > HEADER_LIMIT) {
-      return "too-large";
-    }
-    if (end >= 0) return end;
-    // The blank line may begin in the last three bytes.
-    this.#searched = Math.max(0, all.length - 3);
-    return undefined;
-  }
-
-  #append(bytes: Uint8Array): void {
-    const used = this.#used + bytes.length;
-    if (used > this.#storage.length) {
-      // Doubled: otherwise a header in small packets would be copied with each.
-      const grown = new Uint8Array(Math.max(used, 2 * this.#storage.length));
-      grown.set(this.bytes);
-      this.#storage = grown;
-    }
-    this.#storage.set(bytes, this.#used);
-    this.#used = used;
-  }
-}
-
 /** The settings of a session that keeps a message. */
 interface Keeper {
   readonly context: SessionContext;
@@ -505,6 +503,7 @@ async function commitMessage(
 ): Promise<SmtpReply | undefined> {
   const { isLocal } = keeper.context;
   const { recipients } = message;
+  if (recipients.length === 0) return undefined;
   const foreign = isLocal === undefined
     ? []
     : recipients.filter(({ address }) =>
@@ -571,12 +570,13 @@ async function relay(
   recipients: readonly Recipient[],
   { context, session }: Keeper,
 ): Promise<SmtpReply | undefined> {
-  const { relaying } = context;
+  const { relaying, domains } = context;
   try {
     if (relaying === undefined) {
       throw new TypeError("Cannot relay: nobody takes mail for others");
     }
-    await relaying.add(message, recipients);
+    const route = domains?.routeOf(session.username);
+    await relaying.add(message, recipients, route);
     return undefined;
   } catch (error) {
     logQueueFailure(context, session, message, error);

@@ -304,7 +304,7 @@ export class RecipientPolicy {
   // Records.
 
   #warn(message: string): void {
-    this.#init.log({ level: "warn", event: "error", message });
+    this.#init.log({ level: "warn", event: "warning", message });
   }
 
   #logFailure(message: string, error: unknown): void {
@@ -333,7 +333,7 @@ export class RecipientPolicy {
     this.#reported.add(key);
     this.#init.log({
       level: "warn",
-      event: "error",
+      event: "warning",
       message: "An alias leads to a mailbox that does not exist",
       fields: { recipient: said.toString(), target: key },
     });

@@ -7,6 +7,7 @@
 
 import {
   HOP_RULE,
+  HOPS_RULE,
   type NextHop,
   TLS_SECURITY_RULE,
   type TlsSecurity,
@@ -18,6 +19,8 @@ import type { MailParameters, RcptParameters } from "../protocol/parameters.ts";
 export interface RelayRoute {
   /** The next hop for all recipients; without it, the MX of each domain. */
   readonly smarthost?: NextHop | undefined;
+  /** Further next hops, tried in this order after `smarthost`. */
+  readonly smarthosts?: readonly NextHop[] | undefined;
   /** The use of TLS; without it, the delivery's default. */
   readonly security?: TlsSecurity | undefined;
 }
@@ -25,8 +28,24 @@ export interface RelayRoute {
 /** Rules for the properties of a {@linkcode RelayRoute}. */
 export const ROUTE_RULES: Rules<RelayRoute> = {
   smarthost: HOP_RULE,
+  smarthosts: HOPS_RULE,
   security: TLS_SECURITY_RULE,
 };
+
+/** The next hops of a route, in the order to try them; `[]` for the MX of each domain. */
+export function hopsOf(route: RelayRoute | undefined): readonly NextHop[] {
+  const { smarthost, smarthosts = [] } = route ?? {};
+  return smarthost === undefined ? smarthosts : [smarthost, ...smarthosts];
+}
+
+/** The route alone, without what else is in the same object. */
+export function plainRoute(route: RelayRoute): RelayRoute {
+  const { smarthost, smarthosts, security } = route;
+  return {
+    ...{ smarthost, security },
+    ...(smarthosts === undefined ? {} : { smarthosts }),
+  };
+}
 
 /** Options stored in the envelope. */
 export interface EnvelopeOptions extends RelayRoute {

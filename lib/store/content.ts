@@ -16,7 +16,7 @@
  */
 
 import { oneOf, type Rule } from "../options.ts";
-import type { Message } from "../message/message.ts";
+import { type Message, settleHeaders } from "../message/message.ts";
 import {
   FieldFilter,
   type FieldNames,
@@ -102,6 +102,8 @@ export class MessageContent implements Writable {
 
   /** Passes all bytes to `sink`: in one call where the content is in memory, else chunk by chunk. */
   async writeTo(sink: Sink): Promise<ContentSize> {
+    const edits = settleHeaders(this.#message);
+    if (edits !== undefined) await edits;
     const body = this.#message.body.memory;
     if (body !== undefined) {
       const whole = this.#whole ??= this.#render(body);

@@ -47,7 +47,10 @@ export interface MainApi {
     readonly save: readonly [
       MessageCall & {
         readonly partial: boolean;
+        /** Index among the stores that a handler chose. */
         readonly chosen: number | undefined;
+        /** The domain whose store it is. */
+        readonly domain: string | undefined;
       },
       {
         readonly mailboxes?: readonly string[] | undefined;
@@ -176,6 +179,8 @@ export interface MainSettings {
     | ((address: Address) => boolean | Promise<boolean>)
     | undefined;
   readonly certificates: CertificateSource | undefined;
+  /** The store of a domain. */
+  storeOf(domain: string): MessageStore;
   /** Where new contents of messages are kept. */
   readonly body: BodyOptions;
   /** The options of a worker as plain data. */
@@ -396,6 +401,10 @@ export interface MessageChanges {
   readonly stores: readonly string[] | undefined;
   /** The new content, if it was replaced; all of it must be read. */
   readonly replaced: BodyFacts | undefined;
+  /** The trace fields. */
+  readonly trace: string;
+  /** The header block, if `onMessage` has edited it. */
+  readonly headers: Base64 | undefined;
   /** Replies of recipients, by their index. */
   readonly replies: readonly (readonly [number, WireReply])[];
   /** Names under which the message was put into the queue. */
@@ -455,6 +464,8 @@ export type PlainOptions = Readonly<Record<string, unknown>>;
 export interface WireOptions {
   /** The options that are plain data. */
   readonly plain: PlainOptions;
+  /** The domains; `null` if they are not set. */
+  readonly domains?: readonly string[] | WireDomains | null | undefined;
   readonly certificates?: WireCertificates | undefined;
   /** The mode of client certificates and the trusted CAs in PEM; `null` if no longer requested. */
   readonly clientCertificate?:
@@ -474,6 +485,19 @@ export interface WireOptions {
     }
     | "main"
     | undefined;
+}
+
+/** Domains with options. */
+export interface WireDomains {
+  /** The stores of domains, each once: to be made, or the kind of one on the main thread and a domain that has it. */
+  readonly stores: readonly (StoreDescription | {
+    readonly main: string;
+    readonly domain: string;
+  })[];
+  /** The options of each domain, and the index of its store, -1 for the server's. */
+  readonly options: Readonly<
+    Record<string, { readonly plain: PlainOptions; readonly store: number }>
+  >;
 }
 
 /** The arguments of a worker's start. */

@@ -3,7 +3,12 @@
  * thread. The body is offered for the length of the call.
  */
 
-import type { Message, MessageStore, SaveOptions } from "../message/message.ts";
+import {
+  type Message,
+  type MessageStore,
+  type SaveOptions,
+  settleHeaders,
+} from "../message/message.ts";
 import type { Address } from "../protocol/address.ts";
 import type { MainApi, MessageCall, WorkerApi } from "./api.ts";
 import { headOf, OfferedBodies } from "./bodies.ts";
@@ -20,15 +25,18 @@ export class MessageCalls {
     this.channel = channel;
   }
 
-  /** Offers the message to the main thread for the length of `call`. */
+  /** Offers the message to the main thread for the length of `call`, which gets the first bytes of its content. */
   async offering<T>(
     message: Message,
-    call: (offer: MessageCall) => Promise<T>,
+    call: (offer: MessageCall, bytes: Uint8Array) => Promise<T>,
   ): Promise<T> {
     const { bodies } = this;
+    const edits = settleHeaders(message);
+    if (edits !== undefined) await edits;
     const body = bodies.offer(message.body);
     try {
-      return await call({ message: encodeMessage(message), body });
+      const offer = { message: encodeMessage(message), body };
+      return await call(offer, headOf(message.body));
     } finally {
       bodies.withdraw(body);
     }
@@ -39,17 +47,24 @@ export class MessageCalls {
 export class RemoteStore implements MessageStore {
   readonly kind: string;
   readonly #calls: MessageCalls;
-  readonly #chosen: number | undefined;
+  readonly #place: {
+    readonly chosen?: number;
+    readonly domain?: string;
+  };
 
   /**
    * @param kind The kind of the store
-   * @param chosen Index among the stores that a handler chose for the message;
-   * if not given, the store is the server's own
+   * @param place Index among the stores that a handler chose for the message, or
+   * the domain whose store it is; without either it is the server's own
    */
-  constructor(kind: string, calls: MessageCalls, chosen?: number) {
+  constructor(
+    kind: string,
+    calls: MessageCalls,
+    place: { readonly chosen?: number; readonly domain?: string } = {},
+  ) {
     this.kind = kind;
     this.#calls = calls;
-    this.#chosen = chosen;
+    this.#place = place;
   }
 
   async save(
@@ -57,13 +72,11 @@ export class RemoteStore implements MessageStore {
     { partial }: SaveOptions,
   ): Promise<void | readonly string[]> {
     const { channel } = this.#calls;
-    const chosen = this.#chosen;
+    const { chosen, domain } = this.#place;
     const { failure, mailboxes } = await this.#calls.offering(
       message,
-      (offer) =>
-        channel.call("save", { ...offer, partial, chosen }, {
-          bytes: headOf(message.body),
-        }),
+      (offer, bytes) =>
+        channel.call("save", { ...offer, partial, chosen, domain }, { bytes }),
     );
     if (failure !== undefined) throw decodeError(failure, message.recipients);
     return mailboxes;

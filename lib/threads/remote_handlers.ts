@@ -6,7 +6,7 @@
  * says how each argument crosses. Only handlers that the program has set exist.
  */
 
-import type { Message } from "../message/message.ts";
+import { type Message, setTrace } from "../message/message.ts";
 import type { Credentials } from "../sasl/credentials.ts";
 import {
   type HandlerArguments,
@@ -226,15 +226,20 @@ function changeMessage(
   message.append = changes.append;
   message.relays = changes.relays;
   message.store = changes.stores?.map((kind, chosen) =>
-    new RemoteStore(kind, messages, chosen)
+    new RemoteStore(kind, messages, { chosen })
   );
   for (const [index, reply] of changes.replies) {
     message.recipients[index]!.reply = decodeReply(reply);
   }
-  if (changes.replaced === undefined) return undefined;
-  const chunks = readBody(
-    changes.replaced,
-    (read) => channel.call("read", read),
-  );
-  return message.replace(ReadableStream.from(chunks));
+  const { replaced, headers, trace } = changes;
+  if (headers !== undefined) {
+    message.headers.assign(Uint8Array.fromBase64(headers));
+  }
+  if (replaced === undefined) {
+    if (message.traceText !== trace) setTrace(message, trace);
+    return undefined;
+  }
+  const chunks = readBody(replaced, (read) => channel.call("read", read));
+  return message.replace(ReadableStream.from(chunks))
+    .then(() => setTrace(message, trace));
 }

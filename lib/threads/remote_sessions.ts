@@ -64,6 +64,8 @@ export class RemoteSession {
   content: RemoteBody | undefined;
   /** The message of the last handler call. */
   message: Message | undefined;
+  /** The trace fields of the message, as the worker knows them. */
+  trace = "";
   /** Whether a handler has changed the message. */
   isChanged = false;
   /** Whether a handler has seen the session. */
@@ -165,6 +167,8 @@ export class RemoteSession {
     const id = typeof message === "object" ? undefined : message;
     if (this.message !== undefined && this.message.id !== id) {
       this.#shared.messages.delete(this.message.id);
+      // Contents that a handler has made here.
+      this.message.discard();
       this.message = this.content = undefined;
       this.isChanged = false;
     }
@@ -173,6 +177,7 @@ export class RemoteSession {
       const { body } = settings;
       this.content = new RemoteBody(body, (read) => channel.call("read", read));
       this.message = decodeMessage(message, { body, content: this.content });
+      this.trace = message.trace;
       messages.set(this.message.id, this.message);
     }
     return this.session.message = this.message;

@@ -8,7 +8,13 @@
  * which serves its other sessions meanwhile.
  */
 
-import type { Message, MessageStore } from "../message/message.ts";
+import {
+  closeHeaders,
+  type Message,
+  type MessageStore,
+  openHeaders,
+  settleHeaders,
+} from "../message/message.ts";
 import { Address } from "../protocol/address.ts";
 import { MessageHeaders } from "../protocol/headers.ts";
 import { Credentials } from "../sasl/credentials.ts";
@@ -240,11 +246,13 @@ export class WorkerHandle {
     head: Uint8Array | undefined,
   ): Promise<MainApi["calls"]["save"][1]> {
     const { seen, message, done } = this.#receive(call, head);
-    const { partial, chosen } = call;
+    const { partial, chosen, domain } = call;
     try {
-      const store = chosen === undefined
+      const store = chosen !== undefined
+        ? seen && chosenStores(seen)?.[chosen]
+        : domain === undefined
         ? this.#services.store
-        : seen && chosenStores(seen)?.[chosen];
+        : this.#services.settings.storeOf(domain);
       if (store === undefined) {
         throw new TypeError(`Cannot keep message "${message.id}": it is over`);
       }
@@ -346,9 +354,18 @@ async function askHandler(
   if (call.name === "onDisconnect") remote.isEndReported = true;
   const { username } = session;
   const body = message?.body;
-  const verdict = await run(init.settings.handlers, call, given);
+  let verdict = await run(init.settings.handlers, call, given);
   // Later edits would be lost.
   given.headers?.freeze();
+  let edited = message && closeHeaders(message);
+  if (message !== undefined && edited !== undefined && message.body !== body) {
+    try {
+      await settleHeaders(message);
+    } catch (error) {
+      verdict = encodeThrown(error);
+    }
+    edited = undefined;
+  }
   const replaced = message?.body !== body && message
     ? init.bodies.giveAway(message.body)
     : undefined;
@@ -359,7 +376,10 @@ async function askHandler(
       ? undefined
       : session.username ?? null,
     identity: given.credentials?.identity,
-    message: message && changesOf(message, { remote, replaced }),
+    message: message && changesOf(message, {
+      ...{ remote, replaced },
+      headers: edited?.bytes.toBase64(),
+    }),
     headers: given.headers?.changed
       ? given.headers.encode().toBase64()
       : undefined,
@@ -374,6 +394,7 @@ async function run(
 ): Promise<HandlerAnswer["verdict"]> {
   const { args } = HANDLERS[call.name];
   try {
+    if (args.includes("content")) await openHeaders(given.message!);
     const values = args.map((word) => ARGUMENTS[word](call, given));
     const result = invoke(handlers, call.name, [given.session, ...values]);
     return encodeVerdict(await result);
@@ -420,22 +441,24 @@ function credentialsOf(
 /** The changes of handlers to a message; `undefined` if there never were any. */
 function changesOf(
   message: Message,
-  { remote, replaced }: {
+  { remote, replaced, headers }: {
     readonly remote: RemoteSession;
     readonly replaced: MessageChanges["replaced"];
+    readonly headers: MessageChanges["headers"];
   },
 ): MessageChanges | undefined {
-  const { filename, append, relays } = message;
+  const { filename, append, relays, traceText: trace } = message;
   const stores = chosenStores(message)?.map(({ kind }) => kind);
   const replies = message.recipients.flatMap(({ reply }, index) =>
     reply === undefined ? [] : [[index, encodeReply(reply)] as const]
   );
   // A later handler may have undone the change of an earlier one: that must cross as well.
   remote.isChanged ||= filename !== undefined || append ||
-    stores !== undefined || replaced !== undefined || replies.length > 0 ||
+    stores !== undefined || replaced !== undefined ||
+    headers !== undefined || trace !== remote.trace || replies.length > 0 ||
     relays.length > 0;
   return remote.isChanged
-    ? { filename, append, stores, replaced, replies, relays }
+    ? { filename, append, stores, replaced, trace, headers, replies, relays }
     : undefined;
 }
 

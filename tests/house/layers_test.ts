@@ -199,6 +199,13 @@ const a = { console: 1, fetch() {} }; b.Date; c?.performance; Math.max(1, 2);`,
     want: [],
   },
   {
+    name: "a time that is given is pure, the clock is not",
+    file: "lib/protocol/a.ts",
+    source: `const a = (time: number): Date => new Date(time);
+const b = Date.now();`,
+    want: [["purity", "no Date"]],
+  },
+  {
     name: "other rooms may be impure",
     file: "lib/net/a.ts",
     source:

@@ -4,6 +4,7 @@
  */
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { Address } from "../../lib/protocol/address.ts";
 import { MemorySpool } from "../../lib/spool/memory_spool.ts";
 import { RetrySchedule } from "../../lib/queue/schedule.ts";
 import { SpoolError } from "../../lib/spool/spool.ts";
@@ -127,6 +128,66 @@ Deno.test("Relays.add() hands smarthost, security and log-in to the delivery", a
   assertEquals(job.destination, "[2001:db8::1]:25");
   assertEquals(job.login, login);
   assertEquals(job.route?.security, "verified");
+  await queue.stop();
+});
+
+Deno.test("Relays.add() takes further smarthosts, which are tried in order", async () => {
+  const { clock, delivery, queue } = await startQueue();
+  const smarthosts = [{ host: "one.example" }, { host: "two.example" }];
+  await queue.relays.add(
+    await makeMessage({ to: ["a@one.org", "b@two.org"] }),
+    {
+      smarthosts,
+    },
+  );
+  await clock.advance(0);
+  assertEquals(delivery.log, ["one.example:25: a@one.org b@two.org"]);
+  assertEquals(delivery.seen[0]!.job.route?.smarthosts, smarthosts);
+  await queue.stop();
+});
+
+Deno.test("Relays.add() takes another sender, which gets the DSNs", async () => {
+  const { clock, delivery, queue } = await startQueue();
+  delivery.answer = (address) => ({
+    status: address.endsWith("@one.org") ? "failed" : "delivered",
+    reason: "No",
+  });
+  for (
+    const [from, want] of [
+      ["owner@list.example", "owner@list.example"],
+      [Address.parse("Owner@list.example"), "Owner@list.example"],
+      [null, ""],
+      ["", ""],
+      [undefined, "sender@example.com"],
+    ] as const
+  ) {
+    delivery.seen.length = 0;
+    const relay = await queue.relays.add(
+      await makeMessage({ to: ["a@one.org"] }),
+      { from },
+    );
+    assertEquals(relay.from, want);
+    await clock.advance(MINUTE);
+    const [first, ...others] = delivery.seen.map(({ job }) => job);
+    assertEquals(String(first!.from), want);
+    assertEquals(
+      others.map(({ from, recipients }) => [
+        String(from),
+        ...recipients.map(({ address }) => String(address)),
+      ]),
+      want === "" ? [] : [["", want]],
+    );
+  }
+  for (const from of ["a b@c", "<a@b.example>", "postmaster", 5]) {
+    await assertRejects(
+      async () =>
+        await queue.relays.add(await makeMessage({ to: ["a@one.org"] }), {
+          from: from as string,
+        }),
+      TypeError,
+      "Cannot use from",
+    );
+  }
   await queue.stop();
 });
 

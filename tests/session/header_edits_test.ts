@@ -96,6 +96,8 @@ Deno.test("edits of header fields that would be lost throw, and change nothing",
   for (const [name, edit] of Object.entries(edits)) {
     await t.step(name, async () => {
       let held: MessageHeaders | undefined;
+      let last: MessageHeaders | undefined;
+      let late: Message | undefined;
       let seen = 0;
       const look = (headers: MessageHeaders) => {
         assertThrows(() => edit(headers), TypeError, "edit those that onHead");
@@ -107,11 +109,14 @@ Deno.test("edits of header fields that would be lost throw, and change nothing",
           held = headers;
         },
         onMessage(_session, message: Message) {
-          look(message.headers);
           look(held!);
+          late = message;
+          last = message.headers;
         },
+        onDisconnect: () => look(last!),
       });
       assertEquals(seen, 2);
+      assertThrows(() => edit(late!.headers), TypeError, "edit those that");
       assertEquals(text, "Subject: =?utf-8?Q?Gr=C3=BC?=\r\n\r\nBody\r\n");
     });
   }

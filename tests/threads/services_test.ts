@@ -13,6 +13,8 @@ import {
   startMode,
   testModes,
 } from "../support/threads/server.ts";
+import { TestFolder } from "../support/folder.ts";
+import { Address } from "../../lib/protocol/address.ts";
 import { until, within } from "../support/wait.ts";
 import { connect } from "node:tls";
 
@@ -171,6 +173,69 @@ for (const threads of [0, 2]) {
     } finally {
       await Deno.remove(spool, { recursive: true });
     }
+  });
+
+  Deno.test(`A handler relays with another sender, over a restart (${name})`, async () => {
+    await using far = await startMode(mode, {
+      handlers: {
+        onRcptTo: (_session, { localPart }) => localPart !== "refused",
+      },
+    });
+    const { port } = far.server.addresses[0]!;
+    await using folder = await TestFolder.create();
+    const options: SmtpServerOptions = {
+      domains: ["here.test"],
+      relay: {
+        spool: `${folder.path}/spool`,
+        smarthosts: [{ host: "127.0.0.1", port }],
+        security: "none",
+      },
+    };
+    {
+      await using it: ModeServer = await startMode(mode, {
+        ...options,
+        handlers: {
+          async onMessage(_session, message) {
+            const recipients = ["one", "refused"].map((name) => ({
+              address: Address.parse(`${name}@far.test`),
+              parameters: {},
+            }));
+            await it.server.relays.add(message, {
+              ...{ recipients, held: true },
+              from: "owner@here.test",
+            });
+            await it.server.relays.add(message, {
+              ...{ recipients, held: true, from: null },
+            });
+          },
+        },
+      });
+      using client = await hello(it);
+      await client.expect(["MAIL FROM:<a@b.test>", "250"], [
+        "RCPT TO:<list@here.test>",
+        "250",
+      ]);
+      assertEquals(
+        (await client.data("Subject: x\r\n\r\nx")).slice(0, 3),
+        "250",
+      );
+      assertEquals(
+        [...it.server.relays].map(({ from }) => from),
+        ["owner@here.test", ""],
+      );
+    }
+    await using it = await startMode(mode, options);
+    await Promise.all([...it.server.relays].map((one) => one.release()));
+    // A DSN comes home to the new sender; none is sent to the null path.
+    await until(() => it.server.relays.count === 0);
+    assertEquals(
+      far.store.messages.map(({ from }) => String(from)).sort(),
+      ["", "owner@here.test"],
+    );
+    assertEquals(
+      it.store.messages.map(({ recipients }) => String(recipients[0]!.address)),
+      ["owner@here.test"],
+    );
   });
 
   Deno.test(`A reload holds for the next sessions (${name})`, async () => {

@@ -1,0 +1,149 @@
+/**
+ * The stores of a server: its own and those of its domains. Gives each recipient
+ * the store of the domain, and closes all at the end.
+ *
+ * With stores of domains, a message is saved in the store of each recipient's
+ * domain, one after the other. No store can take a copy back that it has kept, so
+ * those that seldom fail come last.
+ */
+
+import type { Address } from "../protocol/address.ts";
+import {
+  type Message,
+  type MessageStore,
+  type Recipient,
+  type SaveOptions,
+  StoreError,
+} from "../message/message.ts";
+import { type Domains, DomainTable } from "./domain_options.ts";
+import type { Settings } from "./settings.ts";
+
+/** The stores of a server. */
+export class ServerStores {
+  /** The server's own. */
+  readonly own: MessageStore;
+  readonly #settings: Settings;
+  /** Those that sessions may still use, before and after reloads. */
+  readonly #used = new Set<MessageStore>();
+  #domains: Domains | undefined;
+  #table = new DomainTable(undefined);
+  #current: MessageStore;
+
+  constructor(own: MessageStore, settings: Settings) {
+    this.own = own;
+    this.#settings = settings;
+    this.#current = own;
+    this.#used.add(own);
+  }
+
+  /** The options of the domains in force. */
+  get table(): DomainTable {
+    this.#renew();
+    return this.#table;
+  }
+
+  /** The store for mail of all domains, by the settings in force. */
+  get current(): MessageStore {
+    this.#renew();
+    return this.#current;
+  }
+
+  /** The store of one domain, by the settings in force. */
+  of(address: Pick<Address, "domain" | "asciiDomain">): MessageStore {
+    return this.table.storeOf(address) ?? this.own;
+  }
+
+  #renew(): void {
+    const { domains } = this.#settings.options;
+    if (domains === this.#domains) return;
+    this.#domains = domains;
+    this.#table = new DomainTable(domains);
+    const { stores } = this.#table;
+    for (const store of stores) this.#used.add(store);
+    this.#current = stores.length === 0
+      ? this.own
+      : new DomainStores(this.own, this.#table);
+  }
+
+  /** Closes all stores, also those that a reload has replaced. */
+  async close(): Promise<void> {
+    this.#renew();
+    const ends = [...this.#used].map(async (store) => await store.close?.());
+    for (const end of await Promise.allSettled(ends)) {
+      if (end.status === "rejected") throw end.reason;
+    }
+  }
+}
+
+/** The kinds of stores that keep what they get, or fail as the whole process does. */
+const SELDOM_FAIL: ReadonlySet<string> = new Set(["discard", "memory"]);
+
+/** Saves a message in the store of each recipient's domain. */
+class DomainStores implements MessageStore {
+  readonly kind = "domains";
+  readonly #own: MessageStore;
+  readonly #table: DomainTable;
+  /** See {@linkcode MessageStore.hasRoom}; unset if no store has it, so that recipients need not wait. */
+  readonly hasRoom?: NonNullable<MessageStore["hasRoom"]>;
+
+  constructor(own: MessageStore, table: DomainTable) {
+    this.#own = own;
+    this.#table = table;
+    if ([own, ...table.stores].every(({ hasRoom }) => hasRoom === undefined)) {
+      return;
+    }
+    this.hasRoom = (address, size) =>
+      this.#of(address).hasRoom?.(address, size) ?? true;
+  }
+
+  #of(address: Address): MessageStore {
+    return this.#table.storeOf(address) ?? this.#own;
+  }
+
+  async save(
+    message: Message,
+    options: SaveOptions,
+  ): Promise<readonly string[]> {
+    const failures = new Map<Recipient, unknown>();
+    const mailboxes = new Map<Recipient, string>();
+    for (const [store, recipients] of this.#parts(message)) {
+      try {
+        const part = recipients.length === message.recipients.length
+          ? message
+          : message.forRecipients(recipients);
+        const names = await store.save(part, options) ?? [];
+        recipients.forEach((one, at) => mailboxes.set(one, names[at] ?? ""));
+      } catch (error) {
+        if (!options.partial) throw error;
+        for (const recipient of recipients) {
+          const cause = error instanceof StoreError
+            ? error.failures.get(recipient)
+            : error;
+          if (cause !== undefined) failures.set(recipient, cause);
+        }
+      }
+    }
+    if (failures.size === 0) {
+      return message.recipients.map((one) => mailboxes.get(one) ?? "");
+    }
+    throw new StoreError(
+      `Cannot keep message "${message.id}" for ${failures.size} of ${message.recipients.length} recipients`,
+      failures,
+      { cause: failures.values().next().value },
+    );
+  }
+
+  /** The stores with their recipients, in the order to save. */
+  #parts({ recipients }: Message): [MessageStore, Recipient[]][] {
+    const parts = new Map<MessageStore, Recipient[]>();
+    for (const recipient of recipients) {
+      const store = this.#of(recipient.address);
+      const part = parts.get(store);
+      if (part === undefined) parts.set(store, [recipient]);
+      else part.push(recipient);
+    }
+    const rank = ([store]: [MessageStore, unknown]) =>
+      SELDOM_FAIL.has(store.kind) ? 1 : 0;
+    return [...parts].sort((one, other) => rank(one) - rank(other));
+  }
+}
