@@ -19,6 +19,7 @@ import {
   POLICIES,
   REMOTE_PORT,
   SPOOL,
+  STATUS,
 } from "./option.ts";
 
 const LISTENING: Options = {
@@ -282,6 +283,11 @@ const OUTPUT: Options = {
     default: "text",
   },
   quiet: { form: "flag", help: "warnings and errors only, no first screen" },
+  status: {
+    ...STATUS,
+    word: "PATH|none",
+    default: "status.sock in the spool; none without a spool",
+  },
   check: {
     form: "flag",
     help: "check all settings, report options without effect, and exit",

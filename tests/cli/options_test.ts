@@ -53,6 +53,6 @@ Deno.test("Options that a reload cannot change need a restart", () => {
     ...["complete", "dns", "expire", "handlers", "hostname", "listen", "log"],
     ...["long-lines", "quiet", "relay", "relay-from", "remote-port", "retry"],
     ...["security", "smarthost", "smarthost-mechanisms", "smarthost-user"],
-    ...["spool", "store", "store-owner", "threads"],
+    ...["spool", "status", "store", "store-owner", "threads"],
   ]);
 });
