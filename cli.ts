@@ -396,7 +396,10 @@ function unknownCommand(word: string): string {
 }
 
 /** The text of `help` with these words. */
-function help([command]: readonly string[]): string {
+function help([command, extra]: readonly string[]): string {
+  if (extra !== undefined) {
+    throw new UsageError(`${extra}: want help and one command`);
+  }
   if (command === "help") return helpOf();
   if (command !== undefined && !isCommand(command)) {
     throw new UsageError(unknownCommand(command));

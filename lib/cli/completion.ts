@@ -67,9 +67,9 @@ export function completion(
   const known = SHELLS.find((name) => name === shell);
   if (known === undefined || extra !== undefined) {
     throw new UsageError(
-      `Cannot run completion ${shell ?? ""}: want bash, zsh or fish${
-        hint(shell ?? "", SHELLS)
-      }`,
+      `Cannot run ${
+        ["completion", ...shell === undefined ? [] : [shell]].join(" ")
+      }: want bash, zsh or fish${hint(shell ?? "", SHELLS)}`,
     );
   }
   // The name becomes part of a script.

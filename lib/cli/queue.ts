@@ -219,23 +219,25 @@ async function act(
   } finally {
     bar?.end();
   }
-  const one = ids === "all" ? "all" : ids.length === 1 ? ids[0]! : undefined;
-  if (outcome === "unknown" && one !== "all") {
-    failUnknown(one ?? ids[0]!, folder);
-  }
-  const count = named === "all" || one === undefined && json || !isChosen
+  if (outcome === "unknown" && ids !== "all") failUnknown(ids[0]!, folder);
+  const count = !isChosen
     ? undefined
     : outcome === "unknown"
     ? 0
     : named.length;
   output.out(
     json
-      ? `${printableJson({ action, id: one ?? ids, outcome, count })}\n`
-      : `${action} ${one ?? countText(named.length)}: ${
-        isChosen && outcome === "unknown" ? "no message fits" : TEXTS[outcome]
+      ? `${printableJson({ action, id: nameOf(ids), outcome, count })}\n`
+      : `${action} ${[nameOf(ids)].flat().join(" ")}: ${
+        count === 0 ? "no message fits" : TEXTS[outcome]
       }${count ? `, ${countText(count)}` : ""}\n`,
   );
   return 0;
+}
+
+/** The messages of a call as they are shown: a name, names, or `all`. */
+function nameOf(ids: Call["ids"]): string | readonly string[] {
+  return ids !== "all" && ids.length === 1 ? ids[0]! : ids;
 }
 
 /** The names of the messages that an action is for. */

@@ -33,7 +33,7 @@ import { WANT_RESTART } from "./options.ts";
 import type { RawSettings } from "./arguments.ts";
 import { SecurityFiles, type SecurityOptions } from "./security.ts";
 import { socketPath } from "./status.ts";
-import { StatusSocket } from "./status_socket.ts";
+import { socketFault, StatusSocket } from "./status_socket.ts";
 import { oneLine, type Output, UsageError } from "./output.ts";
 
 /** Time that sessions have to finish after the first signal, in ms. */
@@ -144,6 +144,8 @@ async function serveBy(
   checkListeners(options, handlers?.exported);
   if (request.check) {
     if (handlers !== undefined) await tryHandlers(handlers, settings);
+    const fault = asked && await socketFault(asked.path);
+    if (fault !== undefined) warnings.push(placed(fault, places));
     for (const warning of warnings) output.err(`warning: ${warning}\n`);
     output.out("the settings can be used\n");
     return 0;

@@ -35,6 +35,22 @@ function denial(path: string): string | undefined {
   return missing.length === 0 ? undefined : `want ${missing.join(" and ")}`;
 }
 
+/** Most bytes of a socket's path: the system takes no more. */
+const MOST_PATH_BYTES = 107;
+
+/** Why the server could not answer at the path, as a sentence; `undefined` if it could. */
+export async function socketFault(path: string): Promise<string | undefined> {
+  const before = `--status ${path}: no socket for the command status: `;
+  const reason = denial(path);
+  if (reason !== undefined) return before + reason;
+  if (new TextEncoder().encode(path).length > MOST_PATH_BYTES) {
+    return `${before}want a path of ${MOST_PATH_BYTES} bytes or less`;
+  }
+  const info = await Deno.lstat(path).catch(() => undefined);
+  if (info === undefined || info.isSocket) return undefined;
+  return `${before}another file is in its place`;
+}
+
 /** The server's end of the socket, and its counts. */
 export class StatusSocket {
   readonly #rates = new RateCounter();

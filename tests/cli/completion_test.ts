@@ -121,7 +121,7 @@ Deno.test("cli completion writes a script, and refuses other shells and odd name
   assertEquals(stdout, await completionScript("bash", "mail"));
   const want = "want bash, zsh or fish";
   const rows: readonly (readonly [string[], string])[] = [
-    [[], `Cannot run completion : ${want}`],
+    [[], `Cannot run completion: ${want}`],
     [["bsh"], `Cannot run completion bsh: ${want} (did you mean bash?)`],
     [["bash", "a", "b"], `Cannot run completion bash: ${want}`],
     [
