@@ -32,6 +32,38 @@
  * the options that need a restart. If a setting is not valid, the old settings
  * stay in force.
  *
+ * Every option of a configuration file may come from the environment as well:
+ * `SMTP_` and its name, as `SMTP_MAX_SIZE` for `--max-size` and `SMTP_CONFIG` for
+ * `--config`. The command line goes before the environment, and that before the
+ * file; an empty variable does not count. Blanks or commas separate the values of
+ * a repeatable option, as in `SMTP_LISTEN=":25 :587/submission"`. A text with a
+ * line end has one value a line, so that any value can be written, and files and
+ * accounts always stand one a line. Errors name the variable, never the secret in
+ * it; a variable that no option has is a warning with the nearest name. `status`,
+ * `queue`, `send` and `lookup` take the variables of the options that they share
+ * with the server, as `SMTP_SPOOL`. Without the permission to read a variable the
+ * program does without it and does not ask.
+ *
+ * `status` asks the server that runs on a spool for its sessions, rates and queue
+ * by destination; its exit code serves as a health check. The server answers on
+ * the socket `status.sock` in the spool, mode 0600, or on that of `--status`. It
+ * reads nothing from there. A server without a spool answers only with `--status`.
+ * The rates are counted from log records; with `--quiet` they are made for that,
+ * and not written.
+ *
+ * `queue` chooses messages by `--to`, `--from`, `--domain`, `--older` and `--held`,
+ * to list them or, with `all`, to act on them. Patterns are globs: `*` is any text,
+ * `?` any character. On many messages of a running server an action may take some
+ * seconds. `queue show MESSAGE --content` writes the message unchanged, or at a
+ * terminal without what a terminal obeys.
+ *
+ * `man` writes a manual page, of the program or of a command:
+ *
+ * ```sh
+ * smtp-server man > /usr/local/share/man/man8/smtp-server.8
+ * smtp-server man queue > /usr/local/share/man/man8/smtp-server-queue.8
+ * ```
+ *
  * A service manager must start the server itself, as
  * `/usr/bin/deno run -A /srv/smtp/cli.ts --config /srv/smtp/config.json`. Under
  * `npx`, SIGTERM ends a shell in between and does not reach the server, which goes
@@ -45,7 +77,8 @@
  * echo secret | deno run -A cli.ts verifier ann >> users
  * ```
  *
- * `completion` writes a script for a shell:
+ * `completion` writes a script for a shell; it completes commands, options, their
+ * values, and the names of messages in the spool:
  *
  * ```sh
  * smtp-server completion bash > ~/.local/share/bash-completion/completions/smtp-server

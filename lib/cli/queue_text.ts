@@ -146,17 +146,19 @@ export async function* safeLines(
 ): AsyncGenerator<string> {
   const decoder = new TextDecoder();
   let rest = "";
+  let isOpen = false;
   const safe = (line: string) => printable(line.replace(/\r$/, ""));
   for await (const chunk of chunks) {
     const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
     rest = lines.pop()!;
     for (const line of lines) yield `${safe(line)}\n`;
+    isOpen = rest !== "" || (isOpen && lines.length === 0);
     if (rest.length <= LONGEST_LINE) continue;
     yield printable(rest);
     rest = "";
   }
   rest += decoder.decode();
-  if (rest !== "") yield `${safe(rest)}\n`;
+  if (isOpen || rest !== "") yield `${safe(rest)}\n`;
 }
 
 /** A message as one line of JSON. It has no secret: an entry holds no secret. */
