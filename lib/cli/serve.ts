@@ -144,7 +144,7 @@ async function serveBy(
   checkListeners(options, handlers?.exported);
   if (request.check) {
     if (handlers !== undefined) await tryHandlers(handlers, settings);
-    const fault = asked && await socketFault(asked.path);
+    const fault = asked?.isWanted ? await socketFault(asked.path) : undefined;
     if (fault !== undefined) warnings.push(placed(fault, places));
     for (const warning of warnings) output.err(`warning: ${warning}\n`);
     output.out("the settings can be used\n");
@@ -189,13 +189,16 @@ function openLog(settings: ServeSettings): RunLog {
 /** Where the command `status` asks the server. */
 interface AskedAt {
   readonly path: string;
+  /** Whether the option asks for it. */
+  readonly isWanted: boolean;
   readonly socket: StatusSocket;
 }
 
 function askedAt({ raw, settings }: Plan): AskedAt | undefined {
   const spool = settings.options.relay?.spool;
   const path = socketPath(raw, typeof spool === "string" ? spool : undefined);
-  return path === undefined ? undefined : { path, socket: new StatusSocket() };
+  if (path === undefined) return undefined;
+  return { path, isWanted: raw.has("status"), socket: new StatusSocket() };
 }
 
 /** Begins to answer the command `status`. If that fails, the server goes on without it. */
@@ -211,7 +214,9 @@ async function beginToAnswer(
     await asked.socket.open(asked.path, { server, version });
   } catch (error) {
     const message = oneLine((error as Error).message);
-    log.log({ level: "warn", event: "listening", message });
+    // A server with few permissions needs no more for what no one asked for.
+    const level = asked.isWanted ? "warn" : "info";
+    log.log({ level, event: "listening", message });
   }
 }
 
