@@ -32,6 +32,38 @@
  * the options that need a restart. If a setting is not valid, the old settings
  * stay in force.
  *
+ * Every option of a configuration file may come from the environment as well:
+ * `SMTP_` and its name, as `SMTP_MAX_SIZE` for `--max-size` and `SMTP_CONFIG` for
+ * `--config`. The command line goes before the environment, and that before the
+ * file; an empty variable does not count. Blanks or commas separate the values of
+ * a repeatable option, as in `SMTP_LISTEN=":25 :587/submission"`. A text with a
+ * line end has one value a line, so that any value can be written, and files and
+ * accounts always stand one a line. Errors name the variable, never the secret in
+ * it; a variable that no option has is a warning with the nearest name. `status`,
+ * `queue`, `send` and `lookup` take the variables of the options that they share
+ * with the server, as `SMTP_SPOOL`. Without the permission to read a variable the
+ * program does without it and does not ask.
+ *
+ * `status` asks the server that runs on a spool for its sessions, rates and queue
+ * by destination; its exit code serves as a health check. The server answers on
+ * the socket `status.sock` in the spool, mode 0600, or on that of `--status`. It
+ * reads nothing from there. A server without a spool answers only with `--status`.
+ * The rates are counted from log records; with `--quiet` they are made for that,
+ * and not written.
+ *
+ * `queue` chooses messages by `--to`, `--from`, `--domain`, `--older` and `--held`,
+ * to list them or, with `all`, to act on them. Patterns are globs: `*` is any text,
+ * `?` any character. On many messages of a running server an action may take some
+ * seconds. `queue show MESSAGE --content` writes the message unchanged, or at a
+ * terminal without what a terminal obeys.
+ *
+ * `man` writes a manual page, of the program or of a command:
+ *
+ * ```sh
+ * smtp-server man > /usr/local/share/man/man8/smtp-server.8
+ * smtp-server man queue > /usr/local/share/man/man8/smtp-server-queue.8
+ * ```
+ *
  * A service manager must start the server itself, as
  * `/usr/bin/deno run -A /srv/smtp/cli.ts --config /srv/smtp/config.json`. Under
  * `npx`, SIGTERM ends a shell in between and does not reach the server, which goes
@@ -45,7 +77,8 @@
  * echo secret | deno run -A cli.ts verifier ann >> users
  * ```
  *
- * `completion` writes a script for a shell:
+ * `completion` writes a script for a shell; it completes commands, options, their
+ * values, and the names of messages in the spool:
  *
  * ```sh
  * smtp-server completion bash > ~/.local/share/bash-completion/completions/smtp-server
@@ -153,21 +186,38 @@
  * |---|---|---|---|
  * | `--log text\|json` | form of log records on standard error; json is one object per line; default text | `log` |  |
  * | `--quiet` | warnings and errors only, no first screen | `quiet` |  |
+ * | `--status PATH\|none` | socket on which the running server answers the command status; default status.sock in the spool; none without a spool | `status` |  |
  * | `--check` | check all settings, report options without effect, and exit |  |  |
  *
  * SIGHUP rereads the files, including --config, and logs the options that need a restart.
  * Exit code: 0 stopped by SIGINT or SIGTERM, 1 failure, 2 wrong usage.
+ *
+ * ## status
+ *
+ * | call | does |
+ * |---|---|
+ * | `cli.ts status` | show sessions, rates and queue of the server that runs on a spool |
+ *
+ * ### Options
+ *
+ * | option | means |
+ * |---|---|
+ * | `--spool DIR` | folder of the mail that waits for relaying; default ./spool |
+ * | `--status PATH` | socket on which the running server answers the command status; default status.sock in the spool |
+ * | `--json` | a JSON object instead of text |
+ *
+ * Exit code: 0 the server runs, 1 no server runs, it does not answer, or it stops, 2 wrong usage.
  *
  * ## queue
  *
  * | call | does |
  * |---|---|
  * | `cli.ts queue [list]` | list the mail that waits for relaying; the server may be running |
- * | `cli.ts queue show MESSAGE\|all` | show all facts of a message |
- * | `cli.ts queue retry MESSAGE\|all` | try it at once |
- * | `cli.ts queue hold MESSAGE\|all` | do not try it until it is released |
- * | `cli.ts queue release MESSAGE\|all` | release a held message |
- * | `cli.ts queue remove MESSAGE\|all` | remove it without a DSN to the sender |
+ * | `cli.ts queue show MESSAGE...\|all` | show all facts of a message |
+ * | `cli.ts queue retry MESSAGE...\|all` | try it at once |
+ * | `cli.ts queue hold MESSAGE...\|all` | do not try it until it is released |
+ * | `cli.ts queue release MESSAGE...\|all` | release a held message |
+ * | `cli.ts queue remove MESSAGE...\|all` | remove it without a DSN to the sender |
  *
  * ### Options
  *
@@ -175,7 +225,21 @@
  * |---|---|
  * | `--spool DIR` | folder of the mail that waits for relaying; default ./spool |
  * | `--json` | one JSON object per line instead of text |
+ * | `--sort age\|next\|size` | order of the list: the oldest, the next to try, or the largest first; default age |
+ * | `--limit N` | most messages that the list shows; it counts the others; default all |
+ * | `--content` | show header and body of one message, unchanged unless on a terminal |
  *
+ * ### Which messages, with list or all
+ *
+ * | option | means |
+ * |---|---|
+ * | `--to PATTERN` | repeatable; those that wait for a recipient like this; \* is any text, ? any character |
+ * | `--from PATTERN` | repeatable; those of a sender like this; "" is the sender of DSNs |
+ * | `--domain NAME` | repeatable; those that wait for a recipient in this domain, as \*.example.com |
+ * | `--older TIME` | those that have waited longer, as 3d or 90m |
+ * | `--held[=no]` | those that are held, or with =no those that are not |
+ *
+ * Options of several kinds all have to fit; of one kind one has to. retry all leaves held messages held, unless --held chooses them.
  * Exit code: 0 done, 1 failure or no such message, 2 wrong usage.
  *
  * ## send
@@ -197,6 +261,7 @@
  * | `--hostname NAME` | name of this host in EHLO; default this machine's |
  * | `--dns IP[:PORT]` | repeatable; name servers; default the system's |
  * | `--remote-port PORT` | port of the other servers, for tests; default 25 |
+ * | `--json` | the result of each recipient as one JSON object per line |
  *
  * Exit code: 0 accepted for all recipients, 69 refused for some, 75 deferred for some, 1 failure, 2 wrong usage.
  *
@@ -251,6 +316,14 @@
  *
  * Exit code: 0 done, 2 wrong usage.
  *
+ * ## man
+ *
+ * | call | does |
+ * |---|---|
+ * | `cli.ts man [COMMAND]` | write the manual page of the program or of a command, for man(1) |
+ *
+ * Exit code: 0 done, 2 wrong usage.
+ *
  * ## Options of every command
  *
  * | option | means |
@@ -268,15 +341,22 @@
 import manifest from "./deno.json" with { type: "json" };
 import { serve } from "./lib/cli/serve.ts";
 import { flag, parseArguments, type RawSettings } from "./lib/cli/arguments.ts";
-import { atItsPlace, placedSettings } from "./lib/cli/config_file.ts";
+import {
+  atItsPlace,
+  placedSettings,
+  type SettingSources,
+} from "./lib/cli/config_file.ts";
+import { processVariables } from "./lib/cli/environment.ts";
 import { type CommandName, COMMON } from "./lib/cli/option.ts";
-import { optionsOf } from "./lib/cli/options.ts";
+import { COMMANDS, optionsOf, sharedOptions } from "./lib/cli/options.ts";
 import { helpOf } from "./lib/cli/help.ts";
 import { certificate, verifier } from "./lib/cli/security.ts";
 import { completion } from "./lib/cli/completion.ts";
 import { lookup } from "./lib/cli/lookup.ts";
+import { man } from "./lib/cli/man.ts";
 import { queue } from "./lib/cli/queue.ts";
 import { send } from "./lib/cli/send.ts";
+import { status } from "./lib/cli/status.ts";
 import {
   complaint,
   hint,
@@ -291,18 +371,28 @@ type Run = (args: readonly string[], given: RawSettings) => Promise<number>;
 /** The options of the server, for the file of `--config`. */
 const SERVER = optionsOf("serve");
 
-/** Runs a command that reads its settings once, from the command line and the server's file. */
+/** Where the settings of a command come from, beside the command line. */
+function sourcesOf(command: CommandName): SettingSources {
+  return {
+    options: SERVER,
+    byVariable: sharedOptions(command),
+    variables: processVariables(SERVER),
+  };
+}
+
+/** Runs a command that reads its settings once: from the command line, the environment and the server's file. */
 function withConfig(
+  command: CommandName,
   run: (
     args: readonly string[],
     raw: RawSettings,
     output: typeof processOutput,
   ) => Promise<number>,
-  /** Settings that have another meaning in the server's file. */
-  others: readonly string[] = [],
 ): Run {
   return async (args, given) => {
-    const { raw: all, places } = await placedSettings(given, SERVER);
+    const sources = sourcesOf(command);
+    const { raw: all, places } = await placedSettings(given, sources);
+    const others = COMMANDS[command].ownOptions ?? [];
     const raw = new Map(
       [...all].filter(([name]) => given.has(name) || !others.includes(name)),
     );
@@ -318,15 +408,18 @@ function withConfig(
 const RUNS: Readonly<Record<CommandName, Run>> = {
   serve([extra], given) {
     if (extra !== undefined) throw new UsageError(strayWord(extra));
-    const read = () => placedSettings(given, SERVER);
-    return serve({ read, check: flag(given, "check") }, processOutput);
+    const read = () => placedSettings(given, sourcesOf("serve"));
+    const check = flag(given, "check");
+    return serve({ read, check, version: manifest.version }, processOutput);
   },
-  certificate: withConfig(certificate),
-  queue: withConfig(queue),
-  lookup: withConfig(lookup),
-  send: withConfig(send, ["user"]),
+  status: withConfig("status", status),
+  certificate: withConfig("certificate", certificate),
+  queue: withConfig("queue", queue),
+  lookup: withConfig("lookup", lookup),
+  send: withConfig("send", send),
   verifier: (args) => verifier(args, processOutput),
   completion: (args) => completion(args, processOutput),
+  man: (args) => man(args, manifest.version, processOutput),
 };
 
 /** Whether a word is the name of a command. */
@@ -347,7 +440,10 @@ function unknownCommand(word: string): string {
 }
 
 /** The text of `help` with these words. */
-function help([command]: readonly string[]): string {
+function help([command, extra]: readonly string[]): string {
+  if (extra !== undefined) {
+    throw new UsageError(`${extra}: want help and one command`);
+  }
   if (command === "help") return helpOf();
   if (command !== undefined && !isCommand(command)) {
     throw new UsageError(unknownCommand(command));

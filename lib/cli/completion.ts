@@ -1,15 +1,18 @@
 /**
  * `cli.ts completion bash|zsh|fish`: writes a script that completes command
  * lines of the program in a shell. The scripts contain the table of options and
- * never call the program: completion starts no process.
+ * never call the program: completion starts no process. The names of messages are
+ * those of the files in the spool that hold one message.
  */
 
 import {
   type CommandName,
   COMMON,
+  DEFAULT_SPOOL,
   type Option,
   type Options,
   PROGRAM,
+  QUEUE_ACTIONS,
   SHELLS,
 } from "./option.ts";
 import { COMMANDS, optionsOf } from "./options.ts";
@@ -29,6 +32,7 @@ const PLACES: Readonly<Record<string, "files" | "folders">> = {
   "FILE.json": "files",
   MODULE: "files",
   DIR: "folders",
+  PATH: "files",
 };
 
 /** An option as a shell completes it. */
@@ -63,9 +67,9 @@ export function completion(
   const known = SHELLS.find((name) => name === shell);
   if (known === undefined || extra !== undefined) {
     throw new UsageError(
-      `Cannot run completion ${shell ?? ""}: want bash, zsh or fish${
-        hint(shell ?? "", SHELLS)
-      }`,
+      `Cannot run ${
+        ["completion", ...shell === undefined ? [] : [shell]].join(" ")
+      }: want bash, zsh or fish${hint(shell ?? "", SHELLS)}`,
     );
   }
   // The name becomes part of a script.
@@ -122,6 +126,9 @@ const ALL: readonly CompletedCommand[] = NAMES.map(commandOf);
 /** The words that may follow `help`. */
 const HELP_WORDS = NAMES.join(" ");
 
+/** What is done with messages of the queue that are named. */
+const MESSAGE_ACTIONS: readonly string[] = ["show", ...QUEUE_ACTIONS];
+
 /** A text in the single quotes of a shell. */
 function quoted(text: string): string {
   return `'${text.replaceAll("'", "'\\''")}'`;
@@ -166,6 +173,22 @@ ${name}() {
   local previous="\${COMP_WORDS[COMP_CWORD-1]}"
   local command=serve choices="" kind=""
   COMPREPLY=()
+  messages() {
+    local at file spool="\${SMTP_SPOOL:-${DEFAULT_SPOOL}}"
+    for ((at = 1; at < COMP_CWORD; at++)); do
+      [ "\${COMP_WORDS[at]}" = --spool ] || continue
+      spool="\${COMP_WORDS[at+1]}"
+      [ "$spool" != "=" ] || spool="\${COMP_WORDS[at+2]}"
+    done
+    choices=all
+    for file in "$spool"/messages/*; do
+      file="\${file##*/}"
+      case "$file" in
+        *[!A-Za-z0-9-]*) ;;
+        *) choices="$choices $file" ;;
+      esac
+    done
+  }
   # Bash splits --option=value into three words, and any word at a colon.
   if [ "$current" = "=" ]; then
     current=""
@@ -190,7 +213,12 @@ ${options}        esac ;;
         *) case "$command" in
 ${firsts}        esac
         if [ "$command" = serve ] && [ "$COMP_CWORD" -gt 1 ]; then choices=""; fi
-        if [ "$command" != serve ] && [ "$COMP_CWORD" -gt 2 ]; then choices=""; fi ;;
+        if [ "$command" != serve ] && [ "$COMP_CWORD" -gt 2 ]; then choices=""; fi
+        case "$command \${COMP_WORDS[2]}" in
+          ${
+    MESSAGE_ACTIONS.map((action) => `"queue ${action}"`).join("|")
+  }) if [ "$COMP_CWORD" -gt 2 ]; then messages; fi ;;
+        esac ;;
       esac fi ;;
   esac
   local IFS=$' \\t\\n'
@@ -263,6 +291,14 @@ ${options}    esac
     choices=(${commands})
   elif [[ "$command" == help ]]; then
     choices=(${HELP_WORDS})
+  elif (( CURRENT > 3 )) && [[ "$command" == queue ]]; then
+    case "$words[3]" in
+      (${MESSAGE_ACTIONS.join("|")})
+        local spool="\${SMTP_SPOOL:-${DEFAULT_SPOOL}}" at=\${words[(I)--spool]}
+        (( at == 0 )) || spool="$words[at+1]"
+        local -a files=($spool/messages/*(N:t))
+        choices=(all \${files:#*[^A-Za-z0-9-]*}) ;;
+    esac
   elif (( CURRENT == 3 )); then
     case "$command" in
 ${firsts}    esac
@@ -321,7 +357,29 @@ function fish(program: string): string {
       ...command.takesFile ? [line("-n", when, "-F")] : [],
     ];
   });
+  const messages = `__${program.replace(/\W/g, "_")}_messages`;
+  lines.push(line(
+    "-n",
+    text(
+      `__fish_seen_subcommand_from queue; and __fish_seen_subcommand_from ${
+        MESSAGE_ACTIONS.join(" ")
+      }`,
+    ),
+    "-a",
+    text(`(${messages})`),
+  ));
   return `# Completes ${program} in fish: ${program} completion fish
+function ${messages}
+  set -l spool ${DEFAULT_SPOOL}
+  set -q SMTP_SPOOL; and set spool $SMTP_SPOOL
+  set -l words (commandline -opc)
+  set -l at (contains -i -- --spool $words)
+  and set -q words[(math $at + 1)]; and set spool $words[(math $at + 1)]
+  echo all
+  for file in $spool/messages/*
+    string replace -r ".*/" "" -- $file | string match -r '^[A-Za-z0-9-]+$'
+  end
+end
 ${line("-f")}${lines.join("")}${
     line("-n __fish_use_subcommand -a help -d 'what a command takes'")
   }${line("-n '__fish_seen_subcommand_from help' -a", text(HELP_WORDS))}`;

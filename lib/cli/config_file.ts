@@ -10,43 +10,74 @@ import { readSmallFile } from "../server/mod.ts";
 import type { OptionForm, Options } from "./option.ts";
 import { keyOf } from "./options.ts";
 import { flagOf, type RawSettings } from "./arguments.ts";
+import {
+  CONFIG_VARIABLE,
+  unknownVariables,
+  type Variables,
+  variableSettings,
+} from "./environment.ts";
 import { hint, reasonOf, RunError, UsageError } from "./output.ts";
 
-/** Settings, and the places of those that come from a file. */
+/** Settings, and the places of those that do not come from the command line. */
 export interface PlacedSettings {
   /** Names and values. */
   readonly raw: RawSettings;
-  /** The place of each setting that comes from a file: `smtp.json:3: maxSize`. */
+  /**
+   * The place of each setting that comes from the environment or a file:
+   * `SMTP_MAX_SIZE`, `smtp.json:3: maxSize`.
+   */
   readonly places: ReadonlyMap<string, string>;
+  /** Sentences on variables that have no effect. */
+  readonly notes?: readonly string[];
+}
+
+/** Where settings come from beside the command line. */
+export interface SettingSources {
+  /** The options of the server, for the file. */
+  readonly options: Options;
+  /** The options that variables may set. */
+  readonly byVariable: Options;
+  /** The variables of the process. */
+  readonly variables: Variables;
 }
 
 /**
- * The settings of the command line, and those of the file of `--config` that the
- * command line does not have.
+ * The settings of the command line, those of the environment that the command
+ * line does not have, and those of the file of `--config` that neither has.
  *
  * @param given The settings of the command line
- * @param options The options of the command that the file is for
- * @throws {UsageError} If the file cannot be read or used
+ * @throws {UsageError} If a variable or the file cannot be read or used
  */
 export async function placedSettings(
   given: RawSettings,
-  options: Options,
+  { options, byVariable, variables }: SettingSources,
 ): Promise<PlacedSettings> {
-  const [file, another] = given.get("config") ?? [];
+  const notes = unknownVariables(variables, options);
+  const environment = variableSettings(variables, byVariable);
+  const file = await readConfig(given, { options, variables });
+  const raw = new Map([...file.raw, ...environment.raw, ...given]);
+  const places = new Map([...file.places, ...environment.places]);
+  for (const name of given.keys()) places.delete(name);
+  return { raw, places, notes };
+}
+
+/** The settings of the configuration file, if one is named. */
+async function readConfig(
+  given: RawSettings,
+  { options, variables }: Pick<SettingSources, "options" | "variables">,
+): Promise<PlacedSettings> {
+  const [named, another] = given.get("config") ?? [];
   if (another !== undefined) throw new UsageError("--config: want it once");
-  if (file === undefined) return { raw: given, places: new Map() };
-  if (file === "") throw new UsageError("--config: want a value");
-  let text: string;
+  if (named === "") throw new UsageError("--config: want a value");
+  const file = named ?? variables.get(CONFIG_VARIABLE);
+  if (file === undefined) return { raw: new Map(), places: new Map() };
   try {
-    text = await readSmallFile(file);
+    return parseConfig(await readSmallFile(file), { file, options });
   } catch (error) {
-    throw new UsageError(`--config ${file}: ${reasonOf(error)}`);
+    if (error instanceof UsageError) throw error;
+    const by = named === undefined ? CONFIG_VARIABLE : "--config";
+    throw new UsageError(`${by} ${file}: ${reasonOf(error)}`);
   }
-  const { raw, places } = parseConfig(text, { file, options });
-  return {
-    raw: new Map([...raw, ...given]),
-    places: new Map([...places].filter(([name]) => !given.has(name))),
-  };
 }
 
 /**
@@ -90,8 +121,8 @@ export function parseConfig(
 }
 
 /**
- * A message about `--name`. If the setting comes from a file, its place there
- * replaces the name: `smtp.json:3: maxSize -1: want ...`.
+ * A message about `--name`. If the setting comes from a file or a variable, its
+ * place there replaces the name: `smtp.json:3: maxSize -1: want ...`.
  */
 export function placed(
   message: string,
@@ -104,7 +135,7 @@ export function placed(
     : `${place}${message.slice("--".length + name.length)}`;
 }
 
-/** The error, with the place of a setting that comes from a file. */
+/** The error, with the place of a setting that does not come from the command line. */
 export function atItsPlace(
   error: unknown,
   places: PlacedSettings["places"],

@@ -35,12 +35,20 @@ export function meaning({ form, help, default: standard }: Option): string {
 export const FORMS =
   "An option without a value is on; =no, =false, =off or =0 turns it off. Sizes may end in k, M or G (KiB, MiB, GiB), times in ms, s, m, h or d.";
 
+/** Settings by environment variables. */
+export const ENVIRONMENT =
+  "Options that the server has may come from the environment: SMTP_ and the name in upper case, as SMTP_MAX_SIZE for --max-size; the command line goes before the environment, and that before --config (SMTP_CONFIG). An empty variable does not count.";
+
+/** The form of lists in variables. */
+export const LISTS =
+  "In a variable, blanks or commas separate the values of a repeatable option; files and accounts stand one a line, as does any value with a blank in it.";
+
 /** Column in which the explanation begins. */
 const COLUMN = 31;
 const WIDTH = 80;
 
 /** A text broken into lines of the help's width; all but the first are indented. */
-function wrapped(text: string, indent: number): string {
+export function wrapped(text: string, indent: number): string {
   const lines: string[] = [];
   let line = "";
   for (const piece of text.split(" ")) {
@@ -81,13 +89,22 @@ function callsHelp(calls: readonly Call[], indent = ""): string {
     .join("");
 }
 
+/** The examples of a command. */
+function examplesHelp({ examples }: Command): string {
+  return `\nExamples\n${
+    examples.map(([call, does]) => `  ${does}\n    cli.ts ${call}\n`).join("")
+  }`;
+}
+
 /** The end of the help of a command. */
-function ending({ notes, exitCodes }: Command, forms: boolean): string {
-  return [
-    ...forms ? [FORMS] : [],
+function ending(command: Command, forms: boolean): string {
+  const { notes, exitCodes } = command;
+  const texts = [
+    ...forms ? [FORMS, `${ENVIRONMENT} ${LISTS}`] : [],
     ...notes === undefined ? [] : [notes],
     `Exit code: ${exitCodes}`,
   ].map((text) => `\n${wrapped(text, 0)}\n`).join("");
+  return examplesHelp(command) + texts;
 }
 
 /** The text of `--help`: of one command, if named, or of the program. */

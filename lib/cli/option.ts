@@ -32,12 +32,14 @@ export type Options = Readonly<Record<string, Option>>;
 /** The commands. */
 export type CommandName =
   | "serve"
+  | "status"
   | "queue"
   | "send"
   | "lookup"
   | "certificate"
   | "verifier"
-  | "completion";
+  | "completion"
+  | "man";
 
 /** A call of a command, and its effect. */
 export type Call = readonly [call: string, does: string];
@@ -53,7 +55,11 @@ export interface Command {
   /** Whether an argument names a file. */
   readonly takesFile?: true;
   readonly sections: Readonly<Record<string, Options>>;
+  /** Options that mean something else for the server: no file and no variable sets them. */
+  readonly ownOptions?: readonly string[];
   readonly notes?: string;
+  /** Command lines that show its use, without the program's name. */
+  readonly examples: readonly Call[];
   readonly exitCodes: string;
 }
 
@@ -67,6 +73,7 @@ export const LOG_FORMS = ["text", "json"] as const;
 export const ALGORITHMS = ["ecdsa-p256", "rsa-2048", "ed25519"] as const;
 export const LOOKUP_TYPES = ["mx", "a", "aaaa", "ptr", "txt"] as const;
 export const QUEUE_ACTIONS = ["retry", "hold", "release", "remove"] as const;
+export const QUEUE_ORDERS = ["age", "next", "size"] as const;
 export const SHELLS = ["bash", "zsh", "fish"] as const;
 
 // Defaults.
@@ -126,6 +133,13 @@ export const SPOOL: Option = {
   word: "DIR",
   help: "folder of the mail that waits for relaying",
   default: DEFAULT_SPOOL,
+};
+
+export const STATUS: Option = {
+  form: "one",
+  word: "PATH",
+  help: "socket on which the running server answers the command status",
+  default: "status.sock in the spool",
 };
 
 export const JSON_OPTION: Option = {

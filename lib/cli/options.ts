@@ -17,9 +17,11 @@ import {
   type Options,
   PROGRAM,
   QUEUE_ACTIONS,
+  QUEUE_ORDERS,
   REMOTE_PORT,
   SHELLS,
   SPOOL,
+  STATUS,
 } from "./option.ts";
 import { SERVING } from "./serve_options.ts";
 
@@ -37,7 +39,38 @@ export const COMMANDS: Readonly<Record<CommandName, Command>> = {
     sections: SERVING,
     notes:
       "SIGHUP rereads the files, including --config, and logs the options that need a restart.",
+    examples: [
+      [
+        "--domain example.com --store maildir:./mail",
+        "keep the mail of a domain",
+      ],
+      [
+        "--listen :587/submission --relay --users users --cert tls.pem",
+        "relay the mail of users that log in",
+      ],
+      ["serve --check --config smtp.json", "check a configuration file"],
+    ],
     exitCodes: "0 stopped by SIGINT or SIGTERM, 1 failure, 2 wrong usage.",
+  },
+  status: {
+    brief: [["status", "show sessions, rates and queue of a running server"]],
+    calls: [[
+      "status",
+      "show sessions, rates and queue of the server that runs on a spool",
+    ]],
+    sections: {
+      "Options": {
+        spool: SPOOL,
+        status: STATUS,
+        json: { ...JSON_OPTION, help: "a JSON object instead of text" },
+      },
+    },
+    examples: [
+      ["status --spool /var/spool/smtp", "show the server of this spool"],
+      ["status --json", "the same for a program"],
+    ],
+    exitCodes:
+      "0 the server runs, 1 no server runs, it does not answer, or it stops, 2 wrong usage.",
   },
   queue: {
     brief: [[
@@ -49,14 +82,82 @@ export const COMMANDS: Readonly<Record<CommandName, Command>> = {
         "queue [list]",
         "list the mail that waits for relaying; the server may be running",
       ],
-      ["queue show MESSAGE|all", "show all facts of a message"],
-      ["queue retry MESSAGE|all", "try it at once"],
-      ["queue hold MESSAGE|all", "do not try it until it is released"],
-      ["queue release MESSAGE|all", "release a held message"],
-      ["queue remove MESSAGE|all", "remove it without a DSN to the sender"],
+      ["queue show MESSAGE...|all", "show all facts of a message"],
+      ["queue retry MESSAGE...|all", "try it at once"],
+      ["queue hold MESSAGE...|all", "do not try it until it is released"],
+      ["queue release MESSAGE...|all", "release a held message"],
+      ["queue remove MESSAGE...|all", "remove it without a DSN to the sender"],
     ],
     words: ["list", "show", ...QUEUE_ACTIONS],
-    sections: { "Options": { spool: SPOOL, json: JSON_OPTION } },
+    sections: {
+      "Options": {
+        spool: SPOOL,
+        json: JSON_OPTION,
+        sort: {
+          form: "one",
+          choices: QUEUE_ORDERS,
+          help:
+            "order of the list: the oldest, the next to try, or the largest first",
+          default: "age",
+        },
+        limit: {
+          form: "one",
+          word: "N",
+          help: "most messages that the list shows; it counts the others",
+          default: "all",
+        },
+        content: {
+          form: "flag",
+          help:
+            "show header and body of one message, unchanged unless on a terminal",
+        },
+      },
+      "Which messages, with list or all": {
+        to: {
+          form: "many",
+          word: "PATTERN",
+          help:
+            "those that wait for a recipient like this; * is any text, ? any character",
+        },
+        from: {
+          form: "many",
+          word: "PATTERN",
+          help: 'those of a sender like this; "" is the sender of DSNs',
+        },
+        domain: {
+          form: "many",
+          word: "NAME",
+          help:
+            "those that wait for a recipient in this domain, as *.example.com",
+        },
+        older: {
+          form: "one",
+          word: "TIME",
+          help: "those that have waited longer, as 3d or 90m",
+        },
+        held: {
+          form: "flag",
+          word: "[=no]",
+          help: "those that are held, or with =no those that are not",
+        },
+      },
+    },
+    // The server's own domains, as any setting of it, are no choice of messages.
+    ownOptions: ["to", "from", "domain", "older", "held"],
+    notes:
+      "Options of several kinds all have to fit; of one kind one has to. retry all leaves held messages held, unless --held chooses them.",
+    examples: [
+      [
+        "queue list --domain example.com --sort next",
+        "what waits for a domain",
+      ],
+      ["queue retry all --domain example.com", "try all of it at once"],
+      [
+        "queue remove all --from 'news@*' --older 3d",
+        "remove old mail of a sender",
+      ],
+      ["queue show q7x2 --content", "read a message"],
+    ],
     exitCodes: "0 done, 1 failure or no such message, 2 wrong usage.",
   },
   send: {
@@ -91,8 +192,20 @@ export const COMMANDS: Readonly<Record<CommandName, Command>> = {
         hostname: { ...HOSTNAME, help: "name of this host in EHLO" },
         dns: DNS,
         "remote-port": REMOTE_PORT,
+        json: {
+          ...JSON_OPTION,
+          help: "the result of each recipient as one JSON object per line",
+        },
       },
     },
+    ownOptions: ["user"],
+    examples: [
+      ["send --to bob@example.org letter.eml", "send a file"],
+      [
+        "send --server mx.test:587 --user ann:sesame --to bob@example.org -",
+        "send standard input through a server",
+      ],
+    ],
     exitCodes:
       "0 accepted for all recipients, 69 refused for some, 75 deferred for some, 1 failure, 2 wrong usage.",
   },
@@ -112,6 +225,7 @@ export const COMMANDS: Readonly<Record<CommandName, Command>> = {
         json: { ...JSON_OPTION, help: "the answer as a JSON object" },
       },
     },
+    examples: [["lookup mx example.com", "the mail exchangers of a domain"]],
     exitCodes: "0 found, 1 no such record, 2 wrong usage, 75 no answer.",
   },
   certificate: {
@@ -160,6 +274,13 @@ export const COMMANDS: Readonly<Record<CommandName, Command>> = {
         },
       },
     },
+    examples: [
+      [
+        "certificate create --name mx.test --cert cert.pem --key key.pem",
+        "make a certificate for experiments",
+      ],
+      ["certificate show cert.pem", "show its names and dates"],
+    ],
     exitCodes: "0 done, 1 failure, 2 wrong usage.",
   },
   verifier: {
@@ -169,6 +290,7 @@ export const COMMANDS: Readonly<Record<CommandName, Command>> = {
       "make a line for --users from a secret on standard input",
     ]],
     sections: {},
+    examples: [["verifier ann < secret >> users", "add an account"]],
     exitCodes: "0 done, 1 failure, 2 wrong usage.",
   },
   completion: {
@@ -182,6 +304,23 @@ export const COMMANDS: Readonly<Record<CommandName, Command>> = {
     ]],
     words: SHELLS,
     sections: {},
+    examples: [[
+      "completion fish > ~/.config/fish/completions/smtp-server.fish",
+      "complete command lines in fish",
+    ]],
+    exitCodes: "0 done, 2 wrong usage.",
+  },
+  man: {
+    brief: [["man [COMMAND]", "write a manual page"]],
+    calls: [[
+      "man [COMMAND]",
+      "write the manual page of the program or of a command, for man(1)",
+    ]],
+    sections: {},
+    examples: [
+      ["man > /usr/local/share/man/man8/smtp-server.8", "install the page"],
+      ["man queue | man -l -", "read that of a command"],
+    ],
     exitCodes: "0 done, 2 wrong usage.",
   },
 };
@@ -189,6 +328,19 @@ export const COMMANDS: Readonly<Record<CommandName, Command>> = {
 /** The options of a command, without the options of every command. */
 export function optionsOf(command: CommandName): Options {
   return Object.assign({}, ...Object.values(COMMANDS[command].sections));
+}
+
+/**
+ * The options of a command that a variable may set, and for `serve` all that a
+ * file may set: those of the server, unless they mean something else here.
+ */
+export function sharedOptions(command: CommandName): Options {
+  const own = COMMANDS[command].ownOptions ?? [];
+  const server = optionsOf("serve");
+  return Object.fromEntries(
+    Object.entries(optionsOf(command))
+      .filter(([name]) => Object.hasOwn(server, name) && !own.includes(name)),
+  );
 }
 
 /** The name of an option in a configuration file: `maxSize` for `max-size`; `undefined` if it has no such name. */

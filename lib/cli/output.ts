@@ -11,8 +11,8 @@ const encoder = new TextEncoder();
 
 /** The output of a command: standard output and standard error. */
 export interface Output {
-  /** Writes to standard output. */
-  out(text: string): void;
+  /** Writes to standard output; bytes go there unchanged. */
+  out(text: string | Uint8Array): void;
   /** Writes to standard error. */
   err(text: string): void;
 }
@@ -29,9 +29,9 @@ export const processOutput: Output = {
  */
 function writeAll(
   to: { writeSync(bytes: Uint8Array): number },
-  text: string,
+  text: string | Uint8Array,
 ): void {
-  let bytes = encoder.encode(text);
+  let bytes = typeof text === "string" ? encoder.encode(text) : text;
   try {
     while (bytes.length > 0) bytes = bytes.subarray(to.writeSync(bytes));
   } catch (error) {
@@ -90,4 +90,14 @@ export function formatSize(bytes: number): string {
     value /= 1024;
   }
   return "";
+}
+
+/** Columns of the terminal; `Infinity` if the output is not a terminal. */
+export function terminalWidth(): number {
+  if (!Deno.stdout.isTerminal()) return Infinity;
+  try {
+    return Deno.consoleSize().columns;
+  } catch {
+    return 80;
+  }
 }

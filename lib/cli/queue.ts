@@ -1,37 +1,58 @@
 /**
  * `cli.ts queue`: shows the messages in a spool and acts on them, with or without
- * a running server. First the commands, which read the spool; then their output,
- * as text for people and as JSON for programs. The functions of the output are
- * pure: time and width of the terminal are arguments.
+ * a running server. Which messages is `queue_filter.ts`, their text
+ * `queue_text.ts`.
  */
 
 import {
   controlSpool,
   inspectSpool,
-  type RecipientProgress,
   type SpoolAction,
+  spoolContent,
   type SpoolEntry,
   SpoolError,
 } from "../queue/mod.ts";
-import { flag, one, type RawSettings } from "./arguments.ts";
-import { DEFAULT_SPOOL, QUEUE_ACTIONS } from "./option.ts";
+import { flag, one, type RawSettings, wholeNumber, word } from "./arguments.ts";
+import { DEFAULT_SPOOL, QUEUE_ACTIONS, QUEUE_ORDERS } from "./option.ts";
 import { printableJson } from "../log.ts";
+import { type QueueFilter, queueFilter } from "./queue_filter.ts";
 import {
-  formatSize,
+  countText,
+  jsonLine,
+  listLines,
+  nextTryAt,
+  safeLines,
+  showLines,
+} from "./queue_text.ts";
+import { ProgressBar } from "./progress.ts";
+import {
   hint,
   oneLine,
   type Output,
   RunError,
+  terminalWidth,
   UsageError,
 } from "./output.ts";
 
 /** Characters collected for one write. */
 const SLICE = 65536;
 
+/** Messages from which on an action looks long. */
+const MANY = 1000;
+
+/** A call of `queue`, read and checked. */
+interface Call {
+  readonly folder: string;
+  readonly json: boolean;
+  /** The messages that are named, or `"all"`. */
+  readonly ids: readonly string[] | "all";
+  readonly filter: QueueFilter;
+}
+
 /**
  * Runs `queue`; resolves with the exit code.
  *
- * @throws {UsageError} If the arguments are not `list`, or an action and a message
+ * @throws {UsageError} If the arguments are not `list`, or an action and messages
  * @throws {RunError} If the spool cannot be used, or has no such message
  */
 export async function queue(
@@ -39,15 +60,11 @@ export async function queue(
   raw: RawSettings,
   output: Output,
 ): Promise<number> {
-  const [action = "list", id, extra] = args;
-  const folder = one(raw, "spool") ?? DEFAULT_SPOOL;
-  const json = flag(raw, "json");
-  if (action === "list" && id === undefined) {
-    return await list(folder, json, output);
-  }
+  const [action = "list", ...ids] = args;
   const acted = QUEUE_ACTIONS.find((known) => known === action);
   const isKnown = action === "show" || acted !== undefined;
-  if (!isKnown || id === undefined || extra !== undefined) {
+  const isList = action === "list" && ids.length === 0;
+  if (!isList && (!isKnown || ids.length === 0)) {
     throw new UsageError(
       `Cannot run queue ${
         args.join(" ")
@@ -56,70 +73,188 @@ export async function queue(
       }`,
     );
   }
-  if (acted === undefined) return await show(folder, { id, json }, output);
-  return await act(folder, { action: acted, id, json }, output);
+  const isAll = isList || ids.includes("all");
+  if (isAll && ids.length > 1) {
+    throw new UsageError(
+      `Cannot run queue ${args.join(" ")}: want messages or "all", not both`,
+    );
+  }
+  const filter = queueFilter(raw);
+  if (!isAll && filter.given.length > 0) {
+    throw new UsageError(
+      `${
+        filter.given[0]
+      }: chooses among all messages, want "all" in place of "${ids[0]}"`,
+    );
+  }
+  for (const name of ["sort", "limit"].filter((name) => raw.has(name))) {
+    if (!isList) throw new UsageError(`--${name}: is for queue list only`);
+  }
+  const call: Call = {
+    folder: one(raw, "spool") ?? DEFAULT_SPOOL,
+    json: flag(raw, "json"),
+    ids: isAll ? "all" : [...new Set(ids)],
+    filter,
+  };
+  if (flag(raw, "content")) return await content(call, action, output);
+  if (isList) return await list(call, raw, output);
+  if (acted === undefined) return await show(call, output);
+  return await act(call, acted, output);
 }
 
+type Order = typeof QUEUE_ORDERS[number];
+
+/** What the list is sorted by, the least first. */
+const ORDERS: Readonly<Record<Order, (entry: SpoolEntry) => number>> = {
+  age: ({ envelope }) => envelope.acceptedAt,
+  next: ({ progress }) =>
+    progress.held
+      ? Infinity
+      : nextTryAt(progress.recipients) ?? Number.MAX_VALUE,
+  size: ({ envelope }) => -envelope.size,
+};
+
 async function list(
-  folder: string,
-  json: boolean,
+  call: Call,
+  raw: RawSettings,
   output: Output,
 ): Promise<number> {
-  const entries = (await read(folder)).values();
+  const key = ORDERS[word(raw, "sort", QUEUE_ORDERS) ?? "age"];
+  const limit = wholeNumber(raw, "limit", { least: 1 });
+  const now = Date.now();
+  const entries = chosen(await read(call.folder), call.filter, now)
+    .sort((one, other) => compare(key(one), key(other)));
   write(
     output,
-    json ? entries.map(jsonLine) : listLines(entries, {
-      now: Date.now(),
-      width: terminalWidth(),
+    call.json ? entries.slice(0, limit).map(jsonLine) : listLines(entries, {
+      ...{ now, limit, width: terminalWidth() },
+      isChosen: call.filter.given.length > 0,
     }),
   );
   return 0;
 }
 
+/** Compares two numbers that may be infinite. */
+function compare(one: number, other: number): number {
+  return one === other ? 0 : one < other ? -1 : 1;
+}
+
+/** The messages that the filter chooses. */
+function chosen(
+  entries: ReadonlyMap<string, SpoolEntry>,
+  filter: QueueFilter,
+  now: number,
+): SpoolEntry[] {
+  return [...entries.values()].filter((entry) => filter.matches(entry, now));
+}
+
 async function show(
-  folder: string,
-  { id, json }: { readonly id: string; readonly json: boolean },
+  { folder, ids, filter, json }: Call,
   output: Output,
 ): Promise<number> {
   const entries = await read(folder);
-  const entry = entries.get(id);
-  const shown = id === "all" ? [...entries.values()] : entry ? [entry] : [];
-  if (shown.length === 0 && id !== "all") throw unknown(id, folder);
-  const options = { now: Date.now(), width: Infinity };
-  for (const [index, one] of shown.entries()) {
-    if (json) output.out(jsonLine(one));
-    else {
-      if (index > 0) output.out("\n");
-      write(output, showLines(one, options));
-    }
+  const now = Date.now();
+  const shown = ids === "all"
+    ? chosen(entries, filter, now)
+    : ids.map((id) => entries.get(id) ?? failUnknown(id, folder));
+  const options = { now, width: Infinity };
+  write(
+    output,
+    shown.values().flatMap(function* (entry, index): Generator<string> {
+      if (json) return void (yield jsonLine(entry));
+      if (index > 0) yield "\n";
+      yield* showLines(entry, options);
+    }),
+  );
+  return 0;
+}
+
+/** Writes the content of one message: unchanged, or on a terminal what is safe there. */
+async function content(
+  { folder, ids, json }: Call,
+  action: string,
+  output: Output,
+): Promise<number> {
+  if (action !== "show" || ids === "all" || ids.length !== 1 || json) {
+    throw new UsageError(
+      "--content: want queue show and one message, without --json",
+    );
+  }
+  const [id] = ids;
+  if (!(await read(folder)).has(id!)) failUnknown(id!, folder);
+  const chunks = spoolContent(folder, id!);
+  const shown = Deno.stdout.isTerminal() ? safeLines(chunks) : chunks;
+  try {
+    for await (const piece of shown) output.out(piece);
+  } catch (error) {
+    throw failure(error, folder);
   }
   return 0;
 }
 
 async function act(
-  folder: string,
-  request: {
-    readonly action: SpoolAction;
-    readonly id: string;
-    readonly json: boolean;
-  },
+  { folder, ids, filter, json }: Call,
+  action: SpoolAction,
   output: Output,
 ): Promise<number> {
-  const { action, id, json } = request;
+  const isChosen = filter.given.length > 0;
+  const named = isChosen || ids !== "all"
+    ? await namedMessages({ folder, ids, filter }, action)
+    : ids;
   await checkFolder(folder);
+  let bar: ProgressBar | undefined;
+  const onProgress = (done: number, total: number) => {
+    bar ??= new ProgressBar({
+      ...{ total, shown: countText(total), isLong: total > MANY },
+      write: Deno.stderr.isTerminal() ? output.err : undefined,
+    });
+    bar.restart();
+    bar.add(done);
+  };
   let outcome: Outcome;
   try {
-    outcome = await controlSpool(folder, { action, id });
+    outcome = await controlSpool(folder, { action, id: named, onProgress });
   } catch (error) {
     throw failure(error, folder);
+  } finally {
+    bar?.end();
   }
-  if (outcome === "unknown" && id !== "all") throw unknown(id, folder);
+  if (outcome === "unknown" && ids !== "all") failUnknown(ids[0]!, folder);
+  const count = !isChosen
+    ? undefined
+    : outcome === "unknown"
+    ? 0
+    : named.length;
   output.out(
     json
-      ? `${printableJson({ action, id, outcome })}\n`
-      : `${action} ${id}: ${TEXTS[outcome]}\n`,
+      ? `${printableJson({ action, id: nameOf(ids), outcome, count })}\n`
+      : `${action} ${[nameOf(ids)].flat().join(" ")}: ${
+        count === 0 ? "no message fits" : TEXTS[outcome]
+      }${count ? `, ${countText(count)}` : ""}\n`,
   );
   return 0;
+}
+
+/** The messages of a call as they are shown: a name, names, or `all`. */
+function nameOf(ids: Call["ids"]): string | readonly string[] {
+  return ids !== "all" && ids.length === 1 ? ids[0]! : ids;
+}
+
+/** The names of the messages that an action is for. */
+async function namedMessages(
+  { folder, ids, filter }: Pick<Call, "folder" | "ids" | "filter">,
+  action: SpoolAction,
+): Promise<readonly string[]> {
+  const entries = await read(folder);
+  if (ids !== "all") {
+    // All or nothing: a mistyped name must not go unnoticed among others.
+    return ids.filter((id) => entries.has(id) || failUnknown(id, folder));
+  }
+  // A retry of a named message would release it.
+  const isKept = action === "retry" && !filter.isHeld;
+  return chosen(entries, filter, Date.now())
+    .filter(({ progress }) => !(isKept && progress.held))
+    .map(({ envelope }) => envelope.id);
 }
 
 type Outcome = Awaited<ReturnType<typeof controlSpool>>;
@@ -159,20 +294,10 @@ function failure(error: unknown, folder: string): RunError {
   return new RunError(`Cannot use spool "${folder}": ${reason}`);
 }
 
-function unknown(id: string, folder: string): RunError {
-  return new RunError(
+function failUnknown(id: string, folder: string): never {
+  throw new RunError(
     `There is no message "${oneLine(id)}" in spool "${folder}"`,
   );
-}
-
-/** Columns of the terminal; `Infinity` if the output is not a terminal. */
-function terminalWidth(): number {
-  if (!Deno.stdout.isTerminal()) return Infinity;
-  try {
-    return Deno.consoleSize().columns;
-  } catch {
-    return 80;
-  }
 }
 
 /** Writes many lines in few writes. */
@@ -185,170 +310,4 @@ function write(output: Output, lines: Iterable<string>): void {
     text = "";
   }
   if (text !== "") output.out(text);
-}
-
-/** Facts for the text of the queue. */
-export interface QueueTextOptions {
-  /** Current time, in ms since 1970. */
-  readonly now: number;
-  /** Columns of the terminal; `Infinity` to cut no line. */
-  readonly width: number;
-}
-
-/** Most recipients of one message that the list names; it counts the others. */
-const MAX_LISTED = 5;
-
-/** The lines of `queue list`, each with its line feed. */
-export function* listLines(
-  entries: Iterable<SpoolEntry>,
-  options: QueueTextOptions,
-): Generator<string> {
-  let count = 0;
-  let bytes = 0;
-  for (const entry of entries) {
-    if (count === 0) {
-      yield row("AGE", "SIZE", "NEXT TRY", "MESSAGE AND SENDER");
-    }
-    count++;
-    bytes += entry.envelope.size;
-    yield* messageLines(entry, options);
-  }
-  yield count === 0
-    ? "The queue is empty\n"
-    : `${count} message${count === 1 ? "" : "s"}, ${formatSize(bytes)}\n`;
-}
-
-function* messageLines(
-  entry: SpoolEntry,
-  { now, width }: QueueTextOptions,
-): Generator<string> {
-  const { envelope, progress } = entry;
-  const line = row(
-    formatAge(now - envelope.acceptedAt),
-    formatSize(envelope.size),
-    nextTry(entry, now),
-    `${envelope.id} <${oneLine(envelope.from)}>`,
-  );
-  yield `${fit(line.trimEnd(), width)}\n`;
-  const pending = [...progress.recipients.entries()].filter(([, { status }]) =>
-    status === "pending"
-  );
-  for (const [index, recipient] of pending.slice(0, MAX_LISTED)) {
-    const { address } = envelope.recipients[index]!;
-    yield `${fit(`    ${oneLine(address)}${answerOf(recipient)}`, width)}\n`;
-  }
-  const more = pending.length - MAX_LISTED;
-  if (more > 0) yield `    and ${more} more\n`;
-}
-
-function row(...cells: [string, string, string, string]): string {
-  const [age, size, next, message] = cells;
-  return `${age.padEnd(7)} ${size.padEnd(10)} ${next.padEnd(9)} ${message}\n`;
-}
-
-function nextTry({ progress }: SpoolEntry, now: number): string {
-  if (progress.held) return "held";
-  const at = nextTryAt(progress.recipients);
-  if (at === undefined) return "-";
-  return at <= now ? "now" : `in ${formatAge(at - now)}`;
-}
-
-function nextTryAt(
-  recipients: readonly RecipientProgress[],
-): number | undefined {
-  let next: number | undefined;
-  for (const { status, nextTryAt } of recipients) {
-    if (status !== "pending") continue;
-    next = next === undefined ? nextTryAt : Math.min(next, nextTryAt);
-  }
-  return next;
-}
-
-function answerOf({ answer }: RecipientProgress): string {
-  return answer === undefined ? "" : `: ${oneLine(answer.text)}`;
-}
-
-/** The lines of `queue show`. */
-export function* showLines(
-  { envelope, progress }: SpoolEntry,
-  { now }: QueueTextOptions,
-): Generator<string> {
-  const accepted = new Date(envelope.acceptedAt).toISOString();
-  const age = formatAge(now - envelope.acceptedAt);
-  yield `message    ${envelope.id}${progress.held ? " (held)" : ""}\n`;
-  yield `from       <${oneLine(envelope.from)}>\n`;
-  yield `size       ${formatSize(envelope.size)}\n`;
-  yield `accepted   ${accepted} (${age} ago)\n`;
-  const { smarthost, smarthosts = [], security } = progress.route ??
-    envelope.options;
-  for (const hop of [smarthost, ...smarthosts]) {
-    if (hop === undefined) continue;
-    yield `smarthost  ${oneLine(hop.host)}:${hop.port ?? 25}\n`;
-  }
-  if (security !== undefined) yield `security   ${security}\n`;
-  for (const [index, recipient] of progress.recipients.entries()) {
-    const { address } = envelope.recipients[index]!;
-    const { status, attempts, nextTryAt, answer } = recipient;
-    yield `to         <${oneLine(address)}>\n`;
-    yield `  status   ${status}, ${attempts} tr${
-      attempts === 1 ? "y" : "ies"
-    }\n`;
-    if (status === "pending") {
-      yield `  next     ${new Date(nextTryAt).toISOString()}\n`;
-    }
-    if (answer === undefined) continue;
-    const from = answer.remoteMta === undefined
-      ? ""
-      : ` (${oneLine(answer.remoteMta)})`;
-    yield `  answer   ${oneLine(answer.text)}${from}\n`;
-  }
-}
-
-/** A message as one line of JSON. It has no secret: an entry holds no secret. */
-export function jsonLine({ envelope, progress }: SpoolEntry): string {
-  const at = nextTryAt(progress.recipients);
-  const { smarthost, smarthosts } = progress.route ?? envelope.options;
-  return printableJson({
-    id: envelope.id,
-    from: envelope.from,
-    size: envelope.size,
-    acceptedAt: new Date(envelope.acceptedAt),
-    held: progress.held,
-    nextTryAt: at === undefined ? null : new Date(at),
-    ...(smarthost === undefined ? {} : { smarthost }),
-    ...(smarthosts === undefined ? {} : { smarthosts }),
-    tag: progress.tag,
-    recipients: progress.recipients.map((recipient, index) => ({
-      address: envelope.recipients[index]!.address,
-      status: recipient.status,
-      attempts: recipient.attempts,
-      nextTryAt: recipient.status === "pending"
-        ? new Date(recipient.nextTryAt)
-        : null,
-      answer: recipient.answer?.text ?? null,
-      remoteMta: recipient.answer?.remoteMta ?? null,
-    })),
-  }) + "\n";
-}
-
-const UNITS: readonly (readonly [name: string, ms: number])[] = [
-  ["d", 86_400_000],
-  ["h", 3_600_000],
-  ["min", 60_000],
-  ["s", 1000],
-];
-
-/** A time span in its largest unit, as `"5 min"`; `"0 s"` below one second. */
-export function formatAge(ms: number): string {
-  for (const [name, size] of UNITS) {
-    if (ms >= size) return `${Math.floor(ms / size)} ${name}`;
-  }
-  return "0 s";
-}
-
-/** A text cut to a width; `…` marks the cut. */
-export function fit(text: string, width: number): string {
-  return text.length <= width
-    ? text
-    : `${text.slice(0, Math.max(0, width - 1))}…`;
 }

@@ -9,6 +9,7 @@ import { DnsClient } from "../dns/mod.ts";
 import { Delivery, type RecipientReport } from "../queue/mod.ts";
 import { checkHostname } from "../server/mod.ts";
 import { Address } from "../../mod.ts";
+import { printableJson } from "../log.ts";
 import { userInfo } from "node:os";
 import {
   type HopSetting,
@@ -26,6 +27,7 @@ import {
   type RawSettings,
   wholeNumber,
 } from "./arguments.ts";
+import { ProgressBar } from "./progress.ts";
 import {
   EX_TEMPFAIL,
   formatSize,
@@ -78,10 +80,12 @@ export async function send(
       `note: --from is not given, sending as ${oneLine(String(from))}\n`,
     );
   }
-  const bar = new ProgressBar(
-    content.size,
-    Deno.stderr.isTerminal() ? output.err : undefined,
-  );
+  const bar = new ProgressBar({
+    total: content.size,
+    shown: formatSize(content.size),
+    isLong: content.size > 1_000_000,
+    write: Deno.stderr.isTerminal() ? output.err : undefined,
+  });
   const reports: Report[] = [];
   for (const group of groups(to, hop)) {
     const report = await delivery.deliver({
@@ -103,7 +107,8 @@ export async function send(
       ...report.recipients.map((it, at) => ({ address: group[at]!, ...it })),
     );
   }
-  for (const report of reports) output.out(line(report));
+  const asText = flag(raw, "json") ? jsonLine : line;
+  for (const report of reports) output.out(asText(report));
   return exitCode(reports);
 }
 
@@ -255,56 +260,20 @@ function line(report: Report): string {
   }${at}\n`;
 }
 
+/** The same as one line of JSON. */
+function jsonLine(report: Report): string {
+  const { address, status, reply, remoteMta } = report;
+  return `${
+    printableJson({
+      recipient: String(address),
+      status: WORDS[status],
+      reply: reply === undefined ? null : String(reply),
+      remoteMta: remoteMta ?? null,
+    })
+  }\n`;
+}
+
 function exitCode(reports: readonly RecipientReport[]): number {
   if (reports.some(({ status }) => status === "failed")) return EX_UNAVAILABLE;
   return reports.some(({ status }) => status === "deferred") ? EX_TEMPFAIL : 0;
-}
-
-/** Time between two updates of the bar, in ms. */
-const REDRAW_MS = 100;
-/** Time before the bar appears, in ms. */
-const FIRST_DRAW_MS = 500;
-const WIDTH = 24;
-
-/** Shows how many of a known number of bytes are done, on a terminal only. */
-class ProgressBar {
-  readonly #total: number;
-  readonly #write: ((text: string) => void) | undefined;
-  #done = 0;
-  #next = performance.now() + FIRST_DRAW_MS;
-  #isShown = false;
-
-  /**
-   * @param total Number of all bytes
-   * @param write Takes text for the terminal; `undefined` without a terminal
-   */
-  constructor(total: number, write: ((text: string) => void) | undefined) {
-    this.#total = total;
-    this.#write = write;
-  }
-
-  /** Counts bytes that are done. */
-  add(bytes: number): void {
-    this.#done += bytes;
-    if (this.#write === undefined || performance.now() < this.#next) return;
-    this.#next = performance.now() + REDRAW_MS;
-    this.#isShown = true;
-    const part = this.#total === 0 ? 1 : Math.min(1, this.#done / this.#total);
-    const full = Math.round(part * WIDTH);
-    const bar = "█".repeat(full) + "░".repeat(WIDTH - full);
-    this.#write(
-      `\r${bar} ${Math.floor(part * 100)} % of ${formatSize(this.#total)}`,
-    );
-  }
-
-  /** Begins again, for a second try. */
-  restart(): void {
-    this.#done = 0;
-  }
-
-  /** Removes the bar. */
-  end(): void {
-    if (this.#isShown) this.#write?.("\r\x1b[K");
-    this.#isShown = false;
-  }
 }

@@ -38,6 +38,8 @@ import {
   type RecipientSettings,
   recipientSettings,
 } from "./recipients.ts";
+import { socketPath } from "./status.ts";
+import { socketFault, StatusSocket } from "./status_socket.ts";
 import { oneLine, type Output, UsageError } from "./output.ts";
 
 /** Time that sessions have to finish after the first signal, in ms. */
@@ -74,6 +76,8 @@ export interface ServeRequest {
   read(): Promise<PlacedSettings>;
   /** Whether to check the settings and exit. */
   readonly check: boolean;
+  /** Version of the program, for the command `status`. */
+  readonly version: string;
 }
 
 /**
@@ -133,24 +137,32 @@ async function serveBy(
   };
   const lines = openLog(settings);
   const { log, errors } = lines;
+  const asked = askedAt(plan);
   const server = makeServer({
     ...options,
     log: (record) => {
+      asked?.socket.count(record);
       // Standard output has it for people.
       if (settings.log === "text" && record.event === "listening") return;
       log.log(record);
     },
-    logLevel: log.least,
+    // What is counted is logged on level "info".
+    logLevel: asked !== undefined && log.least === "warn" ? "info" : log.least,
   });
   await checkPlaces(raw, settings);
-  const warnings = withoutEffect(raw, { options, handlers: handlers?.exported })
-    .map((warning) => placed(warning, places));
+  const warnings = [
+    ...plan.notes ?? [],
+    ...withoutEffect(raw, { options, handlers: handlers?.exported })
+      .map((warning) => placed(warning, places)),
+  ];
   checkListeners(options, handlers?.exported);
   if (request.check) {
     if (handlers !== undefined) await tryHandlers(handlers, settings);
     warnings.push(
       ...await aliasWarnings({ ...settings.options, ...recipients }),
     );
+    const fault = asked?.isWanted ? await socketFault(asked.path) : undefined;
+    if (fault !== undefined) warnings.push(placed(fault, places));
     for (const warning of warnings) output.err(`warning: ${warning}\n`);
     output.out("the settings can be used\n");
     return 0;
@@ -158,7 +170,7 @@ async function serveBy(
   for (const message of warnings) {
     log.log({ level: "warn", event: "warning", message });
   }
-  const code = await run(server, { plan, request, output, lines });
+  const code = await run(server, { plan, request, output, lines, asked });
   log.flush();
   await errors.drain(DRAIN_MS);
   return code;
@@ -191,14 +203,49 @@ function openLog(settings: ServeSettings): RunLog {
   return { log, errors };
 }
 
+/** Where the command `status` asks the server. */
+interface AskedAt {
+  readonly path: string;
+  /** Whether the option asks for it. */
+  readonly isWanted: boolean;
+  readonly socket: StatusSocket;
+}
+
+function askedAt({ raw, settings }: Plan): AskedAt | undefined {
+  const spool = settings.options.relay?.spool;
+  const path = socketPath(raw, typeof spool === "string" ? spool : undefined);
+  if (path === undefined) return undefined;
+  return { path, isWanted: raw.has("status"), socket: new StatusSocket() };
+}
+
+/** Begins to answer the command `status`. If that fails, the server goes on without it. */
+async function beginToAnswer(
+  server: SmtpServer,
+  { asked, log, version }: {
+    readonly asked: AskedAt;
+    readonly log: LogWriter;
+    readonly version: string;
+  },
+): Promise<void> {
+  try {
+    await asked.socket.open(asked.path, { server, version });
+  } catch (error) {
+    const message = oneLine((error as Error).message);
+    // A server with few permissions needs no more for what no one asked for.
+    const level = asked.isWanted ? "warn" : "info";
+    log.log({ level, event: "listening", message });
+  }
+}
+
 /** Starts the server; resolves with the exit code when it has stopped. */
 async function run(
   server: SmtpServer,
-  { plan, request, output, lines }: {
+  { plan, request, output, lines, asked }: {
     readonly plan: Plan;
     readonly request: ServeRequest;
     readonly output: Output;
     readonly lines: RunLog;
+    readonly asked: AskedAt | undefined;
   },
 ): Promise<number> {
   const { log } = lines;
@@ -217,11 +264,14 @@ async function run(
     return failed(error, lines);
   }
   const withdraw = keepGoing(log);
+  const { version } = request;
+  if (asked) await beginToAnswer(server, { asked, log, version });
   printStart(server, { settings: plan.settings, output });
   started.resolve();
   const code = await stopped.done
     .then(() => 0, (error) => failed(error, lines))
     .finally(withdraw);
+  asked?.socket.close();
   unwatch();
   return code;
 }

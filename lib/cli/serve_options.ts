@@ -25,6 +25,7 @@ import {
   REMOTE_PORT,
   SENDER_POLICIES,
   SPOOL,
+  STATUS,
 } from "./option.ts";
 
 const LISTENING: Options = {
@@ -336,6 +337,11 @@ const OUTPUT: Options = {
     default: "text",
   },
   quiet: { form: "flag", help: "warnings and errors only, no first screen" },
+  status: {
+    ...STATUS,
+    word: "PATH|none",
+    default: "status.sock in the spool; none without a spool",
+  },
   check: {
     form: "flag",
     help: "check all settings, report options without effect, and exit",

@@ -86,8 +86,8 @@
  *
  * On the command line relaying is `--relay`, `--relay-from` and `--smarthost`.
  * `cli.ts queue list|show|retry|hold|release|remove` shows and changes the spool,
- * of a running server within a second; {@linkcode inspectSpool} and {@linkcode
- * controlSpool} do it from a program.
+ * of a running server within a second; {@linkcode inspectSpool}, {@linkcode
+ * spoolContent} and {@linkcode controlSpool} do it from a program.
  *
  * ### A queue without a server
  *
@@ -132,7 +132,7 @@ export type { RelayHooks, RelayQueueOptions } from "./options.ts";
 export { RelayQueue } from "./queue.ts";
 export type { Relay, RelayOptions, RelayRecipient, Relays } from "./relay.ts";
 export { parseDuration, RetrySchedule } from "./schedule.ts";
-export { controlSpool, inspectSpool } from "../spool/control.ts";
+export { controlSpool, inspectSpool, spoolContent } from "../spool/control.ts";
 export type {
   EnvelopeOptions,
   EnvelopeRecipient,

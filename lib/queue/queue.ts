@@ -378,9 +378,12 @@ class QueueControl implements RelayOwner {
   /** Carries out the spool requests from outside the process. Never rejects. */
   async carryOutRequests(): Promise<void> {
     try {
-      for (const request of await this.#config.spool.requests!()) {
-        await this.#carryOut(request);
-        await request.done();
+      const requests = await this.#config.spool.requests!();
+      for (const turn of turnsOf(requests)) {
+        await Promise.all(turn.map(async (request) => {
+          await this.#carryOut(request);
+          await request.done();
+        }));
       }
     } catch (error) {
       logFault(this.#config, "Cannot carry out a request from outside", error);
@@ -399,6 +402,28 @@ class QueueControl implements RelayOwner {
       );
     }
   }
+}
+
+/**
+ * The requests in turns: those of a turn may be carried out at once, because each
+ * is for another message.
+ */
+function* turnsOf(
+  requests: readonly SpoolRequest[],
+): Generator<readonly SpoolRequest[]> {
+  let turn = new Map<string, SpoolRequest>();
+  for (const request of requests) {
+    const isFull = turn.size === ACTIONS_AT_ONCE;
+    if (isFull || request.id === "all" || turn.has(request.id)) {
+      yield [...turn.values()];
+      turn = new Map();
+    }
+    turn.set(request.id, request);
+    if (request.id !== "all") continue;
+    yield [request];
+    turn = new Map();
+  }
+  yield [...turn.values()];
 }
 
 /**

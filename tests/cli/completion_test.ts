@@ -34,6 +34,11 @@ Deno.test("bash completes commands, options and values", async (t) => {
   await using folder = await TestFolder.create();
   await folder.write("mail.pem", "");
   await Deno.mkdir(`${folder.path}/sub`);
+  // Files that hold one message have its name; others are not offered.
+  await Deno.mkdir(`${folder.path}/sp/messages`, { recursive: true });
+  for (const name of ["MX1", "MX2-1", "MX3.2.0000ffff"]) {
+    await folder.write(`sp/messages/${name}`, "");
+  }
   const script = await completionScript("bash");
   const rows: readonly (readonly [string[], string[]])[] = [
     [["q"], ["queue"]],
@@ -47,18 +52,20 @@ Deno.test("bash completes commands, options and values", async (t) => {
     [["--auth", "="], ["allowed", "none", "required"]],
     [["--quiet", "--log", "j"], ["json"]],
     [["--listen", ""], []],
-    [["--cert", ""], ["mail.pem", "sub"]],
-    [["--spool", ""], ["sub"]],
+    [["--cert", ""], ["mail.pem", "sp", "sub"]],
+    [["--spool", ""], ["sp", "sub"]],
     [["--store", "ma"], ["maildir:"]],
-    [["--store", "maildir", ":"], ["mail.pem", "sub"]],
+    [["--store", "maildir", ":"], ["mail.pem", "sp", "sub"]],
     [["--store", "maildir", ":", "su"], ["sub"]],
     [["queue", "re"], ["release", "remove", "retry"]],
-    [["queue", "retry", ""], []],
-    [["queue", "--"], [
-      ...["--config", "--help", "--json", "--spool", "--version"],
-    ]],
+    [["queue", "retry", ""], ["all"]],
+    [["queue", "list", ""], []],
+    [["queue", "--h"], ["--held", "--help"]],
+    [["queue", "list", "--sort", ""], ["age", "next", "size"]],
+    [["queue", "show", "--spool", "sp", "M"], ["MX1", "MX2-1"]],
+    [["queue", "hold", "--spool", "=", "sp", "MX1", "MX2"], ["MX2-1"]],
     [["lookup", "a"], ["a", "aaaa"]],
-    [["send", ""], ["mail.pem", "sub"]],
+    [["send", ""], ["mail.pem", "sp", "sub"]],
     [["certificate", "create", "--algorithm", "ed"], ["ed25519"]],
     [["completion", ""], ["bash", "fish", "zsh"]],
   ];
@@ -114,7 +121,7 @@ Deno.test("cli completion writes a script, and refuses other shells and odd name
   assertEquals(stdout, await completionScript("bash", "mail"));
   const want = "want bash, zsh or fish";
   const rows: readonly (readonly [string[], string])[] = [
-    [[], `Cannot run completion : ${want}`],
+    [[], `Cannot run completion: ${want}`],
     [["bsh"], `Cannot run completion bsh: ${want} (did you mean bash?)`],
     [["bash", "a", "b"], `Cannot run completion bash: ${want}`],
     [

@@ -54,13 +54,7 @@ Deno.test("Options that a reload cannot change need a restart", () => {
     ...["allow-loopback", "bare-newlines", "bounce-from", "chunking"],
     ...["complete", "dns", "expire", "handlers", "hostname", "listen", "log"],
     ...["long-lines", "quiet", "quota", "relay", "relay-from", "remote-port"],
-    ...[
-      "retry",
-      "security",
-      "smarthost",
-      "smarthost-mechanisms",
-      "smarthost-user",
-    ],
-    ...["spool", "store", "store-owner", "threads"],
+    ...["retry", "security", "smarthost", "smarthost-mechanisms"],
+    ...["smarthost-user", "spool", "status", "store", "store-owner", "threads"],
   ]);
 });

@@ -10,7 +10,7 @@ import {
   jsonLine,
   listLines,
   showLines,
-} from "../../lib/cli/queue.ts";
+} from "../../lib/cli/queue_text.ts";
 import { formatSize } from "../../lib/cli/output.ts";
 import { initialProgress, type SpoolEntry } from "../../lib/spool/envelope.ts";
 

@@ -162,6 +162,19 @@ Deno.test("cli send shows by its exit code the fate of the message", async (t) =
     [["you", "later"], 75, /\nlater@dest\.test: deferred: 450 Later/],
     [["later", "no"], 69, /\nno@dest\.test: refused: 550 /],
   ] as const;
+  await t.step("--json", async () => {
+    const { code, stdout } = await runCli([
+      ...["send", "--server", `127.0.0.1:${port}`, "--from", "me@near.test"],
+      ...["--to", "you@dest.test", "--to", "no@dest.test", "--json", file],
+    ]);
+    const lines = stdout.trimEnd().split("\n").map((line) => JSON.parse(line));
+    assertEquals(code, 69);
+    assertEquals(lines.map(({ recipient, status }) => [recipient, status]), [
+      ["you@dest.test", "delivered"],
+      ["no@dest.test", "refused"],
+    ]);
+    assertStringIncludes(lines[1].reply, "550 ");
+  });
   for (const [to, code, want] of rows) {
     await t.step(to.join(", "), async () => {
       const outcome = await send(...to);
@@ -169,8 +182,8 @@ Deno.test("cli send shows by its exit code the fate of the message", async (t) =
       assert(want.test(outcome.stdout), outcome.stdout);
     });
   }
-  assertEquals(store.messages.length, 2);
-  assertEquals(store.messages[0]!.text.endsWith("\r\n\r\nText\r\n"), true);
+  assertEquals(store.messages.length, 3);
+  assertEquals(store.messages[1]!.text.endsWith("\r\n\r\nText\r\n"), true);
 });
 
 Deno.test("cli send without --from sends as the account or this user, and says so", async (t) => {

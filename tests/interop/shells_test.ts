@@ -20,6 +20,17 @@ async function outputOf(
   return stdout;
 }
 
+/** Files of a spool: two that hold one message, and one that holds two. */
+async function messagesIn(folder: TestFolder): Promise<void> {
+  await Deno.mkdir(`${folder.path}/sp/messages`, { recursive: true });
+  for (const name of ["MX1", "MX2-1", "MX3.2.0000ffff"]) {
+    await folder.write(`sp/messages/${name}`, "");
+  }
+}
+
+/** What is offered of them. */
+const WANTED = ["MX1", "MX2-1", "all"];
+
 for (const shell of ["zsh", "fish"] as const) {
   Deno.test(`${shell} can read the script that is made for it`, async () => {
     await using folder = await TestFolder.create();
@@ -54,6 +65,8 @@ _smtp-server`;
   assertEquals(await offers("--spool", ""), ["files -/"]);
   assertEquals(await offers("lookup", ""), ["a", "aaaa", "mx", "ptr", "txt"]);
   assertEquals(await offers("send", ""), ["files"]);
+  await messagesIn(folder);
+  assertEquals(await offers("queue", "hold", "--spool", "sp", ""), WANTED);
   for (const name of NAMES) {
     assertEquals(
       (await offers(name, "--")).map((option) => option.replace("=no", "")),
@@ -79,4 +92,7 @@ Deno.test("fish completes commands, options and values", async () => {
   ]);
   assertEquals(await offers("smtp-server --max-s"), ["--max-size"]);
   assertEquals(await offers("smtp-server --auth re"), ["required"]);
+  await messagesIn(folder);
+  const line = "smtp-server queue hold --spool sp M";
+  assertEquals(await offers(line), ["MX1", "MX2-1"]);
 });

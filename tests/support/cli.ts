@@ -87,13 +87,19 @@ export async function runCli(
   };
 }
 
+/** A command line with environment variables of its own. */
+export interface CliRow {
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+}
+
 /**
  * Runs many command lines one after the other in one child process, which saves
  * most of the time. A process for each remains the proof of the exit code: some
  * go through {@linkcode runCli}, too.
  */
 export async function runCliRows(
-  rows: readonly (readonly string[])[],
+  rows: readonly (readonly string[] | CliRow)[],
   options: { readonly cwd: string },
 ): Promise<readonly CliOutcome[]> {
   const program = new URL("tests/support/cli_rows.ts", ROOT).pathname;
