@@ -248,7 +248,18 @@
  */
 
 export type { RelayingOptions } from "./lib/delivery/options.ts";
-export type { LogEvent, Logger, LogLevel, LogRecord } from "./lib/log.ts";
+export type {
+  LogEvent,
+  Logger,
+  LogLevel,
+  LogRecord,
+  LogValue,
+} from "./lib/log.ts";
+export {
+  type LogForm,
+  logLines,
+  type LogLinesOptions,
+} from "./lib/logging/log_lines.ts";
 export { MessageBody } from "./lib/message/body.ts";
 export type { Message, Recipient } from "./lib/message/message.ts";
 export type {
@@ -295,6 +306,7 @@ export type {
   HandlerModule,
 } from "./lib/session/handler_module.ts";
 export {
+  type DialogueLine,
   DROP,
   type HandlerVerdict,
   SILENT_ALLOW,

@@ -16,12 +16,30 @@ export type LogEvent =
   | "listening"
   | "connect"
   | "auth"
-  | "message"
   | "refused"
+  | "message"
+  | "stored"
+  | "delivery"
   | "relay"
   | "bounce"
-  | "disconnect"
-  | "error";
+  | "notice"
+  | "removed"
+  | "held"
+  | "released"
+  | "reload"
+  | "stopping"
+  | "warning"
+  | "error"
+  | "dialogue"
+  | "disconnect";
+
+/** The value of a field: plain, a list, or numbers by name. */
+export type LogValue =
+  | string
+  | number
+  | boolean
+  | readonly string[]
+  | Readonly<Record<string, number>>;
 
 /** One log record. It has plain fields only, so it can cross threads and become JSON. */
 export interface LogRecord {
@@ -34,7 +52,7 @@ export interface LogRecord {
   /** Id of the session, if the record belongs to one. */
   readonly session?: string | undefined;
   /** Further plain fields. */
-  readonly fields?: Readonly<Record<string, string | number | boolean>>;
+  readonly fields?: Readonly<Record<string, LogValue>>;
   /** Stack or text of the error, if there was one. */
   readonly error?: string | undefined;
 }
@@ -78,6 +96,11 @@ const EACH_UNPRINTABLE = new RegExp(UNPRINTABLE.source, "g");
 /** The text as one line, safe in a log and on a terminal. */
 export function printable(text: string): string {
   return UNPRINTABLE.test(text) ? text.replace(ALL_UNPRINTABLE, " ") : text;
+}
+
+/** The text as one line with every unprintable character as `\u001b`, safe as {@linkcode printable}. */
+export function visible(text: string): string {
+  return UNPRINTABLE.test(text) ? text.replace(EACH_UNPRINTABLE, escape) : text;
 }
 
 /**

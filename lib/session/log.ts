@@ -11,7 +11,7 @@ import type { CloseReason } from "../protocol/server/effects.ts";
 import type { SmtpReply } from "../protocol/reply.ts";
 import type { AuthenticationContext } from "./authentication_context.ts";
 import type { SessionContext } from "./context.ts";
-import type { SessionHandlerName } from "./handlers.ts";
+import type { DialogueLine, SessionHandlerName } from "./handlers.ts";
 import type { LimitBreach } from "./limits.ts";
 import type { SmtpSession } from "./session.ts";
 
@@ -64,6 +64,21 @@ export function logTlsFailure(
     message: `TLS handshake failed: ${reason}`,
     session: session.id,
     fields: { address: session.remoteAddress },
+  });
+}
+
+/** A line of the dialogue with a client of a traced network; wanted at every level. */
+export function logDialogue(
+  { log }: Pick<Log, "log">,
+  session: SmtpSession,
+  { side, line, atMs }: DialogueLine,
+): void {
+  log({
+    level: "debug",
+    event: "dialogue",
+    message: side === "client" ? "The client sends" : "The server sends",
+    session: session.id,
+    fields: { address: session.remoteAddress, side, atMs, line },
   });
 }
 

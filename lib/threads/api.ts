@@ -16,7 +16,11 @@ import type { ListenerKind } from "../protocol/listener_kind.ts";
 import type { SocketAddress, TlsInfo } from "../net/transport.ts";
 import type { MailParameters, RcptParameters } from "../protocol/parameters.ts";
 import type { MechanismName } from "../sasl/mechanism_name.ts";
-import type { SessionHandlerName, SmtpHandlers } from "../session/handlers.ts";
+import type {
+  DialogueLine,
+  SessionHandlerName,
+  SmtpHandlers,
+} from "../session/handlers.ts";
 import type { LoginAttempt, LoginCounter } from "../session/login_guard.ts";
 import type { SessionProxy } from "../protocol/proxy_header.ts";
 import type { SessionState } from "../protocol/server/state.ts";
@@ -74,6 +78,11 @@ export interface MainApi {
       readonly session: SessionNews;
       readonly state: SessionState;
       readonly previous: SessionState;
+    };
+    /** Calls `onDialogue`. */
+    readonly dialogue: {
+      readonly session: SessionNews;
+      readonly exchange: DialogueLine;
     };
     /** {@linkcode LoginCounter.leave}. */
     readonly leave: LoginAttempt;

@@ -1,7 +1,7 @@
 /**
  * The handlers of the main thread as a worker calls them. Each is a call of the
  * channel; afterwards the handler's changes are applied to the arguments here.
- * Only `onStateChange` is a notification: it has no answer.
+ * Only `onStateChange` and `onDialogue` are notifications: they have no answer.
  * {@linkcode HANDLERS} lists the arguments of each handler, {@linkcode CROSSINGS}
  * says how each argument crosses. Only handlers that the program has set exist.
  */
@@ -9,6 +9,7 @@
 import type { Message } from "../message/message.ts";
 import type { Credentials } from "../sasl/credentials.ts";
 import {
+  type DialogueLine,
   type HandlerArguments,
   HANDLERS,
   type SessionHandlerName,
@@ -52,7 +53,9 @@ export function remoteHandlers(
   return Object.fromEntries(names.map((name) => [
     name,
     (session: SmtpSession, ...values: readonly unknown[]) =>
-      HANDLERS[name].answer === "none"
+      name === "onDialogue"
+        ? remote.reportDialogue(session, values[0] as DialogueLine)
+        : HANDLERS[name].answer === "none"
         ? remote.reportState(session, values)
         : remote.call(name, session, values),
   ]));
@@ -111,6 +114,12 @@ class RemoteHandlers {
   #facts(message: Message): HandlerCall["message"] {
     this.#sentMessages.add(message);
     return encodeMessage(message);
+  }
+
+  /** Notifies the main thread of a line of the dialogue; there is no answer. */
+  reportDialogue(session: SmtpSession, exchange: DialogueLine): void {
+    const { channel, sessions } = this.#init;
+    channel.notify("dialogue", { session: sessions.news(session), exchange });
   }
 
   /** Notifies the main thread of a state; there is no answer. */
@@ -186,6 +195,8 @@ const CROSSINGS: {
       headers.assign(Uint8Array.fromBase64(answer.headers));
     },
   },
+  // Crosses by a notification of its own.
+  exchange: { send: () => ({}) },
   credentials: {
     send(credentials, { logins }, session) {
       const { mechanism, username, authorizationId, certificate } = credentials;

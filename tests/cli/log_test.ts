@@ -1,14 +1,15 @@
 /** Log records of the command line, as JSON and as text. */
 
 import { assert, assertEquals } from "@std/assert";
-import { LogWriter } from "../../lib/cli/serve.ts";
+import { LogWriter } from "../../lib/logging/log_lines.ts";
 import { cliArgs, CliServer, messageTo } from "../support/cli.ts";
 import { TestFolder } from "../support/folder.ts";
 import { DEADLINE_MS } from "../support/wait.ts";
 
 const EVENTS: readonly unknown[] = [
   ...["listening", "connect", "auth", "message", "refused", "relay", "bounce"],
-  ...["disconnect", "error"],
+  ...["disconnect", "error", "stored", "delivery", "notice", "removed", "held"],
+  ...["released", "reload", "stopping", "warning", "dialogue"],
 ];
 const LEVELS: readonly unknown[] = ["debug", "info", "warn", "error"];
 
@@ -67,7 +68,7 @@ Deno.test("cli writes a line of text for each message", async () => {
   await client.script(messageTo(["you@example.com"]));
   const { stderr } = await server.end("SIGTERM");
   assert(
-    /^\d\d:\d\d:\d\d info Accepted message id=\S+ from=me@client\.example to=you@example\.com size=\d+\n$/
+    /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d info message session=\S+ id=\S+ from=<me@client\.example> .*size=\d+.* msg="Accepted message"\n$/
       .test(stderr),
     stderr,
   );
@@ -131,12 +132,17 @@ Deno.test({
   ignore: !hasScript,
   async fn() {
     const plain = await onTerminal({ NO_COLOR: "1" });
-    assert(/error onConnect failed: Error: Cannot answer/.test(plain), plain);
+    assert(
+      /error error session=\S+ msg="onConnect failed"\s+Error: Cannot answer/
+        .test(plain),
+      plain,
+    );
     assert(!plain.includes("\x1b["), JSON.stringify(plain));
     const coloured = await onTerminal({ NO_COLOR: "", TERM: "xterm" });
     const red = coloured.indexOf("\x1b[31m");
     assert(
-      /^.{5}\d\d:\d\d:\d\d error onConnect failed/.test(coloured.slice(red)),
+      /^.{5}\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d error error session=\S+ msg="onConnect failed"/
+        .test(coloured.slice(red)),
     );
   },
 });
@@ -145,8 +151,7 @@ Deno.test("LogWriter lets no peer's text become a line or a command to the termi
   let text = "";
   const writer = new LogWriter({
     form: "text",
-    quiet: false,
-    colours: false,
+    level: "debug",
     write: (lines) => void (text += lines),
   });
   writer.log({
@@ -156,25 +161,35 @@ Deno.test("LogWriter lets no peer's text become a line or a command to the termi
     fields: { name: "\x1b[2J\u009bx" },
   });
   writer.flush();
-  assertEquals(text.slice(9), 'info a 12:00:00 error b name=" [2J x"\n');
+  assertEquals(
+    text.slice(26),
+    'info refused name="\\u001b[2J\\u009bx" msg="a\\r\\n12:00:00 error b"\n',
+  );
 });
 
 Deno.test("LogWriter writes nothing below its lowest level", () => {
   const rows = [
-    { form: "text", quiet: false, want: 3 },
-    { form: "json", quiet: false, want: 4 },
-    { form: "text", quiet: true, want: 2 },
-    { form: "json", quiet: true, want: 2 },
+    { form: "text", level: "debug", want: 5 },
+    { form: "json", level: "info", want: 4 },
+    { form: "postfix", level: "warn", want: 3 },
+    { form: "text", level: "error", want: 2 },
   ] as const;
-  for (const { form, quiet, want } of rows) {
+  for (const { form, level: least, want } of rows) {
     let text = "";
     const write = (lines: string) => void (text += lines);
-    const writer = new LogWriter({ form, quiet, colours: false, write });
+    const writer = new LogWriter({ form, level: least, write });
     for (const level of ["debug", "info", "warn", "error"] as const) {
       writer.log({ level, event: "error", message: level });
     }
+    // Whoever asks for a trace wants it at every level.
+    writer.log({
+      level: "debug",
+      event: "dialogue",
+      message: "The client sends",
+      fields: { side: "client", line: "QUIT" },
+    });
     writer.flush();
-    assertEquals(text.split("\n").length - 1, want, `${form} ${quiet}`);
+    assertEquals(text.split("\n").length - 1, want, `${form} ${least}`);
   }
 });
 
@@ -190,16 +205,15 @@ Deno.test("LogWriter quotes values that could be read as further fields", () => 
     ["a=b", '"a=b"'],
     ['a"b', '"a\\"b"'],
     ["a\\", '"a\\\\"'],
-    ["a\tb", '"a b"'],
+    ["a\tb", '"a\\tb"'],
     ["a\u00a0b", '"a\u00a0b"'],
-    ["a\u2028address=x", '"a address=x"'],
+    ["a\u2028address=x", '"a\\u2028address=x"'],
   ];
   for (const [value, want] of rows) {
     let text = "";
     const writer = new LogWriter({
       form: "text",
-      quiet: false,
-      colours: false,
+      level: "debug",
       write: (lines) => void (text += lines),
     });
     writer.log({
@@ -209,6 +223,6 @@ Deno.test("LogWriter quotes values that could be read as further fields", () => 
       fields: { user: value },
     });
     writer.flush();
-    assertEquals(text.slice(9), `info m user=${want}\n`);
+    assertEquals(text.slice(26), `info auth user=${want} msg="m"\n`);
   }
 });
