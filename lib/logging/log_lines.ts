@@ -26,14 +26,14 @@ import { formatJson, formatText } from "./text.ts";
 /** Time for which log lines are collected, in ms. */
 const GATHER_MS = 20;
 
-/** The forms of a log. */
-export const LOG_FORMS = ["text", "json", "postfix"] as const;
-
 /**
  * The form of a log: `"text"` for people, `"json"` for programs, `"postfix"` for
  * the programs that read Postfix's log.
  */
-export type LogForm = typeof LOG_FORMS[number];
+export type LogForm = "text" | "json" | "postfix";
+
+/** The forms of a log. */
+export const LOG_FORMS: readonly LogForm[] = ["text", "json", "postfix"];
 
 /** Options of {@linkcode logLines}. */
 export interface LogLinesOptions {
@@ -161,7 +161,7 @@ export class LogWriter {
 
   /**
    * @param options `form` of the records; `level`: the lowest written; `colours`
-   * and `terminal` for a person who reads along; `write` takes whole lines
+   * and `terminal` for a person that reads along; `write` takes whole lines
    */
   constructor(options: {
     readonly form: LogForm;

@@ -118,7 +118,7 @@ export class PostfixLines {
 
   // Sessions.
 
-  /** The note of the record's session, a new one if there is none. */
+  /** The note of the record's session, a new one for a new session. */
   #note(record: LogRecord): SessionNote {
     const { session } = record;
     const known = session === undefined

@@ -62,8 +62,8 @@ export class Dialogue implements InputListener {
       // Hidden after a login as well: only a whole command ends what AUTH began.
       return this.#tell("client", this.#secrets.shown(text, false));
     }
-    this.#secrets.unreadable();
-    this.#tell("client", `${text}... (a line that cannot be read)`);
+    const head = this.#secrets.shownHead(text);
+    this.#tell("client", `${head} (a line that cannot be read)`);
   }
 
   /** See {@linkcode InputListener.content}. */

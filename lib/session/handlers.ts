@@ -297,7 +297,7 @@ export interface SmtpHandlers extends RelayHooks {
  * ```
  */
 export interface DialogueLine {
-  /** Who said it. */
+  /** The side that sends it. */
   readonly side: "client" | "server";
   /**
    * The line without its end: at most 1000 characters of it, unprintable ones as

@@ -39,9 +39,14 @@ export class SecretLines {
     return this.#afterAuth ? "***" : line;
   }
 
-  /** A line came that cannot be read: AUTH may be anywhere in it. */
-  unreadable(): void {
+  /**
+   * The beginning of a line that cannot be read, as others may see it. AUTH may
+   * be anywhere in it, and its responses in the next lines.
+   */
+  shownHead(head: string): string {
+    const shown = this.#afterAuth ? "***" : `${head}...`;
     this.#afterAuth = true;
+    return shown;
   }
 }
 

@@ -181,7 +181,7 @@ Deno.test("LogWriter writes nothing below its lowest level", () => {
     for (const level of ["debug", "info", "warn", "error"] as const) {
       writer.log({ level, event: "error", message: level });
     }
-    // Whoever asks for a trace wants it at every level.
+    // A trace was asked for: it comes at every level.
     writer.log({
       level: "debug",
       event: "dialogue",
