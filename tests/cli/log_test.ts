@@ -226,3 +226,27 @@ Deno.test("LogWriter quotes values that could be read as further fields", () => 
     assertEquals(text.slice(26), `info auth user=${want} msg="m"\n`);
   }
 });
+
+Deno.test("cli --log postfix, --log-level and --trace write lines of a mail log with the dialogue", async () => {
+  await using folder = await TestFolder.create();
+  await using server = await CliServer.start([
+    ...["--log", "postfix", "--log-level", "info", "--store", "discard"],
+    ...["--hostname", "mx.example.com", "--trace", "127.0.0.0/8"],
+  ], { cwd: folder.path });
+  await using client = await server.connect();
+  await client.script(messageTo(["you@example.com"]));
+  const { stderr } = await server.end("SIGTERM");
+  const lines = stderr.trimEnd().split("\n").map((line) => {
+    const [, text] =
+      /^\w{3} [ \d]\d [\d:]{8} mx\.example\.com postfix\/(\w+)\[\d+\]: /.exec(
+        line,
+      ) ?? [];
+    assert(text !== undefined, line);
+    return line.slice(line.indexOf("]: ") + 3);
+  });
+  assert(lines.includes("> unknown[127.0.0.1]: 221 2.0.0 Bye"), stderr);
+  assert(lines.some((line) => line.startsWith("< unknown[127.0.0.1]: MAIL")));
+  assert(lines.some((line) => /^\w+: from=<me@client.example>/.test(line)));
+  // Records of connections are of a lower level.
+  assert(!stderr.includes("connect from"), stderr);
+});
