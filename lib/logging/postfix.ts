@@ -154,7 +154,10 @@ export class PostfixLines {
       textOf(record, "user") ?? textOf(record, "username") ?? "",
     );
     note.verb = "AUTH";
-    if (result === true || /^(?:ok|success|accepted|true)$/.test(`${result}`)) {
+    if (
+      result === true ||
+      /^(?:ok|success|succeeded|accepted|passed|true)$/.test(`${result}`)
+    ) {
       note.logins++;
       note.mechanism = mechanism;
       return [];
@@ -350,7 +353,7 @@ function numberOfId(id: string): number {
 function isKept(record: LogRecord): boolean {
   const result = record.fields?.["result"];
   return result === undefined || result === true ||
-    /^(?:ok|stored|kept|saved|delivered)$/.test(`${result}`);
+    /^(?:ok|success|stored|kept|saved|delivered)$/.test(`${result}`);
 }
 
 function storedLine(record: LogRecord, queue: string, took: number): Line {
