@@ -393,6 +393,11 @@ export type {
   LogRecord,
   LogValue,
 } from "./lib/log.ts";
+export {
+  type LogForm,
+  logLines,
+  type LogLinesOptions,
+} from "./lib/logging/log_lines.ts";
 export { MessageBody } from "./lib/message/body.ts";
 export type { Message, Recipient } from "./lib/message/message.ts";
 export type {
@@ -444,6 +449,7 @@ export type {
 } from "./lib/session/handler_module.ts";
 export { AliasTable } from "./lib/session/aliases.ts";
 export {
+  type DialogueLine,
   DROP,
   type HandlerVerdict,
   type LimitName,

@@ -37,6 +37,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "spelling.ts": [],
   "options.ts": [],
   "files": [],
+  "logging": [],
   "protocol": [],
   "mime": ["protocol"],
   "sasl": ["protocol/domain.ts"],

@@ -29,6 +29,7 @@ export type LogEvent =
   | "stopping"
   | "warning"
   | "error"
+  | "dialogue"
   | "disconnect";
 
 /** The value of a field: a text, a number, a flag, a list of texts, or counts and times by name. */
@@ -155,6 +156,11 @@ const EACH_UNPRINTABLE = new RegExp(UNPRINTABLE.source, "g");
 /** The text as one line, safe in a log and on a terminal. */
 export function printable(text: string): string {
   return UNPRINTABLE.test(text) ? text.replace(ALL_UNPRINTABLE, " ") : text;
+}
+
+/** The text as one line with every unprintable character as `\u001b`, safe as {@linkcode printable}. */
+export function visible(text: string): string {
+  return UNPRINTABLE.test(text) ? text.replace(EACH_UNPRINTABLE, escape) : text;
 }
 
 /**

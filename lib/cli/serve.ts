@@ -1,26 +1,19 @@
 /**
  * `cli.ts serve`: starts the server that the settings describe, prints its
  * listeners, rereads files and settings, and stops the server on a signal. Writes
- * log records to standard error, one per line, for people or programs.
- *
- * Lines are collected for {@linkcode GATHER_MS} and written at once: one write
- * per record would cost a busy server more than the mail itself.
+ * log records to standard error, for people or programs.
  */
 
-import { formatHostPort, kindName, machineName } from "../server/mod.ts";
+import {
+  droppedRecord,
+  formatHostPort,
+  kindName,
+  LogWriter,
+  machineName,
+} from "../server/mod.ts";
 import { CertificateSource } from "../tls/mod.ts";
 import { SmtpServer, type SmtpServerOptions } from "../../mod.ts";
-import {
-  BackgroundWriter,
-  describeError,
-  droppedText,
-  type LogLevel,
-  type LogRecord,
-  type LogValue,
-  printable,
-  printableJson,
-  printableStack,
-} from "../log.ts";
+import { BackgroundWriter, describeError } from "../log.ts";
 import {
   checkListeners,
   checkPlaces,
@@ -48,27 +41,8 @@ const GRACE_MS = 10_000;
 /** Longest wait until the last log lines are read, in ms. */
 const DRAIN_MS = 1000;
 
-/** Time for which log lines are collected, in ms. */
-const GATHER_MS = 20;
-
-/** The order of log levels. */
-const LEVELS: Readonly<Record<LogLevel, number>> = {
-  debug: 0,
-  info: 1,
-  warn: 2,
-  error: 3,
-};
-
 /** The events of what is reread. */
 const EVENTS = { info: "reload", warn: "warning", error: "error" } as const;
-
-/** Escape sequences of a terminal that begin a line of each level. */
-const COLOURS: Readonly<Record<LogLevel, string>> = {
-  debug: "\x1b[2m",
-  info: "",
-  warn: "\x1b[33m",
-  error: "\x1b[31m",
-};
 
 /** Request of the command line to `serve`. */
 export interface ServeRequest {
@@ -185,19 +159,15 @@ interface RunLog {
 function openLog(settings: ServeSettings): RunLog {
   const errors = new BackgroundWriter({
     to: Deno.stderr,
-    dropNote: (count) =>
-      log.line({
-        level: "warn",
-        event: "warning",
-        message: droppedText(count),
-        fields: { dropped: count },
-      }),
+    dropNote: (count) => log.line(droppedRecord(count)),
   });
+  const terminal = Deno.stderr.isTerminal();
   const log: LogWriter = new LogWriter({
     form: settings.log,
-    quiet: settings.quiet,
-    colours: settings.log === "text" && !Deno.noColor &&
-      Deno.stderr.isTerminal(),
+    level: settings.logLevel,
+    terminal,
+    colours: terminal && !Deno.noColor,
+    hostname: settings.options.hostname ?? machineName(),
     write: (lines) => errors.write(lines),
   });
   return { log, errors };
@@ -382,13 +352,13 @@ function reloadOnChange(
 function reloaded(
   { settings, security, recipients }: Plan,
 ): Parameters<SmtpServer["reload"]>[0] {
-  const { domains, earlyTalkers, limits, proxyProtocol, xclient } =
+  const { domains, earlyTalkers, limits, proxyProtocol, trace, xclient } =
     settings.options;
   const { certificate, accounts, authentication, allowInsecureAuth } = security;
   const { senderPolicy } = security;
   return {
     ...{ domains, limits, accounts, authentication, allowInsecureAuth },
-    ...{ earlyTalkers, proxyProtocol, xclient, senderPolicy },
+    ...{ earlyTalkers, proxyProtocol, trace, xclient, senderPolicy },
     ...recipients,
     ...(certificate && { certificate }),
   };
@@ -471,103 +441,4 @@ function stopOnSignal(
   };
   for (const signal of signals) Deno.addSignalListener(signal, stop);
   return { done: promise, cancel };
-}
-
-/** Writes log records as text or as JSON, one per line. */
-export class LogWriter {
-  readonly #form: "text" | "json";
-  /** The lowest level that is written. */
-  readonly least: LogLevel;
-  readonly #colours: boolean;
-  readonly #write: (text: string) => void;
-  #lines = "";
-  #clock = "";
-  #timer: ReturnType<typeof setTimeout> | undefined;
-
-  /**
-   * @param options `form` of the records; `quiet` for warnings and errors only;
-   * `colours` for a terminal; `write` writes whole lines
-   */
-  constructor(options: {
-    readonly form: "text" | "json";
-    readonly quiet: boolean;
-    readonly colours: boolean;
-    readonly write: (text: string) => void;
-  }) {
-    this.#form = options.form;
-    // Single connections are noise to a person, and facts to a program.
-    this.least = options.quiet
-      ? "warn"
-      : options.form === "json"
-      ? "debug"
-      : "info";
-    this.#colours = options.colours;
-    this.#write = options.write;
-  }
-
-  /** Collects the line of a record, if its level is high enough. */
-  log(record: LogRecord): void {
-    if (LEVELS[record.level] < LEVELS[this.least]) return;
-    this.#lines += this.line(record);
-    this.#timer ??= setTimeout(() => this.flush(), GATHER_MS);
-  }
-
-  /** The line of a record. */
-  line(record: LogRecord): string {
-    return this.#form === "json" ? jsonLine(record) : this.#textLine(record);
-  }
-
-  /** Writes the collected lines. */
-  flush(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    const lines = this.#lines;
-    this.#lines = "";
-    if (lines !== "") this.#write(lines);
-  }
-
-  #textLine(record: LogRecord): string {
-    let text = `${this.#time()} ${record.level} ${record.message}`;
-    const { fields, error } = record;
-    for (const name in fields) text += ` ${name}=${valueText(fields[name])}`;
-    text = printable(text);
-    if (error !== undefined) text += `: ${printableStack(error)}`;
-    const colour = this.#colours ? COLOURS[record.level] : "";
-    return colour === "" ? `${text}\n` : `${colour}${text}\x1b[0m\n`;
-  }
-
-  /** The time of day, in UTC. Lines that are written together share it. */
-  #time(): string {
-    if (this.#lines === "") {
-      this.#clock = new Date().toISOString().slice(11, 19);
-    }
-    return this.#clock;
-  }
-}
-
-/** A value as it follows its name: in quotes if it would read as more than one. */
-function valueText(value: LogValue | undefined): string {
-  const plain = typeof value !== "object"
-    ? String(value)
-    : Array.isArray(value)
-    ? value.join(",")
-    : Object.entries(value).map(([name, one]) => `${name}:${one}`).join(",");
-  const text = printable(plain);
-  return text === "" || /[\s"=\\]/.test(text)
-    ? `"${text.replace(/["\\]/g, "\\$&")}"`
-    : text;
-}
-
-function jsonLine(record: LogRecord): string {
-  const { level, event, message, session, fields, error } = record;
-  const time = new Date().toISOString();
-  return printableJson({
-    time,
-    level,
-    event,
-    message,
-    session,
-    ...fields,
-    error,
-  }) + "\n";
 }

@@ -6,6 +6,7 @@
 import {
   LIMITS,
   type LimitTable,
+  LOG_FORMS,
   type NumberLimit,
   USER_LIMITS,
 } from "../server/mod.ts";
@@ -17,7 +18,7 @@ import {
   DNS,
   EARLY_TALKERS,
   HOSTNAME,
-  LOG_FORMS,
+  LOG_LEVELS,
   LONG_LINES,
   type Option,
   type Options,
@@ -333,8 +334,22 @@ const OUTPUT: Options = {
   log: {
     form: "one",
     choices: LOG_FORMS,
-    help: "form of log records on standard error; json is one object per line",
+    help:
+      "form of log records on standard error; json is one object per line, postfix what pflogsumm and fail2ban read",
     default: "text",
+  },
+  "log-level": {
+    form: "one",
+    choices: LOG_LEVELS,
+    help: "the lowest level of log records",
+    default: "info for text, debug for json and postfix, warn with --quiet",
+  },
+  trace: {
+    form: "many",
+    word: "CIDR",
+    help:
+      "log the whole dialogue with clients of these networks, without secrets and content",
+    isReloaded: true,
   },
   quiet: { form: "flag", help: "warnings and errors only, no first screen" },
   status: {

@@ -11,6 +11,8 @@ import {
   formatHostPort,
   isOpenToClients,
   localDomains,
+  LOG_FORMS,
+  type LogForm,
   MOST_THREADS,
   type NumberLimit,
   numberLimits,
@@ -29,6 +31,7 @@ import {
 import type {
   LimitOptions,
   ListenOptions,
+  LogLevel,
   SmtpServerOptions,
 } from "../../mod.ts";
 import {
@@ -36,7 +39,7 @@ import {
   DEFAULT_LISTEN,
   DEFAULT_STORE,
   EARLY_TALKERS,
-  LOG_FORMS,
+  LOG_LEVELS,
 } from "./option.ts";
 import {
   duration,
@@ -72,7 +75,9 @@ export interface ServeSettings {
   /** The value of `--handlers`. */
   readonly handlers: string | undefined;
   /** The form of log records. */
-  readonly log: "text" | "json";
+  readonly log: LogForm;
+  /** The lowest level of log records. */
+  readonly logLevel: LogLevel;
   /** Whether to log warnings and errors only. */
   readonly quiet: boolean;
 }
@@ -90,6 +95,7 @@ export function serveSettings(raw: RawSettings): ServeSettings {
   const domains = raw.get("domain");
   parseOption("domain", () => localDomains(domains ?? []));
   const log = word(raw, "log", LOG_FORMS) ?? "text";
+  const quiet = flag(raw, "quiet");
   const hostname = one(raw, "hostname");
   parseOption("hostname", () => checkHostname(hostname));
   const { store, keeps, keepsIn } = storeOf(
@@ -110,6 +116,7 @@ export function serveSettings(raw: RawSettings): ServeSettings {
       limits: limitSettings(raw),
       proxyProtocol: networks(raw, "proxy-protocol"),
       xclient: networks(raw, "xclient"),
+      trace: networks(raw, "trace"),
       bareNewlines: word(raw, "bare-newlines", BARE_NEWLINES),
       earlyTalkers: word(raw, "early-talkers", EARLY_TALKERS),
       complete: raw.has("complete") ? flag(raw, "complete") : undefined,
@@ -122,8 +129,15 @@ export function serveSettings(raw: RawSettings): ServeSettings {
     keepsIn,
     handlers: one(raw, "handlers"),
     log,
-    quiet: flag(raw, "quiet"),
+    logLevel: word(raw, "log-level", LOG_LEVELS) ?? leastLevel(log, quiet),
+    quiet,
   };
+}
+
+/** The lowest level without `--log-level`: single connections are noise to a person, and facts to a program. */
+function leastLevel(form: LogForm, isQuiet: boolean): LogLevel {
+  if (isQuiet) return "warn";
+  return form === "text" ? "info" : "debug";
 }
 
 /** Throws if two listeners have the same address and port: the second could not start. */

@@ -138,6 +138,7 @@ export class SessionContexts {
       implicitTls: policy.security === "implicit",
       proxies: proxyProtocol?.map(parseCidr),
       xclients: xclient?.map(parseCidr),
+      traced: options.trace?.map(parseCidr),
       authentication: policy.authentication === "none"
         ? undefined
         : this.#authentication(hostname),

@@ -277,6 +277,26 @@ export interface SmtpServerOptions {
    * is trusted, including logins. Default: no networks.
    */
   xclient?: readonly string[] | undefined;
+  /**
+   * Networks of clients whose whole dialogue is logged, as `["192.0.2.7"]`: one
+   * record of the event `dialogue` for each line of either side, at level
+   * `"debug"`, and to `log` whatever `logLevel` is. Content is a number of bytes,
+   * and everything of AUTH is `***`. After PROXY or XCLIENT the address of the
+   * named client decides. For another choice of sessions use `onDialogue`.
+   * Default: no networks.
+   *
+   * @example Watch one client
+   * ```ts
+   * import { logLines, SmtpServer } from "@smtp/server";
+   *
+   * const server = new SmtpServer({
+   *   trace: ["192.0.2.7", "2001:db8::/32"],
+   *   log: logLines("text", { level: "info" }),
+   * });
+   * console.assert(!server.active);
+   * ```
+   */
+  trace?: readonly string[] | undefined;
   /** The limits of numbers, sizes and times. Default: see {@linkcode LimitOptions}. */
   limits?: LimitOptions | undefined;
   /**
@@ -377,6 +397,7 @@ const RULES: Rules<SmtpServerOptions> = {
   allowInsecureAuth: flag,
   proxyProtocol: NETWORKS_RULE,
   xclient: NETWORKS_RULE,
+  trace: NETWORKS_RULE,
   limits: LIMIT_RULE,
   bareNewlines: oneOf("reject", "normalize", "keep"),
   earlyTalkers: oneOf("refuse", "allow"),
@@ -467,6 +488,7 @@ export type ReloadOptions = Pick<
   | "proxyProtocol"
   | "recipientDelimiter"
   | "senderPolicy"
+  | "trace"
   | "xclient"
 >;
 
@@ -485,6 +507,7 @@ const RELOAD_RULES: Rules<ReloadOptions> = {
   proxyProtocol: RULES.proxyProtocol,
   recipientDelimiter: RULES.recipientDelimiter,
   senderPolicy: RULES.senderPolicy,
+  trace: RULES.trace,
   xclient: RULES.xclient,
 };
 
@@ -494,7 +517,7 @@ const RELOAD_RULES: Rules<ReloadOptions> = {
  * @throws {RangeError} If a number is out of range
  * @throws {TypeError} If an option is unknown or of the wrong kind, or
  * `hostname` or one of `domains` is not a name
- * @throws {SyntaxError} If one of `proxyProtocol`, `xclient` or `limits.exempt`
+ * @throws {SyntaxError} If one of `proxyProtocol`, `xclient`, `trace` or `limits.exempt`
  * is not a network
  */
 export function checkServerOptions(options: SmtpServerOptions): void {

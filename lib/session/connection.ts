@@ -42,6 +42,7 @@ import type { SessionState } from "../protocol/server/state.ts";
 import { Authentication } from "./authentication.ts";
 import type { SessionContext } from "./context.ts";
 import { SessionDeadlines } from "./deadlines.ts";
+import { Dialogue } from "./dialogue.ts";
 import { type Answer, HandlerCalls } from "./handler_calls.ts";
 import { impersonate, mayImpersonate, ProxiedTransport } from "./proxied.ts";
 import { EXEMPT, type Ticket } from "./limits.ts";
@@ -95,6 +96,7 @@ export class Connection {
   #hurried = false;
   /** Ends the current wait for a handler or a store. */
   #giveUp: (() => void) | undefined;
+  #dialogue: Dialogue | undefined;
   /** Whether the session ends when the current transaction is over. */
   #leaving = false;
   /** An end that was asked for while a handler was busy. */
@@ -160,6 +162,7 @@ export class Connection {
     this.#deadlines = new SessionDeadlines(context.limits);
     this.#authentication = authentication;
     this.#useTransport(transport);
+    this.#listen();
   }
 
   /** Runs the session to its end. Never rejects. */
@@ -187,6 +190,7 @@ export class Connection {
         this.deadline = this.#deadlines.writing(this.#context.now());
         this.#activity = "writing";
         if (!this.#hurried) this.#hurryIfPipelined();
+        this.#dialogue?.sent(effect.bytes);
         await this.#transport.write(effect.bytes);
         this.#activity = "working";
       } else if (effect.effect === "ask") {
@@ -230,8 +234,15 @@ export class Connection {
           session: this.session,
           protocol: this.#protocol,
         }, this.#context);
+        this.#listen();
         return this.limits.readmit();
     }
+  }
+
+  /** Shows the dialogue if the client's network is traced, or a handler wants it. */
+  #listen(): void {
+    this.#dialogue = Dialogue.of(this.#context, this.session, this.#dialogue);
+    this.#protocol.listen(this.#dialogue);
   }
 
   // Bytes in and out.
@@ -394,6 +405,7 @@ export class Connection {
       this.#activity = "working";
     }
     this.#protocol.tlsStarted();
+    this.#dialogue?.encrypted();
     // A login without TLS does not last.
     this.session.username = undefined;
   }
@@ -447,7 +459,9 @@ export class Connection {
     const close = () => this.#transport.close();
     if (reply === undefined) return close();
     const { capabilities } = this.#context.profile;
-    this.#transport.write(forClient(reply, capabilities).bytes)
+    const { bytes } = forClient(reply, capabilities);
+    this.#dialogue?.sent(bytes);
+    this.#transport.write(bytes)
       .then(close, close);
   }
 
@@ -481,6 +495,7 @@ export class Connection {
     this.#transport.close();
     this.#authentication?.end();
     this.limits.notAccepted();
+    this.#dialogue?.end();
     // A pending read still writes into its buffer.
     if (this.#activity !== "reading" && !this.#early.isPending) {
       this.#buffers.giveBack();

@@ -74,6 +74,8 @@ export interface SessionContext extends WantedLog {
   readonly proxies?: readonly Cidr[] | undefined;
   /** Networks of clients that may use XCLIENT. */
   readonly xclients?: readonly Cidr[] | undefined;
+  /** Networks of clients whose dialogue is logged. */
+  readonly traced?: readonly Cidr[] | undefined;
   /** The settings of logins; `undefined` if AUTH is not offered. */
   readonly authentication: AuthenticationContext | undefined;
   /** Makes the next unique id of a session or message. */

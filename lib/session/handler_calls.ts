@@ -16,12 +16,12 @@ import type { RcptParameters } from "../protocol/parameters.ts";
 import { Redirect } from "../protocol/redirect.ts";
 import { replies } from "../protocol/replies.ts";
 import { SmtpReply } from "../protocol/reply.ts";
-import { parseMechanismName } from "../sasl/mechanism_name.ts";
 import type { Authentication, AuthenticationStep } from "./authentication.ts";
 import type { SessionContext } from "./context.ts";
 import { logSendersFailure } from "./log.ts";
 import type { RecipientPolicy } from "./recipient_policy.ts";
 import type { Reception } from "./reception.ts";
+import { SecretLines } from "./secret_lines.ts";
 import type { SmtpSession } from "./session.ts";
 import type { SenderCheck } from "./sender_policy.ts";
 import type { SessionLimits } from "./session_limits.ts";
@@ -42,21 +42,12 @@ export interface HandlerCallsInit {
   readonly authentication: Authentication | undefined;
 }
 
-/** A line that begins as AUTH does: the verb, blanks, a name that may be a mechanism, blanks. */
-const AUTH = /^([^A-Za-z]*AUTH)(?:([ \t]+)([A-Za-z0-9_-]+)([ \t]*))?/i;
-/** Whole commands as clients send them. After a failed AUTH, `onCommand` sees only such lines. */
-const COMMAND =
-  /^(?:(?:EHLO|HELO|LHLO)[ \t]+\S+|MAIL[ \t]+FROM:.*|RCPT[ \t]+TO:.*|BDAT[ \t]+\d+(?:[ \t]+LAST)?|DATA|RSET|NOOP|QUIT|HELP|STARTTLS)[ \t]*$/i;
-
 /** The answers for one session. */
 export class HandlerCalls {
   readonly #context: SessionContext;
   readonly #session: SmtpSession;
   readonly #init: HandlerCallsInit;
-  /** Whether the next lines may be responses to an AUTH that was refused. */
-  #afterAuth = false;
-  /** Whether the client was logged in when it sent AUTH. */
-  #wasLoggedIn = false;
+  readonly #secrets = new SecretLines();
 
   constructor(context: SessionContext, init: HandlerCallsInit) {
     this.#context = context;
@@ -208,7 +199,8 @@ export class HandlerCalls {
    * that may be responses.
    */
   #command(line: string): Answer | Promise<Answer> {
-    const shown = this.#withoutSecret(line);
+    const { authenticated } = this.#init.protocol.state;
+    const shown = this.#secrets.shown(line, authenticated);
     const run = (changed: string | void) => ({
       line: changed === undefined || changed === shown ? line : changed,
     });
@@ -222,23 +214,6 @@ export class HandlerCalls {
     }
   }
 
-  /** The line as `onCommand` may see it. A client may pipeline its user name and password behind AUTH. */
-  #withoutSecret(line: string): string {
-    const { authenticated } = this.#init.protocol.state;
-    const match = AUTH.exec(line);
-    if (match !== null) {
-      this.#afterAuth = true;
-      this.#wasLoggedIn = authenticated;
-      return hideAuth(line, match);
-    }
-    // After the login, or a whole command, no response follows.
-    if (authenticated !== this.#wasLoggedIn || COMMAND.test(line)) {
-      this.#afterAuth = false;
-      this.#wasLoggedIn = authenticated;
-    }
-    return this.#afterAuth ? "***" : line;
-  }
-
   /** The command is not run; the reply is the one that was thrown, else 451. */
   #commandFailed(error: unknown): Answer {
     const verdict = verdictOfError(error, {
@@ -248,14 +223,4 @@ export class HandlerCalls {
     if (verdict instanceof SmtpReply) this.#init.protocol.reply(verdict);
     return { line: "" };
   }
-}
-
-/** An AUTH line in which everything but the name of a mechanism is hidden: it may be a secret. */
-function hideAuth(line: string, match: RegExpExecArray): string {
-  const [whole, verb = "", blanks = "", name = "", rest = ""] = match;
-  const isName = name !== "" && parseMechanismName(name) !== undefined &&
-    (rest !== "" || whole === line);
-  const shown = isName ? `${verb}${blanks}${name}${rest}` : verb;
-  if (shown === line) return line;
-  return isName ? `${shown}***` : `${shown} ***`;
 }

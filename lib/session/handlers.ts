@@ -306,6 +306,12 @@ export interface SmtpHandlers extends RelayHooks {
    */
   onLimit?(session: SmtpSession, limit: LimitName): void;
   /**
+   * A line of the dialogue, of the client or of the server, in their order.
+   * Content is a number of bytes, and everything of AUTH is `***`. Nothing waits
+   * for this handler. Without it, and without `trace`, no line is made.
+   */
+  onDialogue?(session: SmtpSession, exchange: DialogueLine): void;
+  /**
    * A next hop has shown its certificate. Return `true` to go on, `false` to
    * disconnect (another host or a later try follows), or nothing to let the
    * `security` option decide. Called once a session with the next hop; the
@@ -320,6 +326,36 @@ export interface SmtpHandlers extends RelayHooks {
   ): boolean | void | Promise<boolean | void>;
 }
 
+/**
+ * One line of a session's dialogue.
+ *
+ * @example The dialogue of clients that have not logged in
+ * ```ts
+ * import type { DialogueLine, SmtpHandlers } from "@smtp/server";
+ *
+ * const shown = ({ side, line, atMs }: DialogueLine) =>
+ *   `${atMs} ${side === "client" ? "C" : "S"}: ${line}`;
+ * const handlers: SmtpHandlers = {
+ *   onDialogue(session, exchange) {
+ *     if (session.username === undefined) console.log(shown(exchange));
+ *   },
+ * };
+ * console.assert(handlers.onDialogue !== undefined);
+ * ```
+ */
+export interface DialogueLine {
+  /** The side that sends it. */
+  readonly side: "client" | "server";
+  /**
+   * The line without its end: at most 1000 characters of it, unprintable ones as
+   * `\u001b`. What is no line stands in parentheses: `(1234 bytes of content)`,
+   * `(TLSv1.3 has begun)`.
+   */
+  readonly line: string;
+  /** Milliseconds since the session began. */
+  readonly atMs: number;
+}
+
 /** The arguments of handlers after the session, by their names in {@linkcode HANDLERS}. */
 export interface HandlerArguments {
   /** A command line, a name, a reason or a state. */
@@ -332,6 +368,7 @@ export interface HandlerArguments {
   readonly content: Message;
   readonly headers: MessageHeaders;
   readonly credentials: Credentials;
+  readonly exchange: DialogueLine;
 }
 
 /** The names of handlers about sessions; the others are about relaying. */
@@ -439,6 +476,7 @@ const TABLE = {
   },
   onStateChange: { about: "session", args: ["text", "text"], answer: "none" },
   onLimit: { about: "session", args: ["text"], answer: "none" },
+  onDialogue: { about: "session", args: ["exchange"], answer: "none" },
   onRelayCertificate: { about: "relay" },
   onRelayStateChange: { about: "relay" },
   onRelayDone: { about: "relay" },

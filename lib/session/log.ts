@@ -25,7 +25,11 @@ import { replies } from "../protocol/replies.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 import type { AuthenticationContext } from "./authentication_context.ts";
 import type { SessionContext } from "./context.ts";
-import type { LimitName, SessionHandlerName } from "./handlers.ts";
+import type {
+  DialogueLine,
+  LimitName,
+  SessionHandlerName,
+} from "./handlers.ts";
 import type { LimitBreach } from "./limits.ts";
 import type { SmtpSession } from "./session.ts";
 
@@ -106,6 +110,21 @@ export function logTlsFailure(
     message: `TLS handshake failed: ${reason}`,
     session: session.id,
     fields: fieldsOf({ ...clientOf(session), reason: "tls" }),
+  });
+}
+
+/** A line of the dialogue with a client of a traced network; wanted at every level. */
+export function logDialogue(
+  { log }: Pick<Log, "log">,
+  session: SmtpSession,
+  { side, line, atMs }: DialogueLine,
+): void {
+  log({
+    level: "debug",
+    event: "dialogue",
+    message: side === "client" ? "The client sends" : "The server sends",
+    session: session.id,
+    fields: { address: session.remoteAddress, side, atMs, line },
   });
 }
 

@@ -19,6 +19,7 @@ import type { MechanismName } from "../sasl/mechanism_name.ts";
 import type { Address } from "../protocol/address.ts";
 import type { WireAliases } from "../session/aliases.ts";
 import type {
+  DialogueLine,
   LimitName,
   SessionHandlerName,
   SmtpHandlers,
@@ -105,6 +106,11 @@ export interface MainApi {
     readonly limit: {
       readonly session: SessionNews;
       readonly limit: LimitName;
+    };
+    /** Calls `onDialogue`. */
+    readonly dialogue: {
+      readonly session: SessionNews;
+      readonly exchange: DialogueLine;
     };
     /** {@linkcode LoginCounter.leave}. */
     readonly leave: LoginAttempt;

@@ -1,7 +1,8 @@
 /**
  * The handlers of the main thread as a worker calls them. Each is a call of the
  * channel; afterwards the handler's changes are applied to the arguments here.
- * `onStateChange` and `onLimit` are notifications: they have no answer.
+ * `onStateChange`, `onLimit` and `onDialogue` are notifications: they have no
+ * answer.
  * {@linkcode HANDLERS} lists the arguments of each handler, {@linkcode CROSSINGS}
  * says how each argument crosses. Only handlers that the program has set exist.
  */
@@ -9,6 +10,7 @@
 import { type Message, setTrace } from "../message/message.ts";
 import type { Credentials } from "../sasl/credentials.ts";
 import {
+  type DialogueLine,
   type HandlerArguments,
   HANDLERS,
   type LimitName,
@@ -53,7 +55,9 @@ export function remoteHandlers(
   return Object.fromEntries(names.map((name) => [
     name,
     (session: SmtpSession, ...values: readonly unknown[]) =>
-      HANDLERS[name].answer === "none"
+      name === "onDialogue"
+        ? remote.reportDialogue(session, values[0] as DialogueLine)
+        : HANDLERS[name].answer === "none"
         ? remote.report(name, session, values)
         : remote.call(name, session, values),
   ]));
@@ -112,6 +116,12 @@ class RemoteHandlers {
   #facts(message: Message): HandlerCall["message"] {
     this.#sentMessages.add(message);
     return encodeMessage(message);
+  }
+
+  /** Notifies the main thread of a line of the dialogue; there is no answer. */
+  reportDialogue(session: SmtpSession, exchange: DialogueLine): void {
+    const { channel, sessions } = this.#init;
+    channel.notify("dialogue", { session: sessions.news(session), exchange });
   }
 
   /** Notifies the main thread of a state or limit; there is no answer. */
@@ -194,6 +204,8 @@ const CROSSINGS: {
       headers.assign(Uint8Array.fromBase64(answer.headers));
     },
   },
+  // Crosses by a notification of its own.
+  exchange: { send: () => ({}) },
   credentials: {
     send(credentials, { logins }, session) {
       const { mechanism, username, authorizationId, certificate } = credentials;

@@ -24,6 +24,7 @@ import {
   invoke,
   type SmtpHandlers,
 } from "../session/handlers.ts";
+import { isPromise } from "../session/verdicts.ts";
 import { logHandlerFailure } from "../session/log.ts";
 import type { LoginAttempt } from "../session/login_guard.ts";
 import { tellHandler } from "../session/verdicts.ts";
@@ -195,6 +196,7 @@ export class WorkerHandle {
           const context = { handlers, log: services.log };
           tellHandler(context, "onLimit", session, limit);
         },
+        dialogue: (said) => this.#reportDialogue(said),
         leave: (attempt) => this.#leave(attempt),
         succeed: (attempt) => guard.succeed(attempt),
         release: () => guard.release(),
@@ -216,6 +218,22 @@ export class WorkerHandle {
     } catch (error) {
       const name = "onStateChange";
       logHandlerFailure(this.#services, session, { name, error });
+    }
+  }
+
+  #reportDialogue(
+    { session: news, exchange }: MainApi["notifications"]["dialogue"],
+  ): void {
+    const { session } = this.#sessions.update(news)!;
+    const name = "onDialogue";
+    const failed = (error: unknown) =>
+      logHandlerFailure(this.#services, session, { name, error });
+    try {
+      const { handlers } = this.#services.settings;
+      const result: unknown = handlers.onDialogue?.(session, exchange);
+      if (isPromise(result)) result.then(undefined, failed);
+    } catch (error) {
+      failed(error);
     }
   }
 
@@ -417,6 +435,8 @@ const ARGUMENTS: {
   content: (_call, { message }) => message!,
   headers: (_call, { headers }) => headers!,
   credentials: (_call, { credentials }) => credentials!,
+  // Comes by a notification of its own, never by a call.
+  exchange: () => ({ side: "client", line: "", atMs: 0 }),
 };
 
 /** Credentials whose secret is compared in the worker, which runs the SASL exchange. */

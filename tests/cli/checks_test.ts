@@ -171,8 +171,14 @@ Deno.test("cli names settings without effect, by file and line if they come from
   );
   const { code, stderr } = await server.end("SIGTERM");
   assertEquals(code, 0);
-  assertMatch(stderr, / warn smtp\.json:3: smarthost: nothing is taken/);
-  assertMatch(stderr, / warn --user: no client can log in without TLS/);
+  assertMatch(
+    stderr,
+    / warn listening msg="smtp\.json:3: smarthost: nothing is taken/,
+  );
+  assertMatch(
+    stderr,
+    / warn listening msg="--user: no client can log in without TLS/,
+  );
 });
 
 Deno.test("cli serve --check checks everything and listens nowhere", async (t) => {

@@ -1,7 +1,7 @@
 /** Log records of the command line, as JSON and as text. */
 
 import { assert, assertEquals } from "@std/assert";
-import { LogWriter } from "../../lib/cli/serve.ts";
+import { LogWriter } from "../../lib/logging/log_lines.ts";
 import { cliArgs, CliServer, messageTo } from "../support/cli.ts";
 import { TestFolder } from "../support/folder.ts";
 import { DEADLINE_MS } from "../support/wait.ts";
@@ -9,7 +9,7 @@ import { DEADLINE_MS } from "../support/wait.ts";
 const EVENTS: readonly unknown[] = [
   ...["listening", "connect", "auth", "refused", "message", "stored"],
   ...["delivery", "bounce", "notice", "removed", "held", "released"],
-  ...["reload", "stopping", "warning", "error", "disconnect"],
+  ...["reload", "stopping", "warning", "error", "dialogue", "disconnect"],
 ];
 const LEVELS: readonly unknown[] = ["debug", "info", "warn", "error"];
 
@@ -71,7 +71,7 @@ Deno.test("cli writes lines of text for each message", async () => {
   await client.script(messageTo(["you@example.com"]));
   const { stderr } = await server.end("SIGTERM");
   assert(
-    /^\S+ info Discarded for you@example\.com id=(\S+) .*\n\S+ info Accepted message id=\1 .*from=me@client\.example .*size=\d+.*\n\S+ info Stopping.*\n$/
+    /^\S+ info stored session=\S+ id=(\S+) .*\n\S+ info message session=\S+ id=\1 .*from=<me@client\.example> .*size=\d+.* msg="Accepted message"\n\S+ info stopping .*\n$/
       .test(stderr),
     stderr,
   );
@@ -135,12 +135,17 @@ Deno.test({
   ignore: !hasScript,
   async fn() {
     const plain = await onTerminal({ NO_COLOR: "1" });
-    assert(/error onConnect failed: Error: Cannot answer/.test(plain), plain);
+    assert(
+      /error error session=\S+ msg="onConnect failed"\s+Error: Cannot answer/
+        .test(plain),
+      plain,
+    );
     assert(!plain.includes("\x1b["), JSON.stringify(plain));
     const coloured = await onTerminal({ NO_COLOR: "", TERM: "xterm" });
     const red = coloured.indexOf("\x1b[31m");
     assert(
-      /^.{5}\d\d:\d\d:\d\d error onConnect failed/.test(coloured.slice(red)),
+      /^.{5}\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d error error session=\S+ msg="onConnect failed"/
+        .test(coloured.slice(red)),
     );
   },
 });
@@ -149,8 +154,7 @@ Deno.test("LogWriter lets no peer's text become a line or a command to the termi
   let text = "";
   const writer = new LogWriter({
     form: "text",
-    quiet: false,
-    colours: false,
+    level: "debug",
     write: (lines) => void (text += lines),
   });
   writer.log({
@@ -160,25 +164,35 @@ Deno.test("LogWriter lets no peer's text become a line or a command to the termi
     fields: { name: "\x1b[2J\u009bx" },
   });
   writer.flush();
-  assertEquals(text.slice(9), 'info a 12:00:00 error b name=" [2J x"\n');
+  assertEquals(
+    text.slice(26),
+    'info refused name="\\u001b[2J\\u009bx" msg="a\\r\\n12:00:00 error b"\n',
+  );
 });
 
 Deno.test("LogWriter writes nothing below its lowest level", () => {
   const rows = [
-    { form: "text", quiet: false, want: 3 },
-    { form: "json", quiet: false, want: 4 },
-    { form: "text", quiet: true, want: 2 },
-    { form: "json", quiet: true, want: 2 },
+    { form: "text", level: "debug", want: 5 },
+    { form: "json", level: "info", want: 4 },
+    { form: "postfix", level: "warn", want: 3 },
+    { form: "text", level: "error", want: 2 },
   ] as const;
-  for (const { form, quiet, want } of rows) {
+  for (const { form, level: least, want } of rows) {
     let text = "";
     const write = (lines: string) => void (text += lines);
-    const writer = new LogWriter({ form, quiet, colours: false, write });
+    const writer = new LogWriter({ form, level: least, write });
     for (const level of ["debug", "info", "warn", "error"] as const) {
       writer.log({ level, event: "error", message: level });
     }
+    // A trace was asked for: it comes at every level.
+    writer.log({
+      level: "debug",
+      event: "dialogue",
+      message: "The client sends",
+      fields: { side: "client", line: "QUIT" },
+    });
     writer.flush();
-    assertEquals(text.split("\n").length - 1, want, `${form} ${quiet}`);
+    assertEquals(text.split("\n").length - 1, want, `${form} ${least}`);
   }
 });
 
@@ -194,16 +208,15 @@ Deno.test("LogWriter quotes values that could be read as further fields", () => 
     ["a=b", '"a=b"'],
     ['a"b', '"a\\"b"'],
     ["a\\", '"a\\\\"'],
-    ["a\tb", '"a b"'],
+    ["a\tb", '"a\\tb"'],
     ["a\u00a0b", '"a\u00a0b"'],
-    ["a\u2028address=x", '"a address=x"'],
+    ["a\u2028address=x", '"a\\u2028address=x"'],
   ];
   for (const [value, want] of rows) {
     let text = "";
     const writer = new LogWriter({
       form: "text",
-      quiet: false,
-      colours: false,
+      level: "debug",
       write: (lines) => void (text += lines),
     });
     writer.log({
@@ -213,6 +226,30 @@ Deno.test("LogWriter quotes values that could be read as further fields", () => 
       fields: { user: value },
     });
     writer.flush();
-    assertEquals(text.slice(9), `info m user=${want}\n`);
+    assertEquals(text.slice(26), `info auth user=${want} msg="m"\n`);
   }
+});
+
+Deno.test("cli --log postfix, --log-level and --trace write lines of a mail log with the dialogue", async () => {
+  await using folder = await TestFolder.create();
+  await using server = await CliServer.start([
+    ...["--log", "postfix", "--log-level", "info", "--store", "discard"],
+    ...["--hostname", "mx.example.com", "--trace", "127.0.0.0/8"],
+  ], { cwd: folder.path });
+  await using client = await server.connect();
+  await client.script(messageTo(["you@example.com"]));
+  const { stderr } = await server.end("SIGTERM");
+  const lines = stderr.trimEnd().split("\n").map((line) => {
+    const [, text] =
+      /^\w{3} [ \d]\d [\d:]{8} mx\.example\.com postfix\/(\w+)\[\d+\]: /.exec(
+        line,
+      ) ?? [];
+    assert(text !== undefined, line);
+    return line.slice(line.indexOf("]: ") + 3);
+  });
+  assert(lines.includes("> unknown[127.0.0.1]: 221 2.0.0 Bye"), stderr);
+  assert(lines.some((line) => line.startsWith("< unknown[127.0.0.1]: MAIL")));
+  assert(lines.some((line) => /^\w+: from=<me@client.example>/.test(line)));
+  // Records of connections are of a lower level.
+  assert(!stderr.includes("connect from"), stderr);
 });

@@ -104,7 +104,7 @@ Deno.test({
     await using _ = server;
     await change({ ...base, domain: "b.example", maxSize: "many" });
     await server.logged(
-      /error Cannot reread: smtp\.json:5: maxSize many: want a whole number/,
+      /error error msg="Cannot reread: smtp\.json:5: maxSize many: want a whole number/,
     );
     assertEquals((await ask(server, "you@a.example")).codes, [250]);
     await folder.write("smtp.json", "{");
@@ -138,7 +138,7 @@ Deno.test({
     });
     // The command line overrides the file again.
     await server.logged(
-      /warn Not in force before a restart: --listen, --store, --relay-from\n/,
+      /warn listening msg="Not in force before a restart: --listen, --store, --relay-from"\n/,
     );
     assertEquals((await ask(server, "you@b.example")).codes, [250]);
     await change({ ...base, domain: "b.example", relayFrom: "10.0.0.0/8" });
@@ -180,7 +180,7 @@ Deno.test({
     // The server watches the files of the new settings from now on.
     await Deno.writeTextFile(`${folder.path}/b.key`, "garbage");
     await server.logged(
-      /Cannot reread: --key: Cannot load the private key "b\.key": not PEM/,
+      /Cannot reread: --key: Cannot load the private key \\"b\.key\\": not PEM/,
     );
     await server.end("SIGTERM");
   },

@@ -1041,6 +1041,35 @@ const PROTOCOL: readonly Mutation[] = [
     "protocol/server/protocol",
     "protocol/server/bdat",
   ], []),
+  ...of("session/dialogue.ts", "session/dialogue", [
+    [
+      "responses of AUTH are in the dialogue",
+      'return this.#tell("client", "***");',
+      'return this.#tell("client", text);',
+    ],
+    [
+      "what follows a refused AUTH is in the dialogue",
+      "this.#secrets.shown(text, false)",
+      "text",
+    ],
+    [
+      "the beginning of a line that cannot be read is in the dialogue",
+      "this.#secrets.shownHead(text)",
+      "text",
+    ],
+  ]),
+  ...of("logging/postfix_words.ts", "interop/log_readers", [
+    [
+      "a peer has other addresses banned",
+      '.replace(/\\[/g, "(")\n    .replace(/\\]/g, ")")',
+      "",
+    ],
+    [
+      "a peer adds mail to the count",
+      '.replace(/=</g, "=(")',
+      "",
+    ],
+  ]),
   ...of("protocol/server/protocol.ts", "protocol/server/dialogue", [
     [
       "control characters stand in a command",

@@ -144,6 +144,24 @@ export interface CountingGate {
   recipient(): SmtpReply | undefined;
 }
 
+/** Hears what the client sends, in the order in which it is read. Must not throw. */
+export interface InputListener {
+  /**
+   * A whole line, without its end.
+   *
+   * @param text The line; the first four characters if it is unusable
+   */
+  line(text: string, kind: "command" | "auth" | "unusable"): void;
+  /**
+   * Bytes of content.
+   *
+   * @param isOver Whether they are the last of the message or chunk
+   */
+  content(count: number, isOver: boolean): void;
+  /** Bytes behind STARTTLS that are dropped. */
+  dropped(count: number): void;
+}
+
 /** The asks that a handler decides; the others are accepted at once. */
 export interface AskFlags {
   /** Before each command line is parsed. */

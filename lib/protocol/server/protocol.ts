@@ -38,6 +38,7 @@ import {
   accepts,
   type CloseReason,
   type CountingGate,
+  type InputListener,
   type ServerAsk,
   type ServerEffect,
   type ServerProfile,
@@ -55,6 +56,7 @@ export class ServerProtocol {
   readonly #content: ServerContent;
   readonly #commands: ServerCommands;
   readonly #lines: LineBuffer;
+  #listener: InputListener | undefined;
   /** Bytes of the current line that match the start of a TLS record; -1 after a mismatch. */
   #tlsBytes = 0;
 
@@ -97,6 +99,11 @@ export class ServerProtocol {
   ): void {
     this.#state.countWith(observers.gate);
     this.#outbox.onRefusal = observers.onRefusal;
+  }
+
+  /** Sets the listener for all that the client sends; `undefined` for none. */
+  listen(listener: InputListener | undefined): void {
+    this.#listener = listener;
   }
 
   /** Sets whether the connection is encrypted, and the SASL mechanisms available on it. */
@@ -149,9 +156,14 @@ export class ServerProtocol {
     }
     if (!this.#state.isReadingContent) return this.#readLine();
     const content = this.#content;
-    return this.#input.isEmpty && !content.isComplete
-      ? this.#wait()
-      : content.read();
+    const input = this.#input;
+    if (input.isEmpty && !content.isComplete) return this.#wait();
+    const listener = this.#listener;
+    if (listener === undefined) return content.read();
+    const start = input.position;
+    const effect = content.read();
+    listener.content(input.position - start, !this.#state.isReadingContent);
+    return effect;
   }
 
   #wait(): ServerEffect {
@@ -169,6 +181,10 @@ export class ServerProtocol {
     const known = recent?.find(input.bytes, start, input.end);
     if (known !== undefined) {
       input.position = start + recent!.length;
+      this.#listener?.line(
+        lineOf(input.bytes, start, input.position),
+        "command",
+      );
       this.#commands.run(known.verb, known.argument);
       return undefined;
     }
@@ -180,6 +196,10 @@ export class ServerProtocol {
     input.position = lines.position;
     if (status === "more") return this.#wait();
     this.#tlsBytes = 0;
+    this.#listener?.line(
+      status === "line" ? lines.text : lines.head,
+      isAuthenticating ? "auth" : status === "line" ? "command" : "unusable",
+    );
     if (!isAuthenticating) {
       this.#outbox.verb = this.#outbox.argument = "";
     }
@@ -308,6 +328,8 @@ export class ServerProtocol {
    * 3207 section 4.2).
    */
   tlsStarted(): void {
+    const { end, position } = this.#input;
+    if (end > position) this.#listener?.dropped(end - position);
     this.#lines.reset();
     this.#tlsBytes = 0;
     this.#state.tlsStarted();
@@ -336,6 +358,13 @@ export class ServerProtocol {
   close(reply: SmtpReply | undefined, reason: CloseReason): void {
     this.#state.close(reply, reason);
   }
+}
+
+const utf8 = new TextDecoder();
+
+/** The text of a line, without its end. */
+function lineOf(bytes: Uint8Array, start: number, end: number): string {
+  return utf8.decode(bytes.subarray(start, end)).replace(/\r?\n$/, "");
 }
 
 /**
