@@ -9,7 +9,11 @@
 
 import { formatHostPort, kindName, machineName } from "../server/mod.ts";
 import { CertificateSource } from "../tls/mod.ts";
-import { SmtpServer, type SmtpServerOptions } from "../../mod.ts";
+import {
+  type ListeningAddress,
+  SmtpServer,
+  type SmtpServerOptions,
+} from "../../mod.ts";
 import {
   BackgroundWriter,
   describeError,
@@ -366,21 +370,30 @@ function printStart(
         fields: {
           address: address.address,
           port: address.port,
+          ...(address.path === undefined ? {} : { path: address.path }),
           kind: kindName(address),
         },
       });
     }
   }
   if (settings.quiet) return;
-  const [first] = server.addresses;
+  const first = server.addresses.find(({ path }) => path === undefined) ??
+    server.addresses[0]!;
   const to = `you@${settings.options.domains?.[0] ?? "example.com"}`;
   output.out(`${settings.keeps}
 send a test mail:
-  printf 'Subject: hello\\n\\nIt works.\\n' | curl --crlf --url smtp://${
-    formatHostPort(reachable(first!))
+  printf 'Subject: hello\\n\\nIt works.\\n' | curl --crlf ${
+    curlPlace(first)
   } --mail-from me@example.com --mail-rcpt ${to} --upload-file -
 stop with Ctrl-C
 `);
+}
+
+/** Where curl finds a listener. */
+function curlPlace(address: ListeningAddress): string {
+  return address.path === undefined
+    ? `--url smtp://${formatHostPort(reachable(address))}`
+    : `--unix-socket ${address.path} --url smtp://localhost`;
 }
 
 /** An address that a client on this machine can connect to. */

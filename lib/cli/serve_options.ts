@@ -24,9 +24,9 @@ import {
 const LISTENING: Options = {
   listen: {
     form: "many",
-    word: "HOST:PORT[/KIND]",
+    word: "HOST:PORT[/KIND]|unix:PATH[/KIND]",
     help:
-      "KIND is smtp, submission or lmtp, or smtps or submissions with TLS from the first byte; without KIND smtp; port 0 takes a free port",
+      "a port, or a unix socket of mode 0660; KIND is smtp, submission or lmtp, or smtps or submissions with TLS from the first byte; without KIND smtp; port 0 takes a free port",
     default: `${DEFAULT_LISTEN}/smtp`,
   },
   hostname: HOSTNAME,
@@ -142,13 +142,14 @@ const FRONT: Options = {
     form: "many",
     word: "CIDR",
     help:
-      "proxies; their connections must begin with a PROXY header that names the client",
+      "proxies; their connections must begin with a PROXY header that names the client; unix for those at unix sockets",
     isReloaded: true,
   },
   xclient: {
     form: "many",
     word: "CIDR",
-    help: "proxies that may name their client by XCLIENT",
+    help:
+      "proxies that may name their client by XCLIENT; unix for those at unix sockets",
     isReloaded: true,
   },
 };
@@ -163,7 +164,8 @@ export const RELAYING: Options = {
   "relay-from": {
     form: "many",
     word: "CIDR",
-    help: "relay mail from these networks as well",
+    help:
+      "relay mail from these networks as well; the word unix is for clients of unix sockets",
   },
   smarthost: {
     form: "many",

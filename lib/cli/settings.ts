@@ -4,7 +4,6 @@
  * value. Has no default of the library, opens no file and prints nothing.
  */
 
-import { parseCidr } from "../dns/mod.ts";
 import type { RelayingOptions } from "../queue/mod.ts";
 import {
   checkHostname,
@@ -15,6 +14,7 @@ import {
   type NumberLimit,
   numberLimits,
   parseListen,
+  parsePeers,
 } from "../server/mod.ts";
 import {
   DiscardStore,
@@ -123,9 +123,9 @@ export function serveSettings(raw: RawSettings): ServeSettings {
 /** Throws if two listeners have the same address and port: the second could not start. */
 function checkDistinct(listen: readonly ListenOptions[]): void {
   const seen = new Set<string>();
-  for (const { host = "", port = 25 } of listen) {
-    const at = formatHostPort({ address: host, port });
-    if (port !== 0 && seen.has(at)) {
+  for (const { host = "", port = 25, path } of listen) {
+    const at = formatHostPort({ address: host, port, path });
+    if ((port !== 0 || path !== undefined) && seen.has(at)) {
       throw new UsageError(`--listen ${at}: given twice, want once`);
     }
     seen.add(at);
@@ -138,7 +138,7 @@ function networks(
   name: string,
 ): readonly string[] | undefined {
   const texts = raw.get(name);
-  for (const text of texts ?? []) parseOption(name, () => parseCidr(text));
+  for (const text of texts ?? []) parseOption(name, () => parsePeers(text));
   return texts;
 }
 
@@ -268,7 +268,7 @@ function exemptions(raw: RawSettings): readonly string[] | undefined {
     throw new UsageError("--exempt none: want no other network beside it");
   }
   for (const network of networks) {
-    parseOption("exempt", () => parseCidr(network));
+    parseOption("exempt", () => parsePeers(network));
   }
   return networks;
 }

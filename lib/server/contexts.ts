@@ -6,7 +6,7 @@
 
 import type { Logger } from "../log.ts";
 import type { BodyOptions } from "../message/body.ts";
-import { parseCidr } from "../net/cidr.ts";
+import { parsePeers } from "../net/cidr.ts";
 import type {
   AuthenticationPolicy,
   ListenerSecurity,
@@ -116,15 +116,25 @@ export class SessionContexts {
         handshakeTimeoutMs: limits.handshakeTimeoutMs,
       }),
       implicitTls: policy.security === "implicit",
-      proxies: proxyProtocol?.map(parseCidr),
-      xclients: xclient?.map(parseCidr),
+      proxies: proxyProtocol?.map(parsePeers),
+      xclients: xclient?.map(parsePeers),
       authentication: policy.authentication === "none"
         ? undefined
-        : this.#authentication(hostname),
+        : this.#authentication(hostname, {
+          isPrivate: listen.path !== undefined &&
+            !proxyProtocol?.includes("unix") && !xclient?.includes("unix"),
+        }),
     };
   }
 
-  #authentication(hostname: string): AuthenticationContext {
+  /**
+   * @param listener Whether the listener is private: a unix socket whose clients
+   * speak for themselves, so that no one can read a password on its way
+   */
+  #authentication(
+    hostname: string,
+    listener: { readonly isPrivate: boolean },
+  ): AuthenticationContext {
     const { options } = this.#settings;
     const { guard, saltKey, log } = this.#shared;
     return authenticationContext({
@@ -132,7 +142,7 @@ export class SessionContexts {
       accounts: options.accounts,
       handlers: options.handlers ?? {},
       mechanisms: options.mechanisms,
-      allowInsecure: options.allowInsecureAuth ?? false,
+      allowInsecure: options.allowInsecureAuth ?? listener.isPrivate,
       ...{ guard, saltKey, log },
     });
   }
@@ -150,7 +160,9 @@ export function securityOf(
   listen: ListenOptions,
   options: SettledOptions,
 ): ListenerSecurity {
-  const security = listen.security ?? options.security ??
+  // What a unix socket carries does not leave the machine.
+  const common = listen.path === undefined ? options.security : "none";
+  const security = listen.security ?? common ??
     (options.certificate === undefined ? "none" : "allowed");
   if (security !== "none" && options.certificate === undefined) {
     throw new TypeError(

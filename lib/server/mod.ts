@@ -15,6 +15,7 @@ export {
   kindName,
   parseListen,
 } from "../net/listen_options.ts";
+export { parsePeers } from "../net/cidr.ts";
 export { checkThreads } from "../net/listener.ts";
 export { KINDS } from "../protocol/listener_kind.ts";
 export {

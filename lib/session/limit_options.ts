@@ -8,7 +8,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3 | RFC 5321 section 4.5.3}
  */
 
-import { type Cidr, parseCidr } from "../net/cidr.ts";
+import { type Cidr, parsePeers } from "../net/cidr.ts";
 import { NETWORKS_RULE } from "../net/listen_options.ts";
 import { anyNumber, object, type Rule, type Rules } from "../options.ts";
 
@@ -396,7 +396,7 @@ export function limitsOf(options: LimitOptions = {}): Limits {
     limits[name] = checked(name, options[name] ?? row.default);
   }
   const { exempt = LIMITS.exempt.default } = options;
-  return { ...limits as LimitNumbers, exempt: exempt.map(parseCidr) };
+  return { ...limits as LimitNumbers, exempt: exempt.map(parsePeers) };
 }
 
 /** Checks that the value of a limit is in its range. */

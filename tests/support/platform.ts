@@ -1,0 +1,26 @@
+/**
+ * What this platform lacks, one name each: a test that cannot run everywhere is
+ * skipped by one of these conditions and by nothing else, so that each gap has
+ * its line in examples/where_it_runs.md.
+ */
+
+/** Whether this is Windows: no unix sockets, file modes, or signals but Ctrl-C. */
+export const isWindows: boolean = Deno.build.os === "windows";
+
+/** Whether the kernel spreads connections over the listeners of one port. */
+export const sharesPorts: boolean = Deno.build.os === "linux";
+
+/** Whether unix sockets can be listened on. */
+export const hasUnixSockets: boolean = !isWindows;
+
+/** Whether files have modes and owners. */
+export const hasFileModes: boolean = !isWindows;
+
+/** Whether SIGHUP, SIGTERM and other signals can be sent to a process. */
+export const hasSignals: boolean = !isWindows;
+
+/** Whether processes and their open files are in /proc. */
+export const hasProc: boolean = Deno.build.os === "linux";
+
+/** Whether this process may give files to other users. */
+export const isRoot: boolean = !isWindows && Deno.uid() === 0;
