@@ -283,6 +283,13 @@ const OUTPUT: Options = {
     help: "form of log records on standard error; json is one object per line",
     default: "text",
   },
+  notify: {
+    form: "flag",
+    word: "[=no]",
+    help:
+      "report to the service manager that it listens, rereads, stops and lives, as systemd's Type=notify wants; needs --unstable-net",
+    default: "where NOTIFY_SOCKET is set",
+  },
   quiet: { form: "flag", help: "warnings and errors only, no first screen" },
   check: {
     form: "flag",

@@ -71,6 +71,8 @@ export interface ServeSettings {
   readonly handlers: string | undefined;
   /** The form of log records. */
   readonly log: "text" | "json";
+  /** Whether to report to the service manager; `undefined` if only where the environment names one. */
+  readonly notify: boolean | undefined;
   /** Whether to log warnings and errors only. */
   readonly quiet: boolean;
 }
@@ -116,6 +118,7 @@ export function serveSettings(raw: RawSettings): ServeSettings {
     keepsIn,
     handlers: one(raw, "handlers"),
     log,
+    notify: raw.has("notify") ? flag(raw, "notify") : undefined,
     quiet: flag(raw, "quiet"),
   };
 }
