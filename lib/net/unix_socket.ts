@@ -155,7 +155,11 @@ async function removeStale(path: string): Promise<void> {
   const before = fileAt(path);
   if (before === undefined) return;
   if (!before.isSocket) {
-    throw new Deno.errors.AlreadyExists("A file that is no socket is there");
+    throw new Deno.errors.AlreadyExists(
+      before.isDirectory
+        ? "A folder is there, and a socket is a file"
+        : "A file that is no socket is there",
+    );
   }
   try {
     (await Deno.connect({ transport: "unix", path })).close();

@@ -216,11 +216,17 @@ socketTest(
     await Deno.mkdir(`${folder}/folder`);
     await leaveSocket(`${folder}/left`);
     await Deno.symlink(`${folder}/left`, `${folder}/link`);
-    for (const name of ["file", "folder", "link"]) {
+    for (
+      const [name, what] of [
+        ["file", "A file that is no socket is there"],
+        ["folder", "A folder is there, and a socket is a file"],
+        ["link", "A file that is no socket is there"],
+      ]
+    ) {
       await assertRejects(
         () => startServer({ listen: `unix:${folder}/${name}` }),
         Deno.errors.AlreadyExists,
-        `Cannot listen on unix:${folder}/${name}: A file that is no socket`,
+        `Cannot listen on unix:${folder}/${name}: ${what}`,
       );
     }
     assertEquals(await Deno.readTextFile(`${folder}/file`), "precious");
