@@ -7,42 +7,11 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { CliServer, runCli } from "../support/cli.ts";
 import { TestFolder } from "../support/folder.ts";
 import { sharesPorts } from "../support/platform.ts";
-import { within } from "../support/wait.ts";
+import { Manager } from "../support/service_manager.ts";
 
 /** systemd is on Linux only. */
 const ignore = !sharesPorts;
 const ARGS = ["--store", "discard", "--quiet"];
-
-/** The receiving end of a service manager. */
-class Manager implements Disposable {
-  /** The value of NOTIFY_SOCKET. */
-  readonly place: string;
-  readonly #socket: Deno.DatagramConn;
-
-  constructor(place: string) {
-    this.place = place;
-    const path = place.replace("@", "\0");
-    this.#socket = Deno.listenDatagram({ transport: "unixpacket", path });
-  }
-
-  /** The lines of the next report. */
-  async next(): Promise<string[]> {
-    const [bytes] = await within(this.#socket.receive(), "a report");
-    return new TextDecoder().decode(bytes).split("\n");
-  }
-
-  /** The next report that is no sign of life. */
-  async news(): Promise<string[]> {
-    for (;;) {
-      const lines = await this.next();
-      if (lines[0] !== "WATCHDOG=1") return lines;
-    }
-  }
-
-  [Symbol.dispose](): void {
-    this.#socket.close();
-  }
-}
 
 Deno.test({
   name: "serve reports that it is ready, lives, rereads and stops",
