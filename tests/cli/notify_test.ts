@@ -6,11 +6,11 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { CliServer, runCli } from "../support/cli.ts";
 import { TestFolder } from "../support/folder.ts";
-import { sharesPorts } from "../support/platform.ts";
+import { isLinux } from "../support/platform.ts";
 import { Manager } from "../support/service_manager.ts";
 
 /** systemd is on Linux only. */
-const ignore = !sharesPorts;
+const ignore = !isLinux;
 const ARGS = ["--store", "discard", "--quiet"];
 
 Deno.test({

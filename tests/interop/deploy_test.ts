@@ -9,7 +9,7 @@ import { assert, assertEquals } from "@std/assert";
 import { packageFlags, readMaildir } from "../support/interop/server.ts";
 import { BackgroundProcess, run } from "../support/process.ts";
 import { Manager } from "../support/service_manager.ts";
-import { sharesPorts as isLinux } from "../support/platform.ts";
+import { isLinux } from "../support/platform.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 const DEPLOY = `${ROOT}examples/deploy/`;

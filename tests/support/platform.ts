@@ -19,8 +19,13 @@ export const hasFileModes: boolean = !isWindows;
 /** Whether SIGHUP, SIGTERM and other signals can be sent to a process. */
 export const hasSignals: boolean = !isWindows;
 
-/** Whether processes and their open files are in /proc. */
-export const hasProc: boolean = Deno.build.os === "linux";
+/** Whether this is Linux, with its /proc, mounts and programs as script and systemd. */
+export const isLinux: boolean = Deno.build.os === "linux";
 
 /** Whether this process may give files to other users. */
 export const isRoot: boolean = !isWindows && Deno.uid() === 0;
+
+/** `Deno.test` where a condition of this file holds, and its skipping twin elsewhere. */
+export function testWhere(condition: boolean): typeof Deno.test.ignore {
+  return condition ? Deno.test : Deno.test.ignore;
+}
