@@ -69,6 +69,27 @@ export type AuthenticationPolicy = "none" | "allowed" | "required";
  *   `${kind} on ${address}:${port}`;
  * console.assert(server.addresses.map(show)[1]?.startsWith("lmtp on 127.0.0.1"));
  * ```
+ *
+ * @example A unix socket on which Postfix delivers by LMTP
+ * ```ts
+ * import { SmtpServer } from "@smtp/server";
+ * import { DiscardStore } from "@smtp/server/store";
+ *
+ * const folder = await Deno.makeTempDir();
+ * const path = `${folder}/lmtp.sock`;
+ * // As root, `group` may be that of Postfix, whose members may connect then.
+ * await using server = new SmtpServer({
+ *   listen: { path, kind: "lmtp", mode: 0o660, group: Deno.gid() ?? 0 },
+ *   store: new DiscardStore(),
+ *   handlers: {
+ *     onConnect: ({ remoteAddress }) => remoteAddress === "unix",
+ *   },
+ * });
+ * await server.start();
+ * console.assert(server.addresses[0]?.path?.endsWith("/lmtp.sock"));
+ * await server.stop();
+ * await Deno.remove(folder);
+ * ```
  */
 export interface ListenOptions {
   /** The address to bind, `"127.0.0.1"`, `"::1"` or a name of this machine. Default: all addresses. */
