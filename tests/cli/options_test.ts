@@ -51,8 +51,8 @@ Deno.test("Options that a reload cannot change need a restart", () => {
   assertEquals([...WANT_RESTART].sort(), [
     ...["allow-loopback", "bare-newlines", "bounce-from", "chunking"],
     ...["complete", "dns", "expire", "handlers", "hostname", "listen", "log"],
-    ...["long-lines", "quiet", "relay", "relay-from", "remote-port", "retry"],
-    ...["security", "smarthost", "smarthost-mechanisms", "smarthost-user"],
-    ...["spool", "store", "store-owner", "threads"],
+    ...["long-lines", "notify", "quiet", "relay", "relay-from", "remote-port"],
+    ...["retry", "security", "smarthost", "smarthost-mechanisms"],
+    ...["smarthost-user", "spool", "store", "store-owner", "threads"],
   ]);
 });
