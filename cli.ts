@@ -98,7 +98,7 @@
  *
  * | option | means | in a file | SIGHUP |
  * |---|---|---|---|
- * | `--listen HOST:PORT[/KIND]` | repeatable; KIND is smtp, submission or lmtp, or smtps or submissions with TLS from the first byte; without KIND smtp; port 0 takes a free port; default 127.0.0.1:2525/smtp | `listen` |  |
+ * | `--listen HOST:PORT[/KIND]\|unix:PATH[/KIND]` | repeatable; a port, or a unix socket of mode 0660; KIND is smtp, submission or lmtp, or smtps or submissions with TLS from the first byte; without KIND smtp; port 0 takes a free port; default 127.0.0.1:2525/smtp | `listen` |  |
  * | `--hostname NAME` | name of this host in greeting, EHLO and Received; default this machine's | `hostname` |  |
  *
  * ### Store and handlers
@@ -136,15 +136,15 @@
  *
  * | option | means | in a file | SIGHUP |
  * |---|---|---|---|
- * | `--proxy-protocol CIDR` | repeatable; proxies; their connections must begin with a PROXY header that names the client | `proxyProtocol` | reload |
- * | `--xclient CIDR` | repeatable; proxies that may name their client by XCLIENT | `xclient` | reload |
+ * | `--proxy-protocol CIDR` | repeatable; proxies; their connections must begin with a PROXY header that names the client; unix for those at unix sockets | `proxyProtocol` | reload |
+ * | `--xclient CIDR` | repeatable; proxies that may name their client by XCLIENT; unix for those at unix sockets | `xclient` | reload |
  *
  * ### Relaying
  *
  * | option | means | in a file | SIGHUP |
  * |---|---|---|---|
  * | `--relay` | relay mail for other domains from authenticated clients; without --domain, all mail | `relay` |  |
- * | `--relay-from CIDR` | repeatable; relay mail from these networks as well | `relayFrom` |  |
+ * | `--relay-from CIDR` | repeatable; relay mail from these networks as well; the word unix is for clients of unix sockets | `relayFrom` |  |
  * | `--smarthost HOST:PORT[/smtps\|/starttls\|/none]` | repeatable; next hop of all relayed mail; several are tried in order | `smarthost` |  |
  * | `--smarthost-user NAME:SECRET` | login at the smarthost, over verified TLS unless /none | `smarthostUser` |  |
  * | `--smarthost-mechanisms NAMES` | SASL mechanisms of that login, in the order to try, as "PLAIN LOGIN"; default all, the strongest first | `smarthostMechanisms` |  |

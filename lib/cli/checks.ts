@@ -157,9 +157,12 @@ export function checkListeners(
 
 /** The option of a listener as text, for the error. */
 function optionOf(
-  { host = "", port = 25, kind = "smtp", security = "none" }: ListenOptions,
+  { host = "", port = 25, path, kind = "smtp", security = "none" }:
+    ListenOptions,
 ): string {
-  const at = host === "" ? `:${port}` : formatHostPort({ address: host, port });
+  const at = host === "" && path === undefined
+    ? `:${port}`
+    : formatHostPort({ address: host, port, path });
   return `--listen ${at}/${kindName({ kind, security })}`;
 }
 
@@ -176,6 +179,24 @@ export async function checkPlaces(
   if (typeof spool === "string") {
     await checkPlace(`--spool ${spool}`, { path: spool, isFile: false });
   }
+  for (const { path } of options.listen) {
+    if (path !== undefined) await checkSocketPlace(path);
+  }
+}
+
+/** Checks that a unix socket can be made: in a folder that exists. */
+async function checkSocketPlace(path: string): Promise<void> {
+  const what = `--listen unix:${path}`;
+  const folder = dirname(resolve(path));
+  try {
+    const { isDirectory } = await Deno.stat(folder);
+    if (!isDirectory) {
+      throw new TypeError(`The path "${folder}" is not a folder`);
+    }
+  } catch (error) {
+    throw new RunError(`${what}: cannot use its folder: ${reasonOf(error)}`);
+  }
+  await checkPlace(what, { path: folder, isFile: false });
 }
 
 /**

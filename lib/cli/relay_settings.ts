@@ -5,7 +5,7 @@
  */
 
 import type { NextHop, TlsSecurity } from "../client/mod.ts";
-import { parseCidr, parseNameServer } from "../dns/mod.ts";
+import { parseNameServer } from "../dns/mod.ts";
 import {
   parseDuration,
   type RelayingOptions,
@@ -16,7 +16,7 @@ import {
   type MechanismName,
   parseMechanismName,
 } from "../sasl/auth.ts";
-import { isHost } from "../server/mod.ts";
+import { isHost, parsePeers } from "../server/mod.ts";
 import { Address, type SmtpServerOptions } from "../../mod.ts";
 import { DEFAULT_SPOOL, LONG_LINES } from "./option.ts";
 import {
@@ -43,7 +43,7 @@ export function relaySettings(
 ): Pick<SmtpServerOptions, "relay" | "dns"> {
   const from = raw.get("relay-from");
   for (const network of from ?? []) {
-    parseOption("relay-from", () => parseCidr(network));
+    parseOption("relay-from", () => parsePeers(network));
   }
   const isWanted = flag(raw, "relay") ||
     ["relay-from", "smarthost", "spool", "aliases"].some((name) =>

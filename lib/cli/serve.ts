@@ -12,7 +12,11 @@ import {
   machineName,
 } from "../server/mod.ts";
 import { CertificateSource } from "../tls/mod.ts";
-import { SmtpServer, type SmtpServerOptions } from "../../mod.ts";
+import {
+  type ListeningAddress,
+  SmtpServer,
+  type SmtpServerOptions,
+} from "../../mod.ts";
 import { BackgroundWriter, describeError } from "../log.ts";
 import {
   checkListeners,
@@ -22,6 +26,7 @@ import {
   withoutEffect,
 } from "./checks.ts";
 import { atItsPlace, placed, type PlacedSettings } from "./config_file.ts";
+import { ServiceManager } from "./notify.ts";
 import { type ServeSettings, serveSettings } from "./settings.ts";
 import { WANT_RESTART } from "./options.ts";
 import type { RawSettings } from "./arguments.ts";
@@ -219,11 +224,15 @@ async function run(
   },
 ): Promise<number> {
   const { log } = lines;
-  const stopped = stopOnSignal(server);
+  using manager = ServiceManager.find(
+    plan.settings.notify,
+    (message) => log.log({ level: "warn", event: "error", message }),
+  );
+  const stopped = stopOnSignal(server, manager);
   const started = Promise.withResolvers<void>();
   // Registered before the start: SIGHUP ends a process without a listener for it.
   const unwatch = reloadOnChange(server, {
-    ...{ plan, request, log },
+    ...{ plan, request, log, manager },
     started: started.promise,
   });
   try {
@@ -237,13 +246,23 @@ async function run(
   const { version } = request;
   if (asked) await beginToAnswer(server, { asked, log, version });
   printStart(server, { settings: plan.settings, output });
+  manager?.ready(statusOf(server));
   started.resolve();
   const code = await stopped.done
     .then(() => 0, (error) => failed(error, lines))
     .finally(withdraw);
   asked?.socket.close();
   unwatch();
+  await manager?.sent();
   return code;
+}
+
+/** The line of status for the service manager. */
+function statusOf(server: SmtpServer): string {
+  const places = server.addresses.map((address) =>
+    `${formatHostPort(address)} (${kindName(address)})`
+  );
+  return `Listening on ${places.join(", ")}`;
 }
 
 /** Writes the error that ends the run, after the lines before it; returns the exit code. */
@@ -292,10 +311,11 @@ function keepGoing(log: LogWriter): () => void {
  */
 function reloadOnChange(
   server: SmtpServer,
-  { plan, request, log, started }: {
+  { plan, request, log, manager, started }: {
     readonly plan: Plan;
     readonly request: ServeRequest;
     readonly log: LogWriter;
+    readonly manager: ServiceManager | undefined;
     /** Resolves when the server has started: nothing is reread before. */
     readonly started: Promise<void>;
   },
@@ -324,19 +344,24 @@ function reloadOnChange(
       report("info", "Reread certificates and accounts");
     });
   let unwatch = current.files.watch(rereadFiles);
+  const reread = async () => {
+    const next = await planOf(await request.read());
+    await server.reload(reloaded(next));
+    unwatch();
+    unwatch = next.files.watch(rereadFiles);
+    report("info", "Reread certificates and accounts, domains and limits");
+    const waiting = waitingForRestart(plan, next);
+    if (waiting.length > 0) {
+      const names = waiting.map((name) => `--${name}`).join(", ");
+      report("warn", `Not in force before a restart: ${names}`);
+    }
+    current = next;
+  };
   const rereadAll = () =>
-    attempt(async () => {
-      const next = await planOf(await request.read());
-      await server.reload(reloaded(next));
-      unwatch();
-      unwatch = next.files.watch(rereadFiles);
-      report("info", "Reread certificates and accounts, domains and limits");
-      const waiting = waitingForRestart(plan, next);
-      if (waiting.length > 0) {
-        const names = waiting.map((name) => `--${name}`).join(", ");
-        report("warn", `Not in force before a restart: ${names}`);
-      }
-      current = next;
+    attempt(() => {
+      manager?.reloading();
+      // A failure is in the log; the server goes on, and so it is ready.
+      return reread().finally(() => manager?.ready(statusOf(server)));
     });
   if (Deno.build.os !== "windows") {
     Deno.addSignalListener("SIGHUP", rereadAll);
@@ -400,17 +425,25 @@ function printStart(
     output.out(`listening on ${at} (${kindName(address)})\n`);
   }
   if (settings.quiet) return;
-  const [first] = server.addresses;
+  const first = server.addresses.find(({ path }) => path === undefined) ??
+    server.addresses[0]!;
   const { domains = [] } = settings.options;
   const names = Array.isArray(domains) ? domains : Object.keys(domains);
   const to = `you@${names[0] ?? "example.com"}`;
   output.out(`${settings.keeps}
 send a test mail:
-  printf 'Subject: hello\\n\\nIt works.\\n' | curl --crlf --url smtp://${
-    formatHostPort(reachable(first!))
+  printf 'Subject: hello\\n\\nIt works.\\n' | curl --crlf ${
+    curlPlace(first)
   } --mail-from me@example.com --mail-rcpt ${to} --upload-file -
 stop with Ctrl-C
 `);
+}
+
+/** Where curl finds a listener. */
+function curlPlace(address: ListeningAddress): string {
+  return address.path === undefined
+    ? `--url smtp://${formatHostPort(reachable(address))}`
+    : `--unix-socket ${address.path} --url smtp://localhost`;
 }
 
 /** An address that a client on this machine can connect to. */
@@ -425,6 +458,7 @@ function reachable(
 /** Stops the server on SIGINT or SIGTERM; a second signal ends the grace. */
 function stopOnSignal(
   server: SmtpServer,
+  manager: ServiceManager | undefined,
 ): { readonly done: Promise<void>; cancel(): void } {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const signals: Deno.Signal[] = Deno.build.os === "windows"
@@ -437,6 +471,7 @@ function stopOnSignal(
   const stop = () => {
     if (signalled) return void server.abort();
     signalled = true;
+    manager?.stopping();
     server.stop({ graceMs: GRACE_MS }).then(resolve, reject).finally(cancel);
   };
   for (const signal of signals) Deno.addSignalListener(signal, stop);

@@ -32,9 +32,9 @@ import {
 const LISTENING: Options = {
   listen: {
     form: "many",
-    word: "HOST:PORT[/KIND]",
+    word: "HOST:PORT[/KIND]|unix:PATH[/KIND]",
     help:
-      "KIND is smtp, submission or lmtp, or smtps or submissions with TLS from the first byte; without KIND smtp; port 0 takes a free port",
+      "a port, or a unix socket of mode 0660; KIND is smtp, submission or lmtp, or smtps or submissions with TLS from the first byte; without KIND smtp; port 0 takes a free port",
     default: `${DEFAULT_LISTEN}/smtp`,
   },
   hostname: HOSTNAME,
@@ -194,13 +194,14 @@ const FRONT: Options = {
     form: "many",
     word: "CIDR",
     help:
-      "proxies; their connections must begin with a PROXY header that names the client",
+      "proxies; their connections must begin with a PROXY header that names the client; unix for those at unix sockets",
     isReloaded: true,
   },
   xclient: {
     form: "many",
     word: "CIDR",
-    help: "proxies that may name their client by XCLIENT",
+    help:
+      "proxies that may name their client by XCLIENT; unix for those at unix sockets",
     isReloaded: true,
   },
 };
@@ -215,7 +216,8 @@ export const RELAYING: Options = {
   "relay-from": {
     form: "many",
     word: "CIDR",
-    help: "relay mail from these networks as well",
+    help:
+      "relay mail from these networks as well; the word unix is for clients of unix sockets",
   },
   smarthost: {
     form: "many",
@@ -350,6 +352,13 @@ const OUTPUT: Options = {
     help:
       "log the whole dialogue with clients of these networks, without secrets and content",
     isReloaded: true,
+  },
+  notify: {
+    form: "flag",
+    word: "[=no]",
+    help:
+      "report to the service manager that it listens, rereads, stops and lives, as systemd's Type=notify wants; needs --unstable-net",
+    default: "where NOTIFY_SOCKET is set",
   },
   quiet: { form: "flag", help: "warnings and errors only, no first screen" },
   status: {

@@ -4,7 +4,6 @@
  * value. Has no default of the library, opens no file and prints nothing.
  */
 
-import { parseCidr } from "../dns/mod.ts";
 import type { RelayingOptions } from "../queue/mod.ts";
 import {
   checkHostname,
@@ -17,6 +16,7 @@ import {
   type NumberLimit,
   numberLimits,
   parseListen,
+  parsePeers,
   userLimitRows,
 } from "../server/mod.ts";
 import {
@@ -78,6 +78,8 @@ export interface ServeSettings {
   readonly log: LogForm;
   /** The lowest level of log records. */
   readonly logLevel: LogLevel;
+  /** Whether to report to the service manager; `undefined` if only where the environment names one. */
+  readonly notify: boolean | undefined;
   /** Whether to log warnings and errors only. */
   readonly quiet: boolean;
 }
@@ -130,6 +132,7 @@ export function serveSettings(raw: RawSettings): ServeSettings {
     handlers: one(raw, "handlers"),
     log,
     logLevel: word(raw, "log-level", LOG_LEVELS) ?? leastLevel(log, quiet),
+    notify: raw.has("notify") ? flag(raw, "notify") : undefined,
     quiet,
   };
 }
@@ -143,9 +146,9 @@ function leastLevel(form: LogForm, isQuiet: boolean): LogLevel {
 /** Throws if two listeners have the same address and port: the second could not start. */
 function checkDistinct(listen: readonly ListenOptions[]): void {
   const seen = new Set<string>();
-  for (const { host = "", port = 25 } of listen) {
-    const at = formatHostPort({ address: host, port });
-    if (port !== 0 && seen.has(at)) {
+  for (const { host = "", port = 25, path } of listen) {
+    const at = formatHostPort({ address: host, port, path });
+    if ((port !== 0 || path !== undefined) && seen.has(at)) {
       throw new UsageError(`--listen ${at}: given twice, want once`);
     }
     seen.add(at);
@@ -158,7 +161,7 @@ function networks(
   name: string,
 ): readonly string[] | undefined {
   const texts = raw.get(name);
-  for (const text of texts ?? []) parseOption(name, () => parseCidr(text));
+  for (const text of texts ?? []) parseOption(name, () => parsePeers(text));
   return texts;
 }
 
@@ -329,7 +332,7 @@ function exemptions(raw: RawSettings): readonly string[] | undefined {
     throw new UsageError("--exempt none: want no other network beside it");
   }
   for (const network of networks) {
-    parseOption("exempt", () => parseCidr(network));
+    parseOption("exempt", () => parsePeers(network));
   }
   return networks;
 }

@@ -15,7 +15,7 @@ import {
   type MessageStore,
   type Recipient,
 } from "../message/message.ts";
-import { type Cidr, parseCidr } from "../net/cidr.ts";
+import { type Cidr, parsePeers } from "../net/cidr.ts";
 import {
   canonicalIp,
   isLoopback,
@@ -104,7 +104,7 @@ export class RelayService {
     this.#options = options;
     this.#context = context;
     this.#hostname = options.hostname ?? context.hostname;
-    this.#from = (options.from ?? []).map(parseCidr);
+    this.#from = (options.from ?? []).map(parsePeers);
     this.#isOwnAddress = ownAddressTest(context.addresses, options.ownNames);
     this.#delivery = this.#newDelivery();
     this.#queue = new RelayQueue({

@@ -80,6 +80,24 @@ export function parseCidr(text: string): Cidr {
   return network(masked, Number(length));
 }
 
+/** The peers of unix sockets, as an entry of an access list: the word `unix`. */
+const UNIX_PEERS: Cidr = Object.freeze({
+  address: "unix",
+  prefix: 0,
+  contains: (address: string): boolean => address === "unix",
+  toString: (): string => "unix",
+});
+
+/**
+ * Parses an entry of a list of clients: a network, or `unix` for the clients of
+ * unix sockets.
+ *
+ * @throws {SyntaxError} As {@linkcode parseCidr}
+ */
+export function parsePeers(text: string): Cidr {
+  return text === "unix" ? UNIX_PEERS : parseCidr(text);
+}
+
 function network(written: IpBytes, length: number): Cidr {
   const unmapped = parseUnmapped(formatIp(written)) ?? written;
   const mapped = unmapped.length < written.length && length >= 96;

@@ -14,7 +14,8 @@ import {
   type HandshakeWatch,
   socketAddress,
 } from "./deno_transport.ts";
-import { formatHostPort } from "./listen_options.ts";
+import { formatHostPort, type ListenOptions } from "./listen_options.ts";
+import { UnixSocketFile } from "./unix_socket.ts";
 import type { SocketAddress, Transport } from "./transport.ts";
 
 /** Pause after a failed accept, in ms; most likely no file descriptor is free. */
@@ -34,14 +35,18 @@ export interface NativeTls {
   readonly watch: HandshakeWatch;
 }
 
-/** A listening TCP socket. */
+/** A listening socket of TCP, or a unix socket. */
 export class Listener {
-  /** The address and port that it listens on. */
-  readonly address: SocketAddress;
+  /** The address and port that it listens on; `"unix"` and 0 for a unix socket. */
+  readonly address: SocketAddress & {
+    /** The path of the unix socket. */
+    readonly path?: string;
+  };
   /** Whether accepted connections use TLS from the first byte. */
   readonly isTls: boolean;
   readonly #socket: PlatformSocket;
   #closed = false;
+  #isAccepting = false;
   #rest: (() => void) | undefined;
 
   /** Made by {@linkcode Listener.open}. */
@@ -79,6 +84,28 @@ export class Listener {
   }
 
   /**
+   * Listens on a unix socket; see {@linkcode UnixSocketFile.bind}. Requires
+   * `allow-net` for `unix:PATH`, `allow-read` and `allow-write` for the path.
+   *
+   * @throws {Deno.errors.AddrInUse} If a server answers there
+   * @throws {Deno.errors.AlreadyExists} If a file of another kind is there
+   */
+  static async openUnix(
+    where: Pick<ListenOptions, "mode" | "owner" | "group"> & {
+      readonly path: string;
+    },
+  ): Promise<Listener> {
+    prepareStacks();
+    try {
+      const { file, listener } = await UnixSocketFile.bind(where);
+      const socket = new PlatformSocket(listener, undefined, file);
+      return new Listener(socket, { isTls: false });
+    } catch (error) {
+      throw withPlace(error, { ...where, port: 0 });
+    }
+  }
+
+  /**
    * Accepts connections until {@linkcode Listener.close}. Reports a failed
    * accept to `onError` and keeps accepting.
    */
@@ -86,17 +113,19 @@ export class Listener {
     onTransport: (transport: Transport) => void,
     onError: (error: unknown) => void,
   ): Promise<void> {
+    this.#isAccepting = true;
     while (!this.#closed) {
       try {
         onTransport(await this.#socket.accept());
       } catch (error) {
-        if (this.#closed) return;
+        if (this.#closed) break;
         // The client disconnected before it was accepted: not an error.
         if (isClientGone(error)) continue;
         onError(error);
         await this.#pause();
       }
     }
+    this.#socket.ended();
   }
 
   /** Waits for `REST_MS`, or until the listener is closed. */
@@ -110,11 +139,12 @@ export class Listener {
     return promise;
   }
 
-  /** Stops listening and frees the port. Idempotent. */
+  /** Stops listening and frees the port, or removes the unix socket. Idempotent. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
     this.#socket.close();
+    if (!this.#isAccepting) this.#socket.ended();
     this.#rest?.();
   }
 }
@@ -122,28 +152,40 @@ export class Listener {
 /** Adds the address and port to the error's message. */
 function withPlace(
   error: unknown,
-  { host, port }: { readonly host?: string | undefined; readonly port: number },
+  { host, port, path }: {
+    readonly host?: string | undefined;
+    readonly port: number;
+    readonly path?: string | undefined;
+  },
 ): unknown {
-  const at = formatHostPort({ address: host ?? "*", port });
+  const at = formatHostPort({ address: host ?? "*", port, path });
   if (error instanceof Error) {
     error.message = `Cannot listen on ${at}: ${error.message}`;
   }
   return error;
 }
 
-/** A listener of the platform, plain or with TLS. */
+/** A listener of the platform: plain, with TLS, or of a unix socket. */
 class PlatformSocket {
-  readonly address: SocketAddress;
-  readonly #listener: Deno.Listener<Deno.TcpConn | Deno.TlsConn>;
+  readonly address: Listener["address"];
+  readonly #listener: Deno.Listener<
+    Deno.TcpConn | Deno.TlsConn | Deno.UnixConn
+  >;
   readonly #tls: NativeTls | undefined;
+  readonly #file: UnixSocketFile | undefined;
 
   constructor(
-    listener: Deno.Listener<Deno.TcpConn | Deno.TlsConn>,
+    listener: Deno.Listener<Deno.TcpConn | Deno.TlsConn | Deno.UnixConn>,
     tls: NativeTls | undefined,
+    file?: UnixSocketFile,
   ) {
     this.#listener = listener;
     this.#tls = tls;
-    this.address = socketAddress(listener.addr);
+    this.#file = file;
+    this.address = {
+      ...socketAddress(listener.addr),
+      ...(file && { path: file.path }),
+    };
   }
 
   async accept(): Promise<Transport> {
@@ -158,7 +200,13 @@ class PlatformSocket {
   }
 
   close(): void {
-    this.#listener.close();
+    if (this.#file === undefined) return this.#listener.close();
+    this.#file.release(this.#listener as Deno.UnixListener);
+  }
+
+  /** Completes {@linkcode PlatformSocket.close}, when no accept is under way any more. */
+  ended(): void {
+    this.#file?.restore();
   }
 }
 

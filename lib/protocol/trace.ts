@@ -49,7 +49,7 @@ export interface ReceivedInit {
   readonly helo: string;
   /** The client's host name by reverse lookup, if there is one. */
   readonly remoteName?: string | undefined;
-  /** The client's IP address, without brackets. */
+  /** The client's IP address, without brackets; `"unix"` for one of a unix socket. */
   readonly remoteAddress: string;
   /** The name of this server. */
   readonly hostname: string;
@@ -94,8 +94,6 @@ export interface ReceivedInit {
  */
 export function formatReceived(init: ReceivedInit): string {
   const { tls, recipient } = init;
-  const literal = bareLiteral(init.remoteAddress);
-  const name = init.remoteName ? `${clean(init.remoteName, 255)} ` : "";
   const by = [`\tby ${clean(asciiMailbox(init.hostname), 255)}`];
   by.push(`with ${clean(init.protocol, 32)}`);
   if (tls !== undefined) {
@@ -108,7 +106,7 @@ export function formatReceived(init: ReceivedInit): string {
   const last = by.length - 1;
   by[last] = `${by[last]};`;
   by.push(formatDate(init.receivedAt, init.offsetMinutes ?? 0));
-  const from = ["Received: from", clean(init.helo, 255), `(${name}${literal})`];
+  const from = ["Received: from", clean(init.helo, 255), ...peerOf(init)];
   return `${fold(from)}\r\n${fold(by)}\r\n`;
 }
 
@@ -218,6 +216,16 @@ function civil(days: number): { year: number; month: number; day: number } {
 
 function pad(value: number): string {
   return String(value).padStart(2, "0");
+}
+
+/**
+ * The client in parentheses: its name, if it is known, and address. Nothing for
+ * a client of a unix socket: that has neither, and the clause may be without.
+ */
+function peerOf(init: ReceivedInit): string[] {
+  if (init.remoteAddress === "unix") return [];
+  const name = init.remoteName ? `${clean(init.remoteName, 255)} ` : "";
+  return [`(${name}${bareLiteral(init.remoteAddress)})`];
 }
 
 /**

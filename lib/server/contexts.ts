@@ -6,7 +6,7 @@
 
 import { type Logger, type LogLevel, takesLevel } from "../log.ts";
 import type { BodyOptions } from "../message/body.ts";
-import { parseCidr } from "../net/cidr.ts";
+import { parsePeers } from "../net/cidr.ts";
 import type {
   AuthenticationPolicy,
   ListenerSecurity,
@@ -136,16 +136,26 @@ export class SessionContexts {
         handshakeTimeoutMs: limits.handshakeTimeoutMs,
       }),
       implicitTls: policy.security === "implicit",
-      proxies: proxyProtocol?.map(parseCidr),
-      xclients: xclient?.map(parseCidr),
-      traced: options.trace?.map(parseCidr),
+      proxies: proxyProtocol?.map(parsePeers),
+      xclients: xclient?.map(parsePeers),
+      traced: options.trace?.map(parsePeers),
       authentication: policy.authentication === "none"
         ? undefined
-        : this.#authentication(hostname),
+        : this.#authentication(hostname, {
+          isPrivate: listen.path !== undefined &&
+            !proxyProtocol?.includes("unix") && !xclient?.includes("unix"),
+        }),
     };
   }
 
-  #authentication(hostname: string): AuthenticationContext {
+  /**
+   * @param listener Whether the listener is private: a unix socket whose clients
+   * speak for themselves, so that no one can read a password on its way
+   */
+  #authentication(
+    hostname: string,
+    listener: { readonly isPrivate: boolean },
+  ): AuthenticationContext {
     const { options } = this.#settings;
     const { guard, saltKey, log } = this.#shared;
     return authenticationContext({
@@ -153,7 +163,7 @@ export class SessionContexts {
       accounts: options.accounts,
       handlers: options.handlers ?? {},
       mechanisms: options.mechanisms,
-      allowInsecure: options.allowInsecureAuth ?? false,
+      allowInsecure: options.allowInsecureAuth ?? listener.isPrivate,
       ...{ guard, saltKey, log },
     });
   }
@@ -213,7 +223,9 @@ export function securityOf(
   listen: ListenOptions,
   options: SettledOptions,
 ): ListenerSecurity {
-  const security = listen.security ?? options.security ??
+  // What a unix socket carries does not leave the machine.
+  const common = listen.path === undefined ? options.security : "none";
+  const security = listen.security ?? common ??
     (options.certificate === undefined ? "none" : "allowed");
   if (security !== "none" && options.certificate === undefined) {
     throw new TypeError(

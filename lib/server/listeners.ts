@@ -80,15 +80,19 @@ export class Listeners {
    *
    * @throws {SyntaxError} If `listen` cannot be read
    * @throws {Deno.errors.AddrInUse} If something listens there already
+   * @throws {Deno.errors.AlreadyExists} If a file is where a unix socket should be
    */
-  open(): void {
+  async open(): Promise<void> {
     this.#stalls = 0;
     this.#forgetUnderWay();
     try {
       const { contexts, settings } = this.#init;
       for (const listen of wantedListeners(settings.options.listen)) {
         const context = contexts.of(listen);
-        const listener = this.#bind(listen, context);
+        const { path } = listen;
+        const listener = path === undefined
+          ? this.#bind(listen, context)
+          : await Listener.openUnix({ ...listen, path });
         this.#open.push({ listener, listen, context });
       }
     } catch (error) {
@@ -99,14 +103,29 @@ export class Listeners {
   }
 
   /**
-   * Tries {@linkcode Listeners.open} and closes the sockets again: binding a shared
-   * port does not fail when another server has it. Returns the listeners to bind.
+   * Tries {@linkcode Listeners.open} and closes the ports again: binding a shared
+   * port does not fail when another server has it. Returns the listeners that
+   * threads are to bind. Unix sockets, which no two threads can bind, stay open
+   * here.
    */
   async probe(): Promise<readonly ListenOptions[]> {
-    this.open();
-    const wanted = this.#open.map(({ listen }) => listen);
-    await this.close();
-    return wanted;
+    await this.open();
+    const ports = this.#open.filter(({ listen }) => listen.path === undefined);
+    this.#open = this.#open.filter(({ listen }) => listen.path !== undefined);
+    for (const { listener } of ports) listener.close();
+    return ports.map(({ listen }) => listen);
+  }
+
+  /** The addresses of all listeners in the order of the options, those of threads among them. */
+  addressesWith(
+    threads: readonly ListeningAddress[],
+  ): readonly ListeningAddress[] {
+    const own = this.addresses;
+    if (own.length === 0 || threads.length === 0) return [...threads, ...own];
+    const [ports, sockets] = [[...threads], [...own]];
+    return wantedListeners(this.#init.settings.options.listen).map(({ path }) =>
+      (path === undefined ? ports : sockets).shift()!
+    );
   }
 
   /** Starts to accept connections. */

@@ -21,6 +21,7 @@ export {
   type LogForm,
   LogWriter,
 } from "../logging/log_lines.ts";
+export { parsePeers } from "../net/cidr.ts";
 export { checkThreads } from "../net/listener.ts";
 export { KINDS } from "../protocol/listener_kind.ts";
 export {

@@ -89,10 +89,16 @@ export const MOST_THREADS = 256;
 export interface SmtpServerOptions {
   /**
    * The addresses to listen on: `"127.0.0.1:2525"`, `"[::1]:0/lmtp"`,
-   * `{ port: 25 }`, or several of these; `[]` for none, if all connections come
-   * through {@linkcode SmtpServer.serve}. The kinds in a text are `smtp`,
-   * `submission` and `lmtp`, and with TLS from the first byte `smtps` and
-   * `submissions`.
+   * `{ port: 25 }`, `"unix:/run/smtp.sock/lmtp"`, `{ path: "/run/smtp.sock" }`,
+   * or several of these; `[]` for none, if all connections come through
+   * {@linkcode SmtpServer.serve}. The kinds in a text are `smtp`, `submission`
+   * and `lmtp`, and with TLS from the first byte `smtps` and `submissions`. The
+   * last part of a unix socket's path is a kind only if it is one of these words.
+   *
+   * Clients of a unix socket have the address `"unix"`. Limits per address do not
+   * count them, nor are they refused as early talkers. They may log in without
+   * TLS, and be relayed for where `relay.from` names `"unix"`. Workers cannot
+   * share a unix socket: with `threads` the main thread serves it.
    *
    * @default {":25"} Port 25 on all addresses
    */
@@ -444,8 +450,10 @@ export interface ServeOptions {
 
 const SERVE_RULES: Rules<ServeOptions> = { kind: KIND_RULE };
 
-/** One listening address. */
+/** One listening address; a unix socket has `"unix"` as address, and port 0. */
 export interface ListeningAddress extends SocketAddress {
+  /** The absolute path of a unix socket. */
+  readonly path?: string;
   /** The kind of the listener. */
   readonly kind: ListenerKind;
   /** Its TLS policy. */

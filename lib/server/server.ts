@@ -173,7 +173,9 @@ export class SmtpServer {
 
   /** The addresses the server listens on; a port 0 is replaced by the real port. */
   get addresses(): readonly ListeningAddress[] {
-    return (this.#threads ?? this.#listeners).addresses;
+    return this.#threads === undefined
+      ? this.#listeners.addresses
+      : this.#listeners.addressesWith(this.#threads.addresses);
   }
 
   /** The sessions of the connected clients. */
@@ -266,8 +268,14 @@ export class SmtpServer {
 
   /** Binds, on this thread or on the workers. */
   async #open(): Promise<void> {
-    if (this.#threads === undefined) return this.#listeners.open();
-    await this.#threads.start(await this.#listeners.probe());
+    if (this.#threads === undefined) return await this.#listeners.open();
+    const ports = await this.#listeners.probe();
+    try {
+      await this.#threads.start(ports);
+    } catch (error) {
+      await this.#listeners.close();
+      throw error;
+    }
   }
 
   /** Logs what is open, and what is odd about the options. */

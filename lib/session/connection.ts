@@ -609,8 +609,8 @@ class EarlyRead {
     const said = this.#buffer.subarray(0, this.#count);
     if (beginsTls(said)) return replies.tlsOnPlain;
     if (earlyTalkers === "allow") return undefined;
-    return limits.exempt.some((network) => network.contains(remoteAddress))
-      ? undefined
-      : replies.earlyTalker;
+    const isExempt = remoteAddress === "unix" ||
+      limits.exempt.some((network) => network.contains(remoteAddress));
+    return isExempt ? undefined : replies.earlyTalker;
   }
 }

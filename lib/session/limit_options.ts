@@ -8,7 +8,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3 | RFC 5321 section 4.5.3}
  */
 
-import { type Cidr, parseCidr } from "../net/cidr.ts";
+import { type Cidr, parsePeers } from "../net/cidr.ts";
 import { NETWORKS_RULE } from "../net/listen_options.ts";
 import { anyNumber, object, type Rule, type Rules } from "../options.ts";
 import {
@@ -413,7 +413,7 @@ export function limitsOf(options: LimitOptions = {}): Limits {
   const { exempt = LIMITS.exempt.default } = options;
   return {
     ...limits as LimitNumbers,
-    exempt: exempt.map(parseCidr),
+    exempt: exempt.map(parsePeers),
     perUser: userLimitsOf(options.perUser),
   };
 }

@@ -10,8 +10,9 @@ import { AccountList } from "../../lib/sasl/accounts.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
 import { CliServer, messageTo, runCli } from "../support/cli.ts";
 import { TestFolder } from "../support/folder.ts";
+import { hasFileModes } from "../support/platform.ts";
 
-const ignore = Deno.build.os === "windows";
+const ignore = !hasFileModes;
 
 Deno.test({
   name:

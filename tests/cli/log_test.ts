@@ -5,6 +5,7 @@ import { LogWriter } from "../../lib/logging/log_lines.ts";
 import { cliArgs, CliServer, messageTo } from "../support/cli.ts";
 import { TestFolder } from "../support/folder.ts";
 import { DEADLINE_MS } from "../support/wait.ts";
+import { isLinux } from "../support/platform.ts";
 
 const EVENTS: readonly unknown[] = [
   ...["listening", "connect", "auth", "refused", "message", "stored"],
@@ -121,7 +122,7 @@ async function onTerminal(env: Record<string, string>): Promise<string> {
   return text;
 }
 
-const hasScript = Deno.build.os === "linux" &&
+const hasScript = isLinux &&
   [...(Deno.env.get("PATH") ?? "").split(":")].some((folder) => {
     try {
       return Deno.statSync(`${folder}/script`).isFile;

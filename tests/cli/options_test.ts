@@ -53,8 +53,8 @@ Deno.test("Options that a reload cannot change need a restart", () => {
   assertEquals([...WANT_RESTART].sort(), [
     ...["allow-loopback", "bare-newlines", "bounce-from", "chunking"],
     ...["complete", "dns", "expire", "handlers", "hostname", "listen", "log"],
-    ...["log-level", "long-lines", "quiet", "quota", "relay", "relay-from"],
-    ...["remote-port", "retry", "security", "smarthost"],
+    ...["log-level", "long-lines", "notify", "quiet", "quota", "relay"],
+    ...["relay-from", "remote-port", "retry", "security", "smarthost"],
     ...["smarthost-mechanisms", "smarthost-user", "spool", "status", "store"],
     ...["store-owner", "threads"],
   ]);

@@ -3,8 +3,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { CliServer, runCli } from "../support/cli.ts";
 import { TestFolder } from "../support/folder.ts";
+import { hasSignals } from "../support/platform.ts";
 
-const ignore = Deno.build.os === "windows";
+const ignore = !hasSignals;
 
 /** A server with the settings of `smtp.json`; `change` replaces the file. */
 async function start(

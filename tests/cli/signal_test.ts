@@ -4,8 +4,9 @@ import { assert, assertEquals } from "@std/assert";
 import type { ScriptedClient } from "@smtp/server/testing";
 import { CliServer } from "../support/cli.ts";
 import { TestFolder } from "../support/folder.ts";
+import { hasSignals } from "../support/platform.ts";
 
-const ignore = Deno.build.os === "windows";
+const ignore = !hasSignals;
 
 /** Leaves a session in the middle of its message. */
 async function beginMessage(client: ScriptedClient): Promise<void> {

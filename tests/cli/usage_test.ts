@@ -13,6 +13,7 @@ import { type CommandName, COMMON } from "../../lib/cli/option.ts";
 import { COMMANDS, optionsOf } from "../../lib/cli/options.ts";
 import { cliArgs, runCli, runCliRows } from "../support/cli.ts";
 import { TestFolder } from "../support/folder.ts";
+import { hasFileModes } from "../support/platform.ts";
 
 /** Runs rows in a folder, and the first of them in a process of its own, too. */
 async function runRows(
@@ -598,7 +599,7 @@ Deno.test("limitSettings() reads sizes and times with units", () => {
 
 Deno.test({
   name: "cli reads no file without end, and tells which it is",
-  ignore: Deno.build.os === "windows",
+  ignore: !hasFileModes,
   async fn(t) {
     const rows:
       readonly (readonly [want: string, code: number, ...string[]])[] = [

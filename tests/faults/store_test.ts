@@ -12,8 +12,9 @@ import { assert, assertEquals } from "@std/assert";
 import type { ScriptedClient } from "@smtp/server/testing";
 import { CliServer, messageTo } from "../support/cli.ts";
 import { TestFolder } from "../support/folder.ts";
+import { hasFileModes } from "../support/platform.ts";
 
-const ignore = Deno.build.os === "windows";
+const ignore = !hasFileModes;
 const STORES = ["maildir:mail", "mbox:mail", "file:mail", "mbox:mail/all.mbox"];
 const FAILED = "S: 451 4.3.0 ...";
 const DONE = "S: 250 2.0.0 ...";

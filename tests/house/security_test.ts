@@ -13,10 +13,11 @@ import { startServer, TestClient } from "../support/server.ts";
 import { packageFlags } from "../support/interop/server.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { within } from "../support/wait.ts";
+import { hasSignals, sharesPorts } from "../support/platform.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 const PACKAGE = "jsr:@smtp/server/cli";
-const ignore = Deno.build.os === "windows";
+const ignore = !hasSignals;
 
 /** A mode of SECURITY.md: its headline, folders, permissions, further arguments and program. */
 interface Mode {
@@ -155,7 +156,7 @@ for (const threads of [false, true]) {
   const how = threads ? " by two threads" : "";
   Deno.test({
     name: `Maildir is served${how} with the permissions of SECURITY.md`,
-    ignore: ignore || (threads && Deno.build.os !== "linux"),
+    ignore: ignore || (threads && !sharesPorts),
     async fn() {
       await using folder = await TestFolder.create();
       await using server = await start("Receive into Maildir", {

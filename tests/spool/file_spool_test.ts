@@ -20,6 +20,7 @@ import { SimulatedDisk } from "../support/queue/disk.ts";
 import { TestFolder } from "../support/folder.ts";
 import { readText } from "../support/bytes.ts";
 import { DEADLINE_MS } from "../support/wait.ts";
+import { hasFileModes } from "../support/platform.ts";
 
 const FULL = "No space left on device";
 
@@ -85,7 +86,7 @@ Deno.test("FileSpool finds messages whose journal is gone", () =>
   }));
 
 Deno.test("FileSpool files are their owner's alone", {
-  ignore: Deno.build.os === "windows",
+  ignore: !hasFileModes,
 }, () =>
   withFolder(async (folder) => {
     await using spool = new FileSpool(folder);

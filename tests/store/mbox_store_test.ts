@@ -12,6 +12,7 @@ import { type Message, StoreError } from "../../lib/message/message.ts";
 import { MboxStore } from "../../lib/store/mbox_store.ts";
 import { messageOf, namesIn } from "../support/store_message.ts";
 import { TestFolder } from "../support/folder.ts";
+import { hasFileModes, isLinux } from "../support/platform.ts";
 
 const ALL = { partial: false };
 const SOME = { partial: true };
@@ -278,7 +279,7 @@ Deno.test("MboxStore delivers to the others when partial", async () => {
 
 Deno.test({
   name: "MboxStore refuses a symbolic link in place of a mailbox",
-  ignore: Deno.build.os === "windows",
+  ignore: !hasFileModes,
   async fn() {
     await using folder = await TestFolder.create();
     await Deno.writeTextFile(`${folder.path}/target`, "mine");
@@ -333,7 +334,7 @@ Deno.test("MboxStore wants one of folder and path", () => {
 
 /** Mounts a file system of 64 KiB, if that is allowed. */
 async function mountSmall(path: string): Promise<boolean> {
-  if (Deno.build.os !== "linux") return false;
+  if (!isLinux) return false;
   try {
     const args = ["-t", "tmpfs", "-o", "size=64k", "tmpfs", path];
     const command = new Deno.Command("mount", { args, stderr: "null" });

@@ -30,6 +30,7 @@ interface Listening {
   readonly addresses: readonly {
     readonly address: string;
     readonly port: number;
+    readonly path?: string;
   }[];
 }
 
@@ -50,9 +51,11 @@ export class TestClient implements Disposable {
     server: Listening,
     index = 0,
   ): Promise<TestClient> {
-    const { address, port } = server.addresses[index]!;
-    const conn = await within(
-      Deno.connect({ hostname: address, port }),
+    const { address, port, path } = server.addresses[index]!;
+    const conn: Deno.Conn = await within<Deno.Conn>(
+      path === undefined
+        ? Deno.connect({ hostname: address, port })
+        : Deno.connect({ transport: "unix", path }),
       "a connection",
     );
     return new TestClient(new DenoTransport(conn));

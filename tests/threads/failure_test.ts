@@ -4,15 +4,18 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { SmtpServer } from "../../lib/server/server.ts";
 import { TestClient } from "../support/server.ts";
 import {
-  MODES,
+  ALL_MODES,
   type ModeServer,
   startMode,
 } from "../support/threads/server.ts";
 import { DEADLINE_MS, until } from "../support/wait.ts";
+import { sharesPorts, testWhere } from "../support/platform.ts";
 
-const [MAIN, MODULE] = MODES.slice(2) as [
-  (typeof MODES)[number],
-  (typeof MODES)[number],
+const test = testWhere(sharesPorts);
+
+const [MAIN, MODULE] = ALL_MODES.slice(2) as [
+  (typeof ALL_MODES)[number],
+  (typeof ALL_MODES)[number],
 ];
 
 /** Waits for log records that say a thread was replaced. */
@@ -42,7 +45,7 @@ async function clientsOnBoth(it: ModeServer): Promise<TestClient[]> {
 }
 
 for (const how of ["XEXIT"]) {
-  Deno.test(`A thread that fails by ${how} is replaced, the other goes on`, async () => {
+  test(`A thread that fails by ${how} is replaced, the other goes on`, async () => {
     await using it = await startMode(MODULE);
     const clients = await clientsOnBoth(it);
     const [first] = clients;
@@ -78,7 +81,7 @@ for (
     ["that a handler's promise rejects with", "XREJECT", "Nobody awaits this"],
   ] as const
 ) {
-  Deno.test(`A thread goes on after an exception ${what}`, async () => {
+  test(`A thread goes on after an exception ${what}`, async () => {
     await using it = await startMode(MODULE);
     const clients = await clientsOnBoth(it);
     await clients[0]!.send(`${command}\r\n`);
@@ -118,7 +121,7 @@ class Workers implements Disposable {
   }
 }
 
-Deno.test("onDisconnect is called once a session when a thread ends", async () => {
+test("onDisconnect is called once a session when a thread ends", async () => {
   using workers = new Workers();
   const ends: string[] = [];
   const connected: string[] = [];
@@ -166,7 +169,7 @@ async function connectAgain(it: ModeServer): Promise<TestClient> {
   }
 }
 
-Deno.test("What was acknowledged is there when its thread is not", async () => {
+test("What was acknowledged is there when its thread is not", async () => {
   using workers = new Workers();
   const spool = await Deno.makeTempDir();
   try {
@@ -185,7 +188,7 @@ Deno.test("What was acknowledged is there when its thread is not", async () => {
   }
 });
 
-Deno.test("A reload while a thread is replaced holds for the one that comes", async () => {
+test("A reload while a thread is replaced holds for the one that comes", async () => {
   using workers = new Workers();
   // Loading a module takes time.
   await using it = await startMode(MODULE, {
@@ -204,7 +207,7 @@ Deno.test("A reload while a thread is replaced holds for the one that comes", as
   );
 });
 
-Deno.test("A thread that cannot be replaced is tried again", async () => {
+test("A thread that cannot be replaced is tried again", async () => {
   using workers = new Workers();
   await using it = await startMode(MAIN, { threads: 1 });
   const { port } = it.server.addresses[0]!;
@@ -233,7 +236,7 @@ async function takePort(port: number): Promise<Deno.Listener> {
   }
 }
 
-Deno.test("A server whose threads cannot start leaves nothing behind", async () => {
+test("A server whose threads cannot start leaves nothing behind", async () => {
   using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const server = new SmtpServer({
     listen: ["127.0.0.1:0", `127.0.0.1:${taken.addr.port}`],
@@ -244,7 +247,7 @@ Deno.test("A server whose threads cannot start leaves nothing behind", async () 
   assertEquals([server.active, server.addresses], [false, []]);
 });
 
-Deno.test("A module that cannot be loaded fails the start", async () => {
+test("A module that cannot be loaded fails the start", async () => {
   for (const threads of [0, 1]) {
     const server = new SmtpServer({
       listen: "127.0.0.1:0",

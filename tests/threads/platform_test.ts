@@ -5,6 +5,9 @@ import { Certificate } from "../../lib/tls/certificate.ts";
 import { CliServer, messageTo, runCli } from "../support/cli.ts";
 import { TestFolder } from "../support/folder.ts";
 import { type Outcome, run } from "../support/process.ts";
+import { sharesPorts, testWhere } from "../support/platform.ts";
+
+const test = testWhere(sharesPorts);
 
 const MOD = new URL("../../mod.ts", import.meta.url);
 
@@ -73,7 +76,7 @@ async function runProgram(flags: readonly string[]): Promise<Outcome> {
   });
 }
 
-Deno.test("Two threads share ports with the unstable flag", async () => {
+test("Two threads share ports with the unstable flag", async () => {
   const { stdout } = await runProgram(["--unstable-net"]);
   assertEquals(JSON.parse(stdout), {
     threads: 2,
@@ -82,7 +85,7 @@ Deno.test("Two threads share ports with the unstable flag", async () => {
   });
 });
 
-Deno.test("Threads without the unstable flag do not start, and say what to add", async () => {
+test("Threads without the unstable flag do not start, and say what to add", async () => {
   const { code, stderr } = await runProgram([]);
   assertEquals(code, 1);
   assertStringIncludes(
@@ -91,7 +94,7 @@ Deno.test("Threads without the unstable flag do not start, and say what to add",
   );
 });
 
-Deno.test("cli --threads serves and stops", async () => {
+test("cli --threads serves and stops", async () => {
   await using folder = await TestFolder.create();
   await folder.write(
     "handlers.ts",
@@ -112,7 +115,7 @@ Deno.test("cli --threads serves and stops", async () => {
   assertEquals(kept.length, 1);
 });
 
-Deno.test("cli refuses a number of threads that makes no sense", async () => {
+test("cli refuses a number of threads that makes no sense", async () => {
   await using folder = await TestFolder.create();
   for (const threads of ["-1", "1.5", "two", "1000"]) {
     const { code, stdout, stderr } = await runCli([`--threads=${threads}`], {

@@ -17,6 +17,7 @@ import { TestFolder } from "../support/folder.ts";
 import { Address } from "../../lib/protocol/address.ts";
 import { until, within } from "../support/wait.ts";
 import { connect } from "node:tls";
+import { sharesPorts } from "../support/platform.ts";
 
 const LOG_IN: SmtpServerOptions = { allowInsecureAuth: true };
 
@@ -43,7 +44,7 @@ testModes("A handler judges logins", async (mode) => {
   );
 });
 
-for (const threads of [0, 2]) {
+for (const threads of sharesPorts ? [0, 2] : [0]) {
   const name = `${threads} threads`;
   const mode = { name, isModule: false, options: { threads } };
 

@@ -39,8 +39,11 @@ export function peerProgram(name: "postfix" | "exim4" | "smtpd" | "smtp-sink"):
   }
 }
 
-/** Starts Postfix. */
-export async function startPostfix(place: PeerPlace): Promise<AsyncDisposable> {
+/** Starts Postfix, with `further` lines in its main.cf. */
+export async function startPostfix(
+  place: PeerPlace,
+  further = "",
+): Promise<AsyncDisposable> {
   const { folder, address, port, next, tls } = place;
   const main = `compatibility_level = 3.6
 queue_directory = ${folder}/spool
@@ -67,7 +70,7 @@ smtp_dns_support_level = disabled
 smtp_host_lookup = native
 alias_maps =
 local_recipient_maps =
-`;
+${further}`;
   await Deno.mkdir(`${folder}/spool`);
   await Deno.mkdir(`${folder}/data`);
   await run("chown", ["postfix", `${folder}/data`]);

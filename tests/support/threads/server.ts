@@ -5,6 +5,7 @@ import { SmtpServer } from "../../../lib/server/server.ts";
 import type { SmtpServerOptions } from "../../../lib/server/options.ts";
 import { MemoryStore } from "../../../lib/store/memory_store.ts";
 import { handlers } from "./handlers.ts";
+import { sharesPorts } from "../platform.ts";
 
 const MODULE = new URL("./handlers.ts", import.meta.url);
 
@@ -19,7 +20,7 @@ export interface Mode {
 }
 
 /** All of them. */
-export const MODES: readonly Mode[] = [
+export const ALL_MODES: readonly Mode[] = [
   { name: "one thread", isModule: false, options: { handlers } },
   { name: "one thread, module", isModule: true, options: { handlers: MODULE } },
   {
@@ -33,6 +34,11 @@ export const MODES: readonly Mode[] = [
     options: { threads: 2, handlers: MODULE.href },
   },
 ];
+
+/** Those of this platform. */
+export const MODES: readonly Mode[] = ALL_MODES.filter(({ options }) =>
+  sharesPorts || options.threads === undefined
+);
 
 /** A server under test. */
 export interface ModeServer extends AsyncDisposable {
