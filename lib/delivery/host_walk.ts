@@ -18,7 +18,6 @@ import {
   type DeliveryReport,
   type DeliveryState,
   isOverdue,
-  OVERDUE,
   type RecipientReport,
 } from "../queue/job.ts";
 import type { DeliveryContent } from "./content.ts";
@@ -34,8 +33,12 @@ import {
   isHostFailure,
   isTooManyRecipients,
   judgeFailure,
+  LATE,
   mayEndSession,
   requiresTlsOrLogin,
+  SILENT,
+  STOPPED,
+  UNREADABLE,
 } from "./outcome.ts";
 import {
   isLoopbackOrUnspecified,
@@ -564,21 +567,6 @@ export class HostWalk {
 }
 
 /** Stands for the answer of a host where the queue stopped the job. */
-const STOPPED = new SmtpReply(451, "Delivery was stopped", {
-  enhanced: "4.3.2",
-});
-/** Stands where the `delivery` timeout has passed. */
-const LATE = new SmtpReply(451, "The hosts took too long", {
-  enhanced: "4.4.7",
-});
-/** Stands where the queue ended the job because no host had answered for too long. */
-const SILENT = new SmtpReply(451, OVERDUE.reason, {
-  enhanced: OVERDUE.enhanced,
-});
-/** Stands where the content cannot be read. */
-const UNREADABLE = new SmtpReply(451, "Cannot read the message", {
-  enhanced: "4.3.0",
-});
 
 /** The key of a place in the memory of silent addresses. */
 function nameOf({ hop, address }: Place): string {

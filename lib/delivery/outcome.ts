@@ -31,6 +31,8 @@
  */
 
 import type { Failure } from "../client/error.ts";
+import { SmtpReply } from "../protocol/reply.ts";
+import { OVERDUE } from "../queue/job.ts";
 
 /** The action after a failure. */
 export type Verdict = "next" | "defer" | "bounce";
@@ -148,3 +150,25 @@ export function mayEndSession(failure: Failure): boolean {
       return false;
   }
 }
+
+// Replies that this side gives in place of a host.
+
+export const STOPPED: SmtpReply = new SmtpReply(451, "Delivery was stopped", {
+  enhanced: "4.3.2",
+});
+/** Stands where the `delivery` timeout has passed. */
+export const LATE: SmtpReply = new SmtpReply(451, "The hosts took too long", {
+  enhanced: "4.4.7",
+});
+/** Stands where the queue ended the job because no host had answered for too long. */
+export const SILENT: SmtpReply = new SmtpReply(451, OVERDUE.reason, {
+  enhanced: OVERDUE.enhanced,
+});
+/** Stands where the content cannot be read. */
+export const UNREADABLE: SmtpReply = new SmtpReply(
+  451,
+  "Cannot read the message",
+  {
+    enhanced: "4.3.0",
+  },
+);

@@ -29,7 +29,7 @@ export {
   loadHandlerModule,
   moduleFault,
 } from "../session/handler_module.ts";
-export { HANDLERS_RULE } from "../session/handlers.ts";
+export { HANDLERS_RULE } from "../session/handlers_rule.ts";
 export {
   LIMITS,
   type LimitTable,

@@ -44,7 +44,8 @@ import type { BareNewlinePolicy } from "../protocol/data_decoder.ts";
 import { RELAYING_RULE, type RelayingOptions } from "../delivery/options.ts";
 import type { Accounts } from "../sasl/accounts.ts";
 import { MECHANISM_NAMES, type MechanismName } from "../sasl/mechanism_name.ts";
-import { HANDLERS_RULE, type SmtpHandlers } from "../session/handlers.ts";
+import type { SmtpHandlers } from "../session/handlers.ts";
+import { HANDLERS_RULE } from "../session/handlers_rule.ts";
 import {
   LIMIT_RULE,
   type LimitOptions,

@@ -19,14 +19,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc8314 | RFC 8314} (TLS before the first byte)
  */
 
-import { NOTHING } from "../protocol/bytes.ts";
 import { isConnectionError, type Transport } from "../net/transport.ts";
-import {
-  ARENA_BUFFER_SIZE,
-  arenaBuffers,
-  isArenaBuffer,
-} from "../protocol/body_scanner.ts";
-import { beginsTls } from "../protocol/command.ts";
 import { replies } from "../protocol/replies.ts";
 import { Redirect } from "../protocol/redirect.ts";
 import { SmtpReply } from "../protocol/reply.ts";
@@ -44,6 +37,7 @@ import type { SessionContext } from "./context.ts";
 import { SessionDeadlines } from "./deadlines.ts";
 import { Dialogue } from "./dialogue.ts";
 import { type Answer, HandlerCalls } from "./handler_calls.ts";
+import { EarlyRead, SessionBuffers } from "./inbound.ts";
 import { impersonate, mayImpersonate, ProxiedTransport } from "./proxied.ts";
 import { EXEMPT, type Ticket } from "./limits.ts";
 import {
@@ -507,110 +501,5 @@ export class Connection {
     const done = callHandler(context, "onDisconnect", session, end.reason);
     if (isPromise(done)) await this.#bounded(done);
     logEnd(context, session, end);
-  }
-}
-
-/** Size of a small buffer in bytes: room for a pipelined envelope of some dozen recipients. */
-const COMMAND_BUFFER_SIZE = 4096;
-
-/** Free large buffers. Those of the scanner's arena are the fastest; they come first and always return. */
-const spareLarge: Uint8Array<ArrayBuffer>[] = arenaBuffers();
-/** Free small buffers. */
-const spareSmall: Uint8Array<ArrayBuffer>[] = [];
-
-/** The most free buffers of a kind; the garbage collector takes the rest. */
-const KEPT = 64;
-
-/** The buffers of one session. */
-class SessionBuffers {
-  /**
-   * The small buffer, borrowed for the whole session: to allocate one costs as
-   * much as the rest of the session's start.
-   */
-  readonly command: Uint8Array<ArrayBuffer> = spareSmall.pop() ??
-    new Uint8Array(COMMAND_BUFFER_SIZE);
-  /** The buffer of the current read. */
-  current: Uint8Array<ArrayBuffer> = this.command;
-  #body: Uint8Array<ArrayBuffer> | undefined;
-
-  /** Chooses the buffer of the next read: the large one for content, else the small one. */
-  use(phase: ReadPhase): Uint8Array<ArrayBuffer> {
-    if (phase === "data" || phase === "bdat") {
-      this.#body ??= spareLarge.pop() ?? new Uint8Array(ARENA_BUFFER_SIZE);
-      return this.current = this.#body;
-    }
-    this.#returnBody();
-    return this.current = this.command;
-  }
-
-  #returnBody(): void {
-    const body = this.#body;
-    if (body === undefined) return;
-    this.#body = undefined;
-    if (spareLarge.length < KEPT || isArenaBuffer(body)) spareLarge.push(body);
-  }
-
-  /**
-   * Returns the buffers, with the client's commands erased. No read into one of
-   * them may be pending.
-   */
-  giveBack(): void {
-    this.#returnBody();
-    if (spareSmall.length < KEPT) spareSmall.push(this.command.fill(0));
-  }
-}
-
-/** The read before the greeting of one session. */
-class EarlyRead {
-  readonly #buffer: Uint8Array<ArrayBuffer>;
-  #reading: Promise<number | null> | undefined;
-  /** How many bytes came before the greeting. */
-  #count = 0;
-
-  constructor(buffer: Uint8Array<ArrayBuffer>) {
-    this.#buffer = buffer;
-  }
-
-  /**
-   * Starts the read before the greeting is sent. The empty write costs one turn
-   * of the event loop: enough for bytes that have arrived already, without a
-   * wait for others.
-   */
-  async begin(transport: Transport): Promise<void> {
-    this.#reading = transport.read(this.#buffer).then((count) => {
-      this.#count = count ?? 0;
-      return count;
-    });
-    // The session handles a failure when it takes the read; until then it must not count as unhandled.
-    this.#reading.catch(() => {});
-    await transport.write(NOTHING);
-  }
-
-  /** Whether the read has begun and the session has not taken it. */
-  get isPending(): boolean {
-    return this.#reading !== undefined;
-  }
-
-  /** Gives the read to the session; `undefined` after the first call. */
-  take(): Promise<number | null> | undefined {
-    const reading = this.#reading;
-    this.#reading = undefined;
-    return reading;
-  }
-
-  /** The reply that rejects a client that spoke before the greeting; `undefined` if its bytes are read as commands. */
-  refusal(
-    { earlyTalkers, limits }: SessionContext,
-    { remoteAddress }: SmtpSession,
-  ): SmtpReply | undefined {
-    // After XCLIENT the session asks again; then the client may speak.
-    if (!this.isPending || this.#count === 0) return undefined;
-    // No command begins like TLS. A plain reply helps such a client most.
-    const said = this.#buffer.subarray(0, this.#count);
-    if (beginsTls(said)) return replies.tlsOnPlain;
-    if (earlyTalkers === "allow") return undefined;
-    const isExempt = remoteAddress === "unix" ||
-      limits.exempt.some((network) => network.contains(remoteAddress));
-    return isExempt ? undefined : replies.earlyTalker;
   }
 }

@@ -7,7 +7,8 @@ import { isAbsolute } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Message } from "../message/message.ts";
 import type { RelayOptions } from "../queue/relay.ts";
-import { HANDLERS_RULE, isHandler, type SmtpHandlers } from "./handlers.ts";
+import { isHandler, type SmtpHandlers } from "./handlers.ts";
+import { HANDLERS_RULE } from "./handlers_rule.ts";
 
 /**
  * What a handler module gets from its server, the same on every thread.
