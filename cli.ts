@@ -187,6 +187,7 @@
  * | `--log text\|json\|postfix` | form of log records on standard error; json is one object per line, postfix what pflogsumm and fail2ban read; default text | `log` |  |
  * | `--log-level debug\|info\|warn\|error` | the lowest level of log records; default info for text, debug for json and postfix, warn with --quiet | `logLevel` |  |
  * | `--trace CIDR` | repeatable; log the whole dialogue with clients of these networks, without secrets and content | `trace` | reload |
+ * | `--notify[=no]` | report to the service manager that it listens, rereads, stops and lives, as systemd's Type=notify wants; needs --unstable-net; default where NOTIFY\_SOCKET is set | `notify` |  |
  * | `--quiet` | warnings and errors only, no first screen | `quiet` |  |
  * | `--status PATH\|none` | socket on which the running server answers the command status; default status.sock in the spool; none without a spool | `status` |  |
  * | `--check` | check all settings, report options without effect, and exit |  |  |
