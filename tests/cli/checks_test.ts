@@ -174,11 +174,11 @@ Deno.test("cli names settings without effect, by file and line if they come from
   assertEquals(code, 0);
   assertMatch(
     stderr,
-    / warn listening msg="smtp\.json:3: smarthost: nothing is taken/,
+    / warn warning msg="smtp\.json:3: smarthost: nothing is taken/,
   );
   assertMatch(
     stderr,
-    / warn listening msg="--user: no client can log in without TLS/,
+    / warn warning msg="--user: no client can log in without TLS/,
   );
 });
 

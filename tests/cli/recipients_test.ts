@@ -4,8 +4,9 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { CliServer, runCli } from "../support/cli.ts";
 import { TestFolder } from "../support/folder.ts";
 import { until } from "../support/wait.ts";
+import { isWindows } from "../support/platform.ts";
 
-const ignore = Deno.build.os === "windows";
+const ignore = isWindows;
 
 const ARGS = [
   ...["--listen", "127.0.0.1:0", "--domain", "near.test"],
@@ -39,7 +40,7 @@ Deno.test({
     await folder.write("aliases", "info: ann\nsales: gone\n");
     await folder.write("users", "# all\nann\nbob@near.test\n");
     await using server = await CliServer.start(ARGS, { cwd: folder.path });
-    await server.logged(/Alias "sales" leads to "gone@near.test"/);
+    await server.logged(/Alias \\"sales\\" leads to \\"gone@near.test\\"/);
     assertEquals(
       await codesOf(
         server,
@@ -72,7 +73,7 @@ Deno.test({
     );
     await folder.write("aliases", "broken line\n");
     server.signal("SIGHUP");
-    await server.logged(/Cannot reread: --aliases: .*line 1 of "aliases"/);
+    await server.logged(/Cannot reread: --aliases: .*line 1 of \\"aliases\\"/);
     assertEquals(await codesOf(server, "info@near.test"), [250]);
     // The file is read again by itself, too.
     await folder.write("aliases", "fresh: ann\n");

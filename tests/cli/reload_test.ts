@@ -139,7 +139,7 @@ Deno.test({
     });
     // The command line overrides the file again.
     await server.logged(
-      /warn listening msg="Not in force before a restart: --listen, --store, --relay-from"\n/,
+      /warn warning msg="Not in force before a restart: --listen, --store, --relay-from"\n/,
     );
     assertEquals((await ask(server, "you@b.example")).codes, [250]);
     await change({ ...base, domain: "b.example", relayFrom: "10.0.0.0/8" });

@@ -45,7 +45,7 @@ Deno.test("cli prints where mail goes and how to send a test mail", async () => 
   );
   assertStringIncludes(stdout, `smtp://127.0.0.1:${server.ports[0]}`);
   assertStringIncludes(stdout, "--mail-rcpt you@example.org");
-  assertMatch(stderr, /^\S+ info Stopping[^\n]*\n$/);
+  assertMatch(stderr, /^\S+ info stopping [^\n]*\n$/);
 });
 
 Deno.test("cli --quiet prints its listeners and nothing else", async () => {

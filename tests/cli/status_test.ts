@@ -12,10 +12,9 @@ import { MemorySpool } from "../../lib/spool/memory_spool.ts";
 import type { SpoolAddition } from "../../lib/spool/spool.ts";
 import { CliServer, messageTo, runCli } from "../support/cli.ts";
 import { TestFolder } from "../support/folder.ts";
+import { hasUnixSockets } from "../support/platform.ts";
 import { startServer } from "../support/server.ts";
 import { until, within } from "../support/wait.ts";
-
-const UNIX = Deno.build.os !== "windows";
 
 /** The options of a server that takes mail for others, which no host accepts. */
 const RELAYING = [
@@ -26,7 +25,7 @@ for (const threads of [0, 2]) {
   Deno.test({
     name:
       `status shows sessions, rates and queue of a server with ${threads} threads`,
-    ignore: !UNIX,
+    ignore: !hasUnixSockets,
     async fn() {
       await using folder = await TestFolder.create();
       const cwd = folder.path;
@@ -95,7 +94,7 @@ for (const threads of [0, 2]) {
 
 Deno.test({
   name: "A server that was killed leaves a socket that the next one replaces",
-  ignore: !UNIX,
+  ignore: !hasUnixSockets,
   async fn() {
     await using folder = await TestFolder.create();
     const cwd = folder.path;
@@ -112,7 +111,7 @@ Deno.test({
 
 Deno.test({
   name: "serve goes on without a socket that it cannot have, and says so",
-  ignore: !UNIX,
+  ignore: !hasUnixSockets,
   async fn() {
     await using folder = await TestFolder.create();
     const cwd = folder.path;
@@ -121,12 +120,16 @@ Deno.test({
       CliServer.start(["--status", path, "--store", "discard"], { cwd });
     {
       await using server = await start("mine");
-      await server.logged(/warn --status mine: .*Another file is in its place/);
+      await server.logged(
+        /warn \w+ msg="--status mine: .*Another file is in its place/,
+      );
     }
     assertEquals(await folder.read("mine"), "kept");
     {
       await using server = await start(`${"x".repeat(120)}`);
-      await server.logged(/warn --status x+: no socket for the command status/);
+      await server.logged(
+        /warn \w+ msg="--status x+: no socket for the command status/,
+      );
     }
     {
       await using server = await start("here.sock");
@@ -153,7 +156,7 @@ Deno.test({
 Deno.test({
   name:
     "status tells a program that is no server from one that does not answer",
-  ignore: !UNIX,
+  ignore: !hasUnixSockets,
   async fn() {
     await using folder = await TestFolder.create();
     const path = `${folder.path}/odd.sock`;
@@ -211,7 +214,7 @@ async function largeSpool(count: number): Promise<MemorySpool> {
 Deno.test({
   name:
     "A queue of 20,000 messages is counted, and clients that stay are closed",
-  ignore: !UNIX,
+  ignore: !hasUnixSockets,
   async fn() {
     await using folder = await TestFolder.create();
     const path = `${folder.path}/status.sock`;

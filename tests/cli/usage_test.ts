@@ -268,7 +268,10 @@ Deno.test("cli refuses options that it cannot use", async (t) => {
       want:
         "--auth alowed: want none, allowed or required (did you mean allowed?)",
     },
-    { args: ["--log", "yaml\nx"], want: "--log yaml x: want text or json" },
+    {
+      args: ["--log", "yaml\nx"],
+      want: "--log yaml x: want text, json or postfix",
+    },
     ...["a..b", "*.example", "a.example,b.example", "ann@a.example", ""].map(
       (domain) => ({
         args: ["--domain", domain],

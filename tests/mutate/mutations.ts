@@ -300,7 +300,7 @@ const STORES: readonly Mutation[] = [
       "if (failures.size === 0) return;",
     ],
   ]),
-  ...of("session/reception.ts", "delivery/lmtp_store", [
+  ...of("session/keeping.ts", "delivery/lmtp_store", [
     [
       "a refusal of one recipient bounces the message of all",
       "refused.length < recipients.length ? undefined : found[0]",
@@ -1114,8 +1114,8 @@ const PROTOCOL: readonly Mutation[] = [
   ...of("protocol/trace.ts", "protocol/trace", [
     [
       "the client's name adds a field",
-      'const from = ["Received: from", clean(init.helo, 255), `(${name}${literal})`];',
-      'const from = ["Received: from", init.helo, `(${name}${literal})`];',
+      'const from = ["Received: from", clean(init.helo, 255), ...peerOf(init)];',
+      'const from = ["Received: from", init.helo, ...peerOf(init)];',
     ],
     [
       "a log-in is not told in Received",

@@ -17,6 +17,7 @@ import { SenderPolicy } from "../../lib/session/sender_policy.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { DiscardStore } from "../../lib/store/discard_store.ts";
 import { startServer, TestClient } from "../support/server.ts";
+import { sharesPorts } from "../support/platform.ts";
 
 const ANN = "ann@own.example";
 const ACCOUNTS = new AccountList({
@@ -61,7 +62,7 @@ async function send(
   return await client.data(`${header}\r\n\r\nHello`);
 }
 
-for (const threads of [0, ...Deno.build.os === "linux" ? [2] : []]) {
+for (const threads of [0, ...sharesPorts ? [2] : []]) {
   Deno.test(`A user sends from the addresses of the account only (${threads} threads)`, async () => {
     await using server = await start({ threads });
     using client = await loggedIn(server);
