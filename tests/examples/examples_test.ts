@@ -5,9 +5,7 @@ import { startTestServer } from "@smtp/server/testing";
 import { connect } from "node:net";
 import { messageTo } from "../support/cli.ts";
 import { startWireServer } from "../support/dns.ts";
-import { Example, examplePath } from "../support/example.ts";
-import { packageFlags } from "../support/interop/server.ts";
-import { run } from "../support/process.ts";
+import { Example } from "../support/example.ts";
 import { DEADLINE_MS } from "../support/wait.ts";
 
 /** Waits for a first answer, then sends everything at once; returns all answers. */
@@ -36,10 +34,6 @@ Deno.test("examples/minimal.ts keeps a message", async () => {
   const files = await example.folder.files();
   assertEquals(files.length, 1);
   assert(files[0]?.startsWith("mail/you@example.com/new/"), files.join());
-});
-
-Deno.test("examples/test_double.ts passes", async () => {
-  await testExample("test_double.ts");
 });
 
 Deno.test("examples/pop3_server.ts serves by POP3 the mail that came by SMTP", async () => {
@@ -146,10 +140,3 @@ Deno.test("examples/threads.ts calls its handler module on each thread", async (
   await Promise.all(clients);
   assertEquals((await example.folder.files()).length, 20);
 });
-
-/** Runs an example that is a test. */
-async function testExample(name: string): Promise<void> {
-  await run(Deno.execPath(), [
-    ...["test", "-A", "--no-check", ...packageFlags, examplePath(name)],
-  ]);
-}

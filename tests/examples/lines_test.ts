@@ -5,25 +5,26 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { examplePath } from "../support/example.ts";
+
+const EXAMPLES = new URL("../../examples/", import.meta.url);
 
 /** The lines that each program took before. */
 const BEFORE: Readonly<Record<string, number>> = {
-  mailbox_per_user: 40,
-  sqlite_store: 33,
-  hashed_passwords: 21,
-  webhook: 31,
-  plus_address_router: 32,
-  submission: 49,
-  greylisting: 42,
-  forwarder: 22,
-  certificate_reload: 21,
-  tenants: 46,
-  limits_per_user: 23,
-  metrics: 30,
-  sending: 14,
-  dev_inbox: 45,
-  test_double: 31,
+  "mailbox_per_user.ts": 40,
+  "sqlite_store.ts": 33,
+  "hashed_passwords.ts": 21,
+  "webhook.ts": 31,
+  "plus_address_router.ts": 32,
+  "submission.ts": 49,
+  "greylisting.ts": 42,
+  "forwarder.ts": 22,
+  "certificate_reload.ts": 21,
+  "tenants.ts": 46,
+  "limits_per_user.ts": 23,
+  "metrics.ts": 30,
+  "sending.ts": 14,
+  "dev_inbox.ts": 45,
+  "test_double.ts": 31,
 };
 
 /** A line without code. */
@@ -44,10 +45,10 @@ Deno.test("the first programs of embedders are short", () => {
   assert(2 * short.length >= lengths.size, text);
 });
 
-/** The lines of code of a program; `undefined` if there is none of that name. */
+/** The lines of code of a program; `undefined` without such a program. */
 function linesOf(name: string): number | undefined {
   try {
-    const text = Deno.readTextFileSync(examplePath(`${name}.ts`));
+    const text = Deno.readTextFileSync(new URL(name, EXAMPLES));
     return text.split("\n").filter((line) => !EMPTY.test(line)).length;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;

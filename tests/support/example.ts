@@ -1,13 +1,16 @@
-/** The programs of `examples/`, unchanged, each in its own process and folder. */
+/**
+ * The programs of `examples/`, unchanged, each in its own process and folder.
+ * Disposing of one ends its process and removes its folder.
+ */
 
 import { ScriptedClient } from "@smtp/server/testing";
 import { TestFolder } from "./folder.ts";
 import { packageFlags } from "./interop/server.ts";
-import { BackgroundProcess } from "./process.ts";
-import { DEADLINE_MS, until } from "./wait.ts";
+import { BackgroundProcess, run } from "./process.ts";
+import { DEADLINE_MS } from "./wait.ts";
 
 /** The path of an example. */
-export function examplePath(name: string): string {
+function examplePath(name: string): string {
   return new URL(`../../examples/${name}`, import.meta.url).pathname;
 }
 
@@ -17,17 +20,15 @@ export class Example implements AsyncDisposable {
   readonly folder: TestFolder;
   /** Its ports, in the order of its output. */
   readonly ports: readonly number[];
-  readonly #process: BackgroundProcess;
-  /** Whether the folder outlives it. */
-  readonly #isLent: boolean;
+  /** The running program. */
+  readonly process: BackgroundProcess;
 
   /** Made by {@linkcode Example.start}. */
   constructor(
     process: BackgroundProcess,
-    init: { folder: TestFolder; ports: readonly number[]; isLent: boolean },
+    init: { folder: TestFolder; ports: readonly number[] },
   ) {
-    this.#process = process;
-    this.#isLent = init.isLent;
+    this.process = process;
     this.folder = init.folder;
     this.ports = init.ports;
   }
@@ -36,7 +37,6 @@ export class Example implements AsyncDisposable {
    * Runs an example with arguments instead of its usual ports.
    *
    * @param args Port 0 means a free port
-   * @param options `folder`: its working folder, if not one of its own
    */
   static async start(
     name: string,
@@ -44,11 +44,11 @@ export class Example implements AsyncDisposable {
     options: {
       ports?: number;
       env?: Readonly<Record<string, string>>;
+      /** Its working folder; a new one by default. */
       folder?: TestFolder;
     } = {},
   ): Promise<Example> {
     const { ports: wanted = 1, env = {} } = options;
-    const isLent = options.folder !== undefined;
     const folder = options.folder ?? await TestFolder.create();
     const process = BackgroundProcess.start(Deno.execPath(), [
       ...["run", "-A", ...packageFlags, examplePath(name), ...args],
@@ -59,10 +59,10 @@ export class Example implements AsyncDisposable {
         if (found.length < wanted) return;
         return found.map(([, port]) => Number(port));
       });
-      return new Example(process, { folder, ports, isLent });
+      return new Example(process, { folder, ports });
     } catch (error) {
       await process.stop();
-      if (!isLent) await folder[Symbol.asyncDispose]();
+      await folder[Symbol.asyncDispose]();
       throw error;
     }
   }
@@ -78,22 +78,21 @@ export class Example implements AsyncDisposable {
 
   /** Waits until it has written a text to standard output. */
   async said(text: string): Promise<void> {
-    await this.#process.waitFor((stdout) =>
+    await this.process.waitFor((stdout) =>
       stdout.includes(text) ? true : undefined
     );
   }
 
-  /** Waits until it has written a text to standard error. */
-  async logged(text: string): Promise<void> {
-    await until(() => this.#process.stderr.includes(text), {
-      what: text,
-      seen: () => this.#process.stderr,
-    });
-  }
-
   /** Ends the process. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#process.stop();
-    if (!this.#isLent) await this.folder[Symbol.asyncDispose]();
+    await this.process.stop();
+    await this.folder[Symbol.asyncDispose]();
   }
+}
+
+/** Runs an example that is a test. */
+export async function testExample(name: string): Promise<void> {
+  await run(Deno.execPath(), [
+    ...["test", "-A", "--no-check", ...packageFlags, examplePath(name)],
+  ]);
 }
