@@ -16,12 +16,7 @@ const server = new SmtpServer({
   listen: `127.0.0.1:${port}`,
   domains: ["example.com"],
   localRecipients: [],
-  // An address may go to several: `team: ["ann", "bob"]`.
-  aliases: {
-    postmaster: "ann",
-    ann: "ann@example.net",
-    bob: "bob@example.org",
-  },
+  aliases: { ann: ["ann@example.net", "ann@example.org"], postmaster: "ann" },
   // The sender stays (no SRS): it gets the DSNs, and a bounce stays a bounce. Where
   // its domain's SPF rejects other hosts, only its DKIM signature lets mail pass.
   relay: {

@@ -300,11 +300,11 @@ Deno.test("examples/forwarder.ts forwards mail, bounces too, and relays nothing 
     ...["0", elsewhere.address, `${elsewhere.port}`],
   ]);
   await using client = await example.connect();
-  await client.script(messageTo(["ann@example.com", "Bob@example.com"]));
+  await client.script(messageTo(["Ann@example.com"]));
   const message = await elsewhere.nextMessage({ timeoutMs: DEADLINE_MS });
   assertEquals(`${message.from}`, "me@client.example");
   assertEquals(message.recipients.map(({ address }) => `${address}`).sort(), [
-    ...["ann@example.net", "bob@example.org"],
+    ...["ann@example.net", "ann@example.org"],
   ]);
   await using other = await example.connect();
   await other.script(`
