@@ -20,6 +20,10 @@
  * `./client`, `./dns`, `./testing`, `./smtp-server` and `./cli`, each with a
  * guide of its own.
  *
+ * The programs in the folder `examples` of the package are the shortest for what
+ * is often wanted: a mailbox for each user, submission, hashed passwords, SQLite, a
+ * webhook, addresses with a tag, greylisting, forwarding.
+ *
  * An option that does not exist, or has a value of the wrong kind, is a
  * `TypeError` when the server is made; the message names the option and what
  * was wanted. {@linkcode SmtpServerOptions} describes all options with their

@@ -93,7 +93,7 @@
  *
  * {@linkcode RelayQueue} takes a spool and a function that delivers.
  * {@linkcode Delivery} is the function for SMTP; any other may stand in its
- * place.
+ * place: `examples/webhook.ts` posts mail to a URL.
  *
  * ```ts
  * import { MemorySpool, RelayQueue } from "@smtp/server/queue";

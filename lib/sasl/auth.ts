@@ -29,7 +29,8 @@
  *
  * A program that knows its users decides by `onAuthenticate`. `verify()`
  * compares in constant time, with every mechanism. Call it for unknown users
- * too, so that they take as long as known ones.
+ * too, so that they take as long as known ones. `credentials.password` is for hashes
+ * of another kind, as `examples/hashed_passwords.ts` has them.
  *
  * ```ts
  * import type { SmtpHandlers } from "@smtp/server";

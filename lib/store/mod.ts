@@ -207,6 +207,7 @@
  * A store is an object with a name and one method. What it throws becomes 451,
  * or 452 where the disk is full. {@linkcode StoreError} names the recipients
  * without a copy. The method `hasRoom`, where there is one, is asked at RCPT.
+ * `examples/sqlite_store.ts` keeps mail in a database.
  *
  * ```ts
  * import { SmtpServer } from "@smtp/server";

@@ -1,17 +1,12 @@
 /** The examples, unchanged, each in its own process and folder. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { SmtpClient } from "@smtp/server/client";
-import { ScriptedClient, startTestServer } from "@smtp/server/testing";
+import { startTestServer } from "@smtp/server/testing";
 import { connect } from "node:net";
-import { DatabaseSync } from "node:sqlite";
 import { messageTo } from "../support/cli.ts";
-import { TestFolder } from "../support/folder.ts";
 import { startWireServer } from "../support/dns.ts";
-import { packageFlags } from "../support/interop/server.ts";
-import { BackgroundProcess, run } from "../support/process.ts";
+import { Example } from "../support/example.ts";
 import { DEADLINE_MS } from "../support/wait.ts";
-import { replies } from "../../lib/protocol/replies.ts";
 
 /** Waits for a first answer, then sends everything at once; returns all answers. */
 function converse(
@@ -39,53 +34,6 @@ Deno.test("examples/minimal.ts keeps a message", async () => {
   const files = await example.folder.files();
   assertEquals(files.length, 1);
   assert(files[0]?.startsWith("mail/you@example.com/new/"), files.join());
-});
-
-Deno.test("examples/mailbox_per_user.ts gives an mbox to users only", async () => {
-  await using example = await Example.start("mailbox_per_user.ts");
-  await using client = await example.connect();
-  await client.script(`
-    S: 220
-    C: EHLO client.example
-    S: 250
-    C: MAIL FROM:<me@spam.example>
-    S: ${replies.refusedSender}
-    C: MAIL FROM:<me@client.example>
-    S: 250
-    C: RCPT TO:<nobody@example.com>
-    S: ${replies.noSuchUser}
-    C: RCPT TO:<you@elsewhere.example>
-    S: 550 5.7.1 ...
-    C: RCPT TO:<Info@example.com>
-    S: 250
-    C: RCPT TO:<bob+lists@example.com>
-    S: 250
-    C: DATA
-    S: 354
-    C: From: me@client.example
-    C:
-    C: No subject.
-    C: .
-    S: 554 5.6.0 A subject, please
-    C: MAIL FROM:<me@client.example>
-    S: 250
-    C: RCPT TO:<Info@example.com>
-    S: 250
-    C: RCPT TO:<bob+lists@example.com>
-    S: 250
-    C: DATA
-    S: 354
-    C: Subject: hello
-    C:
-    C: It works.
-    C: .
-    S: 250
-  `);
-  assertEquals(await example.folder.files(), ["mail/alice", "mail/bob"]);
-});
-
-Deno.test("examples/test_double.ts passes", async () => {
-  await testExample("test_double.ts");
 });
 
 Deno.test("examples/pop3_server.ts serves by POP3 the mail that came by SMTP", async () => {
@@ -120,26 +68,6 @@ Deno.test("examples/pop3_server.ts serves by POP3 the mail that came by SMTP", a
     "USER ann@example.com\r\nPASS guess\r\nSTAT\r\nQUIT\r\n",
   ]);
   assertStringIncludes(second, "-ERR No such login\r\n-ERR Log in first\r\n");
-});
-
-Deno.test("examples/sqlite_store.ts keeps a message in its tables", async () => {
-  await using example = await Example.start("sqlite_store.ts");
-  await using client = await example.connect();
-  await client.script(messageTo(["you@example.com", "me@example.com"]));
-  const path = `${example.folder.path}/mail.sqlite`;
-  const database = new DatabaseSync(path, { readOnly: true });
-  try {
-    const message = database.prepare("SELECT * FROM message").get()!;
-    const content = new TextDecoder().decode(message.content as Uint8Array);
-    assertStringIncludes(content, `Subject: ${message.subject}\r\n`);
-    const recipients = database.prepare("SELECT address FROM recipient").all();
-    assertEquals(
-      recipients.map(({ address }) => address),
-      ["you@example.com", "me@example.com"],
-    );
-  } finally {
-    database.close();
-  }
 });
 
 Deno.test("examples/spam_check.ts rejects a client on a blocklist", async () => {
@@ -184,41 +112,6 @@ Deno.test("examples/smarthost.ts relays through the smarthost", async () => {
   await example.said("delivered");
 });
 
-Deno.test("examples/submission.ts takes mail of users who have logged in", async () => {
-  await using example = await Example.start("submission.ts");
-  const target = { host: "127.0.0.1", port: example.ports[0]! };
-  await using client = await SmtpClient.connect({
-    ...target,
-    onCertificate: () => true,
-    login: { username: "ann@example.com", password: "a secret of Ann" },
-  });
-  const send = (from: string) =>
-    client.send({
-      from,
-      to: ["bob@example.com"],
-      data: "Subject: x\r\n\r\nx\r\n",
-    });
-  const codes: (number | undefined)[] = [];
-  for (const name of ["ann", "info", "bob"]) {
-    const { recipients } = await send(`${name}@example.com`);
-    codes.push(recipients[0]?.reply?.code);
-  }
-  assertEquals(codes, [250, 250, 553]);
-  assertEquals((await example.folder.files()).length, 2);
-});
-
-Deno.test("examples/submission.ts takes no mail without TLS or without login", async () => {
-  await using example = await Example.start("submission.ts");
-  await using client = await example.connect();
-  await client.script(`
-    S: 220
-    C: EHLO client.example
-    S: 250
-    C: MAIL FROM:<ann@example.com>
-    S: 530
-  `);
-});
-
 Deno.test("examples/threads.ts calls its handler module on each thread", async () => {
   await using example = await Example.start("threads.ts", ["0", "2"]);
   await using client = await example.connect();
@@ -247,85 +140,3 @@ Deno.test("examples/threads.ts calls its handler module on each thread", async (
   await Promise.all(clients);
   assertEquals((await example.folder.files()).length, 20);
 });
-
-/** The path of an example. */
-function examplePath(name: string): string {
-  return new URL(`../../examples/${name}`, import.meta.url).pathname;
-}
-
-/** A running example. */
-class Example implements AsyncDisposable {
-  /** Its working folder. */
-  readonly folder: TestFolder;
-  /** Its ports, in the order of its output. */
-  readonly ports: readonly number[];
-  readonly #process: BackgroundProcess;
-
-  /** Made by {@linkcode Example.start}. */
-  constructor(
-    process: BackgroundProcess,
-    init: { folder: TestFolder; ports: readonly number[] },
-  ) {
-    this.#process = process;
-    this.folder = init.folder;
-    this.ports = init.ports;
-  }
-
-  /**
-   * Runs an example with arguments instead of its usual ports.
-   *
-   * @param args Port 0 means a free port
-   */
-  static async start(
-    name: string,
-    args: readonly string[] = ["0"],
-    options: { ports?: number; env?: Readonly<Record<string, string>> } = {},
-  ): Promise<Example> {
-    const { ports: wanted = 1, env = {} } = options;
-    const folder = await TestFolder.create();
-    const process = BackgroundProcess.start(Deno.execPath(), [
-      ...["run", "-A", ...packageFlags, examplePath(name), ...args],
-    ], { cwd: folder.path, env });
-    try {
-      const ports = await process.waitFor((stdout) => {
-        const found = [...stdout.matchAll(/port (\d+)/g)];
-        if (found.length < wanted) return;
-        return found.map(([, port]) => Number(port));
-      });
-      return new Example(process, { folder, ports });
-    } catch (error) {
-      await process.stop();
-      await folder[Symbol.asyncDispose]();
-      throw error;
-    }
-  }
-
-  /** Connects to its first port. */
-  connect(): Promise<ScriptedClient> {
-    const [port = 0] = this.ports;
-    return ScriptedClient.connect(
-      { address: "127.0.0.1", port },
-      { timeoutMs: DEADLINE_MS },
-    );
-  }
-
-  /** Waits until it has written a text to standard output. */
-  async said(text: string): Promise<void> {
-    await this.#process.waitFor((stdout) =>
-      stdout.includes(text) ? true : undefined
-    );
-  }
-
-  /** Ends the process. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#process.stop();
-    await this.folder[Symbol.asyncDispose]();
-  }
-}
-
-/** Runs an example that is a test. */
-async function testExample(name: string): Promise<void> {
-  await run(Deno.execPath(), [
-    ...["test", "-A", "--no-check", ...packageFlags, examplePath(name)],
-  ]);
-}

@@ -1,0 +1,57 @@
+/**
+ * The programs that embedders write first stay short: lines of code, without
+ * comments and empty lines. None is longer than it was before the options that it
+ * uses existed, and half of them have at most two thirds of those lines.
+ */
+
+import { assert, assertEquals } from "@std/assert";
+
+const EXAMPLES = new URL("../../examples/", import.meta.url);
+
+/** The lines that each program took before. */
+const BEFORE: Readonly<Record<string, number>> = {
+  "mailbox_per_user.ts": 40,
+  "sqlite_store.ts": 33,
+  "hashed_passwords.ts": 21,
+  "webhook.ts": 31,
+  "plus_address_router.ts": 32,
+  "submission.ts": 49,
+  "greylisting.ts": 42,
+  "forwarder.ts": 22,
+  "certificate_reload.ts": 21,
+  "tenants.ts": 46,
+  "limits_per_user.ts": 23,
+  "metrics.ts": 30,
+  "sending.ts": 14,
+  "dev_inbox.ts": 45,
+  "test_double.ts": 31,
+};
+
+/** A line without code. */
+const EMPTY = /^\s*(\/\/|\/?\*|$)/;
+
+Deno.test("the first programs of embedders are short", () => {
+  const lengths = new Map<string, number>();
+  for (const name of Object.keys(BEFORE)) {
+    const lines = linesOf(name);
+    if (lines !== undefined) lengths.set(name, lines);
+  }
+  const longer = [...lengths].filter(([name, lines]) => lines > BEFORE[name]!);
+  assertEquals(longer, []);
+  const short = [...lengths].filter(([name, lines]) =>
+    3 * lines <= 2 * BEFORE[name]!
+  );
+  const text = `${short.length} of ${lengths.size} have at most two thirds`;
+  assert(2 * short.length >= lengths.size, text);
+});
+
+/** The lines of code of a program; `undefined` without such a program. */
+function linesOf(name: string): number | undefined {
+  try {
+    const text = Deno.readTextFileSync(new URL(name, EXAMPLES));
+    return text.split("\n").filter((line) => !EMPTY.test(line)).length;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
