@@ -2,14 +2,12 @@
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { SmtpClient } from "@smtp/server/client";
-import { ScriptedClient, startTestServer } from "@smtp/server/testing";
+import { startTestServer } from "@smtp/server/testing";
 import { connect } from "node:net";
 import { DatabaseSync } from "node:sqlite";
 import { messageTo } from "../support/cli.ts";
-import { TestFolder } from "../support/folder.ts";
 import { startWireServer } from "../support/dns.ts";
-import { packageFlags } from "../support/interop/server.ts";
-import { BackgroundProcess, run } from "../support/process.ts";
+import { Example } from "../support/example.ts";
 import { DEADLINE_MS } from "../support/wait.ts";
 import { replies } from "../../lib/protocol/replies.ts";
 
@@ -82,10 +80,6 @@ Deno.test("examples/mailbox_per_user.ts gives an mbox to users only", async () =
     S: 250
   `);
   assertEquals(await example.folder.files(), ["mail/alice", "mail/bob"]);
-});
-
-Deno.test("examples/test_double.ts passes", async () => {
-  await testExample("test_double.ts");
 });
 
 Deno.test("examples/pop3_server.ts serves by POP3 the mail that came by SMTP", async () => {
@@ -247,85 +241,3 @@ Deno.test("examples/threads.ts calls its handler module on each thread", async (
   await Promise.all(clients);
   assertEquals((await example.folder.files()).length, 20);
 });
-
-/** The path of an example. */
-function examplePath(name: string): string {
-  return new URL(`../../examples/${name}`, import.meta.url).pathname;
-}
-
-/** A running example. */
-class Example implements AsyncDisposable {
-  /** Its working folder. */
-  readonly folder: TestFolder;
-  /** Its ports, in the order of its output. */
-  readonly ports: readonly number[];
-  readonly #process: BackgroundProcess;
-
-  /** Made by {@linkcode Example.start}. */
-  constructor(
-    process: BackgroundProcess,
-    init: { folder: TestFolder; ports: readonly number[] },
-  ) {
-    this.#process = process;
-    this.folder = init.folder;
-    this.ports = init.ports;
-  }
-
-  /**
-   * Runs an example with arguments instead of its usual ports.
-   *
-   * @param args Port 0 means a free port
-   */
-  static async start(
-    name: string,
-    args: readonly string[] = ["0"],
-    options: { ports?: number; env?: Readonly<Record<string, string>> } = {},
-  ): Promise<Example> {
-    const { ports: wanted = 1, env = {} } = options;
-    const folder = await TestFolder.create();
-    const process = BackgroundProcess.start(Deno.execPath(), [
-      ...["run", "-A", ...packageFlags, examplePath(name), ...args],
-    ], { cwd: folder.path, env });
-    try {
-      const ports = await process.waitFor((stdout) => {
-        const found = [...stdout.matchAll(/port (\d+)/g)];
-        if (found.length < wanted) return;
-        return found.map(([, port]) => Number(port));
-      });
-      return new Example(process, { folder, ports });
-    } catch (error) {
-      await process.stop();
-      await folder[Symbol.asyncDispose]();
-      throw error;
-    }
-  }
-
-  /** Connects to its first port. */
-  connect(): Promise<ScriptedClient> {
-    const [port = 0] = this.ports;
-    return ScriptedClient.connect(
-      { address: "127.0.0.1", port },
-      { timeoutMs: DEADLINE_MS },
-    );
-  }
-
-  /** Waits until it has written a text to standard output. */
-  async said(text: string): Promise<void> {
-    await this.#process.waitFor((stdout) =>
-      stdout.includes(text) ? true : undefined
-    );
-  }
-
-  /** Ends the process. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#process.stop();
-    await this.folder[Symbol.asyncDispose]();
-  }
-}
-
-/** Runs an example that is a test. */
-async function testExample(name: string): Promise<void> {
-  await run(Deno.execPath(), [
-    ...["test", "-A", "--no-check", ...packageFlags, examplePath(name)],
-  ]);
-}
