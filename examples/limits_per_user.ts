@@ -11,10 +11,7 @@
 import { AccountList, Certificate, SmtpServer } from "@smtp/server";
 
 const [port = "2525", most = "500", alertUrl] = Deno.args;
-const users: Record<string, string> = {
-  "ann@example.com": "a secret of Ann",
-  "bob@example.com": "a secret of Bob",
-};
+const users: Record<string, string> = { ann: "secret", bob: "other secret" };
 const server = new SmtpServer({
   listen: `127.0.0.1:${port}/submission`,
   // For a name of your own: Certificate.load({ certificateFile, keyFile }).

@@ -21,11 +21,9 @@ await using client = await SmtpClient.connect(hop);
 const { recipients } = await client.send(message);
 console.log(`client: ${recipients[0]!.reply}`);
 
-// By the queue: a server of our own, which this user alone can reach.
-const server = new SmtpServer({
-  listen: { path: "./queue.sock", mode: 0o600 },
-  relay: { from: ["unix"], spool: "./spool", smarthosts: [hop] },
-});
+// By the queue: a server of our own, which this user and group alone can reach.
+const relay = { from: ["unix"], spool: "./spool", smarthosts: [hop] };
+const server = new SmtpServer({ listen: "unix:./queue.sock", relay });
 await server.start();
 await using queue = await SmtpClient.connect({
   host: "localhost",
