@@ -146,7 +146,8 @@ export interface DeliveryOptions extends
    */
   readonly remotePort?: number | undefined;
   /**
-   * Most Received fields of a message; one with more counts as looping.
+   * Most Received fields of a message; one with more counts as looping and goes
+   * back with a DSN (5.4.6).
    *
    * @default {100}
    */

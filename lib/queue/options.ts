@@ -143,7 +143,8 @@ export interface RelayQueueOptions extends RelayHooks {
    */
   readonly bounceFrom?: string;
   /**
-   * Bytes up to which a DSN returns the whole message, if the sender asked for that.
+   * Bytes up to which a DSN returns the whole message, if the sender asked for
+   * that. A larger one is returned as its header.
    *
    * @default {1048576}
    */
