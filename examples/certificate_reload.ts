@@ -25,9 +25,7 @@ console.log(`listening on port ${server.addresses[0]!.port}`);
 
 for await (const { kind } of Deno.watchFs(folder)) {
   if (kind === "access") continue; // That was load().
-  await load().then(
-    (renewed) => certificate.replace(renewed),
-    // One file is new and the other is old: the old pair stays.
-    ({ message }) => console.warn(message),
-  );
+  // While one file is new and the other is old, the old pair stays.
+  const renewed = await load().catch(({ message }) => console.warn(message));
+  if (renewed) certificate.replace(renewed);
 }
