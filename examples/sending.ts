@@ -19,8 +19,7 @@ const provider = { host, port: Number(port) };
 // The queue is a server that this user and group alone can reach.
 const queue = { host: "localhost", path: "./queue.sock" };
 const relay = { from: ["unix"], spool: "./spool", smarthosts: [provider] };
-const server = new SmtpServer({ listen: { path: queue.path }, relay });
-await server.start();
+await new SmtpServer({ listen: { path: queue.path }, relay }).start();
 
 for (const hop of [provider, queue]) {
   await using client = await SmtpClient.connect(hop);
