@@ -82,9 +82,12 @@ export interface SendOptions {
    * @default {{}}
    */
   readonly parameters?: MailParameters | undefined;
-  /** Called at each step, instead of the session's own `onProgress`. */
+  /** Called at each step. Default: the session's own `onProgress`. */
   readonly onProgress?: ((progress: ClientProgress) => void) | undefined;
-  /** Ends sending; the promise rejects with the signal's reason, and the connection is closed. */
+  /**
+   * Ends sending; the promise rejects with the signal's reason, and the
+   * connection is closed. Default: only the time limits end it.
+   */
   readonly signal?: AbortSignal | undefined;
 }
 

@@ -124,9 +124,10 @@ export interface SmtpClientOptions extends NextHop {
    */
   readonly address?: string | undefined;
   /**
-   * Path of a unix socket to connect to instead of `host` and `port`; `host`
-   * then only names the server in errors and for its certificate. Requires
+   * Path of a unix socket to connect to instead of `host` and `port`; `host` then
+   * only names the server in errors and for its certificate. Requires
    * `allow-net=unix:PATH`, and `allow-read` and `allow-write` for the path.
+   * Default: none.
    */
   readonly path?: string | undefined;
   /**
@@ -141,7 +142,10 @@ export interface SmtpClientOptions extends NextHop {
    * @default {"opportunistic", with `login` "verified"}
    */
   readonly security?: TlsSecurity | undefined;
-  /** The login, with the strongest mechanism that both sides support. If unset, the client does not log in. */
+  /**
+   * The login, with the strongest mechanism that both sides support. Default: the
+   * client does not log in.
+   */
   readonly login?: Login | undefined;
   /**
    * Whether a password or token may go over a connection without TLS.
@@ -164,22 +168,29 @@ export interface SmtpClientOptions extends NextHop {
    * @default {"keep"}
    */
   readonly longLines?: "keep" | "encode" | undefined;
-  /** Time limits in milliseconds, instead of those of RFC 5321 section 4.5.3.2. */
+  /**
+   * Time limits in milliseconds. Default: those of RFC 5321 section 4.5.3.2, and
+   * those of {@linkcode ClientTimeouts}.
+   */
   readonly timeouts?: Partial<ClientTimeouts> | undefined;
-  /** The certificate to present if the server asks for one. */
+  /** The certificate to present if the server asks for one. Default: none. */
   readonly clientCertificate?: Certificate | undefined;
-  /** The trusted authorities; the platform's by default. */
+  /** The trusted authorities. Default: the platform's. */
   readonly trusted?: readonly Certificate[] | undefined;
   /**
    * Judges the server's certificate: `true` accepts it, `false` rejects it,
-   * `undefined` leaves the decision to the policy.
+   * `undefined` leaves the decision to the policy. Default: the policy of
+   * `security` decides.
    */
   readonly onCertificate?:
     | ((peer: PeerCertificate) => boolean | void | Promise<boolean | void>)
     | undefined;
-  /** Called at each step. */
+  /** Called at each step. Default: no calls. */
   readonly onProgress?: ((progress: ClientProgress) => void) | undefined;
-  /** Ends connecting; the promise rejects with the signal's reason. */
+  /**
+   * Ends connecting; the promise rejects with the signal's reason. Default: only
+   * the time limits end it.
+   */
   readonly signal?: AbortSignal | undefined;
 }
 

@@ -40,7 +40,7 @@ import { ClientPool } from "./pool.ts";
 
 /** Options of {@linkcode LmtpStore}: exactly one of `host` and `path`. */
 export interface LmtpStoreOptions {
-  /** Host name, or IP address without brackets. */
+  /** Host name, or IP address without brackets. Default: none; give this or `path`. */
   readonly host?: string | undefined;
   /**
    * The port.
@@ -48,7 +48,7 @@ export interface LmtpStoreOptions {
    * @default {24}
    */
   readonly port?: number | undefined;
-  /** Path of a unix socket. */
+  /** Path of a unix socket. Default: none; give this or `host`. */
   readonly path?: string | undefined;
   /**
    * This server's name in LHLO: a domain or an address literal.
@@ -63,11 +63,14 @@ export interface LmtpStoreOptions {
    */
   readonly security?: TlsSecurity | undefined;
   /**
-   * Time limits in milliseconds, instead of those of RFC 5321 section 4.5.3.2.
+   * Time limits in milliseconds. Default: those of RFC 5321 section 4.5.3.2.
    * `connect` also limits the wait for a free connection.
    */
   readonly timeouts?: Partial<ClientTimeouts> | undefined;
-  /** The connections, which are kept for the next message. */
+  /**
+   * The connections, which are kept for the next message. Default: at most 10,
+   * and 5000 ms each.
+   */
   readonly pool?: {
     /**
      * Most connections at the same time; further messages wait.

@@ -134,7 +134,10 @@ export interface DeliveryOptions extends
    * @default {false}
    */
   readonly allowLoopback?: boolean | undefined;
-  /** The next hops for all jobs, tried in this order. If unset, each destination's own hosts. */
+  /**
+   * The next hops for all jobs, tried in this order. Default: each destination's
+   * own hosts.
+   */
   readonly smarthosts?: readonly NextHop[] | undefined;
   /**
    * The port of hosts found by DNS.
@@ -143,14 +146,18 @@ export interface DeliveryOptions extends
    */
   readonly remotePort?: number | undefined;
   /**
-   * Received fields that a message may have; one with more counts as looping.
+   * Most Received fields of a message; one with more counts as looping and goes
+   * back with a DSN (5.4.6).
    *
    * @default {100}
    */
   readonly hopLimit?: number | undefined;
-  /** Limits for idle sessions. */
+  /** Limits for idle sessions. Default: those of {@linkcode ClientPoolOptions}. */
   readonly pool?: ClientPoolOptions | undefined;
-  /** Judges the certificate of a host; `job` is the delivery that connects. */
+  /**
+   * Judges the certificate of a host; `job` is the delivery that connects.
+   * Default: `security` decides.
+   */
   readonly onCertificate?:
     | ((
       peer: PeerCertificate,
@@ -241,14 +248,17 @@ export interface RelayingOptions extends
    */
   from?: readonly string[] | undefined;
   /**
-   * Where messages are kept until they are delivered: a folder, or another
-   * spool. If unset, they are in memory, and lost with the process; the server
-   * logs a warning then.
+   * Where messages are kept until they are delivered: a folder, or another spool.
+   * Default: in memory, so that they are lost with the process; the server logs a
+   * warning then.
    */
   spool?: string | Spool | undefined;
-  /** The next hops for all mail, tried in this order, instead of each domain's own mail exchangers. */
+  /**
+   * The next hops for all mail, tried in this order. Default: each domain's own
+   * mail exchangers.
+   */
   smarthosts?: readonly NextHop[] | undefined;
-  /** The login at the smarthosts. No other host gets it. */
+  /** The login at the smarthosts. No other host gets it. Default: no login. */
   login?: Login | undefined;
   /**
    * The TLS policy.
@@ -301,21 +311,21 @@ export interface RelayingOptions extends
    */
   bounceFrom?: string | undefined;
   /**
-   * Deliveries at a time. Those that wait for an answer of the host do not count;
-   * there are twice as many of these at most.
+   * Most deliveries at a time; others wait. Those that wait for an answer of the
+   * host do not count; there are twice as many of these at most.
    *
    * @default {100}
    */
   maxConcurrent?: number | undefined;
   /**
-   * Deliveries to one destination at a time. A destination begins with fewer;
-   * the number grows while deliveries succeed.
+   * Most deliveries to one destination at a time; others wait. A destination
+   * begins with fewer; the number grows while deliveries succeed.
    *
    * @default {20}
    */
   maxPerDestination?: number | undefined;
   /**
-   * Recipients of one delivery.
+   * Most recipients of one delivery; more of a message are several deliveries.
    *
    * @default {100}
    */

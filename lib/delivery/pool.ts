@@ -26,19 +26,19 @@ export interface ClientPoolOptions {
    */
   readonly idleMs?: number | undefined;
   /**
-   * Idle sessions for one place.
+   * Most idle sessions for one place; one more is closed.
    *
    * @default {20}
    */
   readonly maxIdlePerKey?: number | undefined;
   /**
-   * Idle sessions in total; the oldest is closed first.
+   * Most idle sessions in total; the oldest is closed first.
    *
    * @default {100}
    */
   readonly maxIdle?: number | undefined;
   /**
-   * Messages per session.
+   * Most messages of a session, which then ends.
    *
    * @default {100}
    */

@@ -98,6 +98,7 @@ export interface DnsClientOptions {
   nameServers?: readonly string[] | undefined;
   /**
    * Time limit of one question in milliseconds, over all servers and attempts.
+   * Beyond it the outcome is `failed`.
    *
    * @default {5000}
    */

@@ -155,7 +155,10 @@ export interface DnsQueryOptions {
    * @default {the client's `timeoutMs`}
    */
   timeoutMs?: number | undefined;
-  /** Ends the wait; the promise then rejects with the signal's reason. */
+  /**
+   * Ends the wait; the promise then rejects with the signal's reason. Default:
+   * only the time limit ends it.
+   */
   signal?: AbortSignal | undefined;
 }
 

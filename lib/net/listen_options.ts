@@ -99,7 +99,7 @@ export interface ListenOptions {
   /**
    * The path of a unix socket, in place of `host` and `port`. At most 107 bytes,
    * 103 beside Linux. A socket that no server answers on is replaced; a file of
-   * another kind is never touched. Stopping removes the socket.
+   * another kind is never touched. Stopping removes the socket. Default: none.
    *
    * @throws {Deno.errors.AddrInUse} At the start, if a server answers there
    * @throws {Deno.errors.AlreadyExists} At the start, if another file is there

@@ -145,7 +145,10 @@ export class SmtpReply {
  * ```
  */
 export interface SmtpReplyOptions {
-  /** The enhanced status code; its class must be the code's first digit (RFC 2034 section 4). */
+  /**
+   * The enhanced status code; its class must be the code's first digit (RFC 2034
+   * section 4). Default: none.
+   */
   enhanced?: string | undefined;
 }
 

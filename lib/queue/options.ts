@@ -109,14 +109,14 @@ export interface RelayQueueOptions extends RelayHooks {
    */
   readonly idleWaitMs?: number;
   /**
-   * Limit of deliveries under way. Deliveries that wait for the peer do not count
-   * here; their limit is twice as high.
+   * Most deliveries under way; others wait. Deliveries that wait for the peer do
+   * not count here; their limit is twice as high.
    *
    * @default {100}
    */
   readonly maxConcurrent?: number;
   /**
-   * Limit of recipients in one delivery.
+   * Most recipients of one delivery; more of a message are several deliveries.
    *
    * @default {100} What every host must accept (RFC 5321 section 4.5.3.1.8)
    */
@@ -130,8 +130,8 @@ export interface RelayQueueOptions extends RelayHooks {
    */
   readonly commonDestination?: string;
   /**
-   * Limit of deliveries under way to one destination. A new destination begins
-   * with fewer; the number grows while deliveries succeed.
+   * Most deliveries under way to one destination; others wait. A new destination
+   * begins with fewer; the number grows while deliveries succeed.
    *
    * @default {20}
    */
@@ -143,7 +143,8 @@ export interface RelayQueueOptions extends RelayHooks {
    */
   readonly bounceFrom?: string;
   /**
-   * Bytes up to which a DSN returns the whole message, if the sender asked for that.
+   * Bytes up to which a DSN returns the whole message, if the sender asked for
+   * that. A larger one is returned as its header.
    *
    * @default {1048576}
    */

@@ -92,7 +92,8 @@ export interface RelayOptions extends RelayRoute {
   readonly recipients?: readonly Recipient[];
   /**
    * The login at the next hop. Its secret is stored in the message's record file,
-   * which only the file's owner may read. It is never shown.
+   * which only the file's owner may read. It is never shown. Default: the `login`
+   * of `relay` at its smarthosts, and none at others.
    */
   readonly login?: Login;
   /**
@@ -119,7 +120,7 @@ export interface RelayOptions extends RelayRoute {
    * @default {false}
    */
   readonly held?: boolean;
-  /** Any JSON value, stored with the message. */
+  /** Any JSON value, stored with the message. Default: none. */
   readonly tag?: unknown;
 }
 

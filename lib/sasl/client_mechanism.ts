@@ -84,9 +84,15 @@ export interface ClientMechanism {
 export interface ClientMechanismOptions {
   /** The user name; with OAuth the name that accompanies the token. */
   readonly username: string;
-  /** The password, for all mechanisms but OAuth and EXTERNAL. */
+  /**
+   * The password, for all mechanisms but OAuth and EXTERNAL. Default: none; such
+   * a mechanism throws a `TypeError`.
+   */
   readonly password?: string | undefined;
-  /** The bearer token, for XOAUTH2 and OAUTHBEARER. */
+  /**
+   * The bearer token, for XOAUTH2 and OAUTHBEARER. Default: none; such a
+   * mechanism throws a `TypeError`.
+   */
   readonly token?: string | undefined;
   /**
    * The authorization identity: the user to act for. PLAIN, SCRAM and EXTERNAL.
@@ -100,11 +106,14 @@ export interface ClientMechanismOptions {
    * @default {false}
    */
   readonly external?: boolean | undefined;
-  /** The channel binding of type tls-server-end-point: the digest of the server's certificate. */
+  /**
+   * The channel binding of type tls-server-end-point: the digest of the server's
+   * certificate. Default: none.
+   */
   readonly channelBinding?: Uint8Array | undefined;
-  /** The server's name, which OAUTHBEARER sends. */
+  /** The server's name, which OAUTHBEARER sends. Default: it is left out. */
   readonly host?: string | undefined;
-  /** The server's port, which OAUTHBEARER sends. */
+  /** The server's port, which OAUTHBEARER sends. Default: it is left out. */
   readonly port?: number | undefined;
   /**
    * The client's nonce (SCRAM). For tests with known answers: two exchanges

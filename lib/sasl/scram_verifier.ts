@@ -36,8 +36,8 @@ const FORM =
 /** Options of {@linkcode ScramVerifier.create}. */
 export interface ScramVerifierOptions {
   /**
-   * Rounds of PBKDF2, 4096 to 5,000,000. The server pays for them at each login
-   * by PLAIN or LOGIN, the client at each login by SCRAM.
+   * Number of rounds of PBKDF2, 4096 to 5,000,000. The server pays for them at
+   * each login by PLAIN or LOGIN, the client at each login by SCRAM.
    *
    * @default {600_000}
    */

@@ -109,18 +109,18 @@ export interface ServerMechanismOptions {
   /** The server's own name, for the challenge of CRAM-MD5. */
   readonly hostname: string;
   /**
-   * The channel binding of type tls-server-end-point: the digest of the
-   * server's certificate. Set it if, and only if, SCRAM-SHA-256-PLUS is
-   * offered: a client that did not see the offer is then refused, because an
-   * attacker has removed it from the list on the way.
+   * The channel binding of type tls-server-end-point: the digest of the server's
+   * certificate. Set it if, and only if, SCRAM-SHA-256-PLUS is offered: a client
+   * that did not see the offer is then refused, because an attacker has removed
+   * it from the list on the way. Default: not offered.
    */
   readonly channelBinding?: Uint8Array | undefined;
-  /** The client's TLS certificate in DER, which EXTERNAL needs. */
+  /** The client's TLS certificate in DER, which EXTERNAL needs. Default: none. */
   readonly certificate?: Uint8Array | undefined;
   /**
-   * The verifier that unknown users are compared with: SCRAM sends its rounds
-   * and a salt of its length for them, and PLAIN and LOGIN take as long.
-   * Without it unknown users look like users whose secret is stored plain.
+   * The verifier that unknown users are compared with: SCRAM sends its rounds and
+   * a salt of its length for them, and PLAIN and LOGIN take as long. Without it
+   * unknown users look like users whose secret is stored plain. Default: none.
    */
   readonly decoy?: ScramVerifier | undefined;
   /**
@@ -131,9 +131,15 @@ export interface ServerMechanismOptions {
    * @default {random, one for this process or thread}
    */
   readonly saltKey?: Uint8Array | undefined;
-  /** The scope that the server names to a client with an invalid token. */
+  /**
+   * The scope that the server names to a client with an invalid token. Default:
+   * it is left out.
+   */
   readonly oauthScope?: string | undefined;
-  /** The address of the OpenID configuration, for a client with an invalid token (OAUTHBEARER). */
+  /**
+   * The address of the OpenID configuration, for a client with an invalid token
+   * (OAUTHBEARER). Default: it is left out.
+   */
   readonly openIdConfiguration?: string | undefined;
   /**
    * The server's part of the nonce (SCRAM), or the text before the `@`

@@ -115,11 +115,12 @@ export interface SmtpServerOptions {
   /** Text of the reply to QUIT. Default `"Bye"`. */
   goodbye?: string | undefined;
   /**
-   * The program's handlers, or the path or URL of a module whose default export is
-   * handlers or a function that makes them ({@linkcode HandlerModule}). With
+   * The program's handlers, or the path or URL of a module whose default export
+   * is handlers or a function that makes them ({@linkcode HandlerModule}). With
    * `threads`, handlers given as an object stay on the main thread, and each
    * thread calls them there; each thread loads a module itself, which avoids the
-   * calls between threads.
+   * calls between threads. Default: no handlers, and everything is accepted that
+   * the other options permit.
    */
   handlers?: SmtpHandlers | string | URL | undefined;
   /**
@@ -228,7 +229,8 @@ export interface SmtpServerOptions {
   clientCertificate?: ClientCertificatePolicy | undefined;
   /**
    * The accounts that may log in, by name and secret. If `onAuthenticate` is set,
-   * it decides instead.
+   * it decides instead. Default: no accounts, and without `onAuthenticate` no
+   * AUTH.
    */
   accounts?: Accounts | undefined;
   /**

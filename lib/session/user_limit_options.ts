@@ -38,32 +38,37 @@ import { anyNumber, object, type Rule, type Rules } from "../options.ts";
  */
 export interface UserLimitOptions {
   /**
-   * Most messages of a user in a minute: MAIL gets 450 4.7.28 beyond it.
+   * Most messages of a user in a minute: MAIL gets 450 4.7.28 beyond it. 0 for no
+   * limit.
    *
    * @default {60}
    */
   messagesPerMinute?: number | undefined;
   /**
-   * Most recipients of a user in a minute: RCPT gets 450 4.7.28 beyond it.
+   * Most recipients of a user in a minute: RCPT gets 450 4.7.28 beyond it. 0 for
+   * no limit.
    *
    * @default {300}
    */
   recipientsPerMinute?: number | undefined;
   /**
-   * Most messages of a user in a day: MAIL gets 450 4.7.28 beyond it.
+   * Most messages of a user in a day: MAIL gets 450 4.7.28 beyond it. 0 for no
+   * limit.
    *
    * @default {2000}
    */
   messagesPerDay?: number | undefined;
   /**
-   * Most recipients of a user in a day: RCPT gets 450 4.7.28 beyond it.
+   * Most recipients of a user in a day: RCPT gets 450 4.7.28 beyond it. 0 for no
+   * limit.
    *
    * @default {10000}
    */
   recipientsPerDay?: number | undefined;
   /**
    * Most bytes of a user in a day. MAIL gets 450 4.7.28 if the declared size is
-   * too much, and so does the end of a message that is larger than declared.
+   * too much, and so does the end of a message that is larger than declared. 0
+   * for no limit.
    *
    * @default {0}
    */

@@ -158,15 +158,15 @@ export interface SMTPServerLogger {
 
 /** A certificate with its key, in PEM. */
 export interface SMTPServerTlsOptions {
-  /** The key. */
+  /** The key. Default: that of a self-signed certificate. */
   key?: string | Uint8Array | readonly (string | Uint8Array)[] | undefined;
-  /** The certificate and its issuers. */
+  /** The certificate and its issuers. Default: a self-signed one for localhost. */
   cert?: string | Uint8Array | readonly (string | Uint8Array)[] | undefined;
-  /** The authorities that may sign certificates of clients. */
+  /** The authorities that may sign certificates of clients. Default: the platform's. */
   ca?: string | Uint8Array | readonly (string | Uint8Array)[] | undefined;
-  /** The passphrase of the key. */
+  /** The passphrase of the key. Default: the key is not encrypted. */
   passphrase?: string | undefined;
-  /** The oldest version of TLS. Only `"TLSv1.2"`, which is the default. */
+  /** The oldest version of TLS. Only `"TLSv1.2"`. Default `"TLSv1.2"`. */
   minVersion?: string | undefined;
 }
 
@@ -225,49 +225,58 @@ export interface SMTPServerOptions
   extends SMTPServerTlsOptions, SMTPServerCallbacks {
   /** Whether TLS comes before the first byte. Default `false`. */
   secure?: boolean | undefined;
-  /** With `secure`: TLS ends at a proxy in front, and connections are plain here. */
+  /**
+   * With `secure`: TLS ends at a proxy in front, and connections are plain here.
+   * Default `false`.
+   */
   secured?: boolean | undefined;
-  /** The same as without it: this server begins TLS itself. */
+  /** The same as without it: this server begins TLS itself. Default `false`. */
   needsUpgrade?: boolean | undefined;
   /** The server's name. Default: this machine's. */
   name?: string | undefined;
-  /** Text of the greeting behind the name. */
+  /** Text of the greeting behind the name. Default `"ready"`. */
   banner?: string | undefined;
-  /** First line of the reply to EHLO and HELO; the first `%s` is the server, the second the client. */
+  /**
+   * First line of the reply to EHLO and HELO; the first `%s` is the server, the
+   * second the client. Default: the name of the server.
+   */
   heloResponse?: string | undefined;
   /** Largest message in bytes; a larger one gets 552. Default: that of `limits.maxSize`. */
   size?: number | undefined;
-  /** The same as without it: a message that is too large is refused. */
+  /** The same as without it: a message that is too large is refused. Default `true`. */
   rejectOversized?: boolean | undefined;
-  /** Hides SIZE: `stream.sizeExceeded` says whether a message is larger than `size`. */
+  /**
+   * Hides SIZE: `stream.sizeExceeded` says whether a message is larger than
+   * `size`. Default `false`.
+   */
   hideSize?: boolean | undefined;
   /** The SASL mechanisms. Default LOGIN and PLAIN. */
   authMethods?: string | readonly string[] | undefined;
   /** Whether clients may send without a login. Default `false`. */
   authOptional?: boolean | undefined;
-  /** Text of the 530 for a client without a login. */
+  /** Text of the 530 for a client without a login. Default: the standard text. */
   authRequiredMessage?: string | undefined;
   /** Whether clients may log in without TLS. Default `false`. */
   allowInsecureAuth?: boolean | undefined;
-  /** Commands that get 500. */
+  /** Commands that get 500. Default: none. */
   disabledCommands?: string | readonly string[] | undefined;
-  /** Hides STARTTLS, and allows logins without it. */
+  /** Hides STARTTLS, and allows logins without it. Default `false`. */
   hideSTARTTLS?: boolean | undefined;
-  /** Hides PIPELINING. */
+  /** Hides PIPELINING. Default `false`. */
   hidePIPELINING?: boolean | undefined;
-  /** Hides 8BITMIME. */
+  /** Hides 8BITMIME. Default `false`. */
   hide8BITMIME?: boolean | undefined;
-  /** Hides SMTPUTF8. */
+  /** Hides SMTPUTF8. Default `false`. */
   hideSMTPUTF8?: boolean | undefined;
   /** Hides DSN. Default `true`. */
   hideDSN?: boolean | undefined;
   /** Hides ENHANCEDSTATUSCODES. Default `true`; replies of callbacks have none then. */
   hideENHANCEDSTATUSCODES?: boolean | undefined;
-  /** Only `true`: REQUIRETLS is not offered. */
+  /** Only `true`: REQUIRETLS is not offered. Default `true`. */
   hideREQUIRETLS?: boolean | undefined;
   /** Whether the client's name is not looked up. Default `false`. */
   disableReverseLookup?: boolean | undefined;
-  /** Looks names up in place of the DNS. */
+  /** Looks names up in place of the DNS. Default: the DNS. */
   resolver?: {
     reverse(
       address: string,
@@ -282,15 +291,21 @@ export interface SMTPServerOptions
   maxClients?: number | undefined;
   /** Most recipients of a message. Default 1000. */
   maxRecipients?: number | undefined;
-  /** Commands without a login, where one is required, until 421; `false` for no limit. Default 10. */
+  /**
+   * Most commands without a login, where one is required, until 421; `false` for
+   * no limit. Default 10.
+   */
   maxAllowedUnauthenticatedCommands?: number | false | undefined;
-  /** Whether connections begin with a PROXY header: `true` or `["*"]` for all, or from these addresses. */
+  /**
+   * Whether connections begin with a PROXY header: `true` or `["*"]` for all, or
+   * from these addresses. Default `false`.
+   */
   useProxy?: boolean | readonly string[] | undefined;
-  /** Whether clients may send XCLIENT. */
+  /** Whether clients may send XCLIENT. Default `false`. */
   useXClient?: boolean | undefined;
-  /** Only `false`: XFORWARD is not spoken. */
+  /** Only `false`: XFORWARD is not spoken. Default `false`. */
   useXForward?: boolean | undefined;
-  /** Addresses whose sessions are not logged. */
+  /** Addresses whose sessions are not logged. Default: none. */
   ignoredHosts?: readonly string[] | undefined;
   /** Whether it speaks LMTP. Default `false`. */
   lmtp?: boolean | undefined;
@@ -298,15 +313,18 @@ export interface SMTPServerOptions
   socketTimeout?: number | undefined;
   /** Milliseconds that `close()` gives transactions. Default 30,000. */
   closeTimeout?: number | undefined;
-  /** Certificates by server name. */
+  /** Certificates by server name. Default: none. */
   sniOptions?:
     | ReadonlyMap<string, SMTPServerTlsOptions>
     | Readonly<Record<string, SMTPServerTlsOptions>>
     | undefined;
-  /** Whether clients are asked for a certificate. */
+  /** Whether clients are asked for a certificate. Default `false`. */
   requestCert?: boolean | undefined;
   /** With `requestCert`: whether a certificate that is not verified fails. Default `true`. */
   rejectUnauthorized?: boolean | undefined;
-  /** Whether addresses that break the rules of dots are accepted, as `user.@example.com`. */
+  /**
+   * Whether addresses that break the rules of dots are accepted, as
+   * `user.@example.com`. Default `false`.
+   */
   lenientAddressParsing?: boolean | undefined;
 }

@@ -49,13 +49,16 @@ export function plainRoute(route: RelayRoute): RelayRoute {
 
 /** Options stored in the envelope. */
 export interface EnvelopeOptions extends RelayRoute {
-  /** Milliseconds to wait before the first try. */
+  /** Milliseconds to wait before the first try. Default: the queue's. */
   readonly idleWaitMs?: number;
-  /** The retry schedule in its text form. */
+  /** The retry schedule in its text form. Default: the queue's. */
   readonly schedule?: string;
-  /** Milliseconds after acceptance until undelivered recipients are returned. */
+  /**
+   * Milliseconds after acceptance until undelivered recipients are returned.
+   * Default: the queue's.
+   */
   readonly expireAfterMs?: number;
-  /** Whether {@linkcode Spool.login} returns a login. */
+  /** Whether {@linkcode Spool.login} returns a login. Default: it does not. */
   readonly hasLogin?: true;
 }
 

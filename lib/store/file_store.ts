@@ -31,9 +31,15 @@ import { uniqueName } from "./unique_name.ts";
 
 /** Options of {@linkcode FileStore}: exactly one of `folder` and `path`. */
 export interface FileStoreOptions extends LockSettings {
-  /** Folder for one file per message, `TIME.ID.RANDOM.eml`; made where missing. */
+  /**
+   * Folder for one file per message, `TIME.ID.RANDOM.eml`; made where missing.
+   * Default: none; give this or `path`.
+   */
   readonly folder?: string | undefined;
-  /** The one file; its folder is made where missing. */
+  /**
+   * The one file; its folder is made where missing. Default: none; give this or
+   * `folder`.
+   */
   readonly path?: string | undefined;
   /**
    * Whether messages are appended to `path`, under locks; else each message

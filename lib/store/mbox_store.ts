@@ -41,9 +41,15 @@ import { LOCK_RULES, lockOptions, type LockSettings } from "./lock.ts";
 
 /** Options of {@linkcode MboxStore}: exactly one of `folder` and `path`. */
 export interface MboxStoreOptions extends MailboxOptions, LockSettings {
-  /** Folder for one file per recipient, named after the address; made where missing. */
+  /**
+   * Folder for one file per recipient, named after the address; made where
+   * missing. Default: none; give this or `path`.
+   */
   readonly folder?: string | undefined;
-  /** One file for all recipients; its folder is made where missing. */
+  /**
+   * One file for all recipients; its folder is made where missing. Default: none;
+   * give this or `folder`.
+   */
   readonly path?: string | undefined;
   /**
    * Whether a message begins with a Return-Path field (RFC 5321 section 4.4).

@@ -57,8 +57,8 @@ import { mailboxName, safeComponent } from "./mailbox_name.ts";
 export interface MailboxOptions {
   /**
    * Gives the mailbox of an address, if it is not named after the address. The
-   * result becomes one safe path component, as the address would: it cannot
-   * leave the folder.
+   * result becomes one safe path component, as the address would: it cannot leave
+   * the folder. Default: the address is the name.
    */
   readonly mailboxOf?: ((address: Address) => string) | undefined;
   /**

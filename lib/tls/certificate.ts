@@ -55,7 +55,7 @@ export interface LoadCertificateOptions {
   certificateFile: string;
   /** Path of the PEM file with the private key. Default: `certificateFile`. */
   keyFile?: string | undefined;
-  /** The passphrase of the private key. */
+  /** The passphrase of the private key. Default: the key is not encrypted. */
   passphrase?: string | undefined;
   /**
    * Whether the private key may be missing. A certificate without a key can be
@@ -70,7 +70,7 @@ export interface LoadCertificateOptions {
 export interface ParseCertificateOptions {
   /** The private key in PEM: PKCS#8, SEC1 or PKCS#1. Default: the key in the text of the certificate. */
   key?: string | undefined;
-  /** The passphrase of the private key. */
+  /** The passphrase of the private key. Default: the key is not encrypted. */
   passphrase?: string | undefined;
   /**
    * Whether the private key may be missing.

@@ -94,7 +94,7 @@ export interface CertificateSubjectOptions {
 /** Options of {@linkcode Certificate.selfSigned}. */
 export interface SelfSignedOptions extends CertificateSubjectOptions {
   /**
-   * Days until the certificate expires.
+   * Number of days until the certificate expires.
    *
    * @default {365}
    */
@@ -105,7 +105,7 @@ export interface SelfSignedOptions extends CertificateSubjectOptions {
 export interface CertificateRequestOptions extends CertificateSubjectOptions {
   /** The private key to use, in PEM. Default: a new one of kind `algorithm`. */
   key?: string | undefined;
-  /** The passphrase of `key`. */
+  /** The passphrase of `key`. Default: the key is not encrypted. */
   passphrase?: string | undefined;
 }
 

@@ -45,7 +45,8 @@ export interface CertificateSetOptions {
   /**
    * Finds a certificate for a server name that no certificate of the set covers;
    * `undefined` for the fallback. The name comes from the client. It is a valid
-   * host name in lower case, but check it before you use it as a path.
+   * host name in lower case, but check it before you use it as a path. Default:
+   * all of them get the fallback.
    */
   choose?:
     | ((
