@@ -50,6 +50,9 @@ export function refusalLines(
     note.isEnded = true;
     return line(`${ended} ${note.verb} from ${client}`);
   }
+  if (textOf(record, "reason") === "tls") {
+    return line(`SSL_accept error from ${client}: ${free(record.message)}`);
+  }
   if (limit !== undefined && limit !== "") {
     const most = /at most (\d+)/.exec(reply || record.message)?.[1] ?? "1";
     const what = LIMITS[limit] ?? within(limit);

@@ -150,7 +150,7 @@ export class Completion {
       });
       await spool.add(notice);
       const { id } = notice.envelope;
-      logDsn(this.#config, entry, { kind: "lost", id });
+      logDsn(this.#config, entry, { kind: "lost", id, indices });
     } catch (error) {
       const what = "Cannot tell the sender of a lost message";
       logFault(this.#config, what, error, entry);
@@ -227,7 +227,8 @@ export class Completion {
       expiresAt: expiresAt(task, this.#config.expireAfterMs),
     });
     yield { kind: "admit", entry: await spool.add(notice) };
-    logDsn(this.#config, task.entry, { kind, id: notice.envelope.id });
+    const { id } = notice.envelope;
+    logDsn(this.#config, task.entry, { kind, id, indices });
   }
 
   /** Sends a DSN again with less content, if its content was refused. */
