@@ -62,6 +62,7 @@ export type LogValue =
  * | `stopping` | sessions, graceMs |
  * | `warning` | name, dropped, address, user, limit |
  * | `error` | id, relay, state |
+ * | `dialogue` | address, side, atMs, line |
  * | `disconnect` | address, reason, messages |
  */
 export interface LogRecord {

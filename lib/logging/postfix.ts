@@ -158,7 +158,7 @@ export class PostfixLines {
       return [];
     }
     const reason = textOf(record, "reason") ?? record.message;
-    if (/cancel/i.test(reason)) {
+    if (/given up|cancel/i.test(reason)) {
       return [[
         "smtpd",
         `warning: ${note.client}: SASL ${mechanism} authentication aborted`,

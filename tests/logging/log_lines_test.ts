@@ -118,9 +118,9 @@ Deno.test("All lines of a message have one queue id, by whatever id a record nam
       ...{ id: "MIHX-2", from: "a@b.example", size: 1, recipients: 2 },
       queued: ["MIHX-2-2"],
     }),
-    record("held", { relay: "MIHX-2-2", by: "control" }),
+    record("held", { relay: "MIHX-2-2", by: "operator" }),
     record("delivery", { relay: "MIHX-2-2", recipient: "c", result: "failed" }),
-    record("removed", { relay: "MIHX-2-2" }),
+    record("removed", { relay: "MIHX-2-2", by: "queue" }),
   ].map((one) => lines.lines(one, TIME)).join("");
   const ids = [...said.matchAll(/\]: (\w+): /g)].map(([, id]) => id);
   assertEquals(new Set(ids), new Set(["MIHXx2"]));
@@ -146,13 +146,17 @@ Deno.test("A limit, a login that is given up and an end are lines of Postfix's w
     "warning: Message delivery request rate limit exceeded: 60 from unknown[192.0.2.1] for service smtp\n",
   );
   assertEquals(
-    say("auth", { mechanism: "LOGIN", result: "cancelled", user: "" }),
+    say("auth", {
+      mechanism: "LOGIN",
+      result: "refused",
+      reason: "The exchange was given up",
+    }),
     "warning: unknown[192.0.2.1]: SASL LOGIN authentication aborted\n",
   );
   assertEquals(
     say("auth", {
       mechanism: "PLAIN",
-      result: "failed",
+      result: "refused",
       user: "ann",
       reason: "x",
     }),
