@@ -56,7 +56,7 @@ export type LogValue =
  * | `message` | id, address, helo, protocol, tls, user, from, recipient, recipients, messageId, size, stored, queued, ms |
  * | `stored` | id, from, recipient, store, mailbox, result (stored, discarded, handled, failed), reason |
  * | `delivery` | id, relay, about, from, recipient, result (delivered, relayed, deferred, failed), status, reply, reason, host, address, tls, verified, remoteId, attempt, delays, nextAt |
- * | `bounce`, `notice` | id, relay, from, recipient, to, kind (failed, lost; delayed, succeeded), notice |
+ * | `bounce`, `notice` | id, relay, from, recipient, to, kind (failed, lost; delayed, succeeded), notice, size |
  * | `removed`, `held`, `released` | id, relay, from, recipient, by (operator, program, queue) |
  * | `reload` | options |
  * | `stopping` | sessions, graceMs |

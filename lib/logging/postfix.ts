@@ -300,7 +300,18 @@ export class PostfixLines {
     const to = notice === undefined
       ? `to=<${within(textOf(record, "to") ?? "")}>`
       : queueId(notice);
-    return [["bounce", `${queue}: sender ${what} notification: ${to}`]];
+    const lines: Line[] = [[
+      "bounce",
+      `${queue}: sender ${what} notification: ${to}`,
+    ]];
+    if (notice !== undefined) {
+      const size = numberOf(record, "size") ?? 0;
+      lines.push([
+        "qmgr",
+        `${to}: from=<>, size=${size}, nrcpt=1 (queue active)`,
+      ]);
+    }
+    return lines;
   }
 
   #action(record: LogRecord): readonly Line[] {

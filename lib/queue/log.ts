@@ -167,7 +167,7 @@ export function logDsn(
   { envelope }: SpoolEntry,
   dsn: {
     readonly kind: DsnKind | "lost";
-    readonly id: string;
+    readonly notice: StoredEnvelope;
     /** The recipients that it is about. */
     readonly indices: readonly number[];
   },
@@ -183,7 +183,8 @@ export function logDsn(
       ...storyOf(envelope, dsn.indices.map((at) => envelope.recipients[at]!)),
       to: envelope.from,
       kind: dsn.kind,
-      notice: dsn.id,
+      notice: dsn.notice.id,
+      size: dsn.notice.size,
     }),
   });
 }
@@ -192,7 +193,7 @@ export function logDsn(
 export function logSmallerDsn(
   { log, verbose }: WantedLog,
   { envelope }: SpoolEntry,
-  id: string,
+  notice: StoredEnvelope,
 ): void {
   if (!verbose) return;
   log({
@@ -204,7 +205,8 @@ export function logSmallerDsn(
       ...storyOf(envelope, envelope.recipients),
       to: envelope.recipients[0]!.address,
       kind: "failed",
-      notice: id,
+      notice: notice.id,
+      size: notice.size,
     }),
   });
 }

@@ -265,7 +265,7 @@ export function logUserLimit(
   log({
     level: "warn",
     event: "warning",
-    message: text,
+    message: `Limit of the user "${user}": ${text}`,
     session: id,
     fields: { address, user, limit },
   });
