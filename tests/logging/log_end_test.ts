@@ -109,6 +109,25 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name: "A trace is on standard error without the option log",
+  ignore: !isLinux,
+  async fn() {
+    const { stderr } = await program(
+      `const traced = new SmtpServer({
+        listen: "127.0.0.1:0",
+        trace: ["127.0.0.1"],
+      });
+      await traced.start();
+      const conn = await Deno.connect({ port: traced.addresses[0]!.port });
+      await conn.read(new Uint8Array(512));
+      conn.close();
+      await traced.stop();`,
+    );
+    assert(/^debug: \S+: The server sends: 220 /m.test(stderr), stderr);
+  },
+});
+
 Deno.test("stop() waits for the flush of the log, whose failure is no failure", async () => {
   const lines: string[] = [];
   const log = logLines("text", { write: (text) => void lines.push(text) });

@@ -128,6 +128,30 @@ Deno.test("All lines of a message have one queue id, by whatever id a record nam
   assertMatch(said, /status=bounced/);
 });
 
+Deno.test("A message in several parts has one end, and one that no store keeps is sent", () => {
+  const lines = new PostfixLines({ hostname: "mx", process: 7 });
+  const say = (event: LogEvent, fields: NonNullable<LogRecord["fields"]>) =>
+    lines.lines({ ...{ level: "info", event, message: "m", fields } }, TIME)
+      .replace(/^.*?\]: /gm, "");
+  const id = "MIHX-3";
+  for (const result of ["discarded", "handled"]) {
+    say("stored", { id, recipient: "c@d.example", result });
+  }
+  const said = say("message", {
+    ...{ id, from: "a@b.example", size: 1, recipients: 4 },
+    queued: ["MIHX-3", "MIHX-3-2"],
+  });
+  assertMatch(said, /status=sent \(discarded\)\n.*status=sent \(left to the/);
+  assertEquals(said.includes("removed"), false);
+  const removed = (relay: string) => say("removed", { id, relay, by: "queue" });
+  assertEquals(removed("MIHX-3-2"), "");
+  assertEquals(removed("MIHX-3"), "MIHXx3: removed\n");
+  assertMatch(
+    say("stored", { id, recipient: "c@d.example", result: "failed" }),
+    /status=deferred/,
+  );
+});
+
 Deno.test("A limit, a login that is given up and an end are lines of Postfix's words", () => {
   const lines = new PostfixLines({ hostname: "mx", process: 7 });
   const say = (event: LogEvent, fields: NonNullable<LogRecord["fields"]>) =>
