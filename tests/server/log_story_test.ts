@@ -180,6 +180,46 @@ Deno.test("What became of a message: deferred, then delivered, over a restart", 
   assertEquals(last.session, first.session);
 });
 
+Deno.test("A message that goes twice into the queue keeps its id, over a restart too", async () => {
+  const to = "later@dest.test";
+  let isOpen = false;
+  await using folder = await TestFolder.create();
+  await using pair = await startPair({
+    near: {
+      domains: ["near.test"],
+      handlers: {
+        async onMessage(_session, message) {
+          await pair.near.relays.add(message, { from: FROM });
+        },
+      },
+    },
+    relay: { spool: `${folder.path}/spool` },
+    far: {
+      handlers: {
+        onRcptTo: () =>
+          isOpen || new SmtpReply(450, "Later", { enhanced: "4.7.1" }),
+      },
+    },
+  });
+  const { records } = pair;
+  await send(pair, to);
+  const of = (result: string) =>
+    became(records, to).filter(({ fields }) => fields!["result"] === result)
+      .map(({ fields }) => fields!);
+  await until(() => new Set(of("deferred").map(({ relay }) => relay)).size > 1);
+  await pair.near.stop({ graceMs: 0 });
+  isOpen = true;
+  await pair.near.start();
+  await until(() => of("delivered").length === 2);
+  const { id, queued } = records.find(({ event }) => event === "message")!
+    .fields!;
+  const [...relays] = of("delivered").map(({ relay }) => relay);
+  assertEquals(relays.sort(), [...queued as string[]].sort());
+  for (const one of [...of("deferred"), ...of("delivered")]) {
+    assertEquals(one["id"], id);
+  }
+});
+
 Deno.test("What became of a message: refused at RCPT", async () => {
   const to = "nobody@near.test";
   await using pair = await startStories({ isOpen: true });
