@@ -144,7 +144,7 @@ function watchForEnd(): void {
   }
 }
 
-/** Writes log records in one form, to standard error unless it is told another way. */
+/** Writes log records in one form, to standard error unless it gets `write`. */
 export class LogWriter {
   /** The lowest level that is written. */
   readonly least: LogLevel;

@@ -7,10 +7,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { CliServer, runCli } from "../support/cli.ts";
 import { TestFolder } from "../support/folder.ts";
+import { hasSignals, hasUnixSockets } from "../support/platform.ts";
 import { startServer, TestClient } from "../support/server.ts";
 import { until } from "../support/wait.ts";
-
-const UNIX = Deno.build.os !== "windows";
 
 /** The records of a log in JSON. */
 function recordsOf(log: string): Record<string, unknown>[] {
@@ -21,7 +20,7 @@ for (const level of ["debug", "error"]) {
   Deno.test({
     name:
       `A delivery and a refusal by a user's limit count once, with --log-level ${level}`,
-    ignore: !UNIX,
+    ignore: !hasUnixSockets,
     async fn() {
       await using folder = await TestFolder.create();
       const cwd = folder.path;
@@ -76,7 +75,7 @@ for (const level of ["debug", "error"]) {
 
 Deno.test({
   name: "A reload is one record with the names of what was reread",
-  ignore: !UNIX,
+  ignore: !hasSignals,
   async fn() {
     await using folder = await TestFolder.create();
     await folder.write("smtp.json", '{ "domain": ["a.example"] }');
@@ -104,7 +103,7 @@ Deno.test({
 
 Deno.test({
   name: "The path of a unix socket is in the log and in status",
-  ignore: !UNIX,
+  ignore: !hasUnixSockets,
   async fn() {
     await using folder = await TestFolder.create();
     const cwd = folder.path;
