@@ -1,6 +1,6 @@
 /**
  * Log records: the server's reports of its own work, as plain fields. The
- * default logger writes warnings and errors; the command line writes text or
+ * default logger writes warnings, errors and dialogues; the command line writes text or
  * JSON. No record has a secret: there is no field for one.
  *
  * Danger: records quote what peers said. What is written as text must pass
@@ -49,19 +49,20 @@ export type LogValue =
  *
  * | event | fields |
  * |---|---|
- * | `listening` | address, port, kind |
+ * | `listening` | address, port, path, kind |
  * | `connect` | listener, address, port, proxy |
  * | `auth` | address, user, mechanism, result (accepted, refused), reason |
  * | `refused` | address, port, helo, tls, user, id, verb, from, recipient, reply, limit, reason |
- * | `message` | id, address, helo, protocol, tls, user, from, recipients, messageId, size, stored, queued, ms |
+ * | `message` | id, address, helo, protocol, tls, user, from, recipient, recipients, messageId, size, stored, queued, ms |
  * | `stored` | id, from, recipient, store, mailbox, result (stored, discarded, handled, failed), reason |
  * | `delivery` | id, relay, about, from, recipient, result (delivered, relayed, deferred, failed), status, reply, reason, host, address, tls, verified, remoteId, attempt, delays, nextAt |
- * | `bounce`, `notice` | id, relay, to, kind (failed, lost; delayed, succeeded), notice |
- * | `removed`, `held`, `released` | id, relay, by (operator, program, queue) |
+ * | `bounce`, `notice` | id, relay, from, recipient, to, kind (failed, lost; delayed, succeeded), notice, size |
+ * | `removed`, `held`, `released` | id, relay, from, recipient, by (operator, program, queue) |
  * | `reload` | options |
  * | `stopping` | sessions, graceMs |
- * | `warning` | name, dropped |
+ * | `warning` | name, dropped, address, user, limit |
  * | `error` | id, relay, state |
+ * | `dialogue` | address, side, atMs, line |
  * | `disconnect` | address, reason, messages |
  */
 export interface LogRecord {
@@ -91,6 +92,13 @@ export function fieldsOf(
   return fields;
 }
 
+/** The one text, or the list of several; `undefined` for none. */
+export function oneOrAll(
+  texts: readonly string[],
+): string | readonly string[] | undefined {
+  return texts.length > 1 ? texts : texts[0];
+}
+
 /** A log, and the levels that it wants: a record of a level that it does not want is not made. */
 export interface WantedLog {
   readonly log: Logger;
@@ -108,13 +116,26 @@ const RANKS: Readonly<Record<LogLevel, number>> = {
   error: 3,
 };
 
+/**
+ * Whether a log whose least level is `least` takes a record. A dialogue was asked
+ * for, client by client (`trace`): it is wanted at every level.
+ */
+export function isWanted(
+  { level, event }: Pick<LogRecord, "level" | "event">,
+  least: LogLevel,
+): boolean {
+  return takesLevel(least, level) || event === "dialogue";
+}
+
 /** Whether a log whose least level is `least` takes records of a level. */
 export function takesLevel(least: LogLevel, level: LogLevel): boolean {
   return RANKS[level] >= RANKS[least];
 }
 
 /**
- * Takes log records. Must not throw and must not block.
+ * Takes log records. Must not throw and must not block. If it has a method
+ * `flush`, {@linkcode SmtpServer.stop} waits for it after the last record, so
+ * that a program may end the process then.
  *
  * @example Failures as JSON, the rest dropped
  * ```ts
@@ -141,7 +162,12 @@ export function takesLevel(least: LogLevel, level: LogLevel): boolean {
  * console.assert(!server.active);
  * ```
  */
-export type Logger = (record: LogRecord) => void;
+export interface Logger {
+  /** Takes a record. */
+  (record: LogRecord): void;
+  /** Writes what was collected. Resolves when it is written, or no longer waited for. */
+  flush?(): Promise<void>;
+}
 
 /**
  * Control characters, and the marks that change the direction of text. A
@@ -248,8 +274,7 @@ export class BackgroundWriter {
   /** Writes whole lines, or drops them if too many wait. */
   write(lines: string): void {
     if (lines === "") return;
-    const isBusy = this.#writing !== undefined;
-    if (isBusy && this.#waiting.length + lines.length > MOST_WAITING) {
+    if (this.isBusy && this.#waiting.length + lines.length > MOST_WAITING) {
       this.#dropped += countLines(lines);
       return;
     }
@@ -257,8 +282,14 @@ export class BackgroundWriter {
     this.#writing ??= this.#run();
   }
 
+  /** Whether lines are on their way: their reader may be slow or gone. */
+  get isBusy(): boolean {
+    return this.#writing !== undefined;
+  }
+
   /** Resolves when all lines are written, or after `ms`. */
   async drain(ms: number): Promise<void> {
+    if (this.#writing === undefined) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, ms);
     await Promise.race([this.#writing, promise]);
@@ -301,9 +332,9 @@ export function droppedText(count: number): string {
 }
 
 /**
- * A logger that never throws and gets no record below a level. If `log` throws
- * or its promise rejects, the record goes to {@linkcode consoleLogger}, and the
- * first failure is logged there.
+ * A logger that never throws and gets no record below a level, dialogues
+ * excepted. If `log` throws or its promise rejects, the record goes to
+ * {@linkcode consoleLogger}, and the first failure is logged there.
  */
 export function safeLogger(log: Logger, least: LogLevel = "debug"): Logger {
   let isReported = false;
@@ -320,7 +351,7 @@ export function safeLogger(log: Logger, least: LogLevel = "debug"): Logger {
     consoleLogger(record);
   };
   return (record) => {
-    if (!takesLevel(least, record.level)) return;
+    if (!isWanted(record, least)) return;
     try {
       const result: unknown = log(record);
       if (result instanceof Promise) {
@@ -332,13 +363,28 @@ export function safeLogger(log: Logger, least: LogLevel = "debug"): Logger {
   };
 }
 
-/** The default logger: writes warnings and errors to standard error. Never blocks. */
+/** Waits for what a logger has collected; its failure is no reason to fail. */
+export async function flushLog(log: Logger | undefined): Promise<void> {
+  try {
+    await log?.flush?.();
+  } catch (error) {
+    consoleLogger({
+      level: "error",
+      event: "error",
+      message: "Cannot flush the log",
+      error: describeError(error),
+    });
+  }
+}
+
+/** The default logger: writes warnings, errors and dialogues to standard error. Never blocks. */
 export function consoleLogger(record: LogRecord): void {
-  if (!takesLevel("warn", record.level)) return;
+  if (!isWanted(record, "warn")) return;
   const detail = record.error === undefined
     ? ""
     : `: ${printableStack(record.error)}`;
-  standardError.write(
-    `${record.level}: ${printable(record.message)}${detail}\n`,
-  );
+  const said = record.event === "dialogue"
+    ? `${record.session}: ${record.message}: ${record.fields?.["line"]}`
+    : record.message;
+  standardError.write(`${record.level}: ${printable(said)}${detail}\n`);
 }

@@ -5,7 +5,6 @@
  */
 
 import {
-  droppedRecord,
   formatHostPort,
   kindName,
   LogWriter,
@@ -14,10 +13,11 @@ import {
 import { CertificateSource } from "../tls/mod.ts";
 import {
   type ListeningAddress,
+  type LogRecord,
   SmtpServer,
   type SmtpServerOptions,
 } from "../../mod.ts";
-import { BackgroundWriter, describeError } from "../log.ts";
+import { describeError } from "../log.ts";
 import {
   checkListeners,
   checkPlaces,
@@ -42,12 +42,6 @@ import { oneLine, type Output, UsageError } from "./output.ts";
 
 /** Time that sessions have to finish after the first signal, in ms. */
 const GRACE_MS = 10_000;
-
-/** Longest wait until the last log lines are read, in ms. */
-const DRAIN_MS = 1000;
-
-/** The events of what is reread. */
-const EVENTS = { info: "reload", warn: "warning", error: "error" } as const;
 
 /** Request of the command line to `serve`. */
 export interface ServeRequest {
@@ -114,19 +108,16 @@ async function serveBy(
       new CertificateSource(security.certificate),
     handlers: handlers?.url,
   };
-  const lines = openLog(settings);
-  const { log, errors } = lines;
+  const log = openLog(settings);
   const asked = askedAt(plan);
   const server = makeServer({
     ...options,
     log: (record) => {
       asked?.socket.count(record);
-      // Standard output has it for people.
-      if (settings.log === "text" && record.event === "listening") return;
-      log.log(record);
+      if (!isToldElsewhere(record, settings)) log.log(record);
     },
     // What is counted is logged on level "info".
-    logLevel: asked !== undefined && log.least === "warn" ? "info" : log.least,
+    logLevel: asked === undefined || log.least === "debug" ? log.least : "info",
   });
   await checkPlaces(raw, settings);
   const warnings = [
@@ -149,33 +140,31 @@ async function serveBy(
   for (const message of warnings) {
     log.log({ level: "warn", event: "warning", message });
   }
-  const code = await run(server, { plan, request, output, lines, asked });
-  log.flush();
-  await errors.drain(DRAIN_MS);
+  const code = await run(server, { plan, request, output, log, asked });
+  await log.drain();
   return code;
 }
 
-/** The log of a run: the writer of its lines, and their way to standard error, which may have no reader. */
-interface RunLog {
-  readonly log: LogWriter;
-  readonly errors: BackgroundWriter;
-}
-
-function openLog(settings: ServeSettings): RunLog {
-  const errors = new BackgroundWriter({
-    to: Deno.stderr,
-    dropNote: (count) => log.line(droppedRecord(count)),
-  });
+function openLog(settings: ServeSettings): LogWriter {
   const terminal = Deno.stderr.isTerminal();
-  const log: LogWriter = new LogWriter({
+  return new LogWriter({
     form: settings.log,
     level: settings.logLevel,
     terminal,
     colours: terminal && !Deno.noColor,
     hostname: settings.options.hostname ?? machineName(),
-    write: (lines) => errors.write(lines),
   });
-  return { log, errors };
+}
+
+/**
+ * Whether people read a record of the server in other words: the listeners stand
+ * on standard output, and a reload has the record that says what was reread.
+ */
+function isToldElsewhere(
+  { event }: LogRecord,
+  { log }: ServeSettings,
+): boolean {
+  return event === "reload" || (event === "listening" && log === "text");
 }
 
 /** Where the command `status` asks the server. */
@@ -208,25 +197,24 @@ async function beginToAnswer(
     const message = oneLine((error as Error).message);
     // A server with few permissions needs no more for what no one asked for.
     const level = asked.isWanted ? "warn" : "info";
-    log.log({ level, event: "listening", message });
+    log.log({ level, event: "warning", message });
   }
 }
 
 /** Starts the server; resolves with the exit code when it has stopped. */
 async function run(
   server: SmtpServer,
-  { plan, request, output, lines, asked }: {
+  { plan, request, output, log, asked }: {
     readonly plan: Plan;
     readonly request: ServeRequest;
     readonly output: Output;
-    readonly lines: RunLog;
+    readonly log: LogWriter;
     readonly asked: AskedAt | undefined;
   },
 ): Promise<number> {
-  const { log } = lines;
   using manager = ServiceManager.find(
     plan.settings.notify,
-    (message) => log.log({ level: "warn", event: "error", message }),
+    (message) => log.log({ level: "warn", event: "warning", message }),
   );
   const stopped = stopOnSignal(server, manager);
   const started = Promise.withResolvers<void>();
@@ -240,7 +228,7 @@ async function run(
   } catch (error) {
     stopped.cancel();
     unwatch();
-    return failed(error, lines);
+    return failed(error, log);
   }
   const withdraw = keepGoing(log);
   const { version } = request;
@@ -249,7 +237,7 @@ async function run(
   manager?.ready(statusOf(server));
   started.resolve();
   const code = await stopped.done
-    .then(() => 0, (error) => failed(error, lines))
+    .then(() => 0, (error) => failed(error, log))
     .finally(withdraw);
   asked?.socket.close();
   unwatch();
@@ -266,9 +254,8 @@ function statusOf(server: SmtpServer): string {
 }
 
 /** Writes the error that ends the run, after the lines before it; returns the exit code. */
-function failed(error: unknown, { log, errors }: RunLog): number {
-  log.flush();
-  errors.write(`error: ${oneLine(withCause(error as Error))}\n`);
+function failed(error: unknown, log: LogWriter): number {
+  log.flush(`error: ${oneLine(withCause(error as Error))}\n`);
   return 1;
 }
 
@@ -322,38 +309,49 @@ function reloadOnChange(
 ): () => void {
   let current = plan;
   let turn = started;
-  const report = (level: "info" | "warn" | "error", message: string) =>
+  const report = (message: string, options: object) =>
     log.log({
-      level,
-      event: EVENTS[level],
+      level: "info",
+      event: "reload",
       message,
+      fields: { options: Object.keys(options) },
     });
   const attempt = (act: () => Promise<void>) => {
     turn = turn.then(act).catch((error: Error) =>
       // The old settings stay in force.
-      report("error", `Cannot reread: ${oneLine(error.message)}`)
+      log.log({
+        level: "error",
+        event: "error",
+        message: `Cannot reread: ${oneLine(error.message)}`,
+      })
     );
   };
   const rereadFiles = () =>
     attempt(async () => {
       const { certificate, accounts } = await current.files.load();
-      await server.reload({
+      const options = {
         ...(certificate && { certificate }),
         ...(accounts && { accounts }),
-      });
-      report("info", "Reread certificates and accounts");
+      };
+      await server.reload(options);
+      report("Reread certificates and accounts", options);
     });
   let unwatch = current.files.watch(rereadFiles);
   const reread = async () => {
     const next = await planOf(await request.read());
-    await server.reload(reloaded(next));
+    const options = reloaded(next);
+    await server.reload(options);
     unwatch();
     unwatch = next.files.watch(rereadFiles);
-    report("info", "Reread certificates and accounts, domains and limits");
+    report("Reread certificates and accounts, domains and limits", options);
     const waiting = waitingForRestart(plan, next);
     if (waiting.length > 0) {
       const names = waiting.map((name) => `--${name}`).join(", ");
-      report("warn", `Not in force before a restart: ${names}`);
+      log.log({
+        level: "warn",
+        event: "warning",
+        message: `Not in force before a restart: ${names}`,
+      });
     }
     current = next;
   };

@@ -48,6 +48,8 @@ export interface StatusFacts {
   readonly listeners: readonly {
     readonly address: string;
     readonly port: number;
+    /** The absolute path of a unix socket. */
+    readonly path?: string | undefined;
     readonly kind: string;
   }[];
   readonly sessions: {
@@ -121,15 +123,10 @@ const RESULTS: Readonly<Record<string, RateName>> = {
 };
 
 /** The events that count, and for what. */
-const COUNTED: Readonly<Record<string, Counting>> = {
+const COUNTED: Readonly<Partial<Record<LogRecord["event"], Counting>>> = {
   message: () => ({ accepted: 1 }),
   refused: () => ({ refused: 1 }),
   bounce: () => ({ bounces: 1 }),
-  relay: ({ delivered, deferred, failed }) => ({
-    delivered: Number(delivered ?? 0),
-    deferred: Number(deferred ?? 0),
-    failed: Number(failed ?? 0),
-  }),
   delivery: ({ result }) => {
     const name = RESULTS[String(result)];
     return name === undefined ? {} : { [name]: 1 };
@@ -186,6 +183,7 @@ export async function statusFacts(
     listeners: server.addresses.map((at) => ({
       address: at.address,
       port: at.port,
+      path: at.path,
       kind: kindName(at),
     })),
     sessions: sessionFacts(server.sessions),

@@ -7,6 +7,7 @@
 import {
   BackgroundWriter,
   droppedText,
+  isWanted,
   type Logger,
   type LogLevel,
   type LogRecord,
@@ -25,6 +26,9 @@ import { formatJson, formatText } from "./text.ts";
 
 /** Time for which log lines are collected, in ms. */
 const GATHER_MS = 20;
+
+/** Longest wait until the last log lines are read, in ms. */
+const DRAIN_MS = 1000;
 
 /**
  * The form of a log: `"text"` for people, `"json"` for programs, `"postfix"` for
@@ -63,6 +67,10 @@ const RULES: Rules<LogLinesOptions> = {
  * nothing reads them. Records of a dialogue (`trace`) are written whatever the
  * level.
  *
+ * The last lines are not lost: its `flush`, which {@linkcode SmtpServer.stop}
+ * calls, resolves when they are written, or after 1 s without a reader. At
+ * `Deno.exit()` and at an exception that nothing catches they are written at once.
+ *
  * @throws {TypeError} If the form or an option is unknown or of the wrong kind
  *
  * @example JSON on standard error
@@ -82,8 +90,8 @@ const RULES: Rules<LogLinesOptions> = {
  * const options: LogLinesOptions = { level: "warn", write: resolve };
  * const log = logLines("text", options);
  * log({ level: "info", event: "listening", message: "not written" });
- * log({ level: "warn", event: "error", message: "Disk is slow" });
- * console.assert((await promise).endsWith(' warn error msg="Disk is slow"\n'));
+ * log({ level: "warn", event: "warning", message: "Disk is slow" });
+ * console.assert((await promise).endsWith(' warning msg="Disk is slow"\n'));
  * ```
  */
 export function logLines(
@@ -96,39 +104,18 @@ export function logLines(
       want: LOG_FORMS.map((one) => `"${one}"`).join(" or "),
     });
   }
-  const { level = "debug", write } = options;
+  const { level = "debug", write, hostname } = options;
   const colours = options.colours ?? (write === undefined && isColourful());
-  const writer: LogWriter = new LogWriter({
-    ...{ form, level, colours, terminal: colours },
-    hostname: options.hostname ?? ownName(),
-    write: write ?? toStandardError((record) => writer.line(record)),
+  const writer = new LogWriter({
+    ...{ form, level, colours, terminal: colours, hostname, write },
   });
-  return (record) => writer.log(record);
+  const log: Logger = (record) => writer.log(record);
+  log.flush = () => writer.drain();
+  return log;
 }
 
 function isColourful(): boolean {
   return !Deno.noColor && Deno.stderr.isTerminal();
-}
-
-/** Makes the way of whole lines to standard error, which reports lines that were dropped. */
-function toStandardError(
-  line: (record: LogRecord) => string,
-): (lines: string) => void {
-  const errors = new BackgroundWriter({
-    to: Deno.stderr,
-    dropNote: (count) => line(droppedRecord(count)),
-  });
-  return (lines) => errors.write(lines);
-}
-
-/** The record about lines that were dropped. */
-export function droppedRecord(count: number): LogRecord {
-  return {
-    level: "warn",
-    event: "error",
-    message: droppedText(count),
-    fields: { dropped: count },
-  };
 }
 
 /** This machine's name, if the permission to read it is granted. */
@@ -140,21 +127,31 @@ function ownName(): string {
   }
 }
 
-/** The order of log levels. */
-const LEVELS: Readonly<Record<LogLevel, number>> = {
-  debug: 0,
-  info: 1,
-  warn: 2,
-  error: 3,
-};
+/** The writers with lines that are not written yet. */
+const collecting = new Set<LogWriter>();
 
-/** Writes log records in one form. */
+/** The events before a process ends without another turn of its event loop. */
+const ENDS = ["unload", "error", "unhandledrejection"] as const;
+let isWatching = false;
+
+function watchForEnd(): void {
+  if (isWatching) return;
+  isWatching = true;
+  for (const end of ENDS) {
+    globalThis.addEventListener(end, () => {
+      for (const writer of collecting) writer.end();
+    });
+  }
+}
+
+/** Writes log records in one form, to standard error unless it gets `write`. */
 export class LogWriter {
   /** The lowest level that is written. */
   readonly least: LogLevel;
   readonly #form: LogForm;
   readonly #look: { readonly colours: boolean; readonly terminal: boolean };
-  readonly #write: (text: string) => void;
+  readonly #write: ((lines: string) => void) | undefined;
+  readonly #errors: BackgroundWriter;
   readonly #postfix: PostfixLines | undefined;
   #lines = "";
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -168,31 +165,42 @@ export class LogWriter {
     readonly level: LogLevel;
     readonly colours?: boolean;
     readonly terminal?: boolean;
-    readonly hostname?: string;
-    readonly write: (text: string) => void;
+    readonly hostname?: string | undefined;
+    readonly write?: ((text: string) => void) | undefined;
   }) {
     const { form, level, colours = false, terminal = false } = options;
     this.#form = form;
     this.least = level;
     this.#look = { colours, terminal };
     this.#write = options.write;
+    this.#errors = new BackgroundWriter({
+      to: Deno.stderr,
+      dropNote: (count) =>
+        this.#line({
+          level: "warn",
+          event: "warning",
+          message: droppedText(count),
+          fields: { dropped: count },
+        }),
+    });
     this.#postfix = form !== "postfix" ? undefined : new PostfixLines({
       hostname: options.hostname ?? ownName(),
       process: Deno.pid,
     });
+    watchForEnd();
   }
 
   /** Collects the lines of a record, if its level is high enough. */
   log(record: LogRecord): void {
-    const isWanted = LEVELS[record.level] >= LEVELS[this.least] ||
-      record.event === "dialogue";
-    if (!isWanted) return;
-    this.#lines += this.line(record);
-    this.#timer ??= setTimeout(() => this.flush(), GATHER_MS);
+    if (!isWanted(record, this.least)) return;
+    this.#lines += this.#line(record);
+    if (this.#timer !== undefined) return;
+    this.#timer = setTimeout(() => this.flush(), GATHER_MS);
+    collecting.add(this);
   }
 
   /** The lines of a record at this moment. */
-  line(record: LogRecord): string {
+  #line(record: LogRecord): string {
     const time = Date.now();
     if (this.#postfix !== undefined) return this.#postfix.lines(record, time);
     return this.#form === "json"
@@ -200,12 +208,41 @@ export class LogWriter {
       : `${formatText(record, time, this.#look)}\n`;
   }
 
-  /** Writes the collected lines. */
-  flush(): void {
+  /** Writes the collected lines, and `text` behind them. */
+  flush(text = ""): void {
+    const lines = this.#take() + text;
+    if (lines === "") return;
+    if (this.#write === undefined) this.#errors.write(lines);
+    else this.#write(lines);
+  }
+
+  /** Writes the collected lines. Resolves when they are written, or after 1 s. */
+  async drain(): Promise<void> {
+    this.flush();
+    await this.#errors.drain(DRAIN_MS);
+  }
+
+  /** Writes the collected lines at once: the process may end. A reader that is slow does not get them. */
+  end(): void {
+    if (this.#write !== undefined) return this.flush();
+    const lines = this.#take();
+    if (this.#errors.isBusy) return this.#errors.write(lines);
+    let bytes = new TextEncoder().encode(lines);
+    try {
+      while (bytes.length > 0) {
+        bytes = bytes.subarray(Deno.stderr.writeSync(bytes));
+      }
+    } catch {
+      // The reader is gone.
+    }
+  }
+
+  #take(): string {
     clearTimeout(this.#timer);
     this.#timer = undefined;
+    collecting.delete(this);
     const lines = this.#lines;
     this.#lines = "";
-    if (lines !== "") this.#write(lines);
+    return lines;
   }
 }

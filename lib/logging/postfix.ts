@@ -58,6 +58,8 @@ export class PostfixLines {
   readonly #sessions = new Map<string, SessionNote>();
   /** The message of each queue id that differs from it. */
   readonly #messages = new Map<string, string>();
+  /** The parts of a message that are in the queue, if it has several; its last one ends it. */
+  readonly #parts = new Map<string, number>();
   /** Deliveries to stores, until the record of their message comes. */
   readonly #stored = new Map<string, LogRecord[]>();
 
@@ -147,23 +149,16 @@ export class PostfixLines {
 
   #auth(record: LogRecord): readonly Line[] {
     const note = this.#note(record);
-    const { fields = {} } = record;
-    const result = fields["result"] ?? fields["ok"];
     const mechanism = within(textOf(record, "mechanism") || "unknown");
-    const user = within(
-      textOf(record, "user") ?? textOf(record, "username") ?? "",
-    );
+    const user = within(textOf(record, "user") ?? "");
     note.verb = "AUTH";
-    if (
-      result === true ||
-      /^(?:ok|success|succeeded|accepted|passed|true)$/.test(`${result}`)
-    ) {
+    if (textOf(record, "result") === "accepted") {
       note.logins++;
       note.mechanism = mechanism;
       return [];
     }
     const reason = textOf(record, "reason") ?? record.message;
-    if (/cancel|abort/i.test(`${result} ${reason}`)) {
+    if (/given up|cancel/i.test(reason)) {
       return [[
         "smtpd",
         `warning: ${note.client}: SASL ${mechanism} authentication aborted`,
@@ -227,6 +222,7 @@ export class PostfixLines {
     for (const relay of queued) {
       if (relay !== id) remember(this.#messages, relay, id);
     }
+    if (queued.length > 1) remember(this.#parts, queue, queued.length);
     const user = textOf(record, "user");
     const login = user === undefined || user === ""
       ? ""
@@ -234,8 +230,7 @@ export class PostfixLines {
         note.mechanism === undefined ? "" : `, sasl_method=${note.mechanism}`
       }, sasl_username=${within(user)}`;
     const from = within(textOf(record, "from") ?? "");
-    const recipients = numberOf(record, "recipients") ??
-      (textOf(record, "to")?.split(",").length ?? 1);
+    const recipients = numberOf(record, "recipients") ?? 1;
     const messageId = textOf(record, "messageId")?.replace(/^<|>$/g, "") ?? "";
     const kept = this.#stored.get(id) ?? [];
     this.#stored.delete(id);
@@ -305,7 +300,18 @@ export class PostfixLines {
     const to = notice === undefined
       ? `to=<${within(textOf(record, "to") ?? "")}>`
       : queueId(notice);
-    return [["bounce", `${queue}: sender ${what} notification: ${to}`]];
+    const lines: Line[] = [[
+      "bounce",
+      `${queue}: sender ${what} notification: ${to}`,
+    ]];
+    if (notice !== undefined) {
+      const size = numberOf(record, "size") ?? 0;
+      lines.push([
+        "qmgr",
+        `${to}: from=<>, size=${size}, nrcpt=1 (queue active)`,
+      ]);
+    }
+    return lines;
   }
 
   #action(record: LogRecord): readonly Line[] {
@@ -316,7 +322,13 @@ export class PostfixLines {
       return [["postsuper", `${queue}: released from hold`]];
     }
     this.#messages.delete(textOf(record, "relay") ?? "");
-    const isByHand = textOf(record, "by") !== undefined;
+    const parts = this.#parts.get(queue) ?? 1;
+    this.#parts.delete(queue);
+    if (parts > 1) {
+      this.#parts.set(queue, parts - 1);
+      return [];
+    }
+    const isByHand = textOf(record, "by") !== "queue";
     return [[isByHand ? "postsuper" : "qmgr", `${queue}: removed`]];
   }
 }
@@ -349,36 +361,46 @@ function numberOfId(id: string): number {
   return hash + 1;
 }
 
-/** Whether a store has kept the message for a recipient. */
+/** Whether a recipient has the message: a store has it, or the program wants none. */
 function isKept(record: LogRecord): boolean {
-  const result = record.fields?.["result"];
-  return result === undefined || result === true ||
-    /^(?:ok|success|stored|kept|saved|delivered)$/.test(`${result}`);
+  return textOf(record, "result") !== "failed";
 }
 
 function storedLine(record: LogRecord, queue: string, took: number): Line {
+  const result = textOf(record, "result") ?? "";
   const store = within(textOf(record, "store") ?? "store");
   const to = within(textOf(record, "recipient") ?? "");
   const status = isKept(record) ? "sent" : "deferred";
-  const why = free(
-    textOf(record, "reply") ?? record.error?.split("\n", 1)[0] ??
-      textOf(record, "result") ?? record.message,
-  );
+  const said = status === "deferred"
+    ? free(textOf(record, "reason") ?? record.message)
+    : SENT[result] ?? `delivered to ${store}`;
   const delay = seconds(took);
   return [
     "virtual",
     `${queue}: to=<${to}>, relay=virtual, delay=${delay}, delays=0/0/0/${delay}, dsn=${
       enhanced(record, status)
-    }, status=${status} (${status === "sent" ? `delivered to ${store}` : why})`,
+    }, status=${status} (${said})`,
   ];
 }
 
+/** What became of a message that no store has. */
+const SENT: Readonly<Record<string, string | undefined>> = {
+  discarded: "discarded",
+  handled: "left to the program",
+};
+
+/** Enhanced status codes by their first digit. */
+const ENHANCED = {
+  2: /\b2\.\d{1,3}\.\d{1,3}\b/,
+  4: /\b4\.\d{1,3}\.\d{1,3}\b/,
+  5: /\b5\.\d{1,3}\.\d{1,3}\b/,
+} as const;
+
 /** The enhanced status code of a delivery. */
 function enhanced(record: LogRecord, status: string): string {
-  const digit = status === "sent" ? "2" : status === "bounced" ? "5" : "4";
+  const digit = status === "sent" ? 2 : status === "bounced" ? 5 : 4;
   const given = `${record.fields?.["status"] ?? ""} ${
     record.fields?.["reply"] ?? ""
   }`;
-  const found = new RegExp(`\\b${digit}\\.\\d{1,3}\\.\\d{1,3}\\b`).exec(given);
-  return found?.[0] ?? `${digit}.0.0`;
+  return ENHANCED[digit].exec(given)?.[0] ?? `${digit}.0.0`;
 }

@@ -32,6 +32,7 @@ export const ENDS: Readonly<Record<string, string | undefined>> = {
   errors: "too many errors after",
   timeout: "timeout after",
   early: "improper command pipelining after",
+  tls: "lost connection after",
 };
 
 /** The lines of a refusal. */
@@ -43,9 +44,14 @@ export function refusalLines(
   const verb = textOf(record, "verb")?.toUpperCase() ?? "";
   const limit = textOf(record, "limit");
   const reply = textOf(record, "reply") ?? "";
-  const ended = ENDS[textOf(record, "reason") ?? ""];
+  const reason = textOf(record, "reason") ?? "";
+  const ended = ENDS[reason];
   if (/^[A-Z]{4,8}$/.test(verb)) note.verb = verb;
   const line = (text: string) => [["smtpd", text]] as const;
+  if (reason === "tls") {
+    note.verb = "STARTTLS";
+    return line(`SSL_accept error from ${client}: ${free(record.message)}`);
+  }
   if (ended !== undefined) {
     note.isEnded = true;
     return line(`${ended} ${note.verb} from ${client}`);
@@ -64,8 +70,8 @@ export function refusalLines(
   const to = within(textOf(record, "recipient") ?? "");
   const helo = within(textOf(record, "helo") ?? "");
   const facts = { verb, code, dsn, text, to, from, helo, client };
-  const reason = rejection(facts);
-  if (reason === undefined) {
+  const why = rejection(facts);
+  if (why === undefined) {
     return line(`${client}: ${within(verb) || "line"}: ${free(reply)}`);
   }
   const where = verb === ""
@@ -74,7 +80,7 @@ export function refusalLines(
     ? "END-OF-MESSAGE"
     : verb;
   return line(
-    `NOQUEUE: reject: ${where} from ${client}: ${code} ${dsn} ${reason}; from=<${from}> to=<${to}> proto=ESMTP helo=<${helo}>`,
+    `NOQUEUE: reject: ${where} from ${client}: ${code} ${dsn} ${why}; from=<${from}> to=<${to}> proto=ESMTP helo=<${helo}>`,
   );
 }
 

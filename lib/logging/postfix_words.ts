@@ -11,14 +11,21 @@ const MONTHS = [
   ...["Jul", "Aug", "Sep", "Oct", "Nov", "Dec"],
 ] as const;
 
+/** The second of {@linkcode lastText}: busy logs have many lines in one. */
+let lastSecond = NaN;
+let lastText = "";
+
 /** The local time as syslog has it: `Nov 30 12:11:57`. */
 export function syslogTime(time: number): string {
+  const second = Math.floor(time / 1000);
+  if (second === lastSecond) return lastText;
+  lastSecond = second;
   const at = new Date(time);
   const two = (number: number) => `${number}`.padStart(2, "0");
   const clock = [at.getHours(), at.getMinutes(), at.getSeconds()].map(two);
-  return `${MONTHS[at.getMonth()]} ${`${at.getDate()}`.padStart(2)} ${
-    clock.join(":")
-  }`;
+  return lastText = `${MONTHS[at.getMonth()]} ${
+    `${at.getDate()}`.padStart(2)
+  } ${clock.join(":")}`;
 }
 
 /** An id as a queue id of Postfix: letters and digits, an `x` for each dash. */

@@ -32,20 +32,22 @@ const COLOURS: Readonly<Record<LogLevel, string>> = {
   error: "\x1b[31m",
 };
 
-/** The fields that name a thing over several records; they come first. */
-const IDS = ["id", "relay", "recipient"] as const;
+/**
+ * The fields by which people look for a message come first, the two addresses
+ * side by side: one `grep` finds what became of mail from one to the other.
+ */
+const FIRST = ["id", "relay", "from", "recipient"] as const;
+const IS_FIRST: ReadonlySet<string> = new Set(FIRST);
 
-/** The fields that hold one address. */
-const ADDRESSES: ReadonlySet<string> = new Set([
-  ...["from", "to", "recipient", "original"],
-]);
+/** The fields that hold addresses. */
+const ADDRESSES: ReadonlySet<string> = new Set(["from", "to", "recipient"]);
 
 /** The delays of a delivery, in their order. */
 export const DELAYS = ["queue", "dns", "connect", "transfer"] as const;
 
 /**
  * The line of a record, without its end:
- * `2026-11-30T12:11:57+01:00 info message session=... id=... from=<a@b.example> msg="..."`.
+ * `2026-11-30T12:11:57+01:00 info message session=... id=... from=<a@b.example> recipient=<c@d.example> msg="..."`.
  *
  * @param time Milliseconds since 1970
  */
@@ -59,14 +61,13 @@ export function formatText(
     record.fields ?? {};
   let text = `${localTime(time)} ${level} ${printable(event)}`;
   if (session !== undefined) text += ` session=${word(session)}`;
-  for (const name of IDS) {
+  for (const name of FIRST) {
     const value = fields[name];
     if (value !== undefined) text += ` ${name}=${valueText(name, value)}`;
   }
-  for (const [name, value] of Object.entries(fields)) {
-    if (value === undefined || (IDS as readonly string[]).includes(name)) {
-      continue;
-    }
+  for (const name in fields) {
+    const value = fields[name];
+    if (value === undefined || IS_FIRST.has(name)) continue;
     text += ` ${key(name)}=${valueText(name, value)}`;
   }
   text += ` msg=${printableJson(message)}`;
@@ -106,25 +107,45 @@ export function formatJson(record: LogRecord, time: number): string {
 
 /** The name of a field as one word. */
 function key(name: string): string {
-  return name.replace(/[^\w.-]/g, "_");
+  return PLAIN_KEY.test(name) ? name : name.replace(/[^\w.-]/g, "_");
 }
+
+const PLAIN_KEY = /^[\w.-]+$/;
 
 /** A value behind its name. */
 function valueText(name: string, value: LogValue): string {
   if (typeof value === "string") {
-    return word(ADDRESSES.has(name) ? `<${value}>` : value);
+    return ADDRESSES.has(name) ? addresses([value]) : word(value);
   }
   if (typeof value !== "object" || value === null) return String(value);
-  if (Array.isArray(value)) return word(value.join(","));
+  if (Array.isArray(value)) {
+    return ADDRESSES.has(name) ? addresses(value) : word(value.join(","));
+  }
   const numbers = value as Readonly<Record<string, number>>;
   return name === "delays"
     ? DELAYS.map((step) => numbers[step] ?? 0).join("/")
     : word(Object.entries(numbers).map((pair) => pair.join(":")).join(","));
 }
 
+/** Most values: visible ASCII without quotes, `=` and backslash. */
+const PLAIN = /^[!#-<>-[\]-~]+$/;
+
 /** The text itself, or in quotes if it would read as more than one word. */
 function word(text: string): string {
+  if (PLAIN.test(text)) return text;
   return text === "" || /[\s"=\\]/.test(text) || printable(text) !== text
+    ? printableJson(text)
+    : text;
+}
+
+/** Most addresses; `=` stands in those of mailing lists, and reads as no field behind `<`. */
+const PLAIN_ADDRESS = /^[!#-+\-.-;=?-[\]-~]*$/;
+
+/** Addresses in angle brackets, in quotes if one could read as several. */
+function addresses(all: readonly string[]): string {
+  const text = `<${all.join(">,<")}>`;
+  if (all.every((one) => PLAIN_ADDRESS.test(one))) return text;
+  return all.some((one) => /[\s"\\<>,]/.test(one) || printable(one) !== one)
     ? printableJson(text)
     : text;
 }

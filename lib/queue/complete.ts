@@ -149,8 +149,8 @@ export class Completion {
         expiresAt: now,
       });
       await spool.add(notice);
-      const { id } = notice.envelope;
-      logDsn(this.#config, entry, { kind: "lost", id });
+      const { envelope } = notice;
+      logDsn(this.#config, entry, { kind: "lost", notice: envelope, indices });
     } catch (error) {
       const what = "Cannot tell the sender of a lost message";
       logFault(this.#config, what, error, entry);
@@ -227,7 +227,8 @@ export class Completion {
       expiresAt: expiresAt(task, this.#config.expireAfterMs),
     });
     yield { kind: "admit", entry: await spool.add(notice) };
-    logDsn(this.#config, task.entry, { kind, id: notice.envelope.id });
+    const { envelope } = notice;
+    logDsn(this.#config, task.entry, { kind, notice: envelope, indices });
   }
 
   /** Sends a DSN again with less content, if its content was refused. */
@@ -250,6 +251,6 @@ export class Completion {
     );
     if (notice === undefined) return;
     yield { kind: "admit", entry: await spool.add(notice) };
-    logSmallerDsn(this.#config, task.entry, notice.envelope.id);
+    logSmallerDsn(this.#config, task.entry, notice.envelope);
   }
 }

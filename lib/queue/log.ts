@@ -9,6 +9,7 @@ import {
   describeError,
   fieldsOf,
   type LogValue,
+  oneOrAll,
   type WantedLog,
 } from "../log.ts";
 import type { DsnKind } from "../dsn/policy.ts";
@@ -23,6 +24,18 @@ import type { DeliveryPath } from "./job.ts";
 /** The ids of a message in the queue. A message of an older spool has no others than its name. */
 function idsOf({ id, origin }: StoredEnvelope): Record<string, LogValue> {
   return { id: origin?.message ?? id, relay: id };
+}
+
+/** The ids, and the addresses by which people look for a message. */
+function storyOf(
+  envelope: StoredEnvelope,
+  recipients: StoredEnvelope["recipients"],
+): Record<string, LogValue | undefined> {
+  return {
+    ...idsOf(envelope),
+    from: envelope.from,
+    recipient: oneOrAll(recipients.map(({ address }) => address)),
+  };
 }
 
 // Deliveries.
@@ -152,7 +165,12 @@ function remoteIdOf(reply: string): string | undefined {
 export function logDsn(
   { log, verbose }: WantedLog,
   { envelope }: SpoolEntry,
-  dsn: { readonly kind: DsnKind | "lost"; readonly id: string },
+  dsn: {
+    readonly kind: DsnKind | "lost";
+    readonly notice: StoredEnvelope;
+    /** The recipients that it is about. */
+    readonly indices: readonly number[];
+  },
 ): void {
   if (!verbose) return;
   const isBounce = dsn.kind === "failed" || dsn.kind === "lost";
@@ -161,12 +179,13 @@ export function logDsn(
     event: isBounce ? "bounce" : "notice",
     message: `Told the sender: ${dsn.kind}`,
     session: envelope.origin?.session,
-    fields: {
-      ...idsOf(envelope),
+    fields: fieldsOf({
+      ...storyOf(envelope, dsn.indices.map((at) => envelope.recipients[at]!)),
       to: envelope.from,
       kind: dsn.kind,
-      notice: dsn.id,
-    },
+      notice: dsn.notice.id,
+      size: dsn.notice.size,
+    }),
   });
 }
 
@@ -174,7 +193,7 @@ export function logDsn(
 export function logSmallerDsn(
   { log, verbose }: WantedLog,
   { envelope }: SpoolEntry,
-  id: string,
+  notice: StoredEnvelope,
 ): void {
   if (!verbose) return;
   log({
@@ -182,12 +201,13 @@ export function logSmallerDsn(
     event: "bounce",
     message: "A notice was refused; it goes again with less in it",
     session: envelope.origin?.session,
-    fields: {
-      ...idsOf(envelope),
+    fields: fieldsOf({
+      ...storyOf(envelope, envelope.recipients),
       to: envelope.recipients[0]!.address,
       kind: "failed",
-      notice: id,
-    },
+      notice: notice.id,
+      size: notice.size,
+    }),
   });
 }
 
@@ -214,7 +234,7 @@ export function logAction(
     event,
     message: `${ACTIONS[event]} the queue's message ${envelope.id}`,
     session: envelope.origin?.session,
-    fields: { ...idsOf(envelope), by },
+    fields: fieldsOf({ ...storyOf(envelope, envelope.recipients), by }),
   });
 }
 

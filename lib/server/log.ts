@@ -44,7 +44,9 @@ export const records = {
     level: "info",
     event: "listening",
     message: `Listening on ${formatHostPort(at)} (${kindName(at)})`,
-    fields: { address: at.address, port: at.port, kind: kindName(at) },
+    fields: at.path === undefined
+      ? { address: at.address, port: at.port, kind: kindName(at) }
+      : { path: at.path, kind: kindName(at) },
   }),
 
   /** Settings were changed. */

@@ -15,12 +15,7 @@ export {
   kindName,
   parseListen,
 } from "../net/listen_options.ts";
-export {
-  droppedRecord,
-  LOG_FORMS,
-  type LogForm,
-  LogWriter,
-} from "../logging/log_lines.ts";
+export { LOG_FORMS, type LogForm, LogWriter } from "../logging/log_lines.ts";
 export { parsePeers } from "../net/cidr.ts";
 export { checkThreads } from "../net/listener.ts";
 export { KINDS } from "../protocol/listener_kind.ts";

@@ -347,7 +347,10 @@ export interface SmtpServerOptions {
   memoryLimit?: number | undefined;
   /** Folder of temporary files. Default: the system's. */
   temporaryFolder?: string | undefined;
-  /** Receives log records. Default: warnings and errors go to standard error. */
+  /**
+   * Receives log records; {@linkcode logLines} makes one that writes lines.
+   * Default: warnings, errors and the dialogues of `trace` go to standard error.
+   */
   log?: Logger | undefined;
   /** The lowest level of the records that `log` receives; lower ones are not made. Default `"debug"`. */
   logLevel?: LogLevel | undefined;

@@ -9,7 +9,7 @@ import type {
   DnsQueryOptions,
   DnsRecordType,
 } from "../dns/outcome.ts";
-import { consoleLogger, type Logger, safeLogger } from "../log.ts";
+import { consoleLogger, flushLog, type Logger, safeLogger } from "../log.ts";
 import type { Transport } from "../net/transport.ts";
 import type { Relays } from "../queue/relay.ts";
 import type { RelayService } from "../delivery/service.ts";
@@ -398,6 +398,9 @@ export class SmtpServer {
       await this.#relaying.stop(left);
     } finally {
       await this.#closeStores();
+      if (this.#services === undefined) {
+        await flushLog(this.#settings.options.log);
+      }
     }
   }
 

@@ -14,7 +14,7 @@ import {
   SharedPort,
 } from "../threads/shared_memory.ts";
 import { records } from "./log.ts";
-import type { Logger } from "../log.ts";
+import { type Logger, takesLevel } from "../log.ts";
 import type { Message, Recipient } from "../message/message.ts";
 import type { RelayOptions } from "../queue/relay.ts";
 import type { Credentials } from "../sasl/credentials.ts";
@@ -100,10 +100,11 @@ class WorkerServer {
 
   async #start(start: ThreadStart): Promise<readonly WireAddress[]> {
     const { channel } = this;
+    // What is queued is delivered by the main thread, which logs that after this.
     const log: Logger = (record) =>
-      record.level === "debug" || record.level === "info"
-        ? channel.notifyLazily("log", record)
-        : channel.notify("log", record);
+      takesLevel("warn", record.level) || record.fields?.["queued"]
+        ? channel.notify("log", record)
+        : channel.notifyLazily("log", record);
     const { store } = start;
     const services = this.#services(start);
     this.#server = new SmtpServer({

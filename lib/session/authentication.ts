@@ -140,7 +140,7 @@ export class Authentication {
         : text === "*"
         ? replies.authCancelled
         : replies.notBase64;
-      this.#report(giveUp(attempt));
+      this.#report(giveUp(attempt), attempt);
       return this.#refuse(attempt, why);
     }
     return attempt.exchange.respond(response).then((step) =>
@@ -263,16 +263,16 @@ export class Authentication {
     return replies.authUnavailable;
   }
 
-  #report(result: ExchangeResult, attempt?: Attempt): void {
-    const { ok, username, reason, credentials, error } = result;
-    const why = attempt?.isDisabled
+  #report(result: ExchangeResult, attempt: Attempt): void {
+    const { ok, username, reason, error } = result;
+    const why = attempt.isDisabled
       ? "the account is disabled"
       : error instanceof SmtpError
       ? error.message
       : reason;
     logLogin(this.#context, this.#session, {
       ...{ ok, username, why },
-      mechanism: credentials?.mechanism ?? "",
+      mechanism: attempt.exchange.mechanism,
     });
   }
 }

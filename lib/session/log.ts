@@ -10,6 +10,7 @@ import {
   errorMessage,
   fieldsOf,
   type LogValue,
+  oneOrAll,
   type WantedLog,
 } from "../log.ts";
 import type { Recipient } from "../message/message.ts";
@@ -224,10 +225,7 @@ function pathOf(argument: string): string | undefined {
 export function recipientsOf(
   recipients: readonly Recipient[] | undefined,
 ): string | readonly string[] | undefined {
-  if (recipients === undefined || recipients.length === 0) return undefined;
-  return recipients.length === 1
-    ? recipients[0]!.address.toString()
-    : recipients.map(({ address }) => address.toString());
+  return recipients && oneOrAll(recipients.map(({ address }) => `${address}`));
 }
 
 /** A limit has refused a connection, or ends a session. */
@@ -253,7 +251,7 @@ export function logLimit(
 
 /**
  * A user has reached a limit: perhaps the password is stolen. The caller reports
- * it once a minute.
+ * it once a minute. Each refusal has a record of its own beside it.
  *
  * @param text The text of the reply
  */
@@ -266,8 +264,8 @@ export function logUserLimit(
   const { id, remoteAddress: address, username: user = "" } = session;
   log({
     level: "warn",
-    event: "refused",
-    message: text,
+    event: "warning",
+    message: `Limit of the user "${user}": ${text}`,
     session: id,
     fields: { address, user, limit },
   });

@@ -13,6 +13,7 @@ import type { Verdict } from "../protocol/server/effects.ts";
 import { replies } from "../protocol/replies.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 import type { SessionContext } from "./context.ts";
+import type { LimitName } from "./handlers.ts";
 import type { SmtpSession } from "./session.ts";
 import { clientOf, recipientsOf, textOf } from "./log.ts";
 
@@ -49,6 +50,7 @@ export function logAccepted(
     fields: fieldsOf({
       ...{ id, address, helo, protocol, tls, user },
       from: message.from.toString(),
+      recipient: recipientsOf(recipients),
       recipients: recipients.length,
       messageId: messageIdOf(message.body.head),
       size,
@@ -180,12 +182,17 @@ export function logStoreFailure(
   logStored(context, session, message.forRecipients(others), { store, kept });
 }
 
-/** The content of a message was refused. */
+/**
+ * The content of a message was refused.
+ *
+ * @param limit The limit that the user has reached
+ */
 export function logRefusedMessage(
   { log, verbose }: Log,
   session: SmtpSession,
   message: Message,
   verdict: Verdict,
+  limit?: LimitName,
 ): void {
   if (!verbose) return;
   const said = textOf(
@@ -203,6 +210,7 @@ export function logRefusedMessage(
       from: message.from.toString(),
       recipient: recipientsOf(message.recipients),
       reply: said,
+      limit,
     }),
   });
 }

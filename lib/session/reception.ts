@@ -388,7 +388,10 @@ export class Reception {
         }
         verdict = failure;
       }
-      logRefusedMessage(context, session, message, verdict);
+      const limit = verdict instanceof SmtpReply
+        ? this.#limits.limitOf(verdict)
+        : undefined;
+      logRefusedMessage(context, session, message, verdict, limit);
       return verdict;
     } catch (error) {
       return verdictOfError(error, { context, session, name: "onMessage" });

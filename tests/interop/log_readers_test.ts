@@ -62,7 +62,7 @@ const DAY: readonly LogRecord[] = [
   ...session("MIHX01AB-3", "2001:db8::7", [
     ["auth", {
       ...{ address: "2001:db8::7", user: "ann", mechanism: "PLAIN" },
-      result: "ok",
+      result: "accepted",
     }],
     ["message", {
       ...{ ...MESSAGE, id: "MIHX01AB-4", address: "2001:db8::7", user: "ann" },
@@ -93,11 +93,11 @@ const DAY: readonly LogRecord[] = [
   }),
   record("bounce", {
     ...{ id: "MIHX01AB-4", relay: "MIHX01AB-4", to: "ann@example.com" },
-    kind: "failure",
+    kind: "failed",
   }),
-  record("held", { relay: "MIHX01AB-4", by: "control" }),
-  record("released", { relay: "MIHX01AB-4", by: "control" }),
-  record("removed", { relay: "MIHX01AB-4" }),
+  record("held", { relay: "MIHX01AB-4", by: "operator" }),
+  record("released", { relay: "MIHX01AB-4", by: "operator" }),
+  record("removed", { relay: "MIHX01AB-4", by: "queue" }),
   record("warning", {}, undefined, "warn"),
   record("reload", {}),
 ];
@@ -120,7 +120,7 @@ const ATTACKS: readonly (readonly [
   // As with Postfix, the end of a session without a login counts as well.
   ["203.0.113.3", "auth extra aggressive aggressive ddos", [["auth", {
     ...{ address: "203.0.113.3", user: "ann", mechanism: "LOGIN" },
-    ...{ result: "failed", reason: "wrong secret" },
+    ...{ result: "refused", reason: "wrong secret" },
   }]]],
   ["203.0.113.4", "normal rbl more extra aggressive", [["refused", {
     ...{ address: "203.0.113.4", verb: "RCPT", recipient: "a@example.com" },
@@ -147,8 +147,8 @@ const HONEST: readonly LogRecord[] = [
     ["refused", { verb: "XYZ", reply: "500 5.5.1 Unknown command" }],
     ["refused", { limit: "messagesPerMinute", reply: "450 4.7.1 at most 5" }],
     ["auth", {
-      ...{ user: "", mechanism: "PLAIN", result: "cancelled" },
-      reason: "Authentication cancelled",
+      ...{ user: "", mechanism: "PLAIN", result: "refused" },
+      reason: "The exchange was given up",
     }],
   ]),
 ];
@@ -173,7 +173,7 @@ function poisoned(evil: string): readonly LogRecord[] {
     record("connect", { address, port: 1, name: evil }, id),
     record(
       "auth",
-      { address, user: evil, mechanism: "PLAIN", result: "ok" },
+      { address, user: evil, mechanism: "PLAIN", result: "accepted" },
       id,
     ),
     record("refused", {
@@ -274,13 +274,13 @@ Deno.test("fail2ban counts failed logins of every mechanism with one line in pos
   const login = (mechanism: string) =>
     session(`MIHX01AB-${mechanism}`, "203.0.113.9", [["auth", {
       ...{ address: "203.0.113.9", user: "ann", mechanism },
-      ...{ result: "failed", reason: "wrong secret" },
+      ...{ result: "refused", reason: "wrong secret" },
     }]]);
   await Deno.writeTextFile(
     file,
     postfixLog([...login("SCRAM-SHA-256"), ...login("XOAUTH2")]),
   );
-  const guide = await Deno.readTextFile("examples/log_forms.md");
+  const guide = await Deno.readTextFile("examples/log.md");
   const [, local = ""] = /```ini\n(\[Definition\]\n.*?)```/s.exec(guide) ?? [];
   const config = `${folder.path}/fail2ban`;
   await run("cp", ["-rL", "/etc/fail2ban", config]);

@@ -118,14 +118,38 @@ Deno.test("All lines of a message have one queue id, by whatever id a record nam
       ...{ id: "MIHX-2", from: "a@b.example", size: 1, recipients: 2 },
       queued: ["MIHX-2-2"],
     }),
-    record("held", { relay: "MIHX-2-2", by: "control" }),
+    record("held", { relay: "MIHX-2-2", by: "operator" }),
     record("delivery", { relay: "MIHX-2-2", recipient: "c", result: "failed" }),
-    record("removed", { relay: "MIHX-2-2" }),
+    record("removed", { relay: "MIHX-2-2", by: "queue" }),
   ].map((one) => lines.lines(one, TIME)).join("");
   const ids = [...said.matchAll(/\]: (\w+): /g)].map(([, id]) => id);
   assertEquals(new Set(ids), new Set(["MIHXx2"]));
   assertEquals(ids.length, 6);
   assertMatch(said, /status=bounced/);
+});
+
+Deno.test("A message in several parts has one end, and one that no store keeps is sent", () => {
+  const lines = new PostfixLines({ hostname: "mx", process: 7 });
+  const say = (event: LogEvent, fields: NonNullable<LogRecord["fields"]>) =>
+    lines.lines({ ...{ level: "info", event, message: "m", fields } }, TIME)
+      .replace(/^.*?\]: /gm, "");
+  const id = "MIHX-3";
+  for (const result of ["discarded", "handled"]) {
+    say("stored", { id, recipient: "c@d.example", result });
+  }
+  const said = say("message", {
+    ...{ id, from: "a@b.example", size: 1, recipients: 4 },
+    queued: ["MIHX-3", "MIHX-3-2"],
+  });
+  assertMatch(said, /status=sent \(discarded\)\n.*status=sent \(left to the/);
+  assertEquals(said.includes("removed"), false);
+  const removed = (relay: string) => say("removed", { id, relay, by: "queue" });
+  assertEquals(removed("MIHX-3-2"), "");
+  assertEquals(removed("MIHX-3"), "MIHXx3: removed\n");
+  assertMatch(
+    say("stored", { id, recipient: "c@d.example", result: "failed" }),
+    /status=deferred/,
+  );
 });
 
 Deno.test("A limit, a login that is given up and an end are lines of Postfix's words", () => {
@@ -146,13 +170,17 @@ Deno.test("A limit, a login that is given up and an end are lines of Postfix's w
     "warning: Message delivery request rate limit exceeded: 60 from unknown[192.0.2.1] for service smtp\n",
   );
   assertEquals(
-    say("auth", { mechanism: "LOGIN", result: "cancelled", user: "" }),
+    say("auth", {
+      mechanism: "LOGIN",
+      result: "refused",
+      reason: "The exchange was given up",
+    }),
     "warning: unknown[192.0.2.1]: SASL LOGIN authentication aborted\n",
   );
   assertEquals(
     say("auth", {
       mechanism: "PLAIN",
-      result: "failed",
+      result: "refused",
       user: "ann",
       reason: "x",
     }),

@@ -1058,6 +1058,75 @@ const PROTOCOL: readonly Mutation[] = [
       "text",
     ],
   ]),
+  ...of("log.ts", ["session/dialogue", "server/log_story"], [
+    [
+      "a trace keeps to the level of the log",
+      'return takesLevel(least, level) || event === "dialogue";',
+      "return takesLevel(least, level);",
+    ],
+    [
+      "the level of the log filters nothing",
+      "    if (!isWanted(record, least)) return;\n    try {",
+      "    try {",
+    ],
+  ]),
+  ...of("session/log.ts", "cli/log_once", [
+    [
+      "a refusal by the limit of a user counts twice",
+      'event: "warning",\n    message: `Limit of',
+      'event: "refused",\n    message: `Limit of',
+    ],
+  ]),
+  ...of("queue/log.ts", "server/log_story", [
+    [
+      "a message has another id in the log of the queue",
+      "{ id: origin?.message ?? id, relay: id }",
+      "{ id, relay: id }",
+    ],
+  ]),
+  ...of("server/server.ts", "logging/log_end", [
+    [
+      "the last lines of the log are lost at a stop",
+      "await flushLog(this.#settings.options.log);",
+      "",
+    ],
+  ]),
+  ...of("logging/log_lines.ts", "logging/log_end", [
+    [
+      "the last lines of the log are lost at Deno.exit()",
+      'const ENDS = ["unload", ',
+      "const ENDS = [",
+    ],
+    [
+      "the last lines of the log are lost at an exception",
+      'const ENDS = ["unload", "error", ',
+      'const ENDS = ["unload", ',
+    ],
+  ]),
+  ...of("logging/text.ts", "cli/log_story", [
+    [
+      "the addresses of a message are not side by side",
+      '["id", "relay", "from", "recipient"] as const',
+      '["id", "relay", "recipient"] as const',
+    ],
+    [
+      "a client writes an address of its own into the log",
+      'some((one) => /[\\s"\\\\<>,]/',
+      'some((one) => /[\\s"\\\\]/',
+    ],
+  ]),
+  ...of("logging/postfix.ts", "logging/log_lines", [
+    [
+      "a message in several parts ends several times",
+      "if (parts > 1) {",
+      "if (false) {",
+    ],
+    [
+      "a message that is discarded is deferred",
+      'return textOf(record, "result") !== "failed";',
+      'return textOf(record, "result") === "stored";',
+    ],
+  ]),
   ...of("logging/postfix_words.ts", "interop/log_readers", [
     [
       "a peer has other addresses banned",

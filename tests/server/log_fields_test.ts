@@ -73,6 +73,7 @@ async function runAll(threads: number): Promise<readonly LogRecord[]> {
       domains: ["near.test"],
       accounts: new AccountList({ ann: SECRET }),
       allowInsecureAuth: true,
+      trace: ["127.0.0.0/8"],
       log: (record) => void records.push(record),
       handlers: {
         onHelo(_session, name) {

@@ -129,9 +129,11 @@ Deno.test("What became of a message: delivered", async () => {
   await using pair = await startStories({ isOpen: true });
   const { records } = pair;
   await send(pair, to, "Message-ID:\r\n <a1@client.test>\r\n");
-  await until(() => became(records, to).length === 1);
-  assertEquals(story(records, to), ["delivery delivered"]);
-  const [{ session, fields }] = became(records, to) as [LogRecord];
+  await until(() => became(records, to).length === 3);
+  assertEquals(story(records, to), [
+    ...["message undefined", "delivery delivered", "removed undefined"],
+  ]);
+  const [, { session, fields }] = became(records, to) as [LogRecord, LogRecord];
   assertEquals(fields!["host"], "mx.dest.test");
   assertEquals(fields!["address"], "127.0.0.1");
   assertEquals(fields!["tls"], "none");
@@ -158,8 +160,8 @@ Deno.test("What became of a message: deferred, then delivered, over a restart", 
   await using pair = await startStories(later, `${folder.path}/spool`);
   const { records } = pair;
   await send(pair, to);
-  await until(() => became(records, to).length >= 1);
-  const [first] = became(records, to) as [LogRecord];
+  await until(() => became(records, to).length >= 2);
+  const [, first] = became(records, to) as [LogRecord, LogRecord];
   assertEquals(first.fields!["result"], "deferred");
   assertEquals(first.fields!["reply"], "450 4.7.1 Greylisted");
   const { nextAt } = first.fields!;
@@ -167,10 +169,8 @@ Deno.test("What became of a message: deferred, then delivered, over a restart", 
   await pair.near.stop({ graceMs: 0 });
   later.isOpen = true;
   await pair.near.start();
-  await until(() =>
-    became(records, to).at(-1)!.fields!["result"] !== "deferred"
-  );
-  const last = became(records, to).at(-1)!;
+  await until(() => became(records, to).at(-1)!.event === "removed");
+  const last = became(records, to).at(-2)!;
   assertEquals(last.fields!["result"], "delivered");
   assert(Number(last.fields!["attempt"]) > 1);
   // The ids are those of before the restart.
@@ -178,6 +178,46 @@ Deno.test("What became of a message: deferred, then delivered, over a restart", 
     assertEquals(last.fields![name], first.fields![name]);
   }
   assertEquals(last.session, first.session);
+});
+
+Deno.test("A message that goes twice into the queue keeps its id, over a restart too", async () => {
+  const to = "later@dest.test";
+  let isOpen = false;
+  await using folder = await TestFolder.create();
+  await using pair = await startPair({
+    near: {
+      domains: ["near.test"],
+      handlers: {
+        async onMessage(_session, message) {
+          await pair.near.relays.add(message, { from: FROM });
+        },
+      },
+    },
+    relay: { spool: `${folder.path}/spool` },
+    far: {
+      handlers: {
+        onRcptTo: () =>
+          isOpen || new SmtpReply(450, "Later", { enhanced: "4.7.1" }),
+      },
+    },
+  });
+  const { records } = pair;
+  await send(pair, to);
+  const of = (result: string) =>
+    became(records, to).filter(({ fields }) => fields!["result"] === result)
+      .map(({ fields }) => fields!);
+  await until(() => new Set(of("deferred").map(({ relay }) => relay)).size > 1);
+  await pair.near.stop({ graceMs: 0 });
+  isOpen = true;
+  await pair.near.start();
+  await until(() => of("delivered").length === 2);
+  const { id, queued } = records.find(({ event }) => event === "message")!
+    .fields!;
+  const [...relays] = of("delivered").map(({ relay }) => relay);
+  assertEquals(relays.sort(), [...queued as string[]].sort());
+  for (const one of [...of("deferred"), ...of("delivered")]) {
+    assertEquals(one["id"], id);
+  }
 });
 
 Deno.test("What became of a message: refused at RCPT", async () => {
@@ -198,8 +238,11 @@ Deno.test("What became of a message: bounced", async () => {
   const { records } = pair;
   await send(pair, to);
   await until(() => records.some(({ fields }) => fields?.["about"]));
-  assertEquals(story(records, to), ["delivery failed"]);
-  const [{ level, fields }] = became(records, to) as [LogRecord];
+  assertEquals(story(records, to), [
+    ...["message undefined", "delivery failed", "bounce undefined"],
+    "removed undefined",
+  ]);
+  const [, { level, fields }] = became(records, to) as [LogRecord, LogRecord];
   assertEquals(level, "warn");
   assertEquals(fields!["reply"], "550 5.1.1 Gone");
   const { id, relay } = fields!;
