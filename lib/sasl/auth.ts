@@ -60,7 +60,11 @@ export {
   parseAccounts,
   parseSenders,
 } from "./accounts.ts";
-export { Credentials, type KnownSecret } from "./credentials.ts";
+export {
+  Credentials,
+  type KeyedDigestOptions,
+  type KnownSecret,
+} from "./credentials.ts";
 export {
   MECHANISM_NAMES,
   type MechanismName,

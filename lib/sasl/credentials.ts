@@ -219,7 +219,20 @@ export function tokenCheck(token: string): SecretCheck {
     );
 }
 
-/** Challenge and answer of CRAM-MD5. */
+/**
+ * Challenge and answer of CRAM-MD5.
+ *
+ * @example A program that compares them itself
+ * ```ts
+ * import type { Credentials, KeyedDigestOptions } from "@smtp/server/auth";
+ *
+ * function digestOf({ keyedDigest }: Credentials): string | undefined {
+ *   const sent: KeyedDigestOptions | undefined = keyedDigest;
+ *   return sent?.answer;
+ * }
+ * console.assert(typeof digestOf === "function");
+ * ```
+ */
 export interface KeyedDigestOptions {
   /** The server's challenge, angle brackets included. */
   readonly challenge: Uint8Array;

@@ -11,7 +11,7 @@ import {
 } from "../message/message.ts";
 import type { Verdict } from "../protocol/server/effects.ts";
 import { replies } from "../protocol/replies.ts";
-import { SmtpReply } from "../protocol/reply.ts";
+import { SmtpError, SmtpReply } from "../protocol/reply.ts";
 import type { SessionContext } from "./context.ts";
 import type { LimitName } from "./handlers.ts";
 import type { SmtpSession } from "./session.ts";
@@ -159,8 +159,10 @@ export function logStoreFailure(
     }
     const why = isOwn ? failures?.get(recipient) : error;
     const reason = errorMessage(why);
+    // A store that chose the reply, as for a full mailbox, has not failed.
+    const isRefusal = why instanceof SmtpError;
     context.log({
-      level: "error",
+      level: isRefusal ? "warn" : "error",
       event: "stored",
       message:
         `Store "${store}" failed for message ${message.id} to ${address}: ${reason}`,
@@ -174,7 +176,7 @@ export function logStoreFailure(
         reason,
       },
       // Recipients that failed for one reason need its stack once.
-      ...(described.has(why) ? {} : { error: describeError(why) }),
+      ...(isRefusal || described.has(why) ? {} : { error: describeError(why) }),
     });
     described.add(why);
   }

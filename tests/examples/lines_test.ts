@@ -31,11 +31,9 @@ const BEFORE: Readonly<Record<string, number>> = {
 const EMPTY = /^\s*(\/\/|\/?\*|$)/;
 
 Deno.test("the first programs of embedders are short", () => {
-  const lengths = new Map<string, number>();
-  for (const name of Object.keys(BEFORE)) {
-    const lines = linesOf(name);
-    if (lines !== undefined) lengths.set(name, lines);
-  }
+  const lengths = new Map(
+    Object.keys(BEFORE).map((name) => [name, linesOf(name)]),
+  );
   const longer = [...lengths].filter(([name, lines]) => lines > BEFORE[name]!);
   assertEquals(longer, []);
   const short = [...lengths].filter(([name, lines]) =>
@@ -45,13 +43,17 @@ Deno.test("the first programs of embedders are short", () => {
   assert(2 * short.length >= lengths.size, text);
 });
 
-/** The lines of code of a program; `undefined` without such a program. */
-function linesOf(name: string): number | undefined {
-  try {
-    const text = Deno.readTextFileSync(new URL(name, EXAMPLES));
-    return text.split("\n").filter((line) => !EMPTY.test(line)).length;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
+Deno.test("the list of examples says how long each is", () => {
+  const list = Deno.readTextFileSync(new URL("README.md", EXAMPLES));
+  const rows = [...list.matchAll(/^\| \[\w+\]\((\w+\.ts)\) +\| (\d+) +\|/gm)];
+  assert(rows.length >= Object.keys(BEFORE).length, `${rows.length} rows`);
+  for (const [, name, lines] of rows) {
+    assertEquals([name, Number(lines)], [name, linesOf(name!)]);
   }
+});
+
+/** The lines of code of a program. */
+function linesOf(name: string): number {
+  const text = Deno.readTextFileSync(new URL(name, EXAMPLES));
+  return text.split("\n").filter((line) => !EMPTY.test(line)).length;
 }
