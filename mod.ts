@@ -237,19 +237,16 @@
  * whatever `relay` allows, with other recipients or another sender if need be:
  *
  * ```ts
- * import { Address, SmtpServer } from "@smtp/server";
+ * import { SmtpServer } from "@smtp/server";
  *
- * const members = ["carl@example.org", "dora@example.net"].map((member) => ({
- *   address: Address.parse(member),
- *   parameters: {},
- * }));
+ * const recipients = ["carl@example.org", "dora@example.net"];
  * const server = new SmtpServer({
  *   domains: ["lists.example.com"],
  *   relay: { spool: "./spool" },
  *   handlers: {
  *     async onMessage(_session, message) {
  *       const from = "team-owner@example.com"; // DSNs go there.
- *       await server.relays.add(message, { from, recipients: members });
+ *       await server.relays.add(message, { from, recipients });
  *     },
  *   },
  * });
