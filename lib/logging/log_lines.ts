@@ -10,6 +10,7 @@ import {
   type Logger,
   type LogLevel,
   type LogRecord,
+  takesLevel,
 } from "../log.ts";
 import {
   callable,
@@ -140,14 +141,6 @@ function ownName(): string {
   }
 }
 
-/** The order of log levels. */
-const LEVELS: Readonly<Record<LogLevel, number>> = {
-  debug: 0,
-  info: 1,
-  warn: 2,
-  error: 3,
-};
-
 /** Writes log records in one form. */
 export class LogWriter {
   /** The lowest level that is written. */
@@ -184,7 +177,7 @@ export class LogWriter {
 
   /** Collects the lines of a record, if its level is high enough. */
   log(record: LogRecord): void {
-    const isWanted = LEVELS[record.level] >= LEVELS[this.least] ||
+    const isWanted = takesLevel(this.least, record.level) ||
       record.event === "dialogue";
     if (!isWanted) return;
     this.#lines += this.line(record);
