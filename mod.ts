@@ -222,12 +222,28 @@
  *
  * ### Storing
  *
- * A store keeps each message before its 250: {@linkcode MaildirStore}, with a
- * `quota` for each mailbox if you like, {@linkcode MboxStore}, {@linkcode
- * FileStore}, {@linkcode MemoryStore}, and in `./store` those that write to a
- * stream, keep nothing, or hand mail to Dovecot by LMTP. A store of your own is an
- * object with one method. `message.store` chooses another one for one message, or
- * several, or with `[]` none.
+ * A store keeps each message before its 250: {@linkcode MaildirStore}, {@linkcode
+ * MboxStore}, {@linkcode FileStore}, {@linkcode MemoryStore}, and in `./store`
+ * those that write to a stream, keep nothing, or hand mail to Dovecot by LMTP. A
+ * store of your own is an object with one method. A handler chooses another store
+ * for one message by `message.store`, several, or with `[]` none.
+ *
+ * ```ts
+ * import { Address, MaildirStore, type SmtpHandlers, SmtpServer } from "@smtp/server";
+ * import { LmtpStore } from "@smtp/server/store";
+ *
+ * const store = new MaildirStore({ folder: "./mail", quota: 1_000_000_000 });
+ * console.log("Her mail is in", store.folderOf(Address.parse("ann@example.com")));
+ *
+ * const dovecot = new LmtpStore({ path: "/run/dovecot/lmtp" });
+ * const handlers: SmtpHandlers = {
+ *   onMessageStart(_session, message) {
+ *     if (message.from.domain === "example.com") message.store = dovecot;
+ *   },
+ * };
+ * const server = new SmtpServer({ store, handlers });
+ * console.assert(!server.active);
+ * ```
  *
  * ### Relaying
  *
