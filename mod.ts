@@ -42,19 +42,19 @@
  * may be asynchronous. A slow handler delays its own session only; one that
  * never answers ends that session after `limits.handlerTimeoutMs`.
  *
- * | handler                              | is called                                                        |
- * | ------------------------------------ | ---------------------------------------------------------------- |
- * | `onConnect`, `onHelo`                | at the start of a session                                        |
- * | `onAuthenticate`                     | at a login, in place of `accounts`                               |
- * | `onMailFrom`, `onRcptTo`             | for the sender, and for each recipient                           |
- * | `onMessageStart`                     | before the content: the last moment to choose `message.store`    |
- * | `onHeaders`                          | when the header is complete                                      |
- * | `onMessage`                          | when the content is complete; the reply is not sent yet          |
- * | `onReset`, `onDisconnect`            | at the end of a transaction without a message, and of a session  |
- * | `onCommand`, `onVerify`, `onExpand`  | before each command, at VRFY and at EXPN                         |
- * | `onLimit`                            | when a limit has refused something                               |
- * | `onStateChange`, `onDialogue`        | with each state of a session, and each line of it                |
- * | `onRelay...`                         | with each step of mail in the queue                              |
+ * | handler                             | is called                                                       |
+ * | ----------------------------------- | --------------------------------------------------------------- |
+ * | `onConnect`, `onHelo`               | at the start of a session                                       |
+ * | `onAuthenticate`                    | at a login, in place of `accounts`                              |
+ * | `onMailFrom`, `onRcptTo`            | for the sender, and for each recipient                          |
+ * | `onMessageStart`                    | before the content: the last moment to choose `message.store`   |
+ * | `onHeaders`                         | when the header is complete                                     |
+ * | `onMessage`                         | when the content is complete; the reply is not sent yet         |
+ * | `onReset`, `onDisconnect`           | at the end of a transaction without a message, and of a session |
+ * | `onCommand`, `onVerify`, `onExpand` | before each command, at VRFY and at EXPN                        |
+ * | `onLimit`                           | when a limit has refused something                              |
+ * | `onStateChange`, `onDialogue`       | with each state of a session, and each line of it               |
+ * | `onRelay...`                        | with each step of mail in the queue                             |
  *
  * One rule holds for all verdicts; {@linkcode SmtpHandlers} has the exceptions:
  *
