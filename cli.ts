@@ -6,12 +6,23 @@
  * ```
  *
  * In a checkout the program is `cli.ts`, as in the tables below. `cli.ts help
- * COMMAND` describes one command.
+ * COMMAND` describes one command. A server of a domain, with aliases, accounts and
+ * relaying for its users:
+ *
+ * ```sh
+ * deno run -A jsr:@smtp/server/cli --listen :25 --listen :587/submission \
+ *   --domain example.com --aliases aliases --local-recipients mailboxes \
+ *   --store maildir:/var/mail/vhosts --quota 1G \
+ *   --cert cert.pem --key key.pem --users users --sender-policy own \
+ *   --relay --spool spool
+ * ```
  *
  * Once all listeners are open, the server writes a line
  * `listening on HOST:PORT (KIND)` for each to standard output. After SIGINT or
  * SIGTERM it lets the sessions finish for 10 seconds; a second signal ends them at
  * once. Wrong usage is one line on standard error.
+ *
+ * ## Settings
  *
  * An option without a value, as `--relay`, is on. `--relay=no` turns it off, even
  * if the configuration file has turned it on. The words are `yes`, `true`, `on`,
@@ -20,11 +31,24 @@
  * have units as well: `90s`, `5m`, `1h30m`; `--timeout` without a unit is in
  * seconds.
  *
+ * `--config FILE.json` has the same options by their names in camelCase. Every one
+ * of them may come from the environment as well: `SMTP_` and its name, as
+ * `SMTP_MAX_SIZE` for `--max-size` and `SMTP_CONFIG` for `--config`. The command
+ * line goes before the environment, and that before the file; an empty variable
+ * does not count. Blanks or commas separate the values of a repeatable option, as
+ * in `SMTP_LISTEN=":25 :587/submission"`. A text with a line end has one value a
+ * line, so that any value can be written, and files and accounts always stand one
+ * a line. Errors name the variable, never the secret in it; a variable that no
+ * option has is a warning with the nearest name. `status`, `queue`, `send` and
+ * `lookup` take the variables of the options that they share with the server, as
+ * `SMTP_SPOOL`. Without the permission to read a variable the program does without
+ * it and does not ask.
+ *
  * `serve --check` checks all settings without listening: the configuration file,
  * handlers (it calls a function, as the start does), certificates, accounts,
- * listeners, threads, and whether store and spool can be written to. It reports
- * options without effect, as `--smarthost` without `--relay`; a start logs them as
- * warnings. An error in a configuration file reads
+ * aliases, listeners, threads, and whether store and spool can be written to. It
+ * reports options without effect, as `--smarthost` without `--relay`; a start logs
+ * them as warnings. An error in a configuration file reads
  * `smtp.json:3: maxSize -1: want ...`.
  *
  * SIGHUP rereads the files, including `--config`. The options that the tables mark
@@ -32,17 +56,26 @@
  * the options that need a restart. If a setting is not valid, the old settings
  * stay in force.
  *
- * Every option of a configuration file may come from the environment as well:
- * `SMTP_` and its name, as `SMTP_MAX_SIZE` for `--max-size` and `SMTP_CONFIG` for
- * `--config`. The command line goes before the environment, and that before the
- * file; an empty variable does not count. Blanks or commas separate the values of
- * a repeatable option, as in `SMTP_LISTEN=":25 :587/submission"`. A text with a
- * line end has one value a line, so that any value can be written, and files and
- * accounts always stand one a line. Errors name the variable, never the secret in
- * it; a variable that no option has is a warning with the nearest name. `status`,
- * `queue`, `send` and `lookup` take the variables of the options that they share
- * with the server, as `SMTP_SPOOL`. Without the permission to read a variable the
- * program does without it and does not ask.
+ * ## Accounts, certificates, aliases
+ *
+ * A certificate for experiments, and a line for `--users` without a password in
+ * it, for a secret that comes on standard input:
+ *
+ * ```sh
+ * deno run -A cli.ts certificate create --name mx.example.com --cert cert.pem --key key.pem
+ * echo secret | deno run -A cli.ts verifier ann@example.com >> users
+ * ```
+ *
+ * The files of `--aliases`, `--local-recipients` and `--senders` have one name a
+ * line; `examples/recipients.md` has their form.
+ *
+ * ## A running server
+ *
+ * A service manager must start the server itself, as
+ * `/usr/bin/deno run -A /srv/smtp/cli.ts --config /srv/smtp/config.json`. Under
+ * `npx`, SIGTERM ends a shell in between and does not reach the server, which goes
+ * on and keeps its ports. `examples/deploy/` has a unit of systemd and a
+ * Dockerfile.
  *
  * `status` asks the server that runs on a spool for its sessions, rates and queue
  * by destination; its exit code serves as a health check. The server answers on
@@ -57,30 +90,18 @@
  * seconds. `queue show MESSAGE --content` writes the message unchanged, or at a
  * terminal without what a terminal obeys.
  *
- * `man` writes a manual page, of the program or of a command:
+ * The log goes to standard error: `examples/log.md` has its events, and says how to
+ * find out what became of a message.
+ *
+ * ## Manual pages and completion
+ *
+ * `man` writes a manual page, of the program or of a command. `completion` writes a
+ * script for a shell; it completes commands, options, their values, and the names
+ * of messages in the spool:
  *
  * ```sh
  * smtp-server man > /usr/local/share/man/man8/smtp-server.8
  * smtp-server man queue > /usr/local/share/man/man8/smtp-server-queue.8
- * ```
- *
- * A service manager must start the server itself, as
- * `/usr/bin/deno run -A /srv/smtp/cli.ts --config /srv/smtp/config.json`. Under
- * `npx`, SIGTERM ends a shell in between and does not reach the server, which goes
- * on and keeps its ports.
- *
- * A certificate for experiments, and a line for `--users` without a password in
- * it, for a secret that comes on standard input:
- *
- * ```sh
- * deno run -A cli.ts certificate create --name mx.example.com --cert cert.pem --key key.pem
- * echo secret | deno run -A cli.ts verifier ann >> users
- * ```
- *
- * `completion` writes a script for a shell; it completes commands, options, their
- * values, and the names of messages in the spool:
- *
- * ```sh
  * smtp-server completion bash > ~/.local/share/bash-completion/completions/smtp-server
  * smtp-server completion zsh > "${fpath[1]}/_smtp-server"
  * smtp-server completion fish > ~/.config/fish/completions/smtp-server.fish
@@ -177,7 +198,7 @@
  * | `--user-recipients-per-minute N` | recipients per minute from one user; 0 for no limit; default 300 | `userRecipientsPerMinute` | reload |
  * | `--user-messages-per-day N` | messages per day from one user; 0 for no limit; default 2000 | `userMessagesPerDay` | reload |
  * | `--user-recipients-per-day N` | recipients per day from one user; 0 for no limit; default 10000 | `userRecipientsPerDay` | reload |
- * | `--user-bytes-per-day SIZE` | bytes per day from one user; 0 for no limit; default 0G | `userBytesPerDay` | reload |
+ * | `--user-bytes-per-day SIZE` | bytes per day from one user; 0 for no limit; default 0 | `userBytesPerDay` | reload |
  * | `--early-talkers refuse\|allow` | clients that send before the greeting; --exempt networks may; default refuse | `earlyTalkers` | reload |
  *
  * ### Output

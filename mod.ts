@@ -3,6 +3,8 @@
  * the program which mail to accept, and stores each message safely before it
  * answers 250.
  *
+ * ### First minutes
+ *
  * ```ts
  * import { MaildirStore, SmtpServer } from "@smtp/server";
  *
@@ -15,21 +17,11 @@
  * console.assert(server.addresses[0]!.port > 0);
  * ```
  *
- * This entry point has the server, its handlers and the values that they get.
- * The others are `./store`, `./tls`, `./auth`, `./sasl`, `./queue`,
- * `./client`, `./dns`, `./testing`, `./smtp-server` and `./cli`, each with a
- * guide of its own.
- *
- * The programs in the folder `examples` of the package are the shortest for what
- * is often wanted: a mailbox for each user, submission, hashed passwords, SQLite, a
- * webhook, addresses with a tag, greylisting, forwarding.
- *
- * An option that does not exist, or has a value of the wrong kind, is a
- * `TypeError` when the server is made; the message names the option and what
- * was wanted. {@linkcode SmtpServerOptions} describes all options with their
- * defaults.
- *
- * ### A running server
+ * This server takes mail for every name in `example.com`, keeps a Maildir for
+ * each, and refuses the rest. {@linkcode SmtpServerOptions} describes all options
+ * with their defaults. An option that does not exist, or has a value of the wrong
+ * kind, is a `TypeError` when the server is made; the message names the option
+ * and what was wanted.
  *
  * `server.addresses` has the listeners with the ports that were free,
  * `server.sessions` the connected clients, `server.relays` the queue and
@@ -39,22 +31,32 @@
  * none. `await server.stop()` takes no new connections, ends sessions without a
  * transaction at once and gives the others 10 seconds (`graceMs`) before 421.
  *
+ * This entry point has the server, its handlers and the values that they get.
+ * The others have guides of their own: `./store`, `./tls`, `./auth`, `./sasl`,
+ * `./queue`, `./client`, `./dns`, `./testing`, `./cli`, and `./smtp-server` for
+ * programs that use the npm package of that name.
+ *
  * ### Handlers
  *
  * A handler is called at its step of the session. All are optional, and all
  * may be asynchronous. A slow handler delays its own session only; one that
- * never answers ends that session after `limits.handlerTimeoutMs`. {@linkcode
- * SmtpHandlers} describes each. In the order of a session they are `onConnect`,
- * `onHelo`, `onAuthenticate`, `onMailFrom`, `onRcptTo`, `onMessageStart` (the
- * last moment to choose `message.store` or `message.filename`), `onHeaders`
- * (edits of the headers are kept), `onMessage` (`message.bytes()`, `.text()` and
- * `.stream()` have the content, edits of `message.headers` are kept; the reply is
- * not sent yet), `onReset` and
- * `onDisconnect`; `onCommand` comes before each command, `onStateChange` with
- * each change of state, `onVerify` and `onExpand` at VRFY and EXPN, and
- * `onRelay...` follow mail in the queue.
+ * never answers ends that session after `limits.handlerTimeoutMs`.
  *
- * One rule holds for all answers:
+ * | handler                             | is called                                                       |
+ * | ----------------------------------- | --------------------------------------------------------------- |
+ * | `onConnect`, `onHelo`               | at the start of a session                                       |
+ * | `onAuthenticate`                    | at a login, in place of `accounts`                              |
+ * | `onMailFrom`, `onRcptTo`            | for the sender, and for each recipient                          |
+ * | `onMessageStart`                    | before the content: the last moment to choose `message.store`   |
+ * | `onHeaders`                         | when the header is complete                                     |
+ * | `onMessage`                         | when the content is complete; the reply is not sent yet         |
+ * | `onReset`, `onDisconnect`           | at the end of a transaction without a message, and of a session |
+ * | `onCommand`, `onVerify`, `onExpand` | before each command, at VRFY and at EXPN                        |
+ * | `onLimit`                           | when a limit has refused something                              |
+ * | `onStateChange`, `onDialogue`       | with each state of a session, and each line of it               |
+ * | `onRelay...`                        | with each step of mail in the queue                             |
+ *
+ * One rule holds for all verdicts; {@linkcode SmtpHandlers} has the exceptions:
  *
  * - return nothing, or `true`, to accept;
  * - return `false` to refuse with the standard reply;
@@ -67,33 +69,104 @@
  * has sent its own reply with `session.send()`.
  *
  * ```ts
- * import { type SmtpHandlers, SmtpReply, SmtpServer } from "@smtp/server";
+ * import { redirect, type SmtpHandlers, SmtpReply, SmtpServer } from "@smtp/server";
  *
  * const handlers: SmtpHandlers = {
  *   onMailFrom: (_session, address) => address.domain !== "spam.example",
- *   onRcptTo(_session, address) {
+ *   onRcptTo({ envelope, remoteAddress }, address) {
+ *     console.log(remoteAddress, envelope?.from, envelope?.recipients.length);
+ *     if (address.localPart === "moved") return redirect("ann@example.org");
  *     if (address.localPart === "full") {
  *       return new SmtpReply(452, "Mailbox full", { enhanced: "4.2.2" });
  *     }
  *   },
- *   onHeaders(_session, _message, headers) {
- *     headers.set("X-Checked", "yes");
+ *   async onMessage(_session, message) {
+ *     return !(await message.text()).includes("lottery");
  *   },
  * };
  * const server = new SmtpServer({ handlers });
  * console.assert(!server.active);
  * ```
  *
+ * `session.envelope` has what the client has said of the message so far, from
+ * `onRcptTo` on. `session.tag` and `message.tag` keep a value of the program.
+ *
+ * ### Recipients and aliases
+ *
+ * Without further options every name in a local domain is a mailbox. `aliases`
+ * sends the mail of names elsewhere, `localRecipients` says which mailboxes
+ * exist, and `recipientDelimiter` delivers `ann+shop@` to `ann@`:
+ *
+ * ```ts
+ * import { SmtpServer } from "@smtp/server";
+ *
+ * const server = new SmtpServer({
+ *   domains: ["example.com", "example.net"],
+ *   localRecipients: ["ann@example.com", "bob@example.com"],
+ *   recipientDelimiter: "+",
+ *   aliases: {
+ *     // Several, some of them elsewhere: the queue takes these.
+ *     "info@example.com": ["ann@example.com", "carl@example.org"],
+ *     // In every local domain; the target is in the same domain.
+ *     "webmaster": "info",
+ *     // All other names of a domain, and a domain that equals another.
+ *     "@example.com": "bob@example.com",
+ *     "@example.net": "@example.com",
+ *   },
+ * });
+ * console.assert(!server.active);
+ * ```
+ *
+ * Unknown names get 550 5.1.1, full mailboxes 452 4.2.2; `postmaster` is always
+ * accepted. `message.recipients` has the mailboxes, and `recipient.original` what
+ * the client said. A handler decides by {@linkcode redirect}; {@linkcode
+ * AliasTable} reads a file. The page `examples/recipients.md` has the order
+ * in which all of this is asked.
+ *
+ * ### Users
+ *
+ * Clients log in with `accounts` and a `certificate`: there is no login without
+ * TLS. `./auth` is the guide to accounts and `onAuthenticate`.
+ *
+ * ```ts
+ * import { AccountList, Certificate, SmtpServer } from "@smtp/server";
+ *
+ * const server = new SmtpServer({
+ *   listen: [":25", ":587/submission"],
+ *   certificate: await Certificate.selfSigned({ names: ["mx.example.com"] }),
+ *   accounts: new AccountList({
+ *     "ann@example.com": "secret",
+ *     shop: { secret: "other secret", addresses: ["@shop.example"] },
+ *     carl: { secret: "third secret", disabled: true },
+ *   }),
+ *   senderPolicy: "own",
+ *   limits: { perUser: { messagesPerDay: 500, bytesPerDay: 1_000_000_000 } },
+ *   handlers: {
+ *     onLimit({ username }, limit) {
+ *       console.warn("Is the password stolen?", username, limit);
+ *     },
+ *   },
+ * });
+ * console.assert(!server.active);
+ * ```
+ *
+ * Each user has limits, counted over all sessions and threads: without an option
+ * 60 messages and 300 recipients a minute, 2,000 messages and 10,000 recipients a
+ * day. They bound what a stolen password can send. Beyond them MAIL and RCPT get
+ * 450 4.7.28; once a minute the log has a warning and `onLimit` is called. With a
+ * spool folder the counts of the day survive a restart. {@linkcode
+ * UserLimitOptions} has the details. `senderPolicy: "own"` lets users send from
+ * their own addresses only, in MAIL and in the header.
+ *
  * ### Change a message
  *
- * A handler changes a message in the cheapest way that does it:
+ * From the cheapest way to the dearest:
  *
  * - {@linkcode Message.prepend} puts a field on top, above the Received field of
- *   this server. It never touches the content.
- * - `headers.set()`, `.add()` and `.remove()` edit the header: the headers that
- *   `onHeaders` gets before the content is there, or `message.headers` in
- *   `onMessage`, until the handler returns. Everywhere else an edit throws. A
- *   message that no handler edits is kept byte for byte.
+ *   this server. It does not touch the content.
+ * - `headers.set()`, `.add()` and `.remove()` edit the headers that `onHeaders`
+ *   gets, or `message.headers` in `onMessage`, until the handler returns.
+ *   Everywhere else an edit throws.
  * - {@linkcode Message.replace} takes another content: text, bytes, or a stream
  *   that may be made from `message.stream()` while it is read.
  *
@@ -115,14 +188,15 @@
  * console.assert(handlers.onMessage !== undefined);
  * ```
  *
- * Signatures cover the bytes of a message: an edit, or a new content, breaks those
- * of the sender (DKIM); a field on top with a name of its own does not.
+ * A message that no handler edits is kept byte for byte. An edit or a new content
+ * breaks the sender's signature (DKIM); a field on top with a name of its own
+ * does not.
  *
  * ### Domains
  *
  * `domains: ["a.example", "b.example"]` are alike. A record gives each its own
  * store, its own limit of size, and its own way out; what a domain does not say is
- * the server's. {@linkcode DomainOptions} has the details.
+ * the server's.
  *
  * ```ts
  * import { MaildirStore, SmtpServer } from "@smtp/server";
@@ -143,9 +217,80 @@
  *
  * Store and size go by the domain of the recipient, the smarthost and its login by
  * the domain of the user: `bob@b.example` sends by way of `smtp.example.net`,
- * wherever the mail goes. A message for both domains is saved in both stores, one
- * after the other. If the second fails, the client repeats the message, but the
- * first has its copy already and gets another one then.
+ * wherever the mail goes. {@linkcode DomainOptions} says what becomes of a message
+ * for both domains.
+ *
+ * ### Storing
+ *
+ * A store keeps each message before its 250: {@linkcode MaildirStore}, {@linkcode
+ * MboxStore}, {@linkcode FileStore}, {@linkcode MemoryStore}, and in `./store`
+ * those that write to a stream, keep nothing, or hand mail to Dovecot by LMTP. A
+ * store of your own is an object with one method. A handler chooses another store
+ * for one message by `message.store`, several, or with `[]` none.
+ *
+ * ```ts
+ * import { Address, MaildirStore, type SmtpHandlers, SmtpServer } from "@smtp/server";
+ * import { LmtpStore } from "@smtp/server/store";
+ *
+ * const store = new MaildirStore({ folder: "./mail", quota: 1_000_000_000 });
+ * console.log("Her mail is in", store.folderOf(Address.parse("ann@example.com")));
+ *
+ * const dovecot = new LmtpStore({ path: "/run/dovecot/lmtp" });
+ * const handlers: SmtpHandlers = {
+ *   onMessageStart(_session, message) {
+ *     if (message.from.domain === "example.com") message.store = dovecot;
+ *   },
+ * };
+ * const server = new SmtpServer({ store, handlers });
+ * console.assert(!server.active);
+ * ```
+ *
+ * ### Relaying
+ *
+ * Relaying is off: recipients outside `domains` get 550 5.7.1. With the option
+ * `relay`, clients that have logged in, or come from networks of `relay.from`,
+ * may send anywhere. A handler sends a message on by `server.relays.add()`,
+ * whatever `relay` allows, with other recipients or another sender if need be:
+ *
+ * ```ts
+ * import { SmtpServer } from "@smtp/server";
+ *
+ * const recipients = ["carl@example.org", "dora@example.net"];
+ * const server = new SmtpServer({
+ *   domains: ["lists.example.com"],
+ *   relay: { spool: "./spool" },
+ *   handlers: {
+ *     async onMessage(_session, message) {
+ *       const from = "team-owner@example.com"; // DSNs go there.
+ *       await server.relays.add(message, { from, recipients });
+ *     },
+ *   },
+ * });
+ * console.assert(server.relays.count === 0);
+ * ```
+ *
+ * The queue survives crashes; `./queue` is the guide to it.
+ *
+ * ### Log
+ *
+ * One record is one event, with the same ids for session, message, queue and
+ * recipient in all of them. `log` takes the records, `logLevel` chooses the lowest
+ * level, and {@linkcode logLines} writes them as text, as JSON or in Postfix's
+ * form. Without `log` warnings and errors go to standard error.
+ *
+ * ```ts
+ * import { logLines, SmtpServer } from "@smtp/server";
+ *
+ * const server = new SmtpServer({
+ *   log: logLines("json"),
+ *   logLevel: "info",
+ *   trace: ["192.0.2.7"], // The whole dialogue with this client.
+ * });
+ * console.assert(!server.active);
+ * ```
+ *
+ * No record has a secret or content. The page `examples/log.md` has all events,
+ * fields and forms.
  *
  * ### Threads
  *
@@ -191,11 +336,10 @@
  * All limits are on, with room for real use; {@linkcode LimitOptions} has each
  * with its default. 0 means no limit; `maxConnections`, `maxRecipients` and the
  * time limits must be greater. Limits for each address count an IPv4 address, or
- * a whole /64 of IPv6, in less than 64 MiB for a million of them. Each reply names its limit, as `421 4.7.0
- * Too many connections from 192.0.2.1, at most 50`, and each refusal is a
- * `refused` record of the log. Time that a handler or a store takes does not
- * count as the client's. Failed logins have limits of their own, which exempt no
- * network.
+ * a whole /64 of IPv6. Each reply names its limit, as `421 4.7.0 Too many
+ * connections from 192.0.2.1, at most 50`, and each refusal is a `refused` record
+ * of the log. Time that a handler or a store takes does not count as the
+ * client's. Failed logins have limits of their own, which exempt no network.
  *
  * ```ts
  * import { SmtpServer } from "@smtp/server";
@@ -206,37 +350,8 @@
  * console.assert(!server.active);
  * ```
  *
- * A proxy or a container network makes all clients look like one: name it in
+ * A container network makes all clients look like one: name it in
  * `limits.exempt`.
- *
- * ### Limits for each user
- *
- * A client that logs in has further limits, counted by account over all sessions
- * and threads: 60 messages and 300 recipients a minute, 2,000 messages and 10,000
- * recipients a day. They bound what a stolen password can send. Beyond them MAIL
- * and RCPT get 450 4.7.28, `onLimit` is called and the log has a warning, once a
- * minute. With a spool folder the counts of the day survive a restart. {@linkcode
- * UserLimitOptions} has the details. `senderPolicy: "own"` lets users send from
- * their own addresses only, in MAIL and in the header.
- *
- * ```ts
- * import { AccountList, SmtpServer } from "@smtp/server";
- *
- * const server = new SmtpServer({
- *   senderPolicy: "own",
- *   accounts: new AccountList({
- *     "ann@example.com": "secret",
- *     shop: { secret: "other secret", addresses: ["@shop.example"] },
- *   }),
- *   limits: { perUser: { messagesPerDay: 500, bytesPerDay: 1_000_000_000 } },
- *   handlers: {
- *     onLimit({ username }, limit) {
- *       console.warn("Is the password stolen?", username, limit);
- *     },
- *   },
- * });
- * console.assert(!server.active);
- * ```
  *
  * ### Behind a proxy
  *
@@ -257,10 +372,9 @@
  *
  * Connections from there must begin with a header of the PROXY protocol,
  * version 1 or 2, before TLS on listeners where TLS comes first. Without a
- * valid header within 5 seconds they are closed. Other connections are not
- * affected. `session.proxy` has the other facts of the header: the server name
- * that the client asked for, the proxy's TLS with it, and every
- * type-length-value vector. In HAProxy:
+ * valid header within 5 seconds they are closed. `session.proxy` has the other
+ * facts of the header: the server name that the client asked for, the proxy's TLS
+ * with it, and every type-length-value vector. In HAProxy:
  *
  * ```
  * listen smtp
@@ -276,81 +390,36 @@
  *
  * A content filter or mail proxy that speaks SMTP names its client by
  * [XCLIENT](https://www.postfix.org/XCLIENT_README.html), if its network is
- * among those of `xclient`: NAME, ADDR, PORT, PROTO, HELO, LOGIN, DESTADDR and
- * DESTPORT. Everything it claims is trusted, including logins. After XCLIENT
- * the session starts over: `onConnect` is called for the new client, which
- * gets a greeting of its own. It may not send XCLIENT unless its address, too,
- * is among the networks. `session.xclient` has the attributes. Listeners may
- * have networks of their own: `listen: { port: 25, proxyProtocol: [], xclient:
- * [] }`.
+ * among those of `xclient`. Everything it claims is trusted, including logins.
+ * The session then starts over: `onConnect` is called for the new client, which
+ * gets a greeting of its own and may send XCLIENT only if its address, too, is
+ * among the networks. `session.xclient` has the attributes. Listeners may have
+ * networks of their own: `listen: { port: 25, proxyProtocol: [], xclient: [] }`.
  *
- * ### LMTP
+ * ### LMTP and unix sockets
  *
  * A listener of the kind `lmtp` speaks LMTP (RFC 2033): LHLO in place of EHLO,
  * and a reply for each recipient after the content. One full mailbox delays no
- * other recipient.
+ * other recipient. Any listener may be a unix socket: `"unix:PATH"` and a kind, or
+ * {@linkcode ListenOptions} with `path` and the socket's `mode`, `owner` and
+ * `group`.
  *
  * ```ts
  * import { SmtpServer } from "@smtp/server";
  * import { DiscardStore } from "@smtp/server/store";
  *
+ * const folder = await Deno.makeTempDir();
  * await using server = new SmtpServer({
- *   listen: ["127.0.0.1:0", "127.0.0.1:0/lmtp"],
+ *   listen: ["127.0.0.1:0", `unix:${folder}/mail.sock/lmtp`],
  *   store: new DiscardStore(),
  * });
  * await server.start();
  * console.assert(server.addresses[1]?.kind === "lmtp");
  * ```
  *
- * ### Aliases, catch-all and unknown users
- *
- * Without further options every name in a local domain is a mailbox. `aliases`
- * sends the mail of names elsewhere, `localRecipients` says which mailboxes
- * exist, and `recipientDelimiter` delivers `ann+shop@` to `ann@`:
- *
- * ```ts
- * import { SmtpServer } from "@smtp/server";
- *
- * const server = new SmtpServer({
- *   domains: ["example.com", "example.net"],
- *   localRecipients: ["ann@example.com", "bob@example.com"],
- *   recipientDelimiter: "+",
- *   aliases: {
- *     // Several, some of them elsewhere: the queue takes these.
- *     "info@example.com": ["ann@example.com", "carl@example.org"],
- *     // In every local domain; the target is in the same domain.
- *     "webmaster": "info",
- *     // All other names of a domain, and a domain that equals another.
- *     "@example.com": "bob@example.com",
- *     "@example.net": "@example.com",
- *   },
- * });
- * console.assert(!server.active);
- * ```
- *
- * At RCPT, in this order: the syntax; the domain, with U-labels or A-labels; the
- * alias of the address, then of the address without its extension; the mailbox;
- * the catch-all; 550 5.1.1 for all others; 452 4.2.2 for a mailbox without room,
- * where the store can say so; `onRcptTo`, with the address as the
- * client said it. A catch-all takes no name that `localRecipients` knows, and no
- * target of an alias; without `localRecipients` it takes all that has no alias.
- * `postmaster` is accepted always.
- *
- * `session.envelope` and `message.recipients` have the mailboxes, and
- * `recipient.original` what the client said; Received and DSNs name that, too. A
- * mailbox that two recipients lead to gets one copy. An alias may name itself, to
- * keep a copy; other loops are 554 5.4.6. A target that does not exist is left
- * out, and the recipient refused if no other is left; the log warns of both, and
- * of aliases that lead nowhere when the server starts. LMTP replies once for each
- * RCPT, with the worst reply of its mailboxes. The sender of mail that goes
- * elsewhere stays what it is. For aliases in a file, and file
- * format, see {@linkcode AliasTable}; {@linkcode redirect} decides in a handler.
- *
- * ### Relaying
- *
- * Relaying is off: recipients outside `domains` get 550 5.7.1. With the option
- * `relay`, clients that have logged in, or come from networks of `relay.from`,
- * may send anywhere. The guide to it is that of `./queue`.
+ * The mode, 0660 by default, is the guard of a socket: no limit per address counts
+ * its clients, and they may log in without TLS. Their address is `unix`, also in
+ * `relay.from`, `proxyProtocol` and `xclient`.
  *
  * ### What holds without any option
  *

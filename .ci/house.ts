@@ -284,9 +284,13 @@ function fileRows(house: ReadonlyMap<string, SourceFile>): Row[] {
   const slices = lib.filter((file) => isSlice(file, known));
   const lines = lib.map((file) => file.lines);
   return [
-    row("files in lib", lib.length, 260),
+    // It was 260 before aliases, quotas, limits of users, LMTP to another server,
+    // unix sockets, the writers of the log, `status` and the class of smtp-server.
+    row("files in lib", lib.length, 290),
     figure("lines in lib", lines.reduce((sum, count) => sum + count, 0)),
-    row("files with exactly one importer", single.length, 48),
+    // It was 48 before these. Each is a command of `cli.ts`, a mechanism of the
+    // registry, or a part that a file of 600 lines has no room for.
+    row("files with exactly one importer", single.length, 62),
     row("of these, slices", slices.length, 0),
     row("longest file, lines", Math.max(...lines), CEILING),
   ];

@@ -40,7 +40,7 @@ export async function recipientSettings(
   }
   const localRecipients = recipients === undefined
     ? undefined
-    : { file: recipients };
+    : { path: recipients };
   await used("local-recipients", () => openLocalRecipients(localRecipients));
   return {
     aliases: aliases === undefined

@@ -32,9 +32,13 @@
  * `"opportunistic"`, and `"verified"` with a `login`. A login is sent only over
  * TLS, unless `allowInsecureAuth` says otherwise.
  *
- * Content is a string, bytes or a stream. Lines get CRLF and dots on the way,
- * never a bare CR or LF; content in 8 bits is converted for servers that take
- * 7 only.
+ * `path` in place of `host` and `port` is a unix socket, and `lmtp: true` speaks
+ * LMTP, as with Dovecot.
+ *
+ * Content is a string, bytes, a stream, or a function that opens a stream. Lines
+ * get CRLF and dots on the way, never a bare CR or LF; content in 8 bits is
+ * converted for servers that take 7 only. `longLines: "encode"` does the same for
+ * lines of more than 998 bytes.
  *
  * @module
  */

@@ -11,6 +11,7 @@ import {
   type Logger,
   type LogLevel,
   type LogRecord,
+  takesLevel,
 } from "../log.ts";
 import {
   callable,

@@ -391,3 +391,9 @@ export function firstLines(reply: SmtpReply, count: number): SmtpReply {
   const { code, enhanced, lines } = reply;
   return new SmtpReply(code, lines.slice(0, count), { enhanced });
 }
+
+/** The reply with another text as its first line. */
+export function withFirstLine(reply: SmtpReply, line: string): SmtpReply {
+  const { code, enhanced, lines } = reply;
+  return new SmtpReply(code, [line, ...lines.slice(1)], { enhanced });
+}

@@ -24,6 +24,7 @@ import {
   type RelayQueueOptions,
 } from "./options.ts";
 import {
+  recipientsOf,
   type Relay,
   type RelayOptions,
   type RelayOwner,
@@ -229,7 +230,7 @@ class QueueControl implements RelayOwner {
         `Cannot relay message "${message.id}": the queue is not running`,
       );
     }
-    const recipients = options.recipients ?? message.recipients;
+    const recipients = recipientsOf(options) ?? message.recipients;
     if (recipients.length === 0) {
       throw new TypeError(
         `Cannot relay message "${message.id}": want one recipient at least`,

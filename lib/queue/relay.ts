@@ -65,18 +65,13 @@ export interface RelayOptions extends RelayRoute {
    *
    * @example Forward, with replies about the delivery to the list's owner
    * ```ts
-   * import { Address, type SmtpHandlers, SmtpServer } from "@smtp/server";
+   * import { type SmtpHandlers, SmtpServer } from "@smtp/server";
    *
    * const members = ["ann@example.net", "bob@example.org"];
    * const handlers: SmtpHandlers = {
    *   async onMessage(_session, message) {
-   *     await server.relays.add(message, {
-   *       from: "list-owner@example.com",
-   *       recipients: members.map((member) => ({
-   *         address: Address.parse(member),
-   *         parameters: {},
-   *       })),
-   *     });
+   *     const from = "list-owner@example.com";
+   *     await server.relays.add(message, { from, recipients: members });
    *   },
    * };
    * const server = new SmtpServer({ handlers, relay: { spool: "./spool" } });
@@ -85,11 +80,11 @@ export interface RelayOptions extends RelayRoute {
    */
   readonly from?: string | Address | null | undefined;
   /**
-   * The recipients.
+   * The recipients: addresses, or recipients with their parameters.
    *
    * @default {all recipients of the message}
    */
-  readonly recipients?: readonly Recipient[];
+  readonly recipients?: readonly (string | Address | Recipient)[];
   /**
    * The login at the next hop. Its secret is stored in the message's record file,
    * which only the file's owner may read. It is never shown. Default: the `login`
@@ -103,11 +98,11 @@ export interface RelayOptions extends RelayRoute {
    */
   readonly idleWaitMs?: number;
   /**
-   * The delays between tries.
+   * The delays between tries, as `"30s 5m*3 1h"`.
    *
    * @default {the queue's}
    */
-  readonly schedule?: RetrySchedule;
+  readonly schedule?: RetrySchedule | string;
   /**
    * Milliseconds until undelivered recipients are returned to the sender.
    *
@@ -131,13 +126,38 @@ export function senderOf({ from }: RelayOptions): Address | undefined {
   return typeof from === "string" ? Address.parse(from) : from;
 }
 
+/** The recipients that the options choose; `undefined` for those of the message. */
+export function recipientsOf(
+  { recipients }: RelayOptions,
+): readonly Recipient[] | undefined {
+  return recipients?.map((one) => {
+    if (typeof one !== "string" && !(one instanceof Address)) return one;
+    const address = typeof one === "string" ? Address.parse(one) : one;
+    return { address, parameters: {} };
+  });
+}
+
 /** Whether a value can be a reverse-path. */
 function isSender(value: unknown): boolean {
-  if (value === null || value instanceof Address) return true;
+  return value === null || value === "" || isAddress(value);
+}
+
+/** Whether a value can be a forward-path, or text of one. */
+function isAddress(value: unknown): boolean {
+  if (value instanceof Address) return true;
   if (typeof value !== "string") return false;
   try {
-    Address.parse(value);
-    return true;
+    return !Address.parse(value).isNull;
+  } catch {
+    return false;
+  }
+}
+
+/** Whether a value is a schedule, or the text of one. */
+function isSchedule(value: unknown): boolean {
+  if (typeof value !== "string") return value instanceof RetrySchedule;
+  try {
+    return RetrySchedule.parse(value) !== undefined;
   } catch {
     return false;
   }
@@ -151,19 +171,23 @@ const RULES: Rules<RelayOptions> = {
   ),
   ...ROUTE_RULES,
   recipients: list(
-    where("{ address, parameters }", (value) => {
-      if (typeof value !== "object" || value === null) return false;
-      const { address, parameters } = value as Partial<Recipient>;
-      return typeof address?.toPath === "function" &&
-        typeof parameters === "object";
-    }),
-    "an array of recipients, as [{ address: Address.parse(text), parameters: {} }]",
+    where(
+      'an address, as "ann@example.com", or { address, parameters }',
+      (value) => {
+        if (isAddress(value)) return true;
+        if (typeof value !== "object" || value === null) return false;
+        const { address, parameters } = value as Partial<Recipient>;
+        return typeof address?.toPath === "function" &&
+          typeof parameters === "object";
+      },
+    ),
+    'an array of recipients, as ["ann@example.com"]',
   ),
   login: LOGIN_RULE,
   idleWaitMs: number(0, Number.MAX_SAFE_INTEGER),
   schedule: where(
-    "a RetrySchedule",
-    (value) => value instanceof RetrySchedule,
+    'delays, as "30s 5m*3 1h*12 4h", or a RetrySchedule',
+    isSchedule,
   ),
   expireAfterMs: number(1, Number.MAX_SAFE_INTEGER),
   held: flag,
@@ -324,16 +348,14 @@ export class Relay {
  *
  * @example Copy every message to an archive on another host
  * ```ts
- * import { Address, type Message, SmtpServer } from "@smtp/server";
+ * import { type Message, SmtpServer } from "@smtp/server";
  *
- * const archive = Address.parse("archive@example.org");
  * const server = new SmtpServer({
  *   relay: { spool: "./spool" },
  *   handlers: { onMessage: (_session, message) => copy(message) },
  * });
  * async function copy(message: Message): Promise<void> {
- *   const recipients = [{ address: archive, parameters: {} }];
- *   await server.relays.add(message, { recipients });
+ *   await server.relays.add(message, { recipients: ["archive@example.org"] });
  * }
  * console.assert(server.relays.count === 0);
  * ```

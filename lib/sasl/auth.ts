@@ -27,6 +27,27 @@
  * says so. {@linkcode ScramVerifier} makes the verifiers, so that a file of
  * accounts holds no password.
  *
+ * An account may have more than a secret: `addresses` are those from which its user
+ * sends under `senderPolicy: "own"` of the server, and `disabled` shuts it. The
+ * limits of each user are `limits.perUser`. Accounts in a database are an object
+ * with {@linkcode Accounts.find}, and if need be `addresses` and `isDisabled`.
+ *
+ * ```ts
+ * import { SmtpServer } from "@smtp/server";
+ * import { AccountList, ScramVerifier } from "@smtp/server/auth";
+ *
+ * const server = new SmtpServer({
+ *   accounts: new AccountList({
+ *     "ann@example.com": await ScramVerifier.create("secret"),
+ *     shop: { secret: "other secret", addresses: ["@shop.example"] },
+ *     carl: { secret: "third secret", disabled: true },
+ *   }),
+ *   senderPolicy: "own",
+ *   limits: { perUser: { messagesPerDay: 500 } },
+ * });
+ * console.assert(!server.active);
+ * ```
+ *
  * A program that knows its users decides by `onAuthenticate`. `verify()`
  * compares in constant time, with every mechanism. Call it for unknown users
  * too, so that they take as long as known ones. `credentials.password` is for hashes

@@ -142,8 +142,13 @@ export class Credentials {
     return this.#token;
   }
 
-  /** Challenge and answer; CRAM-MD5 only. */
-  get keyedDigest(): KeyedDigestOptions | undefined {
+  /**
+   * CRAM-MD5 only: the server's challenge with its angle brackets, and the client's
+   * digest of it, 32 hexadecimal digits in lower case.
+   */
+  get keyedDigest():
+    | { readonly challenge: Uint8Array; readonly answer: string }
+    | undefined {
     return this.#keyedDigest;
   }
 

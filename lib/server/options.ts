@@ -185,7 +185,7 @@ export interface SmtpServerOptions {
    * alias leads from them; `postmaster` is never refused (RFC 5321 section 4.5.1).
    * Names are addresses, local parts that exist in every local domain, or
    * `@example.com` for all of a domain; a function may ask a database, and its
-   * errors are 451. `{ file }` has one name a line, `#` begins a comment; it is
+   * errors are 451. `{ path }` is a file with one name a line, `#` begins a comment; it is
    * read again when it has changed, and a change that cannot be used is logged.
    * Default `"any"`: every local recipient exists.
    *
@@ -205,7 +205,7 @@ export interface SmtpServerOptions {
     | "any"
     | Iterable<string>
     | ((address: Address) => boolean | Promise<boolean>)
-    | { readonly file: string }
+    | { readonly path: string }
     | undefined;
   /**
    * Relaying: which clients may relay, the next hop, and the retries. Default:

@@ -15,8 +15,8 @@ import {
 } from "../threads/shared_memory.ts";
 import { records } from "./log.ts";
 import { type Logger, takesLevel } from "../log.ts";
-import type { Message, Recipient } from "../message/message.ts";
-import type { RelayOptions } from "../queue/relay.ts";
+import type { Message } from "../message/message.ts";
+import { recipientsOf, type RelayOptions } from "../queue/relay.ts";
 import type { Credentials } from "../sasl/credentials.ts";
 import {
   type HandlerContext,
@@ -177,9 +177,10 @@ class WorkerServer {
 function remoteRelays(calls: MessageCalls): HandlerContext["relays"] {
   return {
     async add(message: Message, options: RelayOptions = {}): Promise<string> {
-      const { recipients = message.recipients, ...others } = options;
+      const { recipients: _, ...others } = options;
+      const recipients = recipientsOf(options) ?? message.recipients;
       const id = await calls.offering(
-        message.forRecipients(recipients as Recipient[]),
+        message.forRecipients(recipients),
         (offer, bytes) =>
           calls.channel.call("relay", {
             ...offer,

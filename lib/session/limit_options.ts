@@ -425,9 +425,11 @@ function checked(name: keyof LimitNumbers, value: number): number {
   if (!Number.isSafeInteger(value) || value < least || value > held) {
     const to = kind === "duration" ? ` to ${held}` : "";
     throw new RangeError(
-      `Cannot use ${name} "${value}": want a whole number from ${least}${to}`,
+      `Cannot use limits.${name} "${value}": want a whole number from ${least}${to}`,
     );
   }
   if (value <= most) return value;
-  throw new RangeError(`Cannot use ${name} "${value}": want ${most} at most`);
+  throw new RangeError(
+    `Cannot use limits.${name} "${value}": want ${most} at most`,
+  );
 }

@@ -19,7 +19,7 @@ export type LocalRecipientsOption =
   | "any"
   | Iterable<string>
   | ((address: Address) => boolean | Promise<boolean>)
-  | { readonly file: string };
+  | { readonly path: string };
 
 /** Knows which local recipients exist. */
 export interface LocalRecipients {
@@ -45,7 +45,7 @@ export async function openLocalRecipients(
     return { isList: false, knows: (address) => given(address) };
   }
   if (isFile(given)) {
-    const file = await RereadFile.load(given.file, parserOf(given.file));
+    const file = await RereadFile.load(given.path, parserOf(given.path));
     return {
       isList: true,
       knows: (address, domain) => hasName(file.current, address, domain),
@@ -61,7 +61,7 @@ export async function openLocalRecipients(
 
 function isFile(
   given: LocalRecipientsOption,
-): given is { readonly file: string } {
+): given is { readonly path: string } {
   return typeof given === "object" && !(Symbol.iterator in given);
 }
 
@@ -108,14 +108,14 @@ export function settledRecipients(
 /** The rule for the option `localRecipients`. */
 export const LOCAL_RECIPIENTS_RULE: Rule = {
   want:
-    '"any", names as ["ann@example.com", "bob"], a function that knows them, or { file }',
+    '"any", names as ["ann@example.com", "bob"], a function that knows them, or { path }',
   check(value, at) {
     if (value === "any" || typeof value === "function") return;
     if (typeof value !== "object" || value === null) {
       throw optionError(at, value, this);
     }
     if (!(Symbol.iterator in value)) {
-      checkOptions(at.path, value, { file: { ...path, required: true } });
+      checkOptions(at.path, value, { path: { ...path, required: true } });
       return;
     }
     // Others may be readable once only: they are checked when they are read.

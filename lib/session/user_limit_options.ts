@@ -160,7 +160,7 @@ export function userLimitsOf(options: UserLimitOptions = {}): UserLimits {
     const value = options[name] ?? row.default;
     if (!Number.isSafeInteger(value) || value < row.least) {
       throw new RangeError(
-        `Cannot use perUser.${name} "${value}": want a whole number from ${row.least}`,
+        `Cannot use limits.perUser.${name} "${value}": want a whole number from ${row.least}`,
       );
     }
     limits[name] = value;

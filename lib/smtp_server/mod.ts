@@ -3,6 +3,7 @@
  * program changes its import and nothing else.
  *
  * ```ts
+ * import { once } from "node:events";
  * import { SMTPServer } from "@smtp/server/smtp-server";
  *
  * const server = new SMTPServer({
@@ -13,6 +14,7 @@
  *   },
  * });
  * server.listen(0, "127.0.0.1", () => server.close());
+ * await once(server, "close");
  * ```
  *
  * ### What differs

@@ -136,6 +136,8 @@ export class SMTPServer extends EventEmitter {
   readonly #steps: Steps;
   #certificates: CertificateSource | undefined;
   #spare: Certificate | undefined;
+  /** The starts under way, which {@linkcode SMTPServer.close} waits for. */
+  #opening: Promise<unknown> | undefined;
 
   /**
    * Makes a server.
@@ -232,9 +234,10 @@ export class SMTPServer extends EventEmitter {
     if (done !== undefined) {
       this.#listener.once("listening", done as () => void);
     }
-    this.#listen(placeOf(args)).catch((error) =>
-      this.#listener.emit("error", error)
-    );
+    const opening = this.#listen(placeOf(args)).catch((error) => {
+      this.#listener.emit("error", error);
+    });
+    this.#opening = Promise.all([this.#opening, opening]);
     return this.#listener;
   }
 
@@ -293,17 +296,26 @@ export class SMTPServer extends EventEmitter {
    * after `closeTimeout`; then calls back.
    */
   close(callback?: () => void): void {
-    const { running } = this.#listener;
-    this.#listener.listening = false;
-    this.#listener.running = undefined;
-    const graceMs = this.options.closeTimeout || CLOSE_MS;
-    Promise.resolve(running?.stop({ graceMs })).then(
-      () => {
+    this.#close().then(
+      (wasRunning) => {
         callback?.();
-        if (running !== undefined) this.#listener.emit("close");
+        if (wasRunning) this.#listener.emit("close");
       },
       (error) => this.#listener.emit("error", error),
     );
+  }
+
+  async #close(): Promise<boolean> {
+    const { running } = this.#listener;
+    if (running === undefined || !this.#listener.listening) {
+      await this.#opening;
+      if (this.#listener.running !== undefined) return await this.#close();
+      return false;
+    }
+    this.#listener.listening = false;
+    this.#listener.running = undefined;
+    await running.stop({ graceMs: this.options.closeTimeout || CLOSE_MS });
+    return true;
   }
 }
 

@@ -487,7 +487,7 @@ export interface WireOptions {
   /** The local recipients as given; `"main"` for a function of the main thread. */
   readonly localRecipients?:
     | {
-      readonly given: string | readonly string[] | { file: string } | undefined;
+      readonly given: string | readonly string[] | { path: string } | undefined;
     }
     | "main"
     | undefined;

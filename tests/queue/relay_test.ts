@@ -231,6 +231,25 @@ Deno.test("Relays.add() takes some of the recipients, and the same message twice
   await queue.stop();
 });
 
+Deno.test("Relays.add() takes recipients and a schedule as texts", async () => {
+  const { clock, delivery, queue } = await startQueue();
+  delivery.answer = () => ({ status: "deferred" });
+  const message = await makeMessage({ to: ["a@one.org"] });
+  const recipients = ["b@two.org", Address.parse("c@three.org")];
+  const relay = await queue.relays.add(message, { recipients, schedule: "1s" });
+  assertEquals(
+    relay.recipients.map(({ address }) => address),
+    ["b@two.org", "c@three.org"],
+  );
+  await clock.advance(3 * SECOND);
+  assert(delivery.seen.length >= 4, `${delivery.seen.length} tries`);
+  for (const options of [{ recipients: ["b"] }, { schedule: "soon" }]) {
+    await assertRejects(() => queue.relays.add(message, options), TypeError);
+  }
+  assertEquals(queue.relays.count, 1);
+  await queue.stop();
+});
+
 Deno.test("Relays.add() rejects with 452 4.3.1 when the spool is full, and recovers", async () => {
   const spool = new MemorySpool({ capacity: 100 });
   const { clock, queue } = await startQueue({ spool });

@@ -377,7 +377,7 @@ Deno.test("SmtpServer refuses memoryLimit Infinity and tarpitMs of an hour", () 
   assertThrows(
     () => new SmtpServer({ limits: { tarpitMs: 3_600_000 } }),
     RangeError,
-    'Cannot use tarpitMs "3600000": want 60000 at most',
+    'Cannot use limits.tarpitMs "3600000": want 60000 at most',
   );
 });
 
@@ -386,7 +386,7 @@ for (const [name, value] of WRONG) {
     assertThrows(
       () => new SmtpServer({ limits: { [name]: value } }),
       RangeError,
-      `Cannot use ${name} "${value}": want a whole number from`,
+      `Cannot use limits.${name} "${value}": want a whole number from`,
     );
   });
 }

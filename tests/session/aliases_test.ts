@@ -404,7 +404,7 @@ for (const threads of THREADS) {
         threads,
         domains: ["near.test"],
         aliases: await AliasTable.load(path),
-        localRecipients: { file: users },
+        localRecipients: { path: users },
         limits: {
           ...{ maxRefusedRecipients: 0, maxCommandsWithoutMail: 0 },
           tarpitMs: 0,
@@ -461,7 +461,7 @@ for (const threads of THREADS) {
     await pair.near.reload({ aliases: { info: "ann" } });
     assertEquals(await reply("info@near.test"), OK);
     await assertRejects(
-      () => pair.near.reload({ localRecipients: { file: "/nowhere" } }),
+      () => pair.near.reload({ localRecipients: { path: "/nowhere" } }),
       Deno.errors.NotFound,
     );
     assertEquals(await reply("info@near.test"), OK);
@@ -554,7 +554,7 @@ Deno.test("Options about recipients are checked when the server is made", () => 
     [{ localRecipients: ["a b"] }, /localRecipients/],
     [{ localRecipients: [5] }, /localRecipients 5/],
     [{ localRecipients: {} }, /localRecipients/],
-    [{ localRecipients: { file: "" } }, /file ""/],
+    [{ localRecipients: { path: "" } }, /path ""/],
   ];
   for (const [options, want] of wrong) {
     const error = assertThrows(

@@ -33,7 +33,9 @@ Deno.test("limitsOf() gives the default of every limit, and takes the least of i
     assertThrows(
       () => limitsOf({ [name]: least - 1 }),
       RangeError,
-      `Cannot use ${name} "${least - 1}": want a whole number from ${least}`,
+      `Cannot use limits.${name} "${
+        least - 1
+      }": want a whole number from ${least}`,
     );
   }
   assertEquals(limits.exempt.length, LIMITS.exempt.default.length);

@@ -63,7 +63,7 @@ Deno.test("UserLimitOptions documents the defaults that the table has", async ()
   assertThrows(
     () => limitsOf({ perUser: { messagesPerDay: -1 } }),
     RangeError,
-    'Cannot use perUser.messagesPerDay "-1": want a whole number from 0',
+    'Cannot use limits.perUser.messagesPerDay "-1": want a whole number from 0',
   );
 });
 

@@ -850,6 +850,14 @@ Deno.test("close ends idle sessions, calls back, and the event follows", async (
   await within(new Promise<void>((done) => running.server.close(done)), "it");
 });
 
+Deno.test("close right after listen waits for the start, and ends it", async () => {
+  const server = new SMTPServer({ authOptional: true });
+  server.listen(0, "127.0.0.1");
+  await within(new Promise<void>((done) => server.close(done)), "the callback");
+  assertEquals(server.server.listening, false);
+  assertEquals(server.server.address(), null);
+});
+
 Deno.test("a port in use is the event error", async () => {
   await using running = await run(OPEN);
   const other = new SMTPServer(OPEN);

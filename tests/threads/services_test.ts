@@ -14,7 +14,6 @@ import {
   testModes,
 } from "../support/threads/server.ts";
 import { TestFolder } from "../support/folder.ts";
-import { Address } from "../../lib/protocol/address.ts";
 import { until, within } from "../support/wait.ts";
 import { connect } from "node:tls";
 import { sharesPorts } from "../support/platform.ts";
@@ -197,10 +196,7 @@ for (const threads of sharesPorts ? [0, 2] : [0]) {
         ...options,
         handlers: {
           async onMessage(_session, message) {
-            const recipients = ["one", "refused"].map((name) => ({
-              address: Address.parse(`${name}@far.test`),
-              parameters: {},
-            }));
+            const recipients = ["one@far.test", "refused@far.test"];
             await it.server.relays.add(message, {
               ...{ recipients, held: true },
               from: "owner@here.test",
@@ -365,6 +361,7 @@ for (const mode of MODES.filter(({ isModule }) => isModule)) {
     );
     const [relay] = it.server.relays;
     assertEquals([relay!.held, relay!.tag], [true, "by module"]);
+    assertEquals(relay!.recipients[0]!.address, "d@elsewhere.test");
   });
 }
 

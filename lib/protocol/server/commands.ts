@@ -13,7 +13,13 @@
 
 import { skipBlanks } from "../bytes.ts";
 import type { Verb } from "../command.ts";
-import { badPath, replies, tooMany, tooManyRecipients } from "../replies.ts";
+import {
+  badPath,
+  replies,
+  tooMany,
+  tooManyRecipients,
+  withFirstLine,
+} from "../replies.ts";
 import { Redirect } from "../redirect.ts";
 import { SmtpReply } from "../reply.ts";
 import type { ServerContent } from "./content.ts";
@@ -166,7 +172,7 @@ export class ServerCommands {
       // One line in place of the name: what the server offers still follows.
       const own = this.#state.extended && verdict instanceof SmtpReply &&
           verdict.lines.length === 1
-        ? new SmtpReply(250, [verdict.lines[0]!, ...standard.lines.slice(1)])
+        ? withFirstLine(standard, verdict.lines[0]!)
         : verdict;
       return this.#outbox.replyWith(own, standard);
     }

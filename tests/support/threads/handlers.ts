@@ -242,7 +242,10 @@ export default ({ relays }: HandlerContext): SmtpHandlers => ({
   ...handlers,
   async onMessage(session, message) {
     if (message.headers.get("Subject") === "relay") {
-      const id = await relays.add(message, { held: true, tag: "by module" });
+      const id = await relays.add(message, {
+        ...{ held: true, tag: "by module" },
+        ...{ recipients: ["d@elsewhere.test"], schedule: "1m" },
+      });
       return new SmtpReply(250, `Queued ${id.length > 0}`);
     }
     return await onMessage(session, message);
