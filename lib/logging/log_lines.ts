@@ -11,7 +11,6 @@ import {
   type Logger,
   type LogLevel,
   type LogRecord,
-  takesLevel,
 } from "../log.ts";
 import {
   callable,
