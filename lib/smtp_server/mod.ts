@@ -46,17 +46,25 @@
 
 export { SMTPServer } from "./server.ts";
 export type {
+  ms,
   SMTPServerAddress,
+  SMTPServerAddressArgs,
   SMTPServerAuthentication,
+  SMTPServerAuthenticationMethod,
   SMTPServerAuthenticationResponse,
   SMTPServerCallback,
   SMTPServerCallbacks,
   SMTPServerConnection,
+  SMTPServerConnectionInfo,
+  SMTPServerDataResult,
   SMTPServerDataStream,
   SMTPServerEnvelope,
+  SMTPServerEnvelopeDSN,
+  SMTPServerError,
   SMTPServerLogger,
   SMTPServerOptions,
+  SMTPServerRecipientDSN,
+  SMTPServerResolver,
   SMTPServerSecureSocket,
   SMTPServerSession,
-  SMTPServerTlsOptions,
 } from "./types.ts";

@@ -23,6 +23,7 @@ import type {
   SMTPServerCallback,
   SMTPServerCallbacks,
   SMTPServerConnection,
+  SMTPServerDataResult,
   SMTPServerDataStream,
   SMTPServerOptions,
   SMTPServerSecureSocket,
@@ -44,17 +45,24 @@ interface Place {
  * `listening`, `close` and `error`.
  */
 class Listener extends EventEmitter {
-  /** Whether it is bound. */
-  listening = false;
-  /** The running server. */
+  /** The running server; `undefined` where none listens. */
   running: SmtpServer | undefined;
+  /** The way to listening, while it is taken. */
+  starting: Promise<void> | undefined;
+  /** The path of a unix socket, as the program gave it. */
+  path: string | undefined;
+
+  /** Whether it is bound. */
+  get listening(): boolean {
+    return this.running !== undefined;
+  }
 
   /** Where it listens; `null` before and after. */
   address(): ReturnType<SMTPServer["server"]["address"]> {
-    const bound = this.listening ? this.running?.addresses[0] : undefined;
+    const bound = this.running?.addresses[0];
     if (bound === undefined) return null;
+    if (bound.path !== undefined) return this.path ?? bound.path;
     const { address, port } = bound;
-    if (address === "unix") return address;
     return { address, port, family: address.includes(":") ? "IPv6" : "IPv4" };
   }
 }
@@ -81,11 +89,9 @@ class Listener extends EventEmitter {
  *   type SMTPServerOptions,
  *   type SMTPServerSecureSocket,
  *   type SMTPServerSession,
- *   type SMTPServerTlsOptions,
  * } from "@smtp/server/smtp-server";
  *
  * const logger: SMTPServerLogger = { info() {}, error: console.error };
- * const tls: SMTPServerTlsOptions = {};
  * const callbacks: SMTPServerCallbacks = {
  *   onSecure(
  *     socket: SMTPServerSecureSocket,
@@ -107,7 +113,7 @@ class Listener extends EventEmitter {
  *     stream.resume().on("end", () => callback(null, `Kept for ${rcptTo.length}`));
  *   },
  * };
- * const options: SMTPServerOptions = { ...callbacks, ...tls, logger };
+ * const options: SMTPServerOptions = { ...callbacks, logger };
  * const server = new SMTPServer({ ...options, authOptional: true });
  * await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
  * const open: SMTPServerConnection[] = [...server.connections];
@@ -211,14 +217,14 @@ export class SMTPServer extends EventEmitter {
     _session: SMTPServerSession,
     callback: (
       error?: Error | null,
-      answer?: string | readonly (string | Error | boolean | undefined)[],
+      answer?: string | readonly (SMTPServerDataResult | boolean | undefined)[],
     ) => void,
   ): void {
     stream.resume().on("end", () => callback());
   }
 
   /** Does nothing. */
-  onClose(_session: SMTPServerSession): void {}
+  onClose(_session: SMTPServerSession, _callback: SMTPServerCallback): void {}
 
   // The server.
 
@@ -232,35 +238,37 @@ export class SMTPServer extends EventEmitter {
     if (done !== undefined) {
       this.#listener.once("listening", done as () => void);
     }
-    this.#listen(placeOf(args)).catch((error) =>
-      this.#listener.emit("error", error)
+    const listener = this.#listener;
+    if (listener.listening || listener.starting !== undefined) {
+      throw new TypeError("Cannot listen: the server listens already");
+    }
+    listener.starting = this.#listen(placeOf(args)).then(
+      () => this.#begun("listening"),
+      (error) => this.#begun("error", error),
     );
-    return this.#listener;
+    return listener;
+  }
+
+  /** Tells how the way to listening has ended. */
+  #begun(event: string, ...facts: unknown[]): void {
+    this.#listener.starting = undefined;
+    this.#listener.emit(event, ...facts);
   }
 
   async #listen({ host, port = 0, path }: Place): Promise<void> {
-    if (this.#listener.running !== undefined) {
-      throw new TypeError("Cannot listen: the server listens already");
-    }
     const place = path === undefined ? { host, port } : { path };
     const running = new SmtpServer({
       ...serverOptions(this.options),
+      ...logOf(this.options),
       listen: listenerOptions(this.options, place),
       certificate: await this.#certificate(),
       handlers: this.#steps.handlers(),
       store: new DiscardStore(),
-      log: logOf(this.options),
     });
-    this.#listener.running = running;
     this.#steps.dns = running.dns;
-    try {
-      await running.start();
-    } catch (error) {
-      this.#listener.running = undefined;
-      throw error;
-    }
-    this.#listener.listening = true;
-    this.#listener.emit("listening");
+    await running.start();
+    this.#listener.path = path;
+    this.#listener.running = running;
   }
 
   /** The certificates; those of the options, or one for localhost that is made for this run. */
@@ -292,17 +300,21 @@ export class SMTPServer extends EventEmitter {
    * Takes no new connections, ends sessions without a transaction, and the others
    * after `closeTimeout`; then calls back.
    */
-  close(callback?: () => void): void {
-    const { running } = this.#listener;
-    this.#listener.listening = false;
-    this.#listener.running = undefined;
+  close(callback?: (() => void) | null): void {
+    const listener = this.#listener;
+    if (listener.starting !== undefined) {
+      listener.starting.then(() => this.close(callback));
+      return;
+    }
+    const { running } = listener;
+    listener.running = undefined;
     const graceMs = this.options.closeTimeout || CLOSE_MS;
     Promise.resolve(running?.stop({ graceMs })).then(
       () => {
         callback?.();
-        if (running !== undefined) this.#listener.emit("close");
+        if (running !== undefined) listener.emit("close");
       },
-      (error) => this.#listener.emit("error", error),
+      (error) => listener.emit("error", error),
     );
   }
 }
