@@ -274,10 +274,22 @@ function argumentOf(value: unknown): string | true | undefined {
 /** A local part that is quoted only because of its dots: shown as the client sent it. */
 const DOTS_ONLY = /^"([^\s"\\@<>]+)"$/;
 
-/** The address with U-labels. */
+/** The address with U-labels; an IPv6 literal in its shortest form. */
 function textOf({ isNull, localPart, domain, isLiteral }: Address): string {
   if (isNull) return "";
   const local = localPart.replace(DOTS_ONLY, "$1");
   if (domain === "") return local;
-  return `${local}@${isLiteral ? domain : domainToUnicode(domain) || domain}`;
+  return `${local}@${
+    isLiteral ? literalOf(domain) : domainToUnicode(domain) || domain
+  }`;
+}
+
+const IPV6 = /^\[ipv6:(.*)\]$/i;
+
+function literalOf(domain: string): string {
+  const ip = IPV6.exec(domain)?.[1];
+  if (ip === undefined) return domain;
+  // An IPv4 address at its end stays in its dots.
+  const short = ip.includes(".") ? ip : new URL(`smtp://[${ip}]`).hostname;
+  return `[IPv6:${short.replace(/^\[|\]$/g, "")}]`;
 }

@@ -42,12 +42,17 @@ const UNSERVED: Readonly<
 /** Mechanisms by the names of `authMethods`. */
 const MECHANISMS = ["PLAIN", "LOGIN", "CRAM-MD5", "XOAUTH2"] as const;
 
-/** Extensions by the option that hides them, and whether that is the default. */
+/** Extensions by the option that hides them. */
 const HIDDEN = {
   hidePIPELINING: "PIPELINING",
   hide8BITMIME: "8BITMIME",
   hideSMTPUTF8: "SMTPUTF8",
   hideSize: "SIZE",
+} as const;
+
+/** The same for extensions that are offered only if the option is `false`. */
+const HIDDEN_UNLESS_FALSE = {
+  hideDSN: "DSN",
   hideENHANCEDSTATUSCODES: "ENHANCEDSTATUSCODES",
 } as const;
 
@@ -129,7 +134,11 @@ export function serverOptions(options: SMTPServerOptions): SmtpServerOptions {
       ...Object.entries(HIDDEN).flatMap(([option, keyword]) =>
         options[option as keyof typeof HIDDEN] ? [keyword] : []
       ),
-      ...(options.hideDSN === false ? [] : ["DSN" as const]),
+      ...Object.entries(HIDDEN_UNLESS_FALSE).flatMap(([option, keyword]) =>
+        options[option as keyof typeof HIDDEN_UNLESS_FALSE] === false
+          ? []
+          : [keyword]
+      ),
     ],
     limits: {
       maxSize: options.hideSize ? undefined : options.size,
@@ -263,7 +272,9 @@ export function logOf(
     logLevel: "debug",
     log(record) {
       const { event, session, fields } = record;
-      const isIgnored = ignoredHosts.includes(String(fields?.address));
+      // A listener may be on an address that is ignored.
+      const isIgnored = event !== "listening" &&
+        ignoredHosts.includes(String(fields?.address));
       if (isIgnored && session !== undefined) ignored.add(session);
       if (!isIgnored && !ignored.has(session ?? "")) write(record);
       else if (event === "disconnect") ignored.delete(session!);

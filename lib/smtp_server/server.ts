@@ -76,17 +76,26 @@ class Listener extends EventEmitter {
  * @example A program that changes its import and nothing else
  * ```ts
  * import {
+ *   type ms,
  *   SMTPServer,
  *   type SMTPServerAddress,
+ *   type SMTPServerAddressArgs,
  *   type SMTPServerAuthentication,
+ *   type SMTPServerAuthenticationMethod,
  *   type SMTPServerAuthenticationResponse,
  *   type SMTPServerCallback,
  *   type SMTPServerCallbacks,
  *   type SMTPServerConnection,
+ *   type SMTPServerConnectionInfo,
+ *   type SMTPServerDataResult,
  *   type SMTPServerDataStream,
  *   type SMTPServerEnvelope,
+ *   type SMTPServerEnvelopeDSN,
+ *   type SMTPServerError,
  *   type SMTPServerLogger,
  *   type SMTPServerOptions,
+ *   type SMTPServerRecipientDSN,
+ *   type SMTPServerResolver,
  *   type SMTPServerSecureSocket,
  *   type SMTPServerSession,
  * } from "@smtp/server/smtp-server";
@@ -101,20 +110,36 @@ class Listener extends EventEmitter {
  *     console.log(socket.getProtocol());
  *     callback();
  *   },
- *   onRcptTo({ address }: SMTPServerAddress, _session, callback) {
- *     callback(address.endsWith("@example.com") ? null : new Error("Not here"));
+ *   onRcptTo({ address, args, dsn }: SMTPServerAddress, _session, callback) {
+ *     const parameters: SMTPServerAddressArgs = args || {};
+ *     const wanted: SMTPServerRecipientDSN | undefined = dsn;
+ *     console.log(parameters.NOTIFY, wanted?.notify);
+ *     if (address.endsWith("@example.com")) return callback();
+ *     const error: SMTPServerError = new Error("Not here");
+ *     error.responseCode = 551;
+ *     callback(error);
  *   },
- *   onAuth({ username }: SMTPServerAuthentication, _session, callback) {
- *     const response: SMTPServerAuthenticationResponse = { user: username };
+ *   onAuth({ method, username }: SMTPServerAuthentication, _session, callback) {
+ *     const weak: SMTPServerAuthenticationMethod[] = ["PLAIN", "LOGIN"];
+ *     const response: SMTPServerAuthenticationResponse = weak.includes(method)
+ *       ? { message: "Use CRAM-MD5" }
+ *       : { user: username };
  *     callback(null, response);
  *   },
  *   onData(stream: SMTPServerDataStream, { envelope }, callback) {
  *     const { rcptTo }: SMTPServerEnvelope = envelope;
- *     stream.resume().on("end", () => callback(null, `Kept for ${rcptTo.length}`));
+ *     const dsn: SMTPServerEnvelopeDSN | undefined = envelope.dsn;
+ *     const results: SMTPServerDataResult[] = rcptTo.map(() => `Kept ${dsn?.envid}`);
+ *     stream.resume().on("end", () => callback(null, results));
  *   },
  * };
- * const options: SMTPServerOptions = { ...callbacks, logger };
- * const server = new SMTPServer({ ...options, authOptional: true });
+ * const resolver: SMTPServerResolver = {
+ *   reverse: (_address, callback) => callback(null, ["c.example"]),
+ * };
+ * const closeTimeout: ms = 1000;
+ * const options: SMTPServerOptions = { ...callbacks, logger, resolver };
+ * const server = new SMTPServer({ ...options, closeTimeout, authOptional: true });
+ * server.on("connect", ({ id }: SMTPServerConnectionInfo) => console.log(id));
  * await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
  * const open: SMTPServerConnection[] = [...server.connections];
  * console.assert(open.length === 0);
@@ -232,6 +257,8 @@ export class SMTPServer extends EventEmitter {
    * Listens: on a port, a host and a port, or as `{ port, host }` or
    * `{ path }` says; the last argument may be a function that is called then.
    * Without a port on a free one. A failure is the event `error`.
+   *
+   * @throws {TypeError} If it listens already, or on a handle
    */
   listen(...args: readonly unknown[]): EventEmitter {
     const done = args.findLast((arg) => typeof arg === "function");
@@ -328,6 +355,11 @@ const CALLBACKS = [
 function placeOf(args: readonly unknown[]): Place {
   const [first, second] = args;
   if (typeof first === "object" && first !== null) {
+    if (!("port" in first || "path" in first)) {
+      throw new TypeError(
+        "Cannot listen on a handle or descriptor: want a port or a path",
+      );
+    }
     const { port, host, path } = first as Place;
     return { ...(port !== undefined && { port: Number(port) }), host, path };
   }

@@ -322,7 +322,8 @@ export class Steps {
         const form = this.#form;
         answerEach(message.recipients, answer, { session, form });
       }
-      return replyOf(250, "OK: message queued", this.#form);
+      const done = this.#program.options.lmtp ? "accepted" : "queued";
+      return replyOf(250, `OK: message ${done}`, this.#form);
     } finally {
       stream.destroy();
       client.finished();

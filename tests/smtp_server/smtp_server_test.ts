@@ -189,7 +189,8 @@ Deno.test("disabled and hidden commands are not offered, and get 500", async () 
   await using client = await ScriptedClient.connect(running.place);
   await client.expect(220);
   const { lines } = await client.expect(250, "EHLO c.example");
-  const hidden = /AUTH|STARTTLS|PIPELINING|8BITMIME|SMTPUTF8|DSN/;
+  const hidden =
+    /AUTH|STARTTLS|PIPELINING|8BITMIME|SMTPUTF8|DSN|ENHANCEDSTATUSCODES/;
   assertEquals(lines.filter((line) => hidden.test(line)), []);
   assert(lines.includes("SIZE 1234"), lines.join());
   await client.expect(500, "VRFY ann");
@@ -829,7 +830,7 @@ Deno.test("a logger gets the records, but not those of ignored hosts", async () 
     await using client = await ScriptedClient.connect(running.place);
     await client.expect(220);
     await client.expect(221, "QUIT");
-    const hasAny = texts.some((text) => text.includes("127.0.0.1"));
+    const hasAny = texts.some((text) => text.startsWith("Connection from"));
     assertEquals(hasAny, ignoredHosts.length === 0);
   }
 });
