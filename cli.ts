@@ -177,7 +177,7 @@
  * | `--user-recipients-per-minute N` | recipients per minute from one user; 0 for no limit; default 300 | `userRecipientsPerMinute` | reload |
  * | `--user-messages-per-day N` | messages per day from one user; 0 for no limit; default 2000 | `userMessagesPerDay` | reload |
  * | `--user-recipients-per-day N` | recipients per day from one user; 0 for no limit; default 10000 | `userRecipientsPerDay` | reload |
- * | `--user-bytes-per-day SIZE` | bytes per day from one user; 0 for no limit; default 0G | `userBytesPerDay` | reload |
+ * | `--user-bytes-per-day SIZE` | bytes per day from one user; 0 for no limit; default 0 | `userBytesPerDay` | reload |
  * | `--early-talkers refuse\|allow` | clients that send before the greeting; --exempt networks may; default refuse | `earlyTalkers` | reload |
  *
  * ### Output

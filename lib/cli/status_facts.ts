@@ -48,6 +48,8 @@ export interface StatusFacts {
   readonly listeners: readonly {
     readonly address: string;
     readonly port: number;
+    /** The path of a unix socket. */
+    readonly path?: string | undefined;
     readonly kind: string;
   }[];
   readonly sessions: {
@@ -186,6 +188,7 @@ export async function statusFacts(
     listeners: server.addresses.map((at) => ({
       address: at.address,
       port: at.port,
+      ...(at.path !== undefined && { path: at.path }),
       kind: kindName(at),
     })),
     sessions: sessionFacts(server.sessions),
