@@ -16,6 +16,7 @@ import { Address } from "../../lib/protocol/address.ts";
 import { SenderPolicy } from "../../lib/session/sender_policy.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { DiscardStore } from "../../lib/store/discard_store.ts";
+import { sharesPorts } from "../support/platform.ts";
 import { startServer, TestClient } from "../support/server.ts";
 
 const ANN = "ann@own.example";
@@ -61,7 +62,7 @@ async function send(
   return await client.data(`${header}\r\n\r\nHello`);
 }
 
-for (const threads of [0, ...Deno.build.os === "linux" ? [2] : []]) {
+for (const threads of [0, ...sharesPorts ? [2] : []]) {
   Deno.test(`A user sends from the addresses of the account only (${threads} threads)`, async () => {
     await using server = await start({ threads });
     using client = await loggedIn(server);

@@ -10,6 +10,7 @@ import { AccountList } from "../../lib/sasl/accounts.ts";
 import type { SmtpServer } from "../../lib/server/server.ts";
 import type { SmtpServerOptions } from "../../lib/server/options.ts";
 import { TestFolder } from "../support/folder.ts";
+import { hasFileModes, isWindows, sharesPorts } from "../support/platform.ts";
 import { startServer, TestClient } from "../support/server.ts";
 import { until } from "../support/wait.ts";
 
@@ -234,7 +235,7 @@ Deno.test("The counts of a day survive a restart with a spool folder; the file h
   }
   const path = `${spool}/users`;
   assert(!(await Deno.readTextFile(path)).includes("ann"));
-  if (Deno.build.os !== "windows") {
+  if (hasFileModes) {
     assertEquals((await Deno.stat(path)).mode! & 0o777, 0o600);
   }
   await using server = await start(options);
@@ -279,7 +280,7 @@ Deno.test("A damaged or foreign file of counts is reported, and the server start
       (path) => Deno.writeTextFile(path, text.replace("counts 1", "counts 2")),
     ],
     ["folder", (path) => Deno.mkdir(path)],
-    ...Deno.build.os === "windows" ? [] : [
+    ...isWindows ? [] : [
       ["link", (path: string) => Deno.symlink("/etc/passwd", path)] as [
         string,
         (path: string) => Promise<void>,
@@ -313,7 +314,7 @@ Deno.test("A damaged or foreign file of counts is reported, and the server start
 Deno.test({
   name:
     "Two threads count in one place, and a restart with threads keeps the counts",
-  ignore: Deno.build.os !== "linux",
+  ignore: !sharesPorts,
   async fn() {
     await using folder = await TestFolder.create();
     const told: string[] = [];

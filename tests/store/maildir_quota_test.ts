@@ -15,6 +15,7 @@ import { MboxStore } from "../../lib/store/mbox_store.ts";
 import { SmtpServer } from "../../lib/server/server.ts";
 import { TestClient } from "../support/server.ts";
 import { TestFolder } from "../support/folder.ts";
+import { isWindows } from "../support/platform.ts";
 import { messageOf, namesIn } from "../support/store_message.ts";
 
 const ALL = { partial: false };
@@ -285,7 +286,7 @@ Deno.test("A quota that cannot be found refuses nobody at RCPT, and the copy wit
 
 Deno.test({
   name: "A link in place of maildirsize is not written through",
-  ignore: Deno.build.os === "windows",
+  ignore: isWindows,
   async fn() {
     await using folder = await TestFolder.create();
     const store = makeStore(folder, 1000);
