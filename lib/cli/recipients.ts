@@ -41,11 +41,14 @@ export async function recipientSettings(
   const localRecipients = recipients === undefined
     ? undefined
     : { path: recipients };
-  await used("local-recipients", () => openLocalRecipients(localRecipients));
+  await used(
+    ["local-recipients", recipients],
+    () => openLocalRecipients(localRecipients),
+  );
   return {
     aliases: aliases === undefined
       ? undefined
-      : await used("aliases", () => AliasTable.load(aliases)),
+      : await used(["aliases", aliases], () => AliasTable.load(aliases)),
     recipientDelimiter: delimiter,
     localRecipients,
   };
@@ -59,11 +62,16 @@ export async function aliasWarnings(
   return faults.map((fault) => `--aliases: ${fault}`);
 }
 
-/** Reads a file; an error names the option. */
-async function used<T>(option: string, read: () => Promise<T>): Promise<T> {
+/** Reads a file; an error names the option, and the file if it does not by itself. */
+async function used<T>(
+  [option, file]: readonly [string, string | undefined],
+  read: () => Promise<T>,
+): Promise<T> {
   try {
     return await read();
   } catch (error) {
-    throw new RunError(`--${option}: ${reasonOf(error)}`);
+    const reason = reasonOf(error);
+    const where = reason.includes(`"${file}"`) ? "" : ` ${file}`;
+    throw new RunError(`--${option}${where}: ${reason}`);
   }
 }

@@ -285,6 +285,7 @@ const LIMIT_WORDS: Readonly<
 function shownBytes(bytes: number): string {
   if (bytes === 0) return "0";
   const units = [["G", 2 ** 30], ["M", 2 ** 20], ["k", 2 ** 10]] as const;
+  if (bytes === 0) return "0";
   const [name, size] = units.find(([, size]) => bytes % size === 0) ?? ["", 1];
   return `${bytes / size}${name}`;
 }

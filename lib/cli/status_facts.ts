@@ -183,7 +183,7 @@ export async function statusFacts(
     listeners: server.addresses.map((at) => ({
       address: at.address,
       port: at.port,
-      path: at.path,
+      ...(at.path !== undefined && { path: at.path }),
       kind: kindName(at),
     })),
     sessions: sessionFacts(server.sessions),

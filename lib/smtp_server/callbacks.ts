@@ -13,6 +13,7 @@ import type { Credentials } from "../sasl/auth.ts";
 import { equalSecrets } from "../sasl/digest.ts";
 import type {
   SMTPServerAuthentication,
+  SMTPServerAuthenticationMethod,
   SMTPServerDataStream,
   SMTPServerSession,
 } from "./types.ts";
@@ -109,7 +110,7 @@ export function authenticationOf(
     keyedDigest.challenge,
   );
   return {
-    method: mechanism,
+    method: mechanism as SMTPServerAuthenticationMethod,
     username,
     ...(mechanism === "PLAIN" &&
       { authcid: username, authzid: authorizationId }),
@@ -153,9 +154,27 @@ export function dataStreamOf(
   }
 }
 
+/**
+ * Calls back with an error of the stream, unless the program does: it may have
+ * no listener for that, and a client must not wait for ever.
+ */
+export function failed(
+  stream: Readable,
+  callback: (error: Error) => void,
+): void {
+  stream.on("error", (error) => {
+    const fault = Object.assign(new Error("The message cannot be read"), {
+      ...{ cause: error, responseCode: 451 },
+    });
+    // The program's own listeners come first.
+    setTimeout(() => callback(fault));
+  });
+}
+
 /** Resolves when the program no longer reads the stream: it has ended, or was never begun. */
 export function untilRead(stream: Readable): Promise<void> {
-  if (stream.readableFlowing === null || stream.readableEnded) {
+  const { readableFlowing, readableEnded, destroyed } = stream;
+  if (readableFlowing === null || readableEnded || destroyed) {
     return Promise.resolve();
   }
   return new Promise((resolve) => {

@@ -15,18 +15,25 @@ import type {
 } from "../../mod.ts";
 import type {
   SMTPServerAddress,
+  SMTPServerAddressArgs,
+  SMTPServerConnection,
   SMTPServerEnvelope,
   SMTPServerOptions,
   SMTPServerSecureSocket,
   SMTPServerSession,
 } from "./types.ts";
 
+/** The names before HELO: `false`, which the types of that package leave out. */
+const NONE = false as unknown as string;
+
 /** One connected client. */
-export class Client {
+export class Client implements SMTPServerConnection {
   /** The session as callbacks get it. */
   readonly session: SMTPServerSession;
   /** Whether `onSecure` was called. */
   isAnnounced = false;
+  /** Whether the event `connect` was emitted. */
+  isTold = false;
   /** Commands before a login. */
   commands = 0;
   readonly #own: SmtpSession;
@@ -38,8 +45,8 @@ export class Client {
     this.session = {
       ...{ id: own.id, secure: false, tlsOptions: false },
       ...{ localAddress: "", localPort: 0, remoteAddress: "", remotePort: 0 },
-      ...{ clientHostname: "", openingCommand: false },
-      hostNameAppearsAs: false,
+      ...{ clientHostname: "", openingCommand: NONE },
+      hostNameAppearsAs: NONE,
       envelope: newEnvelope(options),
       transaction: 1,
       transmissionType: "",
@@ -53,23 +60,66 @@ export class Client {
     return this.session.id;
   }
 
-  /** Ends the session: with 421 and a text, or without a reply. */
-  readonly close = (): void => this.#own.close();
+  /** The IP address to which the client connected. */
+  get localAddress(): string {
+    return this.session.localAddress;
+  }
+
+  /** The port to which the client connected. */
+  get localPort(): number {
+    return this.session.localPort;
+  }
+
+  /** The client's IP address. */
+  get remoteAddress(): string {
+    return this.session.remoteAddress;
+  }
+
+  /** The client's port. */
+  get remotePort(): number {
+    return this.session.remotePort;
+  }
+
+  /** The client's name in the DNS, else its address in brackets. */
+  get clientHostname(): string {
+    return this.session.clientHostname;
+  }
+
+  /** The client's name in HELO. */
+  get hostNameAppearsAs(): string {
+    return this.session.hostNameAppearsAs;
+  }
+
+  /** Whether the connection is encrypted. */
+  get secure(): boolean {
+    return this.session.secure;
+  }
+
+  /** Ends the session without a reply. */
+  close(): void {
+    this.#own.close();
+  }
 
   /** A client has connected, or XCLIENT has named another one. */
   connected(): void {
     const { session } = this;
     const own = this.#own;
+    for (const [key, member] of Object.entries(NAMED)) {
+      const isKept = session.xClient.has(`${key}:DEFAULT`);
+      if (isKept || own.xclient?.[member.attribute] === undefined) continue;
+      session.xClient.set(`${key}:DEFAULT`, `${session[member.known]}`);
+    }
     session.localAddress = own.localAddress;
     session.localPort = own.localPort;
     session.remoteAddress = own.remoteAddress;
     session.remotePort = own.remotePort;
     session.clientHostname = `[${own.remoteAddress}]`;
-    session.openingCommand = false;
-    session.hostNameAppearsAs = false;
+    session.openingCommand = NONE;
+    session.hostNameAppearsAs = NONE;
     delete session.user;
     for (const [name, value] of Object.entries(own.xclient ?? {})) {
-      const isMissing = value === "[UNAVAILABLE]" || value === undefined;
+      if (value === undefined) continue;
+      const isMissing = UNAVAILABLE.test(`${value}`);
       session.xClient.set(name.toUpperCase(), isMissing ? false : `${value}`);
     }
     this.secured();
@@ -162,6 +212,15 @@ export class Client {
   }
 }
 
+/** What XCLIENT replaces, and its member of the session. */
+const NAMED = {
+  ADDR: { attribute: "addr", known: "remoteAddress" },
+  NAME: { attribute: "name", known: "clientHostname" },
+  PORT: { attribute: "port", known: "remotePort" },
+} as const;
+
+const UNAVAILABLE = /^\[(?:UNAVAILABLE|TEMPUNAVAIL)\]$/;
+
 function cipherOf(tls: TlsInfo): { name: string; version: string } {
   return { name: tls.cipher, version: tls.protocol };
 }
@@ -183,7 +242,7 @@ export function addressOf(
   parameters: MailParameters | RcptParameters,
   options: SMTPServerOptions,
 ): SMTPServerAddress {
-  const args: Record<string, string | true> = {};
+  const args: SMTPServerAddressArgs = {};
   for (const [name, value] of Object.entries(parameters)) {
     const text = argumentOf(value);
     if (text !== undefined) args[name.toUpperCase()] = text;
@@ -215,10 +274,22 @@ function argumentOf(value: unknown): string | true | undefined {
 /** A local part that is quoted only because of its dots: shown as the client sent it. */
 const DOTS_ONLY = /^"([^\s"\\@<>]+)"$/;
 
-/** The address with U-labels. */
+/** The address with U-labels; an IPv6 literal in its shortest form. */
 function textOf({ isNull, localPart, domain, isLiteral }: Address): string {
   if (isNull) return "";
   const local = localPart.replace(DOTS_ONLY, "$1");
   if (domain === "") return local;
-  return `${local}@${isLiteral ? domain : domainToUnicode(domain) || domain}`;
+  return `${local}@${
+    isLiteral ? literalOf(domain) : domainToUnicode(domain) || domain
+  }`;
+}
+
+const IPV6 = /^\[ipv6:(.*)\]$/i;
+
+function literalOf(domain: string): string {
+  const ip = IPV6.exec(domain)?.[1];
+  if (ip === undefined) return domain;
+  // An IPv4 address at its end stays in its dots.
+  const short = ip.includes(".") ? ip : new URL(`smtp://[${ip}]`).hostname;
+  return `[IPv6:${short.replace(/^\[|\]$/g, "")}]`;
 }

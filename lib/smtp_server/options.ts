@@ -3,16 +3,26 @@
  * option that this server cannot serve is a `TypeError` with the reason.
  */
 
-import type { ListenOptions, LogRecord, SmtpServerOptions } from "../../mod.ts";
+import type { TlsOptions } from "node:tls";
+import {
+  type ListenOptions,
+  logLines,
+  type LogRecord,
+  type SmtpServerOptions,
+} from "../../mod.ts";
 import { Certificate, CertificateSet } from "../tls/mod.ts";
-import type { SMTPServerOptions, SMTPServerTlsOptions } from "./types.ts";
+import type { SMTPServerOptions } from "./types.ts";
+
+const VERSIONS = "TLS 1.2 and 1.3 are spoken";
 
 /** Why an option, or a value of it, cannot be served. */
 const UNSERVED: Readonly<
   Record<string, (value: never) => string | undefined>
 > = {
-  useXForward: (value) =>
-    value ? "XFORWARD is not spoken; useXClient is" : undefined,
+  useXForward: (value: boolean | readonly string[]) =>
+    value && !(Array.isArray(value) && value.length === 0)
+      ? "XFORWARD is not spoken; useXClient is"
+      : undefined,
   hideREQUIRETLS: (value) =>
     value === false ? "REQUIRETLS is not offered" : undefined,
   pfx: () => "give the certificate and its key in PEM, as cert and key",
@@ -20,19 +30,29 @@ const UNSERVED: Readonly<
   maxCommandLength: () => "the limits of RFC 5321 hold",
   secureContext: () => "give the certificate and its key, as cert and key",
   ciphers: () => "the cipher suites are those with forward secrecy",
-  minVersion: (value) =>
-    value === "TLSv1.2" ? undefined : "TLS 1.2 and 1.3 are spoken",
+  sigalgs: () => "the signature algorithms are those of the platform",
+  crl: () => "lists of revoked certificates are not read",
+  pskCallback: () => "give the certificate and its key, as cert and key",
+  minVersion: (value) => value === "TLSv1.2" ? undefined : VERSIONS,
+  maxVersion: (value) => value === "TLSv1.3" ? undefined : VERSIONS,
+  secureProtocol: () => VERSIONS,
+  secureOptions: () => VERSIONS,
 };
 
 /** Mechanisms by the names of `authMethods`. */
 const MECHANISMS = ["PLAIN", "LOGIN", "CRAM-MD5", "XOAUTH2"] as const;
 
-/** Extensions by the option that hides them, and whether that is the default. */
+/** Extensions by the option that hides them. */
 const HIDDEN = {
   hidePIPELINING: "PIPELINING",
   hide8BITMIME: "8BITMIME",
   hideSMTPUTF8: "SMTPUTF8",
   hideSize: "SIZE",
+} as const;
+
+/** The same for extensions that are offered only if the option is `false`. */
+const HIDDEN_UNLESS_FALSE = {
+  hideDSN: "DSN",
   hideENHANCEDSTATUSCODES: "ENHANCEDSTATUSCODES",
 } as const;
 
@@ -114,7 +134,11 @@ export function serverOptions(options: SMTPServerOptions): SmtpServerOptions {
       ...Object.entries(HIDDEN).flatMap(([option, keyword]) =>
         options[option as keyof typeof HIDDEN] ? [keyword] : []
       ),
-      ...(options.hideDSN === false ? [] : ["DSN" as const]),
+      ...Object.entries(HIDDEN_UNLESS_FALSE).flatMap(([option, keyword]) =>
+        options[option as keyof typeof HIDDEN_UNLESS_FALSE] === false
+          ? []
+          : [keyword]
+      ),
     ],
     limits: {
       maxSize: options.hideSize ? undefined : options.size,
@@ -122,12 +146,8 @@ export function serverOptions(options: SMTPServerOptions): SmtpServerOptions {
       maxRecipients: options.maxRecipients || undefined,
       timeoutMs: options.socketTimeout || undefined,
     },
-    proxyProtocol: useProxy === true
-      ? EVERYWHERE
-      : listOf(useProxy || []).flatMap((entry) =>
-        entry === "*" ? EVERYWHERE : [entry]
-      ),
-    xclient: useXClient ? EVERYWHERE : [],
+    proxyProtocol: networksOf(useProxy),
+    xclient: networksOf(useXClient),
     ...(requestCert && needsCertificate(options) && {
       clientCertificate: {
         mode: options.rejectUnauthorized === false ? "request" : "require",
@@ -140,6 +160,16 @@ export function serverOptions(options: SMTPServerOptions): SmtpServerOptions {
 }
 
 const EVERYWHERE: readonly string[] = ["0.0.0.0/0", "::/0"];
+
+/** The networks of an option that trusts all peers, or those of a list. */
+function networksOf(
+  trusted: boolean | readonly string[] | undefined,
+): readonly string[] {
+  if (trusted === true) return EVERYWHERE;
+  return listOf(trusted || []).flatMap((entry) =>
+    entry === "*" ? EVERYWHERE : [entry]
+  );
+}
 
 /** The listener. */
 export function listenerOptions(
@@ -163,23 +193,32 @@ export function listenerOptions(
 
 // Certificates.
 
-function pemOf(
-  value: SMTPServerTlsOptions["cert"],
-): readonly string[] {
+type Pem = string | Uint8Array;
+
+function pemOf(value: TlsOptions["key"]): readonly string[] {
   const list = value === undefined
     ? []
     : Array.isArray(value)
     ? value
     : [value];
-  return list.map((entry) =>
-    typeof entry === "string" ? entry : new TextDecoder().decode(entry)
-  );
+  return list.map((entry) => {
+    const pem = isKeyObject(entry) ? entry.pem : entry as Pem;
+    return typeof pem === "string" ? pem : new TextDecoder().decode(pem);
+  });
+}
+
+function isKeyObject(
+  entry: unknown,
+): entry is { pem: Pem; passphrase?: string } {
+  return typeof entry === "object" && entry !== null && "pem" in entry;
 }
 
 function certificateOf(
-  { cert, key, passphrase }: SMTPServerTlsOptions,
+  { cert, key, passphrase: own }: TlsOptions,
 ): Certificate | undefined {
   if (cert === undefined) return undefined;
+  const [first] = Array.isArray(key) ? key : [key];
+  const passphrase = isKeyObject(first) ? first.passphrase ?? own : own;
   return Certificate.parse(pemOf(cert).join("\n"), {
     ...(key !== undefined && { key: pemOf(key).join("\n") }),
     ...(passphrase !== undefined && { passphrase }),
@@ -211,33 +250,51 @@ export function certificatesOf(
 
 function entriesOf(
   sniOptions: SMTPServerOptions["sniOptions"],
-): Iterable<[string, SMTPServerTlsOptions]> {
+): Iterable<[string, TlsOptions]> {
   if (sniOptions === undefined) return [];
   return sniOptions instanceof Map
     ? sniOptions
-    : Object.entries(sniOptions as Record<string, SMTPServerTlsOptions>);
+    : Object.entries(sniOptions as Record<string, TlsOptions>);
 }
 
 // The log.
 
-/** A function for records of the log that passes them on to the logger of the options. */
+/** The log of the server: lines, or the logger of the options, without the sessions of `ignoredHosts`. */
 export function logOf(
   options: SMTPServerOptions,
-): ((record: LogRecord) => void) | undefined {
-  const { logger, component = "smtp-server", ignoredHosts = [] } = options;
-  if (!logger) return () => {};
-  if (logger === true) return undefined;
+): Pick<SmtpServerOptions, "log" | "logLevel"> {
+  const { logger, ignoredHosts = [] } = options;
+  if (!logger) return { log: () => {} };
+  const write = writerOf(options);
   /** Sessions of ignored hosts. */
   const ignored = new Set<string>();
+  return {
+    logLevel: "debug",
+    log(record) {
+      const { event, session, fields } = record;
+      // A listener may be on an address that is ignored.
+      const isIgnored = event !== "listening" &&
+        ignoredHosts.includes(String(fields?.address));
+      if (isIgnored && session !== undefined) ignored.add(session);
+      if (!isIgnored && !ignored.has(session ?? "")) write(record);
+      else if (event === "disconnect") ignored.delete(session!);
+    },
+  };
+}
+
+/** What takes the records: lines of text, or the functions of the logger. */
+function writerOf(
+  { logger, component }: SMTPServerOptions,
+): (record: LogRecord) => void {
+  if (logger === true || !logger) {
+    const lines = logLines("text");
+    if (component === undefined) return lines;
+    return (record) =>
+      lines({ ...record, fields: { component, ...record.fields } });
+  }
   return ({ level, message, event, session, fields, error }) => {
-    const isIgnored = ignoredHosts.includes(String(fields?.address));
-    if (isIgnored && session !== undefined) ignored.add(session);
-    if (isIgnored || ignored.has(session ?? "")) {
-      if (event === "disconnect") ignored.delete(session!);
-      return;
-    }
     const facts = {
-      ...{ component, tnx: event, cid: session },
+      ...{ component: component ?? "smtp-server", tnx: event, cid: session },
       ...fields,
       ...(error !== undefined && { err: error }),
     };

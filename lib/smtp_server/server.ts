@@ -23,6 +23,7 @@ import type {
   SMTPServerCallback,
   SMTPServerCallbacks,
   SMTPServerConnection,
+  SMTPServerDataResult,
   SMTPServerDataStream,
   SMTPServerOptions,
   SMTPServerSecureSocket,
@@ -44,17 +45,24 @@ interface Place {
  * `listening`, `close` and `error`.
  */
 class Listener extends EventEmitter {
-  /** Whether it is bound. */
-  listening = false;
-  /** The running server. */
+  /** The running server; `undefined` where none listens. */
   running: SmtpServer | undefined;
+  /** The way to listening, while it is taken. */
+  starting: Promise<void> | undefined;
+  /** The path of a unix socket, as the program gave it. */
+  path: string | undefined;
+
+  /** Whether it is bound. */
+  get listening(): boolean {
+    return this.running !== undefined;
+  }
 
   /** Where it listens; `null` before and after. */
   address(): ReturnType<SMTPServer["server"]["address"]> {
-    const bound = this.listening ? this.running?.addresses[0] : undefined;
+    const bound = this.running?.addresses[0];
     if (bound === undefined) return null;
+    if (bound.path !== undefined) return this.path ?? bound.path;
     const { address, port } = bound;
-    if (address === "unix") return address;
     return { address, port, family: address.includes(":") ? "IPv6" : "IPv4" };
   }
 }
@@ -68,24 +76,31 @@ class Listener extends EventEmitter {
  * @example A program that changes its import and nothing else
  * ```ts
  * import {
+ *   type ms,
  *   SMTPServer,
  *   type SMTPServerAddress,
+ *   type SMTPServerAddressArgs,
  *   type SMTPServerAuthentication,
+ *   type SMTPServerAuthenticationMethod,
  *   type SMTPServerAuthenticationResponse,
  *   type SMTPServerCallback,
  *   type SMTPServerCallbacks,
  *   type SMTPServerConnection,
+ *   type SMTPServerConnectionInfo,
+ *   type SMTPServerDataResult,
  *   type SMTPServerDataStream,
  *   type SMTPServerEnvelope,
+ *   type SMTPServerEnvelopeDSN,
+ *   type SMTPServerError,
  *   type SMTPServerLogger,
  *   type SMTPServerOptions,
+ *   type SMTPServerRecipientDSN,
+ *   type SMTPServerResolver,
  *   type SMTPServerSecureSocket,
  *   type SMTPServerSession,
- *   type SMTPServerTlsOptions,
  * } from "@smtp/server/smtp-server";
  *
  * const logger: SMTPServerLogger = { info() {}, error: console.error };
- * const tls: SMTPServerTlsOptions = {};
  * const callbacks: SMTPServerCallbacks = {
  *   onSecure(
  *     socket: SMTPServerSecureSocket,
@@ -95,20 +110,36 @@ class Listener extends EventEmitter {
  *     console.log(socket.getProtocol());
  *     callback();
  *   },
- *   onRcptTo({ address }: SMTPServerAddress, _session, callback) {
- *     callback(address.endsWith("@example.com") ? null : new Error("Not here"));
+ *   onRcptTo({ address, args, dsn }: SMTPServerAddress, _session, callback) {
+ *     const parameters: SMTPServerAddressArgs = args || {};
+ *     const wanted: SMTPServerRecipientDSN | undefined = dsn;
+ *     console.log(parameters.NOTIFY, wanted?.notify);
+ *     if (address.endsWith("@example.com")) return callback();
+ *     const error: SMTPServerError = new Error("Not here");
+ *     error.responseCode = 551;
+ *     callback(error);
  *   },
- *   onAuth({ username }: SMTPServerAuthentication, _session, callback) {
- *     const response: SMTPServerAuthenticationResponse = { user: username };
+ *   onAuth({ method, username }: SMTPServerAuthentication, _session, callback) {
+ *     const weak: SMTPServerAuthenticationMethod[] = ["PLAIN", "LOGIN"];
+ *     const response: SMTPServerAuthenticationResponse = weak.includes(method)
+ *       ? { message: "Use CRAM-MD5" }
+ *       : { user: username };
  *     callback(null, response);
  *   },
  *   onData(stream: SMTPServerDataStream, { envelope }, callback) {
  *     const { rcptTo }: SMTPServerEnvelope = envelope;
- *     stream.resume().on("end", () => callback(null, `Kept for ${rcptTo.length}`));
+ *     const dsn: SMTPServerEnvelopeDSN | undefined = envelope.dsn;
+ *     const results: SMTPServerDataResult[] = rcptTo.map(() => `Kept ${dsn?.envid}`);
+ *     stream.resume().on("end", () => callback(null, results));
  *   },
  * };
- * const options: SMTPServerOptions = { ...callbacks, ...tls, logger };
- * const server = new SMTPServer({ ...options, authOptional: true });
+ * const resolver: SMTPServerResolver = {
+ *   reverse: (_address, callback) => callback(null, ["c.example"]),
+ * };
+ * const closeTimeout: ms = 1000;
+ * const options: SMTPServerOptions = { ...callbacks, logger, resolver };
+ * const server = new SMTPServer({ ...options, closeTimeout, authOptional: true });
+ * server.on("connect", ({ id }: SMTPServerConnectionInfo) => console.log(id));
  * await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
  * const open: SMTPServerConnection[] = [...server.connections];
  * console.assert(open.length === 0);
@@ -136,8 +167,6 @@ export class SMTPServer extends EventEmitter {
   readonly #steps: Steps;
   #certificates: CertificateSource | undefined;
   #spare: Certificate | undefined;
-  /** The starts under way, which {@linkcode SMTPServer.close} waits for. */
-  #opening: Promise<unknown> | undefined;
 
   /**
    * Makes a server.
@@ -213,14 +242,14 @@ export class SMTPServer extends EventEmitter {
     _session: SMTPServerSession,
     callback: (
       error?: Error | null,
-      answer?: string | readonly (string | Error | boolean | undefined)[],
+      answer?: string | readonly (SMTPServerDataResult | boolean | undefined)[],
     ) => void,
   ): void {
     stream.resume().on("end", () => callback());
   }
 
   /** Does nothing. */
-  onClose(_session: SMTPServerSession): void {}
+  onClose(_session: SMTPServerSession, _callback: SMTPServerCallback): void {}
 
   // The server.
 
@@ -228,42 +257,45 @@ export class SMTPServer extends EventEmitter {
    * Listens: on a port, a host and a port, or as `{ port, host }` or
    * `{ path }` says; the last argument may be a function that is called then.
    * Without a port on a free one. A failure is the event `error`.
+   *
+   * @throws {TypeError} If it listens already, or on a handle
    */
   listen(...args: readonly unknown[]): EventEmitter {
     const done = args.findLast((arg) => typeof arg === "function");
     if (done !== undefined) {
       this.#listener.once("listening", done as () => void);
     }
-    const opening = this.#listen(placeOf(args)).catch((error) => {
-      this.#listener.emit("error", error);
-    });
-    this.#opening = Promise.all([this.#opening, opening]);
-    return this.#listener;
+    const listener = this.#listener;
+    if (listener.listening || listener.starting !== undefined) {
+      throw new TypeError("Cannot listen: the server listens already");
+    }
+    listener.starting = this.#listen(placeOf(args)).then(
+      () => this.#begun("listening"),
+      (error) => this.#begun("error", error),
+    );
+    return listener;
+  }
+
+  /** Tells how the way to listening has ended. */
+  #begun(event: string, ...facts: unknown[]): void {
+    this.#listener.starting = undefined;
+    this.#listener.emit(event, ...facts);
   }
 
   async #listen({ host, port = 0, path }: Place): Promise<void> {
-    if (this.#listener.running !== undefined) {
-      throw new TypeError("Cannot listen: the server listens already");
-    }
     const place = path === undefined ? { host, port } : { path };
     const running = new SmtpServer({
       ...serverOptions(this.options),
+      ...logOf(this.options),
       listen: listenerOptions(this.options, place),
       certificate: await this.#certificate(),
       handlers: this.#steps.handlers(),
       store: new DiscardStore(),
-      log: logOf(this.options),
     });
-    this.#listener.running = running;
     this.#steps.dns = running.dns;
-    try {
-      await running.start();
-    } catch (error) {
-      this.#listener.running = undefined;
-      throw error;
-    }
-    this.#listener.listening = true;
-    this.#listener.emit("listening");
+    await running.start();
+    this.#listener.path = path;
+    this.#listener.running = running;
   }
 
   /** The certificates; those of the options, or one for localhost that is made for this run. */
@@ -295,27 +327,22 @@ export class SMTPServer extends EventEmitter {
    * Takes no new connections, ends sessions without a transaction, and the others
    * after `closeTimeout`; then calls back.
    */
-  close(callback?: () => void): void {
-    this.#close().then(
-      (wasRunning) => {
-        callback?.();
-        if (wasRunning) this.#listener.emit("close");
-      },
-      (error) => this.#listener.emit("error", error),
-    );
-  }
-
-  async #close(): Promise<boolean> {
-    const { running } = this.#listener;
-    if (running === undefined || !this.#listener.listening) {
-      await this.#opening;
-      if (this.#listener.running !== undefined) return await this.#close();
-      return false;
+  close(callback?: (() => void) | null): void {
+    const listener = this.#listener;
+    if (listener.starting !== undefined) {
+      listener.starting.then(() => this.close(callback));
+      return;
     }
-    this.#listener.listening = false;
-    this.#listener.running = undefined;
-    await running.stop({ graceMs: this.options.closeTimeout || CLOSE_MS });
-    return true;
+    const { running } = listener;
+    listener.running = undefined;
+    const graceMs = this.options.closeTimeout || CLOSE_MS;
+    Promise.resolve(running?.stop({ graceMs })).then(
+      () => {
+        callback?.();
+        if (running !== undefined) listener.emit("close");
+      },
+      (error) => listener.emit("error", error),
+    );
   }
 }
 
@@ -328,6 +355,11 @@ const CALLBACKS = [
 function placeOf(args: readonly unknown[]): Place {
   const [first, second] = args;
   if (typeof first === "object" && first !== null) {
+    if (!("port" in first || "path" in first)) {
+      throw new TypeError(
+        "Cannot listen on a handle or descriptor: want a port or a path",
+      );
+    }
     const { port, host, path } = first as Place;
     return { ...(port !== undefined && { port: Number(port) }), host, path };
   }

@@ -4,6 +4,7 @@
  * listening and closing are the server's.
  */
 
+import { isIP } from "node:net";
 import { hostname } from "node:os";
 import {
   type HandlerVerdict,
@@ -19,6 +20,7 @@ import {
   authenticationOf,
   called,
   dataStreamOf,
+  failed,
   refusalOf,
   type ReplyForm,
   replyOf,
@@ -32,17 +34,27 @@ import type {
   SMTPServerAuthenticationResponse,
   SMTPServerCallbacks,
   SMTPServerConnection,
+  SMTPServerConnectionInfo,
+  SMTPServerDataResult,
   SMTPServerOptions,
+  SMTPServerSession,
 } from "./types.ts";
 
 /** Milliseconds that a look-up of a client's name may take. */
 const REVERSE_MS = 1500;
 
+/** A name in the DNS: its owner may have put any bytes there. */
+const HOST_NAME =
+  /^(?=.{1,253}$)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*\.?$/i;
+
+/** A command that no server knows: it gets 500, and counts as an error. */
+const UNKNOWN = "XDISABLED";
+
 /** The program: its options and callbacks, and what it sees of the clients. */
 export interface Program extends Required<SMTPServerCallbacks> {
   readonly options: SMTPServerOptions;
   readonly connections: Set<SMTPServerConnection>;
-  emit(event: "connect", facts: Readonly<Record<string, unknown>>): boolean;
+  emit(event: "connect", facts: SMTPServerConnectionInfo): boolean;
 }
 
 /** The steps of all sessions of one server. */
@@ -52,9 +64,11 @@ export class Steps {
   readonly #program: Program;
   readonly #clients = new WeakMap<SmtpSession, Client>();
   readonly #form: ReplyForm;
+  readonly #disabled: ReadonlySet<string>;
 
   constructor(program: Program) {
     this.#program = program;
+    this.#disabled = new Set(disabledCommands(program.options));
     const { hideENHANCEDSTATUSCODES } = program.options;
     this.#form = { enhanced: hideENHANCEDSTATUSCODES === false };
   }
@@ -62,7 +76,7 @@ export class Steps {
   /** The handlers of the server. */
   handlers(): SmtpHandlers {
     const { options } = this.#program;
-    const handlers: SmtpHandlers = {
+    return {
       onConnect: (own) => this.#connected(own),
       onHelo: (own, name) => this.#greeted(own, name),
       onAuthenticate: (own, credentials) => this.#auth(own, credentials),
@@ -77,13 +91,10 @@ export class Steps {
       onDisconnect: (own) => {
         const client = this.#clientOf(own);
         this.#program.connections.delete(client);
-        this.#program.onClose(client.session);
+        this.#program.onClose(client.session, () => {});
       },
+      onCommand: (own, line) => this.#command(own, line),
     };
-    if (!isPlain(options)) {
-      handlers.onCommand = (own, line) => this.#command(own, line);
-    }
-    return handlers;
   }
 
   #clientOf(own: SmtpSession): Client {
@@ -100,42 +111,63 @@ export class Steps {
     const { session } = client;
     this.#program.connections.add(client);
     client.connected();
-    session.clientHostname = await this.#nameOf(session.remoteAddress);
+    session.clientHostname = await this.#nameOf(session);
     const said = await called((callback) =>
       this.#program.onConnect(session, callback)
     );
     if (said.error) return this.#refuse(client, said.error, 554);
     const secured = own.tls && await this.#secured(own, client);
     if (secured !== undefined) return secured;
-    const { id, localAddress, localPort, remoteAddress, remotePort } = session;
-    this.#program.emit("connect", {
-      ...{ id, localAddress, localPort, remoteAddress, remotePort },
-      hostNameAppearsAs: session.hostNameAppearsAs,
-      clientHostname: session.clientHostname,
-    });
+    // With XCLIENT the client is known by it, or else by its HELO.
+    const { useXClient } = this.#program.options;
+    if (!useXClient || own.xclient !== undefined) this.#tell(client);
     const { login } = own.xclient ?? {};
     if (login === undefined || login === "[UNAVAILABLE]") return;
     return await this.#claimed(client, login);
   }
 
-  /** The client's name in the DNS, else its address in brackets. */
-  async #nameOf(address: string): Promise<string> {
+  /** Emits `connect`, once for each connection. */
+  #tell(client: Client): void {
+    if (client.isTold) return;
+    client.isTold = true;
+    const { id, localAddress, localPort, remoteAddress, remotePort } = client;
+    const { hostNameAppearsAs, clientHostname } = client;
+    this.#program.emit("connect", {
+      ...{ id, localAddress, localPort, remoteAddress, remotePort },
+      ...{ hostNameAppearsAs, clientHostname },
+    });
+  }
+
+  /** The client's name by XCLIENT or in the DNS, else its address in brackets. */
+  async #nameOf(
+    { remoteAddress, xClient }: SMTPServerSession,
+  ): Promise<string> {
+    const named = xClient.get("NAME");
+    const name = named === undefined
+      ? await this.#lookedUp(remoteAddress)
+      : named || undefined;
+    return name !== undefined && HOST_NAME.test(name)
+      ? name.replace(/\.$/, "")
+      : `[${remoteAddress}]`;
+  }
+
+  /** The first name of an address that a lookup finds in time. */
+  async #lookedUp(address: string): Promise<string | undefined> {
     const { disableReverseLookup, resolver } = this.#program.options;
-    const { dns } = this;
-    if (disableReverseLookup || dns === undefined) return `[${address}]`;
-    if (resolver !== undefined) {
-      const said = await called<string[]>((callback) =>
-        resolver.reverse(address, callback)
-      );
-      return said.value?.[0] ?? `[${address}]`;
-    }
+    if (disableReverseLookup || !isIP(address)) return undefined;
+    const signal = AbortSignal.timeout(REVERSE_MS);
     try {
-      const signal = AbortSignal.timeout(REVERSE_MS);
-      const found = await dns.ptr(address, { signal });
-      const [name] = found.status === "found" ? found.records : [];
-      return name ?? `[${address}]`;
+      if (resolver !== undefined) {
+        const said = await called<string[]>((callback) => {
+          signal.onabort = () => callback(new Error("Timeout"));
+          resolver.reverse(address, callback);
+        });
+        return said.value?.[0];
+      }
+      const found = await this.dns?.ptr(address, { signal });
+      return found?.status === "found" ? found.records[0] : undefined;
     } catch {
-      return `[${address}]`;
+      return undefined;
     }
   }
 
@@ -171,6 +203,7 @@ export class Steps {
     const refusal = own.tls && await this.#secured(own, client);
     if (refusal !== undefined) return refusal;
     client.greeted(name);
+    this.#tell(client);
     const { heloResponse } = this.#program.options;
     if (heloResponse === undefined) return;
     const { clientHostname } = client.session;
@@ -183,10 +216,7 @@ export class Steps {
   #command(own: SmtpSession, line: string): string {
     const { options } = this.#program;
     const verb = /^\S*/.exec(line)![0].toUpperCase();
-    if (disabledCommands(options).includes(verb)) {
-      own.send("500 5.5.1 Error: command not recognized\r\n");
-      return "";
-    }
+    if (this.#isDisabled(own, verb)) return UNKNOWN;
     if (requiresLogin(options) && own.username === undefined) {
       const most = options.maxAllowedUnauthenticatedCommands ?? 10;
       if (verb !== "AUTH" && most !== false) {
@@ -204,6 +234,13 @@ export class Steps {
       }
     }
     return options.lenientAddressParsing ? quoted(line) : line;
+  }
+
+  /** Whether the session disables a command, or else the options do. */
+  #isDisabled(own: SmtpSession, verb: string): boolean {
+    const { disabledCommands } = this.#clientOf(own).session;
+    if (disabledCommands === undefined) return this.#disabled.has(verb);
+    return disabledCommands.some((name) => name.toUpperCase() === verb);
   }
 
   async #auth(
@@ -272,8 +309,11 @@ export class Steps {
     );
     try {
       const said = await called<
-        string | readonly (string | Error | boolean | undefined)[]
-      >((callback) => this.#program.onData(stream, session, callback));
+        string | readonly (SMTPServerDataResult | boolean | undefined)[]
+      >((callback) => {
+        failed(stream, callback);
+        return this.#program.onData(stream, session, callback);
+      });
       await untilRead(stream);
       if (said.error) return this.#refuse(client, said.error, 450);
       const answer = said.value;
@@ -282,7 +322,8 @@ export class Steps {
         const form = this.#form;
         answerEach(message.recipients, answer, { session, form });
       }
-      return replyOf(250, "OK: message queued", this.#form);
+      const done = this.#program.options.lmtp ? "accepted" : "queued";
+      return replyOf(250, `OK: message ${done}`, this.#form);
     } finally {
       stream.destroy();
       client.finished();
@@ -296,14 +337,6 @@ export class Steps {
   ): SmtpReply {
     return refusalOf(error, { code, form: this.#form, session });
   }
-}
-
-/** Whether no option needs to see the commands. */
-function isPlain(options: SMTPServerOptions): boolean {
-  return !requiresLogin(options) && !options.lenientAddressParsing &&
-    disabledCommands(options).every((name) =>
-      name === "AUTH" || name === "STARTTLS"
-    );
 }
 
 const PATH = /^((?:MAIL FROM|RCPT TO):\s*<)([^"\s<>@]+)(@[^\s<>@]+>.*)$/i;

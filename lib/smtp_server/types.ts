@@ -5,18 +5,47 @@
  */
 
 import type { Readable } from "node:stream";
+import type { TlsOptions } from "node:tls";
+
+/** A time in milliseconds. */
+export type ms = number;
+
+/** An error of a callback; the client gets its text. */
+export interface SMTPServerError extends Error {
+  /** The code of the reply, 400 to 599. Default: as the step has it. */
+  responseCode?: number | undefined;
+}
 
 /** Ends a step: without an error the client may go on. */
 export type SMTPServerCallback = (error?: Error | null) => void;
+
+/** The parameters of MAIL or RCPT, with their keywords in upper case; `true` for one without a value. */
+export type SMTPServerAddressArgs = Record<string, string | true>;
+
+/** NOTIFY and ORCPT of RCPT (RFC 3461). */
+export interface SMTPServerRecipientDSN {
+  /** The values of NOTIFY, in upper case. */
+  notify?: string[] | undefined;
+  /** ORCPT, as `"rfc822;ann@example.com"`. */
+  orcpt?: string | undefined;
+}
+
+/** RET and ENVID of MAIL (RFC 3461); `null` for one that was not sent. */
+export interface SMTPServerEnvelopeDSN {
+  /** `"FULL"` or `"HDRS"`. */
+  ret: string | null;
+  /** The envelope id, decoded. */
+  envid: string | null;
+}
 
 /** An address of MAIL or RCPT. */
 export interface SMTPServerAddress {
   /** The address; its domain with U-labels. `""` for the null path. */
   address: string;
-  /** The parameters of the command, with their keywords in upper case; `false` without any. */
-  args: false | Record<string, string | true>;
+  /** The parameters of the command; `false` without any. */
+  args: false | SMTPServerAddressArgs;
   /** NOTIFY and ORCPT of RCPT; only if `hideDSN` is `false`. */
-  dsn?: { notify?: string[]; orcpt?: string } | undefined;
+  dsn?: SMTPServerRecipientDSN | undefined;
 }
 
 /** The envelope of the transaction under way. */
@@ -32,7 +61,7 @@ export interface SMTPServerEnvelope {
   /** Always `false`: REQUIRETLS is not offered. */
   requireTLS: boolean;
   /** RET and ENVID of MAIL; only if `hideDSN` is `false`. */
-  dsn?: { ret: string | null; envid: string | null } | undefined;
+  dsn?: SMTPServerEnvelopeDSN | undefined;
 }
 
 /** One connected client. The same object in all callbacks of a connection; a program may add members. */
@@ -51,10 +80,10 @@ export interface SMTPServerSession {
   remotePort: number;
   /** The client's name in the DNS, else its address in brackets. */
   clientHostname: string;
-  /** `"HELO"`, `"EHLO"` or `"LHLO"`; `false` before it. */
-  openingCommand: string | false;
-  /** The client's name in HELO, in lower case; `false` before it. */
-  hostNameAppearsAs: string | false;
+  /** `"HELO"`, `"EHLO"` or `"LHLO"`; `false` before it, whatever the type says. */
+  openingCommand: string;
+  /** The client's name in HELO, in lower case; `false` before it, whatever the type says. */
+  hostNameAppearsAs: string;
   /** The envelope of the transaction under way. */
   envelope: SMTPServerEnvelope;
   /** What `onAuth` gave as `user`; unset before a login. */
@@ -74,6 +103,12 @@ export interface SMTPServerSession {
   xForward: Map<string, string | false>;
   /** The last refusal that a callback chose. */
   error?: string | undefined;
+  /**
+   * Commands that get 500 in this session, in place of the option
+   * `disabledCommands`: a callback may set it. EHLO lists what it listed, and a
+   * login that is required stays so.
+   */
+  disabledCommands?: string[] | undefined;
 }
 
 /** A member of `server.connections`. */
@@ -82,14 +117,63 @@ export interface SMTPServerConnection {
   readonly id: string;
   /** Its session. */
   readonly session: SMTPServerSession;
+  /** The IP address to which the client connected. */
+  readonly localAddress: string;
+  /** The port to which the client connected. */
+  readonly localPort: number;
+  /** The client's IP address. */
+  readonly remoteAddress: string;
+  /** The client's port. */
+  readonly remotePort: number;
+  /** The client's name in the DNS, else its address in brackets. */
+  readonly clientHostname: string;
+  /** The client's name in HELO; `false` before it, whatever the type says. */
+  readonly hostNameAppearsAs: string;
+  /** Whether it is encrypted. */
+  readonly secure: boolean;
   /** Ends it. */
   close(): void;
 }
 
+/** The facts of a client, as the event `connect` has them. */
+export interface SMTPServerConnectionInfo {
+  /** The id of its session. */
+  readonly id: string;
+  /** The IP address to which it connected. */
+  readonly localAddress: string;
+  /** The port to which it connected. */
+  readonly localPort: number;
+  /** Its IP address. */
+  readonly remoteAddress: string;
+  /** Its port. */
+  readonly remotePort: number;
+  /** Its name in HELO: `false`, unless XCLIENT told it. */
+  readonly hostNameAppearsAs: string | false;
+  /** Its name in the DNS, else its address in brackets. */
+  readonly clientHostname: string | false;
+}
+
+/** Looks up the names of an address. */
+export interface SMTPServerResolver {
+  /** Calls back with the names of an IP address. */
+  reverse(
+    address: string,
+    callback: (error: Error | null, names?: string[]) => void,
+  ): void;
+}
+
+/** The mechanism of a login; `"XCLIENT"` for one that a proxy claims. */
+export type SMTPServerAuthenticationMethod =
+  | "PLAIN"
+  | "LOGIN"
+  | "CRAM-MD5"
+  | "XOAUTH2"
+  | "XCLIENT";
+
 /** A login that `onAuth` decides on. */
 export interface SMTPServerAuthentication {
-  /** The mechanism: `"PLAIN"`, `"LOGIN"`, `"CRAM-MD5"`, `"XOAUTH2"`, or `"XCLIENT"` for a login that a proxy claims. */
-  method: string;
+  /** The mechanism. */
+  method: SMTPServerAuthenticationMethod;
   /** The user name, prepared by SASLprep. */
   username: string;
   /** PLAIN only: the authentication identity. */
@@ -111,7 +195,8 @@ export interface SMTPServerAuthentication {
 /** What `onAuth` answers. */
 export interface SMTPServerAuthenticationResponse {
   /** The user, kept as `session.user`; without it the login is refused. */
-  user?: unknown;
+  // deno-lint-ignore no-explicit-any
+  user?: any;
   /** The text of the refusal. */
   message?: string | undefined;
   /** The code of the refusal. Default 535. */
@@ -128,16 +213,19 @@ export interface SMTPServerDataStream extends Readable {
   sizeExceeded: boolean;
 }
 
+/** The result for one recipient in LMTP: the text of its 250, or an error. */
+export type SMTPServerDataResult = string | Error;
+
 /** The TLS of a connection, as `onSecure` gets it in place of a socket. */
 export interface SMTPServerSecureSocket {
   /** The client's address. */
-  readonly remoteAddress: string;
+  readonly remoteAddress?: string | undefined;
   /** The server name that the client asked for. */
-  readonly servername: string | undefined;
+  readonly servername?: string | undefined;
   /** Whether the client's certificate was verified. */
   readonly authorized: boolean;
   /** The version of TLS. */
-  getProtocol(): string;
+  getProtocol(): string | null;
   /** The cipher suite. */
   getCipher(): { name: string; version: string };
   /** The client's certificate in the form of `node:tls`; `{}` without one. */
@@ -154,20 +242,6 @@ export interface SMTPServerLogger {
   warn?(facts: Record<string, unknown>, text: string): void;
   /** Takes errors. */
   error(facts: Record<string, unknown>, text: string): void;
-}
-
-/** A certificate with its key, in PEM. */
-export interface SMTPServerTlsOptions {
-  /** The key. Default: that of a self-signed certificate. */
-  key?: string | Uint8Array | readonly (string | Uint8Array)[] | undefined;
-  /** The certificate and its issuers. Default: a self-signed one for localhost. */
-  cert?: string | Uint8Array | readonly (string | Uint8Array)[] | undefined;
-  /** The authorities that may sign certificates of clients. Default: the platform's. */
-  ca?: string | Uint8Array | readonly (string | Uint8Array)[] | undefined;
-  /** The passphrase of the key. Default: the key is not encrypted. */
-  passphrase?: string | undefined;
-  /** The oldest version of TLS. Only `"TLSv1.2"`. Default `"TLSv1.2"`. */
-  minVersion?: string | undefined;
 }
 
 /** The callbacks. Each may also be a method of a subclass. */
@@ -213,16 +287,20 @@ export interface SMTPServerCallbacks {
     session: SMTPServerSession,
     callback: (
       error?: Error | null,
-      answer?: string | readonly (string | Error | boolean | undefined)[],
+      answer?: string | readonly (SMTPServerDataResult | boolean | undefined)[],
     ) => void,
   ): void;
-  /** The connection has ended. */
-  onClose?(session: SMTPServerSession): void;
+  /** The connection has ended. There is nothing to wait for: its callback does nothing. */
+  onClose?(session: SMTPServerSession, callback: SMTPServerCallback): void;
 }
 
-/** The options of {@linkcode SMTPServer}. */
-export interface SMTPServerOptions
-  extends SMTPServerTlsOptions, SMTPServerCallbacks {
+/**
+ * The options of {@linkcode SMTPServer}. Of those of `node:tls` it serves `key`,
+ * `cert`, `ca`, `passphrase`, `requestCert` and `rejectUnauthorized`, in PEM.
+ * Those that would change what is secure are a `TypeError`; the others have no
+ * effect.
+ */
+export interface SMTPServerOptions extends TlsOptions, SMTPServerCallbacks {
   /** Whether TLS comes before the first byte. Default `false`. */
   secure?: boolean | undefined;
   /**
@@ -277,15 +355,10 @@ export interface SMTPServerOptions
   /** Whether the client's name is not looked up. Default `false`. */
   disableReverseLookup?: boolean | undefined;
   /** Looks names up in place of the DNS. Default: the DNS. */
-  resolver?: {
-    reverse(
-      address: string,
-      callback: (error: Error | null, names?: string[]) => void,
-    ): void;
-  } | undefined;
-  /** `true` for the console, or a logger. Default: no log. */
+  resolver?: SMTPServerResolver | undefined;
+  /** `true` for lines on standard error, or a logger. Default: no log. */
   logger?: boolean | SMTPServerLogger | undefined;
-  /** A fact `component` of each log record. Default `"smtp-server"`. */
+  /** The fact `component` of each log record. Default `"smtp-server"`; lines have it only if it is set. */
   component?: string | undefined;
   /** Most connections. Default: that of `limits.maxConnections`. */
   maxClients?: number | undefined;
@@ -301,30 +374,25 @@ export interface SMTPServerOptions
    * from these addresses. Default `false`.
    */
   useProxy?: boolean | readonly string[] | undefined;
-  /** Whether clients may send XCLIENT. Default `false`. */
-  useXClient?: boolean | undefined;
+  /** Whether clients may send XCLIENT: `true` or `["*"]` for all, or from these addresses. Default `false`. */
+  useXClient?: boolean | readonly string[] | undefined;
   /** Only `false`: XFORWARD is not spoken. Default `false`. */
-  useXForward?: boolean | undefined;
+  useXForward?: boolean | readonly string[] | undefined;
   /** Addresses whose sessions are not logged. Default: none. */
   ignoredHosts?: readonly string[] | undefined;
   /** Whether it speaks LMTP. Default `false`. */
   lmtp?: boolean | undefined;
   /** Milliseconds that a client may be silent. Default: that of `limits.timeoutMs`. */
-  socketTimeout?: number | undefined;
+  socketTimeout?: ms | undefined;
   /** Milliseconds that `close()` gives transactions. Default 30,000. */
-  closeTimeout?: number | undefined;
+  closeTimeout?: ms | undefined;
   /** Certificates by server name. Default: none. */
   sniOptions?:
-    | ReadonlyMap<string, SMTPServerTlsOptions>
-    | Readonly<Record<string, SMTPServerTlsOptions>>
+    | ReadonlyMap<string, TlsOptions>
+    | Readonly<Record<string, TlsOptions>>
     | undefined;
-  /** Whether clients are asked for a certificate. Default `false`. */
-  requestCert?: boolean | undefined;
-  /** With `requestCert`: whether a certificate that is not verified fails. Default `true`. */
-  rejectUnauthorized?: boolean | undefined;
-  /**
-   * Whether addresses that break the rules of dots are accepted, as
-   * `user.@example.com`. Default `false`.
-   */
+  /** Not served: the limits of RFC 5321 hold. Default: those. */
+  maxCommandLength?: undefined;
+  /** Whether addresses that break the rules of dots are accepted, as `user.@example.com`. Default `false`. */
   lenientAddressParsing?: boolean | undefined;
 }

@@ -19,8 +19,12 @@ import { MboxStore } from "../../lib/store/mbox_store.ts";
 import { type MessageStore, StoreError } from "../../lib/message/message.ts";
 import { DiskWatch } from "../support/disk_watch.ts";
 import { addition } from "../support/queue/fixtures.ts";
+import { hasFileModes, testWhere } from "../support/platform.ts";
 import { messageOf, namesIn } from "../support/store_message.ts";
 import { TestFolder } from "../support/folder.ts";
+
+/** Owners and links are not to be had everywhere. */
+const test = testWhere(hasFileModes);
 
 const ALL = { partial: false };
 const MAILBOX = "user@example.com";
@@ -31,7 +35,7 @@ const STRANGER = 987_654;
 
 for (const part of ["", "tmp", "new"]) {
   for (const when of ["before", "after"]) {
-    Deno.test(`No mail goes through a symbolic link that stands for a Maildir's folder "${part}", put there ${when} the first message`, async () => {
+    test(`No mail goes through a symbolic link that stands for a Maildir's folder "${part}", put there ${when} the first message`, async () => {
       await using folder = await TestFolder.create();
       const mail = join(folder.path, "mail");
       const elsewhere = join(folder.path, "elsewhere");
@@ -79,7 +83,7 @@ const APPENDING: readonly [string, string, (mail: string) => MessageStore][] = [
 ];
 
 for (const [name, file, make] of APPENDING) {
-  Deno.test(`No mail goes through a link that takes the place of a mailbox after the first message: ${name}`, async () => {
+  test(`No mail goes through a link that takes the place of a mailbox after the first message: ${name}`, async () => {
     await using folder = await TestFolder.create();
     const mail = join(folder.path, "mail");
     const target = join(folder.path, "target");
@@ -105,7 +109,7 @@ for (const [name, file, make] of APPENDING) {
     assertEquals(await namesIn(folder.path), ["mail", "target"]);
   });
 
-  Deno.test(`Another user's mailbox gets no mail, unless that user is named: ${name}`, async () => {
+  test(`Another user's mailbox gets no mail, unless that user is named: ${name}`, async () => {
     await using folder = await TestFolder.create();
     using watch = new DiskWatch(folder.path);
     const mail = join(folder.path, "mail");
@@ -128,7 +132,7 @@ for (const [name, file, make] of APPENDING) {
 }
 
 for (const part of ["", "/tmp", "/new", "/cur"]) {
-  Deno.test(`Another user's Maildir gets no mail, unless that user is named: ${part || "all of it"}`, async () => {
+  test(`Another user's Maildir gets no mail, unless that user is named: ${part || "all of it"}`, async () => {
     await using folder = await TestFolder.create();
     using watch = new DiskWatch(folder.path);
     const make = (options: Partial<MaildirStoreOptions> = {}) =>
@@ -146,7 +150,7 @@ for (const part of ["", "/tmp", "/new", "/cur"]) {
   });
 }
 
-Deno.test("A Maildir that becomes another user's after the first message gets no more mail", async () => {
+test("A Maildir that becomes another user's after the first message gets no more mail", async () => {
   await using folder = await TestFolder.create();
   using watch = new DiskWatch(folder.path);
   const store = new MaildirStore({ folder: folder.path });
@@ -166,7 +170,7 @@ const FILES = ["lock", "journal", "reserve"];
 
 for (const name of [...FOLDERS, ...FILES]) {
   for (const isDangling of [false, true]) {
-    Deno.test(`No spool is opened with a symbolic link${isDangling ? " that leads nowhere" : ""} for "${name}"`, async () => {
+    test(`No spool is opened with a symbolic link${isDangling ? " that leads nowhere" : ""} for "${name}"`, async () => {
       await using folder = await TestFolder.create();
       const spool = join(folder.path, "spool");
       const target = join(folder.path, "target");
@@ -188,7 +192,7 @@ for (const name of [...FOLDERS, ...FILES]) {
 
 for (const name of ["", ...FOLDERS, ...FILES]) {
   for (const mode of [0o777, 0o1777, 0o722, 0o720]) {
-    Deno.test(`No spool is opened in which others may write: "${name}" with mode ${mode.toString(8)}`, async () => {
+    test(`No spool is opened in which others may write: "${name}" with mode ${mode.toString(8)}`, async () => {
       await using folder = await TestFolder.create();
       const spool = join(folder.path, "spool");
       await using first = new FileSpool(spool);
@@ -206,7 +210,7 @@ for (const name of ["", ...FOLDERS, ...FILES]) {
   }
 
   if (name === "") continue;
-  Deno.test(`No spool is opened in which "${name}" is another user's`, async () => {
+  test(`No spool is opened in which "${name}" is another user's`, async () => {
     await using folder = await TestFolder.create();
     using watch = new DiskWatch(folder.path);
     await using first = new FileSpool(folder.path);
@@ -219,7 +223,7 @@ for (const name of ["", ...FOLDERS, ...FILES]) {
   });
 }
 
-Deno.test("No spool is opened on a file with a second name", async () => {
+test("No spool is opened on a file with a second name", async () => {
   await using folder = await TestFolder.create();
   const spool = join(folder.path, "spool");
   await Deno.mkdir(spool, { mode: 0o700 });

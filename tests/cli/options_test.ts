@@ -46,6 +46,7 @@ Deno.test("Every limit that names an option has it, and a reload applies it", ()
   }
   assertEquals(options["max-size"]?.default, "50M");
   assertEquals(options["bytes-per-minute"]?.default, "1G");
+  assertEquals(options["user-bytes-per-day"]?.default, "0");
   assertEquals(options["timeout"]?.default, "300");
 });
 

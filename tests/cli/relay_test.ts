@@ -6,6 +6,7 @@ import { FileSpool } from "../../lib/spool/file_spool.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { CliServer, messageTo, runCli } from "../support/cli.ts";
 import { TestFolder } from "../support/folder.ts";
+import { hasSignals, testWhere } from "../support/platform.ts";
 import { addition } from "../support/queue/fixtures.ts";
 import { startServer } from "../support/server.ts";
 import { within } from "../support/wait.ts";
@@ -22,49 +23,54 @@ async function spoolWith(
   return path;
 }
 
-Deno.test("cli relays for a network, and the queue can be changed while it runs", async () => {
-  await using folder = await TestFolder.create();
-  const store = new MemoryStore();
-  let isOpen = false;
-  await using far = await startServer({
-    store,
-    handlers: {
-      onMailFrom: () =>
-        isOpen ? undefined : new SmtpReply(450, "Later", { enhanced: "4.7.1" }),
-    },
-  });
-  const spool = `${folder.path}/spool`;
-  await using server = await CliServer.start([
-    ...["--relay-from", "127.0.0.0/8", "--retry", "1h", "--spool", spool],
-    ...["--smarthost", `127.0.0.1:${far.addresses[0]!.port}/none`],
-    ...["--log", "json"],
-  ], { cwd: folder.path });
-  {
-    await using client = await server.connect();
-    await client.script(messageTo(["you@dest.test"]));
-  }
-  await server.logged(/"event":"delivery".*"result":"deferred"/);
-  const queue = async (...args: string[]) =>
-    await runCli(["queue", ...args, "--spool", spool]);
-  const list = await queue("list", "--json");
-  const { id, recipients } = JSON.parse(list.stdout);
-  assertEquals(recipients[0].address, "you@dest.test");
-  assertEquals(recipients[0].answer, "450 4.7.1 Later");
-  assertStringIncludes((await queue()).stdout, `${id} <me@client.example>\n`);
-  assertStringIncludes((await queue("show", id)).stdout, "450 4.7.1 Later");
-  isOpen = true;
-  const retry = await queue("retry", id);
-  assertEquals(retry.stdout, `retry ${id}: asked of the running server\n`);
-  const message = await within(store.next(), "the message");
-  assertStringIncludes(message.text, "It works.");
-  assertEquals((await server.end("SIGTERM")).code, 0);
-  assertEquals((await queue("list")).stdout, "The queue is empty\n");
-  // No message was for a mailbox of this server.
-  assertEquals(
-    (await folder.files()).filter((file) => /mail\//.test(file)),
-    [],
-  );
-});
+testWhere(hasSignals)(
+  "cli relays for a network, and the queue can be changed while it runs",
+  async () => {
+    await using folder = await TestFolder.create();
+    const store = new MemoryStore();
+    let isOpen = false;
+    await using far = await startServer({
+      store,
+      handlers: {
+        onMailFrom: () =>
+          isOpen
+            ? undefined
+            : new SmtpReply(450, "Later", { enhanced: "4.7.1" }),
+      },
+    });
+    const spool = `${folder.path}/spool`;
+    await using server = await CliServer.start([
+      ...["--relay-from", "127.0.0.0/8", "--retry", "1h", "--spool", spool],
+      ...["--smarthost", `127.0.0.1:${far.addresses[0]!.port}/none`],
+      ...["--log", "json"],
+    ], { cwd: folder.path });
+    {
+      await using client = await server.connect();
+      await client.script(messageTo(["you@dest.test"]));
+    }
+    await server.logged(/"event":"delivery".*"result":"deferred"/);
+    const queue = async (...args: string[]) =>
+      await runCli(["queue", ...args, "--spool", spool]);
+    const list = await queue("list", "--json");
+    const { id, recipients } = JSON.parse(list.stdout);
+    assertEquals(recipients[0].address, "you@dest.test");
+    assertEquals(recipients[0].answer, "450 4.7.1 Later");
+    assertStringIncludes((await queue()).stdout, `${id} <me@client.example>\n`);
+    assertStringIncludes((await queue("show", id)).stdout, "450 4.7.1 Later");
+    isOpen = true;
+    const retry = await queue("retry", id);
+    assertEquals(retry.stdout, `retry ${id}: asked of the running server\n`);
+    const message = await within(store.next(), "the message");
+    assertStringIncludes(message.text, "It works.");
+    assertEquals((await server.end("SIGTERM")).code, 0);
+    assertEquals((await queue("list")).stdout, "The queue is empty\n");
+    // No message was for a mailbox of this server.
+    assertEquals(
+      (await folder.files()).filter((file) => /mail\//.test(file)),
+      [],
+    );
+  },
+);
 
 Deno.test("cli queue holds, releases and removes without a server", async () => {
   await using folder = await TestFolder.create();

@@ -16,8 +16,8 @@ import { Address } from "../../lib/protocol/address.ts";
 import { SenderPolicy } from "../../lib/session/sender_policy.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { DiscardStore } from "../../lib/store/discard_store.ts";
-import { startServer, TestClient } from "../support/server.ts";
 import { sharesPorts } from "../support/platform.ts";
+import { startServer, TestClient } from "../support/server.ts";
 
 const ANN = "ann@own.example";
 const ACCOUNTS = new AccountList({

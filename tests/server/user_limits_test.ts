@@ -10,9 +10,9 @@ import { AccountList } from "../../lib/sasl/accounts.ts";
 import type { SmtpServer } from "../../lib/server/server.ts";
 import type { SmtpServerOptions } from "../../lib/server/options.ts";
 import { TestFolder } from "../support/folder.ts";
+import { hasFileModes, isWindows, sharesPorts } from "../support/platform.ts";
 import { startServer, TestClient } from "../support/server.ts";
 import { until } from "../support/wait.ts";
-import { hasFileModes, isWindows, sharesPorts } from "../support/platform.ts";
 
 const ACCOUNTS = new AccountList({ ann: "secret", bob: "other" });
 

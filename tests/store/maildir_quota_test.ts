@@ -15,8 +15,8 @@ import { MboxStore } from "../../lib/store/mbox_store.ts";
 import { SmtpServer } from "../../lib/server/server.ts";
 import { TestClient } from "../support/server.ts";
 import { TestFolder } from "../support/folder.ts";
-import { messageOf, namesIn } from "../support/store_message.ts";
 import { isWindows } from "../support/platform.ts";
+import { messageOf, namesIn } from "../support/store_message.ts";
 
 const ALL = { partial: false };
 const SOME = { partial: true };
