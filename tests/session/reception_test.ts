@@ -398,6 +398,7 @@ Deno.test("Reception logs what it accepts and what it refuses", async () => {
     helo: "client.test",
     protocol: "SMTP",
     from: "a@b.test",
+    recipient: "c@d.test",
     recipients: 1,
     size: 3,
     stored: { memory: 1 },
