@@ -56,7 +56,9 @@ export interface UserLimitOptions {
    */
   messagesPerDay?: number | undefined;
   /**
-   * Most recipients of a user in a day: RCPT gets 450 4.7.28 beyond it.
+   * Most recipients of a user in a day: RCPT gets 450 4.7.28 beyond it. A
+   * recipient that an alias or `redirect()` sends to several addresses counts once:
+   * it is the program that multiplies it.
    *
    * @default {10000}
    */
