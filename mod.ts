@@ -117,8 +117,8 @@
  * ### Domains
  *
  * `domains: ["a.example", "b.example"]` are alike. A record gives each its own
- * store, its own limit of size, and its own way out; what a domain does not say is
- * the server's. {@linkcode DomainOptions} has the details.
+ * store, its own limit of size, aliases and mailboxes, and its own way out; what a
+ * domain does not say is the server's. {@linkcode DomainOptions} has the details.
  *
  * ```ts
  * import { MaildirStore, SmtpServer } from "@smtp/server";
@@ -129,6 +129,8 @@
  *     "b.example": {
  *       store: new MaildirStore({ folder: "./mail/b" }),
  *       maxSize: 5_000_000,
+ *       localRecipients: ["bob", "carl"],
+ *       aliases: { info: "bob, carl" },
  *       relay: { smarthosts: [{ host: "smtp.example.net", port: 587 }] },
  *     },
  *   },
@@ -213,7 +215,8 @@
  * and RCPT get 450 4.7.28, `onLimit` is called and the log has a warning, once a
  * minute. With a spool folder the counts of the day survive a restart. {@linkcode
  * UserLimitOptions} has the details. `senderPolicy: "own"` lets users send from
- * their own addresses only, in MAIL and in the header.
+ * their own addresses only, in MAIL and in the header; the aliases that lead to an
+ * address are its user's as well, catch-alls are not.
  *
  * ```ts
  * import { AccountList, SmtpServer } from "@smtp/server";
@@ -330,7 +333,9 @@
  * where the store can say so; `onRcptTo`, with the address as the
  * client said it. A catch-all takes no name that `localRecipients` knows, and no
  * target of an alias; without `localRecipients` it takes all that has no alias.
- * `postmaster` is accepted always.
+ * `postmaster` is accepted always. A domain's own aliases are looked up before
+ * the server's, name before name and catch-all before catch-all; its own mailboxes
+ * take the place of the server's.
  *
  * `session.envelope` and `message.recipients` have the mailboxes, and
  * `recipient.original` what the client said; Received and DSNs name that, too. A

@@ -61,7 +61,7 @@ for (const threads of THREADS) {
       localRecipients: ["ann"],
       aliases: {
         ...{ info: "ann", "sales@a.test": "server", root: "ann" },
-        "@c.test": "ann",
+        ...{ "@c.test": "ann", "@a.test": "eve" },
       },
       domains: {
         "a.test": {
