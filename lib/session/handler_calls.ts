@@ -154,9 +154,24 @@ export class HandlerCalls {
     if (domains !== undefined && !this.#fits([address], domains)) {
       return replies.tooLarge;
     }
-    const verdict = recipients !== undefined && !isForeign
+    return recipients !== undefined && !isForeign
       ? this.#localRecipient(recipients, address, parameters)
-      : callHandler(this.#context, "onRcptTo", session, address, parameters);
+      : this.#ofHandler(address, parameters);
+  }
+
+  /** The handler's verdict on a recipient. */
+  #ofHandler(
+    address: Address,
+    parameters: RcptParameters,
+  ): Verdict | Promise<Verdict> {
+    const { domains } = this.#context;
+    const verdict = callHandler(
+      this.#context,
+      "onRcptTo",
+      this.#session,
+      address,
+      parameters,
+    );
     if (domains === undefined) return verdict;
     return isPromise(verdict)
       ? verdict.then((known) => this.#fitting(known, domains))
@@ -172,7 +187,7 @@ export class HandlerCalls {
     });
   }
 
-  /** Refuses a recipient that became one in a domain which does not take the declared size. */
+  /** Refuses a redirect into a domain that does not take the declared size. */
   #fitting(verdict: Verdict, domains: SessionDomains): Verdict {
     return verdict instanceof Redirect &&
         !this.#fits(verdict.addresses, domains)
@@ -194,13 +209,11 @@ export class HandlerCalls {
     const size = envelope?.parameters.size ?? 0;
     const decided = await policy.decide(address, { ownIp, size });
     if (decided instanceof SmtpReply) return decided;
-    const verdict = await callHandler(
-      this.#context,
-      "onRcptTo",
-      session,
-      address,
-      parameters,
-    );
+    const { domains } = this.#context;
+    if (decided && domains !== undefined && !this.#fits(decided, domains)) {
+      return replies.tooLarge;
+    }
+    const verdict = await this.#ofHandler(address, parameters);
     if (decided === undefined || !accepts(verdict)) return verdict;
     if (verdict instanceof Redirect) return verdict;
     return new Redirect(

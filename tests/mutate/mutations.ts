@@ -1268,9 +1268,17 @@ const RECIPIENTS: readonly Mutation[] = [
       "return true;",
     ],
   ]),
-  ...of("session/handler_calls.ts", "session/recipient_checks", [
+  ...of("session/handler_calls.ts", [
+    "session/recipient_checks",
+    "server/domain_recipients",
+  ], [
     [
-      "a recipient that becomes another gets around its domain's size",
+      "an alias gets around the size of its target's domain",
+      "if (decided && domains !== undefined && !this.#fits(decided, domains)) {",
+      "if (false) {",
+    ],
+    [
+      "a redirect gets around the size of its target's domain",
       "return verdict instanceof Redirect &&",
       "return false && verdict instanceof Redirect &&",
     ],

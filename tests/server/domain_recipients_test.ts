@@ -6,6 +6,7 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { LogRecord } from "../../lib/log.ts";
 import type { Message, MessageStore } from "../../lib/message/message.ts";
+import { redirect } from "../../lib/protocol/redirect.ts";
 import { SmtpServer } from "../../lib/server/server.ts";
 import type { SmtpServerOptions } from "../../lib/server/options.ts";
 import { AliasTable } from "../../lib/session/aliases.ts";
@@ -247,6 +248,10 @@ Deno.test("A recipient that becomes one in a smaller domain is refused at RCPT",
       "a.test": { aliases: { info: "ann@b.test" } },
       "b.test": { maxSize: 1000 },
     },
+    handlers: {
+      onRcptTo: (_session, { localPart }) =>
+        localPart === "moved" ? redirect("ann@b.test") : undefined,
+    },
   });
   using client = await TestClient.connect(server);
   await client.reply();
@@ -255,6 +260,7 @@ Deno.test("A recipient that becomes one in a smaller domain is refused at RCPT",
     ["MAIL FROM:<a@a.test> SIZE=2000", "250"],
     ["RCPT TO:<ann@a.test>", "250"],
     ["RCPT TO:<info@a.test>", "552 5.3.4"],
+    ["RCPT TO:<moved@a.test>", "552 5.3.4"],
     ["RCPT TO:<ann@b.test>", "552 5.3.4"],
   );
 });

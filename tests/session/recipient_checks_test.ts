@@ -77,7 +77,7 @@ Deno.test("The checks of a recipient come in their order, and the handler is ask
   assertEquals(await asked("big@a.test"), ["552 5.3.4", "size big@a.test"]);
   assertEquals(await asked("info@a.test"), [
     ...["250 2.1.5", "size info@a.test", "exists ann@b.test"],
-    ...["room ann@b.test", "handler info@a.test", "size ann@b.test"],
+    ...["room ann@b.test", "size ann@b.test", "handler info@a.test"],
   ]);
   assertEquals(await asked("gone@a.test"), [
     ...["550 5.1.1", "size gone@a.test", "exists gone@a.test"],
