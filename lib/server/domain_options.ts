@@ -93,8 +93,8 @@ export interface DomainOptions {
     | undefined;
   /**
    * Aliases of the domain, in the form of the server's `aliases`. They are looked
-   * up before the server's, which hold for what is not found here; so do the two
-   * catch-alls, after all names. A name without a domain means this domain; a name
+   * up before the server's, which hold for what is not found here; a catch-all
+   * comes after the names of both. A name without a domain means this domain; a name
    * in another domain has no effect, with a warning: this table decides about
    * this domain alone. Targets may be anywhere.
    *

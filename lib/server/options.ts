@@ -149,7 +149,7 @@ export interface SmtpServerOptions {
    * `{ "info@example.com": ["ann@example.com", "bob@example.org"] }`. A name
    * without a domain (`root`) holds in every local domain; `@example.com` is a
    * catch-all. Aliases of aliases are followed, ten deep; a loop is 554 5.4.6
-   * and a log record. Mail to targets elsewhere goes to the queue, whatever
+   * and a log record, once a minute. Mail to targets elsewhere goes to the queue, whatever
    * `relay` allows the client. A target without a mailbox by `localRecipients`
    * is left out, with a log record; if none is left, the recipient is refused.
    * Default: no aliases.

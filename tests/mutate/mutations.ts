@@ -1323,7 +1323,7 @@ const RECIPIENTS: readonly Mutation[] = [
       "const changed = change();",
     ],
   ]),
-  ...of("session/keeping.ts", "session/redirect", [
+  ...of("session/keeping.ts", "session/aliases", [
     [
       "a redirect is subject to relay.allow",
       "if (relaying === undefined) {",
