@@ -143,9 +143,9 @@
  * | option | means | in a file | SIGHUP |
  * |---|---|---|---|
  * | `--user NAME:SECRET` | repeatable; an account | `user` | reload |
- * | `--users FILE` | file of accounts, one NAME:SECRET per line; SECRET in plain text or from the command verifier; ! alone, or before a verifier, disables the account | `users` | reload |
+ * | `--users FILE` | file of accounts, one NAME:SECRET per line; SECRET in plain text or from the command verifier; ! alone, or before a verifier, disables the account; reread on change | `users` | reload |
  * | `--sender-policy any\|own` | addresses that users with login may send from, in MAIL and header: any, or their own; default any | `senderPolicy` | reload |
- * | `--senders FILE` | file of users' own addresses, NAME: ADDRESS, @DOMAIN... per line; a NAME that is an address needs none | `senders` | reload |
+ * | `--senders FILE` | file of users' own addresses, NAME: ADDRESS, @DOMAIN... per line; a NAME that is an address needs none; reread on change | `senders` | reload |
  * | `--auth none\|allowed\|required` | login; submission listeners always require it; default allowed with accounts | `auth` | reload |
  * | `--allow-insecure-auth` | allow login without TLS | `allowInsecureAuth` | reload |
  * | `--cert FILE` | repeatable; certificate chain in PEM, chosen by server name; reread on change | `cert` | reload |

@@ -156,7 +156,8 @@
  * 450 4.7.28; once a minute the log has a warning and `onLimit` is called. With a
  * spool folder the counts of the day survive a restart. {@linkcode
  * UserLimitOptions} has the details. `senderPolicy: "own"` lets users send from
- * their own addresses only, in MAIL and in the header.
+ * their own addresses only, in MAIL and in the header. The aliases that lead to
+ * an address are its user's as well; catch-alls are not.
  *
  * ### Change a message
  *
@@ -195,8 +196,8 @@
  * ### Domains
  *
  * `domains: ["a.example", "b.example"]` are alike. A record gives each its own
- * store, its own limit of size, and its own way out; what a domain does not say is
- * the server's.
+ * store, its own limit of size, aliases and mailboxes, and its own way out; what a
+ * domain does not say is the server's. {@linkcode DomainOptions} has the details.
  *
  * ```ts
  * import { MaildirStore, SmtpServer } from "@smtp/server";
@@ -207,6 +208,8 @@
  *     "b.example": {
  *       store: new MaildirStore({ folder: "./mail/b" }),
  *       maxSize: 5_000_000,
+ *       localRecipients: ["bob", "carl"],
+ *       aliases: { info: "bob, carl" },
  *       relay: { smarthosts: [{ host: "smtp.example.net", port: 587 }] },
  *     },
  *   },

@@ -40,7 +40,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "logging": [],
   "protocol": [],
   "mime": ["protocol"],
-  "sasl": ["protocol/domain.ts"],
+  "sasl": ["protocol/domain.ts", "files/named_lists.ts"],
   "tls": ["files", "protocol/domain.ts", "protocol/ip.ts"],
   "net": ["protocol/ip.ts", "protocol/listener_kind.ts", "tls"],
   "dns": ["protocol/domain.ts", "protocol/ip.ts"],

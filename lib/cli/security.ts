@@ -14,7 +14,7 @@ import {
   ScramVerifier,
 } from "../sasl/auth.ts";
 import { saslPrep } from "../sasl/mod.ts";
-import { readSmallFile } from "../server/mod.ts";
+import { readSmallFile, stampOf } from "../server/mod.ts";
 import { Certificate, CertificateSet, type KeyAlgorithm } from "../tls/mod.ts";
 import type { SmtpServerOptions } from "../../mod.ts";
 import { ALGORITHMS, POLICIES, SENDER_POLICIES } from "./option.ts";
@@ -172,7 +172,7 @@ export class SecurityFiles {
     }
   }
 
-  /** Time, inode and size of each file, as one text. */
+  /** The stamps of all files, as one text. */
   async #stamp(): Promise<string> {
     const lists = ["users", "senders"].flatMap((name) =>
       one(this.#raw, name) ?? []
@@ -182,11 +182,7 @@ export class SecurityFiles {
       ...this.#raw.get("key") ?? [],
       ...lists,
     ];
-    const stamps = await Promise.all(files.map(async (file) => {
-      const info = await Deno.stat(file).catch(() => undefined);
-      return `${info?.mtime?.getTime()} ${info?.ino} ${info?.size}`;
-    }));
-    return stamps.join("\n");
+    return (await Promise.all(files.map(stampOf))).join("\n");
   }
 
   /**

@@ -134,7 +134,7 @@ const SECURITY: Options = {
     form: "one",
     word: "FILE",
     help:
-      "file of accounts, one NAME:SECRET per line; SECRET in plain text or from the command verifier; ! alone, or before a verifier, disables the account",
+      "file of accounts, one NAME:SECRET per line; SECRET in plain text or from the command verifier; ! alone, or before a verifier, disables the account; reread on change",
     isReloaded: true,
   },
   "sender-policy": {
@@ -149,7 +149,7 @@ const SECURITY: Options = {
     form: "one",
     word: "FILE",
     help:
-      "file of users' own addresses, NAME: ADDRESS, @DOMAIN... per line; a NAME that is an address needs none",
+      "file of users' own addresses, NAME: ADDRESS, @DOMAIN... per line; a NAME that is an address needs none; reread on change",
     isReloaded: true,
   },
   auth: {

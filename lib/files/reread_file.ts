@@ -59,10 +59,20 @@ export class RereadFile<T> {
     return this.#current;
   }
 
-  /** Looks whether the file has changed; `undefined` within a second of the last look. */
-  look(): Promise<Look> | undefined {
-    if (this.#looking !== undefined) return this.#looking;
-    if (performance.now() < this.#nextLook) return undefined;
+  /**
+   * Looks whether the file has changed; `undefined` within a second of the last
+   * look. Of several that wait for one look, the first gets to know what it found.
+   *
+   * @param isNow Looks whenever the last look was
+   */
+  look(isNow = false): Promise<Look> | undefined {
+    if (this.#looking !== undefined) {
+      // What has changed since the look began is not seen by it.
+      return isNow
+        ? this.#looking.then(() => this.look(true)!)
+        : this.#looking.then(() => ({ changed: false }));
+    }
+    if (!isNow && performance.now() < this.#nextLook) return undefined;
     return this.#looking = this.#look().finally(() => {
       this.#looking = undefined;
       this.#nextLook = performance.now() + LOOK_MS;
@@ -94,8 +104,8 @@ export class RereadFile<T> {
   }
 }
 
-/** Time, inode and size of a file, as one text. */
-async function stampOf(path: string): Promise<string> {
+/** Time, inode and size of a file, as one text: another after a change. */
+export async function stampOf(path: string): Promise<string> {
   const info = await Deno.stat(path).catch(() => undefined);
   return `${info?.mtime?.getTime()} ${info?.ino} ${info?.size}`;
 }

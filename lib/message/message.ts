@@ -110,8 +110,8 @@ export class Message {
   tag: unknown;
   /** @internal Id of the session in which it arrived, for logs. */
   readonly session: string | undefined;
-  /** @internal Names under which it was put into the queue so far. */
-  relays: readonly string[] = NO_RELAYS;
+  /** The queue's names for the message; the copies of a message share them. */
+  #queued: { relays: readonly string[] } | undefined;
   readonly #body: MessageBody;
   readonly #bodyOptions: BodyOptions;
   #trace: Uint8Array<ArrayBuffer> | undefined;
@@ -149,6 +149,16 @@ export class Message {
     this.#makeTrace = init.trace;
     this.#bodyOptions = init.body;
     this.#body = init.shared ?? new MessageBody(init.body);
+  }
+
+  /** @internal Names under which it, or a copy of it, was put into the queue so far. */
+  get relays(): readonly string[] {
+    return this.#queued?.relays ?? NO_RELAYS;
+  }
+
+  set relays(names: readonly string[]) {
+    if (this.#queued === undefined) this.#queued = { relays: names };
+    else this.#queued.relays = names;
   }
 
   /** The bytes of the content, without the trace fields. The session writes them. */
@@ -402,6 +412,7 @@ export class Message {
     message.filename = this.filename;
     message.append = this.append;
     message.tag = this.tag;
+    message.#queued = this.#queued ??= { relays: NO_RELAYS };
     message.#trace = this.#trace;
     message.#block = this.#pending;
     // Contents that the copy makes are freed with this message.

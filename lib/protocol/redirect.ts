@@ -53,7 +53,9 @@ export class Redirect {
  * Each becomes a recipient of the message whose `original` is what the client
  * said. A DSN names that as well: the client's ORCPT is kept, or else its
  * address becomes ORCPT (RFC 3461 section 4.2); NOTIFY is kept. An address that
- * the message goes to already, with the same NOTIFY, does not get it twice.
+ * the message goes to already, with the same NOTIFY, does not get it twice. For
+ * `maxRecipients` and the limits of addresses and users it is one recipient,
+ * however many it becomes.
  *
  * @param address The address that gets the message
  * @param more Further addresses, at most 999

@@ -5,6 +5,7 @@
  * Never repeats a secret: not in an error, not in JSON, not on a console.
  */
 
+import { lineError, parseNamedLists } from "../files/named_lists.ts";
 import { errorMessage, printable } from "../log.ts";
 import {
   either,
@@ -360,10 +361,10 @@ export function parseAccounts(
 }
 
 /**
- * Reads a file of the addresses from which accounts may send. A line is `NAME:
- * address, address`, where `@domain` is all of a domain; a line that begins with
- * a blank goes on with the one before; an empty line, and one that begins with
- * `#`, is a comment.
+ * Reads a file of the addresses from which accounts may send, in the form of a
+ * file of aliases. A line is `NAME: address, address`, where `@domain` is all of a
+ * domain; a line that begins with a blank goes on with the one before; `#` at the
+ * beginning of a line or after a blank begins a comment.
  *
  * @param text The text of the file
  * @returns The addresses by the account's name, in the form in which names are compared
@@ -381,42 +382,18 @@ export function parseAccounts(
 export function parseSenders(
   text: string,
 ): ReadonlyMap<string, readonly string[]> {
-  const senders = new Map<string, string[]>();
-  let current: string[] | undefined;
-  const lines = text.replace(/^\ufeff/, "").split(/\r?\n/);
-  for (const [index, line] of lines.entries()) {
-    const content = line.trim();
-    if (content === "" || content.startsWith("#")) continue;
+  const of = "the senders";
+  const senders = new Map<string, readonly string[]>();
+  for (const { name, values, line } of parseNamedLists(text, of)) {
     try {
-      let list = content;
-      if (!/^[ \t]/.test(line)) {
-        const colon = content.indexOf(":");
-        if (colon < 1) {
-          throw new SyntaxError(
-            'Cannot read the line: want "NAME: address, address"',
-          );
-        }
-        const name = prepareAccountName(content.slice(0, colon).trimEnd());
-        const key = canonicalAccount(name);
-        if (senders.has(key)) {
-          throw new SyntaxError(`Cannot use the name "${name}" twice`);
-        }
-        senders.set(key, current = []);
-        list = content.slice(colon + 1);
+      const key = canonicalAccount(prepareAccountName(name));
+      if (senders.has(key)) {
+        throw new SyntaxError(`Cannot use the name "${name}" twice`);
       }
-      if (current === undefined) {
-        throw new SyntaxError(
-          "Cannot go on with the line before: want a name first",
-        );
-      }
-      const addresses = list.split(",").map((one) => one.trim())
-        .filter((one) => one !== "");
-      addresses.forEach(checkOwnAddress);
-      current.push(...addresses);
+      values.forEach(checkOwnAddress);
+      senders.set(key, values);
     } catch (error) {
-      throw new SyntaxError(
-        `Cannot parse line ${index + 1} of the senders: ${errorMessage(error)}`,
-      );
+      throw lineError(of, line, errorMessage(error));
     }
   }
   return senders;

@@ -35,13 +35,20 @@ import { askedOf } from "../session/handlers.ts";
 import { aliasTable } from "../session/aliases.ts";
 import { localDomains, type LocalTest } from "../session/local_domains.ts";
 import { openLocalRecipients } from "../session/local_recipients.ts";
-import { RecipientPolicy } from "../session/recipient_policy.ts";
+import {
+  RecipientPolicy,
+  type RecipientPolicyInit,
+} from "../session/recipient_policy.ts";
+import {
+  type RecipientTable,
+  RecipientTables,
+} from "../session/recipient_tables.ts";
 import { SenderPolicy } from "../session/sender_policy.ts";
 import type { MessageStore } from "../message/message.ts";
 import type { LoginCounter } from "../session/login_guard.ts";
 import type { CertificateSource } from "../tls/set.ts";
 import type { Admission } from "./admission.ts";
-import { domainNames, DomainTable } from "./domain_options.ts";
+import { domainEntries, domainNames, DomainTable } from "./domain_options.ts";
 import type { SettledOptions } from "./options.ts";
 import type { Settings } from "./settings.ts";
 import type { ServerStores } from "./stores.ts";
@@ -111,7 +118,7 @@ export class SessionContexts {
       }),
       handlers: options.handlers ?? {},
       senders: options.senderPolicy === "own"
-        ? new SenderPolicy({ accounts: options.accounts })
+        ? new SenderPolicy({ accounts: options.accounts, recipients })
         : undefined,
       isLocal: localTest(options),
       recipients,
@@ -178,34 +185,51 @@ function localTest(options: SettledOptions): LocalTest | undefined {
 
 /**
  * What decides on local recipients; `undefined` if no option asks for it. Reads
- * the file of `localRecipients`.
+ * the files of `localRecipients`.
  *
  * @throws {SyntaxError} If the file cannot be used
  * @throws {Deno.errors.NotFound} If the file does not exist
  */
 export async function recipientPolicyOf(
   options: SettledOptions,
-  services: {
-    readonly store: Pick<MessageStore, "hasRoom">;
-    readonly log: Logger;
-  },
+  services: Pick<RecipientPolicyInit, "log" | "now" | "observer" | "store">,
 ): Promise<RecipientPolicy | undefined> {
-  const { aliases, recipientDelimiter, localRecipients, domains = [] } =
-    options;
-  const local = await openLocalRecipients(localRecipients);
-  const isPlain = aliases === undefined && recipientDelimiter === undefined &&
-    local === undefined && services.store.hasRoom === undefined;
+  const { recipientDelimiter, domains = [] } = options;
+  const tables = await recipientTables(options);
+  const isPlain = tables.isEmpty && recipientDelimiter === undefined &&
+    services.store.hasRoom === undefined;
   if (isPlain) return undefined;
   return new RecipientPolicy({
     ...services,
-    aliases: aliases && aliasTable(aliases),
+    tables,
     delimiter: recipientDelimiter,
-    local,
     isLocal: localTest(options),
     domain: asciiDomain(
       domainNames(domains)[0] ?? options.hostname ?? machineName(),
     ),
   });
+}
+
+/** The aliases and mailboxes of the server and of its domains. */
+async function recipientTables(
+  { aliases, localRecipients, domains }: SettledOptions,
+): Promise<RecipientTables> {
+  const server: RecipientTable = {
+    aliases: aliases && aliasTable(aliases),
+    local: await openLocalRecipients(localRecipients),
+  };
+  const own = new Map<string, RecipientTable>();
+  for (const [name, options] of domainEntries(domains)) {
+    const { aliases, localRecipients } = options;
+    if (aliases === undefined && localRecipients === undefined) continue;
+    own.set(asciiDomain(name), {
+      aliases: aliases && aliasTable(aliases),
+      local: localRecipients === undefined
+        ? server.local
+        : await openLocalRecipients(localRecipients),
+    });
+  }
+  return new RecipientTables(server, own);
 }
 
 /** A sentence for each alias of the options that leads nowhere. */

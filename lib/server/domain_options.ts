@@ -20,7 +20,9 @@ import type { Address } from "../protocol/address.ts";
 import { asciiDomain } from "../protocol/domain.ts";
 import type { RelayOptions } from "../queue/relay.ts";
 import type { SessionDomains } from "../session/context.ts";
+import { ALIASES_RULE, type AliasTable } from "../session/aliases.ts";
 import { localDomains } from "../session/local_domains.ts";
+import { LOCAL_RECIPIENTS_RULE } from "../session/local_recipients.ts";
 
 /**
  * The options of one of `domains`. What a domain does not say is the server's.
@@ -34,7 +36,12 @@ import { localDomains } from "../session/local_domains.ts";
  *   SmtpServer,
  * } from "@smtp/server";
  *
- * const small: DomainOptions = { store: new MemoryStore(), maxSize: 100_000 };
+ * const small: DomainOptions = {
+ *   store: new MemoryStore(),
+ *   maxSize: 100_000,
+ *   localRecipients: ["ann", "bob"],
+ *   aliases: { info: ["ann", "bob"] },
+ * };
  * const large: DomainOptions = {
  *   store: new MaildirStore({ folder: "./mail/b.example" }),
  *   relay: {
@@ -84,6 +91,32 @@ export interface DomainOptions {
   readonly relay?:
     | Pick<RelayingOptions, "login" | "security" | "smarthosts">
     | undefined;
+  /**
+   * Aliases of the domain, in the form of the server's `aliases`. They are looked
+   * up before the server's, which hold for what is not found here; a catch-all
+   * comes after the names of both. A name without a domain means this domain; a name
+   * in another domain has no effect, with a warning: this table decides about
+   * this domain alone. Targets may be anywhere.
+   *
+   * @default {none}
+   */
+  readonly aliases?:
+    | AliasTable
+    | Readonly<Record<string, string | readonly string[]>>
+    | undefined;
+  /**
+   * The mailboxes of the domain that exist, in the form of the server's
+   * `localRecipients`, whose place they take for this domain. A name without a
+   * domain means this domain; `"any"`: every name exists.
+   *
+   * @default {the server's `localRecipients`}
+   */
+  readonly localRecipients?:
+    | "any"
+    | Iterable<string>
+    | ((address: Address) => boolean | Promise<boolean>)
+    | { readonly path: string }
+    | undefined;
 }
 
 /** The rule for a store inside other options. */
@@ -105,6 +138,8 @@ const DOMAIN_RULES: Rules<DomainOptions> = {
     { login, security, smarthosts },
     '{ smarthosts: [{ host: "smtp.example.net" }] }',
   ),
+  aliases: ALIASES_RULE,
+  localRecipients: LOCAL_RECIPIENTS_RULE,
 };
 
 const DOMAIN_RULE = object(DOMAIN_RULES, "{ maxSize: 1_000_000 }");
@@ -133,6 +168,15 @@ export const DOMAINS_RULE: Rule = {
 /** The names of the domains, in the order given. */
 export function domainNames(domains: Domains): readonly string[] {
   return isNames(domains) ? domains : Object.keys(domains);
+}
+
+/** The options of each domain that has some, with its name as given. */
+export function domainEntries(
+  domains: Domains | undefined,
+): readonly (readonly [string, DomainOptions])[] {
+  return domains === undefined || isNames(domains)
+    ? []
+    : Object.entries(domains);
 }
 
 function isNames(domains: Domains): domains is readonly string[] {
@@ -166,8 +210,7 @@ export class DomainTable implements SessionDomains {
   readonly #options = new Map<string, DomainOptions>();
 
   constructor(domains: Domains | undefined) {
-    if (domains === undefined || isNames(domains)) return;
-    for (const [name, options] of Object.entries(domains)) {
+    for (const [name, options] of domainEntries(domains)) {
       this.#options.set(asciiDomain(name), options);
     }
   }
@@ -189,6 +232,11 @@ export class DomainTable implements SessionDomains {
     | undefined {
     return (this.#options.get(domain) ?? this.#options.get(asciiDomain))
       ?.store;
+  }
+
+  /** The option `localRecipients` of a domain. */
+  localRecipientsOf(domain: string): DomainOptions["localRecipients"] {
+    return this.#options.get(domain)?.localRecipients;
   }
 
   /** See {@linkcode SessionDomains.maxSizeOf}. */

@@ -8,6 +8,7 @@
  */
 
 export { isOpenToClients } from "../delivery/options.ts";
+export { stampOf } from "../files/reread_file.ts";
 export { readSmallFile } from "../files/small_file.ts";
 export {
   formatHostPort,

@@ -150,7 +150,7 @@ export interface SmtpServerOptions {
    * `{ "info@example.com": ["ann@example.com", "bob@example.org"] }`. A name
    * without a domain (`root`) holds in every local domain; `@example.com` is a
    * catch-all. Aliases of aliases are followed, ten deep; a loop is 554 5.4.6
-   * and a log record. Mail to targets elsewhere goes to the queue, whatever
+   * and a log record, once a minute. Mail to targets elsewhere goes to the queue, whatever
    * `relay` allows the client. A target without a mailbox by `localRecipients`
    * is left out, with a log record; if none is left, the recipient is refused.
    * Default: no aliases.
@@ -246,7 +246,12 @@ export interface SmtpServerOptions {
    * 3.6.2), else 550 5.7.1 after the content. A header that is missing, ambiguous or
    * larger than 256 KiB is refused. A user's addresses are the name itself if it is
    * an address, and those that the account has ({@linkcode Accounts.addresses}).
-   * Their case does not matter. A message with a Sender of the user's may be From
+   * Beside these, an address in a local domain is the user's if its mail goes to
+   * one of them by `aliases`, those of its domain too, or without its extension.
+   * So an alias with several targets may be used by each of them, and a list is a
+   * right to send for all that are on it; a catch-all gives no right. A mailbox
+   * that `localRecipients` knows, or an account, is no extension of another.
+   * Case does not matter. A message with a Sender of the user's may be From
    * anyone. Clients without a login are not affected. Default `"any"`.
    *
    * @example Everyone writes as themselves

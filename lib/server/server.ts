@@ -89,6 +89,8 @@ export class SmtpServer {
   readonly #listeners: Listeners;
   readonly #threads: ServerThreads | undefined;
   #active = false;
+  /** Settles when the starts and reloads so far have ended. */
+  #changing: Promise<void> = Promise.resolve();
   #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
   #graceEnd = 0;
@@ -127,7 +129,7 @@ export class SmtpServer {
       ? new SavedUserCounts(this.#users, { folder, log: this.#log })
       : undefined;
     const common = {
-      ...{ store, stores: this.#stores },
+      stores: this.#stores,
       guard: services?.guard ?? new LoginGuard(),
       counts: this.#counts,
       log: this.#log,
@@ -225,7 +227,7 @@ export class SmtpServer {
       const error = new TypeError(`Cannot start the server: it is ${state}`);
       return Promise.reject(error);
     }
-    return this.#starting = this.#start().finally(() => {
+    return this.#starting = this.#inTurn(() => this.#start()).finally(() => {
       this.#starting = undefined;
     });
   }
@@ -262,6 +264,8 @@ export class SmtpServer {
   async #openRecipients(): Promise<void> {
     const policy = await recipientPolicyOf(this.#settings.options, {
       ...{ store: this.#stores.current, log: this.#log },
+      now: () => this.#admission.now,
+      observer: this.#services?.recipients,
     });
     this.#settings.useRecipients(policy);
   }
@@ -288,7 +292,8 @@ export class SmtpServer {
 
   /**
    * Changes settings while the server runs. Sessions under way keep theirs; later
-   * sessions get the new ones.
+   * sessions get the new ones. A call during another one waits for it, so that the
+   * settings of the last call are in force at the end.
    *
    * A listener that speaks TLS from the first byte with one plain
    * {@linkcode Certificate} is bound again for a new one, and connections that
@@ -300,6 +305,20 @@ export class SmtpServer {
    */
   async reload(options: ReloadOptions): Promise<void> {
     checkReloadOptions(options);
+    await this.#inTurn(() => this.#reload(options));
+  }
+
+  /**
+   * Begins a start or a reload when those before it have ended: of two reloads
+   * the later one is in force at the end.
+   */
+  #inTurn(change: () => Promise<void>): Promise<void> {
+    const changed = this.#changing.then(change);
+    this.#changing = changed.catch(() => {});
+    return changed;
+  }
+
+  async #reload(options: ReloadOptions): Promise<void> {
     const before = this.#settings.change(options);
     this.#counts.limits = limitsOf(this.#settings.options.limits);
     const isAboutRecipients = ABOUT_RECIPIENTS.some((name) => name in options);

@@ -9,6 +9,7 @@ import type { SmtpHandlers } from "../session/handlers.ts";
 import { settledRecipients } from "../session/local_recipients.ts";
 import type { RecipientPolicy } from "../session/recipient_policy.ts";
 import { CertificateSource } from "../tls/set.ts";
+import { domainEntries } from "./domain_options.ts";
 import {
   givenHandlers,
   type ReloadOptions,
@@ -88,12 +89,25 @@ export class ServerSettings implements Settings {
   }
 }
 
-/** The options with a list of local recipients that can be read again. */
+/** The options with lists of local recipients that can be read again. */
 function settled<T extends ReloadOptions>(options: T): T {
-  const { localRecipients } = options;
-  return localRecipients === undefined
-    ? options
-    : { ...options, localRecipients: settledRecipients(localRecipients) };
+  const { localRecipients, domains } = options;
+  const own = domainEntries(domains);
+  const isOf = own.some(([, one]) => one.localRecipients !== undefined);
+  return {
+    ...options,
+    ...(localRecipients === undefined
+      ? {}
+      : { localRecipients: settledRecipients(localRecipients) }),
+    ...(isOf
+      ? {
+        domains: Object.fromEntries(own.map(([name, { ...one }]) => [name, {
+          ...one,
+          localRecipients: settledRecipients(one.localRecipients),
+        }])),
+      }
+      : {}),
+  };
 }
 
 /** Wraps the certificates in a source, so that they can be replaced. */

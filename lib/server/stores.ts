@@ -23,8 +23,8 @@ export class ServerStores {
   /** The server's own. */
   readonly own: MessageStore;
   readonly #settings: Settings;
-  /** Those that sessions may still use, before and after reloads. */
-  readonly #used = new Set<MessageStore>();
+  /** Those that sessions may still use, before and after reloads, in the order of their first use. */
+  readonly #used: MessageStore[] = [];
   #domains: Domains | undefined;
   #table = new DomainTable(undefined);
   #current: MessageStore;
@@ -33,7 +33,7 @@ export class ServerStores {
     this.own = own;
     this.#settings = settings;
     this.#current = own;
-    this.#used.add(own);
+    this.#used.push(own);
   }
 
   /** The options of the domains in force. */
@@ -53,13 +53,27 @@ export class ServerStores {
     return this.table.storeOf(address) ?? this.own;
   }
 
+  /**
+   * The number of a store, by which another thread names it. It stays the same: a
+   * session keeps its store over a reload.
+   */
+  numberOf(store: MessageStore): number {
+    const known = this.#used.indexOf(store);
+    return known < 0 ? this.#used.push(store) - 1 : known;
+  }
+
+  /** The store of a number; `undefined` if no store has it. */
+  numbered(number: number): MessageStore | undefined {
+    return this.#used[number];
+  }
+
   #renew(): void {
     const { domains } = this.#settings.options;
     if (domains === this.#domains) return;
     this.#domains = domains;
     this.#table = new DomainTable(domains);
     const { stores } = this.#table;
-    for (const store of stores) this.#used.add(store);
+    for (const store of stores) this.numberOf(store);
     this.#current = stores.length === 0
       ? this.own
       : new DomainStores(this.own, this.#table);
@@ -68,7 +82,7 @@ export class ServerStores {
   /** Closes all stores, also those that a reload has replaced. */
   async close(): Promise<void> {
     this.#renew();
-    const ends = [...this.#used].map(async (store) => await store.close?.());
+    const ends = this.#used.map(async (store) => await store.close?.());
     for (const end of await Promise.allSettled(ends)) {
       if (end.status === "rejected") throw end.reason;
     }

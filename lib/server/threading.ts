@@ -34,17 +34,20 @@ import type {
   WireAddress,
   WireCertificate,
   WireCertificates,
+  WireDomain,
   WireDomains,
   WireOptions,
+  WireRecipients,
+  WireStore,
   WorkerApi,
 } from "../threads/api.ts";
 import { type Counters, ThreadPool } from "../threads/pool.ts";
 import { CertificateSet, CertificateSource } from "../tls/set.ts";
 import { asciiDomain } from "../protocol/domain.ts";
-import { describeStore, makeStore } from "../store/thread_store.ts";
-import { type MessageCalls, RemoteStore } from "../threads/message_calls.ts";
+import { describeStore } from "../store/thread_store.ts";
+import { decodeStore, type MessageCalls } from "../threads/message_calls.ts";
 import { bodyOptions, leastLevel } from "./contexts.ts";
-import { domainNames, type DomainOptions } from "./domain_options.ts";
+import { domainEntries, domainNames } from "./domain_options.ts";
 import type { ServerStores } from "./stores.ts";
 import type {
   ReloadOptions,
@@ -69,7 +72,7 @@ const WORKER = new URL("./worker.ts", import.meta.url);
 
 /** The parts that a server shares with its threads. */
 export interface ServerThreadsInit
-  extends Pick<MainServices, "store" | "guard" | "counts" | "log"> {
+  extends Pick<MainServices, "guard" | "counts" | "log"> {
   readonly settings: ServerSettings;
   readonly stores: ServerStores;
   readonly relays: Relays;
@@ -124,8 +127,8 @@ export class ServerThreads {
    */
   async reload(options: ReloadOptions, before: Settings): Promise<void> {
     await this.#pool?.reload(
-      encodeOptions(options, this.#init.settings),
-      formerOptions(options, before),
+      encodeOptions(options, this.#init),
+      formerOptions(options, { ...this.#init, settings: before }),
     );
   }
 
@@ -151,8 +154,12 @@ class ThreadSettings implements MainSettings {
     this.#stores = stores;
   }
 
-  storeOf(domain: string): MessageStore {
-    return this.#stores.of({ domain, asciiDomain: asciiDomain(domain) });
+  get store(): WireStore {
+    return encodeStore(this.#stores.own, this.#stores);
+  }
+
+  storeOf(number: number): MessageStore | undefined {
+    return this.#stores.numbered(number);
   }
 
   get handlers(): SmtpHandlers {
@@ -163,9 +170,17 @@ class ThreadSettings implements MainSettings {
     return this.#settings.options.accounts;
   }
 
-  get isRecipient(): MainSettings["isRecipient"] {
-    const { localRecipients } = this.#settings.options;
-    return typeof localRecipients === "function" ? localRecipients : undefined;
+  recipientsOf(
+    domain: string | undefined,
+  ): ((address: Address) => boolean | Promise<boolean>) | undefined {
+    const given = domain === undefined
+      ? this.#settings.options.localRecipients
+      : this.#stores.table.localRecipientsOf(asciiDomain(domain));
+    return typeof given === "function" ? given : undefined;
+  }
+
+  rereadRecipients(domain: string): void {
+    this.#settings.recipients?.reread(domain);
   }
 
   get certificates(): CertificateSource | undefined {
@@ -180,7 +195,10 @@ class ThreadSettings implements MainSettings {
     const { options } = this.#settings;
     // The default logger takes no lower level; each thread's logger takes all.
     const logLevel = leastLevel(options);
-    return encodeOptions({ ...options, logLevel }, this.#settings);
+    return encodeOptions({ ...options, logLevel }, {
+      settings: this.#settings,
+      stores: this.#stores,
+    });
   }
 }
 
@@ -203,10 +221,10 @@ class ThreadRelays implements MainRelays {
 /** The settings before a reload, for the options that it changes. */
 function formerOptions(
   reloaded: ReloadOptions,
-  before: Settings,
+  before: OptionSource,
 ): WireOptions {
   const names = Object.keys(reloaded) as (keyof ReloadOptions)[];
-  const { options } = before;
+  const { options } = before.settings;
   const wanted = Object.fromEntries(names.map((name) => [name, options[name]]));
   return encodeOptions(wanted, before);
 }
@@ -259,15 +277,22 @@ const SPECIAL: ReadonlySet<string> = new Set<keyof SmtpServerOptions>([
   ...["relay", "store", "threads"] as const,
 ]);
 
+/** Where the options of workers come from. */
+interface OptionSource {
+  /** All options in force, and the certificates in use. */
+  readonly settings: Settings;
+  /** The stores with their numbers. */
+  readonly stores: ServerStores;
+}
+
 /**
  * Encodes options for a worker.
  *
  * @param wanted The options that the worker needs, by name
- * @param settings All options in force, and the certificates in use
  */
 function encodeOptions(
   wanted: SmtpServerOptions,
-  settings: Settings,
+  { settings, stores }: OptionSource,
 ): WireOptions {
   const { options, certificates } = settings;
   const { accounts, clientCertificate } = options;
@@ -279,7 +304,7 @@ function encodeOptions(
       ...(judged ? { mechanisms: mechanismsOf(options) } : {}),
       ...(has("relay") ? { relay: relayPolicy(options) } : {}),
     },
-    ...(has("domains") ? { domains: encodeDomains(wanted, options) } : {}),
+    ...(has("domains") ? { domains: encodeDomains(wanted, stores) } : {}),
     ...(has("certificate") && certificates !== undefined
       ? {
         certificates: encodeCertificates(
@@ -317,37 +342,50 @@ function encodeOptions(
 /** The local recipients; a function stays on the main thread. */
 function encodeRecipients(
   given: SettledOptions["localRecipients"],
-): NonNullable<WireOptions["localRecipients"]> {
+): WireRecipients {
   return typeof given === "function"
     ? "main"
     : { given: given as Exclude<typeof given, Iterable<string>> | string[] };
 }
 
+/** Encodes a store: as data if a worker can make it, else by its number. */
+function encodeStore(store: MessageStore, stores: ServerStores): WireStore {
+  return describeStore(store) ?? {
+    main: store.kind,
+    number: stores.numberOf(store),
+    hasRoom: store.hasRoom !== undefined,
+  };
+}
+
 /** Encodes domains; a store of several is one store in the worker, too. */
 function encodeDomains(
   { domains }: SmtpServerOptions,
-  { store: own }: SettledOptions,
+  servers: ServerStores,
 ): WireOptions["domains"] {
   if (domains === undefined) return null;
   const names = domainNames(domains);
   if (names === domains) return names;
   const known: MessageStore[] = [];
   const stores: WireDomains["stores"][number][] = [];
-  const options: [string, WireDomains["options"][string]][] = [];
-  for (
-    const [domain, { store, ...plain }] of Object.entries(
-      domains as Readonly<Record<string, DomainOptions>>,
-    )
-  ) {
+  const options: [string, WireDomain][] = [];
+  for (const [domain, given] of domainEntries(domains)) {
+    const { store, aliases, localRecipients, ...plain } = given;
     let index = -1;
-    if (store !== undefined && store !== own) {
+    if (store !== undefined && store !== servers.own) {
       index = known.indexOf(store);
       if (index < 0) {
         index = known.push(store) - 1;
-        stores.push(describeStore(store) ?? { main: store.kind, domain });
+        stores.push(encodeStore(store, servers));
       }
     }
-    options.push([domain, { plain, store: index }]);
+    options.push([domain, {
+      plain,
+      store: index,
+      ...(aliases && { aliases: encodeAliases(aliasTable(aliases)) }),
+      ...(localRecipients === undefined
+        ? {}
+        : { localRecipients: encodeRecipients(localRecipients) }),
+    }]);
   }
   return { stores, options: Object.fromEntries(options) };
 }
@@ -419,9 +457,7 @@ export class OptionDecoder {
         aliases: aliases === null ? undefined : decodeAliases(aliases),
       }),
       ...(localRecipients !== undefined && {
-        localRecipients: localRecipients === "main"
-          ? (address: Address) => this.#isRecipient(address)
-          : localRecipients.given,
+        localRecipients: this.#recipients(localRecipients),
       }),
       ...(accounts !== undefined && {
         accounts: accounts === null
@@ -431,12 +467,25 @@ export class OptionDecoder {
     };
   }
 
-  /** Asks the function of the main thread whether a mailbox exists. */
-  async #isRecipient(address: Address): Promise<boolean> {
-    const { known, thrown } = await this.#channel.call(
-      "recipient",
-      address.toString(),
-    );
+  /** @param domain The domain that has them; `undefined` for the server's */
+  #recipients(
+    wire: WireRecipients,
+    domain?: string,
+  ): SmtpServerOptions["localRecipients"] {
+    return wire === "main"
+      ? (address) => this.#isRecipient(address, domain)
+      : wire.given as SmtpServerOptions["localRecipients"];
+  }
+
+  /** Asks a function of the main thread whether a mailbox exists. */
+  async #isRecipient(
+    address: Address,
+    domain: string | undefined,
+  ): Promise<boolean> {
+    const { known, thrown } = await this.#channel.call("recipient", {
+      address: address.toString(),
+      domain,
+    });
     if (thrown !== undefined) throw decodeError(thrown);
     return known ?? false;
   }
@@ -446,15 +495,19 @@ export class OptionDecoder {
   ): SmtpServerOptions["domains"] {
     if (wire === null) return undefined;
     if (!("stores" in wire)) return wire;
-    const stores = wire.stores.map((one) =>
-      "main" in one
-        ? new RemoteStore(one.main, this.#calls, { domain: one.domain })
-        : makeStore(one)
+    const stores = wire.stores.map((one) => decodeStore(one, this.#calls));
+    return Object.fromEntries(
+      Object.entries(wire.options).map(([domain, one]) => {
+        const { plain, store, aliases, localRecipients } = one;
+        return [domain, {
+          ...plain,
+          store: stores[store],
+          aliases: aliases && decodeAliases(aliases),
+          localRecipients: localRecipients &&
+            this.#recipients(localRecipients, domain),
+        }];
+      }),
     );
-    const options = Object.entries(wire.options).map((
-      [domain, { plain, store }],
-    ) => [domain, { ...plain, store: stores[store] }]);
-    return Object.fromEntries(options);
   }
 
   /** Replaces the certificates in use. */

@@ -25,7 +25,6 @@ import {
 import type { SmtpHandlers } from "../session/handlers.ts";
 import { SessionCount, TicketLedger } from "../session/limits.ts";
 import type { LoginAttempt, LoginCounter } from "../session/login_guard.ts";
-import { makeStore } from "../store/thread_store.ts";
 import type {
   MainApi,
   ThreadServices,
@@ -35,11 +34,7 @@ import type {
   WorkerApi,
 } from "../threads/api.ts";
 import { Channel, type Implementation } from "../threads/channel.ts";
-import {
-  MessageCalls,
-  RemoteMailboxes,
-  RemoteStore,
-} from "../threads/message_calls.ts";
+import { decodeStore, MessageCalls } from "../threads/message_calls.ts";
 import { remoteHandlers } from "../threads/remote_handlers.ts";
 import { SessionPublisher } from "../threads/remote_sessions.ts";
 import { decodeReply, decodeSecret } from "../threads/wire.ts";
@@ -105,17 +100,12 @@ class WorkerServer {
       takesLevel("warn", record.level) || record.fields?.["queued"]
         ? channel.notify("log", record)
         : channel.notifyLazily("log", record);
-    const { store } = start;
     const services = this.#services(start);
     this.#server = new SmtpServer({
       ...this.#decoder.decode(start.options),
       listen: start.listen,
       handlers: await this.#handlers(start, services),
-      store: "main" in store
-        ? store.hasRoom
-          ? new RemoteMailboxes(store.main, this.#messages)
-          : new RemoteStore(store.main, this.#messages)
-        : makeStore(store),
+      store: decodeStore(start.store, this.#messages),
       log,
     }, services);
     await this.#server.start();
@@ -139,6 +129,9 @@ class WorkerServer {
       },
       now: () => performance.now() + ahead,
       relays: remoteRelays(this.#messages),
+      recipients: {
+        recipientsReread: (domain) => this.channel.notify("recipients", domain),
+      },
       observer: this.#sessions,
     };
   }

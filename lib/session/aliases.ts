@@ -169,8 +169,11 @@ function parserOf(path: string): (text: string) => AliasContent {
 }
 
 /** Looks whether the file of a table has changed, if there is one. */
-export function lookAtAliases(table: AliasTable): Promise<Look> | undefined {
-  return fileOf(table)?.look();
+export function lookAtAliases(
+  table: AliasTable,
+  isNow = false,
+): Promise<Look> | undefined {
+  return fileOf(table)?.look(isNow);
 }
 
 /** The names of a table. */

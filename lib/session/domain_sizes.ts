@@ -3,9 +3,9 @@
  * questions about a context and a message, whose answers reception carries out.
  */
 
-import type { Message } from "../message/message.ts";
+import type { Message, Recipient } from "../message/message.ts";
 import { replies } from "../protocol/replies.ts";
-import type { SessionContext } from "./context.ts";
+import type { SessionContext, SessionDomains } from "./context.ts";
 
 /**
  * Most bytes that a message may have for its recipients' domains; 0 for no limit
@@ -18,9 +18,7 @@ export function maxSizeOf(
 ): number {
   const { domains } = context;
   if (domains === undefined) return 0;
-  const sizes = recipients.map(({ address }) =>
-    domains.maxSizeOf(address) || Infinity
-  );
+  const sizes = recipients.map((one) => sizeOf(one, domains));
   const most = isPerRecipient(context)
     ? Math.max(...sizes)
     : Math.min(...sizes);
@@ -37,14 +35,24 @@ export function fittingMessage(
   if (domains === undefined || !isPerRecipient(context)) return message;
   const { recipients } = message;
   const fitting = recipients.filter((recipient) => {
-    const most = domains.maxSizeOf(recipient.address);
-    const fits = most === 0 || size <= most;
+    const fits = size <= sizeOf(recipient, domains);
     if (!fits) recipient.reply = replies.tooLarge;
     return fits;
   });
   return fitting.length === recipients.length
     ? message
     : message.forRecipients(fitting);
+}
+
+/** The limit of a recipient: that of its domain, and that of the domain which the client named. */
+function sizeOf(
+  { address, original }: Recipient,
+  domains: SessionDomains,
+): number {
+  const own = domains.maxSizeOf(address) || Infinity;
+  return original === undefined
+    ? own
+    : Math.min(own, domains.maxSizeOf(original) || Infinity);
 }
 
 /** Whether each recipient gets its own reply, as in LMTP. */

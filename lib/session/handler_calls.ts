@@ -17,7 +17,7 @@ import { Redirect } from "../protocol/redirect.ts";
 import { replies } from "../protocol/replies.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 import type { Authentication, AuthenticationStep } from "./authentication.ts";
-import type { SessionContext } from "./context.ts";
+import type { SessionContext, SessionDomains } from "./context.ts";
 import { logSendersFailure } from "./log.ts";
 import type { RecipientPolicy } from "./recipient_policy.ts";
 import type { Reception } from "./reception.ts";
@@ -151,15 +151,48 @@ export class HandlerCalls {
     const isForeign = isLocal !== undefined &&
       !isLocal(address, session.localAddress);
     if (isForeign && !relaying?.allows(session)) return replies.relayingDenied;
-    if (domains !== undefined) {
+    if (domains !== undefined && !this.#fits([address], domains)) {
+      return replies.tooLarge;
+    }
+    return recipients !== undefined && !isForeign
+      ? this.#localRecipient(recipients, address, parameters)
+      : this.#ofHandler(address, parameters);
+  }
+
+  /** The handler's verdict on a recipient. */
+  #ofHandler(
+    address: Address,
+    parameters: RcptParameters,
+  ): Verdict | Promise<Verdict> {
+    const { domains } = this.#context;
+    const verdict = callHandler(
+      this.#context,
+      "onRcptTo",
+      this.#session,
+      address,
+      parameters,
+    );
+    if (domains === undefined) return verdict;
+    return isPromise(verdict)
+      ? verdict.then((known) => this.#fitting(known, domains))
+      : this.#fitting(verdict, domains);
+  }
+
+  /** Whether the domains of addresses take a message of the size that the client declared. */
+  #fits(addresses: readonly Address[], domains: SessionDomains): boolean {
+    const { size = 0 } = this.#init.protocol.state.envelope!.parameters;
+    return size === 0 || addresses.every((address) => {
       const most = domains.maxSizeOf(address);
-      const { size = 0 } = this.#init.protocol.state.envelope!.parameters;
-      if (most > 0 && size > most) return replies.tooLarge;
-    }
-    if (recipients !== undefined && !isForeign) {
-      return this.#localRecipient(recipients, address, parameters);
-    }
-    return callHandler(this.#context, "onRcptTo", session, address, parameters);
+      return most === 0 || size <= most;
+    });
+  }
+
+  /** Refuses a redirect into a domain that does not take the declared size. */
+  #fitting(verdict: Verdict, domains: SessionDomains): Verdict {
+    return verdict instanceof Redirect &&
+        !this.#fits(verdict.addresses, domains)
+      ? replies.tooLarge
+      : verdict;
   }
 
   /**
@@ -176,13 +209,11 @@ export class HandlerCalls {
     const size = envelope?.parameters.size ?? 0;
     const decided = await policy.decide(address, { ownIp, size });
     if (decided instanceof SmtpReply) return decided;
-    const verdict = await callHandler(
-      this.#context,
-      "onRcptTo",
-      session,
-      address,
-      parameters,
-    );
+    const { domains } = this.#context;
+    if (decided && domains !== undefined && !this.#fits(decided, domains)) {
+      return replies.tooLarge;
+    }
+    const verdict = await this.#ofHandler(address, parameters);
     if (decided === undefined || !accepts(verdict)) return verdict;
     if (verdict instanceof Redirect) return verdict;
     return new Redirect(

@@ -27,8 +27,8 @@ export interface LocalRecipients {
   knows(address: Address, domain: string): boolean | Promise<boolean>;
   /** Whether all of them are known here, so that a table can be checked against them. */
   readonly isList: boolean;
-  /** Looks whether the list has changed. */
-  look?(): Promise<Look> | undefined;
+  /** Looks whether the list has changed; see {@linkcode RereadFile.look}. */
+  look?(isNow: boolean): Promise<Look> | undefined;
 }
 
 /**
@@ -49,7 +49,7 @@ export async function openLocalRecipients(
     return {
       isList: true,
       knows: (address, domain) => hasName(file.current, address, domain),
-      look: () => file.look(),
+      look: (isNow) => file.look(isNow),
     };
   }
   const names = namesOf(given);

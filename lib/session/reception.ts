@@ -52,6 +52,7 @@ import {
   logRefusedMessage,
   logStored,
 } from "./message_log.ts";
+import { logSendersFailure } from "./log.ts";
 import type { SmtpSession } from "./session.ts";
 import type { SenderCheck } from "./sender_policy.ts";
 import type { SessionLimits } from "./session_limits.ts";
@@ -290,8 +291,10 @@ export class Reception {
       utf8: message.parameters.smtpUtf8 === true,
     });
     this.#complete(message, headers);
-    const refusal = this.#senders?.header(headers);
-    if (refusal !== undefined) return refusal;
+    if (this.#senders?.applies === true) {
+      const refusal = await this.#author(headers, this.#senders);
+      if (refusal !== undefined) return refusal;
+    }
     const verdict = await callHandler(
       this.#context,
       "onHeaders",
@@ -308,6 +311,19 @@ export class Reception {
     );
     await body.write(bytes.subarray(end));
     return undefined;
+  }
+
+  /** The reply that refuses a message for its author; 451 if the accounts or recipients could not be asked. */
+  async #author(
+    headers: MessageHeaders,
+    senders: SenderCheck,
+  ): Promise<SmtpReply | undefined> {
+    try {
+      return await senders.header(headers);
+    } catch (error) {
+      logSendersFailure(this.#context, this.#session, error);
+      return replies.localError;
+    }
   }
 
   /** Adds missing header fields. At a field that cannot be edited it stops: that field and later ones stay as they are. */

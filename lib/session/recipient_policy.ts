@@ -17,18 +17,12 @@ import { MOST_TARGETS } from "../protocol/redirect.ts";
 import { replies } from "../protocol/replies.ts";
 import { SmtpError, SmtpReply } from "../protocol/reply.ts";
 import type { MessageStore } from "../message/message.ts";
-import {
-  type Alias,
-  aliasesOf,
-  type AliasTable,
-  type AliasTarget,
-  findAlias,
-  findCatchAll,
-  lookAtAliases,
-} from "./aliases.ts";
+import type { Alias, AliasTarget } from "./aliases.ts";
 import type { LocalTest } from "./local_domains.ts";
 import type { LocalRecipients } from "./local_recipients.ts";
+import { BoundedMap } from "./login_guard.ts";
 import { localName, withoutExtension } from "./mailbox_names.ts";
+import type { RecipientTables, TableLook } from "./recipient_tables.ts";
 
 /** Most aliases of aliases. */
 const MOST_DEPTH = 10;
@@ -36,14 +30,23 @@ const MOST_DEPTH = 10;
 const MOST_STEPS = 10 * MOST_TARGETS;
 /** Most warnings about a table. */
 const MOST_WARNINGS = 20;
+/** Least time between two records of the same fault, in ms. */
+const RECORD_MS = 60_000;
+/** Most faults of which the last record is known. */
+const MOST_FAULTS = 1000;
+
+/** Told that files have changed, where another thread reads them for the log as well. */
+export interface RereadObserver {
+  /** @param domain The domain whose files have changed, or which asked for those of the server */
+  recipientsReread(domain: string): void;
+}
 
 /** The parts of a {@linkcode RecipientPolicy}. */
 export interface RecipientPolicyInit {
-  readonly aliases: AliasTable | undefined;
+  /** The aliases and mailboxes of the server and its domains. */
+  readonly tables: RecipientTables;
   /** The character before an extension. */
   readonly delimiter: string | undefined;
-  /** The mailboxes that exist; `undefined` if all do. */
-  readonly local: LocalRecipients | undefined;
   /** Whether an address is local; if unset, all are. */
   readonly isLocal: LocalTest | undefined;
   /** The domain of the bare `postmaster`. */
@@ -51,6 +54,10 @@ export interface RecipientPolicyInit {
   /** Says whether a mailbox has room, if it can. */
   readonly store: Pick<MessageStore, "hasRoom">;
   readonly log: Logger;
+  /** A monotonic time in ms. */
+  readonly now?: (() => number) | undefined;
+  /** Gets changes of files in place of the log: each thread notices them. */
+  readonly observer?: RereadObserver | undefined;
 }
 
 /** What is known of the client's RCPT beside the address. */
@@ -70,10 +77,10 @@ export type RecipientDecision = SmtpReply | readonly Address[] | undefined;
 /** What has been found on the way from one recipient to its targets. */
 interface Walk {
   readonly ownIp: string | undefined;
+  /** Whether mailboxes that only a function knows count as existing. */
+  readonly asksNone: boolean;
   /** The keys of the aliases between the recipient and here. */
   readonly path: string[];
-  /** The mailboxes that exist; `undefined` if all do. */
-  readonly local: LocalRecipients | undefined;
   /** The keys of the aliases followed so far. */
   readonly followed: Set<string>;
   /** The addresses kept so far. */
@@ -86,6 +93,10 @@ interface Walk {
   readonly mailboxes: Address[];
   /** Local addresses without a mailbox. */
   readonly unknown: Address[];
+  /** All addresses on the way, if they are wanted. */
+  readonly reached: Address[] | undefined;
+  /** The key of the alias at which a fault was noticed. */
+  fault?: string | undefined;
 }
 
 /** Decides on local recipients. */
@@ -93,6 +104,8 @@ export class RecipientPolicy {
   readonly #init: RecipientPolicyInit;
   /** Targets of which a record has said that they do not exist. */
   readonly #reported = new Set<string>();
+  /** The times of the last records of faults, by the key of the alias. */
+  readonly #faults = new BoundedMap<number>(MOST_FAULTS);
 
   constructor(init: RecipientPolicyInit) {
     this.#init = init;
@@ -104,10 +117,10 @@ export class RecipientPolicy {
     facts: RecipientFacts,
   ): Promise<RecipientDecision> {
     try {
-      await this.#look();
-      const { walk, refusal } = await this.#walk(said, facts.ownIp);
+      const walk = newWalk({ ownIp: facts.ownIp });
+      const refusal = await this.#follow(said, walk, { isSaid: true });
       if (refusal !== undefined) {
-        this.#logFault(said, refusal);
+        this.#logFault(said, { reply: refusal, key: walk.fault ?? "" });
         return refusal;
       }
       for (const one of walk.unknown) {
@@ -130,12 +143,37 @@ export class RecipientPolicy {
     }
   }
 
+  /** Whether mail to one address may go to another. */
+  get rewrites(): boolean {
+    const { tables, delimiter } = this.#init;
+    return delimiter !== undefined || tables.hasAliases;
+  }
+
+  /** Whether an address has an extension. */
+  isExtended(address: Address): boolean {
+    return withoutExtension(address, this.#init.delimiter) !== address;
+  }
+
+  /**
+   * The addresses that an address stands for: itself, and all that mail to it
+   * goes to by aliases and extensions. Catch-alls do not count. None if its
+   * aliases cannot be followed to the end.
+   */
+  async standsFor(address: Address): Promise<readonly Address[]> {
+    const reached: Address[] = [];
+    const walk = newWalk({ reached });
+    const refusal = await this.#follow(address, walk, { isSaid: false });
+    return refusal === undefined ? reached : [];
+  }
+
   /**
    * Warns of aliases that lead nowhere: loops, targets without a mailbox, names in
    * domains that are not local.
+   *
+   * @param only The domain whose aliases are looked at; default all
    */
-  async warnOfAliases(): Promise<void> {
-    const faults = await this.aliasFaults();
+  async warnOfAliases(only?: string): Promise<void> {
+    const faults = await this.aliasFaults(only);
     for (const message of faults.slice(0, MOST_WARNINGS)) this.#warn(message);
     if (faults.length > MOST_WARNINGS) {
       this.#warn(`${faults.length - MOST_WARNINGS} more aliases lead nowhere`);
@@ -143,13 +181,18 @@ export class RecipientPolicy {
   }
 
   /** A sentence for each alias that leads nowhere. What only a function knows is not checked. */
-  async aliasFaults(): Promise<string[]> {
-    const { aliases, isLocal, domain, local } = this.#init;
+  async aliasFaults(only?: string): Promise<string[]> {
+    const { tables, isLocal, domain } = this.#init;
     const found: string[] = [];
-    if (aliases === undefined) return found;
-    for (const { name, written, targets } of aliasesOf(aliases)) {
-      const own = name.domain ?? domain;
+    for (const [{ name, written, targets }, place] of tables.all(only)) {
+      const own = name.domain ?? place ?? domain;
       if (own.startsWith("[")) continue;
+      if (place !== undefined && own !== place) {
+        found.push(
+          `Alias "${written}" has no effect: it stands among those of "${place}"`,
+        );
+        continue;
+      }
       if (isLocal !== undefined && !isLocal(new Address("a", own))) {
         if (name.domain === undefined) continue;
         found.push(
@@ -157,7 +200,7 @@ export class RecipientPolicy {
         );
         continue;
       }
-      const walk = newWalk(local?.isList ? local : undefined);
+      const walk = newWalk({ asksNone: true });
       const probe = new Address(name.written || "a", own);
       for (const target of targets) {
         // The target of a catch-all may be anything in another domain.
@@ -181,33 +224,35 @@ export class RecipientPolicy {
     return found;
   }
 
-  /** Takes changes of the files into use. */
-  async #look(): Promise<void> {
-    const { aliases, local } = this.#init;
-    const looks = [aliases && lookAtAliases(aliases), local?.look?.()];
-    if (looks.every((look) => look === undefined)) return;
-    let isChanged = false;
-    for (const look of await Promise.all(looks)) {
-      if (look === undefined) continue;
-      if ("error" in look) {
-        this.#logFailure(
-          "Cannot reread recipients: the old ones stay",
-          look.error,
-        );
-      } else isChanged ||= look.changed;
+  /** Looks at the files for a domain now: another thread has seen that they have changed. Never rejects. */
+  async reread(domain: string): Promise<void> {
+    const { tables } = this.#init;
+    try {
+      const looks = await tables.look(domain, { isNow: true });
+      if (looks !== undefined) await this.#take(looks, domain);
+    } catch (error) {
+      this.#logFailure("Cannot look at the files of recipients", error);
     }
-    if (!isChanged) return;
-    this.#reported.clear();
-    await this.warnOfAliases();
   }
 
-  async #walk(
-    said: Address,
-    ownIp: string | undefined,
-  ): Promise<{ readonly walk: Walk; readonly refusal: SmtpReply | undefined }> {
-    const walk = newWalk(this.#init.local, ownIp);
-    const refusal = await this.#follow(said, walk, { isSaid: true });
-    return { walk, refusal };
+  /** Takes changes of files into use. */
+  async #take(looks: readonly TableLook[], domain: string): Promise<void> {
+    const { observer } = this.#init;
+    const news = looks.filter(({ isChanged, errors }) =>
+      isChanged || errors.length > 0
+    );
+    if (news.length === 0) return;
+    if (observer !== undefined) {
+      this.#reported.clear();
+      return observer.recipientsReread(domain);
+    }
+    for (const error of news.flatMap(({ errors }) => errors)) {
+      this.#logFailure("Cannot reread recipients: the old ones stay", error);
+    }
+    const [first] = news.filter(({ isChanged }) => isChanged);
+    if (first === undefined) return;
+    this.#reported.clear();
+    await this.warnOfAliases(first.domain);
   }
 
   /**
@@ -222,17 +267,23 @@ export class RecipientPolicy {
     walk: Walk,
     from: { readonly isSaid: boolean; readonly parent?: string },
   ): Promise<SmtpReply | undefined> {
-    const { isLocal, domain } = this.#init;
-    if (++walk.steps > MOST_STEPS) return replies.aliasTooLarge;
+    const { isLocal, domain, tables } = this.#init;
+    if (++walk.steps > MOST_STEPS) return tooLarge(walk);
+    walk.reached?.push(address);
     if (isLocal !== undefined && !isLocal(address, walk.ownIp)) {
-      return keep(address, walk) ? undefined : replies.aliasTooLarge;
+      return keep(address, walk) ? undefined : tooLarge(walk);
     }
+    const ownDomain = address.asciiDomain || domain;
+    // A check of tables must not read them again: a reading is what calls it.
+    const looking = walk.asksNone ? undefined : tables.look(ownDomain);
+    if (looking !== undefined) await this.#take(await looking, ownDomain);
     const found = await this.#aliasOf(address, walk, from.isSaid);
     if (
       found === undefined || found.key === (walk.path.at(-1) ?? from.parent)
     ) return await this.#deliver(address, walk);
     const { key, alias } = found;
     if (walk.path.includes(key) || walk.path.length >= MOST_DEPTH) {
+      walk.fault = walk.path[0];
       return replies.aliasLoop;
     }
     if (walk.followed.has(key)) return undefined;
@@ -254,16 +305,21 @@ export class RecipientPolicy {
     walk: Walk,
     isSaid: boolean,
   ): Promise<{ readonly key: string; readonly alias: Alias } | undefined> {
-    const { aliases, delimiter } = this.#init;
-    const { local } = walk;
-    if (aliases === undefined) return undefined;
+    const { tables, delimiter } = this.#init;
     const domain = address.asciiDomain || this.#init.domain;
-    const alias = findAlias(aliases, address, { domain, delimiter });
+    const alias = tables.aliasOf(address, { domain, delimiter });
     if (alias !== undefined) {
-      return { key: keyOf(alias.name.local ?? "", domain), alias };
+      const { local = "" } = alias.name;
+      if (
+        walk.reached !== undefined && localName(address.localPart) !== local
+      ) {
+        walk.reached.push(withoutExtension(address, delimiter));
+      }
+      return { key: keyOf(local, domain), alias };
     }
-    const catchAll = isSaid ? findCatchAll(aliases, domain) : undefined;
+    const catchAll = isSaid ? tables.catchAllOf(domain) : undefined;
     if (catchAll === undefined) return undefined;
+    const local = this.#localOf(domain, walk);
     const isKnown = local !== undefined &&
       await this.#mailboxOf(address, local) !== undefined;
     return isKnown ? undefined : { key: keyOf("", domain), alias: catchAll };
@@ -275,7 +331,10 @@ export class RecipientPolicy {
     walk: Walk,
   ): Promise<SmtpReply | undefined> {
     const { delimiter } = this.#init;
-    const { local } = walk;
+    const local = this.#localOf(
+      address.asciiDomain || this.#init.domain,
+      walk,
+    );
     const mailbox = local === undefined
       ? withoutExtension(address, delimiter)
       : await this.#mailboxOf(address, local) ??
@@ -284,10 +343,20 @@ export class RecipientPolicy {
       walk.unknown.push(address);
       return undefined;
     }
+    walk.reached?.push(mailbox);
     const before = walk.targets.length;
-    if (!keep(mailbox, walk)) return replies.aliasTooLarge;
+    if (!keep(mailbox, walk)) return tooLarge(walk);
     if (walk.targets.length > before) walk.mailboxes.push(mailbox);
     return undefined;
+  }
+
+  /** The mailboxes of a domain; `undefined` if all exist, or if only a function knows and must not be asked. */
+  #localOf(
+    domain: string,
+    { asksNone }: Walk,
+  ): LocalRecipients | undefined {
+    const local = this.#init.tables.localOf(domain);
+    return asksNone && local?.isList === false ? undefined : local;
   }
 
   /** The address, or the address without its extension, whichever has a mailbox. */
@@ -317,7 +386,15 @@ export class RecipientPolicy {
     });
   }
 
-  #logFault(said: Address, reply: SmtpReply): void {
+  /** Logs a fault of aliases, once a minute for each name: everyone can ask for it as often as they like. */
+  #logFault(
+    said: Address,
+    { reply, key }: { readonly reply: SmtpReply; readonly key: string },
+  ): void {
+    const now = this.#init.now?.() ?? performance.now();
+    const last = this.#faults.get(key);
+    if (last !== undefined && now - last < RECORD_MS) return;
+    this.#faults.set(key, now);
     this.#init.log({
       level: "error",
       event: "error",
@@ -340,11 +417,21 @@ export class RecipientPolicy {
   }
 }
 
-function newWalk(local: LocalRecipients | undefined, ownIp?: string): Walk {
+function newWalk(
+  { ownIp, asksNone = false, reached }: Partial<
+    Pick<Walk, "ownIp" | "asksNone" | "reached">
+  >,
+): Walk {
   return {
-    ...{ ownIp, local, path: [], targets: [], mailboxes: [], unknown: [] },
-    ...{ followed: new Set(), kept: new Set(), steps: 0 },
+    ...{ ownIp, asksNone, reached, path: [], targets: [], mailboxes: [] },
+    ...{ unknown: [], followed: new Set(), kept: new Set(), steps: 0 },
   };
+}
+
+/** Ends a walk that has found too much. */
+function tooLarge(walk: Walk): SmtpReply {
+  walk.fault ??= walk.path[0];
+  return replies.aliasTooLarge;
 }
 
 /** Adds an address to the targets, once; `false` if there are too many. */

@@ -15,6 +15,7 @@ import type { MessageHeaders } from "../protocol/headers.ts";
 import { replies } from "../protocol/replies.ts";
 import type { SmtpReply } from "../protocol/reply.ts";
 import type { Accounts } from "../sasl/accounts.ts";
+import type { RecipientPolicy } from "./recipient_policy.ts";
 import type { SmtpSession } from "./session.ts";
 
 /** The addresses of a user, each `"local@domain"` or `"@domain"`. */
@@ -24,49 +25,77 @@ export type OwnAddresses = readonly string[];
 export interface SenderPolicyInit {
   /** The accounts; `undefined` if a handler judges logins. */
   readonly accounts: Accounts | undefined;
-  /** The text that ends the mailbox in a local part: with `"+"` the address of ann is that of ann+shop as well. */
-  readonly delimiter?: string | undefined;
+  /** Knows aliases and extensions; `undefined` if no address has them. */
+  readonly recipients?:
+    | Pick<RecipientPolicy, "rewrites" | "isExtended" | "standsFor">
+    | undefined;
 }
 
 /** The policy of one server. */
 export class SenderPolicy {
-  readonly #accounts: Accounts | undefined;
-  readonly #delimiter: string | undefined;
+  readonly #init: SenderPolicyInit;
 
-  constructor({ accounts, delimiter }: SenderPolicyInit) {
-    this.#accounts = accounts;
-    this.#delimiter = delimiter;
+  constructor(init: SenderPolicyInit) {
+    this.#init = init;
   }
 
   /**
-   * The addresses of a user: the name itself if it is an address, and those of
-   * the account. The one place that knows them: further sources belong here.
+   * The addresses that a user has of their own: the name itself if it is an
+   * address, and those of the account. Aliases that lead to one of these are found
+   * by {@linkcode SenderPolicy.isOwn}.
    */
   ownAddresses(username: string): OwnAddresses | Promise<OwnAddresses> {
     const itself = username.lastIndexOf("@") > 0 ? [username] : [];
-    const more = this.#accounts?.addresses?.(username) ?? [];
+    const more = this.#init.accounts?.addresses?.(username) ?? [];
     return "then" in more
       ? more.then((known) => [...itself, ...known])
       : [...itself, ...more];
   }
 
   /**
-   * Whether an address is one of a user's. The domain may have any spelling. The
-   * local part is compared without regard to case and quotes, as mailboxes are.
+   * Whether an address is one of a user's: one of their own, or one whose mail
+   * goes there by aliases or without its extension. The domain may have any
+   * spelling. The local part is compared without regard to case and quotes, as
+   * mailboxes are.
    */
-  isOwn(address: Address, own: OwnAddresses): boolean {
-    const domain = address.asciiDomain;
-    const local = localKey(address.localPart);
-    const end = this.#delimiter === undefined
-      ? -1
-      : local.indexOf(this.#delimiter);
-    const locals = ["", local, ...end > 0 ? [local.slice(0, end)] : []];
-    return own.some((text) => {
-      const at = text.lastIndexOf("@");
-      return asciiDomain(text.slice(at + 1)) === domain &&
-        locals.includes(localKey(text.slice(0, at)));
-    });
+  isOwn(address: Address, own: OwnAddresses): boolean | Promise<boolean> {
+    if (isAmong(address, own)) return true;
+    const { recipients } = this.#init;
+    if (own.length === 0 || recipients?.rewrites !== true) return false;
+    return this.#leadsTo(address, own, recipients);
   }
+
+  async #leadsTo(
+    address: Address,
+    own: OwnAddresses,
+    recipients: NonNullable<SenderPolicyInit["recipients"]>,
+  ): Promise<boolean> {
+    const reached = await recipients.standsFor(address);
+    if (!reached.some((one) => isAmong(one, own))) return false;
+    return !recipients.isExtended(address) || !await this.#isAccount(address);
+  }
+
+  /** Danger: without this, with the delimiter "-" ann@ could send as the account ann-marie@. */
+  async #isAccount(address: Address): Promise<boolean> {
+    const { accounts } = this.#init;
+    const text = address.toString();
+    for (const name of new Set([text, text.toLowerCase()])) {
+      if (await accounts?.find(name) !== undefined) return true;
+      if (await accounts?.isDisabled?.(name) === true) return true;
+    }
+    return false;
+  }
+}
+
+/** Whether an address is one of a list. */
+function isAmong(address: Address, own: OwnAddresses): boolean {
+  const domain = address.asciiDomain;
+  const locals = ["", localKey(address.localPart)];
+  return own.some((text) => {
+    const at = text.lastIndexOf("@");
+    return asciiDomain(text.slice(at + 1)) === domain &&
+      locals.includes(localKey(text.slice(0, at)));
+  });
 }
 
 /** The form in which local parts are compared. */
@@ -110,19 +139,22 @@ export class SenderCheck {
       : this.#judge(address, own);
   }
 
-  #judge(address: Address, own: OwnAddresses): SmtpReply | undefined {
+  #judge(
+    address: Address,
+    own: OwnAddresses,
+  ): SmtpReply | undefined | Promise<SmtpReply | undefined> {
     this.#own = own;
-    return address.isNull || this.#policy.isOwn(address, own)
-      ? undefined
-      : replies.senderNotOwn;
+    const isOwn = address.isNull || this.#policy.isOwn(address, own);
+    const reply = (known: boolean) => known ? undefined : replies.senderNotOwn;
+    return typeof isOwn === "boolean" ? reply(isOwn) : isOwn.then(reply);
   }
 
   /** The reply that refuses a message for its header. */
-  header(headers: MessageHeaders): SmtpReply | undefined {
+  async header(headers: MessageHeaders): Promise<SmtpReply | undefined> {
     if (!this.applies) return undefined;
     const mailbox = responsibleMailbox(headers);
-    return mailbox !== undefined && this.#policy.isOwn(mailbox, this.#own)
-      ? undefined
-      : replies.authorNotOwn;
+    const isOwn = mailbox !== undefined &&
+      await this.#policy.isOwn(mailbox, this.#own);
+    return isOwn ? undefined : replies.authorNotOwn;
   }
 }

@@ -59,8 +59,9 @@ export interface UserLimitOptions {
    */
   messagesPerDay?: number | undefined;
   /**
-   * Most recipients of a user in a day: RCPT gets 450 4.7.28 beyond it. 0 for no
-   * limit.
+   * Most recipients of a user in a day: RCPT gets 450 4.7.28 beyond it. A
+   * recipient that an alias or `redirect()` sends to several addresses counts once:
+   * it is the program that multiplies it. 0 for no limit.
    *
    * @default {10000}
    */

@@ -26,6 +26,7 @@ import type {
 } from "../session/handlers.ts";
 import type { LoginAttempt, LoginCounter } from "../session/login_guard.ts";
 import type { SessionProxy } from "../protocol/proxy_header.ts";
+import type { RereadObserver } from "../session/recipient_policy.ts";
 import type { SessionState } from "../protocol/server/state.ts";
 import type { SmtpSession } from "../session/session.ts";
 import type { StoreDescription } from "../store/thread_store.ts";
@@ -44,14 +45,14 @@ export interface MainApi {
   readonly calls: {
     /** Calls a handler. */
     readonly handler: readonly [HandlerCall, HandlerAnswer];
-    /** Saves a message in the server's store, or in one that a handler chose; resolves with the recipients' mailboxes or the store's error, if any. */
+    /** Saves a message in a store; resolves with the recipients' mailboxes or the store's error, if any. */
     readonly save: readonly [
       MessageCall & {
         readonly partial: boolean;
-        /** Index among the stores that a handler chose. */
-        readonly chosen: number | undefined;
-        /** The domain whose store it is. */
-        readonly domain: string | undefined;
+        /** The number of the store, or its index among those that a handler chose. */
+        readonly place:
+          | { readonly number: number }
+          | { readonly chosen: number };
       },
       {
         readonly mailboxes?: readonly string[] | undefined;
@@ -63,9 +64,13 @@ export interface MainApi {
       MessageCall & { readonly options: PlainOptions },
       string,
     ];
-    /** Whether a mailbox of the server's store has room for so many bytes. */
+    /** Whether a mailbox of a store has room for so many bytes. */
     readonly room: readonly [
-      { readonly address: string; readonly size: number },
+      {
+        readonly address: string;
+        readonly size: number;
+        readonly store: number;
+      },
       boolean,
     ];
     /** The stored secret of a user. */
@@ -76,7 +81,11 @@ export interface MainApi {
     readonly ownAddresses: readonly [string, readonly string[]];
     /** Whether the program's function knows a local recipient, or what it threw. */
     readonly recipient: readonly [
-      string,
+      {
+        readonly address: string;
+        /** The domain whose function it is; `undefined` for the server's. */
+        readonly domain: string | undefined;
+      },
       { readonly known?: boolean; readonly thrown?: WireError },
     ];
     /** {@linkcode LoginCounter.enter}. */
@@ -118,6 +127,8 @@ export interface MainApi {
     readonly succeed: LoginAttempt;
     /** {@linkcode LoginCounter.release}. */
     readonly release: undefined;
+    /** Files of local recipients have changed; a domain that they are for. */
+    readonly recipients: string;
     /** The worker is about to exit; the reason. */
     readonly ending: string;
   };
@@ -167,7 +178,6 @@ export interface MainServices {
   readonly module: string | undefined;
   readonly listen: readonly ListenOptions[];
   readonly settings: MainSettings;
-  readonly store: MessageStore;
   readonly relays: MainRelays;
   /** Counts failed logins. */
   readonly guard: LoginCounter;
@@ -180,13 +190,17 @@ export interface MainServices {
 export interface MainSettings {
   readonly handlers: SmtpHandlers;
   readonly accounts: Accounts | undefined;
-  /** The program's function that knows local recipients. */
-  readonly isRecipient:
-    | ((address: Address) => boolean | Promise<boolean>)
-    | undefined;
+  /** The program's function that knows the local recipients of a domain, or of the server. */
+  recipientsOf(
+    domain: string | undefined,
+  ): ((address: Address) => boolean | Promise<boolean>) | undefined;
+  /** Looks at the files of local recipients for a domain. */
+  rereadRecipients(domain: string): void;
   readonly certificates: CertificateSource | undefined;
-  /** The store of a domain. */
-  storeOf(domain: string): MessageStore;
+  /** The server's own store. */
+  readonly store: WireStore;
+  /** The store of a number. */
+  storeOf(number: number): MessageStore | undefined;
   /** Where new contents of messages are kept. */
   readonly body: BodyOptions;
   /** The options of a worker as plain data. */
@@ -214,6 +228,8 @@ export interface ThreadServices {
   /** Key of SCRAM's salts for unknown users. */
   readonly saltKey: Uint8Array;
   readonly relays: HandlerContext["relays"];
+  /** Tells the main thread that files of local recipients have changed. */
+  readonly recipients: RereadObserver;
   /** Publishes sessions to the main thread. */
   readonly observer: SessionObserver;
 }
@@ -484,26 +500,42 @@ export interface WireOptions {
   /** The secret with which unknown users are compared; `null` without accounts. */
   readonly accounts?: { readonly decoy: string | undefined } | null | undefined;
   readonly aliases?: WireAliases | null | undefined;
-  /** The local recipients as given; `"main"` for a function of the main thread. */
-  readonly localRecipients?:
-    | {
-      readonly given: string | readonly string[] | { path: string } | undefined;
-    }
-    | "main"
-    | undefined;
+  readonly localRecipients?: WireRecipients | undefined;
 }
+
+/** The local recipients as given; `"main"` for a function of the main thread. */
+export type WireRecipients =
+  | {
+    readonly given: string | readonly string[] | { path: string } | undefined;
+  }
+  | "main";
+
+/** A store: to be made, or one on the main thread. */
+export type WireStore = StoreDescription | {
+  /** The kind of the store. */
+  readonly main: string;
+  /** Its number; see `MainSettings.storeOf`. */
+  readonly number: number;
+  /** Whether it says if a mailbox has room. */
+  readonly hasRoom: boolean;
+};
 
 /** Domains with options. */
 export interface WireDomains {
-  /** The stores of domains, each once: to be made, or the kind of one on the main thread and a domain that has it. */
-  readonly stores: readonly (StoreDescription | {
-    readonly main: string;
-    readonly domain: string;
-  })[];
-  /** The options of each domain, and the index of its store, -1 for the server's. */
-  readonly options: Readonly<
-    Record<string, { readonly plain: PlainOptions; readonly store: number }>
-  >;
+  /** The stores of domains, each once. */
+  readonly stores: readonly WireStore[];
+  /** The options of each domain. */
+  readonly options: Readonly<Record<string, WireDomain>>;
+}
+
+/** The options of a domain. */
+export interface WireDomain {
+  /** The options that are plain data. */
+  readonly plain: PlainOptions;
+  /** The index of its store, -1 for the server's. */
+  readonly store: number;
+  readonly aliases?: WireAliases | undefined;
+  readonly localRecipients?: WireRecipients | undefined;
 }
 
 /** The arguments of a worker's start. */
@@ -518,12 +550,8 @@ export interface ThreadStart {
   readonly module: string | undefined;
   /** Names of the handlers on the main thread. */
   readonly handlers: readonly SessionHandlerName[];
-  /** The store to make, or the kind of the store on the main thread. */
-  readonly store: StoreDescription | {
-    readonly main: string;
-    /** Whether that store says if a mailbox has room. */
-    readonly hasRoom: boolean;
-  };
+  /** The server's store. */
+  readonly store: WireStore;
   /** Key of SCRAM's salts for unknown users. */
   readonly saltKey: Uint8Array;
   /** Sessions by thread, in shared memory. */

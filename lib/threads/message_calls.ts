@@ -10,10 +10,14 @@ import {
   settleHeaders,
 } from "../message/message.ts";
 import type { Address } from "../protocol/address.ts";
-import type { MainApi, MessageCall, WorkerApi } from "./api.ts";
+import { makeStore } from "../store/thread_store.ts";
+import type { MainApi, MessageCall, WireStore, WorkerApi } from "./api.ts";
 import { headOf, OfferedBodies } from "./bodies.ts";
 import type { Channel } from "./channel.ts";
 import { decodeError, encodeMessage } from "./wire.ts";
+
+/** Which store of the main thread. */
+type Place = MainApi["calls"]["save"][0]["place"];
 
 /** Calls to the main thread about a message. */
 export class MessageCalls {
@@ -47,21 +51,9 @@ export class MessageCalls {
 export class RemoteStore implements MessageStore {
   readonly kind: string;
   readonly #calls: MessageCalls;
-  readonly #place: {
-    readonly chosen?: number;
-    readonly domain?: string;
-  };
+  readonly #place: Place;
 
-  /**
-   * @param kind The kind of the store
-   * @param place Index among the stores that a handler chose for the message, or
-   * the domain whose store it is; without either it is the server's own
-   */
-  constructor(
-    kind: string,
-    calls: MessageCalls,
-    place: { readonly chosen?: number; readonly domain?: string } = {},
-  ) {
+  constructor(kind: string, calls: MessageCalls, place: Place) {
     this.kind = kind;
     this.#calls = calls;
     this.#place = place;
@@ -72,28 +64,43 @@ export class RemoteStore implements MessageStore {
     { partial }: SaveOptions,
   ): Promise<void | readonly string[]> {
     const { channel } = this.#calls;
-    const { chosen, domain } = this.#place;
+    const place = this.#place;
     const { failure, mailboxes } = await this.#calls.offering(
       message,
       (offer, bytes) =>
-        channel.call("save", { ...offer, partial, chosen, domain }, { bytes }),
+        channel.call("save", { ...offer, partial, place }, { bytes }),
     );
     if (failure !== undefined) throw decodeError(failure, message.recipients);
     return mailboxes;
   }
 }
 
-/** The server's store on the main thread, which says whether a mailbox has room. */
+/** A store of the main thread that says whether a mailbox has room. */
 export class RemoteMailboxes extends RemoteStore {
   readonly #calls: MessageCalls;
+  readonly #number: number;
 
-  constructor(kind: string, calls: MessageCalls) {
-    super(kind, calls);
+  constructor(kind: string, calls: MessageCalls, number: number) {
+    super(kind, calls, { number });
     this.#calls = calls;
+    this.#number = number;
   }
 
   hasRoom(address: Address, size: number): Promise<boolean> {
     const { channel } = this.#calls;
-    return channel.call("room", { address: address.toString(), size });
+    const store = this.#number;
+    return channel.call("room", { address: address.toString(), size, store });
   }
+}
+
+/** Makes a store in a worker. */
+export function decodeStore(
+  wire: WireStore,
+  calls: MessageCalls,
+): MessageStore {
+  if (!("main" in wire)) return makeStore(wire);
+  const { main, number, hasRoom } = wire;
+  return hasRoom
+    ? new RemoteMailboxes(main, calls, number)
+    : new RemoteStore(main, calls, { number });
 }

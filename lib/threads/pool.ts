@@ -15,7 +15,6 @@ import {
   TicketLedger,
 } from "../session/limits.ts";
 import type { SmtpSession } from "../session/session.ts";
-import { describeStore } from "../store/thread_store.ts";
 import type {
   MainServices,
   ThreadStart,
@@ -122,7 +121,7 @@ export class ThreadPool {
   }
 
   #startOf(thread: number): ThreadStart {
-    const { listen, module, settings, store } = this.#services;
+    const { listen, module, settings } = this.#services;
     const counters = this.#counters;
     const ledger = new TicketLedger();
     this.#ledgers.set(thread, ledger);
@@ -138,8 +137,7 @@ export class ThreadPool {
       options: settings.encode(),
       module,
       handlers: sessionHandlersOf(handlers),
-      store: describeStore(store) ??
-        { main: store.kind, hasRoom: store.hasRoom !== undefined },
+      store: settings.store,
       saltKey: this.#saltKey,
       sessions: counters.sessions,
       pulses: counters.pulses,

@@ -168,15 +168,18 @@ export class WorkerHandle {
           ),
         save: (call, head) => this.#save(call, head),
         relay: (call, head) => this.#relay(call, head),
-        room: async ({ address, size }) =>
-          await services.store.hasRoom?.(Address.parse(address), size) ?? true,
+        room: async ({ address, size, store }) =>
+          await settings.storeOf(store)?.hasRoom?.(
+            Address.parse(address),
+            size,
+          ) ?? true,
         find: async (username) =>
           encodeSecret(await settings.accounts?.find(username)),
         isDisabled: async (username) =>
           await settings.accounts?.isDisabled?.(username) ?? false,
         ownAddresses: async (username) =>
           await settings.accounts?.addresses?.(username) ?? [],
-        recipient: (address) => knowsRecipient(address, settings),
+        recipient: (recipient) => knowsRecipient(recipient, settings),
         enter: (attempt) => this.#enter(attempt),
         fail: (attempt) => guard.fail(attempt),
         choose: async (name) => {
@@ -200,6 +203,7 @@ export class WorkerHandle {
         leave: (attempt) => this.#leave(attempt),
         succeed: (attempt) => guard.succeed(attempt),
         release: () => guard.release(),
+        recipients: (domain) => settings.rereadRecipients(domain),
         ending: (reason) => this.#fail(reason),
       },
     };
@@ -264,13 +268,11 @@ export class WorkerHandle {
     head: Uint8Array | undefined,
   ): Promise<MainApi["calls"]["save"][1]> {
     const { seen, message, done } = this.#receive(call, head);
-    const { partial, chosen, domain } = call;
+    const { partial, place } = call;
     try {
-      const store = chosen !== undefined
-        ? seen && chosenStores(seen)?.[chosen]
-        : domain === undefined
-        ? this.#services.store
-        : this.#services.settings.storeOf(domain);
+      const store = "chosen" in place
+        ? seen && chosenStores(seen)?.[place.chosen]
+        : this.#services.settings.storeOf(place.number);
       if (store === undefined) {
         throw new TypeError(`Cannot keep message "${message.id}": it is over`);
       }
@@ -314,11 +316,14 @@ export class WorkerHandle {
 
 /** Asks the program's function whether a local recipient exists. */
 async function knowsRecipient(
-  address: string,
-  { isRecipient }: MainSettings,
+  { address, domain }: MainApi["calls"]["recipient"][0],
+  settings: MainSettings,
 ): Promise<MainApi["calls"]["recipient"][1]> {
   try {
-    return { known: await isRecipient?.(Address.parse(address)) ?? false };
+    const knows = settings.recipientsOf(domain);
+    // A reload has taken the function away: the session began before.
+    if (knows === undefined) throw new TypeError("Cannot ask for a recipient");
+    return { known: await knows(Address.parse(address)) };
   } catch (error) {
     return { thrown: encodeError(error) };
   }

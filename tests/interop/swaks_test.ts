@@ -14,6 +14,9 @@ import {
   InteropServer,
   readMaildir,
 } from "../support/interop/server.ts";
+import { AccountList } from "../../lib/sasl/accounts.ts";
+import { MemoryStore } from "../../lib/store/memory_store.ts";
+import { startServer } from "../support/server.ts";
 import { run } from "../support/process.ts";
 import { bytesOf } from "../support/bytes.ts";
 import { TestFolder } from "../support/folder.ts";
@@ -164,3 +167,46 @@ async function loginFails(port: number, mechanism: string): Promise<boolean> {
   assertStringIncludes(stdout, " 535 ");
   return code !== 0;
 }
+
+Deno.test("swaks sends from the aliases of its user, to those of a domain", async () => {
+  await using folder = await TestFolder.create();
+  const store = new MemoryStore();
+  await using server = await startServer({
+    store,
+    senderPolicy: "own",
+    recipientDelimiter: "+",
+    accounts: new AccountList({ "ann@a.example": "secret" }),
+    allowInsecureAuth: true,
+    domains: {
+      "a.example": {
+        aliases: { info: "ann", "@a.example": "ann" },
+        localRecipients: ["ann"],
+      },
+      "b.example": {},
+    },
+    localRecipients: ["bob"],
+  });
+  const { port } = server.addresses[0]!;
+  const send = async (from: string, to: string) => {
+    const file = `${folder.path}/message`;
+    await Deno.writeTextFile(file, `From: <${from}>\nSubject: x\n\nHello\n`);
+    const { stdout } = await run("swaks", [
+      ...["--server", "127.0.0.1", "--port", String(port), "--from", from],
+      ...["--to", to, "--data", `@${file}`, "--auth", "PLAIN"],
+      ...["--auth-user", "ann@a.example", "--auth-password", "secret"],
+    ]).catch(({ message }) => ({ stdout: String(message) }));
+    return stdout;
+  };
+  for (const from of ["info@a.example", "ann+shop@a.example"]) {
+    await send(from, "info@a.example");
+  }
+  assertEquals(
+    store.messages.map(({ from, recipients }) =>
+      `${from} ${recipients.map(({ address }) => address)}`
+    ),
+    ["info@a.example ann@a.example", "ann+shop@a.example ann@a.example"],
+  );
+  assertMatch(await send("any@a.example", "ann@a.example"), /553 5\.7\.1/);
+  assertMatch(await send("ann@a.example", "info@b.example"), /550 5\.1\.1/);
+  assertEquals(store.messages.length, 2);
+});

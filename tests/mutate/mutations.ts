@@ -846,8 +846,8 @@ const USERS: readonly Mutation[] = [
   ...of("session/sender_policy.ts", "server/sender_policy", [
     [
       "any reverse-path is the user's own",
-      "return address.isNull || this.#policy.isOwn(address, own)",
-      "return true",
+      "const isOwn = address.isNull || this.#policy.isOwn(address, own);",
+      "const isOwn = true as boolean | Promise<boolean>;",
     ],
   ]),
   ...of("sasl/accounts.ts", "server/sender_policy", [
@@ -1257,6 +1257,171 @@ const PROTOCOL: readonly Mutation[] = [
   ]),
 ];
 
+const RECIPIENTS: readonly Mutation[] = [
+  ...of("session/recipient_tables.ts", "server/domain_recipients", [
+    [
+      "a domain's aliases come after the server's",
+      "    if (found !== undefined) return found;\n    const { aliases } = this.#server;\n    return aliases && findAlias(aliases, address, facts);",
+      "    const { aliases } = this.#server;\n    return (aliases && findAlias(aliases, address, facts)) ?? found;",
+    ],
+    [
+      "the server's catch-all goes before a domain's",
+      "    if (found !== undefined) return found;\n    const { aliases } = this.#server;\n    return aliases && findCatchAll(aliases, domain);",
+      "    const { aliases } = this.#server;\n    return (aliases && findCatchAll(aliases, domain)) ?? found;",
+    ],
+    [
+      "the server's mailboxes exist in every domain",
+      "return (this.#domains.get(domain) ?? this.#server).local;",
+      "return this.#server.local ?? this.#domains.get(domain)?.local;",
+    ],
+  ]),
+  ...of("session/aliases.ts", "session/aliases", [
+    [
+      "an alias with an extension is not found by its whole name",
+      "if (whole !== undefined) return whole;",
+      "if (whole !== undefined && delimiter === undefined) return whole;",
+    ],
+  ]),
+  ...of("session/recipient_policy.ts", "session/aliases", [
+    [
+      "an unknown user is accepted",
+      "if (walk.targets.length === 0) return replies.noSuchUser;",
+      "",
+    ],
+    [
+      "a catch-all takes the mail of mailboxes",
+      'return isKnown ? undefined : { key: keyOf("", domain), alias: catchAll };',
+      'return { key: keyOf("", domain), alias: catchAll };',
+    ],
+    [
+      "a catch-all takes what an alias leads to",
+      'const isSaid = "domain" in target;',
+      "const isSaid = true;",
+    ],
+    [
+      "a loop is not noticed",
+      "if (walk.path.includes(key) || walk.path.length >= MOST_DEPTH) {",
+      "if (walk.path.length >= 99) {",
+    ],
+  ]),
+  ...of("session/recipient_policy.ts", "session/recipient_checks", [
+    [
+      "everyone fills the log with a loop",
+      "if (last !== undefined && now - last < RECORD_MS) return;",
+      "void last;",
+    ],
+  ]),
+  ...of("session/recipient_policy.ts", "server/domain_recipients", [
+    [
+      "every thread warns of a file that was read again",
+      "if (observer !== undefined) {",
+      "if (false) {",
+    ],
+  ]),
+  ...of("session/recipient_policy.ts", "server/sender_policy", [
+    [
+      "a catch-all gives the right to send",
+      "this.#follow(address, walk, { isSaid: false })",
+      "this.#follow(address, walk, { isSaid: true })",
+    ],
+    [
+      "an address whose mail is never delivered is its target's",
+      "return refusal === undefined ? reached : [];",
+      "void refusal;\n    return reached;",
+    ],
+  ]),
+  ...of("session/sender_policy.ts", "server/sender_policy", [
+    [
+      "an account is another's extension",
+      "return !recipients.isExtended(address) || !await this.#isAccount(address);",
+      "return true;",
+    ],
+  ]),
+  ...of("session/handler_calls.ts", [
+    "session/recipient_checks",
+    "server/domain_recipients",
+  ], [
+    [
+      "an alias gets around the size of its target's domain",
+      "if (decided && domains !== undefined && !this.#fits(decided, domains)) {",
+      "if (false) {",
+    ],
+    [
+      "a redirect gets around the size of its target's domain",
+      "return verdict instanceof Redirect &&",
+      "return false && verdict instanceof Redirect &&",
+    ],
+    [
+      "guesses of mailboxes are not slowed down",
+      "return this.#afterTarpit(this.#counted(this.#recipient(question)));",
+      "return this.#counted(this.#recipient(question));",
+    ],
+  ]),
+  ...of("session/handler_calls.ts", "server/user_limits", [
+    [
+      "a refused recipient counts for the day of its user",
+      "if (!accepts(verdict)) this.#init.limits.recipientNotAccepted();",
+      "",
+    ],
+  ]),
+  ...of("session/handler_calls.ts", "server/domains", [
+    [
+      "the size of a domain does not hold at RCPT",
+      "if (domains !== undefined && !this.#fits([address], domains)) {",
+      "if (false) {",
+    ],
+  ]),
+  ...of("session/domain_sizes.ts", "server/domains", [
+    [
+      "the size of a domain does not hold for the content",
+      "const own = domains.maxSizeOf(address) || Infinity;",
+      "const own = Infinity;",
+    ],
+  ]),
+  ...of("server/stores.ts", "server/domains", [
+    [
+      "mail of every domain goes into the server's store",
+      "return this.#table.storeOf(address) ?? this.#own;",
+      "return this.#own;",
+    ],
+  ]),
+  ...of("server/server.ts", "server/domain_recipients", [
+    [
+      "an older reload ends in force",
+      "const changed = this.#changing.then(change);",
+      "const changed = change();",
+    ],
+  ]),
+  ...of("session/keeping.ts", "session/aliases", [
+    [
+      "a redirect is subject to relay.allow",
+      "if (relaying === undefined) {",
+      "if (relaying === undefined || !relaying.allows(session)) {",
+    ],
+  ]),
+  ...of("protocol/server/content.ts", "session/redirect", [
+    [
+      "LMTP replies once for each target",
+      "for (const one of said) {",
+      "for (const one of said.flat()) {",
+    ],
+  ]),
+  ...of("queue/relay.ts", "queue/relay", [
+    [
+      "a message relayed from the null path keeps its sender",
+      "if (from === null) return Address.NULL;",
+      "if (from === null) return undefined;",
+    ],
+  ]),
+  ...of("message/message.ts", "message/copies", [
+    [
+      "the queue's names of a copy are lost",
+      "message.#queued = this.#queued ??= { relays: NO_RELAYS };",
+      "",
+    ],
+  ]),
+];
+
 /** All of them. */
 export const MUTATIONS: readonly Mutation[] = [
   ...STORES,
@@ -1265,5 +1430,6 @@ export const MUTATIONS: readonly Mutation[] = [
   ...SASL,
   ...LIMITS,
   ...USERS,
+  ...RECIPIENTS,
   ...PROTOCOL,
 ];

@@ -1,7 +1,11 @@
 /** Accounts: names, passwords and verifiers, and the accounts file. */
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { AccountList, parseAccounts } from "../../lib/sasl/accounts.ts";
+import {
+  AccountList,
+  parseAccounts,
+  parseSenders,
+} from "../../lib/sasl/accounts.ts";
 import { ScramVerifier } from "../../lib/sasl/scram_verifier.ts";
 
 const verifier = await ScramVerifier.create("geheim", { iterations: 4096 });
@@ -86,4 +90,28 @@ Deno.test("parseAccounts() names the line and keeps the secret to itself", () =>
     assert(error.message.includes("line 2"), error.message);
     assert(!error.message.includes("hunter2"), error.message);
   }
+});
+
+Deno.test("parseSenders reads the form of aliases, and says which line is wrong", () => {
+  const senders = parseSenders(
+    '\ufeff# staff\nann: a@x.test, "a#b,c"@x.test, # two\n  @y.test\n\nBob@Bücher.test: b@x.test\n',
+  );
+  assertEquals([...senders], [
+    ["ann", ["a@x.test", '"a#b,c"@x.test', "@y.test"]],
+    ["Bob@xn--bcher-kva.test", ["b@x.test"]],
+  ]);
+  for (
+    const [text, reason] of [
+      ["\nann a@x.test", 'line 2 of the senders: want "NAME: VALUE, VALUE"'],
+      ["ann:", "line 1 of the senders: want a value"],
+      ["ann: a@x.test b@x.test", "line 1 of the senders: Cannot use the addr"],
+      ["ann: ann@", 'line 1 of the senders: Cannot use the address "ann@"'],
+      ['ann: "a@x.test', "line 1 of the senders: a quote or bracket"],
+      [
+        "ann: a@x.test\nann: b@x.test",
+        'line 2 of the senders: Cannot use the name "ann" twice',
+      ],
+      ["  b@x.test", "line 1 of the senders: want"],
+    ] as const
+  ) assertThrows(() => parseSenders(text), SyntaxError, reason);
 });

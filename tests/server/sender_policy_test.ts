@@ -12,12 +12,13 @@ import { AccountList, type Accounts } from "../../lib/sasl/accounts.ts";
 import { ScramVerifier } from "../../lib/sasl/scram_verifier.ts";
 import type { SmtpServer } from "../../lib/server/server.ts";
 import type { SmtpServerOptions } from "../../lib/server/options.ts";
-import { Address } from "../../lib/protocol/address.ts";
-import { SenderPolicy } from "../../lib/session/sender_policy.ts";
+import { AliasTable } from "../../lib/session/aliases.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { DiscardStore } from "../../lib/store/discard_store.ts";
+import { TestFolder } from "../support/folder.ts";
 import { sharesPorts } from "../support/platform.ts";
 import { startServer, TestClient } from "../support/server.ts";
+import { until } from "../support/wait.ts";
 
 const ANN = "ann@own.example";
 const ACCOUNTS = new AccountList({
@@ -195,14 +196,115 @@ Deno.test("Accounts that cannot tell the addresses are 451, and a handler comes 
   await client.expect([`MAIL FROM:<${ANN}>`, "451 4.3.0"]);
 });
 
-Deno.test("SenderPolicy cuts off what follows the delimiter, if there is one", () => {
-  const own = (text: string, delimiter?: string) =>
-    new SenderPolicy({ accounts: undefined, delimiter })
-      .isOwn(Address.parse(text), [ANN]);
-  assertEquals(own("ann+shop@own.example", "+"), true);
-  assertEquals(own("ann+shop@own.example"), false);
-  assertEquals(own("+ann@own.example", "+"), false);
-  assertEquals(own("anna@own.example", "+"), false);
+for (const threads of [0, ...Deno.build.os === "linux" ? [2] : []]) {
+  const by = `(${threads} threads)`;
+
+  Deno.test(`Aliases that lead to an account, and extensions, are its addresses ${by}`, async () => {
+    await using folder = await TestFolder.create();
+    const path = await folder.write("aliases", "late: nowhere\n");
+    await using server = await start({
+      threads,
+      domains: {
+        "own.example": { aliases: await AliasTable.load(path) },
+        "two.example": {
+          aliases: {
+            "mine": ANN,
+            "@two.example": ANN,
+            "boss@own.example": "ann@two.example",
+          },
+        },
+      },
+      recipientDelimiter: "-",
+      localRecipients: ({ localPart }) =>
+        ["ann", '"ann"', "bob", "team", "team-x"].includes(localPart),
+      aliases: {
+        "sales@own.example": ["first", "bob@own.example"],
+        first: "ann",
+        postmaster: "ann@own.example",
+        "away@elsewhere.example": ANN,
+        loop: ["ann@own.example", "pool"],
+        pool: "loop",
+      },
+      accounts: new AccountList({
+        [ANN]: { secret: "secret", addresses: ["team@own.example"] },
+        "ann-marie@own.example": "secret",
+      }),
+      limits: {
+        ...{ maxErrors: 0, maxCommandsWithoutMail: 0 },
+        perUser: { messagesPerMinute: 0 },
+      },
+    });
+    using client = await loggedIn(server);
+    const may = async (address: string) => {
+      const reply = await client.say(`MAIL FROM:<${address}>`);
+      if (reply.startsWith("250")) await client.expect(["RSET", "250"]);
+      else assertEquals(reply, NOT_OWN);
+      return reply.startsWith("250");
+    };
+    for (
+      const own of [
+        ...["sales@own.example", "SALES-x@own.example", "first@own.example"],
+        ...["ann-shop@own.example", '"ann-shop"@Own.Example'],
+        ...["postmaster@own.example", "postmaster@two.example"],
+        ...["mine@two.example", "team@own.example", "team-y@own.example"],
+      ]
+    ) assertEquals(await may(own), true, own);
+    for (
+      const other of [
+        // A catch-all leads there, an account, and a bare name in another domain.
+        ...["any@two.example", "ann-marie@own.example", "first@two.example"],
+        // The letters of another account, and a mailbox of its own.
+        ...["Ann-Marie@own.example", "-ann@own.example"],
+        // The alias of another domain's table, and of a domain that is not local.
+        ...["boss@own.example", "away@elsewhere.example"],
+        // What is never delivered, what leads elsewhere.
+        ...["loop@own.example", "late@own.example", "ann-x@elsewhere.example"],
+        "team-x@own.example",
+      ]
+    ) assertEquals(await may(other), false, other);
+    const author = async (from: string) => {
+      await client.expect([`MAIL FROM:<${ANN}>`, "250"], [
+        "RCPT TO:<bob@own.example>",
+        "250",
+      ]);
+      const reply = await client.data(`From: ${from}\r\n\r\nHello`);
+      return reply.slice(0, 9);
+    };
+    assertEquals(await author("ann-news@own.example"), "250 2.0.0");
+    assertEquals(await author("sales@own.example"), "250 2.0.0");
+    assertEquals(await author("any@two.example"), "550 5.7.1");
+    await folder.write("aliases", "late: ann\n");
+    await until(() => may("late@own.example"));
+    await server.reload({ recipientDelimiter: undefined, aliases: undefined });
+    using next = await loggedIn(server);
+    await next.expect(
+      ["MAIL FROM:<sales@own.example>", NOT_OWN],
+      ["MAIL FROM:<ann-shop@own.example>", NOT_OWN],
+      ["MAIL FROM:<mine@two.example>", "250"],
+    );
+  });
+}
+
+Deno.test("Senders that cannot be looked up are refused for now", async () => {
+  let isDown = false;
+  await using server = await start({
+    domains: ["own.example"],
+    recipientDelimiter: "+",
+    localRecipients() {
+      if (isDown) throw new Error("database down");
+      return true;
+    },
+    log: () => {},
+  });
+  using client = await loggedIn(server);
+  await client.expect(
+    [`MAIL FROM:<${ANN}>`, "250"],
+    ["RCPT TO:<bob@own.example>", "250"],
+  );
+  isDown = true;
+  const reply = await client.data("From: ann+x@own.example\r\n\r\nHello");
+  assertMatch(reply, /^451 4\.3\.0/);
+  await client.expect(["MAIL FROM:<bob+x@own.example>", "451 4.3.0"]);
 });
 
 Deno.test("A disabled account fails as with a wrong password by every mechanism, and the log says why", async () => {

@@ -6,6 +6,7 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { LogRecord } from "../../lib/log.ts";
+import { redirect } from "../../lib/protocol/redirect.ts";
 import { AccountList } from "../../lib/sasl/accounts.ts";
 import type { SmtpServer } from "../../lib/server/server.ts";
 import type { SmtpServerOptions } from "../../lib/server/options.ts";
@@ -78,6 +79,32 @@ Deno.test("A user gets 450 4.7.28 past recipientsPerDay, and goes on with the ot
     "450 4.7.28 Too many recipients from this user, at most 2 a day",
   ]);
   assertMatch(await client.data("Subject: x\r\n\r\nHello"), /^250/);
+});
+
+Deno.test("An unknown recipient is given back, and one that becomes many counts once", async () => {
+  const list = Array.from({ length: 1000 }, (_, at) => `list${at}@far.test`);
+  await using server = await start({
+    domains: ["d.test"],
+    localRecipients: ["c", "e"],
+    aliases: { all: list, many: "gone" },
+    limits: { perUser: { recipientsPerDay: 3 } },
+    handlers: {
+      onRcptTo: (_session, { localPart }) =>
+        localPart === "e" ? redirect(list[0]!, ...list.slice(1)) : undefined,
+    },
+  });
+  using client = await loggedIn(server);
+  await client.expect([MAIL, "250"]);
+  for (const name of ["x", "y", "z", "many"]) {
+    await client.expect([`RCPT TO:<${name}@d.test>`, "550 5.1.1"]);
+  }
+  await client.expect(["RCPT TO:<c@far.test>", "550 5.7.1"]);
+  await client.expect(
+    ["RCPT TO:<e@d.test>", "250"],
+    ["RCPT TO:<all@d.test>", "250"],
+    [RCPT, "250"],
+    [RCPT, "450 4.7.28"],
+  );
 });
 
 Deno.test("bytesPerDay counts the declared size at MAIL, and the real one at the end", async () => {

@@ -210,6 +210,7 @@ Deno.test("A catch-all takes what has no mailbox and no other alias", async () =
         "@old.test": "@new.test",
         "@new.test": "ann@near.test",
         "hi@new.test": "bob@near.test",
+        "former@near.test": "gone@near.test",
       },
     },
   });
@@ -228,6 +229,10 @@ Deno.test("A catch-all takes what has no mailbox and no other alias", async () =
   assertEquals(await to("eve@old.test"), "eve@new.test<eve@old.test");
   assertEquals(await to("hi@old.test"), "bob@near.test<hi@old.test");
   assertEquals(await to("other@old.test"), "ann@near.test<other@old.test");
+  // The target of an alias is no other name of the domain.
+  assertEquals(await repliesTo(client, ["former@near.test"]), {
+    "former@near.test": UNKNOWN,
+  });
 });
 
 Deno.test("Loops are refused and logged, and deep aliases end at ten", async () => {
