@@ -251,7 +251,7 @@ async function run(
   const code = await stopped.done
     .then(() => 0, (error) => failed(error, lines))
     .finally(withdraw);
-  asked?.socket.close();
+  await asked?.socket.close();
   unwatch();
   await manager?.sent();
   return code;

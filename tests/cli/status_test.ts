@@ -246,7 +246,7 @@ Deno.test({
       // deno-lint-ignore no-control-regex
       assert(!/[\x00-\x09\x0b-\x1f\u202e]/.test(text.join("")));
     } finally {
-      socket.close();
+      await socket.close();
     }
     assertEquals(await folder.files(), []);
   },
