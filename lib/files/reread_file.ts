@@ -4,6 +4,7 @@
  * closed. A change that cannot be used leaves the old content in force.
  */
 
+import { printable } from "../log.ts";
 import { readSmallFile } from "./small_file.ts";
 
 /** Least milliseconds between two looks at a file. */
@@ -75,6 +76,7 @@ export class RereadFile<T> {
     // A file that cannot be used is reported once.
     this.#stamp = stamp;
     try {
+      await requireFile(this.path);
       this.#current = this.#parse(await readSmallFile(this.path));
       return { changed: true };
     } catch (error) {
@@ -98,4 +100,12 @@ export class RereadFile<T> {
 async function stampOf(path: string): Promise<string> {
   const info = await Deno.stat(path).catch(() => undefined);
   return `${info?.mtime?.getTime()} ${info?.ino} ${info?.size}`;
+}
+
+/** Danger: a named pipe without a writer would hold every reader of the content for ever. */
+async function requireFile(path: string): Promise<void> {
+  const { isFile } = await Deno.stat(path);
+  if (!isFile) {
+    throw new TypeError(`Cannot reread "${printable(path)}": it is no file`);
+  }
 }
