@@ -7,6 +7,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { AliasTable } from "../../lib/session/aliases.ts";
 import { TestFolder } from "../support/folder.ts";
+import { isWindows } from "../support/platform.ts";
 import { startServer, TestClient } from "../support/server.ts";
 import { until } from "../support/wait.ts";
 
@@ -14,7 +15,7 @@ for (const threads of [0, 2]) {
   for (const kind of ["pipe", "folder"]) {
     Deno.test({
       name: `A ${kind} in place of aliases stalls nothing (${threads} threads)`,
-      ignore: Deno.build.os === "windows",
+      ignore: isWindows,
       async fn() {
         await using folder = await TestFolder.create();
         const path = await folder.write("aliases", "info: ann\n");

@@ -6,15 +6,15 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { StatusSocket } from "../../lib/cli/status_socket.ts";
 import { TestFolder } from "../support/folder.ts";
+import { hasUnixSockets, isLinux } from "../support/platform.ts";
 import { startServer } from "../support/server.ts";
 
-const ignore = Deno.build.os === "windows";
 const version = "9.9.9";
 
 Deno.test({
   name: "A busy server keeps its socket",
   // The length of a queue of connections is exact on Linux.
-  ignore: Deno.build.os !== "linux",
+  ignore: !isLinux,
   async fn() {
     await using folder = await TestFolder.create();
     const path = `${folder.path}/status.sock`;
@@ -42,7 +42,7 @@ Deno.test({
 
 Deno.test({
   name: "The socket of another server stays at the end",
-  ignore,
+  ignore: !hasUnixSockets,
   async fn() {
     await using folder = await TestFolder.create();
     const path = `${folder.path}/status.sock`;
