@@ -121,7 +121,7 @@ Deno.test({
       CliServer.start(["--status", path, "--store", "discard"], { cwd });
     {
       await using server = await start("mine");
-      await server.logged(/warn --status mine: .*Another file is in its place/);
+      await server.logged(/warn --status mine: .*A file that is no socket is there/);
     }
     assertEquals(await folder.read("mine"), "kept");
     {
@@ -131,7 +131,7 @@ Deno.test({
     {
       await using server = await start("here.sock");
       await using other = await start("here.sock");
-      await other.logged(/warn .*Another process answers there/);
+      await other.logged(/warn .*A server answers there/);
       const asked = ["status", "--status", "here.sock", "--json"];
       const { stdout } = await runCli(asked, { cwd });
       assertEquals(JSON.parse(stdout).pid, server.pid);
