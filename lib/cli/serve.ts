@@ -239,7 +239,7 @@ async function run(
   const code = await stopped.done
     .then(() => 0, (error) => failed(error, log))
     .finally(withdraw);
-  asked?.socket.close();
+  await asked?.socket.close();
   unwatch();
   await manager?.sent();
   return code;

@@ -7,6 +7,7 @@
 
 import type { SmtpServer } from "../../mod.ts";
 import { errorMessage, type LogRecord } from "../log.ts";
+import { MOST_PATH_BYTES, UnixSocketFile } from "../server/mod.ts";
 import { RateCounter, type StatusFacts, statusFacts } from "./status_facts.ts";
 import { RunError } from "./output.ts";
 
@@ -17,6 +18,8 @@ export const SOCKET_NAME = "status.sock";
 const MOST_CLIENTS = 8;
 /** Longest time for one answer, in ms. */
 const ANSWER_MS = 5000;
+/** Wait after a connection that could not be accepted, as where no file descriptor is free, in ms. */
+const RETRY_MS = 1000;
 /** Most bytes of an answer. */
 const MOST_BYTES = 1 << 20;
 
@@ -35,9 +38,6 @@ function denial(path: string): string | undefined {
   return missing.length === 0 ? undefined : `want ${missing.join(" and ")}`;
 }
 
-/** Most bytes of a socket's path: the system takes no more. */
-const MOST_PATH_BYTES = 107;
-
 /** Why the server could not answer at the path, as a sentence; `undefined` if it could. */
 export async function socketFault(path: string): Promise<string | undefined> {
   const before = `--status ${path}: no socket for the command status: `;
@@ -54,7 +54,8 @@ export async function socketFault(path: string): Promise<string | undefined> {
 /** The server's end of the socket, and its counts. */
 export class StatusSocket {
   readonly #rates = new RateCounter();
-  #listener: Deno.UnixListener | undefined;
+  #bound: Awaited<ReturnType<typeof UnixSocketFile.bind>> | undefined;
+  #running: Promise<void> | undefined;
   #facts: Promise<StatusFacts> | undefined;
   #clients = 0;
 
@@ -77,48 +78,45 @@ export class StatusSocket {
     try {
       const reason = denial(path);
       if (reason !== undefined) throw new TypeError(reason);
-      await removeStale(path);
-      this.#listener = Deno.listen({ transport: "unix", path });
-      await Deno.chmod(path, 0o600);
+      this.#bound = await UnixSocketFile.bind({ path, mode: 0o600 });
     } catch (error) {
-      this.close();
       throw new RunError(
         `--status ${path}: no socket for the command status: ${
           errorMessage(error)
         }`,
       );
     }
-    this.#run(this.#listener, { ...about, upSince: new Date() });
+    this.#running = this.#run(this.#bound, { ...about, upSince: new Date() });
   }
 
-  /** Stops to answer and removes the socket. */
-  close(): void {
-    const listener = this.#listener;
-    this.#listener = undefined;
-    if (listener === undefined) return;
-    try {
-      Deno.removeSync(listener.addr.path);
-    } catch {
-      // Someone has removed it.
-    }
-    listener.close();
+  /** Stops to answer and removes the socket, but not what another process has put in its place. */
+  async close(): Promise<void> {
+    const bound = this.#bound;
+    this.#bound = undefined;
+    bound?.file.release(bound.listener);
+    await this.#running;
   }
 
+  /** Answers until it is closed. */
   async #run(
-    listener: Deno.UnixListener,
+    bound: Awaited<ReturnType<typeof UnixSocketFile.bind>>,
     about: {
       readonly server: SmtpServer;
       readonly version: string;
       readonly upSince: Date;
     },
   ): Promise<void> {
-    try {
-      for await (const connection of listener) {
+    while (this.#bound === bound) {
+      try {
+        const connection = await bound.listener.accept();
         this.#answer(connection, about).catch(() => {});
+      } catch {
+        // Closed, or for now without a connection.
+        if (this.#bound !== bound) break;
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       }
-    } catch {
-      // Closed.
     }
+    bound.file.restore();
   }
 
   async #answer(
@@ -150,26 +148,6 @@ export class StatusSocket {
       this.#clients--;
     }
   }
-}
-
-/** Removes a socket that a process has left behind. */
-async function removeStale(path: string): Promise<void> {
-  let info: Deno.FileInfo;
-  try {
-    info = await Deno.lstat(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return;
-    throw error;
-  }
-  if (!info.isSocket) throw new TypeError("Another file is in its place");
-  let connection: Deno.UnixConn;
-  try {
-    connection = await Deno.connect({ transport: "unix", path });
-  } catch {
-    return await Deno.remove(path);
-  }
-  connection.close();
-  throw new TypeError("Another process answers there");
 }
 
 /**

@@ -4,6 +4,7 @@
  * closed. A change that cannot be used leaves the old content in force.
  */
 
+import { printable } from "../log.ts";
 import { readSmallFile } from "./small_file.ts";
 
 /** Least milliseconds between two looks at a file. */
@@ -85,6 +86,7 @@ export class RereadFile<T> {
     // A file that cannot be used is reported once.
     this.#stamp = stamp;
     try {
+      await requireFile(this.path);
       this.#current = this.#parse(await readSmallFile(this.path));
       return { changed: true };
     } catch (error) {
@@ -108,4 +110,12 @@ export class RereadFile<T> {
 export async function stampOf(path: string): Promise<string> {
   const info = await Deno.stat(path).catch(() => undefined);
   return `${info?.mtime?.getTime()} ${info?.ino} ${info?.size}`;
+}
+
+/** Danger: a named pipe without a writer would hold every reader of the content for ever. */
+async function requireFile(path: string): Promise<void> {
+  const { isFile } = await Deno.stat(path);
+  if (!isFile) {
+    throw new TypeError(`Cannot reread "${printable(path)}": it is no file`);
+  }
 }

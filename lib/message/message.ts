@@ -498,7 +498,9 @@ export interface MessageStore {
 }
 
 /**
- * A store could not keep the message for some of its recipients, or for all.
+ * A store could not keep the message for some of its recipients, or for all. An
+ * error that names none of them, or a recipient that the message does not have,
+ * counts for all.
  *
  * @example A store with a full mailbox
  * ```ts
@@ -539,4 +541,21 @@ export class StoreError extends Error {
     super(message, options);
     this.failures = failures;
   }
+}
+
+/**
+ * Which recipients have no copy, and why. Danger: a recipient that is not among
+ * them is answered with 250. So an error that names none, or one that the message
+ * does not have, counts for all of them.
+ */
+export function failuresOf(
+  error: unknown,
+  recipients: readonly Recipient[],
+): ReadonlyMap<Recipient, unknown> {
+  if (error instanceof StoreError && error.failures.size > 0) {
+    const known = new Set(recipients);
+    const isWhole = [...error.failures.keys()].every((one) => known.has(one));
+    if (isWhole) return error.failures;
+  }
+  return new Map(recipients.map((one) => [one, error]));
 }

@@ -19,6 +19,7 @@ export {
 export { LOG_FORMS, type LogForm, LogWriter } from "../logging/log_lines.ts";
 export { parsePeers } from "../net/cidr.ts";
 export { checkThreads } from "../net/listener.ts";
+export { MOST_PATH_BYTES, UnixSocketFile } from "../net/unix_socket.ts";
 export { KINDS } from "../protocol/listener_kind.ts";
 export {
   handlerModuleUrl,

@@ -9,6 +9,7 @@
 
 import type { Address } from "../protocol/address.ts";
 import {
+  failuresOf,
   type Message,
   type MessageStore,
   type Recipient,
@@ -129,11 +130,8 @@ class DomainStores implements MessageStore {
         recipients.forEach((one, at) => mailboxes.set(one, names[at] ?? ""));
       } catch (error) {
         if (!options.partial) throw error;
-        for (const recipient of recipients) {
-          const cause = error instanceof StoreError
-            ? error.failures.get(recipient)
-            : error;
-          if (cause !== undefined) failures.set(recipient, cause);
+        for (const [recipient, cause] of failuresOf(error, recipients)) {
+          failures.set(recipient, cause);
         }
       }
     }

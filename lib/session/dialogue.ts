@@ -59,8 +59,7 @@ export class Dialogue implements InputListener {
   line(text: string, kind: "command" | "auth" | "unusable"): void {
     if (kind === "auth") return this.#tell("client", "***");
     if (kind === "command") {
-      // Hidden after a login as well: only a whole command ends what AUTH began.
-      return this.#tell("client", this.#secrets.shown(text, false));
+      return this.#tell("client", this.#secrets.traced(text));
     }
     const head = this.#secrets.shownHead(text);
     this.#tell("client", `${head} (a line that cannot be read)`);

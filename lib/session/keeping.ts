@@ -8,6 +8,7 @@
  */
 
 import {
+  failuresOf,
   type Message,
   type MessageStore,
   type Recipient,
@@ -81,7 +82,7 @@ async function keep(
       logStoreFailure(context, session, message, failure);
       if (!(error instanceof StoreError)) return replyOf(error);
       if (!partial) return replyForAll(error, message.recipients);
-      for (const [recipient, cause] of error.failures) {
+      for (const [recipient, cause] of failuresOf(error, message.recipients)) {
         recipient.reply = replyOf(cause);
       }
     }
@@ -168,7 +169,8 @@ function isStorageFull(error: unknown): boolean {
       return true;
     }
     if (cause instanceof StoreError) {
-      return [...cause.failures.values()].every(isStorageFull);
+      const { size } = cause.failures;
+      return size > 0 && [...cause.failures.values()].every(isStorageFull);
     }
   }
   return false;

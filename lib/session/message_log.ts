@@ -5,6 +5,7 @@
 
 import { describeError, errorMessage, fieldsOf } from "../log.ts";
 import {
+  failuresOf,
   type Message,
   type Recipient,
   StoreError,
@@ -147,7 +148,9 @@ export function logStoreFailure(
   },
 ): void {
   const { store, error, partial, kept } = failure;
-  const failures = error instanceof StoreError ? error.failures : undefined;
+  const failures = error instanceof StoreError
+    ? failuresOf(error, message.recipients)
+    : undefined;
   const described = new Set<unknown>();
   const others: Recipient[] = [];
   for (const recipient of message.recipients) {

@@ -28,6 +28,8 @@ import type { RecipientTables, TableLook } from "./recipient_tables.ts";
 const MOST_DEPTH = 10;
 /** Most addresses looked at for one recipient. */
 const MOST_STEPS = 10 * MOST_TARGETS;
+/** Signs that make a route of a local part. */
+const ROUTE = /[@%!]/;
 /** Most warnings about a table. */
 const MOST_WARNINGS = 20;
 /** Least time between two records of the same fault, in ms. */
@@ -292,11 +294,25 @@ export class RecipientPolicy {
     for (const target of alias.targets) {
       const isSaid = "domain" in target;
       const next = targetOf(target, address, domain);
+      if (isSaid && this.#isRoute(next, walk)) {
+        walk.unknown.push(next);
+        continue;
+      }
       const refusal = await this.#follow(next, walk, { isSaid });
       if (refusal !== undefined) return refusal;
     }
     walk.path.pop();
     return undefined;
+  }
+
+  /**
+   * Whether a client has chosen a local part that another server may take for an
+   * address beyond it, as `a%b.example`. Danger: that server may trust this one,
+   * and would relay for everyone.
+   */
+  #isRoute(address: Address, { ownIp }: Walk): boolean {
+    return ROUTE.test(address.localPart) &&
+      this.#init.isLocal?.(address, ownIp) === false;
   }
 
   /** The alias of a local address, and its key in the domain of the address. */

@@ -10,6 +10,11 @@ const AUTH = /^([^A-Za-z]*AUTH)(?:([ \t]+)([A-Za-z0-9_-]+)([ \t]*))?/i;
 /** Whole commands as clients send them. After a failed AUTH only such lines are shown. */
 const COMMAND =
   /^(?:(?:EHLO|HELO|LHLO)[ \t]+\S+|MAIL[ \t]+FROM:.*|RCPT[ \t]+TO:.*|BDAT[ \t]+\d+(?:[ \t]+LAST)?|DATA|RSET|NOOP|QUIT|HELP|STARTTLS)[ \t]*$/i;
+/** Commands whose arguments are no secrets. */
+const PUBLIC =
+  /^(?:EHLO|HELO|LHLO|MAIL|RCPT|BDAT|DATA|RSET|NOOP|QUIT|HELP|STARTTLS|VRFY|EXPN|XCLIENT)(?:[ \t]|$)/i;
+/** The verb of another line, if it reads like one. */
+const VERB = /^[A-Za-z]{1,8}(?=[ \t]|$)/;
 
 /** Hides the secrets in the command lines of one session. */
 export class SecretLines {
@@ -37,6 +42,19 @@ export class SecretLines {
       this.#wasLoggedIn = isLoggedIn;
     }
     return this.#afterAuth ? "***" : line;
+  }
+
+  /**
+   * The line as a log may have it. What follows a verb that this server does not
+   * know may be a secret as well: AUTH mistyped, `PASS` of another protocol, a
+   * message whose DATA was refused.
+   */
+  traced(line: string): string {
+    // Hidden after a login as well: only a whole command ends what AUTH began.
+    const shown = this.shown(line, false);
+    if (shown !== line || PUBLIC.test(line) || AUTH.test(line)) return shown;
+    const verb = VERB.exec(line)?.[0] ?? "";
+    return verb === line ? line : `${verb} ***`.trimStart();
   }
 
   /**

@@ -42,9 +42,15 @@ export function called<T>(
   });
 }
 
-/** Programs also call back with a text. */
+/** Programs also call back with a text, or an object that has the members of an error. */
 function asError(error: unknown): Error {
-  return error instanceof Error ? error : new Error(String(error));
+  if (error instanceof Error) return error;
+  if (typeof error !== "object" || error === null) {
+    return new Error(String(error));
+  }
+  const { message = "", responseCode } = error as Record<string, unknown>;
+  const text = typeof message === "string" ? message : "";
+  return Object.assign(new Error(text), { responseCode });
 }
 
 /** Enhanced codes of refusals that a callback chooses, by code; others end in `.0.0`. */
@@ -200,9 +206,10 @@ export function answerEach(
       ({ address }) =>
         address.toLowerCase() === String(recipient.address).toLowerCase(),
     );
-    const answer = answers[at];
-    recipient.reply = answer instanceof Error
-      ? refusalOf(answer, { code: 450, form, session })
+    const answer: unknown = answers[at];
+    // Danger: an error of another realm is no `Error` here, and 250 would lose the message.
+    recipient.reply = typeof answer === "object" && answer !== null
+      ? refusalOf(asError(answer), { code: 450, form, session })
       : replyOf(
         250,
         typeof answer === "string" ? answer : "OK: message accepted",

@@ -6,7 +6,7 @@
 
 import { describeError } from "../log.ts";
 import type { BodyOptions, MessageBody } from "../message/body.ts";
-import { Message, StoreError } from "../message/message.ts";
+import { failuresOf, Message, StoreError } from "../message/message.ts";
 import type { TlsInfo } from "../net/transport.ts";
 import { Address } from "../protocol/address.ts";
 import type { Recipient } from "../protocol/envelope.ts";
@@ -225,7 +225,7 @@ export function encodeError(
       )
       : undefined,
     failures: error instanceof StoreError
-      ? [...error.failures].map(([recipient, why]) =>
+      ? [...failuresOf(error, recipients)].map(([recipient, why]) =>
         [recipients.indexOf(recipient), encodeError(why)] as const
       )
       : undefined,

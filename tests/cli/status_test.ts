@@ -121,7 +121,7 @@ Deno.test({
     {
       await using server = await start("mine");
       await server.logged(
-        /warn \w+ msg="--status mine: .*Another file is in its place/,
+        /warn \w+ msg="--status mine: .*A file that is no socket is there/,
       );
     }
     assertEquals(await folder.read("mine"), "kept");
@@ -134,7 +134,7 @@ Deno.test({
     {
       await using server = await start("here.sock");
       await using other = await start("here.sock");
-      await other.logged(/warn .*Another process answers there/);
+      await other.logged(/warn .*A server answers there/);
       const asked = ["status", "--status", "here.sock", "--json"];
       const { stdout } = await runCli(asked, { cwd });
       assertEquals(JSON.parse(stdout).pid, server.pid);
@@ -249,7 +249,7 @@ Deno.test({
       // deno-lint-ignore no-control-regex
       assert(!/[\x00-\x09\x0b-\x1f\u202e]/.test(text.join("")));
     } finally {
-      socket.close();
+      await socket.close();
     }
     assertEquals(await folder.files(), []);
   },

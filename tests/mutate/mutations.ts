@@ -1049,7 +1049,7 @@ const PROTOCOL: readonly Mutation[] = [
     ],
     [
       "what follows a refused AUTH is in the dialogue",
-      "this.#secrets.shown(text, false)",
+      "this.#secrets.traced(text)",
       "text",
     ],
     [
