@@ -114,7 +114,7 @@ Deno.test({
           1,
           /^error: --aliases: .*line 2 of "bad".*"a b"/,
         ],
-        [["--aliases", "none"], 1, /^error: --aliases: /],
+        [["--aliases", "none"], 1, /^error: --aliases none: /],
         [["--aliases", ""], 2, /^--aliases: want a value/],
         [["--local-recipients", "badusers"], 1, /line 2 of "badusers"/],
         [

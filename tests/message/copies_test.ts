@@ -13,8 +13,9 @@ import { spoolContent } from "../../lib/spool/control.ts";
 import { TestFolder } from "../support/folder.ts";
 import { TestClient } from "../support/server.ts";
 import { until } from "../support/wait.ts";
+import { sharesPorts } from "../support/platform.ts";
 
-for (const threads of [0, ...Deno.build.os === "linux" ? [2] : []]) {
+for (const threads of [0, ...sharesPorts ? [2] : []]) {
   const by = `(${threads} threads)`;
 
   Deno.test(`Copies of a message are queued with their own fields ${by}`, async () => {

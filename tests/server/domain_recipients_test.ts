@@ -14,8 +14,9 @@ import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { TestFolder } from "../support/folder.ts";
 import { startServer, TestClient } from "../support/server.ts";
 import { until } from "../support/wait.ts";
+import { sharesPorts } from "../support/platform.ts";
 
-const THREADS = [0, ...Deno.build.os === "linux" ? [2] : []];
+const THREADS = [0, ...sharesPorts ? [2] : []];
 const OK = "250 2.1.5";
 const UNKNOWN = "550 5.1.1";
 

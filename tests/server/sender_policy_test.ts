@@ -196,7 +196,7 @@ Deno.test("Accounts that cannot tell the addresses are 451, and a handler comes 
   await client.expect([`MAIL FROM:<${ANN}>`, "451 4.3.0"]);
 });
 
-for (const threads of [0, ...Deno.build.os === "linux" ? [2] : []]) {
+for (const threads of [0, ...sharesPorts ? [2] : []]) {
   const by = `(${threads} threads)`;
 
   Deno.test(`Aliases that lead to an account, and extensions, are its addresses ${by}`, async () => {
