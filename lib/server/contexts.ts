@@ -27,7 +27,11 @@ import {
   type AuthenticationContext,
   authenticationContext,
 } from "../session/authentication_context.ts";
-import type { SessionContext, SessionRelaying } from "../session/context.ts";
+import type {
+  SessionContext,
+  SessionRelaying,
+  Tracing,
+} from "../session/context.ts";
 import type { Limits } from "../session/limit_options.ts";
 import type { AddressLimiter } from "../session/limits.ts";
 import type { UserLimiter } from "../session/user_limits.ts";
@@ -44,6 +48,7 @@ import {
   RecipientTables,
 } from "../session/recipient_tables.ts";
 import { SenderPolicy } from "../session/sender_policy.ts";
+import { ChosenTracing, NetworkTracing } from "../session/tracing.ts";
 import type { MessageStore } from "../message/message.ts";
 import type { LoginCounter } from "../session/login_guard.ts";
 import type { CertificateSource } from "../tls/set.ts";
@@ -80,6 +85,10 @@ export class SessionContexts {
   readonly #settings: Settings;
   readonly #shared: SharedServices;
   #nextId: () => string;
+  /** The function in `trace`. */
+  #chosen:
+    | { readonly by: SettledOptions["trace"]; readonly tracing: Tracing }
+    | undefined;
 
   constructor(settings: Settings, shared: SharedServices) {
     this.#settings = settings;
@@ -145,7 +154,7 @@ export class SessionContexts {
       implicitTls: policy.security === "implicit",
       proxies: proxyProtocol?.map(parsePeers),
       xclients: xclient?.map(parsePeers),
-      traced: options.trace?.map(parsePeers),
+      tracing: this.#tracing(options.trace),
       authentication: policy.authentication === "none"
         ? undefined
         : this.#authentication(hostname, {
@@ -153,6 +162,18 @@ export class SessionContexts {
             !proxyProtocol?.includes("unix") && !xclient?.includes("unix"),
         }),
     };
+  }
+
+  /** The sessions to trace. The listeners share a function, so that its failure is logged once. */
+  #tracing(trace: SettledOptions["trace"]): Tracing | undefined {
+    if (typeof trace !== "function") {
+      return trace && new NetworkTracing(trace.map(parsePeers));
+    }
+    if (this.#chosen?.by !== trace) {
+      const tracing = new ChosenTracing(trace, this.#shared.log);
+      this.#chosen = { by: trace, tracing };
+    }
+    return this.#chosen!.tracing;
   }
 
   /**

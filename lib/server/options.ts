@@ -53,6 +53,8 @@ import {
 } from "../session/limit_options.ts";
 import { ALIASES_RULE, type AliasTable } from "../session/aliases.ts";
 import { LOCAL_RECIPIENTS_RULE } from "../session/local_recipients.ts";
+import type { SmtpSession } from "../session/session.ts";
+import { TRACE_RULE } from "../session/tracing.ts";
 import type { MessageStore } from "../message/message.ts";
 import {
   checkDomains,
@@ -292,12 +294,14 @@ export interface SmtpServerOptions {
    */
   xclient?: readonly string[] | undefined;
   /**
-   * Networks of clients whose whole dialogue is logged, as `["192.0.2.7"]`: one
-   * record of the event `dialogue` for each line of either side, at level
-   * `"debug"`, and to `log` whatever `logLevel` is. Content is a number of bytes,
-   * and everything of AUTH is `***`. After PROXY or XCLIENT the address of the
-   * named client decides. For another choice of sessions use `onDialogue`.
-   * Default: no networks.
+   * Networks of clients whose whole dialogue is logged, as `["192.0.2.7"]`, or a
+   * function that chooses sessions: one record of the event `dialogue` for each
+   * line of either side, at level `"debug"`, and to `log` whatever `logLevel` is.
+   * Content is a number of bytes, and everything of AUTH is `***`. After PROXY or
+   * XCLIENT the address of the named client decides.
+   * A function is called before the greeting, and again after XCLIENT. A session for
+   * which it throws or returns no boolean is not traced; the first failure is logged.
+   * With `threads`, and to choose by user, take `onDialogue`. Default: no networks.
    *
    * @example Watch one client
    * ```ts
@@ -310,7 +314,10 @@ export interface SmtpServerOptions {
    * console.assert(!server.active);
    * ```
    */
-  trace?: readonly string[] | undefined;
+  trace?:
+    | readonly string[]
+    | ((session: SmtpSession) => boolean)
+    | undefined;
   /** The limits of numbers, sizes and times. Default: see {@linkcode LimitOptions}. */
   limits?: LimitOptions | undefined;
   /**
@@ -414,7 +421,7 @@ const RULES: Rules<SmtpServerOptions> = {
   allowInsecureAuth: flag,
   proxyProtocol: NETWORKS_RULE,
   xclient: NETWORKS_RULE,
-  trace: NETWORKS_RULE,
+  trace: TRACE_RULE,
   limits: LIMIT_RULE,
   bareNewlines: oneOf("reject", "normalize", "keep"),
   earlyTalkers: oneOf("refuse", "allow"),

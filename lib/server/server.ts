@@ -34,6 +34,7 @@ import {
   type StopOptions,
 } from "./options.ts";
 import { ServerSettings } from "./settings.ts";
+import { checkTracing } from "../session/tracing.ts";
 import type { ThreadServices } from "../threads/api.ts";
 import { loadHere, ServerThreads, ThreadRelaying } from "./threading.ts";
 import { limitsOf } from "../session/limit_options.ts";
@@ -107,6 +108,7 @@ export class SmtpServer {
    */
   constructor(options: SmtpServerOptions = {}, services?: ThreadServices) {
     checkServerOptions(options);
+    checkTracing(options.trace, options.threads);
     this.#settings = new ServerSettings(options);
     this.#services = services;
     const { threads = 0 } = options;
@@ -305,6 +307,7 @@ export class SmtpServer {
    */
   async reload(options: ReloadOptions): Promise<void> {
     checkReloadOptions(options);
+    checkTracing(options.trace, this.#settings.options.threads);
     await this.#inTurn(() => this.#reload(options));
   }
 

@@ -21,6 +21,7 @@ import type { LocalTest } from "./local_domains.ts";
 import type { AddressLimits } from "./limits.ts";
 import type { RecipientPolicy } from "./recipient_policy.ts";
 import type { SenderPolicy } from "./sender_policy.ts";
+import type { SmtpSession } from "./session.ts";
 import type { UserLimiter } from "./user_limits.ts";
 
 /** The settings and services of all sessions of one listener. */
@@ -74,14 +75,20 @@ export interface SessionContext extends WantedLog {
   readonly proxies?: readonly Cidr[] | undefined;
   /** Networks of clients that may use XCLIENT. */
   readonly xclients?: readonly Cidr[] | undefined;
-  /** Networks of clients whose dialogue is logged. */
-  readonly traced?: readonly Cidr[] | undefined;
+  /** The sessions whose dialogue is logged; none if unset. */
+  readonly tracing?: Tracing | undefined;
   /** The settings of logins; `undefined` if AUTH is not offered. */
   readonly authentication: AuthenticationContext | undefined;
   /** Makes the next unique id of a session or message. */
   nextId(): string;
   /** A monotonic time in ms; may lag by a second. */
   now(): number;
+}
+
+/** Answers whether the dialogue of a session is logged. */
+export interface Tracing {
+  /** Whether to trace a session, in its present state. */
+  traces(session: SmtpSession): boolean;
 }
 
 /** What domains have of their own. */

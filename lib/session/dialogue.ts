@@ -1,6 +1,6 @@
 /**
  * The dialogue of one session line by line, for `onDialogue` and for the log of
- * traced networks. Exists only for sessions of which one of the two wants it.
+ * traced sessions. Exists only for sessions of which one of the two wants it.
  *
  * Danger: clients send secrets. Lines within AUTH never pass, and commands only
  * through {@linkcode SecretLines}; content never passes, only its length.
@@ -46,9 +46,8 @@ export class Dialogue implements InputListener {
     session: SmtpSession,
     known: Dialogue | undefined,
   ): Dialogue | undefined {
-    const { traced, handlers } = context;
-    const isTraced = traced !== undefined &&
-      traced.some((network) => network.contains(session.remoteAddress));
+    const { tracing, handlers } = context;
+    const isTraced = tracing?.traces(session) === true;
     if (!isTraced && handlers.onDialogue === undefined) return undefined;
     const dialogue = known ?? new Dialogue(context, session);
     dialogue.#isTraced = isTraced;

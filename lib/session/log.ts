@@ -9,6 +9,7 @@ import {
   describeError,
   errorMessage,
   fieldsOf,
+  type Logger,
   type LogValue,
   oneOrAll,
   type WantedLog,
@@ -111,7 +112,7 @@ export function logTlsFailure(
   });
 }
 
-/** A line of the dialogue with a client of a traced network; wanted at every level. */
+/** A line of the dialogue of a traced session; wanted at every level. */
 export function logDialogue(
   { log }: Pick<Log, "log">,
   session: SmtpSession,
@@ -285,6 +286,21 @@ export function logHandlerFailure(
     message: `${failure.name} failed`,
     session: session.id,
     error: describeError(failure.error),
+  });
+}
+
+/** The function in `trace` has failed. */
+export function logTraceFailure(
+  log: Logger,
+  session: SmtpSession,
+  error: unknown,
+): void {
+  log({
+    level: "error",
+    event: "error",
+    message: "Cannot choose by trace whether to log the dialogue",
+    session: session.id,
+    error: describeError(error),
   });
 }
 

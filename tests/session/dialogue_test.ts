@@ -3,11 +3,17 @@
  * it, for which clients, and that no secret is (RFC 4954, RFC 3207).
  */
 
-import { assert, assertEquals, assertFalse } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertFalse,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
 import type { LogRecord } from "../../lib/log.ts";
 import { AccountList } from "../../lib/sasl/accounts.ts";
 import type { MechanismName } from "../../lib/sasl/mechanism_name.ts";
-import type { SmtpServer } from "../../lib/server/server.ts";
+import { SmtpServer } from "../../lib/server/server.ts";
 import type { SmtpServerOptions } from "../../lib/server/options.ts";
 import type { DialogueLine } from "../../lib/session/handlers.ts";
 import { startServer, TestClient } from "../support/server.ts";
@@ -149,6 +155,96 @@ Deno.test("trace begins and ends by reload, for later sessions", async () => {
     const quits = test.lines().filter((line) => line === "C: QUIT");
     assertEquals(quits.length, count);
   }
+});
+
+Deno.test("trace chooses sessions by a function, and reload() by another", async () => {
+  const ports: number[] = [];
+  await using test = await traced({
+    trace: ({ remoteAddress, localPort, state }) => {
+      ports.push(localPort);
+      assertEquals([remoteAddress, state], ["127.0.0.1", "connecting"]);
+      return ports.length === 2;
+    },
+  });
+  const quit = async () => {
+    using client = await TestClient.connect(test.server);
+    await client.reply();
+    await client.expect(["QUIT", "221"]);
+    await client.rest();
+  };
+  for (let count = 0; count < 3; count++) await quit();
+  const { port } = test.server.addresses[0]!;
+  assertEquals(ports, [port, port, port]);
+  assertEquals(test.lines().filter((line) => line === "C: QUIT").length, 1);
+  const first = test.records.find(({ event }) => event === "dialogue");
+  assertEquals(first!.fields!["line"], "220 mx.test ESMTP ready");
+  await test.server.reload({ trace: () => true });
+  await quit();
+  await test.server.reload({ trace: [] });
+  await quit();
+  await test.over();
+  assertEquals(test.lines().filter((line) => line === "C: QUIT").length, 2);
+});
+
+Deno.test("trace asks its function again after XCLIENT", async () => {
+  await using test = await traced({
+    trace: ({ xclient }) => xclient !== undefined,
+    xclient: LOOPBACK,
+  });
+  using client = await greeted(test.server);
+  await client.expect(["XCLIENT ADDR=192.0.2.7", "220"], ["QUIT", "221"]);
+  await test.over();
+  assertEquals(test.lines().filter((line) => line.startsWith("C:")), [
+    "C: QUIT",
+  ]);
+});
+
+Deno.test("A function in trace that fails traces nothing, and is logged once", async () => {
+  for (
+    const [wrong, text] of [
+      [() => {
+        throw new Error("Cannot choose");
+      }, "Cannot choose"],
+      [() => Promise.reject(new Error("later")), "want true or false"],
+      [() => Promise.resolve(true), "want true or false"],
+      [() => 1, "want true or false"],
+    ] as const
+  ) {
+    await using test = await traced({
+      listen: ["127.0.0.1:0", "127.0.0.1:0"],
+      trace: wrong as unknown as () => boolean,
+    });
+    for (let count = 0; count < 4; count++) {
+      using client = await TestClient.connect(test.server, count % 2);
+      await client.reply();
+      await client.expect(["QUIT", "221"]);
+    }
+    await test.over();
+    assertEquals(test.lines(), []);
+    const errors = test.records.filter(({ level }) => level === "error");
+    assertEquals(errors.map(({ message }) => message), [
+      "Cannot choose by trace whether to log the dialogue",
+    ]);
+    assert(errors[0]!.error!.includes(text), errors[0]!.error);
+    assert(errors[0]!.session !== undefined);
+  }
+});
+
+Deno.test("A function in trace cannot be had with threads", async () => {
+  const trace = () => true;
+  const text =
+    "Cannot use trace (a function) with threads: want networks, or the handler onDialogue";
+  assertThrows(
+    () => new SmtpServer({ threads: 2, trace }),
+    TypeError,
+    text,
+  );
+  await using test = await traced({ threads: 1 });
+  await assertRejects(() => test.server.reload({ trace }), TypeError, text);
+  using client = await greeted(test.server);
+  await client.expect(["QUIT", "221"]);
+  await test.over();
+  assert(test.lines().includes("C: QUIT"));
 });
 
 Deno.test("trace goes by the client that a PROXY header names", async () => {
