@@ -57,6 +57,14 @@ export const records = {
     fields: { options },
   }),
 
+  /** New files of a certificate cannot be used. */
+  certificateFault: (error: unknown): LogRecord => ({
+    level: "warn",
+    event: "warning",
+    message: "Going on with the old certificate: new files cannot be used",
+    error: describeError(error),
+  }),
+
   /** A stop begins. */
   stopping: (sessions: number, graceMs: number): LogRecord => ({
     level: "info",

@@ -95,6 +95,8 @@ export class SmtpServer {
   #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
   #graceEnd = 0;
+  /** Ends the logging of what becomes of the certificates. */
+  #unhearCertificates: () => void = () => {};
 
   /**
    * Makes a server that does nothing yet; see {@linkcode SmtpServer.start}.
@@ -254,12 +256,27 @@ export class SmtpServer {
       throw error;
     }
     this.#active = true;
+    this.#hearCertificates();
     this.#admission.startClock();
     this.#listeners.accept();
     if (this.#services === undefined) {
       this.#announce();
       await this.#settings.recipients?.warnOfAliases();
     }
+  }
+
+  /** Logs what becomes of the certificates in use while the server runs. */
+  #hearCertificates(): void {
+    this.#unhearCertificates();
+    const { certificates } = this.#settings;
+    if (this.#services !== undefined || certificates === undefined) return;
+    const ends = [
+      certificates.onReplace(() => this.#log(records.reload(["certificate"]))),
+      certificates.onError((error) =>
+        this.#log(records.certificateFault(error))
+      ),
+    ];
+    this.#unhearCertificates = () => ends.forEach((end) => end());
   }
 
   /** Makes what decides on local recipients, from the options in force. */
@@ -333,6 +350,7 @@ export class SmtpServer {
           .some((name) => name in options),
       });
       await this.#threads?.reload(options, before);
+      if (this.#active) this.#hearCertificates();
       if (this.#services === undefined) {
         this.#log(records.reload(Object.keys(options)));
         if (isAboutRecipients) {
@@ -410,6 +428,7 @@ export class SmtpServer {
     if (this.#services === undefined) {
       this.#log(records.stopping(this.sessions.length, graceMs));
     }
+    this.#unhearCertificates();
     const threads = this.#threads?.stop(graceMs);
     await this.#listeners.close();
     await this.#admission.end(graceMs);

@@ -26,7 +26,9 @@
  * await server.reload({ certificate: renewed });
  * ```
  *
- * `Certificate.load({ certificateFile, keyFile })` reads PEM files. A
+ * `Certificate.load({ certificateFile, keyFile })` reads PEM files;
+ * {@linkcode CertificateSource.watch} takes the same, and reads them again when
+ * certbot or another program has renewed them. A
  * {@linkcode CertificateSet} holds several certificates and chooses by the
  * server name that the client asks for (SNI). {@linkcode CertificateRequest}
  * makes a request for a certificate authority.
@@ -43,6 +45,7 @@ export {
   type LoadCertificateOptions,
   type ParseCertificateOptions,
 } from "./certificate.ts";
+export type { WatchCertificateOptions } from "./certificate_files.ts";
 export type { ClientCertificatePolicy } from "./context.ts";
 export { CertificateError } from "./material.ts";
 export type { KeyAlgorithm } from "./private_key.ts";

@@ -1,13 +1,17 @@
 /**
  * Several certificates for one listener: chooses one by the server name that a
- * client asks for (SNI), and replaces them while the server runs. Starts no
- * handshake and reads no file.
+ * client asks for (SNI), and replaces them while the server runs, also by itself
+ * when their files change. Starts no handshake.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc6066#section-3 | RFC 6066 section 3}
  */
 
 import { callable, checkOptions, type Rules } from "../options.ts";
 import type { Certificate } from "./certificate.ts";
+import {
+  CertificateFiles,
+  type WatchCertificateOptions,
+} from "./certificate_files.ts";
 import { canonicalHost, nameCovers } from "./host_name.ts";
 import { CERTIFICATE_RULE, TRUSTED_RULE } from "./context.ts";
 
@@ -169,9 +173,13 @@ export class CertificateSet {
   }
 }
 
+/** Milliseconds between two looks at the files of a source. */
+const LOOK_MS = 1000;
+
 /**
  * The certificates in use. A replacement takes effect at the next handshake;
- * open sessions keep their certificate.
+ * open sessions keep their certificate. {@linkcode CertificateSource.watch} makes
+ * a source that replaces its certificate by itself.
  *
  * @example Reload a certificate without a restart
  * ```ts
@@ -187,6 +195,8 @@ export class CertificateSet {
 export class CertificateSource {
   #current: CertificateSet;
   readonly #listeners = new Set<() => void>();
+  readonly #errorListeners = new Set<(error: Error) => void>();
+  #timer: ReturnType<typeof setInterval> | undefined;
 
   /**
    * Makes a source.
@@ -196,6 +206,49 @@ export class CertificateSource {
    */
   constructor(certificates: Certificate | CertificateSet) {
     this.#current = toSet(certificates);
+  }
+
+  /**
+   * Loads a certificate as {@linkcode Certificate.load} does, and replaces it when
+   * another program, as certbot or lego, has renewed its files: looks at them every
+   * second, behind links too. While they cannot be used, as between the writing of
+   * the one and of the other, the certificate in use stays. A fault that lasts goes
+   * to `onError` and to the log of the servers that use the source.
+   *
+   * Watches until {@linkcode CertificateSource.close}; that does not keep the
+   * process running. Requires `allow-read`.
+   *
+   * @throws {CertificateError} If a file cannot be read, is not PEM or lacks its part, or key and certificate do not match
+   * @throws {TypeError} If an option is unknown or of the wrong kind
+   *
+   * @example A server that takes renewed certificates
+   * ```ts
+   * import { Certificate, SmtpServer } from "@smtp/server";
+   * import { CertificateSource } from "@smtp/server/tls";
+   *
+   * const folder = await Deno.makeTempDir();
+   * const [certificateFile, keyFile] = [`${folder}/mx.pem`, `${folder}/mx.key`];
+   * const made = await Certificate.selfSigned({ names: ["mx.example.com"] });
+   * await Deno.writeTextFile(certificateFile, made.toPem());
+   * await Deno.writeTextFile(keyFile, made.keyPem(), { mode: 0o600 });
+   *
+   * using certificate = await CertificateSource.watch({
+   *   certificateFile,
+   *   keyFile,
+   * });
+   * const server = new SmtpServer({ certificate });
+   * console.assert(!server.active);
+   * await Deno.remove(folder, { recursive: true });
+   * ```
+   */
+  static async watch(
+    options: WatchCertificateOptions,
+  ): Promise<CertificateSource> {
+    const files = await CertificateFiles.load(options);
+    const source = new CertificateSource(files.certificate);
+    if (options.onError) source.onError(options.onError);
+    source.#watch(files);
+    return source;
   }
 
   /** The certificates for the next handshake: a snapshot, which never changes. */
@@ -217,6 +270,53 @@ export class CertificateSource {
   onReplace(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /**
+   * Calls `listener` for each fault of watched files; see
+   * {@linkcode CertificateSource.watch}. Returns a function that stops this.
+   */
+  onError(listener: (error: Error) => void): () => void {
+    this.#errorListeners.add(listener);
+    return () => this.#errorListeners.delete(listener);
+  }
+
+  /** Stops watching files; the certificates in use stay. Does nothing if no file is watched. */
+  close(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  /** Stops watching files; see {@linkcode CertificateSource.close}. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #watch(files: CertificateFiles): void {
+    let isLooking = false;
+    this.#timer = setInterval(async () => {
+      if (isLooking) return;
+      isLooking = true;
+      try {
+        const found = await files.look();
+        if (found === undefined || this.#timer === undefined) return;
+        if (found instanceof Error) this.#fail(found);
+        else this.replace(found);
+      } catch (error) {
+        // A listener of replacements has failed: the certificate is in use.
+        this.#fail(error as Error);
+      } finally {
+        isLooking = false;
+      }
+    }, LOOK_MS);
+    Deno.unrefTimer(this.#timer);
+  }
+
+  #fail(error: Error): void {
+    for (const listener of this.#errorListeners) {
+      // A listener that fails must not end the process, nor keep it from the others.
+      new Promise((resolve) => resolve(listener(error))).catch(() => {});
+    }
   }
 }
 
