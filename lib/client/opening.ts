@@ -234,9 +234,15 @@ class Opening {
   async #authenticate(login: Login): Promise<void> {
     this.#options.onProgress?.("authenticating");
     let left = login.mechanisms ?? MECHANISM_NAMES;
+    // To say "y" while the server offers PLUS is the mark of an attack. Danger:
+    // after a refusal of PLUS it stays "y", because an attacker may have refused.
+    const binds = left.includes("SCRAM-SHA-256-PLUS");
     let refusal: SmtpClientError | undefined;
     for (;;) {
-      const mechanism = this.#mechanism({ ...login, mechanisms: left });
+      const mechanism = this.#mechanism(
+        { ...login, mechanisms: left },
+        binds,
+      );
       if (!mechanism) throw refusal ?? this.#noMechanism();
       refusal = await this.#logIn(mechanism);
       if (!refusal) return;
@@ -291,7 +297,8 @@ class Opening {
     return code >= 500 && code !== 530;
   }
 
-  #mechanism(login: Login): ClientMechanism | undefined {
+  /** @param binds Whether the login may be bound to the channel */
+  #mechanism(login: Login, binds: boolean): ClientMechanism | undefined {
     const { transport, protocol } = this.session!;
     const { host, port, allowInsecureAuth, clientCertificate } = this.#options;
     const peer = transport.tls?.peerCertificate;
@@ -300,7 +307,7 @@ class Opening {
       host,
       port,
       external: clientCertificate !== undefined,
-      channelBinding: peer && tlsServerEndPoint(peer),
+      channelBinding: binds && peer ? tlsServerEndPoint(peer) : undefined,
       secure: transport.tls !== undefined,
       allowInsecure: allowInsecureAuth === true,
     };
