@@ -132,6 +132,7 @@ const SERVER_ROWS: [options: unknown, begins: string, ends: string][] = [
   [{ handlers: () => ({}) }, "Cannot use handlers (a function)", "module"],
   [{ handlers: null }, "Cannot use handlers null", "module"],
   [{ certificate: "mail.pem" }, 'Cannot use certificate "mail.pem"', "Source"],
+  [{ trace: "192.0.2.7" }, 'Cannot use trace "192.0.2.7"', "or a function"],
   [
     { certificate: Promise.resolve() },
     "Cannot use certificate (a promise)",
@@ -234,6 +235,8 @@ Deno.test("networks are read when they are given, wherever they stand", async (t
   const rows: [path: string, give: () => unknown][] = [
     ["proxyProtocol[0]", () => new SmtpServer({ proxyProtocol: networks })],
     ["xclient[0]", () => server.reload({ xclient: networks })],
+    ["trace[0]", () => new SmtpServer({ trace: networks })],
+    ["trace[0]", () => server.reload({ trace: networks })],
     ["proxyProtocol[0]", () => server.reload({ proxyProtocol: networks })],
     [
       "listen.xclient[0]",
@@ -440,6 +443,7 @@ const ROWS: [run: () => unknown, begins: string, ends: string][] = [
   ],
   [() => new face.CertificateSet("mail.pem"), "Cannot use certificates", "e"],
   [() => new face.CertificateSource("mail"), "Cannot use certificates", "it"],
+  [() => face.CertificateSource.watch("mail.pem"), "Cannot use the opt", "}"],
   [() => new face.DnsClient("192.0.2.1"), "Cannot use the options", "}"],
   [
     () => new face.DnsClient().mx("a.example", { timeout: 1 }),

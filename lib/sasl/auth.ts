@@ -50,8 +50,7 @@
  *
  * A program that knows its users decides by `onAuthenticate`. `verify()`
  * compares in constant time, with every mechanism. Call it for unknown users
- * too, so that they take as long as known ones. `credentials.password` is for hashes
- * of another kind, as `examples/hashed_passwords.ts` has them.
+ * too, so that they take as long as known ones.
  *
  * ```ts
  * import type { SmtpHandlers } from "@smtp/server";
@@ -60,6 +59,30 @@
  * const handlers: SmtpHandlers = {
  *   onAuthenticate: (_session, credentials) =>
  *     credentials.verify(secrets.get(credentials.username)),
+ * };
+ * console.assert(handlers.onAuthenticate !== undefined);
+ * ```
+ *
+ * Hashes of other systems that are PBKDF2 with HMAC-SHA-256, as Django's, become
+ * verifiers by {@linkcode ScramVerifier.fromSaltedPassword};
+ * `examples/hashed_passwords.ts` has them. For hashes of another kind, as bcrypt and
+ * Argon2, a handler checks `credentials.password`, which PLAIN and LOGIN send. It
+ * hashes for unknown users, too, so that they take as long as known ones.
+ *
+ * ```ts
+ * import type { SmtpHandlers } from "@smtp/server";
+ * import { scrypt, timingSafeEqual } from "node:crypto";
+ * import { promisify } from "node:util";
+ *
+ * const rows = new Map<string, { salt: Uint8Array; hash: Uint8Array }>();
+ * // No password has this hash.
+ * const nobody = { salt: new Uint8Array(16), hash: new Uint8Array(32) };
+ * const hashed = promisify<string, Uint8Array, number, Uint8Array>(scrypt);
+ * const handlers: SmtpHandlers = {
+ *   async onAuthenticate(_session, { username, password = "" }) {
+ *     const { salt, hash } = rows.get(username) ?? nobody;
+ *     return timingSafeEqual(await hashed(password, salt, 32), hash);
+ *   },
  * };
  * console.assert(handlers.onAuthenticate !== undefined);
  * ```
@@ -91,4 +114,8 @@ export {
   type MechanismName,
   parseMechanismName,
 } from "./mechanism_name.ts";
-export { ScramVerifier, type ScramVerifierOptions } from "./scram_verifier.ts";
+export {
+  type SaltedPassword,
+  ScramVerifier,
+  type ScramVerifierOptions,
+} from "./scram_verifier.ts";

@@ -13,9 +13,11 @@
 import {
   anyNumber,
   checkOptions,
+  required,
   type Rules,
   secret,
   where,
+  whole,
 } from "../options.ts";
 import { decodeBase64Strict, encodeBase64, encodeUtf8 } from "./encoding.ts";
 import { redact } from "./redact.ts";
@@ -53,6 +55,48 @@ export interface ScramVerifierOptions {
 const RULES: Rules<ScramVerifierOptions> = {
   iterations: anyNumber,
   salt: secret(where("bytes", (value) => value instanceof Uint8Array)),
+};
+
+/**
+ * A password hash of another system, for {@linkcode ScramVerifier.fromSaltedPassword}.
+ *
+ * @example A hash as Django writes it
+ * ```ts
+ * import { type SaltedPassword, ScramVerifier } from "@smtp/server/auth";
+ *
+ * const hash =
+ *   "pbkdf2_sha256$4096$NaCl$RbTAAeFpCOv3xf1Yjbr65JIOqArtKBlmT9x2hCJozCw=";
+ * const [, rounds = "", salt = "", key = ""] = hash.split("$");
+ * const kept: SaltedPassword = {
+ *   iterations: Number(rounds),
+ *   salt: new TextEncoder().encode(salt),
+ *   saltedPassword: Uint8Array.fromBase64(key),
+ * };
+ * const verifier = ScramVerifier.fromSaltedPassword(kept);
+ * console.assert(await verifier.verify("pencil"));
+ * ```
+ */
+export interface SaltedPassword {
+  /** Number of rounds of PBKDF2, 1 to 5,000,000. Clients may refuse SCRAM with fewer than 4096. */
+  readonly iterations: number;
+  /** The salt as PBKDF2 got it, 1 to 1024 bytes. Django's is text: its bytes, not decoded from base64. */
+  readonly salt: Uint8Array;
+  /** The result of PBKDF2 with HMAC-SHA-256, 32 bytes. */
+  readonly saltedPassword: Uint8Array;
+}
+
+const bytes = (want: string, least: number, most: number) =>
+  required(secret(where(
+    want,
+    (value) =>
+      value instanceof Uint8Array && value.length >= least &&
+      value.length <= most,
+  )));
+
+const SALTED_RULES: Rules<SaltedPassword> = {
+  iterations: required(whole(1, MAX_ITERATIONS)),
+  salt: bytes("1 to 1024 bytes", 1, 1024),
+  saltedPassword: bytes("32 bytes", 32, 32),
 };
 
 /**
@@ -135,6 +179,26 @@ export class ScramVerifier {
     }
     const salted = await pbkdf2(prepared, { salt, iterations });
     return new ScramVerifier({ iterations, salt, ...scramKeys(salted) });
+  }
+
+  /**
+   * Makes a verifier of a PBKDF2 hash with HMAC-SHA-256, as Django and other systems
+   * keep it: that is the SaltedPassword of SCRAM (RFC 5802 section 3). So their
+   * users log in by SCRAM, PLAIN and LOGIN, and no password must be known.
+   *
+   * Clients prepare passwords by SASLprep, and so does `verify()`. A password that
+   * this changes, as by another spelling of an accented letter, does not fit if the
+   * other system did not prepare it.
+   *
+   * @throws {TypeError} If salt or hash are not bytes of the right length
+   * @throws {RangeError} If the number of rounds is out of range
+   */
+  static fromSaltedPassword(hash: SaltedPassword): ScramVerifier {
+    checkOptions("ScramVerifier.fromSaltedPassword", hash, SALTED_RULES);
+    const { iterations, saltedPassword } = hash;
+    const { storedKey, serverKey } = scramKeys(saltedPassword);
+    const salt = Uint8Array.from(hash.salt);
+    return new ScramVerifier({ iterations, salt, storedKey, serverKey });
   }
 
   /**

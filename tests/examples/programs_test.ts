@@ -4,6 +4,7 @@
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import type { MechanismName } from "@smtp/server/auth";
 import { SmtpClient } from "@smtp/server/client";
 import { startTestServer } from "@smtp/server/testing";
 import { DatabaseSync } from "node:sqlite";
@@ -11,6 +12,7 @@ import { messageTo, runCli } from "../support/cli.ts";
 import { startWireServer } from "../support/dns.ts";
 import { Example } from "../support/example.ts";
 import type { TestFolder } from "../support/folder.ts";
+import { run } from "../support/process.ts";
 import { DEADLINE_MS, until, within } from "../support/wait.ts";
 import { replies } from "../../lib/protocol/replies.ts";
 
@@ -84,24 +86,44 @@ Deno.test("examples/sqlite_store.ts keeps a message, and has it after a crash", 
 
 Deno.test("examples/hashed_passwords.ts knows users by hashes of two kinds", async () => {
   await using example = await Example.start("hashed_passwords.ts");
-  const logIn = async (username: string, password: string) => {
+  const logIn = async (
+    username: string,
+    password: string,
+    mechanism?: MechanismName,
+  ) => {
     try {
       await using _client = await SmtpClient.connect({
         ...{ host: "127.0.0.1", port: example.ports[0]! },
         onCertificate: () => true,
-        login: { username, password },
+        login: { username, password, mechanisms: mechanism && [mechanism] },
       });
       return true;
     } catch {
       return false;
     }
   };
-  assertEquals(await logIn("ann@example.com", "a secret of Ann"), true);
-  assertEquals(await logIn("bob@example.com", "a secret of Bob"), true);
+  for (
+    const mechanism of [
+      "SCRAM-SHA-256-PLUS",
+      "SCRAM-SHA-256",
+      "PLAIN",
+      "LOGIN",
+    ] as const
+  ) {
+    const ann = await logIn("ann@example.com", "a secret of Ann", mechanism);
+    const bob = await logIn("bob@example.com", "a secret of Bob", mechanism);
+    assertEquals([ann, bob], [true, true], mechanism);
+  }
   assertEquals(await logIn("ann@example.com", "a secret of Bob"), false);
   assertEquals(await logIn("bob@example.com", "a secret of Ann"), false);
   assertEquals(await logIn("constructor", "a secret of Ann"), false);
   assertEquals(await logIn("*", "*"), false);
+  const swaks = await run("swaks", [
+    ...["--server", `127.0.0.1:${example.ports[0]}`, "--tls"],
+    ...["--auth", "PLAIN", "--auth-user", "ann@example.com"],
+    ...["--auth-password", "a secret of Ann", "--to", "you@example.com"],
+  ]);
+  assertStringIncludes(swaks.stdout, "235 2.7.0");
 });
 
 for (const status of [503, 429, 302]) {

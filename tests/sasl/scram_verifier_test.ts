@@ -4,7 +4,10 @@
 
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { decodeBase64Strict } from "../../lib/sasl/encoding.ts";
-import { ScramVerifier } from "../../lib/sasl/scram_verifier.ts";
+import {
+  type SaltedPassword,
+  ScramVerifier,
+} from "../../lib/sasl/scram_verifier.ts";
 
 /** The verifier of "pencil" with the salt of RFC 7677 section 3. */
 const PENCIL =
@@ -35,6 +38,57 @@ Deno.test("ScramVerifier.create() refuses what makes no verifier", async () => {
   }
   const salt = new Uint8Array(7);
   await assertRejects(() => ScramVerifier.create("a", { salt }), RangeError);
+});
+
+Deno.test("ScramVerifier.fromSaltedPassword() makes the verifier of RFC 7677 section 3", async () => {
+  // PBKDF2 of the password "pencil", as Python's hashlib computes it.
+  const saltedPassword = Uint8Array.fromHex(
+    "c4a49510323ab4f952cac1fa99441939e78ea74d6be81ddf7096e87513dc615d",
+  );
+  const salt = decodeBase64Strict("W22ZaJ0SNY7soEsUEjb6gQ==")!;
+  const made = ScramVerifier.fromSaltedPassword({
+    ...{ salt, iterations: 4096, saltedPassword },
+  });
+  assertEquals(made.toString(), PENCIL);
+  salt.fill(0);
+  saltedPassword.fill(0);
+  assertEquals(made.toString(), PENCIL);
+  assert(await made.verify("pencil"));
+  assert(!await made.verify("pen"));
+});
+
+Deno.test("ScramVerifier.fromSaltedPassword() refuses other lengths and kinds, and shows no hash", () => {
+  const hash = {
+    ...{ iterations: 4096, salt: new Uint8Array(1) },
+    saltedPassword: new Uint8Array(32),
+  };
+  ScramVerifier.fromSaltedPassword(hash);
+  for (
+    const wrong of [
+      ...[{ salt: new Uint8Array(0) }, { salt: new Uint8Array(1025) }],
+      ...[{ salt: "c2VjcmV0" }, { salt: undefined }, { keyLength: 32 }],
+      ...[20, 31, 33, 64].map((length) => ({
+        saltedPassword: new Uint8Array(length),
+      })),
+      { saltedPassword: "c2VjcmV0" },
+    ]
+  ) {
+    const error = assertThrows(
+      () =>
+        ScramVerifier.fromSaltedPassword(
+          { ...hash, ...wrong } as SaltedPassword,
+        ),
+      TypeError,
+      "ScramVerifier.fromSaltedPassword",
+    );
+    assert(!error.message.includes("c2Vj"), error.message);
+  }
+  for (const iterations of [0, -1, 1.5, 5_000_001, NaN]) {
+    assertThrows(
+      () => ScramVerifier.fromSaltedPassword({ ...hash, iterations }),
+      RangeError,
+    );
+  }
 });
 
 Deno.test("ScramVerifier.verify() tells the password from others", async () => {
