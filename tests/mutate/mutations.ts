@@ -1139,7 +1139,7 @@ const PROTOCOL: readonly Mutation[] = [
       "",
     ],
   ]),
-  ...of("protocol/server/protocol.ts", "protocol/server/dialogue", [
+  ...of("protocol/server/protocol.ts", "protocol/server/line", [
     [
       "control characters stand in a command",
       "else if (CONTROL.test(argument)) {",
