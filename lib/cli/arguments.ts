@@ -107,6 +107,14 @@ const FLAG_WORDS: ReadonlyMap<string, boolean> = new Map([
   ...["no", "false", "off", "0"].map((word) => [word, false] as const),
 ]);
 
+/** What the value of a flag has to be, in errors. */
+export const WANT_FLAG = "want yes, true, on, 1, no, false, off or 0";
+
+/** Whether a text is yes or no. */
+export function isFlagWord(text: string): boolean {
+  return FLAG_WORDS.has(text.toLowerCase());
+}
+
 /**
  * Whether the values of a flag turn it on.
  *
@@ -120,9 +128,7 @@ export function flagOf(name: string, values: readonly string[]): boolean {
   const meant = values.map((value) => {
     const isOn = FLAG_WORDS.get(value.toLowerCase());
     if (isOn !== undefined) return isOn;
-    throw new UsageError(
-      `${name} ${value || '""'}: want yes, true, on, 1, no, false, off or 0`,
-    );
+    throw new UsageError(`${name} ${value || '""'}: ${WANT_FLAG}`);
   });
   if (new Set(meant).size > 1) {
     throw new UsageError(

@@ -6,7 +6,7 @@
  */
 
 import type { Option, Options } from "./option.ts";
-import { flagOf } from "./arguments.ts";
+import { isFlagWord, WANT_FLAG } from "./arguments.ts";
 import { hint, UsageError } from "./output.ts";
 
 /** What begins the name of every variable. */
@@ -81,11 +81,16 @@ export function variableSettings(
     const option = options[name]!;
     const values = option.form === "many" ? listed(text, option) : [text];
     if (values.length === 0) throw new UsageError(`${variable}: want a value`);
-    if (option.form === "flag") flagOf(variable, values);
+    if (option.form === "flag") checkFlag(variable, text);
     raw.set(name, values);
     places.set(name, variable);
   }
   return { raw, places };
+}
+
+/** Checks the value of a flag. The error of a variable does not show it. */
+function checkFlag(variable: string, text: string): void {
+  if (!isFlagWord(text)) throw new UsageError(`${variable}: ${WANT_FLAG}`);
 }
 
 /** Words for values that may have blanks and commas in them: one a line. */

@@ -2,7 +2,8 @@
  * Reads From and Sender of a header strictly, to decide which mailbox is
  * responsible for a message. What two readers could take for two different
  * mailboxes is an error here: two From fields, a group, a source route, a comment
- * or blank within an address, an address without brackets beside another text.
+ * or blank within an address, an address without brackets beside another text, the
+ * beginning of an encoded word in an address: some readers decode it there.
  * Display names may have any text, because no reader takes them for an address.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5322#section-3.6.2 | RFC 5322 sections 3.6.2} and
@@ -102,7 +103,8 @@ class MailboxScanner {
       : next === "@" && words === 1 && this.#at === wordEnd
       ? this.#bare(start)
       : undefined;
-    return address !== undefined && this.#blanks() ? address : undefined;
+    if (address === undefined || address.localPart.includes("=?")) return;
+    return this.#blanks() ? address : undefined;
   }
 
   #bracketed(): Address | undefined {

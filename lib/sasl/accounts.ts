@@ -201,7 +201,9 @@ export class AccountList implements Accounts {
   ): Account {
     const key = canonicalAccount(prepareAccountName(name));
     if (this.#accounts.has(key)) {
-      throw new SyntaxError(`Cannot add the account "${name}" twice`);
+      throw new SyntaxError(
+        `Cannot add the account "${printable(name)}" twice`,
+      );
     }
     const options = typeof given === "string" || given instanceof ScramVerifier
       ? { secret: given }
@@ -339,7 +341,9 @@ export function parseAccounts(
       const key = canonicalAccount(prepareAccountName(name));
       refuseForeignHash(name, secret);
       if (accounts.has(key)) {
-        throw new SyntaxError(`Cannot add the account "${name}" twice`);
+        throw new SyntaxError(
+          `Cannot add the account "${printable(name)}" twice`,
+        );
       }
       prepareAccount(name, { secret });
       accounts.set(key, { secret, addresses: senders.get(key) });
@@ -354,7 +358,7 @@ export function parseAccounts(
   for (const name of senders.keys()) {
     if (accounts.has(name)) continue;
     throw new SyntaxError(
-      `Cannot give addresses to "${name}": there is no such account`,
+      `Cannot give addresses to "${printable(name)}": there is no such account`,
     );
   }
   return new AccountList(Object.fromEntries(accounts));
@@ -388,7 +392,7 @@ export function parseSenders(
     try {
       const key = canonicalAccount(prepareAccountName(name));
       if (senders.has(key)) {
-        throw new SyntaxError(`Cannot use the name "${name}" twice`);
+        throw new SyntaxError(`Cannot use the name "${printable(name)}" twice`);
       }
       values.forEach(checkOwnAddress);
       senders.set(key, values);
@@ -458,7 +462,9 @@ function prepareAccountName(name: string): string {
   const username = saslPrep(name);
   if (username === undefined || username === "") {
     throw new SyntaxError(
-      `Cannot add the account "${name}": the name is empty or prohibited by SASLprep`,
+      `Cannot add the account "${
+        printable(name)
+      }": the name is empty or prohibited by SASLprep`,
     );
   }
   return username;
@@ -474,7 +480,7 @@ function prepareAccount(name: string, options: AccountOptions): Account {
     addresses.forEach(checkOwnAddress);
   } catch (error) {
     throw new SyntaxError(
-      `Cannot add the account "${name}": ${errorMessage(error)}`,
+      `Cannot add the account "${printable(name)}": ${errorMessage(error)}`,
     );
   }
   const isShut = typeof secret === "string" && SHUT.test(secret);
@@ -497,7 +503,9 @@ function prepareSecret(
       return ScramVerifier.parse(secret);
     } catch (cause) {
       throw new SyntaxError(
-        `Cannot add the account "${name}": the verifier is malformed`,
+        `Cannot add the account "${
+          printable(name)
+        }": the verifier is malformed`,
         { cause },
       );
     }
@@ -505,7 +513,9 @@ function prepareSecret(
   const prepared = saslPrep(secret);
   if (prepared === undefined || prepared === "") {
     throw new SyntaxError(
-      `Cannot add the account "${name}": the secret is empty or prohibited by SASLprep`,
+      `Cannot add the account "${
+        printable(name)
+      }": the secret is empty or prohibited by SASLprep`,
     );
   }
   return secret;
@@ -516,7 +526,9 @@ function refuseForeignHash(name: string, secret: string): void {
   // Behind "!" stands the hash of a user that another program has locked.
   if (FOREIGN_HASH.test(secret.replace(/^!+/, ""))) {
     throw new SyntaxError(
-      `Cannot add the account "${name}": the secret is a hash of another kind, want a plain secret or a SCRAM-SHA-256 verifier`,
+      `Cannot add the account "${
+        printable(name)
+      }": the secret is a hash of another kind, want a plain secret or a SCRAM-SHA-256 verifier`,
     );
   }
 }

@@ -1,12 +1,18 @@
 /** Settings by environment variables: names, lists, order, permissions, secrets. */
 
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import {
   unknownVariables,
   variableOf,
   variableSettings,
 } from "../../lib/cli/environment.ts";
 import { keyOf, optionsOf, sharedOptions } from "../../lib/cli/options.ts";
+import { UsageError } from "../../lib/cli/output.ts";
 import { CliServer, messageTo, runCli } from "../support/cli.ts";
 import { TestFolder } from "../support/folder.ts";
 
@@ -64,6 +70,20 @@ Deno.test("A variable that no option has is named with the nearest, and its valu
     "SMTP_LISEN: no setting has this name, it has no effect (did you mean SMTP_LISTEN?)",
     "SMTP_PASSWORD: no setting has this name, it has no effect",
   ]);
+});
+
+Deno.test("The error of a variable shows no value", () => {
+  for (const [name, value] of [["RELAY", "ses\u001bame"], ["DOMAIN", " , "]]) {
+    const variables = new Map([[`SMTP_${name}`, value!]]);
+    const { message } = assertThrows(
+      () => variableSettings(variables, SERVER),
+      UsageError,
+    );
+    const want = name === "DOMAIN"
+      ? "want a value"
+      : "want yes, true, on, 1, no, false, off or 0";
+    assertEquals(message, `SMTP_${name}: ${want}`);
+  }
 });
 
 Deno.test("The domains and accounts of the server are no options of queue and send", () => {

@@ -289,6 +289,11 @@ Deno.test("cli refuses options that it cannot use", async (t) => {
       want: `--listen: Cannot listen on "${at}": want an IP address or a ` +
         "name of this machine",
     })),
+    {
+      args: ["--listen", "a\x1bb:25"],
+      want: '--listen: Cannot listen on "a b:25": want an IP address or a ' +
+        "name of this machine",
+    },
     { args: ["--cert", ""], want: "--cert: want a value" },
     { args: ["--config", ""], want: "--config: want a value" },
     {

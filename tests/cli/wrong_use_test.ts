@@ -448,7 +448,7 @@ const VARIABLES: readonly (readonly [
   [
     { "SMTP_RELAY": "maybe" },
     [],
-    "SMTP_RELAY maybe: want yes, true, on, 1, no, false, off or 0",
+    "SMTP_RELAY: want yes, true, on, 1, no, false, off or 0",
   ],
   [
     { "SMTP_MAX_SIZE": "10X" },

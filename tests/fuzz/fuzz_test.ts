@@ -1,6 +1,6 @@
 /**
- * The fuzz that runs with every test: 5,000 inputs of the cheap targets and 125 on
- * sockets. `deno task fuzz --count N` runs more.
+ * The fuzz that runs with every test: 5,000 inputs of the cheap targets and 125 of
+ * each one on sockets or files. `deno task fuzz --count N` runs more.
  *
  * The promise of SECURITY.md: "No exception ends the process".
  */

@@ -5,8 +5,11 @@ import { clientTarget } from "./client_target.ts";
 import { dnsTarget } from "./dns_target.ts";
 import { frontTarget } from "./front_target.ts";
 import type { FuzzTarget } from "./fuzz.ts";
+import { headerTarget } from "./header_target.ts";
 import { noticeTarget } from "./notice_target.ts";
+import { quotaTarget } from "./quota_target.ts";
 import { serverTarget } from "./server_target.ts";
+import { settingsTarget } from "./settings_target.ts";
 
 /** All targets. */
 export const TARGETS: readonly FuzzTarget[] = [
@@ -15,6 +18,9 @@ export const TARGETS: readonly FuzzTarget[] = [
   dnsTarget,
   noticeTarget,
   frontTarget,
+  settingsTarget,
+  headerTarget,
+  quotaTarget,
   borderTarget,
 ];
 

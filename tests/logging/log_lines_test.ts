@@ -1,6 +1,11 @@
 /** Log records as lines: text, JSON, Postfix's form, and the logger for programs. */
 
-import { assertEquals, assertMatch, assertThrows } from "@std/assert";
+import {
+  assertEquals,
+  assertFalse,
+  assertMatch,
+  assertThrows,
+} from "@std/assert";
 import type { LogEvent, LogRecord } from "../../lib/log.ts";
 import { type LogForm, logLines, type LogLinesOptions } from "../../mod.ts";
 import { PostfixLines } from "../../lib/logging/postfix.ts";
@@ -42,6 +47,17 @@ Deno.test("A line of text has its ids first, the others in their order, and the 
     "info message session=S-1 id=A-1 from=<> stored=maildir:2,mbox:1 " +
       'queued=B-1,B-2 tls="" msg="Taken"',
   );
+});
+
+Deno.test("A sentence, a field and an error stay in the line, whatever they quote", () => {
+  const ends = "a\r\nb\u2028c\u0085d\x1b[2J";
+  const shown = text({
+    ...{ level: "warn", event: "warning", message: ends, error: ends },
+    fields: { reply: ends, recipient: ends },
+  });
+  // deno-lint-ignore no-control-regex
+  assertFalse(/[\x00-\x1f\x7f-\x9f\u2028\u2029]/.test(shown), shown);
+  assertEquals(shown.match(/b\\u2028c\\u0085d\\u001b\[2J/g)?.length, 4);
 });
 
 Deno.test("The time of a line is local, with the offset from UTC", () => {

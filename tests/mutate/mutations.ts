@@ -788,6 +788,13 @@ const USERS: readonly Mutation[] = [
       "isFirst: true }",
     ],
   ]),
+  ...of("server/user_counts.ts", "server/user_limits", [
+    [
+      "a restart forgets the counts of users",
+      "if (text !== undefined) this.#users.restore(text, this.#time());",
+      "void text;",
+    ],
+  ]),
   ...of("session/user_table.ts", "session/user_limits", [
     [
       "a count of a day lasts for ever",
@@ -824,6 +831,11 @@ const USERS: readonly Mutation[] = [
       "the first of two authors is responsible",
       "responsible?.length === 1 ? responsible[0]",
       "responsible ? responsible[0]",
+    ],
+    [
+      "an author's address may be decoded to another one",
+      '|| address.localPart.includes("=?")',
+      "",
     ],
     [
       "an address before one in brackets is a name",
@@ -1041,6 +1053,13 @@ const PROTOCOL: readonly Mutation[] = [
     "protocol/server/protocol",
     "protocol/server/bdat",
   ], []),
+  ...of("session/secret_lines.ts", "session/dialogue", [
+    [
+      "the argument of an unknown verb is in the dialogue",
+      "return verb === line ? line : `${verb} ***`.trimStart();",
+      "return line;",
+    ],
+  ]),
   ...of("session/dialogue.ts", "session/dialogue", [
     [
       "responses of AUTH are in the dialogue",
@@ -1103,6 +1122,23 @@ const PROTOCOL: readonly Mutation[] = [
       'const ENDS = ["unload", ',
     ],
   ]),
+  ...of("logging/text.ts", "logging/log_lines", [
+    [
+      "the sentence of a record takes several lines",
+      "text += ` msg=${printableJson(message)}`;",
+      "text += ` msg=${JSON.stringify(message)}`;",
+    ],
+    [
+      "a field of a record takes several lines",
+      'return text === "" || /[\\s"=\\\\]/.test(text) || printable(text) !== text\n    ? printableJson(text)',
+      'return text === "" || /[\\s"=\\\\]/.test(text) || printable(text) !== text\n    ? `"${text}"`',
+    ],
+    [
+      "an error takes several lines",
+      ": ` error=${printableJson(error)}`",
+      ": ` error=${error}`",
+    ],
+  ]),
   ...of("logging/text.ts", "cli/log_story", [
     [
       "the addresses of a message are not side by side",
@@ -1139,7 +1175,7 @@ const PROTOCOL: readonly Mutation[] = [
       "",
     ],
   ]),
-  ...of("protocol/server/protocol.ts", "protocol/server/dialogue", [
+  ...of("protocol/server/protocol.ts", "protocol/server/line", [
     [
       "control characters stand in a command",
       "else if (CONTROL.test(argument)) {",
@@ -1253,6 +1289,45 @@ const PROTOCOL: readonly Mutation[] = [
       "look-alikes are one domain",
       "return (isSpelling(name) && convert(name)) || lowerAscii(name);",
       "return convert(name) || lowerAscii(name);",
+    ],
+  ]),
+];
+
+const DEPLOYMENT: readonly Mutation[] = [
+  ...of("net/unix_socket.ts", "server/unix_socket", [
+    [
+      "a unix socket has its mode after it answers",
+      "    Deno.chmodSync(path, mode);",
+      "    setTimeout(() => Deno.chmodSync(path, mode), 500);",
+    ],
+    [
+      "the socket of a server that answers is removed",
+      'throw new Deno.errors.AddrInUse("A server answers there");',
+      "removeSame(path, before);",
+    ],
+    [
+      "a file that is no socket is removed",
+      "if (!before.isSocket) {",
+      "if (false) {",
+    ],
+  ]),
+  ...of("cli/status_socket.ts", "cli/status", [
+    [
+      "every user of the machine asks for the status",
+      "{ path, mode: 0o600 }",
+      "{ path, mode: 0o666 }",
+    ],
+  ]),
+  ...of("cli/environment.ts", "cli/environment", [
+    [
+      "the error of a variable shows its value",
+      "throw new UsageError(`${variable}: ${WANT_FLAG}`)",
+      "throw new UsageError(`${variable} ${text}: ${WANT_FLAG}`)",
+    ],
+    [
+      "a variable without effect is shown with its value",
+      "`${name}: no setting",
+      "`${name}=${variables.get(name)}: no setting",
     ],
   ]),
 ];
@@ -1406,6 +1481,46 @@ const RECIPIENTS: readonly Mutation[] = [
       "for (const one of said.flat()) {",
     ],
   ]),
+  ...of("session/recipient_policy.ts", "attacks/relaying_by_aliases", [
+    [
+      "a catch-all hands routes on",
+      "return ROUTE.test(address.localPart) &&",
+      "return false && ROUTE.test(address.localPart) &&",
+    ],
+  ]),
+  ...of("protocol/server/rewriting.ts", "session/redirect", [
+    [
+      "the ORCPT of a redirect is its target",
+      "const parameters = withOriginal(candidate);",
+      "const { parameters } = candidate;",
+    ],
+  ]),
+  ...of("session/keeping.ts", "delivery/lmtp_store", [
+    [
+      "LMTP says 250 for a copy that no store has",
+      "recipient.reply = replyOf(cause);",
+      "void [recipient, cause];",
+    ],
+  ]),
+  ...of("message/message.ts", "attacks/lost_copies", [
+    [
+      "LMTP says 250 where a store names other recipients",
+      "if (isWhole) return error.failures;",
+      "return error.failures;",
+    ],
+  ]),
+  ...of("protocol/headers.ts", "session/message_changes", [
+    [
+      "the name of a field that is prepended has more fields in it",
+      'if (typeof name !== "string" || !NAME.test(name)) {',
+      "if (false) {",
+    ],
+    [
+      "the value of a field that is prepended has more fields in it",
+      "? encoder.encode(foldField(name, value))",
+      "? encoder.encode(`${name}: ${value}\\r\\n`)",
+    ],
+  ]),
   ...of("queue/relay.ts", "queue/relay", [
     [
       "a message relayed from the null path keeps its sender",
@@ -1430,6 +1545,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ...SASL,
   ...LIMITS,
   ...USERS,
+  ...DEPLOYMENT,
   ...RECIPIENTS,
   ...PROTOCOL,
 ];

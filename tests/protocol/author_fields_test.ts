@@ -52,6 +52,9 @@ const NONE: readonly string[] = [
   `<ann@own.example`,
   `<ann@own.example\0>`,
   `<ann@own.example@corp.example>`,
+  // Some readers decode it: boss@corp.example.
+  `=?utf-8?B?Ym9zc0Bjb3JwLmV4YW1wbGU=?=@own.example`,
+  `Ann <=?utf-8?Q?boss=40corp.example?=@own.example>`,
   `"Ann <${ANN}>`,
   `Ann, of Sales <${ANN}>`,
   `,${ANN}`,

@@ -112,6 +112,7 @@ Deno.test("parseSenders reads the form of aliases, and says which line is wrong"
         'line 2 of the senders: Cannot use the name "ann" twice',
       ],
       ["  b@x.test", "line 1 of the senders: want"],
+      ["a\x1b2Jnn: a@x.test", 'Cannot add the account "a 2Jnn"'],
     ] as const
   ) assertThrows(() => parseSenders(text), SyntaxError, reason);
 });

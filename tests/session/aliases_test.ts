@@ -78,7 +78,7 @@ for (const threads of THREADS) {
     const to = async (...addresses: string[]) => {
       const replies = await repliesTo(client, addresses);
       for (const address of addresses) assertEquals(replies[address], OK);
-      await client.data("Subject: x\r\n");
+      assertMatch(await client.data("Subject: x\r\n"), /^250/);
       return newest(pair.nearStore);
     };
     assertEquals(await to("Info@NEAR.test"), ["ann@near.test<Info@NEAR.test"]);

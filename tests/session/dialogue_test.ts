@@ -444,6 +444,11 @@ Deno.test("No secret is in the dialogue that comes too early, too late, broken o
     `AUTH PLAIN\r\n\xff\r\n${plain}`,
     `NOOP\nAUTH PLAIN\n${plain}\r\n${plain}`,
     `AUTH PLAIN\n${plain}\r\n${password}`,
+    // Misspelt, of other protocols, and content whose DATA was refused.
+    `AUHT PLAIN ${plain}`,
+    `USER ann\r\nPASS ${SECRET}`,
+    `a1 LOGIN ann ${SECRET}`,
+    `Authorization: Basic ${btoa(`ann:${SECRET}`)}\r\nX ${SECRET}`,
   ];
   for (const accounts of [undefined, new AccountList({ ann: SECRET })]) {
     await using test = await traced({

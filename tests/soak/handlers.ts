@@ -1,14 +1,18 @@
 /**
  * Handlers of the server under load: VRFY answers with the memory in use after a
- * garbage collection, and `onHeaders` reads the header as a filter does.
+ * garbage collection, `onHeaders` reads the header as a filter does, and `onRcptTo`
+ * sends the mail of one name elsewhere.
  */
 
-import type { SmtpHandlers } from "../../mod.ts";
+import { redirect, type SmtpHandlers } from "../../mod.ts";
 import { heapInUse, openFiles } from "../support/memory.ts";
 
 const handlers: SmtpHandlers = {
   onHeaders(_session, _message, headers) {
     headers.get("Subject");
+  },
+  onRcptTo(_session, { localPart }) {
+    return localPart === "moved" ? redirect("ann@far.test") : undefined;
   },
   async onVerify(_session, text) {
     if (text !== "memory") return false;

@@ -32,6 +32,11 @@ const KINDS: readonly (readonly [weight: number, kind: Kind])[] = [
   [5, (load) => load.byClient({ to: "tls@near.test", tls: true })],
   [15, (load) => load.byData("ann@far.test", SMALL)],
   [2, (load) => load.byData("large@far.test", LARGE)],
+  [4, (load) => load.byData("info@near.test", SMALL)],
+  [4, (load) => load.byData("away@near.test", SMALL)],
+  [4, (load) => load.byData("moved@near.test", SMALL)],
+  [6, (load) => load.byClient({ to: "unix@near.test", unix: true })],
+  [1, (load) => load.fill()],
   [5, (load) => load.refused()],
   [1, (load) => load.byData("you@near.test", TOO_LARGE)],
   [8, (load) => load.drop()],
@@ -58,6 +63,8 @@ export class Load {
     refused: 0,
     broken: 0,
   };
+  /** Messages for a mailbox that has a quota and is not emptied. */
+  readonly full: Record<"taken" | "refused", number> = { taken: 0, refused: 0 };
   #last = 0;
 
   /** @param init The server, the ledger and the source of chance */
@@ -86,14 +93,17 @@ export class Load {
     readonly chunking?: boolean;
     readonly login?: boolean;
     readonly tls?: boolean;
+    /** By LMTP, over the unix socket. */
+    readonly unix?: boolean;
   }): Promise<void> {
     const { server } = this.#init;
     const id = this.#name();
     let client: SmtpClient | undefined;
     try {
       client = await SmtpClient.connect({
-        host: "127.0.0.1",
-        port: server.port,
+        ...(how.unix
+          ? { host: "localhost", path: server.socket, lmtp: true }
+          : { host: "127.0.0.1", port: server.port }),
         hostname: "soak.test",
         security: how.login || how.tls ? "required" : "none",
         chunking: how.chunking ?? false,
@@ -113,6 +123,22 @@ export class Load {
       client?.close();
       this.#broken(id);
     }
+  }
+
+  /** A large message for a mailbox that gets full. The reply to RCPT may refuse it already. */
+  async fill(): Promise<void> {
+    await this.#session(async (client, id) => {
+      await client.reply();
+      await client.say("EHLO soak.test");
+      await client.say("MAIL FROM:<a@soak.test>");
+      let reply = await client.say("RCPT TO:<full@near.test>");
+      if (reply.startsWith("250")) {
+        reply = await client.data(contentOf(id, LARGE));
+      }
+      if (reply.startsWith("250")) this.full.taken++;
+      if (reply.startsWith("452 4.2.2")) this.full.refused++;
+      return reply;
+    });
   }
 
   /** Invalid recipients, and commands out of order. */

@@ -13,6 +13,13 @@ import { until, within } from "../support/wait.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 
+/** Aliases of the server: to a mailbox, and to another server. */
+const ALIASES = "info@near.test: you@near.test\naway@near.test: ann@far.test\n";
+/** The mailbox that is not emptied under load, so that it is full. */
+const FULL = "full@near.test";
+/** Bytes that a mailbox may hold: one message of the greatest size, and another half. */
+const QUOTA = 6_000_000;
+
 /** The memory and descriptors of the server. */
 export interface Needs {
   /** Bytes of heap and buffers that are in use after a collection. */
@@ -70,11 +77,14 @@ export class ServerProcess implements AsyncDisposable {
   /** Starts it and waits until it listens. */
   async start(): Promise<void> {
     this.#isListening = false;
+    await Deno.writeTextFile(`${this.folder}/aliases`, ALIASES);
     const child = new Deno.Command(Deno.execPath(), {
       args: [
         ...["run", "-A", ...packageFlags, `${ROOT}cli.ts`],
         ...["--listen", `127.0.0.1:${this.port}`, "--hostname", "mx.test"],
         ...["--listen", `127.0.0.1:${this.tlsPort}/smtps`],
+        ...["--listen", `unix:${this.socket}/lmtp`],
+        ...["--aliases", `${this.folder}/aliases`, "--quota", `${QUOTA}`],
         ...["--proxy-protocol", `${PROXY_ADDRESS}/32`],
         ...["--store", `maildir:${this.folder}/mail`, "--domain", "near.test"],
         ...["--user", "ann:secret", "--self-signed", "--timeout", "5"],
@@ -101,6 +111,11 @@ export class ServerProcess implements AsyncDisposable {
     ended.catch(() => {});
     await Promise.race([until(() => this.#isListening), ended]);
     await listening("127.0.0.1", this.port);
+  }
+
+  /** The unix socket on which it speaks LMTP. */
+  get socket(): string {
+    return `${this.folder}/lmtp.sock`;
   }
 
   /** Its process id, while it runs. */
@@ -256,15 +271,27 @@ export class ServerProcess implements AsyncDisposable {
     }
   }
 
-  /** Takes the messages out of the mailboxes. */
-  async collect(ledger: Ledger): Promise<void> {
+  /** Takes the messages out of the mailboxes; out of the full one only if `all` is set. */
+  async collect(
+    ledger: Ledger,
+    { all }: { readonly all: boolean },
+  ): Promise<void> {
+    const without = all ? "" : FULL;
     for (const name of await namesIn(this.folder)) {
-      if (/^mail(\.\d+)?$/.test(name)) await this.#collectFrom(name, ledger);
+      if (!/^mail(\.\d+)?$/.test(name)) continue;
+      await this.#collectFrom(name, { ledger, without });
     }
   }
 
-  async #collectFrom(mail: string, ledger: Ledger): Promise<void> {
+  async #collectFrom(
+    mail: string,
+    { ledger, without }: {
+      readonly ledger: Ledger;
+      readonly without: string;
+    },
+  ): Promise<void> {
     for (const mailbox of await namesIn(`${this.folder}/${mail}`)) {
+      if (mailbox === without) continue;
       const folder = `${this.folder}/${mail}/${mailbox}/new`;
       for (const name of await namesIn(folder)) {
         const path = `${folder}/${name}`;

@@ -145,7 +145,7 @@ class Soak {
     }
     while (performance.now() < until) {
       await rest(COLLECT_MS);
-      await this.#server.collect(this.#ledger);
+      await this.#server.collect(this.#ledger, { all: false });
     }
     if (!this.#server.isAlive) throw new Error("The server has ended");
     await this.#end();
@@ -181,7 +181,7 @@ class Soak {
       await this.#server.retry();
       await rest(COLLECT_MS);
     }
-    await this.#server.collect(this.#ledger);
+    await this.#server.collect(this.#ledger, { all: true });
     this.#ledger.sweep();
   }
 
@@ -246,6 +246,10 @@ class Soak {
       `${acknowledged} acknowledged, ${settled} arrived, ${extra} more ` +
         `than once or unasked; sessions: ${taken} taken, ${refused} refused, ${broken} broken off`,
     );
+    const { full } = this.#load;
+    this.#tell(`full mailbox: ${full.taken} taken, ${full.refused} refused`);
+    if (full.taken === 0) this.#faults.push("no mailbox with a quota had room");
+    if (full.refused === 0) this.#faults.push("no mailbox was ever full");
     for (const [message, times] of this.#server.errors) {
       this.#tell(`logged ${times} times: ${message}`);
     }
