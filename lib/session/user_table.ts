@@ -123,11 +123,6 @@ export class UserTable {
     return this.#head[HEAD.size]!;
   }
 
-  /** The size of the memory, in bytes. */
-  get byteLength(): number {
-    return this.#bytes.buffer.byteLength;
-  }
-
   /** Differs after a change of any count. */
   get changes(): number {
     return this.#head[HEAD.changes]!;
