@@ -10,6 +10,7 @@
 import type { Address } from "../protocol/address.ts";
 import {
   failuresOf,
+  mailboxesOf,
   type Message,
   type MessageStore,
   type Recipient,
@@ -126,7 +127,7 @@ class DomainStores implements MessageStore {
         const part = recipients.length === message.recipients.length
           ? message
           : message.forRecipients(recipients);
-        const names = await store.save(part, options) ?? [];
+        const names = mailboxesOf(await store.save(part, options)) ?? [];
         recipients.forEach((one, at) => mailboxes.set(one, names[at] ?? ""));
       } catch (error) {
         if (!options.partial) throw error;

@@ -10,6 +10,7 @@
 
 import {
   closeHeaders,
+  mailboxesOf,
   type Message,
   type MessageStore,
   openHeaders,
@@ -173,7 +174,7 @@ export class WorkerHandle {
           await settings.storeOf(store)?.hasRoom?.(
             Address.parse(address),
             size,
-          ) ?? true,
+          ) !== false,
         find: async (username) =>
           encodeSecret(await settings.accounts?.find(username)),
         isDisabled: async (username) =>
@@ -269,7 +270,8 @@ export class WorkerHandle {
       if (store === undefined) {
         throw new TypeError(`Cannot keep message "${message.id}": it is over`);
       }
-      return { mailboxes: await store.save(message, { partial }) ?? undefined };
+      const saved = await store.save(message, { partial });
+      return { mailboxes: mailboxesOf(saved) };
     } catch (error) {
       return { failure: encodeError(error, message.recipients) };
     } finally {
@@ -316,7 +318,8 @@ async function knowsRecipient(
     const knows = settings.recipientsOf(domain);
     // A reload has taken the function away: the session began before.
     if (knows === undefined) throw new TypeError("Cannot ask for a recipient");
-    return { known: await knows(Address.parse(address)) };
+    // A program may answer with what it has found, which may not cross.
+    return { known: Boolean(await knows(Address.parse(address))) };
   } catch (error) {
     return { thrown: encodeError(error) };
   }

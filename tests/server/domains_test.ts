@@ -103,6 +103,25 @@ for (const threads of [0, 2]) {
     ]);
   });
 
+  Deno.test(`What a program's functions find is not passed on (${name})`, async () => {
+    const row: Record<string, unknown> = { id: 1n };
+    row["self"] = row;
+    const found = row as unknown as boolean & readonly string[];
+    const store: MessageStore = {
+      kind: "database",
+      save: () => Promise.resolve(found),
+      hasRoom: () => undefined as unknown as boolean,
+    };
+    await using server = await start({
+      ...{ threads, store, localRecipients: () => found },
+      domains: { "a.test": { store: { ...store } }, "b.test": {} },
+    });
+    const to = ["x@a.test", "x@b.test"];
+    assertEquals(await send(server, to), [OK[0], OK[0], OK[1]]);
+    await server.reload({ domains: ["a.test", "b.test"] });
+    assertEquals(await send(server, to), [OK[0], OK[0], OK[1]]);
+  });
+
   Deno.test(`The size of a domain holds for its recipients (${name})`, async () => {
     const store = new MemoryStore();
     await using server = await start({
