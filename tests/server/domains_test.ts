@@ -103,6 +103,19 @@ for (const threads of [0, 2]) {
     ]);
   });
 
+  Deno.test(`Mail for no domain by name is not lost where only domains have stores (${name})`, async () => {
+    const first = new MemoryStore();
+    const others = new MemoryStore();
+    await using server = await start({
+      threads,
+      domains: { "a.test": { store: first }, "b.test": { store: others } },
+    });
+    const to = ["postmaster", "x@[127.0.0.1]", "x@b.test"];
+    await send(server, to);
+    assertEquals(got(first), ["postmaster", "x@[127.0.0.1]"]);
+    assertEquals(got(others), ["x@b.test"]);
+  });
+
   Deno.test(`What a program's functions find is not passed on (${name})`, async () => {
     const row: Record<string, unknown> = { id: 1n };
     row["self"] = row;
