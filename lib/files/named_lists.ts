@@ -24,8 +24,8 @@ export interface NamedList {
  */
 export function parseNamedLists(text: string, of: string): NamedList[] {
   return logicalLines(text).map(({ content, line }) => {
-    const [name, rest, ...others] = split(content, ":", 2) ?? [];
-    if (name === undefined || others.length > 0) {
+    const [name, rest] = split(content, ":", 2) ?? [];
+    if (name === undefined) {
       throw lineError(of, line, "a quote or bracket is not closed");
     }
     if (name === "" || rest === undefined) {

@@ -100,6 +100,8 @@ export class RereadFile<T> {
    * @throws {Error} If it cannot be read or used; the old content stays in force
    */
   async reload(): Promise<void> {
+    // A look under way may have read what was there before.
+    await this.#looking;
     const stamp = await stampOf(this.path);
     this.#current = this.#parse(await readSmallFile(this.path));
     this.#stamp = stamp;

@@ -559,3 +559,14 @@ export function failuresOf(
   }
   return new Map(recipients.map((one) => [one, error]));
 }
+
+/**
+ * The mailboxes that a store has named for the log; `undefined` if it named none.
+ * A program's store may resolve with whatever its database does: the message is
+ * kept, so that must not fail it.
+ */
+export function mailboxesOf(saved: unknown): readonly string[] | undefined {
+  const isNames = Array.isArray(saved) &&
+    saved.every((one) => typeof one === "string");
+  return isNames ? saved : undefined;
+}

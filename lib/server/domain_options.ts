@@ -65,6 +65,10 @@ export interface DomainOptions {
    * before keeps its copy: when the client repeats the message, it gets a second
    * one. A store that a handler chooses for a message takes the place of all.
    *
+   * Mail for the bare `postmaster` or for the literal of the server's address, as
+   * `ann@[192.0.2.1]`, goes to the server's `store`; if that keeps nothing, to the
+   * first of the domains' stores.
+   *
    * @default {the server's `store`}
    */
   readonly store?: MessageStore | undefined;

@@ -10,6 +10,7 @@
 import type { Address } from "../protocol/address.ts";
 import {
   failuresOf,
+  mailboxesOf,
   type Message,
   type MessageStore,
   type Recipient,
@@ -49,9 +50,10 @@ export class ServerStores {
     return this.#current;
   }
 
-  /** The store of one domain, by the settings in force. */
-  of(address: Pick<Address, "domain" | "asciiDomain">): MessageStore {
-    return this.table.storeOf(address) ?? this.own;
+  /** The store for one address, by the settings in force. */
+  of(address: Address): MessageStore {
+    const { current } = this;
+    return current instanceof DomainStores ? current.of(address) : current;
   }
 
   /**
@@ -98,21 +100,27 @@ class DomainStores implements MessageStore {
   readonly kind = "domains";
   readonly #own: MessageStore;
   readonly #table: DomainTable;
+  /** For the bare `postmaster` and address literals: it loses nothing where a domain has a store. */
+  readonly #unnamed: MessageStore;
   /** See {@linkcode MessageStore.hasRoom}; unset if no store has it, so that recipients need not wait. */
   readonly hasRoom?: NonNullable<MessageStore["hasRoom"]>;
 
   constructor(own: MessageStore, table: DomainTable) {
     this.#own = own;
     this.#table = table;
+    this.#unnamed = own.kind === "discard" ? table.stores[0]! : own;
     if ([own, ...table.stores].every(({ hasRoom }) => hasRoom === undefined)) {
       return;
     }
     this.hasRoom = (address, size) =>
-      this.#of(address).hasRoom?.(address, size) ?? true;
+      this.of(address).hasRoom?.(address, size) ?? true;
   }
 
-  #of(address: Address): MessageStore {
-    return this.#table.storeOf(address) ?? this.#own;
+  /** The store for an address. */
+  of(address: Address): MessageStore {
+    const isUnnamed = address.domain === "" || address.isLiteral;
+    return this.#table.storeOf(address) ??
+      (isUnnamed ? this.#unnamed : this.#own);
   }
 
   async save(
@@ -126,7 +134,7 @@ class DomainStores implements MessageStore {
         const part = recipients.length === message.recipients.length
           ? message
           : message.forRecipients(recipients);
-        const names = await store.save(part, options) ?? [];
+        const names = mailboxesOf(await store.save(part, options)) ?? [];
         recipients.forEach((one, at) => mailboxes.set(one, names[at] ?? ""));
       } catch (error) {
         if (!options.partial) throw error;
@@ -149,7 +157,7 @@ class DomainStores implements MessageStore {
   #parts({ recipients }: Message): [MessageStore, Recipient[]][] {
     const parts = new Map<MessageStore, Recipient[]>();
     for (const recipient of recipients) {
-      const store = this.#of(recipient.address);
+      const store = this.of(recipient.address);
       const part = parts.get(store);
       if (part === undefined) parts.set(store, [recipient]);
       else part.push(recipient);

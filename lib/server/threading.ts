@@ -304,7 +304,7 @@ function encodeOptions(
       ...(judged ? { mechanisms: mechanismsOf(options) } : {}),
       ...(has("relay") ? { relay: relayPolicy(options) } : {}),
     },
-    ...(has("domains") ? { domains: encodeDomains(wanted, stores) } : {}),
+    ...(has("domains") ? { domains: encodeDomains(options, stores) } : {}),
     ...(has("certificate") && certificates !== undefined
       ? {
         certificates: encodeCertificates(

@@ -27,8 +27,6 @@ export type AliasRecord = Readonly<Record<string, string | readonly string[]>>;
 
 /** One name with its targets. */
 export interface Alias {
-  /** The name in the form for comparison, as `info@example.com`; unique in the table. */
-  readonly key: string;
   /** The name in its parts. */
   readonly name: MailboxName;
   /** The name as written. */
@@ -315,8 +313,7 @@ function addAlias(
   const targets = values.map((value) =>
     named("target", value, () => parseTarget(value, isCatchAll))
   );
-  const key = `${name.local ?? ""}@${name.domain ?? ""}`;
-  const alias: Alias = { key, name, written, targets };
+  const alias: Alias = { name, written, targets };
   if (!names.add(name, alias)) {
     throw new SyntaxError(
       `Cannot use the alias "${printable(written)}" twice`,

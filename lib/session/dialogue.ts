@@ -10,10 +10,10 @@ import { visible } from "../log.ts";
 import type { InputListener } from "../protocol/server/effects.ts";
 import type { SessionContext } from "./context.ts";
 import type { DialogueLine } from "./handlers.ts";
-import { logDialogue, logHandlerFailure } from "./log.ts";
+import { logDialogue } from "./log.ts";
 import { SecretLines } from "./secret_lines.ts";
 import type { SmtpSession } from "./session.ts";
-import { isPromise } from "./verdicts.ts";
+import { tellHandler } from "./verdicts.ts";
 
 /** Most characters of a line. */
 const LONGEST_LINE = 1000;
@@ -111,18 +111,6 @@ export class Dialogue implements InputListener {
       atMs: Math.round(performance.now() - this.#began),
     };
     if (this.#isTraced) logDialogue(this.#context, this.#session, exchange);
-    const { handlers } = this.#context;
-    if (handlers.onDialogue === undefined) return;
-    const failed = (error: unknown) =>
-      logHandlerFailure(this.#context, this.#session, {
-        name: "onDialogue",
-        error,
-      });
-    try {
-      const result: unknown = handlers.onDialogue(this.#session, exchange);
-      if (isPromise(result)) result.then(undefined, failed);
-    } catch (error) {
-      failed(error);
-    }
+    tellHandler(this.#context, "onDialogue", this.#session, exchange);
   }
 }

@@ -9,6 +9,7 @@
 
 import {
   failuresOf,
+  mailboxesOf,
   type Message,
   type MessageStore,
   type Recipient,
@@ -75,7 +76,7 @@ async function keep(
   for (const store of stores) {
     const { kind } = store;
     try {
-      const mailboxes = await store.save(message, { partial }) ?? undefined;
+      const mailboxes = mailboxesOf(await store.save(message, { partial }));
       logStored(context, session, message, { store: kind, mailboxes, kept });
     } catch (error) {
       const failure = { store: kind, error, partial, kept };

@@ -450,7 +450,8 @@ export class Reception {
 
   #accept(message: Message, verdict?: Verdict, kept?: Kept): Verdict {
     this.#session.messages++;
-    this.#limits.accepted();
+    if (isForSomeone(message)) this.#limits.accepted();
+    else this.#limits.notAccepted();
     this.#incoming = undefined;
     this.#session.message = undefined;
     if (this.#context.verbose) {
@@ -493,4 +494,9 @@ function written(
   writing: void | Promise<void>,
 ): Promise<undefined> | undefined {
   return writing as Promise<undefined> | undefined;
+}
+
+/** Whether a recipient may have a copy: in LMTP each has a reply of its own. */
+function isForSomeone({ recipients }: Message): boolean {
+  return recipients.some(({ reply }) => reply?.isPositive !== false);
 }

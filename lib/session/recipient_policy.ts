@@ -132,7 +132,9 @@ export class RecipientPolicy {
       const { store } = this.#init;
       if (store.hasRoom !== undefined) {
         for (const one of walk.mailboxes) {
-          if (!await store.hasRoom(one, facts.size)) return replies.mailboxFull;
+          if (await store.hasRoom(one, facts.size) === false) {
+            return replies.mailboxFull;
+          }
         }
       }
       const [only, ...others] = walk.targets;

@@ -35,6 +35,8 @@ export interface TableLook {
 
 /** All tables of a server. */
 export class RecipientTables {
+  /** Whether there are aliases. */
+  readonly hasAliases: boolean;
   readonly #server: RecipientTable;
   readonly #domains: ReadonlyMap<string, RecipientTable>;
 
@@ -43,6 +45,8 @@ export class RecipientTables {
     server: RecipientTable,
     domains: ReadonlyMap<string, RecipientTable>,
   ) {
+    this.hasAliases = [server, ...domains.values()]
+      .some(({ aliases }) => aliases !== undefined);
     this.#server = server;
     this.#domains = domains;
   }
@@ -52,12 +56,6 @@ export class RecipientTables {
     const { aliases, local } = this.#server;
     return aliases === undefined && local === undefined &&
       this.#domains.size === 0;
-  }
-
-  /** Whether there are aliases. */
-  get hasAliases(): boolean {
-    return this.#server.aliases !== undefined ||
-      [...this.#domains.values()].some(({ aliases }) => aliases !== undefined);
   }
 
   /** The mailboxes of a domain; `undefined` if all exist. */

@@ -125,6 +125,7 @@ export class SessionLimits implements CountingGate {
     const admitted = counts.admit(this.#session.remoteAddress);
     const isAdmitted = typeof admitted === "number";
     this.ticket = isAdmitted ? admitted : NO_TICKET;
+    this.#told = undefined;
     this.#notAdmitted = isAdmitted ? undefined : this.#refuse(admitted);
   }
 

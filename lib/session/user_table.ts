@@ -123,11 +123,6 @@ export class UserTable {
     return this.#head[HEAD.size]!;
   }
 
-  /** The size of the memory, in bytes. */
-  get byteLength(): number {
-    return this.#bytes.buffer.byteLength;
-  }
-
   /** Differs after a change of any count. */
   get changes(): number {
     return this.#head[HEAD.changes]!;
@@ -267,7 +262,10 @@ export class UserTable {
     const entries = this.#entries;
     entries[messages] = sum(entries[messages]!, counts.messages);
     entries[recipients] = sum(entries[recipients]!, counts.recipients);
-    this.#bytes[bytes] = Math.max(0, this.#bytes[bytes]! + counts.bytes);
+    this.#bytes[bytes] = Math.min(
+      MOST_BYTES,
+      Math.max(0, this.#bytes[bytes]! + counts.bytes),
+    );
     this.#head[HEAD.changes]!++;
   }
 
@@ -337,6 +335,8 @@ export class UserTable {
 
 /** The largest count of an hour. */
 const MOST = 0xffffffff;
+/** The most bytes of an hour: a client may declare any size where `maxSize` is 0, and a larger one would not fit into the text. */
+const MOST_BYTES = 999_999_999_999_999;
 
 function sum(count: number, more: number): number {
   return Math.min(MOST, Math.max(0, count + more));

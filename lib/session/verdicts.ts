@@ -37,7 +37,8 @@ export interface CalledHandler {
 
 /**
  * Calls the handler of that name if the program has set it, and turns its answer
- * into a verdict.
+ * into a verdict. After the end of the session it calls none but those of the end,
+ * and denies: what no handler has seen must not be kept.
  */
 export function callHandler<
   N extends Exclude<
@@ -52,6 +53,7 @@ export function callHandler<
   const { handlers } = context;
   if (handlers[name] === undefined) return undefined;
   const called = { context, session: args[0], name };
+  if (isLate(called)) return "deny";
   let result: unknown;
   try {
     result = invoke(handlers, name, args);
@@ -67,11 +69,17 @@ export function callHandler<
   return verdictOf(result, called);
 }
 
+/** Whether the session has ended while something else was asked before the handler: its end has been reported. */
+function isLate({ session, name }: CalledHandler): boolean {
+  return session.state === "disconnected" && name !== "onReset" &&
+    name !== "onDisconnect";
+}
+
 /**
  * Calls a handler that only gets to know, if the program has set it. A failure is
  * logged; a promise is not awaited.
  */
-export function tellHandler<N extends "onLimit">(
+export function tellHandler<N extends "onLimit" | "onDialogue">(
   context: Pick<SessionContext, "handlers" | "log">,
   name: N,
   ...args: ArgumentsOf<N>

@@ -287,9 +287,19 @@ export class SessionPublisher implements SessionObserver {
     }
   }
 
-  /** The facts of a session that are not published yet; they count as published from here on. */
+  /**
+   * The facts of a session that are not published yet; they count as published
+   * from here on.
+   *
+   * @throws {Deno.errors.Interrupted} If the session has ended: it would stay published for ever
+   */
   news(session: SmtpSession): SessionNews {
     const { id } = session;
+    if (!this.#live.has(id)) {
+      throw new Deno.errors.Interrupted(
+        `Cannot call a handler: session ${id} has ended`,
+      );
+    }
     const published = this.#published.get(id);
     if (published === undefined) {
       const shown = shownOf(session);

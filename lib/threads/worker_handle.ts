@@ -10,6 +10,7 @@
 
 import {
   closeHeaders,
+  mailboxesOf,
   type Message,
   type MessageStore,
   openHeaders,
@@ -19,12 +20,12 @@ import { Address } from "../protocol/address.ts";
 import { MessageHeaders } from "../protocol/headers.ts";
 import { Credentials } from "../sasl/credentials.ts";
 import {
+  type ArgumentsOf,
   type HandlerArguments,
   HANDLERS,
   invoke,
   type SmtpHandlers,
 } from "../session/handlers.ts";
-import { isPromise } from "../session/verdicts.ts";
 import { logHandlerFailure } from "../session/log.ts";
 import type { LoginAttempt } from "../session/login_guard.ts";
 import { tellHandler } from "../session/verdicts.ts";
@@ -37,6 +38,7 @@ import type {
   MainSettings,
   MessageCall,
   MessageChanges,
+  SessionNews,
   ThreadStart,
   WireAddress,
   WorkerApi,
@@ -172,7 +174,7 @@ export class WorkerHandle {
           await settings.storeOf(store)?.hasRoom?.(
             Address.parse(address),
             size,
-          ) ?? true,
+          ) !== false,
         find: async (username) =>
           encodeSecret(await settings.accounts?.find(username)),
         isDisabled: async (username) =>
@@ -193,13 +195,9 @@ export class WorkerHandle {
         sessions: (news) => news.forEach((one) => this.#sessions.update(one)),
         closed: (id) => this.#sessions.remove(id),
         state: (change) => this.#reportState(change),
-        limit: ({ session: news, limit }) => {
-          const { session } = this.#sessions.update(news)!;
-          const { handlers } = settings;
-          const context = { handlers, log: services.log };
-          tellHandler(context, "onLimit", session, limit);
-        },
-        dialogue: (said) => this.#reportDialogue(said),
+        limit: ({ session: news, limit }) => this.#tell("onLimit", news, limit),
+        dialogue: ({ session: news, exchange }) =>
+          this.#tell("onDialogue", news, exchange),
         leave: (attempt) => this.#leave(attempt),
         succeed: (attempt) => guard.succeed(attempt),
         release: () => guard.release(),
@@ -225,20 +223,16 @@ export class WorkerHandle {
     }
   }
 
-  #reportDialogue(
-    { session: news, exchange }: MainApi["notifications"]["dialogue"],
+  #tell<N extends "onLimit" | "onDialogue">(
+    name: N,
+    news: SessionNews,
+    value: ArgumentsOf<N>[1],
   ): void {
+    const { settings, log } = this.#services;
+    const context = { handlers: settings.handlers, log };
     const { session } = this.#sessions.update(news)!;
-    const name = "onDialogue";
-    const failed = (error: unknown) =>
-      logHandlerFailure(this.#services, session, { name, error });
-    try {
-      const { handlers } = this.#services.settings;
-      const result: unknown = handlers.onDialogue?.(session, exchange);
-      if (isPromise(result)) result.then(undefined, failed);
-    } catch (error) {
-      failed(error);
-    }
+    const args = [session, value] as ArgumentsOf<N>;
+    tellHandler(context, name, ...args);
   }
 
   async #enter(attempt: LoginAttempt): Promise<boolean> {
@@ -276,7 +270,8 @@ export class WorkerHandle {
       if (store === undefined) {
         throw new TypeError(`Cannot keep message "${message.id}": it is over`);
       }
-      return { mailboxes: await store.save(message, { partial }) ?? undefined };
+      const saved = await store.save(message, { partial });
+      return { mailboxes: mailboxesOf(saved) };
     } catch (error) {
       return { failure: encodeError(error, message.recipients) };
     } finally {
@@ -323,7 +318,8 @@ async function knowsRecipient(
     const knows = settings.recipientsOf(domain);
     // A reload has taken the function away: the session began before.
     if (knows === undefined) throw new TypeError("Cannot ask for a recipient");
-    return { known: await knows(Address.parse(address)) };
+    // A program may answer with what it has found, which may not cross.
+    return { known: Boolean(await knows(Address.parse(address))) };
   } catch (error) {
     return { thrown: encodeError(error) };
   }

@@ -1456,8 +1456,13 @@ const RECIPIENTS: readonly Mutation[] = [
   ...of("server/stores.ts", "server/domains", [
     [
       "mail of every domain goes into the server's store",
-      "return this.#table.storeOf(address) ?? this.#own;",
-      "return this.#own;",
+      "return this.#table.storeOf(address) ??",
+      "return this.#own ??",
+    ],
+    [
+      "mail for no domain by name is lost where only domains have stores",
+      "(isUnnamed ? this.#unnamed : this.#own)",
+      "this.#own",
     ],
   ]),
   ...of("server/server.ts", "server/domain_recipients", [

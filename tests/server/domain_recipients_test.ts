@@ -221,6 +221,15 @@ for (const threads of THREADS) {
     assertEquals(shared.messages.length, 1);
   });
 
+  Deno.test(`A reload takes lists of mailboxes that can be read once ${by}`, async () => {
+    await using server = await startServer({ threads, domains: ["a.test"] });
+    for (const localRecipients of [new Set(["ann"]), ["ann"].values()]) {
+      await server.reload({ domains: { "a.test": { localRecipients } } });
+      assertEquals(await replyTo(server, "ann@a.test"), OK);
+      assertEquals(await replyTo(server, "bob@a.test"), UNKNOWN);
+    }
+  });
+
   Deno.test(`Of two reloads at once the later is in force ${by}`, async () => {
     await using folder = await TestFolder.create();
     const many = Array.from({ length: 20_000 }, (_, at) => `user${at}\n`);
@@ -305,3 +314,26 @@ Deno.test("Aliases and mailboxes of domains are checked when the server is made"
   refused({ localRecipients: [1] }, 'domains["a.test"].localRecipients');
   refused({ localRecipients: ["@"] }, 'domains["a.test"].localRecipients');
 });
+
+for (const threads of [0, ...sharesPorts ? [1] : []]) {
+  Deno.test(`No handler is asked about a recipient after the end of the session (${threads} threads)`, async () => {
+    const slow = Promise.withResolvers<boolean>();
+    const calls: string[] = [];
+    await using server = await startServer({
+      ...{ threads, domains: ["a.test"], log: () => {} },
+      limits: { handlerTimeoutMs: 100 },
+      localRecipients: ({ localPart }) =>
+        localPart === "slow" ? slow.promise : true,
+      handlers: {
+        onRcptTo: (_session, address) => void calls.push(`${address}`),
+        onDisconnect: () => void calls.push("end"),
+      },
+    });
+    assertEquals(await replyTo(server, "slow@a.test"), "421 4.3.0");
+    await until(() => calls.includes("end"));
+    slow.resolve(true);
+    // Its answer comes behind that of the first.
+    assertEquals(await replyTo(server, "ann@a.test"), OK);
+    assertEquals(calls.slice(0, 2), ["end", "ann@a.test"]);
+  });
+}

@@ -103,6 +103,38 @@ for (const threads of [0, 2]) {
     ]);
   });
 
+  Deno.test(`Mail for no domain by name is not lost where only domains have stores (${name})`, async () => {
+    const first = new MemoryStore();
+    const others = new MemoryStore();
+    await using server = await start({
+      threads,
+      domains: { "a.test": { store: first }, "b.test": { store: others } },
+    });
+    const to = ["postmaster", "x@[127.0.0.1]", "x@b.test"];
+    await send(server, to);
+    assertEquals(got(first), ["postmaster", "x@[127.0.0.1]"]);
+    assertEquals(got(others), ["x@b.test"]);
+  });
+
+  Deno.test(`What a program's functions find is not passed on (${name})`, async () => {
+    const row: Record<string, unknown> = { id: 1n };
+    row["self"] = row;
+    const found = row as unknown as boolean & readonly string[];
+    const store: MessageStore = {
+      kind: "database",
+      save: () => Promise.resolve(found),
+      hasRoom: () => undefined as unknown as boolean,
+    };
+    await using server = await start({
+      ...{ threads, store, localRecipients: () => found },
+      domains: { "a.test": { store: { ...store } }, "b.test": {} },
+    });
+    const to = ["x@a.test", "x@b.test"];
+    assertEquals(await send(server, to), [OK[0], OK[0], OK[1]]);
+    await server.reload({ domains: ["a.test", "b.test"] });
+    assertEquals(await send(server, to), [OK[0], OK[0], OK[1]]);
+  });
+
   Deno.test(`The size of a domain holds for its recipients (${name})`, async () => {
     const store = new MemoryStore();
     await using server = await start({

@@ -6,6 +6,7 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { LogRecord } from "../../lib/log.ts";
+import { StoreError } from "../../lib/message/message.ts";
 import { redirect } from "../../lib/protocol/redirect.ts";
 import { AccountList } from "../../lib/sasl/accounts.ts";
 import type { SmtpServer } from "../../lib/server/server.ts";
@@ -372,4 +373,32 @@ Deno.test({
     assertEquals(told, ["ann perUser.messagesPerDay"]);
     for (const client of clients) client.close();
   },
+});
+
+Deno.test("A message that LMTP refuses for each recipient does not count for the day", async () => {
+  let isFull = true;
+  await using server = await start({
+    listen: { port: 0, kind: "lmtp" },
+    limits: { perUser: { messagesPerDay: 1 } },
+    store: {
+      kind: "full",
+      save({ recipients }) {
+        if (!isFull) return Promise.resolve();
+        const failures = recipients.map((one) => [one, "Full"] as const);
+        throw new StoreError("Full", new Map(failures));
+      },
+    },
+  });
+  using client = await TestClient.connect(server);
+  await client.reply();
+  await client.expect(
+    ["LHLO client.test", "250"],
+    [`AUTH PLAIN ${btoa("\0ann\0secret")}`, "235"],
+    [MAIL, "250"],
+    [RCPT, "250"],
+  );
+  assertMatch(await client.data("Subject: x\r\n\r\nHello"), /^451/);
+  isFull = false;
+  await sendOne(client);
+  await client.expect([MAIL, "450 4.7.28"]);
 });

@@ -206,3 +206,16 @@ Deno.test("No name shares the count of another, and spellings of one do", () => 
   assert(isSent("ann@example.org") && isSent("ann") && isSent(""));
   assert(isSent("x".repeat(100)) && isSent(`${"x".repeat(100)}y`));
 });
+
+Deno.test("A message of any declared size leaves counts that can be read again", () => {
+  const perUser = { messagesPerDay: 3 };
+  const { users, send, isSent } = limiter(perUser);
+  assert(isSent() && isSent());
+  // The most digits that SIZE may have.
+  const huge = send("bob", 99_999_999_999_999_999_999) as Reservation;
+  const after = restarted(users, perUser, { savedAt: NOON, now: NOON });
+  assert(after.isSent() && !after.isSent());
+  users.giveBack(huge);
+  const next = restarted(users, perUser, { savedAt: NOON, now: NOON });
+  assert(next.isSent("bob") && next.isSent("bob") && next.isSent("bob"));
+});

@@ -206,3 +206,29 @@ Deno.test("SmtpServer lets the named client relay, not the one in front", async 
   await session;
   await until(() => server.sessions.length === 0);
 });
+
+Deno.test("onLimit gets to know of each client that XCLIENT names", async () => {
+  const told: string[] = [];
+  await using server = await startServer({
+    xclient: ["127.0.0.1"],
+    limits: { messagesPerMinute: 1, exempt: [] },
+    handlers: {
+      onLimit: ({ remoteAddress }, limit) =>
+        void told.push(`${remoteAddress} ${limit}`),
+    },
+  });
+  using client = await TestClient.connect(server);
+  await client.reply();
+  const twice: [string, string][] = [
+    ["EHLO proxy.test", "250"],
+    ["MAIL FROM:<a@a.test>", "250"],
+    ["RSET", "250"],
+    ["MAIL FROM:<a@a.test>", "450"],
+  ];
+  await client.expect(...twice);
+  await client.expect(["XCLIENT ADDR=192.0.2.7", "220"], ...twice);
+  assertEquals(told, [
+    "127.0.0.1 messagesPerMinute",
+    "192.0.2.7 messagesPerMinute",
+  ]);
+});
