@@ -31,7 +31,8 @@
  * that cannot be delivered comes back into the server's own store. Without
  * `spool` the queue is in memory, with a warning.
  *
- * A handler relays a message by `await server.relays.add(message)`. The
+ * A handler relays a message by `await server.relays.add(message)`; the program
+ * queues one of its own by `await server.relays.add({ from, to, data })`. The
  * {@linkcode Relay} that it returns has the state of each recipient and the
  * methods `retry()`, `hold()`, `release()` and `remove()`. The handlers
  * `onRelayStateChange`, `onRelayCertificate`, `onRelayDone` and `onRelayError`
@@ -129,6 +130,7 @@ export type {
   RecipientReport,
 } from "./job.ts";
 export type { RelayHooks, RelayQueueOptions } from "./options.ts";
+export type { OutgoingMail } from "./outgoing.ts";
 export { RelayQueue } from "./queue.ts";
 export type { Relay, RelayOptions, RelayRecipient, Relays } from "./relay.ts";
 export { parseDuration, RetrySchedule } from "./schedule.ts";

@@ -2,6 +2,7 @@
  * The options and hooks of a queue: their types, checks and defaults.
  */
 
+import type { BodyOptions } from "../message/body.ts";
 import { Address } from "../protocol/address.ts";
 import {
   anyNumber,
@@ -169,11 +170,13 @@ export interface RelayQueueOptions extends RelayHooks {
   readonly logLevel?: LogLevel;
 }
 
-/** The parts of the machine that a {@linkcode RelayQueue} uses; for tests. */
+/** The parts of the machine that a {@linkcode RelayQueue} uses; for tests and the server. */
 export interface QueueMachine {
   readonly clock?: Clock | undefined;
   /** Returns a number from 0 up to but not including 1. */
   readonly random?: (() => number) | undefined;
+  /** Where the content of the program's own mail goes on its way to the spool. */
+  readonly body?: BodyOptions | undefined;
 }
 
 const HOOK_RULES: Rules<RelayHooks> = {
@@ -237,6 +240,7 @@ export type QueueConfig =
     readonly commonDestination: string | undefined;
     readonly clock: Clock;
     readonly random: () => number;
+    readonly body: BodyOptions;
   };
 
 /**
@@ -268,6 +272,7 @@ export function configure(
     log: log ?? (() => {}),
     clock: machine.clock ?? SYSTEM_CLOCK,
     random: machine.random ?? Math.random,
+    body: machine.body ?? { memoryLimit: 262_144 },
   };
   checkAtLeast("maxConcurrent", config.maxConcurrent, 1);
   checkAtLeast("maxPerDestination", config.maxPerDestination, 1);

@@ -24,6 +24,7 @@ import {
   ROUTE_RULES,
 } from "../spool/envelope.ts";
 import type { Message } from "../message/message.ts";
+import type { OutgoingMail } from "./outgoing.ts";
 import { Address } from "../protocol/address.ts";
 import type { Recipient } from "../protocol/envelope.ts";
 import type { RelayTask } from "./tasks.ts";
@@ -213,7 +214,7 @@ export interface RelayOwner {
   /** The messages in the queue. */
   readonly tasks: RelayTasks;
   /** Adds a message. */
-  add(message: Message, options: RelayOptions): Promise<Relay>;
+  add(message: Message | OutgoingMail, options: RelayOptions): Promise<Relay>;
   /** Applies an action to one message. */
   act(task: RelayTask, action: SpoolAction): Promise<void>;
   /** Changes the route of one message. */
@@ -346,6 +347,19 @@ export class Relay {
  * The messages to be relayed. A message leaves the collection when every
  * recipient has a final status and every DSN is in the spool.
  *
+ * @example Send a message of the program's own
+ * ```ts
+ * import { SmtpServer } from "@smtp/server";
+ *
+ * const server = new SmtpServer({ listen: [], log: () => {} });
+ * await server.start();
+ * const data = "Subject: hello\n\nIt works.\n";
+ * const mail = { from: "me@example.com", to: "you@example.org", data };
+ * const relay = await server.relays.add(mail, { idleWaitMs: 60_000 });
+ * console.assert(relay.isQueued);
+ * await server.stop();
+ * ```
+ *
  * @example Copy every message to an archive on another host
  * ```ts
  * import { type Message, SmtpServer } from "@smtp/server";
@@ -388,13 +402,18 @@ export class Relays implements Iterable<Relay> {
   }
 
   /**
-   * Adds a message. Resolves when it is durable, so that the server may reply 250
-   * to the client. The queue stores a copy; the message may be discarded then.
+   * Adds a message that a client has sent, or one of the program's own. Resolves
+   * when it is durable, so that the server may reply 250 to the client. The queue
+   * stores a copy; the message may be discarded then.
    *
    * @throws {SpoolError} If it could not be stored: 452 4.3.1 to the client
-   * @throws {TypeError} If an option is unknown or of the wrong kind
+   * @throws {TypeError} If an option or a part is unknown or of the wrong kind
+   * @throws {AddressSyntaxError} If an address cannot be read
    */
-  async add(message: Message, options: RelayOptions = {}): Promise<Relay> {
+  async add(
+    message: Message | OutgoingMail,
+    options: RelayOptions = {},
+  ): Promise<Relay> {
     checkOptions("relays.add", options, RULES);
     return await this.#owner.add(message, options);
   }

@@ -350,7 +350,9 @@ export function machineName(): string {
 }
 
 /** The options for storing the content of messages. */
-export function bodyOptions(options: SettledOptions): BodyOptions {
+export function bodyOptions(
+  options: Pick<SettledOptions, "memoryLimit" | "temporaryFolder">,
+): BodyOptions {
   const { memoryLimit = 262_144, temporaryFolder } = options;
   return { memoryLimit, temporaryFolder };
 }
@@ -427,6 +429,7 @@ export function relayServiceOf(
     },
     addresses,
     log,
+    body: bodyOptions(settings.options),
     logLevel: leastLevel(settings.options),
   });
 }

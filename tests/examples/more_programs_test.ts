@@ -289,7 +289,7 @@ Deno.test("examples/sending.ts sends at once, and by a queue that survives a kil
     ], { cwd: folder.path });
   {
     await using first = start();
-    await first.waitFor((text) => /^localhost: 250 /m.exec(text) ?? undefined);
+    await first.waitFor((text) => /^queued as /m.exec(text) ?? undefined);
     await within(waiting.promise, "the delivery by the queue");
     Deno.kill(first.pid, "SIGKILL");
     await first.status;
