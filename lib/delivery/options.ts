@@ -42,7 +42,7 @@ import type { DnsOutcome, MxOutcome } from "../dns/outcome.ts";
 import { NETWORKS_RULE } from "../net/listen_options.ts";
 import type { DeliveryJob } from "../queue/job.ts";
 import { BOUNCE_FROM_RULE, type RelayQueueOptions } from "../queue/options.ts";
-import { RetrySchedule } from "../queue/schedule.ts";
+import { type RetrySchedule, SCHEDULE_RULE } from "../queue/schedule.ts";
 import { type Spool, SPOOL_RULE } from "../spool/spool.ts";
 import { CERTIFICATE_RULE, TRUSTED_RULE } from "../tls/context.ts";
 import { type ClientPoolOptions, POOL_RULE } from "./pool.ts";
@@ -346,10 +346,7 @@ export const RELAYING_RULES: Rules<RelayingOptions> = {
   security: TLS_SECURITY_RULE,
   remotePort: port,
   hostname: ownName,
-  schedule: where(
-    'delays, as "30s 5m*3 1h*12 4h", or a RetrySchedule',
-    (value) => typeof value === "string" || value instanceof RetrySchedule,
-  ),
+  schedule: SCHEDULE_RULE,
   expireAfterMs: number(1, Number.MAX_SAFE_INTEGER),
   delayNoticeMs: number(),
   idleWaitMs: number(0, Number.MAX_SAFE_INTEGER),
@@ -386,11 +383,12 @@ const TO_QUEUE: Readonly<
   Record<
     Exclude<
       keyof RelayingOptions & keyof RelayQueueOptions,
-      "hostname" | "schedule" | "spool"
+      "hostname" | "spool"
     >,
     true
   >
 > = {
+  schedule: true,
   expireAfterMs: true,
   delayNoticeMs: true,
   idleWaitMs: true,
@@ -404,12 +402,9 @@ const TO_QUEUE: Readonly<
 export function queueOptions(
   options: RelayingOptions,
 ): Partial<RelayQueueOptions> {
-  const { schedule, smarthosts = [] } = options;
+  const { smarthosts = [] } = options;
   return defined({
     ...pick(options, TO_QUEUE),
-    schedule: typeof schedule === "string"
-      ? RetrySchedule.parse(schedule)
-      : schedule,
     // All domains share the smarthosts, and so one window and one session.
     commonDestination: smarthosts[0] && hopName(smarthosts[0]),
   });

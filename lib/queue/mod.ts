@@ -100,13 +100,12 @@
  * import { MemorySpool, RelayQueue } from "@smtp/server/queue";
  *
  * const queue = new RelayQueue({
- *   hostname: "mail.example.com",
  *   spool: new MemorySpool(),
- *   deliver: (job) =>
- *     Promise.resolve({
- *       recipients: job.recipients.map(() => ({ status: "delivered" })),
- *       destinationFailed: false,
- *     }),
+ *   schedule: "10s 1m*5 1h",
+ *   deliver: ({ id, from, recipients }) => {
+ *     console.log(id, String(from), recipients.length);
+ *     return Promise.resolve({ status: "delivered" });
+ *   },
  * });
  * console.assert(queue.relays.count === 0);
  * ```

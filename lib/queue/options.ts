@@ -8,6 +8,7 @@ import {
   anyNumber,
   callable,
   checkOptions,
+  machineName,
   oneOf,
   required,
   type Rule,
@@ -19,7 +20,7 @@ import { type Clock, SYSTEM_CLOCK } from "../spool/clock.ts";
 import type { Deliver, DeliveryState } from "./job.ts";
 import { DEFAULT_WINDOW } from "./destination.ts";
 import type { Relay, RelayRecipient } from "./relay.ts";
-import { RetrySchedule } from "./schedule.ts";
+import { RetrySchedule, SCHEDULE_RULE } from "./schedule.ts";
 import { type Spool, SPOOL_RULE } from "../spool/spool.ts";
 import {
   type Logger,
@@ -83,14 +84,18 @@ export interface RelayQueueOptions extends RelayHooks {
   readonly spool: Spool;
   /** Delivers the messages. */
   readonly deliver: Deliver;
-  /** This host's name, for DSNs. */
-  readonly hostname: string;
   /**
-   * The delays between tries.
+   * This host's name, for DSNs.
+   *
+   * @default {the machine's, or "localhost" without `allow-sys`}
+   */
+  readonly hostname?: string;
+  /**
+   * The delays between tries, as `"30s 5m*3 1h*12 4h"`.
    *
    * @default {RetrySchedule.DEFAULT}
    */
-  readonly schedule?: RetrySchedule;
+  readonly schedule?: RetrySchedule | string;
   /**
    * Milliseconds until undelivered recipients are returned to the sender.
    *
@@ -202,11 +207,8 @@ const RULES: Rules<RelayQueueOptions> = {
   ...HOOK_RULES,
   spool: required(SPOOL_RULE),
   deliver: required(callable()),
-  hostname: required(text()),
-  schedule: where(
-    "a RetrySchedule",
-    (value) => value instanceof RetrySchedule,
-  ),
+  hostname: text(),
+  schedule: SCHEDULE_RULE,
   expireAfterMs: anyNumber,
   delayNoticeMs: anyNumber,
   idleWaitMs: anyNumber,
@@ -229,6 +231,7 @@ export type QueueConfig =
       | "commonDestination"
       | "log"
       | "logLevel"
+      | "schedule"
       | "onRelayStateChange"
       | "onRelayDone"
       | "onRelayError"
@@ -241,27 +244,29 @@ export type QueueConfig =
     readonly clock: Clock;
     readonly random: () => number;
     readonly body: BodyOptions;
+    readonly schedule: RetrySchedule;
   };
 
 /**
  * Fills in the defaults.
  *
  * @throws {RangeError} If a number makes no sense
+ * @throws {SyntaxError} If the schedule cannot be read
  */
 export function configure(
   options: RelayQueueOptions,
   machine: QueueMachine,
 ): QueueConfig {
   checkOptions("RelayQueue", options, RULES);
-  const { log, logLevel = "debug" } = options;
+  const { log, logLevel = "debug", hostname = machineName() } = options;
+  const { schedule = RetrySchedule.DEFAULT } = options;
   const config: QueueConfig = {
-    schedule: RetrySchedule.DEFAULT,
     expireAfterMs: 5 * 24 * HOUR,
     delayNoticeMs: 4 * HOUR,
     idleWaitMs: 0,
     maxConcurrent: 100,
     maxRecipients: 100,
-    bounceFrom: `MAILER-DAEMON@${options.hostname}`,
+    bounceFrom: `MAILER-DAEMON@${hostname}`,
     returnLimit: 1024 * 1024,
     pollMs: 500,
     verbose: log !== undefined && takesLevel(logLevel, "info"),
@@ -269,6 +274,10 @@ export function configure(
     maxPerDestination: DEFAULT_WINDOW.max,
     commonDestination: undefined,
     ...options,
+    hostname,
+    schedule: typeof schedule === "string"
+      ? RetrySchedule.parse(schedule)
+      : schedule,
     log: log ?? (() => {}),
     clock: machine.clock ?? SYSTEM_CLOCK,
     random: machine.random ?? Math.random,

@@ -54,12 +54,7 @@ import type { RelayTask } from "./tasks.ts";
  *
  * await using queue = new RelayQueue({
  *   spool: new MemorySpool(),
- *   hostname: "mx.example.com",
- *   deliver: (job) =>
- *     Promise.resolve({
- *       recipients: job.recipients.map(() => ({ status: "delivered" })),
- *       destinationFailed: false,
- *     }),
+ *   deliver: () => Promise.resolve({ status: "delivered" }),
  * });
  * await queue.start();
  * console.assert(queue.relays.count === 0);
@@ -79,6 +74,7 @@ export class RelayQueue implements AsyncDisposable {
    *
    * @param options The spool, the delivery and the limits
    * @throws {RangeError} If a number among the options is out of range
+   * @throws {SyntaxError} If the schedule cannot be read
    */
   constructor(options: RelayQueueOptions);
   /** @internal */

@@ -6,6 +6,7 @@
 
 import { type Logger, type LogLevel, takesLevel } from "../log.ts";
 import type { BodyOptions } from "../message/body.ts";
+import { machineName } from "../options.ts";
 import { parsePeers } from "../net/cidr.ts";
 import type {
   AuthenticationPolicy,
@@ -338,15 +339,6 @@ function profileOf(
     authentication,
     xclient: options.xclient !== undefined && options.xclient.length > 0,
   };
-}
-
-/** This machine's name, if the permission to read it is granted. */
-export function machineName(): string {
-  try {
-    return Deno.hostname();
-  } catch {
-    return "localhost";
-  }
 }
 
 /** The options for storing the content of messages. */

@@ -40,5 +40,6 @@ export {
 } from "../session/user_limit_options.ts";
 export { localDomains } from "../session/local_domains.ts";
 export { openLocalRecipients } from "../session/local_recipients.ts";
-export { aliasFaults, machineName, policyOf } from "./contexts.ts";
+export { machineName } from "../options.ts";
+export { aliasFaults, policyOf } from "./contexts.ts";
 export { checkHostname, MOST_THREADS } from "./options.ts";
