@@ -19,7 +19,6 @@ import {
   type Rule,
   type Rules,
   text,
-  where,
   whole,
 } from "../options.ts";
 import {
