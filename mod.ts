@@ -210,7 +210,7 @@
  *       maxSize: 5_000_000,
  *       localRecipients: ["bob", "carl"],
  *       aliases: { info: "bob, carl" },
- *       relay: { smarthosts: [{ host: "smtp.example.net", port: 587 }] },
+ *       relay: { smarthosts: ["smtp.example.net:587"] },
  *     },
  *   },
  *   relay: { allow: "authenticated", spool: "./spool" },

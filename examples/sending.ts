@@ -4,17 +4,16 @@
  * has accepted is on the disk, whatever becomes of the program.
  *
  * ```sh
- * deno run -A examples/sending.ts smtp.example.net 25
+ * deno run -A examples/sending.ts smtp.example.net:25
  * ```
  */
 
 import { SmtpServer } from "@smtp/server";
 import { SmtpClient } from "@smtp/server/client";
 
-const [host = "smtp.example.net", port = "25"] = Deno.args;
+const [provider = "smtp.example.net:25"] = Deno.args;
 const data = "Subject: hello\r\n\r\nIt works.\r\n";
 const message = { from: "me@example.com", to: ["you@example.org"], data };
-const provider = { host, port: Number(port) };
 
 await using client = await SmtpClient.connect(provider);
 const { recipients } = await client.send(message);

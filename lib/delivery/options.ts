@@ -23,6 +23,7 @@ import {
 } from "../options.ts";
 import {
   hopName,
+  hopOf,
   HOPS_RULE,
   type Login,
   LOGIN_RULE,
@@ -134,10 +135,10 @@ export interface DeliveryOptions extends
    */
   readonly allowLoopback?: boolean | undefined;
   /**
-   * The next hops for all jobs, tried in this order. Default: each destination's
-   * own hosts.
+   * The next hops for all jobs, tried in this order, as `["smtp.example.net:587"]`
+   * or with more options. Default: each destination's own hosts.
    */
-  readonly smarthosts?: readonly NextHop[] | undefined;
+  readonly smarthosts?: readonly (NextHop | string)[] | undefined;
   /**
    * The port of hosts found by DNS.
    *
@@ -164,6 +165,11 @@ export interface DeliveryOptions extends
     ) => boolean | void | Promise<boolean | void>)
     | undefined;
 }
+
+/** Options of a delivery whose smarthosts are no texts any more. */
+export type SettledDeliveryOptions = Omit<DeliveryOptions, "smarthosts"> & {
+  readonly smarthosts?: readonly NextHop[] | undefined;
+};
 
 /** Clock, random numbers and network of a delivery. Tests replace them. */
 export interface DeliveryMachine extends ClientNetwork {
@@ -253,10 +259,10 @@ export interface RelayingOptions extends
    */
   spool?: string | Spool | undefined;
   /**
-   * The next hops for all mail, tried in this order. Default: each domain's own
-   * mail exchangers.
+   * The next hops for all mail, tried in this order, as `["smtp.example.net:587"]`
+   * or with more options. Default: each domain's own mail exchangers.
    */
-  smarthosts?: readonly NextHop[] | undefined;
+  smarthosts?: readonly (NextHop | string)[] | undefined;
   /** The login at the smarthosts. No other host gets it. Default: no login. */
   login?: Login | undefined;
   /**
@@ -405,7 +411,7 @@ export function queueOptions(
   return defined({
     ...pick(options, TO_QUEUE),
     // All domains share the smarthosts, and so one window and one session.
-    commonDestination: smarthosts[0] && hopName(smarthosts[0]),
+    commonDestination: smarthosts[0] && hopName(hopOf(smarthosts[0])),
   });
 }
 

@@ -289,7 +289,7 @@ class QueueControl implements RelayOwner {
 
   /** Builds the options of the envelope; leaves out those that were not given. */
   #envelopeOptions(options: RelayOptions): EnvelopeOptions {
-    const { smarthost, smarthosts = [], security } = options;
+    const { smarthost, smarthosts = [], security } = plainRoute(options);
     const { schedule, expireAfterMs, login } = options;
     const idleWaitMs = options.idleWaitMs ?? this.#config.idleWaitMs;
     return {

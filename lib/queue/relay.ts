@@ -14,10 +14,11 @@ import {
   type Rules,
   where,
 } from "../options.ts";
-import { type Login, LOGIN_RULE } from "../client/next_hop.ts";
+import { type Login, LOGIN_RULE, type NextHop } from "../client/next_hop.ts";
 import type { DeliveryState } from "./job.ts";
 import { RetrySchedule } from "./schedule.ts";
 import {
+  plainRoute,
   type RecipientAnswer,
   type RecipientStatus,
   type RelayRoute,
@@ -55,7 +56,15 @@ import type { SpoolAction } from "../spool/spool.ts";
  * console.assert(send.length === 2 && show.length === 1);
  * ```
  */
-export interface RelayOptions extends RelayRoute {
+export interface RelayOptions
+  extends Omit<RelayRoute, "smarthost" | "smarthosts"> {
+  /**
+   * The next hop for all recipients, as `"smtp.example.net:587"` or with more
+   * options. Default: the MX of each domain.
+   */
+  readonly smarthost?: NextHop | string | undefined;
+  /** Further next hops, tried in this order after `smarthost`. Default: none. */
+  readonly smarthosts?: readonly (NextHop | string)[] | undefined;
   /**
    * Another reverse-path, as of a forwarder or a mailing list: the next hop gets
    * it in MAIL, and DSNs go there. `null` or `""` is the null path: then no DSN is
@@ -337,9 +346,11 @@ export class Relay {
   }
 
   /** Changes the route of the pending recipients, from the next try on. */
-  async reroute(route: RelayRoute): Promise<void> {
+  async reroute(
+    route: Pick<RelayOptions, "security" | "smarthost" | "smarthosts">,
+  ): Promise<void> {
     checkOptions("Relay.reroute", route, ROUTE_RULES);
-    await this.#owner.reroute(this.#task, route);
+    await this.#owner.reroute(this.#task, plainRoute(route));
   }
 }
 

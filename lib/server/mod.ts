@@ -12,11 +12,11 @@ export { stampOf } from "../files/reread_file.ts";
 export { readSmallFile } from "../files/small_file.ts";
 export {
   formatHostPort,
-  isHost,
   kindName,
   parseListen,
 } from "../net/listen_options.ts";
 export { LOG_FORMS, type LogForm, LogWriter } from "../logging/log_lines.ts";
+export { parseHop } from "../client/next_hop.ts";
 export { parsePeers } from "../net/cidr.ts";
 export { checkThreads } from "../net/listener.ts";
 export { MOST_PATH_BYTES, UnixSocketFile } from "../net/unix_socket.ts";

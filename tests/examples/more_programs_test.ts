@@ -285,7 +285,7 @@ Deno.test("examples/sending.ts sends at once, and by a queue that survives a kil
   const start = () =>
     BackgroundProcess.start(Deno.execPath(), [
       ...["run", "-A", ...packageFlags, path],
-      ...[provider.address, `${provider.port}`],
+      `${provider.address}:${provider.port}`,
     ], { cwd: folder.path });
   {
     await using first = start();
