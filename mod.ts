@@ -210,7 +210,7 @@
  *       maxSize: 5_000_000,
  *       localRecipients: ["bob", "carl"],
  *       aliases: { info: "bob, carl" },
- *       relay: { smarthosts: [{ host: "smtp.example.net", port: 587 }] },
+ *       relay: { smarthosts: ["smtp.example.net:587"] },
  *     },
  *   },
  *   relay: { allow: "authenticated", spool: "./spool" },
@@ -272,7 +272,9 @@
  * console.assert(server.relays.count === 0);
  * ```
  *
- * The queue survives crashes; `./queue` is the guide to it.
+ * `server.relays.add({ from, to, data })` queues a message of the program's own:
+ * {@linkcode OutgoingMail}. The queue survives crashes; `./queue` is the guide to
+ * it.
  *
  * ### Log
  *
@@ -503,6 +505,7 @@ export {
 export type { CloseReason } from "./lib/protocol/server/effects.ts";
 export type { XclientAttributes } from "./lib/protocol/xclient.ts";
 export type { DeliveryState } from "./lib/queue/job.ts";
+export type { OutgoingMail } from "./lib/queue/outgoing.ts";
 export type {
   Relay,
   RelayOptions,

@@ -4,25 +4,24 @@
  * has accepted is on the disk, whatever becomes of the program.
  *
  * ```sh
- * deno run -A examples/sending.ts smtp.example.net 25
+ * deno run -A examples/sending.ts smtp.example.net:25
  * ```
  */
 
 import { SmtpServer } from "@smtp/server";
 import { SmtpClient } from "@smtp/server/client";
 
-const [host = "smtp.example.net", port = "25"] = Deno.args;
+const [provider = "smtp.example.net:25"] = Deno.args;
 const data = "Subject: hello\r\n\r\nIt works.\r\n";
 const message = { from: "me@example.com", to: ["you@example.org"], data };
-const provider = { host, port: Number(port) };
 
-// The queue is a server that this user and group alone can reach.
-const queue = { host: "localhost", path: "./queue.sock" };
-const relay = { from: ["unix"], spool: "./spool", smarthosts: [provider] };
-await new SmtpServer({ listen: { path: queue.path }, relay }).start();
+await using client = await SmtpClient.connect(provider);
+const { recipients } = await client.send(message);
+console.log(`replied ${recipients[0]!.reply}`);
 
-for (const hop of [provider, queue]) {
-  await using client = await SmtpClient.connect(hop);
-  const { recipients } = await client.send(message);
-  console.log(`${hop.host}: ${recipients[0]!.reply}`);
-}
+// A server without listeners is a queue.
+const relay = { spool: "./spool", smarthosts: [provider] };
+const server = new SmtpServer({ listen: [], relay });
+await server.start();
+const { id } = await server.relays.add(message);
+console.log(`queued as ${id}`);

@@ -4,7 +4,7 @@
  * and tries again for two days. It keeps mail for example.com here.
  *
  * ```sh
- * SMARTHOST_SECRET=... deno run -A examples/smarthost.ts 2525 smtp.example.net 587
+ * SMARTHOST_SECRET=... deno run -A examples/smarthost.ts 2525 smtp.example.net:587
  * ```
  *
  * Without the variable, the server does not log in.
@@ -12,7 +12,7 @@
 
 import { MaildirStore, SmtpServer } from "@smtp/server";
 
-const [port = "2525", host = "smtp.example.net", hostPort = "587"] = Deno.args;
+const [port = "2525", provider = "smtp.example.net:587"] = Deno.args;
 const secret = Deno.env.get("SMARTHOST_SECRET");
 const server = new SmtpServer({
   listen: `127.0.0.1:${port}`,
@@ -21,7 +21,7 @@ const server = new SmtpServer({
   relay: {
     from: ["127.0.0.0/8", "192.168.0.0/16"],
     spool: "./spool",
-    smarthosts: [{ host, port: Number(hostPort) }],
+    smarthosts: [provider],
     // A login requires TLS with a verified certificate.
     ...(secret && { login: { username: "example.com", password: secret } }),
     schedule: "1m 5m*3 30m 1h*6 4h",

@@ -14,8 +14,7 @@ import { AccountList, MaildirStore, SmtpServer } from "@smtp/server";
 import { Certificate } from "@smtp/server/tls";
 
 const [port = "2525", ...providers] = Deno.args;
-const [one, two] = providers.map((name) => name.split(":"))
-  .map(([host = "", port = "25"]) => ({ smarthosts: [{ host, port: +port }] }));
+const [one, two] = providers.map((provider) => ({ smarthosts: [provider] }));
 const tenants = {
   "one.example": {
     store: new MaildirStore({ folder: "./mail/one" }),

@@ -16,15 +16,14 @@
  */
 
 import { logLines, SmtpServer } from "@smtp/server";
-import { FileSpool, RelayQueue, RetrySchedule } from "@smtp/server/queue";
+import { FileSpool, RelayQueue } from "@smtp/server/queue";
 
 const [port = "2525", url = "http://127.0.0.1:8000/mail"] = Deno.args;
 const POST = { method: "POST", redirect: "error" } as const;
 
 const queue = new RelayQueue({
-  hostname: "example.com",
   spool: new FileSpool("./spool"),
-  schedule: RetrySchedule.parse("1s 10s 1m 10m 1h"),
+  schedule: "1s 10s 1m 10m 1h",
   log: logLines("text", { level: "info" }),
   commonDestination: url,
   // No DSNs: the queue would post them, too.
@@ -34,13 +33,12 @@ const queue = new RelayQueue({
     const body = new FormData();
     body.set("envelope", JSON.stringify({ id, from, to }));
     body.set("message", new Blob(await Array.fromAsync(content())));
-    // If it throws, the queue logs the error and tries again.
+    // If it throws, the queue logs why and tries again.
     const reply = await fetch(url, { ...POST, body, signal });
     // 408, 425 and 429 say "later".
     const isRefused = /^4(?!08|25|29)/.test(`${reply.status}`);
     const status = reply.ok ? "delivered" : isRefused ? "failed" : "deferred";
-    const report = { status, reason: await reply.text() } as const;
-    return { recipients: to.map(() => report), destinationFailed: false };
+    return { status, reason: await reply.text() };
   },
 });
 await queue.start();

@@ -275,6 +275,15 @@ export const ownName: Rule = where(
       /^\[[0-9A-Za-z.:]+\]$/.test(value)),
 );
 
+/** The default of {@linkcode ownName}: this machine's name, if the permission to read it is granted. */
+export function machineName(): string {
+  try {
+    return Deno.hostname();
+  } catch {
+    return "localhost";
+  }
+}
+
 /** A port to connect to. */
 export const port: Rule = whole(1, 65535);
 

@@ -103,8 +103,8 @@ const SERVER_ROWS: [options: unknown, begins: string, ends: string][] = [
     "}",
   ],
   [
-    { relay: { smarthosts: ["mail.example"] } },
-    'Cannot use relay.smarthosts[0] "mail.example": want options',
+    { relay: { smarthosts: ["mail.example:0"] } },
+    'Cannot use relay.smarthosts[0] "mail.example:0": want a host, as',
     "}",
   ],
   [
@@ -450,7 +450,7 @@ const ROWS: [run: () => unknown, begins: string, ends: string][] = [
     "Cannot use timeout 1 of DnsClient.query: no such option",
     'did you mean "timeoutMs"?',
   ],
-  [() => SmtpClient.connect("mail.example"), "Cannot use the options", "}"],
+  [() => SmtpClient.connect(25), "Cannot use the options", "}"],
   [
     () =>
       SmtpClient.connect({ host: "a", login: { user: "ann", x: "hunter2" } }),

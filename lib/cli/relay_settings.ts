@@ -16,7 +16,7 @@ import {
   type MechanismName,
   parseMechanismName,
 } from "../sasl/auth.ts";
-import { isHost, parsePeers } from "../server/mod.ts";
+import { parseHop, parsePeers } from "../server/mod.ts";
 import { Address, type SmtpServerOptions } from "../../mod.ts";
 import { DEFAULT_SPOOL, LONG_LINES } from "./option.ts";
 import {
@@ -146,8 +146,9 @@ export interface HopSetting {
   readonly tls: "smtps" | "starttls" | "none" | undefined;
 }
 
-const NEXT_HOP =
-  /^(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/[\]]+))(?::(-?\d+))?(?:\/(smtps|starttls|none|lmtp))?$/;
+const TLS_SUFFIX = /\/(smtps|starttls|none|lmtp)$/;
+const WANTED_HOP =
+  'HOST:PORT, perhaps with /smtps, /starttls or /none, as "mail.example.com:587/starttls"';
 
 /**
  * Parses `HOST[:PORT][/smtps|/starttls|/none|/lmtp]`.
@@ -155,23 +156,13 @@ const NEXT_HOP =
  * @throws {SyntaxError} If the text has another form
  */
 export function parseNextHop(text: string): HopSetting {
-  const match = NEXT_HOP.exec(text);
-  // A URL may have a login before the host.
-  const shown = text.replace(/^.*@/s, "...@");
-  const port = match?.[3] === undefined ? undefined : Number(match[3]);
-  if (match === null || !isHost((match[1] ?? match[2])!)) {
-    throw new SyntaxError(
-      `Cannot send to "${shown}": want HOST:PORT, perhaps with /smtps, /starttls or /none, as "mail.example.com:587/starttls"`,
-    );
-  }
-  if (port !== undefined && !(port >= PORTS.least && port <= PORTS.most)) {
-    throw new SyntaxError(
-      `Cannot send to "${shown}": want a port from ${PORTS.least} to ${PORTS.most}`,
-    );
-  }
-  const suffix = match[4];
+  const [end = "", suffix] = TLS_SUFFIX.exec(text) ?? [];
+  const { host: name, port } = parseHop(
+    text.slice(0, text.length - end.length),
+    { want: WANTED_HOP, whole: text },
+  );
   const host = {
-    host: (match[1] ?? match[2])!,
+    host: name,
     port,
     implicitTls: suffix === "smtps",
     lmtp: suffix === "lmtp",

@@ -10,7 +10,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc2033 | RFC 2033}
  */
 
-import { checkOptions } from "../options.ts";
+import { checkOptions, optionError } from "../options.ts";
 import type { SocketAddress, TlsInfo } from "../net/transport.ts";
 import type { Address } from "../protocol/address.ts";
 import type { ClientCapabilities } from "../protocol/client/capabilities.ts";
@@ -31,12 +31,14 @@ import {
   SEND_RULES,
   type SendOptions,
 } from "./message.ts";
+import { parseHop } from "./next_hop.ts";
 import { defaultSecurity, openSession } from "./opening.ts";
 import {
   CLIENT_RULES,
   type ClientNetwork,
   type ClientProgress,
   MESSAGE_STEPS,
+  type SettledClientOptions,
   type SmtpClientOptions,
 } from "./options.ts";
 import { ClientSession } from "./session.ts";
@@ -146,7 +148,7 @@ const PROGRESS: Readonly<
  */
 export class SmtpClient {
   readonly #session: ClientSession;
-  readonly #options: SmtpClientOptions;
+  readonly #options: SettledClientOptions;
   readonly #tlsFailure: SmtpClientError | undefined;
   #busy = false;
   #sent = 0;
@@ -154,7 +156,7 @@ export class SmtpClient {
 
   private constructor(
     session: ClientSession,
-    options: SmtpClientOptions,
+    options: SettledClientOptions,
     tlsFailure?: SmtpClientError,
   ) {
     // For programs without type checks.
@@ -171,25 +173,22 @@ export class SmtpClient {
   /**
    * Connects, and makes the session ready for a message. Requires `allow-net`.
    *
+   * @param options The options, or a host alone, as `"mail.example.com:25"`
    * @throws {SmtpClientError} If the session cannot be opened
-   * @throws {TypeError} If an option is unknown or of the wrong kind
+   * @throws {TypeError} If an option is unknown, missing or of the wrong kind
+   * @throws {SyntaxError} If the text is not a host
    */
-  static connect(options: SmtpClientOptions): Promise<SmtpClient>;
+  static connect(options: SmtpClientOptions | string): Promise<SmtpClient>;
   /** @internal */
   static connect(
-    options: SmtpClientOptions,
+    options: SmtpClientOptions | string,
     network: ClientNetwork,
   ): Promise<SmtpClient>;
   static async connect(
-    options: SmtpClientOptions,
+    given: SmtpClientOptions | string,
     network: ClientNetwork = {},
   ): Promise<SmtpClient> {
-    checkOptions(
-      "SmtpClient.connect",
-      options,
-      CLIENT_RULES,
-      '{ host: "mail.example.com" }',
-    );
+    const options = settledOptions(given);
     try {
       return new SmtpClient(await openSession(options, network), options);
     } catch (error) {
@@ -481,4 +480,25 @@ function refuseAll(
     accepted: false,
     dsnPassedOn: false,
   };
+}
+
+/**
+ * Checks the options of {@linkcode SmtpClient.connect}.
+ *
+ * @throws {TypeError} If an option is unknown, missing or of the wrong kind
+ * @throws {SyntaxError} If a text is no host
+ */
+function settledOptions(
+  given: SmtpClientOptions | string,
+): SettledClientOptions {
+  if (typeof given === "string") return parseHop(given);
+  const of = "SmtpClient.connect";
+  checkOptions(of, given, CLIENT_RULES, '{ host: "mail.example.com" }');
+  const { host, path } = given;
+  if (host === undefined && path === undefined) {
+    throw optionError({ path: "host", of, secret: false }, host, {
+      want: 'a host, as "mail.example.com", or a path of a unix socket',
+    });
+  }
+  return { ...given, host: host ?? "localhost" };
 }

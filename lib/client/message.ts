@@ -7,23 +7,16 @@
  */
 
 import { concat, isAscii } from "../protocol/bytes.ts";
-import {
-  abortSignal,
-  callable,
-  list,
-  object,
-  oneOf,
-  optionError,
-  required,
-  type Rule,
-  type Rules,
-  text,
-  where,
-  whole,
-} from "../options.ts";
+import { abortSignal, callable, required, type Rules } from "../options.ts";
 import { asciiMailbox } from "../protocol/domain.ts";
 import { Address } from "../protocol/address.ts";
 import type { ClientEnvelope } from "../protocol/client/transaction.ts";
+import {
+  ADDRESS_RULE,
+  CONTENT_RULE,
+  DESTINATIONS_RULE,
+  MAIL_PARAMETERS_RULE,
+} from "../protocol/mail_rules.ts";
 import {
   formatMailParameters,
   formatRcptParameters,
@@ -64,7 +57,7 @@ export interface SendOptions {
   })[];
   /**
    * The content: header, empty line, body. A string is sent as UTF-8. Line ends
-   * may be CRLF, LF or CR. A function opens the content from its beginning at each
+   * may be CRLF or LF; a CR alone becomes a blank. A function opens the content from its beginning at each
    * call. Content from a function can be converted for a server that needs that,
    * whatever its size; a stream is read into memory for it, up to 64 MiB.
    */
@@ -91,51 +84,12 @@ export interface SendOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-const ADDRESS_RULE: Rule = where(
-  'an address, as "ann@example.com"',
-  (value) => typeof value === "string" || value instanceof Address,
-);
-const MAIL_RULES: Rules<MailParameters> = {
-  size: whole(),
-  body: oneOf("7BIT", "8BITMIME", "BINARYMIME"),
-  smtpUtf8: where("true", (value) => value === true),
-  ret: oneOf("FULL", "HDRS"),
-  envid: text(),
-  auth: text(),
-};
-const RCPT_RULES: Rules<RcptParameters> = {
-  notify: list(oneOf("NEVER", "SUCCESS", "FAILURE", "DELAY")),
-  orcpt: object({ type: required(text()), address: required(text()) }),
-};
-const DESTINATION_WANT =
-  'an address, as "bob@example.com", or { address, parameters }';
-const DESTINATION_RULE = object(
-  { address: required(ADDRESS_RULE), parameters: object(RCPT_RULES) },
-  '{ address: "bob@example.com" }',
-);
-
 /** The rules for {@linkcode SendOptions}. */
 export const SEND_RULES: Rules<SendOptions> = {
   from: required(ADDRESS_RULE),
-  to: required(list({
-    want: DESTINATION_WANT,
-    check(value, at) {
-      if (typeof value === "string" || value instanceof Address) return;
-      if (typeof value !== "object" || value === null) {
-        throw optionError(at, value, { want: DESTINATION_WANT });
-      }
-      DESTINATION_RULE.check(value, at);
-    },
-  }, 'an array of addresses, as ["bob@example.com"]')),
-  data: required(where(
-    "the content as a string, a Uint8Array, a stream of them or a function that opens one",
-    (value) =>
-      typeof value === "string" || typeof value === "function" ||
-      value instanceof Uint8Array ||
-      typeof value === "object" && value !== null &&
-        Symbol.asyncIterator in value,
-  )),
-  parameters: object(MAIL_RULES, '{ body: "8BITMIME" }'),
+  to: required(DESTINATIONS_RULE),
+  data: required(CONTENT_RULE),
+  parameters: MAIL_PARAMETERS_RULE,
   onProgress: callable(),
   signal: abortSignal,
 };

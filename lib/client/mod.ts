@@ -33,7 +33,8 @@
  * TLS, unless `allowInsecureAuth` says otherwise.
  *
  * `path` in place of `host` and `port` is a unix socket, and `lmtp: true` speaks
- * LMTP, as with Dovecot.
+ * LMTP, as with Dovecot. Without further options `SmtpClient.connect()` takes the
+ * text `"mail.example.com:25"`.
  *
  * Content is a string, bytes, a stream, or a function that opens a stream. Lines
  * get CRLF and dots on the way, never a bare CR or LF; content in 8 bits is

@@ -8,11 +8,13 @@
  */
 
 import {
+  either,
   flag,
   host,
   list,
   object,
   oneOf,
+  optionError,
   port,
   required,
   type Rule,
@@ -20,6 +22,7 @@ import {
   secret,
   text,
 } from "../options.ts";
+import { isHost } from "../net/listen_options.ts";
 import { asciiDomain } from "../protocol/domain.ts";
 import type { ClientMechanismOptions } from "../sasl/client_mechanism.ts";
 import { MECHANISM_NAMES, type MechanismName } from "../sasl/mechanism_name.ts";
@@ -56,16 +59,69 @@ export const HOP_RULES: Rules<NextHop> = {
   lmtp: flag,
 };
 
-/** The rule for a {@linkcode NextHop} inside other options. */
-export const HOP_RULE: Rule = object(
-  HOP_RULES,
-  '{ host: "mail.example.com", port: 587 }',
-);
+const HOP_TEXT = /^(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/[\]]+))(?::(-?\d+))?$/;
 
-/** The rule for a list of {@linkcode NextHop} inside other options. */
+/** Range of a port. */
+const PORTS = { least: 1, most: 65535 } as const;
+
+/**
+ * Parses `HOST` or `HOST:PORT`; an IPv6 address stands in brackets.
+ *
+ * @param facts `want`: what the error asks for; `whole`: the text of which this is a part
+ * @throws {SyntaxError} If the text has another form
+ */
+export function parseHop(
+  text: string,
+  { want = 'HOST:PORT, as "mail.example.com:587"', whole = text }: {
+    readonly want?: string;
+    readonly whole?: string;
+  } = {},
+): NextHop {
+  const match = HOP_TEXT.exec(text);
+  const host = match?.[1] ?? match?.[2];
+  const port = match?.[3] === undefined ? undefined : Number(match[3]);
+  // A URL may have a login before the host.
+  const shown = whole.replace(/^.*@/s, "...@");
+  if (host === undefined || !isHost(host)) {
+    throw new SyntaxError(`Cannot send to "${shown}": want ${want}`);
+  }
+  if (port !== undefined && !(port >= PORTS.least && port <= PORTS.most)) {
+    throw new SyntaxError(
+      `Cannot send to "${shown}": want a port from ${PORTS.least} to ${PORTS.most}`,
+    );
+  }
+  return port === undefined ? { host } : { host, port };
+}
+
+/** The hop of a text or of an object. */
+export function hopOf(hop: NextHop | string): NextHop {
+  return typeof hop === "string" ? parseHop(hop) : hop;
+}
+
+const HOP_WANT =
+  'a host, as "mail.example.com:587" or { host: "mail.example.com", port: 587 }';
+
+/** The rule for a {@linkcode NextHop} or its text inside other options. */
+export const HOP_RULE: Rule = either({
+  text: {
+    want: HOP_WANT,
+    check(value, at) {
+      try {
+        parseHop(value as string);
+      } catch {
+        // A URL may have a login before the host.
+        const secret = at.secret || (value as string).includes("@");
+        throw optionError({ ...at, secret }, value, { want: HOP_WANT });
+      }
+    },
+  },
+  object: object(HOP_RULES, '{ host: "mail.example.com", port: 587 }'),
+}, HOP_WANT);
+
+/** The rule for a list of {@linkcode NextHop} or their texts inside other options. */
 export const HOPS_RULE: Rule = list(
   HOP_RULE,
-  'an array of hosts, as [{ host: "mail.example.com", port: 587 }]',
+  'an array of hosts, as ["mail.example.com:587"]',
 );
 
 export function hopPort(hop: Pick<NextHop, "port" | "implicitTls">): number {

@@ -29,7 +29,11 @@ import {
   type SmtpClientError,
 } from "./error.ts";
 import { hopPort, type Login, type TlsSecurity } from "./next_hop.ts";
-import type { ClientNetwork, SmtpClientOptions } from "./options.ts";
+import type {
+  ClientNetwork,
+  SettledClientOptions,
+  SmtpClientOptions,
+} from "./options.ts";
 import {
   ClientSession,
   type ClientTimeouts,
@@ -48,7 +52,7 @@ export function defaultSecurity(options: SmtpClientOptions): TlsSecurity {
  * @throws {SmtpClientError} If any step fails
  */
 export async function openSession(
-  options: SmtpClientOptions,
+  options: SettledClientOptions,
   network: ClientNetwork,
 ): Promise<ClientSession> {
   const opening = new Opening(options, network);
@@ -66,12 +70,12 @@ export async function openSession(
 class Opening {
   session: ClientSession | undefined;
   #transport: Transport | undefined;
-  readonly #options: SmtpClientOptions;
+  readonly #options: SettledClientOptions;
   readonly #network: ClientNetwork;
   readonly #security: TlsSecurity;
   readonly #timeouts: ClientTimeouts;
 
-  constructor(options: SmtpClientOptions, network: ClientNetwork) {
+  constructor(options: SettledClientOptions, network: ClientNetwork) {
     this.#options = options;
     this.#network = network;
     this.#security = defaultSecurity(options);

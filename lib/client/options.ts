@@ -116,7 +116,14 @@ export interface PeerCertificate {
  * }
  * ```
  */
-export interface SmtpClientOptions extends NextHop {
+export interface SmtpClientOptions extends Omit<NextHop, "host"> {
+  /**
+   * Host name, or IP address without brackets. The certificate must be for it.
+   * Required without `path`.
+   *
+   * @default {"localhost"}
+   */
+  readonly host?: string | undefined;
   /**
    * The IP address of `host` to connect to, if it is known already.
    *
@@ -194,6 +201,9 @@ export interface SmtpClientOptions extends NextHop {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** The options of a client whose host is known. */
+export type SettledClientOptions = SmtpClientOptions & NextHop;
+
 /** The network of a client. Tests replace it. */
 export interface ClientNetwork {
   /** Opens the connection, instead of {@linkcode connectTcp}. */
@@ -211,6 +221,7 @@ export type UpgradeTransport = (
 /** The rules for {@linkcode SmtpClientOptions}. */
 export const CLIENT_RULES: Rules<SmtpClientOptions> = {
   ...HOP_RULES,
+  host,
   address: host,
   path,
   hostname: ownName,

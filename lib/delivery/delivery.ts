@@ -7,6 +7,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-6.3 | section 6.3}
  */
 
+import { hopOf } from "../client/next_hop.ts";
 import { checkOptions } from "../options.ts";
 import { MessageHeaders } from "../protocol/headers.ts";
 import { SmtpReply } from "../protocol/reply.ts";
@@ -19,6 +20,7 @@ import {
   DELIVERY_RULES,
   type DeliveryMachine,
   type DeliveryOptions,
+  type SettledDeliveryOptions,
 } from "./options.ts";
 import { ClientPool } from "./pool.ts";
 
@@ -60,7 +62,7 @@ export class Delivery {
   readonly pool: ClientPool;
   readonly #noChunking = new HostMemory();
   readonly #silent = new SilentHosts();
-  readonly #options: DeliveryOptions;
+  readonly #options: SettledDeliveryOptions;
   readonly #machine: DeliveryMachine;
 
   /**
@@ -79,7 +81,7 @@ export class Delivery {
       DELIVERY_RULES,
       "{ dns: new DnsClient() }",
     );
-    this.#options = options;
+    this.#options = { ...options, smarthosts: options.smarthosts?.map(hopOf) };
     this.#machine = machine;
     this.pool = new ClientPool(options.pool);
   }

@@ -10,7 +10,10 @@ import { type Failure, refusesBdat, SmtpClientError } from "../client/error.ts";
 import { createHash } from "node:crypto";
 import { SmtpReply } from "../protocol/reply.ts";
 import { type SendResult, SmtpClient } from "../client/client.ts";
-import type { PeerCertificate, SmtpClientOptions } from "../client/options.ts";
+import type {
+  PeerCertificate,
+  SettledClientOptions,
+} from "../client/options.ts";
 import type { ClientPool } from "./pool.ts";
 import {
   type DeliveryJob,
@@ -22,7 +25,11 @@ import {
 } from "../queue/job.ts";
 import type { DeliveryContent } from "./content.ts";
 import { PathTimes } from "./path_times.ts";
-import { type DeliveryMachine, type DeliveryOptions, pick } from "./options.ts";
+import {
+  type DeliveryMachine,
+  pick,
+  type SettledDeliveryOptions,
+} from "./options.ts";
 import { clientTimeouts } from "../client/session.ts";
 import type {
   BrokenTlsMemory,
@@ -61,7 +68,7 @@ const monotonic = () => performance.now();
 
 /** The options of a walk, and the parts of its delivery. */
 export interface WalkOptions
-  extends Omit<DeliveryOptions, "pool">, DeliveryMachine {
+  extends Omit<SettledDeliveryOptions, "pool">, DeliveryMachine {
   readonly content: DeliveryContent;
   readonly pool: Pick<ClientPool, "take" | "give">;
   readonly brokenTls: BrokenTlsMemory;
@@ -85,7 +92,10 @@ const TO_SESSION = {
 } as const;
 
 /** The options of a session that its place does not decide. */
-type SessionOption = Exclude<keyof SmtpClientOptions, keyof NextHop | "path">;
+type SessionOption = Exclude<
+  keyof SettledClientOptions,
+  keyof NextHop | "path"
+>;
 
 /** One address to try. */
 interface Place {
@@ -107,7 +117,7 @@ interface Transaction {
   readonly sent: readonly number[];
   readonly place: Place;
   readonly client: SmtpClient;
-  readonly settings: SmtpClientOptions;
+  readonly settings: SettledClientOptions;
 }
 
 /** What follows from a transaction. */
@@ -364,7 +374,7 @@ export class HostWalk {
   }
 
   async #connect(
-    settings: SmtpClientOptions,
+    settings: SettledClientOptions,
     place: Place,
   ): Promise<SmtpClient> {
     const { silent, brokenTls, signal, now = monotonic } = this.#options;
@@ -473,7 +483,7 @@ export class HostWalk {
   }
 
   /** Remembers what the answers of a host say about it. */
-  #learn(result: SendResult, { host }: SmtpClientOptions): void {
+  #learn(result: SendResult, { host }: SettledClientOptions): void {
     const now = (this.#options.now ?? monotonic)();
     if (result.bdatFailure) this.#options.noChunking.remember(host, now);
     // The host requires TLS: a handshake that failed once must not keep all mail
@@ -543,7 +553,7 @@ export class HostWalk {
     };
   }
 
-  #settings({ hop, address }: Place): SmtpClientOptions {
+  #settings({ hop, address }: Place): SettledClientOptions {
     const options = this.#options;
     const login = this.#smarthosts && (this.#job.login ??
       (hasHop(options.smarthosts, hop) ? options.login : undefined));
@@ -579,17 +589,11 @@ function blamesHost({ fromPeer = false, status }: RecipientReport): boolean {
 }
 
 /** The pool's key: equal for sessions that can stand in for each other. Holds a hash of the credentials. */
-function poolKey(settings: SmtpClientOptions): string {
+function poolKey(settings: SettledClientOptions): string {
   const { host, address, port, implicitTls, lmtp, security, login } = settings;
   const credentials = login &&
     createHash("sha256").update(JSON.stringify(login)).digest("base64");
   return JSON.stringify([
-    host,
-    address,
-    port,
-    implicitTls,
-    lmtp,
-    security,
-    credentials,
+    ...[host, address, port, implicitTls, lmtp, security, credentials],
   ]);
 }

@@ -19,11 +19,11 @@ import {
   type Rule,
   type Rules,
   text,
-  where,
   whole,
 } from "../options.ts";
 import {
   hopName,
+  hopOf,
   HOPS_RULE,
   type Login,
   LOGIN_RULE,
@@ -42,7 +42,7 @@ import type { DnsOutcome, MxOutcome } from "../dns/outcome.ts";
 import { NETWORKS_RULE } from "../net/listen_options.ts";
 import type { DeliveryJob } from "../queue/job.ts";
 import { BOUNCE_FROM_RULE, type RelayQueueOptions } from "../queue/options.ts";
-import { RetrySchedule } from "../queue/schedule.ts";
+import { type RetrySchedule, SCHEDULE_RULE } from "../queue/schedule.ts";
 import { type Spool, SPOOL_RULE } from "../spool/spool.ts";
 import { CERTIFICATE_RULE, TRUSTED_RULE } from "../tls/context.ts";
 import { type ClientPoolOptions, POOL_RULE } from "./pool.ts";
@@ -135,10 +135,10 @@ export interface DeliveryOptions extends
    */
   readonly allowLoopback?: boolean | undefined;
   /**
-   * The next hops for all jobs, tried in this order. Default: each destination's
-   * own hosts.
+   * The next hops for all jobs, tried in this order, as `["smtp.example.net:587"]`
+   * or with more options. Default: each destination's own hosts.
    */
-  readonly smarthosts?: readonly NextHop[] | undefined;
+  readonly smarthosts?: readonly (NextHop | string)[] | undefined;
   /**
    * The port of hosts found by DNS.
    *
@@ -165,6 +165,11 @@ export interface DeliveryOptions extends
     ) => boolean | void | Promise<boolean | void>)
     | undefined;
 }
+
+/** Options of a delivery whose smarthosts are no texts any more. */
+export type SettledDeliveryOptions = Omit<DeliveryOptions, "smarthosts"> & {
+  readonly smarthosts?: readonly NextHop[] | undefined;
+};
 
 /** Clock, random numbers and network of a delivery. Tests replace them. */
 export interface DeliveryMachine extends ClientNetwork {
@@ -254,10 +259,10 @@ export interface RelayingOptions extends
    */
   spool?: string | Spool | undefined;
   /**
-   * The next hops for all mail, tried in this order. Default: each domain's own
-   * mail exchangers.
+   * The next hops for all mail, tried in this order, as `["smtp.example.net:587"]`
+   * or with more options. Default: each domain's own mail exchangers.
    */
-  smarthosts?: readonly NextHop[] | undefined;
+  smarthosts?: readonly (NextHop | string)[] | undefined;
   /** The login at the smarthosts. No other host gets it. Default: no login. */
   login?: Login | undefined;
   /**
@@ -346,10 +351,7 @@ export const RELAYING_RULES: Rules<RelayingOptions> = {
   security: TLS_SECURITY_RULE,
   remotePort: port,
   hostname: ownName,
-  schedule: where(
-    'delays, as "30s 5m*3 1h*12 4h", or a RetrySchedule',
-    (value) => typeof value === "string" || value instanceof RetrySchedule,
-  ),
+  schedule: SCHEDULE_RULE,
   expireAfterMs: number(1, Number.MAX_SAFE_INTEGER),
   delayNoticeMs: number(),
   idleWaitMs: number(0, Number.MAX_SAFE_INTEGER),
@@ -386,11 +388,12 @@ const TO_QUEUE: Readonly<
   Record<
     Exclude<
       keyof RelayingOptions & keyof RelayQueueOptions,
-      "hostname" | "schedule" | "spool"
+      "hostname" | "spool"
     >,
     true
   >
 > = {
+  schedule: true,
   expireAfterMs: true,
   delayNoticeMs: true,
   idleWaitMs: true,
@@ -404,14 +407,11 @@ const TO_QUEUE: Readonly<
 export function queueOptions(
   options: RelayingOptions,
 ): Partial<RelayQueueOptions> {
-  const { schedule, smarthosts = [] } = options;
+  const { smarthosts = [] } = options;
   return defined({
     ...pick(options, TO_QUEUE),
-    schedule: typeof schedule === "string"
-      ? RetrySchedule.parse(schedule)
-      : schedule,
     // All domains share the smarthosts, and so one window and one session.
-    commonDestination: smarthosts[0] && hopName(smarthosts[0]),
+    commonDestination: smarthosts[0] && hopName(hopOf(smarthosts[0])),
   });
 }
 

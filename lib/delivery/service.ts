@@ -10,6 +10,7 @@
  */
 
 import { describeError, type Logger, type LogLevel } from "../log.ts";
+import type { BodyOptions } from "../message/body.ts";
 import {
   Message,
   type MessageStore,
@@ -72,6 +73,8 @@ export interface RelayServiceContext {
   readonly local: LocalMail | undefined;
   /** The addresses that the server listens at now. */
   readonly addresses: () => readonly SocketAddress[];
+  /** Where the content of the program's own mail goes on its way to the spool. */
+  readonly body: BodyOptions;
   readonly log: Logger;
   /** The least level of the records that are made. */
   readonly logLevel: LogLevel;
@@ -115,7 +118,7 @@ export class RelayService {
       log: context.log,
       logLevel: context.logLevel,
       deliver: (job, signal) => this.#deliver(job, signal),
-    });
+    }, { body: context.body });
     this.relays = this.#queue.relays;
   }
 

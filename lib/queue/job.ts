@@ -155,10 +155,7 @@ export interface RecipientReport {
  *   texts.push((await Array.fromAsync(readable)).join(""));
  *   await content;
  *   const report: RecipientReport = { status: "delivered", inMailbox: true };
- *   return {
- *     recipients: job.recipients.map(() => report),
- *     destinationFailed: false,
- *   };
+ *   return { recipients: job.recipients.map(() => report) };
  * }
  * const options: RelayQueueOptions = {
  *   hostname: "mail.example.com",
@@ -174,8 +171,10 @@ export interface DeliveryReport {
   /**
    * Whether the destination as a whole failed: no host of it could be reached or
    * spoke SMTP. Shrinks its window; repeated failures pause it.
+   *
+   * @default {false}
    */
-  readonly destinationFailed: boolean;
+  readonly destinationFailed?: boolean | undefined;
   /**
    * The error on this side that ended the job, if any: the content could not be
    * read.
@@ -184,8 +183,10 @@ export interface DeliveryReport {
 }
 
 /**
- * Delivers one job. Resolves with a report whatever the network does. An
- * exception counts as a fault of the program: the queue logs it and defers the job.
+ * Delivers one job. Resolves with a report for each recipient, or with one for
+ * all of them. If it throws, the queue logs the error and defers all recipients;
+ * the reason is the error's message with those of its causes, which a DSN shows
+ * to the sender. Of URLs in it only the origin is left.
  *
  * @param job The job
  * @param signal Aborted when the queue stops or the message is removed; the
@@ -197,14 +198,11 @@ export interface DeliveryReport {
  * ```ts
  * import type { Deliver } from "@smtp/server/queue";
  *
- * const refuse: Deliver = (job) =>
+ * const refuse: Deliver = () =>
  *   Promise.resolve({
- *     recipients: job.recipients.map(() => ({
- *       status: "failed",
- *       reason: "No mail leaves this house",
- *       enhanced: "5.7.1",
- *     })),
- *     destinationFailed: false,
+ *     status: "failed",
+ *     reason: "No mail leaves this house",
+ *     enhanced: "5.7.1",
  *   });
  * console.assert(typeof refuse === "function");
  * ```
@@ -212,7 +210,9 @@ export interface DeliveryReport {
 export type Deliver = (
   job: DeliveryJob,
   signal: AbortSignal,
-) => Promise<DeliveryReport>;
+) => Promise<
+  DeliveryReport | RecipientReport & Pick<DeliveryReport, "destinationFailed">
+>;
 
 /** The abort reason of a job whose hosts have been silent for too long. */
 export function overdueReason(): DOMException {

@@ -7,6 +7,7 @@
 
 import { Address } from "../protocol/address.ts";
 import {
+  type Deliver,
   type DeliveryJob,
   type DeliveryReport,
   type DeliveryState,
@@ -18,7 +19,7 @@ import type { WorkOutcome } from "./dispatcher.ts";
 import type { QueueConfig } from "./options.ts";
 import { expiresAt, type RelayGroup, type RelayTask } from "./tasks.ts";
 import { RetrySchedule } from "./schedule.ts";
-import { logDelivery, logFault } from "./log.ts";
+import { logDelivery, logFault, logUnreachable } from "./log.ts";
 import { SpoolError } from "../spool/spool.ts";
 import {
   plainRoute,
@@ -105,7 +106,10 @@ export class JobRunner {
     const { signal } = run;
     try {
       const job = await this.#job(group, indices, run);
-      const report = await this.#config.deliver(job, signal);
+      const report = wholeReport(
+        await this.#config.deliver(job, signal),
+        indices.length,
+      );
       const { error, recipients } = report;
       if (error === undefined) return report;
       // A damaged message is returned, as long as no host has taken it.
@@ -125,25 +129,21 @@ export class JobRunner {
           }
           : undefined;
       }
-      const what = "A delivery failed in an unforeseen way";
-      logFault(this.#config, what, error, group.task.entry);
+      const reason = reasonOf(error);
+      if (isNetworkError(error)) {
+        logUnreachable(this.#config, reason, group.task.entry);
+      } else {
+        const what = "A delivery failed in an unforeseen way";
+        logFault(this.#config, what, error, group.task.entry);
+      }
       // Damage stays: report it now instead of trying again.
       const isDamaged = error instanceof SpoolError && error.isDamaged;
-      const recipient = isDamaged
-        ? {
-          status: "failed",
-          reason: DAMAGED,
-          enhanced: "5.3.0",
-        } as const
-        : {
-          status: "deferred",
-          reason: "Internal error; see the log",
-          enhanced: "4.3.0",
-        } as const;
-      return {
-        recipients: indices.map(() => recipient),
-        destinationFailed: false,
-      };
+      return wholeReport(
+        isDamaged
+          ? { status: "failed", reason: DAMAGED, enhanced: "5.3.0" }
+          : { status: "deferred", reason, enhanced: "4.3.0" },
+        indices.length,
+      );
     }
   }
 
@@ -195,6 +195,72 @@ export class JobRunner {
       random,
     });
   }
+}
+
+/**
+ * The report with one entry for each recipient.
+ *
+ * @throws {TypeError} If the program's function has returned something else
+ */
+function wholeReport(
+  report: Awaited<ReturnType<Deliver>>,
+  count: number,
+): DeliveryReport {
+  if (Array.isArray((report as Partial<DeliveryReport>)?.recipients)) {
+    return report as DeliveryReport;
+  }
+  const { status, destinationFailed } = report as Partial<RecipientReport> & {
+    readonly destinationFailed?: boolean | undefined;
+  } ?? {};
+  if (status === undefined || !Object.hasOwn(DEFAULT_STATUS, status)) {
+    throw new TypeError(
+      'Cannot use what deliver() returned: want { status: "delivered" }, or { recipients } with one of these for each',
+    );
+  }
+  const recipients = Array<RecipientReport>(count).fill(
+    report as RecipientReport,
+  );
+  return { recipients, destinationFailed };
+}
+
+/** A URL; its path may be a secret. */
+const URL_TEXT = /\bhttps?:\/\/[^\s()"']+/g;
+/** Most causes of an error that a reason names. */
+const MOST_CAUSES = 3;
+
+/** Why a delivery has thrown, in one line without paths of URLs or of this server's spool. */
+function reasonOf(error: unknown): string {
+  if (error instanceof SpoolError) return "Internal error; see the log";
+  const texts: string[] = [];
+  let one = error;
+  for (let depth = 0; depth <= MOST_CAUSES && one !== undefined; depth++) {
+    texts.push(one instanceof Error ? one.message || one.name : `${one}`);
+    one = one instanceof Error ? one.cause : undefined;
+  }
+  return texts.join(": ").replace(
+    URL_TEXT,
+    (url) => URL.canParse(url) ? new URL(url).origin : "(a URL)",
+  );
+}
+
+/** Names of the platform's errors about the network, and codes of Node's. */
+const NETWORK_ERRORS: ReadonlySet<unknown> = new Set([
+  ...["AddrNotAvailable", "BrokenPipe", "ConnectionAborted"],
+  ...["ConnectionRefused", "ConnectionReset", "Http", "NetworkUnreachable"],
+  ...["NotConnected", "SmtpClientError", "TimedOut", "TimeoutError"],
+  ...["UnexpectedEof", "EAI_AGAIN", "ECONNABORTED", "ECONNREFUSED"],
+  ...["ECONNRESET", "EHOSTUNREACH", "ENETUNREACH", "ENOTFOUND", "EPIPE"],
+  ...["ETIMEDOUT"],
+]);
+
+/** Whether an error says that the destination could not be reached, which is no fault of the program. */
+function isNetworkError(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const { name, message, cause } = error;
+  return NETWORK_ERRORS.has(name) ||
+    NETWORK_ERRORS.has(Reflect.get(error, "code")) ||
+    // What fetch() throws without a reply.
+    name === "TypeError" && message === "fetch failed" && cause !== undefined;
 }
 
 /** Characters of an answer that are kept: about one screen. */

@@ -259,6 +259,21 @@ export function logProblem(
   });
 }
 
+/** A delivery has thrown an error of the network. */
+export function logUnreachable(
+  { log }: WantedLog,
+  reason: string,
+  { envelope }: SpoolEntry,
+): void {
+  log({
+    level: "warn",
+    event: "warning",
+    message: `A delivery did not reach its destination: ${reason}`,
+    session: envelope.origin?.session,
+    fields: idsOf(envelope),
+  });
+}
+
 /**
  * Something has failed.
  *

@@ -31,7 +31,8 @@
  * that cannot be delivered comes back into the server's own store. Without
  * `spool` the queue is in memory, with a warning.
  *
- * A handler relays a message by `await server.relays.add(message)`. The
+ * A handler relays a message by `await server.relays.add(message)`; the program
+ * queues one of its own by `await server.relays.add({ from, to, data })`. The
  * {@linkcode Relay} that it returns has the state of each recipient and the
  * methods `retry()`, `hold()`, `release()` and `remove()`. The handlers
  * `onRelayStateChange`, `onRelayCertificate`, `onRelayDone` and `onRelayError`
@@ -99,13 +100,12 @@
  * import { MemorySpool, RelayQueue } from "@smtp/server/queue";
  *
  * const queue = new RelayQueue({
- *   hostname: "mail.example.com",
  *   spool: new MemorySpool(),
- *   deliver: (job) =>
- *     Promise.resolve({
- *       recipients: job.recipients.map(() => ({ status: "delivered" })),
- *       destinationFailed: false,
- *     }),
+ *   schedule: "10s 1m*5 1h",
+ *   deliver: ({ id, from, recipients }) => {
+ *     console.log(id, String(from), recipients.length);
+ *     return Promise.resolve({ status: "delivered" });
+ *   },
  * });
  * console.assert(queue.relays.count === 0);
  * ```
@@ -129,6 +129,7 @@ export type {
   RecipientReport,
 } from "./job.ts";
 export type { RelayHooks, RelayQueueOptions } from "./options.ts";
+export type { OutgoingMail } from "./outgoing.ts";
 export { RelayQueue } from "./queue.ts";
 export type { Relay, RelayOptions, RelayRecipient, Relays } from "./relay.ts";
 export { parseDuration, RetrySchedule } from "./schedule.ts";

@@ -2,11 +2,13 @@
  * The options and hooks of a queue: their types, checks and defaults.
  */
 
+import type { BodyOptions } from "../message/body.ts";
 import { Address } from "../protocol/address.ts";
 import {
   anyNumber,
   callable,
   checkOptions,
+  machineName,
   oneOf,
   required,
   type Rule,
@@ -18,7 +20,7 @@ import { type Clock, SYSTEM_CLOCK } from "../spool/clock.ts";
 import type { Deliver, DeliveryState } from "./job.ts";
 import { DEFAULT_WINDOW } from "./destination.ts";
 import type { Relay, RelayRecipient } from "./relay.ts";
-import { RetrySchedule } from "./schedule.ts";
+import { RetrySchedule, SCHEDULE_RULE } from "./schedule.ts";
 import { type Spool, SPOOL_RULE } from "../spool/spool.ts";
 import {
   type Logger,
@@ -82,14 +84,18 @@ export interface RelayQueueOptions extends RelayHooks {
   readonly spool: Spool;
   /** Delivers the messages. */
   readonly deliver: Deliver;
-  /** This host's name, for DSNs. */
-  readonly hostname: string;
   /**
-   * The delays between tries.
+   * This host's name, for DSNs.
+   *
+   * @default {the machine's, or "localhost" without `allow-sys`}
+   */
+  readonly hostname?: string;
+  /**
+   * The delays between tries, as `"30s 5m*3 1h*12 4h"`.
    *
    * @default {RetrySchedule.DEFAULT}
    */
-  readonly schedule?: RetrySchedule;
+  readonly schedule?: RetrySchedule | string;
   /**
    * Milliseconds until undelivered recipients are returned to the sender.
    *
@@ -169,11 +175,13 @@ export interface RelayQueueOptions extends RelayHooks {
   readonly logLevel?: LogLevel;
 }
 
-/** The parts of the machine that a {@linkcode RelayQueue} uses; for tests. */
+/** The parts of the machine that a {@linkcode RelayQueue} uses; for tests and the server. */
 export interface QueueMachine {
   readonly clock?: Clock | undefined;
   /** Returns a number from 0 up to but not including 1. */
   readonly random?: (() => number) | undefined;
+  /** Where the content of the program's own mail goes on its way to the spool. */
+  readonly body?: BodyOptions | undefined;
 }
 
 const HOOK_RULES: Rules<RelayHooks> = {
@@ -199,11 +207,8 @@ const RULES: Rules<RelayQueueOptions> = {
   ...HOOK_RULES,
   spool: required(SPOOL_RULE),
   deliver: required(callable()),
-  hostname: required(text()),
-  schedule: where(
-    "a RetrySchedule",
-    (value) => value instanceof RetrySchedule,
-  ),
+  hostname: text(),
+  schedule: SCHEDULE_RULE,
   expireAfterMs: anyNumber,
   delayNoticeMs: anyNumber,
   idleWaitMs: anyNumber,
@@ -226,6 +231,7 @@ export type QueueConfig =
       | "commonDestination"
       | "log"
       | "logLevel"
+      | "schedule"
       | "onRelayStateChange"
       | "onRelayDone"
       | "onRelayError"
@@ -237,27 +243,30 @@ export type QueueConfig =
     readonly commonDestination: string | undefined;
     readonly clock: Clock;
     readonly random: () => number;
+    readonly body: BodyOptions;
+    readonly schedule: RetrySchedule;
   };
 
 /**
  * Fills in the defaults.
  *
  * @throws {RangeError} If a number makes no sense
+ * @throws {SyntaxError} If the schedule cannot be read
  */
 export function configure(
   options: RelayQueueOptions,
   machine: QueueMachine,
 ): QueueConfig {
   checkOptions("RelayQueue", options, RULES);
-  const { log, logLevel = "debug" } = options;
+  const { log, logLevel = "debug", hostname = machineName() } = options;
+  const { schedule = RetrySchedule.DEFAULT } = options;
   const config: QueueConfig = {
-    schedule: RetrySchedule.DEFAULT,
     expireAfterMs: 5 * 24 * HOUR,
     delayNoticeMs: 4 * HOUR,
     idleWaitMs: 0,
     maxConcurrent: 100,
     maxRecipients: 100,
-    bounceFrom: `MAILER-DAEMON@${options.hostname}`,
+    bounceFrom: `MAILER-DAEMON@${hostname}`,
     returnLimit: 1024 * 1024,
     pollMs: 500,
     verbose: log !== undefined && takesLevel(logLevel, "info"),
@@ -265,9 +274,14 @@ export function configure(
     maxPerDestination: DEFAULT_WINDOW.max,
     commonDestination: undefined,
     ...options,
+    hostname,
+    schedule: typeof schedule === "string"
+      ? RetrySchedule.parse(schedule)
+      : schedule,
     log: log ?? (() => {}),
     clock: machine.clock ?? SYSTEM_CLOCK,
     random: machine.random ?? Math.random,
+    body: machine.body ?? { memoryLimit: 262_144 },
   };
   checkAtLeast("maxConcurrent", config.maxConcurrent, 1);
   checkAtLeast("maxPerDestination", config.maxPerDestination, 1);

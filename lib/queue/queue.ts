@@ -34,7 +34,8 @@ import {
 } from "./relay.ts";
 import { type Actor, logAction, logFault, logProblem } from "./log.ts";
 import { QueueRunner } from "./runner.ts";
-import type { Message } from "../message/message.ts";
+import { Message } from "../message/message.ts";
+import { messageOf, type OutgoingMail } from "./outgoing.ts";
 import { isSpoolId } from "../spool/record.ts";
 import {
   type EnvelopeOptions,
@@ -53,12 +54,7 @@ import type { RelayTask } from "./tasks.ts";
  *
  * await using queue = new RelayQueue({
  *   spool: new MemorySpool(),
- *   hostname: "mx.example.com",
- *   deliver: (job) =>
- *     Promise.resolve({
- *       recipients: job.recipients.map(() => ({ status: "delivered" })),
- *       destinationFailed: false,
- *     }),
+ *   deliver: () => Promise.resolve({ status: "delivered" }),
  * });
  * await queue.start();
  * console.assert(queue.relays.count === 0);
@@ -78,6 +74,7 @@ export class RelayQueue implements AsyncDisposable {
    *
    * @param options The spool, the delivery and the limits
    * @throws {RangeError} If a number among the options is out of range
+   * @throws {SyntaxError} If the schedule cannot be read
    */
   constructor(options: RelayQueueOptions);
   /** @internal */
@@ -222,14 +219,36 @@ class QueueControl implements RelayOwner {
    *
    * @throws {SpoolError} If it cannot be stored, or the queue is not running
    */
-  async add(message: Message, options: RelayOptions): Promise<Relay> {
+  async add(
+    message: Message | OutgoingMail,
+    options: RelayOptions,
+  ): Promise<Relay> {
     if (this.opening !== undefined) await this.opening.catch(() => {});
-    const runner = this.#runner;
-    if (runner === undefined || !this.#isOpen) {
-      throw new SpoolError(
-        `Cannot relay message "${message.id}": the queue is not running`,
-      );
+    if (message instanceof Message) return await this.#add(message, options);
+    const id = this.newId();
+    this.#running(id);
+    const made = await messageOf(message, { id, body: this.#config.body });
+    try {
+      return await this.#add(made, options);
+    } finally {
+      await made.discard();
     }
+  }
+
+  /**
+   * The runner of the queue.
+   *
+   * @throws {SpoolError} If the queue is not running
+   */
+  #running(id: string): QueueRunner {
+    if (this.#runner !== undefined && this.#isOpen) return this.#runner;
+    throw new SpoolError(
+      `Cannot relay message "${id}": the queue is not running`,
+    );
+  }
+
+  async #add(message: Message, options: RelayOptions): Promise<Relay> {
+    const runner = this.#running(message.id);
     const recipients = recipientsOf(options) ?? message.recipients;
     if (recipients.length === 0) {
       throw new TypeError(
@@ -270,7 +289,7 @@ class QueueControl implements RelayOwner {
 
   /** Builds the options of the envelope; leaves out those that were not given. */
   #envelopeOptions(options: RelayOptions): EnvelopeOptions {
-    const { smarthost, smarthosts = [], security } = options;
+    const { smarthost, smarthosts = [], security } = plainRoute(options);
     const { schedule, expireAfterMs, login } = options;
     const idleWaitMs = options.idleWaitMs ?? this.#config.idleWaitMs;
     return {

@@ -14,16 +14,18 @@ import {
   type Rules,
   where,
 } from "../options.ts";
-import { type Login, LOGIN_RULE } from "../client/next_hop.ts";
+import { type Login, LOGIN_RULE, type NextHop } from "../client/next_hop.ts";
 import type { DeliveryState } from "./job.ts";
 import { RetrySchedule } from "./schedule.ts";
 import {
+  plainRoute,
   type RecipientAnswer,
   type RecipientStatus,
   type RelayRoute,
   ROUTE_RULES,
 } from "../spool/envelope.ts";
 import type { Message } from "../message/message.ts";
+import type { OutgoingMail } from "./outgoing.ts";
 import { Address } from "../protocol/address.ts";
 import type { Recipient } from "../protocol/envelope.ts";
 import type { RelayTask } from "./tasks.ts";
@@ -54,7 +56,15 @@ import type { SpoolAction } from "../spool/spool.ts";
  * console.assert(send.length === 2 && show.length === 1);
  * ```
  */
-export interface RelayOptions extends RelayRoute {
+export interface RelayOptions
+  extends Omit<RelayRoute, "smarthost" | "smarthosts"> {
+  /**
+   * The next hop for all recipients, as `"smtp.example.net:587"` or with more
+   * options. Default: the MX of each domain.
+   */
+  readonly smarthost?: NextHop | string | undefined;
+  /** Further next hops, tried in this order after `smarthost`. Default: none. */
+  readonly smarthosts?: readonly (NextHop | string)[] | undefined;
   /**
    * Another reverse-path, as of a forwarder or a mailing list: the next hop gets
    * it in MAIL, and DSNs go there. `null` or `""` is the null path: then no DSN is
@@ -213,7 +223,7 @@ export interface RelayOwner {
   /** The messages in the queue. */
   readonly tasks: RelayTasks;
   /** Adds a message. */
-  add(message: Message, options: RelayOptions): Promise<Relay>;
+  add(message: Message | OutgoingMail, options: RelayOptions): Promise<Relay>;
   /** Applies an action to one message. */
   act(task: RelayTask, action: SpoolAction): Promise<void>;
   /** Changes the route of one message. */
@@ -336,15 +346,30 @@ export class Relay {
   }
 
   /** Changes the route of the pending recipients, from the next try on. */
-  async reroute(route: RelayRoute): Promise<void> {
+  async reroute(
+    route: Pick<RelayOptions, "security" | "smarthost" | "smarthosts">,
+  ): Promise<void> {
     checkOptions("Relay.reroute", route, ROUTE_RULES);
-    await this.#owner.reroute(this.#task, route);
+    await this.#owner.reroute(this.#task, plainRoute(route));
   }
 }
 
 /**
  * The messages to be relayed. A message leaves the collection when every
  * recipient has a final status and every DSN is in the spool.
+ *
+ * @example Send a message of the program's own
+ * ```ts
+ * import { SmtpServer } from "@smtp/server";
+ *
+ * const server = new SmtpServer({ listen: [], log: () => {} });
+ * await server.start();
+ * const data = "Subject: hello\n\nIt works.\n";
+ * const mail = { from: "me@example.com", to: "you@example.org", data };
+ * const relay = await server.relays.add(mail, { idleWaitMs: 60_000 });
+ * console.assert(relay.isQueued);
+ * await server.stop();
+ * ```
  *
  * @example Copy every message to an archive on another host
  * ```ts
@@ -388,13 +413,18 @@ export class Relays implements Iterable<Relay> {
   }
 
   /**
-   * Adds a message. Resolves when it is durable, so that the server may reply 250
-   * to the client. The queue stores a copy; the message may be discarded then.
+   * Adds a message that a client has sent, or one of the program's own. Resolves
+   * when it is durable, so that the server may reply 250 to the client. The queue
+   * stores a copy; the message may be discarded then.
    *
    * @throws {SpoolError} If it could not be stored: 452 4.3.1 to the client
-   * @throws {TypeError} If an option is unknown or of the wrong kind
+   * @throws {TypeError} If an option or a part is unknown or of the wrong kind
+   * @throws {AddressSyntaxError} If an address cannot be read
    */
-  async add(message: Message, options: RelayOptions = {}): Promise<Relay> {
+  async add(
+    message: Message | OutgoingMail,
+    options: RelayOptions = {},
+  ): Promise<Relay> {
     checkOptions("relays.add", options, RULES);
     return await this.#owner.add(message, options);
   }

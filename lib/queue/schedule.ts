@@ -5,6 +5,8 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.5.4.1 | RFC 5321 section 4.5.4.1}
  */
 
+import { type Rule, where } from "../options.ts";
+
 const UNITS: Readonly<Record<string, number>> = {
   ms: 1,
   s: 1000,
@@ -161,6 +163,12 @@ export class RetrySchedule {
     return steps.join(" ");
   }
 }
+
+/** The rule for a schedule or its text, which {@linkcode RetrySchedule.parse} checks. */
+export const SCHEDULE_RULE: Rule = where(
+  'delays, as "30s 5m*3 1h*12 4h", or a RetrySchedule',
+  (value) => typeof value === "string" || value instanceof RetrySchedule,
+);
 
 /** Formats milliseconds in the largest unit that divides them. */
 function duration(ms: number): string {

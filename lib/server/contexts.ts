@@ -6,6 +6,7 @@
 
 import { type Logger, type LogLevel, takesLevel } from "../log.ts";
 import type { BodyOptions } from "../message/body.ts";
+import { machineName } from "../options.ts";
 import { parsePeers } from "../net/cidr.ts";
 import type {
   AuthenticationPolicy,
@@ -361,17 +362,10 @@ function profileOf(
   };
 }
 
-/** This machine's name, if the permission to read it is granted. */
-export function machineName(): string {
-  try {
-    return Deno.hostname();
-  } catch {
-    return "localhost";
-  }
-}
-
 /** The options for storing the content of messages. */
-export function bodyOptions(options: SettledOptions): BodyOptions {
+export function bodyOptions(
+  options: Pick<SettledOptions, "memoryLimit" | "temporaryFolder">,
+): BodyOptions {
   const { memoryLimit = 262_144, temporaryFolder } = options;
   return { memoryLimit, temporaryFolder };
 }
@@ -448,6 +442,7 @@ export function relayServiceOf(
     },
     addresses,
     log,
+    body: bodyOptions(settings.options),
     logLevel: leastLevel(settings.options),
   });
 }

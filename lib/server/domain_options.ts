@@ -45,7 +45,7 @@ import { LOCAL_RECIPIENTS_RULE } from "../session/local_recipients.ts";
  * const large: DomainOptions = {
  *   store: new MaildirStore({ folder: "./mail/b.example" }),
  *   relay: {
- *     smarthosts: [{ host: "smtp.example.net", port: 587 }],
+ *     smarthosts: ["smtp.example.net:587"],
  *     login: { username: "b", password: "secret" },
  *   },
  * };
@@ -140,7 +140,7 @@ const DOMAIN_RULES: Rules<DomainOptions> = {
   maxSize: whole(),
   relay: object<NonNullable<DomainOptions["relay"]>>(
     { login, security, smarthosts },
-    '{ smarthosts: [{ host: "smtp.example.net" }] }',
+    '{ smarthosts: ["smtp.example.net:587"] }',
   ),
   aliases: ALIASES_RULE,
   localRecipients: LOCAL_RECIPIENTS_RULE,

@@ -12,11 +12,11 @@ export { stampOf } from "../files/reread_file.ts";
 export { readSmallFile } from "../files/small_file.ts";
 export {
   formatHostPort,
-  isHost,
   kindName,
   parseListen,
 } from "../net/listen_options.ts";
 export { LOG_FORMS, type LogForm, LogWriter } from "../logging/log_lines.ts";
+export { parseHop } from "../client/next_hop.ts";
 export { parsePeers } from "../net/cidr.ts";
 export { checkThreads } from "../net/listener.ts";
 export { MOST_PATH_BYTES, UnixSocketFile } from "../net/unix_socket.ts";
@@ -40,5 +40,6 @@ export {
 } from "../session/user_limit_options.ts";
 export { localDomains } from "../session/local_domains.ts";
 export { openLocalRecipients } from "../session/local_recipients.ts";
-export { aliasFaults, machineName, policyOf } from "./contexts.ts";
+export { machineName } from "../options.ts";
+export { aliasFaults, policyOf } from "./contexts.ts";
 export { checkHostname, MOST_THREADS } from "./options.ts";

@@ -15,7 +15,9 @@ import {
 } from "../threads/shared_memory.ts";
 import { records } from "./log.ts";
 import { type Logger, takesLevel } from "../log.ts";
-import type { Message } from "../message/message.ts";
+import type { BodyOptions } from "../message/body.ts";
+import { Message } from "../message/message.ts";
+import { messageOf } from "../queue/outgoing.ts";
 import { recipientsOf, type RelayOptions } from "../queue/relay.ts";
 import type { Credentials } from "../sasl/credentials.ts";
 import {
@@ -38,6 +40,7 @@ import { decodeStore, MessageCalls } from "../threads/message_calls.ts";
 import { remoteHandlers } from "../threads/remote_handlers.ts";
 import { SessionPublisher } from "../threads/remote_sessions.ts";
 import { decodeReply, decodeSecret } from "../threads/wire.ts";
+import { bodyOptions } from "./contexts.ts";
 import { SmtpServer } from "./server.ts";
 import { encodeRelayOptions, OptionDecoder } from "./threading.ts";
 
@@ -100,9 +103,10 @@ class WorkerServer {
       takesLevel("warn", record.level) || record.fields?.["queued"]
         ? channel.notify("log", record)
         : channel.notifyLazily("log", record);
-    const services = this.#services(start);
+    const options = this.#decoder.decode(start.options);
+    const services = this.#services(start, bodyOptions(options));
     this.#server = new SmtpServer({
-      ...this.#decoder.decode(start.options),
+      ...options,
       listen: start.listen,
       handlers: await this.#handlers(start, services),
       store: decodeStore(start.store, this.#messages),
@@ -115,7 +119,7 @@ class WorkerServer {
     return this.#server.addresses;
   }
 
-  #services(start: ThreadStart): ThreadServices {
+  #services(start: ThreadStart, body: BodyOptions): ThreadServices {
     const { thread, prefix, saltKey, now } = start;
     const ahead = now - performance.now();
     return {
@@ -128,7 +132,7 @@ class WorkerServer {
         ledger: new TicketLedger(start.tickets),
       },
       now: () => performance.now() + ahead,
-      relays: remoteRelays(this.#messages),
+      relays: remoteRelays(this.#messages, body),
       recipients: {
         recipientsReread: (domain) => this.channel.notify("recipients", domain),
       },
@@ -167,21 +171,37 @@ class WorkerServer {
 }
 
 /** The queue of the main thread. */
-function remoteRelays(calls: MessageCalls): HandlerContext["relays"] {
+function remoteRelays(
+  calls: MessageCalls,
+  body: BodyOptions,
+): HandlerContext["relays"] {
+  const addMessage = async (
+    message: Message,
+    options: RelayOptions,
+  ): Promise<string> => {
+    const { recipients: _, ...others } = options;
+    const recipients = recipientsOf(options) ?? message.recipients;
+    const id = await calls.offering(
+      message.forRecipients(recipients),
+      (offer, bytes) =>
+        calls.channel.call("relay", {
+          ...offer,
+          options: encodeRelayOptions(others),
+        }, { bytes, isRich: true }),
+    );
+    message.relays = [...message.relays, id];
+    return id;
+  };
   return {
-    async add(message: Message, options: RelayOptions = {}): Promise<string> {
-      const { recipients: _, ...others } = options;
-      const recipients = recipientsOf(options) ?? message.recipients;
-      const id = await calls.offering(
-        message.forRecipients(recipients),
-        (offer, bytes) =>
-          calls.channel.call("relay", {
-            ...offer,
-            options: encodeRelayOptions(others),
-          }, { bytes, isRich: true }),
-      );
-      message.relays = [...message.relays, id];
-      return id;
+    async add(message, options = {}) {
+      if (message instanceof Message) return await addMessage(message, options);
+      const id = crypto.randomUUID();
+      const made = await messageOf(message, { id, body });
+      try {
+        return await addMessage(made, options);
+      } finally {
+        await made.discard();
+      }
     },
   };
 }

@@ -6,6 +6,7 @@
 import { isAbsolute } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Message } from "../message/message.ts";
+import type { OutgoingMail } from "../queue/outgoing.ts";
 import type { RelayOptions } from "../queue/relay.ts";
 import { isHandler, type SmtpHandlers } from "./handlers.ts";
 import { HANDLERS_RULE } from "./handlers_rule.ts";
@@ -30,13 +31,16 @@ export interface HandlerContext {
   /** Relays messages. */
   readonly relays: {
     /**
-     * Hands a message to the server's queue, with the options of
-     * `server.relays.add`. Resolves with the message's id in the queue when it is
+     * Hands a message, or one of the program's own, to the server's queue, with
+     * the options of `server.relays.add`. Resolves with the message's id in the queue when it is
      * in the spool: the reply to the client may be 250.
      *
      * @throws {SmtpError} 452 4.3.1, if the queue cannot keep it
      */
-    add(message: Message, options?: RelayOptions): Promise<string>;
+    add(
+      message: Message | OutgoingMail,
+      options?: RelayOptions,
+    ): Promise<string>;
   };
   /** The thread that has loaded the module: 0 is the main thread, which serves no client if there are others. */
   readonly thread: number;

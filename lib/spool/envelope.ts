@@ -7,6 +7,7 @@
 
 import {
   HOP_RULE,
+  hopOf,
   HOPS_RULE,
   type NextHop,
   TLS_SECURITY_RULE,
@@ -38,12 +39,18 @@ export function hopsOf(route: RelayRoute | undefined): readonly NextHop[] {
   return smarthost === undefined ? smarthosts : [smarthost, ...smarthosts];
 }
 
-/** The route alone, without what else is in the same object. */
-export function plainRoute(route: RelayRoute): RelayRoute {
+/** The route alone, without what else is in the same object; texts become hops. */
+export function plainRoute(
+  route: Omit<RelayRoute, "smarthost" | "smarthosts"> & {
+    readonly smarthost?: NextHop | string | undefined;
+    readonly smarthosts?: readonly (NextHop | string)[] | undefined;
+  },
+): RelayRoute {
   const { smarthost, smarthosts, security } = route;
   return {
-    ...{ smarthost, security },
-    ...(smarthosts === undefined ? {} : { smarthosts }),
+    smarthost: smarthost === undefined ? undefined : hopOf(smarthost),
+    security,
+    ...(smarthosts === undefined ? {} : { smarthosts: smarthosts.map(hopOf) }),
   };
 }
 

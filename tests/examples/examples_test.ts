@@ -101,7 +101,7 @@ Deno.test("examples/spam_check.ts takes small messages only from a client withou
 Deno.test("examples/smarthost.ts relays through the smarthost", async () => {
   await using provider = await startTestServer();
   await using example = await Example.start("smarthost.ts", [
-    ...["0", provider.address, `${provider.port}`],
+    ...["0", `${provider.address}:${provider.port}`],
   ]);
   await using client = await example.connect();
   await client.script(messageTo(["you@elsewhere.example"]));

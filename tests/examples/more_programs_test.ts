@@ -285,11 +285,11 @@ Deno.test("examples/sending.ts sends at once, and by a queue that survives a kil
   const start = () =>
     BackgroundProcess.start(Deno.execPath(), [
       ...["run", "-A", ...packageFlags, path],
-      ...[provider.address, `${provider.port}`],
+      `${provider.address}:${provider.port}`,
     ], { cwd: folder.path });
   {
     await using first = start();
-    await first.waitFor((text) => /^localhost: 250 /m.exec(text) ?? undefined);
+    await first.waitFor((text) => /^queued as /m.exec(text) ?? undefined);
     await within(waiting.promise, "the delivery by the queue");
     Deno.kill(first.pid, "SIGKILL");
     await first.status;

@@ -226,8 +226,9 @@ const MEMBERS: readonly Row[] = [
   {
     name: "an option of the client (CLIENT_RULES)",
     file: "lib/client/options.ts",
-    replace: "export interface SmtpClientOptions extends NextHop {",
-    by: "export interface SmtpClientOptions extends NextHop {\n" +
+    replace:
+      'export interface SmtpClientOptions extends Omit<NextHop, "host"> {',
+    by: 'export interface SmtpClientOptions extends Omit<NextHop, "host"> {\n' +
       "  readonly haste?: boolean | undefined;",
     wants: lacking("haste", "lib/client/options.ts"),
   },

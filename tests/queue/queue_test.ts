@@ -8,16 +8,20 @@ import {
   assertEquals,
   assertRejects,
   assertStringIncludes,
+  assertThrows,
 } from "@std/assert";
 import { SYSTEM_CLOCK } from "../../lib/spool/clock.ts";
 import { MemorySpool } from "../../lib/spool/memory_spool.ts";
 import { RelayQueue } from "../../lib/queue/queue.ts";
+import type { RecipientReport } from "../../lib/queue/job.ts";
 import { RetrySchedule } from "../../lib/queue/schedule.ts";
 import { SpoolError } from "../../lib/spool/spool.ts";
 import type { LogRecord } from "../../lib/log.ts";
 import { FileSpool } from "../../lib/spool/file_spool.ts";
 import type { SpoolFile } from "../../lib/spool/files.ts";
 import { SimulatedDisk } from "../support/queue/disk.ts";
+import { readText } from "../support/bytes.ts";
+import { until } from "../support/wait.ts";
 import {
   addition,
   DAY,
@@ -571,6 +575,131 @@ Deno.test("RelayQueue survives hooks and deliveries that throw", async () => {
   assert(logged.includes("A delivery failed in an unforeseen way"));
   assert(logged.includes("A relay hook failed"));
   await queue.stop();
+});
+
+Deno.test("RelayQueue takes one report for all recipients", async () => {
+  const statuses = ["deferred", "failed", "delivered"] as const;
+  for (const status of statuses) {
+    const { clock, queue } = await startQueue({
+      schedule: "2m 1h",
+      deliver: (job) =>
+        Promise.resolve(
+          job.attempt > 1 || job.from.isNull
+            ? { status: "delivered" }
+            : { status, reason: "As it is" },
+        ),
+      onRelayError: (_relay, failed) => {
+        assertEquals(failed.map(({ answer }) => answer?.text), [
+          ...["As it is", "As it is"],
+        ]);
+      },
+    });
+    const relay = await queue.relays.add(
+      await makeMessage({ to: ["a@one.org", "b@one.org"] }),
+    );
+    await clock.advance(0);
+    assertEquals(
+      relay.recipients.map(({ status }) => status),
+      Array(2).fill(
+        { deferred: "pending", delivered: "relayed", failed: "failed" }[status],
+      ),
+    );
+    await clock.advance(3 * MINUTE);
+    assertEquals(queue.relays.count, 0);
+    await queue.stop();
+  }
+});
+
+Deno.test("RelayQueue defers with the message of what a delivery throws", async () => {
+  const refused = new Deno.errors.ConnectionRefused("Connection refused");
+  const url = "http://me:secret@127.0.0.1/hook?token=secret";
+  const dead = new TypeError("fetch failed", {
+    cause: new Error(`error sending request for url (${url}): reset`),
+  });
+  const rows: [unknown, string, "warn" | "error"][] = [
+    [refused, "Connection refused", "warn"],
+    [
+      dead,
+      "fetch failed: error sending request for url (http://127.0.0.1): reset",
+      "warn",
+    ],
+    [new RangeError("No\nroom"), "No room", "error"],
+    ["words", "words", "error"],
+    [new Error(""), "Error", "error"],
+    [
+      new SpoolError("Cannot read /secret"),
+      "Internal error; see the log",
+      "error",
+    ],
+  ];
+  for (const [thrown, reason, level] of rows) {
+    const records: LogRecord[] = [];
+    const { clock, queue } = await startQueue({
+      log: (record) => void records.push(record),
+      deliver: () => Promise.reject(thrown),
+    });
+    const relay = await queue.relays.add(
+      await makeMessage({ to: ["a@one.org"] }),
+    );
+    await clock.advance(0);
+    const [recipient] = relay.recipients;
+    assertEquals(recipient!.status, "pending");
+    assertEquals(recipient!.answer, {
+      ...{ at: clock.now(), text: reason, status: "4.3.0", isReply: false },
+    });
+    const [record] = records.filter((one) => one.level !== "info");
+    assertEquals(record!.level, level);
+    assertEquals(record!.error !== undefined, level === "error");
+    assertEquals(JSON.stringify(records).includes("token"), false);
+    await queue.stop();
+  }
+});
+
+Deno.test("RelayQueue says what a delivery may return", async () => {
+  for (const wrong of [undefined, null, {}, { status: "done" }, "delivered"]) {
+    const { clock, queue } = await startQueue({
+      deliver: () => Promise.resolve(wrong as unknown as RecipientReport),
+    });
+    const relay = await queue.relays.add(
+      await makeMessage({ to: ["a@one.org"] }),
+    );
+    await clock.advance(0);
+    assertStringIncludes(
+      relay.recipients[0]!.answer!.text,
+      'want { status: "delivered" }',
+    );
+    await queue.stop();
+  }
+});
+
+Deno.test("RelayQueue has this machine's name unless it gets another", async () => {
+  const seen: string[] = [];
+  await using queue = new RelayQueue({
+    spool: new MemorySpool(),
+    idleWaitMs: 0,
+    deliver: async ({ from, content }) => {
+      if (!from.isNull) return { status: "failed", reason: "No" };
+      seen.push(await readText(content()));
+      return { status: "delivered" };
+    },
+  });
+  await queue.start();
+  await queue.relays.add(await makeMessage({ to: ["a@one.org"] }));
+  await until(() => seen.length > 0);
+  assertStringIncludes(
+    seen[0]!,
+    `Reporting-MTA: dns; ${Deno.hostname()}`,
+  );
+  assertThrows(
+    () =>
+      new RelayQueue({
+        spool: new MemorySpool(),
+        schedule: "soon",
+        deliver: () => Promise.resolve({ status: "delivered" }),
+      }),
+    SyntaxError,
+    'Cannot read duration "soon"',
+  );
 });
 
 Deno.test("RelayQueue.stop() ends what takes longer than the grace, and keeps it", async () => {

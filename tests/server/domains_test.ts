@@ -266,7 +266,7 @@ for (const threads of [0, 2]) {
       domains: {
         "a.test": {
           relay: {
-            smarthosts: [{ host: "127.0.0.1", port: 1 }, a!.hop],
+            smarthosts: ["127.0.0.1:1", `127.0.0.1:${a!.hop.port}`],
             login: login("a"),
           },
         },

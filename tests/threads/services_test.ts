@@ -363,6 +363,21 @@ for (const mode of MODES.filter(({ isModule }) => isModule)) {
     assertEquals([relay!.held, relay!.tag], [true, "by module"]);
     assertEquals(relay!.recipients[0]!.address, "d@elsewhere.test");
   });
+
+  Deno.test(`A module queues a message of its own (${mode.name})`, async () => {
+    await using it = await startMode(mode);
+    using client = await TestClient.connect(it.server);
+    await client.envelope("c@elsewhere.test");
+    assertEquals(
+      await client.data("Subject: note\r\n\r\nx"),
+      "250 Noted true",
+    );
+    const [relay] = it.server.relays;
+    assertEquals([relay!.from, relay!.held], ["", true]);
+    assertEquals(relay!.recipients[0]!.address, "e@elsewhere.test");
+    // Subject, empty line and a line of x, each with CRLF.
+    assertEquals(relay!.size, 10_000 * (15 + 2 + 101));
+  });
 }
 
 /** The name in the certificate that a server shows to a client that asks for `servername`. */

@@ -248,6 +248,14 @@ export default ({ relays }: HandlerContext): SmtpHandlers => ({
       });
       return new SmtpReply(250, `Queued ${id.length > 0}`);
     }
+    if (message.headers.get("Subject") === "note") {
+      const id = await relays.add({
+        ...{ from: null, to: "e@elsewhere.test" },
+        // More than one message between threads has.
+        data: `Subject: note\n\n${"x".repeat(99)}\n`.repeat(10_000),
+      }, { held: true });
+      return new SmtpReply(250, `Noted ${id.length > 0}`);
+    }
     return await onMessage(session, message);
   },
 });
