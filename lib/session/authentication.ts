@@ -121,7 +121,7 @@ export class Authentication {
     });
     const attempt: Attempt = {
       exchange: new ServerExchange(mechanism, {
-        authenticate: (credentials) => this.#judge(attempt, credentials),
+        authenticate: (credentials) => this.#decide(attempt, credentials),
       }),
     };
     return attempt;
@@ -151,6 +151,18 @@ export class Authentication {
   /** Cancels the exchange: the session has ended. */
   end(): void {
     if (this.#attempt !== undefined) giveUp(this.#attempt);
+  }
+
+  /** Checks the credentials, and learns for the log why they are refused. */
+  async #decide(attempt: Attempt, credentials: Credentials): Promise<boolean> {
+    const ok = await this.#judge(attempt, credentials);
+    const { accounts, handlers } = this.#context;
+    if (!ok && handlers.onAuthenticate === undefined) {
+      // After the failure counts, which nothing may delay. Asked about every
+      // account, so that the time is the same.
+      attempt.isDisabled = await accounts!.isDisabled?.(credentials.username);
+    }
+    return ok;
   }
 
   /**
@@ -186,12 +198,7 @@ export class Authentication {
   async #ask(attempt: Attempt, credentials: Credentials): Promise<boolean> {
     const { accounts, handlers } = this.#context;
     if (handlers.onAuthenticate === undefined) {
-      const ok = await authenticateWith(accounts!)(credentials);
-      // Asked about every account, so that the time is the same.
-      if (!ok) {
-        attempt.isDisabled = await accounts!.isDisabled?.(credentials.username);
-      }
-      return ok;
+      return await authenticateWith(accounts!)(credentials);
     }
     const result = await handlers.onAuthenticate(
       this.#session,

@@ -7,7 +7,7 @@ import type { Message } from "../message/message.ts";
 import type { Envelope } from "../protocol/envelope.ts";
 import type { ListenerKind } from "../protocol/listener_kind.ts";
 import type { SocketAddress, TlsInfo } from "../net/transport.ts";
-import type { SmtpReply } from "../protocol/reply.ts";
+import { SmtpReply } from "../protocol/reply.ts";
 import type { ServerFacts, SessionState } from "../protocol/server/state.ts";
 import type { XclientAttributes } from "../protocol/xclient.ts";
 import type { SessionProxy } from "../protocol/proxy_header.ts";
@@ -164,13 +164,27 @@ export class SmtpSession {
   /**
    * Sends text to the client unchanged, in order with the replies. The caller
    * supplies the line ends and must follow the protocol.
+   *
+   * @throws {TypeError} If `text` is no string
    */
   send(text: string): void {
+    if (typeof text !== "string") {
+      throw new TypeError('Cannot send that: want a text, as "250 OK\\r\\n"');
+    }
     this.#protocol.send(text);
   }
 
-  /** Ends the session: with `reply`, usually a 421, or without one. */
+  /**
+   * Ends the session: with `reply`, usually a 421, or without one.
+   *
+   * @throws {TypeError} If `reply` is no SmtpReply
+   */
   close(reply?: SmtpReply): void {
+    if (reply !== undefined && !(reply instanceof SmtpReply)) {
+      throw new TypeError(
+        'Cannot close with that: want a reply, as new SmtpReply(421, "Enough")',
+      );
+    }
     this.#init.close(reply);
   }
 }

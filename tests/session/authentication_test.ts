@@ -473,6 +473,18 @@ Deno.test("AUTH counts a token whose refusal the client cancels", async () => {
   assertEquals(await client.rest(), "");
 });
 
+Deno.test("AUTH counts a SCRAM exchange whose last message cannot be read", async () => {
+  await using server = await openServer({ mechanisms: ["SCRAM-SHA-256"] });
+  using client = await greeted(server);
+  for (const want of ["501 5.5.2", "501 5.5.2", "421 4.7.0"]) {
+    await client.expect(
+      [`AUTH SCRAM-SHA-256 ${btoa("n,,n=ann,r=abc")}`, "334 "],
+      [btoa("c=biws,r=abc,p=x"), want],
+    );
+  }
+  assertEquals(await client.rest(), "");
+});
+
 Deno.test("AUTH ends the session after three failures, however they come", async () => {
   const refusals: SmtpServerOptions[] = [
     {},

@@ -23,6 +23,8 @@ testModes("Handlers decide on addresses", async (mode) => {
     ["MAIL FROM:<throws@a.test>", "450 4.7.1 Thrown"],
     ["MAIL FROM:<fault@a.test>", "451 4.3.0 Local error"],
     ["MAIL FROM:<number@a.test>", "451 4.3.0 Local error"],
+    ["MAIL FROM:<unsendable@a.test>", "451 4.3.0 Local error"],
+    ["MAIL FROM:<unclosable@a.test>", "451 4.3.0 Local error"],
     ["MAIL FROM:<deny@a.test>", "550 5.7.1 My own no"],
     ["MAIL FROM:<allow@a.test> SIZE=100", "250 2.1.0 My own yes"],
     ["RCPT TO:<no@b.test>", "550 5.1.1"],
@@ -35,15 +37,15 @@ testModes("Handlers decide on addresses", async (mode) => {
       "XSTEPS",
       "250 connect helo(no) helo(reply) helo(client.test) " +
       "mail(no@a.test,) mail(error@a.test,) mail(throws@a.test,) " +
-      "mail(fault@a.test,) mail(number@a.test,) mail(deny@a.test,) " +
+      "mail(fault@a.test,) mail(number@a.test,) mail(unsendable@a.test,) " +
+      "mail(unclosable@a.test,) mail(deny@a.test,) " +
       "mail(allow@a.test,100) rcpt(no@b.test,) rcpt(reply@b.test,) " +
       "rcpt(throws@b.test,) rcpt(yes@b.test,NEVER) rcpt(deny@b.test,) reset",
     ].map((text) => text.replaceAll(",)", ",undefined)")) as [string, string],
   );
   const errors = it.records.filter(({ level }) => level === "error");
   assertEquals(errors.map(({ message }) => message), [
-    "onMailFrom failed",
-    "onMailFrom failed",
+    ...Array(4).fill("onMailFrom failed"),
   ]);
   assertStringIncludes(errors[0]!.error!, "A fault of the handler");
 });

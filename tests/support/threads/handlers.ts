@@ -34,6 +34,8 @@ const VERDICTS: Readonly<
     throw new RangeError("A fault of the handler");
   },
   number: () => 5 as unknown as undefined,
+  unsendable: (session) => session.send(250 as unknown as string),
+  unclosable: (session) => session.close("421" as unknown as SmtpReply),
   allow: (session) => {
     session.send("250 2.1.0 My own yes\r\n");
     return SILENT_ALLOW;
