@@ -272,7 +272,7 @@ export function parseListen(text: string): ListenOptions {
   const host = match[1] ?? match[2];
   if (host !== "" && host !== "*" && !isHost(host!)) {
     throw new SyntaxError(
-      `Cannot listen on "${text}": want an IP address or a name of this machine`,
+      `Cannot listen on "${given}": want an IP address or a name of this machine`,
     );
   }
   return {

@@ -149,7 +149,7 @@ export function logLogin(
       user: username,
       mechanism,
       result: ok ? "accepted" : "refused",
-      reason: why,
+      reason: why || undefined,
     }),
   });
 }
