@@ -343,10 +343,12 @@ function reloadOnChange(
       report("Reread certificates and accounts", options);
     });
   let unwatch = current.files.watch(rereadFiles);
+  let isEnded = false;
   const reread = async () => {
     const next = await planOf(await request.read());
     const options = reloaded(next);
     await server.reload(options);
+    if (isEnded) return;
     unwatch();
     unwatch = next.files.watch(rereadFiles);
     report("Reread certificates and accounts, domains and limits", options);
@@ -371,6 +373,7 @@ function reloadOnChange(
     Deno.addSignalListener("SIGHUP", rereadAll);
   }
   return () => {
+    isEnded = true;
     unwatch();
     if (Deno.build.os === "windows") return;
     Deno.removeSignalListener("SIGHUP", rereadAll);
