@@ -14,6 +14,7 @@ import {
   loadHandlerModule,
   moduleFault,
   policyOf,
+  userLimitRows,
 } from "../server/mod.ts";
 import type {
   ListenOptions,
@@ -21,7 +22,7 @@ import type {
   SmtpServerOptions,
 } from "../../mod.ts";
 import { dirname, join, resolve } from "node:path";
-import { flag, type RawSettings } from "./arguments.ts";
+import { flag, one, type RawSettings } from "./arguments.ts";
 import { RELAYING } from "./serve_options.ts";
 import type { ServeSettings, StorePlace } from "./settings.ts";
 import { reasonOf, RunError, UsageError } from "./output.ts";
@@ -317,8 +318,10 @@ export function withoutEffect(
       `--relay: no client can log in ${noLogin}, and --relay-from is not given: nothing is relayed`,
     );
   }
-  if (flag(raw, "allow-insecure-auth") && noLogin !== undefined) {
-    found.push(`--allow-insecure-auth: no client can log in ${noLogin}`);
+  if (noLogin !== undefined) {
+    for (const name of forUsers(raw)) {
+      found.push(`--${name}: no client can log in ${noLogin}`);
+    }
   }
   if (hasAccounts && loginIsOff) {
     found.push(`${account}: no client can log in with --auth none`);
@@ -332,6 +335,16 @@ export function withoutEffect(
     found.push(`${name}: TLS is not offered with --security none`);
   }
   return found;
+}
+
+/** The names of settings that concern clients that have logged in only. */
+function forUsers(raw: RawSettings): string[] {
+  const limits = userLimitRows().map(([, row]) => row.flag);
+  return [
+    ...flag(raw, "allow-insecure-auth") ? ["allow-insecure-auth"] : [],
+    ...one(raw, "sender-policy") === "own" ? ["sender-policy"] : [],
+    ...limits.filter((name) => raw.has(name)),
+  ];
 }
 
 /** Whether the export of a handler module checks logins; a function may do so. */

@@ -173,7 +173,7 @@ ${name}() {
   local previous="\${COMP_WORDS[COMP_CWORD-1]}"
   local command=serve choices="" kind=""
   COMPREPLY=()
-  messages() {
+  ${name}_messages() {
     local at file spool="\${SMTP_SPOOL:-${DEFAULT_SPOOL}}"
     for ((at = 1; at < COMP_CWORD; at++)); do
       [ "\${COMP_WORDS[at]}" = --spool ] || continue
@@ -217,7 +217,7 @@ ${firsts}        esac
         case "$command \${COMP_WORDS[2]}" in
           ${
     MESSAGE_ACTIONS.map((action) => `"queue ${action}"`).join("|")
-  }) if [ "$COMP_CWORD" -gt 2 ]; then messages; fi ;;
+  }) if [ "$COMP_CWORD" -gt 2 ]; then ${name}_messages; fi ;;
         esac ;;
       esac fi ;;
   esac

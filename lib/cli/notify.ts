@@ -2,8 +2,8 @@
  * Reports to the service manager that started the process, as systemd with
  * `Type=notify`: ready, reloading, stopping, a line of status, and a sign of life
  * while the event loop turns. Each is a datagram to the unix socket that the
- * environment names. It stands alone because no other file of the command line
- * reads the environment.
+ * environment names. It stands alone because a service manager and its clock are
+ * no matter of the server.
  *
  * A report that cannot be sent is a warning and never the end of the server.
  *

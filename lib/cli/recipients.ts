@@ -4,8 +4,13 @@
  * change. Stands alone: the other settings need no file to be checked.
  */
 
-import { aliasFaults, openLocalRecipients } from "../server/mod.ts";
-import { AliasTable, type SmtpServerOptions } from "../../mod.ts";
+import {
+  aliasFaults,
+  localDomains,
+  openLocalRecipients,
+  readSmallFile,
+} from "../server/mod.ts";
+import { Address, AliasTable, type SmtpServerOptions } from "../../mod.ts";
 import { one, type RawSettings } from "./arguments.ts";
 import { reasonOf, RunError, UsageError } from "./output.ts";
 
@@ -60,6 +65,45 @@ export async function aliasWarnings(
 ): Promise<string[]> {
   const faults = await aliasFaults(options);
   return faults.map((fault) => `--aliases: ${fault}`);
+}
+
+/** Addresses that a shell takes as they stand. */
+const PLAIN = /^[\w+-]+(?:\.[\w+-]+)*@[a-z\d-]+(?:\.[a-z\d-]+)*$/i;
+
+/**
+ * An address that the server takes mail for, for the first screen: `you@` the
+ * first domain, unless the file of local recipients has others only.
+ *
+ * @param domains The local domains; none if all are
+ */
+export async function exampleRecipient(
+  file: string | undefined,
+  domains: readonly string[],
+): Promise<string> {
+  const domain = domains[0] ?? "example.com";
+  const you = `you@${domain}`;
+  if (file === undefined) return you;
+  try {
+    const known = await openLocalRecipients({ path: file });
+    const names = (await readSmallFile(file)).split(/\r?\n/)
+      .map((line) => line.replace(/(?:^|\s)#.*/, "").trim())
+      .filter((name) => name !== "");
+    const isLocal = domains.length === 0 ? () => true : localDomains(domains);
+    for (const name of ["you", ...names]) {
+      const text = name.startsWith("@")
+        ? `you${name}`
+        : name.includes("@")
+        ? name
+        : `${name}@${domain}`;
+      if (!PLAIN.test(text)) continue;
+      const address = Address.parse(text);
+      const isKnown = await known?.knows(address, address.asciiDomain);
+      if (isKnown && isLocal(address, undefined)) return text;
+    }
+  } catch {
+    // The file has changed meanwhile: the hint is not worth an error.
+  }
+  return you;
 }
 
 /** Reads a file; an error names the option, and the file if it does not by itself. */

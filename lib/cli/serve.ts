@@ -33,6 +33,7 @@ import type { RawSettings } from "./arguments.ts";
 import { SecurityFiles, type SecurityOptions } from "./security.ts";
 import {
   aliasWarnings,
+  exampleRecipient,
   type RecipientSettings,
   recipientSettings,
 } from "./recipients.ts";
@@ -233,7 +234,12 @@ async function run(
   const withdraw = keepGoing(log);
   const { version } = request;
   if (asked) await beginToAnswer(server, { asked, log, version });
-  printStart(server, { settings: plan.settings, output });
+  const { domains = [] } = plan.settings.options;
+  const to = await exampleRecipient(
+    plan.raw.get("local-recipients")?.[0],
+    Array.isArray(domains) ? domains : Object.keys(domains),
+  );
+  printStart(server, { settings: plan.settings, output, to });
   manager?.ready(statusOf(server));
   started.resolve();
   const code = await stopped.done
@@ -337,10 +343,12 @@ function reloadOnChange(
       report("Reread certificates and accounts", options);
     });
   let unwatch = current.files.watch(rereadFiles);
+  let isEnded = false;
   const reread = async () => {
     const next = await planOf(await request.read());
     const options = reloaded(next);
     await server.reload(options);
+    if (isEnded) return;
     unwatch();
     unwatch = next.files.watch(rereadFiles);
     report("Reread certificates and accounts, domains and limits", options);
@@ -365,6 +373,7 @@ function reloadOnChange(
     Deno.addSignalListener("SIGHUP", rereadAll);
   }
   return () => {
+    isEnded = true;
     unwatch();
     if (Deno.build.os === "windows") return;
     Deno.removeSignalListener("SIGHUP", rereadAll);
@@ -413,9 +422,11 @@ function makeServer(options: SmtpServerOptions): SmtpServer {
 /** Prints a line for each listener, which scripts wait for, then hints for people. */
 function printStart(
   server: SmtpServer,
-  { settings, output }: {
+  { settings, output, to }: {
     readonly settings: ServeSettings;
     readonly output: Output;
+    /** The recipient of a test mail. */
+    readonly to: string;
   },
 ): void {
   for (const address of server.addresses) {
@@ -425,9 +436,6 @@ function printStart(
   if (settings.quiet) return;
   const first = server.addresses.find(({ path }) => path === undefined) ??
     server.addresses[0]!;
-  const { domains = [] } = settings.options;
-  const names = Array.isArray(domains) ? domains : Object.keys(domains);
-  const to = `you@${names[0] ?? "example.com"}`;
   output.out(`${settings.keeps}
 send a test mail:
   printf 'Subject: hello\\n\\nIt works.\\n' | curl --crlf ${

@@ -54,7 +54,7 @@ export async function status(
   if (path === undefined) {
     throw new RunError("--status none: the server answers on no socket");
   }
-  const facts = await askStatus(path);
+  const facts = await askStatus(path, raw.has("status"));
   if (flag(raw, "json")) output.out(`${printableJson(facts)}\n`);
   else {
     const options = { now: Date.now(), width: terminalWidth() };
@@ -93,7 +93,7 @@ export function* statusLines(
     yield line(
       `             ${rates.delivered[span]} delivered, ` +
         `${rates.deferred[span]} deferred, ${rates.failed[span]} failed, ` +
-        `${rates.bounces[span]} DSNs`,
+        `${rates.bounces[span]} bounces`,
     );
   }
   yield line(

@@ -19,7 +19,7 @@ export interface Rate {
   readonly hour: number;
 }
 
-/** The rates that are counted: messages, refusals, logins, and results of recipients. */
+/** The rates that are counted: messages, refusals, results of recipients, and bounces. */
 export type RateName =
   | "accepted"
   | "refused"
@@ -89,8 +89,8 @@ class Ring {
     this.#slotMs = slotMs;
   }
 
-  add(count: number, now: number): void {
-    this.#slots[this.#turn(now)]! += count;
+  add(now: number): void {
+    this.#slots[this.#turn(now)]! += 1;
   }
 
   sum(now: number): number {
@@ -110,11 +110,7 @@ class Ring {
   }
 }
 
-/** What a record counts for. */
-type Counting = (
-  fields: NonNullable<LogRecord["fields"]>,
-) => Partial<Record<RateName, number>>;
-
+/** What a delivery counts for, by its result. */
 const RESULTS: Readonly<Record<string, RateName>> = {
   delivered: "delivered",
   relayed: "delivered",
@@ -122,15 +118,11 @@ const RESULTS: Readonly<Record<string, RateName>> = {
   failed: "failed",
 };
 
-/** The events that count, and for what. */
-const COUNTED: Readonly<Partial<Record<LogRecord["event"], Counting>>> = {
-  message: () => ({ accepted: 1 }),
-  refused: () => ({ refused: 1 }),
-  bounce: () => ({ bounces: 1 }),
-  delivery: ({ result }) => {
-    const name = RESULTS[String(result)];
-    return name === undefined ? {} : { [name]: 1 };
-  },
+/** What other events count for. */
+const COUNTED: Readonly<Partial<Record<LogRecord["event"], RateName>>> = {
+  message: "accepted",
+  refused: "refused",
+  bounce: "bounces",
 };
 
 /** Counts log records by what they report. */
@@ -150,11 +142,15 @@ export class RateCounter {
   }
 
   /** Counts a record; `now` in ms of a clock that never goes back. */
-  count({ event, fields = {} }: LogRecord, now: number): void {
-    const counts = COUNTED[event]?.(fields) ?? {};
-    for (const [name, count] of Object.entries(counts)) {
-      for (const ring of this.#rings[name as RateName]) ring.add(count, now);
-    }
+  count({ level, event, fields }: LogRecord, now: number): void {
+    // Whether a port is open is no business with the server: no rate may depend
+    // on whether the log wants records of it.
+    if (level === "debug") return;
+    const name = event === "delivery"
+      ? RESULTS[String(fields?.["result"])]
+      : COUNTED[event];
+    if (name === undefined) return;
+    for (const ring of this.#rings[name]) ring.add(now);
   }
 
   /** The rates at a time of the same clock. */

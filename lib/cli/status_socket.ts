@@ -23,6 +23,10 @@ const RETRY_MS = 1000;
 /** Most bytes of an answer. */
 const MOST_BYTES = 1 << 20;
 
+/** What to say to a user that has not named the socket. */
+const OTHER_PLACES =
+  ", or one without a spool: want --spool DIR as it has it, or --status PATH for both";
+
 /** Why this process may not use a socket at the path; `undefined` if it may. */
 function denial(path: string): string | undefined {
   if (Deno.build.os === "windows") return "there are no such sockets here";
@@ -153,9 +157,13 @@ export class StatusSocket {
 /**
  * Asks the server behind a socket.
  *
+ * @param isNamed Whether the user has named the socket itself, by --status
  * @throws {RunError} If no server runs there, or it does not answer
  */
-export async function askStatus(path: string): Promise<StatusFacts> {
+export async function askStatus(
+  path: string,
+  isNamed: boolean,
+): Promise<StatusFacts> {
   const fail = (why: string): never => {
     throw new RunError(`Cannot ask the server at "${path}": ${why}`);
   };
@@ -168,7 +176,8 @@ export async function askStatus(path: string): Promise<StatusFacts> {
     const isGone = error instanceof Deno.errors.NotFound ||
       error instanceof Deno.errors.ConnectionRefused ||
       error instanceof Deno.errors.ConnectionReset;
-    return fail(isGone ? "no server runs there" : errorMessage(error));
+    if (!isGone) return fail(errorMessage(error));
+    return fail(`no server runs there${isNamed ? "" : OTHER_PLACES}`);
   }
   using _ = connection;
   const text = await within(readAll(connection), ANSWER_MS);

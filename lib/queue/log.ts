@@ -84,7 +84,11 @@ export function logDelivery(
       result: kind,
       status: isExpired ? "4.4.7" : answer?.status,
       reply: answer?.isReply ? text : undefined,
-      reason: isExpired ? "expired" : answer?.isReply ? undefined : text,
+      reason: isExpired
+        ? "expired"
+        : answer?.isReply
+        ? undefined
+        : text || undefined,
       host: path?.host ?? answer?.remoteMta,
       address: path?.address,
       tls: path?.tls,

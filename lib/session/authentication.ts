@@ -48,6 +48,8 @@ interface Attempt {
   isAbandoned?: true;
   /** Whether the account exists and may not log in. */
   isDisabled?: boolean | undefined;
+  /** Whether the log has its record. */
+  isReported?: true;
 }
 
 /** The logins of one session. */
@@ -150,7 +152,13 @@ export class Authentication {
 
   /** Cancels the exchange: the session has ended. */
   end(): void {
-    if (this.#attempt !== undefined) giveUp(this.#attempt);
+    const attempt = this.#attempt;
+    if (attempt === undefined) return;
+    const result = giveUp(attempt);
+    // A client that leaves before it has the last reply has used its guess too.
+    if (attempt.counted !== undefined && !attempt.isReported) {
+      this.#report(result, attempt);
+    }
   }
 
   /** Checks the credentials, and learns for the log why they are refused. */
@@ -271,11 +279,15 @@ export class Authentication {
   }
 
   #report(result: ExchangeResult, attempt: Attempt): void {
-    const { ok, username, reason, error } = result;
+    attempt.isReported = true;
+    const { ok, username, reason, error, failure } = result;
     const why = attempt.isDisabled
       ? "the account is disabled"
       : error instanceof SmtpError
       ? error.message
+      // A client may cancel after it has learned that its token is wrong.
+      : failure === "cancelled" && attempt.counted !== undefined
+      ? "The credentials are wrong"
       : reason;
     logLogin(this.#context, this.#session, {
       ...{ ok, username, why },

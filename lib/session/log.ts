@@ -150,7 +150,7 @@ export function logLogin(
       user: username,
       mechanism,
       result: ok ? "accepted" : "refused",
-      reason: why,
+      reason: why || undefined,
     }),
   });
 }

@@ -143,6 +143,19 @@ Deno.test("withoutEffect() names the settings that do nothing", async () => {
         "--allow-insecure-auth: no client can log in without --user or --users",
       ],
     },
+    {
+      args: ["--sender-policy", "own", "--user-messages-per-day", "9"],
+      want: [
+        "--sender-policy: no client can log in without --user or --users",
+        "--user-messages-per-day: no client can log in without --user or --users",
+      ],
+    },
+    { args: ["--sender-policy", "any"], want: [] },
+    {
+      args: ["--sender-policy", "own", "--user-messages-per-day", "9"],
+      handlers: judge,
+      want: [],
+    },
   ];
   for (const { args, handlers, want } of rows) {
     const { given } = parseArguments(args, optionsOf("serve"));

@@ -33,6 +33,30 @@ async function codesOf(
 }
 
 Deno.test({
+  name: "cli suggests a test mail to a recipient that it takes",
+  ignore,
+  async fn() {
+    await using folder = await TestFolder.create();
+    const rows: readonly (readonly [users: string, to: string])[] = [
+      ["# all\nann@far.test\n'$x'\nBob.B # the first here\neve\n", "Bob.B"],
+      ["eve\nyou@near.test\n", "you"],
+      ["@near.test\n", "you"],
+      // No one is known: nothing better can be said.
+      ["ann@far.test\n", "you"],
+    ];
+    for (const [users, to] of rows) {
+      await folder.write("users", users);
+      await using server = await CliServer.start([
+        ...["--listen", "127.0.0.1:0", "--domain", "near.test"],
+        ...["--local-recipients", "users", "--store", "discard"],
+      ], { cwd: folder.path });
+      const { stdout } = await server.end("SIGTERM");
+      assertStringIncludes(stdout, `--mail-rcpt ${to}@near.test `);
+    }
+  },
+});
+
+Deno.test({
   name: "cli delivers to aliases and refuses unknown users",
   ignore,
   async fn() {

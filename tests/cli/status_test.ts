@@ -86,7 +86,7 @@ for (const threads of [0, 2]) {
       assertEquals([after.code, after.stdout], [1, ""]);
       assertEquals(
         after.stderr,
-        'error: Cannot ask the server at "./spool/status.sock": no server runs there\n',
+        'error: Cannot ask the server at "./spool/status.sock": no server runs there, or one without a spool: want --spool DIR as it has it, or --status PATH for both\n',
       );
     },
   });
@@ -270,6 +270,8 @@ Deno.test("RateCounter counts the last minute and hour, by the records of the lo
     rates.count(record("delivery", { result }), 3000);
   }
   rates.count(record("connect"), 4000);
+  // A proxy that only looks whether the port is open: in a log of everything only.
+  rates.count({ ...record("refused"), level: "debug" }, 4000);
   rates.count(record("message"), 70_000);
   const seen = rates.rates(70_000);
   assertEquals(seen.accepted, { minute: 1, hour: 2 });

@@ -158,6 +158,8 @@ for (const threads of [0, 2]) {
         assert(allowed.includes(name), `${event} has "${name}"`);
         const [type] = FIELDS.get(name)!;
         assert(fits(type!, value), `${event}: ${name} is no ${type}`);
+        // The null reverse-path is empty; a reason that is not known is left out.
+        assert(name !== "reason" || value !== "", `${event}: no reason`);
       }
     }
     const message = records.find(({ event }) => event === "message")!;

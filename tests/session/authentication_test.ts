@@ -32,6 +32,7 @@ import {
   type TlsClient,
 } from "../support/tls.ts";
 import { replies } from "../../lib/protocol/replies.ts";
+import { until } from "../support/wait.ts";
 
 const SECRET = "correct horse";
 const accounts = new AccountList({ ann: SECRET });
@@ -483,6 +484,35 @@ Deno.test("AUTH counts a SCRAM exchange whose last message cannot be read", asyn
     );
   }
   assertEquals(await client.rest(), "");
+});
+
+Deno.test("AUTH logs a token that was wrong as such, also if the client does not wait for the reply", async () => {
+  const records: LogRecord[] = [];
+  await using server = await openServer({
+    mechanisms: ["XOAUTH2", "PLAIN"],
+    handlers: { onAuthenticate: () => false },
+    log: (record) => records.push(record),
+  });
+  const token = btoa(`user=ann\x01auth=Bearer bad\x01\x01`);
+  const logins = () => records.filter(({ event }) => event === "auth");
+  for (const next of ["", "*", "<leaves>", "<leaves early>"]) {
+    records.length = 0;
+    {
+      using client = await greeted(server);
+      if (next === "<leaves early>") {
+        await client.send(`AUTH PLAIN ${plainResponse("ann", "x")}\r\n`);
+        await until(() => logins().length > 0);
+      } else await client.expect([`AUTH XOAUTH2 ${token}`, "334 "]);
+      if (!next.startsWith("<")) await client.say(next);
+    }
+    await until(() => server.sessions.length === 0);
+    assertEquals(
+      logins().map(({ fields }) => fields?.["reason"]),
+      ["The credentials are wrong"],
+      next,
+    );
+    assertEquals(logins()[0]!.fields!["user"], "ann");
+  }
 });
 
 Deno.test("AUTH ends the session after three failures, however they come", async () => {
