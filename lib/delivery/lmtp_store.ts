@@ -222,7 +222,7 @@ export class LmtpStore implements MessageStore {
     const repeat = await known.find(message, content);
     const left = message.recipients.filter((one) => !repeat?.has(one));
     const failures = await this.#deliver(message, left);
-    // The session has not waited: its client was told 421, and repeats it for all.
+    // The session has not waited: its client has got 421, and repeats it for all.
     const isUnheard = content.body.isDiscarded;
     if (failures.size === 0 && !isUnheard) return repeat?.forget();
     // A client of LMTP repeats it for the failed recipients only, by itself.

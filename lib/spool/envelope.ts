@@ -38,12 +38,17 @@ export function hopsOf(route: RelayRoute | undefined): readonly NextHop[] {
   return smarthost === undefined ? smarthosts : [smarthost, ...smarthosts];
 }
 
-/** The route alone, without what else is in the same object. */
+/**
+ * The route alone, without what else is in the same object. The first next hop is
+ * `smarthost`: a server that knows no `smarthosts` finds it in the spool.
+ */
 export function plainRoute(route: RelayRoute): RelayRoute {
-  const { smarthost, smarthosts, security } = route;
+  const { security } = route;
+  const [smarthost, ...smarthosts] = hopsOf(route);
   return {
-    ...{ smarthost, security },
-    ...(smarthosts === undefined ? {} : { smarthosts }),
+    ...(smarthost === undefined ? {} : { smarthost }),
+    ...(smarthosts.length === 0 ? {} : { smarthosts }),
+    ...(security === undefined ? {} : { security }),
   };
 }
 
