@@ -16,6 +16,7 @@ import { TLS_SECURITY_RULE, type TlsSecurity } from "../client/next_hop.ts";
 import type { SmtpClientOptions } from "../client/options.ts";
 import { type ClientTimeouts, TIMEOUTS_RULE } from "../client/session.ts";
 import { errorMessage } from "../log.ts";
+import type { MessageBody } from "../message/body.ts";
 import {
   type Message,
   type MessageStore,
@@ -135,7 +136,9 @@ interface Outcome {
  * of them for good, else 4xx. Then the client sends the message again, and the
  * recipients that have it already do not get it twice: for an hour, or 10 000 recipients, the
  * store remembers them with the sender and a digest of the content. A restart
- * forgets them, and so does a change of the content on the way.
+ * forgets them, and so does a change of the content on the way. The same holds
+ * where the session has not waited for the server (`handlerTimeoutMs`), if the
+ * content is in memory and no `threads` are in use.
  *
  * A connection that was lost while it was idle is replaced without a trace. One
  * that is lost after the content went out may have delivered: the client repeats
@@ -162,7 +165,10 @@ export class LmtpStore implements MessageStore {
   readonly #idleMs: number;
   readonly #max: number;
   readonly #turns: Turns;
+  /** Messages that clients of SMTP repeat. */
   readonly #delivered = new Deliveries();
+  /** Messages that clients of LMTP repeat for all recipients. */
+  readonly #unheard = new Deliveries();
   readonly #underway = new Underway();
   #pool: ClientPool | undefined;
 
@@ -211,15 +217,21 @@ export class LmtpStore implements MessageStore {
   }
 
   async #save(message: Message, partial: boolean): Promise<void> {
-    // A client of LMTP repeats it for the failed recipients only, by itself.
-    const repeat = partial ? undefined : await this.#delivered.find(message);
+    const content = contentOf(message);
+    const known = partial ? this.#unheard : this.#delivered;
+    const repeat = await known.find(message, content);
     const left = message.recipients.filter((one) => !repeat?.has(one));
     const failures = await this.#deliver(message, left);
-    if (failures.size === 0) return repeat?.forget();
-    if (!partial && failures.size < message.recipients.length) {
+    // The session has not waited: its client has got 421, and repeats it for all.
+    const isUnheard = content.body.isDiscarded;
+    if (failures.size === 0 && !isUnheard) return repeat?.forget();
+    // A client of LMTP repeats it for the failed recipients only, by itself.
+    const isRepeated = !partial && failures.size < message.recipients.length;
+    if (isRepeated || isUnheard) {
       const delivered = left.filter((one) => !failures.has(one));
-      await this.#delivered.add(message, delivered);
+      await known.add(content, delivered);
     }
+    if (failures.size === 0) return;
     const [reason] = failures.values();
     throw new StoreError(
       `Cannot hand message "${message.id}" over for ${failures.size} of ${message.recipients.length} recipients: ${
@@ -308,7 +320,7 @@ async function sendOptions(
   recipients: readonly Recipient[],
 ): Promise<SendOptions> {
   const { from, body, trace } = message;
-  const size = trace.length + body.size;
+  const size = trace.length + message.size;
   return {
     from,
     to: recipients.map(({ address, parameters }) => ({ address, parameters })),
@@ -411,9 +423,13 @@ class Deliveries {
   readonly #alike = new Map<string, number>();
   #count = 0;
 
-  async find(message: Message): Promise<Repeat | undefined> {
-    if (!this.#alike.has(kindOf(message))) return undefined;
-    const key = await keyOf(message);
+  async find(
+    message: Message,
+    content: Content,
+  ): Promise<Repeat | undefined> {
+    const { kind } = content;
+    if (!this.#alike.has(kind)) return undefined;
+    const key = await keyOf(content);
     const found = this.#known.get(key);
     if (found === undefined || found.until < performance.now()) {
       return undefined;
@@ -426,16 +442,21 @@ class Deliveries {
         const kept = [...found.recipients].filter((text) =>
           !message.recipients.some(({ address }) => String(address) === text)
         );
-        this.#put(key, kindOf(message), kept);
+        this.#put(key, kind, kept);
       },
     };
   }
 
-  async add(message: Message, delivered: readonly Recipient[]): Promise<void> {
-    const key = await keyOf(message);
+  async add(
+    content: Content,
+    delivered: readonly Recipient[],
+  ): Promise<void> {
+    // The file of a message that is over is gone.
+    if (content.memory === undefined && content.body.isDiscarded) return;
+    const key = await keyOf(content);
     const before = this.#known.get(key)?.recipients ?? [];
     const texts = delivered.map(({ address }) => String(address));
-    this.#put(key, kindOf(message), [...before, ...texts]);
+    this.#put(key, content.kind, [...before, ...texts]);
     const now = performance.now();
     for (const [oldest, { until }] of this.#known) {
       if (until >= now && this.#count <= MAX_REMEMBERED) break;
@@ -462,14 +483,22 @@ class Deliveries {
   }
 }
 
-/** Sender and size: equal for a message and its repetition. */
-function kindOf({ from, body }: Message): string {
-  return `${from} ${body.size}`;
+/** What identifies a message, also when it is over. */
+interface Content {
+  /** Sender and size: equal for a message and its repetition. */
+  readonly kind: string;
+  readonly body: MessageBody;
+  readonly memory: Uint8Array | undefined;
 }
 
-/** {@linkcode kindOf} and the digest of the content, without what this server has put before it. */
-async function keyOf(message: Message): Promise<string> {
+function contentOf({ from, body }: Message): Content {
+  return { kind: `${from} ${body.size}`, body, memory: body.memory };
+}
+
+/** The kind and the digest of the content, without what this server has put before it. */
+async function keyOf({ kind, body, memory }: Content): Promise<string> {
   const hash = createHash("sha256");
-  for await (const chunk of message.body.chunks()) hash.update(chunk);
-  return `${kindOf(message)} ${hash.digest("hex")}`;
+  if (memory !== undefined) hash.update(memory);
+  else for await (const chunk of body.chunks()) hash.update(chunk);
+  return `${kind} ${hash.digest("hex")}`;
 }

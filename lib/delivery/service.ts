@@ -199,17 +199,56 @@ export class RelayService {
     });
   }
 
-  #deliver(job: DeliveryJob, signal: AbortSignal): Promise<DeliveryReport> {
+  async #deliver(
+    job: DeliveryJob,
+    signal: AbortSignal,
+  ): Promise<DeliveryReport> {
     const { local } = this.#context;
-    const isLocal = (address: Address) =>
-      local!.isLocal(address) || this.#isOwnLiteral(address);
-    if (
-      local !== undefined &&
-      isLocalDsn(job, { isLocal, store: local.store })
-    ) {
-      return this.#deliverDsn(job, local);
+    if (local !== undefined && isDsn(job)) {
+      const decided = await this.#decide(job, local);
+      if (decided !== undefined) return this.#deliverDsn(job, decided, local);
     }
-    return this.#delivery.deliver(job, signal);
+    return await this.#delivery.deliver(job, signal);
+  }
+
+  /** Whether an address has a mailbox here. */
+  #hasMailbox(address: Address, { isLocal, store }: LocalMail): boolean {
+    return store.kind !== "discard" &&
+      (isLocal(address) || this.#isOwnLiteral(address));
+  }
+
+  /**
+   * What a DSN's recipients become, or the replies that refuse them; `undefined`
+   * if the DSN goes to another host, as to a domain of ours without a store: there
+   * only an alias that leads out of such domains is followed.
+   */
+  async #decide(
+    { recipients, size }: DeliveryJob,
+    local: LocalMail,
+  ): Promise<Decided[] | undefined> {
+    const all: Decided[] = [];
+    for (const recipient of recipients) {
+      const { address, parameters } = recipient;
+      const isHere = this.#hasMailbox(address, local);
+      if (!isHere && !local.isOurs(address)) return undefined;
+      const targets = await local.decide?.(address, size);
+      if (targets instanceof SmtpReply) {
+        all.push(targets);
+      } else if (targets === undefined) {
+        if (!isHere) return undefined;
+        all.push([recipient]);
+      } else {
+        const isElsewhere = (one: Address) =>
+          local.isOurs(one) && !this.#hasMailbox(one, local);
+        if (!isHere && targets.some(isElsewhere)) return undefined;
+        all.push(
+          targets.map((target) => ({
+            ...{ address: target, parameters, original: address },
+          })),
+        );
+      }
+    }
+    return all;
   }
 
   /**
@@ -218,29 +257,24 @@ export class RelayService {
    */
   async #deliverDsn(
     job: DeliveryJob,
+    decided: readonly Decided[],
     local: LocalMail,
   ): Promise<DeliveryReport> {
     const here: Recipient[] = [];
     const away: Recipient[] = [];
-    const reports: RecipientReport[] = [];
-    for (const recipient of job.recipients) {
-      const { address, parameters } = recipient;
-      const decided = await local.decide?.(address, job.size);
-      if (decided instanceof SmtpReply) {
-        const status = decided.isTemporary ? "deferred" : "failed";
-        reports.push({ status, reply: decided });
-        continue;
+    const recipients = decided.map((one): RecipientReport => {
+      if (one instanceof SmtpReply) {
+        const status = one.isTemporary ? "deferred" : "failed";
+        return { status, reply: one };
       }
-      reports.push({ status: "delivered", inMailbox: true });
-      if (decided === undefined) here.push(recipient);
-      for (const target of decided ?? []) {
-        const becomes = { address: target, parameters, original: address };
-        const isHere = local.isLocal(target) || this.#isOwnLiteral(target);
-        (isHere ? here : away).push(becomes);
+      for (const target of one) {
+        const isHere = this.#hasMailbox(target.address, local);
+        (isHere ? here : away).push(target);
       }
-    }
+      return { status: "delivered", inMailbox: true };
+    });
     await saveDsn(job, { here, away, store: local.store, relays: this.relays });
-    return { recipients: reports, destinationFailed: false };
+    return { recipients, destinationFailed: false };
   }
 
   /** Whether the domain of an address is the literal of one of the server's addresses (RFC 1123 section 5.2.17). */
@@ -352,6 +386,8 @@ async function atMost(ms: number, waiting: Promise<void>): Promise<void> {
 
 /** The server's own mailboxes. */
 export interface LocalMail {
+  /** Whether the domain of an address is the server's, with a store or without. */
+  readonly isOurs: (address: Address) => boolean;
   /** Whether the server has a mailbox for an address. */
   readonly isLocal: (address: Address) => boolean;
   readonly store: MessageStore;
@@ -365,11 +401,12 @@ export interface LocalMail {
 /** Bytes of a DSN held in memory; a larger one goes to a temporary file. */
 const MEMORY_LIMIT = 1_048_576;
 
-/** Whether a job is a DSN, and all its recipients have a mailbox here. */
-function isLocalDsn(job: DeliveryJob, local: LocalMail): boolean {
-  return job.from.isNull && hopsOf(job.route).length === 0 &&
-    local.store.kind !== "discard" &&
-    job.recipients.every(({ address }) => local.isLocal(address));
+/** What a recipient of a DSN becomes, or the reply that refuses it. */
+type Decided = SmtpReply | readonly Recipient[];
+
+/** Whether a job is a DSN without a route of its own. */
+function isDsn({ from, route }: DeliveryJob): boolean {
+  return from.isNull && hopsOf(route).length === 0;
 }
 
 /**

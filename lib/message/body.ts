@@ -46,6 +46,7 @@ export class MessageBody {
   #file: Deno.FsFile | undefined;
   /** Path of the file, as long as it has one. */
   #path: string | undefined;
+  #isDiscarded = false;
   /** Resolves when no reader uses the file's position any more. */
   #turn: Promise<void> = Promise.resolve();
   readonly #options: BodyOptions;
@@ -60,9 +61,17 @@ export class MessageBody {
     return this.#size;
   }
 
+  /** @internal Whether the message is over. */
+  get isDiscarded(): boolean {
+    return this.#isDiscarded;
+  }
+
   /** The whole body if it is in memory, else `undefined`. Do not change it. */
   get memory(): Uint8Array<ArrayBuffer> | undefined {
-    return this.#file === undefined ? this.head : undefined;
+    // A body that is over must not be taken for an empty one.
+    return this.#file === undefined && !this.#isDiscarded
+      ? this.head
+      : undefined;
   }
 
   /** The beginning of the body: all of it, or as much as memory may keep. */
@@ -121,11 +130,12 @@ export class MessageBody {
    *
    * @param buffer Holds each chunk of a file until the next overwrites it.
    * Default: new memory for each chunk, which stays unchanged
-   * @throws {Deno.errors.BadResource} If the body is discarded meanwhile
+   * @throws {Deno.errors.BadResource} If the body is discarded before or meanwhile
    */
   async *chunks(
     buffer?: Uint8Array<ArrayBuffer>,
   ): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+    if (this.#isDiscarded) throw overError();
     if (this.#file === undefined) {
       if (this.#memoryUsed > 0) yield this.head;
       return;
@@ -152,11 +162,7 @@ export class MessageBody {
     await before;
     try {
       const file = this.#file;
-      if (file === undefined) {
-        throw new Deno.errors.BadResource(
-          "Cannot read the content: the message is over",
-        );
-      }
+      if (file === undefined) throw overError();
       await file.seek(place, Deno.SeekMode.Start);
       return await file.read(into);
     } finally {
@@ -167,6 +173,7 @@ export class MessageBody {
   /** Frees the bytes and removes the temporary file. Idempotent; never throws. */
   async discard(): Promise<void> {
     const path = this.#path;
+    this.#isDiscarded = true;
     this.#file?.close();
     this.#file = undefined;
     this.#path = undefined;
@@ -175,4 +182,10 @@ export class MessageBody {
     this.#size = 0;
     if (path !== undefined) await Deno.remove(path).catch(() => {});
   }
+}
+
+function overError(): Error {
+  return new Deno.errors.BadResource(
+    "Cannot read the content: the message is over",
+  );
 }

@@ -289,13 +289,10 @@ class QueueControl implements RelayOwner {
 
   /** Builds the options of the envelope; leaves out those that were not given. */
   #envelopeOptions(options: RelayOptions): EnvelopeOptions {
-    const { smarthost, smarthosts = [], security } = plainRoute(options);
     const { schedule, expireAfterMs, login } = options;
     const idleWaitMs = options.idleWaitMs ?? this.#config.idleWaitMs;
     return {
-      ...(smarthost === undefined ? {} : { smarthost }),
-      ...(smarthosts.length === 0 ? {} : { smarthosts }),
-      ...(security === undefined ? {} : { security }),
+      ...plainRoute(options),
       ...(schedule === undefined ? {} : { schedule: String(schedule) }),
       ...(expireAfterMs === undefined ? {} : { expireAfterMs }),
       ...(login === undefined ? {} : { hasLogin: true }),

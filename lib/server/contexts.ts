@@ -423,6 +423,8 @@ export function relayServiceOf(
 ): RelayService {
   const { relay = {}, hostname = machineName() } = settings.options;
   const { dns, stores, addresses, log } = services;
+  const isOurs: LocalTest = (address) =>
+    localTest(settings.options)?.(address) === true;
   return new RelayService(relay, {
     hostname,
     dns,
@@ -431,9 +433,9 @@ export function relayServiceOf(
       return settings.options.handlers ?? {};
     },
     local: {
+      isOurs,
       isLocal: (address) =>
-        localTest(settings.options)?.(address) === true &&
-        stores.of(address).kind !== "discard",
+        isOurs(address) && stores.of(address).kind !== "discard",
       get store() {
         return stores.current;
       },

@@ -39,18 +39,27 @@ export function hopsOf(route: RelayRoute | undefined): readonly NextHop[] {
   return smarthost === undefined ? smarthosts : [smarthost, ...smarthosts];
 }
 
-/** The route alone, without what else is in the same object; texts become hops. */
+/**
+ * The route alone, without what else is in the same object; texts become hops.
+ * The first next hop is `smarthost`: a server that knows no `smarthosts` finds it
+ * in the spool.
+ */
 export function plainRoute(
   route: Omit<RelayRoute, "smarthost" | "smarthosts"> & {
     readonly smarthost?: NextHop | string | undefined;
     readonly smarthosts?: readonly (NextHop | string)[] | undefined;
   },
 ): RelayRoute {
-  const { smarthost, smarthosts, security } = route;
+  const { security } = route;
+  const given = [
+    ...(route.smarthost === undefined ? [] : [route.smarthost]),
+    ...route.smarthosts ?? [],
+  ];
+  const [smarthost, ...smarthosts] = given.map(hopOf);
   return {
-    smarthost: smarthost === undefined ? undefined : hopOf(smarthost),
-    security,
-    ...(smarthosts === undefined ? {} : { smarthosts: smarthosts.map(hopOf) }),
+    ...(smarthost === undefined ? {} : { smarthost }),
+    ...(smarthosts.length === 0 ? {} : { smarthosts }),
+    ...(security === undefined ? {} : { security }),
   };
 }
 

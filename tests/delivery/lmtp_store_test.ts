@@ -368,6 +368,39 @@ Deno.test("LmtpStore takes a message for the same only from the same sender, wit
   assertEquals(peer.taken, [["a", "c"], ["a", "c"]]);
 });
 
+Deno.test("LmtpStore remembers who has a message that its session gave up", async () => {
+  for (const partial of [false, true]) {
+    await using peer = new LmtpPeer();
+    await using store = storeFor(peer);
+    const content = "Subject: slow\r\n\r\nx\r\n";
+    const message = await messageOf({ content, to: [A, B] });
+    // The session tells its client 421 before the server answers.
+    Object.defineProperty(peer.script, "end a", {
+      configurable: true,
+      get: () => void message.discard(),
+    });
+    await store.save(message, { partial });
+    Object.defineProperty(peer.script, "end a", { value: undefined });
+    assertEquals(await save(store, { content, partial }), {});
+    assertEquals(peer.taken, [["a", "b"], ["c"]]);
+    // Its client knows now: the same message once more is another one.
+    assertEquals(await save(store, { content, partial }), {});
+    assertEquals(peer.taken.at(-1), ["a", "b", "c"]);
+  }
+});
+
+Deno.test("LmtpStore sends nothing of a message that is over", async () => {
+  await using peer = new LmtpPeer();
+  await using store = storeFor(peer);
+  for (const memoryLimit of [1 << 20, 0]) {
+    const message = await messageOf({ memoryLimit });
+    const saved = store.save(message, ALL);
+    await message.discard();
+    await assertRejects(() => saved, StoreError);
+  }
+  assertEquals(peer.taken, []);
+});
+
 Deno.test("LmtpStore checks its options", () => {
   const rows: [unknown, RegExp][] = [
     [{}, /want either "host" or "path"/],

@@ -15,6 +15,7 @@ import type { Relay } from "../../lib/queue/relay.ts";
 import { SpoolError } from "../../lib/spool/spool.ts";
 import { parseAccounts } from "../../lib/sasl/accounts.ts";
 import { SmtpServer } from "../../lib/server/server.ts";
+import { DiscardStore } from "../../lib/store/discard_store.ts";
 import { farCertificate, startPair } from "../support/queue/relaying.ts";
 import { startServer, TestClient } from "../support/server.ts";
 import { until, within } from "../support/wait.ts";
@@ -283,6 +284,37 @@ for (const sender of ["me@near.test", "me@[127.0.0.1]"]) {
     assertStringIncludes(text, "550 5.1.1 Who?");
   });
 }
+
+Deno.test("SmtpServer sends a DSN on to where an alias leads, also from a domain without a store", async () => {
+  await using pair = await startPair({
+    near: {
+      domains: ["near.test"],
+      store: new DiscardStore(),
+      aliases: {
+        "info@near.test": ["me@dest.test"],
+        "round@near.test": ["ann@near.test"],
+        "@near.test": ["round@near.test"],
+      },
+    },
+    far: { handlers: { onRcptTo: (_session, to) => to.localPart === "me" } },
+  });
+  for (const sender of ["round@near.test", "info@near.test"]) {
+    using client = await TestClient.connect(pair.near);
+    await client.reply();
+    await client.expect(
+      ["HELO client.test", "250"],
+      [`MAIL FROM:<${sender}>`, "250"],
+      ["RCPT TO:<you@dest.test>", "250"],
+    );
+    await client.data(HELLO);
+  }
+  const notice = await within(pair.farStore.next(), "the notice");
+  assert(notice.from.isNull);
+  assertStringIncludes(notice.text, "Final-Recipient: rfc822; you@dest.test");
+  // An alias of a mailbox that no store has ends as before, and does not go round.
+  await until(() => pair.near.relays.count === 0);
+  assertEquals(pair.farStore.messages.length, 1);
+});
 
 Deno.test("SmtpServer tries again after a temporary refusal", async () => {
   let tries = 0;

@@ -81,3 +81,12 @@ Deno.test("MessageBody.chunks() rejects when the message is discarded, and never
   await body.discard();
   await assertRejects(() => reader.next(), Deno.errors.BadResource);
 });
+
+Deno.test("A body that is over is not taken for an empty one", async () => {
+  for (const size of [10, 200_000]) {
+    const { body } = await bodyOf(size);
+    await body.discard();
+    assertEquals(body.memory, undefined);
+    await assertRejects(() => body.chunks().next(), Deno.errors.BadResource);
+  }
+});

@@ -291,13 +291,13 @@ const STORES: readonly Mutation[] = [
     ],
     [
       "recipients get a message again that its client repeats",
-      "await this.#delivered.add(message, delivered);",
+      "await known.add(content, delivered);",
       "void delivered;",
     ],
     [
       "the same message later is taken for a repetition",
-      "if (failures.size === 0) return repeat?.forget();",
-      "if (failures.size === 0) return;",
+      "if (failures.size === 0 && !isUnheard) return repeat?.forget();",
+      "if (failures.size === 0 && !isUnheard) return;",
     ],
   ]),
   ...of("session/keeping.ts", "delivery/lmtp_store", [
