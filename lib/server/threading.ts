@@ -136,6 +136,7 @@ export class ServerThreads {
   async stop(graceMs: number): Promise<void> {
     await this.#pool?.stop(graceMs);
     this.#pool = undefined;
+    await this.#init.settings.recipients?.settled;
   }
 
   /** Ends the grace period of a stop under way. */

@@ -108,6 +108,7 @@ export class RecipientPolicy {
   readonly #reported = new Set<string>();
   /** The times of the last records of faults, by the key of the alias. */
   readonly #faults = new BoundedMap<number>(MOST_FAULTS);
+  #rereading: Promise<void> = Promise.resolve();
 
   constructor(init: RecipientPolicyInit) {
     this.#init = init;
@@ -229,7 +230,16 @@ export class RecipientPolicy {
   }
 
   /** Looks at the files for a domain now: another thread has seen that they have changed. Never rejects. */
-  async reread(domain: string): Promise<void> {
+  reread(domain: string): Promise<void> {
+    return this.#rereading = this.#rereading.then(() => this.#reread(domain));
+  }
+
+  /** Resolves when no file is read for another thread any more. */
+  get settled(): Promise<void> {
+    return this.#rereading;
+  }
+
+  async #reread(domain: string): Promise<void> {
     const { tables } = this.#init;
     try {
       const looks = await tables.look(domain, { isNow: true });
