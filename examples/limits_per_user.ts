@@ -4,7 +4,7 @@
  * starts again, and an operator gets a note by HTTP.
  *
  * ```sh
- * deno run -A examples/limits_per_user.ts 2525 500 https://ntfy.sh/our-mail
+ * deno run -A examples/limits_per_user.ts 2525 500 https://alerts.example/mail
  * ```
  */
 
