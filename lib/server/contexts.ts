@@ -121,6 +121,7 @@ export class SessionContexts {
     const policy = policyOf(listen, options);
     return {
       ...{ kind, hostname, store, relaying, limits, counts, users, log },
+      path: listen.path,
       profile: profileOf(listen, { ...options, hostname, xclient }, {
         ...policy,
         limits,

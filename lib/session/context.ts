@@ -27,6 +27,8 @@ import type { UserLimiter } from "./user_limits.ts";
 /** The settings and services of all sessions of one listener. */
 export interface SessionContext extends WantedLog {
   readonly kind: ListenerKind;
+  /** The path of the listener's unix socket. */
+  readonly path?: string | undefined;
   /** The settings of the protocol. */
   readonly profile: ServerProfile;
   /** The server's own host name. */

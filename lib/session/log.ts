@@ -47,7 +47,7 @@ export function clientOf(
 // The beginning.
 
 /** The log of a listener's sessions. */
-type ListenerLog = Log & Pick<SessionContext, "implicitTls">;
+type ListenerLog = Log & Pick<SessionContext, "implicitTls" | "path">;
 
 export function logConnect(context: ListenerLog, session: SmtpSession): void {
   if (!context.debug) return;
@@ -61,13 +61,13 @@ export function logConnect(context: ListenerLog, session: SmtpSession): void {
 }
 
 function connectFields(
-  { implicitTls }: ListenerLog,
+  { implicitTls, path }: ListenerLog,
   session: SmtpSession,
 ): Record<string, LogValue> {
   const { localAddress: address, localPort: port, kind } = session;
   const security = implicitTls ? "implicit" : "none";
   return fieldsOf({
-    listener: `${formatHostPort({ address, port })}/${
+    listener: `${formatHostPort({ address, port, path })}/${
       kindName({ kind, security })
     }`,
     address: session.remoteAddress,

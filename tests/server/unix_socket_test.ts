@@ -434,3 +434,15 @@ Deno.test({
     await assertRejects(() => startServer({ listen: "unix:s" }), Error, "unix");
   },
 });
+
+socketTest("The log names the socket that a client came by", async (folder) => {
+  const listeners: unknown[] = [];
+  await using server = await startOn(folder, {
+    log: ({ event, fields }) => {
+      if (event === "connect") listeners.push(fields?.["listener"]);
+    },
+  });
+  using client = await TestClient.connect(server);
+  await client.reply();
+  assertEquals(listeners, [`unix:${folder}/s/smtp`]);
+});
