@@ -15,6 +15,7 @@
  */
 
 import { concat, isBlank } from "./bytes.ts";
+import { commentEnd, quotedEnd } from "./header_encoding.ts";
 
 /**
  * One address of a header field.
@@ -296,24 +297,6 @@ function isSpace(code: number): boolean {
 function unescape(text: string, close: string): string {
   const inner = text.endsWith(close) ? text.slice(0, -1) : text;
   return inner.replace(/\\([^])/g, "$1");
-}
-
-function quotedEnd(text: string, start: number): number {
-  for (let at = start + 1; at < text.length; at++) {
-    if (text[at] === "\\") at++;
-    else if (text[at] === '"') return at + 1;
-  }
-  return text.length;
-}
-
-function commentEnd(text: string, start: number): number {
-  let depth = 0;
-  for (let at = start; at < text.length; at++) {
-    if (text[at] === "\\") at++;
-    else if (text[at] === "(") depth++;
-    else if (text[at] === ")" && --depth === 0) return at + 1;
-  }
-  return text.length;
 }
 
 /** Longest address literal, in characters; a longer one is read as words. */

@@ -363,7 +363,8 @@ function pieceEnd(text: string, start: number): number {
   return text[start] === "<" ? angleEnd(text, start) : start + 1;
 }
 
-function quotedEnd(text: string, start: number): number {
+/** Index after the quoted string at `start`, or the end of the text if it is not closed. */
+export function quotedEnd(text: string, start: number): number {
   for (let at = start + 1; at < text.length; at++) {
     if (text[at] === "\\") at++;
     else if (text[at] === '"') return at + 1;
@@ -371,7 +372,8 @@ function quotedEnd(text: string, start: number): number {
   return text.length;
 }
 
-function commentEnd(text: string, start: number): number {
+/** Index after the comment at `start`, with those in it, or the end of the text if it is not closed. */
+export function commentEnd(text: string, start: number): number {
   let depth = 0;
   for (let at = start; at < text.length; at++) {
     if (text[at] === "\\") at++;
