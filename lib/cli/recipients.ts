@@ -6,6 +6,7 @@
 
 import {
   aliasFaults,
+  isDelimiter,
   localDomains,
   openLocalRecipients,
   readSmallFile,
@@ -38,7 +39,7 @@ export async function recipientSettings(
   const aliases = one(raw, "aliases");
   const recipients = one(raw, "local-recipients");
   const delimiter = one(raw, "recipient-delimiter");
-  if (delimiter !== undefined && !/^[+\-_=#!%*/?&~^$]$/.test(delimiter)) {
+  if (delimiter !== undefined && !isDelimiter(delimiter)) {
     throw new UsageError(
       `--recipient-delimiter ${delimiter}: want one character, as +`,
     );

@@ -38,6 +38,7 @@ export {
   type UserLimit,
   userLimitRows,
 } from "../session/user_limit_options.ts";
+export { isDelimiter } from "../session/mailbox_names.ts";
 export { localDomains } from "../session/local_domains.ts";
 export { openLocalRecipients } from "../session/local_recipients.ts";
 export { machineName } from "../options.ts";

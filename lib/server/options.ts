@@ -52,6 +52,7 @@ import {
   limitsOf,
 } from "../session/limit_options.ts";
 import { ALIASES_RULE, type AliasTable } from "../session/aliases.ts";
+import { DELIMITER_RULE } from "../session/mailbox_names.ts";
 import { LOCAL_RECIPIENTS_RULE } from "../session/local_recipients.ts";
 import type { SmtpSession } from "../session/session.ts";
 import { TRACE_RULE } from "../session/tracing.ts";
@@ -391,10 +392,7 @@ const RULES: Rules<SmtpServerOptions> = {
   store: STORE_RULE,
   domains: DOMAINS_RULE,
   aliases: ALIASES_RULE,
-  recipientDelimiter: where(
-    'one character before extensions, as "+"',
-    (value) => typeof value === "string" && /^[+\-_=#!%*/?&~^$]$/.test(value),
-  ),
+  recipientDelimiter: DELIMITER_RULE,
   localRecipients: LOCAL_RECIPIENTS_RULE,
   relay: RELAYING_RULE,
   dns: DNS_RULE,

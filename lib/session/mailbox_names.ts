@@ -5,6 +5,7 @@
  * the case of ASCII letters and the spelling of the domain do not count.
  */
 
+import { type Rule, where } from "../options.ts";
 import { Address, unquoted } from "../protocol/address.ts";
 import { lowerAscii } from "../protocol/domain.ts";
 
@@ -17,6 +18,17 @@ export interface MailboxName {
   /** The local part as written. */
   readonly written: string;
 }
+
+/** Whether a text can be the character before an extension. */
+export function isDelimiter(text: string): boolean {
+  return /^[+\-_=#!%*/?&~^$]$/.test(text);
+}
+
+/** The rule for the option `recipientDelimiter`. */
+export const DELIMITER_RULE: Rule = where(
+  'one character before extensions, as "+"',
+  (value) => typeof value === "string" && isDelimiter(value),
+);
 
 /** A domain that stands for none, in the check of a local part. */
 const NO_DOMAIN = "a.example";
