@@ -19,7 +19,7 @@ export function maxSizeOf(
   const { domains } = context;
   if (domains === undefined) return 0;
   const sizes = recipients.map((one) => sizeOf(one, domains));
-  const most = isPerRecipient(context)
+  const most = context.profile.kind.repliesPerRecipient
     ? Math.max(...sizes)
     : Math.min(...sizes);
   return most === Infinity ? 0 : most;
@@ -32,7 +32,9 @@ export function fittingMessage(
   { size }: { readonly size: number },
 ): Message {
   const { domains } = context;
-  if (domains === undefined || !isPerRecipient(context)) return message;
+  if (domains === undefined || !context.profile.kind.repliesPerRecipient) {
+    return message;
+  }
   const { recipients } = message;
   const fitting = recipients.filter((recipient) => {
     const fits = size <= sizeOf(recipient, domains);
@@ -53,9 +55,4 @@ function sizeOf(
   return original === undefined
     ? own
     : Math.min(own, domains.maxSizeOf(original) || Infinity);
-}
-
-/** Whether each recipient gets its own reply, as in LMTP. */
-function isPerRecipient({ profile }: SessionContext): boolean {
-  return profile.kind.repliesPerRecipient;
 }

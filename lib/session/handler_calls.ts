@@ -118,23 +118,31 @@ export class HandlerCalls {
   #sender(
     question: ServerAsk & { readonly ask: "mail" },
   ): Verdict | Promise<Verdict> {
-    const { address, parameters } = question;
-    const ask = (refusal: Verdict) =>
-      refusal ?? callHandler(
-        this.#context,
-        "onMailFrom",
-        this.#session,
-        address,
-        parameters,
-      );
+    const { senders } = this.#init;
+    if (senders === undefined) return this.#mailFrom(question);
     try {
-      const refusal = this.#init.senders?.mail(address);
+      const refusal = senders.mail(question.address);
       return isPromise(refusal)
-        ? refusal.then(ask, (error) => this.#sendersFailed(error))
-        : ask(refusal);
+        ? refusal.then(
+          (known) => known ?? this.#mailFrom(question),
+          (error) => this.#sendersFailed(error),
+        )
+        : refusal ?? this.#mailFrom(question);
     } catch (error) {
       return this.#sendersFailed(error);
     }
+  }
+
+  #mailFrom(
+    { address, parameters }: ServerAsk & { readonly ask: "mail" },
+  ): Verdict | Promise<Verdict> {
+    return callHandler(
+      this.#context,
+      "onMailFrom",
+      this.#session,
+      address,
+      parameters,
+    );
   }
 
   /** Refuses for now: the accounts could not tell the user's addresses. */

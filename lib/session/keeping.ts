@@ -68,7 +68,7 @@ async function keep(
   message: Message,
   { context, session, kept }: Keeper,
 ): Promise<SmtpReply | undefined> {
-  const partial = isPartial(context);
+  const partial = context.profile.kind.repliesPerRecipient;
   const stores = storesOf(message, context.store);
   if (stores.length === 0 && message.relays.length === 0) {
     logStored(context, session, message, { store: undefined });
@@ -127,15 +127,10 @@ async function relay(
   } catch (error) {
     logQueueFailure(context, session, message, error);
     const reply = replyOf(error);
-    if (!isPartial(context)) return reply;
+    if (!context.profile.kind.repliesPerRecipient) return reply;
     for (const recipient of recipients) recipient.reply = reply;
     return undefined;
   }
-}
-
-/** Whether each recipient gets its own reply, as in LMTP. */
-function isPartial({ profile }: SessionContext): boolean {
-  return profile.kind.repliesPerRecipient;
 }
 
 /** The reply of the error, else 452 for a full disk, else 451: the client tries again. */
