@@ -160,6 +160,13 @@
  * | `--proxy-protocol CIDR` | repeatable; proxies; their connections must begin with a PROXY header that names the client; unix for those at unix sockets | `proxyProtocol` | reload |
  * | `--xclient CIDR` | repeatable; proxies that may name their client by XCLIENT; unix for those at unix sockets | `xclient` | reload |
  *
+ * ### Mail trust
+ *
+ * | option | means | in a file | SIGHUP |
+ * |---|---|---|---|
+ * | `--verify none\|report\|enforce` | check SPF, DKIM, DMARC and ARC of mail from outside and say the results in Authentication-Results; enforce also refuses what fails a DMARC policy of reject; default none | `verify` | reload |
+ * | `--authserv-id NAME` | this server's name in Authentication-Results; default the hostname | `authservId` | reload |
+ *
  * ### Relaying
  *
  * | option | means | in a file | SIGHUP |
@@ -293,7 +300,7 @@
  *
  * | call | does |
  * |---|---|
- * | `cli.ts lookup mx\|a\|aaaa\|ptr\|txt NAME` | ask the DNS as the server does |
+ * | `cli.ts lookup mx\|a\|aaaa\|ptr\|txt\|dmarc NAME` | ask the DNS as the server does |
  *
  * ### Options
  *
@@ -302,7 +309,7 @@
  * | `--dns IP[:PORT]` | repeatable; name servers; default the system's |
  * | `--json` | the answer as a JSON object |
  *
- * Exit code: 0 found, 1 no such record, 2 wrong usage, 75 no answer.
+ * Exit code: 0 found, 1 no such record or a faulty one, 2 wrong usage, 75 no answer.
  *
  * ## certificate
  *

@@ -517,11 +517,12 @@ export type { DomainOptions } from "./lib/server/domain_options.ts";
 export type {
   ListeningAddress,
   ReloadOptions,
-  ServeOptions,
   SmtpServerOptions,
-  StopOptions,
 } from "./lib/server/options.ts";
+export type { ServeOptions, StopOptions } from "./lib/server/call_options.ts";
 export { SmtpServer } from "./lib/server/server.ts";
+export { MessageAuthentication } from "./lib/trust/result.ts";
+export type { VerifyOptions } from "./lib/session/verify_options.ts";
 export type {
   HandlerContext,
   HandlerModule,

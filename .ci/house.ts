@@ -286,11 +286,12 @@ function fileRows(house: ReadonlyMap<string, SourceFile>): Row[] {
   return [
     // It was 260 before aliases, quotas, limits of users, LMTP to another server,
     // unix sockets, the writers of the log, `status` and the class of smtp-server.
-    row("files in lib", lib.length, 290),
+    // It was 290 before mail trust and the security of connections to others.
+    row("files in lib", lib.length, 345),
     figure("lines in lib", lines.reduce((sum, count) => sum + count, 0)),
     // It was 48 before these. Each is a command of `cli.ts`, a mechanism of the
     // registry, or a part that a file of 600 lines has no room for.
-    row("files with exactly one importer", single.length, 62),
+    row("files with exactly one importer", single.length, 85),
     row("of these, slices", slices.length, 0),
     row("longest file, lines", Math.max(...lines), CEILING),
   ];
@@ -305,7 +306,8 @@ function nameRows(entries: ReadonlyMap<string, ReadonlySet<string>>): Row[] {
         ? row(`names in "."`, size, 75)
         : figure(`names in "${entry}"`, size)
     ),
-    row("names in all entry points", all.size, 250),
+    // It was 250 before SPF, DKIM, DMARC, ARC, MTA-STS, DANE and TLS-RPT.
+    row("names in all entry points", all.size, 310),
   ];
 }
 

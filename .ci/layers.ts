@@ -44,13 +44,15 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "tls": ["files", "protocol/domain.ts", "protocol/ip.ts"],
   "net": ["protocol/ip.ts", "protocol/listener_kind.ts", "tls"],
   "dns": ["protocol/domain.ts", "protocol/ip.ts"],
-  "trust": ["protocol", "type dns"],
-  "secure_transport": ["protocol", "net", "tls", "dns"],
+  "trust": ["protocol", "sasl/digest.ts", "type dns"],
   "database": [],
-  "message": ["protocol", "mime"],
-  "store": ["files", "protocol", "message", "database"],
+  "message": ["protocol", "mime", "type trust"],
+  "store": ["files", "protocol", "message", "database", "type trust"],
   "inbox": ["protocol", "mime", "message", "type store", "database"],
   "client": ["protocol", "mime", "sasl", "net", "tls"],
+  "secure_transport": [
+    ...["protocol", "net", "tls", "dns", "type client"],
+  ],
   "spool": ["files", "protocol", "message", "database", "client/next_hop.ts"],
   "dsn": ["protocol", "mime", "message", "spool"],
   "queue": [
@@ -68,6 +70,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   ],
   "threads": [
     ...["protocol", "sasl", "net", "tls", "message", "store", "session"],
+    "trust/result.ts",
   ],
   "telemetry": [],
   "server": [

@@ -3,10 +3,15 @@
  * Stands alone: each command has its file.
  */
 
-import { DnsClient, type DnsRecordType } from "../dns/mod.ts";
+import {
+  DnsClient,
+  type DnsRecordType,
+  type MxRecord,
+  type TlsaRecord,
+} from "../dns/mod.ts";
 import { flag, type RawSettings } from "./arguments.ts";
 import { nameServers } from "./relay_settings.ts";
-import type { LOOKUP_TYPES } from "./option.ts";
+import { LOOKUP_TYPES } from "./option.ts";
 import { printableJson } from "../log.ts";
 import {
   EX_TEMPFAIL,
@@ -22,7 +27,10 @@ const TYPES: Readonly<Record<string, DnsRecordType>> = {
   aaaa: "AAAA",
   ptr: "PTR",
   txt: "TXT",
-} satisfies Record<typeof LOOKUP_TYPES[number], DnsRecordType>;
+} satisfies Record<
+  Exclude<typeof LOOKUP_TYPES[number], "dmarc">,
+  DnsRecordType
+>;
 
 /**
  * Runs `lookup`; resolves with the exit code: 0 with records, 1 without, 75 if no
@@ -38,18 +46,24 @@ export async function lookup(
   const [word = "", name, extra] = args;
   const key = word.toLowerCase();
   const type = Object.hasOwn(TYPES, key) ? TYPES[key] : undefined;
-  if (type === undefined || !name?.trim() || extra !== undefined) {
+  const isDmarc = key === "dmarc";
+  const isKnown = type !== undefined || isDmarc;
+  if (!isKnown || !name?.trim() || extra !== undefined) {
     throw new UsageError(
       `Cannot run ${
         ["lookup", ...args].join(" ")
-      }: want mx, a, aaaa, ptr or txt and a name${
-        type === undefined ? hint(key, Object.keys(TYPES)) : ""
+      }: want mx, a, aaaa, ptr, txt or dmarc and a name${
+        isKnown ? "" : hint(key, LOOKUP_TYPES)
       }`,
     );
   }
   const dns = new DnsClient({ nameServers: nameServers(raw) });
-  const outcome = await dns.query(type, name);
   const json = flag(raw, "json");
+  if (type === undefined) {
+    const { lookupDmarcRecord } = await import("./lookup_dmarc.ts");
+    return await lookupDmarcRecord(name, { dns, json, output });
+  }
+  const outcome = await dns.query(type, name);
   if (json) {
     output.out(`${printableJson(outcome)}\n`);
   }
@@ -75,10 +89,9 @@ export async function lookup(
   }
 }
 
-function text(
-  record: string | { readonly preference: number; readonly exchange: string },
-): string {
-  return typeof record === "string"
-    ? `${oneLine(record)}\n`
-    : `${record.preference} ${record.exchange}\n`;
+function text(record: string | MxRecord | TlsaRecord): string {
+  if (typeof record === "string") return `${oneLine(record)}\n`;
+  if ("exchange" in record) return `${record.preference} ${record.exchange}\n`;
+  const { usage, selector, matching, data } = record;
+  return `${usage} ${selector} ${matching} ${data}\n`;
 }

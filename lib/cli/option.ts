@@ -67,11 +67,13 @@ export interface Command {
 export const POLICIES = ["none", "allowed", "required"] as const;
 export const SENDER_POLICIES = ["any", "own"] as const;
 export const BARE_NEWLINES = ["normalize", "reject", "keep"] as const;
+/** What `--verify` may be. */
+export const VERIFY = ["none", "report", "enforce"] as const;
 export const EARLY_TALKERS = ["refuse", "allow"] as const;
 export const LONG_LINES = ["keep", "encode"] as const;
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 export const ALGORITHMS = ["ecdsa-p256", "rsa-2048", "ed25519"] as const;
-export const LOOKUP_TYPES = ["mx", "a", "aaaa", "ptr", "txt"] as const;
+export const LOOKUP_TYPES = ["mx", "a", "aaaa", "ptr", "txt", "dmarc"] as const;
 export const QUEUE_ACTIONS = ["retry", "hold", "release", "remove"] as const;
 export const QUEUE_ORDERS = ["age", "next", "size"] as const;
 export const SHELLS = ["bash", "zsh", "fish"] as const;

@@ -225,8 +225,12 @@ export const COMMANDS: Readonly<Record<CommandName, Command>> = {
         json: { ...JSON_OPTION, help: "the answer as a JSON object" },
       },
     },
-    examples: [["lookup mx example.com", "the mail exchangers of a domain"]],
-    exitCodes: "0 found, 1 no such record, 2 wrong usage, 75 no answer.",
+    examples: [
+      ["lookup mx example.com", "the mail exchangers of a domain"],
+      ["lookup dmarc example.com", "the policy of a domain, and its faults"],
+    ],
+    exitCodes:
+      "0 found, 1 no such record or a faulty one, 2 wrong usage, 75 no answer.",
   },
   certificate: {
     brief: [["certificate create|show ...", "make or inspect a certificate"]],

@@ -386,11 +386,12 @@ function reloaded(
 ): Parameters<SmtpServer["reload"]>[0] {
   const { domains, earlyTalkers, limits, proxyProtocol, trace, xclient } =
     settings.options;
+  const { verify = false } = settings.options;
   const { certificate, accounts, authentication, allowInsecureAuth } = security;
   const { senderPolicy } = security;
   return {
     ...{ domains, limits, accounts, authentication, allowInsecureAuth },
-    ...{ earlyTalkers, proxyProtocol, trace, xclient, senderPolicy },
+    ...{ earlyTalkers, proxyProtocol, trace, xclient, senderPolicy, verify },
     ...recipients,
     ...(certificate && { certificate }),
   };

@@ -27,6 +27,7 @@ import {
   SENDER_POLICIES,
   SPOOL,
   STATUS,
+  VERIFY,
 } from "./option.ts";
 
 const LISTENING: Options = {
@@ -323,6 +324,24 @@ function limitOptions(): Options {
   return options;
 }
 
+const TRUST: Options = {
+  verify: {
+    form: "one",
+    choices: VERIFY,
+    help:
+      "check SPF, DKIM, DMARC and ARC of mail from outside and say the results in Authentication-Results; enforce also refuses what fails a DMARC policy of reject",
+    default: "none",
+    isReloaded: true,
+  },
+  "authserv-id": {
+    form: "one",
+    word: "NAME",
+    help: "this server's name in Authentication-Results",
+    default: "the hostname",
+    isReloaded: true,
+  },
+};
+
 const LIMITING: Options = {
   ...limitOptions(),
   "early-talkers": {
@@ -380,6 +399,7 @@ export const SERVING: Readonly<Record<string, Options>> = {
   "Store and handlers": STORING,
   "Accounts and TLS": SECURITY,
   "Behind a proxy": FRONT,
+  "Mail trust": TRUST,
   "Relaying": RELAYING,
   "Limits": LIMITING,
   "Output": OUTPUT,

@@ -40,6 +40,7 @@ import {
   DEFAULT_STORE,
   EARLY_TALKERS,
   LOG_LEVELS,
+  VERIFY,
 } from "./option.ts";
 import {
   duration,
@@ -121,6 +122,7 @@ export function serveSettings(raw: RawSettings): ServeSettings {
       trace: networks(raw, "trace"),
       bareNewlines: word(raw, "bare-newlines", BARE_NEWLINES),
       earlyTalkers: word(raw, "early-talkers", EARLY_TALKERS),
+      verify: verifySettings(raw),
       complete: raw.has("complete") ? flag(raw, "complete") : undefined,
       threads: wholeNumber(raw, "threads", { least: 0, most: MOST_THREADS }),
       ...relaying,
@@ -135,6 +137,15 @@ export function serveSettings(raw: RawSettings): ServeSettings {
     notify: raw.has("notify") ? flag(raw, "notify") : undefined,
     quiet,
   };
+}
+
+/** The option `verify`. */
+function verifySettings(raw: RawSettings): SmtpServerOptions["verify"] {
+  const dmarc = word(raw, "verify", VERIFY);
+  const authservId = one(raw, "authserv-id");
+  parseOption("authserv-id", () => checkHostname(authservId));
+  if (dmarc === undefined || dmarc === "none") return undefined;
+  return { dmarc, authservId };
 }
 
 /** The lowest level without `--log-level`: single connections are noise to a person, and facts to a program. */

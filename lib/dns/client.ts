@@ -16,6 +16,7 @@ import {
   abortSignal,
   anyNumber,
   checkOptions,
+  flag,
   list,
   object,
   type Rule,
@@ -148,6 +149,7 @@ export const DNS_RULE: Rule = object(RULES, EXAMPLE);
 const QUERY_RULES: Rules<DnsQueryOptions> = {
   timeoutMs: anyNumber,
   signal: abortSignal,
+  secure: flag,
 };
 const ADDRESSES_RULES: Rules<DnsQueryOptions & { families: unknown }> = {
   ...QUERY_RULES,

@@ -35,11 +35,13 @@ export {
   type DnsNone,
   type DnsOutcome,
   type DnsOutcomeOf,
+  type DnsQuerier,
   type DnsQueryOptions,
   type DnsRecords,
   type DnsRecordType,
   type MxOutcome,
   type MxRecord,
+  type TlsaRecord,
 } from "./outcome.ts";
 export { type Cidr, parseCidr } from "../net/cidr.ts";
 export { canonicalIp, parseIp } from "../protocol/ip.ts";

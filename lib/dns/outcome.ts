@@ -22,6 +22,18 @@ export interface MxRecord {
   readonly exchange: string;
 }
 
+/** A certificate association of a service (RFC 6698 section 2.1). */
+export interface TlsaRecord {
+  /** The certificate usage; mail takes 2 (DANE-TA) and 3 (DANE-EE). */
+  readonly usage: number;
+  /** The selector: 0 for the whole certificate, 1 for its public key. */
+  readonly selector: number;
+  /** The matching type: 0 for the bytes themselves, 1 for SHA-256, 2 for SHA-512. */
+  readonly matching: number;
+  /** The certificate association data, as hexadecimal digits in lower case. */
+  readonly data: string;
+}
+
 /** The form of the records of each type. */
 export interface DnsRecords {
   /** An IPv4 address. */
@@ -36,6 +48,8 @@ export interface DnsRecords {
   NS: string;
   /** The name of an address. */
   PTR: string;
+  /** A certificate association. */
+  TLSA: TlsaRecord;
   /** A text: the character strings of one record, joined without a space. */
   TXT: string;
 }
@@ -51,6 +65,7 @@ export const TYPE_NUMBERS: Readonly<Record<DnsRecordType, number>> = {
   MX: 15,
   NS: 2,
   PTR: 12,
+  TLSA: 52,
   TXT: 16,
 };
 
@@ -75,6 +90,11 @@ export interface DnsFound<R> {
   readonly status: "found";
   /** The records, at least one; MX records in order of preference. */
   readonly records: readonly R[];
+  /**
+   * Whether the name server has validated the answer (DNSSEC) and may be
+   * believed; unset if the question did not ask for it.
+   */
+  readonly secure?: boolean | undefined;
 }
 
 /** A name server answered that there is no such record. The answer stays the same for a while. */
@@ -87,6 +107,8 @@ export interface DnsNone {
    * `"unknown"` if the server's answer was not confirmed.
    */
   readonly why: "no-such-name" | "no-such-record" | "not-a-name" | "unknown";
+  /** As in {@linkcode DnsFound.secure}, of the absence. */
+  readonly secure?: boolean | undefined;
 }
 
 /** No valid answer came, so nothing is known. A later question may succeed. */
@@ -160,6 +182,13 @@ export interface DnsQueryOptions {
    * only the time limit ends it.
    */
   signal?: AbortSignal | undefined;
+  /**
+   * Whether to find out if the answer is validated (DNSSEC): the outcome then
+   * has `secure`.
+   *
+   * @default {false}
+   */
+  secure?: boolean | undefined;
 }
 
 /** The part of a client that asks questions; a test can implement it with a table. */

@@ -18,11 +18,15 @@ import {
   failed,
   type MxOutcome,
   type MxRecord,
+  type TlsaRecord,
 } from "./outcome.ts";
 import type { DnsQuestion } from "./verdict.ts";
 
 /** The outcome of any question. */
-export type AnyOutcome = DnsOutcome<string | MxRecord> | MxOutcome;
+export type AnyOutcome = DnsOutcome<AnyRecord> | MxOutcome;
+
+/** A record of any type. */
+export type AnyRecord = string | MxRecord | TlsaRecord;
 
 /**
  * The outcome of an answer.
@@ -36,7 +40,7 @@ export function readAnswer(
 ): AnyOutcome {
   if (question.type === "MX") return readMx(question, raw);
   const read = READERS[question.type];
-  const records = new Set<string>();
+  const records = new Set<string | TlsaRecord>();
   for (const value of raw) {
     const record = read(value);
     if (record !== undefined) records.add(record);
@@ -82,7 +86,7 @@ function isPreference(value: unknown): value is number {
 const READERS: Readonly<
   Record<
     Exclude<DnsRecordType, "MX">,
-    (value: unknown) => string | undefined
+    (value: unknown) => string | TlsaRecord | undefined
   >
 > = {
   A: readAddress,
@@ -90,6 +94,7 @@ const READERS: Readonly<
   CNAME: readName,
   NS: readName,
   PTR: readName,
+  TLSA: readTlsa,
   TXT: readText,
 };
 
@@ -101,11 +106,19 @@ function readName(value: unknown): string | undefined {
   return typeof value === "string" ? normalizeName(value) : undefined;
 }
 
+/** Whether a value is what the wire of this package makes of a record: the platform has no such records. */
+function readTlsa(value: unknown): TlsaRecord | undefined {
+  return typeof value === "object" && value !== null && "usage" in value &&
+      "selector" in value && "matching" in value && "data" in value
+    ? value as TlsaRecord
+    : undefined;
+}
+
 function readText(value: unknown): string | undefined {
   return Array.isArray(value) ? value.join("") : undefined;
 }
 
-function found<R extends string | MxRecord>(
+function found<R extends AnyRecord>(
   question: DnsQuestion,
   records: readonly R[],
 ): DnsOutcome<R> {

@@ -11,6 +11,7 @@ import type { Recipient } from "../protocol/envelope.ts";
 import { HeaderEdit } from "../protocol/content_edits.ts";
 import { formatField, MessageHeaders } from "../protocol/headers.ts";
 import type { MailParameters } from "../protocol/parameters.ts";
+import type { MessageAuthentication } from "../trust/result.ts";
 import { type BodyOptions, MessageBody } from "./body.ts";
 import {
   type HeaderBlock,
@@ -57,6 +58,13 @@ export let closeHeaders: (message: Message) => HeaderBlock | undefined;
 
 /** Writes the edits of the header into the content; a promise only if there are any. */
 export let settleHeaders: (message: Message) => void | Promise<void>;
+
+/** Sets what a message proved, and puts the fields that say so on top of its trace fields. */
+export let setAuthentication: (
+  message: Message,
+  authentication: MessageAuthentication,
+  fields: string,
+) => void;
 
 /** Sets the text of all trace fields: the handlers of another thread have changed it. */
 export let setTrace: (message: Message, text: string) => void;
@@ -112,6 +120,7 @@ export class Message {
   readonly session: string | undefined;
   /** The queue's names for the message; the copies of a message share them. */
   #queued: { relays: readonly string[] } | undefined;
+  #authentication: MessageAuthentication | undefined;
   readonly #body: MessageBody;
   readonly #bodyOptions: BodyOptions;
   #trace: Uint8Array<ArrayBuffer> | undefined;
@@ -132,6 +141,10 @@ export class Message {
     closeHeaders = (message) => message.#editing?.close();
     settleHeaders = (message) => message.#settle();
     setTrace = (message, text) => message.#setTrace(text);
+    setAuthentication = (message, authentication, fields) => {
+      message.#authentication = authentication;
+      if (fields !== "") message.#setTrace(fields + message.traceText);
+    };
   }
 
   /**
@@ -149,6 +162,15 @@ export class Message {
     this.#makeTrace = init.trace;
     this.#bodyOptions = init.body;
     this.#body = init.shared ?? new MessageBody(init.body);
+  }
+
+  /**
+   * What the message proved about its origin: SPF, DKIM, DMARC and ARC. Complete
+   * in `onMessage`; `undefined` before it, without the option `verify`, and for
+   * mail that is not checked, as that of logged-in clients.
+   */
+  get authentication(): MessageAuthentication | undefined {
+    return this.#authentication;
   }
 
   /** @internal Names under which it, or a copy of it, was put into the queue so far. */
@@ -413,6 +435,7 @@ export class Message {
     message.append = this.append;
     message.tag = this.tag;
     message.#queued = this.#queued ??= { relays: NO_RELAYS };
+    message.#authentication = this.#authentication;
     message.#trace = this.#trace;
     message.#block = this.#pending;
     // Contents that the copy makes are freed with this message.

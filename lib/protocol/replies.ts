@@ -100,6 +100,21 @@ const TABLE = {
   ],
   tooLarge: [552, "5.3.4", "Message exceeds the size limit"],
   headerTooLarge: [552, "5.3.4", "Header exceeds 256 KiB"],
+  spfUnknown: [
+    451,
+    "4.7.24",
+    "Cannot check SPF of the sender's domain now, try again",
+  ],
+  dkimUnknown: [
+    451,
+    "4.7.20",
+    "Cannot check the DKIM signature now, try again",
+  ],
+  policyUnknown: [
+    451,
+    "4.7.0",
+    "Cannot check the DMARC policy of the author's domain now, try again",
+  ],
   xclientDenied: [550, "5.7.0", "XCLIENT not permitted"],
   needTls: [530, "5.7.0", "Must issue a STARTTLS command first"],
   needAuth: [530, "5.7.0", "Authentication required"],
@@ -374,6 +389,12 @@ export function tooManyRecipients(most: number): SmtpReply {
 /** The reply to a BDAT chunk; `size` is the bytes of the message so far. */
 export function chunkReceived(size: number): SmtpReply {
   return make(250, "2.0.0", `${size} bytes received`);
+}
+
+/** The reply to a message that fails the DMARC policy of its author's domain. */
+export function refusedByPolicy(domain: string): SmtpReply {
+  const text = `Message fails DMARC: the policy of "${domain}" is reject`;
+  return make(550, "5.7.1", text);
 }
 
 /** The reply to an accepted message, with its ID in the log. */

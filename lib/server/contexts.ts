@@ -48,6 +48,12 @@ import {
   type RecipientTable,
   RecipientTables,
 } from "../session/recipient_tables.ts";
+import {
+  loadChecks,
+  type SessionSpf,
+  Verification,
+  type VerificationInit,
+} from "../session/verification.ts";
 import { SenderPolicy } from "../session/sender_policy.ts";
 import { ChosenTracing, NetworkTracing } from "../session/tracing.ts";
 import type { MessageStore } from "../message/message.ts";
@@ -79,6 +85,8 @@ export interface SharedServices {
   readonly saltKey?: Uint8Array | undefined;
   /** Takes mail for other servers. */
   readonly relaying: SessionRelaying;
+  /** Checks SPF where a handler asks for it. */
+  readonly spf: SessionSpf;
 }
 
 /** Makes the contexts of sessions from the settings in force. */
@@ -108,8 +116,9 @@ export class SessionContexts {
    * @throws {TypeError} If TLS is required without a certificate, or logins without accounts
    */
   of(listen: ListenOptions): SessionContext {
-    const { options, certificates, recipients } = this.#settings;
-    const { stores, relaying, counts, users, admission, log } = this.#shared;
+    const { options, certificates, recipients, verification } = this.#settings;
+    const { stores, relaying, counts, users, admission, log, spf } =
+      this.#shared;
     const { current: store, table: domains } = stores;
     const { kind = "smtp" } = listen;
     const {
@@ -126,13 +135,14 @@ export class SessionContexts {
         ...policy,
         limits,
         asksRecipients: recipients !== undefined,
+        asksSenders: verification !== undefined,
       }),
       handlers: options.handlers ?? {},
       senders: options.senderPolicy === "own"
         ? new SenderPolicy({ accounts: options.accounts, recipients })
         : undefined,
       isLocal: localTest(options),
-      recipients,
+      ...{ recipients, spf, verification },
       domains: domains.isEmpty ? undefined : domains,
       addReceived: options.addReceived ?? true,
       complete: options.complete ?? KINDS[kind].completesMessages
@@ -231,6 +241,16 @@ export async function recipientPolicyOf(
       domainNames(domains)[0] ?? options.hostname ?? machineName(),
     ),
   });
+}
+
+/** What checks the mail from outside; `undefined` if no option asks for it. Loads the checks. */
+export async function verificationOf(
+  { verify = false }: SettledOptions,
+  init: VerificationInit & { readonly spf: SessionSpf },
+): Promise<Verification | undefined> {
+  if (verify === false) return undefined;
+  const options = verify === true ? {} : verify;
+  return new Verification(options, init, await loadChecks());
 }
 
 /** The aliases and mailboxes of the server and of its domains. */
@@ -332,6 +352,8 @@ function profileOf(
     readonly limits: Limits;
     /** Whether something but a handler decides on local recipients. */
     readonly asksRecipients: boolean;
+    /** Whether something but a handler asks about senders. */
+    readonly asksSenders: boolean;
   },
 ): ServerProfile {
   const { hostname, handlers = {}, greeting, goodbye } = options;
@@ -355,7 +377,8 @@ function profileOf(
       ...askedOf(handlers),
       ...((localTest(options) !== undefined || policy.asksRecipients) &&
         { rcpt: true }),
-      ...(options.senderPolicy === "own" && { mail: true }),
+      ...((options.senderPolicy === "own" || policy.asksSenders) &&
+        { mail: true }),
     },
     startTls: security === "implicit" ? "none" : security,
     authentication,

@@ -9,7 +9,6 @@ import type { Logger, LogLevel } from "../log.ts";
 import {
   AUTHENTICATION_RULE,
   type AuthenticationPolicy,
-  KIND_RULE,
   LISTEN_RULE,
   type ListenerSecurity,
   type ListenOptions,
@@ -24,7 +23,6 @@ import {
   flag,
   has,
   list,
-  milliseconds,
   oneOf,
   optionError,
   ownName,
@@ -55,6 +53,7 @@ import { ALIASES_RULE, type AliasTable } from "../session/aliases.ts";
 import { DELIMITER_RULE } from "../session/mailbox_names.ts";
 import { LOCAL_RECIPIENTS_RULE } from "../session/local_recipients.ts";
 import type { SmtpSession } from "../session/session.ts";
+import { VERIFY_RULE, type VerifyOptions } from "../session/verify_options.ts";
 import { TRACE_RULE } from "../session/tracing.ts";
 import type { MessageStore } from "../message/message.ts";
 import {
@@ -218,6 +217,14 @@ export interface SmtpServerOptions {
   relay?: RelayingOptions | undefined;
   /** Options of the DNS client. Default: the system's name servers. */
   dns?: DnsClientOptions | undefined;
+  /**
+   * Whether to check SPF, DKIM, DMARC and ARC of mail from outside, with these
+   * options. It asks the DNS for each message, and delays its last reply until
+   * the answers are there or its `timeoutMs` has passed.
+   *
+   * @default {false}
+   */
+  verify?: boolean | VerifyOptions | undefined;
   /**
    * The certificate for TLS: one, several by server name, or a source whose
    * certificates can be replaced while the server runs. Default: no TLS.
@@ -420,6 +427,7 @@ const RULES: Rules<SmtpServerOptions> = {
   proxyProtocol: NETWORKS_RULE,
   xclient: NETWORKS_RULE,
   trace: TRACE_RULE,
+  verify: VERIFY_RULE,
   limits: LIMIT_RULE,
   bareNewlines: oneOf("reject", "normalize", "keep"),
   earlyTalkers: oneOf("refuse", "allow"),
@@ -449,22 +457,6 @@ export function givenHandlers(
     ? undefined
     : handlers;
 }
-
-/** Options of {@linkcode SmtpServer.stop}. */
-export interface StopOptions {
-  /** Milliseconds until sessions in a transaction get 421; the others get it at once. Default 10,000. */
-  graceMs?: number | undefined;
-}
-
-const STOP_RULES: Rules<StopOptions> = { graceMs: milliseconds };
-
-/** Options of {@linkcode SmtpServer.serve}. */
-export interface ServeOptions {
-  /** The kind of the session. Default `"smtp"`. */
-  kind?: ListenerKind | undefined;
-}
-
-const SERVE_RULES: Rules<ServeOptions> = { kind: KIND_RULE };
 
 /** One listening address; a unix socket has `"unix"` as address, and port 0. */
 export interface ListeningAddress extends SocketAddress {
@@ -513,6 +505,7 @@ export type ReloadOptions = Pick<
   | "recipientDelimiter"
   | "senderPolicy"
   | "trace"
+  | "verify"
   | "xclient"
 >;
 
@@ -532,6 +525,7 @@ const RELOAD_RULES: Rules<ReloadOptions> = {
   recipientDelimiter: RULES.recipientDelimiter,
   senderPolicy: RULES.senderPolicy,
   trace: RULES.trace,
+  verify: RULES.verify,
   xclient: RULES.xclient,
 };
 
@@ -561,16 +555,6 @@ export function checkReloadOptions(options: ReloadOptions): void {
   checkOptions("SmtpServer.reload", options, RELOAD_RULES, "{ domains }");
   limitsOf(options.limits);
   checkDomains(options.domains);
-}
-
-/** Checks the options of {@linkcode SmtpServer.stop}. */
-export function checkStopOptions(options: StopOptions): void {
-  checkOptions("SmtpServer.stop", options, STOP_RULES, "{ graceMs: 1000 }");
-}
-
-/** Checks the options of {@linkcode SmtpServer.serve}. */
-export function checkServeOptions(options: ServeOptions): void {
-  checkOptions("SmtpServer.serve", options, SERVE_RULES, '{ kind: "lmtp" }');
 }
 
 function checkMemoryLimit(memoryLimit: number = 0): void {

@@ -18,20 +18,23 @@ import {
   recipientPolicyOf,
   relayServiceOf,
   SessionContexts,
+  verificationOf,
   warningsOf,
 } from "./contexts.ts";
 import { Listeners } from "./listeners.ts";
 import { records } from "./log.ts";
 import {
-  checkReloadOptions,
   checkServeOptions,
-  checkServerOptions,
   checkStopOptions,
+  type ServeOptions,
+  type StopOptions,
+} from "./call_options.ts";
+import {
+  checkReloadOptions,
+  checkServerOptions,
   type ListeningAddress,
   type ReloadOptions,
-  type ServeOptions,
   type SmtpServerOptions,
-  type StopOptions,
 } from "./options.ts";
 import { ServerSettings } from "./settings.ts";
 import { checkTracing } from "../session/tracing.ts";
@@ -42,6 +45,8 @@ import { AddressLimiter } from "../session/limits.ts";
 import { LoginGuard } from "../session/login_guard.ts";
 import { UserLimiter } from "../session/user_limits.ts";
 import { SavedUserCounts } from "./user_counts.ts";
+import { machineName } from "../options.ts";
+import { SessionSpf, type VerificationInit } from "../session/verification.ts";
 import type { SmtpSession } from "../session/session.ts";
 import { DiscardStore } from "../store/discard_store.ts";
 import { ServerStores } from "./stores.ts";
@@ -86,6 +91,7 @@ export class SmtpServer {
   readonly #savedCounts: SavedUserCounts | undefined;
   readonly #admission: Admission;
   readonly #relaying: RelayService;
+  readonly #spf: SessionSpf;
   readonly #contexts: SessionContexts;
   readonly #listeners: Listeners;
   readonly #threads: ServerThreads | undefined;
@@ -148,8 +154,10 @@ export class SmtpServer {
       dns: this.dns,
       addresses: () => this.addresses,
     });
+    this.#spf = new SessionSpf(this.#verificationInit);
     this.#contexts = new SessionContexts(this.#settings, {
       ...common,
+      spf: this.#spf,
       users: this.#users,
       admission: this.#admission,
       prefix: services?.prefix,
@@ -244,6 +252,7 @@ export class SmtpServer {
     // Faults in the options are found before anything is open.
     this.#settings.begin(handlers);
     await this.#openRecipients();
+    await this.#loadVerification();
     // The queue must be able to take messages before a client connects.
     if (this.#services === undefined) await this.#relaying.start();
     this.#contexts.begin();
@@ -287,6 +296,21 @@ export class SmtpServer {
       observer: this.#services?.recipients,
     });
     this.#settings.useRecipients(policy);
+  }
+
+  /** What the checks of mail need of the server. */
+  get #verificationInit(): VerificationInit {
+    const { hostname = machineName() } = this.#settings.options;
+    return { hostname, dns: this.dns, log: this.#log };
+  }
+
+  /** Loads what checks the mail from outside, if an option asks for it. */
+  async #loadVerification(): Promise<void> {
+    const verification = await verificationOf(this.#settings.options, {
+      ...this.#verificationInit,
+      spf: this.#spf,
+    });
+    this.#settings.useVerification(verification);
   }
 
   /** Binds, on this thread or on the workers. */
@@ -344,6 +368,7 @@ export class SmtpServer {
     const isAboutRecipients = ABOUT_RECIPIENTS.some((name) => name in options);
     try {
       if (isAboutRecipients) await this.#openRecipients();
+      if ("verify" in options) await this.#loadVerification();
       await this.#listeners.renew({
         // A proxy's header comes before TLS; the platform's TLS cannot wait for it.
         rebind: ["certificate", "clientCertificate", "proxyProtocol"]

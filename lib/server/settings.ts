@@ -8,6 +8,7 @@ import { handlerModuleUrl } from "../session/handler_module.ts";
 import type { SmtpHandlers } from "../session/handlers.ts";
 import { settledRecipients } from "../session/local_recipients.ts";
 import type { RecipientPolicy } from "../session/recipient_policy.ts";
+import type { Verification } from "../session/verification.ts";
 import { CertificateSource } from "../tls/set.ts";
 import { domainEntries } from "./domain_options.ts";
 import {
@@ -24,6 +25,8 @@ export interface Settings {
   readonly certificates: CertificateSource | undefined;
   /** Decides on local recipients; `undefined` if no option asks for it. */
   readonly recipients?: RecipientPolicy | undefined;
+  /** Checks the mail from outside; `undefined` without the option. */
+  readonly verification?: Verification | undefined;
 }
 
 /** The settings in force; a start or a reload replaces them. */
@@ -53,6 +56,15 @@ export class ServerSettings implements Settings {
 
   get recipients(): RecipientPolicy | undefined {
     return this.#current.recipients;
+  }
+
+  get verification(): Verification | undefined {
+    return this.#current.verification;
+  }
+
+  /** Replaces what checks the mail from outside, which must be loaded. */
+  useVerification(verification: Verification | undefined): void {
+    this.#current = { ...this.#current, verification };
   }
 
   /** Replaces what decides on local recipients, which must be read from files. */

@@ -273,7 +273,7 @@ export function loadHere(
 /** Options that do not cross threads as they are: encoded here, or kept on the main thread. */
 const SPECIAL: ReadonlySet<string> = new Set<keyof SmtpServerOptions>([
   ...["accounts", "aliases", "certificate", "clientCertificate"] as const,
-  ...["dns", "domains", "handlers", "listen"] as const,
+  ...["domains", "handlers", "listen"] as const,
   ...["localRecipients", "log", "mechanisms"] as const,
   ...["relay", "store", "threads"] as const,
 ]);

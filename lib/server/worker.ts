@@ -84,6 +84,7 @@ class WorkerServer {
         verify: async ({ session, secret }) =>
           await this.#logins.get(session)?.verify(decodeSecret(secret)) ??
             false,
+        spf: (session) => this.#sessions.of(session).checkSpf(),
         read: (read) => this.#messages.bodies.read(read),
       },
       notifications: {

@@ -119,6 +119,7 @@ export class Connection {
       kind: context.kind,
       protocol,
       close: (reply) => this.end(reply, "refused"),
+      spf: context.spf,
     };
     const session = new SmtpSession(this.#init);
     const { ticket = EXEMPT } = options;

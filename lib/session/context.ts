@@ -23,6 +23,7 @@ import type { RecipientPolicy } from "./recipient_policy.ts";
 import type { SenderPolicy } from "./sender_policy.ts";
 import type { SmtpSession } from "./session.ts";
 import type { UserLimiter } from "./user_limits.ts";
+import type { SessionSpf, Verification } from "./verification.ts";
 
 /** The settings and services of all sessions of one listener. */
 export interface SessionContext extends WantedLog {
@@ -46,6 +47,10 @@ export interface SessionContext extends WantedLog {
   readonly domains?: SessionDomains | undefined;
   /** Relays mail for non-local addresses. If unset, such mail is refused. */
   readonly relaying?: SessionRelaying | undefined;
+  /** Checks SPF where a handler asks for it. */
+  readonly spf?: SessionSpf | undefined;
+  /** Checks the mail from outside; if unset, nothing is checked. */
+  readonly verification?: Verification | undefined;
   /** Whether each message gets a Received field. */
   readonly addReceived: boolean;
   /** How missing header fields are added; if unset, headers stay as they are. */

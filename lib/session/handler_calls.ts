@@ -136,6 +136,9 @@ export class HandlerCalls {
   #mailFrom(
     { address, parameters }: ServerAsk & { readonly ask: "mail" },
   ): Verdict | Promise<Verdict> {
+    const { handlers, spf, verification } = this.#context;
+    if (handlers.onMailFrom !== undefined) spf?.offered(this.#session, address);
+    verification?.offered(this.#session, address);
     return callHandler(
       this.#context,
       "onMailFrom",

@@ -55,6 +55,7 @@ export function logAccepted(
       recipients: recipients.length,
       messageId: messageIdOf(message.body.head),
       size,
+      ...provedBy(message),
       stored: stored && Object.keys(stored).length > 0 ? stored : undefined,
       queued: relays.length > 0 ? relays : undefined,
       // The time of day may have been set back meanwhile.
@@ -215,9 +216,25 @@ export function logRefusedMessage(
       from: message.from.toString(),
       recipient: recipientsOf(message.recipients),
       reply: said,
+      ...provedBy(message),
       limit,
     }),
   });
+}
+
+/** The results of a message's checks in a word each, if it was checked. */
+function provedBy(
+  { authentication }: Message,
+): Record<string, string> | undefined {
+  if (authentication === undefined) return undefined;
+  const { spf, dkim, dmarc, arc } = authentication;
+  const best = dkim.find(({ result }) => result === "pass") ?? dkim[0];
+  return {
+    spf: spf.result,
+    dkim: best?.result ?? "none",
+    dmarc: dmarc.result,
+    arc: arc.result,
+  };
 }
 
 /** The temporary file of a content could not be written. */

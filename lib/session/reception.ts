@@ -23,6 +23,7 @@ import {
   closeHeaders,
   Message,
   openHeaders,
+  setAuthentication,
   settleHeaders,
 } from "../message/message.ts";
 import {
@@ -55,6 +56,7 @@ import {
 import { logSendersFailure } from "./log.ts";
 import type { SmtpSession } from "./session.ts";
 import type { SenderCheck } from "./sender_policy.ts";
+import type { MessageCheck } from "../trust/message_check.ts";
 import type { SessionLimits } from "./session_limits.ts";
 import { callHandler, isPromise, verdictOfError } from "./verdicts.ts";
 
@@ -68,6 +70,8 @@ interface Incoming {
   readonly blind: FieldFilter | undefined;
   /** The header block while it is held back. */
   held: HeldHeader | undefined;
+  /** Checks the message, if it comes from outside. */
+  readonly check: MessageCheck | undefined;
   /** Most bytes for the recipients' domains; 0 for no limit of theirs. */
   readonly maxSize: number;
   /** Bytes that have come, if there is such a limit. */
@@ -120,9 +124,9 @@ export class Reception {
   }
 
   #newIncoming(message: Message): Incoming {
-    const { profile, complete, handlers } = this.#context;
-    const isJudged = handlers.onHeaders !== undefined ||
-      this.#senders?.applies === true;
+    const { profile, complete, verification } = this.#context;
+    const check = verification?.begin(this.#session, message.from);
+    const isJudged = check !== undefined || this.#judgesHeaders;
     const isIdle = !isJudged && !this.#isWanted(message);
     const isHeld = !isIdle && (isJudged || complete !== undefined);
     const isSubmitted = profile.kind.completesMessages ||
@@ -131,9 +135,16 @@ export class Reception {
       ...{ message, isIdle, edit: new HeaderEdit() },
       blind: isSubmitted ? new FieldFilter(BLIND_FIELDS) : undefined,
       held: isHeld ? new HeldHeader() : undefined,
+      check,
       maxSize: maxSizeOf(message, this.#context),
       size: 0,
     };
+  }
+
+  /** Whether a handler or the policy of senders decides on headers. */
+  get #judgesHeaders(): boolean {
+    return this.#context.handlers.onHeaders !== undefined ||
+      this.#senders?.applies === true;
   }
 
   #newMessage(): Message {
@@ -227,14 +238,14 @@ export class Reception {
     bytes: Uint8Array,
   ): Verdict | Promise<Verdict> {
     if (bytes.length === 0) return undefined;
-    const { held, message } = incoming;
-    if (held === undefined) return written(message.body.write(bytes));
+    const { held, message, check } = incoming;
+    if (held === undefined) {
+      check?.write(bytes);
+      return written(message.body.write(bytes));
+    }
     const end = held.take(bytes);
     if (end === "too-large") {
-      if (
-        this.#context.handlers.onHeaders !== undefined ||
-        this.#senders?.applies === true
-      ) {
+      if (check !== undefined || this.#judgesHeaders) {
         return replies.headerTooLarge;
       }
       // A header too large to be completed stays as it is.
@@ -283,11 +294,13 @@ export class Reception {
     held: HeldHeader,
     block: { readonly end: number; readonly isWhole: boolean },
   ): Promise<Verdict> {
-    const { message } = incoming;
+    const { message, check } = incoming;
     const { end, isWhole } = block;
     const { bytes } = held;
     incoming.held = undefined;
-    const headers = MessageHeaders.parse(bytes.subarray(0, end), {
+    const came = bytes.subarray(0, end);
+    const header = check?.header(came) ?? came;
+    const headers = MessageHeaders.parse(header, {
       utf8: message.parameters.smtpUtf8 === true,
     });
     this.#complete(message, headers);
@@ -307,9 +320,11 @@ export class Reception {
     if (!accepts(verdict)) return verdict;
     const { body } = message;
     await body.write(
-      headers.changed ? encodeBlock(headers, isWhole) : bytes.subarray(0, end),
+      headers.changed ? encodeBlock(headers, isWhole) : header,
     );
-    await body.write(bytes.subarray(end));
+    const rest = bytes.subarray(end);
+    check?.write(rest);
+    await body.write(rest);
     return undefined;
   }
 
@@ -387,7 +402,7 @@ export class Reception {
     try {
       let verdict = await this.#writeRest(incoming);
       if (verdict === undefined) {
-        verdict = await this.#ask(message);
+        verdict = await this.#judge(message, incoming.check);
       }
       if (accepts(verdict)) {
         const fitting = fittingMessage(message, context, {
@@ -416,6 +431,22 @@ export class Reception {
       // `#forget` does not know an accepted message; its temporary file must go as well.
       await message.discard();
     }
+  }
+
+  /**
+   * Ends the checks and asks `onMessage`. The results refuse after it, unless it
+   * accepts expressly.
+   */
+  async #judge(
+    message: Message,
+    check: MessageCheck | undefined,
+  ): Promise<Verdict> {
+    if (check === undefined) return expressed(await this.#ask(message));
+    const { authentication, fields } = await check.end();
+    setAuthentication(message, authentication, fields);
+    const verdict = await this.#ask(message);
+    if (verdict !== undefined) return expressed(verdict);
+    return this.#context.verification?.refusal(authentication);
   }
 
   /** Asks `onMessage`; writes its edits of the header into an accepted message. */
@@ -483,10 +514,16 @@ export class Reception {
   async #forget(): Promise<void> {
     this.#limits.notAccepted();
     const message = this.#incoming?.message ?? this.#session.message;
+    this.#incoming?.check?.abort();
     this.#incoming = undefined;
     this.#session.message = undefined;
     await message?.discard();
   }
+}
+
+/** The verdict of a handler as the protocol takes it. */
+function expressed(verdict: Verdict): Verdict {
+  return verdict === "allow" ? undefined : verdict;
 }
 
 /** The verdict of a write: it never refuses. */

@@ -11,6 +11,7 @@ import { SmtpReply } from "../protocol/reply.ts";
 import type { ServerFacts, SessionState } from "../protocol/server/state.ts";
 import type { XclientAttributes } from "../protocol/xclient.ts";
 import type { SessionProxy } from "../protocol/proxy_header.ts";
+import type { SpfResult } from "../trust/result.ts";
 
 /** The part of the protocol that a session shows. */
 export interface SessionProtocol {
@@ -20,6 +21,12 @@ export interface SessionProtocol {
   >;
   /** Sends text unchanged. */
   send(text: string): void;
+}
+
+/** Checks SPF for sessions. */
+export interface SpfSource {
+  /** See {@linkcode SmtpSession.checkSpf}. */
+  checkSpf(session: SmtpSession): Promise<SpfResult>;
 }
 
 /** The parts of a session. It reads the client from here on every access, because XCLIENT changes it. */
@@ -37,6 +44,8 @@ export interface SessionInit {
   readonly protocol: SessionProtocol;
   /** Ends the session. */
   readonly close: (reply: SmtpReply | undefined) => void;
+  /** Checks SPF; without it {@linkcode SmtpSession.checkSpf} rejects. */
+  readonly spf?: SpfSource | undefined;
   /** When the client connected; the default is now. */
   readonly connectedAt?: Date | undefined;
 }
@@ -172,6 +181,37 @@ export class SmtpSession {
       throw new TypeError('Cannot send that: want a text, as "250 OK\\r\\n"');
     }
     this.#protocol.send(text);
+  }
+
+  /**
+   * Asks whether the domain of the sender allows this client to send in its name
+   * (SPF, RFC 7208): the domain of MAIL FROM, or the name in HELO for a null
+   * sender. Call it in `onMailFrom`, `onRcptTo` or later in the transaction. It
+   * asks the DNS at most once for a transaction, also where `verify` asks, too.
+   *
+   * @throws {TypeError} If the session has no transaction
+   *
+   * @example Refuse senders whose domain forbids this client
+   * ```ts
+   * import { type SmtpHandlers, SmtpReply } from "@smtp/server";
+   *
+   * const handlers: SmtpHandlers = {
+   *   async onMailFrom(session) {
+   *     const { result, domain } = await session.checkSpf();
+   *     if (result !== "fail") return;
+   *     const text = `${domain} forbids ${session.remoteAddress} to send`;
+   *     return new SmtpReply(550, text, { enhanced: "5.7.23" });
+   *   },
+   * };
+   * console.assert(handlers.onMailFrom !== undefined);
+   * ```
+   */
+  async checkSpf(): Promise<SpfResult> {
+    const { spf } = this.#init;
+    if (spf === undefined) {
+      throw new TypeError("Cannot check SPF: the session has no server");
+    }
+    return await spf.checkSpf(this);
   }
 
   /**

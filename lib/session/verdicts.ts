@@ -106,7 +106,8 @@ export function isPromise(value: unknown): value is Promise<unknown> {
 }
 
 function verdictOf(value: unknown, called: CalledHandler): Verdict {
-  if (value === undefined || value === null || value === true) return undefined;
+  if (value === undefined || value === null) return undefined;
+  if (value === true) return called.name === "onMessage" ? "allow" : undefined;
   if (value === false) return "deny";
   if (value instanceof SmtpReply) return bounded(value, called);
   if (value instanceof SmtpError) return bounded(value.reply, called);

@@ -7,6 +7,7 @@
 import type { Message, MessageStore, Recipient } from "../message/message.ts";
 import { anyNumber, checkOptions, type Rules } from "../options.ts";
 import type { Address } from "../protocol/address.ts";
+import type { MessageAuthentication } from "../trust/result.ts";
 import { MessageHeaders } from "../protocol/headers.ts";
 import type { MailParameters } from "../protocol/parameters.ts";
 import { failureOfOne, Underway } from "./per_recipient.ts";
@@ -41,6 +42,8 @@ export class CollectedMessage {
   readonly recipients: readonly Recipient[];
   /** When the message began to arrive. */
   readonly receivedAt: Date;
+  /** What the message proved about its origin, if it was checked. */
+  readonly authentication: MessageAuthentication | undefined;
   /** The message with its trace fields; line ends are CRLF. */
   readonly bytes: Uint8Array<ArrayBuffer>;
 
@@ -51,6 +54,7 @@ export class CollectedMessage {
     this.parameters = message.parameters;
     this.recipients = message.recipients;
     this.receivedAt = message.receivedAt;
+    this.authentication = message.authentication;
     this.bytes = bytes;
   }
 

@@ -36,6 +36,7 @@ import type { BodyOptions } from "../message/body.ts";
 import type { Message, MessageStore } from "../message/message.ts";
 import type { Accounts } from "../sasl/accounts.ts";
 import type { CertificateSource } from "../tls/set.ts";
+import type { AuthenticationValues, SpfResult } from "../trust/result.ts";
 
 // The APIs.
 
@@ -149,6 +150,8 @@ export interface WorkerApi {
       { readonly session: string; readonly secret: WireSecret },
       boolean,
     ];
+    /** {@linkcode SmtpSession.checkSpf} of the session of that id. */
+    readonly spf: readonly [string, SpfResult];
     /** The next bytes of an offered body; `undefined` at the end. */
     readonly read: readonly [BodyRead, Uint8Array | undefined];
   };
@@ -363,6 +366,8 @@ export interface MessageFacts {
   readonly session: string | undefined;
   /** The trace fields of this server. */
   readonly trace: string;
+  /** What it proved, if it was checked. */
+  readonly authentication?: WireAuthentication | undefined;
 }
 
 /** The credentials of an AUTH exchange, without secrets that the client did not send. */
@@ -393,6 +398,10 @@ export interface HandlerCall {
   readonly message?: string | MessageFacts | undefined;
   /** The content of the message. */
   readonly body?: BodyFacts | undefined;
+  /** What the message proved, and its trace fields, which say so. */
+  readonly proved?:
+    | { readonly authentication: WireAuthentication; readonly trace: string }
+    | undefined;
   /** The text argument of the handler: a line, a name, an address or a reason. */
   readonly text?: string | undefined;
   /** The parameters of MAIL or RCPT. */
@@ -414,6 +423,12 @@ export type WireVerdict =
   | { readonly thrown: WireError }
   /** Any other value. */
   | { readonly unusable: true };
+
+/** What a message proved. */
+export interface WireAuthentication {
+  readonly values: AuthenticationValues;
+  readonly text: string;
+}
 
 /** The changes of handlers to a message. */
 export interface MessageChanges {

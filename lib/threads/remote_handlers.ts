@@ -29,7 +29,12 @@ import type {
 } from "./api.ts";
 import { type MessageCalls, RemoteStore } from "./message_calls.ts";
 import type { SessionPublisher } from "./remote_sessions.ts";
-import { decodeReply, decodeVerdict, encodeMessage } from "./wire.ts";
+import {
+  decodeReply,
+  decodeVerdict,
+  encodeAuthentication,
+  encodeMessage,
+} from "./wire.ts";
 
 /** The services for calls of handlers. */
 export interface RemoteHandlersInit {
@@ -150,7 +155,7 @@ interface Sent extends
   Partial<
     Pick<
       HandlerCall,
-      "body" | "text" | "parameters" | "headers" | "credentials"
+      "body" | "text" | "parameters" | "headers" | "credentials" | "proved"
     >
   > {
   /** The first bytes of the content, which go with the call. */
@@ -188,10 +193,15 @@ const CROSSINGS: {
       changeMessage(message, answer.message, init),
   },
   content: {
-    send: ({ body }, { messages }) => ({
-      body: messages.bodies.offer(body),
-      head: headOf(body),
-    }),
+    send(message, { messages }) {
+      const { body, traceText: trace } = message;
+      const authentication = encodeAuthentication(message);
+      return {
+        body: messages.bodies.offer(body),
+        head: headOf(body),
+        proved: authentication && { authentication, trace },
+      };
+    },
     apply: (message, answer, init) =>
       changeMessage(message, answer.message, init),
     release: (_message, { body }, { messages }) =>

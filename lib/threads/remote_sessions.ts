@@ -11,7 +11,8 @@
 import type { Message } from "../message/message.ts";
 import { Address } from "../protocol/address.ts";
 import type { Envelope, Recipient } from "../protocol/envelope.ts";
-import { SmtpSession } from "../session/session.ts";
+import { SmtpSession, type SpfSource } from "../session/session.ts";
+import type { SpfResult } from "../trust/result.ts";
 import type { Channel } from "./channel.ts";
 import { RemoteBody } from "./bodies.ts";
 import type {
@@ -95,6 +96,7 @@ export class RemoteSession {
         return shown.xclient;
       },
       proxy: facts.proxy && decodeProxy(facts.proxy),
+      spf: new RemoteSpf(channel),
       kind: facts.kind,
       connectedAt: new Date(facts.connectedAt),
       close: (reply) =>
@@ -184,6 +186,19 @@ export class RemoteSession {
   }
 }
 
+/** SPF of the sessions of one worker: it asks, because it knows the transaction. */
+class RemoteSpf implements SpfSource {
+  readonly #channel: SharedBySessions["channel"];
+
+  constructor(channel: SharedBySessions["channel"]) {
+    this.#channel = channel;
+  }
+
+  checkSpf({ id }: SmtpSession): Promise<SpfResult> {
+    return this.#channel.call("spf", id);
+  }
+}
+
 /** The published sessions of one worker. */
 export class RemoteSessions {
   readonly #sessions = new Map<string, RemoteSession>();
@@ -266,6 +281,17 @@ export class SessionPublisher implements SessionObserver {
   /** The session of that id. */
   get(id: string): SmtpSession | undefined {
     return this.#live.get(id);
+  }
+
+  /**
+   * The session of that id.
+   *
+   * @throws {Deno.errors.Interrupted} If it has ended
+   */
+  of(id: string): SmtpSession {
+    const session = this.get(id);
+    if (session !== undefined) return session;
+    throw new Deno.errors.Interrupted(`Cannot ask: session ${id} has ended`);
   }
 
   /** See {@linkcode SessionObserver.opened}. */

@@ -6,7 +6,12 @@
 
 import { describeError } from "../log.ts";
 import type { BodyOptions, MessageBody } from "../message/body.ts";
-import { failuresOf, Message, StoreError } from "../message/message.ts";
+import {
+  failuresOf,
+  Message,
+  setAuthentication,
+  StoreError,
+} from "../message/message.ts";
 import type { TlsInfo } from "../net/transport.ts";
 import { Address } from "../protocol/address.ts";
 import type { Recipient } from "../protocol/envelope.ts";
@@ -18,9 +23,11 @@ import { DROP, SILENT_ALLOW, SILENT_DENY } from "../session/handlers.ts";
 import type { SessionProxy } from "../protocol/proxy_header.ts";
 import type { Certificate } from "../tls/certificate.ts";
 import type { CertificateSource } from "../tls/set.ts";
+import { MessageAuthentication } from "../trust/result.ts";
 import type {
   Base64,
   MessageFacts,
+  WireAuthentication,
   WireCertificate,
   WireCertificates,
   WireError,
@@ -60,6 +67,7 @@ export function encodeMessage(message: Message): MessageFacts {
     receivedAt: message.receivedAt.getTime(),
     session: message.session,
     trace: message.traceText,
+    authentication: encodeAuthentication(message),
   };
 }
 
@@ -68,7 +76,7 @@ export function decodeMessage(
   facts: MessageFacts,
   options: { readonly body: BodyOptions; readonly content: MessageBody },
 ): Message {
-  return new Message({
+  const message = new Message({
     id: facts.id,
     from: Address.parse(facts.from),
     parameters: facts.parameters,
@@ -79,6 +87,29 @@ export function decodeMessage(
     body: options.body,
     shared: options.content,
   });
+  const { authentication } = facts;
+  if (authentication !== undefined) {
+    setAuthentication(message, decodeAuthentication(authentication), "");
+  }
+  return message;
+}
+
+/** Encodes what a message proved; `undefined` if it was not checked. */
+export function encodeAuthentication(
+  { authentication }: Message,
+): WireAuthentication | undefined {
+  if (authentication === undefined) return undefined;
+  const { spf, helo, dkim, dmarc, arc, reverse } = authentication;
+  return {
+    values: { spf, helo, dkim, dmarc, arc, reverse },
+    text: String(authentication),
+  };
+}
+
+export function decodeAuthentication(
+  { values, text }: WireAuthentication,
+): MessageAuthentication {
+  return new MessageAuthentication(values, text);
 }
 
 const SYMBOLS = { SILENT_ALLOW, SILENT_DENY, DROP } as const;

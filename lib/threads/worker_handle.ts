@@ -14,7 +14,9 @@ import {
   type Message,
   type MessageStore,
   openHeaders,
+  setAuthentication,
   settleHeaders,
+  setTrace,
 } from "../message/message.ts";
 import { Address } from "../protocol/address.ts";
 import { MessageHeaders } from "../protocol/headers.ts";
@@ -48,6 +50,7 @@ import { Channel, type Implementation } from "./channel.ts";
 import { type RemoteSession, RemoteSessions } from "./remote_sessions.ts";
 import { sharedMemory, SharedPort } from "./shared_memory.ts";
 import {
+  decodeAuthentication,
   decodeBytes,
   decodeMessage,
   encodeCertificate,
@@ -360,6 +363,11 @@ async function askHandler(
   const { session } = remote;
   const message = remote.useMessage(call.message);
   if (call.body !== undefined) remote.content?.fill(call.body, head);
+  if (call.proved !== undefined && message !== undefined) {
+    const { authentication, trace } = call.proved;
+    setAuthentication(message, decodeAuthentication(authentication), "");
+    setTrace(message, remote.trace = trace);
+  }
   const headers = decodeBytes(call.headers);
   const given: Given = {
     session,

@@ -90,7 +90,8 @@ Deno.test("cli refuses options that it cannot use", async (t) => {
     },
     {
       args: ["lookup", "mxx", "example.com"],
-      want: "Cannot run lookup mxx example.com: want mx, a, aaaa, ptr or txt " +
+      want:
+        "Cannot run lookup mxx example.com: want mx, a, aaaa, ptr, txt or dmarc " +
         "and a name (did you mean mx?)",
     },
     {
@@ -316,7 +317,8 @@ Deno.test("cli refuses options that it cannot use", async (t) => {
     },
     {
       args: ["lookup", "mx", ""],
-      want: "Cannot run lookup mx : want mx, a, aaaa, ptr or txt and a name",
+      want:
+        "Cannot run lookup mx : want mx, a, aaaa, ptr, txt or dmarc and a name",
     },
     {
       args: ["verifier", ""],

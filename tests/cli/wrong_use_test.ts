@@ -304,18 +304,21 @@ const WORDS: readonly (readonly [args: readonly string[], want: string])[] = [
     ["send", "--to", "x@y.test", "--chunking=0x", "a.eml"],
     "--chunking 0x: want yes, true, on, 1, no, false, off or 0",
   ],
-  [["lookup"], "Cannot run lookup: want mx, a, aaaa, ptr or txt and a name"],
+  [
+    ["lookup"],
+    "Cannot run lookup: want mx, a, aaaa, ptr, txt or dmarc and a name",
+  ],
   [
     ["lookup", "mx"],
-    "Cannot run lookup mx: want mx, a, aaaa, ptr or txt and a name",
+    "Cannot run lookup mx: want mx, a, aaaa, ptr, txt or dmarc and a name",
   ],
   [
     ["lookup", "cname", "a.test"],
-    "Cannot run lookup cname a.test: want mx, a, aaaa, ptr or txt and a name",
+    "Cannot run lookup cname a.test: want mx, a, aaaa, ptr, txt or dmarc and a name",
   ],
   [
     ["lookup", "mx", "a.test", "b.test"],
-    "Cannot run lookup mx a.test b.test: want mx, a, aaaa, ptr or txt and a name",
+    "Cannot run lookup mx a.test b.test: want mx, a, aaaa, ptr, txt or dmarc and a name",
   ],
   [
     ["lookup", "mx", "a.test", "--dns", "x"],
@@ -423,7 +426,7 @@ const WORDS: readonly (readonly [args: readonly string[], want: string])[] = [
   ],
   [
     ["lookup", "mxx", "a.test"],
-    "Cannot run lookup mxx a.test: want mx, a, aaaa, ptr or txt and a name (did you mean mx?)",
+    "Cannot run lookup mxx a.test: want mx, a, aaaa, ptr, txt or dmarc and a name (did you mean mx?)",
   ],
   [["--status"], "--status: want a value"],
   [["--user=sesame"], "--user: number 1 cannot be used, want NAME:SECRET"],

@@ -141,7 +141,7 @@ function checkOutcome(
   let last = 0;
   for (const one of outcome.records) {
     if (typeof one === "string") checkText(type, one);
-    else {
+    else if ("exchange" in one) {
       // Some publish an address in place of a host.
       const isAddress = canonicalIp(one.exchange) === one.exchange;
       if (!isAddress) checkText("NS", one.exchange);

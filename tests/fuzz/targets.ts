@@ -2,6 +2,8 @@
 
 import { borderTarget } from "./border_target.ts";
 import { clientTarget } from "./client_target.ts";
+import { dkimTarget } from "./dkim_target.ts";
+import { dmarcTarget } from "./dmarc_target.ts";
 import { dnsTarget } from "./dns_target.ts";
 import { frontTarget } from "./front_target.ts";
 import type { FuzzTarget } from "./fuzz.ts";
@@ -16,12 +18,14 @@ export const TARGETS: readonly FuzzTarget[] = [
   serverTarget,
   clientTarget,
   dnsTarget,
+  dkimTarget,
   noticeTarget,
   frontTarget,
   settingsTarget,
   headerTarget,
   quotaTarget,
   borderTarget,
+  dmarcTarget,
 ];
 
 /**

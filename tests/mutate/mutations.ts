@@ -851,8 +851,8 @@ const USERS: readonly Mutation[] = [
     ],
     [
       "a header that is too large is not looked at",
-      "        this.#senders?.applies === true\n      ) {",
-      "        false\n      ) {",
+      "if (check !== undefined || this.#judgesHeaders) {",
+      "if (check !== undefined) {",
     ],
   ]),
   ...of("session/sender_policy.ts", "server/sender_policy", [
@@ -1542,6 +1542,114 @@ const RECIPIENTS: readonly Mutation[] = [
   ]),
 ];
 
+const TRUST: readonly Mutation[] = [
+  ...of("trust/dmarc.ts", "trust/dmarc", [
+    [
+      "an SPF pass of HELO counts for DMARC",
+      'if (spf?.identity === "mailfrom") await',
+      "if (spf !== undefined) await",
+    ],
+    [
+      "a suffix of a name is taken for a domain above it",
+      "!domain.endsWith(`.${organization}`)",
+      "!domain.endsWith(organization)",
+    ],
+    [
+      "a temporary error that matters is a fail",
+      'if (result !== "pass" && result !== "temperror") return;',
+      'if (result !== "pass") return;',
+    ],
+    [
+      "an alias without a target does not exist",
+      'for (const type of ["A", "CNAME", "MX"] as const) {',
+      'for (const type of ["A", "MX"] as const) {',
+    ],
+    ["strict is relaxed", "if (isStrict) return false;", ""],
+  ]),
+  ...of("trust/tree_walk.ts", "trust/dmarc", [
+    [
+      "a walk asks for every name",
+      "Math.min(labels.length, LONG_NAME) - 1",
+      "labels.length - 1",
+    ],
+    [
+      "of two records one counts",
+      "texts.length === 1 ?",
+      "texts.length >= 1 ?",
+    ],
+  ]),
+  ...of("trust/author.ts", "trust/author", [
+    [
+      "the first of two From fields counts",
+      "if (from.length > 1)",
+      "if (from.length > 2)",
+    ],
+    [
+      "one of two domains in From counts",
+      "if (only !== undefined && only !== domain) {",
+      "if (only === null) {",
+    ],
+  ]),
+  ...of("trust/authentication_results.ts", "trust/authentication_results", [
+    [
+      "a quote in a value ends its quotes",
+      'text.replace(/["\\\\]/g, "\\\\$&")',
+      "text",
+    ],
+    [
+      "a comment hides the name of the server",
+      "const bare = withoutComments(one).split",
+      "const bare = one.split",
+    ],
+  ]),
+  ...of("trust/rsa_verify.ts", "trust/rsa_verify", [
+    [
+      "a signature above the modulus counts",
+      "if (value >= modulus) return false;",
+      "",
+    ],
+    ["a short RSA key counts", "if (bits < LEAST_RSA_BITS) {", "if (false) {"],
+  ]),
+  ...of("trust/dkim_key.ts", "trust/dkim_key", [
+    [
+      "a key for other services is taken for mail",
+      'if (!has("s", "*", "email")) return permerror("The key is not for mail");',
+      "",
+    ],
+    [
+      "the first of several key records counts",
+      'if (records.length > 1) return permerror("There are several key records");',
+      "",
+    ],
+  ]),
+  ...of("trust/dkim_signature.ts", "trust/dkim_signature", [
+    [
+      "an identity of another domain counts",
+      "return name === domain || name.endsWith(`.${domain}`);",
+      "return name.endsWith(domain);",
+    ],
+    [
+      "an expired signature counts",
+      'return Number(to) < now ? "It has expired" : undefined;',
+      "return undefined;",
+    ],
+  ]),
+  ...of("trust/dkim_verify.ts", "trust/dkim_verify", [
+    [
+      "another body counts",
+      "if (!isEqual(body.digest, signature.bodyHash)) {",
+      "if (false) {",
+    ],
+  ]),
+  ...of("trust/canonical_header.ts", "trust/canonical_header", [
+    [
+      "a signature covers its own field",
+      "new FieldPicker(fields.filter((field) => field !== own))",
+      "new FieldPicker(fields)",
+    ],
+  ]),
+];
+
 /** All of them. */
 export const MUTATIONS: readonly Mutation[] = [
   ...STORES,
@@ -1553,4 +1661,5 @@ export const MUTATIONS: readonly Mutation[] = [
   ...DEPLOYMENT,
   ...RECIPIENTS,
   ...PROTOCOL,
+  ...TRUST,
 ];

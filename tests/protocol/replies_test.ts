@@ -93,6 +93,11 @@ const WANT: Readonly<Record<ReplyName, string>> = {
     "550 5.7.1 From or Sender in the header is not an address of this user",
   tooLarge: "552 5.3.4 Message exceeds the size limit",
   headerTooLarge: "552 5.3.4 Header exceeds 256 KiB",
+  spfUnknown:
+    "451 4.7.24 Cannot check SPF of the sender's domain now, try again",
+  dkimUnknown: "451 4.7.20 Cannot check the DKIM signature now, try again",
+  policyUnknown:
+    "451 4.7.0 Cannot check the DMARC policy of the author's domain now, try again",
   xclientDenied: "550 5.7.0 XCLIENT not permitted",
   needTls: "530 5.7.0 Must issue a STARTTLS command first",
   needAuth: "530 5.7.0 Authentication required",

@@ -133,3 +133,23 @@ export function seamedClient(options: DnsClientOptions & DnsSeams): DnsClient {
   const { resolver, confirm, now, ...rest } = options;
   return new DnsClient(withSeams(rest, { resolver, confirm, now }));
 }
+
+/** An answer of TXT records, each of one character string of up to 255 bytes. */
+export function txtAnswer(texts: readonly string[]): WireAnswer {
+  return (question) => {
+    const records = texts.flatMap((text) => {
+      const bytes = new TextEncoder().encode(text);
+      const length = bytes.length + 1;
+      return [
+        ...[0xc0, 12, 0, 16, 0, 1, 0, 0, 0, 60],
+        ...[length >> 8, length & 0xff, bytes.length, ...bytes],
+      ];
+    });
+    const answer = new Uint8Array([...question, ...records]);
+    // An answer, recursion available; one question, no additional records.
+    answer[2] = 0x81;
+    answer[3] = 0x80;
+    answer.set([0, 1, 0, texts.length, 0, 0, 0, 0], 4);
+    return answer;
+  };
+}

@@ -108,7 +108,8 @@ export type CloseReason =
 
 /**
  * The answer to an ask. `undefined` accepts and `"deny"` refuses with the
- * standard reply. A reply is sent and its code decides. The silent verdicts
+ * standard reply; `"allow"` accepts expressly, so that no policy refuses
+ * (message only). A reply is sent and its code decides. The silent verdicts
  * send nothing, because the handler has sent the reply. `"drop"` closes without
  * a reply (connect only). A redirect accepts (RCPT only). Where content may come
  * by DATA, a positive reply is sent only if it is 354.
@@ -117,6 +118,7 @@ export type Verdict =
   | undefined
   | SmtpReply
   | Redirect
+  | "allow"
   | "deny"
   | "silent-allow"
   | "silent-deny"
@@ -124,7 +126,8 @@ export type Verdict =
 
 /** Whether a verdict accepts. */
 export function accepts(verdict: Verdict): boolean {
-  return verdict === undefined || verdict === "silent-allow" ||
+  return verdict === undefined || verdict === "allow" ||
+    verdict === "silent-allow" ||
     (verdict instanceof SmtpReply && verdict.isPositive) ||
     verdict instanceof Redirect;
 }

@@ -1,0 +1,242 @@
+/**
+ * Seals a message that goes on to another host: adds one ARC set, which says what
+ * this host has found and that it passes the message on.
+ *
+ * A chain that has failed gets one more set, which says so and seals itself alone;
+ * after that nothing is added, and nothing beyond the fiftieth set.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc8617#section-5.1 | RFC 8617 section 5.1}
+ */
+
+import { Buffer } from "node:buffer";
+import { parseAuthenticationResults } from "./authentication_results.ts";
+import {
+  MOST_SETS,
+  readArcChain,
+  type SealedFields,
+  sealedText,
+} from "./arc_set.ts";
+import { type BodyDigest, BodyHashes } from "./body_hash.ts";
+import {
+  latin1Bytes,
+  type RawField,
+  rawFields,
+  signedText,
+  valueOf,
+} from "./canonical_header.ts";
+import {
+  type DkimKey,
+  foldTags,
+  loadDkimKey,
+  type LoadedDkimKey,
+  signedNames,
+} from "./dkim_sign.ts";
+import { MessageSplitter, piecesOf } from "./message_splitter.ts";
+import type { ArcResult } from "./result.ts";
+import { trimSpace } from "./tag_list.ts";
+
+/** What a seal says. */
+export interface SealFacts {
+  /** The result of our own check of the chain so far. */
+  readonly arc: Pick<ArcResult, "result">;
+  /**
+   * The value of an Authentication-Results field: our name and what we found.
+   * Without it, the fields of the message that bear `authservId`.
+   */
+  readonly results?: string | undefined;
+  /** Our name in Authentication-Results. */
+  readonly authservId: string;
+  /** The time, in milliseconds since 1970. Default: now. */
+  readonly now?: number | undefined;
+}
+
+/** A message whose body is being hashed for its seal. */
+export class ArcSealing {
+  readonly #fields: readonly RawField[];
+  readonly #key: LoadedDkimKey;
+  readonly #body: BodyDigest;
+
+  /** @param bodies Gets the body from the caller, which ends it */
+  constructor(
+    fields: readonly RawField[],
+    key: LoadedDkimKey,
+    bodies: BodyHashes,
+  ) {
+    this.#fields = fields;
+    this.#key = key;
+    this.#body = bodies.add({ form: "relaxed" });
+  }
+
+  /** The three fields with their line ends, `""` if none may be added; after the end of the body. */
+  async end(facts: SealFacts): Promise<string> {
+    const chain = readArcChain(this.#fields);
+    const { instance } = chain;
+    const hasFailed = this.#fields.some((field) =>
+      field.name === "arc-seal" &&
+      /(?:^|;)\s*cv\s*=\s*fail/.test(valueOf(field))
+    );
+    // A chain whose keys could not be had now is not known to be good.
+    const { result } = facts.arc;
+    if (hasFailed || instance >= MOST_SETS || result === "temperror") return "";
+    const validity = instance === 0
+      ? "none"
+      : result === "pass" && chain.fault === undefined
+      ? "pass"
+      : "fail";
+    const number = instance + 1;
+    const results = this.#results(facts, number);
+    const message = await this.#signature(number, facts, results);
+    const before: SealedFields[] = validity === "fail" ? [] : chain.sets.map(
+      (set) => [set.results, set.message.field, set.seal.field] as const,
+    );
+    const seal = await this.#seal(number, validity, facts, [
+      ...before,
+      [results, message, message],
+    ]);
+    return [seal, message, results].map(({ text }) => `${text}\r\n`).join("");
+  }
+
+  #results(facts: SealFacts, number: number): RawField {
+    const value = facts.results ?? ownResults(this.#fields, facts.authservId);
+    const text = `ARC-Authentication-Results: i=${number}; ${value}`;
+    return { name: "arc-authentication-results", text, at: 0 };
+  }
+
+  async #signature(
+    number: number,
+    facts: SealFacts,
+    results: RawField,
+  ): Promise<RawField> {
+    const { domain, selector, key, headers } = this.#key;
+    const names = headers ?? signedNames(this.#fields);
+    const hash = Buffer.from(this.#body.digest).toString("base64");
+    const name = "ARC-Message-Signature";
+    const tags = (signature: string) => [
+      ...[`a=${key.algorithm}`, `b=${signature}`, `bh=${hash}`],
+      ...["c=relaxed/relaxed", `d=${domain}`, `h=${names.join(":")}`],
+      ...[`i=${number}`, `s=${selector}`, `t=${secondsOf(facts)}`],
+    ];
+    const own = fieldOf(name, tags(""));
+    const fields = [...this.#fields, results];
+    const text = signedText(fields, { names, form: "relaxed", own });
+    const value = await key.sign(latin1Bytes(text));
+    return fieldOf(name, tags(folded(value)));
+  }
+
+  async #seal(
+    number: number,
+    validity: string,
+    facts: SealFacts,
+    covered: readonly SealedFields[],
+  ): Promise<RawField> {
+    const { domain, selector, key } = this.#key;
+    const tags = (signature: string) => [
+      ...[`a=${key.algorithm}`, `b=${signature}`, `cv=${validity}`],
+      ...[`d=${domain}`, `i=${number}`, `s=${selector}`],
+      `t=${secondsOf(facts)}`,
+    ];
+    const [results, message] = covered.at(-1)!;
+    const own = fieldOf("ARC-Seal", tags(""));
+    const text = sealedText([
+      ...covered.slice(0, -1),
+      [results, message, own],
+    ]);
+    const value = await key.sign(latin1Bytes(text));
+    return fieldOf("ARC-Seal", tags(folded(value)));
+  }
+}
+
+function secondsOf({ now = Date.now() }: SealFacts): number {
+  return Math.floor(now / 1000);
+}
+
+function fieldOf(name: string, tags: readonly string[]): RawField {
+  return { name: name.toLowerCase(), text: foldTags(name, tags), at: 0 };
+}
+
+/**
+ * A signature in base64, in one line as long as a line may be: a seal covers the
+ * white space in the message signature, and hosts that fold it again break it.
+ */
+function folded(signature: Uint8Array): string {
+  const value = Buffer.from(signature).toString("base64");
+  return value.replace(/.{900}(?=.)/g, "$&\r\n ");
+}
+
+/** What the fields of a message that bear our name say, as one value. */
+function ownResults(
+  fields: readonly RawField[],
+  authservId: string,
+): string {
+  const wanted = authservId.toLowerCase();
+  const found: string[] = [];
+  for (const field of fields) {
+    if (field.name !== "authentication-results") continue;
+    const value = valueOf(field);
+    const read = parseAuthenticationResults(value);
+    if (read?.authservId.toLowerCase() !== wanted) continue;
+    found.push(trimSpace(value.slice(value.indexOf(";") + 1)));
+  }
+  return `${authservId}; ${found.length === 0 ? "none" : found.join(";\r\n ")}`;
+}
+
+/**
+ * Seals a message (RFC 8617 section 5.1). Lines that end with LF are taken as lines
+ * that end with CRLF.
+ *
+ * @param message The message as it goes on, header and body
+ * @param key The key of the seal; `headers` are the fields that it signs
+ * @param facts The result of the own check, and what it found
+ * @returns The three fields with their line ends, to be put on top; `""` if no set
+ * may be added: the chain has failed before, has 50 sets, or could not be checked
+ * @throws {SyntaxError} If the key cannot be read
+ * @throws {TypeError} If the header is longer than 1 MiB
+ *
+ * @example The first set of a message
+ * ```ts
+ * import {
+ *   DkimPrivateKey,
+ *   sealArc,
+ *   type SealFacts,
+ * } from "@smtp/server/trust";
+ *
+ * const key = {
+ *   domain: "lists.example.org",
+ *   selector: "s2026a",
+ *   key: await DkimPrivateKey.generate("ed25519"),
+ * };
+ * const facts: SealFacts = {
+ *   arc: { result: "none" },
+ *   authservId: "lists.example.org",
+ *   results: "lists.example.org; spf=pass smtp.mailfrom=ann@example.com",
+ * };
+ * const message = "From: ann@example.com\r\nSubject: Hello\r\n\r\nHello\r\n";
+ * const set = await sealArc(new TextEncoder().encode(message), key, facts);
+ * console.assert(set.startsWith("ARC-Seal: a=ed25519-sha256;"));
+ * ```
+ */
+export async function sealArc(
+  message: Uint8Array | ReadableStream<Uint8Array>,
+  key: DkimKey,
+  facts: SealFacts,
+): Promise<string> {
+  const loaded = await loadDkimKey(key);
+  const splitter = new MessageSplitter();
+  const bodies = new BodyHashes();
+  let sealing: ArcSealing | undefined;
+  const begin = () => {
+    const { header } = splitter;
+    if (header !== undefined) {
+      return new ArcSealing(rawFields(header), loaded, bodies);
+    }
+    throw new TypeError("Cannot seal the message: its header exceeds 1 MiB");
+  };
+  for await (const piece of piecesOf(message)) {
+    const body = splitter.take(piece);
+    if (splitter.inBody) sealing ??= begin();
+    bodies.write(body);
+  }
+  sealing ??= begin();
+  bodies.end();
+  return await sealing.end(facts);
+}

@@ -1,0 +1,133 @@
+/**
+ * TLSA records against real chains: which certificate they name, and why another
+ * is refused. The certificates were made by OpenSSL for these tests.
+ */
+
+import { assertEquals } from "@std/assert";
+import { createHash, X509Certificate } from "node:crypto";
+import type { TlsaRecord } from "../../lib/dns/outcome.ts";
+import {
+  tlsaFailure,
+  usableRecords,
+} from "../../lib/secure_transport/tlsa_match.ts";
+import data from "./data/certificates.json" with { type: "json" };
+
+type Name = "root" | "mid" | "leaf" | "expired" | "stray";
+
+const NOW = Date.UTC(2030, 0, 1);
+
+function x509(name: Name): X509Certificate {
+  return new X509Certificate(data[name]);
+}
+
+function chain(...names: readonly Name[]): readonly Uint8Array[] {
+  return names.map((name) => new Uint8Array(x509(name).raw));
+}
+
+/** The record `USAGE SELECTOR MATCHING` for a certificate. */
+function record(numbers: string, name: Name): TlsaRecord {
+  const [usage, selector, matching] = numbers.split(" ").map(Number);
+  const certificate = x509(name);
+  const bytes = selector === 0
+    ? certificate.raw
+    : certificate.publicKey.export({ type: "spki", format: "der" });
+  const digest = matching === 0
+    ? bytes.toString("hex")
+    : createHash(matching === 1 ? "sha256" : "sha512").update(bytes)
+      .digest("hex");
+  return {
+    usage: usage!,
+    selector: selector!,
+    matching: matching!,
+    data: digest,
+  };
+}
+
+function failure(
+  sent: readonly Uint8Array[],
+  records: readonly TlsaRecord[],
+  names: readonly string[] = ["mx.dane.test"],
+): string | undefined {
+  return tlsaFailure(sent, { records, names, now: NOW })?.type;
+}
+
+Deno.test("Usage 3 names the certificate, whatever its names and dates", () => {
+  for (const selector of [0, 1]) {
+    for (const matching of [0, 1, 2]) {
+      const numbers = `3 ${selector} ${matching}`;
+      const sent = chain("leaf", "mid");
+      assertEquals(failure(sent, [record(numbers, "leaf")]), undefined);
+      assertEquals(
+        failure(chain("expired"), [record(numbers, "expired")], ["other.test"]),
+        undefined,
+      );
+      assertEquals(
+        failure(sent, [record(numbers, "mid")]),
+        "validation-failure",
+      );
+    }
+  }
+});
+
+Deno.test("Usage 2 names an authority of the chain; names and dates count", () => {
+  for (const selector of [0, 1]) {
+    for (const matching of [0, 1, 2]) {
+      const numbers = `2 ${selector} ${matching}`;
+      for (const anchor of ["mid", "root"] as const) {
+        const records = [record(numbers, anchor)];
+        const sent = chain("leaf", "mid", "root");
+        assertEquals(failure(sent, records), undefined);
+        assertEquals(
+          failure(sent, records, ["other.test"]),
+          "certificate-host-mismatch",
+        );
+        assertEquals(
+          failure(chain("expired", "mid", "root"), records),
+          "certificate-expired",
+        );
+      }
+      const stray = [record(numbers, "stray")];
+      const sent = chain("leaf", "mid", "stray");
+      assertEquals(failure(sent, stray), "validation-failure");
+    }
+  }
+});
+
+Deno.test("An authority need not be sent if it stands whole in the record", () => {
+  for (const numbers of ["2 0 0", "2 1 0"]) {
+    const records = [record(numbers, "mid")];
+    assertEquals(failure(chain("leaf"), records), undefined);
+    assertEquals(failure(chain("leaf", "mid"), records), undefined);
+    assertEquals(failure(chain("stray"), records), "validation-failure");
+  }
+  const hashed = [record("2 0 1", "mid")];
+  assertEquals(failure(chain("leaf"), hashed), "validation-failure");
+});
+
+Deno.test("A certificate that is no authority vouches for nothing", () => {
+  const records = [record("2 0 1", "leaf")];
+  assertEquals(failure(chain("leaf", "mid"), records), "validation-failure");
+});
+
+Deno.test("Of several records one has to fit, and usages 0 and 1 do not count", () => {
+  const wrong = record("3 1 1", "stray");
+  const right = record("3 1 1", "leaf");
+  assertEquals(failure(chain("leaf"), [wrong, right]), undefined);
+  const unusable: TlsaRecord[] = [
+    record("0 0 1", "root"),
+    record("1 0 1", "leaf"),
+    { ...right, selector: 2 },
+    { ...right, matching: 3 },
+    { ...right, data: right.data.slice(2) },
+    { ...right, matching: 0, data: "" },
+  ];
+  assertEquals(usableRecords(unusable), []);
+  assertEquals(usableRecords([...unusable, right]), [right]);
+  assertEquals(failure(chain("leaf"), unusable), "validation-failure");
+});
+
+Deno.test("Bytes that are no certificate are refused", () => {
+  const records = [record("3 1 1", "leaf")];
+  assertEquals(failure([], records), "validation-failure");
+  assertEquals(failure([new Uint8Array(10)], records), "validation-failure");
+});
